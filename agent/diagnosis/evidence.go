@@ -1,0 +1,166 @@
+package diagnosis
+
+// Check names one kind of examination. The values are part of the report's
+// contract.
+type Check string
+
+// The checks, in the order in which a report lists them.
+const (
+	CheckMessage     Check = "message"     // what the kubelet and the runtime wrote
+	CheckImage       Check = "image"       // is the image on the node, as the runtime sees it
+	CheckCredentials Check = "credentials" // which credentials the kubelet would use
+	CheckNodeDNS     Check = "nodeDNS"     // the registry's name, resolved as the node does
+	CheckPodDNS      Check = "podDNS"      // the same from the pod's own network
+	CheckRegistry    Check = "registry"    // the registry's endpoints, asked as the runtime would
+	CheckPull        Check = "pull"        // the pull, tried again
+)
+
+// Checks returns every check in the order in which a report lists them.
+func Checks() []Check {
+	return []Check{
+		CheckMessage, CheckImage, CheckCredentials, CheckNodeDNS, CheckPodDNS, CheckRegistry, CheckPull,
+	}
+}
+
+// Outcome is the answer of a check. The zero value is not an outcome, so that
+// a forgotten field is never good news.
+type Outcome string
+
+// The outcomes. Inconclusive: the check ran and could not tell. NotRun: it
+// could not be tried, or there was no point in trying it.
+const (
+	Passed       Outcome = "Passed"
+	Failed       Outcome = "Failed"
+	Inconclusive Outcome = "Inconclusive"
+	NotRun       Outcome = "NotRun"
+)
+
+// Fault says what a check found wrong. It is empty when nothing was.
+type Fault string
+
+// Faults of the checks. Those that a registry endpoint shows have the name of
+// the cause that they point to.
+const (
+	// FaultPending marks a check that is still running when a first verdict
+	// is made.
+	FaultPending Fault = "Pending"
+
+	// image
+	FaultImageAbsent    Fault = "ImageAbsent"    // not an error by itself
+	FaultNameInvalid    Fault = "InvalidName"    // does not parse
+	FaultRuntimeUnready Fault = "RuntimeUnready" // the runtime does not answer
+
+	// credentials
+	FaultSecretMissing        Fault = "SecretNotFound"
+	FaultSecretUnreadable     Fault = "SecretUnreadable" // no right to read it
+	FaultSecretWrongType      Fault = "SecretWrongType"
+	FaultSecretEmpty          Fault = "SecretWithoutCredentials"
+	FaultSecretMalformed      Fault = "SecretMalformed"
+	FaultNoMatchingCredential Fault = "NoMatchingCredential"
+	FaultNoCredentials        Fault = "NoCredentials" // the pod names no secret
+
+	// name service and network
+	FaultNameNotFound       Fault = "NameNotFound"
+	FaultDNSFailure         Fault = "DNSFailure"
+	FaultConnectionRefused  Fault = "ConnectionRefused"
+	FaultConnectionTimeout  Fault = "ConnectionTimeout"
+	FaultNetworkUnreachable Fault = "NetworkUnreachable"
+	FaultAddressForbidden   Fault = "AddressForbidden" // link-local or metadata address: we do not talk to it
+	FaultProxyFailed        Fault = "ProxyFailed"
+
+	// TLS
+	FaultTLSUntrusted        Fault = "TLSUntrusted"
+	FaultTLSHostnameMismatch Fault = "TLSHostnameMismatch"
+	FaultTLSExpired          Fault = "TLSExpired"
+	FaultTLSHandshakeFailed  Fault = "TLSHandshakeFailed"
+	FaultHTTPSMismatch       Fault = "HTTPSMismatch"
+
+	// HTTP
+	FaultUnauthorized       Fault = "Unauthorized"      // 401, or the token server refused the credential
+	FaultInsufficientScope  Fault = "InsufficientScope" // a token was issued, this repository was not in it
+	FaultForbidden          Fault = "Forbidden"         // 403, denied
+	FaultNotFound           Fault = "NotFound"          // 404 that says neither tag nor repository
+	FaultTagNotFound        Fault = "TagNotFound"
+	FaultRepositoryNotFound Fault = "RepositoryNotFound"
+	FaultRateLimited        Fault = "RateLimited"
+	FaultServerError        Fault = "ServerError" // 5xx
+	FaultUnexpectedAnswer   Fault = "UnexpectedAnswer"
+
+	// configuration of the node
+	FaultConfigInvalid Fault = "RegistryConfigInvalid"
+)
+
+// Evidence is one fact about one failing container: a check, its outcome and
+// what it was about. The exported text of a report is made of Check, Outcome,
+// Fault and Detail; the other fields are what the rules decide on.
+type Evidence struct {
+	Check   Check
+	Outcome Outcome
+	Fault   Fault
+	// Detail is one sentence for people. It must hold no credential and no
+	// text that a registry chose freely.
+	Detail string
+
+	// Endpoint is the registry endpoint talked to, as scheme://host[:port];
+	// set for CheckRegistry, CheckNodeDNS and CheckPodDNS.
+	Endpoint string
+	// Mirror tells that the endpoint stands in for the image's own registry.
+	Mirror bool
+	// Credential says with which credential: nil for none (anonymous).
+	Credential *Credential
+	// Phase is where a registry conversation ended: dns, connect, tls, ping,
+	// token or manifest.
+	Phase Phase
+	// Status is the HTTP status that decided, 0 if there was none.
+	Status int
+	// Secret is the pull secret that the evidence is about, for
+	// CheckCredentials.
+	Secret string
+	// Hosts are the registry keys that the secret holds, sorted, for
+	// FaultNoMatchingCredential.
+	Hosts []string
+	// Candidates are what may have been meant, nearest first: tags that exist
+	// for FaultTagNotFound, image names that parse for FaultNameInvalid.
+	Candidates []string
+	// ConfigDir is the node's folder of hosts.toml files, for CheckRegistry.
+	ConfigDir string
+	// Cause is what the runtime's text supports by itself, for CheckMessage.
+	Cause Cause
+	// Host is the host[:port] that the runtime's text blames, for
+	// CheckMessage.
+	Host string
+	// AfterManifest tells that the text speaks of a step that comes after the
+	// manifest (blobs, unpacking), for CheckMessage.
+	AfterManifest bool
+	// Server is the resolver that answered, for CheckNodeDNS and CheckPodDNS.
+	Server string
+	// Addresses are what a name resolved to.
+	Addresses []string
+	// RetryAfter is when the registry may be asked again, in seconds; 0 if it
+	// did not say.
+	RetryAfter int
+}
+
+// Credential names a credential without showing it.
+type Credential struct {
+	// Source is the secret's name, or where on the node it was found.
+	Source string
+	// Key is the registry key in it that matched, as written there.
+	Key string
+	// Order is its place in the kubelet's order of attempts, from 1.
+	Order int
+}
+
+// Phase is a step of a conversation with a registry; the values are metric
+// labels.
+type Phase string
+
+// The phases in their order.
+const (
+	PhaseDNS      Phase = "dns"
+	PhaseConnect  Phase = "connect"
+	PhaseTLS      Phase = "tls"
+	PhasePing     Phase = "ping"
+	PhaseToken    Phase = "token"
+	PhaseManifest Phase = "manifest"
+)

@@ -1,0 +1,51 @@
+package diagnosis
+
+import (
+	"path/filepath"
+	"slices"
+	"testing"
+)
+
+func TestLabels(t *testing.T) {
+	for _, l := range labels() {
+		if l.cause.Label() != l.label || CauseOfLabel(l.label) != l.cause {
+			t.Errorf("%s: label %q, back %s", l.cause, l.cause.Label(), CauseOfLabel(l.label))
+		}
+	}
+	if PullStalled.Label() != "" || CauseOfLabel("no such label") != Unknown || CauseOfLabel("") != Unknown {
+		t.Error("a label for what has none")
+	}
+}
+
+// labelledMessage is a line of the collection of messages that people have met.
+type labelledMessage struct {
+	ID, Label, Message string
+	Alternatives       []string `json:"alt_labels"`
+}
+
+// The collection lies beside the repository and is not part of it.
+func TestReadMessageCollection(t *testing.T) {
+	files, _ := filepath.Glob(filepath.Join("..", "..", "..", "shared", "testdata", "pull-messages.jsonl"))
+	if len(files) == 0 {
+		t.Log("the collection is not here")
+		return
+	}
+	all := readLines[labelledMessage](t, files[0])
+	exact, good := 0, 0
+	for _, m := range all {
+		label := ReadMessage("", m.Message).Cause.Label()
+		switch {
+		case label == m.Label:
+			exact++
+			good++
+		case slices.Contains(m.Alternatives, label):
+			good++
+		default:
+			t.Logf("%s: %q, labelled %q or %q\n%s", m.ID, label, m.Label, m.Alternatives, m.Message)
+		}
+	}
+	t.Logf("%d of %d agree, %d with the first label", good, len(all), exact)
+	if 100*good < 97*len(all) {
+		t.Errorf("only %d of %d agree", good, len(all))
+	}
+}

@@ -1,0 +1,207 @@
+package diagnosis
+
+import (
+	"bufio"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+)
+
+// messageScenario is one line of testdata/messages: a text and what it supports.
+// Only the values that are set are compared.
+type messageScenario struct {
+	Cause            Cause
+	Runtime          string
+	Reason, Message  string
+	Image, Host      string
+	Resolver, Proxy  string
+	Address, Path    string
+	Platform         string
+	Status           int
+	Mirror           bool
+	Parts            []Cause
+	CertificateNames []string
+}
+
+func TestReadMessageScenarios(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join("testdata", "messages", "*.jsonl"))
+	if err != nil || len(files) == 0 {
+		t.Fatal("no scenarios", err)
+	}
+	n, seen := 0, map[Cause]int{}
+	for _, file := range files {
+		for _, s := range readLines[messageScenario](t, file) {
+			n++
+			seen[s.Cause]++
+			checkReading(t, s)
+		}
+	}
+	if n < 200 {
+		t.Errorf("only %d scenarios", n)
+	}
+	for _, l := range labels() {
+		if seen[l.cause] == 0 {
+			t.Errorf("no scenario for %s", l.cause)
+		}
+	}
+}
+
+func checkReading(t *testing.T, s messageScenario) {
+	t.Helper()
+	got := ReadMessage(s.Reason, s.Message)
+	if got.Cause != s.Cause {
+		t.Errorf("%s: cause %s, want %s\n%q %s", s.Runtime, got.Cause, s.Cause, s.Reason, s.Message)
+	}
+	for _, v := range []struct{ name, got, want string }{
+		{"image", got.Image, s.Image}, {"host", got.Host, s.Host}, {"resolver", got.Resolver, s.Resolver},
+		{"proxy", got.Proxy, s.Proxy}, {"address", got.Address, s.Address}, {"path", got.Path, s.Path},
+		{"platform", got.Platform, s.Platform},
+	} {
+		if v.want != "" && v.got != v.want {
+			t.Errorf("%s %q, want %q\n%s", v.name, v.got, v.want, s.Message)
+		}
+	}
+	if s.Status != 0 && got.Status != s.Status || s.Mirror && !got.Mirror {
+		t.Errorf("status %d, mirror %v\n%s", got.Status, got.Mirror, s.Message)
+	}
+	var parts []Cause
+	for _, p := range got.Parts {
+		parts = append(parts, p.Cause)
+	}
+	if !slices.Equal(parts, s.Parts) || s.CertificateNames != nil && !slices.Equal(got.CertificateNames, s.CertificateNames) {
+		t.Errorf("parts %v, want %v; names %v\n%s", parts, s.Parts, got.CertificateNames, s.Message)
+	}
+}
+
+// readLines reads a file of JSON values, one a line.
+func readLines[T any](t *testing.T, file string) []T {
+	t.Helper()
+	f, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var all []T
+	lines := bufio.NewScanner(f)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		var v T
+		if err := json.Unmarshal(lines.Bytes(), &v); err != nil {
+			t.Fatalf("%s: %v\n%s", file, err, lines.Text())
+		}
+		all = append(all, v)
+	}
+	if err := lines.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func TestReadMessageValues(t *testing.T) {
+	const prefix = `failed to pull and unpack image "reg.test/shop/cart:1": failed to resolve image: failed to do request: Head "https://reg.test:5000/v2/shop/cart/manifests/1": `
+	for _, s := range []messageScenario{
+		{Cause: DNSFailure, Message: prefix + `dial tcp: lookup reg.test on 10.0.0.2:53: read udp 10.0.0.9:4->10.0.0.2:53: i/o timeout`,
+			Host: "reg.test:5000", Resolver: "10.0.0.2:53", Image: "reg.test/shop/cart:1"},
+		{Cause: RegistryNameNotFound, Message: prefix + `dial tcp: lookup reg.test on [fd00::a]:53: no such host`, Resolver: "[fd00::a]:53"},
+		{Cause: RegistryNameNotFound, Message: `dial tcp: lookup reg.test: no such host`, Host: "reg.test"},
+		{Cause: ConnectionRefused, Message: prefix + `dial tcp [fd00::5]:5000: connect: connection refused`, Address: "[fd00::5]:5000"},
+		{Cause: NetworkUnreachable, Message: prefix + `read tcp 10.0.0.9:4->10.1.1.1:5000: read: connection reset by peer`, Address: "10.1.1.1:5000"},
+		{Cause: ProxyFailed, Message: prefix + `proxyconnect tcp: dial tcp 10.9.9.9:3128: i/o timeout`, Proxy: "10.9.9.9:3128", Host: "reg.test:5000"},
+		{Cause: ProxyFailed, Message: prefix + `proxyconnect tcp: dial tcp: lookup proxy.test on 10.0.0.2:53: no such host`, Proxy: "proxy.test", Resolver: "10.0.0.2:53"},
+		{Cause: TLSHostnameMismatch, Message: prefix + `x509: certificate is valid for a.test, *.b.test, not reg.test`, CertificateNames: []string{"a.test", "*.b.test"}},
+		{Cause: DiskFull, Message: `failed to copy: write /var/lib/containerd/ingest/ab/data: no space left on device`, Path: "/var/lib/containerd/ingest/ab/data"},
+		{Cause: RegistryError, Status: 503, Message: `unexpected status from HEAD request to https://joe:pw@reg.test/v2/a/manifests/503: 503 Service Unavailable`, Host: "reg.test"},
+		{Cause: AuthenticationRequired, Status: 401, Message: `failed to fetch anonymous token: unexpected status from GET request to https://auth.test/token?scope=repository%3Aa%2F404%3Apull: 401 Unauthorized`, Host: "auth.test"},
+		{Cause: PlatformMismatch, Message: `no matching manifest for linux/arm64/v8 in the manifest list entries`, Platform: "linux/arm64/v8"},
+		{Cause: PlatformMismatch, Message: `no image found in image index for architecture "arm64", variant "v8", OS "linux"; artifact err: x`, Platform: "linux/arm64"},
+		{Cause: RegistryError, Message: `pinging container registry reg.test:5000: received unexpected HTTP status: 502 Bad Gateway`, Host: "reg.test:5000", Status: 502},
+		{Cause: TagNotFound, Message: `initializing source docker://reg.test/a:1: reading manifest 1 in reg.test/a: manifest unknown`, Image: "reg.test/a:1"},
+	} {
+		checkReading(t, s)
+	}
+}
+
+func TestReadMessageTimes(t *testing.T) {
+	late := ReadMessage("", "x509: certificate has expired or is not yet valid: current time 2026-01-02T03:04:05Z is after 2025-12-31T00:00:00Z")
+	if late.Clock.Format(time.RFC3339) != "2026-01-02T03:04:05Z" || late.NotAfter.Format(time.DateOnly) != "2025-12-31" || !late.NotBefore.IsZero() {
+		t.Errorf("%+v", late)
+	}
+	early := ReadMessage("", "x509: certificate has expired or is not yet valid: current time 1970-01-02T03:04:05+02:00 is before 2025-12-31T00:00:00Z")
+	if early.NotBefore.Format(time.DateOnly) != "2025-12-31" || !early.NotAfter.IsZero() || early.Clock.IsZero() {
+		t.Errorf("%+v", early)
+	}
+	if wait := ReadMessage("", "429 Too Many Requests, Retry-After: 30").RetryAfter; wait != 30*time.Second {
+		t.Error(wait)
+	}
+}
+
+func TestReadMessageText(t *testing.T) {
+	r := ReadMessage("ErrImagePull", "a\x00\x1b[31mb\n\t c\u202e \xff https://u:p@h/?q=1 "+strings.Repeat("ä", 4000))
+	if len(r.Text) > 1024 || !utf8.ValidString(r.Text) || strings.ContainsAny(r.Text, "\x00\x1b\n\t\u202e") {
+		t.Errorf("%d bytes: %q", len(r.Text), r.Text)
+	}
+	if !strings.HasPrefix(r.Text, "a [31mb c  https://REDACTED@h/?REDACTED ää") {
+		t.Errorf("%q", r.Text[:80])
+	}
+}
+
+func TestReadMessageWithoutMessage(t *testing.T) {
+	if r := ReadMessage("ImagePullBackOff", ""); r.Cause != Unknown || r.Text != "" {
+		t.Errorf("%+v", r)
+	}
+	for _, reason := range []string{"InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable", "SignatureValidationFailed"} {
+		if r := ReadMessage(reason, ""); r.Cause == Unknown {
+			t.Errorf("%s says nothing", reason)
+		}
+	}
+}
+
+func FuzzReadMessage(f *testing.F) {
+	f.Add("", "")
+	f.Add("ErrImagePull", `[rpc error: code = NotFound desc = "a": not found, failed to pull: 401 Unauthorized]`)
+	f.Add("ImagePullBackOff", `(Mirrors also failed: [a: b])`)
+	f.Add("", "lookup  on : current time  is : certificate is valid for , not : proxyconnect tcp: dial tcp")
+	f.Add("", "\"\\\"'[([=<>]) https://[::1:5@?://")
+	f.Add("", "no matching manifest for  for architecture , OS \n ? retry-after: 99999999999999999999")
+	f.Fuzz(func(t *testing.T, reason, message string) {
+		r := ReadMessage(reason, message)
+		if r.Cause == "" || len(r.Text) > maxText || !utf8.ValidString(r.Text) {
+			t.Errorf("%q %q: %+v", reason, message, r)
+		}
+		const secret = "s3cr3tS3cr3tS3cr3t"
+		if len(message) < 512 && len(reason) < 128 {
+			text := ReadMessage(clean(reason), clean(message)+" https://joe:"+secret+"@reg.example/?sig="+secret+" ").Text
+			if strings.Contains(text, secret) {
+				t.Errorf("%q %q: %s", reason, message, text)
+			}
+		}
+	})
+}
+
+func TestReadMessageLongInput(t *testing.T) {
+	for _, unit := range []string{"[", ", rpc error", "lookup ", `"`, "manifest ", "a ", "https://", "(Mirrors also failed: [", "\\", "401 "} {
+		r := ReadMessage("", strings.Repeat(unit, (1<<20)/len(unit)))
+		if len(r.Text) > maxText || len(r.Parts) > maxParts {
+			t.Errorf("%q: %d bytes, %d parts", unit, len(r.Text), len(r.Parts))
+		}
+	}
+}
+
+func BenchmarkReadMessage(b *testing.B) {
+	for name, message := range map[string]string{
+		"early":   `failed to pull and unpack image "reg.test/shop/cart:1": failed to resolve image: failed to do request: Head "https://reg.test/v2/shop/cart/manifests/1": dial tcp: lookup reg.test on 10.0.0.2:53: no such host`,
+		"late":    `rpc error: code = NotFound desc = failed to pull and unpack image "reg.test/shop/cart:1": failed to resolve image: reg.test/shop/cart:1: not found`,
+		"unknown": `Back-off pulling image "reg.test/shop/cart:1": ErrImagePull: failed to pull and unpack image "reg.test/shop/cart:1": something that nobody has seen before and that is rather long`,
+	} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				ReadMessage("ErrImagePull", message)
+			}
+		})
+	}
+}

@@ -1,0 +1,230 @@
+package diagnosis
+
+import "strings"
+
+// The longest message that is read, and the longest quoted name in one. Both
+// bound the work on hostile input.
+const (
+	maxMessage = 64 << 10
+	maxQuoted  = 1024
+)
+
+// tidy brings a message onto one line: control characters and line breaks
+// become spaces, runs of spaces one space, and the escaped quotes of a log line
+// plain ones. wrapped tells that a terminal seems to have broken the lines, so
+// that a break may be inside a word.
+func tidy(s string) (line string, wrapped bool) {
+	var b strings.Builder
+	b.Grow(len(s))
+	spaces := 0
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		switch {
+		case c == '\\' && i+1 < len(s) && (s[i+1] == '"' || s[i+1] == '\\'):
+		case c == '\\' && i+1 < len(s) && s[i+1] == 'n':
+			spaces++
+			i++
+		case c <= ' ' || c == 0x7f:
+			spaces++
+			wrapped = wrapped || c == '\n' || spaces > 2
+		default:
+			if spaces > 0 && b.Len() > 0 {
+				b.WriteByte(' ')
+			}
+			spaces = 0
+			b.WriteByte(c)
+		}
+	}
+	return b.String(), wrapped
+}
+
+// mask lower-cases s and replaces what somebody chose freely: every quoted name
+// and every reference becomes "_", every URL "url", or "http-url" if it is one
+// without TLS. So the rules never decide on the words of an image's name, a path
+// or a repository. wrapped says that a quoted name may have got blanks.
+func mask(s string, wrapped bool) string {
+	var b strings.Builder
+	b.Grow(len(s))
+	for i := 0; i < len(s); {
+		if startsToken(s, i) {
+			token, rest := nextToken(s, i, wrapped)
+			if stand := standIn(token); stand != "" {
+				b.WriteString(stand)
+				i = rest
+				continue
+			}
+		}
+		b.WriteByte(lower(s[i]))
+		i++
+	}
+	return b.String()
+}
+
+func startsToken(s string, i int) bool {
+	return s[i] != ' ' && (i == 0 || strings.IndexByte(" ([=", s[i-1]) >= 0)
+}
+
+// nextToken returns the quoted name, or the word without the punctuation after
+// it, that starts at i, and where the text goes on.
+func nextToken(s string, i int, wrapped bool) (token string, rest int) {
+	if s[i] == '"' || s[i] == '\'' {
+		window := s[i+1 : min(len(s), i+1+maxQuoted)]
+		if n := strings.IndexByte(window, s[i]); n > 0 {
+			return quotedName(window[:n], wrapped), i + n + 2
+		}
+	}
+	end := len(s)
+	if n := strings.IndexByte(s[i:min(len(s), i+maxQuoted)], ' '); n >= 0 {
+		end = i + n
+	} else {
+		end = min(end, i+maxQuoted)
+	}
+	token = strings.TrimRight(s[i:end], `:,;.)]}'"`)
+	if hasName(token) && namesHost(s[:i]) {
+		return token, i + len(token)
+	}
+	return plainName(token), i + len(token)
+}
+
+// hasName tells words that a registry's or an image's name can be.
+func hasName(word string) bool {
+	n := strings.IndexAny(word, ".:")
+	return n > 0 && n < len(word)-1
+}
+
+// namesHost tells whether a name comes after the words that s ends with.
+func namesHost(s string) bool {
+	for _, word := range []string{"lookup ", "registry ", "host ", "for ", "image "} {
+		if strings.HasSuffix(s, word) {
+			return true
+		}
+	}
+	return false
+}
+
+// quotedName returns q if it can be the name of something, "" if it is prose or
+// a code of the registry's ("DENIED").
+func quotedName(q string, wrapped bool) string {
+	q = strings.Trim(q, " ")
+	if wrapped && strings.ContainsAny(q, "/:") && !strings.Contains(q, ": ") {
+		q = strings.ReplaceAll(q, " ", "")
+	}
+	if len(q) < 2 || strings.Contains(q, " ") || isCode(q) || isMediaType(q) {
+		return ""
+	}
+	return q
+}
+
+func isCode(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if s[i] != '_' && (s[i] < 'A' || s[i] > 'Z') {
+			return false
+		}
+	}
+	return true
+}
+
+func isMediaType(s string) bool {
+	return strings.HasPrefix(s, "application/") || strings.HasPrefix(s, "text/")
+}
+
+// plainName returns t if it is a reference, a path or a URL, and "" otherwise.
+func plainName(t string) string {
+	switch strings.ToLower(t[:min(len(t), 24)]) {
+	case "i/o", "input/output", "and/or", "net/http", "username/password", "http/1.x", "http/1.1", "archive/tar":
+		return ""
+	case "<image>", "<registry>", "<repo>", "<repository>", "<name>", "<host>", "<url>", "<digest>", "<redacted>":
+		return t
+	}
+	if !strings.Contains(t, "/") || isMediaType(t) || strings.Contains(t, "</") || strings.Contains(t, "/>") {
+		return ""
+	}
+	return t
+}
+
+func standIn(name string) string {
+	switch {
+	case name == "":
+		return ""
+	case strings.HasPrefix(name, "http://"):
+		return "http-url"
+	case strings.HasPrefix(name, "https://"):
+		return "url"
+	default:
+		return "_"
+	}
+}
+
+func lower(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		return c + 'a' - 'A'
+	}
+	return c
+}
+
+// phrases finds phrases in a text. It lists the places where a word, or a
+// punctuation mark, starts by the two bytes that stand there; a phrase is then
+// compared at few places only.
+type phrases struct {
+	text  string
+	words bool // false: the text has lost its spaces, a phrase may start anywhere
+	head  [512]int32
+	next  []int32
+}
+
+func newPhrases(text string, words bool) *phrases {
+	if !words {
+		text = strings.ReplaceAll(text, " ", "")
+	}
+	p := &phrases{text: text, words: words, next: make([]int32, len(text))}
+	for i := len(text) - 2; i >= 0; i-- {
+		if words && i > 0 && isAlnum(text[i]) && isAlnum(text[i-1]) {
+			continue
+		}
+		slot := pair(text[i], text[i+1])
+		p.next[i] = p.head[slot]
+		p.head[slot] = int32(i) + 1
+	}
+	return p
+}
+
+func pair(a, b byte) int { return (int(a)*31 + int(b)) & 511 }
+
+func isAlnum(c byte) bool {
+	return 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || 'A' <= c && c <= 'Z'
+}
+
+// any tells whether one of the phrases in list, which "|" separates, is there.
+func (p *phrases) any(list string) bool {
+	for list != "" {
+		phrase, rest, _ := strings.Cut(list, "|")
+		if p.has(phrase) {
+			return true
+		}
+		list = rest
+	}
+	return false
+}
+
+// has tells whether phrase is there. A "$" at its end stands for the end of a
+// word.
+func (p *phrases) has(phrase string) bool {
+	whole := strings.HasSuffix(phrase, "$")
+	phrase = strings.TrimSuffix(phrase, "$")
+	if !p.words {
+		phrase = strings.ReplaceAll(phrase, " ", "")
+	}
+	if len(phrase) < 2 {
+		return false
+	}
+	for at := p.head[pair(phrase[0], phrase[1])]; at != 0; at = p.next[at-1] {
+		here := p.text[at-1:]
+		if !strings.HasPrefix(here, phrase) {
+			continue
+		}
+		if !whole || len(here) == len(phrase) || !isAlnum(here[len(phrase)]) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,83 @@
+package diagnosis
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func scenarios(t *testing.T) []messageScenario {
+	t.Helper()
+	return readLines[messageScenario](t, filepath.Join("testdata", "messages", "causes.jsonl"))
+}
+
+// Whatever people call their registries and images, the cause stays.
+func TestReadMessageHostileNames(t *testing.T) {
+	for _, name := range []string{
+		"denied.test/unauthorized/forbidden", "no-such-host.test/x509/certificate", "timeout.test:5000/toomanyrequests/proxyconnect",
+		"not-found.test/no-space-left-on-device/401", "lookup.test/connection-refused/manifest-unknown", "short-name.test/429/403-forbidden",
+	} {
+		host, _, _ := strings.Cut(name, "/")
+		renamed := strings.NewReplacer("registry.corp.test/shop/cart", name, "registry.corp.test", host, "shop/cart", strings.TrimPrefix(name, host+"/"))
+		for _, s := range scenarios(t) {
+			message := renamed.Replace(s.Message)
+			if got := ReadMessage(s.Reason, message).Cause; got != s.Cause {
+				t.Errorf("%s, want %s: %s", got, s.Cause, message)
+			}
+		}
+	}
+}
+
+// Terminals and mail break lines anywhere, and put blanks into names and words.
+// What is lost by that is little, and hardly ever replaced by another cause.
+func TestReadMessageWrapped(t *testing.T) {
+	n, lost, wrong := 0, 0, 0
+	for _, width := range []int{47, 61, 80, 119} {
+		for _, s := range scenarios(t) {
+			n++
+			message := wrap(s.Message, width)
+			switch got := ReadMessage(s.Reason, message).Cause; got {
+			case s.Cause:
+			case Unknown:
+				lost++
+			default:
+				wrong++
+				t.Logf("%s, want %s: %q", got, s.Cause, message)
+			}
+		}
+	}
+	t.Logf("of %d texts %d say nothing any more, %d something else", n, lost, wrong)
+	if 100*(lost+wrong) > 2*n || 200*wrong > n {
+		t.Error("too many")
+	}
+}
+
+func wrap(s string, width int) string {
+	runes := []rune(s)
+	var b strings.Builder
+	for i := 0; i < len(runes); i += width {
+		if i > 0 {
+			b.WriteString("\n      ")
+		}
+		b.WriteString(string(runes[i:min(len(runes), i+width)]))
+	}
+	return b.String()
+}
+
+// What the kubelet, a client or a log puts before an error does not change it.
+func TestReadMessagePrefixes(t *testing.T) {
+	for _, prefix := range []string{
+		`Failed to pull image "a/b:c": `, `Back-off pulling image "a/b:c": ErrImagePull: `, "ErrImagePull: ", "rpc error: code = Unknown desc = ",
+		"Warning  Failed  3m (x4 over 5m)  kubelet  ", `E0101 03:04:05.678901    4234 kuberuntime_image.go:53] Failed to pull image: `,
+		`Failed to create pod sandbox: rpc error: code = Unknown desc = failed to get sandbox image "a/pause:3.9": failed to pull image "a/pause:3.9": `,
+	} {
+		for _, s := range scenarios(t) {
+			if s.Cause == Unknown || s.Reason != "" {
+				continue
+			}
+			if got := ReadMessage("", prefix+s.Message).Cause; got != s.Cause {
+				t.Errorf("%s, want %s: %s", got, s.Cause, prefix+s.Message)
+			}
+		}
+	}
+}

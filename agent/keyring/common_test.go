@@ -1,0 +1,59 @@
+package keyring
+
+import (
+	"encoding/base64"
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// The user and password of the tests are words that occur in nothing else, so
+// that a leak can be searched for.
+const (
+	testUser = "zarathustra"
+	testPass = "xylophon-hunter2"
+)
+
+func basic(username, password string) string { return encode(username + ":" + password) }
+
+func encode(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
+
+// configJSON is a pull secret of the current type with this content.
+func configJSON(name, content string) Secret {
+	return Secret{Namespace: "default", Name: name, Type: TypeDockerConfigJSON,
+		Data: map[string][]byte{DataDockerConfigJSON: []byte(content)}}
+}
+
+// legacy is a pull secret of the older type with this content.
+func legacy(name, content string) Secret {
+	return Secret{Namespace: "default", Name: name, Type: TypeDockercfg,
+		Data: map[string][]byte{DataDockercfg: []byte(content)}}
+}
+
+// withKeys is a good pull secret for these registry keys. The user of each
+// entry is its key, the password the test's.
+func withKeys(name string, keys ...string) Secret {
+	var entries []string
+	for _, k := range keys {
+		entries = append(entries, fmt.Sprintf(`%q:{"auth":%q}`, k, basic("for "+k, testPass)))
+	}
+	return configJSON(name, `{"auths":{`+strings.Join(entries, ",")+`}}`)
+}
+
+func find(t *testing.T, image string, secrets ...Secret) Lookup {
+	t.Helper()
+	l, err := Find(image, secrets)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// places lists the logins as "order secret key".
+func places(l Lookup) string {
+	var out []string
+	for _, login := range l.Logins {
+		out = append(out, fmt.Sprintf("%d %s %s", login.Order, login.Source, login.Key))
+	}
+	return strings.Join(out, "; ")
+}

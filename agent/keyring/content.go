@@ -1,0 +1,353 @@
+package keyring
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Problem is what keeps the kubelet from taking logins from a secret.
+type Problem string
+
+// The problems. Malformed breaks the lookup of the whole pod; for all others
+// the kubelet goes on without a word.
+const (
+	WrongType   Problem = "WrongType"   // neither of the two types of pull secrets
+	MissingData Problem = "MissingData" // the data key of its type is missing
+	EmptyData   Problem = "EmptyData"   // the data key of its type is there and empty
+	Malformed   Problem = "Malformed"   // does not decode
+	WrongShape  Problem = "WrongShape"  // decodes, but has the shape of the other type
+	NoEntries   Problem = "NoEntries"   // decodes, and names no registry
+	OnlyTokens  Problem = "OnlyTokens"  // tokens without user and password: the kubelet sends empty logins
+	EmptyLogins Problem = "EmptyLogins" // no entry has a user or a password: the kubelet sends empty logins
+)
+
+// content is what the kubelet reads from one secret.
+type content struct {
+	name    string
+	problem Problem
+	reason  string
+	entries []entry // sorted by key
+}
+
+// read decodes a secret the way secretsToTrackedDockerConfigs does.
+func read(s Secret) content {
+	c := content{name: s.Name}
+	dataKey := s.dataKey()
+	if dataKey == "" || !s.has(dataKey) {
+		c.problem, c.reason = unread(s, dataKey)
+		return c
+	}
+	d := decode(dataKey, s.Data[dataKey])
+	c.entries = d.auths.sorted()
+	c.problem, c.reason = d.verdict()
+	return c
+}
+
+// unread says why the kubelet passes a secret over.
+func unread(s Secret, dataKey string) (Problem, string) {
+	if dataKey == "" {
+		return WrongType, fmt.Sprintf("its type is %s, not %q; the kubelet ignores it", quote(s.Type), TypeDockerConfigJSON)
+	}
+	if _, ok := s.Data[dataKey]; ok {
+		return EmptyData, fmt.Sprintf("its %q is empty; the kubelet ignores it", dataKey)
+	}
+	other, otherType := DataDockercfg, TypeDockercfg
+	if dataKey == DataDockercfg {
+		other, otherType = DataDockerConfigJSON, TypeDockerConfigJSON
+	}
+	if s.has(other) {
+		return MissingData, fmt.Sprintf("it has %q, which goes with the type %q, and no %q; the kubelet ignores it",
+			other, otherType, dataKey)
+	}
+	return MissingData, fmt.Sprintf("it has no %q; the kubelet ignores it", dataKey)
+}
+
+// decoded is the content of a data key. fault says what makes the kubelet
+// refuse it.
+type decoded struct {
+	auths auths
+	shape shape
+	fault string
+}
+
+// shape tells from which mould a content is, to explain one without entries.
+type shape struct {
+	dataKey     string
+	hasAuths    bool // a dockerconfigjson's outer level
+	stores      bool // credHelpers or credsStore, which the kubelet does not read
+	loginsAtTop bool // a dockercfg's level: registry keys at the top
+}
+
+func decode(dataKey string, data []byte) decoded {
+	d := decoded{shape: shapeOf(dataKey, data)}
+	var found faults
+	o := outer{Auths: auths{faults: &found}, HTTPHeaders: headers{faults: &found}}
+	into := any(&o)
+	if dataKey == DataDockercfg {
+		into = &o.Auths
+	}
+	d.fault = found.first(json.Unmarshal(data, into), data)
+	d.auths = o.Auths
+	return d
+}
+
+// outer has the fields of the kubelet's DockerConfigJSON.
+type outer struct {
+	Auths       auths   `json:"auths"`
+	HTTPHeaders headers `json:"HttpHeaders"`
+}
+
+// faults are sentences on what makes the kubelet refuse a secret, noted
+// instead of ending the decoding, so that one can tell which entry it was and
+// what the others are. Both are in the order of the document.
+type faults struct {
+	entries []string // of a single entry
+	levels  []string // of what the entries stand in
+}
+
+// first is the sentence that agrees with the kubelet's error: broken JSON is
+// found before anything else; a faulty entry ends the decoding, while a wrong
+// type outside of one is only remembered until the end.
+func (f faults) first(err error, data []byte) string {
+	var syntax *json.SyntaxError
+	switch {
+	case errors.As(err, &syntax):
+		return notJSON(syntax, data)
+	case len(f.entries) == 1:
+		return f.entries[0]
+	case len(f.entries) > 1:
+		return fmt.Sprintf("%s (and %d more)", f.entries[0], len(f.entries)-1)
+	case len(f.levels) > 0:
+		return f.levels[0]
+	case err != nil:
+		return mistyped(err, "its content")
+	default:
+		return ""
+	}
+}
+
+// headers stands for a map of strings that the kubelet decodes and makes no
+// use of: it refuses a secret in which it is something else.
+type headers struct{ faults *faults }
+
+// UnmarshalJSON notes a wrong type. It returns no error.
+func (h *headers) UnmarshalJSON(data []byte) error {
+	var fields map[string]string
+	if json.Unmarshal(data, &fields) != nil {
+		h.faults.levels = append(h.faults.levels, `its "HttpHeaders" are not an object with strings`)
+	}
+	return nil
+}
+
+func (d decoded) verdict() (Problem, string) {
+	switch {
+	case d.fault != "":
+		return Malformed, d.fault
+	case d.shape.mistaken(d.auths):
+		return WrongShape, d.shape.mistake()
+	case len(d.auths.entries) == 0:
+		return NoEntries, d.shape.emptiness()
+	case !d.auths.all(entry.empty):
+		return "", ""
+	case d.auths.some(entry.hasToken):
+		return OnlyTokens, `no entry has a user and password, only an "identitytoken" or "registrytoken", which the kubelet does not read`
+	case d.shape.stores:
+		return EmptyLogins, `no entry has a user and password: they are in a credential store ("credsStore", "credHelpers"), which the kubelet does not ask`
+	default:
+		return EmptyLogins, "no entry has a user and password"
+	}
+}
+
+// shapeOf looks at the top level only. What does not decode has no shape.
+func shapeOf(dataKey string, data []byte) shape {
+	var top map[string]json.RawMessage
+	if json.Unmarshal(data, &top) != nil {
+		return shape{dataKey: dataKey}
+	}
+	sh := shape{dataKey: dataKey}
+	for name, value := range top {
+		switch {
+		case strings.EqualFold(name, "auths"):
+			sh.hasAuths = true
+		case strings.EqualFold(name, "credHelpers"), strings.EqualFold(name, "credsStore"):
+			sh.stores = true
+		case holdsLogin(value):
+			sh.loginsAtTop = true
+		}
+	}
+	return sh
+}
+
+func holdsLogin(value json.RawMessage) bool {
+	var e struct{ Auth, Username, Password json.RawMessage }
+	return json.Unmarshal(value, &e) == nil && len(e.Auth)+len(e.Username)+len(e.Password) > 0
+}
+
+// mistaken tells that a secret of one type has the content of the other: the
+// kubelet then finds nothing, or an entry for a registry called "auths".
+func (s shape) mistaken(a auths) bool {
+	if s.dataKey == DataDockercfg {
+		return s.hasAuths && a.all(entry.empty)
+	}
+	return s.loginsAtTop && len(a.entries) == 0
+}
+
+func (s shape) mistake() string {
+	if s.dataKey == DataDockercfg {
+		return fmt.Sprintf(`its %q has an "auths" level, which goes with the type %q; the kubelet finds no login in it`,
+			DataDockercfg, TypeDockerConfigJSON)
+	}
+	return fmt.Sprintf(`its %q has the registries at the top and not under "auths"; the kubelet finds no login in it`,
+		DataDockerConfigJSON)
+}
+
+func (s shape) emptiness() string {
+	switch {
+	case s.stores:
+		return `it names a credential store ("credsStore", "credHelpers") and no login; the kubelet does not ask credential stores`
+	case s.dataKey == DataDockerConfigJSON && !s.hasAuths:
+		return `it has no "auths"`
+	default:
+		return "it has no entry for any registry"
+	}
+}
+
+// auths is the map from registry key to entry to which the kubelet's
+// DockerConfig decodes.
+type auths struct {
+	entries map[string]entry
+	faults  *faults
+}
+
+// UnmarshalJSON is called once per "auths" in the document. A second one adds
+// to the first and null removes all, as with the map of the kubelet. It
+// returns no error but that of broken JSON, which cannot happen here.
+func (a *auths) UnmarshalJSON(data []byte) error {
+	switch kind := kindOf(data); kind {
+	case "null":
+		a.entries = nil
+		return nil
+	case "object":
+		return a.add(json.NewDecoder(bytes.NewReader(data)))
+	default:
+		a.faults.levels = append(a.faults.levels, fmt.Sprintf("its list of registries is %s, not an object", article(kind)))
+		return nil
+	}
+}
+
+func (a *auths) add(d *json.Decoder) error {
+	if a.entries == nil {
+		a.entries = map[string]entry{}
+	}
+	if _, err := d.Token(); err != nil { // the brace
+		return err
+	}
+	for d.More() {
+		key, err := d.Token()
+		if err != nil {
+			return err
+		}
+		var value json.RawMessage
+		if err := d.Decode(&value); err != nil {
+			return err
+		}
+		name, _ := key.(string)
+		a.set(name, value)
+	}
+	return nil
+}
+
+// set keeps the last of several entries with one key, but the fault of any.
+func (a *auths) set(key string, value json.RawMessage) {
+	e := newEntry(key, value)
+	a.entries[key] = e
+	if e.fault != "" {
+		a.faults.entries = append(a.faults.entries, e.fault)
+	}
+}
+
+func (a auths) sorted() []entry {
+	var out []entry
+	for _, e := range a.entries {
+		out = append(out, e)
+	}
+	slices.SortFunc(out, func(x, y entry) int { return strings.Compare(x.key, y.key) })
+	return out
+}
+
+func (a auths) all(is func(entry) bool) bool {
+	for _, e := range a.entries {
+		if !is(e) {
+			return false
+		}
+	}
+	return true
+}
+
+func (a auths) some(is func(entry) bool) bool {
+	return !a.all(func(e entry) bool { return !is(e) })
+}
+
+func notJSON(err *json.SyntaxError, data []byte) string {
+	hint := ""
+	inner, bad := base64.StdEncoding.DecodeString(strings.TrimSpace(string(data)))
+	switch {
+	case bad == nil && json.Valid(inner):
+		hint = ": it is base64-encoded once too often"
+	case bytes.HasPrefix(data, []byte("\xef\xbb\xbf")):
+		hint = ": it begins with a byte order mark"
+	}
+	return fmt.Sprintf("its content is not valid JSON (at byte %d)%s", err.Offset, hint)
+}
+
+// mistyped describes a value of a wrong JSON type without showing it.
+func mistyped(err error, where string) string {
+	var wrong *json.UnmarshalTypeError
+	if !errors.As(err, &wrong) {
+		return where + " cannot be decoded"
+	}
+	got, _, _ := strings.Cut(wrong.Value, " ")
+	if slices.Contains([]string{"auth", "username", "password", "email"}, wrong.Field) {
+		return fmt.Sprintf("the %q field of %s is %s, not a string", wrong.Field, where, article(got))
+	}
+	return fmt.Sprintf("%s is %s, not an object", where, article(got))
+}
+
+// kindOf names the type of a valid JSON value.
+func kindOf(data []byte) string {
+	data = bytes.TrimLeft(data, " \t\r\n")
+	if len(data) == 0 {
+		return "null"
+	}
+	switch data[0] {
+	case '{':
+		return "object"
+	case '[':
+		return "array"
+	case '"':
+		return "string"
+	case 'n':
+		return "null"
+	case 't', 'f':
+		return "bool"
+	default:
+		return "number"
+	}
+}
+
+// article puts a or an in front of the name of a JSON type.
+func article(kind string) string {
+	switch kind {
+	case "array", "object":
+		return "an " + kind
+	case "bool":
+		return "true or false"
+	default:
+		return "a " + kind
+	}
+}

@@ -1,0 +1,169 @@
+package keyring
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// Doubt is what looks wrong about a login that the kubelet takes as it is.
+type Doubt string
+
+// The doubts.
+const (
+	TokenOnly    Doubt = "TokenOnly"    // a token that the kubelet does not read, no user and password
+	NoLogin      Doubt = "NoLogin"      // neither user nor password
+	NoUser       Doubt = "NoUser"       // a password without a user
+	NoPassword   Doubt = "NoPassword"   // a user without a password
+	LineBreak    Doubt = "LineBreak"    // user or password begins or ends with a blank or line break
+	AuthWins     Doubt = "AuthWins"     // "auth" says something else than "username" and "password"
+	HubLoginLeak Doubt = "HubLoginLeak" // Docker Hub's login goes to a registry that is not Docker Hub
+)
+
+// entry is one login of a secret with the registry key it stands under.
+type entry struct {
+	key       string // as written: may hold a login in front of an "@"
+	effective string // as the kubelet indexes it
+	address   bool   // the key parses
+	fault     string // why it breaks the secret; empty if it does not
+	token     bool
+	overruled bool
+	username  string
+	password  string
+}
+
+// usable tells that the kubelet has the entry in its index
+// (BasicDockerKeyring.Add drops those whose key does not parse).
+func (e entry) usable() bool { return e.address && e.fault == "" }
+
+func (e entry) empty() bool { return e.fault == "" && e.username == "" && e.password == "" }
+
+func (e entry) hasToken() bool { return e.token }
+
+// newEntry decodes an entry as DockerConfigEntry.UnmarshalJSON does.
+func newEntry(key string, value json.RawMessage) entry {
+	e := entry{key: key}
+	e.effective, e.address = effectiveKey(key)
+	e.fault = e.decode(value)
+	return e
+}
+
+func (e *entry) decode(value json.RawMessage) string {
+	var f struct {
+		Username      string          `json:"username"`
+		Password      string          `json:"password"`
+		Email         string          `json:"email"`
+		Auth          string          `json:"auth"`
+		IdentityToken json.RawMessage `json:"identitytoken"`
+		RegistryToken json.RawMessage `json:"registrytoken"`
+	}
+	if err := json.Unmarshal(value, &f); err != nil {
+		return mistyped(err, e.where())
+	}
+	e.token = len(f.IdentityToken)+len(f.RegistryToken) > 0
+	e.username, e.password = f.Username, f.Password
+	if f.Auth == "" {
+		return ""
+	}
+	return e.decodeAuth(f.Auth)
+}
+
+// decodeAuth follows decodeDockerConfigFieldAuth: "auth" overrules the other
+// fields, and whether it is padded is decided on its last character.
+func (e *entry) decodeAuth(auth string) string {
+	encoding := base64.RawStdEncoding
+	if strings.HasSuffix(strings.TrimSpace(auth), "=") {
+		encoding = base64.StdEncoding
+	}
+	plain, err := encoding.DecodeString(auth)
+	if err != nil {
+		return fmt.Sprintf(`the "auth" field of %s is not base64%s`, e.where(), notBase64(auth, err))
+	}
+	username, password, ok := strings.Cut(string(plain), ":")
+	if !ok {
+		return fmt.Sprintf(`the "auth" field of %s is not the base64 of user:password%s`, e.where(), notPair(plain))
+	}
+	e.overruled = e.username+e.password != "" && (e.username != username || e.password != password)
+	e.username, e.password = username, password
+	return ""
+}
+
+// where names the entry in a sentence.
+func (e entry) where() string { return "the entry for " + quote(safeKey(e.key)) }
+
+// notBase64 says what an "auth" field probably is instead. The offset is that
+// of the kubelet's "illegal base64 data at input byte".
+func notBase64(auth string, err error) string {
+	hint := ""
+	switch {
+	case strings.ContainsAny(auth, "${<"):
+		hint = ": it looks like a placeholder that was not filled in"
+	case strings.Contains(auth, ":"):
+		hint = ": it looks like user:password in the clear"
+	case strings.ContainsAny(auth, " \t"):
+		hint = ": it contains a blank"
+	case strings.ContainsAny(auth, "-_"):
+		hint = `: it contains "-" or "_" of the URL-safe alphabet`
+	}
+	if at := base64.CorruptInputError(0); errors.As(err, &at) {
+		return fmt.Sprintf(" (at byte %d)%s", int64(at), hint)
+	}
+	return hint
+}
+
+func notPair(plain []byte) string {
+	inner, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(plain)))
+	if err == nil && strings.Contains(string(inner), ":") {
+		return ": it is encoded once too often"
+	}
+	return ": there is no colon in it"
+}
+
+// doubt is what looks wrong about the login.
+func (e entry) doubt() Doubt {
+	switch {
+	case e.fault != "":
+		return ""
+	case e.empty() && e.token:
+		return TokenOnly
+	case e.empty():
+		return NoLogin
+	case e.username == "":
+		return NoUser
+	case e.password == "":
+		return NoPassword
+	case padded(e.username) || padded(e.password):
+		return LineBreak
+	case e.overruled:
+		return AuthWins
+	default:
+		return ""
+	}
+}
+
+func padded(s string) bool { return strings.TrimSpace(s) != s }
+
+// doubtText is the sentence on a doubt.
+func doubtText(d Doubt, e entry) string {
+	where := e.where()
+	switch d {
+	case TokenOnly:
+		return where + " has only a token, which the kubelet does not read: it sends an empty login"
+	case NoLogin:
+		return where + " has neither user nor password: the kubelet sends an empty login"
+	case NoUser:
+		return where + " has a password and no user"
+	case NoPassword:
+		return where + " has a user and no password"
+	case LineBreak:
+		return where + " has a user or password that begins or ends with a blank or line break, which the kubelet sends along"
+	case AuthWins:
+		return where + ` has an "auth" that differs from its "username" and "password"; the kubelet uses "auth"`
+	case HubLoginLeak:
+		return where + " is Docker Hub's; the kubelet uses it here too, because the image's host has neither dot nor port"
+	default:
+		return ""
+	}
+}

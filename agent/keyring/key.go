@@ -1,0 +1,113 @@
+package keyring
+
+import (
+	"net"
+	"net/url"
+	"path"
+	"strings"
+
+	"github.com/distribution/reference"
+)
+
+// hubKey is the effective key that stands for Docker Hub
+// (defaultRegistryHost), hub the host in the names of its images, and
+// hubServer the address that docker login and kubectl write for it.
+const (
+	hubKey    = "index.docker.io"
+	hub       = "docker.io"
+	hubServer = "https://index.docker.io/v1/"
+)
+
+// effectiveKey is what BasicDockerKeyring.Add makes of a registry key: no
+// scheme, no user, no query, and without a leading /v1/ or /v2/ of the path.
+// False if the key does not parse: the kubelet then drops the entry.
+func effectiveKey(written string) (string, bool) {
+	if !strings.HasPrefix(written, "https://") && !strings.HasPrefix(written, "http://") {
+		written = "https://" + written
+	}
+	u, err := url.Parse(written)
+	if err != nil {
+		return "", false
+	}
+	p := u.Path
+	if strings.HasPrefix(p, "/v1/") || strings.HasPrefix(p, "/v2/") {
+		p = p[len("/v1"):]
+	}
+	if p == "/" {
+		p = ""
+	}
+	return u.Host + p, true
+}
+
+// endpoint is a key or an image, taken apart for matching.
+type endpoint struct {
+	labels []string // of the host
+	port   string
+	path   string
+}
+
+// newEndpoint parses what has no scheme (ParseSchemelessURL and SplitURL). An
+// effective key is parsed here for the second time, as the kubelet does, and
+// can mean less than at first: what was "%3F" has become a "?".
+func newEndpoint(s string) (endpoint, bool) {
+	u, err := url.Parse("https://" + s)
+	if err != nil {
+		return endpoint{}, false
+	}
+	host, port, err := net.SplitHostPort(u.Host)
+	if err != nil {
+		host, port = u.Host, ""
+	}
+	return endpoint{labels: strings.Split(host, "."), port: port, path: u.Path}, true
+}
+
+func (e endpoint) host() string { return strings.Join(e.labels, ".") }
+
+// covers is URLsMatch: same port, as many labels, each matched as a shell
+// pattern, and a path that is a prefix of the other as a string.
+func (e endpoint) covers(image endpoint) bool {
+	return e.port == image.port && e.coversHost(image) && strings.HasPrefix(image.path, e.path)
+}
+
+func (e endpoint) coversHost(image endpoint) bool {
+	if len(e.labels) != len(image.labels) {
+		return false
+	}
+	for i, pattern := range e.labels {
+		if ok, err := path.Match(pattern, image.labels[i]); !ok || err != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// target is an image as the kubelet looks it up.
+type target struct {
+	endpoint
+	name     string // normalised, without tag
+	registry string // the first part of the name
+	valid    bool   // the name parses as a URL; "[:::]:5000/app" does not
+	bare     bool   // the image as written names no registry
+}
+
+func newTarget(image string, named reference.Named) target {
+	// Not reference.Domain: that of "hub_x.example.com/app" is empty.
+	registry, _, _ := strings.Cut(named.Name(), "/")
+	t := target{name: named.Name(), registry: registry}
+	t.endpoint, t.valid = newEndpoint(t.name)
+	first, _, found := strings.Cut(image, "/")
+	t.bare = registry == hub && (!found || first != hub && first != hubKey)
+	return t
+}
+
+func (t target) matches(effective string) bool {
+	e, ok := newEndpoint(effective)
+	return ok && t.valid && e.covers(t.endpoint)
+}
+
+// defaultRegistry is isDefaultRegistryMatch for normalised names. Besides
+// Docker Hub these are hosts without dot and port: "localhost", and what is
+// taken for a host because of a capital letter.
+func (t target) defaultRegistry() bool {
+	return t.registry == hub || !strings.ContainsAny(t.registry, ".:")
+}

@@ -1,0 +1,118 @@
+package keyring
+
+import (
+	_ "crypto/sha256" // image references with a digest are checked with it
+	_ "crypto/sha512"
+	"fmt"
+	"slices"
+
+	"github.com/distribution/reference"
+)
+
+// Lookup is what the kubelet finds for one image in the secrets of one pod.
+type Lookup struct {
+	// Image is the normalised name without tag and digest, as the kubelet
+	// looks it up: "docker.io/library/nginx" for "nginx:1.27".
+	Image string
+	// Host is the registry host of Image, with its port if it names one.
+	Host string
+	// Logins are the kubelet's attempts in their order. None means one
+	// anonymous attempt, unless Broken is set. If there are some, the kubelet
+	// makes no anonymous attempt after them.
+	Logins []Login
+	// Secrets has one state per given secret, in the order given.
+	Secrets []SecretState
+	// Broken is a *MalformedError if one of the secrets makes the kubelet
+	// give up on every image of the pod that it has to look up credentials
+	// for, whatever the other secrets hold. Logins is then empty; the states
+	// still tell what would match once the secret is mended.
+	Broken error
+}
+
+// SecretState says what the kubelet makes of one secret.
+type SecretState struct {
+	Name string
+	// Problem is empty when the kubelet can take logins from the secret; that
+	// does not mean that one of them is for the image.
+	Problem Problem
+	// Reason is a sentence for people on Problem: what is wrong and where,
+	// never content. Empty when Problem is.
+	Reason string
+	// Entries are the registry keys in the secret, sorted. Of those that do
+	// not match there are at most 500.
+	Entries []Entry
+	// Omitted is how many entries were left out for that reason.
+	Omitted int
+}
+
+// Matches tells that at least one entry of the secret is for the image.
+func (s SecretState) Matches() bool {
+	return slices.ContainsFunc(s.Entries, func(e Entry) bool { return e.Matches })
+}
+
+// Entry says what the kubelet makes of one registry key of a secret.
+type Entry struct {
+	// Key is the registry key as written in the secret, but without what
+	// stands in front of an "@" and behind a "?", and cut when very long.
+	Key string
+	// Host is the host[:port] that the kubelet reads from the key, empty if
+	// the key is no address.
+	Host string
+	// Matches tells that the kubelet tries the entry's login for the image.
+	Matches bool
+	// Why says why the entry does not match; empty if it does.
+	Why WhyNot
+	// Doubt is what looks wrong about the login itself; empty if nothing does.
+	Doubt Doubt
+	// Text is a sentence for people on Why, else on Doubt; never content.
+	Text string
+}
+
+// MalformedError says that a pull secret breaks the whole lookup. Its text
+// holds no content of the secret. The kubelet puts the raw text of its own
+// error into the container's waiting reason since version 1.33.
+type MalformedError struct {
+	// Secret is the secret's name.
+	Secret string
+	// Reason is the sentence of the secret's SecretState.
+	Reason string
+}
+
+// Error names the secret and what is wrong in it.
+func (e *MalformedError) Error() string { return fmt.Sprintf("pull secret %q: %s", e.Secret, e.Reason) }
+
+// Find looks the image up in the secrets, which are those of the pod's
+// imagePullSecrets that exist, in the pod's order; one that is listed twice
+// counts twice, as for the kubelet. It returns an error if the image is no
+// valid reference; the error wraps that of the reference package.
+func Find(image string, secrets []Secret) (Lookup, error) {
+	named, err := reference.ParseNormalizedNamed(image)
+	if err != nil {
+		return Lookup{}, fmt.Errorf("image %q is not a valid reference: %w", image, err)
+	}
+	contents := make([]content, len(secrets))
+	for i, s := range secrets {
+		contents[i] = read(s)
+	}
+	t, index := newTarget(image, named), newRing(contents)
+	out := Lookup{Image: t.name, Host: t.registry, Broken: firstBroken(contents)}
+	tried := index.attempts(t)
+	for _, c := range contents {
+		out.Secrets = append(out.Secrets, c.state(t, tried))
+	}
+	if out.Broken == nil {
+		out.Logins = index.logins(tried)
+	}
+	return out, nil
+}
+
+// firstBroken is the error at which MakeDockerKeyring stops: it reads the
+// secrets in the pod's order.
+func firstBroken(contents []content) error {
+	for _, c := range contents {
+		if c.problem == Malformed {
+			return &MalformedError{Secret: c.name, Reason: c.reason}
+		}
+	}
+	return nil
+}

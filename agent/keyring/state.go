@@ -1,0 +1,48 @@
+package keyring
+
+// state tells what the kubelet makes of the secret when it looks for t and
+// tries the logins under the effective keys.
+func (c content) state(t target, tried []string) SecretState {
+	const most = 500
+	out := SecretState{Name: c.name, Problem: c.problem, Reason: c.reason}
+	idle := 0
+	for _, e := range c.entries {
+		if !e.triedAs(tried) {
+			if idle++; idle > most {
+				out.Omitted++
+				continue
+			}
+		}
+		out.Entries = append(out.Entries, e.state(t, tried))
+	}
+	return out
+}
+
+func (e entry) triedAs(tried []string) bool { return e.usable() && among(tried, e.effective) }
+
+func (e entry) state(t target, tried []string) Entry {
+	out := Entry{Key: safeKey(e.key), Host: e.host(), Doubt: e.doubt()}
+	if out.Matches = e.triedAs(tried); !out.Matches {
+		out.Why = e.whyNot(t)
+		out.Text = e.whyNotText(out.Why, t)
+		return out
+	}
+	if e.effective == hubKey && t.registry != hub && !t.matches(hubKey) {
+		out.Doubt = HubLoginLeak
+	}
+	out.Text = doubtText(out.Doubt, e)
+	return out
+}
+
+// host is the entry's host[:port] as the kubelet matches it, in safe form.
+func (e entry) host() string {
+	at, ok := newEndpoint(e.effective)
+	switch {
+	case !e.address || !ok:
+		return ""
+	case at.port != "":
+		return printable(at.host() + ":" + at.port)
+	default:
+		return printable(at.host())
+	}
+}

@@ -1,0 +1,114 @@
+package keyring
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"github.com/distribution/reference"
+)
+
+// Near is the entry that was most likely meant for the image.
+type Near struct {
+	// Secret is the name of the entry's secret.
+	Secret string
+	Entry  Entry
+}
+
+// Nearest returns the entry that needs the least change to match the image:
+// first those with the right host, then by how much the hosts differ, then in
+// the order of the secrets and keys. False if an entry matches already, or
+// there is none.
+func (l Lookup) Nearest() (Near, bool) {
+	if slices.ContainsFunc(l.Secrets, SecretState.Matches) {
+		return Near{}, false
+	}
+	all := l.candidates()
+	if len(all) == 0 {
+		return Near{}, false
+	}
+	return slices.MinFunc(all, func(a, b Near) int {
+		return cmp.Compare(l.distance(a.Entry), l.distance(b.Entry))
+	}), true
+}
+
+// candidates are the entries worth comparing; so few, because a secret may
+// hold thousands and the comparison is quadratic in the length of each.
+func (l Lookup) candidates() []Near {
+	const most = 200
+	var all []Near
+	for _, s := range l.Secrets {
+		for _, e := range s.Entries {
+			all = append(all, Near{Secret: s.Name, Entry: e})
+		}
+	}
+	return all[:min(len(all), most)]
+}
+
+// distance orders entries by how much is wrong with them. What is not about
+// the host is less than any difference between hosts.
+func (l Lookup) distance(e Entry) int {
+	switch e.Why {
+	case OtherPath, VersionPath, HubPath, LetterCase, HubUnused, BadPattern:
+		return 0
+	case OtherPort, HubAlias, LabelCount:
+		return 1
+	default:
+		return 2 + edits(strings.ToLower(guess(e)), l.Host)
+	}
+}
+
+// guess is the host that the key was meant to name, where the kubelet reads
+// none or another from it.
+func guess(e Entry) string {
+	if e.Host != "" && e.Why != OtherScheme {
+		return e.Host
+	}
+	return strings.TrimSpace(authorityOf(e.Key))
+}
+
+// edits is the Levenshtein distance of two texts, in bytes.
+func edits(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		row = nextRow(row, a[i], b)
+	}
+	return row[len(b)]
+}
+
+func nextRow(above []int, c byte, b string) []int {
+	row := make([]int, len(above))
+	row[0] = above[0] + 1
+	for j := range len(b) {
+		change := above[j]
+		if b[j] != c {
+			change++
+		}
+		row[j+1] = min(change, above[j+1]+1, row[j]+1)
+	}
+	return row
+}
+
+// ServerFor returns what to write behind --docker-server in "kubectl create
+// secret docker-registry" so that the kubelet uses the secret for the image:
+// "https://index.docker.io/v1/" for images of Docker Hub, host[:port] for all
+// others. It returns "" if the image is no valid reference, and if no key can
+// name its registry (an IPv6 address without a port: the kubelet takes the
+// brackets for a pattern).
+func ServerFor(image string) string {
+	named, err := reference.ParseNormalizedNamed(image)
+	if err != nil {
+		return ""
+	}
+	t := newTarget(image, named)
+	if t.registry == hub {
+		return hubServer
+	}
+	if key, ok := effectiveKey(t.registry); !ok || !t.matches(key) {
+		return ""
+	}
+	return t.registry
+}

@@ -1,0 +1,89 @@
+package keyring
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestNearest(t *testing.T) {
+	for _, tt := range []struct {
+		name, image string
+		secrets     []Secret
+		want        string // secret and key
+	}{
+		{"the host that differs least", "hub.test2.company.com/nginx",
+			[]Secret{withKeys("far", "quay.io", "ghcr.io"), withKeys("near", "hub.test.company.com", "other.company.com")},
+			"near hub.test.company.com"},
+		{"the right host before a near one", "hub.example.com/app",
+			[]Secret{withKeys("a", "hub2.example.com"), withKeys("b", "hub.example.com/other")}, "b hub.example.com/other"},
+		{"the path before the port", "hub.example.com/app",
+			[]Secret{withKeys("a", "hub.example.com:443", "hub.example.com/other")}, "a hub.example.com/other"},
+		{"the port before another host", "hub.example.com/app",
+			[]Secret{withKeys("a", "hub1.example.com", "hub.example.com:443")}, "a hub.example.com:443"},
+		{"another scheme", "hub.example.com/app",
+			[]Secret{withKeys("a", "hub12.example.com", "oci://hub.example.com")}, "a oci://hub.example.com"},
+		{"blanks", "hub.example.com/app",
+			[]Secret{withKeys("a", "hub12.example.com", " hub.example.com ")}, "a  hub.example.com "},
+		{"a name of Docker Hub", "nginx",
+			[]Secret{withKeys("a", "docker.com.example", "registry-1.docker.io")}, "a registry-1.docker.io"},
+		{"the first of equals", "hub.example.com/app",
+			[]Secret{withKeys("b", "hubb.example.com"), withKeys("a", "huba.example.com")}, "b hubb.example.com"},
+		{"one matches", "hub.example.com/app", []Secret{withKeys("a", "quay.io", "hub.example.com")}, ""},
+		{"no entries", "hub.example.com/app", []Secret{configJSON("a", "{}")}, ""},
+		{"no secrets", "hub.example.com/app", nil, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			near, ok := find(t, tt.image, tt.secrets...).Nearest()
+			got := ""
+			if ok {
+				got = near.Secret + " " + near.Entry.Key
+			}
+			if got != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestEdits(t *testing.T) {
+	for _, tt := range []struct {
+		a, b string
+		want int
+	}{
+		{"", "", 0}, {"", "abc", 3}, {"abc", "", 3}, {"abc", "abc", 0}, {"kitten", "sitting", 3},
+		{"hub.test.company.com", "hub.test2.company.com", 1}, {"ab", "ba", 2},
+	} {
+		if got := edits(tt.a, tt.b); got != tt.want {
+			t.Errorf("%q to %q: got %d, want %d", tt.a, tt.b, got, tt.want)
+		}
+	}
+}
+
+// TestServerForMatches: what we tell people to write works.
+func TestServerForMatches(t *testing.T) {
+	for _, tt := range []struct{ image, want string }{
+		{"nginx", "https://index.docker.io/v1/"},
+		{"team/app:1", "https://index.docker.io/v1/"},
+		{"index.docker.io/team/app", "https://index.docker.io/v1/"},
+		{"registry-1.docker.io/team/app", "registry-1.docker.io"},
+		{"hub.example.com/team/app@sha256:" + strings.Repeat("0f", 32), "hub.example.com"},
+		{"hub.example.com:443/app", "hub.example.com:443"},
+		{"localhost/app", "localhost"},
+		{"localhost:5000/app", "localhost:5000"},
+		{"MyHost/app", "MyHost"},
+		{"hub_x.example.com/app", "hub_x.example.com"},
+		{"127.0.0.1:5000/app", "127.0.0.1:5000"},
+		{"[::1]:5000/app", "[::1]:5000"},
+		{"[::1]/app", ""},
+		{"[:::]:5000/app", ""},
+		{"not an image", ""},
+	} {
+		got := ServerFor(tt.image)
+		if got != tt.want {
+			t.Errorf("%s: got %q, want %q", tt.image, got, tt.want)
+		}
+		if got != "" && len(find(t, tt.image, withKeys("s", got)).Logins) != 1 {
+			t.Errorf("%s: a secret for %q does not match", tt.image, got)
+		}
+	}
+}

@@ -1,0 +1,264 @@
+// Package kube is whypull's way to the API server: the pods of its own node,
+// the secrets they name, and the two things that it writes.
+package kube
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
+)
+
+// Access says with which rights secrets and pods are read.
+type Access string
+
+// The ways to read. Impersonate: as the node, by constrained impersonation
+// (KEP-5284), so that the Node authorizer narrows the right to what the pods of
+// this node name. Direct: by what RBAC grants the agent's own account. Auto:
+// the first, and the second where the API server refuses it. None: no secret is
+// read at all; pods are read as with Auto.
+const (
+	AccessAuto        Access = "auto"
+	AccessImpersonate Access = "impersonate"
+	AccessDirect      Access = "direct"
+	AccessNone        Access = "none"
+)
+
+// ParseAccess returns the access that a flag's value names.
+func ParseAccess(s string) (Access, error) {
+	switch a := Access(s); a {
+	case AccessAuto, AccessImpersonate, AccessDirect, AccessNone:
+		return a, nil
+	}
+	return "", fmt.Errorf("secret access %q: want auto, impersonate, direct or none", s)
+}
+
+// ErrNoAccess is returned for a secret that may not be read.
+var ErrNoAccess = errors.New("no right to read the secret")
+
+// ErrNotFound is returned for a secret that does not exist.
+var ErrNotFound = errors.New("not found")
+
+// Client talks to the API server for one node.
+type Client struct {
+	node   string
+	access Access
+	core   rest.Interface // as the agent's own account
+	events rest.Interface
+	asNode rest.Interface // the same account, acting as its node
+	// impersonate tells whether the API server has granted acting as the node;
+	// it starts hopeful and is corrected by the first refusal.
+	refused atomic.Bool
+}
+
+// New returns a client for the node. It asks the API server nothing yet.
+func New(cfg *rest.Config, node string, access Access) (*Client, error) {
+	c := &Client{node: node, access: access}
+	codecs := serializer.NewCodecFactory(newScheme())
+	var err error
+	if c.core, err = restClient(cfg, corev1.SchemeGroupVersion, codecs, ""); err != nil {
+		return nil, err
+	}
+	if c.events, err = restClient(cfg, eventsv1.SchemeGroupVersion, codecs, ""); err != nil {
+		return nil, err
+	}
+	if c.asNode, err = restClient(cfg, corev1.SchemeGroupVersion, codecs, "system:node:"+node); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// newScheme knows the few types that whypull reads and writes; the whole
+// clientset would cost more than the rest of the program.
+func newScheme() *runtime.Scheme {
+	s := runtime.NewScheme()
+	s.AddKnownTypes(corev1.SchemeGroupVersion, &corev1.Pod{}, &corev1.PodList{}, &corev1.Secret{})
+	s.AddKnownTypes(eventsv1.SchemeGroupVersion, &eventsv1.Event{})
+	metav1.AddToGroupVersion(s, corev1.SchemeGroupVersion)
+	metav1.AddToGroupVersion(s, eventsv1.SchemeGroupVersion)
+	return s
+}
+
+// The client's own limit on requests a second; it spreads what 250 pods that
+// fail at once cause over a few seconds.
+const (
+	requestRate  = 50
+	requestBurst = 300
+)
+
+func restClient(cfg *rest.Config, gv schema.GroupVersion, codecs serializer.CodecFactory, as string) (rest.Interface, error) {
+	cfg = rest.CopyConfig(cfg)
+	cfg.APIPath, cfg.GroupVersion = "/apis", &gv
+	if gv.Group == "" {
+		cfg.APIPath = "/api"
+	}
+	cfg.NegotiatedSerializer = codecs.WithoutConversion()
+	cfg.ContentType = runtime.ContentTypeProtobuf
+	cfg.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
+	cfg.QPS, cfg.Burst = requestRate, requestBurst
+	cfg.Impersonate = rest.ImpersonationConfig{UserName: as} // no groups: those would ask for full impersonation
+	client, err := rest.RESTClientFor(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("API client for %s: %w", gv, err)
+	}
+	return client, nil
+}
+
+// reader returns the identity that reads are made with.
+func (c *Client) reader() rest.Interface {
+	if c.access == AccessDirect || c.refused.Load() && c.access != AccessImpersonate {
+		return c.core
+	}
+	return c.asNode
+}
+
+// fallBack tells whether a refused read is worth trying with the agent's own
+// rights. It remembers a refusal of the impersonation as such.
+func (c *Client) fallBack(err error, was rest.Interface) bool {
+	if was != c.asNode || c.access == AccessImpersonate || !impersonationRefused(err) {
+		return false
+	}
+	c.refused.Store(true)
+	return true
+}
+
+// impersonationRefused tells a refusal to act as the node from the node's own
+// lack of rights: the former names the resource that would be impersonated.
+func impersonationRefused(err error) bool {
+	return apierrors.IsForbidden(err) && strings.Contains(err.Error(), "impersonate")
+}
+
+// Impersonating tells whether reads are made as the node.
+func (c *Client) Impersonating() bool { return c.reader() == c.asNode }
+
+// PodWatch returns the source of a reflector over the pods of the node. failed
+// is told each error.
+func (c *Client) PodWatch(failed func(error)) cache.ListerWatcher {
+	opts := func(o metav1.ListOptions) metav1.ListOptions {
+		o.FieldSelector = fields.OneTermEqualSelector("spec.nodeName", c.node).String()
+		return o
+	}
+	return &cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+			return read(c, failed, func(r rest.Interface) (runtime.Object, error) {
+				o = opts(o)
+				list := &corev1.PodList{}
+				return list, r.Get().Resource("pods").VersionedParams(&o, metav1.ParameterCodec).Do(ctx).Into(list)
+			})
+		},
+		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+			return read(c, failed, func(r rest.Interface) (watch.Interface, error) {
+				o = opts(o)
+				o.Watch = true
+				return r.Get().Resource("pods").VersionedParams(&o, metav1.ParameterCodec).
+					Timeout(seconds(o.TimeoutSeconds)).Watch(ctx)
+			})
+		},
+	}
+}
+
+func seconds(s *int64) time.Duration {
+	if s == nil {
+		return 0
+	}
+	return time.Duration(*s) * time.Second
+}
+
+// read makes a request as the reader, and once more with the agent's own
+// rights where acting as the node is refused.
+func read[T any](c *Client, failed func(error), ask func(rest.Interface) (T, error)) (T, error) {
+	as := c.reader()
+	out, err := ask(as)
+	if err != nil && c.fallBack(err, as) {
+		out, err = ask(c.core)
+	}
+	if err != nil {
+		failed(err)
+	}
+	return out, err
+}
+
+// Secret is the part of a secret that pulls are about.
+type Secret struct {
+	Namespace, Name, Type string
+	Data                  map[string][]byte
+}
+
+// The Node authorizer learns of a pod's secrets from a watch of its own, and
+// may be a moment behind a pod that was just bound.
+const authorizerLag = 400 * time.Millisecond
+
+// Secret reads one secret. The error is ErrNotFound, ErrNoAccess, or the API
+// server's; none holds anything of the secret.
+func (c *Client) Secret(ctx context.Context, namespace, name string) (Secret, error) {
+	if c.access == AccessNone {
+		return Secret{}, ErrNoAccess
+	}
+	s, err := c.secret(ctx, namespace, name)
+	if apierrors.IsForbidden(err) && strings.Contains(err.Error(), "no relationship found") {
+		select {
+		case <-ctx.Done():
+			return Secret{}, ctx.Err()
+		case <-time.After(authorizerLag):
+		}
+		s, err = c.secret(ctx, namespace, name)
+	}
+	switch {
+	case apierrors.IsNotFound(err):
+		return Secret{}, ErrNotFound
+	case apierrors.IsForbidden(err):
+		return Secret{}, ErrNoAccess
+	case err != nil:
+		return Secret{}, fmt.Errorf("secret %s/%s: %w", namespace, name, err)
+	}
+	return Secret{Namespace: namespace, Name: name, Type: string(s.Type), Data: s.Data}, nil
+}
+
+func (c *Client) secret(ctx context.Context, namespace, name string) (*corev1.Secret, error) {
+	return read(c, func(error) {}, func(r rest.Interface) (*corev1.Secret, error) {
+		s := &corev1.Secret{}
+		return s, r.Get().Namespace(namespace).Resource("secrets").Name(name).Do(ctx).Into(s)
+	})
+}
+
+// Annotate sets annotations of a pod through its status, and removes those
+// whose value is nil. It fails with a conflict for a pod of the same name that
+// is not the one meant, and with ErrNotFound for one that is gone.
+func (c *Client) Annotate(ctx context.Context, namespace, pod, uid string, annotations map[string]*string) error {
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": uid, "annotations": annotations}})
+	if err != nil {
+		return fmt.Errorf("patch of pod %s/%s: %w", namespace, pod, err)
+	}
+	err = c.core.Patch(types.MergePatchType).Namespace(namespace).Resource("pods").Name(pod).
+		SubResource("status").Body(patch).Do(ctx).Error()
+	if apierrors.IsNotFound(err) {
+		return ErrNotFound
+	}
+	return err
+}
+
+// Event records an event. One of that name that exists already is left as it
+// is, and no error.
+func (c *Client) Event(ctx context.Context, e *eventsv1.Event) error {
+	err := c.events.Post().Namespace(e.Namespace).Resource("events").Body(e).Do(ctx).Error()
+	if apierrors.IsAlreadyExists(err) {
+		return nil
+	}
+	return err
+}

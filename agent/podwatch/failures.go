@@ -1,0 +1,215 @@
+// Package podwatch follows the pods of one node and tells which of their
+// containers cannot get their image, and which could again.
+package podwatch
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/distribution/reference"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+)
+
+// Failures returns the containers and image volumes of a pod that cannot get
+// their image by the pod's own status, in the order of the spec: init,
+// regular, ephemeral. An image volume that several containers mount is there
+// once. Since is left zero.
+func Failures(pod *corev1.Pod) []diagnosis.Failure {
+	if pod.DeletionTimestamp != nil {
+		return nil
+	}
+	var out []diagnosis.Failure
+	for _, c := range containers(pod) {
+		w := c.waiting()
+		if w == nil || !failing(w.Reason) {
+			continue
+		}
+		f := newFailure(pod, c, w)
+		if !slices.ContainsFunc(out, func(o diagnosis.Failure) bool { return KeyOf(o) == KeyOf(f) }) {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// Key names a container or image volume within a pod.
+type Key struct {
+	Kind diagnosis.Kind
+	Name string
+}
+
+// KeyOf returns the failure's key.
+func KeyOf(f diagnosis.Failure) Key { return Key{f.Kind, f.Container} }
+
+// container is what the three kinds of containers have in common.
+type container struct {
+	kind   diagnosis.Kind
+	name   string
+	image  string
+	policy corev1.PullPolicy
+	mounts []corev1.VolumeMount
+	status *corev1.ContainerStatus
+}
+
+func (c container) waiting() *corev1.ContainerStateWaiting {
+	if c.status == nil {
+		return nil
+	}
+	return c.status.State.Waiting
+}
+
+func containers(pod *corev1.Pod) []container {
+	var out []container
+	for i := range pod.Spec.InitContainers {
+		c := &pod.Spec.InitContainers[i]
+		out = append(out, container{diagnosis.KindInitContainer, c.Name, c.Image, c.ImagePullPolicy, c.VolumeMounts,
+			statusOf(pod.Status.InitContainerStatuses, c.Name)})
+	}
+	for i := range pod.Spec.Containers {
+		c := &pod.Spec.Containers[i]
+		out = append(out, container{diagnosis.KindContainer, c.Name, c.Image, c.ImagePullPolicy, c.VolumeMounts,
+			statusOf(pod.Status.ContainerStatuses, c.Name)})
+	}
+	for i := range pod.Spec.EphemeralContainers {
+		c := &pod.Spec.EphemeralContainers[i]
+		out = append(out, container{diagnosis.KindEphemeralContainer, c.Name, c.Image, c.ImagePullPolicy, c.VolumeMounts,
+			statusOf(pod.Status.EphemeralContainerStatuses, c.Name)})
+	}
+	return out
+}
+
+func statusOf(all []corev1.ContainerStatus, name string) *corev1.ContainerStatus {
+	for i := range all {
+		if all[i].Name == name {
+			return &all[i]
+		}
+	}
+	return nil
+}
+
+// failing tells that a waiting reason speaks of the image. The kubelet's
+// reasons are single words (images/types.go); since 1.33 the raw text of a
+// malformed pull secret's error can stand there too, which is never one word.
+func failing(reason string) bool {
+	switch reason {
+	case "ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName",
+		"ImageInspectError", "RegistryUnavailable", "SignatureValidationFailed":
+		return true
+	}
+	return strings.Contains(reason, " ")
+}
+
+// undecided tells that a waiting reason says nothing of the image: the
+// kubelet's defaults, which also stand while a pull is under way.
+func undecided(reason string) bool {
+	return reason == "" || reason == "ContainerCreating" || reason == "PodInitializing"
+}
+
+func newFailure(pod *corev1.Pod, c container, w *corev1.ContainerStateWaiting) diagnosis.Failure {
+	f := diagnosis.Failure{
+		Namespace: pod.Namespace, Pod: pod.Name, UID: string(pod.UID), Node: pod.Spec.NodeName,
+		Container: c.name, Kind: c.kind, Image: c.image, PullPolicy: string(c.policy),
+		Reason: w.Reason, Message: w.Message,
+		PullSecrets:    pullSecrets(pod),
+		ServiceAccount: pod.Spec.ServiceAccountName,
+		Owner:          owner(pod),
+		HostNetwork:    pod.Spec.HostNetwork,
+	}
+	if v := blamedVolume(pod, c, w.Reason+" "+w.Message); v != nil {
+		f.Kind, f.Container = diagnosis.KindImageVolume, v.Name
+		f.Image, f.PullPolicy = v.Image.Reference, string(v.Image.PullPolicy)
+	}
+	if named, err := reference.ParseNormalizedNamed(f.Image); err == nil {
+		f.Registry, f.Repository = reference.Domain(named), reference.Path(named)
+	}
+	return f
+}
+
+func pullSecrets(pod *corev1.Pod) []string {
+	var out []string
+	for _, s := range pod.Spec.ImagePullSecrets {
+		if s.Name != "" { // the kubelet skips entries without a name
+			out = append(out, s.Name)
+		}
+	}
+	return out
+}
+
+// blamedVolume returns the image volume that a container's waiting message is
+// about: the kubelet reports a volume's failed pull on each container that
+// mounts it (kuberuntime getImageVolumes), and only the image in the text
+// tells it from the container's own. Several failing volumes: the last wins.
+func blamedVolume(pod *corev1.Pod, c container, text string) *corev1.Volume {
+	if mentions(text, c.image) {
+		return nil
+	}
+	for i := len(pod.Spec.Volumes) - 1; i >= 0; i-- {
+		v := &pod.Spec.Volumes[i]
+		mounted := slices.ContainsFunc(c.mounts, func(m corev1.VolumeMount) bool { return m.Name == v.Name })
+		if v.Image != nil && mounted && mentions(text, v.Image.Reference) {
+			return v
+		}
+	}
+	return nil
+}
+
+// mentions tells that a text names an image: as it was written, or as the
+// runtime completes it.
+func mentions(text, image string) bool {
+	if names(text, image) {
+		return true
+	}
+	named, err := reference.ParseNormalizedNamed(image)
+	return err == nil && names(text, reference.TagNameOnly(named).String())
+}
+
+// names tells that word stands in text by itself, not as the beginning or the
+// end of a longer name.
+func names(text, word string) bool {
+	for rest := text; word != ""; {
+		i := strings.Index(rest, word)
+		if i < 0 {
+			return false
+		}
+		before, after := rest[:i], rest[i+len(word):]
+		if !continued(before, true) && !continued(after, false) {
+			return true
+		}
+		rest = rest[i+len(word):]
+	}
+	return false
+}
+
+func continued(s string, atEnd bool) bool {
+	if s == "" {
+		return false
+	}
+	b := s[0]
+	if atEnd {
+		b = s[len(s)-1]
+	}
+	if !atEnd && b == ':' { // "image: not found" ends the name, "image:tag" does not
+		return len(s) > 1 && s[1] != ' '
+	}
+	return b == '/' || b == '.' || b == '-' || b == '_' || b == '@' ||
+		b >= '0' && b <= '9' || b >= 'a' && b <= 'z' || b >= 'A' && b <= 'Z'
+}
+
+// owner is the workload to edit. A ReplicaSet that a Deployment made is named
+// after it and the template's hash, which is a label of the pod.
+func owner(pod *corev1.Pod) diagnosis.Owner {
+	for _, o := range pod.OwnerReferences {
+		if o.Controller == nil || !*o.Controller {
+			continue
+		}
+		if hash := pod.Labels["pod-template-hash"]; o.Kind == "ReplicaSet" && hash != "" {
+			if name, ok := strings.CutSuffix(o.Name, "-"+hash); ok {
+				return diagnosis.Owner{Kind: "Deployment", Name: name}
+			}
+		}
+		return diagnosis.Owner{Kind: o.Kind, Name: o.Name}
+	}
+	return diagnosis.Owner{}
+}

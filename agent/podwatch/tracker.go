@@ -1,0 +1,278 @@
+package podwatch
+
+import (
+	"cmp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+)
+
+// Update is what a change of a pod means for whypull.
+type Update struct {
+	Namespace, Name, UID string
+	// Failures are the containers that fail now. Since is when that began, and
+	// stays while the reason goes to and fro.
+	Failures []diagnosis.Failure
+	// Recovered are the containers that failed before and have their image.
+	Recovered []diagnosis.Failure
+	// Annotations are whypull's own, as the pod has them.
+	Annotations map[string]string
+	// Gone tells that the pod is no more.
+	Gone bool
+	// SeenAt is when the change came in.
+	SeenAt time.Time
+}
+
+// Tracker turns the states of pods into updates. It keeps no pods, only their
+// incidents: one for a container, from the first failing status until the
+// image is there, however often ErrImagePull and ImagePullBackOff alternate.
+// It implements cache.ReflectorStore, so that the pods of a node pass through
+// it without being stored.
+type Tracker struct {
+	emit   func(Update)
+	now    func() time.Time
+	prefix string
+
+	mu     sync.Mutex
+	pods   map[string]*tracked // by namespace/name
+	synced bool
+	heard  time.Time
+}
+
+type tracked struct {
+	uid       string
+	incidents map[Key]diagnosis.Failure
+}
+
+// NewTracker returns a tracker that gives each update to emit, one at a time,
+// in order. Annotations are those whose key begins with prefix.
+func NewTracker(prefix string, now func() time.Time, emit func(Update)) *Tracker {
+	return &Tracker{emit: emit, now: now, prefix: prefix, pods: map[string]*tracked{}}
+}
+
+// Synced tells that the watch has delivered the pods that were there at its
+// start, and when it was last heard of.
+func (t *Tracker) Synced() (bool, time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.synced, t.heard
+}
+
+// Add takes a pod in; it is part of cache.ReflectorStore.
+func (t *Tracker) Add(obj any) error { return t.Update(obj) }
+
+// Update takes a pod's new state in; it is part of cache.ReflectorStore.
+func (t *Tracker) Update(obj any) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if pod, ok := obj.(*corev1.Pod); ok {
+		t.observe(pod)
+	}
+	return nil
+}
+
+// Delete forgets a pod; it is part of cache.ReflectorStore.
+func (t *Tracker) Delete(obj any) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if pod, ok := obj.(*corev1.Pod); ok {
+		t.heard = t.now()
+		t.forget(pod.Namespace, pod.Name, string(pod.UID))
+	}
+	return nil
+}
+
+// Replace takes all pods of the node at once, after a new watch; it is part of
+// cache.ReflectorStore.
+func (t *Tracker) Replace(objs []any, _ string) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	present := map[string]bool{}
+	for _, obj := range objs {
+		if pod, ok := obj.(*corev1.Pod); ok {
+			present[pod.Namespace+"/"+pod.Name] = true
+			t.observe(pod)
+		}
+	}
+	t.dropAbsent(present)
+	t.synced, t.heard = true, t.now()
+	return nil
+}
+
+func (t *Tracker) dropAbsent(present map[string]bool) {
+	var gone []Update
+	for name, p := range t.pods {
+		if !present[name] {
+			ns, pod, _ := strings.Cut(name, "/")
+			gone = append(gone, Update{Namespace: ns, Name: pod, UID: p.uid})
+		}
+	}
+	for _, u := range gone {
+		t.forget(u.Namespace, u.Name, u.UID)
+	}
+}
+
+// Resync does nothing; it is part of cache.ReflectorStore.
+func (t *Tracker) Resync() error { return nil }
+
+// Bookmark notes that the watch is alive; it is cache.ReflectorBookmarkStore.
+func (t *Tracker) Bookmark(string) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.heard = t.now()
+	return nil
+}
+
+func (t *Tracker) observe(pod *corev1.Pod) {
+	t.heard = t.now()
+	name := pod.Namespace + "/" + pod.Name
+	old := t.pods[name]
+	if old != nil && old.uid != string(pod.UID) { // deleted and made anew between two watches
+		t.forget(pod.Namespace, pod.Name, old.uid)
+		old = nil
+	}
+	u := Update{Namespace: pod.Namespace, Name: pod.Name, UID: string(pod.UID), SeenAt: t.heard, Annotations: t.own(pod)}
+	incidents := t.advance(pod, old, &u)
+	if len(incidents) > 0 {
+		t.pods[name] = &tracked{uid: u.UID, incidents: incidents}
+	} else {
+		delete(t.pods, name)
+	}
+	if len(u.Failures) > 0 || len(u.Recovered) > 0 || len(u.Annotations) > 0 {
+		t.emit(u)
+	}
+}
+
+// advance carries the incidents of a pod on to its new state, and fills the
+// update's Failures and Recovered.
+func (t *Tracker) advance(pod *corev1.Pod, old *tracked, u *Update) map[Key]diagnosis.Failure {
+	incidents := map[Key]diagnosis.Failure{}
+	for _, f := range Failures(pod) {
+		f.Since = u.SeenAt
+		if was, ok := old.incident(KeyOf(f)); ok && was.Image == f.Image {
+			f.Since = was.Since
+			if bareBackOff(f) {
+				f.Message = was.Message
+			}
+		}
+		incidents[KeyOf(f)] = f
+		u.Failures = append(u.Failures, f)
+	}
+	for _, was := range old.sorted() {
+		if _, still := incidents[KeyOf(was)]; still {
+			continue
+		}
+		switch outcomeOf(pod, was) {
+		case undetermined:
+			incidents[KeyOf(was)] = was
+			u.Failures = append(u.Failures, was)
+		case recovered:
+			u.Recovered = append(u.Recovered, was)
+		case withdrawn:
+		}
+	}
+	return incidents
+}
+
+// bareBackOff tells that the text says no more than that the kubelet waits:
+// always before 1.32, and after a restart of the kubelet since.
+func bareBackOff(f diagnosis.Failure) bool {
+	return f.Reason == "ImagePullBackOff" && f.Message == "Back-off pulling image "+strconv.Quote(f.Image)
+}
+
+type incidentOutcome int
+
+const (
+	undetermined incidentOutcome = iota
+	recovered
+	withdrawn
+)
+
+// outcomeOf says what became of an incident whose container no longer has a
+// failing reason.
+func outcomeOf(pod *corev1.Pod, was diagnosis.Failure) incidentOutcome {
+	if pod.DeletionTimestamp != nil {
+		return withdrawn
+	}
+	var seen []incidentOutcome
+	for _, c := range containers(pod) {
+		if concerns(c, was) {
+			seen = append(seen, stateOutcome(c))
+		}
+	}
+	switch {
+	case len(seen) == 0:
+		return withdrawn
+	case slices.Contains(seen, undetermined):
+		return undetermined
+	}
+	return recovered
+}
+
+// concerns tells that an incident would show at this container.
+func concerns(c container, was diagnosis.Failure) bool {
+	if was.Kind != diagnosis.KindImageVolume {
+		return c.kind == was.Kind && c.name == was.Container && c.image == was.Image
+	}
+	return slices.ContainsFunc(c.mounts, func(m corev1.VolumeMount) bool { return m.Name == was.Container })
+}
+
+// stateOutcome: running, ended, or waiting for something that comes after the
+// image (kuberuntime startContainer pulls first) all mean that it is there.
+func stateOutcome(c container) incidentOutcome {
+	if w := c.waiting(); c.status == nil || w != nil && undecided(w.Reason) {
+		return undetermined
+	}
+	return recovered
+}
+
+func (t *Tracker) forget(namespace, name, uid string) {
+	key := namespace + "/" + name
+	if p := t.pods[key]; p == nil || p.uid != uid {
+		return
+	}
+	delete(t.pods, key)
+	t.emit(Update{Namespace: namespace, Name: name, UID: uid, Gone: true, SeenAt: t.now()})
+}
+
+func (t *Tracker) own(pod *corev1.Pod) map[string]string {
+	var own map[string]string
+	for k, v := range pod.Annotations {
+		if strings.HasPrefix(k, t.prefix) {
+			if own == nil {
+				own = map[string]string{}
+			}
+			own[k] = v
+		}
+	}
+	return own
+}
+
+func (p *tracked) incident(k Key) (diagnosis.Failure, bool) {
+	if p == nil {
+		return diagnosis.Failure{}, false
+	}
+	f, ok := p.incidents[k]
+	return f, ok
+}
+
+// sorted returns the incidents in a fixed order.
+func (p *tracked) sorted() []diagnosis.Failure {
+	if p == nil {
+		return nil
+	}
+	out := make([]diagnosis.Failure, 0, len(p.incidents))
+	for _, f := range p.incidents {
+		out = append(out, f)
+	}
+	slices.SortFunc(out, func(a, b diagnosis.Failure) int {
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Container, b.Container))
+	})
+	return out
+}

@@ -1,0 +1,311 @@
+package probe
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/distribution/reference"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/agent/keyring"
+	"github.com/whypull/whypull/cri/registry"
+)
+
+// visit is the asking of one image's endpoints for one failure.
+type visit struct {
+	c      *Collector
+	f      diagnosis.Failure
+	ref    reference.Named
+	logins []keyring.Login
+	fresh  bool
+}
+
+// endpoint resolves one endpoint's name and asks it: with each login in the
+// kubelet's order until one is good, then without any.
+func (v visit) endpoint(ctx context.Context, e registry.Endpoint) []diagnosis.Evidence {
+	name, reachable := v.name(ctx, e)
+	if !reachable {
+		return append(name, v.mark(e, diagnosis.Evidence{Outcome: diagnosis.NotRun,
+			Detail: fmt.Sprintf("%s was not asked, since its name does not resolve", e)}))
+	}
+	out := name
+	for _, login := range v.attempts() {
+		start := time.Now()
+		answer := v.c.asker.ask(ctx, e, v.ref, login, v.fresh)
+		evidence := v.mark(e, v.evidence(answer, login))
+		v.c.Metrics.Checked(evidence.Check, evidence.Outcome, time.Since(start))
+		out = append(out, evidence)
+		if answer.Found || aboutEndpoint(answer) || answer.Fault == diagnosis.FaultRateLimited {
+			break
+		}
+	}
+	return out
+}
+
+// attempts are the logins to try; nil stands for none. A login without a user
+// is none to a runtime.
+func (v visit) attempts() []*keyring.Login {
+	var out []*keyring.Login
+	for i := range v.logins {
+		if !v.logins[i].Empty() {
+			out = append(out, &v.logins[i])
+		}
+	}
+	return append(out, nil)
+}
+
+// name checks the endpoint's name. A literal address has none.
+func (v visit) name(ctx context.Context, e registry.Endpoint) ([]diagnosis.Evidence, bool) {
+	host := hostname(e.Host)
+	if net.ParseIP(host) != nil {
+		return []diagnosis.Evidence{v.mark(e, diagnosis.Evidence{Check: diagnosis.CheckNodeDNS, Outcome: diagnosis.NotRun,
+			Detail: host + " is an address; there is no name to resolve"})}, true
+	}
+	start := time.Now()
+	answer := v.c.dns.lookup(ctx, host)
+	evidence := v.mark(e, answer.evidence(host, v.f.Node))
+	v.c.Metrics.Checked(evidence.Check, evidence.Outcome, time.Since(start))
+	return []diagnosis.Evidence{evidence}, answer.Fault == ""
+}
+
+// mark puts the endpoint to a piece of evidence.
+func (v visit) mark(e registry.Endpoint, ev diagnosis.Evidence) diagnosis.Evidence {
+	if ev.Check == "" {
+		ev.Check = diagnosis.CheckRegistry
+	}
+	if ev.Endpoint == "" {
+		ev.Endpoint = e.String()
+	}
+	ev.Mirror = e.Mirror
+	if e.Source != "" {
+		ev.ConfigDir = path.Dir(e.Source)
+	}
+	return ev
+}
+
+func hostname(hostport string) string {
+	if host, _, err := net.SplitHostPort(hostport); err == nil {
+		return host
+	}
+	return strings.Trim(hostport, "[]")
+}
+
+// aboutEndpoint tells that an answer is the same whatever is asked of the
+// endpoint, and with which login.
+func aboutEndpoint(a registry.Answer) bool {
+	switch a.Phase {
+	case diagnosis.PhaseDNS, diagnosis.PhaseConnect, diagnosis.PhaseTLS:
+		return a.Fault != ""
+	case diagnosis.PhasePing, diagnosis.PhaseToken, diagnosis.PhaseManifest:
+	}
+	return a.Fault == diagnosis.FaultConnectionTimeout || a.Fault == diagnosis.FaultHTTPSMismatch
+}
+
+// evidence puts an answer into the words of a report.
+func (v visit) evidence(a registry.Answer, login *keyring.Login) diagnosis.Evidence {
+	e := diagnosis.Evidence{
+		Check: diagnosis.CheckRegistry, Outcome: diagnosis.Failed, Fault: a.Fault,
+		Endpoint: a.Endpoint, Phase: a.Phase, Status: a.Status,
+		RetryAfter: int(a.RetryAfter / time.Second),
+		Detail:     v.sentence(a, login),
+	}
+	if login != nil {
+		e.Credential = &diagnosis.Credential{Source: login.Source, Key: login.Key, Order: login.Order}
+	}
+	switch {
+	case a.Found:
+		e.Outcome = diagnosis.Passed
+	case a.Fault == "":
+		e.Outcome = diagnosis.Inconclusive
+	case a.Fault == diagnosis.FaultTagNotFound:
+		e.Candidates = nearest(a.Tags, tagOf(v.ref))
+	}
+	for _, addr := range a.Addresses {
+		e.Addresses = append(e.Addresses, addr.String())
+	}
+	return e
+}
+
+// sentence says in one sentence what came of asking.
+func (v visit) sentence(a registry.Answer, login *keyring.Login) string {
+	with := "without credentials"
+	if login != nil {
+		with = fmt.Sprintf("with secret %s (entry %s)", login.Source, login.Key)
+	}
+	repo := reference.Path(v.ref)
+	switch a.Fault {
+	case "":
+		if a.Found {
+			return fmt.Sprintf("%s has the manifest and gives it %s", a.Endpoint, with)
+		}
+		return fmt.Sprintf("%s was not asked to the end", a.Endpoint)
+	case diagnosis.FaultUnauthorized:
+		return v.unauthorized(a, login, with)
+	case diagnosis.FaultInsufficientScope:
+		return fmt.Sprintf("%s issues a token %s, but not for pulling %s", cmp.Or(a.TokenHost, a.Endpoint), with, repo)
+	case diagnosis.FaultForbidden:
+		return fmt.Sprintf("%s forbids pulling %s %s%s", a.Endpoint, repo, with, status(a))
+	case diagnosis.FaultTagNotFound:
+		return fmt.Sprintf("%s has repository %s, but not what is asked for%s", a.Endpoint, repo, status(a))
+	case diagnosis.FaultRepositoryNotFound:
+		return fmt.Sprintf("%s has no repository %s%s", a.Endpoint, repo, status(a))
+	case diagnosis.FaultNotFound:
+		return fmt.Sprintf("%s finds nothing at %s and does not say whether the repository exists%s", a.Endpoint, v.ref.String(), status(a))
+	case diagnosis.FaultRateLimited:
+		return fmt.Sprintf("%s limits the rate of requests%s%s", a.Endpoint, status(a), retry(a))
+	case diagnosis.FaultServerError:
+		return fmt.Sprintf("%s answers with a server error%s", a.Endpoint, status(a))
+	default:
+		return v.trouble(a)
+	}
+}
+
+func (v visit) unauthorized(a registry.Answer, login *keyring.Login, with string) string {
+	who := a.Endpoint
+	if a.Phase == diagnosis.PhaseToken && a.TokenHost != "" {
+		who = "token server " + a.TokenHost
+	}
+	if login == nil {
+		return fmt.Sprintf("%s wants credentials%s", who, status(a))
+	}
+	return fmt.Sprintf("%s refuses the login %s%s", who, with, status(a))
+}
+
+// trouble says what kept the registry from being asked.
+func (v visit) trouble(a registry.Answer) string {
+	at := a.Endpoint
+	if a.Remote.IsValid() {
+		at += " (" + a.Remote.String() + ")"
+	} else if len(a.Addresses) > 0 {
+		at += " (" + a.Addresses[0].String() + ")"
+	}
+	switch a.Fault {
+	case diagnosis.FaultConnectionRefused:
+		return at + " refuses the connection: nothing listens there"
+	case diagnosis.FaultConnectionTimeout:
+		return fmt.Sprintf("%s did not answer in time (%s)", at, step(a.Phase))
+	case diagnosis.FaultNetworkUnreachable:
+		return fmt.Sprintf("%s cannot be reached or breaks the connection (%s)", at, step(a.Phase))
+	case diagnosis.FaultTLSUntrusted:
+		return at + " has a certificate that the node does not trust" + issuer(a)
+	case diagnosis.FaultTLSHostnameMismatch:
+		return at + " has a certificate for another name" + namesOf(a)
+	case diagnosis.FaultTLSExpired:
+		return at + " has a certificate that is not valid now" + validity(a)
+	case diagnosis.FaultTLSHandshakeFailed:
+		return at + " and the node do not agree on TLS: client certificate, protocol or cipher"
+	case diagnosis.FaultHTTPSMismatch:
+		return at + mismatch(a)
+	case diagnosis.FaultProxyFailed:
+		return fmt.Sprintf("the proxy %s fails for %s", a.Proxy, a.Endpoint)
+	case diagnosis.FaultNameNotFound, diagnosis.FaultDNSFailure:
+		return fmt.Sprintf("the name of %s cannot be resolved", cmp.Or(a.TokenHost, a.Endpoint))
+	case diagnosis.FaultAddressForbidden:
+		return at + " leads to a link-local or metadata address, which whypull does not talk to"
+	default:
+		return fmt.Sprintf("%s gives an answer that no registry should give%s", at, status(a))
+	}
+}
+
+func mismatch(a registry.Answer) string {
+	if strings.HasPrefix(a.Endpoint, "https://") {
+		return " speaks plain HTTP, and the node is set to speak TLS with it"
+	}
+	return " speaks TLS, and the node is set to speak plain HTTP with it"
+}
+
+func step(p diagnosis.Phase) string {
+	switch p {
+	case diagnosis.PhaseConnect:
+		return "connecting"
+	case diagnosis.PhaseTLS:
+		return "TLS handshake"
+	case diagnosis.PhaseToken:
+		return "asking for a token"
+	case diagnosis.PhaseDNS, diagnosis.PhasePing, diagnosis.PhaseManifest:
+	}
+	return "waiting for an answer"
+}
+
+func status(a registry.Answer) string {
+	if a.Status == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" (HTTP %d)", a.Status)
+}
+
+func retry(a registry.Answer) string {
+	if a.RetryAfter <= 0 {
+		return ""
+	}
+	return fmt.Sprintf("; it may be asked again in %s", a.RetryAfter)
+}
+
+func issuer(a registry.Answer) string {
+	if a.Certificate == nil || a.Certificate.Issuer == "" {
+		return ""
+	}
+	return fmt.Sprintf(" (issued by %q)", a.Certificate.Issuer)
+}
+
+func namesOf(a registry.Answer) string {
+	if a.Certificate == nil || len(a.Certificate.Names) == 0 {
+		return ""
+	}
+	return ": it is for " + strings.Join(a.Certificate.Names, ", ")
+}
+
+func validity(a registry.Answer) string {
+	if a.Certificate == nil {
+		return ""
+	}
+	return fmt.Sprintf(": it is valid from %s to %s", a.Certificate.NotBefore.UTC().Format(time.RFC3339), a.Certificate.NotAfter.UTC().Format(time.RFC3339))
+}
+
+func tagOf(ref reference.Named) string {
+	if t, ok := ref.(reference.Tagged); ok {
+		return t.Tag()
+	}
+	return ""
+}
+
+// nearest puts tags in the order of their likeness to want, the most alike
+// first; at most five. Without want there is no order to offer.
+func nearest(tags []string, want string) []string {
+	const most = 5
+	if want == "" {
+		return nil
+	}
+	out := slices.Clone(tags)
+	slices.SortStableFunc(out, func(a, b string) int {
+		return cmp.Or(cmp.Compare(distance(a, want), distance(b, want)), cmp.Compare(b, a))
+	})
+	return out[:min(len(out), most)]
+}
+
+// distance is the Levenshtein distance of two tags, in bytes.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			change := diagonal
+			if a[i] != b[j] {
+				change++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(change, row[j+1]+1, row[j]+1)
+		}
+	}
+	return row[len(b)]
+}

@@ -1,0 +1,103 @@
+package agent
+
+import (
+	"context"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/agent/podwatch"
+)
+
+// round is one examination of all failing containers of a pod.
+type round struct {
+	exams []*exam
+	done  chan struct{}
+}
+
+// exam is the examination of one container.
+type exam struct {
+	failure diagnosis.Failure
+	at      time.Time
+
+	mu      sync.Mutex
+	verdict diagnosis.Verdict
+}
+
+// begin starts the examination of those containers that are due; the others
+// keep their verdict.
+func (a *Agent) begin(ctx context.Context, u podwatch.Update) *round {
+	r := &round{done: make(chan struct{})}
+	var wg sync.WaitGroup
+	for _, f := range u.Failures {
+		old, needed, fresh := a.due(u.UID, f)
+		e := &exam{failure: f, at: old.at, verdict: old.verdict}
+		r.exams = append(r.exams, e)
+		if !needed {
+			continue
+		}
+		e.at = a.now()
+		first, all := a.collector.Collect(ctx, f, fresh)
+		e.set(diagnosis.Diagnose(f, first))
+		wg.Go(func() {
+			if evidence, ok := <-all; ok {
+				e.set(diagnosis.Diagnose(f, evidence))
+			}
+		})
+	}
+	go func() {
+		wg.Wait()
+		close(r.done)
+	}()
+	return r
+}
+
+func (e *exam) set(v diagnosis.Verdict) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.verdict = v
+}
+
+func (e *exam) judged() judged {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return judged{verdict: e.verdict, asked: fingerprint(e.failure), at: e.at}
+}
+
+// slow tells that the examination is not over after d.
+func (r *round) slow(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-r.done:
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+func (r *round) wait() { <-r.done }
+
+// verdicts returns one verdict per failing container, in the pod's order, as
+// far as they have come.
+func (r *round) verdicts() []diagnosis.Verdict {
+	out := make([]diagnosis.Verdict, len(r.exams))
+	for i, e := range r.exams {
+		out[i] = e.judged().verdict
+	}
+	return out
+}
+
+// fingerprint is what of a failure calls for another examination when it
+// changes. ErrImagePull and ImagePullBackOff alternate and are the same; a
+// text is reduced to what it says.
+func fingerprint(f diagnosis.Failure) string {
+	reason := f.Reason
+	if reason == "ErrImagePull" || reason == "ImagePullBackOff" {
+		reason = "pull"
+	}
+	r := diagnosis.ReadMessage(f.Reason, f.Message)
+	return strings.Join([]string{f.Image, f.PullPolicy, reason, string(r.Cause), r.Host, strconv.Itoa(r.Status), strings.Join(f.PullSecrets, ",")}, "\x00")
+}

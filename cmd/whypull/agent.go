@@ -1,0 +1,178 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
+
+	"github.com/whypull/whypull/agent"
+	"github.com/whypull/whypull/agent/kube"
+	"github.com/whypull/whypull/agent/podwatch"
+	"github.com/whypull/whypull/agent/probe"
+	"github.com/whypull/whypull/cri"
+	"github.com/whypull/whypull/cri/registry"
+	"github.com/whypull/whypull/report"
+)
+
+// agentOptions are the flags of whypull agent.
+type agentOptions struct {
+	node         string
+	kubeconfig   string
+	criSocket    string
+	hostRoot     string
+	registryDir  string
+	secretAccess string
+	listen       string
+	logLevel     string
+	logFormat    string
+}
+
+func agentCommand() *cobra.Command {
+	var o agentOptions
+	cmd := &cobra.Command{
+		Use:   "agent",
+		Short: "Watches the pods of one node and diagnoses failed pulls (the DaemonSet's process)",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context()) },
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.node, "node-name", "", "name of this node's Node object")
+	f.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig for the API server; empty: the pod's service account")
+	f.StringVar(&o.criSocket, "cri-socket", "unix:///run/containerd/containerd.sock", "the container runtime's CRI socket")
+	f.StringVar(&o.hostRoot, "host-root", "/", "where the node's file system is mounted; its /etc is read")
+	f.StringVar(&o.registryDir, "registry-config-path", "", "the node's folder of hosts.toml files; empty: as containerd's config.toml says")
+	f.StringVar(&o.secretAccess, "secret-access", "auto", "how pull secrets are read: auto, impersonate, direct or none")
+	f.StringVar(&o.listen, "listen-address", ":9779", "address for /metrics, /healthz and /readyz")
+	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
+	f.StringVar(&o.logFormat, "log-format", "json", "json or text")
+	twins(f)
+	return cmd
+}
+
+func (o agentOptions) run(ctx context.Context) error {
+	log, err := o.logger()
+	if err != nil {
+		return err
+	}
+	klog.SetSlogLogger(log.With("from", "client-go"))
+	if o.node == "" {
+		return fmt.Errorf("the node's name is missing: set --node-name or %s", environment("node-name"))
+	}
+	client, err := o.client()
+	if err != nil {
+		return err
+	}
+	runtime, err := cri.Dial(o.criSocket)
+	if err != nil {
+		return fmt.Errorf("--cri-socket: %w", err)
+	}
+	defer runtime.Close() //nolint:errcheck // at the end of the process
+	return o.serve(ctx, log, client, runtime)
+}
+
+func (o agentOptions) logger() (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(o.logLevel)); err != nil {
+		return nil, fmt.Errorf("--log-level: %w", err)
+	}
+	opts := &slog.HandlerOptions{Level: level}
+	switch o.logFormat {
+	case "json":
+		return slog.New(slog.NewJSONHandler(os.Stderr, opts)), nil
+	case "text":
+		return slog.New(slog.NewTextHandler(os.Stderr, opts)), nil
+	}
+	return nil, fmt.Errorf("--log-format %q: want json or text", o.logFormat)
+}
+
+func (o agentOptions) client() (*kube.Client, error) {
+	access, err := kube.ParseAccess(o.secretAccess)
+	if err != nil {
+		return nil, fmt.Errorf("--secret-access: %w", err)
+	}
+	cfg, err := o.restConfig()
+	if err != nil {
+		return nil, err
+	}
+	cfg.UserAgent = "whypull/" + version
+	return kube.New(cfg, o.node, access)
+}
+
+func (o agentOptions) restConfig() (*rest.Config, error) {
+	if o.kubeconfig == "" {
+		cfg, err := rest.InClusterConfig()
+		if err != nil {
+			return nil, fmt.Errorf("not in a pod (%w); give --kubeconfig", err)
+		}
+		return cfg, nil
+	}
+	cfg, err := clientcmd.BuildConfigFromFlags("", o.kubeconfig)
+	if err != nil {
+		return nil, fmt.Errorf("--kubeconfig: %w", err)
+	}
+	return cfg, nil
+}
+
+// serve runs the parts until the context ends or the listener fails.
+func (o agentOptions) serve(ctx context.Context, log *slog.Logger, client *kube.Client, runtime *cri.Runtime) error {
+	metrics := report.NewMetrics(version)
+	collector := probe.New(runtime, client, metrics, o.registries(), probe.NodeResolver{Root: o.hostRoot})
+	publisher := agent.NewPublisher(client, metrics, log, o.node)
+	loop := agent.New(collector, publisher, log)
+	publisher.Again(loop.Again)
+	tracker := podwatch.NewTracker(report.Prefix, time.Now, loop.Observe)
+	reflector := cache.NewReflectorWithOptions(client.PodWatch(watchFailure(log)), &corev1.Pod{}, tracker,
+		cache.ReflectorOptions{Name: "pods"})
+
+	server := &http.Server{Addr: o.listen, Handler: handler(metrics, tracker, runtime), ReadHeaderTimeout: 5 * time.Second}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var wg sync.WaitGroup
+	var failed error
+	wg.Go(func() {
+		defer stop()
+		failed = listen(ctx, server)
+	})
+	wg.Go(func() { reflector.RunWithContext(ctx) })
+	wg.Go(func() { loop.Run(ctx) })
+	log.Info("started", "version", version, "node", o.node)
+	<-ctx.Done()
+	wg.Wait()
+	log.Info("stopped")
+	return failed
+}
+
+func (o agentOptions) registries() registry.Options {
+	return registry.Options{Root: o.hostRoot, CertsDir: o.registryDir, Version: version}
+}
+
+// watchFailure logs what keeps the watch from working; the reflector tries
+// again by itself.
+func watchFailure(log *slog.Logger) func(error) {
+	return func(err error) { log.Warn("watch on pods failed", "err", err) }
+}
+
+// listen serves until the context ends.
+func listen(ctx context.Context, s *http.Server) error {
+	context.AfterFunc(ctx, func() {
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
+		defer cancel()
+		_ = s.Shutdown(grace) // whoever still asks is cut off
+	})
+	if err := s.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("--listen-address: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,74 @@
+// Command whypull says why a pod cannot pull its image.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// version is set by the linker.
+var version = "dev"
+
+func main() { os.Exit(run(os.Args[1:])) }
+
+// usageError is the exit status for wrong usage and for internal errors.
+const usageError = 2
+
+func run(args []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	cmd := root()
+	cmd.SetArgs(args)
+	if err := cmd.ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "whypull:", err)
+		return usageError
+	}
+	return 0
+}
+
+func root() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:           "whypull",
+		Short:         "Says why a pod cannot pull its image",
+		Version:       version,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(agentCommand())
+	cmd.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return fromEnvironment(cmd.Flags()) }
+	return cmd
+}
+
+// environment is the name of a flag's twin in the environment.
+func environment(flag string) string {
+	return "WHYPULL_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// fromEnvironment sets the flags that the command line leaves out.
+func fromEnvironment(flags *pflag.FlagSet) error {
+	var failed error
+	flags.VisitAll(func(f *pflag.Flag) {
+		value, there := os.LookupEnv(environment(f.Name))
+		if f.Changed || !there || failed != nil {
+			return
+		}
+		if err := flags.Set(f.Name, value); err != nil {
+			failed = fmt.Errorf("%s: %w", environment(f.Name), err)
+		}
+	})
+	return failed
+}
+
+// twins adds to each flag's help the name of its twin.
+func twins(flags *pflag.FlagSet) {
+	flags.VisitAll(func(f *pflag.Flag) { f.Usage += " [" + environment(f.Name) + "]" })
+}

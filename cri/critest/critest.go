@@ -1,0 +1,192 @@
+// Package critest is a container runtime for tests: a CRI server on a real
+// unix socket that holds the images it is given and fails as it is told to.
+package critest
+
+import (
+	"context"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+// Fault is how the runtime misbehaves. The zero value is a healthy runtime.
+type Fault struct {
+	// Code, if not OK, is what every call returns. codes.Unavailable is what a
+	// runtime says that shuts down; for one that is gone, use Stop.
+	Code codes.Code
+	// Delay is how long every call takes.
+	Delay time.Duration
+	// NotReady makes the RuntimeReady condition false.
+	NotReady bool
+	// NotFound makes ImageStatus of an absent image return the code NotFound
+	// instead of the empty response of CRI's rule.
+	NotFound bool
+}
+
+// Runtime is the fake runtime.
+type Runtime struct {
+	runtime.UnimplementedImageServiceServer
+	runtime.UnimplementedRuntimeServiceServer
+
+	// Socket is the path of the socket.
+	Socket string
+
+	tb     testing.TB
+	mu     sync.Mutex
+	images []*runtime.Image
+	fault  Fault
+	calls  map[string]int
+	server *grpc.Server
+}
+
+// New starts a runtime that has the images. It stops with the test.
+func New(tb testing.TB, images ...*runtime.Image) *Runtime {
+	tb.Helper()
+	// Not tb.TempDir: the path of a socket may have 107 bytes only.
+	dir, err := os.MkdirTemp("", "cri")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	r := &Runtime{tb: tb, Socket: filepath.Join(dir, "cri.sock"), images: images, calls: map[string]int{}}
+	tb.Cleanup(func() {
+		r.Stop()
+		if err := os.RemoveAll(dir); err != nil {
+			tb.Error(err)
+		}
+	})
+	r.Start()
+	return r
+}
+
+// NewImage makes an image with names that have a tag, and names that have a digest.
+func NewImage(id string, tags, digests []string) *runtime.Image {
+	return &runtime.Image{Id: id, RepoTags: tags, RepoDigests: digests, Size: 4096}
+}
+
+// Start listens on the socket again after Stop.
+func (r *Runtime) Start() {
+	r.tb.Helper()
+	l, err := (&net.ListenConfig{}).Listen(context.Background(), "unix", r.Socket)
+	if err != nil {
+		r.tb.Fatal(err)
+	}
+	server := grpc.NewServer()
+	runtime.RegisterImageServiceServer(server, r)
+	runtime.RegisterRuntimeServiceServer(server, r)
+	r.mu.Lock()
+	r.server = server
+	r.mu.Unlock()
+	go func() { _ = server.Serve(l) }()
+}
+
+// Stop closes the socket and every connection.
+func (r *Runtime) Stop() {
+	r.mu.Lock()
+	server := r.server
+	r.mu.Unlock()
+	server.Stop()
+}
+
+// Set changes how the runtime misbehaves.
+func (r *Runtime) Set(f Fault) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.fault = f
+}
+
+// Add gives the runtime more images.
+func (r *Runtime) Add(images ...*runtime.Image) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.images = append(r.images, images...)
+}
+
+// Calls says how often a CRI method was called.
+func (r *Runtime) Calls(method string) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.calls[method]
+}
+
+func (r *Runtime) enter(ctx context.Context, method string) (Fault, error) {
+	r.mu.Lock()
+	r.calls[method]++
+	f := r.fault
+	r.mu.Unlock()
+	select {
+	case <-time.After(f.Delay):
+	case <-ctx.Done():
+		return f, status.FromContextError(ctx.Err()).Err()
+	}
+	if f.Code != codes.OK {
+		return f, status.Error(f.Code, "the runtime was told to fail")
+	}
+	return f, nil
+}
+
+// ImageStatus implements CRI.
+func (r *Runtime) ImageStatus(ctx context.Context, req *runtime.ImageStatusRequest) (*runtime.ImageStatusResponse, error) {
+	f, err := r.enter(ctx, "ImageStatus")
+	if err != nil {
+		return nil, err
+	}
+	if img := r.find(req.GetImage().GetImage()); img != nil {
+		return &runtime.ImageStatusResponse{Image: img}, nil
+	}
+	if f.NotFound {
+		return nil, status.Error(codes.NotFound, "no such image")
+	}
+	return &runtime.ImageStatusResponse{}, nil
+}
+
+func (r *Runtime) find(ref string) *runtime.Image {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, img := range r.images {
+		for _, name := range append(append([]string{img.GetId()}, img.GetRepoTags()...), img.GetRepoDigests()...) {
+			if name == ref {
+				return img
+			}
+		}
+	}
+	return nil
+}
+
+// ListImages implements CRI.
+func (r *Runtime) ListImages(ctx context.Context, _ *runtime.ListImagesRequest) (*runtime.ListImagesResponse, error) {
+	if _, err := r.enter(ctx, "ListImages"); err != nil {
+		return nil, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return &runtime.ListImagesResponse{Images: r.images}, nil
+}
+
+// Version implements CRI.
+func (r *Runtime) Version(ctx context.Context, _ *runtime.VersionRequest) (*runtime.VersionResponse, error) {
+	if _, err := r.enter(ctx, "Version"); err != nil {
+		return nil, err
+	}
+	return &runtime.VersionResponse{
+		Version: "0.1.0", RuntimeName: "containerd", RuntimeVersion: "v2.4.2", RuntimeApiVersion: "v1",
+	}, nil
+}
+
+// Status implements CRI.
+func (r *Runtime) Status(ctx context.Context, _ *runtime.StatusRequest) (*runtime.StatusResponse, error) {
+	f, err := r.enter(ctx, "Status")
+	if err != nil {
+		return nil, err
+	}
+	return &runtime.StatusResponse{Status: &runtime.RuntimeStatus{Conditions: []*runtime.RuntimeCondition{
+		{Type: runtime.RuntimeReady, Status: !f.NotReady},
+	}}}, nil
+}

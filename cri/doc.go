@@ -1,0 +1,4 @@
+// Package cri asks the node's container runtime, over its CRI socket, which
+// images it has. It makes read-only calls only: the socket gives its owner
+// root on the node, whatever else restricts the process that holds it.
+package cri

@@ -1,0 +1,108 @@
+package cri
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/distribution/reference"
+	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+// maxOtherNames bounds the names that OtherNames gives: they are for a
+// sentence, not for an inventory.
+const maxOtherNames = 5
+
+// Image is an image that the runtime has.
+type Image struct {
+	ID      string   // containerd: sha256:…, CRI-O: bare hexadecimal
+	Tags    []string // full names with a tag
+	Digests []string // full names with a digest
+	Size    uint64   // bytes
+	Pinned  bool     // exempt from garbage collection
+}
+
+// Image asks for the image of a reference as a pod's spec has it; the runtime
+// normalises it. present is false when the runtime answers that it has no such
+// image: an empty response (CRI's rule) or the code NotFound. Errors are of
+// type *Error and mean that nothing is known.
+func (r *Runtime) Image(ctx context.Context, ref string) (img Image, present bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	resp, err := r.images.ImageStatus(ctx, &runtime.ImageStatusRequest{Image: &runtime.ImageSpec{Image: ref}})
+	if notFound(err) {
+		return Image{}, false, nil
+	}
+	if err != nil {
+		return Image{}, false, callError("ImageStatus", err)
+	}
+	if resp.GetImage() == nil {
+		return Image{}, false, nil
+	}
+	return fromCRI(resp.GetImage()), true, nil
+}
+
+func fromCRI(i *runtime.Image) Image {
+	return Image{
+		ID:      i.GetId(),
+		Tags:    i.GetRepoTags(),
+		Digests: i.GetRepoDigests(),
+		Size:    i.GetSize(),
+		Pinned:  i.GetPinned(),
+	}
+}
+
+// OtherNames gives other names under which the runtime has what ref asks for,
+// sorted, at most five: other tags and digests of the same repository and, for
+// a reference with a digest, names of the same digest in other repositories. A
+// reference that does not parse has none. Errors are of type *Error.
+//
+// A digest-pinned image is not found by its tag, nor the other way round: the
+// runtime keeps the two names apart.
+func (r *Runtime) OtherNames(ctx context.Context, ref string) ([]string, error) {
+	named, err := reference.ParseNormalizedNamed(ref)
+	if err != nil {
+		return nil, nil //nolint:nilerr // no name, so no other name
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	resp, err := r.images.ListImages(ctx, &runtime.ListImagesRequest{})
+	if err != nil {
+		return nil, callError("ListImages", err)
+	}
+	var names []string
+	for _, img := range resp.GetImages() {
+		names = append(names, related(img, named)...)
+	}
+	slices.Sort(names)
+	names = slices.Compact(names)
+	return names[:min(len(names), maxOtherNames)], nil
+}
+
+// related gives the names of one listed image that say that it is what the
+// reference is about, without that reference itself.
+func related(img *runtime.Image, named reference.Named) []string {
+	self := reference.TagNameOnly(named).String()
+	all := slices.Concat(img.GetRepoTags(), img.GetRepoDigests())
+	same := holdsDigest(img, named)
+	var names []string
+	for _, name := range all {
+		other, err := reference.ParseNormalizedNamed(name)
+		if err != nil || other.String() == self {
+			continue
+		}
+		if same || other.Name() == named.Name() {
+			names = append(names, other.String())
+		}
+	}
+	return names
+}
+
+func holdsDigest(img *runtime.Image, named reference.Named) bool {
+	digested, ok := named.(reference.Digested)
+	if !ok {
+		return false
+	}
+	suffix := "@" + digested.Digest().String()
+	return slices.ContainsFunc(img.GetRepoDigests(), func(d string) bool { return strings.HasSuffix(d, suffix) })
+}

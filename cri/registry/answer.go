@@ -1,0 +1,187 @@
+package registry
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"syscall"
+	"time"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+)
+
+// Answer is what an endpoint said, or what kept it from saying anything. It
+// holds no text that the registry chose freely: what comes from there is a
+// number, one of a closed set, or checked against its grammar and bounded.
+type Answer struct {
+	// Endpoint is the endpoint asked, as scheme://host[:port]. The scheme is
+	// the one that was spoken, where the endpoint may be either.
+	Endpoint string
+	// Found: the manifest is there, and the runtime may have it with this
+	// credential. Only Found is good news: no Fault can also mean that the
+	// conversation was not held (Err says why: the caller gave up).
+	Found bool
+	// Fault is what is wrong; "" if nothing is, or nothing is known.
+	Fault diagnosis.Fault
+	// Phase is where the conversation ended. PhaseToken covers everything
+	// about the token server, its name and certificate too.
+	Phase diagnosis.Phase
+	// Status is the HTTP status that decided, 0 if there was none. In
+	// PhaseToken it is the token server's.
+	Status int
+	// ErrorCode is the error code of the OCI distribution specification that
+	// came with Status, "" if none did. A HEAD request brings none.
+	ErrorCode ErrorCode
+	// Scheme says how the registry asked for a credential.
+	Scheme AuthScheme
+	// Challenge is the "error" of the last 401's challenge.
+	Challenge ChallengeError
+	// CredentialSent: the registry or its token server was sent the login. If
+	// neither asked, a login is not sent.
+	CredentialSent bool
+	// TokenIssued: the token server gave a token, for the credential if one
+	// was sent, else for an anonymous client.
+	TokenIssued bool
+	// TokenHost is the token server, host[:port]; "" if none was named.
+	TokenHost string
+	// RetryAfter is how long the registry wants to be left alone; 0 if it did
+	// not say. At most 24 hours.
+	RetryAfter time.Duration
+	// RateLimit is the registry's account of its limit; nil if it gave none.
+	RateLimit *RateLimit
+	// Tags are tags of the repository that exist, sorted, for
+	// FaultTagNotFound; at most 50, and not necessarily the nearest.
+	Tags []string
+	// Digest and MediaType of the manifest, if Found and valid.
+	Digest    string
+	MediaType string
+	// Addresses are what the endpoint's name (or its proxy's) resolved to, in
+	// the order of the resolver; those of a redirect's target are not.
+	Addresses []netip.Addr
+	// Remote is the address of the last connection.
+	Remote netip.AddrPort
+	// DNSServer is the resolver that failed, for PhaseDNS, as host:port.
+	DNSServer string
+	// Proxy is the proxy that was used, as host:port; "" for none. With a
+	// proxy the node does not resolve the registry's name.
+	Proxy string
+	// Certificate is the registry's own or, if one of its chain was refused,
+	// that one; nil without TLS.
+	Certificate *Certificate
+	// Durations are how long each phase took that was entered. The first
+	// request counts as PhasePing, whatever its answer; PhaseToken has
+	// everything about the token server.
+	Durations map[diagnosis.Phase]time.Duration
+	// Err is the error behind Fault, without anything secret: its text is made
+	// of Phase, host, Fault and Status. It unwraps to a *net.DNSError, a
+	// syscall.Errno, a Refusal or a context's error if such was the cause.
+	Err error
+}
+
+// Certificate tells about an X.509 certificate. Names are cleaned of anything
+// but letters, digits and common punctuation, and bounded.
+type Certificate struct {
+	Subject, Issuer     string   // common name, else organization
+	Names               []string // DNS names and addresses it is for, at most 8
+	NotBefore, NotAfter time.Time
+}
+
+// RateLimit is a registry's account of a client's limit, from the headers
+// ratelimit-limit and ratelimit-remaining that Docker Hub sends.
+type RateLimit struct {
+	Limit, Remaining int // requests
+}
+
+// AuthScheme is how a registry asks for a credential.
+type AuthScheme string
+
+// The schemes that the runtime knows.
+const (
+	SchemeNone   AuthScheme = ""
+	SchemeBasic  AuthScheme = "basic"
+	SchemeBearer AuthScheme = "bearer"
+	// SchemeUnknown: a 401 without a challenge that the runtime can answer.
+	SchemeUnknown AuthScheme = "unknown"
+)
+
+// ChallengeError is the "error" parameter of a Bearer challenge (RFC 6750).
+type ChallengeError string
+
+// The challenge errors.
+const (
+	ChallengeInsufficientScope ChallengeError = "insufficient_scope"
+	ChallengeInvalidToken      ChallengeError = "invalid_token"
+	ChallengeInvalidRequest    ChallengeError = "invalid_request"
+)
+
+// ErrorCode is an error code of the OCI distribution specification, or one of
+// those that registries have added to it.
+type ErrorCode string
+
+// The error codes.
+const (
+	CodeUnauthorized    ErrorCode = "UNAUTHORIZED"
+	CodeDenied          ErrorCode = "DENIED"
+	CodeNameInvalid     ErrorCode = "NAME_INVALID"
+	CodeNameUnknown     ErrorCode = "NAME_UNKNOWN"
+	CodeManifestUnknown ErrorCode = "MANIFEST_UNKNOWN"
+	CodeManifestInvalid ErrorCode = "MANIFEST_INVALID"
+	CodeTagInvalid      ErrorCode = "TAG_INVALID"
+	CodeTooManyRequests ErrorCode = "TOOMANYREQUESTS"
+	CodeUnsupported     ErrorCode = "UNSUPPORTED"
+	CodeUnavailable     ErrorCode = "UNAVAILABLE"
+	CodeUnknown         ErrorCode = "UNKNOWN"
+)
+
+func knownCode(s string) ErrorCode {
+	switch code := ErrorCode(s); code {
+	case CodeUnauthorized, CodeDenied, CodeNameInvalid, CodeNameUnknown, CodeManifestUnknown, CodeManifestInvalid,
+		CodeTagInvalid, CodeTooManyRequests, CodeUnsupported, CodeUnavailable, CodeUnknown:
+		return code
+	}
+	return ""
+}
+
+// Error is why a conversation did not find the manifest.
+type Error struct {
+	Endpoint string
+	Phase    diagnosis.Phase
+	Fault    diagnosis.Fault
+	Status   int
+	cause    error
+}
+
+// Error implements error.
+func (e *Error) Error() string {
+	what := string(e.Fault)
+	if what == "" {
+		what = "given up"
+	}
+	if e.Status > 0 {
+		what = fmt.Sprintf("%s (status %d)", what, e.Status)
+	}
+	return fmt.Sprintf("registry %s: %s: %s", e.Endpoint, e.Phase, what)
+}
+
+// Unwrap gives the cause if it is of a type that carries no text of a registry.
+func (e *Error) Unwrap() error { return e.cause }
+
+// harmless reduces an error to the part of its chain that cannot hold a
+// secret, an URL or words of a registry.
+func harmless(err error) error {
+	var (
+		dns    *net.DNSError
+		errno  syscall.Errno
+		refuse Refusal
+	)
+	switch {
+	case errors.As(err, &dns):
+		return dns
+	case errors.As(err, &refuse):
+		return refuse
+	case errors.As(err, &errno):
+		return errno
+	}
+	return contextError(err)
+}

@@ -1,0 +1,185 @@
+package registry
+
+import (
+	"errors"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2"
+)
+
+const (
+	pluginImages = "io.containerd.cri.v1.images" // containerd 2.0+
+	pluginCRI    = "io.containerd.grpc.v1.cri"   // before, and in files of version 3 and less
+	pluginV1     = "cri"                         // in files of version 1
+	// maxImports bounds the files that one configuration imports.
+	maxImports = 64
+)
+
+// settings are those settings of containerd that decide about endpoints.
+type settings struct {
+	configPath string
+	// localPull: the CRI plugin pulls by itself, not by the transfer service,
+	// which decides what a config_path with several directories means.
+	localPull bool
+	// legacy: registry.mirrors, .configs or .auths are set.
+	legacy bool
+}
+
+// configFile is the part of containerd's configuration file that is needed.
+type configFile struct {
+	Version int            `toml:"version"`
+	Imports []string       `toml:"imports"`
+	Plugins map[string]any `toml:"plugins"`
+}
+
+// readContainerd reads the configuration file and what it imports, in the
+// order and with the precedence of containerd (cmd/containerd/server/config,
+// LoadConfig): later files win, tables are merged.
+func readContainerd(fs rootFS, file string) (settings, []Notice) {
+	var notices []Notice
+	merged := map[string]any{}
+	seen := map[string]bool{}
+	pending := []string{file}
+	for len(pending) > 0 && len(seen) < maxImports {
+		name := pending[0]
+		pending = pending[1:]
+		if seen[name] {
+			continue
+		}
+		seen[name] = true
+		config, err := readConfigFile(fs, name)
+		if errors.Is(err, os.ErrNotExist) && name == file {
+			continue // containerd has its defaults then
+		}
+		if err != nil {
+			notices = append(notices, Notice{Kind: NoticeConfigUnreadable, Path: name, Line: lineOf(err)})
+			continue
+		}
+		merge(merged, config.images())
+		pending = append(pending, resolveImports(fs, name, config.Imports)...)
+	}
+	return newSettings(merged), notices
+}
+
+func readConfigFile(fs rootFS, name string) (configFile, error) {
+	var config configFile
+	data, err := fs.readFile(name)
+	if err != nil {
+		return config, err
+	}
+	return config, toml.Unmarshal(data, &config)
+}
+
+// lineOf gives the line of an error of the TOML decoder, 0 if it has none.
+func lineOf(err error) int {
+	var decode *toml.DecodeError
+	if !errors.As(err, &decode) {
+		return 0
+	}
+	line, _ := decode.Position()
+	return line
+}
+
+// resolveImports gives the node's paths of imported files: relative to the
+// importing file, with patterns where there is a star.
+func resolveImports(fs rootFS, parent string, imports []string) []string {
+	var names []string
+	for _, name := range imports {
+		if !path.IsAbs(name) {
+			name = path.Join(path.Dir(parent), name)
+		}
+		names = append(names, expand(fs, path.Clean(name))...)
+	}
+	return names
+}
+
+func expand(fs rootFS, pattern string) []string {
+	if !strings.Contains(pattern, "*") {
+		return []string{pattern}
+	}
+	real, err := fs.resolve(path.Dir(pattern))
+	if err != nil {
+		return nil
+	}
+	matches, err := filepath.Glob(filepath.Join(real, path.Base(pattern)))
+	if err != nil {
+		return nil
+	}
+	names := make([]string, 0, len(matches))
+	for _, m := range matches {
+		names = append(names, path.Join(path.Dir(pattern), filepath.Base(m)))
+	}
+	return names
+}
+
+// images gives the settings of the image plugin. In files before version 4
+// they may be the CRI plugin's, which containerd migrates.
+func (c configFile) images() map[string]any {
+	images := table(c.Plugins, pluginImages)
+	if c.Version >= 4 {
+		return images
+	}
+	old := table(c.Plugins, pluginCRI)
+	if len(old) == 0 && c.Version < 2 {
+		old = table(c.Plugins, pluginV1)
+	}
+	images = maps.Clone(images)
+	if images == nil {
+		images = map[string]any{}
+	}
+	migrate(images, old, "registry", "max_concurrent_downloads", "image_pull_with_sync_fs")
+	migrate(images, table(old, "containerd"), "disable_snapshot_annotations", "discard_unpacked_layers")
+	return images
+}
+
+func migrate(dst, src map[string]any, keys ...string) {
+	for _, key := range keys {
+		if value, ok := src[key]; ok {
+			dst[key] = value
+		}
+	}
+}
+
+func merge(dst, src map[string]any) {
+	for key, value := range src {
+		into, ok := dst[key].(map[string]any)
+		from, isTable := value.(map[string]any)
+		if ok && isTable {
+			merge(into, from)
+			continue
+		}
+		dst[key] = value
+	}
+}
+
+func table(parent map[string]any, key string) map[string]any {
+	t, _ := parent[key].(map[string]any)
+	return t
+}
+
+// newSettings decides as CheckLocalImagePullConfigs (internal/cri/config) does
+// whether images are pulled by the transfer service.
+func newSettings(images map[string]any) settings {
+	registry := table(images, "registry")
+	var s settings
+	s.configPath, _ = registry["config_path"].(string)
+	for _, key := range []string{"mirrors", "configs", "auths"} {
+		s.legacy = s.legacy || len(table(registry, key)) > 0
+	}
+	s.localPull = s.legacy ||
+		images["use_local_image_pull"] == true ||
+		images["disable_snapshot_annotations"] == false ||
+		images["discard_unpacked_layers"] == true ||
+		images["image_pull_with_sync_fs"] == true ||
+		concurrencyChanged(images["max_concurrent_downloads"])
+	return s
+}
+
+func concurrencyChanged(value any) bool {
+	n, ok := value.(int64)
+	return ok && n != 3
+}

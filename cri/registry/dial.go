@@ -1,0 +1,165 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+)
+
+// dialer opens the connections of one conversation, keeps them, and closes
+// them at its end: a dial or a handshake that net/http has in the background
+// must not outlive the conversation.
+type dialer struct {
+	ctx   context.Context //nolint:containedctx // of the conversation; net/http detaches the one it hands over
+	opts  *Options
+	notes *notes
+
+	mu     sync.Mutex
+	conns  []net.Conn
+	closed bool
+}
+
+// dial is a http.Transport's DialContext. Of the context only the values
+// count, which say what the connection is for.
+func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	number, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return nil, err
+	}
+	aside := isAside(ctx)
+	addrs, err := d.lookup(host, aside)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := d.connect(network, addrs, uint16(number), aside)
+	if err != nil {
+		return nil, err
+	}
+	return conn, d.keep(conn)
+}
+
+func (d *dialer) lookup(host string, aside bool) ([]netip.Addr, error) {
+	if addr, err := netip.ParseAddr(host); err == nil {
+		d.notes.resolved([]netip.Addr{addr}, aside)
+		return []netip.Addr{addr}, nil
+	}
+	defer d.notes.enter(diagnosis.PhaseDNS, aside)()
+	ctx, cancel := context.WithTimeout(d.ctx, d.opts.Timeouts.DNS)
+	defer cancel()
+	addrs, err := d.resolve(ctx, host)
+	if err != nil {
+		return nil, asDNSError(err, host)
+	}
+	d.notes.resolved(addrs, aside)
+	return addrs, nil
+}
+
+func (d *dialer) resolve(ctx context.Context, host string) ([]netip.Addr, error) {
+	if d.opts.Resolve != nil {
+		return d.opts.Resolve(ctx, host)
+	}
+	return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+}
+
+// asDNSError makes sure that whatever a resolver returns is known as its own,
+// so that its "connection refused" is not taken for the registry's.
+func asDNSError(err error, host string) error {
+	var dns *net.DNSError
+	if errors.As(err, &dns) {
+		return err
+	}
+	var timeout net.Error
+	return &net.DNSError{
+		UnwrapErr: err,
+		Err:       "lookup failed",
+		Name:      host,
+		IsTimeout: errors.As(err, &timeout) && timeout.Timeout(),
+	}
+}
+
+// connect tries the addresses in turn and shares the time between them, as
+// package net does, so that the first one cannot use up all of it. The first
+// error is the one to report.
+func (d *dialer) connect(network string, addrs []netip.Addr, port uint16, aside bool) (net.Conn, error) {
+	defer d.notes.enter(diagnosis.PhaseConnect, aside)()
+	deadline := time.Now().Add(d.opts.Timeouts.Connect)
+	firstErr := error(&net.DNSError{Err: "no addresses", IsNotFound: true})
+	for i, addr := range addrs {
+		share := time.Until(deadline) / time.Duration(len(addrs)-i)
+		conn, err := d.connectOne(network, netip.AddrPortFrom(addr, port), share)
+		if err == nil {
+			d.notes.connected(conn, aside)
+			return conn, nil
+		}
+		if i == 0 {
+			firstErr = err
+		}
+	}
+	return nil, firstErr
+}
+
+func (d *dialer) connectOne(network string, to netip.AddrPort, timeout time.Duration) (net.Conn, error) {
+	nd := net.Dialer{Timeout: timeout, Control: refuseForbidden}
+	return nd.DialContext(d.ctx, network, to.String())
+}
+
+// keep remembers the connection, or closes it if the conversation is over.
+func (d *dialer) keep(conn net.Conn) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return errors.Join(net.ErrClosed, conn.Close())
+	}
+	d.conns = append(d.conns, conn)
+	return nil
+}
+
+func (d *dialer) close() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.closed = true
+	for _, conn := range d.conns {
+		_ = conn.Close() // usually closed already
+	}
+}
+
+// refuseForbidden is a net.Dialer's Control: it sees the address that is
+// really connected to, whatever a name resolved to before.
+func refuseForbidden(_, address string, _ syscall.RawConn) error {
+	to, err := netip.ParseAddrPort(address)
+	if err != nil || forbidden(to.Addr()) {
+		return ErrAddressForbidden
+	}
+	return nil
+}
+
+// forbidden tells an address at which no registry is, but something that
+// answers to anyone on the node. Loopback is allowed: node-local registries
+// exist.
+func forbidden(addr netip.Addr) bool {
+	addr = addr.Unmap().WithZone("")
+	if addr.IsUnspecified() || addr.IsMulticast() || addr.IsLinkLocalUnicast() {
+		return true
+	}
+	switch addr.String() {
+	case "fd00:ec2::254", // AWS metadata
+		"fd20:ce::254",    // Google metadata
+		"100.100.100.200", // Alibaba metadata
+		"168.63.129.16",   // Azure host services
+		"192.0.0.192",     // Oracle metadata
+		"255.255.255.255": // broadcast
+		return true
+	}
+	return addr.Is4() && addr.As4()[0] == 0
+}

@@ -1,0 +1,526 @@
+package registry_test
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/cri/registry"
+	"github.com/whypull/whypull/cri/registry/registrytest"
+)
+
+func app(t *testing.T, opts registry.Options, host string, login *registry.Login) registry.Answer {
+	t.Helper()
+	return endpoint(t, opts, host).Probe(t.Context(), ref(t, host+"/team/app:1.0"), login)
+}
+
+func check(t *testing.T, a registry.Answer, f diagnosis.Fault, phase diagnosis.Phase) {
+	t.Helper()
+	checkErr(t, a)
+	if a.Fault != f || a.Phase != phase {
+		t.Errorf("fault %q in phase %q, want %q in %q: %v", a.Fault, a.Phase, f, phase, a.Err)
+	}
+}
+
+func repositories() []registrytest.Repository {
+	return []registrytest.Repository{{Name: "team/app", Tags: []string{"1.0"}}}
+}
+
+func TestNameNotFound(t *testing.T) {
+	a := app(t, options(node(t, nil)), "nowhere.test", nil)
+	check(t, a, diagnosis.FaultNameNotFound, diagnosis.PhaseDNS)
+	var dns *net.DNSError
+	if a.DNSServer != "192.0.2.53:53" || !errors.As(a.Err, &dns) || a.Addresses != nil || a.Endpoint != "https://nowhere.test" {
+		t.Errorf("answer %+v", a)
+	}
+}
+
+func TestResolverFails(t *testing.T) {
+	for name, err := range map[string]error{
+		"refused":    &net.OpError{Op: "read", Net: "udp", Err: syscall.ECONNREFUSED},
+		"server":     &net.DNSError{Err: "server misbehaving", IsTemporary: true},
+		"timeout":    &net.DNSError{Err: "i/o timeout", IsTimeout: true},
+		"in a chain": fmt.Errorf("node view: %w", &net.DNSError{Err: "read", UnwrapErr: syscall.ECONNREFUSED}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			opts := options(node(t, nil))
+			opts.Resolve = func(context.Context, string) ([]netip.Addr, error) { return nil, err }
+			check(t, app(t, opts, "hub.test", nil), diagnosis.FaultDNSFailure, diagnosis.PhaseDNS)
+		})
+	}
+}
+
+func TestResolverHangs(t *testing.T) {
+	noGoroutinesLeft(t)
+	for name, timeouts := range map[string]registry.Timeouts{
+		"its own timeout":   {DNS: 50 * time.Millisecond},
+		"the total timeout": {Total: 50 * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			opts := options(node(t, nil))
+			opts.Timeouts = timeouts
+			opts.Resolve = func(ctx context.Context, _ string) ([]netip.Addr, error) {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}
+			check(t, app(t, opts, "hub.test", nil), diagnosis.FaultDNSFailure, diagnosis.PhaseDNS)
+		})
+	}
+}
+
+func TestGoResolver(t *testing.T) {
+	opts := options(node(t, nil))
+	opts.Resolve = nil
+	// RFC 6761: no resolver knows it; without a network it is a failure.
+	a := app(t, opts, "nowhere.invalid", nil)
+	if a.Phase != diagnosis.PhaseDNS || a.Fault != diagnosis.FaultNameNotFound && a.Fault != diagnosis.FaultDNSFailure {
+		t.Errorf("answer %+v", a)
+	}
+}
+
+// closedPort is a port on which nobody listens.
+func closedPort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return port
+}
+
+func TestConnectionRefused(t *testing.T) {
+	a := app(t, options(node(t, nil)), registrytest.Name+":"+closedPort(t), nil)
+	check(t, a, diagnosis.FaultConnectionRefused, diagnosis.PhaseConnect)
+	if !errors.Is(a.Err, syscall.ECONNREFUSED) || !slices.Equal(a.Addresses, []netip.Addr{loopback()}) {
+		t.Errorf("answer %+v", a)
+	}
+}
+
+func TestSecondAddress(t *testing.T) {
+	s := registrytest.New(t, registrytest.Config{Repositories: repositories()})
+	opts := options(trusting(t, s))
+	opts.Resolve = func(context.Context, string) ([]netip.Addr, error) {
+		return []netip.Addr{netip.MustParseAddr("127.0.0.2"), loopback()}, nil
+	}
+	a := app(t, opts, s.Host, nil)
+	checkErr(t, a)
+	if !a.Found || a.Remote.String() != s.Address || len(a.Addresses) != 2 {
+		t.Errorf("answer %+v", a)
+	}
+}
+
+// tarpit accepts connections and says nothing.
+func tarpit(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			t.Cleanup(func() { _ = conn.Close() })
+		}
+	}()
+	t.Cleanup(func() { _ = l.Close() })
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	return port
+}
+
+func TestTimeouts(t *testing.T) {
+	noGoroutinesLeft(t)
+	const short = 50 * time.Millisecond
+	t.Run("handshake", func(t *testing.T) {
+		opts := options(node(t, nil))
+		opts.Timeouts.TLS = short
+		check(t, app(t, opts, registrytest.Name+":"+tarpit(t), nil), diagnosis.FaultConnectionTimeout, diagnosis.PhaseTLS)
+	})
+	t.Run("handshake, total", func(t *testing.T) {
+		opts := options(node(t, nil))
+		opts.Timeouts.Total = short
+		check(t, app(t, opts, registrytest.Name+":"+tarpit(t), nil), diagnosis.FaultConnectionTimeout, diagnosis.PhaseTLS)
+	})
+	t.Run("response", func(t *testing.T) {
+		s := registrytest.New(t, registrytest.Config{Repositories: []registrytest.Repository{{Name: "team/app", Behaviour: registrytest.Hang}}})
+		opts := options(trusting(t, s))
+		opts.Timeouts.Response = short
+		a := app(t, opts, s.Host, nil)
+		check(t, a, diagnosis.FaultConnectionTimeout, diagnosis.PhasePing)
+		if len(s.Requests()) != 1 {
+			t.Errorf("requests %q, want one", s.Lines())
+		}
+	})
+	t.Run("response after the token", func(t *testing.T) {
+		s := registrytest.New(t, registrytest.Config{Repositories: []registrytest.Repository{
+			{Name: "team/app", Behaviour: registrytest.Hang, Auth: registrytest.Bearer},
+		}})
+		opts := options(trusting(t, s))
+		opts.Timeouts.Response = short
+		check(t, app(t, opts, s.Host, nil), diagnosis.FaultConnectionTimeout, diagnosis.PhaseManifest)
+	})
+}
+
+// A caller who gives up has learnt nothing, and is not told otherwise.
+func TestCallerGivesUp(t *testing.T) {
+	noGoroutinesLeft(t)
+	s := registrytest.New(t, registrytest.Config{Repositories: []registrytest.Repository{{Name: "team/app", Behaviour: registrytest.Hang}}})
+	e := endpoint(t, options(trusting(t, s)), s.Host)
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(50*time.Millisecond, cancel)
+	a := e.Probe(ctx, ref(t, s.Host+"/team/app:1.0"), nil)
+	if a.Found || a.Fault != "" || !errors.Is(a.Err, context.Canceled) {
+		t.Errorf("answer %+v", a)
+	}
+}
+
+func TestForbiddenAddresses(t *testing.T) {
+	for _, addr := range []string{
+		"169.254.169.254", "::ffff:169.254.169.254", "fe80::1", "fd00:ec2::254", "0.0.0.0", "::", "0.1.2.3",
+		"224.0.0.1", "ff02::1", "100.100.100.200", "168.63.129.16",
+	} {
+		opts := options(node(t, nil))
+		opts.Resolve = func(context.Context, string) ([]netip.Addr, error) {
+			return []netip.Addr{netip.MustParseAddr(addr)}, nil
+		}
+		a := app(t, opts, "metadata.test", nil)
+		check(t, a, diagnosis.FaultAddressForbidden, diagnosis.PhaseConnect)
+		if !errors.Is(a.Err, registry.ErrAddressForbidden) {
+			t.Errorf("%s: error %v", addr, a.Err)
+		}
+	}
+}
+
+func redirecting(to string) registrytest.Config {
+	return registrytest.Config{
+		Logins:       known(),
+		Repositories: []registrytest.Repository{{Name: "team/app", Auth: registrytest.Basic, Behaviour: registrytest.Redirect, Location: to}},
+	}
+}
+
+func TestRedirectToForbiddenAddress(t *testing.T) {
+	s := registrytest.New(t, redirecting("http://169.254.169.254/latest/meta-data"))
+	a := app(t, options(trusting(t, s)), s.Host, good())
+	check(t, a, diagnosis.FaultAddressForbidden, diagnosis.PhaseConnect)
+	if want := []string{head, head + " Basic"}; !slices.Equal(s.Lines(), want) {
+		t.Errorf("requests %q, want %q", s.Lines(), want)
+	}
+}
+
+// A redirect is followed as the runtime follows it, but the credential and
+// the headers of hosts.toml stay behind, and so it does when asked for.
+func TestRedirectToOtherHost(t *testing.T) {
+	ca := registrytest.NewCA(t)
+	for _, auth := range []registrytest.Auth{registrytest.Open, registrytest.Basic} {
+		target := registrytest.New(t, registrytest.Config{CA: ca, Logins: known(), Repositories: []registrytest.Repository{
+			{Name: "team/app", Tags: []string{"1.0"}, Auth: auth},
+		}})
+		config := redirecting("https://" + target.Host + "/v2/team/app/manifests/1.0")
+		config.CA = ca
+		s := registrytest.New(t, config)
+		root := node(t, map[string]string{
+			"etc/ssl/certs/ca-certificates.crt": string(ca.PEM()),
+			"certs.d/_default/hosts.toml":       "server = \"https://" + s.Host + "\"\n[header]\nX-Api-Key = \"" + secret + "\"\n",
+		})
+		opts := options(root)
+		opts.CertsDir = "/certs.d"
+		a := app(t, opts, s.Host, good())
+		checkErr(t, a)
+		if wantFound := auth == registrytest.Open; a.Found != wantFound {
+			t.Errorf("found %t, want %t: %v", a.Found, wantFound, a.Err)
+		}
+		for _, r := range s.Requests() {
+			if r.Header.Get("X-Api-Key") != secret {
+				t.Error("the registry did not get the header of hosts.toml")
+			}
+		}
+		requests := target.Requests()
+		if len(requests) != 1 || requests[0].Auth != "" || requests[0].Header.Get("X-Api-Key") != "" {
+			t.Errorf("requests of the other host: %+v", requests)
+		}
+	}
+}
+
+func TestTLS(t *testing.T) {
+	noGoroutinesLeft(t)
+	ca := registrytest.NewCA(t)
+	now := time.Now()
+	for name, tc := range map[string]struct {
+		leaf registrytest.Leaf
+		ca   *registrytest.CA
+		want diagnosis.Fault
+	}{
+		"expired":           {registrytest.Leaf{NotBefore: now.Add(-2 * time.Hour), NotAfter: now.Add(-time.Hour)}, ca, diagnosis.FaultTLSExpired},
+		"not yet valid":     {registrytest.Leaf{NotBefore: now.Add(time.Hour)}, ca, diagnosis.FaultTLSExpired},
+		"other name":        {registrytest.Leaf{Names: []string{"other.test\n<b>"}}, ca, diagnosis.FaultTLSHostnameMismatch},
+		"unknown authority": {registrytest.Leaf{}, registrytest.NewCA(t), diagnosis.FaultTLSUntrusted},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cert := tc.ca.Issue(tc.leaf)
+			s := registrytest.New(t, registrytest.Config{CA: ca, Certificate: &cert, Repositories: repositories()})
+			a := app(t, options(trusting(t, s)), s.Host, good())
+			check(t, a, tc.want, diagnosis.PhaseTLS)
+			if len(s.Requests()) != 0 {
+				t.Errorf("requests %q", s.Lines())
+			}
+			c := a.Certificate
+			if c == nil || !c.NotAfter.Equal(cert.Leaf.NotAfter) || !c.NotBefore.Equal(cert.Leaf.NotBefore) || c.Issuer != "Test Authority" {
+				t.Fatalf("certificate %+v", c)
+			}
+			if strings.ContainsAny(strings.Join(c.Names, "")+c.Subject, "<>\n") {
+				t.Errorf("certificate %+v is not cleaned", c)
+			}
+		})
+	}
+}
+
+func TestClientCertificateWanted(t *testing.T) {
+	ca := registrytest.NewCA(t)
+	s := registrytest.New(t, registrytest.Config{CA: ca, ClientCA: ca, Repositories: repositories()})
+	a := app(t, options(trusting(t, s)), s.Host, nil)
+	checkErr(t, a)
+	if a.Fault != diagnosis.FaultTLSHandshakeFailed {
+		t.Errorf("answer %+v", a)
+	}
+	pair := ca.Issue(registrytest.Leaf{Names: []string{"node"}})
+	root := node(t, map[string]string{
+		"etc/ssl/certs/ca-certificates.crt":       string(ca.PEM()),
+		"etc/containerd/certs.d/_default/x.toml":  "",
+		"etc/pki/node.pem":                        string(registrytest.PairPEM(t, pair)),
+		"certs.d/" + s.Host + "/hosts.toml":       "server = \"https://" + s.Host + "\"\nclient = \"/etc/pki/node.pem\"\n",
+		"certs.d/unused.example.com/hosts.toml":   "",
+		"etc/ssl/certs/unreadable-but-harmless.0": "",
+	})
+	opts := options(root)
+	opts.CertsDir = "/certs.d"
+	if a := app(t, opts, s.Host, nil); !a.Found {
+		t.Errorf("with the client certificate of hosts.toml: %v", a.Err)
+	}
+}
+
+func TestHTTPOnTLSPort(t *testing.T) {
+	s := registrytest.New(t, registrytest.Config{Plain: true, Repositories: repositories()})
+	a := app(t, options(node(t, nil)), s.Host, good())
+	check(t, a, diagnosis.FaultHTTPSMismatch, diagnosis.PhaseTLS)
+	if a.Endpoint != "https://"+s.Host || a.Certificate != nil {
+		t.Errorf("answer %+v", a)
+	}
+}
+
+func plainHosts(t *testing.T, host string) registry.Options {
+	t.Helper()
+	opts := options(node(t, map[string]string{"certs.d/_default/hosts.toml": "server = \"http://" + host + "\"\n"}))
+	opts.CertsDir = "/certs.d"
+	return opts
+}
+
+func TestTLSOnHTTPPort(t *testing.T) {
+	noGoroutinesLeft(t)
+	s := registrytest.New(t, registrytest.Config{Repositories: repositories()})
+	a := app(t, plainHosts(t, s.Host), s.Host, good())
+	check(t, a, diagnosis.FaultHTTPSMismatch, diagnosis.PhaseManifest)
+	if a.Status != 400 || a.Endpoint != "http://"+s.Host || len(s.Requests()) != 0 {
+		t.Errorf("answer %+v, requests %q", a, s.Lines())
+	}
+}
+
+// Many servers answer plain HTTP with a TLS alert.
+func TestTLSAlertOnHTTPPort(t *testing.T) {
+	s := registrytest.New(t, registrytest.Config{})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	cert := s.CA.Issue(registrytest.Leaf{})
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			first := make([]byte, 1)
+			_, _ = conn.Read(first)
+			if first[0] == 0x16 {
+				_ = tls.Server(&again{conn, first}, &tls.Config{Certificates: []tls.Certificate{cert}}).Handshake()
+			} else {
+				_, _ = conn.Write([]byte{0x15, 3, 1, 0, 2, 2, 10})
+			}
+			_ = conn.Close()
+		}
+	}()
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	host := registrytest.Name + ":" + port
+	check(t, app(t, plainHosts(t, host), host, nil), diagnosis.FaultHTTPSMismatch, diagnosis.PhasePing)
+}
+
+// again is a connection whose first bytes were read already.
+type again struct {
+	net.Conn
+	first []byte
+}
+
+func (a *again) Read(p []byte) (int, error) {
+	if len(a.first) > 0 {
+		n := copy(p, a.first)
+		a.first = a.first[n:]
+		return n, nil
+	}
+	return a.Conn.Read(p)
+}
+
+func TestPlainRegistry(t *testing.T) {
+	s := registrytest.New(t, registrytest.Config{Plain: true, Logins: known(), Repositories: []registrytest.Repository{
+		{Name: "team/app", Tags: []string{"1.0"}, Auth: registrytest.Bearer},
+	}})
+	a := app(t, plainHosts(t, s.Host), s.Host, good())
+	checkErr(t, a)
+	// A realm without TLS is fine for a registry without TLS.
+	if !a.Found || a.Endpoint != "http://"+s.Host || !a.TokenIssued {
+		t.Errorf("answer %+v", a)
+	}
+}
+
+// Localhost is tried over TLS, unverified, and then over http.
+func TestLocalhost(t *testing.T) {
+	for _, plain := range []bool{true, false} {
+		s := registrytest.New(t, registrytest.Config{Plain: plain, Repositories: repositories()})
+		e := endpoint(t, options(node(t, nil)), s.Address)
+		if !e.HTTPFallback || !e.SkipVerify || e.Mirror || e.Scheme != "https" {
+			t.Errorf("endpoint %+v", e)
+		}
+		a := e.Probe(t.Context(), ref(t, s.Address+"/team/app:1.0"), nil)
+		checkErr(t, a)
+		scheme := map[bool]string{true: "http://", false: "https://"}[plain]
+		if !a.Found || a.Endpoint != scheme+s.Address || !slices.Equal(s.Lines(), []string{head}) {
+			t.Errorf("answer %+v, requests %q", a, s.Lines())
+		}
+	}
+}
+
+// The token server's troubles are told apart from the registry's.
+func TestTokenServerUnreachable(t *testing.T) {
+	for realm, want := range map[string]diagnosis.Fault{
+		"https://auth.nowhere.test/token?service=" + secret:             diagnosis.FaultNameNotFound,
+		"https://" + registrytest.Name + ":" + closedPort(t) + "/token": diagnosis.FaultConnectionRefused,
+		"https://user:" + secret + "@169.254.169.254/latest/api/token":  diagnosis.FaultAddressForbidden,
+	} {
+		s := registrytest.New(t, registrytest.Config{Realm: realm, Repositories: []registrytest.Repository{
+			{Name: "team/app", Tags: []string{"1.0"}, Auth: registrytest.Bearer},
+		}})
+		a := app(t, options(trusting(t, s)), s.Host, good())
+		check(t, a, want, diagnosis.PhaseToken)
+		u, err := url.Parse(realm)
+		if err != nil || a.TokenHost != u.Host || a.TokenIssued || !slices.Equal(a.Addresses, []netip.Addr{loopback()}) {
+			t.Errorf("answer %+v", a)
+		}
+	}
+}
+
+func TestLargeBodies(t *testing.T) {
+	huge := strings.Repeat(`{"token":"`, 1<<17)
+	s := registrytest.New(t, registrytest.Config{TokenBody: `{"token":"` + huge, Repositories: []registrytest.Repository{
+		{Name: "team/app", Auth: registrytest.Bearer},
+	}})
+	a := app(t, options(trusting(t, s)), s.Host, nil)
+	check(t, a, diagnosis.FaultUnexpectedAnswer, diagnosis.PhaseToken)
+
+	s = registrytest.New(t, registrytest.Config{Repositories: []registrytest.Repository{
+		{Name: "team/app", Header: http.Header{"X-Huge": {strings.Repeat("x", 1<<17)}}, Tags: []string{"1.0"}},
+	}})
+	check(t, app(t, options(trusting(t, s)), s.Host, nil), diagnosis.FaultUnexpectedAnswer, diagnosis.PhasePing)
+
+	many := make([]string, 500)
+	for i := range many {
+		many[i] = fmt.Sprintf("v%03d", i)
+	}
+	s = registrytest.New(t, registrytest.Config{Repositories: []registrytest.Repository{{Name: "team/app", Tags: many}}})
+	if a := app(t, options(trusting(t, s)), s.Host, nil); a.Fault != diagnosis.FaultTagNotFound || len(a.Tags) != 50 {
+		t.Errorf("fault %q with %d tags", a.Fault, len(a.Tags))
+	}
+}
+
+// proxy is an HTTP proxy that connects every name to the loopback address.
+func proxy(t *testing.T, status int) *url.URL {
+	t.Helper()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if status != http.StatusOK {
+			w.WriteHeader(status)
+			return
+		}
+		_, port, _ := net.SplitHostPort(r.Host)
+		to, err := net.Dial("tcp", "127.0.0.1:"+port)
+		if err != nil {
+			w.WriteHeader(http.StatusBadGateway)
+			return
+		}
+		defer to.Close() //nolint:errcheck // a test
+		from, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			return
+		}
+		defer from.Close() //nolint:errcheck // a test
+		_, _ = io.WriteString(from, "HTTP/1.1 200 OK\r\n\r\n")
+		go func() { _, _ = io.Copy(to, from) }()
+		_, _ = io.Copy(from, to)
+	}))
+	t.Cleanup(s.Close)
+	u, err := url.Parse(s.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.User = url.UserPassword("proxy", secret)
+	return u
+}
+
+func TestProxy(t *testing.T) {
+	s := registrytest.New(t, registrytest.Config{Repositories: repositories()})
+	through := func(u *url.URL) registry.Answer {
+		opts := options(trusting(t, s))
+		opts.Proxy = func(*http.Request) (*url.URL, error) { return u, nil }
+		a := app(t, opts, s.Host, nil)
+		checkErr(t, a)
+		if a.Proxy != u.Host {
+			t.Errorf("proxy %q, want %q", a.Proxy, u.Host)
+		}
+		return a
+	}
+	if a := through(proxy(t, http.StatusOK)); !a.Found {
+		t.Errorf("through a proxy: %v", a.Err)
+	}
+	for _, status := range []int{403, 407, 502} {
+		if a := through(proxy(t, status)); a.Fault != diagnosis.FaultProxyFailed || a.Status != status {
+			t.Errorf("proxy with status %d: answer %+v", status, a)
+		}
+	}
+	gone := &url.URL{Scheme: "http", Host: "127.0.0.1:" + closedPort(t)}
+	if a := through(gone); a.Fault != diagnosis.FaultProxyFailed {
+		t.Errorf("no proxy there: answer %+v", a)
+	}
+	nameless := &url.URL{Scheme: "http", Host: "proxy.nowhere.test:3128"}
+	if a := through(nameless); a.Fault != diagnosis.FaultProxyFailed {
+		t.Errorf("proxy without address: answer %+v", a)
+	}
+}

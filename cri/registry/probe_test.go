@@ -1,0 +1,325 @@
+package registry_test
+
+import (
+	"net/http"
+	"net/netip"
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/cri/registry"
+	"github.com/whypull/whypull/cri/registry/registrytest"
+)
+
+// exchange is a case of an HTTP conversation that takes place.
+type exchange struct {
+	name   string
+	config registrytest.Config
+	repo   registrytest.Repository
+	object string // ":1.0" if empty
+	login  *registry.Login
+	want   registry.Answer // without Endpoint, addresses, certificate, durations
+	lines  []string        // of the requests, with $M for the manifest
+}
+
+func good() *registry.Login { return &registry.Login{Username: "user", Password: secret} }
+func bad() *registry.Login  { return &registry.Login{Username: "user", Password: secret + "x"} }
+
+func known() map[string]string { return map[string]string{"user": secret, "other": "x"} }
+
+const (
+	head  = "HEAD /v2/team/app/manifests/1.0"
+	get   = "GET /v2/team/app/manifests/1.0"
+	tags  = "GET /v2/team/app/tags/list"
+	post  = "POST /token"
+	fetch = "GET /token"
+)
+
+func found(a registry.Answer) registry.Answer {
+	a.Found = true
+	a.Phase = diagnosis.PhaseManifest
+	a.Status = 200
+	a.Digest = registrytest.Digest
+	a.MediaType = "application/vnd.oci.image.manifest.v1+json"
+	return a
+}
+
+func fault(f diagnosis.Fault, phase diagnosis.Phase, status int, a registry.Answer) registry.Answer {
+	a.Fault, a.Phase, a.Status = f, phase, status
+	return a
+}
+
+func plainCases() []exchange {
+	return []exchange{
+		{name: "found", repo: registrytest.Repository{Tags: []string{"1.0"}}, want: found(registry.Answer{}), lines: []string{head}},
+		{
+			name: "login not asked for", repo: registrytest.Repository{Tags: []string{"1.0"}}, login: good(),
+			want: found(registry.Answer{}), lines: []string{head},
+		},
+		{
+			name: "digest found", object: "@" + registrytest.Digest, repo: registrytest.Repository{Tags: []string{"1.0"}},
+			want: found(registry.Answer{}), lines: []string{"HEAD /v2/team/app/manifests/" + registrytest.Digest},
+		},
+		{
+			name: "no HEAD", repo: registrytest.Repository{Tags: []string{"1.0"}, Behaviour: registrytest.NoHead},
+			want: found(registry.Answer{}), lines: []string{head, get},
+		},
+		{
+			name: "rate limit told", repo: registrytest.Repository{Tags: []string{"1.0"}, Header: http.Header{
+				"Ratelimit-Limit": {"100;w=21600"}, "Ratelimit-Remaining": {"7;w=21600"},
+			}},
+			want: found(registry.Answer{RateLimit: &registry.RateLimit{Limit: 100, Remaining: 7}}), lines: []string{head},
+		},
+		{
+			name: "forbidden", repo: registrytest.Repository{Status: 403},
+			want: fault(diagnosis.FaultForbidden, diagnosis.PhaseManifest, 403, registry.Answer{}), lines: []string{head},
+		},
+		{
+			name: "rate limited", repo: registrytest.Repository{Status: 429, Header: http.Header{"Retry-After": {"90"}}},
+			want:  fault(diagnosis.FaultRateLimited, diagnosis.PhaseManifest, 429, registry.Answer{RetryAfter: 90 * time.Second}),
+			lines: []string{head},
+		},
+		{
+			name: "retry after is bounded", repo: registrytest.Repository{Status: 429, Header: http.Header{"Retry-After": {"999999999"}}},
+			want:  fault(diagnosis.FaultRateLimited, diagnosis.PhaseManifest, 429, registry.Answer{RetryAfter: 24 * time.Hour}),
+			lines: []string{head},
+		},
+		{
+			name: "server error", repo: registrytest.Repository{Status: 503},
+			want: fault(diagnosis.FaultServerError, diagnosis.PhaseManifest, 503, registry.Answer{}), lines: []string{head},
+		},
+		{
+			name: "strange status", repo: registrytest.Repository{Status: 418},
+			want: fault(diagnosis.FaultUnexpectedAnswer, diagnosis.PhaseManifest, 418, registry.Answer{}), lines: []string{head},
+		},
+		{
+			name: "login page", repo: registrytest.Repository{Tags: []string{"1.0"}, Header: http.Header{"Content-Type": {"text/html; charset=utf-8"}}},
+			want: fault(diagnosis.FaultUnexpectedAnswer, diagnosis.PhaseManifest, 200, registry.Answer{}), lines: []string{head},
+		},
+		{
+			name: "reset", repo: registrytest.Repository{Behaviour: registrytest.Reset},
+			want: fault(diagnosis.FaultNetworkUnreachable, diagnosis.PhasePing, 0, registry.Answer{}), lines: []string{head},
+		},
+		{
+			name: "401 without challenge", repo: registrytest.Repository{Auth: registrytest.Basic, Challenge: "Negotiate"}, login: good(),
+			want:  fault(diagnosis.FaultUnauthorized, diagnosis.PhasePing, 401, registry.Answer{Scheme: registry.SchemeUnknown}),
+			lines: []string{head},
+		},
+	}
+}
+
+func missingCases() []exchange {
+	return []exchange{
+		{
+			name: "tag missing", repo: registrytest.Repository{Tags: []string{"2.0", "1.1", "<script>", "1.1"}},
+			want:  fault(diagnosis.FaultTagNotFound, diagnosis.PhaseManifest, 404, registry.Answer{Tags: []string{"1.1", "2.0"}}),
+			lines: []string{head, tags},
+		},
+		{
+			name: "repository missing", repo: registrytest.Repository{Name: "team/other", Tags: []string{"1.0"}},
+			want:  fault(diagnosis.FaultRepositoryNotFound, diagnosis.PhaseManifest, 404, registry.Answer{ErrorCode: registry.CodeNameUnknown}),
+			lines: []string{head, tags},
+		},
+		{
+			name: "no tags at all", repo: registrytest.Repository{},
+			want: fault(diagnosis.FaultNotFound, diagnosis.PhaseManifest, 404, registry.Answer{}), lines: []string{head, tags},
+		},
+		{
+			name: "tag listed but missing", repo: registrytest.Repository{Tags: []string{"1.0"}, Status: 404},
+			want: fault(diagnosis.FaultNotFound, diagnosis.PhaseManifest, 404, registry.Answer{}), lines: []string{head, tags},
+		},
+		{
+			name: "list refused", repo: registrytest.Repository{Tags: []string{"2.0"}, ListStatus: 403},
+			want:  fault(diagnosis.FaultTagNotFound, diagnosis.PhaseManifest, 404, registry.Answer{ErrorCode: registry.CodeManifestUnknown}),
+			lines: []string{head, tags, get},
+		},
+		{
+			name: "list rate limited", repo: registrytest.Repository{Tags: []string{"2.0"}, ListStatus: 429},
+			want: fault(diagnosis.FaultNotFound, diagnosis.PhaseManifest, 404, registry.Answer{}), lines: []string{head, tags},
+		},
+	}
+}
+
+func basicCases() []exchange {
+	basic := registrytest.Repository{Tags: []string{"1.0"}, Auth: registrytest.Basic}
+	asked := registry.Answer{Scheme: registry.SchemeBasic, CredentialSent: true}
+	return []exchange{
+		{
+			name: "basic, no login", config: registrytest.Config{Logins: known()}, repo: basic,
+			want:  fault(diagnosis.FaultUnauthorized, diagnosis.PhasePing, 401, registry.Answer{Scheme: registry.SchemeBasic}),
+			lines: []string{head},
+		},
+		{
+			name: "basic, good login", config: registrytest.Config{Logins: known()}, repo: basic, login: good(),
+			want: found(asked), lines: []string{head, head + " Basic"},
+		},
+		{
+			name: "basic, bad login", config: registrytest.Config{Logins: known()}, repo: basic, login: bad(),
+			want:  fault(diagnosis.FaultUnauthorized, diagnosis.PhaseManifest, 401, asked),
+			lines: []string{head, head + " Basic"},
+		},
+		{
+			name: "a login without user name is none", config: registrytest.Config{Logins: known()}, repo: basic,
+			login: &registry.Login{Password: secret},
+			want:  fault(diagnosis.FaultUnauthorized, diagnosis.PhasePing, 401, registry.Answer{Scheme: registry.SchemeBasic}),
+			lines: []string{head},
+		},
+		{
+			name: "basic, tag missing", config: registrytest.Config{Logins: known()}, login: good(),
+			repo:  registrytest.Repository{Tags: []string{"2.0"}, Auth: registrytest.Basic},
+			want:  fault(diagnosis.FaultTagNotFound, diagnosis.PhaseManifest, 404, registry.Answer{Scheme: registry.SchemeBasic, CredentialSent: true, Tags: []string{"2.0"}}),
+			lines: []string{head, head + " Basic", tags + " Basic"},
+		},
+	}
+}
+
+func bearerCases() []exchange {
+	bearer := registrytest.Repository{Tags: []string{"1.0"}, Auth: registrytest.Bearer}
+	others := registrytest.Repository{Tags: []string{"1.0"}, Auth: registrytest.Bearer, Users: []string{"other"}}
+	anonymous := registry.Answer{Scheme: registry.SchemeBearer}
+	sent := registry.Answer{Scheme: registry.SchemeBearer, CredentialSent: true}
+	issued := func(a registry.Answer) registry.Answer { a.TokenIssued = true; return a }
+	noScope := func(a registry.Answer) registry.Answer {
+		a.Challenge = registry.ChallengeInsufficientScope
+		return issued(a)
+	}
+	return []exchange{
+		{name: "bearer, anonymous", repo: bearer, want: found(issued(anonymous)), lines: []string{head, fetch, head + " Bearer"}},
+		{
+			name: "bearer, good login", config: registrytest.Config{Logins: known()}, repo: bearer, login: good(),
+			want: found(issued(sent)), lines: []string{head, post, head + " Bearer"},
+		},
+		{
+			name: "bearer, token server without POST", config: registrytest.Config{Logins: known(), TokenGET: true}, repo: bearer, login: good(),
+			want: found(issued(sent)), lines: []string{head, post, fetch + " Basic", head + " Bearer"},
+		},
+		{
+			name: "bearer, bad login", config: registrytest.Config{Logins: known()}, repo: bearer, login: bad(),
+			want: fault(diagnosis.FaultUnauthorized, diagnosis.PhaseToken, 401, sent), lines: []string{head, post, fetch + " Basic"},
+		},
+		{
+			name: "bearer, anonymous refused", config: registrytest.Config{NoAnonymous: true}, repo: bearer,
+			want: fault(diagnosis.FaultUnauthorized, diagnosis.PhaseToken, 401, anonymous), lines: []string{head, fetch},
+		},
+		{
+			name: "bearer, token server forbids", config: registrytest.Config{TokenStatus: 403}, repo: bearer, login: good(),
+			want: fault(diagnosis.FaultUnauthorized, diagnosis.PhaseToken, 403, sent), lines: []string{head, post},
+		},
+		{
+			name: "bearer, login without access", config: registrytest.Config{Logins: known()}, repo: others, login: good(),
+			want:  fault(diagnosis.FaultInsufficientScope, diagnosis.PhaseManifest, 401, noScope(sent)),
+			lines: []string{head, post, head + " Bearer"},
+		},
+		{
+			name: "bearer, anonymous without access", config: registrytest.Config{Logins: known()}, repo: bearer,
+			want:  fault(diagnosis.FaultInsufficientScope, diagnosis.PhaseManifest, 401, noScope(anonymous)),
+			lines: []string{head, fetch, head + " Bearer"},
+		},
+		{
+			name: "bearer, forbidden", config: registrytest.Config{Logins: known()}, login: good(),
+			repo:  registrytest.Repository{Auth: registrytest.Bearer, Status: 403},
+			want:  fault(diagnosis.FaultForbidden, diagnosis.PhaseManifest, 403, issued(sent)),
+			lines: []string{head, post, head + " Bearer"},
+		},
+		{
+			name: "bearer, tag missing: one token", repo: registrytest.Repository{Auth: registrytest.Bearer, Tags: []string{"2.0"}},
+			want:  fault(diagnosis.FaultTagNotFound, diagnosis.PhaseManifest, 404, issued(registry.Answer{Scheme: registry.SchemeBearer, Tags: []string{"2.0"}})),
+			lines: []string{head, fetch, head + " Bearer", tags + " Bearer"},
+		},
+		{
+			name:   "bearer, token server rate limited",
+			config: registrytest.Config{TokenStatus: 429, TokenHeader: http.Header{"Retry-After": {"30"}}}, repo: bearer,
+			want:  fault(diagnosis.FaultRateLimited, diagnosis.PhaseToken, 429, registry.Answer{Scheme: registry.SchemeBearer, RetryAfter: 30 * time.Second}),
+			lines: []string{head, fetch},
+		},
+		{
+			name: "bearer, token server broken", config: registrytest.Config{TokenStatus: 500}, repo: bearer, login: good(),
+			want: fault(diagnosis.FaultServerError, diagnosis.PhaseToken, 500, sent), lines: []string{head, post},
+		},
+		{
+			name: "bearer, no token in the answer", config: registrytest.Config{TokenBody: "{}"}, repo: bearer,
+			want: fault(diagnosis.FaultUnexpectedAnswer, diagnosis.PhaseToken, 0, anonymous), lines: []string{head, fetch},
+		},
+		{
+			name: "bearer, login page", config: registrytest.Config{TokenBody: "<html>"}, repo: bearer,
+			want: fault(diagnosis.FaultUnexpectedAnswer, diagnosis.PhaseToken, 0, anonymous), lines: []string{head, fetch},
+		},
+		{
+			name:   "bearer, token request redirected",
+			config: registrytest.Config{TokenStatus: 302, TokenHeader: http.Header{"Location": {"/v2/team/app/tags/list"}}}, repo: bearer, login: good(),
+			want: fault(diagnosis.FaultUnexpectedAnswer, diagnosis.PhaseToken, 0, sent), lines: []string{head, post},
+		},
+		{
+			name: "bearer, realm without TLS", config: registrytest.Config{Realm: "http://registry.test:1/token"}, repo: bearer, login: good(),
+			want:  fault(diagnosis.FaultUnexpectedAnswer, diagnosis.PhaseToken, 401, registry.Answer{Scheme: registry.SchemeBearer}),
+			lines: []string{head},
+		},
+		{
+			name: "bearer, no realm", repo: registrytest.Repository{Auth: registrytest.Bearer, Challenge: "Bearer"}, login: good(),
+			want:  fault(diagnosis.FaultUnexpectedAnswer, diagnosis.PhaseToken, 401, registry.Answer{Scheme: registry.SchemeBearer}),
+			lines: []string{head},
+		},
+	}
+}
+
+func TestProbe(t *testing.T) {
+	noGoroutinesLeft(t)
+	for _, tc := range slices.Concat(plainCases(), missingCases(), basicCases(), bearerCases()) {
+		t.Run(tc.name, func(t *testing.T) { tc.run(t) })
+	}
+}
+
+func (tc exchange) run(t *testing.T) {
+	if tc.repo.Name == "" {
+		tc.repo.Name = "team/app"
+	}
+	if tc.object == "" {
+		tc.object = ":1.0"
+	}
+	tc.config.Repositories = []registrytest.Repository{tc.repo}
+	s := registrytest.New(t, tc.config)
+	a := endpoint(t, options(trusting(t, s)), s.Host).Probe(t.Context(), ref(t, s.Host+"/team/app"+tc.object), tc.login)
+
+	checkErr(t, a)
+	checkMeasured(t, &a, s)
+	if a.Scheme == registry.SchemeBearer && a.Challenge == "" && tc.repo.Challenge == "" && tc.config.Realm == "" && a.TokenHost != s.Host {
+		t.Errorf("token host %q, want %q", a.TokenHost, s.Host)
+	}
+	a.TokenHost, a.Err = "", nil
+	if !reflect.DeepEqual(a, tc.want) {
+		t.Errorf("answer\n%+v, want\n%+v", a, tc.want)
+	}
+	if got := s.Lines(); !slices.Equal(got, tc.lines) {
+		t.Errorf("requests %q, want %q", got, tc.lines)
+	}
+	for _, r := range s.Requests() {
+		if r.UserAgent != "whypull/1.2.3" {
+			t.Errorf("user agent %q of %s %s", r.UserAgent, r.Method, r.Path)
+		}
+	}
+}
+
+// checkMeasured checks what every conversation over TLS has, and takes it away.
+func checkMeasured(t *testing.T, a *registry.Answer, s *registrytest.Server) {
+	t.Helper()
+	if a.Endpoint != "https://"+s.Host || a.Remote.String() != s.Address || !slices.Equal(a.Addresses, []netip.Addr{loopback()}) {
+		t.Errorf("endpoint %s, remote %s, addresses %v", a.Endpoint, a.Remote, a.Addresses)
+	}
+	for _, phase := range []diagnosis.Phase{diagnosis.PhaseDNS, diagnosis.PhaseConnect, diagnosis.PhaseTLS, diagnosis.PhasePing} {
+		if a.Durations[phase] <= 0 {
+			t.Errorf("no duration of phase %s in %v", phase, a.Durations)
+		}
+	}
+	want := registry.Certificate{Subject: registrytest.Name, Issuer: "Test Authority", Names: []string{registrytest.Name, "127.0.0.1"}}
+	got := *a.Certificate
+	if got.NotAfter.Before(time.Now()) || got.NotBefore.After(time.Now()) {
+		t.Errorf("certificate %+v", got)
+	}
+	got.NotBefore, got.NotAfter = time.Time{}, time.Time{}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("certificate %+v, want %+v", got, want)
+	}
+	a.Endpoint, a.Remote, a.Addresses, a.Durations, a.Certificate = "", netip.AddrPort{}, nil, nil, nil
+}

@@ -1,0 +1,146 @@
+package registrytest
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// list answers a request for the tags.
+func (repo Repository) list(w http.ResponseWriter) {
+	if repo.ListStatus != 0 {
+		fail(w, repo.ListStatus, codeOf(repo.ListStatus))
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(map[string]any{"name": repo.Name, "tags": repo.Tags})
+}
+
+func fail(w http.ResponseWriter, status int, code string) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = fmt.Fprintf(w, `{"errors":[{"code":%q,"message":"the registry's own words"}]}`, code)
+}
+
+func codeOf(status int) string {
+	switch status {
+	case http.StatusUnauthorized:
+		return "UNAUTHORIZED"
+	case http.StatusForbidden:
+		return "DENIED"
+	case http.StatusTooManyRequests:
+		return "TOOMANYREQUESTS"
+	default:
+		return "UNKNOWN"
+	}
+}
+
+// allowed lets a request in, or answers it with a 401.
+func (s *Server) allowed(w http.ResponseWriter, r *http.Request, repo Repository) bool {
+	switch repo.Auth {
+	case Basic:
+		user, password, ok := r.BasicAuth()
+		if ok && s.login(user, password) && repo.admits(user) {
+			return true
+		}
+		s.challenge(w, repo, `Basic realm="Registry"`)
+		return false
+	case Bearer:
+		token, isBearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		if isBearer && token == tokenFor(repo.Name) {
+			return true
+		}
+		challenge := fmt.Sprintf(`Bearer realm=%q,service="registry.test",scope="repository:%s:pull"`, s.realm(), repo.Name)
+		if isBearer {
+			challenge += `,error="insufficient_scope"`
+		}
+		s.challenge(w, repo, challenge)
+		return false
+	case Open:
+	}
+	return true
+}
+
+func (s *Server) challenge(w http.ResponseWriter, repo Repository, challenge string) {
+	if repo.Challenge != "" {
+		challenge = repo.Challenge
+	}
+	w.Header().Set("Www-Authenticate", challenge)
+	fail(w, http.StatusUnauthorized, "UNAUTHORIZED")
+}
+
+func (s *Server) realm() string {
+	if s.Realm != "" {
+		return s.Realm
+	}
+	scheme := "https"
+	if s.Plain {
+		scheme = "http"
+	}
+	return scheme + "://" + s.Host + "/token"
+}
+
+func (s *Server) login(user, password string) bool {
+	want, ok := s.Logins[user]
+	return ok && want == password
+}
+
+func (repo Repository) admits(user string) bool {
+	return repo.Users == nil || slices.Contains(repo.Users, user)
+}
+
+// tokenFor is the token that allows to pull from a repository.
+func tokenFor(name string) string {
+	return base64.RawURLEncoding.EncodeToString([]byte("pull " + name))
+}
+
+// token is the token server. It takes the password grant of a POST, and basic
+// authorization or none of a GET.
+func (s *Server) token(w http.ResponseWriter, r *http.Request) {
+	for key, values := range s.TokenHeader {
+		w.Header()[key] = values
+	}
+	if s.TokenStatus != 0 {
+		fail(w, s.TokenStatus, codeOf(s.TokenStatus))
+		return
+	}
+	if r.Method == http.MethodPost && s.TokenGET {
+		fail(w, http.StatusNotFound, "UNKNOWN")
+		return
+	}
+	user, password, anonymous := tokenLogin(r)
+	if anonymous && s.NoAnonymous || !anonymous && !s.login(user, password) {
+		fail(w, http.StatusUnauthorized, "UNAUTHORIZED")
+		return
+	}
+	if s.TokenBody != "" {
+		_, _ = io.WriteString(w, s.TokenBody)
+		return
+	}
+	token := s.grant(r.FormValue("scope"), user, anonymous)
+	_ = json.NewEncoder(w).Encode(map[string]string{"token": token, "access_token": token})
+}
+
+func tokenLogin(r *http.Request) (user, password string, anonymous bool) {
+	if r.Method == http.MethodPost {
+		return r.FormValue("username"), r.FormValue("password"), false
+	}
+	user, password, ok := r.BasicAuth()
+	return user, password, !ok
+}
+
+// grant gives a token for the repository of the scope, and one for nothing to
+// those who may not have it. Anonymous clients may only have open ones.
+func (s *Server) grant(scope, user string, anonymous bool) string {
+	name := strings.TrimSuffix(strings.TrimPrefix(scope, "repository:"), ":pull")
+	for _, repo := range s.Repositories {
+		if repo.Name == name && (anonymous && repo.Users == nil && len(s.Logins) == 0 || !anonymous && repo.admits(user)) {
+			return tokenFor(name)
+		}
+	}
+	return tokenFor("nothing")
+}

@@ -1,0 +1,246 @@
+// Package binaries builds the programs of the lab from pinned Go modules and
+// keeps them in a cache, so that each is built once on a machine.
+package binaries
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// CacheVariable is the environment variable that names another cache folder.
+const CacheVariable = "WHYPULL_CACHE"
+
+// Cache is a folder of built programs.
+type Cache struct {
+	dir      string
+	progress io.Writer
+}
+
+// Paths says where each tool is: tool name to absolute path.
+type Paths map[string]string
+
+// Dir returns the folder of one tool.
+func (p Paths) Dir(tool string) string { return filepath.Dir(p[tool]) }
+
+// OpenCache opens the cache in dir, or in the default folder when dir is empty.
+// What is being built is told to progress.
+func OpenCache(dir string, progress io.Writer) (*Cache, error) {
+	if dir == "" {
+		dir = os.Getenv(CacheVariable)
+	}
+	if dir == "" {
+		base, err := os.UserCacheDir()
+		if err != nil {
+			return nil, fmt.Errorf("no cache folder (set %s): %w", CacheVariable, err)
+		}
+		dir = filepath.Join(base, "whypull")
+	}
+	dir, err := filepath.Abs(filepath.Join(dir, "bin"))
+	if err != nil {
+		return nil, fmt.Errorf("cache folder: %w", err)
+	}
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return nil, fmt.Errorf("cache folder: %w", err)
+	}
+	return &Cache{dir: dir, progress: progress}, nil
+}
+
+// Build returns the paths of all tools of the families and builds those that
+// the cache does not have.
+func (c *Cache) Build(ctx context.Context, families []Family) (Paths, error) {
+	goVersion, err := goVersion(ctx)
+	if err != nil {
+		return nil, err
+	}
+	paths := Paths{}
+	for i, f := range families {
+		key, err := f.key(goVersion)
+		if err != nil {
+			return nil, err
+		}
+		dir := filepath.Join(c.dir, key)
+		if err := c.ensure(ctx, f, dir, fmt.Sprintf("[%d/%d]", i+1, len(families))); err != nil {
+			return nil, fmt.Errorf("building %s %s: %w", f.Name, f.Version, err)
+		}
+		for _, t := range f.Tools {
+			paths[t.Name] = filepath.Join(dir, t.Name)
+		}
+	}
+	return paths, nil
+}
+
+// key names the cache folder of a family. Everything that can change a
+// program's bytes is part of it.
+func (f Family) key(goVersion string) (string, error) {
+	h := sha256.New()
+	fmt.Fprintf(h, "%s\n%s\n%s\n%s\n%s/%s\n", f.Version, f.Tags, f.LDFlags, goVersion, runtime.GOOS, runtime.GOARCH)
+	names := []string{f.Name + ".mod", f.Name + ".sum"}
+	for _, t := range f.Tools {
+		fmt.Fprintf(h, "%s %s\n", t.Name, t.Package)
+		if t.Source != "" {
+			names = append(names, t.Source)
+		}
+	}
+	for _, name := range names {
+		data, err := file(name)
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintf(h, "%s %d\n", name, len(data))
+		h.Write(data)
+	}
+	return f.Name + "-" + f.Version + "-" + hex.EncodeToString(h.Sum(nil))[:12], nil
+}
+
+// ensure builds a family unless its folder exists. The folder appears only
+// when it is complete, and one process at a time builds it.
+func (c *Cache) ensure(ctx context.Context, f Family, dir, prefix string) error {
+	if exists(dir) {
+		return nil
+	}
+	unlock, err := lockFile(ctx, dir+".lock")
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if exists(dir) {
+		return nil
+	}
+	work, err := os.MkdirTemp(c.dir, "build-")
+	if err != nil {
+		return fmt.Errorf("work folder: %w", err)
+	}
+	defer func() { _ = os.RemoveAll(work) }()
+	if err := c.compile(ctx, f, work, prefix); err != nil {
+		return err
+	}
+	if err := os.Rename(filepath.Join(work, "bin"), dir); err != nil {
+		return fmt.Errorf("moving the programs into the cache: %w", err)
+	}
+	return nil
+}
+
+func (c *Cache) compile(ctx context.Context, f Family, work, prefix string) error {
+	source := filepath.Join(work, "source")
+	if err := f.writeModule(source); err != nil {
+		return err
+	}
+	for i, t := range f.Tools {
+		start := time.Now()
+		c.tell("%s %s %s: building %s (%d/%d)\n", prefix, f.Name, f.Version, t.Name, i+1, len(f.Tools))
+		if err := goBuild(ctx, f, t, source, filepath.Join(work, "bin", t.Name)); err != nil {
+			return err
+		}
+		c.tell("%s %s %s: built %s in %.0f s\n", prefix, f.Name, f.Version, t.Name, time.Since(start).Seconds())
+	}
+	return nil
+}
+
+func (c *Cache) tell(format string, args ...any) {
+	if c.progress != nil {
+		_, _ = fmt.Fprintf(c.progress, format, args...)
+	}
+}
+
+// writeModule lays the embedded module out as a folder that go can build.
+func (f Family) writeModule(dir string) error {
+	for name, target := range f.files() {
+		data, err := file(name)
+		if err != nil {
+			return err
+		}
+		target = filepath.Join(dir, target)
+		if err := os.MkdirAll(filepath.Dir(target), 0o750); err != nil {
+			return fmt.Errorf("module folder: %w", err)
+		}
+		if err := os.WriteFile(target, data, 0o600); err != nil {
+			return fmt.Errorf("module file: %w", err)
+		}
+	}
+	return nil
+}
+
+// files maps embedded names to paths in the module folder.
+func (f Family) files() map[string]string {
+	files := map[string]string{f.Name + ".mod": "go.mod", f.Name + ".sum": "go.sum"}
+	for _, t := range f.Tools {
+		if t.Source != "" {
+			files[t.Source] = filepath.Join(t.Package, "main.go")
+		}
+	}
+	return files
+}
+
+func goBuild(ctx context.Context, f Family, t Tool, source, output string) error {
+	args := []string{"build", "-trimpath", "-o", output}
+	if f.Tags != "" {
+		args = append(args, "-tags", f.Tags)
+	}
+	if f.LDFlags != "" {
+		args = append(args, "-ldflags", f.LDFlags)
+	}
+	cmd := exec.CommandContext(ctx, "go", append(args, t.Package)...) // #nosec G204 -- the table is ours
+	cmd.Dir = source
+	// Static programs need nothing of the root file system they run in.
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=-buildvcs=false")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("go build %s: %w\n%s", t.Package, err, lastLines(out, 20))
+	}
+	return nil
+}
+
+func goVersion(ctx context.Context) (string, error) {
+	out, err := exec.CommandContext(ctx, "go", "env", "GOVERSION").Output()
+	if err != nil {
+		return "", fmt.Errorf("the go command is needed to build the lab's programs: %w", err)
+	}
+	return strings.TrimSpace(string(out)), nil
+}
+
+func lastLines(out []byte, n int) string {
+	lines := bytes.Split(bytes.TrimSpace(out), []byte("\n"))
+	return string(bytes.Join(lines[max(0, len(lines)-n):], []byte("\n")))
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// lockFile takes an exclusive lock that ends with the process at the latest.
+func lockFile(ctx context.Context, path string) (unlock func(), err error) {
+	f, err := os.OpenFile(filepath.Clean(path), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock: %w", err)
+	}
+	for {
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) // #nosec G115 -- a descriptor is a small number
+		if err == nil {
+			return func() { _ = f.Close() }, nil
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			_ = f.Close()
+			return nil, fmt.Errorf("lock %s: %w", path, err)
+		}
+		select {
+		case <-ctx.Done():
+			_ = f.Close()
+			return nil, fmt.Errorf("waiting for another build: %w", ctx.Err())
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}

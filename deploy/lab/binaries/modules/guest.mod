@@ -1,0 +1,3 @@
+module whypull.dev/lab/guest
+
+go 1.26.0

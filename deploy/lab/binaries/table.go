@@ -1,0 +1,86 @@
+package binaries
+
+import (
+	"embed"
+	"fmt"
+)
+
+//go:embed modules
+var modules embed.FS
+
+// Family is a set of tools that are built from one module, so that they get
+// exactly the dependency versions that their authors tested.
+type Family struct {
+	// Name is the name of the family's files in the modules folder.
+	Name string
+	// Version is the version of the main module, for people; the module file decides.
+	Version string
+	// Tags and LDFlags go to the go command as they are.
+	Tags    string
+	LDFlags string
+	Tools   []Tool
+}
+
+// Tool is one program of a family.
+type Tool struct {
+	Name    string
+	Package string
+	// Source names a file of the modules folder that is the tool's own main.go.
+	Source string
+}
+
+// Default is what a lab runs: one row for each family, and one more row for a
+// further version of it.
+func Default() []Family {
+	return []Family{
+		kubernetes("v1.37.2"),
+		containerd("v2.4.2", "containerd", "github.com/containerd/containerd/v2"),
+		{Name: "etcd", Version: "v3.7.3", LDFlags: "-s -w", Tools: []Tool{
+			{Name: "etcd", Package: "go.etcd.io/etcd/server/v3"},
+		}},
+		{Name: "registry", Version: "v3.1.2", LDFlags: "-s -w", Tools: []Tool{
+			{Name: "registry", Package: "github.com/distribution/distribution/v3/cmd/registry"},
+		}},
+		{Name: "cni", Version: "v1.9.1", LDFlags: "-s -w", Tools: []Tool{
+			{Name: "bridge", Package: "github.com/containernetworking/plugins/plugins/main/bridge"},
+			{Name: "loopback", Package: "github.com/containernetworking/plugins/plugins/main/loopback"},
+			{Name: "host-local", Package: "github.com/containernetworking/plugins/plugins/ipam/host-local"},
+		}},
+		{Name: "coredns", Version: "v1.14.7", LDFlags: "-s -w", Tools: []Tool{
+			{Name: "coredns", Package: "./coredns", Source: "coredns.go.txt"},
+		}},
+		{Name: "guest", Version: "v1", LDFlags: "-s -w", Tools: []Tool{
+			{Name: "pause", Package: "./pause", Source: "pause.go.txt"},
+			{Name: "tools", Package: "./tools", Source: "tools.go.txt"},
+		}},
+	}
+}
+
+func kubernetes(version string) Family {
+	f := Family{
+		Name:    "kubernetes",
+		Version: version,
+		LDFlags: "-s -w -X k8s.io/component-base/version.gitVersion=" + version,
+	}
+	for _, name := range []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kubectl"} {
+		f.Tools = append(f.Tools, Tool{Name: name, Package: "k8s.io/kubernetes/cmd/" + name})
+	}
+	return f
+}
+
+func containerd(version, name, module string) Family {
+	f := Family{Name: name, Version: version, LDFlags: "-s -w", Tags: "no_btrfs no_devmapper no_zfs"}
+	for _, tool := range []string{"containerd", "containerd-shim-runc-v2", "ctr"} {
+		f.Tools = append(f.Tools, Tool{Name: tool, Package: module + "/cmd/" + tool})
+	}
+	return f
+}
+
+// file reads one file of the modules folder.
+func file(name string) ([]byte, error) {
+	data, err := modules.ReadFile("modules/" + name)
+	if err != nil {
+		return nil, fmt.Errorf("embedded module file %s: %w", name, err)
+	}
+	return data, nil
+}

@@ -1,0 +1,205 @@
+// Command lab starts and stops a real single-node Kubernetes cluster on this
+// machine, for demonstrations and end-to-end tests.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/whypull/whypull/deploy/lab"
+)
+
+func main() {
+	if lab.Reexec() {
+		return
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	err := newCommand().ExecuteContext(ctx)
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && exit.ExitCode() > 0 {
+		os.Exit(exit.ExitCode())
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "lab:", err)
+		os.Exit(1)
+	}
+}
+
+// options are the flags that all commands share.
+type options struct {
+	dir   string
+	cache string
+	port  int
+}
+
+func (o *options) open() (*lab.Lab, error) {
+	l, err := lab.Open(o.dir)
+	if err != nil {
+		return nil, err
+	}
+	l.Port, l.CacheDir = o.port, o.cache
+	return l, nil
+}
+
+func newCommand() *cobra.Command {
+	o := &options{}
+	root := &cobra.Command{
+		Use:           "lab",
+		Short:         "A real single-node Kubernetes cluster with registries, inside this machine",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.PersistentFlags().StringVar(&o.dir, "dir", "", "folder of the lab (default $"+lab.DirVariable+", else one in the user's cache)")
+	root.AddCommand(buildCommand(o), upCommand(o), downCommand(o), resetCommand(o), statusCommand(o), kubeconfigCommand(o), execCommand(o), loadCommand(o), installCommand(o))
+	return root
+}
+
+func upFlags(c *cobra.Command, o *options) *cobra.Command {
+	c.Flags().IntVar(&o.port, "port", 0, "port on 127.0.0.1 for the API server (default the one used before, else a free one)")
+	c.Flags().StringVar(&o.cache, "cache", "", "folder for the built programs (default $WHYPULL_CACHE, else one in the user's cache)")
+	return c
+}
+
+func buildCommand(o *options) *cobra.Command {
+	return upFlags(&cobra.Command{
+		Use: "build", Short: "Build the lab's programs, once for each machine, and start nothing", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			l, err := o.open()
+			if err != nil {
+				return err
+			}
+			_, err = l.Build(c.Context(), c.ErrOrStderr())
+			return err
+		},
+	}, o)
+}
+
+func upCommand(o *options) *cobra.Command {
+	return upFlags(&cobra.Command{
+		Use: "up", Short: "Start the lab and wait until it takes pods; harmless when it runs", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			l, err := o.open()
+			if err != nil {
+				return err
+			}
+			return l.Up(c.Context(), c.ErrOrStderr())
+		},
+	}, o)
+}
+
+func downCommand(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use: "down", Short: "Stop the lab and leave nothing running; its cluster is kept for the next up", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			l, err := o.open()
+			if err != nil {
+				return err
+			}
+			return l.Down(c.Context())
+		},
+	}
+}
+
+func resetCommand(o *options) *cobra.Command {
+	return upFlags(&cobra.Command{
+		Use: "reset", Short: "Start the lab with a new, empty cluster", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			l, err := o.open()
+			if err != nil {
+				return err
+			}
+			return l.Reset(c.Context(), c.ErrOrStderr())
+		},
+	}, o)
+}
+
+func statusCommand(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use: "status", Short: "Tell how the lab and its components are; exit status 1 unless all are ready", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			l, err := o.open()
+			if err != nil {
+				return err
+			}
+			status, err := l.Status(c.Context())
+			if err != nil {
+				return err
+			}
+			return printStatus(c, status)
+		},
+	}
+}
+
+func printStatus(c *cobra.Command, status lab.Status) error {
+	out := c.OutOrStdout()
+	_, _ = fmt.Fprintln(out, "folder:     ", status.Dir)
+	if !status.Running {
+		return lab.ErrNotRunning
+	}
+	_, _ = fmt.Fprintln(out, "API server: ", status.API)
+	_, _ = fmt.Fprintln(out, "kubeconfig: ", status.Kubeconfig)
+	for _, s := range status.Components {
+		state := "waiting"
+		switch {
+		case s.Stopped:
+			state = "stopped"
+		case s.Ready:
+			state = "ready"
+		}
+		_, _ = fmt.Fprintf(out, "  %-24s %-8s restarts %d  %s\n", s.Name, state, s.Restarts, s.Title)
+	}
+	if !status.Ready {
+		return errors.New("the lab is not ready")
+	}
+	return nil
+}
+
+func kubeconfigCommand(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use: "kubeconfig", Short: "Print the path of the administrator's kubeconfig", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			l, err := o.open()
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(c.OutOrStdout(), l.KubeconfigPath())
+			return err
+		},
+	}
+}
+
+func execCommand(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use: "exec -- COMMAND [ARGUMENT...]", Short: "Run a command inside the lab, on its node", Args: cobra.MinimumNArgs(1),
+		Example: "  lab exec -- kubectl get pods -A\n  lab exec -- ctr -n k8s.io images list",
+		RunE: func(c *cobra.Command, args []string) error {
+			l, err := o.open()
+			if err != nil {
+				return err
+			}
+			cmd := lab.Command(args...)
+			cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+			return l.Run(c.Context(), cmd)
+		},
+	}
+}
+
+func loadCommand(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use: "load ARCHIVE", Short: "Put the images of an archive into the node's runtime", Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			l, err := o.open()
+			if err != nil {
+				return err
+			}
+			return l.ImportImage(c.Context(), args[0])
+		},
+	}
+}

@@ -1,0 +1,205 @@
+package keyringdiff
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"regexp"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"k8s.io/klog/v2"
+
+	"github.com/whypull/whypull/agent/keyring"
+)
+
+// tally counts what the cases were like, so that a run of nothing but refused
+// input is not taken for agreement.
+type tally struct {
+	sync.Mutex
+	cases, badImages, broken, withLogins, several, tied, hubFallback uint64
+}
+
+func TestSameAsKubelet(t *testing.T) {
+	silenceKubelet()
+	seed, cases := number(t, "KEYRINGDIFF_SEED", 1), number(t, "KEYRINGDIFF_CASES", 200_000)
+	var sum tally
+	t.Run("cases", func(t *testing.T) {
+		workers := uint64(runtime.GOMAXPROCS(0))
+		for w := range workers {
+			t.Run(strconv.FormatUint(w, 10), func(t *testing.T) {
+				t.Parallel()
+				for n := w; n < cases; n += workers {
+					compare(t, seed, n, &sum)
+				}
+			})
+		}
+	})
+	t.Logf("seed %d: %d cases; %d images refused, %d lookups broken, %d with logins (%d with several, %d with tied places, %d by the fallback to Docker Hub)",
+		seed, sum.cases, sum.badImages, sum.broken, sum.withLogins, sum.several, sum.tied, sum.hubFallback)
+	if sum.withLogins < cases/10 || sum.broken < cases/50 || sum.hubFallback < cases/1000 {
+		t.Error("the cases do not exercise the rules")
+	}
+}
+
+// silenceKubelet stops a log line for each entry that does not parse.
+func silenceKubelet() {
+	klog.SetSlogLogger(slog.New(slog.DiscardHandler))
+}
+
+func number(t *testing.T, variable string, otherwise uint64) uint64 {
+	t.Helper()
+	s := os.Getenv(variable)
+	if s == "" {
+		return otherwise
+	}
+	n, err := strconv.ParseUint(s, 10, 64)
+	if err != nil {
+		t.Fatalf("%s: %v", variable, err)
+	}
+	return n
+}
+
+func compare(t *testing.T, seed, n uint64, sum *tally) {
+	image, secrets := newGrammar(seed, n).next()
+	theirs := askKubelet(image, secrets)
+	ours, lookup := askOurs(image, secrets)
+	sum.add(theirs, lookup)
+	for _, difference := range []string{
+		differ(theirs, ours, lookup), contradiction(lookup), wrongReason(theirs, lookup), wrongServer(image),
+	} {
+		if difference != "" {
+			t.Errorf("KEYRINGDIFF_SEED=%d case %d: %s\nimage %q\n%s\nkubelet %+v\nours    %+v",
+				seed, n, difference, image, show(secrets), theirs, ours)
+		}
+	}
+}
+
+func show(secrets []keyring.Secret) string {
+	var b strings.Builder
+	for _, s := range secrets {
+		fmt.Fprintf(&b, "%s type %q %s %q %s %q\n", s.Name, s.Type,
+			keyring.DataDockerConfigJSON, s.Data[keyring.DataDockerConfigJSON], keyring.DataDockercfg, s.Data[keyring.DataDockercfg])
+	}
+	return b.String()
+}
+
+func (s *tally) add(a answer, l keyring.Lookup) {
+	s.Lock()
+	defer s.Unlock()
+	count := func(n *uint64, yes bool) {
+		if yes {
+			*n++
+		}
+	}
+	count(&s.cases, true)
+	count(&s.badImages, a.Err != nil)
+	count(&s.broken, a.Broken != nil)
+	count(&s.withLogins, len(a.Attempts) > 0)
+	count(&s.several, len(a.Attempts) > 1)
+	count(&s.tied, len(l.Logins) > 1 && l.Logins[len(l.Logins)-1].Order < len(l.Logins))
+	count(&s.hubFallback, len(l.Logins) > 0 && strings.Contains(l.Logins[0].Key, "index.docker.io"))
+}
+
+// differ compares the answers. Logins that share a place are compared as a
+// set: the kubelet's order among them is random.
+func differ(theirs, ours answer, l keyring.Lookup) string {
+	switch {
+	case (theirs.Err != nil) != (ours.Err != nil):
+		return "one accepts the image, one does not"
+	case theirs.Image != ours.Image:
+		return "the names differ"
+	case (theirs.Broken != nil) != (ours.Broken != nil):
+		return "one accepts the secrets, one does not"
+	case !slices.Equal(settle(theirs.Attempts, l.Logins), settle(ours.Attempts, l.Logins)):
+		return "the attempts differ"
+	default:
+		return ""
+	}
+}
+
+func settle(all []attempt, places []keyring.Login) []attempt {
+	out := slices.Clone(all)
+	if len(all) != len(places) {
+		return out
+	}
+	for from := 0; from < len(out); {
+		to := from + 1
+		for to < len(out) && places[to].Order == places[from].Order {
+			to++
+		}
+		slices.SortFunc(out[from:to], func(a, b attempt) int {
+			return strings.Compare(fmt.Sprint(a), fmt.Sprint(b))
+		})
+		from = to
+	}
+	return out
+}
+
+// contradiction checks that the explanations agree with the logins.
+func contradiction(l keyring.Lookup) string {
+	matching := 0
+	for _, s := range l.Secrets {
+		if (s.Problem == "") != (s.Reason == "") {
+			return "a problem without a reason, or a reason without a problem"
+		}
+		for _, e := range s.Entries {
+			if e.Matches {
+				matching++
+			}
+			if e.Matches != (e.Why == "") || !e.Matches && e.Text == "" {
+				return "an entry that does not match and no word why: " + e.Key
+			}
+		}
+	}
+	if l.Broken == nil && matching != len(l.Logins) {
+		return "the entries that match are not those of the logins"
+	}
+	return ""
+}
+
+// wrongReason compares the kind of the kubelet's error with our sentence.
+func wrongReason(theirs answer, l keyring.Lookup) string {
+	if theirs.Broken == nil || l.Broken == nil {
+		return ""
+	}
+	raw, said := theirs.Broken.Error(), l.Broken.Error()
+	for _, class := range []struct{ raw, said string }{
+		{`^illegal base64 data at input byte (\d+)$`, `is not base64 \(at byte $1\)`},
+		{`^unable to parse auth field`, `is not the base64 of user:password`},
+		{`^json: .* field DockerConfigJSON\.HttpHeaders`, `"HttpHeaders" are not`},
+		{`^json: cannot unmarshal (array|object) into`, `is an $1, not`},
+		{`^json: cannot unmarshal (string|number) into`, `is a $1, not`},
+		{`^json: cannot unmarshal bool into`, `is true or false, not`},
+		{`^invalid character|^unexpected end`, `is not valid JSON`},
+	} {
+		pattern := regexp.MustCompile(class.raw)
+		if at := pattern.FindStringSubmatchIndex(raw); at != nil {
+			want := string(pattern.ExpandString(nil, class.said, raw, at))
+			if regexp.MustCompile(want).MatchString(said) {
+				return ""
+			}
+			return fmt.Sprintf("the kubelet says %q, we say %q", raw, said)
+		}
+	}
+	return fmt.Sprintf("the kubelet says %q, which is none of the kinds we know", raw)
+}
+
+// wrongServer checks that the server which we tell people to name works.
+func wrongServer(image string) string {
+	server := keyring.ServerFor(image)
+	if server == "" {
+		return ""
+	}
+	made := keyring.Secret{Name: "made", Type: keyring.TypeDockerConfigJSON, Data: map[string][]byte{
+		keyring.DataDockerConfigJSON: []byte(`{"auths":{` + text(server) + `:{"username":"u","password":"p","auth":"dTpw"}}}`),
+	}}
+	if a := askKubelet(image, []keyring.Secret{made}); len(a.Attempts) != 1 {
+		return "the kubelet does not use a secret for the server " + server
+	}
+	return ""
+}

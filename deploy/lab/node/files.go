@@ -1,0 +1,348 @@
+package node
+
+import (
+	"encoding/base64"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/whypull/whypull/deploy/lab/pki"
+	"github.com/whypull/whypull/deploy/lab/registry"
+)
+
+// Names and addresses inside the lab.
+const (
+	// Name is the name of the only node.
+	Name = "lab-node"
+	// Address is the node's address.
+	Address = "10.201.0.2"
+	// DNSAddress is that of the resolver in the node's /etc/resolv.conf.
+	DNSAddress = "10.201.0.53"
+	// ClusterDNS is the resolver that pods get.
+	ClusterDNS = "10.96.0.10"
+	// SilentAddress never answers.
+	SilentAddress = registry.SilentAddress
+	// ServiceAddress is that of the API server's service.
+	ServiceAddress = "10.96.0.1"
+	// PodNetwork is where pods get their addresses from.
+	PodNetwork = "10.244.0.0/24"
+	// ZoneFile maps addresses to names, as /etc/hosts does, for the node's
+	// resolver, which reads it again within a second after a change.
+	ZoneFile = "/etc/lab/dns/hosts"
+	// SandboxImage is the image of every pod's first process.
+	SandboxImage = "pause.lab.example/pause:1.0"
+	// SandboxArchive is where the lab finds that image at start.
+	SandboxArchive = "/var/lib/lab/pause.tar"
+	// ToolDir has all the lab's programs, by name.
+	ToolDir = "/opt/lab/bin"
+	// LogDir has a log of each component.
+	LogDir = "/var/log/lab"
+
+	apiPort     = "6443"
+	etcd        = "http://127.0.0.1:2379"
+	clusterName = "cluster.local"
+	pkiDir      = "/etc/kubernetes/pki"
+	kubeDir     = "/etc/kubernetes"
+)
+
+// APIAddress is where the API server listens.
+const APIAddress = Address + ":" + apiPort
+
+// Addresses are those of the lab's network device, with prefix lengths.
+func Addresses() []string {
+	all := []string{Address + "/24", DNSAddress + "/24", ServiceAddress + "/32", ClusterDNS + "/32"}
+	for _, a := range registry.Addresses() {
+		all = append(all, a+"/24")
+	}
+	return all
+}
+
+// Authorities are the certificate authorities of a lab.
+type Authorities struct {
+	// Cluster signs what Kubernetes uses, Registry what the registries show.
+	Cluster, Registry *pki.Pair
+	// Public is the one authority in the node's own list of trusted ones.
+	Public *pki.Pair
+	// ServiceAccounts holds the key of service account tokens.
+	ServiceAccounts *pki.Pair
+}
+
+// OpenAuthorities reads a lab's authorities from dir, and makes those that are
+// missing: what they have signed stays good when the lab is started again.
+func OpenAuthorities(dir string) (Authorities, error) {
+	var a Authorities
+	for name, target := range map[string]**pki.Pair{
+		"cluster-ca": &a.Cluster, "registry-ca": &a.Registry, "public-ca": &a.Public, "service-accounts": &a.ServiceAccounts,
+	} {
+		base := filepath.Join(dir, name)
+		pair, err := pki.Read(base)
+		if err != nil {
+			if pair, err = pki.NewAuthority("lab " + name); err != nil {
+				return a, err
+			}
+			if err = pair.Write(base); err != nil {
+				return a, err
+			}
+		}
+		*target = pair
+	}
+	return a, nil
+}
+
+// Write writes all files of the node, besides its programs, below root.
+func Write(root string, a Authorities) error {
+	if err := writeCertificates(root, a); err != nil {
+		return err
+	}
+	if err := registry.WriteConfig(root, a.Registry); err != nil {
+		return err
+	}
+	files := systemFiles(a)
+	maps.Copy(files, kubernetesFiles())
+	maps.Copy(files, runtimeFiles())
+	maps.Copy(files, dnsFiles())
+	for path, content := range files {
+		if err := writeFile(filepath.Join(root, path), content); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func writeFile(path, content string) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
+		return fmt.Errorf("node configuration: %w", err)
+	}
+	// The node's files are for all its users, as on a real node.
+	if err := os.WriteFile(path, []byte(content), 0o644); err != nil { // #nosec G306
+		return fmt.Errorf("node configuration: %w", err)
+	}
+	return nil
+}
+
+func writeCertificates(root string, a Authorities) error {
+	dir := filepath.Join(root, pkiDir)
+	if err := a.Cluster.Write(filepath.Join(dir, "ca")); err != nil {
+		return err
+	}
+	if err := a.ServiceAccounts.Write(filepath.Join(dir, "service-accounts")); err != nil {
+		return err
+	}
+	for name, request := range certificates() {
+		pair, err := a.Cluster.Issue(request)
+		if err != nil {
+			return err
+		}
+		if err := pair.Write(filepath.Join(dir, name)); err != nil {
+			return err
+		}
+	}
+	for user := range clients() {
+		content := kubeconfig("https://127.0.0.1:"+apiPort, fileReference("certificate-authority", pkiDir+"/ca.crt"),
+			fileReference("client-certificate", pkiDir+"/"+user+".crt"), fileReference("client-key", pkiDir+"/"+user+".key"))
+		if err := writeFile(filepath.Join(root, kubeDir, user+".kubeconfig"), content); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// clients are the users with a kubeconfig on the node.
+func clients() map[string]pki.Request {
+	return map[string]pki.Request{
+		"admin":              {CommonName: "lab-admin", Organizations: []string{"system:masters"}},
+		"controller-manager": {CommonName: "system:kube-controller-manager"},
+		"scheduler":          {CommonName: "system:kube-scheduler"},
+		"kubelet":            {CommonName: "system:node:" + Name, Organizations: []string{"system:nodes"}, Names: []string{Name, Address, "127.0.0.1"}},
+		// The cluster's resolver reads services, endpoints and namespaces.
+		"coredns": {CommonName: "lab-coredns", Organizations: []string{"system:masters"}},
+	}
+}
+
+func certificates() map[string]pki.Request {
+	all := clients()
+	all["apiserver"] = pki.Request{CommonName: "kube-apiserver", Names: []string{
+		"kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc." + clusterName,
+		"localhost", "127.0.0.1", Address, ServiceAddress,
+	}}
+	all["apiserver-kubelet"] = pki.Request{CommonName: "kube-apiserver", Organizations: []string{"system:masters"}}
+	return all
+}
+
+// AdminKubeconfig is a kubeconfig with everything in it, for the machine
+// outside, where the API server is at url.
+func AdminKubeconfig(a Authorities, url string) (string, error) {
+	admin, err := a.Cluster.Issue(clients()["admin"])
+	if err != nil {
+		return "", err
+	}
+	key, err := admin.KeyPEM()
+	if err != nil {
+		return "", err
+	}
+	return kubeconfig(url, inline("certificate-authority", a.Cluster.CertificatePEM()),
+		inline("client-certificate", admin.CertificatePEM()), inline("client-key", key)), nil
+}
+
+func fileReference(field, path string) string { return field + ": " + path }
+
+func inline(field string, data []byte) string {
+	return field + "-data: " + base64.StdEncoding.EncodeToString(data)
+}
+
+func kubeconfig(url, authority, certificate, key string) string {
+	return `apiVersion: v1
+kind: Config
+clusters:
+- name: lab
+  cluster:
+    server: ` + url + `
+    ` + authority + `
+users:
+- name: lab
+  user:
+    ` + certificate + `
+    ` + key + `
+contexts:
+- name: lab
+  context: {cluster: lab, user: lab}
+current-context: lab
+`
+}
+
+// systemFiles are those that every machine has.
+func systemFiles(a Authorities) map[string]string {
+	return map[string]string{
+		"/etc/passwd":                        "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
+		"/etc/group":                         "root:x:0:\ntty:x:5:\nnogroup:x:65534:\n",
+		"/etc/nsswitch.conf":                 "passwd: files\ngroup: files\nhosts: files dns\n",
+		"/etc/hostname":                      Name + "\n",
+		"/etc/hosts":                         "127.0.0.1 localhost\n" + Address + " " + Name + "\n",
+		"/etc/resolv.conf":                   "nameserver " + DNSAddress + "\n",
+		"/etc/machine-id":                    "77687970756c6c2d6c61622d6e6f6465\n",
+		"/etc/os-release":                    "NAME=\"whypull lab\"\nID=lab\nPRETTY_NAME=\"whypull lab\"\n",
+		"/etc/ssl/certs/ca-certificates.crt": string(a.Public.CertificatePEM()),
+	}
+}
+
+func runtimeFiles() map[string]string {
+	return map[string]string{
+		"/etc/containerd/config.toml": `version = 3
+root = "/var/lib/containerd"
+state = "/run/containerd"
+
+[plugins."io.containerd.cri.v1.images"]
+  snapshotter = "overlayfs"
+  [plugins."io.containerd.cri.v1.images".pinned_images]
+    sandbox = "` + SandboxImage + `"
+  [plugins."io.containerd.cri.v1.images".registry]
+    # One folder: a list is not understood where images are pulled.
+    config_path = "/etc/containerd/certs.d"
+
+[plugins."io.containerd.cri.v1.runtime"]
+  # The lab may run without the right to lower a process's score.
+  restrict_oom_score_adj = true
+  [plugins."io.containerd.cri.v1.runtime".containerd]
+    default_runtime_name = "runc"
+  [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc]
+    runtime_type = "io.containerd.runc.v2"
+  [plugins."io.containerd.cri.v1.runtime".cni]
+    bin_dirs = ["/opt/cni/bin"]
+    conf_dir = "/etc/cni/net.d"
+`,
+		"/etc/cni/net.d/10-lab.conflist": `{
+  "cniVersion": "1.0.0",
+  "name": "lab",
+  "plugins": [
+    {
+      "type": "bridge", "bridge": "cni0", "isGateway": true, "ipMasq": false, "hairpinMode": true,
+      "ipam": {
+        "type": "host-local", "dataDir": "/run/cni-addresses",
+        "ranges": [[{"subnet": "` + PodNetwork + `"}]],
+        "routes": [{"dst": "0.0.0.0/0"}]
+      }
+    }
+  ]
+}
+`,
+	}
+}
+
+func kubernetesFiles() map[string]string {
+	return map[string]string{
+		kubeDir + "/kubelet.yaml": `apiVersion: kubelet.config.k8s.io/v1beta1
+kind: KubeletConfiguration
+containerRuntimeEndpoint: unix:///run/containerd/containerd.sock
+authentication:
+  anonymous: {enabled: false}
+  webhook: {enabled: true}
+  x509: {clientCAFile: ` + pkiDir + `/ca.crt}
+authorization: {mode: Webhook}
+tlsCertFile: ` + pkiDir + `/kubelet.crt
+tlsPrivateKeyFile: ` + pkiDir + `/kubelet.key
+clusterDomain: ` + clusterName + `
+clusterDNS: [` + ClusterDNS + `]
+resolvConf: /etc/resolv.conf
+# Any Linux machine will do: cgroup v1 or v2, with swap, with a full disk.
+failCgroupV1: false
+cgroupDriver: cgroupfs
+cgroupsPerQOS: false
+enforceNodeAllocatable: []
+failSwapOn: false
+evictionHard: {}
+imageGCHighThresholdPercent: 100
+maxPods: 300
+# Tests pull side by side.
+registryPullQPS: 0
+serializeImagePulls: false
+maxParallelImagePulls: 10
+nodeStatusUpdateFrequency: 10s
+syncFrequency: 10s
+`,
+	}
+}
+
+func dnsFiles() map[string]string {
+	return map[string]string{
+		ZoneFile: Zone(registry.Hosts()),
+		// The node's resolver knows the zone file and nothing else, and says so at
+		// once: below the names there is an empty root zone.
+		"/etc/lab/dns/root": ". 1 IN SOA ns.lab.example. hostmaster.lab.example. 1 3600 600 86400 1\n. 1 IN NS ns.lab.example.\n",
+		"/etc/lab/dns/node.conf": `. {
+  bind ` + DNSAddress + `
+  errors
+  hosts ` + ZoneFile + ` {
+    ttl 1
+    reload 500ms
+    no_reverse
+    fallthrough
+  }
+  file /etc/lab/dns/root .
+}
+`,
+		"/etc/lab/dns/cluster.conf": `. {
+  bind ` + ClusterDNS + `
+  errors
+  kubernetes ` + clusterName + ` in-addr.arpa ip6.arpa {
+    kubeconfig ` + kubeDir + `/coredns.kubeconfig lab
+    pods insecure
+    ttl 1
+    fallthrough in-addr.arpa ip6.arpa
+  }
+  forward . ` + DNSAddress + `
+}
+`,
+	}
+}
+
+// Zone is the content of the zone file for names and their addresses.
+func Zone(hosts map[string]string) string {
+	var lines strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(hosts)) {
+		fmt.Fprintf(&lines, "%s %s\n", hosts[name], name)
+	}
+	return lines.String()
+}

@@ -1,0 +1,146 @@
+// Package node is a Kubernetes node and its control plane: the table of its
+// components, their configuration, and the process that supervises them.
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/signal"
+	"strconv"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/whypull/whypull/deploy/lab/box"
+	"github.com/whypull/whypull/deploy/lab/registry"
+	"github.com/whypull/whypull/deploy/lab/supervise"
+)
+
+// Roles that a program plays inside the lab (see box.RoleVariable).
+const (
+	RoleSupervise = "supervise"
+	RoleTokens    = "tokens"
+	RoleExpired   = "expired"
+)
+
+// ControlSocket is where the supervisor takes requests.
+const ControlSocket = "/run/lab/control.sock"
+
+// forwardsFile says how many sockets of the machine lead to the API server.
+const forwardsFile = "/etc/lab/forwards"
+
+// ForwardsFile is the content of the file that tells how many listening
+// sockets the supervisor inherits, and its path.
+func ForwardsFile(n int) (path, content string) { return forwardsFile, strconv.Itoa(n) + "\n" }
+
+// Reexec plays one of the lab's roles when this process was started for one.
+func Reexec() (played bool, err error) {
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM)
+	defer stop()
+	switch os.Getenv(box.RoleVariable) {
+	case RoleSupervise:
+		return true, run(ctx)
+	case RoleTokens:
+		return true, registry.ServeTokens(ctx)
+	case RoleExpired:
+		return true, registry.ServeExpired(ctx)
+	default:
+		return false, nil
+	}
+}
+
+// run supervises the node until it is told to stop.
+func run(ctx context.Context) error {
+	// Components that ask for their environment get the node's and no role.
+	if err := os.Unsetenv(box.RoleVariable); err != nil {
+		return fmt.Errorf("environment: %w", err)
+	}
+	api, err := newAPIClient()
+	if err != nil {
+		return err
+	}
+	all := components(api)
+	for i := range all {
+		if all[i].Env == nil {
+			all[i].Env = box.Environment()
+		}
+	}
+	supervisor, err := supervise.New(LogDir, all)
+	if err != nil {
+		return err
+	}
+	listeners, err := forwardedListeners(ctx)
+	if err != nil {
+		return err
+	}
+	for _, l := range listeners {
+		go forward(ctx, l, APIAddress)
+	}
+	go supervisor.Run(ctx)
+	return supervisor.Serve(ctx, ControlSocket)
+}
+
+// forwardedListeners are the sockets of the machine that the supervisor has
+// inherited, and the service address, which has no proxy of its own here.
+func forwardedListeners(ctx context.Context) ([]net.Listener, error) {
+	service, err := (&net.ListenConfig{}).Listen(ctx, "tcp", ServiceAddress+":443")
+	if err != nil {
+		return nil, fmt.Errorf("service address: %w", err)
+	}
+	all := []net.Listener{service}
+	data, err := os.ReadFile(forwardsFile)
+	if err != nil {
+		return nil, fmt.Errorf("number of sockets: %w", err)
+	}
+	n, err := strconv.Atoi(string(data[:max(0, len(data)-1)]))
+	if err != nil {
+		return nil, fmt.Errorf("number of sockets: %w", err)
+	}
+	for i := range n {
+		file := os.NewFile(uintptr(3+i), "listener")
+		listener, err := net.FileListener(file)
+		if err = errors.Join(err, file.Close()); err != nil {
+			return nil, fmt.Errorf("inherited socket: %w", err)
+		}
+		all = append(all, listener)
+	}
+	return all, nil
+}
+
+// forward hands every connection on to an address inside the lab.
+func forward(ctx context.Context, listener net.Listener, target string) {
+	defer context.AfterFunc(ctx, func() { _ = listener.Close() })()
+	for {
+		conn, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer func() { _ = conn.Close() }()
+			upstream, err := (&net.Dialer{}).DialContext(ctx, "tcp", target)
+			if err != nil {
+				return
+			}
+			Splice(conn, upstream)
+		}()
+	}
+}
+
+// Splice copies both ways until both sides have ended.
+func Splice(a, b net.Conn) {
+	defer func() { _ = b.Close() }()
+	var both sync.WaitGroup
+	for _, pair := range [][2]net.Conn{{a, b}, {b, a}} {
+		both.Go(func() {
+			_, _ = io.Copy(pair[0], pair[1])
+			if half, ok := pair[0].(interface{ CloseWrite() error }); ok {
+				_ = half.CloseWrite()
+			}
+		})
+	}
+	both.Wait()
+}

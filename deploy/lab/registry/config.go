@@ -1,0 +1,164 @@
+package registry
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/crypto/bcrypt"
+
+	"github.com/whypull/whypull/deploy/lab/pki"
+)
+
+// configDir holds the registries' configuration inside the lab.
+const configDir = "/etc/lab/registry"
+
+// AuthorityFile has the certificate of the registries' authority inside the lab.
+const AuthorityFile = configDir + "/ca.crt"
+
+// ConfigFile is the configuration file of a registry inside the lab.
+func ConfigFile(registry string) string { return configDir + "/" + registry + ".yaml" }
+
+// Address is where a registry listens inside the lab.
+func Address(registry string) string {
+	return map[string]string{
+		Hub: hubAddress + ":443", Token: tokenAddress + ":443", Plain: plainAddress + ":5000", Auth: authAddress + ":443",
+	}[registry]
+}
+
+// WriteConfig writes the registries' files, and what the node knows of the
+// registries, below root. The authority signs their certificates.
+func WriteConfig(root string, authority *pki.Pair) error {
+	dir := filepath.Join(root, configDir)
+	if err := writeCertificates(dir, authority); err != nil {
+		return err
+	}
+	files, err := configs(dir)
+	if err != nil {
+		return err
+	}
+	files[AuthorityFile] = string(authority.CertificatePEM())
+	for path, content := range hostFiles(string(authority.CertificatePEM())) {
+		files[path] = content
+	}
+	for path, content := range files {
+		if err := writeFile(filepath.Join(root, path), content); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func writeFile(path, content string) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
+		return fmt.Errorf("registry configuration: %w", err)
+	}
+	// The node's files are for all its users, as on a real node.
+	if err := os.WriteFile(path, []byte(content), 0o644); err != nil { // #nosec G306
+		return fmt.Errorf("registry configuration: %w", err)
+	}
+	return nil
+}
+
+func writeCertificates(dir string, authority *pki.Pair) error {
+	long := time.Now().Add(-48 * time.Hour)
+	requests := map[string]pki.Request{
+		"hub":       {CommonName: HubHost, Names: []string{HubHost, HubHost2, UntrustedHost}},
+		"token":     {CommonName: TokenHost, Names: []string{TokenHost}},
+		"auth":      {CommonName: AuthHost, Names: []string{AuthHost}},
+		"expired":   {CommonName: ExpiredHost, Names: []string{ExpiredHost}, NotBefore: long, NotAfter: long.Add(24 * time.Hour)},
+		"token-key": {CommonName: "token service"},
+	}
+	for name, request := range requests {
+		pair, err := authority.Issue(request)
+		if err != nil {
+			return err
+		}
+		if err := pair.Write(filepath.Join(dir, name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func configs(dir string) (map[string]string, error) {
+	key, err := pki.Read(filepath.Join(dir, "token-key"))
+	if err != nil {
+		return nil, err
+	}
+	keys, err := keySet(key)
+	if err != nil {
+		return nil, err
+	}
+	passwords, err := htpasswd()
+	if err != nil {
+		return nil, err
+	}
+	return map[string]string{
+		configDir + "/keys.json": string(keys),
+		configDir + "/htpasswd":  passwords,
+		ConfigFile(Hub): config(Hub) + tlsConfig("hub") + `auth:
+  htpasswd:
+    realm: lab
+    path: ` + configDir + "/htpasswd\n",
+		ConfigFile(Token): config(Token) + tlsConfig("token") + `auth:
+  token:
+    realm: https://` + AuthHost + `/token
+    service: ` + TokenHost + `
+    issuer: ` + AuthHost + `
+    jwks: ` + configDir + "/keys.json\n",
+		ConfigFile(Plain): config(Plain),
+	}, nil
+}
+
+func htpasswd() (string, error) {
+	var lines strings.Builder
+	for _, login := range [][2]string{{Alice, AlicePassword}, {Bob, BobPassword}} {
+		// A cheap hash: the passwords are public, and each request checks one.
+		hash, err := bcrypt.GenerateFromPassword([]byte(login[1]), bcrypt.MinCost)
+		if err != nil {
+			return "", fmt.Errorf("password file: %w", err)
+		}
+		fmt.Fprintf(&lines, "%s:%s\n", login[0], hash)
+	}
+	return lines.String(), nil
+}
+
+// config is the part that all registries share. It ends in the http section.
+func config(name string) string {
+	return `version: 0.1
+log:
+  level: warn
+storage:
+  filesystem:
+    rootdirectory: /var/lib/lab/` + name + `
+  delete:
+    enabled: true
+http:
+  addr: ` + Address(name) + `
+  secret: lab
+`
+}
+
+func tlsConfig(pair string) string {
+	return `  tls:
+    certificate: ` + configDir + "/" + pair + `.crt
+    key: ` + configDir + "/" + pair + ".key\n"
+}
+
+// hostFiles is what containerd is told about the registries. UntrustedHost and
+// PlainHost2 are left out on purpose.
+func hostFiles(ca string) map[string]string {
+	const dir = "/etc/containerd/certs.d/"
+	files := map[string]string{
+		dir + PlainHost + "/hosts.toml": fmt.Sprintf("server = %q\n\n[host.%q]\n", "http://"+PlainHost, "http://"+PlainHost),
+	}
+	for _, host := range []string{HubHost, HubHost2, MismatchHost, ExpiredHost, TokenHost} {
+		url := "https://" + host
+		files[dir+host+"/hosts.toml"] = fmt.Sprintf("server = %q\nca = %q\n\n[host.%q]\n  ca = %q\n", url, dir+host+"/ca.crt", url, dir+host+"/ca.crt")
+		files[dir+host+"/ca.crt"] = ca
+	}
+	return files
+}

@@ -1,0 +1,70 @@
+package registry
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"time"
+)
+
+// logged writes one line for each request to standard output, in the same form
+// as the registries do.
+func logged(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		recorder := &statusRecorder{ResponseWriter: w, status: http.StatusOK}
+		next.ServeHTTP(recorder, r)
+		client, _, _ := net.SplitHostPort(r.RemoteAddr)
+		user, _, ok := r.BasicAuth()
+		if !ok {
+			user = "-"
+		}
+		_, _ = fmt.Fprintf(os.Stdout, "%s - %s [%s] %q %d 0 %q %q\n", client, user,
+			time.Now().Format("02/Jan/2006:15:04:05 -0700"), r.Method+" "+r.URL.RequestURI()+" "+r.Proto,
+			recorder.status, r.Referer(), r.UserAgent())
+	})
+}
+
+type statusRecorder struct {
+	http.ResponseWriter
+	status int
+}
+
+func (r *statusRecorder) WriteHeader(status int) {
+	r.status = status
+	r.ResponseWriter.WriteHeader(status)
+}
+
+// ServeExpired shows the hub behind a certificate that has expired, until ctx ends.
+func ServeExpired(ctx context.Context) error {
+	ca, err := os.ReadFile(AuthorityFile)
+	if err != nil {
+		return fmt.Errorf("registry authority: %w", err)
+	}
+	target := &url.URL{Scheme: "https", Host: HubHost}
+	proxy := &httputil.ReverseProxy{
+		Transport: Transport((&net.Dialer{}).DialContext, ca),
+		Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(target) },
+	}
+	return serveTLS(ctx, net.JoinHostPort(expiredAddress, "443"), configDir+"/expired", logged(proxy))
+}
+
+// Dialer connects to a literal address inside the lab.
+type Dialer func(ctx context.Context, network, address string) (net.Conn, error)
+
+// Transport reaches the registries by their names and trusts their authority.
+func Transport(dial Dialer, authority []byte) *http.Transport {
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(authority)
+	return &http.Transport{
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			return dial(ctx, network, Resolve(address))
+		},
+		TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12},
+	}
+}

@@ -1,0 +1,235 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"github.com/whypull/whypull/deploy/lab/binaries"
+	"github.com/whypull/whypull/deploy/lab/box"
+	"github.com/whypull/whypull/deploy/lab/image"
+	"github.com/whypull/whypull/deploy/lab/node"
+	"github.com/whypull/whypull/deploy/lab/supervise"
+)
+
+// Up starts the lab and returns when its node takes pods and its registries
+// have their images. It tells progress what it does; one that already runs is
+// left as it is.
+func (l *Lab) Up(ctx context.Context, progress io.Writer) error {
+	if progress == nil {
+		progress = io.Discard
+	}
+	if os.Geteuid() != 0 {
+		return errors.New("the lab makes namespaces, mounts and cgroups: run it as root")
+	}
+	unlock, err := l.lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if status, err := l.Status(ctx); err == nil && status.Ready {
+		_, _ = fmt.Fprintln(progress, "already up; kubeconfig:", status.Kubeconfig)
+		return nil
+	}
+	start := time.Now()
+	b, err := box.Find(l.dir)
+	if errors.Is(err, ErrNotRunning) {
+		b, err = l.start(ctx, progress)
+	}
+	if err != nil {
+		return err
+	}
+	if err := l.waitReady(ctx, b, progress); err != nil {
+		return err
+	}
+	_, _ = fmt.Fprintf(progress, "ready after %.1f s; kubeconfig: %s\n", time.Since(start).Seconds(), l.KubeconfigPath())
+	return nil
+}
+
+// start prepares the lab's folder and starts the box.
+func (l *Lab) start(ctx context.Context, progress io.Writer) (*box.Box, error) {
+	tools, err := l.Build(ctx, progress)
+	if err != nil {
+		return nil, err
+	}
+	// What an earlier lab in this folder has left when it was killed.
+	if err := l.down(ctx); err != nil {
+		return nil, err
+	}
+	listener, err := l.listen(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = listener.Close() }()
+	if err := l.save(settings{Port: listener.Addr().(*net.TCPAddr).Port, Tools: tools}); err != nil {
+		return nil, err
+	}
+	if err := l.writeFiles(listener.Addr().(*net.TCPAddr).Port, tools["pause"]); err != nil {
+		return nil, err
+	}
+	return l.startBox(ctx, tools, listener)
+}
+
+// Build builds the lab's programs, if the cache does not have them, and starts
+// nothing. Up does it too.
+func (l *Lab) Build(ctx context.Context, progress io.Writer) (binaries.Paths, error) {
+	if err := ensureRunc(ctx, progress); err != nil {
+		return nil, err
+	}
+	cache, err := binaries.OpenCache(l.CacheDir, progress)
+	if err != nil {
+		return nil, err
+	}
+	return cache.Build(ctx, binaries.Default())
+}
+
+// ensureRunc installs the one program that the lab takes from the system.
+func ensureRunc(ctx context.Context, progress io.Writer) error {
+	if _, err := exec.LookPath("runc"); err == nil {
+		return nil
+	}
+	_, _ = fmt.Fprintln(progress, "installing runc")
+	for _, args := range [][]string{{"update", "-qq"}, {"install", "-y", "-qq", "--no-install-recommends", "runc"}} {
+		cmd := exec.CommandContext(ctx, "apt-get", args...) // #nosec G204 -- constants
+		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("the lab needs runc, and apt-get %s failed: %w\n%s", args[0], err, out)
+		}
+	}
+	return nil
+}
+
+// listen opens the API server's port on the machine: the one of last time if
+// it is free and no other is wanted, so that copied kubeconfigs stay good.
+func (l *Lab) listen(ctx context.Context) (*net.TCPListener, error) {
+	s, err := l.load()
+	if err != nil {
+		return nil, err
+	}
+	candidates := []int{s.Port, 0}
+	if l.Port != 0 {
+		candidates = []int{l.Port}
+	}
+	for _, port := range candidates {
+		var listener net.Listener
+		listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp4", fmt.Sprintf("127.0.0.1:%d", port))
+		if err == nil {
+			return listener.(*net.TCPListener), nil
+		}
+	}
+	return nil, fmt.Errorf("port for the API server: %w", err)
+}
+
+// writeFiles writes everything that is copied into the node, and the kubeconfig.
+func (l *Lab) writeFiles(port int, pauseProgram string) error {
+	for _, dir := range []string{"var/lib/lab", "var/log", "var/tmp", "log"} {
+		if err := os.MkdirAll(l.path(dir), 0o755); err != nil { // #nosec G301 -- the node's own folders
+			return fmt.Errorf("lab folder: %w", err)
+		}
+	}
+	if err := os.RemoveAll(l.path("skeleton")); err != nil {
+		return fmt.Errorf("lab folder: %w", err)
+	}
+	authorities, err := node.OpenAuthorities(l.path("pki"))
+	if err != nil {
+		return err
+	}
+	if err := node.Write(l.path("skeleton"), authorities); err != nil {
+		return err
+	}
+	name, content := node.ForwardsFile(1)
+	if err := os.WriteFile(l.path("skeleton", name), []byte(content), 0o600); err != nil {
+		return fmt.Errorf("lab folder: %w", err)
+	}
+	kubeconfig, err := node.AdminKubeconfig(authorities, apiURL(port))
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(l.KubeconfigPath(), []byte(kubeconfig), 0o600); err != nil {
+		return fmt.Errorf("kubeconfig: %w", err)
+	}
+	pause, err := image.Build(image.Options{Name: node.SandboxImage, Program: pauseProgram})
+	if err != nil {
+		return err
+	}
+	return image.WriteArchive(l.path("var", "lib", "lab", filepath.Base(node.SandboxArchive)), node.SandboxImage, pause)
+}
+
+func (l *Lab) startBox(ctx context.Context, tools binaries.Paths, listener *net.TCPListener) (*box.Box, error) {
+	logs, err := os.OpenFile(l.path("log", "supervisor.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("supervisor's log: %w", err)
+	}
+	defer func() { _ = logs.Close() }()
+	socket, err := listener.File()
+	if err != nil {
+		return nil, fmt.Errorf("API server's socket: %w", err)
+	}
+	defer func() { _ = socket.Close() }()
+	return box.Start(ctx, l.spec(tools), logs, []*os.File{socket})
+}
+
+func (l *Lab) spec(tools binaries.Paths) box.Spec {
+	spec := box.Spec{
+		Dir: l.dir, Cgroup: l.Cgroup(), Hostname: node.Name, Role: node.RoleSupervise,
+		Addresses: node.Addresses(), Silent: node.SilentAddress, Skeleton: l.path("skeleton"),
+		Writable: map[string]string{"/var": l.path("var"), node.LogDir: l.path("log")},
+		ReadOnly: map[string]string{"/opt/cni/bin": tools.Dir("bridge")},
+		Links:    map[string]string{"/var/run": "/run"},
+	}
+	for tool, path := range tools {
+		family := "/opt/lab/tools/" + filepath.Base(filepath.Dir(path))
+		spec.ReadOnly[family] = filepath.Dir(path)
+		spec.Links[filepath.Join(node.ToolDir, tool)] = filepath.Join(family, filepath.Base(path))
+	}
+	return spec
+}
+
+// waitReady tells which component became ready when, until all are.
+func (l *Lab) waitReady(ctx context.Context, b *box.Box, progress io.Writer) error {
+	told := map[string]bool{}
+	for {
+		states, err := control(b).States(ctx)
+		if err == nil {
+			done, err := tell(progress, states, told)
+			if done || err != nil {
+				return err
+			}
+		}
+		if !b.Alive() {
+			return fmt.Errorf("the lab has ended; its last lines:\n%s", supervise.Tail(l.path("log", "supervisor.log"), 15))
+		}
+		if !pause(ctx) {
+			return fmt.Errorf("the lab is not ready: %w%s", ctx.Err(), waitingFor(states))
+		}
+	}
+}
+
+func tell(progress io.Writer, states []supervise.State, told map[string]bool) (done bool, err error) {
+	for _, s := range states {
+		if s.Failed {
+			return false, fmt.Errorf("%s (%s) does not come up: %s", s.Name, s.Title, s.Trouble)
+		}
+		if s.Ready && !told[s.Name] {
+			told[s.Name] = true
+			_, _ = fmt.Fprintf(progress, "[%d/%d] %5.1f s  %s: %s\n", len(told), len(states), s.ReadyAfter.Seconds(), s.Name, s.Title)
+		}
+	}
+	return len(states) > 0 && len(told) == len(states), nil
+}
+
+func waitingFor(states []supervise.State) string {
+	var text string
+	for _, s := range states {
+		if !s.Ready {
+			text += fmt.Sprintf("\n  waiting for %s: %s", s.Name, s.Trouble)
+		}
+	}
+	return text
+}

@@ -1,0 +1,242 @@
+// Package report puts verdicts where people and programs look: annotations
+// and Events on the pod, metrics, the log.
+package report
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+)
+
+// Schema is the version of the report document. Within it fields are only
+// ever added.
+const Schema = "whypull.dev/v1"
+
+// The annotations' keys.
+const (
+	Prefix            = "whypull.dev/"
+	CauseAnnotation   = Prefix + "cause"
+	SummaryAnnotation = Prefix + "summary"
+	ReportAnnotation  = Prefix + "report"
+)
+
+// ReportLimit is the most bytes that the report annotation may have.
+const ReportLimit = 4096
+
+// Document is the report annotation: all failing containers of one pod.
+type Document struct {
+	Schema     string      `json:"schema"`
+	Node       string      `json:"node"`
+	ObservedAt string      `json:"observedAt"`
+	Containers []Container `json:"containers"`
+	// Omitted counts the failing containers that found no room.
+	Omitted int `json:"omitted,omitempty"`
+}
+
+// Container is one failing container or image volume.
+type Container struct {
+	Name       string   `json:"name"`
+	Kind       string   `json:"kind"`
+	Image      string   `json:"image"`
+	PullPolicy string   `json:"pullPolicy"`
+	Cause      string   `json:"cause"`
+	Confidence string   `json:"confidence"`
+	Summary    string   `json:"summary"`
+	Remedy     []string `json:"remedy"`
+	Evidence   []Entry  `json:"evidence"`
+	Since      string   `json:"since"`
+}
+
+// Entry is one piece of evidence.
+type Entry struct {
+	Check   string `json:"check"`
+	Outcome string `json:"outcome"`
+	Fault   string `json:"fault,omitempty"`
+	Detail  string `json:"detail,omitempty"`
+}
+
+// Annotations renders the verdicts of one pod as the three annotations. The
+// same verdicts give the same bytes, but for the document's times.
+func Annotations(verdicts []diagnosis.Verdict, node string, observed time.Time) (map[string]string, error) {
+	doc, err := fit(NewDocument(verdicts, node, observed))
+	if err != nil {
+		return nil, err
+	}
+	return map[string]string{
+		CauseAnnotation:   Causes(verdicts),
+		SummaryAnnotation: Summary(verdicts),
+		ReportAnnotation:  doc,
+	}, nil
+}
+
+// Causes returns the sorted, distinct causes, joined by commas.
+func Causes(verdicts []diagnosis.Verdict) string {
+	var all []string
+	for _, v := range verdicts {
+		all = append(all, string(v.Cause))
+	}
+	slices.Sort(all)
+	return strings.Join(slices.Compact(all), ",")
+}
+
+// Summary returns one sentence for all verdicts of a pod.
+func Summary(verdicts []diagnosis.Verdict) string {
+	if len(verdicts) == 0 {
+		return ""
+	}
+	rest := ""
+	if n := len(verdicts) - 1; n > 0 {
+		rest = fmt.Sprintf(" (and %d more)", n)
+	}
+	return clip(verdicts[0].Summary, diagnosis.SummaryLimit-len(rest)) + rest
+}
+
+// NewDocument returns the whole document, whatever its size.
+func NewDocument(verdicts []diagnosis.Verdict, node string, observed time.Time) Document {
+	d := Document{Schema: Schema, Node: node, ObservedAt: stamp(observed), Containers: []Container{}}
+	for _, v := range verdicts {
+		d.Containers = append(d.Containers, newContainer(v))
+	}
+	return d
+}
+
+func newContainer(v diagnosis.Verdict) Container {
+	c := Container{
+		Name: v.Failure.Container, Kind: string(v.Failure.Kind), Image: safe(v.Failure.Image),
+		PullPolicy: v.Failure.PullPolicy, Cause: string(v.Cause), Confidence: string(v.Confidence),
+		Summary: v.Summary, Remedy: v.Remedy, Evidence: []Entry{}, Since: stamp(v.Failure.Since),
+	}
+	if c.Remedy == nil {
+		c.Remedy = []string{}
+	}
+	for _, e := range v.Evidence {
+		c.Evidence = append(c.Evidence, Entry{string(e.Check), string(e.Outcome), string(e.Fault), safe(e.Detail)})
+	}
+	return c
+}
+
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+// safe makes a text from the cluster valid UTF-8 without control characters.
+func safe(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r == utf8.RuneError || r < 0x20 || r >= 0x7f && r < 0xa0 {
+			return -1
+		}
+		return r
+	}, s)
+}
+
+// fit encodes the document within ReportLimit. It gives up what a reader
+// misses least first: long details, then evidence that found nothing, then
+// remedies after the first container's, then evidence, then containers.
+func fit(d Document) (string, error) {
+	for _, give := range concessions() {
+		out, err := encode(d)
+		if err != nil || len(out) <= ReportLimit {
+			return out, err
+		}
+		give(&d)
+	}
+	for {
+		out, err := encode(d)
+		if err != nil || len(out) <= ReportLimit || len(d.Containers) == 0 {
+			return out, err
+		}
+		d.Containers = d.Containers[:len(d.Containers)-1]
+		d.Omitted++
+	}
+}
+
+func concessions() []func(*Document) {
+	return []func(*Document){
+		eachContainer(func(c *Container) { c.shorten(200) }),
+		eachContainer(func(c *Container) { c.keep("Failed", "Inconclusive") }),
+		eachContainer(func(c *Container) { c.shorten(80); c.keep("Failed") }),
+		func(d *Document) {
+			for i := 1; i < len(d.Containers); i++ {
+				d.Containers[i].Remedy = []string{}
+			}
+		},
+		eachContainer(func(c *Container) { c.Evidence = c.Evidence[:min(1, len(c.Evidence))] }),
+		eachContainer(func(c *Container) { c.Evidence, c.Summary = []Entry{}, clip(c.Summary, 96) }),
+		eachContainer(func(c *Container) { c.Image, c.Remedy = clip(c.Image, 96), []string{} }),
+	}
+}
+
+func eachContainer(give func(*Container)) func(*Document) {
+	return func(d *Document) {
+		for i := range d.Containers {
+			give(&d.Containers[i])
+		}
+	}
+}
+
+func (c *Container) shorten(n int) {
+	for i := range c.Evidence {
+		c.Evidence[i].Detail = clip(c.Evidence[i].Detail, n)
+	}
+}
+
+func (c *Container) keep(outcomes ...string) {
+	c.Evidence = slices.DeleteFunc(c.Evidence, func(e Entry) bool { return !slices.Contains(outcomes, e.Outcome) })
+}
+
+func encode(d Document) (string, error) {
+	var b strings.Builder
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false) // the remedy's <placeholders> are to be read by people
+	if err := enc.Encode(d); err != nil {
+		return "", fmt.Errorf("report: %w", err)
+	}
+	return strings.TrimSuffix(b.String(), "\n"), nil
+}
+
+// Parse reads a report annotation. A document of another schema, or none at
+// all, is an error.
+func Parse(annotation string) (Document, error) {
+	var d Document
+	if err := json.Unmarshal([]byte(annotation), &d); err != nil {
+		return Document{}, fmt.Errorf("report annotation: %w", err)
+	}
+	if d.Schema != Schema {
+		return Document{}, fmt.Errorf("report annotation: schema %q, want %q", d.Schema, Schema)
+	}
+	return d, nil
+}
+
+// Timeless returns the document's bytes with its times left out, to tell
+// whether anything else has changed.
+func Timeless(annotation string) string {
+	d, err := Parse(annotation)
+	if err != nil {
+		return annotation
+	}
+	d.ObservedAt = ""
+	for i := range d.Containers {
+		d.Containers[i].Since = ""
+	}
+	out, err := encode(d)
+	if err != nil {
+		return annotation
+	}
+	return out
+}
+
+// clip cuts s to at most n bytes at a rune boundary.
+func clip(s string, n int) string {
+	const ellipsis = "…"
+	if len(s) <= n {
+		return s
+	}
+	cut := max(n-len(ellipsis), 0)
+	for cut > 0 && !utf8.RuneStart(s[cut]) {
+		cut--
+	}
+	return s[:cut] + ellipsis
+}

@@ -1,0 +1,77 @@
+package report
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+)
+
+// Controller is the reportingController of whypull's Events; the instance is
+// the node.
+const Controller = "whypull.dev/agent"
+
+// noteLimit is what the API server takes (events.k8s.io validation).
+const noteLimit = 1024
+
+// RecoveredReason is the reason of the Event that ends an incident.
+const RecoveredReason = "ImagePullRecovered"
+
+// FailureEvent is the Warning for a new verdict. Its name is made from the
+// verdict, so that the same one is never recorded twice.
+func FailureEvent(v diagnosis.Verdict, now time.Time) *eventsv1.Event {
+	return newEvent(v.Failure, corev1.EventTypeWarning, string(v.Cause), v.Summary, now)
+}
+
+// RecoveredEvent is the Normal Event for a container that has got its image.
+func RecoveredEvent(f diagnosis.Failure, now time.Time) *eventsv1.Event {
+	note := string(f.Kind) + " " + f.Container + " has its image " + safe(f.Image)
+	return newEvent(f, corev1.EventTypeNormal, RecoveredReason, note, now)
+}
+
+func newEvent(f diagnosis.Failure, kind, reason, note string, now time.Time) *eventsv1.Event {
+	return &eventsv1.Event{
+		ObjectMeta:          metav1.ObjectMeta{Namespace: f.Namespace, Name: eventName(f, reason, note)},
+		EventTime:           metav1.NewMicroTime(now),
+		ReportingController: Controller,
+		ReportingInstance:   f.Node,
+		Action:              "Diagnose",
+		Reason:              reason,
+		Type:                kind,
+		Note:                clip(note, noteLimit),
+		Regarding: corev1.ObjectReference{
+			APIVersion: "v1", Kind: "Pod", Namespace: f.Namespace, Name: f.Pod, UID: types.UID(f.UID),
+			FieldPath: fieldPath(f),
+		},
+	}
+}
+
+// eventName is unique for an incident and what is said of it, and as long as
+// a name may be.
+func eventName(f diagnosis.Failure, reason, note string) string {
+	sum := sha256.Sum256([]byte(f.UID + "\x00" + string(f.Kind) + "\x00" + f.Container + "\x00" + f.Image +
+		"\x00" + stamp(f.Since) + "\x00" + reason + "\x00" + note))
+	return clipName(f.Pod, 253-1-16) + "." + hex.EncodeToString(sum[:8])
+}
+
+func clipName(s string, n int) string { return s[:min(len(s), n)] }
+
+// fieldPath is the kubelet's own form; a volume has none.
+func fieldPath(f diagnosis.Failure) string {
+	switch f.Kind {
+	case diagnosis.KindContainer:
+		return "spec.containers{" + f.Container + "}"
+	case diagnosis.KindInitContainer:
+		return "spec.initContainers{" + f.Container + "}"
+	case diagnosis.KindEphemeralContainer:
+		return "spec.ephemeralContainers{" + f.Container + "}"
+	case diagnosis.KindImageVolume:
+	}
+	return ""
+}

@@ -1,0 +1,171 @@
+package report
+
+import (
+	"cmp"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+)
+
+// topRegistries is how many registries get a label value of their own; the
+// rest are "other".
+const topRegistries = 10
+
+// Metrics are whypull's own. All labels are closed sets or bounded.
+type Metrics struct {
+	registry *prometheus.Registry
+
+	diagnoses *prometheus.CounterVec
+	time      prometheus.Histogram
+	checks    *prometheus.HistogramVec
+	criUp     prometheus.Gauge
+	writes    *prometheus.CounterVec
+	secrets   *prometheus.CounterVec
+	synced    prometheus.Gauge
+
+	mu      sync.Mutex
+	failing map[string][]diagnosis.Verdict // by pod uid
+}
+
+// NewMetrics returns the metrics of an agent of this version.
+func NewMetrics(version string) *Metrics {
+	m := &Metrics{registry: prometheus.NewRegistry(), failing: map[string][]diagnosis.Verdict{}}
+	m.diagnoses = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "whypull_diagnoses_total", Help: "Verdicts reached, by cause and confidence."}, []string{"cause", "confidence"})
+	m.time = prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "whypull_time_to_diagnosis_seconds", Help: "Time from the kubelet's failing status being seen to the annotation being written.",
+		Buckets: []float64{.05, .1, .3, 1, 2, 5, 10}})
+	m.checks = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "whypull_check_duration_seconds", Help: "Duration of the checks that ran, by check and outcome.",
+		Buckets: []float64{.01, .1, 1, 5}}, []string{"check", "outcome"})
+	m.criUp = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "whypull_cri_up", Help: "1 if the container runtime answered the last time it was asked, else 0."})
+	m.writes = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "whypull_api_writes_total", Help: "Requests to the API server that write, by result."}, []string{"result"})
+	m.secrets = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "whypull_secret_reads_total", Help: "Pull secrets read, by result."}, []string{"result"})
+	m.synced = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "whypull_last_sync_timestamp_seconds", Help: "Unix time at which the watch on pods was last heard of."})
+	info := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "whypull_build_info", Help: "1, labelled with the version of whypull and of Go.",
+		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()}})
+	info.Set(1)
+	m.registry.MustRegister(m.diagnoses, m.time, m.checks, m.criUp, m.writes, m.secrets, m.synced, info, failing{m},
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// Gatherer gives the metrics to whoever exposes them.
+func (m *Metrics) Gatherer() prometheus.Gatherer { return m.registry }
+
+// Diagnosed counts a verdict.
+func (m *Metrics) Diagnosed(v diagnosis.Verdict) {
+	m.diagnoses.WithLabelValues(string(v.Cause), string(v.Confidence)).Inc()
+}
+
+// Told notes how long it took from seeing a failure to telling it.
+func (m *Metrics) Told(d time.Duration) { m.time.Observe(d.Seconds()) }
+
+// Checked notes how long a check took.
+func (m *Metrics) Checked(check diagnosis.Check, outcome diagnosis.Outcome, d time.Duration) {
+	m.checks.WithLabelValues(string(check), string(outcome)).Observe(d.Seconds())
+}
+
+// RuntimeUp notes whether the runtime answers.
+func (m *Metrics) RuntimeUp(up bool) {
+	m.criUp.Set(0)
+	if up {
+		m.criUp.Set(1)
+	}
+}
+
+// Wrote counts a write to the API server.
+func (m *Metrics) Wrote(err error) { m.writes.WithLabelValues(result(err)).Inc() }
+
+// SecretRead counts the reading of a secret; result is found, missing,
+// forbidden or error.
+func (m *Metrics) SecretRead(result string) { m.secrets.WithLabelValues(result).Inc() }
+
+// Synced notes when the watch was last heard of.
+func (m *Metrics) Synced(t time.Time) { m.synced.Set(float64(t.UnixMilli()) / 1000) }
+
+func result(err error) string {
+	if err != nil {
+		return "error"
+	}
+	return "success"
+}
+
+// Failing sets the verdicts of a pod's failing containers; none removes the
+// pod.
+func (m *Metrics) Failing(uid string, verdicts []diagnosis.Verdict) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(verdicts) == 0 {
+		delete(m.failing, uid)
+		return
+	}
+	m.failing[uid] = verdicts
+}
+
+// failing is a collector, since which registries are named depends on all
+// that fail at the time.
+type failing struct{ m *Metrics }
+
+type causeAndRegistry struct{ cause, registry string }
+
+func (failing) desc() *prometheus.Desc {
+	return prometheus.NewDesc("whypull_failing_containers",
+		"Containers of this node that cannot get their image, by cause and registry.", []string{"cause", "registry"}, nil)
+}
+
+// Describe implements prometheus.Collector.
+func (f failing) Describe(ch chan<- *prometheus.Desc) { ch <- f.desc() }
+
+// Collect implements prometheus.Collector.
+func (f failing) Collect(ch chan<- prometheus.Metric) {
+	for k, n := range f.m.countFailing() {
+		ch <- prometheus.MustNewConstMetric(f.desc(), prometheus.GaugeValue, float64(n), k.cause, k.registry)
+	}
+}
+
+func (m *Metrics) countFailing() map[causeAndRegistry]int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	named := m.namedRegistries()
+	counts := map[causeAndRegistry]int{}
+	for _, verdicts := range m.failing {
+		for _, v := range verdicts {
+			registry := v.Failure.Registry
+			if !slices.Contains(named, registry) {
+				registry = "other"
+			}
+			counts[causeAndRegistry{string(v.Cause), registry}]++
+		}
+	}
+	return counts
+}
+
+// namedRegistries are the registries with the most failures.
+func (m *Metrics) namedRegistries() []string {
+	counts := map[string]int{}
+	for _, verdicts := range m.failing {
+		for _, v := range verdicts {
+			if v.Failure.Registry != "" {
+				counts[v.Failure.Registry]++
+			}
+		}
+	}
+	var all []string
+	for r := range counts {
+		all = append(all, r)
+	}
+	slices.SortFunc(all, func(a, b string) int { return cmp.Or(counts[b]-counts[a], cmp.Compare(a, b)) })
+	return all[:min(len(all), topRegistries)]
+}
