@@ -59,7 +59,7 @@ func textRules() []textRule {
 		{cause: RuntimeError, any: "failed to inspect image|imageinspecterror", with: "context deadline exceeded|code = deadlineexceeded|code = unavailable"},
 		{cause: ImageStoreCorrupt, any: "id or size of image"},
 
-		// Credential helpers and the plugins of the kubelet and of cloud agents,
+		// Plugins that fetch credentials: the kubelet's, Docker's, those of cloud agents,
 		// whatever kept them from working.
 		{cause: CredentialProviderFailed, any: "credential provider|credential-provider|docker-credential-|credential helper|nocredentialproviders|ec2rolerequesterror|no ec2 imds role|failed to get credentials|failed to retrieve credentials|error getting credentials|getting credentials from|failed to refresh cached credentials|external registry credential", not: "proxyconnect"},
 

@@ -70,6 +70,10 @@ func rules() []rule {
 		// One malformed entry makes the kubelet give up before any request.
 		{PullSecretMalformed, confirmedBy(PullSecretMalformed, CheckCredentials, FaultSecretMalformed)},
 
+		// A node's setting that would matter for this registry and is not in effect.
+		{RegistryConfigInvalid, configRefused},
+		{RegistryConfigInvalid, configWithoutEffect},
+
 		// The way to the registry, step by step.
 		{RegistryNameNotFound, unlessWorks(confirmedBy(RegistryNameNotFound, CheckNodeDNS, FaultNameNotFound))},
 		{DNSFailure, unlessWorks(confirmedBy(DNSFailure, CheckNodeDNS, FaultDNSFailure))},
@@ -109,6 +113,29 @@ func rules() []rule {
 		// All that we can ask passes now.
 		{NotReproducible, worksNow},
 	}
+}
+
+// configRefused: the runtime refuses the pull over the node's configuration.
+func configRefused(x *facts) Confidence {
+	e, ok := x.first(CheckRegistry, FaultConfigInvalid)
+	if !ok || e.Outcome != Failed {
+		return ""
+	}
+	return x.agreed(RegistryConfigInvalid)
+}
+
+// configWithoutEffect: a setting for this registry is not in effect, and the
+// registry cannot be talked to without one.
+func configWithoutEffect(x *facts) Confidence {
+	e, ok := x.first(CheckRegistry, FaultConfigInvalid)
+	if !ok || e.Outcome != Inconclusive || x.works() {
+		return ""
+	}
+	if _, ok := firstOf(x.origin(), FaultTLSUntrusted, FaultTLSHandshakeFailed, FaultHTTPSMismatch, FaultConnectionRefused,
+		FaultConnectionTimeout, FaultNetworkUnreachable); !ok && !x.has(CheckNodeDNS, FaultNameNotFound, FaultDNSFailure) {
+		return ""
+	}
+	return Likely
 }
 
 // confirmedBy applies when a check found the fault.

@@ -56,6 +56,7 @@ func summaries() map[Cause]func(*facts) string {
 		RateLimited:            sayDetail(CheckRegistry, FaultRateLimited),
 		RegistryError:          sayDetail(CheckRegistry, FaultServerError),
 		RuntimeError:           sayDetail(CheckImage, FaultRuntimeUnready),
+		RegistryConfigInvalid:  sayConfig,
 		NotReproducible:        sayWorksNow,
 		Unknown:                sayUnknown,
 	}
@@ -73,6 +74,13 @@ func sayDetail(check Check, fault Fault) func(*facts) string {
 		}
 		return x.general(x.reading())
 	}
+}
+
+func sayConfig(x *facts) string {
+	if e, ok := x.first(CheckRegistry, FaultConfigInvalid); ok {
+		return e.Detail + "; without it the pull from " + x.Registry + " fails"
+	}
+	return x.general(RegistryConfigInvalid)
 }
 
 func sayInvalidName(x *facts) string {

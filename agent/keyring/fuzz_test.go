@@ -43,7 +43,7 @@ func spoiled(key, odd string, at uint16, older bool) []Secret {
 	inKey := before + quoted(testUser+":"+testPass+"@"+key) + ":" + entry + behind
 	cut := int(at) % (len(good) + 1)
 	return []Secret{
-		secret("good", good), make("key", inKey),
+		secret("good", good), secret("key", inKey),
 		secret("scheme", before+quoted(key+testUser+":"+testPass+"@h.io")+":"+entry+behind),
 		secret("odd", good[:cut]+odd+good[cut:]),
 	}

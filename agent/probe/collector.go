@@ -134,12 +134,7 @@ func (c *Collector) network(ctx context.Context, f diagnosis.Failure, logins []k
 		})
 	}
 	v := visit{c: c, f: f, ref: reference.TagNameOnly(named), logins: logins, fresh: fresh}
-	for _, e := range endpoints {
-		if e.Serves(v.ref) {
-			out = append(out, v.endpoint(ctx, e)...)
-		}
-	}
-	return out
+	return append(out, v.endpoints(ctx, endpoints)...)
 }
 
 // configEvidence tells what is odd about the node's registry configuration.

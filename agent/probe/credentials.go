@@ -133,7 +133,7 @@ func some(hosts []string) string {
 // match, where it is not simply another host.
 func whyNot(s keyring.SecretState, found keyring.Lookup) string {
 	near, ok := found.Nearest()
-	if !ok || near.Secret != s.Name || near.Entry.Text == "" {
+	if !ok || near.Secret != s.Name || near.Entry.Why == keyring.OtherHost || near.Entry.Text == "" {
 		return ""
 	}
 	return "; " + near.Entry.Text

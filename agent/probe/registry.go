@@ -26,6 +26,35 @@ type visit struct {
 	fresh  bool
 }
 
+// endpoints asks one endpoint after the other, until one would serve the pull.
+// The registry that the image names often stands twice in the runtime's list,
+// as a host and as the server behind all hosts; it is asked once, with the
+// settings that come first.
+func (v visit) endpoints(ctx context.Context, all []registry.Endpoint) []diagnosis.Evidence {
+	var out []diagnosis.Evidence
+	asked := map[string]bool{}
+	for _, e := range all {
+		if asked[e.String()] || !e.Serves(v.ref) {
+			continue
+		}
+		asked[e.String()] = true
+		found := v.endpoint(ctx, e)
+		out = append(out, found...)
+		if served(found, v.attempts()) {
+			break
+		}
+	}
+	return out
+}
+
+// served tells that the kubelet's attempt would succeed at this endpoint: with
+// one of the logins where there are any, else without.
+func served(found []diagnosis.Evidence, attempts []*keyring.Login) bool {
+	return slices.ContainsFunc(found, func(e diagnosis.Evidence) bool {
+		return e.Check == diagnosis.CheckRegistry && e.Outcome == diagnosis.Passed && (e.Credential != nil || len(attempts) == 1)
+	})
+}
+
 // endpoint resolves one endpoint's name and asks it: with each login in the
 // kubelet's order until one is good, then without any.
 func (v visit) endpoint(ctx context.Context, e registry.Endpoint) []diagnosis.Evidence {

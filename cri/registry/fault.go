@@ -103,7 +103,7 @@ func refusalFault(err error) diagnosis.Fault {
 // resolve is the proxy's fault.
 func proxyFault(err error) diagnosis.Fault {
 	var refused proxyRefused
-	if op := (*net.OpError)(nil); errors.As(err, &op) && op.Op == "proxyconnect" || errors.As(err, &refused) {
+	if hasOp(err, "proxyconnect") || errors.As(err, &refused) {
 		return diagnosis.FaultProxyFailed
 	}
 	return ""
@@ -138,9 +138,18 @@ func tlsFault(err error) diagnosis.Fault {
 }
 
 // isAlert: the type of an alert is not exported, the operation is a field.
-func isAlert(err error) bool {
+func isAlert(err error) bool { return hasOp(err, "remote error") || hasOp(err, "local error") }
+
+// hasOp looks for the operation of package net in all of an error's chain.
+func hasOp(err error, name string) bool {
 	var op *net.OpError
-	return errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error")
+	for errors.As(err, &op) {
+		if op.Op == name {
+			return true
+		}
+		err = op.Err
+	}
+	return false
 }
 
 func certificateFault(err error) diagnosis.Fault {
