@@ -52,7 +52,7 @@ func callError(op string, err error) *Error {
 }
 
 func kindOf(code codes.Code) Kind {
-	switch code { //nolint:exhaustive // the other codes are the runtime's own errors
+	switch code {
 	case codes.Unavailable, codes.PermissionDenied:
 		return KindDown
 	case codes.DeadlineExceeded:

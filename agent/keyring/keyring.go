@@ -16,9 +16,10 @@ type Lookup struct {
 	Image string
 	// Host is the registry host of Image, with its port if it names one.
 	Host string
-	// Logins are the kubelet's attempts in their order. None means one
-	// anonymous attempt, unless Broken is set. If there are some, the kubelet
-	// makes no anonymous attempt after them.
+	// Logins are the kubelet's attempts in their order; those with the node's
+	// own credentials come after them. If there are none at all, the kubelet
+	// makes one anonymous attempt, unless Broken is set; if there are some, it
+	// makes none (kuberuntime PullImage).
 	Logins []Login
 	// Secrets has one state per given secret, in the order given.
 	Secrets []SecretState

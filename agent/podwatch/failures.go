@@ -122,7 +122,8 @@ func newFailure(pod *corev1.Pod, c container, w *corev1.ContainerStateWaiting) d
 		f.Image, f.PullPolicy = v.Image.Reference, string(v.Image.PullPolicy)
 	}
 	if named, err := reference.ParseNormalizedNamed(f.Image); err == nil {
-		f.Registry, f.Repository = reference.Domain(named), reference.Path(named)
+		// Not reference.Domain: it knows no host with an underscore.
+		f.Registry, f.Repository, _ = strings.Cut(named.Name(), "/")
 	}
 	return f
 }

@@ -17,6 +17,9 @@ import (
 	"github.com/whypull/whypull/cri/registry"
 )
 
+// maxLogins bounds what one pod's secrets can make whypull ask of a registry.
+const maxLogins = 8
+
 // visit is the asking of one image's endpoints for one failure.
 type visit struct {
 	c      *Collector
@@ -86,7 +89,7 @@ func (v visit) attempts() []*keyring.Login {
 			out = append(out, &v.logins[i])
 		}
 	}
-	return append(out, nil)
+	return append(out[:min(len(out), maxLogins)], nil)
 }
 
 // name checks the endpoint's name. A literal address has none.
@@ -167,7 +170,7 @@ func (v visit) sentence(a registry.Answer, login *keyring.Login) string {
 	if login != nil {
 		with = fmt.Sprintf("with secret %s (entry %s)", login.Source, login.Key)
 	}
-	repo := reference.Path(v.ref)
+	repo := v.f.Repository
 	switch a.Fault {
 	case "":
 		if a.Found {

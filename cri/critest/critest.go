@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -151,10 +152,8 @@ func (r *Runtime) find(ref string) *runtime.Image {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, img := range r.images {
-		for _, name := range append(append([]string{img.GetId()}, img.GetRepoTags()...), img.GetRepoDigests()...) {
-			if name == ref {
-				return img
-			}
+		if slices.Contains(slices.Concat([]string{img.GetId()}, img.GetRepoTags(), img.GetRepoDigests()), ref) {
+			return img
 		}
 	}
 	return nil

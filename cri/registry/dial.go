@@ -75,8 +75,7 @@ func (d *dialer) resolve(ctx context.Context, host string) ([]netip.Addr, error)
 // asDNSError makes sure that whatever a resolver returns is known as its own,
 // so that its "connection refused" is not taken for the registry's.
 func asDNSError(err error, host string) error {
-	var dns *net.DNSError
-	if errors.As(err, &dns) {
+	if _, ok := errors.AsType[*net.DNSError](err); ok {
 		return err
 	}
 	var timeout net.Error

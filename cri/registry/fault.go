@@ -172,8 +172,7 @@ func certificateFault(err error) diagnosis.Fault {
 }
 
 func httpError(err error) diagnosis.Fault {
-	var status remoteerrors.ErrUnexpectedStatus
-	if errors.As(err, &status) {
+	if status, ok := errors.AsType[remoteerrors.ErrUnexpectedStatus](err); ok {
 		return statusFault(status.StatusCode)
 	}
 	return ""
@@ -248,7 +247,7 @@ func tokenFault(err error) diagnosis.Fault {
 	if !errors.As(err, &status) {
 		return faultOf(err, diagnosis.PhaseToken)
 	}
-	switch fault := statusFault(status.StatusCode); fault { //nolint:exhaustive // the others stand
+	switch fault := statusFault(status.StatusCode); fault {
 	case diagnosis.FaultForbidden:
 		return diagnosis.FaultUnauthorized
 	case diagnosis.FaultNotFound:

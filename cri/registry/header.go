@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -120,16 +121,14 @@ func tokenServer(challenges []auth.Challenge, scheme string) (string, error) {
 
 // unexpectedStatus is the status in an error of containerd's, or 0.
 func unexpectedStatus(err error) int {
-	var status remoteerrors.ErrUnexpectedStatus
-	if errors.As(err, &status) {
+	if status, ok := errors.AsType[remoteerrors.ErrUnexpectedStatus](err); ok {
 		return status.StatusCode
 	}
 	return proxyStatus(err)
 }
 
 func proxyStatus(err error) int {
-	var refused proxyRefused
-	if errors.As(err, &refused) {
+	if refused, ok := errors.AsType[proxyRefused](err); ok {
 		return refused.status
 	}
 	return 0
@@ -137,10 +136,10 @@ func proxyStatus(err error) int {
 
 // describe tells about a certificate, without trusting a byte of it.
 func describe(cert *x509.Certificate) *Certificate {
-	names := cert.DNSNames
+	names := slices.Clone(cert.DNSNames)
 	for _, ip := range cert.IPAddresses {
 		if addr, ok := netip.AddrFromSlice(ip); ok {
-			names = append(names[:len(names):len(names)], addr.Unmap().String())
+			names = append(names, addr.Unmap().String())
 		}
 	}
 	c := &Certificate{

@@ -3,7 +3,6 @@ package registry
 import (
 	"context"
 	"encoding/json"
-	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -19,16 +18,15 @@ const maxTags = 50
 // whatIsMissing tells after a 404 whether the repository is missing or only
 // the tag. It leaves FaultNotFound if the registry does not let one tell.
 func (c *conversation) whatIsMissing(ctx context.Context) diagnosis.Fault {
-	resp, err := c.send(ctx, http.MethodGet, diagnosis.PhaseManifest, "n=50", "tags", "list")
+	r, err := c.send(ctx, http.MethodGet, diagnosis.PhaseManifest, "n=50", "tags", "list")
 	if err != nil {
 		return diagnosis.FaultNotFound
 	}
-	defer resp.Body.Close() //nolint:errcheck // only read from
-	switch resp.StatusCode {
+	switch r.status {
 	case http.StatusOK:
-		return c.fromTags(resp.Body)
+		return c.fromTags(r.body)
 	case http.StatusNotFound:
-		return c.fromNoTags(resp)
+		return c.fromNoTags(r)
 	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusMethodNotAllowed:
 		return c.fromManifest(ctx)
 	default:
@@ -38,11 +36,11 @@ func (c *conversation) whatIsMissing(ctx context.Context) diagnosis.Fault {
 
 // fromTags reads a list of tags. An empty one says nothing: some registries
 // give it for a repository that does not exist.
-func (c *conversation) fromTags(body io.Reader) diagnosis.Fault {
+func (c *conversation) fromTags(body []byte) diagnosis.Fault {
 	var list struct {
 		Tags []string `json:"tags"`
 	}
-	if err := json.NewDecoder(body).Decode(&list); err != nil {
+	if err := json.Unmarshal(body, &list); err != nil {
 		return diagnosis.FaultNotFound
 	}
 	tags := validTags(list.Tags)
@@ -56,10 +54,10 @@ func (c *conversation) fromTags(body io.Reader) diagnosis.Fault {
 
 // fromNoTags reads a 404 for the list of tags. One that does not come from a
 // registry's API, but from any web server, says nothing.
-func (c *conversation) fromNoTags(resp *http.Response) diagnosis.Fault {
-	code, isAPI := errorCode(resp.Body)
+func (c *conversation) fromNoTags(r reply) diagnosis.Fault {
+	code, isAPI := errorCode(r.body)
 	c.answer.ErrorCode = code
-	if isAPI || strings.HasPrefix(resp.Header.Get("Docker-Distribution-Api-Version"), "registry/2") {
+	if isAPI || strings.HasPrefix(r.header.Get("Docker-Distribution-Api-Version"), "registry/2") {
 		return diagnosis.FaultRepositoryNotFound
 	}
 	return diagnosis.FaultNotFound
@@ -68,13 +66,12 @@ func (c *conversation) fromNoTags(resp *http.Response) diagnosis.Fault {
 // fromManifest asks for the manifest once more, this time with a body that
 // says what is unknown, where the list of tags is refused.
 func (c *conversation) fromManifest(ctx context.Context) diagnosis.Fault {
-	resp, err := c.manifest(ctx, http.MethodGet, diagnosis.PhaseManifest)
+	r, err := c.manifest(ctx, http.MethodGet, diagnosis.PhaseManifest)
 	if err != nil {
 		return diagnosis.FaultNotFound
 	}
-	defer resp.Body.Close() //nolint:errcheck // only read from
-	c.answer.ErrorCode, _ = errorCode(resp.Body)
-	switch c.answer.ErrorCode { //nolint:exhaustive // the others do not tell
+	c.answer.ErrorCode, _ = errorCode(r.body)
+	switch c.answer.ErrorCode {
 	case CodeManifestUnknown:
 		return diagnosis.FaultTagNotFound
 	case CodeNameUnknown:
@@ -86,13 +83,13 @@ func (c *conversation) fromManifest(ctx context.Context) diagnosis.Fault {
 
 // errorCode reads the first known code of an error body, and whether the body
 // is one of a registry's API.
-func errorCode(body io.Reader) (code ErrorCode, isAPI bool) {
+func errorCode(body []byte) (code ErrorCode, isAPI bool) {
 	var answer struct {
 		Errors []struct {
 			Code string `json:"code"`
 		} `json:"errors"`
 	}
-	if err := json.NewDecoder(body).Decode(&answer); err != nil {
+	if err := json.Unmarshal(body, &answer); err != nil {
 		return "", false
 	}
 	for _, e := range answer.Errors {

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -89,32 +90,41 @@ func (c *conversation) close() {
 
 // hold is the conversation from the first request to the verdict.
 func (c *conversation) hold(ctx context.Context) {
-	resp, err := c.manifest(ctx, http.MethodHead, diagnosis.PhasePing)
+	r, err := c.manifest(ctx, http.MethodHead, diagnosis.PhasePing)
 	if err != nil {
 		c.failed(ctx, err)
 		return
 	}
-	if resp.StatusCode == http.StatusUnauthorized {
-		if resp, err = c.authorized(ctx, resp); err != nil {
+	if r.status == http.StatusUnauthorized {
+		if r, err = c.authorized(ctx, r); err != nil {
 			return
 		}
 	}
-	if resp.StatusCode == http.StatusMethodNotAllowed {
+	if r.status == http.StatusMethodNotAllowed {
 		// The runtime does so too, for registries without HEAD.
-		if resp, err = c.manifest(ctx, http.MethodGet, diagnosis.PhaseManifest); err != nil {
+		if r, err = c.manifest(ctx, http.MethodGet, diagnosis.PhaseManifest); err != nil {
 			c.failed(ctx, err)
 			return
 		}
 	}
-	c.judge(ctx, resp)
+	c.judge(ctx, r)
+}
+
+// reply is an answer of the registry that was read and closed.
+type reply struct {
+	status   int
+	header   http.Header
+	url      *url.URL       // that answered, after redirects
+	response *http.Response // for containerd's authorizer, without its body
+	body     []byte         // of a list of tags or an error, at most maxBody bytes
 }
 
 // authorized answers a 401 and asks again. With an error, the answer is
 // written already.
-func (c *conversation) authorized(ctx context.Context, resp *http.Response) (*http.Response, error) {
-	if err := c.challenged(ctx, resp); err != nil {
-		c.refused(resp, err)
-		return nil, err
+func (c *conversation) authorized(ctx context.Context, r reply) (reply, error) {
+	if err := c.challenged(ctx, r); err != nil {
+		c.refused(r, err)
+		return reply{}, err
 	}
 	again, err := c.manifest(ctx, http.MethodHead, diagnosis.PhaseManifest)
 	var token *tokenError
@@ -136,34 +146,37 @@ func (t *tokenError) Error() string { return t.err.Error() }
 // Unwrap gives containerd's error.
 func (t *tokenError) Unwrap() error { return t.err }
 
-// manifest asks for the manifest. The body is left open for GET only.
-func (c *conversation) manifest(ctx context.Context, method string, phase diagnosis.Phase) (*http.Response, error) {
+// manifest asks for the manifest.
+func (c *conversation) manifest(ctx context.Context, method string, phase diagnosis.Phase) (reply, error) {
 	return c.send(ctx, method, phase, "", "manifests", c.object)
 }
 
 // send makes one request of the registry, with the authorization that there
 // is. phase says what waiting for the answer counts as.
-func (c *conversation) send(ctx context.Context, method string, phase diagnosis.Phase, query string, what ...string) (*http.Response, error) {
+func (c *conversation) send(ctx context.Context, method string, phase diagnosis.Phase, query string, what ...string) (reply, error) {
 	ctx = docker.WithScope(ctx, "repository:"+c.repository+":pull")
 	req, err := http.NewRequestWithContext(c.notes.trace(ctx, phase), method, c.url(query, what...), http.NoBody)
 	if err != nil {
-		return nil, err
+		return reply{}, err
 	}
 	req.Header = c.header()
 	if err := c.authorize(ctx, req); err != nil {
-		return nil, &tokenError{err}
+		return reply{}, &tokenError{err}
 	}
 	resp, err := c.client.Do(req)
 	c.notes.measure(phase)
 	if err != nil {
-		return nil, err
+		return reply{}, err
 	}
+	defer resp.Body.Close() //nolint:errcheck // only read from
 	c.answer.Endpoint = resp.Request.URL.Scheme + "://" + c.endpoint.Host
 	c.answer.RateLimit = rateLimit(resp.Header, c.answer.RateLimit)
-	if method == http.MethodHead {
-		_ = resp.Body.Close() // nothing in it
+	r := reply{status: resp.StatusCode, header: resp.Header, url: resp.Request.URL, response: resp}
+	if r.status >= http.StatusBadRequest || what[0] == "tags" {
+		// What is missing of a body that breaks off shows when it is parsed.
+		r.body, _ = io.ReadAll(resp.Body)
 	}
-	return resp, nil
+	return r, nil
 }
 
 // authorize sets the Authorization header, for which containerd's authorizer
@@ -225,21 +238,21 @@ func userAgent(version string) string {
 
 // challenged takes note of a 401 and prepares the answer to it. Its errors
 // mean that there is none.
-func (c *conversation) challenged(ctx context.Context, resp *http.Response) error {
-	challenges := auth.ParseAuthHeader(resp.Header)
+func (c *conversation) challenged(ctx context.Context, r reply) error {
+	challenges := auth.ParseAuthHeader(r.header)
 	c.answer.Scheme, c.answer.Challenge = schemeOf(challenges)
 	// The scheme may have changed by the fallback to http, the host may not.
-	if resp.Request.URL.Host != c.endpoint.Host {
+	if r.url.Host != c.endpoint.Host {
 		return ErrChallengeElsewhere
 	}
 	if c.answer.Scheme == SchemeBearer {
-		realm, err := tokenServer(challenges, resp.Request.URL.Scheme)
+		realm, err := tokenServer(challenges, r.url.Scheme)
 		if err != nil {
 			return err
 		}
 		c.answer.TokenHost = realm
 	}
-	if err := c.authorizer.AddResponses(ctx, []*http.Response{resp}); err != nil {
+	if err := c.authorizer.AddResponses(ctx, []*http.Response{r.response}); err != nil {
 		return err
 	}
 	c.answer.CredentialSent = !c.login.empty()
@@ -247,12 +260,12 @@ func (c *conversation) challenged(ctx context.Context, resp *http.Response) erro
 }
 
 // refused writes the answer for a 401 to which there is none of ours.
-func (c *conversation) refused(resp *http.Response, err error) {
+func (c *conversation) refused(r reply, err error) {
 	phase := diagnosis.PhasePing
 	if c.answer.TokenHost == "" && c.answer.Scheme == SchemeBearer {
 		phase = diagnosis.PhaseToken
 	}
-	c.conclude(phase, faultOf(err, phase), resp.StatusCode, err)
+	c.conclude(phase, faultOf(err, phase), r.status, err)
 }
 
 // noToken writes the answer for an exchange that failed.
@@ -334,39 +347,37 @@ func withPort(host, port string) string {
 }
 
 // judge reads the answer of the registry itself.
-func (c *conversation) judge(ctx context.Context, resp *http.Response) {
-	defer resp.Body.Close() //nolint:errcheck // only read from
-	status := resp.StatusCode
-	c.answer.RetryAfter = retryAfter(resp.Header, time.Now())
-	fault := c.meaning(resp)
+func (c *conversation) judge(ctx context.Context, r reply) {
+	c.answer.RetryAfter = retryAfter(r.header, time.Now())
+	fault := c.meaning(r)
 	switch {
 	case fault == "":
 		c.answer.Found = true
-		c.answer.Digest, c.answer.MediaType = descriptor(resp.Header)
-	case status == http.StatusNotFound:
+		c.answer.Digest, c.answer.MediaType = descriptor(r.header)
+	case r.status == http.StatusNotFound:
 		fault = c.whatIsMissing(ctx)
-	case status == http.StatusBadRequest && c.speaksTLS(ctx, fault):
+	case r.status == http.StatusBadRequest && c.speaksTLS(ctx, fault):
 		fault = diagnosis.FaultHTTPSMismatch
 	}
-	c.conclude(diagnosis.PhaseManifest, fault, status, nil)
+	c.conclude(diagnosis.PhaseManifest, fault, r.status, nil)
 }
 
 // meaning is the fault of an answer's status, "" if the manifest is there.
-func (c *conversation) meaning(resp *http.Response) diagnosis.Fault {
-	switch status := resp.StatusCode; {
-	case status >= 200 && status < 300:
-		if isHTML(resp.Header) {
+func (c *conversation) meaning(r reply) diagnosis.Fault {
+	switch {
+	case r.status >= 200 && r.status < 300:
+		if isHTML(r.header) {
 			return diagnosis.FaultUnexpectedAnswer // a login page in between
 		}
 		return ""
-	case status == http.StatusUnauthorized:
-		scheme, challenge := schemeOf(auth.ParseAuthHeader(resp.Header))
+	case r.status == http.StatusUnauthorized:
+		scheme, challenge := schemeOf(auth.ParseAuthHeader(r.header))
 		c.answer.Challenge = challenge
 		if c.answer.TokenIssued && scheme != SchemeBasic {
 			return diagnosis.FaultInsufficientScope
 		}
 		return diagnosis.FaultUnauthorized
 	default:
-		return statusFault(status)
+		return statusFault(r.status)
 	}
 }

@@ -54,14 +54,6 @@ func (f rootFS) resolve(name string) (string, error) {
 	return filepath.Join(f.dir, at), nil
 }
 
-// nodePath is the reverse of joining a path with the mount.
-func (f rootFS) nodePath(name string) string {
-	if f.isHost() {
-		return name
-	}
-	return path.Clean("/" + strings.TrimPrefix(name, f.dir))
-}
-
 // readFile reads a regular file of the node, at most maxConfigFile bytes.
 func (f rootFS) readFile(name string) ([]byte, error) {
 	real, err := f.resolve(name)

@@ -97,7 +97,7 @@ func registryClient(e Endpoint, g guard) *http.Client {
 				return ErrTooManyRedirects
 			}
 			if !sameOrigin(req.URL, via[0].URL) {
-				req.Header = plainHeader(req.Header)
+				req.Header = plainHeader(req.Header) //nolint:gosec // without the credential, that is
 			}
 			return nil
 		},

@@ -121,11 +121,11 @@ func sideBySide(ctx context.Context, t *testing.T, first, second *lab.Lab) {
 }
 
 func pods(ctx context.Context, t *testing.T, l *lab.Lab) {
-	kubectl(ctx, t, l, podManifest("tools", registry.PlainTools, "", "wait"), "apply", "-f", "-")
-	kubectl(ctx, t, l, podManifest("nobody", registry.Nginx112, "", "wait"), "apply", "-f", "-")
+	kubectl(ctx, t, l, podManifest("tools", registry.PlainTools, ""), "apply", "-f", "-")
+	kubectl(ctx, t, l, podManifest("nobody", registry.Nginx112, ""), "apply", "-f", "-")
 	kubectl(ctx, t, l, "", "create", "secret", "docker-registry", "hub",
 		"--docker-server="+registry.HubHost, "--docker-username="+registry.Alice, "--docker-password="+registry.AlicePassword)
-	kubectl(ctx, t, l, podManifest("alice", registry.Nginx113, "hub", "wait"), "apply", "-f", "-")
+	kubectl(ctx, t, l, podManifest("alice", registry.Nginx113, "hub"), "apply", "-f", "-")
 
 	kubectl(ctx, t, l, "", "wait", "--for=condition=Ready", "pod/tools", "pod/alice", "--timeout=10m")
 	kubectl(ctx, t, l, "", "wait", "--for=jsonpath={.status.containerStatuses[0].state.waiting.reason}=ImagePullBackOff", "pod/nobody", "--timeout=10m")
@@ -147,10 +147,10 @@ func pods(ctx context.Context, t *testing.T, l *lab.Lab) {
 	kubectl(ctx, t, l, "", "delete", "pod", "--all", "--grace-period=1")
 }
 
-func podManifest(name, image, secret, argument string) string {
+func podManifest(name, image, secret string) string {
 	return fmt.Sprintf(`{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": %q}, "spec": {
 		"imagePullSecrets": [{"name": %q}],
-		"containers": [{"name": "a", "image": %q, "args": [%q]}]}}`, name, secret, image, argument)
+		"containers": [{"name": "a", "image": %q, "args": ["wait"]}]}}`, name, secret, image)
 }
 
 func pushAndCount(ctx context.Context, t *testing.T, l *lab.Lab) {
@@ -225,7 +225,7 @@ func importImage(ctx context.Context, t *testing.T, l *lab.Lab) {
 	if err := l.ImportImage(ctx, archive); err != nil {
 		t.Fatal(err)
 	}
-	kubectl(ctx, t, l, podManifest("imported", reference, "", "wait"), "apply", "-f", "-")
+	kubectl(ctx, t, l, podManifest("imported", reference, ""), "apply", "-f", "-")
 	kubectl(ctx, t, l, "", "wait", "--for=condition=Ready", "pod/imported", "--timeout=10m")
 }
 
@@ -342,7 +342,7 @@ func machineState(ctx context.Context, t *testing.T) string {
 		if _, err := exec.LookPath(argv[0]); err != nil {
 			continue
 		}
-		out, err := exec.CommandContext(ctx, argv[0], argv[1:]...).CombinedOutput()
+		out, err := exec.CommandContext(ctx, argv[0], argv[1:]...).CombinedOutput() // #nosec G204 -- constants
 		fmt.Fprintf(&state, "%v (%v):\n%s", argv, err, out)
 	}
 	return state.String()

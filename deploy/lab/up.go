@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/whypull/whypull/deploy/lab/binaries"
@@ -225,11 +226,11 @@ func tell(progress io.Writer, states []supervise.State, told map[string]bool) (d
 }
 
 func waitingFor(states []supervise.State) string {
-	var text string
+	var text strings.Builder
 	for _, s := range states {
 		if !s.Ready {
-			text += fmt.Sprintf("\n  waiting for %s: %s", s.Name, s.Trouble)
+			text.WriteString("\n  waiting for " + s.Name + ": " + s.Waiting + " " + s.Trouble)
 		}
 	}
-	return text
+	return text.String()
 }

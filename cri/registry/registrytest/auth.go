@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -101,9 +102,7 @@ func tokenFor(name string) string {
 // token is the token server. It takes the password grant of a POST, and basic
 // authorization or none of a GET.
 func (s *Server) token(w http.ResponseWriter, r *http.Request) {
-	for key, values := range s.TokenHeader {
-		w.Header()[key] = values
-	}
+	maps.Copy(w.Header(), s.TokenHeader)
 	if s.TokenStatus != 0 {
 		fail(w, s.TokenStatus, codeOf(s.TokenStatus))
 		return

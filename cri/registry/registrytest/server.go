@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"io"
 	"log"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -235,9 +236,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, repo Repository, 
 		repo.list(w)
 		return
 	}
-	for key, values := range repo.Header {
-		w.Header()[key] = values
-	}
+	maps.Copy(w.Header(), repo.Header)
 	switch repo.Behaviour {
 	case Healthy:
 		repo.manifest(w, resource)
@@ -249,6 +248,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, repo Repository, 
 		case <-r.Context().Done():
 		case <-time.After(time.Minute):
 		}
+		reset(w) // returning would answer 200
 	case Redirect:
 		http.Redirect(w, r, repo.Location, http.StatusTemporaryRedirect)
 	case NoHead:

@@ -52,7 +52,7 @@ func OpenCache(dir string, progress io.Writer) (*Cache, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cache folder: %w", err)
 	}
-	if err := os.MkdirAll(dir, 0o750); err != nil {
+	if err := os.MkdirAll(dir, 0o750); err != nil { // #nosec G703 -- the user names it
 		return nil, fmt.Errorf("cache folder: %w", err)
 	}
 	return &Cache{dir: dir, progress: progress}, nil
@@ -86,10 +86,10 @@ func (c *Cache) Build(ctx context.Context, families []Family) (Paths, error) {
 // program's bytes is part of it.
 func (f Family) key(goVersion string) (string, error) {
 	h := sha256.New()
-	fmt.Fprintf(h, "%s\n%s\n%s\n%s\n%s/%s\n", f.Version, f.Tags, f.LDFlags, goVersion, runtime.GOOS, runtime.GOARCH)
+	h.Write(fmt.Appendf(nil, "%s\n%s\n%s\n%s\n%s/%s\n", f.Version, f.Tags, f.LDFlags, goVersion, runtime.GOOS, runtime.GOARCH))
 	names := []string{f.Name + ".mod", f.Name + ".sum"}
 	for _, t := range f.Tools {
-		fmt.Fprintf(h, "%s %s\n", t.Name, t.Package)
+		h.Write(fmt.Appendf(nil, "%s %s\n", t.Name, t.Package))
 		if t.Source != "" {
 			names = append(names, t.Source)
 		}
@@ -99,7 +99,7 @@ func (f Family) key(goVersion string) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		fmt.Fprintf(h, "%s %d\n", name, len(data))
+		h.Write(fmt.Appendf(nil, "%s %d\n", name, len(data)))
 		h.Write(data)
 	}
 	return f.Name + "-" + f.Version + "-" + hex.EncodeToString(h.Sum(nil))[:12], nil

@@ -24,7 +24,7 @@ type hierarchy struct {
 // only where there is no v1, since beside v1 it has no controllers.
 func hierarchies(mountinfo string) []hierarchy {
 	var v1, v2 []hierarchy
-	for _, line := range strings.Split(mountinfo, "\n") {
+	for line := range strings.SplitSeq(mountinfo, "\n") {
 		before, after, ok := strings.Cut(line, " - ")
 		fields, tail := strings.Fields(before), strings.Fields(after)
 		if !ok || len(fields) < 5 || len(tail) < 3 {
@@ -46,7 +46,7 @@ func hierarchies(mountinfo string) []hierarchy {
 // controllers keeps of a hierarchy's mount options those that choose it.
 func controllers(options string) string {
 	var keep []string
-	for _, o := range strings.Split(options, ",") {
+	for o := range strings.SplitSeq(options, ",") {
 		switch {
 		case strings.HasPrefix(o, "name="):
 			return "none," + o
@@ -123,7 +123,7 @@ func enableControllers(dir string) error {
 	if err != nil {
 		return err
 	}
-	for _, c := range strings.Fields(string(list)) {
+	for c := range strings.FieldsSeq(string(list)) {
 		if err := writeExisting(filepath.Join(dir, "cgroup.subtree_control"), "+"+c); err != nil {
 			return err
 		}

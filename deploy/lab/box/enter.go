@@ -64,7 +64,7 @@ func (b *Box) startHere(cmd *exec.Cmd) error {
 
 // enter moves the calling thread, which must be locked, into namespaces of the box.
 func (b *Box) enter(kinds ...string) error {
-	var files []*os.File
+	files := map[string]*os.File{}
 	defer func() {
 		for _, f := range files {
 			_ = f.Close()
@@ -75,15 +75,15 @@ func (b *Box) enter(kinds ...string) error {
 		if err != nil {
 			return fmt.Errorf("namespace of the box: %w", err)
 		}
-		files = append(files, f)
+		files[kind] = f
 	}
 	// A thread that shares its root folder with others may not change mounts.
 	if err := unix.Unshare(unix.CLONE_FS); err != nil {
 		return fmt.Errorf("leaving the shared root: %w", err)
 	}
-	for i, f := range files {
-		if err := unix.Setns(int(f.Fd()), 0); err != nil { // #nosec G115 -- a descriptor is a small number
-			return fmt.Errorf("entering the %s namespace: %w", kinds[i], err)
+	for _, kind := range kinds {
+		if err := unix.Setns(int(files[kind].Fd()), 0); err != nil { // #nosec G115 -- a descriptor is a small number
+			return fmt.Errorf("entering the %s namespace: %w", kind, err)
 		}
 	}
 	return nil

@@ -5,6 +5,7 @@ package image
 import (
 	"archive/tar"
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"os"
@@ -145,7 +146,7 @@ func noise(seed string, n int) []byte {
 		state ^= state << 13
 		state ^= state >> 7
 		state ^= state << 17
-		out = append(out, byte(state), byte(state>>8), byte(state>>16), byte(state>>24))
+		out = binary.LittleEndian.AppendUint64(out, state)
 	}
 	return slices.Clip(out[:n])
 }

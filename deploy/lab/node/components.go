@@ -124,7 +124,7 @@ func dial(ctx context.Context, network, address string) error {
 }
 
 func importSandbox(ctx context.Context) error {
-	cmd := exec.CommandContext(ctx, tool("ctr"), "--namespace=k8s.io", "images", "import", SandboxArchive)
+	cmd := exec.CommandContext(ctx, tool("ctr"), "--namespace=k8s.io", "images", "import", SandboxArchive) // #nosec G204 -- constants
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("importing the sandbox image: %w: %s", err, out)
 	}

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -40,9 +41,7 @@ func WriteConfig(root string, authority *pki.Pair) error {
 		return err
 	}
 	files[AuthorityFile] = string(authority.CertificatePEM())
-	for path, content := range hostFiles(string(authority.CertificatePEM())) {
-		files[path] = content
-	}
+	maps.Copy(files, hostFiles(string(authority.CertificatePEM())))
 	for path, content := range files {
 		if err := writeFile(filepath.Join(root, path), content); err != nil {
 			return err

@@ -50,8 +50,10 @@ type State struct {
 	Started  time.Time `json:"started,omitzero"`
 	// ReadyAfter is the time from the start of the supervisor.
 	ReadyAfter time.Duration `json:"readyAfter,omitempty"`
-	// Trouble is the last thing that went wrong.
+	// Trouble is why it ended the last time, in its own words.
 	Trouble string `json:"trouble,omitempty"`
+	// Waiting is what its own check says is missing.
+	Waiting string `json:"waiting,omitempty"`
 	// Failed says that the component does not come up.
 	Failed bool `json:"failed,omitempty"`
 }
@@ -143,7 +145,7 @@ func (s *Supervisor) once(ctx context.Context, m *member) error {
 	}
 	run, cancel := context.WithCancel(ctx)
 	defer cancel()
-	cmd, logs, err := s.command(m)
+	cmd, logs, err := s.command(run, m)
 	if err != nil {
 		return err
 	}
@@ -172,7 +174,7 @@ func (s *Supervisor) explain(m *member, err error) error {
 
 func (s *Supervisor) logPath(name, suffix string) string { return filepath.Join(s.logDir, name+suffix) }
 
-func (s *Supervisor) command(m *member) (*exec.Cmd, []*os.File, error) {
+func (s *Supervisor) command(ctx context.Context, m *member) (*exec.Cmd, []*os.File, error) {
 	log, err := openLog(s.logPath(m.Name, ".log"))
 	if err != nil {
 		return nil, nil, err
@@ -185,7 +187,7 @@ func (s *Supervisor) command(m *member) (*exec.Cmd, []*os.File, error) {
 		}
 		files = append(files, out)
 	}
-	cmd := exec.Command(m.Argv[0], m.Argv[1:]...) // #nosec G204 -- the node's own table
+	cmd := exec.CommandContext(ctx, m.Argv[0], m.Argv[1:]...) // #nosec G204 -- the node's own table
 	cmd.Env, cmd.Dir, cmd.Stdout, cmd.Stderr = m.Env, "/", out, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	return cmd, files, nil
@@ -214,7 +216,7 @@ func (s *Supervisor) watch(ctx context.Context, m *member) {
 		if err == nil {
 			break
 		}
-		m.update(func(st *State) { st.Trouble = err.Error() })
+		m.update(func(st *State) { st.Waiting = err.Error() })
 		if !sleep(ctx, readyPoll) {
 			return
 		}
@@ -226,7 +228,7 @@ func (s *Supervisor) watch(ctx context.Context, m *member) {
 
 func (s *Supervisor) markReady(m *member) {
 	m.update(func(st *State) {
-		st.Ready, st.Trouble, st.Failed = true, "", false
+		st.Ready, st.Trouble, st.Waiting, st.Failed = true, "", "", false
 		if st.ReadyAfter == 0 {
 			st.ReadyAfter = time.Since(s.started)
 			close(m.ready)

@@ -1,0 +1,244 @@
+package registry
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/remotes/docker"
+	"github.com/containerd/containerd/v2/core/remotes/docker/auth"
+	remoteerrors "github.com/containerd/containerd/v2/core/remotes/errors"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+)
+
+func dialError(err error) error {
+	return &url.Error{Op: "Head", URL: "https://user:s3cret@h/?token=s3cret", Err: &net.OpError{Op: "dial", Net: "tcp", Err: err}}
+}
+
+func errno(e syscall.Errno) error { return dialError(os.NewSyscallError("connect", e)) }
+
+func verification(err error) error {
+	return dialError(&tls.CertificateVerificationError{Err: err})
+}
+
+// TestLadder has errors as the standard library and containerd wrap them.
+func TestLadder(t *testing.T) {
+	const here = diagnosis.PhasePing
+	for name, tc := range map[string]struct {
+		err   error
+		phase diagnosis.Phase
+		want  diagnosis.Fault
+	}{
+		"none":                 {nil, here, ""},
+		"given up":             {dialError(context.Canceled), here, ""},
+		"no such host":         {dialError(&net.DNSError{IsNotFound: true}), here, diagnosis.FaultNameNotFound},
+		"servfail":             {dialError(&net.DNSError{IsTemporary: true}), here, diagnosis.FaultDNSFailure},
+		"dns timeout":          {dialError(&net.DNSError{IsTimeout: true}), here, diagnosis.FaultDNSFailure},
+		"dns server refuses":   {dialError(&net.DNSError{UnwrapErr: syscall.ECONNREFUSED}), here, diagnosis.FaultDNSFailure},
+		"deadline in dns":      {context.DeadlineExceeded, diagnosis.PhaseDNS, diagnosis.FaultDNSFailure},
+		"refused":              {errno(syscall.ECONNREFUSED), here, diagnosis.FaultConnectionRefused},
+		"no route":             {errno(syscall.EHOSTUNREACH), here, diagnosis.FaultNetworkUnreachable},
+		"no network":           {errno(syscall.ENETUNREACH), here, diagnosis.FaultNetworkUnreachable},
+		"filtered":             {errno(syscall.EPERM), here, diagnosis.FaultNetworkUnreachable},
+		"reset":                {errno(syscall.ECONNRESET), here, diagnosis.FaultNetworkUnreachable},
+		"broken pipe":          {errno(syscall.EPIPE), here, diagnosis.FaultNetworkUnreachable},
+		"end":                  {dialError(io.EOF), here, diagnosis.FaultNetworkUnreachable},
+		"cut":                  {dialError(io.ErrUnexpectedEOF), here, diagnosis.FaultNetworkUnreachable},
+		"kernel timeout":       {errno(syscall.ETIMEDOUT), here, diagnosis.FaultConnectionTimeout},
+		"deadline":             {dialError(context.DeadlineExceeded), here, diagnosis.FaultConnectionTimeout},
+		"socket deadline":      {dialError(os.ErrDeadlineExceeded), here, diagnosis.FaultConnectionTimeout},
+		"unknown authority":    {verification(x509.UnknownAuthorityError{}), here, diagnosis.FaultTLSUntrusted},
+		"wrong name":           {verification(x509.HostnameError{Certificate: &x509.Certificate{}}), here, diagnosis.FaultTLSHostnameMismatch},
+		"expired":              {verification(x509.CertificateInvalidError{Reason: x509.Expired}), here, diagnosis.FaultTLSExpired},
+		"wrong usage":          {verification(x509.CertificateInvalidError{Reason: x509.IncompatibleUsage}), here, diagnosis.FaultTLSUntrusted},
+		"no roots":             {verification(x509.SystemRootsError{}), here, diagnosis.FaultTLSUntrusted},
+		"unwrapped":            {x509.UnknownAuthorityError{}, here, diagnosis.FaultTLSUntrusted},
+		"alert":                {&net.OpError{Op: "remote error", Err: errors.New("tls: certificate required")}, here, diagnosis.FaultTLSHandshakeFailed},
+		"our alert":            {&net.OpError{Op: "local error", Err: errors.New("tls: bad record MAC")}, here, diagnosis.FaultTLSHandshakeFailed},
+		"no common version":    {errors.New("tls: no supported versions"), diagnosis.PhaseTLS, diagnosis.FaultTLSHandshakeFailed},
+		"http answer":          {&url.Error{Err: http.ErrSchemeMismatch}, here, diagnosis.FaultHTTPSMismatch},
+		"http record":          {tls.RecordHeaderError{RecordHeader: [5]byte{'H', 'T', 'T', 'P', '/'}}, here, diagnosis.FaultHTTPSMismatch},
+		"ssh record":           {tls.RecordHeaderError{RecordHeader: [5]byte{'S', 'S', 'H', '-', '2'}}, here, diagnosis.FaultTLSHandshakeFailed},
+		"proxy gone":           {dialError(&net.OpError{Op: "proxyconnect", Err: errno(syscall.ECONNREFUSED)}), here, diagnosis.FaultProxyFailed},
+		"proxy nameless":       {&net.OpError{Op: "proxyconnect", Err: &net.DNSError{IsNotFound: true}}, here, diagnosis.FaultProxyFailed},
+		"proxy refuses":        {dialError(proxyRefused{403}), here, diagnosis.FaultProxyFailed},
+		"metadata":             {dialError(ErrAddressForbidden), here, diagnosis.FaultAddressForbidden},
+		"token redirect":       {dialError(ErrTokenRedirected), here, diagnosis.FaultUnexpectedAnswer},
+		"challenge elsewhere":  {ErrChallengeElsewhere, here, diagnosis.FaultUnauthorized},
+		"no basic credentials": {fmt.Errorf("%w: x", docker.ErrInvalidAuthorization), here, diagnosis.FaultUnauthorized},
+		"no token":             {fmt.Errorf("x: %w", auth.ErrNoToken), diagnosis.PhaseToken, diagnosis.FaultUnexpectedAnswer},
+		"status 401":           {remoteerrors.ErrUnexpectedStatus{StatusCode: 401}, here, diagnosis.FaultUnauthorized},
+		"status 503":           {fmt.Errorf("x: %w", remoteerrors.ErrUnexpectedStatus{StatusCode: 503}), here, diagnosis.FaultServerError},
+		"anything":             {errors.New("x"), here, diagnosis.FaultUnexpectedAnswer},
+	} {
+		if got := faultOf(tc.err, tc.phase); got != tc.want {
+			t.Errorf("%s: got %q, want %q", name, got, tc.want)
+		}
+		if tc.err == nil {
+			continue
+		}
+		e := &Error{Endpoint: "https://h", Phase: tc.phase, Fault: tc.want, cause: harmless(tc.err)}
+		for err := error(e); err != nil; err = errors.Unwrap(err) {
+			if strings.Contains(err.Error(), "s3cret") {
+				t.Errorf("%s: %q is in the chain", name, err)
+			}
+		}
+	}
+}
+
+func TestStatusFault(t *testing.T) {
+	for status, want := range map[int]diagnosis.Fault{
+		400: diagnosis.FaultUnexpectedAnswer,
+		401: diagnosis.FaultUnauthorized,
+		403: diagnosis.FaultForbidden,
+		404: diagnosis.FaultNotFound,
+		405: diagnosis.FaultUnexpectedAnswer,
+		407: diagnosis.FaultProxyFailed,
+		429: diagnosis.FaultRateLimited,
+		500: diagnosis.FaultServerError,
+		503: diagnosis.FaultServerError,
+		304: diagnosis.FaultUnexpectedAnswer,
+	} {
+		if got := statusFault(status); got != want {
+			t.Errorf("%d: got %q, want %q", status, got, want)
+		}
+	}
+}
+
+func TestTokenFault(t *testing.T) {
+	for status, want := range map[int]diagnosis.Fault{
+		401: diagnosis.FaultUnauthorized, 403: diagnosis.FaultUnauthorized, 404: diagnosis.FaultUnexpectedAnswer,
+		429: diagnosis.FaultRateLimited, 502: diagnosis.FaultServerError, 400: diagnosis.FaultUnexpectedAnswer,
+	} {
+		if got := tokenFault(remoteerrors.ErrUnexpectedStatus{StatusCode: status}); got != want {
+			t.Errorf("%d: got %q, want %q", status, got, want)
+		}
+	}
+}
+
+func TestRetryAfter(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for value, want := range map[string]time.Duration{
+		"":                              0,
+		"0":                             0,
+		"120":                           2 * time.Minute,
+		"-5":                            0,
+		"soon":                          0,
+		"99999999999999":                0,
+		"4000000000":                    24 * time.Hour,
+		"Fri, 02 Jan 2026 03:05:05 GMT": time.Minute,
+		"Fri, 02 Jan 2026 03:00:00 GMT": 0,
+	} {
+		h := http.Header{}
+		h.Set("Retry-After", value)
+		if got := retryAfter(h, now); got != want {
+			t.Errorf("%q: got %s, want %s", value, got, want)
+		}
+	}
+}
+
+func TestDescriptor(t *testing.T) {
+	for contentType, want := range map[string]string{
+		"application/vnd.oci.image.index.v1+json":                         "application/vnd.oci.image.index.v1+json",
+		"application/vnd.docker.distribution.manifest.v2+json; charset=x": "application/vnd.docker.distribution.manifest.v2+json",
+		"application/x-freely-chosen":                                     "",
+		"":                                                                "",
+	} {
+		h := http.Header{"Content-Type": {contentType}, "Docker-Content-Digest": {"sha256:<script>"}}
+		if dgst, mediaType := descriptor(h); dgst != "" || mediaType != want {
+			t.Errorf("%q: got %q, %q; want %q", contentType, dgst, mediaType, want)
+		}
+	}
+}
+
+func TestParseVersion(t *testing.T) {
+	newest := version{2, 4}
+	for s, want := range map[string]version{
+		"v2.1.4": {2, 1}, "1.7.35~ds1": {1, 7}, "2.0.5-k3s1": {2, 0}, "2.10": {2, 10},
+		"": newest, "v2": newest, "devel": newest, "99999999999.1": newest, "0.1": newest,
+	} {
+		if got := parseVersion(s); got != want {
+			t.Errorf("%q: got %v, want %v", s, got, want)
+		}
+	}
+}
+
+func TestRewritePaths(t *testing.T) {
+	const doc = `# ca = "/comment"
+server = "https://h"   # "/untouched"
+ca = '/root.pem'
+client = [["/c.pem", """/k.pem"""], "/both.pem"]
+header.ca = "/dotted"
+
+[host."https://m/ca"]
+  ca = [ "rel.pem",
+    "/multi\\line.pem" ]   # end
+  [host."https://m/ca".header]
+    ca = "/header"
+
+[other."x"]
+  ca = "/other"
+`
+	const want = `# ca = "/comment"
+server = "https://h"   # "/untouched"
+ca = "/n/root.pem"
+client = [["/n/c.pem", "/n/k.pem"], "/n/both.pem"]
+header.ca = "/dotted"
+
+[host."https://m/ca"]
+  ca = [ "rel.pem",
+    "/n/multi\\line.pem" ]   # end
+  [host."https://m/ca".header]
+    ca = "/header"
+
+[other."x"]
+  ca = "/other"
+`
+	rebase := func(p string) string {
+		if strings.HasPrefix(p, "/") {
+			return "/n" + p
+		}
+		return p
+	}
+	got, changed := rewritePaths([]byte(doc), rebase)
+	if string(got) != want || !changed {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	for _, broken := range []string{"ca = '/a'\n[host", "ca = ", "", "ca = 3\n"} {
+		if got, changed := rewritePaths([]byte(broken), rebase); string(got) != broken || changed {
+			t.Errorf("%q became %q", broken, got)
+		}
+	}
+}
+
+// The rewritten file must be one that containerd's decoder reads, for any file.
+func FuzzRewritePaths(f *testing.F) {
+	f.Add("ca = '/a'\n[host.\"x\"]\nclient = [['/a', \"/b\"], '/c']\n")
+	f.Fuzz(func(t *testing.T, doc string) {
+		got, changed := rewritePaths([]byte(doc), func(p string) string { return "/n" + p })
+		if !changed {
+			return
+		}
+		if again, _ := rewritePaths(got, func(p string) string { return p }); string(again) != string(got) {
+			t.Errorf("%q became %q, which is not stable", doc, got)
+		}
+	})
+}
+
+func TestQuote(t *testing.T) {
+	if got, want := quote("a\"b\\c\n\x7fé"), `"a\"b\\c\u000A\u007Fé"`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}

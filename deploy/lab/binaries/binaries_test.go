@@ -1,0 +1,169 @@
+package binaries
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+)
+
+func TestKeyChangesWithEverythingThatChangesAProgram(t *testing.T) {
+	base := Family{Name: "guest", Version: "v1", Tags: "a", LDFlags: "-s", Tools: []Tool{{Name: "pause", Package: "./pause", Source: "pause.go.txt"}}}
+	variants := map[string]func(f *Family) string{
+		"version":    func(f *Family) string { f.Version = "v2"; return "go1" },
+		"tags":       func(f *Family) string { f.Tags = "b"; return "go1" },
+		"flags":      func(f *Family) string { f.LDFlags = "-w"; return "go1" },
+		"go version": func(*Family) string { return "go2" },
+		"module":     func(f *Family) string { f.Name = "etcd"; return "go1" },
+		"source": func(f *Family) string {
+			f.Tools = []Tool{{Name: "pause", Package: "./pause", Source: "tools.go.txt"}}
+			return "go1"
+		},
+		"package": func(f *Family) string {
+			f.Tools = []Tool{{Name: "pause", Package: "./other", Source: "pause.go.txt"}}
+			return "go1"
+		},
+	}
+	want := mustKey(t, base, "go1")
+	if again := mustKey(t, base, "go1"); again != want {
+		t.Errorf("the key is not stable: %s, then %s", want, again)
+	}
+	for name, change := range variants {
+		f := base
+		goVersion := change(&f)
+		if got := mustKey(t, f, goVersion); got == want {
+			t.Errorf("another %s has the same key %s", name, got)
+		}
+	}
+}
+
+func mustKey(t *testing.T, f Family, goVersion string) string {
+	t.Helper()
+	key, err := f.key(goVersion)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+func TestEveryFamilyHasItsModule(t *testing.T) {
+	tools := map[string]bool{}
+	for _, f := range Default() {
+		key := mustKey(t, f, "go1")
+		if !strings.HasPrefix(key, f.Name+"-"+f.Version+"-") {
+			t.Errorf("key %s does not tell family and version", key)
+		}
+		module, err := file(f.Name + ".mod")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f.Name != "guest" && !bytes.Contains(module, []byte(" "+f.Version)) {
+			t.Errorf("%s.mod does not pin %s", f.Name, f.Version)
+		}
+		for _, tool := range f.Tools {
+			if tools[tool.Name] {
+				t.Errorf("two tools are called %s", tool.Name)
+			}
+			tools[tool.Name] = true
+		}
+	}
+}
+
+// TestBuild builds the smallest family with several builders at once.
+func TestBuild(t *testing.T) {
+	dir := t.TempDir()
+	families := []Family{guest(t)}
+	var all sync.WaitGroup
+	var progress lockedBuffer
+	for range 3 {
+		all.Go(func() {
+			cache, err := OpenCache(dir, &progress)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			paths, err := cache.Build(t.Context(), families)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if info, err := os.Stat(paths["pause"]); err != nil || info.Mode()&0o100 == 0 {
+				t.Errorf("no program at %s: %v", paths["pause"], err)
+			}
+		})
+	}
+	all.Wait()
+	if built := strings.Count(progress.String(), "built pause"); built != 1 {
+		t.Errorf("pause was built %d times:\n%s", built, progress.String())
+	}
+	if left, _ := filepath.Glob(filepath.Join(dir, "bin", "build-*")); len(left) > 0 {
+		t.Errorf("work folders are left: %v", left)
+	}
+}
+
+func TestFailedBuildLeavesNothingAndTellsWhy(t *testing.T) {
+	dir := t.TempDir()
+	broken := guest(t)
+	broken.Tools = []Tool{{Name: "none", Package: "./none"}}
+	cache, err := OpenCache(dir, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = cache.Build(t.Context(), []Family{broken})
+	if err == nil || !strings.Contains(err.Error(), "guest v1") || !strings.Contains(err.Error(), "./none") {
+		t.Errorf("got %v", err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(dir, "bin", "guest-v1-*[0-9a-f]")); len(left) > 0 {
+		t.Errorf("a failed build is in the cache: %v", left)
+	}
+}
+
+func TestLockWaitsNoLongerThanItsContext(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lock")
+	unlock, err := lockFile(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unlock()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := lockFile(ctx, path); err == nil {
+		t.Error("two locks on one file")
+	}
+}
+
+func guest(t *testing.T) Family {
+	t.Helper()
+	if _, err := exec.LookPath("go"); err != nil {
+		t.Skip("no go command")
+	}
+	for _, f := range Default() {
+		if f.Name == "guest" {
+			f.Tools = f.Tools[:1]
+			return f
+		}
+	}
+	t.Fatal("no family is called guest")
+	return Family{}
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}

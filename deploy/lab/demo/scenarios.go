@@ -1,0 +1,274 @@
+package demo
+
+import (
+	"github.com/whypull/whypull/deploy/lab/registry"
+)
+
+const confirmed = "Confirmed"
+
+// Scenarios returns every way to break a pod that the demo shows and the
+// end-to-end tests assert.
+func Scenarios() []Scenario {
+	var all []Scenario
+	for _, group := range [][]Scenario{secrets(), malformed(), policies(), names(), network(), access(), kinds()} {
+		all = append(all, group...)
+	}
+	return all
+}
+
+func secrets() []Scenario {
+	return []Scenario{{
+		Name: "secret-for-another-host", Title: "the secret is for hub.test…, the image on hub.test2…",
+		Images: []string{registry.HubHost2 + "/demo/another-host:1.0"},
+		Manifests: []string{manifests(secret("regcred", registry.HubHost, registry.Alice, registry.AlicePassword),
+			pod("app", registry.HubHost2+"/demo/another-host:1.0", "", with("regcred")))},
+		Expect: []Expectation{{Pod: "app", Container: "app", Kind: "container", Cause: "PullSecretNoMatch", Confidence: confirmed,
+			Summary: []string{"regcred", registry.HubHost, registry.HubHost2},
+			Evidence: []Evidence{
+				{"message", "Failed", "AuthenticationRequired", "no basic auth credentials"},
+				{"image", "Failed", "ImageAbsent", "lab-node"},
+				{"credentials", "Failed", "NoMatchingCredential", "secret regcred is for hub.test.company.com, the image is on hub.test2.company.com"},
+				{"nodeDNS", "Passed", "", registry.HubHost2},
+				{"podDNS", "NotRun", "", ""},
+				{"registry", "Failed", "Unauthorized", "wants credentials (HTTP 401)"},
+				{"pull", "NotRun", "", ""},
+			}}},
+		Fill: login(registry.Alice, registry.AlicePassword),
+	}, {
+		Name: "no-secret", Title: "a private image, and no secret", Images: []string{hub("no-secret")},
+		Manifests: []string{pod("app", hub("no-secret"), "", "")},
+		Expect: []Expectation{{Pod: "app", Container: "app", Kind: "container", Cause: "AuthenticationRequired", Confidence: confirmed,
+			Summary: []string{registry.HubHost, "demo/no-secret", "the pod brings none"},
+			Evidence: []Evidence{
+				{"image", "Failed", "ImageAbsent", ""},
+				{"credentials", "Failed", "NoCredentials", "names no pull secret"},
+				{"registry", "Failed", "Unauthorized", "HTTP 401"},
+			}}},
+		Fill: login(registry.Alice, registry.AlicePassword),
+	}, {
+		Name: "secret-missing", Title: "the secret that the pod names does not exist here", Images: []string{hub("secret-missing")},
+		Manifests: []string{pod("app", hub("secret-missing"), "", with("regcred"))},
+		Expect: []Expectation{{Pod: "app", Container: "app", Kind: "container", Cause: "PullSecretMissing", Confidence: confirmed,
+			Summary: []string{"regcred", "secret-missing", registry.HubHost},
+			Evidence: []Evidence{
+				{"credentials", "Failed", "SecretNotFound", "secret regcred does not exist in namespace secret-missing"},
+				{"registry", "Failed", "Unauthorized", "HTTP 401"},
+			}}},
+		Fill: login(registry.Alice, registry.AlicePassword),
+	}, {
+		Name: "wrong-password", Title: "the secret's password is wrong", Images: []string{hub("wrong-password")},
+		Manifests: []string{manifests(secret("regcred", registry.HubHost, registry.Alice, wrongPassword),
+			pod("app", hub("wrong-password"), "", with("regcred")))},
+		Expect: []Expectation{{Pod: "app", Container: "app", Kind: "container", Cause: "CredentialsRejected", Confidence: confirmed,
+			Summary: []string{registry.HubHost, "rejects", "regcred"},
+			Evidence: []Evidence{
+				{"message", "Failed", "CredentialsRejected", "401 Unauthorized"},
+				{"credentials", "Passed", "", "secret regcred has credentials for hub.test.company.com"},
+				{"registry", "Failed", "Unauthorized", "refuses the login with secret regcred"},
+			}}},
+		Fill: login(registry.Alice, registry.AlicePassword),
+	}, {
+		Name: "two-secrets-both-wrong", Title: "two secrets, and the registry refuses both", Images: []string{hub("both-wrong")},
+		Manifests: []string{manifests(secret("first", registry.HubHost, registry.Alice, wrongPassword),
+			secret("second", registry.HubHost, registry.Bob, wrongPassword),
+			pod("app", hub("both-wrong"), "", with("first", "second")))},
+		Expect: []Expectation{{Pod: "app", Container: "app", Kind: "container", Cause: "CredentialsRejected", Confidence: confirmed,
+			Summary: []string{"first, second"},
+			Evidence: []Evidence{
+				{"credentials", "Passed", "", "secret first"},
+				{"credentials", "Passed", "", "secret second"},
+				{"registry", "Failed", "Unauthorized", "with secret first"},
+				{"registry", "Failed", "Unauthorized", "with secret second"},
+				{"registry", "Failed", "Unauthorized", "wants credentials"},
+			}}},
+		Fill: login(registry.Alice, registry.AlicePassword),
+	}}
+}
+
+// wrongPassword must never show up anywhere.
+const wrongPassword = "Tr0ub4dor-and-3" // #nosec G101 -- wrong on purpose
+
+// WrongPassword is the password of the secrets that registries refuse; the
+// tests look for it where it must not be.
+func WrongPassword() string { return wrongPassword }
+
+func malformed() []Scenario {
+	one := func(name, title, kind, content, fault, detail string) Scenario {
+		return Scenario{
+			Name: name, Title: title, Images: []string{hub(name)},
+			Manifests: []string{manifests(rawSecret("regcred", kind, content), pod("app", hub(name), "", with("regcred")))},
+			Expect: []Expectation{{Pod: "app", Container: "app", Kind: "container", Cause: "PullSecretMalformed", Confidence: confirmed,
+				Summary:  []string{"regcred"},
+				Evidence: []Evidence{{"credentials", "Failed", fault, detail}}}},
+			Fill: login(registry.Alice, registry.AlicePassword),
+		}
+	}
+	const json = "kubernetes.io/dockerconfigjson"
+	return []Scenario{
+		one("secret-bad-base64", "the secret's auth field is not base64", json,
+			`{"auths":{"`+registry.HubHost+`":{"auth":"%%%"}}}`, "SecretMalformed", "base64"),
+		one("secret-no-colon", "the secret's auth field has no colon in it", json,
+			`{"auths":{"`+registry.HubHost+`":{"auth":"YWxpY2U="}}}`, "SecretMalformed", ""),
+		one("secret-bad-shape", "the secret's auths is not an object", json,
+			`{"auths":"`+registry.HubHost+`"}`, "SecretMalformed", ""),
+		one("secret-wrong-type", "the secret is of type Opaque", "Opaque",
+			`{"auths":{"`+registry.HubHost+`":{"username":"alice","password":"x"}}}`, "SecretWrongType", "Opaque"),
+		one("secret-empty", "the secret names no registry", json, `{"auths":{}}`, "SecretWithoutCredentials", ""),
+	}
+}
+
+func policies() []Scenario {
+	granted := func(image string) string {
+		return manifests(secret("regcred", registry.HubHost, registry.Alice, registry.AlicePassword),
+			pod("first", image, "", with("regcred")))
+	}
+	return []Scenario{{
+		Name: "never-absent", Title: "policy Never, and the image is not there", Images: []string{plain("never-absent")},
+		Manifests: []string{pod("app", plain("never-absent"), "Never", "")},
+		Expect: []Expectation{{Pod: "app", Container: "app", Kind: "container", Cause: "ImageNotPresent", Confidence: confirmed,
+			Summary: []string{"never-absent", "lab-node", "Never"},
+			Evidence: []Evidence{
+				{"message", "Failed", "ImageNotPresent", "not present with pull policy of Never"},
+				{"image", "Failed", "ImageAbsent", "not on node lab-node"},
+				{"registry", "NotRun", "", "Never"},
+			}}},
+	}, {
+		Name: "never-present", Title: "policy Never, and the image is there for another pod", Images: []string{hub("never-present")},
+		Manifests: []string{granted(hub("never-present")), pod("app", hub("never-present"), "Never", "")},
+		Expect: []Expectation{{Pod: "app", Container: "app", Kind: "container", Cause: "ImageNotVerifiedForPod", Confidence: confirmed,
+			Summary: []string{"is on node lab-node", "credentials"},
+			Evidence: []Evidence{
+				{"message", "Failed", "ImageNotPresent", "not present with pull policy of Never"},
+				{"image", "Passed", "", "the image is on node lab-node"},
+			}}},
+		Fill: login(registry.Alice, registry.AlicePassword),
+	}, {
+		Name: "present-no-secret", Title: "the image is there, the pod has no secret", Images: []string{hub("present")},
+		Manifests: []string{granted(hub("present")), pod("app", hub("present"), "IfNotPresent", "")},
+		Expect: []Expectation{{Pod: "app", Container: "app", Kind: "container", Cause: "ImageNotVerifiedForPod", Confidence: confirmed,
+			Summary: []string{"is on node lab-node", "credentials"},
+			Evidence: []Evidence{
+				{"image", "Passed", "", "the image is on node lab-node"},
+				{"credentials", "Failed", "NoCredentials", ""},
+				{"registry", "Failed", "Unauthorized", "HTTP 401"},
+			}}},
+		Fill: login(registry.Alice, registry.AlicePassword),
+	}}
+}
+
+func names() []Scenario {
+	return []Scenario{{
+		Name: "tag-missing", Title: "the tag does not exist", Images: []string{registry.PlainHost + "/demo/tags:1.12.1", registry.PlainHost + "/demo/tags:2.0.0"},
+		Manifests: []string{pod("app", registry.PlainHost+"/demo/tags:1.12.11", "", "")},
+		Expect: []Expectation{{Pod: "app", Container: "app", Kind: "container", Cause: "TagNotFound", Confidence: confirmed,
+			Summary: []string{"has repository demo/tags", "tag 1.12.11", "1.12.1"},
+			Evidence: []Evidence{
+				{"message", "Failed", "TagNotFound", "not found"},
+				{"registry", "Failed", "TagNotFound", "demo/tags"},
+			}}},
+	}, {
+		Name: "repository-missing", Title: "the repository does not exist", Images: []string{plain("repository")},
+		Manifests: []string{pod("app", registry.PlainHost+"/demo/repositroy:1.0", "", "")},
+		Expect: []Expectation{{Pod: "app", Container: "app", Kind: "container", Cause: "RepositoryNotFound", Confidence: confirmed,
+			Summary:  []string{"has no repository demo/repositroy"},
+			Evidence: []Evidence{{"registry", "Failed", "RepositoryNotFound", "demo/repositroy"}}}},
+		Fill: map[string]string{"<repository>": "demo/repository", "<tag>": "1.0"},
+	}, {
+		Name: "name-invalid", Title: "the image's name has capitals", Images: []string{plain("name-invalid")},
+		Manifests: []string{pod("app", registry.PlainHost+"/Demo/Name-Invalid:1.0", "", "")},
+		Expect: []Expectation{{Pod: "app", Container: "app", Kind: "container", Cause: "InvalidImageName", Confidence: confirmed,
+			Summary: []string{"not a valid image name", plain("name-invalid")},
+			Evidence: []Evidence{
+				{"message", "Failed", "InvalidImageName", ""},
+				{"image", "Failed", "InvalidName", "lowercase"},
+				{"registry", "NotRun", "", ""},
+			}}},
+	}}
+}
+
+func network() []Scenario {
+	host := func(name, title, image, cause string, summary []string, evidence []Evidence, fill map[string]string, pushed ...string) Scenario {
+		return Scenario{Name: name, Title: title, Images: pushed, Manifests: []string{pod("app", image, "", "")},
+			Expect: []Expectation{{Pod: "app", Container: "app", Kind: "container", Cause: cause, Confidence: confirmed, Summary: summary, Evidence: evidence}},
+			Fill:   fill}
+	}
+	return []Scenario{
+		host("registry-name-unknown", "the registry's name does not exist", registry.MissingHost+"/demo/unknown:1.0", "RegistryNameNotFound",
+			[]string{registry.MissingHost, "does not resolve on node lab-node", "NXDOMAIN"},
+			[]Evidence{{"nodeDNS", "Failed", "NameNotFound", "NXDOMAIN"}, {"registry", "NotRun", "", "its name does not resolve"}},
+			map[string]string{"<registry>": registry.PlainHost}, plain("unknown")),
+		host("port-closed", "nothing listens at the registry's port", registry.ClosedHost+"/demo/closed:1.0", "ConnectionRefused",
+			[]string{registry.ClosedHost, "refuses the connection"},
+			[]Evidence{{"nodeDNS", "Passed", "", "closed.lab.example"}, {"registry", "Failed", "ConnectionRefused", ""}},
+			map[string]string{"<registry:port>": registry.PlainHost}, plain("closed")),
+		withSecret(host("ca-unknown", "the node does not know the registry's CA", registry.UntrustedHost+"/demo/untrusted:1.0", "TLSUntrusted",
+			[]string{registry.UntrustedHost, "does not trust"},
+			[]Evidence{{"registry", "Failed", "TLSUntrusted", ""}},
+			map[string]string{"<ca.crt>": registry.AuthorityFile}, registry.HubHost+"/demo/untrusted:1.0"),
+			secret("regcred", registry.UntrustedHost, registry.Alice, registry.AlicePassword)),
+		host("plain-http", "the registry speaks plain HTTP, the node TLS", registry.PlainHost2+"/demo/http:1.0", "HTTPSMismatch",
+			[]string{registry.PlainHost2, "plain HTTP"},
+			[]Evidence{{"message", "Failed", "HTTPSMismatch", ""}, {"registry", "Failed", "HTTPSMismatch", "plain HTTP"}},
+			nil, plain("http")),
+	}
+}
+
+// withSecret gives the scenario's pod a pull secret.
+func withSecret(s Scenario, manifest string) Scenario {
+	e := s.Expect[0]
+	s.Manifests = []string{manifests(manifest, pod(e.Pod, registry.UntrustedHost+"/demo/untrusted:1.0", "", with("regcred")))}
+	return s
+}
+
+func access() []Scenario {
+	image := registry.TokenHost + "/team-b/demo:1.0"
+	return []Scenario{{
+		Name: "access-denied", Title: "the login is good, the repository is another team's", Images: []string{image},
+		Manifests: []string{manifests(secret("regcred", registry.TokenHost, registry.Reader, registry.ReaderPassword),
+			pod("app", image, "", with("regcred")))},
+		Expect: []Expectation{{Pod: "app", Container: "app", Kind: "container", Cause: "AccessDenied", Confidence: confirmed,
+			Summary: []string{registry.TokenHost, "accepts the login", "regcred", "team-b/demo"},
+			Evidence: []Evidence{
+				{"credentials", "Passed", "", "secret regcred"},
+				{"registry", "Failed", "InsufficientScope", "with secret regcred"},
+			}}},
+		Fill: login(registry.Admin, registry.AdminPassword),
+	}}
+}
+
+func kinds() []Scenario {
+	tags := func(name string) []string {
+		return []string{registry.PlainHost + "/demo/" + name + ":1.0", plain(name + "-app")}
+	}
+	missing := func(name string) string { return registry.PlainHost + "/demo/" + name + ":1.1" }
+	expect := func(container, kind string) []Expectation {
+		return []Expectation{{Pod: "app", Container: container, Kind: kind, Cause: "TagNotFound", Confidence: confirmed,
+			Summary: []string{"tag 1.1", "1.0"}, Evidence: []Evidence{{"registry", "Failed", "TagNotFound", ""}}}}
+	}
+	return []Scenario{{
+		Name: "init-container", Title: "an init container's tag does not exist", Images: tags("init"),
+		Manifests: []string{pod("app", plain("init-app"), "", "initContainers:\n- name: prepare\n  image: "+missing("init")+"\n  restartPolicy: Always")},
+		Expect:    expect("prepare", "initContainer"),
+	}, {
+		Name: "ephemeral-container", Title: "a debug container's tag does not exist", Images: tags("debug"),
+		Manifests: []string{pod("app", plain("debug-app"), "", "")}, Debug: missing("debug"),
+		Expect: expect("debugger", "ephemeralContainer"),
+	}, {
+		Name: "image-volume", Title: "an image volume's tag does not exist", Images: tags("volume"),
+		Manifests: []string{`apiVersion: v1
+kind: Pod
+metadata:
+  name: app
+spec:
+  terminationGracePeriodSeconds: 0
+  containers:
+  - name: app
+    image: ` + plain("volume-app") + `
+    volumeMounts: [{name: data, mountPath: /data}]
+  volumes:
+  - name: data
+    image: {reference: "` + missing("volume") + `"}
+`},
+		Expect: expect("data", "imageVolume"),
+	}}
+}

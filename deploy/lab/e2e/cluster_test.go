@@ -1,0 +1,266 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/whypull/whypull/deploy/lab"
+	"github.com/whypull/whypull/deploy/lab/demo"
+)
+
+// patience is how long a test waits for something that has to come. It is no
+// statement about how fast it should.
+const patience = 5 * time.Minute
+
+// cluster is the lab with whypull on it, which all tests share.
+type cluster struct {
+	lab    *lab.Lab
+	client *kubernetes.Clientset
+	root   string // of the source tree
+	clock  *stopwatch
+}
+
+var shared *cluster //nolint:gochecknoglobals // one cluster for all tests, made in TestMain
+
+func TestMain(m *testing.M) {
+	if lab.Reexec() {
+		return
+	}
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	ctx := context.Background()
+	c, err := start(ctx)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "the cluster for the tests:", err)
+		return 1
+	}
+	shared = c
+	code := m.Run()
+	if code != 0 {
+		c.tellLogs(ctx)
+	}
+	if err := c.lab.Remove(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return code
+}
+
+// start makes a cluster of its own: what a person has running stays.
+func start(ctx context.Context) (*cluster, error) {
+	dir, err := lab.DefaultDir()
+	if err != nil {
+		return nil, err
+	}
+	l, err := lab.Open(dir + "-e2e")
+	if err != nil {
+		return nil, err
+	}
+	if err := l.Reset(ctx, os.Stderr); err != nil {
+		return nil, err
+	}
+	root, err := filepath.Abs("../../..")
+	if err != nil {
+		return nil, err
+	}
+	if err := demo.Install(ctx, l, root); err != nil {
+		return nil, err
+	}
+	config, err := clientcmd.BuildConfigFromFlags("", l.KubeconfigPath())
+	if err != nil {
+		return nil, err
+	}
+	config.QPS, config.Burst = 100, 200
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, err
+	}
+	c := &cluster{lab: l, client: client, root: root, clock: newStopwatch()}
+	go c.clock.follow(ctx, client)
+	return c, nil
+}
+
+func (c *cluster) tellLogs(ctx context.Context) {
+	logs, err := c.lab.Kubectl(ctx, nil, "-n", "whypull", "logs", "daemonset/whypull-agent", "--tail=300")
+	fmt.Fprintln(os.Stderr, "--- the agent's log:", err)
+	fmt.Fprintln(os.Stderr, logs)
+}
+
+// shell runs a line as a person would: on the machine, or on the node.
+func (c *cluster) shell(ctx context.Context, line string, onNode bool) (string, error) {
+	if onNode {
+		out, problems, err := c.lab.Exec(ctx, nil, "sh", "-c", line)
+		return out + problems, err
+	}
+	kubectl, err := c.lab.KubectlPath()
+	if err != nil {
+		return "", err
+	}
+	cmd := exec.CommandContext(ctx, "bash", "-o", "pipefail", "-c", line)
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+c.lab.KubeconfigPath(), "PATH="+filepath.Dir(kubectl)+":"+os.Getenv("PATH"))
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// metrics returns the agent's metrics, from inside the lab.
+func (c *cluster) metrics(ctx context.Context, t *testing.T) string {
+	t.Helper()
+	body, err := c.get(ctx, "http://127.0.0.1:9779/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return body
+}
+
+// agentRequests returns the lines of a registry's log that are whypull's and
+// contain what.
+func (c *cluster) agentRequests(t *testing.T, registry, what string) []string {
+	t.Helper()
+	data, err := os.ReadFile(c.lab.RegistryLog(registry))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for _, line := range strings.Split(string(data), "\n") {
+		if strings.Contains(line, "whypull/lab") && strings.Contains(line, what) {
+			out = append(out, line)
+		}
+	}
+	return out
+}
+
+// podReport is what whypull has put on a pod.
+type podReport struct {
+	Schema     string
+	Node       string
+	Containers []struct {
+		Name, Kind, Image, PullPolicy, Cause, Confidence, Summary, Since string
+		Remedy                                                           []string
+		Evidence                                                         []demo.Evidence
+	}
+}
+
+// settled waits until a pod carries a report that no check is still missing
+// from, and returns it.
+func (c *cluster) settled(ctx context.Context, t *testing.T, namespace, pod string) podReport {
+	t.Helper()
+	var report podReport
+	var last string
+	c.eventually(ctx, t, func() (string, bool) {
+		p, err := c.client.CoreV1().Pods(namespace).Get(ctx, pod, metav1.GetOptions{})
+		if err != nil {
+			return err.Error(), false
+		}
+		last = p.Annotations["whypull.dev/report"]
+		if last == "" {
+			return fmt.Sprintf("no report on %s/%s, whose status is %s", namespace, pod, states(p)), false
+		}
+		report = podReport{}
+		if err := json.Unmarshal([]byte(last), &report); err != nil {
+			t.Fatalf("report of %s/%s: %v\n%s", namespace, pod, err, last)
+		}
+		return "checks are still running: " + last, !strings.Contains(last, `"fault":"Pending"`)
+	})
+	return report
+}
+
+func states(p *corev1.Pod) string {
+	out, err := json.Marshal(p.Status)
+	if err != nil {
+		return err.Error()
+	}
+	return string(out)
+}
+
+// eventually polls until done; what it waits for is told when it gives up.
+func (c *cluster) eventually(ctx context.Context, t *testing.T, done func() (waitingFor string, ok bool)) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		what, ok := done()
+		if ok {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("gave up waiting: %s", what)
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+// stopwatch notes, for every pod, when its first failing status and its first
+// report were seen by one and the same watch.
+type stopwatch struct {
+	mu     sync.Mutex
+	failed map[string]time.Time
+	told   map[string]time.Duration
+}
+
+func newStopwatch() *stopwatch {
+	return &stopwatch{failed: map[string]time.Time{}, told: map[string]time.Duration{}}
+}
+
+func (s *stopwatch) follow(ctx context.Context, client *kubernetes.Clientset) {
+	for ctx.Err() == nil {
+		w, err := client.CoreV1().Pods("").Watch(ctx, metav1.ListOptions{})
+		if err != nil {
+			continue
+		}
+		for event := range w.ResultChan() {
+			if p, ok := event.Object.(*corev1.Pod); ok {
+				s.note(p, time.Now())
+			}
+		}
+	}
+}
+
+func (s *stopwatch) note(p *corev1.Pod, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key := p.Namespace + "/" + p.Name + "/" + string(p.UID)
+	if _, seen := s.failed[key]; !seen && waits(p) {
+		s.failed[key] = now
+	}
+	began, failed := s.failed[key]
+	if _, told := s.told[key]; failed && !told && p.Annotations["whypull.dev/cause"] != "" {
+		s.told[key] = now.Sub(began)
+	}
+}
+
+// waits tells that a container of the pod waits for its image.
+func waits(p *corev1.Pod) bool {
+	all := append(append(append([]corev1.ContainerStatus{}, p.Status.InitContainerStatuses...), p.Status.ContainerStatuses...), p.Status.EphemeralContainerStatuses...)
+	for _, s := range all {
+		if w := s.State.Waiting; w != nil && w.Reason != "ContainerCreating" && w.Reason != "PodInitializing" {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *stopwatch) times() map[string]time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := map[string]time.Duration{}
+	for k, v := range s.told {
+		out[k] = v
+	}
+	return out
+}

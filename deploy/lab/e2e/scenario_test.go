@@ -1,0 +1,199 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/whypull/whypull/deploy/lab/demo"
+)
+
+// TestScenarios breaks pods, asserts what whypull says of each, does what the
+// remedy says, and asserts that this mends the pod and that whypull says so.
+func TestScenarios(t *testing.T) {
+	for _, s := range demo.Scenarios() {
+		t.Run(s.Name, func(t *testing.T) {
+			t.Parallel()
+			ctx := t.Context()
+			if err := s.Break(ctx, shared.lab); err != nil {
+				t.Fatal(err)
+			}
+			for _, want := range s.Expect {
+				report := shared.settled(ctx, t, s.Name, want.Pod)
+				assertReport(t, report, want)
+				assertEvent(ctx, t, s.Name, want.Pod, want.Cause)
+				mend(ctx, t, s, report)
+				assertMended(ctx, t, s, want)
+			}
+		})
+	}
+}
+
+func assertReport(t *testing.T, report podReport, want demo.Expectation) {
+	t.Helper()
+	i := slices.IndexFunc(report.Containers, func(c struct {
+		Name, Kind, Image, PullPolicy, Cause, Confidence, Summary, Since string
+		Remedy                                                           []string
+		Evidence                                                         []demo.Evidence
+	}) bool {
+		return c.Name == want.Container && c.Kind == want.Kind
+	})
+	if i < 0 {
+		t.Fatalf("no %s %s in %+v", want.Kind, want.Container, report)
+	}
+	got := report.Containers[i]
+	if got.Cause != want.Cause || got.Confidence != want.Confidence {
+		t.Errorf("cause %s (%s), want %s (%s)\n%+v", got.Cause, got.Confidence, want.Cause, want.Confidence, got)
+	}
+	if missing := inOrder(got.Summary, want.Summary); missing != "" {
+		t.Errorf("summary %q lacks %q", got.Summary, missing)
+	}
+	if missing := evidenceInOrder(got.Evidence, want.Evidence); missing != nil {
+		t.Errorf("evidence lacks, in its order, %+v\n%+v", *missing, got.Evidence)
+	}
+	if strings.Contains(fmt.Sprint(report), demo.WrongPassword()) {
+		t.Errorf("the report shows a password: %+v", report)
+	}
+}
+
+// inOrder returns the first of the words that text lacks after the one before.
+func inOrder(text string, words []string) string {
+	for _, w := range words {
+		i := strings.Index(text, w)
+		if i < 0 {
+			return w
+		}
+		text = text[i+len(w):]
+	}
+	return ""
+}
+
+func evidenceInOrder(got, want []demo.Evidence) *demo.Evidence {
+	for _, w := range want {
+		i := slices.IndexFunc(got, func(g demo.Evidence) bool { return fits(g, w) })
+		if i < 0 {
+			return &w
+		}
+		got = got[i+1:]
+	}
+	return nil
+}
+
+func fits(got, want demo.Evidence) bool {
+	return got.Check == want.Check && got.Outcome == want.Outcome && got.Fault == want.Fault && strings.Contains(got.Detail, want.Detail)
+}
+
+// assertEvent: one Warning whose reason is the cause, and no second one.
+func assertEvent(ctx context.Context, t *testing.T, namespace, pod, cause string) {
+	t.Helper()
+	shared.eventually(ctx, t, func() (string, bool) {
+		n := len(events(ctx, t, namespace, pod, cause, corev1.EventTypeWarning))
+		if n > 1 {
+			t.Fatalf("%d events %s on %s/%s, want 1", n, cause, namespace, pod)
+		}
+		return "event " + cause, n == 1
+	})
+}
+
+func events(ctx context.Context, t *testing.T, namespace, pod, reason, kind string) []corev1.Event {
+	t.Helper()
+	list, err := shared.client.CoreV1().Events(namespace).List(ctx, metav1.ListOptions{FieldSelector: "involvedObject.name=" + pod + ",reason=" + reason})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.DeleteFunc(list.Items, func(e corev1.Event) bool { return e.Type != kind || e.ReportingController != "whypull.dev/agent" })
+}
+
+// mend runs the remedy as it is printed, with the placeholders filled in: what
+// follows a line "# on node …" on the node, the rest where kubectl is.
+func mend(ctx context.Context, t *testing.T, s demo.Scenario, report podReport) {
+	t.Helper()
+	for _, c := range report.Containers {
+		onNode := false
+		for _, line := range c.Remedy {
+			if strings.HasPrefix(line, "#") {
+				onNode = onNode || strings.HasPrefix(line, "# on node ")
+				continue
+			}
+			for placeholder, value := range s.Fill {
+				line = strings.ReplaceAll(line, placeholder, value)
+			}
+			if out, err := shared.shell(ctx, line, onNode); err != nil {
+				t.Fatalf("remedy %q: %v\n%s", line, err, out)
+			}
+		}
+	}
+}
+
+// assertMended: the pod has its images, and whypull's annotations are gone.
+func assertMended(ctx context.Context, t *testing.T, s demo.Scenario, want demo.Expectation) {
+	t.Helper()
+	if want.Kind == "ephemeralContainer" { // it cannot be changed; the remedy starts another one
+		assertAnotherRuns(ctx, t, s, want)
+		return
+	}
+	shared.eventually(ctx, t, func() (string, bool) {
+		p, err := shared.client.CoreV1().Pods(s.Name).Get(ctx, want.Pod, metav1.GetOptions{})
+		if err != nil {
+			return err.Error(), false
+		}
+		for _, c := range append(p.Status.InitContainerStatuses, p.Status.ContainerStatuses...) {
+			if c.State.Running == nil {
+				return "running containers; " + states(p), false
+			}
+		}
+		for k := range p.Annotations {
+			if strings.HasPrefix(k, "whypull.dev/") {
+				return "annotations to go", false
+			}
+		}
+		return "running containers; " + states(p), len(p.Status.ContainerStatuses) > 0
+	})
+}
+
+func assertAnotherRuns(ctx context.Context, t *testing.T, s demo.Scenario, want demo.Expectation) {
+	t.Helper()
+	shared.eventually(ctx, t, func() (string, bool) {
+		p, err := shared.client.CoreV1().Pods(s.Name).Get(ctx, want.Pod, metav1.GetOptions{})
+		if err != nil {
+			return err.Error(), false
+		}
+		ok := slices.ContainsFunc(p.Status.EphemeralContainerStatuses, func(c corev1.ContainerStatus) bool { return c.State.Running != nil })
+		return "a running ephemeral container; " + states(p), ok
+	})
+}
+
+// get asks a server inside the lab.
+func (c *cluster) get(ctx context.Context, url string) (string, error) {
+	client := &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			return c.lab.Dial(ctx, network, address)
+		},
+		DisableKeepAlives: true,
+	}}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return "", err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close() //nolint:errcheck // only read
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return "", err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return "", fmt.Errorf("%s: %s: %s", url, resp.Status, body)
+	}
+	return string(body), nil
+}

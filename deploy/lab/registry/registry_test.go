@@ -1,0 +1,213 @@
+package registry
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/jwt"
+	"golang.org/x/crypto/bcrypt"
+
+	"github.com/whypull/whypull/deploy/lab/pki"
+)
+
+func TestGrant(t *testing.T) {
+	for _, test := range []struct {
+		user  string
+		scope string
+		want  []string
+	}{
+		{"", "repository:public/app:pull", []string{"pull"}},
+		{"", "repository:public/app:pull,push", []string{"pull"}},
+		{"", "repository:team-a/app:pull", nil},
+		{Reader, "repository:team-a/app:pull", []string{"pull"}},
+		{Reader, "repository:team-a/app:pull,push", []string{"pull"}},
+		{Reader, "repository:team-b/app:pull", nil},
+		{Reader, "repository:public/app:pull", []string{"pull"}},
+		{Admin, "repository:team-b/app:pull,push", []string{"pull", "push"}},
+		{Admin, "registry:catalog:*", nil},
+		{Admin, "nonsense", nil},
+		{Admin, "", nil},
+	} {
+		var got []string
+		for _, a := range Grant(test.user, []string{test.scope}) {
+			got = append(got, a.Actions...)
+		}
+		if !slices.Equal(got, test.want) {
+			t.Errorf("%q asks for %q: got %v, want %v", test.user, test.scope, got, test.want)
+		}
+	}
+}
+
+func TestTokenService(t *testing.T) {
+	key := newPair(t)
+	service, err := NewTokenService(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		name, user, password string
+		status               int
+		access               []Access
+	}{
+		{"nobody", "", "", http.StatusOK, []Access{}},
+		{"reader", Reader, ReaderPassword, http.StatusOK, []Access{{"repository", "team-a/app", []string{"pull"}}}},
+		{"wrong password", Reader, AdminPassword, http.StatusUnauthorized, nil},
+		{"unknown user", "mallory", "", http.StatusUnauthorized, nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			response := ask(t, service, http.MethodGet, test.user, test.password, "repository:team-a/app:pull")
+			if response.Code != test.status {
+				t.Fatalf("status %d, want %d", response.Code, test.status)
+			}
+			if test.status != http.StatusOK {
+				return
+			}
+			if got := accessIn(t, response.Body.Bytes(), key); !reflect.DeepEqual(got, test.access) {
+				t.Errorf("access %+v, want %+v", got, test.access)
+			}
+		})
+	}
+	if response := ask(t, service, http.MethodPost, "", "", ""); response.Code != http.StatusMethodNotAllowed {
+		t.Errorf("POST: status %d", response.Code)
+	}
+}
+
+func ask(t *testing.T, service http.Handler, method, user, password, scope string) *httptest.ResponseRecorder {
+	t.Helper()
+	query := url.Values{"service": {TokenHost}, "scope": {scope}}
+	request := httptest.NewRequestWithContext(t.Context(), method, "/token?"+query.Encode(), nil)
+	if user != "" {
+		request.SetBasicAuth(user, password)
+	}
+	response := httptest.NewRecorder()
+	service.ServeHTTP(response, request)
+	return response
+}
+
+// accessIn reads a token as a registry does: with the published key set.
+func accessIn(t *testing.T, body []byte, key *pki.Pair) []Access {
+	t.Helper()
+	var answer struct{ Token string }
+	if err := json.Unmarshal(body, &answer); err != nil {
+		t.Fatal(err)
+	}
+	data, err := keySet(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var keys jose.JSONWebKeySet
+	if err := json.Unmarshal(data, &keys); err != nil {
+		t.Fatal(err)
+	}
+	token, err := jwt.ParseSigned(answer.Token, []jose.SignatureAlgorithm{jose.ES256})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var standard jwt.Claims
+	var own struct {
+		Access []Access `json:"access"`
+	}
+	if err := token.Claims(keys.Key(token.Headers[0].KeyID)[0], &standard, &own); err != nil {
+		t.Fatal(err)
+	}
+	expected := jwt.Expected{Issuer: AuthHost, AnyAudience: jwt.Audience{TokenHost}, Time: time.Now()}
+	if err := standard.Validate(expected); err != nil {
+		t.Error(err)
+	}
+	return own.Access
+}
+
+func TestWriteConfig(t *testing.T) {
+	root, authority := t.TempDir(), newPair(t)
+	if err := WriteConfig(root, authority); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{Hub, Token, Plain} {
+		config := read(t, root, ConfigFile(name))
+		if !strings.Contains(config, "addr: "+Address(name)) {
+			t.Errorf("%s does not listen on its address:\n%s", name, config)
+		}
+	}
+	if hosts := read(t, root, "/etc/containerd/certs.d/"+HubHost2+"/hosts.toml"); !strings.Contains(hosts, `[host."https://`+HubHost2+`"]`) {
+		t.Errorf("hosts.toml of %s:\n%s", HubHost2, hosts)
+	}
+	for _, host := range []string{UntrustedHost, PlainHost2} {
+		if _, err := os.Stat(filepath.Join(root, "/etc/containerd/certs.d", host)); err == nil {
+			t.Errorf("the node is told about %s", host)
+		}
+	}
+}
+
+func TestPasswordFile(t *testing.T) {
+	content, err := htpasswd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(content) {
+		user, hash, _ := strings.Cut(strings.TrimSpace(line), ":")
+		want := map[string]string{Alice: AlicePassword, Bob: BobPassword}[user]
+		if err := bcrypt.CompareHashAndPassword([]byte(hash), []byte(want)); err != nil {
+			t.Errorf("password of %q: %v", user, err)
+		}
+	}
+}
+
+func TestResolve(t *testing.T) {
+	for in, want := range map[string]string{
+		HubHost + ":443":     hubAddress + ":443",
+		PlainHost:            plainAddress + ":5000",
+		"10.0.0.1:80":        "10.0.0.1:80",
+		MissingHost + ":443": MissingHost + ":443",
+		"no port":            "no port",
+		TokenHost + ".:443":  tokenAddress + ":443",
+	} {
+		if got := Resolve(in); got != want {
+			t.Errorf("Resolve(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
+
+func TestAddressesAreThoseThatAnswer(t *testing.T) {
+	all := Addresses()
+	if slices.Contains(all, SilentAddress) || !slices.Contains(all, closedAddress) || !slices.IsSorted(all) {
+		t.Errorf("addresses: %v", all)
+	}
+}
+
+func TestLogged(t *testing.T) {
+	handler := logged(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) }))
+	request := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/x", nil)
+	response := httptest.NewRecorder()
+	handler.ServeHTTP(response, request)
+	if response.Code != http.StatusTeapot {
+		t.Errorf("status %d", response.Code)
+	}
+}
+
+func newPair(t *testing.T) *pki.Pair {
+	t.Helper()
+	pair, err := pki.NewAuthority("test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pair
+}
+
+func read(t *testing.T, root, path string) string {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(root, path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
