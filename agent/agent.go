@@ -127,6 +127,9 @@ func (a *Agent) next(ctx context.Context) bool {
 		return false
 	}
 	defer a.queue.Done(uid)
+	if ctx.Err() != nil { // the queue hands out the rest before it stops
+		return true
+	}
 	if err := a.process(ctx, uid); err != nil {
 		a.log.Warn("pod not served", "uid", uid, "err", err)
 		a.queue.AddRateLimited(uid)
@@ -211,8 +214,8 @@ func (a *Agent) publish(ctx context.Context, u podwatch.Update, v []diagnosis.Ve
 	return a.publisher.Verdicts(ctx, u, v, final)
 }
 
-// due tells whether a failure needs to be examined: it is new, it says
-// something else than before, or it is a while ago.
+// due tells whether a failure needs to be examined: it is new or has come back,
+// it says something else than before, or it is a while ago.
 func (a *Agent) due(uid string, f diagnosis.Failure) (old judged, examine, fresh bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -225,7 +228,7 @@ func (a *Agent) due(uid string, f diagnosis.Failure) (old judged, examine, fresh
 		return judged{}, true, false
 	}
 	age := a.now().Sub(old.at)
-	changed := old.asked != fingerprint(f)
+	changed := old.asked != fingerprint(f) || !old.verdict.Failure.Since.Equal(f.Since)
 	return old, changed || age >= refresh, changed && age >= settle
 }
 

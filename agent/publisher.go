@@ -46,9 +46,32 @@ type published struct {
 	content string // the report without its times; empty if none is on the pod
 	first   bool   // made before the slow checks had answered
 	at      time.Time
-	told    map[podwatch.Key]diagnosis.Cause // by Event
-	timed   map[podwatch.Key]time.Time       // whose time to diagnosis is measured, by incident
-	since   map[podwatch.Key]time.Time       // of incidents that an earlier run of the agent saw
+	final   map[podwatch.Key]string    // image that a final verdict on the pod is about
+	told    map[podwatch.Key]saying    // by Event
+	counted map[podwatch.Key]saying    // in the metrics
+	timed   map[podwatch.Key]time.Time // whose time to diagnosis is measured, by incident
+	since   map[podwatch.Key]adopted   // incidents that an earlier run of the agent saw
+}
+
+// saying is what is said once: a cause of an incident.
+type saying struct {
+	cause diagnosis.Cause
+	since int64 // the incident's beginning, Unix time
+}
+
+func sayingOf(v diagnosis.Verdict) saying { return saying{v.Cause, v.Failure.Since.Unix()} }
+
+// adopted is an incident that an earlier run of the agent saw.
+type adopted struct {
+	image string
+	since time.Time
+}
+
+func newPublished() *published {
+	return &published{
+		final: map[podwatch.Key]string{}, told: map[podwatch.Key]saying{}, counted: map[podwatch.Key]saying{},
+		timed: map[podwatch.Key]time.Time{}, since: map[podwatch.Key]adopted{},
+	}
 }
 
 // NewPublisher returns a publisher for a node's pods.
@@ -64,15 +87,22 @@ func (p *PodPublisher) Again(again func(uid string, after time.Duration)) { p.ag
 // Verdicts implements Publisher.
 func (p *PodPublisher) Verdicts(ctx context.Context, u podwatch.Update, verdicts []diagnosis.Verdict, final bool) error {
 	told := p.of(u)
-	p.metrics.Failing(u.UID, verdicts)
 	if len(verdicts) == 0 {
+		p.metrics.Failing(u.UID, nil)
 		return p.clear(ctx, u, told)
 	}
+	if !final && told.settled(verdicts) {
+		return nil
+	}
+	p.metrics.Failing(u.UID, verdicts)
 	verdicts = told.continued(verdicts)
-	if err := p.annotate(ctx, u, told, verdicts, final); err != nil {
+	current, err := p.annotate(ctx, u, told, verdicts, final)
+	if err != nil {
 		return err
 	}
-	p.measure(told, verdicts)
+	if current {
+		p.measure(told, verdicts)
+	}
 	if final {
 		p.events(ctx, told, verdicts)
 	}
@@ -95,29 +125,59 @@ func (p *PodPublisher) of(u podwatch.Update) *published {
 // adopt reads what an earlier run of the agent has told. Annotations that are
 // not whypull's reports are not taken for one.
 func adopt(annotations map[string]string) *published {
-	told := &published{told: map[podwatch.Key]diagnosis.Cause{}, timed: map[podwatch.Key]time.Time{}, since: map[podwatch.Key]time.Time{}}
+	told := newPublished()
 	doc, err := report.Parse(annotations[report.ReportAnnotation])
 	if err != nil {
 		return told
 	}
 	told.causes = annotations[report.CauseAnnotation]
 	told.content = report.Timeless(annotations[report.ReportAnnotation])
+	told.at, _ = time.Parse(time.RFC3339, doc.ObservedAt) // zero: long ago
 	for _, c := range doc.Containers {
-		key := podwatch.Key{Kind: diagnosis.Kind(c.Kind), Name: c.Name}
-		told.told[key] = diagnosis.Cause(c.Cause)
-		if since, err := time.Parse(time.RFC3339, c.Since); err == nil {
-			told.since[key], told.timed[key] = since, since
-		}
+		told.adopt(c)
 	}
 	return told
 }
 
+// adopt takes over what an earlier run has told of one container. Of a first
+// verdict, which has had no Event, that is only when the incident began.
+func (t *published) adopt(c report.Container) {
+	key := podwatch.Key{Kind: diagnosis.Kind(c.Kind), Name: c.Name}
+	since, err := time.Parse(time.RFC3339, c.Since)
+	if err != nil {
+		return
+	}
+	t.since[key], t.timed[key] = adopted{c.Image, since}, since
+	if slices.ContainsFunc(c.Evidence, func(e report.Entry) bool { return e.Fault == string(diagnosis.FaultPending) }) {
+		t.first = true
+		return
+	}
+	t.final[key] = c.Image
+	t.told[key] = saying{diagnosis.Cause(c.Cause), since.Unix()}
+	t.counted[key] = t.told[key]
+}
+
+// settled tells that the pod has a final verdict about each of the images: a
+// first one, made of less, does not replace that.
+func (t *published) settled(verdicts []diagnosis.Verdict) bool {
+	return !slices.ContainsFunc(verdicts, func(v diagnosis.Verdict) bool {
+		image, ok := t.final[podwatch.KeyOf(v.Failure)]
+		return !ok || image != v.Failure.Image
+	})
+}
+
 // continued gives incidents that an earlier run saw their true beginning.
+// Another image is another incident.
 func (t *published) continued(verdicts []diagnosis.Verdict) []diagnosis.Verdict {
 	out := slices.Clone(verdicts)
 	for i := range out {
-		if since, ok := t.since[podwatch.KeyOf(out[i].Failure)]; ok {
-			out[i].Failure.Since = since
+		f := &out[i].Failure
+		key := podwatch.KeyOf(*f)
+		switch was, ok := t.since[key]; {
+		case ok && was.image == f.Image:
+			f.Since = was.since
+		case ok:
+			delete(t.since, key)
 		}
 	}
 	return out
@@ -125,33 +185,47 @@ func (t *published) continued(verdicts []diagnosis.Verdict) []diagnosis.Verdict 
 
 // annotate writes the annotations if they say anything new: at once for new
 // causes and for what replaces a first verdict, else not more often than once a
-// minute.
-func (p *PodPublisher) annotate(ctx context.Context, u podwatch.Update, told *published, verdicts []diagnosis.Verdict, final bool) error {
+// minute. It tells whether the pod has them now.
+func (p *PodPublisher) annotate(ctx context.Context, u podwatch.Update, told *published, verdicts []diagnosis.Verdict, final bool) (bool, error) {
 	annotations, err := report.Annotations(verdicts, p.node, p.now())
 	if err != nil {
-		return err
+		return false, err
 	}
 	content, causes := report.Timeless(annotations[report.ReportAnnotation]), annotations[report.CauseAnnotation]
 	if content == told.content {
-		return nil
+		told.wrote(verdicts, final)
+		return true, nil
 	}
 	if wait := rewrite - p.now().Sub(told.at); causes == told.causes && wait > 0 && told.content != "" && !told.first {
-		p.again(u.UID, wait)
-		return nil
+		p.again(u.UID, min(wait, rewrite))
+		return false, nil
 	}
 	patch := map[string]*string{}
 	for k, v := range annotations {
 		patch[k] = &v
 	}
 	if err := p.write(ctx, u, patch); err != nil {
-		return err
+		return false, err
 	}
-	told.content, told.causes, told.at, told.first = content, causes, p.now(), !final
+	told.content, told.causes, told.at = content, causes, p.now()
+	told.wrote(verdicts, final)
 	for _, v := range verdicts {
 		p.log.Info("diagnosed", "namespace", u.Namespace, "pod", u.Name, "container", v.Failure.Container,
 			"cause", v.Cause, "confidence", v.Confidence, "summary", v.Summary)
 	}
-	return nil
+	return true, nil
+}
+
+// wrote notes what the pod's annotations are about.
+func (t *published) wrote(verdicts []diagnosis.Verdict, final bool) {
+	t.first = !final
+	clear(t.final)
+	if !final {
+		return
+	}
+	for _, v := range verdicts {
+		t.final[podwatch.KeyOf(v.Failure)] = v.Failure.Image
+	}
 }
 
 func (p *PodPublisher) write(ctx context.Context, u podwatch.Update, patch map[string]*string) error {
@@ -172,6 +246,7 @@ func (p *PodPublisher) clear(ctx context.Context, u podwatch.Update, told *publi
 	if err := p.write(ctx, u, patch); err != nil {
 		return err
 	}
+	*told = *newPublished()
 	p.log.Info("recovered", "namespace", u.Namespace, "pod", u.Name)
 	return nil
 }
@@ -195,19 +270,22 @@ func (p *PodPublisher) measure(told *published, verdicts []diagnosis.Verdict) {
 	}
 }
 
-// events records an Event for each verdict that has not been told by one, and
-// counts it.
+// events counts each verdict that is new for its incident, and records an Event
+// for it.
 func (p *PodPublisher) events(ctx context.Context, told *published, verdicts []diagnosis.Verdict) {
 	for _, v := range verdicts {
-		key := podwatch.KeyOf(v.Failure)
-		if told.told[key] == v.Cause {
+		key, said := podwatch.KeyOf(v.Failure), sayingOf(v)
+		if told.counted[key] != said {
+			told.counted[key] = said
+			p.metrics.Diagnosed(v)
+		}
+		if told.told[key] == said {
 			continue
 		}
-		p.metrics.Diagnosed(v)
 		if err := p.event(ctx, report.FailureEvent(v, p.now())); err != nil {
-			continue // the annotation is there; the next examination tries again
+			continue // the annotation is there; the next time tries again
 		}
-		told.told[key] = v.Cause
+		told.told[key] = said
 	}
 }
 
@@ -220,17 +298,29 @@ func (p *PodPublisher) event(ctx context.Context, e *eventsv1.Event) error {
 	return err
 }
 
-// Recovered implements Publisher.
+// Recovered implements Publisher. Of a container that got its image before
+// anything was told of it, nothing is.
 func (p *PodPublisher) Recovered(ctx context.Context, f diagnosis.Failure) {
-	_ = p.event(ctx, report.RecoveredEvent(f, p.now())) // logged and counted there
+	if p.end(f) {
+		_ = p.event(ctx, report.RecoveredEvent(f, p.now())) // logged and counted there
+	}
+}
+
+// end ends an incident, and tells whether it had been told of.
+func (p *PodPublisher) end(f diagnosis.Failure) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if told := p.pods[f.UID]; told != nil {
-		key := podwatch.KeyOf(f)
-		delete(told.told, key)
-		delete(told.timed, key)
-		delete(told.since, key)
+	told, key := p.pods[f.UID], podwatch.KeyOf(f)
+	if told == nil {
+		return false
 	}
+	_, diagnosed := told.timed[key]
+	delete(told.final, key)
+	delete(told.told, key)
+	delete(told.counted, key)
+	delete(told.timed, key)
+	delete(told.since, key)
+	return diagnosed
 }
 
 // Forget implements Publisher.

@@ -36,14 +36,19 @@ func (a *Agent) begin(ctx context.Context, u podwatch.Update) *round {
 		e := &exam{failure: f, at: old.at, verdict: old.verdict}
 		r.exams = append(r.exams, e)
 		if !needed {
+			e.verdict.Failure = f
 			continue
 		}
 		e.at = a.now()
 		first, all := a.collector.Collect(ctx, f, fresh)
 		e.set(diagnosis.Diagnose(f, first))
 		wg.Go(func() {
-			if evidence, ok := <-all; ok {
-				e.set(diagnosis.Diagnose(f, evidence))
+			select {
+			case evidence, ok := <-all:
+				if ok {
+					e.set(diagnosis.Diagnose(f, evidence))
+				}
+			case <-ctx.Done():
 			}
 		})
 	}
@@ -91,11 +96,12 @@ func (r *round) verdicts() []diagnosis.Verdict {
 }
 
 // fingerprint is what of a failure calls for another examination when it
-// changes. ErrImagePull and ImagePullBackOff alternate and are the same; a
-// text is reduced to what it says.
+// changes. What a pull ends in alternates with ImagePullBackOff and is the same;
+// a text is reduced to what it says.
 func fingerprint(f diagnosis.Failure) string {
 	reason := f.Reason
-	if reason == "ErrImagePull" || reason == "ImagePullBackOff" {
+	switch reason {
+	case "ErrImagePull", "ImagePullBackOff", "RegistryUnavailable", "SignatureValidationFailed":
 		reason = "pull"
 	}
 	r := diagnosis.ReadMessage(f.Reason, f.Message)

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/whypull/whypull/agent/diagnosis"
@@ -122,10 +123,11 @@ func newContainer(v diagnosis.Verdict) Container {
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
-// safe makes a text from the cluster valid UTF-8 without control characters.
+// safe makes a text from the cluster valid UTF-8 without control characters,
+// those that turn the direction of writing included.
 func safe(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r == utf8.RuneError || r < 0x20 || r >= 0x7f && r < 0xa0 {
+		if r == utf8.RuneError || unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) {
 			return -1
 		}
 		return r

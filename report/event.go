@@ -3,6 +3,7 @@ package report
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -17,8 +18,11 @@ import (
 // the node.
 const Controller = "whypull.dev/agent"
 
-// noteLimit is what the API server takes (events.k8s.io validation).
-const noteLimit = 1024
+// What the API server takes (events.k8s.io validation).
+const (
+	noteLimit     = 1024
+	instanceLimit = 128
+)
 
 // RecoveredReason is the reason of the Event that ends an incident.
 const RecoveredReason = "ImagePullRecovered"
@@ -40,7 +44,7 @@ func newEvent(f diagnosis.Failure, kind, reason, note string, now time.Time) *ev
 		ObjectMeta:          metav1.ObjectMeta{Namespace: f.Namespace, Name: eventName(f, reason, note)},
 		EventTime:           metav1.NewMicroTime(now),
 		ReportingController: Controller,
-		ReportingInstance:   f.Node,
+		ReportingInstance:   f.Node[:min(len(f.Node), instanceLimit)],
 		Action:              "Diagnose",
 		Reason:              reason,
 		Type:                kind,
@@ -60,7 +64,8 @@ func eventName(f diagnosis.Failure, reason, note string) string {
 	return clipName(f.Pod, 253-1-16) + "." + hex.EncodeToString(sum[:8])
 }
 
-func clipName(s string, n int) string { return s[:min(len(s), n)] }
+// clipName leaves no dot or dash at the end, where a name may not have one.
+func clipName(s string, n int) string { return strings.TrimRight(s[:min(len(s), n)], ".-") }
 
 // fieldPath is the kubelet's own form; a volume has none.
 func fieldPath(f diagnosis.Failure) string {

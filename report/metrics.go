@@ -2,6 +2,7 @@ package report
 
 import (
 	"cmp"
+	"maps"
 	"runtime"
 	"slices"
 	"sync"
@@ -14,8 +15,12 @@ import (
 )
 
 // topRegistries is how many registries get a label value of their own; the
-// rest are "other".
-const topRegistries = 10
+// rest are "other". failingSeries is how many series whypull_failing_containers
+// may have.
+const (
+	topRegistries = 10
+	failingSeries = 60
+)
 
 // Metrics are whypull's own. All labels are closed sets or bounded.
 type Metrics struct {
@@ -43,13 +48,19 @@ func NewMetrics(version string) *Metrics {
 		Buckets: []float64{.05, .1, .3, 1, 2, 5, 10}})
 	m.checks = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "whypull_check_duration_seconds", Help: "Duration of the checks that ran, by check and outcome.",
-		Buckets: []float64{.01, .1, 1, 5}}, []string{"check", "outcome"})
+		Buckets: []float64{.1, 1, 10}}, []string{"check", "outcome"})
 	m.criUp = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "whypull_cri_up", Help: "1 if the container runtime answered the last time it was asked, else 0."})
 	m.writes = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "whypull_api_writes_total", Help: "Requests to the API server that write, by result."}, []string{"result"})
 	m.secrets = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "whypull_secret_reads_total", Help: "Pull secrets read, by result."}, []string{"result"})
+	for _, result := range []string{"success", "error"} {
+		m.writes.WithLabelValues(result) // so that a first error is an increase
+	}
+	for _, result := range []string{"found", "missing", "forbidden", "error"} {
+		m.secrets.WithLabelValues(result)
+	}
 	m.synced = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "whypull_last_sync_timestamp_seconds", Help: "Unix time at which the watch on pods was last heard of."})
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
@@ -72,8 +83,11 @@ func (m *Metrics) Diagnosed(v diagnosis.Verdict) {
 // Told notes how long it took from seeing a failure to telling it.
 func (m *Metrics) Told(d time.Duration) { m.time.Observe(d.Seconds()) }
 
-// Checked notes how long a check took.
+// Checked notes how long a check took. One that did not run took no time.
 func (m *Metrics) Checked(check diagnosis.Check, outcome diagnosis.Outcome, d time.Duration) {
+	if outcome == diagnosis.NotRun {
+		return
+	}
 	m.checks.WithLabelValues(string(check), string(outcome)).Observe(d.Seconds())
 }
 
@@ -144,10 +158,29 @@ func (m *Metrics) countFailing() map[causeAndRegistry]int {
 		for _, v := range verdicts {
 			registry := v.Failure.Registry
 			if !slices.Contains(named, registry) {
-				registry = "other"
+				registry = otherRegistries
 			}
 			counts[causeAndRegistry{string(v.Cause), registry}]++
 		}
+	}
+	return fold(counts, failingSeries)
+}
+
+const otherRegistries = "other"
+
+// fold adds the smallest counts to their cause's other registries, until at
+// most n are left or no registry is named any more.
+func fold(counts map[causeAndRegistry]int, n int) map[causeAndRegistry]int {
+	named := slices.DeleteFunc(slices.Collect(maps.Keys(counts)), func(k causeAndRegistry) bool { return k.registry == otherRegistries })
+	slices.SortFunc(named, func(a, b causeAndRegistry) int {
+		return cmp.Or(counts[a]-counts[b], cmp.Compare(a.cause, b.cause), cmp.Compare(a.registry, b.registry))
+	})
+	for _, k := range named {
+		if len(counts) <= n {
+			break
+		}
+		counts[causeAndRegistry{k.cause, otherRegistries}] += counts[k]
+		delete(counts, k)
 	}
 	return counts
 }

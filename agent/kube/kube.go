@@ -7,8 +7,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"net/url"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -57,19 +59,46 @@ var ErrNotFound = errors.New("not found")
 
 // Client talks to the API server for one node.
 type Client struct {
-	node   string
-	access Access
-	core   rest.Interface // as the agent's own account
-	events rest.Interface
-	asNode rest.Interface // the same account, acting as its node
-	// impersonate tells whether the API server has granted acting as the node;
-	// it starts hopeful and is corrected by the first refusal.
-	refused atomic.Bool
+	node     string
+	access   Access
+	core     rest.Interface // as the agent's own account
+	events   rest.Interface
+	asNode   rest.Interface // the same account, acting as its node
+	refusals refusals
+}
+
+// refusalLife is for how long it is taken for granted that the API server
+// refuses acting as the node. It also does so for a moment when it has just
+// started and not yet read its roles.
+const refusalLife = 10 * time.Minute
+
+// refusals remembers where the API server refuses acting as the node: by
+// namespace, since roles may grant it in some only; "" stands for all of them
+// together, as the pods are read.
+type refusals struct {
+	now func() time.Time
+
+	mu    sync.Mutex
+	until map[string]time.Time
+}
+
+func (r *refusals) add(namespace string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := r.now()
+	maps.DeleteFunc(r.until, func(_ string, until time.Time) bool { return now.After(until) })
+	r.until[namespace] = now.Add(refusalLife)
+}
+
+func (r *refusals) has(namespace string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.now().Before(r.until[namespace])
 }
 
 // New returns a client for the node. It asks the API server nothing yet.
 func New(cfg *rest.Config, node string, access Access) (*Client, error) {
-	c := &Client{node: node, access: access}
+	c := &Client{node: node, access: access, refusals: refusals{now: time.Now, until: map[string]time.Time{}}}
 	codecs := serializer.NewCodecFactory(newScheme())
 	var err error
 	if c.core, err = restClient(cfg, corev1.SchemeGroupVersion, codecs, ""); err != nil {
@@ -120,9 +149,9 @@ func restClient(cfg *rest.Config, gv schema.GroupVersion, codecs serializer.Code
 	return client, nil
 }
 
-// reader returns the identity that reads are made with.
-func (c *Client) reader() rest.Interface {
-	if c.access == AccessDirect || c.refused.Load() && c.access != AccessImpersonate {
+// reader returns the identity that reads in a namespace are made with.
+func (c *Client) reader(namespace string) rest.Interface {
+	if c.access == AccessDirect || c.access != AccessImpersonate && c.refusals.has(namespace) {
 		return c.core
 	}
 	return c.asNode
@@ -130,22 +159,23 @@ func (c *Client) reader() rest.Interface {
 
 // fallBack tells whether a refused read is worth trying with the agent's own
 // rights. It remembers a refusal of the impersonation as such.
-func (c *Client) fallBack(err error, was rest.Interface) bool {
+func (c *Client) fallBack(err error, was rest.Interface, namespace string) bool {
 	if was != c.asNode || c.access == AccessImpersonate || !impersonationRefused(err) {
 		return false
 	}
-	c.refused.Store(true)
+	c.refusals.add(namespace)
 	return true
 }
 
 // impersonationRefused tells a refusal to act as the node from the node's own
-// lack of rights: the former names the resource that would be impersonated.
+// lack of rights by the verb that the former names: "impersonate", or one that
+// begins so. An object's name may hold that word, but no blank before it.
 func impersonationRefused(err error) bool {
-	return apierrors.IsForbidden(err) && strings.Contains(err.Error(), "impersonate")
+	return apierrors.IsForbidden(err) && strings.Contains(err.Error(), " cannot impersonate")
 }
 
-// Impersonating tells whether reads are made as the node.
-func (c *Client) Impersonating() bool { return c.reader() == c.asNode }
+// Impersonating tells whether pods are read as the node.
+func (c *Client) Impersonating() bool { return c.reader("") == c.asNode }
 
 // PodWatch returns the source of a reflector over the pods of the node. failed
 // is told each error.
@@ -156,14 +186,14 @@ func (c *Client) PodWatch(failed func(error)) cache.ListerWatcher {
 	}
 	return &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-			return read(c, failed, func(r rest.Interface) (runtime.Object, error) {
+			return read(c, "", failed, func(r rest.Interface) (runtime.Object, error) {
 				o = opts(o)
 				list := &corev1.PodList{}
 				return list, r.Get().Resource("pods").VersionedParams(&o, metav1.ParameterCodec).Do(ctx).Into(list)
 			})
 		},
 		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-			return read(c, failed, func(r rest.Interface) (watch.Interface, error) {
+			return read(c, "", failed, func(r rest.Interface) (watch.Interface, error) {
 				o = opts(o)
 				o.Watch = true
 				return r.Get().Resource("pods").VersionedParams(&o, metav1.ParameterCodec).
@@ -182,10 +212,10 @@ func seconds(s *int64) time.Duration {
 
 // read makes a request as the reader, and once more with the agent's own
 // rights where acting as the node is refused.
-func read[T any](c *Client, failed func(error), ask func(rest.Interface) (T, error)) (T, error) {
-	as := c.reader()
+func read[T any](c *Client, namespace string, failed func(error), ask func(rest.Interface) (T, error)) (T, error) {
+	as := c.reader(namespace)
 	out, err := ask(as)
-	if err != nil && c.fallBack(err, as) {
+	if err != nil && c.fallBack(err, as, namespace) {
 		out, err = ask(c.core)
 	}
 	if err != nil {
@@ -225,13 +255,31 @@ func (c *Client) Secret(ctx context.Context, namespace, name string) (Secret, er
 	case apierrors.IsForbidden(err):
 		return Secret{}, ErrNoAccess
 	case err != nil:
-		return Secret{}, fmt.Errorf("secret %s/%s: %w", namespace, name, err)
+		return Secret{}, fmt.Errorf("secret %s/%s: %w", namespace, name, withoutContent(err))
 	}
 	return Secret{Namespace: namespace, Name: name, Type: string(s.Type), Data: s.Data}, nil
 }
 
+// withoutContent reduces an error to what cannot quote an answer's body.
+func withoutContent(err error) error {
+	var (
+		status  apierrors.APIStatus
+		network *url.Error
+	)
+	switch {
+	case errors.As(err, &status):
+		return fmt.Errorf("the API server answered %d %s", status.Status().Code, status.Status().Reason)
+	case errors.As(err, &network):
+		return network
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return err
+	default:
+		return errors.New("the API server's answer cannot be read")
+	}
+}
+
 func (c *Client) secret(ctx context.Context, namespace, name string) (*corev1.Secret, error) {
-	return read(c, func(error) {}, func(r rest.Interface) (*corev1.Secret, error) {
+	return read(c, namespace, func(error) {}, func(r rest.Interface) (*corev1.Secret, error) {
 		s := &corev1.Secret{}
 		return s, r.Get().Namespace(namespace).Resource("secrets").Name(name).Do(ctx).Into(s)
 	})

@@ -17,21 +17,31 @@ import (
 // regular, ephemeral. An image volume that several containers mount is there
 // once. Since is left zero.
 func Failures(pod *corev1.Pod) []diagnosis.Failure {
-	if pod.DeletionTimestamp != nil {
+	return failures(pod, func(Key) bool { return false })
+}
+
+// failures is Failures with what is known already: open tells of an incident
+// that has not ended.
+func failures(pod *corev1.Pod, open func(Key) bool) []diagnosis.Failure {
+	if over(pod) {
 		return nil
 	}
 	var out []diagnosis.Failure
 	for _, c := range containers(pod) {
-		w := c.waiting()
-		if w == nil || !failing(w.Reason) {
+		if !c.failing() {
 			continue
 		}
-		f := newFailure(pod, c, w)
+		f := newFailure(pod, c, open)
 		if !slices.ContainsFunc(out, func(o diagnosis.Failure) bool { return KeyOf(o) == KeyOf(f) }) {
 			out = append(out, f)
 		}
 	}
 	return out
+}
+
+// over tells that nobody tries to pull for the pod any more.
+func over(pod *corev1.Pod) bool {
+	return pod.DeletionTimestamp != nil || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
 }
 
 // Key names a container or image volume within a pod.
@@ -58,6 +68,15 @@ func (c container) waiting() *corev1.ContainerStateWaiting {
 		return nil
 	}
 	return c.status.State.Waiting
+}
+
+func (c container) failing() bool {
+	w := c.waiting()
+	return w != nil && failing(w.Reason, w.Message)
+}
+
+func (c container) mountsVolume(name string) bool {
+	return slices.ContainsFunc(c.mounts, func(m corev1.VolumeMount) bool { return m.Name == name })
 }
 
 func containers(pod *corev1.Pod) []container {
@@ -91,14 +110,16 @@ func statusOf(all []corev1.ContainerStatus, name string) *corev1.ContainerStatus
 
 // failing tells that a waiting reason speaks of the image. The kubelet's
 // reasons are single words (images/types.go); since 1.33 the raw text of a
-// malformed pull secret's error can stand there too, which is never one word.
-func failing(reason string) bool {
+// malformed pull secret's error can stand there too, which is never one word
+// and which the message repeats. (A missing RuntimeClass gives a raw reason as
+// well, but no message.)
+func failing(reason, message string) bool {
 	switch reason {
 	case "ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName",
 		"ImageInspectError", "RegistryUnavailable", "SignatureValidationFailed":
 		return true
 	}
-	return strings.Contains(reason, " ")
+	return strings.Contains(reason, " ") && strings.HasSuffix(message, reason)
 }
 
 // undecided tells that a waiting reason says nothing of the image: the
@@ -107,7 +128,8 @@ func undecided(reason string) bool {
 	return reason == "" || reason == "ContainerCreating" || reason == "PodInitializing"
 }
 
-func newFailure(pod *corev1.Pod, c container, w *corev1.ContainerStateWaiting) diagnosis.Failure {
+func newFailure(pod *corev1.Pod, c container, open func(Key) bool) diagnosis.Failure {
+	w := c.waiting()
 	f := diagnosis.Failure{
 		Namespace: pod.Namespace, Pod: pod.Name, UID: string(pod.UID), Node: pod.Spec.NodeName,
 		Container: c.name, Kind: c.kind, Image: c.image, PullPolicy: string(c.policy),
@@ -117,7 +139,7 @@ func newFailure(pod *corev1.Pod, c container, w *corev1.ContainerStateWaiting) d
 		Owner:          owner(pod),
 		HostNetwork:    pod.Spec.HostNetwork,
 	}
-	if v := blamedVolume(pod, c, w.Reason+" "+w.Message); v != nil {
+	if v := blamedVolume(pod, c, w.Reason+" "+w.Message, open); v != nil {
 		f.Kind, f.Container = diagnosis.KindImageVolume, v.Name
 		f.Image, f.PullPolicy = v.Image.Reference, string(v.Image.PullPolicy)
 	}
@@ -140,16 +162,31 @@ func pullSecrets(pod *corev1.Pod) []string {
 
 // blamedVolume returns the image volume that a container's waiting message is
 // about: the kubelet reports a volume's failed pull on each container that
-// mounts it (kuberuntime getImageVolumes), and only the image in the text
-// tells it from the container's own. Several failing volumes: the last wins.
-func blamedVolume(pod *corev1.Pod, c container, text string) *corev1.Volume {
+// mounts it (kuberuntime toKubeContainerImageVolumes), and only the image in
+// the text tells it from the container's own. Of several failing volumes the
+// one that is mounted last wins. A text that names no image ("pull QPS
+// exceeded") is about the volume whose incident is open, if there is one.
+func blamedVolume(pod *corev1.Pod, c container, text string, open func(Key) bool) *corev1.Volume {
 	if mentions(text, c.image) {
 		return nil
 	}
-	for i := len(pod.Spec.Volumes) - 1; i >= 0; i-- {
-		v := &pod.Spec.Volumes[i]
-		mounted := slices.ContainsFunc(c.mounts, func(m corev1.VolumeMount) bool { return m.Name == v.Name })
-		if v.Image != nil && mounted && mentions(text, v.Image.Reference) {
+	var nameless *corev1.Volume
+	for _, m := range slices.Backward(c.mounts) {
+		v := imageVolume(pod, m.Name)
+		switch {
+		case v == nil:
+		case mentions(text, v.Image.Reference):
+			return v
+		case nameless == nil && open(Key{diagnosis.KindImageVolume, v.Name}):
+			nameless = v
+		}
+	}
+	return nameless
+}
+
+func imageVolume(pod *corev1.Pod, name string) *corev1.Volume {
+	for i := range pod.Spec.Volumes {
+		if v := &pod.Spec.Volumes[i]; v.Name == name && v.Image != nil {
 			return v
 		}
 	}
@@ -157,13 +194,19 @@ func blamedVolume(pod *corev1.Pod, c container, text string) *corev1.Volume {
 }
 
 // mentions tells that a text names an image: as it was written, or as the
-// runtime completes it.
+// runtime completes it. Of a tag and a digest containerd keeps the digest.
 func mentions(text, image string) bool {
 	if names(text, image) {
 		return true
 	}
 	named, err := reference.ParseNormalizedNamed(image)
-	return err == nil && names(text, reference.TagNameOnly(named).String())
+	if err != nil {
+		return false
+	}
+	if digested, ok := named.(reference.Digested); ok {
+		return names(text, named.Name()+"@"+digested.Digest().String())
+	}
+	return names(text, reference.TagNameOnly(named).String())
 }
 
 // names tells that word stands in text by itself, not as the beginning or the
@@ -189,6 +232,9 @@ func continued(s string, atEnd bool) bool {
 	}
 	b := s[0]
 	if atEnd {
+		if strings.HasSuffix(s, "://") { // a transport before the name: docker://image
+			return false
+		}
 		b = s[len(s)-1]
 	}
 	if !atEnd && b == ':' { // "image: not found" ends the name, "image:tag" does not

@@ -144,7 +144,7 @@ func (t *Tracker) observe(pod *corev1.Pod) {
 	} else {
 		delete(t.pods, name)
 	}
-	if len(u.Failures) > 0 || len(u.Recovered) > 0 || len(u.Annotations) > 0 {
+	if old != nil || len(u.Failures) > 0 || len(u.Annotations) > 0 {
 		t.emit(u)
 	}
 }
@@ -153,7 +153,7 @@ func (t *Tracker) observe(pod *corev1.Pod) {
 // update's Failures and Recovered.
 func (t *Tracker) advance(pod *corev1.Pod, old *tracked, u *Update) map[Key]diagnosis.Failure {
 	incidents := map[Key]diagnosis.Failure{}
-	for _, f := range Failures(pod) {
+	for _, f := range failures(pod, old.open) {
 		f.Since = u.SeenAt
 		if was, ok := old.incident(KeyOf(f)); ok && was.Image == f.Image {
 			f.Since = was.Since
@@ -177,7 +177,20 @@ func (t *Tracker) advance(pod *corev1.Pod, old *tracked, u *Update) map[Key]diag
 		case withdrawn:
 		}
 	}
+	sortByPod(u.Failures, pod)
 	return incidents
+}
+
+// sortByPod puts failures in the order of the pod's spec; a volume stands where
+// the first container is that mounts it.
+func sortByPod(failures []diagnosis.Failure, pod *corev1.Pod) {
+	all := containers(pod)
+	place := func(f diagnosis.Failure) int {
+		return slices.IndexFunc(all, func(c container) bool { return concerns(c, f) })
+	}
+	slices.SortStableFunc(failures, func(a, b diagnosis.Failure) int {
+		return cmp.Or(cmp.Compare(place(a), place(b)), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Container, b.Container))
+	})
 }
 
 // bareBackOff tells that the text says no more than that the kubelet waits:
@@ -200,19 +213,19 @@ func outcomeOf(pod *corev1.Pod, was diagnosis.Failure) incidentOutcome {
 	if pod.DeletionTimestamp != nil {
 		return withdrawn
 	}
-	var seen []incidentOutcome
+	var seen []incidentOutcome // one for each container that the incident would show at
 	for _, c := range containers(pod) {
 		if concerns(c, was) {
 			seen = append(seen, stateOutcome(c))
 		}
 	}
 	switch {
-	case len(seen) == 0:
-		return withdrawn
-	case slices.Contains(seen, undetermined):
+	case slices.Contains(seen, undetermined) && !over(pod):
 		return undetermined
+	case slices.Contains(seen, recovered):
+		return recovered
 	}
-	return recovered
+	return withdrawn
 }
 
 // concerns tells that an incident would show at this container.
@@ -220,14 +233,22 @@ func concerns(c container, was diagnosis.Failure) bool {
 	if was.Kind != diagnosis.KindImageVolume {
 		return c.kind == was.Kind && c.name == was.Container && c.image == was.Image
 	}
-	return slices.ContainsFunc(c.mounts, func(m corev1.VolumeMount) bool { return m.Name == was.Container })
+	return c.mountsVolume(was.Container)
 }
 
 // stateOutcome: running, ended, or waiting for something that comes after the
 // image (kuberuntime startContainer pulls first) all mean that it is there.
+// Waiting for another image says nothing of this one; nor does the end that the
+// kubelet writes for containers which never were, when it gives up a pod.
 func stateOutcome(c container) incidentOutcome {
-	if w := c.waiting(); c.status == nil || w != nil && undecided(w.Reason) {
+	if c.status == nil {
 		return undetermined
+	}
+	if w := c.waiting(); w != nil && undecided(w.Reason) {
+		return undetermined
+	}
+	if end := c.status.State.Terminated; c.failing() || end != nil && end.Reason == "ContainerStatusUnknown" {
+		return withdrawn
 	}
 	return recovered
 }
@@ -260,6 +281,11 @@ func (p *tracked) incident(k Key) (diagnosis.Failure, bool) {
 	}
 	f, ok := p.incidents[k]
 	return f, ok
+}
+
+func (p *tracked) open(k Key) bool {
+	_, ok := p.incident(k)
+	return ok
 }
 
 // sorted returns the incidents in a fixed order.

@@ -30,7 +30,7 @@ type asker struct {
 
 	mu      sync.Mutex
 	answers map[question]*pendingAnswer
-	lanes   map[string]chan struct{} // one per endpoint
+	lanes   map[string]*lane // by endpoint; only those in use
 }
 
 // question is what makes two askings the same. A login is there as a digest
@@ -41,26 +41,36 @@ type question struct {
 }
 
 type pendingAnswer struct {
-	done   chan struct{}
-	answer registry.Answer
-	until  time.Time // set when done
+	done         chan struct{}
+	answer       registry.Answer
+	ended, until time.Time // set when done
+}
+
+// lane lets one conversation with an endpoint be held at a time.
+type lane struct {
+	turn  chan struct{}
+	users int
 }
 
 func newAsker() *asker {
-	a := &asker{now: time.Now, answers: map[question]*pendingAnswer{}, lanes: map[string]chan struct{}{}}
+	a := &asker{now: time.Now, answers: map[question]*pendingAnswer{}, lanes: map[string]*lane{}}
 	_, _ = rand.Read(a.salt[:]) // never fails, by its documentation
 	return a
 }
 
-// ask returns the endpoint's answer. fresh does not take one that was had
-// before.
-func (a *asker) ask(ctx context.Context, e registry.Endpoint, ref reference.Named, login *keyring.Login, fresh bool) registry.Answer {
+// ask returns the endpoint's answer, and none that was had before the given
+// time, unless the endpoint wants to be left alone.
+func (a *asker) ask(ctx context.Context, e registry.Endpoint, ref reference.Named, login *keyring.Login, since time.Time) registry.Answer {
+	if ctx.Err() != nil { // nobody would hear the answer
+		return registry.Answer{Endpoint: e.String(), Err: ctx.Err()}
+	}
 	q := question{endpoint: e.String(), source: e.Source, image: ref.String(), login: a.digest(login)}
-	p, mine := a.claim(q, fresh)
+	p, mine := a.claim(q, since)
 	if mine {
 		// Others wait for this answer, so the one who asked may not end it. The
 		// conversation has a time limit of its own.
-		go a.fulfil(context.WithoutCancel(ctx), q, p, e, ref, login)
+		ctx := context.WithoutCancel(ctx)
+		go a.fulfil(q, p, since, func() registry.Answer { return e.Probe(ctx, ref, reveal(login)) })
 	}
 	select {
 	case <-p.done:
@@ -71,11 +81,11 @@ func (a *asker) ask(ctx context.Context, e registry.Endpoint, ref reference.Name
 }
 
 // claim finds the answer to a question, or makes the caller the one to get it.
-func (a *asker) claim(q question, fresh bool) (p *pendingAnswer, mine bool) {
+func (a *asker) claim(q question, since time.Time) (p *pendingAnswer, mine bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.expire()
-	if p, ok := a.answers[q]; ok && (!fresh || p.until.IsZero()) {
+	if p, ok := a.answers[q]; ok && (p.until.IsZero() || !p.ended.Before(since) || leaveAlone(p.answer)) {
 		return p, false
 	}
 	p = &pendingAnswer{done: make(chan struct{})}
@@ -92,47 +102,76 @@ func (a *asker) expire() {
 	}
 }
 
-func (a *asker) fulfil(ctx context.Context, q question, p *pendingAnswer, e registry.Endpoint, ref reference.Named, login *keyring.Login) {
-	lane := a.lane(q.endpoint)
-	lane <- struct{}{}
-	defer func() { <-lane }()
-	answer, known := a.trouble(q)
+// fulfil gets the answer to a question, from the trouble that another had with
+// the endpoint or by asking. Trouble is not kept under the second question: it
+// would last longer with each image that comes along.
+func (a *asker) fulfil(q question, p *pendingAnswer, since time.Time, probe func() registry.Answer) {
+	defer a.enter(q.endpoint)()
+	answer, known := a.trouble(q, since)
 	if !known {
-		answer = e.Probe(ctx, ref, reveal(login))
+		answer = probe()
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	p.answer, p.until = answer, a.now().Add(life(answer))
+	p.answer = answer
+	if known {
+		delete(a.answers, q)
+	} else {
+		p.ended = a.now()
+		p.until = p.ended.Add(life(answer))
+	}
 	close(p.done)
 }
 
-func (a *asker) lane(endpoint string) chan struct{} {
+// enter waits for the endpoint to be free.
+func (a *asker) enter(endpoint string) (leave func()) {
 	a.mu.Lock()
-	defer a.mu.Unlock()
 	l := a.lanes[endpoint]
 	if l == nil {
-		l = make(chan struct{}, 1)
+		l = &lane{turn: make(chan struct{}, 1)}
 		a.lanes[endpoint] = l
 	}
-	return l
+	l.users++
+	a.mu.Unlock()
+	l.turn <- struct{}{}
+	return func() {
+		<-l.turn
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if l.users--; l.users == 0 {
+			delete(a.lanes, endpoint)
+		}
+	}
 }
 
 // trouble returns an answer to another question about the same endpoint that
-// serves for this one too: the endpoint could not be talked to, or wants to be
-// left alone.
-func (a *asker) trouble(q question) (registry.Answer, bool) {
+// serves for this one too: the endpoint wants to be left alone or, as was
+// found since the given time, could not be talked to. The one that stands
+// longest is taken.
+func (a *asker) trouble(q question, since time.Time) (registry.Answer, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	now := a.now()
+	a.expire()
+	var found *pendingAnswer
 	for other, p := range a.answers {
-		if other == q || other.endpoint != q.endpoint || other.source != q.source || p.until.IsZero() || now.After(p.until) {
+		if other.endpoint != q.endpoint || p.until.IsZero() {
 			continue
 		}
-		if aboutEndpoint(p.answer) || p.answer.Fault == diagnosis.FaultRateLimited {
-			return p.answer, true
+		unreachable := aboutEndpoint(p.answer) && other.source == q.source && !p.ended.Before(since)
+		if (unreachable || leaveAlone(p.answer)) && (found == nil || p.until.After(found.until)) {
+			found = p
 		}
 	}
-	return registry.Answer{}, false
+	if found == nil {
+		return registry.Answer{}, false
+	}
+	return found.answer, true
+}
+
+// leaveAlone tells that the endpoint wants not to be asked for a while,
+// whatever it is about.
+func leaveAlone(answer registry.Answer) bool {
+	return answer.Fault == diagnosis.FaultRateLimited || answer.Fault == diagnosis.FaultServerError && answer.RetryAfter > 0
 }
 
 // life is how long an answer serves.
@@ -140,7 +179,9 @@ func life(answer registry.Answer) time.Duration {
 	switch {
 	case answer.Fault == diagnosis.FaultRateLimited:
 		return max(answer.RetryAfter, answerLife)
-	case aboutEndpoint(answer), answer.Fault == diagnosis.FaultServerError, answer.Err != nil && answer.Fault == "":
+	case answer.Fault == diagnosis.FaultServerError:
+		return max(answer.RetryAfter, troubleLife)
+	case aboutEndpoint(answer), answer.Err != nil && answer.Fault == "":
 		return troubleLife
 	}
 	return answerLife

@@ -2,6 +2,7 @@ package probe
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -55,8 +56,12 @@ func (c *Collector) Collect(ctx context.Context, f diagnosis.Failure, fresh bool
 		return evidence, all
 	}
 	first := append(slices.Clip(known), pending()...)
+	var since time.Time
+	if fresh {
+		since = c.asker.now()
+	}
 	go func() {
-		evidence := append(slices.Clip(known), c.network(ctx, f, logins, fresh)...)
+		evidence := append(slices.Clip(known), c.network(ctx, f, logins, since)...)
 		all <- append(evidence, later()...)
 	}()
 	return first, all
@@ -86,13 +91,14 @@ func (c *Collector) quick(ctx context.Context, f diagnosis.Failure) ([]diagnosis
 func needless(f diagnosis.Failure, known []diagnosis.Evidence) string {
 	for _, e := range known {
 		switch {
-		case e.Fault == diagnosis.FaultNameInvalid:
+		case e.Check == diagnosis.CheckImage && e.Fault == diagnosis.FaultNameInvalid:
 			return "the image reference does not parse, so there is nobody to ask"
-		case e.Fault == diagnosis.FaultSecretMalformed:
+		case e.Check == diagnosis.CheckCredentials && e.Fault == diagnosis.FaultSecretMalformed:
 			return "the kubelet gives up over the malformed secret before it asks anybody"
-		case e.Check == diagnosis.CheckImage && f.PullPolicy == "Never" && (e.Outcome == diagnosis.Passed || e.Fault == diagnosis.FaultImageAbsent):
-			return "the pull policy is Never, so nobody is asked"
 		}
+	}
+	if f.PullPolicy == "Never" { // whatever the runtime says, or does not
+		return "the pull policy is Never, so nobody is asked"
 	}
 	return ""
 }
@@ -120,21 +126,37 @@ func pending() []diagnosis.Evidence {
 
 // network resolves the registry's name and asks its endpoints, in the
 // runtime's order.
-func (c *Collector) network(ctx context.Context, f diagnosis.Failure, logins []keyring.Login, fresh bool) []diagnosis.Evidence {
+func (c *Collector) network(ctx context.Context, f diagnosis.Failure, logins []keyring.Login, since time.Time) []diagnosis.Evidence {
 	named, err := reference.ParseNormalizedNamed(f.Image)
 	if err != nil { // the image check has said so
 		return nil
 	}
 	config := registry.Load(c.options)
 	endpoints, notices, err := config.Endpoints(ctx, f.Registry)
-	out := configEvidence(append(config.Notices(), notices...))
+	notices = append(config.Notices(), notices...)
+	out := configEvidence(notices)
 	if err != nil {
+		return append(out, refusedConfig(err)...)
+	}
+	blind := slices.ContainsFunc(notices, func(n registry.Notice) bool { return n.Kind == registry.NoticeNoAuthorities })
+	v := visit{c: c, f: f, ref: reference.TagNameOnly(named), logins: logins, since: since, blind: blind}
+	found := v.endpoints(ctx, endpoints)
+	if len(found) == 0 {
+		found = skipped("the node's configuration has no endpoint that serves such a reference", diagnosis.CheckNodeDNS, diagnosis.CheckRegistry)
+	}
+	return append(out, found...)
+}
+
+// refusedConfig tells of a configuration without endpoints: one with which the
+// runtime refuses the pull, or one that whypull itself cannot work with.
+func refusedConfig(err error) []diagnosis.Evidence {
+	out := skipped("the node's registry configuration names no endpoint", diagnosis.CheckNodeDNS)
+	if refused := (*registry.ConfigError)(nil); errors.As(err, &refused) {
 		return append(out, diagnosis.Evidence{
-			Check: diagnosis.CheckRegistry, Outcome: diagnosis.Failed, Fault: diagnosis.FaultConfigInvalid, Detail: err.Error(),
+			Check: diagnosis.CheckRegistry, Outcome: diagnosis.Failed, Fault: diagnosis.FaultConfigInvalid, Detail: refused.Error(),
 		})
 	}
-	v := visit{c: c, f: f, ref: reference.TagNameOnly(named), logins: logins, fresh: fresh}
-	return append(out, v.endpoints(ctx, endpoints)...)
+	return append(out, skipped("whypull could not work with the node's registry configuration", diagnosis.CheckRegistry)...)
 }
 
 // configEvidence tells what is odd about the node's registry configuration.

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/distribution/reference"
+
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/keyring"
 	"github.com/whypull/whypull/agent/kube"
@@ -21,6 +23,9 @@ type Secrets interface {
 // checkCredentials works out which logins the kubelet would try, and what is
 // wrong with each secret that brings none.
 func (c *Collector) checkCredentials(ctx context.Context, f diagnosis.Failure) ([]diagnosis.Evidence, []keyring.Login) {
+	if _, err := reference.ParseNormalizedNamed(f.Image); err != nil { // the kubelet does not come to the secrets
+		return skipped("the image reference does not parse, so no secret is read", diagnosis.CheckCredentials), nil
+	}
 	if len(f.PullSecrets) == 0 {
 		return []diagnosis.Evidence{{
 			Check: diagnosis.CheckCredentials, Outcome: diagnosis.Failed, Fault: diagnosis.FaultNoCredentials,
@@ -30,21 +35,39 @@ func (c *Collector) checkCredentials(ctx context.Context, f diagnosis.Failure) (
 	evidence := make([]diagnosis.Evidence, len(f.PullSecrets))
 	var secrets []keyring.Secret
 	var places []int // of each secret read, in evidence
+	read := c.reader(ctx, f.Namespace)
 	for i, name := range f.PullSecrets {
-		s, e := c.readSecret(ctx, f.Namespace, name)
+		s, e := read(name)
 		evidence[i] = e
 		if e.Fault == "" {
 			secrets, places = append(secrets, s), append(places, i)
 		}
 	}
 	found, err := keyring.Find(f.Image, secrets)
-	if err != nil { // the image check says so
-		return evidence, nil
+	if err != nil { // it has parsed above
+		return skipped("no registry was found in the image reference", diagnosis.CheckCredentials), nil
 	}
 	for i, s := range found.Secrets {
 		evidence[places[i]] = judge(s, found, f)
 	}
 	return evidence, found.Logins
+}
+
+// reader reads each secret once, though a pod may name it twice.
+func (c *Collector) reader(ctx context.Context, namespace string) func(name string) (keyring.Secret, diagnosis.Evidence) {
+	type result struct {
+		secret   keyring.Secret
+		evidence diagnosis.Evidence
+	}
+	had := map[string]result{}
+	return func(name string) (keyring.Secret, diagnosis.Evidence) {
+		r, ok := had[name]
+		if !ok {
+			r.secret, r.evidence = c.readSecret(ctx, namespace, name)
+			had[name] = r
+		}
+		return r.secret, r.evidence
+	}
 }
 
 // readSecret reads one secret; the evidence has a Fault if there is none to go
@@ -83,7 +106,15 @@ func judge(s keyring.SecretState, found keyring.Lookup, f diagnosis.Failure) dia
 		e.Fault = secretFault(s.Problem)
 		e.Detail = fmt.Sprintf("pull secret %s: %s", s.Name, s.Reason)
 	case s.Matches():
-		e.Outcome, e.Detail = diagnosis.Passed, fmt.Sprintf("secret %s has credentials for %s under %s", s.Name, f.Registry, matchedKey(s))
+		entry := matched(s)
+		e.Outcome, e.Detail = diagnosis.Passed, fmt.Sprintf("secret %s has credentials for %s under %s", s.Name, f.Registry, entry.Key)
+		if bringsNone(entry) {
+			e.Outcome, e.Fault = diagnosis.Failed, diagnosis.FaultSecretEmpty
+			e.Detail = fmt.Sprintf("pull secret %s", s.Name)
+		}
+		if entry.Text != "" {
+			e.Detail += ": " + entry.Text
+		}
 	default:
 		e.Fault = diagnosis.FaultNoMatchingCredential
 		e.Detail = fmt.Sprintf("secret %s is for %s, the image is on %s%s", s.Name, some(e.Hosts), f.Registry, whyNot(s, found))
@@ -102,9 +133,20 @@ func secretFault(p keyring.Problem) diagnosis.Fault {
 	}
 }
 
-func matchedKey(s keyring.SecretState) string {
-	i := slices.IndexFunc(s.Entries, func(e keyring.Entry) bool { return e.Matches })
-	return s.Entries[i].Key
+// matched is the first entry that is for the image, one with a login if there
+// is any.
+func matched(s keyring.SecretState) keyring.Entry {
+	i := slices.IndexFunc(s.Entries, func(e keyring.Entry) bool { return e.Matches && !bringsNone(e) })
+	if i < 0 {
+		i = slices.IndexFunc(s.Entries, func(e keyring.Entry) bool { return e.Matches })
+	}
+	return s.Entries[i]
+}
+
+// bringsNone tells that the entry's login is empty: the kubelet sends it, and
+// the runtime takes it for none.
+func bringsNone(e keyring.Entry) bool {
+	return e.Doubt == keyring.TokenOnly || e.Doubt == keyring.NoLogin
 }
 
 // hosts are the secret's registry keys, as a person should read them.

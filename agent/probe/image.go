@@ -31,7 +31,9 @@ func (c *Collector) checkImage(ctx context.Context, f diagnosis.Failure) diagnos
 		return e
 	}
 	_, present, err := c.Images.Image(ctx, f.Image)
-	c.Metrics.RuntimeUp(!cri.IsDown(err))
+	if ctx.Err() == nil { // else the error may be of our own making
+		c.Metrics.RuntimeUp(!cri.IsDown(err))
+	}
 	switch {
 	case err != nil:
 		e.Outcome, e.Detail = diagnosis.Inconclusive, err.Error()

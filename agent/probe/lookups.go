@@ -38,18 +38,22 @@ func newLookups(node NodeResolver) *lookups {
 func (l *lookups) lookup(ctx context.Context, host string) Answer {
 	p, mine := l.claim(host)
 	if mine {
-		answer := l.node.Lookup(context.WithoutCancel(ctx), host)
-		l.mu.Lock()
-		p.answer, p.until = answer, l.now().Add(lookupLife)
-		close(p.done)
-		l.mu.Unlock()
+		go l.fulfil(context.WithoutCancel(ctx), p, host) // others wait for it too
 	}
 	select {
 	case <-p.done:
 		return p.answer
 	case <-ctx.Done():
-		return Answer{Fault: diagnosis.FaultDNSFailure, Why: "the check was cut short"}
+		return Answer{Why: "the check was cut short", unknown: true}
 	}
+}
+
+func (l *lookups) fulfil(ctx context.Context, p *pendingLookup, host string) {
+	answer := l.node.Lookup(ctx, host)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p.answer, p.until = answer, l.now().Add(lookupLife)
+	close(p.done)
 }
 
 func (l *lookups) claim(host string) (p *pendingLookup, mine bool) {
@@ -72,11 +76,14 @@ func (l *lookups) claim(host string) (p *pendingLookup, mine bool) {
 // resolve is a registry.ResolveFunc.
 func (l *lookups) resolve(ctx context.Context, host string) ([]netip.Addr, error) {
 	a := l.lookup(ctx, host)
-	if a.Fault == "" {
+	switch {
+	case a.unknown && ctx.Err() != nil:
+		return nil, ctx.Err()
+	case len(a.Addresses) > 0:
 		return a.Addresses, nil
 	}
 	return nil, &net.DNSError{Err: a.Why, Name: host, Server: a.Server,
-		IsNotFound: a.Fault == diagnosis.FaultNameNotFound, IsTemporary: a.Fault == diagnosis.FaultDNSFailure}
+		IsNotFound: a.Fault == diagnosis.FaultNameNotFound, IsTemporary: a.Fault != diagnosis.FaultNameNotFound}
 }
 
 func isRefused(err error) bool { return errors.Is(err, syscall.ECONNREFUSED) }

@@ -2,6 +2,7 @@ package probe
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -20,7 +22,7 @@ import (
 	"github.com/whypull/whypull/agent/diagnosis"
 )
 
-// The resolver's bounds: one question to one server, and all of it.
+// The resolver's limits.
 const (
 	serverTimeout = 2 * time.Second
 	lookupTimeout = 5 * time.Second
@@ -36,7 +38,14 @@ type NodeResolver struct {
 	// Root is where the node's file system is mounted; "/" or empty on the
 	// node itself.
 	Root string
+
+	port   string // of the servers; empty: 53
+	bounds bounds // zero fields have defaults
 }
+
+// bounds are how long one question to one server may take, and all of a
+// lookup.
+type bounds struct{ server, lookup time.Duration }
 
 // Answer is the result of one lookup.
 type Answer struct {
@@ -49,31 +58,58 @@ type Answer struct {
 	Server string
 	// Why is what that server said, in a few words.
 	Why string
+
+	unknown bool // the lookup was not made, or not to its end: Fault is empty
 }
 
 // Lookup resolves a host name. It always answers within five seconds.
 func (r NodeResolver) Lookup(ctx context.Context, host string) Answer {
-	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(r.bounds.lookup, lookupTimeout))
 	defer cancel()
+	if addr, err := netip.ParseAddr(host); err == nil {
+		return Answer{Addresses: []netip.Addr{addr}, Why: "it is an address"}
+	}
 	if addrs := r.fromHosts(host); len(addrs) > 0 {
 		return Answer{Addresses: addrs, Why: "the node's hosts file"}
 	}
 	conf, err := r.config()
-	if err != nil {
-		return Answer{Fault: diagnosis.FaultDNSFailure, Why: "the node's resolv.conf cannot be read"}
+	if err != nil { // the runtime may well be able to
+		return Answer{Why: "whypull cannot read the node's resolv.conf", unknown: true}
 	}
-	return search(ctx, conf, host)
+	q := inquiry{timeout: cmp.Or(r.bounds.server, serverTimeout)}
+	for _, server := range conf.Servers {
+		q.servers = append(q.servers, net.JoinHostPort(server, cmp.Or(r.port, conf.Port)))
+	}
+	return q.search(ctx, conf.NameList(host), dns.Fqdn(host))
 }
 
 // open opens a file of the node, or this machine's own where the node's cannot
 // be reached (a link that leads out of what is mounted).
-func (r NodeResolver) open(path string) (io.ReadCloser, error) {
+func (r NodeResolver) open(name string) (io.ReadCloser, error) {
 	if r.Root != "" && r.Root != "/" {
-		if f, err := os.Open(filepath.Join(r.Root, path)); err == nil { //nolint:gosec // the two callers name the file
+		if f, err := os.Open(inside(r.Root, name)); err == nil { //nolint:gosec // the two callers name the file
 			return f, nil
 		}
 	}
-	return os.Open(filepath.Clean(path))
+	return os.Open(filepath.Clean(name))
+}
+
+// inside is where a file of the node is found under the mount: a link to an
+// absolute path means one of the node, and not of this process. Links in the
+// directories on the way are left to the system.
+func inside(root, name string) string {
+	const most = 10
+	for range most {
+		target, err := os.Readlink(filepath.Join(root, name))
+		if err != nil {
+			break
+		}
+		if !filepath.IsAbs(target) {
+			target = filepath.Join(filepath.Dir(name), target)
+		}
+		name = target
+	}
+	return filepath.Join(root, name)
 }
 
 func (r NodeResolver) config() (*dns.ClientConfig, error) {
@@ -103,7 +139,9 @@ func (r NodeResolver) fromHosts(host string) []netip.Addr {
 	for s := bufio.NewScanner(io.LimitReader(f, 1<<20)); s.Scan(); {
 		line, _, _ := strings.Cut(s.Text(), "#")
 		words := strings.Fields(line)
-		if len(words) < 2 || !slices.ContainsFunc(words[1:], func(w string) bool { return strings.EqualFold(w, strings.TrimSuffix(host, ".")) }) {
+		if len(words) < 2 || !slices.ContainsFunc(words[1:], func(w string) bool {
+			return strings.EqualFold(strings.TrimSuffix(w, "."), strings.TrimSuffix(host, "."))
+		}) {
 			continue
 		}
 		if a, err := netip.ParseAddr(words[0]); err == nil {
@@ -113,19 +151,25 @@ func (r NodeResolver) fromHosts(host string) []netip.Addr {
 	return tidy(out)
 }
 
-// search asks for each name that the search list makes of host. A name that
+// inquiry is a lookup under way.
+type inquiry struct {
+	servers []string // host:port; those that kept silent come last
+	timeout time.Duration
+}
+
+// search asks for each name that the search list makes of a host. A name that
 // does not exist leads to the next; a server that fails decides only if no
 // name is found at all.
-func search(ctx context.Context, conf *dns.ClientConfig, host string) Answer {
+func (q *inquiry) search(ctx context.Context, names []string, host string) Answer {
 	var last, failed Answer
-	for _, name := range conf.NameList(host) {
-		a := askServers(ctx, conf, name)
+	for _, name := range names {
+		a := q.ask(ctx, name)
 		if len(a.Addresses) > 0 {
 			return a
 		}
 		if a.Fault == diagnosis.FaultDNSFailure {
 			failed = a
-		} else if last.Fault == "" || name == dns.Fqdn(host) {
+		} else if last.Fault == "" || name == host {
 			last = a
 		}
 	}
@@ -135,49 +179,60 @@ func search(ctx context.Context, conf *dns.ClientConfig, host string) Answer {
 	return last
 }
 
-// askServers asks the servers in turn until one knows.
-func askServers(ctx context.Context, conf *dns.ClientConfig, name string) Answer {
+// ask asks the servers in turn until one knows.
+func (q *inquiry) ask(ctx context.Context, name string) Answer {
 	var last Answer
-	for _, server := range conf.Servers {
-		at := net.JoinHostPort(server, conf.Port)
-		last = askServer(ctx, at, name)
+	for _, server := range slices.Clone(q.servers) {
+		replies := q.askServer(ctx, server, name)
+		last = merge(server, replies)
 		if last.Fault != diagnosis.FaultDNSFailure {
 			return last
+		}
+		if slices.ContainsFunc(replies, func(r reply) bool { return r.err != nil }) {
+			q.putLast(server)
 		}
 	}
 	return last
 }
 
+// putLast makes a server the last to be asked for the next name, so that a
+// dead one does not use up the time once for each name of the search list.
+func (q *inquiry) putLast(server string) {
+	q.servers = append(slices.DeleteFunc(q.servers, func(s string) bool { return s == server }), server)
+}
+
 // askServer asks one server for both kinds of addresses at once.
-func askServer(ctx context.Context, server, name string) Answer {
+func (q *inquiry) askServer(ctx context.Context, server, name string) []reply {
 	kinds := []uint16{dns.TypeA, dns.TypeAAAA}
 	replies := make([]reply, len(kinds))
 	var wg sync.WaitGroup
 	for i, kind := range kinds {
-		wg.Go(func() { replies[i] = exchange(ctx, server, name, kind) })
+		wg.Go(func() { replies[i] = q.exchange(ctx, server, name, kind) })
 	}
 	wg.Wait()
-	return merge(server, replies)
+	return replies
 }
 
 type reply struct {
 	addrs []netip.Addr
 	rcode int
+	lame  bool // an empty answer of a server that neither knows nor asks others
 	err   error
 }
 
-func exchange(ctx context.Context, server, name string, kind uint16) reply {
-	q := new(dns.Msg).SetQuestion(name, kind).SetEdns0(1232, false)
-	client := &dns.Client{Net: "udp", Timeout: serverTimeout}
-	resp, _, err := client.ExchangeContext(ctx, q, server)
+func (q *inquiry) exchange(ctx context.Context, server, name string, kind uint16) reply {
+	m := new(dns.Msg).SetQuestion(name, kind).SetEdns0(1232, false)
+	client := &dns.Client{Net: "udp", Timeout: q.timeout}
+	resp, _, err := client.ExchangeContext(ctx, m, server)
 	if err == nil && resp.Truncated {
 		client.Net = "tcp"
-		resp, _, err = client.ExchangeContext(ctx, q, server)
+		resp, _, err = client.ExchangeContext(ctx, m, server)
 	}
 	if err != nil {
 		return reply{err: err}
 	}
 	out := reply{rcode: resp.Rcode}
+	out.lame = resp.Rcode == dns.RcodeSuccess && len(resp.Answer) == 0 && !resp.Authoritative && !resp.RecursionAvailable
 	for _, rr := range resp.Answer {
 		if a, ok := address(rr); ok {
 			out.addrs = append(out.addrs, a)
@@ -199,7 +254,8 @@ func address(rr dns.RR) (netip.Addr, bool) {
 }
 
 // merge makes one answer of the replies for both kinds: any address is good,
-// any failure is worse than none.
+// a name that does not exist has none of either kind, and any failure is worse
+// than none.
 func merge(server string, replies []reply) Answer {
 	a := Answer{Server: server}
 	for _, r := range replies {
@@ -210,16 +266,28 @@ func merge(server string, replies []reply) Answer {
 	}
 	a.Fault, a.Why = diagnosis.FaultNameNotFound, "it has no addresses"
 	for _, r := range replies {
-		switch {
-		case r.err != nil:
-			a.Fault, a.Why = diagnosis.FaultDNSFailure, silence(r.err)
-		case r.rcode == dns.RcodeNameError:
-			a.Why = "no such name (NXDOMAIN)"
-		case r.rcode != dns.RcodeSuccess:
-			a.Fault, a.Why = diagnosis.FaultDNSFailure, "it answered "+dns.RcodeToString[r.rcode]
+		if r.err == nil && r.rcode == dns.RcodeNameError {
+			a.Fault, a.Why = diagnosis.FaultNameNotFound, "no such name (NXDOMAIN)"
+			break
+		}
+		if why := r.failure(); why != "" {
+			a.Fault, a.Why = diagnosis.FaultDNSFailure, why
 		}
 	}
 	return a
+}
+
+// failure says in a few words why a reply is none, or "".
+func (r reply) failure() string {
+	switch {
+	case r.err != nil:
+		return silence(r.err)
+	case r.lame: // the C library and Go ask the next server too
+		return "it neither knows the name nor asks other servers"
+	case r.rcode != dns.RcodeSuccess:
+		return "it answered " + cmp.Or(dns.RcodeToString[r.rcode], "code "+strconv.Itoa(r.rcode))
+	}
+	return ""
 }
 
 // silence says in a few words why a server gave no answer.
@@ -251,10 +319,13 @@ func (a Answer) evidence(host, node string) diagnosis.Evidence {
 	for _, addr := range a.Addresses {
 		e.Addresses = append(e.Addresses, addr.String())
 	}
-	switch a.Fault {
-	case "":
+	switch {
+	case a.unknown:
+		e.Outcome = diagnosis.Inconclusive
+		e.Detail = fmt.Sprintf("the registry's name %s could not be looked up on node %s: %s", host, node, a.Why)
+	case a.Fault == "":
 		e.Detail = fmt.Sprintf("%s resolves to %s (%s)", host, strings.Join(e.Addresses, ", "), by)
-	case diagnosis.FaultNameNotFound:
+	case a.Fault == diagnosis.FaultNameNotFound:
 		e.Outcome = diagnosis.Failed
 		e.Detail = fmt.Sprintf("the registry's name %s does not resolve on node %s: %s, says %s", host, node, a.Why, by)
 	default:

@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/http"
+	"net/url"
 	"path"
 	"slices"
 	"strings"
@@ -26,7 +28,8 @@ type visit struct {
 	f      diagnosis.Failure
 	ref    reference.Named
 	logins []keyring.Login
-	fresh  bool
+	since  time.Time // earlier answers do not serve
+	blind  bool      // the node's certificate authorities were not found
 }
 
 // endpoints asks one endpoint after the other, until one would serve the pull.
@@ -64,12 +67,12 @@ func (v visit) endpoint(ctx context.Context, e registry.Endpoint) []diagnosis.Ev
 	name, reachable := v.name(ctx, e)
 	if !reachable {
 		return append(name, v.mark(e, diagnosis.Evidence{Outcome: diagnosis.NotRun,
-			Detail: fmt.Sprintf("%s was not asked, since its name does not resolve", e)}))
+			Detail: fmt.Sprintf("%s was not asked, since its name was not resolved", e)}))
 	}
 	out := name
 	for _, login := range v.attempts() {
 		start := time.Now()
-		answer := v.c.asker.ask(ctx, e, v.ref, login, v.fresh)
+		answer := v.c.asker.ask(ctx, e, v.ref, login, v.since)
 		evidence := v.mark(e, v.evidence(answer, login))
 		v.c.Metrics.Checked(evidence.Check, evidence.Outcome, time.Since(start))
 		out = append(out, evidence)
@@ -92,18 +95,37 @@ func (v visit) attempts() []*keyring.Login {
 	return append(out[:min(len(out), maxLogins)], nil)
 }
 
-// name checks the endpoint's name. A literal address has none.
+// name checks the endpoint's name. A literal address has none, and behind a
+// proxy the node does not resolve it.
 func (v visit) name(ctx context.Context, e registry.Endpoint) ([]diagnosis.Evidence, bool) {
 	host := hostname(e.Host)
 	if net.ParseIP(host) != nil {
 		return []diagnosis.Evidence{v.mark(e, diagnosis.Evidence{Check: diagnosis.CheckNodeDNS, Outcome: diagnosis.NotRun,
 			Detail: host + " is an address; there is no name to resolve"})}, true
 	}
+	if proxy := v.proxy(e); proxy != "" {
+		return []diagnosis.Evidence{v.mark(e, diagnosis.Evidence{Check: diagnosis.CheckNodeDNS, Outcome: diagnosis.NotRun,
+			Detail: fmt.Sprintf("%s is asked through the proxy %s, which resolves the name", e, proxy)})}, true
+	}
 	start := time.Now()
 	answer := v.c.dns.lookup(ctx, host)
 	evidence := v.mark(e, answer.evidence(host, v.f.Node))
 	v.c.Metrics.Checked(evidence.Check, evidence.Outcome, time.Since(start))
-	return []diagnosis.Evidence{evidence}, answer.Fault == ""
+	return []diagnosis.Evidence{evidence}, len(answer.Addresses) > 0
+}
+
+// proxy is the proxy, as host[:port], through which the endpoint is asked; ""
+// for none.
+func (v visit) proxy(e registry.Endpoint) string {
+	choose := v.c.options.Proxy
+	if choose == nil {
+		choose = http.ProxyFromEnvironment
+	}
+	u, err := choose(&http.Request{URL: &url.URL{Scheme: e.Scheme, Host: e.Host}})
+	if err != nil || u == nil {
+		return ""
+	}
+	return u.Host
 }
 
 // mark puts the endpoint to a piece of evidence.
@@ -155,6 +177,11 @@ func (v visit) evidence(a registry.Answer, login *keyring.Login) diagnosis.Evide
 		e.Outcome = diagnosis.Passed
 	case a.Fault == "":
 		e.Outcome = diagnosis.Inconclusive
+	case a.Fault == diagnosis.FaultAddressForbidden: // the runtime may talk to it all the same
+		e.Outcome = diagnosis.NotRun
+	case a.Fault == diagnosis.FaultTLSUntrusted && v.blind:
+		e.Outcome, e.Fault = diagnosis.Inconclusive, ""
+		e.Detail += "; but whypull has not found the node's authorities, so it cannot tell"
 	case a.Fault == diagnosis.FaultTagNotFound:
 		e.Candidates = nearest(a.Tags, tagOf(v.ref))
 	}
@@ -190,33 +217,46 @@ func (v visit) sentence(a registry.Answer, login *keyring.Login) string {
 	case diagnosis.FaultNotFound:
 		return fmt.Sprintf("%s finds nothing at %s and does not say whether the repository exists%s", a.Endpoint, v.ref.String(), status(a))
 	case diagnosis.FaultRateLimited:
-		return fmt.Sprintf("%s limits the rate of requests%s%s", a.Endpoint, status(a), retry(a))
+		return fmt.Sprintf("%s limits the rate of requests%s%s", who(a), status(a), retry(a))
 	case diagnosis.FaultServerError:
-		return fmt.Sprintf("%s answers with a server error%s", a.Endpoint, status(a))
+		return fmt.Sprintf("%s answers with a server error%s", who(a), status(a))
 	default:
 		return v.trouble(a)
 	}
 }
 
 func (v visit) unauthorized(a registry.Answer, login *keyring.Login, with string) string {
-	who := a.Endpoint
-	if a.Phase == diagnosis.PhaseToken && a.TokenHost != "" {
-		who = "token server " + a.TokenHost
-	}
 	if login == nil {
-		return fmt.Sprintf("%s wants credentials%s", who, status(a))
+		return fmt.Sprintf("%s wants credentials%s", who(a), status(a))
 	}
-	return fmt.Sprintf("%s refuses the login %s%s", who, with, status(a))
+	return fmt.Sprintf("%s refuses the login %s%s", who(a), with, status(a))
+}
+
+// who is whom the last part of a conversation was with.
+func who(a registry.Answer) string {
+	if a.Phase == diagnosis.PhaseToken && a.TokenHost != "" {
+		return "token server " + a.TokenHost
+	}
+	return a.Endpoint
+}
+
+// whoAt is who with the address that was talked to, as far as it is known.
+func whoAt(a registry.Answer) string {
+	switch at := who(a); {
+	case at != a.Endpoint: // the address is not its own
+		return at
+	case a.Remote.IsValid():
+		return at + " (" + a.Remote.String() + ")"
+	case len(a.Addresses) > 0:
+		return at + " (" + a.Addresses[0].String() + ")"
+	default:
+		return at
+	}
 }
 
 // trouble says what kept the registry from being asked.
 func (v visit) trouble(a registry.Answer) string {
-	at := a.Endpoint
-	if a.Remote.IsValid() {
-		at += " (" + a.Remote.String() + ")"
-	} else if len(a.Addresses) > 0 {
-		at += " (" + a.Addresses[0].String() + ")"
-	}
+	at := whoAt(a)
 	switch a.Fault {
 	case diagnosis.FaultConnectionRefused:
 		return at + " refuses the connection: nothing listens there"
@@ -237,7 +277,7 @@ func (v visit) trouble(a registry.Answer) string {
 	case diagnosis.FaultProxyFailed:
 		return fmt.Sprintf("the proxy %s fails for %s", a.Proxy, a.Endpoint)
 	case diagnosis.FaultNameNotFound, diagnosis.FaultDNSFailure:
-		return fmt.Sprintf("the name of %s cannot be resolved", cmp.Or(a.TokenHost, a.Endpoint))
+		return fmt.Sprintf("the name of %s cannot be resolved", who(a))
 	case diagnosis.FaultAddressForbidden:
 		return at + " leads to a link-local or metadata address, which whypull does not talk to"
 	default:
@@ -300,7 +340,11 @@ func validity(a registry.Answer) string {
 	return fmt.Sprintf(": it is valid from %s to %s", a.Certificate.NotBefore.UTC().Format(time.RFC3339), a.Certificate.NotAfter.UTC().Format(time.RFC3339))
 }
 
+// tagOf is the tag that is asked for; none if it is a digest.
 func tagOf(ref reference.Named) string {
+	if _, ok := ref.(reference.Digested); ok {
+		return ""
+	}
 	if t, ok := ref.(reference.Tagged); ok {
 		return t.Tag()
 	}

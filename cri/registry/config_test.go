@@ -51,7 +51,7 @@ func TestDefaultEndpoints(t *testing.T) {
 }
 
 // Which directory is looked at depends on the version and the settings of
-// containerd; FACTS are those of its sources (see Load).
+// containerd, as its sources and runs of it show.
 func TestConfigPath(t *testing.T) {
 	const own = "[plugins.'io.containerd.cri.v1.images'.registry]\nconfig_path = '/my/certs'\n"
 	const old = "[plugins.\"io.containerd.grpc.v1.cri\".registry]\nconfig_path = \"/my/certs\"\n"

@@ -16,6 +16,7 @@ import (
 
 	"github.com/whypull/whypull/deploy/lab/box"
 	"github.com/whypull/whypull/deploy/lab/image"
+	"github.com/whypull/whypull/deploy/lab/node"
 	"github.com/whypull/whypull/deploy/lab/registry"
 )
 
@@ -87,6 +88,20 @@ func (l *Lab) Dial(ctx context.Context, network, address string) (net.Conn, erro
 		return nil, err
 	}
 	return b.Dial(ctx, network, registry.Resolve(address))
+}
+
+// Forward makes host:port inside the lab reachable on 127.0.0.1 of this
+// machine until ctx ends, and returns the address there.
+func (l *Lab) Forward(ctx context.Context, target string) (string, error) {
+	if _, err := box.Find(l.dir); err != nil {
+		return "", err
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp4", "127.0.0.1:0")
+	if err != nil {
+		return "", fmt.Errorf("forwarding %s: %w", target, err)
+	}
+	go node.Forward(ctx, listener, func() (net.Conn, error) { return l.Dial(ctx, "tcp", target) })
+	return listener.Addr().String(), nil
 }
 
 // ReadFile reads a file of the node.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -45,6 +46,7 @@ func TestLifecycle(t *testing.T) {
 	t.Run("components stop and start", func(t *testing.T) { stopAndStart(ctx, t, first) })
 	t.Run("images from an archive", func(t *testing.T) { importImage(ctx, t, first) })
 
+	url := apiURL(ctx, t, first)
 	traces := []traces{tracesOf(t, first), tracesOf(t, second)}
 	t.Run("down leaves nothing", func(t *testing.T) {
 		down(ctx, t, first)
@@ -61,7 +63,7 @@ func TestLifecycle(t *testing.T) {
 			t.Errorf("the machine's network or firewall changed\nbefore:\n%s\nafter:\n%s", before, after)
 		}
 	})
-	t.Run("the cluster is kept", func(t *testing.T) { keepsCluster(ctx, t, first) })
+	t.Run("the cluster is kept", func(t *testing.T) { keepsCluster(ctx, t, first, url) })
 	t.Run("reset makes a new cluster", func(t *testing.T) { resets(ctx, t, first) })
 }
 
@@ -169,10 +171,33 @@ func pushAndCount(ctx context.Context, t *testing.T, l *lab.Lab) {
 	if want := `{"name":"pushed/app","tags":["1.0"]}`; strings.TrimSpace(stdout) != want {
 		t.Errorf("tags: got %s, want %s", stdout, want)
 	}
+	address, err := l.Forward(ctx, registry.PlainHost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if status := get(ctx, t, "http://"+address+"/v2/"); status != http.StatusOK {
+		t.Errorf("through a forwarded port: status %d", status)
+	}
 	eventually(ctx, t, "the request is in the access log", func() bool {
 		data, err := os.ReadFile(l.RegistryLog(registry.Plain))
 		return err == nil && bytes.Count(data, []byte(`"whypull/test"`)) == 1
 	})
+}
+
+func get(ctx context.Context, t *testing.T, url string) int {
+	t.Helper()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := response.Body.Close(); err != nil {
+		t.Error(err)
+	}
+	return response.StatusCode
 }
 
 func nodeFiles(ctx context.Context, t *testing.T, l *lab.Lab) {
@@ -229,11 +254,14 @@ func importImage(ctx context.Context, t *testing.T, l *lab.Lab) {
 	kubectl(ctx, t, l, "", "wait", "--for=condition=Ready", "pod/imported", "--timeout=10m")
 }
 
-func keepsCluster(ctx context.Context, t *testing.T, l *lab.Lab) {
+func keepsCluster(ctx context.Context, t *testing.T, l *lab.Lab, before string) {
 	if err := l.Up(ctx, t.Output()); err != nil {
 		t.Fatal(err)
 	}
 	kubectl(ctx, t, l, "", "get", "namespace", "only-in-the-first")
+	if after := apiURL(ctx, t, l); after != before {
+		t.Errorf("the API server has moved from %s to %s", before, after)
+	}
 }
 
 func resets(ctx context.Context, t *testing.T, l *lab.Lab) {
@@ -243,6 +271,15 @@ func resets(ctx context.Context, t *testing.T, l *lab.Lab) {
 	if out := kubectl(ctx, t, l, "", "get", "namespaces", "-o", "name"); strings.Contains(out, "only-in-the-first") {
 		t.Error("the old cluster is still there")
 	}
+}
+
+func apiURL(ctx context.Context, t *testing.T, l *lab.Lab) string {
+	t.Helper()
+	status, err := l.Status(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return status.API
 }
 
 func down(ctx context.Context, t *testing.T, l *lab.Lab) {

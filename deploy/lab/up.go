@@ -173,7 +173,11 @@ func (l *Lab) startBox(ctx context.Context, tools binaries.Paths, listener *net.
 		return nil, fmt.Errorf("API server's socket: %w", err)
 	}
 	defer func() { _ = socket.Close() }()
-	return box.Start(ctx, l.spec(tools), logs, []*os.File{socket})
+	b, err := box.Start(ctx, l.spec(tools), logs, []*os.File{socket})
+	if err != nil {
+		return nil, l.withLog(err)
+	}
+	return b, nil
 }
 
 func (l *Lab) spec(tools binaries.Paths) box.Spec {
@@ -204,12 +208,17 @@ func (l *Lab) waitReady(ctx context.Context, b *box.Box, progress io.Writer) err
 			}
 		}
 		if !b.Alive() {
-			return fmt.Errorf("the lab has ended; its last lines:\n%s", supervise.Tail(l.path("log", "supervisor.log"), 15))
+			return l.withLog(errors.New("the lab has ended"))
 		}
 		if !pause(ctx) {
 			return fmt.Errorf("the lab is not ready: %w%s", ctx.Err(), waitingFor(states))
 		}
 	}
+}
+
+// withLog adds what the lab has said last to an error.
+func (l *Lab) withLog(err error) error {
+	return fmt.Errorf("%w; its last lines:\n%s", err, supervise.Tail(l.path("log", "supervisor.log"), 15))
 }
 
 func tell(progress io.Writer, states []supervise.State, told map[string]bool) (done bool, err error) {

@@ -46,7 +46,7 @@ func Install(ctx context.Context, l *lab.Lab, root string) error {
 // buildAgent builds the program as the Dockerfile does.
 func buildAgent(ctx context.Context, l *lab.Lab, root string) (string, error) {
 	out := filepath.Join(l.Dir(), "images", "whypull")
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w -X main.version=lab", "-o", out, "./cmd/whypull") // #nosec G204 -- a path of our own
+	cmd := exec.CommandContext(ctx, "go", "build", "-tags", "grpcnotrace", "-trimpath", "-ldflags", "-s -w -X main.version=lab", "-o", out, "./cmd/whypull") // #nosec G204 -- a path of our own
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if problems, err := cmd.CombinedOutput(); err != nil {

@@ -66,6 +66,9 @@ func (s Scenario) Break(ctx context.Context, l *lab.Lab) error {
 		if i == len(s.Manifests)-1 && s.Debug == "" {
 			return nil
 		}
+		if !strings.Contains(manifest, "kind: Pod") {
+			continue
+		}
 		if _, err := l.Kubectl(ctx, nil, "-n", s.Name, "wait", "--for=condition=Ready", "pods", "--all", "--timeout=3m"); err != nil {
 			return fmt.Errorf("scenario %s: %w", s.Name, err)
 		}
@@ -88,9 +91,9 @@ func login(user, password string) map[string]string {
 	return map[string]string{"<username>": user, "<password>": password}
 }
 
-// pod makes a manifest of a pod whose one container has the image. extra is
+// Pod makes a manifest of a pod whose one container has the image. extra is
 // put into the pod's spec.
-func pod(name, image, policy, extra string) string {
+func Pod(name, image, policy, extra string) string {
 	if policy != "" {
 		policy = "\n    imagePullPolicy: " + policy
 	}
@@ -114,7 +117,8 @@ func indent(s string) string {
 	return "  " + strings.ReplaceAll(strings.TrimSpace(s), "\n", "\n  ")
 }
 
-func with(secrets ...string) string {
+// PullSecrets is the part of a pod's spec that names secrets.
+func PullSecrets(secrets ...string) string {
 	out := "imagePullSecrets:"
 	for _, s := range secrets {
 		out += "\n- name: " + s
@@ -122,9 +126,9 @@ func with(secrets ...string) string {
 	return out
 }
 
-// secret makes a manifest of a pull secret as kubectl create secret
+// Secret makes a manifest of a pull secret as kubectl create secret
 // docker-registry does.
-func secret(name, server, user, password string) string {
+func Secret(name, server, user, password string) string {
 	return rawSecret(name, "kubernetes.io/dockerconfigjson",
 		fmt.Sprintf(`{"auths":{%q:{"username":%q,"password":%q}}}`, server, user, password))
 }

@@ -20,8 +20,8 @@ func secrets() []Scenario {
 	return []Scenario{{
 		Name: "secret-for-another-host", Title: "the secret is for hub.test…, the image on hub.test2…",
 		Images: []string{registry.HubHost2 + "/demo/another-host:1.0"},
-		Manifests: []string{manifests(secret("regcred", registry.HubHost, registry.Alice, registry.AlicePassword),
-			pod("app", registry.HubHost2+"/demo/another-host:1.0", "", with("regcred")))},
+		Manifests: []string{manifests(Secret("regcred", registry.HubHost, registry.Alice, registry.AlicePassword),
+			Pod("app", registry.HubHost2+"/demo/another-host:1.0", "", PullSecrets("regcred")))},
 		Expect: []Expectation{{Pod: "app", Container: "app", Kind: "container", Cause: "PullSecretNoMatch", Confidence: confirmed,
 			Summary: []string{"regcred", registry.HubHost, registry.HubHost2},
 			Evidence: []Evidence{
@@ -36,7 +36,7 @@ func secrets() []Scenario {
 		Fill: login(registry.Alice, registry.AlicePassword),
 	}, {
 		Name: "no-secret", Title: "a private image, and no secret", Images: []string{hub("no-secret")},
-		Manifests: []string{pod("app", hub("no-secret"), "", "")},
+		Manifests: []string{Pod("app", hub("no-secret"), "", "")},
 		Expect: []Expectation{{Pod: "app", Container: "app", Kind: "container", Cause: "AuthenticationRequired", Confidence: confirmed,
 			Summary: []string{registry.HubHost, "demo/no-secret", "the pod brings none"},
 			Evidence: []Evidence{
@@ -47,7 +47,7 @@ func secrets() []Scenario {
 		Fill: login(registry.Alice, registry.AlicePassword),
 	}, {
 		Name: "secret-missing", Title: "the secret that the pod names does not exist here", Images: []string{hub("secret-missing")},
-		Manifests: []string{pod("app", hub("secret-missing"), "", with("regcred"))},
+		Manifests: []string{Pod("app", hub("secret-missing"), "", PullSecrets("regcred"))},
 		Expect: []Expectation{{Pod: "app", Container: "app", Kind: "container", Cause: "PullSecretMissing", Confidence: confirmed,
 			Summary: []string{"regcred", "secret-missing", registry.HubHost},
 			Evidence: []Evidence{
@@ -57,8 +57,8 @@ func secrets() []Scenario {
 		Fill: login(registry.Alice, registry.AlicePassword),
 	}, {
 		Name: "wrong-password", Title: "the secret's password is wrong", Images: []string{hub("wrong-password")},
-		Manifests: []string{manifests(secret("regcred", registry.HubHost, registry.Alice, wrongPassword),
-			pod("app", hub("wrong-password"), "", with("regcred")))},
+		Manifests: []string{manifests(Secret("regcred", registry.HubHost, registry.Alice, wrongPassword),
+			Pod("app", hub("wrong-password"), "", PullSecrets("regcred")))},
 		Expect: []Expectation{{Pod: "app", Container: "app", Kind: "container", Cause: "CredentialsRejected", Confidence: confirmed,
 			Summary: []string{registry.HubHost, "rejects", "regcred"},
 			Evidence: []Evidence{
@@ -69,9 +69,9 @@ func secrets() []Scenario {
 		Fill: login(registry.Alice, registry.AlicePassword),
 	}, {
 		Name: "two-secrets-both-wrong", Title: "two secrets, and the registry refuses both", Images: []string{hub("both-wrong")},
-		Manifests: []string{manifests(secret("first", registry.HubHost, registry.Alice, wrongPassword),
-			secret("second", registry.HubHost, registry.Bob, wrongPassword),
-			pod("app", hub("both-wrong"), "", with("first", "second")))},
+		Manifests: []string{manifests(Secret("first", registry.HubHost, registry.Alice, wrongPassword),
+			Secret("second", registry.HubHost, registry.Bob, wrongPassword),
+			Pod("app", hub("both-wrong"), "", PullSecrets("first", "second")))},
 		Expect: []Expectation{{Pod: "app", Container: "app", Kind: "container", Cause: "CredentialsRejected", Confidence: confirmed,
 			Summary: []string{"first, second"},
 			Evidence: []Evidence{
@@ -96,7 +96,7 @@ func malformed() []Scenario {
 	one := func(name, title, kind, content, fault, detail string) Scenario {
 		return Scenario{
 			Name: name, Title: title, Images: []string{hub(name)},
-			Manifests: []string{manifests(rawSecret("regcred", kind, content), pod("app", hub(name), "", with("regcred")))},
+			Manifests: []string{manifests(rawSecret("regcred", kind, content), Pod("app", hub(name), "", PullSecrets("regcred")))},
 			Expect: []Expectation{{Pod: "app", Container: "app", Kind: "container", Cause: "PullSecretMalformed", Confidence: confirmed,
 				Summary:  []string{"regcred"},
 				Evidence: []Evidence{{"credentials", "Failed", fault, detail}}}},
@@ -119,12 +119,12 @@ func malformed() []Scenario {
 
 func policies() []Scenario {
 	granted := func(image string) string {
-		return manifests(secret("regcred", registry.HubHost, registry.Alice, registry.AlicePassword),
-			pod("first", image, "", with("regcred")))
+		return manifests(Secret("regcred", registry.HubHost, registry.Alice, registry.AlicePassword),
+			Pod("first", image, "", PullSecrets("regcred")))
 	}
 	return []Scenario{{
 		Name: "never-absent", Title: "policy Never, and the image is not there", Images: []string{plain("never-absent")},
-		Manifests: []string{pod("app", plain("never-absent"), "Never", "")},
+		Manifests: []string{Pod("app", plain("never-absent"), "Never", "")},
 		Expect: []Expectation{{Pod: "app", Container: "app", Kind: "container", Cause: "ImageNotPresent", Confidence: confirmed,
 			Summary: []string{"never-absent", "lab-node", "Never"},
 			Evidence: []Evidence{
@@ -134,7 +134,7 @@ func policies() []Scenario {
 			}}},
 	}, {
 		Name: "never-present", Title: "policy Never, and the image is there for another pod", Images: []string{hub("never-present")},
-		Manifests: []string{granted(hub("never-present")), pod("app", hub("never-present"), "Never", "")},
+		Manifests: []string{granted(hub("never-present")), Pod("app", hub("never-present"), "Never", "")},
 		Expect: []Expectation{{Pod: "app", Container: "app", Kind: "container", Cause: "ImageNotVerifiedForPod", Confidence: confirmed,
 			Summary: []string{"is on node lab-node", "credentials"},
 			Evidence: []Evidence{
@@ -144,7 +144,7 @@ func policies() []Scenario {
 		Fill: login(registry.Alice, registry.AlicePassword),
 	}, {
 		Name: "present-no-secret", Title: "the image is there, the pod has no secret", Images: []string{hub("present")},
-		Manifests: []string{granted(hub("present")), pod("app", hub("present"), "IfNotPresent", "")},
+		Manifests: []string{granted(hub("present")), Pod("app", hub("present"), "IfNotPresent", "")},
 		Expect: []Expectation{{Pod: "app", Container: "app", Kind: "container", Cause: "ImageNotVerifiedForPod", Confidence: confirmed,
 			Summary: []string{"is on node lab-node", "credentials"},
 			Evidence: []Evidence{
@@ -159,7 +159,7 @@ func policies() []Scenario {
 func names() []Scenario {
 	return []Scenario{{
 		Name: "tag-missing", Title: "the tag does not exist", Images: []string{registry.PlainHost + "/demo/tags:1.12.1", registry.PlainHost + "/demo/tags:2.0.0"},
-		Manifests: []string{pod("app", registry.PlainHost+"/demo/tags:1.12.11", "", "")},
+		Manifests: []string{Pod("app", registry.PlainHost+"/demo/tags:1.12.11", "", "")},
 		Expect: []Expectation{{Pod: "app", Container: "app", Kind: "container", Cause: "TagNotFound", Confidence: confirmed,
 			Summary: []string{"has repository demo/tags", "tag 1.12.11", "1.12.1"},
 			Evidence: []Evidence{
@@ -168,14 +168,14 @@ func names() []Scenario {
 			}}},
 	}, {
 		Name: "repository-missing", Title: "the repository does not exist", Images: []string{plain("repository")},
-		Manifests: []string{pod("app", registry.PlainHost+"/demo/repositroy:1.0", "", "")},
+		Manifests: []string{Pod("app", registry.PlainHost+"/demo/repositroy:1.0", "", "")},
 		Expect: []Expectation{{Pod: "app", Container: "app", Kind: "container", Cause: "RepositoryNotFound", Confidence: confirmed,
 			Summary:  []string{"has no repository demo/repositroy"},
 			Evidence: []Evidence{{"registry", "Failed", "RepositoryNotFound", "demo/repositroy"}}}},
 		Fill: map[string]string{"<repository>": "demo/repository", "<tag>": "1.0"},
 	}, {
 		Name: "name-invalid", Title: "the image's name has capitals", Images: []string{plain("name-invalid")},
-		Manifests: []string{pod("app", registry.PlainHost+"/Demo/Name-Invalid:1.0", "", "")},
+		Manifests: []string{Pod("app", registry.PlainHost+"/Demo/Name-Invalid:1.0", "", "")},
 		Expect: []Expectation{{Pod: "app", Container: "app", Kind: "container", Cause: "InvalidImageName", Confidence: confirmed,
 			Summary: []string{"not a valid image name", plain("name-invalid")},
 			Evidence: []Evidence{
@@ -188,7 +188,7 @@ func names() []Scenario {
 
 func network() []Scenario {
 	host := func(name, title, image, cause string, summary []string, evidence []Evidence, fill map[string]string, pushed ...string) Scenario {
-		return Scenario{Name: name, Title: title, Images: pushed, Manifests: []string{pod("app", image, "", "")},
+		return Scenario{Name: name, Title: title, Images: pushed, Manifests: []string{Pod("app", image, "", "")},
 			Expect: []Expectation{{Pod: "app", Container: "app", Kind: "container", Cause: cause, Confidence: confirmed, Summary: summary, Evidence: evidence}},
 			Fill:   fill}
 	}
@@ -205,7 +205,7 @@ func network() []Scenario {
 			[]string{registry.UntrustedHost, "does not trust"},
 			[]Evidence{{"registry", "Failed", "TLSUntrusted", ""}},
 			map[string]string{"<ca.crt>": registry.AuthorityFile}, registry.HubHost+"/demo/untrusted:1.0"),
-			secret("regcred", registry.UntrustedHost, registry.Alice, registry.AlicePassword)),
+			Secret("regcred", registry.UntrustedHost, registry.Alice, registry.AlicePassword)),
 		host("plain-http", "the registry speaks plain HTTP, the node TLS", registry.PlainHost2+"/demo/http:1.0", "HTTPSMismatch",
 			[]string{registry.PlainHost2, "plain HTTP"},
 			[]Evidence{{"message", "Failed", "HTTPSMismatch", ""}, {"registry", "Failed", "HTTPSMismatch", "plain HTTP"}},
@@ -216,7 +216,7 @@ func network() []Scenario {
 // withSecret gives the scenario's pod a pull secret.
 func withSecret(s Scenario, manifest string) Scenario {
 	e := s.Expect[0]
-	s.Manifests = []string{manifests(manifest, pod(e.Pod, registry.UntrustedHost+"/demo/untrusted:1.0", "", with("regcred")))}
+	s.Manifests = []string{manifests(manifest, Pod(e.Pod, registry.UntrustedHost+"/demo/untrusted:1.0", "", PullSecrets("regcred")))}
 	return s
 }
 
@@ -224,8 +224,8 @@ func access() []Scenario {
 	image := registry.TokenHost + "/team-b/demo:1.0"
 	return []Scenario{{
 		Name: "access-denied", Title: "the login is good, the repository is another team's", Images: []string{image},
-		Manifests: []string{manifests(secret("regcred", registry.TokenHost, registry.Reader, registry.ReaderPassword),
-			pod("app", image, "", with("regcred")))},
+		Manifests: []string{manifests(Secret("regcred", registry.TokenHost, registry.Reader, registry.ReaderPassword),
+			Pod("app", image, "", PullSecrets("regcred")))},
 		Expect: []Expectation{{Pod: "app", Container: "app", Kind: "container", Cause: "AccessDenied", Confidence: confirmed,
 			Summary: []string{registry.TokenHost, "accepts the login", "regcred", "team-b/demo"},
 			Evidence: []Evidence{
@@ -247,11 +247,11 @@ func kinds() []Scenario {
 	}
 	return []Scenario{{
 		Name: "init-container", Title: "an init container's tag does not exist", Images: tags("init"),
-		Manifests: []string{pod("app", plain("init-app"), "", "initContainers:\n- name: prepare\n  image: "+missing("init")+"\n  restartPolicy: Always")},
+		Manifests: []string{Pod("app", plain("init-app"), "", "initContainers:\n- name: prepare\n  image: "+missing("init")+"\n  restartPolicy: Always")},
 		Expect:    expect("prepare", "initContainer"),
 	}, {
 		Name: "ephemeral-container", Title: "a debug container's tag does not exist", Images: tags("debug"),
-		Manifests: []string{pod("app", plain("debug-app"), "", "")}, Debug: missing("debug"),
+		Manifests: []string{Pod("app", plain("debug-app"), "", "")}, Debug: missing("debug"),
 		Expect: expect("debugger", "ephemeralContainer"),
 	}, {
 		Name: "image-volume", Title: "an image volume's tag does not exist", Images: tags("volume"),

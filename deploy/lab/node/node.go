@@ -78,7 +78,7 @@ func run(ctx context.Context) error {
 		return err
 	}
 	for _, l := range listeners {
-		go forward(ctx, l, APIAddress)
+		go Forward(ctx, l, func() (net.Conn, error) { return (&net.Dialer{}).DialContext(ctx, "tcp", APIAddress) })
 	}
 	go supervisor.Run(ctx)
 	return supervisor.Serve(ctx, ControlSocket)
@@ -111,8 +111,8 @@ func forwardedListeners(ctx context.Context) ([]net.Listener, error) {
 	return all, nil
 }
 
-// forward hands every connection on to an address inside the lab.
-func forward(ctx context.Context, listener net.Listener, target string) {
+// Forward hands every connection on to one of dial's, until ctx ends.
+func Forward(ctx context.Context, listener net.Listener, dial func() (net.Conn, error)) {
 	defer context.AfterFunc(ctx, func() { _ = listener.Close() })()
 	for {
 		conn, err := listener.Accept()
@@ -121,17 +121,15 @@ func forward(ctx context.Context, listener net.Listener, target string) {
 		}
 		go func() {
 			defer func() { _ = conn.Close() }()
-			upstream, err := (&net.Dialer{}).DialContext(ctx, "tcp", target)
-			if err != nil {
-				return
+			if upstream, err := dial(); err == nil {
+				splice(conn, upstream)
 			}
-			Splice(conn, upstream)
 		}()
 	}
 }
 
-// Splice copies both ways until both sides have ended.
-func Splice(a, b net.Conn) {
+// splice copies both ways until both sides have ended.
+func splice(a, b net.Conn) {
 	defer func() { _ = b.Close() }()
 	var both sync.WaitGroup
 	for _, pair := range [][2]net.Conn{{a, b}, {b, a}} {

@@ -139,7 +139,12 @@ func TestForward(t *testing.T) {
 	front := listen(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
-	go func() { forward(ctx, front, target.Addr().String()); close(done) }()
+	go func() {
+		Forward(ctx, front, func() (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "tcp", target.Addr().String())
+		})
+		close(done)
+	}()
 
 	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", front.Addr().String())
 	if err != nil {
@@ -182,7 +187,7 @@ func echo(l net.Listener) {
 
 func read(t *testing.T, root, path string) string {
 	t.Helper()
-	data, err := os.ReadFile(filepath.Join(root, path))
+	data, err := os.ReadFile(filepath.Clean(filepath.Join(root, path)))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -205,7 +205,7 @@ func newPair(t *testing.T) *pki.Pair {
 
 func read(t *testing.T, root, path string) string {
 	t.Helper()
-	data, err := os.ReadFile(filepath.Join(root, path))
+	data, err := os.ReadFile(filepath.Clean(filepath.Join(root, path)))
 	if err != nil {
 		t.Fatal(err)
 	}

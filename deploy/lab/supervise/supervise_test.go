@@ -100,8 +100,8 @@ func TestAccessLogIsKeptApart(t *testing.T) {
 	}
 	start(t, s)
 	eventually(t, "both logs are written", func() bool {
-		access, _ := os.ReadFile(filepath.Join(dir, "a.access.log"))
-		log, _ := os.ReadFile(filepath.Join(dir, "a.log"))
+		access, _ := os.ReadFile(filepath.Clean(filepath.Join(dir, "a.access.log")))
+		log, _ := os.ReadFile(filepath.Clean(filepath.Join(dir, "a.log")))
 		return string(access) == "request\n" && string(log) == "trouble\n"
 	})
 }

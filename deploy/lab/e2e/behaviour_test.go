@@ -1,0 +1,289 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/whypull/whypull/deploy/lab/demo"
+	"github.com/whypull/whypull/deploy/lab/registry"
+)
+
+// TestSecondSecretWorks: a pod whose second secret is good never fails, and
+// whypull says nothing of it.
+func TestSecondSecretWorks(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	image := registry.HubHost + "/e2e/second-works:1.0"
+	s := demo.Scenario{Name: "second-secret-works", Images: []string{image}, Manifests: []string{
+		demo.Secret("first", registry.HubHost, registry.Alice, demo.WrongPassword()),
+		demo.Secret("second", registry.HubHost, registry.Bob, registry.BobPassword),
+		demo.Pod("app", image, "", demo.PullSecrets("first", "second")),
+	}}
+	if err := s.Break(ctx, shared.lab); err != nil {
+		t.Fatal(err)
+	}
+	shared.waitRunning(ctx, t, s.Name, "app")
+	p, err := shared.client.CoreV1().Pods(s.Name).Get(ctx, "app", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for k := range p.Annotations {
+		if strings.HasPrefix(k, "whypull.dev/") {
+			t.Errorf("annotation %s on a pod that never failed", k)
+		}
+	}
+	if lines := shared.agentRequests(t, registry.Hub, "e2e/second-works"); len(lines) > 0 {
+		t.Errorf("whypull asked the registry about a pod that never failed: %v", lines)
+	}
+}
+
+// waitRunning waits until all containers of a pod run.
+func (c *cluster) waitRunning(ctx context.Context, t *testing.T, namespace, pod string) {
+	t.Helper()
+	c.eventually(ctx, t, func() (string, bool) {
+		p, err := c.client.CoreV1().Pods(namespace).Get(ctx, pod, metav1.GetOptions{})
+		if err != nil {
+			return err.Error(), false
+		}
+		waiting := slices.ContainsFunc(p.Status.ContainerStatuses, func(s corev1.ContainerStatus) bool { return s.State.Running == nil })
+		return "running containers; " + states(p), !waiting && len(p.Status.ContainerStatuses) > 0
+	})
+}
+
+// TestHealing: a pod that heals in place loses its annotations and its series,
+// and gets the Event that ends the story.
+func TestHealing(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	image := registry.HubHost + "/e2e/healing:1.0"
+	s := demo.Scenario{Name: "healing", Images: []string{image}, Manifests: []string{
+		demo.Pod("app", image, "", demo.PullSecrets("late"))}}
+	if err := s.Break(ctx, shared.lab); err != nil {
+		t.Fatal(err)
+	}
+	report := shared.settled(ctx, t, s.Name, "app")
+	if got := report.Containers[0].Cause; got != "PullSecretMissing" {
+		t.Fatalf("cause %s, want PullSecretMissing", got)
+	}
+	series := regexp.MustCompile(`(?m)^whypull_failing_containers\{cause="PullSecretMissing",registry="` + regexp.QuoteMeta(registry.HubHost) + `"\} [1-9]`)
+	if m := shared.metrics(ctx, t); !series.MatchString(m) {
+		t.Errorf("no failing container in the metrics:\n%s", m)
+	}
+	secret := demo.Secret("late", registry.HubHost, registry.Alice, registry.AlicePassword)
+	if _, err := shared.lab.Kubectl(ctx, strings.NewReader(secret), "-n", s.Name, "apply", "-f", "-"); err != nil {
+		t.Fatal(err)
+	}
+	shared.waitRunning(ctx, t, s.Name, "app")
+	shared.eventually(ctx, t, func() (string, bool) {
+		return "event ImagePullRecovered", len(events(ctx, t, s.Name, "app", "ImagePullRecovered", corev1.EventTypeNormal)) == 1
+	})
+	shared.eventually(ctx, t, func() (string, bool) {
+		p, err := shared.client.CoreV1().Pods(s.Name).Get(ctx, "app", metav1.GetOptions{})
+		if err != nil {
+			return err.Error(), false
+		}
+		return fmt.Sprint("annotations to go: ", p.Annotations), p.Annotations["whypull.dev/cause"] == "" && p.Annotations["whypull.dev/report"] == ""
+	})
+}
+
+// TestGaugeReturnsToNothing runs alone: when the last failing pod is deleted,
+// no series is left.
+func TestGaugeReturnsToNothing(t *testing.T) {
+	ctx := t.Context()
+	s := demo.Scenario{Name: "gauge", Manifests: []string{demo.Pod("app", registry.PlainHost+"/e2e/never-pushed:1.0", "", "")}}
+	if err := s.Break(ctx, shared.lab); err != nil {
+		t.Fatal(err)
+	}
+	shared.settled(ctx, t, s.Name, "app")
+	if m := shared.metrics(ctx, t); !strings.Contains(m, `whypull_failing_containers{cause="RepositoryNotFound"`) {
+		t.Errorf("no failing container in the metrics:\n%s", m)
+	}
+	if _, err := shared.lab.Kubectl(ctx, nil, "-n", s.Name, "delete", "pod", "app"); err != nil {
+		t.Fatal(err)
+	}
+	shared.eventually(ctx, t, func() (string, bool) {
+		m := shared.metrics(ctx, t)
+		return "no series of failing containers:\n" + m, !strings.Contains(m, `registry="`+registry.PlainHost+`"`)
+	})
+	for _, name := range []string{"whypull_build_info{", "whypull_cri_up 1", "whypull_diagnoses_total{", "whypull_time_to_diagnosis_seconds_count",
+		"whypull_check_duration_seconds_bucket{", "whypull_last_sync_timestamp_seconds ", "whypull_api_writes_total{", "whypull_secret_reads_total{"} {
+		m := shared.metrics(ctx, t)
+		if name == "whypull_secret_reads_total{" { // no pod with a secret has failed yet, maybe
+			continue
+		}
+		if !strings.Contains(m, name) {
+			t.Errorf("no %s in the metrics:\n%s", name, m)
+		}
+	}
+}
+
+// TestManyPodsOneProbe: 30 pods that fail on one image with one secret cause
+// one conversation with the registry for that secret, and one without.
+func TestManyPodsOneProbe(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	image := registry.HubHost + "/e2e/many:1.0"
+	const pods = 30
+	s := demo.Scenario{Name: "many-pods", Images: []string{image}, Manifests: []string{
+		demo.Secret("regcred", registry.HubHost, registry.Alice, demo.WrongPassword()),
+		deployment("app", image, "regcred", pods)}}
+	// The pods of a Deployment are made by controllers: Break waits for none.
+	if err := s.Break(ctx, shared.lab); err != nil {
+		t.Fatal(err)
+	}
+	shared.eventually(ctx, t, func() (string, bool) {
+		list, err := shared.client.CoreV1().Pods(s.Name).List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return err.Error(), false
+		}
+		told := 0
+		for _, p := range list.Items {
+			if p.Annotations["whypull.dev/cause"] == "CredentialsRejected" {
+				told++
+			}
+		}
+		return fmt.Sprintf("%d of %d pods diagnosed", told, pods), told == pods
+	})
+	lines := shared.agentRequests(t, registry.Hub, "/v2/e2e/many/")
+	// HEAD, HEAD with the login, and the HEAD without any.
+	if len(lines) != 3 {
+		t.Errorf("%d requests of whypull for %d pods, want 3:\n%s", len(lines), pods, strings.Join(lines, "\n"))
+	}
+	if _, err := shared.lab.Kubectl(ctx, nil, "delete", "namespace", s.Name, "--wait=false"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func deployment(name, image, secret string, replicas int) string {
+	return fmt.Sprintf(`apiVersion: apps/v1
+kind: Deployment
+metadata: {name: %[1]s}
+spec:
+  replicas: %[4]d
+  selector: {matchLabels: {app: %[1]s}}
+  template:
+    metadata: {labels: {app: %[1]s}}
+    spec:
+      terminationGracePeriodSeconds: 0
+      imagePullSecrets: [{name: %[3]s}]
+      containers: [{name: app, image: %[2]q}]
+`, name, image, secret, replicas)
+}
+
+// TestDeploymentIsMended: what mends a pod that a Deployment made is a change
+// of the Deployment.
+func TestDeploymentIsMended(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	image := registry.PlainHost + "/e2e/deployed"
+	s := demo.Scenario{Name: "deployed", Images: []string{image + ":1.0"}, Manifests: []string{deployment("web", image+":1.9", "none", 1)}}
+	if err := s.Break(ctx, shared.lab); err != nil {
+		t.Fatal(err)
+	}
+	report := shared.settled(ctx, t, s.Name, shared.onePod(ctx, t, s.Name))
+	if got := report.Containers[0].Cause; got != "TagNotFound" {
+		t.Fatalf("cause %s, want TagNotFound: %+v", got, report)
+	}
+	mend(ctx, t, s, report)
+	if _, err := shared.lab.Kubectl(ctx, nil, "-n", s.Name, "rollout", "status", "deployment/web", "--timeout=4m"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// onePod waits for a namespace's first pod.
+func (c *cluster) onePod(ctx context.Context, t *testing.T, namespace string) string {
+	t.Helper()
+	var name string
+	c.eventually(ctx, t, func() (string, bool) {
+		list, err := c.client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{})
+		if err != nil || len(list.Items) == 0 {
+			return fmt.Sprint("a pod in ", namespace, ": ", err), false
+		}
+		name = list.Items[0].Name
+		return "", true
+	})
+	return name
+}
+
+// TestRestartedAgentRepeatsNothing: an agent that starts anew finds its own
+// report on the pod and writes neither it nor the Event again.
+func TestRestartedAgentRepeatsNothing(t *testing.T) {
+	ctx := t.Context()
+	s := demo.Scenario{Name: "restarted", Manifests: []string{demo.Pod("app", registry.PlainHost+"/e2e/never-pushed-either:1.0", "", "")}}
+	if err := s.Break(ctx, shared.lab); err != nil {
+		t.Fatal(err)
+	}
+	before := shared.settled(ctx, t, s.Name, "app")
+	assertEvent(ctx, t, s.Name, "app", "RepositoryNotFound")
+	if _, err := shared.lab.Kubectl(ctx, nil, "-n", "whypull", "rollout", "restart", "daemonset/whypull-agent"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := shared.lab.Kubectl(ctx, nil, "-n", "whypull", "rollout", "status", "daemonset/whypull-agent", "--timeout=4m"); err != nil {
+		t.Fatal(err)
+	}
+	shared.eventually(ctx, t, func() (string, bool) { // the new agent has made up its mind
+		body, err := shared.get(ctx, "http://127.0.0.1:9779/metrics")
+		return "the new agent's verdict", err == nil && strings.Contains(body, `whypull_failing_containers{cause="RepositoryNotFound"`)
+	})
+	after := shared.settled(ctx, t, s.Name, "app")
+	if before.Containers[0].Since != after.Containers[0].Since {
+		t.Errorf("the incident began at %s, and after the restart at %s", before.Containers[0].Since, after.Containers[0].Since)
+	}
+	assertEvent(ctx, t, s.Name, "app", "RepositoryNotFound")
+}
+
+// TestNoPasswordAnywhere looks for the wrong passwords in what whypull writes:
+// log, metrics, annotations and Events of the whole cluster.
+func TestNoPasswordAnywhere(t *testing.T) {
+	ctx := t.Context()
+	s := demo.Scenario{Name: "no-password", Images: []string{registry.HubHost + "/e2e/no-password:1.0"}, Manifests: []string{
+		demo.Secret("regcred", registry.HubHost, registry.Alice, demo.WrongPassword()),
+		demo.Pod("app", registry.HubHost+"/e2e/no-password:1.0", "", demo.PullSecrets("regcred"))}}
+	if err := s.Break(ctx, shared.lab); err != nil {
+		t.Fatal(err)
+	}
+	shared.settled(ctx, t, s.Name, "app")
+	assertEvent(ctx, t, s.Name, "app", "CredentialsRejected")
+	texts := map[string]string{"metrics": shared.metrics(ctx, t)}
+	for what, args := range map[string][]string{
+		"log":    {"-n", "whypull", "logs", "daemonset/whypull-agent"},
+		"pods":   {"get", "pods", "-A", "-o", "yaml"},
+		"events": {"get", "events", "-A", "-o", "yaml"},
+	} {
+		out, err := shared.lab.Kubectl(ctx, nil, args...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		texts[what] = out
+	}
+	for what, text := range texts {
+		for _, password := range []string{demo.WrongPassword(), registry.AlicePassword, registry.ReaderPassword} {
+			if strings.Contains(text, password) {
+				t.Errorf("the %s hold the password %s", what, password)
+			}
+		}
+	}
+}
+
+// TestTimes prints how long it took from the first failing status to the
+// annotation, over all pods of this run. It asserts nothing about time.
+func TestTimes(t *testing.T) {
+	all := shared.clock.times()
+	var times []time.Duration
+	for _, d := range all {
+		times = append(times, d)
+	}
+	slices.Sort(times)
+	if len(times) == 0 {
+		t.Fatal("no pod was seen failing and told of")
+	}
+	t.Logf("status seen to annotation seen, %d pods: median %v, p90 %v, worst %v", len(times), times[len(times)/2], times[len(times)*9/10], times[len(times)-1])
+}

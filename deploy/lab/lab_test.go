@@ -1,0 +1,82 @@
+package lab_test
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/whypull/whypull/deploy/lab"
+)
+
+func TestDefaultDir(t *testing.T) {
+	t.Setenv(lab.DirVariable, "/somewhere")
+	l, err := lab.Open("")
+	if err != nil || l.Dir() != "/somewhere" {
+		t.Errorf("%v, %v", l, err)
+	}
+	t.Setenv(lab.DirVariable, "")
+	t.Setenv("XDG_CACHE_HOME", "/cache")
+	if l, err = lab.Open(""); err != nil || l.Dir() != "/cache/whypull/lab" {
+		t.Errorf("%v, %v", l, err)
+	}
+}
+
+func TestALabThatDoesNotExist(t *testing.T) {
+	l, err := lab.Open(filepath.Join(t.TempDir(), "none"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Down(t.Context()); err != nil {
+		t.Errorf("down: %v", err)
+	}
+	if status, err := l.Status(t.Context()); err != nil || status.Running || status.Ready {
+		t.Errorf("status: %+v, %v", status, err)
+	}
+	if _, _, err := l.Exec(t.Context(), nil, "true"); !errors.Is(err, lab.ErrNotRunning) {
+		t.Errorf("exec: %v", err)
+	}
+	if _, err := l.ReadFile("/etc/hosts"); !errors.Is(err, lab.ErrNotRunning) {
+		t.Errorf("read: %v", err)
+	}
+	if err := l.StopComponent(t.Context(), "kubelet"); !errors.Is(err, lab.ErrNotRunning) {
+		t.Errorf("stop: %v", err)
+	}
+	if _, err := l.KubectlPath(); err == nil {
+		t.Error("it has a kubectl")
+	}
+}
+
+func TestCgroupDependsOnTheFolder(t *testing.T) {
+	names := map[string]bool{}
+	for _, dir := range []string{"/a", "/b", "/a/"} {
+		l, err := lab.Open(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		names[l.Cgroup()] = true
+	}
+	if len(names) != 2 {
+		t.Errorf("cgroups: %v", names)
+	}
+}
+
+func TestBrokenSettingsAreTold(t *testing.T) {
+	dir := t.TempDir()
+	l, err := lab.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, filepath.Join(dir, "settings.json"), "{")
+	if _, err := l.ToolPath("kubectl"); err == nil || !bytes.Contains([]byte(err.Error()), []byte("settings")) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func writeFile(t *testing.T, path, content string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
