@@ -119,11 +119,7 @@ func indent(s string) string {
 
 // PullSecrets is the part of a pod's spec that names secrets.
 func PullSecrets(secrets ...string) string {
-	out := "imagePullSecrets:"
-	for _, s := range secrets {
-		out += "\n- name: " + s
-	}
-	return out
+	return "imagePullSecrets:\n- name: " + strings.Join(secrets, "\n- name: ")
 }
 
 // Secret makes a manifest of a pull secret as kubectl create secret

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -134,7 +133,7 @@ func TestManyPodsOneProbe(t *testing.T) {
 	const pods = 30
 	s := demo.Scenario{Name: "many-pods", Images: []string{image}, Manifests: []string{
 		demo.Secret("regcred", registry.HubHost, registry.Alice, demo.WrongPassword()),
-		deployment("app", image, "regcred", pods)}}
+		demo.Deployment("app", image, "regcred", pods)}}
 	// The pods of a Deployment are made by controllers: Break waits for none.
 	if err := s.Break(ctx, shared.lab); err != nil {
 		t.Fatal(err)
@@ -162,29 +161,13 @@ func TestManyPodsOneProbe(t *testing.T) {
 	}
 }
 
-func deployment(name, image, secret string, replicas int) string {
-	return fmt.Sprintf(`apiVersion: apps/v1
-kind: Deployment
-metadata: {name: %[1]s}
-spec:
-  replicas: %[4]d
-  selector: {matchLabels: {app: %[1]s}}
-  template:
-    metadata: {labels: {app: %[1]s}}
-    spec:
-      terminationGracePeriodSeconds: 0
-      imagePullSecrets: [{name: %[3]s}]
-      containers: [{name: app, image: %[2]q}]
-`, name, image, secret, replicas)
-}
-
 // TestDeploymentIsMended: what mends a pod that a Deployment made is a change
 // of the Deployment.
 func TestDeploymentIsMended(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	image := registry.PlainHost + "/e2e/deployed"
-	s := demo.Scenario{Name: "deployed", Images: []string{image + ":1.0"}, Manifests: []string{deployment("web", image+":1.9", "none", 1)}}
+	s := demo.Scenario{Name: "deployed", Images: []string{image + ":1.0"}, Manifests: []string{demo.Deployment("web", image+":1.9", "none", 1)}}
 	if err := s.Break(ctx, shared.lab); err != nil {
 		t.Fatal(err)
 	}
@@ -276,14 +259,9 @@ func TestNoPasswordAnywhere(t *testing.T) {
 // TestTimes prints how long it took from the first failing status to the
 // annotation, over all pods of this run. It asserts nothing about time.
 func TestTimes(t *testing.T) {
-	all := shared.clock.times()
-	var times []time.Duration
-	for _, d := range all {
-		times = append(times, d)
-	}
-	slices.Sort(times)
+	times := shared.clock.Times("")
 	if len(times) == 0 {
 		t.Fatal("no pod was seen failing and told of")
 	}
-	t.Logf("status seen to annotation seen, %d pods: median %v, p90 %v, worst %v", len(times), times[len(times)/2], times[len(times)*9/10], times[len(times)-1])
+	t.Logf("status seen to annotation seen: %s", demo.Spread(times))
 }

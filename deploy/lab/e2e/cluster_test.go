@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -30,10 +29,10 @@ type cluster struct {
 	lab    *lab.Lab
 	client *kubernetes.Clientset
 	root   string // of the source tree
-	clock  *stopwatch
+	clock  *demo.Stopwatch
 }
 
-var shared *cluster //nolint:gochecknoglobals // one cluster for all tests, made in TestMain
+var shared *cluster // one cluster for all tests, made in TestMain
 
 func TestMain(m *testing.M) {
 	if lab.Reexec() {
@@ -90,8 +89,8 @@ func start(ctx context.Context) (*cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &cluster{lab: l, client: client, root: root, clock: newStopwatch()}
-	go c.clock.follow(ctx, client)
+	c := &cluster{lab: l, client: client, root: root, clock: demo.NewStopwatch()}
+	go c.clock.Follow(ctx, client)
 	return c, nil
 }
 
@@ -136,7 +135,7 @@ func (c *cluster) agentRequests(t *testing.T, registry, what string) []string {
 		t.Fatal(err)
 	}
 	var out []string
-	for _, line := range strings.Split(string(data), "\n") {
+	for line := range strings.SplitSeq(string(data), "\n") {
 		if strings.Contains(line, "whypull/lab") && strings.Contains(line, what) {
 			out = append(out, line)
 		}
@@ -203,64 +202,4 @@ func (c *cluster) eventually(ctx context.Context, t *testing.T, done func() (wai
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
-}
-
-// stopwatch notes, for every pod, when its first failing status and its first
-// report were seen by one and the same watch.
-type stopwatch struct {
-	mu     sync.Mutex
-	failed map[string]time.Time
-	told   map[string]time.Duration
-}
-
-func newStopwatch() *stopwatch {
-	return &stopwatch{failed: map[string]time.Time{}, told: map[string]time.Duration{}}
-}
-
-func (s *stopwatch) follow(ctx context.Context, client *kubernetes.Clientset) {
-	for ctx.Err() == nil {
-		w, err := client.CoreV1().Pods("").Watch(ctx, metav1.ListOptions{})
-		if err != nil {
-			continue
-		}
-		for event := range w.ResultChan() {
-			if p, ok := event.Object.(*corev1.Pod); ok {
-				s.note(p, time.Now())
-			}
-		}
-	}
-}
-
-func (s *stopwatch) note(p *corev1.Pod, now time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	key := p.Namespace + "/" + p.Name + "/" + string(p.UID)
-	if _, seen := s.failed[key]; !seen && waits(p) {
-		s.failed[key] = now
-	}
-	began, failed := s.failed[key]
-	if _, told := s.told[key]; failed && !told && p.Annotations["whypull.dev/cause"] != "" {
-		s.told[key] = now.Sub(began)
-	}
-}
-
-// waits tells that a container of the pod waits for its image.
-func waits(p *corev1.Pod) bool {
-	all := append(append(append([]corev1.ContainerStatus{}, p.Status.InitContainerStatuses...), p.Status.ContainerStatuses...), p.Status.EphemeralContainerStatuses...)
-	for _, s := range all {
-		if w := s.State.Waiting; w != nil && w.Reason != "ContainerCreating" && w.Reason != "PodInitializing" {
-			return true
-		}
-	}
-	return false
-}
-
-func (s *stopwatch) times() map[string]time.Duration {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	out := map[string]time.Duration{}
-	for k, v := range s.told {
-		out[k] = v
-	}
-	return out
 }

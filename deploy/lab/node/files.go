@@ -28,7 +28,7 @@ const (
 	// ServiceAddress is that of the API server's service.
 	ServiceAddress = "10.96.0.1"
 	// PodNetwork is where pods get their addresses from.
-	PodNetwork = "10.244.0.0/24"
+	PodNetwork = "10.244.0.0/22"
 	// ZoneFile maps addresses to names, as /etc/hosts does, for the node's
 	// resolver, which reads it again within a second after a change.
 	ZoneFile = "/etc/lab/dns/hosts"

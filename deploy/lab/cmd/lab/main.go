@@ -23,14 +23,20 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	err := newCommand().ExecuteContext(ctx)
-	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && exit.ExitCode() > 0 {
-		os.Exit(exit.ExitCode())
+	if status := exitStatus(0); errors.As(err, &status) {
+		os.Exit(int(status))
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "lab:", err)
 		os.Exit(1)
 	}
 }
+
+// exitStatus is that of a command that was run inside the lab and has spoken
+// for itself.
+type exitStatus int
+
+func (s exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
 
 // options are the flags that all commands share.
 type options struct {
@@ -57,7 +63,7 @@ func newCommand() *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.PersistentFlags().StringVar(&o.dir, "dir", "", "folder of the lab (default $"+lab.DirVariable+", else one in the user's cache)")
-	root.AddCommand(buildCommand(o), upCommand(o), downCommand(o), resetCommand(o), statusCommand(o), kubeconfigCommand(o), execCommand(o), loadCommand(o), installCommand(o))
+	root.AddCommand(buildCommand(o), upCommand(o), downCommand(o), resetCommand(o), statusCommand(o), kubeconfigCommand(o), execCommand(o), loadCommand(o), installCommand(o), demoCommand(o), benchCommand(o), removeCommand(o))
 	return root
 }
 
@@ -186,7 +192,11 @@ func execCommand(o *options) *cobra.Command {
 			}
 			cmd := lab.Command(args...)
 			cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-			return l.Run(c.Context(), cmd)
+			err = l.Run(c.Context(), cmd)
+			if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && exit.ExitCode() > 0 {
+				return exitStatus(exit.ExitCode())
+			}
+			return err
 		},
 	}
 }

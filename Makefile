@@ -1,0 +1,76 @@
+# make demo   a real cluster, whypull on it, pods broken in the usual ways
+# make test   everything that a change has to pass
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VERSION ?= dev
+LAB := deploy/lab
+MODULES := . $(LAB) $(LAB)/keyringdiff
+# grpcnotrace leaves out grpc's trace pages, whose templates would keep the
+# linker from dropping unused code: 5 MB.
+BUILD := CGO_ENABLED=0 go build -tags grpcnotrace -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
+
+.PHONY: help
+help: ## list what there is to make
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+.PHONY: build
+build: ## build the agent into bin/
+	$(BUILD) -o bin/whypull ./cmd/whypull
+
+.PHONY: demo
+demo: ## start a cluster, break pods in it, and show what whypull says
+	cd $(LAB) && go run ./cmd/lab demo --source ../..
+
+.PHONY: demo-down
+demo-down: ## stop the demo's cluster and leave nothing behind
+	cd $(LAB) && go run ./cmd/lab remove
+
+.PHONY: test
+test: test-format test-vet test-lint test-unit test-lab test-keyring test-e2e ## everything
+
+.PHONY: test-format
+test-format: ## gofmt
+	@files=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$files" ]; then echo "not gofmt-ed:" $$files; exit 1; fi
+
+.PHONY: test-vet
+test-vet: ## go vet
+	for m in $(MODULES); do (cd $$m && go vet ./...); done
+
+.PHONY: test-lint
+test-lint: ## golangci-lint
+	for m in . $(LAB); do (cd $$m && go tool -modfile=$(CURDIR)/.ci/lint.mod golangci-lint run --config $(CURDIR)/.golangci.yaml ./...); done
+
+.PHONY: test-unit
+test-unit: ## unit tests of the product
+	go test -race -shuffle=on ./...
+
+.PHONY: test-lab
+test-lab: lab-build ## unit and life-cycle tests of the lab
+	cd $(LAB) && go test -shuffle=on -timeout 30m $$(go list ./... | grep -v /e2e)
+
+.PHONY: test-keyring
+test-keyring: ## our keyring against the kubelet's own
+	cd $(LAB)/keyringdiff && go test ./...
+
+.PHONY: test-e2e
+test-e2e: lab-build ## whypull on a real node
+	cd $(LAB) && go test -count=1 -timeout 40m -parallel 16 ./e2e
+
+.PHONY: lab-build
+lab-build: # the lab's programs: minutes on a new machine, nothing after that
+	cd $(LAB) && go run ./cmd/lab build
+
+.PHONY: bench
+bench: lab-build ## size, memory, time to diagnosis, requests; measured on the lab
+	go test -run '^$$' -bench . ./agent/diagnosis
+	cd $(LAB) && go run ./cmd/lab bench --source ../.. --dir "$${WHYPULL_LAB_DIR:-$${XDG_CACHE_HOME:-$$HOME/.cache}/whypull/lab}-bench"
+
+.PHONY: vuln
+vuln: ## govulncheck; needs the vulnerability database
+	go tool -modfile=.ci/vuln.mod govulncheck -tags grpcnotrace ./...
+
+.PHONY: tidy
+tidy: ## go mod tidy in every module
+	for m in $(MODULES); do (cd $$m && go mod tidy); done
