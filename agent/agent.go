@@ -200,7 +200,7 @@ func (a *Agent) examine(ctx context.Context, u podwatch.Update) error {
 	}
 	round.wait()
 	a.remember(u.UID, round)
-	a.queue.AddAfter(u.UID, refresh+rand.N(refresh/4)) //nolint:gosec // jitter
+	a.queue.AddAfter(u.UID, round.ages(a.now())+rand.N(refresh/4)) //nolint:gosec // jitter
 	if err := a.publish(ctx, u, round.verdicts(), true); err != nil && !gone(err) {
 		return err
 	}

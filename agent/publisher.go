@@ -42,15 +42,20 @@ type PodPublisher struct {
 
 // published is what has been told of a pod.
 type published struct {
-	causes  string
-	content string // the report without its times; empty if none is on the pod
-	first   bool   // made before the slow checks had answered
-	at      time.Time
-	final   map[podwatch.Key]string    // image that a final verdict on the pod is about
-	told    map[podwatch.Key]saying    // by Event
-	counted map[podwatch.Key]saying    // in the metrics
-	timed   map[podwatch.Key]time.Time // whose time to diagnosis is measured, by incident
-	since   map[podwatch.Key]adopted   // incidents that an earlier run of the agent saw
+	causes     string
+	content    string // the report without its times; empty if none is on the pod
+	first      bool   // made before the slow checks had answered
+	at         time.Time
+	containers map[podwatch.Key]*telling
+}
+
+// telling is what has been told of one container.
+type telling struct {
+	final   string    // image that a final verdict on the pod is about, empty if none
+	event   saying    // told by an Event
+	counted saying    // told by the metrics
+	timed   time.Time // beginning of the incident whose time to diagnosis is measured
+	earlier adopted   // what an earlier run of the agent saw
 }
 
 // saying is what is said once: a cause of an incident.
@@ -67,11 +72,14 @@ type adopted struct {
 	since time.Time
 }
 
-func newPublished() *published {
-	return &published{
-		final: map[podwatch.Key]string{}, told: map[podwatch.Key]saying{}, counted: map[podwatch.Key]saying{},
-		timed: map[podwatch.Key]time.Time{}, since: map[podwatch.Key]adopted{},
+func newPublished() *published { return &published{containers: map[podwatch.Key]*telling{}} }
+
+// about returns what has been told of a failure's container.
+func (t *published) about(key podwatch.Key) *telling {
+	if t.containers[key] == nil {
+		t.containers[key] = &telling{}
 	}
+	return t.containers[key]
 }
 
 // NewPublisher returns a publisher for a node's pods.
@@ -142,27 +150,26 @@ func adopt(annotations map[string]string) *published {
 // adopt takes over what an earlier run has told of one container. Of a first
 // verdict, which has had no Event, that is only when the incident began.
 func (t *published) adopt(c report.Container) {
-	key := podwatch.Key{Kind: diagnosis.Kind(c.Kind), Name: c.Name}
 	since, err := time.Parse(time.RFC3339, c.Since)
 	if err != nil {
 		return
 	}
-	t.since[key], t.timed[key] = adopted{c.Image, since}, since
+	of := t.about(podwatch.Key{Kind: diagnosis.Kind(c.Kind), Name: c.Name})
+	of.earlier, of.timed = adopted{c.Image, since}, since
 	if slices.ContainsFunc(c.Evidence, func(e report.Entry) bool { return e.Fault == string(diagnosis.FaultPending) }) {
 		t.first = true
 		return
 	}
-	t.final[key] = c.Image
-	t.told[key] = saying{diagnosis.Cause(c.Cause), since.Unix()}
-	t.counted[key] = t.told[key]
+	of.final = c.Image
+	of.event = saying{diagnosis.Cause(c.Cause), since.Unix()}
+	of.counted = of.event
 }
 
 // settled tells that the pod has a final verdict about each of the images: a
 // first one, made of less, does not replace that.
 func (t *published) settled(verdicts []diagnosis.Verdict) bool {
 	return !slices.ContainsFunc(verdicts, func(v diagnosis.Verdict) bool {
-		image, ok := t.final[podwatch.KeyOf(v.Failure)]
-		return !ok || image != v.Failure.Image
+		return t.about(podwatch.KeyOf(v.Failure)).final != v.Failure.Image
 	})
 }
 
@@ -172,12 +179,12 @@ func (t *published) continued(verdicts []diagnosis.Verdict) []diagnosis.Verdict 
 	out := slices.Clone(verdicts)
 	for i := range out {
 		f := &out[i].Failure
-		key := podwatch.KeyOf(*f)
-		switch was, ok := t.since[key]; {
-		case ok && was.image == f.Image:
-			f.Since = was.since
-		case ok:
-			delete(t.since, key)
+		switch of := t.about(podwatch.KeyOf(*f)); {
+		case of.earlier.since.IsZero():
+		case of.earlier.image == f.Image:
+			f.Since = of.earlier.since
+		default:
+			of.earlier = adopted{}
 		}
 	}
 	return out
@@ -196,7 +203,7 @@ func (p *PodPublisher) annotate(ctx context.Context, u podwatch.Update, told *pu
 		told.wrote(verdicts, final)
 		return true, nil
 	}
-	if wait := rewrite - p.now().Sub(told.at); causes == told.causes && wait > 0 && told.content != "" && !told.first {
+	if wait := rewrite - p.now().Sub(told.at); causes == told.causes && wait > 0 && !told.first {
 		p.again(u.UID, min(wait, rewrite))
 		return false, nil
 	}
@@ -219,12 +226,14 @@ func (p *PodPublisher) annotate(ctx context.Context, u podwatch.Update, told *pu
 // wrote notes what the pod's annotations are about.
 func (t *published) wrote(verdicts []diagnosis.Verdict, final bool) {
 	t.first = !final
-	clear(t.final)
+	for _, of := range t.containers {
+		of.final = ""
+	}
 	if !final {
 		return
 	}
 	for _, v := range verdicts {
-		t.final[podwatch.KeyOf(v.Failure)] = v.Failure.Image
+		t.about(podwatch.KeyOf(v.Failure)).final = v.Failure.Image
 	}
 }
 
@@ -261,11 +270,11 @@ func marked(annotations map[string]string) bool {
 // measure notes how long it took to tell of each new incident.
 func (p *PodPublisher) measure(told *published, verdicts []diagnosis.Verdict) {
 	for _, v := range verdicts {
-		key := podwatch.KeyOf(v.Failure)
-		if since, ok := told.timed[key]; ok && since.Equal(v.Failure.Since) {
+		of := told.about(podwatch.KeyOf(v.Failure))
+		if of.timed.Equal(v.Failure.Since) {
 			continue
 		}
-		told.timed[key] = v.Failure.Since
+		of.timed = v.Failure.Since
 		p.metrics.Told(p.now().Sub(v.Failure.Since))
 	}
 }
@@ -274,18 +283,18 @@ func (p *PodPublisher) measure(told *published, verdicts []diagnosis.Verdict) {
 // for it.
 func (p *PodPublisher) events(ctx context.Context, told *published, verdicts []diagnosis.Verdict) {
 	for _, v := range verdicts {
-		key, said := podwatch.KeyOf(v.Failure), sayingOf(v)
-		if told.counted[key] != said {
-			told.counted[key] = said
+		of, said := told.about(podwatch.KeyOf(v.Failure)), sayingOf(v)
+		if of.counted != said {
+			of.counted = said
 			p.metrics.Diagnosed(v)
 		}
-		if told.told[key] == said {
+		if of.event == said {
 			continue
 		}
 		if err := p.event(ctx, report.FailureEvent(v, p.now())); err != nil {
 			continue // the annotation is there; the next time tries again
 		}
-		told.told[key] = said
+		of.event = said
 	}
 }
 
@@ -314,13 +323,9 @@ func (p *PodPublisher) end(f diagnosis.Failure) bool {
 	if told == nil {
 		return false
 	}
-	_, diagnosed := told.timed[key]
-	delete(told.final, key)
-	delete(told.told, key)
-	delete(told.counted, key)
-	delete(told.timed, key)
-	delete(told.since, key)
-	return diagnosed
+	of := told.containers[key]
+	delete(told.containers, key)
+	return of != nil && !of.timed.IsZero()
 }
 
 // Forget implements Publisher.

@@ -85,6 +85,16 @@ func (r *round) slow(d time.Duration) bool {
 
 func (r *round) wait() { <-r.done }
 
+// ages returns how long it is until the oldest of the verdicts is due for
+// another examination.
+func (r *round) ages(now time.Time) time.Duration {
+	left := refresh
+	for _, e := range r.exams {
+		left = min(left, refresh-now.Sub(e.at))
+	}
+	return max(left, 0)
+}
+
 // verdicts returns one verdict per failing container, in the pod's order, as
 // far as they have come.
 func (r *round) verdicts() []diagnosis.Verdict {

@@ -1,6 +1,9 @@
 package diagnosis
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // facts is a failure with its evidence, asked in the words of the rules.
 type facts struct {
@@ -8,13 +11,22 @@ type facts struct {
 	all []Evidence
 }
 
+// of returns the evidence of a check. With the policy Never the kubelet asks
+// nobody, so no answer from outside the node has to do with the failure.
 func (x *facts) of(c Check) []Evidence {
+	if x.PullPolicy == "Never" && outside(c) {
+		return nil
+	}
 	return filter(x.all, func(e Evidence) bool { return e.Check == c })
 }
 
-// first returns the first evidence of a check with one of the faults.
+func outside(c Check) bool {
+	return slices.Contains([]Check{CheckNodeDNS, CheckPodDNS, CheckRegistry, CheckPull}, c)
+}
+
+// first returns the first evidence of a check that found one of the faults.
 func (x *facts) first(c Check, faults ...Fault) (Evidence, bool) {
-	return firstOf(x.of(c), faults...)
+	return firstOf(filter(x.of(c), faulty), faults...)
 }
 
 func (x *facts) has(c Check, faults ...Fault) bool {
@@ -22,86 +34,181 @@ func (x *facts) has(c Check, faults ...Fault) bool {
 	return ok
 }
 
+// noted returns the first evidence of a check that speaks of one of the
+// faults, also where the check could not tell or could not be tried.
+func (x *facts) noted(c Check, faults ...Fault) (Evidence, bool) {
+	return firstOf(x.of(c), faults...)
+}
+
+// message is the evidence of the runtime's text: the first that supports a
+// cause, else the first.
+func (x *facts) message() Evidence {
+	all := filter(x.of(CheckMessage), ran)
+	i := slices.IndexFunc(all, func(e Evidence) bool { return e.Cause != "" && e.Cause != Unknown })
+	switch {
+	case i >= 0:
+		return all[i]
+	case len(all) > 0:
+		e := all[0]
+		e.Cause = Unknown
+		return e
+	default:
+		return Evidence{Cause: Unknown}
+	}
+}
+
 // reading is the cause that the runtime's text supports, Unknown if none.
-func (x *facts) reading() Cause {
-	for _, e := range x.of(CheckMessage) {
-		if e.Cause != "" && e.Cause != Unknown {
-			return e.Cause
+func (x *facts) reading() Cause { return x.message().Cause }
+
+// elsewhere is the host[:port] that the runtime's text blames, where that is not
+// the image's own registry: a mirror, a token server, a content network. It is
+// empty when our own attempt fails on the way to the registry itself.
+func (x *facts) elsewhere() string {
+	host := x.message().Host
+	own := func(e Evidence) bool { return e.Phase != PhaseToken }
+	if host == "" || x.isOwn(host) || slices.ContainsFunc(x.origin(), own) {
+		return ""
+	}
+	return host
+}
+
+// isOwn tells that a host[:port] is the image's own registry.
+func (x *facts) isOwn(host string) bool {
+	return hostOnly(host) == hostOnly(x.Registry) || hostOnly(host) == hostOnly(x.host())
+}
+
+// endpoint is the image's own registry as it was talked to.
+func (x *facts) endpoint() string {
+	for _, e := range x.of(CheckRegistry) {
+		if !e.Mirror && e.Endpoint != "" {
+			return e.Endpoint
 		}
 	}
-	return Unknown
+	if x.Registry == "docker.io" {
+		return "https://registry-1.docker.io"
+	}
+	return "https://" + x.Registry
+}
+
+// host is the endpoint's host[:port].
+func (x *facts) host() string {
+	_, host, _ := strings.Cut(x.endpoint(), "://")
+	return host
+}
+
+// hostOnly cuts the port off.
+func hostOnly(registry string) string {
+	if i := strings.LastIndex(registry, ":"); i > strings.LastIndex(registry, "]") {
+		registry = registry[:i]
+	}
+	return strings.Trim(registry, "[]")
 }
 
 // present and absent tell what the runtime said of the image. Neither is true
 // when it said nothing.
 func (x *facts) present() bool {
-	return slices.ContainsFunc(x.of(CheckImage), func(e Evidence) bool { return e.Outcome == Passed })
+	return slices.ContainsFunc(x.of(CheckImage), sound)
 }
 
 func (x *facts) absent() bool { return x.has(CheckImage, FaultImageAbsent) }
+
+// asked are the answers of registry endpoints. What is odd about the node's
+// registry configuration is evidence of the same check, but nobody's answer.
+func (x *facts) asked() []Evidence {
+	return filter(x.of(CheckRegistry), func(e Evidence) bool { return ran(e) && e.Fault != FaultConfigInvalid })
+}
 
 // attempts are the answers of the endpoints that the kubelet's own attempts
 // would get: with the pod's credentials where there are any, without where
 // there are none (kuberuntime PullImage makes no anonymous attempt after one
 // with credentials).
 func (x *facts) attempts() []Evidence {
-	ran := filter(x.of(CheckRegistry), func(e Evidence) bool { return e.Outcome != NotRun })
-	with := filter(ran, func(e Evidence) bool { return e.Credential != nil })
+	all := x.asked()
+	with := filter(all, func(e Evidence) bool { return e.Credential != nil })
 	if len(with) > 0 {
 		return with
 	}
-	return ran
+	return all
 }
 
-// origin are the attempts at the image's own registry; mirrors are left out.
+// origin are the attempts that fail at the image's own registry; mirrors are
+// left out.
 func (x *facts) origin() []Evidence {
-	return filter(x.attempts(), func(e Evidence) bool { return !e.Mirror })
+	return filter(x.attempts(), func(e Evidence) bool { return !e.Mirror && faulty(e) })
 }
 
-// anonymous is the origin's answer without credentials.
-func (x *facts) anonymous() (Evidence, bool) {
-	i := slices.IndexFunc(x.all, func(e Evidence) bool {
-		return e.Check == CheckRegistry && e.Credential == nil && !e.Mirror && e.Outcome != NotRun
-	})
-	if i < 0 {
-		return Evidence{}, false
-	}
-	return x.all[i], true
+// anonymous are the origin's answers without credentials.
+func (x *facts) anonymous() []Evidence {
+	return filter(x.asked(), func(e Evidence) bool { return e.Credential == nil && !e.Mirror })
 }
 
 // works tells that one of the kubelet's attempts would succeed now.
-func (x *facts) works() bool {
-	return slices.ContainsFunc(x.attempts(), func(e Evidence) bool { return e.Outcome == Passed })
-}
+func (x *facts) works() bool { return slices.ContainsFunc(x.attempts(), sound) }
 
 // credentialed tells that the kubelet would bring credentials.
 func (x *facts) credentialed() bool {
 	return slices.ContainsFunc(x.attempts(), func(e Evidence) bool { return e.Credential != nil })
 }
 
+// matched tells that a secret of the pod is for the image, whether or not it
+// was tried.
+func (x *facts) matched() bool { return slices.ContainsFunc(x.of(CheckCredentials), sound) }
+
+// unread tells that there are secrets of which we know no more than the name.
+func (x *facts) unread() bool {
+	_, ok := x.noted(CheckCredentials, FaultSecretUnreadable)
+	return ok
+}
+
+// refusal is the origin's refusal of an attempt without credentials.
+func (x *facts) refusal() (Evidence, bool) {
+	return firstOf(filter(x.anonymous(), faulty), FaultUnauthorized, FaultInsufficientScope, FaultForbidden)
+}
+
 // wantsCredentials tells that the registry refused an attempt without any.
 func (x *facts) wantsCredentials() bool {
-	e, ok := x.anonymous()
-	return ok && slices.Contains(refusals(), e.Fault)
+	_, ok := x.refusal()
+	return ok
 }
 
-func refusals() []Fault {
-	return []Fault{FaultUnauthorized, FaultInsufficientScope, FaultForbidden}
+// evasive tells that the registry refuses the repository to anyone without
+// saying whether it exists: a misspelt name looks the same.
+func (x *facts) evasive() bool {
+	e, ok := x.refusal()
+	return ok && e.Fault != FaultUnauthorized
 }
 
-// accepted returns the attempts whose login the registry took, but whose
-// repository it refused.
+// denied are the attempts whose login the registry took, but whose repository
+// it refused.
 func (x *facts) denied() []Evidence {
 	return filter(x.origin(), func(e Evidence) bool {
 		return e.Credential != nil && (e.Fault == FaultForbidden || e.Fault == FaultInsufficientScope)
 	})
 }
 
+// rejected are the attempts whose login the registry did not take.
 func (x *facts) rejected() []Evidence {
 	return filter(x.origin(), func(e Evidence) bool {
 		return e.Credential != nil && e.Fault == FaultUnauthorized
 	})
 }
+
+// mirrors is what went wrong at mirrors.
+func (x *facts) mirrors() []Evidence {
+	return filter(append(x.of(CheckRegistry), x.of(CheckNodeDNS)...), func(e Evidence) bool { return e.Mirror && faulty(e) })
+}
+
+// replaced tells that the node asks mirrors only, so that the image's own
+// registry has no part in the failure.
+func (x *facts) replaced() bool {
+	return !slices.ContainsFunc(append(x.of(CheckRegistry), x.of(CheckNodeDNS)...), func(e Evidence) bool {
+		return !e.Mirror && e.Fault != FaultConfigInvalid
+	})
+}
+
+func sound(e Evidence) bool  { return e.Outcome == Passed }
+func faulty(e Evidence) bool { return e.Outcome == Failed }
+func ran(e Evidence) bool    { return sound(e) || faulty(e) || e.Outcome == Inconclusive }
 
 func filter(all []Evidence, keep func(Evidence) bool) []Evidence {
 	var out []Evidence

@@ -7,9 +7,12 @@ import (
 )
 
 func TestLabels(t *testing.T) {
-	for _, l := range labels() {
-		if l.cause.Label() != l.label || CauseOfLabel(l.label) != l.cause {
-			t.Errorf("%s: label %q, back %s", l.cause, l.cause.Label(), CauseOfLabel(l.label))
+	for _, e := range Catalogue() {
+		if e.Label == "" {
+			continue
+		}
+		if e.Cause.Label() != e.Label || CauseOfLabel(e.Label) != e.Cause {
+			t.Errorf("%s: label %q, back %s", e.Cause, e.Cause.Label(), CauseOfLabel(e.Label))
 		}
 	}
 	if PullStalled.Label() != "" || CauseOfLabel("no such label") != Unknown || CauseOfLabel("") != Unknown {

@@ -12,27 +12,28 @@ import (
 // person must fill in stands in <angle brackets>: a shell refuses such a line
 // until it is filled in.
 func remedy(cause Cause, x *facts) []string {
-	mend := remedies()[cause]
-	if mend == nil {
-		return x.advise(cause)
+	var lines []string
+	if mend := remedies()[cause]; mend != nil {
+		lines = mend(x)
 	}
-	lines := mend(x)
+	if len(lines) == 0 {
+		lines = x.advise(cause)
+	}
 	for i := range lines {
 		lines[i] = printable(lines[i])
 	}
 	return lines
 }
 
+// advise is the remedy of a cause that has no command of its own.
 func (x *facts) advise(cause Cause) []string {
-	return []string{
-		"# " + entry(cause).Advice,
-		x.kubectl("describe pod", quote(x.Pod)),
-	}
+	return []string{comment("%s", entry(cause).Advice), x.kubectl("describe", quote("pod/"+x.Pod))}
 }
 
 func remedies() map[Cause]func(*facts) []string {
 	return map[Cause]func(*facts) []string{
 		InvalidImageName:       mendName,
+		ShortNameAmbiguous:     mendShort,
 		ImageNotPresent:        mendNever,
 		ImageNotVerifiedForPod: mendNotVerified,
 		PullSecretMissing:      mendMissing,
@@ -40,7 +41,7 @@ func remedies() map[Cause]func(*facts) []string {
 		PullSecretNoMatch:      mendNoMatch,
 		AuthenticationRequired: mendNoCredentials,
 		CredentialsRejected:    mendRejected,
-		CredentialsExpired:     mendRejected,
+		CredentialsExpired:     mendExpired,
 		AccessDenied:           mendDenied,
 		DeniedOrNotFound:       mendDeniedOrNotFound,
 		TagNotFound:            mendTag,
@@ -52,50 +53,61 @@ func remedies() map[Cause]func(*facts) []string {
 		NetworkUnreachable:     mendOnNode("curl -sv --max-time 20"),
 		TLSUntrusted:           mendUntrusted,
 		HTTPSMismatch:          mendHTTPS,
-		NotReproducible:        func(x *facts) []string { return []string{x.kubectl("get pod", quote(x.Pod), "--watch")} },
+		NotReproducible:        func(x *facts) []string { return []string{x.kubectl("get", quote("pod/"+x.Pod), "--watch")} },
 	}
 }
 
 func (x *facts) kubectl(verb string, args ...string) string {
-	return strings.Join(append([]string{"kubectl -n", quote(x.Namespace), verb}, args...), " ")
+	words := []string{"kubectl"}
+	if x.Namespace != "" {
+		words = append(words, "-n", quote(x.Namespace))
+	}
+	return strings.Join(append(append(words, verb), args...), " ")
 }
 
 // --- images
 
 func mendName(x *facts) []string {
-	image := "<image>"
 	if e, ok := x.first(CheckImage, FaultNameInvalid); ok && len(e.Candidates) > 0 {
-		image = quote(e.Candidates[0])
+		return x.setImage(e.Candidates[0])
 	}
-	return x.setImage(image)
+	return x.setImage(blank("image"))
 }
+
+func mendShort(x *facts) []string { return x.setImage(blank("registry") + "/" + x.Image) }
 
 func mendTag(x *facts) []string {
 	e, ok := firstOf(x.origin(), FaultTagNotFound)
 	if !ok || len(e.Candidates) == 0 {
-		return x.setImage(quote(x.untagged()) + ":<tag>")
+		return x.setImage(x.untagged() + ":" + blank("tag"))
 	}
-	return x.setImage(quote(x.untagged() + ":" + e.Candidates[0]))
+	return x.setImage(x.untagged() + ":" + e.Candidates[0])
 }
 
 func mendRepository(x *facts) []string {
-	return x.setImage(quote(x.Registry) + "/<repository>:<tag>")
+	return x.setImage(x.Registry + "/" + blank("repository") + ":" + blank("tag"))
 }
 
 func mendRegistryName(x *facts) []string {
-	lines := []string{
-		fmt.Sprintf("# if the name is right, node %s has to resolve it; ask there: getent ahosts %s", x.Node, quote(hostOnly(x.Registry))),
-		"# if it is wrong, correct it:",
+	if x.elsewhere() != "" {
+		return mendOnNode("getent ahosts")(x)
 	}
-	return append(lines, x.setImage("<registry>/"+quote(x.Repository+x.suffix()))...)
+	lines := []string{
+		comment("if the name is right, node %s has to resolve it; ask there: getent ahosts %s", x.Node, quote(hostOnly(x.host()))),
+		comment("if it is wrong, correct it:"),
+	}
+	return append(lines, x.setImage(blank("registry")+"/"+x.Repository+x.suffix())...)
 }
 
 func mendPort(x *facts) []string {
-	lines := []string{
-		fmt.Sprintf("# nothing listens there: start the registry; ask from node %s: curl -sv --max-time 20 %s", x.Node, quote(x.endpoint()+"/v2/")),
-		"# or, if host or port are wrong, correct them:",
+	if x.elsewhere() != "" {
+		return mendOnNode("curl -sv --max-time 20")(x)
 	}
-	return append(lines, x.setImage("<registry:port>/"+quote(x.Repository+x.suffix()))...)
+	lines := []string{
+		comment("nothing listens there: start the registry; ask from node %s: curl -sv --max-time 20 %s", x.Node, quote(x.endpoint()+"/v2/")),
+		comment("or, if host or port are wrong, correct them:"),
+	}
+	return append(lines, x.setImage(blank("registry:port")+"/"+x.Repository+x.suffix())...)
 }
 
 // untagged is the image as written, without tag and digest.
@@ -112,35 +124,59 @@ func (x *facts) suffix() string {
 	return ""
 }
 
-// setImage changes the image where the pod comes from. image is a shell word.
+// setImage changes the image where the pod comes from.
 func (x *facts) setImage(image string) []string {
 	switch x.Kind {
 	case KindEphemeralContainer:
-		return []string{
-			"# an ephemeral container cannot be changed; start another one:",
-			x.kubectl("debug", quote(x.Pod), "--image="+image),
-		}
+		return []string{comment("an ephemeral container cannot be changed; start another one:"), x.debug("--image=" + quote(image))}
 	case KindImageVolume:
 		return x.patchPod(map[string]any{"volumes": []any{
 			map[string]any{"name": x.Container, "image": map[string]any{"reference": image}},
 		}})
 	case KindContainer, KindInitContainer:
 	}
-	if x.Owner.Kind == "" || slices.Contains(patchable(), x.Owner.Kind) {
-		return []string{x.kubectl("set image", x.target(), quote(x.Container)+"="+image)}
+	set := quote(x.Container) + "=" + quote(image)
+	switch {
+	case x.static():
+		return []string{comment("the pod is static: put image %s into its manifest on node %s", image, x.Node)}
+	case x.Owner.Kind == "":
+		return []string{x.kubectl("set image", x.target(), set)}
+	case slices.Contains(patchable(), x.Owner.Kind):
+		return append([]string{x.kubectl("set image", x.target(), set)}, x.again()...)
 	}
 	return []string{
-		fmt.Sprintf("# the pod is made by %s %s, whose template cannot be changed by kubectl set image: correct it there, until then:", x.Owner.Kind, x.Owner.Name),
-		x.kubectl("set image", "pod/"+quote(x.Pod), quote(x.Container)+"="+image),
+		comment("%s %s makes the pod: correct the image there (a Job has to be made anew); until then:", x.Owner.Kind, x.Owner.Name),
+		x.kubectl("set image", quote("pod/"+x.Pod), set),
 	}
 }
+
+// debug starts an ephemeral container.
+func (x *facts) debug(args ...string) string {
+	return x.kubectl("debug", append([]string{quote("pod/" + x.Pod)}, args...)...)
+}
+
+// again makes the pod anew where its owner does not do so by itself when the
+// template changes: a StatefulSet waits for a pod that is not ready before it
+// replaces one, the others never replace any.
+func (x *facts) again() []string {
+	if !slices.Contains([]string{"StatefulSet", "ReplicaSet", "ReplicationController"}, x.Owner.Kind) {
+		return nil
+	}
+	return []string{
+		comment("%s %s does not replace this pod by itself:", x.Owner.Kind, x.Owner.Name),
+		x.kubectl("delete", quote("pod/"+x.Pod)),
+	}
+}
+
+// static tells that the pod stands in a file on its node.
+func (x *facts) static() bool { return x.Owner.Kind == "Node" }
 
 // target is what kubectl is to change: the workload, or the pod itself.
 func (x *facts) target() string {
 	if slices.Contains(patchable(), x.Owner.Kind) {
-		return strings.ToLower(x.Owner.Kind) + "/" + quote(x.Owner.Name)
+		return quote(strings.ToLower(x.Owner.Kind) + "/" + x.Owner.Name)
 	}
-	return "pod/" + quote(x.Pod)
+	return quote("pod/" + x.Pod)
 }
 
 // patchable are the workloads whose pod template may be changed.
@@ -151,62 +187,108 @@ func patchable() []string {
 // --- policy
 
 func mendNever(x *facts) []string {
-	lines := []string{fmt.Sprintf("# load the image on node %s, or let the kubelet pull it:", x.Node)}
-	return append(lines, x.patchPod(x.policy(map[string]any{}))...)
+	lines := []string{comment("load the image on node %s, or let the kubelet pull it:", x.Node)}
+	return append(lines, x.allowPull(map[string]any{})...)
 }
 
 func mendNotVerified(x *facts) []string {
 	spec := map[string]any{}
-	if x.PullPolicy == "Never" {
-		spec = x.policy(spec)
+	var lines []string
+	if !x.matched() && !x.credentialed() && !x.static() {
+		secret := x.wantedSecret()
+		lines = append(lines, x.createSecret(secret))
+		if !slices.Contains(x.PullSecrets, secret) {
+			spec = attached(secret)
+		}
 	}
-	if x.credentialed() || x.matched() {
-		return x.patchPod(spec)
+	switch {
+	case x.PullPolicy == "Never":
+		return append(lines, x.allowPull(spec)...)
+	case len(spec) > 0 && x.Kind == KindEphemeralContainer:
+		return append(lines, x.debugAnew(spec)...)
+	case len(spec) > 0:
+		return append(lines, x.patchPod(spec)...)
 	}
-	name := x.newSecret()
-	spec["imagePullSecrets"] = []any{map[string]any{"name": name}}
-	return append([]string{x.createSecret(name)}, x.patchPod(spec)...)
+	return lines
 }
 
-// matched tells that a secret of the pod is for the image, whether or not it
-// was tried.
-func (x *facts) matched() bool {
-	return slices.ContainsFunc(x.of(CheckCredentials), func(e Evidence) bool { return e.Outcome == Passed })
+// wantedSecret is the name of the secret to make: the one that the pod already
+// names, or a new one.
+func (x *facts) wantedSecret() string {
+	missing := x.secrets(FaultSecretMissing)
+	if i := slices.IndexFunc(missing, validName); i >= 0 {
+		return missing[i]
+	}
+	return x.newSecret()
 }
 
-// policy adds imagePullPolicy IfNotPresent for the failing container.
-func (x *facts) policy(spec map[string]any) map[string]any {
+// allowPull changes the policy Never of the failing container to IfNotPresent,
+// and what else there is in spec.
+func (x *facts) allowPull(spec map[string]any) []string {
+	one := func(container map[string]any) []any {
+		container["name"] = x.Container
+		return []any{container}
+	}
 	switch x.Kind {
 	case KindImageVolume:
-		spec["volumes"] = []any{map[string]any{"name": x.Container, "image": map[string]any{"pullPolicy": "IfNotPresent"}}}
+		spec["volumes"] = one(map[string]any{"image": map[string]any{"pullPolicy": "IfNotPresent"}})
 	case KindInitContainer:
-		spec["initContainers"] = []any{map[string]any{"name": x.Container, "imagePullPolicy": "IfNotPresent"}}
+		spec["initContainers"] = one(map[string]any{"imagePullPolicy": "IfNotPresent"})
+	case KindEphemeralContainer:
+		return x.debugAnew(spec)
 	default:
-		spec["containers"] = []any{map[string]any{"name": x.Container, "imagePullPolicy": "IfNotPresent"}}
+		spec["containers"] = one(map[string]any{"imagePullPolicy": "IfNotPresent"})
 	}
-	return spec
+	return x.patchPod(spec)
+}
+
+// debugAnew starts the ephemeral container again, where need be in a pod made
+// anew with spec.
+func (x *facts) debugAnew(spec map[string]any) []string {
+	var lines []string
+	if len(spec) > 0 {
+		lines = x.patchPod(spec)
+	}
+	if len(spec) > 0 && x.Owner.Kind != "" {
+		return append(lines, comment("then start the ephemeral container in the new pod"))
+	}
+	args := []string{"--image=" + quote(x.Image)}
+	if x.PullPolicy == "Never" {
+		args = append(args, "--image-pull-policy=IfNotPresent")
+	}
+	return append(lines, comment("an ephemeral container cannot be changed; start another one:"), x.debug(args...))
 }
 
 // patchPod changes the pod's spec for good: in the workload's template, or, for
 // a pod that nobody manages, by making it anew (most of its spec cannot be
 // changed in place).
 func (x *facts) patchPod(spec map[string]any) []string {
-	if slices.Contains(patchable(), x.Owner.Kind) {
+	secrets, only := spec["imagePullSecrets"]
+	switch kind := x.Owner.Kind; {
+	case slices.Contains(patchable(), kind):
 		template := map[string]any{"spec": map[string]any{"template": map[string]any{"spec": spec}}}
-		return []string{x.kubectl("patch", x.target(), "-p", quote(asJSON(template)))}
-	}
-	if secrets, ok := spec["imagePullSecrets"]; ok && len(spec) == 1 && x.Owner.Kind != "" && len(x.PullSecrets) == 0 {
+		return append([]string{x.kubectl("patch", x.target(), "-p", quote(asJSON(template)))}, x.again()...)
+	case x.static():
+		return []string{comment("the pod is static: put this into the spec of its manifest on node %s: %s", x.Node, asJSON(spec))}
+	case kind == "":
+		return x.remake(spec)
+	case only && len(spec) == 1 && len(x.PullSecrets) == 0:
 		return x.patchServiceAccount(secrets)
+	default:
+		return []string{comment("%s %s makes the pod: put this into its pod template's spec and make it anew: %s", kind, x.Owner.Name, asJSON(spec))}
 	}
-	if x.Owner.Kind != "" {
-		return []string{fmt.Sprintf("# the pod is made by %s %s: put this in its pod template's spec and create it anew: %s", x.Owner.Kind, x.Owner.Name, asJSON(spec))}
-	}
-	// A pod may not be created with ephemeral containers in it.
-	if x.Kind == KindEphemeralContainer {
-		spec["ephemeralContainers"] = nil
-	}
+}
+
+// remake deletes a pod that nobody manages and makes it anew. A pod may not be
+// created with ephemeral containers in it. The output of the first command
+// carries the namespace, so the second needs none.
+func (x *facts) remake(spec map[string]any) []string {
+	spec["ephemeralContainers"] = nil
 	patch := asJSON(map[string]any{"spec": spec})
-	return []string{x.kubectl("patch", "pod/"+quote(x.Pod), "--dry-run=client -o json -p", quote(patch)) + " | kubectl replace --force -f -"}
+	return []string{
+		comment("this deletes the pod and makes it anew, since most of a pod cannot be changed in place:"),
+		x.kubectl("patch", x.target(), "--dry-run=client -o json -p", quote(patch)) + " | kubectl replace --force -f -",
+	}
 }
 
 // patchServiceAccount serves pods whose template cannot be changed, such as a
@@ -214,9 +296,9 @@ func (x *facts) patchPod(spec map[string]any) []string {
 // (admission plugin ServiceAccount).
 func (x *facts) patchServiceAccount(secrets any) []string {
 	return []string{
-		fmt.Sprintf("# every new pod of service account %s gets the secret; %s %s then makes the pod anew:", x.account(), x.Owner.Kind, x.Owner.Name),
-		x.kubectl("patch serviceaccount", quote(x.account()), "-p", quote(asJSON(map[string]any{"imagePullSecrets": secrets}))),
-		x.kubectl("delete pod", quote(x.Pod)),
+		comment("every new pod of service account %s gets the secret; %s %s then makes the pod anew:", x.account(), x.Owner.Kind, x.Owner.Name),
+		x.kubectl("patch", quote("serviceaccount/"+x.account()), "-p", quote(asJSON(map[string]any{"imagePullSecrets": secrets}))),
+		x.kubectl("delete", quote("pod/"+x.Pod)),
 	}
 }
 
@@ -230,85 +312,134 @@ func (x *facts) account() string {
 // --- secrets
 
 func mendMissing(x *facts) []string {
-	var lines []string
-	if names := x.secrets(FaultSecretMissing); len(names) > 0 {
-		lines = append(lines, x.createSecret(names[0]))
+	missing := x.secrets(FaultSecretMissing)
+	i := slices.IndexFunc(missing, validName)
+	switch {
+	case len(missing) == 0:
+		return nil
+	case i < 0:
+		return append([]string{comment("%q is no name that a secret can have; give the pod another one:", missing[0])}, x.addSecret()...)
 	}
-	return lines
+	return append(x.spelling(), x.createSecret(missing[i]))
+}
+
+// spelling is the first thing to do where the registry does not say whether it
+// has the repository at all.
+func (x *facts) spelling() []string {
+	if !x.evasive() {
+		return nil
+	}
+	return []string{comment("check that %s/%s is spelled right; if it is:", x.Registry, x.Repository)}
 }
 
 func mendMalformed(x *facts) []string {
 	if e, ok := x.first(CheckCredentials, FaultSecretMalformed); ok {
 		return []string{x.replaceSecret(e.Secret, false)}
 	}
-	e, ok := x.first(CheckCredentials, FaultSecretWrongType, FaultSecretEmpty)
-	if !ok {
-		return x.advise(PullSecretMalformed)
+	if e, ok := x.first(CheckCredentials, FaultSecretWrongType, FaultSecretEmpty); ok {
+		if e.Fault == FaultSecretEmpty {
+			return append(x.spelling(), x.replaceSecret(e.Secret, false))
+		}
+		// A secret's type cannot be changed in place.
+		return append(x.spelling(), comment("this deletes the secret and makes it anew; if something else uses it, take another name and add it to imagePullSecrets"),
+			x.replaceSecret(e.Secret, true))
 	}
-	// A secret's type cannot be changed in place.
-	return []string{x.replaceSecret(e.Secret, e.Fault == FaultSecretWrongType)}
+	return x.renewFirst(x.matching())
 }
 
 func mendNoMatch(x *facts) []string {
-	e, ok := x.first(CheckCredentials, FaultNoMatchingCredential)
-	if !ok {
-		return x.advise(PullSecretNoMatch)
+	if x.evasive() { // the secret may be innocent, so it is left alone
+		return append(x.spelling(), x.addSecret()...)
 	}
-	return x.renew(e)
+	return x.renewFirst(x.secrets(FaultNoMatchingCredential))
+}
+
+// renewFirst renews the first of several secrets; nil if there is none.
+func (x *facts) renewFirst(secrets []string) []string {
+	if len(secrets) == 0 {
+		return nil
+	}
+	return x.renew(secrets[0])
 }
 
 // renew replaces a secret in place where that loses nothing but the one entry
 // that is of no use here, and adds another secret where it would.
-func (x *facts) renew(e Evidence) []string {
-	if len(e.Hosts) > 1 {
+func (x *facts) renew(secret string) []string {
+	i := slices.IndexFunc(x.all, func(e Evidence) bool { return e.Check == CheckCredentials && e.Secret == secret })
+	if i < 0 {
+		return []string{comment("replace the login in %s, on node %s", secret, x.Node)}
+	}
+	hosts := x.all[i].Hosts
+	if len(hosts) > 1 {
 		return x.addSecret()
 	}
 	var lines []string
-	if len(e.Hosts) == 1 && e.Fault == FaultNoMatchingCredential {
-		lines = append(lines, fmt.Sprintf("# this replaces the secret's only entry, for %s; if other pods need that, take another name and add it to imagePullSecrets", e.Hosts[0]))
+	if len(hosts) == 1 && hosts[0] != x.Registry && hosts[0] != server(x.Registry) {
+		lines = append(lines, comment("this replaces the secret's only entry, for %s; if other pods need that, take another name and add it to imagePullSecrets", hosts[0]))
 	}
-	return append(lines, x.replaceSecret(e.Secret, false))
+	return append(lines, x.replaceSecret(secret, false))
 }
 
-func mendNoCredentials(x *facts) []string { return x.addSecret() }
-
-func mendRejected(x *facts) []string {
-	names := used(x.rejected())
-	if len(names) == 0 {
-		return x.advise(CredentialsRejected)
+func mendNoCredentials(x *facts) []string {
+	var lines []string
+	if unread := x.secrets(FaultSecretUnreadable); len(unread) > 0 {
+		lines = append(lines, comment("%s either not there or not for %s:", pullSecrets(unread, "is", "are"), x.Registry))
 	}
-	return x.renew(x.secret(names[0]))
+	return append(lines, x.addSecret()...)
+}
+
+func mendRejected(x *facts) []string { return x.renewUsed(x.rejected()) }
+
+func mendExpired(x *facts) []string {
+	return x.renewUsed(append(x.rejected(), x.denied()...))
 }
 
 func mendDenied(x *facts) []string {
-	names := used(x.denied())
-	if len(names) == 0 {
-		return x.advise(AccessDenied)
+	lines := x.renewUsed(x.denied())
+	if len(lines) == 0 {
+		return nil
 	}
-	lines := []string{fmt.Sprintf("# have the user of secret %s granted pull on %s, or take another user:", names[0], x.Repository)}
-	return append(lines, x.renew(x.secret(names[0]))...)
+	return append([]string{comment("have the user granted pull on %s, or take another user:", x.Repository)}, lines...)
 }
 
-// secret is the credentials check's evidence about one secret.
-func (x *facts) secret(name string) Evidence {
-	for _, e := range x.of(CheckCredentials) {
-		if e.Secret == name {
-			return e
-		}
+// renewUsed renews the secret that attempts were made with, else the one that
+// would be used; nil if none is known.
+func (x *facts) renewUsed(attempts []Evidence) []string {
+	if sources := append(used(attempts), x.matching()...); len(sources) > 0 {
+		return x.renew(sources[0])
 	}
-	return Evidence{Secret: name}
+	unread := x.secrets(FaultSecretUnreadable)
+	if len(unread) == 0 {
+		return nil
+	}
+	return []string{
+		comment("whypull may not read secret %s; if it holds nothing but this login, replace it:", unread[0]),
+		x.replaceSecret(unread[0], false),
+	}
 }
 
 func mendDeniedOrNotFound(x *facts) []string {
-	lines := []string{fmt.Sprintf("# check that %s/%s is spelled right; if it is, give the pod credentials that may pull it:", x.Registry, x.Repository)}
+	lines := []string{comment("check that %s/%s is spelled right; if it is, give the pod credentials that may pull it:", x.Registry, x.Repository)}
 	return append(lines, x.addSecret()...)
 }
 
 // addSecret makes a new secret and gives it to the pod.
 func (x *facts) addSecret() []string {
+	if x.static() {
+		return []string{comment("a static pod has no pull secrets: put a login for %s into /var/lib/kubelet/config.json on node %s", x.Registry, x.Node)}
+	}
 	name := x.newSecret()
-	attach := x.patchPod(map[string]any{"imagePullSecrets": []any{map[string]any{"name": name}}})
-	return append([]string{x.createSecret(name)}, attach...)
+	lines := []string{x.createSecret(name)}
+	if x.Kind == KindEphemeralContainer {
+		return append(lines, x.debugAnew(attached(name))...)
+	}
+	return append(lines, x.patchPod(attached(name))...)
+}
+
+// attached is a pod's spec that names one more secret: such a list is merged
+// with the one that is there.
+func attached(secret string) map[string]any {
+	return map[string]any{"imagePullSecrets": []any{map[string]any{"name": secret}}}
 }
 
 // newSecret is a name for a secret for the image's registry, as the API
@@ -320,15 +451,31 @@ func (x *facts) newSecret() string {
 		}
 		return '-'
 	}, strings.ToLower(x.Registry))
-	return "pull-" + strings.Trim(name, "-.")
+	const most = 200
+	return strings.TrimRight("pull-"+strings.TrimLeft(name[:min(len(name), most)], "-."), "-.")
+}
+
+// validName tells what the API server takes for the name of a secret. It does
+// not ask this of the names in imagePullSecrets.
+func validName(name string) bool {
+	odd := func(r rune) bool { return r != '.' && r != '-' && (r < '0' || r > '9') && (r < 'a' || r > 'z') }
+	return name != "" && len(name) <= 253 && !strings.ContainsFunc(name, odd) && strings.Trim(name, "-.") == name
 }
 
 func (x *facts) createSecret(name string) string {
+	if !validName(name) {
+		return comment("%q is no name that a secret can have", name)
+	}
 	return x.kubectl("create secret docker-registry", quote(name),
 		"--docker-server="+quote(server(x.Registry)), "--docker-username=<username>", "--docker-password=<password>")
 }
 
+// replaceSecret makes a secret anew. The output of the first command carries
+// the namespace given by -n, so the second needs none.
 func (x *facts) replaceSecret(name string, force bool) string {
+	if !validName(name) {
+		return x.createSecret(name)
+	}
 	verb := " | kubectl replace"
 	if force {
 		verb += " --force"
@@ -350,53 +497,57 @@ func server(registry string) string {
 // mendOnNode says what to ask on the node, with the command that shows it.
 func mendOnNode(command string) func(*facts) []string {
 	return func(x *facts) []string {
-		what := quote(x.endpoint() + "/v2/")
+		host, url := x.host(), x.endpoint()+"/v2/"
+		if e := x.elsewhere(); e != "" {
+			host, url = e, "https://"+e+"/"
+		}
+		what := quote(url)
 		if !strings.HasPrefix(command, "curl") {
-			what = quote(hostOnly(x.Registry))
+			what = quote(hostOnly(host))
 		}
-		return []string{fmt.Sprintf("# on node %s:", x.Node), command + " " + what}
+		return []string{comment("on node %s:", x.Node), command + " " + what}
 	}
-}
-
-// endpoint is the image's own registry as it was talked to.
-func (x *facts) endpoint() string {
-	for _, e := range x.of(CheckRegistry) {
-		if !e.Mirror && e.Endpoint != "" {
-			return e.Endpoint
-		}
-	}
-	return "https://" + x.Registry
 }
 
 func mendUntrusted(x *facts) []string {
-	dir := x.hostsDir()
-	url := "https://" + x.Registry
+	if x.elsewhere() != "" { // hosts.toml is about registries only
+		return nil
+	}
+	dir, url := x.hostsDir(), x.endpoint()
 	return []string{
-		fmt.Sprintf("# on node %s, with the CA certificate of %s in <ca.crt>:", x.Node, x.Registry),
-		"install -D -m 0644 <ca.crt> " + quote(dir+"/ca.crt"),
+		comment("on node %s, with the CA certificate of %s in <ca.crt>:", x.Node, x.host()),
+		// In this order a shell refuses the line until it is filled in, also
+		// where there is a file ca.crt.
+		"mkdir -p " + quote(dir) + " && cat > " + quote(dir+"/ca.crt") + " <ca.crt>",
+		comment("a hosts.toml that is there already is left alone: add ca = \"ca.crt\" to its host; CRI-O reads /etc/containers/certs.d/%s/ca.crt instead:", x.Registry),
 		hostsFile(dir, `server = "`+url+`"`, `[host."`+url+`"]`, `ca = "ca.crt"`),
 	}
 }
 
 func mendHTTPS(x *facts) []string {
+	if x.elsewhere() != "" {
+		return nil
+	}
 	dir := x.hostsDir()
-	url := "http://" + x.Registry
+	url := "http://" + x.host()
 	if strings.HasPrefix(x.endpoint(), "http://") {
-		url = "https://" + x.Registry
+		url = "https://" + x.host()
 	}
 	return []string{
-		fmt.Sprintf("# on node %s:", x.Node),
+		comment("on node %s; a hosts.toml that is there already is left alone: correct the scheme in it:", x.Node),
 		"mkdir -p " + quote(dir),
 		hostsFile(dir, `server = "`+url+`"`, `[host."`+url+`"]`),
 	}
 }
 
+// hostsFile writes a file of these lines, unless there is one.
 func hostsFile(dir string, lines ...string) string {
 	words := make([]string, len(lines))
 	for i, l := range lines {
 		words[i] = quote(l)
 	}
-	return "printf '%s\\n' " + strings.Join(words, " ") + " > " + quote(dir+"/hosts.toml")
+	file := quote(dir + "/hosts.toml")
+	return "test -e " + file + " || printf '%s\\n' " + strings.Join(words, " ") + " > " + file
 }
 
 // hostsDir is where containerd looks for the registry's hosts.toml.
@@ -410,17 +561,58 @@ func (x *facts) hostsDir() string {
 	return root + "/" + x.Registry
 }
 
-func hostOnly(registry string) string {
-	if i := strings.LastIndex(registry, ":"); i > strings.LastIndex(registry, "]") {
-		registry = registry[:i]
-	}
-	return strings.Trim(registry, "[]")
-}
-
 // --- words
 
-// quote makes s one word for a POSIX shell, as it is where that is safe.
+// What a person has to fill in stands between these two in a text that is not
+// yet quoted. They are private to whoever uses them; no image has them.
+const (
+	blankStart = "\uE000"
+	blankEnd   = "\uE001"
+)
+
+func blank(name string) string { return blankStart + name + blankEnd }
+
+// blanks are the names that blank is called with.
+func blanks() []string { return []string{"image", "tag", "repository", "registry", "registry:port"} }
+
+// cutBlank cuts s around its first blank; name is "" if there is none.
+func cutBlank(s string) (before, name, after string) {
+	for i := range s {
+		if !strings.HasPrefix(s[i:], blankStart) {
+			continue
+		}
+		name, after, ok := strings.Cut(s[i+len(blankStart):], blankEnd)
+		if ok && slices.Contains(blanks(), name) {
+			return s[:i], name, after
+		}
+	}
+	return s, "", ""
+}
+
+// comment is a line that a shell skips. What is in it may come from anybody:
+// remedy takes the line ends out.
+func comment(format string, args ...any) string {
+	return "# " + strings.NewReplacer(blankStart, "<", blankEnd, ">").Replace(fmt.Sprintf(format, args...))
+}
+
+// quote makes s one word for a POSIX shell, as it is where that is safe. The
+// blanks in it stay open, so that a shell refuses the word.
 func quote(s string) string {
+	before, name, after := cutBlank(s)
+	if name == "" {
+		return quoteWord(s)
+	}
+	out := "<" + name + ">"
+	if before != "" {
+		out = quoteWord(before) + out
+	}
+	if after != "" {
+		out += quote(after)
+	}
+	return out
+}
+
+func quoteWord(s string) string {
 	if s != "" && !strings.ContainsFunc(s, unsafeRune) {
 		return s
 	}

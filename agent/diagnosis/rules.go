@@ -56,6 +56,7 @@ func rules() []rule {
 		{InvalidImageName, confirmedBy(InvalidImageName, CheckImage, FaultNameInvalid)},
 		{ImageNotPresent, neverAndAbsent},
 		{ImageNotVerifiedForPod, neverAndPresent},
+		{ImageNotPresent, neverAndSilent},
 		{RuntimeError, runtimeDown},
 
 		// The kubelet's and the runtime's own refusals, which no probe can see.
@@ -64,7 +65,7 @@ func rules() []rule {
 		{PolicyBlocked, textOnly(PolicyBlocked)},
 		{PullThrottled, textOnly(PullThrottled)},
 		// Behind a proxy the node does not resolve the registry's name itself.
-		{ProxyFailed, confirmedBy(ProxyFailed, CheckRegistry, FaultProxyFailed)},
+		{ProxyFailed, atOrigin(ProxyFailed, FaultProxyFailed)},
 		{ProxyFailed, textOnly(ProxyFailed)},
 
 		// One malformed entry makes the kubelet give up before any request.
@@ -75,8 +76,8 @@ func rules() []rule {
 		{RegistryConfigInvalid, configWithoutEffect},
 
 		// The way to the registry, step by step.
-		{RegistryNameNotFound, unlessWorks(confirmedBy(RegistryNameNotFound, CheckNodeDNS, FaultNameNotFound))},
-		{DNSFailure, unlessWorks(confirmedBy(DNSFailure, CheckNodeDNS, FaultDNSFailure))},
+		{RegistryNameNotFound, name(RegistryNameNotFound, FaultNameNotFound)},
+		{DNSFailure, name(DNSFailure, FaultDNSFailure)},
 		{RegistryNameNotFound, atOrigin(RegistryNameNotFound, FaultNameNotFound)},
 		{DNSFailure, atOrigin(DNSFailure, FaultDNSFailure)},
 		{ConnectionRefused, atOrigin(ConnectionRefused, FaultConnectionRefused)},
@@ -96,19 +97,25 @@ func rules() []rule {
 		{TagNotFound, notFoundAnywhere},
 
 		// Credentials: what the pod brings, then what it fails to bring.
+		{CredentialsExpired, expired},
 		{AccessDenied, accessDenied},
 		{CredentialsRejected, credentialsRejected},
 		{CredentialsRejected, unreadable(CredentialsRejected)},
 		{CredentialsExpired, unreadable(CredentialsExpired)},
 		{AccessDenied, unreadable(AccessDenied)},
-		{AuthenticationRequired, unreadable(AuthenticationRequired)},
-		{DeniedOrNotFound, unreadable(DeniedOrNotFound)},
+		{CredentialProviderFailed, providerFailed},
 		{PullSecretMissing, wantedBut(PullSecretMissing, FaultSecretMissing)},
 		{PullSecretMalformed, wantedBut(PullSecretMalformed, FaultSecretWrongType, FaultSecretEmpty)},
 		{PullSecretNoMatch, wantedBut(PullSecretNoMatch, FaultNoMatchingCredential)},
+		{PullSecretMalformed, matchedButEmpty},
 		{ImageNotVerifiedForPod, presentButUnproved},
 		{DeniedOrNotFound, scopeRefusedToAnyone},
 		{AuthenticationRequired, wantedBut(AuthenticationRequired, FaultNoCredentials)},
+		{AuthenticationRequired, unlessWorks(unreadable(AuthenticationRequired))},
+		{DeniedOrNotFound, unlessWorks(unreadable(DeniedOrNotFound))},
+
+		// Only mirrors are asked, and none has helped.
+		{MirrorFailed, onlyMirrors},
 
 		// All that we can ask passes now.
 		{NotReproducible, worksNow},
@@ -117,8 +124,7 @@ func rules() []rule {
 
 // configRefused: the runtime refuses the pull over the node's configuration.
 func configRefused(x *facts) Confidence {
-	e, ok := x.first(CheckRegistry, FaultConfigInvalid)
-	if !ok || e.Outcome != Failed {
+	if !x.has(CheckRegistry, FaultConfigInvalid) {
 		return ""
 	}
 	return x.agreed(RegistryConfigInvalid)
@@ -127,7 +133,7 @@ func configRefused(x *facts) Confidence {
 // configWithoutEffect: a setting for this registry is not in effect, and the
 // registry cannot be talked to without one.
 func configWithoutEffect(x *facts) Confidence {
-	e, ok := x.first(CheckRegistry, FaultConfigInvalid)
+	e, ok := x.noted(CheckRegistry, FaultConfigInvalid)
 	if !ok || e.Outcome != Inconclusive || x.works() {
 		return ""
 	}
@@ -146,6 +152,34 @@ func confirmedBy(cause Cause, check Check, fault Fault) func(*facts) Confidence 
 		}
 		return x.agreed(cause)
 	}
+}
+
+// name applies when the name of the image's own registry does not resolve, no
+// mirror serves instead, and the runtime has not reached the registry either.
+func name(cause Cause, fault Fault) func(*facts) Confidence {
+	return unlessWorks(func(x *facts) Confidence {
+		if _, ok := x.unresolved(fault); !ok || x.reached() {
+			return ""
+		}
+		return x.agreed(cause)
+	})
+}
+
+// unresolved is the failed lookup of the image's own registry.
+func (x *facts) unresolved(fault Fault) (Evidence, bool) {
+	return firstOf(filter(x.of(CheckNodeDNS), func(e Evidence) bool { return !e.Mirror && faulty(e) }), fault)
+}
+
+// reached tells that the runtime's text is an answer of the image's own
+// registry. Behind a proxy the node need not resolve the registry's name, and
+// which proxy the runtime has cannot be known.
+func (x *facts) reached() bool {
+	e := x.message()
+	if e.Host != "" && !x.isOwn(e.Host) || x.ofMirror(e.Cause) {
+		return false
+	}
+	refusals := []Cause{AuthenticationRequired, CredentialsRejected, AccessDenied, DeniedOrNotFound, RegistryError}
+	return e.AfterManifest || slices.Contains(refusals, e.Cause) || slices.Contains(loggedIn(), e.Cause)
 }
 
 // atOrigin applies when an attempt at the image's own registry ended in the
@@ -178,12 +212,43 @@ func textOnly(cause Cause) func(*facts) Confidence {
 }
 
 // agreed is Confirmed, unless the runtime's text speaks of something else: then
-// what we reproduced need not be what failed.
+// what we reproduced need not be what failed. A text about a mirror that fails
+// for us too is no contradiction: runtimes show one endpoint's error of several.
 func (x *facts) agreed(cause Cause) Confidence {
-	if r := x.reading(); r != Unknown && !akin(r, cause) {
-		return Likely
+	r := x.reading()
+	if r == Unknown || akin(r, cause) || x.ofMirror(r) {
+		return Confirmed
 	}
-	return Confirmed
+	return Likely
+}
+
+// ofMirror tells that a mirror shows the fault that the runtime's text is about.
+func (x *facts) ofMirror(reading Cause) bool {
+	return slices.ContainsFunc(x.mirrors(), func(e Evidence) bool { return akin(reading, pointsTo(e.Fault)) })
+}
+
+// pointsTo is the cause that an endpoint's fault stands for by itself. Most
+// have the same name.
+func pointsTo(f Fault) Cause {
+	switch f {
+	case FaultNameNotFound:
+		return RegistryNameNotFound
+	case FaultUnauthorized:
+		return AuthenticationRequired
+	case FaultInsufficientScope, FaultForbidden:
+		return AccessDenied
+	case FaultNotFound:
+		return TagNotFound
+	case FaultServerError, FaultUnexpectedAnswer:
+		return RegistryError
+	default:
+		return Cause(f)
+	}
+}
+
+func weaker(a, b Confidence) Confidence {
+	order := []Confidence{"", Suspected, Likely, Confirmed}
+	return order[min(slices.Index(order, a), slices.Index(order, b))]
 }
 
 func neverAndAbsent(x *facts) Confidence {
@@ -203,23 +268,35 @@ func neverAndPresent(x *facts) Confidence {
 	return Confirmed
 }
 
+// neverAndSilent: the kubelet says that the image is not there, and the runtime
+// cannot be asked.
+func neverAndSilent(x *facts) Confidence {
+	if x.PullPolicy != "Never" || x.reading() != ImageNotPresent {
+		return ""
+	}
+	return Suspected
+}
+
 // presentButUnproved: with IfNotPresent the kubelet pulls an image that is on
 // the node only for a pod that has to prove its credentials (KEP-2535).
 func presentButUnproved(x *facts) Confidence {
-	if x.PullPolicy != "IfNotPresent" || !x.present() || x.works() {
+	if x.PullPolicy != "IfNotPresent" || !x.present() || x.works() || !x.has(CheckCredentials, FaultNoCredentials) {
 		return ""
 	}
-	if !x.wantsCredentials() || !x.has(CheckCredentials, FaultNoCredentials) {
-		return ""
-	}
-	return x.agreed(ImageNotVerifiedForPod)
+	return weaker(x.wants(), x.agreed(ImageNotVerifiedForPod))
 }
 
+// runtimeDown: the runtime does not answer us, and has not answered the kubelet.
 func runtimeDown(x *facts) Confidence {
-	if !x.has(CheckImage, FaultRuntimeUnready) || x.Reason != "ImageInspectError" {
+	e, ok := x.noted(CheckImage, FaultRuntimeUnready)
+	switch {
+	case !ok || e.Outcome == NotRun || x.Reason != "ImageInspectError" && x.reading() != RuntimeError:
 		return ""
+	case faulty(e):
+		return Confirmed
+	default:
+		return Likely
 	}
-	return Confirmed
 }
 
 // notFoundAnywhere: the manifest is not there, and the registry would not say
@@ -229,6 +306,14 @@ func notFoundAnywhere(x *facts) Confidence {
 		return ""
 	}
 	if _, ok := firstOf(x.origin(), FaultNotFound); !ok {
+		return ""
+	}
+	return Likely
+}
+
+// expired: the registry refuses the login, and has told the runtime why.
+func expired(x *facts) Confidence {
+	if x.works() || len(x.denied())+len(x.rejected()) == 0 || x.reading() != CredentialsExpired {
 		return ""
 	}
 	return Likely
@@ -248,50 +333,121 @@ func credentialsRejected(x *facts) Confidence {
 	return x.agreed(CredentialsRejected)
 }
 
+// providerFailed: the text says why the pull went out without credentials, and
+// the registry does want some.
+func providerFailed(x *facts) Confidence {
+	if x.works() || x.credentialed() || !x.wantsCredentials() || x.reading() != CredentialProviderFailed {
+		return ""
+	}
+	return Likely
+}
+
+// wants tells whether a pull fails for want of credentials: Confirmed when the
+// registry refuses one without, Likely when it cannot be asked and the runtime's
+// text says so.
+func (x *facts) wants() Confidence {
+	switch {
+	case x.further():
+		return ""
+	case x.wantsCredentials():
+		return Confirmed
+	case len(x.anonymous()) == 0 && !x.credentialed() && !x.matched() &&
+		(x.reading() == AuthenticationRequired || x.reading() == DeniedOrNotFound):
+		return Likely
+	}
+	return ""
+}
+
+// further tells that the runtime's text speaks of a step that a pull without
+// credentials does not reach at a registry that wants some. Such a pull had a
+// login that we do not see: the node's own, or a credential provider's.
+func (x *facts) further() bool {
+	r := x.reading()
+	if x.ofMirror(r) {
+		return false
+	}
+	if e, ok := x.refusal(); ok && r == AccessDenied {
+		return e.Fault == FaultUnauthorized
+	}
+	return x.message().AfterManifest || slices.Contains(loggedIn(), r)
+}
+
+// loggedIn are the causes that a runtime's text shows only after the registry
+// has accepted, or at least looked at, a login.
+func loggedIn() []Cause {
+	return []Cause{
+		TagNotFound, RepositoryNotFound, PlatformMismatch, UnsupportedFormat, ContentCorrupt, CredentialsExpired,
+		RateLimited, DiskFull, ImageStoreCorrupt,
+	}
+}
+
 // wantedBut applies when the registry refuses an attempt without credentials
-// and the pod has none to offer for the reason given.
+// and the pod has none to offer for the reason given. It is no more than likely
+// when the registry does not say whether there is such a repository at all, or
+// when another secret, which we may not read, may be the one.
 func wantedBut(cause Cause, faults ...Fault) func(*facts) Confidence {
-	return func(x *facts) Confidence {
-		if x.works() || x.credentialed() || !x.wantsCredentials() || !x.has(CheckCredentials, faults...) {
+	return unlessWorks(func(x *facts) Confidence {
+		if x.credentialed() || !x.has(CheckCredentials, faults...) {
 			return ""
 		}
-		return x.agreed(cause)
+		c := weaker(x.wants(), x.agreed(cause))
+		if x.evasive() || x.unread() {
+			c = weaker(c, Likely)
+		}
+		return c
+	})
+}
+
+// matchedButEmpty: a secret is for the image, yet no attempt has a login: the
+// entry has neither user name nor password (an identity token alone is ignored
+// by the kubelet).
+func matchedButEmpty(x *facts) Confidence {
+	if x.works() || x.credentialed() || !x.matched() || !x.wantsCredentials() || x.further() {
+		return ""
 	}
+	return Likely
 }
 
 // scopeRefusedToAnyone: a token is issued to anyone, but not for this
 // repository; registries do so for private and for missing ones alike.
 func scopeRefusedToAnyone(x *facts) Confidence {
-	e, ok := x.anonymous()
-	if !ok || x.works() || x.credentialed() || e.Fault == FaultUnauthorized || !x.wantsCredentials() {
-		return ""
-	}
-	if x.has(CheckCredentials, FaultSecretUnreadable) {
+	if x.works() || x.credentialed() || !x.evasive() || x.unread() || x.further() {
 		return ""
 	}
 	return x.agreed(DeniedOrNotFound)
 }
 
 // unreadable applies when the pod's secrets may not be read, so that only the
-// runtime's text can tell what became of them, and the registry does want
-// credentials.
+// runtime's text can tell what became of them, and the registry bears it out:
+// it wants credentials, or would give the image to anyone who brings no wrong
+// ones.
 func unreadable(cause Cause) func(*facts) Confidence {
 	return func(x *facts) Confidence {
-		if x.credentialed() || !x.has(CheckCredentials, FaultSecretUnreadable) {
-			return ""
-		}
-		if !x.wantsCredentials() || x.reading() != cause {
+		if x.credentialed() || !x.unread() || x.reading() != cause || !x.wantsCredentials() && !x.works() {
 			return ""
 		}
 		return Likely
 	}
 }
 
-// worksNow applies when the kubelet's attempt would succeed now and the text
-// speaks of nothing that lies beyond our checks.
-func worksNow(x *facts) Confidence {
-	if !x.works() || x.beyond() {
+// onlyMirrors: the node's configuration puts mirrors in the place of the
+// image's own registry, and they fail.
+func onlyMirrors(x *facts) Confidence {
+	if x.works() || len(x.mirrors()) == 0 || !x.replaced() {
 		return ""
+	}
+	return x.agreed(MirrorFailed)
+}
+
+// worksNow applies when the kubelet's attempt would succeed now and the text
+// speaks of nothing that lies beyond our checks. A text that says nothing may
+// hide such a thing, and a secret that we may not read may spoil the attempt.
+func worksNow(x *facts) Confidence {
+	switch {
+	case !x.works() || x.beyond():
+		return ""
+	case x.reading() == Unknown || x.unread() && !x.credentialed():
+		return Likely
 	}
 	return Confirmed
 }
@@ -299,15 +455,8 @@ func worksNow(x *facts) Confidence {
 // beyond tells that the runtime's text names a step, a host or a fault that a
 // question for the manifest does not touch.
 func (x *facts) beyond() bool {
-	for _, e := range x.of(CheckMessage) {
-		if e.Cause == "" || e.Cause == Unknown {
-			continue
-		}
-		if e.AfterManifest || !slices.Contains(manifestCauses(), e.Cause) {
-			return true
-		}
-	}
-	return false
+	e := x.message()
+	return e.AfterManifest || e.Cause != Unknown && !slices.Contains(manifestCauses(), e.Cause)
 }
 
 // manifestCauses are the causes that a question for the manifest would show.
@@ -343,6 +492,7 @@ func families() [][]Cause {
 		{DeniedOrNotFound, TagNotFound, RepositoryNotFound},
 		{RegistryNameNotFound, DNSFailure},
 		{ConnectionRefused, ConnectionTimeout, NetworkUnreachable},
+		{ConnectionTimeout, PullTimeout},
 		{TLSUntrusted, TLSHostnameMismatch, TLSExpired, TLSHandshakeFailed, HTTPSMismatch},
 		{ImageNotPresent, ImageNotVerifiedForPod},
 	}

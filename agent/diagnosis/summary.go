@@ -4,21 +4,38 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
 // summary is the verdict in one sentence.
 func summary(cause Cause, x *facts) string {
-	if s := summaries()[cause]; s != nil {
-		return printable(s(x))
+	if say := summaries()[cause]; say != nil {
+		if s := printable(say(x)); s != "" {
+			return s
+		}
 	}
 	return printable(x.general(cause))
 }
 
 // general is the sentence of a cause that has none of its own: the
-// catalogue's meaning and the image.
+// catalogue's meaning, the image, and the host that the text blames if that is
+// not the image's.
 func (x *facts) general(cause Cause) string {
-	return fmt.Sprintf("%s (image %s)", strings.TrimSuffix(entry(cause).Meaning, "."), x.Image)
+	where := "image " + x.image()
+	if host := x.elsewhere(); host != "" && x.reading() == cause {
+		where += ", at " + host
+	}
+	return fmt.Sprintf("%s (%s)", strings.TrimSuffix(entry(cause).Meaning, "."), where)
+}
+
+// image is the image as written; of a very long name the middle is left out.
+func (x *facts) image() string {
+	const most, half = 120, 56
+	if len(x.Image) <= most {
+		return x.Image
+	}
+	return x.Image[:half] + "…" + x.Image[len(x.Image)-half:]
 }
 
 func entry(cause Cause) Entry {
@@ -39,48 +56,70 @@ func summaries() map[Cause]func(*facts) string {
 		PullSecretNoMatch:      sayNoMatch,
 		AuthenticationRequired: sayAuthenticationRequired,
 		CredentialsRejected:    sayRejected,
+		CredentialsExpired:     sayExpired,
 		AccessDenied:           sayDenied,
 		DeniedOrNotFound:       sayDeniedOrNotFound,
 		TagNotFound:            sayTagNotFound,
 		RepositoryNotFound:     sayRepositoryNotFound,
-		RegistryNameNotFound:   sayNameNotFound,
-		DNSFailure:             sayDetail(CheckNodeDNS, FaultDNSFailure),
-		ConnectionRefused:      sayDetail(CheckRegistry, FaultConnectionRefused),
-		ConnectionTimeout:      sayDetail(CheckRegistry, FaultConnectionTimeout),
-		NetworkUnreachable:     sayDetail(CheckRegistry, FaultNetworkUnreachable),
-		TLSUntrusted:           sayDetail(CheckRegistry, FaultTLSUntrusted),
-		TLSHostnameMismatch:    sayDetail(CheckRegistry, FaultTLSHostnameMismatch),
-		TLSExpired:             sayDetail(CheckRegistry, FaultTLSExpired),
-		TLSHandshakeFailed:     sayDetail(CheckRegistry, FaultTLSHandshakeFailed),
-		HTTPSMismatch:          sayDetail(CheckRegistry, FaultHTTPSMismatch),
-		RateLimited:            sayDetail(CheckRegistry, FaultRateLimited),
-		RegistryError:          sayDetail(CheckRegistry, FaultServerError),
-		RuntimeError:           sayDetail(CheckImage, FaultRuntimeUnready),
+		RegistryNameNotFound:   sayName(FaultNameNotFound),
+		DNSFailure:             sayName(FaultDNSFailure),
+		ConnectionRefused:      sayDetail(FaultConnectionRefused),
+		ConnectionTimeout:      sayDetail(FaultConnectionTimeout),
+		NetworkUnreachable:     sayDetail(FaultNetworkUnreachable),
+		TLSUntrusted:           sayDetail(FaultTLSUntrusted),
+		TLSHostnameMismatch:    sayDetail(FaultTLSHostnameMismatch),
+		TLSExpired:             sayDetail(FaultTLSExpired),
+		TLSHandshakeFailed:     sayDetail(FaultTLSHandshakeFailed),
+		HTTPSMismatch:          sayDetail(FaultHTTPSMismatch),
+		ProxyFailed:            sayDetail(FaultProxyFailed),
+		RateLimited:            sayDetail(FaultRateLimited),
+		RegistryError:          sayDetail(FaultServerError),
+		MirrorFailed:           sayMirror,
+		RuntimeError:           sayRuntime,
 		RegistryConfigInvalid:  sayConfig,
 		NotReproducible:        sayWorksNow,
 		Unknown:                sayUnknown,
 	}
 }
 
-// sayDetail takes the decisive evidence's own sentence where there is one.
-func sayDetail(check Check, fault Fault) func(*facts) string {
+// sayDetail takes the decisive evidence's own sentence; "" where there is none.
+func sayDetail(fault Fault) func(*facts) string {
 	return func(x *facts) string {
-		all := x.of(check)
-		if check == CheckRegistry {
-			all = x.origin()
-		}
-		if e, ok := firstOf(all, fault); ok {
-			return e.Detail
-		}
-		return x.general(x.reading())
+		e, _ := firstOf(x.origin(), fault)
+		return e.Detail
 	}
 }
 
-func sayConfig(x *facts) string {
-	if e, ok := x.first(CheckRegistry, FaultConfigInvalid); ok {
-		return e.Detail + "; without it the pull from " + x.Registry + " fails"
+// sayName is sayDetail for names: that of the registry, or the one of a server
+// to which the registry sends its callers.
+func sayName(fault Fault) func(*facts) string {
+	return func(x *facts) string {
+		if e, ok := x.unresolved(fault); ok {
+			return e.Detail
+		}
+		return sayDetail(fault)(x)
 	}
-	return x.general(RegistryConfigInvalid)
+}
+
+func sayRuntime(x *facts) string {
+	e, _ := x.noted(CheckImage, FaultRuntimeUnready)
+	return e.Detail
+}
+
+func sayConfig(x *facts) string {
+	e, _ := x.noted(CheckRegistry, FaultConfigInvalid)
+	if e.Detail == "" {
+		return ""
+	}
+	return e.Detail + "; without it the pull from " + x.Registry + " fails"
+}
+
+func sayMirror(x *facts) string {
+	all := x.mirrors()
+	if len(all) == 0 || !x.replaced() {
+		return ""
+	}
+	return fmt.Sprintf("node %s asks a mirror in place of %s, and it fails: %s", x.Node, x.Registry, all[0].Detail)
 }
 
 func sayInvalidName(x *facts) string {
@@ -92,27 +131,37 @@ func sayInvalidName(x *facts) string {
 }
 
 func sayNotPresent(x *facts) string {
-	return fmt.Sprintf("image %s is not on node %s and the pull policy is Never, so nothing will fetch it", x.Image, x.Node)
+	if !x.absent() {
+		return fmt.Sprintf("the kubelet does not find image %s on node %s, or not for this pod, and with the pull policy Never nothing will fetch it", x.image(), x.Node)
+	}
+	return fmt.Sprintf("image %s is not on node %s and the pull policy is Never, so nothing will fetch it", x.image(), x.Node)
 }
 
 func sayNotVerified(x *facts) string {
 	why := "the pod brings no credentials"
 	switch {
-	case x.credentialed():
+	case x.matched() || x.credentialed():
 		why = "the policy Never leaves the kubelet no way to check the pod's"
 	case x.has(CheckCredentials, FaultNoMatchingCredential):
 		why = "no pull secret of the pod is for " + x.Registry
 	case x.has(CheckCredentials, FaultSecretMissing):
 		why = "the pod's pull secret does not exist"
+	case x.unread():
+		why = "whypull may not read the pod's pull secret"
 	}
 	return fmt.Sprintf("image %s is on node %s, but the kubelet lets a pod use it only with credentials that may pull it, and %s",
-		x.Image, x.Node, why)
+		x.image(), x.Node, why)
 }
 
+// secrets names the secrets with one of the faults, each once.
 func (x *facts) secrets(faults ...Fault) []string {
+	return names(filter(x.of(CheckCredentials), func(e Evidence) bool { return slices.Contains(faults, e.Fault) }))
+}
+
+func names(all []Evidence) []string {
 	var out []string
-	for _, e := range x.of(CheckCredentials) {
-		if e.Secret != "" && slices.Contains(faults, e.Fault) && !slices.Contains(out, e.Secret) {
+	for _, e := range all {
+		if e.Secret != "" && !slices.Contains(out, e.Secret) {
 			out = append(out, e.Secret)
 		}
 	}
@@ -120,32 +169,58 @@ func (x *facts) secrets(faults ...Fault) []string {
 }
 
 func saySecretMissing(x *facts) string {
-	names := x.secrets(FaultSecretMissing)
-	if len(names) == 0 {
-		return x.general(PullSecretMissing)
+	missing := x.secrets(FaultSecretMissing)
+	if len(missing) == 0 {
+		return ""
 	}
-	return fmt.Sprintf("%s not in namespace %s, and %s wants credentials", pullSecrets(names, "is", "are"), x.Namespace, x.Registry)
+	return fmt.Sprintf("%s not in namespace %s, and %s wants credentials%s", pullSecrets(missing, "is", "are"), x.Namespace, x.Registry, x.reserve())
+}
+
+// reserve is added where the registry refuses everybody alike, so that the
+// image's name may as well be wrong.
+func (x *facts) reserve() string {
+	if !x.evasive() {
+		return ""
+	}
+	return fmt.Sprintf(" or has no %s: it does not say which", x.Repository)
 }
 
 func saySecretMalformed(x *facts) string {
-	e, ok := x.first(CheckCredentials, FaultSecretMalformed)
-	if !ok {
-		e, ok = x.first(CheckCredentials, FaultSecretWrongType, FaultSecretEmpty)
-	}
-	if !ok {
-		return x.general(PullSecretMalformed)
-	}
-	return e.Detail
-}
-
-func sayNoMatch(x *facts) string {
-	var parts []string
-	for _, e := range x.of(CheckCredentials) {
-		if e.Fault == FaultNoMatchingCredential && e.Secret != "" {
-			parts = append(parts, fmt.Sprintf("pull secret %s is for %s", e.Secret, list(e.Hosts, 3)))
+	for _, faults := range [][]Fault{{FaultSecretMalformed}, {FaultSecretWrongType, FaultSecretEmpty}} {
+		if e, ok := x.first(CheckCredentials, faults...); ok {
+			return e.Detail
 		}
 	}
-	return fmt.Sprintf("%s, but the image is on %s", strings.Join(parts, "; "), x.wanted())
+	if m := x.matching(); len(m) > 0 && x.wantsCredentials() {
+		return fmt.Sprintf("%s an entry for %s without user name and password", pullSecrets(m, "has", "have"), x.Registry)
+	}
+	return ""
+}
+
+// matching names the secrets that are for the image.
+func (x *facts) matching() []string { return names(filter(x.of(CheckCredentials), sound)) }
+
+func sayNoMatch(x *facts) string {
+	all := filter(x.of(CheckCredentials), func(e Evidence) bool { return e.Fault == FaultNoMatchingCredential && e.Secret != "" })
+	if len(all) == 1 && strings.Contains(all[0].Detail, "; ") { // it knows why an entry that looks right is not
+		return "pull " + all[0].Detail
+	}
+	var parts []string
+	for _, e := range all {
+		parts = append(parts, fmt.Sprintf("pull secret %s is for %s", e.Secret, list(e.Hosts)))
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s, but the image is on %s%s", strings.Join(parts, "; "), x.wanted(), x.doubt())
+}
+
+// doubt is reserve for a sentence that speaks of the image's place.
+func (x *facts) doubt() string {
+	if !x.evasive() {
+		return ""
+	}
+	return ", which does not say whether it exists"
 }
 
 // wanted is the registry, with the repository where a secret has the right
@@ -162,7 +237,20 @@ func (x *facts) wanted() string {
 }
 
 func sayAuthenticationRequired(x *facts) string {
-	return fmt.Sprintf("%s wants credentials for %s and the pod brings none", x.Registry, x.Repository)
+	none := "the pod brings none"
+	if len(x.PullSecrets) > 0 {
+		none = "the pull brought none"
+	}
+	return fmt.Sprintf("%s wants credentials for %s and %s%s", x.Registry, x.Repository, none, x.blind())
+}
+
+// blind tells of the secrets that whypull may not read.
+func (x *facts) blind() string {
+	unread := x.secrets(FaultSecretUnreadable)
+	if len(unread) == 0 {
+		return ""
+	}
+	return "; whypull may not read " + pullSecrets(unread, "", "")
 }
 
 // used names the credentials of attempts in the kubelet's order, each once.
@@ -176,38 +264,64 @@ func used(attempts []Evidence) []string {
 	return out
 }
 
-func sayRejected(x *facts) string {
-	names := used(x.rejected())
-	if len(names) == 0 {
-		return fmt.Sprintf("%s rejects the credentials that the pod brings", x.Registry)
+// whose names the credentials that attempts were made with, else those that
+// would be used: "pull secret a", or "" when none is known.
+func (x *facts) whose(attempts []Evidence) string {
+	sources := used(attempts)
+	if len(sources) == 0 {
+		sources = x.matching()
 	}
-	s := fmt.Sprintf("%s rejects the credentials of %s", x.Registry, pullSecrets(names, "", ""))
-	if e, ok := x.anonymous(); ok && e.Outcome == Passed {
+	switch known := names(x.of(CheckCredentials)); {
+	case len(sources) == 0:
+		return ""
+	case slices.ContainsFunc(sources, func(s string) bool { return !slices.Contains(known, s) }):
+		return list(sources) // among them the node's own
+	}
+	return pullSecrets(sources, "", "")
+}
+
+func sayRejected(x *facts) string {
+	s := fmt.Sprintf("%s rejects the credentials that the pull brings%s", x.Registry, x.blind())
+	if whose := x.whose(x.rejected()); whose != "" {
+		s = fmt.Sprintf("%s rejects the credentials of %s", x.Registry, whose)
+	}
+	if slices.ContainsFunc(x.anonymous(), sound) {
 		s += "; the image is public and would be had without them"
 	}
 	return s
 }
 
-func sayDenied(x *facts) string {
-	names := used(x.denied())
-	if len(names) == 0 {
-		return fmt.Sprintf("%s accepts the login, but refuses repository %s to it", x.Registry, x.Repository)
+func sayExpired(x *facts) string {
+	whose := x.whose(append(x.rejected(), x.denied()...))
+	if whose == "" {
+		return ""
 	}
-	return fmt.Sprintf("%s accepts the login of %s, but refuses it repository %s", x.Registry, pullSecrets(names, "", ""), x.Repository)
+	return fmt.Sprintf("the credentials of %s for %s have expired", whose, x.Registry)
+}
+
+func sayDenied(x *facts) string {
+	if whose := x.whose(x.denied()); whose != "" {
+		return fmt.Sprintf("%s accepts the login of %s, but refuses it repository %s", x.Registry, whose, x.Repository)
+	}
+	return fmt.Sprintf("%s refuses repository %s to the pull%s", x.Registry, x.Repository, x.blind())
 }
 
 func sayDeniedOrNotFound(x *facts) string {
-	return fmt.Sprintf("%s refuses repository %s and does not say whether it exists; the pod has no credentials that settle it", x.Registry, x.Repository)
+	s := fmt.Sprintf("%s refuses repository %s and does not say whether it exists", x.Registry, x.Repository)
+	if x.unread() {
+		return s + x.blind()
+	}
+	return s + "; the pod has no credentials that settle it"
 }
 
 func sayTagNotFound(x *facts) string {
 	e, ok := firstOf(x.origin(), FaultTagNotFound)
 	if !ok {
-		return fmt.Sprintf("%s has no manifest for %s", x.Registry, x.Image)
+		return fmt.Sprintf("%s has no manifest for %s", x.Registry, x.image())
 	}
 	s := fmt.Sprintf("%s has repository %s, but not %s", x.Registry, x.Repository, x.version())
 	if len(e.Candidates) > 0 {
-		s += "; it has " + list(e.Candidates, 3)
+		s += "; it has " + list(e.Candidates)
 	}
 	return s
 }
@@ -228,23 +342,16 @@ func sayRepositoryNotFound(x *facts) string {
 	return fmt.Sprintf("%s answers, but has no repository %s", x.Registry, x.Repository)
 }
 
-func sayNameNotFound(x *facts) string {
-	if e, ok := x.first(CheckNodeDNS, FaultNameNotFound); ok {
-		return e.Detail
-	}
-	return fmt.Sprintf("the registry's name %s does not exist in the name service of node %s", x.Registry, x.Node)
-}
-
 func sayWorksNow(x *facts) string {
-	return fmt.Sprintf("every check of %s passes now; the kubelet will try again within five minutes", x.Image)
+	return fmt.Sprintf("every check of %s passes now; the kubelet will try again within five minutes", x.image())
 }
 
 func sayUnknown(x *facts) string {
-	if names := x.secrets(FaultSecretUnreadable); len(names) > 0 && x.wantsCredentials() {
+	if unread := x.secrets(FaultSecretUnreadable); len(unread) > 0 && x.wantsCredentials() {
 		return fmt.Sprintf("%s wants credentials; whypull may not read %s and cannot tell what is wrong with it",
-			x.Registry, pullSecrets(names, "", ""))
+			x.Registry, pullSecrets(unread, "", ""))
 	}
-	return fmt.Sprintf("the evidence does not settle why %s cannot be pulled", x.Image)
+	return fmt.Sprintf("the evidence does not settle why %s cannot be pulled", x.image())
 }
 
 // pullSecrets makes "pull secret a is", "pull secrets a, b are".
@@ -253,18 +360,19 @@ func pullSecrets(names []string, one, many string) string {
 	if len(names) > 1 {
 		noun, verb = "pull secrets", many
 	}
-	return strings.TrimSpace(noun + " " + strings.Join(names, ", ") + " " + verb)
+	return strings.TrimSpace(noun + " " + list(names) + " " + verb)
 }
 
-// list joins the first n and counts the rest.
-func list(all []string, n int) string {
-	if len(all) == 0 {
+// list joins the first three and counts the rest.
+func list(all []string) string {
+	const most = 3
+	switch {
+	case len(all) == 0:
 		return "no registry"
-	}
-	if len(all) <= n {
+	case len(all) <= most:
 		return strings.Join(all, ", ")
 	}
-	return fmt.Sprintf("%s and %d more", strings.Join(all[:n], ", "), len(all)-n)
+	return fmt.Sprintf("%s and %d more", strings.Join(all[:most], ", "), len(all)-most)
 }
 
 // clip cuts s to at most n bytes at a rune boundary.
@@ -280,17 +388,13 @@ func clip(s string, n int) string {
 	return s[:cut] + ellipsis
 }
 
-// printable drops what moves a terminal's cursor or is not UTF-8.
+// printable drops what is not UTF-8 and what moves a terminal's cursor, breaks
+// the line or reorders the text around it.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r == utf8.RuneError || r < 0x20 || r == 0x7f || (r >= 0x80 && r < 0xa0) || bidi(r) {
+		if r == utf8.RuneError || unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) {
 			return -1
 		}
 		return r
 	}, s)
-}
-
-// bidi tells the runes that reorder text around them.
-func bidi(r rune) bool {
-	return r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069 || r == 0x200e || r == 0x200f
 }

@@ -65,6 +65,7 @@ type Client struct {
 	events   rest.Interface
 	asNode   rest.Interface // the same account, acting as its node
 	refusals refusals
+	lag      time.Duration // authorizerLag
 }
 
 // refusalLife is for how long it is taken for granted that the API server
@@ -98,7 +99,8 @@ func (r *refusals) has(namespace string) bool {
 
 // New returns a client for the node. It asks the API server nothing yet.
 func New(cfg *rest.Config, node string, access Access) (*Client, error) {
-	c := &Client{node: node, access: access, refusals: refusals{now: time.Now, until: map[string]time.Time{}}}
+	c := &Client{node: node, access: access, lag: authorizerLag,
+		refusals: refusals{now: time.Now, until: map[string]time.Time{}}}
 	codecs := serializer.NewCodecFactory(newScheme())
 	var err error
 	if c.core, err = restClient(cfg, corev1.SchemeGroupVersion, codecs, ""); err != nil {
@@ -245,7 +247,7 @@ func (c *Client) Secret(ctx context.Context, namespace, name string) (Secret, er
 		select {
 		case <-ctx.Done():
 			return Secret{}, ctx.Err()
-		case <-time.After(authorizerLag):
+		case <-time.After(c.lag):
 		}
 		s, err = c.secret(ctx, namespace, name)
 	}

@@ -4,6 +4,7 @@ package podwatch
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/distribution/reference"
@@ -194,9 +195,10 @@ func imageVolume(pod *corev1.Pod, name string) *corev1.Volume {
 }
 
 // mentions tells that a text names an image: as it was written, or as the
-// runtime completes it. Of a tag and a digest containerd keeps the digest.
+// kubelet or the runtime completes it. Of a tag and a digest containerd keeps
+// the digest. A bare word may be anything, unless it is quoted.
 func mentions(text, image string) bool {
-	if names(text, image) {
+	if strings.Contains(text, strconv.Quote(image)) || strings.ContainsAny(image, "/:@") && names(text, image) {
 		return true
 	}
 	named, err := reference.ParseNormalizedNamed(image)
@@ -206,22 +208,22 @@ func mentions(text, image string) bool {
 	if digested, ok := named.(reference.Digested); ok {
 		return names(text, named.Name()+"@"+digested.Digest().String())
 	}
-	return names(text, reference.TagNameOnly(named).String())
+	full := reference.TagNameOnly(named)
+	return names(text, full.String()) || reference.IsNameOnly(named) && names(text, image+":latest")
 }
 
 // names tells that word stands in text by itself, not as the beginning or the
 // end of a longer name.
 func names(text, word string) bool {
-	for rest := text; word != ""; {
-		i := strings.Index(rest, word)
+	for at := 0; word != ""; at++ {
+		i := strings.Index(text[at:], word)
 		if i < 0 {
 			return false
 		}
-		before, after := rest[:i], rest[i+len(word):]
-		if !continued(before, true) && !continued(after, false) {
+		at += i
+		if !continued(text[:at], true) && !continued(text[at+len(word):], false) {
 			return true
 		}
-		rest = rest[i+len(word):]
 	}
 	return false
 }

@@ -2,6 +2,7 @@ package probe
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -87,7 +88,7 @@ func (r NodeResolver) Lookup(ctx context.Context, host string) Answer {
 // be reached (a link that leads out of what is mounted).
 func (r NodeResolver) open(name string) (io.ReadCloser, error) {
 	if r.Root != "" && r.Root != "/" {
-		if f, err := os.Open(inside(r.Root, name)); err == nil { //nolint:gosec // the two callers name the file
+		if f, err := os.Open(inside(r.Root, name)); err == nil {
 			return f, nil
 		}
 	}
@@ -118,7 +119,12 @@ func (r NodeResolver) config() (*dns.ClientConfig, error) {
 		return nil, err
 	}
 	defer f.Close() //nolint:errcheck // only read
-	conf, err := dns.ClientConfigFromReader(io.LimitReader(f, 64<<10))
+	// The parser takes an error of reading for the end of the file.
+	text, err := io.ReadAll(io.LimitReader(f, 64<<10))
+	if err != nil {
+		return nil, err
+	}
+	conf, err := dns.ClientConfigFromReader(bytes.NewReader(text))
 	if err != nil {
 		return nil, err
 	}

@@ -66,8 +66,12 @@ func served(found []diagnosis.Evidence, attempts []*keyring.Login) bool {
 func (v visit) endpoint(ctx context.Context, e registry.Endpoint) []diagnosis.Evidence {
 	name, reachable := v.name(ctx, e)
 	if !reachable {
+		why := "does not resolve"
+		if name[0].Fault == "" {
+			why = "could not be looked up"
+		}
 		return append(name, v.mark(e, diagnosis.Evidence{Outcome: diagnosis.NotRun,
-			Detail: fmt.Sprintf("%s was not asked, since its name was not resolved", e)}))
+			Detail: fmt.Sprintf("%s was not asked, since its name %s", e, why)}))
 	}
 	out := name
 	for _, login := range v.attempts() {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"sync"
@@ -68,7 +69,10 @@ func (o agentOptions) run(ctx context.Context) error {
 	}
 	klog.SetSlogLogger(log.With("from", "client-go"))
 	if o.node == "" {
-		return fmt.Errorf("the node's name is missing: set --node-name or %s", environment("node-name"))
+		return wrong("node-name", errors.New("the node's name is missing"))
+	}
+	if o.listen == "" { // package net would take it for any port of any address
+		return wrong("listen-address", errors.New("the address is empty"))
 	}
 	client, err := o.client()
 	if err != nil {
@@ -76,7 +80,7 @@ func (o agentOptions) run(ctx context.Context) error {
 	}
 	runtime, err := cri.Dial(o.criSocket)
 	if err != nil {
-		return fmt.Errorf("--cri-socket: %w", err)
+		return wrong("cri-socket", err)
 	}
 	defer runtime.Close() //nolint:errcheck // at the end of the process
 	return o.serve(ctx, log, client, runtime)
@@ -85,7 +89,7 @@ func (o agentOptions) run(ctx context.Context) error {
 func (o agentOptions) logger() (*slog.Logger, error) {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(o.logLevel)); err != nil {
-		return nil, fmt.Errorf("--log-level: %w", err)
+		return nil, wrong("log-level", err)
 	}
 	opts := &slog.HandlerOptions{Level: level}
 	switch o.logFormat {
@@ -94,13 +98,13 @@ func (o agentOptions) logger() (*slog.Logger, error) {
 	case "text":
 		return slog.New(slog.NewTextHandler(os.Stderr, opts)), nil
 	}
-	return nil, fmt.Errorf("--log-format %q: want json or text", o.logFormat)
+	return nil, wrong("log-format", fmt.Errorf("log format %q: want json or text", o.logFormat))
 }
 
 func (o agentOptions) client() (*kube.Client, error) {
 	access, err := kube.ParseAccess(o.secretAccess)
 	if err != nil {
-		return nil, fmt.Errorf("--secret-access: %w", err)
+		return nil, wrong("secret-access", err)
 	}
 	cfg, err := o.restConfig()
 	if err != nil {
@@ -114,13 +118,13 @@ func (o agentOptions) restConfig() (*rest.Config, error) {
 	if o.kubeconfig == "" {
 		cfg, err := rest.InClusterConfig()
 		if err != nil {
-			return nil, fmt.Errorf("not in a pod (%w); give --kubeconfig", err)
+			return nil, wrong("kubeconfig", fmt.Errorf("is missing, and this is not a pod: %w", err))
 		}
 		return cfg, nil
 	}
 	cfg, err := clientcmd.BuildConfigFromFlags("", o.kubeconfig)
 	if err != nil {
-		return nil, fmt.Errorf("--kubeconfig: %w", err)
+		return nil, wrong("kubeconfig", err)
 	}
 	return cfg, nil
 }
@@ -164,15 +168,30 @@ func watchFailure(log *slog.Logger) func(error) {
 	return func(err error) { log.Warn("watch on pods failed", "err", err) }
 }
 
-// listen serves until the context ends.
+// listen serves until the context ends, and a moment longer for those who
+// still wait for an answer.
 func listen(ctx context.Context, s *http.Server) error {
-	context.AfterFunc(ctx, func() {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.Addr)
+	if err != nil {
+		if ctx.Err() != nil { // asked to stop before it began
+			return nil
+		}
+		return wrong("listen-address", err)
+	}
+	closed := make(chan struct{})
+	unregister := context.AfterFunc(ctx, func() {
+		defer close(closed)
 		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
 		defer cancel()
-		_ = s.Shutdown(grace) // whoever still asks is cut off
+		if s.Shutdown(grace) != nil { // whoever still asks is cut off
+			_ = s.Close()
+		}
 	})
-	if err := s.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("--listen-address: %w", err)
+	err = s.Serve(l)
+	if errors.Is(err, http.ErrServerClosed) {
+		<-closed
+		return nil
 	}
-	return nil
+	unregister()
+	return wrong("listen-address", err)
 }

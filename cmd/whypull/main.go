@@ -43,7 +43,7 @@ func root() *cobra.Command {
 		Args:          cobra.NoArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(agentCommand())
+	cmd.AddCommand(agentCommand(), explainMessageCommand())
 	cmd.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return fromEnvironment(cmd.Flags()) }
 	return cmd
 }
@@ -53,12 +53,17 @@ func environment(flag string) string {
 	return "WHYPULL_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
+// wrong is an error over a flag's value, wherever that came from.
+func wrong(flag string, err error) error {
+	return fmt.Errorf("--%s or %s: %w", flag, environment(flag), err)
+}
+
 // fromEnvironment sets the flags that the command line leaves out.
 func fromEnvironment(flags *pflag.FlagSet) error {
 	var failed error
 	flags.VisitAll(func(f *pflag.Flag) {
 		value, there := os.LookupEnv(environment(f.Name))
-		if f.Changed || !there || failed != nil {
+		if f.Changed || !there || failed != nil || f.Name == "help" || f.Name == "version" {
 			return
 		}
 		if err := flags.Set(f.Name, value); err != nil {

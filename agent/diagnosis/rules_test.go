@@ -1,0 +1,266 @@
+package diagnosis
+
+import (
+	"slices"
+	"testing"
+)
+
+// Builders of evidence, as the checks make it.
+
+func text(c Cause) Evidence { return Evidence{Check: CheckMessage, Outcome: Failed, Cause: c} }
+
+func found(c Check, f Fault) Evidence { return Evidence{Check: c, Outcome: Failed, Fault: f} }
+
+func secretOf(name string, o Outcome, f Fault) Evidence {
+	return Evidence{Check: CheckCredentials, Outcome: o, Fault: f, Secret: name}
+}
+
+func answer(f Fault) Evidence {
+	e := Evidence{Check: CheckRegistry, Outcome: Failed, Fault: f, Endpoint: "https://hub.example.com"}
+	if f == "" {
+		e.Outcome = Passed
+	}
+	return e
+}
+
+func withLogin(source string, e Evidence) Evidence {
+	e.Credential = &Credential{Source: source, Order: 1}
+	return e
+}
+
+func atMirror(e Evidence) Evidence {
+	e.Mirror, e.Endpoint = true, "https://mirror.example.com"
+	return e
+}
+
+func given(all ...Evidence) *facts { return &facts{Failure: ordinary(), all: sorted(all)} }
+
+func never(x *facts) *facts {
+	x.PullPolicy = "Never"
+	return x
+}
+
+// TestDecide is the table of single decisions that no scenario file needs to
+// spell out.
+func TestDecide(t *testing.T) {
+	auth, reject := answer(FaultUnauthorized), withLogin("a", answer(FaultUnauthorized))
+	for _, c := range []struct {
+		name       string
+		x          *facts
+		cause      Cause
+		confidence Confidence
+	}{
+		{"nothing", given(), Unknown, Suspected},
+		{"empty evidence", given(Evidence{}), Unknown, Suspected},
+		{"only a pass", given(answer("")), NotReproducible, Likely},
+		{"pass of a text that is answered", given(text(TagNotFound), answer("")), NotReproducible, Confirmed},
+		{"pass, text beyond", given(text(DiskFull), answer("")), DiskFull, Suspected},
+		{"pass after the policy Never", never(given(text(TagNotFound), answer(""))), TagNotFound, Suspected},
+		{"Never does not look at names", never(given(found(CheckNodeDNS, FaultNameNotFound))), Unknown, Suspected},
+		{"Never does not look at the registry", never(given(auth, secretOf("", Failed, FaultNoCredentials))), Unknown, Suspected},
+		{"Never, absent, text of something else", never(given(found(CheckImage, FaultImageAbsent), text(RuntimeError))), ImageNotPresent, Confirmed},
+		{"Never, present, text of something else", never(given(Evidence{Check: CheckImage, Outcome: Passed}, text(RuntimeError))), RuntimeError, Suspected},
+		{"absent is no fault by itself", given(found(CheckImage, FaultImageAbsent)), Unknown, Suspected},
+		{"malformed before anything of the network", given(secretOf("a", Failed, FaultSecretMalformed), auth), PullSecretMalformed, Confirmed},
+		{"invalid name before a malformed secret", given(found(CheckImage, FaultNameInvalid), secretOf("a", Failed, FaultSecretMalformed)), InvalidImageName, Confirmed},
+		{"missing, public", given(secretOf("a", Failed, FaultSecretMissing), answer("")), NotReproducible, Likely},
+		{"missing, registry silent, no text", given(secretOf("a", Failed, FaultSecretMissing)), Unknown, Suspected},
+		{"missing before wrong type", given(secretOf("a", Failed, FaultSecretWrongType), secretOf("b", Failed, FaultSecretMissing), auth), PullSecretMissing, Confirmed},
+		{"wrong type before no match", given(secretOf("a", Failed, FaultNoMatchingCredential), secretOf("b", Failed, FaultSecretWrongType), auth), PullSecretMalformed, Confirmed},
+		{"missing beside a login that is refused", given(secretOf("a", Failed, FaultSecretMissing), secretOf("b", Passed, ""), withLogin("b", answer(FaultUnauthorized)), auth), CredentialsRejected, Confirmed},
+		{"missing beside a login that is to be tried", given(text(AuthenticationRequired), secretOf("a", Failed, FaultSecretMissing), secretOf("b", Passed, "")), AuthenticationRequired, Suspected},
+		{"one login refused, another passes", given(reject, withLogin("b", answer(""))), NotReproducible, Likely},
+		{"refused login, public image", given(text(CredentialsRejected), reject, answer("")), CredentialsRejected, Confirmed},
+		{"403 outranks 401 whatever the order", given(withLogin("a", answer(FaultForbidden)), withLogin("b", answer(FaultUnauthorized))), AccessDenied, Confirmed},
+		{"404 outranks both", given(reject, withLogin("b", answer(FaultForbidden)), withLogin("c", answer(FaultTagNotFound))), TagNotFound, Confirmed},
+		{"rate limit outranks a refusal", given(reject, withLogin("b", answer(FaultRateLimited))), RateLimited, Confirmed},
+		{"expired outranks denied", given(text(CredentialsExpired), withLogin("a", answer(FaultForbidden))), CredentialsExpired, Likely},
+		{"expired, and it works", given(text(CredentialsExpired), withLogin("a", answer(""))), NotReproducible, Confirmed},
+		{"anonymous 404 does not outrank a login's 401", given(reject, answer(FaultTagNotFound)), CredentialsRejected, Confirmed},
+		{"mirror passes, origin refuses", given(atMirror(answer("")), auth), NotReproducible, Likely},
+		{"mirror 401 is no want of the origin", given(atMirror(auth), answer(FaultTagNotFound)), TagNotFound, Confirmed},
+		{"only mirrors, and one passes", given(atMirror(answer(FaultNotFound)), atMirror(answer(""))), NotReproducible, Likely},
+		{"only mirrors, text of something else", given(text(TLSUntrusted), atMirror(answer(FaultNotFound))), MirrorFailed, Likely},
+		{"only mirrors, origin pending", given(atMirror(answer(FaultNotFound)), Evidence{Check: CheckRegistry, Outcome: NotRun, Fault: FaultPending}), Unknown, Suspected},
+		{"unexpected answer", given(answer(FaultUnexpectedAnswer)), Unknown, Suspected},
+		{"an address that we do not talk to", given(text(ConnectionTimeout), answer(FaultAddressForbidden)), ConnectionTimeout, Suspected},
+		{"configuration refused", given(found(CheckRegistry, FaultConfigInvalid), text(RegistryConfigInvalid)), RegistryConfigInvalid, Confirmed},
+		{"configuration refused, text of something else", given(found(CheckRegistry, FaultConfigInvalid), text(TagNotFound)), RegistryConfigInvalid, Likely},
+		{"configuration odd, no name", given(Evidence{Check: CheckRegistry, Outcome: Inconclusive, Fault: FaultConfigInvalid}, found(CheckNodeDNS, FaultNameNotFound)), RegistryConfigInvalid, Likely},
+		{"configuration odd, tag missing", given(Evidence{Check: CheckRegistry, Outcome: Inconclusive, Fault: FaultConfigInvalid}, answer(FaultTagNotFound)), TagNotFound, Confirmed},
+		{"pod DNS decides nothing", given(found(CheckPodDNS, FaultNameNotFound)), Unknown, Suspected},
+		{"throttle before a tag", given(text(PullThrottled), answer(FaultTagNotFound)), PullThrottled, Suspected},
+		{"provider's failure and a public image", given(text(CredentialProviderFailed), answer("")), NotReproducible, Confirmed},
+		{"provider's failure and a secret's refusal", given(text(CredentialProviderFailed), reject, auth), CredentialsRejected, Confirmed},
+		{"pull retried and failed decides nothing yet", given(found(CheckPull, FaultDNSFailure)), Unknown, Suspected},
+	} {
+		cause, confidence := c.x.decide()
+		if cause != c.cause || confidence != c.confidence {
+			t.Errorf("%s: %s, %s; want %s, %s", c.name, cause, confidence, c.cause, c.confidence)
+		}
+	}
+}
+
+// TestAgreed: what the text says decides between Confirmed and Likely.
+func TestAgreed(t *testing.T) {
+	for _, c := range []struct {
+		x     *facts
+		cause Cause
+		want  Confidence
+	}{
+		{given(), ConnectionRefused, Confirmed},
+		{given(text(Unknown)), ConnectionRefused, Confirmed},
+		{given(text(ConnectionRefused)), ConnectionRefused, Confirmed},
+		{given(text(ConnectionTimeout)), ConnectionRefused, Confirmed},
+		{given(text(PullTimeout)), ConnectionTimeout, Confirmed},
+		{given(text(PullTimeout)), ConnectionRefused, Likely},
+		{given(text(TagNotFound)), ConnectionRefused, Likely},
+		{given(text(TagNotFound), atMirror(answer(FaultNotFound))), ConnectionRefused, Confirmed},
+		{given(text(TagNotFound), answer(FaultNotFound)), ConnectionRefused, Likely},
+		{given(text(TagNotFound), atMirror(answer(""))), ConnectionRefused, Likely},
+		{given(text(RegistryNameNotFound), atMirror(found(CheckNodeDNS, FaultNameNotFound))), AuthenticationRequired, Confirmed},
+		{given(Evidence{Check: CheckMessage, Outcome: NotRun, Cause: TagNotFound}), ConnectionRefused, Confirmed},
+	} {
+		if got := c.x.agreed(c.cause); got != c.want {
+			t.Errorf("%s after %s: %s, want %s", c.cause, c.x.reading(), got, c.want)
+		}
+	}
+}
+
+func TestAkin(t *testing.T) {
+	for _, e := range Catalogue() {
+		if !akin(e.Cause, e.Cause) {
+			t.Errorf("%s is not akin to itself", e.Cause)
+		}
+		for _, other := range Catalogue() {
+			if akin(e.Cause, other.Cause) != akin(other.Cause, e.Cause) {
+				t.Errorf("%s and %s", e.Cause, other.Cause)
+			}
+		}
+	}
+	for _, c := range []struct {
+		a, b Cause
+		want bool
+	}{
+		{AuthenticationRequired, PullSecretNoMatch, true},
+		{DeniedOrNotFound, RepositoryNotFound, true},
+		{AuthenticationRequired, TagNotFound, false},
+		{RegistryNameNotFound, ConnectionRefused, false},
+		{TLSUntrusted, ConnectionRefused, false},
+		{Unknown, TagNotFound, false},
+	} {
+		if got := akin(c.a, c.b); got != c.want {
+			t.Errorf("%s, %s: %v", c.a, c.b, got)
+		}
+	}
+}
+
+// TestFamiliesAreCauses: a misspelt or doubled member would go unnoticed.
+func TestFamiliesAreCauses(t *testing.T) {
+	for _, family := range append(families(), loggedIn(), manifestCauses()) {
+		for i, c := range family {
+			if entry(c).Cause != c || c == Unknown || slices.Contains(family[:i], c) {
+				t.Errorf("%s in %v", c, family)
+			}
+		}
+	}
+}
+
+// TestPointsTo: each fault that an endpoint can show leads to a cause of the
+// catalogue.
+func TestPointsTo(t *testing.T) {
+	for fault, want := range map[Fault]Cause{
+		FaultNameNotFound: RegistryNameNotFound, FaultDNSFailure: DNSFailure, FaultConnectionRefused: ConnectionRefused,
+		FaultConnectionTimeout: ConnectionTimeout, FaultNetworkUnreachable: NetworkUnreachable, FaultProxyFailed: ProxyFailed,
+		FaultTLSUntrusted: TLSUntrusted, FaultTLSHostnameMismatch: TLSHostnameMismatch, FaultTLSExpired: TLSExpired,
+		FaultTLSHandshakeFailed: TLSHandshakeFailed, FaultHTTPSMismatch: HTTPSMismatch, FaultUnauthorized: AuthenticationRequired,
+		FaultInsufficientScope: AccessDenied, FaultForbidden: AccessDenied, FaultNotFound: TagNotFound, FaultTagNotFound: TagNotFound,
+		FaultRepositoryNotFound: RepositoryNotFound, FaultRateLimited: RateLimited, FaultServerError: RegistryError,
+		FaultUnexpectedAnswer: RegistryError,
+	} {
+		if got := pointsTo(fault); got != want || entry(got).Cause != got {
+			t.Errorf("%s: %s", fault, got)
+		}
+	}
+}
+
+func TestWeaker(t *testing.T) {
+	order := []Confidence{"", Suspected, Likely, Confirmed}
+	for i, a := range order {
+		for j, b := range order {
+			if got := weaker(a, b); got != order[min(i, j)] {
+				t.Errorf("%q, %q: %q", a, b, got)
+			}
+		}
+	}
+}
+
+// TestFurther: a login that we do not see has brought the pull further than we
+// get.
+func TestFurther(t *testing.T) {
+	anonymous := answer(FaultUnauthorized)
+	for _, c := range []struct {
+		name string
+		x    *facts
+		want bool
+	}{
+		{"no text", given(anonymous), false},
+		{"want of credentials", given(text(AuthenticationRequired), anonymous), false},
+		{"401", given(text(CredentialsRejected), anonymous), false},
+		{"not found", given(text(TagNotFound), anonymous), true},
+		{"not found at a mirror", given(text(TagNotFound), anonymous, atMirror(answer(FaultNotFound))), false},
+		{"forbidden where a login is wanted", given(text(AccessDenied), anonymous), true},
+		{"forbidden to everybody", given(text(AccessDenied), answer(FaultForbidden)), false},
+		{"expired", given(text(CredentialsExpired), anonymous), true},
+		{"blob", given(Evidence{Check: CheckMessage, Outcome: Failed, Cause: ConnectionRefused, AfterManifest: true}, anonymous), true},
+		{"blob, words unknown", given(Evidence{Check: CheckMessage, Outcome: Inconclusive, Cause: Unknown, AfterManifest: true}, anonymous), true},
+	} {
+		if got := c.x.further(); got != c.want {
+			t.Errorf("%s: %v", c.name, got)
+		}
+	}
+}
+
+// TestReached: the text is the answer of the image's own registry.
+func TestReached(t *testing.T) {
+	host := func(h string, c Cause) Evidence {
+		e := text(c)
+		e.Host = h
+		return e
+	}
+	for _, c := range []struct {
+		name string
+		x    *facts
+		want bool
+	}{
+		{"no text", given(), false},
+		{"401", given(text(CredentialsRejected)), true},
+		{"401 of the registry", given(host("hub.example.com:443", CredentialsRejected)), true},
+		{"401 of a mirror", given(host("mirror.example.com", CredentialsRejected)), false},
+		{"404", given(text(TagNotFound)), true},
+		{"404, as at the mirror", given(text(TagNotFound), atMirror(answer(FaultNotFound))), false},
+		{"refused", given(text(ConnectionRefused)), false},
+		{"certificate", given(text(TLSUntrusted)), false},
+		{"name", given(text(RegistryNameNotFound)), false},
+		{"server error", given(text(RegistryError)), true},
+	} {
+		if got := c.x.reached(); got != c.want {
+			t.Errorf("%s: %v", c.name, got)
+		}
+	}
+}
+
+// TestRulesHaveCauses: the table is about causes of the catalogue, and a rule
+// that nothing is known to applies to nothing.
+func TestRulesHaveCauses(t *testing.T) {
+	for i, r := range rules() {
+		if entry(r.cause).Cause != r.cause {
+			t.Errorf("rule %d: %q", i, r.cause)
+		}
+		for _, x := range []*facts{given(), {}, never(given())} {
+			if c := r.when(x); c != "" {
+				t.Errorf("rule %d (%s) applies to nothing: %s", i, r.cause, c)
+			}
+		}
+	}
+}

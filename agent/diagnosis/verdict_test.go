@@ -1,0 +1,363 @@
+package diagnosis
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"unicode"
+	"unicode/utf8"
+)
+
+// checkVerdict asserts what holds of every verdict, whatever it was made from.
+func checkVerdict(t testing.TB, v Verdict) {
+	t.Helper()
+	if i := slices.IndexFunc(Catalogue(), func(e Entry) bool { return e.Cause == v.Cause }); i < 0 {
+		t.Errorf("cause %q is not in the catalogue", v.Cause)
+	}
+	if !slices.Contains([]Confidence{Confirmed, Likely, Suspected}, v.Confidence) {
+		t.Errorf("confidence %q", v.Confidence)
+	}
+	if v.Confidence == Confirmed && !supported(v) {
+		t.Errorf("%s is Confirmed without a check that found anything:\n%s", v.Cause, render(v.Evidence))
+	}
+	if v.Cause == Unknown && v.Confidence != Suspected {
+		t.Errorf("unknown, and %s", v.Confidence)
+	}
+	checkSentence(t, v.Summary)
+	checkRemedy(t, v.Remedy)
+}
+
+// supported tells that a check other than the reading of the text has an
+// answer.
+func supported(v Verdict) bool {
+	return slices.ContainsFunc(v.Evidence, func(e Evidence) bool {
+		return e.Check != CheckMessage && (e.Outcome == Passed || e.Outcome == Failed)
+	})
+}
+
+func checkSentence(t testing.TB, s string) {
+	t.Helper()
+	if s == "" || len(s) > SummaryLimit || strings.TrimSpace(s) == "" {
+		t.Errorf("%d bytes of summary: %q", len(s), s)
+	}
+	checkText(t, s)
+}
+
+// checkText asserts that a text is harmless on a terminal and stays on one line.
+func checkText(t testing.TB, s string) {
+	t.Helper()
+	if !utf8.ValidString(s) {
+		t.Errorf("not UTF-8: %q", s)
+	}
+	for _, r := range s {
+		if unicode.IsControl(r) || unicode.In(r, unicode.Bidi_Control, unicode.Cf, unicode.Zl, unicode.Zp) {
+			t.Errorf("%U in %q", r, s)
+		}
+	}
+}
+
+func checkRemedy(t testing.TB, lines []string) {
+	t.Helper()
+	if len(lines) == 0 {
+		t.Fatal("no remedy")
+	}
+	for _, line := range lines {
+		if checkText(t, line); strings.TrimLeft(line, "# ") == "" {
+			t.Errorf("empty line in %q", lines)
+		}
+	}
+	if last := lines[len(lines)-1]; strings.HasPrefix(last, "#") && strings.HasSuffix(last, ":") {
+		t.Errorf("the remedy promises a command and has none: %q", lines)
+	}
+}
+
+// TestDiagnoseIsPure: the same input gives the same verdict, and is left as it
+// was.
+func TestDiagnoseIsPure(t *testing.T) {
+	for _, s := range verdictCases(t) {
+		before, failure := render(s.evidence), s.failure
+		first := Diagnose(s.failure, s.evidence)
+		for range 3 {
+			if again := Diagnose(s.failure, s.evidence); !reflect.DeepEqual(first, again) {
+				t.Errorf("%s: %+v, then %+v", s.name(), first, again)
+			}
+		}
+		if render(s.evidence) != before || !reflect.DeepEqual(s.failure, failure) {
+			t.Errorf("%s: the input was changed", s.name())
+		}
+	}
+}
+
+// TestDiagnoseKeepsEvidence: all of it, in the order of the checks, within a
+// check in the order of arrival.
+func TestDiagnoseKeepsEvidence(t *testing.T) {
+	in := []Evidence{
+		{Check: CheckPull, Outcome: NotRun}, {Check: CheckRegistry, Detail: "b"}, {Check: CheckImage}, {Check: CheckRegistry, Detail: "a"},
+		{Check: CheckPodDNS}, {Check: CheckMessage}, {Check: CheckNodeDNS}, {Check: CheckCredentials},
+	}
+	var got []string
+	for _, e := range Diagnose(ordinary(), in).Evidence {
+		got = append(got, string(e.Check)+e.Detail)
+	}
+	want := "message image credentials nodeDNS podDNS registryb registrya pull"
+	if strings.Join(got, " ") != want {
+		t.Errorf("%v, want %s", got, want)
+	}
+}
+
+// TestDiagnoseOrderOfChecks: in which order the checks have come in does not
+// matter.
+func TestDiagnoseOrderOfChecks(t *testing.T) {
+	for _, s := range verdictCases(t) {
+		want := golden(Diagnose(s.failure, s.evidence))
+		shuffled := slices.Clone(s.evidence)
+		for seed := range uint64(5) {
+			order := Checks()
+			rand.New(rand.NewPCG(seed, 7)).Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
+			slices.SortStableFunc(shuffled, func(a, b Evidence) int {
+				return slices.Index(order, a.Check) - slices.Index(order, b.Check)
+			})
+			if got := golden(Diagnose(s.failure, shuffled)); got != want {
+				t.Errorf("%s, checks as %v: got\n%s\nwant\n%s", s.name(), order, got, want)
+			}
+		}
+	}
+}
+
+// TestDiagnoseSubsets: whatever evidence is missing, every verdict is well-formed.
+func TestDiagnoseSubsets(t *testing.T) {
+	for _, s := range verdictCases(t) {
+		if len(s.evidence) > 10 {
+			t.Fatalf("%s has %d pieces of evidence", s.name(), len(s.evidence))
+		}
+		for mask := range 1 << len(s.evidence) {
+			var some []Evidence
+			for i, e := range s.evidence {
+				if mask&(1<<i) != 0 {
+					some = append(some, e)
+				}
+			}
+			checkVerdict(t, Diagnose(s.failure, some))
+		}
+		if t.Failed() {
+			t.Fatalf("subsets of %s", s.name())
+		}
+	}
+}
+
+// withheld is evidence of a check that was not run, but for the fault: what a
+// careless check may leave behind.
+func withheld(e Evidence) Evidence {
+	e.Outcome = NotRun
+	return e
+}
+
+// TestDiagnoseNotRun: evidence that was not gathered confirms nothing. A verdict
+// that is Confirmed with it is Confirmed without it, and of the same cause.
+func TestDiagnoseNotRun(t *testing.T) {
+	for _, s := range verdictCases(t) {
+		for mask := range 1 << len(s.evidence) {
+			var with, without []Evidence
+			for i, e := range s.evidence {
+				if mask&(1<<i) != 0 {
+					with = append(with, withheld(e))
+				} else {
+					with, without = append(with, e), append(without, e)
+				}
+			}
+			checkNotRun(t, s.failure, with, without)
+		}
+		if t.Failed() {
+			t.Fatalf("variants of %s", s.name())
+		}
+	}
+}
+
+func checkNotRun(t testing.TB, f Failure, with, without []Evidence) {
+	t.Helper()
+	v := Diagnose(f, with)
+	if v.Confidence != Confirmed {
+		return
+	}
+	if bare := Diagnose(f, without); bare.Confidence != Confirmed || bare.Cause != v.Cause {
+		t.Errorf("%s %s with\n%s\n%s %s without what was not run", v.Cause, v.Confidence, render(with), bare.Cause, bare.Confidence)
+	}
+}
+
+// TestDiagnosePending: a first verdict is never decisive, a final one is.
+func TestDiagnosePending(t *testing.T) {
+	for _, s := range verdictCases(t) {
+		pending := slices.ContainsFunc(s.evidence, func(e Evidence) bool { return e.Fault == FaultPending })
+		v := Diagnose(s.failure, s.evidence)
+		if v.Decisive() == pending {
+			t.Errorf("%s: decisive %v", s.name(), v.Decisive())
+		}
+		if pending && v.Confidence == Confirmed {
+			t.Errorf("%s: Confirmed before the registry has answered", s.name())
+		}
+	}
+}
+
+func TestDecisive(t *testing.T) {
+	for _, c := range []struct {
+		e    Evidence
+		want bool
+	}{
+		{Evidence{Check: CheckRegistry, Outcome: NotRun, Fault: FaultPending}, false},
+		{Evidence{Check: CheckRegistry, Outcome: NotRun}, true},
+		{Evidence{Check: CheckRegistry, Outcome: Failed, Fault: FaultConnectionRefused}, true},
+		{Evidence{}, true},
+	} {
+		if got := (Verdict{Evidence: []Evidence{c.e}}).Decisive(); got != c.want {
+			t.Errorf("%+v: %v", c.e, got)
+		}
+	}
+}
+
+// hostile are texts that a pod, a secret or a registry's configuration may
+// hold, and that nobody may be harmed by.
+func hostile() []string {
+	return []string{
+		"'", `"`, "`id`", "$(id)", "${IFS}", "a;id", "a|id", "a&&id", "a\nid", "a\r\nid #", "#", "a #b", "-", "--help", "-n", "\\", `\'`, "'\\''",
+		"<image>", "<tag>", ">x", "*", "?", "~", "!", "{a,b}", "a b", "\t", "\x00", "\x1b[2J", "\u202eevil", "\u2066x\u2069", "\u2028id", "\ufeff", "\u200b",
+		"\xff\xfe", "é", "日本", "%s%d%!", blankStart + "tag" + blankEnd, blankStart + "$(id)" + blankEnd, blankStart, blankEnd, strings.Repeat("x", 400), strings.Repeat("ä", 200),
+		"",
+	}
+}
+
+// spoil puts a text everywhere where one can stand.
+func spoil(f Failure, evidence []Evidence, text string) (Failure, []Evidence) {
+	f.Namespace, f.Pod, f.Node, f.Container = text, text, text, text
+	f.Image, f.Registry, f.Repository, f.ServiceAccount = text, text, text, text
+	f.PullSecrets = []string{text}
+	if f.Owner.Kind != "" {
+		f.Owner.Name = text
+	}
+	out := slices.Clone(evidence)
+	for i := range out {
+		e := &out[i]
+		e.Detail, e.Endpoint, e.Host, e.ConfigDir = text, "https://"+text, text, "/"+text
+		if e.Secret != "" {
+			e.Secret = text
+		}
+		if e.Credential != nil {
+			e.Credential = &Credential{Source: text, Key: text, Order: 1}
+		}
+		for j := range e.Hosts {
+			e.Hosts = slices.Clone(e.Hosts)
+			e.Hosts[j] = text
+		}
+		for j := range e.Candidates {
+			e.Candidates = slices.Clone(e.Candidates)
+			e.Candidates[j] = text
+		}
+	}
+	return f, out
+}
+
+func TestVerdictsOnHostileTexts(t *testing.T) {
+	for _, s := range verdictCases(t) {
+		want := Diagnose(s.failure, s.evidence)
+		for _, text := range hostile() {
+			f, evidence := spoil(s.failure, s.evidence, text)
+			v := Diagnose(f, evidence)
+			checkVerdict(t, v)
+			if v.Cause != want.Cause || v.Confidence != want.Confidence {
+				t.Errorf("%q changes the verdict to %s, %s", text, v.Cause, v.Confidence)
+			}
+		}
+		if t.Failed() {
+			t.Fatal(s.name())
+		}
+	}
+}
+
+// anything makes evidence of random parts.
+func anything(r *rand.Rand) Evidence {
+	checks, outcomes := Checks(), []Outcome{Passed, Failed, Failed, Inconclusive, NotRun, ""}
+	e := Evidence{Check: checks[r.IntN(len(checks))], Outcome: outcomes[r.IntN(len(outcomes))], Fault: faults()[r.IntN(len(faults()))], Mirror: r.IntN(4) == 0}
+	switch e.Check {
+	case CheckMessage:
+		all := Catalogue()
+		e.Cause, e.AfterManifest = all[r.IntN(len(all))].Cause, r.IntN(8) == 0
+	case CheckRegistry:
+		if r.IntN(2) == 0 {
+			e.Credential = &Credential{Source: fmt.Sprint("s", r.IntN(3)), Order: 1}
+		}
+	case CheckCredentials:
+		e.Secret = fmt.Sprint("s", r.IntN(3))
+	case CheckImage, CheckNodeDNS, CheckPodDNS, CheckPull:
+	}
+	if r.IntN(2) == 0 {
+		e.Detail = "a detail"
+	}
+	return e
+}
+
+func faults() []Fault {
+	return []Fault{
+		"", FaultPending, FaultImageAbsent, FaultNameInvalid, FaultRuntimeUnready, FaultSecretMissing, FaultSecretUnreadable, FaultSecretWrongType,
+		FaultSecretEmpty, FaultSecretMalformed, FaultNoMatchingCredential, FaultNoCredentials, FaultNameNotFound, FaultDNSFailure,
+		FaultConnectionRefused, FaultConnectionTimeout, FaultNetworkUnreachable, FaultAddressForbidden, FaultProxyFailed, FaultTLSUntrusted,
+		FaultTLSHostnameMismatch, FaultTLSExpired, FaultTLSHandshakeFailed, FaultHTTPSMismatch, FaultUnauthorized, FaultInsufficientScope,
+		FaultForbidden, FaultNotFound, FaultTagNotFound, FaultRepositoryNotFound, FaultRateLimited, FaultServerError, FaultUnexpectedAnswer,
+		FaultConfigInvalid,
+	}
+}
+
+func randomFailure(r *rand.Rand) Failure {
+	f := ordinary()
+	f.PullPolicy = []string{"Always", "IfNotPresent", "Never", ""}[r.IntN(4)]
+	f.Reason = []string{"ErrImagePull", "ImageInspectError", "ErrImageNeverPull", ""}[r.IntN(4)]
+	f.Kind = []Kind{KindContainer, KindInitContainer, KindEphemeralContainer, KindImageVolume}[r.IntN(4)]
+	f.Owner.Kind = []string{"", "Deployment", "StatefulSet", "Job", "Node", "Rollout"}[r.IntN(6)]
+	f.PullSecrets = []string{"s0", "s1"}[:r.IntN(3)]
+	return f
+}
+
+// checkRandom makes a failure with n pieces of evidence from a seed and asserts
+// what holds of all verdicts.
+func checkRandom(t testing.TB, seed uint64, n int) {
+	t.Helper()
+	r := rand.New(rand.NewPCG(seed, 1))
+	f := randomFailure(r)
+	var all, ranOnly []Evidence
+	for range n {
+		e := anything(r)
+		if all = append(all, e); e.Outcome != NotRun {
+			ranOnly = append(ranOnly, e)
+		}
+	}
+	v := Diagnose(f, all)
+	checkVerdict(t, v)
+	checkNotRun(t, f, all, ranOnly)
+	if v.Cause != Unknown && v.Confidence == Suspected && !slices.ContainsFunc(all, func(e Evidence) bool { return e.Check == CheckMessage && e.Outcome != NotRun && e.Cause == v.Cause }) {
+		t.Errorf("%s is suspected without a text that says so:\n%s", v.Cause, render(all))
+	}
+}
+
+func TestDiagnoseRandomEvidence(t *testing.T) {
+	for seed := range uint64(5_000) {
+		if checkRandom(t, seed, int(seed%12)); t.Failed() {
+			t.Fatalf("seed %d, %d pieces", seed, seed%12)
+		}
+	}
+}
+
+func FuzzDiagnose(f *testing.F) {
+	f.Add(uint64(1), uint8(3))
+	f.Add(uint64(2), uint8(9))
+	f.Fuzz(func(t *testing.T, seed uint64, n uint8) { checkRandom(t, seed, int(n%16)) })
+}
+
+func BenchmarkDiagnose(b *testing.B) {
+	all := verdictCases(b)
+	for b.Loop() {
+		for _, s := range all {
+			Diagnose(s.failure, s.evidence)
+		}
+	}
+}

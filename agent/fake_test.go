@@ -1,0 +1,261 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/agent/podwatch"
+)
+
+// The names of verdicts in these tests: which examination of a container they
+// are from, and whether all of its evidence was in.
+func firstOf(container string, n int) string { return fmt.Sprint("first ", n, " of ", container) }
+func allOf(container string, n int) string   { return fmt.Sprint("all ", n, " of ", container) }
+
+// saysOf returns the name of a verdict.
+func saysOf(v diagnosis.Verdict) string { return v.Evidence[0].Detail }
+
+func evidence(detail string) []diagnosis.Evidence {
+	return []diagnosis.Evidence{{Check: diagnosis.CheckMessage, Outcome: diagnosis.Inconclusive, Detail: detail}}
+}
+
+// ask is one call of the collector.
+type ask struct {
+	container string
+	fresh     bool
+	at        time.Time
+}
+
+// collector answers after a while.
+type collector struct {
+	takes map[string]time.Duration // by container; 0 if not there, deaf if it does not end
+	mu    sync.Mutex
+	asked []ask
+	now   int // examinations that are under way
+	most  int
+}
+
+// deaf is a collector that does not end, not even when the context does.
+const deaf time.Duration = -1
+
+func (c *collector) Collect(ctx context.Context, f diagnosis.Failure, fresh bool) ([]diagnosis.Evidence, <-chan []diagnosis.Evidence) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.asked = append(c.asked, ask{f.Container, fresh, time.Now()})
+	c.now++
+	c.most = max(c.most, c.now)
+	n := 0
+	for _, a := range c.asked {
+		if a.container == f.Container {
+			n++
+		}
+	}
+	all := make(chan []diagnosis.Evidence, 1)
+	if takes := c.takes[f.Container]; takes != deaf {
+		go func() {
+			select {
+			case <-time.After(takes):
+			case <-ctx.Done():
+			}
+			c.mu.Lock()
+			c.now--
+			c.mu.Unlock()
+			all <- evidence(allOf(f.Container, n))
+		}()
+	}
+	return evidence(firstOf(f.Container, n)), all
+}
+
+func (c *collector) asks() []ask {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.asked
+}
+
+// publisher writes down what it is told, a line each.
+type publisher struct {
+	mu    sync.Mutex
+	start time.Time
+	lines []string
+	at    []time.Duration // since the start
+	fails []error         // of the next calls
+	block chan struct{}   // if not nil, the next Verdicts waits for it
+}
+
+func (p *publisher) note(line string) {
+	p.lines = append(p.lines, line)
+	p.at = append(p.at, time.Since(p.start))
+}
+
+func (p *publisher) Verdicts(_ context.Context, u podwatch.Update, verdicts []diagnosis.Verdict, final bool) error {
+	if b := p.blocked(); b != nil {
+		<-b
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var says []string
+	for _, v := range verdicts {
+		says = append(says, saysOf(v))
+	}
+	line := u.UID + ": " + strings.Join(says, ", ")
+	switch {
+	case len(verdicts) == 0:
+		line = u.UID + ": clear"
+	case !final:
+		line += ", so far"
+	}
+	p.note(line)
+	if len(p.fails) == 0 {
+		return nil
+	}
+	err := p.fails[0]
+	p.fails = p.fails[1:]
+	return err
+}
+
+func (p *publisher) blocked() chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	b := p.block
+	p.block = nil
+	return b
+}
+
+func (p *publisher) Recovered(_ context.Context, f diagnosis.Failure) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.note(f.UID + ": recovered " + f.Container)
+}
+
+func (p *publisher) Forget(uid string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.note(uid + ": forget")
+}
+
+// loop is an agent that runs in a bubble of its own time.
+type loop struct {
+	t         *testing.T
+	agent     *Agent
+	collector *collector
+	publisher *publisher
+	cancel    context.CancelFunc
+	stopped   chan struct{}
+}
+
+// inLoop runs a test with an agent; takes is how long the checks of a container
+// take.
+func inLoop(t *testing.T, takes map[string]time.Duration, test func(*loop)) {
+	t.Helper()
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := &loop{t: t, collector: &collector{takes: takes}, publisher: &publisher{start: time.Now()}, stopped: make(chan struct{})}
+		l.agent = New(l.collector, l.publisher, slog.New(slog.DiscardHandler))
+		ctx, cancel := context.WithCancel(t.Context())
+		l.cancel = cancel
+		go func() {
+			defer close(l.stopped)
+			l.agent.Run(ctx)
+		}()
+		test(l)
+		cancel()
+		<-l.stopped
+	})
+}
+
+// sees passes updates to the agent and lets time go by.
+func (l *loop) sees(wait time.Duration, updates ...podwatch.Update) {
+	for _, u := range updates {
+		l.agent.Observe(u)
+	}
+	time.Sleep(wait)
+	synctest.Wait()
+}
+
+// want compares all that the publisher was told since the last time.
+func (l *loop) want(want ...string) {
+	l.t.Helper()
+	l.publisher.mu.Lock()
+	defer l.publisher.mu.Unlock()
+	got := strings.Join(l.publisher.lines, "\n")
+	if w := strings.Join(want, "\n"); got != w {
+		l.t.Errorf("got\n%s\nwant\n%s", got, w)
+	}
+	l.publisher.lines, l.publisher.at = nil, nil
+}
+
+// wantAt checks that what was told as number i was told after a while, give or
+// take the spread of the start.
+func (l *loop) wantAt(i int, want time.Duration) {
+	l.t.Helper()
+	l.publisher.mu.Lock()
+	defer l.publisher.mu.Unlock()
+	if i >= len(l.publisher.at) {
+		l.t.Fatalf("got %q, want at least %d lines", l.publisher.lines, i+1)
+	}
+	if got := l.publisher.at[i]; got < want || got > want+spread {
+		l.t.Errorf("%q: got it after %v, want it after %v to %v", l.publisher.lines[i], got, want, want+spread)
+	}
+}
+
+func (l *loop) wantAsks(want int) {
+	l.t.Helper()
+	if got := len(l.collector.asks()); got != want {
+		l.t.Errorf("got %d examinations, want %d: %+v", got, want, l.collector.asks())
+	}
+}
+
+// wantPods checks how many pods the agent remembers.
+func (l *loop) wantPods(want int) {
+	l.t.Helper()
+	l.agent.mu.Lock()
+	defer l.agent.mu.Unlock()
+	if got := len(l.agent.pods); got != want {
+		l.t.Errorf("got %d pods in memory, want %d", got, want)
+	}
+}
+
+func began() time.Time { return time.Date(2026, 1, 2, 3, 4, 1, 0, time.UTC) }
+
+func failure(name string, edits ...func(*diagnosis.Failure)) diagnosis.Failure {
+	f := diagnosis.Failure{
+		Namespace: "shop", Pod: "web", UID: "uid-1", Node: "worker-3", Container: name, Kind: diagnosis.KindContainer,
+		Image: "hub.test/" + name + ":1", Registry: "hub.test", Repository: name, PullPolicy: "Always",
+		Reason: "ErrImagePull", Message: "dial tcp: lookup hub.test: no such host", PullSecrets: []string{"regcred"}, Since: began(),
+	}
+	for _, edit := range edits {
+		edit(&f)
+	}
+	return f
+}
+
+// update is what the watch tells of a pod.
+func update(failures ...diagnosis.Failure) podwatch.Update {
+	u := podwatch.Update{Namespace: "shop", Name: "web", UID: "uid-1", Failures: failures, SeenAt: time.Now()}
+	if len(failures) > 0 {
+		u.UID = failures[0].UID
+	}
+	return u
+}
+
+func recovered(u podwatch.Update, fs ...diagnosis.Failure) podwatch.Update {
+	u.Recovered = fs
+	return u
+}
+
+func gonePod() podwatch.Update {
+	u := update()
+	u.Gone = true
+	return u
+}
+
+func says(reason, message string) func(*diagnosis.Failure) {
+	return func(f *diagnosis.Failure) { f.Reason, f.Message = reason, message }
+}

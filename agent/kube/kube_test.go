@@ -1,0 +1,362 @@
+package kube
+
+import (
+	"context"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/rest"
+)
+
+func TestParseAccess(t *testing.T) {
+	t.Parallel()
+	for _, s := range []string{"auto", "impersonate", "direct", "none"} {
+		if a, err := ParseAccess(s); err != nil || string(a) != s {
+			t.Errorf("%s: %q, %v", s, a, err)
+		}
+	}
+	for _, s := range []string{"", "Auto", "auto ", "all"} {
+		if a, err := ParseAccess(s); err == nil || a != "" || !strings.Contains(err.Error(), "want auto, impersonate, direct or none") {
+			t.Errorf("%q: %q, %v", s, a, err)
+		}
+	}
+}
+
+func TestNewErrors(t *testing.T) {
+	t.Parallel()
+	if _, err := New(&rest.Config{Host: "http://[::1"}, nodeName, AccessAuto); err == nil {
+		t.Error("a client was made for a host that is none")
+	}
+}
+
+// New changes nothing in the configuration that it is given.
+func TestNewLeavesConfig(t *testing.T) {
+	t.Parallel()
+	cfg := &rest.Config{Host: "http://127.0.0.1:1"}
+	if _, err := New(cfg, nodeName, AccessAuto); err != nil {
+		t.Fatal(err)
+	}
+	if cfg.QPS != 0 || cfg.Impersonate.UserName != "" || cfg.GroupVersion != nil {
+		t.Errorf("configuration %+v", cfg)
+	}
+}
+
+func pullSecret() *corev1.Secret {
+	return &corev1.Secret{
+		TypeMeta:   metav1.TypeMeta{Kind: "Secret", APIVersion: "v1"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "pull"},
+		Type:       corev1.SecretTypeDockerConfigJson, Data: map[string][]byte{corev1.DockerConfigJsonKey: []byte(password)},
+	}
+}
+
+const secretPath = "GET /api/v1/namespaces/team/secrets/pull"
+
+// Who reads a secret, and as whom, depends on the access and on what the API
+// server allows.
+func TestSecretAccess(t *testing.T) {
+	t.Parallel()
+	const constrained, nodes, legacy = "impersonate-on:associated-node:get", "impersonate:associated-node", "impersonate"
+	for name, tc := range map[string]struct {
+		access Access
+		asNode func(http.ResponseWriter) // nil: granted
+		own    func(http.ResponseWriter)
+		want   error
+		first  []string
+		second []string // requests of a second read
+	}{
+		"auto":                     {access: AccessAuto, first: []string{secretPath + " " + asNode}, second: []string{secretPath + " " + asNode}},
+		"auto, not granted":        {access: AccessAuto, asNode: func(w http.ResponseWriter) { refuse(w, "secrets", constrained) }, first: []string{secretPath + " " + asNode, secretPath}, second: []string{secretPath}},
+		"auto, nodes not granted":  {access: AccessAuto, asNode: func(w http.ResponseWriter) { refuse(w, "nodes", nodes) }, first: []string{secretPath + " " + asNode, secretPath}, second: []string{secretPath}},
+		"auto, old API server":     {access: AccessAuto, asNode: func(w http.ResponseWriter) { refuse(w, "users", legacy) }, first: []string{secretPath + " " + asNode, secretPath}, second: []string{secretPath}},
+		"auto, nothing granted":    {access: AccessAuto, asNode: func(w http.ResponseWriter) { refuse(w, "users", legacy) }, own: func(w http.ResponseWriter) { refuse(w, "secrets", "get") }, want: ErrNoAccess, first: []string{secretPath + " " + asNode, secretPath}, second: []string{secretPath}},
+		"auto, not this node's":    {access: AccessAuto, asNode: func(w http.ResponseWriter) { refuse(w, "secrets", "get") }, want: ErrNoAccess, first: []string{secretPath + " " + asNode}, second: []string{secretPath + " " + asNode}},
+		"auto, a name as a trap":   {access: AccessAuto, asNode: func(w http.ResponseWriter) { refuse(w, "secrets-that-impersonate", "get") }, want: ErrNoAccess, first: []string{secretPath + " " + asNode}, second: []string{secretPath + " " + asNode}},
+		"auto, missing":            {access: AccessAuto, asNode: func(w http.ResponseWriter) { fail(w, 404, metav1.StatusReasonNotFound, "gone") }, want: ErrNotFound, first: []string{secretPath + " " + asNode}, second: []string{secretPath + " " + asNode}},
+		"impersonate":              {access: AccessImpersonate, first: []string{secretPath + " " + asNode}, second: []string{secretPath + " " + asNode}},
+		"impersonate, not granted": {access: AccessImpersonate, asNode: func(w http.ResponseWriter) { refuse(w, "users", legacy) }, want: ErrNoAccess, first: []string{secretPath + " " + asNode}, second: []string{secretPath + " " + asNode}},
+		"direct":                   {access: AccessDirect, first: []string{secretPath}, second: []string{secretPath}},
+		"direct, not granted":      {access: AccessDirect, own: func(w http.ResponseWriter) { refuse(w, "secrets", "get") }, want: ErrNoAccess, first: []string{secretPath}, second: []string{secretPath}},
+		"none":                     {access: AccessNone, want: ErrNoAccess},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newAPIServer(t, func(w http.ResponseWriter, r request) {
+				refusal := tc.own
+				if r.header.Get("Impersonate-User") != "" {
+					refusal = tc.asNode
+				}
+				if refusal == nil {
+					write(t, w, runtime.ContentTypeProtobuf, pullSecret())
+					return
+				}
+				refusal(w)
+			})
+			c := s.client(t, tc.access)
+			for _, want := range [][]string{tc.first, slices.Concat(tc.first, tc.second)} {
+				got, err := c.Secret(t.Context(), "team", "pull")
+				if !errors.Is(err, tc.want) {
+					t.Errorf("error %v, want %v", err, tc.want)
+				}
+				if want := (err == nil); want != (string(got.Data[corev1.DockerConfigJsonKey]) == password) {
+					t.Errorf("secret %v with error %v", got.Data, err)
+				}
+				wantLines(t, "requests", s.lines(), want...)
+			}
+			noGroups(t, s.all())
+		})
+	}
+}
+
+// A group in the request would ask for the right to impersonate anybody.
+func noGroups(t *testing.T, requests []request) {
+	t.Helper()
+	for _, r := range requests {
+		for key := range r.header {
+			if strings.HasPrefix(key, "Impersonate-") && key != "Impersonate-User" {
+				t.Errorf("%s has the header %s", r.line(), key)
+			}
+		}
+		if r.header.Get("User-Agent") != "whypull/test" {
+			t.Errorf("%s comes from %q", r.line(), r.header.Get("User-Agent"))
+		}
+	}
+}
+
+// Roles may grant acting as the node in some namespaces, and for pods or for
+// secrets only: one refusal is not taken for all.
+func TestRefusalIsOfOneNamespace(t *testing.T) {
+	t.Parallel()
+	s := newAPIServer(t, func(w http.ResponseWriter, r request) {
+		if strings.Contains(r.path, "/closed/") && r.header.Get("Impersonate-User") != "" {
+			refuse(w, "secrets", "impersonate-on:associated-node:get")
+			return
+		}
+		write(t, w, runtime.ContentTypeProtobuf, pullSecret())
+	})
+	c := s.client(t, AccessAuto)
+	for _, ns := range []string{"open", "closed", "open", "closed"} {
+		if _, err := c.Secret(t.Context(), ns, "pull"); err != nil {
+			t.Errorf("%s: %v", ns, err)
+		}
+	}
+	if !c.Impersonating() {
+		t.Error("pods are not read as the node any more")
+	}
+	const open, closed = "GET /api/v1/namespaces/open/secrets/pull", "GET /api/v1/namespaces/closed/secrets/pull"
+	wantLines(t, "requests", s.lines(), open+" "+asNode, closed+" "+asNode, closed, open+" "+asNode, closed)
+}
+
+// A refusal does not stand for ever: API servers refuse a lot while they
+// start. And no namespace is remembered for longer.
+func TestRefusalsExpire(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := refusals{now: time.Now, until: map[string]time.Time{}}
+		if r.has("team") {
+			t.Error("refused without a refusal")
+		}
+		r.add("team")
+		time.Sleep(refusalLife - 1)
+		if !r.has("team") || r.has("other") {
+			t.Error("the refusal is forgotten, or stands for all")
+		}
+		time.Sleep(time.Nanosecond)
+		if r.has("team") {
+			t.Error("the refusal is not forgotten")
+		}
+		for i := range 1000 {
+			r.add(fmt.Sprint("ns", i))
+			time.Sleep(refusalLife / 10)
+		}
+		if len(r.until) > 12 {
+			t.Errorf("%d refusals are kept: %q", len(r.until), slices.Sorted(maps.Keys(r.until)))
+		}
+	})
+}
+
+func TestSecret(t *testing.T) {
+	t.Parallel()
+	for _, mediaType := range []string{runtime.ContentTypeProtobuf, runtime.ContentTypeJSON} {
+		t.Run(mediaType, func(t *testing.T) {
+			t.Parallel()
+			s := newAPIServer(t, func(w http.ResponseWriter, _ request) { write(t, w, mediaType, pullSecret()) })
+			got, err := s.client(t, AccessAuto).Secret(t.Context(), "team", "pull")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got.Namespace != "team" || got.Name != "pull" || got.Type != "kubernetes.io/dockerconfigjson" || len(got.Data) != 1 {
+				t.Errorf("secret %s/%s of type %s with %d keys", got.Namespace, got.Name, got.Type, len(got.Data))
+			}
+			r := s.all()[0]
+			if accept := r.header.Get("Accept"); accept != "application/vnd.kubernetes.protobuf,application/json" {
+				t.Errorf("accepts %s", accept)
+			}
+		})
+	}
+}
+
+// The Node authorizer may be behind: it is asked once more, and only once.
+func TestSecretOfNewPod(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		refusals int
+		want     error
+		requests int
+	}{"related at once": {0, nil, 1}, "related a moment later": {1, nil, 2}, "never related": {9, ErrNoAccess, 2}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			left := tc.refusals
+			s := newAPIServer(t, func(w http.ResponseWriter, _ request) {
+				if left > 0 {
+					left--
+					unrelated(w, "pull")
+					return
+				}
+				write(t, w, runtime.ContentTypeProtobuf, pullSecret())
+			})
+			if _, err := s.client(t, AccessAuto).Secret(t.Context(), "team", "pull"); !errors.Is(err, tc.want) {
+				t.Errorf("error %v, want %v", err, tc.want)
+			}
+			if n := len(s.all()); n != tc.requests {
+				t.Errorf("%d requests, want %d", n, tc.requests)
+			}
+		})
+	}
+}
+
+// The wait for the authorizer ends with the context.
+func TestSecretOfNewPodCancelled(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	s := newAPIServer(t, func(w http.ResponseWriter, _ request) {
+		unrelated(w, "pull")
+		cancel()
+	})
+	c := s.client(t, AccessAuto)
+	c.lag = time.Hour
+	if _, err := c.Secret(ctx, "team", "pull"); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+	if n := len(s.all()); n != 1 {
+		t.Errorf("%d requests, want 1", n)
+	}
+}
+
+func TestAuthorizerLag(t *testing.T) {
+	t.Parallel()
+	c, err := New(&rest.Config{Host: "http://127.0.0.1:1"}, nodeName, AccessAuto)
+	if err != nil || c.lag != authorizerLag {
+		t.Errorf("lag %v, error %v", c.lag, err)
+	}
+}
+
+// Whatever the API server answers, an error holds nothing of a secret.
+func TestSecretErrors(t *testing.T) {
+	t.Parallel()
+	text := func(contentType, body string) func(http.ResponseWriter) {
+		return func(w http.ResponseWriter) {
+			w.Header().Set("Content-Type", contentType)
+			_, _ = io.WriteString(w, body)
+		}
+	}
+	status := func(code int, reason metav1.StatusReason) func(http.ResponseWriter) {
+		return func(w http.ResponseWriter) { fail(w, code, reason, "an answer with "+password) }
+	}
+	for name, tc := range map[string]struct {
+		answer func(http.ResponseWriter)
+		want   string
+	}{
+		"500":             {status(500, metav1.StatusReasonInternalError), "secret team/pull: the API server answered 500 InternalError"},
+		"401":             {status(401, metav1.StatusReasonUnauthorized), "secret team/pull: the API server answered 401 Unauthorized"},
+		"500, plain text": {func(w http.ResponseWriter) { http.Error(w, password, 500) }, "secret team/pull: the API server answered 500 InternalError"},
+		"not JSON":        {text("application/json", `{"kind":"Secret","apiVersion":"v1","data":`+password), "secret team/pull: the API server's answer cannot be read"},
+		"not base64":      {text("application/json", `{"kind":"Secret","apiVersion":"v1","data":{"x":"`+password+`"}}`), "secret team/pull: the API server's answer cannot be read"},
+		"a number":        {text("application/json", `{"kind":"Secret","apiVersion":"v1","data":{"x":31337}}`), "secret team/pull: the API server's answer cannot be read"},
+		"another kind":    {text("application/json", `{"kind":"`+password+`","apiVersion":"v1"}`), "secret team/pull: the API server's answer cannot be read"},
+		"not protobuf":    {text("application/vnd.kubernetes.protobuf", password), "secret team/pull: the API server's answer cannot be read"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newAPIServer(t, func(w http.ResponseWriter, _ request) { tc.answer(w) })
+			got, err := s.client(t, AccessAuto).Secret(t.Context(), "team", "pull")
+			if err == nil || errors.Is(err, ErrNotFound) || errors.Is(err, ErrNoAccess) || got.Data != nil {
+				t.Fatalf("error %v, secret with %d keys", err, len(got.Data))
+			}
+			if text := strings.ReplaceAll(err.Error(), s.URL, "URL"); text != tc.want {
+				t.Errorf("error %q, want %q", text, tc.want)
+			}
+			for e := err; e != nil; e = errors.Unwrap(e) {
+				if strings.Contains(fmt.Sprintf("%v %#v", e, e), password) || strings.Contains(e.Error(), "31337") {
+					t.Errorf("the error tells: %#v", e)
+				}
+			}
+		})
+	}
+}
+
+func TestSecretUnreachable(t *testing.T) {
+	t.Parallel()
+	s := newAPIServer(t, nil)
+	s.Close()
+	_, err := s.client(t, AccessAuto).Secret(t.Context(), "team", "pull")
+	if !errors.Is(err, syscall.ECONNREFUSED) || !strings.HasPrefix(err.Error(), "secret team/pull: Get ") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestSecretCancelled(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	s := newAPIServer(t, func(http.ResponseWriter, request) { t.Error("the API server was asked") })
+	if _, err := s.client(t, AccessAuto).Secret(ctx, "team", "pull"); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestWithoutContent(t *testing.T) {
+	t.Parallel()
+	if got := withoutContent(fmt.Errorf("x: %w", context.DeadlineExceeded)); !errors.Is(got, context.DeadlineExceeded) {
+		t.Errorf("deadline: %v", got)
+	}
+	if got := withoutContent(apierrors.NewConflict(schema.GroupResource{Resource: "secrets"}, password, nil)); got.Error() != "the API server answered 409 Conflict" {
+		t.Errorf("status: %v", got)
+	}
+}
+
+// The agent's own token and the API server's certificate are used for all.
+func TestTLSAndToken(t *testing.T) {
+	t.Parallel()
+	s := &apiServer{answer: func(w http.ResponseWriter, _ request) { write(t, w, runtime.ContentTypeProtobuf, pullSecret()) }}
+	s.Server = httptest.NewTLSServer(s)
+	defer s.Close()
+	cfg := &rest.Config{Host: s.URL, BearerToken: "token-of-the-agent", UserAgent: "whypull/test"}
+	cfg.CAData = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})
+	c, err := New(cfg, nodeName, AccessAuto)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Secret(t.Context(), "team", "pull"); err != nil {
+		t.Fatal(err)
+	}
+	r := s.all()[0]
+	if r.header.Get("Authorization") != "Bearer token-of-the-agent" || r.header.Get("Impersonate-User") != asNode {
+		t.Errorf("headers %v", r.header)
+	}
+}

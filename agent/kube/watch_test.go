@@ -1,0 +1,361 @@
+package kube
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/whypull/whypull/agent/podwatch"
+)
+
+// watcher is an API server's watch on pods: what it is told to send goes to
+// whoever watches.
+type watcher struct {
+	t      *testing.T
+	media  string
+	events chan watchEvent
+}
+
+type watchEvent struct {
+	kind string
+	obj  runtime.Object
+	end  bool // of this watch
+}
+
+// serve answers a watch until it is told to end it, or the client goes.
+func (s *watcher) serve(ctx context.Context, w http.ResponseWriter) {
+	w.Header().Set("Content-Type", s.media+";stream=watch")
+	w.WriteHeader(http.StatusOK)
+	_ = http.NewResponseController(w).Flush()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case e := <-s.events:
+			if e.end {
+				return
+			}
+			_, _ = w.Write(s.frame(e))
+			_ = http.NewResponseController(w).Flush()
+		}
+	}
+}
+
+func (s *watcher) frame(e watchEvent) []byte {
+	event := &metav1.WatchEvent{Type: e.kind, Object: runtime.RawExtension{Raw: encode(s.t, s.media, e.obj)}}
+	if s.media == runtime.ContentTypeJSON {
+		out, err := json.Marshal(event)
+		if err != nil {
+			s.t.Error(err)
+		}
+		return out
+	}
+	var body, framed bytes.Buffer
+	scheme := newScheme()
+	if err := protobuf.NewRawSerializer(scheme, scheme).Encode(event, &body); err != nil {
+		s.t.Error(err)
+	}
+	if _, err := protobuf.LengthDelimitedFramer.NewFrameWriter(&framed).Write(body.Bytes()); err != nil {
+		s.t.Error(err)
+	}
+	return framed.Bytes()
+}
+
+// watched runs a reflector over the pods of the node into a tracker.
+type watched struct {
+	*apiServer
+	watcher *watcher
+	tracker *podwatch.Tracker
+	client  *Client
+	answer  func(http.ResponseWriter, request) bool // true: it has answered
+
+	mu      sync.Mutex
+	updates []podwatch.Update
+	errs    []error
+}
+
+func newWatched(t *testing.T, access Access, media string, answer func(http.ResponseWriter, request) bool) *watched {
+	t.Helper()
+	s := &watched{watcher: &watcher{t: t, media: media, events: make(chan watchEvent)}, answer: answer}
+	ctx, cancel := context.WithCancel(t.Context())
+	s.apiServer = newAPIServer(t, func(w http.ResponseWriter, r request) {
+		if s.answer != nil && s.answer(w, r) {
+			return
+		}
+		s.watcher.serve(ctx, w)
+	})
+	s.client = s.apiServer.client(t, access)
+	s.tracker = podwatch.NewTracker("whypull.dev/", time.Now, func(u podwatch.Update) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.updates = append(s.updates, u)
+	})
+	failed := func(err error) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.errs = append(s.errs, err)
+	}
+	r := cache.NewReflectorWithOptions(s.client.PodWatch(failed), &corev1.Pod{}, s.tracker, cache.ReflectorOptions{Name: "pods"})
+	var wg sync.WaitGroup
+	wg.Go(func() { r.RunWithContext(ctx) })
+	t.Cleanup(func() {
+		cancel()
+		wg.Wait()
+	})
+	return s
+}
+
+func (s *watched) send(t *testing.T, kind string, obj runtime.Object) {
+	t.Helper()
+	s.push(t, watchEvent{kind: kind, obj: obj})
+}
+
+func (s *watched) push(t *testing.T, e watchEvent) {
+	t.Helper()
+	select {
+	case s.watcher.events <- e:
+	case <-time.After(long):
+		t.Fatal("nobody watches")
+	}
+}
+
+// seen are the failing containers of each update so far.
+func (s *watched) seen() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []string
+	for _, u := range s.updates {
+		line := u.Name
+		for _, f := range u.Failures {
+			line += " " + f.Container + ":" + f.Reason
+		}
+		if u.Gone {
+			line += " gone"
+		}
+		out = append(out, line)
+	}
+	return out
+}
+
+func (s *watched) failures() []error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.errs)
+}
+
+func (s *watched) synced() bool {
+	synced, _ := s.tracker.Synced()
+	return synced
+}
+
+func pod(name, version, reason string) *corev1.Pod {
+	p := &corev1.Pod{
+		TypeMeta:   metav1.TypeMeta{Kind: "Pod", APIVersion: "v1"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: name, UID: types.UID("u-" + name), ResourceVersion: version},
+		Spec:       corev1.PodSpec{NodeName: nodeName, Containers: []corev1.Container{{Name: "app", Image: "hub.test/app:1", ImagePullPolicy: "Always"}}},
+	}
+	state := corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}
+	if reason != "" {
+		state = corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason}}
+	}
+	p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "app", Image: "hub.test/app:1", State: state}}
+	return p
+}
+
+func bookmark(version string, initial bool) *corev1.Pod {
+	p := &corev1.Pod{TypeMeta: metav1.TypeMeta{Kind: "Pod", APIVersion: "v1"}, ObjectMeta: metav1.ObjectMeta{ResourceVersion: version}}
+	if initial {
+		p.Annotations = map[string]string{metav1.InitialEventsAnnotationKey: "true"}
+	}
+	return p
+}
+
+// One watch delivers the pods that are there and all that happens to them;
+// nothing is listed.
+func TestPodWatch(t *testing.T) {
+	t.Parallel()
+	for _, media := range []string{runtime.ContentTypeProtobuf, runtime.ContentTypeJSON} {
+		t.Run(media, func(t *testing.T) {
+			t.Parallel()
+			s := newWatched(t, AccessAuto, media, nil)
+			s.send(t, "ADDED", pod("web", "1", "ErrImagePull"))
+			s.send(t, "ADDED", pod("fine", "2", ""))
+			if s.synced() {
+				t.Error("synced before all pods have come")
+			}
+			s.send(t, "BOOKMARK", bookmark("5", true))
+			eventually(t, "sync", s.synced)
+			s.send(t, "MODIFIED", pod("fine", "6", "ImagePullBackOff"))
+			s.send(t, "DELETED", pod("web", "7", "ErrImagePull"))
+			s.send(t, "BOOKMARK", bookmark("8", false))
+			eventually(t, "updates", func() bool { return len(s.seen()) == 3 })
+			wantLines(t, "updates", s.seen(), "web app:ErrImagePull", "fine app:ImagePullBackOff", "web gone")
+			s.wantOneWatch(t)
+			if errs := s.failures(); len(errs) > 0 {
+				t.Errorf("errors %v", errs)
+			}
+		})
+	}
+}
+
+func (s *watched) wantOneWatch(t *testing.T) {
+	t.Helper()
+	all := s.all()
+	if len(all) != 1 {
+		t.Fatalf("%d requests, want one watch: %q", len(all), s.lines())
+	}
+	r := all[0]
+	if r.line() != "GET /api/v1/pods "+asNode {
+		t.Errorf("request %s", r.line())
+	}
+	for key, want := range map[string]string{
+		"watch": "true", "fieldSelector": "spec.nodeName=" + nodeName, "sendInitialEvents": "true",
+		"resourceVersionMatch": "NotOlderThan", "allowWatchBookmarks": "true",
+	} {
+		if got := r.query.Get(key); got != want {
+			t.Errorf("%s=%s, want %s", key, got, want)
+		}
+	}
+	if r.query.Get("timeoutSeconds") == "" {
+		t.Error("the watch has no end")
+	}
+	if accept := r.header.Get("Accept"); accept != "application/vnd.kubernetes.protobuf,application/json" {
+		t.Errorf("accepts %s", accept)
+	}
+	noGroups(t, all)
+}
+
+// A watch that ends goes on where it was.
+func TestPodWatchGoesOn(t *testing.T) {
+	t.Parallel()
+	s := newWatched(t, AccessAuto, runtime.ContentTypeProtobuf, nil)
+	s.send(t, "BOOKMARK", bookmark("5", true))
+	eventually(t, "sync", s.synced)
+	s.send(t, "ADDED", pod("web", "9", "ErrImagePull"))
+	eventually(t, "update", func() bool { return len(s.seen()) == 1 })
+	s.push(t, watchEvent{end: true})
+	s.send(t, "MODIFIED", pod("web", "10", "ImagePullBackOff"))
+	eventually(t, "update after the end", func() bool { return len(s.seen()) == 2 })
+	all := s.all()
+	if len(all) != 2 {
+		t.Fatalf("requests %q, want two watches", s.lines())
+	}
+	if q := all[1].query; q.Get("watch") != "true" || q.Get("resourceVersion") != "9" || q.Get("fieldSelector") != "spec.nodeName="+nodeName {
+		t.Errorf("second watch %v", q)
+	}
+}
+
+// Where acting as the node is refused, the agent's own rights are tried, and
+// the refusal is no error to tell.
+func TestPodWatchAccess(t *testing.T) {
+	t.Parallel()
+	refusing := func(w http.ResponseWriter, r request) bool {
+		if r.header.Get("Impersonate-User") == "" {
+			return false
+		}
+		refuse(w, "pods", "impersonate-on:associated-node:watch")
+		return true
+	}
+	const own, node = "GET /api/v1/pods", "GET /api/v1/pods " + asNode
+	for name, tc := range map[string]struct {
+		access        Access
+		answer        func(http.ResponseWriter, request) bool
+		want          []string
+		impersonating bool
+	}{
+		"auto":           {AccessAuto, nil, []string{node}, true},
+		"none":           {AccessNone, nil, []string{node}, true},
+		"impersonate":    {AccessImpersonate, nil, []string{node}, true},
+		"direct":         {AccessDirect, nil, []string{own}, false},
+		"auto, refused":  {AccessAuto, refusing, []string{node, own}, false},
+		"none, refused":  {AccessNone, refusing, []string{node, own}, false},
+		"direct, anyway": {AccessDirect, refusing, []string{own}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newWatched(t, tc.access, runtime.ContentTypeProtobuf, tc.answer)
+			s.send(t, "BOOKMARK", bookmark("5", true))
+			eventually(t, "sync", s.synced)
+			wantLines(t, "requests", s.lines(), tc.want...)
+			if got := s.client.Impersonating(); got != tc.impersonating {
+				t.Errorf("impersonating %t, want %t", got, tc.impersonating)
+			}
+			if errs := s.failures(); len(errs) > 0 {
+				t.Errorf("errors %v", errs)
+			}
+		})
+	}
+}
+
+// Impersonate never reads with other rights, and says what is wrong.
+func TestPodWatchImpersonateRefused(t *testing.T) {
+	t.Parallel()
+	s := newWatched(t, AccessImpersonate, runtime.ContentTypeProtobuf, func(w http.ResponseWriter, _ request) bool {
+		refuse(w, "users", "impersonate")
+		return true
+	})
+	eventually(t, "errors", func() bool { return len(s.failures()) >= 2 })
+	for _, line := range s.lines() {
+		if !strings.HasSuffix(line, asNode) {
+			t.Errorf("request %s", line)
+		}
+	}
+	if err := s.failures()[0]; !strings.Contains(err.Error(), "cannot impersonate") {
+		t.Errorf("error %v", err)
+	}
+}
+
+// An API server without watch-lists gets a list and a watch, of this node's
+// pods alone.
+func TestPodWatchOldAPIServer(t *testing.T) {
+	t.Parallel()
+	s := newWatched(t, AccessAuto, runtime.ContentTypeProtobuf, func(w http.ResponseWriter, r request) bool {
+		switch {
+		case r.query.Get("sendInitialEvents") != "":
+			fail(w, 422, metav1.StatusReasonInvalid, "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled")
+		case r.query.Get("watch") == "":
+			list := &corev1.PodList{ListMeta: metav1.ListMeta{ResourceVersion: "4"}, Items: []corev1.Pod{*pod("web", "3", "ErrImagePull")}}
+			w.Header().Set("Content-Type", runtime.ContentTypeProtobuf)
+			list.Kind, list.APIVersion = "PodList", "v1"
+			_, _ = w.Write(listBytes(list))
+		default:
+			return false
+		}
+		return true
+	})
+	eventually(t, "sync", s.synced)
+	s.send(t, "MODIFIED", pod("web", "5", ""))
+	eventually(t, "updates", func() bool { return len(s.seen()) >= 2 })
+	for _, r := range s.all() {
+		if r.query.Get("fieldSelector") != "spec.nodeName="+nodeName {
+			t.Errorf("query %v", r.query)
+		}
+	}
+}
+
+func listBytes(list *corev1.PodList) []byte {
+	var b bytes.Buffer
+	scheme := newScheme()
+	_ = protobuf.NewSerializer(scheme, scheme).Encode(list, &b)
+	return b.Bytes()
+}
+
+func TestSeconds(t *testing.T) {
+	t.Parallel()
+	if seconds(nil) != 0 || seconds(new(int64(7))) != 7*time.Second {
+		t.Error("seconds are counted wrongly")
+	}
+}

@@ -1,0 +1,169 @@
+package kube
+
+import (
+	"encoding/json"
+	"errors"
+	"maps"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
+)
+
+func TestAnnotate(t *testing.T) {
+	t.Parallel()
+	s := newAPIServer(t, func(w http.ResponseWriter, _ request) { write(t, w, runtime.ContentTypeProtobuf, &corev1.Pod{}) })
+	// Writes are made with the agent's own account, whatever reads are.
+	for _, access := range []Access{AccessAuto, AccessImpersonate, AccessDirect, AccessNone} {
+		err := s.client(t, access).Annotate(t.Context(), "team", "web", "u-1", map[string]*string{
+			"whypull.dev/cause": new("TagNotFound"), "whypull.dev/report": nil,
+		})
+		if err != nil {
+			t.Errorf("%s: %v", access, err)
+		}
+	}
+	for _, r := range s.all() {
+		if r.line() != "PATCH /api/v1/namespaces/team/pods/web/status" {
+			t.Errorf("request %q", r.line())
+		}
+		if got := r.header.Get("Content-Type"); got != "application/merge-patch+json" {
+			t.Errorf("content type %s", got)
+		}
+		const want = `{"metadata":{"annotations":{"whypull.dev/cause":"TagNotFound","whypull.dev/report":null},"uid":"u-1"}}`
+		if r.body != want {
+			t.Errorf("body %s\nwant %s", r.body, want)
+		}
+	}
+	noGroups(t, s.all())
+}
+
+// The patch touches nothing but the pod's uid, which it only compares, and the
+// annotations.
+func TestAnnotateTouchesNothingElse(t *testing.T) {
+	t.Parallel()
+	s := newAPIServer(t, func(w http.ResponseWriter, _ request) { write(t, w, runtime.ContentTypeProtobuf, &corev1.Pod{}) })
+	if err := s.client(t, AccessAuto).Annotate(t.Context(), "team", "web", "u-1", map[string]*string{"a": new(`"}},"status":{}`)}); err != nil {
+		t.Fatal(err)
+	}
+	var patch map[string]map[string]any
+	if err := json.Unmarshal([]byte(s.all()[0].body), &patch); err != nil {
+		t.Fatal(err)
+	}
+	if len(patch) != 1 || len(patch["metadata"]) != 2 {
+		t.Errorf("patch %v", patch)
+	}
+}
+
+func TestAnnotateErrors(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		code   int
+		reason metav1.StatusReason
+		is     func(error) bool
+	}{
+		"gone":      {404, metav1.StatusReasonNotFound, func(err error) bool { return errors.Is(err, ErrNotFound) }},
+		"another":   {409, metav1.StatusReasonConflict, apierrors.IsConflict},
+		"forbidden": {403, metav1.StatusReasonForbidden, apierrors.IsForbidden},
+		"policy":    {422, metav1.StatusReasonInvalid, apierrors.IsInvalid},
+		"ill":       {500, metav1.StatusReasonInternalError, apierrors.IsInternalError},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newAPIServer(t, func(w http.ResponseWriter, _ request) { fail(w, tc.code, tc.reason, "no") })
+			err := s.client(t, AccessAuto).Annotate(t.Context(), "team", "web", "u-1", nil)
+			if !tc.is(err) {
+				t.Errorf("error %v", err)
+			}
+			if n := len(s.all()); n != 1 {
+				t.Errorf("%d requests, want 1: a write is not repeated behind the caller's back", n)
+			}
+		})
+	}
+}
+
+func event() *eventsv1.Event {
+	return &eventsv1.Event{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "web.1"}, EventTime: metav1.NewMicroTime(time.Unix(1767323045, 0)),
+		ReportingController: "whypull.dev/agent", ReportingInstance: nodeName, Action: "Diagnosed", Reason: "TagNotFound",
+		Regarding: corev1.ObjectReference{Kind: "Pod", Namespace: "team", Name: "web", UID: "u-1"}, Note: "no such tag", Type: "Warning",
+	}
+}
+
+func TestEvent(t *testing.T) {
+	t.Parallel()
+	for _, access := range []Access{AccessAuto, AccessImpersonate} {
+		s := newAPIServer(t, func(w http.ResponseWriter, _ request) {
+			w.WriteHeader(http.StatusCreated)
+			write(t, w, runtime.ContentTypeProtobuf, event())
+		})
+		if err := s.client(t, access).Event(t.Context(), event()); err != nil {
+			t.Fatal(err)
+		}
+		wantLines(t, "requests", s.lines(), "POST /apis/events.k8s.io/v1/namespaces/team/events")
+		r := s.all()[0]
+		if got := r.header.Get("Content-Type"); got != "application/vnd.kubernetes.protobuf" {
+			t.Errorf("content type %s", got)
+		}
+		var got eventsv1.Event
+		scheme := newScheme()
+		if _, _, err := protobuf.NewSerializer(scheme, scheme).Decode([]byte(r.body), nil, &got); err != nil {
+			t.Fatal(err)
+		}
+		if got.Name != "web.1" || got.Reason != "TagNotFound" || got.Regarding.UID != "u-1" || !got.EventTime.Equal(&event().EventTime) {
+			t.Errorf("event %+v", got)
+		}
+		noGroups(t, s.all())
+	}
+}
+
+func TestEventErrors(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		code   int
+		reason metav1.StatusReason
+		is     func(error) bool
+	}{
+		"exists":    {409, metav1.StatusReasonAlreadyExists, func(err error) bool { return err == nil }},
+		"conflict":  {409, metav1.StatusReasonConflict, apierrors.IsConflict},
+		"forbidden": {403, metav1.StatusReasonForbidden, apierrors.IsForbidden},
+		"gone":      {404, metav1.StatusReasonNotFound, apierrors.IsNotFound},
+		"ill":       {500, metav1.StatusReasonInternalError, apierrors.IsInternalError},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newAPIServer(t, func(w http.ResponseWriter, _ request) { fail(w, tc.code, tc.reason, "no") })
+			if err := s.client(t, AccessAuto).Event(t.Context(), event()); !tc.is(err) {
+				t.Errorf("error %v", err)
+			}
+			if n := len(s.all()); n != 1 {
+				t.Errorf("%d requests, want 1", n)
+			}
+		})
+	}
+}
+
+// Nothing that whypull writes fails for a type that the scheme does not know,
+// and the scheme knows no more than it needs.
+func TestScheme(t *testing.T) {
+	t.Parallel()
+	known := newScheme().AllKnownTypes()
+	var kinds []string
+	for gvk := range maps.Keys(known) {
+		if gvk.Version != "__internal" && !strings.HasSuffix(gvk.Kind, "Options") && gvk.Group != "" {
+			kinds = append(kinds, gvk.Kind)
+		}
+	}
+	if len(kinds) > 4 {
+		t.Errorf("kinds %q", kinds)
+	}
+	if len(known) > 60 {
+		t.Errorf("%d types: is the whole of the API linked in?", len(known))
+	}
+}

@@ -1,0 +1,392 @@
+package probe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/distribution/reference"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/agent/keyring"
+	"github.com/whypull/whypull/cri/registry"
+)
+
+// hub is the endpoint https://hub.test of no particular configuration.
+func hub() registry.Endpoint { return registry.Endpoint{Scheme: "https", Host: "hub.test"} }
+
+func named(t *testing.T, s string) reference.Named {
+	t.Helper()
+	n, err := reference.ParseNormalizedNamed(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return reference.TagNameOnly(n)
+}
+
+// put asks a question as ask does, of a registry that is a function.
+func (a *asker) put(q question, since time.Time, probe func() registry.Answer) registry.Answer {
+	p, mine := a.claim(q, since)
+	if mine {
+		go a.fulfil(q, p, since, probe)
+	}
+	<-p.done
+	return p.answer
+}
+
+func about(image string) question { return question{endpoint: "https://hub.test", image: image} }
+
+var (
+	found       = registry.Answer{Found: true, Phase: diagnosis.PhaseManifest, Status: 200}
+	refused     = registry.Answer{Fault: diagnosis.FaultConnectionRefused, Phase: diagnosis.PhaseConnect}
+	limited     = registry.Answer{Fault: diagnosis.FaultRateLimited, Phase: diagnosis.PhaseManifest, Status: 429}
+	unavailable = registry.Answer{Fault: diagnosis.FaultServerError, Phase: diagnosis.PhaseManifest, Status: 503}
+)
+
+func TestLife(t *testing.T) {
+	t.Parallel()
+	with := func(a registry.Answer, d time.Duration) registry.Answer {
+		a.RetryAfter = d
+		return a
+	}
+	for name, tc := range map[string]struct {
+		answer registry.Answer
+		want   time.Duration
+	}{
+		"found":                    {found, answerLife},
+		"unauthorized":             {registry.Answer{Fault: diagnosis.FaultUnauthorized, Phase: diagnosis.PhaseManifest}, answerLife},
+		"missing":                  {registry.Answer{Fault: diagnosis.FaultTagNotFound, Phase: diagnosis.PhaseManifest}, answerLife},
+		"refused":                  {refused, troubleLife},
+		"name":                     {registry.Answer{Fault: diagnosis.FaultDNSFailure, Phase: diagnosis.PhaseDNS}, troubleLife},
+		"certificate":              {registry.Answer{Fault: diagnosis.FaultTLSUntrusted, Phase: diagnosis.PhaseTLS}, troubleLife},
+		"hangs":                    {registry.Answer{Fault: diagnosis.FaultConnectionTimeout, Phase: diagnosis.PhasePing}, troubleLife},
+		"server error":             {unavailable, troubleLife},
+		"server error with a wish": {with(unavailable, time.Minute), time.Minute},
+		"server error, no hurry":   {with(unavailable, time.Second), troubleLife},
+		"not held":                 {registry.Answer{Err: errors.New("given up")}, troubleLife},
+		"rate limit":               {limited, answerLife},
+		"rate limit, short":        {with(limited, time.Second), answerLife},
+		"rate limit, long":         {with(limited, 6*time.Hour), 6 * time.Hour},
+	} {
+		if got := life(tc.answer); got != tc.want {
+			t.Errorf("%s: %s, want %s", name, got, tc.want)
+		}
+	}
+}
+
+func TestAnswersExpire(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		answer registry.Answer
+		life   time.Duration
+	}{"answer": {found, answerLife}, "trouble": {refused, troubleLife}, "rate limit": {limited, answerLife}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				a, asked := newAsker(), 0
+				ask := func() {
+					a.put(about("app"), time.Time{}, func() registry.Answer { asked++; return tc.answer })
+				}
+				ask()
+				time.Sleep(tc.life)
+				ask()
+				if asked != 1 {
+					t.Fatalf("asked %d times within the answer's life, want 1", asked)
+				}
+				time.Sleep(time.Nanosecond)
+				ask()
+				if asked != 2 {
+					t.Errorf("asked %d times after it, want 2", asked)
+				}
+			})
+		})
+	}
+}
+
+// Trouble with an endpoint serves for other images; and it ends, however many
+// of them come along.
+func TestTroubleIsShared(t *testing.T) {
+	t.Parallel()
+	for name, answer := range map[string]registry.Answer{"refused": refused, "limited": limited} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				a, asked := newAsker(), 0
+				until := time.Now().Add(life(answer))
+				for i := 0; !time.Now().After(until); i++ {
+					got := a.put(about(strconv.Itoa(i)), time.Time{}, func() registry.Answer { asked++; return answer })
+					if got.Fault != answer.Fault {
+						t.Fatalf("answer %+v", got)
+					}
+					time.Sleep(life(answer) / 10)
+				}
+				if asked != 1 {
+					t.Errorf("asked %d times while it lasted, want 1", asked)
+				}
+				if n := len(a.answers); n != 1 {
+					t.Errorf("%d answers are kept, want 1", n)
+				}
+				a.put(about("last"), time.Time{}, func() registry.Answer { asked++; return found })
+				if asked != 2 {
+					t.Errorf("asked %d times once it was over, want 2", asked)
+				}
+			})
+		})
+	}
+}
+
+func TestTroubleOfOthers(t *testing.T) {
+	t.Parallel()
+	elsewhere := question{endpoint: "https://other.test", image: "app"}
+	otherConfig := question{endpoint: "https://hub.test", source: "/certs.d/x", image: "app"}
+	for name, tc := range map[string]struct {
+		other  question
+		answer registry.Answer
+		asked  bool
+	}{
+		"another endpoint":                      {elsewhere, refused, true},
+		"another endpoint's limit":              {elsewhere, limited, true},
+		"another configuration":                 {otherConfig, refused, true},
+		"another configuration's limit":         {otherConfig, limited, false},
+		"another image's answer":                {about("other"), found, true},
+		"another image's refusal":               {about("other"), registry.Answer{Fault: diagnosis.FaultUnauthorized, Phase: diagnosis.PhaseManifest}, true},
+		"another image's server error":          {about("other"), unavailable, true},
+		"server error that wants to be let be":  {about("other"), registry.Answer{Fault: diagnosis.FaultServerError, RetryAfter: time.Second}, false},
+		"a token server's refused connection":   {about("other"), registry.Answer{Fault: diagnosis.FaultConnectionRefused, Phase: diagnosis.PhaseToken}, true},
+		"a token server's rate limit":           {about("other"), registry.Answer{Fault: diagnosis.FaultRateLimited, Phase: diagnosis.PhaseToken}, false},
+		"another image that leaves one hanging": {about("other"), registry.Answer{Fault: diagnosis.FaultConnectionTimeout, Phase: diagnosis.PhaseManifest}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a, asked := newAsker(), false
+			a.put(tc.other, time.Time{}, func() registry.Answer { return tc.answer })
+			a.put(about("app"), time.Time{}, func() registry.Answer { asked = true; return found })
+			if asked != tc.asked {
+				t.Errorf("asked %t, want %t", asked, tc.asked)
+			}
+		})
+	}
+}
+
+// Of two troubles the one that stands longest is told, whatever the order of a
+// map is.
+func TestLongestTroubleCounts(t *testing.T) {
+	t.Parallel()
+	for range 20 {
+		a := newAsker()
+		later := a.now().Add(time.Hour) // as a fresh asking has it
+		a.put(about("one"), time.Time{}, func() registry.Answer { return refused })
+		p, _ := a.claim(about("two"), later)
+		a.fulfil(about("two"), p, later, func() registry.Answer { return limited })
+		if got := a.put(about("three"), time.Time{}, func() registry.Answer { return found }); got.Fault != diagnosis.FaultRateLimited {
+			t.Fatalf("answer %+v, want the rate limit", got)
+		}
+	}
+}
+
+func TestFresh(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		first registry.Answer
+		asked bool
+	}{
+		"answer": {found, true}, "trouble": {refused, true}, "server error": {unavailable, true},
+		"rate limit":                  {limited, false},
+		"server error that has asked": {registry.Answer{Fault: diagnosis.FaultServerError, RetryAfter: time.Hour}, false},
+	} {
+		for _, image := range []string{"app", "other"} {
+			t.Run(name+", "+image, func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					a, asked := newAsker(), false
+					a.put(about("app"), time.Time{}, func() registry.Answer { return tc.first })
+					time.Sleep(time.Second)
+					a.put(about(image), a.now(), func() registry.Answer { asked = true; return found })
+					if asked != tc.asked {
+						t.Errorf("asked %t, want %t", asked, tc.asked)
+					}
+				})
+			})
+		}
+	}
+}
+
+// Of many who want a fresh answer at once, one asks.
+func TestFreshTogether(t *testing.T) {
+	t.Parallel()
+	for name, images := range map[string]func(i int) string{
+		"one image":   func(int) string { return "app" },
+		"many images": strconv.Itoa,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				a := newAsker()
+				a.put(about("app"), time.Time{}, func() registry.Answer { return refused })
+				time.Sleep(time.Second)
+				var asked atomic.Int32
+				var wg sync.WaitGroup
+				since := a.now()
+				for i := range 50 {
+					wg.Go(func() {
+						a.put(about(images(i)), since, func() registry.Answer {
+							asked.Add(1)
+							time.Sleep(5 * time.Second)
+							return refused
+						})
+					})
+				}
+				wg.Wait()
+				if n := asked.Load(); n != 1 {
+					t.Errorf("asked %d times, want 1", n)
+				}
+			})
+		})
+	}
+}
+
+// One conversation at a time with an endpoint, side by side with others.
+func TestLanes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a := newAsker()
+		var mu sync.Mutex
+		now, most := map[string]int{}, map[string]int{}
+		enter := func(endpoint string, by int) {
+			mu.Lock()
+			defer mu.Unlock()
+			now[endpoint] += by
+			now["all"] += by
+			most[endpoint], most["all"] = max(most[endpoint], now[endpoint]), max(most["all"], now["all"])
+		}
+		var wg sync.WaitGroup
+		for i := range 30 {
+			q := question{endpoint: "https://hub" + strconv.Itoa(i%3), image: strconv.Itoa(i)}
+			wg.Go(func() {
+				a.put(q, time.Time{}, func() registry.Answer {
+					enter(q.endpoint, 1)
+					time.Sleep(time.Second)
+					enter(q.endpoint, -1)
+					return found
+				})
+			})
+		}
+		wg.Wait()
+		synctest.Wait()
+		for i := range 3 {
+			if n := most["https://hub"+strconv.Itoa(i)]; n != 1 {
+				t.Errorf("%d conversations at once with endpoint %d, want 1", n, i)
+			}
+		}
+		if most["all"] != 3 {
+			t.Errorf("%d conversations at once, want 3", most["all"])
+		}
+		if len(a.lanes) != 0 {
+			t.Errorf("%d lanes are kept, want none", len(a.lanes))
+		}
+	})
+}
+
+func TestAskerBounded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a := newAsker()
+		for i := range 2000 {
+			q := question{endpoint: "https://hub" + strconv.Itoa(i), image: "app"}
+			a.put(q, time.Time{}, func() registry.Answer { return found })
+			time.Sleep(answerLife / 10)
+		}
+		synctest.Wait()
+		if len(a.answers) > 12 || len(a.lanes) > 0 {
+			t.Errorf("%d answers and %d lanes are kept", len(a.answers), len(a.lanes))
+		}
+	})
+}
+
+// Whoever gives up hears nothing; the others hear the answer.
+func TestWaiterGivesUp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a := newAsker()
+		login := keyring.NewLogin("pull", "hub.test", 1, user, password)
+		ref := named(t, "hub.test/app:1")
+		q := question{endpoint: "https://hub.test", image: ref.String(), login: a.digest(&login)}
+		p, mine := a.claim(q, time.Time{})
+		if !mine {
+			t.Fatal("the question was claimed before")
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var gone, there registry.Answer
+		var wg sync.WaitGroup
+		wg.Go(func() { gone = a.ask(ctx, hub(), ref, &login, time.Time{}) })
+		wg.Go(func() { there = a.ask(t.Context(), hub(), ref, &login, time.Time{}) })
+		synctest.Wait()
+		cancel()
+		synctest.Wait()
+		a.fulfil(q, p, time.Time{}, func() registry.Answer { return found })
+		wg.Wait()
+		if gone.Found || gone.Fault != "" || !errors.Is(gone.Err, context.Canceled) || gone.Endpoint != "https://hub.test" {
+			t.Errorf("answer %+v to the one who gave up", gone)
+		}
+		if !there.Found {
+			t.Errorf("answer %+v to the other", there)
+		}
+	})
+}
+
+// For one who has given up already, no registry is asked.
+func TestAskTooLate(t *testing.T) {
+	t.Parallel()
+	a := newAsker()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	got := a.ask(ctx, hub(), named(t, "hub.test/app:1"), nil, time.Time{}) // hub() would crash if it were asked
+	if got.Found || got.Fault != "" || !errors.Is(got.Err, context.Canceled) || len(a.answers) != 0 {
+		t.Errorf("answer %+v, %d questions", got, len(a.answers))
+	}
+}
+
+func TestDigest(t *testing.T) {
+	t.Parallel()
+	a, b := newAsker(), newAsker()
+	login := func(user, password string) *keyring.Login {
+		l := keyring.NewLogin("pull", "hub.test", 1, user, password)
+		return &l
+	}
+	if a.digest(nil) != [32]byte{} {
+		t.Error("no login has a digest")
+	}
+	if one, same := a.digest(login("u", "p")), a.digest(login("u", "p")); one != same {
+		t.Error("one login has two digests")
+	}
+	seen := map[[32]byte]string{a.digest(nil): "none"}
+	for _, l := range [][2]string{{"u", "p"}, {"u", "q"}, {"v", "p"}, {"up", ""}, {"", "up"}} {
+		d := a.digest(login(l[0], l[1]))
+		if other, dup := seen[d]; dup {
+			t.Errorf("%q and %s have one digest", l, other)
+		}
+		seen[d] = fmt.Sprintf("%q", l)
+	}
+	if a.digest(login("u", "p")) == b.digest(login("u", "p")) {
+		t.Error("two processes have the same digest: it could be looked up")
+	}
+}
+
+func TestReveal(t *testing.T) {
+	t.Parallel()
+	if reveal(nil) != nil {
+		t.Error("a login was made of none")
+	}
+	l := keyring.NewLogin("pull", "hub.test", 1, user, password)
+	got := reveal(&l)
+	if got.Username != user || got.Password != password {
+		t.Error("the login is another")
+	}
+	discreet(t, fmt.Sprintf("%v %+v %#v %s", got, *got, got, l))
+}

@@ -1,0 +1,851 @@
+package probe
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/agent/kube"
+	"github.com/whypull/whypull/cri/critest"
+	"github.com/whypull/whypull/cri/registry"
+	"github.com/whypull/whypull/cri/registry/registrytest"
+)
+
+const (
+	manifest = "HEAD /v2/team/app/manifests/1.0"
+	tagList  = "GET /v2/team/app/tags/list"
+)
+
+// open is a registry with hub.test's images, for everyone.
+func open(t *testing.T) *registrytest.Server {
+	t.Helper()
+	return registrytest.New(t, registrytest.Config{Repositories: []registrytest.Repository{{Name: "team/app", Tags: []string{"1.0"}}}})
+}
+
+// closed is one that wants a login.
+func closed(t *testing.T, auth registrytest.Auth) *registrytest.Server {
+	t.Helper()
+	return registrytest.New(t, registrytest.Config{
+		Logins:       map[string]string{user: password},
+		Repositories: []registrytest.Repository{{Name: "team/app", Tags: []string{"1.0"}, Auth: auth}},
+	})
+}
+
+// replaced is the lines with what differs from run to run in them replaced.
+func replaced(lines []string, names ...string) []string {
+	return strings.Split(strings.NewReplacer(names...).Replace(strings.Join(lines, "\n")), "\n")
+}
+
+func TestCollect(t *testing.T) {
+	noGoroutinesLeft(t)
+	s := open(t)
+	n := newNode(t, s.CA, nil)
+	first, all := n.collector.Collect(t.Context(), failure(s.Host+"/team/app:1.0"), false)
+	wellFormed(t, first)
+	const noSuch = "NotRun | this version of whypull has no such check"
+	for check, want := range map[diagnosis.Check]string{
+		diagnosis.CheckMessage:     "Inconclusive | the kubelet gives no more than the reason ErrImagePull",
+		diagnosis.CheckImage:       "Failed | ImageAbsent | the image is not on node worker-3",
+		diagnosis.CheckCredentials: "Failed | NoCredentials | the pod names no pull secret",
+		diagnosis.CheckNodeDNS:     "NotRun | Pending | still running",
+		diagnosis.CheckRegistry:    "NotRun | Pending | still running",
+		diagnosis.CheckPodDNS:      noSuch, diagnosis.CheckPull: noSuch,
+	} {
+		wantLines(t, "first evidence", of(first, check), want)
+	}
+	final := <-all
+	wellFormed(t, final)
+	names := []string{s.Host, "HUB", "127.0.0.1:" + n.dns.port, "DNS"}
+	for check, want := range map[diagnosis.Check]string{
+		diagnosis.CheckMessage:     "Inconclusive | the kubelet gives no more than the reason ErrImagePull",
+		diagnosis.CheckImage:       "Failed | ImageAbsent | the image is not on node worker-3",
+		diagnosis.CheckCredentials: "Failed | NoCredentials | the pod names no pull secret",
+		diagnosis.CheckNodeDNS:     "Passed | registry.test resolves to 127.0.0.1 (resolver DNS)",
+		diagnosis.CheckRegistry:    "Passed | https://HUB has the manifest and gives it without credentials",
+		diagnosis.CheckPodDNS:      noSuch, diagnosis.CheckPull: noSuch,
+	} {
+		wantLines(t, "evidence", replaced(of(final, check), names...), want)
+	}
+	if len(final) != len(diagnosis.Checks()) {
+		t.Errorf("%d pieces of evidence, want one of each check", len(final))
+	}
+	wantLines(t, "metrics", n.metrics.sorted(), "credentials Failed", "image Failed", "nodeDNS Passed", "registry Passed")
+	wantAsked(t, s, manifest)
+	wantLines(t, "questions", n.dns.queries(), "udp A registry.test.", "udp AAAA registry.test.")
+	if _, more := <-nonBlocking(all); more {
+		t.Error("evidence was delivered twice")
+	}
+}
+
+func nonBlocking(c <-chan []diagnosis.Evidence) <-chan []diagnosis.Evidence {
+	out := make(chan []diagnosis.Evidence, 1)
+	select {
+	case e := <-c:
+		out <- e
+	default:
+	}
+	close(out)
+	return out
+}
+
+// Nobody has to take the evidence: the one who began may be gone.
+func TestCollectUnheard(t *testing.T) {
+	noGoroutinesLeft(t)
+	s := open(t)
+	n := newNode(t, s.CA, nil)
+	for range 3 {
+		n.collector.Collect(t.Context(), failure(s.Host+"/team/app:1.0"), false)
+	}
+}
+
+// Where there is no reason to ask a registry, none is asked, and the first
+// evidence is all of it.
+func TestNeedless(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		policy  string
+		image   string
+		secret  *kube.Secret
+		prepare func(*critest.Runtime, string)
+		why     string
+		fault   diagnosis.Fault // of the image check
+	}{
+		"never, present": {policy: "Never", prepare: func(r *critest.Runtime, image string) { r.Add(critest.NewImage("sha256:1", []string{image}, nil)) },
+			why: "the pull policy is Never, so nobody is asked"},
+		"never, absent": {policy: "Never", why: "the pull policy is Never, so nobody is asked", fault: diagnosis.FaultImageAbsent},
+		"never, runtime gone": {policy: "Never", prepare: func(r *critest.Runtime, _ string) { r.Stop() },
+			why: "the pull policy is Never, so nobody is asked", fault: diagnosis.FaultRuntimeUnready},
+		"never, runtime fails": {policy: "Never", prepare: func(r *critest.Runtime, _ string) { r.Set(critest.Fault{Code: codes.Internal}) },
+			why: "the pull policy is Never, so nobody is asked"},
+		"never, invalid name": {policy: "Never", image: "Hub/App", why: "the image reference does not parse, so there is nobody to ask", fault: diagnosis.FaultNameInvalid},
+		"invalid name":        {policy: "Always", image: "http://registry.test/app", why: "the image reference does not parse, so there is nobody to ask", fault: diagnosis.FaultNameInvalid},
+		"malformed secret": {policy: "IfNotPresent", secret: new(pullSecret("{" + password)),
+			why: "the kubelet gives up over the malformed secret before it asks anybody", fault: diagnosis.FaultImageAbsent},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := open(t)
+			n := newNode(t, s.CA, nil)
+			f := failure(s.Host + "/team/app:1.0")
+			if tc.image != "" {
+				f = failure(tc.image)
+			}
+			f.PullPolicy = tc.policy
+			if tc.secret != nil {
+				f.PullSecrets, n.secrets.byName["pull"] = []string{"pull"}, *tc.secret
+			}
+			if tc.prepare != nil {
+				tc.prepare(n.runtime, f.Image)
+			}
+			first, all := n.collector.Collect(t.Context(), f, true)
+			wellFormed(t, first)
+			wantLines(t, "DNS", of(first, diagnosis.CheckNodeDNS), "NotRun | "+tc.why)
+			wantLines(t, "registry", of(first, diagnosis.CheckRegistry), "NotRun | "+tc.why)
+			if got := <-all; fmt.Sprint(got) != fmt.Sprint(first) {
+				t.Errorf("the final evidence differs:\n%+v\n%+v", got, first)
+			}
+			if e := first[1]; e.Check != diagnosis.CheckImage || e.Fault != tc.fault {
+				t.Errorf("image check %+v, want fault %q", e, tc.fault)
+			}
+			wantAsked(t, s)
+			wantLines(t, "questions", n.dns.queries())
+		})
+	}
+}
+
+// IfNotPresent with the image on the node still asks: the kubelet wants the
+// pod to prove its credentials.
+func TestPresentIsAsked(t *testing.T) {
+	t.Parallel()
+	s := closed(t, registrytest.Basic)
+	n := newNode(t, s.CA, nil)
+	f := failure(s.Host + "/team/app:1.0")
+	f.PullPolicy = "IfNotPresent"
+	n.runtime.Add(critest.NewImage("sha256:1", []string{f.Image}, nil))
+	got := n.collect(f)
+	wantLines(t, "image", of(got, diagnosis.CheckImage), "Passed | the image is on node worker-3")
+	wantLines(t, "registry", replaced(of(got, diagnosis.CheckRegistry), s.Host, "HUB"), "Failed | Unauthorized | https://HUB wants credentials (HTTP 401)")
+}
+
+func TestLogins(t *testing.T) {
+	t.Parallel()
+	const refused = "Failed | Unauthorized | https://HUB refuses the login with secret %s (entry HUB) (HTTP 401)"
+	const wants = "Failed | Unauthorized | https://HUB wants credentials (HTTP 401)"
+	for name, tc := range map[string]struct {
+		auth    registrytest.Auth
+		secrets map[string]string // name to password
+		named   []string
+		want    []string
+		asked   []string
+	}{
+		"none": {auth: registrytest.Basic, want: []string{wants}, asked: []string{manifest}},
+		"good": {auth: registrytest.Basic, secrets: map[string]string{"a": password}, named: []string{"a"},
+			want: []string{"Passed | https://HUB has the manifest and gives it with secret a (entry HUB)"}, asked: []string{manifest, manifest + " Basic"}},
+		"good, token server": {auth: registrytest.Bearer, secrets: map[string]string{"a": password}, named: []string{"a"},
+			want:  []string{"Passed | https://HUB has the manifest and gives it with secret a (entry HUB)"},
+			asked: []string{manifest, "POST /token", manifest + " Bearer"}},
+		"two that fail, in order": {auth: registrytest.Basic, secrets: map[string]string{"a": "x", "b": "y"}, named: []string{"b", "a"},
+			want:  []string{fmt.Sprintf(refused, "b"), fmt.Sprintf(refused, "a"), wants},
+			asked: []string{manifest, manifest + " Basic", manifest, manifest + " Basic", manifest}},
+		"the second works": {auth: registrytest.Basic, secrets: map[string]string{"a": "x", "b": password, "c": "z"}, named: []string{"a", "b", "c"},
+			want:  []string{fmt.Sprintf(refused, "a"), "Passed | https://HUB has the manifest and gives it with secret b (entry HUB)"},
+			asked: []string{manifest, manifest + " Basic", manifest, manifest + " Basic"}},
+		"twice the same": {auth: registrytest.Basic, secrets: map[string]string{"a": "x", "b": "x"}, named: []string{"a", "b"},
+			want:  []string{fmt.Sprintf(refused, "a"), fmt.Sprintf(refused, "b"), wants},
+			asked: []string{manifest, manifest + " Basic", manifest}},
+		"unreadable beside a good one": {auth: registrytest.Basic, secrets: map[string]string{"a": password}, named: []string{"gone", "a"},
+			want: []string{"Passed | https://HUB has the manifest and gives it with secret a (entry HUB)"}, asked: []string{manifest, manifest + " Basic"}},
+	} {
+		for _, fresh := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, fresh %t", name, fresh), func(t *testing.T) {
+				t.Parallel()
+				s := closed(t, tc.auth)
+				n := newNode(t, s.CA, nil)
+				for name, pw := range tc.secrets {
+					n.secrets.byName[name] = pullSecret(dockerConfig(user, pw, s.Host))
+				}
+				got := n.collectFresh(failure(s.Host+"/team/app:1.0", tc.named...), fresh)
+				wantLines(t, "evidence", replaced(of(got, diagnosis.CheckRegistry), s.Host, "HUB"), tc.want...)
+				wantAsked(t, s, tc.asked...)
+			})
+		}
+	}
+}
+
+// Credentials of the failing registry do not go to the rules, to evidence, or
+// into an error's text, and neither does what a registry says freely.
+func TestNothingSecretInEvidence(t *testing.T) {
+	t.Parallel()
+	for _, auth := range []registrytest.Auth{registrytest.Basic, registrytest.Bearer} {
+		s := closed(t, auth)
+		n := newNode(t, s.CA, nil)
+		n.secrets.byName["good"], n.secrets.byName["bad"] = loginFor("other.test"), pullSecret(dockerConfig(user, password+"x", s.Host))
+		n.secrets.byName["broken"] = kube.Secret{Type: "Opaque", Data: map[string][]byte{"x": []byte(password)}}
+		f := failure(s.Host+"/team/app:1.0", "good", "bad", "broken", "gone")
+		f.Message = "failed to resolve: https://" + user + ":" + password + "@hub.test/v2/: 401 Unauthorized"
+		got := n.collect(f)
+		text, err := json.Marshal(got)
+		if err != nil {
+			t.Fatal(err)
+		}
+		discreet(t, string(text))
+		discreet(t, fmt.Sprintf("%+v %#v", n.collector.asker.answers, n.collector.asker.answers))
+		for q, p := range n.collector.asker.answers {
+			discreet(t, fmt.Sprintf("%+v %+v %v", q, p.answer, p.answer.Err))
+		}
+	}
+}
+
+func TestOneConversationForMany(t *testing.T) {
+	noGoroutinesLeft(t)
+	s := closed(t, registrytest.Basic)
+	n := newNode(t, s.CA, nil)
+	n.secrets.byName["pull"] = pullSecret(dockerConfig(user, password, s.Host))
+	var wg sync.WaitGroup
+	for i := range 30 {
+		wg.Go(func() {
+			f := failure(s.Host+"/team/app:1.0", "pull")
+			f.Pod, f.UID = fmt.Sprint("web-", i), fmt.Sprint("u-", i)
+			_, all := n.collector.Collect(t.Context(), f, i%2 == 0)
+			if got := of(<-all, diagnosis.CheckRegistry); len(got) != 1 || !strings.HasPrefix(got[0], "Passed") {
+				t.Errorf("evidence %q", got)
+			}
+		})
+	}
+	wg.Wait()
+	if got := heads(s); got > 2*15+2 { // a fresh one that began after an answer asks anew
+		t.Errorf("%d requests", got)
+	}
+}
+
+func TestOneConversationForManyAtOnce(t *testing.T) {
+	noGoroutinesLeft(t)
+	s := closed(t, registrytest.Basic)
+	n := newNode(t, s.CA, nil)
+	n.secrets.byName["pull"] = pullSecret(dockerConfig(user, password, s.Host))
+	var wg sync.WaitGroup
+	for range 30 {
+		wg.Go(func() {
+			_, all := n.collector.Collect(t.Context(), failure(s.Host+"/team/app:1.0", "pull"), false)
+			<-all
+		})
+	}
+	wg.Wait()
+	wantAsked(t, s, manifest, manifest+" Basic")
+	if q := n.dns.queries(); len(q) != 2 {
+		t.Errorf("questions %q, want one lookup", q)
+	}
+}
+
+// Another login, another image, or the same login of another secret's name.
+func TestConversationsApart(t *testing.T) {
+	t.Parallel()
+	s := registrytest.New(t, registrytest.Config{Logins: map[string]string{user: password}, Repositories: []registrytest.Repository{
+		{Name: "team/app", Tags: []string{"1.0", "2.0"}, Auth: registrytest.Basic},
+	}})
+	n := newNode(t, s.CA, nil)
+	n.secrets.byName["a"] = pullSecret(dockerConfig(user, password, s.Host))
+	n.secrets.byName["same"] = n.secrets.byName["a"]
+	n.secrets.byName["wrong"] = pullSecret(dockerConfig(user, "x", s.Host))
+	for _, tc := range []struct {
+		tag, secret string
+		heads       int // all together
+	}{{"1.0", "a", 2}, {"1.0", "a", 2}, {"1.0", "same", 2}, {"2.0", "a", 4}, {"1.0", "wrong", 7}, {"1.0", "wrong", 7}} {
+		n.collect(failure(s.Host+"/team/app:"+tc.tag, tc.secret))
+		if got := heads(s); got != tc.heads {
+			t.Errorf("%s with %s: %d requests so far, want %d", tc.tag, tc.secret, got, tc.heads)
+		}
+	}
+}
+
+func TestFreshAsksAnew(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	n := newNode(t, s.CA, nil)
+	c := n.clocked()
+	f := failure(s.Host + "/team/app:1.0")
+	n.collect(f)
+	c.advance(time.Second)
+	n.collect(f)
+	if got := heads(s); got != 1 {
+		t.Errorf("%d requests, want 1", got)
+	}
+	n.collectFresh(f, true)
+	if got := heads(s); got != 2 {
+		t.Errorf("%d requests after a fresh one, want 2", got)
+	}
+	c.advance(answerLife + 1)
+	n.collect(f)
+	if got := heads(s); got != 3 {
+		t.Errorf("%d requests when the answer has expired, want 3", got)
+	}
+}
+
+// A dead endpoint is tried once for all images that are wanted of it.
+func TestDeadEndpointTriedOnce(t *testing.T) {
+	noGoroutinesLeft(t)
+	d := newDead(t)
+	n := newNode(t, nil, map[string]string{"etc/ssl/certs/ca-certificates.crt": ""})
+	c := n.clocked()
+	var wg sync.WaitGroup
+	for i := range 10 {
+		wg.Go(func() {
+			_, all := n.collector.Collect(t.Context(), failure(fmt.Sprintf("%s/team/app%d:1", d.host, i)), false)
+			if got := of(<-all, diagnosis.CheckRegistry); len(got) != 1 || !strings.HasPrefix(got[0], "Failed | NetworkUnreachable") {
+				t.Errorf("evidence %q", got)
+			}
+		})
+	}
+	wg.Wait()
+	c.advance(troubleLife)
+	n.collect(failure(d.host + "/team/late:1"))
+	if got := d.connections(); got != 1 {
+		t.Errorf("%d connections, want 1", got)
+	}
+	c.advance(1)
+	n.collect(failure(d.host + "/team/later:1"))
+	if got := d.connections(); got != 2 {
+		t.Errorf("%d connections when the trouble is old, want 2", got)
+	}
+}
+
+func TestRateLimitIsObeyed(t *testing.T) {
+	t.Parallel()
+	s := registrytest.New(t, registrytest.Config{Repositories: []registrytest.Repository{
+		{Name: "team/app", Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"600"}}},
+		{Name: "team/other", Tags: []string{"1.0"}},
+	}})
+	n := newNode(t, s.CA, nil)
+	c := n.clocked()
+	n.secrets.byName["pull"] = pullSecret(dockerConfig(user, password, s.Host))
+	app, other := failure(s.Host+"/team/app:1.0"), failure(s.Host+"/team/other:1.0", "pull")
+	want := "Failed | RateLimited | https://HUB limits the rate of requests (HTTP 429); it may be asked again in 10m0s"
+	for i, f := range []diagnosis.Failure{app, other, app, other} {
+		for _, fresh := range []bool{false, true} {
+			got := n.collectFresh(f, fresh)
+			wantLines(t, fmt.Sprint("evidence ", i), replaced(of(got, diagnosis.CheckRegistry), s.Host, "HUB"), want)
+			c.advance(time.Minute)
+		}
+	}
+	wantAsked(t, s, manifest)
+	c.advance(2*time.Minute + 1)
+	got := n.collect(other)
+	if lines := of(got, diagnosis.CheckRegistry); len(lines) != 1 || !strings.HasPrefix(lines[0], "Passed") {
+		t.Errorf("evidence when the limit is over: %q", lines)
+	}
+}
+
+// One who gives up does not spoil it for the others, and has learnt nothing.
+func TestCancellation(t *testing.T) {
+	noGoroutinesLeft(t)
+	asked, release := make(chan struct{}), make(chan struct{})
+	ca := registrytest.NewCA(t)
+	back := registrytest.New(t, registrytest.Config{CA: ca, Plain: true, Repositories: []registrytest.Repository{{Name: "team/app", Tags: []string{"1.0"}}}})
+	n := newNode(t, ca, map[string]string{"certs.d/_default/hosts.toml": "server = \"http://" + back.Host + "\"\n"})
+	n.again(func(o *registry.Options) { o.Timeouts = registry.Timeouts{Total: long, DNS: long} })
+	n.collector.options.Resolve = hold(asked, release, n.collector.options.Resolve)
+	f := failure(back.Host + "/team/app:1.0")
+	ctx, cancel := context.WithCancel(t.Context())
+	_, gone := n.collector.Collect(ctx, f, false)
+	_, there := n.collector.Collect(t.Context(), f, false)
+	<-asked
+	cancel()
+	lost := <-gone
+	wellFormed(t, lost)
+	wantLines(t, "evidence of the one who gave up", replaced(of(lost, diagnosis.CheckRegistry), back.Host, "HUB"), "Inconclusive | http://HUB was not asked to the end")
+	close(release)
+	wantLines(t, "evidence of the other", replaced(of(<-there, diagnosis.CheckRegistry), back.Host, "HUB"), "Passed | http://HUB has the manifest and gives it without credentials")
+	if got := heads(back); got != 1 {
+		t.Errorf("%d requests, want 1", got)
+	}
+}
+
+// hold makes the first lookup of a conversation wait.
+func hold(asked, release chan struct{}, resolve registry.ResolveFunc) registry.ResolveFunc {
+	var once sync.Once
+	return func(ctx context.Context, host string) ([]netip.Addr, error) {
+		once.Do(func() {
+			close(asked)
+			<-release
+		})
+		return resolve(ctx, host)
+	}
+}
+
+// A collect that was cut short before it began asks nobody and blames nobody.
+func TestCancelledBefore(t *testing.T) {
+	noGoroutinesLeft(t)
+	s := closed(t, registrytest.Basic)
+	n := newNode(t, s.CA, nil)
+	n.secrets.byName["pull"] = pullSecret(dockerConfig(user, password, s.Host))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, all := n.collector.Collect(ctx, failure(s.Host+"/team/app:1.0", "pull"), false)
+	got := <-all
+	wellFormed(t, got)
+	for _, e := range got {
+		if e.Outcome == diagnosis.Failed && e.Check != diagnosis.CheckMessage {
+			t.Errorf("a check that could not run has failed: %+v", e)
+		}
+	}
+	wantAsked(t, s)
+}
+
+func TestNameTrouble(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		zone zone
+		want string
+	}{
+		"nxdomain": {zone{rcode: 3}, "Failed | NameNotFound | the registry's name gone.test does not resolve on node worker-3: no such name (NXDOMAIN), says resolver DNS"},
+		"servfail": {zone{rcode: 2}, "Failed | DNSFailure | the registry's name gone.test cannot be resolved on node worker-3: resolver DNS: it answered SERVFAIL"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n := newNode(t, nil, nil)
+			n.dns.set("gone.test", tc.zone)
+			got := n.collect(failure("gone.test:5000/team/app:1.0"))
+			wantLines(t, "DNS", replaced(of(got, diagnosis.CheckNodeDNS), "127.0.0.1:"+n.dns.port, "DNS"), tc.want)
+			wantLines(t, "registry", of(got, diagnosis.CheckRegistry), "NotRun | https://gone.test:5000 was not asked, since its name does not resolve")
+		})
+	}
+}
+
+func TestRegistryTrouble(t *testing.T) {
+	t.Parallel()
+	ca := registrytest.NewCA(t)
+	expired := ca.Issue(registrytest.Leaf{NotBefore: time.Now().Add(-3 * time.Hour), NotAfter: time.Now().Add(-time.Hour)})
+	otherName := ca.Issue(registrytest.Leaf{Names: []string{"other.test"}})
+	repos := []registrytest.Repository{{Name: "team/app", Tags: []string{"1.0"}}}
+	for name, tc := range map[string]struct {
+		config registrytest.Config
+		image  string
+		want   string
+	}{
+		"healthy":       {registrytest.Config{Repositories: repos}, "team/app:1.0", "Passed | https://HUB has the manifest and gives it without credentials"},
+		"digest":        {registrytest.Config{Repositories: repos}, "team/app@" + registrytest.Digest, "Passed | https://HUB has the manifest and gives it without credentials"},
+		"other tag":     {registrytest.Config{Repositories: repos}, "team/app:1.1", "Failed | TagNotFound | https://HUB has repository team/app, but not what is asked for (HTTP 404)"},
+		"no repository": {registrytest.Config{Repositories: repos}, "team/none:1.0", "Failed | RepositoryNotFound | https://HUB has no repository team/none (HTTP 404)"},
+		"forbidden":     {registrytest.Config{Repositories: []registrytest.Repository{{Name: "team/app", Status: 403}}}, "team/app:1.0", "Failed | Forbidden | https://HUB forbids pulling team/app without credentials (HTTP 403)"},
+		"server error":  {registrytest.Config{Repositories: []registrytest.Repository{{Name: "team/app", Status: 502}}}, "team/app:1.0", "Failed | ServerError | https://HUB answers with a server error (HTTP 502)"},
+		"expired":       {registrytest.Config{Certificate: &expired, Repositories: repos}, "team/app:1.0", "Failed | TLSExpired | https://HUB (ADDR) has a certificate that is not valid now"},
+		"other name":    {registrytest.Config{Certificate: &otherName, Repositories: repos}, "team/app:1.0", "Failed | TLSHostnameMismatch | https://HUB (ADDR) has a certificate for another name: it is for other.test"},
+		"plain":         {registrytest.Config{Plain: true, Repositories: repos}, "team/app:1.0", "Failed | HTTPSMismatch | https://HUB (ADDR) speaks plain HTTP, and the node is set to speak TLS with it"},
+		"reset":         {registrytest.Config{Repositories: []registrytest.Repository{{Name: "team/app", Behaviour: registrytest.Reset}}}, "team/app:1.0", "Failed | NetworkUnreachable | https://HUB (ADDR) cannot be reached or breaks the connection (waiting for an answer)"},
+		"token server": {registrytest.Config{TokenStatus: 503, Repositories: []registrytest.Repository{{Name: "team/app", Auth: registrytest.Bearer}}}, "team/app:1.0",
+			"Failed | ServerError | token server HUB answers with a server error (HTTP 503)"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tc.config.CA = ca
+			s := registrytest.New(t, tc.config)
+			n := newNode(t, ca, nil)
+			got := replaced(of(n.collect(failure(s.Host+"/"+tc.image)), diagnosis.CheckRegistry), s.Host, "HUB", s.Address, "ADDR")
+			if name == "expired" { // the times differ
+				got[0], _, _ = strings.Cut(got[0], ": it is valid from ")
+			}
+			if len(got) != 1 || got[0] != tc.want {
+				t.Errorf("evidence %q, want %q", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestTagCandidates(t *testing.T) {
+	t.Parallel()
+	s := registrytest.New(t, registrytest.Config{Repositories: []registrytest.Repository{
+		{Name: "team/app", Tags: []string{"0.1", "latest", "1.12.1", "1.12.3", "1.13", "2.0", "nightly"}},
+	}})
+	n := newNode(t, s.CA, nil)
+	for object, want := range map[string][]string{
+		":1.12.2":                            {"1.12.3", "1.12.1", "1.13", "2.0", "0.1"},
+		"@sha256:" + strings.Repeat("b", 64): nil, ":1@sha256:" + strings.Repeat("b", 64): nil,
+	} {
+		var e diagnosis.Evidence
+		for _, e = range n.collect(failure(s.Host + "/team/app" + object)) {
+			if e.Check == diagnosis.CheckRegistry {
+				break
+			}
+		}
+		if e.Fault != diagnosis.FaultTagNotFound {
+			t.Errorf("%s: evidence %+v", object, e)
+		}
+		wantLines(t, "candidates for "+object, e.Candidates, want...)
+	}
+}
+
+// Without the node's authorities, a certificate that is not trusted says
+// nothing; with the host's own, all is well.
+func TestAuthorities(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	const untrusted = `https://HUB (ADDR) has a certificate that the node does not trust (issued by "Test Authority")`
+	for name, tc := range map[string]struct {
+		ca    *registrytest.CA
+		files map[string]string
+		want  []string
+	}{
+		"the node's": {ca: s.CA, want: []string{"Passed | https://HUB has the manifest and gives it without credentials"}},
+		"another":    {ca: registrytest.NewCA(t), want: []string{"Failed | TLSUntrusted | " + untrusted}},
+		"none":       {want: []string{"Inconclusive | " + untrusted + "; but whypull has not found the node's authorities, so it cannot tell"}},
+		"the host's": {ca: registrytest.NewCA(t), files: map[string]string{
+			"certs.d/" + s.Host + "/hosts.toml": "server = \"https://" + s.Host + "\"\nca = \"ca.pem\"\n", "certs.d/" + s.Host + "/ca.pem": string(s.CA.PEM()),
+		}, want: []string{"Passed | https://HUB has the manifest and gives it without credentials"}},
+		"hosts.toml misnamed": {ca: registrytest.NewCA(t), files: map[string]string{"certs.d/" + s.Host + "/host.toml": "ca = \"ca.pem\"\n"}, want: []string{
+			"Inconclusive | RegistryConfigInvalid | /certs.d/HUB/host.toml is not read by anybody; the name is hosts.toml", "Failed | TLSUntrusted | " + untrusted}},
+		"hosts.toml invalid": {ca: registrytest.NewCA(t), files: map[string]string{"certs.d/" + s.Host + "/hosts.toml": "\n\nca = " + password + "\n"}, want: []string{
+			"Inconclusive | RegistryConfigInvalid | /certs.d/HUB/hosts.toml does not parse (line 3); containerd ignores it", "Failed | TLSUntrusted | " + untrusted}},
+		"hosts.toml unusable": {ca: s.CA, files: map[string]string{"certs.d/" + s.Host + "/hosts.toml": "server = \"https://" + s.Host + "\"\nca = \"/" + password + ".pem\"\n"}, want: []string{
+			"Failed | RegistryConfigInvalid | registry configuration: HostsFileUnusable /certs.d/HUB/hosts.toml"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n := newNode(t, tc.ca, tc.files)
+			got := n.collect(failure(s.Host + "/team/app:1.0"))
+			wantLines(t, "evidence", replaced(of(got, diagnosis.CheckRegistry), s.Host, "HUB", s.Address, "ADDR"), tc.want...)
+			if len(of(got, diagnosis.CheckNodeDNS)) == 0 {
+				t.Error("nothing is said of the name")
+			}
+		})
+	}
+}
+
+// What whypull itself cannot do is no fault of the node's configuration.
+func TestOwnTrouble(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	n := newNode(t, s.CA, map[string]string{
+		"certs.d/" + s.Host + "/hosts.toml": "server = \"https://" + s.Host + "\"\nca = \"/ca.pem\"\n", "ca.pem": string(s.CA.PEM()),
+	})
+	n.again(func(o *registry.Options) { o.TempDir = filepath.Join(o.TempDir, "none") })
+	got := n.collect(failure(s.Host + "/team/app:1.0"))
+	wantLines(t, "registry", of(got, diagnosis.CheckRegistry), "NotRun | whypull could not work with the node's registry configuration")
+	wantLines(t, "DNS", of(got, diagnosis.CheckNodeDNS), "NotRun | the node's registry configuration names no endpoint")
+}
+
+// toml is a hosts.toml with mirrors before the server.
+func toml(server string, mirrors ...string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "server = %q\n", server)
+	for _, m := range mirrors {
+		fmt.Fprintf(&b, "[host.%q]\n", m)
+	}
+	return b.String()
+}
+
+func TestMirrors(t *testing.T) {
+	t.Parallel()
+	ca := registrytest.NewCA(t)
+	start := func(tags ...string) *registrytest.Server {
+		return registrytest.New(t, registrytest.Config{CA: ca, Repositories: []registrytest.Repository{{Name: "team/app", Tags: tags}}})
+	}
+	origin, full, empty := start("1.0"), start("1.0"), start("other")
+	names := []string{origin.Host, "ORIGIN", full.Host, "FULL", empty.Host, "EMPTY"}
+	for name, tc := range map[string]struct {
+		config string
+		want   []string
+		dns    int
+	}{
+		"mirror serves": {toml("https://"+origin.Host, "https://"+full.Host), []string{"Passed | https://FULL has the manifest and gives it without credentials"}, 1},
+		"mirror lacks it": {toml("https://"+origin.Host, "https://"+empty.Host), []string{
+			"Failed | TagNotFound | https://EMPTY has repository team/app, but not what is asked for (HTTP 404)",
+			"Passed | https://ORIGIN has the manifest and gives it without credentials"}, 2},
+		"in order": {toml("https://"+origin.Host, "https://"+empty.Host, "https://"+full.Host), []string{
+			"Failed | TagNotFound | https://EMPTY has repository team/app, but not what is asked for (HTTP 404)",
+			"Passed | https://FULL has the manifest and gives it without credentials"}, 2},
+		"stands twice": {toml("https://"+empty.Host, "https://"+empty.Host), []string{
+			"Failed | TagNotFound | https://EMPTY has repository team/app, but not what is asked for (HTTP 404)"}, 1},
+		"mirror's name is gone": {toml("https://"+origin.Host, "https://gone.test"), []string{
+			"NotRun | https://gone.test was not asked, since its name does not resolve",
+			"Passed | https://ORIGIN has the manifest and gives it without credentials"}, 2},
+		"mirror of digests only": {toml("https://"+origin.Host, "https://"+empty.Host) + "capabilities = [\"pull\"]\n", []string{
+			"Passed | https://ORIGIN has the manifest and gives it without credentials"}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n := newNode(t, ca, map[string]string{"certs.d/" + origin.Host + "/hosts.toml": tc.config})
+			got := n.collect(failure(origin.Host + "/team/app:1.0"))
+			wantLines(t, "evidence", replaced(of(got, diagnosis.CheckRegistry), names...), tc.want...)
+			if l := of(got, diagnosis.CheckNodeDNS); len(l) != tc.dns {
+				t.Errorf("names looked up: %q, want %d", l, tc.dns)
+			}
+			for _, e := range got {
+				if e.Check == diagnosis.CheckRegistry && (e.Mirror == strings.HasSuffix(e.Endpoint, origin.Host) || e.ConfigDir != "/certs.d") {
+					t.Errorf("evidence %+v", e)
+				}
+			}
+		})
+	}
+}
+
+// A mirror that only serves digests is asked for one.
+func TestMirrorOfDigests(t *testing.T) {
+	t.Parallel()
+	ca := registrytest.NewCA(t)
+	repos := []registrytest.Repository{{Name: "team/app", Tags: []string{"1.0"}}}
+	origin, mirror := registrytest.New(t, registrytest.Config{CA: ca, Repositories: repos}), registrytest.New(t, registrytest.Config{CA: ca, Repositories: repos})
+	n := newNode(t, ca, map[string]string{"certs.d/" + origin.Host + "/hosts.toml": toml("https://"+origin.Host, "https://"+mirror.Host) + "capabilities = [\"pull\"]\n"})
+	n.collect(failure(origin.Host + "/team/app:1.0@" + registrytest.Digest))
+	wantAsked(t, origin)
+	wantAsked(t, mirror, "HEAD /v2/team/app/manifests/"+registrytest.Digest)
+}
+
+// The kubelet makes no anonymous attempt beside one with a login, so that an
+// anonymous success at a mirror ends nothing.
+func TestAnonymousSuccessEndsNothing(t *testing.T) {
+	t.Parallel()
+	ca := registrytest.NewCA(t)
+	logins := map[string]string{user: password}
+	mirror := registrytest.New(t, registrytest.Config{CA: ca, Logins: logins, Repositories: []registrytest.Repository{{Name: "team/app", Tags: []string{"1.0"}, Auth: registrytest.Basic}}})
+	origin := registrytest.New(t, registrytest.Config{CA: ca, Repositories: []registrytest.Repository{{Name: "team/app", Tags: []string{"1.0"}}}})
+	n := newNode(t, ca, map[string]string{"certs.d/" + origin.Host + "/hosts.toml": toml("https://"+origin.Host, "https://"+mirror.Host)})
+	n.secrets.byName["pull"] = pullSecret(dockerConfig(user, "x", origin.Host))
+	got := replaced(of(n.collect(failure(origin.Host+"/team/app:1.0", "pull")), diagnosis.CheckRegistry), origin.Host, "ORIGIN", mirror.Host, "MIRROR")
+	wantLines(t, "evidence", got,
+		"Failed | Unauthorized | https://MIRROR refuses the login with secret pull (entry ORIGIN) (HTTP 401)",
+		"Failed | Unauthorized | https://MIRROR wants credentials (HTTP 401)",
+		"Passed | https://ORIGIN has the manifest and gives it with secret pull (entry ORIGIN)")
+}
+
+func TestLiteralAddress(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	n := newNode(t, s.CA, nil)
+	// containerd verifies no certificate of a loopback address.
+	got := n.collect(failure(s.Address + "/team/app:1.0"))
+	wantLines(t, "DNS", of(got, diagnosis.CheckNodeDNS), "NotRun | 127.0.0.1 is an address; there is no name to resolve")
+	wantLines(t, "registry", replaced(of(got, diagnosis.CheckRegistry), s.Address, "ADDR"), "Passed | https://ADDR has the manifest and gives it without credentials")
+	wantLines(t, "questions", n.dns.queries())
+}
+
+// Behind a proxy the node need not be able to resolve the registry's name.
+func TestProxy(t *testing.T) {
+	t.Parallel()
+	proxy := "127.0.0.1:" + closedPort(t)
+	n := newNode(t, nil, nil)
+	n.again(func(o *registry.Options) {
+		o.Proxy = func(*http.Request) (*url.URL, error) {
+			return &url.URL{Scheme: "http", Host: proxy, User: url.UserPassword(user, password)}, nil
+		}
+	})
+	got := n.collect(failure("gone.test/team/app:1.0"))
+	wantLines(t, "DNS", replaced(of(got, diagnosis.CheckNodeDNS), proxy, "PROXY"), "NotRun | https://gone.test is asked through the proxy PROXY, which resolves the name")
+	wantLines(t, "registry", replaced(of(got, diagnosis.CheckRegistry), proxy, "PROXY"), "Failed | ProxyFailed | the proxy PROXY fails for https://gone.test")
+	wantLines(t, "questions", n.dns.queries())
+}
+
+func TestMetadataAddress(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, nil, nil)
+	n.dns.set("metadata.test", zone{addresses: []string{"169.254.169.254"}})
+	got := n.collect(failure("metadata.test/team/app:1.0"))
+	wantLines(t, "registry", of(got, diagnosis.CheckRegistry), "NotRun | AddressForbidden | https://metadata.test (169.254.169.254) leads to a link-local or metadata address, which whypull does not talk to")
+}
+
+// The same facts give the same evidence, but for what was measured.
+func TestDeterministic(t *testing.T) {
+	t.Parallel()
+	s := closed(t, registrytest.Bearer)
+	var texts []string
+	for range 3 {
+		n := newNode(t, s.CA, nil)
+		n.secrets.byName["a"] = pullSecret(dockerConfig(user, "x", s.Host, "https://"+s.Host, "z.test", "y.test"))
+		got := n.collect(failure(s.Host+"/team/app:1.0", "a", "gone"))
+		texts = append(texts, replaced([]string{fmt.Sprintf("%+v", withoutPointers(got))}, n.dns.port, "DNS")[0])
+	}
+	if texts[0] != texts[1] || texts[1] != texts[2] {
+		t.Errorf("evidence differs:\n%s", strings.Join(texts, "\n"))
+	}
+}
+
+func withoutPointers(all []diagnosis.Evidence) []string {
+	var out []string
+	for _, e := range all {
+		c := ""
+		if e.Credential != nil {
+			c = fmt.Sprintf("%+v", *e.Credential)
+		}
+		e.Credential = nil
+		out = append(out, fmt.Sprintf("%+v %s", e, c))
+	}
+	return out
+}
+
+func TestWorst(t *testing.T) {
+	t.Parallel()
+	p, f, i, n := diagnosis.Passed, diagnosis.Failed, diagnosis.Inconclusive, diagnosis.NotRun
+	for _, tc := range []struct {
+		outcomes []diagnosis.Outcome
+		want     diagnosis.Outcome
+	}{
+		{nil, n}, {[]diagnosis.Outcome{n, n}, n}, {[]diagnosis.Outcome{n, p}, p}, {[]diagnosis.Outcome{p, i, p}, i},
+		{[]diagnosis.Outcome{i, n, p}, i}, {[]diagnosis.Outcome{p, f, i}, f},
+	} {
+		var all []diagnosis.Evidence
+		for _, o := range tc.outcomes {
+			all = append(all, diagnosis.Evidence{Outcome: o})
+		}
+		if got := worst(all); got != tc.want {
+			t.Errorf("%q: %s, want %s", tc.outcomes, got, tc.want)
+		}
+	}
+}
+
+func TestOddities(t *testing.T) {
+	t.Parallel()
+	for kind, want := range map[registry.NoticeKind]string{
+		registry.NoticeHostsFileInvalid:     "/x does not parse (line 7); containerd ignores it",
+		registry.NoticeHostsFileMisnamed:    "/x is not read by anybody; the name is hosts.toml",
+		registry.NoticeConfigPathIgnored:    "/x is not read: config_path lists several folders, which containerd's transfer service takes for one",
+		registry.NoticeConfigUnreadable:     "",
+		registry.NoticeLegacyMirrors:        "",
+		registry.NoticeNoAuthorities:        "",
+		registry.NoticeHostsFileUnusable:    "",
+		registry.NoticeKind("SomethingNew"): "",
+	} {
+		if got := oddity(registry.Notice{Kind: kind, Path: "/x", Line: 7}); got != want {
+			t.Errorf("%s: %q, want %q", kind, got, want)
+		}
+	}
+}
+
+// The network has no part in a reference that does not parse, whoever asks.
+func TestNetworkWithoutName(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, nil, nil)
+	if got := n.collector.network(t.Context(), failure("Hub/App"), nil, time.Time{}); got != nil {
+		t.Errorf("evidence %+v", got)
+	}
+}
+
+// Copies of the node's files do not stay.
+func TestNothingLeftInTempDir(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	n := newNode(t, s.CA, map[string]string{"certs.d/" + s.Host + "/hosts.toml": toml("https://" + s.Host)})
+	n.collect(failure(s.Host + "/team/app:1.0"))
+	left, err := os.ReadDir(n.options.TempDir)
+	if err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+	if slices.Contains(s.Lines(), tagList) {
+		t.Error("tags were asked for without need")
+	}
+}
+
+// Without a choice of its own, whypull takes the proxy that its environment
+// names; the loopback address is never asked through one.
+func TestProxyByDefault(t *testing.T) {
+	t.Parallel()
+	v := visit{c: &Collector{}}
+	if got := v.proxy(registry.Endpoint{Scheme: "https", Host: "127.0.0.1:5000"}); got != "" {
+		t.Errorf("proxy %q", got)
+	}
+	v.c.options.Proxy = func(*http.Request) (*url.URL, error) { return nil, os.ErrInvalid }
+	if got := v.proxy(hub()); got != "" {
+		t.Errorf("proxy %q of a choice that fails", got)
+	}
+	var asked string
+	v.c.options.Proxy = func(r *http.Request) (*url.URL, error) {
+		asked = r.URL.String()
+		return url.Parse("http://" + user + ":" + password + "@proxy.test:3128")
+	}
+	if got := v.proxy(hub()); got != "proxy.test:3128" || asked != "https://hub.test" {
+		t.Errorf("proxy %q for %s", got, asked)
+	}
+}
+
+// A configuration in which nobody serves tags leaves the checks undone, and
+// says so.
+func TestNobodyServes(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	n := newNode(t, s.CA, map[string]string{"certs.d/" + s.Host + "/hosts.toml": "server = \"https://" + s.Host + "\"\ncapabilities = [\"pull\"]\n"})
+	got := n.collect(failure(s.Host + "/team/app:1.0"))
+	const want = "NotRun | the node's configuration has no endpoint that serves such a reference"
+	wantLines(t, "registry", of(got, diagnosis.CheckRegistry), want)
+	wantLines(t, "DNS", of(got, diagnosis.CheckNodeDNS), want)
+	wantAsked(t, s)
+}
+
+// What a check cost is told once for each time it was made, whatever it found.
+func TestMetricsOfChecks(t *testing.T) {
+	t.Parallel()
+	s := closed(t, registrytest.Basic)
+	n := newNode(t, s.CA, nil)
+	n.secrets.byName["a"], n.secrets.byName["b"] = pullSecret(dockerConfig(user, "x", s.Host)), loginFor("other.test")
+	n.collect(failure(s.Host+"/team/app:1.0", "a", "b"))
+	wantLines(t, "checks", n.metrics.sorted(), "credentials Failed", "image Failed", "nodeDNS Passed", "registry Failed", "registry Failed")
+	wantLines(t, "secrets", n.metrics.secrets, "found", "found")
+	if !slices.Equal(n.metrics.up, []bool{true}) {
+		t.Errorf("runtime up %v", n.metrics.up)
+	}
+}
+
+// The order of the evidence is that of the pod's secrets and the runtime's
+// endpoints, whichever check is quicker.
+func TestOrderOfEvidence(t *testing.T) {
+	t.Parallel()
+	s := closed(t, registrytest.Basic)
+	n := newNode(t, s.CA, nil)
+	n.runtime.Set(critest.Fault{Delay: time.Millisecond})
+	got := n.collect(failure(s.Host+"/team/app:1.0", "gone", "lost"))
+	var checks []string
+	for _, e := range got {
+		checks = append(checks, strings.TrimSpace(string(e.Check)+" "+e.Secret))
+	}
+	wantLines(t, "checks", checks, "message", "image", "credentials gone", "credentials lost", "nodeDNS", "registry", "podDNS", "pull")
+}

@@ -1,0 +1,521 @@
+package probe
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/distribution/reference"
+	"github.com/miekg/dns"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/agent/keyring"
+	"github.com/whypull/whypull/agent/kube"
+	"github.com/whypull/whypull/cri"
+	"github.com/whypull/whypull/cri/critest"
+	"github.com/whypull/whypull/cri/registry"
+	"github.com/whypull/whypull/cri/registry/registrytest"
+)
+
+// user and password must appear nowhere in what a check says.
+const (
+	user     = "r0bot-jane"
+	password = "s3cret-passw0rd"
+)
+
+// long is how long a test waits for what must happen, on a machine however
+// slow; nothing waits that long when all is well.
+const long = 30 * time.Second
+
+// dockerConfig is the content of a pull secret with one login for each key.
+func dockerConfig(user, password string, keys ...string) string {
+	var entries []string
+	for _, k := range keys {
+		entries = append(entries, fmt.Sprintf("%q:{%q:%q,%q:%q}", k, "username", user, "password", password))
+	}
+	return `{"auths":{` + strings.Join(entries, ",") + `}}`
+}
+
+// pullSecret is a secret with such a content.
+func pullSecret(content string) kube.Secret {
+	return kube.Secret{Type: keyring.TypeDockerConfigJSON, Data: map[string][]byte{keyring.DataDockerConfigJSON: []byte(content)}}
+}
+
+func loginFor(keys ...string) kube.Secret { return pullSecret(dockerConfig(user, password, keys...)) }
+
+// fakeSecrets is an API server's secrets by name, in namespace "team".
+type fakeSecrets struct {
+	byName map[string]kube.Secret
+	errs   map[string]error
+
+	mu    sync.Mutex
+	reads []string
+}
+
+func (s *fakeSecrets) Secret(ctx context.Context, namespace, name string) (kube.Secret, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reads = append(s.reads, namespace+"/"+name)
+	if ctx.Err() != nil {
+		return kube.Secret{}, ctx.Err()
+	}
+	if err := s.errs[name]; err != nil {
+		return kube.Secret{}, err
+	}
+	secret, ok := s.byName[name]
+	if !ok {
+		return kube.Secret{}, kube.ErrNotFound
+	}
+	secret.Namespace, secret.Name = namespace, name
+	return secret, nil
+}
+
+// fakeMetrics remembers what it is told.
+type fakeMetrics struct {
+	mu      sync.Mutex
+	checked []string
+	up      []bool
+	secrets []string
+}
+
+func (m *fakeMetrics) Checked(check diagnosis.Check, outcome diagnosis.Outcome, d time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if d < 0 {
+		outcome = "negative duration"
+	}
+	m.checked = append(m.checked, string(check)+" "+string(outcome))
+}
+
+func (m *fakeMetrics) RuntimeUp(up bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.up = append(m.up, up)
+}
+
+func (m *fakeMetrics) SecretRead(result string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.secrets = append(m.secrets, result)
+}
+
+func (m *fakeMetrics) sorted() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Sorted(slices.Values(m.checked))
+}
+
+// writeFiles makes a node's file system. Hosts file and resolv.conf are always
+// there: without them the machine's own would be read.
+func writeFiles(t *testing.T, files map[string]string) string {
+	t.Helper()
+	all := map[string]string{"etc/hosts": "", "etc/resolv.conf": "nameserver 127.0.0.1\n"}
+	maps.Copy(all, files)
+	root := t.TempDir()
+	for name, content := range all {
+		name = filepath.Join(root, name)
+		if err := os.MkdirAll(filepath.Dir(name), 0o750); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return root
+}
+
+// node is everything that a collector meets: a runtime, an API server's
+// secrets, name servers, and the node's files.
+type node struct {
+	t         *testing.T
+	runtime   *critest.Runtime
+	secrets   *fakeSecrets
+	metrics   *fakeMetrics
+	dns       *nameServer
+	options   registry.Options
+	resolver  NodeResolver
+	collector *Collector
+}
+
+// newNode makes a node that trusts ca, knows registry.test, and has the given
+// files besides.
+func newNode(t *testing.T, ca *registrytest.CA, files map[string]string) *node {
+	t.Helper()
+	all := map[string]string{}
+	if ca != nil {
+		all["etc/ssl/certs/ca-certificates.crt"] = string(ca.PEM())
+	}
+	maps.Copy(all, files)
+	n := &node{t: t, runtime: critest.New(t), metrics: &fakeMetrics{}, dns: newNameServer(t, "127.0.0.1")}
+	n.secrets = &fakeSecrets{byName: map[string]kube.Secret{}, errs: map[string]error{}}
+	n.dns.set(registrytest.Name, zone{addresses: []string{"127.0.0.1"}})
+	n.options = registry.Options{
+		Root: writeFiles(t, all), CertsDir: "/certs.d", TempDir: t.TempDir(), Version: "test",
+		Proxy: func(*http.Request) (*url.URL, error) { return nil, nil },
+	}
+	n.resolver = NodeResolver{Root: n.options.Root, port: n.dns.port}
+	images, err := cri.Dial(n.runtime.Socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = images.Close() })
+	n.collector = New(images, n.secrets, n.metrics, n.options, n.resolver)
+	return n
+}
+
+// again makes a collector with changed options.
+func (n *node) again(change func(*registry.Options)) {
+	change(&n.options)
+	n.collector = New(n.collector.Images, n.secrets, n.metrics, n.options, n.resolver)
+}
+
+// failure is a failing container of the image, with the named pull secrets.
+func failure(image string, secrets ...string) diagnosis.Failure {
+	f := diagnosis.Failure{
+		Namespace: "team", Pod: "web", UID: "u-1", Node: "worker-3", Container: "app", Kind: diagnosis.KindContainer,
+		Image: image, PullPolicy: "Always", Reason: "ErrImagePull", PullSecrets: secrets,
+	}
+	if named, err := reference.ParseNormalizedNamed(image); err == nil {
+		f.Registry, f.Repository, _ = strings.Cut(named.Name(), "/")
+	}
+	return f
+}
+
+// collect gives all the evidence on a failure.
+func (n *node) collect(f diagnosis.Failure) []diagnosis.Evidence {
+	n.t.Helper()
+	return n.collectFresh(f, false)
+}
+
+func (n *node) collectFresh(f diagnosis.Failure, fresh bool) []diagnosis.Evidence {
+	n.t.Helper()
+	_, all := n.collector.Collect(n.t.Context(), f, fresh)
+	select {
+	case out := <-all:
+		wellFormed(n.t, out)
+		return out
+	case <-time.After(long):
+		n.t.Fatal("no evidence")
+		return nil
+	}
+}
+
+// wellFormed asserts what holds for all evidence whatsoever.
+func wellFormed(t *testing.T, all []diagnosis.Evidence) {
+	t.Helper()
+	outcomes := []diagnosis.Outcome{diagnosis.Passed, diagnosis.Failed, diagnosis.Inconclusive, diagnosis.NotRun}
+	for _, e := range all {
+		switch {
+		case !slices.Contains(outcomes, e.Outcome):
+			t.Errorf("outcome %q is none: %+v", e.Outcome, e)
+		case !slices.Contains(diagnosis.Checks(), e.Check):
+			t.Errorf("check %q is none: %+v", e.Check, e)
+		case e.Detail == "" || strings.Contains(e.Detail, "%!") || strings.ContainsAny(e.Detail, "\n\r"):
+			t.Errorf("detail %q: %+v", e.Detail, e)
+		case e.Outcome == diagnosis.Passed && e.Fault != "":
+			t.Errorf("passed with fault %s: %+v", e.Fault, e)
+		case e.Outcome == diagnosis.Failed && e.Fault == "":
+			t.Errorf("failed without a fault: %+v", e)
+		}
+		discreet(t, fmt.Sprintf("%+v %+v", e, e.Credential))
+	}
+}
+
+// discreet asserts that a text holds nothing of the login.
+func discreet(t *testing.T, text string) {
+	t.Helper()
+	for _, taboo := range []string{user, password, "registry's own words"} {
+		if strings.Contains(text, taboo) {
+			t.Errorf("%q is in %s", taboo, text)
+		}
+	}
+}
+
+// of are the lines of one check: outcome, fault and sentence.
+func of(all []diagnosis.Evidence, check diagnosis.Check) []string {
+	var out []string
+	for _, e := range all {
+		if e.Check == check {
+			out = append(out, strings.Join(slices.DeleteFunc([]string{string(e.Outcome), string(e.Fault), e.Detail},
+				func(s string) bool { return s == "" }), " | "))
+		}
+	}
+	return out
+}
+
+func wantLines(t *testing.T, what string, got []string, want ...string) {
+	t.Helper()
+	if !slices.Equal(got, want) {
+		t.Errorf("%s:\ngot  %s\nwant %s", what, strings.Join(got, "\n     "), strings.Join(want, "\n     "))
+	}
+}
+
+// wantAsked asserts which requests a registry got, by method and path.
+func wantAsked(t *testing.T, s *registrytest.Server, want ...string) {
+	t.Helper()
+	wantLines(t, "requests", s.Lines(), want...)
+}
+
+// heads is how many manifests a registry was asked for.
+func heads(s *registrytest.Server) int {
+	return len(slices.DeleteFunc(s.Lines(), func(l string) bool { return !strings.HasPrefix(l, "HEAD ") }))
+}
+
+// zone is what a name server says of one name.
+type zone struct {
+	addresses []string // IPv4 and IPv6
+	cname     string   // the addresses are then the target's
+	rcode     int
+	silent    bool // no answer at all
+	truncated bool // over UDP
+	lame      bool
+	silent6   bool // no answer to AAAA
+	rcode6    int  // the answer to AAAA
+}
+
+// nameServer is a DNS server on UDP and TCP. Names that it does not know do
+// not exist.
+type nameServer struct {
+	port string
+
+	mu    sync.Mutex
+	zones map[string]zone
+	asked []string // "udp A name."
+}
+
+// newNameServer starts a server on a loopback address, on a port that it
+// chooses.
+func newNameServer(t *testing.T, address string) *nameServer {
+	t.Helper()
+	for range 50 {
+		if s := tryNameServer(t, address, "0"); s != nil {
+			return s
+		}
+	}
+	t.Fatal("no port is free for UDP and TCP")
+	return nil
+}
+
+// beside starts another server on the same port of another address.
+func (s *nameServer) beside(t *testing.T, address string) *nameServer {
+	t.Helper()
+	other := tryNameServer(t, address, s.port)
+	if other == nil {
+		t.Skip("the port is taken on " + address)
+	}
+	return other
+}
+
+func tryNameServer(t *testing.T, address, port string) *nameServer {
+	t.Helper()
+	packets, err := net.ListenPacket("udp", net.JoinHostPort(address, port))
+	if err != nil {
+		return nil
+	}
+	_, port, _ = net.SplitHostPort(packets.LocalAddr().String())
+	stream, err := net.Listen("tcp", net.JoinHostPort(address, port))
+	if err != nil {
+		_ = packets.Close()
+		return nil
+	}
+	s := &nameServer{port: port, zones: map[string]zone{}}
+	s.serve(t, &dns.Server{PacketConn: packets, Handler: s.handler("udp")})
+	s.serve(t, &dns.Server{Listener: stream, Handler: s.handler("tcp")})
+	return s
+}
+
+func (s *nameServer) serve(t *testing.T, server *dns.Server) {
+	started := make(chan struct{})
+	server.NotifyStartedFunc = func() { close(started) }
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = server.ActivateAndServe() })
+	<-started
+	t.Cleanup(func() {
+		_ = server.Shutdown()
+		wg.Wait()
+	})
+}
+
+func (s *nameServer) set(name string, z zone) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.zones[dns.Fqdn(name)] = z
+}
+
+// queries gives the questions so far, sorted: A and AAAA are asked side by
+// side.
+func (s *nameServer) queries() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Sorted(slices.Values(s.asked))
+}
+
+func (s *nameServer) handler(network string) dns.HandlerFunc {
+	return func(w dns.ResponseWriter, q *dns.Msg) {
+		name, kind := q.Question[0].Name, q.Question[0].Qtype
+		s.mu.Lock()
+		s.asked = append(s.asked, network+" "+dns.TypeToString[kind]+" "+name)
+		z, known := s.zones[strings.ToLower(name)]
+		s.mu.Unlock()
+		if !known {
+			z.rcode = dns.RcodeNameError
+		}
+		if z.silent || z.silent6 && kind == dns.TypeAAAA {
+			return
+		}
+		_ = w.WriteMsg(z.reply(q, network))
+	}
+}
+
+func (z zone) reply(q *dns.Msg, network string) *dns.Msg {
+	name, kind := q.Question[0].Name, q.Question[0].Qtype
+	r := new(dns.Msg).SetReply(q)
+	r.RecursionAvailable = !z.lame
+	r.Rcode = z.rcode
+	if kind == dns.TypeAAAA && z.rcode6 != 0 {
+		r.Rcode = z.rcode6
+	}
+	if z.truncated && network == "udp" {
+		r.Truncated = true
+		return r
+	}
+	if z.cname != "" {
+		r.Answer = append(r.Answer, &dns.CNAME{Hdr: header(name, dns.TypeCNAME), Target: dns.Fqdn(z.cname)})
+		name = dns.Fqdn(z.cname)
+	}
+	for _, a := range z.addresses {
+		ip := net.ParseIP(a)
+		switch is4 := ip.To4() != nil; {
+		case is4 && kind == dns.TypeA:
+			r.Answer = append(r.Answer, &dns.A{Hdr: header(name, kind), A: ip})
+		case !is4 && kind == dns.TypeAAAA:
+			r.Answer = append(r.Answer, &dns.AAAA{Hdr: header(name, kind), AAAA: ip})
+		}
+	}
+	return r
+}
+
+func header(name string, kind uint16) dns.RR_Header {
+	return dns.RR_Header{Name: name, Rrtype: kind, Class: dns.ClassINET, Ttl: 5}
+}
+
+// noGoroutinesLeft fails the test if it ends with more goroutines of this
+// package or of net/http's client than it began with. It is to be called
+// first, and not in a parallel test.
+func noGoroutinesLeft(t *testing.T) {
+	t.Helper()
+	before := goroutines()
+	t.Cleanup(func() {
+		deadline := time.Now().Add(long)
+		for len(goroutines()) > len(before) {
+			if time.Now().After(deadline) {
+				t.Errorf("goroutines before %d, after:\n%s", len(before), strings.Join(goroutines(), "\n\n"))
+				return
+			}
+			runtime.Gosched()
+		}
+	})
+}
+
+func goroutines() []string {
+	buf := make([]byte, 4<<20)
+	all := strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n")
+	return slices.DeleteFunc(all, func(s string) bool {
+		return !strings.Contains(s, "whypull/agent/probe.(*") && !strings.Contains(s, "net/http.(*Transport)")
+	})
+}
+
+// closedPort is a loopback port on which nobody listens.
+func closedPort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return port
+}
+
+// dead is an endpoint that takes connections, counts them, and breaks them off
+// at once.
+type dead struct {
+	host string // registry.test:port
+
+	mu    sync.Mutex
+	conns int
+}
+
+func newDead(t *testing.T) *dead {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	d := &dead{host: net.JoinHostPort(registrytest.Name, port)}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			d.mu.Lock()
+			d.conns++
+			d.mu.Unlock()
+			_ = conn.Close()
+		}
+	})
+	t.Cleanup(func() {
+		_ = l.Close()
+		wg.Wait()
+	})
+	return d
+}
+
+func (d *dead) connections() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.conns
+}
+
+// clock is a clock that only a test moves.
+type clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func newClock() *clock { return &clock{now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)} }
+
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *clock) advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+// clocked gives the node's collector a clock of the test's.
+func (n *node) clocked() *clock {
+	c := newClock()
+	n.collector.asker.now, n.collector.dns.now = c.Now, c.Now
+	return c
+}

@@ -1,0 +1,240 @@
+package probe
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/agent/keyring"
+	"github.com/whypull/whypull/agent/kube"
+)
+
+func TestCheckCredentials(t *testing.T) {
+	t.Parallel()
+	ill := errors.New("the API server is ill: " + password)
+	auth := base64.StdEncoding.EncodeToString([]byte(user + ":" + password))
+	for name, tc := range map[string]struct {
+		image   string // "" is hub.test/team/app:1.0
+		secrets []string
+		byName  map[string]kube.Secret
+		errs    map[string]error
+		want    []string
+		faulty  []diagnosis.Fault
+		logins  []string // source, key, order
+		reads   []string
+		metrics []string
+	}{
+		"none named": {want: []string{"Failed | NoCredentials | the pod names no pull secret"}},
+		"missing": {
+			secrets: []string{"pull"}, reads: []string{"team/pull"}, metrics: []string{"missing"},
+			want: []string{"Failed | SecretNotFound | secret pull does not exist in namespace team"},
+		},
+		"no access": {
+			secrets: []string{"pull"}, errs: map[string]error{"pull": kube.ErrNoAccess}, reads: []string{"team/pull"}, metrics: []string{"forbidden"},
+			want: []string{"NotRun | SecretUnreadable | whypull may not read secret pull; impersonate-on:associated-node:get or get on it would allow that"},
+		},
+		"API server ill": {
+			secrets: []string{"pull"}, errs: map[string]error{"pull": ill}, reads: []string{"team/pull"}, metrics: []string{"error"},
+			want: []string{"Inconclusive | SecretUnreadable | secret pull could not be read from the API server"},
+		},
+		"wrapped errors": {
+			secrets: []string{"a", "b"}, errs: map[string]error{"a": fmt.Errorf("x: %w", kube.ErrNoAccess), "b": fmt.Errorf("x: %w", kube.ErrNotFound)},
+			reads: []string{"team/a", "team/b"}, metrics: []string{"forbidden", "missing"},
+			want: []string{
+				"NotRun | SecretUnreadable | whypull may not read secret a; impersonate-on:associated-node:get or get on it would allow that",
+				"Failed | SecretNotFound | secret b does not exist in namespace team",
+			},
+		},
+		"wrong type": {
+			secrets: []string{"pull"}, byName: map[string]kube.Secret{"pull": {Type: "Opaque", Data: map[string][]byte{"password": []byte(password)}}},
+			reads: []string{"team/pull"}, metrics: []string{"found"},
+			want: []string{`Failed | SecretWrongType | pull secret pull: its type is "Opaque", not "kubernetes.io/dockerconfigjson"; the kubelet ignores it`},
+		},
+		"not JSON": {
+			secrets: []string{"pull"}, byName: map[string]kube.Secret{"pull": pullSecret(`{"auths":{` + password)},
+			reads: []string{"team/pull"}, metrics: []string{"found"}, faulty: []diagnosis.Fault{diagnosis.FaultSecretMalformed},
+		},
+		"malformed entry": {
+			secrets: []string{"pull"}, byName: map[string]kube.Secret{"pull": pullSecret(`{"auths":{"hub.test":{"auth":"` + password + `%%"}}}`)},
+			reads: []string{"team/pull"}, metrics: []string{"found"}, faulty: []diagnosis.Fault{diagnosis.FaultSecretMalformed},
+		},
+		"empty data": {
+			secrets: []string{"pull"}, byName: map[string]kube.Secret{"pull": pullSecret("")}, reads: []string{"team/pull"}, metrics: []string{"found"},
+			want: []string{`Failed | SecretWithoutCredentials | pull secret pull: its ".dockerconfigjson" is empty; the kubelet ignores it`},
+		},
+		"no entries": {
+			secrets: []string{"pull"}, byName: map[string]kube.Secret{"pull": pullSecret(`{"auths":{}}`)}, reads: []string{"team/pull"}, metrics: []string{"found"},
+			faulty: []diagnosis.Fault{diagnosis.FaultSecretEmpty},
+		},
+		"tokens only": {
+			secrets: []string{"pull"}, byName: map[string]kube.Secret{"pull": pullSecret(`{"auths":{"hub.test":{"identitytoken":"` + password + `"}}}`)},
+			reads: []string{"team/pull"}, metrics: []string{"found"},
+			faulty: []diagnosis.Fault{diagnosis.FaultSecretEmpty}, logins: []string{"pull hub.test 1"},
+		},
+		"a token for this registry, a login for another": {
+			secrets: []string{"pull"},
+			byName:  map[string]kube.Secret{"pull": pullSecret(`{"auths":{"hub.test":{"registrytoken":"` + password + `"},"other.test":{"auth":"` + auth + `"}}}`)},
+			reads:   []string{"team/pull"}, metrics: []string{"found"}, logins: []string{"pull hub.test 1"},
+			want: []string{`Failed | SecretWithoutCredentials | pull secret pull: the entry for "hub.test" has only a token, which the kubelet does not read: it sends an empty login`},
+		},
+		"an empty login and a good one": {
+			secrets: []string{"pull"},
+			byName:  map[string]kube.Secret{"pull": pullSecret(`{"auths":{"hub.test/team":{},"hub.test":{"auth":"` + auth + `"}}}`)},
+			reads:   []string{"team/pull"}, metrics: []string{"found"}, logins: []string{"pull hub.test/team 1", "pull hub.test 2"},
+			want: []string{"Passed | secret pull has credentials for hub.test under hub.test"},
+		},
+		"for another host": {
+			secrets: []string{"pull"}, byName: map[string]kube.Secret{"pull": loginFor("hub2.test", "quay.test")}, reads: []string{"team/pull"}, metrics: []string{"found"},
+			want: []string{"Failed | NoMatchingCredential | secret pull is for hub2.test, quay.test, the image is on hub.test"},
+		},
+		"for another port": {
+			secrets: []string{"pull"}, byName: map[string]kube.Secret{"pull": loginFor("hub.test:443")}, reads: []string{"team/pull"}, metrics: []string{"found"},
+			faulty: []diagnosis.Fault{diagnosis.FaultNoMatchingCredential},
+		},
+		"for many hosts": {
+			secrets: []string{"pull"}, byName: map[string]kube.Secret{"pull": loginFor("g.test", "f.test", "e.test", "d.test", "c.test", "b.test", "a.test")},
+			reads: []string{"team/pull"}, metrics: []string{"found"},
+			want: []string{"Failed | NoMatchingCredential | secret pull is for a.test, b.test, c.test, d.test, e.test and 2 more, the image is on hub.test"},
+		},
+		"match": {
+			secrets: []string{"pull"}, byName: map[string]kube.Secret{"pull": loginFor("https://hub.test/v2/")}, reads: []string{"team/pull"}, metrics: []string{"found"},
+			want: []string{"Passed | secret pull has credentials for hub.test under https://hub.test/v2/"}, logins: []string{"pull https://hub.test/v2/ 1"},
+		},
+		"match, with a line break": {
+			secrets: []string{"pull"}, byName: map[string]kube.Secret{"pull": pullSecret(dockerConfig(user, password+"\n", "hub.test"))},
+			reads: []string{"team/pull"}, metrics: []string{"found"}, logins: []string{"pull hub.test 1"},
+			want: []string{`Passed | secret pull has credentials for hub.test under hub.test: the entry for "hub.test" has a user or password that begins or ends with a blank or line break, which the kubelet sends along`},
+		},
+		"old type": {
+			secrets: []string{"pull"}, reads: []string{"team/pull"}, metrics: []string{"found"}, logins: []string{"pull hub.test 1"},
+			byName: map[string]kube.Secret{"pull": {Type: keyring.TypeDockercfg, Data: map[string][]byte{keyring.DataDockercfg: []byte(`{"hub.test":{"auth":"` + auth + `"}}`)}}},
+			want:   []string{"Passed | secret pull has credentials for hub.test under hub.test"},
+		},
+		"several, one of each": {
+			secrets: []string{"gone", "other", "good", "closed", "glob"},
+			byName:  map[string]kube.Secret{"other": loginFor("other.test"), "good": loginFor("hub.test"), "glob": loginFor("*.test")},
+			errs:    map[string]error{"closed": kube.ErrNoAccess},
+			reads:   []string{"team/gone", "team/other", "team/good", "team/closed", "team/glob"},
+			metrics: []string{"missing", "found", "found", "forbidden", "found"},
+			logins:  []string{"good hub.test 1", "glob *.test 2"},
+			want: []string{
+				"Failed | SecretNotFound | secret gone does not exist in namespace team",
+				"Failed | NoMatchingCredential | secret other is for other.test, the image is on hub.test",
+				"Passed | secret good has credentials for hub.test under hub.test",
+				"NotRun | SecretUnreadable | whypull may not read secret closed; impersonate-on:associated-node:get or get on it would allow that",
+				"Passed | secret glob has credentials for hub.test under *.test",
+			},
+		},
+		"one malformed beside a good one": {
+			secrets: []string{"good", "bad"}, byName: map[string]kube.Secret{"good": loginFor("hub.test"), "bad": pullSecret(`{"auths":"x"}`)},
+			reads: []string{"team/good", "team/bad"}, metrics: []string{"found", "found"},
+			faulty: []diagnosis.Fault{"", diagnosis.FaultSecretMalformed}, // the kubelet takes no login at all
+		},
+		"named twice": {
+			secrets: []string{"pull", "pull"}, byName: map[string]kube.Secret{"pull": loginFor("hub.test")},
+			reads: []string{"team/pull"}, metrics: []string{"found"}, logins: []string{"pull hub.test 1", "pull hub.test 2"},
+			want: []string{"Passed | secret pull has credentials for hub.test under hub.test", "Passed | secret pull has credentials for hub.test under hub.test"},
+		},
+		"missing, named twice": {
+			secrets: []string{"pull", "pull"}, reads: []string{"team/pull"}, metrics: []string{"missing"},
+			want: []string{"Failed | SecretNotFound | secret pull does not exist in namespace team", "Failed | SecretNotFound | secret pull does not exist in namespace team"},
+		},
+		"invalid image": {
+			image: "Hub/App", secrets: []string{"pull"}, byName: map[string]kube.Secret{"pull": loginFor("hub.test")},
+			want: []string{"NotRun | the image reference does not parse, so no secret is read"},
+		},
+		"invalid image, no secret": {image: "Hub/App", want: []string{"NotRun | the image reference does not parse, so no secret is read"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			secrets, metrics := &fakeSecrets{byName: tc.byName, errs: tc.errs}, &fakeMetrics{}
+			c := &Collector{Secrets: secrets, Metrics: metrics}
+			f := failure(image, tc.secrets...)
+			if tc.image != "" {
+				f.Image = tc.image
+			}
+			got, logins := c.checkCredentials(t.Context(), f)
+			wellFormed(t, got)
+			if tc.want != nil {
+				wantLines(t, "evidence", of(got, diagnosis.CheckCredentials), tc.want...)
+			}
+			if tc.faulty != nil {
+				wantFaults(t, got, tc.faulty)
+			}
+			wantLines(t, "logins", places(logins), tc.logins...)
+			wantLines(t, "reads", secrets.reads, tc.reads...)
+			wantLines(t, "metrics", metrics.secrets, tc.metrics...)
+			discreet(t, fmt.Sprintf("%+v %#v", logins, logins))
+		})
+	}
+}
+
+func wantFaults(t *testing.T, got []diagnosis.Evidence, want []diagnosis.Fault) {
+	t.Helper()
+	var faults []diagnosis.Fault
+	for _, e := range got {
+		faults = append(faults, e.Fault)
+	}
+	if !slices.Equal(faults, want) {
+		t.Errorf("faults %q, want %q: %+v", faults, want, got)
+	}
+}
+
+func places(logins []keyring.Login) []string {
+	var out []string
+	for _, l := range logins {
+		out = append(out, fmt.Sprint(l.Source, " ", l.Key, " ", l.Order))
+	}
+	return out
+}
+
+// The fields on which rules decide say the same as the sentence.
+func TestCredentialFields(t *testing.T) {
+	t.Parallel()
+	c := &Collector{Metrics: &fakeMetrics{}, Secrets: &fakeSecrets{byName: map[string]kube.Secret{"other": loginFor("z.test", "a.test")}}}
+	got, _ := c.checkCredentials(t.Context(), failure(image, "other", "gone"))
+	if got[0].Secret != "other" || !slices.Equal(got[0].Hosts, []string{"a.test", "z.test"}) {
+		t.Errorf("evidence %+v", got[0])
+	}
+	if got[1].Secret != "gone" || got[1].Hosts != nil {
+		t.Errorf("evidence %+v", got[1])
+	}
+}
+
+// A login in front of a registry key's "@" is not told either.
+func TestCredentialInKey(t *testing.T) {
+	t.Parallel()
+	for _, host := range []string{"hub.test", "other.test"} {
+		c := &Collector{Metrics: &fakeMetrics{}, Secrets: &fakeSecrets{byName: map[string]kube.Secret{"pull": loginFor("https://" + user + ":" + password + "@" + host)}}}
+		got, logins := c.checkCredentials(t.Context(), failure(image, "pull"))
+		wellFormed(t, got)
+		discreet(t, fmt.Sprint(got, logins))
+		if !strings.Contains(got[0].Detail, host) {
+			t.Errorf("the host is not told: %s", got[0].Detail)
+		}
+	}
+}
+
+func TestCheckCredentialsWithoutAPIServer(t *testing.T) {
+	t.Parallel()
+	got, logins := (&Collector{Metrics: &fakeMetrics{}}).checkCredentials(t.Context(), failure(image, "pull"))
+	wantLines(t, "evidence", of(got, diagnosis.CheckCredentials), "NotRun | SecretUnreadable | no API server to read secrets from")
+	if logins != nil {
+		t.Errorf("logins %v", logins)
+	}
+}
+
+// A read that was cut short is not a secret that is missing.
+func TestCheckCredentialsCancelled(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	c := &Collector{Metrics: &fakeMetrics{}, Secrets: &fakeSecrets{}}
+	got, _ := c.checkCredentials(ctx, failure(image, "pull"))
+	wantLines(t, "evidence", of(got, diagnosis.CheckCredentials), "Inconclusive | SecretUnreadable | secret pull could not be read from the API server")
+}

@@ -1,0 +1,159 @@
+package probe
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/distribution/reference"
+	"google.golang.org/grpc/codes"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/cri/critest"
+)
+
+const image = "hub.test/team/app:1.0"
+
+func TestCheckImage(t *testing.T) {
+	t.Parallel()
+	const digest = "hub.test/team/app@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+	for name, tc := range map[string]struct {
+		prepare func(*critest.Runtime)
+		want    string
+		up      []bool
+	}{
+		"absent": {want: "Failed | ImageAbsent | the image is not on node worker-3", up: []bool{true}},
+		"absent, by code": {
+			prepare: func(r *critest.Runtime) { r.Set(critest.Fault{NotFound: true}) },
+			want:    "Failed | ImageAbsent | the image is not on node worker-3", up: []bool{true},
+		},
+		"present": {
+			prepare: func(r *critest.Runtime) { r.Add(critest.NewImage("sha256:1", []string{image}, nil)) },
+			want:    "Passed | the image is on node worker-3", up: []bool{true},
+		},
+		"other names": {
+			prepare: func(r *critest.Runtime) {
+				r.Add(critest.NewImage("sha256:1", []string{"hub.test/team/app:1.1"}, []string{digest}))
+			},
+			want: "Failed | ImageAbsent | the image is not on node worker-3; the node has hub.test/team/app:1.1, " + digest, up: []bool{true},
+		},
+		"gone": {
+			prepare: (*critest.Runtime).Stop,
+			want:    "Inconclusive | RuntimeUnready | the container runtime of node worker-3 does not answer: container runtime: ImageStatus: Down (Unavailable)", up: []bool{false},
+		},
+		"failing": {
+			prepare: func(r *critest.Runtime) { r.Set(critest.Fault{Code: codes.Unknown}) },
+			want:    "Inconclusive | container runtime: ImageStatus: Failed (Unknown)", up: []bool{true},
+		},
+		"too old": {
+			prepare: func(r *critest.Runtime) { r.Set(critest.Fault{Code: codes.Unimplemented}) },
+			want:    "Inconclusive | container runtime: ImageStatus: Unimplemented (Unimplemented)", up: []bool{true},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n := newNode(t, nil, nil)
+			if tc.prepare != nil {
+				tc.prepare(n.runtime)
+			}
+			e := n.collector.checkImage(t.Context(), failure(image))
+			wellFormed(t, []diagnosis.Evidence{e})
+			wantLines(t, "evidence", of([]diagnosis.Evidence{e}, diagnosis.CheckImage), tc.want)
+			if !slices.Equal(n.metrics.up, tc.up) {
+				t.Errorf("metrics were told %v, want %v", n.metrics.up, tc.up)
+			}
+		})
+	}
+}
+
+// A check that was cut short says nothing of the runtime.
+func TestCheckImageCancelled(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, nil, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	e := n.collector.checkImage(ctx, failure(image))
+	if e.Outcome != diagnosis.Inconclusive || e.Fault != "" || len(n.metrics.up) > 0 {
+		t.Errorf("evidence %+v, metrics %v", e, n.metrics.up)
+	}
+}
+
+func TestCheckImageWithoutRuntime(t *testing.T) {
+	t.Parallel()
+	e := (&Collector{Metrics: &fakeMetrics{}}).checkImage(t.Context(), failure(image))
+	wantLines(t, "evidence", of([]diagnosis.Evidence{e}, diagnosis.CheckImage), "NotRun | no container runtime socket to ask")
+}
+
+func TestInvalidName(t *testing.T) {
+	t.Parallel()
+	for image, tc := range map[string]struct{ why, correction string }{
+		"Hub.test/Team/App:V1":                  {"repository name (Team/App) must be lowercase", "hub.test/team/app:V1"},
+		"UPPER/Case":                            {"repository name (Case) must be lowercase", "upper/case"},
+		"hub.test:5000/Team/app:v1":             {"repository name (Team/app) must be lowercase", "hub.test:5000/team/app:v1"},
+		"http://hub.test/app":                   {"it begins with a URL's scheme", "hub.test/app"},
+		"https://hub.test/team/app:v1":          {"it begins with a URL's scheme", "hub.test/team/app:v1"},
+		"docker://hub.test/app":                 {"it begins with a URL's scheme", "hub.test/app"},
+		"oci://hub.test/app:v1":                 {"it begins with a URL's scheme", "hub.test/app:v1"},
+		"hub.test/app:v1+build.5":               {"invalid reference format", "hub.test/app:v1-build.5"},
+		"hub.test//team///app:v1":               {"invalid reference format", "hub.test/team/app:v1"},
+		"hub.test/app:":                         {"invalid reference format", "hub.test/app"},
+		"hub.test/app/":                         {"invalid reference format", "hub.test/app"},
+		"hub.test/app@":                         {"invalid reference format", "hub.test/app"},
+		"hub.test/app:v1 ":                      {"invalid reference format", "hub.test/app:v1"},
+		"https://Hub.test//App:v1+b":            {"it begins with a URL's scheme", "hub.test/app:v1-b"},
+		"${IMAGE}":                              {"repository name (library/${IMAGE}) must be lowercase", ""},
+		"${REGISTRY}/app:v1":                    {"invalid reference format", ""},
+		"hub.test/app:{{ .Tag }}":               {"invalid reference format", ""},
+		"hub.test/app:a:b":                      {"invalid reference format", ""},
+		"app@sha256:abc":                        {"invalid reference format", ""},
+		"app@sha256:" + strings.Repeat("a", 63): {"invalid checksum digest length", ""},
+		"app@md5:" + strings.Repeat("a", 32):    {"unsupported digest algorithm", ""},
+		"":                                      {"invalid reference format", ""},
+		":::":                                   {"invalid reference format", ""},
+		"-app":                                  {"invalid reference format", ""},
+		"hub.test/" + strings.Repeat("a", 260):  {"repository name must not be more than 255 characters", ""},
+		strings.Repeat("0123456789abcdef", 4):   {"invalid repository name (" + strings.Repeat("0123456789abcdef", 4) + "), cannot specify 64-byte hexadecimal strings", ""},
+	} {
+		t.Run(image, func(t *testing.T) {
+			t.Parallel()
+			e := (&Collector{}).checkImage(t.Context(), failure(image))
+			wellFormed(t, []diagnosis.Evidence{e})
+			wantLines(t, "evidence", of([]diagnosis.Evidence{e}, diagnosis.CheckImage),
+				"Failed | InvalidName | the image reference does not parse: "+tc.why)
+			var want []string
+			if tc.correction != "" {
+				want = []string{tc.correction}
+			}
+			wantLines(t, "candidates", e.Candidates, want...)
+			for _, c := range e.Candidates {
+				if _, err := reference.ParseNormalizedNamed(c); err != nil {
+					t.Errorf("the correction %q does not parse: %v", c, err)
+				}
+			}
+		})
+	}
+}
+
+// What parses needs no correction, and a correction none either.
+func TestCorrectionsOfValidNames(t *testing.T) {
+	t.Parallel()
+	for _, s := range []string{"nginx", "hub.test:5000/team/app:V1", "app@sha256:" + strings.Repeat("a", 64)} {
+		if got := corrections(s); got != nil {
+			t.Errorf("%s: %q", s, got)
+		}
+	}
+}
+
+func FuzzCorrections(f *testing.F) {
+	for _, s := range []string{"UPPER/Case:::x", "http://reg/app", "a//b:c+d@e", "@", "/", ":", "äöü/X", "A@sha256:B"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		for _, c := range corrections(s) {
+			if _, err := reference.ParseNormalizedNamed(c); err != nil || c == s {
+				t.Errorf("%q is corrected to %q: %v", s, c, err)
+			}
+		}
+	})
+}

@@ -1,0 +1,130 @@
+package probe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+)
+
+// shared are lookups with a server and a clock of the test's.
+func shared(t *testing.T) (*lookups, *nameServer, *clock) {
+	t.Helper()
+	s, c := newNameServer(t, "127.0.0.1"), newClock()
+	l := newLookups(resolver(t, s, "nameserver 127.0.0.1\n"))
+	l.now = c.Now
+	return l, s, c
+}
+
+func TestLookupsShared(t *testing.T) {
+	noGoroutinesLeft(t)
+	l, s, c := shared(t)
+	s.set("hub.test", zone{addresses: []string{"192.0.2.1"}})
+	var wg sync.WaitGroup
+	for range 30 {
+		wg.Go(func() { wantAnswer(t, l.lookup(t.Context(), "hub.test"), "", "192.0.2.1", "") })
+	}
+	wg.Wait()
+	c.advance(lookupLife)
+	l.lookup(t.Context(), "hub.test")
+	wantLines(t, "questions", s.queries(), "udp A hub.test.", "udp AAAA hub.test.")
+	c.advance(time.Nanosecond)
+	l.lookup(t.Context(), "hub.test")
+	if n := len(s.queries()); n != 4 {
+		t.Errorf("%d questions after the answer has expired, want 4", n)
+	}
+}
+
+func TestLookupsBounded(t *testing.T) {
+	t.Parallel()
+	l, _, c := shared(t)
+	for i := range 50 {
+		l.lookup(t.Context(), fmt.Sprintf("hub%d.test", i))
+		c.advance(lookupLife)
+	}
+	if n := len(l.answers); n > 2 {
+		t.Errorf("%d answers are kept, want those that still serve", n)
+	}
+}
+
+// One who gives up has learnt nothing, and takes nothing from those who wait.
+func TestLookupsCancelled(t *testing.T) {
+	noGoroutinesLeft(t)
+	l, s, _ := shared(t)
+	s.set("hub.test", zone{addresses: []string{"192.0.2.1"}})
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	p := &pendingLookup{done: make(chan struct{})} // under way
+	l.answers["hub.test"] = p
+	a := l.lookup(gone, "hub.test")
+	if a.Fault != "" || !a.unknown || len(a.Addresses) > 0 {
+		t.Errorf("answer %+v to one who gave up", a)
+	}
+	if _, err := l.resolve(gone, "hub.test"); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v, want that of the context", err)
+	}
+	if a.evidence("hub.test", "n").Outcome != diagnosis.Inconclusive {
+		t.Errorf("evidence %+v", a.evidence("hub.test", "n"))
+	}
+	l.fulfil(t.Context(), p, "hub.test")
+	wantAnswer(t, l.lookup(t.Context(), "hub.test"), "", "192.0.2.1", "")
+}
+
+// The one who asks first may give up: the lookup goes on for the others.
+func TestLookupsFirstGivesUp(t *testing.T) {
+	noGoroutinesLeft(t)
+	l, s, _ := shared(t)
+	s.set("hub.test", zone{addresses: []string{"192.0.2.1"}})
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	l.lookup(gone, "hub.test")
+	wantAnswer(t, l.lookup(t.Context(), "hub.test"), "", "192.0.2.1", "")
+	if n := len(s.queries()); n != 2 {
+		t.Errorf("%d questions, want 2", n)
+	}
+}
+
+func TestResolve(t *testing.T) {
+	t.Parallel()
+	l, s, _ := shared(t)
+	s.set("hub.test", zone{addresses: []string{"192.0.2.1"}})
+	s.set("ill.test", zone{rcode: 2})
+	addrs, err := l.resolve(t.Context(), "hub.test")
+	if err != nil || texts(addrs) != "192.0.2.1" {
+		t.Errorf("addresses %v, error %v", addrs, err)
+	}
+	for host, want := range map[string]struct {
+		notFound bool
+		why      string
+	}{"gone.test": {true, "no such name (NXDOMAIN)"}, "ill.test": {false, "it answered SERVFAIL"}} {
+		_, err := l.resolve(t.Context(), host)
+		var dnsErr *net.DNSError
+		if !errors.As(err, &dnsErr) || dnsErr.IsNotFound != want.notFound || dnsErr.IsTemporary == want.notFound {
+			t.Errorf("%s: error %#v", host, err)
+			continue
+		}
+		if dnsErr.Name != host || dnsErr.Err != want.why || !strings.HasPrefix(dnsErr.Server, "127.0.0.1:") {
+			t.Errorf("%s: error %#v", host, dnsErr)
+		}
+	}
+}
+
+// A lookup that could not be made is an error and not an empty answer.
+func TestResolveUnknown(t *testing.T) {
+	t.Parallel()
+	l, _, c := shared(t)
+	done := make(chan struct{})
+	close(done)
+	l.answers["hub.test"] = &pendingLookup{done: done, until: c.Now().Add(time.Hour), answer: Answer{unknown: true, Why: "w"}}
+	addrs, err := l.resolve(t.Context(), "hub.test")
+	var dnsErr *net.DNSError
+	if addrs != nil || !errors.As(err, &dnsErr) || dnsErr.IsNotFound {
+		t.Errorf("addresses %v, error %v", addrs, err)
+	}
+}

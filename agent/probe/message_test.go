@@ -1,0 +1,60 @@
+package probe
+
+import (
+	"testing"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+)
+
+func TestMessage(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		reason, message string
+		want            string
+		cause           diagnosis.Cause
+		host            string
+		status          int
+		after           bool
+	}{
+		"names a cause": {
+			reason: "ErrImagePull", message: `failed to pull and unpack image "hub.test/app:1": failed to resolve image: failed to do request: Head "https://hub.test/v2/app/manifests/1": dial tcp: lookup hub.test on 10.0.0.53:53: no such host`,
+			want:  `Failed | RegistryNameNotFound | the kubelet says: failed to pull and unpack image "hub.test/app:1": failed to resolve image: failed to do request: Head "https://hub.test/v2/app/manifests/1": dial tcp: lookup hub.test on 10.0.0.53:53: no such host`,
+			cause: diagnosis.RegistryNameNotFound, host: "hub.test",
+		},
+		"says nothing":  {reason: "ErrImagePull", message: "things went wrong", want: "Inconclusive | the kubelet says: things went wrong", cause: diagnosis.Unknown},
+		"reason alone":  {reason: "ErrImagePull", want: "Inconclusive | the kubelet gives no more than the reason ErrImagePull", cause: diagnosis.Unknown},
+		"with a status": {reason: "ErrImagePull", message: "unexpected status from HEAD request to https://hub.test/v2/app/manifests/1: 503 Service Unavailable", want: "Failed | RegistryError | the kubelet says: unexpected status from HEAD request to https://hub.test/v2/app/manifests/1: 503 Service Unavailable", cause: diagnosis.RegistryError, host: "hub.test", status: 503},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := failure(image)
+			f.Reason, f.Message = tc.reason, tc.message
+			e := message(f)
+			wellFormed(t, []diagnosis.Evidence{e})
+			wantLines(t, "evidence", of([]diagnosis.Evidence{e}, diagnosis.CheckMessage), tc.want)
+			if e.Cause != tc.cause || e.Host != tc.host || e.Status != tc.status || e.AfterManifest != tc.after {
+				t.Errorf("evidence %+v", e)
+			}
+		})
+	}
+}
+
+func TestAfterManifest(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]bool{
+		"":                           false,
+		"failed to resolve image: x": false,
+		"failed to pull and unpack image \"x\": failed to resolve reference": false,
+		"failed to copy: httpReadSeeker: failed open":                        true,
+		"Error: reading blob sha256:1: x":                                    true,
+		"copying blob":                                                       true,
+		"Writing blob: storing blob":                                         true,
+		"failed to extract layer sha256:1: no space left on device":          true,
+		"failed to unpack image on snapshotter overlayfs":                    true,
+		"failed commit on ref \"layer-sha256:1\"":                            true,
+	} {
+		if got := afterManifest(text); got != want {
+			t.Errorf("%q: %t, want %t", text, got, want)
+		}
+	}
+}

@@ -1,0 +1,251 @@
+package probe
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/agent/keyring"
+	"github.com/whypull/whypull/cri/registry"
+)
+
+// visitOf is a visit for a reference, without a node.
+func visitOf(t *testing.T, ref string) visit {
+	t.Helper()
+	return visit{c: &Collector{}, ref: named(t, ref), f: failure(ref)}
+}
+
+func TestSentences(t *testing.T) {
+	t.Parallel()
+	login := keyring.NewLogin("pull", "hub.test", 2, user, password)
+	cert := &registry.Certificate{Subject: "x", Issuer: "Test Authority", Names: []string{"a.test", "b.test"},
+		NotBefore: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), NotAfter: time.Date(2026, 1, 2, 0, 0, 0, 0, time.FixedZone("", 3600))}
+	type answer = registry.Answer
+	const manifest, token = diagnosis.PhaseManifest, diagnosis.PhaseToken
+	remote := netip.MustParseAddrPort("10.0.0.9:443")
+	for name, tc := range map[string]struct {
+		answer answer
+		login  *keyring.Login
+		blind  bool
+		want   string
+	}{
+		"found":             {answer{Found: true, Phase: manifest, Status: 200}, nil, false, "Passed | https://hub.test has the manifest and gives it without credentials"},
+		"found with login":  {answer{Found: true, Phase: manifest, Status: 200}, &login, false, "Passed | https://hub.test has the manifest and gives it with secret pull (entry hub.test)"},
+		"given up":          {answer{}, nil, false, "Inconclusive | https://hub.test was not asked to the end"},
+		"wants credentials": {answer{Fault: diagnosis.FaultUnauthorized, Phase: manifest, Status: 401}, nil, false, "Failed | Unauthorized | https://hub.test wants credentials (HTTP 401)"},
+		"refuses login":     {answer{Fault: diagnosis.FaultUnauthorized, Phase: manifest, Status: 401}, &login, false, "Failed | Unauthorized | https://hub.test refuses the login with secret pull (entry hub.test) (HTTP 401)"},
+		"token server wants credentials": {answer{Fault: diagnosis.FaultUnauthorized, Phase: token, Status: 401, TokenHost: "auth.test"}, nil, false,
+			"Failed | Unauthorized | token server auth.test wants credentials (HTTP 401)"},
+		"token server refuses login": {answer{Fault: diagnosis.FaultUnauthorized, Phase: token, Status: 403, TokenHost: "auth.test"}, &login, false,
+			"Failed | Unauthorized | token server auth.test refuses the login with secret pull (entry hub.test) (HTTP 403)"},
+		"scope": {answer{Fault: diagnosis.FaultInsufficientScope, Phase: manifest, Status: 401, TokenHost: "auth.test"}, &login, false,
+			"Failed | InsufficientScope | auth.test issues a token with secret pull (entry hub.test), but not for pulling team/app"},
+		"forbidden":       {answer{Fault: diagnosis.FaultForbidden, Phase: manifest, Status: 403}, nil, false, "Failed | Forbidden | https://hub.test forbids pulling team/app without credentials (HTTP 403)"},
+		"tag":             {answer{Fault: diagnosis.FaultTagNotFound, Phase: manifest, Status: 404}, nil, false, "Failed | TagNotFound | https://hub.test has repository team/app, but not what is asked for (HTTP 404)"},
+		"repository":      {answer{Fault: diagnosis.FaultRepositoryNotFound, Phase: manifest, Status: 404}, nil, false, "Failed | RepositoryNotFound | https://hub.test has no repository team/app (HTTP 404)"},
+		"not found":       {answer{Fault: diagnosis.FaultNotFound, Phase: manifest, Status: 404}, nil, false, "Failed | NotFound | https://hub.test finds nothing at hub.test/team/app:1.0 and does not say whether the repository exists (HTTP 404)"},
+		"limit":           {answer{Fault: diagnosis.FaultRateLimited, Phase: manifest, Status: 429}, nil, false, "Failed | RateLimited | https://hub.test limits the rate of requests (HTTP 429)"},
+		"limit with wish": {answer{Fault: diagnosis.FaultRateLimited, Phase: manifest, Status: 429, RetryAfter: 90 * time.Second}, nil, false, "Failed | RateLimited | https://hub.test limits the rate of requests (HTTP 429); it may be asked again in 1m30s"},
+		"token limit":     {answer{Fault: diagnosis.FaultRateLimited, Phase: token, Status: 429, TokenHost: "auth.test"}, nil, false, "Failed | RateLimited | token server auth.test limits the rate of requests (HTTP 429)"},
+		"server error":    {answer{Fault: diagnosis.FaultServerError, Phase: manifest, Status: 503}, nil, false, "Failed | ServerError | https://hub.test answers with a server error (HTTP 503)"},
+		"token error":     {answer{Fault: diagnosis.FaultServerError, Phase: token, Status: 500, TokenHost: "auth.test"}, nil, false, "Failed | ServerError | token server auth.test answers with a server error (HTTP 500)"},
+
+		"refused":          {answer{Fault: diagnosis.FaultConnectionRefused, Phase: diagnosis.PhaseConnect, Addresses: []netip.Addr{remote.Addr()}}, nil, false, "Failed | ConnectionRefused | https://hub.test (10.0.0.9) refuses the connection: nothing listens there"},
+		"token refused":    {answer{Fault: diagnosis.FaultConnectionRefused, Phase: token, TokenHost: "auth.test", Remote: remote}, nil, false, "Failed | ConnectionRefused | token server auth.test refuses the connection: nothing listens there"},
+		"connect timeout":  {answer{Fault: diagnosis.FaultConnectionTimeout, Phase: diagnosis.PhaseConnect}, nil, false, "Failed | ConnectionTimeout | https://hub.test did not answer in time (connecting)"},
+		"tls timeout":      {answer{Fault: diagnosis.FaultConnectionTimeout, Phase: diagnosis.PhaseTLS, Remote: remote}, nil, false, "Failed | ConnectionTimeout | https://hub.test (10.0.0.9:443) did not answer in time (TLS handshake)"},
+		"manifest timeout": {answer{Fault: diagnosis.FaultConnectionTimeout, Phase: manifest, Remote: remote}, nil, false, "Failed | ConnectionTimeout | https://hub.test (10.0.0.9:443) did not answer in time (waiting for an answer)"},
+		"token timeout":    {answer{Fault: diagnosis.FaultConnectionTimeout, Phase: token, TokenHost: "auth.test"}, nil, false, "Failed | ConnectionTimeout | token server auth.test did not answer in time (asking for a token)"},
+		"unreachable":      {answer{Fault: diagnosis.FaultNetworkUnreachable, Phase: diagnosis.PhaseConnect}, nil, false, "Failed | NetworkUnreachable | https://hub.test cannot be reached or breaks the connection (connecting)"},
+		"untrusted":        {answer{Fault: diagnosis.FaultTLSUntrusted, Phase: diagnosis.PhaseTLS, Certificate: cert}, nil, false, `Failed | TLSUntrusted | https://hub.test has a certificate that the node does not trust (issued by "Test Authority")`},
+		"untrusted, unknown": {answer{Fault: diagnosis.FaultTLSUntrusted, Phase: diagnosis.PhaseTLS}, nil, true,
+			"Inconclusive | https://hub.test has a certificate that the node does not trust; but whypull has not found the node's authorities, so it cannot tell"},
+		"other name":    {answer{Fault: diagnosis.FaultTLSHostnameMismatch, Phase: diagnosis.PhaseTLS, Certificate: cert}, nil, false, "Failed | TLSHostnameMismatch | https://hub.test has a certificate for another name: it is for a.test, b.test"},
+		"no name":       {answer{Fault: diagnosis.FaultTLSHostnameMismatch, Phase: diagnosis.PhaseTLS}, nil, false, "Failed | TLSHostnameMismatch | https://hub.test has a certificate for another name"},
+		"expired":       {answer{Fault: diagnosis.FaultTLSExpired, Phase: diagnosis.PhaseTLS, Certificate: cert}, nil, true, "Failed | TLSExpired | https://hub.test has a certificate that is not valid now: it is valid from 2026-01-01T00:00:00Z to 2026-01-01T23:00:00Z"},
+		"expired, bare": {answer{Fault: diagnosis.FaultTLSExpired, Phase: diagnosis.PhaseTLS}, nil, false, "Failed | TLSExpired | https://hub.test has a certificate that is not valid now"},
+		"handshake":     {answer{Fault: diagnosis.FaultTLSHandshakeFailed, Phase: diagnosis.PhaseTLS}, nil, false, "Failed | TLSHandshakeFailed | https://hub.test and the node do not agree on TLS: client certificate, protocol or cipher"},
+		"plain":         {answer{Fault: diagnosis.FaultHTTPSMismatch, Phase: diagnosis.PhaseTLS}, nil, false, "Failed | HTTPSMismatch | https://hub.test speaks plain HTTP, and the node is set to speak TLS with it"},
+		"tls":           {answer{Endpoint: "http://hub.test", Fault: diagnosis.FaultHTTPSMismatch, Phase: diagnosis.PhasePing}, nil, false, "Failed | HTTPSMismatch | http://hub.test speaks TLS, and the node is set to speak plain HTTP with it"},
+		"proxy":         {answer{Fault: diagnosis.FaultProxyFailed, Phase: diagnosis.PhaseConnect, Proxy: "proxy.test:3128"}, nil, false, "Failed | ProxyFailed | the proxy proxy.test:3128 fails for https://hub.test"},
+		"name":          {answer{Fault: diagnosis.FaultNameNotFound, Phase: diagnosis.PhaseDNS}, nil, false, "Failed | NameNotFound | the name of https://hub.test cannot be resolved"},
+		"token name":    {answer{Fault: diagnosis.FaultDNSFailure, Phase: token, TokenHost: "auth.test"}, nil, false, "Failed | DNSFailure | the name of token server auth.test cannot be resolved"},
+		"metadata":      {answer{Fault: diagnosis.FaultAddressForbidden, Phase: diagnosis.PhaseConnect, Addresses: []netip.Addr{netip.MustParseAddr("169.254.169.254")}}, nil, false, "NotRun | AddressForbidden | https://hub.test (169.254.169.254) leads to a link-local or metadata address, which whypull does not talk to"},
+		"strange":       {answer{Fault: diagnosis.FaultUnexpectedAnswer, Phase: manifest, Status: 418}, nil, false, "Failed | UnexpectedAnswer | https://hub.test gives an answer that no registry should give (HTTP 418)"},
+		"new fault":     {answer{Fault: "SomethingNew", Phase: manifest}, nil, false, "Failed | SomethingNew | https://hub.test gives an answer that no registry should give"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if tc.answer.Endpoint == "" {
+				tc.answer.Endpoint = "https://hub.test"
+			}
+			v := visitOf(t, image)
+			v.blind = tc.blind
+			e := v.evidence(tc.answer, tc.login)
+			wellFormed(t, []diagnosis.Evidence{e})
+			wantLines(t, "evidence", of([]diagnosis.Evidence{e}, diagnosis.CheckRegistry), tc.want)
+			if (e.Credential != nil) != (tc.login != nil) || e.Phase != tc.answer.Phase || e.Status != tc.answer.Status {
+				t.Errorf("evidence %+v", e)
+			}
+		})
+	}
+}
+
+func TestEvidenceFields(t *testing.T) {
+	t.Parallel()
+	login := keyring.NewLogin("pull", "hub.test/v2/", 3, user, password)
+	e := visitOf(t, image).evidence(registry.Answer{
+		Endpoint: "https://hub.test", Fault: diagnosis.FaultTagNotFound, Phase: diagnosis.PhaseManifest, Status: 404,
+		RetryAfter: 1500 * time.Millisecond, Tags: []string{"0.9", "1.0.1", "2.0"}, Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.1")},
+	}, &login)
+	if *e.Credential != (diagnosis.Credential{Source: "pull", Key: "hub.test/v2/", Order: 3}) {
+		t.Errorf("credential %+v", e.Credential)
+	}
+	if e.RetryAfter != 1 || !slices.Equal(e.Addresses, []string{"192.0.2.1"}) {
+		t.Errorf("evidence %+v", e)
+	}
+	wantLines(t, "candidates", e.Candidates, "2.0", "1.0.1", "0.9")
+}
+
+func TestNearest(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		tags []string
+		want string
+		got  []string
+	}{
+		"nearest first":     {[]string{"1.12.1", "1.12.11", "latest", "1.13.0"}, "1.12.2", []string{"1.12.1", "1.13.0", "1.12.11", "latest"}},
+		"newest of equals":  {[]string{"1.0", "1.1", "1.2", "1.3"}, "1.9", []string{"1.3", "1.2", "1.1", "1.0"}},
+		"at most five":      {[]string{"a1", "a2", "a3", "a4", "a5", "a6"}, "a0", []string{"a6", "a5", "a4", "a3", "a2"}},
+		"a digest is asked": {[]string{"1.0"}, "", nil},
+		"no tags":           {nil, "1.0", nil},
+		"typing error":      {[]string{"stable", "latest"}, "lastest", []string{"latest", "stable"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			before := slices.Clone(tc.tags)
+			wantLines(t, "tags", nearest(tc.tags, tc.want), tc.got...)
+			if !slices.Equal(before, tc.tags) {
+				t.Errorf("the tags given were put in order: %q", tc.tags)
+			}
+		})
+	}
+}
+
+func TestDistance(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		a, b string
+		want int
+	}{{"", "", 0}, {"a", "", 1}, {"", "abc", 3}, {"kitten", "sitting", 3}, {"1.12.1", "1.12.1", 0}, {"abc", "acb", 2}, {"ab", "ba", 2}} {
+		if got := distance(tc.a, tc.b); got != tc.want {
+			t.Errorf("%q to %q: %d, want %d", tc.a, tc.b, got, tc.want)
+		}
+		if got := distance(tc.b, tc.a); got != tc.want {
+			t.Errorf("%q to %q: %d, want %d", tc.b, tc.a, got, tc.want)
+		}
+	}
+}
+
+func TestTagOf(t *testing.T) {
+	t.Parallel()
+	digest := "@sha256:" + strings.Repeat("a", 64)
+	for ref, want := range map[string]string{
+		"hub.test/app:1": "1", "hub.test/app": "latest", "hub.test/app" + digest: "", "hub.test/app:1" + digest: "",
+	} {
+		if got := tagOf(named(t, ref)); got != want {
+			t.Errorf("%s: %q, want %q", ref, got, want)
+		}
+	}
+}
+
+func TestHostname(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		"hub.test": "hub.test", "hub.test:5000": "hub.test", "10.0.0.1": "10.0.0.1", "10.0.0.1:5000": "10.0.0.1",
+		"[2001:db8::1]:5000": "2001:db8::1", "[2001:db8::1]": "2001:db8::1",
+	} {
+		if got := hostname(in); got != want {
+			t.Errorf("%s: %q, want %q", in, got, want)
+		}
+	}
+}
+
+func TestAttempts(t *testing.T) {
+	t.Parallel()
+	login := func(source, user, password string) keyring.Login {
+		return keyring.NewLogin(source, "hub.test", 1, user, password)
+	}
+	for name, tc := range map[string]struct {
+		logins []keyring.Login
+		want   []string
+	}{
+		"none":          {nil, []string{"-"}},
+		"two":           {[]keyring.Login{login("a", "u", "p"), login("b", "u", "p")}, []string{"a", "b", "-"}},
+		"empty":         {[]keyring.Login{login("a", "", "")}, []string{"-"}},
+		"empty between": {[]keyring.Login{login("a", "u", "p"), login("b", "", ""), login("c", "", "p")}, []string{"a", "c", "-"}},
+	} {
+		var got []string
+		for _, l := range (visit{logins: tc.logins}).attempts() {
+			if l == nil {
+				got = append(got, "-")
+			} else {
+				got = append(got, l.Source)
+			}
+		}
+		wantLines(t, name, got, tc.want...)
+	}
+}
+
+func TestServed(t *testing.T) {
+	t.Parallel()
+	pass := diagnosis.Evidence{Check: diagnosis.CheckRegistry, Outcome: diagnosis.Passed}
+	with := pass
+	with.Credential = &diagnosis.Credential{}
+	fail := diagnosis.Evidence{Check: diagnosis.CheckRegistry, Outcome: diagnosis.Failed}
+	dns := diagnosis.Evidence{Check: diagnosis.CheckNodeDNS, Outcome: diagnosis.Passed}
+	one, two := []*keyring.Login{nil}, []*keyring.Login{{}, nil}
+	for name, tc := range map[string]struct {
+		found    []diagnosis.Evidence
+		attempts []*keyring.Login
+		want     bool
+	}{
+		"anonymous, no login":   {[]diagnosis.Evidence{dns, pass}, one, true},
+		"name only":             {[]diagnosis.Evidence{dns}, one, false},
+		"failed":                {[]diagnosis.Evidence{dns, fail}, one, false},
+		"with the login":        {[]diagnosis.Evidence{dns, with}, two, true},
+		"only without login":    {[]diagnosis.Evidence{dns, fail, pass}, two, false}, // the kubelet does not try that
+		"nothing was found out": {nil, two, false},
+	} {
+		if got := served(tc.found, tc.attempts); got != tc.want {
+			t.Errorf("%s: %t, want %t", name, got, tc.want)
+		}
+	}
+}
+
+func TestAboutEndpoint(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		phase diagnosis.Phase
+		fault diagnosis.Fault
+		want  bool
+	}{
+		{diagnosis.PhaseDNS, diagnosis.FaultNameNotFound, true},
+		{diagnosis.PhaseConnect, diagnosis.FaultConnectionRefused, true},
+		{diagnosis.PhaseConnect, "", false},
+		{diagnosis.PhaseTLS, diagnosis.FaultTLSExpired, true},
+		{diagnosis.PhasePing, diagnosis.FaultConnectionTimeout, true},
+		{diagnosis.PhasePing, diagnosis.FaultHTTPSMismatch, true},
+		{diagnosis.PhasePing, diagnosis.FaultUnauthorized, false},
+		{diagnosis.PhaseToken, diagnosis.FaultTLSExpired, false},
+		{diagnosis.PhaseManifest, diagnosis.FaultServerError, false},
+		{"", "", false},
+	} {
+		if got := aboutEndpoint(registry.Answer{Phase: tc.phase, Fault: tc.fault}); got != tc.want {
+			t.Errorf("%s in phase %s: %t, want %t", tc.fault, tc.phase, got, tc.want)
+		}
+	}
+}

@@ -1,0 +1,864 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	eventsv1 "k8s.io/api/events/v1"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/agent/kube"
+	"github.com/whypull/whypull/agent/podwatch"
+	"github.com/whypull/whypull/report"
+)
+
+// writer is an API server that keeps what is written to it, and fails when it
+// is told to.
+type writer struct {
+	mu          sync.Mutex
+	patches     []map[string]*string
+	pods        []string
+	events      []*eventsv1.Event
+	annotateErr error
+	eventErr    error
+}
+
+func (w *writer) Annotate(_ context.Context, namespace, pod, uid string, annotations map[string]*string) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.annotateErr != nil {
+		return w.annotateErr
+	}
+	w.patches = append(w.patches, annotations)
+	w.pods = append(w.pods, namespace+"/"+pod+" "+uid)
+	return nil
+}
+
+func (w *writer) Event(_ context.Context, e *eventsv1.Event) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.eventErr != nil {
+		return w.eventErr
+	}
+	w.events = append(w.events, e)
+	return nil
+}
+
+// desk is a publisher with a clock that is set by hand.
+type desk struct {
+	t       *testing.T
+	p       *PodPublisher
+	metrics *report.Metrics
+	w       *writer
+	at      time.Time
+	again   []time.Duration
+}
+
+func newDesk(t *testing.T) *desk {
+	d := &desk{t: t, w: &writer{}, at: began().Add(time.Second)}
+	d.restart()
+	return d
+}
+
+// restart puts a new agent in the place of the old one.
+func (d *desk) restart() {
+	d.metrics = report.NewMetrics("v1")
+	d.p = NewPublisher(d.w, d.metrics, slog.New(slog.DiscardHandler), "worker-3")
+	d.p.now = func() time.Time { return d.at }
+	d.p.Again(func(uid string, after time.Duration) {
+		if uid != "uid-1" {
+			d.t.Errorf("asked again for %q, want uid-1", uid)
+		}
+		d.again = append(d.again, after)
+	})
+}
+
+func (d *desk) later(by time.Duration) { d.at = d.at.Add(by) }
+
+// publish tells verdicts of the pod as the watch has it.
+func (d *desk) publish(final bool, verdicts ...diagnosis.Verdict) {
+	d.t.Helper()
+	if err := d.try(update(), final, verdicts...); err != nil {
+		d.t.Errorf("got error %v, want none", err)
+	}
+}
+
+func (d *desk) try(u podwatch.Update, final bool, verdicts ...diagnosis.Verdict) error {
+	return d.p.Verdicts(d.t.Context(), u, verdicts, final)
+}
+
+// want checks how many writes there have been.
+func (d *desk) want(what string, patches, events int) {
+	d.t.Helper()
+	if got := len(d.w.patches); got != patches {
+		d.t.Errorf("%s: got %d patches, want %d", what, got, patches)
+	}
+	if got := len(d.w.events); got != events {
+		d.t.Errorf("%s: got %d events, want %d", what, got, events)
+	}
+}
+
+func (d *desk) wantAgain(what string, want ...time.Duration) {
+	d.t.Helper()
+	if !slices.Equal(d.again, want) {
+		d.t.Errorf("%s: got %v, want %v", what, d.again, want)
+	}
+	d.again = nil
+}
+
+// annotations are what the pod has after all patches.
+func (d *desk) annotations() map[string]string {
+	out := map[string]string{}
+	for _, patch := range d.w.patches {
+		for k, v := range patch {
+			if v == nil {
+				delete(out, k)
+			} else {
+				out[k] = *v
+			}
+		}
+	}
+	return out
+}
+
+func (d *desk) document() report.Document {
+	d.t.Helper()
+	doc, err := report.Parse(d.annotations()[report.ReportAnnotation])
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return doc
+}
+
+func (d *desk) wantMetric(want string, names ...string) {
+	d.t.Helper()
+	if err := testutil.GatherAndCompare(d.metrics.Gatherer(), strings.NewReader(want), names...); err != nil {
+		d.t.Error(err)
+	}
+}
+
+func (d *desk) wantWrites(success, failed int) {
+	d.t.Helper()
+	d.wantMetric(fmt.Sprintf(`
+# HELP whypull_api_writes_total Requests to the API server that write, by result.
+# TYPE whypull_api_writes_total counter
+whypull_api_writes_total{result="error"} %d
+whypull_api_writes_total{result="success"} %d
+`, failed, success), "whypull_api_writes_total")
+}
+
+// wantTimed checks how often the time to diagnosis was measured, and the sum.
+func (d *desk) wantTimed(count int, sum float64) {
+	d.t.Helper()
+	families, err := d.metrics.Gatherer().Gather()
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() != "whypull_time_to_diagnosis_seconds" {
+			continue
+		}
+		h := f.GetMetric()[0].GetHistogram()
+		if h.GetSampleCount() != uint64(count) || h.GetSampleSum() != sum {
+			d.t.Errorf("time to diagnosis: got %d, %v, want %d, %v", h.GetSampleCount(), h.GetSampleSum(), count, sum)
+		}
+	}
+}
+
+func (d *desk) wantFailing(lines ...string) {
+	d.t.Helper()
+	want := ""
+	for _, l := range lines {
+		want += "whypull_failing_containers" + l + "\n"
+	}
+	if want != "" {
+		want = "# HELP whypull_failing_containers Containers of this node that cannot get their image, by cause and registry.\n" +
+			"# TYPE whypull_failing_containers gauge\n" + want
+	}
+	d.wantMetric(want, "whypull_failing_containers")
+}
+
+func verdict(name string, cause diagnosis.Cause, edits ...func(*diagnosis.Verdict)) diagnosis.Verdict {
+	v := diagnosis.Verdict{
+		Failure: failure(name), Cause: cause, Confidence: diagnosis.Confirmed, Summary: name + " fails: " + string(cause),
+		Remedy:   []string{"kubectl get pod"},
+		Evidence: []diagnosis.Evidence{{Check: diagnosis.CheckRegistry, Outcome: diagnosis.Failed, Fault: "TagNotFound", Detail: "no such tag"}},
+	}
+	for _, edit := range edits {
+		edit(&v)
+	}
+	return v
+}
+
+// guess makes a verdict one of the first hour: the slow checks are still out.
+func guess(v *diagnosis.Verdict) {
+	v.Confidence = diagnosis.Suspected
+	v.Evidence = []diagnosis.Evidence{{Check: diagnosis.CheckRegistry, Outcome: diagnosis.NotRun, Fault: diagnosis.FaultPending}}
+}
+
+func wording(summary string) func(*diagnosis.Verdict) {
+	return func(v *diagnosis.Verdict) { v.Summary = summary }
+}
+
+func sinceLater(by time.Duration) func(*diagnosis.Verdict) {
+	return func(v *diagnosis.Verdict) { v.Failure.Since = v.Failure.Since.Add(by) }
+}
+
+func image(name string) func(*diagnosis.Verdict) {
+	return func(v *diagnosis.Verdict) { v.Failure.Image = name }
+}
+
+func TestVerdictIsWrittenOnce(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	d.publish(true, verdict("app", diagnosis.TagNotFound))
+	d.want("first", 1, 1)
+	if got := d.w.pods[0]; got != "shop/web uid-1" {
+		t.Errorf("got pod %q, want shop/web uid-1", got)
+	}
+	want := map[string]string{"whypull.dev/cause": "TagNotFound", "whypull.dev/summary": "app fails: TagNotFound"}
+	for k, v := range want {
+		if got := d.annotations()[k]; got != v {
+			t.Errorf("%s: got %q, want %q", k, got, v)
+		}
+	}
+	if c := d.document().Containers; len(c) != 1 || c[0].Name != "app" || c[0].Since != "2026-01-02T03:04:01Z" || d.document().Node != "worker-3" {
+		t.Errorf("got %+v, want app since 2026-01-02T03:04:01Z on worker-3", d.document())
+	}
+	if e := d.w.events[0]; e.Reason != "TagNotFound" || e.Type != "Warning" || e.Regarding.Name != "web" {
+		t.Errorf("got event %s %s of %s, want Warning TagNotFound of web", e.Type, e.Reason, e.Regarding.Name)
+	}
+	for range 3 {
+		d.later(time.Hour)
+		d.publish(true, verdict("app", diagnosis.TagNotFound))
+	}
+	d.want("the same again", 1, 1)
+	d.wantAgain("the same again")
+	d.wantWrites(2, 0)
+	d.wantTimed(1, 1)
+}
+
+func TestSameCauseWithinAMinute(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	d.publish(true, verdict("app", diagnosis.TagNotFound))
+	d.later(20 * time.Second)
+	other := verdict("app", diagnosis.TagNotFound, wording("other words"))
+	d.publish(true, other)
+	d.want("too early", 1, 1)
+	d.wantAgain("too early", 40*time.Second)
+	d.later(40 * time.Second)
+	d.publish(true, other)
+	d.want("a minute later", 2, 1)
+	d.wantAgain("a minute later")
+	if got := d.annotations()[report.SummaryAnnotation]; got != "other words" {
+		t.Errorf("got %q, want the other words", got)
+	}
+}
+
+func TestPutOffWriteThatIsNeededNoMore(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	same := verdict("app", diagnosis.TagNotFound)
+	d.publish(true, same)
+	d.publish(true, verdict("app", diagnosis.TagNotFound, wording("other words")))
+	d.later(time.Minute)
+	d.publish(true, same)
+	d.want("back to the first", 1, 1)
+}
+
+func TestAnotherCauseIsWrittenAtOnce(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	for i, c := range []diagnosis.Cause{diagnosis.TagNotFound, diagnosis.DNSFailure, diagnosis.TagNotFound} {
+		d.later(time.Second)
+		d.publish(true, verdict("app", c))
+		d.want(fmt.Sprint("cause ", i+1), i+1, i+1)
+	}
+	d.wantAgain("causes change")
+	d.wantMetric(`
+# HELP whypull_diagnoses_total Verdicts reached, by cause and confidence.
+# TYPE whypull_diagnoses_total counter
+whypull_diagnoses_total{cause="DNSFailure",confidence="Confirmed"} 1
+whypull_diagnoses_total{cause="TagNotFound",confidence="Confirmed"} 2
+`, "whypull_diagnoses_total")
+	d.wantTimed(1, 2)
+}
+
+func TestFinalReplacesFirstAtOnce(t *testing.T) {
+	t.Parallel()
+	for _, c := range []diagnosis.Cause{diagnosis.TagNotFound, diagnosis.AuthenticationRequired} {
+		d := newDesk(t)
+		d.publish(false, verdict("app", c, guess))
+		d.want("first", 1, 0)
+		d.wantFailing(`{cause="` + string(c) + `",registry="hub.test"} 1`)
+		d.later(time.Second)
+		d.publish(true, verdict("app", diagnosis.TagNotFound))
+		d.want("final", 2, 1)
+		d.wantAgain("final")
+		d.wantFailing(`{cause="TagNotFound",registry="hub.test"} 1`)
+		d.later(time.Second)
+		d.publish(true, verdict("app", diagnosis.TagNotFound, wording("other")))
+		d.want("then the minute counts", 2, 1)
+		d.wantTimed(1, 1)
+		d.wantMetric(`
+# HELP whypull_diagnoses_total Verdicts reached, by cause and confidence.
+# TYPE whypull_diagnoses_total counter
+whypull_diagnoses_total{cause="TagNotFound",confidence="Confirmed"} 1
+`, "whypull_diagnoses_total")
+	}
+}
+
+func TestFinalThatSaysTheSameAsTheFirst(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	v := verdict("app", diagnosis.TagNotFound)
+	d.publish(false, v)
+	d.publish(true, v)
+	d.want("the same", 1, 1)
+	d.publish(true, verdict("app", diagnosis.TagNotFound, wording("other")))
+	d.want("the minute counts", 1, 1)
+}
+
+// A registry that hangs is examined again every five minutes, and each time the
+// quick checks are done first: their guess does not replace what is known.
+func TestFirstDoesNotReplaceFinal(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	final := verdict("app", diagnosis.ConnectionTimeout)
+	d.publish(true, final)
+	for range 3 {
+		d.later(5 * time.Minute)
+		d.publish(false, verdict("app", diagnosis.AuthenticationRequired, guess))
+		d.wantFailing(`{cause="ConnectionTimeout",registry="hub.test"} 1`)
+		d.publish(true, final)
+	}
+	d.want("refreshed", 1, 1)
+}
+
+func TestFirstOfSomethingNew(t *testing.T) {
+	t.Parallel()
+	final, first := verdict("app", diagnosis.TagNotFound), verdict("app", diagnosis.AuthenticationRequired, guess)
+	tests := map[string]struct {
+		verdicts []diagnosis.Verdict
+		want     int
+	}{
+		"the same image":    {[]diagnosis.Verdict{first}, 1},
+		"another image":     {[]diagnosis.Verdict{verdict("app", diagnosis.AuthenticationRequired, guess, image("x"))}, 2},
+		"another container": {[]diagnosis.Verdict{final, verdict("side", diagnosis.AuthenticationRequired, guess)}, 2},
+		"another kind": {[]diagnosis.Verdict{verdict("app", diagnosis.AuthenticationRequired, guess, func(v *diagnosis.Verdict) {
+			v.Failure.Kind = diagnosis.KindImageVolume
+		})}, 2},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := newDesk(t)
+			d.publish(true, final)
+			d.publish(false, tt.verdicts...)
+			d.want("first", tt.want, 1)
+		})
+	}
+}
+
+// A first verdict of another image is on the pod: the final one of before is
+// not there any more.
+func TestFirstAfterTheImageWasEditedToAndFro(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	d.publish(true, verdict("app", diagnosis.TagNotFound))
+	d.publish(false, verdict("app", diagnosis.AuthenticationRequired, guess, image("x"), wording("x")))
+	d.publish(false, verdict("app", diagnosis.AuthenticationRequired, guess, wording("to and fro")))
+	d.want("to and fro", 3, 1)
+	if got := d.annotations()[report.SummaryAnnotation]; got != "to and fro" {
+		t.Errorf("got %q, want what is said of the image as it is now", got)
+	}
+}
+
+func TestEventsPerVerdictAndIncident(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		second []diagnosis.Verdict
+		want   int // events after both
+	}{
+		"the same":            {[]diagnosis.Verdict{verdict("app", diagnosis.TagNotFound)}, 1},
+		"other words":         {[]diagnosis.Verdict{verdict("app", diagnosis.TagNotFound, wording("other"))}, 1},
+		"another confidence":  {[]diagnosis.Verdict{verdict("app", diagnosis.TagNotFound, func(v *diagnosis.Verdict) { v.Confidence = diagnosis.Likely })}, 1},
+		"another cause":       {[]diagnosis.Verdict{verdict("app", diagnosis.DNSFailure)}, 2},
+		"another container":   {[]diagnosis.Verdict{verdict("app", diagnosis.TagNotFound), verdict("side", diagnosis.TagNotFound)}, 2},
+		"another incident":    {[]diagnosis.Verdict{verdict("app", diagnosis.TagNotFound, sinceLater(time.Minute))}, 2},
+		"another image":       {[]diagnosis.Verdict{verdict("app", diagnosis.TagNotFound, image("x"), sinceLater(time.Minute))}, 2},
+		"a volume, same name": {[]diagnosis.Verdict{verdict("app", diagnosis.TagNotFound, func(v *diagnosis.Verdict) { v.Failure.Kind = diagnosis.KindImageVolume })}, 2},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := newDesk(t)
+			d.publish(true, verdict("app", diagnosis.TagNotFound))
+			for range 2 {
+				d.later(time.Hour)
+				d.publish(true, tt.second...)
+			}
+			d.want("both", len(d.w.patches), tt.want)
+			if got := names(d.w.events); got != tt.want {
+				t.Errorf("got %d different names, want %d", got, tt.want)
+			}
+		})
+	}
+}
+
+func names(events []*eventsv1.Event) int {
+	seen := map[string]bool{}
+	for _, e := range events {
+		seen[e.Name] = true
+	}
+	return len(seen)
+}
+
+func TestEventThatCannotBeRecorded(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	d.w.eventErr = errAPI
+	d.publish(true, verdict("app", diagnosis.TagNotFound)) // no error: the annotation is there
+	d.want("refused", 1, 0)
+	d.wantWrites(1, 1)
+	d.w.eventErr = nil
+	d.later(time.Minute)
+	d.publish(true, verdict("app", diagnosis.TagNotFound))
+	d.want("next time", 1, 1)
+	d.wantMetric(`
+# HELP whypull_diagnoses_total Verdicts reached, by cause and confidence.
+# TYPE whypull_diagnoses_total counter
+whypull_diagnoses_total{cause="TagNotFound",confidence="Confirmed"} 1
+`, "whypull_diagnoses_total")
+}
+
+func TestAnnotationsThatCannotBeWritten(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		err     error
+		counted int
+	}{
+		"conflict":  {errors.New("the UID in the precondition does not match"), 1},
+		"not found": {fmt.Errorf("pod: %w", kube.ErrNotFound), 0},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for _, final := range []bool{true, false} {
+				d := newDesk(t)
+				d.w.annotateErr = tt.err
+				if err := d.try(update(), final, verdict("app", diagnosis.TagNotFound)); !errors.Is(err, tt.err) {
+					t.Errorf("got error %v, want %v", err, tt.err)
+				}
+				d.want("refused", 0, 0)
+				d.wantWrites(0, tt.counted)
+				d.wantTimed(0, 0)
+				d.p.Recovered(t.Context(), failure("app"))
+				d.want("recovered, which nobody was told of", 0, 0)
+				d.w.annotateErr = nil
+				d.later(time.Second)
+				d.publish(true, verdict("app", diagnosis.TagNotFound))
+				d.want("tried again", 1, 1)
+				d.wantTimed(1, 2)
+			}
+		})
+	}
+}
+
+// restarted returns a desk whose agent has told a verdict and was restarted.
+func restarted(t *testing.T, final bool, verdicts ...diagnosis.Verdict) (*desk, podwatch.Update) {
+	t.Helper()
+	d := newDesk(t)
+	d.publish(final, verdicts...)
+	d.restart()
+	d.later(10 * time.Minute)
+	u := update()
+	u.Annotations = d.annotations()
+	return d, u
+}
+
+func TestRestartedAgentSaysNothingTwice(t *testing.T) {
+	t.Parallel()
+	old := []diagnosis.Verdict{verdict("app", diagnosis.TagNotFound), verdict("side", diagnosis.DNSFailure)}
+	d, u := restarted(t, true, old...)
+	// The new agent believes that it all began just now.
+	now := []diagnosis.Verdict{
+		verdict("app", diagnosis.TagNotFound, sinceLater(10*time.Minute)),
+		verdict("side", diagnosis.DNSFailure, sinceLater(10*time.Minute)),
+	}
+	if err := d.try(u, false, verdict("app", diagnosis.AuthenticationRequired, guess), now[1]); err != nil {
+		t.Error(err)
+	}
+	for range 2 {
+		if err := d.try(u, true, now...); err != nil {
+			t.Error(err)
+		}
+	}
+	d.want("the same as before", 1, 2)
+	d.wantTimed(0, 0)
+	d.wantWrites(0, 0)
+	d.wantMetric("", "whypull_diagnoses_total")
+	d.wantFailing(`{cause="DNSFailure",registry="hub.test"} 1`, `{cause="TagNotFound",registry="hub.test"} 1`)
+
+	now[0] = verdict("app", diagnosis.AccessDenied, sinceLater(10*time.Minute))
+	if err := d.try(u, true, now...); err != nil {
+		t.Error(err)
+	}
+	d.want("another cause", 2, 3)
+	for _, c := range d.document().Containers {
+		if c.Since != "2026-01-02T03:04:01Z" {
+			t.Errorf("%s: got since %s, want the first agent's", c.Name, c.Since)
+		}
+	}
+	d.wantTimed(0, 0)
+}
+
+func TestRestartedAgentAndTheMinute(t *testing.T) {
+	t.Parallel()
+	d, u := restarted(t, true, verdict("app", diagnosis.TagNotFound))
+	d.later(-10*time.Minute + 15*time.Second)
+	if err := d.try(u, true, verdict("app", diagnosis.TagNotFound, wording("other"))); err != nil {
+		t.Error(err)
+	}
+	d.want("within the minute", 1, 1)
+	d.wantAgain("within the minute", 45*time.Second)
+	d.at = d.at.Add(-24 * time.Hour) // the clock was set back
+	if err := d.try(u, true, verdict("app", diagnosis.TagNotFound, wording("other"))); err != nil {
+		t.Error(err)
+	}
+	d.wantAgain("clock set back", time.Minute)
+}
+
+func TestRestartedAgentWithAnotherImage(t *testing.T) {
+	t.Parallel()
+	d, u := restarted(t, true, verdict("app", diagnosis.TagNotFound))
+	edited := verdict("app", diagnosis.TagNotFound, image("hub.test/app:2"), sinceLater(10*time.Minute))
+	if err := d.try(u, true, edited); err != nil {
+		t.Error(err)
+	}
+	d.want("another image", 2, 2)
+	if got := d.document().Containers[0].Since; got != "2026-01-02T03:14:01Z" {
+		t.Errorf("got since %s, want the new incident's", got)
+	}
+	d.later(time.Minute)
+	back := verdict("app", diagnosis.TagNotFound, sinceLater(11*time.Minute))
+	if err := d.try(u, true, back); err != nil {
+		t.Error(err)
+	}
+	d.want("the first image again", 3, 3)
+	if got := d.document().Containers[0].Since; got != "2026-01-02T03:15:01Z" {
+		t.Errorf("got since %s, want the newest incident's, not the first agent's", got)
+	}
+}
+
+func TestRestartedAgentAndARecovery(t *testing.T) {
+	t.Parallel()
+	d, u := restarted(t, true, verdict("app", diagnosis.TagNotFound))
+	now := verdict("app", diagnosis.TagNotFound, sinceLater(10*time.Minute))
+	if err := d.try(u, true, now); err != nil {
+		t.Error(err)
+	}
+	d.p.Recovered(t.Context(), now.Failure)
+	d.want("recovered", 1, 2)
+	again := verdict("app", diagnosis.TagNotFound, sinceLater(12*time.Minute), wording("again"))
+	if err := d.try(u, true, again); err != nil {
+		t.Error(err)
+	}
+	d.want("fails again", 2, 3)
+	if got := d.document().Containers[0].Since; got != "2026-01-02T03:16:01Z" {
+		t.Errorf("got since %s, want the new incident's", got)
+	}
+}
+
+func TestRestartedAgentAfterAFirstVerdict(t *testing.T) {
+	t.Parallel()
+	d, u := restarted(t, false, verdict("app", diagnosis.TagNotFound, guess))
+	d.later(-10*time.Minute + time.Second)
+	if err := d.try(u, true, verdict("app", diagnosis.TagNotFound, sinceLater(10*time.Minute))); err != nil {
+		t.Error(err)
+	}
+	d.want("the final one, at once", 2, 1)
+	if got := d.document().Containers[0].Since; got != "2026-01-02T03:04:01Z" {
+		t.Errorf("got since %s, want the first agent's", got)
+	}
+}
+
+func TestForeignAnnotations(t *testing.T) {
+	t.Parallel()
+	tests := map[string]map[string]string{
+		"none":           nil,
+		"another schema": {report.ReportAnnotation: `{"schema":"whypull.dev/v2"}`, report.CauseAnnotation: "x"},
+		"no JSON":        {report.ReportAnnotation: "by hand"},
+		"another key":    {report.Prefix + "note": "by hand"},
+		"no report":      {report.CauseAnnotation: "TagNotFound"},
+	}
+	for name, annotations := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := newDesk(t)
+			u := update()
+			u.Annotations = annotations
+			if err := d.try(u, true); err != nil {
+				t.Error(err)
+			}
+			d.want("healthy", 0, 0)
+			if err := d.try(u, true, verdict("app", diagnosis.TagNotFound)); err != nil {
+				t.Error(err)
+			}
+			d.want("failing", 1, 1)
+		})
+	}
+}
+
+func TestReportWithoutTimesIsNoReasonToPanic(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	u := update()
+	u.Annotations = map[string]string{report.ReportAnnotation: `{"schema":"whypull.dev/v1","containers":[{"name":"app","kind":"container","cause":"TagNotFound"}]}`}
+	if err := d.try(u, true, verdict("app", diagnosis.TagNotFound)); err != nil {
+		t.Error(err)
+	}
+	d.want("failing", 1, 1)
+}
+
+// wantRemoved checks that the last patch removes exactly our three keys.
+func (d *desk) wantRemoved() {
+	d.t.Helper()
+	last := d.w.patches[len(d.w.patches)-1]
+	want := []string{"whypull.dev/cause", "whypull.dev/report", "whypull.dev/summary"}
+	if got := slices.Sorted(maps.Keys(last)); !slices.Equal(got, want) {
+		d.t.Errorf("got keys %q, want %q", got, want)
+	}
+	for k, v := range last {
+		if v != nil {
+			d.t.Errorf("%s: got %q, want null", k, *v)
+		}
+	}
+}
+
+func TestRecoveredPod(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	v := verdict("app", diagnosis.TagNotFound)
+	d.publish(true, v)
+	d.later(time.Minute)
+	d.p.Recovered(t.Context(), v.Failure)
+	d.publish(true)
+	d.want("recovered", 2, 2)
+	d.wantRemoved()
+	d.wantFailing()
+	if e := d.w.events[1]; e.Type != "Normal" || e.Reason != "ImagePullRecovered" {
+		t.Errorf("got event %s %s, want Normal ImagePullRecovered", e.Type, e.Reason)
+	}
+	d.publish(true)
+	d.want("recovered, told again", 2, 2)
+	d.p.Forget("uid-1")
+	if len(d.p.pods) != 0 {
+		t.Errorf("got %d pods in memory, want 0", len(d.p.pods))
+	}
+}
+
+func TestRecoveredWhileTheAgentWasAway(t *testing.T) {
+	t.Parallel()
+	d, u := restarted(t, true, verdict("app", diagnosis.TagNotFound))
+	if err := d.try(u, true); err != nil {
+		t.Error(err)
+	}
+	d.want("recovered", 2, 1)
+	d.wantRemoved()
+}
+
+func TestRemovalThatFailsIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	d.publish(true, verdict("app", diagnosis.TagNotFound))
+	d.w.annotateErr = errAPI
+	if err := d.try(update(), true); !errors.Is(err, errAPI) {
+		t.Errorf("got error %v, want %v", err, errAPI)
+	}
+	d.wantFailing()
+	d.w.annotateErr = nil
+	d.publish(true)
+	d.want("again", 2, 1)
+	d.wantRemoved()
+}
+
+// A pod that fails again before it was forgotten gets its annotations and its
+// Event anew, the very same as before or not.
+func TestFailsAgainAfterRemoval(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	v := verdict("app", diagnosis.TagNotFound)
+	d.publish(true, v)
+	d.publish(true) // withdrawn: the image was edited, nothing has recovered
+	d.want("cleared", 2, 1)
+	d.later(time.Second)
+	d.publish(true, verdict("app", diagnosis.TagNotFound, sinceLater(time.Second)))
+	d.want("fails again", 3, 2)
+	d.wantTimed(2, 2)
+}
+
+func TestRecoveredContainerOfAPodThatStillFails(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	app, side := verdict("app", diagnosis.TagNotFound), verdict("side", diagnosis.DNSFailure)
+	d.publish(true, app, side)
+	d.want("both", 1, 2)
+	d.p.Recovered(t.Context(), app.Failure)
+	d.publish(true, side)
+	d.want("one left", 2, 3)
+	if got := d.annotations()[report.CauseAnnotation]; got != "DNSFailure" {
+		t.Errorf("got cause %q, want DNSFailure", got)
+	}
+	d.publish(true, verdict("app", diagnosis.TagNotFound, sinceLater(time.Minute)), side)
+	d.want("fails again", 3, 4)
+}
+
+func TestRecoveredBeforeAnythingWasTold(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	d.p.Recovered(t.Context(), failure("app"))
+	d.want("unknown pod", 0, 0)
+	d.publish(true, verdict("side", diagnosis.TagNotFound))
+	d.p.Recovered(t.Context(), failure("app"))
+	d.want("unknown container", 1, 1)
+	d.p.Recovered(t.Context(), failure("side"))
+	d.want("known", 1, 2)
+	d.p.Recovered(t.Context(), failure("side"))
+	d.want("twice", 1, 2)
+}
+
+func TestRecoveredAfterAFirstVerdict(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	d.publish(false, verdict("app", diagnosis.TagNotFound, guess))
+	d.p.Recovered(t.Context(), failure("app"))
+	d.want("the annotation had told it", 1, 1)
+}
+
+func TestTimeIsMeasuredWhenItIsWritten(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	app := verdict("app", diagnosis.TagNotFound)
+	d.publish(true, app)
+	d.wantTimed(1, 1)
+	d.later(9 * time.Second)
+	side := verdict("side", diagnosis.TagNotFound, sinceLater(9*time.Second))
+	d.publish(true, app, side) // put off: the same cause within the minute
+	d.want("put off", 1, 2)
+	d.wantTimed(1, 1)
+	d.later(51 * time.Second)
+	d.publish(true, app, side)
+	d.want("written", 2, 2)
+	d.wantTimed(2, 1+52)
+}
+
+func TestForgetting(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	d.publish(true, verdict("app", diagnosis.TagNotFound))
+	d.wantFailing(`{cause="TagNotFound",registry="hub.test"} 1`)
+	d.p.Forget("uid-1")
+	d.p.Forget("unknown")
+	d.wantFailing()
+	if len(d.p.pods) != 0 {
+		t.Errorf("got %d pods in memory, want 0", len(d.p.pods))
+	}
+	d.publish(true, verdict("app", diagnosis.TagNotFound)) // the same name and uid: another life
+	d.want("another life", 2, 2)
+}
+
+func TestVerdictsAreNotChanged(t *testing.T) {
+	t.Parallel()
+	d, u := restarted(t, true, verdict("app", diagnosis.TagNotFound))
+	v := []diagnosis.Verdict{verdict("app", diagnosis.TagNotFound, sinceLater(time.Hour))}
+	if err := d.p.Verdicts(t.Context(), u, v, true); err != nil {
+		t.Error(err)
+	}
+	if got, want := v[0].Failure.Since, began().Add(time.Hour); !got.Equal(want) {
+		t.Errorf("got since %v, want %v", got, want)
+	}
+}
+
+func TestPublisherWithoutAgain(t *testing.T) {
+	t.Parallel()
+	p := NewPublisher(&writer{}, report.NewMetrics("v1"), slog.New(slog.DiscardHandler), "worker-3")
+	for _, s := range []string{"a", "b"} {
+		if err := p.Verdicts(t.Context(), update(), []diagnosis.Verdict{verdict("app", diagnosis.TagNotFound, wording(s))}, true); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestPublisherWithManyPods(t *testing.T) {
+	t.Parallel()
+	w := &writer{}
+	p := NewPublisher(w, report.NewMetrics("v1"), slog.New(slog.DiscardHandler), "worker-3")
+	var wg sync.WaitGroup
+	for i := range 50 {
+		wg.Go(func() {
+			u := update()
+			u.UID = fmt.Sprint("uid-", i)
+			v := verdict("app", diagnosis.TagNotFound, func(v *diagnosis.Verdict) { v.Failure.UID = u.UID })
+			for _, verdicts := range [][]diagnosis.Verdict{{v}, {v}, nil} {
+				if len(verdicts) == 0 {
+					p.Recovered(t.Context(), v.Failure)
+				}
+				if err := p.Verdicts(t.Context(), u, verdicts, true); err != nil {
+					t.Error(err)
+				}
+			}
+			p.Forget(u.UID)
+		})
+	}
+	wg.Wait()
+	if len(w.patches) != 100 || len(w.events) != 100 || len(p.pods) != 0 {
+		t.Errorf("got %d patches, %d events, %d pods in memory, want 100, 100, 0", len(w.patches), len(w.events), len(p.pods))
+	}
+}
+
+// The whole: the agent with its publisher, as it is wired.
+func TestAgentWithPublisher(t *testing.T) {
+	inLoop(t, nil, func(l *loop) {
+		w := &writer{}
+		p := NewPublisher(w, report.NewMetrics("v1"), slog.New(slog.DiscardHandler), "worker-3")
+		a := New(l.collector, p, slog.New(slog.DiscardHandler))
+		p.Again(a.Again)
+		ctx, cancel := context.WithCancel(l.t.Context())
+		stopped := make(chan struct{})
+		go func() {
+			defer close(stopped)
+			a.Run(ctx)
+		}()
+		defer func() {
+			cancel()
+			<-stopped
+		}()
+		a.Observe(update(failure("app")))
+		time.Sleep(time.Second)
+		// Every examination finds other words, but nothing is written twice in a minute.
+		for i := range 30 {
+			policy := []string{"Always", "Never"}[i%2]
+			a.Observe(update(failure("app", func(f *diagnosis.Failure) { f.PullPolicy = policy })))
+			time.Sleep(10 * time.Second)
+		}
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if got := len(w.patches); got < 4 || got > 6 {
+			t.Errorf("got %d patches in five minutes, want about 5", got)
+		}
+		if got := len(w.events); got != 1 {
+			t.Errorf("got %d events, want 1", got)
+		}
+	})
+}

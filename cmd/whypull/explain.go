@@ -1,0 +1,74 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+)
+
+// maxLine is the longest line that explain-message takes.
+const maxLine = 1 << 20
+
+func explainMessageCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "explain-message",
+		Short: "Reads messages of kubelets and runtimes from standard input and says which cause each supports by itself",
+		Long: `Reads one message a line, or JSON lines with "id" and "message", from standard
+input, and writes for each a JSON line with "id", "cause", "label" and
+"confidence". A text alone never supports more than the confidence Suspected.
+A plain line's id is its number.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return explainMessages(cmd.InOrStdin(), cmd.OutOrStdout()) },
+	}
+}
+
+// explained is one line of the output.
+type explained struct {
+	ID         string               `json:"id"`
+	Cause      diagnosis.Cause      `json:"cause"`
+	Label      string               `json:"label"`
+	Confidence diagnosis.Confidence `json:"confidence"`
+}
+
+func explainMessages(in io.Reader, out io.Writer) error {
+	lines := bufio.NewScanner(in)
+	lines.Buffer(nil, maxLine)
+	enc := json.NewEncoder(out)
+	for n := 1; lines.Scan(); n++ {
+		if strings.TrimSpace(lines.Text()) == "" {
+			continue
+		}
+		id, message := messageOf(lines.Text(), n)
+		cause := diagnosis.ReadMessage("", message).Cause
+		if err := enc.Encode(explained{id, cause, cause.Label(), diagnosis.Suspected}); err != nil {
+			return err
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return fmt.Errorf("standard input: %w", err)
+	}
+	return nil
+}
+
+// messageOf takes a JSON line apart; any other line is the message itself.
+func messageOf(line string, n int) (id, message string) {
+	var row struct {
+		ID      *string `json:"id"`
+		Message *string `json:"message"`
+	}
+	id, message = strconv.Itoa(n), line
+	if !strings.HasPrefix(strings.TrimSpace(line), "{") || json.Unmarshal([]byte(line), &row) != nil || row.Message == nil {
+		return id, message
+	}
+	if row.ID != nil {
+		id = *row.ID
+	}
+	return id, *row.Message
+}

@@ -1,0 +1,217 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/whypull/whypull/agent/podwatch"
+	"github.com/whypull/whypull/report"
+)
+
+// fakeRuntime is ready, or not.
+type fakeRuntime struct {
+	mu       sync.Mutex
+	err      error
+	deadline bool
+}
+
+func (r *fakeRuntime) Ready(ctx context.Context) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, r.deadline = ctx.Deadline()
+	return r.err
+}
+
+func (r *fakeRuntime) set(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.err = err
+}
+
+type served struct {
+	tracker *podwatch.Tracker
+	runtime *fakeRuntime
+	handler http.Handler
+}
+
+func newServed() served {
+	s := served{runtime: &fakeRuntime{}}
+	s.tracker = podwatch.NewTracker(report.Prefix, time.Now, func(podwatch.Update) {})
+	s.handler = handler(report.NewMetrics("v9"), s.tracker, s.runtime)
+	return s
+}
+
+func (s served) get(method, path, accept string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(method, path, nil)
+	if accept != "" {
+		r.Header.Set("Accept", accept)
+	}
+	w := httptest.NewRecorder()
+	s.handler.ServeHTTP(w, r)
+	return w
+}
+
+func (s served) want(t *testing.T, path string, status int, body string) {
+	t.Helper()
+	if w := s.get("GET", path, ""); w.Code != status || strings.TrimSpace(w.Body.String()) != body {
+		t.Errorf("%s: %d %s, want %d %s", path, w.Code, w.Body, status, body)
+	}
+}
+
+// Healthy is the process as such; ready is what it depends on.
+func TestHealth(t *testing.T) {
+	t.Parallel()
+	s := newServed()
+	s.want(t, "/readyz", 503, "the watch on pods has not synced")
+	s.want(t, "/healthz", 200, "ok")
+	if err := s.tracker.Add(&corev1.Pod{}); err != nil {
+		t.Fatal(err)
+	}
+	s.want(t, "/readyz", 503, "the watch on pods has not synced")
+	if err := s.tracker.Replace(nil, "1"); err != nil {
+		t.Fatal(err)
+	}
+	s.want(t, "/readyz", 200, "ok")
+	s.runtime.set(errors.New("container runtime: Status: Down (Unavailable)"))
+	s.want(t, "/readyz", 503, "container runtime: Status: Down (Unavailable)")
+	s.want(t, "/healthz", 200, "ok")
+	s.runtime.set(nil)
+	s.want(t, "/readyz", 200, "ok")
+	if !s.runtime.deadline {
+		t.Error("the runtime may take as long as it likes")
+	}
+}
+
+func TestMethods(t *testing.T) {
+	t.Parallel()
+	s := newServed()
+	for _, path := range []string{"/metrics", "/healthz", "/readyz"} {
+		if w := s.get("POST", path, ""); w.Code != http.StatusMethodNotAllowed {
+			t.Errorf("POST %s: %d", path, w.Code)
+		}
+	}
+	for _, path := range []string{"/", "/debug/pprof/", "/healthz/x"} {
+		if w := s.get("GET", path, ""); w.Code != http.StatusNotFound {
+			t.Errorf("GET %s: %d", path, w.Code)
+		}
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	t.Parallel()
+	s := newServed()
+	for accept, want := range map[string]string{
+		"": "text/plain; version=0.0.4",
+		"application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.1": "application/openmetrics-text; version=1.0.0",
+		"text/plain": "text/plain; version=0.0.4",
+	} {
+		w := s.get("GET", "/metrics", accept)
+		if got := w.Header().Get("Content-Type"); w.Code != 200 || !strings.HasPrefix(got, want) {
+			t.Errorf("accepting %q: %d, %s", accept, w.Code, got)
+		}
+		if end := strings.HasSuffix(w.Body.String(), "# EOF\n"); end != strings.Contains(want, "openmetrics") {
+			t.Errorf("accepting %q: ends with EOF: %t", accept, end)
+		}
+	}
+}
+
+// The gauges of what the process depends on are as of the scrape.
+func TestMetricsAreCurrent(t *testing.T) {
+	t.Parallel()
+	s := newServed()
+	has := func(line string) bool {
+		for l := range strings.SplitSeq(s.get("GET", "/metrics", "").Body.String(), "\n") {
+			if l == line {
+				return true
+			}
+		}
+		return false
+	}
+	if !has("whypull_cri_up 1") || !has("whypull_last_sync_timestamp_seconds 0") {
+		t.Error("before the sync")
+	}
+	s.runtime.set(errors.New("down"))
+	if err := s.tracker.Replace(nil, "1"); err != nil {
+		t.Fatal(err)
+	}
+	if !has("whypull_cri_up 0") || has("whypull_last_sync_timestamp_seconds 0") {
+		t.Error("after the sync, with the runtime down")
+	}
+}
+
+// A listener ends with its context, once those who wait have their answer.
+func TestListen(t *testing.T) {
+	noGoroutinesLeft(t)
+	asked, release := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	free := func() { once.Do(func() { close(release) }) }
+	defer free()
+	address := freePort(t)
+	server := &http.Server{Addr: address, ReadHeaderTimeout: long, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		close(asked)
+		<-release
+		_, _ = io.WriteString(w, "late")
+	})}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended, got := make(chan error, 1), make(chan string, 1)
+	go func() { ended <- listen(ctx, server) }()
+	go func() {
+		var answer string
+		for answer == "" {
+			answer = get(address, "/")
+		}
+		got <- answer
+	}()
+	<-asked
+	cancel()
+	eventually(t, "the end of the listener", func() bool {
+		conn, err := net.Dial("tcp", address)
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err != nil
+	})
+	for range 20 { // time to end too early
+		select {
+		case err := <-ended:
+			t.Fatalf("ended with %v before the answer was given", err)
+		case <-time.After(time.Millisecond):
+		}
+	}
+	free()
+	if err := <-ended; err != nil {
+		t.Errorf("error %v", err)
+	}
+	if answer := <-got; answer != "200 OK late" {
+		t.Errorf("answer %q", answer)
+	}
+}
+
+func TestListenTooLate(t *testing.T) {
+	noGoroutinesLeft(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := listen(ctx, &http.Server{Addr: "127.0.0.1:0", ReadHeaderTimeout: long}); err != nil {
+		t.Errorf("error %v", err)
+	}
+}
+
+// A listener that breaks is an error, and no clean end.
+func TestListenBreaks(t *testing.T) {
+	noGoroutinesLeft(t)
+	err := listen(t.Context(), &http.Server{Addr: "256.0.0.1:0", ReadHeaderTimeout: long})
+	if err == nil || !strings.HasPrefix(err.Error(), "--listen-address or WHYPULL_LISTEN_ADDRESS: ") || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("error %v", err)
+	}
+}

@@ -1,0 +1,178 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/whypull/whypull"
+
+// pkg is a package as "go list" tells it.
+type pkg struct {
+	ImportPath   string
+	Standard     bool
+	ForTest      string
+	Imports      []string
+	TestImports  []string
+	XTestImports []string
+}
+
+// packages lists the module's own packages and all that they depend on.
+func packages(t *testing.T) map[string]pkg {
+	t.Helper()
+	// -e: a package that someone else is working on need not compile.
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-e", "-deps", "-json=ImportPath,Standard,ForTest,Imports,TestImports,XTestImports", module+"/...")
+	cmd.Dir = "../.."
+	out, err := cmd.Output()
+	if errors.Is(err, exec.ErrNotFound) {
+		t.Skip("there is no go command")
+	}
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	all := map[string]pkg{}
+	for d := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p pkg
+		if err := d.Decode(&p); errors.Is(err, io.EOF) {
+			return all
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		all[p.ImportPath] = p
+	}
+}
+
+// ours are the paths within the module, relative to it.
+func ours(imports []string) []string {
+	var out []string
+	for _, i := range imports {
+		if rel, ok := strings.CutPrefix(i, module+"/"); ok {
+			out = append(out, rel)
+		}
+	}
+	return out
+}
+
+// within tells that a package is the folder's or below it.
+func within(p, folder string) bool { return p == folder || strings.HasPrefix(p, folder+"/") }
+
+// allowed says which of our packages each may import, with "/..." for all
+// below. Those in cmd may import everything; the fakes for tests are left out.
+func allowed() map[string][]string {
+	return map[string][]string{
+		"agent/diagnosis": {},
+		"agent/keyring":   {"agent/diagnosis"},
+		"agent/kube":      {"agent/diagnosis"},
+		"agent/podwatch":  {"agent/diagnosis"},
+		"agent/probe":     {"agent/diagnosis", "agent/keyring", "agent/kube", "cri", "cri/registry"},
+		"agent":           {"agent/diagnosis", "agent/kube", "agent/podwatch", "report"},
+		"cri":             {"agent/diagnosis"},
+		"cri/registry":    {"agent/diagnosis"},
+		"report":          {"agent/diagnosis"},
+	}
+}
+
+// TestArchitecture holds the import graph to the design.
+func TestArchitecture(t *testing.T) {
+	t.Parallel()
+	all := packages(t)
+	for name, check := range map[string]func(*testing.T, map[string]pkg){
+		"imports are allowed": importsAreAllowed, "every package has a place": everyPackageHasAPlace,
+		"the domain needs nothing": domainNeedsNothing, "nobody imports commands or fakes": nobodyImportsCommandsOrFakes,
+		"no clientset": noClientset,
+	} {
+		t.Run(name, func(t *testing.T) { check(t, all) })
+	}
+}
+
+// Everything points at the domain; only cmd sees everything.
+func importsAreAllowed(t *testing.T, all map[string]pkg) {
+	for name, may := range allowed() {
+		p, there := all[module+"/"+name]
+		if !there {
+			t.Errorf("there is no package %s", name)
+		}
+		for _, i := range ours(p.Imports) {
+			if !slices.Contains(may, i) {
+				t.Errorf("%s imports %s", name, i)
+			}
+		}
+	}
+}
+
+// A package that is new has to be given its place.
+func everyPackageHasAPlace(t *testing.T, all map[string]pkg) {
+	for importPath := range all {
+		for _, name := range ours([]string{importPath}) {
+			_, placed := allowed()[name]
+			fake := path.Base(name) == "critest" || path.Base(name) == "registrytest"
+			if !placed && !fake && !within(name, "cmd") && !within(name, "deploy") && !strings.Contains(name, "testdata") {
+				t.Errorf("package %s has no place in the architecture", name)
+			}
+		}
+	}
+}
+
+// The domain needs the standard library alone.
+func domainNeedsNothing(t *testing.T, all map[string]pkg) {
+	for _, i := range all[module+"/agent/diagnosis"].Imports {
+		if !all[i].Standard {
+			t.Errorf("agent/diagnosis imports %s", i)
+		}
+	}
+}
+
+// Nothing depends on a program, and no program is linked with a fake.
+func nobodyImportsCommandsOrFakes(t *testing.T, all map[string]pkg) {
+	for importPath, p := range all {
+		if p.Standard || p.ForTest != "" {
+			continue
+		}
+		for _, i := range ours(p.Imports) {
+			if within(i, "cmd") && !strings.HasPrefix(importPath, module+"/cmd/") {
+				t.Errorf("%s imports %s", importPath, i)
+			}
+			if base := path.Base(i); base == "critest" || base == "registrytest" {
+				t.Errorf("%s imports %s outside of a test", importPath, i)
+			}
+		}
+		if slices.Contains(p.Imports, "testing") && ours([]string{importPath}) != nil && !strings.HasSuffix(importPath, "test") {
+			t.Errorf("%s imports testing", importPath)
+		}
+	}
+}
+
+// The whole clientset would cost more than the rest of the program.
+func noClientset(t *testing.T, all map[string]pkg) {
+	for importPath := range all {
+		for _, heavy := range []string{"k8s.io/client-go/kubernetes", "k8s.io/client-go/informers", "k8s.io/client-go/dynamic"} {
+			if importPath == heavy {
+				t.Errorf("%s is linked in by %q", heavy, importers(all, heavy))
+			}
+		}
+	}
+}
+
+func importers(all map[string]pkg, of string) []string {
+	var out []string
+	for importPath, p := range all {
+		if slices.Contains(p.Imports, of) {
+			out = append(out, importPath)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+func TestWithin(t *testing.T) {
+	t.Parallel()
+	if !within("cmd", "cmd") || !within("cmd/whypull", "cmd") || within("cmdline", "cmd") {
+		t.Error("folders are told apart wrongly")
+	}
+}

@@ -1,0 +1,241 @@
+package main
+
+import (
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/spf13/pflag"
+)
+
+func TestStatus(t *testing.T) {
+	config := kubeconfig(t)
+	with := func(args ...string) []string {
+		return append([]string{"agent", "--kubeconfig", config, "--node-name", "n", "--listen-address", "127.0.0.1:0"}, args...)
+	}
+	for name, tc := range map[string]struct {
+		args   []string
+		env    map[string]string
+		status int
+		stdout string // contains
+		stderr string // is
+	}{
+		"nothing":         {status: 0, stdout: "Usage:"},
+		"help":            {args: []string{"--help"}, status: 0, stdout: "Says why a pod cannot pull its image"},
+		"agent, help":     {args: []string{"agent", "--help"}, status: 0, stdout: "--node-name"},
+		"version":         {args: []string{"--version"}, status: 0, stdout: "whypull version dev"},
+		"unknown command": {args: []string{"nonsense"}, status: 2, stderr: `whypull: unknown command "nonsense" for "whypull"`},
+		"unknown flag":    {args: []string{"agent", "--nonsense"}, status: 2, stderr: "whypull: unknown flag: --nonsense"},
+		"too much":        {args: []string{"agent", "nonsense"}, status: 2, stderr: `whypull: unknown command "nonsense" for "whypull agent"`},
+		"no value":        {args: []string{"agent", "--node-name"}, status: 2, stderr: "whypull: flag needs an argument: --node-name"},
+		"no node":         {args: []string{"agent"}, status: 2, stderr: "whypull: --node-name or WHYPULL_NODE_NAME: the node's name is missing"},
+		"empty node":      {args: with("--node-name", ""), status: 2, stderr: "whypull: --node-name or WHYPULL_NODE_NAME: the node's name is missing"},
+		"access": {args: with("--secret-access", "all"), status: 2,
+			stderr: `whypull: --secret-access or WHYPULL_SECRET_ACCESS: secret access "all": want auto, impersonate, direct or none`},
+		"access, environment": {args: with(), env: map[string]string{"WHYPULL_SECRET_ACCESS": "all"}, status: 2,
+			stderr: `whypull: --secret-access or WHYPULL_SECRET_ACCESS: secret access "all": want auto, impersonate, direct or none`},
+		"level": {args: with("--log-level", "loud"), status: 2,
+			stderr: `whypull: --log-level or WHYPULL_LOG_LEVEL: slog: level string "loud": unknown name`},
+		"format": {args: with("--log-format", "xml"), status: 2,
+			stderr: `whypull: --log-format or WHYPULL_LOG_FORMAT: log format "xml": want json or text`},
+		"format, environment": {args: with(), env: map[string]string{"WHYPULL_LOG_FORMAT": "xml"}, status: 2,
+			stderr: `whypull: --log-format or WHYPULL_LOG_FORMAT: log format "xml": want json or text`},
+		"environment, overruled": {args: []string{"agent", "--log-format", "text"}, env: map[string]string{"WHYPULL_LOG_FORMAT": "xml"}, status: 2,
+			stderr: "whypull: --node-name or WHYPULL_NODE_NAME: the node's name is missing"},
+		"empty address": {args: with("--listen-address", ""), status: 2,
+			stderr: "whypull: --listen-address or WHYPULL_LISTEN_ADDRESS: the address is empty"},
+		"others' environment": {args: []string{"agent"}, env: map[string]string{"WHYPULL_HELP": "x", "WHYPULL_PORT": "tcp://10.0.0.1:80", "WHYPULL_VERSION": "v1"}, status: 2,
+			stderr: "whypull: --node-name or WHYPULL_NODE_NAME: the node's name is missing"},
+		"version in the environment": {env: map[string]string{"WHYPULL_VERSION": "v1"}, status: 0, stdout: "Usage:"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for k, v := range tc.env {
+				t.Setenv(k, v)
+			}
+			status, stdout, stderr := captured(t, tc.args...)
+			if status != tc.status || strings.TrimSpace(stderr) != tc.stderr || !strings.Contains(stdout, tc.stdout) {
+				t.Errorf("status %d, want %d\nstderr %s\nwant   %s\nstdout %s", status, tc.status, stderr, tc.stderr, stdout)
+			}
+		})
+	}
+}
+
+// What the system says of a wrong value differs; the flag and its twin are
+// named all the same.
+func TestStatusNamesTheFlag(t *testing.T) {
+	nowhere := filepath.Join(t.TempDir(), "none")
+	for flag, args := range map[string][]string{
+		"kubeconfig":     {"--kubeconfig", nowhere},
+		"cri-socket":     {"--kubeconfig", kubeconfig(t), "--cri-socket", "tcp://127.0.0.1:1"},
+		"listen-address": {"--kubeconfig", kubeconfig(t), "--listen-address", "127.0.0.1:no-such-port"},
+	} {
+		t.Run(flag, func(t *testing.T) {
+			noGoroutinesLeft(t)
+			status, _, stderr := captured(t, append([]string{"agent", "--node-name", "n"}, args...)...)
+			last := lastLine(stderr)
+			if status != 2 || !strings.HasPrefix(last, "whypull: --"+flag+" or "+environment(flag)+": ") {
+				t.Errorf("status %d, %s", status, stderr)
+			}
+		})
+	}
+}
+
+func lastLine(s string) string {
+	lines := strings.Split(strings.TrimSpace(s), "\n")
+	return lines[len(lines)-1]
+}
+
+// Outside of a cluster the agent needs a kubeconfig, and says so.
+func TestStatusOutsideOfPod(t *testing.T) {
+	for _, k := range []string{"KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"} {
+		t.Setenv(k, "")
+	}
+	status, _, stderr := captured(t, "agent", "--node-name", "n")
+	if status != 2 || !strings.HasPrefix(stderr, "whypull: --kubeconfig or WHYPULL_KUBECONFIG: is missing, and this is not a pod: ") {
+		t.Errorf("status %d, %s", status, stderr)
+	}
+}
+
+func TestStatusAddressInUse(t *testing.T) {
+	noGoroutinesLeft(t)
+	busy := &http.Server{Addr: freePort(t), Handler: http.NotFoundHandler()}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = busy.ListenAndServe()
+	}()
+	eventually(t, "the address in use", func() bool { return get(busy.Addr, "/") != "" })
+	status, _, stderr := captured(t, "agent", "--node-name", "n", "--kubeconfig", kubeconfig(t), "--listen-address", busy.Addr)
+	want := "whypull: --listen-address or WHYPULL_LISTEN_ADDRESS: listen tcp " + busy.Addr + ": bind: address already in use"
+	if status != 2 || lastLine(stderr) != want {
+		t.Errorf("status %d, %s\nwant %s", status, stderr, want)
+	}
+	_ = busy.Close()
+	<-done
+}
+
+// get is an answer's status and body, "" if there is none.
+func get(address, path string) string {
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Get("http://" + address + path)
+	if err != nil {
+		return ""
+	}
+	defer resp.Body.Close() //nolint:errcheck // of a test
+	body, _ := io.ReadAll(resp.Body)
+	return resp.Status + " " + strings.TrimSpace(string(body))
+}
+
+// SIGTERM ends the agent, with status 0 and nothing left behind, also when the
+// API server and the runtime cannot be reached.
+func TestTerminate(t *testing.T) {
+	noGoroutinesLeft(t)
+	errs := redirect(t, &os.Stderr)
+	address := freePort(t)
+	args := []string{"agent", "--node-name", "n", "--kubeconfig", kubeconfig(t), "--listen-address", address,
+		"--cri-socket", filepath.Join(t.TempDir(), "none.sock"), "--log-format", "text"}
+	status := make(chan int)
+	go func() { status <- run(args) }()
+	eventually(t, "/healthz", func() bool { return get(address, "/healthz") == "200 OK ok" })
+	if got := get(address, "/readyz"); got != "503 Service Unavailable the watch on pods has not synced" {
+		t.Errorf("/readyz: %s", got)
+	}
+	if got := get(address, "/metrics"); !strings.Contains(got, "whypull_cri_up 0") {
+		t.Errorf("/metrics: %s", got)
+	}
+	if err := syscall.Kill(os.Getpid(), syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-status; got != 0 {
+		t.Errorf("status %d, want 0", got)
+	}
+	if text := errs(); !strings.Contains(text, "msg=started") || !strings.HasSuffix(strings.TrimSpace(text), "msg=stopped") {
+		t.Errorf("log:\n%s", text)
+	}
+	if got := get(address, "/healthz"); got != "" {
+		t.Errorf("/healthz after the end: %s", got)
+	}
+}
+
+func TestEnvironment(t *testing.T) {
+	t.Parallel()
+	for flag, want := range map[string]string{"node-name": "WHYPULL_NODE_NAME", "kubeconfig": "WHYPULL_KUBECONFIG", "registry-config-path": "WHYPULL_REGISTRY_CONFIG_PATH"} {
+		if got := environment(flag); got != want {
+			t.Errorf("%s: %s, want %s", flag, got, want)
+		}
+	}
+}
+
+func TestFromEnvironment(t *testing.T) {
+	for name, tc := range map[string]struct {
+		args    []string
+		env     map[string]string
+		text    string
+		number  int
+		wantErr string
+	}{
+		"neither":                    {text: "default", number: 1},
+		"flags":                      {args: []string{"--text", "flag", "--number", "2"}, text: "flag", number: 2},
+		"environment":                {env: map[string]string{"WHYPULL_TEXT": "env", "WHYPULL_NUMBER": "3"}, text: "env", number: 3},
+		"both":                       {args: []string{"--text", "flag"}, env: map[string]string{"WHYPULL_TEXT": "env", "WHYPULL_NUMBER": "3"}, text: "flag", number: 3},
+		"a flag that is the default": {args: []string{"--text", "default"}, env: map[string]string{"WHYPULL_TEXT": "env"}, text: "default", number: 1},
+		"empty environment":          {env: map[string]string{"WHYPULL_TEXT": ""}, text: "", number: 1},
+		"bad environment":            {env: map[string]string{"WHYPULL_NUMBER": "many"}, wantErr: "WHYPULL_NUMBER: "},
+		"bad and overruled":          {args: []string{"--number", "2"}, env: map[string]string{"WHYPULL_NUMBER": "many"}, text: "default", number: 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for k, v := range tc.env {
+				t.Setenv(k, v)
+			}
+			flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
+			text, number := flags.String("text", "default", "a text"), flags.Int("number", 1, "a number")
+			if err := flags.Parse(tc.args); err != nil {
+				t.Fatal(err)
+			}
+			err := fromEnvironment(flags)
+			if tc.wantErr != "" && (err == nil || !strings.HasPrefix(err.Error(), tc.wantErr)) || tc.wantErr == "" && err != nil {
+				t.Errorf("error %v, want %q", err, tc.wantErr)
+			}
+			if tc.wantErr == "" && (*text != tc.text || *number != tc.number) {
+				t.Errorf("text %q and number %d, want %q and %d", *text, *number, tc.text, tc.number)
+			}
+		})
+	}
+}
+
+// Every flag is explained in one line that names its twin.
+func TestFlagHelp(t *testing.T) {
+	t.Parallel()
+	cmd := agentCommand()
+	var names []string
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+		names = append(names, f.Name)
+		twin := " [" + environment(f.Name) + "]"
+		text, ok := strings.CutSuffix(f.Usage, twin)
+		if !ok || text == "" || strings.Contains(f.Usage, "\n") || strings.Count(f.Usage, "[WHYPULL_") != 1 {
+			t.Errorf("--%s: %q", f.Name, f.Usage)
+		}
+		for line := range strings.SplitSeq(cmd.Flags().FlagUsages(), "\n") {
+			if strings.Contains(line, "--"+f.Name+" ") && !strings.Contains(line, twin) {
+				t.Errorf("--%s takes more than one line", f.Name)
+			}
+		}
+	})
+	want := []string{"cri-socket", "host-root", "kubeconfig", "listen-address", "log-format", "log-level", "node-name", "registry-config-path", "secret-access"}
+	if !slices.Equal(names, want) {
+		t.Errorf("flags %q, want %q", names, want)
+	}
+}
+
+func TestWrong(t *testing.T) {
+	t.Parallel()
+	err := wrong("log-level", io.ErrUnexpectedEOF)
+	if err.Error() != "--log-level or WHYPULL_LOG_LEVEL: unexpected EOF" {
+		t.Errorf("error %v", err)
+	}
+}

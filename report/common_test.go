@@ -1,0 +1,116 @@
+package report
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+func observed() time.Time { return time.Date(2026, 1, 2, 3, 4, 5, 678, time.UTC) }
+
+func since() time.Time { return time.Date(2026, 1, 2, 4, 4, 1, 0, time.FixedZone("CET", 3600)) }
+
+func confidences() []diagnosis.Confidence {
+	return []diagnosis.Confidence{diagnosis.Confirmed, diagnosis.Likely, diagnosis.Suspected}
+}
+
+func kinds() []diagnosis.Kind {
+	return []diagnosis.Kind{diagnosis.KindContainer, diagnosis.KindInitContainer, diagnosis.KindEphemeralContainer, diagnosis.KindImageVolume}
+}
+
+func outcomes() []diagnosis.Outcome {
+	return []diagnosis.Outcome{diagnosis.Passed, diagnosis.Failed, diagnosis.Inconclusive, diagnosis.NotRun}
+}
+
+// newVerdict returns a verdict with evidence of every outcome.
+func newVerdict(edits ...func(*diagnosis.Verdict)) diagnosis.Verdict {
+	v := diagnosis.Verdict{
+		Failure: diagnosis.Failure{
+			Namespace: "shop", Pod: "web-5d7f8-x2x4z", UID: "0b0e7a0a-1111-4222-8333-444455556666", Node: "worker-3",
+			Container: "app", Kind: diagnosis.KindContainer, Image: "hub.test2.company.com/nginx/nginx:1.12.1",
+			Registry: "hub.test2.company.com", Repository: "nginx/nginx", PullPolicy: "Always",
+			Reason: "ErrImagePull", Message: "no basic auth credentials", Since: since(),
+		},
+		Cause: diagnosis.PullSecretNoMatch, Confidence: diagnosis.Confirmed,
+		Summary: "secret regcred is for hub.test.company.com, the image is on hub.test2.company.com",
+		Remedy: []string{
+			"kubectl -n shop create secret docker-registry regcred-2 --docker-server=hub.test2.company.com --docker-username=<user> --docker-password=<password>",
+			"# then name it in the pod's imagePullSecrets & try again",
+		},
+		Evidence: []diagnosis.Evidence{
+			{Check: diagnosis.CheckMessage, Outcome: diagnosis.Inconclusive, Detail: "the runtime says: no basic auth credentials"},
+			{Check: diagnosis.CheckImage, Outcome: diagnosis.Failed, Fault: diagnosis.FaultImageAbsent, Detail: "the image is not on the node"},
+			{Check: diagnosis.CheckCredentials, Outcome: diagnosis.Failed, Fault: diagnosis.FaultNoMatchingCredential, Detail: "secret regcred has entries for hub.test.company.com", Secret: "regcred"},
+			{Check: diagnosis.CheckNodeDNS, Outcome: diagnosis.Passed, Detail: "hub.test2.company.com is 10.1.2.3"},
+			{Check: diagnosis.CheckPodDNS, Outcome: diagnosis.NotRun},
+			{Check: diagnosis.CheckRegistry, Outcome: diagnosis.Failed, Fault: diagnosis.FaultUnauthorized, Detail: "https://hub.test2.company.com wants credentials"},
+		},
+	}
+	for _, edit := range edits {
+		edit(&v)
+	}
+	return v
+}
+
+func cause(c diagnosis.Cause) func(*diagnosis.Verdict) {
+	return func(v *diagnosis.Verdict) { v.Cause = c }
+}
+
+func container(name string) func(*diagnosis.Verdict) {
+	return func(v *diagnosis.Verdict) { v.Failure.Container = name }
+}
+
+func summary(s string) func(*diagnosis.Verdict) {
+	return func(v *diagnosis.Verdict) { v.Summary = s }
+}
+
+// annotate renders verdicts, and checks what holds for all annotations.
+func annotate(t *testing.T, verdicts ...diagnosis.Verdict) map[string]string {
+	t.Helper()
+	got, err := Annotations(verdicts, "worker-3", observed())
+	if err != nil {
+		t.Fatalf("got error %v, want none", err)
+	}
+	if len(got) != 3 {
+		t.Errorf("got %d annotations, want 3", len(got))
+	}
+	checkText(t, SummaryAnnotation, got[SummaryAnnotation], diagnosis.SummaryLimit)
+	checkText(t, ReportAnnotation, got[ReportAnnotation], ReportLimit)
+	validate(t, got[ReportAnnotation])
+	return got
+}
+
+func checkText(t *testing.T, what, s string, limit int) {
+	t.Helper()
+	if len(s) > limit {
+		t.Errorf("%s: got %d bytes, want at most %d", what, len(s), limit)
+	}
+	if s != strings.ToValidUTF8(s, "") {
+		t.Errorf("%s: not valid UTF-8: %q", what, s)
+	}
+}
+
+// golden compares with a file of testdata.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s (write anew with -update):\ngot\n%s\nwant\n%s", path, got, want)
+	}
+}

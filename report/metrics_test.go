@@ -1,0 +1,324 @@
+package report
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+)
+
+// wantMetrics compares the named metrics with their text form.
+func wantMetrics(t *testing.T, m *Metrics, want string, names ...string) {
+	t.Helper()
+	if err := testutil.GatherAndCompare(m.Gatherer(), strings.NewReader(want), names...); err != nil {
+		t.Error(err)
+	}
+}
+
+// failingAt returns a verdict of this cause at that registry.
+func failingAt(c diagnosis.Cause, registry string) diagnosis.Verdict {
+	return newVerdict(cause(c), func(v *diagnosis.Verdict) { v.Failure.Registry = registry })
+}
+
+// series counts what a scrape would store.
+func series(t *testing.T, m *Metrics) int {
+	t.Helper()
+	families, err := m.Gatherer().Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, f := range families {
+		for _, metric := range f.GetMetric() {
+			if h := metric.GetHistogram(); h != nil {
+				n += len(h.GetBucket()) + len([]string{"+Inf", "sum", "count"})
+				continue
+			}
+			n++
+		}
+	}
+	return n
+}
+
+const failingHeader = `
+# HELP whypull_failing_containers Containers of this node that cannot get their image, by cause and registry.
+# TYPE whypull_failing_containers gauge
+`
+
+func TestFailingContainers(t *testing.T) {
+	t.Parallel()
+	m := NewMetrics("v1")
+	name := "whypull_failing_containers"
+	wantMetrics(t, m, "", name)
+
+	m.Failing("uid-1", []diagnosis.Verdict{failingAt(diagnosis.TagNotFound, "hub.test"), failingAt(diagnosis.TagNotFound, "hub.test"), failingAt(diagnosis.InvalidImageName, "")})
+	m.Failing("uid-2", []diagnosis.Verdict{failingAt(diagnosis.TagNotFound, "b.test")})
+	wantMetrics(t, m, failingHeader+`
+whypull_failing_containers{cause="InvalidImageName",registry="other"} 1
+whypull_failing_containers{cause="TagNotFound",registry="b.test"} 1
+whypull_failing_containers{cause="TagNotFound",registry="hub.test"} 2
+`, name)
+
+	m.Failing("uid-1", []diagnosis.Verdict{failingAt(diagnosis.DNSFailure, "hub.test")}) // another verdict replaces it
+	wantMetrics(t, m, failingHeader+`
+whypull_failing_containers{cause="DNSFailure",registry="hub.test"} 1
+whypull_failing_containers{cause="TagNotFound",registry="b.test"} 1
+`, name)
+
+	m.Failing("uid-1", nil)
+	m.Failing("uid-2", []diagnosis.Verdict{})
+	m.Failing("uid-3", nil) // never heard of
+	wantMetrics(t, m, "", name)
+	if len(m.failing) != 0 {
+		t.Errorf("got %d pods in memory, want 0", len(m.failing))
+	}
+}
+
+func TestTenRegistriesAreNamed(t *testing.T) {
+	t.Parallel()
+	m := NewMetrics("v1")
+	for i := range 12 { // r00 fails once, r11 twelve times
+		for j := range i + 1 {
+			m.Failing(fmt.Sprint(i, "-", j), []diagnosis.Verdict{failingAt(diagnosis.TagNotFound, fmt.Sprintf("r%02d.test", i))})
+		}
+	}
+	want := failingHeader + `whypull_failing_containers{cause="TagNotFound",registry="other"} 3` + "\n"
+	for i := 2; i < 12; i++ {
+		want += fmt.Sprintf("whypull_failing_containers{cause=\"TagNotFound\",registry=\"r%02d.test\"} %d\n", i, i+1)
+	}
+	wantMetrics(t, m, want, "whypull_failing_containers")
+}
+
+func TestEqualRegistriesByName(t *testing.T) {
+	t.Parallel()
+	m := NewMetrics("v1")
+	for i := range 11 {
+		m.Failing(fmt.Sprint(i), []diagnosis.Verdict{failingAt(diagnosis.TagNotFound, fmt.Sprintf("r%02d.test", i))})
+	}
+	for range 5 { // not as a map happens to be ordered
+		if got := m.namedRegistries(); len(got) != 10 || got[0] != "r00.test" || got[9] != "r09.test" {
+			t.Fatalf("got %q, want r00 to r09", got)
+		}
+	}
+}
+
+func TestFold(t *testing.T) {
+	t.Parallel()
+	pair := func(c, r string) causeAndRegistry { return causeAndRegistry{c, r} }
+	tests := map[string]struct {
+		n          int
+		have, want map[causeAndRegistry]int
+	}{
+		"none":   {3, map[causeAndRegistry]int{}, map[causeAndRegistry]int{}},
+		"enough": {2, map[causeAndRegistry]int{pair("a", "x"): 1, pair("b", "x"): 1}, map[causeAndRegistry]int{pair("a", "x"): 1, pair("b", "x"): 1}},
+		"the smallest first": {2,
+			map[causeAndRegistry]int{pair("a", "x"): 9, pair("a", "y"): 1, pair("a", "z"): 2},
+			map[causeAndRegistry]int{pair("a", "x"): 9, pair("a", "other"): 3}},
+		"into others there are": {2,
+			map[causeAndRegistry]int{pair("a", "x"): 9, pair("a", "y"): 1, pair("a", "other"): 5},
+			map[causeAndRegistry]int{pair("a", "x"): 9, pair("a", "other"): 6}},
+		"equal ones by name": {2,
+			map[causeAndRegistry]int{pair("a", "x"): 1, pair("a", "y"): 1, pair("a", "z"): 1},
+			map[causeAndRegistry]int{pair("a", "other"): 2, pair("a", "z"): 1}},
+		"not below the causes": {1,
+			map[causeAndRegistry]int{pair("a", "x"): 1, pair("b", "x"): 1},
+			map[causeAndRegistry]int{pair("a", "other"): 1, pair("b", "other"): 1}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := fold(tt.have, tt.n); fmt.Sprint(got) != fmt.Sprint(tt.want) {
+				t.Errorf("got %v, want %v", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestDiagnosesTotal(t *testing.T) {
+	t.Parallel()
+	m := NewMetrics("v1")
+	m.Diagnosed(newVerdict())
+	m.Diagnosed(newVerdict())
+	m.Diagnosed(newVerdict(func(v *diagnosis.Verdict) { v.Confidence = diagnosis.Suspected }))
+	wantMetrics(t, m, `
+# HELP whypull_diagnoses_total Verdicts reached, by cause and confidence.
+# TYPE whypull_diagnoses_total counter
+whypull_diagnoses_total{cause="PullSecretNoMatch",confidence="Confirmed"} 2
+whypull_diagnoses_total{cause="PullSecretNoMatch",confidence="Suspected"} 1
+`, "whypull_diagnoses_total")
+}
+
+func TestTimeToDiagnosis(t *testing.T) {
+	t.Parallel()
+	m := NewMetrics("v1")
+	m.Told(250 * time.Millisecond)
+	m.Told(20 * time.Second)
+	wantMetrics(t, m, `
+# HELP whypull_time_to_diagnosis_seconds Time from the kubelet's failing status being seen to the annotation being written.
+# TYPE whypull_time_to_diagnosis_seconds histogram
+whypull_time_to_diagnosis_seconds_bucket{le="0.05"} 0
+whypull_time_to_diagnosis_seconds_bucket{le="0.1"} 0
+whypull_time_to_diagnosis_seconds_bucket{le="0.3"} 1
+whypull_time_to_diagnosis_seconds_bucket{le="1"} 1
+whypull_time_to_diagnosis_seconds_bucket{le="2"} 1
+whypull_time_to_diagnosis_seconds_bucket{le="5"} 1
+whypull_time_to_diagnosis_seconds_bucket{le="10"} 1
+whypull_time_to_diagnosis_seconds_bucket{le="+Inf"} 2
+whypull_time_to_diagnosis_seconds_sum 20.25
+whypull_time_to_diagnosis_seconds_count 2
+`, "whypull_time_to_diagnosis_seconds")
+}
+
+func TestChecks(t *testing.T) {
+	t.Parallel()
+	m := NewMetrics("v1")
+	m.Checked(diagnosis.CheckRegistry, diagnosis.Failed, 2*time.Second)
+	m.Checked(diagnosis.CheckPodDNS, diagnosis.NotRun, 0) // took no time
+	wantMetrics(t, m, `
+# HELP whypull_check_duration_seconds Duration of the checks that ran, by check and outcome.
+# TYPE whypull_check_duration_seconds histogram
+whypull_check_duration_seconds_bucket{check="registry",outcome="Failed",le="0.1"} 0
+whypull_check_duration_seconds_bucket{check="registry",outcome="Failed",le="1"} 0
+whypull_check_duration_seconds_bucket{check="registry",outcome="Failed",le="10"} 1
+whypull_check_duration_seconds_bucket{check="registry",outcome="Failed",le="+Inf"} 1
+whypull_check_duration_seconds_sum{check="registry",outcome="Failed"} 2
+whypull_check_duration_seconds_count{check="registry",outcome="Failed"} 1
+`, "whypull_check_duration_seconds")
+}
+
+func TestCountersStartAtZero(t *testing.T) {
+	t.Parallel()
+	m := NewMetrics("v1")
+	names := []string{"whypull_api_writes_total", "whypull_secret_reads_total", "whypull_cri_up"}
+	const text = `
+# HELP whypull_api_writes_total Requests to the API server that write, by result.
+# TYPE whypull_api_writes_total counter
+whypull_api_writes_total{result="error"} %d
+whypull_api_writes_total{result="success"} %d
+# HELP whypull_cri_up 1 if the container runtime answered the last time it was asked, else 0.
+# TYPE whypull_cri_up gauge
+whypull_cri_up %d
+# HELP whypull_secret_reads_total Pull secrets read, by result.
+# TYPE whypull_secret_reads_total counter
+whypull_secret_reads_total{result="error"} %d
+whypull_secret_reads_total{result="forbidden"} %d
+whypull_secret_reads_total{result="found"} %d
+whypull_secret_reads_total{result="missing"} %d
+`
+	wantMetrics(t, m, fmt.Sprintf(text, 0, 0, 0, 0, 0, 0, 0), names...)
+	m.Wrote(nil)
+	m.Wrote(nil)
+	m.Wrote(errors.New("conflict"))
+	m.RuntimeUp(true)
+	for i, result := range []string{"error", "forbidden", "found", "missing"} {
+		for range i + 1 {
+			m.SecretRead(result)
+		}
+	}
+	wantMetrics(t, m, fmt.Sprintf(text, 1, 2, 1, 1, 2, 3, 4), names...)
+	m.RuntimeUp(false)
+	wantMetrics(t, m, fmt.Sprintf(text, 1, 2, 0, 1, 2, 3, 4), names...)
+}
+
+func TestSelf(t *testing.T) {
+	t.Parallel()
+	m := NewMetrics("v1.2.3")
+	m.Synced(time.UnixMilli(1_700_000_000_250))
+	wantMetrics(t, m, `
+# HELP whypull_build_info 1, labelled with the version of whypull and of Go.
+# TYPE whypull_build_info gauge
+whypull_build_info{goversion="`+runtime.Version()+`",version="v1.2.3"} 1
+# HELP whypull_last_sync_timestamp_seconds Unix time at which the watch on pods was last heard of.
+# TYPE whypull_last_sync_timestamp_seconds gauge
+whypull_last_sync_timestamp_seconds 1.70000000025e+09
+`, "whypull_build_info", "whypull_last_sync_timestamp_seconds")
+}
+
+// worst is a node where everything fails that can: 250 pods over 40 registries,
+// every cause, confidence, check and outcome of a check that runs today.
+func worst() *Metrics {
+	m := NewMetrics("v1")
+	all := diagnosis.Catalogue()
+	for i := range 250 {
+		m.Failing(fmt.Sprint(i), []diagnosis.Verdict{
+			failingAt(all[i%len(all)].Cause, fmt.Sprintf("r%d.test", i%40)),
+			failingAt(all[i*7%len(all)].Cause, fmt.Sprintf("r%d.test", i%7)),
+		})
+	}
+	for _, e := range all {
+		for _, c := range confidences() {
+			m.Diagnosed(newVerdict(cause(e.Cause), func(v *diagnosis.Verdict) { v.Confidence = c }))
+		}
+	}
+	for _, check := range []diagnosis.Check{diagnosis.CheckImage, diagnosis.CheckCredentials, diagnosis.CheckNodeDNS, diagnosis.CheckRegistry} {
+		for _, o := range outcomes() {
+			m.Checked(check, o, time.Second)
+		}
+	}
+	return m
+}
+
+func TestSeries(t *testing.T) {
+	t.Parallel()
+	idle := series(t, NewMetrics("v1"))
+	if idle > 150 {
+		t.Errorf("idle: got %d series, want at most 150", idle)
+	}
+	m := worst()
+	most := series(t, m)
+	if most > 300 {
+		t.Errorf("at worst: got %d series, want at most 300", most)
+	}
+	t.Logf("%d series idle, %d at worst", idle, most)
+	if n := len(m.countFailing()); n > failingSeries {
+		t.Errorf("got %d series of whypull_failing_containers, want at most %d", n, failingSeries)
+	}
+	total := 0
+	for _, n := range m.countFailing() {
+		total += n
+	}
+	if total != 500 {
+		t.Errorf("got %d failing containers, want all 500", total)
+	}
+}
+
+func TestLint(t *testing.T) {
+	t.Parallel()
+	for name, m := range map[string]*Metrics{"idle": NewMetrics("v1"), "worst": worst()} {
+		problems, err := testutil.GatherAndLint(m.Gatherer())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range problems {
+			t.Errorf("%s: %s: %s", name, p.Metric, p.Text)
+		}
+	}
+}
+
+func TestScrapesWhileVerdictsChange(t *testing.T) {
+	t.Parallel()
+	m := NewMetrics("v1")
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			uid := fmt.Sprint(i)
+			for range 50 {
+				m.Failing(uid, []diagnosis.Verdict{failingAt(diagnosis.TagNotFound, uid+".test")})
+				m.Diagnosed(newVerdict())
+				if _, err := m.Gatherer().Gather(); err != nil {
+					t.Errorf("got error %v, want none", err)
+				}
+				m.Failing(uid, nil)
+			}
+		})
+	}
+	wg.Wait()
+	wantMetrics(t, m, "", "whypull_failing_containers")
+}
