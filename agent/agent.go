@@ -48,7 +48,7 @@ const (
 	// fleet does not ask one registry at the same moment.
 	spread = 100 * time.Millisecond
 	// workers examine that many pods side by side.
-	workers = 16
+	workers = 32
 )
 
 // Agent holds the state of the loop.

@@ -85,7 +85,7 @@ func readLines[T any](t *testing.T, file string) []T {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	var all []T
 	lines := bufio.NewScanner(f)
 	lines.Buffer(nil, 1<<20)

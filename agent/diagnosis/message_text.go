@@ -183,7 +183,7 @@ func newPhrases(text string, words bool) *phrases {
 		}
 		slot := pair(text[i], text[i+1])
 		p.next[i] = p.head[slot]
-		p.head[slot] = int32(i) + 1
+		p.head[slot] = int32(i) + 1 //nolint:gosec // texts are at most 64 KiB
 	}
 	return p
 }

@@ -191,8 +191,8 @@ func openingQuote(s string) int {
 }
 
 func closingQuote(s string, quote byte) int {
-	if n := strings.IndexByte(s, quote); n >= 0 {
-		return len(strings.TrimRight(s[:n], `\`))
+	if before, _, ok := strings.Cut(s, string(quote)); ok {
+		return len(strings.TrimRight(before, `\`))
 	}
 	return len(s)
 }

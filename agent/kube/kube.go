@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/singleflight"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -65,7 +66,8 @@ type Client struct {
 	events   rest.Interface
 	asNode   rest.Interface // the same account, acting as its node
 	refusals refusals
-	lag      time.Duration // authorizerLag
+	lag      time.Duration      // authorizerLag
+	reads    singleflight.Group // of secrets under way
 }
 
 // refusalLife is for how long it is taken for granted that the API server
@@ -236,12 +238,32 @@ type Secret struct {
 // may be a moment behind a pod that was just bound.
 const authorizerLag = 400 * time.Millisecond
 
+// secretTimeout bounds the reading of one secret, whoever waits for it.
+const secretTimeout = 5 * time.Second
+
 // Secret reads one secret. The error is ErrNotFound, ErrNoAccess, or the API
 // server's; none holds anything of the secret.
 func (c *Client) Secret(ctx context.Context, namespace, name string) (Secret, error) {
 	if c.access == AccessNone {
 		return Secret{}, ErrNoAccess
 	}
+	// Pods that fail together often name the same secret. Who asks while it is
+	// being read shares the answer; nothing is kept after that.
+	result := c.reads.DoChan(namespace+"/"+name, func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), secretTimeout)
+		defer cancel()
+		return c.readSecret(ctx, namespace, name)
+	})
+	select {
+	case <-ctx.Done():
+		return Secret{}, ctx.Err()
+	case r := <-result:
+		s, _ := r.Val.(Secret)
+		return s, r.Err
+	}
+}
+
+func (c *Client) readSecret(ctx context.Context, namespace, name string) (Secret, error) {
 	s, err := c.secret(ctx, namespace, name)
 	if apierrors.IsForbidden(err) && strings.Contains(err.Error(), "no relationship found") {
 		select {
@@ -283,7 +305,7 @@ func withoutContent(err error) error {
 func (c *Client) secret(ctx context.Context, namespace, name string) (*corev1.Secret, error) {
 	return read(c, namespace, func(error) {}, func(r rest.Interface) (*corev1.Secret, error) {
 		s := &corev1.Secret{}
-		return s, r.Get().Namespace(namespace).Resource("secrets").Name(name).Do(ctx).Into(s)
+		return s, r.Get().Namespace(namespace).Resource("secrets").Name(name).MaxRetries(1).Do(ctx).Into(s)
 	})
 }
 

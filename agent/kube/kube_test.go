@@ -11,6 +11,8 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -359,4 +361,55 @@ func TestTLSAndToken(t *testing.T) {
 	if r.header.Get("Authorization") != "Bearer token-of-the-agent" || r.header.Get("Impersonate-User") != asNode {
 		t.Errorf("headers %v", r.header)
 	}
+}
+
+// roundTripper answers requests without a network.
+type roundTripper func(*http.Request) *http.Response
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r), nil }
+
+// Pods that fail together share the reading of a secret, and nothing is kept.
+func TestSecretShared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var requests atomic.Int32
+		release := make(chan struct{})
+		transport := roundTripper(func(*http.Request) *http.Response {
+			requests.Add(1)
+			<-release
+			w := httptest.NewRecorder()
+			write(t, w, runtime.ContentTypeProtobuf, pullSecret())
+			return w.Result()
+		})
+		c, err := New(&rest.Config{Host: "http://api", Transport: transport}, "worker-3", AccessAuto)
+		if err != nil {
+			t.Fatal(err)
+		}
+		gone, giveUp := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if _, err := c.Secret(gone, "team", "pull"); !errors.Is(err, context.Canceled) {
+				t.Errorf("error of the one who gave up: %v", err)
+			}
+		})
+		for range 20 {
+			wg.Go(func() {
+				if _, err := c.Secret(t.Context(), "team", "pull"); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		synctest.Wait() // all of them wait for the one answer
+		giveUp()
+		close(release)
+		wg.Wait()
+		if got := requests.Load(); got != 1 {
+			t.Errorf("%d requests, want 1", got)
+		}
+		if _, err := c.Secret(t.Context(), "team", "pull"); err != nil {
+			t.Error(err)
+		}
+		if got := requests.Load(); got != 2 {
+			t.Errorf("%d requests after another reading, want 2: nothing is kept", got)
+		}
+	})
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/distribution/reference"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/whypull/whypull/agent/diagnosis"
 )
@@ -258,7 +259,17 @@ func owner(pod *corev1.Pod) diagnosis.Owner {
 				return diagnosis.Owner{Kind: "Deployment", Name: name}
 			}
 		}
-		return diagnosis.Owner{Kind: o.Kind, Name: o.Name}
+		return diagnosis.Owner{Kind: qualified(o), Name: o.Name}
 	}
 	return diagnosis.Owner{}
+}
+
+// qualified is the owner's kind, with its group behind it, as kubectl takes it,
+// where that is none of Kubernetes' own: others have kinds of the same name.
+func qualified(o metav1.OwnerReference) string {
+	group, _, found := strings.Cut(o.APIVersion, "/")
+	if !found || group == "apps" || group == "batch" {
+		return o.Kind
+	}
+	return o.Kind + "." + group
 }

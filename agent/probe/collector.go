@@ -32,6 +32,7 @@ type Collector struct {
 	options registry.Options
 	dns     *lookups
 	asker   *asker
+	configs configs
 }
 
 // New returns a collector. The registry options' Resolve is set to the node's
@@ -131,7 +132,7 @@ func (c *Collector) network(ctx context.Context, f diagnosis.Failure, logins []k
 	if err != nil { // the image check has said so
 		return nil
 	}
-	config := registry.Load(c.options)
+	config := c.configs.load(c.options)
 	endpoints, notices, err := config.Endpoints(ctx, f.Registry)
 	notices = append(config.Notices(), notices...)
 	out := configEvidence(notices)

@@ -400,8 +400,8 @@ func TestCancellation(t *testing.T) {
 	f := failure(back.Host + "/team/app:1.0")
 	ctx, cancel := context.WithCancel(t.Context())
 	_, gone := n.collector.Collect(ctx, f, false)
-	_, there := n.collector.Collect(t.Context(), f, false)
 	<-asked
+	_, there := n.collector.Collect(t.Context(), f, false)
 	cancel()
 	lost := <-gone
 	wellFormed(t, lost)

@@ -3,6 +3,7 @@ package probe
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/distribution/reference"
@@ -50,7 +51,17 @@ func (c *Collector) checkImage(ctx context.Context, f diagnosis.Failure) diagnos
 
 func (c *Collector) absent(ctx context.Context, f diagnosis.Failure) string {
 	s := fmt.Sprintf("the image is not on node %s", f.Node)
-	if others, err := c.Images.OtherNames(ctx, f.Image); err == nil && len(others) > 0 {
+	others, err := c.Images.OtherNames(ctx, f.Image)
+	if err != nil {
+		return s
+	}
+	// Only of the same repository: what else is on the node is not this pod's.
+	repository := f.Registry + "/" + f.Repository
+	others = slices.DeleteFunc(others, func(name string) bool {
+		after, ok := strings.CutPrefix(name, repository)
+		return !ok || !strings.HasPrefix(after, ":") && !strings.HasPrefix(after, "@")
+	})
+	if len(others) > 0 {
 		s += "; the node has " + strings.Join(others, ", ")
 	}
 	return s

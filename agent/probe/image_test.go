@@ -38,6 +38,12 @@ func TestCheckImage(t *testing.T) {
 			},
 			want: "Failed | ImageAbsent | the image is not on node worker-3; the node has hub.test/team/app:1.1, " + digest, up: []bool{true},
 		},
+		"another repository's name for it": {
+			prepare: func(r *critest.Runtime) {
+				r.Add(critest.NewImage("sha256:1", []string{"hub.test/other/secret:1.0", "hub.test/team/app-other:1.0"}, nil))
+			},
+			want: "Failed | ImageAbsent | the image is not on node worker-3", up: []bool{true},
+		},
 		"gone": {
 			prepare: (*critest.Runtime).Stop,
 			want:    "Inconclusive | RuntimeUnready | the container runtime of node worker-3 does not answer: container runtime: ImageStatus: Down (Unavailable)", up: []bool{false},

@@ -255,13 +255,3 @@ func TestNoPasswordAnywhere(t *testing.T) {
 		}
 	}
 }
-
-// TestTimes prints how long it took from the first failing status to the
-// annotation, over all pods of this run. It asserts nothing about time.
-func TestTimes(t *testing.T) {
-	times := shared.clock.Times("")
-	if len(times) == 0 {
-		t.Fatal("no pod was seen failing and told of")
-	}
-	t.Logf("status seen to annotation seen: %s", demo.Spread(times))
-}

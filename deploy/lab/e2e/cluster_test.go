@@ -50,6 +50,7 @@ func run(m *testing.M) int {
 	}
 	shared = c
 	code := m.Run()
+	fmt.Println("status seen to annotation seen:", demo.Spread(c.clock.Times("")))
 	if code != 0 {
 		c.tellLogs(ctx)
 	}

@@ -29,7 +29,7 @@ func TestComponentForOlderClusters(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, resource := range strings.Split(out, "\n---\n") {
-		if strings.Contains(resource, "kind: ClusterRole\n") && !strings.Contains(resource, "- pods\n  verbs:\n  - list\n  - watch") {
+		if strings.Contains(resource, "\nkind: ClusterRole\n") && !strings.Contains(resource, "- pods\n  verbs:\n  - list\n  - watch") {
 			t.Errorf("the component does not let the agents read pods:\n%s", resource)
 		}
 	}
