@@ -109,7 +109,7 @@ func (b bench) idle(ctx context.Context) error {
 	}
 	b.say(fmt.Sprintf("resident memory, idle, %d running pods", runningPods), "%.1f MiB", after["process_resident_memory_bytes"]/(1<<20))
 	cpu := after["process_cpu_seconds_total"] - before["process_cpu_seconds_total"]
-	b.say("CPU, idle", "%.1f millicores", cpu*1000/idleTime.Seconds())
+	b.say("CPU, idle", "%.2f millicores", cpu*1000/idleTime.Seconds())
 	_, err = b.lab.Kubectl(ctx, nil, "delete", "namespace", "bench-running", "--timeout=10m")
 	return err
 }

@@ -28,7 +28,7 @@ func TestComponentForOlderClusters(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, resource := range strings.Split(out, "\n---\n") {
+	for resource := range strings.SplitSeq(out, "\n---\n") {
 		if strings.Contains(resource, "\nkind: ClusterRole\n") && !strings.Contains(resource, "- pods\n  verbs:\n  - list\n  - watch") {
 			t.Errorf("the component does not let the agents read pods:\n%s", resource)
 		}
