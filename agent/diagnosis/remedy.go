@@ -81,7 +81,8 @@ func mendTag(x *facts) []string {
 	if !ok || len(e.Candidates) == 0 {
 		return x.setImage(x.untagged() + ":" + blank("tag"))
 	}
-	return x.setImage(x.untagged() + ":" + e.Candidates[0])
+	lines := []string{comment("of the tags that exist, %s is the most like it; push the missing one if that was not meant", e.Candidates[0])}
+	return append(lines, x.setImage(x.untagged()+":"+e.Candidates[0])...)
 }
 
 func mendRepository(x *facts) []string {

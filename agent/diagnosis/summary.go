@@ -301,7 +301,7 @@ func sayExpired(x *facts) string {
 
 func sayDenied(x *facts) string {
 	if whose := x.whose(x.denied()); whose != "" {
-		return fmt.Sprintf("%s accepts the login of %s, but refuses it repository %s", x.Registry, whose, x.Repository)
+		return fmt.Sprintf("%s accepts the login of %s, but does not let it pull %s", x.Registry, whose, x.Repository)
 	}
 	return fmt.Sprintf("%s refuses repository %s to the pull%s", x.Registry, x.Repository, x.blind())
 }
