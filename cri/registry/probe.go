@@ -56,7 +56,7 @@ type conversation struct {
 }
 
 func newConversation(ctx context.Context, e Endpoint, ref reference.Named, login *Login) *conversation {
-	c := &conversation{endpoint: e, login: login, notes: newNotes(), repository: reference.Path(ref)}
+	c := &conversation{endpoint: e, login: login, notes: newNotes(), repository: repository(ref)}
 	c.answer.Endpoint = e.String()
 	c.object, c.digested = object(ref)
 	c.dialer = &dialer{ctx: ctx, opts: e.opts, notes: c.notes}
@@ -380,4 +380,11 @@ func (c *conversation) meaning(r reply) diagnosis.Fault {
 	default:
 		return statusFault(r.status)
 	}
+}
+
+// repository is the path of a reference below its registry. Package reference
+// takes a host with an underscore for a part of the path; the runtime does not.
+func repository(ref reference.Named) string {
+	_, path, _ := strings.Cut(ref.Name(), "/")
+	return path
 }

@@ -221,7 +221,7 @@ func withSecret(s Scenario, manifest string) Scenario {
 }
 
 func access() []Scenario {
-	image := registry.TokenHost + "/team-b/demo:1.0"
+	image, hidden := registry.TokenHost+"/team-b/demo:1.0", registry.TokenHost2+"/team-b/hidden:1.0"
 	return []Scenario{{
 		Name: "access-denied", Title: "the login is good, the repository is another team's", Images: []string{image},
 		Manifests: []string{manifests(Secret("regcred", registry.TokenHost, registry.Reader, registry.ReaderPassword),
@@ -231,6 +231,17 @@ func access() []Scenario {
 			Evidence: []Evidence{
 				{"credentials", "Passed", "", "secret regcred"},
 				{"registry", "Failed", "InsufficientScope", "with secret regcred"},
+			}}},
+		Fill: login(registry.Admin, registry.AdminPassword),
+	}, {
+		Name: "denied-or-not-found", Title: "no secret, and the registry does not say whether the repository exists", Images: []string{hidden},
+		Manifests: []string{Pod("app", hidden, "", "")},
+		Expect: []Expectation{{Pod: "app", Container: "app", Kind: "container", Cause: "DeniedOrNotFound", Confidence: confirmed,
+			Summary: []string{registry.TokenHost2, "team-b/hidden", "does not say whether it exists"},
+			Evidence: []Evidence{
+				{"message", "Failed", "DeniedOrNotFound", "insufficient_scope"},
+				{"credentials", "Failed", "NoCredentials", ""},
+				{"registry", "Failed", "InsufficientScope", "without credentials"},
 			}}},
 		Fill: login(registry.Admin, registry.AdminPassword),
 	}}

@@ -93,35 +93,40 @@ func TestHealing(t *testing.T) {
 	})
 }
 
-// TestGaugeReturnsToNothing runs alone: when the last failing pod is deleted,
-// no series is left.
+// TestGaugeReturnsToNothing runs alone: when the only failing pod heals, no
+// series is left.
 func TestGaugeReturnsToNothing(t *testing.T) {
 	ctx := t.Context()
-	s := demo.Scenario{Name: "gauge", Manifests: []string{demo.Pod("app", registry.PlainHost+"/e2e/never-pushed:1.0", "", "")}}
+	image := registry.PlainHost + "/e2e/pushed-late:1.0"
+	s := demo.Scenario{Name: "gauge", Manifests: []string{demo.Pod("app", image, "", "")}}
 	if err := s.Break(ctx, shared.lab); err != nil {
 		t.Fatal(err)
 	}
 	shared.settled(ctx, t, s.Name, "app")
-	if m := shared.metrics(ctx, t); !strings.Contains(m, `whypull_failing_containers{cause="RepositoryNotFound"`) {
-		t.Errorf("no failing container in the metrics:\n%s", m)
+	assertEvent(ctx, t, s.Name, "app", "RepositoryNotFound")
+	m := shared.metrics(ctx, t)
+	for _, series := range []string{
+		`whypull_failing_containers{cause="RepositoryNotFound",registry="` + registry.PlainHost + `"} 1`,
+		`whypull_diagnoses_total{cause="RepositoryNotFound",confidence="Confirmed"} 1`,
+		"whypull_time_to_diagnosis_seconds_count 1", "whypull_check_duration_seconds_count{", "whypull_build_info{", "whypull_cri_up 1",
+		"whypull_last_sync_timestamp_seconds ", `whypull_api_writes_total{result="success"} 2`, `whypull_secret_reads_total{result="found"} 0`,
+	} {
+		if !strings.Contains(m, series) {
+			t.Errorf("no %s in the metrics:\n%s", series, m)
+		}
 	}
-	if _, err := shared.lab.Kubectl(ctx, nil, "-n", s.Name, "delete", "pod", "app"); err != nil {
+	late, err := shared.lab.PauseImage(image)
+	if err != nil {
 		t.Fatal(err)
 	}
+	if err := shared.lab.Push(ctx, image, late); err != nil {
+		t.Fatal(err)
+	}
+	shared.waitRunning(ctx, t, s.Name, "app")
 	shared.eventually(ctx, t, func() (string, bool) {
 		m := shared.metrics(ctx, t)
-		return "no series of failing containers:\n" + m, !strings.Contains(m, `registry="`+registry.PlainHost+`"`)
+		return "no series of failing containers:\n" + m, !strings.Contains(m, "whypull_failing_containers{")
 	})
-	for _, name := range []string{"whypull_build_info{", "whypull_cri_up 1", "whypull_diagnoses_total{", "whypull_time_to_diagnosis_seconds_count",
-		"whypull_check_duration_seconds_bucket{", "whypull_last_sync_timestamp_seconds ", "whypull_api_writes_total{", "whypull_secret_reads_total{"} {
-		m := shared.metrics(ctx, t)
-		if name == "whypull_secret_reads_total{" { // no pod with a secret has failed yet, maybe
-			continue
-		}
-		if !strings.Contains(m, name) {
-			t.Errorf("no %s in the metrics:\n%s", name, m)
-		}
-	}
 }
 
 // TestManyPodsOneProbe: 30 pods that fail on one image with one secret cause

@@ -65,7 +65,7 @@ func writeCertificates(dir string, authority *pki.Pair) error {
 	long := time.Now().Add(-48 * time.Hour)
 	requests := map[string]pki.Request{
 		"hub":       {CommonName: HubHost, Names: []string{HubHost, HubHost2, UntrustedHost}},
-		"token":     {CommonName: TokenHost, Names: []string{TokenHost}},
+		"token":     {CommonName: TokenHost, Names: []string{TokenHost, TokenHost2}},
 		"auth":      {CommonName: AuthHost, Names: []string{AuthHost}},
 		"expired":   {CommonName: ExpiredHost, Names: []string{ExpiredHost}, NotBefore: long, NotAfter: long.Add(24 * time.Hour)},
 		"token-key": {CommonName: "token service"},
@@ -154,7 +154,7 @@ func hostFiles(ca string) map[string]string {
 	files := map[string]string{
 		dir + PlainHost + "/hosts.toml": fmt.Sprintf("server = %q\n\n[host.%q]\n", "http://"+PlainHost, "http://"+PlainHost),
 	}
-	for _, host := range []string{HubHost, HubHost2, MismatchHost, ExpiredHost, TokenHost} {
+	for _, host := range []string{HubHost, HubHost2, MismatchHost, ExpiredHost, TokenHost, TokenHost2} {
 		url := "https://" + host
 		files[dir+host+"/hosts.toml"] = fmt.Sprintf("server = %q\nca = %q\n\n[host.%q]\n  ca = %q\n", url, dir+host+"/ca.crt", url, dir+host+"/ca.crt")
 		files[dir+host+"/ca.crt"] = ca

@@ -110,7 +110,7 @@ func options(ctx context.Context, transport http.RoundTripper, ref name.Referenc
 	switch ref.Context().RegistryStr() {
 	case HubHost, HubHost2:
 		return append(how, remote.WithAuth(&authn.Basic{Username: Alice, Password: AlicePassword}))
-	case TokenHost:
+	case TokenHost, TokenHost2:
 		return append(how, remote.WithAuth(&authn.Basic{Username: Admin, Password: AdminPassword}))
 	default:
 		return how

@@ -23,9 +23,11 @@ const (
 	// ExpiredHost is the same registry behind a certificate that has expired.
 	ExpiredHost = "expired.lab.example"
 
-	// TokenHost is a registry with bearer tokens, which AuthHost issues.
-	TokenHost = "ghcr.lab.example"
-	AuthHost  = "auth.lab.example"
+	// TokenHost and TokenHost2 are a registry with bearer tokens, which AuthHost
+	// issues.
+	TokenHost  = "ghcr.lab.example"
+	TokenHost2 = "quay.lab.example"
+	AuthHost   = "auth.lab.example"
 
 	// PlainHost speaks plain HTTP and wants no login; the node is told so.
 	PlainHost = "plain.lab.example:5000"
@@ -79,7 +81,7 @@ func Hosts() map[string]string {
 	return map[string]string{
 		HubHost: hubAddress, HubHost2: hubAddress, UntrustedHost: hubAddress, MismatchHost: hubAddress,
 		ExpiredHost: expiredAddress,
-		TokenHost:   tokenAddress, AuthHost: authAddress,
+		TokenHost:   tokenAddress, TokenHost2: tokenAddress, AuthHost: authAddress,
 		withoutPort(PlainHost): plainAddress, withoutPort(PlainHost2): plainAddress,
 		withoutPort(ClosedHost): closedAddress, SilentHost: SilentAddress,
 	}
