@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/agnivade/levenshtein"
 	"github.com/distribution/reference"
 )
 
@@ -54,7 +55,7 @@ func (l Lookup) distance(e Entry) int {
 	case OtherPort, HubAlias, LabelCount:
 		return 1
 	default:
-		return 2 + edits(strings.ToLower(guess(e)), l.Host)
+		return 2 + levenshtein.ComputeDistance(strings.ToLower(guess(e)), l.Host)
 	}
 }
 
@@ -65,31 +66,6 @@ func guess(e Entry) string {
 		return e.Host
 	}
 	return strings.TrimSpace(authorityOf(e.Key))
-}
-
-// edits is the Levenshtein distance of two texts, in bytes.
-func edits(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		row = nextRow(row, a[i], b)
-	}
-	return row[len(b)]
-}
-
-func nextRow(above []int, c byte, b string) []int {
-	row := make([]int, len(above))
-	row[0] = above[0] + 1
-	for j := range len(b) {
-		change := above[j]
-		if b[j] != c {
-			change++
-		}
-		row[j+1] = min(change, above[j+1]+1, row[j]+1)
-	}
-	return row
 }
 
 // ServerFor returns what to write behind --docker-server in "kubectl create

@@ -45,20 +45,6 @@ func TestNearest(t *testing.T) {
 	}
 }
 
-func TestEdits(t *testing.T) {
-	for _, tt := range []struct {
-		a, b string
-		want int
-	}{
-		{"", "", 0}, {"", "abc", 3}, {"abc", "", 3}, {"abc", "abc", 0}, {"kitten", "sitting", 3},
-		{"hub.test.company.com", "hub.test2.company.com", 1}, {"ab", "ba", 2},
-	} {
-		if got := edits(tt.a, tt.b); got != tt.want {
-			t.Errorf("%q to %q: got %d, want %d", tt.a, tt.b, got, tt.want)
-		}
-	}
-}
-
 // TestServerForMatches: what we tell people to write works.
 func TestServerForMatches(t *testing.T) {
 	for _, tt := range []struct{ image, want string }{

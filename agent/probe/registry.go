@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/agnivade/levenshtein"
 	"github.com/distribution/reference"
 
 	"github.com/whypull/whypull/agent/diagnosis"
@@ -364,28 +365,7 @@ func nearest(tags []string, want string) []string {
 	}
 	out := slices.Clone(tags)
 	slices.SortStableFunc(out, func(a, b string) int {
-		return cmp.Or(cmp.Compare(distance(a, want), distance(b, want)), cmp.Compare(b, a))
+		return cmp.Or(cmp.Compare(levenshtein.ComputeDistance(a, want), levenshtein.ComputeDistance(b, want)), cmp.Compare(b, a))
 	})
 	return out[:min(len(out), most)]
-}
-
-// distance is the Levenshtein distance of two tags, in bytes.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := diagonal
-			if a[i] != b[j] {
-				change++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(change, row[j+1]+1, row[j]+1)
-		}
-	}
-	return row[len(b)]
 }
