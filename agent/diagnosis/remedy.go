@@ -52,6 +52,9 @@ func remedies() map[Cause]func(*facts) []string {
 		ConnectionTimeout:      mendOnNode("curl -sv --max-time 20"),
 		NetworkUnreachable:     mendOnNode("curl -sv --max-time 20"),
 		TLSUntrusted:           mendUntrusted,
+		TLSHostnameMismatch:    mendCertificate(TLSHostnameMismatch),
+		TLSExpired:             mendCertificate(TLSExpired),
+		RegistryConfigInvalid:  mendConfig,
 		HTTPSMismatch:          mendHTTPS,
 		NotReproducible:        func(x *facts) []string { return []string{x.kubectl("get", quote("pod/"+x.Pod), "--watch")} },
 	}
@@ -494,6 +497,26 @@ func server(registry string) string {
 }
 
 // --- node
+
+// mendCertificate has no command that mends; it shows the certificate as the
+// node gets it, whatever is wrong with it.
+func mendCertificate(cause Cause) func(*facts) []string {
+	return func(x *facts) []string {
+		return append([]string{comment("%s", entry(cause).Advice)}, mendOnNode("curl -svk --max-time 20")(x)...)
+	}
+}
+
+// mendConfig says what to correct, and where.
+func mendConfig(x *facts) []string {
+	e, ok := x.noted(CheckRegistry, FaultConfigInvalid)
+	if !ok || e.Detail == "" {
+		return x.advise(RegistryConfigInvalid)
+	}
+	return []string{
+		comment("on node %s, correct this; the runtime reads it anew for each pull: %s", x.Node, e.Detail),
+		x.kubectl("get", quote("pod/"+x.Pod), "--watch"),
+	}
+}
 
 // mendOnNode says what to ask on the node, with the command that shows it.
 func mendOnNode(command string) func(*facts) []string {

@@ -4,7 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -137,7 +141,7 @@ func (c *Collector) network(ctx context.Context, f diagnosis.Failure, logins []k
 	notices = append(config.Notices(), notices...)
 	out := configEvidence(notices)
 	if err != nil {
-		return append(out, refusedConfig(err)...)
+		return append(out, refusedConfig(err, c.options.Root)...)
 	}
 	blind := slices.ContainsFunc(notices, func(n registry.Notice) bool { return n.Kind == registry.NoticeNoAuthorities })
 	v := visit{c: c, f: f, ref: reference.TagNameOnly(named), logins: logins, since: since, blind: blind}
@@ -150,12 +154,18 @@ func (c *Collector) network(ctx context.Context, f diagnosis.Failure, logins []k
 
 // refusedConfig tells of a configuration without endpoints: one with which the
 // runtime refuses the pull, or one that whypull itself cannot work with.
-func refusedConfig(err error) []diagnosis.Evidence {
+func refusedConfig(err error, root string) []diagnosis.Evidence {
 	out := skipped("the node's registry configuration names no endpoint", diagnosis.CheckNodeDNS)
 	if refused := (*registry.ConfigError)(nil); errors.As(err, &refused) {
-		return append(out, diagnosis.Evidence{
-			Check: diagnosis.CheckRegistry, Outcome: diagnosis.Failed, Fault: diagnosis.FaultConfigInvalid, Detail: refused.Error(),
-		})
+		e := diagnosis.Evidence{
+			Check: diagnosis.CheckRegistry, Outcome: diagnosis.Failed, Fault: diagnosis.FaultConfigInvalid,
+			Detail: refused.Path + " names a certificate or key that cannot be read or is none; containerd refuses the pull over it",
+		}
+		if hidden(err, root) {
+			e.Outcome = diagnosis.Inconclusive
+			e.Detail = refused.Path + " names a file that whypull cannot see, since it is not below /etc; the runtime may"
+		}
+		return append(out, e)
 	}
 	return append(out, skipped("whypull could not work with the node's registry configuration", diagnosis.CheckRegistry)...)
 }
@@ -184,6 +194,20 @@ func oddity(n registry.Notice) string {
 	case registry.NoticeHostsFileUnusable, registry.NoticeConfigUnreadable, registry.NoticeLegacyMirrors, registry.NoticeNoAuthorities:
 	}
 	return ""
+}
+
+// hidden tells that a file could not be opened because it lies outside of what
+// of the node is mounted, or is a link to there: that says nothing of the node.
+func hidden(err error, root string) bool {
+	failed, ok := errors.AsType[*fs.PathError](err)
+	if !ok || root == "" || root == "/" {
+		return false
+	}
+	if !strings.HasPrefix(failed.Path, filepath.Join(root, "etc")+"/") {
+		return true
+	}
+	_, err = os.Lstat(failed.Path)
+	return err == nil
 }
 
 // worst is the outcome to book a check with several pieces of evidence under.

@@ -3,7 +3,9 @@ package probe
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -548,8 +550,12 @@ func TestAuthorities(t *testing.T) {
 			"Inconclusive | RegistryConfigInvalid | /certs.d/HUB/host.toml is not read by anybody; the name is hosts.toml", "Failed | TLSUntrusted | " + untrusted}},
 		"hosts.toml invalid": {ca: registrytest.NewCA(t), files: map[string]string{"certs.d/" + s.Host + "/hosts.toml": "\n\nca = " + password + "\n"}, want: []string{
 			"Inconclusive | RegistryConfigInvalid | /certs.d/HUB/hosts.toml does not parse (line 3); containerd ignores it", "Failed | TLSUntrusted | " + untrusted}},
-		"hosts.toml unusable": {ca: s.CA, files: map[string]string{"certs.d/" + s.Host + "/hosts.toml": "server = \"https://" + s.Host + "\"\nca = \"/" + password + ".pem\"\n"}, want: []string{
-			"Failed | RegistryConfigInvalid | registry configuration: HostsFileUnusable /certs.d/HUB/hosts.toml"}},
+		"a file is missing": {ca: s.CA, files: map[string]string{"certs.d/" + s.Host + "/hosts.toml": "server = \"https://" + s.Host + "\"\nca = \"/etc/" + password + ".pem\"\n"}, want: []string{
+			"Failed | RegistryConfigInvalid | /certs.d/HUB/hosts.toml names a certificate or key that cannot be read or is none; containerd refuses the pull over it"}},
+		"a file is none": {ca: s.CA, files: map[string]string{"certs.d/" + s.Host + "/hosts.toml": "server = \"https://" + s.Host + "\"\nca = \"/etc/none.pem\"\n", "etc/none.pem": password}, want: []string{
+			"Failed | RegistryConfigInvalid | /certs.d/HUB/hosts.toml names a certificate or key that cannot be read or is none; containerd refuses the pull over it"}},
+		"a file is not mounted": {ca: s.CA, files: map[string]string{"certs.d/" + s.Host + "/hosts.toml": "server = \"https://" + s.Host + "\"\nca = \"/" + password + ".pem\"\n"}, want: []string{
+			"Inconclusive | RegistryConfigInvalid | /certs.d/HUB/hosts.toml names a file that whypull cannot see, since it is not below /etc; the runtime may"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -560,6 +566,38 @@ func TestAuthorities(t *testing.T) {
 				t.Error("nothing is said of the name")
 			}
 		})
+	}
+}
+
+// A link that leads out of what is mounted says nothing of the node.
+func TestHidden(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(root, "etc"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("/usr/share/ca.pem", filepath.Join(root, "etc", "link.pem")); err != nil {
+		t.Fatal(err)
+	}
+	at := func(path string) error {
+		return fmt.Errorf("wrapped: %w", &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist})
+	}
+	for name, tc := range map[string]struct {
+		err  error
+		root string
+		want bool
+	}{
+		"missing":              {at(filepath.Join(root, "etc", "ca.pem")), root, false},
+		"link to outside":      {at(filepath.Join(root, "etc", "link.pem")), root, true},
+		"outside":              {at(filepath.Join(root, "usr", "ca.pem")), root, true},
+		"no file at fault":     {errors.New("no PEM"), root, false},
+		"on the node itself":   {at("/usr/ca.pem"), "/", false},
+		"nothing is mounted":   {at("/usr/ca.pem"), "", false},
+		"a name like the root": {at(root + "-other/etc/ca.pem"), root, true},
+	} {
+		if got := hidden(tc.err, tc.root); got != tc.want {
+			t.Errorf("%s: %v, want %v", name, got, tc.want)
+		}
 	}
 }
 
