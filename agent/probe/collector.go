@@ -136,7 +136,7 @@ func (c *Collector) network(ctx context.Context, f diagnosis.Failure, logins []k
 	if err != nil { // the image check has said so
 		return nil
 	}
-	config := c.configs.load(c.options)
+	config := c.configs.load(ctx, c.options, c.Images)
 	endpoints, notices, err := config.Endpoints(ctx, f.Registry)
 	notices = append(config.Notices(), notices...)
 	out := configEvidence(notices)

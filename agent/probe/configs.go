@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"context"
 	"sync"
 	"time"
 
@@ -19,11 +20,20 @@ type configs struct {
 	until  time.Time
 }
 
-func (c *configs) load(o registry.Options) *registry.Config {
+// load reads the configuration as the runtime reads it: what an unset or a
+// composite config_path means depends on containerd's version.
+func (c *configs) load(ctx context.Context, o registry.Options, runtime Images) *registry.Config {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if now := time.Now(); c.loaded == nil || now.After(c.until) {
-		c.loaded, c.until = registry.Load(o), now.Add(configLife)
+	now := time.Now()
+	if c.loaded != nil && now.Before(c.until) {
+		return c.loaded
 	}
+	if runtime != nil {
+		if name, version, err := runtime.Version(ctx); err == nil && name == "containerd" {
+			o.RuntimeVersion = version
+		}
+	}
+	c.loaded, c.until = registry.Load(o), now.Add(configLife)
 	return c.loaded
 }

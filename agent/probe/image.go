@@ -12,8 +12,9 @@ import (
 	"github.com/whypull/whypull/cri"
 )
 
-// Images tells whether the runtime has an image.
+// Images tells whether the runtime has an image, and which runtime it is.
 type Images interface {
+	Version(ctx context.Context) (name, version string, err error)
 	Image(ctx context.Context, ref string) (img cri.Image, present bool, err error)
 	OtherNames(ctx context.Context, ref string) ([]string, error)
 }

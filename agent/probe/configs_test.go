@@ -1,0 +1,76 @@
+package probe
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/whypull/whypull/cri"
+	"github.com/whypull/whypull/cri/registry"
+)
+
+// versioned is a runtime that says its version and has no images.
+type versioned struct {
+	name, version string
+	asked         int
+}
+
+func (v *versioned) Version(context.Context) (string, string, error) {
+	v.asked++
+	return v.name, v.version, nil
+}
+
+func (*versioned) Image(context.Context, string) (cri.Image, bool, error) {
+	return cri.Image{}, false, nil
+}
+
+func (*versioned) OtherNames(context.Context, string) ([]string, error) { return nil, nil }
+
+// What a config_path with several folders means depends on the runtime.
+func TestConfigOfRuntime(t *testing.T) {
+	t.Parallel()
+	root := writeFiles(t, map[string]string{
+		"etc/containerd/config.toml":      "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".registry]\nconfig_path = \"/etc/none:/etc/certs.d\"\n",
+		"etc/certs.d/hub.test/hosts.toml": "server = \"http://hub.test\"\n",
+	})
+	for name, tc := range map[string]struct {
+		runtime Images
+		want    string
+	}{
+		"containerd 1.7":  {&versioned{name: "containerd", version: "1.7.35"}, "http://hub.test"},
+		"containerd 2.4":  {&versioned{name: "containerd", version: "2.4.2+unknown"}, "https://hub.test"},
+		"another runtime": {&versioned{name: "cri-o", version: "1.7.0"}, "https://hub.test"},
+		"none":            {nil, "https://hub.test"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var c configs
+			endpoints, _, err := c.load(t.Context(), registry.Options{Root: root, TempDir: t.TempDir()}, tc.runtime).Endpoints(t.Context(), "hub.test")
+			if err != nil || len(endpoints) == 0 {
+				t.Fatalf("%d endpoints, %v", len(endpoints), err)
+			}
+			if got := endpoints[0].String(); got != tc.want {
+				t.Errorf("%s, want %s", got, tc.want)
+			}
+		})
+	}
+}
+
+// Pods that fail together share one reading; a change is seen a second later.
+func TestConfigShared(t *testing.T) {
+	root := writeFiles(t, map[string]string{})
+	synctest.Test(t, func(t *testing.T) {
+		runtime, c := &versioned{name: "containerd", version: "2.4.2"}, configs{}
+		load := func() *registry.Config { return c.load(t.Context(), registry.Options{Root: root}, runtime) }
+		first := load()
+		time.Sleep(configLife - 1)
+		if load() != first || runtime.asked != 1 {
+			t.Errorf("read again within a second, the runtime asked %d times", runtime.asked)
+		}
+		time.Sleep(1)
+		if load() == first || runtime.asked != 2 {
+			t.Errorf("not read again after a second, the runtime asked %d times", runtime.asked)
+		}
+	})
+}
