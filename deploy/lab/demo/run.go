@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/whypull/whypull/deploy/lab"
+	"github.com/whypull/whypull/deploy/lab/registry"
 )
 
 // patience is how long the demo waits for the last pod to be explained.
@@ -170,7 +171,9 @@ Look further:
   export KUBECONFIG=%s PATH=%s:$PATH
   kubectl -n secret-for-another-host describe pod app
   kubectl -n secret-for-another-host get pod app -o jsonpath='{.metadata.annotations.whypull\.dev/report}'
-The registries take %s. Stop it all: make demo-down
-`, l.KubeconfigPath(), strings.TrimSuffix(kubectl, "/kubectl"), "alice with alice-of-the-lab")
+To try the remedies: hub.* takes %s with %s, ghcr and quay take %s with %s.
+Stop it all: make demo-down
+`, l.KubeconfigPath(), strings.TrimSuffix(kubectl, "/kubectl"),
+		registry.Alice, registry.AlicePassword, registry.Admin, registry.AdminPassword)
 	return err
 }
