@@ -221,13 +221,24 @@ func (b bench) requests(s Scenario) (int, error) {
 
 // concerns tells that a log line is about one of the scenario's repositories.
 func (s Scenario) concerns(line string) bool {
-	for _, image := range s.Images {
+	for _, image := range append(s.asked(), s.Images...) {
 		_, repository, _ := strings.Cut(image[:strings.LastIndex(image, ":")], "/")
 		if strings.Contains(line, repository+"/") || strings.Contains(line, strings.ReplaceAll(repository, "/", "%2F")+"%3A") {
 			return true
 		}
 	}
 	return false
+}
+
+// asked are the images that the scenario's containers ask for.
+func (s Scenario) asked() []string {
+	var out []string
+	for line := range strings.SplitSeq(strings.Join(s.Manifests, "\n"), "\n") {
+		if image, ok := strings.CutPrefix(strings.TrimSpace(line), "image: "); ok {
+			out = append(out, strings.Trim(image, `"`))
+		}
+	}
+	return out
 }
 
 func (b bench) until(ctx context.Context, done func() bool) error {
