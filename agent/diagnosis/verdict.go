@@ -17,14 +17,3 @@ type Verdict struct {
 
 // SummaryLimit is the most bytes that a summary may have.
 const SummaryLimit = 256
-
-// Decisive tells whether the verdict's evidence comes from finished checks: a
-// first verdict made before the slow ones have answered is not.
-func (v Verdict) Decisive() bool {
-	for _, e := range v.Evidence {
-		if e.Outcome == NotRun && e.Fault == FaultPending {
-			return false
-		}
-	}
-	return true
-}

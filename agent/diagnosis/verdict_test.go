@@ -187,32 +187,13 @@ func checkNotRun(t testing.TB, f Failure, with, without []Evidence) {
 	}
 }
 
-// TestDiagnosePending: a first verdict is never decisive, a final one is.
+// TestDiagnosePending: a first verdict is never Confirmed.
 func TestDiagnosePending(t *testing.T) {
 	for _, s := range verdictCases(t) {
 		pending := slices.ContainsFunc(s.evidence, func(e Evidence) bool { return e.Fault == FaultPending })
 		v := Diagnose(s.failure, s.evidence)
-		if v.Decisive() == pending {
-			t.Errorf("%s: decisive %v", s.name(), v.Decisive())
-		}
 		if pending && v.Confidence == Confirmed {
 			t.Errorf("%s: Confirmed before the registry has answered", s.name())
-		}
-	}
-}
-
-func TestDecisive(t *testing.T) {
-	for _, c := range []struct {
-		e    Evidence
-		want bool
-	}{
-		{Evidence{Check: CheckRegistry, Outcome: NotRun, Fault: FaultPending}, false},
-		{Evidence{Check: CheckRegistry, Outcome: NotRun}, true},
-		{Evidence{Check: CheckRegistry, Outcome: Failed, Fault: FaultConnectionRefused}, true},
-		{Evidence{}, true},
-	} {
-		if got := (Verdict{Evidence: []Evidence{c.e}}).Decisive(); got != c.want {
-			t.Errorf("%+v: %v", c.e, got)
 		}
 	}
 }

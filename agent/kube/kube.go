@@ -178,9 +178,6 @@ func impersonationRefused(err error) bool {
 	return apierrors.IsForbidden(err) && strings.Contains(err.Error(), " cannot impersonate")
 }
 
-// Impersonating tells whether pods are read as the node.
-func (c *Client) Impersonating() bool { return c.reader("") == c.asNode }
-
 // PodWatch returns the source of a reflector over the pods of the node. failed
 // is told each error.
 func (c *Client) PodWatch(failed func(error)) cache.ListerWatcher {
