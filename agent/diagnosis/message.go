@@ -17,8 +17,11 @@ type Reading struct {
 	Host string
 	// Resolver is the DNS server that was asked, as host:port.
 	Resolver string
-	// Proxy is where the proxy was looked for, as host:port.
+	// Proxy is the proxy that the text names, as host or host:port.
 	Proxy string
+	// BehindProxy tells that the text shows a proxy's answer: Go's bare text of a
+	// status when CONNECT is refused, status 407, or a proxy's error page.
+	BehindProxy bool
 	// Address is the address that could not be connected to, as host:port.
 	Address string
 	// Status is the HTTP status.
@@ -29,6 +32,8 @@ type Reading struct {
 	Image string
 	// Platform is the platform that has no manifest, as the runtime wrote it.
 	Platform string
+	// Blob is the digest of the blob, layer or config that the text says failed.
+	Blob string
 	// Path is the file that could not be written.
 	Path string
 	// Clock is the node's time when it refused a certificate; NotBefore or
@@ -36,8 +41,15 @@ type Reading struct {
 	Clock, NotBefore, NotAfter time.Time
 	// CertificateNames are the names for which the certificate is valid.
 	CertificateNames []string
+	// Expired tells that the text says of a login or a token that its time is
+	// over. For certificates see NotAfter.
+	Expired bool
 	// Mirror tells that the text is about a mirror of the registry.
 	Mirror bool
+	// Mirrors are the hosts of the mirrors that the text says have failed, in
+	// their order: those in containers/image's "(Mirrors also failed: [...])",
+	// and the host of containerd's request with "?ns=".
+	Mirrors []string
 	// Parts are the members of a list of failed attempts in their order, if
 	// there are several; the other values are then those of the decisive one.
 	Parts []Reading
@@ -51,7 +63,11 @@ const maxParts = 16
 // ReadMessage reads a container's waiting reason and message, or the text of an
 // Event or a log line. The reason may be empty.
 func ReadMessage(reason, message string) Reading {
-	line, wrapped := tidy(joinReason(bound(reason), bound(message)))
+	reason, message = bound(reason), bound(message)
+	if strings.Contains(message, `\"`) {
+		message = redactPairs(message) // before the strings in it lose their ends
+	}
+	line, wrapped := tidy(joinReason(reason, message))
 	r := readAttempts(line, wrapped)
 	if r.Cause == Unknown && rawReason(reason, message) {
 		r.Cause = PullSecretMalformed
@@ -59,7 +75,7 @@ func ReadMessage(reason, message string) Reading {
 	if r.Image == "" {
 		r.Image = imageIn(line)
 	}
-	text, _ := tidy(bound(message))
+	text, _ := tidy(message)
 	r.Text = shorten(Redact(text))
 	return r
 }
@@ -84,7 +100,7 @@ func rawReason(reason, message string) bool {
 
 // readAttempts reads the one error, or each error of a list, in line.
 func readAttempts(line string, wrapped bool) Reading {
-	attempts := splitAttempts(line)
+	attempts := splitAttempts(line, wrapped)
 	if len(attempts) == 1 {
 		return readAttempt(attempts[0], wrapped)
 	}
@@ -109,46 +125,62 @@ func readAttempt(text string, wrapped bool) Reading {
 	if mirrors == "" {
 		return r
 	}
+	r.Mirrors = mirrorHosts(mirrors)
 	if r.Cause == Unknown {
-		image := r.Image
+		image, hosts := r.Image, r.Mirrors
 		r = readOne(mirrors, wrapped)
-		r.Cause, r.Image = MirrorFailed, image
+		r.Cause, r.Image, r.Mirrors = MirrorFailed, image, hosts
 	}
 	r.Mirror = true
 	return r
 }
 
 func readOne(text string, wrapped bool) Reading {
-	masked := mask(text, wrapped)
+	masked := complete(mask(text, wrapped))
 	status := httpStatus(masked)
 	if status == 0 && wrapped {
 		status = httpStatus(strings.ReplaceAll(masked, " ", ""))
 	}
+	p := newPhrases(masked, !wrapped)
 	r := Reading{
-		Cause:      causeOf(newPhrases(masked, !wrapped), status, strings.Contains(text, "docker.io")),
-		Host:       hostIn(text),
-		Status:     status,
-		RetryAfter: retryAfterIn(masked),
-		Image:      imageIn(text),
-		Resolver:   resolverIn(text),
-		Proxy:      proxyIn(text),
-		Address:    addressIn(text),
-		Platform:   platformIn(text),
-		Path:       pathIn(text),
-		Mirror:     strings.Contains(text, "?ns="),
+		Cause:       causeOf(p, status, func() bool { return aboutHub(text, wrapped) }),
+		Host:        hostIn(text),
+		Status:      status,
+		RetryAfter:  retryAfterIn(masked),
+		Image:       imageIn(text),
+		Resolver:    resolverIn(text),
+		Proxy:       proxyIn(text),
+		BehindProxy: status == 407 || p.any(proxyAnswers),
+		Address:     addressIn(text),
+		Platform:    platformIn(text),
+		Blob:        blobIn(text),
+		Path:        pathIn(text),
+		Expired:     p.any(expiredLogins),
+		Mirror:      strings.Contains(text, "?ns="),
+	}
+	if r.Mirror && r.Host != "" {
+		r.Mirrors = []string{r.Host}
 	}
 	r.Clock, r.NotBefore, r.NotAfter = validityIn(text)
 	r.CertificateNames = certificateNamesIn(text)
 	return r
 }
 
+// aboutHub tells whether the text names Docker Hub.
+func aboutHub(text string, wrapped bool) bool {
+	if wrapped {
+		text = strings.ReplaceAll(text, " ", "")
+	}
+	return indexFold(text, "docker.io") >= 0
+}
+
 // causeOf applies the rules.
-func causeOf(p *phrases, status int, hub bool) Cause {
-	for _, r := range textRules() {
-		if r.hub && !hub || r.from > 0 && (status < r.from || status > r.to) {
+func causeOf(p *phrases, status int, hub func() bool) Cause {
+	for r := range textRules {
+		if r.from > 0 && (status < r.from || status > r.to) {
 			continue
 		}
-		if r.any != "" && !p.any(r.any) || r.with != "" && !p.any(r.with) || p.any(r.not) {
+		if r.any != "" && !p.any(r.any) || r.with != "" && !p.any(r.with) || p.any(r.not) || r.hub && !hub() {
 			continue
 		}
 		return r.cause
@@ -194,15 +226,15 @@ func attemptStarts() []string {
 
 // splitAttempts returns the members of "[e1, e2]" as the kubelet writes it when
 // it has tried several credentials, or line alone.
-func splitAttempts(line string) []string {
-	from := listStart(line)
+func splitAttempts(line string, wrapped bool) []string {
+	from := listStart(line, wrapped)
 	if from < 0 {
 		return []string{line}
 	}
 	var attempts []string
 	start := from
 	for i := from; i+2 < len(line) && len(attempts) < maxParts-1; i++ {
-		if line[i] == ',' && line[i+1] == ' ' && startsAttempt(line[i+2:]) {
+		if line[i] == ',' && line[i+1] == ' ' && startsAttempt(line[i+2:], wrapped) {
 			attempts = append(attempts, line[start:i])
 			start = i + 2
 		}
@@ -215,22 +247,30 @@ func splitAttempts(line string) []string {
 
 // listStart finds the place behind the bracket that opens a list, -1 if there
 // is none.
-func listStart(line string) int {
+func listStart(line string, wrapped bool) int {
 	for i := 0; i < len(line); {
 		n := strings.IndexByte(line[i:], '[')
 		if n < 0 {
 			return -1
 		}
 		i += n + 1
-		if startsAttempt(line[i:]) {
+		if startsAttempt(line[i:], wrapped) {
 			return i
 		}
 	}
 	return -1
 }
 
-func startsAttempt(s string) bool {
+// startsAttempt tells whether an attempt's error starts s. In a wrapped text
+// blanks do not count.
+func startsAttempt(s string, wrapped bool) bool {
+	if wrapped {
+		s = strings.ReplaceAll(s[:min(len(s), 64)], " ", "")
+	}
 	for _, start := range attemptStarts() {
+		if wrapped {
+			start = strings.ReplaceAll(start, " ", "")
+		}
 		if strings.HasPrefix(s, start) {
 			return true
 		}
@@ -241,18 +281,21 @@ func startsAttempt(s string) bool {
 // cutArtifact drops what CRI-O says of its second try, in which it takes the
 // image for an artifact; it mostly repeats the first.
 func cutArtifact(s string) string {
-	before, _, _ := strings.Cut(s, "; artifact err:")
-	return before
+	if at := indexFold(s, "; artifact err:"); at >= 0 {
+		return s[:at]
+	}
+	return s
 }
 
 // cutMirrors takes the list of containers/image's failed mirrors out of s: what
 // counts is the registry itself, which was asked last.
 func cutMirrors(s string) (rest, mirrors string) {
-	const opening = "(Mirrors also failed: ["
-	before, after, found := strings.Cut(s, opening)
-	if !found {
+	const opening = "(mirrors also failed: ["
+	at := indexFold(s, opening)
+	if at < 0 {
 		return s, ""
 	}
+	before, after := s[:at], s[at+len(opening):]
 	mirrors, after, _ = strings.Cut(after, "])")
 	return before + strings.TrimPrefix(after, ":"), mirrors
 }

@@ -140,6 +140,115 @@ func TestReadMessageTimes(t *testing.T) {
 	}
 }
 
+func TestReadMessageRetryAfter(t *testing.T) {
+	for text, want := range map[string]time.Duration{
+		"toomanyrequests: retry-after: 333.011ms, allowed: 44000/minute": 333011 * time.Microsecond,
+		"429 Too Many Requests, Retry-After: 30":                         30 * time.Second,
+		"rate limit, try again in 5 minutes":                             5 * time.Minute,
+		"rate limit; retry in 1 hour.":                                   time.Hour,
+		"retry after 2m30s":                                              150 * time.Second,
+		"retry-after: 99999999999999999999":                              0,
+		"retry-after: -5s":                                               0,
+		"retry-after: 300h":                                              0,
+		"retry-after: soon":                                              0,
+		"please try again":                                               0,
+	} {
+		if got := ReadMessage("", text).RetryAfter; got != want {
+			t.Errorf("%s: %s, want %s", text, got, want)
+		}
+	}
+}
+
+func TestReadMessageProxy(t *testing.T) {
+	for _, c := range []struct {
+		text, proxy string
+		behind      bool
+	}{
+		{`Get "https://reg.test/v2/": proxyconnect tcp: dial tcp 10.0.0.9:3128: connect: connection refused`, "10.0.0.9:3128", false},
+		{`proxyconnect tcp: dial tcp: lookup proxy.corp.test on 10.0.0.2:53: no such host`, "proxy.corp.test", false},
+		{`proxyconnect tcp: dial tcp [2001:db8::9]:3128: i/o timeout`, "[2001:db8::9]:3128", false},
+		{`socks connect tcp 127.0.0.1:1080->reg.test:443: connection refused`, "127.0.0.1:1080", false},
+		{`Get "https://reg.test/v2/": proxyconnect tcp: EOF`, "", false},
+		{`invalid proxy address "http://joe:hunter2@proxy.corp.test:3128/": parse error`, "proxy.corp.test:3128", false},
+		{`proxyconnect tcp: dial tcp $(evil);rm: x`, "", false},
+		{`Head "https://reg.test/v2/a/manifests/1": Forbidden`, "", true},
+		{`Get "https://reg.test/v2/": Proxy Authentication Required`, "", true},
+		{`unexpected status from HEAD request to https://reg.test/v2/a/manifests/1: 407 Proxy Authentication Required`, "", true},
+		{`unexpected status from HEAD request to https://reg.test/v2/a/manifests/1: 403 Forbidden`, "", false},
+		{`reading manifest 1 in reg.test/a: manifest unknown`, "", false},
+	} {
+		if r := ReadMessage("", c.text); r.Proxy != c.proxy || r.BehindProxy != c.behind {
+			t.Errorf("%q, %v, want %q, %v: %s", r.Proxy, r.BehindProxy, c.proxy, c.behind, c.text)
+		}
+	}
+}
+
+func TestReadMessageMirrors(t *testing.T) {
+	for _, c := range []struct {
+		text string
+		want []string
+	}{
+		{`(Mirrors also failed: [m1.test:5000/a:1: reading manifest 1 in m1.test:5000/a: manifest unknown] [m2.test/a:1: pinging container registry m2.test: EOF]): reg.test/a:1: manifest unknown`, []string{"m1.test:5000", "m2.test"}},
+		{"(Mirrors also failed: [m1.test/a:1: x]\n[m2.test/a:1: y]): reg.test/a:1: EOF", []string{"m1.test", "m2.test"}},
+		{`(Mirrors also failed: [: x] [<b>/a: y] [joe:hunter2@m3.test/a:1: z]): reg.test/a:1: EOF`, []string{"m3.test"}},
+		{`(Mirrors also failed: [m1.test/a:1: cut of`, []string{"m1.test"}},
+		{`failed to do request: Head "https://m4.test/v2/a/manifests/1?ns=docker.io": EOF`, []string{"m4.test"}},
+		{`failed to do request: Head "https://reg.test/v2/a/manifests/1": EOF`, nil},
+	} {
+		if r := ReadMessage("", c.text); !slices.Equal(r.Mirrors, c.want) || r.Mirror != (c.want != nil) {
+			t.Errorf("%q, want %q: %s", r.Mirrors, c.want, c.text)
+		}
+	}
+	many := "(Mirrors also failed: [" + strings.Repeat("m.test/a:1: x] [", 1000) + "m.test/a:1: x]): r.test/a:1: EOF"
+	if got := ReadMessage("", many).Mirrors; len(got) > maxParts {
+		t.Errorf("%d mirrors", len(got))
+	}
+}
+
+func TestReadMessageBlob(t *testing.T) {
+	digest := "sha256:" + strings.Repeat("0a", 32)
+	for text, want := range map[string]string{
+		"failed commit on ref \"layer-" + digest + "\": unexpected commit digest":                     digest,
+		"failed to extract layer " + digest + ": x":                                                   digest,
+		"failed to extract layer (application/vnd.oci.image.layer.v1.tar+gzip " + digest + ") to x":   digest,
+		"reading blob " + digest + ": fetching blob: EOF":                                             digest,
+		"Get https://r.test/v2/a/blobs/" + digest + ": EOF":                                           digest,
+		"writing blob: adding layer with blob \"" + digest + "\": x":                                  digest,
+		"could not fetch content descriptor " + digest + " (a/b) from remote":                         digest,
+		"failed to get reader from content store: content digest " + digest + ": not found":           digest,
+		"docker.io/library/a@" + digest + ": not found":                                               "",
+		"reading manifest " + digest + " in r.test/a: manifest unknown":                               "",
+		"reading blob " + digest[:40] + "… in r.test/a":                                               "",
+		"reading manifest " + digest + " in r.test/a: reading blob sha256:" + strings.Repeat("f", 64): "sha256:" + strings.Repeat("f", 64),
+	} {
+		if got := ReadMessage("", text).Blob; got != want {
+			t.Errorf("%q, want %q: %s", got, want, text)
+		}
+	}
+}
+
+func TestReadMessageExpired(t *testing.T) {
+	for text, want := range map[string]bool{
+		"denied: Your authorization token has expired. Reauthenticate and try again.": true,
+		"error: ExpiredToken: the provided token is expired":                          true,
+		"x509: certificate has expired or is not yet valid":                           false,
+		"unauthorized: authentication required":                                       false,
+	} {
+		if got := ReadMessage("", text).Expired; got != want {
+			t.Errorf("%v: %s", got, text)
+		}
+	}
+}
+
+// A host is never a password that lost its end.
+func TestReadMessageHostOfBrokenURL(t *testing.T) {
+	for _, text := range []string{`Get "https://joe:hunter2": EOF`, `Get https://joe:hunter2%40reg.test/v2/: EOF`, `Get "https://$HOST/v2/": EOF`} {
+		if got := ReadMessage("", text).Host; got != "" {
+			t.Errorf("%q: %s", got, text)
+		}
+	}
+}
+
 func TestReadMessageText(t *testing.T) {
 	r := ReadMessage("ErrImagePull", "a\x00\x1b[31mb\n\t c\u202e \xff https://u:p@h/?q=1 "+strings.Repeat("ä", 4000))
 	if len(r.Text) > 1024 || !utf8.ValidString(r.Text) || strings.ContainsAny(r.Text, "\x00\x1b\n\t\u202e") {

@@ -14,6 +14,7 @@ const (
 // plain ones. wrapped tells that a terminal seems to have broken the lines, so
 // that a break may be inside a word.
 func tidy(s string) (line string, wrapped bool) {
+	s = typed(s)
 	var b strings.Builder
 	b.Grow(len(s))
 	spaces := 0
@@ -21,7 +22,7 @@ func tidy(s string) (line string, wrapped bool) {
 		c := s[i]
 		switch {
 		case c == '\\' && i+1 < len(s) && (s[i+1] == '"' || s[i+1] == '\\'):
-		case c == '\\' && i+1 < len(s) && s[i+1] == 'n':
+		case c == '\\' && i+1 < len(s) && strings.IndexByte("nrt", s[i+1]) >= 0:
 			spaces++
 			i++
 		case c <= ' ' || c == 0x7f:
@@ -36,6 +37,30 @@ func tidy(s string) (line string, wrapped bool) {
 		}
 	}
 	return b.String(), wrapped
+}
+
+// typed undoes what web pages, mail programs, terminals' boxes and encoders of
+// JSON and HTML make of a text's quotes, blanks and angle brackets.
+func typed(s string) string {
+	if isASCII(s) && strings.IndexByte(s, '&') < 0 && !strings.Contains(s, `\u00`) {
+		return s
+	}
+	return strings.NewReplacer(
+		"“", `"`, "”", `"`, "„", `"`, "«", `"`, "»", `"`, "‘", "'", "’", "'", "‚", "'",
+		"\u00a0", " ", "\u2009", " ", "\u202f", " ", "\u2028", "\n", "│", " ", "┃", " ",
+		"\u200b", "", "\u200d", "", "\ufeff", "", "\u00ad", "",
+		"&quot;", `"`, "&#34;", `"`, "&#39;", "'", "&lt;", "<", "&gt;", ">", "&amp;", "&",
+		`\u003c`, "<", `\u003e`, ">", `\u0026`, "&", `\u0022`, `"`, `\u0027`, "'",
+	).Replace(s)
+}
+
+func isASCII(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if s[i] >= 0x80 {
+			return false
+		}
+	}
+	return true
 }
 
 // mask lower-cases s and replaces what somebody chose freely: every quoted name
@@ -61,7 +86,7 @@ func mask(s string, wrapped bool) string {
 }
 
 func startsToken(s string, i int) bool {
-	return s[i] != ' ' && (i == 0 || strings.IndexByte(" ([=", s[i-1]) >= 0)
+	return s[i] != ' ' && (i == 0 || strings.IndexByte(" ([=*`", s[i-1]) >= 0)
 }
 
 // nextToken returns the quoted name, or the word without the punctuation after
@@ -79,11 +104,15 @@ func nextToken(s string, i int, wrapped bool) (token string, rest int) {
 	} else {
 		end = min(end, i+maxQuoted)
 	}
-	token = strings.TrimRight(s[i:end], `:,;.)]}'"`)
-	if hasName(token) && namesHost(s[:i]) {
-		return token, i + len(token)
+	token = strings.TrimRight(s[i:end], ":,;.)]}'\"*`")
+	rest = i + len(token)
+	if rest < len(s) && s[rest] == '"' && !strings.Contains(token, `"`) {
+		rest++ // the end of a name whose start was cut off
 	}
-	return plainName(token), i + len(token)
+	if hasName(token) && namesHost(s[:i]) {
+		return token, rest
+	}
+	return plainName(token), rest
 }
 
 // hasName tells words that a registry's or an image's name can be.
@@ -105,11 +134,15 @@ func namesHost(s string) bool {
 // quotedName returns q if it can be the name of something, "" if it is prose or
 // a code of the registry's ("DENIED").
 func quotedName(q string, wrapped bool) string {
-	q = strings.Trim(q, " ")
-	if wrapped && strings.ContainsAny(q, "/:") && !strings.Contains(q, ": ") {
+	if strings.HasSuffix(q, " ") {
+		return "" // a quote inside a quote: err="Get "https://…
+	}
+	q = strings.TrimLeft(q, " ")
+	const line = 20 // a name that a terminal broke has a blank a line, prose has more
+	if wrapped && strings.ContainsAny(q, "/:") && strings.Count(q, " ")*line <= len(q) && !strings.Contains(q, ": ") {
 		q = strings.ReplaceAll(q, " ", "")
 	}
-	if len(q) < 2 || strings.Contains(q, " ") || isCode(q) || isMediaType(q) {
+	if len(q) < 2 || strings.HasPrefix(q, "ErrImage") || strings.Contains(q, " ") || isCode(q) || isMediaType(q) {
 		return ""
 	}
 	return q
@@ -131,7 +164,7 @@ func isMediaType(s string) bool {
 // plainName returns t if it is a reference, a path or a URL, and "" otherwise.
 func plainName(t string) string {
 	switch strings.ToLower(t[:min(len(t), 24)]) {
-	case "i/o", "input/output", "and/or", "net/http", "username/password", "http/1.x", "http/1.1", "archive/tar":
+	case "i/o", "input/output", "and/or", "net/http", "fork/exec", "username/password", "http/1.x", "http/1.1", "archive/tar":
 		return ""
 	case "<image>", "<registry>", "<repo>", "<repository>", "<name>", "<host>", "<url>", "<digest>", "<redacted>":
 		return t
@@ -142,16 +175,41 @@ func plainName(t string) string {
 	return t
 }
 
+// standIn returns what replaces a name. A URL may have lost all behind its
+// scheme, or its scheme.
 func standIn(name string) string {
 	switch {
 	case name == "":
 		return ""
-	case strings.HasPrefix(name, "http://"):
+	case hasPrefixFold(name, "http:"):
 		return "http-url"
-	case strings.HasPrefix(name, "https://"):
+	case hasPrefixFold(name, "https:"), strings.Contains(name, "/v2/"):
 		return "url"
+	case strings.HasSuffix(name, ".sock"):
+		return "_.sock"
 	default:
 		return "_"
+	}
+}
+
+func hasPrefixFold(s, prefix string) bool {
+	return len(s) >= len(prefix) && strings.EqualFold(s[:len(prefix)], prefix)
+}
+
+// indexFold is strings.Index without regard to case; lowered is in lower case.
+func indexFold(s, lowered string) int {
+	first := lowered[:1]
+	if first != strings.ToUpper(first) {
+		first += strings.ToUpper(first)
+	}
+	for i := 0; ; i++ {
+		n := strings.IndexAny(s[i:], first)
+		if n < 0 {
+			return -1
+		}
+		if i += n; hasPrefixFold(s[i:], lowered) {
+			return i
+		}
 	}
 }
 
@@ -196,12 +254,16 @@ func isAlnum(c byte) bool {
 
 // any tells whether one of the phrases in list, which "|" separates, is there.
 func (p *phrases) any(list string) bool {
-	for list != "" {
-		phrase, rest, _ := strings.Cut(list, "|")
-		if p.has(phrase) {
+	for len(list) > 1 {
+		end := strings.IndexByte(list, '|')
+		if end < 0 {
+			end = len(list)
+		}
+		// Most phrases start with letters that no word of the text starts with.
+		if (!p.words || p.head[pair(list[0], list[1])] != 0) && p.has(list[:end]) {
 			return true
 		}
-		list = rest
+		list = list[min(end+1, len(list)):]
 	}
 	return false
 }

@@ -100,8 +100,8 @@ func authority(s string) string {
 	if strings.HasPrefix(s, "[") && !strings.Contains(s, "]") {
 		s += "]"
 	}
-	if strings.ContainsAny(s, "<>()…{}$ ") {
-		return ""
+	if strings.ContainsAny(s, "<>()…{}$% ") || !isHostPort(s) {
+		return "" // a placeholder, or a password whose end is not there
 	}
 	return s
 }
@@ -122,16 +122,79 @@ func resolverIn(s string) string {
 // proxyIn returns the address in Go's "proxyconnect tcp: dial tcp ADDRESS: …";
 // only a host when the proxy's name was not found.
 func proxyIn(s string) string {
-	_, after, found := strings.Cut(s, "proxyconnect tcp: dial tcp")
-	if !found {
+	word := between(s, " ", "proxyconnect tcp: dial tcp: lookup ", "proxyconnect tcp: dial tcp ", "socks connect tcp ")
+	word, _, _ = strings.Cut(word, "->")
+	if word == "" {
+		word = between(s, " \"'", "invalid proxy address \"", "connect to proxy ", "proxy server ")
+		_, after, found := strings.Cut(word, "://")
+		if found {
+			word = after
+		}
+	}
+	return hostName(authority(word))
+}
+
+// hostName returns s if it can be a host or host:port, "" otherwise.
+func hostName(s string) string {
+	const maxHost = 255 + len(":65535")
+	if len(s) > maxHost || !strings.ContainsAny(s, ".:") {
 		return ""
 	}
-	after = strings.TrimPrefix(strings.TrimLeft(after, " :"), "lookup ")
-	word, _, _ := strings.Cut(after, " ")
-	if at := hostPort(word); at != "" {
-		return at
+	for i := 0; i < len(s); i++ {
+		if !isAlnum(s[i]) && strings.IndexByte(".-_:[]", s[i]) < 0 {
+			return ""
+		}
 	}
-	return authority(word)
+	return s
+}
+
+// mirrorHosts returns the hosts in containers/image's list of failed mirrors,
+// "MIRROR/REF: error] [MIRROR/REF: error".
+func mirrorHosts(list string) []string {
+	var hosts []string
+	for _, entry := range strings.SplitN(list, "] [", maxParts) {
+		word, _, _ := strings.Cut(entry[:min(len(entry), maxQuoted)], " ")
+		if host := hostName(authority(word)); host != "" {
+			hosts = append(hosts, host)
+		}
+	}
+	return hosts
+}
+
+// blobIn returns the digest behind the words that name a blob, a layer or a
+// config. containerd's refs join the kind and the digest ("layer-sha256:…").
+func blobIn(s string) string {
+	for rest := s; ; {
+		before, after, found := strings.Cut(rest, "sha256:")
+		if !found {
+			return ""
+		}
+		n := 0
+		for n < len(after) && n < 64 && isHex(after[n]) {
+			n++
+		}
+		if n == 64 && namesBlob(before) {
+			return "sha256:" + after[:n]
+		}
+		rest = after[n:]
+	}
+}
+
+func isHex(c byte) bool { return isDigit(c) || 'a' <= c && c <= 'f' }
+
+// namesBlob tells whether a blob's digest comes after the words that s ends with.
+func namesBlob(s string) bool {
+	s = strings.ToLower(s[max(0, len(s)-96):])
+	if open := strings.LastIndexByte(s, '('); open >= 0 && isMediaType(s[open+1:]) {
+		return true // "failed to extract layer (application/… sha256:…)"
+	}
+	s = strings.TrimRight(s, ` "'\`)
+	for _, word := range []string{"blob", "/blobs/", "layer", "layer-", "config-", "descriptor", "content digest", "digest for"} {
+		if strings.HasSuffix(s, word) {
+			return true
+		}
+	}
+	return false
 }
 
 // addressIn returns the address in Go's "dial tcp ADDRESS: …" and in
@@ -229,14 +292,39 @@ func certificateNamesIn(s string) []string {
 	return strings.SplitN(list, ", ", maxParts)
 }
 
-// retryAfterIn returns the seconds of a Retry-After in the text.
+// retryAfterIn returns how long the text says to wait: the seconds of a
+// Retry-After, a duration as Go writes it, or a number and its unit.
 func retryAfterIn(masked string) time.Duration {
-	word := between(masked, " s", "retry-after: ", "retry after ", "retry in ", "try again in ")
-	n, err := strconv.Atoi(word)
-	if err != nil || n < 0 || n > 7*24*3600 {
+	words := strings.Fields(between(masked, ",;()[]{}\"'\\", "retry-after: ", "retry-after:", "retry after ", "retry in ", "try again in ", "retry again in "))
+	if len(words) == 0 {
 		return 0
 	}
-	return time.Duration(n) * time.Second
+	wait, err := time.ParseDuration(words[0])
+	if err != nil {
+		n, err := strconv.ParseUint(words[0], 10, 24)
+		if err != nil {
+			return 0
+		}
+		wait = time.Duration(n) * unitIn(words[1:])
+	}
+	const longest = 7 * 24 * time.Hour
+	if wait < 0 || wait > longest {
+		return 0
+	}
+	return wait
+}
+
+// unitIn returns the unit of time that the first of words names, else a second.
+func unitIn(words []string) time.Duration {
+	if len(words) > 0 {
+		switch strings.TrimRight(words[0], "s.") {
+		case "minute", "min":
+			return time.Minute
+		case "hour":
+			return time.Hour
+		}
+	}
+	return time.Second
 }
 
 // httpStatus returns the first HTTP error status in a masked text. A number

@@ -11,7 +11,7 @@ const redacted = "REDACTED"
 func Redact(s string) string {
 	s = bound(s)
 	for range 4 { // what one pass joins, the next one sees; mostly one suffices
-		next := redactTokens(redactPairs(redactURLs(s)))
+		next := redactTokens(redactPairs(redactFlags(redactURLs(s))))
 		if next == s {
 			break
 		}
@@ -47,26 +47,63 @@ func endsURL(r rune) bool {
 
 // redactURL redacts one word.
 func redactURL(word string) string {
-	word = redactUser(word)
-	n := strings.IndexByte(word, '?')
-	if n < 0 || !strings.Contains(word[n:], "=") && !strings.Contains(word[:n], "/") {
+	if !strings.ContainsAny(word, `/@?%\`) {
+		return word
+	}
+	word = redactEncoded(redactUser(word))
+	n, mark := queryStart(word)
+	if n < 0 || !strings.Contains(word[n:], "=") && !strings.Contains(word[n:], "%3") && !strings.Contains(word[:n], "/") {
 		return word
 	}
 	tail := word[len(strings.TrimRight(word, ":,;.)]}")):]
-	if n+1+len(tail) >= len(word) {
+	if n+mark+len(tail) >= len(word) {
 		return word
 	}
-	return word[:n+1] + redacted + tail
+	return word[:n+mark] + redacted + tail
 }
 
-// redactUser replaces what stands between "://" and the last "@" of the host
-// part, and "user:password@host" without a scheme.
+// queryStart returns where the query's mark stands and its length; the mark may
+// be encoded for a URL or for JSON.
+func queryStart(word string) (at, length int) {
+	at = -1
+	if !strings.ContainsAny(word, `?%\`) {
+		return at, 0
+	}
+	for _, mark := range []string{"?", "%3f", `\u003f`} {
+		if n := indexFold(word, mark); n >= 0 && (at < 0 || n < at) {
+			at, length = n, len(mark)
+		}
+	}
+	return at, length
+}
+
+// redactEncoded replaces the user info of a URL that is encoded for another's
+// query.
+func redactEncoded(word string) string {
+	const scheme, at = "%3a%2f%2f", "%40"
+	if strings.IndexByte(word, '%') < 0 {
+		return word
+	}
+	from := indexFold(word, scheme)
+	if from < 0 {
+		return word
+	}
+	from += len(scheme)
+	if n := indexFold(word[from:], at); n >= 0 {
+		return word[:from] + redacted + word[from+n:]
+	}
+	return word
+}
+
+// redactUser replaces the user info of each URL in a word, and
+// "user:password@host" without a scheme.
 func redactUser(word string) string {
 	before, rest, found := strings.Cut(word, "://")
 	if !found {
-		user, host, at := strings.Cut(word, "@")
+		slashes := word[:len(word)-len(strings.TrimLeft(word, "/"))]
+		user, host, at := strings.Cut(word[len(slashes):], "@")
 		if at && strings.Contains(user, ":") && !strings.Contains(user, "/") && !strings.HasPrefix(host, "sha") {
-			return redacted + "@" + host
+			return slashes + redacted + "@" + host
 		}
 		return word
 	}
@@ -74,18 +111,74 @@ func redactUser(word string) string {
 	b.WriteString(before)
 	for found {
 		b.WriteString("://")
-		end := strings.IndexAny(rest, "/?#")
-		if end < 0 {
-			end = len(rest)
-		}
-		if at := strings.LastIndexByte(rest[:end], '@'); at >= 0 {
-			b.WriteString(redacted)
-			rest = rest[at:]
-		}
 		before, rest, found = strings.Cut(rest, "://")
-		b.WriteString(before)
+		b.WriteString(redactAuthority(before))
 	}
 	return b.String()
+}
+
+// redactAuthority replaces the user info at the start of s, which is a URL
+// behind its scheme. What follows a colon and is no port is a password whose end
+// is cut off, or has a character that ends a host.
+func redactAuthority(s string) string {
+	end := strings.IndexAny(s, "/?#")
+	if end < 0 {
+		end = len(s)
+	}
+	host := s[:end]
+	if at := strings.LastIndexByte(host, '@'); at >= 0 {
+		return redacted + s[at:]
+	}
+	if at := indexFold(host, "%40"); at >= 0 {
+		return redacted + s[at:]
+	}
+	if host == redacted || isHostPort(strings.TrimRight(host, ":,;.)]}…")) {
+		return s
+	}
+	if at := strings.LastIndexByte(s, '@'); at >= 0 {
+		return redacted + s[at:]
+	}
+	return redacted + s[end:]
+}
+
+// isHostPort tells that nothing but a port follows the host in s.
+func isHostPort(s string) bool {
+	if strings.HasPrefix(s, "[") {
+		return true
+	}
+	_, port, found := strings.Cut(s, ":")
+	return !found || strings.Trim(port, "0123456789") == ""
+}
+
+// redactFlags replaces the value behind a command line's flag for a secret, and
+// behind netrc's "login NAME password".
+func redactFlags(s string) string {
+	if !strings.Contains(s, "--") && !strings.Contains(s, "login ") {
+		return s
+	}
+	words := strings.Split(s, " ")
+	login := false
+	for i, word := range words[:len(words)-1] {
+		login = login || word == "login"
+		flag := strings.TrimLeft(word, "-")
+		if secretFlag(flag, len(word)-len(flag), login) && words[i+1] != "" && !strings.HasPrefix(words[i+1], "-") {
+			words[i+1] = redacted
+		}
+	}
+	return strings.Join(words, " ")
+}
+
+// secretFlag tells whether a word of a command line, behind so many dashes,
+// announces a secret. login tells that the command logs in.
+func secretFlag(flag string, dashes int, login bool) bool {
+	switch dashes {
+	case 0:
+		return login && flag == "password"
+	case 1:
+		return login && flag == "p"
+	default:
+		return flag == "creds" || !strings.Contains(flag, "=") && secretKey(strings.ToLower(flag)) && !strings.Contains(flag, "stdin")
+	}
 }
 
 // redactPairs replaces the values of key=value, key:value and "key": "value"
@@ -98,8 +191,8 @@ func redactPairs(s string) string {
 		if s[i] != '=' && s[i] != ':' {
 			continue
 		}
-		key, quoted := keyBefore(s[:i])
-		if !secretKey(key) {
+		key, quoted := keyBefore(s[:i], s[i] == ':')
+		if !secretKey(key) || s[i-1] == ' ' && s[i] == ':' && openingQuote(strings.TrimLeft(s[i+1:min(len(s), i+9)], " ")) == 0 {
 			continue
 		}
 		from, to := valueAfter(s, i+1, s[i] == ':', quoted, key)
@@ -116,26 +209,29 @@ func redactPairs(s string) string {
 }
 
 // keyBefore returns the word, in lower case, that s ends with, and whether it
-// is quoted.
-func keyBefore(s string) (key string, quoted bool) {
-	s = s[max(0, len(s)-48):]
+// is quoted. Before a colon, the last part of a path is an image's name.
+func keyBefore(s string, colon bool) (key string, quoted bool) {
+	s = strings.TrimRight(s[max(0, len(s)-48):], " ")
 	trimmed := strings.TrimRight(s, `"'\`)
 	quoted = len(trimmed) < len(s)
 	start := len(trimmed)
 	for start > 0 && (isAlnum(trimmed[start-1]) || trimmed[start-1] == '_' || trimmed[start-1] == '-') {
 		start--
 	}
-	return strings.ToLower(trimmed[start:]), quoted
+	if colon && start > 0 && trimmed[start-1] == '/' {
+		return "", false
+	}
+	return strings.ToLower(strings.TrimLeft(trimmed[start:], "-")), quoted
 }
 
 func secretKey(key string) bool {
 	switch key {
 	case "":
 		return false
-	case "pwd", "pass", "sig", "auth", "authorization", "key":
+	case "pwd", "pass", "sig", "auth", "_auth", "authorization", "key", "bearer", "cookie", "set-cookie", "creds":
 		return true
 	}
-	for _, part := range []string{"password", "passwd", "secret", "signature", "apikey", "api_key", "api-key", "accountkey", "access_key", "accesskey", "credential"} {
+	for _, part := range []string{"password", "passwd", "secret", "signature", "apikey", "api_key", "api-key", "accountkey", "access_key", "accesskey", "credential", "passphrase", "assertion", "art-api"} {
 		if strings.Contains(key, part) {
 			return true
 		}
@@ -151,25 +247,29 @@ func valueAfter(s string, i int, colon, quoted bool, key string) (from, to int) 
 	for i < len(s) && s[i] == ' ' && i < spaced+4 {
 		i++
 	}
+	list := i
+	for i < len(s) && s[i] == '[' { // a header's values, as Go prints them
+		i++
+	}
 	if i >= len(s) {
 		return 0, 0
 	}
 	if n := openingQuote(s[i:]); n > 0 {
-		return i + n, i + n + closingQuote(s[i+n:], s[i+n-1])
+		return i + n, i + n + closingQuote(s[i+n:], s[i+n-1], n-1)
 	}
 	end := i + wordEnd(s[i:])
 	switch {
-	case i == spaced:
-		if isURLColon(s, i) {
-			return 0, 0
-		}
-		return i, end
-	case colon && strings.HasSuffix(key, "authorization") && isScheme(s[i:end]):
+	case isScheme(s[i:end]) && (i == spaced || i > list || strings.HasSuffix(key, "authorization")):
 		next := end
 		for next < len(s) && s[next] == ' ' {
 			next++
 		}
 		return i, max(end, next+wordEnd(s[next:]))
+	case i == spaced:
+		if isURLColon(s, i) {
+			return 0, 0
+		}
+		return i, end
 	case !colon || quoted || proseOrSecret(s[i:], end-i, key):
 		return i, end
 	}
@@ -190,9 +290,19 @@ func openingQuote(s string) int {
 	return 0
 }
 
-func closingQuote(s string, quote byte) int {
-	if before, _, ok := strings.Cut(s, string(quote)); ok {
-		return len(strings.TrimRight(before, `\`))
+// closingQuote returns where the string that starts s ends. Its quotes are
+// behind so many backslashes; those inside it are behind more.
+func closingQuote(s string, quote byte, backslashes int) int {
+	run := 0
+	for i := 0; i < len(s); i++ {
+		switch {
+		case s[i] == '\\':
+			run++
+			continue
+		case s[i] == quote && (run <= backslashes || backslashes == 0 && run%2 == 0):
+			return i - run
+		}
+		run = 0
 	}
 	return len(s)
 }
@@ -247,7 +357,7 @@ func redactTokens(s string) string {
 		}
 		m := n
 		for m < len(s) && !isTokenByte(s[m]) {
-			scheme = scheme && s[m] == ' '
+			scheme = scheme && (s[m] == ' ' || s[m] == '%')
 			m++
 		}
 		b.WriteString(s[n:m])
@@ -261,7 +371,8 @@ func isTokenByte(c byte) bool {
 }
 
 func isAuthScheme(word string) bool {
-	return strings.EqualFold(word, "bearer") || strings.EqualFold(word, "basic")
+	word = strings.TrimPrefix(word, "20") // of "%20"
+	return strings.EqualFold(word, "bearer") || strings.EqualFold(word, "basic") || word == "Negotiate" || word == "NTLM"
 }
 
 // plainAfterScheme tells the words that follow a scheme's name in prose.
@@ -276,7 +387,8 @@ func plainAfterScheme(word string) bool {
 // looksSecret tells tokens by the marks that their makers give them, and long
 // runs of base64.
 func looksSecret(word string) bool {
-	for _, prefix := range []string{"eyJ", "AKIA", "ASIA", "ghp_", "gho_", "ghs_", "ghu_", "github_pat_", "glpat-", "gldt-", "dckr_pat_", "ya29.", "xoxb-", "hvs."} {
+	for _, prefix := range []string{"eyJ", "AKIA", "ASIA", "ghp_", "gho_", "ghs_", "ghu_", "ghr_", "github_pat_",
+		"glpat-", "gldt-", "glcbt-", "glrt-", "dckr_pat_", "dckr_oat_", "ya29.", "AIza", "xoxb-", "hvs.", "hf_", "npm_", "AKCp", "cmVmdGtu", "dop_v1_", "sq0csp-"} {
 		if at := strings.Index(word, prefix); at >= 0 && len(word)-at >= 16 && (at == 0 || !isAlnum(word[at-1])) {
 			return true
 		}

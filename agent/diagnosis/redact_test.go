@@ -3,6 +3,7 @@ package diagnosis
 import (
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestRedact(t *testing.T) {
@@ -32,6 +33,36 @@ func TestRedact(t *testing.T) {
 		{"azure sig", `blob.example/x?sv=2018&sig=abc%3D&se=1: EOF`, `blob.example/x?REDACTED: EOF`},
 		{"sig alone", `sig=abc%3D`, `sig=REDACTED`},
 		{"github", `using ghp_abcdefghijklmnopqrstuvwxyz0123456789`, `using REDACTED`},
+		{"user info, cut off", `Get "https://joe:hunter2…`, `Get "https://REDACTED`},
+		{"user info with a slash", `https://joe:hun/ter2@reg.example/v2/`, `https://REDACTED@reg.example/v2/`},
+		{"user info with an encoded at sign", `https://joe:hunter2%40reg.example/v2/: EOF`, `https://REDACTED%40reg.example/v2/: EOF`},
+		{"encoded user info", `http%3A%2F%2Fjoe%3Ahunter2%40proxy.example%3A3128`, `http%3A%2F%2FREDACTED%40proxy.example%3A3128`},
+		{"user info behind slashes", `//joe:hunter2@reg.example/v2`, `//REDACTED@reg.example/v2`},
+		{"encoded query", `https://h.example/x%3Fsig%3Dabc%26se%3D1: EOF`, `https://h.example/x%3FREDACTED: EOF`},
+		{"query in JSON", `https://h.example/x\u003fsig=abc`, `https://h.example/x\u003fREDACTED`},
+		{"cut-off query", `https://h.example/x?X-Amz-Signature=abc…`, `https://h.example/x?REDACTED`},
+		{"port stays", `https://reg.example:5000/v2/: EOF`, `https://reg.example:5000/v2/: EOF`},
+		{"IPv6 stays", `https://[::1]:5000/v2/: EOF`, `https://[::1]:5000/v2/: EOF`},
+		{"host before an error stays", `https://reg.example: EOF`, `https://reg.example: EOF`},
+		{"quote in a JSON string", `{"password":"a\"hunter2","auth":"am9l"}`, `{"password":"REDACTED","auth":"REDACTED"}`},
+		{"backslash before a quote", `{"password":"hunter2\\","user":"joe"}`, `{"password":"REDACTED\\","user":"joe"}`},
+		{"escaped quote in escaped JSON", `{\"password\":\"x\\\"hunter2\",\"a\":1}`, `{\"password\":\"REDACTED\",\"a\":1}`},
+		{"JSON with blanks", `{"auth" : "hunter2"`, `{"auth" : "REDACTED"`},
+		{"cut-off JSON", `{"auths":{"reg.example":{"auth":"am9lOmh1`, `{"auths":{"reg.example":{"auth":"REDACTED`},
+		{"header map", `map[Authorization:[Basic am9lOg==] Accept:[*/*]]`, `map[Authorization:[REDACTED] Accept:[*/*]]`},
+		{"header with =", `Authorization=Basic am9lOg==`, `Authorization=REDACTED`},
+		{"encoded header", `Authorization%3A%20Bearer%20abcdefghijkl`, `Authorization%3A%20Bearer%REDACTED`},
+		{"cookie", `Set-Cookie: sid=hunter2H; Path=/`, `Set-Cookie: REDACTED; Path=/`},
+		{"api key header", `X-JFrog-Art-Api: hunter2Hunter2`, `X-JFrog-Art-Api: REDACTED`},
+		{"ini file", `aws_secret_access_key = hunter2`, `aws_secret_access_key = REDACTED`},
+		{"flag", `--docker-password hunter2 --docker-server reg.example`, `--docker-password REDACTED --docker-server reg.example`},
+		{"short flag", `docker login -u joe -p hunter2 reg.example`, `docker login -u joe -p REDACTED reg.example`},
+		{"short flag of others", `docker run -p 8080:80 x`, `docker run -p 8080:80 x`},
+		{"flag without a value", `use --password-stdin instead`, `use --password-stdin instead`},
+		{"netrc", `machine reg.example login joe password hunter2`, `machine reg.example login joe password REDACTED`},
+		{"registry's token", `using dckr_oat_abcdefghijklmnop`, `using REDACTED`},
+		{"image called token", `pull "reg.example/shop/token:1"`, `pull "reg.example/shop/token:1"`},
+		{"volume called token", `failed for volume "token" : failed to fetch`, `failed for volume "token" : failed to fetch`},
 		{"empty", ``, ``},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -46,11 +77,44 @@ func TestRedact(t *testing.T) {
 	}
 }
 
-func TestRedactIsLinear(t *testing.T) {
-	for _, unit := range []string{"://", "a=", "password=", `"`, "?", "@", "Bearer ", "password: ", `\`, "eyJ"} {
+func hostileUnits() []string {
+	return []string{
+		"://", "a=", "password=", `"`, "?", "@", "Bearer ", "password: ", `\`, "eyJ", "https://a:b", "%3f", "%3a%2f%2f", `"auth":"\"`,
+		"login -p ", "--token ", "authorization:[", "sha256:", "lookup ", "[rpc error, ", "(Mirrors also failed: [", "“", "&#34;", ": eof",
+	}
+}
+
+func TestRedactGrowsLittle(t *testing.T) {
+	for _, unit := range hostileUnits() {
 		in := strings.Repeat(unit, (1<<20)/len(unit))
 		if out := Redact(in); len(out) > 16*maxMessage {
 			t.Errorf("%q grows to %d bytes", unit, len(out))
+		}
+	}
+}
+
+// Four times the text takes about four times as long, not sixteen times.
+func TestReadingIsLinear(t *testing.T) {
+	fastest := func(in string) time.Duration {
+		best := time.Hour
+		for range 5 {
+			start := time.Now()
+			ReadMessage("", in)
+			best = min(best, time.Since(start))
+		}
+		return best
+	}
+	for _, unit := range hostileUnits() {
+		ratio := 0.0
+		for range 4 { // a busy machine may disturb one measurement
+			short := fastest(strings.Repeat(unit, maxMessage/4/len(unit)))
+			long := fastest(strings.Repeat(unit, maxMessage/len(unit)))
+			if ratio = float64(long) / float64(short); ratio < 9 {
+				break
+			}
+		}
+		if ratio >= 9 {
+			t.Errorf("%q: four times the text takes %.1f times as long", unit, ratio)
 		}
 	}
 }
