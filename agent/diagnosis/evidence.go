@@ -1,5 +1,7 @@
 package diagnosis
 
+import "time"
+
 // Check names one kind of examination. The values are part of the report's
 // contract.
 type Check string
@@ -48,7 +50,11 @@ const (
 	// image
 	FaultImageAbsent    Fault = "ImageAbsent"    // not an error by itself
 	FaultNameInvalid    Fault = "InvalidName"    // does not parse
+	FaultNameAmbiguous  Fault = "AmbiguousName"  // a short name that the runtime will not resolve
 	FaultRuntimeUnready Fault = "RuntimeUnready" // the runtime does not answer
+	// FaultNotVerified: the image is there, and the kubelet's own records say
+	// that this pod has to prove credentials before it may use it (KEP-2535).
+	FaultNotVerified Fault = "NotVerifiedForPod"
 
 	// credentials
 	FaultSecretMissing        Fault = "SecretNotFound"
@@ -58,6 +64,12 @@ const (
 	FaultSecretMalformed      Fault = "SecretMalformed"
 	FaultNoMatchingCredential Fault = "NoMatchingCredential"
 	FaultNoCredentials        Fault = "NoCredentials" // the pod names no secret
+	// FaultCredentialExpired: the entry matches, and is over its time by its own
+	// account or by its age.
+	FaultCredentialExpired Fault = "CredentialExpired" //nolint:gosec // a name, not a secret
+	// FaultProviderMatches: a credential provider plugin of the kubelet is
+	// configured for this image. It is not run by whypull.
+	FaultProviderMatches Fault = "CredentialProviderMatches"
 
 	// name service and network
 	FaultNameNotFound       Fault = "NameNotFound"
@@ -85,6 +97,14 @@ const (
 	FaultRateLimited        Fault = "RateLimited"
 	FaultServerError        Fault = "ServerError" // 5xx
 	FaultUnexpectedAnswer   Fault = "UnexpectedAnswer"
+	FaultPolicyBlocked      Fault = "PolicyBlocked" // withheld: 451, or an error code that says so
+	FaultWebPage            Fault = "WebPage"       // HTML where a registry's answer should be: a login page, a web server
+
+	// content, after the manifest's name was found
+	FaultPlatformMismatch  Fault = "PlatformMismatch"
+	FaultUnsupportedFormat Fault = "UnsupportedFormat"
+	FaultContentCorrupt    Fault = "ContentCorrupt" // wrong digest, wrong size, broken off
+	FaultContentMissing    Fault = "ContentMissing" // the manifest names what the registry does not have
 
 	// configuration of the node
 	FaultConfigInvalid Fault = "RegistryConfigInvalid"
@@ -136,6 +156,38 @@ type Evidence struct {
 	Server string
 	// Addresses are what a name resolved to.
 	Addresses []string
+	// Platforms are those that the image is for, as os/arch[/variant], and
+	// Platform the node's own, for FaultPlatformMismatch.
+	Platforms []string
+	Platform  string
+	// Proxy is the proxy that the endpoint was asked through, as host[:port].
+	Proxy string
+	// TokenHost is the token server that the endpoint sends to.
+	TokenHost string
+	// Blob is the digest of what failed, for Content; of the text, for
+	// CheckMessage.
+	Blob string
+	// Via is the endpoint that redirected to Endpoint, for PhaseBlob.
+	Via string
+	// Content tells that the answer is about what the manifest holds, and not
+	// about whether it may be had: it qualifies an attempt that passed.
+	Content bool
+	// Exists tells that the registry, refusing the repository, answers otherwise
+	// for one that it does not have.
+	Exists bool
+	// BehindProxy tells that the text shows a proxy's answer, for CheckMessage.
+	BehindProxy bool
+	// SaysExpired: the registry or its token server says that the credential
+	// has expired.
+	SaysExpired bool
+	// Provider is the credential provider plugin, for FaultProviderMatches.
+	Provider string
+	// OtherNamespaces have a secret of the missing one's name, sorted, where
+	// whypull may see that; for FaultSecretMissing.
+	OtherNamespaces []string
+	// Timings are how long each phase took. They decide nothing, and are not in
+	// the report, which must not change with them.
+	Timings map[Phase]time.Duration
 	// RetryAfter is when the registry may be asked again, in seconds; 0 if it
 	// did not say.
 	RetryAfter int
@@ -143,13 +195,28 @@ type Evidence struct {
 
 // Credential names a credential without showing it.
 type Credential struct {
-	// Source is the secret's name, or where on the node it was found.
+	// Source is the secret's name, or the node's file that has it.
 	Source string
+	// OfNode tells that the credential is the node's own and not of a secret.
+	OfNode bool
 	// Key is the registry key in it that matched, as written there.
 	Key string
 	// Order is its place in the kubelet's order of attempts, from 1.
 	Order int
+	// Validity is what the credential itself shows of its time.
+	Validity Validity
 }
+
+// Validity is what a credential shows of its time, without asking anybody.
+type Validity string
+
+// The validities. Passwords show nothing.
+const (
+	ValidityUnknown  Validity = ""
+	ValidityGood     Validity = "good"     // it names its end, which is to come
+	ValidityExpired  Validity = "expired"  // it names its end, which has passed
+	ValidityOutlived Validity = "outlived" // the secret is older than such a token lives
+)
 
 // Phase is a step of a conversation with a registry; the values are metric
 // labels.
@@ -163,4 +230,5 @@ const (
 	PhasePing     Phase = "ping"
 	PhaseToken    Phase = "token"
 	PhaseManifest Phase = "manifest"
+	PhaseBlob     Phase = "blob"
 )

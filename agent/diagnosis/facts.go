@@ -65,10 +65,29 @@ func (x *facts) reading() Cause { return x.message().Cause }
 // empty when our own attempt fails on the way to the registry itself.
 func (x *facts) elsewhere() string {
 	host := x.message().Host
+	if e, ok := x.redirected(); ok {
+		return hostOf(e.Endpoint)
+	}
 	own := func(e Evidence) bool { return e.Phase != PhaseToken }
 	if host == "" || x.isOwn(host) || slices.ContainsFunc(x.origin(), own) {
 		return ""
 	}
+	return host
+}
+
+// redirected is the failure at a place that the registry sends its callers to
+// for blobs.
+func (x *facts) redirected() (Evidence, bool) {
+	all := filter(x.origin(), func(e Evidence) bool { return e.Via != "" && e.Via != e.Endpoint })
+	if len(all) == 0 {
+		return Evidence{}, false
+	}
+	return all[0], true
+}
+
+// hostOf is the host[:port] of an endpoint.
+func hostOf(endpoint string) string {
+	_, host, _ := strings.Cut(endpoint, "://")
 	return host
 }
 
@@ -92,8 +111,7 @@ func (x *facts) endpoint() string {
 
 // host is the endpoint's host[:port].
 func (x *facts) host() string {
-	_, host, _ := strings.Cut(x.endpoint(), "://")
-	return host
+	return hostOf(x.endpoint())
 }
 
 // hostOnly cuts the port off.
@@ -107,12 +125,16 @@ func hostOnly(registry string) string {
 // present and absent tell what the runtime said of the image. Neither is true
 // when it said nothing.
 func (x *facts) present() bool {
-	return slices.ContainsFunc(x.of(CheckImage), sound)
+	return slices.ContainsFunc(x.of(CheckImage), sound) || x.unverified()
 }
+
+// unverified tells that the kubelet's records keep this pod from using the
+// image that is there.
+func (x *facts) unverified() bool { return x.has(CheckImage, FaultNotVerified) }
 
 func (x *facts) absent() bool { return x.has(CheckImage, FaultImageAbsent) }
 
-// asked are the answers of registry endpoints. What is odd about the node's
+// asked are the answers of registry endpoints, also about the content. What is odd about the node's
 // registry configuration is evidence of the same check, but nobody's answer.
 func (x *facts) asked() []Evidence {
 	return filter(x.of(CheckRegistry), func(e Evidence) bool { return ran(e) && e.Fault != FaultConfigInvalid })
@@ -139,11 +161,15 @@ func (x *facts) origin() []Evidence {
 
 // anonymous are the origin's answers without credentials.
 func (x *facts) anonymous() []Evidence {
-	return filter(x.asked(), func(e Evidence) bool { return e.Credential == nil && !e.Mirror })
+	return filter(x.asked(), func(e Evidence) bool { return e.Credential == nil && !e.Mirror && !e.Content })
 }
 
-// works tells that one of the kubelet's attempts would succeed now.
-func (x *facts) works() bool { return slices.ContainsFunc(x.attempts(), sound) }
+// works tells that one of the kubelet's attempts would succeed now: the
+// manifest may be had, and nothing was found wrong with what it holds.
+func (x *facts) works() bool {
+	bad := func(e Evidence) bool { return e.Content && faulty(e) }
+	return slices.ContainsFunc(x.attempts(), sound) && !slices.ContainsFunc(x.attempts(), bad)
+}
 
 // credentialed tells that the kubelet would bring credentials.
 func (x *facts) credentialed() bool {
@@ -152,7 +178,10 @@ func (x *facts) credentialed() bool {
 
 // matched tells that a secret of the pod is for the image, whether or not it
 // was tried.
-func (x *facts) matched() bool { return slices.ContainsFunc(x.of(CheckCredentials), sound) }
+func (x *facts) matched() bool { return slices.ContainsFunc(x.of(CheckCredentials), matches) }
+
+// matches tells that evidence is of an entry that is for the image.
+func matches(e Evidence) bool { return sound(e) || faulty(e) && e.Fault == FaultCredentialExpired }
 
 // unread tells that there are secrets of which we know no more than the name.
 func (x *facts) unread() bool {
@@ -175,21 +204,35 @@ func (x *facts) wantsCredentials() bool {
 // saying whether it exists: a misspelt name looks the same.
 func (x *facts) evasive() bool {
 	e, ok := x.refusal()
-	return ok && e.Fault != FaultUnauthorized
+	return ok && e.Fault != FaultUnauthorized && !e.Exists
 }
 
 // denied are the attempts whose login the registry took, but whose repository
 // it refused.
 func (x *facts) denied() []Evidence {
 	return filter(x.origin(), func(e Evidence) bool {
-		return e.Credential != nil && (e.Fault == FaultForbidden || e.Fault == FaultInsufficientScope)
+		return e.Credential != nil && !e.Content && (e.Fault == FaultForbidden || e.Fault == FaultInsufficientScope)
 	})
 }
 
 // rejected are the attempts whose login the registry did not take.
 func (x *facts) rejected() []Evidence {
 	return filter(x.origin(), func(e Evidence) bool {
-		return e.Credential != nil && e.Fault == FaultUnauthorized
+		return e.Credential != nil && !e.Content && e.Fault == FaultUnauthorized
+	})
+}
+
+// hushed are the denied attempts of which the registry does not say whether
+// there is such a repository.
+func (x *facts) hushed() []Evidence {
+	return filter(x.denied(), func(e Evidence) bool { return e.Fault == FaultInsufficientScope && !e.Exists })
+}
+
+// overdue are the refused attempts whose login is over its time by its own
+// account, by the registry's, or by its age.
+func (x *facts) overdue() []Evidence {
+	return filter(append(x.rejected(), x.denied()...), func(e Evidence) bool {
+		return e.SaysExpired || e.Credential.Validity == ValidityExpired || e.Credential.Validity == ValidityOutlived
 	})
 }
 

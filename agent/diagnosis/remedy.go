@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // remedy is what to run for this one failure. A line is a shell command or,
@@ -44,6 +45,11 @@ func remedies() map[Cause]func(*facts) []string {
 		CredentialsExpired:     mendExpired,
 		AccessDenied:           mendDenied,
 		DeniedOrNotFound:       mendDeniedOrNotFound,
+		PlatformMismatch:       mendPlatform,
+		UnsupportedFormat:      mendFormat,
+		RateLimited:            mendRateLimit,
+		MirrorFailed:           mendMirror,
+		ProxyFailed:            mendProxy,
 		TagNotFound:            mendTag,
 		RepositoryNotFound:     mendRepository,
 		RegistryNameNotFound:   mendRegistryName,
@@ -422,7 +428,24 @@ func (x *facts) renewUsed(attempts []Evidence) []string {
 	}
 }
 
+// mendRateLimit waits; where the pull brings no login, one has a limit of its
+// own.
+func mendRateLimit(x *facts) []string {
+	when := "it succeeds when the limit is over"
+	if e, ok := firstOf(x.origin(), FaultRateLimited); ok && e.RetryAfter > 0 {
+		when = fmt.Sprintf("the registry may be asked again in %s", time.Duration(e.RetryAfter)*time.Second)
+	}
+	lines := []string{comment("the kubelet goes on trying; %s", when)}
+	if !x.credentialed() && len(x.PullSecrets) == 0 {
+		lines = append(lines, comment("a pull secret for %s would give the pod a limit of its own; a mirror spares both", x.Registry))
+	}
+	return append(lines, x.kubectl("get", quote("pod/"+x.Pod), "--watch"))
+}
+
 func mendDeniedOrNotFound(x *facts) []string {
+	if len(x.hushed()) > 0 {
+		return mendDenied(x)
+	}
 	lines := []string{comment("check that %s/%s is spelled right; if it is, give the pod credentials that may pull it:", x.Registry, x.Repository)}
 	return append(lines, x.addSecret()...)
 }
@@ -503,6 +526,60 @@ func server(registry string) string {
 func mendCertificate(cause Cause) func(*facts) []string {
 	return func(x *facts) []string {
 		return append([]string{comment("%s", entry(cause).Advice)}, mendOnNode("curl -svk --max-time 20")(x)...)
+	}
+}
+
+// mendMirror mends what is wrong behind the mirror, since the mirror itself may
+// only lack what the registry would not give it; and says where the mirror is
+// configured.
+func mendMirror(x *facts) []string {
+	var lines []string
+	if hidden := x.hidden(); hidden != "" {
+		lines = append(remedy(hidden, x.behind()), comment("and for the mirror:"))
+	}
+	lines = append(lines, comment("on node %s: mend the mirror, or take it out of %s/hosts.toml:", x.Node, x.hostsDir()))
+	e := x.mirrors()
+	if len(e) == 0 {
+		return nil
+	}
+	return append(lines, "curl -sv --max-time 20 "+quote(e[0].Endpoint+"/v2/"))
+}
+
+// mendProxy asks for the registry through the proxy, as the runtime does.
+func mendProxy(x *facts) []string {
+	e, ok := firstOf(x.origin(), FaultProxyFailed, FaultWebPage)
+	if !ok || e.Proxy == "" {
+		return nil
+	}
+	return []string{
+		comment("on node %s, ask through the proxy as the runtime does:", x.Node),
+		"curl -sv --max-time 20 --proxy " + quote(e.Proxy) + " " + quote(e.Endpoint+"/v2/"),
+		comment("then mend the proxy, or set NO_PROXY for %s in the runtime's environment and restart the runtime", hostOnly(x.host())),
+	}
+}
+
+// nodesByPlatform shows the platform of every node.
+const nodesByPlatform = "kubectl get nodes --label-columns=kubernetes.io/os,kubernetes.io/arch"
+
+// mendFormat looks at what the node gets, where that is no manifest at all.
+func mendFormat(x *facts) []string {
+	if _, ok := firstOf(x.origin(), FaultWebPage); !ok {
+		return nil
+	}
+	lines := []string{comment("find out who answers in place of %s: a login page of the network, a web server, a proxy", x.Registry)}
+	return append(lines, mendOnNode("curl -sv --max-time 20")(x)...)
+}
+
+// mendPlatform has no command that builds an image; it shows where the image
+// would run.
+func mendPlatform(x *facts) []string {
+	e, ok := firstOf(x.origin(), FaultPlatformMismatch)
+	if !ok || e.Platform == "" {
+		return nil
+	}
+	return []string{
+		comment("build and push %s for %s as well (docker buildx build --platform …), or let the pod run where one of these fits: %s", x.image(), e.Platform, list(e.Platforms)),
+		nodesByPlatform,
 	}
 }
 

@@ -60,13 +60,16 @@ func rules() []rule {
 		{RuntimeError, runtimeDown},
 
 		// The kubelet's and the runtime's own refusals, which no probe can see.
+		{ShortNameAmbiguous, confirmedBy(ShortNameAmbiguous, CheckRegistry, FaultNameAmbiguous)},
 		{ShortNameAmbiguous, textOnly(ShortNameAmbiguous)},
 		{SignatureRejected, textOnly(SignatureRejected)},
+		{PolicyBlocked, atOrigin(PolicyBlocked, FaultPolicyBlocked)},
 		{PolicyBlocked, textOnly(PolicyBlocked)},
 		{PullThrottled, textOnly(PullThrottled)},
 		// Behind a proxy the node does not resolve the registry's name itself.
 		{ProxyFailed, atOrigin(ProxyFailed, FaultProxyFailed)},
-		{ProxyFailed, textOnly(ProxyFailed)},
+		{ProxyFailed, pageOfProxy},
+		{ProxyFailed, proxyByText},
 
 		// One malformed entry makes the kubelet give up before any request.
 		{PullSecretMalformed, confirmedBy(PullSecretMalformed, CheckCredentials, FaultSecretMalformed)},
@@ -74,6 +77,10 @@ func rules() []rule {
 		// A node's setting that would matter for this registry and is not in effect.
 		{RegistryConfigInvalid, configRefused},
 		{RegistryConfigInvalid, configWithoutEffect},
+
+		// A mirror's answer is what the runtime shows, or takes.
+		{MirrorFailed, mirrorHides},
+		{MirrorFailed, mirrorReplaces},
 
 		// The way to the registry, step by step.
 		{RegistryNameNotFound, name(RegistryNameNotFound, FaultNameNotFound)},
@@ -90,6 +97,14 @@ func rules() []rule {
 		{HTTPSMismatch, atOrigin(HTTPSMismatch, FaultHTTPSMismatch)},
 		{RateLimited, atOrigin(RateLimited, FaultRateLimited)},
 		{RegistryError, atOrigin(RegistryError, FaultServerError)},
+		{RegistryError, pageOfTokenServer},
+		{RegistryError, unexpected},
+
+		// The manifest may be had, and what it holds is of no use.
+		{PlatformMismatch, atOrigin(PlatformMismatch, FaultPlatformMismatch)},
+		{UnsupportedFormat, atOrigin(UnsupportedFormat, FaultUnsupportedFormat, FaultWebPage)},
+		{ContentCorrupt, atOrigin(ContentCorrupt, FaultContentCorrupt, FaultContentMissing)},
+		{AccessDenied, contentRefused},
 
 		// The registry knows the caller well enough to say what is missing.
 		{TagNotFound, atOrigin(TagNotFound, FaultTagNotFound)},
@@ -98,12 +113,15 @@ func rules() []rule {
 
 		// Credentials: what the pod brings, then what it fails to bring.
 		{CredentialsExpired, expired},
+		{DeniedOrNotFound, scopeRefusedToLogin},
 		{AccessDenied, accessDenied},
 		{CredentialsRejected, credentialsRejected},
 		{CredentialsRejected, unreadable(CredentialsRejected)},
 		{CredentialsExpired, unreadable(CredentialsExpired)},
 		{AccessDenied, unreadable(AccessDenied)},
+		{AccessDenied, forbiddenToAnyone},
 		{CredentialProviderFailed, providerFailed},
+		{CredentialProviderFailed, providerSilent},
 		{PullSecretMissing, wantedBut(PullSecretMissing, FaultSecretMissing)},
 		{PullSecretMalformed, wantedBut(PullSecretMalformed, FaultSecretWrongType, FaultSecretEmpty)},
 		{PullSecretNoMatch, wantedBut(PullSecretNoMatch, FaultNoMatchingCredential)},
@@ -137,6 +155,9 @@ func configWithoutEffect(x *facts) Confidence {
 	if !ok || e.Outcome != Inconclusive || x.works() {
 		return ""
 	}
+	if !slices.ContainsFunc(x.of(CheckRegistry), func(e Evidence) bool { return e.Endpoint != "" }) {
+		return Likely // it leaves no endpoint to ask
+	}
 	if _, ok := firstOf(x.origin(), FaultTLSUntrusted, FaultTLSHandshakeFailed, FaultHTTPSMismatch, FaultConnectionRefused,
 		FaultConnectionTimeout, FaultNetworkUnreachable); !ok && !x.has(CheckNodeDNS, FaultNameNotFound, FaultDNSFailure) {
 		return ""
@@ -152,6 +173,117 @@ func confirmedBy(cause Cause, check Check, fault Fault) func(*facts) Confidence 
 		}
 		return x.agreed(cause)
 	}
+}
+
+// pageOfProxy: a web page where the registry's answer should be, and a proxy in
+// between.
+func pageOfProxy(x *facts) Confidence {
+	if e, ok := firstOf(x.origin(), FaultWebPage); !ok || e.Proxy == "" || x.works() {
+		return ""
+	}
+	return Likely
+}
+
+// pageOfTokenServer: a web page where a token should be.
+func pageOfTokenServer(x *facts) Confidence {
+	if e, ok := firstOf(x.origin(), FaultWebPage); !ok || e.Phase != PhaseToken || x.works() {
+		return ""
+	}
+	return x.agreed(RegistryError)
+}
+
+// unexpected: an answer that no registry should give, and that is none of the
+// others.
+func unexpected(x *facts) Confidence {
+	return weaker(Likely, atOrigin(RegistryError, FaultUnexpectedAnswer)(x))
+}
+
+// proxyByText: the text speaks of a proxy, and whypull has not come through one
+// by itself.
+func proxyByText(x *facts) Confidence {
+	through := func(e Evidence) bool { return e.Proxy != "" }
+	if x.works() && slices.ContainsFunc(x.asked(), through) {
+		return ""
+	}
+	return textOnly(ProxyFailed)(x)
+}
+
+// mirrorHides: both a mirror and the image's own registry fail, each in its own
+// way, and the runtime shows the mirror's (containerd's resolver returns one
+// host's error of several).
+func mirrorHides(x *facts) Confidence {
+	if x.works() || x.hidden() == "" || !x.showsMirror() {
+		return ""
+	}
+	return Confirmed
+}
+
+// hidden is the cause at the image's own registry, "" where it has none or
+// where a mirror fails in the same way.
+func (x *facts) hidden() Cause {
+	if len(x.mirrors()) == 0 || x.replaced() {
+		return ""
+	}
+	cause, _ := x.behind().decide()
+	if cause == Unknown || cause == NotReproducible || cause == RegistryConfigInvalid {
+		return ""
+	}
+	if slices.ContainsFunc(x.mirrors(), func(e Evidence) bool { return akin(pointsTo(e.Fault), cause) }) {
+		return ""
+	}
+	return cause
+}
+
+// behind is what would be known if there were no mirror, and no text either.
+func (x *facts) behind() *facts {
+	own := filter(x.all, func(e Evidence) bool { return !e.Mirror && e.Check != CheckMessage })
+	return &facts{Failure: x.Failure, all: own}
+}
+
+// showsMirror tells that the runtime's text is a mirror's answer, and not that
+// of the image's own registry.
+func (x *facts) showsMirror() bool {
+	e := x.message()
+	at := func(m Evidence) bool { return hostOf(m.Endpoint) == e.Host }
+	switch {
+	case e.Host != "":
+		return slices.ContainsFunc(x.mirrors(), at)
+	case e.Cause == Unknown:
+		return false
+	}
+	return x.ofMirror(e.Cause)
+}
+
+// mirrorReplaces: a mirror has the manifest, so that the runtime takes it from
+// there, and what it holds is of no use though the origin's may be.
+func mirrorReplaces(x *facts) Confidence {
+	bad := x.spoilt()
+	own := func(e Evidence) bool { return e.Content && faulty(e) }
+	if len(bad) == 0 || slices.ContainsFunc(x.origin(), own) {
+		return ""
+	}
+	return x.agreed(MirrorFailed)
+}
+
+// spoilt are the mirrors' answers that the runtime takes for the image's, and
+// fails over: what the manifest holds, or a page in its place.
+func (x *facts) spoilt() []Evidence {
+	return filter(x.mirrors(), func(e Evidence) bool {
+		return e.Content || (e.Fault == FaultWebPage || e.Fault == FaultUnsupportedFormat) && e.Status == 200
+	})
+}
+
+// contentRefused: the manifest may be had, a blob of it not.
+func contentRefused(x *facts) Confidence {
+	if _, ok := x.refusedContent(); !ok {
+		return ""
+	}
+	return x.agreed(AccessDenied)
+}
+
+func (x *facts) refusedContent() (Evidence, bool) {
+	about := filter(x.origin(), func(e Evidence) bool { return e.Content })
+	return firstOf(about, FaultForbidden, FaultUnauthorized, FaultInsufficientScope)
 }
 
 // name applies when the name of the image's own registry does not resolve, no
@@ -175,6 +307,9 @@ func (x *facts) unresolved(fault Fault) (Evidence, bool) {
 // which proxy the runtime has cannot be known.
 func (x *facts) reached() bool {
 	e := x.message()
+	if e.BehindProxy {
+		return true
+	}
 	if e.Host != "" && !x.isOwn(e.Host) || x.ofMirror(e.Cause) {
 		return false
 	}
@@ -182,11 +317,11 @@ func (x *facts) reached() bool {
 	return e.AfterManifest || slices.Contains(refusals, e.Cause) || slices.Contains(loggedIn(), e.Cause)
 }
 
-// atOrigin applies when an attempt at the image's own registry ended in the
-// fault and none succeeded.
-func atOrigin(cause Cause, fault Fault) func(*facts) Confidence {
+// atOrigin applies when an attempt at the image's own registry ended in one of
+// the faults and none succeeded.
+func atOrigin(cause Cause, faults ...Fault) func(*facts) Confidence {
 	return unlessWorks(func(x *facts) Confidence {
-		if _, ok := firstOf(x.origin(), fault); !ok {
+		if _, ok := firstOf(x.origin(), faults...); !ok {
 			return ""
 		}
 		return x.agreed(cause)
@@ -216,6 +351,9 @@ func textOnly(cause Cause) func(*facts) Confidence {
 // for us too is no contradiction: runtimes show one endpoint's error of several.
 func (x *facts) agreed(cause Cause) Confidence {
 	r := x.reading()
+	if r == Unknown && x.hidden() != "" && cause != MirrorFailed {
+		return Likely // the runtime may have shown either
+	}
 	if r == Unknown || akin(r, cause) || x.ofMirror(r) {
 		return Confirmed
 	}
@@ -241,6 +379,10 @@ func pointsTo(f Fault) Cause {
 		return TagNotFound
 	case FaultServerError, FaultUnexpectedAnswer:
 		return RegistryError
+	case FaultWebPage:
+		return UnsupportedFormat
+	case FaultContentMissing:
+		return ContentCorrupt
 	default:
 		return Cause(f)
 	}
@@ -262,7 +404,7 @@ func neverAndAbsent(x *facts) Confidence {
 // that is there only when MustAttemptImagePull wants the pod to prove its
 // credentials first (KEP-2535), and words it as if the image were absent.
 func neverAndPresent(x *facts) Confidence {
-	if x.PullPolicy != "Never" || !x.present() || x.reading() != ImageNotPresent {
+	if x.PullPolicy != "Never" || !x.present() || x.reading() != ImageNotPresent && !x.unverified() {
 		return ""
 	}
 	return Confirmed
@@ -282,6 +424,9 @@ func neverAndSilent(x *facts) Confidence {
 func presentButUnproved(x *facts) Confidence {
 	if x.PullPolicy != "IfNotPresent" || !x.present() || x.works() || !x.has(CheckCredentials, FaultNoCredentials) {
 		return ""
+	}
+	if x.unverified() && x.wants() != "" {
+		return x.agreed(ImageNotVerifiedForPod)
 	}
 	return weaker(x.wants(), x.agreed(ImageNotVerifiedForPod))
 }
@@ -311,17 +456,39 @@ func notFoundAnywhere(x *facts) Confidence {
 	return Likely
 }
 
-// expired: the registry refuses the login, and has told the runtime why.
+// expired: the registry refuses the login, and the login itself, the registry's
+// words to us or its words to the runtime say why.
 func expired(x *facts) Confidence {
-	if x.works() || len(x.denied())+len(x.rejected()) == 0 || x.reading() != CredentialsExpired {
+	if x.works() || len(x.denied())+len(x.rejected()) == 0 {
 		return ""
 	}
-	return Likely
+	certain := func(e Evidence) bool { return e.SaysExpired || e.Credential.Validity == ValidityExpired }
+	switch over := x.overdue(); {
+	case slices.ContainsFunc(over, certain):
+		return x.agreed(CredentialsExpired)
+	case len(over) > 0, x.reading() == CredentialsExpired:
+		return Likely
+	}
+	return ""
 }
 
+// scopeRefusedToLogin: the registry takes the login, gives it no right to the
+// repository, and says the same of repositories that do not exist.
+func scopeRefusedToLogin(x *facts) Confidence {
+	if x.works() || len(x.hushed()) == 0 || len(x.hushed()) < len(x.denied()) {
+		return ""
+	}
+	return x.agreed(DeniedOrNotFound)
+}
+
+// accessDenied: a registry that takes the login forbids the repository. A token
+// server that forbids may as well mean the login.
 func accessDenied(x *facts) Confidence {
 	if x.works() || len(x.denied()) == 0 {
 		return ""
+	}
+	if !slices.ContainsFunc(x.denied(), func(e Evidence) bool { return e.Phase != PhaseToken || e.Exists }) {
+		return weaker(Likely, x.agreed(AccessDenied))
 	}
 	return x.agreed(AccessDenied)
 }
@@ -337,6 +504,17 @@ func credentialsRejected(x *facts) Confidence {
 // the registry does want some.
 func providerFailed(x *facts) Confidence {
 	if x.works() || x.credentialed() || !x.wantsCredentials() || x.reading() != CredentialProviderFailed {
+		return ""
+	}
+	return Likely
+}
+
+// providerSilent: a credential provider of the kubelet is for this image, and
+// the text shows that the pull went out without credentials all the same.
+func providerSilent(x *facts) Confidence {
+	_, configured := x.noted(CheckCredentials, FaultProviderMatches)
+	anonymous := []Cause{AuthenticationRequired, DeniedOrNotFound}
+	if !configured || x.works() || x.credentialed() || x.matched() || !x.wantsCredentials() || !slices.Contains(anonymous, x.reading()) {
 		return ""
 	}
 	return Likely
@@ -406,6 +584,16 @@ func matchedButEmpty(x *facts) Confidence {
 		return ""
 	}
 	return Likely
+}
+
+// forbiddenToAnyone: the registry forbids a repository that exists without
+// asking for credentials, so that none would be sent.
+func forbiddenToAnyone(x *facts) Confidence {
+	e, ok := x.refusal()
+	if !ok || x.works() || x.credentialed() || x.unread() || x.further() || e.Fault != FaultForbidden || !e.Exists {
+		return ""
+	}
+	return x.agreed(AccessDenied)
 }
 
 // scopeRefusedToAnyone: a token is issued to anyone, but not for this
@@ -495,5 +683,9 @@ func families() [][]Cause {
 		{ConnectionTimeout, PullTimeout},
 		{TLSUntrusted, TLSHostnameMismatch, TLSExpired, TLSHandshakeFailed, HTTPSMismatch},
 		{ImageNotPresent, ImageNotVerifiedForPod},
+		{ContentCorrupt, ImageStoreCorrupt}, // a runtime's store fails over what it was sent
+		{ContentCorrupt, PullTimeout},       // a body that breaks off
+		{UnsupportedFormat, ContentCorrupt}, // of a page instead of a manifest
+		{ContentCorrupt, TagNotFound},       // of a manifest that names another
 	}
 }

@@ -28,6 +28,32 @@ func withLogin(source string, e Evidence) Evidence {
 	return e
 }
 
+func about(e Evidence) Evidence {
+	e.Content = true
+	return e
+}
+
+func through(proxy string, e Evidence) Evidence {
+	e.Proxy = proxy
+	return e
+}
+
+func existing(e Evidence) Evidence {
+	e.Exists = true
+	return e
+}
+
+func validity(v Validity, e Evidence) Evidence {
+	login := *e.Credential
+	login.Validity = v
+	e.Credential = &login
+	return e
+}
+
+func provider() Evidence {
+	return Evidence{Check: CheckCredentials, Outcome: NotRun, Fault: FaultProviderMatches, Provider: "ecr-credential-provider"}
+}
+
 func atMirror(e Evidence) Evidence {
 	e.Mirror, e.Endpoint = true, "https://mirror.example.com"
 	return e
@@ -78,11 +104,38 @@ func TestDecide(t *testing.T) {
 		{"expired, and it works", given(text(CredentialsExpired), withLogin("a", answer(""))), NotReproducible, Confirmed},
 		{"anonymous 404 does not outrank a login's 401", given(reject, answer(FaultTagNotFound)), CredentialsRejected, Confirmed},
 		{"mirror passes, origin refuses", given(atMirror(answer("")), auth), NotReproducible, Likely},
-		{"mirror 401 is no want of the origin", given(atMirror(auth), answer(FaultTagNotFound)), TagNotFound, Confirmed},
+		{"mirror 401 is no want of the origin, without a text that tells which is shown", given(atMirror(auth), answer(FaultTagNotFound)), TagNotFound, Likely},
+		{"mirror 401 is what the text shows", given(text(AuthenticationRequired), atMirror(auth), answer(FaultTagNotFound)), MirrorFailed, Confirmed},
+		{"mirror 401, and the text shows the origin's answer", given(text(TagNotFound), atMirror(auth), answer(FaultTagNotFound)), TagNotFound, Confirmed},
+		{"mirror 404, and the origin's is the same", given(text(TagNotFound), atMirror(answer(FaultNotFound)), answer(FaultTagNotFound)), TagNotFound, Confirmed},
+		{"mirror's content is corrupt", given(text(ContentCorrupt), atMirror(answer("")), about(atMirror(answer(FaultContentCorrupt)))), MirrorFailed, Confirmed},
+		{"mirror's content is corrupt as the origin's is", given(text(ContentCorrupt), about(atMirror(answer(FaultContentCorrupt))), answer(""), about(answer(FaultContentCorrupt))), ContentCorrupt, Confirmed},
+		{"manifest there, no such platform", given(text(PlatformMismatch), answer(""), about(answer(FaultPlatformMismatch))), PlatformMismatch, Confirmed},
+		{"manifest there, a blob missing", given(text(ContentCorrupt), answer(""), about(answer(FaultContentMissing))), ContentCorrupt, Confirmed},
+		{"manifest there, a page instead of it", given(answer(FaultWebPage)), UnsupportedFormat, Confirmed},
+		{"a page, and a proxy in between", given(through("proxy:3128", answer(FaultWebPage))), ProxyFailed, Likely},
+		{"manifest there, a blob refused", given(text(AccessDenied), answer(""), about(answer(FaultForbidden))), AccessDenied, Confirmed},
+		{"manifest there, blobs refused by a closed port", given(text(ConnectionRefused), answer(""), about(answer(FaultConnectionRefused))), ConnectionRefused, Confirmed},
+		{"text of a proxy, and ours lets us through", given(text(ProxyFailed), through("proxy:3128", answer(""))), ProxyFailed, Suspected},
+		{"withheld by a policy", given(answer(FaultPolicyBlocked)), PolicyBlocked, Confirmed},
+		{"token that names its end, refused", given(validity(ValidityExpired, reject)), CredentialsExpired, Confirmed},
+		{"token that names its end, taken", given(validity(ValidityExpired, withLogin("a", answer("")))), NotReproducible, Likely},
+		{"token older than such tokens live, refused", given(validity(ValidityOutlived, reject)), CredentialsExpired, Likely},
+		{"token that is still good, refused", given(validity(ValidityGood, reject)), CredentialsRejected, Confirmed},
+		{"scope refused to a login", given(withLogin("a", answer(FaultInsufficientScope))), DeniedOrNotFound, Confirmed},
+		{"scope refused to a login, repository known to exist", given(existing(withLogin("a", answer(FaultInsufficientScope)))), AccessDenied, Confirmed},
+		{"scope refused to one login, forbidden to another", given(withLogin("a", answer(FaultInsufficientScope)), withLogin("b", answer(FaultForbidden))), AccessDenied, Confirmed},
+		{"scope refused to anyone, repository known to exist", given(existing(answer(FaultInsufficientScope)), secretOf("", Failed, FaultNoCredentials)), AuthenticationRequired, Confirmed},
+		{"a provider is for it, and has given nothing", given(text(AuthenticationRequired), auth, provider(), secretOf("", Failed, FaultNoCredentials)), CredentialProviderFailed, Likely},
+		{"a provider is for it, and the text says nothing", given(auth, provider(), secretOf("", Failed, FaultNoCredentials)), AuthenticationRequired, Confirmed},
+		{"the records keep the pod from it, no secret", given(found(CheckImage, FaultNotVerified), auth, secretOf("", Failed, FaultNoCredentials)), ImageNotVerifiedForPod, Confirmed},
+		{"the records keep the pod from it, registry down", given(found(CheckImage, FaultNotVerified), answer(FaultConnectionRefused)), ConnectionRefused, Confirmed},
+		{"the records keep the pod from it, Never", never(given(found(CheckImage, FaultNotVerified))), ImageNotVerifiedForPod, Confirmed},
+		{"the runtime will not guess a registry", given(found(CheckRegistry, FaultNameAmbiguous)), ShortNameAmbiguous, Confirmed},
 		{"only mirrors, and one passes", given(atMirror(answer(FaultNotFound)), atMirror(answer(""))), NotReproducible, Likely},
 		{"only mirrors, text of something else", given(text(TLSUntrusted), atMirror(answer(FaultNotFound))), MirrorFailed, Likely},
 		{"only mirrors, origin pending", given(atMirror(answer(FaultNotFound)), Evidence{Check: CheckRegistry, Outcome: NotRun, Fault: FaultPending}), Unknown, Suspected},
-		{"unexpected answer", given(answer(FaultUnexpectedAnswer)), Unknown, Suspected},
+		{"unexpected answer", given(answer(FaultUnexpectedAnswer)), RegistryError, Likely},
 		{"an address that we do not talk to", given(text(ConnectionTimeout), answer(FaultAddressForbidden)), ConnectionTimeout, Suspected},
 		{"configuration refused", given(found(CheckRegistry, FaultConfigInvalid), text(RegistryConfigInvalid)), RegistryConfigInvalid, Confirmed},
 		{"configuration refused, text of something else", given(found(CheckRegistry, FaultConfigInvalid), text(TagNotFound)), RegistryConfigInvalid, Likely},

@@ -2,6 +2,7 @@ package diagnosis
 
 import (
 	"bytes"
+	"cmp"
 	"flag"
 	"fmt"
 	"maps"
@@ -108,7 +109,7 @@ func (s *verdictCase) read(text string) {
 	kind, message, _ := strings.Cut(text, ":")
 	s.failure.Message = message
 	r := ReadMessage(s.failure.Reason, message)
-	e := Evidence{Check: CheckMessage, Outcome: Inconclusive, Cause: r.Cause, Host: r.Host, AfterManifest: kind == "blob", Detail: "the kubelet says: " + r.Text}
+	e := Evidence{Check: CheckMessage, Outcome: Inconclusive, Cause: r.Cause, Host: r.Host, BehindProxy: r.BehindProxy, AfterManifest: kind == "blob", Detail: "the kubelet says: " + r.Text}
 	if r.Cause != Unknown {
 		e.Outcome, e.Fault = Failed, Fault(r.Cause)
 	}
@@ -189,6 +190,25 @@ func (e *Evidence) setForTest(key, value string) error {
 		return err
 	case "phase":
 		e.Phase = Phase(value)
+	case "content":
+		e.Content, e.Blob, e.Endpoint = true, value, cmp.Or(e.Endpoint, "https://hub.example.com")
+	case "via":
+		e.Via = value
+	case "proxy":
+		e.Proxy = value
+	case "platforms":
+		e.Platform, value, _ = strings.Cut(value, ":")
+		e.Platforms = strings.Split(value, ",")
+	case "validity":
+		e.Credential.Validity = Validity(value)
+	case "provider":
+		e.Provider = value
+	case "says":
+		e.Exists, e.SaysExpired = value == "exists", value == "expired"
+	case "retry":
+		n, err := strconv.Atoi(value)
+		e.RetryAfter = n
+		return err
 	case "dir":
 		e.ConfigDir = value
 	default:

@@ -48,46 +48,65 @@ func entry(cause Cause) Entry {
 
 func summaries() map[Cause]func(*facts) string {
 	return map[Cause]func(*facts) string{
-		InvalidImageName:       sayInvalidName,
-		ImageNotPresent:        sayNotPresent,
-		ImageNotVerifiedForPod: sayNotVerified,
-		PullSecretMissing:      saySecretMissing,
-		PullSecretMalformed:    saySecretMalformed,
-		PullSecretNoMatch:      sayNoMatch,
-		AuthenticationRequired: sayAuthenticationRequired,
-		CredentialsRejected:    sayRejected,
-		CredentialsExpired:     sayExpired,
-		AccessDenied:           sayDenied,
-		DeniedOrNotFound:       sayDeniedOrNotFound,
-		TagNotFound:            sayTagNotFound,
-		RepositoryNotFound:     sayRepositoryNotFound,
-		RegistryNameNotFound:   sayName(FaultNameNotFound),
-		DNSFailure:             sayName(FaultDNSFailure),
-		ConnectionRefused:      sayDetail(FaultConnectionRefused),
-		ConnectionTimeout:      sayDetail(FaultConnectionTimeout),
-		NetworkUnreachable:     sayDetail(FaultNetworkUnreachable),
-		TLSUntrusted:           sayDetail(FaultTLSUntrusted),
-		TLSHostnameMismatch:    sayDetail(FaultTLSHostnameMismatch),
-		TLSExpired:             sayDetail(FaultTLSExpired),
-		TLSHandshakeFailed:     sayDetail(FaultTLSHandshakeFailed),
-		HTTPSMismatch:          sayDetail(FaultHTTPSMismatch),
-		ProxyFailed:            sayDetail(FaultProxyFailed),
-		RateLimited:            sayDetail(FaultRateLimited),
-		RegistryError:          sayDetail(FaultServerError),
-		MirrorFailed:           sayMirror,
-		RuntimeError:           sayRuntime,
-		RegistryConfigInvalid:  sayConfig,
-		NotReproducible:        sayWorksNow,
-		Unknown:                sayUnknown,
+		InvalidImageName:         sayInvalidName,
+		ImageNotPresent:          sayNotPresent,
+		ImageNotVerifiedForPod:   sayNotVerified,
+		PullSecretMissing:        saySecretMissing,
+		PullSecretMalformed:      saySecretMalformed,
+		PullSecretNoMatch:        sayNoMatch,
+		AuthenticationRequired:   sayAuthenticationRequired,
+		CredentialsRejected:      sayRejected,
+		CredentialsExpired:       sayExpired,
+		PolicyBlocked:            sayDetail(FaultPolicyBlocked),
+		PlatformMismatch:         sayDetail(FaultPlatformMismatch),
+		UnsupportedFormat:        sayDetail(FaultUnsupportedFormat, FaultWebPage),
+		ContentCorrupt:           sayDetail(FaultContentCorrupt, FaultContentMissing),
+		ShortNameAmbiguous:       sayShort,
+		CredentialProviderFailed: sayProvider,
+		AccessDenied:             sayDenied,
+		DeniedOrNotFound:         sayDeniedOrNotFound,
+		TagNotFound:              sayTagNotFound,
+		RepositoryNotFound:       sayRepositoryNotFound,
+		RegistryNameNotFound:     sayName(FaultNameNotFound),
+		DNSFailure:               sayName(FaultDNSFailure),
+		ConnectionRefused:        sayDetail(FaultConnectionRefused),
+		ConnectionTimeout:        sayDetail(FaultConnectionTimeout),
+		NetworkUnreachable:       sayDetail(FaultNetworkUnreachable),
+		TLSUntrusted:             sayDetail(FaultTLSUntrusted),
+		TLSHostnameMismatch:      sayDetail(FaultTLSHostnameMismatch),
+		TLSExpired:               sayDetail(FaultTLSExpired),
+		TLSHandshakeFailed:       sayDetail(FaultTLSHandshakeFailed),
+		HTTPSMismatch:            sayDetail(FaultHTTPSMismatch),
+		ProxyFailed:              sayDetail(FaultProxyFailed, FaultWebPage),
+		RateLimited:              sayDetail(FaultRateLimited),
+		RegistryError:            sayDetail(FaultServerError, FaultWebPage, FaultUnexpectedAnswer),
+		MirrorFailed:             sayMirror,
+		RuntimeError:             sayRuntime,
+		RegistryConfigInvalid:    sayConfig,
+		NotReproducible:          sayWorksNow,
+		Unknown:                  sayUnknown,
 	}
 }
 
 // sayDetail takes the decisive evidence's own sentence; "" where there is none.
-func sayDetail(fault Fault) func(*facts) string {
+func sayDetail(faults ...Fault) func(*facts) string {
 	return func(x *facts) string {
-		e, _ := firstOf(x.origin(), fault)
+		e, _ := firstOf(x.origin(), faults...)
 		return e.Detail
 	}
+}
+
+func sayShort(x *facts) string {
+	e, _ := x.first(CheckRegistry, FaultNameAmbiguous)
+	return e.Detail
+}
+
+func sayProvider(x *facts) string {
+	e, ok := x.noted(CheckCredentials, FaultProviderMatches)
+	if !ok {
+		return ""
+	}
+	return fmt.Sprintf("%s wants credentials, and the pull went out without: the kubelet's credential provider %s, which is for it, has given none", x.Registry, e.Provider)
 }
 
 // sayName is sayDetail for names: that of the registry, or the one of a server
@@ -116,10 +135,31 @@ func sayConfig(x *facts) string {
 
 func sayMirror(x *facts) string {
 	all := x.mirrors()
-	if len(all) == 0 || !x.replaced() {
+	hidden := x.hidden()
+	switch {
+	case len(all) == 0:
+		return ""
+	case x.replaced():
+		return fmt.Sprintf("node %s asks a mirror in place of %s, and it fails: %s", x.Node, x.Registry, all[0].Detail)
+	case hidden != "":
+		return fmt.Sprintf("a mirror's answer hides that %s; the mirror: %s", summary(hidden, x.behind()), x.shown().Detail)
+	}
+	content := x.spoilt()
+	if len(content) == 0 {
 		return ""
 	}
-	return fmt.Sprintf("node %s asks a mirror in place of %s, and it fails: %s", x.Node, x.Registry, all[0].Detail)
+	return fmt.Sprintf("node %s takes %s from a mirror: %s", x.Node, x.image(), content[0].Detail)
+}
+
+// shown is the failure at the mirror that the runtime's text is about, else at
+// the first.
+func (x *facts) shown() Evidence {
+	all, text := x.mirrors(), x.message()
+	i := slices.IndexFunc(all, func(e Evidence) bool { return hostOf(e.Endpoint) == text.Host })
+	if i < 0 {
+		i = slices.IndexFunc(all, func(e Evidence) bool { return akin(pointsTo(e.Fault), text.Cause) })
+	}
+	return all[max(i, 0)]
 }
 
 func sayInvalidName(x *facts) string {
@@ -138,6 +178,9 @@ func sayNotPresent(x *facts) string {
 }
 
 func sayNotVerified(x *facts) string {
+	if e, ok := x.first(CheckImage, FaultNotVerified); ok && e.Detail != "" {
+		return e.Detail
+	}
 	why := "the pod brings no credentials"
 	switch {
 	case x.matched() || x.credentialed():
@@ -198,7 +241,7 @@ func saySecretMalformed(x *facts) string {
 }
 
 // matching names the secrets that are for the image.
-func (x *facts) matching() []string { return names(filter(x.of(CheckCredentials), sound)) }
+func (x *facts) matching() []string { return names(filter(x.of(CheckCredentials), matches)) }
 
 func sayNoMatch(x *facts) string {
 	all := filter(x.of(CheckCredentials), func(e Evidence) bool { return e.Fault == FaultNoMatchingCredential && e.Secret != "" })
@@ -292,6 +335,9 @@ func sayRejected(x *facts) string {
 }
 
 func sayExpired(x *facts) string {
+	if e, ok := x.first(CheckCredentials, FaultCredentialExpired); ok && e.Detail != "" {
+		return fmt.Sprintf("%s refuses the login: %s", x.Registry, e.Detail)
+	}
 	whose := x.whose(append(x.rejected(), x.denied()...))
 	if whose == "" {
 		return ""
@@ -300,6 +346,12 @@ func sayExpired(x *facts) string {
 }
 
 func sayDenied(x *facts) string {
+	if e, ok := x.refusedContent(); ok {
+		return e.Detail
+	}
+	if e, ok := x.refusal(); ok && len(x.denied()) == 0 && e.Fault == FaultForbidden {
+		return e.Detail + "; it asks for no credentials"
+	}
 	if whose := x.whose(x.denied()); whose != "" {
 		return fmt.Sprintf("%s accepts the login of %s, but does not let it pull %s", x.Registry, whose, x.Repository)
 	}
@@ -307,6 +359,9 @@ func sayDenied(x *facts) string {
 }
 
 func sayDeniedOrNotFound(x *facts) string {
+	if whose := x.whose(x.hushed()); whose != "" && len(x.hushed()) > 0 {
+		return fmt.Sprintf("%s accepts the login of %s, but refuses repository %s to it and does not say whether it exists", x.Registry, whose, x.Repository)
+	}
 	s := fmt.Sprintf("%s refuses repository %s and does not say whether it exists", x.Registry, x.Repository)
 	if x.unread() {
 		return s + x.blind()

@@ -209,10 +209,19 @@ func hostile() []string {
 	}
 }
 
+// spoiltHost is a text in the place of a host: hosts that were the same stay so,
+// and others do not become it, because that decides.
+func spoiltHost(host, text string) string {
+	if host == "" {
+		return ""
+	}
+	return text + string(rune('a'+len(hostOnly(host))%26))
+}
+
 // spoil puts a text everywhere where one can stand.
 func spoil(f Failure, evidence []Evidence, text string) (Failure, []Evidence) {
 	f.Namespace, f.Pod, f.Node, f.Container = text, text, text, text
-	f.Image, f.Registry, f.Repository, f.ServiceAccount = text, text, text, text
+	f.Image, f.Registry, f.Repository, f.ServiceAccount = text, spoiltHost(f.Registry, text), text, text
 	f.PullSecrets = []string{text}
 	if f.Owner.Kind != "" {
 		f.Owner.Name = text
@@ -220,12 +229,22 @@ func spoil(f Failure, evidence []Evidence, text string) (Failure, []Evidence) {
 	out := slices.Clone(evidence)
 	for i := range out {
 		e := &out[i]
-		e.Detail, e.Endpoint, e.Host, e.ConfigDir = text, "https://"+text, text, "/"+text
+		e.Detail, e.Host, e.ConfigDir = text, spoiltHost(e.Host, text), "/"+text
+		e.Endpoint = "https://" + spoiltHost(hostOf(e.Endpoint), text)
+		for _, field := range []*string{&e.Via, &e.Proxy, &e.TokenHost, &e.Provider, &e.Platform} {
+			if *field != "" {
+				*field = text + "x"
+			}
+		}
+		for j := range e.Platforms {
+			e.Platforms = slices.Clone(e.Platforms)
+			e.Platforms[j] = text
+		}
 		if e.Secret != "" {
 			e.Secret = text
 		}
 		if e.Credential != nil {
-			e.Credential = &Credential{Source: text, Key: text, Order: 1}
+			e.Credential = &Credential{Source: text, Key: text, Order: 1, Validity: e.Credential.Validity}
 		}
 		for j := range e.Hosts {
 			e.Hosts = slices.Clone(e.Hosts)
@@ -266,8 +285,10 @@ func anything(r *rand.Rand) Evidence {
 		e.Cause, e.AfterManifest = all[r.IntN(len(all))].Cause, r.IntN(8) == 0
 	case CheckRegistry:
 		if r.IntN(2) == 0 {
-			e.Credential = &Credential{Source: fmt.Sprint("s", r.IntN(3)), Order: 1}
+			validities := []Validity{ValidityUnknown, ValidityGood, ValidityExpired, ValidityOutlived}
+			e.Credential = &Credential{Source: fmt.Sprint("s", r.IntN(3)), Order: 1, Validity: validities[r.IntN(len(validities))]}
 		}
+		e.Content, e.Exists, e.SaysExpired = r.IntN(4) == 0, r.IntN(4) == 0, r.IntN(8) == 0
 	case CheckCredentials:
 		e.Secret = fmt.Sprint("s", r.IntN(3))
 	case CheckImage, CheckNodeDNS, CheckPodDNS, CheckPull:
@@ -285,7 +306,8 @@ func faults() []Fault {
 		FaultConnectionRefused, FaultConnectionTimeout, FaultNetworkUnreachable, FaultAddressForbidden, FaultProxyFailed, FaultTLSUntrusted,
 		FaultTLSHostnameMismatch, FaultTLSExpired, FaultTLSHandshakeFailed, FaultHTTPSMismatch, FaultUnauthorized, FaultInsufficientScope,
 		FaultForbidden, FaultNotFound, FaultTagNotFound, FaultRepositoryNotFound, FaultRateLimited, FaultServerError, FaultUnexpectedAnswer,
-		FaultConfigInvalid,
+		FaultConfigInvalid, FaultNameAmbiguous, FaultNotVerified, FaultCredentialExpired, FaultProviderMatches, FaultPolicyBlocked, FaultWebPage,
+		FaultPlatformMismatch, FaultUnsupportedFormat, FaultContentCorrupt, FaultContentMissing,
 	}
 }
 
