@@ -42,7 +42,7 @@ func withKeys(name string, keys ...string) Secret {
 
 func find(t *testing.T, image string, secrets ...Secret) Lookup {
 	t.Helper()
-	l, err := Find(image, secrets)
+	l, err := Find(image, Sources{Secrets: secrets})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Problem is what keeps the kubelet from taking logins from a secret.
@@ -29,6 +30,9 @@ const (
 // content is what the kubelet reads from one secret.
 type content struct {
 	name    string
+	uid     string
+	changed time.Time
+	ofNode  bool
 	problem Problem
 	reason  string
 	entries []entry // sorted by key
@@ -36,16 +40,20 @@ type content struct {
 
 // read decodes a secret the way secretsToTrackedDockerConfigs does.
 func read(s Secret) content {
-	c := content{name: s.Name}
+	c := content{name: s.Name, uid: s.UID, changed: s.Changed}
 	dataKey := s.dataKey()
 	if dataKey == "" || !s.has(dataKey) {
 		c.problem, c.reason = unread(s, dataKey)
 		return c
 	}
-	d := decode(dataKey, s.Data[dataKey])
+	c.fill(dataKey, s.Data[dataKey])
+	return c
+}
+
+func (c *content) fill(dataKey string, data []byte) {
+	d := decode(dataKey, data)
 	c.entries = d.auths.sorted()
 	c.problem, c.reason = d.verdict()
-	return c
 }
 
 // unread says why the kubelet passes a secret over.

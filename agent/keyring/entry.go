@@ -32,6 +32,7 @@ type entry struct {
 	overruled bool
 	username  string
 	password  string
+	email     string // goes into the kubelet's hash of the login
 }
 
 // usable tells that the kubelet has the entry in its index
@@ -63,7 +64,7 @@ func (e *entry) decode(value json.RawMessage) string {
 		return mistyped(err, e.where())
 	}
 	e.token = len(f.IdentityToken)+len(f.RegistryToken) > 0
-	e.username, e.password = f.Username, f.Password
+	e.username, e.password, e.email = f.Username, f.Password, f.Email
 	if f.Auth == "" {
 		return ""
 	}

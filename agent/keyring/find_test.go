@@ -36,12 +36,12 @@ func TestImageName(t *testing.T) {
 }
 
 func TestImageDoesNotParse(t *testing.T) {
-	_, err := Find("hub.example.com/app:a/b", []Secret{withKeys("s", "hub.example.com")})
+	_, err := Find("hub.example.com/app:a/b", Sources{Secrets: []Secret{withKeys("s", "hub.example.com")}})
 	if !errors.Is(err, reference.ErrReferenceInvalidFormat) {
 		t.Errorf("got %v, want an error that wraps ErrReferenceInvalidFormat", err)
 	}
 	for _, image := range []string{"", "UPPER/Case:::x", strings.Repeat("a1", 32), "a@sha256:12", "https://hub.example.com/app"} {
-		if _, err := Find(image, nil); err == nil {
+		if _, err := Find(image, Sources{}); err == nil {
 			t.Errorf("%q was accepted", image)
 		}
 	}

@@ -17,7 +17,7 @@ func FuzzFind(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, image, key, odd string, at uint16, older bool) {
 		for _, secret := range spoiled(key, odd, at, older) {
-			l, err := Find(image, []Secret{secret, withKeys("good", key)})
+			l, err := Find(image, Sources{Secrets: []Secret{secret, withKeys("good", key)}})
 			if err != nil {
 				return
 			}

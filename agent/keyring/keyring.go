@@ -5,24 +5,42 @@ import (
 	_ "crypto/sha512"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/distribution/reference"
 )
 
-// Lookup is what the kubelet finds for one image in the secrets of one pod.
+// Sources are where the kubelet looks for credentials, in its order; those of
+// credential provider plugins, which come last, are not known here.
+type Sources struct {
+	// Secrets are those of the pod's imagePullSecrets that exist, in the pod's
+	// order; one that is listed twice counts twice, as for the kubelet.
+	Secrets []Secret
+	// Node is the node's own docker configuration; nil if there is none, or if
+	// it is not known.
+	Node *NodeFile
+	// Now is the time that the validity of logins is judged at; zero: it is not.
+	Now time.Time
+}
+
+// Lookup is what the kubelet finds for one image in the secrets of one pod and
+// in the node's own file.
 type Lookup struct {
 	// Image is the normalised name without tag and digest, as the kubelet
 	// looks it up: "docker.io/library/nginx" for "nginx:1.27".
 	Image string
 	// Host is the registry host of Image, with its port if it names one.
 	Host string
-	// Logins are the kubelet's attempts in their order; those with the node's
-	// own credentials come after them. If there are none at all, the kubelet
-	// makes one anonymous attempt, unless Broken is set; if there are some, it
-	// makes none (kuberuntime PullImage).
+	// Logins are the kubelet's attempts in their order: those of the secrets,
+	// then those of the node's file; those of credential provider plugins would
+	// come after them. If there are none at all, the kubelet makes one anonymous
+	// attempt, unless Broken is set; if there are some, it makes none
+	// (kuberuntime PullImage).
 	Logins []Login
 	// Secrets has one state per given secret, in the order given.
 	Secrets []SecretState
+	// Node is the state of the node's file, under its path; nil without one.
+	Node *SecretState
 	// Broken is a *MalformedError if one of the secrets makes the kubelet
 	// give up on every image of the pod that it has to look up credentials
 	// for, whatever the other secrets hold. Logins is then empty; the states
@@ -82,17 +100,15 @@ type MalformedError struct {
 // Error names the secret and what is wrong in it.
 func (e *MalformedError) Error() string { return fmt.Sprintf("pull secret %q: %s", e.Secret, e.Reason) }
 
-// Find looks the image up in the secrets, which are those of the pod's
-// imagePullSecrets that exist, in the pod's order; one that is listed twice
-// counts twice, as for the kubelet. It returns an error if the image is no
-// valid reference; the error wraps that of the reference package.
-func Find(image string, secrets []Secret) (Lookup, error) {
+// Find looks the image up in the sources. It returns an error if the image is
+// no valid reference; the error wraps that of the reference package.
+func Find(image string, from Sources) (Lookup, error) {
 	named, err := reference.ParseNormalizedNamed(image)
 	if err != nil {
 		return Lookup{}, fmt.Errorf("image %q is not a valid reference: %w", image, err)
 	}
-	contents := make([]content, len(secrets))
-	for i, s := range secrets {
+	contents := make([]content, len(from.Secrets))
+	for i, s := range from.Secrets {
 		contents[i] = read(s)
 	}
 	t, index := newTarget(image, named), newRing(contents)
@@ -102,9 +118,27 @@ func Find(image string, secrets []Secret) (Lookup, error) {
 		out.Secrets = append(out.Secrets, c.state(t, tried))
 	}
 	if out.Broken == nil {
-		out.Logins = index.logins(tried)
+		out.Logins = index.logins(tried, 1, from.Now)
 	}
+	out.addNode(from, t)
 	return out, nil
+}
+
+// addNode looks the image up in the node's file, which is a keyring of its own
+// (UnionDockerKeyring.Lookup): it is asked whatever the secrets have, and its
+// fallback to Docker Hub does not depend on theirs.
+func (l *Lookup) addNode(from Sources, t target) {
+	if from.Node == nil {
+		return
+	}
+	c := from.Node.read()
+	index := newRing([]content{c})
+	tried := index.attempts(t)
+	state := c.state(t, tried)
+	l.Node = &state
+	if l.Broken == nil {
+		l.Logins = append(l.Logins, index.logins(tried, 1+len(l.Logins), from.Now)...)
+	}
 }
 
 // firstBroken is the error at which MakeDockerKeyring stops: it reads the

@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"time"
+
+	"github.com/whypull/whypull/agent/diagnosis"
 )
 
 // Login is one attempt of the kubelet: what it sends to the runtime, and where
@@ -13,8 +16,12 @@ import (
 // Login is a field of something else; only Reveal hands them out. Because of
 // this, logins cannot be compared with == or reflect.DeepEqual.
 type Login struct {
-	// Source is the name of the secret.
+	// Source is the name of the secret, or the path of the node's file.
 	Source string
+	// OfNode tells that the login is from the node's own file.
+	OfNode bool
+	// UID is the secret's; empty if unknown, and for the node's file.
+	UID string
 	// Key is the registry key as written in the secret, safe to show (see
 	// Entry.Key).
 	Key string
@@ -24,8 +31,18 @@ type Login struct {
 	// order among them changes from pull to pull: BasicDockerKeyring.Add
 	// ranges over a map.
 	Order int
+	// Validity is what the login itself, or its age, shows of its time.
+	Validity diagnosis.Validity
+	// Expires is when the login says that it ends; zero if it does not.
+	Expires time.Time
+	// Changed is when the secret or file was last written; zero if unknown.
+	Changed time.Time
+	// Lifetime is how long tokens of this kind live; 0 if the login is none of
+	// a kind that does not name its end.
+	Lifetime time.Duration
 
 	reveal func() (username, password string)
+	hash   func() string
 }
 
 // NewLogin returns a Login for tests and for credentials that do not come
@@ -52,9 +69,23 @@ func (l Login) Empty() bool {
 	return username == "" && password == ""
 }
 
+// Hash is the kubelet's hash of the login (credentialprovider.hashAuthConfig),
+// which its records of pulled images are compared by; empty if unknown. A weak
+// password can be guessed from it, so it is to be treated as one.
+func (l Login) Hash() string {
+	if l.hash == nil {
+		return ""
+	}
+	return l.hash()
+}
+
 // String names the login without showing it.
 func (l Login) String() string {
-	return "login " + strconv.Itoa(l.Order) + " of secret " + strconv.Quote(l.Source) + " for " + strconv.Quote(l.Key)
+	of := " of secret "
+	if l.OfNode {
+		of = " of the node's file "
+	}
+	return "login " + strconv.Itoa(l.Order) + of + strconv.Quote(l.Source) + " for " + strconv.Quote(l.Key)
 }
 
 // GoString is String, so that %#v shows no more than %v.

@@ -3,6 +3,7 @@ package keyring
 import (
 	"slices"
 	"strings"
+	"time"
 )
 
 // ring has the entries of all secrets by effective key, and under one key in
@@ -10,9 +11,9 @@ import (
 type ring map[string][]held
 
 type held struct {
-	secret int // its place in the pod's list
-	source string
-	entry  entry
+	place int // of its secret in the pod's list
+	from  content
+	entry entry
 }
 
 func newRing(contents []content) ring {
@@ -20,7 +21,7 @@ func newRing(contents []content) ring {
 	for i, c := range contents {
 		for _, e := range c.entries {
 			if e.usable() {
-				r[e.effective] = append(r[e.effective], held{i, c.name, e})
+				r[e.effective] = append(r[e.effective], held{i, c, e})
 			}
 		}
 	}
@@ -53,18 +54,26 @@ func among(tried []string, key string) bool {
 	return found
 }
 
-// logins returns the attempts one by one. The kubelet does not remove
-// duplicates.
-func (r ring) logins(tried []string) []Login {
+// logins returns the attempts one by one, with places from first on. The
+// kubelet does not remove duplicates.
+func (r ring) logins(tried []string, first int, now time.Time) []Login {
 	var out []Login
 	for _, key := range tried {
 		place, last := 0, -1
 		for _, h := range r[key] {
-			if h.secret != last {
-				place, last = len(out)+1, h.secret
+			if h.place != last {
+				place, last = first+len(out), h.place
 			}
-			out = append(out, NewLogin(h.source, h.entry.key, place, h.entry.username, h.entry.password))
+			out = append(out, h.login(place, now))
 		}
 	}
 	return out
+}
+
+func (h held) login(order int, now time.Time) Login {
+	l := NewLogin(h.from.name, h.entry.key, order, h.entry.username, h.entry.password)
+	l.OfNode, l.UID, l.Changed = h.from.ofNode, h.from.uid, h.from.changed
+	l.hash = h.entry.hash
+	l.judge(now)
+	return l
 }

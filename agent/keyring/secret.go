@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"time"
 )
 
 // The types of pull secrets that the kubelet reads, and the key of each in the
@@ -22,6 +23,10 @@ const (
 // %p, so keep a Secret no longer than needed.
 type Secret struct {
 	Namespace, Name, Type string
+	// UID is the object's; empty if unknown.
+	UID string
+	// Changed is when the secret was last written; zero if unknown.
+	Changed time.Time
 	// Data is the secret's decoded data; only DataDockerConfigJSON and
 	// DataDockercfg matter.
 	Data map[string][]byte

@@ -66,6 +66,7 @@ type Client struct {
 	events   rest.Interface
 	asNode   rest.Interface // the same account, acting as its node
 	refusals refusals
+	finding  refusals           // of looking in all namespaces
 	lag      time.Duration      // authorizerLag
 	reads    singleflight.Group // of secrets under way
 }
@@ -102,7 +103,8 @@ func (r *refusals) has(namespace string) bool {
 // New returns a client for the node. It asks the API server nothing yet.
 func New(cfg *rest.Config, node string, access Access) (*Client, error) {
 	c := &Client{node: node, access: access, lag: authorizerLag,
-		refusals: refusals{now: time.Now, until: map[string]time.Time{}}}
+		refusals: refusals{now: time.Now, until: map[string]time.Time{}},
+		finding:  refusals{now: time.Now, until: map[string]time.Time{}}}
 	codecs := serializer.NewCodecFactory(newScheme())
 	var err error
 	if c.core, err = restClient(cfg, corev1.SchemeGroupVersion, codecs, ""); err != nil {
@@ -227,8 +229,11 @@ func read[T any](c *Client, namespace string, failed func(error), ask func(rest.
 
 // Secret is the part of a secret that pulls are about.
 type Secret struct {
-	Namespace, Name, Type string
-	Data                  map[string][]byte
+	Namespace, Name, Type, UID string
+	// Changed is when it was last written, as far as its metadata tell; zero if
+	// they do not.
+	Changed time.Time
+	Data    map[string][]byte
 }
 
 // The Node authorizer learns of a pod's secrets from a watch of its own, and
@@ -278,7 +283,19 @@ func (c *Client) readSecret(ctx context.Context, namespace, name string) (Secret
 	case err != nil:
 		return Secret{}, fmt.Errorf("secret %s/%s: %w", namespace, name, withoutContent(err))
 	}
-	return Secret{Namespace: namespace, Name: name, Type: string(s.Type), Data: s.Data}, nil
+	return Secret{Namespace: namespace, Name: name, Type: string(s.Type), UID: string(s.UID), Changed: changed(s.ObjectMeta), Data: s.Data}, nil
+}
+
+// changed is the newest of an object's times: it was not written after that
+// unless by somebody who clears managedFields.
+func changed(m metav1.ObjectMeta) time.Time {
+	newest := m.CreationTimestamp.Time
+	for _, f := range m.ManagedFields {
+		if f.Time != nil && f.Time.After(newest) {
+			newest = f.Time.Time
+		}
+	}
+	return newest.UTC()
 }
 
 // withoutContent reduces an error to what cannot quote an answer's body.

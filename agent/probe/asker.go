@@ -5,6 +5,7 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
+	"fmt"
 	"sync"
 	"time"
 
@@ -38,6 +39,7 @@ type asker struct {
 type question struct {
 	endpoint, source, image string
 	login                   [sha256.Size]byte
+	content                 string // "" for the manifest alone, else what is looked at
 }
 
 type pendingAnswer struct {
@@ -59,18 +61,50 @@ func newAsker() *asker {
 }
 
 // ask returns the endpoint's answer, and none that was had before the given
-// time, unless the endpoint wants to be left alone.
-func (a *asker) ask(ctx context.Context, e registry.Endpoint, ref reference.Named, login *keyring.Login, since time.Time) registry.Answer {
+// time, unless the endpoint wants to be left alone. settle allows it one question
+// more where the endpoint refuses the repository without saying whether it
+// exists.
+func (a *asker) ask(ctx context.Context, e registry.Endpoint, ref reference.Named, login *keyring.Login, since time.Time, settle bool) registry.Answer {
+	q := a.question(e, ref, login)
+	return a.share(ctx, e, q, since, func(ctx context.Context) registry.Answer {
+		answer := e.Probe(ctx, e.Reference(ref), reveal(login))
+		if settle && unsettled(answer) {
+			answer.Exists = e.Control(ctx, e.Reference(ref), reveal(login))
+		}
+		return answer
+	})
+}
+
+// inspect returns what the endpoint holds.
+func (a *asker) inspect(ctx context.Context, e registry.Endpoint, ref reference.Named, login *keyring.Login, want registry.InspectOptions, since time.Time) registry.Answer {
+	q := a.question(e, ref, login)
+	q.content = fmt.Sprint(want.Thorough, want.Blobs)
+	return a.share(ctx, e, q, since, func(ctx context.Context) registry.Answer {
+		return e.Inspect(ctx, e.Reference(ref), reveal(login), want)
+	})
+}
+
+func (a *asker) question(e registry.Endpoint, ref reference.Named, login *keyring.Login) question {
+	return question{endpoint: e.String(), source: e.Source, image: e.Reference(ref).String(), login: a.digest(login)}
+}
+
+// unsettled tells of a refusal that says nothing of the repository's existence.
+func unsettled(answer registry.Answer) bool {
+	return answer.Fault == diagnosis.FaultInsufficientScope ||
+		answer.Fault == diagnosis.FaultForbidden && answer.Phase == diagnosis.PhaseManifest
+}
+
+// share has a question asked once for all who want the same answer.
+func (a *asker) share(ctx context.Context, e registry.Endpoint, q question, since time.Time, get func(context.Context) registry.Answer) registry.Answer {
 	if ctx.Err() != nil { // nobody would hear the answer
 		return registry.Answer{Endpoint: e.String(), Err: ctx.Err()}
 	}
-	q := question{endpoint: e.String(), source: e.Source, image: ref.String(), login: a.digest(login)}
 	p, mine := a.claim(q, since)
 	if mine {
 		// Others wait for this answer, so the one who asked may not end it. The
 		// conversation has a time limit of its own.
 		ctx := context.WithoutCancel(ctx)
-		go a.fulfil(q, p, since, func() registry.Answer { return e.Probe(ctx, ref, reveal(login)) })
+		go a.fulfil(q, p, since, func() registry.Answer { return get(ctx) })
 	}
 	select {
 	case <-p.done:
@@ -154,7 +188,7 @@ func (a *asker) trouble(q question, since time.Time) (registry.Answer, bool) {
 	a.expire()
 	var found *pendingAnswer
 	for other, p := range a.answers {
-		if other.endpoint != q.endpoint || p.until.IsZero() {
+		if other.endpoint != q.endpoint || p.until.IsZero() || p.answer.Via != "" { // the last is another's trouble
 			continue
 		}
 		unreachable := aboutEndpoint(p.answer) && other.source == q.source && !p.ended.Before(since)

@@ -324,8 +324,8 @@ func TestWaiterGivesUp(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var gone, there registry.Answer
 		var wg sync.WaitGroup
-		wg.Go(func() { gone = a.ask(ctx, hub(), ref, &login, time.Time{}) })
-		wg.Go(func() { there = a.ask(t.Context(), hub(), ref, &login, time.Time{}) })
+		wg.Go(func() { gone = a.ask(ctx, hub(), ref, &login, time.Time{}, false) })
+		wg.Go(func() { there = a.ask(t.Context(), hub(), ref, &login, time.Time{}, false) })
 		synctest.Wait()
 		cancel()
 		synctest.Wait()
@@ -346,7 +346,7 @@ func TestAskTooLate(t *testing.T) {
 	a := newAsker()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	got := a.ask(ctx, hub(), named(t, "hub.test/app:1"), nil, time.Time{}) // hub() would crash if it were asked
+	got := a.ask(ctx, hub(), named(t, "hub.test/app:1"), nil, time.Time{}, false) // hub() would crash if it were asked
 	if got.Found || got.Fault != "" || !errors.Is(got.Err, context.Canceled) || len(a.answers) != 0 {
 		t.Errorf("answer %+v, %d questions", got, len(a.answers))
 	}

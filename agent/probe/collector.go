@@ -1,14 +1,10 @@
 package probe
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -32,6 +28,7 @@ type Collector struct {
 	Images  Images  // nil: there is no runtime to ask
 	Secrets Secrets // nil: there is no API server to ask
 	Metrics Metrics
+	Node    NodeCredentials // nil: the node's files are not read
 
 	options registry.Options
 	dns     *lookups
@@ -61,12 +58,13 @@ func (c *Collector) Collect(ctx context.Context, f diagnosis.Failure, fresh bool
 		return evidence, all
 	}
 	first := append(slices.Clip(known), pending()...)
+	text := known[0]
 	var since time.Time
 	if fresh {
 		since = c.asker.now()
 	}
 	go func() {
-		evidence := append(slices.Clip(known), c.network(ctx, f, logins, since)...)
+		evidence := append(slices.Clip(known), c.network(ctx, f, text, logins, since)...)
 		all <- append(evidence, later()...)
 	}()
 	return first, all
@@ -75,13 +73,15 @@ func (c *Collector) Collect(ctx context.Context, f diagnosis.Failure, fresh bool
 // quick runs the checks that answer at once.
 func (c *Collector) quick(ctx context.Context, f diagnosis.Failure) ([]diagnosis.Evidence, []keyring.Login) {
 	var image diagnosis.Evidence
+	var id string
+	var took time.Duration
 	var credentials []diagnosis.Evidence
 	var logins []keyring.Login
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		start := time.Now()
-		image = c.checkImage(ctx, f)
-		c.Metrics.Checked(image.Check, image.Outcome, time.Since(start))
+		image, id = c.checkImage(ctx, f)
+		took = time.Since(start)
 	})
 	wg.Go(func() {
 		start := time.Now()
@@ -89,6 +89,8 @@ func (c *Collector) quick(ctx context.Context, f diagnosis.Failure) ([]diagnosis
 		c.Metrics.Checked(diagnosis.CheckCredentials, worst(credentials), time.Since(start))
 	})
 	wg.Wait()
+	image = c.checkUse(f, image, id, credentials, logins)
+	c.Metrics.Checked(image.Check, image.Outcome, took)
 	return append([]diagnosis.Evidence{message(f), image}, credentials...), logins
 }
 
@@ -131,83 +133,73 @@ func pending() []diagnosis.Evidence {
 
 // network resolves the registry's name and asks its endpoints, in the
 // runtime's order.
-func (c *Collector) network(ctx context.Context, f diagnosis.Failure, logins []keyring.Login, since time.Time) []diagnosis.Evidence {
-	named, err := reference.ParseNormalizedNamed(f.Image)
-	if err != nil { // the image check has said so
-		return nil
-	}
+func (c *Collector) network(ctx context.Context, f diagnosis.Failure, text diagnosis.Evidence, logins []keyring.Login, since time.Time) []diagnosis.Evidence {
 	config := c.configs.load(ctx, c.options, c.Images)
-	endpoints, notices, err := config.Endpoints(ctx, f.Registry)
-	notices = append(config.Notices(), notices...)
-	out := configEvidence(notices)
-	if err != nil {
-		return append(out, refusedConfig(err, c.options.Root)...)
+	names, refusal := fullNames(config, f)
+	if refusal != nil {
+		return refusal
 	}
-	blind := slices.ContainsFunc(notices, func(n registry.Notice) bool { return n.Kind == registry.NoticeNoAuthorities })
-	v := visit{c: c, f: f, ref: reference.TagNameOnly(named), logins: logins, since: since, blind: blind}
-	found := v.endpoints(ctx, endpoints)
-	if len(found) == 0 {
-		found = skipped("the node's configuration has no endpoint that serves such a reference", diagnosis.CheckNodeDNS, diagnosis.CheckRegistry)
-	}
-	return append(out, found...)
-}
-
-// refusedConfig tells of a configuration without endpoints: one with which the
-// runtime refuses the pull, or one that whypull itself cannot work with.
-func refusedConfig(err error, root string) []diagnosis.Evidence {
-	out := skipped("the node's registry configuration names no endpoint", diagnosis.CheckNodeDNS)
-	if refused := (*registry.ConfigError)(nil); errors.As(err, &refused) {
-		e := diagnosis.Evidence{
-			Check: diagnosis.CheckRegistry, Outcome: diagnosis.Failed, Fault: diagnosis.FaultConfigInvalid,
-			Detail: refused.Path + " names a certificate or key that cannot be read or is none; containerd refuses the pull over it",
-		}
-		if hidden(err, root) {
-			e.Outcome = diagnosis.Inconclusive
-			e.Detail = refused.Path + " names a file that whypull cannot see, since it is not below /etc; the runtime may"
-		}
-		return append(out, e)
-	}
-	return append(out, skipped("whypull could not work with the node's registry configuration", diagnosis.CheckRegistry)...)
-}
-
-// configEvidence tells what is odd about the node's registry configuration.
-func configEvidence(notices []registry.Notice) []diagnosis.Evidence {
 	var out []diagnosis.Evidence
-	for _, n := range notices {
-		if s := oddity(n); s != "" {
-			out = append(out, diagnosis.Evidence{
-				Check: diagnosis.CheckRegistry, Outcome: diagnosis.Inconclusive, Fault: diagnosis.FaultConfigInvalid, Detail: s,
-			})
+	for _, named := range names {
+		ref := reference.TagNameOnly(named)
+		endpoints, notices, err := config.EndpointsFor(ctx, domain(named, f), ref)
+		notices = append(slices.Clone(config.Notices()), notices...)
+		out = append(out, configEvidence(notices)...)
+		if err != nil {
+			out = append(out, refusedConfig(err)...)
+			continue
 		}
+		blind := slices.ContainsFunc(notices, func(n registry.Notice) bool { return n.Kind == registry.NoticeNoAuthorities })
+		v := visit{c: c, f: f, text: text, config: config, ref: ref, logins: logins, since: since, blind: blind}
+		found := v.endpoints(ctx, endpoints)
+		if len(found) == 0 {
+			found = skipped("the node's configuration has no endpoint that serves such a reference", diagnosis.CheckNodeDNS, diagnosis.CheckRegistry)
+		}
+		out = append(out, found...)
 	}
 	return out
 }
 
-func oddity(n registry.Notice) string {
-	switch n.Kind {
-	case registry.NoticeHostsFileInvalid:
-		return fmt.Sprintf("%s does not parse (line %d); containerd ignores it", n.Path, n.Line)
-	case registry.NoticeHostsFileMisnamed:
-		return n.Path + " is not read by anybody; the name is hosts.toml"
-	case registry.NoticeConfigPathIgnored:
-		return n.Path + " is not read: config_path lists several folders, which containerd's transfer service takes for one"
-	case registry.NoticeHostsFileUnusable, registry.NoticeConfigUnreadable, registry.NoticeLegacyMirrors, registry.NoticeNoAuthorities:
+// fullNames are the names that the runtime tries for the image: one, unless it
+// is CRI-O and the image names no registry; or why it tries none.
+func fullNames(config *registry.Config, f diagnosis.Failure) ([]reference.Named, []diagnosis.Evidence) {
+	short := config.ShortName(f.Image)
+	if short.Refused != "" {
+		return nil, refusedShort(short, f)
 	}
-	return ""
+	var names []reference.Named
+	for _, candidate := range short.Candidates {
+		if named, err := reference.ParseNormalizedNamed(candidate); err == nil {
+			names = append(names, named)
+		}
+	}
+	return names, nil
 }
 
-// hidden tells that a file could not be opened because it lies outside of what
-// of the node is mounted, or is a link to there: that says nothing of the node.
-func hidden(err error, root string) bool {
-	failed, ok := errors.AsType[*fs.PathError](err)
-	if !ok || root == "" || root == "/" {
-		return false
+// refusedShort tells of a name without a registry that the runtime resolves to
+// none.
+func refusedShort(short registry.ShortName, f diagnosis.Failure) []diagnosis.Evidence {
+	e := diagnosis.Evidence{
+		Check: diagnosis.CheckRegistry, Outcome: diagnosis.Failed, Fault: diagnosis.FaultNameAmbiguous, Candidates: short.Candidates,
+		Detail: fmt.Sprintf("%s names no registry, and the node's %s has none to search for it", f.Image, cmp.Or(short.Source, "registries.conf")),
 	}
-	if !strings.HasPrefix(failed.Path, filepath.Join(root, "etc")+"/") {
-		return true
+	switch {
+	case short.Refused == registry.ShortNameUnresolvable:
+		e.Outcome, e.Fault = diagnosis.Inconclusive, ""
+		e.Detail = fmt.Sprintf("%s names no registry, and what the runtime makes of it could not be found out", f.Image)
+	case len(short.Candidates) > 0:
+		e.Detail = fmt.Sprintf("%s names no registry, and the runtime will not choose among %s (%s)", f.Image, some(short.Candidates), short.Source)
 	}
-	_, err = os.Lstat(failed.Path)
-	return err == nil
+	return append(skipped("the image names no registry", diagnosis.CheckNodeDNS), e)
+}
+
+// domain is the registry of a name. Package reference takes a host with an
+// underscore for a part of the path; the runtime, and the failure, do not.
+func domain(named reference.Named, f diagnosis.Failure) string {
+	if own, err := reference.ParseNormalizedNamed(f.Image); err == nil && own.Name() == named.Name() {
+		return f.Registry
+	}
+	return reference.Domain(named)
 }
 
 // worst is the outcome to book a check with several pieces of evidence under.

@@ -185,6 +185,7 @@ func failure(image string, secrets ...string) diagnosis.Failure {
 	f := diagnosis.Failure{
 		Namespace: "team", Pod: "web", UID: "u-1", Node: "worker-3", Container: "app", Kind: diagnosis.KindContainer,
 		Image: image, PullPolicy: "Always", Reason: "ErrImagePull", PullSecrets: secrets,
+		Message: "failed to resolve image: " + image + ": not found",
 	}
 	if named, err := reference.ParseNormalizedNamed(image); err == nil {
 		f.Registry, f.Repository, _ = strings.Cut(named.Name(), "/")

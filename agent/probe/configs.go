@@ -20,8 +20,9 @@ type configs struct {
 	until  time.Time
 }
 
-// load reads the configuration as the runtime reads it: what an unset or a
-// composite config_path means depends on containerd's version.
+// load reads the configuration as the runtime reads it: which files count, and
+// what they mean, depends on its name and version. Without an answer of the
+// runtime it is taken for a new containerd.
 func (c *configs) load(ctx context.Context, o registry.Options, runtime Images) *registry.Config {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -30,8 +31,8 @@ func (c *configs) load(ctx context.Context, o registry.Options, runtime Images) 
 		return c.loaded
 	}
 	if runtime != nil {
-		if name, version, err := runtime.Version(ctx); err == nil && name == "containerd" {
-			o.RuntimeVersion = version
+		if name, version, err := runtime.Version(ctx); err == nil {
+			o.Runtime, o.RuntimeVersion = name, version
 		}
 	}
 	c.loaded, c.until = registry.Load(o), now.Add(configLife)

@@ -27,12 +27,14 @@ func (*versioned) Image(context.Context, string) (cri.Image, bool, error) {
 
 func (*versioned) OtherNames(context.Context, string) ([]string, error) { return nil, nil }
 
-// What a config_path with several folders means depends on the runtime.
+// Which files count, and what a config_path with several folders means, depends
+// on the runtime.
 func TestConfigOfRuntime(t *testing.T) {
 	t.Parallel()
 	root := writeFiles(t, map[string]string{
 		"etc/containerd/config.toml":      "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".registry]\nconfig_path = \"/etc/none:/etc/certs.d\"\n",
-		"etc/certs.d/hub.test/hosts.toml": "server = \"http://hub.test\"\n",
+		"etc/certs.d/hub.test/hosts.toml": "[host.\"http://hub.test\"]\n",
+		"etc/containers/registries.conf":  "[[registry]]\nlocation = \"hub.test\"\n[[registry.mirror]]\nlocation = \"mirror.test\"\n",
 	})
 	for name, tc := range map[string]struct {
 		runtime Images
@@ -40,7 +42,8 @@ func TestConfigOfRuntime(t *testing.T) {
 	}{
 		"containerd 1.7":  {&versioned{name: "containerd", version: "1.7.35"}, "http://hub.test"},
 		"containerd 2.4":  {&versioned{name: "containerd", version: "2.4.2+unknown"}, "https://hub.test"},
-		"another runtime": {&versioned{name: "cri-o", version: "1.7.0"}, "https://hub.test"},
+		"CRI-O":           {&versioned{name: "cri-o", version: "1.37.0"}, "https://mirror.test"},
+		"another runtime": {&versioned{name: "docker", version: "2.4.0"}, "https://hub.test"},
 		"none":            {nil, "https://hub.test"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/keyring"
 	"github.com/whypull/whypull/agent/kube"
+	"github.com/whypull/whypull/agent/kubelet"
 )
 
 // Secrets reads pull secrets. The errors are kube.ErrNotFound, kube.ErrNoAccess
@@ -20,21 +21,51 @@ type Secrets interface {
 	Secret(ctx context.Context, namespace, name string) (kube.Secret, error)
 }
 
+// SecretFinder tells where else there are secrets of a name. A Secrets may
+// implement it. The errors are kube.ErrNoAccess or any other.
+type SecretFinder interface {
+	NamespacesOf(ctx context.Context, secretName string) ([]string, error)
+}
+
+// NodeCredentials is what the kubelet has on its node's disk that decides about
+// credentials.
+type NodeCredentials interface {
+	// DockerConfig is the file that the kubelet takes the node's credentials from.
+	DockerConfig() (keyring.NodeFile, kubelet.Presence)
+	// Providers are the credential provider plugins that it asks for an image.
+	Providers(image string) ([]kubelet.Provider, kubelet.Presence)
+	// Verdict says whether it lets a pod use an image that is there.
+	Verdict(q kubelet.Question) kubelet.Verdict
+}
+
 // checkCredentials works out which logins the kubelet would try, and what is
 // wrong with each secret that brings none.
 func (c *Collector) checkCredentials(ctx context.Context, f diagnosis.Failure) ([]diagnosis.Evidence, []keyring.Login) {
 	if _, err := reference.ParseNormalizedNamed(f.Image); err != nil { // the kubelet does not come to the secrets
 		return skipped("the image reference does not parse, so no secret is read", diagnosis.CheckCredentials), nil
 	}
+	evidence, secrets, places := c.readSecrets(ctx, f)
+	found, err := keyring.Find(f.Image, keyring.Sources{Secrets: secrets, Node: c.nodeFile(), Now: c.now()})
+	if err != nil { // it has parsed above
+		return skipped("no registry was found in the image reference", diagnosis.CheckCredentials), nil
+	}
+	for i, s := range found.Secrets {
+		evidence[places[i]] = judge(s, found, f)
+	}
+	evidence = append(evidence, nodeEvidence(found, f)...)
+	return append(evidence, c.providers(f)...), found.Logins
+}
+
+// readSecrets reads what the pod names. Of each secret read it returns the
+// place in the evidence, which is yet to be filled.
+func (c *Collector) readSecrets(ctx context.Context, f diagnosis.Failure) (evidence []diagnosis.Evidence, secrets []keyring.Secret, places []int) {
 	if len(f.PullSecrets) == 0 {
 		return []diagnosis.Evidence{{
 			Check: diagnosis.CheckCredentials, Outcome: diagnosis.Failed, Fault: diagnosis.FaultNoCredentials,
 			Detail: "the pod names no pull secret",
-		}}, nil
+		}}, nil, nil
 	}
-	evidence := make([]diagnosis.Evidence, len(f.PullSecrets))
-	var secrets []keyring.Secret
-	var places []int // of each secret read, in evidence
+	evidence = make([]diagnosis.Evidence, len(f.PullSecrets))
 	read := c.reader(ctx, f.Namespace)
 	for i, name := range f.PullSecrets {
 		s, e := read(name)
@@ -43,14 +74,7 @@ func (c *Collector) checkCredentials(ctx context.Context, f diagnosis.Failure) (
 			secrets, places = append(secrets, s), append(places, i)
 		}
 	}
-	found, err := keyring.Find(f.Image, secrets)
-	if err != nil { // it has parsed above
-		return skipped("no registry was found in the image reference", diagnosis.CheckCredentials), nil
-	}
-	for i, s := range found.Secrets {
-		evidence[places[i]] = judge(s, found, f)
-	}
-	return evidence, found.Logins
+	return evidence, secrets, places
 }
 
 // reader reads each secret once, though a pod may name it twice.
@@ -86,6 +110,7 @@ func (c *Collector) readSecret(ctx context.Context, namespace, name string) (key
 		c.Metrics.SecretRead("missing")
 		e.Outcome, e.Fault = diagnosis.Failed, diagnosis.FaultSecretMissing
 		e.Detail = fmt.Sprintf("secret %s does not exist in namespace %s", name, namespace)
+		c.elsewhere(ctx, namespace, &e)
 	case errors.Is(err, kube.ErrNoAccess):
 		c.Metrics.SecretRead("forbidden")
 		e.Outcome, e.Fault = diagnosis.NotRun, diagnosis.FaultSecretUnreadable
@@ -95,7 +120,27 @@ func (c *Collector) readSecret(ctx context.Context, namespace, name string) (key
 		e.Outcome, e.Fault = diagnosis.Inconclusive, diagnosis.FaultSecretUnreadable
 		e.Detail = fmt.Sprintf("secret %s could not be read from the API server", name)
 	}
-	return keyring.Secret{Namespace: s.Namespace, Name: name, Type: s.Type, Data: s.Data}, e
+	return keyring.Secret{Namespace: s.Namespace, Name: name, UID: s.UID, Changed: s.Changed, Type: s.Type, Data: s.Data}, e
+}
+
+// elsewhere adds where else there is a secret of the missing one's name.
+func (c *Collector) elsewhere(ctx context.Context, namespace string, e *diagnosis.Evidence) {
+	finder, ok := c.Secrets.(SecretFinder)
+	if !ok {
+		return
+	}
+	all, err := finder.NamespacesOf(ctx, e.Secret)
+	if err != nil {
+		e.Detail += "; one of that name in another namespace does not count"
+		return
+	}
+	const most = 5
+	all = slices.DeleteFunc(slices.Clone(all), func(n string) bool { return n == namespace })
+	slices.Sort(all)
+	e.OtherNamespaces = all[:min(len(all), most)]
+	if len(all) > 0 {
+		e.Detail += "; it exists in namespace " + strings.Join(e.OtherNamespaces, ", ")
+	}
 }
 
 // judge turns the keyring's view of one secret into evidence.
@@ -106,11 +151,13 @@ func judge(s keyring.SecretState, found keyring.Lookup, f diagnosis.Failure) dia
 		e.Fault = secretFault(s.Problem)
 		e.Detail = fmt.Sprintf("pull secret %s: %s", s.Name, s.Reason)
 	case s.Matches():
-		entry := matched(s)
+		entry := matched(s, found.Logins)
 		e.Outcome, e.Detail = diagnosis.Passed, fmt.Sprintf("secret %s has credentials for %s under %s", s.Name, f.Registry, entry.Key)
 		if bringsNone(entry) {
 			e.Outcome, e.Fault = diagnosis.Failed, diagnosis.FaultSecretEmpty
 			e.Detail = fmt.Sprintf("pull secret %s", s.Name)
+		} else if old, ok := outdated(found.Logins, s.Name, false); ok {
+			return expired(e, old, "secret "+s.Name)
 		}
 		if entry.Text != "" {
 			e.Detail += ": " + entry.Text
@@ -133,14 +180,29 @@ func secretFault(p keyring.Problem) diagnosis.Fault {
 	}
 }
 
-// matched is the first entry that is for the image, one with a login if there
-// is any.
-func matched(s keyring.SecretState) keyring.Entry {
-	i := slices.IndexFunc(s.Entries, func(e keyring.Entry) bool { return e.Matches && !bringsNone(e) })
-	if i < 0 {
-		i = slices.IndexFunc(s.Entries, func(e keyring.Entry) bool { return e.Matches })
+// matched is the first entry that is for the image: one with a login that is
+// not over its time if there is any, else one with a login.
+func matched(s keyring.SecretState, logins []keyring.Login) keyring.Entry {
+	var found []keyring.Entry
+	for _, e := range s.Entries {
+		if e.Matches {
+			found = append(found, e)
+		}
 	}
-	return s.Entries[i]
+	over := func(e keyring.Entry) bool {
+		return slices.ContainsFunc(logins, func(l keyring.Login) bool { return l.Source == s.Name && l.Key == e.Key && overdue(l) })
+	}
+	rank := func(e keyring.Entry) int {
+		switch {
+		case bringsNone(e):
+			return 2
+		case over(e):
+			return 1
+		default:
+			return 0
+		}
+	}
+	return slices.MinFunc(found, func(a, b keyring.Entry) int { return rank(a) - rank(b) })
 }
 
 // bringsNone tells that the entry's login is empty: the kubelet sends it, and

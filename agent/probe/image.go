@@ -9,6 +9,8 @@ import (
 	"github.com/distribution/reference"
 
 	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/agent/keyring"
+	"github.com/whypull/whypull/agent/kubelet"
 	"github.com/whypull/whypull/cri"
 )
 
@@ -20,19 +22,20 @@ type Images interface {
 }
 
 // checkImage asks the runtime for the image, as the kubelet's own check before
-// a pull does (images.imagePullPrecheck).
-func (c *Collector) checkImage(ctx context.Context, f diagnosis.Failure) diagnosis.Evidence {
+// a pull does (images.imagePullPrecheck). It also returns the runtime's ID of
+// the image, empty if it is not there.
+func (c *Collector) checkImage(ctx context.Context, f diagnosis.Failure) (diagnosis.Evidence, string) {
 	e := diagnosis.Evidence{Check: diagnosis.CheckImage}
 	if _, err := reference.ParseNormalizedNamed(f.Image); err != nil {
 		e.Outcome, e.Fault, e.Detail = diagnosis.Failed, diagnosis.FaultNameInvalid, "the image reference does not parse: "+wrong(f.Image, err)
 		e.Candidates = corrections(f.Image)
-		return e
+		return e, ""
 	}
 	if c.Images == nil {
 		e.Outcome, e.Detail = diagnosis.NotRun, "no container runtime socket to ask"
-		return e
+		return e, ""
 	}
-	_, present, err := c.Images.Image(ctx, f.Image)
+	img, present, err := c.Images.Image(ctx, f.Image)
 	if ctx.Err() == nil { // else the error may be of our own making
 		c.Metrics.RuntimeUp(!cri.IsDown(err))
 	}
@@ -44,10 +47,76 @@ func (c *Collector) checkImage(ctx context.Context, f diagnosis.Failure) diagnos
 		}
 	case present:
 		e.Outcome, e.Detail = diagnosis.Passed, fmt.Sprintf("the image is on node %s", f.Node)
+		return e, img.ID
 	default:
 		e.Outcome, e.Fault, e.Detail = diagnosis.Failed, diagnosis.FaultImageAbsent, c.absent(ctx, f)
 	}
-	return e
+	return e, ""
+}
+
+// checkUse adds to the evidence on an image that is there whether the kubelet
+// lets this pod use it (images.EnsureImageExists, PullManager.MustAttemptImagePull).
+// With the policy Always it does not ask.
+func (c *Collector) checkUse(f diagnosis.Failure, image diagnosis.Evidence, id string, credentials []diagnosis.Evidence, logins []keyring.Login) diagnosis.Evidence {
+	if c.Node == nil || id == "" || f.PullPolicy != "IfNotPresent" && f.PullPolicy != "Never" {
+		return image
+	}
+	v := c.Node.Verdict(useQuestion(f, id, credentials, logins))
+	why := use(v, f.PullPolicy)
+	if why == "" {
+		return image
+	}
+	image.Detail += why
+	if v == kubelet.VerdictOtherCredentials || v == kubelet.VerdictOtherSpelling {
+		image.Outcome, image.Fault = diagnosis.Failed, diagnosis.FaultNotVerified
+	}
+	return image
+}
+
+// useQuestion is what the kubelet asks its records: only the logins of the pod's
+// own secrets count.
+func useQuestion(f diagnosis.Failure, id string, credentials []diagnosis.Evidence, logins []keyring.Login) kubelet.Question {
+	q := kubelet.Question{
+		Image: f.Image, ImageRef: id,
+		ServiceAccount: kubelet.ServiceAccount{Namespace: f.Namespace, Name: f.ServiceAccount},
+		Incomplete: slices.ContainsFunc(credentials, func(e diagnosis.Evidence) bool {
+			return e.Fault == diagnosis.FaultSecretUnreadable || e.Fault == diagnosis.FaultSecretMalformed
+		}),
+	}
+	for _, l := range logins {
+		if !l.OfNode {
+			q.Secrets = append(q.Secrets, kubelet.Secret{UID: l.UID, Namespace: f.Namespace, Name: l.Source, CredentialHash: l.Hash()})
+		}
+	}
+	return q
+}
+
+// use is the end of the sentence on an image that is there. It tells nothing of
+// who else uses the image.
+func use(v kubelet.Verdict, policy string) string {
+	remedy := "; it would after a pull with a pull secret that the registry accepts"
+	if policy == "Never" {
+		remedy = "; it would if the pod had the pull secret of an earlier pull, or another policy than Never"
+	}
+	switch v {
+	case kubelet.VerdictNotPulledByKubelet:
+		return "; the kubelet has no record of pulling it, and by default lets every pod use such an image (not with imagePullCredentialsVerificationPolicy AlwaysVerify)"
+	case kubelet.VerdictNodeWide:
+		return ", and the kubelet lets every pod of the node use it"
+	case kubelet.VerdictThisPod:
+		return ", and the kubelet lets this pod use it: it has the credentials of an earlier pull"
+	case kubelet.VerdictOtherCredentials:
+		return ", but the kubelet does not let this pod use it: it was pulled with credentials that this pod does not have" + remedy
+	case kubelet.VerdictOtherSpelling:
+		return ", but the kubelet does not let this pod use it: it was pulled under another spelling of its name, " +
+			"such as nginx for docker.io/library/nginx; it would with that spelling, or" + strings.TrimPrefix(remedy, "; it would")
+	case kubelet.VerdictPulling:
+		return "; the kubelet has begun a pull of it, and lets no pod use it before one has ended"
+	case kubelet.VerdictUndecided:
+		return "; whether the kubelet lets this pod use it depends on credentials that are not all known here"
+	default:
+		return ""
+	}
 }
 
 func (c *Collector) absent(ctx context.Context, f diagnosis.Failure) string {

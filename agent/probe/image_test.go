@@ -63,7 +63,7 @@ func TestCheckImage(t *testing.T) {
 			if tc.prepare != nil {
 				tc.prepare(n.runtime)
 			}
-			e := n.collector.checkImage(t.Context(), failure(image))
+			e, _ := n.collector.checkImage(t.Context(), failure(image))
 			wellFormed(t, []diagnosis.Evidence{e})
 			wantLines(t, "evidence", of([]diagnosis.Evidence{e}, diagnosis.CheckImage), tc.want)
 			if !slices.Equal(n.metrics.up, tc.up) {
@@ -79,7 +79,7 @@ func TestCheckImageCancelled(t *testing.T) {
 	n := newNode(t, nil, nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	e := n.collector.checkImage(ctx, failure(image))
+	e, _ := n.collector.checkImage(ctx, failure(image))
 	if e.Outcome != diagnosis.Inconclusive || e.Fault != "" || len(n.metrics.up) > 0 {
 		t.Errorf("evidence %+v, metrics %v", e, n.metrics.up)
 	}
@@ -87,7 +87,7 @@ func TestCheckImageCancelled(t *testing.T) {
 
 func TestCheckImageWithoutRuntime(t *testing.T) {
 	t.Parallel()
-	e := (&Collector{Metrics: &fakeMetrics{}}).checkImage(t.Context(), failure(image))
+	e, _ := (&Collector{Metrics: &fakeMetrics{}}).checkImage(t.Context(), failure(image))
 	wantLines(t, "evidence", of([]diagnosis.Evidence{e}, diagnosis.CheckImage), "NotRun | no container runtime socket to ask")
 }
 
@@ -123,7 +123,7 @@ func TestInvalidName(t *testing.T) {
 	} {
 		t.Run(image, func(t *testing.T) {
 			t.Parallel()
-			e := (&Collector{}).checkImage(t.Context(), failure(image))
+			e, _ := (&Collector{}).checkImage(t.Context(), failure(image))
 			wellFormed(t, []diagnosis.Evidence{e})
 			wantLines(t, "evidence", of([]diagnosis.Evidence{e}, diagnosis.CheckImage),
 				"Failed | InvalidName | the image reference does not parse: "+tc.why)

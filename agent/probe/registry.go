@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/url"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -27,6 +27,8 @@ const maxLogins = 8
 type visit struct {
 	c      *Collector
 	f      diagnosis.Failure
+	text   diagnosis.Evidence // what the runtime's message supports
+	config *registry.Config
 	ref    reference.Named
 	logins []keyring.Login
 	since  time.Time // earlier answers do not serve
@@ -47,7 +49,7 @@ func (v visit) endpoints(ctx context.Context, all []registry.Endpoint) []diagnos
 		asked[e.String()] = true
 		found := v.endpoint(ctx, e)
 		out = append(out, found...)
-		if served(found, v.attempts()) {
+		if served(found, v.attempts(e)) {
 			break
 		}
 	}
@@ -55,9 +57,11 @@ func (v visit) endpoints(ctx context.Context, all []registry.Endpoint) []diagnos
 }
 
 // served tells that the kubelet's attempt would succeed at this endpoint: with
-// one of the logins where there are any, else without.
+// one of the logins where there are any, else without; and that nothing is wrong
+// with what it would get.
 func served(found []diagnosis.Evidence, attempts []*keyring.Login) bool {
-	return slices.ContainsFunc(found, func(e diagnosis.Evidence) bool {
+	bad := func(e diagnosis.Evidence) bool { return e.Content && e.Outcome == diagnosis.Failed }
+	return !slices.ContainsFunc(found, bad) && slices.ContainsFunc(found, func(e diagnosis.Evidence) bool {
 		return e.Check == diagnosis.CheckRegistry && e.Outcome == diagnosis.Passed && (e.Credential != nil || len(attempts) == 1)
 	})
 }
@@ -75,12 +79,16 @@ func (v visit) endpoint(ctx context.Context, e registry.Endpoint) []diagnosis.Ev
 			Detail: fmt.Sprintf("%s was not asked, since its name %s", e, why)}))
 	}
 	out := name
-	for _, login := range v.attempts() {
+	attempts := v.attempts(e)
+	for _, login := range attempts {
 		start := time.Now()
-		answer := v.c.asker.ask(ctx, e, v.ref, login, v.since)
-		evidence := v.mark(e, v.evidence(answer, login))
+		answer := v.c.asker.ask(ctx, e, v.ref, login, v.since, len(attempts) == 1 || login != nil)
+		evidence := v.mark(e, v.evidence(e, answer, login))
 		v.c.Metrics.Checked(evidence.Check, evidence.Outcome, time.Since(start))
 		out = append(out, evidence)
+		if answer.Found && (login != nil || len(attempts) == 1) {
+			out = append(out, v.content(ctx, e, answer, login)...)
+		}
 		if answer.Found || aboutEndpoint(answer) || answer.Fault == diagnosis.FaultRateLimited {
 			break
 		}
@@ -88,14 +96,19 @@ func (v visit) endpoint(ctx context.Context, e registry.Endpoint) []diagnosis.Ev
 	return out
 }
 
-// attempts are the logins to try; nil stands for none. A login without a user
-// is none to a runtime.
-func (v visit) attempts() []*keyring.Login {
+// attempts are the logins to try at an endpoint; nil stands for none. A login
+// without a user is none to a runtime, which then takes the node's own.
+func (v visit) attempts(e registry.Endpoint) []*keyring.Login {
 	var out []*keyring.Login
 	for i := range v.logins {
-		if !v.logins[i].Empty() {
+		if !v.logins[i].Empty() && !e.WithoutCredential {
 			out = append(out, &v.logins[i])
 		}
+	}
+	if len(out) == 0 && e.NodeLogin != nil {
+		own := keyring.NewLogin(e.NodeLoginSource, e.Host, 1, e.NodeLogin.Username, e.NodeLogin.Password)
+		own.OfNode = true
+		out = append(out, &own)
 	}
 	return append(out[:min(len(out), maxLogins)], nil)
 }
@@ -108,9 +121,9 @@ func (v visit) name(ctx context.Context, e registry.Endpoint) ([]diagnosis.Evide
 		return []diagnosis.Evidence{v.mark(e, diagnosis.Evidence{Check: diagnosis.CheckNodeDNS, Outcome: diagnosis.NotRun,
 			Detail: host + " is an address; there is no name to resolve"})}, true
 	}
-	if proxy := v.proxy(e); proxy != "" {
-		return []diagnosis.Evidence{v.mark(e, diagnosis.Evidence{Check: diagnosis.CheckNodeDNS, Outcome: diagnosis.NotRun,
-			Detail: fmt.Sprintf("%s is asked through the proxy %s, which resolves the name", e, proxy)})}, true
+	if proxy, source := v.config.ProxyFor(e); proxy != "" {
+		return []diagnosis.Evidence{v.mark(e, diagnosis.Evidence{Check: diagnosis.CheckNodeDNS, Outcome: diagnosis.NotRun, Proxy: proxy,
+			Detail: fmt.Sprintf("%s is asked through the proxy %s%s, which resolves the name", e, proxy, setIn(source))})}, true
 	}
 	start := time.Now()
 	answer := v.c.dns.lookup(ctx, host)
@@ -119,18 +132,12 @@ func (v visit) name(ctx context.Context, e registry.Endpoint) ([]diagnosis.Evide
 	return []diagnosis.Evidence{evidence}, len(answer.Addresses) > 0
 }
 
-// proxy is the proxy, as host[:port], through which the endpoint is asked; ""
-// for none.
-func (v visit) proxy(e registry.Endpoint) string {
-	choose := v.c.options.Proxy
-	if choose == nil {
-		choose = http.ProxyFromEnvironment
-	}
-	u, err := choose(&http.Request{URL: &url.URL{Scheme: e.Scheme, Host: e.Host}})
-	if err != nil || u == nil {
+// setIn says where a setting of the node is from, if that is known.
+func setIn(source string) string {
+	if source == "" {
 		return ""
 	}
-	return u.Host
+	return fmt.Sprintf(" (%s)", source)
 }
 
 // mark puts the endpoint to a piece of evidence.
@@ -161,22 +168,16 @@ func aboutEndpoint(a registry.Answer) bool {
 	switch a.Phase {
 	case diagnosis.PhaseDNS, diagnosis.PhaseConnect, diagnosis.PhaseTLS:
 		return a.Fault != ""
-	case diagnosis.PhasePing, diagnosis.PhaseToken, diagnosis.PhaseManifest:
+	case diagnosis.PhasePing, diagnosis.PhaseToken, diagnosis.PhaseManifest, diagnosis.PhaseBlob:
 	}
 	return a.Fault == diagnosis.FaultConnectionTimeout || a.Fault == diagnosis.FaultHTTPSMismatch
 }
 
 // evidence puts an answer into the words of a report.
-func (v visit) evidence(a registry.Answer, login *keyring.Login) diagnosis.Evidence {
-	e := diagnosis.Evidence{
-		Check: diagnosis.CheckRegistry, Outcome: diagnosis.Failed, Fault: a.Fault,
-		Endpoint: a.Endpoint, Phase: a.Phase, Status: a.Status,
-		RetryAfter: int(a.RetryAfter / time.Second),
-		Detail:     v.sentence(a, login),
-	}
-	if login != nil {
-		e.Credential = &diagnosis.Credential{Source: login.Source, Key: login.Key, Order: login.Order}
-	}
+func (v visit) evidence(at registry.Endpoint, a registry.Answer, login *keyring.Login) diagnosis.Evidence {
+	a = meant(a, login)
+	e := typed(a, login)
+	e.Detail = v.sentence(a, login)
 	switch {
 	case a.Found:
 		e.Outcome = diagnosis.Passed
@@ -187,8 +188,35 @@ func (v visit) evidence(a registry.Answer, login *keyring.Login) diagnosis.Evide
 	case a.Fault == diagnosis.FaultTLSUntrusted && v.blind:
 		e.Outcome, e.Fault = diagnosis.Inconclusive, ""
 		e.Detail += "; but whypull has not found the node's authorities, so it cannot tell"
+	case a.Fault == diagnosis.FaultTLSUntrusted && at.Blind, a.Fault == diagnosis.FaultTLSHandshakeFailed && at.BlindClient:
+		e.Outcome, e.Fault = diagnosis.Inconclusive, ""
+		e.Detail += "; but whypull cannot see the certificate that the node's configuration names for it"
 	case a.Fault == diagnosis.FaultTagNotFound:
 		e.Candidates = nearest(a.Tags, tagOf(v.ref))
+	}
+	return e
+}
+
+// meant is the answer with the fault that it has in this conversation: a token
+// server that forbids a login, and does not call it wrong, may as well forbid
+// the repository.
+func meant(a registry.Answer, login *keyring.Login) registry.Answer {
+	if login != nil && a.Phase == diagnosis.PhaseToken && a.Status == http.StatusForbidden && a.Fault == diagnosis.FaultUnauthorized {
+		a.Fault = diagnosis.FaultForbidden
+	}
+	return a
+}
+
+// typed is the part of evidence that is taken from the answer as it is.
+func typed(a registry.Answer, login *keyring.Login) diagnosis.Evidence {
+	e := diagnosis.Evidence{
+		Check: diagnosis.CheckRegistry, Outcome: diagnosis.Failed, Fault: a.Fault,
+		Endpoint: a.Endpoint, Phase: a.Phase, Status: a.Status, RetryAfter: int(a.RetryAfter / time.Second),
+		Proxy: a.Proxy, TokenHost: a.TokenHost, Via: a.Via, Blob: a.Blob, Platform: a.Platform, Platforms: a.Platforms,
+		Exists: a.Exists == registry.ExistsYes, SaysExpired: a.SaysExpired, Timings: a.Durations,
+	}
+	if login != nil {
+		e.Credential = credential(*login)
 	}
 	for _, addr := range a.Addresses {
 		e.Addresses = append(e.Addresses, addr.String())
@@ -199,7 +227,10 @@ func (v visit) evidence(a registry.Answer, login *keyring.Login) diagnosis.Evide
 // sentence says in one sentence what came of asking.
 func (v visit) sentence(a registry.Answer, login *keyring.Login) string {
 	with := "without credentials"
-	if login != nil {
+	switch {
+	case login != nil && login.OfNode:
+		with = fmt.Sprintf("with the node's own credential from %s (entry %s)", login.Source, login.Key)
+	case login != nil:
 		with = fmt.Sprintf("with secret %s (entry %s)", login.Source, login.Key)
 	}
 	repo := v.f.Repository
@@ -214,7 +245,13 @@ func (v visit) sentence(a registry.Answer, login *keyring.Login) string {
 	case diagnosis.FaultInsufficientScope:
 		return fmt.Sprintf("%s issues a token %s, but not for pulling %s", cmp.Or(a.TokenHost, a.Endpoint), with, repo)
 	case diagnosis.FaultForbidden:
-		return fmt.Sprintf("%s forbids pulling %s %s%s", a.Endpoint, repo, with, status(a))
+		return fmt.Sprintf("%s forbids pulling %s %s%s", who(a), repo, with, status(a))
+	case diagnosis.FaultPolicyBlocked:
+		return fmt.Sprintf("%s withholds %s by a policy%s", a.Endpoint, v.f.Image, status(a))
+	case diagnosis.FaultWebPage:
+		return fmt.Sprintf("%s answers with a web page%s: a login page in between, a web server, no registry", who(a), status(a))
+	case diagnosis.FaultUnsupportedFormat:
+		return fmt.Sprintf("%s has %s in a format that the runtime does not take (schema 1)", a.Endpoint, v.f.Image)
 	case diagnosis.FaultTagNotFound:
 		return fmt.Sprintf("%s has repository %s, but not what is asked for%s", a.Endpoint, repo, status(a))
 	case diagnosis.FaultRepositoryNotFound:
@@ -234,7 +271,11 @@ func (v visit) unauthorized(a registry.Answer, login *keyring.Login, with string
 	if login == nil {
 		return fmt.Sprintf("%s wants credentials%s", who(a), status(a))
 	}
-	return fmt.Sprintf("%s refuses the login %s%s", who(a), with, status(a))
+	expired := ""
+	if a.SaysExpired {
+		expired = " and says that it has expired"
+	}
+	return fmt.Sprintf("%s refuses the login %s%s%s", who(a), with, expired, status(a))
 }
 
 // who is whom the last part of a conversation was with.
@@ -280,7 +321,7 @@ func (v visit) trouble(a registry.Answer) string {
 	case diagnosis.FaultHTTPSMismatch:
 		return at + mismatch(a)
 	case diagnosis.FaultProxyFailed:
-		return fmt.Sprintf("the proxy %s fails for %s", a.Proxy, a.Endpoint)
+		return fmt.Sprintf("the proxy %s fails for %s%s", a.Proxy, a.Endpoint, proxyStatus(a))
 	case diagnosis.FaultNameNotFound, diagnosis.FaultDNSFailure:
 		return fmt.Sprintf("the name of %s cannot be resolved", who(a))
 	case diagnosis.FaultAddressForbidden:
@@ -305,6 +346,8 @@ func step(p diagnosis.Phase) string {
 		return "TLS handshake"
 	case diagnosis.PhaseToken:
 		return "asking for a token"
+	case diagnosis.PhaseBlob:
+		return "asking for a blob"
 	case diagnosis.PhaseDNS, diagnosis.PhasePing, diagnosis.PhaseManifest:
 	}
 	return "waiting for an answer"
@@ -322,6 +365,13 @@ func retry(a registry.Answer) string {
 		return ""
 	}
 	return fmt.Sprintf("; it may be asked again in %s", a.RetryAfter)
+}
+
+func proxyStatus(a registry.Answer) string {
+	if a.ProxyStatus == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" (the proxy's own answer is HTTP %d)", a.ProxyStatus)
 }
 
 func issuer(a registry.Answer) string {
@@ -357,7 +407,8 @@ func tagOf(ref reference.Named) string {
 }
 
 // nearest puts tags in the order of their likeness to want, the most alike
-// first; at most five. Without want there is no order to offer.
+// first, and of those that are as alike the newest version; at most five. Without
+// want there is no order to offer.
 func nearest(tags []string, want string) []string {
 	const most = 5
 	if want == "" {
@@ -365,7 +416,37 @@ func nearest(tags []string, want string) []string {
 	}
 	out := slices.Clone(tags)
 	slices.SortStableFunc(out, func(a, b string) int {
-		return cmp.Or(cmp.Compare(levenshtein.ComputeDistance(a, want), levenshtein.ComputeDistance(b, want)), cmp.Compare(b, a))
+		return cmp.Or(cmp.Compare(levenshtein.ComputeDistance(a, want), levenshtein.ComputeDistance(b, want)), byVersion(b, a), cmp.Compare(b, a))
 	})
 	return out[:min(len(out), most)]
+}
+
+// byVersion compares tags as versions: runs of digits as numbers, the rest as
+// text, so that 1.10 comes after 1.9.
+func byVersion(a, b string) int {
+	for a != "" && b != "" {
+		var x, y string
+		x, a = run(a)
+		y, b = run(b)
+		m, errA := strconv.ParseUint(x, 10, 64)
+		n, errB := strconv.ParseUint(y, 10, 64)
+		c := cmp.Compare(x, y)
+		if errA == nil && errB == nil {
+			c = cmp.Compare(m, n)
+		}
+		if c != 0 {
+			return c
+		}
+	}
+	return cmp.Compare(len(a), len(b))
+}
+
+// run cuts off the longest start of s that is of digits alone, or has none.
+func run(s string) (start, rest string) {
+	digit := func(i int) bool { return s[i] >= '0' && s[i] <= '9' }
+	i := 1
+	for i < len(s) && digit(i) == digit(0) {
+		i++
+	}
+	return s[:i], s[i:]
 }

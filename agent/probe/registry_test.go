@@ -40,7 +40,7 @@ func TestSentences(t *testing.T) {
 		"token server wants credentials": {answer{Fault: diagnosis.FaultUnauthorized, Phase: token, Status: 401, TokenHost: "auth.test"}, nil, false,
 			"Failed | Unauthorized | token server auth.test wants credentials (HTTP 401)"},
 		"token server refuses login": {answer{Fault: diagnosis.FaultUnauthorized, Phase: token, Status: 403, TokenHost: "auth.test"}, &login, false,
-			"Failed | Unauthorized | token server auth.test refuses the login with secret pull (entry hub.test) (HTTP 403)"},
+			"Failed | Forbidden | token server auth.test forbids pulling team/app with secret pull (entry hub.test) (HTTP 403)"},
 		"scope": {answer{Fault: diagnosis.FaultInsufficientScope, Phase: manifest, Status: 401, TokenHost: "auth.test"}, &login, false,
 			"Failed | InsufficientScope | auth.test issues a token with secret pull (entry hub.test), but not for pulling team/app"},
 		"forbidden":       {answer{Fault: diagnosis.FaultForbidden, Phase: manifest, Status: 403}, nil, false, "Failed | Forbidden | https://hub.test forbids pulling team/app without credentials (HTTP 403)"},
@@ -84,7 +84,7 @@ func TestSentences(t *testing.T) {
 			}
 			v := visitOf(t, image)
 			v.blind = tc.blind
-			e := v.evidence(tc.answer, tc.login)
+			e := v.evidence(hub(), tc.answer, tc.login)
 			wellFormed(t, []diagnosis.Evidence{e})
 			wantLines(t, "evidence", of([]diagnosis.Evidence{e}, diagnosis.CheckRegistry), tc.want)
 			if (e.Credential != nil) != (tc.login != nil) || e.Phase != tc.answer.Phase || e.Status != tc.answer.Status {
@@ -97,7 +97,7 @@ func TestSentences(t *testing.T) {
 func TestEvidenceFields(t *testing.T) {
 	t.Parallel()
 	login := keyring.NewLogin("pull", "hub.test/v2/", 3, user, password)
-	e := visitOf(t, image).evidence(registry.Answer{
+	e := visitOf(t, image).evidence(hub(), registry.Answer{
 		Endpoint: "https://hub.test", Fault: diagnosis.FaultTagNotFound, Phase: diagnosis.PhaseManifest, Status: 404,
 		RetryAfter: 1500 * time.Millisecond, Tags: []string{"0.9", "1.0.1", "2.0"}, Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.1")},
 	}, &login)
@@ -174,7 +174,7 @@ func TestAttempts(t *testing.T) {
 		"empty between": {[]keyring.Login{login("a", "u", "p"), login("b", "", ""), login("c", "", "p")}, []string{"a", "c", "-"}},
 	} {
 		var got []string
-		for _, l := range (visit{logins: tc.logins}).attempts() {
+		for _, l := range (visit{logins: tc.logins}).attempts(hub()) {
 			if l == nil {
 				got = append(got, "-")
 			} else {

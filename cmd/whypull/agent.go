@@ -20,6 +20,7 @@ import (
 
 	"github.com/whypull/whypull/agent"
 	"github.com/whypull/whypull/agent/kube"
+	"github.com/whypull/whypull/agent/kubelet"
 	"github.com/whypull/whypull/agent/podwatch"
 	"github.com/whypull/whypull/agent/probe"
 	"github.com/whypull/whypull/cri"
@@ -34,6 +35,9 @@ type agentOptions struct {
 	criSocket    string
 	hostRoot     string
 	registryDir  string
+	containerd   string
+	kubeletDir   string
+	providers    string
 	secretAccess string
 	listen       string
 	logLevel     string
@@ -54,6 +58,9 @@ func agentCommand() *cobra.Command {
 	f.StringVar(&o.criSocket, "cri-socket", "unix:///run/containerd/containerd.sock", "the container runtime's CRI socket")
 	f.StringVar(&o.hostRoot, "host-root", "/", "where the node's file system is mounted; its /etc is read")
 	f.StringVar(&o.registryDir, "registry-config-path", "", "the node's folder of hosts.toml files; empty: as containerd's config.toml says")
+	f.StringVar(&o.containerd, "containerd-config", "/etc/containerd/config.toml", "containerd's configuration file on the node (k3s and rke2 have it elsewhere)")
+	f.StringVar(&o.kubeletDir, "kubelet-root-dir", "/var/lib/kubelet", "the kubelet's --root-dir; its records of pulled images and its config.json are read where mounted")
+	f.StringVar(&o.providers, "image-credential-provider-config", "", "the kubelet's flag of this name; empty: looked for in the kubelet's unit files")
 	f.StringVar(&o.secretAccess, "secret-access", "auto", "how pull secrets are read: auto, impersonate, direct or none")
 	f.StringVar(&o.listen, "listen-address", ":9779", "address for /metrics, /healthz and /readyz")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
@@ -133,6 +140,7 @@ func (o agentOptions) restConfig() (*rest.Config, error) {
 func (o agentOptions) serve(ctx context.Context, log *slog.Logger, client *kube.Client, runtime *cri.Runtime) error {
 	metrics := report.NewMetrics(version)
 	collector := probe.New(runtime, client, metrics, o.registries(), probe.NodeResolver{Root: o.hostRoot})
+	collector.Node = kubelet.New(kubelet.Options{Root: o.hostRoot, Dir: o.kubeletDir, ProviderConfig: o.providers})
 	publisher := agent.NewPublisher(client, metrics, log, o.node)
 	loop := agent.New(collector, publisher, log)
 	publisher.Again(loop.Again)
@@ -159,7 +167,7 @@ func (o agentOptions) serve(ctx context.Context, log *slog.Logger, client *kube.
 }
 
 func (o agentOptions) registries() registry.Options {
-	return registry.Options{Root: o.hostRoot, CertsDir: o.registryDir, Version: version}
+	return registry.Options{Root: o.hostRoot, CertsDir: o.registryDir, ConfigFile: o.containerd, Version: version}
 }
 
 // watchFailure logs what keeps the watch from working; the reflector tries

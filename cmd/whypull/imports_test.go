@@ -69,14 +69,18 @@ func allowed() map[string][]string {
 		"agent/diagnosis": {},
 		"agent/keyring":   {"agent/diagnosis"},
 		"agent/kube":      {"agent/diagnosis"},
+		"agent/kubelet":   {"agent/diagnosis", "agent/keyring"},
 		"agent/podwatch":  {"agent/diagnosis"},
-		"agent/probe":     {"agent/diagnosis", "agent/keyring", "agent/kube", "cri", "cri/registry"},
+		"agent/probe":     {"agent/diagnosis", "agent/keyring", "agent/kube", "agent/kubelet", "cri", "cri/registry"},
 		"agent":           {"agent/diagnosis", "agent/kube", "agent/podwatch", "report"},
 		"cri":             {"agent/diagnosis"},
 		"cri/registry":    {"agent/diagnosis"},
 		"report":          {"agent/diagnosis"},
 	}
 }
+
+// fakes are the packages that only tests may import.
+func fakes() []string { return []string{"critest", "registrytest", "faulttest"} }
 
 // TestArchitecture holds the import graph to the design.
 func TestArchitecture(t *testing.T) {
@@ -111,7 +115,7 @@ func everyPackageHasAPlace(t *testing.T, all map[string]pkg) {
 	for importPath := range all {
 		for _, name := range ours([]string{importPath}) {
 			_, placed := allowed()[name]
-			fake := path.Base(name) == "critest" || path.Base(name) == "registrytest"
+			fake := slices.Contains(fakes(), path.Base(name))
 			if !placed && !fake && !within(name, "cmd") && !within(name, "deploy") && !strings.Contains(name, "testdata") {
 				t.Errorf("package %s has no place in the architecture", name)
 			}
@@ -138,7 +142,7 @@ func nobodyImportsCommandsOrFakes(t *testing.T, all map[string]pkg) {
 			if within(i, "cmd") && !strings.HasPrefix(importPath, module+"/cmd/") {
 				t.Errorf("%s imports %s", importPath, i)
 			}
-			if base := path.Base(i); base == "critest" || base == "registrytest" {
+			if slices.Contains(fakes(), path.Base(i)) {
 				t.Errorf("%s imports %s outside of a test", importPath, i)
 			}
 		}

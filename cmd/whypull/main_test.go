@@ -226,7 +226,10 @@ func TestFlagHelp(t *testing.T) {
 			}
 		}
 	})
-	want := []string{"cri-socket", "host-root", "kubeconfig", "listen-address", "log-format", "log-level", "node-name", "registry-config-path", "secret-access"}
+	want := []string{
+		"containerd-config", "cri-socket", "host-root", "image-credential-provider-config", "kubeconfig", "kubelet-root-dir", "listen-address",
+		"log-format", "log-level", "node-name", "registry-config-path", "secret-access",
+	}
 	if !slices.Equal(names, want) {
 		t.Errorf("flags %q, want %q", names, want)
 	}

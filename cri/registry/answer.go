@@ -16,11 +16,16 @@ import (
 // number, one of a closed set, or checked against its grammar and bounded.
 type Answer struct {
 	// Endpoint is the endpoint asked, as scheme://host[:port]. The scheme is
-	// the one that was spoken, where the endpoint may be either.
+	// the one that was spoken, where the endpoint may be either. In PhaseBlob it
+	// is the place that failed, which may be the target of a redirect.
 	Endpoint string
+	// Via is the endpoint that redirected to Endpoint, in PhaseBlob; "" if
+	// there was no redirect to another place.
+	Via string
 	// Found: the manifest is there, and the runtime may have it with this
-	// credential. Only Found is good news: no Fault can also mean that the
-	// conversation was not held (Err says why: the caller gave up).
+	// credential; of Inspect, also that all that it looked at is fine. Only
+	// Found is good news: no Fault can also mean that the conversation was not
+	// held (Err says why: the caller gave up).
 	Found bool
 	// Fault is what is wrong; "" if nothing is, or nothing is known.
 	Fault diagnosis.Fault
@@ -31,8 +36,17 @@ type Answer struct {
 	// PhaseToken it is the token server's.
 	Status int
 	// ErrorCode is the error code of the OCI distribution specification that
-	// came with Status, "" if none did. A HEAD request brings none.
+	// came with Status, "" if none did. A HEAD request brings none, a GET that
+	// follows it does.
 	ErrorCode ErrorCode
+	// HTML: the answer was a page for people, and not of a registry's API.
+	HTML bool
+	// SaysExpired: the registry or its token server refused the login with
+	// words that say that it has expired.
+	SaysExpired bool
+	// Exists is for what Control says of the repository, where the caller spends
+	// its requests; Probe and Inspect leave it empty.
+	Exists Existence
 	// Scheme says how the registry asked for a credential.
 	Scheme AuthScheme
 	// Challenge is the "error" of the last 401's challenge.
@@ -43,17 +57,38 @@ type Answer struct {
 	// TokenIssued: the token server gave a token, for the credential if one
 	// was sent, else for an anonymous client.
 	TokenIssued bool
-	// TokenHost is the token server, host[:port]; "" if none was named.
+	// TokenHost is the token server, host[:port]; "" if none was named. It is
+	// set as well where we refuse to talk to it.
 	TokenHost string
-	// RetryAfter is how long the registry wants to be left alone; 0 if it did
-	// not say. At most 24 hours.
+	// RetryAfter is how long the registry, its token server or the target of a
+	// redirect wants to be left alone: Retry-After or, with a 429,
+	// RateLimit-Reset and X-RateLimit-Reset. 0 if it did not say; at most 24
+	// hours.
 	RetryAfter time.Duration
 	// RateLimit is the registry's account of its limit; nil if it gave none.
 	RateLimit *RateLimit
 	// Tags are tags of the repository that exist, sorted, for
-	// FaultTagNotFound; at most 50, and not necessarily the nearest.
+	// FaultTagNotFound; at most 100. If the list has more pages, they are those
+	// about where the missing tag would be.
 	Tags []string
-	// Digest and MediaType of the manifest, if Found and valid.
+	// Platforms are those that the image is for, as os/arch[/variant], sorted,
+	// at most 16: those of an index, without attestations, or the one of a
+	// config. Platform is the one that was looked for. Of Inspect.
+	Platforms []string
+	Platform  string
+	// OtherPlatform: a manifest without an index is for another platform. The
+	// runtime pulls it all the same; the container cannot start.
+	OtherPlatform bool
+	// Artifact: the manifest is not of an image (a Helm chart, a signature).
+	// The runtime pulls it, and cannot start it.
+	Artifact bool
+	// Looked is how many blobs Inspect looked at, the config among them.
+	Looked int
+	// Blob is the digest of what is missing, corrupt or refused: a blob, or the
+	// manifest of a platform.
+	Blob string
+	// Digest and MediaType of the manifest, if Found and valid; of Inspect, if
+	// the manifest that the reference names is as it should be.
 	Digest    string
 	MediaType string
 	// Addresses are what the endpoint's name (or its proxy's) resolved to, in
@@ -64,14 +99,19 @@ type Answer struct {
 	// DNSServer is the resolver that failed, for PhaseDNS, as host:port.
 	DNSServer string
 	// Proxy is the proxy that was used, as host:port; "" for none. With a
-	// proxy the node does not resolve the registry's name.
+	// proxy the node does not resolve the registry's name. For FaultProxyFailed
+	// and in PhaseBlob it is the one of the request that failed.
 	Proxy string
-	// Certificate is the registry's own or, if one of its chain was refused,
-	// that one; nil without TLS.
+	// ProxyStatus is the HTTP status of the proxy's own answer, for
+	// FaultProxyFailed; 0 if it gave none.
+	ProxyStatus int
+	// Certificate is the registry's own or, if one of a chain was refused, that
+	// one; nil without TLS, and for FaultProxyFailed.
 	Certificate *Certificate
-	// Durations are how long each phase took that was entered. The first
+	// Durations are how long each phase took that was entered. Probe's first
 	// request counts as PhasePing, whatever its answer; PhaseToken has
-	// everything about the token server.
+	// everything about the token server, PhaseBlob everything about blobs, the
+	// connection to a redirect's target and the transfer included.
 	Durations map[diagnosis.Phase]time.Duration
 	// Err is the error behind Fault, without anything secret: its text is made
 	// of Phase, host, Fault and Status. It unwraps to a *net.DNSError, a
@@ -88,10 +128,29 @@ type Certificate struct {
 }
 
 // RateLimit is a registry's account of a client's limit, from the headers
-// ratelimit-limit and ratelimit-remaining that Docker Hub sends.
+// ratelimit-limit and ratelimit-remaining that Docker Hub sends
+// ("0;w=21600"), and RateLimit-Reset or X-RateLimit-Reset of others.
 type RateLimit struct {
 	Limit, Remaining int // requests
+	// Window is the time over which they are counted: the longest that a client
+	// without any left has to wait. 0 if the registry did not say.
+	Window time.Duration
+	// Reset is when the count starts anew; 0 if the registry did not say. Both
+	// are at most 24 hours.
+	Reset time.Duration
 }
+
+// Existence is what a control question says of a repository that is refused.
+type Existence string
+
+// The existences. "" is for a question that was not asked or not answered.
+const (
+	// ExistsYes: the registry says of a repository beside it that there is no
+	// such repository, and does not say so of this one.
+	ExistsYes Existence = "yes"
+	// ExistsUnknown: the registry refuses what cannot exist in the same way.
+	ExistsUnknown Existence = "unknown"
+)
 
 // AuthScheme is how a registry asks for a credential.
 type AuthScheme string
@@ -132,12 +191,19 @@ const (
 	CodeUnsupported     ErrorCode = "UNSUPPORTED"
 	CodeUnavailable     ErrorCode = "UNAVAILABLE"
 	CodeUnknown         ErrorCode = "UNKNOWN"
+	CodeBlobUnknown     ErrorCode = "BLOB_UNKNOWN"
+	// CodePolicyViolation is Harbor's, with status 412, for what a project's
+	// policy withholds (vulnerabilities, missing signature);
+	// CodePolicyViolationOld is that of its older versions.
+	CodePolicyViolation    ErrorCode = "PROJECTPOLICYVIOLATION"
+	CodePolicyViolationOld ErrorCode = "PROJECT_POLICY_VIOLATION"
 )
 
 func knownCode(s string) ErrorCode {
 	switch code := ErrorCode(s); code {
 	case CodeUnauthorized, CodeDenied, CodeNameInvalid, CodeNameUnknown, CodeManifestUnknown, CodeManifestInvalid,
-		CodeTagInvalid, CodeTooManyRequests, CodeUnsupported, CodeUnavailable, CodeUnknown:
+		CodeTagInvalid, CodeTooManyRequests, CodeUnsupported, CodeUnavailable, CodeUnknown, CodeBlobUnknown,
+		CodePolicyViolation, CodePolicyViolationOld:
 		return code
 	}
 	return ""

@@ -3,6 +3,9 @@ package registry
 import (
 	"context"
 	"crypto/x509"
+	"fmt"
+	"io"
+	"log/slog"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -24,6 +27,9 @@ type ResolveFunc func(ctx context.Context, host string) ([]netip.Addr, error)
 // ProxyFunc says which proxy a request takes, nil for none.
 type ProxyFunc func(*http.Request) (*url.URL, error)
 
+// runtimeCRIO is CRI-O's name for itself (CRI, Version).
+const runtimeCRIO = "cri-o"
+
 // Options says where the node's configuration is and how to talk to
 // registries. The zero value is for a process on the node itself.
 type Options struct {
@@ -35,17 +41,21 @@ type Options struct {
 	// ConfigFile is containerd's configuration file, as a path of the node; ""
 	// is /etc/containerd/config.toml.
 	ConfigFile string
+	// Runtime is the runtime's name as CRI reports it: "cri-o", or "containerd",
+	// for which "" stands too, and any other name.
+	Runtime string
 	// RuntimeVersion is the runtime's version as CRI reports it; it decides
-	// what an unset or composite config_path means. "" is containerd 2.4.
+	// what an unset or composite config_path means, and what becomes of short
+	// names. "" is the newest that is known: containerd 2.4, CRI-O 1.37.
 	RuntimeVersion string
-	// TempDir is a writable directory of this process, for copies of
-	// hosts.toml; "" is the system's. Only used if Root is not "/".
+	// TempDir is a writable directory of this process, for copies of the
+	// node's files; "" is the system's.
 	TempDir string
 	// Version of this program, for the User-Agent header.
 	Version string
 	// Resolve resolves host names; nil is Go's resolver.
 	Resolve ResolveFunc
-	// Proxy chooses the proxy; nil is http.ProxyFromEnvironment.
+	// Proxy chooses the proxy; nil is as the runtime does, see ProxySettings.
 	Proxy ProxyFunc
 	// Timeouts of a conversation; zero fields have defaults.
 	Timeouts Timeouts
@@ -82,45 +92,76 @@ func (o Options) withDefaults() Options {
 	if o.TempDir == "" {
 		o.TempDir = os.TempDir()
 	}
-	if o.Proxy == nil {
-		o.Proxy = http.ProxyFromEnvironment
-	}
 	o.Timeouts = o.Timeouts.withDefaults()
 	return o
 }
 
+func (o Options) isCRIO() bool { return o.Runtime == runtimeCRIO }
+
 // Config is the registry configuration of the node at one moment.
 type Config struct {
-	opts    Options
-	fs      rootFS
-	dirs    []string // of the node, in order; each is looked through
-	ignored []string // directories of a config_path that the runtime does not look at
-	pool    *x509.CertPool
-	notices []Notice
+	opts          Options
+	fs            rootFS
+	dirs          []string // of the node, in order; each is looked through
+	ignored       []string // directories of a config_path that the runtime does not look at
+	unset         bool     // there is no config_path
+	settings      settings // containerd's
+	crio          crioSettings
+	crioHelpers   []string // for credentials, in order
+	pool          *x509.CertPool
+	proxy         ProxySettings
+	explicitProxy bool
+	notices       []Notice
 }
 
+// Format implements fmt.Formatter: the node's credentials are in it, in fields
+// whose own methods package fmt does not call.
+func (Config) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, redacted) }
+
+// LogValue implements slog.LogValuer.
+func (Config) LogValue() slog.Value { return slog.StringValue(redacted) }
+
 // Load reads the node's configuration. It never fails: a configuration that is
-// missing means containerd's defaults, and one that is broken as well, with a
+// missing means the runtime's defaults, and one that is broken as well, with a
 // notice, since the runtime that is running was started with another one.
+//
 // Load for every diagnosis: containerd reads hosts.toml anew for every pull.
+// Its own file, CRI-O's files and the settings of a systemd unit are read by
+// the runtime when it starts or is told to, so there this Config can be ahead
+// of it.
 func Load(opts Options) *Config {
 	opts = opts.withDefaults()
-	c := &Config{opts: opts, fs: newRootFS(opts.Root)}
+	c := &Config{opts: opts, fs: newRootFS(opts.Root), explicitProxy: opts.Proxy != nil}
+	if !c.explicitProxy {
+		c.proxy = readProxy(c.fs, opts)
+		c.opts.Proxy = c.proxy.proxy
+	}
 	var found bool
 	if c.pool, found = c.fs.systemPool(); !found {
 		c.notice(Notice{Kind: NoticeNoAuthorities})
 	}
-	if opts.CertsDir != "" {
-		c.dirs = []string{opts.CertsDir}
-		return c
+	if opts.isCRIO() {
+		c.loadCRIO()
+	} else {
+		c.loadContainerd()
 	}
-	settings, broken := readContainerd(c.fs, opts.ConfigFile)
-	c.notices = append(c.notices, broken...)
-	if settings.legacy {
-		c.notice(Notice{Kind: NoticeLegacyMirrors, Path: opts.ConfigFile})
-	}
-	c.dirs, c.ignored = settings.directories(parseVersion(opts.RuntimeVersion))
 	return c
+}
+
+func (c *Config) loadContainerd() {
+	if c.opts.CertsDir != "" {
+		c.dirs = []string{c.opts.CertsDir}
+		return
+	}
+	v := parseVersion(c.opts.RuntimeVersion)
+	var broken []Notice
+	c.settings, broken = readContainerd(c.fs, c.opts.ConfigFile, v)
+	c.notices = append(c.notices, broken...)
+	if c.settings.contradicts(v) {
+		c.notice(Notice{Kind: NoticeMirrorsWithConfigPath, Path: c.settings.file})
+	}
+	c.dirs, c.ignored = c.settings.directories(v)
+	c.unset = len(c.dirs) == 0
 }
 
 func (c *Config) notice(n Notice) { c.notices = append(c.notices, n) }
@@ -129,40 +170,66 @@ func (c *Config) notice(n Notice) { c.notices = append(c.notices, n) }
 func (c *Config) Notices() []Notice { return c.notices }
 
 // directories gives the directories that the runtime looks through, and those
-// that it ignores though they are configured.
+// that it ignores though they are configured. The default since 2.2 is
+// configMigration's neighbour in plugins/cri/images: mirrors alone undo it.
 func (s settings) directories(v version) (used, ignored []string) {
-	configPath := s.configPath
-	if configPath == "" && !s.legacy && v.atLeast(2, 2) {
+	configPath := s.registry.ConfigPath
+	if configPath == "" && len(s.registry.Mirrors) == 0 && v.atLeast(2, 2) {
 		configPath = defaultConfigPath
 	}
 	if configPath == "" {
 		return nil, nil
 	}
 	list := filepath.SplitList(configPath)
-	if len(list) == 1 || s.localPull || !v.atLeast(2, 1) {
+	if len(list) == 1 || s.pullsLocally(v) {
 		return list, nil
 	}
 	// The transfer service hands the whole string to HostDirFromRoot.
 	return []string{configPath}, list
 }
 
-// version is a containerd version as far as it decides something.
-type version struct{ major, minor int }
+// PullsCompatible tells that the runtime takes, of an index, an image for what
+// the node's platform can run as well, such as 386 on amd64: containerd's CRI
+// plugin does where it pulls by itself (platforms.Default), its transfer service
+// takes the platform itself, and containers/image takes older variants only.
+func (c *Config) PullsCompatible() bool {
+	return !c.opts.isCRIO() && c.settings.pullsLocally(parseVersion(c.opts.RuntimeVersion))
+}
+
+// pullsLocally tells that the CRI plugin pulls by itself, as it always did
+// before 2.1, and not by the transfer service.
+func (s settings) pullsLocally(v version) bool { return s.localPull || !v.atLeast(2, 1) }
+
+// version is a runtime's version as far as it decides something.
+type version struct{ major, minor, patch int }
 
 func (v version) atLeast(major, minor int) bool {
 	return v.major > major || v.major == major && v.minor >= minor
+}
+
+// wantsHostTable tells that a hosts.toml without any [host] is invalid: it was
+// until 1.7.32 (remotes/docker/config, parseHostsFile).
+func (v version) wantsHostTable() bool {
+	return !v.atLeast(1, 7) || v.major == 1 && v.minor == 7 && v.patch < 32
 }
 
 // parseVersion reads "v2.1.4", "1.7.35~ds1", "2.0.5-k3s1". What cannot be read
 // is taken for the newest that we know.
 func parseVersion(s string) version {
 	major, rest, _ := strings.Cut(strings.TrimPrefix(s, "v"), ".")
-	minor, _, _ := strings.Cut(rest, ".")
-	v := version{major: number(major), minor: number(minor)}
+	minor, patch, _ := strings.Cut(rest, ".")
+	v := version{major: number(major), minor: number(minor), patch: max(number(leadingDigits(patch)), 0)}
 	if v.major <= 0 || v.minor < 0 {
 		return version{major: 2, minor: 4}
 	}
 	return v
+}
+
+func leadingDigits(s string) string {
+	if i := strings.IndexFunc(s, func(r rune) bool { return r < '0' || r > '9' }); i >= 0 {
+		return s[:i]
+	}
+	return s
 }
 
 // number is the value of s, or -1.

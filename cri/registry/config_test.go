@@ -64,8 +64,8 @@ func TestConfigPath(t *testing.T) {
 	}{
 		{"default of 2.4", "", "v2.4.2", "/etc/containerd/certs.d", false, registry.NoticeConfigPathIgnored},
 		{"default of 2.4, docker's", "", "", "/etc/docker/certs.d", false, registry.NoticeConfigPathIgnored},
-		{"default of 2.1", "", "2.1.4", "/etc/containerd/certs.d", false, ""},
-		{"default of 1.7", "", "1.7.35~ds1", "/etc/containerd/certs.d", false, ""},
+		{"default of 2.1", "", "2.1.4", "/etc/containerd/certs.d", false, registry.NoticeHostsFileIgnored},
+		{"default of 1.7", "", "1.7.35~ds1", "/etc/containerd/certs.d", false, registry.NoticeHostsFileIgnored},
 		{"version 3", "version = 3\n" + own, "v2.4.2", "/my/certs", true, ""},
 		{"version 4", "version = 4\n" + own, "v2.4.2", "/my/certs", true, ""},
 		{"version 2", "version = 2\n" + old, "v1.7.35", "/my/certs", true, ""},
@@ -90,7 +90,7 @@ func TestConfigPath(t *testing.T) {
 		{"broken", "version = 3\n[plugins\n", "v2.4.2", "/none", false, registry.NoticeConfigUnreadable},
 		{
 			"legacy", "version = 2\n[plugins.'io.containerd.grpc.v1.cri'.registry.mirrors.'docker.io']\nendpoint = ['https://m.test']\n",
-			"v2.4.2", "/etc/containerd/certs.d", false, registry.NoticeLegacyMirrors,
+			"v2.4.2", "/etc/containerd/certs.d", false, registry.NoticeHostsFileIgnored,
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -142,6 +142,38 @@ func TestImports(t *testing.T) {
 	notices := registry.Load(opts).Notices()
 	if !slices.Contains(notices, registry.Notice{Kind: registry.NoticeConfigUnreadable, Path: "/opt/gone.toml"}) {
 		t.Errorf("notices %v do not name the import that is missing", notices)
+	}
+}
+
+// Until 1.7 an import replaces a plugin's whole section, and there is one
+// version for all files; since 2.0 tables are merged.
+func TestImportsOfVersions(t *testing.T) {
+	const plugin = "[plugins.\"io.containerd.grpc.v1.cri\""
+	for name, tc := range map[string]struct {
+		main, second, version, want string
+	}{
+		"merged since 2.0":            {"version = 2\n" + plugin + ".registry]\nconfig_path = '/a'\n", "version = 2\n" + plugin + "]\nsandbox_image = 'x'\n", "2.0.5", "/a"},
+		"replaced before":             {"version = 2\n" + plugin + ".registry]\nconfig_path = '/a'\n", "version = 2\n" + plugin + "]\nsandbox_image = 'x'\n", "1.7.35", ""},
+		"kept without the section":    {"version = 2\n" + plugin + ".registry]\nconfig_path = '/a'\n", "version = 2\n[plugins.x]\n", "1.6.36", "/a"},
+		"version of the import":       {"version = 2\n", plugin + ".registry]\nconfig_path = '/a'\n", "1.7.35", "/a"},
+		"version 1 by default":        {"", plugin + ".registry]\nconfig_path = '/a'\n", "1.7.35", ""},
+		"version 1's name":            {"", "[plugins.cri.registry]\nconfig_path = '/a'\n", "1.7.35", "/a"},
+		"version 1's name, migrated":  {"", "[plugins.cri.registry]\nconfig_path = '/a'\n", "2.1.4", "/a"},
+		"the new name, to an old one": {"", "version = 2\n[plugins.'io.containerd.cri.v1.images'.registry]\nconfig_path = '/a'\n", "1.7.35", ""},
+		"an empty value counts":       {"version = 3\n[plugins.'io.containerd.cri.v1.images'.registry]\nconfig_path = '/a'\n", "version = 3\n[plugins.'io.containerd.cri.v1.images'.registry]\nconfig_path = ''\n", "2.1.4", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			opts := options(node(t, map[string]string{
+				"etc/containerd/config.toml": "imports = ['b.toml']\n" + tc.main,
+				"etc/containerd/b.toml":      tc.second,
+				"a/quay.io/hosts.toml":       mirror("m.test"),
+			}))
+			opts.RuntimeVersion = tc.version
+			eps, _ := endpoints(t, opts, "quay.io")
+			if used := len(eps) == 2; used != (tc.want != "") {
+				t.Errorf("endpoints %q", names(eps))
+			}
+		})
 	}
 }
 
@@ -212,7 +244,7 @@ func TestMirrorIsAskedWithNamespace(t *testing.T) {
 	if a.Fault != diagnosis.FaultTagNotFound || !eps[0].Mirror || eps[1].Mirror {
 		t.Errorf("answer %+v", a)
 	}
-	for i, want := range []string{"ns=hub.test%3A5000", "n=50&ns=hub.test%3A5000"} {
+	for i, want := range []string{"ns=hub.test%3A5000", "n=100&ns=hub.test%3A5000"} {
 		if got := s.Requests()[i].Query; got != want {
 			t.Errorf("query %q, want %q", got, want)
 		}
@@ -252,7 +284,7 @@ func TestInvalidHostsFile(t *testing.T) {
 
 func TestUnusableHostsFile(t *testing.T) {
 	for name, files := range map[string]map[string]string{
-		"no file":        {"certs.d/hub.test/hosts.toml": "server = \"https://hub.test\"\nca = \"/gone.pem\"\n"},
+		"no file":        {"certs.d/hub.test/hosts.toml": "server = \"https://hub.test\"\nca = \"/etc/gone.pem\"\n"},
 		"no certificate": {"certs.d/hub.test/hosts.toml": "server = \"https://hub.test\"\nca = \"x.pem\"\n", "certs.d/hub.test/x.pem": secret},
 		"no key":         {"certs.d/hub.test/hosts.toml": "server = \"https://hub.test\"\nclient = \"x.pem\"\n", "certs.d/hub.test/x.pem": secret},
 	} {

@@ -21,12 +21,11 @@ const (
 
 // settings are those settings of containerd that decide about endpoints.
 type settings struct {
-	configPath string
+	registry registrySettings
+	file     string // the last one that has any of the registry's settings
 	// localPull: the CRI plugin pulls by itself, not by the transfer service,
 	// which decides what a config_path with several directories means.
 	localPull bool
-	// legacy: registry.mirrors, .configs or .auths are set.
-	legacy bool
 }
 
 // configFile is the part of containerd's configuration file that is needed.
@@ -38,10 +37,37 @@ type configFile struct {
 
 // readContainerd reads the configuration file and what it imports, in the
 // order and with the precedence of containerd (cmd/containerd/server/config,
-// LoadConfig): later files win, tables are merged.
-func readContainerd(fs rootFS, file string) (settings, []Notice) {
-	var notices []Notice
-	merged := map[string]any{}
+// LoadConfig): later files win. Since 2.0 each file is brought to the newest
+// version and its tables are merged; before, a plugin's whole section was
+// replaced, and the version of the last file that has one decided for all.
+func readContainerd(fs rootFS, file string, v version) (settings, []Notice) {
+	files, notices := readImports(fs, file)
+	merged, last := map[string]any{}, file
+	for _, f := range files {
+		images := f.config.images(v, files)
+		if len(table(images, "registry")) > 0 {
+			last = f.name
+		}
+		if !v.atLeast(2, 0) && f.config.Plugins[oldPlugin(files)] != nil {
+			clear(merged)
+		}
+		merge(merged, images)
+	}
+	s, err := newSettings(merged)
+	if err != nil {
+		notices = append(notices, Notice{Kind: NoticeConfigUnreadable, Path: last})
+	}
+	s.file = last
+	return s, notices
+}
+
+// importedFile is one file of a configuration.
+type importedFile struct {
+	name   string
+	config configFile
+}
+
+func readImports(fs rootFS, file string) (files []importedFile, notices []Notice) {
 	seen := map[string]bool{}
 	pending := []string{file}
 	for len(pending) > 0 && len(seen) < maxImports {
@@ -59,10 +85,10 @@ func readContainerd(fs rootFS, file string) (settings, []Notice) {
 			notices = append(notices, Notice{Kind: NoticeConfigUnreadable, Path: name, Line: lineOf(err)})
 			continue
 		}
-		merge(merged, config.images())
+		files = append(files, importedFile{name, config})
 		pending = append(pending, resolveImports(fs, name, config.Imports)...)
 	}
-	return newSettings(merged), notices
+	return files, notices
 }
 
 func readConfigFile(fs rootFS, name string) (configFile, error) {
@@ -117,8 +143,12 @@ func expand(fs rootFS, pattern string) []string {
 }
 
 // images gives the settings of the image plugin. In files before version 4
-// they may be the CRI plugin's, which containerd migrates.
-func (c configFile) images() map[string]any {
+// they may be the CRI plugin's, which containerd migrates. containerd 1.x looks
+// for one name, by the version that all files have together.
+func (c configFile) images(v version, all []importedFile) map[string]any {
+	if !v.atLeast(2, 0) {
+		return flatten(table(c.Plugins, oldPlugin(all)))
+	}
 	images := table(c.Plugins, pluginImages)
 	if c.Version >= 4 {
 		return images
@@ -131,6 +161,28 @@ func (c configFile) images() map[string]any {
 	if images == nil {
 		images = map[string]any{}
 	}
+	maps.Copy(images, flatten(old))
+	return images
+}
+
+// oldPlugin is the name of the CRI plugin's section for containerd 1.x.
+func oldPlugin(all []importedFile) string {
+	version := 0
+	for _, f := range all {
+		if f.config.Version != 0 {
+			version = f.config.Version
+		}
+	}
+	if version < 2 {
+		return pluginV1
+	}
+	return pluginCRI
+}
+
+// flatten gives what an old CRI plugin's section says of images, under the
+// names of the image plugin.
+func flatten(old map[string]any) map[string]any {
+	images := map[string]any{}
 	migrate(images, old, "registry", "max_concurrent_downloads", "image_pull_with_sync_fs")
 	migrate(images, table(old, "containerd"), "disable_snapshot_annotations", "discard_unpacked_layers")
 	return images
@@ -163,20 +215,17 @@ func table(parent map[string]any, key string) map[string]any {
 
 // newSettings decides as CheckLocalImagePullConfigs (internal/cri/config) does
 // whether images are pulled by the transfer service.
-func newSettings(images map[string]any) settings {
-	registry := table(images, "registry")
-	var s settings
-	s.configPath, _ = registry["config_path"].(string)
-	for _, key := range []string{"mirrors", "configs", "auths"} {
-		s.legacy = s.legacy || len(table(registry, key)) > 0
-	}
-	s.localPull = s.legacy ||
-		images["use_local_image_pull"] == true ||
-		images["disable_snapshot_annotations"] == false ||
-		images["discard_unpacked_layers"] == true ||
-		images["image_pull_with_sync_fs"] == true ||
-		concurrencyChanged(images["max_concurrent_downloads"])
-	return s
+func newSettings(images map[string]any) (settings, error) {
+	registry, err := decodeRegistry(table(images, "registry"))
+	return settings{
+		registry: registry,
+		localPull: registry.isLegacy() ||
+			images["use_local_image_pull"] == true ||
+			images["disable_snapshot_annotations"] == false ||
+			images["discard_unpacked_layers"] == true ||
+			images["image_pull_with_sync_fs"] == true ||
+			concurrencyChanged(images["max_concurrent_downloads"]),
+	}, err
 }
 
 func concurrencyChanged(value any) bool {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"path"
+	"slices"
 
 	"github.com/containerd/containerd/v2/core/remotes/docker"
 	"github.com/containerd/containerd/v2/core/remotes/docker/config"
@@ -29,14 +30,39 @@ type Endpoint struct {
 	// HTTPFallback is true if the runtime tries https first and takes http if
 	// the server does not speak TLS: localhost, and http with TLS settings.
 	HTTPFallback bool
-	// Source is the directory, on the node, that configures it; "" if it is
-	// the image's own registry without any configuration.
+	// Source is where, on the node, it is configured: the directory of
+	// hosts.toml, containerd's own file, a file of CRI-O's registries; "" if it
+	// is the image's own registry without any configuration.
 	Source string
+	// Blind is true if a certificate authority for it cannot be seen by this
+	// process (NoticeFileHidden): FaultTLSUntrusted says nothing then.
+	Blind bool
+	// BlindClient is true if that holds for a client certificate:
+	// FaultTLSHandshakeFailed, or an answer that wants one, says nothing.
+	BlindClient bool
+	// NodeLogin is the node's own credential for it, nil if there is none. The
+	// runtime sends it only if the pull brings none, or WithoutCredential.
+	NodeLogin *Login
+	// NodeLoginSource is the path, on the node, of the file that has NodeLogin.
+	NodeLoginSource string
+	// WithoutCredential is true if the runtime keeps the pull's credential from
+	// it: with CRI-O, a mirror of another host (newPullClient).
+	WithoutCredential bool
 
 	domain    string // the image's registry, for ?ns=
+	rewritten reference.Named
 	host      docker.RegistryHost
 	transport *http.Transport // a template: cloned for every conversation
 	opts      *Options
+}
+
+// Reference is what this endpoint is to be asked for when the pull is of ref:
+// CRI-O's configuration may replace the repository as well as the host.
+func (e Endpoint) Reference(ref reference.Named) reference.Named {
+	if e.rewritten != nil {
+		return e.rewritten
+	}
+	return ref
 }
 
 // String is the endpoint as scheme://host[:port].
@@ -53,31 +79,118 @@ func (e Endpoint) Serves(ref reference.Named) bool {
 	return e.host.Capabilities.Has(caps)
 }
 
-// Endpoints gives the endpoints for the images of a registry, as the image's
-// normalised name has it ("docker.io", "hub.example.com:5000"), in the
-// runtime's order. Notices say what is odd about this host's configuration;
-// the endpoints are those that the runtime would use all the same.
+// EndpointsFor gives the endpoints for one image in the runtime's order, those
+// first that serve it. host is the registry of the image's normalised name
+// ("docker.io", "hub.example.com:5000"). Notices say what is odd about this
+// host's configuration; the endpoints are those that the runtime would use all
+// the same.
 //
 // A configuration with which the runtime refuses the pull is a *ConfigError.
 // Other errors are this process's own trouble, such as no temporary directory.
+func (c *Config) EndpointsFor(ctx context.Context, host string, ref reference.Named) ([]Endpoint, []Notice, error) {
+	if c.opts.isCRIO() {
+		return c.crioEndpoints(ref)
+	}
+	endpoints, notices, err := c.Endpoints(ctx, host)
+	serves := func(e Endpoint) bool { return e.Serves(ref) }
+	if err == nil && len(endpoints) > 0 && !slices.ContainsFunc(endpoints, serves) {
+		notices = append(notices, ignoredFile(path.Join(endpoints[0].Source, hostsFile), ReasonNoCapableHost))
+	}
+	return endpoints, notices, err
+}
+
+// Endpoints is EndpointsFor where only the host is known. With CRI-O, whose
+// configuration may be for a part of a registry, it is for images that no
+// longer prefix matches.
 func (c *Config) Endpoints(ctx context.Context, host string) ([]Endpoint, []Notice, error) {
-	notices := c.ignoredNotices(host)
+	if c.opts.isCRIO() {
+		ref, err := reference.ParseNamed(host + "/whypull/whypull:latest")
+		if err != nil {
+			return nil, nil, err
+		}
+		return c.crioEndpoints(ref)
+	}
+	find := c.hostEndpoints
+	if c.usesMirrors() {
+		find = func(_ context.Context, host string) ([]Endpoint, []Notice, error) { return c.legacyEndpoints(host) }
+	}
+	endpoints, notices, err := find(ctx, host)
+	notices = append(append(c.ignoredNotices(host), c.misplaced(host)...), notices...)
+	for i := range endpoints {
+		endpoints[i].host.Header = c.withHeaders(endpoints[i].host.Header)
+	}
+	return endpoints, append(notices, c.addNodeLogins(endpoints)...), err
+}
+
+// withHeaders puts registry.headers, which the runtime sends to all hosts,
+// before those of one host (core/remotes/docker, request).
+func (c *Config) withHeaders(own http.Header) http.Header {
+	if len(c.settings.registry.Headers) == 0 {
+		return own
+	}
+	all := http.Header{}
+	for _, from := range []map[string][]string{c.settings.registry.Headers, own} {
+		for key, values := range from {
+			all[key] = append(all[key], values...)
+		}
+	}
+	return all
+}
+
+// hostEndpoints gives the endpoints that the directories of hosts configure.
+func (c *Config) hostEndpoints(ctx context.Context, host string) ([]Endpoint, []Notice, error) {
 	dir, err := c.findHostDir(host, c.dirs)
 	if err != nil {
-		return nil, notices, &ConfigError{Notice{Kind: NoticeHostsFileUnusable, Path: dir}, err}
+		return nil, nil, &ConfigError{Notice{Kind: NoticeHostsFileUnusable, Path: dir}, err}
 	}
 	if dir == "" {
 		endpoints, err := c.configure(ctx, host, "", view{}, new(recordedError))
-		return endpoints, notices, err
+		return endpoints, nil, err
 	}
 	v, err := c.view(dir)
 	if err != nil {
-		return nil, notices, fmt.Errorf("reading %s: %w", dir, err)
+		return nil, nil, fmt.Errorf("reading %s: %w", dir, err)
 	}
 	var invalid recordedError
 	endpoints, err := c.configure(ctx, host, dir, v, &invalid)
-	notices = append(notices, c.fileNotices(dir, invalid.err)...)
+	notices := c.fileNotices(dir, invalid.err)
+	if v.without {
+		notices = []Notice{{Kind: NoticeHostsFileInvalid, Path: path.Join(dir, hostsFile), Reason: ReasonNoHostTable}}
+	}
+	if invalid.err == nil {
+		notices = append(notices, c.applyHostsFile(endpoints, v)...)
+	}
 	return endpoints, notices, errors.Join(err, v.close())
+}
+
+// applyHostsFile adds to the endpoints what hosts.toml says and containerd's
+// package does not hand on: which files are hidden, and dial_timeout, which
+// containerd knows since 2.1.
+func (c *Config) applyHostsFile(endpoints []Endpoint, v view) (notices []Notice) {
+	timeouts := dialTimeouts(v.doc)
+	for i := range endpoints {
+		at, last := endpoints[i].Host, i == len(endpoints)-1
+		for _, h := range v.hidden {
+			if h.host == at || h.host == "" && last {
+				endpoints[i].Blind = endpoints[i].Blind || h.key == "ca"
+				endpoints[i].BlindClient = endpoints[i].BlindClient || h.key == "client"
+			}
+		}
+		name := at
+		if last {
+			name = ""
+		}
+		timeout := timeouts[name]
+		if timeout > 0 && timeout < c.opts.Timeouts.Connect && parseVersion(c.opts.RuntimeVersion).atLeast(2, 1) {
+			opts := *endpoints[i].opts
+			opts.Timeouts.Connect = timeout
+			endpoints[i].opts = &opts
+		}
+	}
+	for _, h := range v.hidden {
+		notices = append(notices, Notice{Kind: NoticeFileHidden, Path: h.path})
+	}
+	return notices
 }
 
 func (c *Config) configure(ctx context.Context, host, dir string, v view, invalid *recordedError) ([]Endpoint, error) {
@@ -91,7 +204,11 @@ func (c *Config) configure(ctx context.Context, host, dir string, v view, invali
 	}
 	endpoints := make([]Endpoint, 0, len(hosts))
 	for _, h := range hosts {
-		endpoints = append(endpoints, c.endpoint(host, dir, h, set))
+		transport := set.transports[h.Client]
+		e := c.newEndpoint(host, h, transport)
+		e.HTTPFallback = h.Client.Transport != http.RoundTripper(transport)
+		e.Source = dir
+		endpoints = append(endpoints, e)
 	}
 	return endpoints, nil
 }
@@ -103,19 +220,16 @@ func (v view) hostDir(string) (string, error) {
 	return v.dir, nil
 }
 
-func (c *Config) endpoint(domain, dir string, h docker.RegistryHost, set *clients) Endpoint {
-	transport := set.transports[h.Client]
+func (c *Config) newEndpoint(domain string, h docker.RegistryHost, transport *http.Transport) Endpoint {
 	return Endpoint{
-		Scheme:       h.Scheme,
-		Host:         h.Host,
-		Mirror:       isMirror(domain, h.Host),
-		SkipVerify:   transport.TLSClientConfig.InsecureSkipVerify,
-		HTTPFallback: h.Client.Transport != http.RoundTripper(transport),
-		Source:       dir,
-		domain:       domain,
-		host:         h,
-		transport:    transport,
-		opts:         &c.opts,
+		Scheme:     h.Scheme,
+		Host:       h.Host,
+		Mirror:     isMirror(domain, h.Host),
+		SkipVerify: transport.TLSClientConfig.InsecureSkipVerify,
+		domain:     domain,
+		host:       h,
+		transport:  transport,
+		opts:       &c.opts,
 	}
 }
 

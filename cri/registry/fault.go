@@ -9,7 +9,9 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/containerd/containerd/v2/core/remotes/docker"
@@ -233,6 +235,8 @@ func statusFault(status int) diagnosis.Fault {
 		return diagnosis.FaultProxyFailed
 	case status == http.StatusTooManyRequests:
 		return diagnosis.FaultRateLimited
+	case status == http.StatusUnavailableForLegalReasons:
+		return diagnosis.FaultPolicyBlocked
 	case status >= http.StatusInternalServerError:
 		return diagnosis.FaultServerError
 	default:
@@ -240,12 +244,30 @@ func statusFault(status int) diagnosis.Fault {
 	}
 }
 
+// isPolicy tells that a refusal is a policy's and not for want of a right: by
+// Harbor's error code, or by words of a closed set that Harbor, Artifactory
+// with Xray and Nexus Firewall use.
+func isPolicy(status int, code ErrorCode, body []byte) bool {
+	if status != http.StatusForbidden && status != http.StatusPreconditionFailed || startsPage(body) {
+		return false
+	}
+	if code == CodePolicyViolation || code == CodePolicyViolationOld {
+		return true
+	}
+	text := strings.ToLower(string(body))
+	return slices.ContainsFunc([]string{
+		"due to configured policy in", "download blocking policy", "policy violation", "quarantined", "not signed in notary",
+		"blocked by policy",
+	}, func(words string) bool { return strings.Contains(text, words) })
+}
+
 // tokenFault is the fault of a token request that failed: a token server that
-// does not exist, or forbids, is not the registry saying so of the image.
-func tokenFault(err error) diagnosis.Fault {
+// does not exist, or forbids, is not the registry saying so of the image. step
+// is where the request was.
+func tokenFault(err error, step diagnosis.Phase) diagnosis.Fault {
 	var status remoteerrors.ErrUnexpectedStatus
 	if !errors.As(err, &status) {
-		return faultOf(err, diagnosis.PhaseToken)
+		return faultOf(err, step)
 	}
 	switch fault := statusFault(status.StatusCode); fault {
 	case diagnosis.FaultForbidden:

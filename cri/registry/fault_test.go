@@ -107,6 +107,7 @@ func TestStatusFault(t *testing.T) {
 		405: diagnosis.FaultUnexpectedAnswer,
 		407: diagnosis.FaultProxyFailed,
 		429: diagnosis.FaultRateLimited,
+		451: diagnosis.FaultPolicyBlocked,
 		500: diagnosis.FaultServerError,
 		503: diagnosis.FaultServerError,
 		304: diagnosis.FaultUnexpectedAnswer,
@@ -122,9 +123,28 @@ func TestTokenFault(t *testing.T) {
 		401: diagnosis.FaultUnauthorized, 403: diagnosis.FaultUnauthorized, 404: diagnosis.FaultUnexpectedAnswer,
 		429: diagnosis.FaultRateLimited, 502: diagnosis.FaultServerError, 400: diagnosis.FaultUnexpectedAnswer,
 	} {
-		if got := tokenFault(remoteerrors.ErrUnexpectedStatus{StatusCode: status}); got != want {
+		if got := tokenFault(remoteerrors.ErrUnexpectedStatus{StatusCode: status}, diagnosis.PhaseToken); got != want {
 			t.Errorf("%d: got %q, want %q", status, got, want)
 		}
+	}
+}
+
+// What has no type is told by where the request for a token was.
+func TestTokenFaultByStep(t *testing.T) {
+	n := newNotes()
+	leave := n.enter(diagnosis.PhaseToken, false)
+	defer leave()
+	typeless := errors.New("tls: no supported versions")
+	if got := tokenFault(typeless, n.step()); got != diagnosis.FaultUnexpectedAnswer {
+		t.Errorf("got %q", got)
+	}
+	n.setInner(diagnosis.PhaseTLS)
+	if got := tokenFault(typeless, n.step()); got != diagnosis.FaultTLSHandshakeFailed {
+		t.Errorf("in the handshake: got %q", got)
+	}
+	n.enter(diagnosis.PhaseDNS, true)
+	if got := tokenFault(context.DeadlineExceeded, n.step()); got != diagnosis.FaultDNSFailure || n.current() != diagnosis.PhaseToken {
+		t.Errorf("at the resolver: got %q in %q", got, n.current())
 	}
 }
 
@@ -164,9 +184,9 @@ func TestDescriptor(t *testing.T) {
 }
 
 func TestParseVersion(t *testing.T) {
-	newest := version{2, 4}
+	newest := version{2, 4, 0}
 	for s, want := range map[string]version{
-		"v2.1.4": {2, 1}, "1.7.35~ds1": {1, 7}, "2.0.5-k3s1": {2, 0}, "2.10": {2, 10},
+		"v2.1.4": {2, 1, 4}, "1.7.35~ds1": {1, 7, 35}, "2.0.5-k3s1": {2, 0, 5}, "2.10": {2, 10, 0}, "1.7.x": {1, 7, 0},
 		"": newest, "v2": newest, "devel": newest, "99999999999.1": newest, "0.1": newest,
 	} {
 		if got := parseVersion(s); got != want {

@@ -16,7 +16,6 @@ import (
 	"github.com/containerd/containerd/v2/core/remotes/docker/auth"
 	remoteerrors "github.com/containerd/containerd/v2/core/remotes/errors"
 	"github.com/opencontainers/go-digest"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 const (
@@ -35,18 +34,60 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 	} else if at, err := http.ParseTime(value); err == nil {
 		d = at.Sub(now)
 	}
-	return min(max(d, 0), maxRetryAfter)
+	return bounded24(d)
 }
 
-// rateLimit reads the headers of Docker Hub, "100;w=21600"; without them it
-// gives what is known already.
-func rateLimit(h http.Header, known *RateLimit) *RateLimit {
+// wait is how long an answer asks to wait. The reset of a limit counts only
+// with a 429: registries send it with good answers too. The window of Docker
+// Hub's limit does not count: it is an upper bound, often by hours.
+func wait(status int, h http.Header, now time.Time) time.Duration {
+	if d := retryAfter(h, now); d > 0 || status != http.StatusTooManyRequests {
+		return d
+	}
+	return limitReset(h, now)
+}
+
+// limitReset reads when a limit is lifted: seconds from now, as the IETF's
+// draft has it, or the time in seconds or milliseconds since 1970, as GitLab
+// and GitHub do.
+func limitReset(h http.Header, now time.Time) time.Duration {
+	for _, key := range []string{"RateLimit-Reset", "X-RateLimit-Reset"} {
+		n, err := strconv.ParseInt(strings.TrimSpace(h.Get(key)), 10, 64)
+		switch {
+		case err != nil || n <= 0:
+		case n > 1e12:
+			return bounded24(time.UnixMilli(n).Sub(now))
+		case n > 1e9:
+			return bounded24(time.Unix(n, 0).Sub(now))
+		default:
+			return bounded24(time.Duration(min(n, 1e6)) * time.Second)
+		}
+	}
+	return 0
+}
+
+func bounded24(d time.Duration) time.Duration { return min(max(d, 0), maxRetryAfter) }
+
+// rateLimit reads the headers of Docker Hub, "100;w=21600", and of others;
+// without them it gives what is known already.
+func rateLimit(h http.Header, known *RateLimit, now time.Time) *RateLimit {
 	limit, okLimit := leadingNumber(h.Get("Ratelimit-Limit"))
 	remaining, okRemaining := leadingNumber(h.Get("Ratelimit-Remaining"))
 	if !okLimit || !okRemaining {
 		return known
 	}
-	return &RateLimit{Limit: limit, Remaining: remaining}
+	return &RateLimit{Limit: limit, Remaining: remaining, Window: window(h), Reset: limitReset(h, now)}
+}
+
+func window(h http.Header) time.Duration {
+	_, parameters, _ := strings.Cut(h.Get("Ratelimit-Remaining"), ";")
+	for parameter := range strings.SplitSeq(parameters, ";") {
+		if value, ok := strings.CutPrefix(strings.TrimSpace(parameter), "w="); ok {
+			n, _ := strconv.ParseUint(value, 10, 31)
+			return bounded24(time.Duration(n) * time.Second)
+		}
+	}
+	return 0
 }
 
 func leadingNumber(s string) (int, bool) {
@@ -61,21 +102,92 @@ func descriptor(h http.Header) (dgst, mediaType string) {
 	if d, err := digest.Parse(h.Get("Docker-Content-Digest")); err == nil {
 		dgst = d.String()
 	}
-	t, _, err := mime.ParseMediaType(h.Get("Content-Type"))
-	if err != nil {
-		return dgst, ""
-	}
-	switch t {
-	case images.MediaTypeDockerSchema2Manifest, images.MediaTypeDockerSchema2ManifestList,
-		images.MediaTypeDockerSchema1Manifest, ocispec.MediaTypeImageManifest, ocispec.MediaTypeImageIndex:
+	if t := contentType(h); isManifest(t) || t == images.MediaTypeDockerSchema1Manifest {
 		return dgst, t
 	}
 	return dgst, ""
 }
 
-func isHTML(h http.Header) bool {
+// isManifest tells the media types that the runtime can pull by name
+// (core/images, Manifest).
+func isManifest(mediaType string) bool {
+	return images.IsManifestType(mediaType) || images.IsIndexType(mediaType)
+}
+
+// isSchema1 tells a manifest of the first schema, as the runtime does: plain
+// text is one (core/remotes/docker/resolver.go, getManifestMediaType).
+func isSchema1(mediaType string) bool {
+	switch mediaType {
+	case images.MediaTypeDockerSchema1Manifest, "application/vnd.docker.distribution.manifest.v1+json", "text/plain":
+		return true
+	}
+	return false
+}
+
+// contentType is the media type without its parameters, "" if there is none.
+func contentType(h http.Header) string {
 	t, _, err := mime.ParseMediaType(h.Get("Content-Type"))
-	return err == nil && t == "text/html"
+	if err != nil {
+		return ""
+	}
+	return t
+}
+
+func isHTML(h http.Header) bool { return contentType(h) == "text/html" }
+
+// isAPI tells the header with which most registries mark their answers.
+func isAPI(h http.Header) bool {
+	return strings.HasPrefix(h.Get("Docker-Distribution-Api-Version"), "registry/2")
+}
+
+// startsPage tells a page for people by its beginning, whatever its type says.
+func startsPage(body []byte) bool {
+	start := strings.ToLower(strings.TrimSpace(string(body[:min(len(body), 256)])))
+	return strings.HasPrefix(start, "<html") || strings.HasPrefix(start, "<!doctype html")
+}
+
+// proxyAnswered tells an answer that a proxy gave by itself, to a plain request
+// that it should have passed on. Via alone is also in what is passed on, so
+// only the statuses that speak of the way count with it.
+func proxyAnswered(status int, h http.Header) bool {
+	if h.Get("X-Squid-Error") != "" {
+		return status >= http.StatusBadRequest
+	}
+	switch status {
+	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+	default:
+		return false
+	}
+	for key := range h {
+		if key == "Via" || strings.HasPrefix(key, "Proxy-") {
+			return true
+		}
+	}
+	return false
+}
+
+// challengeSaysExpired looks for such words in a challenge, where RFC 6750 has
+// them in error_description.
+func challengeSaysExpired(h http.Header) bool {
+	return saysExpired(strings.Join(h.Values("Www-Authenticate"), " "))
+}
+
+// saysExpired tells words that say that a token or a password has expired, of a
+// closed set: ECR, Docker Hub, GitLab, Azure and RFC 6750 have these. A
+// certificate or a signed address that has expired is something else.
+func saysExpired(text string) bool {
+	text = strings.Join(strings.Fields(strings.ToLower(text)), " ")
+	for _, what := range []string{"token", "password", "credential", "credentials", "secret", "secret keys", "api key", "login"} {
+		for _, how := range []string{" expired", " has expired", " have expired", " is expired", " are expired", " was expired"} {
+			if strings.Contains(text, what+how) {
+				return true
+			}
+		}
+		if strings.Contains(text, "expired "+what) {
+			return true
+		}
+	}
+	return false
 }
 
 // schemeOf gives the scheme that the runtime takes among the challenges, which
@@ -100,8 +212,8 @@ func knownChallenge(s string) ChallengeError {
 	return ""
 }
 
-// tokenServer gives the host of the realm. A realm without TLS is only
-// for a registry without TLS: the credential goes there.
+// tokenServer gives the host of the realm, also with ErrRealmInsecure: a realm
+// without TLS is only for a registry without TLS, as the credential goes there.
 func tokenServer(challenges []auth.Challenge, scheme string) (string, error) {
 	for _, c := range challenges {
 		if c.Scheme != auth.BearerAuth {
@@ -112,7 +224,7 @@ func tokenServer(challenges []auth.Challenge, scheme string) (string, error) {
 			return "", errors.New("challenge without a usable realm")
 		}
 		if realm.Scheme != "https" && (realm.Scheme != "http" || scheme != "http") {
-			return "", ErrRealmInsecure
+			return clean(realm.Host, maxHostName), ErrRealmInsecure
 		}
 		return clean(realm.Host, maxHostName), nil
 	}

@@ -3,11 +3,14 @@ package registry
 import (
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"errors"
 	"net"
 	"net/http"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/containerd/containerd/v2/core/remotes/docker/auth"
 )
@@ -41,40 +44,115 @@ func TestTokenServer(t *testing.T) {
 		{`Bearer realm="https://auth.test/token"`, "https", "auth.test"},
 		{`Bearer realm="https://u:p@auth.test:8443/token?x=y"`, "http", "auth.test:8443"},
 		{`Bearer realm="http://auth.test/token"`, "http", "auth.test"},
-		{`Bearer realm="http://auth.test/token"`, "https", ""},
+		{`Bearer realm="http://auth.test/token"`, "https", "auth.test"}, // refused, but named
 		{`Bearer realm="file:///etc/passwd"`, "http", ""},
-		{`Bearer realm="file://host/etc/passwd"`, "http", ""},
+		{`Bearer realm="file://host/etc/passwd"`, "http", "host"},
 		{`Bearer realm="/token"`, "https", ""},
 		{`Bearer realm="%"`, "https", ""},
 		{`Bearer`, "https", ""},
 		{`Basic realm="x"`, "https", ""},
 	} {
 		got, err := tokenServer(challenges(tc.header), tc.scheme)
-		if got != tc.want || (err == nil) != (tc.want != "") {
+		if got != tc.want || (err == nil) != (tc.want != "" && !errors.Is(err, ErrRealmInsecure)) {
 			t.Errorf("%s for %s: got %q, %v; want %q", tc.header, tc.scheme, got, err, tc.want)
 		}
 	}
 }
 
 func TestRateLimit(t *testing.T) {
-	known := &RateLimit{1, 1}
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	known := &RateLimit{Limit: 1, Remaining: 1}
 	for _, tc := range []struct {
-		limit, remaining string
-		want             *RateLimit
+		limit, remaining, reset string
+		want                    *RateLimit
 	}{
-		{"100;w=21600", "76;w=21600", &RateLimit{100, 76}},
-		{"100", "0", &RateLimit{100, 0}},
-		{"", "", known},
-		{"100", "", known},
-		{"-1", "5", known},
-		{"lots", "5", known},
-		{"99999999999", "5", known},
+		{"100;w=21600", "76;w=21600", "", &RateLimit{Limit: 100, Remaining: 76, Window: 6 * time.Hour}},
+		{"100;w=21600", "0;burst=3; w=21600", "", &RateLimit{Limit: 100, Window: 6 * time.Hour}},
+		{"100", "0;w=99999999", "", &RateLimit{Limit: 100, Window: 24 * time.Hour}},
+		{"100", "0;w=soon", "", &RateLimit{Limit: 100}},
+		{"100", "0", "50", &RateLimit{Limit: 100, Reset: 50 * time.Second}},
+		{"", "", "50", known},
+		{"100", "", "", known},
+		{"-1", "5", "", known},
+		{"lots", "5", "", known},
+		{"99999999999", "5", "", known},
 	} {
 		h := http.Header{}
 		h.Set("RateLimit-Limit", tc.limit)
 		h.Set("RateLimit-Remaining", tc.remaining)
-		if got := rateLimit(h, known); !reflect.DeepEqual(got, tc.want) {
+		h.Set("RateLimit-Reset", tc.reset)
+		if got := rateLimit(h, known, now); !reflect.DeepEqual(got, tc.want) {
 			t.Errorf("%q, %q: got %v, want %v", tc.limit, tc.remaining, got, tc.want)
+		}
+	}
+}
+
+func TestWait(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	in90 := strconv.FormatInt(now.Add(90*time.Second).Unix(), 10)
+	for _, tc := range []struct {
+		status     int
+		key, value string
+		want       time.Duration
+	}{
+		{429, "RateLimit-Reset", "30", 30 * time.Second},
+		{429, "X-RateLimit-Reset", in90, 90 * time.Second},
+		{429, "X-RateLimit-Reset", in90 + "000", 90 * time.Second},
+		{429, "X-RateLimit-Reset", "1000000001", 0}, // long ago
+		{429, "RateLimit-Reset", "999999999", 24 * time.Hour},
+		{429, "RateLimit-Reset", "9223372036854775807", 24 * time.Hour},
+		{429, "RateLimit-Reset", "-3", 0},
+		{429, "RateLimit-Reset", "soon", 0},
+		{429, "RateLimit-Remaining", "0;w=21600", 0},
+		{429, "Retry-After", "7", 7 * time.Second},
+		{503, "Retry-After", "7", 7 * time.Second},
+		{200, "RateLimit-Reset", "30", 0},
+	} {
+		if got := wait(tc.status, http.Header{http.CanonicalHeaderKey(tc.key): {tc.value}}, now); got != tc.want {
+			t.Errorf("%d with %s: %s: got %s, want %s", tc.status, tc.key, tc.value, got, tc.want)
+		}
+	}
+}
+
+func TestSaysExpired(t *testing.T) {
+	for text, want := range map[string]bool{
+		"Your Authorization Token has expired. Please run 'aws ecr get-login'":          true,
+		"denied: Your authorization token\n has  expired. Reauthenticate and try again": true,
+		"unauthorized: personal access token is expired":                                true,
+		`error_description="The access token expired"`:                                  true,
+		"AADSTS7000222: The provided client secret keys are expired.":                   true,
+		"an expired token was used":                                                     true,
+		"your password has expired":                                                     true,
+		"certificate has expired or is not yet valid":                                   false,
+		"Request has expired":                                                           false, // a signed address of S3
+		"the trial of this organization has expired":                                    false,
+		"authentication required":                                                       false,
+		"":                                                                              false,
+	} {
+		if got := saysExpired(text); got != want {
+			t.Errorf("%q: got %t", text, got)
+		}
+	}
+}
+
+func TestProxyAnswered(t *testing.T) {
+	for _, tc := range []struct {
+		status int
+		header string
+		want   bool
+	}{
+		{502, "Via", true},
+		{503, "Proxy-Status", true},
+		{504, "Proxy-Connection", true},
+		{403, "X-Squid-Error", true},
+		{403, "Via", false},
+		{500, "Via", false},
+		{200, "Via", false},
+		{200, "X-Squid-Error", false},
+		{503, "Server", false},
+	} {
+		if got := proxyAnswered(tc.status, http.Header{tc.header: {"1"}}); got != tc.want {
+			t.Errorf("%d with %s: got %t", tc.status, tc.header, got)
 		}
 	}
 }

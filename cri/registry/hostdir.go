@@ -36,8 +36,20 @@ func (c *Config) findHostDir(host string, roots []string) (string, error) {
 
 // view is a host's directory as containerd's package can read it.
 type view struct {
-	dir  string // of this process
-	temp bool   // to be removed
+	dir    string // of this process
+	temp   bool   // to be removed
+	doc    []byte // hosts.toml, as containerd's package reads it
+	hidden []hiddenFile
+	// without is true if the runtime takes hosts.toml for broken because it has
+	// no table of a host.
+	without bool
+}
+
+// hiddenFile is a file that hosts.toml names and that this process cannot see.
+type hiddenFile struct {
+	host string // of the table that names it; "" for the server's
+	key  string // "ca" or "client"
+	path string // on the node
 }
 
 func (v view) close() error {
@@ -50,33 +62,100 @@ func (v view) close() error {
 // view makes the node's directory readable with ordinary file access. With
 // the node's root at a mount point, absolute paths in hosts.toml and absolute
 // links point to the wrong place; then it is a directory with a copy of
-// hosts.toml in which they are right.
+// hosts.toml in which they are right, and that says nothing of files that are
+// not mounted.
 func (c *Config) view(nodeDir string) (view, error) {
 	real, err := c.fs.resolve(nodeDir)
-	if err != nil || c.fs.isHost() {
-		return view{dir: real}, err
+	if err != nil {
+		return view{}, err
 	}
 	doc, err := c.fs.readFile(path.Join(nodeDir, hostsFile))
+	if err == nil && parseVersion(c.opts.RuntimeVersion).wantsHostTable() && lacksHosts(doc) {
+		return c.copyView(nodeDir, view{dir: real, without: true})
+	}
+	if c.fs.isHost() {
+		return view{dir: real, doc: doc}, nil // containerd's package meets the same error
+	}
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return view{}, err
 	}
-	doc, changed := rewritePaths(doc, func(p string) string { return c.rebase(nodeDir, p) })
-	if !changed && !hasLinks(real) {
-		return view{dir: real}, nil
+	v := view{dir: real}
+	onNode := func(name string) string {
+		if path.IsAbs(name) {
+			return name
+		}
+		return path.Join(nodeDir, name)
 	}
-	return c.copyView(nodeDir, real, doc)
+	doc, dropped := dropPaths(doc, func(host, key, name string) bool {
+		hidden := c.hides(onNode(name))
+		if hidden {
+			v.hidden = append(v.hidden, hiddenFile{host, key, onNode(name)})
+		}
+		return hidden
+	})
+	doc, changed := rewritePaths(doc, func(name string) string { return c.rebase(onNode(name)) })
+	v.doc = doc
+	if !dropped && !changed && !hasLinks(real) {
+		return v, nil
+	}
+	return c.copyView(nodeDir, v)
 }
 
-// rebase gives the path, for this process, of a file that hosts.toml names.
-func (c *Config) rebase(nodeDir, name string) string {
-	if !path.IsAbs(name) {
-		name = path.Join(nodeDir, name)
-	}
+// rebase gives the path, for this process, of a file of the node.
+func (c *Config) rebase(name string) string {
 	real, err := c.fs.resolve(name)
 	if err != nil {
 		return filepath.Join(c.fs.dir, name) // does not open, which is the point
 	}
 	return real
+}
+
+// hides tells that a file of the node cannot be seen by this process, which
+// says nothing of the node: with only some of the node's directories mounted,
+// the file is in none of them, or only a link to it is; or this process may not
+// read it. Below /etc, which is always mounted, what is not there does not
+// exist.
+func (c *Config) hides(name string) bool {
+	if c.fs.isHost() {
+		return false
+	}
+	real, err := c.fs.resolve(name)
+	if err != nil {
+		return false
+	}
+	_, err = os.Stat(real)
+	if !errors.Is(err, os.ErrNotExist) {
+		return errors.Is(err, os.ErrPermission) || err == nil && !readable(real)
+	}
+	if strings.HasPrefix(real, filepath.Join(c.fs.dir, "etc")+"/") {
+		return false
+	}
+	there := filepath.Dir(real)
+	for ; there != c.fs.dir; there = filepath.Dir(there) {
+		if _, err := os.Stat(there); err == nil {
+			break
+		}
+	}
+	return there == c.fs.dir || c.leadsToMount(there)
+}
+
+// leadsToMount tells a directory that may be there only because one of those
+// that are read here is mounted below it.
+func (c *Config) leadsToMount(dir string) bool {
+	for _, name := range []string{c.opts.ConfigFile, c.opts.CertsDir} {
+		if strings.HasPrefix(filepath.Join(c.fs.dir, name), dir+"/") {
+			return true
+		}
+	}
+	return false
+}
+
+func readable(name string) bool {
+	file, err := os.Open(name) //nolint:gosec // the path comes from the node's configuration
+	if err != nil {
+		return !errors.Is(err, os.ErrPermission)
+	}
+	return file.Close() == nil
 }
 
 func hasLinks(dir string) bool {
@@ -94,15 +173,20 @@ func hasLinks(dir string) bool {
 
 // copyView makes the copy: hosts.toml rewritten, and links to the certificate
 // files, which containerd uses when there is no valid hosts.toml.
-func (c *Config) copyView(nodeDir, real string, doc []byte) (view, error) {
+func (c *Config) copyView(nodeDir string, v view) (view, error) {
+	real := v.dir
 	dir, err := os.MkdirTemp(c.opts.TempDir, "whypull-hosts-")
 	if err != nil {
 		return view{}, err
 	}
-	v := view{dir: dir, temp: true}
+	v.dir, v.temp = dir, true
+	hidden, linkErr := c.linkCerts(nodeDir, real, dir)
+	if len(v.doc) == 0 {
+		v.hidden = append(v.hidden, hidden...)
+	}
 	err = errors.Join(
-		os.WriteFile(filepath.Join(dir, hostsFile), doc, 0o600), // an empty one counts as none
-		c.linkCerts(nodeDir, real, dir),
+		os.WriteFile(filepath.Join(dir, hostsFile), v.doc, 0o600), // an empty one counts as none
+		linkErr,
 	)
 	if err != nil {
 		return view{}, errors.Join(err, v.close())
@@ -110,23 +194,34 @@ func (c *Config) copyView(nodeDir, real string, doc []byte) (view, error) {
 	return v, nil
 }
 
-func (c *Config) linkCerts(nodeDir, real, dir string) error {
+// linkCerts links the certificate files, except those that are hidden, and
+// what belongs to them.
+func (c *Config) linkCerts(nodeDir, real, dir string) (hidden []hiddenFile, err error) {
 	entries, err := os.ReadDir(real)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, e := range entries {
-		switch filepath.Ext(e.Name()) {
-		case ".crt", ".cert", ".key":
+		name := path.Join(nodeDir, e.Name())
+		base, extension := strings.TrimSuffix(name, path.Ext(name)), path.Ext(name)
+		key, needed := "ca", []string{name}
+		switch extension {
+		case ".crt":
+		case ".cert", ".key":
+			key, needed = "client", []string{base + ".cert", base + ".key"}
 		default:
 			continue
 		}
 		if e.IsDir() {
 			continue
 		}
-		if err := os.Symlink(c.rebase(nodeDir, e.Name()), filepath.Join(dir, e.Name())); err != nil {
-			return err
+		if c.hiddenOf(needed...) != "" {
+			hidden = append(hidden, hiddenFile{"", key, name})
+			continue
+		}
+		if err := os.Symlink(c.rebase(name), filepath.Join(dir, e.Name())); err != nil {
+			return nil, err
 		}
 	}
-	return nil
+	return hidden, nil
 }

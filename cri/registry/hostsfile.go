@@ -2,9 +2,12 @@ package registry
 
 import (
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
+	"time"
 
+	"github.com/pelletier/go-toml/v2"
 	"github.com/pelletier/go-toml/v2/unstable"
 )
 
@@ -20,17 +23,49 @@ type replacement struct {
 // order of the tables, which decoding and encoding would lose. A document that
 // does not parse stays as it is: containerd is to say so.
 func rewritePaths(doc []byte, convert func(string) string) (rewritten []byte, changed bool) {
+	return edit(doc, func(_ string, key *unstable.Node) []replacement {
+		var edits []replacement
+		for _, n := range texts(key.Value(), nil) {
+			if path := string(n.Data); convert(path) != path {
+				edits = append(edits, replacement{n.Raw.Offset, n.Raw.Length, quote(convert(path))})
+			}
+		}
+		return edits
+	})
+}
+
+// dropPaths gives the text of a hosts.toml in which the keys "ca" and "client"
+// have a name that nobody reads where drop wants that of one of their paths.
+// host is the host[:port] of the key's table, "" for the server's.
+func dropPaths(doc []byte, drop func(host, key, path string) bool) (rewritten []byte, changed bool) {
+	return edit(doc, func(host string, key *unstable.Node) []replacement {
+		var edits []replacement
+		for _, n := range texts(key.Value(), nil) {
+			if drop(host, keyOf(key)[0], string(n.Data)) && edits == nil {
+				it := key.Key()
+				it.Next()
+				raw := it.Node().Raw
+				edits = []replacement{{raw.Offset, raw.Length, "whypull-hidden"}}
+			}
+		}
+		return edits
+	})
+}
+
+// edit makes the edits that are wanted of the keys "ca" and "client".
+func edit(doc []byte, editsOf func(host string, key *unstable.Node) []replacement) (edited []byte, changed bool) {
 	var edits []replacement
 	parser := unstable.Parser{}
 	parser.Reset(doc)
-	inHost := true // the root's keys are those of the server
+	var table []string // the root's keys are those of the server
 	for parser.NextExpression() {
 		switch e := parser.Expression(); e.Kind { //nolint:exhaustive // the others hold no value
 		case unstable.Table, unstable.ArrayTable:
-			inHost = isHostTable(keyOf(e))
+			table = keyOf(e)
 		case unstable.KeyValue:
+			host, inHost := hostOf(table)
 			if key := keyOf(e); inHost && len(key) == 1 && (key[0] == "ca" || key[0] == "client") {
-				edits = collect(e.Value(), convert, edits)
+				edits = append(edits, editsOf(host, e)...)
 			}
 		}
 	}
@@ -40,8 +75,58 @@ func rewritePaths(doc []byte, convert func(string) string) (rewritten []byte, ch
 	return apply(doc, edits), true
 }
 
-// isHostTable: only [host."URL"] has a path; its sub-table is the headers.
-func isHostTable(key []string) bool { return len(key) == 2 && key[0] == "host" }
+// hostOf gives the host[:port] of the table that a key is in, "" for the root.
+// Only [host."URL"] has paths; its sub-table is the headers.
+func hostOf(table []string) (host string, ok bool) {
+	switch {
+	case len(table) == 0:
+		return "", true
+	case len(table) != 2 || table[0] != "host":
+		return "", false
+	}
+	return urlHost(table[1]), true
+}
+
+// urlHost is the host[:port] of a host's address, which may lack the scheme
+// (parseHostConfig).
+func urlHost(address string) string {
+	if !strings.HasPrefix(address, "http") {
+		address = "https://" + address
+	}
+	u, err := url.Parse(address)
+	if err != nil {
+		return ""
+	}
+	return u.Host
+}
+
+// lacksHosts tells a hosts.toml that is right but for having no table of a
+// host. containerd 1.x takes it for broken (getSortedHosts).
+func lacksHosts(doc []byte) bool {
+	var file map[string]any
+	err := toml.Unmarshal(doc, &file)
+	return err == nil && len(doc) > 0 && table(file, "host") == nil
+}
+
+// dialTimeouts gives dial_timeout by host[:port]; that of the server under "".
+func dialTimeouts(doc []byte) map[string]time.Duration {
+	type host struct {
+		DialTimeout string `toml:"dial_timeout"`
+	}
+	var file struct {
+		host
+		Hosts map[string]host `toml:"host"`
+	}
+	if err := toml.Unmarshal(doc, &file); err != nil {
+		return nil // containerd has refused it
+	}
+	out := map[string]time.Duration{}
+	out[""], _ = time.ParseDuration(file.DialTimeout)
+	for address, h := range file.Hosts {
+		out[urlHost(address)], _ = time.ParseDuration(h.DialTimeout)
+	}
+	return out
+}
 
 func keyOf(n *unstable.Node) []string {
 	var parts []string
@@ -51,19 +136,17 @@ func keyOf(n *unstable.Node) []string {
 	return parts
 }
 
-// collect finds the strings of a value: one, a list, or a list of pairs.
-func collect(n *unstable.Node, convert func(string) string, edits []replacement) []replacement {
+// texts finds the strings of a value: one, a list, or a list of pairs.
+func texts(n *unstable.Node, found []*unstable.Node) []*unstable.Node {
 	switch n.Kind { //nolint:exhaustive // other types are errors that containerd reports
 	case unstable.String:
-		if path := string(n.Data); convert(path) != path {
-			edits = append(edits, replacement{n.Raw.Offset, n.Raw.Length, quote(convert(path))})
-		}
+		return append(found, n)
 	case unstable.Array:
 		for it := n.Children(); it.Next(); {
-			edits = collect(it.Node(), convert, edits)
+			found = texts(it.Node(), found)
 		}
 	}
-	return edits
+	return found
 }
 
 // apply makes the edits, which are in the document's order.

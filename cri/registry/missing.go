@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/distribution/reference"
@@ -13,18 +15,33 @@ import (
 )
 
 // maxTags bounds the tags that are asked for and handed on.
-const maxTags = 50
+const maxTags = 100
+
+// fromBlobs asks for a digest that is no manifest's among the blobs, and gives
+// that answer if there is one, as containerd does (core/remotes/docker,
+// Resolve).
+func (c *conversation) fromBlobs(ctx context.Context, r reply) reply {
+	if !c.digested || r.status != http.StatusNotFound {
+		return r
+	}
+	blob, err := c.send(ctx, http.MethodHead, diagnosis.PhaseManifest, "", "blobs", c.object)
+	if err != nil || !blob.good() || blob.page() {
+		return r
+	}
+	blob.blob = true
+	return blob
+}
 
 // whatIsMissing tells after a 404 whether the repository is missing or only
 // the tag. It leaves FaultNotFound if the registry does not let one tell.
 func (c *conversation) whatIsMissing(ctx context.Context) diagnosis.Fault {
-	r, err := c.send(ctx, http.MethodGet, diagnosis.PhaseManifest, "n=50", "tags", "list")
+	r, err := c.tags(ctx, "")
 	if err != nil {
 		return diagnosis.FaultNotFound
 	}
 	switch r.status {
 	case http.StatusOK:
-		return c.fromTags(r.body)
+		return c.fromTags(ctx, r)
 	case http.StatusNotFound:
 		return c.fromNoTags(r)
 	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusMethodNotAllowed:
@@ -34,16 +51,27 @@ func (c *conversation) whatIsMissing(ctx context.Context) diagnosis.Fault {
 	}
 }
 
+// tags asks for a page of the list of tags, that behind the given one.
+func (c *conversation) tags(ctx context.Context, last string) (reply, error) {
+	query := "n=" + strconv.Itoa(maxTags)
+	if last != "" {
+		query += "&last=" + url.QueryEscape(last)
+	}
+	return c.send(ctx, http.MethodGet, diagnosis.PhaseManifest, query, "tags", "list")
+}
+
 // fromTags reads a list of tags. An empty one says nothing: some registries
-// give it for a repository that does not exist.
-func (c *conversation) fromTags(body []byte) diagnosis.Fault {
-	var list struct {
-		Tags []string `json:"tags"`
+// give it for a repository that does not exist. If there are more than the
+// page has, the page about the missing tag is of more help.
+func (c *conversation) fromTags(ctx context.Context, r reply) diagnosis.Fault {
+	tags := tagsOf(r.body)
+	if len(tags) > 0 && !c.digested && strings.Contains(r.header.Get("Link"), "next") {
+		if near, err := c.tags(ctx, neighbour(c.object)); err == nil && near.good() {
+			if page := tagsOf(near.body); len(page) > 0 {
+				tags = page
+			}
+		}
 	}
-	if err := json.Unmarshal(body, &list); err != nil {
-		return diagnosis.FaultNotFound
-	}
-	tags := validTags(list.Tags)
 	// A registry that lists the tag and does not have it is at odds with itself.
 	if len(tags) == 0 || slices.Contains(tags, c.object) {
 		return diagnosis.FaultNotFound
@@ -52,12 +80,32 @@ func (c *conversation) fromTags(body []byte) diagnosis.Fault {
 	return diagnosis.FaultTagNotFound
 }
 
+// neighbour is what comes some way before a tag in the list's order, which is
+// that of characters (OCI distribution specification, content discovery): the
+// tag without its last number or word, or its first half.
+func neighbour(tag string) string {
+	if i := strings.LastIndexAny(tag, ".-_"); i > 0 {
+		return tag[:i]
+	}
+	return tag[:(len(tag)+1)/2]
+}
+
+func tagsOf(body []byte) []string {
+	var list struct {
+		Tags []string `json:"tags"`
+	}
+	if err := json.Unmarshal(body, &list); err != nil {
+		return nil
+	}
+	return validTags(list.Tags)
+}
+
 // fromNoTags reads a 404 for the list of tags. One that does not come from a
 // registry's API, but from any web server, says nothing.
 func (c *conversation) fromNoTags(r reply) diagnosis.Fault {
-	code, isAPI := errorCode(r.body)
+	code, speaksAPI := errorCode(r.body)
 	c.answer.ErrorCode = code
-	if isAPI || strings.HasPrefix(r.header.Get("Docker-Distribution-Api-Version"), "registry/2") {
+	if speaksAPI || isAPI(r.header) {
 		return diagnosis.FaultRepositoryNotFound
 	}
 	return diagnosis.FaultNotFound

@@ -426,6 +426,10 @@ func TestTokenServerUnreachable(t *testing.T) {
 		"https://auth.nowhere.test/token?service=" + secret:             diagnosis.FaultNameNotFound,
 		"https://" + registrytest.Name + ":" + closedPort(t) + "/token": diagnosis.FaultConnectionRefused,
 		"https://user:" + secret + "@169.254.169.254/latest/api/token":  diagnosis.FaultAddressForbidden,
+		"https://" + registrytest.Name + ":" + plainPort(t) + "/token":  diagnosis.FaultHTTPSMismatch,
+		"https://" + untrusted(t) + "/token":                            diagnosis.FaultTLSUntrusted,
+		"https://" + hangingUp(t) + "/token":                            diagnosis.FaultNetworkUnreachable,
+		"http://" + registrytest.Name + "/token":                        diagnosis.FaultUnexpectedAnswer, // refused by us
 	} {
 		s := registrytest.New(t, registrytest.Config{Realm: realm, Repositories: []registrytest.Repository{
 			{Name: "team/app", Tags: []string{"1.0"}, Auth: registrytest.Bearer},
@@ -438,6 +442,13 @@ func TestTokenServerUnreachable(t *testing.T) {
 		}
 	}
 }
+
+func plainPort(t *testing.T) string {
+	_, port, _ := net.SplitHostPort(registrytest.New(t, registrytest.Config{Plain: true}).Host)
+	return port
+}
+
+func untrusted(t *testing.T) string { return registrytest.New(t, registrytest.Config{}).Host }
 
 func TestLargeBodies(t *testing.T) {
 	huge := strings.Repeat(`{"token":"`, 1<<17)
@@ -457,8 +468,48 @@ func TestLargeBodies(t *testing.T) {
 		many[i] = fmt.Sprintf("v%03d", i)
 	}
 	s = registrytest.New(t, registrytest.Config{Repositories: []registrytest.Repository{{Name: "team/app", Tags: many}}})
-	if a := app(t, options(trusting(t, s)), s.Host, nil); a.Fault != diagnosis.FaultTagNotFound || len(a.Tags) != 50 {
+	if a := app(t, options(trusting(t, s)), s.Host, nil); a.Fault != diagnosis.FaultTagNotFound || len(a.Tags) != 100 {
 		t.Errorf("fault %q with %d tags", a.Fault, len(a.Tags))
+	}
+}
+
+// The page of the list that has the neighbours is asked for, and no other.
+func TestTagsNearTheMissing(t *testing.T) {
+	many := []string{"1.27", "1.27.0", "1.27.1"}
+	for i := range 500 {
+		many = append(many, fmt.Sprintf("0.%03d", i), fmt.Sprintf("v%03d", i))
+	}
+	s := registrytest.New(t, registrytest.Config{Repositories: []registrytest.Repository{{Name: "team/app", Tags: many}}})
+	e := endpoint(t, options(trusting(t, s)), s.Host)
+	a := e.Probe(t.Context(), ref(t, s.Host+"/team/app:1.27.3"), nil)
+	check(t, a, diagnosis.FaultTagNotFound, diagnosis.PhaseManifest)
+	if len(a.Tags) != 100 || !slices.Equal(a.Tags[:2], []string{"1.27.0", "1.27.1"}) {
+		t.Errorf("tags %q", a.Tags)
+	}
+	var queries []string
+	for _, r := range s.Requests()[1:] {
+		queries = append(queries, r.Query)
+	}
+	if want := []string{"n=100", "n=100&last=1.27"}; !slices.Equal(queries, want) {
+		t.Errorf("queries %q, want %q", queries, want)
+	}
+	// Behind the last page there is nothing, and the first one is better.
+	if a = e.Probe(t.Context(), ref(t, s.Host+"/team/app:zzz.1"), nil); a.Fault != diagnosis.FaultTagNotFound || len(a.Tags) != 100 {
+		t.Errorf("fault %q with %d tags", a.Fault, len(a.Tags))
+	}
+}
+
+// A runtime before containerd 2 takes the first schema.
+func TestSchema1OfOldRuntimes(t *testing.T) {
+	for version, want := range map[string]diagnosis.Fault{
+		"1.7.35": "", "v1.6.8": "", "2.4.2": diagnosis.FaultUnsupportedFormat, "": diagnosis.FaultUnsupportedFormat,
+	} {
+		s := registrytest.New(t, registrytest.Config{Repositories: []registrytest.Repository{
+			{Name: "team/app", Tags: []string{"1.0"}, Header: http.Header{"Content-Type": {schema1}}},
+		}})
+		opts := options(trusting(t, s))
+		opts.RuntimeVersion = version
+		check(t, app(t, opts, s.Host, nil), want, diagnosis.PhaseManifest)
 	}
 }
 
@@ -511,16 +562,157 @@ func TestProxy(t *testing.T) {
 		t.Errorf("through a proxy: %v", a.Err)
 	}
 	for _, status := range []int{403, 407, 502} {
-		if a := through(proxy(t, status)); a.Fault != diagnosis.FaultProxyFailed || a.Status != status {
+		a := through(proxy(t, status))
+		if a.Fault != diagnosis.FaultProxyFailed || a.Status != status || a.ProxyStatus != status || a.Certificate != nil {
 			t.Errorf("proxy with status %d: answer %+v", status, a)
 		}
 	}
+	if len(s.Requests()) != 1 {
+		t.Errorf("requests %q, want one", s.Lines())
+	}
+	for name, u := range map[string]*url.URL{
+		"nobody listens": {Scheme: "http", Host: "127.0.0.1:" + closedPort(t)},
+		"no address":     {Scheme: "http", Host: "proxy.nowhere.test:3128"},
+		"untrusted":      {Scheme: "https", Host: registrytest.New(t, registrytest.Config{}).Host},
+		"hangs up":       {Scheme: "http", Host: hangingUp(t)},
+	} {
+		if a := through(u); a.Fault != diagnosis.FaultProxyFailed || a.ProxyStatus != 0 {
+			t.Errorf("%s: answer %+v", name, a)
+		}
+	}
+}
+
+// hangingUp reads and closes.
+func hangingUp(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = conn.Read(make([]byte, 4096))
+			_ = conn.Close()
+		}
+	}()
+	return l.Addr().String()
+}
+
+// A CONNECT that is never answered is the proxy's, though net/http does not say so.
+func TestProxyNeverAnswers(t *testing.T) {
+	noGoroutinesLeft(t)
+	opts := options(node(t, nil))
+	opts.Proxy = func(*http.Request) (*url.URL, error) {
+		return &url.URL{Scheme: "http", Host: "127.0.0.1:" + tarpit(t)}, nil
+	}
+	opts.Timeouts.Total = 100 * time.Millisecond
+	check(t, app(t, opts, "hub.test", nil), diagnosis.FaultProxyFailed, diagnosis.PhaseConnect)
+}
+
+// What is wrong behind the proxy is not the proxy's.
+func TestBehindProxy(t *testing.T) {
+	s := registrytest.New(t, registrytest.Config{Repositories: repositories()})
+	u := proxy(t, http.StatusOK)
+	opts := options(node(t, nil)) // does not trust the registry
+	opts.Proxy = func(*http.Request) (*url.URL, error) { return u, nil }
+	a := app(t, opts, s.Host, nil)
+	check(t, a, diagnosis.FaultTLSUntrusted, diagnosis.PhaseTLS)
+	if a.Certificate == nil || a.ProxyStatus != 0 || a.Proxy != u.Host {
+		t.Errorf("answer %+v", a)
+	}
+}
+
+// The token server's proxy is another matter than the registry's.
+func TestProxyOfTokenServer(t *testing.T) {
 	gone := &url.URL{Scheme: "http", Host: "127.0.0.1:" + closedPort(t)}
-	if a := through(gone); a.Fault != diagnosis.FaultProxyFailed {
-		t.Errorf("no proxy there: answer %+v", a)
+	s := registrytest.New(t, registrytest.Config{Realm: "https://auth.test/token", Repositories: []registrytest.Repository{
+		{Name: "team/app", Tags: []string{"1.0"}, Auth: registrytest.Bearer},
+	}})
+	opts := options(trusting(t, s))
+	for name, tc := range map[string]struct {
+		proxy  *url.URL
+		status int
+	}{"gone": {gone, 0}, "refuses": {proxy(t, 403), 403}, "hangs up": {&url.URL{Scheme: "http", Host: hangingUp(t)}, 0}} {
+		opts.Proxy = func(req *http.Request) (*url.URL, error) {
+			if req.URL.Host == "auth.test" {
+				return tc.proxy, nil
+			}
+			return nil, nil
+		}
+		a := app(t, opts, s.Host, good())
+		check(t, a, diagnosis.FaultProxyFailed, diagnosis.PhaseToken)
+		if a.Proxy != tc.proxy.Host || a.TokenHost != "auth.test" || a.ProxyStatus != tc.status {
+			t.Errorf("%s: answer %+v", name, a)
+		}
 	}
-	nameless := &url.URL{Scheme: "http", Host: "proxy.nowhere.test:3128"}
-	if a := through(nameless); a.Fault != diagnosis.FaultProxyFailed {
-		t.Errorf("proxy without address: answer %+v", a)
+}
+
+// A proxy of plain requests answers in the registry's place.
+func TestProxyOfPlainRegistry(t *testing.T) {
+	for name, tc := range map[string]struct {
+		header string
+		want   diagnosis.Fault
+	}{
+		"proxy":    {"Via", diagnosis.FaultProxyFailed},
+		"squid":    {"X-Squid-Error", diagnosis.FaultProxyFailed},
+		"registry": {"Server", diagnosis.FaultServerError},
+	} {
+		p := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set(tc.header, "1.1 proxy")
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}))
+		t.Cleanup(p.Close)
+		u, err := url.Parse(p.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		opts := plainHosts(t, "hub.test")
+		opts.Proxy = func(*http.Request) (*url.URL, error) { return u, nil }
+		a := app(t, opts, "hub.test", nil)
+		check(t, a, tc.want, diagnosis.PhaseManifest)
+		if wantStatus := map[bool]int{true: 503}[tc.want == diagnosis.FaultProxyFailed]; a.Status != 503 || a.ProxyStatus != wantStatus {
+			t.Errorf("%s: answer %+v", name, a)
+		}
 	}
+}
+
+// It answers in the place of the token server, too.
+func TestProxyOfPlainTokenServer(t *testing.T) {
+	p := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Via", "1.1 proxy")
+		w.WriteHeader(http.StatusBadGateway)
+	}))
+	t.Cleanup(p.Close)
+	u, err := url.Parse(p.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := registrytest.New(t, registrytest.Config{Plain: true, Realm: "http://auth.test/token", Repositories: []registrytest.Repository{
+		{Name: "team/app", Auth: registrytest.Bearer},
+	}})
+	opts := plainHosts(t, s.Host)
+	opts.Proxy = func(req *http.Request) (*url.URL, error) {
+		if req.URL.Host == "auth.test" {
+			return u, nil
+		}
+		return nil, nil
+	}
+	a := app(t, opts, s.Host, nil)
+	check(t, a, diagnosis.FaultProxyFailed, diagnosis.PhaseToken)
+	if a.ProxyStatus != 502 || a.Proxy != u.Host || a.TokenHost != "auth.test" {
+		t.Errorf("answer %+v", a)
+	}
+}
+
+// Without a proxy nobody but the registry answers.
+func TestViaWithoutProxy(t *testing.T) {
+	s := registrytest.New(t, registrytest.Config{Plain: true, Repositories: []registrytest.Repository{
+		{Name: "team/app", Status: 502, Header: http.Header{"Via": {"1.1 front"}}},
+	}})
+	check(t, app(t, plainHosts(t, s.Host), s.Host, nil), diagnosis.FaultServerError, diagnosis.PhaseManifest)
 }

@@ -16,19 +16,36 @@ import (
 )
 
 // notes is what is observed during a conversation, also by the goroutines of
-// net/http. What goes on aside, with the token server, counts as PhaseToken
-// altogether.
+// net/http. What goes on aside, with the token server and for blobs, counts as
+// PhaseToken and PhaseBlob altogether.
 type notes struct {
 	mu        sync.Mutex
 	phase     diagnosis.Phase
+	inner     diagnosis.Phase // aside: dns, connect, tls or ""
 	started   map[diagnosis.Phase]time.Time
 	durations map[diagnosis.Phase]time.Duration
 	addrs     []netip.Addr
 	remote    netip.AddrPort
 	cert      *x509.Certificate
 	proxy     string
-	// tokenRetryAfter is from the last answer of the token server.
-	tokenRetryAfter time.Duration
+	// lastProxy and target are of the last request, also aside: the proxy, and
+	// the host:port to which it is to open a tunnel, "" if it need not.
+	lastProxy, target string
+	tunnels           map[string]bool // that are or were open, by target
+	// place is where the last request was redirected to, as
+	// scheme://host[:port]; "" if it was not.
+	place string
+	// token is the last answer of the token server.
+	token tokenAnswer
+}
+
+// tokenAnswer is what containerd's token client does not hand on.
+type tokenAnswer struct {
+	wait    time.Duration
+	status  int
+	page    bool // HTML
+	proxys  bool // a proxy's own answer to a plain request
+	expired bool // says that the login has expired
 }
 
 func newNotes() *notes {
@@ -36,14 +53,17 @@ func newNotes() *notes {
 		phase:     diagnosis.PhaseConnect,
 		started:   map[diagnosis.Phase]time.Time{},
 		durations: map[diagnosis.Phase]time.Duration{},
+		tunnels:   map[string]bool{},
 	}
 }
 
 // enter starts a phase; the function that it returns ends it.
 func (n *notes) enter(phase diagnosis.Phase, aside bool) (leave func()) {
 	if aside {
+		n.setInner(phase)
 		return func() {}
 	}
+	n.setInner("")
 	n.setPhase(phase)
 	n.mark(phase)
 	return func() { n.measure(phase) }
@@ -53,6 +73,23 @@ func (n *notes) current() diagnosis.Phase {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.phase
+}
+
+// step is the phase that decides where an error has no type: aside, that of the
+// connection that was being made.
+func (n *notes) step() diagnosis.Phase {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.inner != "" {
+		return n.inner
+	}
+	return n.phase
+}
+
+func (n *notes) setInner(phase diagnosis.Phase) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.inner = phase
 }
 
 func (n *notes) resolved(addrs []netip.Addr, aside bool) {
@@ -104,6 +141,14 @@ func (n *notes) trace(ctx context.Context, what diagnosis.Phase) context.Context
 	})
 }
 
+// traceAside watches requests aside, whose durations are counted elsewhere.
+func (n *notes) traceAside(ctx context.Context) context.Context {
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		TLSHandshakeStart: func() { n.setInner(diagnosis.PhaseTLS) },
+		GotConn:           func(httptrace.GotConnInfo) { n.setInner("") },
+	})
+}
+
 // mark and measure bracket a part of a conversation whose begin and end are in
 // different goroutines.
 func (n *notes) mark(phase diagnosis.Phase) {
@@ -131,19 +176,57 @@ func (n *notes) setPhase(phase diagnosis.Phase) {
 func (n *notes) watchProxy(choose ProxyFunc) ProxyFunc {
 	return func(req *http.Request) (*url.URL, error) {
 		proxy, err := choose(req)
-		if proxy != nil && !isAside(req.Context()) {
-			n.mu.Lock()
-			defer n.mu.Unlock()
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		n.lastProxy, n.target = "", ""
+		if proxy == nil {
+			return proxy, err
+		}
+		n.lastProxy = proxy.Host
+		if req.URL.Scheme == "https" {
+			n.target = withPort(req.URL.Host, "443")
+		}
+		if !isAside(req.Context()) {
 			n.proxy = proxy.Host
 		}
 		return proxy, err
 	}
 }
 
-func (n *notes) tokenAnswered(resp *http.Response, now time.Time) {
+// tunnelled notes that a proxy has opened a tunnel.
+func (n *notes) tunnelled(target string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.tokenRetryAfter = retryAfter(resp.Header, now)
+	n.tunnels[target] = true
+}
+
+// atProxy tells that the last request has not come past its proxy: what went
+// wrong is the proxy's. Package net/http says so of errors before the CONNECT,
+// but not of a CONNECT that is never answered.
+func (n *notes) atProxy() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.target != "" && !n.tunnels[n.target]
+}
+
+func (n *notes) redirected(place string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.place = place
+}
+
+func (n *notes) redirectedTo() string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.place
+}
+
+func (n *notes) tokenAnswered(answer tokenAnswer) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	// A GET follows a POST that was refused, and its refusal says no more.
+	answer.expired = answer.expired || n.token.expired && answer.status >= http.StatusBadRequest
+	n.token = answer
 }
 
 // fill copies the notes into an answer.
@@ -155,7 +238,11 @@ func (n *notes) fill(a *Answer) {
 	a.Addresses = n.addrs
 	a.Remote = n.remote
 	a.Proxy = n.proxy
-	if n.cert != nil {
+	atProxy := a.Fault == diagnosis.FaultProxyFailed
+	if atProxy || a.Phase == diagnosis.PhaseBlob && !a.Found {
+		a.Proxy = n.lastProxy
+	}
+	if n.cert != nil && !atProxy {
 		a.Certificate = describe(n.cert)
 	}
 }
@@ -166,8 +253,14 @@ func (n *notes) usesProxy() bool {
 	return n.proxy != ""
 }
 
-func (n *notes) tokenWait() time.Duration {
+func (n *notes) lastToken() tokenAnswer {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.tokenRetryAfter
+	return n.token
+}
+
+func (n *notes) throughProxy() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.lastProxy != ""
 }

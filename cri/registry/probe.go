@@ -26,18 +26,24 @@ import (
 // when it resolves an image, with the login or, if that is nil, anonymously.
 //
 // It is one conversation: a HEAD of the manifest; after a 401, one exchange
-// for a token and the HEAD once more; after a 404, up to two requests that
-// tell a missing tag from a missing repository. Nothing is tried again. The
-// exchange is containerd's: with a login it is a POST, and a GET if the token
-// server does not take that. When Probe returns, every connection is closed.
+// for a token and the HEAD once more. A HEAD brings no words: after a 403, a
+// 412 or a 401 for a login that was sent, one GET of the same follows, as
+// containerd does after a 403 (core/remotes/docker/resolver.go, Resolve). After
+// a 404 there are up to two requests that tell a missing tag from a missing
+// repository and, for a digest, one before them for a blob of that digest, as
+// containerd does. Nothing is tried again. The exchange is containerd's: with a
+// login it is a POST, and a GET if the token server does not take that.
+//
+// So a manifest that is there takes one request if it is open, two with a basic
+// challenge, and two and one for the token with a bearer challenge. When Probe
+// returns, every connection is closed.
 func (e Endpoint) Probe(ctx context.Context, ref reference.Named, login *Login) Answer {
 	ctx, cancel := context.WithTimeout(withLogger(ctx, nil), e.opts.Timeouts.Total)
 	defer cancel()
 	c := newConversation(ctx, e, ref, login)
 	defer c.close()
 	c.hold(ctx)
-	c.notes.fill(&c.answer)
-	return c.answer
+	return c.finish()
 }
 
 // conversation is one probe under way.
@@ -53,6 +59,12 @@ type conversation struct {
 	client     *http.Client
 	authorizer docker.Authorizer
 	answer     Answer
+}
+
+// finish gives the answer.
+func (c *conversation) finish() Answer {
+	c.notes.fill(&c.answer)
+	return c.answer
 }
 
 func newConversation(ctx context.Context, e Endpoint, ref reference.Named, login *Login) *conversation {
@@ -90,15 +102,9 @@ func (c *conversation) close() {
 
 // hold is the conversation from the first request to the verdict.
 func (c *conversation) hold(ctx context.Context) {
-	r, err := c.manifest(ctx, http.MethodHead, diagnosis.PhasePing)
+	r, err := c.ask(ctx, http.MethodHead, diagnosis.PhasePing)
 	if err != nil {
-		c.failed(ctx, err)
 		return
-	}
-	if r.status == http.StatusUnauthorized {
-		if r, err = c.authorized(ctx, r); err != nil {
-			return
-		}
 	}
 	if r.status == http.StatusMethodNotAllowed {
 		// The runtime does so too, for registries without HEAD.
@@ -110,28 +116,47 @@ func (c *conversation) hold(ctx context.Context) {
 	c.judge(ctx, r)
 }
 
+// ask asks for the manifest and, after a 401, again. phase is that of the first
+// request. With an error, the answer is written already.
+func (c *conversation) ask(ctx context.Context, method string, phase diagnosis.Phase) (reply, error) {
+	r, err := c.manifest(ctx, method, phase)
+	if err != nil {
+		c.failed(ctx, err)
+		return r, err
+	}
+	if r.status != http.StatusUnauthorized {
+		return r, nil
+	}
+	return c.authorized(ctx, method, r)
+}
+
 // reply is an answer of the registry that was read and closed.
 type reply struct {
+	method   string
 	status   int
 	header   http.Header
 	url      *url.URL       // that answered, after redirects
 	response *http.Response // for containerd's authorizer, without its body
-	body     []byte         // of a list of tags or an error, at most maxBody bytes
+	body     []byte         // of a GET, bounded
+	broken   error          // that cut the body off
+	blob     bool           // the answer is of the repository's blobs
 }
+
+// good tells a status with which the runtime goes on.
+func (r reply) good() bool { return r.status >= 200 && r.status < 300 }
+
+// page tells that the answer is for people.
+func (r reply) page() bool { return isHTML(r.header) || startsPage(r.body) }
 
 // authorized answers a 401 and asks again. With an error, the answer is
 // written already.
-func (c *conversation) authorized(ctx context.Context, r reply) (reply, error) {
+func (c *conversation) authorized(ctx context.Context, method string, r reply) (reply, error) {
 	if err := c.challenged(ctx, r); err != nil {
 		c.refused(r, err)
 		return reply{}, err
 	}
-	again, err := c.manifest(ctx, http.MethodHead, diagnosis.PhaseManifest)
-	var token *tokenError
-	switch {
-	case errors.As(err, &token):
-		c.noToken(token)
-	case err != nil:
+	again, err := c.manifest(ctx, method, diagnosis.PhaseManifest)
+	if err != nil {
 		c.failed(ctx, err)
 	}
 	return again, err
@@ -154,29 +179,55 @@ func (c *conversation) manifest(ctx context.Context, method string, phase diagno
 // send makes one request of the registry, with the authorization that there
 // is. phase says what waiting for the answer counts as.
 func (c *conversation) send(ctx context.Context, method string, phase diagnosis.Phase, query string, what ...string) (reply, error) {
-	ctx = docker.WithScope(ctx, "repository:"+c.repository+":pull")
-	req, err := http.NewRequestWithContext(c.notes.trace(ctx, phase), method, c.url(query, what...), http.NoBody)
+	req, err := c.request(ctx, method, query, what...)
 	if err != nil {
 		return reply{}, err
+	}
+	defer c.notes.measure(phase)
+	resp, err := c.do(req.WithContext(c.notes.trace(req.Context(), phase)))
+	if err != nil {
+		return reply{}, err
+	}
+	return read(resp), nil
+}
+
+// request prepares a request, for which a token may be fetched.
+func (c *conversation) request(ctx context.Context, method, query string, what ...string) (*http.Request, error) {
+	ctx = docker.WithScope(ctx, "repository:"+c.repository+":pull")
+	req, err := http.NewRequestWithContext(ctx, method, c.url(query, what...), http.NoBody)
+	if err != nil {
+		return nil, err
 	}
 	req.Header = c.header()
 	if err := c.authorize(ctx, req); err != nil {
-		return reply{}, &tokenError{err}
+		return nil, &tokenError{err}
 	}
+	return req, nil
+}
+
+// do makes a request. The body of the answer is the caller's to close.
+func (c *conversation) do(req *http.Request) (*http.Response, error) {
+	c.notes.redirected("")
 	resp, err := c.client.Do(req)
-	c.notes.measure(phase)
 	if err != nil {
-		return reply{}, err
+		return nil, err
 	}
+	if c.notes.redirectedTo() == "" {
+		c.answer.Endpoint = resp.Request.URL.Scheme + "://" + c.endpoint.Host
+	}
+	c.answer.RateLimit = rateLimit(resp.Header, c.answer.RateLimit, time.Now())
+	return resp, nil
+}
+
+// read takes an answer to its end.
+func read(resp *http.Response) reply {
 	defer resp.Body.Close() //nolint:errcheck // only read from
-	c.answer.Endpoint = resp.Request.URL.Scheme + "://" + c.endpoint.Host
-	c.answer.RateLimit = rateLimit(resp.Header, c.answer.RateLimit)
-	r := reply{status: resp.StatusCode, header: resp.Header, url: resp.Request.URL, response: resp}
-	if r.status >= http.StatusBadRequest || what[0] == "tags" {
-		// What is missing of a body that breaks off shows when it is parsed.
-		r.body, _ = io.ReadAll(resp.Body)
+	r := reply{
+		method: resp.Request.Method, status: resp.StatusCode, header: resp.Header,
+		url: resp.Request.URL, response: resp,
 	}
-	return r, nil
+	r.body, r.broken = io.ReadAll(resp.Body)
+	return r
 }
 
 // authorize sets the Authorization header, for which containerd's authorizer
@@ -186,7 +237,7 @@ func (c *conversation) authorize(ctx context.Context, req *http.Request) error {
 		return c.authorizer.Authorize(ctx, req)
 	}
 	defer c.tokenPhase()()
-	if err := c.authorizer.Authorize(withAside(ctx), req); err != nil {
+	if err := c.authorizer.Authorize(withAside(c.notes.traceAside(ctx), diagnosis.PhaseToken), req); err != nil {
 		return err
 	}
 	c.answer.TokenIssued = true
@@ -200,7 +251,7 @@ func (c *conversation) tokenPhase() (leave func()) {
 // url is the address of a resource of the repository, as the runtime makes it.
 func (c *conversation) url(query string, what ...string) string {
 	p := path.Join(append([]string{"/", c.endpoint.host.Path, c.repository}, what...)...)
-	if c.endpoint.Mirror {
+	if c.endpoint.Mirror && c.endpoint.domain != "" {
 		if query != "" {
 			query += "&"
 		}
@@ -246,11 +297,10 @@ func (c *conversation) challenged(ctx context.Context, r reply) error {
 		return ErrChallengeElsewhere
 	}
 	if c.answer.Scheme == SchemeBearer {
-		realm, err := tokenServer(challenges, r.url.Scheme)
-		if err != nil {
+		var err error
+		if c.answer.TokenHost, err = tokenServer(challenges, r.url.Scheme); err != nil {
 			return err
 		}
-		c.answer.TokenHost = realm
 	}
 	if err := c.authorizer.AddResponses(ctx, []*http.Response{r.response}); err != nil {
 		return err
@@ -262,7 +312,7 @@ func (c *conversation) challenged(ctx context.Context, r reply) error {
 // refused writes the answer for a 401 to which there is none of ours.
 func (c *conversation) refused(r reply, err error) {
 	phase := diagnosis.PhasePing
-	if c.answer.TokenHost == "" && c.answer.Scheme == SchemeBearer {
+	if c.answer.Scheme == SchemeBearer {
 		phase = diagnosis.PhaseToken
 	}
 	c.conclude(phase, faultOf(err, phase), r.status, err)
@@ -270,23 +320,44 @@ func (c *conversation) refused(r reply, err error) {
 
 // noToken writes the answer for an exchange that failed.
 func (c *conversation) noToken(token *tokenError) {
-	fault := tokenFault(token.err)
-	if fault == diagnosis.FaultRateLimited || fault == diagnosis.FaultServerError {
-		c.answer.RetryAfter = c.notes.tokenWait()
+	last, status := c.notes.lastToken(), unexpectedStatus(token.err)
+	fault := c.orProxy(tokenFault(token.err, c.notes.step()))
+	switch {
+	case last.proxys && status > 0:
+		fault = diagnosis.FaultProxyFailed
+	case fault == diagnosis.FaultUnexpectedAnswer && status == 0 && last.page:
+		fault, status = diagnosis.FaultWebPage, last.status
+	case fault == diagnosis.FaultRateLimited, fault == diagnosis.FaultServerError:
+		c.answer.RetryAfter = last.wait
 	}
+	c.answer.HTML = last.page && status > 0
+	c.answer.SaysExpired = last.expired && c.answer.CredentialSent
 	c.blame(token.err)
-	c.conclude(diagnosis.PhaseToken, fault, unexpectedStatus(token.err), token.err)
+	c.conclude(diagnosis.PhaseToken, fault, status, token.err)
 }
 
 // failed writes the answer for a request that got none.
 func (c *conversation) failed(ctx context.Context, err error) {
+	if token := (*tokenError)(nil); errors.As(err, &token) {
+		c.noToken(token)
+		return
+	}
 	phase := c.notes.current()
-	fault := faultOf(err, phase)
+	fault := c.orProxy(faultOf(err, c.notes.step()))
 	if c.speaksTLS(ctx, fault) {
 		fault = diagnosis.FaultHTTPSMismatch
 	}
 	c.blame(err)
 	c.conclude(phase, fault, proxyStatus(err), err)
+}
+
+// orProxy makes a fault the proxy's where the request has not come past it. An
+// address that we refuse, and a caller who gave up, stay what they are.
+func (c *conversation) orProxy(fault diagnosis.Fault) diagnosis.Fault {
+	if fault != "" && fault != diagnosis.FaultAddressForbidden && c.notes.atProxy() {
+		return diagnosis.FaultProxyFailed
+	}
+	return fault
 }
 
 // blame notes the certificate that an error is about.
@@ -307,6 +378,9 @@ func (c *conversation) blame(err error) {
 func (c *conversation) conclude(phase diagnosis.Phase, fault diagnosis.Fault, status int, err error) {
 	a := &c.answer
 	a.Phase, a.Fault, a.Status = phase, fault, status
+	if fault == diagnosis.FaultProxyFailed {
+		a.ProxyStatus = status
+	}
 	if dns := (*net.DNSError)(nil); errors.As(err, &dns) {
 		a.DNSServer = dns.Server
 	}
@@ -330,7 +404,7 @@ func (c *conversation) speaksTLS(ctx context.Context, fault diagnosis.Fault) boo
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.endpoint.opts.Timeouts.TLS)
 	defer cancel()
-	conn, err := c.dialer.dial(withAside(ctx), "tcp", withPort(c.endpoint.Host, "80"))
+	conn, err := c.dialer.dial(withAside(ctx, diagnosis.PhaseTLS), "tcp", withPort(c.endpoint.Host, "80"))
 	if err != nil {
 		return false
 	}
@@ -348,7 +422,8 @@ func withPort(host, port string) string {
 
 // judge reads the answer of the registry itself.
 func (c *conversation) judge(ctx context.Context, r reply) {
-	c.answer.RetryAfter = retryAfter(r.header, time.Now())
+	r = c.fromBlobs(ctx, c.worded(ctx, r))
+	c.read(r)
 	fault := c.meaning(r)
 	switch {
 	case fault == "":
@@ -362,24 +437,81 @@ func (c *conversation) judge(ctx context.Context, r reply) {
 	c.conclude(diagnosis.PhaseManifest, fault, r.status, nil)
 }
 
-// meaning is the fault of an answer's status, "" if the manifest is there.
+// worded repeats a HEAD that was refused as a GET, whose answer has words. An
+// answer with another status is of no use.
+func (c *conversation) worded(ctx context.Context, r reply) reply {
+	switch {
+	case r.method != http.MethodHead:
+		return r
+	case r.status == http.StatusForbidden, r.status == http.StatusPreconditionFailed:
+	case r.status == http.StatusUnauthorized && c.answer.CredentialSent && r.url.Host == c.endpoint.Host:
+	default:
+		return r
+	}
+	again, err := c.manifest(ctx, http.MethodGet, diagnosis.PhaseManifest)
+	if err != nil || again.status != r.status {
+		return r
+	}
+	return again
+}
+
+// read takes from an answer what is not its status.
+func (c *conversation) read(r reply) {
+	c.answer.RetryAfter = wait(r.status, r.header, time.Now())
+	c.answer.HTML = r.page()
+	if r.good() {
+		return
+	}
+	c.answer.ErrorCode, _ = errorCode(r.body)
+	if r.status == http.StatusUnauthorized {
+		_, c.answer.Challenge = schemeOf(auth.ParseAuthHeader(r.header))
+	}
+	switch r.status {
+	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden:
+		// A token that was just issued and is called expired is a matter of
+		// clocks, and not of the login.
+		fresh := c.answer.TokenIssued && c.answer.Challenge == ChallengeInvalidToken
+		c.answer.SaysExpired = c.answer.CredentialSent && !fresh &&
+			(saysExpired(string(r.body)) || challengeSaysExpired(r.header))
+	}
+}
+
+// meaning is the fault of an answer, "" if it is as it should be.
 func (c *conversation) meaning(r reply) diagnosis.Fault {
 	switch {
-	case r.status >= 200 && r.status < 300:
-		if isHTML(r.header) {
-			return diagnosis.FaultUnexpectedAnswer // a login page in between
-		}
-		return ""
+	case r.url.Scheme == "http" && c.notes.throughProxy() && proxyAnswered(r.status, r.header):
+		return diagnosis.FaultProxyFailed
+	case r.good() && r.page():
+		return diagnosis.FaultWebPage // a login page in between
+	case r.good():
+		return c.unsupported(r)
 	case r.status == http.StatusUnauthorized:
-		scheme, challenge := schemeOf(auth.ParseAuthHeader(r.header))
-		c.answer.Challenge = challenge
-		if c.answer.TokenIssued && scheme != SchemeBasic {
+		if scheme, _ := schemeOf(auth.ParseAuthHeader(r.header)); c.answer.TokenIssued && scheme != SchemeBasic {
 			return diagnosis.FaultInsufficientScope
 		}
 		return diagnosis.FaultUnauthorized
+	case isPolicy(r.status, c.answer.ErrorCode, r.body):
+		return diagnosis.FaultPolicyBlocked
 	default:
 		return statusFault(r.status)
 	}
+}
+
+// unsupported tells a manifest that the runtime cannot take, by what its header
+// says: one of the first schema, which containerd takes no more since 2.0, and a
+// blob that is no manifest.
+func (c *conversation) unsupported(r reply) diagnosis.Fault {
+	mediaType := contentType(r.header)
+	if isSchema1(mediaType) && !c.endpoint.takesSchema1() || r.blob && !isManifest(mediaType) {
+		return diagnosis.FaultUnsupportedFormat
+	}
+	return ""
+}
+
+// takesSchema1: containerd 1.x converts manifests of the first schema, and
+// CRI-O, whose version begins with 1 too, reads them.
+func (e Endpoint) takesSchema1() bool {
+	return strings.HasPrefix(strings.TrimPrefix(e.opts.RuntimeVersion, "v"), "1.")
 }
 
 // repository is the path of a reference below its registry. Package reference

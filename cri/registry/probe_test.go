@@ -70,11 +70,11 @@ func plainCases() []exchange {
 			name: "rate limit told", repo: registrytest.Repository{Tags: []string{"1.0"}, Header: http.Header{
 				"Ratelimit-Limit": {"100;w=21600"}, "Ratelimit-Remaining": {"7;w=21600"},
 			}},
-			want: found(registry.Answer{RateLimit: &registry.RateLimit{Limit: 100, Remaining: 7}}), lines: []string{head},
+			want: found(registry.Answer{RateLimit: &registry.RateLimit{Limit: 100, Remaining: 7, Window: 6 * time.Hour}}), lines: []string{head},
 		},
 		{
 			name: "forbidden", repo: registrytest.Repository{Status: 403},
-			want: fault(diagnosis.FaultForbidden, diagnosis.PhaseManifest, 403, registry.Answer{}), lines: []string{head},
+			want: fault(diagnosis.FaultForbidden, diagnosis.PhaseManifest, 403, registry.Answer{ErrorCode: registry.CodeDenied}), lines: []string{head, get},
 		},
 		{
 			name: "rate limited", repo: registrytest.Repository{Status: 429, Header: http.Header{"Retry-After": {"90"}}},
@@ -96,7 +96,7 @@ func plainCases() []exchange {
 		},
 		{
 			name: "login page", repo: registrytest.Repository{Tags: []string{"1.0"}, Header: http.Header{"Content-Type": {"text/html; charset=utf-8"}}},
-			want: fault(diagnosis.FaultUnexpectedAnswer, diagnosis.PhaseManifest, 200, registry.Answer{}), lines: []string{head},
+			want: fault(diagnosis.FaultWebPage, diagnosis.PhaseManifest, 200, registry.Answer{HTML: true}), lines: []string{head},
 		},
 		{
 			name: "reset", repo: registrytest.Repository{Behaviour: registrytest.Reset},
@@ -142,6 +142,16 @@ func missingCases() []exchange {
 	}
 }
 
+func unauthorized(a registry.Answer) registry.Answer {
+	a.ErrorCode = registry.CodeUnauthorized
+	return a
+}
+
+func expired(a registry.Answer) registry.Answer {
+	a.SaysExpired = true
+	return a
+}
+
 func basicCases() []exchange {
 	basic := registrytest.Repository{Tags: []string{"1.0"}, Auth: registrytest.Basic}
 	asked := registry.Answer{Scheme: registry.SchemeBasic, CredentialSent: true}
@@ -157,8 +167,8 @@ func basicCases() []exchange {
 		},
 		{
 			name: "basic, bad login", config: registrytest.Config{Logins: known()}, repo: basic, login: bad(),
-			want:  fault(diagnosis.FaultUnauthorized, diagnosis.PhaseManifest, 401, asked),
-			lines: []string{head, head + " Basic"},
+			want:  fault(diagnosis.FaultUnauthorized, diagnosis.PhaseManifest, 401, unauthorized(asked)),
+			lines: []string{head, head + " Basic", get + " Basic"},
 		},
 		{
 			name: "a login without user name is none", config: registrytest.Config{Logins: known()}, repo: basic,
@@ -181,6 +191,8 @@ func bearerCases() []exchange {
 	anonymous := registry.Answer{Scheme: registry.SchemeBearer}
 	sent := registry.Answer{Scheme: registry.SchemeBearer, CredentialSent: true}
 	issued := func(a registry.Answer) registry.Answer { a.TokenIssued = true; return a }
+	denied := func(a registry.Answer) registry.Answer { a.ErrorCode = registry.CodeDenied; return a }
+	page := func(a registry.Answer) registry.Answer { a.HTML = true; return a }
 	noScope := func(a registry.Answer) registry.Answer {
 		a.Challenge = registry.ChallengeInsufficientScope
 		return issued(a)
@@ -209,8 +221,8 @@ func bearerCases() []exchange {
 		},
 		{
 			name: "bearer, login without access", config: registrytest.Config{Logins: known()}, repo: others, login: good(),
-			want:  fault(diagnosis.FaultInsufficientScope, diagnosis.PhaseManifest, 401, noScope(sent)),
-			lines: []string{head, post, head + " Bearer"},
+			want:  fault(diagnosis.FaultInsufficientScope, diagnosis.PhaseManifest, 401, unauthorized(noScope(sent))),
+			lines: []string{head, post, head + " Bearer", get + " Bearer"},
 		},
 		{
 			name: "bearer, anonymous without access", config: registrytest.Config{Logins: known()}, repo: bearer,
@@ -220,8 +232,8 @@ func bearerCases() []exchange {
 		{
 			name: "bearer, forbidden", config: registrytest.Config{Logins: known()}, login: good(),
 			repo:  registrytest.Repository{Auth: registrytest.Bearer, Status: 403},
-			want:  fault(diagnosis.FaultForbidden, diagnosis.PhaseManifest, 403, issued(sent)),
-			lines: []string{head, post, head + " Bearer"},
+			want:  fault(diagnosis.FaultForbidden, diagnosis.PhaseManifest, 403, denied(issued(sent))),
+			lines: []string{head, post, head + " Bearer", get + " Bearer"},
 		},
 		{
 			name: "bearer, tag missing: one token", repo: registrytest.Repository{Auth: registrytest.Bearer, Tags: []string{"2.0"}},
@@ -244,7 +256,7 @@ func bearerCases() []exchange {
 		},
 		{
 			name: "bearer, login page", config: registrytest.Config{TokenBody: "<html>"}, repo: bearer,
-			want: fault(diagnosis.FaultUnexpectedAnswer, diagnosis.PhaseToken, 0, anonymous), lines: []string{head, fetch},
+			want: fault(diagnosis.FaultWebPage, diagnosis.PhaseToken, 200, page(anonymous)), lines: []string{head, fetch},
 		},
 		{
 			name:   "bearer, token request redirected",
@@ -264,9 +276,92 @@ func bearerCases() []exchange {
 	}
 }
 
+const schema1 = "application/vnd.docker.distribution.manifest.v1+prettyjws"
+
+// wordsCases are about what only the words, the type or a rare status tell.
+func wordsCases() []exchange {
+	const harbor = `{"errors":[{"code":"PROJECTPOLICYVIOLATION","message":"own words"}]}`
+	const xray = `{"errors":[{"code":"DENIED","message":"rejected due to the download blocking policy configured in Xray, own words"}]}`
+	basic := registry.Answer{Scheme: registry.SchemeBasic, CredentialSent: true}
+	answered := func(r registrytest.Repository) registrytest.Repository { r.Tags = []string{"1.0"}; return r }
+	typed := func(t string) http.Header { return http.Header{"Content-Type": {t}} }
+	policy := func(status int, code registry.ErrorCode) registry.Answer {
+		return fault(diagnosis.FaultPolicyBlocked, diagnosis.PhaseManifest, status, registry.Answer{ErrorCode: code})
+	}
+	nothing := http.Header{"Docker-Distribution-Api-Version": {""}, "Content-Type": {"text/html"}}
+	return []exchange{
+		{name: "first schema", repo: answered(registrytest.Repository{Header: typed(schema1)}),
+			want: fault(diagnosis.FaultUnsupportedFormat, diagnosis.PhaseManifest, 200, registry.Answer{}), lines: []string{head}},
+		{name: "text is the first schema", repo: answered(registrytest.Repository{Header: typed("text/plain; charset=utf-8")}),
+			want: fault(diagnosis.FaultUnsupportedFormat, diagnosis.PhaseManifest, 200, registry.Answer{}), lines: []string{head}},
+		{name: "policy of Harbor", repo: registrytest.Repository{Status: 412, ErrorBody: harbor},
+			want: policy(412, registry.CodePolicyViolation), lines: []string{head, get}},
+		{name: "policy of Xray", repo: registrytest.Repository{Status: 403, ErrorBody: xray},
+			want: policy(403, registry.CodeDenied), lines: []string{head, get}},
+		{name: "a page that speaks of a policy", repo: registrytest.Repository{Status: 403, ErrorBody: "<html>blocked by policy"},
+			want: fault(diagnosis.FaultForbidden, diagnosis.PhaseManifest, 403, registry.Answer{HTML: true}), lines: []string{head, get}},
+		{name: "412 for another reason", repo: registrytest.Repository{Status: 412, ErrorBody: "{}"},
+			want: fault(diagnosis.FaultUnexpectedAnswer, diagnosis.PhaseManifest, 412, registry.Answer{}), lines: []string{head, get}},
+		{name: "451", repo: registrytest.Repository{Status: 451}, want: policy(451, ""), lines: []string{head}},
+		{name: "404 page", repo: registrytest.Repository{Status: 404, Header: nothing, ErrorBody: "<html>"},
+			want:  fault(diagnosis.FaultNotFound, diagnosis.PhaseManifest, 404, registry.Answer{HTML: true}),
+			lines: []string{head, tags}},
+		{name: "503 page", repo: registrytest.Repository{Status: 503, Header: nothing, ErrorBody: "<html>"},
+			want: fault(diagnosis.FaultServerError, diagnosis.PhaseManifest, 503, registry.Answer{HTML: true}), lines: []string{head}},
+		{name: "ECR's expired token", config: registrytest.Config{Logins: known()}, login: good(),
+			repo:  registrytest.Repository{Auth: registrytest.Basic, Status: 403, ErrorBody: "Your Authorization Token has expired."},
+			want:  fault(diagnosis.FaultForbidden, diagnosis.PhaseManifest, 403, expired(basic)),
+			lines: []string{head, head + " Basic", get + " Basic"}},
+		{name: "expired, without a login", repo: registrytest.Repository{Status: 403, ErrorBody: "token has expired"},
+			want: fault(diagnosis.FaultForbidden, diagnosis.PhaseManifest, 403, registry.Answer{}), lines: []string{head, get}},
+		{name: "expired password", config: registrytest.Config{Logins: known()}, login: bad(),
+			repo:  registrytest.Repository{Auth: registrytest.Basic, ErrorBody: `{"errors":[{"code":"UNAUTHORIZED","message":"own words: password has expired"}]}`},
+			want:  fault(diagnosis.FaultUnauthorized, diagnosis.PhaseManifest, 401, unauthorized(expired(basic))),
+			lines: []string{head, head + " Basic", get + " Basic"}},
+		{name: "digest is a blob's name to the registry", object: "@" + registrytest.Digest, repo: registrytest.Repository{},
+			want:  fault(diagnosis.FaultNotFound, diagnosis.PhaseManifest, 404, registry.Answer{}),
+			lines: []string{"HEAD /v2/team/app/manifests/" + registrytest.Digest, "HEAD /v2/team/app/blobs/" + registrytest.Digest, tags}},
+		{name: "limit with a reset", repo: registrytest.Repository{Status: 429, Header: http.Header{"X-Ratelimit-Reset": {"40"}}},
+			want:  fault(diagnosis.FaultRateLimited, diagnosis.PhaseManifest, 429, registry.Answer{RetryAfter: 40 * time.Second}),
+			lines: []string{head}},
+	}
+}
+
+// expiryCases are about a token server's words.
+func expiryCases() []exchange {
+	bearer := registrytest.Repository{Tags: []string{"1.0"}, Auth: registrytest.Bearer}
+	const words = `{"details":"unauthorized: personal access token is expired"}`
+	sent := registry.Answer{Scheme: registry.SchemeBearer, CredentialSent: true}
+	return []exchange{
+		{name: "expired token, refused twice", config: registrytest.Config{TokenStatus: 401, TokenBody: words}, repo: bearer, login: good(),
+			want: fault(diagnosis.FaultUnauthorized, diagnosis.PhaseToken, 401, expired(sent)), lines: []string{head, post, fetch + " Basic"}},
+		{name: "expired token, forbidden", config: registrytest.Config{TokenStatus: 403, TokenBody: words}, repo: bearer, login: good(),
+			want: fault(diagnosis.FaultUnauthorized, diagnosis.PhaseToken, 403, expired(sent)), lines: []string{head, post}},
+		{name: "anonymous has no token to expire", config: registrytest.Config{TokenStatus: 401, TokenBody: words}, repo: bearer,
+			want: fault(diagnosis.FaultUnauthorized, diagnosis.PhaseToken, 401, registry.Answer{Scheme: registry.SchemeBearer}), lines: []string{head, fetch}},
+		{name: "page of a token server that forbids", config: registrytest.Config{TokenStatus: 403, TokenBody: "<html>"}, repo: bearer,
+			want:  fault(diagnosis.FaultUnauthorized, diagnosis.PhaseToken, 403, registry.Answer{Scheme: registry.SchemeBearer, HTML: true}),
+			lines: []string{head, fetch}},
+		{name: "token server's limit with a reset", repo: bearer,
+			config: registrytest.Config{TokenStatus: 429, TokenHeader: http.Header{"Ratelimit-Reset": {"30"}}},
+			want:   fault(diagnosis.FaultRateLimited, diagnosis.PhaseToken, 429, registry.Answer{Scheme: registry.SchemeBearer, RetryAfter: 30 * time.Second}),
+			lines:  []string{head, fetch}},
+		{name: "a fresh token called expired is a matter of clocks", config: registrytest.Config{Logins: known()}, login: good(),
+			repo: registrytest.Repository{Auth: registrytest.Bearer, Status: 401, Header: http.Header{"Www-Authenticate": {`Bearer error="invalid_token",error_description="The token expired"`}}},
+			want: fault(diagnosis.FaultInsufficientScope, diagnosis.PhaseManifest, 401, unauthorized(registry.Answer{
+				Scheme: registry.SchemeBearer, CredentialSent: true, TokenIssued: true, Challenge: registry.ChallengeInvalidToken})),
+			lines: []string{head, post, head + " Bearer", get + " Bearer"}},
+		{name: "expired by the challenge", config: registrytest.Config{Logins: known()}, login: good(),
+			repo: registrytest.Repository{Auth: registrytest.Basic, Status: 401, Header: http.Header{"Www-Authenticate": {`Bearer error="invalid_token",error_description="The token expired"`}}},
+			want: fault(diagnosis.FaultUnauthorized, diagnosis.PhaseManifest, 401, unauthorized(expired(registry.Answer{
+				Scheme: registry.SchemeBasic, CredentialSent: true, Challenge: registry.ChallengeInvalidToken}))),
+			lines: []string{head, head + " Basic", get + " Basic"}},
+	}
+}
+
 func TestProbe(t *testing.T) {
 	noGoroutinesLeft(t)
-	for _, tc := range slices.Concat(plainCases(), missingCases(), basicCases(), bearerCases()) {
+	for _, tc := range slices.Concat(plainCases(), missingCases(), basicCases(), bearerCases(), wordsCases(), expiryCases()) {
 		t.Run(tc.name, func(t *testing.T) { tc.run(t) })
 	}
 }

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"bufio"
 	"context"
 	"io"
 	"net/http"
@@ -8,25 +9,48 @@ import (
 	"time"
 
 	"github.com/containerd/containerd/v2/core/remotes/docker"
+
+	"github.com/whypull/whypull/agent/diagnosis"
 )
 
 const (
-	// maxBody bounds the body of any answer: fifty tags of 128 bytes have 7
-	// KiB, tokens of the large clouds have up to 20 KiB.
+	// maxBody bounds the body of an answer: a hundred tags of 128 bytes have 13
+	// KiB, tokens of the large clouds have up to 20 KiB. Manifests and blobs
+	// have bounds of their own.
 	maxBody = 256 << 10
+	// maxWords bounds what is read of a token server's answer for its words.
+	maxWords = 4 << 10
 	// maxHeader bounds the header of any answer.
 	maxHeader = 64 << 10
 	// maxRedirects is the runtime's (core/remotes/docker/resolver.go).
 	maxRedirects = 10
 )
 
-// asideKey marks the context of what is not said to the endpoint itself: the
-// requests to a token server.
+// asideKey marks the context of what is not about the endpoint's own manifest:
+// the requests to a token server, and those for blobs. Its value is the phase.
 type asideKey struct{}
 
-func withAside(ctx context.Context) context.Context { return context.WithValue(ctx, asideKey{}, true) }
+func withAside(ctx context.Context, phase diagnosis.Phase) context.Context {
+	return context.WithValue(ctx, asideKey{}, phase)
+}
 
 func isAside(ctx context.Context) bool { return ctx.Value(asideKey{}) != nil }
+
+func isToken(ctx context.Context) bool { return ctx.Value(asideKey{}) == diagnosis.PhaseToken }
+
+// limitKey is for a bound of the body other than maxBody.
+type limitKey struct{}
+
+func withLimit(ctx context.Context, limit int64) context.Context {
+	return context.WithValue(ctx, limitKey{}, limit)
+}
+
+func limitOf(ctx context.Context) int64 {
+	if limit, ok := ctx.Value(limitKey{}).(int64); ok {
+		return limit
+	}
+	return maxBody
+}
 
 // newTransport is the endpoint's transport, as containerd configures it, for
 // one conversation.
@@ -37,10 +61,11 @@ func newTransport(e Endpoint, d *dialer) *http.Transport {
 	t.TLSHandshakeTimeout = e.opts.Timeouts.TLS
 	t.ResponseHeaderTimeout = e.opts.Timeouts.Response
 	t.MaxResponseHeaderBytes = maxHeader
-	t.OnProxyConnectResponse = func(_ context.Context, _ *url.URL, _ *http.Request, resp *http.Response) error {
+	t.OnProxyConnectResponse = func(_ context.Context, _ *url.URL, connect *http.Request, resp *http.Response) error {
 		if resp.StatusCode != http.StatusOK {
 			return proxyRefused{status: resp.StatusCode}
 		}
+		d.notes.tunnelled(connect.Host)
 		return nil
 	}
 	return t
@@ -60,17 +85,41 @@ func (g guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return resp, err
 	}
-	if isAside(req.Context()) {
-		g.notes.tokenAnswered(resp, time.Now())
+	resp.Body = &bounded{body: resp.Body, left: limitOf(req.Context())}
+	if isToken(req.Context()) {
+		g.overhear(req, resp)
 	}
-	resp.Body = &bounded{body: resp.Body, left: maxBody}
 	return resp, nil
+}
+
+// overhear takes note of a token server's answer, and leaves its body to be
+// read. Words count only in a refusal; of a good answer, which has the token,
+// the first byte tells a page.
+func (g guard) overhear(req *http.Request, resp *http.Response) {
+	limit := 1
+	if resp.StatusCode >= http.StatusBadRequest {
+		limit = maxWords
+	}
+	body := bufio.NewReaderSize(resp.Body, maxWords)
+	words, _ := body.Peek(limit) // an error comes again when the body is read
+	resp.Body = struct {
+		io.Reader
+		io.Closer
+	}{body, resp.Body}
+	refused := resp.StatusCode >= http.StatusBadRequest && resp.StatusCode < http.StatusInternalServerError
+	g.notes.tokenAnswered(tokenAnswer{
+		wait:    wait(resp.StatusCode, resp.Header, time.Now()),
+		status:  resp.StatusCode,
+		page:    isHTML(resp.Header) || startsPage(words) || limit == 1 && string(words) == "<",
+		proxys:  req.URL.Scheme == "http" && g.notes.throughProxy() && proxyAnswered(resp.StatusCode, resp.Header),
+		expired: refused && (saysExpired(string(words)) || challengeSaysExpired(resp.Header)),
+	})
 }
 
 // bounded is a body that fails when it is too large.
 type bounded struct {
 	body io.ReadCloser
-	left int
+	left int64
 }
 
 // Read implements io.Reader.
@@ -78,8 +127,8 @@ func (b *bounded) Read(p []byte) (int, error) {
 	if b.left <= 0 {
 		return 0, ErrBodyTooLarge
 	}
-	n, err := b.body.Read(p[:min(len(p), b.left)])
-	b.left -= n
+	n, err := b.body.Read(p[:min(int64(len(p)), b.left)])
+	b.left -= int64(n)
 	return n, err
 }
 
@@ -96,6 +145,7 @@ func registryClient(e Endpoint, g guard) *http.Client {
 			if len(via) >= maxRedirects {
 				return ErrTooManyRedirects
 			}
+			g.notes.redirected(origin(req.URL))
 			if !sameOrigin(req.URL, via[0].URL) {
 				req.Header = plainHeader(req.Header) //nolint:gosec // without the credential, that is
 			}
@@ -116,11 +166,14 @@ func tokenClient(g guard) *http.Client {
 	}
 }
 
+// origin is the place of an address, as scheme://host[:port].
+func origin(u *url.URL) string { return u.Scheme + "://" + clean(u.Host, maxHostName) }
+
 func sameOrigin(a, b *url.URL) bool { return a.Scheme == b.Scheme && a.Host == b.Host }
 
 func plainHeader(h http.Header) http.Header {
 	plain := http.Header{}
-	for _, key := range []string{"Accept", "User-Agent"} {
+	for _, key := range []string{"Accept", "Range", "User-Agent"} {
 		if v := h.Values(key); len(v) > 0 {
 			plain[key] = v
 		}

@@ -8,17 +8,37 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 )
 
-// list answers a request for the tags.
-func (repo Repository) list(w http.ResponseWriter) {
+// list answers a request for the tags, in pages as the client wants them.
+func (repo Repository) list(w http.ResponseWriter, r *http.Request) {
 	if repo.ListStatus != 0 {
 		fail(w, repo.ListStatus, codeOf(repo.ListStatus))
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(map[string]any{"name": repo.Name, "tags": repo.Tags})
+	tags := repo.Tags
+	if n, err := strconv.Atoi(r.FormValue("n")); err == nil && len(tags) > n {
+		tags = slices.Sorted(slices.Values(tags))
+		tags = slices.DeleteFunc(tags, func(tag string) bool { return tag <= r.FormValue("last") })
+		if len(tags) > n {
+			w.Header().Set("Link", `</v2/`+repo.Name+`/tags/list?last=`+tags[n-1]+`>; rel="next"`)
+			tags = tags[:n]
+		}
+	}
+	_ = json.NewEncoder(w).Encode(map[string]any{"name": repo.Name, "tags": tags})
+}
+
+// fail answers with the repository's own words if it has any.
+func (repo Repository) fail(w http.ResponseWriter, status int) {
+	if repo.ErrorBody == "" {
+		fail(w, status, codeOf(status))
+		return
+	}
+	w.WriteHeader(status)
+	_, _ = io.WriteString(w, repo.ErrorBody)
 }
 
 func fail(w http.ResponseWriter, status int, code string) {
@@ -35,6 +55,8 @@ func codeOf(status int) string {
 		return "DENIED"
 	case http.StatusTooManyRequests:
 		return "TOOMANYREQUESTS"
+	case http.StatusPreconditionFailed:
+		return "PROJECTPOLICYVIOLATION"
 	default:
 		return "UNKNOWN"
 	}
@@ -71,7 +93,7 @@ func (s *Server) challenge(w http.ResponseWriter, repo Repository, challenge str
 		challenge = repo.Challenge
 	}
 	w.Header().Set("Www-Authenticate", challenge)
-	fail(w, http.StatusUnauthorized, "UNAUTHORIZED")
+	repo.fail(w, http.StatusUnauthorized)
 }
 
 func (s *Server) realm() string {
@@ -103,7 +125,12 @@ func tokenFor(name string) string {
 // authorization or none of a GET.
 func (s *Server) token(w http.ResponseWriter, r *http.Request) {
 	maps.Copy(w.Header(), s.TokenHeader)
-	if s.TokenStatus != 0 {
+	switch {
+	case s.TokenStatus != 0 && s.TokenBody != "":
+		w.WriteHeader(s.TokenStatus)
+		_, _ = io.WriteString(w, s.TokenBody)
+		return
+	case s.TokenStatus != 0:
 		fail(w, s.TokenStatus, codeOf(s.TokenStatus))
 		return
 	}

@@ -71,8 +71,15 @@ type Repository struct {
 	Header http.Header
 	// ListStatus is answered to a request for the list of tags.
 	ListStatus int
+	// ErrorBody is the body of the answer with Status, and of a 401.
+	ErrorBody string
 	// Challenge replaces the WWW-Authenticate header of a 401.
 	Challenge string
+	// Content is what the repository holds. Without it every manifest is "{}",
+	// and there are no blobs.
+	Content *Content
+	// BlobAuth protects the blobs instead of Auth; nil: they are as the rest.
+	BlobAuth *Auth
 }
 
 // Config is a server's configuration. The zero value is a registry over TLS
@@ -87,7 +94,8 @@ type Config struct {
 	ClientCA *CA
 	// Logins are the passwords by user name.
 	Logins map[string]string
-	// TokenStatus is what /token answers instead of a token.
+	// TokenStatus is what /token answers instead of a token, with TokenBody if
+	// that is set.
 	TokenStatus int
 	// TokenHeader is added to the token server's answers.
 	TokenHeader http.Header
@@ -100,6 +108,9 @@ type Config struct {
 	// Realm replaces the URL of the token server in challenges.
 	Realm        string
 	Repositories []Repository
+	// Others answers for the repositories that are not listed; nil: there are
+	// none.
+	Others *Repository
 }
 
 // Request is a request that was made.
@@ -209,14 +220,21 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Docker-Distribution-Api-Version", "registry/2.0")
 	i := slices.IndexFunc(s.Repositories, func(repo Repository) bool { return repo.Name == name })
-	if i < 0 {
+	switch {
+	case i >= 0:
+		s.serve(w, r, s.Repositories[i], resource)
+	case s.Others != nil:
+		other := *s.Others
+		other.Name = name
+		s.serve(w, r, other, resource)
+	default:
 		fail(w, http.StatusNotFound, "NAME_UNKNOWN")
-		return
 	}
-	s.serve(w, r, s.Repositories[i], resource)
 }
 
-// split takes /v2/<name>/manifests/<object> and /v2/<name>/tags/list apart.
+// split takes /v2/<name>/manifests/<object>, /v2/<name>/blobs/<digest> and
+// /v2/<name>/tags/list apart. The resource is "" for the list of tags, and that
+// of a blob keeps its "blobs/".
 func split(path string) (name, resource string, ok bool) {
 	rest, ok := strings.CutPrefix(path, "/v2/")
 	if !ok {
@@ -225,21 +243,39 @@ func split(path string) (name, resource string, ok bool) {
 	if name, ok = strings.CutSuffix(rest, "/tags/list"); ok {
 		return name, "", true
 	}
+	if name, resource, ok = strings.Cut(rest, "/blobs/"); ok {
+		return name, "blobs/" + resource, true
+	}
 	return strings.Cut(rest, "/manifests/")
 }
 
 func (s *Server) serve(w http.ResponseWriter, r *http.Request, repo Repository, resource string) {
+	blob, isBlob := strings.CutPrefix(resource, "blobs/")
+	if isBlob && repo.BlobAuth != nil {
+		repo.Auth = *repo.BlobAuth
+	}
 	if !s.allowed(w, r, repo) {
 		return
 	}
-	if resource == "" {
-		repo.list(w)
+	switch {
+	case resource == "":
+		repo.list(w, r)
+		return
+	case isBlob && repo.Content != nil:
+		repo.Content.blob(w, r, blob)
+		return
+	case isBlob:
+		fail(w, http.StatusNotFound, "BLOB_UNKNOWN")
 		return
 	}
 	maps.Copy(w.Header(), repo.Header)
+	s.behave(w, r, repo, resource)
+}
+
+func (s *Server) behave(w http.ResponseWriter, r *http.Request, repo Repository, resource string) {
 	switch repo.Behaviour {
 	case Healthy:
-		repo.manifest(w, resource)
+		repo.manifest(w, r, resource)
 	case Reset:
 		reset(w)
 	case Hang:
@@ -256,14 +292,16 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, repo Repository, 
 			w.WriteHeader(http.StatusMethodNotAllowed)
 			return
 		}
-		repo.manifest(w, resource)
+		repo.manifest(w, r, resource)
 	}
 }
 
-func (repo Repository) manifest(w http.ResponseWriter, object string) {
+func (repo Repository) manifest(w http.ResponseWriter, r *http.Request, object string) {
 	switch {
 	case repo.Status != 0:
-		fail(w, repo.Status, codeOf(repo.Status))
+		repo.fail(w, repo.Status)
+	case repo.Content != nil:
+		repo.Content.manifest(w, r, object)
 	case slices.Contains(repo.Tags, object), object == Digest && len(repo.Tags) > 0:
 		if w.Header().Get("Content-Type") == "" {
 			w.Header().Set("Content-Type", "application/vnd.oci.image.manifest.v1+json")

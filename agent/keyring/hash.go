@@ -1,0 +1,22 @@
+package keyring
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+)
+
+// hash is hashAuthConfig of the kubelet, over the fields that
+// BasicDockerKeyring.Add fills in.
+func (e entry) hash() string {
+	encoded, err := json.Marshal(struct { //nolint:gosec // hashed, not shown
+		Username string `json:"username,omitempty"`
+		Password string `json:"password,omitempty"`
+		Email    string `json:"email,omitempty"`
+	}{e.username, e.password, e.email})
+	if err != nil {
+		return ""
+	}
+	sum := sha256.Sum256(encoded)
+	return hex.EncodeToString(sum[:])
+}

@@ -1,0 +1,71 @@
+package keyring
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"github.com/distribution/reference"
+)
+
+// NodeFile is a docker configuration on the node. As with a Secret, printing
+// one shows nothing of its data.
+type NodeFile struct {
+	// Path is the file's path on the node.
+	Path string
+	// Legacy tells that it is a .dockercfg, which has the registries at the top,
+	// and not a config.json.
+	Legacy bool
+	// Changed is when the file was last written; zero if unknown.
+	Changed time.Time
+	// Data is the file's content.
+	Data []byte
+}
+
+// Valid tells whether the kubelet takes the file. One that it does not take it
+// passes over, and looks for the next; one that it takes ends the search,
+// whatever is in it (credentialprovider.ReadDockerConfigFile).
+func (n NodeFile) Valid() bool { return n.read().problem != Malformed }
+
+func (n NodeFile) read() content {
+	c := content{name: n.Path, changed: n.Changed, ofNode: true}
+	dataKey := DataDockerConfigJSON
+	if n.Legacy {
+		dataKey = DataDockercfg
+	}
+	c.fill(dataKey, n.Data)
+	return c
+}
+
+// String names the file without showing its data.
+func (n NodeFile) String() string { return "node file " + strconv.Quote(n.Path) }
+
+// GoString is String, so that %#v shows no more than %v.
+func (n NodeFile) GoString() string { return n.String() }
+
+// Format writes String whatever the verb is.
+func (n NodeFile) Format(f fmt.State, _ rune) { writeOnly(f, n.String()) }
+
+// LogValue is the file's path for slog.
+func (n NodeFile) LogValue() slog.Value { return slog.StringValue(n.Path) }
+
+// MarshalJSON writes the file's path. It returns no error.
+func (n NodeFile) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		Path string `json:"path"`
+	}{n.Path})
+}
+
+// Covers tells whether a pattern, such as one of a credential provider's
+// matchImages, stands for the image by the rules that the kubelet has for the
+// keys of secrets (credentialprovider.URLsMatchStr): but nothing is cut off the
+// pattern, neither a scheme nor /v1/ or /v2/. False if the image does not parse.
+func Covers(pattern, image string) bool {
+	named, err := reference.ParseNormalizedNamed(image)
+	if err != nil {
+		return false
+	}
+	return newTarget(image, named).matches(pattern)
+}

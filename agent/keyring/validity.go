@@ -1,0 +1,120 @@
+package keyring
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"strings"
+	"time"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+)
+
+// longestToken bounds what is looked into for an end. The tokens of registries
+// have a few kilobytes.
+const longestToken = 64 << 10
+
+// judge fills in what the login shows of its time.
+func (l *Login) judge(now time.Time) {
+	username, password := l.Reveal()
+	l.Expires = expiry(username, password)
+	if !l.Expires.IsZero() {
+		l.Validity = state(l.Expires, now, diagnosis.ValidityGood, diagnosis.ValidityExpired)
+		return
+	}
+	l.Lifetime = lifetime(username)
+	if l.Lifetime > 0 && !l.Changed.IsZero() {
+		l.Validity = state(l.Changed.Add(l.Lifetime), now, diagnosis.ValidityUnknown, diagnosis.ValidityOutlived)
+	}
+}
+
+// state is one of two by whether the end is to come. Without a clock nothing
+// is known.
+func state(end, now time.Time, before, after diagnosis.Validity) diagnosis.Validity {
+	switch {
+	case now.IsZero():
+		return diagnosis.ValidityUnknown
+	case now.Before(end):
+		return before
+	default:
+		return after
+	}
+}
+
+// lifetime is how long tokens that come with this user live, as their makers
+// document: Google's OAuth2 access tokens, Amazon ECR's authorization tokens,
+// and the refresh tokens of Azure's registries.
+func lifetime(username string) time.Duration {
+	switch username {
+	case "oauth2accesstoken":
+		return time.Hour
+	case "AWS":
+		return 12 * time.Hour
+	case "00000000-0000-0000-0000-000000000000":
+		return 3 * time.Hour
+	default:
+		return 0
+	}
+}
+
+// expiry is the end that a password names, zero if it names none. Nothing is
+// verified: a wrong end helps nobody, and the registry has the last word.
+func expiry(username, password string) time.Time {
+	switch {
+	case len(password) > longestToken:
+		return time.Time{}
+	case username == "AWS":
+		return ecrExpiry(password)
+	default:
+		return webTokenExpiry(password)
+	}
+}
+
+// webTokenExpiry reads the claim "exp" (RFC 7519, 4.1.4) and nothing else.
+func webTokenExpiry(token string) time.Time {
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 {
+		return time.Time{}
+	}
+	var header struct {
+		Alg string `json:"alg"`
+	}
+	var claims struct {
+		Exp json.Number `json:"exp"`
+	}
+	if !decodePart(parts[0], &header) || header.Alg == "" || !decodePart(parts[1], &claims) {
+		return time.Time{}
+	}
+	return epoch(claims.Exp)
+}
+
+func decodePart(part string, into any) bool {
+	plain, err := base64.RawURLEncoding.DecodeString(part)
+	return err == nil && json.Unmarshal(plain, into) == nil
+}
+
+// ecrExpiry reads the field "expiration" beside the encrypted payload that
+// Amazon ECR hands out as a password.
+func ecrExpiry(token string) time.Time {
+	plain, err := base64.StdEncoding.DecodeString(token)
+	if err != nil {
+		return time.Time{}
+	}
+	var outer struct {
+		Expiration json.Number `json:"expiration"`
+	}
+	if json.NewDecoder(bytes.NewReader(plain)).Decode(&outer) != nil {
+		return time.Time{}
+	}
+	return epoch(outer.Expiration)
+}
+
+// epoch is a number of seconds since 1970; zero for what cannot be a date.
+func epoch(n json.Number) time.Time {
+	const year9999 = 253402300799
+	seconds, err := n.Float64()
+	if err != nil || seconds < 1 || seconds > year9999 {
+		return time.Time{}
+	}
+	return time.Unix(int64(seconds), 0).UTC()
+}

@@ -1,0 +1,153 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+)
+
+// metadataList is what an API server answers that is asked for metadata alone.
+func metadataList(w http.ResponseWriter, places ...string) {
+	var items []string
+	for _, p := range places {
+		namespace, name, _ := strings.Cut(p, "/")
+		items = append(items, fmt.Sprintf(`{"metadata":{"namespace":%q,"name":%q}}`, namespace, name))
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = fmt.Fprintf(w, `{"kind":"PartialObjectMetadataList","apiVersion":"meta.k8s.io/v1","items":[%s]}`, strings.Join(items, ","))
+}
+
+func TestNamespacesOf(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		access Access
+		answer func(http.ResponseWriter)
+		want   []string
+		err    error
+		fails  bool
+		asked  int // in two calls
+	}{
+		"found":       {AccessAuto, func(w http.ResponseWriter) { metadataList(w, "z/pull", "a/pull", "a/pull") }, []string{"a", "z"}, nil, false, 2},
+		"none":        {AccessAuto, func(w http.ResponseWriter) { metadataList(w) }, nil, nil, false, 2},
+		"others too":  {AccessAuto, func(w http.ResponseWriter) { metadataList(w, "a/other", "b/pull") }, []string{"b"}, nil, false, 2},
+		"direct":      {AccessDirect, func(w http.ResponseWriter) { metadataList(w, "a/pull") }, []string{"a"}, nil, false, 2},
+		"no right":    {AccessAuto, func(w http.ResponseWriter) { refuse(w, "secrets", "list") }, nil, ErrNoAccess, true, 1},
+		"none at all": {AccessNone, nil, nil, ErrNoAccess, true, 0},
+		"impersonate": {AccessImpersonate, nil, nil, ErrNoAccess, true, 0},
+		"ill":         {AccessAuto, func(w http.ResponseWriter) { fail(w, 500, metav1.StatusReasonInternalError, password) }, nil, nil, true, 2},
+		"not JSON":    {AccessAuto, func(w http.ResponseWriter) { _, _ = w.Write([]byte(password)) }, nil, nil, true, 2},
+		"no metadata": {AccessAuto, func(w http.ResponseWriter) {
+			fail(w, http.StatusNotAcceptable, metav1.StatusReasonNotAcceptable, "only the following media types are accepted")
+		}, nil, nil, true, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newAPIServer(t, func(w http.ResponseWriter, _ request) { tc.answer(w) })
+			c := s.client(t, tc.access)
+			for range 2 {
+				got, err := c.NamespacesOf(t.Context(), "pull")
+				if !slices.Equal(got, tc.want) || (err != nil) != tc.fails || tc.err != nil && !errors.Is(err, tc.err) {
+					t.Errorf("%q, error %v", got, err)
+				}
+				if err != nil && strings.Contains(err.Error(), password) {
+					t.Errorf("the error quotes the answer: %v", err)
+				}
+			}
+			all := s.all()
+			if len(all) != tc.asked {
+				t.Fatalf("%d requests, want %d", len(all), tc.asked)
+			}
+			for _, r := range all {
+				onlyMetadata(t, r)
+			}
+		})
+	}
+}
+
+// The content of the secrets is not asked for, and the node is not acted as.
+func onlyMetadata(t *testing.T, r request) {
+	t.Helper()
+	if r.line() != "GET /api/v1/secrets" || r.query.Get("fieldSelector") != "metadata.name=pull" || r.query.Get("limit") != "100" {
+		t.Errorf("asked %s with %v", r.line(), r.query)
+	}
+	for accepted := range strings.SplitSeq(r.header.Get("Accept"), ",") {
+		if !strings.Contains(accepted, "as=PartialObjectMetadataList") {
+			t.Errorf("accepts %q", accepted)
+		}
+	}
+}
+
+// A refusal is not for ever.
+func TestNamespacesOfAgain(t *testing.T) {
+	t.Parallel()
+	s := newAPIServer(t, func(w http.ResponseWriter, _ request) { refuse(w, "secrets", "list") })
+	c := s.client(t, AccessAuto)
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	c.finding.now = func() time.Time { return now }
+	for _, step := range []struct {
+		wait  time.Duration
+		asked int
+	}{{0, 1}, {9 * time.Minute, 1}, {2 * time.Minute, 2}} {
+		now = now.Add(step.wait)
+		if _, err := c.NamespacesOf(t.Context(), "pull"); !errors.Is(err, ErrNoAccess) {
+			t.Errorf("error %v", err)
+		}
+		if got := len(s.all()); got != step.asked {
+			t.Errorf("%d requests, want %d", got, step.asked)
+		}
+	}
+	if _, err := c.Secret(t.Context(), "team", "pull"); err == nil {
+		t.Error("the secret was read all the same")
+	}
+	if lines := s.lines(); len(lines) < 3 || !strings.HasSuffix(lines[2], asNode) {
+		t.Errorf("the refusal counts for reading a secret, too: %q", lines)
+	}
+}
+
+func TestNamespacesOfCancelled(t *testing.T) {
+	t.Parallel()
+	s := newAPIServer(t, func(w http.ResponseWriter, _ request) { metadataList(w) })
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := s.client(t, AccessAuto).NamespacesOf(ctx, "pull"); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+}
+
+// TestSecretMetadata: what a diagnosis needs besides the data.
+func TestSecretMetadata(t *testing.T) {
+	t.Parallel()
+	created := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	at := func(d time.Duration) *metav1.Time { return &metav1.Time{Time: created.Add(d)} }
+	for name, tc := range map[string]struct {
+		meta metav1.ObjectMeta
+		want time.Time
+	}{
+		"unknown":      {metav1.ObjectMeta{}, time.Time{}},
+		"created":      {metav1.ObjectMeta{CreationTimestamp: *at(0)}, created},
+		"changed":      {metav1.ObjectMeta{CreationTimestamp: *at(0), ManagedFields: []metav1.ManagedFieldsEntry{{Time: at(time.Hour)}, {Time: at(time.Minute)}, {}}}, created.Add(time.Hour)},
+		"older fields": {metav1.ObjectMeta{CreationTimestamp: *at(0), ManagedFields: []metav1.ManagedFieldsEntry{{Time: at(-time.Hour)}}}, created},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newAPIServer(t, func(w http.ResponseWriter, _ request) {
+				secret := pullSecret()
+				secret.ObjectMeta, secret.UID = tc.meta, "u-1"
+				write(t, w, runtime.ContentTypeProtobuf, secret)
+			})
+			got, err := s.client(t, AccessAuto).Secret(t.Context(), "team", "pull")
+			if err != nil || got.UID != "u-1" || !got.Changed.Equal(tc.want) || got.Type != string(corev1.SecretTypeDockerConfigJson) {
+				t.Errorf("secret %s of %s, error %v", got.UID, got.Changed, err)
+			}
+		})
+	}
+}

@@ -1,0 +1,78 @@
+package kubelet
+
+import (
+	"maps"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// What is not mounted is not visible; what is mounted and missing is absent.
+func TestRead(t *testing.T) {
+	t.Parallel()
+	etc := map[string]string{"etc/a": "x", "etc/dir/": ""}
+	with := func(more ...string) map[string]string {
+		out := maps.Clone(etc)
+		for i := 0; i < len(more); i += 2 {
+			out[more[i]] = more[i+1]
+		}
+		return out
+	}
+	for name, tc := range map[string]struct {
+		files map[string]string
+		read  string
+		want  Presence
+		fails bool
+	}{
+		"a file":                          {etc, "/etc/a", Present, false},
+		"a missing file":                  {etc, "/etc/b", Absent, true},
+		"a missing folder":                {etc, "/etc/c/d/e", Absent, true},
+		"outside of the mount":            {etc, "/root/.docker/config.json", NotVisible, true},
+		"the same, all is mounted":        {with("usr/", ""), "/root/.docker/config.json", Absent, true},
+		"a mount point's parent":          {with("var/lib/kubelet/image_manager/", ""), "/var/lib/kubelet/config.json", NotVisible, true},
+		"a mounted file beside one":       {with("var/lib/kubelet/config.json", "{}"), "/var/lib/kubelet/config.json", Present, false},
+		"the kubelet's folder is mounted": {with("var/lib/kubelet/pods/", ""), "/var/lib/kubelet/config.json", Absent, true},
+		"a folder":                        {etc, "/etc/dir", Present, true},
+		"too large":                       {with("etc/big", strings.Repeat("x", maxFile+1)), "/etc/big", Present, true},
+		"a link":                          {with("etc/l", "-> a"), "/etc/l", Present, false},
+		"a link out of the mount":         {with("etc/l", "-> ../../../../../../../../etc/passwd"), "/etc/l", NotVisible, true},
+		"an absolute link":                {with("etc/l", "-> /etc/passwd"), "/etc/l", NotVisible, true},
+		"a link to what is not mounted":   {with("etc/l", "-> ../lib/x"), "/etc/l", NotVisible, true},
+		"the parent of all":               {etc, "/etc/../../../../../etc/a", Present, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f, got, err := newNode(t, tc.files).read(tc.read)
+			if got != tc.want || (err != nil) != tc.fails {
+				t.Errorf("%q, error %v", got, err)
+			}
+			if !tc.fails && (len(f.data) == 0 || f.changed.IsZero()) {
+				t.Errorf("file %q of %s", f.data, f.changed)
+			}
+		})
+	}
+}
+
+// Nobody writes into the pipe: reading it would never end.
+func TestReadPipe(t *testing.T) {
+	t.Parallel()
+	k := newNode(t, map[string]string{"etc/a": "x"})
+	check(t, syscall.Mkfifo(filepath.Join(k.root, "etc/pipe"), 0o600))
+	if _, got, err := k.read("/etc/pipe"); got != Present || err == nil {
+		t.Errorf("%q, error %v", got, err)
+	}
+}
+
+func TestRootOfTheMachine(t *testing.T) {
+	t.Parallel()
+	for _, root := range []string{"", "/"} {
+		k := New(Options{Root: root, Dir: t.TempDir()})
+		if k.root != "/" || !k.sees("/root") {
+			t.Errorf("root %q is %q", root, k.root)
+		}
+		if _, got, _ := k.read(filepath.Join(k.dir, "config.json")); got != Absent {
+			t.Errorf("root %q: %q", root, got)
+		}
+	}
+}

@@ -1,0 +1,154 @@
+package kubelet
+
+import (
+	"fmt"
+	"maps"
+	"strings"
+	"testing"
+)
+
+const ref = "sha256:0123"
+
+// pulledRecord is a record as the kubelet writes it, with this mapping.
+func pulledRecord(mapping string) string {
+	return `{"kind":"ImagePulledRecord","apiVersion":"kubelet.config.k8s.io/v1beta1","lastUpdatedTime":"2026-01-02T03:04:05Z","imageRef":"` + ref +
+		`","credentialMapping":{` + mapping + `}}`
+}
+
+const (
+	regcred = `{"kubernetesSecrets":[{"uid":"u1","namespace":"team","name":"regcred","credentialHash":"h1"}]}`
+	account = `{"kubernetesServiceAccounts":[{"uid":"a1","namespace":"team","name":"default"}]}`
+	open    = `{"nodePodsAccessible":true}`
+)
+
+func pullIntent(image string) string {
+	return `{"kind":"ImagePullIntent","apiVersion":"kubelet.config.k8s.io/v1beta1","image":"` + image + `"}`
+}
+
+// many is a record for n secrets, the first of which is regcred's with an older
+// hash.
+func many(n int) string {
+	all := []string{`{"uid":"u1","namespace":"team","name":"regcred","credentialHash":"old"}`}
+	for i := 1; i < n; i++ {
+		all = append(all, fmt.Sprintf(`{"uid":"x%d","namespace":"other","name":"x","credentialHash":"x%d"}`, i, i))
+	}
+	return `{"kubernetesSecrets":[` + strings.Join(all, ",") + `]}`
+}
+
+func TestVerdict(t *testing.T) {
+	t.Parallel()
+	mine := Question{Image: "nginx:1.27", ImageRef: ref, Secrets: []Secret{{UID: "u1", Namespace: "team", Name: "regcred", CredentialHash: "h1"}},
+		ServiceAccount: ServiceAccount{Namespace: "team", Name: "default"}}
+	change := func(f func(*Question)) Question {
+		q := mine
+		f(&q)
+		return q
+	}
+	none := change(func(q *Question) { q.Secrets = nil })
+	secret := func(s Secret) Question { return change(func(q *Question) { q.Secrets = []Secret{s} }) }
+	recorded := func(mapping string) map[string]string { return map[string]string{pulled(ref): pulledRecord(mapping)} }
+	for name, tc := range map[string]struct {
+		files map[string]string
+		q     Question
+		want  Verdict
+	}{
+		"no record":                           {nil, mine, VerdictNotPulledByKubelet},
+		"no credentials were needed":          {recorded(`"nginx":` + open), none, VerdictNodeWide},
+		"the same secret":                     {recorded(`"nginx":` + regcred), mine, VerdictThisPod},
+		"a rotated secret":                    {recorded(`"nginx":` + regcred), secret(Secret{UID: "u1", Namespace: "team", Name: "regcred", CredentialHash: "h2"}), VerdictThisPod},
+		"another secret with the login":       {recorded(`"nginx":` + regcred), secret(Secret{UID: "u9", Namespace: "other", Name: "x", CredentialHash: "h1"}), VerdictThisPod},
+		"a secret made anew, another login":   {recorded(`"nginx":` + regcred), secret(Secret{UID: "u2", Namespace: "team", Name: "regcred", CredentialHash: "h2"}), VerdictOtherCredentials},
+		"another namespace's":                 {recorded(`"nginx":` + regcred), secret(Secret{UID: "u1", Namespace: "x", Name: "regcred", CredentialHash: "h2"}), VerdictOtherCredentials},
+		"hashes that are unknown":             {recorded(strings.ReplaceAll(`"nginx":`+regcred, `"h1"`, `""`)), secret(Secret{UID: "u9"}), VerdictOtherCredentials},
+		"no secret":                           {recorded(`"nginx":` + regcred), none, VerdictOtherCredentials},
+		"not all secrets are known":           {recorded(`"nginx":` + regcred), change(func(q *Question) { q.Secrets, q.Incomplete = nil, true }), VerdictUndecided},
+		"not all, but one matches":            {recorded(`"nginx":` + regcred), change(func(q *Question) { q.Incomplete = true }), VerdictThisPod},
+		"ninety-nine secrets, a rotated one":  {recorded(`"nginx":` + many(99)), mine, VerdictThisPod},
+		"a hundred secrets, a rotated one":    {recorded(`"nginx":` + many(100)), mine, VerdictOtherCredentials},
+		"the account, UID unknown":            {recorded(`"nginx":` + account), none, VerdictUndecided},
+		"the account":                         {recorded(`"nginx":` + account), change(func(q *Question) { q.ServiceAccount.UID = "a1" }), VerdictThisPod},
+		"the account of an earlier namespace": {recorded(`"nginx":` + account), change(func(q *Question) { q.ServiceAccount.UID = "a0" }), VerdictOtherCredentials},
+		"another account":                     {recorded(`"nginx":` + account), change(func(q *Question) { q.ServiceAccount.Name = "x" }), VerdictOtherCredentials},
+		"an entry without credentials":        {recorded(`"nginx":{}`), mine, VerdictOtherCredentials},
+		"another spelling, for all":           {recorded(`"docker.io/library/nginx":` + open), none, VerdictOtherSpelling},
+		"another spelling, this secret":       {recorded(`"library/nginx":` + regcred), mine, VerdictOtherSpelling},
+		"another spelling, another secret":    {recorded(`"library/nginx":` + regcred), none, VerdictOtherCredentials},
+		"another name":                        {recorded(`"hub.test/nginx":` + open), mine, VerdictOtherCredentials},
+		"a tag does not count":                {recorded(`"nginx:1.27":` + open), mine, VerdictOtherSpelling},
+		"begun":                               {map[string]string{pulling("nginx:1.27"): pullIntent("nginx:1.27")}, mine, VerdictPulling},
+		"begun, another spelling":             {map[string]string{pulling("nginx"): pullIntent("nginx")}, mine, VerdictNotPulledByKubelet},
+		"begun, under the hash of another":    {map[string]string{pulling("nginx:1.27"): pullIntent("x")}, mine, VerdictNotPulledByKubelet},
+		"begun, does not decode":              {map[string]string{pulling("nginx:1.27"): "{"}, mine, VerdictNotVisible},
+		"both":                                {map[string]string{pulled(ref): pulledRecord(`"nginx":` + open), pulling("nginx:1.27"): pullIntent("nginx:1.27")}, mine, VerdictNodeWide},
+		"under the hash of another":           {map[string]string{pulled(ref): strings.ReplaceAll(pulledRecord(""), ref, "sha256:x")}, mine, VerdictNotPulledByKubelet},
+		"being written":                       {map[string]string{pulled(ref) + ".tmp": pulledRecord("")}, mine, VerdictNotPulledByKubelet},
+		"the version of 1.33":                 {map[string]string{pulled(ref): strings.ReplaceAll(pulledRecord(`"nginx":`+regcred), "v1beta1", "v1alpha1")}, mine, VerdictThisPod},
+		"a later version":                     {map[string]string{pulled(ref): strings.ReplaceAll(pulledRecord(`"nginx":`+regcred), "v1beta1", "v1")}, mine, VerdictNotVisible},
+		"another kind":                        {map[string]string{pulled(ref): strings.ReplaceAll(pulledRecord(""), "ImagePulledRecord", "ImagePullIntent")}, mine, VerdictNotVisible},
+		"a field that is not known":           {recorded(`"nginx":{"everybody":true}`), mine, VerdictNotVisible},
+		"a field twice":                       {recorded(`"nginx":{"nodePodsAccessible":false,"nodePodsAccessible":true}`), mine, VerdictNotVisible},
+		"cut off":                             {map[string]string{pulled(ref): pulledRecord("")[:40]}, mine, VerdictNotVisible},
+		"empty":                               {map[string]string{pulled(ref): ""}, mine, VerdictNotVisible},
+		"too large":                           {map[string]string{pulled(ref): pulledRecord("") + strings.Repeat(" ", maxFile)}, mine, VerdictNotVisible},
+		"a folder":                            {map[string]string{pulled(ref) + "/": ""}, mine, VerdictNotVisible},
+		"a name with a digest":                {recorded(`"nginx":` + open), change(func(q *Question) { q.Image = "nginx:1@sha256:" + strings.Repeat("a", 64) }), VerdictNodeWide},
+		"no valid name":                       {recorded(`"nginx":` + open), change(func(q *Question) { q.Image = "Ngi nx" }), VerdictOtherCredentials},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			files := map[string]string{records + "pulled/": "", records + "pulling/": ""}
+			maps.Copy(files, tc.files)
+			if got := newNode(t, files).Verdict(tc.q); got != tc.want {
+				t.Errorf("%q, want %q", got, tc.want)
+			}
+		})
+	}
+}
+
+// A kubelet that keeps no records and records that are not mounted are two
+// things.
+func TestVerdictWithoutRecords(t *testing.T) {
+	t.Parallel()
+	q := Question{Image: "nginx", ImageRef: ref}
+	for name, tc := range map[string]struct {
+		files map[string]string
+		want  Verdict
+	}{
+		"nothing is mounted":                 {map[string]string{"etc/": ""}, VerdictNotVisible},
+		"another mount in the folder":        {map[string]string{"var/lib/kubelet/config.json": "{}"}, VerdictNotVisible},
+		"an empty folder is mounted":         {map[string]string{records: ""}, VerdictDisabled},
+		"the kubelet's folder is mounted":    {map[string]string{"var/lib/kubelet/pods/": ""}, VerdictDisabled},
+		"everything is mounted":              {map[string]string{"usr/": ""}, VerdictDisabled},
+		"records":                            {map[string]string{records + "pulled/": ""}, VerdictNotPulledByKubelet},
+		"a link to where nothing is mounted": {map[string]string{"var/lib/kubelet/image_manager": "-> /mnt/image_manager"}, VerdictNotVisible},
+	} {
+		if got := newNode(t, tc.files).Verdict(q); got != tc.want {
+			t.Errorf("%s: %q, want %q", name, got, tc.want)
+		}
+	}
+}
+
+// TestUntagged: trimImageTagDigest.
+func TestUntagged(t *testing.T) {
+	t.Parallel()
+	digest := "@sha256:" + strings.Repeat("a", 64)
+	for image, want := range map[string]string{
+		"nginx": "nginx", "nginx:1": "nginx", "nginx" + digest: "nginx", "nginx:1" + digest: "nginx", "docker.io/library/nginx:1": "docker.io/library/nginx",
+		"hub.test:5000/a": "hub.test:5000/a", "hub.test:5000/a:b": "hub.test:5000/a",
+	} {
+		if got, ok := untagged(image); got != want || !ok {
+			t.Errorf("%s: %q", image, got)
+		}
+	}
+}
+
+func FuzzRecord(f *testing.F) {
+	f.Add(pulledRecord(`"nginx":` + regcred))
+	f.Add("{")
+	f.Fuzz(func(t *testing.T, content string) {
+		k := newNode(t, map[string]string{pulled(ref): content})
+		if v := k.Verdict(Question{Image: "nginx", ImageRef: ref}); v == VerdictThisPod || v == VerdictDisabled || v == VerdictPulling {
+			t.Errorf("%q of %q", v, content)
+		}
+	})
+}

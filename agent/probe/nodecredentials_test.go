@@ -1,0 +1,342 @@
+package probe
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/agent/keyring"
+	"github.com/whypull/whypull/agent/kube"
+	"github.com/whypull/whypull/agent/kubelet"
+	"github.com/whypull/whypull/cri/critest"
+)
+
+// kubeletOf reads these files of a node.
+func kubeletOf(t *testing.T, files map[string]string) *kubelet.Kubelet {
+	t.Helper()
+	return kubelet.New(kubelet.Options{Root: writeFiles(t, files)})
+}
+
+// clockAt is an asker's clock.
+func clockAt(at time.Time) *asker {
+	a := newAsker()
+	a.now = func() time.Time { return at }
+	return a
+}
+
+const nodeFile = "var/lib/kubelet/config.json"
+
+func TestNodeCredentials(t *testing.T) {
+	t.Parallel()
+	const missing = "Failed | SecretNotFound | secret gone does not exist in namespace team"
+	const named = "Failed | NoCredentials | the pod names no pull secret"
+	for name, tc := range map[string]struct {
+		content string
+		secrets []string
+		want    []string
+		logins  []string
+	}{
+		"a match": {dockerConfig(user, password, "hub.test"), []string{"gone"},
+			[]string{missing, "Passed | the node's file /var/lib/kubelet/config.json has credentials for hub.test under hub.test"},
+			[]string{"/var/lib/kubelet/config.json hub.test 1"}},
+		"a match, no secret named": {dockerConfig(user, password, "hub.test"), nil,
+			[]string{named, "Passed | the node's file /var/lib/kubelet/config.json has credentials for hub.test under hub.test"},
+			[]string{"/var/lib/kubelet/config.json hub.test 1"}},
+		"after the secret": {dockerConfig(user, password, "hub.test/team", "hub.test"), []string{"good"},
+			[]string{"Passed | secret good has credentials for hub.test under hub.test",
+				"Passed | the node's file /var/lib/kubelet/config.json has credentials for hub.test under hub.test"},
+			[]string{"good hub.test 1", "/var/lib/kubelet/config.json hub.test/team 2", "/var/lib/kubelet/config.json hub.test 3"}},
+		"no match":    {dockerConfig(user, password, "other.test"), nil, []string{named}, nil},
+		"malformed":   {`{"auths":{"hub.test":{"auth":"` + password + `%"}}}`, nil, []string{named}, nil},
+		"store alone": {`{"credsStore":"x"}`, nil, []string{named}, nil},
+		"a store beside an entry": {`{"auths":{"hub.test":{}},"credsStore":"x"}`, nil,
+			[]string{named, `Inconclusive | the node's file /var/lib/kubelet/config.json names hub.test: no entry has a user and password: they are in a credential store ("credsStore", "credHelpers"), which the kubelet does not ask`},
+			[]string{"/var/lib/kubelet/config.json hub.test 1"}},
+		"a malformed secret": {dockerConfig(user, password, "hub.test"), []string{"bad"},
+			[]string{"Failed | SecretMalformed | pull secret bad: its content is not valid JSON (at byte 1)",
+				"Passed | the node's file /var/lib/kubelet/config.json has credentials for hub.test under hub.test"}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			secrets := &fakeSecrets{byName: map[string]kube.Secret{"good": loginFor("hub.test"), "bad": pullSecret("{")}}
+			c := &Collector{Secrets: secrets, Metrics: &fakeMetrics{}, Node: kubeletOf(t, map[string]string{nodeFile: tc.content})}
+			got, logins := c.checkCredentials(t.Context(), failure(image, tc.secrets...))
+			wellFormed(t, got)
+			wantLines(t, "evidence", of(got, diagnosis.CheckCredentials), tc.want...)
+			wantLines(t, "logins", places(logins), tc.logins...)
+			for _, l := range logins {
+				if l.OfNode != strings.HasPrefix(l.Source, "/") {
+					t.Errorf("%v is of the node: %t", l, l.OfNode)
+				}
+			}
+		})
+	}
+}
+
+// Without a node's files, or with files that are not mounted, nothing is said.
+func TestNodeCredentialsNotVisible(t *testing.T) {
+	t.Parallel()
+	for name, node := range map[string]NodeCredentials{"none": nil, "not mounted": kubeletOf(t, nil)} {
+		c := &Collector{Secrets: &fakeSecrets{}, Metrics: &fakeMetrics{}, Node: node}
+		got, logins := c.checkCredentials(t.Context(), failure(image))
+		if len(got) != 1 || len(logins) != 0 {
+			t.Errorf("%s: %+v, %v", name, got, logins)
+		}
+	}
+}
+
+func TestProvidersEvidence(t *testing.T) {
+	t.Parallel()
+	const config = `{"apiVersion":"kubelet.config.k8s.io/v1","kind":"CredentialProviderConfig","providers":[
+		{"name":"z-provider","matchImages":["*.test"],"tokenAttributes":{}},{"name":"gcr","matchImages":["gcr.io"]},{"name":"a-provider","matchImages":["x.test","hub.test/%74eam"]}]}`
+	c := &Collector{Secrets: &fakeSecrets{byName: map[string]kube.Secret{"good": loginFor("hub.test")}}, Metrics: &fakeMetrics{},
+		Node: kubeletOf(t, map[string]string{"etc/eks/image-credential-provider/config.json": config})}
+	got, _ := c.checkCredentials(t.Context(), failure(image, "good"))
+	wellFormed(t, got)
+	wantLines(t, "evidence", of(got, diagnosis.CheckCredentials),
+		"Passed | secret good has credentials for hub.test under hub.test",
+		"NotRun | CredentialProviderMatches | the kubelet also asks credential provider z-provider, which is configured for *.test and gets a token of the pod's service account; whypull does not run it",
+		"NotRun | CredentialProviderMatches | the kubelet also asks credential provider a-provider, which is configured for hub.test; whypull does not run it")
+	if got[1].Provider != "z-provider" || got[2].Provider != "a-provider" {
+		t.Errorf("providers %q, %q", got[1].Provider, got[2].Provider)
+	}
+}
+
+// A login that is over its time is told with dates, not ages.
+func TestExpiredCredentials(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 1, 5, 0, 0, 0, 0, time.UTC)
+	entry := func(key, user, password string) string {
+		return fmt.Sprintf(`%q:{"username":%q,"password":%q}`, key, user, password)
+	}
+	content := func(entries ...string) string { return `{"auths":{` + strings.Join(entries, ",") + `}}` }
+	// {"alg":"none"}.{"exp":1767323040}: 2026-01-02 03:04 UTC
+	const ended = "eyJhbGciOiJub25lIn0.eyJleHAiOjE3NjczMjMwNDB9.x"
+	aged := func(content string) kube.Secret {
+		s := pullSecret(content)
+		s.Changed = now.Add(-3 * 24 * time.Hour)
+		return s
+	}
+	for name, tc := range map[string]struct {
+		secret   kube.Secret
+		want     string
+		validity diagnosis.Validity
+	}{
+		"by its own account": {pullSecret(content(entry("hub.test", "u", ended))),
+			"Failed | CredentialExpired | secret pull (entry hub.test) holds a token that expired on 2026-01-02 03:04 UTC", diagnosis.ValidityExpired},
+		"by its age": {aged(content(entry("hub.test", "AWS", password))),
+			"Failed | CredentialExpired | secret pull (entry hub.test) holds a token and was last changed on 2026-01-02 00:00 UTC; such tokens live 12 hours", diagnosis.ValidityOutlived},
+		"by its age, one hour": {aged(content(entry("hub.test", "oauth2accesstoken", password))),
+			"Failed | CredentialExpired | secret pull (entry hub.test) holds a token and was last changed on 2026-01-02 00:00 UTC; such tokens live 1 hour", diagnosis.ValidityOutlived},
+		"beside one that is good": {pullSecret(content(entry("hub.test/team", "u", ended), entry("hub.test", "u", password))),
+			"Passed | secret pull has credentials for hub.test under hub.test", ""},
+		"beside a longer one that is good": {pullSecret(content(entry("hub.test", "u", ended), entry("hub.test/team", "u", password))),
+			"Passed | secret pull has credentials for hub.test under hub.test/team", ""},
+		"beside an empty one": {pullSecret(content(entry("hub.test", "u", ended), entry("hub.test/team", "", ""))),
+			"Failed | CredentialExpired | secret pull (entry hub.test) holds a token that expired on 2026-01-02 03:04 UTC", diagnosis.ValidityExpired},
+		"for another registry": {pullSecret(content(entry("other.test", "u", ended), entry("hub.test", "u", password))),
+			"Passed | secret pull has credentials for hub.test under hub.test", ""},
+		"a password, however old": {aged(content(entry("hub.test", "u", password))),
+			"Passed | secret pull has credentials for hub.test under hub.test", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var first []diagnosis.Evidence
+			for _, at := range []time.Time{now, now.Add(time.Second), now.Add(48 * time.Hour)} {
+				c := &Collector{Secrets: &fakeSecrets{byName: map[string]kube.Secret{"pull": tc.secret}}, Metrics: &fakeMetrics{}, asker: clockAt(at)}
+				got, _ := c.checkCredentials(t.Context(), failure(image, "pull"))
+				wellFormed(t, got)
+				if first == nil {
+					first = got
+				}
+				if fmt.Sprintf("%+v", got[0].Detail) != first[0].Detail {
+					t.Errorf("the sentence changes with time: %q, then %q", first[0].Detail, got[0].Detail)
+				}
+			}
+			wantLines(t, "evidence", of(first, diagnosis.CheckCredentials), tc.want)
+			if first[0].Secret != "pull" {
+				t.Errorf("secret %q", first[0].Secret)
+			}
+			if c := first[0].Credential; (c != nil) != (tc.validity != "") || c != nil && (c.Validity != tc.validity || c.Key != "hub.test") {
+				t.Errorf("credential %+v", c)
+			}
+		})
+	}
+}
+
+// findingSecrets also knows of other namespaces.
+type findingSecrets struct {
+	fakeSecrets
+	namespaces []string
+	err        error
+}
+
+func (s *findingSecrets) NamespacesOf(_ context.Context, name string) ([]string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reads = append(s.reads, "*/"+name)
+	return s.namespaces, s.err
+}
+
+func TestMissingSecretElsewhere(t *testing.T) {
+	t.Parallel()
+	const missing = "Failed | SecretNotFound | secret pull does not exist in namespace team"
+	for name, tc := range map[string]struct {
+		namespaces []string
+		err        error
+		want       string
+		others     []string
+	}{
+		"nowhere":         {nil, nil, missing, nil},
+		"in another":      {[]string{"b", "a"}, nil, missing + "; it exists in namespace a, b", []string{"a", "b"}},
+		"in many":         {[]string{"g", "f", "team", "e", "d", "c", "b", "a"}, nil, missing + "; it exists in namespace a, b, c, d, e", []string{"a", "b", "c", "d", "e"}},
+		"here by now":     {[]string{"team"}, nil, missing, nil},
+		"without a right": {nil, kube.ErrNoAccess, missing + "; one of that name in another namespace does not count", nil},
+		"API server ill":  {[]string{"x"}, context.DeadlineExceeded, missing + "; one of that name in another namespace does not count", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			secrets := &findingSecrets{namespaces: tc.namespaces, err: tc.err, fakeSecrets: fakeSecrets{byName: map[string]kube.Secret{"good": loginFor("hub.test")}}}
+			c := &Collector{Secrets: secrets, Metrics: &fakeMetrics{}}
+			got, _ := c.checkCredentials(t.Context(), failure(image, "pull", "good"))
+			wellFormed(t, got)
+			wantLines(t, "evidence", of(got, diagnosis.CheckCredentials), tc.want, "Passed | secret good has credentials for hub.test under hub.test")
+			if !slices.Equal(got[0].OtherNamespaces, tc.others) {
+				t.Errorf("namespaces %q", got[0].OtherNamespaces)
+			}
+			wantLines(t, "reads", secrets.reads, "team/pull", "*/pull", "team/good")
+		})
+	}
+}
+
+// recordOf is the kubelet's record of the test's image, for these credentials.
+func recordOf(id, name, credentials string) map[string]string {
+	return map[string]string{fmt.Sprintf("var/lib/kubelet/image_manager/pulled/sha256-%x", sha256.Sum256([]byte(id))): fmt.Sprintf(
+		`{"kind":"ImagePulledRecord","apiVersion":"kubelet.config.k8s.io/v1beta1","lastUpdatedTime":null,"imageRef":%q,"credentialMapping":{%q:%s}}`, id, name, credentials)}
+}
+
+func TestImageUse(t *testing.T) {
+	t.Parallel()
+	const id, here = "sha256:1", "the image is on node worker-3"
+	const theirs = `{"kubernetesSecrets":[{"uid":"u-7","namespace":"sesame","name":"tulip","credentialHash":"0badc0de"}]}`
+	const ours = `{"kubernetesSecrets":[{"uid":"u-1","namespace":"team","name":"pull","credentialHash":"0badc0de"}]}`
+	const account = `{"kubernetesServiceAccounts":[{"uid":"u-9","namespace":"team","name":"builder"}]}`
+	const all = `{"nodePodsAccessible":true}`
+	for name, tc := range map[string]struct {
+		files   map[string]string
+		policy  string // IfNotPresent if empty
+		secrets []string
+		want    string
+	}{
+		"pulled for all":          {files: recordOf(id, "hub.test/team/app", all), want: "Passed | " + here + ", and the kubelet lets every pod of the node use it"},
+		"pulled with this secret": {files: recordOf(id, "hub.test/team/app", ours), secrets: []string{"pull"}, want: "Passed | " + here + ", and the kubelet lets this pod use it: it has the credentials of an earlier pull"},
+		"pulled by others": {files: recordOf(id, "hub.test/team/app", theirs), secrets: []string{"pull"},
+			want: "Failed | NotVerifiedForPod | " + here + ", but the kubelet does not let this pod use it: it was pulled with credentials that this pod does not have; it would after a pull with a pull secret that the registry accepts"},
+		"pulled by others, policy Never": {files: recordOf(id, "hub.test/team/app", theirs), policy: "Never",
+			want: "Failed | NotVerifiedForPod | " + here + ", but the kubelet does not let this pod use it: it was pulled with credentials that this pod does not have; it would if the pod had the pull secret of an earlier pull, or another policy than Never"},
+		"pulled under another repository": {files: recordOf(id, "hub.test/copy", all),
+			want: "Failed | NotVerifiedForPod | " + here + ", but the kubelet does not let this pod use it: it was pulled with credentials that this pod does not have; it would after a pull with a pull secret that the registry accepts"},
+		"pulled by others, a secret unreadable": {files: recordOf(id, "hub.test/team/app", theirs), secrets: []string{"closed"},
+			want: "Passed | " + here + "; whether the kubelet lets this pod use it depends on credentials that are not all known here"},
+		"pulled for the account": {files: recordOf(id, "hub.test/team/app", account),
+			want: "Passed | " + here + "; whether the kubelet lets this pod use it depends on credentials that are not all known here"},
+		"pulled by others, policy Always": {files: recordOf(id, "hub.test/team/app", theirs), policy: "Always", want: "Passed | " + here},
+		"not pulled by the kubelet": {files: map[string]string{"var/lib/kubelet/image_manager/pulled/x": ""},
+			want: "Passed | " + here + "; the kubelet has no record of pulling it, and by default lets every pod use such an image (not with imagePullCredentialsVerificationPolicy AlwaysVerify)"},
+		"records not visible": {want: "Passed | " + here},
+		"no records kept":     {files: map[string]string{"var/lib/kubelet/image_manager/x": ""}, want: "Passed | " + here},
+		"begun": {files: map[string]string{
+			"var/lib/kubelet/image_manager/pulled/x":                                                     "",
+			fmt.Sprintf("var/lib/kubelet/image_manager/pulling/sha256-%x", sha256.Sum256([]byte(image))): `{"kind":"ImagePullIntent","apiVersion":"kubelet.config.k8s.io/v1beta1","image":"` + image + `"}`,
+		}, want: "Passed | " + here + "; the kubelet has begun a pull of it, and lets no pod use it before one has ended"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n := newNode(t, nil, nil)
+			n.runtime.Add(critest.NewImage(id, []string{image}, nil))
+			pull := loginFor("hub.test")
+			pull.UID = "u-1"
+			n.secrets.byName, n.secrets.errs = map[string]kube.Secret{"pull": pull}, map[string]error{"closed": kube.ErrNoAccess}
+			n.collector.Node = kubeletOf(t, tc.files)
+			f := failure(image, tc.secrets...)
+			f.ServiceAccount, f.PullPolicy = "builder", "IfNotPresent"
+			if tc.policy != "" {
+				f.PullPolicy = tc.policy
+			}
+			known, _ := n.collector.quick(t.Context(), f)
+			wellFormed(t, known)
+			wantLines(t, "evidence", of(known, diagnosis.CheckImage), tc.want)
+			outcome, _, _ := strings.Cut(tc.want, " ")
+			if !slices.Contains(n.metrics.sorted(), "image "+outcome) {
+				t.Errorf("metrics were told %q", n.metrics.sorted())
+			}
+			for _, taboo := range []string{"sesame", "tulip", "0badc0de", "u-7", "hub.test/copy"} {
+				if strings.Contains(fmt.Sprintf("%+v", known), taboo) {
+					t.Errorf("the evidence tells %q of the kubelet's records: %+v", taboo, known)
+				}
+			}
+		})
+	}
+}
+
+// The name is compared as written; the evidence does not tell as what.
+func TestImageUseOtherSpelling(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, nil, nil)
+	n.runtime.Add(critest.NewImage("sha256:1", []string{"docker.io/library/nginx:1"}, nil))
+	n.collector.Node = kubeletOf(t, recordOf("sha256:1", "index.docker.io/library/nginx", `{"nodePodsAccessible":true}`))
+	f := failure("docker.io/library/nginx:1")
+	f.PullPolicy = "IfNotPresent"
+	known, _ := n.collector.quick(t.Context(), f)
+	wantLines(t, "evidence", of(known, diagnosis.CheckImage),
+		"Failed | NotVerifiedForPod | the image is on node worker-3, but the kubelet does not let this pod use it: it was pulled under another spelling of its name, "+
+			"such as nginx for docker.io/library/nginx; it would with that spelling, or after a pull with a pull secret that the registry accepts")
+	if strings.Contains(fmt.Sprintf("%+v", known), "index.docker.io") {
+		t.Errorf("the evidence tells the spelling: %+v", known)
+	}
+}
+
+// An image that is not there is not looked for in the records.
+func TestImageUseAbsent(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, nil, nil)
+	n.collector.Node = kubeletOf(t, recordOf("", "hub.test/team/app", `{}`))
+	f := failure(image)
+	f.PullPolicy = "Never"
+	known, _ := n.collector.quick(t.Context(), f)
+	wantLines(t, "evidence", of(known, diagnosis.CheckImage), "Failed | ImageAbsent | the image is not on node worker-3")
+}
+
+// What is there and cannot be used has a login that the kubelet hashes as we do.
+func TestImageUseByHash(t *testing.T) {
+	t.Parallel()
+	found, err := keyring.Find(image, keyring.Sources{Secrets: []keyring.Secret{{Name: "x", Type: keyring.TypeDockerConfigJSON,
+		Data: map[string][]byte{keyring.DataDockerConfigJSON: []byte(dockerConfig(user, password, "hub.test"))}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := newNode(t, nil, nil)
+	n.runtime.Add(critest.NewImage("sha256:1", []string{image}, nil))
+	n.secrets.byName = map[string]kube.Secret{"pull": loginFor("hub.test")}
+	root := writeFiles(t, recordOf("sha256:1", "hub.test/team/app", fmt.Sprintf(
+		`{"kubernetesSecrets":[{"uid":"u-7","namespace":"other","name":"y","credentialHash":%q}]}`, found.Logins[0].Hash())))
+	if _, err := os.Stat(filepath.Join(root, "var/lib/kubelet/image_manager/pulled")); err != nil {
+		t.Fatal(err)
+	}
+	n.collector.Node = kubelet.New(kubelet.Options{Root: root})
+	f := failure(image, "pull")
+	f.PullPolicy = "Never"
+	known, _ := n.collector.quick(t.Context(), f)
+	wantLines(t, "evidence", of(known, diagnosis.CheckImage),
+		"Passed | the image is on node worker-3, and the kubelet lets this pod use it: it has the credentials of an earlier pull")
+	if text := fmt.Sprintf("%+v", known); strings.Contains(text, found.Logins[0].Hash()) {
+		t.Errorf("the hash is in the evidence: %s", text)
+	}
+}

@@ -1,0 +1,362 @@
+package registry
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/platforms"
+	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+)
+
+const (
+	// maxManifest bounds a manifest and a config: containerd refuses larger
+	// manifests (core/remotes/docker/resolver.go, MaxManifestSize).
+	maxManifest = 4 << 20
+	// maxDepth bounds an index in an index.
+	maxDepth = 4
+	// maxPlatforms bounds the platforms that are handed on.
+	maxPlatforms = 16
+	// inspectTotal is how long Inspect takes at most, unless told otherwise.
+	inspectTotal = 9 * time.Second
+)
+
+// InspectOptions says what Inspect looks at.
+type InspectOptions struct {
+	// Platform is the node's; nil is that of this process
+	// (platforms.DefaultSpec, as containerd has it).
+	Platform *ocispec.Platform
+	// Compatible: the runtime takes images for what the platform can run as
+	// well, such as 386 on amd64. containerd's transfer service, its way to pull
+	// since 2.1, takes only the platform itself; the way before it took others.
+	Compatible bool
+	// Blobs are digests of the image that are looked at first: those that the
+	// runtime's text names. Digests that the manifest does not name are left
+	// out.
+	Blobs []string
+	// Thorough downloads up to 32 MiB of layers and verifies them.
+	Thorough bool
+	// Total bounds the whole conversation; 0 is 9 s.
+	Total time.Duration
+}
+
+// Inspect looks at what the endpoint holds for a reference, as the runtime
+// would take it: the manifest by GET, of an index the one for the platform, its
+// config, and up to eight layers by a GET of their first byte. Found means that
+// all of that is there and is what it says it is. PhaseManifest is about
+// manifests, PhaseBlob about config and layers.
+//
+// It is for after Probe has found the manifest's name. For an open image with
+// one manifest it takes one request for the manifest, one for the config and
+// one per layer looked at; an index takes one more, a challenge what it takes
+// in Probe. Thorough takes one more per layer downloaded. A deadline of ours
+// that ends a download that made progress is no fault, and not counted in
+// Looked.
+func (e Endpoint) Inspect(ctx context.Context, ref reference.Named, login *Login, want InspectOptions) Answer {
+	ctx, cancel := context.WithTimeout(withLogger(ctx, nil), cmp.Or(want.Total, inspectTotal))
+	defer cancel()
+	c := newConversation(ctx, e, ref, login)
+	defer c.close()
+	i := newInspection(c, want)
+	i.run(ctx)
+	return c.finish()
+}
+
+// inspection is one Inspect under way.
+type inspection struct {
+	*conversation
+	want     InspectOptions
+	platform ocispec.Platform
+	match    platforms.MatchComparer
+	// chosen is what an index names for the platform; nil without an index.
+	chosen *ocispec.Descriptor
+	looked map[digest.Digest]bool
+}
+
+func newInspection(c *conversation, want InspectOptions) *inspection {
+	i := &inspection{conversation: c, want: want, looked: map[digest.Digest]bool{}}
+	if i.platform = platforms.DefaultSpec(); want.Platform != nil {
+		i.platform = platforms.Normalize(*want.Platform)
+	}
+	// core/transfer/image/imagestore.go, ImageFilter; client, platforms.Default.
+	if i.match = platforms.Ordered(i.platform); want.Compatible {
+		i.match = platforms.Only(i.platform)
+	}
+	c.answer.Platform = platforms.Format(i.platform)
+	return i
+}
+
+// flaw is what is wrong with something that the registry holds. No fault is no
+// flaw.
+type flaw struct {
+	fault  diagnosis.Fault
+	status int
+	err    error
+}
+
+func (f flaw) found() bool { return f.fault != "" || f.err != nil }
+
+func (i *inspection) run(ctx context.Context) {
+	d, ok := i.top(ctx)
+	if !ok {
+		return
+	}
+	phase := diagnosis.PhaseManifest
+	m, f := i.manifestOf(ctx, d)
+	if !f.found() {
+		phase = diagnosis.PhaseBlob
+		leave := i.notes.enter(phase, false)
+		f = i.contents(ctx, m)
+		leave()
+	}
+	i.verdict(phase, f)
+}
+
+// verdict writes the answer.
+func (i *inspection) verdict(phase diagnosis.Phase, f flaw) {
+	i.answer.Looked = len(i.looked)
+	if !f.found() {
+		i.answer.Found = true
+		i.answer.Blob = ""
+		f.status = http.StatusOK
+	}
+	i.conclude(phase, f.fault, f.status, f.err)
+}
+
+// document is a manifest or an index that was fetched and verified.
+type document struct {
+	mediaType string
+	digest    digest.Digest
+	body      []byte
+}
+
+// top fetches what the reference names. If that is not possible, the answer is
+// written already.
+func (i *inspection) top(ctx context.Context) (document, bool) {
+	r, err := i.ask(withLimit(ctx, maxManifest+1), http.MethodGet, diagnosis.PhaseManifest)
+	if err != nil {
+		return document{}, false
+	}
+	if !r.good() || i.meaning(r) != "" || isSchema1(contentType(r.header)) {
+		i.judge(ctx, r) // nothing is known of what a runtime makes of the first schema
+		return document{}, false
+	}
+	var want []digest.Digest
+	if i.digested {
+		want = append(want, digest.Digest(i.object))
+	}
+	d, f := i.verified(r, want...)
+	if f.found() {
+		i.answer.Blob = i.blamed(d.digest)
+		i.verdict(diagnosis.PhaseManifest, f)
+		return d, false
+	}
+	i.answer.Digest, i.answer.MediaType = d.digest.String(), d.mediaType
+	return d, true
+}
+
+// blamed is the digest of a manifest that is at fault: only one that somebody
+// asked for.
+func (i *inspection) blamed(d digest.Digest) string {
+	if i.digested {
+		return i.object
+	}
+	return d.String()
+}
+
+// verified checks a manifest as the runtime does: its digest against those
+// wanted and the registry's own word, its form, its type (core/images,
+// validateMediaType).
+func (i *inspection) verified(r reply, want ...digest.Digest) (document, flaw) {
+	d := document{mediaType: contentType(r.header), body: r.body}
+	if r.broken != nil {
+		return d, i.brokenOff(r.status, r.broken)
+	}
+	if len(r.body) > maxManifest {
+		return d, flaw{fault: diagnosis.FaultUnsupportedFormat, status: r.status}
+	}
+	if said, err := digest.Parse(r.header.Get("Docker-Content-Digest")); err == nil {
+		want = append(want, said)
+	}
+	d.digest = digest.FromBytes(r.body)
+	for _, w := range want {
+		if w.Validate() == nil && w != w.Algorithm().FromBytes(r.body) {
+			d.digest = w
+			return d, flaw{fault: diagnosis.FaultContentCorrupt, status: r.status}
+		}
+	}
+	return d, flaw{fault: formFault(d), status: r.status}
+}
+
+// brokenOff is the flaw of a body that did not come to its end. One that is
+// shorter than announced is the registry's, other troubles are the network's.
+func (i *inspection) brokenOff(status int, err error) flaw {
+	switch {
+	case errors.Is(err, ErrBodyTooLarge):
+		return flaw{fault: diagnosis.FaultUnsupportedFormat, status: status, err: err}
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return flaw{fault: diagnosis.FaultContentCorrupt, status: status}
+	default:
+		return flaw{fault: faultOf(err, i.notes.step()), err: err}
+	}
+}
+
+// formFault is what is wrong with the form of a manifest: not JSON, or of a
+// type that the runtime does not take, or of another type than announced.
+func formFault(d document) diagnosis.Fault {
+	var form struct {
+		MediaType string            `json:"mediaType"`
+		Config    json.RawMessage   `json:"config"`
+		Layers    []json.RawMessage `json:"layers"`
+		Manifests []json.RawMessage `json:"manifests"`
+		FSLayers  []json.RawMessage `json:"fsLayers"`
+	}
+	if err := json.Unmarshal(d.body, &form); err != nil {
+		return diagnosis.FaultContentCorrupt
+	}
+	var ok bool
+	switch {
+	case len(form.FSLayers) > 0:
+	case images.IsManifestType(d.mediaType):
+		ok = len(form.Manifests) == 0 && !images.IsIndexType(form.MediaType)
+	case images.IsIndexType(d.mediaType):
+		ok = len(form.Config) == 0 && len(form.Layers) == 0 && !images.IsManifestType(form.MediaType)
+	}
+	if !ok {
+		return diagnosis.FaultUnsupportedFormat
+	}
+	return ""
+}
+
+// manifestOf gives the manifest of the platform, for which it goes down from an
+// index.
+func (i *inspection) manifestOf(ctx context.Context, d document) (ocispec.Manifest, flaw) {
+	for range maxDepth {
+		if images.IsManifestType(d.mediaType) {
+			var m ocispec.Manifest
+			if err := json.Unmarshal(d.body, &m); err != nil {
+				return m, i.unreadable(d)
+			}
+			return m, flaw{}
+		}
+		var index ocispec.Index
+		if err := json.Unmarshal(d.body, &index); err != nil {
+			return ocispec.Manifest{}, i.unreadable(d)
+		}
+		child, ok := i.choose(index.Manifests)
+		if !ok {
+			return ocispec.Manifest{}, flaw{fault: diagnosis.FaultPlatformMismatch, status: http.StatusOK}
+		}
+		i.chosen = &child
+		var f flaw
+		if d, f = i.child(ctx, child); f.found() {
+			i.answer.Blob = child.Digest.String()
+			return ocispec.Manifest{}, f
+		}
+	}
+	return ocispec.Manifest{}, i.unreadable(d)
+}
+
+func (i *inspection) unreadable(d document) flaw {
+	i.answer.Blob = d.digest.String()
+	return flaw{fault: diagnosis.FaultUnsupportedFormat, status: http.StatusOK}
+}
+
+// choose takes from an index what the runtime takes (core/images, Manifest, and
+// FilterPlatforms): the best match, and after all matches one without a
+// platform, whose config decides.
+func (i *inspection) choose(list []ocispec.Descriptor) (ocispec.Descriptor, bool) {
+	i.answer.Platforms = platformsOf(list)
+	list = slices.DeleteFunc(slices.Clone(list), func(d ocispec.Descriptor) bool {
+		return d.Digest.Validate() != nil || !isManifest(d.MediaType) || d.Platform != nil && !i.match.Match(*d.Platform)
+	})
+	slices.SortStableFunc(list, func(a, b ocispec.Descriptor) int {
+		switch {
+		case a.Platform == nil && b.Platform == nil:
+			return 0
+		case a.Platform == nil:
+			return 1
+		case b.Platform == nil, i.match.Less(*a.Platform, *b.Platform):
+			return -1
+		case i.match.Less(*b.Platform, *a.Platform):
+			return 1
+		}
+		return 0
+	})
+	if len(list) == 0 {
+		return ocispec.Descriptor{}, false
+	}
+	return list[0], true
+}
+
+// platformsOf names the platforms of an index, without those of attestations.
+func platformsOf(list []ocispec.Descriptor) []string {
+	var names []string
+	for _, d := range list {
+		if d.Platform != nil {
+			names = append(names, platformName(*d.Platform))
+		}
+	}
+	names = slices.DeleteFunc(names, func(name string) bool { return name == "" })
+	slices.Sort(names)
+	names = slices.Compact(names)
+	return names[:min(len(names), maxPlatforms)]
+}
+
+// platformName is os/arch[/variant], "" for what is no name of a platform.
+func platformName(p ocispec.Platform) string {
+	p = platforms.Normalize(ocispec.Platform{OS: p.OS, Architecture: p.Architecture, Variant: p.Variant})
+	if p.OS == "unknown" || p.Architecture == "unknown" || !isWord(p.OS) || !isWord(p.Architecture) || p.Variant != "" && !isWord(p.Variant) {
+		return ""
+	}
+	return platforms.Format(p)
+}
+
+// isWord tells what operating systems, architectures and variants look like.
+func isWord(s string) bool {
+	return s != "" && len(s) <= 24 && clean(s, len(s)) == s && !strings.ContainsAny(s, " :*[]()")
+}
+
+// child fetches what an index names.
+func (i *inspection) child(ctx context.Context, want ocispec.Descriptor) (document, flaw) {
+	r, err := i.send(withLimit(ctx, maxManifest+1), http.MethodGet, diagnosis.PhaseManifest, "", "manifests", want.Digest.String())
+	if err != nil {
+		return document{}, i.unanswered(err)
+	}
+	if f := i.refusal(r); f.found() {
+		return document{}, f
+	}
+	d, f := i.verified(r, want.Digest)
+	if !f.found() && want.Size != int64(len(r.body)) {
+		f = flaw{fault: diagnosis.FaultContentCorrupt, status: r.status}
+	}
+	return d, f
+}
+
+// unanswered is the flaw of a request without an answer.
+func (i *inspection) unanswered(err error) flaw {
+	i.blame(err)
+	return flaw{fault: i.orProxy(faultOf(err, i.notes.step())), status: proxyStatus(err), err: err}
+}
+
+// refusal is the flaw of an answer that is not the content that a manifest
+// names.
+func (i *inspection) refusal(r reply) flaw {
+	i.read(r)
+	fault := i.meaning(r)
+	if fault == diagnosis.FaultNotFound {
+		fault = diagnosis.FaultContentMissing
+	}
+	return flaw{fault: fault, status: r.status}
+}

@@ -1,0 +1,361 @@
+package registry
+
+import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/containerd/v2/core/remotes/docker"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+)
+
+const (
+	maxGlances   = 8         // layers of which the first byte is asked for
+	maxDownloads = 16        // layers that are downloaded
+	maxDownload  = 32 << 20  // bytes of them
+	maxUnpacked  = 256 << 20 // bytes that a downloaded layer is unpacked to
+)
+
+// contents looks at the blobs of a manifest.
+func (i *inspection) contents(ctx context.Context, m ocispec.Manifest) flaw {
+	config, f := i.config(ctx, m.Config)
+	if f.found() {
+		return f
+	}
+	if fault := i.unpackFault(ctx, m, config); fault != "" {
+		return flaw{fault: fault, status: http.StatusOK}
+	}
+	layers := i.order(m)
+	for _, d := range layers[:min(len(layers), maxGlances)] {
+		if f := i.at(d, i.glance(ctx, d)); f.found() {
+			return f
+		}
+	}
+	if !i.want.Thorough {
+		return flaw{}
+	}
+	return i.download(ctx, layers)
+}
+
+// order gives the layers that the runtime would fetch from this registry, those
+// first that the caller names, each once. What an artifact has in the place of
+// layers is fetched, and what looks like a layer of an image is not (core/unpack,
+// Unpack). Those with addresses of their own are not of this registry.
+func (i *inspection) order(m ocispec.Manifest) []ocispec.Descriptor {
+	var layers []ocispec.Descriptor
+	listed := map[digest.Digest]bool{}
+	for _, d := range m.Layers {
+		skipped := listed[d.Digest] || i.answer.Artifact && images.IsLayerType(d.MediaType)
+		if d.Digest.Validate() == nil && d.Size >= 0 && len(d.URLs) == 0 && !skipped {
+			layers = append(layers, d)
+			listed[d.Digest] = true
+		}
+	}
+	slices.SortStableFunc(layers, func(a, b ocispec.Descriptor) int { return i.rank(a) - i.rank(b) })
+	return layers
+}
+
+// rank is the place of a blob among those that the caller names.
+func (i *inspection) rank(d ocispec.Descriptor) int {
+	if n := slices.Index(i.want.Blobs, d.Digest.String()); n >= 0 {
+		return n
+	}
+	return len(i.want.Blobs)
+}
+
+// at notes a blob as looked at and, if something is wrong with it, which one it
+// is and where it was asked for.
+func (i *inspection) at(d ocispec.Descriptor, f flaw) flaw {
+	i.looked[d.Digest] = true
+	if !f.found() {
+		return f
+	}
+	i.answer.Blob = ""
+	if d.Digest.Validate() == nil {
+		i.answer.Blob = d.Digest.String()
+	}
+	if place := i.notes.redirectedTo(); place != "" && place != i.answer.Endpoint {
+		i.answer.Via, i.answer.Endpoint = i.answer.Endpoint, place
+	}
+	return f
+}
+
+// config fetches the config and reads what the image is for. That of an
+// artifact may be anything.
+func (i *inspection) config(ctx context.Context, d ocispec.Descriptor) (ocispec.Image, flaw) {
+	var image ocispec.Image
+	if d.Digest.Validate() != nil || d.Size < 0 {
+		return image, i.at(d, flaw{fault: diagnosis.FaultUnsupportedFormat, status: http.StatusOK})
+	}
+	if d.Size > maxManifest {
+		return image, i.at(d, i.glance(ctx, d))
+	}
+	body, f := i.whole(ctx, d)
+	if i.at(d, f).found() || !isImage(d.MediaType) {
+		return image, f
+	}
+	if err := json.Unmarshal(body, &image); err != nil {
+		return image, i.at(d, flaw{fault: diagnosis.FaultContentCorrupt, status: http.StatusOK})
+	}
+	return image, i.platformFlaw(image.Platform)
+}
+
+// isImage tells the configs of images (core/remotes/docker/converter.go has the
+// old one).
+func isImage(configType string) bool {
+	return images.IsConfigType(configType) || configType == docker.LegacyConfigMediaType
+}
+
+// platformFlaw is for the platform that a config names: it decides where an
+// index does not say (core/images, Manifest), and is nothing to the pull where
+// there is no index.
+func (i *inspection) platformFlaw(p ocispec.Platform) flaw {
+	match := i.match.Match(p)
+	switch {
+	case i.chosen == nil:
+		if name := platformName(p); name != "" {
+			i.answer.Platforms = []string{name}
+			i.answer.OtherPlatform = !match
+		}
+	case i.chosen.Platform == nil && !match:
+		return flaw{fault: diagnosis.FaultPlatformMismatch, status: http.StatusOK}
+	}
+	return flaw{}
+}
+
+// unpackFault tells layers that containerd cannot unpack: those without a
+// processor (core/diff, compressedHandler), and a number of layers that is not
+// that of the config (core/unpack, unpack). It unpacks neither artifacts nor
+// images for other platforms. What is encrypted, or a file system image, depends
+// on plugins of the node, and is not judged.
+func (i *inspection) unpackFault(ctx context.Context, m ocispec.Manifest, config ocispec.Image) diagnosis.Fault {
+	known := 0
+	for _, d := range m.Layers {
+		if images.IsLayerType(d.MediaType) {
+			known++
+		}
+	}
+	i.answer.Artifact = !isImage(m.Config.MediaType) || known == 0 && len(m.Layers) > 0
+	if i.answer.Artifact || i.answer.OtherPlatform || !images.IsConfigType(m.Config.MediaType) || m.Config.Size > maxManifest {
+		return ""
+	}
+	for _, d := range m.Layers {
+		_, err := images.DiffCompression(ctx, d.MediaType)
+		if err != nil && images.IsLayerType(d.MediaType) && d.MediaType != images.MediaTypeErofsLayer {
+			return diagnosis.FaultUnsupportedFormat
+		}
+	}
+	if known != len(config.RootFS.DiffIDs) {
+		return diagnosis.FaultUnsupportedFormat
+	}
+	return ""
+}
+
+// open asks for a blob, or for its first byte. The body is the caller's to close
+// if there is no flaw.
+func (i *inspection) open(ctx context.Context, d ocispec.Descriptor, partial bool) (*http.Response, flaw) {
+	resp, err := i.get(ctx, d, partial)
+	if err == nil && resp.StatusCode == http.StatusUnauthorized && i.answer.Scheme == SchemeNone {
+		// A registry that protects its blobs and not its manifests.
+		if i.challenged(ctx, read(resp)) == nil {
+			resp, err = i.get(ctx, d, partial)
+		}
+	}
+	if err != nil {
+		return nil, i.unanswered(err)
+	}
+	switch resp.StatusCode {
+	case http.StatusOK, http.StatusPartialContent:
+		if !isHTML(resp.Header) || d.MediaType == "text/html" {
+			return resp, flaw{}
+		}
+	case http.StatusBadRequest, http.StatusRequestedRangeNotSatisfiable, http.StatusNotImplemented:
+		if partial { // the first byte of nothing, or a server without ranges
+			_ = resp.Body.Close()
+			return i.open(ctx, d, false)
+		}
+	}
+	f := i.refusal(read(resp))
+	if !f.found() {
+		f.fault = diagnosis.FaultUnexpectedAnswer
+	}
+	return nil, f
+}
+
+func (i *inspection) get(ctx context.Context, d ocispec.Descriptor, partial bool) (*http.Response, error) {
+	ctx = withAside(i.notes.traceAside(ctx), diagnosis.PhaseBlob)
+	req, err := i.request(withLimit(ctx, min(d.Size, maxDownload)+1), http.MethodGet, "", "blobs", d.Digest.String())
+	if err != nil {
+		return nil, err
+	}
+	if partial {
+		req.Header.Set("Range", "bytes=0-0")
+	}
+	return i.do(req)
+}
+
+// glance asks for the first byte of a blob, and compares the size that comes
+// with it.
+func (i *inspection) glance(ctx context.Context, d ocispec.Descriptor) flaw {
+	resp, f := i.open(ctx, d, true)
+	if f.found() {
+		return f
+	}
+	defer resp.Body.Close() //nolint:errcheck // only read from
+	if size, known := sizeOf(resp); known && size != d.Size {
+		return flaw{fault: diagnosis.FaultContentCorrupt, status: resp.StatusCode}
+	}
+	if d.Size == 0 {
+		return flaw{}
+	}
+	if _, err := io.ReadFull(resp.Body, make([]byte, 1)); err != nil {
+		return i.cutShort(resp.StatusCode, err)
+	}
+	return flaw{}
+}
+
+// cutShort is the flaw of a blob that ends too early.
+func (i *inspection) cutShort(status int, err error) flaw {
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	return i.brokenOff(status, err)
+}
+
+// sizeOf is the size of a blob by the header of an answer: of the whole in
+// Content-Range (RFC 9110, 14.4), or the length of an answer that is the whole.
+func sizeOf(resp *http.Response) (size int64, known bool) {
+	if resp.StatusCode == http.StatusPartialContent {
+		_, total, _ := strings.Cut(resp.Header.Get("Content-Range"), "/")
+		size, err := strconv.ParseInt(total, 10, 64)
+		return size, err == nil
+	}
+	encoded := resp.Uncompressed || resp.Header.Get("Content-Encoding") != ""
+	return resp.ContentLength, resp.ContentLength >= 0 && !encoded
+}
+
+// whole fetches and verifies a small blob.
+func (i *inspection) whole(ctx context.Context, d ocispec.Descriptor) ([]byte, flaw) {
+	resp, f := i.open(ctx, d, false)
+	if f.found() {
+		return nil, f
+	}
+	r := read(resp)
+	switch {
+	case errors.Is(r.broken, ErrBodyTooLarge), r.broken == nil && int64(len(r.body)) != d.Size,
+		r.broken == nil && d.Digest.Algorithm().FromBytes(r.body) != d.Digest:
+		return nil, flaw{fault: diagnosis.FaultContentCorrupt, status: r.status}
+	case r.broken != nil:
+		return nil, i.brokenOff(r.status, r.broken)
+	}
+	return r.body, flaw{}
+}
+
+// download fetches layers, those first that the caller names and then the
+// smallest, as far as they fit.
+func (i *inspection) download(ctx context.Context, layers []ocispec.Descriptor) flaw {
+	slices.SortStableFunc(layers, func(a, b ocispec.Descriptor) int {
+		if order := i.rank(a) - i.rank(b); order != 0 {
+			return order
+		}
+		return int(min(a.Size, maxDownload+1) - min(b.Size, maxDownload+1))
+	})
+	left := int64(maxDownload)
+	for _, d := range layers[:min(len(layers), maxDownloads)] {
+		if d.Size > left {
+			continue
+		}
+		left -= d.Size
+		f, late := i.verify(ctx, d)
+		if late {
+			return flaw{}
+		}
+		if f = i.at(d, f); f.found() {
+			return f
+		}
+	}
+	return flaw{}
+}
+
+// verify downloads a layer, and keeps nothing of it. late tells that our own
+// time was over while bytes came.
+func (i *inspection) verify(ctx context.Context, d ocispec.Descriptor) (f flaw, late bool) {
+	resp, f := i.open(ctx, d, false)
+	if f.found() {
+		return f, false
+	}
+	defer resp.Body.Close() //nolint:errcheck // only read from
+	corrupt := flaw{fault: diagnosis.FaultContentCorrupt, status: resp.StatusCode}
+	verifier := d.Digest.Verifier()
+	body := &counted{Reader: io.TeeReader(resp.Body, verifier)}
+	sound := isSound(body, d.MediaType)
+	_, _ = io.Copy(io.Discard, body) // what is left; the error is kept
+	switch {
+	case errors.Is(body.err, context.DeadlineExceeded) && body.n > 0:
+		return flaw{}, true
+	case errors.Is(body.err, ErrBodyTooLarge):
+		return corrupt, false
+	case body.err != nil && !errors.Is(body.err, io.EOF):
+		return i.brokenOff(resp.StatusCode, body.err), false
+	case body.n != d.Size || !verifier.Verified() || !sound:
+		return corrupt, false
+	}
+	return flaw{}, false
+}
+
+// counted counts what is read and keeps the first error.
+type counted struct {
+	io.Reader
+	n   int64
+	err error
+}
+
+// Read implements io.Reader.
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	c.n += int64(n)
+	if c.err == nil {
+		c.err = err
+	}
+	return n, err
+}
+
+// isSound tells whether a layer is packed as it should be. The runtime goes by
+// the first bytes, and takes what has no mark of a packer for a plain archive
+// (pkg/archive/compression, DetectCompression). Of zstd only the mark is looked
+// at.
+func isSound(body io.Reader, mediaType string) bool {
+	buffered := bufio.NewReader(body)
+	mark, _ := buffered.Peek(262) // up to where an archive says that it is one
+	switch {
+	case bytes.HasPrefix(mark, []byte{0x1f, 0x8b, 0x08}):
+		return isGzip(buffered)
+	case bytes.HasPrefix(mark, []byte{0x28, 0xb5, 0x2f, 0xfd}), bytes.HasPrefix(mark[min(1, len(mark)):], []byte{0x2a, 0x4d, 0x18}):
+		return true
+	case !images.IsLayerType(mediaType) || strings.Contains(mediaType, "encrypted") || len(mark) < 262:
+		return true // nothing is known of it
+	}
+	packed := strings.HasSuffix(mediaType, "gzip") || strings.HasSuffix(mediaType, "zstd")
+	return !packed || bytes.HasSuffix(mark, []byte("ustar")) || len(bytes.Trim(mark, "\x00")) == 0
+}
+
+func isGzip(r io.Reader) bool {
+	z, err := gzip.NewReader(r)
+	if err != nil {
+		return false
+	}
+	_, err = io.CopyN(io.Discard, z, maxUnpacked)
+	return err == nil || errors.Is(err, io.EOF)
+}

@@ -1,0 +1,139 @@
+package faulttest
+
+import (
+	"fmt"
+	"maps"
+	"net"
+	"net/http"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+)
+
+// describe makes the tables of cases.
+func (w *World) describe() error {
+	for _, table := range []func() []spec{
+		w.networkCases, w.loginCases, w.scopeCases, w.tokenCases, w.refusalCases, w.redirectCases, w.blobCases, w.cdnCases,
+		w.mirrorCases, w.configCases, w.proxyCases,
+	} {
+		w.specs = append(w.specs, table()...)
+	}
+	contents, err := w.contentCases()
+	if err != nil {
+		return err
+	}
+	w.specs = append(w.specs, contents...)
+	w.inProcess = w.proxyDownCases()
+	return w.fill()
+}
+
+// fill gives a good image to all that have none of their own, and refuses two
+// cases of the same name.
+func (w *World) fill() error {
+	seen := map[string]bool{}
+	for _, s := range append(w.specs, w.inProcess...) {
+		if seen[s.Name] {
+			return fmt.Errorf("there are two cases %s", s.Name)
+		}
+		seen[s.Name] = true
+		good, err := goodImage(s.Name, w.config.Platform)
+		if err != nil {
+			return err
+		}
+		for _, repo := range []*repository{s.repo, s.mirror} {
+			if repo != nil && repo.content.top.body == nil {
+				repo.content = good
+			}
+		}
+	}
+	return nil
+}
+
+// simple is a case of which all is said by its registry and its repository.
+func simple(name, host string, truth diagnosis.Cause, repo *repository) spec {
+	return spec{Case: Case{Name: name, Truth: truth}, host: host, repo: repo}
+}
+
+func (s spec) slowly() spec {
+	s.Slow = true
+	return s
+}
+
+// as gives the pod logins.
+func (s spec) as(logins ...login) spec {
+	s.logins = logins
+	return s
+}
+
+// on gives a runtime another truth.
+func (s spec) on(runtime string, truth diagnosis.Cause) spec {
+	on := map[string]diagnosis.Cause{runtime: truth}
+	maps.Copy(on, s.TruthOn)
+	s.TruthOn = on
+	return s
+}
+
+// networkCases are about the way to the registry.
+func (w *World) networkCases() []spec {
+	at := func(name, host string, truth diagnosis.Cause) spec { return simple(name, host, truth, &repository{}) }
+	slow := spec.slowly
+	specs := []spec{
+		at("works", hostGood, Works),
+		at("dns-nxdomain", hostNXDOMAIN, diagnosis.RegistryNameNotFound),
+		at("dns-nodata", hostNoData, diagnosis.RegistryNameNotFound),
+		at("dns-servfail", hostServfail, diagnosis.DNSFailure),
+		at("dns-refused", hostDNSRefused, diagnosis.DNSFailure),
+		slow(at("dns-timeout", hostDNSSilent, diagnosis.DNSFailure)),
+		at("connect-refused", hostRefused, diagnosis.ConnectionRefused),
+		slow(at("connect-timeout", hostBlackhole, diagnosis.ConnectionTimeout)),
+		slow(at("tls-hangs", hostHangTLS, diagnosis.ConnectionTimeout)),
+		// containerd 1.x has no limit here but the caller's own.
+		slow(at("http-hangs", hostHangHTTP, diagnosis.ConnectionTimeout)),
+		at("connection-reset", hostReset, diagnosis.NetworkUnreachable),
+		at("connection-closed", hostEOF, diagnosis.NetworkUnreachable),
+		at("tls-untrusted", hostUntrusted, diagnosis.TLSUntrusted),
+		at("tls-expired", hostExpired, diagnosis.TLSExpired),
+		at("tls-not-yet-valid", hostNotYet, diagnosis.TLSExpired),
+		at("tls-wrong-name", hostWrongName, diagnosis.TLSHostnameMismatch),
+		at("tls-client-certificate", hostMTLS, diagnosis.TLSHandshakeFailed),
+		at("tls-old-version", hostOldTLS, diagnosis.TLSHandshakeFailed),
+		at("plain-http", hostPlain, diagnosis.HTTPSMismatch),
+	}
+	if !routed(unreachable6) {
+		specs = append(specs, at("no-route", hostOnly6, diagnosis.NetworkUnreachable))
+	}
+	return specs
+}
+
+// routed tells that this machine has a route to an address. Nothing is sent.
+func routed(address string) bool {
+	conn, err := net.Dial("udp", net.JoinHostPort(address, "9")) //nolint:noctx // sends nothing, waits for nobody
+	if err != nil {
+		return false
+	}
+	_ = conn.Close()
+	return true
+}
+
+// hubStranger answers for repositories that the hub does not have, as for those
+// that it does not show.
+func (w *World) hubStranger(rw http.ResponseWriter, r *http.Request) {
+	name, _, _ := split(r.URL.Path)
+	if w.bearerFrom("https://"+w.hostport(hostHub)+"/token/any", name, "insufficient_scope")(rw, r) {
+		refusal(http.StatusNotFound, "NAME_UNKNOWN")(rw, r)
+	}
+}
+
+// cdn answers for the blobs to which a case's registry redirects.
+func (w *World) cdn(s spec) http.HandlerFunc {
+	return func(rw http.ResponseWriter, r *http.Request) {
+		switch {
+		case s.repo == nil:
+			answer(http.StatusNotFound)(rw, r)
+		case s.repo.cdn != nil:
+			s.repo.cdn(rw, r)
+		default:
+			layer := s.repo.content.layer
+			give(rw, r, document{"application/octet-stream", layer.body}, layer.digest())
+		}
+	}
+}

@@ -1,0 +1,170 @@
+package faulttest
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+)
+
+// mirrorCases are about registries that stand in for others, by hosts.toml.
+func (w *World) mirrorCases() []spec {
+	var out []spec
+	for _, origin := range []string{"good", "401", "404", hostNXDOMAIN} {
+		for _, mirror := range []string{"404", "500", hostRefused, hostNXDOMAIN, "web-page", "corrupt"} {
+			out = append(out, w.mirrored(mirror, origin))
+		}
+	}
+	return append(out, w.mirrored("works", "404"),
+		w.mirrorOnly("404"), w.mirrorOnly(hostRefused), w.mirrorOnly(hostUntrusted), w.mirrorOnly("500"))
+}
+
+// mirrored is a case with a mirror in front of an origin.
+func (w *World) mirrored(mirror, origin string) spec {
+	name := "mirror-" + mirror + "-origin-" + origin
+	s := simple(name, name, Works, &repository{})
+	switch origin {
+	case "401":
+		s.repo.admit = basic(unauthorized())
+	case "404":
+		s.repo = nil
+	case hostNXDOMAIN:
+		s.host += "." + hostNXDOMAIN
+	}
+	at := mirrorHost(&s, mirror)
+	s.files = hostsFile(fmt.Sprintf("server = %q\n[host.%q]\n  capabilities = [\"pull\", \"resolve\"]\n",
+		"https://"+w.hostport(s.host), "https://"+w.hostport(at)))
+	mirrorTruth(&s, mirror, origin)
+	return s
+}
+
+// mirrorOnly is a case with a mirror and nothing behind it.
+func (w *World) mirrorOnly(mirror string) spec {
+	name := "mirror-only-" + mirror
+	s := simple(name, name, diagnosis.MirrorFailed, &repository{})
+	s.files = hostsFile(fmt.Sprintf("server = %[1]q\n[host.%[1]q]\n", "https://"+w.hostport(mirrorHost(&s, mirror))))
+	return s
+}
+
+func hostsFile(content string) map[string]string { return map[string]string{"hosts.toml": content} }
+
+// mirrorHost gives a case's mirror its fault, and tells where it is.
+func mirrorHost(s *spec, fault string) string {
+	switch fault {
+	case "works":
+		s.mirror = &repository{}
+	case "500":
+		s.mirror = &repository{all: refusal(http.StatusInternalServerError, "UNKNOWN")}
+	case "web-page":
+		s.mirror = &repository{all: webPage(http.StatusOK)}
+	case "corrupt":
+		s.mirror = &repository{layer: func(rw http.ResponseWriter, r *http.Request) {
+			layer := s.mirror.content.layer
+			give(rw, r, document{layer.mediaType, flipped(layer.body)}, layer.digest())
+		}}
+	case "404":
+	default:
+		return fault
+	}
+	return hostMirror
+}
+
+// mirrorTruth says which of two failures counts. A runtime shows one: if that
+// is the mirror's, and the origin fails in another way, then the mirror hides
+// it.
+//
+// containerd 2.4 (core/remotes/docker/resolver.go, Resolve) shows the error
+// that came furthest: no answer or no login, then 404, then other statuses; of
+// equals, the first. Before, it was the first that was not a 404.
+func mirrorTruth(s *spec, mirror, origin string) {
+	own := map[string]diagnosis.Cause{
+		"401": diagnosis.AuthenticationRequired, "404": diagnosis.RepositoryNotFound, hostNXDOMAIN: diagnosis.RegistryNameNotFound,
+	}[origin]
+	switch {
+	case mirror == "web-page" || mirror == "corrupt":
+		s.Truth = diagnosis.MirrorFailed
+	case mirror == "works" || origin == "good":
+		s.Truth = Works
+	case mirror == origin: // the same is wrong with both
+		s.Truth = own
+	case mirror == "404": // hides what has no status
+		s.Truth = diagnosis.MirrorFailed
+		*s = s.on(Containerd16, own).on(Containerd17, own)
+	case origin == "404" && mirror != "500": // has come further than no answer
+		s.Truth = own
+		*s = s.on(Containerd16, diagnosis.MirrorFailed).on(Containerd17, diagnosis.MirrorFailed)
+	default:
+		s.Truth = diagnosis.MirrorFailed
+	}
+}
+
+// configCases are about the node's own settings for a registry.
+func (w *World) configCases() []spec {
+	at := func(name, behind string, truth diagnosis.Cause, file, format string) spec {
+		host := name
+		if behind != "" {
+			host += "." + behind
+		}
+		s := simple(name, host, truth, &repository{})
+		text := strings.NewReplacer("TLS", `"https://`+w.hostport(host)+`"`, "PLAIN", `"http://`+w.hostport(host)+`"`).Replace(format)
+		s.files = map[string]string{file: text, "authority.pem": string(w.stranger.pem())}
+		return s
+	}
+	const (
+		toml      = "hosts.toml"
+		trusting  = "server = TLS\n[host.TLS]\n  ca = \"authority.pem\"\n"
+		broken    = "server = TLS\n[host.TLS]\n  ca = \"authority.pem\n"
+		plain     = "server = PLAIN\n[host.PLAIN]\n  capabilities = [\"pull\", \"resolve\"]\n"
+		incapable = "server = TLS\ncapabilities = [\"pull\"]\n[host.TLS]\n  capabilities = [\"pull\"]\n"
+		unknown   = "server = TLS\n[host.TLS]\n  capabilities = [\"pull\", \"resolve\", \"fly\"]\n  ca = \"authority.pem\"\n"
+		nowhere   = "server = TLS\n[host.TLS]\n  ca = \"nowhere.pem\"\n"
+		lax       = "server = TLS\n[host.TLS]\n  skip_verify = true\n"
+		hostless  = "server = TLS\nca = \"authority.pem\"\n"
+	)
+	invalid := diagnosis.RegistryConfigInvalid
+	return []spec{
+		at("config-ca-works", hostUntrusted, Works, toml, trusting),
+		at("config-skip-verify-works", hostUntrusted, Works, toml, lax),
+		at("config-plain-works", hostPlain, Works, toml, plain),
+		at("config-does-not-parse", hostUntrusted, invalid, toml, broken),
+		at("config-capability-unknown", hostUntrusted, invalid, toml, unknown),
+		at("config-file-misnamed", hostUntrusted, invalid, "host.toml", trusting),
+		at("config-ca-missing", "", invalid, toml, nowhere),
+		at("config-no-resolve", "", invalid, toml, incapable),
+		at("config-plain-for-tls", "", diagnosis.HTTPSMismatch, toml, plain),
+		// containerd 1.6 takes a file without any host for invalid.
+		at("config-without-host-works", hostUntrusted, Works, toml, hostless).on(Containerd16, invalid),
+	}
+}
+
+// proxyCases are about registries behind the proxy.
+func (w *World) proxyCases() []spec {
+	behind := func(name string, truth diagnosis.Cause, repo *repository) spec {
+		return simple(name, name+"."+proxiedDomain, truth, repo)
+	}
+	plain := behind("proxy-plain-502", diagnosis.ProxyFailed, nil)
+	plain.files = hostsFile(fmt.Sprintf("server = %[1]q\n[host.%[1]q]\n  capabilities = [\"pull\", \"resolve\"]\n", "http://"+w.hostport(plain.host)))
+	return []spec{
+		behind("proxy-works", Works, &repository{}),
+		behind("proxy-403", diagnosis.ProxyFailed, nil),
+		behind("proxy-407", diagnosis.ProxyFailed, nil),
+		behind("proxy-502", diagnosis.ProxyFailed, nil),
+		behind("proxy-503", diagnosis.ProxyFailed, nil),
+		behind("proxy-hang", diagnosis.ProxyFailed, nil).slowly(),
+		plain,
+		// What is behind the proxy fails, and not the proxy.
+		behind("proxied-repository-404", diagnosis.RepositoryNotFound, nil),
+		behind("proxied-401", diagnosis.AuthenticationRequired, &repository{admit: basic(unauthorized())}),
+		behind("proxied-500", diagnosis.RegistryError, &repository{all: refusal(http.StatusInternalServerError, "UNKNOWN")}),
+	}
+}
+
+// proxyDownCases are about proxies that are not there.
+func (w *World) proxyDownCases() []spec {
+	var out []spec
+	for _, name := range []string{"proxy-refused", "proxy-unknown"} {
+		out = append(out, simple(name, name+"."+downDomain, diagnosis.ProxyFailed, nil))
+	}
+	return out
+}

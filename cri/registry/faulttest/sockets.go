@@ -1,0 +1,159 @@
+package faulttest
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// loopback is where all servers of the world are.
+const loopback = "127.0.0.1"
+
+// closedPort keeps a port to which nobody can connect: it is bound, so that no
+// one else gets it, and nobody listens. The address is host:port.
+func closedPort() (address string, free func(), err error) {
+	return bound(-1)
+}
+
+// fullPort keeps a port that answers to nobody: its queue for connections that
+// wait to be accepted is full, so that the system drops the packets of others.
+func fullPort() (address string, free func(), err error) {
+	address, release, err := bound(0)
+	if err != nil {
+		return "", nil, err
+	}
+	var fillers []net.Conn
+	closeAll := func() {
+		for _, c := range fillers {
+			_ = c.Close()
+		}
+		release()
+	}
+	const most = 8
+	for range most {
+		conn, err := (&net.Dialer{Timeout: 300 * time.Millisecond}).Dial("tcp", address)
+		if err != nil {
+			return address, closeAll, nil // which is the point
+		}
+		fillers = append(fillers, conn)
+	}
+	closeAll()
+	return "", nil, errors.New("a full queue does not keep connections away here")
+}
+
+// bound is a socket that is bound to a port, and listens if there is a
+// backlog. Package net has none with a backlog of ours.
+func bound(backlog int) (address string, free func(), err error) {
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return "", nil, os.NewSyscallError("socket", err)
+	}
+	free = sync.OnceFunc(func() { _ = syscall.Close(fd) })
+	err = syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}})
+	if err == nil && backlog >= 0 {
+		err = syscall.Listen(fd, backlog)
+	}
+	var name syscall.Sockaddr
+	if err == nil {
+		name, err = syscall.Getsockname(fd)
+	}
+	in, ok := name.(*syscall.SockaddrInet4)
+	if err != nil || !ok {
+		free()
+		return "", nil, os.NewSyscallError("bind", err)
+	}
+	return net.JoinHostPort(loopback, strconv.Itoa(in.Port)), free, nil
+}
+
+// serveRaw hands every connection to handle, and closes it afterwards. It ends,
+// with all connections, when stop is called.
+func serveRaw(l net.Listener, handle func(net.Conn)) (stop func()) {
+	var wg sync.WaitGroup
+	conns := newConnections()
+	wg.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			if !conns.add(conn) {
+				continue
+			}
+			wg.Go(func() {
+				handle(conn)
+				conns.remove(conn)
+			})
+		}
+	})
+	return func() {
+		_ = l.Close()
+		conns.closeAll()
+		wg.Wait()
+	}
+}
+
+// connections are those that are open.
+type connections struct {
+	mu     sync.Mutex
+	open   map[net.Conn]bool
+	closed bool
+}
+
+func newConnections() *connections { return &connections{open: map[net.Conn]bool{}} }
+
+func (c *connections) add(conn net.Conn) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		_ = conn.Close()
+		return false
+	}
+	c.open[conn] = true
+	return true
+}
+
+func (c *connections) remove(conn net.Conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.open, conn)
+	_ = conn.Close()
+}
+
+func (c *connections) closeAll() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed = true
+	for conn := range c.open {
+		_ = conn.Close()
+	}
+}
+
+// keepSilent reads, and never answers.
+func keepSilent(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) }
+
+// breakOff resets the connection once the client has said something.
+func breakOff(conn net.Conn) {
+	_, _ = bufio.NewReader(conn).Peek(1)
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0)
+	}
+}
+
+// hangUp closes the connection once the client has said something.
+func hangUp(conn net.Conn) {
+	_ = conn.SetReadDeadline(time.Now().Add(time.Minute))
+	_, _ = bufio.NewReaderSize(conn, 64<<10).Peek(1)
+	drain(conn)
+}
+
+// drain takes what has arrived, so that closing is no reset.
+func drain(conn net.Conn) {
+	_ = conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+	_, _ = io.Copy(io.Discard, conn)
+}

@@ -1,0 +1,146 @@
+package faulttest
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+)
+
+// Config says where a world is.
+type Config struct {
+	// Root is the directory below which the files of the node are written:
+	// etc/containerd/certs.d, etc/ssl/certs/faulttest.pem, etc/resolv.conf and
+	// etc/hosts. With "/" they replace the machine's own.
+	Root string
+	// DNS is the name server's address; "" is any free port of 127.0.0.1.
+	// Runtimes need port 53.
+	DNS string
+	// Platform is that of the good images, as os/architecture; "" is Linux on
+	// this machine's architecture.
+	Platform string
+}
+
+// World is a running world of faults.
+type World struct {
+	config    Config
+	authority *authority
+	stranger  *authority // whom the node does not trust
+	dns       *nameServer
+	proxy     string            // host:port
+	addresses map[string]string // host:port of the servers, by host
+	specs     []spec
+	inProcess []spec
+	written   []string // files to remove
+
+	done    chan struct{}
+	closers []func()
+	closing sync.Once
+}
+
+// Start makes a world. It has all its faults at once, each at its own image.
+func Start(config Config) (*World, error) {
+	if config.Platform == "" {
+		config.Platform = "linux/" + runtime.GOARCH
+	}
+	w := &World{config: config, addresses: map[string]string{}, done: make(chan struct{})}
+	if err := w.start(); err != nil {
+		w.Close()
+		return nil, fmt.Errorf("world of faults: %w", err)
+	}
+	return w, nil
+}
+
+func (w *World) start() error {
+	var err error
+	if w.authority, err = newAuthority("Faults Test Authority"); err != nil {
+		return err
+	}
+	if w.stranger, err = newAuthority("Another Authority"); err != nil {
+		return err
+	}
+	if w.dns, err = newNameServer(w.config.DNS); err != nil {
+		return err
+	}
+	listeners, err := w.listen()
+	if err != nil {
+		return err
+	}
+	if err := w.silentPorts(); err != nil {
+		return err
+	}
+	if err := w.describe(); err != nil {
+		return err
+	}
+	if err := w.serve(listeners); err != nil {
+		return err
+	}
+	return w.writeFiles()
+}
+
+// Close ends the world, with all connections, and removes the files that it
+// has added.
+func (w *World) Close() { w.closing.Do(w.close) }
+
+func (w *World) close() {
+	close(w.done)
+	var wg sync.WaitGroup
+	for _, c := range w.closers {
+		wg.Go(c)
+	}
+	wg.Wait()
+	if w.dns != nil {
+		w.dns.close()
+	}
+	for _, name := range w.written {
+		_ = os.RemoveAll(name)
+	}
+}
+
+// Cases are the images that a runtime can try, sorted by name.
+func (w *World) Cases() []Case { return w.finish(w.specs) }
+
+// InProcess are further images, which only a client with Proxy can try: a
+// runtime has one proxy for all, and here each has one that is down.
+func (w *World) InProcess() []Case { return w.finish(w.inProcess) }
+
+// Root is the directory below which the node's files are.
+func (w *World) Root() string { return w.config.Root }
+
+// Authority is the certificate, as PEM, of the authority of the good servers.
+func (w *World) Authority() []byte { return w.authority.pem() }
+
+// certsDir is the folder of a host's settings.
+func (w *World) certsDir(hostport string) string {
+	return filepath.Join(w.config.Root, "etc/containerd/certs.d", hostport)
+}
+
+func (w *World) writeFiles() error {
+	server, _, err := net.SplitHostPort(w.dns.address)
+	if err != nil {
+		return err
+	}
+	bundle := filepath.Join(w.config.Root, "etc/ssl/certs/faulttest.pem")
+	files := map[string]string{
+		bundle: string(w.Authority()),
+		filepath.Join(w.config.Root, "etc/resolv.conf"): "nameserver " + server + "\n",
+		filepath.Join(w.config.Root, "etc/hosts"):       "127.0.0.1 localhost\n",
+	}
+	w.written = append(w.written, bundle)
+	for _, s := range w.specs {
+		dir := w.certsDir(w.hostport(s.host))
+		for name, content := range s.files {
+			files[filepath.Join(dir, name)] = content
+			w.written = append(w.written, dir)
+		}
+	}
+	var failures []error
+	for _, name := range sortedKeys(files) {
+		failures = append(failures, os.MkdirAll(filepath.Dir(name), 0o755), //nolint:gosec // as the node's own
+			os.WriteFile(name, []byte(files[name]), 0o644)) //nolint:gosec // as the node's own
+	}
+	return errors.Join(failures...)
+}

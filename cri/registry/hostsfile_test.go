@@ -1,0 +1,74 @@
+package registry
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/pelletier/go-toml/v2"
+)
+
+// dial_timeout bounds connecting within what is allowed for it, and only where
+// the runtime knows it: since containerd 2.1.
+func TestDialTimeout(t *testing.T) {
+	root := t.TempDir()
+	dir := filepath.Join(root, "certs.d/hub.test")
+	const text = "server = 'https://hub.test'\ndial_timeout = '1s'\n" +
+		"[host.'m1.test']\ndial_timeout = '2s'\n[host.'https://m2.test:5000/v2']\ndial_timeout = '1h'\n[host.'https://m3.test']\n"
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "hosts.toml"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for version, want := range map[string][]time.Duration{
+		"2.4.2":  {2 * time.Second, 5 * time.Second, 5 * time.Second, time.Second},
+		"2.0.5":  {5 * time.Second, 5 * time.Second, 5 * time.Second, 5 * time.Second},
+		"1.7.35": {5 * time.Second, 5 * time.Second, 5 * time.Second, 5 * time.Second},
+	} {
+		opts := Options{Root: root, CertsDir: "/certs.d", TempDir: t.TempDir(), RuntimeVersion: version}
+		eps, _, err := Load(opts).Endpoints(t.Context(), "hub.test")
+		if err != nil || len(eps) != len(want) {
+			t.Fatalf("%s: %d endpoints, %v", version, len(eps), err)
+		}
+		for i, e := range eps {
+			if got := e.opts.Timeouts.Connect; got != want[i] {
+				t.Errorf("%s, %s: %s, want %s", version, e, got, want[i])
+			}
+		}
+	}
+}
+
+func TestDropPaths(t *testing.T) {
+	const doc = "ca = ['/a', \"/b\"]\nclient = [['/c','/d']] # ca = '/b'\n[host.'x.test:5']\nca='/b'\n[host.'x.test:5'.header]\nca = '/b'\n"
+	for path, want := range map[string][]string{
+		"/a": {"|ca"},
+		"/b": {"|ca", "x.test:5|ca"},
+		"/d": {"|client"},
+		"/e": nil,
+	} {
+		var dropped []string
+		got, changed := dropPaths([]byte(doc), func(host, key, name string) bool {
+			if name == path {
+				dropped = append(dropped, host+"|"+key)
+			}
+			return name == path
+		})
+		var file map[string]any
+		if err := toml.Unmarshal(got, &file); err != nil {
+			t.Fatal(err)
+		}
+		if len(dropped) != len(want) || changed != (len(want) > 0) {
+			t.Errorf("%s: dropped %q, want %q", path, dropped, want)
+		}
+		_, ca := file["ca"]
+		_, client := file["client"]
+		if ca == (path == "/a" || path == "/b") || client == (path == "/d") {
+			t.Errorf("%s: %s", path, got)
+		}
+	}
+	if got, changed := dropPaths([]byte("ca = '/a'\n[x"), func(string, string, string) bool { return true }); changed || string(got) != "ca = '/a'\n[x" {
+		t.Errorf("a broken file was changed: %s", got)
+	}
+}

@@ -1,0 +1,121 @@
+package registry
+
+import (
+	"bytes"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// maxEnviron bounds what is read of a process.
+const maxEnviron = 1 << 20
+
+// processEnvironment reads the environment of the runtime's process. Its name
+// and command line can be read by everybody who shares its PID namespace, the
+// environment only with the right to trace it.
+func processEnvironment(fs rootFS, opts Options) (environment, bool) {
+	for _, proc := range []string{filepath.Join(fs.dir, "proc"), "/proc"} {
+		pids := processes(proc)
+		if len(pids) == 0 {
+			continue // nothing is mounted there
+		}
+		for _, pid := range candidates(proc, pids, opts) {
+			data, err := readProc(proc, pid, "environ")
+			if err != nil {
+				continue
+			}
+			if env := parseEnviron(data); len(env) > 0 {
+				return env, true
+			}
+		}
+		return nil, false
+	}
+	return nil, false
+}
+
+// processes gives the process ids of a mounted proc file system, ascending.
+func processes(proc string) []int {
+	entries, err := os.ReadDir(proc)
+	if err != nil {
+		return nil
+	}
+	var pids []int
+	for _, e := range entries {
+		if pid, err := strconv.Atoi(e.Name()); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	slices.Sort(pids)
+	return pids
+}
+
+// candidates gives the processes that may be the runtime: of its name and with
+// its configuration file; any one of its name if it is alone. A node can run
+// more than one containerd, Docker's for one.
+func candidates(proc string, pids []int, opts Options) []int {
+	var named, configured []int
+	for _, pid := range pids {
+		comm, err := readProc(proc, pid, "comm")
+		if err != nil || strings.TrimSpace(string(comm)) != opts.processName() {
+			continue
+		}
+		named = append(named, pid)
+		if opts.isCRIO() || configOf(proc, pid) == opts.ConfigFile {
+			configured = append(configured, pid)
+		}
+	}
+	if len(configured) == 0 && len(named) == 1 {
+		return named
+	}
+	return configured
+}
+
+// configOf is the configuration file of a containerd, by its command line.
+func configOf(proc string, pid int) string {
+	cmdline, err := readProc(proc, pid, "cmdline")
+	if err != nil {
+		return ""
+	}
+	args := strings.Split(strings.TrimRight(string(cmdline), "\x00"), "\x00")
+	for i, arg := range args {
+		flag, value, hasValue := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+		if !strings.HasPrefix(arg, "-") || flag != "c" && flag != "config" {
+			continue
+		}
+		if hasValue {
+			return value
+		}
+		if i+1 < len(args) {
+			return args[i+1]
+		}
+	}
+	return defaultConfigFile
+}
+
+func readProc(proc string, pid int, name string) ([]byte, error) {
+	file, err := os.Open(filepath.Join(proc, strconv.Itoa(pid), name)) //nolint:gosec // one of three names
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close() //nolint:errcheck // only read from
+	return io.ReadAll(io.LimitReader(file, maxEnviron))
+}
+
+// parseEnviron reads /proc/<pid>/environ. Of several of one name the first
+// counts (package syscall, copyenv).
+func parseEnviron(data []byte) environment {
+	var env environment
+	seen := map[string]bool{}
+	for entry := range bytes.SplitSeq(data, []byte{0}) {
+		name, value, ok := strings.Cut(string(entry), "=")
+		if !ok || seen[name] {
+			continue
+		}
+		seen[name] = true
+		env = append(env, variable{name: name, value: value})
+	}
+	return env
+}

@@ -1,0 +1,73 @@
+package registry
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestUnitWords(t *testing.T) {
+	for value, want := range map[string][]string{
+		"a b\tc":            {"a", "b", "c"},
+		`"a b" 'c "d"'`:     {"a b", `c "d"`},
+		`A="b c"d`:          {"A=b cd"},
+		`"" a`:              {"", "a"},
+		`a\x20b \s\t\\ \"x`: {"a b", " \t\\", `"x`},
+		`a "open b`:         {"a"},
+		`a \q b`:            {"a"},
+		`a\`:                nil,
+		`a\xZZ`:             nil,
+		`a\x4`:              nil,
+		"":                  nil,
+		`\x4A\x4a`:          {"JJ"},
+	} {
+		if got := unitWords(value); !slices.Equal(got, want) {
+			t.Errorf("%q: got %q, want %q", value, got, want)
+		}
+	}
+}
+
+func TestUnitDirectives(t *testing.T) {
+	long := strings.Repeat("host.test,", 1000)
+	text := "stray=1\n[Service]\r\n A = b \nEnvironment=x \\\n# between\n  y\\\n z\nL=" + long + "\n[Other]\nA=c\n[Service]\nE=\nno assignment\n"
+	want := []directive{{"A", "b"}, {"Environment", "x    y  z"}, {"L", long}, {"E", ""}}
+	if got := unitDirectives(text, "Service"); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestParseEnvironmentFile(t *testing.T) {
+	for text, want := range map[string]string{
+		"A=b":                        "b",
+		"  A = b c \n":               "b c",
+		"A='b c'  ":                  "b c",
+		"A=\"b \\\" \\$ \\n\"":       `b " $ \n`,
+		"A=\"b\\\nc\"":               "bc",
+		"A='b'\"c\"d":                "bcd",
+		"A=b\\\nc":                   "bc",
+		"A=b\\ ":                     "b ",
+		"A=b'c'":                     "b'c'",
+		"A=b#c":                      "b#c",
+		"#A=x\n;A=y\nno\n\nA=1\nB=2": "1",
+		"A=1\nA=2":                   "2",
+		"A='open":                    "open",
+		"A=\\":                       "",
+		"A=":                         "",
+		"A=\r\nB=1":                  "",
+	} {
+		if got := parseEnvironmentFile(text).first("A"); got != want {
+			t.Errorf("%q: got %q, want %q", text, got, want)
+		}
+	}
+	if env := parseEnvironmentFile("export A=1\nA='x\ny'\nB=2"); env.first("A") != "x\ny" || env.first("B") != "2" {
+		t.Errorf("got %v", env)
+	}
+}
+
+func TestEnvironment(t *testing.T) {
+	env := environment{{name: "A", value: "1"}, {name: "B", value: "2"}}
+	env = env.set(variable{name: "A", value: "3"}).unset("B=1")
+	if env.first("B", "A") != "2" || env.unset("B=2").first("B", "A") != "3" {
+		t.Errorf("got %v", env)
+	}
+}
