@@ -48,7 +48,7 @@ test-unit: ## unit tests of the product
 
 .PHONY: test-lab
 test-lab: lab-build ## unit and life-cycle tests of the lab
-	cd $(LAB) && go test -shuffle=on -timeout 30m $$(go list ./... | grep -v /e2e)
+	cd $(LAB) && go test -shuffle=on -timeout 30m $$(go list ./... | grep -vE '/(e2e|runtimes)$$')
 
 .PHONY: test-keyring
 test-keyring: ## our keyring against the kubelet's own
@@ -56,7 +56,7 @@ test-keyring: ## our keyring against the kubelet's own
 
 .PHONY: test-e2e
 test-e2e: lab-build ## whypull on a real node
-	cd $(LAB) && go test -count=1 -timeout 40m -parallel 16 ./e2e
+	cd $(LAB) && go test -count=1 -timeout 40m -parallel 16 ./e2e ./runtimes
 
 .PHONY: lab-build
 lab-build: # the lab's programs: minutes on a new machine, nothing after that

@@ -16,6 +16,7 @@ import (
 	"github.com/whypull/whypull/deploy/lab/box"
 	"github.com/whypull/whypull/deploy/lab/image"
 	"github.com/whypull/whypull/deploy/lab/node"
+	"github.com/whypull/whypull/deploy/lab/registry"
 	"github.com/whypull/whypull/deploy/lab/supervise"
 )
 
@@ -155,11 +156,28 @@ func (l *Lab) writeFiles(port int, pauseProgram string) error {
 	if err := os.WriteFile(l.KubeconfigPath(), []byte(kubeconfig), 0o600); err != nil {
 		return fmt.Errorf("kubeconfig: %w", err)
 	}
+	if err := l.writeKubeletFile(); err != nil {
+		return err
+	}
 	pause, err := image.Build(image.Options{Name: node.SandboxImage, Program: pauseProgram})
 	if err != nil {
 		return err
 	}
 	return image.WriteArchive(l.path("var", "lib", "lab", filepath.Base(node.SandboxArchive)), node.SandboxImage, pause)
+}
+
+// writeKubeletFile gives the node a login of its own, a wrong one, for one
+// registry that nothing else uses.
+func (l *Lab) writeKubeletFile() error {
+	name, content := registry.KubeletFile("not-the-password")
+	name = l.path(name)
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil { // #nosec G301 -- the kubelet's own mode
+		return fmt.Errorf("kubelet's folder: %w", err)
+	}
+	if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
+		return fmt.Errorf("kubelet's file of logins: %w", err)
+	}
+	return nil
 }
 
 func (l *Lab) startBox(ctx context.Context, tools binaries.Paths, listener *net.TCPListener) (*box.Box, error) {

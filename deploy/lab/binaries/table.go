@@ -34,7 +34,9 @@ type Tool struct {
 func Default() []Family {
 	return []Family{
 		kubernetes("v1.37.2"),
-		containerd("v2.4.2", "containerd", "github.com/containerd/containerd/v2"),
+		containerd("v2.4.2"),
+		oldContainerd("containerd-1.7", "v1.7.35"),
+		oldContainerd("containerd-1.6", "v1.6.36"),
 		{Name: "etcd", Version: "v3.7.3", LDFlags: "-s -w", Tools: []Tool{
 			{Name: "etcd", Package: "go.etcd.io/etcd/server/v3"},
 		}},
@@ -68,12 +70,23 @@ func kubernetes(version string) Family {
 	return f
 }
 
-func containerd(version, name, module string) Family {
-	f := Family{Name: name, Version: version, LDFlags: "-s -w", Tags: "no_btrfs no_devmapper no_zfs"}
+// containerdTags leave out snapshotters that need more than a directory.
+const containerdTags = "no_btrfs no_devmapper no_zfs"
+
+func containerd(version string) Family {
+	f := Family{Name: "containerd", Version: version, LDFlags: "-s -w", Tags: containerdTags}
 	for _, tool := range []string{"containerd", "containerd-shim-runc-v2", "ctr"} {
-		f.Tools = append(f.Tools, Tool{Name: tool, Package: module + "/cmd/" + tool})
+		f.Tools = append(f.Tools, Tool{Name: tool, Package: "github.com/containerd/containerd/v2/cmd/" + tool})
 	}
 	return f
+}
+
+// oldContainerd is a release that pulls images beside the node's own and runs
+// no container, so it needs no shim. Its program has the family's name.
+func oldContainerd(name, version string) Family {
+	return Family{Name: name, Version: version, LDFlags: "-s -w", Tags: containerdTags, Tools: []Tool{
+		{Name: name, Package: "github.com/containerd/containerd/cmd/containerd"},
+	}}
 }
 
 // file reads one file of the modules folder.

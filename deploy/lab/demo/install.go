@@ -18,9 +18,9 @@ import (
 const agentImage = "ghcr.io/whypull/whypull:latest"
 
 // Install builds the agent from the source tree at root, gives its image to the
-// lab's node, and applies the manifests that users apply. It returns when the
-// agent is ready.
-func Install(ctx context.Context, l *lab.Lab, root string) error {
+// lab's node, and applies the manifests that users apply, with the named
+// components of them. It returns when the agent is ready.
+func Install(ctx context.Context, l *lab.Lab, root string, components ...string) error {
 	program, err := buildAgent(ctx, l, root)
 	if err != nil {
 		return err
@@ -32,7 +32,11 @@ func Install(ctx context.Context, l *lab.Lab, root string) error {
 	if err := l.ImportImage(ctx, archive); err != nil {
 		return err
 	}
-	if _, err := l.Kubectl(ctx, nil, "apply", "-k", filepath.Join(root, "deploy")); err != nil {
+	manifests, err := overlay(l, root, components)
+	if err != nil {
+		return err
+	}
+	if _, err := l.Kubectl(ctx, nil, "apply", "-k", manifests); err != nil {
 		return err
 	}
 	// A changed program under the same image name starts no new pod by itself.
@@ -41,6 +45,36 @@ func Install(ctx context.Context, l *lab.Lab, root string) error {
 	}
 	_, err = l.Kubectl(ctx, nil, "-n", "whypull", "rollout", "status", "daemonset/whypull-agent", "--timeout=5m")
 	return err
+}
+
+// overlay returns the folder of the manifests: the users' own, or one that adds
+// components to it.
+func overlay(l *lab.Lab, root string, components []string) (string, error) {
+	deploy := filepath.Join(root, "deploy")
+	if len(components) == 0 {
+		return deploy, nil
+	}
+	dir := filepath.Join(l.Dir(), "images", "manifests")
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return "", fmt.Errorf("manifests: %w", err)
+	}
+	absolute, err := filepath.Abs(deploy)
+	if err != nil {
+		return "", fmt.Errorf("manifests: %w", err)
+	}
+	relative, err := filepath.Rel(dir, absolute) // kustomize takes no absolute path
+	if err != nil {
+		return "", fmt.Errorf("manifests: %w", err)
+	}
+	var text strings.Builder
+	text.WriteString("apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources:\n- " + relative + "\ncomponents:\n")
+	for _, c := range components {
+		text.WriteString("- " + filepath.Join(relative, "components", c) + "\n")
+	}
+	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(text.String()), 0o600); err != nil {
+		return "", fmt.Errorf("manifests: %w", err)
+	}
+	return dir, nil
 }
 
 // buildAgent builds the program as the Dockerfile does.

@@ -28,6 +28,13 @@ type Scenario struct {
 	Expect []Expectation
 	// Fill replaces the placeholders of the remedy.
 	Fill map[string]string
+	// TestsOnly keeps the scenario out of the demo.
+	TestsOnly bool
+	// Prepare changes the node or a registry once the images are there, and Mend
+	// mends what no command of the remedy can. Either may be nil.
+	Prepare, Mend func(ctx context.Context, l *lab.Lab) error
+	// Stays tells that nothing in the lab mends it.
+	Stays bool
 }
 
 // Expectation is a verdict as the report has it.
@@ -54,6 +61,11 @@ func (s Scenario) Break(ctx context.Context, l *lab.Lab) error {
 		}
 		if err := l.Push(ctx, ref, image); err != nil {
 			return err
+		}
+	}
+	if s.Prepare != nil {
+		if err := s.Prepare(ctx, l); err != nil {
+			return fmt.Errorf("scenario %s: %w", s.Name, err)
 		}
 	}
 	if err := s.namespace(ctx, l); err != nil {

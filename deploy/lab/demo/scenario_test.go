@@ -11,7 +11,7 @@ import (
 func TestScenariosAreApart(t *testing.T) {
 	t.Parallel()
 	names, images := map[string]bool{}, map[string]string{}
-	for _, s := range Scenarios() {
+	for _, s := range All() {
 		if names[s.Name] {
 			t.Errorf("two scenarios are called %s", s.Name)
 		}

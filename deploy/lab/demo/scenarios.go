@@ -1,19 +1,22 @@
 package demo
 
 import (
+	"slices"
+
 	"github.com/whypull/whypull/deploy/lab/registry"
 )
 
 const confirmed = "Confirmed"
 
-// Scenarios returns every way to break a pod that the demo shows and the
-// end-to-end tests assert.
+// Scenarios returns every way to break a pod that the demo shows. The
+// end-to-end tests assert these too.
 func Scenarios() []Scenario {
-	var all []Scenario
-	for _, group := range [][]Scenario{secrets(), malformed(), policies(), names(), network(), access(), kinds()} {
-		all = append(all, group...)
-	}
-	return all
+	return slices.DeleteFunc(All(), func(s Scenario) bool { return s.TestsOnly })
+}
+
+// All returns every way to break a pod that the end-to-end tests assert.
+func All() []Scenario {
+	return slices.Concat(secrets(), malformed(), policies(), names(), network(), access(), kinds(), rarer())
 }
 
 func secrets() []Scenario {

@@ -78,7 +78,7 @@ func start(ctx context.Context) (*cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := demo.Install(ctx, l, root); err != nil {
+	if err := demo.Install(ctx, l, root, "node-credentials"); err != nil {
 		return nil, err
 	}
 	config, err := clientcmd.BuildConfigFromFlags("", l.KubeconfigPath())

@@ -16,7 +16,7 @@ import (
 // TestScenarios breaks pods, asserts what whypull says of each, does what the
 // remedy says, and asserts that this mends the pod and that whypull says so.
 func TestScenarios(t *testing.T) {
-	for _, s := range demo.Scenarios() {
+	for _, s := range demo.All() {
 		t.Run(s.Name, func(t *testing.T) {
 			t.Parallel()
 			ctx := t.Context()
@@ -27,6 +27,10 @@ func TestScenarios(t *testing.T) {
 				report := shared.settled(ctx, t, s.Name, want.Pod)
 				assertReport(t, report, want)
 				assertEvent(ctx, t, s.Name, want.Pod, want.Cause)
+				if s.Stays {
+					leave(ctx, t, s)
+					continue
+				}
 				mend(ctx, t, s, report)
 				assertMended(ctx, t, s, want)
 			}
@@ -120,6 +124,9 @@ func mend(ctx context.Context, t *testing.T, s demo.Scenario, report podReport) 
 				onNode = onNode || strings.HasPrefix(line, "# on node ")
 				continue
 			}
+			if strings.HasSuffix(line, " --watch") { // it only shows, and never ends
+				continue
+			}
 			for placeholder, value := range s.Fill {
 				line = strings.ReplaceAll(line, placeholder, value)
 			}
@@ -127,6 +134,19 @@ func mend(ctx context.Context, t *testing.T, s demo.Scenario, report podReport) 
 				t.Fatalf("remedy %q: %v\n%s", line, err, out)
 			}
 		}
+	}
+	if s.Mend != nil {
+		if err := s.Mend(ctx, shared.lab); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// leave takes a scenario away that cannot be mended.
+func leave(ctx context.Context, t *testing.T, s demo.Scenario) {
+	t.Helper()
+	if _, err := shared.lab.Kubectl(ctx, nil, "delete", "namespace", s.Name, "--wait=false"); err != nil {
+		t.Error(err)
 	}
 }
 

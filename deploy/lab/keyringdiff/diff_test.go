@@ -21,7 +21,7 @@ import (
 // input is not taken for agreement.
 type tally struct {
 	sync.Mutex
-	cases, badImages, broken, withLogins, several, tied, hubFallback uint64
+	cases, badImages, broken, withLogins, several, tied, hubFallback, ofNode, both, badFiles uint64
 }
 
 func TestSameAsKubelet(t *testing.T) {
@@ -39,9 +39,9 @@ func TestSameAsKubelet(t *testing.T) {
 			})
 		}
 	})
-	t.Logf("seed %d: %d cases; %d images refused, %d lookups broken, %d with logins (%d with several, %d with tied places, %d by the fallback to Docker Hub)",
-		seed, sum.cases, sum.badImages, sum.broken, sum.withLogins, sum.several, sum.tied, sum.hubFallback)
-	if sum.withLogins < cases/10 || sum.broken < cases/50 || sum.hubFallback < cases/1000 {
+	t.Logf("seed %d: %d cases; %d images refused, %d lookups broken, %d with logins (%d with several, %d with tied places, %d by the fallback to Docker Hub, %d of the node, %d of it and of secrets; %d node files refused)",
+		seed, sum.cases, sum.badImages, sum.broken, sum.withLogins, sum.several, sum.tied, sum.hubFallback, sum.ofNode, sum.both, sum.badFiles)
+	if sum.withLogins < cases/10 || sum.broken < cases/50 || sum.hubFallback < cases/1000 || sum.both < cases/50 || sum.badFiles < cases/200 {
 		t.Error("the cases do not exercise the rules")
 	}
 }
@@ -65,30 +65,33 @@ func number(t *testing.T, variable string, otherwise uint64) uint64 {
 }
 
 func compare(t *testing.T, seed, n uint64, sum *tally) {
-	image, secrets := newGrammar(seed, n).next()
-	theirs := askKubelet(image, secrets)
-	ours, lookup := askOurs(image, secrets)
-	sum.add(theirs, lookup)
+	image, from := newGrammar(seed, n).next()
+	theirs := askKubelet(image, from)
+	ours, lookup := askOurs(image, from)
+	sum.add(theirs, lookup, from.Node)
 	for _, difference := range []string{
-		differ(theirs, ours, lookup), contradiction(lookup), wrongReason(theirs, lookup), wrongServer(image),
+		differ(theirs, ours, lookup), contradiction(lookup), wrongReason(theirs, lookup), wrongServer(image), wrongFile(from.Node),
 	} {
 		if difference != "" {
 			t.Errorf("KEYRINGDIFF_SEED=%d case %d: %s\nimage %q\n%s\nkubelet %+v\nours    %+v",
-				seed, n, difference, image, show(secrets), theirs, ours)
+				seed, n, difference, image, show(from), theirs, ours)
 		}
 	}
 }
 
-func show(secrets []keyring.Secret) string {
+func show(from keyring.Sources) string {
 	var b strings.Builder
-	for _, s := range secrets {
+	if from.Node != nil {
+		fmt.Fprintf(&b, "node legacy %t %q\n", from.Node.Legacy, from.Node.Data)
+	}
+	for _, s := range from.Secrets {
 		fmt.Fprintf(&b, "%s type %q %s %q %s %q\n", s.Name, s.Type,
 			keyring.DataDockerConfigJSON, s.Data[keyring.DataDockerConfigJSON], keyring.DataDockercfg, s.Data[keyring.DataDockercfg])
 	}
 	return b.String()
 }
 
-func (s *tally) add(a answer, l keyring.Lookup) {
+func (s *tally) add(a answer, l keyring.Lookup, n *keyring.NodeFile) {
 	s.Lock()
 	defer s.Unlock()
 	count := func(n *uint64, yes bool) {
@@ -102,6 +105,10 @@ func (s *tally) add(a answer, l keyring.Lookup) {
 	count(&s.withLogins, len(a.Attempts) > 0)
 	count(&s.several, len(a.Attempts) > 1)
 	count(&s.tied, len(l.Logins) > 1 && l.Logins[len(l.Logins)-1].Order < len(l.Logins))
+	ofNode := func(a attempt) bool { return a.OfNode }
+	count(&s.ofNode, slices.ContainsFunc(a.Attempts, ofNode))
+	count(&s.both, slices.ContainsFunc(a.Attempts, ofNode) && !a.Attempts[0].OfNode)
+	count(&s.badFiles, n != nil && !n.Valid())
 	count(&s.hubFallback, len(l.Logins) > 0 && strings.Contains(l.Logins[0].Key, "index.docker.io"))
 }
 
@@ -143,7 +150,11 @@ func settle(all []attempt, places []keyring.Login) []attempt {
 // contradiction checks that the explanations agree with the logins.
 func contradiction(l keyring.Lookup) string {
 	matching := 0
-	for _, s := range l.Secrets {
+	states := slices.Clone(l.Secrets)
+	if l.Node != nil {
+		states = append(states, *l.Node)
+	}
+	for _, s := range states {
 		if (s.Problem == "") != (s.Reason == "") {
 			return "a problem without a reason, or a reason without a problem"
 		}
@@ -198,8 +209,19 @@ func wrongServer(image string) string {
 	made := keyring.Secret{Name: "made", Type: keyring.TypeDockerConfigJSON, Data: map[string][]byte{
 		keyring.DataDockerConfigJSON: []byte(`{"auths":{` + text(server) + `:{"username":"u","password":"p","auth":"dTpw"}}}`),
 	}}
-	if a := askKubelet(image, []keyring.Secret{made}); len(a.Attempts) != 1 {
+	if a := askKubelet(image, keyring.Sources{Secrets: []keyring.Secret{made}}); len(a.Attempts) != 1 {
 		return "the kubelet does not use a secret for the server " + server
+	}
+	return ""
+}
+
+// wrongFile checks which files of the node are passed over.
+func wrongFile(n *keyring.NodeFile) string {
+	if n == nil {
+		return ""
+	}
+	if _, err := nodeConfig(*n); (err == nil) != n.Valid() {
+		return fmt.Sprintf("the kubelet says %v of the node's file, we say valid: %t", err, n.Valid())
 	}
 	return ""
 }

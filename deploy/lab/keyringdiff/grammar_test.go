@@ -194,7 +194,7 @@ func (g *grammar) entry() string {
 	add(2, "auth", g.auth())
 	add(2, "username", username)
 	add(2, "password", password)
-	add(6, "email", "x@example.com")
+	add(6, "email", g.pick("x@example.com", "<x&y>", "\xff"))
 	add(8, "identitytoken", "tok")
 	add(12, "registrytoken", "tok")
 	add(20, "auth", g.auth())
@@ -266,14 +266,29 @@ func (g *grammar) secret(name string) keyring.Secret {
 	return s
 }
 
+// nodeFile is a docker configuration on the node, or none.
+func (g *grammar) nodeFile() *keyring.NodeFile {
+	switch g.IntN(4) {
+	case 0:
+		return &keyring.NodeFile{Path: "/.dockercfg", Legacy: true, Data: g.document(g.often(20, g.entries(), g.dockerConfigJSON()))}
+	case 1, 2:
+		return &keyring.NodeFile{Path: "/var/lib/kubelet/config.json", Data: g.document(g.dockerConfigJSON())}
+	default:
+		return nil
+	}
+}
+
 // next is one case.
-func (g *grammar) next() (image string, secrets []keyring.Secret) {
+func (g *grammar) next() (image string, from keyring.Sources) {
 	g.image = g.anyImage()
 	for i := range g.IntN(4) {
-		secrets = append(secrets, g.secret(fmt.Sprintf("secret%d", i)))
+		s := g.secret(fmt.Sprintf("secret%d", i))
+		s.UID = fmt.Sprintf("uid%d", i)
+		from.Secrets = append(from.Secrets, s)
 		if g.oneIn(10) {
-			secrets = append(secrets, secrets[g.IntN(len(secrets))])
+			from.Secrets = append(from.Secrets, from.Secrets[g.IntN(len(from.Secrets))])
 		}
 	}
-	return g.image, secrets
+	from.Node = g.nodeFile()
+	return g.image, from
 }

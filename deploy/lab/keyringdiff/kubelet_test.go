@@ -1,8 +1,8 @@
 package keyringdiff
 
 import (
+	"encoding/json"
 	"errors"
-	"strconv"
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -15,7 +15,8 @@ import (
 
 // attempt is one login, from either side.
 type attempt struct {
-	Secret, Username, Password string
+	Secret, UID, Username, Password, Hash string
+	OfNode                                bool
 }
 
 // answer is what either side says of one case.
@@ -26,14 +27,15 @@ type answer struct {
 	Broken   error // a secret does not
 }
 
-// askKubelet does what the kubelet's makeLookupPullCredentialsFunc does, with
-// nothing on the node itself.
-func askKubelet(image string, secrets []keyring.Secret) answer {
+// askKubelet does what the kubelet's makeLookupPullCredentialsFunc does, with a
+// docker configuration on the node and no plugins.
+func askKubelet(image string, from keyring.Sources) answer {
 	repo, _, _, err := parsers.ParseImageName(image)
 	if err != nil {
 		return answer{Err: err}
 	}
-	ring, err := credentialprovidersecrets.MakeDockerKeyring(apiSecrets(secrets), credentialprovider.UnionDockerKeyring{})
+	defaults := credentialprovider.UnionDockerKeyring{nodeKeyring(from.Node), &credentialprovider.BasicDockerKeyring{}}
+	ring, err := credentialprovidersecrets.MakeDockerKeyring(apiSecrets(from.Secrets), defaults)
 	if err != nil {
 		return answer{Image: repo, Broken: err}
 	}
@@ -43,26 +45,61 @@ func askKubelet(image string, secrets []keyring.Secret) answer {
 		out.Err = errors.New("the kubelet's keyring contradicts itself")
 	}
 	for _, f := range found {
-		out.Attempts = append(out.Attempts, attempt{f.Source.Secret.Name, f.Username, f.Password})
+		a := attempt{Username: f.Username, Password: f.Password, Hash: f.AuthConfigHash, OfNode: f.Source == nil}
+		if f.Source != nil {
+			a.Secret, a.UID = f.Source.Secret.Name, f.Source.Secret.UID
+		}
+		out.Attempts = append(out.Attempts, a)
 	}
 	return out
+}
+
+// nodeKeyring is what providersDockerKeyring.Lookup makes of a file; empty if
+// the kubelet does not take it.
+func nodeKeyring(n *keyring.NodeFile) credentialprovider.DockerKeyring {
+	ring := &credentialprovider.BasicDockerKeyring{}
+	if n != nil {
+		if cfg, err := nodeConfig(*n); err == nil {
+			ring.Add(nil, cfg)
+		}
+	}
+	return ring
+}
+
+// nodeConfig decodes as readDockerConfigJSONFileFromBytes, which is not
+// exported, and ReadDockerConfigFileFromBytes.
+func nodeConfig(n keyring.NodeFile) (credentialprovider.DockerConfig, error) {
+	if n.Legacy {
+		return credentialprovider.ReadDockerConfigFileFromBytes(n.Data)
+	}
+	var cfg credentialprovider.DockerConfigJSON
+	err := json.Unmarshal(n.Data, &cfg)
+	return cfg.Auths, err
 }
 
 func apiSecrets(secrets []keyring.Secret) []v1.Secret {
 	out := make([]v1.Secret, len(secrets))
 	for i, s := range secrets {
-		out[i].Namespace, out[i].Name, out[i].UID = s.Namespace, s.Name, types.UID(strconv.Itoa(i))
+		out[i].Namespace, out[i].Name, out[i].UID = s.Namespace, s.Name, types.UID(s.UID)
 		out[i].Type, out[i].Data = v1.SecretType(s.Type), s.Data
 	}
 	return out
 }
 
-func askOurs(image string, secrets []keyring.Secret) (answer, keyring.Lookup) {
-	l, err := keyring.Find(image, secrets)
+// askOurs passes a file that is not valid over, as agent/kubelet does.
+func askOurs(image string, from keyring.Sources) (answer, keyring.Lookup) {
+	if from.Node != nil && !from.Node.Valid() {
+		from.Node = nil
+	}
+	l, err := keyring.Find(image, from)
 	out := answer{Image: l.Image, Err: err, Broken: l.Broken}
 	for _, login := range l.Logins {
-		username, password := login.Reveal()
-		out.Attempts = append(out.Attempts, attempt{login.Source, username, password})
+		a := attempt{UID: login.UID, Hash: login.Hash(), OfNode: login.OfNode}
+		a.Username, a.Password = login.Reveal()
+		if !login.OfNode {
+			a.Secret = login.Source
+		}
+		out.Attempts = append(out.Attempts, a)
 	}
 	return out, l
 }

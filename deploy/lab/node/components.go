@@ -28,7 +28,7 @@ func components(api *apiClient) []supervise.Component {
 		{Name: APIServer, Title: "the API server", Argv: apiServerArgs(), After: []string{"etcd"}, Ready: api.ready},
 		{Name: "kube-controller-manager", Title: "controllers", Argv: controllerManagerArgs(), After: []string{APIServer}},
 		{Name: "kube-scheduler", Title: "the scheduler", Argv: schedulerArgs(), After: []string{APIServer}},
-		{Name: Containerd, Title: "the container runtime", Argv: []string{tool("containerd")}, Ready: dials("/run/containerd/containerd.sock")},
+		{Name: Containerd, Title: "the container runtime", Argv: []string{tool("containerd")}, Env: append(box.Environment(), registry.ProxyEnvironment()...), Ready: dials("/run/containerd/containerd.sock")},
 		{Name: "sandbox-image", Title: "the pods' sandbox image", After: []string{Containerd}, Task: importSandbox},
 		{Name: Kubelet, Title: "the node", Argv: kubeletArgs(), After: []string{APIServer, "sandbox-image"}, Ready: api.nodeReady},
 		{Name: NodeDNS, Title: "the node's resolver", Argv: dnsArgs("node"), Ready: listens(DNSAddress + ":53")},
@@ -38,6 +38,7 @@ func components(api *apiClient) []supervise.Component {
 		registryComponent(registry.Plain, "the registry without TLS"),
 		{Name: registry.Auth, Title: "the token service", Argv: []string{"/proc/self/exe"}, Env: roleEnvironment(RoleTokens), AccessLog: true, Ready: listens(registry.Address(registry.Auth))},
 		{Name: "registry-expired", Title: "a certificate that has expired", Argv: []string{"/proc/self/exe"}, Env: roleEnvironment(RoleExpired), AccessLog: true},
+		{Name: registry.Limited, Title: "the registry with a limit", Argv: []string{"/proc/self/exe"}, Env: roleEnvironment(RoleLimited), AccessLog: true, Ready: listens(registry.Address(registry.Limited))},
 		{Name: "images", Title: "the registries' images", After: []string{registry.Hub, registry.Token, registry.Plain, registry.Auth}, Task: seed},
 		{Name: "cluster", Title: "a cluster that takes pods", After: []string{Kubelet, "kube-controller-manager", "kube-scheduler"}, Task: api.waitSettled},
 	}

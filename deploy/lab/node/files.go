@@ -253,6 +253,10 @@ state = "/run/containerd"
     bin_dirs = ["/opt/cni/bin"]
     conf_dir = "/etc/cni/net.d"
 `,
+		// What the runtime's process has in its environment, as it stands on a node
+		// with systemd.
+		"/etc/systemd/system/containerd.service.d/http-proxy.conf": "[Service]\nEnvironment=\"" +
+			strings.Join(registry.ProxyEnvironment(), "\" \"") + "\"\n",
 		"/etc/cni/net.d/10-lab.conflist": `{
   "cniVersion": "1.0.0",
   "name": "lab",

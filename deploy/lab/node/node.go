@@ -25,6 +25,7 @@ const (
 	RoleSupervise = "supervise"
 	RoleTokens    = "tokens"
 	RoleExpired   = "expired"
+	RoleLimited   = "limited"
 )
 
 // ControlSocket is where the supervisor takes requests.
@@ -48,6 +49,8 @@ func Reexec() (played bool, err error) {
 		return true, registry.ServeTokens(ctx)
 	case RoleExpired:
 		return true, registry.ServeExpired(ctx)
+	case RoleLimited:
+		return true, registry.ServeLimited(ctx)
 	default:
 		return false, nil
 	}

@@ -26,6 +26,7 @@ func ConfigFile(registry string) string { return configDir + "/" + registry + ".
 func Address(registry string) string {
 	return map[string]string{
 		Hub: hubAddress + ":443", Token: tokenAddress + ":443", Plain: plainAddress + ":5000", Auth: authAddress + ":443",
+		Limited: limitedAddress + ":5000",
 	}[registry]
 }
 
@@ -64,7 +65,8 @@ func writeFile(path, content string) error {
 func writeCertificates(dir string, authority *pki.Pair) error {
 	long := time.Now().Add(-48 * time.Hour)
 	requests := map[string]pki.Request{
-		"hub":       {CommonName: HubHost, Names: []string{HubHost, HubHost2, UntrustedHost}},
+		"hub": {CommonName: HubHost, Names: []string{
+			HubHost, HubHost2, UntrustedHost, MirroredHost, MisconfiguredHost, NodeLoginHost, ProxiedHost}},
 		"token":     {CommonName: TokenHost, Names: []string{TokenHost, TokenHost2}},
 		"auth":      {CommonName: AuthHost, Names: []string{AuthHost}},
 		"expired":   {CommonName: ExpiredHost, Names: []string{ExpiredHost}, NotBefore: long, NotAfter: long.Add(24 * time.Hour)},
@@ -147,14 +149,27 @@ func tlsConfig(pair string) string {
     key: ` + configDir + "/" + pair + ".key\n"
 }
 
+// HostsFile is the node's configuration of one of the registries with TLS, as
+// it should be, and its path.
+func HostsFile(host string) (path, content string) {
+	const dir = "/etc/containerd/certs.d/"
+	return dir + host + "/hosts.toml", fmt.Sprintf("server = %q\nca = %q\n\n[host.%q]\n  ca = %q\n",
+		"https://"+host, dir+HubHost+"/ca.crt", "https://"+host, dir+HubHost+"/ca.crt")
+}
+
 // hostFiles is what containerd is told about the registries. UntrustedHost and
 // PlainHost2 are left out on purpose.
 func hostFiles(ca string) map[string]string {
 	const dir = "/etc/containerd/certs.d/"
 	files := map[string]string{
-		dir + PlainHost + "/hosts.toml": fmt.Sprintf("server = %q\n\n[host.%q]\n", "http://"+PlainHost, "http://"+PlainHost),
+		dir + MirroredHost + "/hosts.toml": fmt.Sprintf("server = %q\nca = %q\n\n[host.%q]\n  capabilities = [\"pull\", \"resolve\"]\n",
+			"https://"+MirroredHost, dir+HubHost+"/ca.crt", "http://"+PlainHost),
+		dir + MisconfiguredHost + "/hosts.toml": "server = https://" + MisconfiguredHost + "\n",
 	}
-	for _, host := range []string{HubHost, HubHost2, MismatchHost, ExpiredHost, TokenHost, TokenHost2} {
+	for _, host := range []string{PlainHost, LimitedHost} {
+		files[dir+host+"/hosts.toml"] = fmt.Sprintf("server = %q\n\n[host.%q]\n", "http://"+host, "http://"+host)
+	}
+	for _, host := range []string{HubHost, HubHost2, MismatchHost, ExpiredHost, TokenHost, TokenHost2, NodeLoginHost, ProxiedHost} {
 		url := "https://" + host
 		files[dir+host+"/hosts.toml"] = fmt.Sprintf("server = %q\nca = %q\n\n[host.%q]\n  ca = %q\n", url, dir+host+"/ca.crt", url, dir+host+"/ca.crt")
 		files[dir+host+"/ca.crt"] = ca

@@ -34,6 +34,21 @@ const (
 	// PlainHost2 is the same registry under a name that the node takes for TLS.
 	PlainHost2 = "plain2.lab.example:5000"
 
+	// MirroredHost is the registry with passwords behind a mirror that has
+	// nothing: PlainHost.
+	MirroredHost = "mirrored.lab.example"
+	// MisconfiguredHost is the same registry; the node's hosts.toml for it does
+	// not parse, so that the node does not know the authority.
+	MisconfiguredHost = "misconfigured.lab.example"
+	// NodeLoginHost is the same registry; the kubelet's own file has a wrong
+	// password for it.
+	NodeLoginHost = "nodelogin.lab.example"
+	// ProxiedHost is the same registry; the runtime asks it through a proxy that
+	// is down (see ProxyEnvironment).
+	ProxiedHost = "behind.proxy.example"
+	// LimitedHost answers every request for a manifest with 429.
+	LimitedHost = "limited.lab.example:5000"
+
 	// ClosedHost has an address where nothing listens.
 	ClosedHost = "closed.lab.example:5001"
 	// SilentHost has an address that never answers.
@@ -62,6 +77,8 @@ const (
 	Token = "registry-token"
 	Plain = "registry-plain"
 	Auth  = "token-service"
+	// Limited is the registry that answers 429.
+	Limited = "registry-limited"
 )
 
 // Addresses inside the lab.
@@ -72,6 +89,7 @@ const (
 	authAddress    = "10.201.0.13"
 	closedAddress  = "10.201.0.14"
 	expiredAddress = "10.201.0.15"
+	limitedAddress = "10.201.0.16"
 	// SilentAddress is in the lab's network, and nothing has it.
 	SilentAddress = "10.201.0.99"
 )
@@ -80,8 +98,9 @@ const (
 func Hosts() map[string]string {
 	return map[string]string{
 		HubHost: hubAddress, HubHost2: hubAddress, UntrustedHost: hubAddress, MismatchHost: hubAddress,
-		ExpiredHost: expiredAddress,
-		TokenHost:   tokenAddress, TokenHost2: tokenAddress, AuthHost: authAddress,
+		MirroredHost: hubAddress, MisconfiguredHost: hubAddress, NodeLoginHost: hubAddress, ProxiedHost: hubAddress,
+		ExpiredHost: expiredAddress, withoutPort(LimitedHost): limitedAddress,
+		TokenHost: tokenAddress, TokenHost2: tokenAddress, AuthHost: authAddress,
 		withoutPort(PlainHost): plainAddress, withoutPort(PlainHost2): plainAddress,
 		withoutPort(ClosedHost): closedAddress, SilentHost: SilentAddress,
 	}
@@ -114,6 +133,12 @@ func Resolve(hostPort string) string {
 		return net.JoinHostPort(address, port)
 	}
 	return hostPort
+}
+
+// ProxyEnvironment is that of the container runtime: one registry's domain is
+// behind a proxy, which is down.
+func ProxyEnvironment() []string {
+	return []string{"HTTPS_PROXY=http://" + closedAddress + ":3128", "NO_PROXY=.lab.example,.company.com,localhost,127.0.0.0/8,10.0.0.0/8"}
 }
 
 // ServesPlainHTTP says that a host is one of the registry without TLS.

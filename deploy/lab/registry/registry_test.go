@@ -16,6 +16,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
 	"golang.org/x/crypto/bcrypt"
+	"golang.org/x/net/http/httpproxy"
 
 	"github.com/whypull/whypull/deploy/lab/pki"
 )
@@ -210,4 +211,64 @@ func read(t *testing.T, root, path string) string {
 		t.Fatal(err)
 	}
 	return string(data)
+}
+
+func TestLimitedRefusesManifestsOnly(t *testing.T) {
+	for path, want := range map[string]int{
+		"/v2/":                       http.StatusOK,
+		"/v2/demo/app/tags/list":     http.StatusOK,
+		"/v2/demo/app/manifests/1.0": http.StatusTooManyRequests,
+	} {
+		response := httptest.NewRecorder()
+		limited(response, httptest.NewRequestWithContext(t.Context(), http.MethodHead, path, nil))
+		if response.Code != want || (want == http.StatusTooManyRequests) != (response.Header().Get("Retry-After") != "") {
+			t.Errorf("%s: status %d, header %v", path, response.Code, response.Header())
+		}
+	}
+}
+
+// TestTheProxyIsForOneRegistry: all others are asked directly.
+func TestTheProxyIsForOneRegistry(t *testing.T) {
+	for _, v := range ProxyEnvironment() {
+		name, value, _ := strings.Cut(v, "=")
+		t.Setenv(name, value)
+	}
+	config := httpproxy.FromEnvironment().ProxyFunc()
+	for host := range Hosts() {
+		proxy, err := config(&url.URL{Scheme: "https", Host: host})
+		if err != nil || (proxy != nil) != (host == ProxiedHost) {
+			t.Errorf("%s: proxy %v, %v", host, proxy, err)
+		}
+	}
+}
+
+// TestOneHostsFileIsBroken: the node's files for the other registries are
+// tables as they should be.
+func TestOneHostsFileIsBroken(t *testing.T) {
+	for path, content := range hostFiles("ca") {
+		if !strings.HasSuffix(path, "hosts.toml") {
+			continue
+		}
+		broken := strings.Contains(path, "/"+MisconfiguredHost+"/")
+		if quoted := strings.HasPrefix(content, "server = \"http"); quoted == broken {
+			t.Errorf("%s: %s", path, content)
+		}
+	}
+	path, content := HostsFile(MisconfiguredHost)
+	if _, there := hostFiles("ca")[path]; !there || !strings.HasPrefix(content, "server = \"https://"+MisconfiguredHost+"\"") {
+		t.Errorf("%s mended: %s", path, content)
+	}
+}
+
+func TestKubeletFileIsForOneRegistry(t *testing.T) {
+	path, content := KubeletFile("a-password")
+	var file struct {
+		Auths map[string]struct{ Username, Password string }
+	}
+	if err := json.Unmarshal([]byte(content), &file); err != nil {
+		t.Fatal(err)
+	}
+	if login := file.Auths[NodeLoginHost]; path != "/var/lib/kubelet/config.json" || len(file.Auths) != 1 || login.Username != Alice || login.Password != "a-password" {
+		t.Errorf("%s: %s", path, content)
+	}
 }

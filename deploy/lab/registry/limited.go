@@ -1,0 +1,46 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// limitedFor is for how many seconds LimitedHost wants to be left alone.
+const limitedFor = "60"
+
+// ServeLimited answers for LimitedHost until ctx ends.
+func ServeLimited(ctx context.Context) error {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", Address(Limited))
+	if err != nil {
+		return fmt.Errorf("listening: %w", err)
+	}
+	server := &http.Server{Handler: logged(http.HandlerFunc(limited)), ReadHeaderTimeout: 10 * time.Second}
+	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
+	defer stop()
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serving: %w", err)
+	}
+	return nil
+}
+
+// limited refuses what costs, as Docker Hub does: not the question whether it
+// is a registry.
+func limited(w http.ResponseWriter, r *http.Request) {
+	if strings.Contains(r.URL.Path, "/manifests/") {
+		w.Header().Set("Retry-After", limitedFor)
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusTooManyRequests)
+		_, _ = w.Write([]byte(`{"errors":[{"code":"TOOMANYREQUESTS","message":"too many requests"}]}`))
+	}
+}
+
+// KubeletFile is the kubelet's own file of logins, with a wrong one for
+// NodeLoginHost, and its path.
+func KubeletFile(password string) (path, content string) {
+	return "/var/lib/kubelet/config.json", fmt.Sprintf(`{"auths":{%q:{"username":%q,"password":%q}}}`, NodeLoginHost, Alice, password)
+}

@@ -1,0 +1,218 @@
+package runtimes
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/agent/podwatch"
+	"github.com/whypull/whypull/agent/probe"
+	"github.com/whypull/whypull/cri"
+	"github.com/whypull/whypull/cri/registry"
+	"github.com/whypull/whypull/cri/registry/faulttest"
+	"github.com/whypull/whypull/deploy/lab/box"
+	"github.com/whypull/whypull/deploy/lab/supervise"
+	"github.com/whypull/whypull/report"
+)
+
+const (
+	// role is that of the box's main process.
+	role = "runtimes"
+	// resultsFile gets one Result a line; doneFile is there when all went well.
+	resultsFile = "/var/lib/lab/results.jsonl"
+	doneFile    = "/var/lib/lab/done"
+	logDir      = "/var/log/lab"
+	toolDir     = "/opt/lab/bin"
+	// nameServer is where the world's names are served, as systemd-resolved does.
+	nameServer = "127.0.0.53:53"
+	// atOnce is how many cases a runtime pulls side by side. Most of them wait.
+	atOnce = 24
+)
+
+// Reexec plays the part inside the box that this process was started for. It
+// reports whether there was one; the program then has nothing else to do.
+func Reexec() (played bool, err error) {
+	if played, err := box.Reexec(); played || err != nil {
+		return played, err
+	}
+	if os.Getenv(box.RoleVariable) != role {
+		return false, nil
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM)
+	defer stop()
+	return true, inside(ctx)
+}
+
+// inside runs the world and the runtimes, and every case on each of them.
+func inside(ctx context.Context) error {
+	if err := os.Unsetenv(box.RoleVariable); err != nil {
+		return fmt.Errorf("environment: %w", err)
+	}
+	world, err := faulttest.Start(faulttest.Config{Root: "/", DNS: nameServer})
+	if err != nil {
+		return fmt.Errorf("world of faults: %w", err)
+	}
+	defer world.Close()
+	out, err := os.OpenFile(resultsFile, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("results: %w", err)
+	}
+	defer func() { _ = out.Close() }()
+	if err := startRuntimes(ctx, world.ProxyEnv()); err != nil {
+		return err
+	}
+	if err := runAll(ctx, world.Cases(), &results{to: json.NewEncoder(out)}); err != nil {
+		return err
+	}
+	return os.WriteFile(doneFile, nil, 0o600)
+}
+
+// startRuntimes starts the runtimes and returns when they serve CRI.
+func startRuntimes(ctx context.Context, proxy []string) error {
+	var components []supervise.Component
+	for _, r := range Releases() {
+		components = append(components, supervise.Component{
+			Name: r.Tool, Title: r.Name, Argv: []string{toolDir + "/" + r.Tool, "--config", r.ConfigFile()},
+			Env: slices.Concat(box.Environment(), proxy), Ready: r.serves,
+		})
+	}
+	supervisor, err := supervise.New(logDir, components)
+	if err != nil {
+		return err
+	}
+	go supervisor.Run(ctx)
+	for {
+		waiting := slices.IndexFunc(supervisor.States(), func(s supervise.State) bool { return !s.Ready })
+		if waiting < 0 {
+			return nil
+		}
+		if s := supervisor.States()[waiting]; s.Failed {
+			return fmt.Errorf("%s does not come up: %s", s.Title, s.Trouble)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// serves asks the runtime for its version over CRI, whose part comes up after
+// the socket.
+func (r Runtime) serves(ctx context.Context) error {
+	if _, err := os.Stat(r.Socket()); err != nil {
+		return err
+	}
+	runtime, err := cri.Dial(r.Socket())
+	if err != nil {
+		return err
+	}
+	_, _, err = runtime.Version(ctx)
+	return errors.Join(err, runtime.Close())
+}
+
+// results are written by many.
+type results struct {
+	mu sync.Mutex
+	to *json.Encoder
+}
+
+func (r *results) add(one Result) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.to.Encode(one); err != nil {
+		return fmt.Errorf("results: %w", err)
+	}
+	return nil
+}
+
+// runAll runs every case on every runtime.
+func runAll(ctx context.Context, cases []faulttest.Case, out *results) error {
+	// Those that wait the longest begin first.
+	cases = slices.Clone(cases)
+	slices.SortStableFunc(cases, func(a, b faulttest.Case) int { return slow(b) - slow(a) })
+	errs := make([]error, len(Releases()))
+	var all sync.WaitGroup
+	for i, r := range Releases() {
+		all.Go(func() { errs[i] = runCases(ctx, r, cases, out) })
+	}
+	all.Wait()
+	return errors.Join(errs...)
+}
+
+func slow(c faulttest.Case) int {
+	if c.Slow {
+		return 1
+	}
+	return 0
+}
+
+// runCases runs every case on one runtime.
+func runCases(ctx context.Context, r Runtime, cases []faulttest.Case, out *results) error {
+	service, err := dialImages(r.Socket())
+	if err != nil {
+		return err
+	}
+	defer func() { _ = service.conn.Close() }()
+	runtime, err := cri.Dial(r.Socket())
+	if err != nil {
+		return fmt.Errorf("%s: %w", r.Name, err)
+	}
+	defer func() { _ = runtime.Close() }()
+	errs := make([]error, len(cases))
+	places := make(chan struct{}, atOnce)
+	var all sync.WaitGroup
+	for i, c := range cases {
+		places <- struct{}{}
+		all.Go(func() {
+			defer func() { <-places }()
+			result, err := runCase(ctx, r, service, runtime, c)
+			errs[i] = errors.Join(err, out.add(result))
+		})
+	}
+	all.Wait()
+	return errors.Join(errs...)
+}
+
+// runCase pulls as the kubelet does, and has a failure judged.
+func runCase(ctx context.Context, r Runtime, service images, runtime *cri.Runtime, c faulttest.Case) (Result, error) {
+	result := Result{Case: c.Name, Runtime: r.Name, Image: c.Image, Truth: c.On(r.Name)}
+	start := time.Now()
+	err := service.pull(ctx, c)
+	result.Seconds = time.Since(start).Seconds()
+	if err == nil {
+		result.Pulled = true
+		if err := service.remove(ctx, c); err != nil {
+			return result, fmt.Errorf("%s: removing %s: %w", r.Name, c.Image, err)
+		}
+		return result, nil
+	}
+	failures := podwatch.Failures(failedPod(c, err))
+	if len(failures) != 1 {
+		return result, fmt.Errorf("%s on %s: the pod has %d failures", c.Name, r.Name, len(failures))
+	}
+	f := failures[0]
+	v := judge(ctx, r, runtime, c, f)
+	result.Reason, result.Message = f.Reason, f.Message
+	result.Cause, result.Confidence, result.Summary, result.Evidence = v.Cause, v.Confidence, v.Summary, v.Evidence
+	return result, nil
+}
+
+// judge examines a failure as whypull's agent does on a node with this runtime.
+// Each case has a collector of its own: what one registry answers to a case,
+// a rate limit above all, must not keep it from being asked about the next.
+func judge(ctx context.Context, r Runtime, runtime *cri.Runtime, c faulttest.Case, f diagnosis.Failure) diagnosis.Verdict {
+	options := registry.Options{Root: "/", ConfigFile: r.ConfigFile(), Version: "lab"}
+	collector := probe.New(runtime, secrets{c}, report.NewMetrics("lab"), options, probe.NodeResolver{Root: "/"})
+	_, all := collector.Collect(ctx, f, false)
+	return diagnosis.Diagnose(f, <-all)
+}

@@ -1,0 +1,145 @@
+package runtimes
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/whypull/whypull/deploy/lab"
+	"github.com/whypull/whypull/deploy/lab/binaries"
+	"github.com/whypull/whypull/deploy/lab/box"
+	"github.com/whypull/whypull/deploy/lab/supervise"
+)
+
+// SilentAddress never answers. It is of the network that nobody routes.
+const SilentAddress = "240.0.0.1"
+
+// Run makes a box in the lab's folder, runs every case of the world of faults
+// on each runtime there, and returns what became of them, sorted by case and in
+// the order of Releases. Nothing is left but logs. It tells progress what it
+// does.
+func Run(ctx context.Context, l *lab.Lab, progress io.Writer) (_ []Result, err error) {
+	tools, err := l.Build(ctx, progress)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.Remove(ctx); err != nil { // what an earlier run has left when it was killed
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, l.Down(context.WithoutCancel(ctx))) }()
+	b, err := start(ctx, l, tools)
+	if err != nil {
+		return nil, err
+	}
+	if err := wait(ctx, b, l, progress); err != nil {
+		return nil, err
+	}
+	return read(hostPath(l, resultsFile))
+}
+
+// start prepares the folder and starts the box.
+func start(ctx context.Context, l *lab.Lab, tools binaries.Paths) (*box.Box, error) {
+	spec := spec(l, tools)
+	for _, dir := range []string{hostPath(l, filepath.Dir(resultsFile)), hostPath(l, "/var/tmp"), spec.Writable[logDir]} {
+		if err := os.MkdirAll(dir, 0o755); err != nil { // #nosec G301 -- the box's own folders
+			return nil, fmt.Errorf("lab folder: %w", err)
+		}
+	}
+	if err := writeFiles(spec.Skeleton, files(Releases())); err != nil {
+		return nil, err
+	}
+	logs, err := os.OpenFile(logFile(l), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("log: %w", err)
+	}
+	defer func() { _ = logs.Close() }()
+	return box.Start(ctx, spec, logs, nil)
+}
+
+func spec(l *lab.Lab, tools binaries.Paths) box.Spec {
+	s := box.Spec{
+		Dir: l.Dir(), Cgroup: l.Cgroup(), Hostname: nodeName, Role: role,
+		Addresses: []string{"240.0.0.2/24"}, Silent: SilentAddress,
+		Skeleton: filepath.Join(l.Dir(), "skeleton"),
+		Writable: map[string]string{"/var": filepath.Join(l.Dir(), "var"), logDir: filepath.Join(l.Dir(), "log")},
+		ReadOnly: map[string]string{},
+		Links:    map[string]string{"/var/run": "/run"},
+	}
+	for _, r := range Releases() {
+		family := "/opt/lab/tools/" + r.Tool
+		s.ReadOnly[family] = tools.Dir(r.Tool)
+		s.Links[filepath.Join(toolDir, r.Tool)] = filepath.Join(family, r.Tool)
+	}
+	return s
+}
+
+// hostPath is where the machine has a path below /var of the box.
+func hostPath(l *lab.Lab, inside string) string { return filepath.Join(l.Dir(), inside) }
+
+// logFile has what the box's own processes say.
+func logFile(l *lab.Lab) string { return filepath.Join(l.Dir(), "log", "runtimes.log") }
+
+// wait returns when the box has ended, which it does by itself.
+func wait(ctx context.Context, b *box.Box, l *lab.Lab, progress io.Writer) error {
+	begun := time.Now()
+	told := begun
+	for b.Alive() {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the runtimes' pulls were cut short: %w", ctx.Err())
+		case <-time.After(200 * time.Millisecond):
+		}
+		if time.Since(told) < 15*time.Second {
+			continue
+		}
+		told = time.Now()
+		if some, err := read(hostPath(l, resultsFile)); err == nil {
+			_, _ = fmt.Fprintf(progress, "%4.0f s: %d results\n", time.Since(begun).Seconds(), len(some))
+		}
+	}
+	if _, err := os.Stat(hostPath(l, doneFile)); err != nil {
+		return fmt.Errorf("the box has ended too early; its last lines:\n%s", supervise.Tail(logFile(l), 15))
+	}
+	return nil
+}
+
+// read returns the results so far. An unfinished last line is left out.
+func read(path string) ([]Result, error) {
+	f, err := os.Open(filepath.Clean(path))
+	if err != nil {
+		return nil, fmt.Errorf("results: %w", err)
+	}
+	defer func() { _ = f.Close() }()
+	var all []Result
+	for lines := bufio.NewReader(f); ; {
+		line, err := lines.ReadBytes('\n')
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, fmt.Errorf("results: %w", err)
+		}
+		var one Result
+		if err := json.Unmarshal(line, &one); err != nil {
+			return nil, fmt.Errorf("results: %w", err)
+		}
+		all = append(all, one)
+	}
+	slices.SortStableFunc(all, func(a, b Result) int {
+		return cmp.Or(cmp.Compare(a.Case, b.Case), cmp.Compare(place(a.Runtime), place(b.Runtime)))
+	})
+	return all, nil
+}
+
+// place is a runtime's place among the releases.
+func place(name string) int {
+	return slices.IndexFunc(Releases(), func(r Runtime) bool { return r.Name == name })
+}
