@@ -100,6 +100,8 @@ func rules() []rule {
 		{RegistryError, pageOfTokenServer},
 		{RegistryError, unexpected},
 
+		{RepositoryNotFound, pageNotFound},
+
 		// The manifest may be had, and what it holds is of no use.
 		{PlatformMismatch, atOrigin(PlatformMismatch, FaultPlatformMismatch)},
 		{UnsupportedFormat, atOrigin(UnsupportedFormat, FaultUnsupportedFormat, FaultWebPage)},
@@ -196,6 +198,15 @@ func pageOfTokenServer(x *facts) Confidence {
 // others.
 func unexpected(x *facts) Confidence {
 	return weaker(Likely, atOrigin(RegistryError, FaultUnexpectedAnswer)(x))
+}
+
+// pageNotFound: a web server's page that says that there is nothing. Whether it
+// is a registry at all is not said.
+func pageNotFound(x *facts) Confidence {
+	if e, ok := firstOf(x.origin(), FaultWebPage); !ok || e.Status != 404 {
+		return ""
+	}
+	return weaker(Likely, atOrigin(RepositoryNotFound, FaultWebPage)(x))
 }
 
 // proxyByText: the text speaks of a proxy, and whypull has not come through one
@@ -683,6 +694,7 @@ func families() [][]Cause {
 		{ConnectionTimeout, PullTimeout},
 		{TLSUntrusted, TLSHostnameMismatch, TLSExpired, TLSHandshakeFailed, HTTPSMismatch},
 		{ImageNotPresent, ImageNotVerifiedForPod},
+		{AccessDenied, PolicyBlocked},       // both are a 403 to a runtime
 		{ContentCorrupt, ImageStoreCorrupt}, // a runtime's store fails over what it was sent
 		{ContentCorrupt, PullTimeout},       // a body that breaks off
 		{UnsupportedFormat, ContentCorrupt}, // of a page instead of a manifest

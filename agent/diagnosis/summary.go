@@ -394,6 +394,9 @@ func (x *facts) version() string {
 }
 
 func sayRepositoryNotFound(x *facts) string {
+	if e, ok := firstOf(x.origin(), FaultWebPage); ok {
+		return e.Detail
+	}
 	return fmt.Sprintf("%s answers, but has no repository %s", x.Registry, x.Repository)
 }
 

@@ -3,6 +3,7 @@ package probe
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -100,11 +101,11 @@ func (v visit) contentSentence(a registry.Answer, login *keyring.Login) string {
 	case diagnosis.FaultRateLimited, diagnosis.FaultServerError:
 		return fmt.Sprintf("%s fails for %s%s%s", from, what, status(a), retry(a))
 	}
-	s := v.sentence(a, login)
-	if a.Phase == diagnosis.PhaseBlob {
-		s += "; it is asked for the image's blobs"
+	if a.Via == "" || a.Via == a.Endpoint {
+		return v.sentence(a, login)
 	}
-	return s
+	a.Remote, a.Addresses = netip.AddrPort{}, nil // those of the registry
+	return fmt.Sprintf("%s; %s sends there for the image's blobs", v.sentence(a, login), a.Via)
 }
 
 // sound says what was looked at and is in order.

@@ -199,10 +199,14 @@ func (v visit) evidence(at registry.Endpoint, a registry.Answer, login *keyring.
 
 // meant is the answer with the fault that it has in this conversation: a token
 // server that forbids a login, and does not call it wrong, may as well forbid
-// the repository.
+// the repository; a page for people is not a registry's word that it has
+// nothing.
 func meant(a registry.Answer, login *keyring.Login) registry.Answer {
 	if login != nil && a.Phase == diagnosis.PhaseToken && a.Status == http.StatusForbidden && a.Fault == diagnosis.FaultUnauthorized {
 		a.Fault = diagnosis.FaultForbidden
+	}
+	if a.Fault == diagnosis.FaultNotFound && a.HTML {
+		a.Fault = diagnosis.FaultWebPage
 	}
 	return a
 }
@@ -217,6 +221,9 @@ func typed(a registry.Answer, login *keyring.Login) diagnosis.Evidence {
 	}
 	if login != nil {
 		e.Credential = credential(*login)
+	}
+	if a.Via != "" { // the addresses are those of the registry
+		return e
 	}
 	for _, addr := range a.Addresses {
 		e.Addresses = append(e.Addresses, addr.String())

@@ -39,6 +39,9 @@ type Runtime struct {
 
 	// Socket is the path of the socket.
 	Socket string
+	// Name and Release are what the runtime calls itself. Set them before the
+	// first call.
+	Name, Release string
 
 	tb     testing.TB
 	mu     sync.Mutex
@@ -56,7 +59,7 @@ func New(tb testing.TB, images ...*runtime.Image) *Runtime {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	r := &Runtime{tb: tb, Socket: filepath.Join(dir, "cri.sock"), images: images, calls: map[string]int{}}
+	r := &Runtime{tb: tb, Socket: filepath.Join(dir, "cri.sock"), Name: "containerd", Release: "v2.4.2", images: images, calls: map[string]int{}}
 	tb.Cleanup(func() {
 		r.Stop()
 		if err := os.RemoveAll(dir); err != nil {
@@ -175,7 +178,7 @@ func (r *Runtime) Version(ctx context.Context, _ *runtime.VersionRequest) (*runt
 		return nil, err
 	}
 	return &runtime.VersionResponse{
-		Version: "0.1.0", RuntimeName: "containerd", RuntimeVersion: "v2.4.2", RuntimeApiVersion: "v1",
+		Version: "0.1.0", RuntimeName: r.Name, RuntimeVersion: r.Release, RuntimeApiVersion: "v1",
 	}, nil
 }
 

@@ -82,6 +82,8 @@ type inspection struct {
 	// chosen is what an index names for the platform; nil without an index.
 	chosen *ocispec.Descriptor
 	looked map[digest.Digest]bool
+	// unpacked is what the config says of the layers' content.
+	unpacked map[digest.Digest]digest.Digest
 }
 
 func newInspection(c *conversation, want InspectOptions) *inspection {

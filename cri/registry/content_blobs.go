@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"archive/tar"
 	"bufio"
 	"bytes"
 	"compress/gzip"
@@ -37,6 +38,7 @@ func (i *inspection) contents(ctx context.Context, m ocispec.Manifest) flaw {
 	if fault := i.unpackFault(ctx, m, config); fault != "" {
 		return flaw{fault: fault, status: http.StatusOK}
 	}
+	i.unpacked = unpackedDigests(m, config)
 	layers := i.order(m)
 	for _, d := range layers[:min(len(layers), maxGlances)] {
 		if f := i.at(d, i.glance(ctx, d)); f.found() {
@@ -47,6 +49,19 @@ func (i *inspection) contents(ctx context.Context, m ocispec.Manifest) flaw {
 		return flaw{}
 	}
 	return i.download(ctx, layers)
+}
+
+// unpackedDigests gives, by a layer's digest, the one that the config says of
+// what is in it (rootfs.diff_ids); none if the two lists do not go together.
+func unpackedDigests(m ocispec.Manifest, config ocispec.Image) map[digest.Digest]digest.Digest {
+	if len(m.Layers) != len(config.RootFS.DiffIDs) {
+		return nil
+	}
+	out := map[digest.Digest]digest.Digest{}
+	for n, d := range m.Layers {
+		out[d.Digest] = config.RootFS.DiffIDs[n]
+	}
+	return out
 }
 
 // order gives the layers that the runtime would fetch from this registry, those
@@ -300,7 +315,7 @@ func (i *inspection) verify(ctx context.Context, d ocispec.Descriptor) (f flaw, 
 	corrupt := flaw{fault: diagnosis.FaultContentCorrupt, status: resp.StatusCode}
 	verifier := d.Digest.Verifier()
 	body := &counted{Reader: io.TeeReader(resp.Body, verifier)}
-	sound := isSound(body, d.MediaType)
+	sound := isSound(body, d.MediaType, i.unpacked[d.Digest])
 	_, _ = io.Copy(io.Discard, body) // what is left; the error is kept
 	switch {
 	case errors.Is(body.err, context.DeadlineExceeded) && body.n > 0:
@@ -335,13 +350,13 @@ func (c *counted) Read(p []byte) (int, error) {
 // isSound tells whether a layer is packed as it should be. The runtime goes by
 // the first bytes, and takes what has no mark of a packer for a plain archive
 // (pkg/archive/compression, DetectCompression). Of zstd only the mark is looked
-// at.
-func isSound(body io.Reader, mediaType string) bool {
+// at. unpacked is the digest that what is in it has to have, "" if not known.
+func isSound(body io.Reader, mediaType string, unpacked digest.Digest) bool {
 	buffered := bufio.NewReader(body)
 	mark, _ := buffered.Peek(262) // up to where an archive says that it is one
 	switch {
 	case bytes.HasPrefix(mark, []byte{0x1f, 0x8b, 0x08}):
-		return isGzip(buffered)
+		return isGzip(buffered, images.IsLayerType(mediaType), unpacked)
 	case bytes.HasPrefix(mark, []byte{0x28, 0xb5, 0x2f, 0xfd}), bytes.HasPrefix(mark[min(1, len(mark)):], []byte{0x2a, 0x4d, 0x18}):
 		return true
 	case !images.IsLayerType(mediaType) || strings.Contains(mediaType, "encrypted") || len(mark) < 262:
@@ -351,11 +366,27 @@ func isSound(body io.Reader, mediaType string) bool {
 	return !packed || bytes.HasSuffix(mark, []byte("ustar")) || len(bytes.Trim(mark, "\x00")) == 0
 }
 
-func isGzip(r io.Reader) bool {
+// isGzip tells whether a stream unpacks to its end and, for a layer, whether
+// what is in it is an archive with the digest that it has to have. One that
+// unpacks to more than we look at is taken for good.
+func isGzip(r io.Reader, layer bool, unpacked digest.Digest) bool {
 	z, err := gzip.NewReader(r)
 	if err != nil {
 		return false
 	}
-	_, err = io.CopyN(io.Discard, z, maxUnpacked)
-	return err == nil || errors.Is(err, io.EOF)
+	check := digest.Canonical.Digester()
+	content := io.TeeReader(io.LimitReader(z, maxUnpacked), check.Hash())
+	if layer {
+		if _, err := tar.NewReader(content).Next(); errors.Is(err, tar.ErrHeader) {
+			return false
+		}
+	}
+	n, err := io.Copy(io.Discard, content)
+	if err != nil {
+		return false
+	}
+	if more, _ := z.Read(make([]byte, 1)); more > 0 || n >= maxUnpacked {
+		return true
+	}
+	return !layer || unpacked.Validate() != nil || unpacked.Algorithm() != digest.Canonical || check.Digest() == unpacked
 }

@@ -2,6 +2,7 @@ package registry_test
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/whypull/whypull/agent/diagnosis"
@@ -219,7 +221,19 @@ func unsoundChildren() []inspected {
 }
 
 // unsoundBlobs break the second layer of two, or the config.
-func unsoundBlobs() []inspected {
+// zipped packs anything.
+func zipped(t *testing.T, content []byte) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	_, err := z.Write(content)
+	if err = errors.Join(err, z.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func unsoundBlobs(t *testing.T) []inspected {
 	layer := func(change func(*registrytest.Object)) func(c *registrytest.Content) (a, b ocispec.Descriptor) {
 		return func(c *registrytest.Content) (a, b ocispec.Descriptor) {
 			b = c.Layer(20)
@@ -229,7 +243,7 @@ func unsoundBlobs() []inspected {
 	}
 	config := func(change func(*registrytest.Object)) func(c *registrytest.Content) (a, b ocispec.Descriptor) {
 		return func(c *registrytest.Content) (a, b ocispec.Descriptor) {
-			b = c.Config(amd64(), 0)
+			b = c.Config(amd64())
 			c.Break(b, change)
 			return c.Artifact(b), b
 		}
@@ -246,7 +260,7 @@ func unsoundBlobs() []inspected {
 			for _, mediaType := range types {
 				ds = append(ds, c.Blob(mediaType, []byte(mediaType)))
 			}
-			return c.Artifact(c.Config(amd64(), layers), ds...), b
+			return c.Artifact(c.Config(amd64(), slices.Repeat([]digest.Digest{digest.FromString("a layer")}, layers)...), ds...), b
 		}
 	}
 	want := func(f diagnosis.Fault, status, looked int, code registry.ErrorCode) registry.Answer {
@@ -287,6 +301,13 @@ func unsoundBlobs() []inspected {
 			body := packed(c)
 			return of(ocispec.MediaTypeImageLayerGzip, body[:len(body)-9])(c)
 		}, want: want(diagnosis.FaultContentCorrupt, 200, 2, "")},
+		{name: "unpacks to something else than the config says", opts: thorough, make: func(c *registrytest.Content) (a, b ocispec.Descriptor) {
+			b = c.Layer(20)
+			return c.Artifact(c.Config(amd64(), digest.FromString("another")), b), b
+		}, want: want(diagnosis.FaultContentCorrupt, 200, 2, "")},
+		{name: "no archive in the pack", opts: thorough, make: func(c *registrytest.Content) (a, b ocispec.Descriptor) {
+			return of(ocispec.MediaTypeImageLayerGzip, zipped(t, bytes.Repeat([]byte("junk"), 500)))(c)
+		}, want: want(diagnosis.FaultContentCorrupt, 200, 2, "")},
 		{name: "config missing", make: config(func(o *registrytest.Object) { o.Status = 404 }), want: early(diagnosis.FaultContentMissing, 404, registry.CodeUnknown)},
 		{name: "config of other bytes", make: config(flip), want: early(diagnosis.FaultContentCorrupt, 200, "")},
 		{name: "config too long", make: config(func(o *registrytest.Object) { o.Sent = append(bytes.Clone(o.Body), ' ') }), want: early(diagnosis.FaultContentCorrupt, 200, "")},
@@ -306,7 +327,7 @@ func unsoundBlobs() []inspected {
 func TestInspect(t *testing.T) {
 	noGoroutinesLeft(t)
 	for group, cases := range map[string][]inspected{
-		"sound": soundImages(), "manifest": unsoundManifests(), "child": unsoundChildren(), "blob": unsoundBlobs(),
+		"sound": soundImages(), "manifest": unsoundManifests(), "child": unsoundChildren(), "blob": unsoundBlobs(t),
 	} {
 		for _, tc := range cases {
 			t.Run(group+"/"+tc.name, tc.run)

@@ -82,18 +82,32 @@ func (c *Content) Layer(size int) ocispec.Descriptor {
 	return c.Blob(ocispec.MediaTypeImageLayerGzip, packed.Bytes())
 }
 
-// Config adds the config of an image with that many layers.
-func (c *Content) Config(p ocispec.Platform, layers int) ocispec.Descriptor {
-	image := ocispec.Image{Platform: p, RootFS: ocispec.RootFS{Type: "layers"}}
-	for n := range layers {
-		image.RootFS.DiffIDs = append(image.RootFS.DiffIDs, digest.FromString(strconv.Itoa(n)))
+// Config adds the config of an image whose layers have these contents.
+func (c *Content) Config(p ocispec.Platform, diffIDs ...digest.Digest) ocispec.Descriptor {
+	return c.Blob(ocispec.MediaTypeImageConfig, c.json(ocispec.Image{Platform: p, RootFS: ocispec.RootFS{Type: "layers", DiffIDs: diffIDs}}))
+}
+
+// unpacked is the digest of what is in a layer; of one that is not packed, its
+// own.
+func (c *Content) unpacked(d ocispec.Descriptor) digest.Digest {
+	z, err := gzip.NewReader(bytes.NewReader(c.blobs[d.Digest].Body))
+	if err != nil {
+		return d.Digest
 	}
-	return c.Blob(ocispec.MediaTypeImageConfig, c.json(image))
+	content, err := digest.FromReader(z)
+	if err != nil {
+		return d.Digest
+	}
+	return content
 }
 
 // Image adds a manifest with its config.
 func (c *Content) Image(p ocispec.Platform, layers ...ocispec.Descriptor) ocispec.Descriptor {
-	d := c.Artifact(c.Config(p, len(layers)), layers...)
+	var diffIDs []digest.Digest
+	for _, layer := range layers {
+		diffIDs = append(diffIDs, c.unpacked(layer))
+	}
+	d := c.Artifact(c.Config(p, diffIDs...), layers...)
 	d.Platform = &p
 	return d
 }

@@ -142,7 +142,7 @@ func policies() []Scenario {
 			Summary: []string{"is on node lab-node", "credentials"},
 			Evidence: []Evidence{
 				{"message", "Failed", "ImageNotPresent", "not present with pull policy of Never"},
-				{"image", "Passed", "", "the image is on node lab-node"},
+				{"image", "Failed", "NotVerifiedForPod", "the image is on node lab-node, but the kubelet does not let this pod use it"},
 			}}},
 		Fill: login(registry.Alice, registry.AlicePassword),
 	}, {
@@ -151,7 +151,7 @@ func policies() []Scenario {
 		Expect: []Expectation{{Pod: "app", Container: "app", Kind: "container", Cause: "ImageNotVerifiedForPod", Confidence: confirmed,
 			Summary: []string{"is on node lab-node", "credentials"},
 			Evidence: []Evidence{
-				{"image", "Passed", "", "the image is on node lab-node"},
+				{"image", "Failed", "NotVerifiedForPod", "the image is on node lab-node, but the kubelet does not let this pod use it"},
 				{"credentials", "Failed", "NoCredentials", ""},
 				{"registry", "Failed", "Unauthorized", "HTTP 401"},
 			}}},
@@ -226,11 +226,11 @@ func withSecret(s Scenario, manifest string) Scenario {
 func access() []Scenario {
 	image, hidden := registry.TokenHost+"/team-b/demo:1.0", registry.TokenHost2+"/team-b/hidden:1.0"
 	return []Scenario{{
-		Name: "access-denied", Title: "the login is good, the repository is another team's", Images: []string{image},
+		Name: "denied-with-login", Title: "the login is good, the registry refuses it the repository, and says so of every name", Images: []string{image},
 		Manifests: []string{manifests(Secret("regcred", registry.TokenHost, registry.Reader, registry.ReaderPassword),
 			Pod("app", image, "", PullSecrets("regcred")))},
-		Expect: []Expectation{{Pod: "app", Container: "app", Kind: "container", Cause: "AccessDenied", Confidence: confirmed,
-			Summary: []string{registry.TokenHost, "accepts the login", "regcred", "team-b/demo"},
+		Expect: []Expectation{{Pod: "app", Container: "app", Kind: "container", Cause: "DeniedOrNotFound", Confidence: confirmed,
+			Summary: []string{registry.TokenHost, "accepts the login", "regcred", "team-b/demo", "does not say whether it exists"},
 			Evidence: []Evidence{
 				{"credentials", "Passed", "", "secret regcred"},
 				{"registry", "Failed", "InsufficientScope", "with secret regcred"},

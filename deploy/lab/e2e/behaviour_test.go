@@ -157,9 +157,10 @@ func TestManyPodsOneProbe(t *testing.T) {
 		return fmt.Sprintf("%d of %d pods diagnosed", told, pods), told == pods
 	})
 	lines := shared.agentRequests(t, registry.Hub, "/v2/e2e/many/")
-	// HEAD, HEAD with the login, and the HEAD without any.
-	if len(lines) != 3 {
-		t.Errorf("%d requests of whypull for %d pods, want 3:\n%s", len(lines), pods, strings.Join(lines, "\n"))
+	// HEAD, HEAD with the login, a GET that has the refusal's error code, and the
+	// HEAD without any.
+	if len(lines) != 4 {
+		t.Errorf("%d requests of whypull for %d pods, want 4:\n%s", len(lines), pods, strings.Join(lines, "\n"))
 	}
 	if _, err := shared.lab.Kubectl(ctx, nil, "delete", "namespace", s.Name, "--wait=false"); err != nil {
 		t.Fatal(err)

@@ -1,0 +1,272 @@
+package probe
+
+import (
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/containerd/platforms"
+	"github.com/distribution/reference"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/agent/keyring"
+	"github.com/whypull/whypull/cri/registry"
+	"github.com/whypull/whypull/cri/registry/registrytest"
+)
+
+// here is the platform of the test's own machine, as far as Go names it.
+func here(architecture string) ocispec.Platform {
+	return ocispec.Platform{OS: "linux", Architecture: architecture}
+}
+
+// holding starts a registry with team/app:1.0, which build makes.
+func holding(t *testing.T, build func(*registrytest.Content) ocispec.Descriptor) *registrytest.Server {
+	t.Helper()
+	content := registrytest.NewContent(t)
+	content.Tag("1.0", build(content))
+	return registrytest.New(t, registrytest.Config{Repositories: []registrytest.Repository{{Name: "team/app", Content: content}}})
+}
+
+const corruptText = `failed to pull and unpack image "x": failed commit on ref "layer-sha256:0123456789012345678901234567890123456789012345678901234567890123": unexpected commit digest sha256:1123456789012345678901234567890123456789012345678901234567890123, expected sha256:0123456789012345678901234567890123456789012345678901234567890123: failed precondition`
+
+// What the manifest holds is looked at where the text speaks of it, and is told
+// as evidence of its own.
+func TestContent(t *testing.T) {
+	t.Parallel()
+	const has = "Passed | https://HUB has the manifest and gives it without credentials"
+	elsewhere := func(p ocispec.Platform) func(*registrytest.Content) ocispec.Descriptor {
+		return func(c *registrytest.Content) ocispec.Descriptor { return c.Image(p, c.Layer(10)) }
+	}
+	broken := func(change func(*registrytest.Object)) func(*registrytest.Content) ocispec.Descriptor {
+		return func(c *registrytest.Content) ocispec.Descriptor {
+			layer := c.Layer(10)
+			c.Break(layer, change)
+			return c.Image(here("s390x"), layer)
+		}
+	}
+	for name, tc := range map[string]struct {
+		build func(*registrytest.Content) ocispec.Descriptor
+		text  string
+		want  string // "" for no such evidence
+		field func(diagnosis.Evidence) bool
+	}{
+		"sound": {elsewhere(here("s390x")), "context canceled", "Inconclusive | https://HUB has one image, for linux/s390x; node worker-3 is PLATFORM: the pull succeeds and the container cannot start",
+			func(e diagnosis.Evidence) bool { return slices.Equal(e.Platforms, []string{"linux/s390x"}) }},
+		"text of an earlier step": {elsewhere(here("s390x")), "dial tcp 10.0.0.1:443: connect: connection refused", "", nil},
+		"index for others": {func(c *registrytest.Content) ocispec.Descriptor {
+			return c.Index(c.Image(here("s390x"), c.Layer(1)), c.Image(here("ppc64le"), c.Layer(2)))
+		},
+			"no match for platform in manifest: not found", "Failed | PlatformMismatch | HUB/team/app:1.0 is for linux/ppc64le, linux/s390x; node worker-3 is PLATFORM",
+			func(e diagnosis.Evidence) bool { return e.Platform != "" && len(e.Platforms) == 2 }},
+		"blob missing": {broken(func(o *registrytest.Object) { o.Status = http.StatusNotFound }), "could not fetch content descriptor",
+			"Failed | ContentMissing | https://HUB does not have DIGEST, which the image's own manifest names (HTTP 404)",
+			func(e diagnosis.Evidence) bool { return strings.HasPrefix(e.Blob, "sha256:") }},
+		"blob refused": {broken(func(o *registrytest.Object) { o.Status = http.StatusForbidden }), corruptText,
+			"Failed | Forbidden | https://HUB gives the manifest and refuses DIGEST (HTTP 403)", nil},
+		"blob broken": {broken(func(o *registrytest.Object) { o.Status = http.StatusBadGateway }), corruptText,
+			"Failed | ServerError | https://HUB fails for DIGEST (HTTP 502)", nil},
+		"blob elsewhere": {broken(func(o *registrytest.Object) { o.Location = "https://127.0.0.1:1/x?Signature=s3cret-passw0rd" }), corruptText,
+			"Failed | ConnectionRefused | https://127.0.0.1:1 refuses the connection: nothing listens there; https://HUB sends there for the image's blobs",
+			func(e diagnosis.Evidence) bool { return e.Via != "" && len(e.Addresses) == 0 }},
+		"blob corrupt": {broken(func(o *registrytest.Object) { o.Sent = []byte(strings.Repeat("x", len(o.Body))) }), corruptText,
+			"Failed | ContentCorrupt | https://HUB sends DIGEST otherwise than the image says: its digest, size or compression is wrong, or it breaks off", nil},
+		"something else": {func(c *registrytest.Content) ocispec.Descriptor {
+			return c.Artifact(c.Blob("application/vnd.cncf.helm.config.v1+json", []byte("{}")), c.Blob("application/vnd.example", []byte("x")))
+		}, "unsupported media type", "Inconclusive | https://HUB has something else than an image under this name: the pull succeeds and the container cannot start", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := holding(t, tc.build)
+			n := newNode(t, s.CA, nil)
+			f := failure(s.Host + "/team/app:1.0")
+			f.Message = tc.text
+			all := n.collect(f)
+			want := []string{has}
+			if tc.want != "" {
+				want = append(want, tc.want)
+			}
+			got := replaced(of(all, diagnosis.CheckRegistry), s.Host, "HUB")
+			for i := range got {
+				got[i] = digests().ReplaceAllString(platformHere().ReplaceAllString(got[i], "is PLATFORM$1"), "DIGEST")
+			}
+			wantLines(t, "evidence", got, want...)
+			i := slices.IndexFunc(all, func(e diagnosis.Evidence) bool { return e.Content })
+			if (i >= 0) != (tc.want != "") {
+				t.Fatal("no evidence is about the content")
+			}
+			if tc.field != nil && !tc.field(all[i]) {
+				t.Errorf("evidence %+v", all[i])
+			}
+		})
+	}
+}
+
+// A blob's trouble at another place is none of the registry's: the next question
+// is asked.
+func TestTroubleElsewhereIsNotTheRegistrys(t *testing.T) {
+	t.Parallel()
+	content := registrytest.NewContent(t)
+	layer := content.Layer(10)
+	content.Break(layer, func(o *registrytest.Object) { o.Location = "https://127.0.0.1:1/x" })
+	content.Tag("1.0", content.Image(here("amd64"), layer))
+	content.Tag("2.0", content.Image(here("amd64"), content.Layer(20)))
+	s := registrytest.New(t, registrytest.Config{Repositories: []registrytest.Repository{{Name: "team/app", Content: content}}})
+	n := newNode(t, s.CA, nil)
+	first, second := failure(s.Host+"/team/app:1.0"), failure(s.Host+"/team/app:2.0")
+	first.Message = corruptText
+	n.collect(first)
+	wantLines(t, "evidence", replaced(of(n.collect(second), diagnosis.CheckRegistry), s.Host, "HUB"), "Passed | https://HUB has the manifest and gives it without credentials")
+}
+
+// The content is fetched by the digest that the registry has named, as the
+// runtime does, once for all who look.
+func TestContentByDigest(t *testing.T) {
+	t.Parallel()
+	s := holding(t, func(c *registrytest.Content) ocispec.Descriptor { return c.Image(here("amd64"), c.Layer(10)) })
+	n := newNode(t, s.CA, nil)
+	f := failure(s.Host + "/team/app:1.0")
+	f.Message = corruptText
+	n.collect(f)
+	n.collect(f)
+	lines := s.Lines()
+	if len(lines) < 2 || lines[0] != manifest || !strings.HasPrefix(lines[1], "GET /v2/team/app/manifests/sha256:") {
+		t.Errorf("requests %q", lines)
+	}
+	if heads(s) != 1 {
+		t.Errorf("requests %q", lines)
+	}
+}
+
+func TestResolved(t *testing.T) {
+	t.Parallel()
+	const dgst = "sha256:0123456789012345678901234567890123456789012345678901234567890123"
+	ref := named(t, "hub.test/app:1")
+	for digest, want := range map[string]string{"": "hub.test/app:1", "sha256:short": "hub.test/app:1", dgst: "hub.test/app@" + dgst} {
+		if got := resolved(ref, registry.Answer{Digest: digest}).String(); got != want {
+			t.Errorf("%q: %s, want %s", digest, got, want)
+		}
+	}
+}
+
+// The node's own credential is for pulls that bring none, and a mirror that the
+// runtime keeps the pull's from gets nothing of the pod's.
+func TestAttemptsAtEndpoint(t *testing.T) {
+	t.Parallel()
+	own := &registry.Login{Username: "node", Password: "pw"}
+	ours := []keyring.Login{keyring.NewLogin("a", "hub.test", 1, user, password), keyring.NewLogin("empty", "hub.test", 2, "", "")}
+	for name, tc := range map[string]struct {
+		logins []keyring.Login
+		at     registry.Endpoint
+		want   []string
+	}{
+		"the pod's":               {ours, registry.Endpoint{}, []string{"a", ""}},
+		"none":                    {nil, registry.Endpoint{}, []string{""}},
+		"the pod's, not the node": {ours, registry.Endpoint{NodeLogin: own, NodeLoginSource: "/etc/x"}, []string{"a", ""}},
+		"the node's":              {nil, registry.Endpoint{NodeLogin: own, NodeLoginSource: "/etc/x"}, []string{"/etc/x", ""}},
+		"an empty login is none":  {ours[1:], registry.Endpoint{NodeLogin: own, NodeLoginSource: "/etc/x"}, []string{"/etc/x", ""}},
+		"kept from a mirror":      {ours, registry.Endpoint{WithoutCredential: true}, []string{""}},
+		"a mirror of the node's":  {ours, registry.Endpoint{WithoutCredential: true, NodeLogin: own, NodeLoginSource: "/etc/x"}, []string{"/etc/x", ""}},
+	} {
+		var got []string
+		for _, l := range (visit{logins: tc.logins}).attempts(tc.at) {
+			source := ""
+			if l != nil {
+				source = l.Source
+				if l.OfNode != (source == "/etc/x") {
+					t.Errorf("%s: login %v", name, l)
+				}
+			}
+			got = append(got, source)
+		}
+		wantLines(t, name, got, tc.want...)
+	}
+}
+
+// A registry that refuses a repository without saying whether it exists is
+// asked once for one that does not: once with the login, not without it too.
+func TestSettled(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		others *registrytest.Repository
+		exists bool
+	}{
+		"hides what exists": {&registrytest.Repository{Auth: registrytest.Bearer, Users: []string{"nobody"}}, false},
+		"tells it":          {nil, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := registrytest.New(t, registrytest.Config{Logins: map[string]string{user: password}, Others: tc.others, Repositories: []registrytest.Repository{
+				{Name: "team/app", Tags: []string{"1.0"}, Auth: registrytest.Bearer, Users: []string{"nobody"}},
+			}})
+			n := newNode(t, s.CA, nil)
+			n.secrets.byName["a"] = loginFor(s.Host)
+			all := n.collect(failure(s.Host+"/team/app:1.0", "a"))
+			i := slices.IndexFunc(all, func(e diagnosis.Evidence) bool { return e.Credential != nil })
+			if i < 0 || all[i].Fault != diagnosis.FaultInsufficientScope || all[i].Exists != tc.exists {
+				t.Errorf("evidence %+v", all)
+			}
+			asked := slices.DeleteFunc(s.Lines(), func(l string) bool { return !strings.Contains(l, "/v2/team/whypull-") })
+			if len(asked) == 0 || len(asked) > 2 {
+				t.Errorf("requests %q", s.Lines())
+			}
+		})
+	}
+}
+
+func TestByVersion(t *testing.T) {
+	t.Parallel()
+	tags := []string{"latest", "1.9", "v2", "1.10", "1.9.1", "1.10-rc1", "v10", ""}
+	slices.SortFunc(tags, byVersion)
+	wantLines(t, "order", tags, "", "1.9", "1.9.1", "1.10", "1.10-rc1", "latest", "v2", "v10")
+	wantLines(t, "nearest", nearest([]string{"1.27.1", "1.27.2", "1.27.10", "1.26", "latest"}, "1.27.3"), "1.27.2", "1.27.1", "1.27.10", "1.26", "latest")
+}
+
+// A name without a registry is asked for where the runtime would look.
+func TestShortNames(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	for name, tc := range map[string]struct {
+		config string
+		want   []string
+	}{
+		"an alias":      {"unqualified-search-registries = [\"a.test\"]\n[aliases]\n\"app\" = \"" + s.Host + "/team/app\"\n", []string{"Passed | https://HUB has the manifest and gives it without credentials"}},
+		"one to search": {"unqualified-search-registries = [\"" + s.Host + "\"]\n", []string{"Failed | RepositoryNotFound | https://HUB has no repository library/app (HTTP 404)"}},
+		"none":          {"", []string{"Failed | AmbiguousName | app:1.0 names no registry, and the node's registries.conf has none to search for it"}},
+		"two":           {"unqualified-search-registries = [\"a.test\", \"b.test\"]\n", []string{"Failed | AmbiguousName | app:1.0 names no registry, and the runtime will not choose among a.test/app:1.0, b.test/app:1.0 (/etc/containers/registries.conf)"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n := newNode(t, s.CA, map[string]string{"etc/containers/registries.conf": tc.config})
+			n.runtime.Name, n.runtime.Release = "cri-o", "1.37.0"
+			f := failure("app:1.0")
+			f.Message = "reading manifest 1.0 in x: manifest unknown"
+			wantLines(t, "evidence", replaced(of(n.collect(f), diagnosis.CheckRegistry), s.Host, "HUB"), tc.want...)
+		})
+	}
+}
+
+func TestDomain(t *testing.T) {
+	t.Parallel()
+	f := failure("my_host/app:1")
+	f.Registry = "my_host" // as the kubelet and the runtime have it
+	own, err := reference.ParseNormalizedNamed(f.Image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := domain(own, f); got != "my_host" {
+		t.Error(got)
+	}
+	if got := domain(named(t, "quay.test/app:1"), f); got != "quay.test" {
+		t.Error(got)
+	}
+}
+
+func digests() *regexp.Regexp { return regexp.MustCompile(`sha256:[0-9a-f]{12}`) }
+
+// platformHere finds the machine's own platform at the end of a sentence's part.
+func platformHere() *regexp.Regexp {
+	return regexp.MustCompile(`is ` + regexp.QuoteMeta(platforms.Format(platforms.DefaultSpec())) + `(\b)`)
+}
