@@ -28,7 +28,7 @@ demo-down: ## stop the demo's cluster and leave nothing behind
 	cd $(LAB) && go run ./cmd/lab remove
 
 .PHONY: test
-test: test-format test-vet test-lint test-unit test-lab test-keyring test-e2e ## everything
+test: test-format test-vet test-lint test-unit test-same test-lab test-keyring test-e2e ## everything
 
 .PHONY: test-format
 test-format: ## gofmt
@@ -45,6 +45,10 @@ test-lint: ## golangci-lint
 .PHONY: test-unit
 test-unit: ## unit tests of the product
 	go test -race -shuffle=on ./...
+
+.PHONY: test-same
+test-same: ## same facts, same verdict
+	go test -race -count=20 -run 'TestScenarios$$|TestDiagnoseIsPure|TestDecide' ./agent/diagnosis
 
 .PHONY: test-lab
 test-lab: lab-build ## unit and life-cycle tests of the lab

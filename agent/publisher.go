@@ -219,8 +219,26 @@ func (p *PodPublisher) annotate(ctx context.Context, u podwatch.Update, told *pu
 	for _, v := range verdicts {
 		p.log.Info("diagnosed", "namespace", u.Namespace, "pod", u.Name, "container", v.Failure.Container,
 			"cause", v.Cause, "confidence", v.Confidence, "summary", v.Summary)
+		p.logTimings(v)
 	}
 	return true, nil
+}
+
+// logTimings tells how long each phase of the conversations took: the report
+// does not, since it would change with every diagnosis.
+func (p *PodPublisher) logTimings(v diagnosis.Verdict) {
+	for _, e := range v.Evidence {
+		if len(e.Timings) == 0 {
+			continue
+		}
+		var phases []any
+		for _, phase := range diagnosis.Phases() {
+			if d, ok := e.Timings[phase]; ok {
+				phases = append(phases, slog.Duration(string(phase), d))
+			}
+		}
+		p.log.Debug("asked", "endpoint", e.Endpoint, "outcome", e.Outcome, "fault", e.Fault, slog.Group("phases", phases...))
+	}
 }
 
 // wrote notes what the pod's annotations are about.

@@ -862,3 +862,30 @@ func TestAgentWithPublisher(t *testing.T) {
 		}
 	})
 }
+
+// How long the phases of a conversation took is in the log, in their order, and
+// not in the report, which would change with it.
+func TestTimingsAreLogged(t *testing.T) {
+	t.Parallel()
+	var log strings.Builder
+	w := &writer{}
+	p := NewPublisher(w, report.NewMetrics("v1"), slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})), "worker-3")
+	v := verdict("app", diagnosis.TagNotFound, func(v *diagnosis.Verdict) {
+		v.Evidence = []diagnosis.Evidence{{
+			Check: diagnosis.CheckRegistry, Outcome: diagnosis.Failed, Fault: diagnosis.FaultTagNotFound, Detail: "it is not there", Endpoint: "https://hub.test",
+			Timings: map[diagnosis.Phase]time.Duration{diagnosis.PhaseManifest: 3 * time.Millisecond, diagnosis.PhaseDNS: time.Millisecond, diagnosis.PhaseTLS: 2 * time.Millisecond},
+		}}
+	})
+	if err := p.Verdicts(t.Context(), update(), []diagnosis.Verdict{v}, true); err != nil {
+		t.Fatal(err)
+	}
+	const want = "endpoint=https://hub.test outcome=Failed fault=TagNotFound phases.dns=1ms phases.tls=2ms phases.manifest=3ms"
+	if !strings.Contains(log.String(), want) {
+		t.Errorf("log %s", log.String())
+	}
+	for _, patch := range w.patches {
+		if report := patch["whypull.dev/report"]; report == nil || strings.Contains(*report, "ms") {
+			t.Errorf("patch %+v", patch)
+		}
+	}
+}

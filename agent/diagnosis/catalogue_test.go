@@ -158,6 +158,18 @@ func TestChecksAreAll(t *testing.T) {
 	}
 }
 
+func TestPhasesAreAll(t *testing.T) {
+	var got []string
+	for _, p := range Phases() {
+		got = append(got, string(p))
+	}
+	want := constantsOf(t, "evidence.go", "Phase")
+	slices.Sort(want)
+	if sorted := slices.Sorted(slices.Values(got)); !slices.Equal(sorted, want) {
+		t.Errorf("%v, constants %v", sorted, want)
+	}
+}
+
 // TestFaultsAreAll keeps the list of this file's tests in step.
 func TestFaultsAreAll(t *testing.T) {
 	want := constantsOf(t, "evidence.go", "Fault")

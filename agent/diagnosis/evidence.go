@@ -232,3 +232,8 @@ const (
 	PhaseManifest Phase = "manifest"
 	PhaseBlob     Phase = "blob"
 )
+
+// Phases returns the phases in their order.
+func Phases() []Phase {
+	return []Phase{PhaseDNS, PhaseConnect, PhaseTLS, PhasePing, PhaseToken, PhaseManifest, PhaseBlob}
+}

@@ -87,9 +87,9 @@ func rules() []rule {
 		{DNSFailure, name(DNSFailure, FaultDNSFailure)},
 		{RegistryNameNotFound, atOrigin(RegistryNameNotFound, FaultNameNotFound)},
 		{DNSFailure, atOrigin(DNSFailure, FaultDNSFailure)},
-		{ConnectionRefused, atOrigin(ConnectionRefused, FaultConnectionRefused)},
-		{ConnectionTimeout, atOrigin(ConnectionTimeout, FaultConnectionTimeout)},
-		{NetworkUnreachable, atOrigin(NetworkUnreachable, FaultNetworkUnreachable)},
+		{ConnectionRefused, noWay(ConnectionRefused, FaultConnectionRefused)},
+		{ConnectionTimeout, noWay(ConnectionTimeout, FaultConnectionTimeout)},
+		{NetworkUnreachable, noWay(NetworkUnreachable, FaultNetworkUnreachable)},
 		{TLSUntrusted, atOrigin(TLSUntrusted, FaultTLSUntrusted)},
 		{TLSHostnameMismatch, atOrigin(TLSHostnameMismatch, FaultTLSHostnameMismatch)},
 		{TLSExpired, atOrigin(TLSExpired, FaultTLSExpired)},
@@ -337,6 +337,19 @@ func atOrigin(cause Cause, faults ...Fault) func(*facts) Confidence {
 		}
 		return x.agreed(cause)
 	})
+}
+
+// noWay is atOrigin for connections. That whypull does not come through to a
+// registry that has answered the runtime says that the runtime has another way:
+// a proxy of which nothing is known here.
+func noWay(cause Cause, fault Fault) func(*facts) Confidence {
+	return func(x *facts) Confidence {
+		e, _ := firstOf(x.origin(), fault)
+		if !e.Content && e.Phase != PhaseToken && e.Proxy == "" && x.reached() {
+			return ""
+		}
+		return atOrigin(cause, fault)(x)
+	}
 }
 
 func unlessWorks(when func(*facts) Confidence) func(*facts) Confidence {

@@ -54,6 +54,11 @@ func provider() Evidence {
 	return Evidence{Check: CheckCredentials, Outcome: NotRun, Fault: FaultProviderMatches, Provider: "ecr-credential-provider"}
 }
 
+func atPhase(p Phase, e Evidence) Evidence {
+	e.Phase = p
+	return e
+}
+
 func atMirror(e Evidence) Evidence {
 	e.Mirror, e.Endpoint = true, "https://mirror.example.com"
 	return e
@@ -117,6 +122,10 @@ func TestDecide(t *testing.T) {
 		{"manifest there, a blob refused", given(text(AccessDenied), answer(""), about(answer(FaultForbidden))), AccessDenied, Confirmed},
 		{"manifest there, blobs refused by a closed port", given(text(ConnectionRefused), answer(""), about(answer(FaultConnectionRefused))), ConnectionRefused, Confirmed},
 		{"text of a proxy, and ours lets us through", given(text(ProxyFailed), through("proxy:3128", answer(""))), ProxyFailed, Suspected},
+		{"the registry has answered the runtime, and we do not come through", given(text(CredentialsRejected), answer(FaultConnectionTimeout)), CredentialsRejected, Suspected},
+		{"the registry has answered the runtime, and the same proxy does not let us through", given(text(CredentialsRejected), through("proxy:3128", answer(FaultConnectionTimeout))), ConnectionTimeout, Likely},
+		{"nobody comes through", given(text(ConnectionTimeout), answer(FaultConnectionTimeout)), ConnectionTimeout, Confirmed},
+		{"the token server has gone away since", given(text(CredentialsRejected), atPhase(PhaseToken, answer(FaultConnectionRefused))), ConnectionRefused, Likely},
 		{"withheld by a policy", given(answer(FaultPolicyBlocked)), PolicyBlocked, Confirmed},
 		{"token that names its end, refused", given(validity(ValidityExpired, reject)), CredentialsExpired, Confirmed},
 		{"token that names its end, taken", given(validity(ValidityExpired, withLogin("a", answer("")))), NotReproducible, Likely},

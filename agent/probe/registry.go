@@ -368,6 +368,9 @@ func status(a registry.Answer) string {
 }
 
 func retry(a registry.Answer) string {
+	if a.RetryAfter <= 0 && a.RateLimit != nil && a.RateLimit.Window > 0 {
+		return fmt.Sprintf("; it counts %d requests in %s", a.RateLimit.Limit, a.RateLimit.Window)
+	}
 	if a.RetryAfter <= 0 {
 		return ""
 	}
