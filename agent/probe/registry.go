@@ -322,7 +322,7 @@ func (v visit) trouble(a registry.Answer) string {
 	case diagnosis.FaultTLSHostnameMismatch:
 		return at + " has a certificate for another name" + namesOf(a)
 	case diagnosis.FaultTLSExpired:
-		return at + " has a certificate that is not valid now" + validity(a)
+		return at + " has a certificate that is not valid now" + validity(a) + oddClock(a)
 	case diagnosis.FaultTLSHandshakeFailed:
 		return at + " and the node do not agree on TLS: client certificate, protocol or cipher"
 	case diagnosis.FaultHTTPSMismatch:
@@ -403,6 +403,33 @@ func validity(a registry.Answer) string {
 		return ""
 	}
 	return fmt.Sprintf(": it is valid from %s to %s", a.Certificate.NotBefore.UTC().Format(time.RFC3339), a.Certificate.NotAfter.UTC().Format(time.RFC3339))
+}
+
+// oddClock says whose clock is the odd one.
+func oddClock(a registry.Answer) string {
+	switch c := a.Clock; {
+	case !c.Known:
+		return ""
+	case c.Ahead == 0:
+		return "; the registry's clock agrees with the node's"
+	case c.Ahead > 0:
+		return fmt.Sprintf("; the node's clock is %s behind the registry's", roughly(c.Ahead))
+	default:
+		return fmt.Sprintf("; the node's clock is %s ahead of the registry's", roughly(-c.Ahead))
+	}
+}
+
+// roughly is a duration as people say it, which does not change while a clock
+// drifts.
+func roughly(d time.Duration) string {
+	const day = 24 * time.Hour
+	switch {
+	case d >= 2*day:
+		return fmt.Sprintf("%d days", d.Round(day)/day)
+	case d >= 2*time.Hour:
+		return fmt.Sprintf("%d hours", d.Round(time.Hour)/time.Hour)
+	}
+	return fmt.Sprintf("%d minutes", d/time.Minute)
 }
 
 // tagOf is the tag that is asked for; none if it is a digest.

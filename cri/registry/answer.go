@@ -105,6 +105,8 @@ type Answer struct {
 	// ProxyStatus is the HTTP status of the proxy's own answer, for
 	// FaultProxyFailed; 0 if it gave none.
 	ProxyStatus int
+	// Clock is the registry's, for FaultTLSExpired of its own certificate.
+	Clock Clock
 	// Certificate is the registry's own or, if one of a chain was refused, that
 	// one; nil without TLS, and for FaultProxyFailed.
 	Certificate *Certificate

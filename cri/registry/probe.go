@@ -348,6 +348,7 @@ func (c *conversation) failed(ctx context.Context, err error) {
 		fault = diagnosis.FaultHTTPSMismatch
 	}
 	c.blame(err)
+	c.compareClocks(ctx, fault)
 	c.conclude(phase, fault, proxyStatus(err), err)
 }
 
