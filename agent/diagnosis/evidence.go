@@ -137,13 +137,22 @@ type Evidence struct {
 	// CheckCredentials.
 	Secret string
 	// Hosts are the registry keys that the secret holds, sorted, for
-	// FaultNoMatchingCredential.
+	// CheckCredentials.
 	Hosts []string
 	// Candidates are what may have been meant, nearest first: tags that exist
-	// for FaultTagNotFound, image names that parse for FaultNameInvalid.
+	// for FaultTagNotFound, image names that parse for FaultNameInvalid, the
+	// name under which the image was pulled for FaultNotVerified.
 	Candidates []string
-	// ConfigDir is the node's folder of hosts.toml files, for CheckRegistry.
-	ConfigDir string
+	// ConfigDir is the node's folder of hosts.toml files, and ConfigFile the
+	// file that configures the endpoint or that the evidence is about, for
+	// CheckRegistry.
+	ConfigDir, ConfigFile string
+	// LoginSent tells that the pull brought a login, by the text; for
+	// CheckMessage.
+	LoginSent bool
+	// Use is whether the kubelet lets this pod use the image that is on the node,
+	// for CheckImage.
+	Use Use
 	// Cause is what the runtime's text supports by itself, for CheckMessage.
 	Cause Cause
 	// Host is the host[:port] that the runtime's text blames, for
@@ -162,8 +171,6 @@ type Evidence struct {
 	Platform  string
 	// Proxy is the proxy that the endpoint was asked through, as host[:port].
 	Proxy string
-	// TokenHost is the token server that the endpoint sends to.
-	TokenHost string
 	// Blob is the digest of what failed, for Content; of the text, for
 	// CheckMessage.
 	Blob string
@@ -182,9 +189,10 @@ type Evidence struct {
 	SaysExpired bool
 	// Provider is the credential provider plugin, for FaultProviderMatches.
 	Provider string
-	// OtherNamespaces have a secret of the missing one's name, sorted, where
-	// whypull may see that; for FaultSecretMissing.
-	OtherNamespaces []string
+	// Unrecorded tells that no pull of the image was recorded under its name, so
+	// that no credential proves anything before there is one; for
+	// FaultNotVerified.
+	Unrecorded bool
 	// Timings are how long each phase took. They decide nothing, and are not in
 	// the report, which must not change with them.
 	Timings map[Phase]time.Duration
@@ -192,6 +200,18 @@ type Evidence struct {
 	// did not say.
 	RetryAfter int
 }
+
+// Use says whether the kubelet lets a pod use an image that is on its node
+// (KEP-2535).
+type Use string
+
+// The uses.
+const (
+	UseUnknown Use = ""        // there are no records, they cannot be seen, or they do not settle it
+	UseAllowed Use = "allowed" // they allow it to this pod, or to every pod
+	UseDefault Use = "default" // there is no record of the image; the default policy then allows it
+	UseRefused Use = "refused" // this pod has to prove credentials first
+)
 
 // Credential names a credential without showing it.
 type Credential struct {

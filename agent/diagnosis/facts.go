@@ -141,16 +141,29 @@ func (x *facts) asked() []Evidence {
 }
 
 // attempts are the answers of the endpoints that the kubelet's own attempts
-// would get: with the pod's credentials where there are any, without where
-// there are none (kuberuntime PullImage makes no anonymous attempt after one
-// with credentials).
+// would get: of each endpoint those with credentials where there are any, else
+// the one without (kuberuntime PullImage makes no anonymous attempt after one
+// with credentials, but a runtime may keep them from a mirror).
 func (x *facts) attempts() []Evidence {
 	all := x.asked()
-	with := filter(all, func(e Evidence) bool { return e.Credential != nil })
-	if len(with) > 0 {
-		return with
+	with := map[string]bool{}
+	for _, e := range all {
+		with[e.at()] = with[e.at()] || e.Credential != nil
 	}
-	return all
+	return filter(all, func(e Evidence) bool { return e.Credential != nil || !with[e.at()] })
+}
+
+// at is the endpoint that was asked, wherever it sent.
+func (e Evidence) at() string {
+	if e.Via != "" {
+		return e.Via
+	}
+	return e.Endpoint
+}
+
+// untried tells that the kubelet would try a login that was not tried here.
+func (x *facts) untried() bool {
+	return slices.ContainsFunc(x.of(CheckRegistry), func(e Evidence) bool { return e.Outcome == NotRun && e.Credential != nil })
 }
 
 // origin are the attempts that fail at the image's own registry; mirrors are
@@ -210,16 +223,22 @@ func (x *facts) evasive() bool {
 // denied are the attempts whose login the registry took, but whose repository
 // it refused.
 func (x *facts) denied() []Evidence {
-	return filter(x.origin(), func(e Evidence) bool {
-		return e.Credential != nil && !e.Content && (e.Fault == FaultForbidden || e.Fault == FaultInsufficientScope)
-	})
+	return filter(x.refused(), func(e Evidence) bool { return e.Fault == FaultForbidden || e.Fault == FaultInsufficientScope })
+}
+
+// refused are the attempts whose login came to nothing: the pod's own where it
+// has any, since whoever reads the verdict can change those.
+func (x *facts) refused() []Evidence {
+	all := filter(x.origin(), func(e Evidence) bool { return e.Credential != nil && !e.Content })
+	if own := filter(all, func(e Evidence) bool { return !e.Credential.OfNode }); len(own) > 0 {
+		return own
+	}
+	return all
 }
 
 // rejected are the attempts whose login the registry did not take.
 func (x *facts) rejected() []Evidence {
-	return filter(x.origin(), func(e Evidence) bool {
-		return e.Credential != nil && !e.Content && e.Fault == FaultUnauthorized
-	})
+	return filter(x.refused(), func(e Evidence) bool { return e.Fault == FaultUnauthorized })
 }
 
 // hushed are the denied attempts of which the registry does not say whether

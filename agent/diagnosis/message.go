@@ -19,6 +19,10 @@ type Reading struct {
 	Resolver string
 	// Proxy is the proxy that the text names, as host or host:port.
 	Proxy string
+	// LoginSent tells that the pull brought a login: containerd asks for an
+	// "anonymous token" without one, and for an "oauth token" with one
+	// (core/remotes/docker, authorizer).
+	LoginSent bool
 	// BehindProxy tells that the text shows a proxy's answer: Go's bare text of a
 	// status when CONNECT is refused, status 407, or a proxy's error page.
 	BehindProxy bool
@@ -75,6 +79,7 @@ func ReadMessage(reason, message string) Reading {
 	if r.Image == "" {
 		r.Image = imageIn(line)
 	}
+	r.LoginSent = indexFold(line, "fetch oauth token") >= 0
 	text, _ := tidy(message)
 	r.Text = shorten(Redact(text))
 	return r

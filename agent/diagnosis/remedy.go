@@ -202,8 +202,14 @@ func mendNever(x *facts) []string {
 }
 
 func mendNotVerified(x *facts) []string {
+	if e, ok := x.first(CheckImage, FaultNotVerified); ok && len(e.Candidates) > 0 {
+		return append([]string{comment("the kubelet knows the image by another spelling of its name:")}, x.setImage(e.Candidates[0])...)
+	}
 	spec := map[string]any{}
 	var lines []string
+	if e, ok := x.first(CheckImage, FaultNotVerified); ok && e.Unrecorded && x.PullPolicy == "Never" {
+		return x.allowPull(spec)
+	}
 	if !x.matched() && !x.credentialed() && !x.static() {
 		secret := x.wantedSecret()
 		lines = append(lines, x.createSecret(secret))
@@ -344,17 +350,23 @@ func (x *facts) spelling() []string {
 
 func mendMalformed(x *facts) []string {
 	if e, ok := x.first(CheckCredentials, FaultSecretMalformed); ok {
+		if len(e.Hosts) > 1 && validName(e.Secret) {
+			return []string{
+				comment("it has entries for %s as well, which are lost if it is made anew: mend the one entry", list(e.Hosts)),
+				x.kubectl("edit", quote("secret/"+e.Secret)),
+			}
+		}
 		return []string{x.replaceSecret(e.Secret, false)}
 	}
 	if e, ok := x.first(CheckCredentials, FaultSecretWrongType, FaultSecretEmpty); ok {
 		if e.Fault == FaultSecretEmpty {
-			return append(x.spelling(), x.replaceSecret(e.Secret, false))
+			return append(x.spelling(), x.renew(e.Secret)...)
 		}
 		// A secret's type cannot be changed in place.
 		return append(x.spelling(), comment("this deletes the secret and makes it anew; if something else uses it, take another name and add it to imagePullSecrets"),
 			x.replaceSecret(e.Secret, true))
 	}
-	return x.renewFirst(x.matching())
+	return nil
 }
 
 func mendNoMatch(x *facts) []string {
@@ -398,13 +410,24 @@ func mendNoCredentials(x *facts) []string {
 	return append(lines, x.addSecret()...)
 }
 
-func mendRejected(x *facts) []string { return x.renewUsed(x.rejected()) }
-
-func mendExpired(x *facts) []string {
-	return x.renewUsed(append(x.rejected(), x.denied()...))
+func mendRejected(x *facts) []string {
+	lines := x.renewUsed(x.rejected())
+	if len(lines) == 0 && x.message().LoginSent {
+		return append([]string{comment("on node %s, look at the kubelet's own credentials (/var/lib/kubelet/config.json) and credential providers; or give the pod its own:", x.Node)}, x.addSecret()...)
+	}
+	if slices.ContainsFunc(x.anonymous(), sound) && len(used(x.rejected())) > 0 && len(lines) > 0 {
+		return append([]string{comment("take %s out of imagePullSecrets, since nobody needs credentials here, or mend it:", list(used(x.rejected())))}, lines...)
+	}
+	return lines
 }
 
+func mendExpired(x *facts) []string { return x.renewUsed(x.expiredLogins()) }
+
 func mendDenied(x *facts) []string {
+	if e, ok := x.refusedContent(); ok && e.Via != "" && e.Via != e.Endpoint {
+		return append([]string{comment("the login is good; look for a firewall, a proxy or a wrong clock between node %s and the place of the blobs", x.Node)},
+			mendOnNode("curl -sv --max-time 20")(x)...)
+	}
 	lines := x.renewUsed(x.denied())
 	if len(lines) == 0 {
 		return nil
@@ -534,14 +557,18 @@ func mendCertificate(cause Cause) func(*facts) []string {
 // configured.
 func mendMirror(x *facts) []string {
 	var lines []string
-	if hidden := x.hidden(); hidden != "" {
+	if hidden, _ := x.hidden(); hidden != "" {
 		lines = append(remedy(hidden, x.behind()), comment("and for the mirror:"))
 	}
-	lines = append(lines, comment("on node %s: mend the mirror, or take it out of %s/hosts.toml:", x.Node, x.hostsDir()))
 	e := x.mirrors()
 	if len(e) == 0 {
 		return nil
 	}
+	file := e[0].ConfigFile
+	if file == "" {
+		file = x.hostsDir() + "/hosts.toml"
+	}
+	lines = append(lines, comment("on node %s: mend the mirror, or take it out of %s:", x.Node, file))
 	return append(lines, "curl -sv --max-time 20 "+quote(e[0].Endpoint+"/v2/"))
 }
 
@@ -589,8 +616,12 @@ func mendConfig(x *facts) []string {
 	if !ok || e.Detail == "" {
 		return x.advise(RegistryConfigInvalid)
 	}
+	when := "the runtime reads it anew for each pull"
+	if !perRegistry(e.ConfigFile) {
+		when = "then restart the runtime, which reads it when it starts"
+	}
 	return []string{
-		comment("on node %s, correct this; the runtime reads it anew for each pull: %s", x.Node, e.Detail),
+		comment("on node %s, correct this; %s: %s", x.Node, when, e.Detail),
 		x.kubectl("get", quote("pod/"+x.Pod), "--watch"),
 	}
 }
@@ -614,6 +645,9 @@ func mendUntrusted(x *facts) []string {
 	if x.elsewhere() != "" { // hosts.toml is about registries only
 		return nil
 	}
+	if file := x.configFile(); file != "" {
+		return x.inFile(file, "give the registry's CA certificate")
+	}
 	dir, url := x.hostsDir(), x.endpoint()
 	return []string{
 		comment("on node %s, with the CA certificate of %s in <ca.crt>:", x.Node, x.host()),
@@ -628,6 +662,9 @@ func mendUntrusted(x *facts) []string {
 func mendHTTPS(x *facts) []string {
 	if x.elsewhere() != "" {
 		return nil
+	}
+	if file := x.configFile(); file != "" {
+		return x.inFile(file, "correct the registry's scheme")
 	}
 	dir := x.hostsDir()
 	url := "http://" + x.host()
@@ -649,6 +686,26 @@ func hostsFile(dir string, lines ...string) string {
 	}
 	file := quote(dir + "/hosts.toml")
 	return "test -e " + file + " || printf '%s\\n' " + strings.Join(words, " ") + " > " + file
+}
+
+// configFile is the runtime's own file that configures the registry, "" where
+// that is hosts.toml or nothing.
+func (x *facts) configFile() string {
+	for _, e := range x.origin() {
+		if e.ConfigFile != "" {
+			return e.ConfigFile
+		}
+	}
+	return ""
+}
+
+// inFile says what to do in the runtime's own file.
+func (x *facts) inFile(file, what string) []string {
+	how := "registry.configs of this host has its TLS settings; containerd reads it when it starts"
+	if strings.HasPrefix(file, "/etc/containers/") {
+		how = "CRI-O takes CA certificates from /etc/containers/certs.d/" + x.host() + ", and insecure = true for plain HTTP from this file"
+	}
+	return []string{comment("on node %s, %s: %s is configured in %s (%s)", x.Node, what, x.Registry, file, how), x.kubectl("get", quote("pod/"+x.Pod), "--watch")}
 }
 
 // hostsDir is where containerd looks for the registry's hosts.toml.

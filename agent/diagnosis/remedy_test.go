@@ -159,7 +159,7 @@ func checkWords(t testing.TB, words []string, text string) {
 		}
 		words = words[2:]
 	}
-	if !slices.Contains([]string{"create", "patch", "set", "debug", "describe", "delete", "get"}, words[0]) {
+	if !slices.Contains([]string{"create", "patch", "set", "debug", "describe", "delete", "edit", "get"}, words[0]) {
 		t.Errorf("kubectl %q", words)
 	}
 	for i, w := range words {

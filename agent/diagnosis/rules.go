@@ -2,6 +2,7 @@ package diagnosis
 
 import (
 	"slices"
+	"strings"
 )
 
 // Diagnose decides: it reads the rules from the top, and the first that
@@ -55,6 +56,7 @@ func rules() []rule {
 		// The pod's own words: nothing is asked of a registry.
 		{InvalidImageName, confirmedBy(InvalidImageName, CheckImage, FaultNameInvalid)},
 		{ImageNotPresent, neverAndAbsent},
+		{NotReproducible, usableNow},
 		{ImageNotVerifiedForPod, neverAndPresent},
 		{ImageNotPresent, neverAndSilent},
 		{RuntimeError, runtimeDown},
@@ -95,7 +97,8 @@ func rules() []rule {
 		{TLSExpired, atOrigin(TLSExpired, FaultTLSExpired)},
 		{TLSHandshakeFailed, atOrigin(TLSHandshakeFailed, FaultTLSHandshakeFailed)},
 		{HTTPSMismatch, atOrigin(HTTPSMismatch, FaultHTTPSMismatch)},
-		{RateLimited, atOrigin(RateLimited, FaultRateLimited)},
+		{RateLimited, unlessUntried(atOrigin(RateLimited, FaultRateLimited))},
+		{RateLimited, limitedForOthers},
 		{RegistryError, atOrigin(RegistryError, FaultServerError)},
 		{RegistryError, pageOfTokenServer},
 		{RegistryError, unexpected},
@@ -114,20 +117,20 @@ func rules() []rule {
 		{TagNotFound, notFoundAnywhere},
 
 		// Credentials: what the pod brings, then what it fails to bring.
-		{CredentialsExpired, expired},
-		{DeniedOrNotFound, scopeRefusedToLogin},
-		{AccessDenied, accessDenied},
-		{CredentialsRejected, credentialsRejected},
+		{CredentialsExpired, unlessUntried(expired)},
+		{DeniedOrNotFound, unlessUntried(scopeRefusedToLogin)},
+		{AccessDenied, unlessUntried(accessDenied)},
+		{CredentialsRejected, unlessUntried(credentialsRejected)},
 		{CredentialsRejected, unreadable(CredentialsRejected)},
 		{CredentialsExpired, unreadable(CredentialsExpired)},
 		{AccessDenied, unreadable(AccessDenied)},
+		{CredentialsRejected, othersLogin},
 		{AccessDenied, forbiddenToAnyone},
 		{CredentialProviderFailed, providerFailed},
 		{CredentialProviderFailed, providerSilent},
 		{PullSecretMissing, wantedBut(PullSecretMissing, FaultSecretMissing)},
 		{PullSecretMalformed, wantedBut(PullSecretMalformed, FaultSecretWrongType, FaultSecretEmpty)},
 		{PullSecretNoMatch, wantedBut(PullSecretNoMatch, FaultNoMatchingCredential)},
-		{PullSecretMalformed, matchedButEmpty},
 		{ImageNotVerifiedForPod, presentButUnproved},
 		{DeniedOrNotFound, scopeRefusedToAnyone},
 		{AuthenticationRequired, wantedBut(AuthenticationRequired, FaultNoCredentials)},
@@ -157,14 +160,27 @@ func configWithoutEffect(x *facts) Confidence {
 	if !ok || e.Outcome != Inconclusive || x.works() {
 		return ""
 	}
+	trust := []Fault{FaultTLSUntrusted, FaultTLSHandshakeFailed, FaultHTTPSMismatch}
+	if _, ok := firstOf(x.origin(), trust...); ok {
+		return Likely
+	}
+	if !perRegistry(e.ConfigFile) { // it need not have to do with this one
+		return ""
+	}
 	if !slices.ContainsFunc(x.of(CheckRegistry), func(e Evidence) bool { return e.Endpoint != "" }) {
 		return Likely // it leaves no endpoint to ask
 	}
-	if _, ok := firstOf(x.origin(), FaultTLSUntrusted, FaultTLSHandshakeFailed, FaultHTTPSMismatch, FaultConnectionRefused,
-		FaultConnectionTimeout, FaultNetworkUnreachable); !ok && !x.has(CheckNodeDNS, FaultNameNotFound, FaultDNSFailure) {
+	if _, ok := firstOf(x.origin(), FaultConnectionRefused, FaultConnectionTimeout, FaultNetworkUnreachable); !ok &&
+		!x.has(CheckNodeDNS, FaultNameNotFound, FaultDNSFailure) {
 		return ""
 	}
 	return Likely
+}
+
+// perRegistry tells a file that is about one registry, and that the runtime
+// reads anew for each pull.
+func perRegistry(file string) bool {
+	return strings.HasSuffix(file, "/hosts.toml") || strings.HasSuffix(file, "/host.toml")
 }
 
 // confirmedBy applies when a check found the fault.
@@ -223,26 +239,27 @@ func proxyByText(x *facts) Confidence {
 // way, and the runtime shows the mirror's (containerd's resolver returns one
 // host's error of several).
 func mirrorHides(x *facts) Confidence {
-	if x.works() || x.hidden() == "" || !x.showsMirror() {
+	cause, confidence := x.hidden()
+	if x.works() || cause == "" || !x.showsMirror() {
 		return ""
 	}
-	return Confirmed
+	return confidence
 }
 
 // hidden is the cause at the image's own registry, "" where it has none or
 // where a mirror fails in the same way.
-func (x *facts) hidden() Cause {
+func (x *facts) hidden() (Cause, Confidence) {
 	if len(x.mirrors()) == 0 || x.replaced() {
-		return ""
+		return "", ""
 	}
-	cause, _ := x.behind().decide()
+	cause, confidence := x.behind().decide()
 	if cause == Unknown || cause == NotReproducible || cause == RegistryConfigInvalid {
-		return ""
+		return "", ""
 	}
 	if slices.ContainsFunc(x.mirrors(), func(e Evidence) bool { return akin(pointsTo(e.Fault), cause) }) {
-		return ""
+		return "", ""
 	}
-	return cause
+	return cause, confidence
 }
 
 // behind is what would be known if there were no mirror, and no text either.
@@ -286,8 +303,12 @@ func (x *facts) spoilt() []Evidence {
 
 // contentRefused: the manifest may be had, a blob of it not.
 func contentRefused(x *facts) Confidence {
-	if _, ok := x.refusedContent(); !ok {
+	e, ok := x.refusedContent()
+	if !ok {
 		return ""
+	}
+	if e.Via != "" && e.Via != e.Endpoint { // it need not be about the login
+		return weaker(Likely, x.agreed(AccessDenied))
 	}
 	return x.agreed(AccessDenied)
 }
@@ -375,7 +396,7 @@ func textOnly(cause Cause) func(*facts) Confidence {
 // for us too is no contradiction: runtimes show one endpoint's error of several.
 func (x *facts) agreed(cause Cause) Confidence {
 	r := x.reading()
-	if r == Unknown && x.hidden() != "" && cause != MirrorFailed {
+	if hidden, _ := x.hidden(); r == Unknown && hidden != "" && cause != MirrorFailed {
 		return Likely // the runtime may have shown either
 	}
 	if r == Unknown || akin(r, cause) || x.ofMirror(r) {
@@ -427,8 +448,22 @@ func neverAndAbsent(x *facts) Confidence {
 // neverAndPresent: EnsureImageExists ends with ErrImageNeverPull for an image
 // that is there only when MustAttemptImagePull wants the pod to prove its
 // credentials first (KEP-2535), and words it as if the image were absent.
+// Without the records, the image may as well have come since.
 func neverAndPresent(x *facts) Confidence {
 	if x.PullPolicy != "Never" || !x.present() || x.reading() != ImageNotPresent && !x.unverified() {
+		return ""
+	}
+	if r := x.reading(); x.unverified() && (r == ImageNotPresent || r == Unknown) {
+		return Confirmed
+	}
+	return Likely
+}
+
+// usableNow: the image is on the node, and the kubelet's records allow it to this
+// pod, so that it neither pulls nor refuses when it tries again.
+func usableNow(x *facts) Confidence {
+	e, ok := firstOf(filter(x.of(CheckImage), sound), "")
+	if !ok || e.Use != UseAllowed || x.PullPolicy == "Always" || x.reading() == RuntimeError {
 		return ""
 	}
 	return Confirmed
@@ -452,7 +487,7 @@ func presentButUnproved(x *facts) Confidence {
 	if x.unverified() && x.wants() != "" {
 		return x.agreed(ImageNotVerifiedForPod)
 	}
-	return weaker(x.wants(), x.agreed(ImageNotVerifiedForPod))
+	return weaker(x.wants(), weaker(Likely, x.agreed(ImageNotVerifiedForPod)))
 }
 
 // runtimeDown: the runtime does not answer us, and has not answered the kubelet.
@@ -533,12 +568,48 @@ func providerFailed(x *facts) Confidence {
 	return Likely
 }
 
+// unlessUntried makes a verdict on logins no more than likely where one that the
+// kubelet would try was not tried.
+func unlessUntried(when func(*facts) Confidence) func(*facts) Confidence {
+	return func(x *facts) Confidence {
+		if c := when(x); !x.untried() || c == "" {
+			return c
+		}
+		return Likely
+	}
+}
+
+// limitedForOthers: whypull leaves the registry alone since it limits somebody
+// else on this node, and the text says the same of this pull.
+func limitedForOthers(x *facts) Confidence {
+	e, ok := x.noted(CheckRegistry, FaultRateLimited)
+	if !ok || e.Outcome != NotRun || x.works() || x.reading() != RateLimited {
+		return ""
+	}
+	return Likely
+}
+
+// othersLogin: the text shows that the pull brought a login, and the pod has
+// none: it is the node's own or a credential provider's.
+func othersLogin(x *facts) Confidence {
+	if x.works() || x.credentialed() || x.unread() || !x.wantsCredentials() || !x.message().LoginSent {
+		return ""
+	}
+	return Likely
+}
+
+// provided tells that a credential provider of the kubelet is for the image, of
+// which it is not known what it gives.
+func (x *facts) provided() bool {
+	_, ok := x.noted(CheckCredentials, FaultProviderMatches)
+	return ok
+}
+
 // providerSilent: a credential provider of the kubelet is for this image, and
 // the text shows that the pull went out without credentials all the same.
 func providerSilent(x *facts) Confidence {
-	_, configured := x.noted(CheckCredentials, FaultProviderMatches)
 	anonymous := []Cause{AuthenticationRequired, DeniedOrNotFound}
-	if !configured || x.works() || x.credentialed() || x.matched() || !x.wantsCredentials() || !slices.Contains(anonymous, x.reading()) {
+	if !x.provided() || x.works() || x.credentialed() || x.matched() || !x.wantsCredentials() || !slices.Contains(anonymous, x.reading()) {
 		return ""
 	}
 	return Likely
@@ -571,7 +642,7 @@ func (x *facts) further() bool {
 	if e, ok := x.refusal(); ok && r == AccessDenied {
 		return e.Fault == FaultUnauthorized
 	}
-	return x.message().AfterManifest || slices.Contains(loggedIn(), r)
+	return x.message().AfterManifest || x.message().LoginSent || slices.Contains(loggedIn(), r)
 }
 
 // loggedIn are the causes that a runtime's text shows only after the registry
@@ -593,21 +664,11 @@ func wantedBut(cause Cause, faults ...Fault) func(*facts) Confidence {
 			return ""
 		}
 		c := weaker(x.wants(), x.agreed(cause))
-		if x.evasive() || x.unread() {
+		if x.evasive() || x.unread() || x.provided() {
 			c = weaker(c, Likely)
 		}
 		return c
 	})
-}
-
-// matchedButEmpty: a secret is for the image, yet no attempt has a login: the
-// entry has neither user name nor password (an identity token alone is ignored
-// by the kubelet).
-func matchedButEmpty(x *facts) Confidence {
-	if x.works() || x.credentialed() || !x.matched() || !x.wantsCredentials() || x.further() {
-		return ""
-	}
-	return Likely
 }
 
 // forbiddenToAnyone: the registry forbids a repository that exists without
@@ -625,6 +686,9 @@ func forbiddenToAnyone(x *facts) Confidence {
 func scopeRefusedToAnyone(x *facts) Confidence {
 	if x.works() || x.credentialed() || !x.evasive() || x.unread() || x.further() {
 		return ""
+	}
+	if x.provided() {
+		return weaker(Likely, x.agreed(DeniedOrNotFound))
 	}
 	return x.agreed(DeniedOrNotFound)
 }

@@ -54,6 +54,34 @@ func provider() Evidence {
 	return Evidence{Check: CheckCredentials, Outcome: NotRun, Fault: FaultProviderMatches, Provider: "ecr-credential-provider"}
 }
 
+func use(u Use) Evidence { return Evidence{Check: CheckImage, Outcome: Passed, Use: u} }
+
+func sent(e Evidence) Evidence {
+	e.LoginSent = true
+	return e
+}
+
+func untried(source string) Evidence {
+	return Evidence{Check: CheckRegistry, Outcome: NotRun, Credential: &Credential{Source: source, Order: 2}}
+}
+
+func ofNode(e Evidence) Evidence {
+	login := *e.Credential
+	login.OfNode = true
+	e.Credential = &login
+	return e
+}
+
+func at(endpoint, via string, e Evidence) Evidence {
+	e.Endpoint, e.Via = endpoint, via
+	return e
+}
+
+func always(x *facts) *facts {
+	x.PullPolicy = "Always"
+	return x
+}
+
 func atPhase(p Phase, e Evidence) Evidence {
 	e.Phase = p
 	return e
@@ -136,7 +164,8 @@ func TestDecide(t *testing.T) {
 		{"scope refused to one login, forbidden to another", given(withLogin("a", answer(FaultInsufficientScope)), withLogin("b", answer(FaultForbidden))), AccessDenied, Confirmed},
 		{"scope refused to anyone, repository known to exist", given(existing(answer(FaultInsufficientScope)), secretOf("", Failed, FaultNoCredentials)), AuthenticationRequired, Confirmed},
 		{"a provider is for it, and has given nothing", given(text(AuthenticationRequired), auth, provider(), secretOf("", Failed, FaultNoCredentials)), CredentialProviderFailed, Likely},
-		{"a provider is for it, and the text says nothing", given(auth, provider(), secretOf("", Failed, FaultNoCredentials)), AuthenticationRequired, Confirmed},
+		{"a provider is for it, and the text says nothing", given(auth, provider(), secretOf("", Failed, FaultNoCredentials)), AuthenticationRequired, Likely},
+		{"a provider is for it, and nobody knows whether it exists", given(answer(FaultInsufficientScope), provider(), secretOf("", Failed, FaultNoCredentials)), DeniedOrNotFound, Likely},
 		{"the records keep the pod from it, no secret", given(found(CheckImage, FaultNotVerified), auth, secretOf("", Failed, FaultNoCredentials)), ImageNotVerifiedForPod, Confirmed},
 		{"the records keep the pod from it, registry down", given(found(CheckImage, FaultNotVerified), answer(FaultConnectionRefused)), ConnectionRefused, Confirmed},
 		{"the records keep the pod from it, Never", never(given(found(CheckImage, FaultNotVerified))), ImageNotVerifiedForPod, Confirmed},
@@ -148,7 +177,26 @@ func TestDecide(t *testing.T) {
 		{"an address that we do not talk to", given(text(ConnectionTimeout), answer(FaultAddressForbidden)), ConnectionTimeout, Suspected},
 		{"configuration refused", given(found(CheckRegistry, FaultConfigInvalid), text(RegistryConfigInvalid)), RegistryConfigInvalid, Confirmed},
 		{"configuration refused, text of something else", given(found(CheckRegistry, FaultConfigInvalid), text(TagNotFound)), RegistryConfigInvalid, Likely},
-		{"configuration odd, no name", given(Evidence{Check: CheckRegistry, Outcome: Inconclusive, Fault: FaultConfigInvalid}, found(CheckNodeDNS, FaultNameNotFound)), RegistryConfigInvalid, Likely},
+		{"configuration of the registry odd, no name", given(Evidence{Check: CheckRegistry, Outcome: Inconclusive, Fault: FaultConfigInvalid, ConfigFile: "/certs.d/hub.example.com/hosts.toml"}, found(CheckNodeDNS, FaultNameNotFound), answer(FaultNameNotFound)), RegistryConfigInvalid, Likely},
+		{"configuration of the node odd, no name", given(Evidence{Check: CheckRegistry, Outcome: Inconclusive, Fault: FaultConfigInvalid, ConfigFile: "/etc/containerd/config.toml"}, found(CheckNodeDNS, FaultNameNotFound), answer(FaultNameNotFound)), RegistryNameNotFound, Confirmed},
+		{"configuration of the node odd, certificate", given(Evidence{Check: CheckRegistry, Outcome: Inconclusive, Fault: FaultConfigInvalid, ConfigFile: "/etc/containerd/config.toml"}, answer(FaultTLSUntrusted)), RegistryConfigInvalid, Likely},
+		{"on the node now, and allowed", never(given(text(ImageNotPresent), use(UseAllowed))), NotReproducible, Confirmed},
+		{"on the node now, and allowed, registry down", given(text(ConnectionRefused), use(UseAllowed), answer(FaultConnectionRefused)), NotReproducible, Confirmed},
+		{"on the node now, and allowed, but always pulled", always(given(text(ConnectionRefused), use(UseAllowed), answer(FaultConnectionRefused))), ConnectionRefused, Confirmed},
+		{"on the node, and the default policy allows it", never(given(text(ImageNotPresent), use(UseDefault))), ImageNotVerifiedForPod, Likely},
+		{"on the node, and the runtime fails over it", never(given(text(RuntimeError), use(UseAllowed))), RuntimeError, Suspected},
+		{"the text shows a login that is not the pod's", given(sent(text(CredentialsRejected)), auth, secretOf("", Failed, FaultNoCredentials)), CredentialsRejected, Likely},
+		{"the text shows a login, and a secret is missing", given(sent(text(CredentialsRejected)), auth, secretOf("a", Failed, FaultSecretMissing)), CredentialsRejected, Likely},
+		{"one login refused, one not tried", given(reject, untried("b")), CredentialsRejected, Likely},
+		{"one login limited, one not tried", given(withLogin("a", answer(FaultRateLimited)), untried("b")), RateLimited, Likely},
+		{"limited for others, and the text says so", given(text(RateLimited), Evidence{Check: CheckRegistry, Outcome: NotRun, Fault: FaultRateLimited}), RateLimited, Likely},
+		{"limited for others, and the text is of something else", given(text(TagNotFound), Evidence{Check: CheckRegistry, Outcome: NotRun, Fault: FaultRateLimited}), TagNotFound, Suspected},
+		{"the pod's login before the node's", given(reject, ofNode(withLogin("file", answer(FaultForbidden)))), CredentialsRejected, Confirmed},
+		{"the node's login alone", given(ofNode(withLogin("file", answer(FaultForbidden)))), AccessDenied, Confirmed},
+		{"a mirror refuses the node's login, the registry gives it to anyone", given(ofNode(atMirror(withLogin("file", answer(FaultUnauthorized)))), answer("")), NotReproducible, Likely},
+		{"a mirror refuses the node's login, the registry has no such tag", given(text(TagNotFound), ofNode(atMirror(withLogin("file", answer(FaultUnauthorized)))), answer(FaultTagNotFound)), TagNotFound, Confirmed},
+		{"a blob's place refuses", given(text(AccessDenied), withLogin("a", answer("")), about(at("https://cdn.example.com", "https://hub.example.com", withLogin("a", answer(FaultForbidden))))), AccessDenied, Likely},
+		{"a mirror hides what is only likely", given(text(RegistryError), atMirror(answer(FaultServerError)), answer(FaultNotFound)), MirrorFailed, Likely},
 		{"configuration odd, tag missing", given(Evidence{Check: CheckRegistry, Outcome: Inconclusive, Fault: FaultConfigInvalid}, answer(FaultTagNotFound)), TagNotFound, Confirmed},
 		{"pod DNS decides nothing", given(found(CheckPodDNS, FaultNameNotFound)), Unknown, Suspected},
 		{"throttle before a tag", given(text(PullThrottled), answer(FaultTagNotFound)), PullThrottled, Suspected},

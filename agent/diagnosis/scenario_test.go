@@ -109,7 +109,7 @@ func (s *verdictCase) read(text string) {
 	kind, message, _ := strings.Cut(text, ":")
 	s.failure.Message = message
 	r := ReadMessage(s.failure.Reason, message)
-	e := Evidence{Check: CheckMessage, Outcome: Inconclusive, Cause: r.Cause, Host: r.Host, BehindProxy: r.BehindProxy, AfterManifest: kind == "blob", Detail: "the kubelet says: " + r.Text}
+	e := Evidence{Check: CheckMessage, Outcome: Inconclusive, Cause: r.Cause, Host: r.Host, BehindProxy: r.BehindProxy, LoginSent: r.LoginSent, AfterManifest: kind == "blob", Detail: "the kubelet says: " + r.Text}
 	if r.Cause != Unknown {
 		e.Outcome, e.Fault = Failed, Fault(r.Cause)
 	}
@@ -204,13 +204,17 @@ func (e *Evidence) setForTest(key, value string) error {
 	case "provider":
 		e.Provider = value
 	case "says":
-		e.Exists, e.SaysExpired = value == "exists", value == "expired"
+		e.Exists, e.SaysExpired, e.Unrecorded = value == "exists", value == "expired", value == "unrecorded"
 	case "retry":
 		n, err := strconv.Atoi(value)
 		e.RetryAfter = n
 		return err
 	case "dir":
 		e.ConfigDir = value
+	case "file":
+		e.ConfigFile = value
+	case "use":
+		e.Use = Use(value)
 	default:
 		return fmt.Errorf("no field %q", key)
 	}

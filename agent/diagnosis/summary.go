@@ -106,6 +106,9 @@ func sayProvider(x *facts) string {
 	if !ok {
 		return ""
 	}
+	if x.reading() != AuthenticationRequired {
+		return fmt.Sprintf("%s refuses %s: the kubelet's credential provider %s, which is for it, has given no credentials, or some that may not pull it", x.Registry, x.Repository, e.Provider)
+	}
 	return fmt.Sprintf("%s wants credentials, and the pull went out without: the kubelet's credential provider %s, which is for it, has given none", x.Registry, e.Provider)
 }
 
@@ -130,12 +133,15 @@ func sayConfig(x *facts) string {
 	if e.Detail == "" {
 		return ""
 	}
-	return e.Detail + "; without it the pull from " + x.Registry + " fails"
+	if x.has(CheckRegistry, FaultConfigInvalid) {
+		return e.Detail
+	}
+	return e.Detail + "; this may be why the pull from " + x.Registry + " fails"
 }
 
 func sayMirror(x *facts) string {
 	all := x.mirrors()
-	hidden := x.hidden()
+	hidden, _ := x.hidden()
 	switch {
 	case len(all) == 0:
 		return ""
@@ -234,9 +240,6 @@ func saySecretMalformed(x *facts) string {
 			return e.Detail
 		}
 	}
-	if m := x.matching(); len(m) > 0 && x.wantsCredentials() {
-		return fmt.Sprintf("%s an entry for %s without user name and password", pullSecrets(m, "has", "have"), x.Registry)
-	}
 	return ""
 }
 
@@ -279,10 +282,22 @@ func (x *facts) wanted() string {
 	return x.Registry
 }
 
+// expiredLogins are the refused attempts whose login is known to be over, else
+// all of them.
+func (x *facts) expiredLogins() []Evidence {
+	if over := x.overdue(); len(over) > 0 {
+		return over
+	}
+	return append(x.rejected(), x.denied()...)
+}
+
 func sayAuthenticationRequired(x *facts) string {
 	none := "the pod brings none"
 	if len(x.PullSecrets) > 0 {
 		none = "the pull brought none"
+	}
+	if e, ok := x.noted(CheckCredentials, FaultProviderMatches); ok {
+		none += fmt.Sprintf(", unless credential provider %s gives some", e.Provider)
 	}
 	return fmt.Sprintf("%s wants credentials for %s and %s%s", x.Registry, x.Repository, none, x.blind())
 }
@@ -325,6 +340,9 @@ func (x *facts) whose(attempts []Evidence) string {
 
 func sayRejected(x *facts) string {
 	s := fmt.Sprintf("%s rejects the credentials that the pull brings%s", x.Registry, x.blind())
+	if x.message().LoginSent && !x.unread() {
+		s += "; they are not the pod's, but the node's own or a credential provider's"
+	}
 	if whose := x.whose(x.rejected()); whose != "" {
 		s = fmt.Sprintf("%s rejects the credentials of %s", x.Registry, whose)
 	}
@@ -338,7 +356,7 @@ func sayExpired(x *facts) string {
 	if e, ok := x.first(CheckCredentials, FaultCredentialExpired); ok && e.Detail != "" {
 		return fmt.Sprintf("%s refuses the login: %s", x.Registry, e.Detail)
 	}
-	whose := x.whose(append(x.rejected(), x.denied()...))
+	whose := x.whose(x.expiredLogins())
 	if whose == "" {
 		return ""
 	}
@@ -401,6 +419,9 @@ func sayRepositoryNotFound(x *facts) string {
 }
 
 func sayWorksNow(x *facts) string {
+	if e, ok := firstOf(filter(x.of(CheckImage), sound), ""); ok && e.Use == UseAllowed && !x.works() {
+		return fmt.Sprintf("image %s is on node %s now, and the kubelet lets this pod use it; it will try again within five minutes", x.image(), x.Node)
+	}
 	return fmt.Sprintf("every check of %s passes now; the kubelet will try again within five minutes", x.image())
 }
 

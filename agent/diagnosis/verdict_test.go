@@ -231,7 +231,7 @@ func spoil(f Failure, evidence []Evidence, text string) (Failure, []Evidence) {
 		e := &out[i]
 		e.Detail, e.Host, e.ConfigDir = text, spoiltHost(e.Host, text), "/"+text
 		e.Endpoint = "https://" + spoiltHost(hostOf(e.Endpoint), text)
-		for _, field := range []*string{&e.Via, &e.Proxy, &e.TokenHost, &e.Provider, &e.Platform} {
+		for _, field := range []*string{&e.Via, &e.Proxy, &e.Provider, &e.Platform} {
 			if *field != "" {
 				*field = text + "x"
 			}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -15,12 +14,15 @@ import (
 // an API server that does not know it refuses, and sends no content either.
 const metadataOnly = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
-// mostElsewhere bounds the list of secrets of one name.
-const mostElsewhere = 100
+// enoughElsewhere bounds the list of secrets of one name: of two, one is in
+// another namespace.
+const enoughElsewhere = 2
 
-// NamespacesOf returns the namespaces that have a secret of this name, sorted,
-// at most a hundred. The error is ErrNoAccess without the right to list secrets
-// in all namespaces, else the API server's.
+// ExistsElsewhere tells whether a namespace other than this one has a secret of
+// this name. It does not tell which: whoever can create pods chooses the name,
+// and would learn from the diagnosis what is in namespaces that they cannot see.
+// The error is ErrNoAccess without the right to list secrets in all namespaces,
+// else the API server's.
 //
 // The default manifests do not grant that right, and whypull has no component
 // for it: RBAC knows neither names nor metadata alone for a list, so it would be
@@ -30,42 +32,41 @@ const mostElsewhere = 100
 // node's, to which the Node authorizer refuses lists; a refusal is remembered
 // for ten minutes. It is not tried with the accesses AccessNone and
 // AccessImpersonate, which rule it out.
-func (c *Client) NamespacesOf(ctx context.Context, secretName string) ([]string, error) {
+func (c *Client) ExistsElsewhere(ctx context.Context, namespace, secretName string) (bool, error) {
 	if c.access == AccessNone || c.access == AccessImpersonate || c.finding.has("") {
-		return nil, ErrNoAccess
+		return false, ErrNoAccess
 	}
 	ctx, cancel := context.WithTimeout(ctx, secretTimeout)
 	defer cancel()
 	opts := metav1.ListOptions{
-		FieldSelector: fields.OneTermEqualSelector("metadata.name", secretName).String(), Limit: mostElsewhere,
+		FieldSelector: fields.OneTermEqualSelector("metadata.name", secretName).String(), Limit: enoughElsewhere,
 	}
 	body, err := c.core.Get().Resource("secrets").VersionedParams(&opts, metav1.ParameterCodec).
 		SetHeader("Accept", metadataOnly).MaxRetries(1).Do(ctx).Raw()
 	switch {
 	case apierrors.IsForbidden(err):
 		c.finding.add("")
-		return nil, ErrNoAccess
+		return false, ErrNoAccess
 	case err != nil:
-		return nil, fmt.Errorf("namespaces with a secret %s: %w", secretName, withoutContent(err))
+		return false, fmt.Errorf("secrets %s in all namespaces: %w", secretName, withoutContent(err))
 	}
-	return namespaces(body, secretName)
+	return listsOther(body, namespace, secretName)
 }
 
-func namespaces(body []byte, secretName string) ([]string, error) {
+// listsOther tells whether a list has a secret of the name in another namespace.
+func listsOther(body []byte, namespace, secretName string) (bool, error) {
 	var list struct {
 		Items []struct {
 			Metadata struct{ Namespace, Name string }
 		}
 	}
 	if json.Unmarshal(body, &list) != nil {
-		return nil, fmt.Errorf("namespaces with a secret %s: the API server's answer cannot be read", secretName)
+		return false, fmt.Errorf("secrets %s in all namespaces: the API server's answer cannot be read", secretName)
 	}
-	var out []string
 	for _, item := range list.Items {
-		if item.Metadata.Name == secretName {
-			out = append(out, item.Metadata.Namespace)
+		if item.Metadata.Name == secretName && item.Metadata.Namespace != namespace {
+			return true, nil
 		}
 	}
-	slices.Sort(out)
-	return slices.Compact(out), nil
+	return false, nil
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -26,37 +25,39 @@ func metadataList(w http.ResponseWriter, places ...string) {
 	_, _ = fmt.Fprintf(w, `{"kind":"PartialObjectMetadataList","apiVersion":"meta.k8s.io/v1","items":[%s]}`, strings.Join(items, ","))
 }
 
-func TestNamespacesOf(t *testing.T) {
+func TestExistsElsewhere(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		access Access
 		answer func(http.ResponseWriter)
-		want   []string
+		want   bool
 		err    error
 		fails  bool
 		asked  int // in two calls
 	}{
-		"found":       {AccessAuto, func(w http.ResponseWriter) { metadataList(w, "z/pull", "a/pull", "a/pull") }, []string{"a", "z"}, nil, false, 2},
-		"none":        {AccessAuto, func(w http.ResponseWriter) { metadataList(w) }, nil, nil, false, 2},
-		"others too":  {AccessAuto, func(w http.ResponseWriter) { metadataList(w, "a/other", "b/pull") }, []string{"b"}, nil, false, 2},
-		"direct":      {AccessDirect, func(w http.ResponseWriter) { metadataList(w, "a/pull") }, []string{"a"}, nil, false, 2},
-		"no right":    {AccessAuto, func(w http.ResponseWriter) { refuse(w, "secrets", "list") }, nil, ErrNoAccess, true, 1},
-		"none at all": {AccessNone, nil, nil, ErrNoAccess, true, 0},
-		"impersonate": {AccessImpersonate, nil, nil, ErrNoAccess, true, 0},
-		"ill":         {AccessAuto, func(w http.ResponseWriter) { fail(w, 500, metav1.StatusReasonInternalError, password) }, nil, nil, true, 2},
-		"not JSON":    {AccessAuto, func(w http.ResponseWriter) { _, _ = w.Write([]byte(password)) }, nil, nil, true, 2},
+		"found":       {AccessAuto, func(w http.ResponseWriter) { metadataList(w, "team/pull", "a/pull") }, true, nil, false, 2},
+		"here alone":  {AccessAuto, func(w http.ResponseWriter) { metadataList(w, "team/pull") }, false, nil, false, 2},
+		"others":      {AccessAuto, func(w http.ResponseWriter) { metadataList(w, "a/other", "team/pull") }, false, nil, false, 2},
+		"none":        {AccessAuto, func(w http.ResponseWriter) { metadataList(w) }, false, nil, false, 2},
+		"others too":  {AccessAuto, func(w http.ResponseWriter) { metadataList(w, "a/other", "b/pull") }, true, nil, false, 2},
+		"direct":      {AccessDirect, func(w http.ResponseWriter) { metadataList(w, "a/pull") }, true, nil, false, 2},
+		"no right":    {AccessAuto, func(w http.ResponseWriter) { refuse(w, "secrets", "list") }, false, ErrNoAccess, true, 1},
+		"none at all": {AccessNone, nil, false, ErrNoAccess, true, 0},
+		"impersonate": {AccessImpersonate, nil, false, ErrNoAccess, true, 0},
+		"ill":         {AccessAuto, func(w http.ResponseWriter) { fail(w, 500, metav1.StatusReasonInternalError, password) }, false, nil, true, 2},
+		"not JSON":    {AccessAuto, func(w http.ResponseWriter) { _, _ = w.Write([]byte(password)) }, false, nil, true, 2},
 		"no metadata": {AccessAuto, func(w http.ResponseWriter) {
 			fail(w, http.StatusNotAcceptable, metav1.StatusReasonNotAcceptable, "only the following media types are accepted")
-		}, nil, nil, true, 2},
+		}, false, nil, true, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newAPIServer(t, func(w http.ResponseWriter, _ request) { tc.answer(w) })
 			c := s.client(t, tc.access)
 			for range 2 {
-				got, err := c.NamespacesOf(t.Context(), "pull")
-				if !slices.Equal(got, tc.want) || (err != nil) != tc.fails || tc.err != nil && !errors.Is(err, tc.err) {
-					t.Errorf("%q, error %v", got, err)
+				got, err := c.ExistsElsewhere(t.Context(), "team", "pull")
+				if got != tc.want || (err != nil) != tc.fails || tc.err != nil && !errors.Is(err, tc.err) {
+					t.Errorf("%t, error %v", got, err)
 				}
 				if err != nil && strings.Contains(err.Error(), password) {
 					t.Errorf("the error quotes the answer: %v", err)
@@ -76,7 +77,7 @@ func TestNamespacesOf(t *testing.T) {
 // The content of the secrets is not asked for, and the node is not acted as.
 func onlyMetadata(t *testing.T, r request) {
 	t.Helper()
-	if r.line() != "GET /api/v1/secrets" || r.query.Get("fieldSelector") != "metadata.name=pull" || r.query.Get("limit") != "100" {
+	if r.line() != "GET /api/v1/secrets" || r.query.Get("fieldSelector") != "metadata.name=pull" || r.query.Get("limit") != "2" {
 		t.Errorf("asked %s with %v", r.line(), r.query)
 	}
 	for accepted := range strings.SplitSeq(r.header.Get("Accept"), ",") {
@@ -87,7 +88,7 @@ func onlyMetadata(t *testing.T, r request) {
 }
 
 // A refusal is not for ever.
-func TestNamespacesOfAgain(t *testing.T) {
+func TestExistsElsewhereAgain(t *testing.T) {
 	t.Parallel()
 	s := newAPIServer(t, func(w http.ResponseWriter, _ request) { refuse(w, "secrets", "list") })
 	c := s.client(t, AccessAuto)
@@ -98,7 +99,7 @@ func TestNamespacesOfAgain(t *testing.T) {
 		asked int
 	}{{0, 1}, {9 * time.Minute, 1}, {2 * time.Minute, 2}} {
 		now = now.Add(step.wait)
-		if _, err := c.NamespacesOf(t.Context(), "pull"); !errors.Is(err, ErrNoAccess) {
+		if _, err := c.ExistsElsewhere(t.Context(), "team", "pull"); !errors.Is(err, ErrNoAccess) {
 			t.Errorf("error %v", err)
 		}
 		if got := len(s.all()); got != step.asked {
@@ -113,12 +114,12 @@ func TestNamespacesOfAgain(t *testing.T) {
 	}
 }
 
-func TestNamespacesOfCancelled(t *testing.T) {
+func TestExistsElsewhereCancelled(t *testing.T) {
 	t.Parallel()
 	s := newAPIServer(t, func(w http.ResponseWriter, _ request) { metadataList(w) })
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := s.client(t, AccessAuto).NamespacesOf(ctx, "pull"); !errors.Is(err, context.Canceled) {
+	if _, err := s.client(t, AccessAuto).ExistsElsewhere(ctx, "team", "pull"); !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v", err)
 	}
 }

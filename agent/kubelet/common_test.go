@@ -11,7 +11,7 @@ import (
 
 // newNode makes a node's file system, as far as it is mounted. A name that ends
 // with a slash is a directory; a content "-> x" is a link to x.
-func newNode(t *testing.T, files map[string]string) *Kubelet {
+func newNode(t testing.TB, files map[string]string) *Kubelet {
 	t.Helper()
 	root := t.TempDir()
 	for name, content := range files {
@@ -30,7 +30,7 @@ func newNode(t *testing.T, files map[string]string) *Kubelet {
 	return New(Options{Root: root})
 }
 
-func check(t *testing.T, err error) {
+func check(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

@@ -9,5 +9,6 @@
 // All answers have three values: what lies outside of the part of the node's
 // file system that is mounted is not visible, which is not the same as absent.
 // The records tell which namespaces use an image and hold hashes of passwords;
-// this package hands out conclusions and nothing of their content.
+// this package hands out conclusions and nothing of their content but another
+// spelling of the name that was asked for.
 package kubelet

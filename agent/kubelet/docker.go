@@ -11,8 +11,12 @@ import (
 // readable and valid file, and no other (credentialprovider.ReadDockerConfigFile).
 // It is NotVisible also when only an earlier place is not, since what is there
 // would take the place of a later file. The kubelet reads it anew every five
-// minutes.
+// minutes. The data is shared and must not be changed.
 func (k *Kubelet) DockerConfig() (keyring.NodeFile, Presence) {
+	return k.share.current().docker.get("", k.readDockerConfig)
+}
+
+func (k *Kubelet) readDockerConfig() (keyring.NodeFile, Presence) {
 	for _, f := range k.dockerFiles() {
 		read, presence, err := k.read(f.Path)
 		if presence == NotVisible {

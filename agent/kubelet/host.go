@@ -40,12 +40,14 @@ type Options struct {
 	ProviderConfig string
 }
 
-// Kubelet is the kubelet of a node, as its files show it. It keeps nothing
-// between calls and is safe for use by many goroutines.
+// Kubelet is the kubelet of a node, as its files show it. What it has read serves
+// all that ask within a second, and is forgotten then. It is safe for use by many
+// goroutines, and must not be copied.
 type Kubelet struct {
 	root           string
 	dir            string
 	providerConfig string
+	share          share
 }
 
 // New returns a Kubelet. It reads nothing yet.

@@ -32,11 +32,7 @@ const providerFlag = "image-credential-provider-config"
 // or does not decode here. The kubelet reads it when it starts, and may have an
 // older one.
 func (k *Kubelet) Providers(image string) ([]Provider, Presence) {
-	name, presence := k.providerPath()
-	if presence != Present {
-		return nil, presence
-	}
-	all, presence := k.readProviders(name)
+	all, presence := k.share.current().plugins.get("", k.plugins)
 	var out []Provider
 	for _, p := range all {
 		i := slices.IndexFunc(p.MatchImages, func(pattern string) bool { return keyring.Covers(pattern, image) })
@@ -45,6 +41,15 @@ func (k *Kubelet) Providers(image string) ([]Provider, Presence) {
 		}
 	}
 	return out, presence
+}
+
+// plugins are all that are configured.
+func (k *Kubelet) plugins() ([]providerPlugin, Presence) {
+	name, presence := k.providerPath()
+	if presence != Present {
+		return nil, presence
+	}
+	return k.readProviders(name)
 }
 
 // providerPath is the value of the kubelet's flag: as whypull is told, as the

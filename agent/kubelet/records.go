@@ -3,6 +3,7 @@ package kubelet
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -18,7 +19,7 @@ import (
 // imagePullCredentialsVerificationPolicy, NeverVerifyPreloadedImages. That
 // setting is not visible here. NeverVerify lets every pod use every image;
 // AlwaysVerify asks of images of unknown origin too, so that NotPulledByKubelet
-// is then as OtherCredentials; NeverVerifyAllowlistedImages does so unless the
+// is then as NoCredentialsRecorded; NeverVerifyAllowlistedImages does so unless the
 // image is on its list.
 type Verdict string
 
@@ -26,9 +27,13 @@ type Verdict string
 const (
 	// VerdictNotVisible: the records are not visible, or do not decode.
 	VerdictNotVisible Verdict = ""
-	// VerdictDisabled: the kubelet keeps no records, being older than Kubernetes
-	// 1.35 or without the feature KubeletEnsureSecretPulledImages; every pod may
-	// use every image.
+	// VerdictDisabled: there are no records where they would be. The kubelet then
+	// keeps none, being older than Kubernetes 1.35 or without the feature
+	// KubeletEnsureSecretPulledImages, and every pod may use every image; or it
+	// has another --root-dir than whypull was told and keeps them there. The two
+	// look alike, so this does not settle whether the pod may use the image. A
+	// directory of records that is empty is VerdictNotVisible: the mount of type
+	// DirectoryOrCreate makes one where the kubelet has none.
 	VerdictDisabled Verdict = "Disabled"
 	// VerdictNotPulledByKubelet: there is no record; every pod may use it.
 	VerdictNotPulledByKubelet Verdict = "NotPulledByKubelet"
@@ -37,10 +42,17 @@ const (
 	VerdictNodeWide Verdict = "NodeWide"
 	// VerdictThisPod: recorded for credentials that the pod has.
 	VerdictThisPod Verdict = "ThisPod"
-	// VerdictOtherCredentials: recorded, and not for the pod's credentials.
+	// VerdictOtherCredentials: recorded under the pod's name for it, for
+	// credentials that the pod does not have.
 	VerdictOtherCredentials Verdict = "OtherCredentials"
-	// VerdictOtherSpelling: recorded under another spelling of the same name, as
-	// "nginx" and "docker.io/library/nginx" are, under which the pod might use it.
+	// VerdictNoCredentialsRecorded: recorded, with no credentials under the pod's
+	// name for it, so that none would do. That is what a pull leaves that a
+	// restart of the kubelet cut short (PullManager.initialize), and a pull of the
+	// same image under another name.
+	VerdictNoCredentialsRecorded Verdict = "NoCredentialsRecorded"
+	// VerdictOtherSpelling: as NoCredentialsRecorded, but recorded under another
+	// spelling of the same name, as "nginx" and "docker.io/library/nginx" are, with
+	// which the pod might use it.
 	VerdictOtherSpelling Verdict = "OtherSpelling"
 	// VerdictPulling: the kubelet has begun to pull it, and has not recorded an
 	// end; until then the pod has to pull too.
@@ -49,6 +61,15 @@ const (
 	// has are known.
 	VerdictUndecided Verdict = "Undecided"
 )
+
+// Answer is the answer to a Question.
+type Answer struct {
+	Verdict Verdict
+	// Recorded is the name that the image is recorded under, and Written the
+	// pod's, both without tag and digest, for VerdictOtherSpelling. They differ in
+	// spelling only.
+	Recorded, Written string
+}
 
 // Question asks whether a pod may use an image.
 type Question struct {
@@ -103,27 +124,45 @@ type intent struct {
 func (k *Kubelet) recordsDir() string { return path.Join(k.dir, "image_manager") }
 
 // Verdict answers as the kubelet's PullManager.MustAttemptImagePull does: true
-// of that are OtherCredentials, OtherSpelling and Pulling. The kubelet's own
-// copy in memory is written through to the files that are read here.
-func (k *Kubelet) Verdict(q Question) Verdict {
+// of that are OtherCredentials, NoCredentialsRecorded, OtherSpelling and Pulling.
+// The kubelet's own copy in memory is written through to the files that are read
+// here.
+func (k *Kubelet) Verdict(q Question) Answer {
+	key := q.ImageRef + "\x00" + q.Image
+	s, presence := k.share.current().images.get(key, func() (stored, Presence) { return k.lookUp(q.ImageRef, q.Image) })
+	if presence != Present {
+		return Answer{Verdict: s.verdict}
+	}
+	return s.record.answer(q)
+}
+
+// stored is what the records have on an image: a record if Present, else a
+// verdict that is the same for every pod. The record and the intent are read and
+// shared together: the kubelet writes one before it removes the other.
+type stored struct {
+	record  record
+	verdict Verdict
+}
+
+func (k *Kubelet) lookUp(ref, image string) (stored, Presence) {
 	if v, ok := k.keepsRecords(); !ok {
-		return v
+		return stored{verdict: v}, Absent
 	}
 	var r record
-	switch presence := k.decode("pulled", q.ImageRef, "ImagePulledRecord", &r); {
+	switch presence := k.decode("pulled", ref, "ImagePulledRecord", &r); {
 	case presence == NotVisible:
-		return VerdictNotVisible
-	case presence == Present && r.ImageRef == q.ImageRef:
-		return r.verdict(q)
+		return stored{}, NotVisible
+	case presence == Present && r.ImageRef == ref:
+		return stored{record: r}, Present
 	}
 	var i intent
-	switch presence := k.decode("pulling", q.Image, "ImagePullIntent", &i); {
+	switch presence := k.decode("pulling", image, "ImagePullIntent", &i); {
 	case presence == NotVisible:
-		return VerdictNotVisible
-	case presence == Present && i.Image == q.Image:
-		return VerdictPulling
+		return stored{}, NotVisible
+	case presence == Present && i.Image == image:
+		return stored{verdict: VerdictPulling}, Absent
 	default:
-		return VerdictNotPulledByKubelet
+		return stored{verdict: VerdictNotPulledByKubelet}, Absent
 	}
 }
 
@@ -134,7 +173,7 @@ func (k *Kubelet) keepsRecords() (Verdict, bool) {
 	switch {
 	case k.has(dir + "/pulled"):
 		return "", true
-	case !k.sees(dir):
+	case !k.sees(dir), k.has(dir) && len(k.list(dir)) == 0:
 		return VerdictNotVisible, false
 	default:
 		return VerdictDisabled, false
@@ -166,22 +205,26 @@ func (k *Kubelet) decode(dir, key, kind string, into interface {
 	return Present
 }
 
-// verdict is the part of MustAttemptImagePull that looks into a record.
-func (r record) verdict(q Question) Verdict {
+// answer is the part of MustAttemptImagePull that looks into a record.
+func (r record) answer(q Question) Answer {
 	name, ok := untagged(q.Image)
 	if !ok {
-		return VerdictOtherCredentials
+		return Answer{Verdict: VerdictNoCredentialsRecorded}
 	}
-	written, ok := r.CredentialMapping[name]
-	if ok {
-		return written.verdict(q)
+	if c := r.CredentialMapping[name]; !c.empty() {
+		return Answer{Verdict: c.verdict(q)}
 	}
-	for spelling, c := range r.CredentialMapping {
-		if v := c.verdict(q); same(spelling, name) && (v == VerdictNodeWide || v == VerdictThisPod) {
-			return VerdictOtherSpelling
+	for _, spelling := range slices.Sorted(maps.Keys(r.CredentialMapping)) {
+		if v := r.CredentialMapping[spelling].verdict(q); same(spelling, name) && (v == VerdictNodeWide || v == VerdictThisPod) {
+			return Answer{Verdict: VerdictOtherSpelling, Recorded: spelling, Written: name}
 		}
 	}
-	return VerdictOtherCredentials
+	return Answer{Verdict: VerdictNoCredentialsRecorded}
+}
+
+// empty tells that nothing was recorded: no login of a pod's would do.
+func (c credentials) empty() bool {
+	return !c.NodePodsAccessible && len(c.Secrets) == 0 && len(c.ServiceAccounts) == 0
 }
 
 // verdict compares what was recorded with what the pod has.
@@ -236,10 +279,11 @@ func untagged(image string) (string, bool) {
 	return image, true
 }
 
-// same tells that two spellings are of one name.
+// same tells that two spellings are of one name. One with a tag or digest is no
+// name that the kubelet would look for.
 func same(a, b string) bool {
 	x, err := reference.ParseNormalizedNamed(a)
-	if err != nil {
+	if err != nil || !reference.IsNameOnly(x) {
 		return false
 	}
 	y, err := reference.ParseNormalizedNamed(b)

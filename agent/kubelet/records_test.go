@@ -52,54 +52,101 @@ func TestVerdict(t *testing.T) {
 		q     Question
 		want  Verdict
 	}{
-		"no record":                           {nil, mine, VerdictNotPulledByKubelet},
-		"no credentials were needed":          {recorded(`"nginx":` + open), none, VerdictNodeWide},
-		"the same secret":                     {recorded(`"nginx":` + regcred), mine, VerdictThisPod},
-		"a rotated secret":                    {recorded(`"nginx":` + regcred), secret(Secret{UID: "u1", Namespace: "team", Name: "regcred", CredentialHash: "h2"}), VerdictThisPod},
-		"another secret with the login":       {recorded(`"nginx":` + regcred), secret(Secret{UID: "u9", Namespace: "other", Name: "x", CredentialHash: "h1"}), VerdictThisPod},
-		"a secret made anew, another login":   {recorded(`"nginx":` + regcred), secret(Secret{UID: "u2", Namespace: "team", Name: "regcred", CredentialHash: "h2"}), VerdictOtherCredentials},
-		"another namespace's":                 {recorded(`"nginx":` + regcred), secret(Secret{UID: "u1", Namespace: "x", Name: "regcred", CredentialHash: "h2"}), VerdictOtherCredentials},
-		"hashes that are unknown":             {recorded(strings.ReplaceAll(`"nginx":`+regcred, `"h1"`, `""`)), secret(Secret{UID: "u9"}), VerdictOtherCredentials},
-		"no secret":                           {recorded(`"nginx":` + regcred), none, VerdictOtherCredentials},
-		"not all secrets are known":           {recorded(`"nginx":` + regcred), change(func(q *Question) { q.Secrets, q.Incomplete = nil, true }), VerdictUndecided},
-		"not all, but one matches":            {recorded(`"nginx":` + regcred), change(func(q *Question) { q.Incomplete = true }), VerdictThisPod},
-		"ninety-nine secrets, a rotated one":  {recorded(`"nginx":` + many(99)), mine, VerdictThisPod},
-		"a hundred secrets, a rotated one":    {recorded(`"nginx":` + many(100)), mine, VerdictOtherCredentials},
-		"the account, UID unknown":            {recorded(`"nginx":` + account), none, VerdictUndecided},
-		"the account":                         {recorded(`"nginx":` + account), change(func(q *Question) { q.ServiceAccount.UID = "a1" }), VerdictThisPod},
-		"the account of an earlier namespace": {recorded(`"nginx":` + account), change(func(q *Question) { q.ServiceAccount.UID = "a0" }), VerdictOtherCredentials},
-		"another account":                     {recorded(`"nginx":` + account), change(func(q *Question) { q.ServiceAccount.Name = "x" }), VerdictOtherCredentials},
-		"an entry without credentials":        {recorded(`"nginx":{}`), mine, VerdictOtherCredentials},
-		"another spelling, for all":           {recorded(`"docker.io/library/nginx":` + open), none, VerdictOtherSpelling},
-		"another spelling, this secret":       {recorded(`"library/nginx":` + regcred), mine, VerdictOtherSpelling},
-		"another spelling, another secret":    {recorded(`"library/nginx":` + regcred), none, VerdictOtherCredentials},
-		"another name":                        {recorded(`"hub.test/nginx":` + open), mine, VerdictOtherCredentials},
-		"a tag does not count":                {recorded(`"nginx:1.27":` + open), mine, VerdictOtherSpelling},
-		"begun":                               {map[string]string{pulling("nginx:1.27"): pullIntent("nginx:1.27")}, mine, VerdictPulling},
-		"begun, another spelling":             {map[string]string{pulling("nginx"): pullIntent("nginx")}, mine, VerdictNotPulledByKubelet},
-		"begun, under the hash of another":    {map[string]string{pulling("nginx:1.27"): pullIntent("x")}, mine, VerdictNotPulledByKubelet},
-		"begun, does not decode":              {map[string]string{pulling("nginx:1.27"): "{"}, mine, VerdictNotVisible},
-		"both":                                {map[string]string{pulled(ref): pulledRecord(`"nginx":` + open), pulling("nginx:1.27"): pullIntent("nginx:1.27")}, mine, VerdictNodeWide},
-		"under the hash of another":           {map[string]string{pulled(ref): strings.ReplaceAll(pulledRecord(""), ref, "sha256:x")}, mine, VerdictNotPulledByKubelet},
-		"being written":                       {map[string]string{pulled(ref) + ".tmp": pulledRecord("")}, mine, VerdictNotPulledByKubelet},
-		"the version of 1.33":                 {map[string]string{pulled(ref): strings.ReplaceAll(pulledRecord(`"nginx":`+regcred), "v1beta1", "v1alpha1")}, mine, VerdictThisPod},
-		"a later version":                     {map[string]string{pulled(ref): strings.ReplaceAll(pulledRecord(`"nginx":`+regcred), "v1beta1", "v1")}, mine, VerdictNotVisible},
-		"another kind":                        {map[string]string{pulled(ref): strings.ReplaceAll(pulledRecord(""), "ImagePulledRecord", "ImagePullIntent")}, mine, VerdictNotVisible},
-		"a field that is not known":           {recorded(`"nginx":{"everybody":true}`), mine, VerdictNotVisible},
-		"a field twice":                       {recorded(`"nginx":{"nodePodsAccessible":false,"nodePodsAccessible":true}`), mine, VerdictNotVisible},
-		"cut off":                             {map[string]string{pulled(ref): pulledRecord("")[:40]}, mine, VerdictNotVisible},
-		"empty":                               {map[string]string{pulled(ref): ""}, mine, VerdictNotVisible},
-		"too large":                           {map[string]string{pulled(ref): pulledRecord("") + strings.Repeat(" ", maxFile)}, mine, VerdictNotVisible},
-		"a folder":                            {map[string]string{pulled(ref) + "/": ""}, mine, VerdictNotVisible},
-		"a name with a digest":                {recorded(`"nginx":` + open), change(func(q *Question) { q.Image = "nginx:1@sha256:" + strings.Repeat("a", 64) }), VerdictNodeWide},
-		"no valid name":                       {recorded(`"nginx":` + open), change(func(q *Question) { q.Image = "Ngi nx" }), VerdictOtherCredentials},
+		"no record":                             {nil, mine, VerdictNotPulledByKubelet},
+		"no credentials were needed":            {recorded(`"nginx":` + open), none, VerdictNodeWide},
+		"the same secret":                       {recorded(`"nginx":` + regcred), mine, VerdictThisPod},
+		"a rotated secret":                      {recorded(`"nginx":` + regcred), secret(Secret{UID: "u1", Namespace: "team", Name: "regcred", CredentialHash: "h2"}), VerdictThisPod},
+		"another secret with the login":         {recorded(`"nginx":` + regcred), secret(Secret{UID: "u9", Namespace: "other", Name: "x", CredentialHash: "h1"}), VerdictThisPod},
+		"a secret made anew, another login":     {recorded(`"nginx":` + regcred), secret(Secret{UID: "u2", Namespace: "team", Name: "regcred", CredentialHash: "h2"}), VerdictOtherCredentials},
+		"another namespace's":                   {recorded(`"nginx":` + regcred), secret(Secret{UID: "u1", Namespace: "x", Name: "regcred", CredentialHash: "h2"}), VerdictOtherCredentials},
+		"hashes that are unknown":               {recorded(strings.ReplaceAll(`"nginx":`+regcred, `"h1"`, `""`)), secret(Secret{UID: "u9"}), VerdictOtherCredentials},
+		"no secret":                             {recorded(`"nginx":` + regcred), none, VerdictOtherCredentials},
+		"not all secrets are known":             {recorded(`"nginx":` + regcred), change(func(q *Question) { q.Secrets, q.Incomplete = nil, true }), VerdictUndecided},
+		"not all, but one matches":              {recorded(`"nginx":` + regcred), change(func(q *Question) { q.Incomplete = true }), VerdictThisPod},
+		"ninety-nine secrets, a rotated one":    {recorded(`"nginx":` + many(99)), mine, VerdictThisPod},
+		"a hundred secrets, a rotated one":      {recorded(`"nginx":` + many(100)), mine, VerdictOtherCredentials},
+		"the account, UID unknown":              {recorded(`"nginx":` + account), none, VerdictUndecided},
+		"the account":                           {recorded(`"nginx":` + account), change(func(q *Question) { q.ServiceAccount.UID = "a1" }), VerdictThisPod},
+		"the account of an earlier namespace":   {recorded(`"nginx":` + account), change(func(q *Question) { q.ServiceAccount.UID = "a0" }), VerdictOtherCredentials},
+		"another account":                       {recorded(`"nginx":` + account), change(func(q *Question) { q.ServiceAccount.Name = "x" }), VerdictOtherCredentials},
+		"an entry without credentials":          {recorded(`"nginx":{}`), mine, VerdictNoCredentialsRecorded},
+		"the same, not all secrets are known":   {recorded(`"nginx":{}`), change(func(q *Question) { q.Incomplete = true }), VerdictNoCredentialsRecorded},
+		"an entry with empty lists":             {recorded(`"nginx":{"kubernetesSecrets":[],"kubernetesServiceAccounts":[]}`), mine, VerdictNoCredentialsRecorded},
+		"a pull that a restart cut short":       {recorded(``), mine, VerdictNoCredentialsRecorded},
+		"the same, null":                        {map[string]string{pulled(ref): strings.Replace(pulledRecord(""), "{}", "null", 1)}, mine, VerdictNoCredentialsRecorded},
+		"cut short, and another spelling":       {recorded(`"nginx":{},"library/nginx":` + open), mine, VerdictOtherSpelling},
+		"others' here, another spelling":        {recorded(`"nginx":` + account + `,"library/nginx":` + open), change(func(q *Question) { q.ServiceAccount.UID = "a0" }), VerdictOtherCredentials},
+		"another spelling, for all":             {recorded(`"docker.io/library/nginx":` + open), none, VerdictOtherSpelling},
+		"another spelling, this secret":         {recorded(`"library/nginx":` + regcred), mine, VerdictOtherSpelling},
+		"another spelling, another secret":      {recorded(`"library/nginx":` + regcred), none, VerdictNoCredentialsRecorded},
+		"another name":                          {recorded(`"hub.test/nginx":` + open), mine, VerdictNoCredentialsRecorded},
+		"a name with a tag is never looked for": {recorded(`"nginx:1.27":` + open), mine, VerdictNoCredentialsRecorded},
+		"begun":                                 {map[string]string{pulling("nginx:1.27"): pullIntent("nginx:1.27")}, mine, VerdictPulling},
+		"begun, another spelling":               {map[string]string{pulling("nginx"): pullIntent("nginx")}, mine, VerdictNotPulledByKubelet},
+		"begun, under the hash of another":      {map[string]string{pulling("nginx:1.27"): pullIntent("x")}, mine, VerdictNotPulledByKubelet},
+		"begun, does not decode":                {map[string]string{pulling("nginx:1.27"): "{"}, mine, VerdictNotVisible},
+		"both":                                  {map[string]string{pulled(ref): pulledRecord(`"nginx":` + open), pulling("nginx:1.27"): pullIntent("nginx:1.27")}, mine, VerdictNodeWide},
+		"under the hash of another":             {map[string]string{pulled(ref): strings.ReplaceAll(pulledRecord(""), ref, "sha256:x")}, mine, VerdictNotPulledByKubelet},
+		"being written":                         {map[string]string{pulled(ref) + ".tmp": pulledRecord("")}, mine, VerdictNotPulledByKubelet},
+		"the version of 1.33":                   {map[string]string{pulled(ref): strings.ReplaceAll(pulledRecord(`"nginx":`+regcred), "v1beta1", "v1alpha1")}, mine, VerdictThisPod},
+		"a later version":                       {map[string]string{pulled(ref): strings.ReplaceAll(pulledRecord(`"nginx":`+regcred), "v1beta1", "v1")}, mine, VerdictNotVisible},
+		"another kind":                          {map[string]string{pulled(ref): strings.ReplaceAll(pulledRecord(""), "ImagePulledRecord", "ImagePullIntent")}, mine, VerdictNotVisible},
+		"a field that is not known":             {recorded(`"nginx":{"everybody":true}`), mine, VerdictNotVisible},
+		"a field twice":                         {recorded(`"nginx":{"nodePodsAccessible":false,"nodePodsAccessible":true}`), mine, VerdictNotVisible},
+		"cut off":                               {map[string]string{pulled(ref): pulledRecord("")[:40]}, mine, VerdictNotVisible},
+		"empty":                                 {map[string]string{pulled(ref): ""}, mine, VerdictNotVisible},
+		"too large":                             {map[string]string{pulled(ref): pulledRecord("") + strings.Repeat(" ", maxFile)}, mine, VerdictNotVisible},
+		"a folder":                              {map[string]string{pulled(ref) + "/": ""}, mine, VerdictNotVisible},
+		"a name with a digest":                  {recorded(`"nginx":` + open), change(func(q *Question) { q.Image = "nginx:1@sha256:" + strings.Repeat("a", 64) }), VerdictNodeWide},
+		"no valid name":                         {recorded(`"nginx":` + open), change(func(q *Question) { q.Image = "Ngi nx" }), VerdictNoCredentialsRecorded},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			files := map[string]string{records + "pulled/": "", records + "pulling/": ""}
 			maps.Copy(files, tc.files)
-			if got := newNode(t, files).Verdict(tc.q); got != tc.want {
-				t.Errorf("%q, want %q", got, tc.want)
+			got := newNode(t, files).Verdict(tc.q)
+			if got.Verdict != tc.want {
+				t.Errorf("%q, want %q", got.Verdict, tc.want)
+			}
+			if spelt := got.Recorded != "" && got.Written != ""; spelt != (tc.want == VerdictOtherSpelling) || !spelt && got != (Answer{Verdict: tc.want}) {
+				t.Errorf("recorded as %q, written %q", got.Recorded, got.Written)
+			}
+		})
+	}
+}
+
+// The spelling that is named is the one that the pod could use, whatever else is
+// recorded; of several it is always the same.
+func TestOtherSpelling(t *testing.T) {
+	t.Parallel()
+	mine := []Secret{{UID: "u1", Namespace: "team", Name: "regcred", CredentialHash: "h1"}}
+	digest := "@sha256:" + strings.Repeat("a", 64)
+	for name, tc := range map[string]struct {
+		mapping, image, recorded, written string
+		secrets                           []Secret
+	}{
+		"with a tag":              {`"docker.io/library/nginx":` + open, "nginx:1.27", "docker.io/library/nginx", "nginx", nil},
+		"with a digest":           {`"nginx":` + open, "index.docker.io/library/nginx" + digest, "nginx", "index.docker.io/library/nginx", nil},
+		"with both":               {`"nginx":` + open, "docker.io/nginx:1" + digest, "nginx", "docker.io/nginx", nil},
+		"the one with the login":  {`"docker.io/nginx":{},"docker.io/library/nginx":` + account + `,"library/nginx":` + regcred, "nginx:1", "library/nginx", "nginx", mine},
+		"the first of several":    {`"library/nginx":` + open + `,"docker.io/nginx":` + open + `,"index.docker.io/nginx":` + open, "nginx:1", "docker.io/nginx", "nginx", nil},
+		"not one with a tag":      {`"docker.io/nginx:1":` + open + `,"library/nginx":` + open, "nginx:1", "library/nginx", "nginx", nil},
+		"not another repository":  {`"docker.io/other/nginx":` + open + `,"library/nginx":` + open, "nginx:1", "library/nginx", "nginx", nil},
+		"not what does not parse": {`"\u001b[31m nginx":` + open + `,"library/nginx":` + open, "nginx:1", "library/nginx", "nginx", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			q := Question{Image: tc.image, ImageRef: ref, Secrets: tc.secrets}
+			k := newNode(t, map[string]string{pulled(ref): pulledRecord(tc.mapping)})
+			want := Answer{Verdict: VerdictOtherSpelling, Recorded: tc.recorded, Written: tc.written}
+			for range 20 {
+				if got := k.Verdict(q); got != want {
+					t.Fatalf("%+v, want %+v", got, want)
+				}
+			}
+			q.Image = tc.recorded + strings.TrimPrefix(tc.image, tc.written)
+			if got := k.Verdict(q).Verdict; got != VerdictNodeWide && got != VerdictThisPod {
+				t.Errorf("%s would be %q", q.Image, got)
 			}
 		})
 	}
@@ -116,13 +163,15 @@ func TestVerdictWithoutRecords(t *testing.T) {
 	}{
 		"nothing is mounted":                 {map[string]string{"etc/": ""}, VerdictNotVisible},
 		"another mount in the folder":        {map[string]string{"var/lib/kubelet/config.json": "{}"}, VerdictNotVisible},
-		"an empty folder is mounted":         {map[string]string{records: ""}, VerdictDisabled},
+		"an empty folder is mounted":         {map[string]string{records: ""}, VerdictNotVisible},
+		"the same, and all else":             {map[string]string{records: "", "usr/": ""}, VerdictNotVisible},
+		"a folder with something else":       {map[string]string{records + "x": ""}, VerdictDisabled},
 		"the kubelet's folder is mounted":    {map[string]string{"var/lib/kubelet/pods/": ""}, VerdictDisabled},
 		"everything is mounted":              {map[string]string{"usr/": ""}, VerdictDisabled},
 		"records":                            {map[string]string{records + "pulled/": ""}, VerdictNotPulledByKubelet},
 		"a link to where nothing is mounted": {map[string]string{"var/lib/kubelet/image_manager": "-> /mnt/image_manager"}, VerdictNotVisible},
 	} {
-		if got := newNode(t, tc.files).Verdict(q); got != tc.want {
+		if got := newNode(t, tc.files).Verdict(q).Verdict; got != tc.want {
 			t.Errorf("%s: %q, want %q", name, got, tc.want)
 		}
 	}
@@ -147,7 +196,7 @@ func FuzzRecord(f *testing.F) {
 	f.Add("{")
 	f.Fuzz(func(t *testing.T, content string) {
 		k := newNode(t, map[string]string{pulled(ref): content})
-		if v := k.Verdict(Question{Image: "nginx", ImageRef: ref}); v == VerdictThisPod || v == VerdictDisabled || v == VerdictPulling {
+		if v := k.Verdict(Question{Image: "nginx", ImageRef: ref}).Verdict; v == VerdictThisPod || v == VerdictDisabled || v == VerdictPulling {
 			t.Errorf("%q of %q", v, content)
 		}
 	})

@@ -39,13 +39,16 @@ type asker struct {
 type question struct {
 	endpoint, source, image string
 	login                   [sha256.Size]byte
+	settle                  bool
 	content                 string // "" for the manifest alone, else what is looked at
 }
 
 type pendingAnswer struct {
 	done         chan struct{}
 	answer       registry.Answer
+	borrowed     bool      // the answer was to another login
 	ended, until time.Time // set when done
+	waiting      int       // who would hear it
 }
 
 // lane lets one conversation with an endpoint be held at a time.
@@ -63,9 +66,11 @@ func newAsker() *asker {
 // ask returns the endpoint's answer, and none that was had before the given
 // time, unless the endpoint wants to be left alone. settle allows it one question
 // more where the endpoint refuses the repository without saying whether it
-// exists.
-func (a *asker) ask(ctx context.Context, e registry.Endpoint, ref reference.Named, login *keyring.Login, since time.Time, settle bool) registry.Answer {
+// exists. borrowed tells that the endpoint was not asked, since it wants to be
+// left alone by somebody with another login.
+func (a *asker) ask(ctx context.Context, e registry.Endpoint, ref reference.Named, login *keyring.Login, since time.Time, settle bool) (answer registry.Answer, borrowed bool) {
 	q := a.question(e, ref, login)
+	q.settle = settle
 	return a.share(ctx, e, q, since, func(ctx context.Context) registry.Answer {
 		answer := e.Probe(ctx, e.Reference(ref), reveal(login))
 		if settle && unsettled(answer) {
@@ -76,7 +81,7 @@ func (a *asker) ask(ctx context.Context, e registry.Endpoint, ref reference.Name
 }
 
 // inspect returns what the endpoint holds.
-func (a *asker) inspect(ctx context.Context, e registry.Endpoint, ref reference.Named, login *keyring.Login, want registry.InspectOptions, since time.Time) registry.Answer {
+func (a *asker) inspect(ctx context.Context, e registry.Endpoint, ref reference.Named, login *keyring.Login, want registry.InspectOptions, since time.Time) (answer registry.Answer, borrowed bool) {
 	q := a.question(e, ref, login)
 	q.content = fmt.Sprint(want.Thorough, want.Blobs)
 	return a.share(ctx, e, q, since, func(ctx context.Context) registry.Answer {
@@ -85,7 +90,7 @@ func (a *asker) inspect(ctx context.Context, e registry.Endpoint, ref reference.
 }
 
 func (a *asker) question(e registry.Endpoint, ref reference.Named, login *keyring.Login) question {
-	return question{endpoint: e.String(), source: e.Source, image: e.Reference(ref).String(), login: a.digest(login)}
+	return question{endpoint: e.String(), source: e.Source, image: e.Key(ref), login: a.digest(login)}
 }
 
 // unsettled tells of a refusal that says nothing of the repository's existence.
@@ -95,9 +100,9 @@ func unsettled(answer registry.Answer) bool {
 }
 
 // share has a question asked once for all who want the same answer.
-func (a *asker) share(ctx context.Context, e registry.Endpoint, q question, since time.Time, get func(context.Context) registry.Answer) registry.Answer {
+func (a *asker) share(ctx context.Context, e registry.Endpoint, q question, since time.Time, get func(context.Context) registry.Answer) (answer registry.Answer, borrowed bool) {
 	if ctx.Err() != nil { // nobody would hear the answer
-		return registry.Answer{Endpoint: e.String(), Err: ctx.Err()}
+		return registry.Answer{Endpoint: e.String(), Err: ctx.Err()}, false
 	}
 	p, mine := a.claim(q, since)
 	if mine {
@@ -108,9 +113,12 @@ func (a *asker) share(ctx context.Context, e registry.Endpoint, q question, sinc
 	}
 	select {
 	case <-p.done:
-		return p.answer
+		return p.answer, p.borrowed
 	case <-ctx.Done():
-		return registry.Answer{Endpoint: e.String(), Err: ctx.Err()}
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		p.waiting--
+		return registry.Answer{Endpoint: e.String(), Err: ctx.Err()}, false
 	}
 }
 
@@ -120,9 +128,10 @@ func (a *asker) claim(q question, since time.Time) (p *pendingAnswer, mine bool)
 	defer a.mu.Unlock()
 	a.expire()
 	if p, ok := a.answers[q]; ok && (p.until.IsZero() || !p.ended.Before(since) || leaveAlone(p.answer)) {
+		p.waiting++
 		return p, false
 	}
-	p = &pendingAnswer{done: make(chan struct{})}
+	p = &pendingAnswer{done: make(chan struct{}), waiting: 1}
 	a.answers[q] = p
 	return p, true
 }
@@ -138,16 +147,20 @@ func (a *asker) expire() {
 
 // fulfil gets the answer to a question, from the trouble that another had with
 // the endpoint or by asking. Trouble is not kept under the second question: it
-// would last longer with each image that comes along.
+// would last longer with each image that comes along. Where all have given up
+// before the endpoint was free, it is not asked.
 func (a *asker) fulfil(q question, p *pendingAnswer, since time.Time, probe func() registry.Answer) {
 	defer a.enter(q.endpoint)()
-	answer, known := a.trouble(q, since)
+	if a.abandoned(q, p) {
+		return
+	}
+	answer, borrowed, known := a.trouble(q, since)
 	if !known {
 		answer = probe()
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	p.answer = answer
+	p.answer, p.borrowed = answer, borrowed
 	if known {
 		delete(a.answers, q)
 	} else {
@@ -155,6 +168,20 @@ func (a *asker) fulfil(q question, p *pendingAnswer, since time.Time, probe func
 		p.until = p.ended.Add(life(answer))
 	}
 	close(p.done)
+}
+
+// abandoned gives a question up for which nobody waits any more.
+func (a *asker) abandoned(q question, p *pendingAnswer) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if p.waiting > 0 {
+		return false
+	}
+	if a.answers[q] == p {
+		delete(a.answers, q)
+	}
+	close(p.done)
+	return true
 }
 
 // enter waits for the endpoint to be free.
@@ -181,25 +208,29 @@ func (a *asker) enter(endpoint string) (leave func()) {
 // trouble returns an answer to another question about the same endpoint that
 // serves for this one too: the endpoint wants to be left alone or, as was
 // found since the given time, could not be talked to. The one that stands
-// longest is taken.
-func (a *asker) trouble(q question, since time.Time) (registry.Answer, bool) {
+// longest is taken. What is in it of another pod's image is left out.
+func (a *asker) trouble(q question, since time.Time) (answer registry.Answer, borrowed, found bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.expire()
-	var found *pendingAnswer
+	var by question
+	var longest *pendingAnswer
 	for other, p := range a.answers {
 		if other.endpoint != q.endpoint || p.until.IsZero() || p.answer.Via != "" { // the last is another's trouble
 			continue
 		}
 		unreachable := aboutEndpoint(p.answer) && other.source == q.source && !p.ended.Before(since)
-		if (unreachable || leaveAlone(p.answer)) && (found == nil || p.until.After(found.until)) {
-			found = p
+		if (unreachable || leaveAlone(p.answer)) && (longest == nil || p.until.After(longest.until)) {
+			by, longest = other, p
 		}
 	}
-	if found == nil {
-		return registry.Answer{}, false
+	if longest == nil {
+		return registry.Answer{}, false, false
 	}
-	return found.answer, true
+	answer = longest.answer
+	answer.Blob, answer.Digest, answer.MediaType, answer.Exists = "", "", "", ""
+	answer.Tags, answer.Platforms, answer.Looked = nil, nil, 0
+	return answer, by.login != q.login && !aboutEndpoint(answer), true
 }
 
 // leaveAlone tells that the endpoint wants not to be asked for a while,

@@ -316,7 +316,7 @@ func TestWaiterGivesUp(t *testing.T) {
 		a := newAsker()
 		login := keyring.NewLogin("pull", "hub.test", 1, user, password)
 		ref := named(t, "hub.test/app:1")
-		q := question{endpoint: "https://hub.test", image: ref.String(), login: a.digest(&login)}
+		q := question{endpoint: "https://hub.test", image: hub().Key(ref), login: a.digest(&login)}
 		p, mine := a.claim(q, time.Time{})
 		if !mine {
 			t.Fatal("the question was claimed before")
@@ -324,8 +324,8 @@ func TestWaiterGivesUp(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var gone, there registry.Answer
 		var wg sync.WaitGroup
-		wg.Go(func() { gone = a.ask(ctx, hub(), ref, &login, time.Time{}, false) })
-		wg.Go(func() { there = a.ask(t.Context(), hub(), ref, &login, time.Time{}, false) })
+		wg.Go(func() { gone, _ = a.ask(ctx, hub(), ref, &login, time.Time{}, false) })
+		wg.Go(func() { there, _ = a.ask(t.Context(), hub(), ref, &login, time.Time{}, false) })
 		synctest.Wait()
 		cancel()
 		synctest.Wait()
@@ -346,7 +346,7 @@ func TestAskTooLate(t *testing.T) {
 	a := newAsker()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	got := a.ask(ctx, hub(), named(t, "hub.test/app:1"), nil, time.Time{}, false) // hub() would crash if it were asked
+	got, _ := a.ask(ctx, hub(), named(t, "hub.test/app:1"), nil, time.Time{}, false) // hub() would crash if it were asked
 	if got.Found || got.Fault != "" || !errors.Is(got.Err, context.Canceled) || len(a.answers) != 0 {
 		t.Errorf("answer %+v, %d questions", got, len(a.answers))
 	}
@@ -389,4 +389,48 @@ func TestReveal(t *testing.T) {
 		t.Error("the login is another")
 	}
 	discreet(t, fmt.Sprintf("%v %+v %#v %s", got, *got, got, l))
+}
+
+// Where everybody has given up before the endpoint was free, it is not asked.
+func TestAbandonedQuestionIsNotAsked(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a := newAsker()
+		leave := a.enter("https://hub.test")
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan registry.Answer)
+		go func() {
+			got, _ := a.ask(ctx, hub(), named(t, "hub.test/app:1"), nil, time.Time{}, false)
+			done <- got
+		}()
+		synctest.Wait()
+		cancel()
+		if got := <-done; !errors.Is(got.Err, context.Canceled) {
+			t.Errorf("answer %+v", got)
+		}
+		leave()
+		synctest.Wait() // hub() would crash if it were asked
+		if len(a.answers) != 0 || len(a.lanes) != 0 {
+			t.Errorf("%d questions, %d lanes left", len(a.answers), len(a.lanes))
+		}
+	})
+}
+
+// What an endpoint says of another pod's image stays there.
+func TestTroubleTellsNothingOfOthers(t *testing.T) {
+	t.Parallel()
+	a := newAsker()
+	theirs := question{endpoint: "https://hub.test", image: "hub.test/private:1", content: "x", login: [32]byte{1}}
+	p, _ := a.claim(theirs, time.Time{})
+	a.fulfil(theirs, p, time.Time{}, func() registry.Answer {
+		return registry.Answer{Fault: diagnosis.FaultRateLimited, Phase: diagnosis.PhaseBlob, RetryAfter: time.Minute, Blob: "sha256:1", Tags: []string{"v1"},
+			Platforms: []string{"linux/arm64"}, Digest: "sha256:2", Looked: 3, Exists: registry.ExistsYes}
+	})
+	got, borrowed, found := a.trouble(question{endpoint: "https://hub.test", image: "hub.test/mine:1"}, time.Time{})
+	if !found || !borrowed || got.Fault != diagnosis.FaultRateLimited || got.RetryAfter != time.Minute {
+		t.Errorf("answer %+v, borrowed %v, found %v", got, borrowed, found)
+	}
+	if got.Blob != "" || got.Digest != "" || got.Tags != nil || got.Platforms != nil || got.Exists != "" || got.Looked != 0 {
+		t.Errorf("answer %+v", got)
+	}
 }

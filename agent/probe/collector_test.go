@@ -373,10 +373,15 @@ func TestRateLimitIsObeyed(t *testing.T) {
 	c := n.clocked()
 	n.secrets.byName["pull"] = pullSecret(dockerConfig(user, password, s.Host))
 	app, other := failure(s.Host+"/team/app:1.0"), failure(s.Host+"/team/other:1.0", "pull")
-	want := "Failed | RateLimited | https://HUB limits the rate of requests (HTTP 429); it may be asked again in 10m0s"
+	own := "Failed | RateLimited | https://HUB limits the rate of requests (HTTP 429); it may be asked again in 10m0s"
+	theirs := "NotRun | RateLimited | https://HUB was not asked with secret pull (entry HUB): it limits the requests of others on this node, and wants to be left alone for now"
 	for i, f := range []diagnosis.Failure{app, other, app, other} {
 		for _, fresh := range []bool{false, true} {
 			got := n.collectFresh(f, fresh)
+			want := own
+			if len(f.PullSecrets) > 0 {
+				want = theirs
+			}
 			wantLines(t, fmt.Sprint("evidence ", i), replaced(of(got, diagnosis.CheckRegistry), s.Host, "HUB"), want)
 			c.advance(time.Minute)
 		}

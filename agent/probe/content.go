@@ -27,7 +27,10 @@ func (v visit) content(ctx context.Context, e registry.Endpoint, found registry.
 	if v.text.Blob != "" {
 		want.Blobs = []string{v.text.Blob}
 	}
-	answer := v.c.asker.inspect(ctx, e, resolved(v.ref, found), login, want, v.since)
+	answer, borrowed := v.c.asker.inspect(ctx, e, resolved(v.ref, found), login, want, v.since)
+	if borrowed {
+		return nil
+	}
 	evidence := v.mark(e, v.contentEvidence(answer, login))
 	v.c.Metrics.Checked(evidence.Check, evidence.Outcome, time.Since(start))
 	return []diagnosis.Evidence{evidence}
@@ -97,6 +100,9 @@ func (v visit) contentSentence(a registry.Answer, login *keyring.Login) string {
 	case diagnosis.FaultContentMissing:
 		return fmt.Sprintf("%s does not have %s, which the image's own manifest names%s", from, what, status(a))
 	case diagnosis.FaultForbidden, diagnosis.FaultUnauthorized, diagnosis.FaultInsufficientScope:
+		if from != a.Endpoint {
+			return fmt.Sprintf("%s gives the manifest, and %s, to which it sends, refuses %s%s", a.Via, a.Endpoint, what, status(a))
+		}
 		return fmt.Sprintf("%s gives the manifest and refuses %s%s", from, what, status(a))
 	case diagnosis.FaultRateLimited, diagnosis.FaultServerError:
 		return fmt.Sprintf("%s fails for %s%s%s", from, what, status(a), retry(a))

@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"fmt"
 	"net/http"
 	"regexp"
 	"slices"
@@ -157,6 +158,7 @@ func TestAttemptsAtEndpoint(t *testing.T) {
 	t.Parallel()
 	own := &registry.Login{Username: "node", Password: "pw"}
 	ours := []keyring.Login{keyring.NewLogin("a", "hub.test", 1, user, password), keyring.NewLogin("empty", "hub.test", 2, "", "")}
+	config := registry.Load(registry.Options{Root: t.TempDir()})
 	for name, tc := range map[string]struct {
 		logins []keyring.Login
 		at     registry.Endpoint
@@ -166,12 +168,12 @@ func TestAttemptsAtEndpoint(t *testing.T) {
 		"none":                    {nil, registry.Endpoint{}, []string{""}},
 		"the pod's, not the node": {ours, registry.Endpoint{NodeLogin: own, NodeLoginSource: "/etc/x"}, []string{"a", ""}},
 		"the node's":              {nil, registry.Endpoint{NodeLogin: own, NodeLoginSource: "/etc/x"}, []string{"/etc/x", ""}},
-		"an empty login is none":  {ours[1:], registry.Endpoint{NodeLogin: own, NodeLoginSource: "/etc/x"}, []string{"/etc/x", ""}},
+		"an empty login":          {ours[1:], registry.Endpoint{NodeLogin: own, NodeLoginSource: "/etc/x"}, []string{""}},
 		"kept from a mirror":      {ours, registry.Endpoint{WithoutCredential: true}, []string{""}},
 		"a mirror of the node's":  {ours, registry.Endpoint{WithoutCredential: true, NodeLogin: own, NodeLoginSource: "/etc/x"}, []string{"/etc/x", ""}},
 	} {
 		var got []string
-		for _, l := range (visit{logins: tc.logins}).attempts(tc.at) {
+		for _, l := range (visit{logins: tc.logins, config: config}).attempts(tc.at) {
 			source := ""
 			if l != nil {
 				source = l.Source
@@ -269,4 +271,37 @@ func digests() *regexp.Regexp { return regexp.MustCompile(`sha256:[0-9a-f]{12}`)
 // platformHere finds the machine's own platform at the end of a sentence's part.
 func platformHere() *regexp.Regexp {
 	return regexp.MustCompile(`is ` + regexp.QuoteMeta(platforms.Format(platforms.DefaultSpec())) + `(\b)`)
+}
+
+// Logins that the kubelet would try, and that were not tried, are told of.
+func TestUntriedLogins(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		repository registrytest.Repository
+		untried    int
+		why        string
+	}{
+		"too many": {registrytest.Repository{Name: "team/app", Auth: registrytest.Basic}, 2, "since 8 others were"},
+		"limited":  {registrytest.Repository{Name: "team/app", Status: http.StatusTooManyRequests}, 8, "since it limits the rate of requests"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := registrytest.New(t, registrytest.Config{Logins: map[string]string{user: password}, Repositories: []registrytest.Repository{tc.repository}})
+			n := newNode(t, s.CA, nil)
+			var names []string
+			for i := range maxLogins + 2 {
+				names = append(names, fmt.Sprint("s", i))
+				n.secrets.byName[names[i]] = pullSecret(dockerConfig(user, fmt.Sprint("wrong", i), s.Host))
+			}
+			var got []diagnosis.Evidence
+			for _, e := range n.collect(failure(s.Host+"/team/app:1.0", names...)) {
+				if e.Check == diagnosis.CheckRegistry && e.Outcome == diagnosis.NotRun && e.Credential != nil {
+					got = append(got, e)
+				}
+			}
+			if len(got) < tc.untried-1 || len(got) > tc.untried || !strings.HasSuffix(got[0].Detail, tc.why) {
+				t.Errorf("%d untried: %+v", len(got), got)
+			}
+		})
+	}
 }

@@ -21,10 +21,10 @@ type Secrets interface {
 	Secret(ctx context.Context, namespace, name string) (kube.Secret, error)
 }
 
-// SecretFinder tells where else there are secrets of a name. A Secrets may
-// implement it. The errors are kube.ErrNoAccess or any other.
+// SecretFinder tells whether another namespace than this one has a secret of a
+// name. A Secrets may implement it. The errors are kube.ErrNoAccess or any other.
 type SecretFinder interface {
-	NamespacesOf(ctx context.Context, secretName string) ([]string, error)
+	ExistsElsewhere(ctx context.Context, namespace, secretName string) (bool, error)
 }
 
 // NodeCredentials is what the kubelet has on its node's disk that decides about
@@ -35,7 +35,7 @@ type NodeCredentials interface {
 	// Providers are the credential provider plugins that it asks for an image.
 	Providers(image string) ([]kubelet.Provider, kubelet.Presence)
 	// Verdict says whether it lets a pod use an image that is there.
-	Verdict(q kubelet.Question) kubelet.Verdict
+	Verdict(q kubelet.Question) kubelet.Answer
 }
 
 // checkCredentials works out which logins the kubelet would try, and what is
@@ -123,27 +123,25 @@ func (c *Collector) readSecret(ctx context.Context, namespace, name string) (key
 	return keyring.Secret{Namespace: s.Namespace, Name: name, UID: s.UID, Changed: s.Changed, Type: s.Type, Data: s.Data}, e
 }
 
-// elsewhere adds where else there is a secret of the missing one's name.
+// elsewhere adds whether there is a secret of the missing one's name in another
+// namespace, and never in which: the pod's author chooses the name, and may not
+// see that namespace.
 func (c *Collector) elsewhere(ctx context.Context, namespace string, e *diagnosis.Evidence) {
 	finder, ok := c.Secrets.(SecretFinder)
 	if !ok {
 		return
 	}
-	all, err := finder.NamespacesOf(ctx, e.Secret)
-	if err != nil {
+	exists, err := finder.ExistsElsewhere(ctx, namespace, e.Secret)
+	switch {
+	case err != nil:
 		e.Detail += "; one of that name in another namespace does not count"
-		return
-	}
-	const most = 5
-	all = slices.DeleteFunc(slices.Clone(all), func(n string) bool { return n == namespace })
-	slices.Sort(all)
-	e.OtherNamespaces = all[:min(len(all), most)]
-	if len(all) > 0 {
-		e.Detail += "; it exists in namespace " + strings.Join(e.OtherNamespaces, ", ")
+	case exists:
+		e.Detail += "; a secret of that name exists in another namespace"
 	}
 }
 
-// judge turns the keyring's view of one secret into evidence.
+// judge turns the keyring's view of one secret into evidence. It always has the
+// secret's registry keys: who makes the secret anew loses them all.
 func judge(s keyring.SecretState, found keyring.Lookup, f diagnosis.Failure) diagnosis.Evidence {
 	e := diagnosis.Evidence{Check: diagnosis.CheckCredentials, Outcome: diagnosis.Failed, Secret: s.Name, Hosts: hosts(s)}
 	switch {

@@ -206,6 +206,42 @@ func TestCredentialFields(t *testing.T) {
 	}
 }
 
+// Whatever is wrong with a secret that was read: all its registries are told, so
+// that nobody replaces it as if it were for one.
+func TestHostsOfEverySecretRead(t *testing.T) {
+	t.Parallel()
+	// {"alg":"none"}.{"exp":1767323040}: 2026-01-02 03:04 UTC
+	const ended = "eyJhbGciOiJub25lIn0.eyJleHAiOjE3NjczMjMwNDB9.x"
+	const other = `,"other.test":{"username":"u","password":"p"}}}`
+	for name, tc := range map[string]struct {
+		content string
+		fault   diagnosis.Fault
+	}{
+		"a login":               {`{"auths":{"hub.test":{"username":"u","password":"p"}` + other, ""},
+		"no login":              {`{"auths":{"hub.test":{}` + other, diagnosis.FaultSecretEmpty},
+		"a token alone":         {`{"auths":{"hub.test":{"identitytoken":"x"}` + other, diagnosis.FaultSecretEmpty},
+		"no login for any":      {`{"auths":{"hub.test":{},"other.test":{}}}`, diagnosis.FaultSecretEmpty},
+		"tokens alone":          {`{"auths":{"hub.test":{"registrytoken":"x"},"other.test":{}}}`, diagnosis.FaultSecretEmpty},
+		"a login that is over":  {`{"auths":{"hub.test":{"username":"u","password":"` + ended + `"}` + other, diagnosis.FaultCredentialExpired},
+		"a malformed entry":     {`{"auths":{"hub.test":{"auth":"%"}` + other, diagnosis.FaultSecretMalformed},
+		"another is malformed":  {`{"auths":{"hub.test":{"username":"u","password":"p"},"other.test":{"auth":"%"}}}`, diagnosis.FaultSecretMalformed},
+		"malformed beside them": {`{"HttpHeaders":1,"auths":{"hub.test":{}` + other, diagnosis.FaultSecretMalformed},
+		"no match":              {`{"auths":{"hub.test:1":{"username":"u","password":"p"}` + other, diagnosis.FaultNoMatchingCredential},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := &Collector{Metrics: &fakeMetrics{}, Secrets: &fakeSecrets{byName: map[string]kube.Secret{"pull": pullSecret(tc.content)}}}
+			got, _ := c.checkCredentials(t.Context(), failure(image, "pull", "pull"))
+			wantFaults(t, got, []diagnosis.Fault{tc.fault, tc.fault})
+			for _, e := range got {
+				if len(e.Hosts) != 2 || !strings.HasPrefix(e.Hosts[0], "hub.test") || e.Hosts[1] != "other.test" || e.Secret != "pull" {
+					t.Errorf("secret %s, hosts %q: %s", e.Secret, e.Hosts, e.Detail)
+				}
+			}
+		})
+	}
+}
+
 // A login in front of a registry key's "@" is not told either.
 func TestCredentialInKey(t *testing.T) {
 	t.Parallel()

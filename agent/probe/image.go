@@ -61,16 +61,30 @@ func (c *Collector) checkUse(f diagnosis.Failure, image diagnosis.Evidence, id s
 	if c.Node == nil || id == "" || f.PullPolicy != "IfNotPresent" && f.PullPolicy != "Never" {
 		return image
 	}
-	v := c.Node.Verdict(useQuestion(f, id, credentials, logins))
-	why := use(v, f.PullPolicy)
-	if why == "" {
-		return image
-	}
-	image.Detail += why
-	if v == kubelet.VerdictOtherCredentials || v == kubelet.VerdictOtherSpelling {
+	a := c.Node.Verdict(useQuestion(f, id, credentials, logins))
+	image.Detail += sayUse(a, f.PullPolicy)
+	image.Use, image.Unrecorded = use(a.Verdict), a.Verdict == kubelet.VerdictNoCredentialsRecorded
+	if image.Use == diagnosis.UseRefused {
 		image.Outcome, image.Fault = diagnosis.Failed, diagnosis.FaultNotVerified
 	}
+	if a.Verdict == kubelet.VerdictOtherSpelling {
+		image.Candidates = []string{a.Recorded + strings.TrimPrefix(f.Image, a.Written)}
+	}
 	return image
+}
+
+// use is what a verdict settles. Disabled settles nothing: see there.
+func use(v kubelet.Verdict) diagnosis.Use {
+	switch v {
+	case kubelet.VerdictNodeWide, kubelet.VerdictThisPod:
+		return diagnosis.UseAllowed
+	case kubelet.VerdictNotPulledByKubelet:
+		return diagnosis.UseDefault
+	case kubelet.VerdictOtherCredentials, kubelet.VerdictOtherSpelling, kubelet.VerdictNoCredentialsRecorded:
+		return diagnosis.UseRefused
+	default:
+		return diagnosis.UseUnknown
+	}
 }
 
 // useQuestion is what the kubelet asks its records: only the logins of the pod's
@@ -91,31 +105,44 @@ func useQuestion(f diagnosis.Failure, id string, credentials []diagnosis.Evidenc
 	return q
 }
 
-// use is the end of the sentence on an image that is there. It tells nothing of
-// who else uses the image.
-func use(v kubelet.Verdict, policy string) string {
-	remedy := "; it would after a pull with a pull secret that the registry accepts"
-	if policy == "Never" {
-		remedy = "; it would if the pod had the pull secret of an earlier pull, or another policy than Never"
-	}
-	switch v {
+// sayUse is the end of the sentence on an image that is there. It tells nothing
+// of who else uses the image.
+func sayUse(a kubelet.Answer, policy string) string {
+	switch a.Verdict {
 	case kubelet.VerdictNotPulledByKubelet:
 		return "; the kubelet has no record of pulling it, and by default lets every pod use such an image (not with imagePullCredentialsVerificationPolicy AlwaysVerify)"
 	case kubelet.VerdictNodeWide:
 		return ", and the kubelet lets every pod of the node use it"
 	case kubelet.VerdictThisPod:
 		return ", and the kubelet lets this pod use it: it has the credentials of an earlier pull"
-	case kubelet.VerdictOtherCredentials:
-		return ", but the kubelet does not let this pod use it: it was pulled with credentials that this pod does not have" + remedy
-	case kubelet.VerdictOtherSpelling:
-		return ", but the kubelet does not let this pod use it: it was pulled under another spelling of its name, " +
-			"such as nginx for docker.io/library/nginx; it would with that spelling, or" + strings.TrimPrefix(remedy, "; it would")
+	case kubelet.VerdictOtherCredentials, kubelet.VerdictOtherSpelling, kubelet.VerdictNoCredentialsRecorded:
+		return ", but the kubelet does not let this pod use it: " + sayRefused(a, policy == "Never")
 	case kubelet.VerdictPulling:
 		return "; the kubelet has begun a pull of it, and lets no pod use it before one has ended"
 	case kubelet.VerdictUndecided:
 		return "; whether the kubelet lets this pod use it depends on credentials that are not all known here"
 	default:
 		return ""
+	}
+}
+
+// sayRefused says why, and what would help. With the policy Never there is no
+// pull to prove credentials by: they have to be recorded already, under the name
+// as the pod writes it.
+func sayRefused(a kubelet.Answer, never bool) string {
+	switch {
+	case a.Verdict == kubelet.VerdictOtherSpelling && never:
+		return fmt.Sprintf("it is recorded as %s; the pod writes %s; it would with the recorded spelling, or another policy than Never", a.Recorded, a.Written)
+	case a.Verdict == kubelet.VerdictOtherSpelling:
+		return fmt.Sprintf("it is recorded as %s; the pod writes %s; it would with the recorded spelling, or after a pull under this one", a.Recorded, a.Written)
+	case a.Verdict == kubelet.VerdictNoCredentialsRecorded && never:
+		return "the kubelet has no record of a pull under this name; no pull secret changes that, only another policy than Never"
+	case a.Verdict == kubelet.VerdictNoCredentialsRecorded:
+		return "the kubelet has no record of a pull under this name; it would after one"
+	case never:
+		return "it was pulled with credentials that this pod does not have; it would if the pod had the pull secret of an earlier pull, or another policy than Never"
+	default:
+		return "it was pulled with credentials that this pod does not have; it would after a pull with a pull secret that the registry accepts"
 	}
 }
 

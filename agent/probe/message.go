@@ -13,7 +13,7 @@ func message(f diagnosis.Failure) diagnosis.Evidence {
 	e := diagnosis.Evidence{
 		Check: diagnosis.CheckMessage, Outcome: diagnosis.Inconclusive,
 		Cause: r.Cause, Host: r.Host, Status: r.Status, AfterManifest: afterManifest(r.Text),
-		Blob: r.Blob, BehindProxy: r.BehindProxy, SaysExpired: r.Expired,
+		Blob: r.Blob, BehindProxy: r.BehindProxy, LoginSent: r.LoginSent, SaysExpired: r.Expired,
 		Detail: "the kubelet says: " + r.Text,
 	}
 	if r.Cause != diagnosis.Unknown {

@@ -174,44 +174,38 @@ func TestExpiredCredentials(t *testing.T) {
 // findingSecrets also knows of other namespaces.
 type findingSecrets struct {
 	fakeSecrets
-	namespaces []string
-	err        error
+	exists bool
+	err    error
 }
 
-func (s *findingSecrets) NamespacesOf(_ context.Context, name string) ([]string, error) {
+func (s *findingSecrets) ExistsElsewhere(_ context.Context, namespace, name string) (bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.reads = append(s.reads, "*/"+name)
-	return s.namespaces, s.err
+	s.reads = append(s.reads, "not "+namespace+"/"+name)
+	return s.exists, s.err
 }
 
 func TestMissingSecretElsewhere(t *testing.T) {
 	t.Parallel()
 	const missing = "Failed | SecretNotFound | secret pull does not exist in namespace team"
 	for name, tc := range map[string]struct {
-		namespaces []string
-		err        error
-		want       string
-		others     []string
+		exists bool
+		err    error
+		want   string
 	}{
-		"nowhere":         {nil, nil, missing, nil},
-		"in another":      {[]string{"b", "a"}, nil, missing + "; it exists in namespace a, b", []string{"a", "b"}},
-		"in many":         {[]string{"g", "f", "team", "e", "d", "c", "b", "a"}, nil, missing + "; it exists in namespace a, b, c, d, e", []string{"a", "b", "c", "d", "e"}},
-		"here by now":     {[]string{"team"}, nil, missing, nil},
-		"without a right": {nil, kube.ErrNoAccess, missing + "; one of that name in another namespace does not count", nil},
-		"API server ill":  {[]string{"x"}, context.DeadlineExceeded, missing + "; one of that name in another namespace does not count", nil},
+		"nowhere":         {false, nil, missing},
+		"in another":      {true, nil, missing + "; a secret of that name exists in another namespace"},
+		"without a right": {false, kube.ErrNoAccess, missing + "; one of that name in another namespace does not count"},
+		"API server ill":  {true, context.DeadlineExceeded, missing + "; one of that name in another namespace does not count"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			secrets := &findingSecrets{namespaces: tc.namespaces, err: tc.err, fakeSecrets: fakeSecrets{byName: map[string]kube.Secret{"good": loginFor("hub.test")}}}
+			secrets := &findingSecrets{exists: tc.exists, err: tc.err, fakeSecrets: fakeSecrets{byName: map[string]kube.Secret{"good": loginFor("hub.test")}}}
 			c := &Collector{Secrets: secrets, Metrics: &fakeMetrics{}}
 			got, _ := c.checkCredentials(t.Context(), failure(image, "pull", "good"))
 			wellFormed(t, got)
 			wantLines(t, "evidence", of(got, diagnosis.CheckCredentials), tc.want, "Passed | secret good has credentials for hub.test under hub.test")
-			if !slices.Equal(got[0].OtherNamespaces, tc.others) {
-				t.Errorf("namespaces %q", got[0].OtherNamespaces)
-			}
-			wantLines(t, "reads", secrets.reads, "team/pull", "*/pull", "team/good")
+			wantLines(t, "reads", secrets.reads, "team/pull", "not team/pull", "team/good")
 		})
 	}
 }
@@ -233,22 +227,27 @@ func TestImageUse(t *testing.T) {
 		files   map[string]string
 		policy  string // IfNotPresent if empty
 		secrets []string
+		use     diagnosis.Use
 		want    string
 	}{
-		"pulled for all":          {files: recordOf(id, "hub.test/team/app", all), want: "Passed | " + here + ", and the kubelet lets every pod of the node use it"},
-		"pulled with this secret": {files: recordOf(id, "hub.test/team/app", ours), secrets: []string{"pull"}, want: "Passed | " + here + ", and the kubelet lets this pod use it: it has the credentials of an earlier pull"},
-		"pulled by others": {files: recordOf(id, "hub.test/team/app", theirs), secrets: []string{"pull"},
+		"pulled for all":          {files: recordOf(id, "hub.test/team/app", all), use: diagnosis.UseAllowed, want: "Passed | " + here + ", and the kubelet lets every pod of the node use it"},
+		"pulled with this secret": {files: recordOf(id, "hub.test/team/app", ours), secrets: []string{"pull"}, use: diagnosis.UseAllowed, want: "Passed | " + here + ", and the kubelet lets this pod use it: it has the credentials of an earlier pull"},
+		"pulled by others": {files: recordOf(id, "hub.test/team/app", theirs), secrets: []string{"pull"}, use: diagnosis.UseRefused,
 			want: "Failed | NotVerifiedForPod | " + here + ", but the kubelet does not let this pod use it: it was pulled with credentials that this pod does not have; it would after a pull with a pull secret that the registry accepts"},
-		"pulled by others, policy Never": {files: recordOf(id, "hub.test/team/app", theirs), policy: "Never",
+		"pulled by others, policy Never": {files: recordOf(id, "hub.test/team/app", theirs), policy: "Never", use: diagnosis.UseRefused,
 			want: "Failed | NotVerifiedForPod | " + here + ", but the kubelet does not let this pod use it: it was pulled with credentials that this pod does not have; it would if the pod had the pull secret of an earlier pull, or another policy than Never"},
-		"pulled under another repository": {files: recordOf(id, "hub.test/copy", all),
-			want: "Failed | NotVerifiedForPod | " + here + ", but the kubelet does not let this pod use it: it was pulled with credentials that this pod does not have; it would after a pull with a pull secret that the registry accepts"},
+		"pulled under another repository": {files: recordOf(id, "hub.test/copy", all), use: diagnosis.UseRefused,
+			want: "Failed | NotVerifiedForPod | " + here + ", but the kubelet does not let this pod use it: the kubelet has no record of a pull under this name; it would after one"},
+		"pulled under another repository, policy Never": {files: recordOf(id, "hub.test/copy", all), policy: "Never", use: diagnosis.UseRefused,
+			want: "Failed | NotVerifiedForPod | " + here + ", but the kubelet does not let this pod use it: the kubelet has no record of a pull under this name; no pull secret changes that, only another policy than Never"},
+		"a pull that was cut short, a secret unreadable": {files: recordOf(id, "hub.test/team/app", `{}`), secrets: []string{"closed"}, use: diagnosis.UseRefused,
+			want: "Failed | NotVerifiedForPod | " + here + ", but the kubelet does not let this pod use it: the kubelet has no record of a pull under this name; it would after one"},
 		"pulled by others, a secret unreadable": {files: recordOf(id, "hub.test/team/app", theirs), secrets: []string{"closed"},
 			want: "Passed | " + here + "; whether the kubelet lets this pod use it depends on credentials that are not all known here"},
 		"pulled for the account": {files: recordOf(id, "hub.test/team/app", account),
 			want: "Passed | " + here + "; whether the kubelet lets this pod use it depends on credentials that are not all known here"},
 		"pulled by others, policy Always": {files: recordOf(id, "hub.test/team/app", theirs), policy: "Always", want: "Passed | " + here},
-		"not pulled by the kubelet": {files: map[string]string{"var/lib/kubelet/image_manager/pulled/x": ""},
+		"not pulled by the kubelet": {files: map[string]string{"var/lib/kubelet/image_manager/pulled/x": ""}, use: diagnosis.UseDefault,
 			want: "Passed | " + here + "; the kubelet has no record of pulling it, and by default lets every pod use such an image (not with imagePullCredentialsVerificationPolicy AlwaysVerify)"},
 		"records not visible": {want: "Passed | " + here},
 		"no records kept":     {files: map[string]string{"var/lib/kubelet/image_manager/x": ""}, want: "Passed | " + here},
@@ -273,6 +272,9 @@ func TestImageUse(t *testing.T) {
 			known, _ := n.collector.quick(t.Context(), f)
 			wellFormed(t, known)
 			wantLines(t, "evidence", of(known, diagnosis.CheckImage), tc.want)
+			if e := known[slices.IndexFunc(known, func(e diagnosis.Evidence) bool { return e.Check == diagnosis.CheckImage })]; e.Use != tc.use || e.Candidates != nil {
+				t.Errorf("use %q, want %q; candidates %q", e.Use, tc.use, e.Candidates)
+			}
 			outcome, _, _ := strings.Cut(tc.want, " ")
 			if !slices.Contains(n.metrics.sorted(), "image "+outcome) {
 				t.Errorf("metrics were told %q", n.metrics.sorted())
@@ -286,20 +288,53 @@ func TestImageUse(t *testing.T) {
 	}
 }
 
-// The name is compared as written; the evidence does not tell as what.
+// The name is compared as written: the evidence names the spelling that would do.
 func TestImageUseOtherSpelling(t *testing.T) {
 	t.Parallel()
-	n := newNode(t, nil, nil)
-	n.runtime.Add(critest.NewImage("sha256:1", []string{"docker.io/library/nginx:1"}, nil))
-	n.collector.Node = kubeletOf(t, recordOf("sha256:1", "index.docker.io/library/nginx", `{"nodePodsAccessible":true}`))
-	f := failure("docker.io/library/nginx:1")
-	f.PullPolicy = "IfNotPresent"
-	known, _ := n.collector.quick(t.Context(), f)
-	wantLines(t, "evidence", of(known, diagnosis.CheckImage),
-		"Failed | NotVerifiedForPod | the image is on node worker-3, but the kubelet does not let this pod use it: it was pulled under another spelling of its name, "+
-			"such as nginx for docker.io/library/nginx; it would with that spelling, or after a pull with a pull secret that the registry accepts")
-	if strings.Contains(fmt.Sprintf("%+v", known), "index.docker.io") {
-		t.Errorf("the evidence tells the spelling: %+v", known)
+	digest := "@sha256:" + strings.Repeat("a", 64)
+	const refused = "Failed | NotVerifiedForPod | the image is on node worker-3, but the kubelet does not let this pod use it: "
+	for name, tc := range map[string]struct{ image, policy, want, candidate string }{
+		"with a tag":    {"docker.io/library/nginx:1", "IfNotPresent", "it is recorded as nginx; the pod writes docker.io/library/nginx; it would with the recorded spelling, or after a pull under this one", "nginx:1"},
+		"policy Never":  {"docker.io/library/nginx:1", "Never", "it is recorded as nginx; the pod writes docker.io/library/nginx; it would with the recorded spelling, or another policy than Never", "nginx:1"},
+		"with a digest": {"docker.io/nginx" + digest, "Never", "it is recorded as nginx; the pod writes docker.io/nginx; it would with the recorded spelling, or another policy than Never", "nginx" + digest},
+		"with both":     {"library/nginx:1" + digest, "Never", "it is recorded as nginx; the pod writes library/nginx; it would with the recorded spelling, or another policy than Never", "nginx:1" + digest},
+		"without":       {"library/nginx", "Never", "it is recorded as nginx; the pod writes library/nginx; it would with the recorded spelling, or another policy than Never", "nginx"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n := newNode(t, nil, nil)
+			n.collector.Node = kubeletOf(t, recordOf("sha256:1", "nginx", `{"nodePodsAccessible":true}`))
+			f := failure(tc.image)
+			f.PullPolicy = tc.policy
+			e := n.collector.checkUse(f, diagnosis.Evidence{Check: diagnosis.CheckImage, Outcome: diagnosis.Passed, Detail: "the image is on node worker-3"}, "sha256:1", nil, nil)
+			wellFormed(t, []diagnosis.Evidence{e})
+			wantLines(t, "evidence", of([]diagnosis.Evidence{e}, diagnosis.CheckImage), refused+tc.want)
+			wantLines(t, "candidates", e.Candidates, tc.candidate)
+			if e.Use != diagnosis.UseRefused {
+				t.Errorf("use %q", e.Use)
+			}
+			f.Image = e.Candidates[0]
+			if e = n.collector.checkUse(f, diagnosis.Evidence{Check: diagnosis.CheckImage}, "sha256:1", nil, nil); e.Use != diagnosis.UseAllowed {
+				t.Errorf("the candidate's use is %q: %s", e.Use, e.Detail)
+			}
+		})
+	}
+}
+
+// Every verdict has its use; those that settle nothing have none.
+func TestUse(t *testing.T) {
+	t.Parallel()
+	for v, want := range map[kubelet.Verdict]diagnosis.Use{
+		kubelet.VerdictNodeWide: diagnosis.UseAllowed, kubelet.VerdictThisPod: diagnosis.UseAllowed,
+		kubelet.VerdictNotPulledByKubelet: diagnosis.UseDefault,
+		kubelet.VerdictOtherCredentials:   diagnosis.UseRefused, kubelet.VerdictOtherSpelling: diagnosis.UseRefused,
+		kubelet.VerdictNoCredentialsRecorded: diagnosis.UseRefused,
+		kubelet.VerdictNotVisible:            diagnosis.UseUnknown, kubelet.VerdictDisabled: diagnosis.UseUnknown,
+		kubelet.VerdictPulling: diagnosis.UseUnknown, kubelet.VerdictUndecided: diagnosis.UseUnknown, "a later one": diagnosis.UseUnknown,
+	} {
+		if got := use(v); got != want {
+			t.Errorf("%q: %q, want %q", v, got, want)
+		}
 	}
 }
 

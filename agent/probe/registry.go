@@ -43,10 +43,10 @@ func (v visit) endpoints(ctx context.Context, all []registry.Endpoint) []diagnos
 	var out []diagnosis.Evidence
 	asked := map[string]bool{}
 	for _, e := range all {
-		if asked[e.String()] || !e.Serves(v.ref) {
+		if asked[e.Key(v.ref)] || !e.Serves(v.ref) {
 			continue
 		}
-		asked[e.String()] = true
+		asked[e.Key(v.ref)] = true
 		found := v.endpoint(ctx, e)
 		out = append(out, found...)
 		if served(found, v.attempts(e)) {
@@ -80,32 +80,68 @@ func (v visit) endpoint(ctx context.Context, e registry.Endpoint) []diagnosis.Ev
 	}
 	out := name
 	attempts := v.attempts(e)
-	for _, login := range attempts {
+	if e.WithoutCredential && len(v.logins) > 0 {
+		out = append(out, v.mark(e, diagnosis.Evidence{Outcome: diagnosis.Inconclusive,
+			Detail: fmt.Sprintf("the runtime does not send the pod's credentials to %s, which is another host than the image's; the node's own would be used", e)}))
+	}
+	for i, login := range attempts {
 		start := time.Now()
-		answer := v.c.asker.ask(ctx, e, v.ref, login, v.since, len(attempts) == 1 || login != nil)
+		answer, borrowed := v.c.asker.ask(ctx, e, v.ref, login, v.since, len(attempts) == 1 || login != nil)
 		evidence := v.mark(e, v.evidence(e, answer, login))
+		if borrowed {
+			evidence.Outcome = diagnosis.NotRun
+			evidence.Detail = fmt.Sprintf("%s was not asked %s: it limits the requests of others on this node, and wants to be left alone for now", e, with(login))
+		}
 		v.c.Metrics.Checked(evidence.Check, evidence.Outcome, time.Since(start))
 		out = append(out, evidence)
 		if answer.Found && (login != nil || len(attempts) == 1) {
 			out = append(out, v.content(ctx, e, answer, login)...)
 		}
+		if answer.Fault == diagnosis.FaultRateLimited {
+			out = append(out, v.untried(e, attempts[i+1:], "since it limits the rate of requests")...)
+		}
 		if answer.Found || aboutEndpoint(answer) || answer.Fault == diagnosis.FaultRateLimited {
-			break
+			return out
+		}
+	}
+	if usable := v.usable(); len(usable) > maxLogins && !e.WithoutCredential {
+		out = append(out, v.untried(e, usable[maxLogins:], fmt.Sprintf("since %d others were", maxLogins))...)
+	}
+	return out
+}
+
+// untried tells of logins that the kubelet would try and whypull has not tried.
+func (v visit) untried(e registry.Endpoint, logins []*keyring.Login, why string) []diagnosis.Evidence {
+	var out []diagnosis.Evidence
+	for _, login := range logins {
+		if login == nil {
+			continue
+		}
+		out = append(out, v.mark(e, diagnosis.Evidence{Outcome: diagnosis.NotRun, Credential: credential(*login),
+			Detail: fmt.Sprintf("%s was not asked %s, %s", e, with(login), why)}))
+	}
+	return out[:min(len(out), maxLogins)]
+}
+
+// usable are the logins that a runtime sends: one without a user is none.
+func (v visit) usable() []*keyring.Login {
+	var out []*keyring.Login
+	for i := range v.logins {
+		if !v.logins[i].Empty() {
+			out = append(out, &v.logins[i])
 		}
 	}
 	return out
 }
 
-// attempts are the logins to try at an endpoint; nil stands for none. A login
-// without a user is none to a runtime, which then takes the node's own.
+// attempts are the logins to try at an endpoint; nil stands for none. The
+// node's own stands in where the pull brings none.
 func (v visit) attempts(e registry.Endpoint) []*keyring.Login {
-	var out []*keyring.Login
-	for i := range v.logins {
-		if !v.logins[i].Empty() && !e.WithoutCredential {
-			out = append(out, &v.logins[i])
-		}
+	out := v.usable()
+	if e.WithoutCredential {
+		out = nil
 	}
-	if len(out) == 0 && e.NodeLogin != nil {
+	if len(out) == 0 && e.NodeLogin != nil && (len(v.logins) == 0 || e.WithoutCredential || v.config.EmptyLoginFallsBack()) {
 		own := keyring.NewLogin(e.NodeLoginSource, e.Host, 1, e.NodeLogin.Username, e.NodeLogin.Password)
 		own.OfNode = true
 		out = append(out, &own)
@@ -149,8 +185,13 @@ func (v visit) mark(e registry.Endpoint, ev diagnosis.Evidence) diagnosis.Eviden
 		ev.Endpoint = e.String()
 	}
 	ev.Mirror = e.Mirror
-	if e.Source != "" {
-		ev.ConfigDir = path.Dir(e.Source)
+	switch path.Ext(e.Source) {
+	case ".toml", ".conf": // the runtime's own file
+		ev.ConfigFile = e.Source
+	default:
+		if e.Source != "" {
+			ev.ConfigDir = path.Dir(e.Source)
+		}
 	}
 	return ev
 }
@@ -168,7 +209,9 @@ func aboutEndpoint(a registry.Answer) bool {
 	switch a.Phase {
 	case diagnosis.PhaseDNS, diagnosis.PhaseConnect, diagnosis.PhaseTLS:
 		return a.Fault != ""
-	case diagnosis.PhasePing, diagnosis.PhaseToken, diagnosis.PhaseManifest, diagnosis.PhaseBlob:
+	case diagnosis.PhaseBlob:
+		return false
+	case diagnosis.PhasePing, diagnosis.PhaseToken, diagnosis.PhaseManifest:
 	}
 	return a.Fault == diagnosis.FaultConnectionTimeout || a.Fault == diagnosis.FaultHTTPSMismatch
 }
@@ -191,6 +234,8 @@ func (v visit) evidence(at registry.Endpoint, a registry.Answer, login *keyring.
 	case a.Fault == diagnosis.FaultTLSUntrusted && at.Blind, a.Fault == diagnosis.FaultTLSHandshakeFailed && at.BlindClient:
 		e.Outcome, e.Fault = diagnosis.Inconclusive, ""
 		e.Detail += "; but whypull cannot see the certificate that the node's configuration names for it"
+	case a.Fault == diagnosis.FaultConnectionTimeout && a.Proxy == "" && !v.config.ProxyKnown():
+		e.Detail += "; whether the runtime goes through a proxy is not known"
 	case a.Fault == diagnosis.FaultTagNotFound:
 		e.Candidates = nearest(a.Tags, tagOf(v.ref))
 	}
@@ -216,7 +261,7 @@ func typed(a registry.Answer, login *keyring.Login) diagnosis.Evidence {
 	e := diagnosis.Evidence{
 		Check: diagnosis.CheckRegistry, Outcome: diagnosis.Failed, Fault: a.Fault,
 		Endpoint: a.Endpoint, Phase: a.Phase, Status: a.Status, RetryAfter: int(a.RetryAfter / time.Second),
-		Proxy: a.Proxy, TokenHost: a.TokenHost, Via: a.Via, Blob: a.Blob, Platform: a.Platform, Platforms: a.Platforms,
+		Proxy: a.Proxy, Via: a.Via, Blob: a.Blob, Platform: a.Platform, Platforms: a.Platforms,
 		Exists: a.Exists == registry.ExistsYes, SaysExpired: a.SaysExpired, Timings: a.Durations,
 	}
 	if login != nil {
@@ -231,15 +276,20 @@ func typed(a registry.Answer, login *keyring.Login) diagnosis.Evidence {
 	return e
 }
 
+// with names the login of an attempt.
+func with(login *keyring.Login) string {
+	switch {
+	case login == nil:
+		return "without credentials"
+	case login.OfNode:
+		return fmt.Sprintf("with the node's own credential from %s (entry %s)", login.Source, login.Key)
+	}
+	return fmt.Sprintf("with secret %s (entry %s)", login.Source, login.Key)
+}
+
 // sentence says in one sentence what came of asking.
 func (v visit) sentence(a registry.Answer, login *keyring.Login) string {
-	with := "without credentials"
-	switch {
-	case login != nil && login.OfNode:
-		with = fmt.Sprintf("with the node's own credential from %s (entry %s)", login.Source, login.Key)
-	case login != nil:
-		with = fmt.Sprintf("with secret %s (entry %s)", login.Source, login.Key)
-	}
+	with := with(login)
 	repo := v.f.Repository
 	switch a.Fault {
 	case "":

@@ -1,7 +1,9 @@
 package probe
 
 import (
+	"net/http"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -15,7 +17,9 @@ import (
 // visitOf is a visit for a reference, without a node.
 func visitOf(t *testing.T, ref string) visit {
 	t.Helper()
-	return visit{c: &Collector{}, ref: named(t, ref), f: failure(ref)}
+	noProxy := func(*http.Request) (*url.URL, error) { return nil, nil }
+	config := registry.Load(registry.Options{Root: writeFiles(t, nil), Proxy: noProxy})
+	return visit{c: &Collector{}, config: config, ref: named(t, ref), f: failure(ref)}
 }
 
 func TestSentences(t *testing.T) {

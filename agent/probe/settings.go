@@ -18,7 +18,8 @@ func refusedConfig(err error) []diagnosis.Evidence {
 	}
 	e := diagnosis.Evidence{
 		Check: diagnosis.CheckRegistry, Outcome: diagnosis.Failed, Fault: diagnosis.FaultConfigInvalid,
-		Detail: fmt.Sprintf("%s %s; the runtime refuses the pull over it", refused.Path, flaw(refused.Kind)),
+		ConfigFile: refused.Path,
+		Detail:     fmt.Sprintf("%s %s; the runtime refuses the pull over it", refused.Path, flaw(refused.Kind)),
 	}
 	if refused.Kind == registry.NoticeBlocked {
 		e.Fault = diagnosis.FaultPolicyBlocked
@@ -46,7 +47,7 @@ func flaw(kind registry.NoticeKind) string {
 func configEvidence(notices []registry.Notice) []diagnosis.Evidence {
 	var out []diagnosis.Evidence
 	for _, n := range notices {
-		e := diagnosis.Evidence{Check: diagnosis.CheckRegistry, Outcome: diagnosis.Inconclusive, Fault: diagnosis.FaultConfigInvalid}
+		e := diagnosis.Evidence{Check: diagnosis.CheckRegistry, Outcome: diagnosis.Inconclusive, Fault: diagnosis.FaultConfigInvalid, ConfigFile: n.Path}
 		if e.Detail = withoutEffect(n); e.Detail == "" {
 			e.Fault, e.Detail = "", unseen(n)
 		}

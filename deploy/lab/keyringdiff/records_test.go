@@ -152,7 +152,7 @@ func TestVerdictSameAsKubelet(t *testing.T) {
 	t.Logf("seed %d: %d cases: %v", seed, cases, said)
 	for _, v := range []kubelet.Verdict{
 		kubelet.VerdictNotVisible, kubelet.VerdictNotPulledByKubelet, kubelet.VerdictNodeWide, kubelet.VerdictThisPod,
-		kubelet.VerdictOtherCredentials, kubelet.VerdictOtherSpelling, kubelet.VerdictPulling,
+		kubelet.VerdictOtherCredentials, kubelet.VerdictNoCredentialsRecorded, kubelet.VerdictOtherSpelling, kubelet.VerdictPulling,
 	} {
 		if said[v] < cases/200 {
 			t.Errorf("verdict %q only in %d cases", v, said[v])
@@ -186,21 +186,31 @@ func compareVerdicts(t *testing.T, dir string, seed, n uint64) kubelet.Verdict {
 	}
 	c.fill(q.Image, q.ImageRef)
 
-	verdict := kubelet.New(kubelet.Options{Root: c.root}).Verdict(q) // first: the kubelet writes what it learns
-	must, err := manager.MustAttemptImagePull(t.Context(), q.Image, q.ImageRef,
-		func() ([]kubeletconfig.ImagePullSecret, *kubeletconfig.ImagePullServiceAccount, error) {
-			return secrets, account, nil
-		})
-	c.must(err)
-	if want, known := demandsPull(verdict); known && want != must || verdict == kubelet.VerdictNotVisible && !(must && c.spoilt) {
+	answer := kubelet.New(kubelet.Options{Root: c.root}).Verdict(q) // first: the kubelet writes what it learns
+	verdict := answer.Verdict
+	mustPull := func(image string) bool {
+		must, err := manager.MustAttemptImagePull(t.Context(), image, q.ImageRef,
+			func() ([]kubeletconfig.ImagePullSecret, *kubeletconfig.ImagePullServiceAccount, error) {
+				return secrets, account, nil
+			})
+		c.must(err)
+		return must
+	}
+	must := mustPull(q.Image)
+	if want, known := demandsPull(verdict); known && want != must || verdict == kubelet.VerdictNotVisible && (!must || !c.spoilt) {
 		t.Errorf("we say %q, the kubelet says %t (spoilt: %t): %+v", verdict, must, c.spoilt, q)
+	}
+	if answer.Recorded != "" {
+		if other := answer.Recorded + strings.TrimPrefix(q.Image, answer.Written); other == q.Image || mustPull(other) {
+			t.Errorf("the kubelet wants a pull of %q too, which we name instead of %q", other, q.Image)
+		}
 	}
 	return verdict
 }
 
 func demandsPull(v kubelet.Verdict) (must, known bool) {
 	switch v {
-	case kubelet.VerdictOtherCredentials, kubelet.VerdictOtherSpelling, kubelet.VerdictPulling:
+	case kubelet.VerdictOtherCredentials, kubelet.VerdictNoCredentialsRecorded, kubelet.VerdictOtherSpelling, kubelet.VerdictPulling:
 		return true, true
 	case kubelet.VerdictNotPulledByKubelet, kubelet.VerdictNodeWide, kubelet.VerdictThisPod:
 		return false, true

@@ -1,0 +1,148 @@
+package kubelet
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// What was read serves for a second, and a change is seen after that.
+func TestShared(t *testing.T) {
+	other := func(s string) string { return `{"auths":{"` + s + `":{}}}` }
+	q := Question{Image: "nginx:1.27", ImageRef: ref}
+	for name, tc := range map[string]struct {
+		file, before, after string
+		ask                 func(*Kubelet) string
+		first, then         string
+	}{
+		"docker configuration": {"var/lib/kubelet/config.json", other("a"), other("b"),
+			func(k *Kubelet) string { f, _ := k.DockerConfig(); return string(f.Data) }, other("a"), other("b")},
+		"docker configuration that appears": {"var/lib/kubelet/config.json", "", "{}",
+			func(k *Kubelet) string { _, p := k.DockerConfig(); return string(p) }, "absent", "present"},
+		"providers": {"etc/p", providerYAML("v1", ecr), providerYAML("v1", "b *.dkr.ecr.*.amazonaws.com"),
+			func(k *Kubelet) string { all, _ := k.Providers(ecrImage); return all[0].Name }, "ecr-credential-provider", "b"},
+		"a record": {pulled(ref), pulledRecord(`"nginx":` + open), pulledRecord(`"nginx":` + regcred),
+			func(k *Kubelet) string { return string(k.Verdict(q).Verdict) }, "NodeWide", "OtherCredentials"},
+		"a record that appears": {pulled(ref), "", pulledRecord(`"nginx":` + open),
+			func(k *Kubelet) string { return string(k.Verdict(q).Verdict) }, "NotPulledByKubelet", "NodeWide"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			files := map[string]string{"var/lib/kubelet/pods/": "", "usr/": "", records + "pulled/": "", "etc/": ""}
+			if tc.before != "" {
+				files[tc.file] = tc.before
+			}
+			k := newNode(t, files)
+			k.providerConfig = "/etc/p"
+			synctest.Test(t, func(t *testing.T) {
+				wantAnswer(t, "at first", tc.ask(k), tc.first)
+				check(t, os.WriteFile(filepath.Join(k.root, tc.file), []byte(tc.after), 0o600))
+				time.Sleep(shareLife - 1)
+				wantAnswer(t, "within a second", tc.ask(k), tc.first)
+				time.Sleep(time.Nanosecond)
+				wantAnswer(t, "after a second", tc.ask(k), tc.then)
+			})
+		})
+	}
+}
+
+func wantAnswer(t *testing.T, when, got, want string) {
+	t.Helper()
+	if got != want {
+		t.Errorf("%s: %q, want %q", when, got, want)
+	}
+}
+
+// The second counts from the reading, not from the last use: pods that keep
+// failing do not keep an old reading alive.
+func TestSharedUnderSteadyUse(t *testing.T) {
+	k := newNode(t, map[string]string{"usr/": "", "var/lib/kubelet/config.json": "{}"})
+	synctest.Test(t, func(t *testing.T) {
+		start, old := time.Now(), k.share.current()
+		for range 25 {
+			time.Sleep(shareLife / 10)
+			r := k.share.current()
+			if age := time.Since(r.since); age >= shareLife {
+				t.Errorf("%s after the start: a reading of %s ago", time.Since(start), age)
+			}
+			if r == old && time.Since(start) >= shareLife {
+				t.Error("the first reading is still in use")
+			}
+		}
+	})
+}
+
+// Nothing is held when nobody asks any more: there are passwords in it.
+func TestSharedIsDropped(t *testing.T) {
+	k := newNode(t, map[string]string{"var/lib/kubelet/config.json": "{}"})
+	held := func() bool {
+		k.share.mu.Lock()
+		defer k.share.mu.Unlock()
+		return k.share.latest != nil
+	}
+	synctest.Test(t, func(t *testing.T) {
+		for range 2 {
+			k.DockerConfig()
+			if time.Sleep(shareLife - 1); !held() {
+				t.Error("dropped within a second")
+			}
+			time.Sleep(time.Nanosecond)
+			if synctest.Wait(); held() {
+				t.Error("still held after a second")
+			}
+		}
+		first := k.share.current()
+		k.share.latest = &reading{since: time.Now()} // a later one
+		k.share.drop(first)
+		if !held() {
+			t.Error("a later reading was dropped with an earlier one")
+		}
+	})
+}
+
+// Pods that fail together cause one reading.
+func TestSharedByMany(t *testing.T) {
+	k := newNode(t, map[string]string{"var/lib/kubelet/config.json": `{"auths":{}}`})
+	synctest.Test(t, func(t *testing.T) {
+		var wg sync.WaitGroup
+		data := make([]*byte, 250)
+		for i := range data {
+			wg.Go(func() {
+				f, _ := k.DockerConfig()
+				data[i] = &f.Data[0]
+			})
+		}
+		wg.Wait()
+		for i := range data {
+			if data[i] == nil || data[i] != data[0] {
+				t.Fatalf("pod %d has a reading of its own", i)
+			}
+		}
+	})
+}
+
+// Records of more images than are shared are read all the same, and not held.
+func TestSharedRecordsAreBounded(t *testing.T) {
+	files := map[string]string{records + "pulled/": ""}
+	k := newNode(t, files)
+	synctest.Test(t, func(t *testing.T) {
+		ask := func(i int) Verdict {
+			return k.Verdict(Question{Image: fmt.Sprint("hub.test/app:", i), ImageRef: ref}).Verdict
+		}
+		for i := range mostShared + 5 {
+			if got := ask(i); got != VerdictNotPulledByKubelet {
+				t.Errorf("image %d: %q", i, got)
+			}
+		}
+		if n := len(k.share.current().images.parts); n != mostShared {
+			t.Errorf("%d images are held, want %d", n, mostShared)
+		}
+		check(t, os.WriteFile(filepath.Join(k.root, pulled(ref)), []byte(pulledRecord(`"hub.test/app":`+open)), 0o600))
+		if shared, own := ask(0), ask(mostShared); shared != VerdictNotPulledByKubelet || own != VerdictNodeWide {
+			t.Errorf("shared %q, read for itself %q", shared, own)
+		}
+	})
+}
