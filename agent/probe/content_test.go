@@ -305,3 +305,17 @@ func TestUntriedLogins(t *testing.T) {
 		})
 	}
 }
+
+// A registry that asks for no login gives every login the same answer, and is
+// asked once.
+func TestLoginThatNobodyAsksFor(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	n := newNode(t, s.CA, nil)
+	n.secrets.byName["a"], n.secrets.byName["b"] = loginFor(s.Host), pullSecret(dockerConfig(user, "other", s.Host))
+	got := n.collect(failure(s.Host+"/team/app:9.9", "a", "b"))
+	wantLines(t, "evidence", replaced(of(got, diagnosis.CheckRegistry), s.Host, "HUB"), "Failed | TagNotFound | https://HUB has repository team/app, but not what is asked for (HTTP 404)")
+	if heads(s) != 1 {
+		t.Errorf("requests %q", s.Lines())
+	}
+}

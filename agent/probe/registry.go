@@ -100,7 +100,7 @@ func (v visit) endpoint(ctx context.Context, e registry.Endpoint) []diagnosis.Ev
 		if answer.Fault == diagnosis.FaultRateLimited {
 			out = append(out, v.untried(e, attempts[i+1:], "since it limits the rate of requests")...)
 		}
-		if answer.Found || aboutEndpoint(answer) || answer.Fault == diagnosis.FaultRateLimited {
+		if answer.Found || aboutEndpoint(answer) || answer.Fault == diagnosis.FaultRateLimited || login != nil && unasked(answer) {
 			return out
 		}
 	}
@@ -109,6 +109,10 @@ func (v visit) endpoint(ctx context.Context, e registry.Endpoint) []diagnosis.Ev
 	}
 	return out
 }
+
+// unasked tells that an endpoint has answered without asking for the login, so
+// that it gives any other the same answer.
+func unasked(a registry.Answer) bool { return a.Status != 0 && !a.CredentialSent && a.Scheme == registry.SchemeNone }
 
 // untried tells of logins that the kubelet would try and whypull has not tried.
 func (v visit) untried(e registry.Endpoint, logins []*keyring.Login, why string) []diagnosis.Evidence {
