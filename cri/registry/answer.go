@@ -25,7 +25,7 @@ type Answer struct {
 	// Found: the manifest is there, and the runtime may have it with this
 	// credential; of Inspect, also that all that it looked at is fine. Only
 	// Found is good news: no Fault can also mean that the conversation was not
-	// held (Err says why: the caller gave up).
+	// held to its end (Err says why: the caller gave up, or our time was over).
 	Found bool
 	// Fault is what is wrong; "" if nothing is, or nothing is known.
 	Fault diagnosis.Fault

@@ -28,15 +28,12 @@ const (
 	maxDepth = 4
 	// maxPlatforms bounds the platforms that are handed on.
 	maxPlatforms = 16
-	// inspectTotal is how long Inspect takes at most, unless told otherwise.
+	// inspectTotal is how long Inspect takes at most.
 	inspectTotal = 9 * time.Second
 )
 
 // InspectOptions says what Inspect looks at.
 type InspectOptions struct {
-	// Platform is the node's; nil is that of this process
-	// (platforms.DefaultSpec, as containerd has it).
-	Platform *ocispec.Platform
 	// Compatible: the runtime takes images for what the platform can run as
 	// well, such as 386 on amd64. containerd's transfer service, its way to pull
 	// since 2.1, takes only the platform itself; the way before it took others.
@@ -47,8 +44,9 @@ type InspectOptions struct {
 	Blobs []string
 	// Thorough downloads up to 32 MiB of layers and verifies them.
 	Thorough bool
-	// Total bounds the whole conversation; 0 is 9 s.
-	Total time.Duration
+
+	platform *ocispec.Platform // the node's; nil is that of this process, as containerd has it
+	total    time.Duration     // of the whole conversation; 0 is inspectTotal
 }
 
 // Inspect looks at what the endpoint holds for a reference, as the runtime
@@ -60,15 +58,20 @@ type InspectOptions struct {
 // It is for after Probe has found the manifest's name. For an open image with
 // one manifest it takes one request for the manifest, one for the config and
 // one per layer looked at; an index takes one more, a challenge what it takes
-// in Probe. Thorough takes one more per layer downloaded. A deadline of ours
-// that ends a download that made progress is no fault, and not counted in
-// Looked.
+// in Probe. Thorough takes one more per layer downloaded.
+//
+// The registry is not to blame for our own deadline: where that comes once the
+// manifest was had, there is neither Found nor a Fault, Err is the context's
+// error, and Looked tells how far it came. A blob is not begun in the last
+// eighth of the time.
 func (e Endpoint) Inspect(ctx context.Context, ref reference.Named, login *Login, want InspectOptions) Answer {
-	ctx, cancel := context.WithTimeout(withLogger(ctx, nil), cmp.Or(want.Total, inspectTotal))
+	ctx, cancel := context.WithTimeout(withLogger(ctx, nil), cmp.Or(want.total, inspectTotal))
 	defer cancel()
 	c := newConversation(ctx, e, ref, login)
 	defer c.close()
 	i := newInspection(c, want)
+	i.ends, _ = ctx.Deadline()
+	i.rest = time.Until(i.ends) / 8
 	i.run(ctx)
 	return c.finish()
 }
@@ -84,12 +87,15 @@ type inspection struct {
 	looked map[digest.Digest]bool
 	// unpacked is what the config says of the layers' content.
 	unpacked map[digest.Digest]digest.Digest
+	// ends is when our own time is over, rest what it takes to begin a blob.
+	ends time.Time
+	rest time.Duration
 }
 
 func newInspection(c *conversation, want InspectOptions) *inspection {
 	i := &inspection{conversation: c, want: want, looked: map[digest.Digest]bool{}}
-	if i.platform = platforms.DefaultSpec(); want.Platform != nil {
-		i.platform = platforms.Normalize(*want.Platform)
+	if i.platform = platforms.DefaultSpec(); want.platform != nil {
+		i.platform = platforms.Normalize(*want.platform)
 	}
 	// core/transfer/image/imagestore.go, ImageFilter; client, platforms.Default.
 	if i.match = platforms.Ordered(i.platform); want.Compatible {
@@ -108,6 +114,16 @@ type flaw struct {
 }
 
 func (f flaw) found() bool { return f.fault != "" || f.err != nil }
+
+// unfinished tells a flaw that is ours alone: the time was over, or the caller
+// gave up.
+func (f flaw) unfinished() bool { return f.fault == "" && f.err != nil }
+
+// late tells that our own time is over, or will be in a moment, after the
+// registry has shown that it answers.
+func (i *inspection) late(moment time.Duration) bool {
+	return i.answer.Digest != "" && time.Until(i.ends) <= moment
+}
 
 func (i *inspection) run(ctx context.Context) {
 	d, ok := i.top(ctx)
@@ -209,6 +225,8 @@ func (i *inspection) brokenOff(status int, err error) flaw {
 		return flaw{fault: diagnosis.FaultUnsupportedFormat, status: status, err: err}
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return flaw{fault: diagnosis.FaultContentCorrupt, status: status}
+	case i.late(0):
+		return flaw{err: context.DeadlineExceeded}
 	default:
 		return flaw{fault: faultOf(err, i.notes.step()), err: err}
 	}
@@ -263,7 +281,9 @@ func (i *inspection) manifestOf(ctx context.Context, d document) (ocispec.Manife
 		i.chosen = &child
 		var f flaw
 		if d, f = i.child(ctx, child); f.found() {
-			i.answer.Blob = child.Digest.String()
+			if !f.unfinished() {
+				i.answer.Blob = child.Digest.String()
+			}
 			return ocispec.Manifest{}, f
 		}
 	}
@@ -348,6 +368,9 @@ func (i *inspection) child(ctx context.Context, want ocispec.Descriptor) (docume
 
 // unanswered is the flaw of a request without an answer.
 func (i *inspection) unanswered(err error) flaw {
+	if i.late(0) {
+		return flaw{err: context.DeadlineExceeded}
+	}
 	i.blame(err)
 	return flaw{fault: i.orProxy(faultOf(err, i.notes.step())), status: proxyStatus(err), err: err}
 }

@@ -93,6 +93,9 @@ func (i *inspection) rank(d ocispec.Descriptor) int {
 // at notes a blob as looked at and, if something is wrong with it, which one it
 // is and where it was asked for.
 func (i *inspection) at(d ocispec.Descriptor, f flaw) flaw {
+	if f.unfinished() {
+		return f
+	}
 	i.looked[d.Digest] = true
 	if !f.found() {
 		return f
@@ -181,8 +184,11 @@ func (i *inspection) unpackFault(ctx context.Context, m ocispec.Manifest, config
 // open asks for a blob, or for its first byte. The body is the caller's to close
 // if there is no flaw.
 func (i *inspection) open(ctx context.Context, d ocispec.Descriptor, partial bool) (*http.Response, flaw) {
+	if i.late(i.rest) {
+		return nil, flaw{err: context.DeadlineExceeded}
+	}
 	resp, err := i.get(ctx, d, partial)
-	if err == nil && resp.StatusCode == http.StatusUnauthorized && i.answer.Scheme == SchemeNone {
+	if err == nil && resp.StatusCode == http.StatusUnauthorized && i.answer.Scheme == SchemeNone && !i.endpoint.pings {
 		// A registry that protects its blobs and not its manifests.
 		if i.challenged(ctx, read(resp)) == nil {
 			resp, err = i.get(ctx, d, partial)
@@ -293,23 +299,18 @@ func (i *inspection) download(ctx context.Context, layers []ocispec.Descriptor) 
 			continue
 		}
 		left -= d.Size
-		f, late := i.verify(ctx, d)
-		if late {
-			return flaw{}
-		}
-		if f = i.at(d, f); f.found() {
+		if f := i.at(d, i.verify(ctx, d)); f.found() {
 			return f
 		}
 	}
 	return flaw{}
 }
 
-// verify downloads a layer, and keeps nothing of it. late tells that our own
-// time was over while bytes came.
-func (i *inspection) verify(ctx context.Context, d ocispec.Descriptor) (f flaw, late bool) {
+// verify downloads a layer, and keeps nothing of it.
+func (i *inspection) verify(ctx context.Context, d ocispec.Descriptor) flaw {
 	resp, f := i.open(ctx, d, false)
 	if f.found() {
-		return f, false
+		return f
 	}
 	defer resp.Body.Close() //nolint:errcheck // only read from
 	corrupt := flaw{fault: diagnosis.FaultContentCorrupt, status: resp.StatusCode}
@@ -318,16 +319,14 @@ func (i *inspection) verify(ctx context.Context, d ocispec.Descriptor) (f flaw, 
 	sound := isSound(body, d.MediaType, i.unpacked[d.Digest])
 	_, _ = io.Copy(io.Discard, body) // what is left; the error is kept
 	switch {
-	case errors.Is(body.err, context.DeadlineExceeded) && body.n > 0:
-		return flaw{}, true
 	case errors.Is(body.err, ErrBodyTooLarge):
-		return corrupt, false
+		return corrupt
 	case body.err != nil && !errors.Is(body.err, io.EOF):
-		return i.brokenOff(resp.StatusCode, body.err), false
+		return i.brokenOff(resp.StatusCode, body.err)
 	case body.n != d.Size || !verifier.Verified() || !sound:
-		return corrupt, false
+		return corrupt
 	}
-	return flaw{}, false
+	return flaw{}
 }
 
 // counted counts what is read and keeps the first error.

@@ -46,9 +46,7 @@ func holding(t *testing.T, image func(*registrytest.Content) (top, blamed ocispe
 
 func inspect(t *testing.T, s *registrytest.Server, object string, want registry.InspectOptions) registry.Answer {
 	t.Helper()
-	if want.Platform == nil {
-		want.Platform = new(amd64())
-	}
+	want = want.On(amd64())
 	a := endpoint(t, options(trusting(t, s)), s.Host).Inspect(t.Context(), ref(t, s.Host+"/team/app"+object), nil, want)
 	checkErr(t, a)
 	return a
@@ -385,7 +383,7 @@ func TestInspectDownloadsWhatFits(t *testing.T) {
 		small = c.Layer(7)
 		return c.Image(amd64(), large, small), b
 	})
-	a := inspect(t, s, ":1.0", registry.InspectOptions{Thorough: true, Blobs: []string{large.Digest.String()}, Total: time.Minute})
+	a := inspect(t, s, ":1.0", registry.InspectOptions{Thorough: true, Blobs: []string{large.Digest.String()}}.Within(time.Minute))
 	lines := s.Lines()
 	if !a.Found || a.Looked != 3 || len(lines) != 5 || !strings.HasSuffix(lines[4], small.Digest.String()) {
 		t.Errorf("answer %+v, requests %q", a, lines)
@@ -425,7 +423,7 @@ func TestInspectRedirectedBlobs(t *testing.T) {
 			s := registrytest.New(t, registrytest.Config{CA: ca, Logins: known(), Repositories: []registrytest.Repository{
 				{Name: "team/app", Content: content, Auth: registrytest.Bearer},
 			}})
-			a := endpoint(t, options(trusting(t, s)), s.Host).Inspect(t.Context(), ref(t, s.Host+"/team/app:1.0"), good(), registry.InspectOptions{Platform: new(amd64())})
+			a := endpoint(t, options(trusting(t, s)), s.Host).Inspect(t.Context(), ref(t, s.Host+"/team/app:1.0"), good(), registry.InspectOptions{}.On(amd64()))
 			check(t, a, tc.want, diagnosis.PhaseBlob)
 			if a.Status != tc.status || a.Looked != 2 || a.TokenHost != s.Host {
 				t.Errorf("answer %+v", a)
@@ -465,7 +463,7 @@ func TestInspectProtectedBlobs(t *testing.T) {
 		{Name: "team/app", Content: content, BlobAuth: new(registrytest.Basic)},
 	}})
 	e := endpoint(t, options(trusting(t, s)), s.Host)
-	want := registry.InspectOptions{Platform: new(amd64())}
+	want := registry.InspectOptions{}.On(amd64())
 	if a := e.Inspect(t.Context(), ref(t, s.Host+"/team/app:1.0"), good(), want); !a.Found || !a.CredentialSent {
 		t.Errorf("answer %+v", a)
 	}
@@ -516,16 +514,76 @@ func TestInspectDeadline(t *testing.T) {
 	slow := stalled(func(o *registrytest.Object) { o.Stall = true })
 	var a registry.Answer
 	// A slow machine needs longer to come to the download.
-	for opts.Total = 250 * time.Millisecond; !a.Found && opts.Total < time.Minute; opts.Total *= 2 {
-		a = inspect(t, slow, ":1.0", opts)
+	for total := 250 * time.Millisecond; a.Looked != 2 && total < time.Minute; total *= 2 {
+		a = inspect(t, slow, ":1.0", opts.Within(total))
 	}
-	if !a.Found || a.Looked != 2 {
+	if a.Found || a.Fault != "" || a.Looked != 2 || a.Blob != "" || a.Phase != diagnosis.PhaseBlob || !errors.Is(a.Err, context.DeadlineExceeded) {
 		t.Errorf("slow: answer %+v", a)
 	}
 	s := registrytest.New(t, registrytest.Config{Repositories: []registrytest.Repository{{Name: "team/app", Behaviour: registrytest.Hang}}})
-	opts.Total = 50 * time.Millisecond
-	if a := inspect(t, s, ":1.0", opts); a.Fault != diagnosis.FaultConnectionTimeout {
+	if a := inspect(t, s, ":1.0", opts.Within(50*time.Millisecond)); a.Fault != diagnosis.FaultConnectionTimeout {
 		t.Errorf("silent: answer %+v", a)
+	}
+}
+
+// A registry that has given the manifest is not to blame for the time that we
+// have: neither where it says nothing more, nor where much is left to ask.
+func TestInspectLate(t *testing.T) {
+	for name, tc := range map[string]struct {
+		image  func(*registrytest.Content) (a, b ocispec.Descriptor)
+		looked int
+	}{
+		"the manifest of a platform": {func(c *registrytest.Content) (a, b ocispec.Descriptor) {
+			child := c.Image(amd64(), c.Layer(1))
+			c.Break(child, func(o *registrytest.Object) { o.Hang = true })
+			return c.Index(child), b
+		}, 0},
+		"a glance": {func(c *registrytest.Content) (a, b ocispec.Descriptor) {
+			layer := c.Layer(2)
+			c.Break(layer, func(o *registrytest.Object) { o.Hang = true })
+			return c.Image(amd64(), c.Layer(1), layer), b
+		}, 2},
+		"the config": {func(c *registrytest.Content) (a, b ocispec.Descriptor) {
+			a = c.Image(amd64())
+			c.Break(c.Config(amd64()), func(o *registrytest.Object) { o.Stall = true })
+			return a, b
+		}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, top, _ := holding(t, tc.image)
+			var a registry.Answer
+			// A slow machine needs longer to come to it.
+			for total := 250 * time.Millisecond; (a.Looked != tc.looked || a.Digest == "") && total < time.Minute; total *= 2 {
+				a = inspect(t, s, ":1.0", registry.InspectOptions{}.Within(total))
+			}
+			if a.Found || a.Fault != "" || a.Blob != "" || a.Looked != tc.looked || a.Digest != top.Digest.String() || !errors.Is(a.Err, context.DeadlineExceeded) {
+				t.Errorf("answer %+v", a)
+			}
+		})
+	}
+}
+
+// An error has words, however small or large the layer that it is about is.
+func TestInspectErrorBodies(t *testing.T) {
+	denied := `{"errors":[{"code":"DENIED","message":"` + strings.Repeat("x", 100) + `"}]}`
+	for name, tc := range map[string]struct {
+		size  int
+		words string
+		want  registry.ErrorCode
+	}{
+		"a small layer":               {32, denied, registry.CodeDenied},
+		"a large layer, a large page": {1 << 20, strings.Repeat(" ", 300<<10) + denied, ""},
+	} {
+		s, _, _ := holding(t, func(c *registrytest.Content) (a, b ocispec.Descriptor) {
+			layer := c.Blob(ocispec.MediaTypeImageLayer, make([]byte, tc.size))
+			c.Break(layer, func(o *registrytest.Object) { o.Status, o.Words = 403, tc.words })
+			return c.Image(amd64(), layer), b
+		})
+		a := inspect(t, s, ":1.0", registry.InspectOptions{})
+		check(t, a, diagnosis.FaultForbidden, diagnosis.PhaseBlob)
+		if a.ErrorCode != tc.want {
+			t.Errorf("%s: code %q, want %q", name, a.ErrorCode, tc.want)
+		}
 	}
 }
 

@@ -48,15 +48,6 @@ type crioSettings struct {
 	GlobalAuthFile     string   `toml:"global_auth_file"`
 	InsecureRegistries []string `toml:"insecure_registries"`
 	ShortNameMode      string   `toml:"short_name_mode"` // 1.35+
-	PauseImage         string   `toml:"pause_image"`
-	PauseImageAuthFile string   `toml:"pause_image_auth_file"`
-}
-
-// PauseImage gives the image of the pods' sandboxes and the file with the
-// credentials for it, as crio.conf has them; "" where it has none, and with
-// containerd. The pull secrets of a pod are never used for it.
-func (c *Config) PauseImage() (image, authFile string) {
-	return c.crio.PauseImage, c.crio.PauseImageAuthFile
 }
 
 // loadCRIO reads crio.conf with its drop-ins, and looks at whether
@@ -88,17 +79,6 @@ func (c *Config) loadCRIO() {
 	if invalid := (*ConfigError)(nil); errors.As(err, &invalid) {
 		c.notice(invalid.Notice)
 	}
-}
-
-// under gives the files in a directory of the node, sorted.
-func (f rootFS) under(dir string) []string {
-	var files []string
-	for _, name := range f.list(dir) {
-		if name = path.Join(dir, name); f.isFile(name) {
-			files = append(files, name)
-		}
-	}
-	return files
 }
 
 // withRegistries calls use with a copy of the node's registries.conf, its
@@ -310,7 +290,7 @@ func (c *Config) crioEndpoint(ref reference.Named, source sysregistriesv2.PullSo
 		Host: host, Scheme: "https", Path: "/v2",
 		Capabilities: docker.HostCapabilityResolve | docker.HostCapabilityPull,
 	}, c.freshTransport())
-	e.rewritten = rewritten
+	e.rewritten, e.pings = rewritten, true
 	e.WithoutCredential = domain != reference.Domain(ref)
 	e.Mirror = rewritten.Name() != ref.Name()
 	insecure := source.Endpoint.Insecure || c.crio.isInsecure(reference.Domain(ref))

@@ -108,8 +108,8 @@ func TestCRIOAsksTheLocation(t *testing.T) {
 	if !a.Found || e.Source != "/"+registries || !e.Mirror {
 		t.Errorf("endpoint %+v, answer %v", e, a.Err)
 	}
-	if got := s.Requests()[0].Path; got != "/v2/team/app/manifests/1.0" {
-		t.Errorf("asked for %s", got)
+	if want := []string{"GET /v2/", head}; !slices.Equal(s.Lines(), want) {
+		t.Errorf("requests %q, want %q", s.Lines(), want)
 	}
 }
 
@@ -227,6 +227,7 @@ func TestCRIOCertificates(t *testing.T) {
 		"no certificate":   {files: map[string]string{dir + "x.key": pem}, refused: "x.key"},
 		"no pair":          {files: map[string]string{dir + "x.cert": pem, dir + "x.key": pem}, refused: "x.cert"},
 		"linked":           {files: map[string]string{dir + "y": "", "etc/real.pem": pem}, links: map[string]string{dir + "x.crt": "/etc/real.pem"}},
+		"dangling":         {files: map[string]string{dir + "a.crt": pem}, links: map[string]string{dir + "x.crt": "/etc/gone.pem"}},
 		"hidden":           {files: map[string]string{dir + "y": ""}, links: map[string]string{dir + "x.crt": "/opt/real.pem"}, fault: diagnosis.FaultTLSUntrusted, hidden: true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -258,8 +259,10 @@ func TestCRIONodeLogin(t *testing.T) {
 	entry := func(key, user string) string {
 		return "{\"auths\":{\"" + key + "\":{\"auth\":\"" + base64.StdEncoding.EncodeToString([]byte(user+":"+secret)) + "\"}}}"
 	}
+	raw := func(key, value string) string { return "{\"auths\":{\"" + key + "\":" + value + "}}" }
+	const docker, dockercfg = "root/.docker/config.json", "root/.dockercfg"
 	const own, global = "run/containers/0/auth.json", "etc/crio/auth.json"
-	conf := map[string]string{"etc/crio/crio.conf": "[crio.image]\nglobal_auth_file = '/" + global + "'\npause_image = 'hub.test/pause:1'\npause_image_auth_file = '/p'\n"}
+	conf := map[string]string{"etc/crio/crio.conf": "[crio.image]\nglobal_auth_file = '/" + global + "'\n"}
 	for name, tc := range map[string]struct {
 		image  string
 		files  map[string]string
@@ -278,7 +281,14 @@ func TestCRIONodeLogin(t *testing.T) {
 		"global helper":   {files: map[string]string{registries: "credential-helpers = ['pass']\n"}, notice: registry.NoticeCredentialHelper},
 		"files, by name":  {files: map[string]string{registries: "credential-helpers = ['containers-auth.json']\n", own: entry("hub.test", "alice")}, user: "alice", source: own},
 		"no JSON":         {files: map[string]string{own: "{"}, notice: registry.NoticeNodeLoginUnusable},
-		"token":           {files: map[string]string{own: "{\"auths\":{\"hub.test\":{\"identitytoken\":\"x\"}}}"}, notice: registry.NoticeNodeLoginUnusable},
+		"token alone":     {files: map[string]string{own: raw("hub.test", `{"identitytoken":"x"}`), docker: entry("hub.test", "alice")}, user: "alice", source: docker},
+		"token beside":    {files: map[string]string{own: raw("hub.test", `{"identitytoken":"x","auth":"YTpi"}`), docker: entry("hub.test", "alice")}, notice: registry.NoticeNodeLoginUnusable},
+		"empty entry":     {files: map[string]string{own: raw("hub.test", "{}"), docker: entry("hub.test", "alice")}, user: "alice", source: docker},
+		"no colon":        {files: map[string]string{own: raw("hub.test", `{"auth":"YQ=="}`), docker: entry("hub.test", "alice")}, user: "alice", source: docker},
+		"no base64":       {files: map[string]string{own: raw("hub.test", `{"auth":"%"}`), docker: entry("hub.test", "alice")}, notice: registry.NoticeNodeLoginUnusable},
+		"no user":         {files: map[string]string{own: entry("hub.test", "")}, notice: registry.NoticeNodeLoginUnusable},
+		"of old":          {files: map[string]string{dockercfg: `{"https://hub.test/v1/":{"auth":"` + base64.StdEncoding.EncodeToString([]byte("alice:"+secret)) + `"}}`}, user: "alice", source: dockercfg},
+		"of old, a part":  {files: map[string]string{dockercfg: `{"hub.test/team":{"auth":"%"},"hub.test":{"auth":"` + base64.StdEncoding.EncodeToString([]byte("alice:"+secret)) + `"}}`}, user: "alice", source: dockercfg},
 	} {
 		t.Run(name, func(t *testing.T) {
 			image := tc.image
@@ -298,10 +308,6 @@ func TestCRIONodeLogin(t *testing.T) {
 			}
 		})
 	}
-	c := registry.Load(crio(t, conf))
-	if image, file := c.PauseImage(); image != "hub.test/pause:1" || file != "/p" {
-		t.Errorf("pause image %s, %s", image, file)
-	}
 }
 
 func TestShortName(t *testing.T) {
@@ -315,6 +321,9 @@ func TestShortName(t *testing.T) {
 	}{
 		"containerd":    {image: "nginx", runtime: "containerd", files: disabled, want: registry.ShortName{Candidates: []string{"docker.io/library/nginx:latest"}}},
 		"full":          {image: "b.test/nginx", files: disabled, want: registry.ShortName{Candidates: []string{"b.test/nginx:latest"}}},
+		"not in full":   {image: "docker.io/nginx:1", files: disabled, want: registry.ShortName{Candidates: both[1:]}},
+		"Docker's name": {image: "index.docker.io/library/nginx:1", files: disabled, want: registry.ShortName{Candidates: both[1:]}},
+		"a port":        {image: "b:5000/nginx:1", files: disabled, want: registry.ShortName{Candidates: []string{"b:5000/nginx:1"}}},
 		"localhost":     {image: "localhost/nginx:1", files: disabled, want: registry.ShortName{Candidates: []string{"localhost/nginx:1"}}},
 		"several":       {files: map[string]string{registries: two}, want: registry.ShortName{Short: true, Candidates: both, Refused: registry.ShortNameAmbiguous, Source: "/" + registries}},
 		"several, 1.34": {files: map[string]string{registries: two}, version: "1.34.0", want: registry.ShortName{Short: true, Candidates: both, Source: "/" + registries}},

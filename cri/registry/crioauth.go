@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"maps"
 	"path"
@@ -18,13 +19,17 @@ func (s crioSettings) authFiles() []string {
 	if s.GlobalAuthFile != "" {
 		return []string{s.GlobalAuthFile}
 	}
-	return []string{"/run/containers/0/auth.json", "/root/.config/containers/auth.json", "/root/.docker/config.json"}
+	return []string{"/run/containers/0/auth.json", "/root/.config/containers/auth.json", "/root/.docker/config.json", dockerCfg}
 }
+
+// dockerCfg is Docker's file of old, which has the entries at its top.
+const dockerCfg = "/root/.dockercfg"
 
 // authFile is containers-auth.json(5).
 type authFile struct {
 	Auths       map[string]authEntry `json:"auths"`
 	CredHelpers map[string]string    `json:"credHelpers"`
+	legacy      bool                 // Docker's of old, whose keys are for hosts alone
 }
 
 type authEntry struct {
@@ -54,27 +59,52 @@ func (c *Config) searchAuthFiles(e *Endpoint) []Notice {
 		if err != nil {
 			continue
 		}
-		var file authFile
-		if err := json.Unmarshal(data, &file); err != nil {
+		file, err := parseAuthFile(data, name == dockerCfg)
+		if err != nil {
 			return []Notice{{Kind: NoticeNodeLoginUnusable, Path: name}}
 		}
 		if file.CredHelpers[keys[len(keys)-1]] != "" {
 			return []Notice{{Kind: NoticeCredentialHelper, Path: name}}
 		}
-		if entry, ok := file.find(keys); ok {
-			return e.useAuth(entry, name)
+		entry, _ := file.find(keys)
+		login, unusable := entry.login()
+		if unusable {
+			return []Notice{{Kind: NoticeNodeLoginUnusable, Path: name}}
+		}
+		if login != nil {
+			e.NodeLogin, e.NodeLoginSource = login, name
+			return nil
 		}
 	}
 	return nil
 }
 
-func (e *Endpoint) useAuth(entry authEntry, file string) []Notice {
-	login, unusable := legacyAuth{Auth: entry.Auth}.login()
-	if entry.IdentityToken != "" || unusable || login == nil {
-		return []Notice{{Kind: NoticeNodeLoginUnusable, Path: file}}
+func parseAuthFile(data []byte, legacy bool) (authFile, error) {
+	file := authFile{legacy: legacy}
+	if legacy {
+		return file, json.Unmarshal(data, &file.Auths)
 	}
-	e.NodeLogin, e.NodeLoginSource = login, file
-	return nil
+	return file, json.Unmarshal(data, &file)
+}
+
+// login is what CRI-O makes of an entry (decodeDockerAuth). One without "auth",
+// or with one that has no colon, is none: the next file is looked at. What it
+// would use and a Login cannot hold is unusable: an identity token, or half a
+// login.
+func (a authEntry) login() (login *Login, unusable bool) {
+	decoded, err := base64.StdEncoding.DecodeString(a.Auth)
+	if err != nil {
+		return nil, true
+	}
+	user, password, ok := strings.Cut(string(decoded), ":")
+	password = strings.Trim(password, "\x00")
+	switch {
+	case !ok, user == "" && password == "" && a.IdentityToken == "":
+		return nil, false
+	case a.IdentityToken != "":
+		return nil, true
+	}
+	return complete(user, password)
 }
 
 // authKeys gives the keys that are for a repository, the most specific first,
@@ -91,6 +121,9 @@ func authKeys(name string) []string {
 // find gives the entry for the most specific key; else one for the host in the
 // forms that Docker writes, such as https://index.docker.io/v1/.
 func (f authFile) find(keys []string) (authEntry, bool) {
+	if f.legacy {
+		keys = keys[len(keys)-1:]
+	}
 	for _, key := range keys {
 		if entry, ok := f.Auths[key]; ok {
 			return entry, true
@@ -99,7 +132,7 @@ func (f authFile) find(keys []string) (authEntry, bool) {
 	host := dockerHost(keys[len(keys)-1])
 	for _, key := range slices.Sorted(maps.Keys(f.Auths)) {
 		stripped := strings.TrimPrefix(strings.TrimPrefix(key, "http://"), "https://")
-		if stripped != key {
+		if stripped != key || f.legacy {
 			stripped, _, _ = strings.Cut(stripped, "/")
 		}
 		if dockerHost(stripped) == host {

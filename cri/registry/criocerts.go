@@ -2,6 +2,7 @@ package registry
 
 import (
 	"errors"
+	"os"
 	"path"
 	"slices"
 	"strings"
@@ -58,7 +59,11 @@ func (c *Config) certificate(e *Endpoint, dir, name string, names []string) (hid
 			e.Blind = true
 			return file, nil
 		}
-		return "", c.addCA(config, file)
+		err := c.addCA(config, file)
+		if errors.Is(err, os.ErrNotExist) {
+			return "", nil // a link to nothing, which is passed over
+		}
+		return "", err
 	case ".cert":
 		if !slices.Contains(names, base+".key") {
 			return "", errNoPair

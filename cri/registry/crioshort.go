@@ -3,6 +3,7 @@ package registry
 import (
 	"errors"
 	"slices"
+	"strings"
 
 	"github.com/distribution/reference"
 	theirs "go.podman.io/image/v5/docker/reference"
@@ -65,11 +66,20 @@ func (c *Config) ShortName(name string) ShortName {
 	return s
 }
 
-// isShort tells a name without a registry: one that does not parse as it is
-// (parseUnnormalizedShortName).
+// isShort tells a name without a registry: what stands before the first slash
+// is no host (parseUnnormalizedShortName). "docker.io/nginx" has one, though it
+// is not in full.
 func isShort(name string) bool {
-	_, err := reference.ParseNamed(name)
-	return err != nil
+	parsed, err := reference.Parse(name)
+	if err != nil {
+		return true
+	}
+	named, ok := parsed.(reference.Named)
+	if !ok {
+		return true
+	}
+	domain := reference.Domain(named)
+	return !strings.ContainsAny(domain, ".:") && domain != "localhost"
 }
 
 func (c *Config) resolveShort(sys *types.SystemContext, name string, s *ShortName) error {

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -141,6 +142,22 @@ func refuseForbidden(_, address string, _ syscall.RawConn) error {
 		return ErrAddressForbidden
 	}
 	return nil
+}
+
+// forbiddenHost tells a host at which no registry is, where somebody else
+// resolves and dials it: a forbidden address, the name of a cloud's metadata
+// service, and a number in a form that netip does not read and inet_aton(3)
+// takes for an address.
+func forbiddenHost(host string) bool {
+	host = strings.TrimSuffix(strings.ToLower(host), ".")
+	if addr, err := netip.ParseAddr(host); err == nil {
+		return forbidden(addr)
+	}
+	last := host[strings.LastIndexByte(host, '.')+1:]
+	if _, err := strconv.ParseUint(last, 0, 64); err == nil || number(last) >= 0 {
+		return true
+	}
+	return host == "metadata.google.internal" || host == "metadata"
 }
 
 // forbidden tells an address at which no registry is, but something that

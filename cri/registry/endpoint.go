@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"path"
 	"slices"
@@ -19,7 +20,7 @@ import (
 )
 
 // Endpoint is one registry that the runtime would ask for an image. Get it
-// from Config.Endpoints.
+// from Config.EndpointsFor.
 type Endpoint struct {
 	Scheme string // https or http, as configured
 	Host   string // host[:port]
@@ -49,11 +50,15 @@ type Endpoint struct {
 	// it: with CRI-O, a mirror of another host (newPullClient).
 	WithoutCredential bool
 
-	domain    string // the image's registry, for ?ns=
-	rewritten reference.Named
-	host      docker.RegistryHost
-	transport *http.Transport // a template: cloned for every conversation
-	opts      *Options
+	namespace string // for ?ns=; "" for none
+	// pings: the runtime asks /v2/ before anything else (CRI-O).
+	pings bool
+	// tokenHeader is what the runtime sends to the token server besides its own.
+	tokenHeader http.Header
+	rewritten   reference.Named
+	host        docker.RegistryHost
+	transport   *http.Transport // a template: cloned for every conversation
+	opts        *Options
 }
 
 // Reference is what this endpoint is to be asked for when the pull is of ref:
@@ -67,6 +72,13 @@ func (e Endpoint) Reference(ref reference.Named) reference.Named {
 
 // String is the endpoint as scheme://host[:port].
 func (e Endpoint) String() string { return e.Scheme + "://" + e.Host }
+
+// Format implements fmt.Formatter: headers of hosts.toml, which often hold
+// secrets, are in fields whose own methods package fmt does not call.
+func (e Endpoint) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, e.String()) }
+
+// LogValue implements slog.LogValuer.
+func (e Endpoint) LogValue() slog.Value { return slog.StringValue(e.String()) }
 
 // Serves tells whether the runtime asks this endpoint for the reference: a tag
 // needs the capabilities pull and resolve, a digest only pull
@@ -117,7 +129,9 @@ func (c *Config) Endpoints(ctx context.Context, host string) ([]Endpoint, []Noti
 	endpoints, notices, err := find(ctx, host)
 	notices = append(append(c.ignoredNotices(host), c.misplaced(host)...), notices...)
 	for i := range endpoints {
-		endpoints[i].host.Header = c.withHeaders(endpoints[i].host.Header)
+		own := endpoints[i].host.Header
+		endpoints[i].tokenHeader = c.tokenHeader(own)
+		endpoints[i].host.Header = c.withHeaders(own)
 	}
 	return endpoints, append(notices, c.addNodeLogins(endpoints)...), err
 }
@@ -128,13 +142,28 @@ func (c *Config) withHeaders(own http.Header) http.Header {
 	if len(c.settings.registry.Headers) == 0 {
 		return own
 	}
-	all := http.Header{}
-	for _, from := range []map[string][]string{c.settings.registry.Headers, own} {
-		for key, values := range from {
-			all[key] = append(all[key], values...)
-		}
+	all := c.settings.registry.header()
+	for key, values := range own {
+		all[key] = append(all[key], values...)
 	}
 	return all
+}
+
+// tokenHeader gives the header that containerd sends to a token server. Before
+// 2.1 it is none; since then a host's own or, if it has none, registry.headers
+// where the CRI plugin pulls by itself (core/remotes/docker/config,
+// ConfigureHosts; internal/cri/server/images, registryHosts).
+func (c *Config) tokenHeader(own http.Header) http.Header {
+	v := parseVersion(c.opts.RuntimeVersion)
+	switch {
+	case !v.atLeast(2, 1):
+		return nil
+	case len(own) > 0:
+		return own
+	case c.settings.pullsLocally(v):
+		return c.settings.registry.header()
+	}
+	return nil
 }
 
 // hostEndpoints gives the endpoints that the directories of hosts configure.
@@ -164,8 +193,8 @@ func (c *Config) hostEndpoints(ctx context.Context, host string) ([]Endpoint, []
 }
 
 // applyHostsFile adds to the endpoints what hosts.toml says and containerd's
-// package does not hand on: which files are hidden, and dial_timeout, which
-// containerd knows since 2.1.
+// package does not hand on: which files are hidden, and dial_timeout (of
+// containerd 2.1 and later: view).
 func (c *Config) applyHostsFile(endpoints []Endpoint, v view) (notices []Notice) {
 	timeouts := dialTimeouts(v.doc)
 	for i := range endpoints {
@@ -181,7 +210,7 @@ func (c *Config) applyHostsFile(endpoints []Endpoint, v view) (notices []Notice)
 			name = ""
 		}
 		timeout := timeouts[name]
-		if timeout > 0 && timeout < c.opts.Timeouts.Connect && parseVersion(c.opts.RuntimeVersion).atLeast(2, 1) {
+		if timeout > 0 && timeout < c.opts.Timeouts.Connect {
 			opts := *endpoints[i].opts
 			opts.Timeouts.Connect = timeout
 			endpoints[i].opts = &opts
@@ -205,7 +234,7 @@ func (c *Config) configure(ctx context.Context, host, dir string, v view, invali
 	endpoints := make([]Endpoint, 0, len(hosts))
 	for _, h := range hosts {
 		transport := set.transports[h.Client]
-		e := c.newEndpoint(host, h, transport)
+		e := c.newEndpoint(namespaceFor(host, h.Host), h, transport)
 		e.HTTPFallback = h.Client.Transport != http.RoundTripper(transport)
 		e.Source = dir
 		endpoints = append(endpoints, e)
@@ -220,22 +249,27 @@ func (v view) hostDir(string) (string, error) {
 	return v.dir, nil
 }
 
-func (c *Config) newEndpoint(domain string, h docker.RegistryHost, transport *http.Transport) Endpoint {
+// newEndpoint makes an endpoint; namespace is what it is told in ?ns=.
+func (c *Config) newEndpoint(namespace string, h docker.RegistryHost, transport *http.Transport) Endpoint {
 	return Endpoint{
 		Scheme:     h.Scheme,
 		Host:       h.Host,
-		Mirror:     isMirror(domain, h.Host),
+		Mirror:     namespace != "",
 		SkipVerify: transport.TLSClientConfig.InsecureSkipVerify,
-		domain:     domain,
+		namespace:  namespace,
 		host:       h,
 		transport:  transport,
 		opts:       &c.opts,
 	}
 }
 
-// isMirror is containerd's rule for adding ?ns= (registry.go, isProxy).
-func isMirror(domain, host string) bool {
-	return domain != host && (domain != "docker.io" || host != "registry-1.docker.io")
+// namespaceFor is containerd's rule for adding ?ns=: for mirrors (registry.go,
+// isProxy).
+func namespaceFor(domain, host string) string {
+	if domain == host || domain == "docker.io" && host == "registry-1.docker.io" {
+		return ""
+	}
+	return domain
 }
 
 // ignoredNotices reports a directory for this host that the runtime ignores.

@@ -105,7 +105,7 @@ func refusalFault(err error) diagnosis.Fault {
 // resolve is the proxy's fault.
 func proxyFault(err error) diagnosis.Fault {
 	var refused proxyRefused
-	if hasOp(err, "proxyconnect") || errors.As(err, &refused) {
+	if hasOp(err, "proxyconnect") || hasOp(err, "socks connect") || errors.As(err, &refused) {
 		return diagnosis.FaultProxyFailed
 	}
 	return ""

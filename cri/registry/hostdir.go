@@ -73,7 +73,11 @@ func (c *Config) view(nodeDir string) (view, error) {
 	if err == nil && parseVersion(c.opts.RuntimeVersion).wantsHostTable() && lacksHosts(doc) {
 		return c.copyView(nodeDir, view{dir: real, without: true})
 	}
-	if c.fs.isHost() {
+	var unknown bool
+	if !parseVersion(c.opts.RuntimeVersion).atLeast(2, 1) {
+		doc, unknown = dropDialTimeouts(doc) // the package knows it, and refuses a bad one
+	}
+	if c.fs.isHost() && !unknown {
 		return view{dir: real, doc: doc}, nil // containerd's package meets the same error
 	}
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -95,7 +99,7 @@ func (c *Config) view(nodeDir string) (view, error) {
 	})
 	doc, changed := rewritePaths(doc, func(name string) string { return c.rebase(onNode(name)) })
 	v.doc = doc
-	if !dropped && !changed && !hasLinks(real) {
+	if !unknown && !dropped && !changed && !hasLinks(real) {
 		return v, nil
 	}
 	return c.copyView(nodeDir, v)

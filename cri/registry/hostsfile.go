@@ -23,7 +23,7 @@ type replacement struct {
 // order of the tables, which decoding and encoding would lose. A document that
 // does not parse stays as it is: containerd is to say so.
 func rewritePaths(doc []byte, convert func(string) string) (rewritten []byte, changed bool) {
-	return edit(doc, func(_ string, key *unstable.Node) []replacement {
+	return edit(doc, pathKeys(), func(_ string, key *unstable.Node) []replacement {
 		var edits []replacement
 		for _, n := range texts(key.Value(), nil) {
 			if path := string(n.Data); convert(path) != path {
@@ -38,22 +38,39 @@ func rewritePaths(doc []byte, convert func(string) string) (rewritten []byte, ch
 // have a name that nobody reads where drop wants that of one of their paths.
 // host is the host[:port] of the key's table, "" for the server's.
 func dropPaths(doc []byte, drop func(host, key, path string) bool) (rewritten []byte, changed bool) {
-	return edit(doc, func(host string, key *unstable.Node) []replacement {
+	return edit(doc, pathKeys(), func(host string, key *unstable.Node) []replacement {
 		var edits []replacement
 		for _, n := range texts(key.Value(), nil) {
 			if drop(host, keyOf(key)[0], string(n.Data)) && edits == nil {
-				it := key.Key()
-				it.Next()
-				raw := it.Node().Raw
-				edits = []replacement{{raw.Offset, raw.Length, "whypull-hidden"}}
+				edits = []replacement{renamed(key)}
 			}
 		}
 		return edits
 	})
 }
 
-// edit makes the edits that are wanted of the keys "ca" and "client".
-func edit(doc []byte, editsOf func(host string, key *unstable.Node) []replacement) (edited []byte, changed bool) {
+// dropDialTimeouts gives the text of a hosts.toml in which the key dial_timeout
+// has a name that nobody reads.
+func dropDialTimeouts(doc []byte) (rewritten []byte, changed bool) {
+	return edit(doc, []string{"dial_timeout"}, func(_ string, key *unstable.Node) []replacement {
+		return []replacement{renamed(key)}
+	})
+}
+
+// renamed puts a name that nobody reads in the place of a key: one of its own,
+// since a table has a key once.
+func renamed(key *unstable.Node) replacement {
+	it := key.Key()
+	it.Next()
+	raw := it.Node().Raw
+	return replacement{raw.Offset, raw.Length, "whypull-hidden-" + keyOf(key)[0]}
+}
+
+func pathKeys() []string { return []string{"ca", "client"} }
+
+// edit makes the edits that are wanted of the server's and the hosts' keys of
+// the given names.
+func edit(doc []byte, names []string, editsOf func(host string, key *unstable.Node) []replacement) (edited []byte, changed bool) {
 	var edits []replacement
 	parser := unstable.Parser{}
 	parser.Reset(doc)
@@ -64,7 +81,7 @@ func edit(doc []byte, editsOf func(host string, key *unstable.Node) []replacemen
 			table = keyOf(e)
 		case unstable.KeyValue:
 			host, inHost := hostOf(table)
-			if key := keyOf(e); inHost && len(key) == 1 && (key[0] == "ca" || key[0] == "client") {
+			if key := keyOf(e); inHost && len(key) == 1 && slices.Contains(names, key[0]) {
 				edits = append(edits, editsOf(host, e)...)
 			}
 		}

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/pelletier/go-toml/v2"
+
+	"github.com/whypull/whypull/cri/registry/registrytest"
 )
 
 // dial_timeout bounds connecting within what is allowed for it, and only where
@@ -37,6 +39,44 @@ func TestDialTimeout(t *testing.T) {
 				t.Errorf("%s, %s: %s, want %s", version, e, got, want[i])
 			}
 		}
+	}
+}
+
+// Where the runtime does not know dial_timeout, a bad one does no harm.
+func TestBadDialTimeout(t *testing.T) {
+	for _, bad := range []string{"'soon'", "5"} {
+		root := t.TempDir()
+		dir := filepath.Join(root, "hub.test")
+		text := "server = 'https://hub.test'\ndial_timeout = " + bad + "\n[host.'https://m.test']\ndial_timeout = " + bad + "\nca = 'ca.pem'\n"
+		if err := os.MkdirAll(dir, 0o750); err != nil {
+			t.Fatal(err)
+		}
+		for name, content := range map[string]string{"hosts.toml": text, "ca.pem": string(registrytest.NewCA(t).PEM())} {
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for version, want := range map[string]string{"1.6.36": "https://m.test", "1.7.35": "https://m.test", "2.0.5": "https://m.test", "2.4.2": ""} {
+			for _, opts := range []Options{{CertsDir: root}, {Root: root, CertsDir: "/"}} { // on the node, and in a container
+				opts.TempDir, opts.RuntimeVersion = t.TempDir(), version
+				eps, notices, err := Load(opts).Endpoints(t.Context(), "hub.test")
+				if want != "" && (err != nil || len(notices) > 0 || len(eps) != 2 || eps[0].String() != want) {
+					t.Errorf("%s, %s: endpoints %v, notices %v, %v", version, bad, eps, notices, err)
+				}
+				if want == "" && err == nil && len(notices) == 0 {
+					t.Errorf("%s, %s: endpoints %v, and nothing is odd", version, bad, eps)
+				}
+			}
+		}
+	}
+}
+
+// A table may have both keys, and names for them that nobody reads.
+func TestDropBothPaths(t *testing.T) {
+	got, changed := dropPaths([]byte("ca = '/a'\nclient = '/b'\n"), func(string, string, string) bool { return true })
+	var file map[string]any
+	if err := toml.Unmarshal(got, &file); err != nil || !changed || file["ca"] != nil || file["client"] != nil {
+		t.Errorf("%s: %v", got, err)
 	}
 }
 

@@ -1,8 +1,6 @@
 package registry
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"maps"
@@ -62,6 +60,9 @@ func decodeRegistry(registry map[string]any) (registrySettings, error) {
 	}
 	return out.withAuths(), nil
 }
+
+// header is a copy of what goes to all hosts.
+func (r registrySettings) header() http.Header { return http.Header(r.Headers).Clone() }
 
 func (r registrySettings) isLegacy() bool {
 	return len(r.Mirrors) > 0 || len(r.Configs) > 0 || len(r.Auths) > 0
@@ -184,7 +185,7 @@ func legacyScheme(host string) string {
 }
 
 func (c *Config) legacyEndpoint(domain string, u *url.URL) (Endpoint, []Notice, error) {
-	e := c.newEndpoint(domain, docker.RegistryHost{
+	e := c.newEndpoint(namespaceFor(domain, u.Host), docker.RegistryHost{
 		Host: u.Host, Scheme: u.Scheme, Path: u.Path,
 		Capabilities: docker.HostCapabilityResolve | docker.HostCapabilityPull,
 	}, c.freshTransport())
@@ -202,15 +203,6 @@ func (c *Config) legacyEndpoint(domain string, u *url.URL) (Endpoint, []Notice, 
 	}
 	e.SkipVerify = e.transport.TLSClientConfig.InsecureSkipVerify
 	return e, notices, nil
-}
-
-// freshTransport is a transport with the node's authorities, and nothing else.
-func (c *Config) freshTransport() *http.Transport {
-	transport := docker.DefaultHTTPTransport(&tls.Config{})
-	if c.pool != nil {
-		transport.TLSClientConfig.RootCAs = c.pool.Clone()
-	}
-	return transport
 }
 
 // legacyTLS is getTLSConfig of containerd 1.x.
@@ -239,55 +231,13 @@ func (c *Config) legacyTLS(e *Endpoint, t legacyTLS) ([]Notice, error) {
 	return notices, nil
 }
 
-// hiddenOf gives the first of some files of the node that this process cannot
-// see.
-func (c *Config) hiddenOf(names ...string) string {
-	for _, name := range names {
-		if c.hides(name) {
-			return name
-		}
-	}
-	return ""
-}
-
-func (c *Config) addClient(config *tls.Config, cert, key string) error {
-	certPEM, err := c.fs.readFile(cert)
-	if err != nil {
-		return err
-	}
-	keyPEM, err := c.fs.readFile(key)
-	if err != nil {
-		return err
-	}
-	pair, err := tls.X509KeyPair(certPEM, keyPEM)
-	if err != nil {
-		return err
-	}
-	config.Certificates = append(config.Certificates, pair)
-	return nil
-}
-
-// addCA adds authorities to the node's. A file without any is no error.
-func (c *Config) addCA(config *tls.Config, name string) error {
-	pem, err := c.fs.readFile(name)
-	if err != nil {
-		return err
-	}
-	if config.RootCAs == nil {
-		if config.RootCAs, err = x509.SystemCertPool(); err != nil {
-			return err
-		}
-	}
-	config.RootCAs.AppendCertsFromPEM(pem)
-	return nil
-}
-
-// login is what containerd makes of an "auth" (ParseAuth). An identity token
-// without a user is none that a Login can hold: unusable is true then.
+// login is what containerd makes of an "auth" (ParseAuth). What has no user is
+// an identity token to it, which a Login cannot hold, and a user without a
+// password is none that its authorizer sends: unusable is true then.
 func (a legacyAuth) login() (login *Login, unusable bool) {
 	switch {
 	case a.Username != "":
-		return &Login{Username: a.Username, Password: a.Password}, false
+		return complete(a.Username, a.Password)
 	case a.IdentityToken != "":
 		return nil, true
 	case a.Auth == "":
@@ -301,7 +251,15 @@ func (a legacyAuth) login() (login *Login, unusable bool) {
 	if !ok {
 		return nil, true
 	}
-	return &Login{Username: user, Password: strings.Trim(password, "\x00")}, false
+	return complete(user, strings.Trim(password, "\x00"))
+}
+
+// complete gives a login that has both parts.
+func complete(user, password string) (login *Login, unusable bool) {
+	if user == "" || password == "" {
+		return nil, true
+	}
+	return &Login{Username: user, Password: password}, false
 }
 
 // addNodeLogins gives the endpoints the credentials that containerd has for

@@ -168,6 +168,9 @@ func TestNodeLogin(t *testing.T) {
 		"empty":                    {table: auth("hub.test", "")},
 		"token":                    {table: auth("hub.test", "identitytoken = '"+secret+"'\n"), notice: registry.NoticeNodeLoginUnusable},
 		"encoded wrongly":          {table: auth("hub.test", "auth = '%'\n"), notice: registry.NoticeNodeLoginUnusable},
+		"encoded token":            {table: auth("hub.test", "auth = '"+base64.StdEncoding.EncodeToString([]byte(":"+secret))+"'\n"), notice: registry.NoticeNodeLoginUnusable},
+		"no password":              {table: auth("hub.test", "username = 'alice'\n"), notice: registry.NoticeNodeLoginUnusable},
+		"encoded, password empty":  {table: auth("hub.test", "auth = '"+base64.StdEncoding.EncodeToString([]byte("alice:"))+"'\n"), notice: registry.NoticeNodeLoginUnusable},
 		"encoded without password": {table: auth("hub.test", "auth = 'YQ=='\n"), notice: registry.NoticeNodeLoginUnusable},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -54,9 +54,3 @@ func (c *Config) misplacedIn(root, host string) []Notice {
 	}
 	return notices
 }
-
-// isDir tells a directory of the node.
-func (f rootFS) isDir(name string) bool {
-	there, err := f.exists(name)
-	return err == nil && there && !f.isFile(name)
-}

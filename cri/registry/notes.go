@@ -32,6 +32,7 @@ type notes struct {
 	// the host:port to which it is to open a tunnel, "" if it need not.
 	lastProxy, target string
 	tunnels           map[string]bool // that are or were open, by target
+	speaksHTTP        bool            // the last proxy does, and can answer by itself
 	// place is where the last request was redirected to, as
 	// scheme://host[:port]; "" if it was not.
 	place string
@@ -172,18 +173,25 @@ func (n *notes) setPhase(phase diagnosis.Phase) {
 	n.phase = phase
 }
 
-// watchProxy wraps the choice of the proxy to note it, without its password.
+// watchProxy wraps the choice of the proxy to note it, without its password. A
+// proxy connects to whatever it is told, out of sight of our dialer: it is not
+// told an address that we refuse. Only a proxy that speaks HTTP opens a tunnel
+// of which net/http tells (OnProxyConnectResponse).
 func (n *notes) watchProxy(choose ProxyFunc) ProxyFunc {
 	return func(req *http.Request) (*url.URL, error) {
 		proxy, err := choose(req)
 		n.mu.Lock()
 		defer n.mu.Unlock()
-		n.lastProxy, n.target = "", ""
+		n.lastProxy, n.target, n.speaksHTTP = "", "", false
 		if proxy == nil {
 			return proxy, err
 		}
+		if forbiddenHost(req.URL.Hostname()) {
+			return nil, ErrAddressForbidden
+		}
 		n.lastProxy = proxy.Host
-		if req.URL.Scheme == "https" {
+		n.speaksHTTP = proxy.Scheme == "http" || proxy.Scheme == "https"
+		if req.URL.Scheme == "https" && n.speaksHTTP {
 			n.target = withPort(req.URL.Host, "443")
 		}
 		if !isAside(req.Context()) {
@@ -259,8 +267,10 @@ func (n *notes) lastToken() tokenAnswer {
 	return n.token
 }
 
+// throughProxy tells that the last request went through a proxy that may have
+// answered in the place of the host that was asked.
 func (n *notes) throughProxy() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.lastProxy != ""
+	return n.lastProxy != "" && n.speaksHTTP
 }

@@ -37,6 +37,9 @@ import (
 // So a manifest that is there takes one request if it is open, two with a basic
 // challenge, and two and one for the token with a bearer challenge. When Probe
 // returns, every connection is closed.
+//
+// CRI-O's way is another: a GET of /v2/ comes first, and only what that asks for
+// is answered (go.podman.io/image, docker, detectPropertiesHelper).
 func (e Endpoint) Probe(ctx context.Context, ref reference.Named, login *Login) Answer {
 	ctx, cancel := context.WithTimeout(withLogger(ctx, nil), e.opts.Timeouts.Total)
 	defer cancel()
@@ -78,7 +81,7 @@ func newConversation(ctx context.Context, e Endpoint, ref reference.Named, login
 	c.authorizer = docker.NewDockerAuthorizer(
 		docker.WithAuthClient(tokenClient(g)),
 		docker.WithAuthCreds(login.given),
-		docker.WithAuthHeader(c.header()),
+		docker.WithAuthHeader(c.tokenHeader()),
 	)
 	return c
 }
@@ -119,6 +122,9 @@ func (c *conversation) hold(ctx context.Context) {
 // ask asks for the manifest and, after a 401, again. phase is that of the first
 // request. With an error, the answer is written already.
 func (c *conversation) ask(ctx context.Context, method string, phase diagnosis.Phase) (reply, error) {
+	if c.endpoint.pings {
+		return c.askAfterPing(ctx, method)
+	}
 	r, err := c.manifest(ctx, method, phase)
 	if err != nil {
 		c.failed(ctx, err)
@@ -251,11 +257,11 @@ func (c *conversation) tokenPhase() (leave func()) {
 // url is the address of a resource of the repository, as the runtime makes it.
 func (c *conversation) url(query string, what ...string) string {
 	p := path.Join(append([]string{"/", c.endpoint.host.Path, c.repository}, what...)...)
-	if c.endpoint.Mirror && c.endpoint.domain != "" {
+	if c.endpoint.namespace != "" {
 		if query != "" {
 			query += "&"
 		}
-		query += "ns=" + url.QueryEscape(c.endpoint.domain)
+		query += "ns=" + url.QueryEscape(c.endpoint.namespace)
 	}
 	if query != "" {
 		p += "?" + query
@@ -276,6 +282,16 @@ func (c *conversation) header() http.Header {
 		ocispec.MediaTypeImageManifest,
 		ocispec.MediaTypeImageIndex, "*/*",
 	}, ", "))
+	h.Set("User-Agent", userAgent(c.endpoint.opts.Version))
+	return h
+}
+
+// tokenHeader is what a request of the token server carries.
+func (c *conversation) tokenHeader() http.Header {
+	h := http.Header{}
+	for key, values := range c.endpoint.tokenHeader {
+		h[key] = append(h[key], values...)
+	}
 	h.Set("User-Agent", userAgent(c.endpoint.opts.Version))
 	return h
 }

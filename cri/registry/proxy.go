@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"log/slog"
@@ -40,8 +41,9 @@ func readProxy(fs rootFS, opts Options) ProxySettings {
 		return newProxySettings(env, "the environment of "+opts.processName())
 	}
 	for _, unit := range opts.units() {
-		if env, source, ok := unitEnvironment(fs, unit); ok {
-			return newProxySettings(forContainerd(unit, env), source(proxyVariables()...))
+		if env, file, ok := unitEnvironment(fs, unit); ok {
+			env = forContainerd(unit, env)
+			return newProxySettings(env, cmp.Or(env.fileOf(proxyVariables()...), file))
 		}
 	}
 	return ProxySettings{}
@@ -138,15 +140,22 @@ func boolOrder(a, b bool) int {
 
 // forContainerd gives the environment that k3s, rke2 and k0s start their
 // containerd with: of the variables that begin with CONTAINERD_ the rest of
-// the name is set for it (k3s, pkg/agent/containerd, Run). As in package
-// os/exec, the last of several wins.
+// the name is set for it, behind all others (k3s, pkg/agent/containerd, Run).
+// As in package os/exec, the last of several wins.
 func forContainerd(unit string, env environment) environment {
 	if unit == "containerd" || unit == "crio" || unit == "cri-o" {
 		return env
 	}
-	var out environment
+	var out, own environment
 	for _, v := range env {
-		v.name = strings.TrimPrefix(v.name, "CONTAINERD_")
+		var forIt bool
+		if v.name, forIt = strings.CutPrefix(v.name, "CONTAINERD_"); forIt {
+			own = append(own, v)
+			continue
+		}
+		out = out.set(v)
+	}
+	for _, v := range own {
 		out = out.set(v)
 	}
 	return out
@@ -177,13 +186,18 @@ func (e environment) unset(assignment string) environment {
 }
 
 // first is the value of the first of the names that has one that is not empty.
-func (e environment) first(names ...string) string {
+func (e environment) first(names ...string) string { return e.find(names).value }
+
+// fileOf is the file that sets what first gives; "" if none does.
+func (e environment) fileOf(names ...string) string { return e.find(names).file }
+
+func (e environment) find(names []string) variable {
 	for _, name := range names {
 		for _, v := range e {
 			if v.name == name && v.value != "" {
-				return v.value
+				return v
 			}
 		}
 	}
-	return ""
+	return variable{}
 }

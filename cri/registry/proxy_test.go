@@ -31,7 +31,10 @@ func stranger() map[string]string {
 func process(pid int, comm, cmdline, environ string) map[string]string {
 	dir := fmt.Sprintf("proc/%d/", pid)
 	zero := func(s string) string { return strings.ReplaceAll(s, " ", "\x00") + "\x00" }
-	return map[string]string{dir + "comm": comm + "\n", dir + "cmdline": zero(cmdline), dir + "environ": zero(environ)}
+	return map[string]string{
+		dir + "comm": comm + "\n", dir + "cmdline": zero(cmdline), dir + "environ": zero(environ),
+		dir + "status": "Name:\t" + comm + "\nUid:\t0\t0\t0\t0\nNSpid:\t7\n",
+	}
 }
 
 func with(all ...map[string]string) map[string]string {
@@ -183,6 +186,26 @@ func TestProxyOfRuntime(t *testing.T) {
 				"etc/systemd/system/k3s-agent.service.env": "HTTPS_PROXY=http://all.test\nCONTAINERD_HTTPS_PROXY='http://p.test:1'\n",
 			},
 			proxy: "p.test:1", source: "/etc/systemd/system/k3s-agent.service.env",
+		},
+		{
+			name: "k3s, whatever the order", files: map[string]string{
+				"etc/systemd/system/k3s.service": "[Service]\nEnvironment=CONTAINERD_HTTPS_PROXY=http://p.test:1\nEnvironmentFile=/etc/all\n",
+				"etc/all":                        "CONTAINERD_NO_PROXY=x\nHTTPS_PROXY=http://all.test\nNO_PROXY=hub.test\n",
+			},
+			proxy: "p.test:1", source: "/etc/systemd/system/k3s.service",
+		},
+		{
+			name: "a container's process of that name", unknown: true,
+			files: with(process(7, "containerd", "containerd", set), map[string]string{"proc/7/status": "Uid:\t0\t0\t0\t0\nNSpid:\t7\t1\n"}),
+		},
+		{
+			name: "a user's process of that name", unknown: true,
+			files: with(process(7, "containerd", "containerd", set), map[string]string{"proc/7/status": "Uid:\t0\t1000\t0\t0\nNSpid:\t7\n"}),
+		},
+		{
+			name:  "the node's process beside a container's",
+			files: with(process(6, "containerd", "containerd", "HTTPS_PROXY=http://wrong.test"), map[string]string{"proc/6/status": "Uid:\t0\t0\t0\t0\nNSpid:\t6\t1\n"}, process(7, "containerd", "containerd", set)),
+			proxy: "p.test:3128", source: ofProcess,
 		},
 		{
 			name: "rke2 before another containerd", opts: registry.Options{CertsDir: "/var/lib/rancher/rke2/agent/etc/containerd/certs.d"},

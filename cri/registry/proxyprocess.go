@@ -54,12 +54,13 @@ func processes(proc string) []int {
 
 // candidates gives the processes that may be the runtime: of its name and with
 // its configuration file; any one of its name if it is alone. A node can run
-// more than one containerd, Docker's for one.
+// more than one containerd, Docker's for one. A container can give its process
+// any name, so only the node's own root counts.
 func candidates(proc string, pids []int, opts Options) []int {
 	var named, configured []int
 	for _, pid := range pids {
 		comm, err := readProc(proc, pid, "comm")
-		if err != nil || strings.TrimSpace(string(comm)) != opts.processName() {
+		if err != nil || strings.TrimSpace(string(comm)) != opts.processName() || !isNodes(proc, pid) {
 			continue
 		}
 		named = append(named, pid)
@@ -71,6 +72,27 @@ func candidates(proc string, pids []int, opts Options) []int {
 		return named
 	}
 	return configured
+}
+
+// isNodes tells a process of the node's root (real and effective user) that is
+// in the PID namespace of the proc file system, and not in one below it
+// (proc_pid_status(5), Uid and NSpid).
+func isNodes(proc string, pid int) bool {
+	status, err := readProc(proc, pid, "status")
+	if err != nil {
+		return false
+	}
+	var root, own bool
+	for line := range strings.SplitSeq(string(status), "\n") {
+		key, value, _ := strings.Cut(line, ":")
+		switch fields := strings.Fields(value); key {
+		case "Uid":
+			root = len(fields) >= 2 && fields[0] == "0" && fields[1] == "0"
+		case "NSpid":
+			own = len(fields) == 1
+		}
+	}
+	return root && own
 }
 
 // configOf is the configuration file of a containerd, by its command line.
@@ -96,7 +118,7 @@ func configOf(proc string, pid int) string {
 }
 
 func readProc(proc string, pid int, name string) ([]byte, error) {
-	file, err := os.Open(filepath.Join(proc, strconv.Itoa(pid), name)) //nolint:gosec // one of three names
+	file, err := os.Open(filepath.Join(proc, strconv.Itoa(pid), name)) //nolint:gosec // one of four names
 	if err != nil {
 		return nil, err
 	}

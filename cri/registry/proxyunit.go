@@ -2,7 +2,6 @@ package registry
 
 import (
 	"maps"
-	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -28,12 +27,11 @@ func managerDirs() []string {
 // Environment= and EnvironmentFile= of the unit and its drop-ins, in that order
 // of strength (systemd.exec(5)). /etc/environment is PAM's, and no part of it.
 //
-// source gives the file that sets the first of some variables that is set; the
-// unit's own file if none is. It is not ok if no file of the unit can be read.
-func unitEnvironment(fs rootFS, unit string) (env environment, source func(names ...string) string, ok bool) {
+// file is the first file of the unit. It is not ok if none can be read.
+func unitEnvironment(fs rootFS, unit string) (env environment, file string, ok bool) {
 	files := unitFiles(fs, unit)
 	if len(files) == 0 {
-		return nil, nil, false
+		return nil, "", false
 	}
 	s := service{fs: fs, unit: unit}
 	for _, name := range managerFiles(fs) {
@@ -42,17 +40,7 @@ func unitEnvironment(fs rootFS, unit string) (env environment, source func(names
 	for _, name := range files {
 		s.read(name, "Service")
 	}
-	env = s.result()
-	return env, func(names ...string) string {
-		for _, name := range names {
-			for _, v := range env {
-				if v.file != "" && strings.TrimPrefix(v.name, "CONTAINERD_") == name && v.value != "" {
-					return v.file
-				}
-			}
-		}
-		return files[0]
-	}, true
+	return s.result(), files[0], true
 }
 
 // unitFiles gives the files of a unit in the order in which they are read: the
@@ -111,35 +99,6 @@ func dropIns(fs rootFS, dirs, names []string) []string {
 		}
 	}
 	return files
-}
-
-// list gives the sorted names in a directory of the node; none if it is not
-// there.
-func (f rootFS) list(dir string) []string {
-	real, err := f.resolve(dir)
-	if err != nil {
-		return nil
-	}
-	entries, err := os.ReadDir(real)
-	if err != nil {
-		return nil
-	}
-	names := make([]string, 0, len(entries))
-	for _, e := range entries {
-		names = append(names, e.Name())
-	}
-	return names
-}
-
-// isFile tells a file that can be read. A unit or drop-in that is a link to
-// /dev/null is masked: it is none.
-func (f rootFS) isFile(name string) bool {
-	real, err := f.resolve(name)
-	if err != nil {
-		return false
-	}
-	info, err := os.Stat(real)
-	return err == nil && info.Mode().IsRegular()
 }
 
 // service collects what the files of a unit say of its environment.

@@ -94,3 +94,49 @@ func (f rootFS) exists(name string) (bool, error) {
 	}
 	return err == nil, err
 }
+
+// list gives the sorted names in a directory of the node; none if it is not
+// there.
+func (f rootFS) list(dir string) []string {
+	real, err := f.resolve(dir)
+	if err != nil {
+		return nil
+	}
+	entries, err := os.ReadDir(real)
+	if err != nil {
+		return nil
+	}
+	names := make([]string, 0, len(entries))
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
+}
+
+// isFile tells a file that can be read. A unit or drop-in that is a link to
+// /dev/null is masked: it is none.
+func (f rootFS) isFile(name string) bool {
+	real, err := f.resolve(name)
+	if err != nil {
+		return false
+	}
+	info, err := os.Stat(real)
+	return err == nil && info.Mode().IsRegular()
+}
+
+// isDir tells a directory of the node.
+func (f rootFS) isDir(name string) bool {
+	there, err := f.exists(name)
+	return err == nil && there && !f.isFile(name)
+}
+
+// under gives the files in a directory of the node, sorted.
+func (f rootFS) under(dir string) []string {
+	var files []string
+	for _, name := range f.list(dir) {
+		if name = path.Join(dir, name); f.isFile(name) {
+			files = append(files, name)
+		}
+	}
+	return files
+}

@@ -85,7 +85,11 @@ func (g guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return resp, err
 	}
-	resp.Body = &bounded{body: resp.Body, left: limitOf(req.Context())}
+	limit := limitOf(req.Context())
+	if resp.StatusCode >= http.StatusBadRequest {
+		limit = maxBody // the bound of what was asked for is none for words about it
+	}
+	resp.Body = &bounded{body: resp.Body, left: limit}
 	if isToken(req.Context()) {
 		g.overhear(req, resp)
 	}
@@ -152,7 +156,7 @@ func registryClient(e Endpoint, g guard) *http.Client {
 			return nil
 		},
 	}
-	if e.HTTPFallback {
+	if e.HTTPFallback && !e.pings {
 		client.Transport = docker.NewHTTPFallback(g)
 	}
 	return client

@@ -62,6 +62,26 @@ func codeOf(status int) string {
 	}
 }
 
+// ping answers a request for /v2/.
+func (s *Server) ping(w http.ResponseWriter) {
+	w.Header().Set("Docker-Distribution-Api-Version", "registry/2.0")
+	i := slices.IndexFunc(s.Repositories, func(repo Repository) bool { return repo.Auth != Open })
+	switch {
+	case s.PingStatus >= http.StatusBadRequest:
+		fail(w, s.PingStatus, codeOf(s.PingStatus))
+	case s.PingStatus != 0:
+		w.WriteHeader(s.PingStatus)
+	case i < 0:
+		_, _ = io.WriteString(w, "{}")
+	case s.Repositories[i].Auth == Basic:
+		s.challenge(w, s.Repositories[i], basicChallenge)
+	default:
+		s.challenge(w, s.Repositories[i], fmt.Sprintf(`Bearer realm=%q,service="registry.test"`, s.realm()))
+	}
+}
+
+const basicChallenge = `Basic realm="Registry"`
+
 // allowed lets a request in, or answers it with a 401.
 func (s *Server) allowed(w http.ResponseWriter, r *http.Request, repo Repository) bool {
 	switch repo.Auth {
@@ -70,7 +90,7 @@ func (s *Server) allowed(w http.ResponseWriter, r *http.Request, repo Repository
 		if ok && s.login(user, password) && repo.admits(user) {
 			return true
 		}
-		s.challenge(w, repo, `Basic realm="Registry"`)
+		s.challenge(w, repo, basicChallenge)
 		return false
 	case Bearer:
 		token, isBearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")

@@ -30,6 +30,8 @@ type Object struct {
 	Body []byte
 	// Status is answered instead.
 	Status int
+	// Words are the body of the answer with Status instead of an error code.
+	Words string
 	// Location is where a redirect goes instead.
 	Location string
 	// Sent are the bytes that are sent instead of Body.
@@ -40,6 +42,8 @@ type Object struct {
 	Cut bool
 	// Stall sends the first half and then nothing.
 	Stall bool
+	// Hang sends nothing at all.
+	Hang bool
 	// NoRange: a request for a part is answered with the whole, or with the
 	// status 416.
 	NoRange bool
@@ -190,7 +194,15 @@ func (o Object) answer(w http.ResponseWriter, r *http.Request) {
 	}
 	part := r.Header.Get("Range") != ""
 	switch {
+	case o.Hang:
+		<-r.Context().Done()
+		return
 	case o.Status != 0:
+		if o.Words != "" {
+			w.WriteHeader(o.Status)
+			_, _ = w.Write([]byte(o.Words))
+			return
+		}
 		fail(w, o.Status, codeOf(o.Status))
 		return
 	case o.Location != "":

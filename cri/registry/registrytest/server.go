@@ -108,6 +108,9 @@ type Config struct {
 	// Realm replaces the URL of the token server in challenges.
 	Realm        string
 	Repositories []Repository
+	// PingStatus is what /v2/ answers; 0: 401 with the challenge of the first
+	// repository that has one, else 200.
+	PingStatus int
 	// Others answers for the repositories that are not listed; nil: there are
 	// none.
 	Others *Repository
@@ -211,6 +214,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.note(r)
 	if r.URL.Path == "/token" {
 		s.token(w, r)
+		return
+	}
+	if r.URL.Path == "/v2/" {
+		s.ping(w)
 		return
 	}
 	name, resource, ok := split(r.URL.Path)

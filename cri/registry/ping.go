@@ -1,0 +1,109 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"github.com/containerd/containerd/v2/core/remotes/docker"
+	"github.com/containerd/containerd/v2/core/remotes/docker/auth"
+	"github.com/containerd/errdefs"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+)
+
+// askAfterPing is ask as CRI-O does it: the answer to /v2/ alone says whether a
+// credential is sent, and a 401 that follows is final. With an error, the answer
+// is written already.
+func (c *conversation) askAfterPing(ctx context.Context, method string) (reply, error) {
+	if err := c.ping(ctx); err != nil {
+		return reply{}, err
+	}
+	r, err := c.manifest(ctx, method, diagnosis.PhaseManifest)
+	if err != nil {
+		c.failed(ctx, err)
+	}
+	return r, err
+}
+
+// errPing is an answer to /v2/ with which the pull fails.
+var errPing = errors.New("neither 200 nor 401")
+
+// ping asks /v2/ (docker_client.go, detectPropertiesHelper): over https and, for
+// an insecure registry, over http after any failure. If both fail, the first
+// failure explains, unless the server speaks no TLS.
+func (c *conversation) ping(ctx context.Context) error {
+	r, err := c.pinged(ctx)
+	if err != nil && c.endpoint.HTTPFallback {
+		phase := c.notes.current()
+		c.endpoint.Scheme = "http"
+		again, secondErr := c.pinged(ctx)
+		if secondErr == nil || faultOf(err, phase) == diagnosis.FaultHTTPSMismatch {
+			r, err = again, secondErr
+		} else {
+			c.endpoint.Scheme = "https"
+			c.answer.Endpoint = c.endpoint.String()
+			c.notes.setPhase(phase)
+		}
+	}
+	switch {
+	case errors.Is(err, errPing):
+		c.badPing(ctx, r)
+		return err
+	case err != nil:
+		c.failed(ctx, err)
+		return err
+	}
+	return c.pingChallenge(ctx, r)
+}
+
+// pinged makes the request: without a credential, and without ?ns=.
+func (c *conversation) pinged(ctx context.Context) (reply, error) {
+	req, err := http.NewRequestWithContext(c.notes.trace(ctx, diagnosis.PhasePing), http.MethodGet, c.endpoint.String()+"/v2/", http.NoBody)
+	if err != nil {
+		return reply{}, err
+	}
+	req.Header = c.header()
+	defer c.notes.measure(diagnosis.PhasePing)
+	resp, err := c.do(req)
+	if err != nil {
+		return reply{}, err
+	}
+	r := read(resp)
+	if r.status != http.StatusOK && r.status != http.StatusUnauthorized {
+		return r, errPing
+	}
+	return r, nil
+}
+
+// badPing writes the answer for a status that ends the pull. What is missing is
+// the registry's API, and not the image.
+func (c *conversation) badPing(ctx context.Context, r reply) {
+	c.read(r)
+	fault := c.meaning(r)
+	switch {
+	case r.page() && (fault == "" || fault == diagnosis.FaultNotFound):
+		fault = diagnosis.FaultWebPage
+	case fault == "", fault == diagnosis.FaultNotFound:
+		fault = diagnosis.FaultUnexpectedAnswer
+	}
+	if r.status == http.StatusBadRequest && c.speaksTLS(ctx, fault) {
+		fault = diagnosis.FaultHTTPSMismatch
+	}
+	c.conclude(diagnosis.PhasePing, fault, r.status, nil)
+}
+
+// pingChallenge prepares the answer to a challenge. One that CRI-O knows no
+// answer to, or has no login for, does not keep it from asking without
+// (setupRequestAuth). With an error, the answer is written already.
+func (c *conversation) pingChallenge(ctx context.Context, r reply) error {
+	if len(auth.ParseAuthHeader(r.header)) == 0 {
+		return nil
+	}
+	err := c.challenged(ctx, r)
+	if err == nil || errors.Is(err, docker.ErrInvalidAuthorization) || errdefs.IsNotImplemented(err) {
+		return nil
+	}
+	c.refused(r, err)
+	return err
+}

@@ -1,0 +1,108 @@
+package registry_test
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/cri/registry"
+	"github.com/whypull/whypull/cri/registry/registrytest"
+)
+
+// ofCRIO is a registry's endpoint as CRI-O has it.
+func ofCRIO(t *testing.T, s *registrytest.Server, insecure bool) registry.Endpoint {
+	t.Helper()
+	files := map[string]string{"etc/ssl/certs/ca-certificates.crt": string(s.CA.PEM())}
+	if insecure {
+		files[registries] = "[[registry]]\nlocation = '" + s.Host + "'\ninsecure = true\n"
+	}
+	eps, _, err := sources(t, crio(t, files), s.Host+"/team/app:1.0")
+	if err != nil || len(eps) != 1 {
+		t.Fatalf("%d endpoints, %v", len(eps), err)
+	}
+	return eps[0]
+}
+
+// CRI-O asks /v2/ first, and goes by its answer alone.
+func TestCRIOPing(t *testing.T) {
+	const ping = "GET /v2/"
+	open := registrytest.Repository{Tags: []string{"1.0"}}
+	basic := registrytest.Repository{Tags: []string{"1.0"}, Auth: registrytest.Basic}
+	bearer := registrytest.Repository{Tags: []string{"1.0"}, Auth: registrytest.Bearer}
+	for name, tc := range map[string]struct {
+		repo   registrytest.Repository
+		status int
+		login  *registry.Login
+		fault  diagnosis.Fault
+		phase  diagnosis.Phase
+		lines  []string
+	}{
+		"open":                       {repo: open, login: good(), phase: diagnosis.PhaseManifest, lines: []string{ping, head}},
+		"basic":                      {repo: basic, login: good(), phase: diagnosis.PhaseManifest, lines: []string{ping, head + " Basic"}},
+		"basic, no login":            {repo: basic, fault: diagnosis.FaultUnauthorized, phase: diagnosis.PhaseManifest, lines: []string{ping, head}},
+		"bearer":                     {repo: bearer, login: good(), phase: diagnosis.PhaseManifest, lines: []string{ping, post, head + " Bearer"}},
+		"a challenge that is late":   {repo: basic, status: 200, login: good(), fault: diagnosis.FaultUnauthorized, phase: diagnosis.PhaseManifest, lines: []string{ping, head}},
+		"401 without a challenge":    {repo: open, status: 401, login: good(), phase: diagnosis.PhaseManifest, lines: []string{ping, head}},
+		"no API at /v2/":             {repo: open, status: 404, login: good(), fault: diagnosis.FaultUnexpectedAnswer, phase: diagnosis.PhasePing, lines: []string{ping}},
+		"forbidden":                  {repo: open, status: 403, fault: diagnosis.FaultForbidden, phase: diagnosis.PhasePing, lines: []string{ping}},
+		"out of order":               {repo: open, status: 503, fault: diagnosis.FaultServerError, phase: diagnosis.PhasePing, lines: []string{ping}},
+		"another status of success":  {repo: open, status: 204, fault: diagnosis.FaultUnexpectedAnswer, phase: diagnosis.PhasePing, lines: []string{ping}},
+		"too many requests":          {repo: open, status: 429, fault: diagnosis.FaultRateLimited, phase: diagnosis.PhasePing, lines: []string{ping}},
+		"a scheme that is not known": {repo: registrytest.Repository{Tags: []string{"1.0"}, Auth: registrytest.Basic, Challenge: "Negotiate"}, login: good(), fault: diagnosis.FaultUnauthorized, phase: diagnosis.PhaseManifest, lines: []string{ping, head}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tc.repo.Name = "team/app"
+			s := registrytest.New(t, registrytest.Config{Logins: known(), PingStatus: tc.status, Repositories: []registrytest.Repository{tc.repo}})
+			a := ofCRIO(t, s, false).Probe(t.Context(), ref(t, s.Host+"/team/app:1.0"), tc.login)
+			check(t, a, tc.fault, tc.phase)
+			if !slices.Equal(s.Lines(), tc.lines) || s.Requests()[0].Query != "" || s.Requests()[0].Auth != "" {
+				t.Errorf("requests %q, want %q", s.Lines(), tc.lines)
+			}
+		})
+	}
+}
+
+// Any failure of the https ping is followed by one over http, where that is
+// allowed; what explains is the first, unless the server speaks no TLS.
+func TestCRIOPingFallsBack(t *testing.T) {
+	for name, tc := range map[string]struct {
+		plain    bool
+		status   int
+		insecure bool
+		fault    diagnosis.Fault
+		scheme   string
+	}{
+		"plain":                {plain: true, insecure: true, scheme: "http"},
+		"plain, not allowed":   {plain: true, fault: diagnosis.FaultHTTPSMismatch, scheme: "https"},
+		"plain, out of order":  {plain: true, insecure: true, status: 503, fault: diagnosis.FaultServerError, scheme: "http"},
+		"TLS, out of order":    {insecure: true, status: 503, fault: diagnosis.FaultServerError, scheme: "https"},
+		"TLS, as it should be": {insecure: true, scheme: "https"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := registrytest.New(t, registrytest.Config{Plain: tc.plain, PingStatus: tc.status, Repositories: repositories()})
+			a := ofCRIO(t, s, tc.insecure).Probe(t.Context(), ref(t, s.Host+"/team/app:1.0"), nil)
+			checkErr(t, a)
+			if a.Fault != tc.fault || a.Endpoint != tc.scheme+"://"+s.Host {
+				t.Errorf("answer %+v", a)
+			}
+		})
+	}
+}
+
+// Inspect and Control ask as Probe does; a 401 for a blob changes nothing.
+func TestCRIOPingOfOthers(t *testing.T) {
+	content := registrytest.NewContent(t)
+	content.Tag("1.0", content.Image(amd64(), content.Layer(1)))
+	s := registrytest.New(t, registrytest.Config{Logins: known(), Repositories: []registrytest.Repository{
+		{Name: "team/app", Content: content, BlobAuth: new(registrytest.Basic)},
+	}})
+	e := ofCRIO(t, s, false)
+	a := e.Inspect(t.Context(), ref(t, s.Host+"/team/app:1.0"), good(), registry.InspectOptions{}.On(amd64()))
+	if a.Fault != diagnosis.FaultUnauthorized || a.Phase != diagnosis.PhaseBlob || a.CredentialSent {
+		t.Errorf("answer %+v", a)
+	}
+	before := len(s.Requests())
+	if got := e.Control(t.Context(), ref(t, s.Host+"/team/app:1.0"), nil); got != registry.ExistsYes || s.Lines()[before] != "GET /v2/" {
+		t.Errorf("exists %q, requests %q", got, s.Lines()[before:])
+	}
+}
