@@ -112,7 +112,9 @@ func (v visit) endpoint(ctx context.Context, e registry.Endpoint) []diagnosis.Ev
 
 // unasked tells that an endpoint has answered without asking for the login, so
 // that it gives any other the same answer.
-func unasked(a registry.Answer) bool { return a.Status != 0 && !a.CredentialSent && a.Scheme == registry.SchemeNone }
+func unasked(a registry.Answer) bool {
+	return a.Status != 0 && !a.CredentialSent && a.Scheme == registry.SchemeNone
+}
 
 // untried tells of logins that the kubelet would try and whypull has not tried.
 func (v visit) untried(e registry.Endpoint, logins []*keyring.Login, why string) []diagnosis.Evidence {
