@@ -14,6 +14,9 @@ const (
 // plain ones. wrapped tells that a terminal seems to have broken the lines, so
 // that a break may be inside a word.
 func tidy(s string) (line string, wrapped bool) {
+	if isTidy(s) {
+		return s, false
+	}
 	s = typed(s)
 	var b strings.Builder
 	b.Grow(len(s))
@@ -37,6 +40,19 @@ func tidy(s string) (line string, wrapped bool) {
 		}
 	}
 	return b.String(), wrapped
+}
+
+// isTidy tells a text that tidy leaves as it is, as most are.
+func isTidy(s string) bool {
+	before := byte(' ')
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		if c < ' ' || c >= 0x7f || c == '\\' || c == '&' || c == ' ' && before == ' ' {
+			return false
+		}
+		before = c
+	}
+	return before != ' '
 }
 
 // typed undoes what web pages, mail programs, terminals' boxes and encoders of
@@ -86,7 +102,14 @@ func mask(s string, wrapped bool) string {
 }
 
 func startsToken(s string, i int) bool {
-	return s[i] != ' ' && (i == 0 || strings.IndexByte(" ([=*`", s[i-1]) >= 0)
+	if s[i] == ' ' || i == 0 {
+		return s[i] != ' '
+	}
+	switch s[i-1] {
+	case ' ', '(', '[', '=', '*', '`':
+		return true
+	}
+	return false
 }
 
 // nextToken returns the quoted name, or the word without the punctuation after

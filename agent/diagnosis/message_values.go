@@ -14,6 +14,9 @@ const maxText = 1024
 
 // shorten cuts s at a rune and removes the characters that steer a terminal.
 func shorten(s string) string {
+	if len(s) <= maxText && isTidy(s) {
+		return s
+	}
 	s = strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) || r == utf8.RuneError {
 			return -1
