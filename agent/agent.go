@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,10 +18,13 @@ import (
 	"github.com/whypull/whypull/agent/podwatch"
 )
 
-// Collector examines one failing container. The first return value is what is
-// known at once; the channel delivers all of the evidence, once, within the
-// bounds of the checks.
+// Collector examines containers.
 type Collector interface {
+	// Hanging returns those of a pod's waiting containers whose pull hangs.
+	Hanging(ctx context.Context, waiting []diagnosis.Failure) []diagnosis.Failure
+	// Collect examines one failing container. The first return value is what is
+	// known at once; the channel delivers all of the evidence, once, within the
+	// bounds of the checks.
 	Collect(ctx context.Context, f diagnosis.Failure, fresh bool) (first []diagnosis.Evidence, all <-chan []diagnosis.Evidence)
 }
 
@@ -44,6 +48,10 @@ const (
 	// settle is how long a failing pod is left alone after a verdict, unless
 	// what the kubelet says changes to something else.
 	settle = 10 * time.Second
+	// lookAfter is how long a container may wait without a reason before its pull
+	// is looked at, and lookAgain how often that is done then.
+	lookAfter = 30 * time.Second
+	lookAgain = 10 * time.Second
 	// spread is the most by which the first examination is put off, so that a
 	// fleet does not ask one registry at the same moment.
 	spread = 100 * time.Millisecond
@@ -96,7 +104,7 @@ func (a *Agent) Observe(u podwatch.Update) {
 		a.pods[u.UID] = p
 	}
 	p.update = u
-	p.recovered = append(p.recovered, u.Recovered...)
+	p.recovered = append(append(p.recovered, u.Recovered...), u.Started...)
 	if len(p.judged) == 0 && !u.Gone {
 		a.queue.AddAfter(u.UID, rand.N(spread)) //nolint:gosec // jitter, not a secret
 		return
@@ -165,6 +173,8 @@ func (a *Agent) process(ctx context.Context, uid string) error {
 		a.drop(uid)
 		return nil
 	}
+	u = a.withHanging(ctx, u)
+	a.sandboxes(ctx, u)
 	if len(u.Failures) == 0 {
 		if err := a.publisher.Verdicts(ctx, u, nil, true); err != nil && !gone(err) {
 			return err
@@ -175,14 +185,51 @@ func (a *Agent) process(ctx context.Context, uid string) error {
 	return a.examine(ctx, u)
 }
 
+// withHanging adds to a pod's failures those of its waiting containers whose
+// pull hangs, once they have waited for long.
+func (a *Agent) withHanging(ctx context.Context, u podwatch.Update) podwatch.Update {
+	if len(u.Waiting) == 0 {
+		return u
+	}
+	oldest := slices.MinFunc(u.Waiting, func(a, b diagnosis.Failure) int { return a.Since.Compare(b.Since) })
+	if left := lookAfter - a.now().Sub(oldest.Since); left > 0 {
+		a.queue.AddAfter(u.UID, left)
+		return u
+	}
+	a.queue.AddAfter(u.UID, lookAgain)
+	u.Failures = append(slices.Clip(u.Failures), a.collector.Hanging(ctx, u.Waiting)...)
+	return u
+}
+
+// sandboxes tells of sandboxes whose image had been missing and that are there:
+// no status of the pod does.
+func (a *Agent) sandboxes(ctx context.Context, u podwatch.Update) {
+	a.mu.Lock()
+	var was []diagnosis.Failure
+	if p := a.pods[u.UID]; p != nil {
+		for k, j := range p.judged {
+			if k.Kind == diagnosis.KindSandbox {
+				was = append(was, j.verdict.Failure)
+			}
+		}
+	}
+	a.mu.Unlock()
+	for _, f := range was {
+		if !slices.ContainsFunc(u.Failures, func(n diagnosis.Failure) bool { return n.Kind == diagnosis.KindSandbox }) {
+			a.publisher.Recovered(ctx, f)
+		}
+	}
+}
+
 // gone tells that there is no pod to write to any more.
 func gone(err error) bool { return errors.Is(err, kube.ErrNotFound) }
 
 func (a *Agent) drop(uid string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if p := a.pods[uid]; p != nil && len(p.update.Failures) > 0 && !p.update.Gone {
-		return // it has begun to fail again meanwhile
+	if p := a.pods[uid]; p != nil && !p.update.Gone && len(p.update.Failures)+len(p.update.Waiting) > 0 {
+		p.judged = map[podwatch.Key]judged{} // it has begun to fail again meanwhile, or may yet
+		return
 	}
 	delete(a.pods, uid)
 	a.publisher.Forget(uid)

@@ -37,6 +37,8 @@ type ask struct {
 type collector struct {
 	takes map[string]time.Duration // by container; 0 if not there, deaf if it does not end
 	mu    sync.Mutex
+	hangs map[string]diagnosis.Stall // by container
+	looks int                        // at waiting containers
 	asked []ask
 	now   int // examinations that are under way
 	most  int
@@ -44,6 +46,36 @@ type collector struct {
 
 // deaf is a collector that does not end, not even when the context does.
 const deaf time.Duration = -1
+
+func (c *collector) hang(hangs map[string]diagnosis.Stall) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.hangs = hangs
+}
+
+func (c *collector) Hanging(_ context.Context, waiting []diagnosis.Failure) []diagnosis.Failure {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.looks++
+	var out []diagnosis.Failure
+	for _, f := range waiting {
+		if f.Stall = c.hangs[f.Container]; f.Stall == diagnosis.StallSandbox {
+			f.Kind, f.Container = diagnosis.KindSandbox, diagnosis.SandboxName
+		}
+		if f.Stall != "" {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// proof is evidence of a transfer that stands still.
+func proof(f diagnosis.Failure, all []diagnosis.Evidence) []diagnosis.Evidence {
+	if f.Stall == diagnosis.StallTransfer || f.Stall == diagnosis.StallSandbox {
+		all = append(all, diagnosis.Evidence{Check: diagnosis.CheckPull, Outcome: diagnosis.Failed, Fault: diagnosis.FaultStalled, Detail: "it stands still"})
+	}
+	return all
+}
 
 func (c *collector) Collect(ctx context.Context, f diagnosis.Failure, fresh bool) ([]diagnosis.Evidence, <-chan []diagnosis.Evidence) {
 	c.mu.Lock()
@@ -67,10 +99,10 @@ func (c *collector) Collect(ctx context.Context, f diagnosis.Failure, fresh bool
 			c.mu.Lock()
 			c.now--
 			c.mu.Unlock()
-			all <- evidence(allOf(f.Container, n))
+			all <- proof(f, evidence(allOf(f.Container, n)))
 		}()
 	}
-	return evidence(firstOf(f.Container, n)), all
+	return proof(f, evidence(firstOf(f.Container, n))), all
 }
 
 func (c *collector) asks() []ask {

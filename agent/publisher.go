@@ -293,6 +293,9 @@ func (p *PodPublisher) measure(told *published, verdicts []diagnosis.Verdict) {
 			continue
 		}
 		of.timed = v.Failure.Since
+		if v.Failure.Stall != "" { // no change of the pod's status began it
+			continue
+		}
 		p.metrics.Told(p.now().Sub(v.Failure.Since))
 	}
 }

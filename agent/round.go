@@ -98,11 +98,19 @@ func (r *round) ages(now time.Time) time.Duration {
 // verdicts returns one verdict per failing container, in the pod's order, as
 // far as they have come.
 func (r *round) verdicts() []diagnosis.Verdict {
-	out := make([]diagnosis.Verdict, len(r.exams))
-	for i, e := range r.exams {
-		out[i] = e.judged().verdict
+	out := make([]diagnosis.Verdict, 0, len(r.exams))
+	for _, e := range r.exams {
+		if v := e.judged().verdict; !idle(v) {
+			out = append(out, v)
+		}
 	}
 	return out
+}
+
+// idle: a pull that seemed to hang, with nothing that keeps it from going on.
+// What the pod waits for is something else.
+func idle(v diagnosis.Verdict) bool {
+	return v.Failure.Stall != "" && (v.Cause == diagnosis.Unknown || v.Cause == diagnosis.NotReproducible)
 }
 
 // fingerprint is what of a failure calls for another examination when it
@@ -115,5 +123,5 @@ func fingerprint(f diagnosis.Failure) string {
 		reason = "pull"
 	}
 	r := diagnosis.ReadMessage(f.Reason, f.Message)
-	return strings.Join([]string{f.Image, f.PullPolicy, reason, string(r.Cause), r.Host, strconv.Itoa(r.Status), strings.Join(f.PullSecrets, ",")}, "\x00")
+	return strings.Join([]string{f.Image, f.PullPolicy, reason, string(r.Cause), r.Host, strconv.Itoa(r.Status), strings.Join(f.PullSecrets, ","), string(f.Stall)}, "\x00")
 }

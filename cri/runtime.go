@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	content "github.com/containerd/containerd/api/services/content/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
@@ -35,6 +36,7 @@ type Runtime struct {
 	conn    *grpc.ClientConn
 	images  runtime.ImageServiceClient
 	runtime runtime.RuntimeServiceClient
+	content content.ContentClient // containerd's own; others do not have it
 }
 
 // Dial makes a Runtime for a socket: an absolute path, or unix:///path. No
@@ -54,6 +56,7 @@ func Dial(endpoint string) (*Runtime, error) {
 		conn:    conn,
 		images:  runtime.NewImageServiceClient(conn),
 		runtime: runtime.NewRuntimeServiceClient(conn),
+		content: content.NewContentClient(conn),
 	}, nil
 }
 

@@ -22,7 +22,7 @@ func confidences() []diagnosis.Confidence {
 }
 
 func kinds() []diagnosis.Kind {
-	return []diagnosis.Kind{diagnosis.KindContainer, diagnosis.KindInitContainer, diagnosis.KindEphemeralContainer, diagnosis.KindImageVolume}
+	return []diagnosis.Kind{diagnosis.KindContainer, diagnosis.KindInitContainer, diagnosis.KindEphemeralContainer, diagnosis.KindImageVolume, diagnosis.KindSandbox}
 }
 
 func outcomes() []diagnosis.Outcome {

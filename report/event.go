@@ -67,7 +67,7 @@ func eventName(f diagnosis.Failure, reason, note string) string {
 // clipName leaves no dot or dash at the end, where a name may not have one.
 func clipName(s string, n int) string { return strings.TrimRight(s[:min(len(s), n)], ".-") }
 
-// fieldPath is the kubelet's own form; a volume has none.
+// fieldPath is the kubelet's own form; a volume and a sandbox have none.
 func fieldPath(f diagnosis.Failure) string {
 	switch f.Kind {
 	case diagnosis.KindContainer:
@@ -76,7 +76,7 @@ func fieldPath(f diagnosis.Failure) string {
 		return "spec.initContainers{" + f.Container + "}"
 	case diagnosis.KindEphemeralContainer:
 		return "spec.ephemeralContainers{" + f.Container + "}"
-	case diagnosis.KindImageVolume:
+	case diagnosis.KindImageVolume, diagnosis.KindSandbox:
 	}
 	return ""
 }

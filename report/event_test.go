@@ -111,6 +111,7 @@ func TestFieldPath(t *testing.T) {
 		diagnosis.KindInitContainer:      "spec.initContainers{app}",
 		diagnosis.KindEphemeralContainer: "spec.ephemeralContainers{app}",
 		diagnosis.KindImageVolume:        "",
+		diagnosis.KindSandbox:            "",
 		"something else":                 "",
 	} {
 		v := newVerdict(func(v *diagnosis.Verdict) { v.Failure.Kind = kind })

@@ -118,7 +118,7 @@ func TestCatalogueTransient(t *testing.T) {
 // nothing is known but the text that speaks of it.
 func TestEveryCauseIsSaid(t *testing.T) {
 	for _, e := range Catalogue() {
-		for _, kind := range []Kind{KindContainer, KindInitContainer, KindEphemeralContainer, KindImageVolume} {
+		for _, kind := range []Kind{KindContainer, KindInitContainer, KindEphemeralContainer, KindImageVolume, KindSandbox} {
 			for _, owner := range []string{"", "Deployment", "StatefulSet", "Job", "Rollout", "Node"} {
 				f := ordinary()
 				f.Kind, f.Owner = kind, Owner{Kind: owner, Name: "web"}

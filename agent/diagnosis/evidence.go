@@ -106,6 +106,12 @@ const (
 	FaultContentCorrupt    Fault = "ContentCorrupt" // wrong digest, wrong size, broken off
 	FaultContentMissing    Fault = "ContentMissing" // the manifest names what the registry does not have
 
+	// the pull under way
+	FaultStalled    Fault = "PullStalled"    // bytes have come, and then no more
+	FaultUnbegun    Fault = "PullUnbegun"    // no byte has come
+	FaultWaitsForIt Fault = "PullWaits"      // another one has stalled
+	FaultNoSandbox  Fault = "SandboxMissing" // the pod has no sandbox, whose image the node does not have
+
 	// configuration of the node
 	FaultConfigInvalid Fault = "RegistryConfigInvalid"
 )

@@ -11,13 +11,19 @@ const (
 	KindInitContainer      Kind = "initContainer"
 	KindEphemeralContainer Kind = "ephemeralContainer"
 	KindImageVolume        Kind = "imageVolume"
+	// KindSandbox is the pod's sandbox itself, whose image is the node's.
+	KindSandbox Kind = "sandbox"
 )
 
 // Failure is one container, or image volume, of a pod that cannot get its
 // image, as the pod's own object tells it.
 type Failure struct {
 	Namespace, Pod, UID, Node string
-	// Container is the container's name, or the volume's for KindImageVolume.
+	// SandboxUID is the pod's uid as the runtime knows it: of a static pod that
+	// is not the API object's.
+	SandboxUID string
+	// Container is the container's name, or the volume's for KindImageVolume; for
+	// KindSandbox it is SandboxName.
 	Container string
 	Kind      Kind
 	// Image is the reference as the pod's spec has it.
@@ -38,9 +44,28 @@ type Failure struct {
 	Owner Owner
 	// HostNetwork tells that the pod has the node's network.
 	HostNetwork bool
-	// Since is when the failure was first seen.
+	// Stall says how the pull hangs of a container that waits without a reason;
+	// empty for one that fails.
+	Stall Stall
+	// Since is when the failure was first seen; of a pull that hangs, when the
+	// container was first seen to wait.
 	Since time.Time
 }
+
+// SandboxName stands for a container's name where the sandbox is meant; the
+// kubelet's own name for it.
+const SandboxName = "POD"
+
+// Stall is the way in which a pull hangs that has not failed.
+type Stall string
+
+// The ways.
+const (
+	StallSandbox  Stall = "sandbox"  // there is no sandbox, and its image is not on the node
+	StallUnbegun  Stall = "unbegun"  // no byte of the image has come
+	StallTransfer Stall = "transfer" // bytes have come, and then no more
+	StallBehind   Stall = "behind"   // another image's transfer has stalled, and nothing else is received
+)
 
 // Owner is the workload that has to be edited to change a pod for good. The
 // zero value is a pod that nobody manages.

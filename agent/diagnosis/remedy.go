@@ -62,6 +62,8 @@ func remedies() map[Cause]func(*facts) []string {
 		TLSExpired:             mendCertificate(TLSExpired),
 		RegistryConfigInvalid:  mendConfig,
 		HTTPSMismatch:          mendHTTPS,
+		SandboxImageFailed:     mendSandbox,
+		PullStalled:            mendStalled,
 		NotReproducible:        func(x *facts) []string { return []string{x.kubectl("get", quote("pod/"+x.Pod), "--watch")} },
 	}
 }
@@ -120,6 +122,30 @@ func mendPort(x *facts) []string {
 	return append(lines, x.setImage(blank("registry:port")+"/"+x.Repository+x.suffix())...)
 }
 
+// mendSandbox: the sandbox's image is the node's affair. Pull secrets are never
+// used for it.
+func mendSandbox(x *facts) []string {
+	return []string{
+		comment("on node %s: see why its runtime cannot pull the image:", x.Node),
+		"crictl pull " + quote(x.Image),
+		comment("or name one that the node can have, in the runtime's configuration, and restart it: containerd 2: [plugins.'io.containerd.cri.v1.images'.pinned_images] sandbox; containerd 1: sandbox_image; CRI-O: pause_image"),
+		comment("the pod starts by itself then:"),
+		x.kubectl("get", quote("pod/"+x.Pod), "--watch"),
+	}
+}
+
+// mendStalled: the kubelet never gives up a pull, not even with its pod; the
+// runtime does only where it has a limit (image_pull_progress_timeout), which
+// containerd's transfer service does not keep.
+func mendStalled(x *facts) []string {
+	return []string{
+		comment("on node %s: does the registry answer?", x.Node),
+		"curl -sv --max-time 20 -o /dev/null " + quote(x.endpoint()+"/v2/"),
+		comment("once it does, there: restart the runtime, which gives the pull up (running containers go on); deleting the pod does not:"),
+		"systemctl restart containerd",
+	}
+}
+
 // untagged is the image as written, without tag and digest.
 func (x *facts) untagged() string {
 	return strings.TrimSuffix(x.Image, x.suffix())
@@ -143,7 +169,7 @@ func (x *facts) setImage(image string) []string {
 		return x.patchPod(map[string]any{"volumes": []any{
 			map[string]any{"name": x.Container, "image": map[string]any{"reference": image}},
 		}})
-	case KindContainer, KindInitContainer:
+	case KindContainer, KindInitContainer, KindSandbox:
 	}
 	set := quote(x.Container) + "=" + quote(image)
 	switch {

@@ -23,13 +23,22 @@ func Diagnose(f Failure, evidence []Evidence) Verdict {
 func (x *facts) decide() (Cause, Confidence) {
 	for _, r := range rules() {
 		if c := r.when(x); c != "" {
-			return r.cause, c
+			return r.cause, x.capped(c)
 		}
 	}
 	if c := x.reading(); c != Unknown {
 		return c, Suspected
 	}
 	return Unknown, Suspected
+}
+
+// capped: what the runtime has not said, of a pull that it may not have begun,
+// is at most Likely.
+func (x *facts) capped(c Confidence) Confidence {
+	if x.Stall == StallUnbegun || x.Kind == KindSandbox {
+		return weaker(Likely, c)
+	}
+	return c
 }
 
 // sorted puts evidence in the order of the checks; within a check the order
@@ -53,6 +62,12 @@ type rule struct {
 // rules is the whole decision, read from the top.
 func rules() []rule {
 	return []rule{
+		// The image of the sandbox: the rules below say why it cannot be had.
+		{SandboxImageFailed, sandboxImage},
+		// A transfer that has begun and stands still is no failure yet, whatever
+		// the registry says now.
+		{PullStalled, stalled(FaultStalled, FaultWaitsForIt)},
+
 		// The pod's own words: nothing is asked of a registry.
 		{InvalidImageName, confirmedBy(InvalidImageName, CheckImage, FaultNameInvalid)},
 		{ImageNotPresent, neverAndAbsent},
@@ -142,6 +157,38 @@ func rules() []rule {
 
 		// All that we can ask passes now.
 		{NotReproducible, worksNow},
+	}
+}
+
+// sandboxImage: a pod has no sandbox, and there is a cause why its image cannot
+// be had.
+func sandboxImage(x *facts) Confidence {
+	if x.Kind != KindSandbox {
+		return ""
+	}
+	_, confidence := x.ofSandbox()
+	return confidence
+}
+
+// ofSandbox is the cause that keeps the sandbox's image from the node; "" and
+// no confidence where it could be had.
+func (x *facts) ofSandbox() (Cause, Confidence) {
+	inner := *x
+	inner.Kind = KindContainer
+	cause, confidence := inner.decide()
+	if cause == Unknown || cause == NotReproducible || cause == SandboxImageFailed {
+		return "", ""
+	}
+	return cause, confidence
+}
+
+// stalled: the runtime's own books show that a pull stands still.
+func stalled(faults ...Fault) func(*facts) Confidence {
+	return func(x *facts) Confidence {
+		if !x.has(CheckPull, faults...) {
+			return ""
+		}
+		return Confirmed
 	}
 }
 

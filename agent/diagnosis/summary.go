@@ -82,6 +82,8 @@ func summaries() map[Cause]func(*facts) string {
 		RegistryError:            sayDetail(FaultServerError, FaultWebPage, FaultUnexpectedAnswer),
 		MirrorFailed:             sayMirror,
 		RuntimeError:             sayRuntime,
+		SandboxImageFailed:       saySandbox,
+		PullStalled:              sayStalled,
 		RegistryConfigInvalid:    sayConfig,
 		NotReproducible:          sayWorksNow,
 		Unknown:                  sayUnknown,
@@ -121,6 +123,31 @@ func sayName(fault Fault) func(*facts) string {
 		}
 		return sayDetail(fault)(x)
 	}
+}
+
+func saySandbox(x *facts) string {
+	inner := *x
+	inner.Kind = KindContainer
+	cause, _ := x.ofSandbox()
+	if cause == "" {
+		return ""
+	}
+	return fmt.Sprintf("no container of the pod can start: node %s cannot get the sandbox image %s: %s", x.Node, x.image(), summary(cause, &inner))
+}
+
+// sayStalled takes the sentence of the books, with what the registry says now.
+func sayStalled(x *facts) string {
+	e, ok := x.first(CheckPull, FaultStalled, FaultWaitsForIt)
+	if !ok {
+		return ""
+	}
+	switch bad := x.origin(); {
+	case len(bad) > 0:
+		return e.Detail + "; asked now: " + bad[0].Detail
+	case x.works():
+		return e.Detail + "; the registry answers whypull"
+	}
+	return e.Detail
 }
 
 func sayRuntime(x *facts) string {
@@ -295,6 +322,9 @@ func sayAuthenticationRequired(x *facts) string {
 	none := "the pod brings none"
 	if len(x.PullSecrets) > 0 {
 		none = "the pull brought none"
+	}
+	if x.Stall == StallSandbox {
+		none = "the runtime brings none for a sandbox's image"
 	}
 	if e, ok := x.noted(CheckCredentials, FaultProviderMatches); ok {
 		none += fmt.Sprintf(", unless credential provider %s gives some", e.Provider)

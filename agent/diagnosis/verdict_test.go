@@ -307,6 +307,7 @@ func faults() []Fault {
 		FaultTLSHostnameMismatch, FaultTLSExpired, FaultTLSHandshakeFailed, FaultHTTPSMismatch, FaultUnauthorized, FaultInsufficientScope,
 		FaultForbidden, FaultNotFound, FaultTagNotFound, FaultRepositoryNotFound, FaultRateLimited, FaultServerError, FaultUnexpectedAnswer,
 		FaultConfigInvalid, FaultNameAmbiguous, FaultNotVerified, FaultCredentialExpired, FaultProviderMatches, FaultPolicyBlocked, FaultWebPage,
+		FaultStalled, FaultUnbegun, FaultWaitsForIt, FaultNoSandbox,
 		FaultPlatformMismatch, FaultUnsupportedFormat, FaultContentCorrupt, FaultContentMissing,
 	}
 }
@@ -315,7 +316,8 @@ func randomFailure(r *rand.Rand) Failure {
 	f := ordinary()
 	f.PullPolicy = []string{"Always", "IfNotPresent", "Never", ""}[r.IntN(4)]
 	f.Reason = []string{"ErrImagePull", "ImageInspectError", "ErrImageNeverPull", ""}[r.IntN(4)]
-	f.Kind = []Kind{KindContainer, KindInitContainer, KindEphemeralContainer, KindImageVolume}[r.IntN(4)]
+	f.Kind = []Kind{KindContainer, KindInitContainer, KindEphemeralContainer, KindImageVolume, KindSandbox}[r.IntN(5)]
+	f.Stall = []Stall{"", "", "", StallSandbox, StallUnbegun, StallTransfer, StallBehind}[r.IntN(7)]
 	f.Owner.Kind = []string{"", "Deployment", "StatefulSet", "Job", "Node", "Rollout"}[r.IntN(6)]
 	f.PullSecrets = []string{"s0", "s1"}[:r.IntN(3)]
 	return f
@@ -337,7 +339,8 @@ func checkRandom(t testing.TB, seed uint64, n int) {
 	v := Diagnose(f, all)
 	checkVerdict(t, v)
 	checkNotRun(t, f, all, ranOnly)
-	if v.Cause != Unknown && v.Confidence == Suspected && !slices.ContainsFunc(all, func(e Evidence) bool { return e.Check == CheckMessage && e.Outcome != NotRun && e.Cause == v.Cause }) {
+	of := func(c Cause) bool { return c == v.Cause || v.Cause == SandboxImageFailed } // which stands for the cause at its image
+	if v.Cause != Unknown && v.Confidence == Suspected && !slices.ContainsFunc(all, func(e Evidence) bool { return e.Check == CheckMessage && e.Outcome != NotRun && of(e.Cause) }) {
 		t.Errorf("%s is suspected without a text that says so:\n%s", v.Cause, render(all))
 	}
 }

@@ -133,7 +133,7 @@ func undecided(reason string) bool {
 func newFailure(pod *corev1.Pod, c container, open func(Key) bool) diagnosis.Failure {
 	w := c.waiting()
 	f := diagnosis.Failure{
-		Namespace: pod.Namespace, Pod: pod.Name, UID: string(pod.UID), Node: pod.Spec.NodeName,
+		Namespace: pod.Namespace, Pod: pod.Name, UID: string(pod.UID), Node: pod.Spec.NodeName, SandboxUID: sandboxUID(pod),
 		Container: c.name, Kind: c.kind, Image: c.image, PullPolicy: string(c.policy),
 		Reason: w.Reason, Message: w.Message,
 		PullSecrets:    pullSecrets(pod),
@@ -142,14 +142,35 @@ func newFailure(pod *corev1.Pod, c container, open func(Key) bool) diagnosis.Fai
 		HostNetwork:    pod.Spec.HostNetwork,
 	}
 	if v := blamedVolume(pod, c, w.Reason+" "+w.Message, open); v != nil {
-		f.Kind, f.Container = diagnosis.KindImageVolume, v.Name
-		f.Image, f.PullPolicy = v.Image.Reference, string(v.Image.PullPolicy)
+		return ofVolume(f, v)
 	}
+	return named(f)
+}
+
+// ofVolume makes a container's failure that of an image volume which it mounts.
+func ofVolume(f diagnosis.Failure, v *corev1.Volume) diagnosis.Failure {
+	f.Kind, f.Container = diagnosis.KindImageVolume, v.Name
+	f.Image, f.PullPolicy = v.Image.Reference, string(v.Image.PullPolicy)
+	return named(f)
+}
+
+// named fills in what the image's name says.
+func named(f diagnosis.Failure) diagnosis.Failure {
+	f.Registry, f.Repository = "", ""
 	if named, err := reference.ParseNormalizedNamed(f.Image); err == nil {
 		// Not reference.Domain: it knows no host with an underscore.
 		f.Registry, f.Repository, _ = strings.Cut(named.Name(), "/")
 	}
 	return f
+}
+
+// sandboxUID is the pod's uid as the kubelet gives it to the runtime: of a
+// static pod, the hash of its manifest (kubelet config.applyDefaults).
+func sandboxUID(pod *corev1.Pod) string {
+	if hash := pod.Annotations["kubernetes.io/config.hash"]; hash != "" && pod.Annotations[corev1.MirrorPodAnnotationKey] != "" {
+		return hash
+	}
+	return string(pod.UID)
 }
 
 func pullSecrets(pod *corev1.Pod) []string {

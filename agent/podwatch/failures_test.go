@@ -107,7 +107,7 @@ func TestFailureFields(t *testing.T) {
 		p.Spec.ImagePullSecrets = []corev1.LocalObjectReference{{Name: "b"}, {Name: ""}, {Name: "a"}, {Name: "b"}}
 	})
 	want := diagnosis.Failure{
-		Namespace: "shop", Pod: "web", UID: "uid-1", Node: "worker-3", Container: "app", Kind: diagnosis.KindContainer,
+		Namespace: "shop", Pod: "web", UID: "uid-1", SandboxUID: "uid-1", Node: "worker-3", Container: "app", Kind: diagnosis.KindContainer,
 		Image: image, Registry: "hub.test", Repository: "team/app", PullPolicy: "IfNotPresent",
 		Reason: "ErrImagePull", Message: "no basic auth credentials",
 		PullSecrets: []string{"b", "a", "b"}, ServiceAccount: "builder", HostNetwork: true,

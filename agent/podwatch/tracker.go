@@ -19,6 +19,11 @@ type Update struct {
 	// Failures are the containers that fail now. Since is when that began, and
 	// stays while the reason goes to and fro.
 	Failures []diagnosis.Failure
+	// Waiting are the containers that wait without a reason, whose images may be
+	// on their way. Since is when that was first seen.
+	Waiting []diagnosis.Failure
+	// Started are containers that waited so before and have their image.
+	Started []diagnosis.Failure
 	// Recovered are the containers that failed before and have their image.
 	Recovered []diagnosis.Failure
 	// Annotations are whypull's own, as the pod has them.
@@ -48,6 +53,7 @@ type Tracker struct {
 type tracked struct {
 	uid       string
 	incidents map[Key]diagnosis.Failure
+	waiting   []diagnosis.Failure
 }
 
 // NewTracker returns a tracker that gives each update to emit, one at a time,
@@ -139,12 +145,13 @@ func (t *Tracker) observe(pod *corev1.Pod) {
 	}
 	u := Update{Namespace: pod.Namespace, Name: pod.Name, UID: string(pod.UID), SeenAt: t.heard, Annotations: t.own(pod)}
 	incidents := t.advance(pod, old, &u)
-	if len(incidents) > 0 {
-		t.pods[name] = &tracked{uid: u.UID, incidents: incidents}
+	old.wait(pod, incidents, &u)
+	if len(incidents) > 0 || len(u.Waiting) > 0 {
+		t.pods[name] = &tracked{uid: u.UID, incidents: incidents, waiting: u.Waiting}
 	} else {
 		delete(t.pods, name)
 	}
-	if old != nil || len(u.Failures) > 0 || len(u.Annotations) > 0 {
+	if old != nil || len(u.Waiting) > 0 || len(u.Failures) > 0 || len(u.Annotations) > 0 {
 		t.emit(u)
 	}
 }
@@ -179,6 +186,44 @@ func (t *Tracker) advance(pod *corev1.Pod, old *tracked, u *Update) map[Key]diag
 	}
 	sortByPod(u.Failures, pod)
 	return incidents
+}
+
+// wait fills the update's Waiting and Started. While an image volume fails the
+// kubelet does not come to the containers.
+func (p *tracked) wait(pod *corev1.Pod, incidents map[Key]diagnosis.Failure, u *Update) {
+	atVolumes := slices.ContainsFunc(u.Failures, func(f diagnosis.Failure) bool { return f.Kind == diagnosis.KindImageVolume })
+	for _, f := range Waiting(pod) {
+		if _, failing := incidents[KeyOf(f)]; failing || atVolumes {
+			continue
+		}
+		f.Since = u.SeenAt
+		if was := p.waited(f); was != nil {
+			f.Since = was.Since
+		}
+		u.Waiting = append(u.Waiting, f)
+	}
+	if p == nil {
+		return
+	}
+	for _, was := range p.waiting {
+		same := func(f diagnosis.Failure) bool { return KeyOf(f) == KeyOf(was) }
+		if !slices.ContainsFunc(u.Waiting, same) && !slices.ContainsFunc(u.Failures, same) && outcomeOf(pod, was) == recovered {
+			u.Started = append(u.Started, was)
+		}
+	}
+}
+
+// waited is what was known of a container that waits.
+func (p *tracked) waited(f diagnosis.Failure) *diagnosis.Failure {
+	if p == nil {
+		return nil
+	}
+	for i := range p.waiting {
+		if was := &p.waiting[i]; KeyOf(*was) == KeyOf(f) && was.Image == f.Image {
+			return was
+		}
+	}
+	return nil
 }
 
 // sortByPod puts failures in the order of the pod's spec; a volume stands where

@@ -69,8 +69,14 @@ func brief(u Update) string {
 	for _, f := range u.Failures {
 		out = append(out, "!"+f.Container)
 	}
+	for _, f := range u.Waiting {
+		out = append(out, "?"+f.Container)
+	}
 	for _, f := range u.Recovered {
 		out = append(out, "+"+f.Container)
+	}
+	for _, f := range u.Started {
+		out = append(out, "*"+f.Container)
 	}
 	for _, k := range slices.Sorted(maps.Keys(u.Annotations)) {
 		out = append(out, "@"+k)
@@ -111,7 +117,7 @@ func TestIncidents(t *testing.T) {
 	}
 	tests := map[string][]step{
 		"healthy": {
-			{newPod(), ""}, {newPod(app(pulling)), ""}, {newPod(app(runs())), ""}, {newPod(app(ends("Completed"))), ""},
+			{newPod(), ""}, {newPod(app(pulling)), "?app"}, {newPod(app(pulling)), "?app"}, {newPod(app(runs())), "*app"}, {newPod(app(ends("Completed"))), ""},
 			{newPod(app(waits("CrashLoopBackOff", "x"))), ""}, {newPod(deleted), ""},
 		},
 		"runs in the end": {
@@ -134,7 +140,7 @@ func TestIncidents(t *testing.T) {
 			{newPod(app(waits("", ""))), "!app"}, {newPod(), "!app"}, {newPod(app(failed)), "!app"}, {newPod(app(runs())), "+app"},
 		},
 		"image edited, undecided": {
-			{newPod(app(failed)), "!app"}, {newPod(wanting("hub.test/b"), app(pulling)), "none"}, {newPod(wanting("hub.test/b"), app(runs())), ""},
+			{newPod(app(failed)), "!app"}, {newPod(wanting("hub.test/b"), app(pulling)), "?app"}, {newPod(wanting("hub.test/b"), app(runs())), "*app"},
 		},
 		"image edited, runs at once": {
 			{newPod(app(failed)), "!app"}, {newPod(wanting("hub.test/b"), app(runs())), "none"},
@@ -153,6 +159,19 @@ func TestIncidents(t *testing.T) {
 		},
 		"evicted, undecided": {
 			{newPod(app(failed)), "!app"}, {newPod(app(pulling), phase(corev1.PodFailed)), "none"},
+		},
+		"waits, then fails": {
+			{newPod(app(pulling)), "?app"}, {newPod(app(failed)), "!app"}, {newPod(app(pulling)), "!app"}, {newPod(app(runs())), "+app"},
+		},
+		"waits for another image": {
+			{newPod(app(pulling)), "?app"}, {newPod(wanting("hub.test/b"), app(pulling)), "?app"}, {newPod(wanting("hub.test/b"), app(runs())), "*app"},
+		},
+		"is deleted while it waits": {
+			{newPod(app(pulling)), "?app"}, {newPod(app(pulling), deleted), "none"}, {newPod(app(pulling), deleted), ""},
+		},
+		"one runs, one waits": {
+			{newPod(app(pulling), withContainer("side", "hub.test/s", pulling)), "?app ?side"},
+			{newPod(app(runs()), withContainer("side", "hub.test/s", pulling)), "?side *app"},
 		},
 		"one recovers, one fails on": {
 			{newPod(app(failed), withContainer("side", "hub.test/s", failed)), "!app !side"},
@@ -191,7 +210,11 @@ func TestIncidents(t *testing.T) {
 					t.Fatalf("step %d: got %q, want %q", i+1, got, s.want)
 				}
 			}
-			w.wantPods(strings.Count(steps[len(steps)-1].want, "!") / max(1, strings.Count(steps[len(steps)-1].want, "!")))
+			kept := 0
+			if strings.ContainsAny(steps[len(steps)-1].want, "!?") {
+				kept = 1
+			}
+			w.wantPods(kept)
 		})
 	}
 }

@@ -29,6 +29,11 @@ type Collector struct {
 	Secrets Secrets // nil: there is no API server to ask
 	Metrics Metrics
 	Node    NodeCredentials // nil: the node's files are not read
+	// Transfers tells of pulls under way; nil: they are not followed.
+	Transfers Transfers
+	// StallAfter is for how long a pull receives nothing before it has stalled;
+	// 0: DefaultStallAfter.
+	StallAfter time.Duration
 
 	options registry.Options
 	dns     *lookups
@@ -52,20 +57,19 @@ func (c *Collector) Collect(ctx context.Context, f diagnosis.Failure, fresh bool
 	known, logins := c.quick(ctx, f)
 	all := make(chan []diagnosis.Evidence, 1)
 	if why := needless(f, known); why != "" {
-		evidence := append(known, skipped(why, diagnosis.CheckNodeDNS, diagnosis.CheckRegistry)...)
-		evidence = append(evidence, later()...)
+		evidence := slices.Concat(known, skipped(why, diagnosis.CheckNodeDNS, diagnosis.CheckRegistry), later(), skipped(why, diagnosis.CheckPull))
 		all <- evidence
 		return evidence, all
 	}
-	first := append(slices.Clip(known), pending()...)
+	pull := c.checkPull(ctx, f)
+	first := slices.Concat(known, pending(), pull)
 	text := known[0]
 	var since time.Time
 	if fresh {
 		since = c.asker.now()
 	}
 	go func() {
-		evidence := append(slices.Clip(known), c.network(ctx, f, text, logins, since)...)
-		all <- append(evidence, later()...)
+		all <- slices.Concat(known, c.network(ctx, f, text, logins, since), later(), pull)
 	}()
 	return first, all
 }
@@ -120,7 +124,7 @@ func skipped(why string, checks ...diagnosis.Check) []diagnosis.Evidence {
 
 // later are the checks that whypull does not have yet.
 func later() []diagnosis.Evidence {
-	return skipped("this version of whypull has no such check", diagnosis.CheckPodDNS, diagnosis.CheckPull)
+	return skipped("this version of whypull has no such check", diagnosis.CheckPodDNS)
 }
 
 func pending() []diagnosis.Evidence {

@@ -44,6 +44,10 @@ func (c *Collector) checkCredentials(ctx context.Context, f diagnosis.Failure) (
 	if _, err := reference.ParseNormalizedNamed(f.Image); err != nil { // the kubelet does not come to the secrets
 		return skipped("the image reference does not parse, so no secret is read", diagnosis.CheckCredentials), nil
 	}
+	if f.Kind == diagnosis.KindSandbox { // podsandbox ensureImageExists brings no login of the kubelet's
+		return []diagnosis.Evidence{{Check: diagnosis.CheckCredentials, Outcome: diagnosis.Failed, Fault: diagnosis.FaultNoCredentials,
+			Detail: "the runtime pulls the sandbox image without any pull secret or credentials of the kubelet"}}, nil
+	}
 	evidence, secrets, places := c.readSecrets(ctx, f)
 	found, err := keyring.Find(f.Image, keyring.Sources{Secrets: secrets, Node: c.nodeFile(), Now: c.now()})
 	if err != nil { // it has parsed above

@@ -40,6 +40,7 @@ type agentOptions struct {
 	providers    string
 	secretAccess string
 	listen       string
+	stallAfter   time.Duration
 	logLevel     string
 	logFormat    string
 }
@@ -63,6 +64,7 @@ func agentCommand() *cobra.Command {
 	f.StringVar(&o.providers, "image-credential-provider-config", "", "the kubelet's flag of this name; empty: looked for in the kubelet's unit files")
 	f.StringVar(&o.secretAccess, "secret-access", "auto", "how pull secrets are read: auto, impersonate, direct or none")
 	f.StringVar(&o.listen, "listen-address", ":9779", "address for /metrics, /healthz and /readyz")
+	f.DurationVar(&o.stallAfter, "pull-stall-after", probe.DefaultStallAfter, "how long a running pull receives nothing before it is said to have stalled")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&o.logFormat, "log-format", "json", "json or text")
 	twins(f)
@@ -80,6 +82,9 @@ func (o agentOptions) run(ctx context.Context) error {
 	}
 	if o.listen == "" { // package net would take it for any port of any address
 		return wrong("listen-address", errors.New("the address is empty"))
+	}
+	if o.stallAfter <= 0 {
+		return wrong("pull-stall-after", errors.New("the time is not positive"))
 	}
 	client, err := o.client()
 	if err != nil {
@@ -140,6 +145,7 @@ func (o agentOptions) restConfig() (*rest.Config, error) {
 func (o agentOptions) serve(ctx context.Context, log *slog.Logger, client *kube.Client, runtime *cri.Runtime) error {
 	metrics := report.NewMetrics(version)
 	collector := probe.New(runtime, client, metrics, o.registries(), probe.NodeResolver{Root: o.hostRoot})
+	collector.Transfers, collector.StallAfter = runtime, o.stallAfter
 	collector.Node = kubelet.New(kubelet.Options{Root: o.hostRoot, Dir: o.kubeletDir, ProviderConfig: o.providers})
 	publisher := agent.NewPublisher(client, metrics, log, o.node)
 	loop := agent.New(collector, publisher, log)

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	content "github.com/containerd/containerd/api/services/content/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -43,12 +44,15 @@ type Runtime struct {
 	// first call.
 	Name, Release string
 
-	tb     testing.TB
-	mu     sync.Mutex
-	images []*runtime.Image
-	fault  Fault
-	calls  map[string]int
-	server *grpc.Server
+	tb      testing.TB
+	mu      sync.Mutex
+	images  []*runtime.Image
+	ready   []string // pod uids that have a sandbox
+	blobs   []Blob
+	ingests []Ingest
+	fault   Fault
+	calls   map[string]int
+	server  *grpc.Server
 }
 
 // New starts a runtime that has the images. It stops with the test.
@@ -85,6 +89,7 @@ func (r *Runtime) Start() {
 	server := grpc.NewServer()
 	runtime.RegisterImageServiceServer(server, r)
 	runtime.RegisterRuntimeServiceServer(server, r)
+	content.RegisterContentServer(server, store{r: r})
 	r.mu.Lock()
 	r.server = server
 	r.mu.Unlock()

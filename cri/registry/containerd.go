@@ -26,6 +26,8 @@ type settings struct {
 	// localPull: the CRI plugin pulls by itself, not by the transfer service,
 	// which decides what a config_path with several directories means.
 	localPull bool
+	// sandboxImage is the one of every pod's sandbox; "" where unset.
+	sandboxImage string
 }
 
 // configFile is the part of containerd's configuration file that is needed.
@@ -185,6 +187,9 @@ func flatten(old map[string]any) map[string]any {
 	images := map[string]any{}
 	migrate(images, old, "registry", "max_concurrent_downloads", "image_pull_with_sync_fs")
 	migrate(images, table(old, "containerd"), "disable_snapshot_annotations", "discard_unpacked_layers")
+	if sandbox, ok := old["sandbox_image"]; ok {
+		images["pinned_images"] = map[string]any{"sandbox": sandbox}
+	}
 	return images
 }
 
@@ -217,8 +222,9 @@ func table(parent map[string]any, key string) map[string]any {
 // whether images are pulled by the transfer service.
 func newSettings(images map[string]any) (settings, error) {
 	registry, err := decodeRegistry(table(images, "registry"))
+	sandbox, _ := table(images, "pinned_images")["sandbox"].(string)
 	return settings{
-		registry: registry,
+		registry: registry, sandboxImage: sandbox,
 		localPull: registry.isLegacy() ||
 			images["use_local_image_pull"] == true ||
 			images["disable_snapshot_annotations"] == false ||

@@ -48,6 +48,7 @@ type crioSettings struct {
 	GlobalAuthFile     string   `toml:"global_auth_file"`
 	InsecureRegistries []string `toml:"insecure_registries"`
 	ShortNameMode      string   `toml:"short_name_mode"` // 1.35+
+	PauseImage         string   `toml:"pause_image"`
 }
 
 // loadCRIO reads crio.conf with its drop-ins, and looks at whether

@@ -34,7 +34,7 @@ func Bench(ctx context.Context, l *lab.Lab, source string, out, progress io.Writ
 	if err := l.Reset(ctx, progress); err != nil {
 		return err
 	}
-	if err := Install(ctx, l, source); err != nil {
+	if err := Install(ctx, l, source, Options{}); err != nil {
 		return err
 	}
 	clock, err := follow(ctx, l)

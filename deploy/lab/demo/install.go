@@ -5,9 +5,11 @@ package demo
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/whypull/whypull/deploy/lab"
@@ -17,10 +19,18 @@ import (
 // agentImage is the name that the manifests give the agent's image.
 const agentImage = "ghcr.io/whypull/whypull:latest"
 
+// Options are what an installation adds to the manifests.
+type Options struct {
+	// Components are folders of deploy/components.
+	Components []string
+	// Flags are the agent's, by name, without dashes.
+	Flags map[string]string
+}
+
 // Install builds the agent from the source tree at root, gives its image to the
-// lab's node, and applies the manifests that users apply, with the named
-// components of them. It returns when the agent is ready.
-func Install(ctx context.Context, l *lab.Lab, root string, components ...string) error {
+// lab's node, and applies the manifests that users apply, with what the options
+// add to them. It returns when the agent is ready.
+func Install(ctx context.Context, l *lab.Lab, root string, o Options) error {
 	program, err := buildAgent(ctx, l, root)
 	if err != nil {
 		return err
@@ -32,7 +42,7 @@ func Install(ctx context.Context, l *lab.Lab, root string, components ...string)
 	if err := l.ImportImage(ctx, archive); err != nil {
 		return err
 	}
-	manifests, err := overlay(l, root, components)
+	manifests, err := overlay(l, root, o)
 	if err != nil {
 		return err
 	}
@@ -48,10 +58,10 @@ func Install(ctx context.Context, l *lab.Lab, root string, components ...string)
 }
 
 // overlay returns the folder of the manifests: the users' own, or one that adds
-// components to it.
-func overlay(l *lab.Lab, root string, components []string) (string, error) {
+// to it.
+func overlay(l *lab.Lab, root string, o Options) (string, error) {
 	deploy := filepath.Join(root, "deploy")
-	if len(components) == 0 {
+	if len(o.Components) == 0 && len(o.Flags) == 0 {
 		return deploy, nil
 	}
 	dir := filepath.Join(l.Dir(), "images", "manifests")
@@ -68,13 +78,29 @@ func overlay(l *lab.Lab, root string, components []string) (string, error) {
 	}
 	var text strings.Builder
 	text.WriteString("apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources:\n- " + relative + "\ncomponents:\n")
-	for _, c := range components {
+	for _, c := range o.Components {
 		text.WriteString("- " + filepath.Join(relative, "components", c) + "\n")
 	}
+	text.WriteString(environment(o.Flags))
 	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(text.String()), 0o600); err != nil {
 		return "", fmt.Errorf("manifests: %w", err)
 	}
 	return dir, nil
+}
+
+// environment is the patch that sets flags of the agent by their environment
+// twins.
+func environment(flags map[string]string) string {
+	if len(flags) == 0 {
+		return ""
+	}
+	var text strings.Builder
+	text.WriteString("patches:\n- target: {kind: DaemonSet}\n  patch: |\n")
+	for _, name := range slices.Sorted(maps.Keys(flags)) {
+		twin := "WHYPULL_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
+		fmt.Fprintf(&text, "    - {op: add, path: /spec/template/spec/containers/0/env/-, value: {name: %s, value: %q}}\n", twin, flags[name])
+	}
+	return text.String()
 }
 
 // buildAgent builds the program as the Dockerfile does.

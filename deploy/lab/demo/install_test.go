@@ -19,11 +19,11 @@ func TestOverlayNamesWhatIsThere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	plain, err := overlay(l, root, nil)
+	plain, err := overlay(l, root, Options{})
 	if err != nil || plain != filepath.Join(root, "deploy") {
 		t.Errorf("without components: %s, %v", plain, err)
 	}
-	dir, err := overlay(l, root, []string{"direct-pod-access"})
+	dir, err := overlay(l, root, Options{Components: []string{"direct-pod-access"}, Flags: map[string]string{"pull-stall-after": "10s"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,10 +31,14 @@ func TestOverlayNamesWhatIsThere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if !strings.Contains(string(text), `{name: WHYPULL_PULL_STALL_AFTER, value: "10s"}`) {
+		t.Errorf("the flag is not in\n%s", text)
+	}
 	found := 0
 	for line := range strings.Lines(string(text)) {
-		path, ok := strings.CutPrefix(strings.TrimSpace(line), "- ")
-		if !ok {
+		path, ok := strings.CutPrefix(line, "- ")
+		path = strings.TrimSpace(path)
+		if !ok || strings.HasPrefix(path, "target:") {
 			continue
 		}
 		found++

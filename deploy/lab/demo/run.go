@@ -29,7 +29,7 @@ func Run(ctx context.Context, l *lab.Lab, source string, out, progress io.Writer
 		fmt.Fprintf(progress, "[%d/3] %5.1f s  %s\n", n, time.Since(start).Seconds(), what)
 	}
 	step(1, "whypull: build it, deploy it with the manifests in deploy/")
-	if err := Install(ctx, l, source); err != nil {
+	if err := Install(ctx, l, source, Options{}); err != nil {
 		return err
 	}
 	step(2, fmt.Sprintf("%d ways to break a pod", len(Scenarios())))

@@ -78,7 +78,9 @@ func start(ctx context.Context) (*cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := demo.Install(ctx, l, root, "node-credentials"); err != nil {
+	if err := demo.Install(ctx, l, root, demo.Options{
+		Components: []string{"node-credentials"}, Flags: map[string]string{"pull-stall-after": "10s"},
+	}); err != nil {
 		return nil, err
 	}
 	config, err := clientcmd.BuildConfigFromFlags("", l.KubeconfigPath())

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 )
@@ -13,13 +14,21 @@ import (
 // limitedFor is for how many seconds LimitedHost wants to be left alone.
 const limitedFor = "60"
 
-// ServeLimited answers for LimitedHost until ctx ends.
+// ServeLimited answers for LimitedHost and StallHost until ctx ends.
 func ServeLimited(ctx context.Context) error {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", Address(Limited))
 	if err != nil {
 		return fmt.Errorf("listening: %w", err)
 	}
-	server := &http.Server{Handler: logged(http.HandlerFunc(limited)), ReadHeaderTimeout: 10 * time.Second}
+	stalling := stall(&url.URL{Scheme: "http", Host: Address(Plain)}, StallRelease)
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Host == StallHost {
+			stalling.ServeHTTP(w, r)
+			return
+		}
+		limited(w, r)
+	})
+	server := &http.Server{Handler: logged(handler), ReadHeaderTimeout: 10 * time.Second}
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {

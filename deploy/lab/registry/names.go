@@ -49,6 +49,10 @@ const (
 	// LimitedHost answers every request for a manifest with 429.
 	LimitedHost = "limited.lab.example:5000"
 
+	// StallHost is PlainHost, but its blobs stop in the middle until there is a
+	// file StallRelease.
+	StallHost = "stall.lab.example:5000"
+
 	// ClosedHost has an address where nothing listens.
 	ClosedHost = "closed.lab.example:5001"
 	// SilentHost has an address that never answers.
@@ -99,7 +103,7 @@ func Hosts() map[string]string {
 	return map[string]string{
 		HubHost: hubAddress, HubHost2: hubAddress, UntrustedHost: hubAddress, MismatchHost: hubAddress,
 		MirroredHost: hubAddress, MisconfiguredHost: hubAddress, NodeLoginHost: hubAddress, ProxiedHost: hubAddress,
-		ExpiredHost: expiredAddress, withoutPort(LimitedHost): limitedAddress,
+		ExpiredHost: expiredAddress, withoutPort(LimitedHost): limitedAddress, withoutPort(StallHost): limitedAddress,
 		TokenHost: tokenAddress, TokenHost2: tokenAddress, AuthHost: authAddress,
 		withoutPort(PlainHost): plainAddress, withoutPort(PlainHost2): plainAddress,
 		withoutPort(ClosedHost): closedAddress, SilentHost: SilentAddress,

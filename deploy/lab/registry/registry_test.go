@@ -2,6 +2,7 @@ package registry
 
 import (
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -270,5 +271,61 @@ func TestKubeletFileIsForOneRegistry(t *testing.T) {
 	}
 	if login := file.Auths[NodeLoginHost]; path != "/var/lib/kubelet/config.json" || len(file.Auths) != 1 || login.Username != Alice || login.Password != "a-password" {
 		t.Errorf("%s: %s", path, content)
+	}
+}
+
+// TestStall: a blob stops in the middle until it is released; small ones and
+// manifests pass.
+func TestStall(t *testing.T) {
+	t.Parallel()
+	const whole = 3 * stallAt
+	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		n := whole
+		if strings.HasSuffix(r.URL.Path, "small") {
+			n = 10
+		}
+		_, _ = w.Write(make([]byte, n))
+	}))
+	t.Cleanup(origin.Close)
+	target, err := url.Parse(origin.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	release := filepath.Join(t.TempDir(), "release")
+	front := httptest.NewServer(logged(stall(target, release)))
+	t.Cleanup(front.Close)
+	get := func(path string) io.ReadCloser {
+		t.Helper()
+		resp, err := http.Get(front.URL + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = resp.Body.Close() })
+		return resp.Body
+	}
+	for path, want := range map[string]int{"/v2/x/manifests/v1": whole, "/v2/x/blobs/small": 10} {
+		if data, err := io.ReadAll(get(path)); len(data) != want || err != nil {
+			t.Errorf("%s: %d bytes, %v", path, len(data), err)
+		}
+	}
+	body := get("/v2/x/blobs/large")
+	if n, err := io.ReadFull(body, make([]byte, stallAt)); n != stallAt || err != nil {
+		t.Fatalf("%d bytes, %v", n, err)
+	}
+	rest := make(chan int)
+	go func() {
+		data, _ := io.ReadAll(body)
+		rest <- len(data)
+	}()
+	select {
+	case n := <-rest:
+		t.Fatalf("%d bytes more before the release", n)
+	case <-time.After(300 * time.Millisecond):
+	}
+	if err := os.WriteFile(release, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if n := <-rest; n != whole-stallAt {
+		t.Errorf("%d bytes after the release", n)
 	}
 }

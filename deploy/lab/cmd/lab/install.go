@@ -17,7 +17,7 @@ func installCommand(o *options) *cobra.Command {
 	var source string
 	return withSource(&cobra.Command{
 		Use: "install", Short: "Build whypull and deploy it into the running lab", Args: cobra.NoArgs,
-		RunE: o.with(func(c *cobra.Command, l *lab.Lab) error { return demo.Install(c.Context(), l, source) }),
+		RunE: o.with(func(c *cobra.Command, l *lab.Lab) error { return demo.Install(c.Context(), l, source, demo.Options{}) }),
 	}, &source)
 }
 

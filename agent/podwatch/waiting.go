@@ -1,0 +1,83 @@
+package podwatch
+
+import (
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+)
+
+// Waiting returns the containers and image volumes of a pod whose image may be
+// on its way by the pod's own status: those that the kubelet comes to next and
+// that wait without a reason. The order is that of the kubelet (kuberuntime
+// SyncPod): image volumes, ephemeral containers, init containers one at a time,
+// the others. Since is left zero.
+func Waiting(pod *corev1.Pod) []diagnosis.Failure {
+	if over(pod) || pod.Spec.NodeName == "" {
+		return nil
+	}
+	var out []diagnosis.Failure
+	for _, c := range next(pod) {
+		f := newFailure(pod, c, func(Key) bool { return false })
+		f.Message = ""
+		out = append(out, f)
+	}
+	return append(volumesOf(pod, out), out...)
+}
+
+// next are the containers that wait without a reason, as far as the kubelet is
+// past what it starts before them.
+func next(pod *corev1.Pod) []container {
+	var out []container
+	initialised := true
+	for _, c := range containers(pod) {
+		if c.kind == diagnosis.KindContainer && !initialised {
+			continue
+		}
+		if idle(c) && (c.kind != diagnosis.KindInitContainer || initialised) {
+			out = append(out, c)
+		}
+		if c.kind == diagnosis.KindInitContainer && !past(pod, c) {
+			initialised = false
+		}
+	}
+	return out
+}
+
+// idle: the kubelet has seen the container, and gives no reason why it waits.
+func idle(c container) bool {
+	w := c.waiting()
+	return w != nil && undecided(w.Reason)
+}
+
+// past tells that the kubelet goes on to what comes after an init container: it
+// has ended well or, as a sidecar, has started.
+func past(pod *corev1.Pod, c container) bool {
+	if c.status == nil {
+		return false
+	}
+	if end := c.status.State.Terminated; end != nil {
+		return end.ExitCode == 0
+	}
+	sidecar := slices.ContainsFunc(pod.Spec.InitContainers, func(i corev1.Container) bool {
+		return i.Name == c.name && i.RestartPolicy != nil && *i.RestartPolicy == corev1.ContainerRestartPolicyAlways
+	})
+	return sidecar && c.status.State.Running != nil
+}
+
+// volumesOf are the image volumes of a pod of which nothing has started: they
+// are pulled before its first container.
+func volumesOf(pod *corev1.Pod, waiting []diagnosis.Failure) []diagnosis.Failure {
+	started := func(c container) bool { return c.status != nil && (c.waiting() == nil || c.status.RestartCount > 0) }
+	if len(waiting) == 0 || slices.ContainsFunc(containers(pod), started) {
+		return nil
+	}
+	var out []diagnosis.Failure
+	for i := range pod.Spec.Volumes {
+		if v := &pod.Spec.Volumes[i]; v.Image != nil && v.Image.Reference != "" {
+			out = append(out, ofVolume(waiting[0], v))
+		}
+	}
+	return out
+}

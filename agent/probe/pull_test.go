@@ -1,0 +1,222 @@
+package probe
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/cri"
+	"github.com/whypull/whypull/cri/critest"
+)
+
+// noon is the moment at which the collector looks in these tests.
+func noon() time.Time { return time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC) }
+
+func ago(d time.Duration) time.Time { return noon().Add(-d) }
+
+func blobOf(char string) string { return "sha256:" + strings.Repeat(char, 64) }
+
+// manifestOf has blobs of 100 bytes each; capitals are there.
+func manifestOf(fetched time.Time, chars string) cri.Stored {
+	s := cri.Stored{Digest: blobOf("0"), Fetched: fetched}
+	for c := range strings.SplitSeq(chars, "") {
+		s.Blobs = append(s.Blobs, cri.StoredBlob{Digest: blobOf(strings.ToLower(c)), Size: 100, Present: c != strings.ToLower(c)})
+	}
+	return s
+}
+
+func ingestOf(char string, offset int64, updated time.Time) cri.Ingest {
+	return cri.Ingest{Digest: blobOf(char), Offset: offset, Total: 100, Started: ago(time.Hour), Updated: updated}
+}
+
+func TestJudgeTransfer(t *testing.T) {
+	t.Parallel()
+	const after = time.Minute
+	long, short := ago(10*time.Minute), ago(10*time.Second)
+	for name, tc := range map[string]struct {
+		since   time.Time
+		ingests []cri.Ingest
+		stored  []cri.Stored
+		want    standstill
+	}{
+		"waits for a moment":            {since: short},
+		"nothing has come":              {since: long, want: standstill{way: diagnosis.StallUnbegun, since: long}},
+		"comes":                         {since: long, ingests: []cri.Ingest{ingestOf("b", 1, short)}, stored: []cri.Stored{manifestOf(long, "Ab")}},
+		"stands still":                  {since: long, ingests: []cri.Ingest{ingestOf("b", 1, ago(after))}, stored: []cri.Stored{manifestOf(long, "Abc")}, want: standstill{diagnosis.StallTransfer, ago(after), blobOf("b"), 101, 300}},
+		"stands still, by a moment not": {since: long, ingests: []cri.Ingest{ingestOf("b", 1, ago(after-time.Second))}, stored: []cri.Stored{manifestOf(long, "Abc")}},
+		"one of two layers comes": {since: long, ingests: []cri.Ingest{ingestOf("b", 1, long), ingestOf("c", 1, short)},
+			stored: []cri.Stored{manifestOf(long, "Abc")}},
+		"another image comes, this one stands still": {since: long, ingests: []cri.Ingest{ingestOf("b", 7, long), ingestOf("d", 1, short)},
+			stored: []cri.Stored{manifestOf(long, "Abc")}, want: standstill{diagnosis.StallTransfer, long, blobOf("b"), 107, 300}},
+		"it waits its turn": {since: long, ingests: []cri.Ingest{ingestOf("d", 1, short)}},
+		"it waits behind one that stands still": {since: long, ingests: []cri.Ingest{ingestOf("d", 1, long)},
+			want: standstill{way: diagnosis.StallBehind, since: long, blob: blobOf("d")}},
+		"it has just begun to wait behind one": {since: short, ingests: []cri.Ingest{ingestOf("d", 1, long)}},
+		"it is unpacked":                       {since: long, stored: []cri.Stored{manifestOf(short, "ABC")}},
+		"an older tag is complete, this one has not begun": {since: short.Add(-2 * after), stored: []cri.Stored{manifestOf(ago(time.Hour), "ABC")},
+			want: standstill{way: diagnosis.StallUnbegun, since: short.Add(-2 * after)}},
+		"the layer is there already, whoever still writes it": {since: long, ingests: []cri.Ingest{ingestOf("b", 1, long)}, stored: []cri.Stored{manifestOf(short, "AB")}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := judgeTransfer(diagnosis.Failure{Since: tc.since}, tc.ingests, tc.stored, noon(), after); got != tc.want {
+				t.Errorf("got  %+v\nwant %+v", got, tc.want)
+			}
+		})
+	}
+}
+
+// starting is a container whose pod has a sandbox, and that waits.
+func starting(image string) diagnosis.Failure {
+	f := failure(image)
+	f.Reason, f.Message, f.PullPolicy, f.SandboxUID, f.Since = "ContainerCreating", "", "IfNotPresent", "u-1", time.Now().Add(-10*time.Minute)
+	return f
+}
+
+// followed makes a node whose collector follows pulls.
+func followed(t *testing.T) *node {
+	t.Helper()
+	n := newNode(t, nil, nil)
+	n.follow()
+	return n
+}
+
+func (n *node) follow() {
+	n.t.Helper()
+	r, err := cri.Dial(n.runtime.Socket)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	n.t.Cleanup(func() { _ = r.Close() })
+	n.collector.Transfers = r
+}
+
+// receiving makes the runtime receive a layer of an image, of whose 300 bytes
+// it has 250; it returns the layer's digest.
+func receiving(n *node, f diagnosis.Failure, updated time.Time) string {
+	layer := critest.Blob{Data: []byte(f.Image)}.Digest()
+	source := map[string]string{"containerd.io/distribution.source." + f.Registry: f.Repository}
+	config := critest.Blob{Data: []byte(strings.Repeat("c", 100)), Labels: source}
+	manifest := fmt.Sprintf(`{"config":{"digest":%q,"size":100},"layers":[{"digest":%q,"size":200}]}`, config.Digest(), layer)
+	n.runtime.Hold(config, critest.Blob{Data: []byte(manifest), Labels: source, Fetched: updated})
+	n.runtime.Receive(critest.Ingest{Ref: "layer-" + layer, Offset: 150, Total: 200, Started: updated, Updated: updated})
+	return layer
+}
+
+func TestHanging(t *testing.T) {
+	t.Parallel()
+	app := starting("registry.test/team/app:v1")
+	long := time.Now().Add(-5 * time.Minute)
+	for name, tc := range map[string]struct {
+		change func(*node)
+		want   diagnosis.Stall
+	}{
+		"the runtime is down": {func(n *node) { n.runtime.Set(critest.Fault{Code: codes.Unavailable}) }, ""},
+		"it stands still":     {func(n *node) { n.runtime.AddSandbox("u-1"); receiving(n, app, long) }, diagnosis.StallTransfer},
+		"it goes on":          {func(n *node) { n.runtime.AddSandbox("u-1"); receiving(n, app, time.Now()) }, ""},
+		"nothing has come":    {func(n *node) { n.runtime.AddSandbox("u-1") }, diagnosis.StallUnbegun},
+		"the image is there": {func(n *node) {
+			n.runtime.AddSandbox("u-1")
+			n.runtime.Add(critest.NewImage("sha256:1", []string{app.Image}, nil))
+		}, ""},
+		"another runtime":         {func(n *node) { n.runtime.AddSandbox("u-1"); n.runtime.Name = "cri-o" }, ""},
+		"no sandbox and no image": {func(*node) {}, diagnosis.StallSandbox},
+		"no sandbox, but an image": {func(n *node) {
+			n.runtime.Add(critest.NewImage("sha256:1", []string{"registry.k8s.io/pause:3.10.2"}, nil))
+		}, ""},
+		"nobody to ask": {func(n *node) { n.collector.Transfers = nil }, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n := followed(t)
+			tc.change(n)
+			got := n.collector.Hanging(t.Context(), []diagnosis.Failure{app})
+			if tc.want == "" {
+				if len(got) > 0 {
+					t.Errorf("got %+v", got)
+				}
+				return
+			}
+			if len(got) != 1 || got[0].Stall != tc.want {
+				t.Fatalf("got %+v", got)
+			}
+			if s := got[0]; tc.want == diagnosis.StallSandbox &&
+				(s.Kind != diagnosis.KindSandbox || s.Image != "registry.k8s.io/pause:3.10.2" || s.Registry != "registry.k8s.io" || s.Repository != "pause" || s.PullSecrets != nil) {
+				t.Errorf("%+v", s)
+			}
+		})
+	}
+}
+
+// TestAlwaysIsPulledThoughPresent: with the policy Always an image that is there
+// is pulled all the same.
+func TestAlwaysIsPulledThoughPresent(t *testing.T) {
+	t.Parallel()
+	n := followed(t)
+	f := starting("registry.test/team/app:v1")
+	f.PullPolicy = "Always"
+	n.runtime.Add(critest.NewImage("sha256:1", []string{f.Image}, nil))
+	n.runtime.AddSandbox("u-1")
+	receiving(n, f, time.Now().Add(-5*time.Minute))
+	if got := n.collector.Hanging(t.Context(), []diagnosis.Failure{f}); len(got) != 1 || got[0].Stall != diagnosis.StallTransfer {
+		t.Errorf("got %+v", got)
+	}
+}
+
+// TestPullEvidence: what the books say stands in the report, and the sentence
+// stays the same while nothing happens.
+func TestPullEvidence(t *testing.T) {
+	t.Parallel()
+	n := followed(t)
+	n.runtime.AddSandbox("u-1")
+	f := starting("registry.test/team/app:v1")
+	digest := receiving(n, f, ago(0))
+	f.Stall = diagnosis.StallTransfer
+	want := "Failed | PullStalled | the pull of registry.test/team/app:v1 from registry.test stands still: less than 1 MiB has come since 12:00:00 UTC; it has 250 B of 300 B, and of " + short(digest) + " not all"
+	for range 2 {
+		wantLines(t, "pull", of(n.collect(f), diagnosis.CheckPull), want)
+	}
+	n.runtime.Receive(critest.Ingest{Ref: "layer-" + digest, Offset: 160, Total: 200, Started: ago(0), Updated: time.Now()})
+	wantLines(t, "goes on", of(n.collect(f), diagnosis.CheckPull), "Passed | the pull goes on")
+	n.runtime.Receive(critest.Ingest{Ref: "layer-" + blobOf("9"), Started: ago(0), Updated: ago(0)})
+	wantLines(t, "behind", of(n.collect(f), diagnosis.CheckPull),
+		"Failed | PullWaits | the pull of registry.test/team/app:v1 has not begun: the node waits for the pull of another image, of which less than 1 MiB has come since 12:00:00 UTC")
+	n.runtime.Name = "cri-o"
+	wantLines(t, "another runtime", of(n.collect(f), diagnosis.CheckPull), "NotRun | the container runtime does not tell what it receives")
+}
+
+// TestSandboxEvidence: no pull secret is read for a sandbox's image.
+func TestSandboxEvidence(t *testing.T) {
+	t.Parallel()
+	n := followed(t)
+	n.secrets.byName["regcred"] = loginFor("registry.k8s.io")
+	f := starting("registry.test/team/app:v1")
+	f.PullSecrets, f.Since = []string{"regcred"}, noon()
+	hanging := n.collector.Hanging(t.Context(), []diagnosis.Failure{f})
+	if len(hanging) != 1 {
+		t.Fatalf("got %+v", hanging)
+	}
+	all := n.collect(hanging[0])
+	wantLines(t, "pull", of(all, diagnosis.CheckPull), "Failed | SandboxMissing | the pod has no sandbox since 12:00:00 UTC at least, and its image is not on node worker-3")
+	wantLines(t, "credentials", of(all, diagnosis.CheckCredentials), "Failed | NoCredentials | the runtime pulls the sandbox image without any pull secret or credentials of the kubelet")
+	if len(n.secrets.reads) > 0 {
+		t.Errorf("read %v", n.secrets.reads)
+	}
+	if i := slices.IndexFunc(all, func(e diagnosis.Evidence) bool { return e.Credential != nil }); i >= 0 {
+		t.Errorf("%+v", all[i])
+	}
+}
+
+func TestSize(t *testing.T) {
+	t.Parallel()
+	for n, want := range map[int64]string{0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 1 << 20: "1.0 MiB", 340 << 20: "340 MiB", 4939212390: "4.6 GiB", 1 << 60: "1048576 TiB"} {
+		if got := size(n); got != want {
+			t.Errorf("%d: %q, want %q", n, got, want)
+		}
+	}
+}

@@ -1,0 +1,161 @@
+package critest
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"strings"
+	"time"
+
+	content "github.com/containerd/containerd/api/services/content/v1"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/timestamppb"
+	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+// Blob is content that the runtime has.
+type Blob struct {
+	Data    []byte
+	Labels  map[string]string
+	Fetched time.Time
+}
+
+// Digest is the blob's.
+func (b Blob) Digest() string {
+	sum := sha256.Sum256(b.Data)
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+// Ingest is content that the runtime is receiving.
+type Ingest struct {
+	Ref              string
+	Offset, Total    int64
+	Started, Updated time.Time
+}
+
+// store is the content service of containerd, for namespace k8s.io.
+type store struct {
+	content.UnimplementedContentServer
+	r *Runtime
+}
+
+// Hold gives the runtime more content.
+func (r *Runtime) Hold(blobs ...Blob) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.blobs = append(r.blobs, blobs...)
+}
+
+// Receive sets what the runtime is receiving.
+func (r *Runtime) Receive(ingests ...Ingest) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ingests = ingests
+}
+
+// AddSandbox gives the runtime a sandbox that is ready.
+func (r *Runtime) AddSandbox(podUID string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ready = append(r.ready, podUID)
+}
+
+// RemoveSandboxes takes all sandboxes away.
+func (r *Runtime) RemoveSandboxes() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ready = nil
+}
+
+// ListPodSandbox implements CRI.
+func (r *Runtime) ListPodSandbox(ctx context.Context, req *runtime.ListPodSandboxRequest) (*runtime.ListPodSandboxResponse, error) {
+	if _, err := r.enter(ctx, "ListPodSandbox"); err != nil {
+		return nil, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	resp := &runtime.ListPodSandboxResponse{}
+	for _, uid := range r.ready {
+		if req.GetFilter().GetLabelSelector()["io.kubernetes.pod.uid"] == uid {
+			resp.Items = append(resp.Items, &runtime.PodSandbox{Id: "sandbox-of-" + uid, State: runtime.PodSandboxState_SANDBOX_READY})
+		}
+	}
+	return resp, nil
+}
+
+func (s store) enter(ctx context.Context, method string) error {
+	if _, err := s.r.enter(ctx, method); err != nil {
+		return err
+	}
+	md, _ := metadata.FromIncomingContext(ctx)
+	if ns := md.Get("containerd-namespace"); len(ns) != 1 || ns[0] != "k8s.io" {
+		return status.Error(codes.FailedPrecondition, "namespace is required")
+	}
+	if s.r.Name != "containerd" {
+		return status.Error(codes.Unimplemented, "unknown service")
+	}
+	return nil
+}
+
+// ListStatuses implements containerd's content service.
+func (s store) ListStatuses(ctx context.Context, _ *content.ListStatusesRequest) (*content.ListStatusesResponse, error) {
+	if err := s.enter(ctx, "ListStatuses"); err != nil {
+		return nil, err
+	}
+	s.r.mu.Lock()
+	defer s.r.mu.Unlock()
+	resp := &content.ListStatusesResponse{}
+	for _, i := range s.r.ingests {
+		resp.Statuses = append(resp.Statuses, &content.Status{
+			Ref: i.Ref, Offset: i.Offset, Total: i.Total, StartedAt: timestamppb.New(i.Started), UpdatedAt: timestamppb.New(i.Updated),
+		})
+	}
+	return resp, nil
+}
+
+// List implements containerd's content service for the filters that whypull
+// uses: a label that is there, and digests.
+func (s store) List(req *content.ListContentRequest, stream content.Content_ListServer) error {
+	if err := s.enter(stream.Context(), "List"); err != nil {
+		return err
+	}
+	s.r.mu.Lock()
+	defer s.r.mu.Unlock()
+	for _, b := range s.r.blobs {
+		for _, f := range req.GetFilters() {
+			label, isLabel := strings.CutPrefix(f, "labels.")
+			if isLabel && b.Labels[strings.Trim(label, `"`)] != "" || f == "digest=="+b.Digest() {
+				info := &content.Info{Digest: b.Digest(), Size: int64(len(b.Data)), Labels: b.Labels, UpdatedAt: timestamppb.New(b.Fetched)}
+				if err := stream.Send(&content.ListContentResponse{Info: []*content.Info{info}}); err != nil {
+					return err
+				}
+				break
+			}
+		}
+	}
+	return nil
+}
+
+// Read implements containerd's content service, in parts of 1 KiB.
+func (s store) Read(req *content.ReadContentRequest, stream content.Content_ReadServer) error {
+	if err := s.enter(stream.Context(), "Read"); err != nil {
+		return err
+	}
+	s.r.mu.Lock()
+	defer s.r.mu.Unlock()
+	for _, b := range s.r.blobs {
+		if b.Digest() != req.GetDigest() {
+			continue
+		}
+		for at := 0; at < len(b.Data); at += 1 << 10 {
+			part := b.Data[at:min(len(b.Data), at+1<<10)]
+			if err := stream.Send(&content.ReadContentResponse{Offset: int64(at), Data: part}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return status.Error(codes.NotFound, "no such content")
+}

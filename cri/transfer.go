@@ -1,0 +1,243 @@
+package cri
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	content "github.com/containerd/containerd/api/services/content/v1"
+	"google.golang.org/grpc/metadata"
+	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+// The bounds of what is read of a content store.
+const (
+	maxManifests    = 32      // of one repository, the newest
+	maxManifestSize = 4 << 20 // bytes; containerd takes none that is larger
+	maxStoreEntries = 10_000  // of one listing
+)
+
+// namespace is the containerd namespace of everything that came over CRI
+// (constants.K8sContainerdNamespace).
+const namespace = "k8s.io"
+
+// sourceLabel stands on content that was fetched, with the host of the image's
+// registry behind it, without a port; its value are the repositories
+// (docker.AppendDistributionSourceLabel).
+const sourceLabel = "containerd.io/distribution.source."
+
+// Ingest is content that the runtime is receiving.
+type Ingest struct {
+	// Digest is the blob's; empty where the runtime calls it otherwise.
+	Digest string
+	// Offset and Total are bytes; Total is 0 while it is not known.
+	Offset, Total int64
+	// Started and Updated are when it began and when it was last written to:
+	// containerd does so for each MiB (content.Copy).
+	Started, Updated time.Time
+}
+
+// Stored is a manifest that the runtime has, with what it names.
+type Stored struct {
+	Digest  string
+	Fetched time.Time // when it, or its label, was last written
+	Blobs   []StoredBlob
+}
+
+// StoredBlob is a blob that a manifest names: its config, or a layer.
+type StoredBlob struct {
+	Digest  string
+	Size    int64
+	Present bool
+}
+
+// SandboxReady tells whether a pod has a sandbox that is ready. The uid is the
+// one that CRI knows: of a static pod its kubernetes.io/config.hash. Errors are
+// of type *Error.
+func (r *Runtime) SandboxReady(ctx context.Context, podUID string) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	resp, err := r.runtime.ListPodSandbox(ctx, &runtime.ListPodSandboxRequest{Filter: &runtime.PodSandboxFilter{
+		LabelSelector: map[string]string{"io.kubernetes.pod.uid": podUID},
+		State:         &runtime.PodSandboxStateValue{State: runtime.PodSandboxState_SANDBOX_READY},
+	}})
+	if err != nil {
+		return false, callError("ListPodSandbox", err)
+	}
+	return len(resp.GetItems()) > 0, nil
+}
+
+// Ingests gives what the runtime is receiving for CRI's images, the oldest
+// first. It asks containerd's content service, which other runtimes do not
+// have: the error is then of Kind KindUnimplemented. Errors are of type *Error.
+func (r *Runtime) Ingests(ctx context.Context) ([]Ingest, error) {
+	ctx, cancel := context.WithTimeout(inNamespace(ctx), callTimeout)
+	defer cancel()
+	resp, err := r.content.ListStatuses(ctx, &content.ListStatusesRequest{})
+	if err != nil {
+		return nil, callError("ListStatuses", err)
+	}
+	var out []Ingest
+	for _, s := range resp.GetStatuses() {
+		out = append(out, Ingest{
+			Digest: digestOfRef(s.GetRef()), Offset: s.GetOffset(), Total: s.GetTotal(),
+			Started: s.GetStartedAt().AsTime(), Updated: s.GetUpdatedAt().AsTime(),
+		})
+	}
+	slices.SortStableFunc(out, func(a, b Ingest) int {
+		if c := a.Started.Compare(b.Started); c != 0 {
+			return c
+		}
+		return strings.Compare(a.Digest, b.Digest)
+	})
+	return out, nil
+}
+
+func inNamespace(ctx context.Context) context.Context {
+	return metadata.AppendToOutgoingContext(ctx, "containerd-namespace", namespace)
+}
+
+// digestOfRef is the digest in the name of an ingest, such as
+// layer-sha256:… (remotes.MakeRefKey).
+func digestOfRef(ref string) string {
+	i := strings.Index(ref, "sha256:")
+	if i < 0 || len(ref)-i != len("sha256:")+64 {
+		return ""
+	}
+	return ref[i:]
+}
+
+// Stored gives the manifests of images that the runtime has fetched of a
+// repository, the newest first, at most 32. registry is the image's own, as in
+// its name. Errors are of type *Error; see Ingests.
+func (r *Runtime) Stored(ctx context.Context, registry, repository string) ([]Stored, error) {
+	ctx, cancel := context.WithTimeout(inNamespace(ctx), callTimeout)
+	defer cancel()
+	label := sourceLabel + (&url.URL{Host: registry}).Hostname()
+	infos, err := r.list(ctx, fmt.Sprintf("labels.%q", label))
+	if err != nil {
+		return nil, err
+	}
+	infos = slices.DeleteFunc(infos, func(i *content.Info) bool {
+		return i.GetSize() > maxManifestSize || !slices.Contains(strings.Split(i.GetLabels()[label], ","), repository)
+	})
+	slices.SortStableFunc(infos, func(a, b *content.Info) int { return fetched(b).Compare(fetched(a)) })
+	var out []Stored
+	for _, i := range infos {
+		if len(out) == maxManifests {
+			break
+		}
+		if blobs := r.manifest(ctx, i); len(blobs) > 0 {
+			out = append(out, Stored{Digest: i.GetDigest(), Fetched: fetched(i), Blobs: blobs})
+		}
+	}
+	return out, r.markPresent(ctx, out)
+}
+
+func fetched(i *content.Info) time.Time { return i.GetUpdatedAt().AsTime() }
+
+// manifest reads what a manifest of one image names; nil where the content is
+// none: an index, a config, a small layer.
+func (r *Runtime) manifest(ctx context.Context, i *content.Info) []StoredBlob {
+	data, err := r.read(ctx, i)
+	if err != nil {
+		return nil // it may have been deleted meanwhile
+	}
+	type descriptor struct {
+		Digest string
+		Size   int64
+	}
+	var m struct {
+		Config *descriptor
+		Layers []descriptor
+	}
+	if json.Unmarshal(data, &m) != nil || m.Config == nil || digestOfRef(m.Config.Digest) == "" { // an image's config has a field of that name
+		return nil
+	}
+	blobs := []StoredBlob{{Digest: m.Config.Digest, Size: m.Config.Size}}
+	for _, l := range m.Layers {
+		if digestOfRef(l.Digest) != "" && !slices.ContainsFunc(blobs, func(b StoredBlob) bool { return b.Digest == l.Digest }) {
+			blobs = append(blobs, StoredBlob{Digest: l.Digest, Size: l.Size})
+		}
+	}
+	return blobs
+}
+
+// read reads a blob, unless its first byte shows that it is not JSON.
+func (r *Runtime) read(ctx context.Context, i *content.Info) ([]byte, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := r.content.Read(ctx, &content.ReadContentRequest{Digest: i.GetDigest(), Size: i.GetSize()})
+	if err != nil {
+		return nil, err
+	}
+	var data []byte
+	for {
+		part, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return data, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		data = append(data, part.GetData()...)
+		if len(data) > maxManifestSize || len(data) > 0 && data[0] != '{' {
+			return nil, errors.New("not a manifest")
+		}
+	}
+}
+
+// markPresent notes which of the blobs are there.
+func (r *Runtime) markPresent(ctx context.Context, all []Stored) error {
+	var filters []string
+	for _, s := range all {
+		for _, b := range s.Blobs {
+			filters = append(filters, "digest=="+b.Digest)
+		}
+	}
+	if len(filters) == 0 {
+		return nil
+	}
+	infos, err := r.list(ctx, filters...)
+	if err != nil {
+		return err
+	}
+	there := map[string]bool{}
+	for _, i := range infos {
+		there[i.GetDigest()] = true
+	}
+	for _, s := range all {
+		for i := range s.Blobs {
+			s.Blobs[i].Present = there[s.Blobs[i].Digest]
+		}
+	}
+	return nil
+}
+
+// list gives what matches one of the filters.
+func (r *Runtime) list(ctx context.Context, filters ...string) ([]*content.Info, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := r.content.List(ctx, &content.ListContentRequest{Filters: filters})
+	if err != nil {
+		return nil, callError("List", err)
+	}
+	var out []*content.Info
+	for len(out) < maxStoreEntries {
+		part, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, callError("List", err)
+		}
+		out = append(out, part.GetInfo()...)
+	}
+	return out, nil
+}
