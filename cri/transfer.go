@@ -13,7 +13,6 @@ import (
 
 	content "github.com/containerd/containerd/api/services/content/v1"
 	"google.golang.org/grpc/metadata"
-	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
 // The bounds of what is read of a content store.
@@ -63,14 +62,11 @@ type StoredBlob struct {
 func (r *Runtime) SandboxReady(ctx context.Context, podUID string) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	resp, err := r.runtime.ListPodSandbox(ctx, &runtime.ListPodSandboxRequest{Filter: &runtime.PodSandboxFilter{
-		LabelSelector: map[string]string{"io.kubernetes.pod.uid": podUID},
-		State:         &runtime.PodSandboxStateValue{State: runtime.PodSandboxState_SANDBOX_READY},
-	}})
-	if err != nil {
-		return false, callError("ListPodSandbox", err)
+	_, err := r.sandboxID(ctx, podUID)
+	if errors.Is(err, ErrNoSandbox) || errors.Is(err, ErrSandboxNotReady) {
+		return false, nil
 	}
-	return len(resp.GetItems()) > 0, nil
+	return err == nil, err
 }
 
 // Ingests gives what the runtime is receiving for CRI's images, the oldest

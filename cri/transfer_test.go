@@ -50,7 +50,7 @@ func TestSandboxReady(t *testing.T) {
 	t.Parallel()
 	fake := critest.New(t)
 	r := dial(t, fake.Socket)
-	fake.AddSandbox("uid-1")
+	fake.AddSandbox(critest.Sandbox{ID: "s-1", PodUID: "uid-1"})
 	for uid, want := range map[string]bool{"uid-1": true, "uid-2": false} {
 		if got, err := r.SandboxReady(t.Context(), uid); got != want || err != nil {
 			t.Errorf("%s: %t, %v", uid, got, err)

@@ -133,7 +133,7 @@ func causeCases() []causeCase {
 		{cause: diagnosis.PullStalled, fault: "works", hangs: true,
 			failure: func(f *diagnosis.Failure) { *f = starting(f.Image) },
 			node: func(_ *testing.T, n *node) {
-				n.runtime.AddSandbox("u-1")
+				n.runtime.AddSandbox(critest.Sandbox{ID: "s-1", PodUID: "u-1"})
 				receiving(n, failure(imageOf(n)), ago(0))
 			}},
 		{cause: diagnosis.NotReproducible, fault: "works", text: requestText + "dial tcp 127.0.0.1:1: connect: connection refused"},

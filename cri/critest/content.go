@@ -12,7 +12,6 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/timestamppb"
-	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
 // Blob is content that the runtime has.
@@ -53,36 +52,6 @@ func (r *Runtime) Receive(ingests ...Ingest) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.ingests = ingests
-}
-
-// AddSandbox gives the runtime a sandbox that is ready.
-func (r *Runtime) AddSandbox(podUID string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.ready = append(r.ready, podUID)
-}
-
-// RemoveSandboxes takes all sandboxes away.
-func (r *Runtime) RemoveSandboxes() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.ready = nil
-}
-
-// ListPodSandbox implements CRI.
-func (r *Runtime) ListPodSandbox(ctx context.Context, req *runtime.ListPodSandboxRequest) (*runtime.ListPodSandboxResponse, error) {
-	if _, err := r.enter(ctx, "ListPodSandbox"); err != nil {
-		return nil, err
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	resp := &runtime.ListPodSandboxResponse{}
-	for _, uid := range r.ready {
-		if req.GetFilter().GetLabelSelector()["io.kubernetes.pod.uid"] == uid {
-			resp.Items = append(resp.Items, &runtime.PodSandbox{Id: "sandbox-of-" + uid, State: runtime.PodSandboxState_SANDBOX_READY})
-		}
-	}
-	return resp, nil
 }
 
 func (s store) enter(ctx context.Context, method string) error {

@@ -1,5 +1,6 @@
 // Package critest is a container runtime for tests: a CRI server on a real
-// unix socket that holds the images it is given and fails as it is told to.
+// unix socket that holds the images and sandboxes it is given and fails as it is
+// told to.
 package critest
 
 import (
@@ -31,6 +32,8 @@ type Fault struct {
 	// NotFound makes ImageStatus of an absent image return the code NotFound
 	// instead of the empty response of CRI's rule.
 	NotFound bool
+	// Of, if not empty, is the only method that fails with Code.
+	Of string
 }
 
 // Runtime is the fake runtime.
@@ -44,15 +47,15 @@ type Runtime struct {
 	// first call.
 	Name, Release string
 
-	tb      testing.TB
-	mu      sync.Mutex
-	images  []*runtime.Image
-	ready   []string // pod uids that have a sandbox
-	blobs   []Blob
-	ingests []Ingest
-	fault   Fault
-	calls   map[string]int
-	server  *grpc.Server
+	tb        testing.TB
+	mu        sync.Mutex
+	images    []*runtime.Image
+	sandboxes []Sandbox
+	blobs     []Blob
+	ingests   []Ingest
+	fault     Fault
+	calls     map[string]int
+	server    *grpc.Server
 }
 
 // New starts a runtime that has the images. It stops with the test.
@@ -135,7 +138,7 @@ func (r *Runtime) enter(ctx context.Context, method string) (Fault, error) {
 	case <-ctx.Done():
 		return f, status.FromContextError(ctx.Err()).Err()
 	}
-	if f.Code != codes.OK {
+	if f.Code != codes.OK && (f.Of == "" || f.Of == method) {
 		return f, status.Error(f.Code, "the runtime was told to fail")
 	}
 	return f, nil
