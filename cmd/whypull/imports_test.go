@@ -74,6 +74,7 @@ func allowed() map[string][]string {
 		"agent/probe":     {"agent/diagnosis", "agent/keyring", "agent/kube", "agent/kubelet", "cri", "cri/registry"},
 		"agent":           {"agent/diagnosis", "agent/kube", "agent/podwatch", "report"},
 		"cri":             {"agent/diagnosis"},
+		"cri/netns":       {},
 		"cri/registry":    {"agent/diagnosis"},
 		"report":          {"agent/diagnosis"},
 	}

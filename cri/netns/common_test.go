@@ -1,0 +1,266 @@
+package netns
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// here and there are how the listeners of the two namespaces name themselves.
+const (
+	here  = "host"
+	there = "inside"
+)
+
+// world is a network namespace beside the process's own. Both have TCP and UDP
+// listeners at the same address, which tell where they are.
+type world struct {
+	path     string // the namespace file
+	both     string // address of listeners in both namespaces
+	hostOnly string // address of a TCP listener that only the host's has
+	only     string // address of a TCP listener on IPv6 that only this one has
+}
+
+func needRoot(t testing.TB) {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("making a network namespace takes root")
+	}
+}
+
+// newWorld makes a namespace with a thread that dies, as the runtimes do: a file
+// with the namespace mounted on it.
+func newWorld(t testing.TB) *world {
+	t.Helper()
+	needRoot(t)
+	w := &world{path: mountPoint(t, "ns")}
+	w.both = serveTCP(t, here, "127.0.0.1:0")
+	serveUDP(t, here, w.both)
+	w.hostOnly = serveTCP(t, here, "127.0.0.1:0")
+	elsewhere(t, func() error {
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			return fmt.Errorf("unshare: %w", err)
+		}
+		if err := unix.Mount(threadNetNS, w.path, "", unix.MS_BIND, ""); err != nil {
+			return fmt.Errorf("mount: %w", err)
+		}
+		if err := loopbackUp(); err != nil {
+			return err
+		}
+		serveTCP(t, there, w.both)
+		serveUDP(t, there, w.both)
+		w.only = serveTCP(t, there, "[::1]:0")
+		return nil
+	})
+	return w
+}
+
+func (w *world) open(t testing.TB) *Namespace {
+	t.Helper()
+	n, err := Open("/", w.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = n.Close() })
+	return n
+}
+
+// mountPoint makes an empty file that is unmounted and removed with the test.
+func mountPoint(t testing.TB, name string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(file, unix.MNT_DETACH) })
+	return file
+}
+
+// elsewhere runs f on a thread that ends with it. A listener for a literal
+// address is made by the goroutine that asks for it.
+func elsewhere(t testing.TB, f func() error) {
+	t.Helper()
+	done, tid := make(chan error, 1), make(chan int, 1)
+	go onDyingThread(f, done, tid)
+	id := <-tid
+	if err := <-done; errors.Is(err, unix.EPERM) {
+		t.Skipf("no network namespace may be made here: %v", err)
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the thread is gone", func() bool { return id == 0 || !exists(threadDir(id)) })
+}
+
+// onDyingThread gives the thread's id, or 0 for the main thread, which it leaves
+// alone.
+func onDyingThread(f func() error, done chan<- error, tid chan<- int) {
+	runtime.LockOSThread()
+	if unix.Gettid() == unix.Getpid() {
+		inner := make(chan error, 1)
+		go onDyingThread(f, inner, tid)
+		done <- <-inner
+		runtime.UnlockOSThread()
+		return
+	}
+	tid <- unix.Gettid()
+	done <- f()
+}
+
+func threadDir(id int) string { return fmt.Sprintf("/proc/self/task/%d", id) }
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+func loopbackUp() error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd) //nolint:errcheck // a test
+	lo, err := unix.NewIfreq("lo")
+	if err != nil {
+		return err
+	}
+	lo.SetUint16(unix.IFF_UP)
+	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo)
+}
+
+// serveTCP tells each connection its name and closes it.
+func serveTCP(t testing.TB, name, address string) string {
+	t.Helper()
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		t.Errorf("listener: %v", err)
+		return address
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go greet(conn, name)
+		}
+	}()
+	return l.Addr().String()
+}
+
+func greet(conn net.Conn, name string) {
+	defer conn.Close() //nolint:errcheck // a test
+	_, _ = io.WriteString(conn, name)
+	_, _ = io.Copy(io.Discard, conn) // until the other side has closed
+}
+
+// serveUDP answers each packet with its name and what the packet has.
+func serveUDP(t testing.TB, name, address string) {
+	t.Helper()
+	conn, err := net.ListenPacket("udp", address)
+	if err != nil {
+		t.Errorf("listener: %v", err)
+		return
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	go func() {
+		buffer := make([]byte, 64)
+		for {
+			n, from, err := conn.ReadFrom(buffer)
+			if err != nil {
+				return
+			}
+			_, _ = conn.WriteTo(append([]byte(name+":"), buffer[:n]...), from)
+		}
+	}()
+}
+
+// greeting reads a TCP listener's name and closes the connection.
+func greeting(conn net.Conn) (string, error) {
+	defer conn.Close() //nolint:errcheck // a test
+	buffer := make([]byte, 64)
+	n, err := conn.Read(buffer)
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0) // no TIME_WAIT: there are thousands of connections
+	}
+	return string(buffer[:n]), err
+}
+
+// echo sends a packet and reads the answer.
+func echo(conn net.Conn) (string, error) {
+	defer conn.Close() //nolint:errcheck // a test
+	if _, err := conn.Write([]byte("x")); err != nil {
+		return "", err
+	}
+	buffer := make([]byte, 64)
+	n, err := conn.Read(buffer)
+	return string(buffer[:n]), err
+}
+
+// eventually waits for what comes by itself. Its limit is for a test that hangs.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not so after a minute: %s", what)
+		}
+	}
+}
+
+// threads gives the network namespace of each thread of the process.
+func threads(t testing.TB) map[string]string {
+	t.Helper()
+	tasks, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string]string{}
+	for _, task := range tasks {
+		ns, err := os.Readlink(filepath.Join("/proc/self/task", task.Name(), "ns/net"))
+		if err == nil { // else it has ended meanwhile
+			all[task.Name()] = ns
+		}
+	}
+	return all
+}
+
+// abroad gives the threads that are not in the namespace home.
+func abroad(t testing.TB, home string) []string {
+	t.Helper()
+	var out []string
+	for thread, ns := range threads(t) {
+		if ns != home {
+			out = append(out, thread+" "+ns)
+		}
+	}
+	return out
+}
+
+// ownNetNS is the main thread's namespace: the process's.
+func ownNetNS(t testing.TB) string {
+	t.Helper()
+	ns, err := os.Readlink("/proc/self/ns/net")
+	if err != nil || !strings.HasPrefix(ns, "net:[") {
+		t.Fatalf("own namespace %q, %v", ns, err)
+	}
+	return ns
+}
+
+// openFiles counts the process's open files.
+func openFiles(t testing.TB) int {
+	t.Helper()
+	files, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(files)
+}

@@ -1,0 +1,209 @@
+package netns
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// check is what a diagnosis does: open, ask over UDP, connect, be refused, close.
+func (w *world) check(ctx context.Context) error {
+	n, err := Open("/", w.path)
+	if err != nil {
+		return err
+	}
+	udp, err := n.DialContext(ctx, "udp", w.both)
+	if err != nil {
+		return err
+	}
+	if got, err := echo(udp); got != there+":x" {
+		return fmt.Errorf("over UDP: %q, %w", got, err)
+	}
+	tcp, err := n.DialContext(ctx, "tcp", w.both)
+	if err != nil {
+		return err
+	}
+	if got, err := greeting(tcp); got != there {
+		return fmt.Errorf("over TCP: %q, %w", got, err)
+	}
+	if conn, err := n.DialContext(ctx, "tcp", "127.0.0.1:1"); !errors.Is(err, syscall.ECONNREFUSED) {
+		return fmt.Errorf("%v, %w; want refused", conn, err)
+	}
+	return n.Close()
+}
+
+// checks does a number of checks, some at once.
+func (w *world) checks(t *testing.T, number int) {
+	t.Helper()
+	var group sync.WaitGroup
+	var left atomic.Int64
+	left.Store(int64(number))
+	for range 8 {
+		group.Go(func() {
+			for left.Add(-1) >= 0 {
+				if err := w.check(t.Context()); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	group.Wait()
+}
+
+// plain makes connections as the rest of the process does.
+func (w *world) plain() error {
+	conn, err := net.Dial("tcp", w.both)
+	if err != nil {
+		return err
+	}
+	if got, err := greeting(conn); got != here {
+		return fmt.Errorf("a plain connection reached %q, %w", got, err)
+	}
+	return nil
+}
+
+// plainAtOnce makes many plain connections at the same time, so that all threads
+// have work.
+func (w *world) plainAtOnce(t *testing.T) {
+	t.Helper()
+	var group sync.WaitGroup
+	for range 200 {
+		group.Go(func() {
+			if err := w.plain(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+}
+
+// hammer makes plain connections until it is told to stop, and tells how many.
+func (w *world) hammer(t *testing.T) (stop func() int64) {
+	var group sync.WaitGroup
+	var over atomic.Bool
+	var number atomic.Int64
+	for range 2 {
+		group.Go(func() {
+			for !over.Load() && !t.Failed() {
+				if err := w.plain(); err != nil {
+					t.Error(err)
+				}
+				number.Add(1)
+				time.Sleep(time.Millisecond) // the checks are to be the load
+			}
+		})
+	}
+	return func() int64 {
+		over.Store(true)
+		group.Wait()
+		return number.Load()
+	}
+}
+
+// TestNothingLeaks: after thousands of checks the process has the threads and
+// files that it had, all threads are in its own namespace, and none of the plain
+// connections that others made meanwhile or afterwards left from another.
+func TestNothingLeaks(t *testing.T) {
+	number := 10_000
+	if testing.Short() {
+		number = 500
+	}
+	w := newWorld(t)
+	home := ownNetNS(t)
+	stop := w.hammer(t)
+	w.checks(t, 200) // the threads that the load needs in any case
+	w.plainAtOnce(t)
+	stop()
+	settled := func() bool { return len(abroad(t, home)) == 0 }
+	eventually(t, "all threads are home", settled)
+	threadsBefore, filesBefore := len(threads(t)), openFiles(t)
+
+	stop = w.hammer(t)
+	w.checks(t, number)
+	plain := stop()
+	w.plainAtOnce(t)
+	if plain == 0 {
+		t.Error("no plain connection was made meanwhile")
+	}
+	if others := abroad(t, home); len(others) > 0 {
+		t.Errorf("threads in another namespace: %q", others)
+	}
+	// The scheduler makes some more threads as it likes, and keeps them.
+	if after := len(threads(t)); after > threadsBefore+32 {
+		t.Errorf("%d threads before, %d after", threadsBefore, after)
+	}
+	eventually(t, fmt.Sprintf("no more open files than %d", filesBefore), func() bool { return openFiles(t) <= filesBefore })
+	t.Logf("%d checks, %d plain connections meanwhile; threads %d → %d", number, plain, threadsBefore, len(threads(t)))
+}
+
+// TestNoWayBack: a thread that cannot return ends, and nobody lands on it.
+func TestNoWayBack(t *testing.T) {
+	w := newWorld(t)
+	home := ownNetNS(t)
+	n := w.open(t)
+	if err := w.check(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	files := openFiles(t)
+	var mu sync.Mutex
+	calls := map[int]int{}
+	n.setns = func(fd, kind int) error {
+		mu.Lock()
+		defer mu.Unlock()
+		// A thread that comes for the second time wants to go back.
+		if calls[unix.Gettid()]++; calls[unix.Gettid()] == 2 {
+			return unix.EPERM
+		}
+		return unix.Setns(fd, kind)
+	}
+	var group sync.WaitGroup
+	for range 50 {
+		group.Go(func() {
+			conn, err := n.DialContext(t.Context(), "tcp", w.both)
+			if conn != nil || !errors.Is(err, syscall.EPERM) || errors.Is(err, ErrNotPermitted) {
+				t.Errorf("%v, error %v; want that there is no way back", conn, err)
+			}
+			if err := w.plain(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	w.plainAtOnce(t)
+	if len(calls) != 50 {
+		t.Errorf("%d threads could not return; want one for each of 50 dials", len(calls))
+	}
+	for id := range calls {
+		if id == unix.Getpid() {
+			t.Error("the main thread was sent away")
+		}
+		eventually(t, "the thread is gone", func() bool { return !exists(threadDir(id)) })
+	}
+	if others := abroad(t, home); len(others) > 0 {
+		t.Errorf("threads in another namespace: %q", others)
+	}
+	eventually(t, "the files are closed", func() bool { return openFiles(t) <= files })
+	w.plainAtOnce(t)
+}
+
+// A socket that cannot be made leaves nothing behind either.
+func TestNoSocket(t *testing.T) {
+	w := newWorld(t)
+	n := w.open(t)
+	if fd, err := n.socket(unix.AF_MAX, unix.SOCK_STREAM); fd != -1 || !errors.Is(err, unix.EAFNOSUPPORT) {
+		t.Errorf("%d, error %v; want no such family", fd, err)
+	}
+	if others := abroad(t, ownNetNS(t)); len(others) > 0 {
+		t.Errorf("threads in another namespace: %q", others)
+	}
+	w.plainAtOnce(t)
+}

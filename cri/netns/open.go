@@ -1,0 +1,193 @@
+package netns
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrGone tells that there is no such namespace file. Pods end at any time, so
+// this is an ordinary answer.
+var ErrGone = errors.New("the network namespace is gone")
+
+// ErrNotMounted tells that not even the folder of the namespace file is there:
+// it is not mounted into the agent's container.
+var ErrNotMounted = errors.New("the folder of the network namespaces is not mounted")
+
+// ErrNotNamespace tells that the file is not a network namespace.
+var ErrNotNamespace = errors.New("not a network namespace")
+
+// ErrNotPermitted tells that the process may not open or enter the namespace.
+var ErrNotPermitted = errors.New("the network namespace may not be entered; the capability CAP_SYS_ADMIN is needed")
+
+// threadNetNS is the network namespace of the thread that opens it.
+const threadNetNS = "/proc/thread-self/ns/net"
+
+// maxTries bounds how often a path is looked up that changes meanwhile.
+const maxTries = 10
+
+// Namespace is a network namespace of the node. It keeps the namespace alive
+// until Close, and is safe for concurrent use.
+type Namespace struct {
+	file *os.File
+	own  bool
+	// setns is setns(2); tests make it fail.
+	setns func(fd, kind int) error
+}
+
+// Open opens the namespace file that is at path on the node, whose file system is
+// mounted at root. Symbolic links mean what they mean on the node. /run and
+// /var/run are the same folder there: one of the two mounted below root is enough.
+//
+// Errors are ErrGone, ErrNotMounted, ErrNotNamespace, ErrNotPermitted, and others
+// of the operating system.
+func Open(root, path string) (*Namespace, error) {
+	file, err := openFile(root, path)
+	if err != nil {
+		return nil, fmt.Errorf("network namespace %s: %w", path, err)
+	}
+	n := &Namespace{file: file, setns: unix.Setns}
+	if err := n.examine(); err != nil {
+		_ = n.Close()
+		return nil, fmt.Errorf("network namespace %s: %w", path, err)
+	}
+	return n, nil
+}
+
+// Own tells that this is the namespace in which the process is.
+func (n *Namespace) Own() bool { return n.own }
+
+// Close lets go of the namespace. Connections that were made in it live on.
+func (n *Namespace) Close() error { return n.file.Close() }
+
+func openFile(root, name string) (*os.File, error) {
+	if !path.IsAbs(name) || path.Clean(name) != name {
+		return nil, fmt.Errorf("want an absolute path without detours: %w", unix.EINVAL)
+	}
+	dir, err := unix.Open(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if errors.Is(err, unix.ENOENT) {
+		return nil, ErrNotMounted
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", root, err)
+	}
+	defer unix.Close(dir) //nolint:errcheck // only looked up in
+	return openBelow(dir, name)
+}
+
+// openBelow tries all names of the file. A pod that is gone and a folder that is
+// not there give the same error, and need different remedies.
+func openBelow(dir int, name string) (*os.File, error) {
+	missing := ErrNotMounted
+	for _, n := range spellings(name) {
+		// Not blocking, should it be a pipe.
+		fd, err := openIn(dir, n, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY)
+		switch {
+		case err == nil:
+			return os.NewFile(uintptr(fd), name), nil
+		case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
+			return nil, fmt.Errorf("%w: open: %w", ErrNotPermitted, err)
+		case !errors.Is(err, unix.ENOENT):
+			return nil, fmt.Errorf("open: %w", err)
+		}
+		if parent, err := openIn(dir, path.Dir(n), unix.O_PATH|unix.O_DIRECTORY); err == nil {
+			_ = unix.Close(parent)
+			missing = ErrGone
+		}
+	}
+	return nil, missing
+}
+
+// spellings gives the path itself, and its other name where it is below /run.
+func spellings(name string) []string {
+	if rest, ok := strings.CutPrefix(name, "/var/run/"); ok {
+		return []string{name, "/run/" + rest}
+	}
+	if strings.HasPrefix(name, "/run/") {
+		return []string{name, "/var" + name}
+	}
+	return []string{name}
+}
+
+// openIn opens a path as if dir were the root of the file system, absolute links
+// included. The kernel follows no links of /proc meanwhile.
+func openIn(dir int, name string, flags uint64) (int, error) {
+	how := &unix.OpenHow{Flags: flags | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT}
+	fd, err := -1, error(nil)
+	for range maxTries {
+		fd, err = unix.Openat2(dir, name, how)
+		// EAGAIN: something was renamed meanwhile, and the kernel cannot be sure.
+		if !errors.Is(err, unix.EINTR) && !errors.Is(err, unix.EAGAIN) {
+			break
+		}
+	}
+	return fd, err
+}
+
+// examine finds out what was opened.
+func (n *Namespace) examine() error {
+	var examined error
+	if err := n.control(func(fd int) { examined = n.examineFile(fd) }); err != nil {
+		return err
+	}
+	return examined
+}
+
+func (n *Namespace) examineFile(fd int) error {
+	if err := isNetNS(fd); err != nil {
+		return err
+	}
+	var there, here unix.Stat_t
+	if err := unix.Fstat(fd, &there); err != nil {
+		return fmt.Errorf("stat: %w", err)
+	}
+	if err := unix.Stat(threadNetNS, &here); err != nil {
+		return fmt.Errorf("stat %s: %w", threadNetNS, err)
+	}
+	n.own = there.Dev == here.Dev && there.Ino == here.Ino
+	return nil
+}
+
+func isNetNS(fd int) error {
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(fd, &fs); err != nil {
+		return fmt.Errorf("statfs: %w", err)
+	}
+	if fs.Type != unix.NSFS_MAGIC {
+		return notNamespace(fd)
+	}
+	kind, err := unix.IoctlRetInt(fd, unix.NS_GET_NSTYPE)
+	if err != nil {
+		return fmt.Errorf("%w: its kind cannot be read: %w", ErrNotNamespace, err)
+	}
+	if kind != unix.CLONE_NEWNET {
+		return fmt.Errorf("%w: a namespace of another kind", ErrNotNamespace)
+	}
+	return nil
+}
+
+// notNamespace says what a file is that is not a namespace.
+func notNamespace(fd int) error {
+	var stat unix.Stat_t
+	if err := unix.Fstat(fd, &stat); err == nil && stat.Mode&unix.S_IFMT == unix.S_IFREG && stat.Size == 0 {
+		return fmt.Errorf("%w: an empty file; its folder is mounted without mountPropagation HostToContainer", ErrNotNamespace)
+	}
+	return fmt.Errorf("%w: another kind of file", ErrNotNamespace)
+}
+
+// control calls f with the file's descriptor, which stays open meanwhile. The
+// only error is os.ErrClosed.
+func (n *Namespace) control(f func(fd int)) error {
+	raw, err := n.file.SyscallConn()
+	if err == nil {
+		err = raw.Control(func(fd uintptr) { f(int(fd)) })
+	}
+	if err != nil {
+		return os.ErrClosed // the error that Control has for it is internal to Go
+	}
+	return nil
+}
