@@ -7,17 +7,16 @@ import (
 	"testing"
 )
 
-// TestComponentForOlderClusters: the API server takes the manifests with the
-// component, and the component grants reading pods and nothing of secrets.
-func TestComponentForOlderClusters(t *testing.T) {
-	t.Parallel()
+// withComponent gives the manifests with a component, which the API server takes.
+func withComponent(t *testing.T, component string) string {
+	t.Helper()
 	ctx := t.Context()
 	dir := t.TempDir()
 	deploy, err := filepath.Rel(dir, filepath.Join(shared.root, "deploy"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	overlay := "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [" + deploy + "]\ncomponents: [" + deploy + "/components/direct-pod-access]\n"
+	overlay := "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [" + deploy + "]\ncomponents: [" + deploy + "/components/" + component + "]\n"
 	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(overlay), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -28,6 +27,14 @@ func TestComponentForOlderClusters(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return out
+}
+
+// TestComponentForOlderClusters: the API server takes the manifests with the
+// component, and the component grants reading pods and nothing of secrets.
+func TestComponentForOlderClusters(t *testing.T) {
+	t.Parallel()
+	out := withComponent(t, "direct-pod-access")
 	for resource := range strings.SplitSeq(out, "\n---\n") {
 		if strings.Contains(resource, "\nkind: ClusterRole\n") && !strings.Contains(resource, "- pods\n  verbs:\n  - list\n  - watch") {
 			t.Errorf("the component does not let the agents read pods:\n%s", resource)
@@ -35,5 +42,28 @@ func TestComponentForOlderClusters(t *testing.T) {
 	}
 	if strings.Contains(out, "- secrets\n  verbs:\n  - get") {
 		t.Errorf("the component lets the agents read secrets:\n%s", out)
+	}
+}
+
+// TestComponentForThePodNetwork: the API server takes the manifests with the
+// component, and the component adds one capability and one folder, in which
+// namespaces that are made later are seen.
+func TestComponentForThePodNetwork(t *testing.T) {
+	t.Parallel()
+	out := withComponent(t, "pod-network")
+	for _, want := range []string{
+		"capabilities:\n            add:\n            - SYS_ADMIN\n            drop:\n            - ALL\n",
+		"- mountPath: /host/run/netns\n          mountPropagation: HostToContainer\n          name: pod-networks\n          readOnly: true\n",
+		"- hostPath:\n          path: /var/run/netns\n",
+		"- name: WHYPULL_POD_NETWORK\n          value: \"true\"\n",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the manifests have no\n%s", want)
+		}
+	}
+	for _, not := range []string{"privileged: true", "hostPID", "SYS_PTRACE"} {
+		if strings.Contains(out, not) {
+			t.Errorf("the component gives more than it has to: %s", not)
+		}
 	}
 }
