@@ -97,10 +97,10 @@ func elsewhere(t testing.TB, f func() error) {
 	} else if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the thread is gone", func() bool { return id == 0 || !exists(threadDir(id)) })
+	eventually(t, "the thread is gone", func() bool { return !exists(threadDir(id)) })
 }
 
-// onDyingThread gives the thread's id, or 0 for the main thread, which it leaves
+// onDyingThread gives the thread's id. The main thread, which cannot end, is left
 // alone.
 func onDyingThread(f func() error, done chan<- error, tid chan<- int) {
 	runtime.LockOSThread()
