@@ -3,6 +3,7 @@ package probe
 import (
 	"flag"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -16,6 +17,7 @@ import (
 	"github.com/whypull/whypull/agent/keyring"
 	"github.com/whypull/whypull/agent/kube"
 	"github.com/whypull/whypull/agent/kubelet"
+	"github.com/whypull/whypull/agent/nameservice/dnstest"
 	"github.com/whypull/whypull/cri/critest"
 	"github.com/whypull/whypull/cri/registry"
 	"github.com/whypull/whypull/cri/registry/faulttest"
@@ -142,8 +144,8 @@ func causeCases() []causeCase {
 				f.Image, f.Registry = strings.Replace(f.Image, f.Registry, "metadata.test", 1), "metadata.test"
 			},
 			node: func(_ *testing.T, n *node) { // of whom whypull asks nothing
-				n.dns.set("metadata.test", zone{addresses: []string{"169.254.169.254"}})
-				n.resolver.port = n.dns.port
+				n.dns.Set("metadata.test", dnstest.Zone{Addresses: []string{"169.254.169.254"}})
+				n.resolver.port = n.dns.Port
 				n.again(func(*registry.Options) {})
 			}},
 	}
@@ -258,8 +260,7 @@ func newNodeIn(t *testing.T, w *faulttest.World, fault faulttest.Case) *node {
 			keyring.DataDockerConfigJSON: []byte(dockerConfig(l.Username, l.Password, l.Key)),
 		}}
 	}
-	_, port, _ := strings.Cut(w.NameServer(), ":")
-	n.resolver.port = port
+	n.resolver.port = netip.MustParseAddrPort(w.NameServer()).Port()
 	n.again(func(o *registry.Options) { o.CertsDir, o.Proxy = "/etc/containerd/certs.d", w.Proxy })
 	return n
 }

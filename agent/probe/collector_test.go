@@ -19,6 +19,7 @@ import (
 
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/kube"
+	"github.com/whypull/whypull/agent/nameservice/dnstest"
 	"github.com/whypull/whypull/cri/critest"
 	"github.com/whypull/whypull/cri/registry"
 	"github.com/whypull/whypull/cri/registry/registrytest"
@@ -84,7 +85,7 @@ func TestCollect(t *testing.T) {
 	}
 	wantLines(t, "metrics", n.metrics.sorted(), "credentials Failed", "image Failed", "nodeDNS Passed", "registry Passed")
 	wantAsked(t, s, manifest)
-	wantLines(t, "questions", n.dns.queries(), "udp A registry.test.", "udp AAAA registry.test.")
+	wantLines(t, "questions", n.dns.Queries(), "udp A registry.test.", "udp AAAA registry.test.")
 	if _, more := <-nonBlocking(all); more {
 		t.Error("evidence was delivered twice")
 	}
@@ -161,7 +162,7 @@ func TestNeedless(t *testing.T) {
 				t.Errorf("image check %+v, want fault %q", e, tc.fault)
 			}
 			wantAsked(t, s)
-			wantLines(t, "questions", n.dns.queries())
+			wantLines(t, "questions", n.dns.Queries())
 		})
 	}
 }
@@ -286,7 +287,7 @@ func TestOneConversationForManyAtOnce(t *testing.T) {
 	}
 	wg.Wait()
 	wantAsked(t, s, manifest, manifest+" Basic")
-	if q := n.dns.queries(); len(q) != 2 {
+	if q := n.dns.Queries(); len(q) != 2 {
 		t.Errorf("questions %q, want one lookup", q)
 	}
 }
@@ -453,16 +454,16 @@ func TestCancelledBefore(t *testing.T) {
 func TestNameTrouble(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
-		zone zone
+		zone dnstest.Zone
 		want string
 	}{
-		"nxdomain": {zone{rcode: 3}, "Failed | NameNotFound | the registry's name gone.test does not resolve on node worker-3: no such name (NXDOMAIN), says resolver DNS"},
-		"servfail": {zone{rcode: 2}, "Failed | DNSFailure | the registry's name gone.test cannot be resolved on node worker-3: resolver DNS: it answered SERVFAIL"},
+		"nxdomain": {dnstest.Zone{Rcode: 3}, "Failed | NameNotFound | the registry's name gone.test does not resolve on node worker-3: no such name (NXDOMAIN), says resolver DNS"},
+		"servfail": {dnstest.Zone{Rcode: 2}, "Failed | DNSFailure | the registry's name gone.test cannot be resolved on node worker-3: resolver DNS: it answered SERVFAIL"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			n := newNode(t, nil, nil)
-			n.dns.set("gone.test", tc.zone)
+			n.dns.Set("gone.test", tc.zone)
 			got := n.collect(failure("gone.test:5000/team/app:1.0"))
 			wantLines(t, "DNS", replaced(of(got, diagnosis.CheckNodeDNS), "127.0.0.1:"+n.dns.port, "DNS"), tc.want)
 			wantLines(t, "registry", of(got, diagnosis.CheckRegistry), "NotRun | https://gone.test:5000 was not asked, since its name does not resolve")
@@ -682,7 +683,7 @@ func TestLiteralAddress(t *testing.T) {
 	got := n.collect(failure(s.Address + "/team/app:1.0"))
 	wantLines(t, "DNS", of(got, diagnosis.CheckNodeDNS), "NotRun | 127.0.0.1 is an address; there is no name to resolve")
 	wantLines(t, "registry", replaced(of(got, diagnosis.CheckRegistry), s.Address, "ADDR"), "Passed | https://ADDR has the manifest and gives it without credentials")
-	wantLines(t, "questions", n.dns.queries())
+	wantLines(t, "questions", n.dns.Queries())
 }
 
 // Behind a proxy the node need not be able to resolve the registry's name.
@@ -698,13 +699,13 @@ func TestProxy(t *testing.T) {
 	got := n.collect(failure("gone.test/team/app:1.0"))
 	wantLines(t, "DNS", replaced(of(got, diagnosis.CheckNodeDNS), proxy, "PROXY"), "NotRun | https://gone.test is asked through the proxy PROXY, which resolves the name")
 	wantLines(t, "registry", replaced(of(got, diagnosis.CheckRegistry), proxy, "PROXY"), "Failed | ProxyFailed | the proxy PROXY fails for https://gone.test")
-	wantLines(t, "questions", n.dns.queries())
+	wantLines(t, "questions", n.dns.Queries())
 }
 
 func TestMetadataAddress(t *testing.T) {
 	t.Parallel()
 	n := newNode(t, nil, nil)
-	n.dns.set("metadata.test", zone{addresses: []string{"169.254.169.254"}})
+	n.dns.Set("metadata.test", dnstest.Zone{Addresses: []string{"169.254.169.254"}})
 	got := n.collect(failure("metadata.test/team/app:1.0"))
 	wantLines(t, "registry", of(got, diagnosis.CheckRegistry), "NotRun | AddressForbidden | https://metadata.test (169.254.169.254) leads to a link-local or metadata address, which whypull does not talk to")
 }

@@ -11,17 +11,18 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/distribution/reference"
-	"github.com/miekg/dns"
 
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/keyring"
 	"github.com/whypull/whypull/agent/kube"
+	"github.com/whypull/whypull/agent/nameservice/dnstest"
 	"github.com/whypull/whypull/cri"
 	"github.com/whypull/whypull/cri/critest"
 	"github.com/whypull/whypull/cri/registry"
@@ -157,14 +158,14 @@ func newNode(t *testing.T, ca *registrytest.CA, files map[string]string) *node {
 		all["etc/ssl/certs/ca-certificates.crt"] = string(ca.PEM())
 	}
 	maps.Copy(all, files)
-	n := &node{t: t, runtime: critest.New(t), metrics: &fakeMetrics{}, dns: newNameServer(t, "127.0.0.1")}
+	n := &node{t: t, runtime: critest.New(t), metrics: &fakeMetrics{}, dns: newNameServer(t)}
 	n.secrets = &fakeSecrets{byName: map[string]kube.Secret{}, errs: map[string]error{}}
-	n.dns.set(registrytest.Name, zone{addresses: []string{"127.0.0.1"}})
+	n.dns.Set(registrytest.Name, dnstest.Zone{Addresses: []string{"127.0.0.1"}})
 	n.options = registry.Options{
 		Root: writeFiles(t, all), CertsDir: "/certs.d", TempDir: t.TempDir(), Version: "test",
 		Proxy: func(*http.Request) (*url.URL, error) { return nil, nil },
 	}
-	n.resolver = NodeResolver{Root: n.options.Root, port: n.dns.port}
+	n.resolver = NodeResolver{Root: n.options.Root, port: n.dns.Port}
 	images, err := cri.Dial(n.runtime.Socket)
 	if err != nil {
 		t.Fatal(err)
@@ -273,142 +274,16 @@ func heads(s *registrytest.Server) int {
 	return len(slices.DeleteFunc(s.Lines(), func(l string) bool { return !strings.HasPrefix(l, "HEAD ") }))
 }
 
-// zone is what a name server says of one name.
-type zone struct {
-	addresses []string // IPv4 and IPv6
-	cname     string   // the addresses are then the target's
-	rcode     int
-	silent    bool // no answer at all
-	truncated bool // over UDP
-	lame      bool
-	silent6   bool // no answer to AAAA
-	rcode6    int  // the answer to AAAA
-}
-
-// nameServer is a DNS server on UDP and TCP. Names that it does not know do
-// not exist.
+// nameServer is a DNS server on UDP and TCP.
 type nameServer struct {
+	*dnstest.Server
 	port string
-
-	mu    sync.Mutex
-	zones map[string]zone
-	asked []string // "udp A name."
 }
 
-// newNameServer starts a server on a loopback address, on a port that it
-// chooses.
-func newNameServer(t *testing.T, address string) *nameServer {
+func newNameServer(t *testing.T) *nameServer {
 	t.Helper()
-	for range 50 {
-		if s := tryNameServer(t, address, "0"); s != nil {
-			return s
-		}
-	}
-	t.Fatal("no port is free for UDP and TCP")
-	return nil
-}
-
-// beside starts another server on the same port of another address.
-func (s *nameServer) beside(t *testing.T, address string) *nameServer {
-	t.Helper()
-	other := tryNameServer(t, address, s.port)
-	if other == nil {
-		t.Skip("the port is taken on " + address)
-	}
-	return other
-}
-
-func tryNameServer(t *testing.T, address, port string) *nameServer {
-	t.Helper()
-	packets, err := net.ListenPacket("udp", net.JoinHostPort(address, port))
-	if err != nil {
-		return nil
-	}
-	_, port, _ = net.SplitHostPort(packets.LocalAddr().String())
-	stream, err := net.Listen("tcp", net.JoinHostPort(address, port))
-	if err != nil {
-		_ = packets.Close()
-		return nil
-	}
-	s := &nameServer{port: port, zones: map[string]zone{}}
-	s.serve(t, &dns.Server{PacketConn: packets, Handler: s.handler("udp")})
-	s.serve(t, &dns.Server{Listener: stream, Handler: s.handler("tcp")})
-	return s
-}
-
-func (s *nameServer) serve(t *testing.T, server *dns.Server) {
-	started := make(chan struct{})
-	server.NotifyStartedFunc = func() { close(started) }
-	var wg sync.WaitGroup
-	wg.Go(func() { _ = server.ActivateAndServe() })
-	<-started
-	t.Cleanup(func() {
-		_ = server.Shutdown()
-		wg.Wait()
-	})
-}
-
-func (s *nameServer) set(name string, z zone) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.zones[dns.Fqdn(name)] = z
-}
-
-// queries gives the questions so far, sorted: A and AAAA are asked side by
-// side.
-func (s *nameServer) queries() []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.Sorted(slices.Values(s.asked))
-}
-
-func (s *nameServer) handler(network string) dns.HandlerFunc {
-	return func(w dns.ResponseWriter, q *dns.Msg) {
-		name, kind := q.Question[0].Name, q.Question[0].Qtype
-		s.mu.Lock()
-		s.asked = append(s.asked, network+" "+dns.TypeToString[kind]+" "+name)
-		z, known := s.zones[strings.ToLower(name)]
-		s.mu.Unlock()
-		if !known {
-			z.rcode = dns.RcodeNameError
-		}
-		if z.silent || z.silent6 && kind == dns.TypeAAAA {
-			return
-		}
-		_ = w.WriteMsg(z.reply(q, network))
-	}
-}
-
-func (z zone) reply(q *dns.Msg, network string) *dns.Msg {
-	name, kind := q.Question[0].Name, q.Question[0].Qtype
-	r := new(dns.Msg).SetReply(q)
-	r.RecursionAvailable = !z.lame
-	r.Rcode = z.rcode
-	if kind == dns.TypeAAAA && z.rcode6 != 0 {
-		r.Rcode = z.rcode6
-	}
-	if z.truncated && network == "udp" {
-		r.Truncated = true
-		return r
-	}
-	if z.cname != "" {
-		r.Answer = append(r.Answer, &dns.CNAME{Hdr: header(name, dns.TypeCNAME), Target: dns.Fqdn(z.cname)})
-		name = dns.Fqdn(z.cname)
-	}
-	for _, a := range z.addresses {
-		ip := net.ParseIP(a)
-		switch is4 := ip.To4() != nil; {
-		case is4 && kind == dns.TypeA:
-			r.Answer = append(r.Answer, &dns.A{Hdr: header(name, kind), A: ip})
-		case !is4 && kind == dns.TypeAAAA:
-			r.Answer = append(r.Answer, &dns.AAAA{Hdr: header(name, kind), AAAA: ip})
-		}
-	}
-	return r
-}
-
-func header(name string, kind uint16) dns.RR_Header {
-	return dns.RR_Header{Name: name, Rrtype: kind, Class: dns.ClassINET, Ttl: 5}
+	s := dnstest.New(t, "127.0.0.1")
+	return &nameServer{Server: s, port: strconv.Itoa(int(s.Port))}
 }
 
 // noGoroutinesLeft fails the test if it ends with more goroutines of this

@@ -4,7 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"net"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -76,7 +76,7 @@ func diagnoseAll(t *testing.T, w *faulttest.World, cases []faulttest.Case) []dia
 // diagnoseCase does what the agent does for one failing container.
 func diagnoseCase(t *testing.T, w *faulttest.World, c faulttest.Case, limits registry.Timeouts) diagnosis.Verdict {
 	root := w.Root()
-	_, port, err := net.SplitHostPort(w.NameServer())
+	server, err := netip.ParseAddrPort(w.NameServer())
 	if err != nil {
 		t.Error(err)
 		return diagnosis.Verdict{}
@@ -89,7 +89,7 @@ func diagnoseCase(t *testing.T, w *faulttest.World, c faulttest.Case, limits reg
 	}
 	collector := New(nil, secrets, &fakeMetrics{}, registry.Options{
 		Root: root, CertsDir: "/etc/containerd/certs.d", TempDir: t.TempDir(), Version: "test", Proxy: w.Proxy, Timeouts: limits,
-	}, NodeResolver{Root: root, port: port})
+	}, NodeResolver{Root: root, port: server.Port()})
 	f := failure(c.Image, names...)
 	f.PullPolicy, f.Message = c.Policy, ""
 	ctx, cancel := context.WithTimeout(t.Context(), 2*long)

@@ -11,12 +11,14 @@ import (
 	"time"
 
 	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/agent/nameservice"
+	"github.com/whypull/whypull/agent/nameservice/dnstest"
 )
 
 // shared are lookups with a server and a clock of the test's.
 func shared(t *testing.T) (*lookups, *nameServer, *clock) {
 	t.Helper()
-	s, c := newNameServer(t, "127.0.0.1"), newClock()
+	s, c := newNameServer(t), newClock()
 	l := newLookups(resolver(t, s, "nameserver 127.0.0.1\n"))
 	l.now = c.Now
 	return l, s, c
@@ -25,18 +27,18 @@ func shared(t *testing.T) (*lookups, *nameServer, *clock) {
 func TestLookupsShared(t *testing.T) {
 	noGoroutinesLeft(t)
 	l, s, c := shared(t)
-	s.set("hub.test", zone{addresses: []string{"192.0.2.1"}})
+	s.Set("hub.test", dnstest.Zone{Addresses: []string{"192.0.2.1"}})
 	var wg sync.WaitGroup
 	for range 30 {
-		wg.Go(func() { wantAnswer(t, l.lookup(t.Context(), "hub.test"), "", "192.0.2.1", "") })
+		wg.Go(func() { wantAnswer(t, l.lookup(t.Context(), l.node, "hub.test"), "", "192.0.2.1", "") })
 	}
 	wg.Wait()
 	c.advance(lookupLife)
-	l.lookup(t.Context(), "hub.test")
-	wantLines(t, "questions", s.queries(), "udp A hub.test.", "udp AAAA hub.test.")
+	l.lookup(t.Context(), l.node, "hub.test")
+	wantLines(t, "questions", s.Queries(), "udp A hub.test.", "udp AAAA hub.test.")
 	c.advance(time.Nanosecond)
-	l.lookup(t.Context(), "hub.test")
-	if n := len(s.queries()); n != 4 {
+	l.lookup(t.Context(), l.node, "hub.test")
+	if n := len(s.Queries()); n != 4 {
 		t.Errorf("%d questions after the answer has expired, want 4", n)
 	}
 }
@@ -45,7 +47,7 @@ func TestLookupsBounded(t *testing.T) {
 	t.Parallel()
 	l, _, c := shared(t)
 	for i := range 50 {
-		l.lookup(t.Context(), fmt.Sprintf("hub%d.test", i))
+		l.lookup(t.Context(), l.node, fmt.Sprintf("hub%d.test", i))
 		c.advance(lookupLife)
 	}
 	if n := len(l.answers); n > 2 {
@@ -57,35 +59,35 @@ func TestLookupsBounded(t *testing.T) {
 func TestLookupsCancelled(t *testing.T) {
 	noGoroutinesLeft(t)
 	l, s, _ := shared(t)
-	s.set("hub.test", zone{addresses: []string{"192.0.2.1"}})
+	s.Set("hub.test", dnstest.Zone{Addresses: []string{"192.0.2.1"}})
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
 	p := &pendingLookup{done: make(chan struct{})} // under way
-	l.answers["hub.test"] = p
-	a := l.lookup(gone, "hub.test")
-	if a.Fault != "" || !a.unknown || len(a.Addresses) > 0 {
+	l.answers[lookupKey{"node", "hub.test"}] = p
+	a := l.lookup(gone, l.node, "hub.test")
+	if a.Fault != "" || !a.Unknown || len(a.Addresses) > 0 {
 		t.Errorf("answer %+v to one who gave up", a)
 	}
 	if _, err := l.resolve(gone, "hub.test"); !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v, want that of the context", err)
 	}
-	if a.evidence("hub.test", "n").Outcome != diagnosis.Inconclusive {
-		t.Errorf("evidence %+v", a.evidence("hub.test", "n"))
+	if lookupEvidence(a, "hub.test", "n").Outcome != diagnosis.Inconclusive {
+		t.Errorf("evidence %+v", lookupEvidence(a, "hub.test", "n"))
 	}
-	l.fulfil(t.Context(), p, "hub.test")
-	wantAnswer(t, l.lookup(t.Context(), "hub.test"), "", "192.0.2.1", "")
+	l.fulfil(t.Context(), p, l.node, "hub.test")
+	wantAnswer(t, l.lookup(t.Context(), l.node, "hub.test"), "", "192.0.2.1", "")
 }
 
 // The one who asks first may give up: the lookup goes on for the others.
 func TestLookupsFirstGivesUp(t *testing.T) {
 	noGoroutinesLeft(t)
 	l, s, _ := shared(t)
-	s.set("hub.test", zone{addresses: []string{"192.0.2.1"}})
+	s.Set("hub.test", dnstest.Zone{Addresses: []string{"192.0.2.1"}})
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
-	l.lookup(gone, "hub.test")
-	wantAnswer(t, l.lookup(t.Context(), "hub.test"), "", "192.0.2.1", "")
-	if n := len(s.queries()); n != 2 {
+	l.lookup(gone, l.node, "hub.test")
+	wantAnswer(t, l.lookup(t.Context(), l.node, "hub.test"), "", "192.0.2.1", "")
+	if n := len(s.Queries()); n != 2 {
 		t.Errorf("%d questions, want 2", n)
 	}
 }
@@ -93,8 +95,8 @@ func TestLookupsFirstGivesUp(t *testing.T) {
 func TestResolve(t *testing.T) {
 	t.Parallel()
 	l, s, _ := shared(t)
-	s.set("hub.test", zone{addresses: []string{"192.0.2.1"}})
-	s.set("ill.test", zone{rcode: 2})
+	s.Set("hub.test", dnstest.Zone{Addresses: []string{"192.0.2.1"}})
+	s.Set("ill.test", dnstest.Zone{Rcode: 2})
 	addrs, err := l.resolve(t.Context(), "hub.test")
 	if err != nil || texts(addrs) != "192.0.2.1" {
 		t.Errorf("addresses %v, error %v", addrs, err)
@@ -121,10 +123,26 @@ func TestResolveUnknown(t *testing.T) {
 	l, _, c := shared(t)
 	done := make(chan struct{})
 	close(done)
-	l.answers["hub.test"] = &pendingLookup{done: done, until: c.Now().Add(time.Hour), answer: Answer{unknown: true, Why: "w"}}
+	l.answers[lookupKey{"node", "hub.test"}] = &pendingLookup{done: done, until: c.Now().Add(time.Hour), answer: nameservice.Answer{Unknown: true, Why: "w"}}
 	addrs, err := l.resolve(t.Context(), "hub.test")
 	var dnsErr *net.DNSError
 	if addrs != nil || !errors.As(err, &dnsErr) || dnsErr.IsNotFound {
 		t.Errorf("addresses %v, error %v", addrs, err)
 	}
+}
+
+// Places of different keys do not share, those of the same do.
+func TestLookupsOfSeveralViews(t *testing.T) {
+	t.Parallel()
+	l, s, _ := shared(t)
+	s.Set("hub.test", dnstest.Zone{Addresses: []string{"192.0.2.1"}})
+	inside := newNameServer(t)
+	inside.Set("hub.test", dnstest.Zone{Addresses: []string{"10.0.0.1"}})
+	pod := nameView{key: "pod", resolver: resolver(t, inside, "nameserver 127.0.0.1\n")}
+	for range 2 {
+		wantAnswer(t, l.lookup(t.Context(), l.node, "hub.test"), "", "192.0.2.1", "")
+		wantAnswer(t, l.lookup(t.Context(), pod, "hub.test"), "", "10.0.0.1", "")
+	}
+	wantLines(t, "questions of the node", s.Queries(), "udp A hub.test.", "udp AAAA hub.test.")
+	wantLines(t, "questions of the pod", inside.Queries(), "udp A hub.test.", "udp AAAA hub.test.")
 }

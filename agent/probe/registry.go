@@ -168,8 +168,8 @@ func (v visit) name(ctx context.Context, e registry.Endpoint) ([]diagnosis.Evide
 			Detail: fmt.Sprintf("%s is asked through the proxy %s%s, which resolves the name", e, proxy, setIn(source))})}, true
 	}
 	start := time.Now()
-	answer := v.c.dns.lookup(ctx, host)
-	evidence := v.mark(e, answer.evidence(host, v.f.Node))
+	answer := v.c.dns.lookup(ctx, v.c.dns.node, host)
+	evidence := v.mark(e, lookupEvidence(answer, host, v.f.Node))
 	v.c.Metrics.Checked(evidence.Check, evidence.Outcome, time.Since(start))
 	return []diagnosis.Evidence{evidence}, len(answer.Addresses) > 0
 }

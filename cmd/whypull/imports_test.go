@@ -66,12 +66,14 @@ func within(p, folder string) bool { return p == folder || strings.HasPrefix(p, 
 // below. Those in cmd may import everything; the fakes for tests are left out.
 func allowed() map[string][]string {
 	return map[string][]string{
+		"agent/nameservice": {"agent/diagnosis"},
+
 		"agent/diagnosis": {},
 		"agent/keyring":   {"agent/diagnosis"},
 		"agent/kube":      {"agent/diagnosis"},
 		"agent/kubelet":   {"agent/diagnosis", "agent/keyring"},
 		"agent/podwatch":  {"agent/diagnosis"},
-		"agent/probe":     {"agent/diagnosis", "agent/keyring", "agent/kube", "agent/kubelet", "cri", "cri/registry"},
+		"agent/probe":     {"agent/diagnosis", "agent/keyring", "agent/kube", "agent/kubelet", "agent/nameservice", "cri", "cri/registry"},
 		"agent":           {"agent/diagnosis", "agent/kube", "agent/podwatch", "report"},
 		"cri":             {"agent/diagnosis"},
 		"cri/netns":       {},
@@ -81,7 +83,7 @@ func allowed() map[string][]string {
 }
 
 // fakes are the packages that only tests may import.
-func fakes() []string { return []string{"critest", "registrytest", "faulttest"} }
+func fakes() []string { return []string{"critest", "registrytest", "faulttest", "dnstest"} }
 
 // TestArchitecture holds the import graph to the design.
 func TestArchitecture(t *testing.T) {

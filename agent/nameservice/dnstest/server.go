@@ -1,0 +1,208 @@
+// Package dnstest has DNS servers for tests, on real sockets.
+package dnstest
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/miekg/dns"
+)
+
+// Zone is what a server says of one name.
+type Zone struct {
+	Addresses []string // IPv4 and IPv6
+	CNAME     string   // the addresses are then the target's
+	Rcode     int
+	Rcode6    int  // of the answer to AAAA, where it is another
+	Silent    bool // no answer at all
+	Silent6   bool // no answer to AAAA
+	Deaf      int  // how many questions of each kind remain without an answer
+	Truncated bool // over UDP
+	Broken    bool // over TCP the connection is closed without an answer
+	Lame      bool
+	NoEDNS    bool // questions with EDNS0 are not understood
+	// Raw makes the whole answer, if it is set.
+	Raw func(q *dns.Msg) []byte
+}
+
+// Server is a DNS server on UDP and TCP. Names that it does not know do not
+// exist.
+type Server struct {
+	// Port is that of both.
+	Port uint16
+
+	mu    sync.Mutex
+	zones map[string]Zone
+	asked []string
+	seen  map[string]int
+}
+
+// New starts a server on an address, on a port that it chooses.
+func New(t testing.TB, address string) *Server {
+	t.Helper()
+	for range 50 { // a port that is free for UDP may not be for TCP
+		if s := Try(t, address, 0); s != nil {
+			return s
+		}
+	}
+	t.Fatal("no port is free for UDP and TCP")
+	return nil
+}
+
+// Beside starts another server on the same port of another address.
+func (s *Server) Beside(t testing.TB, address string) *Server {
+	t.Helper()
+	other := Try(t, address, s.Port)
+	if other == nil {
+		t.Skip("the port is taken on " + address)
+	}
+	return other
+}
+
+// Try starts a server on an address and port; nil where that is taken.
+func Try(t testing.TB, address string, port uint16) *Server {
+	t.Helper()
+	var config net.ListenConfig
+	at := net.JoinHostPort(address, strconv.Itoa(int(port)))
+	packets, err := config.ListenPacket(context.Background(), "udp", at)
+	if err != nil {
+		return nil
+	}
+	bound, err := netip.ParseAddrPort(packets.LocalAddr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream, err := config.Listen(context.Background(), "tcp", bound.String())
+	if err != nil {
+		_ = packets.Close()
+		return nil
+	}
+	s := &Server{Port: bound.Port(), zones: map[string]Zone{}, seen: map[string]int{}}
+	serve(t, &dns.Server{PacketConn: packets, Handler: s.handler("udp")})
+	serve(t, &dns.Server{Listener: stream, Handler: s.handler("tcp")})
+	return s
+}
+
+func serve(t testing.TB, server *dns.Server) {
+	started := make(chan struct{})
+	server.NotifyStartedFunc = func() { close(started) }
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = server.ActivateAndServe() })
+	<-started
+	t.Cleanup(func() {
+		_ = server.Shutdown()
+		wg.Wait()
+	})
+}
+
+// Set says what the server answers for a name; for "*" to all names that it
+// does not know.
+func (s *Server) Set(name string, z Zone) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.zones[dns.Fqdn(name)] = z
+}
+
+// Asked gives the questions so far as they came, as "udp A name.".
+func (s *Server) Asked() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.asked)
+}
+
+// Queries gives the questions so far, sorted: A and AAAA are asked side by
+// side.
+func (s *Server) Queries() []string { return slices.Sorted(slices.Values(s.Asked())) }
+
+// Names gives the names asked for over UDP, each time that A was.
+func (s *Server) Names() []string {
+	var out []string
+	for _, q := range s.Asked() {
+		if name, ok := strings.CutPrefix(q, "udp A "); ok {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+func (s *Server) handler(network string) dns.HandlerFunc {
+	return func(w dns.ResponseWriter, q *dns.Msg) {
+		z, deaf := s.take(network, q.Question[0])
+		six := q.Question[0].Qtype == dns.TypeAAAA
+		switch {
+		case deaf || z.Silent || z.Silent6 && six:
+		case z.Broken && network == "tcp":
+			_ = w.Close()
+		case z.Raw != nil:
+			_, _ = w.Write(z.Raw(q))
+		default:
+			_ = w.WriteMsg(z.Reply(q, network))
+		}
+	}
+}
+
+// take notes a question and finds what is to be said.
+func (s *Server) take(network string, q dns.Question) (z Zone, deaf bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	line := network + " " + dns.TypeToString[q.Qtype] + " " + q.Name
+	s.asked = append(s.asked, line)
+	s.seen[line]++
+	z, known := s.zones[strings.ToLower(q.Name)]
+	if !known {
+		z, known = s.zones["*."]
+	}
+	if !known {
+		z.Rcode = dns.RcodeNameError
+	}
+	return z, s.seen[line] <= z.Deaf
+}
+
+// Reply is the answer to a question that came over a network.
+func (z Zone) Reply(q *dns.Msg, network string) *dns.Msg {
+	name, kind := q.Question[0].Name, q.Question[0].Qtype
+	r := new(dns.Msg).SetReply(q)
+	r.RecursionAvailable = !z.Lame
+	r.Rcode = z.Rcode
+	if kind == dns.TypeAAAA && z.Rcode6 != 0 {
+		r.Rcode = z.Rcode6
+	}
+	if z.NoEDNS && q.IsEdns0() != nil {
+		r.Rcode, r.Question = dns.RcodeFormatError, nil
+		return r
+	}
+	if z.Truncated && network == "udp" {
+		r.Truncated = true
+		return r
+	}
+	if z.CNAME != "" {
+		r.Answer = append(r.Answer, &dns.CNAME{Hdr: header(name, dns.TypeCNAME), Target: dns.Fqdn(z.CNAME)})
+		name = dns.Fqdn(z.CNAME)
+	}
+	r.Answer = append(r.Answer, z.records(name, kind)...)
+	return r
+}
+
+func (z Zone) records(name string, kind uint16) []dns.RR {
+	var out []dns.RR
+	for _, a := range z.Addresses {
+		ip := net.ParseIP(a)
+		switch is4 := ip.To4() != nil; {
+		case is4 && kind == dns.TypeA:
+			out = append(out, &dns.A{Hdr: header(name, kind), A: ip})
+		case !is4 && kind == dns.TypeAAAA:
+			out = append(out, &dns.AAAA{Hdr: header(name, kind), AAAA: ip})
+		}
+	}
+	return out
+}
+
+func header(name string, kind uint16) dns.RR_Header {
+	return dns.RR_Header{Name: name, Rrtype: kind, Class: dns.ClassINET, Ttl: 5}
+}
