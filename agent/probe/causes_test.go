@@ -260,7 +260,7 @@ func newNodeIn(t *testing.T, w *faulttest.World, fault faulttest.Case) *node {
 			keyring.DataDockerConfigJSON: []byte(dockerConfig(l.Username, l.Password, l.Key)),
 		}}
 	}
-	n.resolver.port = netip.MustParseAddrPort(w.NameServer()).Port()
+	n.resolver.port, n.resolver.patience = netip.MustParseAddrPort(w.NameServer()).Port(), 0
 	n.again(func(o *registry.Options) { o.CertsDir, o.Proxy = "/etc/containerd/certs.d", w.Proxy })
 	return n
 }

@@ -165,7 +165,7 @@ func newNode(t *testing.T, ca *registrytest.CA, files map[string]string) *node {
 		Root: writeFiles(t, all), CertsDir: "/certs.d", TempDir: t.TempDir(), Version: "test",
 		Proxy: func(*http.Request) (*url.URL, error) { return nil, nil },
 	}
-	n.resolver = NodeResolver{Root: n.options.Root, port: n.dns.Port}
+	n.resolver = NodeResolver{Root: n.options.Root, port: n.dns.Port, patience: long}
 	images, err := cri.Dial(n.runtime.Socket)
 	if err != nil {
 		t.Fatal(err)

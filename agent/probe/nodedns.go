@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/nameservice"
@@ -18,13 +19,14 @@ type NodeResolver struct {
 	// node itself.
 	Root string
 
-	port uint16 // of the servers; 0: 53
+	port     uint16        // of the servers; 0: 53
+	patience time.Duration // with a server, and twice that in all; 0: the defaults
 }
 
 // Lookup resolves a host name. It always answers within five seconds.
 func (r NodeResolver) Lookup(ctx context.Context, host string) nameservice.Answer {
 	view := nameservice.FromFiles(r.Root)
-	view.Port = r.port
+	view.Port, view.ServerTimeout, view.LookupTimeout = r.port, r.patience, 2*r.patience
 	a := view.Lookup(ctx, host)
 	if a.Code == nameservice.Unconfigured {
 		a.Why = "whypull cannot read the node's resolv.conf"

@@ -16,7 +16,7 @@ import (
 // port.
 func resolver(t *testing.T, s *nameServer, conf string) NodeResolver {
 	t.Helper()
-	return NodeResolver{Root: writeFiles(t, map[string]string{"etc/resolv.conf": conf}), port: s.Port}
+	return NodeResolver{Root: writeFiles(t, map[string]string{"etc/resolv.conf": conf}), port: s.Port, patience: long}
 }
 
 func texts(addrs []netip.Addr) string {
