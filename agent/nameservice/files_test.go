@@ -159,7 +159,7 @@ func TestHostileFiles(t *testing.T) {
 			t.Errorf("%s: %s", host, got)
 		}
 	}
-	cut := writeFiles(t, map[string]string{"etc/resolv.conf": strings.Repeat("#\n", maxConfig/2-8) + "nameserver 10.0.0.123\n"})
+	cut := writeFiles(t, map[string]string{"etc/resolv.conf": strings.Repeat("#", maxConfig-20) + "\nnameserver 10.0.0.123\n"})
 	if got := FromFiles(cut); len(got.Servers) > 0 {
 		t.Errorf("servers %v of half a line", got.Servers)
 	}

@@ -70,8 +70,12 @@ func lookupCases() map[string]lookupCase {
 		"formerr.hub.test":   {zone: zone{Rcode: dns.RcodeFormatError}, fault: failed, why: "it answered FORMERR", code: FormatError},
 		"odd.hub.test":       {zone: zone{Rcode: 14}, fault: failed, why: "it answered code 14", code: OtherRcode},
 		"lame.hub.test":      {zone: zone{Lame: true}, fault: failed, why: "it neither knows the name nor asks other servers", code: Lame},
-		"cut.hub.test":       {zone: zone{Truncated: true, Broken: true}, fault: failed, why: "its answer is too long for UDP, and it gives none over TCP", code: Truncated},
-		"bad.hub.test":       {zone: zone{Raw: func(q *dns.Msg) []byte { return broken(q) }}, fault: failed, why: "its answer is malformed", code: Malformed},
+		// With anything beside it, both originals take an empty answer for one.
+		"empty2.hub.test":  {zone: zone{Raw: emptyWithEDNS}, fault: notFound, why: "it has no addresses", code: NoData},
+		"class.hub.test":   {zone: zone{Raw: pack(otherClass)}, fault: notFound, why: "it has no addresses", code: NoData},
+		"crossed.hub.test": {zone: zone{Raw: crossed}, fault: notFound, why: "it has no addresses", code: NoData},
+		"cut.hub.test":     {zone: zone{Truncated: true, Broken: true}, fault: failed, why: "its answer is too long for UDP, and it gives none over TCP", code: Truncated},
+		"bad.hub.test":     {zone: zone{Raw: func(q *dns.Msg) []byte { return broken(q) }}, fault: failed, why: "its answer is malformed", code: Malformed},
 	}
 }
 
@@ -96,6 +100,26 @@ func TestLookup(t *testing.T) {
 			}
 		})
 	}
+}
+
+// emptyWithEDNS is an empty answer, neither authoritative nor recursive, that
+// shows that EDNS0 is understood.
+func emptyWithEDNS(q *dns.Msg) []byte {
+	out, _ := new(dns.Msg).SetReply(q).SetEdns0(1232, false).Pack()
+	return out
+}
+
+func otherClass(m *dns.Msg) {
+	for _, rr := range m.Answer {
+		rr.Header().Class = dns.ClassCHAOS
+	}
+}
+
+// crossed answers with addresses of the kind that was not asked for.
+func crossed(q *dns.Msg) []byte {
+	other := q.Copy()
+	other.Question[0].Qtype = dns.TypeA + dns.TypeAAAA - q.Question[0].Qtype
+	return pack(func(m *dns.Msg) { m.Question = q.Question })(other)
 }
 
 // broken has a record that goes on behind the end of the packet.
