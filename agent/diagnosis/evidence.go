@@ -171,6 +171,9 @@ type Evidence struct {
 	Server string
 	// Addresses are what a name resolved to.
 	Addresses []string
+	// Compared is how the name fares in the pod beside on the node, for
+	// CheckPodDNS.
+	Compared Comparison
 	// Platforms are those that the image is for, as os/arch[/variant], and
 	// Platform the node's own, for FaultPlatformMismatch.
 	Platforms []string
@@ -206,6 +209,18 @@ type Evidence struct {
 	// did not say.
 	RetryAfter int
 }
+
+// Comparison is how a name fares on the node and in the pod.
+type Comparison string
+
+// The comparisons. The zero value: they could not be compared.
+const (
+	ComparedSame     Comparison = "same"     // the same addresses, or some of the same public service
+	ComparedOther    Comparison = "other"    // addresses of different networks
+	ComparedOnlyPod  Comparison = "onlyPod"  // it resolves in the pod, and not on the node
+	ComparedOnlyNode Comparison = "onlyNode" // it resolves on the node, and not in the pod
+	ComparedNeither  Comparison = "neither"
+)
 
 // Use says whether the kubelet lets a pod use an image that is on its node
 // (KEP-2535).

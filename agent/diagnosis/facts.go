@@ -268,6 +268,20 @@ func (x *facts) replaced() bool {
 	})
 }
 
+// pod is the lookup of the registry's name in the pod, where there was one.
+func (x *facts) pod() (Evidence, bool) {
+	all := filter(x.of(CheckPodDNS), func(e Evidence) bool { return e.Compared != "" })
+	if len(all) == 0 {
+		return Evidence{}, false
+	}
+	return all[0], true
+}
+
+// podReaches tells that a connection to the registry was made from the pod.
+func (x *facts) podReaches() bool {
+	return slices.ContainsFunc(x.of(CheckPodDNS), func(e Evidence) bool { return e.Phase == PhaseConnect && sound(e) })
+}
+
 func sound(e Evidence) bool  { return e.Outcome == Passed }
 func faulty(e Evidence) bool { return e.Outcome == Failed }
 func ran(e Evidence) bool    { return sound(e) || faulty(e) || e.Outcome == Inconclusive }

@@ -215,6 +215,12 @@ func (e *Evidence) setForTest(key, value string) error {
 		e.ConfigDir = value
 	case "file":
 		e.ConfigFile = value
+	case "addresses":
+		e.Addresses = strings.Split(value, ",")
+	case "server":
+		e.Server = value
+	case "compared":
+		e.Compared = Comparison(value)
 	case "use":
 		e.Use = Use(value)
 	default:

@@ -69,9 +69,9 @@ func summaries() map[Cause]func(*facts) string {
 		RepositoryNotFound:       sayRepositoryNotFound,
 		RegistryNameNotFound:     sayName(FaultNameNotFound),
 		DNSFailure:               sayName(FaultDNSFailure),
-		ConnectionRefused:        sayDetail(FaultConnectionRefused),
-		ConnectionTimeout:        sayDetail(FaultConnectionTimeout),
-		NetworkUnreachable:       sayDetail(FaultNetworkUnreachable),
+		ConnectionRefused:        sayConnection(FaultConnectionRefused),
+		ConnectionTimeout:        sayConnection(FaultConnectionTimeout),
+		NetworkUnreachable:       sayConnection(FaultNetworkUnreachable),
 		TLSUntrusted:             sayDetail(FaultTLSUntrusted),
 		TLSHostnameMismatch:      sayDetail(FaultTLSHostnameMismatch),
 		TLSExpired:               sayDetail(FaultTLSExpired),
@@ -98,6 +98,11 @@ func sayDetail(faults ...Fault) func(*facts) string {
 	}
 }
 
+// sayConnection is sayDetail for what keeps the node from the registry.
+func sayConnection(fault Fault) func(*facts) string {
+	return func(x *facts) string { return x.onlyNode(sayDetail(fault)) }
+}
+
 func sayShort(x *facts) string {
 	e, _ := x.first(CheckRegistry, FaultNameAmbiguous)
 	return e.Detail
@@ -119,7 +124,7 @@ func sayProvider(x *facts) string {
 func sayName(fault Fault) func(*facts) string {
 	return func(x *facts) string {
 		if e, ok := x.unresolved(fault); ok {
-			return e.Detail
+			return e.Detail + x.inPod()
 		}
 		return sayDetail(fault)(x)
 	}
@@ -148,6 +153,28 @@ func sayStalled(x *facts) string {
 		return e.Detail + "; the registry answers whypull"
 	}
 	return e.Detail
+}
+
+// inPod says how the name that the node does not resolve fares in the pod.
+func (x *facts) inPod() string {
+	e, _ := x.pod()
+	switch e.Compared {
+	case ComparedOnlyPod:
+		return fmt.Sprintf("; but in the pod it does (%s, says %s), and pulls use the node's resolver", list(e.Addresses), e.Server)
+	case ComparedNeither:
+		return fmt.Sprintf(", and neither in the pod, says %s", e.Server)
+	case "", ComparedSame, ComparedOther, ComparedOnlyNode:
+	}
+	return ""
+}
+
+// onlyNode adds that the pod reaches what the node does not.
+func (x *facts) onlyNode(say func(*facts) string) string {
+	s := say(x)
+	if s != "" && x.podReaches() {
+		s += "; from the pod a connection succeeds"
+	}
+	return s
 }
 
 func sayRuntime(x *facts) string {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"net"
 	"slices"
 	"sync"
 	"time"
@@ -35,8 +36,17 @@ type Collector struct {
 	// 0: DefaultStallAfter.
 	StallAfter time.Duration
 
+	// Sandboxes tells where a pod's network is; nil: names are not asked for as
+	// pods do.
+	Sandboxes Sandboxes
+	// PodNetwork: the network namespaces of pods are entered; else their name
+	// servers are asked from the node's network.
+	PodNetwork bool
+
 	options registry.Options
 	dns     *lookups
+	pods    sharing[podAnswer]
+	podPort uint16 // of pods' name servers; 0: 53
 	asker   *asker
 	configs configs
 }
@@ -44,7 +54,7 @@ type Collector struct {
 // New returns a collector. The registry options' Resolve is set to the node's
 // resolver.
 func New(images Images, secrets Secrets, m Metrics, o registry.Options, node NodeResolver) *Collector {
-	c := &Collector{Images: images, Secrets: secrets, Metrics: m, options: o, dns: newLookups(node), asker: newAsker()}
+	c := &Collector{Images: images, Secrets: secrets, Metrics: m, options: o, dns: newLookups(node), asker: newAsker(), pods: newSharing[podAnswer]()}
 	c.options.Resolve = c.dns.resolve
 	return c
 }
@@ -57,7 +67,7 @@ func (c *Collector) Collect(ctx context.Context, f diagnosis.Failure, fresh bool
 	known, logins := c.quick(ctx, f)
 	all := make(chan []diagnosis.Evidence, 1)
 	if why := needless(f, known); why != "" {
-		evidence := slices.Concat(known, skipped(why, diagnosis.CheckNodeDNS, diagnosis.CheckRegistry), later(), skipped(why, diagnosis.CheckPull))
+		evidence := slices.Concat(known, skipped(why, diagnosis.CheckNodeDNS, diagnosis.CheckPodDNS, diagnosis.CheckRegistry, diagnosis.CheckPull))
 		all <- evidence
 		return evidence, all
 	}
@@ -69,7 +79,7 @@ func (c *Collector) Collect(ctx context.Context, f diagnosis.Failure, fresh bool
 		since = c.asker.now()
 	}
 	go func() {
-		all <- slices.Concat(known, c.network(ctx, f, text, logins, since), later(), pull)
+		all <- slices.Concat(known, c.network(ctx, f, text, logins, since), pull)
 	}()
 	return first, all
 }
@@ -122,17 +132,12 @@ func skipped(why string, checks ...diagnosis.Check) []diagnosis.Evidence {
 	return out
 }
 
-// later are the checks that whypull does not have yet.
-func later() []diagnosis.Evidence {
-	return skipped("this version of whypull has no such check", diagnosis.CheckPodDNS)
-}
-
 func pending() []diagnosis.Evidence {
-	out := skipped("still running", diagnosis.CheckNodeDNS, diagnosis.CheckRegistry)
+	out := skipped("still running", diagnosis.CheckNodeDNS, diagnosis.CheckPodDNS, diagnosis.CheckRegistry)
 	for i := range out {
 		out[i].Fault = diagnosis.FaultPending
 	}
-	return append(out, later()...)
+	return out
 }
 
 // network resolves the registry's name and asks its endpoints, in the
@@ -141,7 +146,7 @@ func (c *Collector) network(ctx context.Context, f diagnosis.Failure, text diagn
 	config := c.configs.load(ctx, c.options, c.Images)
 	names, refusal := fullNames(config, f)
 	if refusal != nil {
-		return refusal
+		return append(refusal, skipped("the image names no registry", diagnosis.CheckPodDNS)...)
 	}
 	var out []diagnosis.Evidence
 	for _, named := range names {
@@ -151,17 +156,41 @@ func (c *Collector) network(ctx context.Context, f diagnosis.Failure, text diagn
 		out = append(out, configEvidence(notices)...)
 		if err != nil {
 			out = append(out, refusedConfig(err)...)
+			out = append(out, skipped("the runtime asks nobody", diagnosis.CheckPodDNS)...)
 			continue
 		}
+		pod := c.beside(ctx, f, config, endpoints)
 		blind := slices.ContainsFunc(notices, func(n registry.Notice) bool { return n.Kind == registry.NoticeNoAuthorities })
 		v := visit{c: c, f: f, text: text, config: config, ref: ref, logins: logins, since: since, blind: blind}
 		found := v.endpoints(ctx, endpoints)
 		if len(found) == 0 {
 			found = skipped("the node's configuration has no endpoint that serves such a reference", diagnosis.CheckNodeDNS, diagnosis.CheckRegistry)
 		}
-		out = append(out, found...)
+		out = append(append(out, found...), pod()...)
 	}
 	return out
+}
+
+// beside begins the pod's name check, and gives the way to wait for it. It is
+// made for the image's own registry, which a node asks last.
+func (c *Collector) beside(ctx context.Context, f diagnosis.Failure, config *registry.Config, endpoints []registry.Endpoint) func() []diagnosis.Evidence {
+	i := slices.IndexFunc(endpoints, func(e registry.Endpoint) bool { return !e.Mirror })
+	said := func(why string) func() []diagnosis.Evidence {
+		return func() []diagnosis.Evidence { return skipped(why, diagnosis.CheckPodDNS) }
+	}
+	if i < 0 {
+		return said("the node asks mirrors only")
+	}
+	e := endpoints[i]
+	if host := hostname(e.Host); net.ParseIP(host) != nil {
+		return said(host + " is an address; there is no name to resolve")
+	}
+	if proxy, _ := config.ProxyFor(e); proxy != "" {
+		return said(fmt.Sprintf("%s is asked through the proxy %s, which resolves the name", e, proxy))
+	}
+	done := make(chan []diagnosis.Evidence, 1)
+	go func() { done <- c.podNames(ctx, f, e) }()
+	return func() []diagnosis.Evidence { return <-done }
 }
 
 // fullNames are the names that the runtime tries for the image: one, unless it

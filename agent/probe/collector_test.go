@@ -63,7 +63,7 @@ func TestCollect(t *testing.T) {
 		diagnosis.CheckCredentials: "Failed | NoCredentials | the pod names no pull secret",
 		diagnosis.CheckNodeDNS:     "NotRun | Pending | still running",
 		diagnosis.CheckRegistry:    "NotRun | Pending | still running",
-		diagnosis.CheckPodDNS:      noSuch, diagnosis.CheckPull: noSuch,
+		diagnosis.CheckPodDNS:      "NotRun | Pending | still running", diagnosis.CheckPull: noSuch,
 	} {
 		wantLines(t, "first evidence", of(first, check), want)
 	}
@@ -76,7 +76,7 @@ func TestCollect(t *testing.T) {
 		diagnosis.CheckCredentials: "Failed | NoCredentials | the pod names no pull secret",
 		diagnosis.CheckNodeDNS:     "Passed | registry.test resolves to 127.0.0.1 (resolver DNS)",
 		diagnosis.CheckRegistry:    "Passed | https://HUB has the manifest and gives it without credentials",
-		diagnosis.CheckPodDNS:      noSuch, diagnosis.CheckPull: noSuch,
+		diagnosis.CheckPodDNS:      "NotRun | no container runtime socket to ask for the pod's sandbox", diagnosis.CheckPull: noSuch,
 	} {
 		wantLines(t, "evidence", replaced(of(final, check), names...), want)
 	}

@@ -27,61 +27,81 @@ type nameView struct {
 // lookups shares lookups between pods.
 type lookups struct {
 	node nameView
-	now  func() time.Time
-
-	mu      sync.Mutex
-	answers map[lookupKey]*pendingLookup
-}
-
-type lookupKey struct{ view, host string }
-
-type pendingLookup struct {
-	done   chan struct{}
-	answer nameservice.Answer
-	until  time.Time
+	sharing[nameservice.Answer]
 }
 
 func newLookups(node NodeResolver) *lookups {
-	return &lookups{node: nameView{key: "node", resolver: node}, now: time.Now, answers: map[lookupKey]*pendingLookup{}}
+	return &lookups{node: nameView{key: "node", resolver: node}, sharing: newSharing[nameservice.Answer]()}
 }
 
 // lookup gives the answer for a host from a place. It may be up to lookupLife
 // old.
 func (l *lookups) lookup(ctx context.Context, from nameView, host string) nameservice.Answer {
-	p, mine := l.claim(lookupKey{from.key, host})
+	a, ok := l.get(ctx, shareKey{from.key, host}, func(ctx context.Context) nameservice.Answer { return from.resolver.Lookup(ctx, host) })
+	if !ok {
+		return nameservice.Answer{Code: nameservice.NotAsked, Why: "the check was cut short", Unknown: true}
+	}
+	return a
+}
+
+// sharing lets those who ask the same thing at the same time share the answer,
+// and keeps it for lookupLife.
+type sharing[T any] struct {
+	now func() time.Time
+
+	mu      sync.Mutex
+	answers map[shareKey]*shared[T]
+}
+
+// shareKey is what is asked, from where.
+type shareKey struct{ view, host string }
+
+type shared[T any] struct {
+	done   chan struct{}
+	answer T
+	until  time.Time
+}
+
+func newSharing[T any]() sharing[T] {
+	return sharing[T]{now: time.Now, answers: map[shareKey]*shared[T]{}}
+}
+
+// get gives the answer; ok is false when the caller gave up waiting for it.
+func (s *sharing[T]) get(ctx context.Context, key shareKey, ask func(context.Context) T) (answer T, ok bool) {
+	p, mine := s.claim(key)
 	if mine {
-		go l.fulfil(context.WithoutCancel(ctx), p, from, host) // others wait for it too
+		go s.fulfil(context.WithoutCancel(ctx), p, ask) // others wait for it too
 	}
 	select {
 	case <-p.done:
-		return p.answer
+		return p.answer, true
 	case <-ctx.Done():
-		return nameservice.Answer{Code: nameservice.NotAsked, Why: "the check was cut short", Unknown: true}
+		return answer, false
 	}
 }
 
-func (l *lookups) fulfil(ctx context.Context, p *pendingLookup, from nameView, host string) {
-	answer := from.resolver.Lookup(ctx, host)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	p.answer, p.until = answer, l.now().Add(lookupLife)
+func (s *sharing[T]) fulfil(ctx context.Context, p *shared[T], ask func(context.Context) T) {
+	answer := ask(ctx)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p.answer, p.until = answer, s.now().Add(lookupLife)
 	close(p.done)
 }
 
-func (l *lookups) claim(key lookupKey) (p *pendingLookup, mine bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	now := l.now()
-	for k, p := range l.answers {
+func (s *sharing[T]) claim(key shareKey) (p *shared[T], mine bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now()
+	for k, p := range s.answers {
 		if !p.until.IsZero() && now.After(p.until) {
-			delete(l.answers, k)
+			delete(s.answers, k)
 		}
 	}
-	if p, ok := l.answers[key]; ok {
+	if p, ok := s.answers[key]; ok {
 		return p, false
 	}
-	p = &pendingLookup{done: make(chan struct{})}
-	l.answers[key] = p
+	p = &shared[T]{done: make(chan struct{})}
+	s.answers[key] = p
 	return p, true
 }
 

@@ -15,8 +15,8 @@ import (
 	"github.com/whypull/whypull/agent/nameservice/dnstest"
 )
 
-// shared are lookups with a server and a clock of the test's.
-func shared(t *testing.T) (*lookups, *nameServer, *clock) {
+// sharedLookups are lookups with a server and a clock of the test's.
+func sharedLookups(t *testing.T) (*lookups, *nameServer, *clock) {
 	t.Helper()
 	s, c := newNameServer(t), newClock()
 	l := newLookups(resolver(t, s, "nameserver 127.0.0.1\n"))
@@ -26,7 +26,7 @@ func shared(t *testing.T) (*lookups, *nameServer, *clock) {
 
 func TestLookupsShared(t *testing.T) {
 	noGoroutinesLeft(t)
-	l, s, c := shared(t)
+	l, s, c := sharedLookups(t)
 	s.Set("hub.test", dnstest.Zone{Addresses: []string{"192.0.2.1"}})
 	var wg sync.WaitGroup
 	for range 30 {
@@ -45,7 +45,7 @@ func TestLookupsShared(t *testing.T) {
 
 func TestLookupsBounded(t *testing.T) {
 	t.Parallel()
-	l, _, c := shared(t)
+	l, _, c := sharedLookups(t)
 	for i := range 50 {
 		l.lookup(t.Context(), l.node, fmt.Sprintf("hub%d.test", i))
 		c.advance(lookupLife)
@@ -58,12 +58,12 @@ func TestLookupsBounded(t *testing.T) {
 // One who gives up has learnt nothing, and takes nothing from those who wait.
 func TestLookupsCancelled(t *testing.T) {
 	noGoroutinesLeft(t)
-	l, s, _ := shared(t)
+	l, s, _ := sharedLookups(t)
 	s.Set("hub.test", dnstest.Zone{Addresses: []string{"192.0.2.1"}})
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
-	p := &pendingLookup{done: make(chan struct{})} // under way
-	l.answers[lookupKey{"node", "hub.test"}] = p
+	p := &shared[nameservice.Answer]{done: make(chan struct{})} // under way
+	l.answers[shareKey{"node", "hub.test"}] = p
 	a := l.lookup(gone, l.node, "hub.test")
 	if a.Fault != "" || !a.Unknown || len(a.Addresses) > 0 {
 		t.Errorf("answer %+v to one who gave up", a)
@@ -74,14 +74,14 @@ func TestLookupsCancelled(t *testing.T) {
 	if lookupEvidence(a, "hub.test", "n").Outcome != diagnosis.Inconclusive {
 		t.Errorf("evidence %+v", lookupEvidence(a, "hub.test", "n"))
 	}
-	l.fulfil(t.Context(), p, l.node, "hub.test")
+	l.fulfil(t.Context(), p, func(ctx context.Context) nameservice.Answer { return l.node.resolver.Lookup(ctx, "hub.test") })
 	wantAnswer(t, l.lookup(t.Context(), l.node, "hub.test"), "", "192.0.2.1", "")
 }
 
 // The one who asks first may give up: the lookup goes on for the others.
 func TestLookupsFirstGivesUp(t *testing.T) {
 	noGoroutinesLeft(t)
-	l, s, _ := shared(t)
+	l, s, _ := sharedLookups(t)
 	s.Set("hub.test", dnstest.Zone{Addresses: []string{"192.0.2.1"}})
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -94,7 +94,7 @@ func TestLookupsFirstGivesUp(t *testing.T) {
 
 func TestResolve(t *testing.T) {
 	t.Parallel()
-	l, s, _ := shared(t)
+	l, s, _ := sharedLookups(t)
 	s.Set("hub.test", dnstest.Zone{Addresses: []string{"192.0.2.1"}})
 	s.Set("ill.test", dnstest.Zone{Rcode: 2})
 	addrs, err := l.resolve(t.Context(), "hub.test")
@@ -120,10 +120,10 @@ func TestResolve(t *testing.T) {
 // A lookup that could not be made is an error and not an empty answer.
 func TestResolveUnknown(t *testing.T) {
 	t.Parallel()
-	l, _, c := shared(t)
+	l, _, c := sharedLookups(t)
 	done := make(chan struct{})
 	close(done)
-	l.answers[lookupKey{"node", "hub.test"}] = &pendingLookup{done: done, until: c.Now().Add(time.Hour), answer: nameservice.Answer{Unknown: true, Why: "w"}}
+	l.answers[shareKey{"node", "hub.test"}] = &shared[nameservice.Answer]{done: done, until: c.Now().Add(time.Hour), answer: nameservice.Answer{Unknown: true, Why: "w"}}
 	addrs, err := l.resolve(t.Context(), "hub.test")
 	var dnsErr *net.DNSError
 	if addrs != nil || !errors.As(err, &dnsErr) || dnsErr.IsNotFound {
@@ -134,7 +134,7 @@ func TestResolveUnknown(t *testing.T) {
 // Places of different keys do not share, those of the same do.
 func TestLookupsOfSeveralViews(t *testing.T) {
 	t.Parallel()
-	l, s, _ := shared(t)
+	l, s, _ := sharedLookups(t)
 	s.Set("hub.test", dnstest.Zone{Addresses: []string{"192.0.2.1"}})
 	inside := newNameServer(t)
 	inside.Set("hub.test", dnstest.Zone{Addresses: []string{"10.0.0.1"}})

@@ -41,6 +41,9 @@ func lookupEvidence(a nameservice.Answer, host, node string) diagnosis.Evidence 
 	if a.Server != "" {
 		by = "resolver " + a.Server
 	}
+	if len(a.Upstream) > 0 {
+		by += ", which asks " + strings.Join(addressTexts(a.Upstream), ", ")
+	}
 	for _, addr := range a.Addresses {
 		e.Addresses = append(e.Addresses, addr.String())
 	}
@@ -49,7 +52,7 @@ func lookupEvidence(a nameservice.Answer, host, node string) diagnosis.Evidence 
 		e.Outcome = diagnosis.Inconclusive
 		e.Detail = fmt.Sprintf("the registry's name %s could not be looked up on node %s: %s", host, node, a.Why)
 	case a.Fault == "":
-		e.Detail = fmt.Sprintf("%s resolves to %s (%s)", host, strings.Join(e.Addresses, ", "), by)
+		e.Detail = fmt.Sprintf("%s resolves to %s (%s)", host, strings.Join(e.Addresses, ", "), by+searched(a, host))
 	case a.Fault == diagnosis.FaultNameNotFound && a.Server == "":
 		e.Outcome = diagnosis.Failed
 		e.Detail = fmt.Sprintf("the registry's name %s does not resolve on node %s: %s", host, node, a.Why)

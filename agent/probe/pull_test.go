@@ -117,14 +117,23 @@ func TestHanging(t *testing.T) {
 		want   diagnosis.Stall
 	}{
 		"the runtime is down": {func(n *node) { n.runtime.Set(critest.Fault{Code: codes.Unavailable}) }, ""},
-		"it stands still":     {func(n *node) { n.runtime.AddSandbox(critest.Sandbox{ID: "s-1", PodUID: "u-1"}); receiving(n, app, long) }, diagnosis.StallTransfer},
-		"it goes on":          {func(n *node) { n.runtime.AddSandbox(critest.Sandbox{ID: "s-1", PodUID: "u-1"}); receiving(n, app, time.Now()) }, ""},
-		"nothing has come":    {func(n *node) { n.runtime.AddSandbox(critest.Sandbox{ID: "s-1", PodUID: "u-1"}) }, diagnosis.StallUnbegun},
+		"it stands still": {func(n *node) {
+			n.runtime.AddSandbox(critest.Sandbox{ID: "s-1", PodUID: "u-1"})
+			receiving(n, app, long)
+		}, diagnosis.StallTransfer},
+		"it goes on": {func(n *node) {
+			n.runtime.AddSandbox(critest.Sandbox{ID: "s-1", PodUID: "u-1"})
+			receiving(n, app, time.Now())
+		}, ""},
+		"nothing has come": {func(n *node) { n.runtime.AddSandbox(critest.Sandbox{ID: "s-1", PodUID: "u-1"}) }, diagnosis.StallUnbegun},
 		"the image is there": {func(n *node) {
 			n.runtime.AddSandbox(critest.Sandbox{ID: "s-1", PodUID: "u-1"})
 			n.runtime.Add(critest.NewImage("sha256:1", []string{app.Image}, nil))
 		}, ""},
-		"another runtime":         {func(n *node) { n.runtime.AddSandbox(critest.Sandbox{ID: "s-1", PodUID: "u-1"}); n.runtime.Name = "cri-o" }, ""},
+		"another runtime": {func(n *node) {
+			n.runtime.AddSandbox(critest.Sandbox{ID: "s-1", PodUID: "u-1"})
+			n.runtime.Name = "cri-o"
+		}, ""},
 		"no sandbox and no image": {func(*node) {}, diagnosis.StallSandbox},
 		"no sandbox, but an image": {func(n *node) {
 			n.runtime.Add(critest.NewImage("sha256:1", []string{"registry.k8s.io/pause:3.10.2"}, nil))

@@ -41,6 +41,7 @@ type agentOptions struct {
 	secretAccess string
 	listen       string
 	stallAfter   time.Duration
+	podNetwork   bool
 	logLevel     string
 	logFormat    string
 }
@@ -64,6 +65,7 @@ func agentCommand() *cobra.Command {
 	f.StringVar(&o.providers, "image-credential-provider-config", "", "the kubelet's flag of this name; empty: looked for in the kubelet's unit files")
 	f.StringVar(&o.secretAccess, "secret-access", "auto", "how pull secrets are read: auto, impersonate, direct or none")
 	f.StringVar(&o.listen, "listen-address", ":9779", "address for /metrics, /healthz and /readyz")
+	f.BoolVar(&o.podNetwork, "pod-network", false, "enter the network namespaces of pods to ask for names there (wants SYS_ADMIN); else their name servers are asked from the node's network")
 	f.DurationVar(&o.stallAfter, "pull-stall-after", probe.DefaultStallAfter, "how long a running pull receives nothing before it is said to have stalled")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&o.logFormat, "log-format", "json", "json or text")
@@ -145,6 +147,7 @@ func (o agentOptions) restConfig() (*rest.Config, error) {
 func (o agentOptions) serve(ctx context.Context, log *slog.Logger, client *kube.Client, runtime *cri.Runtime) error {
 	metrics := report.NewMetrics(version)
 	collector := probe.New(runtime, client, metrics, o.registries(), probe.NodeResolver{Root: o.hostRoot})
+	collector.Sandboxes, collector.PodNetwork = runtime, o.podNetwork
 	collector.Transfers, collector.StallAfter = runtime, o.stallAfter
 	collector.Node = kubelet.New(kubelet.Options{Root: o.hostRoot, Dir: o.kubeletDir, ProviderConfig: o.providers})
 	publisher := agent.NewPublisher(client, metrics, log, o.node)

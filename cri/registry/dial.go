@@ -138,7 +138,7 @@ func (d *dialer) close() {
 // really connected to, whatever a name resolved to before.
 func refuseForbidden(_, address string, _ syscall.RawConn) error {
 	to, err := netip.ParseAddrPort(address)
-	if err != nil || forbidden(to.Addr()) {
+	if err != nil || Forbidden(to.Addr()) {
 		return ErrAddressForbidden
 	}
 	return nil
@@ -151,7 +151,7 @@ func refuseForbidden(_, address string, _ syscall.RawConn) error {
 func forbiddenHost(host string) bool {
 	host = strings.TrimSuffix(strings.ToLower(host), ".")
 	if addr, err := netip.ParseAddr(host); err == nil {
-		return forbidden(addr)
+		return Forbidden(addr)
 	}
 	last := host[strings.LastIndexByte(host, '.')+1:]
 	if _, err := strconv.ParseUint(last, 0, 64); err == nil || number(last) >= 0 {
@@ -160,10 +160,10 @@ func forbiddenHost(host string) bool {
 	return host == "metadata.google.internal" || host == "metadata"
 }
 
-// forbidden tells an address at which no registry is, but something that
+// Forbidden tells an address at which no registry is, but something that
 // answers to anyone on the node. Loopback is allowed: node-local registries
 // exist.
-func forbidden(addr netip.Addr) bool {
+func Forbidden(addr netip.Addr) bool {
 	addr = addr.Unmap().WithZone("")
 	if addr.IsUnspecified() || addr.IsMulticast() || addr.IsLinkLocalUnicast() {
 		return true
