@@ -29,6 +29,7 @@ type Metrics struct {
 	diagnoses *prometheus.CounterVec
 	time      prometheus.Histogram
 	checks    *prometheus.HistogramVec
+	phases    *prometheus.HistogramVec
 	criUp     prometheus.Gauge
 	writes    *prometheus.CounterVec
 	secrets   *prometheus.CounterVec
@@ -36,11 +37,21 @@ type Metrics struct {
 
 	mu      sync.Mutex
 	failing map[string][]diagnosis.Verdict // by pod uid
+	counted map[causeAndConfidence]bool    // by diagnoses
+}
+
+// diagnosisSeries is how many series whypull_diagnoses_total has by cause. What
+// comes to a node after as many different ones is counted as other.
+const diagnosisSeries = 40
+
+type causeAndConfidence struct {
+	cause      string
+	confidence diagnosis.Confidence
 }
 
 // NewMetrics returns the metrics of an agent of this version.
 func NewMetrics(version string) *Metrics {
-	m := &Metrics{registry: prometheus.NewRegistry(), failing: map[string][]diagnosis.Verdict{}}
+	m := &Metrics{registry: prometheus.NewRegistry(), failing: map[string][]diagnosis.Verdict{}, counted: map[causeAndConfidence]bool{}}
 	m.diagnoses = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "whypull_diagnoses_total", Help: "Verdicts reached, by cause and confidence."}, []string{"cause", "confidence"})
 	m.time = prometheus.NewHistogram(prometheus.HistogramOpts{
@@ -49,6 +60,9 @@ func NewMetrics(version string) *Metrics {
 	m.checks = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "whypull_check_duration_seconds", Help: "Duration of the checks that ran, by check and outcome.",
 		Buckets: []float64{.1, 1, 10}}, []string{"check", "outcome"})
+	m.phases = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "whypull_registry_probe_phase_seconds", Help: "Duration of the phases of conversations with registries.",
+		Buckets: []float64{.03, .3, 3}}, []string{"phase"})
 	m.criUp = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "whypull_cri_up", Help: "1 if the container runtime answered the last time it was asked, else 0."})
 	m.writes = prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -67,7 +81,7 @@ func NewMetrics(version string) *Metrics {
 		Name: "whypull_build_info", Help: "1, labelled with the version of whypull and of Go.",
 		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()}})
 	info.Set(1)
-	m.registry.MustRegister(m.diagnoses, m.time, m.checks, m.criUp, m.writes, m.secrets, m.synced, info, failing{m},
+	m.registry.MustRegister(m.diagnoses, m.time, m.checks, m.phases, m.criUp, m.writes, m.secrets, m.synced, info, failing{m}, mismatch{m},
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -77,8 +91,21 @@ func (m *Metrics) Gatherer() prometheus.Gatherer { return m.registry }
 
 // Diagnosed counts a verdict.
 func (m *Metrics) Diagnosed(v diagnosis.Verdict) {
-	m.diagnoses.WithLabelValues(string(v.Cause), string(v.Confidence)).Inc()
+	m.diagnoses.WithLabelValues(m.countedAs(causeAndConfidence{string(v.Cause), v.Confidence}), string(v.Confidence)).Inc()
 }
+
+// countedAs is the cause under which a verdict is counted.
+func (m *Metrics) countedAs(k causeAndConfidence) string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.counted[k] && len(m.counted) == diagnosisSeries {
+		return otherCauses
+	}
+	m.counted[k] = true
+	return k.cause
+}
+
+const otherCauses = "other"
 
 // Told notes how long it took from seeing a failure to telling it.
 func (m *Metrics) Told(d time.Duration) { m.time.Observe(d.Seconds()) }
@@ -89,6 +116,13 @@ func (m *Metrics) Checked(check diagnosis.Check, outcome diagnosis.Outcome, d ti
 		return
 	}
 	m.checks.WithLabelValues(string(check), string(outcome)).Observe(d.Seconds())
+}
+
+// Phase notes how long a phase of a conversation with a registry took.
+func (m *Metrics) Phase(phase diagnosis.Phase, d time.Duration) {
+	if phase != diagnosis.PhaseBlob { // which may be large
+		m.phases.WithLabelValues(string(phase)).Observe(d.Seconds())
+	}
 }
 
 // RuntimeUp notes whether the runtime answers.
@@ -201,4 +235,48 @@ func (m *Metrics) namedRegistries() []string {
 	}
 	slices.SortFunc(all, func(a, b string) int { return cmp.Or(counts[b]-counts[a], cmp.Compare(a, b)) })
 	return all[:min(len(all), topRegistries)]
+}
+
+// mismatch is a collector of how the names of failing registries fare in pods
+// beside on the node.
+type mismatch struct{ m *Metrics }
+
+func (mismatch) desc() *prometheus.Desc {
+	return prometheus.NewDesc("whypull_dns_mismatch",
+		"1 if a failing pod and its node resolve the registry's name differently, 0 if they agree.", []string{"registry"}, nil)
+}
+
+// Describe implements prometheus.Collector.
+func (c mismatch) Describe(ch chan<- *prometheus.Desc) { ch <- c.desc() }
+
+// Collect implements prometheus.Collector.
+func (c mismatch) Collect(ch chan<- prometheus.Metric) {
+	for registry, differs := range c.m.mismatches() {
+		value := 0.0
+		if differs {
+			value = 1
+		}
+		ch <- prometheus.MustNewConstMetric(c.desc(), prometheus.GaugeValue, value, registry)
+	}
+}
+
+func (m *Metrics) mismatches() map[string]bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	named := m.namedRegistries()
+	out := map[string]bool{}
+	for _, verdicts := range m.failing {
+		for _, v := range verdicts {
+			registry := v.Failure.Registry
+			if !slices.Contains(named, registry) {
+				registry = otherRegistries
+			}
+			for _, e := range v.Evidence {
+				if e.Compared != "" {
+					out[registry] = out[registry] || e.Compared.Differs()
+				}
+			}
+		}
+	}
+	return out
 }

@@ -23,8 +23,13 @@ func wantMetrics(t *testing.T, m *Metrics, want string, names ...string) {
 }
 
 // failingAt returns a verdict of this cause at that registry.
-func failingAt(c diagnosis.Cause, registry string) diagnosis.Verdict {
-	return newVerdict(cause(c), func(v *diagnosis.Verdict) { v.Failure.Registry = registry })
+func failingAt(c diagnosis.Cause, registry string, compared ...diagnosis.Comparison) diagnosis.Verdict {
+	return newVerdict(cause(c), func(v *diagnosis.Verdict) {
+		v.Failure.Registry = registry
+		for _, is := range compared {
+			v.Evidence = append(v.Evidence, diagnosis.Evidence{Check: diagnosis.CheckPodDNS, Outcome: diagnosis.Passed, Compared: is})
+		}
+	})
 }
 
 // series counts what a scrape would store.
@@ -155,6 +160,76 @@ whypull_diagnoses_total{cause="PullSecretNoMatch",confidence="Suspected"} 1
 `, "whypull_diagnoses_total")
 }
 
+// TestDiagnosesAreBounded: what comes after forty different ones is counted, by
+// its confidence.
+func TestDiagnosesAreBounded(t *testing.T) {
+	t.Parallel()
+	m := NewMetrics("v1")
+	for _, e := range diagnosis.Catalogue() {
+		m.Diagnosed(newVerdict(cause(e.Cause)))
+		m.Diagnosed(newVerdict(cause(e.Cause)))
+	}
+	families, err := m.Gatherer().Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var total, others, n float64
+	for _, f := range families {
+		if f.GetName() != "whypull_diagnoses_total" {
+			continue
+		}
+		for _, c := range f.GetMetric() {
+			n++
+			total += c.GetCounter().GetValue()
+			if c.GetLabel()[0].GetValue() == "other" {
+				others = c.GetCounter().GetValue()
+			}
+		}
+	}
+	if causes := len(diagnosis.Catalogue()); int(total) != 2*causes || n != diagnosisSeries+1 || int(others) != 2*(causes-diagnosisSeries) {
+		t.Errorf("%v verdicts in %v series, %v of others", total, n, others)
+	}
+}
+
+func TestMismatch(t *testing.T) {
+	t.Parallel()
+	m := NewMetrics("v1")
+	m.Failing("a", []diagnosis.Verdict{failingAt(diagnosis.DNSFailure, "split.test", diagnosis.ComparedSame, diagnosis.ComparedOnlyPod)})
+	m.Failing("b", []diagnosis.Verdict{failingAt(diagnosis.DNSFailure, "split.test", diagnosis.ComparedSame)})
+	m.Failing("c", []diagnosis.Verdict{failingAt(diagnosis.DNSFailure, "agreed.test", diagnosis.ComparedNeither)})
+	m.Failing("d", []diagnosis.Verdict{failingAt(diagnosis.DNSFailure, "unknown.test")})
+	wantMetrics(t, m, `
+# HELP whypull_dns_mismatch 1 if a failing pod and its node resolve the registry's name differently, 0 if they agree.
+# TYPE whypull_dns_mismatch gauge
+whypull_dns_mismatch{registry="agreed.test"} 0
+whypull_dns_mismatch{registry="split.test"} 1
+`, "whypull_dns_mismatch")
+	m.Failing("a", nil)
+	m.Failing("c", nil)
+	wantMetrics(t, m, `
+# HELP whypull_dns_mismatch 1 if a failing pod and its node resolve the registry's name differently, 0 if they agree.
+# TYPE whypull_dns_mismatch gauge
+whypull_dns_mismatch{registry="split.test"} 0
+`, "whypull_dns_mismatch")
+}
+
+func TestPhases(t *testing.T) {
+	t.Parallel()
+	m := NewMetrics("v1")
+	m.Phase(diagnosis.PhaseTLS, 100*time.Millisecond)
+	m.Phase(diagnosis.PhaseBlob, time.Hour)
+	wantMetrics(t, m, `
+# HELP whypull_registry_probe_phase_seconds Duration of the phases of conversations with registries.
+# TYPE whypull_registry_probe_phase_seconds histogram
+whypull_registry_probe_phase_seconds_bucket{phase="tls",le="0.03"} 0
+whypull_registry_probe_phase_seconds_bucket{phase="tls",le="0.3"} 1
+whypull_registry_probe_phase_seconds_bucket{phase="tls",le="3"} 1
+whypull_registry_probe_phase_seconds_bucket{phase="tls",le="+Inf"} 1
+whypull_registry_probe_phase_seconds_sum{phase="tls"} 0.1
+whypull_registry_probe_phase_seconds_count{phase="tls"} 1
+`, "whypull_registry_probe_phase_seconds")
+}
+
 func TestTimeToDiagnosis(t *testing.T) {
 	t.Parallel()
 	m := NewMetrics("v1")
@@ -249,7 +324,7 @@ func worst() *Metrics {
 	for i := range 250 {
 		m.Failing(fmt.Sprint(i), []diagnosis.Verdict{
 			failingAt(all[i%len(all)].Cause, fmt.Sprintf("r%d.test", i%40)),
-			failingAt(all[i*7%len(all)].Cause, fmt.Sprintf("r%d.test", i%7)),
+			failingAt(all[i*7%len(all)].Cause, fmt.Sprintf("r%d.test", i%7), diagnosis.ComparedOther),
 		})
 	}
 	for _, e := range all {
@@ -257,7 +332,10 @@ func worst() *Metrics {
 			m.Diagnosed(newVerdict(cause(e.Cause), func(v *diagnosis.Verdict) { v.Confidence = c }))
 		}
 	}
-	for _, check := range []diagnosis.Check{diagnosis.CheckImage, diagnosis.CheckCredentials, diagnosis.CheckNodeDNS, diagnosis.CheckRegistry} {
+	for _, phase := range diagnosis.Phases() {
+		m.Phase(phase, time.Second)
+	}
+	for _, check := range []diagnosis.Check{diagnosis.CheckImage, diagnosis.CheckCredentials, diagnosis.CheckNodeDNS, diagnosis.CheckPodDNS, diagnosis.CheckRegistry} {
 		for _, o := range outcomes() {
 			m.Checked(check, o, time.Second)
 		}

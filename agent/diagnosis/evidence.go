@@ -222,6 +222,11 @@ const (
 	ComparedNeither  Comparison = "neither"
 )
 
+// Differs tells that the two do not agree.
+func (c Comparison) Differs() bool {
+	return c == ComparedOther || c == ComparedOnlyPod || c == ComparedOnlyNode
+}
+
 // Use says whether the kubelet lets a pod use an image that is on its node
 // (KEP-2535).
 type Use string

@@ -32,6 +32,8 @@ type asker struct {
 	mu      sync.Mutex
 	answers map[question]*pendingAnswer
 	lanes   map[string]*lane // by endpoint; only those in use
+	// phase is told how long each phase of a conversation took.
+	phase func(diagnosis.Phase, time.Duration)
 }
 
 // question is what makes two askings the same. A login is there as a digest
@@ -58,7 +60,7 @@ type lane struct {
 }
 
 func newAsker() *asker {
-	a := &asker{now: time.Now, answers: map[question]*pendingAnswer{}, lanes: map[string]*lane{}}
+	a := &asker{now: time.Now, answers: map[question]*pendingAnswer{}, lanes: map[string]*lane{}, phase: func(diagnosis.Phase, time.Duration) {}}
 	_, _ = rand.Read(a.salt[:]) // never fails, by its documentation
 	return a
 }
@@ -73,6 +75,9 @@ func (a *asker) ask(ctx context.Context, e registry.Endpoint, ref reference.Name
 	q.settle = settle
 	return a.share(ctx, e, q, since, func(ctx context.Context) registry.Answer {
 		answer := e.Probe(ctx, e.Reference(ref), reveal(login))
+		for phase, took := range answer.Durations {
+			a.phase(phase, took)
+		}
 		if settle && unsettled(answer) {
 			answer.Exists = e.Control(ctx, e.Reference(ref), reveal(login))
 		}

@@ -19,6 +19,7 @@ import (
 // Metrics are told what the checks cost and found.
 type Metrics interface {
 	Checked(check diagnosis.Check, outcome diagnosis.Outcome, d time.Duration)
+	Phase(phase diagnosis.Phase, d time.Duration)
 	RuntimeUp(up bool)
 	SecretRead(result string)
 }
@@ -56,6 +57,7 @@ type Collector struct {
 func New(images Images, secrets Secrets, m Metrics, o registry.Options, node NodeResolver) *Collector {
 	c := &Collector{Images: images, Secrets: secrets, Metrics: m, options: o, dns: newLookups(node), asker: newAsker(), pods: newSharing[podAnswer]()}
 	c.options.Resolve = c.dns.resolve
+	c.asker.phase = m.Phase
 	return c
 }
 

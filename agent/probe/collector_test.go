@@ -84,6 +84,10 @@ func TestCollect(t *testing.T) {
 		t.Errorf("%d pieces of evidence, want one of each check", len(final))
 	}
 	wantLines(t, "metrics", n.metrics.sorted(), "credentials Failed", "image Failed", "nodeDNS Passed", "registry Passed")
+	slices.Sort(n.metrics.phases)
+	if want := []diagnosis.Phase{diagnosis.PhaseConnect, diagnosis.PhaseDNS, diagnosis.PhasePing, diagnosis.PhaseTLS}; !slices.Equal(n.metrics.phases, want) {
+		t.Errorf("phases %v, want %v", n.metrics.phases, want)
+	}
 	wantAsked(t, s, manifest)
 	wantLines(t, "questions", n.dns.Queries(), "udp A registry.test.", "udp AAAA registry.test.")
 	if _, more := <-nonBlocking(all); more {

@@ -86,6 +86,7 @@ func (s *fakeSecrets) Secret(ctx context.Context, namespace, name string) (kube.
 type fakeMetrics struct {
 	mu      sync.Mutex
 	checked []string
+	phases  []diagnosis.Phase
 	up      []bool
 	secrets []string
 }
@@ -97,6 +98,12 @@ func (m *fakeMetrics) Checked(check diagnosis.Check, outcome diagnosis.Outcome, 
 		outcome = "negative duration"
 	}
 	m.checked = append(m.checked, string(check)+" "+string(outcome))
+}
+
+func (m *fakeMetrics) Phase(phase diagnosis.Phase, _ time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.phases = append(m.phases, phase)
 }
 
 func (m *fakeMetrics) RuntimeUp(up bool) {
