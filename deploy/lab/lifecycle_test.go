@@ -43,6 +43,7 @@ func TestLifecycle(t *testing.T) {
 	t.Run("pods", func(t *testing.T) { pods(ctx, t, first) })
 	t.Run("registries from outside", func(t *testing.T) { pushAndCount(ctx, t, first) })
 	t.Run("the node's files and names", func(t *testing.T) { nodeFiles(ctx, t, first) })
+	t.Run("names that each asker is told otherwise", func(t *testing.T) { namesToEachAsker(ctx, t, first) })
 	t.Run("components stop and start", func(t *testing.T) { stopAndStart(ctx, t, first) })
 	t.Run("images from an archive", func(t *testing.T) { importImage(ctx, t, first) })
 

@@ -33,6 +33,7 @@ func components(api *apiClient) []supervise.Component {
 		{Name: Kubelet, Title: "the node", Argv: kubeletArgs(), After: []string{APIServer, "sandbox-image"}, Ready: api.nodeReady},
 		{Name: NodeDNS, Title: "the node's resolver", Argv: dnsArgs("node"), Ready: listens(DNSAddress + ":53")},
 		{Name: ClusterDNSServer, Title: "the cluster's resolver", Argv: dnsArgs("cluster"), After: []string{APIServer}, Ready: listens(ClusterDNS + ":53")},
+		{Name: registry.NameServer, Title: "names that are told to each asker otherwise", Argv: []string{"/proc/self/exe"}, Env: roleEnvironment(RoleNames), AccessLog: true, Ready: listens(registry.PodViewAddress + ":53")},
 		registryComponent(registry.Hub, "the registry with passwords"),
 		registryComponent(registry.Token, "the registry with tokens"),
 		registryComponent(registry.Plain, "the registry without TLS"),

@@ -32,6 +32,9 @@ const (
 	// ZoneFile maps addresses to names, as /etc/hosts does, for the node's
 	// resolver, which reads it again within a second after a change.
 	ZoneFile = "/etc/lab/dns/hosts"
+	// NamesFile is the name server's table, a nameserver.Table, which it reads for
+	// each question.
+	NamesFile = "/etc/lab/dns/names.json"
 	// SandboxImage is the image of every pod's first process.
 	SandboxImage = "pause.lab.example/pause:1.0"
 	// SandboxArchive is where the lab finds that image at start.
@@ -104,6 +107,11 @@ func Write(root string, a Authorities) error {
 	maps.Copy(files, kubernetesFiles())
 	maps.Copy(files, runtimeFiles())
 	maps.Copy(files, dnsFiles())
+	names, err := registry.NameTable().Write()
+	if err != nil {
+		return err
+	}
+	files[NamesFile] = string(names)
 	for path, content := range files {
 		if err := writeFile(filepath.Join(root, path), content); err != nil {
 			return err
@@ -326,7 +334,7 @@ func dnsFiles() map[string]string {
   }
   file /etc/lab/dns/root .
 }
-`,
+` + passOn(DNSAddress, registry.NodeViewAddress),
 		"/etc/lab/dns/cluster.conf": `. {
   bind ` + ClusterDNS + `
   errors
@@ -338,8 +346,18 @@ func dnsFiles() map[string]string {
   }
   forward . ` + DNSAddress + `
 }
-`,
+` + passOn(ClusterDNS, registry.ClusterViewAddress),
 	}
+}
+
+// passOn makes a resolver ask the name server about its zone.
+func passOn(resolver, server string) string {
+	return registry.NameZone + ` {
+  bind ` + resolver + `
+  errors
+  forward . ` + server + `
+}
+`
 }
 
 // Zone is the content of the zone file for names and their addresses.

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/whypull/whypull/deploy/lab/box"
+	"github.com/whypull/whypull/deploy/lab/nameserver"
 	"github.com/whypull/whypull/deploy/lab/registry"
 	"github.com/whypull/whypull/deploy/lab/supervise"
 )
@@ -26,6 +27,7 @@ const (
 	RoleTokens    = "tokens"
 	RoleExpired   = "expired"
 	RoleLimited   = "limited"
+	RoleNames     = "names"
 )
 
 // ControlSocket is where the supervisor takes requests.
@@ -51,9 +53,20 @@ func Reexec() (played bool, err error) {
 		return true, registry.ServeExpired(ctx)
 	case RoleLimited:
 		return true, registry.ServeLimited(ctx)
+	case RoleNames:
+		return true, serveNames(ctx)
 	default:
 		return false, nil
 	}
+}
+
+// serveNames answers for the zone of which each asker is told something else.
+func serveNames(ctx context.Context) error {
+	server, err := nameserver.New(NamesFile, os.Stdout)
+	if err != nil {
+		return err
+	}
+	return server.ServeViews(ctx, registry.Views())
 }
 
 // run supervises the node until it is told to stop.

@@ -166,7 +166,11 @@ func hostFiles(ca string) map[string]string {
 			"https://"+MirroredHost, dir+HubHost+"/ca.crt", "http://"+PlainHost),
 		dir + MisconfiguredHost + "/hosts.toml": "server = https://" + MisconfiguredHost + "\n",
 	}
-	for _, host := range []string{PlainHost, LimitedHost, StallHost} {
+	insecure := []string{PlainHost, LimitedHost, StallHost}
+	for _, label := range Names() {
+		insecure = append(insecure, NameHost(label))
+	}
+	for _, host := range insecure {
 		files[dir+host+"/hosts.toml"] = fmt.Sprintf("server = %q\n\n[host.%q]\n", "http://"+host, "http://"+host)
 	}
 	for _, host := range []string{HubHost, HubHost2, MismatchHost, ExpiredHost, TokenHost, TokenHost2, NodeLoginHost, ProxiedHost} {

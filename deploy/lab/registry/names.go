@@ -116,6 +116,9 @@ func Addresses() []string {
 	for _, a := range Hosts() {
 		set[a] = a != SilentAddress
 	}
+	for a := range Views() {
+		set[withoutPort(a)] = true
+	}
 	maps.DeleteFunc(set, func(_ string, ours bool) bool { return !ours })
 	return slices.Sorted(maps.Keys(set))
 }

@@ -329,3 +329,31 @@ func TestStall(t *testing.T) {
 		t.Errorf("%d bytes after the release", n)
 	}
 }
+
+// TestNames: the node speaks plain HTTP with every name of the zone, and where
+// a name leads to an address of the lab, somebody has it.
+func TestNames(t *testing.T) {
+	files, table := hostFiles("ca"), NameTable()
+	for _, label := range Names() {
+		host := NameHost(label)
+		if !strings.Contains(files["/etc/containerd/certs.d/"+host+"/hosts.toml"], `[host."http://`+host+`"]`) {
+			t.Errorf("no hosts.toml for %s", host)
+		}
+	}
+	outside := []string{SilentAddress, OutsideAddress, OutsideAddress6}
+	for _, r := range table {
+		for _, a := range r.Addresses {
+			if !slices.Contains(Addresses(), a.String()) && !slices.Contains(outside, a.String()) {
+				t.Errorf("nobody has the address %s of %s", a, r.Name)
+			}
+		}
+		if !strings.HasSuffix(r.Name, "."+NameZone) {
+			t.Errorf("%s is not in the zone that is asked about", r.Name)
+		}
+	}
+	for view, want := range map[string]string{NodeView: "NXDOMAIN", ClusterView: "", PodView: ""} {
+		if got := table.Find(view, "cluster-only."+NameZone).Rcode; got != want {
+			t.Errorf("view %s of a name of the cluster: %q, want %q", view, got, want)
+		}
+	}
+}
