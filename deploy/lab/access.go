@@ -139,6 +139,15 @@ func (l *Lab) RemoveFile(path string) error {
 	return root.Remove(strings.TrimPrefix(path, "/"))
 }
 
+// Socket is where this machine finds a unix socket of the node.
+func (l *Lab) Socket(path string) (string, error) {
+	b, err := box.Find(l.dir)
+	if err != nil {
+		return "", err
+	}
+	return b.Path(path), nil
+}
+
 func (l *Lab) root() (*os.Root, error) {
 	b, err := box.Find(l.dir)
 	if err != nil {

@@ -78,7 +78,6 @@ func names() map[string]told {
 		"nowhere":       {},
 		"many":          {pods: plain},
 		"split":         {node: at(OutsideAddress), pods: plain},
-		"pool":          {node: plain, pods: at(limitedAddress)},
 		"servfail":      both(servfail),
 		"servfail-node": {node: servfail, pods: plain},
 		"servfail-pod":  {node: plain, pods: servfail},

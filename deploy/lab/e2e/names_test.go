@@ -1,0 +1,470 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/whypull/whypull/deploy/lab/demo"
+	"github.com/whypull/whypull/deploy/lab/node"
+	"github.com/whypull/whypull/deploy/lab/registry"
+)
+
+// nameCase is a pod of whose registry's name the node is told one thing and
+// the pod another.
+type nameCase struct {
+	pod   string
+	host  string
+	extra string // of the pod's spec
+	cause string
+	// summary are words of the summary, in this order.
+	summary []string
+	// evidence must be there, and no detail may have what is in without.
+	evidence []demo.Evidence
+	without  string
+}
+
+const confirmed = "Confirmed"
+
+// namesNamespace has the pods of TestNames and a registry with the name of a
+// Service.
+const (
+	namesNamespace = "names"
+	serviceName    = "registry." + namesNamespace + ".svc.cluster.local"
+)
+
+// serviceManifest is a registry in the cluster: the one without TLS, behind a
+// name that only the cluster's resolver knows.
+func serviceManifest() string {
+	return `apiVersion: v1
+kind: Service
+metadata: {name: registry}
+spec:
+  clusterIP: None
+  ports: [{name: http, port: 5000}]
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata:
+  name: registry
+  labels: {kubernetes.io/service-name: registry}
+addressType: IPv4
+ports: [{name: http, port: 5000, protocol: TCP}]
+endpoints: [{addresses: [` + registry.PlainAddress + `], conditions: {ready: true}}]
+---
+`
+}
+
+// Who a name is resolved by, and with what result, as the evidence has it.
+func onNode(host, address string) demo.Evidence {
+	return demo.Evidence{Check: "nodeDNS", Outcome: "Passed", Detail: bare(host) + " resolves to " + address}
+}
+
+func notOnNode(fault, words string) demo.Evidence {
+	return demo.Evidence{Check: "nodeDNS", Outcome: "Failed", Fault: fault, Detail: words}
+}
+
+func inPod(host, address string) demo.Evidence {
+	return demo.Evidence{Check: "podDNS", Outcome: "Passed", Detail: "in the pod " + bare(host) + " resolves to " + address}
+}
+
+func notInPod(fault, words string) demo.Evidence {
+	return demo.Evidence{Check: "podDNS", Outcome: "Failed", Fault: fault, Detail: words}
+}
+
+// inPodSays is a detail of the check that passed in the pod.
+func inPodSays(words string) demo.Evidence {
+	return demo.Evidence{Check: "podDNS", Outcome: "Passed", Detail: words}
+}
+
+func reached() demo.Evidence {
+	return inPodSays("a connection from the pod to " + registry.PlainAddress + ":5000 succeeds")
+}
+
+func notReached(address, words string) demo.Evidence {
+	return demo.Evidence{Check: "podDNS", Outcome: "Inconclusive", Detail: "a connection from the pod to " + address + " fails (" + words + ")"}
+}
+
+func bare(host string) string { return strings.TrimSuffix(host, ":5000") }
+
+// asks is the part of a pod's spec that makes it ask one resolver.
+func asks(resolver, ndots string, searches ...string) string {
+	return fmt.Sprintf("dnsPolicy: None\ndnsConfig:\n  nameservers: [%s]\n  searches: [%s]\n  options: [{name: ndots, value: %q}]",
+		resolver, strings.Join(searches, ","), ndots)
+}
+
+// bothSides are names that fail on the node, and why.
+func bothSides() []nameCase {
+	const nameNotFound, dnsFailure = "NameNotFound", "DNSFailure"
+	yes, no := []string{"on node " + node.Name, "but in the pod it does"}, []string{"on node " + node.Name, "and neither in the pod"}
+	clusterOnly, failsOnNode := registry.NameHost("cluster-only"), registry.NameHost("servfail-node")
+	return []nameCase{
+		{pod: "nowhere", host: registry.NameHost("nowhere"), cause: "RegistryNameNotFound", summary: no, evidence: []demo.Evidence{
+			notOnNode(nameNotFound, "NXDOMAIN"), notInPod(nameNotFound, "in the pod the registry's name nowhere.dns.lab.example does not resolve: no such name (NXDOMAIN)")}},
+		{pod: "service", host: serviceName + ":5000", cause: "RegistryNameNotFound", summary: yes, evidence: []demo.Evidence{
+			notOnNode(nameNotFound, "NXDOMAIN"), inPod(serviceName, registry.PlainAddress), reached()}, without: ", as "},
+		{pod: "service-short", host: "registry:5000", cause: "RegistryNameNotFound", summary: yes, evidence: []demo.Evidence{
+			notOnNode(nameNotFound, "NXDOMAIN"), inPod("registry", registry.PlainAddress), inPodSays(", as " + serviceName), reached()}},
+		{pod: "cluster-only", host: clusterOnly, cause: "RegistryNameNotFound", summary: yes, evidence: []demo.Evidence{
+			notOnNode(nameNotFound, "NXDOMAIN"), inPod(clusterOnly, registry.PlainAddress), reached()}},
+		{pod: "alias", host: registry.NameHost("alias"), cause: "RegistryNameNotFound", summary: no, evidence: []demo.Evidence{
+			notOnNode(nameNotFound, ""), notInPod(nameNotFound, "")}},
+		{pod: "servfail", host: registry.NameHost("servfail"), cause: dnsFailure, summary: no, evidence: []demo.Evidence{
+			notOnNode(dnsFailure, "it answered SERVFAIL"), notInPod(dnsFailure, "in the pod the registry's name servfail.dns.lab.example cannot be resolved: resolver "+node.ClusterDNS+":53: it answered SERVFAIL")}},
+		{pod: "servfail-node", host: failsOnNode, cause: dnsFailure, summary: yes, evidence: []demo.Evidence{
+			notOnNode(dnsFailure, "it answered SERVFAIL"), inPod(failsOnNode, registry.PlainAddress), reached()}},
+		{pod: "refused", host: registry.NameHost("refused"), cause: dnsFailure, summary: no, evidence: []demo.Evidence{
+			notOnNode(dnsFailure, "it answered REFUSED"), notInPod(dnsFailure, "it answered REFUSED")}},
+		// What such a pod asks is what the node asks, from the same network, unless
+		// its policy names the cluster's resolver.
+		{pod: "host", host: clusterOnly, extra: "hostNetwork: true", cause: "RegistryNameNotFound", summary: no, evidence: []demo.Evidence{
+			notOnNode(nameNotFound, "NXDOMAIN"), notInPod(nameNotFound, "the pod has the node's network")}},
+		{pod: "host-cluster", host: clusterOnly, extra: "hostNetwork: true\ndnsPolicy: ClusterFirstWithHostNet", cause: "RegistryNameNotFound", summary: yes,
+			evidence: []demo.Evidence{notOnNode(nameNotFound, "NXDOMAIN"), inPod(clusterOnly, registry.PlainAddress), inPodSays("the pod has the node's network")}},
+	}
+}
+
+// nodeResolves are names that the node resolves: whatever they are in the pod,
+// the pull fails for another reason.
+func nodeResolves() []nameCase {
+	const absent, dnsFailure = "RepositoryNotFound", "DNSFailure"
+	everywhere, truncated := registry.NameHost("everywhere"), registry.NameHost("truncated")
+	fine := onNode(everywhere, registry.PlainAddress)
+	wild := bare(everywhere) + "." + registry.WildDomain
+	return []nameCase{
+		{pod: "node-only", host: registry.NameHost("node-only"), cause: absent, evidence: []demo.Evidence{
+			onNode(registry.NameHost("node-only"), registry.PlainAddress), notInPod("NameNotFound", "in the pod the registry's name node-only.dns.lab.example does not resolve")}},
+		{pod: "servfail-pod", host: registry.NameHost("servfail-pod"), cause: absent, evidence: []demo.Evidence{
+			onNode(registry.NameHost("servfail-pod"), registry.PlainAddress), notInPod(dnsFailure, "it answered SERVFAIL")}},
+		{pod: "closed-pod", host: everywhere, extra: asks(registry.ClosedAddress, "1"), cause: absent, evidence: []demo.Evidence{
+			fine, notInPod(dnsFailure, "resolver "+registry.ClosedAddress+":53: its port is closed")}},
+		{pod: "black-hole", host: everywhere, extra: asks(registry.SilentAddress, "1"), cause: absent, evidence: []demo.Evidence{
+			fine, notInPod(dnsFailure, "resolver "+registry.SilentAddress+":53: it did not answer in time")}},
+		{pod: "silent-pod", host: registry.NameHost("silent-pod"), extra: asks(registry.PodViewAddress, "1"), cause: absent, evidence: []demo.Evidence{
+			onNode(registry.NameHost("silent-pod"), registry.PlainAddress), notInPod(dnsFailure, "resolver "+registry.PodViewAddress+":53: it did not answer in time")}},
+		// A domain of the search list answers for everything.
+		{pod: "surprise", host: everywhere, extra: asks(registry.PodViewAddress, "5", registry.WildDomain), cause: absent, evidence: []demo.Evidence{
+			fine, inPod(everywhere, registry.SilentAddress), inPodSays(", as " + wild), inPodSays("other addresses than on the node"),
+			notReached(registry.SilentAddress+":5000", "no answer")}},
+		{pod: "ndots", host: everywhere, extra: asks(registry.PodViewAddress, "1", registry.WildDomain), cause: absent, evidence: []demo.Evidence{
+			fine, inPod(everywhere, registry.PlainAddress), reached()}, without: ", as "},
+		{pod: "truncated", host: truncated, cause: absent, evidence: []demo.Evidence{
+			onNode(truncated, registry.PlainAddress), inPod(truncated, registry.PlainAddress), reached()}, without: "other addresses"},
+		// The node is told an address outside, pods one inside.
+		{pod: "split", host: registry.NameHost("split"), cause: "NetworkUnreachable", summary: []string{registry.OutsideAddress}, evidence: []demo.Evidence{
+			onNode(registry.NameHost("split"), registry.OutsideAddress), inPod(registry.NameHost("split"), registry.PlainAddress),
+			inPodSays("other addresses than on the node"), reached()}},
+		{pod: "six", host: registry.NameHost("six"), cause: "NetworkUnreachable", evidence: []demo.Evidence{
+			onNode(registry.NameHost("six"), registry.OutsideAddress6), inPod(registry.NameHost("six"), registry.OutsideAddress6),
+			notReached("["+registry.OutsideAddress6+"]:5000", "no route")}, without: "other addresses"},
+	}
+}
+
+// TestNames: what the registry's name is on the node decides, and what it is in
+// the pod is told beside it.
+func TestNames(t *testing.T) {
+	t.Parallel()
+	cases := slices.Concat(bothSides(), nodeResolves())
+	breakNames(t, namesNamespace, serviceManifest(), cases...)
+	for _, c := range cases {
+		t.Run(c.pod, func(t *testing.T) {
+			t.Parallel()
+			c.assert(t, namesNamespace)
+		})
+	}
+}
+
+// breakNames makes the pods of the cases, in a namespace that goes with the test.
+func breakNames(t *testing.T, namespace, first string, cases ...nameCase) {
+	t.Helper()
+	var all []string
+	for _, c := range cases {
+		all = append(all, demo.Pod(c.pod, c.host+"/e2e/absent:1.0", "", c.extra))
+	}
+	s := demo.Scenario{Name: namespace, Manifests: []string{first + strings.Join(all, "---\n")}}
+	t.Cleanup(func() { remove(t, namespace) })
+	if err := s.Break(t.Context(), shared.lab); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func remove(t *testing.T, namespace string) {
+	t.Helper()
+	if _, err := shared.lab.Kubectl(context.WithoutCancel(t.Context()), nil, "delete", "namespace", namespace, "--wait=false"); err != nil {
+		t.Error(err)
+	}
+}
+
+// assert waits for the report and looks at it.
+func (c nameCase) assert(t *testing.T, namespace string) {
+	t.Helper()
+	got := shared.settled(t.Context(), t, namespace, c.pod).Containers[0]
+	if got.Cause != c.cause || got.Confidence != confirmed {
+		t.Errorf("cause %s (%s), want %s\n%+v", got.Cause, got.Confidence, c.cause, got)
+	}
+	if missing := inOrder(got.Summary, c.summary); missing != "" {
+		t.Errorf("summary %q lacks %q", got.Summary, missing)
+	}
+	if c.cause == "RepositoryNotFound" && strings.Contains(got.Summary, "resolve") {
+		t.Errorf("the summary makes a cause of the pod's name service: %s", got.Summary)
+	}
+	for _, want := range c.evidence {
+		assertEntries(t, got.Evidence, want)
+	}
+	for _, e := range got.Evidence {
+		if c.without != "" && strings.Contains(e.Detail, c.without) {
+			t.Errorf("a detail has %q: %+v", c.without, e)
+		}
+	}
+}
+
+// questions counts what the name server was asked for a label in a view.
+func (c *cluster) questions(t *testing.T, view, label string) map[string]int {
+	t.Helper()
+	data, err := os.ReadFile(c.lab.RegistryLog(registry.NameServer))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := map[string]int{}
+	for line := range strings.SplitSeq(string(data), "\n") {
+		f := strings.Fields(line) // view, transport, type, name, client
+		if len(f) == 5 && f[0] == view && f[3] == label+"."+registry.NameZone+"." {
+			n[f[2]]++
+		}
+	}
+	return n
+}
+
+// TestManyPodsOneLookup: 20 pods of a workload ask their own resolver once.
+func TestManyPodsOneLookup(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	const pods = 20
+	const life = 5 * time.Second // of an answer, see probe.lookupLife
+	start := time.Now()
+	s := demo.Scenario{Name: "many-names", Manifests: []string{demo.Deployment("app", registry.NameHost("many")+"/e2e/absent:1.0", "none", pods)}}
+	t.Cleanup(func() { remove(t, s.Name) })
+	if err := s.Break(ctx, shared.lab); err != nil {
+		t.Fatal(err)
+	}
+	shared.eventually(ctx, t, func() (string, bool) {
+		list, err := shared.client.CoreV1().Pods(s.Name).List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return err.Error(), false
+		}
+		told := 0
+		for _, p := range list.Items {
+			report := p.Annotations["whypull.dev/report"]
+			if strings.Contains(report, "but in the pod it does") && !strings.Contains(report, `"Pending"`) {
+				told++
+			}
+		}
+		return fmt.Sprintf("%d of %d pods diagnosed", told, pods), told == pods
+	})
+	got, most := shared.questions(t, registry.ClusterView, "many"), int(time.Since(start)/life)+1
+	for _, kind := range []string{"A", "AAAA"} {
+		if got[kind] < 1 || got[kind] > most {
+			t.Errorf("%d questions of type %s for %d pods, want at most one in %s: %d", got[kind], kind, pods, life, most)
+		}
+	}
+}
+
+// TestNodeResolverDown runs alone, since nothing resolves on the node
+// meanwhile.
+func TestNodeResolverDown(t *testing.T) {
+	ctx := t.Context()
+	host := registry.NameHost("cluster-only")
+	c := nameCase{pod: "app", host: host, cause: "DNSFailure", summary: []string{"on node " + node.Name, "but in the pod it does"}, evidence: []demo.Evidence{
+		notOnNode("DNSFailure", "resolver "+node.DNSAddress+":53: its port is closed"), inPod(host, registry.PlainAddress), reached()}}
+	if err := shared.lab.StopComponent(ctx, node.NodeDNS); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := shared.lab.StartComponent(context.WithoutCancel(ctx), node.NodeDNS); err != nil {
+			t.Error(err)
+		}
+	})
+	breakNames(t, "resolver-down", "", c)
+	c.assert(t, "resolver-down")
+	assertMismatch(ctx, t, host, 1)
+}
+
+// assertMismatch: the metric tells whether the node and the pod agree.
+func assertMismatch(ctx context.Context, t *testing.T, host string, want int) {
+	t.Helper()
+	series := fmt.Sprintf("whypull_dns_mismatch{registry=%q} %d\n", host, want)
+	if m := shared.metrics(ctx, t); !strings.Contains(m, series) {
+		t.Errorf("no %s in the metrics:\n%s", series, m)
+	}
+}
+
+// TestNodeResolverSilent runs alone, with another resolver on the node: one
+// that does not answer some questions.
+func TestNodeResolverSilent(t *testing.T) {
+	ctx := t.Context()
+	swapResolver(t, "nameserver "+registry.NodeViewAddress+"\noptions timeout:1 attempts:1\n")
+	silence := notOnNode("DNSFailure", "resolver "+registry.NodeViewAddress+":53: it did not answer in time")
+	onlyNode, both := registry.NameHost("silent-node"), registry.NameHost("silent")
+	cases := []nameCase{
+		{pod: "node", host: onlyNode, cause: "DNSFailure", summary: []string{"on node " + node.Name, "but in the pod it does"},
+			evidence: []demo.Evidence{silence, inPod(onlyNode, registry.PlainAddress), reached()}},
+		{pod: "both", host: both, extra: asks(registry.PodViewAddress, "1"), cause: "DNSFailure", summary: []string{"on node " + node.Name, "and neither in the pod"},
+			evidence: []demo.Evidence{silence, notInPod("DNSFailure", "resolver "+registry.PodViewAddress+":53: it did not answer in time")}},
+	}
+	breakNames(t, "resolver-silent", "", cases...)
+	for _, c := range cases {
+		c.assert(t, "resolver-silent")
+	}
+	assertMismatch(ctx, t, onlyNode, 1)
+	assertMismatch(ctx, t, both, 0)
+}
+
+// swapResolver gives the node another resolv.conf for the time of a test, and
+// waits until it counts: the runtime looks at most every five seconds whether
+// it has changed (net.resolverConfig.tryUpdate).
+func swapResolver(t *testing.T, content string) {
+	t.Helper()
+	const file, reread = "/etc/resolv.conf", 5*time.Second + 100*time.Millisecond
+	before, err := shared.lab.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(content []byte) {
+		if err := shared.lab.WriteFile(file, content); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(reread)
+	}
+	t.Cleanup(func() { write(before) })
+	write([]byte(content))
+}
+
+// TestPodNetworkRights runs alone, since it changes the agent: without the
+// capability it enters no pod's network and says why; without the flag it asks
+// the pods' servers from the node's network and says so.
+func TestPodNetworkRights(t *testing.T) {
+	const container = "/spec/template/spec/containers/0"
+	fails := registry.NameHost("servfail-pod")
+	restoreAgent(t)
+	patchAgent(t, `{"op":"remove","path":"`+container+`/securityContext/capabilities/add"}`)
+	breakNames(t, "no-capability", "", nameCase{pod: "app", host: fails})
+	got := shared.settled(t.Context(), t, "no-capability", "app").Containers[0]
+	assertEntries(t, got.Evidence, demo.Evidence{Check: "podDNS", Outcome: "NotRun", Detail: "whypull may not enter the pod's network namespace: the capability SYS_ADMIN is missing"})
+	if n := len(slices.DeleteFunc(got.Evidence, func(e demo.Evidence) bool { return e.Check != "podDNS" })); n != 1 {
+		t.Errorf("%d entries of the pod's name service", n)
+	}
+
+	patchAgent(t, environmentOff(t, "WHYPULL_POD_NETWORK"))
+	host := registry.NameHost("cluster-only")
+	const aside = "asked from the node's network"
+	cases := []nameCase{
+		{pod: "works", host: host, cause: "RegistryNameNotFound", summary: []string{"but in the pod it does"}, without: "a connection",
+			evidence: []demo.Evidence{inPod(host, registry.PlainAddress), inPodSays(aside)}},
+		{pod: "fails", host: fails, cause: "RepositoryNotFound", without: "a connection",
+			evidence: []demo.Evidence{{Check: "podDNS", Outcome: "Inconclusive", Fault: "DNSFailure", Detail: "it answered SERVFAIL, " + aside}}},
+	}
+	breakNames(t, "no-flag", "", cases...)
+	for _, c := range cases {
+		c.assert(t, "no-flag")
+	}
+}
+
+// environmentOff is the patch that takes a variable from the agent.
+func environmentOff(t *testing.T, name string) string {
+	t.Helper()
+	set, err := shared.client.AppsV1().DaemonSets("whypull").Get(t.Context(), "whypull-agent", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(set.Spec.Template.Spec.Containers[0].Env, func(e corev1.EnvVar) bool { return e.Name == name })
+	if i < 0 {
+		t.Fatalf("the agent has no %s", name)
+	}
+	return fmt.Sprintf(`{"op":"remove","path":"/spec/template/spec/containers/0/env/%d"}`, i)
+}
+
+func patchAgent(t *testing.T, operation string) {
+	t.Helper()
+	ctx := context.WithoutCancel(t.Context())
+	_, err := shared.client.AppsV1().DaemonSets("whypull").Patch(ctx, "whypull-agent", types.JSONPatchType, []byte("["+operation+"]"), metav1.PatchOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := shared.lab.Kubectl(ctx, nil, "-n", "whypull", "rollout", "status", "daemonset/whypull-agent", "--timeout=4m"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// restoreAgent gives the agent what it has now when the test is over.
+func restoreAgent(t *testing.T) {
+	t.Helper()
+	set, err := shared.client.AppsV1().DaemonSets("whypull").Get(t.Context(), "whypull-agent", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec, err := json.Marshal(set.Spec.Template.Spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { patchAgent(t, `{"op":"replace","path":"/spec/template/spec","value":`+string(spec)+`}`) })
+}
+
+// TestSandboxVanishes: a pod's sandbox ends while the pod's resolver is still
+// to answer. What is then said of the pod's name service is nothing, or what
+// the next sandbox shows: never that it fails.
+func TestSandboxVanishes(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	const namespace = "sandbox-vanishes"
+	breakNames(t, namespace, "", nameCase{pod: "app", host: registry.NameHost("slow"), extra: asks(registry.PodViewAddress, "1")})
+	shared.eventually(ctx, t, func() (string, bool) {
+		return "a question of the pod's network", shared.questions(t, registry.PodView, "slow")["A"] > 0
+	})
+	stopSandbox(t, namespace, "app")
+	got := shared.settled(ctx, t, namespace, "app").Containers[0]
+	if got.Cause != "RepositoryNotFound" || strings.Contains(got.Summary, "resolve") {
+		t.Errorf("cause %s: %s", got.Cause, got.Summary)
+	}
+	asked := slices.DeleteFunc(got.Evidence, func(e demo.Evidence) bool { return e.Check != "podDNS" })
+	if len(asked) == 0 || asked[0].Outcome != "NotRun" && asked[0].Outcome != "Passed" {
+		t.Errorf("of a sandbox that has gone it is said: %+v", asked)
+	}
+}
+
+// stopSandbox ends a pod's sandbox and takes its network away, as crictl stopp
+// does. The kubelet makes another one.
+func stopSandbox(t *testing.T, namespace, pod string) {
+	t.Helper()
+	socket, err := shared.lab.Socket("/run/containerd/containerd.sock")
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := grpc.NewClient("unix://"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	client := runtimeapi.NewRuntimeServiceClient(conn)
+	list, err := client.ListPodSandbox(t.Context(), &runtimeapi.ListPodSandboxRequest{Filter: &runtimeapi.PodSandboxFilter{
+		LabelSelector: map[string]string{"io.kubernetes.pod.namespace": namespace, "io.kubernetes.pod.name": pod}}})
+	if err != nil || len(list.Items) == 0 {
+		t.Fatalf("the pod's sandboxes: %v, %v", list, err)
+	}
+	for _, s := range list.Items {
+		if _, err := client.StopPodSandbox(t.Context(), &runtimeapi.StopPodSandboxRequest{PodSandboxId: s.Id}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
