@@ -211,6 +211,7 @@ func remove(t *testing.T, namespace string) {
 func (c nameCase) assert(t *testing.T, namespace string) {
 	t.Helper()
 	got := shared.settled(t.Context(), t, namespace, c.pod).Containers[0]
+	t.Logf("%+v", got)
 	if got.Cause != c.cause || got.Confidence != confirmed {
 		t.Errorf("cause %s (%s), want %s\n%+v", got.Cause, got.Confidence, c.cause, got)
 	}

@@ -70,7 +70,7 @@ func names() map[string]told {
 	plain, servfail, silent := at(plainAddress), &nameserver.Answer{Rcode: "SERVFAIL"}, &nameserver.Answer{Silent: true}
 	both := func(a *nameserver.Answer) told { return told{node: a, pods: a} }
 	slow, cut := at(plainAddress), at(plainAddress)
-	slow.Delay, cut.Truncated = 1500*time.Millisecond, true
+	slow.Delay, cut.Truncated = time.Second, true
 	return map[string]told{
 		"everywhere":    both(plain),
 		"cluster-only":  {pods: plain},

@@ -143,9 +143,10 @@ func Resolve(hostPort string) string {
 }
 
 // ProxyEnvironment is that of the container runtime: one registry's domain is
-// behind a proxy, which is down.
+// behind a proxy, which is down. The cluster's own names are not, as NO_PROXY
+// on nodes should have it.
 func ProxyEnvironment() []string {
-	return []string{"HTTPS_PROXY=http://" + closedAddress + ":3128", "NO_PROXY=.lab.example,.company.com,localhost,127.0.0.0/8,10.0.0.0/8"}
+	return []string{"HTTPS_PROXY=http://" + closedAddress + ":3128", "NO_PROXY=.lab.example,.company.com,.cluster.local,registry,localhost,127.0.0.0/8,10.0.0.0/8"}
 }
 
 // ServesPlainHTTP says that a host is one of the registry without TLS.
