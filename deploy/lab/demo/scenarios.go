@@ -32,7 +32,7 @@ func secrets() []Scenario {
 				{"image", "Failed", "ImageAbsent", "lab-node"},
 				{"credentials", "Failed", "NoMatchingCredential", "secret regcred is for hub.test.company.com, the image is on hub.test2.company.com"},
 				{"nodeDNS", "Passed", "", registry.HubHost2},
-				{"podDNS", "NotRun", "", ""},
+				{"podDNS", "Passed", "", "in the pod " + registry.HubHost2 + " resolves to "},
 				{"registry", "Failed", "Unauthorized", "wants credentials (HTTP 401)"},
 				{"pull", "NotRun", "", ""},
 			}}},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -18,6 +19,7 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/whypull/whypull/deploy/lab/demo"
+	"github.com/whypull/whypull/deploy/lab/nameserver"
 	"github.com/whypull/whypull/deploy/lab/node"
 	"github.com/whypull/whypull/deploy/lab/registry"
 )
@@ -282,6 +284,54 @@ func TestManyPodsOneLookup(t *testing.T) {
 	}
 }
 
+// TestNameAppears: once the node is told the name too, the pod gets its image,
+// and nothing is said any more.
+func TestNameAppears(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	const repository = "/e2e/name-appears:1.0"
+	host := registry.NameHost("late")
+	i, err := shared.lab.PauseImage(host + repository)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := shared.lab.Push(ctx, registry.PlainHost+repository, i); err != nil {
+		t.Fatal(err)
+	}
+	s := demo.Scenario{Name: "name-appears", Manifests: []string{demo.Pod("app", host+repository, "", "")}}
+	t.Cleanup(func() { remove(t, s.Name) })
+	if err := s.Break(ctx, shared.lab); err != nil {
+		t.Fatal(err)
+	}
+	got := shared.settled(ctx, t, s.Name, "app").Containers[0]
+	if got.Cause != "RegistryNameNotFound" {
+		t.Errorf("cause %s: %s", got.Cause, got.Summary)
+	}
+	tell(t, nameserver.Record{Name: bare(host), View: registry.NodeView,
+		Answer: nameserver.Answer{Addresses: []netip.Addr{netip.MustParseAddr(registry.PlainAddress)}}})
+	shared.waitRunning(ctx, t, s.Name, "app")
+	waitUnmarked(ctx, t, s.Name, "app")
+}
+
+// tell adds to what the name server knows.
+func tell(t *testing.T, r nameserver.Record) {
+	t.Helper()
+	data, err := shared.lab.ReadFile(node.NamesFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var table nameserver.Table
+	if err := json.Unmarshal(data, &table); err != nil {
+		t.Fatal(err)
+	}
+	if data, err = append(table, r).Write(); err != nil {
+		t.Fatal(err)
+	}
+	if err := shared.lab.WriteFile(node.NamesFile, data); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestNodeResolverDown runs alone, since nothing resolves on the node
 // meanwhile.
 func TestNodeResolverDown(t *testing.T) {
@@ -306,9 +356,10 @@ func TestNodeResolverDown(t *testing.T) {
 func assertMismatch(ctx context.Context, t *testing.T, host string, want int) {
 	t.Helper()
 	series := fmt.Sprintf("whypull_dns_mismatch{registry=%q} %d\n", host, want)
-	if m := shared.metrics(ctx, t); !strings.Contains(m, series) {
-		t.Errorf("no %s in the metrics:\n%s", series, m)
-	}
+	shared.eventually(ctx, t, func() (string, bool) {
+		m := shared.metrics(ctx, t)
+		return series + "in the metrics:\n" + m, strings.Contains(m, series)
+	})
 }
 
 // TestNodeResolverSilent runs alone, with another resolver on the node: one

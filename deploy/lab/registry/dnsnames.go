@@ -77,6 +77,7 @@ func names() map[string]told {
 		"node-only":     {node: plain},
 		"nowhere":       {},
 		"many":          {pods: plain},
+		"late":          {pods: plain},
 		"split":         {node: at(OutsideAddress), pods: plain},
 		"servfail":      both(servfail),
 		"servfail-node": {node: servfail, pods: plain},
