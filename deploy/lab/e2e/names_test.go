@@ -36,6 +36,9 @@ type nameCase struct {
 	// evidence must be there, and no detail may have what is in without.
 	evidence []demo.Evidence
 	without  string
+	// askedFrom is the network from which the pod's own resolver is asked, "pod"
+	// or "node", where no other pod asks it for that name.
+	askedFrom string
 }
 
 const confirmed = "Confirmed"
@@ -155,7 +158,7 @@ func nodeResolves() []nameCase {
 		{pod: "black-hole", host: everywhere, extra: asks(registry.SilentAddress, "1"), cause: absent, evidence: []demo.Evidence{
 			fine, notInPod(dnsFailure, "resolver "+registry.SilentAddress+":53: it did not answer in time")}},
 		{pod: "silent-pod", host: registry.NameHost("silent-pod"), extra: asks(registry.PodViewAddress, "1"), cause: absent, evidence: []demo.Evidence{
-			onNode(registry.NameHost("silent-pod"), registry.PlainAddress), notInPod(dnsFailure, "resolver "+registry.PodViewAddress+":53: it did not answer in time")}},
+			onNode(registry.NameHost("silent-pod"), registry.PlainAddress), notInPod(dnsFailure, "resolver "+registry.PodViewAddress+":53: it did not answer in time")}, askedFrom: "pod"},
 		// A domain of the search list answers for everything.
 		{pod: "surprise", host: everywhere, extra: asks(registry.PodViewAddress, "5", registry.WildDomain), cause: absent, evidence: []demo.Evidence{
 			fine, inPod(everywhere, registry.SilentAddress), inPodSays(", as " + wild), inPodSays("other addresses than on the node"),
@@ -231,23 +234,62 @@ func (c nameCase) assert(t *testing.T, namespace string) {
 			t.Errorf("a detail has %q: %+v", c.without, e)
 		}
 	}
+	if c.askedFrom != "" {
+		c.assertAskedFrom(t, namespace)
+	}
 }
 
-// questions counts what the name server was asked for a label in a view.
-func (c *cluster) questions(t *testing.T, view, label string) map[string]int {
+// assertAskedFrom looks where the pod's own resolver was asked from.
+func (c nameCase) assertAskedFrom(t *testing.T, namespace string) {
+	t.Helper()
+	pod, err := shared.client.CoreV1().Pods(namespace).Get(t.Context(), c.pod, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	label, _, _ := strings.Cut(c.host, ".")
+	all := shared.questions(t, registry.PodView, label)
+	if len(all) == 0 {
+		t.Errorf("nobody has asked for %s", c.host)
+	}
+	for _, q := range all {
+		if from := q.client.Addr().String(); (from == pod.Status.PodIP) != (c.askedFrom == "pod") {
+			t.Errorf("%s was asked for from %s, and the pod is %s; want it asked from the %s's network", c.host, from, pod.Status.PodIP, c.askedFrom)
+		}
+	}
+}
+
+// question is one that the name server was asked.
+type question struct {
+	kind   string
+	client netip.AddrPort
+}
+
+// ofType counts the questions of a type.
+func ofType(all []question, kind string) int {
+	n := 0
+	for _, q := range all {
+		if q.kind == kind {
+			n++
+		}
+	}
+	return n
+}
+
+// questions are what the name server was asked for a label in a view.
+func (c *cluster) questions(t *testing.T, view, label string) []question {
 	t.Helper()
 	data, err := os.ReadFile(c.lab.RegistryLog(registry.NameServer))
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := map[string]int{}
+	var all []question
 	for line := range strings.SplitSeq(string(data), "\n") {
 		f := strings.Fields(line) // view, transport, type, name, client
 		if len(f) == 5 && f[0] == view && f[3] == label+"."+registry.NameZone+"." {
-			n[f[2]]++
+			all = append(all, question{kind: f[2], client: netip.MustParseAddrPort(f[4])})
 		}
 	}
-	return n
+	return all
 }
 
 // TestManyPodsOneLookup: 20 pods of a workload ask their own resolver once.
@@ -278,8 +320,8 @@ func TestManyPodsOneLookup(t *testing.T) {
 	})
 	got, most := shared.questions(t, registry.ClusterView, "many"), int(time.Since(start)/life)+1
 	for _, kind := range []string{"A", "AAAA"} {
-		if got[kind] < 1 || got[kind] > most {
-			t.Errorf("%d questions of type %s for %d pods, want at most one in %s: %d", got[kind], kind, pods, life, most)
+		if n := ofType(got, kind); n < 1 || n > most {
+			t.Errorf("%d questions of type %s for %d pods, want at most one in %s: %d", n, kind, pods, life, most)
 		}
 	}
 }
@@ -424,7 +466,7 @@ func TestPodNetworkRights(t *testing.T) {
 	cases := []nameCase{
 		{pod: "works", host: host, cause: "RegistryNameNotFound", summary: []string{"but in the pod it does"}, without: "a connection",
 			evidence: []demo.Evidence{inPod(host, registry.PlainAddress), inPodSays(aside)}},
-		{pod: "fails", host: fails, cause: "RepositoryNotFound", without: "a connection",
+		{pod: "fails", host: fails, extra: asks(registry.PodViewAddress, "1"), cause: "RepositoryNotFound", without: "a connection", askedFrom: "node",
 			evidence: []demo.Evidence{{Check: "podDNS", Outcome: "Inconclusive", Fault: "DNSFailure", Detail: "it answered SERVFAIL, " + aside}}},
 	}
 	breakNames(t, "no-flag", "", cases...)
@@ -482,7 +524,7 @@ func TestSandboxVanishes(t *testing.T) {
 	const namespace = "sandbox-vanishes"
 	breakNames(t, namespace, "", nameCase{pod: "app", host: registry.NameHost("slow"), extra: asks(registry.PodViewAddress, "1")})
 	shared.eventually(ctx, t, func() (string, bool) {
-		return "a question of the pod's network", shared.questions(t, registry.PodView, "slow")["A"] > 0
+		return "a question of the pod's network", len(shared.questions(t, registry.PodView, "slow")) > 0
 	})
 	stopSandbox(t, namespace, "app")
 	got := shared.settled(ctx, t, namespace, "app").Containers[0]
