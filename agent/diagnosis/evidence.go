@@ -171,6 +171,9 @@ type Evidence struct {
 	Server string
 	// Addresses are what a name resolved to.
 	Addresses []string
+	// Name is the name that Addresses are of, where the search list has completed
+	// the registry's; for CheckPodDNS.
+	Name string
 	// Compared is how the name fares in the pod beside on the node, for
 	// CheckPodDNS.
 	Compared Comparison

@@ -277,6 +277,13 @@ func (x *facts) pod() (Evidence, bool) {
 	return all[0], true
 }
 
+// onlyIPv6 tells that the node knows nothing but IPv6 addresses for the name of
+// the image's own registry.
+func (x *facts) onlyIPv6() bool {
+	own := filter(x.of(CheckNodeDNS), func(e Evidence) bool { return !e.Mirror && len(e.Addresses) > 0 })
+	return len(own) > 0 && !slices.ContainsFunc(own[0].Addresses, func(a string) bool { return !strings.Contains(a, ":") })
+}
+
 // podReaches tells that a connection to the registry was made from the pod.
 func (x *facts) podReaches() bool {
 	return slices.ContainsFunc(x.of(CheckPodDNS), func(e Evidence) bool { return e.Phase == PhaseConnect && sound(e) })

@@ -105,7 +105,7 @@ func mendRegistryName(x *facts) []string {
 		return mendOnNode("getent ahosts")(x)
 	}
 	if e, ok := x.pod(); ok && e.Compared == ComparedOnlyPod && len(e.Addresses) > 0 {
-		return x.mendClusterName(e.Addresses[0])
+		return x.mendClusterName(e)
 	}
 	lines := []string{
 		comment("if the name is right, node %s has to resolve it; ask there: getent ahosts %s", x.Node, quote(hostOnly(x.host()))),
@@ -116,14 +116,17 @@ func mendRegistryName(x *facts) []string {
 
 // mendClusterName: the registry's name is one that only the cluster's name
 // service knows, and pulls are made by nodes.
-func (x *facts) mendClusterName(address string) []string {
-	host := hostOnly(x.host())
+func (x *facts) mendClusterName(pod Evidence) []string {
+	host, address, full := hostOnly(x.host()), pod.Addresses[0], pod.Name
+	if full == "" {
+		full = host
+	}
 	lines := []string{
 		comment("nodes do not ask the cluster's name service; any one of these helps. A name or address in the image that nodes reach as well (a NodePort, an ingress, a load balancer):"),
 	}
 	lines = append(lines, x.setImage(blank("registry:port")+"/"+x.Repository+x.suffix())...)
 	return append(lines,
-		comment("or have the nodes' resolver forward the domain of %s to the cluster's, or give containerd an endpoint for it in hosts.toml; or, if %s is the address of a Service, which keeps it, on each node:", host, address),
+		comment("or have the nodes' resolver forward the domain of %s to the cluster's (the image then has to name it in full), or give containerd an endpoint for it in hosts.toml; or, if %s is the address of a Service, which keeps it, on each node:", full, address),
 		"echo "+quote(address+" "+host)+" | tee -a /etc/hosts",
 	)
 }

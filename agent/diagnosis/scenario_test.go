@@ -219,6 +219,8 @@ func (e *Evidence) setForTest(key, value string) error {
 		e.Addresses = strings.Split(value, ",")
 	case "server":
 		e.Server = value
+	case "name":
+		e.Name = value
 	case "compared":
 		e.Compared = Comparison(value)
 	case "use":

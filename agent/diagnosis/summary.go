@@ -162,7 +162,7 @@ func (x *facts) inPod() string {
 	case ComparedOnlyPod:
 		return fmt.Sprintf("; but in the pod it does (%s, says %s), and pulls use the node's resolver", list(e.Addresses), e.Server)
 	case ComparedNeither:
-		return fmt.Sprintf(", and neither in the pod, says %s", e.Server)
+		return fmt.Sprintf("; nor does it in the pod (%s)", e.Server)
 	case "", ComparedSame, ComparedOther, ComparedOnlyNode:
 	}
 	return ""
@@ -171,7 +171,16 @@ func (x *facts) inPod() string {
 // onlyNode adds that the pod reaches what the node does not.
 func (x *facts) onlyNode(say func(*facts) string) string {
 	s := say(x)
-	if s != "" && x.podReaches() {
+	if s == "" {
+		return ""
+	}
+	if x.onlyIPv6() {
+		s += "; its name has only IPv6 addresses"
+	}
+	if e, ok := x.pod(); ok && e.Compared == ComparedOther {
+		s += fmt.Sprintf("; in the pod it is %s", list(e.Addresses))
+	}
+	if x.podReaches() {
 		s += "; from the pod a connection succeeds"
 	}
 	return s

@@ -55,10 +55,10 @@ func lookupEvidence(a nameservice.Answer, host, node string) diagnosis.Evidence 
 		e.Detail = fmt.Sprintf("%s resolves to %s (%s)", host, strings.Join(e.Addresses, ", "), by+searched(a, host))
 	case a.Fault == diagnosis.FaultNameNotFound && a.Server == "":
 		e.Outcome = diagnosis.Failed
-		e.Detail = fmt.Sprintf("the registry's name %s does not resolve on node %s: %s", host, node, a.Why)
+		e.Detail = fmt.Sprintf("the registry's name %s does not resolve on node %s: %s", host, node, why(a))
 	case a.Fault == diagnosis.FaultNameNotFound:
 		e.Outcome = diagnosis.Failed
-		e.Detail = fmt.Sprintf("the registry's name %s does not resolve on node %s: %s, says %s", host, node, a.Why, by)
+		e.Detail = fmt.Sprintf("the registry's name %s does not resolve on node %s: %s, says %s", host, node, why(a), by)
 	default:
 		e.Outcome = diagnosis.Failed
 		e.Detail = fmt.Sprintf("the registry's name %s cannot be resolved on node %s: resolver %s: %s", host, node, a.Server, a.Why)

@@ -67,7 +67,13 @@ func (c *Collector) podNames(ctx context.Context, f diagnosis.Failure, e registr
 	if why != "" {
 		return skipped(why, diagnosis.CheckPodDNS)
 	}
-	answer, ok := c.pods.get(ctx, shareKey{view.key, e.String()}, func(ctx context.Context) podAnswer { return view.ask(ctx, e) })
+	answer, ok := c.pods.get(ctx, shareKey{view.key, e.String()}, func(ctx context.Context) podAnswer {
+		a := view.ask(ctx, e)
+		if (a.names.Fault != "" || a.err != nil) && c.moved(ctx, f, view) {
+			a.barred = netns.ErrGone // a network that is taken down answers nobody
+		}
+		return a
+	})
 	switch {
 	case !ok:
 		return skipped("the check was cut short", diagnosis.CheckPodDNS)
@@ -87,6 +93,15 @@ func (c *Collector) podNames(ctx context.Context, f diagnosis.Failure, e registr
 		out[i].Endpoint = e.String()
 	}
 	return out
+}
+
+// moved tells that a pod has no longer the network that was asked from.
+func (c *Collector) moved(ctx context.Context, f diagnosis.Failure, from podView) bool {
+	if from.netns == "" {
+		return false
+	}
+	now, why := c.podView(ctx, f)
+	return why != "" || now.netns != from.netns
 }
 
 // barredBy says why a pod's network could not be entered.
@@ -237,7 +252,7 @@ func (v podView) dial(ctx context.Context, network, address string) (net.Conn, e
 
 // podEvidence puts a pod's lookup into the words of a report, beside the node's.
 func podEvidence(a nameservice.Answer, v podView, host string, node nameservice.Answer) diagnosis.Evidence {
-	e := diagnosis.Evidence{Check: diagnosis.CheckPodDNS, Outcome: diagnosis.Passed, Server: a.Server, Fault: a.Fault, Compared: compare(node, a)}
+	e := diagnosis.Evidence{Check: diagnosis.CheckPodDNS, Outcome: diagnosis.Passed, Server: a.Server, Fault: a.Fault, Compared: compare(node, a), Name: a.Name}
 	for _, addr := range a.Addresses {
 		e.Addresses = append(e.Addresses, addr.String())
 	}
@@ -249,9 +264,9 @@ func podEvidence(a nameservice.Answer, v podView, host string, node nameservice.
 		}
 		return e
 	case a.Fault == diagnosis.FaultNameNotFound && a.Server == "":
-		e.Detail = fmt.Sprintf("in the pod the registry's name %s does not resolve: %s", host, a.Why)
+		e.Detail = fmt.Sprintf("in the pod the registry's name %s does not resolve: %s", host, why(a))
 	case a.Fault == diagnosis.FaultNameNotFound:
-		e.Detail = fmt.Sprintf("in the pod the registry's name %s does not resolve: %s, says resolver %s", host, a.Why, a.Server)
+		e.Detail = fmt.Sprintf("in the pod the registry's name %s does not resolve: %s, says resolver %s", host, why(a), a.Server)
 	default:
 		e.Detail = fmt.Sprintf("in the pod the registry's name %s cannot be resolved: resolver %s: %s", host, a.Server, a.Why)
 	}
@@ -268,6 +283,14 @@ func searched(a nameservice.Answer, host string) string {
 		return ""
 	}
 	return ", as " + a.Name
+}
+
+// why is what a lookup came to that has found nothing, in a few words.
+func why(a nameservice.Answer) string {
+	if a.Dangling {
+		return fmt.Sprintf("it is an alias of %s, which does not exist", a.Canonical)
+	}
+	return a.Why
 }
 
 // connectionEvidence tells of the connection tried from the pod. It fails
@@ -300,7 +323,9 @@ func connectionTrouble(err error) string {
 // asks another part of theirs.
 func compare(node, pod nameservice.Answer) diagnosis.Comparison {
 	found := func(a nameservice.Answer) bool { return len(a.Addresses) > 0 }
-	common := func(a netip.Addr) bool { return slices.Contains(pod.Addresses, a) }
+	common := func(a netip.Addr) bool {
+		return slices.ContainsFunc(pod.Addresses, func(b netip.Addr) bool { return near(a, b) })
+	}
 	switch {
 	case node.Unknown || pod.Unknown:
 		return ""
@@ -316,6 +341,17 @@ func compare(node, pod nameservice.Answer) diagnosis.Comparison {
 		return diagnosis.ComparedSame
 	}
 	return diagnosis.ComparedOther
+}
+
+// near tells two addresses of one network, as the members of a pool have them:
+// of one /24, or /64.
+func near(a, b netip.Addr) bool {
+	bits := 64
+	if a.Is4() {
+		bits = 24
+	}
+	network, err := a.Prefix(bits)
+	return err == nil && network.Contains(b)
 }
 
 // private tells an address that is not of the public internet.

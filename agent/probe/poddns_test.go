@@ -76,6 +76,14 @@ func TestPodNames(t *testing.T) {
 			node: map[string]dnstest.Zone{"hub.test": address("10.0.0.1", "10.0.0.2")}, pod: map[string]dnstest.Zone{"hub.test": address("10.0.0.2", "10.0.0.3")},
 			want: "Passed | in the pod hub.test resolves to 10.0.0.2, 10.0.0.3 (resolver SERVER)" + aside, compared: diagnosis.ComparedSame,
 		},
+		"another of its network": {
+			node: map[string]dnstest.Zone{"hub.test": address("10.0.0.1")}, pod: map[string]dnstest.Zone{"hub.test": address("10.0.0.2")},
+			want: "Passed | in the pod hub.test resolves to 10.0.0.2 (resolver SERVER)" + aside, compared: diagnosis.ComparedSame,
+		},
+		"an alias of nothing": {
+			pod:  map[string]dnstest.Zone{"hub.test": {CNAME: "gone.test", Rcode: dns.RcodeNameError}},
+			want: "Inconclusive | NameNotFound | in the pod the registry's name hub.test does not resolve: it is an alias of gone.test, which does not exist, says resolver SERVER" + aside, compared: diagnosis.ComparedNeither,
+		},
 		"other public ones": {
 			node: map[string]dnstest.Zone{"hub.test": address("192.0.2.1")}, pod: map[string]dnstest.Zone{"hub.test": address("198.51.100.1")},
 			want: "Passed | in the pod hub.test resolves to 198.51.100.1 (resolver SERVER)" + aside, compared: diagnosis.ComparedSame,

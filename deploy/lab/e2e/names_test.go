@@ -113,7 +113,7 @@ func asks(resolver, ndots string, searches ...string) string {
 // bothSides are names that fail on the node, and why.
 func bothSides() []nameCase {
 	const nameNotFound, dnsFailure = "NameNotFound", "DNSFailure"
-	yes, no := []string{"on node " + node.Name, "but in the pod it does"}, []string{"on node " + node.Name, "and neither in the pod"}
+	yes, no := []string{"on node " + node.Name, "but in the pod it does"}, []string{"on node " + node.Name, "nor does it in the pod"}
 	clusterOnly, failsOnNode := registry.NameHost("cluster-only"), registry.NameHost("servfail-node")
 	return []nameCase{
 		{pod: "nowhere", host: registry.NameHost("nowhere"), cause: "RegistryNameNotFound", summary: no, evidence: []demo.Evidence{
@@ -414,7 +414,7 @@ func TestNodeResolverSilent(t *testing.T) {
 	cases := []nameCase{
 		{pod: "node", host: onlyNode, cause: "DNSFailure", summary: []string{"on node " + node.Name, "but in the pod it does"},
 			evidence: []demo.Evidence{silence, inPod(onlyNode, registry.PlainAddress), reached()}},
-		{pod: "both", host: both, extra: asks(registry.PodViewAddress, "1"), cause: "DNSFailure", summary: []string{"on node " + node.Name, "and neither in the pod"},
+		{pod: "both", host: both, extra: asks(registry.PodViewAddress, "1"), cause: "DNSFailure", summary: []string{"on node " + node.Name, "nor does it in the pod"},
 			evidence: []demo.Evidence{silence, notInPod("DNSFailure", "resolver "+registry.PodViewAddress+":53: it did not answer in time")}},
 	}
 	breakNames(t, "resolver-silent", "", cases...)
