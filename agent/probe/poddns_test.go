@@ -223,8 +223,9 @@ func TestPodNamesFromFile(t *testing.T) {
 	if err := os.Remove(filepath.Join(n.options.Root, file)); err != nil {
 		t.Fatal(err)
 	}
-	n.collector.pods = newSharing[podAnswer]()
-	wantLines(t, "without it", of(n.collect(podFailure()), diagnosis.CheckPodDNS), "NotRun | the container runtime does not tell the pod's resolver settings")
+	another := podFailure() // whose answer is its own
+	another.Namespace = "another"
+	wantLines(t, "without it", of(n.collect(another), diagnosis.CheckPodDNS), "NotRun | the container runtime does not tell the pod's resolver settings")
 }
 
 // Pods of one workload that fail together share the answer; those of another

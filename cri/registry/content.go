@@ -144,6 +144,9 @@ func (i *inspection) run(ctx context.Context) {
 // verdict writes the answer.
 func (i *inspection) verdict(phase diagnosis.Phase, f flaw) {
 	i.answer.Looked = len(i.looked)
+	if f.fault == diagnosis.FaultContentCorrupt && i.late(0) {
+		i.answer.Blob, f = "", flaw{err: context.DeadlineExceeded} // what comes when we hang up is no answer
+	}
 	if !f.found() {
 		i.answer.Found = true
 		i.answer.Blob = ""
