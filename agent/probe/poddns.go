@@ -324,7 +324,7 @@ func connectionTrouble(err error) string {
 func compare(node, pod nameservice.Answer) diagnosis.Comparison {
 	found := func(a nameservice.Answer) bool { return len(a.Addresses) > 0 }
 	common := func(a netip.Addr) bool {
-		return slices.ContainsFunc(pod.Addresses, func(b netip.Addr) bool { return near(a, b) })
+		return slices.ContainsFunc(pod.Addresses, func(b netip.Addr) bool { return a == b || near(a, b) && node.Name == pod.Name })
 	}
 	switch {
 	case node.Unknown || pod.Unknown:
