@@ -3,7 +3,6 @@ package cri
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"path/filepath"
 	"strings"
@@ -44,13 +43,9 @@ type Runtime struct {
 // path in a mounted directory rather than a mounted socket: the socket's inode
 // changes when the runtime restarts.
 func Dial(endpoint string) (*Runtime, error) {
-	path, err := socketPath(endpoint)
+	conn, err := Connect(endpoint)
 	if err != nil {
 		return nil, err
-	}
-	conn, err := grpc.NewClient("passthrough:///"+path, dialOptions(path)...)
-	if err != nil {
-		return nil, fmt.Errorf("container runtime at %s: %w", path, err)
 	}
 	return &Runtime{
 		conn:    conn,

@@ -77,13 +77,16 @@ func allowed() map[string][]string {
 		"agent":           {"agent/diagnosis", "agent/kube", "agent/podwatch", "report"},
 		"cri":             {"agent/diagnosis"},
 		"cri/netns":       {},
+		"cri/isolated":    {"cri"},
 		"cri/registry":    {"agent/diagnosis"},
 		"report":          {"agent/diagnosis"},
 	}
 }
 
 // fakes are the packages that only tests may import.
-func fakes() []string { return []string{"critest", "registrytest", "faulttest", "dnstest"} }
+func fakes() []string {
+	return []string{"critest", "registrytest", "faulttest", "dnstest", "isolatedtest"}
+}
 
 // TestArchitecture holds the import graph to the design.
 func TestArchitecture(t *testing.T) {

@@ -1,0 +1,22 @@
+package cri
+
+import (
+	"fmt"
+
+	"google.golang.org/grpc"
+)
+
+// Connect makes a connection to a runtime's socket for calls that are not
+// CRI's: containerd serves its own API on the same socket. The endpoint is as in
+// Dial. No connection is made yet, so an error is always a wrong endpoint.
+func Connect(endpoint string) (*grpc.ClientConn, error) {
+	path, err := socketPath(endpoint)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := grpc.NewClient("passthrough:///"+path, dialOptions(path)...)
+	if err != nil {
+		return nil, fmt.Errorf("container runtime at %s: %w", path, err)
+	}
+	return conn, nil
+}

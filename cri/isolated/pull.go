@@ -1,0 +1,196 @@
+package isolated
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/leases"
+	"github.com/containerd/containerd/v2/core/transfer"
+	"github.com/containerd/containerd/v2/core/transfer/image"
+	transferproxy "github.com/containerd/containerd/v2/core/transfer/proxy"
+	"github.com/containerd/containerd/v2/core/transfer/registry"
+	"github.com/containerd/errdefs"
+	"github.com/containerd/log"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/sirupsen/logrus"
+)
+
+// expiry is the label of what the garbage collector may remove after a time.
+const expiry = "containerd.io/gc.expire"
+
+// stopped is the cause of a context that a limit has ended.
+type stopped Stop
+
+// Error implements error.
+func (s stopped) Error() string { return "the pull was stopped: " + string(s) }
+
+// pull pulls an image into the empty namespace, and empties it again.
+func (p *Puller) pull(ctx context.Context, t target) (result Result, err error) {
+	begun := time.Now()
+	lease, err := p.leases.Create(p.ours(ctx), leases.WithRandomID(), leases.WithExpiration(p.limits.Time+spareTime))
+	// Also if there was an error: the lease may have been made nevertheless.
+	defer func() { result.Leftover = p.sweep(context.WithoutCancel(ctx)) }()
+	if err != nil {
+		return Result{}, callError(ctx, "Create lease", err)
+	}
+	track := newTracker(p.reader(ctx), t.Progress)
+	unpacked := true
+	err = p.transfer(ctx, t, lease.ID, unpacked, track)
+	if cannotUnpack(err) {
+		unpacked = false
+		err = p.transfer(ctx, t, lease.ID, unpacked, track)
+	}
+	err = p.explain(ctx, t, lease.ID, err)
+	result = track.result(p.had(ctx, track.digests(), begun))
+	if reason, is := errors.AsType[stopped](err); is {
+		result.Stopped = Stop(reason)
+		return result, nil
+	}
+	if err == nil {
+		result.Stage, result.Unpacked = StageDone, unpacked
+	}
+	return result, err
+}
+
+// transfer has containerd pull, and returns when it has ended that. A limit's
+// error is of the type stopped; the others are containerd's.
+func (p *Puller) transfer(ctx context.Context, t target, lease string, unpack bool, track *tracker) error {
+	ctx = withoutLog(leases.WithLease(p.ours(ctx), lease))
+	alive, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	streams := newStreams(alive, p.conn)
+	ctx, timeUp := context.WithTimeoutCause(ctx, p.limits.Time, stopped(StoppedTimeout))
+	defer timeUp()
+	ctx, stop := context.WithCancelCause(ctx)
+	var watch sync.WaitGroup
+	watch.Go(func() { p.watch(ctx, track, stop) })
+	defer watch.Wait()
+	defer stop(nil)
+	from, err := registry.NewOCIRegistry(ctx, t.named.String(), source(t)...)
+	if err != nil {
+		return err
+	}
+	err = transferproxy.NewTransferrer(p.conn, streams).Transfer(ctx, from, p.destination(t, unpack), transfer.WithProgress(func(e transfer.Progress) {
+		track.event(e)
+		p.measure(track, stop)
+	}))
+	cause := context.Cause(ctx)
+	streams.settle(settleLimit)
+	if err != nil && cause != nil {
+		return cause
+	}
+	return err
+}
+
+// source says where from, as CRI does.
+func source(t target) []registry.Opt {
+	opts := []registry.Opt{registry.WithHostDir(t.HostsDir)}
+	if t.Login != nil {
+		opts = append(opts, registry.WithCredentials(helper(*t.Login)))
+	}
+	return opts
+}
+
+// helper gives one login to every host that asks (CRI's ParseAuth without a
+// server address).
+type helper Login
+
+// GetCredentials implements registry.CredentialHelper.
+func (h helper) GetCredentials(_ context.Context, _, host string) (registry.Credentials, error) {
+	return registry.Credentials{Host: host, Username: h.User, Secret: h.Password}, nil
+}
+
+// destination says where to. The record expires, in case that nobody removes it.
+func (p *Puller) destination(t target, unpack bool) *image.Store {
+	expires := time.Now().Add(p.limits.Time + spareTime).UTC().Format(time.RFC3339)
+	opts := []image.StoreOpt{image.WithPlatforms(t.platform), image.WithImageLabels(map[string]string{expiry: expires})}
+	if unpack {
+		opts = append(opts, image.WithUnpack(t.platform, t.Snapshotter))
+	}
+	return image.NewStore(t.named.String(), opts...)
+}
+
+// watch ends the pull when space runs low.
+func (p *Puller) watch(ctx context.Context, track *tracker, stop context.CancelCauseFunc) {
+	tick := time.NewTicker(p.limits.Poll)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		_, rest, _ := track.needs()
+		low, err := p.low(rest)
+		if err != nil {
+			stop(err)
+			return
+		}
+		if low {
+			stop(stopped(StoppedLowSpace))
+		}
+	}
+}
+
+// measure ends the pull of an image that is too large.
+func (p *Puller) measure(track *tracker, stop context.CancelCauseFunc) {
+	if bytes, _, tooMany := track.needs(); tooMany || bytes > p.limits.Bytes {
+		stop(stopped(StoppedTooLarge))
+	}
+}
+
+// cannotUnpack tells that the transfer service is not set up to unpack for the
+// platform and snapshotter. It finds out before it fetches anything (core/unpack,
+// NewUnpacker); of 1.7 and 2.4 alike.
+func cannotUnpack(err error) bool {
+	return err != nil && strings.Contains(err.Error(), "unable to initialize unpacker")
+}
+
+// explain makes the package's own error of a transfer's.
+func (p *Puller) explain(ctx context.Context, t target, lease string, err error) error {
+	if _, limit := errors.AsType[stopped](err); err == nil || limit {
+		return err
+	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("containerd: %s: %w", OpTransfer, ctx.Err())
+	}
+	if errdefs.IsNotImplemented(err) {
+		return fmt.Errorf("containerd: %s: %w", OpTransfer, ErrUnsupported)
+	}
+	// A runtime that is gone, or whose lease is gone, has said nothing about the
+	// image; what it answers then may look as if it had.
+	held, listErr := p.leases.List(p.ours(ctx))
+	if listErr != nil {
+		return callError(ctx, "List leases", listErr)
+	}
+	for _, l := range held {
+		if l.ID == lease {
+			e := newError(OpTransfer, err)
+			e.Text = fmt.Sprintf("failed to pull and unpack image %q: %s", t.named.String(), e.Text)
+			return e
+		}
+	}
+	return ErrInterrupted
+}
+
+// reader reads manifests from the namespace.
+func (p *Puller) reader(ctx context.Context) func(digest.Digest, int64) ([]byte, error) {
+	return func(d digest.Digest, size int64) ([]byte, error) {
+		return content.ReadBlob(p.ours(ctx), p.content, ocispec.Descriptor{Digest: d, Size: size})
+	}
+}
+
+// withoutLog keeps the log lines of containerd's libraries out of this
+// process's output: what they quote is not ours to tell.
+func withoutLog(ctx context.Context) context.Context {
+	logger := logrus.New()
+	logger.SetOutput(io.Discard)
+	return log.WithLogger(ctx, logrus.NewEntry(logger))
+}
