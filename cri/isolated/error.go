@@ -57,6 +57,8 @@ func callError(ctx context.Context, op string, err error) error {
 
 // newError makes an Error from one of gRPC or of containerd's libraries.
 func newError(op string, err error) *Error {
-	native := errgrpc.ToNative(err)
-	return &Error{Op: op, Code: status.Code(errgrpc.ToGRPC(native)), Text: native.Error(), err: native}
+	if answer, ok := status.FromError(err); ok {
+		return &Error{Op: op, Code: answer.Code(), Text: answer.Message(), err: errgrpc.ToNative(err)}
+	}
+	return &Error{Op: op, Code: status.Code(errgrpc.ToGRPC(err)), Text: err.Error(), err: err}
 }

@@ -9,17 +9,18 @@ import (
 	"sync"
 	"time"
 
-	"github.com/containerd/containerd/v2/core/content"
+	transferapi "github.com/containerd/containerd/api/services/transfer/v1"
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/containerd/v2/core/transfer"
 	"github.com/containerd/containerd/v2/core/transfer/image"
 	transferproxy "github.com/containerd/containerd/v2/core/transfer/proxy"
 	"github.com/containerd/containerd/v2/core/transfer/registry"
 	"github.com/containerd/errdefs"
+	"github.com/containerd/errdefs/pkg/errgrpc"
 	"github.com/containerd/log"
-	"github.com/opencontainers/go-digest"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/sirupsen/logrus"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/emptypb"
 )
 
 // expiry is the label of what the garbage collector may remove after a time.
@@ -47,7 +48,11 @@ func (p *Puller) pull(ctx context.Context, t target) (result Result, err error) 
 		unpacked = false
 		err = p.transfer(ctx, t, lease.ID, unpacked, track)
 	}
-	err = p.explain(ctx, t, lease.ID, err)
+	if err == nil {
+		err = p.usable(ctx, t)
+	} else {
+		err = p.explain(ctx, t, lease.ID, err)
+	}
 	result = track.result(p.had(ctx, track.digests(), begun))
 	if reason, is := errors.AsType[stopped](err); is {
 		result.Stopped = Stop(reason)
@@ -77,25 +82,44 @@ func (p *Puller) transfer(ctx context.Context, t target, lease string, unpack bo
 	if err != nil {
 		return err
 	}
-	err = transferproxy.NewTransferrer(p.conn, streams).Transfer(ctx, from, p.destination(t, unpack), transfer.WithProgress(func(e transfer.Progress) {
+	client := &witness{TransferClient: transferapi.NewTransferClient(p.conn)}
+	err = transferproxy.NewTransferrer(client, streams).Transfer(ctx, from, p.destination(t, unpack), transfer.WithProgress(func(e transfer.Progress) {
 		track.event(e)
 		p.measure(track, stop)
 	}))
 	cause := context.Cause(ctx)
 	streams.settle(settleLimit)
-	if err != nil && cause != nil {
+	switch {
+	case err != nil && cause != nil:
 		return cause
+	case client.err != nil:
+		return client.err
 	}
 	return err
 }
 
-// source says where from, as CRI does.
+// witness keeps the error as it came: containerd's libraries make another of
+// it, which repeats the registry's own words.
+type witness struct {
+	transferapi.TransferClient
+	err error
+}
+
+// Transfer implements transferapi.TransferClient.
+func (w *witness) Transfer(ctx context.Context, in *transferapi.TransferRequest, opts ...grpc.CallOption) (*emptypb.Empty, error) {
+	var out *emptypb.Empty
+	out, w.err = w.TransferClient.Transfer(ctx, in, opts...)
+	return out, w.err
+}
+
+// source says where from, as CRI does: also without a login it answers the
+// question for one, which changes what containerd says to a refusal.
 func source(t target) []registry.Opt {
-	opts := []registry.Opt{registry.WithHostDir(t.HostsDir)}
+	var login Login
 	if t.Login != nil {
-		opts = append(opts, registry.WithCredentials(helper(*t.Login)))
+		login = *t.Login
 	}
-	return opts
+	return []registry.Opt{registry.WithHostDir(t.HostsDir), registry.WithCredentials(helper(login))}
 }
 
 // helper gives one login to every host that asks (CRI's ParseAuth without a
@@ -161,7 +185,7 @@ func (p *Puller) explain(ctx context.Context, t target, lease string, err error)
 	if ctx.Err() != nil {
 		return fmt.Errorf("containerd: %s: %w", OpTransfer, ctx.Err())
 	}
-	if errdefs.IsNotImplemented(err) {
+	if errdefs.IsNotImplemented(errgrpc.ToNative(err)) {
 		return fmt.Errorf("containerd: %s: %w", OpTransfer, ErrUnsupported)
 	}
 	// A runtime that is gone, or whose lease is gone, has said nothing about the
@@ -178,13 +202,6 @@ func (p *Puller) explain(ctx context.Context, t target, lease string, err error)
 		}
 	}
 	return ErrInterrupted
-}
-
-// reader reads manifests from the namespace.
-func (p *Puller) reader(ctx context.Context) func(digest.Digest, int64) ([]byte, error) {
-	return func(d digest.Digest, size int64) ([]byte, error) {
-		return content.ReadBlob(p.ours(ctx), p.content, ocispec.Descriptor{Digest: d, Size: size})
-	}
 }
 
 // withoutLog keeps the log lines of containerd's libraries out of this

@@ -55,9 +55,9 @@ type Blob struct {
 type Result struct {
 	Stage   Stage
 	Stopped Stop
-	// Unpacked is true if the layers were unpacked as well. After StageDone it
-	// is false only where the transfer service cannot unpack for the platform
-	// and the snapshotter: an error of unpacking has then not been looked for.
+	// Unpacked is true if the pull succeeded with unpacking. After StageDone it
+	// is false only where the transfer service is not set up to unpack for the
+	// platform and the snapshotter: an error of unpacking was then not looked for.
 	Unpacked bool
 	// Bytes is the size of the image as far as it is known: of all parts that
 	// its manifests name for the platform, compressed.

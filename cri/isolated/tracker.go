@@ -55,7 +55,7 @@ func (t *tracker) event(e transfer.Progress) {
 	if changed {
 		t.tell(b)
 	}
-	if !changed || !b.Done || b.Kind != "manifest" || b.Size > maxManifest {
+	if !changed || !b.Done || b.Kind != "manifest" {
 		return
 	}
 	if data, err := t.manifest(b.Digest, b.Size); err == nil {

@@ -47,21 +47,15 @@ func Run(ctx context.Context, l *lab.Lab, progress io.Writer) (_ []Result, err e
 
 // start prepares the folder and starts the box.
 func start(ctx context.Context, l *lab.Lab, tools binaries.Paths) (*box.Box, error) {
-	spec := spec(l, tools)
-	for _, dir := range []string{hostPath(l, filepath.Dir(resultsFile)), hostPath(l, "/var/tmp"), spec.Writable[logDir]} {
-		if err := os.MkdirAll(dir, 0o755); err != nil { // #nosec G301 -- the box's own folders
-			return nil, fmt.Errorf("lab folder: %w", err)
-		}
-	}
-	if err := writeFiles(spec.Skeleton, files(Releases())); err != nil {
-		return nil, err
+	if err := os.MkdirAll(filepath.Dir(logFile(l)), 0o755); err != nil { // #nosec G301 -- the box's own folder
+		return nil, fmt.Errorf("lab folder: %w", err)
 	}
 	logs, err := os.OpenFile(logFile(l), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("log: %w", err)
 	}
 	defer func() { _ = logs.Close() }()
-	return box.Start(ctx, spec, logs, nil)
+	return StartBox(ctx, l, tools, role, logs)
 }
 
 func spec(l *lab.Lab, tools binaries.Paths) box.Spec {

@@ -1,0 +1,63 @@
+package retry
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/whypull/whypull/deploy/lab"
+	"github.com/whypull/whypull/deploy/lab/box"
+	"github.com/whypull/whypull/deploy/lab/runtimes"
+)
+
+const (
+	// role is that of the box's main process.
+	role = "retry"
+	// doneFile is written inside the box when all is well.
+	doneFile = "/var/lib/lab/done"
+)
+
+// run starts a box in the lab's folder, waits for its main process, and tells
+// whether that was content. What it printed is in the log.
+func run(ctx context.Context, l *lab.Lab, progress io.Writer) (log string, passed bool, err error) {
+	tools, err := l.Build(ctx, progress)
+	if err != nil {
+		return "", false, err
+	}
+	if err := l.Remove(ctx); err != nil { // what an earlier run has left when it was killed
+		return "", false, err
+	}
+	log = filepath.Join(l.Dir(), "retry.log")
+	if err := os.MkdirAll(l.Dir(), 0o755); err != nil {
+		return "", false, fmt.Errorf("lab folder: %w", err)
+	}
+	out, err := os.Create(filepath.Clean(log))
+	if err != nil {
+		return "", false, fmt.Errorf("log: %w", err)
+	}
+	defer func() { _ = out.Close() }()
+	b, err := runtimes.StartBox(ctx, l, tools, role, out)
+	if err != nil {
+		return log, false, err
+	}
+	if err := ended(ctx, b); err != nil {
+		return log, false, err
+	}
+	_, err = os.Stat(filepath.Join(l.Dir(), doneFile))
+	return log, err == nil, nil
+}
+
+// ended returns when the box has ended by itself.
+func ended(ctx context.Context, b *box.Box) error {
+	for b.Alive() {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the box was cut short: %w", ctx.Err())
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+	return nil
+}

@@ -1,0 +1,480 @@
+package retry
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	imagesapi "github.com/containerd/containerd/api/services/images/v1"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"google.golang.org/grpc/status"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/whypull/whypull/cri"
+	"github.com/whypull/whypull/cri/isolated"
+	"github.com/whypull/whypull/cri/registry/faulttest"
+	"github.com/whypull/whypull/deploy/lab/box"
+	"github.com/whypull/whypull/deploy/lab/runtimes"
+)
+
+const (
+	// pullerRole is that of a process that pulls and is killed.
+	pullerRole = "retry-puller"
+	// pullerSocket and pullerImage are its variables.
+	pullerSocket = "RETRY_SOCKET"
+	pullerImage  = "RETRY_IMAGE"
+	certsDir     = "/etc/containerd/certs.d"
+	// worksFor is longer than anything that works takes.
+	worksFor = 2 * time.Minute
+)
+
+// capable are the runtimes that can pull in a namespace of ours.
+func capable() []runtimes.Runtime { return runtimes.Releases()[:2] }
+
+func modern(r runtimes.Runtime) bool { return strings.HasPrefix(r.Name, "containerd 2") }
+
+// hostsDir is what a pull on this runtime is given.
+func hostsDir(r runtimes.Runtime) string {
+	if modern(r) {
+		return certsDir
+	}
+	return ""
+}
+
+func limits() isolated.Limits {
+	return isolated.Limits{Bytes: 1 << 30, Time: worksFor, Free: func() (uint64, error) { return 1 << 40, nil }}
+}
+
+func puller(t *testing.T, r runtimes.Runtime, l isolated.Limits) *isolated.Puller {
+	t.Helper()
+	p, err := isolated.New(r.Socket(), "", l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = p.Close() })
+	return p
+}
+
+// eachRuntime runs a test inside the box on each capable runtime, and compares
+// what the runtime holds before and after.
+func eachRuntime(t *testing.T, test func(*testing.T, runtimes.Runtime)) {
+	if world == nil {
+		t.Skip("runs inside the box of TestRetry")
+	}
+	for _, r := range capable() {
+		t.Run(r.Name, func(t *testing.T) {
+			before := holds(t, r)
+			test(t, r)
+			same(t, before, holds(t, r))
+		})
+	}
+}
+
+func holds(t *testing.T, r runtimes.Runtime) []string {
+	t.Helper()
+	lines, err := state(context.Background(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return lines
+}
+
+func same(t *testing.T, before, after []string) {
+	t.Helper()
+	for _, line := range after {
+		if !slices.Contains(before, line) {
+			t.Errorf("left behind: %s", line)
+		}
+	}
+	for _, line := range before {
+		if !slices.Contains(after, line) {
+			t.Errorf("taken away: %s", line)
+		}
+	}
+}
+
+func caseNamed(t *testing.T, name string) faulttest.Case {
+	t.Helper()
+	for _, c := range world.Cases() {
+		if c.Name == name {
+			return c
+		}
+	}
+	t.Fatalf("the world has no case %s", name)
+	return faulttest.Case{}
+}
+
+func request(r runtimes.Runtime, c faulttest.Case) isolated.Request {
+	req := isolated.Request{Ref: c.Image, HostsDir: hostsDir(r)}
+	if len(c.Credentials) > 0 {
+		req.Login = &isolated.Login{User: c.Credentials[0].Username, Password: c.Credentials[0].Password}
+	}
+	return req
+}
+
+// kubelet is the runtime as the kubelet sees it.
+type kubelet struct {
+	runtimeapi.ImageServiceClient
+	records imagesapi.ImagesClient
+}
+
+func images(t *testing.T, r runtimes.Runtime) kubelet {
+	t.Helper()
+	conn, err := cri.Connect(r.Socket())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return kubelet{runtimeapi.NewImageServiceClient(conn), imagesapi.NewImagesClient(conn)}
+}
+
+// seen tells whether the kubelet sees an image.
+func seen(t *testing.T, s kubelet, image string) bool {
+	t.Helper()
+	all, err := s.ListImages(context.Background(), &runtimeapi.ListImagesRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	one, err := s.ImageStatus(context.Background(), &runtimeapi.ImageStatusRequest{Image: &runtimeapi.ImageSpec{Image: image}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(all.GetImages()) > 0 || one.GetImage() != nil
+}
+
+func TestInsideGoodImagesPullAndLeaveNothing(t *testing.T) {
+	eachRuntime(t, func(t *testing.T, r runtimes.Runtime) {
+		kubelet := images(t, r)
+		for _, name := range []string{"token-works", "basic-works", "platform-index-works", "layer-uncompressed-works"} {
+			c := caseNamed(t, name)
+			req := request(r, c)
+			events := 0
+			req.Progress = func(isolated.Blob) {
+				events++
+				if seen(t, kubelet, c.Image) {
+					t.Errorf("%s: the kubelet sees an image", name)
+				}
+			}
+			res, err := puller(t, r, limits()).Pull(t.Context(), req)
+			if err != nil || res.Stage != isolated.StageDone || !res.Unpacked || res.Leftover != nil || res.Bytes == 0 || events == 0 {
+				t.Errorf("%s: %+v, %v (%s), %d events", name, res, err, text(err), events)
+			}
+			for _, b := range res.Blobs {
+				if !b.Done || b.Source != isolated.SourceRegistry || b.Fetched != b.Size {
+					t.Errorf("%s: %+v", name, b)
+				}
+			}
+			if seen(t, kubelet, c.Image) {
+				t.Errorf("%s: the kubelet sees the image", name)
+			}
+		}
+	})
+}
+
+func text(err error) string {
+	if e, ok := errors.AsType[*isolated.Error](err); ok {
+		return e.Text
+	}
+	return ""
+}
+
+// pullAndRemove is the kubelet's pull. One that fails when all is stored leaves
+// a record, with content, that CRI does not know.
+func pullAndRemove(ctx context.Context, s kubelet, image string, login *isolated.Login) error {
+	req := &runtimeapi.PullImageRequest{Image: &runtimeapi.ImageSpec{Image: image}}
+	if login != nil {
+		req.Auth = &runtimeapi.AuthConfig{Username: login.User, Password: login.Password}
+	}
+	_, pull := s.PullImage(ctx, req)
+	_, remove := s.RemoveImage(ctx, &runtimeapi.RemoveImageRequest{Image: &runtimeapi.ImageSpec{Image: image}})
+	if pull == nil {
+		return remove
+	}
+	_, _ = s.records.Delete(namespaces.WithNamespace(ctx, "k8s.io"), &imagesapi.DeleteImageRequest{Name: image, Sync: true})
+	return errors.New(status.Convert(pull).Message())
+}
+
+// Every case of the world of faults, on the release whose CRI pulls through the
+// same service: the same outcome, in the same words.
+func TestInsideTheWordsAreThoseOfTheKubeletsPull(t *testing.T) {
+	eachRuntime(t, func(t *testing.T, r runtimes.Runtime) {
+		if !modern(r) {
+			t.Skip("CRI of 1.7 does not use the service")
+		}
+		kubelet, p := images(t, r), puller(t, r, limits())
+		for _, c := range world.Cases() {
+			if c.Slow {
+				continue
+			}
+			req := request(r, c)
+			want := pullAndRemove(t.Context(), kubelet, c.Image, req.Login)
+			res, err := p.Pull(t.Context(), req)
+			if res.Leftover != nil {
+				t.Errorf("%s: left behind: %v", c.Name, res.Leftover)
+			}
+			if (want == nil) != (err == nil) || want != nil && plain(want.Error()) != plain(text(err)) {
+				t.Errorf("%s:\nkubelet: %v\nwe:      %v: %s", c.Name, want, err, text(err))
+			}
+			if e, ok := errors.AsType[*isolated.Error](err); ok && e.Op != isolated.OpTransfer {
+				t.Errorf("%s: %s failed", c.Name, e.Op)
+			}
+		}
+	})
+}
+
+// plain is a text without what differs from one attempt to the next.
+func plain(s string) string {
+	for _, differs := range []string{
+		`\?[^ "]*`,            // CRI redacts queries, diagnosis.ReadMessage does for us
+		`127\.0\.0\.1:\d+->`,  // the port of a connection
+		`extract-\d+-\S+`,     // a snapshot in the making
+		`containerd-mount\d+`, // where it was mounted
+		`current time \S+`,    //
+	} {
+		s = regexp.MustCompile(differs).ReplaceAllString(s, "…")
+	}
+	return s
+}
+
+func TestInsideLoginsAndContentAreTried(t *testing.T) {
+	eachRuntime(t, func(t *testing.T, r runtimes.Runtime) {
+		for name, want := range map[string]struct {
+			says  string
+			stage isolated.Stage
+		}{
+			"basic-wrong":           {"401 Unauthorized", isolated.StageResolving},
+			"basic-anonymous":       {"no basic auth credentials", isolated.StageResolving},
+			"layer-digest-mismatch": {"unexpected commit digest", isolated.StageFetching},
+			"layer-diffid-wrong":    {"diff", isolated.StageUnpacking},
+			"layer-gzip-broken":     {"EOF", isolated.StageUnpacking},
+			"platform-index":        {"no match for platform", isolated.StageFetching},
+		} {
+			res, err := puller(t, r, limits()).Pull(t.Context(), request(r, caseNamed(t, name)))
+			if e, ok := errors.AsType[*isolated.Error](err); !ok || e.Op != isolated.OpTransfer || !strings.Contains(e.Text, want.says) || res.Stage != want.stage {
+				t.Errorf("%s: %v: %s; %+v", name, err, text(err), res)
+			}
+			if res.Leftover != nil || res.Unpacked {
+				t.Errorf("%s: %+v", name, res)
+			}
+		}
+	})
+}
+
+// robot is who may pull from the large registry.
+func robot() *isolated.Login { return &isolated.Login{User: user, Password: password} }
+
+// held is a request for an image of which one layer never comes; begun is
+// closed when some of that has come.
+func held(t *testing.T, r runtimes.Runtime, repository string) (req isolated.Request, begun <-chan struct{}) {
+	t.Helper()
+	image, err := large.hold(repository + "-" + r.Tool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := make(chan struct{})
+	blobs := map[string]isolated.Blob{}
+	told := false
+	return isolated.Request{Ref: image, Login: robot(), HostsDir: hostsDir(r), Progress: func(b isolated.Blob) {
+		blobs[b.Digest.String()] = b
+		done := 0
+		part := false
+		for _, b := range blobs {
+			if b.Kind == "layer" && b.Done {
+				done++
+			}
+			part = part || b.Kind == "layer" && !b.Done && b.Fetched > 0
+		}
+		if done == 1 && part && !told {
+			told = true
+			close(first)
+		}
+	}}, first
+}
+
+func await(ctx context.Context, what <-chan struct{}) {
+	select {
+	case <-what:
+	case <-ctx.Done():
+	}
+}
+
+func TestInsideCancelLeavesNothing(t *testing.T) {
+	eachRuntime(t, func(t *testing.T, r runtimes.Runtime) {
+		req, begun := held(t, r, "cancel")
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go func() {
+			await(ctx, begun)
+			cancel()
+		}()
+		res, err := puller(t, r, limits()).Pull(ctx, req)
+		if !errors.Is(err, context.Canceled) || res.Leftover != nil || res.Stage != isolated.StageFetching {
+			t.Errorf("%+v, %v: %s", res, err, text(err))
+		}
+		cancel()
+		if res.Bytes < 2*piece || res.Fetched() < piece || res.Fetched() >= res.Bytes {
+			t.Errorf("%d of %d bytes", res.Fetched(), res.Bytes)
+		}
+	})
+}
+
+func TestInsideLimitsEndAPull(t *testing.T) {
+	eachRuntime(t, func(t *testing.T, r runtimes.Runtime) {
+		for want, change := range map[isolated.Stop]func(*isolated.Limits, <-chan struct{}){
+			isolated.StoppedTooLarge: func(l *isolated.Limits, _ <-chan struct{}) { l.Bytes = piece },
+			isolated.StoppedTimeout:  func(l *isolated.Limits, _ <-chan struct{}) { l.Time = 2 * time.Second },
+			isolated.StoppedLowSpace: func(l *isolated.Limits, begun <-chan struct{}) {
+				l.Floor = 1 << 30
+				l.Free = func() (uint64, error) {
+					select {
+					case <-begun:
+						return 1 << 20, nil
+					default:
+						return 1 << 40, nil
+					}
+				}
+			},
+		} {
+			req, begun := held(t, r, "limit-"+strings.ToLower(string(want)))
+			l := limits()
+			change(&l, begun)
+			res, err := puller(t, r, l).Pull(t.Context(), req)
+			if err != nil || res.Stopped != want || res.Leftover != nil || res.Stage == isolated.StageDone {
+				t.Errorf("%s: %+v, %v: %s", want, res, err, text(err))
+			}
+		}
+	})
+}
+
+// pullUntilKilled is the process of pullerRole: it says when it is in the
+// middle.
+func pullUntilKilled() error {
+	p, err := isolated.New(os.Getenv(pullerSocket), "", limits())
+	if err != nil {
+		return err
+	}
+	var req isolated.Request
+	if err := json.Unmarshal([]byte(os.Getenv(pullerImage)), &req.Ref); err != nil {
+		return err
+	}
+	req.Login = robot()
+	req.Progress = func(b isolated.Blob) {
+		if b.Kind == "layer" && b.Done {
+			_, _ = os.Stdout.WriteString("half\n")
+		}
+	}
+	_, err = p.Pull(context.Background(), req)
+	return fmt.Errorf("%w: %s", err, text(err))
+}
+
+func TestInsideSweepAfterAKill(t *testing.T) {
+	eachRuntime(t, func(t *testing.T, r runtimes.Runtime) {
+		before := holds(t, r)
+		req, _ := held(t, r, "kill")
+		image, err := json.Marshal(req.Ref)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.CommandContext(t.Context(), "/proc/self/exe")
+		cmd.Env = append(os.Environ(), box.RoleVariable+"="+pullerRole, pullerSocket+"="+r.Socket(), pullerImage+"="+string(image))
+		cmd.Stderr = os.Stderr
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		var word string
+		if _, err := fmt.Fscan(out, &word); err != nil || word != "half" {
+			t.Fatalf("%q, %v", word, err)
+		}
+		if err := cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		_ = cmd.Wait()
+		if left := holds(t, r); slices.Equal(left, before) {
+			t.Error("the killed process has left nothing: this test shows nothing")
+		}
+		if err := puller(t, r, limits()).Sweep(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// What the node has is not fetched again, and is told apart.
+func TestInsideContentOfTheKubeletsIsShared(t *testing.T) {
+	eachRuntime(t, func(t *testing.T, r runtimes.Runtime) {
+		kubelet := images(t, r)
+		c := caseNamed(t, "token-works")
+		if _, err := kubelet.PullImage(t.Context(), &runtimeapi.PullImageRequest{Image: &runtimeapi.ImageSpec{Image: c.Image}}); err != nil {
+			t.Fatal(err)
+		}
+		with := holds(t, r)
+		res, err := puller(t, r, limits()).Pull(t.Context(), request(r, c))
+		if err != nil || res.Stage != isolated.StageDone || res.Fetched() != 0 {
+			t.Errorf("%+v, %v", res, err)
+		}
+		sources := map[isolated.Source]int{}
+		for _, b := range res.Blobs {
+			sources[b.Source]++
+		}
+		if want := map[isolated.Source]int{isolated.SourceNode: len(res.Blobs)}; !maps.Equal(sources, want) {
+			t.Errorf("sources: %v", sources)
+		}
+		same(t, with, holds(t, r))
+		if _, err := kubelet.RemoveImage(t.Context(), &runtimeapi.RemoveImageRequest{Image: &runtimeapi.ImageSpec{Image: c.Image}}); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// While the content is there, a pod without the secret is refused as ever.
+func TestInsideAPodWithoutTheSecretGainsNothing(t *testing.T) {
+	eachRuntime(t, func(t *testing.T, r runtimes.Runtime) {
+		req, begun := held(t, r, "private")
+		kubelet := images(t, r)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		refused := make(chan error, 1)
+		go func() {
+			defer cancel()
+			await(ctx, begun)
+			_, err := kubelet.PullImage(t.Context(), &runtimeapi.PullImageRequest{Image: &runtimeapi.ImageSpec{Image: req.Ref}})
+			refused <- err
+		}()
+		if _, err := puller(t, r, limits()).Pull(ctx, req); !errors.Is(err, context.Canceled) {
+			t.Error(err, text(err))
+		}
+		cancel()
+		if err := <-refused; err == nil || !strings.Contains(err.Error(), "no basic auth credentials") {
+			t.Errorf("the kubelet's pull without the secret: %v", err)
+		}
+	})
+}
+
+func TestInsideOldRuntimesAreNotSupported(t *testing.T) {
+	if world == nil {
+		t.Skip("runs inside the box of TestRetry")
+	}
+	c := caseNamed(t, "token-works")
+	for _, r := range runtimes.Releases() {
+		_, err := puller(t, r, limits()).Pull(t.Context(), isolated.Request{Ref: c.Image, HostsDir: certsDir})
+		if modern(r) != (err == nil) || !modern(r) && !errors.Is(err, isolated.ErrUnsupported) {
+			t.Errorf("%s with a registry configuration: %v", r.Name, err)
+		}
+	}
+	old := runtimes.Releases()[2]
+	if _, err := puller(t, old, limits()).Pull(t.Context(), isolated.Request{Ref: c.Image}); !errors.Is(err, isolated.ErrUnsupported) {
+		t.Errorf("%s: %v", old.Name, err)
+	}
+}
