@@ -54,7 +54,9 @@
 // another namespace holds them by its own pull. With content_sharing_policy
 // "isolated" neither is possible at any time.
 //
-// Snapshots are not shared between namespaces.
+// Snapshots are not shared between namespaces, but by snapshotters that know a
+// layer by its name instead of its content (snapshots.LabelSnapshotRef): what
+// these have, they have without any pull.
 //
 // # What is left
 //
@@ -62,5 +64,6 @@
 // same time of expiry; afterwards records, leases, content, snapshots and the
 // namespace are removed, with containerd's garbage collector run to the end.
 // Sweep does the same after a crash. If nobody ever does, containerd's own
-// collector removes what has expired (the image's record: from 2.0 on).
+// collector removes what has expired; 1.7 keeps the record of an image, and what
+// it names, in spite of its label.
 package isolated

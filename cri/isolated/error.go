@@ -49,7 +49,7 @@ func callError(ctx context.Context, op string, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("containerd: %s: %w", op, ctx.Err())
 	}
-	if native := errgrpc.ToNative(err); errdefs.IsNotImplemented(native) {
+	if is(err, errdefs.IsNotImplemented) {
 		return fmt.Errorf("containerd: %s: %w", op, ErrUnsupported)
 	}
 	return newError(op, err)
@@ -61,4 +61,10 @@ func newError(op string, err error) *Error {
 		return &Error{Op: op, Code: answer.Code(), Text: answer.Message(), err: errgrpc.ToNative(err)}
 	}
 	return &Error{Op: op, Code: status.Code(errgrpc.ToGRPC(err)), Text: err.Error(), err: err}
+}
+
+// is tells whether an error, of gRPC or of containerd's libraries, is of a kind
+// of errdefs.
+func is(err error, kind func(error) bool) bool {
+	return err != nil && (kind(err) || kind(errgrpc.ToNative(err)))
 }

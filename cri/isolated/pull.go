@@ -16,7 +16,6 @@ import (
 	transferproxy "github.com/containerd/containerd/v2/core/transfer/proxy"
 	"github.com/containerd/containerd/v2/core/transfer/registry"
 	"github.com/containerd/errdefs"
-	"github.com/containerd/errdefs/pkg/errgrpc"
 	"github.com/containerd/log"
 	"github.com/sirupsen/logrus"
 	"google.golang.org/grpc"
@@ -88,7 +87,7 @@ func (p *Puller) transfer(ctx context.Context, t target, lease string, unpack bo
 		p.measure(track, stop)
 	}))
 	cause := context.Cause(ctx)
-	streams.settle(settleLimit)
+	streams.settle(client.settleLimit(track))
 	switch {
 	case err != nil && cause != nil:
 		return cause
@@ -102,11 +101,26 @@ func (p *Puller) transfer(ctx context.Context, t target, lease string, unpack bo
 // it, which repeats the registry's own words.
 type witness struct {
 	transferapi.TransferClient
-	err error
+	asked bool
+	err   error
+}
+
+// settleLimit is how long containerd may take to end the transfer. One that was
+// never asked for has ended, and one that has not told that it begins, which is
+// the first thing that it does, has most likely never come.
+func (w *witness) settleLimit(track *tracker) time.Duration {
+	switch {
+	case !w.asked:
+		return 0
+	case !track.hasBegun():
+		return time.Second
+	}
+	return settleLimit
 }
 
 // Transfer implements transferapi.TransferClient.
 func (w *witness) Transfer(ctx context.Context, in *transferapi.TransferRequest, opts ...grpc.CallOption) (*emptypb.Empty, error) {
+	w.asked = ctx.Err() == nil
 	var out *emptypb.Empty
 	out, w.err = w.TransferClient.Transfer(ctx, in, opts...)
 	return out, w.err
@@ -185,7 +199,7 @@ func (p *Puller) explain(ctx context.Context, t target, lease string, err error)
 	if ctx.Err() != nil {
 		return fmt.Errorf("containerd: %s: %w", OpTransfer, ctx.Err())
 	}
-	if errdefs.IsNotImplemented(errgrpc.ToNative(err)) {
+	if is(err, errdefs.IsNotImplemented) {
 		return fmt.Errorf("containerd: %s: %w", OpTransfer, ErrUnsupported)
 	}
 	// A runtime that is gone, or whose lease is gone, has said nothing about the

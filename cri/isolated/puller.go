@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	imagesapi "github.com/containerd/containerd/api/services/images/v1"
@@ -82,10 +83,8 @@ func New(socket, namespace string, limits Limits) (*Puller, error) {
 	}
 	limits.Poll = cmp.Or(limits.Poll, time.Second/2)
 	namespace = cmp.Or(namespace, DefaultNamespace)
-	for _, taken := range []string{"k8s.io", "default", "moby", "buildkit"} {
-		if namespace == taken {
-			return nil, fmt.Errorf("the containerd namespace %s is not ours", namespace)
-		}
+	if slices.Contains([]string{"k8s.io", "default", "moby", "buildkit"}, namespace) {
+		return nil, fmt.Errorf("the containerd namespace %s is not ours", namespace)
 	}
 	conn, err := cri.Connect(socket)
 	if err != nil {

@@ -49,7 +49,7 @@ type Request struct {
 	Snapshotter string
 	// Progress, if set, is told whenever something becomes known of a blob. It
 	// is called by one goroutine at a time and holds up nothing but itself.
-	Progress func(Blob)
+	Progress func(Blob) `json:"-"`
 }
 
 // target is a request whose text has been understood.

@@ -8,7 +8,6 @@ import (
 	namespacesapi "github.com/containerd/containerd/api/services/namespaces/v1"
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/errdefs"
-	"github.com/containerd/errdefs/pkg/errgrpc"
 )
 
 const (
@@ -36,7 +35,7 @@ func (p *Puller) sweep(ctx context.Context) error {
 		if err == nil {
 			return nil
 		}
-		if i == sweeps || !errdefs.IsFailedPrecondition(errgrpc.ToNative(err)) {
+		if i == sweeps || !is(err, errdefs.IsFailedPrecondition) {
 			return callError(ctx, op, err)
 		}
 		select {
@@ -107,4 +106,4 @@ func (p *Puller) collect(ctx context.Context) error {
 	return p.leases.Delete(ctx, l, leases.SynchronousDelete)
 }
 
-func missing(err error) bool { return err != nil && errdefs.IsNotFound(errgrpc.ToNative(err)) }
+func missing(err error) bool { return is(err, errdefs.IsNotFound) }

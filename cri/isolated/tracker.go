@@ -160,6 +160,13 @@ func (t *tracker) needs() (bytes, rest int64, tooMany bool) {
 	return t.bytes, max(rest, 0), t.tooMany
 }
 
+// hasBegun tells whether there was any event.
+func (t *tracker) hasBegun() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.begun
+}
+
 // result is what is known. had tells which blobs the node had before.
 func (t *tracker) result(had map[digest.Digest]bool) Result {
 	t.mu.Lock()

@@ -272,11 +272,11 @@ func TestInsideLoginsAndContentAreTried(t *testing.T) {
 // robot is who may pull from the large registry.
 func robot() *isolated.Login { return &isolated.Login{User: user, Password: password} }
 
-// held is a request for an image of which one layer never comes; begun is
-// closed when some of that has come.
-func held(t *testing.T, r runtimes.Runtime, repository string) (req isolated.Request, begun <-chan struct{}) {
+// held is a request for an image of which one layer does not come until it is
+// released; begun is closed when some of that, and all else, has come.
+func held(t *testing.T, r runtimes.Runtime, repository string) (req isolated.Request, begun <-chan struct{}, release func()) {
 	t.Helper()
-	image, err := large.hold(repository + "-" + r.Tool)
+	image, release, err := large.hold(repository + "-" + r.Tool)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -297,7 +297,7 @@ func held(t *testing.T, r runtimes.Runtime, repository string) (req isolated.Req
 			told = true
 			close(first)
 		}
-	}}, first
+	}}, first, release
 }
 
 func await(ctx context.Context, what <-chan struct{}) {
@@ -309,7 +309,7 @@ func await(ctx context.Context, what <-chan struct{}) {
 
 func TestInsideCancelLeavesNothing(t *testing.T) {
 	eachRuntime(t, func(t *testing.T, r runtimes.Runtime) {
-		req, begun := held(t, r, "cancel")
+		req, begun, _ := held(t, r, "cancel")
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		go func() {
@@ -344,7 +344,7 @@ func TestInsideLimitsEndAPull(t *testing.T) {
 				}
 			},
 		} {
-			req, begun := held(t, r, "limit-"+strings.ToLower(string(want)))
+			req, begun, _ := held(t, r, "limit-"+strings.ToLower(string(want)))
 			l := limits()
 			change(&l, begun)
 			res, err := puller(t, r, l).Pull(t.Context(), req)
@@ -379,7 +379,7 @@ func pullUntilKilled() error {
 func TestInsideSweepAfterAKill(t *testing.T) {
 	eachRuntime(t, func(t *testing.T, r runtimes.Runtime) {
 		before := holds(t, r)
-		req, _ := held(t, r, "kill")
+		req, _, _ := held(t, r, "kill")
 		image, err := json.Marshal(req.Ref)
 		if err != nil {
 			t.Fatal(err)
@@ -441,7 +441,7 @@ func TestInsideContentOfTheKubeletsIsShared(t *testing.T) {
 // While the content is there, a pod without the secret is refused as ever.
 func TestInsideAPodWithoutTheSecretGainsNothing(t *testing.T) {
 	eachRuntime(t, func(t *testing.T, r runtimes.Runtime) {
-		req, begun := held(t, r, "private")
+		req, begun, _ := held(t, r, "private")
 		kubelet := images(t, r)
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
@@ -458,6 +458,31 @@ func TestInsideAPodWithoutTheSecretGainsNothing(t *testing.T) {
 		cancel()
 		if err := <-refused; err == nil || !strings.Contains(err.Error(), "no basic auth credentials") {
 			t.Errorf("the kubelet's pull without the secret: %v", err)
+		}
+	})
+}
+
+// A pull of the kubelet's that meets ours gets its image, whatever becomes of
+// ours: what it was given of our content stays.
+func TestInsideAPullOfTheKubeletsIsNotHarmed(t *testing.T) {
+	eachRuntime(t, func(t *testing.T, r runtimes.Runtime) {
+		req, begun, release := held(t, r, "both")
+		node := images(t, r)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		theirs := make(chan error, 1)
+		go func() {
+			defer cancel()
+			await(ctx, begun)
+			go func() { theirs <- pullAndRemove(t.Context(), node, req.Ref, robot()) }()
+			time.Sleep(time.Second / 2) // theirs is on its way; sooner or later, it has to succeed
+		}()
+		if res, err := puller(t, r, limits()).Pull(ctx, req); !errors.Is(err, context.Canceled) || res.Leftover != nil {
+			t.Error(res, err, text(err))
+		}
+		release()
+		if err := <-theirs; err != nil {
+			t.Error(err)
 		}
 	})
 }

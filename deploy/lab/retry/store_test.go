@@ -43,8 +43,7 @@ const (
 type store struct {
 	next http.Handler
 	mu   sync.Mutex
-	held map[string]bool // digests of layers that stop after the first bytes
-	open chan struct{}   // closed when nothing is held up any more
+	held map[string]chan struct{} // by the digest of a layer that stops after the first bytes, until it is closed
 }
 
 // serve starts the registry. The runtimes have to be started after it: they
@@ -81,7 +80,7 @@ func listen(certificate tls.Certificate) (*store, func(), error) {
 		return nil, nil, fmt.Errorf("registry: %w", err)
 	}
 	quiet := log.New(io.Discard, "", 0)
-	s := &store{next: ggcr.New(ggcr.Logger(quiet)), held: map[string]bool{}, open: make(chan struct{})}
+	s := &store{next: ggcr.New(ggcr.Logger(quiet)), held: map[string]chan struct{}{}}
 	server := &http.Server{
 		Handler: s, ErrorLog: quiet,
 		TLSConfig: &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12},
@@ -98,7 +97,7 @@ func (s *store) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.mu.Lock()
-	held, open := s.held[r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:]], s.open
+	open, held := s.held[r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:]]
 	s.mu.Unlock()
 	if held && r.Method == http.MethodGet {
 		w = &slow{ResponseWriter: w, open: open, gone: r.Context().Done()}
@@ -132,33 +131,35 @@ func (s *slow) Write(data []byte) (n int, err error) {
 	return n, err
 }
 
-// hold makes an image of two layers, of which the second is held up.
-func (s *store) hold(repository string) (reference string, err error) {
+// hold makes an image of two layers, of which the second is held up until it is
+// released.
+func (s *store) hold(repository string) (reference string, release func(), err error) {
 	reference = host + "/" + repository + ":1"
 	image, err := random.Image(piece, 2)
 	if err != nil {
-		return "", fmt.Errorf("image: %w", err)
+		return "", nil, fmt.Errorf("image: %w", err)
 	}
 	config, err := image.ConfigFile()
 	if err != nil {
-		return "", fmt.Errorf("image: %w", err)
+		return "", nil, fmt.Errorf("image: %w", err)
 	}
 	config.OS, config.Architecture = "linux", runtime.GOARCH
 	if image, err = mutate.ConfigFile(image, config); err != nil {
-		return "", fmt.Errorf("image: %w", err)
+		return "", nil, fmt.Errorf("image: %w", err)
 	}
 	layers, err := image.Layers()
 	if err != nil {
-		return "", fmt.Errorf("image: %w", err)
+		return "", nil, fmt.Errorf("image: %w", err)
 	}
 	digest, err := layers[1].Digest()
 	if err != nil {
-		return "", fmt.Errorf("image: %w", err)
+		return "", nil, fmt.Errorf("image: %w", err)
 	}
 	s.mu.Lock()
-	s.held[digest.String()] = true
+	open := make(chan struct{})
+	s.held[digest.String()] = open
 	s.mu.Unlock()
-	return reference, s.push(reference, image)
+	return reference, sync.OnceFunc(func() { close(open) }), s.push(reference, image)
 }
 
 // push stores an image without the way over the network.
