@@ -72,7 +72,7 @@ func (e Endpoint) Inspect(ctx context.Context, ref reference.Named, login *Login
 	i := newInspection(c, want)
 	i.ends, _ = ctx.Deadline()
 	i.rest = time.Until(i.ends) / 8
-	i.run(ctx)
+	i.run(ctx, i.contents)
 	return c.finish()
 }
 
@@ -90,6 +90,8 @@ type inspection struct {
 	// ends is when our own time is over, rest what it takes to begin a blob.
 	ends time.Time
 	rest time.Duration
+	// received is how many bytes of blobs have come.
+	received int64
 }
 
 func newInspection(c *conversation, want InspectOptions) *inspection {
@@ -125,7 +127,9 @@ func (i *inspection) late(moment time.Duration) bool {
 	return i.answer.Digest != "" && time.Until(i.ends) <= moment
 }
 
-func (i *inspection) run(ctx context.Context) {
+// run is the inspection from the first request to the verdict; contents looks at
+// the blobs of the manifest that it comes to.
+func (i *inspection) run(ctx context.Context, contents func(context.Context, ocispec.Manifest) flaw) {
 	d, ok := i.top(ctx)
 	if !ok {
 		return
@@ -135,7 +139,7 @@ func (i *inspection) run(ctx context.Context) {
 	if !f.found() {
 		phase = diagnosis.PhaseBlob
 		leave := i.notes.enter(phase, false)
-		f = i.contents(ctx, m)
+		f = contents(ctx, m)
 		leave()
 	}
 	i.verdict(phase, f)

@@ -8,6 +8,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -27,18 +28,14 @@ const (
 	maxDownloads = 16        // layers that are downloaded
 	maxDownload  = 32 << 20  // bytes of them
 	maxUnpacked  = 256 << 20 // bytes that a downloaded layer is unpacked to
+	markSize     = 262       // bytes up to where an archive says that it is one
 )
 
 // contents looks at the blobs of a manifest.
 func (i *inspection) contents(ctx context.Context, m ocispec.Manifest) flaw {
-	config, f := i.config(ctx, m.Config)
-	if f.found() {
+	if f := i.described(ctx, m); f.found() {
 		return f
 	}
-	if fault := i.unpackFault(ctx, m, config); fault != "" {
-		return flaw{fault: fault, status: http.StatusOK}
-	}
-	i.unpacked = unpackedDigests(m, config)
 	layers := i.order(m)
 	for _, d := range layers[:min(len(layers), maxGlances)] {
 		if f := i.at(d, i.glance(ctx, d)); f.found() {
@@ -49,6 +46,19 @@ func (i *inspection) contents(ctx context.Context, m ocispec.Manifest) flaw {
 		return flaw{}
 	}
 	return i.download(ctx, layers)
+}
+
+// described fetches the config, and holds it against the manifest.
+func (i *inspection) described(ctx context.Context, m ocispec.Manifest) flaw {
+	config, f := i.config(ctx, m.Config)
+	if f.found() {
+		return f
+	}
+	if fault := i.unpackFault(ctx, m, config); fault != "" {
+		return flaw{fault: fault, status: http.StatusOK}
+	}
+	i.unpacked = unpackedDigests(m, config)
+	return flaw{}
 }
 
 // unpackedDigests gives, by a layer's digest, the one that the config says of
@@ -159,13 +169,7 @@ func (i *inspection) platformFlaw(p ocispec.Platform) flaw {
 // images for other platforms. What is encrypted, or a file system image, depends
 // on plugins of the node, and is not judged.
 func (i *inspection) unpackFault(ctx context.Context, m ocispec.Manifest, config ocispec.Image) diagnosis.Fault {
-	known := 0
-	for _, d := range m.Layers {
-		if images.IsLayerType(d.MediaType) {
-			known++
-		}
-	}
-	i.answer.Artifact = !isImage(m.Config.MediaType) || known == 0 && len(m.Layers) > 0
+	i.answer.Artifact = isArtifact(m)
 	if i.answer.Artifact || i.answer.OtherPlatform || !images.IsConfigType(m.Config.MediaType) || m.Config.Size > maxManifest {
 		return ""
 	}
@@ -175,37 +179,74 @@ func (i *inspection) unpackFault(ctx context.Context, m ocispec.Manifest, config
 			return diagnosis.FaultUnsupportedFormat
 		}
 	}
-	if known != len(config.RootFS.DiffIDs) {
+	if knownLayers(m) != len(config.RootFS.DiffIDs) {
 		return diagnosis.FaultUnsupportedFormat
 	}
 	return ""
 }
 
-// open asks for a blob, or for its first byte. The body is the caller's to close
-// if there is no flaw.
-func (i *inspection) open(ctx context.Context, d ocispec.Descriptor, partial bool) (*http.Response, flaw) {
+// knownLayers is how many layers of a manifest are of a type that is a layer's.
+func knownLayers(m ocispec.Manifest) int {
+	known := 0
+	for _, d := range m.Layers {
+		if images.IsLayerType(d.MediaType) {
+			known++
+		}
+	}
+	return known
+}
+
+// isArtifact tells a manifest that is not an image's.
+func isArtifact(m ocispec.Manifest) bool {
+	return !isImage(m.Config.MediaType) || knownLayers(m) == 0 && len(m.Layers) > 0
+}
+
+// span is the part of a blob that is asked for: its first and its last byte, as
+// in RFC 9110, 14.1.2. No span is the whole.
+type span struct{ first, last int64 }
+
+// open asks for a blob, or for a part that begins with its first byte. The body
+// is the caller's to close if there is no flaw.
+func (i *inspection) open(ctx context.Context, d ocispec.Descriptor, part *span) (*http.Response, flaw) {
+	resp, f := i.fetch(ctx, d, part)
+	if f.found() {
+		return nil, f
+	}
+	if part != nil && noRanges(resp.StatusCode) { // the first byte of nothing, or a server without ranges
+		_ = resp.Body.Close()
+		return i.open(ctx, d, nil)
+	}
+	return i.accepted(resp, d)
+}
+
+// noRanges tells what servers without ranges answer who do not ignore them.
+func noRanges(status int) bool {
+	return status == http.StatusBadRequest || status == http.StatusRequestedRangeNotSatisfiable || status == http.StatusNotImplemented
+}
+
+// fetch asks for a blob or a part of it, whatever the answer's status.
+func (i *inspection) fetch(ctx context.Context, d ocispec.Descriptor, part *span) (*http.Response, flaw) {
 	if i.late(i.rest) {
 		return nil, flaw{err: context.DeadlineExceeded}
 	}
-	resp, err := i.get(ctx, d, partial)
+	resp, err := i.get(ctx, d, part)
 	if err == nil && resp.StatusCode == http.StatusUnauthorized && i.answer.Scheme == SchemeNone && !i.endpoint.pings {
 		// A registry that protects its blobs and not its manifests.
 		if i.challenged(ctx, read(resp)) == nil {
-			resp, err = i.get(ctx, d, partial)
+			resp, err = i.get(ctx, d, part)
 		}
 	}
 	if err != nil {
 		return nil, i.unanswered(err)
 	}
-	switch resp.StatusCode {
-	case http.StatusOK, http.StatusPartialContent:
+	return resp, flaw{}
+}
+
+// accepted takes an answer that has a blob or a part of one.
+func (i *inspection) accepted(resp *http.Response, d ocispec.Descriptor) (*http.Response, flaw) {
+	if resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusPartialContent {
 		if !isHTML(resp.Header) || d.MediaType == "text/html" {
 			return resp, flaw{}
-		}
-	case http.StatusBadRequest, http.StatusRequestedRangeNotSatisfiable, http.StatusNotImplemented:
-		if partial { // the first byte of nothing, or a server without ranges
-			_ = resp.Body.Close()
-			return i.open(ctx, d, false)
 		}
 	}
 	f := i.refusal(read(resp))
@@ -215,22 +256,39 @@ func (i *inspection) open(ctx context.Context, d ocispec.Descriptor, partial boo
 	return nil, f
 }
 
-func (i *inspection) get(ctx context.Context, d ocispec.Descriptor, partial bool) (*http.Response, error) {
+func (i *inspection) get(ctx context.Context, d ocispec.Descriptor, part *span) (*http.Response, error) {
 	ctx = withAside(i.notes.traceAside(ctx), diagnosis.PhaseBlob)
 	req, err := i.request(withLimit(ctx, min(d.Size, maxDownload)+1), http.MethodGet, "", "blobs", d.Digest.String())
 	if err != nil {
 		return nil, err
 	}
-	if partial {
-		req.Header.Set("Range", "bytes=0-0")
+	if part != nil {
+		req.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", part.first, part.last))
 	}
-	return i.do(req)
+	resp, err := i.do(req)
+	if err == nil {
+		resp.Body = &metered{ReadCloser: resp.Body, total: &i.received}
+	}
+	return resp, err
+}
+
+// metered adds what is read to a total.
+type metered struct {
+	io.ReadCloser
+	total *int64
+}
+
+// Read implements io.Reader.
+func (m *metered) Read(p []byte) (int, error) {
+	n, err := m.ReadCloser.Read(p)
+	*m.total += int64(n)
+	return n, err
 }
 
 // glance asks for the first byte of a blob, and compares the size that comes
 // with it.
 func (i *inspection) glance(ctx context.Context, d ocispec.Descriptor) flaw {
-	resp, f := i.open(ctx, d, true)
+	resp, f := i.open(ctx, d, &span{})
 	if f.found() {
 		return f
 	}
@@ -269,7 +327,7 @@ func sizeOf(resp *http.Response) (size int64, known bool) {
 
 // whole fetches and verifies a small blob.
 func (i *inspection) whole(ctx context.Context, d ocispec.Descriptor) ([]byte, flaw) {
-	resp, f := i.open(ctx, d, false)
+	resp, f := i.open(ctx, d, nil)
 	if f.found() {
 		return nil, f
 	}
@@ -308,11 +366,16 @@ func (i *inspection) download(ctx context.Context, layers []ocispec.Descriptor) 
 
 // verify downloads a layer, and keeps nothing of it.
 func (i *inspection) verify(ctx context.Context, d ocispec.Descriptor) flaw {
-	resp, f := i.open(ctx, d, false)
+	resp, f := i.open(ctx, d, nil)
 	if f.found() {
 		return f
 	}
 	defer resp.Body.Close() //nolint:errcheck // only read from
+	return i.verifyBody(resp, d)
+}
+
+// verifyBody reads a layer to its end.
+func (i *inspection) verifyBody(resp *http.Response, d ocispec.Descriptor) flaw {
 	corrupt := flaw{fault: diagnosis.FaultContentCorrupt, status: resp.StatusCode}
 	verifier := d.Digest.Verifier()
 	body := &counted{Reader: io.TeeReader(resp.Body, verifier)}
@@ -346,22 +409,33 @@ func (c *counted) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// isSound tells whether a layer is packed as it should be. The runtime goes by
-// the first bytes, and takes what has no mark of a packer for a plain archive
-// (pkg/archive/compression, DetectCompression). Of zstd only the mark is looked
-// at. unpacked is the digest that what is in it has to have, "" if not known.
+// isSound tells whether a layer is packed as it should be. unpacked is the digest
+// that what is in it has to have, "" if not known.
 func isSound(body io.Reader, mediaType string, unpacked digest.Digest) bool {
 	buffered := bufio.NewReader(body)
-	mark, _ := buffered.Peek(262) // up to where an archive says that it is one
-	switch {
-	case bytes.HasPrefix(mark, []byte{0x1f, 0x8b, 0x08}):
+	mark, _ := buffered.Peek(markSize)
+	if bytes.HasPrefix(mark, gzipMark()) {
 		return isGzip(buffered, images.IsLayerType(mediaType), unpacked)
-	case bytes.HasPrefix(mark, []byte{0x28, 0xb5, 0x2f, 0xfd}), bytes.HasPrefix(mark[min(1, len(mark)):], []byte{0x2a, 0x4d, 0x18}):
+	}
+	return isMarked(mark, mediaType)
+}
+
+func gzipMark() []byte { return []byte{0x1f, 0x8b, 0x08} }
+
+// isMarked tells whether the beginning of a layer is as it should be. The runtime
+// goes by the first bytes, and takes what has no mark of a packer for a plain
+// archive (pkg/archive/compression, DetectCompression).
+func isMarked(mark []byte, mediaType string) bool {
+	switch {
+	case bytes.HasPrefix(mark, gzipMark()):
 		return true
-	case !images.IsLayerType(mediaType) || strings.Contains(mediaType, "encrypted") || len(mark) < 262:
+	case bytes.HasPrefix(mark, []byte{0x28, 0xb5, 0x2f, 0xfd}), bytes.HasPrefix(mark[min(1, len(mark)):], []byte{0x2a, 0x4d, 0x18}):
+		return true // zstd
+	case !images.IsLayerType(mediaType) || strings.Contains(mediaType, "encrypted") || len(mark) < markSize:
 		return true // nothing is known of it
 	}
 	packed := strings.HasSuffix(mediaType, "gzip") || strings.HasSuffix(mediaType, "zstd")
+	mark = mark[:markSize]
 	return !packed || bytes.HasSuffix(mark, []byte("ustar")) || len(bytes.Trim(mark, "\x00")) == 0
 }
 

@@ -255,6 +255,14 @@ func (n *notes) fill(a *Answer) {
 	}
 }
 
+// way tells of the last request: its proxy, and the certificate that was last
+// seen or refused.
+func (n *notes) way() (proxy string, cert *x509.Certificate) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.lastProxy, n.cert
+}
+
 func (n *notes) usesProxy() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -74,16 +74,33 @@ func newConversation(ctx context.Context, e Endpoint, ref reference.Named, login
 	c := &conversation{endpoint: e, login: login, notes: newNotes(), repository: repository(ref)}
 	c.answer.Endpoint = e.String()
 	c.object, c.digested = object(ref)
-	c.dialer = &dialer{ctx: ctx, opts: e.opts, notes: c.notes}
-	c.transport = newTransport(e, c.dialer)
-	g := guard{next: c.transport, notes: c.notes}
-	c.client = registryClient(e, g)
+	g := c.connect(ctx)
 	c.authorizer = docker.NewDockerAuthorizer(
 		docker.WithAuthClient(tokenClient(g)),
 		docker.WithAuthCreds(login.given),
 		docker.WithAuthHeader(c.tokenHeader()),
 	)
 	return c
+}
+
+// connect makes what the conversation needs for connections of its own.
+func (c *conversation) connect(ctx context.Context) guard {
+	c.dialer = &dialer{ctx: ctx, opts: c.endpoint.opts, notes: c.notes}
+	c.transport = newTransport(c.endpoint, c.dialer)
+	g := guard{next: c.transport, notes: c.notes}
+	c.client = registryClient(c.endpoint, g)
+	return g
+}
+
+// fork is a conversation beside this one, which goes on from here with the same
+// authorization and with connections and notes of its own: those of a
+// conversation are for one request at a time.
+func (c *conversation) fork(ctx context.Context) *conversation {
+	f := *c
+	f.notes = newNotes()
+	f.notes.setPhase(c.notes.current())
+	f.connect(ctx)
+	return &f
 }
 
 // object is what follows the repository in a reference; a digest wins over a

@@ -1,0 +1,177 @@
+package registry
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/images"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+)
+
+const (
+	// edge is how many bytes the beginning and the end of a layer are.
+	edge = 512
+	// maxSmall is the size up to which a layer is fetched as a whole.
+	maxSmall = 64 << 10
+	// maxPart bounds what is read of a layer from a server without ranges.
+	maxPart = 1 << 20
+)
+
+// allowance lets a lane download so many bytes of a layer that need not come in
+// parts.
+type allowance interface{ spend(size int64) bool }
+
+// lookAt looks at one layer. It takes no longer than a third of the whole time.
+func (i *inspection) lookAt(ctx context.Context, d ocispec.Descriptor, p *Piece, all allowance) verdict {
+	whole, start := i.ends, time.Now()
+	defer func() { i.ends = whole }()
+	if own := start.Add(16 * i.rest / 3); own.Before(whole) {
+		i.ends = own
+	}
+	ctx, cancel := context.WithDeadline(ctx, i.ends)
+	defer cancel()
+	before := i.received
+	f := i.piece(ctx, d, p, all)
+	p.Took, p.Received = time.Since(start), i.received-before
+	i.at(d, f)
+	p.Endpoint, p.Via = i.place()
+	p.Fault, p.Status, p.Err = f.fault, f.status, i.harmless(f)
+	v := verdict{flaw: f, asked: true}
+	if f.found() {
+		p.Seen = ""
+		v.answer = i.answer
+		v.proxy, v.cert = i.notes.way()
+	}
+	return v
+}
+
+// piece looks at as much of a layer as can be had for two requests.
+func (i *inspection) piece(ctx context.Context, d ocispec.Descriptor, p *Piece, all allowance) flaw {
+	if d.Size <= maxSmall {
+		return seen(p, SeenWhole, i.verify(ctx, d))
+	}
+	resp, f := i.begin(ctx, d)
+	if f.found() {
+		return f
+	}
+	defer resp.Body.Close() //nolint:errcheck // only read from
+	if size, known := sizeOf(resp); known && size != d.Size {
+		return flaw{fault: diagnosis.FaultContentCorrupt, status: resp.StatusCode}
+	}
+	ranged := resp.StatusCode == http.StatusPartialContent
+	if !ranged && d.Size <= maxPart && all.spend(d.Size) {
+		return seen(p, SeenWhole, i.verifyBody(resp, d))
+	}
+	if f := seen(p, SeenFirst, i.beginning(resp, d)); f.found() || !ranged {
+		return f // and hang up, if there is more
+	}
+	return i.ending(ctx, d, p)
+}
+
+// begin asks for the first bytes, and for the whole of a server that gives others
+// instead.
+func (i *inspection) begin(ctx context.Context, d ocispec.Descriptor) (*http.Response, flaw) {
+	resp, f := i.open(ctx, d, &span{0, edge - 1})
+	if f.found() {
+		return nil, f
+	}
+	if first, _, known := partOf(resp); resp.StatusCode == http.StatusPartialContent && (!known || first != 0) {
+		_ = resp.Body.Close()
+		return i.open(ctx, d, nil)
+	}
+	return resp, flaw{}
+}
+
+// seen notes how much was seen if it is in order.
+func seen(p *Piece, much Seen, f flaw) flaw {
+	if !f.found() {
+		p.Seen = much
+	}
+	return f
+}
+
+// beginning reads the first bytes, and looks at whether they are those of a
+// layer. A server may give fewer than it was asked for (RFC 9110, 15.3.7).
+func (i *inspection) beginning(resp *http.Response, d ocispec.Descriptor) flaw {
+	size := int64(edge)
+	if _, last, known := partOf(resp); known {
+		size = min(size, last+1)
+	}
+	mark := make([]byte, size)
+	if _, err := io.ReadFull(resp.Body, mark); err != nil {
+		return i.cutShort(resp.StatusCode, err)
+	}
+	switch {
+	case images.IsLayerType(d.MediaType) && startsPage(mark):
+		return flaw{fault: diagnosis.FaultWebPage, status: resp.StatusCode}
+	case !isMarked(mark, d.MediaType):
+		return flaw{fault: diagnosis.FaultContentCorrupt, status: resp.StatusCode}
+	}
+	return flaw{}
+}
+
+// ending asks for the last bytes. A pull never asks so: a server that does not
+// give this part, though it gave another, has said nothing of the layer, unless it
+// says that the layer is of another size or breaks off.
+func (i *inspection) ending(ctx context.Context, d ocispec.Descriptor, p *Piece) flaw {
+	resp, f := i.fetch(ctx, d, &span{d.Size - edge, d.Size - 1})
+	if f.found() {
+		return f
+	}
+	defer resp.Body.Close() //nolint:errcheck // only read from
+	if size, known := toldSize(resp); known && size != d.Size {
+		return flaw{fault: diagnosis.FaultContentCorrupt, status: resp.StatusCode}
+	}
+	if noRanges(resp.StatusCode) {
+		return flaw{}
+	}
+	if resp, f = i.accepted(resp, d); f.found() {
+		return f
+	}
+	first, last, known := partOf(resp)
+	if !known || first != d.Size-edge {
+		return flaw{}
+	}
+	n, err := io.ReadFull(resp.Body, make([]byte, min(last-first+1, edge)))
+	if err != nil {
+		return i.cutShort(resp.StatusCode, err)
+	}
+	if n == edge {
+		p.Seen = SeenEnds
+	}
+	return flaw{}
+}
+
+// toldSize is sizeOf, and the size that comes with a part that was refused
+// (RFC 9110, 15.5.17).
+func toldSize(resp *http.Response) (size int64, known bool) {
+	switch resp.StatusCode {
+	case http.StatusOK, http.StatusPartialContent:
+		return sizeOf(resp)
+	case http.StatusRequestedRangeNotSatisfiable:
+		size, err := strconv.ParseInt(strings.TrimPrefix(resp.Header.Get("Content-Range"), "bytes */"), 10, 64)
+		return size, err == nil
+	}
+	return 0, false
+}
+
+// partOf reads which bytes an answer has, as Content-Range says: "bytes 0-511/1024".
+func partOf(resp *http.Response) (first, last int64, known bool) {
+	if resp.StatusCode != http.StatusPartialContent {
+		return 0, 0, false
+	}
+	bounds, _, _ := strings.Cut(strings.TrimPrefix(resp.Header.Get("Content-Range"), "bytes "), "/")
+	from, to, _ := strings.Cut(bounds, "-")
+	first, err := strconv.ParseInt(from, 10, 64)
+	if err != nil {
+		return 0, 0, false
+	}
+	last, err = strconv.ParseInt(to, 10, 64)
+	return first, last, err == nil && first >= 0 && last >= first
+}
