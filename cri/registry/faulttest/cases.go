@@ -22,6 +22,11 @@ func (w *World) describe() error {
 		return err
 	}
 	w.specs = append(w.specs, contents...)
+	transfers, err := w.transferCases()
+	if err != nil {
+		return err
+	}
+	w.specs = append(w.specs, transfers...)
 	w.inProcess = w.proxyDownCases()
 	return w.fill()
 }

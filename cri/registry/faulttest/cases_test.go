@@ -35,7 +35,7 @@ const (
 // error, or "" where the pull works.
 func expected() map[string]string {
 	out := map[string]string{}
-	for _, part := range []map[string]string{expectedWorks(), expectedNetwork(), expectedLogin(), expectedAnswer(), expectedContent(), expectedNode()} {
+	for _, part := range []map[string]string{expectedWorks(), expectedNetwork(), expectedLogin(), expectedAnswer(), expectedContent(), expectedTransfer(), expectedNode()} {
 		maps.Copy(out, part)
 	}
 	return out
@@ -48,7 +48,7 @@ func expectedWorks() map[string]string {
 		"manifest-redirect-works", "platform-index-works", "platform-single", "layer-uncompressed-works", "helm-chart",
 		"config-ca-works", "config-skip-verify-works", "config-plain-works", "config-without-host-works", "proxy-works",
 		"mirror-works-origin-404", "mirror-404-origin-good", "mirror-500-origin-good", "mirror-refused-origin-good",
-		"mirror-nxdomain-origin-good",
+		"mirror-nxdomain-origin-good", "two-layers-works", "second-without-parts", "second-trickles",
 	} {
 		out[name] = ""
 	}
@@ -141,6 +141,14 @@ func expectedContent() map[string]string {
 		"platform-index": `^no match for platform$`, "child-manifest-404": `content at .*/manifests/sha256:.* not found: not found$`,
 		"media-type-unknown": `unexpected media type application/vnd\.example\.image\.manifest\.v9\+json$`,
 		"schema-1":           `unexpected media type application/vnd\.docker\.distribution\.manifest\.v1\+prettyjws$`,
+	}
+}
+
+func expectedTransfer() map[string]string {
+	return map[string]string{
+		"second-403": blobStatus + `.*: 403 Forbidden`, "second-404": `from remote: not found$`, "second-429": blobStatus + `.*: 429 `,
+		"second-500": blobStatus + `.*: 500 `, "second-cut-off": `unexpected EOF$`, "second-end-missing": `unexpected EOF$`,
+		"second-file-short": `^short read: expected \d+ bytes but got \d+$`,
 	}
 }
 

@@ -5,10 +5,12 @@ import (
 	"bytes"
 	"cmp"
 	"compress/gzip"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"strings"
 
@@ -19,6 +21,9 @@ import (
 
 // tag is that of every image.
 const tag = "v1"
+
+// secondSize is how many bytes a second layer has; they do not pack.
+const secondSize = 200 << 10
 
 // document is something with a digest that a registry gives out.
 type document struct {
@@ -35,8 +40,9 @@ func (d document) descriptor() ocispec.Descriptor {
 // image is what a repository holds.
 type image struct {
 	// top is what the tag leads to; config and layer are those of the image for
-	// the node's platform, if there is one.
-	top, config, layer document
+	// the node's platform, if there is one. second is its second layer, which few
+	// have, and which is too large to be looked at as a whole in passing.
+	top, config, layer, second document
 	// other is what else there is: manifests of an index, and what they name.
 	other []document
 }
@@ -44,7 +50,7 @@ type image struct {
 // documents are all parts by their digest.
 func (i image) documents() map[digest.Digest]document {
 	all := map[digest.Digest]document{}
-	for _, d := range append([]document{i.top, i.config, i.layer}, i.other...) {
+	for _, d := range append([]document{i.top, i.config, i.layer, i.second}, i.other...) {
 		if d.body != nil {
 			all[d.digest()] = d
 		}
@@ -62,6 +68,8 @@ type content struct {
 	manifestType          string
 	config                []byte
 	layerSize             int64
+	// second is a second layer, and what is in it.
+	second, unpacked []byte
 }
 
 // goodImage is an image with one small layer that no other image has.
@@ -89,8 +97,24 @@ func (c content) build() (image, error) {
 		}
 	}
 	i := image{config: document{c.configType, c.config}, layer: document{c.layerType, c.layer}}
+	if c.second != nil {
+		i.second = document{c.layerType, c.second}
+	}
 	i.top, err = c.manifest(i)
 	return i, err
+}
+
+// two gives the image a second layer of secondSize random bytes.
+func (c content) two() (content, error) {
+	seed := sha256.Sum256([]byte(c.name))
+	noise := make([]byte, secondSize)
+	_, _ = rand.NewChaCha8(seed).Read(noise) // never fails, by its documentation
+	var err error
+	if c.unpacked, err = archive(c.name+"-2", noise); err != nil {
+		return c, err
+	}
+	c.second, err = zipped(c.unpacked)
+	return c, err
 }
 
 func set[T ~string](field *T, value T) {
@@ -104,19 +128,27 @@ func (c content) manifest(i image) (document, error) {
 	if c.layerSize != 0 {
 		layer.Size = c.layerSize
 	}
+	layers := []ocispec.Descriptor{layer}
+	if i.second.body != nil {
+		layers = append(layers, i.second.descriptor())
+	}
 	return encode(c.manifestType, ocispec.Manifest{
 		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: c.manifestType,
-		Config: i.config.descriptor(), Layers: []ocispec.Descriptor{layer},
+		Config: i.config.descriptor(), Layers: layers,
 	})
 }
 
 func (c content) configuration() ([]byte, error) {
 	system, arch, _ := strings.Cut(c.platform, "/")
+	diffIDs := []digest.Digest{c.diffID}
+	if c.second != nil {
+		diffIDs = append(diffIDs, digest.FromBytes(c.unpacked))
+	}
 	return json.Marshal(ocispec.Image{
 		Author:   c.name, // an image is known by its configuration: none may be equal
 		Platform: ocispec.Platform{OS: system, Architecture: arch},
 		Config:   ocispec.ImageConfig{Cmd: []string{"/" + c.name}},
-		RootFS:   ocispec.RootFS{Type: "layers", DiffIDs: []digest.Digest{c.diffID}},
+		RootFS:   ocispec.RootFS{Type: "layers", DiffIDs: diffIDs},
 	})
 }
 
@@ -163,12 +195,15 @@ func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K {
 
 // tarball is an archive with one file.
 func tarball(name string) ([]byte, error) {
+	return archive(name, []byte(strings.Repeat("This is the only file of "+name+".\n", 16)))
+}
+
+func archive(name string, text []byte) ([]byte, error) {
 	var out bytes.Buffer
 	w := tar.NewWriter(&out)
-	text := strings.Repeat("This is the only file of "+name+".\n", 16)
 	err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: int64(len(text))})
 	if err == nil {
-		_, err = w.Write([]byte(text))
+		_, err = w.Write(text)
 	}
 	if err == nil {
 		err = w.Close()

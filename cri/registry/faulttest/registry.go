@@ -20,8 +20,8 @@ type repository struct {
 	// all answers every request, once it is let in.
 	all http.HandlerFunc
 	// manifest answers requests for manifests, byDigest only those that name a
-	// digest; config, layer and tags the ones for these.
-	manifest, byDigest, config, layer, tags http.HandlerFunc
+	// digest; config, layer, second and tags the ones for these.
+	manifest, byDigest, config, layer, second, tags http.HandlerFunc
 	// token is the token server's answer to a request for this repository.
 	token http.HandlerFunc
 	// cdn is the answer of the host to which requests for blobs are redirected.
@@ -104,6 +104,8 @@ func (p *repository) faulty(kind, object string) http.HandlerFunc {
 		return p.config
 	case p.content.layer.body != nil && object == p.content.layer.digest().String():
 		return p.layer
+	case p.content.second.body != nil && object == p.content.second.digest().String():
+		return p.second
 	}
 	return nil
 }
