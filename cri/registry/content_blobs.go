@@ -80,9 +80,9 @@ func unpackedDigests(m ocispec.Manifest, config ocispec.Image) map[digest.Digest
 // Unpack). Those with addresses of their own are not of this registry.
 func (i *inspection) order(m ocispec.Manifest) []ocispec.Descriptor {
 	var layers []ocispec.Descriptor
-	listed := map[digest.Digest]bool{}
+	listed, artifact := map[digest.Digest]bool{}, isArtifact(m)
 	for _, d := range m.Layers {
-		skipped := listed[d.Digest] || i.answer.Artifact && images.IsLayerType(d.MediaType)
+		skipped := listed[d.Digest] || artifact && images.IsLayerType(d.MediaType)
 		if d.Digest.Validate() == nil && d.Size >= 0 && len(d.URLs) == 0 && !skipped {
 			layers = append(layers, d)
 			listed[d.Digest] = true

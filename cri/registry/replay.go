@@ -171,26 +171,34 @@ func (v *verdict) fill(a *Answer) {
 // contents looks at the blobs of a manifest.
 func (r *replay) contents(ctx context.Context, m ocispec.Manifest) flaw {
 	r.measure(m)
-	f := r.config(ctx, m)
-	if f.found() {
-		r.count()
+	defer r.count()
+	if f := r.config(ctx, m); f.found() {
 		return f
 	}
 	if slices.ContainsFunc(m.Layers, func(d ocispec.Descriptor) bool { return d.Digest.Validate() != nil || d.Size < 0 }) {
-		r.count()
 		return flaw{fault: diagnosis.FaultUnsupportedFormat, status: http.StatusOK}
 	}
 	r.lookAtLayers(ctx)
-	r.count()
 	if f := r.decide(); f.found() || !r.want.Thorough {
 		return f
 	}
-	return r.download(ctx, r.unverified())
+	return r.verifyMore(ctx)
+}
+
+// verifyMore downloads layers of which not all was seen.
+func (r *replay) verifyMore(ctx context.Context) flaw {
+	f := r.download(ctx, r.unverified())
+	for n, d := range r.layers {
+		if p := &r.transfer.Pieces[n+1]; f.fault != "" && r.answer.Blob == d.Digest.String() {
+			p.Seen, p.Fault, p.Status, p.Err = "", f.fault, f.status, r.harmless(f)
+			p.Endpoint, p.Via = r.place()
+		}
+	}
+	return f
 }
 
 // measure notes how large the image is and what is to be looked at.
 func (r *replay) measure(m ocispec.Manifest) {
-	r.answer.Artifact = isArtifact(m)
 	t := &r.transfer
 	r.layers = r.order(m)
 	t.Layers = len(r.layers)

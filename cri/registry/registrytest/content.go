@@ -44,6 +44,8 @@ type Object struct {
 	Stall bool
 	// Hang sends nothing at all.
 	Hang bool
+	// Handler answers instead; its body is Body.
+	Handler func(w http.ResponseWriter, r *http.Request, body []byte)
 	// NoRange: a request for a part is answered with the whole, or with the
 	// status 416.
 	NoRange bool
@@ -91,9 +93,9 @@ func (c *Content) Config(p ocispec.Platform, diffIDs ...digest.Digest) ocispec.D
 	return c.Blob(ocispec.MediaTypeImageConfig, c.json(ocispec.Image{Platform: p, RootFS: ocispec.RootFS{Type: "layers", DiffIDs: diffIDs}}))
 }
 
-// unpacked is the digest of what is in a layer; of one that is not packed, its
+// Unpacked is the digest of what is in a layer; of one that is not packed, its
 // own.
-func (c *Content) unpacked(d ocispec.Descriptor) digest.Digest {
+func (c *Content) Unpacked(d ocispec.Descriptor) digest.Digest {
 	z, err := gzip.NewReader(bytes.NewReader(c.blobs[d.Digest].Body))
 	if err != nil {
 		return d.Digest
@@ -109,7 +111,7 @@ func (c *Content) unpacked(d ocispec.Descriptor) digest.Digest {
 func (c *Content) Image(p ocispec.Platform, layers ...ocispec.Descriptor) ocispec.Descriptor {
 	var diffIDs []digest.Digest
 	for _, layer := range layers {
-		diffIDs = append(diffIDs, c.unpacked(layer))
+		diffIDs = append(diffIDs, c.Unpacked(layer))
 	}
 	d := c.Artifact(c.Config(p, diffIDs...), layers...)
 	d.Platform = &p
@@ -194,6 +196,9 @@ func (o Object) answer(w http.ResponseWriter, r *http.Request) {
 	}
 	part := r.Header.Get("Range") != ""
 	switch {
+	case o.Handler != nil:
+		o.Handler(w, r, body)
+		return
 	case o.Hang:
 		<-r.Context().Done()
 		return
