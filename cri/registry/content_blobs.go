@@ -216,7 +216,10 @@ func (i *inspection) open(ctx context.Context, d ocispec.Descriptor, part *span)
 		_ = resp.Body.Close()
 		return i.open(ctx, d, nil)
 	}
-	return i.accepted(resp, d)
+	if f := i.declined(resp, d); f.found() {
+		return nil, f
+	}
+	return resp, flaw{}
 }
 
 // noRanges tells what servers without ranges answer who do not ignore them.
@@ -242,18 +245,19 @@ func (i *inspection) fetch(ctx context.Context, d ocispec.Descriptor, part *span
 	return resp, flaw{}
 }
 
-// accepted takes an answer that has a blob or a part of one.
-func (i *inspection) accepted(resp *http.Response, d ocispec.Descriptor) (*http.Response, flaw) {
+// declined is the flaw of an answer that has neither a blob nor a part of one. It
+// is read to its end then.
+func (i *inspection) declined(resp *http.Response, d ocispec.Descriptor) flaw {
 	if resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusPartialContent {
 		if !isHTML(resp.Header) || d.MediaType == "text/html" {
-			return resp, flaw{}
+			return flaw{}
 		}
 	}
 	f := i.refusal(read(resp))
 	if !f.found() {
 		f.fault = diagnosis.FaultUnexpectedAnswer
 	}
-	return nil, f
+	return f
 }
 
 func (i *inspection) get(ctx context.Context, d ocispec.Descriptor, part *span) (*http.Response, error) {

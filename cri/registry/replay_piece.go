@@ -131,7 +131,7 @@ func (i *inspection) ending(ctx context.Context, d ocispec.Descriptor, p *Piece)
 	if noRanges(resp.StatusCode) {
 		return flaw{}
 	}
-	if resp, f = i.accepted(resp, d); f.found() {
+	if f := i.declined(resp, d); f.found() {
 		return f
 	}
 	first, last, known := partOf(resp)

@@ -425,7 +425,6 @@ func TestReplayBounds(t *testing.T) {
 	} {
 		s, _, _ = holding(t, func(c *registrytest.Content) (a, b ocispec.Descriptor) {
 			one, bad := c.Layer(1), c.Layer(2)
-			a = c.Image(amd64(), one, bad)
 			change(&bad)
 			return c.Artifact(c.Config(amd64(), one.Digest, bad.Digest), one, bad), b
 		})
