@@ -47,15 +47,16 @@ type Runtime struct {
 	// first call.
 	Name, Release string
 
-	tb        testing.TB
-	mu        sync.Mutex
-	images    []*runtime.Image
-	sandboxes []Sandbox
-	blobs     []Blob
-	ingests   []Ingest
-	fault     Fault
-	calls     map[string]int
-	server    *grpc.Server
+	tb          testing.TB
+	mu          sync.Mutex
+	images      []*runtime.Image
+	sandboxes   []Sandbox
+	blobs       []Blob
+	ingests     []Ingest
+	filesystems *runtime.ImageFsInfoResponse
+	fault       Fault
+	calls       map[string]int
+	server      *grpc.Server
 }
 
 // New starts a runtime that has the images. It stops with the test.

@@ -107,6 +107,7 @@ type Config struct {
 	unset         bool     // there is no config_path
 	settings      settings // containerd's
 	crio          crioSettings
+	crioRoot      string   // crio.conf's "root"; "" where unset
 	crioHelpers   []string // for credentials, in order
 	pool          *x509.CertPool
 	proxy         ProxySettings

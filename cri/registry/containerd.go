@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"errors"
 	"maps"
 	"os"
@@ -28,12 +29,17 @@ type settings struct {
 	localPull bool
 	// sandboxImage is the one of every pod's sandbox; "" where unset.
 	sandboxImage string
+	// root is where containerd keeps its data; "" where unset. discards is
+	// discard_unpacked_layers.
+	root     string
+	discards bool
 }
 
 // configFile is the part of containerd's configuration file that is needed.
 type configFile struct {
 	Version int            `toml:"version"`
 	Imports []string       `toml:"imports"`
+	Root    string         `toml:"root"`
 	Plugins map[string]any `toml:"plugins"`
 }
 
@@ -44,8 +50,9 @@ type configFile struct {
 // replaced, and the version of the last file that has one decided for all.
 func readContainerd(fs rootFS, file string, v version) (settings, []Notice) {
 	files, notices := readImports(fs, file)
-	merged, last := map[string]any{}, file
+	merged, last, root := map[string]any{}, file, ""
 	for _, f := range files {
+		root = cmp.Or(f.config.Root, root)
 		images := f.config.images(v, files)
 		if len(table(images, "registry")) > 0 {
 			last = f.name
@@ -59,7 +66,7 @@ func readContainerd(fs rootFS, file string, v version) (settings, []Notice) {
 	if err != nil {
 		notices = append(notices, Notice{Kind: NoticeConfigUnreadable, Path: last})
 	}
-	s.file = last
+	s.file, s.root = last, root
 	return s, notices
 }
 
@@ -224,7 +231,7 @@ func newSettings(images map[string]any) (settings, error) {
 	registry, err := decodeRegistry(table(images, "registry"))
 	sandbox, _ := table(images, "pinned_images")["sandbox"].(string)
 	return settings{
-		registry: registry, sandboxImage: sandbox,
+		registry: registry, sandboxImage: sandbox, discards: images["discard_unpacked_layers"] == true,
 		localPull: registry.isLegacy() ||
 			images["use_local_image_pull"] == true ||
 			images["disable_snapshot_annotations"] == false ||

@@ -49,6 +49,8 @@ type crioSettings struct {
 	InsecureRegistries []string `toml:"insecure_registries"`
 	ShortNameMode      string   `toml:"short_name_mode"` // 1.35+
 	PauseImage         string   `toml:"pause_image"`
+	// BigFilesTemporaryDir is in the same section (ImageConfig).
+	BigFilesTemporaryDir string `toml:"big_files_temporary_dir"`
 }
 
 // loadCRIO reads crio.conf with its drop-ins, and looks at whether
@@ -62,9 +64,10 @@ func (c *Config) loadCRIO() {
 		file := struct {
 			CRIO struct {
 				Image *crioSettings `toml:"image"`
+				Root  *string       `toml:"root"`
 			} `toml:"crio"`
 		}{}
-		file.CRIO.Image = &c.crio // what a file does not have stays
+		file.CRIO.Image, file.CRIO.Root = &c.crio, &c.crioRoot // what a file does not have stays
 		if err == nil {
 			err = toml.Unmarshal(data, &file)
 		}
