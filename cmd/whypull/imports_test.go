@@ -76,6 +76,7 @@ func allowed() map[string][]string {
 		"agent/probe":     {"agent/diagnosis", "agent/keyring", "agent/kube", "agent/kubelet", "agent/nameservice", "cri", "cri/netns", "cri/registry"},
 		"agent":           {"agent/diagnosis", "agent/kube", "agent/podwatch", "report"},
 		"cri":             {"agent/diagnosis"},
+		"cri/disk":        {},
 		"cri/netns":       {},
 		"cri/isolated":    {"cri"},
 		"cri/registry":    {"agent/diagnosis"},

@@ -67,3 +67,21 @@ func TestComponentForThePodNetwork(t *testing.T) {
 		}
 	}
 }
+
+// TestComponentForTheDisk: the API server takes the manifests with the component,
+// and the component adds one folder without images, read-only.
+func TestComponentForTheDisk(t *testing.T) {
+	t.Parallel()
+	out := withComponent(t, "disk")
+	for _, want := range []string{
+		"- mountPath: /host/var/lib/containerd/tmpmounts\n          name: image-disk\n          readOnly: true\n",
+		"- hostPath:\n          path: /var/lib/containerd/tmpmounts\n          type: Directory\n",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the manifests have no\n%s", want)
+		}
+	}
+	if strings.Count(out, "/var/lib/containerd") != 2 || strings.Contains(out, "privileged: true") {
+		t.Errorf("the component gives more than it has to:\n%s", out)
+	}
+}

@@ -1,0 +1,92 @@
+package disk
+
+import (
+	"path"
+	"slices"
+	"strings"
+)
+
+// Use is what a pull needs a file system for.
+type Use string
+
+// The uses.
+const (
+	// UseImages is for unpacked layers: a snapshotter's directory, or CRI-O's graph
+	// root.
+	UseImages Use = "images"
+	// UseContent is for layers as they come from the registry: containerd's content
+	// store.
+	UseContent Use = "content"
+	// UseTemporary is for layers until they are unpacked: CRI-O has them in
+	// /var/tmp.
+	UseTemporary Use = "temporary"
+)
+
+const contentStore = "io.containerd.content.v1.content"
+
+// Place is a directory of the node that a pull writes to.
+type Place struct {
+	Use Use
+	// Path is a path of the node.
+	Path string
+	// StandIns are directories that are on the same file system unless Path is a
+	// mount of its own. They are looked at, in order, where Path cannot be.
+	StandIns []string
+}
+
+// Containerd gives the places of containerd: the content store, which is below
+// its root (cmd/containerd/server, server.go: a plugin's directory has the name of
+// the plugin), and the directories of the snapshotters, which CRI's ImageFsInfo
+// tells. Without any, the default snapshotter's is taken.
+//
+// They may hold every image of the node, so the agent should not have them. The
+// stand-ins are containerd's directory for short-lived mounts, which is empty
+// otherwise and is there since 1.6 (cmd/containerd/command, main.go), and the root.
+func Containerd(root string, imageStores []string) []Place {
+	standIns := []string{path.Join(root, "tmpmounts"), root}
+	out := []Place{{Use: UseContent, Path: path.Join(root, contentStore), StandIns: standIns}}
+	if len(imageStores) == 0 {
+		imageStores = []string{path.Join(root, "io.containerd.snapshotter.v1.overlayfs")}
+	}
+	for _, store := range imageStores {
+		p := Place{Use: UseImages, Path: store}
+		if below(store, root) {
+			p.StandIns = standIns
+		}
+		out = append(out, p)
+	}
+	return out
+}
+
+// CRIO gives the places of CRI-O: the directory for large temporary files (image,
+// internal/tmpdir; "" is its default /var/tmp) and the graph root with what CRI's
+// ImageFsInfo tells.
+func CRIO(root, temporary string, imageStores []string) []Place {
+	if temporary == "" {
+		temporary = "/var/tmp"
+	}
+	out := []Place{{Use: UseTemporary, Path: temporary}}
+	if len(imageStores) == 0 {
+		imageStores = []string{root}
+	}
+	for _, store := range imageStores {
+		p := Place{Use: UseImages, Path: store}
+		if store != root && below(store, root) {
+			p.StandIns = []string{root}
+		}
+		out = append(out, p)
+	}
+	return out
+}
+
+// below tells a path that is another or below it.
+func below(name, dir string) bool {
+	name, dir = path.Clean("/"+name), path.Clean("/"+dir)
+	return name == dir || strings.HasPrefix(name, strings.TrimSuffix(dir, "/")+"/")
+}
+
+func with(uses []Use, u Use) []Use {
+	uses = append(uses, u)
+	slices.Sort(uses)
+	return slices.Compact(uses)
+}
