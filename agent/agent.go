@@ -83,6 +83,8 @@ type judged struct {
 	verdict diagnosis.Verdict
 	asked   string // fingerprint of the failure
 	at      time.Time
+	again   bool // to be examined again, and
+	fresh   bool // without earlier answers
 }
 
 // New returns an agent.
@@ -110,6 +112,22 @@ func (a *Agent) Observe(u podwatch.Update) {
 		return
 	}
 	a.queue.Add(u.UID)
+}
+
+// Reexamine has a pod's failing containers examined again at once. fresh also
+// asks anew what an earlier examination has asked of others.
+func (a *Agent) Reexamine(uid string, fresh bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	p := a.pods[uid]
+	if p == nil {
+		return
+	}
+	for k, j := range p.judged {
+		j.again, j.fresh = true, j.fresh || fresh
+		p.judged[k] = j
+	}
+	a.queue.Add(uid)
 }
 
 // Again has a pod served again after a while.
@@ -276,7 +294,7 @@ func (a *Agent) due(uid string, f diagnosis.Failure) (old judged, examine, fresh
 	}
 	age := a.now().Sub(old.at)
 	changed := old.asked != fingerprint(f) || !old.verdict.Failure.Since.Equal(f.Since)
-	return old, changed || age >= refresh, changed && age >= settle
+	return old, changed || age >= refresh || old.again, changed && age >= settle || old.fresh
 }
 
 func (a *Agent) remember(uid string, r *round) {

@@ -201,6 +201,7 @@ func (p *PodPublisher) annotate(ctx context.Context, u podwatch.Update, told *pu
 	content, causes := report.Timeless(annotations[report.ReportAnnotation]), annotations[report.CauseAnnotation]
 	if content == told.content {
 		told.wrote(verdicts, final)
+		told.first = told.first || retrying(verdicts)
 		return true, nil
 	}
 	if wait := rewrite - p.now().Sub(told.at); causes == told.causes && wait > 0 && !told.first {
@@ -216,12 +217,21 @@ func (p *PodPublisher) annotate(ctx context.Context, u podwatch.Update, told *pu
 	}
 	told.content, told.causes, told.at = content, causes, p.now()
 	told.wrote(verdicts, final)
+	told.first = told.first || retrying(verdicts)
 	for _, v := range verdicts {
 		p.log.Info("diagnosed", "namespace", u.Namespace, "pod", u.Name, "container", v.Failure.Container,
 			"cause", v.Cause, "confidence", v.Confidence, "summary", v.Summary)
 		p.logTimings(v)
 	}
 	return true, nil
+}
+
+// retrying tells that a pull is still being tried again, whose result is worth
+// writing at once.
+func retrying(verdicts []diagnosis.Verdict) bool {
+	return slices.ContainsFunc(verdicts, func(v diagnosis.Verdict) bool {
+		return slices.ContainsFunc(v.Evidence, func(e diagnosis.Evidence) bool { return e.Fault == diagnosis.FaultPending })
+	})
 }
 
 // logTimings tells how long each phase of the conversations took: the report

@@ -106,6 +106,9 @@ const (
 	FaultContentCorrupt    Fault = "ContentCorrupt" // wrong digest, wrong size, broken off
 	FaultContentMissing    Fault = "ContentMissing" // the manifest names what the registry does not have
 
+	// FaultPullFailed: the pull tried again fails, in words that nobody knows.
+	FaultPullFailed Fault = "PullFailed"
+
 	// the pull under way
 	FaultStalled    Fault = "PullStalled"    // bytes have come, and then no more
 	FaultUnbegun    Fault = "PullUnbegun"    // no byte has come
@@ -159,7 +162,10 @@ type Evidence struct {
 	// Use is whether the kubelet lets this pod use the image that is on the node,
 	// for CheckImage.
 	Use Use
-	// Cause is what the runtime's text supports by itself, for CheckMessage.
+	// Retried tells that the pull was tried again, for CheckPull.
+	Retried bool
+	// Cause is what the runtime's text supports by itself, for CheckMessage; and,
+	// for CheckPull, what the pull tried again shows.
 	Cause Cause
 	// Host is the host[:port] that the runtime's text blames, for
 	// CheckMessage.

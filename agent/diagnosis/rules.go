@@ -9,7 +9,7 @@ import (
 // applies gives the cause. It always answers; Unknown where nothing applies.
 func Diagnose(f Failure, evidence []Evidence) Verdict {
 	x := &facts{Failure: f, all: sorted(evidence)}
-	cause, confidence := x.decide()
+	cause, confidence := x.judged()
 	return Verdict{
 		Failure:    f,
 		Cause:      cause,
@@ -19,6 +19,9 @@ func Diagnose(f Failure, evidence []Evidence) Verdict {
 		Evidence:   x.all,
 	}
 }
+
+// judged is what the rules say, held against the pull tried again.
+func (x *facts) judged() (Cause, Confidence) { return x.retried(x.decide()) }
 
 func (x *facts) decide() (Cause, Confidence) {
 	for _, r := range rules() {

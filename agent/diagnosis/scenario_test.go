@@ -221,6 +221,8 @@ func (e *Evidence) setForTest(key, value string) error {
 		e.Server = value
 	case "name":
 		e.Name = value
+	case "retried":
+		e.Retried, e.Cause = true, Cause(value)
 	case "compared":
 		e.Compared = Comparison(value)
 	case "use":

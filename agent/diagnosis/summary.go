@@ -26,7 +26,7 @@ func (x *facts) general(cause Cause) string {
 	if host := x.elsewhere(); host != "" && x.reading() == cause {
 		where += ", at " + host
 	}
-	return fmt.Sprintf("%s (%s)", strings.TrimSuffix(entry(cause).Meaning, "."), where)
+	return fmt.Sprintf("%s (%s)%s", strings.TrimSuffix(entry(cause).Meaning, "."), where, x.asWell())
 }
 
 // image is the image as written; of a very long name the middle is left out.
@@ -496,7 +496,7 @@ func sayUnknown(x *facts) string {
 		return fmt.Sprintf("%s wants credentials; whypull may not read %s and cannot tell what is wrong with it",
 			x.Registry, pullSecrets(unread, "", ""))
 	}
-	return fmt.Sprintf("the evidence does not settle why %s cannot be pulled", x.image())
+	return fmt.Sprintf("the evidence does not settle why %s cannot be pulled%s", x.image(), x.asWell())
 }
 
 // pullSecrets makes "pull secret a is", "pull secrets a, b are".

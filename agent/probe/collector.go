@@ -37,6 +37,8 @@ type Collector struct {
 	// 0: DefaultStallAfter.
 	StallAfter time.Duration
 
+	// Retry is how failed pulls are tried again.
+	Retry Retry
 	// Sandboxes tells where a pod's network is; nil: names are not asked for as
 	// pods do.
 	Sandboxes Sandboxes
@@ -47,6 +49,7 @@ type Collector struct {
 	options registry.Options
 	dns     *lookups
 	pods    sharing[podAnswer]
+	retries *retries
 	podPort uint16 // of pods' name servers; 0: 53
 	asker   *asker
 	configs configs
@@ -55,7 +58,7 @@ type Collector struct {
 // New returns a collector. The registry options' Resolve is set to the node's
 // resolver.
 func New(images Images, secrets Secrets, m Metrics, o registry.Options, node NodeResolver) *Collector {
-	c := &Collector{Images: images, Secrets: secrets, Metrics: m, options: o, dns: newLookups(node), asker: newAsker(), pods: newSharing[podAnswer]()}
+	c := &Collector{Images: images, Secrets: secrets, Metrics: m, options: o, dns: newLookups(node), asker: newAsker(), pods: newSharing[podAnswer](), retries: newRetries()}
 	c.options.Resolve = c.dns.resolve
 	c.asker.phase = m.Phase
 	return c
@@ -75,13 +78,20 @@ func (c *Collector) Collect(ctx context.Context, f diagnosis.Failure, fresh bool
 	}
 	pull := c.checkPull(ctx, f)
 	first := slices.Concat(known, pending(), pull)
+	if f.Stall == "" {
+		first = slices.Concat(known, pending(), stillRunning(diagnosis.CheckPull))
+	}
 	text := known[0]
 	var since time.Time
 	if fresh {
 		since = c.asker.now()
 	}
 	go func() {
-		all <- slices.Concat(known, c.network(ctx, f, text, logins, since), pull)
+		evidence := slices.Concat(known, c.network(ctx, f, text, logins, since))
+		if f.Stall == "" {
+			pull = c.retried(ctx, f, evidence, logins)
+		}
+		all <- append(evidence, pull...)
 	}()
 	return first, all
 }
@@ -135,7 +145,11 @@ func skipped(why string, checks ...diagnosis.Check) []diagnosis.Evidence {
 }
 
 func pending() []diagnosis.Evidence {
-	out := skipped("still running", diagnosis.CheckNodeDNS, diagnosis.CheckPodDNS, diagnosis.CheckRegistry)
+	return stillRunning(diagnosis.CheckNodeDNS, diagnosis.CheckPodDNS, diagnosis.CheckRegistry)
+}
+
+func stillRunning(checks ...diagnosis.Check) []diagnosis.Evidence {
+	out := skipped("still running", checks...)
 	for i := range out {
 		out[i].Fault = diagnosis.FaultPending
 	}

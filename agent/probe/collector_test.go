@@ -56,14 +56,13 @@ func TestCollect(t *testing.T) {
 	n := newNode(t, s.CA, nil)
 	first, all := n.collector.Collect(t.Context(), failure(s.Host+"/team/app:1.0"), false)
 	wellFormed(t, first)
-	const noSuch = "NotRun | this version of whypull has no such check"
 	for check, want := range map[diagnosis.Check]string{
 		diagnosis.CheckMessage:     "Failed | TagNotFound | the kubelet says: failed to resolve image: " + s.Host + "/team/app:1.0: not found",
 		diagnosis.CheckImage:       "Failed | ImageAbsent | the image is not on node worker-3",
 		diagnosis.CheckCredentials: "Failed | NoCredentials | the pod names no pull secret",
 		diagnosis.CheckNodeDNS:     "NotRun | Pending | still running",
 		diagnosis.CheckRegistry:    "NotRun | Pending | still running",
-		diagnosis.CheckPodDNS:      "NotRun | Pending | still running", diagnosis.CheckPull: noSuch,
+		diagnosis.CheckPodDNS:      "NotRun | Pending | still running", diagnosis.CheckPull: "NotRun | Pending | still running",
 	} {
 		wantLines(t, "first evidence", of(first, check), want)
 	}
@@ -76,7 +75,7 @@ func TestCollect(t *testing.T) {
 		diagnosis.CheckCredentials: "Failed | NoCredentials | the pod names no pull secret",
 		diagnosis.CheckNodeDNS:     "Passed | registry.test resolves to 127.0.0.1 (resolver DNS)",
 		diagnosis.CheckRegistry:    "Passed | https://HUB has the manifest and gives it without credentials",
-		diagnosis.CheckPodDNS:      "NotRun | no container runtime socket to ask for the pod's sandbox", diagnosis.CheckPull: noSuch,
+		diagnosis.CheckPodDNS:      "NotRun | no container runtime socket to ask for the pod's sandbox", diagnosis.CheckPull: "NotRun | pulls are not tried again (--pull-retry=off)",
 	} {
 		wantLines(t, "evidence", replaced(of(final, check), names...), want)
 	}

@@ -175,7 +175,7 @@ func (c *Collector) checkPull(ctx context.Context, f diagnosis.Failure) []diagno
 		return []diagnosis.Evidence{e}
 	}
 	if f.Stall == "" {
-		return skipped("this version of whypull has no such check", diagnosis.CheckPull)
+		return nil
 	}
 	s, err := c.standstill(ctx, f)
 	switch {

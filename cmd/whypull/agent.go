@@ -42,6 +42,9 @@ type agentOptions struct {
 	listen       string
 	stallAfter   time.Duration
 	podNetwork   bool
+	pullRetry    string
+	retryBytes   string
+	retryPrivate bool
 	logLevel     string
 	logFormat    string
 }
@@ -66,6 +69,9 @@ func agentCommand() *cobra.Command {
 	f.StringVar(&o.secretAccess, "secret-access", "auto", "how pull secrets are read: auto, impersonate, direct or none")
 	f.StringVar(&o.listen, "listen-address", ":9779", "address for /metrics, /healthz and /readyz")
 	f.BoolVar(&o.podNetwork, "pod-network", false, "enter the network namespaces of pods to ask for names there (wants SYS_ADMIN); else their name servers are asked from the node's network")
+	f.StringVar(&o.pullRetry, "pull-retry", "", "how a failed pull is tried again where that can add to the verdict: isolated, replay, runtime or off; empty: isolated with containerd, else replay")
+	f.StringVar(&o.retryBytes, "pull-retry-max-bytes", "512Mi", "the largest image, compressed, that is pulled again; larger ones are replayed")
+	f.BoolVar(&o.retryPrivate, "pull-retry-private", false, "with --pull-retry=runtime: pull images again that want credentials, which gives them to every pod of the node")
 	f.DurationVar(&o.stallAfter, "pull-stall-after", probe.DefaultStallAfter, "how long a running pull receives nothing before it is said to have stalled")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&o.logFormat, "log-format", "json", "json or text")
@@ -150,9 +156,16 @@ func (o agentOptions) serve(ctx context.Context, log *slog.Logger, client *kube.
 	collector.Sandboxes, collector.PodNetwork = runtime, o.podNetwork
 	collector.Transfers, collector.StallAfter = runtime, o.stallAfter
 	collector.Node = kubelet.New(kubelet.Options{Root: o.hostRoot, Dir: o.kubeletDir, ProviderConfig: o.providers})
+	retry, stopRetry, err := o.retry(runtime, log)
+	if err != nil {
+		return err
+	}
+	defer stopRetry()
 	publisher := agent.NewPublisher(client, metrics, log, o.node)
 	loop := agent.New(collector, publisher, log)
 	publisher.Again(loop.Again)
+	retry.Again = func(uid string) { loop.Reexamine(uid, false) }
+	collector.Retry = retry
 	tracker := podwatch.NewTracker(report.Prefix, time.Now, loop.Observe)
 	reflector := cache.NewReflectorWithOptions(client.PodWatch(watchFailure(log)), &corev1.Pod{}, tracker,
 		cache.ReflectorOptions{Name: "pods"})

@@ -1,0 +1,98 @@
+package diagnosis
+
+import "slices"
+
+// WantsRetry tells whether the pull, tried again, can add to what is known: the
+// checks leave the cause open or contradict the runtime, or the failure came
+// after the manifest.
+func WantsRetry(f Failure, evidence []Evidence) bool {
+	x := &facts{Failure: f, all: sorted(evidence)}
+	if f.PullPolicy == "Never" || f.Stall != "" || f.Kind == KindSandbox || x.unread() || x.limited() {
+		return false
+	}
+	cause, confidence := x.judged()
+	if slices.Contains(beyondPull(), cause) || x.down() {
+		return false
+	}
+	switch reading := x.reading(); {
+	case cause == Unknown, cause == NotReproducible, x.message().AfterManifest, slices.Contains(laterSteps(), cause):
+		return true
+	case confidence == Confirmed:
+		return false
+	default:
+		return reading != Unknown && !akin(reading, cause)
+	}
+}
+
+// beyondPull are causes of which a pull tells no more.
+func beyondPull() []Cause {
+	return []Cause{
+		InvalidImageName, ShortNameAmbiguous, ImageNotPresent, ImageNotVerifiedForPod, SignatureRejected, PolicyBlocked,
+		PullSecretMalformed, CredentialProviderFailed, RateLimited, PullThrottled, RegistryConfigInvalid, PlatformMismatch,
+	}
+}
+
+// laterSteps are causes of what comes after the manifest, which only a pull
+// meets.
+func laterSteps() []Cause {
+	return []Cause{ContentCorrupt, ImageStoreCorrupt, DiskFull, RuntimeError, PullTimeout, UnsupportedFormat}
+}
+
+// limited tells that somebody wants to be left alone.
+func (x *facts) limited() bool { return x.has(CheckRegistry, FaultRateLimited) }
+
+// CauseOf is the cause that a fault of a registry stands for by itself, "" for
+// none.
+func CauseOf(f Fault) Cause {
+	if f == "" {
+		return ""
+	}
+	c := pointsTo(f)
+	if !slices.ContainsFunc(Catalogue(), func(e Entry) bool { return e.Cause == c }) {
+		return Unknown
+	}
+	return c
+}
+
+// retried holds what the rules say against the pull tried again. What a check
+// has found by itself, typed, stands; what rests on the runtime's words, or on
+// nothing, does not stand against its deed.
+func (x *facts) retried(cause Cause, confidence Confidence) (Cause, Confidence) {
+	all := filter(x.of(CheckPull), func(e Evidence) bool { return e.Retried })
+	failed := filter(all, func(e Evidence) bool { return faulty(e) && !e.Mirror && e.Cause != "" && e.Cause != Unknown })
+	switch {
+	case len(all) == 0, confidence == Confirmed && cause != NotReproducible:
+		return cause, confidence
+	case slices.ContainsFunc(all, sound):
+		return NotReproducible, Confirmed
+	case len(failed) == 0 && cause == NotReproducible && x.failedAgain():
+		return Unknown, Suspected // in words that nobody knows
+	case len(failed) == 0:
+		return cause, confidence
+	case slices.ContainsFunc(failed, func(e Evidence) bool { return e.Cause == cause }):
+		return cause, Confirmed
+	case slices.ContainsFunc(failed, func(e Evidence) bool { return akin(e.Cause, cause) }):
+		return cause, confidence // texts are coarser than facts
+	}
+	return failed[0].Cause, Confirmed
+}
+
+// failedAgain tells that the pull, tried again with every login, failed.
+func (x *facts) failedAgain() bool {
+	all := filter(x.of(CheckPull), func(e Evidence) bool { return e.Retried })
+	return slices.ContainsFunc(all, faulty) && !slices.ContainsFunc(all, sound)
+}
+
+// asWell adds to a sentence that the pull was tried again and failed.
+func (x *facts) asWell() string {
+	if x.failedAgain() {
+		return "; pulled again, it fails as well"
+	}
+	return ""
+}
+
+// down tells that the runtime does not answer.
+func (x *facts) down() bool {
+	_, ok := x.noted(CheckImage, FaultRuntimeUnready)
+	return ok
+}

@@ -1,0 +1,359 @@
+package probe
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/distribution/reference"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/agent/keyring"
+	"github.com/whypull/whypull/agent/kubelet"
+	"github.com/whypull/whypull/cri"
+	"github.com/whypull/whypull/cri/isolated"
+	"github.com/whypull/whypull/cri/registry"
+)
+
+// RetryMode is how a pull is tried again.
+type RetryMode string
+
+// The modes. Auto is Isolated with containerd, else Replay.
+const (
+	RetryOff  RetryMode = "off"
+	RetryAuto RetryMode = ""
+	// RetryIsolated: containerd pulls into a namespace of whypull's own, where no
+	// pod finds the image; where it cannot, or the image is large, Replay.
+	RetryIsolated RetryMode = "isolated"
+	// RetryReplay: what a pull asks for is asked for, and nothing is stored.
+	RetryReplay RetryMode = "replay"
+	// RetryRuntime: the runtime pulls as for the kubelet. Every pod of the node
+	// can then use the image, without credentials.
+	RetryRuntime RetryMode = "runtime"
+)
+
+// ParseRetryMode returns the mode that a flag's value names; empty is RetryAuto.
+func ParseRetryMode(s string) (RetryMode, error) {
+	m := RetryMode(s)
+	if !slices.Contains([]RetryMode{RetryAuto, RetryOff, RetryIsolated, RetryReplay, RetryRuntime}, m) {
+		return "", fmt.Errorf("pull retry %q: want isolated, replay, runtime or off", s)
+	}
+	return m, nil
+}
+
+// IsolatedPuller pulls where no pod finds the image.
+type IsolatedPuller interface {
+	Pull(ctx context.Context, r isolated.Request) (isolated.Result, error)
+}
+
+// RuntimePuller pulls as the kubelet has it done.
+type RuntimePuller interface {
+	Pull(ctx context.Context, ref, user, password string) error
+}
+
+// Retry is how failed pulls are tried again. The zero value tries none.
+type Retry struct {
+	Mode     RetryMode
+	Isolated IsolatedPuller
+	Runtime  RuntimePuller
+	// Private allows RetryRuntime for images that want credentials.
+	Private bool
+	// Again is told of a pod whose pull was tried again meanwhile.
+	Again func(podUID string)
+}
+
+// The times of retries: how long the result of one serves, doubled each time
+// that the next one shows the same; and how long one may take.
+const (
+	retryLife    = 5 * time.Minute
+	retryLongest = 80 * time.Minute
+	retryTime    = 2 * time.Minute
+)
+
+// retries are the pulls tried again, one at a time, each for all that want the
+// same.
+type retries struct {
+	now func() time.Time
+	one sync.Mutex // held while one runs
+
+	mu  sync.Mutex
+	all map[retryKey]*retryState
+}
+
+// retryKey is the image, with the logins that the kubelet would try.
+type retryKey struct {
+	image  string
+	logins [sha256.Size]byte
+}
+
+type retryState struct {
+	evidence []diagnosis.Evidence // nil while it runs
+	until    time.Time
+	life     time.Duration
+	waiting  []string // pods that have it examined again when it is done
+}
+
+func newRetries() *retries { return &retries{now: time.Now, all: map[retryKey]*retryState{}} }
+
+// get returns the result of a retry; if there is none that serves, it begins one
+// and returns nil.
+func (r *retries) get(key retryKey, uid string, run func() []diagnosis.Evidence, again func(uid string)) []diagnosis.Evidence {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := r.now()
+	for k, s := range r.all { // one whose life was not renewed
+		if s.evidence != nil && now.After(s.until.Add(s.life)) {
+			delete(r.all, k)
+		}
+	}
+	s := r.all[key]
+	if s != nil && s.evidence != nil && now.Before(s.until) {
+		return s.evidence
+	}
+	old := &retryState{life: retryLife / 2}
+	if s != nil {
+		if s.evidence == nil { // it runs
+			s.waiting = append(s.waiting, uid)
+			return nil
+		}
+		old = s
+	}
+	next := &retryState{waiting: []string{uid}, life: min(2*old.life, retryLongest)}
+	r.all[key] = next
+	go r.run(next, run, again)
+	return nil
+}
+
+func (r *retries) run(s *retryState, run func() []diagnosis.Evidence, again func(uid string)) {
+	r.one.Lock()
+	evidence := run()
+	r.one.Unlock()
+	r.mu.Lock()
+	s.evidence, s.until = evidence, r.now().Add(s.life)
+	waiting := s.waiting
+	s.waiting = nil
+	r.mu.Unlock()
+	for _, uid := range waiting {
+		again(uid)
+	}
+}
+
+// pullRetry is a pull to be tried again.
+type pullRetry struct {
+	c         *Collector
+	f         diagnosis.Failure
+	config    *registry.Config
+	ref       reference.Named
+	endpoints []registry.Endpoint
+	logins    []*keyring.Login // the kubelet's order; nil for none
+}
+
+// retried gives the evidence of the pull tried again, where that can add to what
+// is known.
+func (c *Collector) retried(ctx context.Context, f diagnosis.Failure, evidence []diagnosis.Evidence, logins []keyring.Login) []diagnosis.Evidence {
+	if why := c.retryNeedless(f, evidence); why != "" {
+		return skipped(why, diagnosis.CheckPull)
+	}
+	job, ok := c.retryOf(ctx, f, logins)
+	if !ok {
+		return skipped("the node's configuration names nobody to pull from", diagnosis.CheckPull)
+	}
+	found := c.retries.get(job.key(), f.UID, job.run, c.Retry.Again)
+	if found == nil {
+		return []diagnosis.Evidence{{Check: diagnosis.CheckPull, Outcome: diagnosis.NotRun, Fault: diagnosis.FaultPending, Detail: "the pull is being tried again"}}
+	}
+	return found
+}
+
+// retryNeedless says why a pull is not tried again, or "".
+func (c *Collector) retryNeedless(f diagnosis.Failure, evidence []diagnosis.Evidence) string {
+	if c.Retry.Mode == RetryOff || c.Retry.Again == nil {
+		return "pulls are not tried again (--pull-retry=off)"
+	}
+	if f.Kind == diagnosis.KindSandbox {
+		return "a sandbox's image is not pulled again"
+	}
+	if diagnosis.WantsRetry(f, evidence) {
+		return ""
+	}
+	return "the pull was not tried again: the other checks settle it, or it could not settle more"
+}
+
+// retryOf is the pull that the kubelet would make.
+func (c *Collector) retryOf(ctx context.Context, f diagnosis.Failure, logins []keyring.Login) (pullRetry, bool) {
+	r := pullRetry{c: c, f: f, config: c.configs.load(ctx, c.options, c.Images)}
+	names, _ := fullNames(r.config, f)
+	if len(names) == 0 {
+		return r, false
+	}
+	r.ref = reference.TagNameOnly(names[0])
+	var err error
+	r.endpoints, _, err = r.config.EndpointsFor(ctx, domain(names[0], f), r.ref)
+	r.endpoints = slices.DeleteFunc(r.endpoints, func(e registry.Endpoint) bool { return !e.Serves(r.ref) })
+	r.logins = visit{logins: logins}.usable()
+	if r.logins = r.logins[:min(len(r.logins), maxLogins)]; len(r.logins) == 0 {
+		r.logins = []*keyring.Login{nil}
+	}
+	return r, err == nil && len(r.endpoints) > 0
+}
+
+func (r pullRetry) key() retryKey {
+	var all []byte
+	for _, l := range r.logins {
+		d := r.c.asker.digest(l)
+		all = append(all, d[:]...)
+	}
+	return retryKey{image: r.ref.String(), logins: sha256.Sum256(all)}
+}
+
+// run tries the pull again, with one login after the other until one is good.
+func (r pullRetry) run() []diagnosis.Evidence {
+	ctx, cancel := context.WithTimeout(context.Background(), retryTime)
+	defer cancel()
+	start := time.Now()
+	out := r.try(ctx)
+	r.c.Metrics.Checked(diagnosis.CheckPull, worst(out), time.Since(start))
+	return out
+}
+
+func (r pullRetry) try(ctx context.Context) []diagnosis.Evidence {
+	switch mode := r.c.Retry.Mode; {
+	case mode == RetryRuntime && r.c.Retry.Runtime != nil:
+		return r.each(func(l *keyring.Login) (diagnosis.Evidence, bool) { return r.byRuntime(ctx, l) })
+	case mode == RetryReplay || r.c.Retry.Isolated == nil:
+		return r.replay(ctx)
+	}
+	dir, same := r.config.TransferDir(r.endpoints)
+	if !same {
+		return r.replay(ctx)
+	}
+	fallBack := false
+	out := r.each(func(l *keyring.Login) (diagnosis.Evidence, bool) {
+		e, usable := r.isolated(ctx, dir, l)
+		fallBack = fallBack || !usable
+		return e, !usable
+	})
+	if fallBack {
+		return r.replay(ctx)
+	}
+	return out
+}
+
+// each tries the logins in turn, until one is good or tells to stop.
+func (r pullRetry) each(try func(*keyring.Login) (e diagnosis.Evidence, stop bool)) []diagnosis.Evidence {
+	var out []diagnosis.Evidence
+	for _, l := range r.logins {
+		e, stop := try(l)
+		e.Check, e.Retried = diagnosis.CheckPull, true
+		if l != nil {
+			e.Credential = credential(*l)
+		}
+		out = append(out, e)
+		if stop || e.Outcome == diagnosis.Passed {
+			break
+		}
+	}
+	return out
+}
+
+// isolated has containerd pull into a namespace of whypull's own. usable is
+// false where it cannot, or will not for so large an image.
+func (r pullRetry) isolated(ctx context.Context, dir string, l *keyring.Login) (e diagnosis.Evidence, usable bool) {
+	request := isolated.Request{Ref: r.ref.String(), HostsDir: dir}
+	if l != nil {
+		login := reveal(l)
+		request.Login = &isolated.Login{User: login.Username, Password: login.Password}
+	}
+	result, err := r.c.Retry.Isolated.Pull(ctx, request)
+	failed := (*isolated.Error)(nil)
+	switch {
+	case errors.As(err, &failed) && failed.Op == isolated.OpTransfer:
+		return r.failed(failed.Text, l), true
+	case err != nil: // nothing was learnt
+		return e, false
+	case result.Stopped != isolated.NotStopped:
+		return e, false
+	}
+	e.Outcome = diagnosis.Passed
+	e.Detail = fmt.Sprintf("pulled again by the runtime %s, where no pod finds it, %s came whole: %s, of them %s from the registry; nothing of it was kept",
+		with(l), r.f.Image, size(result.Bytes), size(result.Fetched()))
+	return e, true
+}
+
+// failed is the runtime's own failure of the pull tried again.
+func (r pullRetry) failed(text string, l *keyring.Login) diagnosis.Evidence {
+	read := diagnosis.ReadMessage("ErrImagePull", text)
+	e := diagnosis.Evidence{
+		Outcome: diagnosis.Failed, Fault: diagnosis.FaultPullFailed, Cause: read.Cause, Host: read.Host, Status: read.Status, Blob: read.Blob,
+		Detail: fmt.Sprintf("pulled again by the runtime %s, it fails: %s", with(l), read.Text),
+	}
+	if read.Cause != diagnosis.Unknown {
+		e.Fault = diagnosis.Fault(read.Cause)
+	}
+	return e
+}
+
+// byRuntime has the runtime pull as for the kubelet.
+func (r pullRetry) byRuntime(ctx context.Context, l *keyring.Login) (e diagnosis.Evidence, stop bool) {
+	if l != nil && !r.c.Retry.Private && r.verified() {
+		return diagnosis.Evidence{Outcome: diagnosis.NotRun,
+			Detail: "the pull was not tried again: it would give the image to every pod of the node, and it wants credentials (--pull-retry-private allows it)"}, true
+	}
+	login := registry.Login{}
+	if l != nil {
+		login = *reveal(l)
+	}
+	err := r.c.Retry.Runtime.Pull(ctx, r.f.Image, login.Username, login.Password)
+	failed := (*cri.PullError)(nil)
+	switch {
+	case err == nil:
+		return diagnosis.Evidence{Outcome: diagnosis.Passed,
+			Detail: fmt.Sprintf("pulled again by the runtime %s: the image is on node %s now, for every pod", with(l), r.f.Node)}, true
+	case errors.As(err, &failed):
+		return r.failed(failed.Text, l), false
+	}
+	return diagnosis.Evidence{Outcome: diagnosis.Inconclusive, Detail: "the pull could not be tried again: " + err.Error()}, true
+}
+
+// verified tells that the kubelet may check which pods use an image.
+func (r pullRetry) verified() bool {
+	if r.c.Node == nil {
+		return true
+	}
+	q := kubelet.Question{Image: r.f.Image, ServiceAccount: kubelet.ServiceAccount{Namespace: r.f.Namespace, Name: r.f.ServiceAccount}}
+	return r.c.Node.Verdict(q).Verdict != kubelet.VerdictDisabled
+}
+
+// replay asks the endpoints for what a pull asks for.
+func (r pullRetry) replay(ctx context.Context) []diagnosis.Evidence {
+	var out []diagnosis.Evidence
+	v := visit{c: r.c, f: r.f, config: r.config, ref: r.ref}
+	for _, endpoint := range r.endpoints {
+		found := r.each(func(l *keyring.Login) (diagnosis.Evidence, bool) {
+			t := endpoint.Replay(ctx, endpoint.Reference(r.ref), reveal(l), registry.InspectOptions{Compatible: r.config.PullsCompatible()})
+			e := v.contentEvidence(t.Answer, l)
+			e.Content, e.Mirror = true, endpoint.Mirror
+			e.Cause = diagnosis.CauseOf(t.Fault)
+			e.Detail = replayWords(t, l, e.Detail)
+			return e, t.Fault == diagnosis.FaultRateLimited
+		})
+		out = append(out, found...)
+		if slices.ContainsFunc(found, func(e diagnosis.Evidence) bool { return e.Outcome == diagnosis.Passed }) {
+			break
+		}
+	}
+	return out
+}
+
+func replayWords(t registry.Transfer, l *keyring.Login, detail string) string {
+	if t.Found && t.Unasked == 0 && t.Unfinished == 0 {
+		return fmt.Sprintf("replayed %s: %s gives manifest, config, and the first and last bytes of each of %d layers (%s in all)",
+			with(l), t.Endpoint, t.Layers, size(t.Compressed))
+	}
+	return fmt.Sprintf("replayed %s: %s", with(l), cmp.Or(detail, "no end was reached"))
+}

@@ -1,0 +1,310 @@
+package probe
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"google.golang.org/grpc/codes"
+	grpcstatus "google.golang.org/grpc/status"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/agent/keyring"
+	"github.com/whypull/whypull/cri"
+	"github.com/whypull/whypull/cri/isolated"
+	"github.com/whypull/whypull/cri/isolated/isolatedtest"
+	"github.com/whypull/whypull/cri/registry/faulttest"
+)
+
+// retrying makes the node of a fault try pulls again; the pods that are to be
+// examined again come through the channel.
+func retrying(t *testing.T, mode RetryMode, fault string) (n *node, f diagnosis.Failure, done chan string) {
+	t.Helper()
+	w, err := faulttest.Start(faulttest.Config{Root: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(w.Close)
+	of := faultNamed(t, w, fault)
+	n = newNodeIn(t, w, of)
+	done = make(chan string, 10)
+	n.collector.Retry = Retry{Mode: mode, Again: func(uid string) { done <- uid }}
+	c := causeCase{text: "something that nobody has seen before"}
+	return n, c.failing(of), done
+}
+
+// isolatedIn gives the node a containerd that pulls as told.
+func isolatedIn(t *testing.T, n *node, version string, pull func(context.Context, *isolatedtest.Transfer) error) *isolatedtest.Containerd {
+	t.Helper()
+	c := isolatedtest.New(t, version)
+	c.OnPull(pull)
+	p, err := isolated.New(c.Socket, "", isolated.Limits{Bytes: 1 << 20, Floor: 1, Time: time.Minute, Free: func() (uint64, error) { return 1 << 30, nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = p.Close() })
+	n.collector.Retry.Isolated = p
+	return c
+}
+
+func wholePull(_ context.Context, t *isolatedtest.Transfer) error {
+	d, size, err := t.Fetch([]byte("layer one"))
+	if err == nil {
+		t.Save(ocispec.MediaTypeImageManifest, d, size)
+	}
+	return err
+}
+
+func failingPull(text string) func(context.Context, *isolatedtest.Transfer) error {
+	return func(context.Context, *isolatedtest.Transfer) error { return grpcstatus.Error(codes.Unknown, text) }
+}
+
+// afterRetry gives the evidence on the pull once it was tried again.
+func afterRetry(t *testing.T, n *node, f diagnosis.Failure, done chan string) []string {
+	t.Helper()
+	wantLines(t, "at first", of(n.collect(f), diagnosis.CheckPull), "NotRun | Pending | the pull is being tried again")
+	select {
+	case uid := <-done:
+		if uid != f.UID {
+			t.Fatalf("pod %s is to be examined again", uid)
+		}
+	case <-time.After(long):
+		t.Fatal("the retry does not end")
+	}
+	return of(n.collect(f), diagnosis.CheckPull)
+}
+
+func TestRetryIsolated(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		pull    func(context.Context, *isolatedtest.Transfer) error
+		want    string // what the evidence begins with
+		has     string
+		verdict diagnosis.Cause
+	}{
+		"comes whole":            {wholePull, "Passed | pulled again by the runtime without credentials, where no pod finds it, ", "nothing of it was kept", diagnosis.NotReproducible},
+		"fails":                  {failingPull("write /var/lib/containerd/x: no space left on device"), "Failed | DiskFull | pulled again by the runtime without credentials, it fails: ", "no space left", diagnosis.DiskFull},
+		"fails in strange words": {failingPull("the moon is full"), "Failed | PullFailed | pulled again by the runtime without credentials, it fails: ", "the moon is full", diagnosis.Unknown},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n, f, done := retrying(t, RetryAuto, "works")
+			c := isolatedIn(t, n, "v2.4.2", tc.pull)
+			got := afterRetry(t, n, f, done)
+			if len(got) != 1 || !strings.HasPrefix(got[0], tc.want) || !strings.Contains(got[0], tc.has) {
+				t.Errorf("got %q", got)
+			}
+			if held := c.Holds(); len(held) > 0 {
+				t.Errorf("containerd holds %q", held)
+			}
+			if transfers := c.Transfers(); len(transfers) != 1 || transfers[0].HostDir != "/etc/containerd/certs.d" {
+				t.Errorf("transfers %+v", transfers)
+			}
+			if v := diagnosis.Diagnose(f, n.collect(f)); tc.verdict != diagnosis.Unknown && (v.Cause != tc.verdict || v.Confidence != diagnosis.Confirmed) {
+				t.Errorf("%s, %s", v.Cause, v.Confidence)
+			}
+		})
+	}
+}
+
+// With several logins each is tried, in the kubelet's order, until one is good.
+func TestRetryLoginByLogin(t *testing.T) {
+	t.Parallel()
+	n, f, done := retrying(t, RetryIsolated, "basic-anonymous")
+	host := hostOfImage(f.Image)
+	n.secrets.byName["first"] = pullSecret(dockerConfig("one", "wrong", host))
+	n.secrets.byName["second"] = pullSecret(dockerConfig("two", "right", host))
+	n.secrets.byName["third"] = pullSecret(dockerConfig("three", "unused", host))
+	f.PullSecrets = []string{"first", "second", "third"}
+	var users []string
+	isolatedIn(t, n, "v2.4.2", func(ctx context.Context, tr *isolatedtest.Transfer) error {
+		user, password, err := tr.Login(host)
+		users = append(users, user)
+		if err != nil || password != "right" {
+			return grpcstatus.Error(codes.Unknown, "unexpected status from HEAD request to https://"+host+"/v2/x/manifests/v1: 401 Unauthorized")
+		}
+		return wholePull(ctx, tr)
+	})
+	job, ok := n.collector.retryOf(t.Context(), f, loginsOf(t, n, f))
+	if !ok {
+		t.Fatal("nothing to try")
+	}
+	_ = done
+	got := of(job.run(), diagnosis.CheckPull)
+	if len(got) != 2 || !strings.HasPrefix(got[0], "Failed | CredentialsRejected | pulled again by the runtime with secret first") ||
+		!strings.HasPrefix(got[1], "Passed | pulled again by the runtime with secret second") {
+		t.Errorf("got %q", got)
+	}
+	if !slices.Equal(users, []string{"one", "two"}) {
+		t.Errorf("users %q", users)
+	}
+	for _, line := range got {
+		if strings.Contains(line, "wrong") || strings.Contains(line, "right") {
+			t.Errorf("a password is in %s", line)
+		}
+	}
+}
+
+// What containerd will not do, or not for so large an image, is replayed.
+func TestRetryFallsBack(t *testing.T) {
+	t.Parallel()
+	large := func(_ context.Context, tr *isolatedtest.Transfer) error {
+		_, _, err := tr.Fetch(make([]byte, 2<<20))
+		return err
+	}
+	for name, change := range map[string]func(*testing.T, *node){
+		"an old containerd": func(t *testing.T, n *node) { isolatedIn(t, n, "1.6.36", wholePull); n.runtime.Release = "1.6.36" },
+		"a large image":     func(t *testing.T, n *node) { isolatedIn(t, n, "v2.4.2", large) },
+		"another runtime": func(t *testing.T, n *node) {
+			isolatedIn(t, n, "v2.4.2", failingPull("not to be asked"))
+			n.runtime.Name = "cri-o"
+			addFiles(t, n, map[string]string{"etc/containers/registries.conf": ""})
+		},
+		"nobody who pulls": func(*testing.T, *node) {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n, f, done := retrying(t, RetryAuto, "works")
+			change(t, n)
+			got := afterRetry(t, n, f, done)
+			if name == "another runtime" { // which does not know the authority of the world's registries
+				if len(got) != 1 || !strings.Contains(got[0], "replayed without credentials: ") {
+					t.Errorf("got %q", got)
+				}
+				return
+			}
+			if len(got) != 1 || !strings.HasPrefix(got[0], "Passed | replayed without credentials: https://"+hostOfImage(f.Image)+" gives manifest, config,") {
+				t.Errorf("got %q", got)
+			}
+		})
+	}
+}
+
+func TestRetryReplay(t *testing.T) {
+	t.Parallel()
+	n, f, _ := retrying(t, RetryReplay, "layer-broken-off")
+	job, ok := n.collector.retryOf(t.Context(), f, nil)
+	if !ok {
+		t.Fatal("nothing to try")
+	}
+	all := job.run()
+	got := of(all, diagnosis.CheckPull)
+	if len(got) != 1 || !strings.HasPrefix(got[0], "Failed | ContentCorrupt | replayed without credentials: ") || all[0].Cause != diagnosis.ContentCorrupt || !all[0].Retried {
+		t.Errorf("got %q", got)
+	}
+}
+
+// Into the kubelet's view a private image is pulled only when that was asked for
+// in so many words.
+func TestRetryRuntime(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		private bool
+		secrets []string
+		pull    error
+		want    string
+	}{
+		"public":              {false, nil, nil, "Passed | pulled again by the runtime without credentials: the image is on node worker-3 now, for every pod"},
+		"private":             {false, []string{"regcred"}, nil, "NotRun | the pull was not tried again: it would give the image to every pod of the node, and it wants credentials (--pull-retry-private allows it)"},
+		"private, allowed":    {true, []string{"regcred"}, nil, "Passed | pulled again by the runtime with secret regcred"},
+		"fails":               {false, nil, grpcstatus.Error(codes.Unknown, "write x: no space left on device"), "Failed | DiskFull | pulled again by the runtime without credentials, it fails: "},
+		"the runtime is gone": {false, nil, grpcstatus.Error(codes.Unavailable, "gone"), "Inconclusive | the pull could not be tried again: container runtime: PullImage: Down (Unavailable)"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n, f, _ := retrying(t, RetryRuntime, "works")
+			n.secrets.byName["regcred"] = loginFor(hostOfImage(f.Image))
+			f.PullSecrets = tc.secrets
+			n.runtime.OnPull(func(string, string, string) error { return tc.pull })
+			n.collector.Retry.Runtime, _ = n.collector.Images.(*cri.Runtime)
+			n.collector.Retry.Private = tc.private
+			job, ok := n.collector.retryOf(t.Context(), f, loginsOf(t, n, f))
+			if !ok {
+				t.Fatal("nothing to try")
+			}
+			all := job.run()
+			wellFormed(t, all)
+			if got := of(all, diagnosis.CheckPull); len(got) != 1 || !strings.HasPrefix(got[0], tc.want) {
+				t.Errorf("got %q", got)
+			}
+			if asked := n.runtime.Calls("PullImage"); asked > 1 || (asked == 0) != (name == "private") {
+				t.Errorf("%d pulls", asked)
+			}
+		})
+	}
+}
+
+// A result serves for a while, which doubles each time; pods that ask meanwhile
+// wait for the same.
+func TestRetriesAreShared(t *testing.T) {
+	t.Parallel()
+	c := newClock()
+	r := newRetries()
+	r.now = c.Now
+	begun, end := make(chan struct{}, 10), make(chan struct{})
+	done := make(chan string, 10)
+	run := func() []diagnosis.Evidence {
+		begun <- struct{}{}
+		<-end
+		return []diagnosis.Evidence{{Check: diagnosis.CheckPull, Outcome: diagnosis.Passed, Detail: "x"}}
+	}
+	get := func(uid string) []diagnosis.Evidence {
+		return r.get(retryKey{image: "a"}, uid, run, func(uid string) { done <- uid })
+	}
+	if get("one") != nil || get("two") != nil {
+		t.Fatal("a result before there is one")
+	}
+	end <- struct{}{}
+	if both := []string{<-done, <-done}; !slices.Contains(both, "one") || !slices.Contains(both, "two") {
+		t.Errorf("told %q", both)
+	}
+	for life := retryLife; life <= 2*retryLongest; life *= 2 {
+		c.advance(min(life, retryLongest) - time.Second)
+		if get("three") == nil {
+			t.Fatalf("after %s: no result", life)
+		}
+		c.advance(2 * time.Second)
+		if get("four") != nil {
+			t.Fatalf("after %s: the result still serves", life)
+		}
+		end <- struct{}{}
+		<-done
+	}
+	if n := len(begun); n != 1+6 {
+		t.Errorf("%d retries", n)
+	}
+}
+
+// Where no pull is tried again, the evidence says why.
+func TestRetryNeedless(t *testing.T) {
+	t.Parallel()
+	n, f, _ := retrying(t, RetryOff, "works")
+	wantLines(t, "off", of(n.collect(f), diagnosis.CheckPull), "NotRun | pulls are not tried again (--pull-retry=off)")
+	n.collector.Retry.Mode = RetryReplay
+	f.PullSecrets, f.Message = nil, "rpc error: code = NotFound desc = failed to resolve image: "+f.Image+": not found"
+	n2, f2, _ := retrying(t, RetryReplay, "manifest-404")
+	f2.Message = "rpc error: code = NotFound desc = failed to resolve image: " + f2.Image + ": not found"
+	wantLines(t, "plain", of(n2.collect(f2), diagnosis.CheckPull), "NotRun | the pull was not tried again: the other checks settle it, or it could not settle more")
+}
+
+func TestParseRetryMode(t *testing.T) {
+	t.Parallel()
+	for _, s := range []string{"", "off", "isolated", "replay", "runtime"} {
+		if m, err := ParseRetryMode(s); err != nil || string(m) != s {
+			t.Errorf("%q: %q, %v", s, m, err)
+		}
+	}
+	if _, err := ParseRetryMode("always"); err == nil || !strings.Contains(err.Error(), "isolated, replay, runtime or off") {
+		t.Errorf("%v", err)
+	}
+}
+
+// loginsOf are the logins that the kubelet would try for a failure.
+func loginsOf(t *testing.T, n *node, f diagnosis.Failure) []keyring.Login {
+	t.Helper()
+	_, logins := n.collector.checkCredentials(t.Context(), f)
+	return logins
+}
