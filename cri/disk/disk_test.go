@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -268,6 +269,15 @@ func TestNoTime(t *testing.T) {
 		if f.Unseen != disk.UnseenTimeout || f.Full() {
 			t.Errorf("%+v", f)
 		}
+	}
+}
+
+// An error of the file system itself is told, and no other directory is looked at
+// instead.
+func TestFailed(t *testing.T) {
+	dir := t.TempDir()
+	if f := only(t, "/", content(filepath.Join(dir, strings.Repeat("x", 300)), dir)); f.Unseen != disk.UnseenFailed || f.Total != 0 {
+		t.Errorf("%+v", f)
 	}
 }
 

@@ -98,7 +98,6 @@ func (c *conversation) connect(ctx context.Context) guard {
 func (c *conversation) fork(ctx context.Context) *conversation {
 	f := *c
 	f.notes = newNotes()
-	f.notes.setPhase(c.notes.current())
 	f.connect(ctx)
 	return &f
 }

@@ -521,21 +521,23 @@ func TestReplayRefusesMetadata(t *testing.T) {
 	}
 }
 
-// A layer that comes too slowly for us is neither good nor bad, and the others
-// are looked at meanwhile.
+// Layers that come too slowly for us are neither good nor bad, and do not keep us
+// from the others, though there is one in each lane.
 func TestReplayOfASlowLayer(t *testing.T) {
 	noGoroutinesLeft(t)
 	s, _, _ := holding(t, func(c *registrytest.Content) (a, b ocispec.Descriptor) {
-		slow := c.Layer(1000)
-		c.Break(slow, func(o *registrytest.Object) { o.Stall = true })
-		return c.Image(amd64(), slow, c.Layer(1), c.Layer(2), c.Layer(3)), b
+		slow := []ocispec.Descriptor{c.Layer(1000), c.Layer(1001), c.Layer(1002)}
+		for _, d := range slow {
+			c.Break(d, func(o *registrytest.Object) { o.Stall = true })
+		}
+		return c.Image(amd64(), append(slow, c.Layer(1), c.Layer(2), c.Layer(3))...), b
 	})
 	var a registry.Transfer
 	// A slow machine needs longer to come to it.
 	for total := 600 * time.Millisecond; a.Looked != 4 && total < 2*time.Minute; total *= 2 {
 		a = replay(t, s, registry.InspectOptions{}.Within(total))
 	}
-	if a.Found || a.Fault != "" || a.Unfinished != 1 || a.Failed+a.Unasked != 0 || a.Looked != 4 || !errors.Is(a.Err, context.DeadlineExceeded) {
+	if a.Found || a.Fault != "" || a.Unfinished != 3 || a.Failed+a.Unasked != 0 || a.Looked != 4 || !errors.Is(a.Err, context.DeadlineExceeded) {
 		t.Errorf("answer %+v", a)
 	}
 	if p := a.Pieces[1]; p.Received == 0 || p.Took <= 0 || !errors.Is(p.Err, context.DeadlineExceeded) || p.Sound() {
@@ -566,6 +568,69 @@ func TestReplayDeadline(t *testing.T) {
 	gone := endpoint(t, options(trusting(t, s)), s.Host).Replay(ctx, ref(t, s.Host+"/team/app:1.0"), nil, patient())
 	if gone.Found || gone.Fault != "" || !errors.Is(gone.Err, context.Canceled) || len(gone.Pieces) != 0 {
 		t.Errorf("given up: %+v", gone)
+	}
+}
+
+// Where only our time keeps us from asking on, nothing is said to be found.
+func TestReplayWithoutTimeForAll(t *testing.T) {
+	s, _, _ := holding(t, func(c *registrytest.Content) (a, b ocispec.Descriptor) {
+		var layers []ocispec.Descriptor
+		for n := range 200 {
+			layers = append(layers, c.Layer(n))
+			c.Break(layers[n], func(o *registrytest.Object) {
+				o.Handler = func(w http.ResponseWriter, _ *http.Request, body []byte) {
+					time.Sleep(50 * time.Millisecond) // 200 of them, three at a time, are more than 3 s
+					_, _ = w.Write(body)
+				}
+			})
+		}
+		return c.Image(amd64(), layers...), b
+	})
+	var a registry.Transfer
+	for total := 800 * time.Millisecond; a.Looked < 2 && total < 3*time.Second; total *= 2 {
+		a = replay(t, s, registry.InspectOptions{}.Within(total))
+	}
+	if a.Found || a.Fault != "" || !errors.Is(a.Err, context.DeadlineExceeded) || a.Unasked+a.Unfinished+a.Looked != 201 && a.Layers > 0 && a.Looked > 0 {
+		t.Errorf("answer %+v, %d unasked, %d unfinished", a.Answer, a.Unasked, a.Unfinished)
+	}
+}
+
+// Of servers without ranges no more than 32 MiB are downloaded.
+func TestReplayDownloadsLittle(t *testing.T) {
+	s, _, _ := holding(t, func(c *registrytest.Content) (a, b ocispec.Descriptor) {
+		var layers []ocispec.Descriptor
+		for n := range 40 {
+			layers = append(layers, big(c, 1<<20-n))
+			c.Break(layers[n], func(o *registrytest.Object) { o.NoRange = true })
+		}
+		return c.Image(amd64(), layers...), b
+	})
+	a := replay(t, s, patient())
+	seen := map[registry.Seen]int{}
+	for _, p := range a.Pieces[1:] {
+		seen[p.Seen]++
+	}
+	if !a.Found || seen[registry.SeenWhole] != 32 || seen[registry.SeenFirst] != 8 || len(s.Requests()) != 42 {
+		t.Errorf("found %t, seen %v, %d requests", a.Found, seen, len(s.Requests()))
+	}
+}
+
+// The certificate is that of the place that is to blame, whichever lane was there.
+func TestReplayBlamesTheCertificate(t *testing.T) {
+	stranger := registrytest.NewCA(t)
+	leaf := stranger.Issue(registrytest.Leaf{Names: []string{"stranger.test", registrytest.Name}})
+	cdn := registrytest.New(t, registrytest.Config{CA: stranger, Certificate: &leaf})
+	for range 4 { // of which any may meet the lane that has the first connection
+		s, _, _ := holding(t, func(c *registrytest.Content) (a, b ocispec.Descriptor) {
+			layers := []ocispec.Descriptor{c.Layer(1), c.Layer(2), c.Layer(3)}
+			c.Break(layers[1], func(o *registrytest.Object) { o.Location = "https://" + cdn.Host + "/v2/cdn/blobs/x" })
+			return c.Image(amd64(), layers...), b
+		})
+		a := replay(t, s, patient())
+		check(t, a.Answer, diagnosis.FaultTLSUntrusted, diagnosis.PhaseBlob)
+		if a.Certificate == nil || !slices.Contains(a.Certificate.Names, "stranger.test") || a.Pieces[2].Endpoint != "https://"+cdn.Host {
+			t.Errorf("certificate %+v, piece %+v", a.Certificate, a.Pieces[2])
+		}
 	}
 }
 
