@@ -98,7 +98,8 @@ func layerCorrupt() Scenario {
 		},
 		Expect: expect("ContentCorrupt", confirmed, []string{registry.PlainHost, "sha256:"},
 			Evidence{"message", "Failed", "ContentCorrupt", ""},
-			Evidence{"registry", "Failed", "ContentCorrupt", ""}),
+			Evidence{"registry", "Failed", "ContentCorrupt", ""},
+			Evidence{"pull", "Failed", "ContentCorrupt", "pulled again by the runtime without credentials, it fails"}),
 		Mend: func(_ context.Context, l *lab.Lab) error {
 			i, err := paddedImage(l, reference)
 			if err != nil {

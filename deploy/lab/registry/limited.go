@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"time"
 )
@@ -14,19 +15,27 @@ import (
 // limitedFor is for how many seconds LimitedHost wants to be left alone.
 const limitedFor = "60"
 
-// ServeLimited answers for LimitedHost and StallHost until ctx ends.
+// ServeLimited answers for LimitedHost, StallHost and FlakyHost until ctx ends.
 func ServeLimited(ctx context.Context) error {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", Address(Limited))
 	if err != nil {
 		return fmt.Errorf("listening: %w", err)
 	}
 	stalling := stall(&url.URL{Scheme: "http", Host: Address(Plain)}, StallRelease)
+	ca, err := os.ReadFile(AuthorityFile)
+	if err != nil {
+		return fmt.Errorf("registry authority: %w", err)
+	}
+	flaking := flaky(&url.URL{Scheme: "https", Host: HubHost}, Transport((&net.Dialer{}).DialContext, ca))
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Host == StallHost {
+		switch r.Host {
+		case StallHost:
 			stalling.ServeHTTP(w, r)
-			return
+		case FlakyHost:
+			flaking.ServeHTTP(w, r)
+		default:
+			limited(w, r)
 		}
-		limited(w, r)
 	})
 	server := &http.Server{Handler: logged(handler), ReadHeaderTimeout: 10 * time.Second}
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })

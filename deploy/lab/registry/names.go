@@ -53,6 +53,10 @@ const (
 	// file StallRelease.
 	StallHost = "stall.lab.example:5000"
 
+	// FlakyHost is HubHost, but fails a runtime's first request for a manifest that
+	// brings a login.
+	FlakyHost = "flaky.lab.example:5000"
+
 	// ClosedHost has an address where nothing listens.
 	ClosedHost = "closed.lab.example:5001"
 	// SilentHost has an address that never answers.
@@ -103,7 +107,7 @@ func Hosts() map[string]string {
 	return map[string]string{
 		HubHost: hubAddress, HubHost2: hubAddress, UntrustedHost: hubAddress, MismatchHost: hubAddress,
 		MirroredHost: hubAddress, MisconfiguredHost: hubAddress, NodeLoginHost: hubAddress, ProxiedHost: hubAddress,
-		ExpiredHost: expiredAddress, withoutPort(LimitedHost): limitedAddress, withoutPort(StallHost): limitedAddress,
+		ExpiredHost: expiredAddress, withoutPort(LimitedHost): limitedAddress, withoutPort(StallHost): limitedAddress, withoutPort(FlakyHost): limitedAddress,
 		TokenHost: tokenAddress, TokenHost2: tokenAddress, AuthHost: authAddress,
 		withoutPort(PlainHost): plainAddress, withoutPort(PlainHost2): plainAddress,
 		withoutPort(ClosedHost): closedAddress, SilentHost: SilentAddress,

@@ -1,0 +1,32 @@
+package registry
+
+import (
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"sync"
+)
+
+// flaky shows the registry at target, which fails the first two requests with a
+// login for each path of a manifest that a container runtime makes, and none after
+// that: containerd tries an answer 503 once more.
+func flaky(target *url.URL, transport http.RoundTripper) http.Handler {
+	proxy := &httputil.ReverseProxy{Transport: transport, Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target) }}
+	var mu sync.Mutex
+	failed := map[string]int{}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		fails := strings.HasSuffix(r.URL.Path, "/manifests/1.0") && r.Header.Get("Authorization") != "" &&
+			strings.HasPrefix(r.UserAgent(), "containerd/") && failed[r.URL.Path] < 2
+		if fails {
+			failed[r.URL.Path]++
+		}
+		mu.Unlock()
+		if fails {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		proxy.ServeHTTP(w, r)
+	})
+}
