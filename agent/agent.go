@@ -20,8 +20,9 @@ import (
 
 // Collector examines containers.
 type Collector interface {
-	// Hanging returns those of a pod's waiting containers whose pull hangs.
-	Hanging(ctx context.Context, waiting []diagnosis.Failure) []diagnosis.Failure
+	// Follow returns those of a pod's waiting containers whose pull hangs, and how
+	// far the pulls are that go on.
+	Follow(ctx context.Context, waiting []diagnosis.Failure) (hanging []diagnosis.Failure, going []diagnosis.Progress)
 	// Collect examines one failing container. The first return value is what is
 	// known at once; the channel delivers all of the evidence, once, within the
 	// bounds of the checks.
@@ -30,7 +31,8 @@ type Collector interface {
 
 // Publisher tells a pod's verdicts to the world.
 type Publisher interface {
-	// Verdicts writes a pod's verdicts. None means that nothing fails any more.
+	// Verdicts writes a pod's verdicts, and how far the update's pulls are. None
+	// of either means that nothing fails or is pulled any more.
 	Verdicts(ctx context.Context, pod podwatch.Update, verdicts []diagnosis.Verdict, final bool) error
 	// Recovered tells that a container has got its image.
 	Recovered(ctx context.Context, f diagnosis.Failure)
@@ -204,18 +206,20 @@ func (a *Agent) process(ctx context.Context, uid string) error {
 }
 
 // withHanging adds to a pod's failures those of its waiting containers whose
-// pull hangs, once they have waited for long.
+// pull hangs, and the pulls that go on, once they have waited for long. Of a pod
+// that carries a report that was so when an earlier run of the agent looked.
 func (a *Agent) withHanging(ctx context.Context, u podwatch.Update) podwatch.Update {
 	if len(u.Waiting) == 0 {
 		return u
 	}
 	oldest := slices.MinFunc(u.Waiting, func(a, b diagnosis.Failure) int { return a.Since.Compare(b.Since) })
-	if left := lookAfter - a.now().Sub(oldest.Since); left > 0 {
+	if left := lookAfter - a.now().Sub(oldest.Since); left > 0 && !marked(u.Annotations) {
 		a.queue.AddAfter(u.UID, left)
 		return u
 	}
 	a.queue.AddAfter(u.UID, lookAgain)
-	u.Failures = append(slices.Clip(u.Failures), a.collector.Hanging(ctx, u.Waiting)...)
+	hanging, going := a.collector.Follow(ctx, u.Waiting)
+	u.Failures, u.Pulling = append(slices.Clip(u.Failures), hanging...), going
 	return u
 }
 

@@ -38,6 +38,7 @@ type collector struct {
 	takes map[string]time.Duration // by container; 0 if not there, deaf if it does not end
 	mu    sync.Mutex
 	hangs map[string]diagnosis.Stall // by container
+	pulls map[string]int64           // bytes done, by container
 	looks int                        // at waiting containers
 	asked []ask
 	now   int // examinations that are under way
@@ -53,12 +54,22 @@ func (c *collector) hang(hangs map[string]diagnosis.Stall) {
 	c.hangs = hangs
 }
 
-func (c *collector) Hanging(_ context.Context, waiting []diagnosis.Failure) []diagnosis.Failure {
+func (c *collector) pull(pulls map[string]int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.pulls = pulls
+}
+
+func (c *collector) Follow(_ context.Context, waiting []diagnosis.Failure) ([]diagnosis.Failure, []diagnosis.Progress) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.looks++
 	var out []diagnosis.Failure
+	var going []diagnosis.Progress
 	for _, f := range waiting {
+		if done, ok := c.pulls[f.Container]; ok {
+			going = append(going, diagnosis.Progress{Failure: f, Done: done, Total: 100})
+		}
 		if f.Stall = c.hangs[f.Container]; f.Stall == diagnosis.StallSandbox {
 			f.Kind, f.Container = diagnosis.KindSandbox, diagnosis.SandboxName
 		}
@@ -66,7 +77,7 @@ func (c *collector) Hanging(_ context.Context, waiting []diagnosis.Failure) []di
 			out = append(out, f)
 		}
 	}
-	return out
+	return out, going
 }
 
 // proof is evidence of a transfer that stands still.
@@ -136,9 +147,12 @@ func (p *publisher) Verdicts(_ context.Context, u podwatch.Update, verdicts []di
 	for _, v := range verdicts {
 		says = append(says, saysOf(v))
 	}
+	for _, g := range u.Pulling {
+		says = append(says, fmt.Sprintf("%d bytes of %s", g.Done, g.Failure.Container))
+	}
 	line := u.UID + ": " + strings.Join(says, ", ")
 	switch {
-	case len(verdicts) == 0:
+	case len(says) == 0:
 		line = u.UID + ": clear"
 	case !final:
 		line += ", so far"

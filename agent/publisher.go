@@ -47,6 +47,7 @@ type published struct {
 	first      bool   // made before the slow checks had answered
 	at         time.Time
 	containers map[podwatch.Key]*telling
+	pulls      map[podwatch.Key]adopted // that an earlier run of the agent followed
 }
 
 // telling is what has been told of one container.
@@ -72,7 +73,9 @@ type adopted struct {
 	since time.Time
 }
 
-func newPublished() *published { return &published{containers: map[podwatch.Key]*telling{}} }
+func newPublished() *published {
+	return &published{containers: map[podwatch.Key]*telling{}, pulls: map[podwatch.Key]adopted{}}
+}
 
 // about returns what has been told of a failure's container.
 func (t *published) about(key podwatch.Key) *telling {
@@ -95,8 +98,11 @@ func (p *PodPublisher) Again(again func(uid string, after time.Duration)) { p.ag
 // Verdicts implements Publisher.
 func (p *PodPublisher) Verdicts(ctx context.Context, u podwatch.Update, verdicts []diagnosis.Verdict, final bool) error {
 	told := p.of(u)
+	p.metrics.Pulling(u.UID, u.Pulling)
 	if len(verdicts) == 0 {
 		p.metrics.Failing(u.UID, nil)
+	}
+	if len(verdicts)+len(u.Pulling) == 0 {
 		return p.clear(ctx, u, told)
 	}
 	if !final && told.settled(verdicts) {
@@ -143,6 +149,11 @@ func adopt(annotations map[string]string) *published {
 	told.at, _ = time.Parse(time.RFC3339, doc.ObservedAt) // zero: long ago
 	for _, c := range doc.Containers {
 		told.adopt(c)
+	}
+	for _, g := range doc.Pulling {
+		if since, err := time.Parse(time.RFC3339, g.Since); err == nil {
+			told.pulls[podwatch.Key{Kind: diagnosis.Kind(g.Kind), Name: g.Name}] = adopted{g.Image, since}
+		}
 	}
 	return told
 }
@@ -194,7 +205,7 @@ func (t *published) continued(verdicts []diagnosis.Verdict) []diagnosis.Verdict 
 // causes and for what replaces a first verdict, else not more often than once a
 // minute. It tells whether the pod has them now.
 func (p *PodPublisher) annotate(ctx context.Context, u podwatch.Update, told *published, verdicts []diagnosis.Verdict, final bool) (bool, error) {
-	annotations, err := report.Annotations(verdicts, p.node, p.now())
+	annotations, err := report.AnnotationsWithPulls(verdicts, told.pullsOf(u), p.node, p.now())
 	if err != nil {
 		return false, err
 	}
@@ -208,7 +219,7 @@ func (p *PodPublisher) annotate(ctx context.Context, u podwatch.Update, told *pu
 		p.again(u.UID, min(wait, rewrite))
 		return false, nil
 	}
-	patch := map[string]*string{}
+	patch := map[string]*string{report.CauseAnnotation: nil} // a pod that only pulls has none
 	for k, v := range annotations {
 		patch[k] = &v
 	}
@@ -218,6 +229,7 @@ func (p *PodPublisher) annotate(ctx context.Context, u podwatch.Update, told *pu
 	told.content, told.causes, told.at = content, causes, p.now()
 	told.wrote(verdicts, final)
 	told.first = told.first || retrying(verdicts)
+	p.logPulls(u)
 	for _, v := range verdicts {
 		p.log.Info("diagnosed", "namespace", u.Namespace, "pod", u.Name, "container", v.Failure.Container,
 			"cause", v.Cause, "confidence", v.Confidence, "summary", v.Summary)
@@ -232,6 +244,27 @@ func retrying(verdicts []diagnosis.Verdict) bool {
 	return slices.ContainsFunc(verdicts, func(v diagnosis.Verdict) bool {
 		return slices.ContainsFunc(v.Evidence, func(e diagnosis.Evidence) bool { return e.Fault == diagnosis.FaultPending })
 	})
+}
+
+// logPulls tells of the layers of images on their way: the report has no room
+// for them.
+func (p *PodPublisher) logPulls(u podwatch.Update) {
+	for _, g := range u.Pulling {
+		p.log.Debug("pulling", "namespace", u.Namespace, "pod", u.Name, "container", g.Failure.Container, "image", g.Failure.Image,
+			"detail", g.Detail(), "layers", g.Layers)
+	}
+}
+
+// pullsOf gives pulls that an earlier run saw their true beginning.
+func (t *published) pullsOf(u podwatch.Update) []diagnosis.Progress {
+	out := slices.Clone(u.Pulling)
+	for i := range out {
+		f := &out[i].Failure
+		if was, ok := t.pulls[podwatch.KeyOf(*f)]; ok && was.image == f.Image {
+			f.Since = was.since
+		}
+	}
+	return out
 }
 
 // logTimings tells how long each phase of the conversations took: the report
@@ -283,8 +316,11 @@ func (p *PodPublisher) clear(ctx context.Context, u podwatch.Update, told *publi
 	if err := p.write(ctx, u, patch); err != nil {
 		return err
 	}
+	failed := told.causes != "" || u.Annotations[report.CauseAnnotation] != ""
 	*told = *newPublished()
-	p.log.Info("recovered", "namespace", u.Namespace, "pod", u.Name)
+	if failed {
+		p.log.Info("recovered", "namespace", u.Namespace, "pod", u.Name)
+	}
 	return nil
 }
 
@@ -362,6 +398,7 @@ func (p *PodPublisher) end(f diagnosis.Failure) bool {
 // Forget implements Publisher.
 func (p *PodPublisher) Forget(uid string) {
 	p.metrics.Failing(uid, nil)
+	p.metrics.Pulling(uid, nil)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.pods, uid)

@@ -37,6 +37,9 @@ type Document struct {
 	Containers []Container `json:"containers"`
 	// Omitted counts the failing containers that found no room.
 	Omitted int `json:"omitted,omitempty"`
+	// Pulling are images on their way, for which nothing has failed; at most
+	// pullingLimit.
+	Pulling []Pulling `json:"pulling,omitempty"`
 }
 
 // Container is one failing container or image volume.
@@ -64,15 +67,7 @@ type Entry struct {
 // Annotations renders the verdicts of one pod as the three annotations. The
 // same verdicts give the same bytes, but for the document's times.
 func Annotations(verdicts []diagnosis.Verdict, node string, observed time.Time) (map[string]string, error) {
-	doc, err := fit(NewDocument(verdicts, node, observed))
-	if err != nil {
-		return nil, err
-	}
-	return map[string]string{
-		CauseAnnotation:   Causes(verdicts),
-		SummaryAnnotation: Summary(verdicts),
-		ReportAnnotation:  doc,
-	}, nil
+	return AnnotationsWithPulls(verdicts, nil, node, observed)
 }
 
 // Causes returns the sorted, distinct causes, joined by commas.
@@ -90,11 +85,17 @@ func Summary(verdicts []diagnosis.Verdict) string {
 	if len(verdicts) == 0 {
 		return ""
 	}
+	return withMore(verdicts[0].Summary, len(verdicts)-1)
+}
+
+// withMore is a sentence within the limit of a summary, and how many more there
+// are.
+func withMore(sentence string, more int) string {
 	rest := ""
-	if n := len(verdicts) - 1; n > 0 {
-		rest = fmt.Sprintf(" (and %d more)", n)
+	if more > 0 {
+		rest = fmt.Sprintf(" (and %d more)", more)
 	}
-	return clip(verdicts[0].Summary, diagnosis.SummaryLimit-len(rest)) + rest
+	return clip(sentence, diagnosis.SummaryLimit-len(rest)) + rest
 }
 
 // NewDocument returns the whole document, whatever its size.
@@ -158,6 +159,7 @@ func fit(d Document) (string, error) {
 func concessions() []func(*Document) {
 	return []func(*Document){
 		eachContainer(func(c *Container) { c.shorten(200) }),
+		shortenPulling,
 		eachContainer(func(c *Container) { c.keep("Failed", "Inconclusive") }),
 		eachContainer(func(c *Container) { c.shorten(80); c.keep("Failed") }),
 		func(d *Document) {
@@ -168,6 +170,7 @@ func concessions() []func(*Document) {
 		eachContainer(func(c *Container) { c.Evidence = c.Evidence[:min(1, len(c.Evidence))] }),
 		eachContainer(func(c *Container) { c.Evidence, c.Summary = []Entry{}, clip(c.Summary, 96) }),
 		eachContainer(func(c *Container) { c.Image, c.Remedy = clip(c.Image, 96), []string{} }),
+		func(d *Document) { d.Pulling = d.Pulling[:min(1, len(d.Pulling))] },
 	}
 }
 
@@ -222,6 +225,9 @@ func Timeless(annotation string) string {
 	d.ObservedAt = ""
 	for i := range d.Containers {
 		d.Containers[i].Since = ""
+	}
+	for i := range d.Pulling {
+		d.Pulling[i].Since = ""
 	}
 	out, err := encode(d)
 	if err != nil {

@@ -37,7 +37,8 @@ type Metrics struct {
 
 	mu      sync.Mutex
 	failing map[string][]diagnosis.Verdict // by pod uid
-	counted map[causeAndConfidence]bool    // by diagnoses
+	pulling map[string][]diagnosis.Progress
+	counted map[causeAndConfidence]bool // by diagnoses
 }
 
 // diagnosisSeries is how many series whypull_diagnoses_total has by cause. What
@@ -51,7 +52,7 @@ type causeAndConfidence struct {
 
 // NewMetrics returns the metrics of an agent of this version.
 func NewMetrics(version string) *Metrics {
-	m := &Metrics{registry: prometheus.NewRegistry(), failing: map[string][]diagnosis.Verdict{}, counted: map[causeAndConfidence]bool{}}
+	m := &Metrics{registry: prometheus.NewRegistry(), failing: map[string][]diagnosis.Verdict{}, pulling: map[string][]diagnosis.Progress{}, counted: map[causeAndConfidence]bool{}}
 	m.diagnoses = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "whypull_diagnoses_total", Help: "Verdicts reached, by cause and confidence."}, []string{"cause", "confidence"})
 	m.time = prometheus.NewHistogram(prometheus.HistogramOpts{
@@ -81,7 +82,7 @@ func NewMetrics(version string) *Metrics {
 		Name: "whypull_build_info", Help: "1, labelled with the version of whypull and of Go.",
 		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()}})
 	info.Set(1)
-	m.registry.MustRegister(m.diagnoses, m.time, m.checks, m.phases, m.criUp, m.writes, m.secrets, m.synced, info, failing{m}, mismatch{m},
+	m.registry.MustRegister(m.diagnoses, m.time, m.checks, m.phases, m.criUp, m.writes, m.secrets, m.synced, info, failing{m}, mismatch{m}, progress{m},
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

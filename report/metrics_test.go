@@ -317,7 +317,7 @@ whypull_last_sync_timestamp_seconds 1.70000000025e+09
 }
 
 // worst is a node where everything fails that can: 250 pods over 40 registries,
-// every cause, confidence, check and outcome of a check that runs today.
+// 100 pulls under way, every cause, confidence, check and outcome of a check that runs today.
 func worst() *Metrics {
 	m := NewMetrics("v1")
 	all := diagnosis.Catalogue()
@@ -326,6 +326,11 @@ func worst() *Metrics {
 			failingAt(all[i%len(all)].Cause, fmt.Sprintf("r%d.test", i%40)),
 			failingAt(all[i*7%len(all)].Cause, fmt.Sprintf("r%d.test", i%7), diagnosis.ComparedOther),
 		})
+	}
+	for i := range int64(50) {
+		pod := fmt.Sprint("p", i)
+		m.Pulling(pod, []diagnosis.Progress{going(pod, i, 100)})
+		m.Failing("s"+pod, []diagnosis.Verdict{stalled("s"+pod, i, 100)})
 	}
 	for _, e := range all {
 		for _, c := range confidences() {
@@ -362,8 +367,8 @@ func TestSeries(t *testing.T) {
 	for _, n := range m.countFailing() {
 		total += n
 	}
-	if total != 500 {
-		t.Errorf("got %d failing containers, want all 500", total)
+	if total != 550 {
+		t.Errorf("got %d failing containers, want all 550", total)
 	}
 }
 

@@ -120,6 +120,7 @@ func TestSchemaKnowsTheFields(t *testing.T) {
 	}
 	check("document", Document{}, slices.Collect(maps.Keys(s.Properties)), s.Required)
 	check("container", Container{}, slices.Collect(maps.Keys(s.Defs["container"].Properties)), s.Defs["container"].Required)
+	check("pulling", Pulling{}, slices.Collect(maps.Keys(s.Defs["pulling"].Properties)), s.Defs["pulling"].Required)
 	check("evidence", Entry{}, slices.Collect(maps.Keys(s.Defs["evidence"].Properties)), s.Defs["evidence"].Required)
 }
 

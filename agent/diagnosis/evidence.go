@@ -115,6 +115,9 @@ const (
 	FaultWaitsForIt Fault = "PullWaits"      // another one has stalled
 	FaultNoSandbox  Fault = "SandboxMissing" // the pod has no sandbox, whose image the node does not have
 
+	// the file systems that a pull writes to
+	FaultDiskFull Fault = "DiskFull" // one is full, or has less room than the image needs
+
 	// configuration of the node
 	FaultConfigInvalid Fault = "RegistryConfigInvalid"
 )
@@ -217,6 +220,9 @@ type Evidence struct {
 	// RetryAfter is when the registry may be asked again, in seconds; 0 if it
 	// did not say.
 	RetryAfter int
+	// Done and Total are how much of the image has come and how large it is, in
+	// bytes, for FaultStalled.
+	Done, Total int64
 }
 
 // Comparison is how a name fares on the node and in the pod.

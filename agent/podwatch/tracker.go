@@ -22,6 +22,9 @@ type Update struct {
 	// Waiting are the containers that wait without a reason, whose images may be
 	// on their way. Since is when that was first seen.
 	Waiting []diagnosis.Failure
+	// Pulling is how far the pulls of some of Waiting are. A Tracker leaves it
+	// empty: no status of a pod tells.
+	Pulling []diagnosis.Progress
 	// Started are containers that waited so before and have their image.
 	Started []diagnosis.Failure
 	// Recovered are the containers that failed before and have their image.

@@ -136,7 +136,7 @@ func causeCases() []causeCase {
 			failure: func(f *diagnosis.Failure) { *f = starting(f.Image) },
 			node: func(_ *testing.T, n *node) {
 				n.runtime.AddSandbox(critest.Sandbox{ID: "s-1", PodUID: "u-1"})
-				receiving(n, failure(imageOf(n)), ago(0))
+				receives(n, failure(imageOf(n)), ago(0))
 			}},
 		{cause: diagnosis.NotReproducible, fault: "works", text: requestText + "dial tcp 127.0.0.1:1: connect: connection refused"},
 		{cause: diagnosis.Unknown, fault: "works", text: "something that nobody has seen before",
@@ -189,7 +189,7 @@ func (c causeCase) check(t *testing.T, w *faulttest.World) {
 	}
 	if c.hangs {
 		n.follow()
-		hanging := n.collector.Hanging(t.Context(), []diagnosis.Failure{f})
+		hanging := n.hanging([]diagnosis.Failure{f})
 		if len(hanging) != 1 {
 			t.Fatalf("%d containers hang", len(hanging))
 		}

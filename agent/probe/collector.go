@@ -53,6 +53,8 @@ type Collector struct {
 	podPort uint16 // of pods' name servers; 0: 53
 	asker   *asker
 	configs configs
+
+	follower follower
 }
 
 // New returns a collector. The registry options' Resolve is set to the node's

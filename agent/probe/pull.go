@@ -26,28 +26,38 @@ type Transfers interface {
 // to have stalled.
 const DefaultStallAfter = time.Minute
 
-// Hanging returns those of a pod's waiting containers whose pull hangs, with the
-// way in which it does; or the pod's sandbox, if that is what is missing. It
-// asks nobody outside the node.
-func (c *Collector) Hanging(ctx context.Context, waiting []diagnosis.Failure) []diagnosis.Failure {
+// Follow looks at a pod's waiting containers: it returns those whose pull hangs,
+// with the way in which it does, or the pod's sandbox, if that is what is
+// missing; and how far the pulls are that go on. It asks nobody outside the node.
+func (c *Collector) Follow(ctx context.Context, waiting []diagnosis.Failure) ([]diagnosis.Failure, []diagnosis.Progress) {
 	if c.Transfers == nil || c.Images == nil || len(waiting) == 0 {
-		return nil
+		return nil, nil
 	}
 	ready, err := c.Transfers.SandboxReady(ctx, waiting[0].SandboxUID)
 	if err != nil {
-		return nil
+		return nil, nil
 	}
 	if !ready {
-		return c.withoutSandbox(ctx, waiting[0])
+		return c.withoutSandbox(ctx, waiting[0]), nil
 	}
-	var out []diagnosis.Failure
+	var hanging []diagnosis.Failure
+	var going []diagnosis.Progress
+	books := &books{from: c.Transfers}
 	for _, f := range waiting {
-		if s, err := c.standstill(ctx, f); err == nil && s.way != "" {
+		s, err := c.standstill(ctx, f, books)
+		if err != nil {
+			continue
+		}
+		p := c.follower.saw(f, s, c.now())
+		switch {
+		case s.way != "":
 			f.Stall = s.way
-			out = append(out, f)
+			hanging = append(hanging, f)
+		case s.stage == receiving || s.stage == unpacking:
+			going = append(going, p)
 		}
 	}
-	return out
+	return hanging, going
 }
 
 // withoutSandbox is the failure of a pod whose sandbox's image is not on the
@@ -67,29 +77,48 @@ func (c *Collector) withoutSandbox(ctx context.Context, f diagnosis.Failure) []d
 	return []diagnosis.Failure{f}
 }
 
-// standstill is what the runtime's books say of a pull that hangs; the zero
-// value is of one that does not.
+// standstill is what the runtime's books say of a pull. That of one that is not
+// there, or of which they say nothing, is the zero value.
 type standstill struct {
-	way         diagnosis.Stall
-	since       time.Time // when the last byte came
-	blob        string    // that is not complete
-	done, total int64     // bytes of the image
+	way         diagnosis.Stall // "" unless it hangs
+	since       time.Time       // when the last byte came
+	blob        string          // that is not complete
+	done, total int64           // bytes of the image
+	layers      []diagnosis.Layer
+	stage       stage
+	// alone: nothing is received but this image.
+	alone bool
 }
 
+// stage is what happens to an image.
+type stage string
+
+// The stages. The zero value: nothing, or what is not known.
+const (
+	receiving stage = "receiving" // or it was received, and hangs
+	unpacking stage = "unpacking" // all of it has come
+	queued    stage = "queued"    // no byte has come, and others are received
+)
+
 // standstill reads the runtime's books on a container's image.
-func (c *Collector) standstill(ctx context.Context, f diagnosis.Failure) (standstill, error) {
-	if _, present, err := c.Images.Image(ctx, f.Image); err != nil || present && f.PullPolicy != "Always" {
+func (c *Collector) standstill(ctx context.Context, f diagnosis.Failure, b *books) (standstill, error) {
+	_, present, err := c.Images.Image(ctx, f.Image)
+	if err != nil || present && f.PullPolicy != "Always" {
 		return standstill{}, err
 	}
-	ingests, err := c.Transfers.Ingests(ctx)
+	ingests, err := b.Ingests(ctx)
 	if err != nil {
 		return standstill{}, err
 	}
-	stored, err := c.Transfers.Stored(ctx, f.Registry, f.Repository)
+	stored, err := b.Stored(ctx, f.Registry, f.Repository)
 	if err != nil {
 		return standstill{}, err
 	}
-	return judgeTransfer(f, ingests, stored, c.now(), c.stallAfter()), nil
+	s := judgeTransfer(f, ingests, stored, c.now(), c.stallAfter())
+	if s.stage == unpacking && present { // an earlier pull's: this pod may wait for something else
+		return standstill{}, nil
+	}
+	return s, nil
 }
 
 func (c *Collector) stallAfter() time.Duration {
@@ -105,30 +134,39 @@ func (c *Collector) stallAfter() time.Duration {
 // for whom. One that is being unpacked receives nothing and does not hang.
 func judgeTransfer(f diagnosis.Failure, ingests []cri.Ingest, stored []cri.Stored, now time.Time, after time.Duration) standstill {
 	for _, s := range stored {
-		own := ofManifest(s, ingests)
-		if len(own) == 0 {
-			continue
+		if own := ofManifest(s, ingests); len(own) > 0 {
+			return judgeOwn(s, own, len(own) == len(ingests), now, after)
 		}
-		last := newest(own)
-		if now.Sub(last.Updated) < after {
-			return standstill{}
-		}
-		done, total := received(s, own)
-		return standstill{way: diagnosis.StallTransfer, since: last.Updated, blob: last.Digest, done: done, total: total}
 	}
-	if slices.ContainsFunc(stored, func(s cri.Stored) bool { return complete(s) && s.Fetched.After(f.Since.Add(-after)) }) {
-		return standstill{} // it is being unpacked
+	recent := func(s cri.Stored) bool { return complete(s) && s.Fetched.After(f.Since.Add(-after)) }
+	if i := slices.IndexFunc(stored, recent); i >= 0 {
+		done, total := received(stored[i], nil)
+		return standstill{stage: unpacking, done: done, total: total, layers: layers(stored[i], nil)}
+	}
+	at := queued
+	if len(ingests) == 0 {
+		at = ""
 	}
 	switch {
 	case now.Sub(f.Since) < after:
-		return standstill{}
+		return standstill{stage: at}
 	case len(ingests) == 0:
 		return standstill{way: diagnosis.StallUnbegun, since: f.Since}
 	}
 	if last := newest(ingests); now.Sub(last.Updated) >= after {
-		return standstill{way: diagnosis.StallBehind, since: last.Updated, blob: last.Digest}
+		return standstill{way: diagnosis.StallBehind, since: last.Updated, blob: last.Digest, stage: at}
 	}
-	return standstill{} // it waits its turn
+	return standstill{stage: at} // it waits its turn
+}
+
+// judgeOwn is judgeTransfer for an image of which something is received.
+func judgeOwn(s cri.Stored, own []cri.Ingest, alone bool, now time.Time, after time.Duration) standstill {
+	out := standstill{stage: receiving, alone: alone, layers: layers(s, own)}
+	out.done, out.total = received(s, own)
+	if last := newest(own); now.Sub(last.Updated) >= after {
+		out.way, out.since, out.blob = diagnosis.StallTransfer, last.Updated, last.Digest
+	}
+	return out
 }
 
 // ofManifest are those of the ingests that a manifest names.
@@ -164,6 +202,24 @@ func received(s cri.Stored, ingests []cri.Ingest) (done, total int64) {
 	return done, total
 }
 
+// layers are the parts of an image, with how much of each is there.
+func layers(s cri.Stored, ingests []cri.Ingest) []diagnosis.Layer {
+	var out []diagnosis.Layer
+	for _, b := range s.Blobs {
+		l := diagnosis.Layer{Digest: b.Digest, Total: b.Size}
+		if b.Present {
+			l.Done = b.Size
+		}
+		for _, i := range ingests {
+			if i.Digest == b.Digest {
+				l.Done = i.Offset
+			}
+		}
+		out = append(out, l)
+	}
+	return out
+}
+
 // checkPull puts what the runtime's books say of a pull that hangs into words.
 // The times are when something happened, not how long ago: the sentence stays
 // the same while the pull does.
@@ -177,13 +233,16 @@ func (c *Collector) checkPull(ctx context.Context, f diagnosis.Failure) []diagno
 	if f.Stall == "" {
 		return nil
 	}
-	s, err := c.standstill(ctx, f)
+	s, err := c.standstill(ctx, f, &books{from: c.Transfers})
 	switch {
 	case err != nil:
 		return skipped("the container runtime does not tell what it receives", diagnosis.CheckPull)
 	case s.way == diagnosis.StallTransfer:
-		e.Fault, e.Blob = diagnosis.FaultStalled, s.blob
-		e.Detail = fmt.Sprintf("the pull of %s from %s stands still: less than 1 MiB has come since %s; it has %s of %s, and of %s not all", f.Image, f.Registry, moment(s.since), size(s.done), size(s.total), short(s.blob))
+		e.Fault, e.Blob, e.Done, e.Total = diagnosis.FaultStalled, s.blob, s.done, s.total
+		e.Detail = fmt.Sprintf("the pull of %s from %s stands still: less than 1 MiB has come since %s; it has %s of %s, and of %s not all", f.Image, c.sources(ctx, f), moment(s.since), size(s.done), size(s.total), short(s.blob))
+		if s.alone {
+			return append([]diagnosis.Evidence{e}, c.follower.behind(f, c.now())...)
+		}
 	case s.way == diagnosis.StallBehind:
 		e.Fault, e.Blob = diagnosis.FaultWaitsForIt, s.blob
 		e.Detail = fmt.Sprintf("the pull of %s has not begun: the node waits for the pull of another image, of which less than 1 MiB has come since %s", f.Image, moment(s.since))
@@ -198,16 +257,4 @@ func (c *Collector) checkPull(ctx context.Context, f diagnosis.Failure) []diagno
 
 func moment(t time.Time) string { return t.UTC().Format("15:04:05 UTC") }
 
-// size is a number of bytes for people.
-func size(n int64) string {
-	const k = 1 << 10
-	units := []string{"B", "KiB", "MiB", "GiB", "TiB"}
-	f, i := float64(n), 0
-	for f >= k && i < len(units)-1 {
-		f, i = f/k, i+1
-	}
-	if i == 0 || f >= 100 {
-		return fmt.Sprintf("%.0f %s", f, units[i])
-	}
-	return fmt.Sprintf("%.1f %s", f, units[i])
-}
+func size(n int64) string { return diagnosis.Size(n) }

@@ -2,6 +2,7 @@ package probe
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -34,6 +35,15 @@ func ingestOf(char string, offset int64, updated time.Time) cri.Ingest {
 	return cri.Ingest{Digest: blobOf(char), Offset: offset, Total: 100, Started: ago(time.Hour), Updated: updated}
 }
 
+// layersOf are layers of 100 bytes: a letter, and how much there is of it.
+func layersOf(pairs ...any) []diagnosis.Layer {
+	var out []diagnosis.Layer
+	for i := 0; i < len(pairs); i += 2 {
+		out = append(out, diagnosis.Layer{Digest: blobOf(strings.ToLower(pairs[i].(string))), Done: int64(pairs[i+1].(int)), Total: 100})
+	}
+	return out
+}
+
 func TestJudgeTransfer(t *testing.T) {
 	t.Parallel()
 	const after = time.Minute
@@ -44,27 +54,33 @@ func TestJudgeTransfer(t *testing.T) {
 		stored  []cri.Stored
 		want    standstill
 	}{
-		"waits for a moment":            {since: short},
-		"nothing has come":              {since: long, want: standstill{way: diagnosis.StallUnbegun, since: long}},
-		"comes":                         {since: long, ingests: []cri.Ingest{ingestOf("b", 1, short)}, stored: []cri.Stored{manifestOf(long, "Ab")}},
-		"stands still":                  {since: long, ingests: []cri.Ingest{ingestOf("b", 1, ago(after))}, stored: []cri.Stored{manifestOf(long, "Abc")}, want: standstill{diagnosis.StallTransfer, ago(after), blobOf("b"), 101, 300}},
-		"stands still, by a moment not": {since: long, ingests: []cri.Ingest{ingestOf("b", 1, ago(after-time.Second))}, stored: []cri.Stored{manifestOf(long, "Abc")}},
+		"waits for a moment": {since: short},
+		"nothing has come":   {since: long, want: standstill{way: diagnosis.StallUnbegun, since: long}},
+		"comes": {since: long, ingests: []cri.Ingest{ingestOf("b", 1, short)}, stored: []cri.Stored{manifestOf(long, "Ab")},
+			want: standstill{stage: receiving, alone: true, done: 101, total: 200, layers: layersOf("A", 100, "b", 1)}},
+		"stands still": {since: long, ingests: []cri.Ingest{ingestOf("b", 1, ago(after))}, stored: []cri.Stored{manifestOf(long, "Abc")},
+			want: standstill{diagnosis.StallTransfer, ago(after), blobOf("b"), 101, 300, layersOf("A", 100, "b", 1, "c", 0), receiving, true}},
+		"stands still, by a moment not": {since: long, ingests: []cri.Ingest{ingestOf("b", 1, ago(after-time.Second))}, stored: []cri.Stored{manifestOf(long, "Abc")},
+			want: standstill{stage: receiving, alone: true, done: 101, total: 300, layers: layersOf("A", 100, "b", 1, "c", 0)}},
 		"one of two layers comes": {since: long, ingests: []cri.Ingest{ingestOf("b", 1, long), ingestOf("c", 1, short)},
-			stored: []cri.Stored{manifestOf(long, "Abc")}},
+			stored: []cri.Stored{manifestOf(long, "Abc")},
+			want:   standstill{stage: receiving, alone: true, done: 102, total: 300, layers: layersOf("A", 100, "b", 1, "c", 1)}},
 		"another image comes, this one stands still": {since: long, ingests: []cri.Ingest{ingestOf("b", 7, long), ingestOf("d", 1, short)},
-			stored: []cri.Stored{manifestOf(long, "Abc")}, want: standstill{diagnosis.StallTransfer, long, blobOf("b"), 107, 300}},
-		"it waits its turn": {since: long, ingests: []cri.Ingest{ingestOf("d", 1, short)}},
+			stored: []cri.Stored{manifestOf(long, "Abc")}, want: standstill{diagnosis.StallTransfer, long, blobOf("b"), 107, 300, layersOf("A", 100, "b", 7, "c", 0), receiving, false}},
+		"it waits its turn": {since: long, ingests: []cri.Ingest{ingestOf("d", 1, short)}, want: standstill{stage: queued}},
 		"it waits behind one that stands still": {since: long, ingests: []cri.Ingest{ingestOf("d", 1, long)},
-			want: standstill{way: diagnosis.StallBehind, since: long, blob: blobOf("d")}},
-		"it has just begun to wait behind one": {since: short, ingests: []cri.Ingest{ingestOf("d", 1, long)}},
-		"it is unpacked":                       {since: long, stored: []cri.Stored{manifestOf(short, "ABC")}},
+			want: standstill{way: diagnosis.StallBehind, since: long, blob: blobOf("d"), stage: queued}},
+		"it has just begun to wait behind one": {since: short, ingests: []cri.Ingest{ingestOf("d", 1, long)}, want: standstill{stage: queued}},
+		"it is unpacked": {since: long, stored: []cri.Stored{manifestOf(short, "ABC")},
+			want: standstill{stage: unpacking, done: 300, total: 300, layers: layersOf("A", 100, "b", 100, "c", 100)}},
 		"an older tag is complete, this one has not begun": {since: short.Add(-2 * after), stored: []cri.Stored{manifestOf(ago(time.Hour), "ABC")},
 			want: standstill{way: diagnosis.StallUnbegun, since: short.Add(-2 * after)}},
-		"the layer is there already, whoever still writes it": {since: long, ingests: []cri.Ingest{ingestOf("b", 1, long)}, stored: []cri.Stored{manifestOf(short, "AB")}},
+		"the layer is there already, whoever still writes it": {since: long, ingests: []cri.Ingest{ingestOf("b", 1, long)}, stored: []cri.Stored{manifestOf(short, "AB")},
+			want: standstill{stage: unpacking, done: 200, total: 200, layers: layersOf("a", 100, "b", 100)}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if got := judgeTransfer(diagnosis.Failure{Since: tc.since}, tc.ingests, tc.stored, noon(), after); got != tc.want {
+			if got := judgeTransfer(diagnosis.Failure{Since: tc.since}, tc.ingests, tc.stored, noon(), after); !reflect.DeepEqual(got, tc.want) {
 				t.Errorf("got  %+v\nwant %+v", got, tc.want)
 			}
 		})
@@ -96,9 +112,15 @@ func (n *node) follow() {
 	n.collector.Transfers = r
 }
 
-// receiving makes the runtime receive a layer of an image, of whose 300 bytes
+// hanging are those of the waiting containers whose pull hangs.
+func (n *node) hanging(waiting []diagnosis.Failure) []diagnosis.Failure {
+	hanging, _ := n.collector.Follow(n.t.Context(), waiting)
+	return hanging
+}
+
+// receives makes the runtime receive a layer of an image, of whose 300 bytes
 // it has 250; it returns the layer's digest.
-func receiving(n *node, f diagnosis.Failure, updated time.Time) string {
+func receives(n *node, f diagnosis.Failure, updated time.Time) string {
 	layer := critest.Blob{Data: []byte(f.Image)}.Digest()
 	source := map[string]string{"containerd.io/distribution.source." + f.Registry: f.Repository}
 	config := critest.Blob{Data: []byte(strings.Repeat("c", 100)), Labels: source}
@@ -119,11 +141,11 @@ func TestHanging(t *testing.T) {
 		"the runtime is down": {func(n *node) { n.runtime.Set(critest.Fault{Code: codes.Unavailable}) }, ""},
 		"it stands still": {func(n *node) {
 			n.runtime.AddSandbox(critest.Sandbox{ID: "s-1", PodUID: "u-1"})
-			receiving(n, app, long)
+			receives(n, app, long)
 		}, diagnosis.StallTransfer},
 		"it goes on": {func(n *node) {
 			n.runtime.AddSandbox(critest.Sandbox{ID: "s-1", PodUID: "u-1"})
-			receiving(n, app, time.Now())
+			receives(n, app, time.Now())
 		}, ""},
 		"nothing has come": {func(n *node) { n.runtime.AddSandbox(critest.Sandbox{ID: "s-1", PodUID: "u-1"}) }, diagnosis.StallUnbegun},
 		"the image is there": {func(n *node) {
@@ -144,7 +166,7 @@ func TestHanging(t *testing.T) {
 			t.Parallel()
 			n := followed(t)
 			tc.change(n)
-			got := n.collector.Hanging(t.Context(), []diagnosis.Failure{app})
+			got := n.hanging([]diagnosis.Failure{app})
 			if tc.want == "" {
 				if len(got) > 0 {
 					t.Errorf("got %+v", got)
@@ -171,8 +193,8 @@ func TestAlwaysIsPulledThoughPresent(t *testing.T) {
 	f.PullPolicy = "Always"
 	n.runtime.Add(critest.NewImage("sha256:1", []string{f.Image}, nil))
 	n.runtime.AddSandbox(critest.Sandbox{ID: "s-1", PodUID: "u-1"})
-	receiving(n, f, time.Now().Add(-5*time.Minute))
-	if got := n.collector.Hanging(t.Context(), []diagnosis.Failure{f}); len(got) != 1 || got[0].Stall != diagnosis.StallTransfer {
+	receives(n, f, time.Now().Add(-5*time.Minute))
+	if got := n.hanging([]diagnosis.Failure{f}); len(got) != 1 || got[0].Stall != diagnosis.StallTransfer {
 		t.Errorf("got %+v", got)
 	}
 }
@@ -184,7 +206,7 @@ func TestPullEvidence(t *testing.T) {
 	n := followed(t)
 	n.runtime.AddSandbox(critest.Sandbox{ID: "s-1", PodUID: "u-1"})
 	f := starting("registry.test/team/app:v1")
-	digest := receiving(n, f, ago(0))
+	digest := receives(n, f, ago(0))
 	f.Stall = diagnosis.StallTransfer
 	want := "Failed | PullStalled | the pull of registry.test/team/app:v1 from registry.test stands still: less than 1 MiB has come since 12:00:00 UTC; it has 250 B of 300 B, and of " + short(digest) + " not all"
 	for range 2 {
@@ -206,7 +228,7 @@ func TestSandboxEvidence(t *testing.T) {
 	n.secrets.byName["regcred"] = loginFor("registry.k8s.io")
 	f := starting("registry.test/team/app:v1")
 	f.PullSecrets, f.Since = []string{"regcred"}, noon()
-	hanging := n.collector.Hanging(t.Context(), []diagnosis.Failure{f})
+	hanging := n.hanging([]diagnosis.Failure{f})
 	if len(hanging) != 1 {
 		t.Fatalf("got %+v", hanging)
 	}
@@ -218,14 +240,5 @@ func TestSandboxEvidence(t *testing.T) {
 	}
 	if i := slices.IndexFunc(all, func(e diagnosis.Evidence) bool { return e.Credential != nil }); i >= 0 {
 		t.Errorf("%+v", all[i])
-	}
-}
-
-func TestSize(t *testing.T) {
-	t.Parallel()
-	for n, want := range map[int64]string{0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 1 << 20: "1.0 MiB", 340 << 20: "340 MiB", 4939212390: "4.6 GiB", 1 << 60: "1048576 TiB"} {
-		if got := size(n); got != want {
-			t.Errorf("%d: %q, want %q", n, got, want)
-		}
 	}
 }

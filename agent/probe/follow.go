@@ -1,0 +1,208 @@
+package probe
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/distribution/reference"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/cri"
+)
+
+// The bounds of what is remembered of looks at pulls.
+const (
+	maxFollowed = 1000        // containers; there are 110 pods on a node by default
+	rateWindow  = time.Minute // over which a rate is measured, and for which looks are kept
+	rateSpan    = 5 * time.Second
+	maxSamples  = 16 // of one container
+	lately      = 30 * time.Second
+	maxBehind   = 3 // pods that are named
+)
+
+// books are the runtime's books as they are in one look: the content store is
+// listed once for a pod, and once for each of its repositories.
+type books struct {
+	from    Transfers
+	ingests []cri.Ingest
+	read    bool
+	stored  map[string][]cri.Stored
+}
+
+// Ingests is Transfers' of that name.
+func (b *books) Ingests(ctx context.Context) ([]cri.Ingest, error) {
+	if b.read {
+		return b.ingests, nil
+	}
+	all, err := b.from.Ingests(ctx)
+	if err != nil {
+		return nil, err
+	}
+	b.ingests, b.read = all, true
+	return all, nil
+}
+
+// Stored is Transfers' of that name.
+func (b *books) Stored(ctx context.Context, registry, repository string) ([]cri.Stored, error) {
+	key := registry + "/" + repository
+	if all, ok := b.stored[key]; ok {
+		return all, nil
+	}
+	all, err := b.from.Stored(ctx, registry, repository)
+	if err != nil {
+		return nil, err
+	}
+	if b.stored == nil {
+		b.stored = map[string][]cri.Stored{}
+	}
+	b.stored[key] = all
+	return all, nil
+}
+
+// follower remembers the last looks at waiting containers. Those of a pod that
+// is gone are not renewed, and go after rateWindow. The zero value is ready.
+type follower struct {
+	mu       sync.Mutex
+	followed map[followedKey]*look
+}
+
+type followedKey struct {
+	uid  string
+	kind diagnosis.Kind
+	name string
+}
+
+type look struct {
+	namespace, pod, image string
+	seen                  time.Time
+	queued                bool     // no byte had come, and others were received
+	samples               []sample // the oldest first
+}
+
+// sample is how many bytes there were at a moment.
+type sample struct {
+	at   time.Time
+	done int64
+}
+
+// saw notes a look, and tells how far the pull is.
+func (l *follower) saw(f diagnosis.Failure, s standstill, now time.Time) diagnosis.Progress {
+	p := diagnosis.Progress{Failure: f, Done: s.done, Total: s.total, Layers: s.layers}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for key, old := range l.followed {
+		if now.Sub(old.seen) > rateWindow {
+			delete(l.followed, key)
+		}
+	}
+	key := followedKey{f.UID, f.Kind, f.Container}
+	was := l.followed[key]
+	if was == nil || was.image != f.Image {
+		if was == nil && len(l.followed) >= maxFollowed {
+			return p
+		}
+		was = &look{namespace: f.Namespace, pod: f.Pod, image: f.Image}
+		if l.followed == nil {
+			l.followed = map[followedKey]*look{}
+		}
+		l.followed[key] = was
+	}
+	was.seen, was.queued = now, s.stage == queued
+	p.Rate = was.rate(s, now)
+	return p
+}
+
+// rate takes a sample and gives bytes a second since the oldest of the last
+// minute; 0 where that is too short a while ago. containerd's numbers grow by
+// 1 MiB at a time, so two looks at a slow pull would tell too much or too little.
+func (w *look) rate(s standstill, now time.Time) float64 {
+	if s.stage != receiving {
+		w.samples = nil
+		return 0
+	}
+	if n := len(w.samples); n > 0 && s.done < w.samples[n-1].done { // it has begun anew
+		w.samples = nil
+	}
+	w.samples = slices.DeleteFunc(w.samples, func(x sample) bool { return now.Sub(x.at) > rateWindow })
+	if len(w.samples) < maxSamples {
+		w.samples = append(w.samples, sample{now, s.done})
+	}
+	first := w.samples[0]
+	span := now.Sub(first.at)
+	if span < rateSpan {
+		return 0
+	}
+	return float64(s.done-first.done) / span.Seconds()
+}
+
+// behind tells of the other pods that have lately been seen to wait without a
+// byte. A pod's report may name those of its own namespace only. nil if there
+// are none.
+func (l *follower) behind(f diagnosis.Failure, now time.Time) []diagnosis.Evidence {
+	names, others := l.waiting(f, now)
+	if len(names)+others == 0 {
+		return nil
+	}
+	named := names[:min(len(names), maxBehind)]
+	var parts []string
+	if len(named) > 0 {
+		parts = append(parts, strings.Join(named, ", "))
+	}
+	if n := len(names) - len(named); n > 0 {
+		parts = append(parts, fmt.Sprintf("%d more of namespace %s", n, f.Namespace))
+	}
+	if others > 0 {
+		parts = append(parts, fmt.Sprintf("%d of other namespaces", others))
+	}
+	return []diagnosis.Evidence{{Check: diagnosis.CheckPull, Outcome: diagnosis.Inconclusive, Detail: fmt.Sprintf(
+		"node %s receives no other image meanwhile, as when the kubelet pulls one at a time; pods that wait for theirs without a byte: %s", f.Node, strings.Join(parts, "; "))}}
+}
+
+// waiting are the pods of behind: the names of those in the pod's namespace,
+// sorted, and how many others.
+func (l *follower) waiting(f diagnosis.Failure, now time.Time) (names []string, others int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	pods := map[string]bool{f.UID: true}
+	for key, w := range l.followed {
+		if pods[key.uid] || !w.queued || now.Sub(w.seen) > lately {
+			continue
+		}
+		pods[key.uid] = true
+		if w.namespace == f.Namespace {
+			names = append(names, w.pod)
+		} else {
+			others++
+		}
+	}
+	slices.Sort(names)
+	return names, others
+}
+
+// sources are the hosts that the node asks for an image, as its configuration
+// has them, in that order.
+func (c *Collector) sources(ctx context.Context, f diagnosis.Failure) string {
+	named, err := reference.ParseNormalizedNamed(f.Image)
+	if err != nil {
+		return f.Registry
+	}
+	config := c.configs.load(ctx, c.options, c.Images)
+	endpoints, _, err := config.EndpointsFor(ctx, f.Registry, reference.TagNameOnly(named))
+	if err != nil || len(endpoints) == 0 {
+		return f.Registry
+	}
+	var hosts []string
+	for _, e := range endpoints {
+		if !slices.Contains(hosts, e.Host) {
+			hosts = append(hosts, e.Host)
+		}
+	}
+	if len(hosts) == 1 {
+		return hosts[0]
+	}
+	return hosts[0] + " (or, where that does not serve it, " + some(hosts[1:]) + ")"
+}

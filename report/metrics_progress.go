@@ -1,0 +1,127 @@
+package report
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+)
+
+// progressSeries is how many pulls each of the two metrics tells of.
+const progressSeries = 5
+
+// Pulling sets how far the pulls of a pod are that go on; none removes the pod.
+func (m *Metrics) Pulling(uid string, pulls []diagnosis.Progress) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(pulls) == 0 {
+		delete(m.pulling, uid)
+		return
+	}
+	m.pulling[uid] = pulls
+}
+
+// progress is a collector of pulls under way.
+type progress struct{ m *Metrics }
+
+// pull is one under way, with the values of its labels.
+type pull struct {
+	namespace, pod, container, cause, registry string
+	done, total                                int64
+}
+
+func (p pull) labels() []string {
+	return []string{p.namespace, p.pod, p.container, p.cause, p.registry}
+}
+
+func (p pull) stalled() float64 {
+	if p.cause != "" {
+		return 1
+	}
+	return 0
+}
+
+func (progress) desc() (bytes, stalled *prometheus.Desc) {
+	labels := []string{"namespace", "pod", "container", "cause", "registry"}
+	return prometheus.NewDesc("whypull_pull_progress_bytes",
+			"Bytes that have come of the largest images on their way, compressed; the cause is empty while the pull goes on.", labels, nil),
+		prometheus.NewDesc("whypull_pull_stalled",
+			"1 if a pull under way receives nothing, 0 if it goes on; for those that have stalled first, then the largest.", labels, nil)
+}
+
+// Describe implements prometheus.Collector.
+func (c progress) Describe(ch chan<- *prometheus.Desc) {
+	bytes, stalled := c.desc()
+	ch <- bytes
+	ch <- stalled
+}
+
+// Collect implements prometheus.Collector.
+func (c progress) Collect(ch chan<- prometheus.Metric) {
+	bytes, stalled := c.desc()
+	all := c.m.pulls()
+	for _, p := range all[:min(len(all), progressSeries)] {
+		ch <- prometheus.MustNewConstMetric(bytes, prometheus.GaugeValue, float64(p.done), p.labels()...)
+	}
+	slices.SortStableFunc(all, func(a, b pull) int { return cmp.Compare(b.stalled(), a.stalled()) })
+	for _, p := range all[:min(len(all), progressSeries)] {
+		ch <- prometheus.MustNewConstMetric(stalled, prometheus.GaugeValue, p.stalled(), p.labels()...)
+	}
+}
+
+// pulls are those that go on and those that have stalled, the largest first.
+// There is one for a pod and container.
+func (m *Metrics) pulls() []pull {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	named := m.namedRegistries()
+	var all []pull
+	for _, pulls := range m.pulling {
+		for _, p := range pulls {
+			f := p.Failure
+			all = append(all, pull{f.Namespace, f.Pod, f.Container, "", f.Registry, p.Done, p.Total})
+		}
+	}
+	for _, verdicts := range m.failing {
+		for _, v := range verdicts {
+			if p, ok := stalledPull(v); ok {
+				if !slices.Contains(named, p.registry) {
+					p.registry = otherRegistries
+				}
+				all = append(all, p)
+			}
+		}
+	}
+	slices.SortFunc(all, func(a, b pull) int {
+		return cmp.Or(cmp.Compare(b.total, a.total), cmp.Compare(b.done, a.done), slices.Compare(a.labels(), b.labels()))
+	})
+	// A container and an image volume may have the same name.
+	return distinct(all)
+}
+
+// stalledPull is the pull that a verdict says has stalled.
+func stalledPull(v diagnosis.Verdict) (pull, bool) {
+	f := v.Failure
+	for _, e := range v.Evidence {
+		if v.Cause == diagnosis.PullStalled && e.Fault == diagnosis.FaultStalled {
+			return pull{f.Namespace, f.Pod, f.Container, string(v.Cause), f.Registry, e.Done, e.Total}, true
+		}
+	}
+	return pull{}, false
+}
+
+// distinct leaves out what has the same labels as one before: Prometheus would
+// take none of the metrics.
+func distinct(all []pull) []pull {
+	seen := map[[5]string]bool{}
+	return slices.DeleteFunc(all, func(p pull) bool {
+		key := [5]string(p.labels())
+		if seen[key] {
+			return true
+		}
+		seen[key] = true
+		return false
+	})
+}

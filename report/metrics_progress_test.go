@@ -1,0 +1,80 @@
+package report
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+)
+
+// stalled is a verdict on a pull that has stalled.
+func stalled(pod string, done, total int64) diagnosis.Verdict {
+	return newVerdict(cause(diagnosis.PullStalled), func(v *diagnosis.Verdict) {
+		v.Failure.Pod = pod
+		v.Evidence = []diagnosis.Evidence{{Check: diagnosis.CheckPull, Outcome: diagnosis.Failed, Fault: diagnosis.FaultStalled, Done: done, Total: total}}
+	})
+}
+
+func going(pod string, done, total int64) diagnosis.Progress {
+	return pulls(func(p *diagnosis.Progress) { p.Failure.Pod, p.Done, p.Total = pod, done, total })
+}
+
+const (
+	progressHead = `
+# HELP whypull_pull_progress_bytes Bytes that have come of the largest images on their way, compressed; the cause is empty while the pull goes on.
+# TYPE whypull_pull_progress_bytes gauge
+`
+	stalledHead = `# HELP whypull_pull_stalled 1 if a pull under way receives nothing, 0 if it goes on; for those that have stalled first, then the largest.
+# TYPE whypull_pull_stalled gauge
+`
+)
+
+func seriesOf(metric, pod, cause string, value int) string {
+	return fmt.Sprintf("%s{cause=%q,container=\"app\",namespace=\"shop\",pod=%q,registry=\"hub.test2.company.com\"} %d\n", metric, cause, pod, value)
+}
+
+func TestProgressMetrics(t *testing.T) {
+	t.Parallel()
+	names := []string{"whypull_pull_progress_bytes", "whypull_pull_stalled"}
+	m := NewMetrics("v1")
+	wantMetrics(t, m, "", names...)
+	m.Pulling("a", []diagnosis.Progress{going("a", 31, 46)})
+	m.Failing("b", []diagnosis.Verdict{stalled("b", 5, 9), newVerdict()})
+	wantMetrics(t, m, progressHead+seriesOf(names[0], "a", "", 31)+seriesOf(names[0], "b", "PullStalled", 5)+
+		stalledHead+seriesOf(names[1], "a", "", 0)+seriesOf(names[1], "b", "PullStalled", 1), names...)
+	m.Pulling("a", nil)
+	m.Failing("b", nil)
+	wantMetrics(t, m, "", names...)
+}
+
+// Of many pulls the largest are told, and those that have stalled.
+func TestProgressMetricsAreBounded(t *testing.T) {
+	t.Parallel()
+	m := NewMetrics("v1")
+	for i := range 9 {
+		pod := fmt.Sprint("p", i)
+		m.Pulling(pod, []diagnosis.Progress{going(pod, int64(i), int64(100+i))})
+	}
+	m.Failing("s", []diagnosis.Verdict{stalled("s", 1, 2)})
+	var bytes, stood string
+	for i := 4; i < 9; i++ {
+		bytes += seriesOf("whypull_pull_progress_bytes", fmt.Sprint("p", i), "", i)
+	}
+	for i := 5; i < 9; i++ {
+		stood += seriesOf("whypull_pull_stalled", fmt.Sprint("p", i), "", 0)
+	}
+	stood += seriesOf("whypull_pull_stalled", "s", "PullStalled", 1)
+	wantMetrics(t, m, progressHead+bytes, "whypull_pull_progress_bytes")
+	wantMetrics(t, m, "\n"+stalledHead+stood, "whypull_pull_stalled")
+}
+
+// A container and an image volume of a pod may have the same name: there is one
+// series all the same, or nothing could be gathered.
+func TestProgressMetricsAreDistinct(t *testing.T) {
+	t.Parallel()
+	m := NewMetrics("v1")
+	volume := going("a", 7, 8)
+	volume.Failure.Kind = diagnosis.KindImageVolume
+	m.Pulling("a", []diagnosis.Progress{going("a", 1, 2), volume})
+	wantMetrics(t, m, progressHead+seriesOf("whypull_pull_progress_bytes", "a", "", 7), "whypull_pull_progress_bytes")
+}
