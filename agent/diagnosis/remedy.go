@@ -64,6 +64,7 @@ func remedies() map[Cause]func(*facts) []string {
 		HTTPSMismatch:          mendHTTPS,
 		SandboxImageFailed:     mendSandbox,
 		PullStalled:            mendStalled,
+		DiskFull:               mendDiskFull,
 		NotReproducible:        func(x *facts) []string { return []string{x.kubectl("get", quote("pod/"+x.Pod), "--watch")} },
 	}
 }
@@ -163,6 +164,20 @@ func mendStalled(x *facts) []string {
 		"curl -sv --max-time 20 -o /dev/null " + quote(x.endpoint()+"/v2/"),
 		comment("once it does, there: restart the runtime, which gives the pull up (running containers go on); deleting the pod does not:"),
 		"systemctl restart containerd",
+	}
+}
+
+// mendDiskFull: the kubelet removes images by itself only from a share of the
+// image store's file system on (imageGCHighThresholdPercent), and looks at no other.
+func mendDiskFull(x *facts) []string {
+	return []string{
+		comment("on node %s: see which file system is full, of bytes or of inodes:", x.Node),
+		"df -h",
+		"df -i",
+		comment("there: remove the images that no container uses, or free the space otherwise:"),
+		"crictl rmi --prune",
+		comment("the kubelet tries again by itself:"),
+		x.kubectl("get", quote("pod/"+x.Pod), "--watch"),
 	}
 }
 

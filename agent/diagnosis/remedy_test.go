@@ -40,7 +40,7 @@ const end = "\n--end--"
 // NUL behind each.
 func stubs() string {
 	var b strings.Builder
-	for _, name := range []string{"kubectl", "getent", "curl", "mkdir", "cat", "crictl", "systemctl", "tee"} {
+	for _, name := range []string{"kubectl", "getent", "curl", "mkdir", "cat", "crictl", "systemctl", "tee", "df"} {
 		b.WriteString(name + "() { printf '%s\\000' " + name + ` "$@" '` + end + `' >>"$LOG"; }` + "\n")
 	}
 	return b.String()

@@ -79,6 +79,9 @@ func rules() []rule {
 		{ImageNotPresent, neverAndSilent},
 		{RuntimeError, runtimeDown},
 
+		// A look at the node's file systems, before anybody else is blamed.
+		{DiskFull, diskFull},
+
 		// The kubelet's and the runtime's own refusals, which no probe can see.
 		{ShortNameAmbiguous, confirmedBy(ShortNameAmbiguous, CheckRegistry, FaultNameAmbiguous)},
 		{ShortNameAmbiguous, textOnly(ShortNameAmbiguous)},
@@ -193,6 +196,18 @@ func stalled(faults ...Fault) func(*facts) Confidence {
 		}
 		return Confirmed
 	}
+}
+
+// diskFull: a file system that a pull writes to is full, or has less room than
+// the image needs; or may have less, and the runtime's text says that it does.
+func diskFull(x *facts) Confidence {
+	if x.has(CheckPull, FaultDiskFull) {
+		return x.agreed(DiskFull)
+	}
+	if _, ok := x.noted(CheckPull, FaultDiskFull); ok && x.reading() == DiskFull {
+		return Likely
+	}
+	return ""
 }
 
 // configRefused: the runtime refuses the pull over the node's configuration.

@@ -99,6 +99,9 @@ func never(x *facts) *facts {
 	return x
 }
 
+// maybe is evidence that a check could not tell.
+func maybe(c Check, f Fault) Evidence { return Evidence{Check: c, Outcome: Inconclusive, Fault: f} }
+
 // TestDecide is the table of single decisions that no scenario file needs to
 // spell out.
 func TestDecide(t *testing.T) {
@@ -114,6 +117,12 @@ func TestDecide(t *testing.T) {
 		{"only a pass", given(answer("")), NotReproducible, Likely},
 		{"pass of a text that is answered", given(text(TagNotFound), answer("")), NotReproducible, Confirmed},
 		{"pass, text beyond", given(text(DiskFull), answer("")), DiskFull, Suspected},
+		{"full, and the text says so", given(text(DiskFull), found(CheckPull, FaultDiskFull)), DiskFull, Confirmed},
+		{"full, and the text says nothing", given(text(Unknown), found(CheckPull, FaultDiskFull), auth), DiskFull, Confirmed},
+		{"full, and the text says something else", given(text(RuntimeError), found(CheckPull, FaultDiskFull)), DiskFull, Likely},
+		{"perhaps full, and the text says so", given(text(DiskFull), maybe(CheckPull, FaultDiskFull)), DiskFull, Likely},
+		{"perhaps full, and the text says nothing", given(text(Unknown), maybe(CheckPull, FaultDiskFull), answer("")), NotReproducible, Likely},
+		{"full after the policy Never", never(given(text(Unknown), found(CheckPull, FaultDiskFull))), Unknown, Suspected},
 		{"pass after the policy Never", never(given(text(TagNotFound), answer(""))), TagNotFound, Suspected},
 		{"Never does not look at names", never(given(found(CheckNodeDNS, FaultNameNotFound))), Unknown, Suspected},
 		{"Never does not look at the registry", never(given(auth, secretOf("", Failed, FaultNoCredentials))), Unknown, Suspected},

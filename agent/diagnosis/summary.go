@@ -84,6 +84,7 @@ func summaries() map[Cause]func(*facts) string {
 		RuntimeError:             sayRuntime,
 		SandboxImageFailed:       saySandbox,
 		PullStalled:              sayStalled,
+		DiskFull:                 sayDiskFull,
 		RegistryConfigInvalid:    sayConfig,
 		NotReproducible:          sayWorksNow,
 		Unknown:                  sayUnknown,
@@ -152,6 +153,15 @@ func sayStalled(x *facts) string {
 	case x.works():
 		return e.Detail + "; the registry answers whypull"
 	}
+	return e.Detail
+}
+
+// sayDiskFull takes the sentence about the file system.
+func sayDiskFull(x *facts) string {
+	if e, ok := x.first(CheckPull, FaultDiskFull); ok {
+		return e.Detail
+	}
+	e, _ := x.noted(CheckPull, FaultDiskFull)
 	return e.Detail
 }
 

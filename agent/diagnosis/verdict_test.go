@@ -307,7 +307,7 @@ func faults() []Fault {
 		FaultTLSHostnameMismatch, FaultTLSExpired, FaultTLSHandshakeFailed, FaultHTTPSMismatch, FaultUnauthorized, FaultInsufficientScope,
 		FaultForbidden, FaultNotFound, FaultTagNotFound, FaultRepositoryNotFound, FaultRateLimited, FaultServerError, FaultUnexpectedAnswer,
 		FaultConfigInvalid, FaultNameAmbiguous, FaultNotVerified, FaultCredentialExpired, FaultProviderMatches, FaultPolicyBlocked, FaultWebPage,
-		FaultPullFailed, FaultStalled, FaultUnbegun, FaultWaitsForIt, FaultNoSandbox,
+		FaultPullFailed, FaultStalled, FaultUnbegun, FaultWaitsForIt, FaultNoSandbox, FaultDiskFull,
 		FaultPlatformMismatch, FaultUnsupportedFormat, FaultContentCorrupt, FaultContentMissing,
 	}
 }

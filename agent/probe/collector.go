@@ -39,6 +39,10 @@ type Collector struct {
 
 	// Retry is how failed pulls are tried again.
 	Retry Retry
+	// Filesystems tells where the runtime has images; nil: where it has them by
+	// its configuration.
+	Filesystems Filesystems
+
 	// Sandboxes tells where a pod's network is; nil: names are not asked for as
 	// pods do.
 	Sandboxes Sandboxes
@@ -72,6 +76,7 @@ func New(images Images, secrets Secrets, m Metrics, o registry.Options, node Nod
 // has asked.
 func (c *Collector) Collect(ctx context.Context, f diagnosis.Failure, fresh bool) ([]diagnosis.Evidence, <-chan []diagnosis.Evidence) {
 	known, logins := c.quick(ctx, f)
+	known = append(known, c.checkDisk(ctx, f, known[0])...)
 	all := make(chan []diagnosis.Evidence, 1)
 	if why := needless(f, known); why != "" {
 		evidence := slices.Concat(known, skipped(why, diagnosis.CheckNodeDNS, diagnosis.CheckPodDNS, diagnosis.CheckRegistry, diagnosis.CheckPull))

@@ -154,7 +154,7 @@ func (o agentOptions) serve(ctx context.Context, log *slog.Logger, client *kube.
 	metrics := report.NewMetrics(version)
 	collector := probe.New(runtime, client, metrics, o.registries(), probe.NodeResolver{Root: o.hostRoot})
 	collector.Sandboxes, collector.PodNetwork = runtime, o.podNetwork
-	collector.Transfers, collector.StallAfter = runtime, o.stallAfter
+	collector.Transfers, collector.StallAfter, collector.Filesystems = runtime, o.stallAfter, runtime
 	collector.Node = kubelet.New(kubelet.Options{Root: o.hostRoot, Dir: o.kubeletDir, ProviderConfig: o.providers})
 	retry, stopRetry, err := o.retry(runtime, log)
 	if err != nil {

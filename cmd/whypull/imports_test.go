@@ -73,7 +73,7 @@ func allowed() map[string][]string {
 		"agent/kube":      {"agent/diagnosis"},
 		"agent/kubelet":   {"agent/diagnosis", "agent/keyring"},
 		"agent/podwatch":  {"agent/diagnosis"},
-		"agent/probe":     {"agent/diagnosis", "agent/keyring", "agent/kube", "agent/kubelet", "agent/nameservice", "cri", "cri/isolated", "cri/netns", "cri/registry"},
+		"agent/probe":     {"agent/diagnosis", "agent/keyring", "agent/kube", "agent/kubelet", "agent/nameservice", "cri", "cri/disk", "cri/isolated", "cri/netns", "cri/registry"},
 		"agent":           {"agent/diagnosis", "agent/kube", "agent/podwatch", "report"},
 		"cri":             {"agent/diagnosis"},
 		"cri/disk":        {},
