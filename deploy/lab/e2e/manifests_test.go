@@ -68,14 +68,18 @@ func TestComponentForThePodNetwork(t *testing.T) {
 	}
 }
 
-// TestComponentForTheDisk: the API server takes the manifests with the component,
-// and the component adds one folder without images, read-only.
+// TestComponentForTheDisk: the API server takes the manifests with the component.
+// The manifests have one folder of containerd's, without images, and the component
+// adds those of CRI-O; all are read-only.
 func TestComponentForTheDisk(t *testing.T) {
 	t.Parallel()
 	out := withComponent(t, "disk")
 	for _, want := range []string{
 		"- mountPath: /host/var/lib/containerd/tmpmounts\n          name: image-disk\n          readOnly: true\n",
-		"- hostPath:\n          path: /var/lib/containerd/tmpmounts\n          type: Directory\n",
+		"- hostPath:\n          path: /var/lib/containerd/tmpmounts\n        name: image-disk\n",
+		"- mountPath: /host/var/tmp\n          name: temporary-disk\n          readOnly: true\n",
+		"- mountPath: /host/var/lib/containers/storage\n          name: graph-disk\n          readOnly: true\n",
+		"- hostPath:\n          path: /var/lib/containers/storage\n          type: Directory\n",
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("the manifests have no\n%s", want)

@@ -166,7 +166,7 @@ func hostFiles(ca string) map[string]string {
 			"https://"+MirroredHost, dir+HubHost+"/ca.crt", "http://"+PlainHost),
 		dir + MisconfiguredHost + "/hosts.toml": "server = https://" + MisconfiguredHost + "\n",
 	}
-	insecure := []string{PlainHost, LimitedHost, StallHost, FlakyHost}
+	insecure := []string{PlainHost, LimitedHost, StallHost, FlakyHost, SlowHost}
 	for _, label := range Names() {
 		insecure = append(insecure, NameHost(label))
 	}

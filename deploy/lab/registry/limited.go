@@ -15,13 +15,15 @@ import (
 // limitedFor is for how many seconds LimitedHost wants to be left alone.
 const limitedFor = "60"
 
-// ServeLimited answers for LimitedHost, StallHost and FlakyHost until ctx ends.
+// ServeLimited answers for LimitedHost, StallHost, SlowHost and FlakyHost until ctx
+// ends.
 func ServeLimited(ctx context.Context) error {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", Address(Limited))
 	if err != nil {
 		return fmt.Errorf("listening: %w", err)
 	}
-	stalling := stall(&url.URL{Scheme: "http", Host: Address(Plain)}, StallRelease)
+	plain := &url.URL{Scheme: "http", Host: Address(Plain)}
+	stalling, slowly := stall(plain, StallRelease), slow(plain, SlowRate)
 	ca, err := os.ReadFile(AuthorityFile)
 	if err != nil {
 		return fmt.Errorf("registry authority: %w", err)
@@ -33,6 +35,8 @@ func ServeLimited(ctx context.Context) error {
 			stalling.ServeHTTP(w, r)
 		case FlakyHost:
 			flaking.ServeHTTP(w, r)
+		case SlowHost:
+			slowly.ServeHTTP(w, r)
 		default:
 			limited(w, r)
 		}

@@ -56,6 +56,8 @@ const (
 	// FlakyHost is HubHost, but fails a runtime's first request for a manifest that
 	// brings a login.
 	FlakyHost = "flaky.lab.example:5000"
+	// SlowHost is PlainHost, but its blobs come at SlowRate bytes a second.
+	SlowHost = "slow.lab.example:5000"
 
 	// ClosedHost has an address where nothing listens.
 	ClosedHost = "closed.lab.example:5001"
@@ -107,7 +109,7 @@ func Hosts() map[string]string {
 	return map[string]string{
 		HubHost: hubAddress, HubHost2: hubAddress, UntrustedHost: hubAddress, MismatchHost: hubAddress,
 		MirroredHost: hubAddress, MisconfiguredHost: hubAddress, NodeLoginHost: hubAddress, ProxiedHost: hubAddress,
-		ExpiredHost: expiredAddress, withoutPort(LimitedHost): limitedAddress, withoutPort(StallHost): limitedAddress, withoutPort(FlakyHost): limitedAddress,
+		ExpiredHost: expiredAddress, withoutPort(LimitedHost): limitedAddress, withoutPort(StallHost): limitedAddress, withoutPort(FlakyHost): limitedAddress, withoutPort(SlowHost): limitedAddress,
 		TokenHost: tokenAddress, TokenHost2: tokenAddress, AuthHost: authAddress,
 		withoutPort(PlainHost): plainAddress, withoutPort(PlainHost2): plainAddress,
 		withoutPort(ClosedHost): closedAddress, SilentHost: SilentAddress,
