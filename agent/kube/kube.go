@@ -125,6 +125,7 @@ func newScheme() *runtime.Scheme {
 	s := runtime.NewScheme()
 	s.AddKnownTypes(corev1.SchemeGroupVersion, &corev1.Pod{}, &corev1.PodList{}, &corev1.Secret{})
 	s.AddKnownTypes(eventsv1.SchemeGroupVersion, &eventsv1.Event{})
+	s.AddKnownTypes(metav1.SchemeGroupVersion, &metav1.PartialObjectMetadata{})
 	metav1.AddToGroupVersion(s, corev1.SchemeGroupVersion)
 	metav1.AddToGroupVersion(s, eventsv1.SchemeGroupVersion)
 	return s
@@ -230,6 +231,8 @@ func read[T any](c *Client, namespace string, failed func(error), ask func(rest.
 // Secret is the part of a secret that pulls are about.
 type Secret struct {
 	Namespace, Name, Type, UID string
+	// Version is another one after each change, as SecretVersion gives it.
+	Version string
 	// Changed is when it was last written, as far as its metadata tell; zero if
 	// they do not.
 	Changed time.Time
@@ -275,15 +278,21 @@ func (c *Client) readSecret(ctx context.Context, namespace, name string) (Secret
 		}
 		s, err = c.secret(ctx, namespace, name)
 	}
+	if err != nil {
+		return Secret{}, secretError(namespace, name, err)
+	}
+	return Secret{Namespace: namespace, Name: name, Type: string(s.Type), UID: string(s.UID), Version: version(s.ObjectMeta), Changed: changed(s.ObjectMeta), Data: s.Data}, nil
+}
+
+// secretError is what a caller is told of a secret that could not be read.
+func secretError(namespace, name string, err error) error {
 	switch {
 	case apierrors.IsNotFound(err):
-		return Secret{}, ErrNotFound
+		return ErrNotFound
 	case apierrors.IsForbidden(err):
-		return Secret{}, ErrNoAccess
-	case err != nil:
-		return Secret{}, fmt.Errorf("secret %s/%s: %w", namespace, name, withoutContent(err))
+		return ErrNoAccess
 	}
-	return Secret{Namespace: namespace, Name: name, Type: string(s.Type), UID: string(s.UID), Changed: changed(s.ObjectMeta), Data: s.Data}, nil
+	return fmt.Errorf("secret %s/%s: %w", namespace, name, withoutContent(err))
 }
 
 // changed is the newest of an object's times: it was not written after that
