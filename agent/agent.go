@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -78,6 +79,8 @@ type pod struct {
 	update    podwatch.Update
 	recovered []diagnosis.Failure
 	judged    map[podwatch.Key]judged
+	stale     bool // what the verdicts rest on has changed
+	fresh     bool // and what was asked does not serve any more
 }
 
 // judged is a verdict with what it was made from.
@@ -85,8 +88,6 @@ type judged struct {
 	verdict diagnosis.Verdict
 	asked   string // fingerprint of the failure
 	at      time.Time
-	again   bool // to be examined again, and
-	fresh   bool // without earlier answers
 }
 
 // New returns an agent.
@@ -116,8 +117,12 @@ func (a *Agent) Observe(u podwatch.Update) {
 	a.queue.Add(u.UID)
 }
 
-// Reexamine has a pod's failing containers examined again at once. fresh also
-// asks anew what an earlier examination has asked of others.
+// Again has a pod served again after a while.
+func (a *Agent) Again(uid string, after time.Duration) { a.queue.AddAfter(uid, after) }
+
+// Reexamine has the failures of a pod examined though they are as they were,
+// since what their verdicts rest on has changed. fresh asks registries anew. A
+// pod that fails no more is left alone.
 func (a *Agent) Reexamine(uid string, fresh bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -125,15 +130,29 @@ func (a *Agent) Reexamine(uid string, fresh bool) {
 	if p == nil {
 		return
 	}
-	for k, j := range p.judged {
-		j.again, j.fresh = true, j.fresh || fresh
-		p.judged[k] = j
-	}
-	a.queue.Add(uid)
+	p.stale, p.fresh = true, p.fresh || fresh
+	a.queue.AddAfter(uid, rand.N(spread)) //nolint:gosec // jitter, not a secret
 }
 
-// Again has a pod served again after a while.
-func (a *Agent) Again(uid string, after time.Duration) { a.queue.AddAfter(uid, after) }
+// Failing returns the failures of all pods, and the containers that may come to
+// be such, sorted by pod.
+func (a *Agent) Failing() []diagnosis.Failure {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var out []diagnosis.Failure
+	for _, uid := range slices.Sorted(maps.Keys(a.pods)) {
+		p := a.pods[uid]
+		if p.update.Gone {
+			continue
+		}
+		out = append(append(out, p.update.Failures...), p.update.Waiting...)
+		for _, f := range p.update.Waiting { // the pod's sandbox may be what it waits for
+			f.Kind, f.Container = diagnosis.KindSandbox, diagnosis.SandboxName
+			out = append(out, f)
+		}
+	}
+	return out
+}
 
 // Run works until the context ends, and returns when all work has stopped.
 func (a *Agent) Run(ctx context.Context) {
@@ -283,6 +302,26 @@ func (a *Agent) publish(ctx context.Context, u podwatch.Update, v []diagnosis.Ve
 	return a.publisher.Verdicts(ctx, u, v, final)
 }
 
+// staleness tells whether a pod was to be examined anew, and takes that as seen
+// to.
+func (a *Agent) staleness(uid string) (stale, fresh bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	p := a.pods[uid]
+	if p == nil {
+		return false, false
+	}
+	stale, fresh = p.stale, p.fresh
+	p.stale, p.fresh = false, false
+	return stale, fresh
+}
+
+// failedSince tells that the kubelet has tried once more, and failed, after a
+// verdict that found nothing to fail.
+func (j judged) failedSince(f diagnosis.Failure) bool {
+	return j.verdict.Cause == diagnosis.NotReproducible && !j.verdict.Failure.NextTry.Equal(f.NextTry)
+}
+
 // due tells whether a failure needs to be examined: it is new or has come back,
 // it says something else than before, or it is a while ago.
 func (a *Agent) due(uid string, f diagnosis.Failure) (old judged, examine, fresh bool) {
@@ -298,7 +337,7 @@ func (a *Agent) due(uid string, f diagnosis.Failure) (old judged, examine, fresh
 	}
 	age := a.now().Sub(old.at)
 	changed := old.asked != fingerprint(f) || !old.verdict.Failure.Since.Equal(f.Since)
-	return old, changed || age >= refresh || old.again, changed && age >= settle || old.fresh
+	return old, changed || old.failedSince(f) || age >= refresh, changed && age >= settle
 }
 
 func (a *Agent) remember(uid string, r *round) {

@@ -31,8 +31,10 @@ type exam struct {
 func (a *Agent) begin(ctx context.Context, u podwatch.Update) *round {
 	r := &round{done: make(chan struct{})}
 	var wg sync.WaitGroup
+	stale, anew := a.staleness(u.UID)
 	for _, f := range u.Failures {
 		old, needed, fresh := a.due(u.UID, f)
+		needed, fresh = needed || stale, fresh || anew
 		e := &exam{failure: f, at: old.at, verdict: old.verdict}
 		r.exams = append(r.exams, e)
 		if !needed {

@@ -148,6 +148,9 @@ type Evidence struct {
 	// Secret is the pull secret that the evidence is about, for
 	// CheckCredentials.
 	Secret string
+	// Expires is when the last of the credentials that the evidence is about is
+	// over, for one that is good for less than an hour; for CheckCredentials.
+	Expires time.Time
 	// Hosts are the registry keys that the secret holds, sorted, for
 	// CheckCredentials.
 	Hosts []string

@@ -50,6 +50,10 @@ type Failure struct {
 	// Since is when the failure was first seen; of a pull that hangs, when the
 	// container was first seen to wait.
 	Since time.Time
+	// NextTry is when the kubelet's back-off for the image ends, after which it
+	// tries again with its next look at the pod; zero if that is not known. It
+	// stays the same until then.
+	NextTry time.Time
 }
 
 // SandboxName stands for a container's name where the sandbox is meant; the

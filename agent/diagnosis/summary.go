@@ -496,9 +496,18 @@ func sayRepositoryNotFound(x *facts) string {
 
 func sayWorksNow(x *facts) string {
 	if e, ok := firstOf(filter(x.of(CheckImage), sound), ""); ok && e.Use == UseAllowed && !x.works() {
-		return fmt.Sprintf("image %s is on node %s now, and the kubelet lets this pod use it; it will try again within five minutes", x.image(), x.Node)
+		return fmt.Sprintf("image %s is on node %s now, and the kubelet lets this pod use it; it %s", x.image(), x.Node, x.nextTry())
 	}
-	return fmt.Sprintf("every check of %s passes now; the kubelet will try again within five minutes", x.image())
+	return fmt.Sprintf("every check of %s passes now; the kubelet %s", x.image(), x.nextTry())
+}
+
+// nextTry says when the kubelet tries again: by its back-off or, where that is
+// not known, within the longest that there is (MaxImageBackOff).
+func (x *facts) nextTry() string {
+	if x.NextTry.IsZero() {
+		return "will try again within five minutes"
+	}
+	return "tries again at about " + x.NextTry.UTC().Format("15:04:05 UTC")
 }
 
 func sayUnknown(x *facts) string {

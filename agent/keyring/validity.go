@@ -28,6 +28,15 @@ func (l *Login) judge(now time.Time) {
 	}
 }
 
+// nearEnd is how short before its end a login is worth a word.
+const nearEnd = time.Hour
+
+// EndsSoon tells that the login is good at this time, and says itself that it
+// will be no more in less than an hour.
+func (l Login) EndsSoon(now time.Time) bool {
+	return l.Validity == diagnosis.ValidityGood && now.Before(l.Expires) && l.Expires.Sub(now) < nearEnd
+}
+
 // state is one of two by whether the end is to come. Without a clock nothing
 // is known.
 func state(end, now time.Time, before, after diagnosis.Validity) diagnosis.Validity {

@@ -56,3 +56,13 @@ func (k *Kubelet) home() string {
 	}
 	return "/"
 }
+
+// DockerConfigPaths returns the places on the node where the kubelet looks for
+// its docker configuration, in its order, whether there is a file or not.
+func (k *Kubelet) DockerConfigPaths() []string {
+	var out []string
+	for _, f := range k.dockerFiles() {
+		out = append(out, f.Path)
+	}
+	return out
+}

@@ -50,6 +50,7 @@ type Tracker struct {
 	mu     sync.Mutex
 	pods   map[string]*tracked // by namespace/name
 	synced bool
+	listed bool // what is observed is part of a list, which does not tell what was before
 	heard  time.Time
 }
 
@@ -57,6 +58,7 @@ type tracked struct {
 	uid       string
 	incidents map[Key]diagnosis.Failure
 	waiting   []diagnosis.Failure
+	tries     map[string]tries // by image
 }
 
 // NewTracker returns a tracker that gives each update to emit, one at a time,
@@ -103,12 +105,14 @@ func (t *Tracker) Replace(objs []any, _ string) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	present := map[string]bool{}
+	t.listed = true
 	for _, obj := range objs {
 		if pod, ok := obj.(*corev1.Pod); ok {
 			present[pod.Namespace+"/"+pod.Name] = true
 			t.observe(pod)
 		}
 	}
+	t.listed = false
 	t.dropAbsent(present)
 	t.synced, t.heard = true, t.now()
 	return nil
@@ -148,9 +152,10 @@ func (t *Tracker) observe(pod *corev1.Pod) {
 	}
 	u := Update{Namespace: pod.Namespace, Name: pod.Name, UID: string(pod.UID), SeenAt: t.heard, Annotations: t.own(pod)}
 	incidents := t.advance(pod, old, &u)
+	tries := old.count(u, incidents, t.listed)
 	old.wait(pod, incidents, &u)
 	if len(incidents) > 0 || len(u.Waiting) > 0 {
-		t.pods[name] = &tracked{uid: u.UID, incidents: incidents, waiting: u.Waiting}
+		t.pods[name] = &tracked{uid: u.UID, incidents: incidents, waiting: u.Waiting, tries: tries}
 	} else {
 		delete(t.pods, name)
 	}

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -127,6 +128,14 @@ func (a *asker) share(ctx context.Context, e registry.Endpoint, q question, sinc
 	}
 }
 
+// forget drops the answers, also those that are yet to come, for all who ask
+// from now on. What wants to be left alone still does.
+func (a *asker) forget() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	maps.DeleteFunc(a.answers, func(_ question, p *pendingAnswer) bool { return p.until.IsZero() || !leaveAlone(p.answer) })
+}
+
 // claim finds the answer to a question, or makes the caller the one to get it.
 func (a *asker) claim(q question, since time.Time) (p *pendingAnswer, mine bool) {
 	a.mu.Lock()
@@ -167,7 +176,9 @@ func (a *asker) fulfil(q question, p *pendingAnswer, since time.Time, probe func
 	defer a.mu.Unlock()
 	p.answer, p.borrowed = answer, borrowed
 	if known {
-		delete(a.answers, q)
+		if a.answers[q] == p {
+			delete(a.answers, q)
+		}
 	} else {
 		p.ended = a.now()
 		p.until = p.ended.Add(life(answer))

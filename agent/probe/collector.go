@@ -31,6 +31,7 @@ type Collector struct {
 	Secrets Secrets // nil: there is no API server to ask
 	Metrics Metrics
 	Node    NodeCredentials // nil: the node's files are not read
+	Basis   Basis           // nil: nobody wants to know what a verdict rests on
 	// Transfers tells of pulls under way; nil: they are not followed.
 	Transfers Transfers
 	// StallAfter is for how long a pull receives nothing before it has stalled;
@@ -167,6 +168,7 @@ func stillRunning(checks ...diagnosis.Check) []diagnosis.Evidence {
 // runtime's order.
 func (c *Collector) network(ctx context.Context, f diagnosis.Failure, text diagnosis.Evidence, logins []keyring.Login, since time.Time) []diagnosis.Evidence {
 	config := c.configs.load(ctx, c.options, c.Images)
+	c.noteFiles(f, config)
 	names, refusal := fullNames(config, f)
 	if refusal != nil {
 		return append(refusal, skipped("the image names no registry", diagnosis.CheckPodDNS)...)

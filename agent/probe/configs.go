@@ -20,6 +20,13 @@ type configs struct {
 	until  time.Time
 }
 
+// forget has the configuration read anew.
+func (c *configs) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.loaded = nil
+}
+
 // load reads the configuration as the runtime reads it: which files count, and
 // what they mean, depends on its name and version. Without an answer of the
 // runtime it is taken for a new containerd.

@@ -54,9 +54,9 @@ func (c *Collector) checkCredentials(ctx context.Context, f diagnosis.Failure) (
 		return skipped("no registry was found in the image reference", diagnosis.CheckCredentials), nil
 	}
 	for i, s := range found.Secrets {
-		evidence[places[i]] = judge(s, found, f)
+		evidence[places[i]] = soon(judge(s, found, f), found.Logins, s.Name, false, c.now())
 	}
-	evidence = append(evidence, nodeEvidence(found, f)...)
+	evidence = append(evidence, nodeEvidence(found, f, c.now())...)
 	return append(evidence, c.providers(f)...), found.Logins
 }
 
@@ -70,7 +70,7 @@ func (c *Collector) readSecrets(ctx context.Context, f diagnosis.Failure) (evide
 		}}, nil, nil
 	}
 	evidence = make([]diagnosis.Evidence, len(f.PullSecrets))
-	read := c.reader(ctx, f.Namespace)
+	read := c.reader(ctx, f)
 	for i, name := range f.PullSecrets {
 		s, e := read(name)
 		evidence[i] = e
@@ -82,7 +82,7 @@ func (c *Collector) readSecrets(ctx context.Context, f diagnosis.Failure) (evide
 }
 
 // reader reads each secret once, though a pod may name it twice.
-func (c *Collector) reader(ctx context.Context, namespace string) func(name string) (keyring.Secret, diagnosis.Evidence) {
+func (c *Collector) reader(ctx context.Context, f diagnosis.Failure) func(name string) (keyring.Secret, diagnosis.Evidence) {
 	type result struct {
 		secret   keyring.Secret
 		evidence diagnosis.Evidence
@@ -91,7 +91,7 @@ func (c *Collector) reader(ctx context.Context, namespace string) func(name stri
 	return func(name string) (keyring.Secret, diagnosis.Evidence) {
 		r, ok := had[name]
 		if !ok {
-			r.secret, r.evidence = c.readSecret(ctx, namespace, name)
+			r.secret, r.evidence = c.readSecret(ctx, f, name)
 			had[name] = r
 		}
 		return r.secret, r.evidence
@@ -100,13 +100,15 @@ func (c *Collector) reader(ctx context.Context, namespace string) func(name stri
 
 // readSecret reads one secret; the evidence has a Fault if there is none to go
 // on with.
-func (c *Collector) readSecret(ctx context.Context, namespace, name string) (keyring.Secret, diagnosis.Evidence) {
+func (c *Collector) readSecret(ctx context.Context, f diagnosis.Failure, name string) (keyring.Secret, diagnosis.Evidence) {
+	namespace := f.Namespace
 	e := diagnosis.Evidence{Check: diagnosis.CheckCredentials, Secret: name}
 	if c.Secrets == nil {
 		e.Outcome, e.Fault, e.Detail = diagnosis.NotRun, diagnosis.FaultSecretUnreadable, "no API server to read secrets from"
 		return keyring.Secret{}, e
 	}
 	s, err := c.Secrets.Secret(ctx, namespace, name)
+	c.noteSecret(f, name, s, err)
 	switch {
 	case err == nil:
 		c.Metrics.SecretRead("found")

@@ -80,6 +80,13 @@ func (s *sharing[T]) get(ctx context.Context, key shareKey, ask func(context.Con
 	}
 }
 
+// forget has everything asked anew.
+func (s *sharing[T]) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.answers)
+}
+
 func (s *sharing[T]) fulfil(ctx context.Context, p *shared[T], ask func(context.Context) T) {
 	answer := ask(ctx)
 	s.mu.Lock()

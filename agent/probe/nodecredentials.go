@@ -32,7 +32,7 @@ func (c *Collector) nodeFile() *keyring.NodeFile {
 
 // nodeEvidence tells of the node's own credentials if there are any for the
 // image. That there are none is no fault of anything.
-func nodeEvidence(found keyring.Lookup, f diagnosis.Failure) []diagnosis.Evidence {
+func nodeEvidence(found keyring.Lookup, f diagnosis.Failure, now time.Time) []diagnosis.Evidence {
 	if found.Node == nil || !found.Node.Matches() {
 		return nil
 	}
@@ -47,6 +47,7 @@ func nodeEvidence(found keyring.Lookup, f diagnosis.Failure) []diagnosis.Evidenc
 	} else if old, ok := outdated(found.Logins, found.Node.Name, true); ok {
 		return []diagnosis.Evidence{expired(e, old, "the node's file "+found.Node.Name)}
 	}
+	e = soon(e, found.Logins, found.Node.Name, true, now)
 	switch {
 	case found.Node.Problem != "":
 		e.Detail += ": " + found.Node.Reason
@@ -76,10 +77,35 @@ func overdue(l keyring.Login) bool {
 	return l.Validity == diagnosis.ValidityExpired || l.Validity == diagnosis.ValidityOutlived
 }
 
-// expired is the evidence on a login that is over its time. It gives dates and
-// no ages, since it must not change with every look.
+// minute is how the times of credentials are told: dates and no ages, since
+// evidence must not change with every look.
+const minute = "2006-01-02 15:04 UTC"
+
+// soon adds to the evidence on a source's logins that the last of them which
+// names its end is over within the hour. One that names none may stay.
+func soon(e diagnosis.Evidence, logins []keyring.Login, source string, ofNode bool, now time.Time) diagnosis.Evidence {
+	var last time.Time
+	for _, l := range logins {
+		if l.Source != source || l.OfNode != ofNode || l.Empty() || overdue(l) {
+			continue
+		}
+		if !l.EndsSoon(now) {
+			return e
+		}
+		if l.Expires.After(last) {
+			last = l.Expires
+		}
+	}
+	if e.Outcome != diagnosis.Passed || last.IsZero() {
+		return e
+	}
+	e.Expires = last
+	e.Detail += "; it is a token that expires at " + last.UTC().Format(minute)
+	return e
+}
+
+// expired is the evidence on a login that is over its time.
 func expired(e diagnosis.Evidence, l keyring.Login, where string) diagnosis.Evidence {
-	const minute = "2006-01-02 15:04 UTC"
 	e.Outcome, e.Fault = diagnosis.Failed, diagnosis.FaultCredentialExpired
 	if l.Validity == diagnosis.ValidityExpired {
 		e.Detail = fmt.Sprintf("%s (entry %s) holds a token that expired on %s", where, l.Key, l.Expires.UTC().Format(minute))

@@ -21,6 +21,7 @@ import (
 	"github.com/whypull/whypull/agent"
 	"github.com/whypull/whypull/agent/kube"
 	"github.com/whypull/whypull/agent/kubelet"
+	"github.com/whypull/whypull/agent/notice"
 	"github.com/whypull/whypull/agent/podwatch"
 	"github.com/whypull/whypull/agent/probe"
 	"github.com/whypull/whypull/cri"
@@ -161,6 +162,8 @@ func (o agentOptions) serve(ctx context.Context, log *slog.Logger, client *kube.
 		return err
 	}
 	defer stopRetry()
+	changes := notice.New(client, o.hostRoot)
+	collector.Basis = changes
 	publisher := agent.NewPublisher(client, metrics, log, o.node)
 	loop := agent.New(collector, publisher, log)
 	publisher.Again(loop.Again)
@@ -181,6 +184,7 @@ func (o agentOptions) serve(ctx context.Context, log *slog.Logger, client *kube.
 	})
 	wg.Go(func() { reflector.RunWithContext(ctx) })
 	wg.Go(func() { loop.Run(ctx) })
+	wg.Go(func() { changes.Run(ctx, loop, collector.NodeChanged) })
 	log.Info("started", "version", version, "node", o.node)
 	<-ctx.Done()
 	wg.Wait()

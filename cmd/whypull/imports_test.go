@@ -72,6 +72,7 @@ func allowed() map[string][]string {
 		"agent/keyring":   {"agent/diagnosis"},
 		"agent/kube":      {"agent/diagnosis"},
 		"agent/kubelet":   {"agent/diagnosis", "agent/keyring"},
+		"agent/notice":    {"agent/diagnosis", "agent/kube"},
 		"agent/podwatch":  {"agent/diagnosis"},
 		"agent/probe":     {"agent/diagnosis", "agent/keyring", "agent/kube", "agent/kubelet", "agent/nameservice", "cri", "cri/disk", "cri/isolated", "cri/netns", "cri/registry"},
 		"agent":           {"agent/diagnosis", "agent/kube", "agent/podwatch", "report"},

@@ -1,0 +1,108 @@
+package podwatch
+
+import (
+	"time"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+)
+
+// The kubelet's back-off between two attempts to pull an image for a pod
+// (kubelet.go, imageBackOffPeriod and MaxImageBackOff; flowcontrol.Backoff): it
+// doubles with each failed attempt, and is forgotten when there was none for
+// twice the longest.
+const (
+	firstBackOff   = 10 * time.Second
+	longestBackOff = 300 * time.Second
+	backOffForgot  = 2 * longestBackOff
+)
+
+// tries are the failed attempts to pull one image for one pod. The kubelet
+// counts them by the image as the spec has it, for all containers together.
+type tries struct {
+	seen int       // 0: how many there were is not known
+	last time.Time // when the last one was seen to fail
+}
+
+// failedOnceMore adds an attempt.
+func (t tries) failedOnceMore(at time.Time) tries {
+	if at.Sub(t.last) > backOffForgot {
+		return tries{1, at}
+	}
+	return tries{t.seen + 1, at}
+}
+
+// next is when the back-off ends; zero if that is not known.
+func (t tries) next() time.Time {
+	if t.seen == 0 {
+		return time.Time{}
+	}
+	d := firstBackOff
+	for i := 1; i < t.seen && d < longestBackOff; i++ {
+		d *= 2
+	}
+	return t.last.Add(min(d, longestBackOff))
+}
+
+// count carries the attempts of a pod on to its new state, and fills the
+// NextTry of its failures. An incident that a list shows for the first time may
+// have had any number of attempts, and so may all that follow it.
+func (p *tracked) count(u Update, incidents map[Key]diagnosis.Failure, listed bool) map[string]tries {
+	out := map[string]tries{}
+	for _, f := range u.Failures {
+		if _, done := out[f.Image]; done || !backsOff(f.Reason) {
+			continue
+		}
+		was, known := p.triesOf(f.Image)
+		switch {
+		case known && was.seen == 0:
+			out[f.Image] = was
+		case known && !p.triedAgain(u.Failures, f.Image):
+			out[f.Image] = was
+		case !known && listed:
+			out[f.Image] = tries{}
+		default:
+			out[f.Image] = was.failedOnceMore(u.SeenAt)
+		}
+	}
+	for i := range u.Failures {
+		f := &u.Failures[i]
+		f.NextTry = time.Time{}
+		if backsOff(f.Reason) {
+			f.NextTry = out[f.Image].next()
+		}
+		incidents[KeyOf(*f)] = *f
+	}
+	return out
+}
+
+func (p *tracked) triesOf(image string) (tries, bool) {
+	if p == nil {
+		return tries{}, false
+	}
+	t, ok := p.tries[image]
+	return t, ok
+}
+
+// triedAgain tells that one of the image's failures shows an attempt that was
+// not there before.
+func (p *tracked) triedAgain(now []diagnosis.Failure, image string) bool {
+	for _, f := range now {
+		if f.Image != image || !attempted(f.Reason) {
+			continue
+		}
+		was, open := p.incident(KeyOf(f))
+		if !open || was.Reason != f.Reason || was.Message != f.Message {
+			return true
+		}
+	}
+	return false
+}
+
+// attempted tells that a reason is what an attempt to pull has ended in.
+func attempted(reason string) bool {
+	return reason == "ErrImagePull" || reason == "RegistryUnavailable" || reason == "SignatureValidationFailed"
+}
+
+// backsOff tells that the kubelet waits between attempts. Where it does not come
+// to pulling at all it looks again with every sync of the pod.
+func backsOff(reason string) bool { return attempted(reason) || reason == "ImagePullBackOff" }

@@ -1,0 +1,162 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/whypull/whypull/deploy/lab/demo"
+	"github.com/whypull/whypull/deploy/lab/registry"
+)
+
+// remedied is a pod that fails until something beside it is put right.
+type remedied struct {
+	scenario demo.Scenario
+	before   string // the cause
+	remedy   func(context.Context) error
+	log      string // of the registry
+	path     string // of the image, in the log
+	most     int    // requests of whypull's for both verdicts
+}
+
+// deep waits until the kubelet has tried three times: it then leaves 40 s or
+// more for the next.
+func (c *cluster) deep(ctx context.Context, t *testing.T, namespace, pod string) {
+	t.Helper()
+	c.eventually(ctx, t, func() (string, bool) {
+		attempts := 0
+		list, err := c.client.CoreV1().Events(namespace).List(ctx, metav1.ListOptions{FieldSelector: "reason=Pulling,involvedObject.name=" + pod})
+		if err != nil {
+			return err.Error(), false
+		}
+		for _, e := range list.Items {
+			attempts += int(max(e.Count, 1))
+		}
+		p, err := c.client.CoreV1().Pods(namespace).Get(ctx, pod, metav1.GetOptions{})
+		if err != nil || len(p.Status.ContainerStatuses) == 0 {
+			return fmt.Sprint("the pod: ", err), false
+		}
+		w := p.Status.ContainerStatuses[0].State.Waiting
+		return fmt.Sprint("a third attempt; there were ", attempts), attempts >= 3 && w != nil && w.Reason == "ImagePullBackOff"
+	})
+}
+
+// nextVerdict waits for the verdict that the cause has gone, and returns what it
+// says; it fails if the pod gets its image first.
+func (c *cluster) nextVerdict(ctx context.Context, t *testing.T, namespace, pod, before string) podReport {
+	t.Helper()
+	var report podReport
+	c.eventually(ctx, t, func() (string, bool) {
+		p, err := c.client.CoreV1().Pods(namespace).Get(ctx, pod, metav1.GetOptions{})
+		if err != nil {
+			return err.Error(), false
+		}
+		if p.Status.Phase == corev1.PodRunning {
+			t.Fatal("the pod runs, and no verdict told that it would")
+		}
+		cause := p.Annotations["whypull.dev/cause"]
+		if cause == "" || cause == before {
+			return "another cause than " + before, false
+		}
+		if err := json.Unmarshal([]byte(p.Annotations["whypull.dev/report"]), &report); err != nil {
+			t.Fatal(err)
+		}
+		return "", true
+	})
+	return report
+}
+
+// TestNotice: once the cause has gone whypull says so before the kubelet tries
+// again, and when that will be.
+func TestNotice(t *testing.T) {
+	t.Parallel()
+	address := registry.Resolve(registry.PlainHost)
+	hosts := "/etc/containerd/certs.d/" + address + "/hosts.toml"
+	image := func(name string) string { return registry.HubHost + "/e2e/" + name + ":1.0" }
+	apply := func(namespace, manifest string) func(context.Context) error {
+		return func(ctx context.Context) error {
+			_, err := shared.lab.Kubectl(ctx, strings.NewReader(manifest), "-n", namespace, "apply", "-f", "-")
+			return err
+		}
+	}
+	good := demo.Secret("regcred", registry.HubHost, registry.Alice, registry.AlicePassword)
+	for name, r := range map[string]remedied{
+		"a secret is replaced": {
+			scenario: demo.Scenario{Name: "notice-replaced", Images: []string{image("notice-replaced")}, Manifests: []string{
+				demo.Secret("regcred", registry.HubHost, registry.Alice, demo.WrongPassword()),
+				demo.Pod("app", image("notice-replaced"), "", demo.PullSecrets("regcred"))}},
+			before: "CredentialsRejected", remedy: apply("notice-replaced", good), log: registry.Hub, path: "/v2/e2e/notice-replaced/", most: 12,
+		},
+		"a secret is made": {
+			scenario: demo.Scenario{Name: "notice-made", Images: []string{image("notice-made")}, Manifests: []string{
+				demo.Pod("app", image("notice-made"), "", demo.PullSecrets("regcred"))}},
+			before: "PullSecretMissing", remedy: apply("notice-made", good), log: registry.Hub, path: "/v2/e2e/notice-made/", most: 12,
+		},
+		"a hosts.toml is repaired": {
+			scenario: demo.Scenario{Name: "notice-hosts", Images: []string{registry.PlainHost + "/e2e/notice-hosts:1.0"}, Manifests: []string{
+				demo.Pod("app", address+"/e2e/notice-hosts:1.0", "", "")}},
+			before: "HTTPSMismatch", remedy: func(context.Context) error {
+				return shared.lab.WriteFile(hosts, fmt.Appendf(nil, "server = %q\n\n[host.%q]\n", "http://"+address, "http://"+address))
+			}, log: registry.Plain, path: "/v2/e2e/notice-hosts/", most: 12,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r.run(t)
+		})
+	}
+}
+
+func (r remedied) run(t *testing.T) {
+	ctx := t.Context()
+	if err := r.scenario.Break(ctx, shared.lab); err != nil {
+		t.Fatal(err)
+	}
+	if got := shared.settled(ctx, t, r.scenario.Name, "app").Containers[0]; got.Cause != r.before {
+		t.Fatalf("cause %s, want %s: %+v", got.Cause, r.before, got)
+	}
+	shared.deep(ctx, t, r.scenario.Name, "app")
+	reads := secretReads(ctx, t)
+	start := time.Now()
+	if err := r.remedy(ctx); err != nil {
+		t.Fatal(err)
+	}
+	c := shared.nextVerdict(ctx, t, r.scenario.Name, "app", r.before).Containers[0]
+	took := time.Since(start)
+	if c.Cause != "NotReproducible" || !regexp.MustCompile(`tries again at about \d\d:\d\d:\d\d UTC$`).MatchString(c.Summary) {
+		t.Errorf("got %s: %s", c.Cause, c.Summary)
+	}
+	asked := shared.agentRequests(t, r.log, r.path)
+	t.Logf("new verdict after %s: %s; %d requests to the registry; the API server's reads of secrets: %s, then %s",
+		took.Round(100*time.Millisecond), c.Summary, len(asked), reads, secretReads(ctx, t))
+	if len(asked) > r.most {
+		t.Errorf("%d requests of whypull for two verdicts, want at most %d:\n%s", len(asked), r.most, strings.Join(asked, "\n"))
+	}
+	shared.waitRunning(ctx, t, r.scenario.Name, "app")
+	t.Logf("the pod runs after %s", time.Since(start).Round(100*time.Millisecond))
+	waitUnmarked(ctx, t, r.scenario.Name, "app")
+}
+
+// secretReads is how many reads of single secrets the API server has counted, of
+// all who make them.
+func secretReads(ctx context.Context, t *testing.T) string {
+	t.Helper()
+	out, err := shared.lab.Kubectl(ctx, nil, "get", "--raw", "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	for line := range strings.SplitSeq(out, "\n") {
+		if strings.HasPrefix(line, "apiserver_request_total{") && strings.Contains(line, `resource="secrets"`) && strings.Contains(line, `verb="GET"`) {
+			all = append(all, regexp.MustCompile(`code="(\d+)".* (\S+)$`).ReplaceAllString(line[strings.Index(line, `code=`):], "$1: $2"))
+		}
+	}
+	return strings.Join(all, ", ")
+}
