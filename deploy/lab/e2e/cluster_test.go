@@ -150,6 +150,7 @@ func (c *cluster) agentRequests(t *testing.T, registry, what string) []string {
 type podReport struct {
 	Schema     string
 	Node       string
+	ObservedAt string
 	Containers []struct {
 		Name, Kind, Image, PullPolicy, Cause, Confidence, Summary, Since string
 		Remedy                                                           []string

@@ -24,6 +24,9 @@ type remedied struct {
 	log      string // of the registry
 	path     string // of the image, in the log
 	most     int    // requests of whypull's for both verdicts
+
+	start time.Time // when it was put right
+	reads string    // of secrets, by then
 }
 
 // deep waits until the kubelet has tried three times: it then leaves 40 s or
@@ -87,60 +90,76 @@ func TestNotice(t *testing.T) {
 		}
 	}
 	good := demo.Secret("regcred", registry.HubHost, registry.Alice, registry.AlicePassword)
-	for name, r := range map[string]remedied{
-		"a secret is replaced": {
+	all := []*remedied{
+		{
 			scenario: demo.Scenario{Name: "notice-replaced", Images: []string{image("notice-replaced")}, Manifests: []string{
 				demo.Secret("regcred", registry.HubHost, registry.Alice, demo.WrongPassword()),
 				demo.Pod("app", image("notice-replaced"), "", demo.PullSecrets("regcred"))}},
 			before: "CredentialsRejected", remedy: apply("notice-replaced", good), log: registry.Hub, path: "/v2/e2e/notice-replaced/", most: 12,
 		},
-		"a secret is made": {
+		{
 			scenario: demo.Scenario{Name: "notice-made", Images: []string{image("notice-made")}, Manifests: []string{
 				demo.Pod("app", image("notice-made"), "", demo.PullSecrets("regcred"))}},
 			before: "PullSecretMissing", remedy: apply("notice-made", good), log: registry.Hub, path: "/v2/e2e/notice-made/", most: 12,
 		},
-		"a hosts.toml is repaired": {
+		{
 			scenario: demo.Scenario{Name: "notice-hosts", Images: []string{registry.PlainHost + "/e2e/notice-hosts:1.0"}, Manifests: []string{
 				demo.Pod("app", address+"/e2e/notice-hosts:1.0", "", "")}},
 			before: "HTTPSMismatch", remedy: func(context.Context) error {
 				return shared.lab.WriteFile(hosts, fmt.Appendf(nil, "server = %q\n\n[host.%q]\n", "http://"+address, "http://"+address))
 			}, log: registry.Plain, path: "/v2/e2e/notice-hosts/", most: 12,
 		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			r.run(t)
-		})
+	}
+	for _, r := range all {
+		if err := r.scenario.Break(t.Context(), shared.lab); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, step := range []func(*remedied, *testing.T){(*remedied).fails, (*remedied).isRemedied, (*remedied).isNoticed, (*remedied).recovers} {
+		for _, r := range all { // step by step, so that they wait for the kubelet together
+			step(r, t)
+		}
 	}
 }
 
-func (r remedied) run(t *testing.T) {
-	ctx := t.Context()
-	if err := r.scenario.Break(ctx, shared.lab); err != nil {
-		t.Fatal(err)
-	}
-	if got := shared.settled(ctx, t, r.scenario.Name, "app").Containers[0]; got.Cause != r.before {
+// fails waits until the first verdict is there, and the kubelet waits for long.
+func (r *remedied) fails(t *testing.T) {
+	t.Helper()
+	if got := shared.settled(t.Context(), t, r.scenario.Name, "app").Containers[0]; got.Cause != r.before {
 		t.Fatalf("cause %s, want %s: %+v", got.Cause, r.before, got)
 	}
-	shared.deep(ctx, t, r.scenario.Name, "app")
-	reads := secretReads(ctx, t)
-	start := time.Now()
-	if err := r.remedy(ctx); err != nil {
+	shared.deep(t.Context(), t, r.scenario.Name, "app")
+}
+
+func (r *remedied) isRemedied(t *testing.T) {
+	t.Helper()
+	r.reads, r.start = secretReads(t.Context(), t), time.Now()
+	if err := r.remedy(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	c := shared.nextVerdict(ctx, t, r.scenario.Name, "app", r.before).Containers[0]
-	took := time.Since(start)
+}
+
+func (r *remedied) isNoticed(t *testing.T) {
+	t.Helper()
+	ctx := t.Context()
+	report := shared.nextVerdict(ctx, t, r.scenario.Name, "app", r.before)
+	c := report.Containers[0]
 	if c.Cause != "NotReproducible" || !regexp.MustCompile(`tries again at about \d\d:\d\d:\d\d UTC$`).MatchString(c.Summary) {
 		t.Errorf("got %s: %s", c.Cause, c.Summary)
 	}
 	asked := shared.agentRequests(t, r.log, r.path)
-	t.Logf("new verdict after %s: %s; %d requests to the registry; the API server's reads of secrets: %s, then %s",
-		took.Round(100*time.Millisecond), c.Summary, len(asked), reads, secretReads(ctx, t))
+	t.Logf("put right at %s, new verdict of %s: %s; %d requests to the registry; the API server's reads of secrets: %s, then %s",
+		r.start.UTC().Format(time.TimeOnly), report.ObservedAt, c.Summary, len(asked), r.reads, secretReads(ctx, t))
 	if len(asked) > r.most {
 		t.Errorf("%d requests of whypull for two verdicts, want at most %d:\n%s", len(asked), r.most, strings.Join(asked, "\n"))
 	}
+}
+
+func (r *remedied) recovers(t *testing.T) {
+	t.Helper()
+	ctx := t.Context()
 	shared.waitRunning(ctx, t, r.scenario.Name, "app")
-	t.Logf("the pod runs after %s", time.Since(start).Round(100*time.Millisecond))
+	t.Logf("%s runs at %s", r.scenario.Name, time.Now().UTC().Format(time.TimeOnly))
 	waitUnmarked(ctx, t, r.scenario.Name, "app")
 }
 

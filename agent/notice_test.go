@@ -1,0 +1,110 @@
+package agent
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+)
+
+// A pod whose verdicts rest on what has changed is examined at once, all of its
+// containers, with new questions if that is asked for.
+func TestReexamine(t *testing.T) {
+	inLoop(t, nil, func(l *loop) {
+		l.sees(time.Second, update(failure("app"), failure("side")))
+		l.agent.Reexamine("uid-1", false)
+		l.sees(time.Second)
+		l.agent.Reexamine("uid-1", true)
+		l.agent.Reexamine("uid-1", false) // does not take back that it was to be fresh
+		l.sees(time.Second)
+		l.sees(time.Second, update(failure("app"), failure("side"))) // no longer
+		var fresh []bool
+		for _, a := range l.collector.asks() {
+			fresh = append(fresh, a.fresh)
+		}
+		if want := []bool{false, false, false, false, true, true}; !slices.Equal(fresh, want) {
+			t.Errorf("got %v, want %v", fresh, want)
+		}
+		l.want("uid-1: all 1 of app, all 1 of side", "uid-1: all 2 of app, all 2 of side",
+			"uid-1: all 3 of app, all 3 of side", "uid-1: all 3 of app, all 3 of side")
+	})
+}
+
+// What changes while a pod is examined is not lost.
+func TestReexamineDuringExamination(t *testing.T) {
+	inLoop(t, map[string]time.Duration{"app": 5 * time.Second}, func(l *loop) {
+		l.sees(time.Second, update(failure("app")))
+		l.agent.Reexamine("uid-1", false)
+		l.sees(20 * time.Second)
+		l.wantAsks(2)
+	})
+}
+
+func TestReexamineOfNobody(t *testing.T) {
+	inLoop(t, nil, func(l *loop) {
+		l.agent.Reexamine("uid-1", true)
+		l.sees(time.Second, update(failure("app")), recovered(update(), failure("app")))
+		l.agent.Reexamine("uid-1", true)
+		l.sees(time.Minute)
+		l.wantAsks(0)
+		l.wantPods(0)
+	})
+}
+
+// The next examination comes after the usual time all the same.
+func TestRefreshAfterReexamine(t *testing.T) {
+	inLoop(t, nil, func(l *loop) {
+		l.sees(time.Minute, update(failure("app")))
+		l.agent.Reexamine("uid-1", false)
+		l.sees(refresh - 2*time.Second)
+		l.wantAsks(2)
+		l.sees(refresh/4 + 3*time.Second)
+		l.wantAsks(3)
+	})
+}
+
+func TestFailing(t *testing.T) {
+	inLoop(t, nil, func(l *loop) {
+		other := failure("db", func(f *diagnosis.Failure) { f.UID = "uid-0" })
+		waits := update(failure("app"))
+		waits.Waiting = []diagnosis.Failure{failure("side")}
+		l.sees(time.Second, waits, update(other))
+		var got []string
+		for _, f := range l.agent.Failing() {
+			got = append(got, f.UID+" "+f.Container)
+		}
+		if want := []string{"uid-0 db", "uid-1 app", "uid-1 side", "uid-1 POD"}; !slices.Equal(got, want) {
+			t.Errorf("got %q, want %q", got, want)
+		}
+		gone := update(other)
+		gone.Gone = true
+		l.sees(time.Second, gone)
+		if n := len(l.agent.Failing()); n != 3 {
+			t.Errorf("got %d failures after one pod has gone, want 3", n)
+		}
+	})
+}
+
+// Where all was well and the kubelet's next attempt has failed, it is looked at
+// again; registries are not asked anew for that.
+func TestAttemptAfterNotReproducible(t *testing.T) {
+	t.Parallel()
+	at := began()
+	for cause, want := range map[diagnosis.Cause]bool{diagnosis.NotReproducible: true, diagnosis.CredentialsRejected: false} {
+		a := New(&collector{}, &publisher{}, nil)
+		f := failure("app")
+		f.NextTry = at
+		a.Observe(update(f))
+		r := &round{exams: []*exam{{failure: f, at: a.now().Add(-settle), verdict: diagnosis.Verdict{Cause: cause, Failure: f}}}}
+		a.remember("uid-1", r)
+		if _, examine, _ := a.due("uid-1", f); examine {
+			t.Errorf("%s: due without another attempt", cause)
+		}
+		f.NextTry = at.Add(time.Minute)
+		if _, examine, fresh := a.due("uid-1", f); examine != want || fresh {
+			t.Errorf("%s: due %v, fresh %v; want %v, false", cause, examine, fresh, want)
+		}
+		a.queue.ShutDown()
+	}
+}

@@ -1,0 +1,160 @@
+package podwatch
+
+import (
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+)
+
+// clocked is a tracker with a clock that is set by hand.
+type clocked struct {
+	tracker *Tracker
+	at      time.Time
+	last    Update
+}
+
+func newClocked() *clocked {
+	c := &clocked{at: start()}
+	c.tracker = NewTracker("whypull.dev/", func() time.Time { return c.at }, func(u Update) { c.last = u })
+	return c
+}
+
+// sees passes a pod to the tracker so long after the start, and returns when the
+// kubelet tries next, as long after the start; -1 if unknown.
+func (c *clocked) sees(t *testing.T, after time.Duration, p *corev1.Pod) []time.Duration {
+	t.Helper()
+	c.at = start().Add(after)
+	if err := c.tracker.Update(p); err != nil {
+		t.Fatal(err)
+	}
+	return nextOf(c.last.Failures)
+}
+
+func nextOf(failures []diagnosis.Failure) []time.Duration {
+	var out []time.Duration
+	for _, f := range failures {
+		next := time.Duration(-1)
+		if !f.NextTry.IsZero() {
+			next = f.NextTry.Sub(start())
+		}
+		out = append(out, next)
+	}
+	return out
+}
+
+func wantNext(t *testing.T, what string, got []time.Duration, want ...time.Duration) {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Fatalf("%s: got %v, want %v", what, got, want)
+	}
+	for i := range want {
+		if got[i] != want[i] {
+			t.Errorf("%s: got %v, want %v", what, got, want)
+		}
+	}
+}
+
+const unknownTry = time.Duration(-1)
+
+// The back-off doubles with each attempt that is seen to fail, and stays the
+// same in between.
+func TestNextTry(t *testing.T) {
+	t.Parallel()
+	c := newClocked()
+	failed, waiting := waits("ErrImagePull", "not found"), waits("ImagePullBackOff", backOff)
+	at := time.Duration(0)
+	c.sees(t, at, newPod(app(waits("ContainerCreating", ""))))
+	for i, d := range []time.Duration{10, 20, 40, 80, 160, 300, 300, 300} {
+		d *= time.Second
+		at += time.Second
+		wantNext(t, "failed", c.sees(t, at, newPod(app(failed))), at+d)
+		wantNext(t, "seen again", c.sees(t, at+1, newPod(app(failed))), at+d)
+		wantNext(t, "waiting", c.sees(t, at+2, newPod(app(waiting))), at+d)
+		wantNext(t, "still waiting", c.sees(t, at+d-1, newPod(app(waiting))), at+d)
+		if at += d + 5*time.Second; i == 3 {
+			failed = waits("RegistryUnavailable", "dial tcp")
+		}
+	}
+}
+
+// Another text of the same reason is another attempt, though no waiting was seen
+// between them.
+func TestNextTryWithoutBackOffBetween(t *testing.T) {
+	t.Parallel()
+	c := newClocked()
+	wantNext(t, "first", c.sees(t, 0, newPod(app(waits("ErrImagePull", "one")))), 10*time.Second)
+	wantNext(t, "second", c.sees(t, 12*time.Second, newPod(app(waits("ErrImagePull", "two")))), 32*time.Second)
+}
+
+// Who comes too late to see how often the kubelet has tried does not know; nor
+// later on.
+func TestNextTryOfOldIncident(t *testing.T) {
+	t.Parallel()
+	c := newClocked()
+	c.at = start()
+	if err := c.tracker.Replace([]any{newPod(app(waits("ErrImagePull", "x")))}, ""); err != nil {
+		t.Fatal(err)
+	}
+	wantNext(t, "listed", nextOf(c.last.Failures), unknownTry)
+	wantNext(t, "waiting", c.sees(t, time.Second, newPod(app(waits("ImagePullBackOff", backOff)))), unknownTry)
+	wantNext(t, "failed again", c.sees(t, time.Minute, newPod(app(waits("ErrImagePull", "x")))), unknownTry)
+	c.sees(t, 2*time.Minute, newPod(app(runs())))
+	wantNext(t, "a new incident", c.sees(t, time.Hour, newPod(app(waits("ErrImagePull", "x")))), time.Hour+10*time.Second)
+}
+
+// A list that comes later does not make what is known unknown.
+func TestNextTryAfterRelist(t *testing.T) {
+	t.Parallel()
+	c := newClocked()
+	c.sees(t, 0, newPod(app(waits("ErrImagePull", "x"))))
+	if err := c.tracker.Replace([]any{newPod(app(waits("ImagePullBackOff", backOff)))}, ""); err != nil {
+		t.Fatal(err)
+	}
+	wantNext(t, "listed again", nextOf(c.last.Failures), 10*time.Second)
+}
+
+// The kubelet counts by image: containers with the same one share the back-off,
+// others have their own, and so has another image in the same container.
+func TestNextTryIsOfAnImage(t *testing.T) {
+	t.Parallel()
+	c := newClocked()
+	pod := func(first, second corev1.ContainerState, other string) *corev1.Pod {
+		return newPod(app(first), withContainer("side", other, second))
+	}
+	failed, waiting := waits("ErrImagePull", "x"), waits("ImagePullBackOff", backOff)
+	wantNext(t, "same image", c.sees(t, 0, pod(failed, waiting, image)), 10*time.Second, 10*time.Second)
+	wantNext(t, "second attempt", c.sees(t, 12*time.Second, pod(waiting, failed, image)), 32*time.Second, 32*time.Second)
+
+	c = newClocked()
+	c.sees(t, 0, pod(failed, waits("ContainerCreating", ""), image+"1"))
+	wantNext(t, "another image", c.sees(t, 4*time.Second, pod(waiting, failed, image+"1")), 10*time.Second, 14*time.Second)
+	wantNext(t, "replaced image", c.sees(t, time.Minute, newPod(wanting(image+"2"), app(failed))), 70*time.Second)
+}
+
+// Where the kubelet does not come to pulling it does not wait either, as far as
+// anybody can tell.
+func TestNoNextTry(t *testing.T) {
+	t.Parallel()
+	for _, reason := range []string{"InvalidImageName", "ErrImageNeverPull", "ImageInspectError"} {
+		wantNext(t, reason, newClocked().sees(t, 0, newPod(app(waits(reason, "x")))), unknownTry)
+	}
+}
+
+// After twice the longest back-off the kubelet begins anew.
+func TestBackOffForgotten(t *testing.T) {
+	t.Parallel()
+	at := start()
+	was := tries{seen: 6, last: at}
+	if got := was.failedOnceMore(at.Add(backOffForgot)).seen; got != 7 {
+		t.Errorf("in time: %d attempts", got)
+	}
+	if got := was.failedOnceMore(at.Add(backOffForgot + 1)).seen; got != 1 {
+		t.Errorf("later: %d attempts", got)
+	}
+	if got := (tries{seen: 1000, last: at}).next(); !got.Equal(at.Add(longestBackOff)) {
+		t.Errorf("after many attempts %v", got)
+	}
+}
