@@ -3,6 +3,7 @@ package diagnosis
 import (
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 )
 
@@ -138,5 +139,26 @@ func TestWhose(t *testing.T) {
 		if got := c.x.whose(c.x.rejected()); got != c.want {
 			t.Errorf("%s: %q", c.name, got)
 		}
+	}
+}
+
+// When the kubelet tries again is told by the clock, in UTC; where it is not
+// known, within what.
+func TestNextTryInSummary(t *testing.T) {
+	at := time.Date(2026, 1, 2, 13, 4, 30, 0, time.FixedZone("", 3600))
+	for want, next := range map[string]time.Time{
+		"every check of hub.test/a:1 passes now; the kubelet tries again at about 12:04:30 UTC":  at,
+		"every check of hub.test/a:1 passes now; the kubelet will try again within five minutes": {},
+	} {
+		f := Failure{Image: "hub.test/a:1", Registry: "hub.test", Repository: "a", NextTry: next}
+		v := Diagnose(f, []Evidence{{Check: CheckRegistry, Outcome: Passed, Endpoint: "https://hub.test"}})
+		if v.Cause != NotReproducible || v.Summary != want {
+			t.Errorf("%s: %s, want %s", v.Cause, v.Summary, want)
+		}
+	}
+	f := Failure{Image: "hub.test/a:1", Registry: "hub.test", Node: "n", PullPolicy: "Never", Reason: "ErrImageNeverPull", NextTry: at}
+	v := Diagnose(f, []Evidence{{Check: CheckMessage, Outcome: Failed, Cause: ImageNotPresent}, {Check: CheckImage, Outcome: Passed, Use: UseAllowed}})
+	if v.Cause != NotReproducible || !strings.HasSuffix(v.Summary, "it tries again at about 12:04:30 UTC") {
+		t.Errorf("%s: %s", v.Cause, v.Summary)
 	}
 }

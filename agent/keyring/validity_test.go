@@ -115,3 +115,17 @@ func FuzzExpiry(f *testing.F) {
 		}
 	})
 }
+
+func TestEndsSoon(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for end, want := range map[time.Duration]bool{-1: false, 0: false, 1: true, nearEnd - 1: true, nearEnd: false} {
+		l := Login{Validity: diagnosis.ValidityGood, Expires: now.Add(end)}
+		if got := l.EndsSoon(now); got != want {
+			t.Errorf("%s before its end: %v", end, got)
+		}
+	}
+	if (Login{Validity: diagnosis.ValidityExpired, Expires: now.Add(1)}).EndsSoon(now) || (Login{Validity: diagnosis.ValidityGood}).EndsSoon(now) {
+		t.Error("a login that is over, or names no end, ends soon")
+	}
+}

@@ -2,6 +2,7 @@ package kubelet
 
 import (
 	"maps"
+	"slices"
 	"testing"
 )
 
@@ -47,5 +48,16 @@ func TestDockerConfig(t *testing.T) {
 				t.Errorf("%q with %d bytes of %s", got, len(f.Data), f.Changed)
 			}
 		})
+	}
+}
+
+// Where the kubelet may find credentials one day is told as well, in its order.
+func TestDockerConfigPaths(t *testing.T) {
+	t.Parallel()
+	got := New(Options{Root: t.TempDir(), Dir: "/data/kubelet"}).DockerConfigPaths()
+	want := []string{"/data/kubelet/config.json", "/config.json", "/.docker/config.json", "/.docker/config.json",
+		"/data/kubelet/.dockercfg", "/.dockercfg", "/.dockercfg"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }

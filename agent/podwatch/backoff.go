@@ -1,6 +1,7 @@
 package podwatch
 
 import (
+	"slices"
 	"time"
 
 	"github.com/whypull/whypull/agent/diagnosis"
@@ -14,6 +15,9 @@ const (
 	firstBackOff   = 10 * time.Second
 	longestBackOff = 300 * time.Second
 	backOffForgot  = 2 * longestBackOff
+	// betweenSyncs is about how long after a failed sync of a pod the next one
+	// comes (pod_workers.go: backOffPeriod, and up to half as much more).
+	betweenSyncs = 12 * time.Second
 )
 
 // tries are the failed attempts to pull one image for one pod. The kubelet
@@ -29,6 +33,22 @@ func (t tries) failedOnceMore(at time.Time) tries {
 		return tries{1, at}
 	}
 	return tries{t.seen + 1, at}
+}
+
+// hidden adds the attempt that no status has shown: where the kubelet says for
+// the first time that it waits, and the wait for the last attempt that was seen
+// is over, there was another one, which failed with the same words. The second
+// attempt is nearly always so, since the first wait is not longer than the time
+// between two syncs.
+func (t tries) hidden(waitsAt time.Time) tries {
+	if t.seen == 0 || waitsAt.Before(t.next()) {
+		return t
+	}
+	at := waitsAt.Add(-betweenSyncs)
+	if at.Before(t.next()) {
+		at = t.next()
+	}
+	return t.failedOnceMore(at)
 }
 
 // next is when the back-off ends; zero if that is not known.
@@ -56,6 +76,8 @@ func (p *tracked) count(u Update, incidents map[Key]diagnosis.Failure, listed bo
 		switch {
 		case known && was.seen == 0:
 			out[f.Image] = was
+		case known && p.beginsToWait(u.Failures, f.Image):
+			out[f.Image] = was.hidden(u.SeenAt)
 		case known && !p.triedAgain(u.Failures, f.Image):
 			out[f.Image] = was
 		case !known && listed:
@@ -96,6 +118,15 @@ func (p *tracked) triedAgain(now []diagnosis.Failure, image string) bool {
 		}
 	}
 	return false
+}
+
+// beginsToWait tells that what showed an attempt, of the image's failures, now
+// shows that the kubelet waits.
+func (p *tracked) beginsToWait(now []diagnosis.Failure, image string) bool {
+	return !p.triedAgain(now, image) && slices.ContainsFunc(now, func(f diagnosis.Failure) bool {
+		was, open := p.incident(KeyOf(f))
+		return f.Image == image && open && f.Reason == "ImagePullBackOff" && attempted(was.Reason)
+	})
 }
 
 // attempted tells that a reason is what an attempt to pull has ended in.

@@ -158,3 +158,37 @@ func TestBackOffForgotten(t *testing.T) {
 		t.Errorf("after many attempts %v", got)
 	}
 }
+
+// The second attempt fails with the same words, and the status stays as it is
+// until the kubelet says that it waits.
+func TestHiddenAttempt(t *testing.T) {
+	t.Parallel()
+	failed, waiting := newPod(app(waits("ErrImagePull", "not found"))), newPod(app(waits("ImagePullBackOff", backOff)))
+	for _, tt := range []struct {
+		name     string
+		waitsAt  time.Duration
+		want     time.Duration
+		attempts int
+	}{
+		{"told at once", time.Second, 10 * time.Second, 1},
+		{"told in time", 9 * time.Second, 10 * time.Second, 1},
+		{"after a hidden attempt", 24 * time.Second, 32 * time.Second, 2},
+		{"soon after a hidden attempt", 14 * time.Second, 30 * time.Second, 2},
+		{"after one that took a while", 60 * time.Second, 68 * time.Second, 2},
+	} {
+		c := newClocked()
+		c.sees(t, 0, failed)
+		wantNext(t, tt.name, c.sees(t, tt.waitsAt, waiting), tt.want)
+		wantNext(t, tt.name+", still", c.sees(t, tt.waitsAt+1, waiting), tt.want)
+		third := tt.want + 5*time.Second
+		wantNext(t, tt.name+", next", c.sees(t, third, failed), third+firstBackOff<<tt.attempts)
+	}
+}
+
+// Of what is not known nothing is guessed.
+func TestHiddenAttemptOfOldIncident(t *testing.T) {
+	t.Parallel()
+	if got := (tries{}).hidden(start()); got != (tries{}) {
+		t.Errorf("got %+v", got)
+	}
+}

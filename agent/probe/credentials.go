@@ -64,10 +64,7 @@ func (c *Collector) checkCredentials(ctx context.Context, f diagnosis.Failure) (
 // place in the evidence, which is yet to be filled.
 func (c *Collector) readSecrets(ctx context.Context, f diagnosis.Failure) (evidence []diagnosis.Evidence, secrets []keyring.Secret, places []int) {
 	if len(f.PullSecrets) == 0 {
-		return []diagnosis.Evidence{{
-			Check: diagnosis.CheckCredentials, Outcome: diagnosis.Failed, Fault: diagnosis.FaultNoCredentials,
-			Detail: "the pod names no pull secret",
-		}}, nil, nil
+		return []diagnosis.Evidence{namesNone(f)}, nil, nil
 	}
 	evidence = make([]diagnosis.Evidence, len(f.PullSecrets))
 	read := c.reader(ctx, f)
@@ -79,6 +76,20 @@ func (c *Collector) readSecrets(ctx context.Context, f diagnosis.Failure) (evide
 		}
 	}
 	return evidence, secrets, places
+}
+
+// namesNone is the evidence on a pod without pull secrets. Those of its service
+// account are copied when a pod is made (admission plugin ServiceAccount), so
+// that who adds one mends no pod that is there.
+func namesNone(f diagnosis.Failure) diagnosis.Evidence {
+	e := diagnosis.Evidence{
+		Check: diagnosis.CheckCredentials, Outcome: diagnosis.Failed, Fault: diagnosis.FaultNoCredentials,
+		Detail: "the pod names no pull secret",
+	}
+	if f.ServiceAccount != "" {
+		e.Detail += fmt.Sprintf("; one that is added to service account %s counts for new pods only", f.ServiceAccount)
+	}
+	return e
 }
 
 // reader reads each secret once, though a pod may name it twice.

@@ -3,6 +3,7 @@ package probe
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/base64"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -374,4 +375,62 @@ func TestImageUseByHash(t *testing.T) {
 	if text := fmt.Sprintf("%+v", known); strings.Contains(text, found.Logins[0].Hash()) {
 		t.Errorf("the hash is in the evidence: %s", text)
 	}
+}
+
+// A token that is over within the hour is said to be, by the absolute time, as
+// long as no other of the source's logins stays.
+func TestCredentialExpiresSoon(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	token := func(end time.Duration) string { return endingToken(now.Add(end)) }
+	entry := func(password string, keys ...string) string { return dockerConfig(user, password, keys...) }
+	const passed = "Passed | secret s has credentials for hub.test under hub.test"
+	both := func(first, second string) string {
+		return fmt.Sprintf(`{"auths":{"hub.test":{"username":"u","password":%q},"hub.test/team":{"username":"u","password":%q}}}`, first, second)
+	}
+	for name, tc := range map[string]struct {
+		content string
+		want    string
+		expires time.Time
+	}{
+		"soon":                 {entry(token(20*time.Minute), "hub.test"), passed + "; it is a token that expires at 2026-01-02 03:24 UTC", now.Add(20 * time.Minute)},
+		"later":                {entry(token(time.Hour), "hub.test"), passed, time.Time{}},
+		"already":              {entry(token(-time.Minute), "hub.test"), "Failed | CredentialExpired | secret s (entry hub.test) holds a token that expired on 2026-01-02 03:03 UTC", time.Time{}},
+		"a password":           {entry(password, "hub.test"), passed, time.Time{}},
+		"both soon":            {both(token(time.Minute), token(20*time.Minute)), passed + "; it is a token that expires at 2026-01-02 03:24 UTC", now.Add(20 * time.Minute)},
+		"one of two":           {both(token(time.Minute), password), passed, time.Time{}},
+		"one over, one soon":   {both(token(-time.Minute), token(time.Minute)), passed + "/team; it is a token that expires at 2026-01-02 03:05 UTC", now.Add(time.Minute)},
+		"for another registry": {entry(token(time.Minute), "other.test"), "Failed | NoMatchingCredential | secret s is for other.test, the image is on hub.test", time.Time{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := &Collector{Metrics: &fakeMetrics{}, asker: clockAt(now), Secrets: &fakeSecrets{byName: map[string]kube.Secret{"s": pullSecret(tc.content)}}}
+			got, _ := c.checkCredentials(t.Context(), diagnosis.Failure{Namespace: "team", Image: "hub.test/team/app:1", Registry: "hub.test", PullSecrets: []string{"s"}})
+			line := string(got[0].Outcome) + " | "
+			if got[0].Fault != "" {
+				line += string(got[0].Fault) + " | "
+			}
+			if line += got[0].Detail; line != tc.want || !got[0].Expires.Equal(tc.expires) {
+				t.Errorf("got  %s (%s)\nwant %s (%s)", line, got[0].Expires, tc.want, tc.expires)
+			}
+		})
+	}
+}
+
+// The node's own file is told of in the same way.
+func TestNodeCredentialExpiresSoon(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	c := &Collector{Metrics: &fakeMetrics{}, asker: clockAt(now),
+		Node: kubeletOf(t, map[string]string{nodeFile: dockerConfig(user, endingToken(now.Add(time.Minute)), "hub.test")})}
+	got, _ := c.checkCredentials(t.Context(), diagnosis.Failure{Namespace: "team", Image: "hub.test/team/app:1", Registry: "hub.test"})
+	if last := got[len(got)-1]; !strings.HasSuffix(last.Detail, "under hub.test; it is a token that expires at 2026-01-02 03:05 UTC") || last.Expires.IsZero() {
+		t.Errorf("got %+v", got)
+	}
+}
+
+// endingToken is an unsigned web token that names its end.
+func endingToken(end time.Time) string {
+	part := func(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }
+	return part(`{"alg":"none"}`) + "." + part(fmt.Sprintf(`{"exp":%d}`, end.Unix())) + ".x"
 }
