@@ -88,6 +88,7 @@ type judged struct {
 	verdict diagnosis.Verdict
 	asked   string // fingerprint of the failure
 	at      time.Time
+	next    time.Time // the failure's NextTry
 }
 
 // New returns an agent.
@@ -319,7 +320,7 @@ func (a *Agent) staleness(uid string) (stale, fresh bool) {
 // failedSince tells that the kubelet has tried once more, and failed, after a
 // verdict that found nothing to fail.
 func (j judged) failedSince(f diagnosis.Failure) bool {
-	return j.verdict.Cause == diagnosis.NotReproducible && !j.verdict.Failure.NextTry.Equal(f.NextTry)
+	return j.verdict.Cause == diagnosis.NotReproducible && !j.next.Equal(f.NextTry)
 }
 
 // due tells whether a failure needs to be examined: it is new or has come back,

@@ -108,3 +108,24 @@ func TestAttemptAfterNotReproducible(t *testing.T) {
 		a.queue.ShutDown()
 	}
 }
+
+// A time that has passed is not told as one to come.
+func TestPastNextTry(t *testing.T) {
+	t.Parallel()
+	for after, kept := range map[time.Duration]bool{-time.Second: false, time.Hour: true} {
+		a := New(&collector{}, &publisher{}, nil)
+		f := failure("app")
+		f.NextTry = a.now().Add(after)
+		a.Observe(update(f))
+		r := a.begin(t.Context(), update(f))
+		r.wait()
+		if got := r.verdicts()[0].Failure.NextTry; got.IsZero() == kept {
+			t.Errorf("an attempt %s from now: %s", after, got)
+		}
+		a.remember("uid-1", r)
+		if _, examine, _ := a.due("uid-1", f); examine {
+			t.Errorf("an attempt %s from now: due again at once", after)
+		}
+		a.queue.ShutDown()
+	}
+}

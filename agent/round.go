@@ -42,6 +42,9 @@ func (a *Agent) begin(ctx context.Context, u podwatch.Update) *round {
 			continue
 		}
 		e.at = a.now()
+		if !f.NextTry.After(e.at) { // it has tried or is about to, and the status does not tell yet
+			f.NextTry = time.Time{}
+		}
 		first, all := a.collector.Collect(ctx, f, fresh)
 		e.set(diagnosis.Diagnose(f, first))
 		wg.Go(func() {
@@ -70,7 +73,7 @@ func (e *exam) set(v diagnosis.Verdict) {
 func (e *exam) judged() judged {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return judged{verdict: e.verdict, asked: fingerprint(e.failure), at: e.at}
+	return judged{verdict: e.verdict, asked: fingerprint(e.failure), at: e.at, next: e.failure.NextTry}
 }
 
 // slow tells that the examination is not over after d.

@@ -35,20 +35,32 @@ func (t tries) failedOnceMore(at time.Time) tries {
 	return tries{t.seen + 1, at}
 }
 
-// hidden adds the attempt that no status has shown: where the kubelet says for
-// the first time that it waits, and the wait for the last attempt that was seen
-// is over, there was another one, which failed with the same words. The second
-// attempt is nearly always so, since the first wait is not longer than the time
-// between two syncs.
+// shown adds the attempt that a status shows. The kubelet writes a pod's status
+// before it tries (kubelet.go, SyncPod), so that an attempt is seen with the
+// sync after it; only the first one is seen at once, since the new sandbox causes
+// another sync.
+func (t tries) shown(at time.Time) tries {
+	if t.seen == 0 {
+		return t.failedOnceMore(at)
+	}
+	return t.failedOnceMore(latest(t.next(), at.Add(-betweenSyncs)))
+}
+
+// hidden adds the attempt that no status has shown: where the kubelet waits, and
+// by the sync of which that is told the wait for the last attempt that was seen
+// was over, there was another one, which failed with the same words.
 func (t tries) hidden(waitsAt time.Time) tries {
-	if t.seen == 0 || waitsAt.Before(t.next()) {
+	if t.seen == 0 || waitsAt.Add(-betweenSyncs).Before(t.next()) {
 		return t
 	}
-	at := waitsAt.Add(-betweenSyncs)
-	if at.Before(t.next()) {
-		at = t.next()
+	return t.failedOnceMore(latest(t.last, waitsAt.Add(-2*betweenSyncs)))
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
 	}
-	return t.failedOnceMore(at)
+	return b
 }
 
 // next is when the back-off ends; zero if that is not known.
@@ -83,7 +95,7 @@ func (p *tracked) count(u Update, incidents map[Key]diagnosis.Failure, listed bo
 		case !known && listed:
 			out[f.Image] = tries{}
 		default:
-			out[f.Image] = was.failedOnceMore(u.SeenAt)
+			out[f.Image] = was.shown(u.SeenAt)
 		}
 	}
 	for i := range u.Failures {

@@ -65,16 +65,17 @@ func TestNextTry(t *testing.T) {
 	t.Parallel()
 	c := newClocked()
 	failed, waiting := waits("ErrImagePull", "not found"), waits("ImagePullBackOff", backOff)
-	at := time.Duration(0)
-	c.sees(t, at, newPod(app(waits("ContainerCreating", ""))))
-	for i, d := range []time.Duration{10, 20, 40, 80, 160, 300, 300, 300} {
-		d *= time.Second
-		at += time.Second
-		wantNext(t, "failed", c.sees(t, at, newPod(app(failed))), at+d)
-		wantNext(t, "seen again", c.sees(t, at+1, newPod(app(failed))), at+d)
-		wantNext(t, "waiting", c.sees(t, at+2, newPod(app(waiting))), at+d)
-		wantNext(t, "still waiting", c.sees(t, at+d-1, newPod(app(waiting))), at+d)
-		if at += d + 5*time.Second; i == 3 {
+	c.sees(t, 0, newPod(app(waits("ContainerCreating", ""))))
+	wantNext(t, "first", c.sees(t, time.Second, newPod(app(failed))), 11*time.Second)
+	next := 11 * time.Second
+	for i, d := range []time.Duration{20, 40, 80, 160, 300, 300, 300} {
+		wantNext(t, "waiting", c.sees(t, next-9*time.Second, newPod(app(waiting))), next)
+		wantNext(t, "still waiting", c.sees(t, next-1, newPod(app(waiting))), next)
+		seen := next + 3*time.Second + betweenSyncs // it tried three seconds late, and the sync after that tells
+		next += 3*time.Second + d*time.Second
+		wantNext(t, "failed", c.sees(t, seen, newPod(app(failed))), next)
+		wantNext(t, "seen again", c.sees(t, seen+1, newPod(app(failed))), next)
+		if i == 3 {
 			failed = waits("RegistryUnavailable", "dial tcp")
 		}
 	}
@@ -86,7 +87,7 @@ func TestNextTryWithoutBackOffBetween(t *testing.T) {
 	t.Parallel()
 	c := newClocked()
 	wantNext(t, "first", c.sees(t, 0, newPod(app(waits("ErrImagePull", "one")))), 10*time.Second)
-	wantNext(t, "second", c.sees(t, 12*time.Second, newPod(app(waits("ErrImagePull", "two")))), 32*time.Second)
+	wantNext(t, "second", c.sees(t, 12*time.Second, newPod(app(waits("ErrImagePull", "two")))), 30*time.Second)
 }
 
 // Who comes too late to see how often the kubelet has tried does not know; nor
@@ -126,7 +127,7 @@ func TestNextTryIsOfAnImage(t *testing.T) {
 	}
 	failed, waiting := waits("ErrImagePull", "x"), waits("ImagePullBackOff", backOff)
 	wantNext(t, "same image", c.sees(t, 0, pod(failed, waiting, image)), 10*time.Second, 10*time.Second)
-	wantNext(t, "second attempt", c.sees(t, 12*time.Second, pod(waiting, failed, image)), 32*time.Second, 32*time.Second)
+	wantNext(t, "second attempt", c.sees(t, 12*time.Second, pod(waiting, failed, image)), 30*time.Second, 30*time.Second)
 
 	c = newClocked()
 	c.sees(t, 0, pod(failed, waits("ContainerCreating", ""), image+"1"))
@@ -171,17 +172,31 @@ func TestHiddenAttempt(t *testing.T) {
 		attempts int
 	}{
 		{"told at once", time.Second, 10 * time.Second, 1},
-		{"told in time", 9 * time.Second, 10 * time.Second, 1},
-		{"after a hidden attempt", 24 * time.Second, 32 * time.Second, 2},
-		{"soon after a hidden attempt", 14 * time.Second, 30 * time.Second, 2},
-		{"after one that took a while", 60 * time.Second, 68 * time.Second, 2},
+		{"told with the sync after", 15 * time.Second, 10 * time.Second, 1},
+		{"after a hidden attempt", 24 * time.Second, 20 * time.Second, 2},
+		{"after one that took a while", 60 * time.Second, 56 * time.Second, 2},
 	} {
 		c := newClocked()
 		c.sees(t, 0, failed)
 		wantNext(t, tt.name, c.sees(t, tt.waitsAt, waiting), tt.want)
 		wantNext(t, tt.name+", still", c.sees(t, tt.waitsAt+1, waiting), tt.want)
-		third := tt.want + 5*time.Second
-		wantNext(t, tt.name+", next", c.sees(t, third, failed), third+firstBackOff<<tt.attempts)
+		third := tt.want + time.Minute
+		wantNext(t, tt.name+", next", c.sees(t, third, failed), third-betweenSyncs+firstBackOff<<tt.attempts)
+	}
+}
+
+// TestRecordedIncident: what a kubelet 1.37 wrote, whose third attempt was at 39
+// seconds by its Events.
+func TestRecordedIncident(t *testing.T) {
+	t.Parallel()
+	c := newClocked()
+	failed, waiting := newPod(app(waits("ErrImagePull", "not found"))), newPod(app(waits("ImagePullBackOff", backOff)))
+	for _, step := range []struct {
+		at   time.Duration
+		pod  *corev1.Pod
+		want time.Duration
+	}{{1, failed, 11}, {1, waiting, 11}, {28, failed, 36}, {39, waiting, 36}, {49, failed, 77}, {63, waiting, 77}} {
+		wantNext(t, "recorded", c.sees(t, step.at*time.Second, step.pod), step.want*time.Second)
 	}
 }
 
