@@ -70,9 +70,10 @@ func (p *Puller) transfer(ctx context.Context, t target, lease string, unpack bo
 	alive, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	streams := newStreams(alive, p.conn)
-	ctx, timeUp := context.WithTimeoutCause(ctx, p.limits.Time, stopped(StoppedTimeout))
-	defer timeUp()
 	ctx, stop := context.WithCancelCause(ctx)
+	// Not a deadline: containerd would know it, and could answer that it is over
+	// before it is.
+	defer time.AfterFunc(p.limits.Time, func() { stop(stopped(StoppedTimeout)) }).Stop()
 	var watch sync.WaitGroup
 	watch.Go(func() { p.watch(ctx, track, stop) })
 	defer watch.Wait()
