@@ -8,9 +8,9 @@ import (
 	"sync"
 )
 
-// flaky shows the registry at target, which fails the first two requests with a
+// flaky shows the registry at target, which fails the first three requests with a
 // login for each path of a manifest that a container runtime makes, and none after
-// that: containerd tries an answer 503 once more.
+// that: containerd asks once as a host, and twice as the server behind all hosts.
 func flaky(target *url.URL, transport http.RoundTripper) http.Handler {
 	proxy := &httputil.ReverseProxy{Transport: transport, Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target) }}
 	var mu sync.Mutex
@@ -18,7 +18,7 @@ func flaky(target *url.URL, transport http.RoundTripper) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		mu.Lock()
 		fails := strings.HasSuffix(r.URL.Path, "/manifests/1.0") && r.Header.Get("Authorization") != "" &&
-			strings.HasPrefix(r.UserAgent(), "containerd/") && failed[r.URL.Path] < 2
+			strings.HasPrefix(r.UserAgent(), "containerd/") && failed[r.URL.Path] < 3
 		if fails {
 			failed[r.URL.Path]++
 		}
