@@ -28,6 +28,7 @@ func (c *Collector) NodeChanged() {
 	c.dns.forget()
 	c.pods.forget()
 	c.asker.forget()
+	c.retries.forget()
 }
 
 func (c *Collector) noteSecret(f diagnosis.Failure, name string, s kube.Secret, err error) {

@@ -143,6 +143,17 @@ func (r *retries) run(s *retryState, run func() []diagnosis.Evidence, again func
 	}
 }
 
+// forget drops the results; what runs goes on.
+func (r *retries) forget() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for k, s := range r.all {
+		if s.evidence != nil {
+			delete(r.all, k)
+		}
+	}
+}
+
 // pullRetry is a pull to be tried again.
 type pullRetry struct {
 	c         *Collector

@@ -276,6 +276,12 @@ func TestRetriesAreShared(t *testing.T) {
 	if n := len(begun); n != 1+6 {
 		t.Errorf("%d retries", n)
 	}
+	r.forget()
+	if get("five") != nil {
+		t.Error("a result that was to be forgotten")
+	}
+	end <- struct{}{}
+	<-done
 }
 
 // Where no pull is tried again, the evidence says why.
