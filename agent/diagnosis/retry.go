@@ -63,7 +63,7 @@ func (x *facts) retried(cause Cause, confidence Confidence) (Cause, Confidence) 
 	switch {
 	case len(all) == 0, confidence == Confirmed && cause != NotReproducible:
 		return cause, confidence
-	case slices.ContainsFunc(all, sound):
+	case slices.ContainsFunc(all, func(e Evidence) bool { return sound(e) && refutes(e, cause) }):
 		return NotReproducible, Confirmed
 	case len(failed) == 0 && cause == NotReproducible && x.failedAgain():
 		return Unknown, Suspected // in words that nobody knows
@@ -75,6 +75,13 @@ func (x *facts) retried(cause Cause, confidence Confidence) (Cause, Confidence) 
 		return cause, confidence // texts are coarser than facts
 	}
 	return failed[0].Cause, Confirmed
+}
+
+// refutes tells that a pull tried again which passes speaks against a cause. A
+// replay (Evidence.Content) stores nothing and has the runtime do nothing, so it
+// does not against what is wrong on the node itself.
+func refutes(e Evidence, cause Cause) bool {
+	return !e.Content || !slices.Contains([]Cause{DiskFull, ImageStoreCorrupt, RuntimeError}, cause)
 }
 
 // failedAgain tells that the pull, tried again with every login, failed.
