@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	imagesapi "github.com/containerd/containerd/api/services/images/v1"
+	"golang.org/x/sys/unix"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/whypull/whypull/cri"
@@ -18,6 +19,9 @@ import (
 	"github.com/whypull/whypull/deploy/lab/box"
 	"github.com/whypull/whypull/deploy/lab/runtimes"
 )
+
+// roomy is the size of the file system of a runtime's root.
+const roomy = "2g"
 
 // What there is inside the box, for the tests that run there.
 var (
@@ -50,7 +54,7 @@ func inside(m *testing.M) int {
 		return 1
 	}
 	defer stop()
-	os.Args = []string{os.Args[0], "-test.v", "-test.run=^TestInside", "-test.timeout=3m"}
+	os.Args = []string{os.Args[0], "-test.v", "-test.run=^TestInside", "-test.timeout=5m"}
 	code := m.Run()
 	if code == 0 {
 		err = os.WriteFile(doneFile, nil, 0o600)
@@ -78,10 +82,27 @@ func start() (stop func(), err error) {
 		closeStore()
 		world.Close()
 	}
+	if err := mountRoots(); err != nil {
+		return stop, err
+	}
 	if err := runtimes.Serve(ctx, environment()); err != nil {
 		return nil, err
 	}
 	return stop, settle(ctx)
+}
+
+// mountRoots gives each capable runtime a file system of its own for all that it
+// stores, so that a test can make it small.
+func mountRoots() error {
+	for _, r := range capable() {
+		if err := os.MkdirAll(r.Root(), 0o711); err != nil {
+			return fmt.Errorf("%s: %w", r.Name, err)
+		}
+		if err := unix.Mount("tmpfs", r.Root(), "tmpfs", 0, "mode=711,size="+roomy); err != nil {
+			return fmt.Errorf("%s: %w", r.Name, err)
+		}
+	}
+	return nil
 }
 
 // environment is the runtimes': the proxy of the world is not for the large

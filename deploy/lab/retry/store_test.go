@@ -13,11 +13,14 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	ggcr "github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/partial"
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
@@ -36,6 +39,9 @@ const (
 	given = 1 << 20
 
 	user, password = "robot", "correct-horse"
+	// clerk logs in as well, and may not have the layers that are forbidden to
+	// him.
+	clerk, clerksPassword = "clerk", "battery-staple"
 )
 
 // store is a registry that gives its layers out as slowly as it is told to, and
@@ -44,6 +50,11 @@ type store struct {
 	next http.Handler
 	mu   sync.Mutex
 	held map[string]chan struct{} // by the digest of a layer that stops after the first bytes, until it is closed
+	// forbidden are digests that the clerk may not have, and zeros those of layers
+	// that are made as they are sent, with what was sent of them, in bytes.
+	forbidden map[string]bool
+	zeros     map[string]*atomic.Int64
+	asked     map[string]int // requests by repository
 }
 
 // serve starts the registry. The runtimes have to be started after it: they
@@ -80,7 +91,7 @@ func listen(certificate tls.Certificate) (*store, func(), error) {
 		return nil, nil, fmt.Errorf("registry: %w", err)
 	}
 	quiet := log.New(io.Discard, "", 0)
-	s := &store{next: ggcr.New(ggcr.Logger(quiet)), held: map[string]chan struct{}{}}
+	s := &store{next: ggcr.New(ggcr.Logger(quiet)), held: map[string]chan struct{}{}, forbidden: map[string]bool{}, zeros: map[string]*atomic.Int64{}, asked: map[string]int{}}
 	server := &http.Server{
 		Handler: s, ErrorLog: quiet,
 		TLSConfig: &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12},
@@ -91,18 +102,37 @@ func listen(certificate tls.Certificate) (*store, func(), error) {
 
 // ServeHTTP implements http.Handler.
 func (s *store) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if u, p, _ := r.BasicAuth(); u != user || p != password {
+	u, p, _ := r.BasicAuth()
+	if logins := map[string]string{user: password, clerk: clerksPassword}; p == "" || logins[u] != p {
 		w.Header().Set("Www-Authenticate", `Basic realm="registry"`)
 		http.Error(w, `{"errors":[{"code":"UNAUTHORIZED","message":"who are you"}]}`, http.StatusUnauthorized)
 		return
 	}
+	object := r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:]
 	s.mu.Lock()
-	open, held := s.held[r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:]]
+	open, held := s.held[object]
+	forbidden := s.forbidden[object] && u == clerk
+	zeros := s.zeros[object]
+	s.asked[repositoryOf(r.URL.Path)]++
 	s.mu.Unlock()
-	if held && r.Method == http.MethodGet {
+	switch {
+	case forbidden:
+		http.Error(w, `{"errors":[{"code":"DENIED","message":"not for you"}]}`, http.StatusForbidden)
+		return
+	case zeros != nil:
+		w.Header().Set("Content-Type", "application/octet-stream")
+		http.ServeContent(&counted{w, zeros}, r, "", time.Time{}, io.NewSectionReader(sparse{}, 0, sparseSize))
+		return
+	case held && r.Method == http.MethodGet:
 		w = &slow{ResponseWriter: w, open: open, gone: r.Context().Done()}
 	}
 	s.next.ServeHTTP(w, r)
+}
+
+// repositoryOf is the name in a path of the registry's.
+func repositoryOf(path string) string {
+	name, _, _ := strings.Cut(strings.TrimPrefix(path, "/v2/"), "/")
+	return name
 }
 
 // slow gives out the first bytes, and then nothing until it is opened.
@@ -135,17 +165,9 @@ func (s *slow) Write(data []byte) (n int, err error) {
 // released.
 func (s *store) hold(repository string) (reference string, release func(), err error) {
 	reference = host + "/" + repository + ":1"
-	image, err := random.Image(piece, 2)
+	image, err := noise(piece, 2)
 	if err != nil {
-		return "", nil, fmt.Errorf("image: %w", err)
-	}
-	config, err := image.ConfigFile()
-	if err != nil {
-		return "", nil, fmt.Errorf("image: %w", err)
-	}
-	config.OS, config.Architecture = "linux", runtime.GOARCH
-	if image, err = mutate.ConfigFile(image, config); err != nil {
-		return "", nil, fmt.Errorf("image: %w", err)
+		return "", nil, err
 	}
 	layers, err := image.Layers()
 	if err != nil {
@@ -160,6 +182,24 @@ func (s *store) hold(repository string) (reference string, release func(), err e
 	s.held[digest.String()] = open
 	s.mu.Unlock()
 	return reference, sync.OnceFunc(func() { close(open) }), s.push(reference, image)
+}
+
+// noise is an image for this machine of so many layers, of so many bytes each,
+// that do not pack.
+func noise(size, layers int64) (v1.Image, error) {
+	image, err := random.Image(size, layers)
+	if err != nil {
+		return nil, fmt.Errorf("image: %w", err)
+	}
+	config, err := image.ConfigFile()
+	if err != nil {
+		return nil, fmt.Errorf("image: %w", err)
+	}
+	config.OS, config.Architecture = "linux", runtime.GOARCH
+	if image, err = mutate.ConfigFile(image, config); err != nil {
+		return nil, fmt.Errorf("image: %w", err)
+	}
+	return image, nil
 }
 
 // push stores an image without the way over the network.
@@ -184,4 +224,37 @@ func (d direct) RoundTrip(r *http.Request) (*http.Response, error) {
 	response := answer.Result()
 	response.Request = r
 	return response, nil
+}
+
+// manifest stores an image but for layers that are not to be stored.
+func (s *store) manifest(reference string, image v1.Image) error {
+	ref, err := name.ParseReference(reference, name.Insecure)
+	if err != nil {
+		return fmt.Errorf("reference: %w", err)
+	}
+	to := remote.WithTransport(direct{s.next})
+	config, err := partial.ConfigLayer(image)
+	if err != nil {
+		return fmt.Errorf("config: %w", err)
+	}
+	layers, err := image.Layers()
+	if err != nil {
+		return fmt.Errorf("image: %w", err)
+	}
+	for _, l := range append(layers, config) {
+		if _, made := l.(sparseLayer); made {
+			continue
+		}
+		if err := remote.WriteLayer(ref.Context(), l, to); err != nil {
+			return fmt.Errorf("layer: %w", err)
+		}
+	}
+	return remote.Put(ref, image, to)
+}
+
+// requests is how many there were for a repository.
+func (s *store) requests(repository string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.asked[repository]
 }

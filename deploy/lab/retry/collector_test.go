@@ -1,0 +1,151 @@
+package retry
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/agent/kube"
+	"github.com/whypull/whypull/agent/podwatch"
+	"github.com/whypull/whypull/agent/probe"
+	"github.com/whypull/whypull/cri"
+	"github.com/whypull/whypull/cri/isolated"
+	"github.com/whypull/whypull/cri/registry"
+	"github.com/whypull/whypull/cri/registry/faulttest"
+	"github.com/whypull/whypull/deploy/lab/runtimes"
+	"github.com/whypull/whypull/report"
+)
+
+const (
+	namespace = "faults"
+	// strange says nothing, so that all has to be found out.
+	strange = "something that nobody has seen before"
+)
+
+// pullSecrets are logins by the name of the secret, for a registry each.
+type pullSecrets []faulttest.Credential
+
+// Secret implements probe.Secrets.
+func (s pullSecrets) Secret(_ context.Context, ns, name string) (kube.Secret, error) {
+	for _, c := range s {
+		if ns != namespace || c.Source != name {
+			continue
+		}
+		data, err := json.Marshal(map[string]any{"auths": map[string]any{
+			c.Key: map[string]string{"username": c.Username, "password": c.Password},
+		}})
+		if err != nil {
+			return kube.Secret{}, fmt.Errorf("secret %s: %w", name, err)
+		}
+		return kube.Secret{Namespace: ns, Name: name, Type: string(corev1.SecretTypeDockerConfigJson),
+			Data: map[string][]byte{corev1.DockerConfigJsonKey: data}}, nil
+	}
+	return kube.Secret{}, kube.ErrNotFound
+}
+
+// agent is what the agent has on a node with this runtime, but for the API
+// server.
+type agent struct {
+	collector *probe.Collector
+	again     chan string
+	secrets   pullSecrets
+}
+
+func newAgent(t *testing.T, r runtimes.Runtime, l isolated.Limits, secrets ...faulttest.Credential) agent {
+	t.Helper()
+	runtime, err := cri.Dial(r.Socket())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = runtime.Close() })
+	a := agent{again: make(chan string, 10), secrets: secrets}
+	options := registry.Options{Root: "/", ConfigFile: r.ConfigFile(), Version: "lab"}
+	a.collector = probe.New(runtime, a.secrets, report.NewMetrics("lab"), options, probe.NodeResolver{Root: "/"})
+	a.collector.Transfers, a.collector.Filesystems = runtime, runtime
+	a.collector.Retry = probe.Retry{Isolated: puller(t, r, l), Runtime: runtime, Again: func(uid string) { a.again <- uid }}
+	return a
+}
+
+// failure is that of a pod whose pull has ended in these words.
+func (a agent) failure(t *testing.T, image, text string) diagnosis.Failure {
+	t.Helper()
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "pod", UID: "uid"},
+		Spec: corev1.PodSpec{NodeName: "lab-node", ServiceAccountName: "default",
+			Containers: []corev1.Container{{Name: "app", Image: image, ImagePullPolicy: corev1.PullIfNotPresent}}},
+		Status: corev1.PodStatus{Phase: corev1.PodPending, ContainerStatuses: []corev1.ContainerStatus{{
+			Name: "app", Image: image,
+			State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ErrImagePull", Message: text}},
+		}}},
+	}
+	for _, s := range a.secrets {
+		pod.Spec.ImagePullSecrets = append(pod.Spec.ImagePullSecrets, corev1.LocalObjectReference{Name: s.Source})
+	}
+	all := podwatch.Failures(pod)
+	if len(all) != 1 {
+		t.Fatalf("the pod has %d failures", len(all))
+	}
+	return all[0]
+}
+
+// judge examines a failure until the retry, if there is one, has ended.
+func (a agent) judge(t *testing.T, f diagnosis.Failure) diagnosis.Verdict {
+	t.Helper()
+	for {
+		_, all := a.collector.Collect(t.Context(), f, false)
+		v := diagnosis.Diagnose(f, <-all)
+		if !slices.ContainsFunc(v.Evidence, func(e diagnosis.Evidence) bool {
+			return e.Check == diagnosis.CheckPull && e.Fault == diagnosis.FaultPending
+		}) {
+			return v
+		}
+		<-a.again
+	}
+}
+
+// retries is the evidence of the pull tried again.
+func retries(v diagnosis.Verdict) []diagnosis.Evidence {
+	return slices.DeleteFunc(slices.Clone(v.Evidence), func(e diagnosis.Evidence) bool { return !e.Retried })
+}
+
+// told is a verdict for the log of a test.
+func told(v diagnosis.Verdict) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s, %s: %s", v.Cause, v.Confidence, v.Summary)
+	for _, e := range v.Evidence {
+		if e.Check == diagnosis.CheckPull {
+			fmt.Fprintf(&b, "\n  %s %s %s: %s", e.Outcome, e.Fault, e.Cause, e.Detail)
+		}
+	}
+	return b.String()
+}
+
+// robots is the login of the large registry's, as a pod has it.
+func robots() faulttest.Credential {
+	return faulttest.Credential{Source: "robots", Key: host, Username: user, Password: password}
+}
+
+func clerks() faulttest.Credential {
+	return faulttest.Credential{Source: "clerks", Key: host, Username: clerk, Password: clerksPassword}
+}
+
+// put stores an image of noise in the large registry.
+func put(t *testing.T, repository string, size, layers int64) (reference string) {
+	t.Helper()
+	image, err := noise(size, layers)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reference = host + "/" + repository + ":1"
+	if err := large.push(reference, image); err != nil {
+		t.Fatal(err)
+	}
+	return reference
+}

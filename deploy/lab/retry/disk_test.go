@@ -1,0 +1,134 @@
+package retry
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+	"google.golang.org/grpc/status"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/cri/disk"
+	"github.com/whypull/whypull/cri/isolated"
+	"github.com/whypull/whypull/deploy/lab/runtimes"
+)
+
+// small is the size of a file system on which the images of TestInsideDiskTooSmall
+// have no place.
+const small = "24m"
+
+// resize gives the file system of a runtime's root another size.
+func resize(t *testing.T, r runtimes.Runtime, size string) {
+	t.Helper()
+	if err := unix.Mount("tmpfs", r.Root(), "tmpfs", unix.MS_REMOUNT, "size="+size); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// spare are limits as the agent has them: so many bytes have to be left.
+func spare(r runtimes.Runtime, floor uint64) isolated.Limits {
+	l := limits()
+	l.Floor = floor
+	l.Free = func() (uint64, error) {
+		all, err := disk.Filesystems(context.Background(), "/", disk.Containerd(r.Root(), nil))
+		if err != nil {
+			return 0, err
+		}
+		return slices.MinFunc(all, func(a, b disk.Filesystem) int { return int(a.Free) - int(b.Free) }).Free, nil
+	}
+	return l
+}
+
+// fill writes until no byte is left, and gives the way to take it away.
+func fill(t *testing.T, r runtimes.Runtime) (empty func()) {
+	t.Helper()
+	name := filepath.Join(r.Root(), "ballast")
+	f, err := os.Create(filepath.Clean(name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for err == nil {
+		_, err = f.Write(make([]byte, 4<<10))
+	}
+	_ = f.Close()
+	return func() {
+		if err := os.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Error(err)
+		}
+	}
+}
+
+// attempt is the kubelet's pull, of which the runtime keeps what it wants to.
+func attempt(t *testing.T, r runtimes.Runtime, image string) string {
+	t.Helper()
+	req := &runtimeapi.PullImageRequest{Image: &runtimeapi.ImageSpec{Image: image}, Auth: &runtimeapi.AuthConfig{Username: user, Password: password}}
+	_, err := images(t, r).PullImage(t.Context(), req)
+	said := status.Convert(err).Message()
+	free, _ := spare(r, 0).Free()
+	t.Logf("%s: %d bytes are free: %s", image, free, said)
+	if !strings.Contains(said, "no space left on device") {
+		t.Errorf("the pull of %s ends with %v", image, err)
+	}
+	return said
+}
+
+// want asserts a verdict on the pull of an image, by an agent that leaves so many
+// bytes free.
+func want(t *testing.T, r runtimes.Runtime, floor uint64, image, said string, cause diagnosis.Cause, in string) {
+	t.Helper()
+	a := newAgent(t, r, spare(r, floor), robots())
+	v := a.judge(t, a.failure(t, image, said))
+	t.Log(told(v))
+	if v.Cause != cause || !strings.Contains(told(v), in) {
+		t.Errorf("with %d bytes to be left free: want %s of %s: %s", floor, cause, in, told(v))
+	}
+}
+
+const (
+	// floor is more than the small file system has.
+	floor = 64 << 20
+	whole = "came whole"
+)
+
+// A pull that found no room, by the runtime's own words: the file system is
+// named, whether the image is pulled again or, for want of space, replayed; and
+// once there is room, the pull tried again shows it.
+func TestInsideDiskTooSmall(t *testing.T) {
+	eachRuntime(t, func(t *testing.T, r runtimes.Runtime) {
+		for name, parts := range map[string]struct{ size, layers int64 }{"received": {8 << 20, 4}, "unpacked": {15 << 20, 1}} {
+			t.Run(name, func(t *testing.T) {
+				image := put(t, "small-"+name+"-"+r.Tool, parts.size, parts.layers)
+				resize(t, r, small)
+				defer resize(t, r, roomy)
+				said := attempt(t, r, image)
+				want(t, r, 0, image, said, diagnosis.DiskFull, r.Root())
+				want(t, r, floor, image, said, diagnosis.DiskFull, r.Root())
+				resize(t, r, roomy)
+				want(t, r, floor, image, said, diagnosis.NotReproducible, whole)
+				_ = pullAndRemove(t.Context(), images(t, r), image, robot())
+			})
+		}
+	})
+}
+
+// A file system that others have filled to the last byte.
+func TestInsideDiskFull(t *testing.T) {
+	eachRuntime(t, func(t *testing.T, r runtimes.Runtime) {
+		image := put(t, "full-"+r.Tool, 1<<20, 2)
+		resize(t, r, small)
+		defer resize(t, r, roomy)
+		empty := fill(t, r)
+		defer empty()
+		said := attempt(t, r, image)
+		want(t, r, floor, image, said, diagnosis.DiskFull, "no byte of 24.0 MiB is left on node lab-node's file system of "+r.Root())
+		empty()
+		want(t, r, 0, image, said, diagnosis.NotReproducible, whole)
+		_ = pullAndRemove(t.Context(), images(t, r), image, robot())
+	})
+}

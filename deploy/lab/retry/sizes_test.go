@@ -1,0 +1,80 @@
+package retry
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/cri/isolated"
+	"github.com/whypull/whypull/deploy/lab/runtimes"
+)
+
+// Many layers, and a few bytes: the pull tried again gets the whole.
+func TestInsideImagesOfManyLayersComeWhole(t *testing.T) {
+	eachRuntime(t, func(t *testing.T, r runtimes.Runtime) {
+		for name, parts := range map[string]struct{ size, layers int64 }{"forty": {32 << 10, 40}, "one": {1 << 20, 1}} {
+			image := put(t, name+"-"+r.Tool, parts.size, parts.layers)
+			res, err := puller(t, r, limits()).Pull(t.Context(), isolated.Request{Ref: image, Login: robot(), HostsDir: hostsDir(r)})
+			if err != nil || res.Stage != isolated.StageDone || !res.Unpacked || res.Leftover != nil || res.Fetched() != res.Bytes ||
+				int64(len(res.Blobs)) != parts.layers+2 {
+				t.Errorf("%s: %d blobs, %d of %d bytes, %+v, %v (%s)", name, len(res.Blobs), res.Fetched(), res.Bytes, res, err, text(err))
+			}
+			a := newAgent(t, r, limits(), robots())
+			v := a.judge(t, a.failure(t, image, strange))
+			t.Logf("%s: %s", name, told(v))
+			again := retries(v)
+			if v.Cause != diagnosis.NotReproducible || v.Confidence != diagnosis.Confirmed || len(again) != 1 ||
+				!strings.HasPrefix(again[0].Detail, "pulled again by the runtime with secret robots") {
+				t.Errorf("%s: %s", name, told(v))
+			}
+		}
+	})
+}
+
+// An image beyond the limit is not fetched, but looked at.
+func TestInsideALargeImageIsReplayed(t *testing.T) {
+	eachRuntime(t, func(t *testing.T, r runtimes.Runtime) {
+		repository := "sparse-" + r.Tool
+		image, sent, err := large.sparse(repository)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l := limits()
+		l.Bytes = sparseSize / 2
+		res, err := puller(t, r, l).Pull(t.Context(), isolated.Request{Ref: image, Login: robot(), HostsDir: hostsDir(r)})
+		t.Logf("alone: %d bytes sent, %d fetched, %d requests", sent.Load(), res.Fetched(), large.requests(repository))
+		if err != nil || res.Stopped != isolated.StoppedTooLarge || res.Leftover != nil || res.Bytes < sparseSize {
+			t.Errorf("%+v, %v (%s)", res, err, text(err))
+		}
+		if all := sent.Load(); all >= sparseSize/4 {
+			t.Errorf("%d bytes were sent", all)
+		}
+		before, asked := sent.Load(), large.requests(repository)
+		a := newAgent(t, r, l, robots())
+		v := a.judge(t, a.failure(t, image, strange))
+		t.Logf("by the agent: %d bytes sent, %d requests: %s", sent.Load()-before, large.requests(repository)-asked, told(v))
+		again := retries(v)
+		if v.Cause != diagnosis.NotReproducible || len(again) != 1 || !strings.HasPrefix(again[0].Detail, "replayed with secret robots") {
+			t.Error(told(v))
+		}
+	})
+}
+
+// Replayed alone, it takes a few requests.
+func TestInsideAReplayAsksLittle(t *testing.T) {
+	eachRuntime(t, func(t *testing.T, r runtimes.Runtime) {
+		repository := "asks-" + r.Tool
+		image, sent, err := large.sparse(repository)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := newAgent(t, r, limits(), robots())
+		a.collector.Retry.Isolated = nil
+		v := a.judge(t, a.failure(t, image, strange))
+		requests := large.requests(repository)
+		t.Logf("%d bytes sent, %d requests: %s", sent.Load(), requests, told(v))
+		if v.Cause != diagnosis.NotReproducible || sent.Load() > 1<<20 || requests > 30 {
+			t.Errorf("%d bytes, %d requests: %s", sent.Load(), requests, told(v))
+		}
+	})
+}

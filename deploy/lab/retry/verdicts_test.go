@@ -1,0 +1,107 @@
+package retry
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/cri/registry/faulttest"
+	"github.com/whypull/whypull/deploy/lab/runtimes"
+)
+
+// What only a transfer meets is found by the pull tried again, where the
+// runtime's text says nothing.
+func TestInsideARetryFindsTheTruth(t *testing.T) {
+	eachRuntime(t, func(t *testing.T, r runtimes.Runtime) {
+		settled := map[string]bool{"second-403": true, "second-500": true} // without a pull
+		for _, fault := range []string{
+			"two-layers-works", "second-without-parts", "second-trickles", "second-cut-off", "second-end-missing", "second-file-short",
+			"second-403", "second-404", "second-500", "layer-broken-off", "layer-diffid-wrong", "basic-second-login-works",
+		} {
+			c := caseNamed(t, fault)
+			a := newAgent(t, r, limits(), c.Credentials...)
+			v := a.judge(t, a.failure(t, c.Image, strange))
+			want := c.On(r.Name)
+			if want == faulttest.Works {
+				want = diagnosis.NotReproducible
+			}
+			if v.Cause != want || v.Confidence != diagnosis.Confirmed || len(retries(v)) == 0 && !settled[fault] {
+				t.Errorf("%s: want %s: %s", fault, want, told(v))
+			}
+			t.Logf("%s: %s", fault, told(v))
+		}
+	})
+}
+
+// One login after the other is tried, as the kubelet does, and each is told
+// apart. What the clerk may not have is behind the layers that are looked at
+// without a pull.
+func TestInsideARetryTellsLoginsApart(t *testing.T) {
+	eachRuntime(t, func(t *testing.T, r runtimes.Runtime) {
+		image := put(t, "forbidden-"+r.Tool, 32<<10, 40)
+		forbid(t, image)
+		nobody := faulttest.Credential{Source: "nobodys", Key: host, Username: "nobody", Password: "guessed"}
+		for name, tc := range map[string]struct {
+			logins []faulttest.Credential
+			cause  diagnosis.Cause
+			tried  []string // what the evidence of each begins with
+		}{
+			"one that may not": {[]faulttest.Credential{clerks()}, diagnosis.AccessDenied, []string{"Failed AccessDenied secret clerks"}},
+			"the second may":   {[]faulttest.Credential{clerks(), robots()}, diagnosis.NotReproducible, []string{"Failed AccessDenied secret clerks", "Passed  secret robots"}},
+			"the first may":    {[]faulttest.Credential{robots(), clerks()}, diagnosis.NotReproducible, []string{"Passed  secret robots"}},
+			"the third may":    {[]faulttest.Credential{nobody, clerks(), robots()}, diagnosis.NotReproducible, []string{"Failed CredentialsRejected secret nobodys", "Failed AccessDenied secret clerks", "Passed  secret robots"}},
+			"none may":         {[]faulttest.Credential{clerks(), nobody}, diagnosis.AccessDenied, []string{"Failed AccessDenied secret clerks", "Failed CredentialsRejected secret nobodys"}},
+		} {
+			a := newAgent(t, r, limits(), tc.logins...)
+			v := a.judge(t, a.failure(t, image, strange))
+			t.Logf("%s: %s", name, told(v))
+			again := retries(v)
+			if v.Cause != tc.cause || v.Confidence != diagnosis.Confirmed || len(again) != len(tc.tried) {
+				t.Errorf("%s: want %s: %s", name, tc.cause, told(v))
+				continue
+			}
+			for i, e := range again {
+				if got := string(e.Outcome) + " " + string(e.Cause) + " " + whose(e); got != tc.tried[i] {
+					t.Errorf("%s: %q, want %q", name, got, tc.tried[i])
+				}
+			}
+		}
+	})
+}
+
+// whose is the login of a retry.
+func whose(e diagnosis.Evidence) string {
+	for _, login := range []string{"secret nobodys", "secret clerks", "secret robots"} {
+		if strings.Contains(e.Detail, login) {
+			return login
+		}
+	}
+	return ""
+}
+
+// forbid keeps the last layer of an image from the clerk.
+func forbid(t *testing.T, reference string) {
+	t.Helper()
+	ref, err := name.ParseReference(reference, name.Insecure)
+	if err != nil {
+		t.Fatal(err)
+	}
+	image, err := remote.Image(ref, remote.WithTransport(direct{large.next}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	layers, err := image.Layers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest, err := layers[len(layers)-1].Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	large.mu.Lock()
+	defer large.mu.Unlock()
+	large.forbidden[digest.String()] = true
+}
