@@ -372,7 +372,8 @@ func contentRefused(x *facts) Confidence {
 	if !ok {
 		return ""
 	}
-	if e.Via != "" && e.Via != e.Endpoint { // it need not be about the login
+	another := e.Credential != nil && len(filter(x.of(CheckCredentials), matches)) > e.Credential.Order
+	if e.Via != "" && e.Via != e.Endpoint || another { // it need not be about the login, or the kubelet has one more
 		return weaker(Likely, x.agreed(AccessDenied))
 	}
 	return x.agreed(AccessDenied)
