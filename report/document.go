@@ -202,19 +202,6 @@ func encode(d Document) (string, error) {
 	return strings.TrimSuffix(b.String(), "\n"), nil
 }
 
-// Parse reads a report annotation. A document of another schema, or none at
-// all, is an error.
-func Parse(annotation string) (Document, error) {
-	var d Document
-	if err := json.Unmarshal([]byte(annotation), &d); err != nil {
-		return Document{}, fmt.Errorf("report annotation: %w", err)
-	}
-	if d.Schema != Schema {
-		return Document{}, fmt.Errorf("report annotation: schema %q, want %q", d.Schema, Schema)
-	}
-	return d, nil
-}
-
 // Timeless returns the document's bytes with its times left out, to tell
 // whether anything else has changed.
 func Timeless(annotation string) string {

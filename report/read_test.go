@@ -1,0 +1,115 @@
+package report
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+	"unicode"
+	"unicode/utf8"
+)
+
+func TestPrintable(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct{ in, want string }{
+		"nothing":                {"", ""},
+		"plain":                  {"hub.test/team/app:1.2", "hub.test/team/app:1.2"},
+		"other scripts":          {"é…漢字 Ω", "é…漢字 Ω"},
+		"colours":                {"a\x1b[31;1mred\x1b[0mb", "aredb"},
+		"cursor":                 {"a\x1b[2J\x1b[Hb", "ab"},
+		"colour, C1":             {"a\u009b31mb", "ab"},
+		"title, bell":            {"a\x1b]0;title\x07b", "ab"},
+		"title, string end":      {"a\x1b]0;title\x1b\\b", "ab"},
+		"title, C1":              {"a\u009d0;title\u009cb", "ab"},
+		"link":                   {"\x1b]8;;http://x\x1b\\text\x1b]8;;\x1b\\", "text"},
+		"device control":         {"a\x1bP$q\x1b\\b", "ab"},
+		"reset":                  {"a\x1bcb", "ab"},
+		"character set":          {"a\x1b(0b", "ab"},
+		"sequence without end":   {"a\x1b[31", "a31"},
+		"title without end":      {"a\x1b]0;b", "a0;b"},
+		"escape at the end":      {"a\x1b", "a"},
+		"escape split by escape": {"a\x1b\x1b[31mb", "ab"},
+		"C0":                     {"a\x00\a\b\x0eb\x7f", "ab"},
+		"C1":                     {"a\u0080\u0085\u009fb", "ab"},
+		"lines":                  {"a\nb\r\nc\td\ve", "a b  c d e"},
+		"other blanks":           {"a\u00a0b\u2028c\u2029d\u3000e", "a b c d e"},
+		"bidi":                   {"a\u202eb\u202ac\u2066d\u2069e\u200ef\u200fg\u061ch", "abcdefgh"},
+		"unseen":                 {"a\u200bb\ufeffc\u00add\U000e0041e", "abcde"},
+		"private":                {"a\ue000b", "ab"},
+		"invalid UTF-8":          {"a\xffb\xc3", "a\ufffdb\ufffd"},
+		"a raw C1 byte":          {"a\x9b31mb", "a\ufffd31mb"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := Printable(tc.in); got != tc.want {
+				t.Errorf("got %q, want %q", got, tc.want)
+			}
+		})
+	}
+}
+
+func FuzzPrintable(f *testing.F) {
+	for _, s := range []string{"a", "\x1b[31m", "\x1b\x1b[[mm", "\u009b\u202e", "\xff\x9b", "\x1b]0;\x1b]x\x07\x07"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		got := Printable(s)
+		if !utf8.ValidString(got) || strings.ContainsFunc(got, func(r rune) bool { return !unicode.IsPrint(r) }) {
+			t.Errorf("%q: %q", s, got)
+		}
+		if again := Printable(got); again != got {
+			t.Errorf("%q: %q, and then %q", s, got, again)
+		}
+	})
+}
+
+// Every text of a document is made printable, those of fields to come as well:
+// the test fills what it finds.
+func TestDocumentPrintable(t *testing.T) {
+	t.Parallel()
+	const bad = "\u001b[31m\u202ex"
+	var filled Document
+	text := `{"schema":"S","node":"S","observedAt":"S","omitted":3,"containers":[{"name":"S","kind":"S","image":"S","pullPolicy":"S",
+		"cause":"S","confidence":"S","summary":"S","remedy":["S","S"],"evidence":[{"check":"S","outcome":"S","fault":"S","detail":"S"}],"since":"S"}]}`
+	quoted, err := json.Marshal(bad)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal([]byte(strings.ReplaceAll(text, `"S"`, string(quoted))), &filled); err != nil {
+		t.Fatal(err)
+	}
+	got, err := encode(filled.Printable())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := strings.NewReplacer(`"S"`, `"x"`, "\n", "", "\t", "").Replace(text)
+	var a, b any
+	if json.Unmarshal([]byte(got), &a) != nil || json.Unmarshal([]byte(want), &b) != nil {
+		t.Fatal("not JSON")
+	}
+	again, _ := json.Marshal(a)
+	wanted, _ := json.Marshal(b)
+	if !slices.Equal(again, wanted) {
+		t.Errorf("got  %s\nwant %s", again, wanted)
+	}
+	if filled.Containers[0].Name != bad || filled.Containers[0].Remedy[0] != bad {
+		t.Error("the original has changed")
+	}
+}
+
+func TestParseIsBounded(t *testing.T) {
+	t.Parallel()
+	doc := func(padding int) string {
+		return `{"schema":"whypull.dev/v1","node":"` + strings.Repeat("x", padding) + `"}`
+	}
+	if _, err := Parse(doc(readLimit - 100)); err != nil {
+		t.Errorf("a long report: %v", err)
+	}
+	if _, err := Parse(doc(readLimit)); err == nil {
+		t.Error("no limit")
+	}
+	_, err := Parse(`{"schema":"` + strings.Repeat("s", 1000) + `"}`)
+	if err == nil || len(err.Error()) > 200 {
+		t.Errorf("error %v", err)
+	}
+}
