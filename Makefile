@@ -16,8 +16,9 @@ help: ## list what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 .PHONY: build
-build: ## build the agent into bin/
+build: ## build the agent and the kubectl plugin into bin/
 	$(BUILD) -o bin/whypull ./cmd/whypull
+	$(BUILD) -o bin/kubectl-why_pull ./cmd/kubectl-why_pull
 
 .PHONY: demo
 demo: ## start a cluster, break pods in it, and show what whypull says

@@ -1,0 +1,136 @@
+// Command kubectl-why_pull is a plugin of kubectl: it says which pods cannot
+// pull their images, and why, from the reports that whypull has put on them.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"k8s.io/klog/v2"
+
+	"github.com/whypull/whypull/cmd/kubectl-why_pull/why"
+	"github.com/whypull/whypull/report"
+)
+
+// version is set by the linker.
+var version = "dev"
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+// The exit statuses, which are those of "whypull check" as well.
+const (
+	nothingFails   = 0
+	somethingFails = 1
+	usageError     = 2 // or an internal error
+)
+
+// errFailing says that a pod fails. It has been printed why.
+var errFailing = errors.New("something fails")
+
+func run(args []string, stdout, stderr io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	klog.SetSlogLogger(discard()) // client-go's log would go to the terminal as it comes
+	cmd := root()
+	cmd.SetArgs(args)
+	cmd.SetOut(stdout)
+	cmd.SetErr(stderr)
+	switch err := cmd.ExecuteContext(ctx); {
+	case errors.Is(err, errFailing):
+		return somethingFails
+	case err != nil:
+		fmt.Fprintln(stderr, "kubectl why-pull:", report.Printable(err.Error()))
+		return usageError
+	}
+	return nothingFails
+}
+
+const long = `Says which pods cannot pull their images, and why, from the reports that
+whypull's agents have put on them: all of a namespace, grouped by cause and by
+what they share, or the whole story of one pod.
+
+Exit status: 0 nothing fails, 1 something fails, 2 wrong usage or an error.
+
+-o json and -o yaml print a document of schema ` + why.Schema + `, to which
+fields are only ever added:
+  schema
+  groups[]  cause or noReport (why there is no report); secrets[], registry,
+            repository or image: what the pods share; pods[] as namespace/name;
+            nodes[]; summary; runsOn[]: other nodes with the same image;
+            pointsTo: the node at fault, where the others show it
+  pods[]    namespace, name, node, owner; report: the whypull.dev/v1 report;
+            containers[]: name, kind, image, registry, repository, reason and
+            message (the kubelet's), cause or noReport, runsOn[], runsHere
+Control characters are left out of all texts.`
+
+const examples = `  kubectl why-pull                       # the pods of this namespace
+  kubectl why-pull -A                    # of all namespaces
+  kubectl why-pull -n shop web-0         # all about one pod
+  kubectl why-pull explain TagNotFound   # about one cause, without a cluster`
+
+func root() *cobra.Command {
+	o := newOptions()
+	cmd := &cobra.Command{
+		Use:               "why-pull [POD]",
+		Annotations:       map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl why-pull"},
+		Short:             "Says why pods cannot pull their images",
+		Long:              long,
+		Example:           examples,
+		Version:           version,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: o.completePods,
+		RunE:              func(cmd *cobra.Command, args []string) error { return o.run(cmd.Context(), args, cmd.OutOrStdout()) },
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
+	}
+	o.bind(cmd)
+	cmd.AddCommand(explainCommand())
+	cmd.SetHelpCommand(&cobra.Command{Hidden: true, Use: "no-help"}) // "help" may be a pod
+	return cmd
+}
+
+func explainCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:               "explain [CAUSE]",
+		Short:             "Explains a cause, or lists them all; needs no cluster",
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: completeCauses,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			out, layout := cmd.OutOrStdout(), layoutOf(cmd.OutOrStdout())
+			if len(args) == 0 {
+				return write(out, why.Causes(layout))
+			}
+			page, err := why.Explain(layout, args[0])
+			if err != nil {
+				return err
+			}
+			return write(out, page)
+		},
+	}
+}
+
+func write(out io.Writer, text string) error {
+	_, err := io.WriteString(out, text)
+	return err
+}
+
+// podName takes the name as kubectl does elsewhere, with the kind before it.
+func podName(arg string) string {
+	for _, kind := range []string{"pod/", "pods/", "po/"} {
+		if name, ok := strings.CutPrefix(arg, kind); ok {
+			return name
+		}
+	}
+	return arg
+}
+
+func now() time.Time { return time.Now() }

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"slices"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+	_ "k8s.io/client-go/plugin/pkg/client/auth" // logins that kubeconfigs may ask for
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/whypull/whypull/cmd/kubectl-why_pull/pods"
+	"github.com/whypull/whypull/cmd/kubectl-why_pull/why"
+)
+
+// options are the command's flags.
+type options struct {
+	output string
+	all    bool
+	watch  bool
+
+	rules     *clientcmd.ClientConfigLoadingRules
+	overrides *clientcmd.ConfigOverrides
+}
+
+func newOptions() *options {
+	return &options{
+		rules:     clientcmd.NewDefaultClientConfigLoadingRules(),
+		overrides: &clientcmd.ConfigOverrides{ClusterDefaults: clientcmd.ClusterDefaults},
+	}
+}
+
+// The values of --output.
+const (
+	outputTable = "table"
+	outputWide  = "wide"
+	outputJSON  = "json"
+	outputYAML  = "yaml"
+)
+
+func outputs() []string { return []string{outputTable, outputWide, outputJSON, outputYAML} }
+
+// bind defines the flags: our own, and those of kubectl that choose a cluster.
+func (o *options) bind(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.BoolVarP(&o.all, "all-namespaces", "A", false, "the pods of all namespaces")
+	flags.StringVarP(&o.output, "output", "o", outputTable, "table, wide, json or yaml")
+	flags.BoolVarP(&o.watch, "watch", "w", false, "go on, and show what changes")
+	flags.StringVar(&o.rules.ExplicitPath, "kubeconfig", "", "path to the kubeconfig file to use")
+	names := clientcmd.RecommendedConfigOverrideFlags("")
+	names.ClusterOverrideFlags.APIServer.ShortName = "s"
+	names.AuthOverrideFlags.Username.LongName, names.AuthOverrideFlags.Password.LongName = "", "" // as kubectl
+	clientcmd.BindContextFlags(&o.overrides.Context, flags, names.ContextOverrideFlags)
+	names.CurrentContext.BindStringFlag(flags, &o.overrides.CurrentContext)
+	clientcmd.BindClusterFlags(&o.overrides.ClusterInfo, flags, names.ClusterOverrideFlags)
+	clientcmd.BindAuthInfoFlags(&o.overrides.AuthInfo, flags, names.AuthOverrideFlags)
+	names.Timeout.BindStringFlag(flags, &o.overrides.Timeout)
+	flags.Bool("version", false, "print the version") // cobra's own would take -v
+	for flag, complete := range map[string]cobra.CompletionFunc{
+		"output":  cobra.FixedCompletions(outputs(), cobra.ShellCompDirectiveNoFileComp),
+		"context": o.completeContexts,
+	} {
+		_ = cmd.RegisterFlagCompletionFunc(flag, complete) // both flags are defined
+	}
+}
+
+func (o *options) validate(args []string) error {
+	if !slices.Contains(outputs(), o.output) {
+		return fmt.Errorf("--output: %q is none of %q", o.output, outputs())
+	}
+	if len(args) > 0 && o.all {
+		return fmt.Errorf("a pod's name and --all-namespaces do not go together: give its namespace by -n")
+	}
+	if len(args) > 0 && podName(args[0]) == "" {
+		return fmt.Errorf("the pod's name is empty")
+	}
+	return nil
+}
+
+func (o *options) config() clientcmd.ClientConfig {
+	return clientcmd.NewNonInteractiveDeferredLoadingClientConfig(o.rules, o.overrides)
+}
+
+// connect returns a client and the namespace that flags and kubeconfig choose.
+func (o *options) connect() (*pods.Client, string, error) {
+	config := o.config()
+	cfg, err := config.ClientConfig()
+	if err != nil {
+		return nil, "", err
+	}
+	namespace, _, err := config.Namespace()
+	if err != nil {
+		return nil, "", err
+	}
+	client, err := pods.New(cfg, "kubectl-why_pull/"+version)
+	return client, namespace, err
+}
+
+// layoutOf is the layout that an output takes: a terminal has a width, and
+// colours unless NO_COLOR or its kind speak against them (https://no-color.org).
+func layoutOf(out io.Writer) why.Layout {
+	f, ok := out.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return why.Layout{}
+	}
+	l := why.Layout{Color: os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"}
+	if width, height, err := term.GetSize(int(f.Fd())); err == nil {
+		l.Width, l.Height = width, height
+	}
+	return l
+}
+
+func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }

@@ -1,0 +1,144 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/whypull/whypull/cmd/kubectl-why_pull/pods"
+	"github.com/whypull/whypull/cmd/kubectl-why_pull/why"
+)
+
+// asked is one call of the command.
+type asked struct {
+	*options
+	client *pods.Client
+	scope  pods.Scope
+	out    io.Writer
+	layout why.Layout
+
+	view     why.View
+	fleet    why.Fleet
+	surveyed time.Time // when the fleet was looked at beyond the scope
+}
+
+func (o *options) run(ctx context.Context, args []string, out io.Writer) error {
+	if err := o.validate(args); err != nil {
+		return err
+	}
+	client, namespace, err := o.connect()
+	if err != nil {
+		return err
+	}
+	a := &asked{options: o, client: client, out: out, layout: layoutOf(out)}
+	if !o.all {
+		a.scope.Namespace = namespace
+	}
+	if len(args) > 0 {
+		a.scope.Name = podName(args[0])
+	}
+	if o.watch {
+		return a.follow(ctx)
+	}
+	return a.once(ctx)
+}
+
+func (a *asked) once(ctx context.Context) error {
+	if err := a.read(ctx); err != nil {
+		return err
+	}
+	if a.view.Failing() {
+		a.survey(ctx)
+	}
+	o := a.view.Build(&a.fleet, now())
+	text, err := a.render(o)
+	if err != nil {
+		return err
+	}
+	if err := write(a.out, text); err != nil {
+		return err
+	}
+	return verdict(o)
+}
+
+// verdict is the exit status of an overview.
+func verdict(o why.Overview) error {
+	if len(o.Pods) > 0 {
+		return errFailing
+	}
+	return nil
+}
+
+// read takes in the pods that were asked for.
+func (a *asked) read(ctx context.Context) error {
+	if a.scope.Name != "" {
+		pod, err := a.client.Get(ctx, a.scope.Namespace, a.scope.Name)
+		if err != nil {
+			return err
+		}
+		a.put(pod)
+		return nil
+	}
+	_, err := a.client.List(ctx, a.scope, a.restart, a.put)
+	a.fleet.Complete = a.scope == pods.Scope{} && err == nil
+	return err
+}
+
+func (a *asked) restart() { a.view, a.fleet, a.surveyed = why.View{}, why.Fleet{}, time.Time{} }
+
+func (a *asked) put(pod *corev1.Pod) {
+	a.view.Put(pod)
+	a.fleet.Add(pod)
+}
+
+// survey asks what the rest of the cluster tells of the failing pods' images and
+// nodes, where that is allowed: of all pods, else of those in the namespace and
+// in that of the agents. It is a help, not a need, so errors count for little.
+func (a *asked) survey(ctx context.Context) {
+	if a.fleet.Complete {
+		return
+	}
+	var whole why.Fleet
+	if _, err := a.client.List(ctx, pods.Scope{}, func() { whole = why.Fleet{} }, whole.Add); err == nil {
+		whole.Complete = true
+		a.fleet = whole
+		return
+	}
+	agents := pods.Scope{Namespace: why.AgentNamespace, Labels: why.AgentSelector}
+	for _, scope := range []pods.Scope{{Namespace: a.scope.Namespace}, agents} {
+		_, _ = a.client.List(ctx, scope, func() {}, a.fleet.Add) // as far as it is allowed
+	}
+}
+
+func (a *asked) render(o why.Overview) (string, error) {
+	switch a.output {
+	case outputJSON:
+		return encode(o, "  ")
+	case outputYAML:
+		out, err := yaml.Marshal(o)
+		return string(out), err
+	}
+	if a.scope.Name == "" {
+		return o.Table(a.layout, now(), a.scope.Namespace, a.output == outputWide), nil
+	}
+	if len(o.Pods) == 0 {
+		return fmt.Sprintf("No container of pod %s/%s fails to get its image.\n", a.scope.Namespace, a.scope.Name), nil
+	}
+	return o.Pods[0].Story(a.layout, now()), nil
+}
+
+// encode writes JSON in which remedies' <placeholders> can be read.
+func encode(v any, indent string) (string, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", indent)
+	err := enc.Encode(v)
+	return b.String(), err
+}
