@@ -94,7 +94,6 @@ func root() *cobra.Command {
 	}
 	o.bind(cmd)
 	cmd.AddCommand(explainCommand())
-	cmd.SetHelpCommand(&cobra.Command{Hidden: true, Use: "no-help"}) // "help" may be a pod
 	return cmd
 }
 

@@ -29,7 +29,7 @@ type options struct {
 func newOptions() *options {
 	return &options{
 		rules:     clientcmd.NewDefaultClientConfigLoadingRules(),
-		overrides: &clientcmd.ConfigOverrides{ClusterDefaults: clientcmd.ClusterDefaults},
+		overrides: &clientcmd.ConfigOverrides{},
 	}
 }
 

@@ -55,14 +55,17 @@ func (f *Fleet) Add(pod *corev1.Pod) {
 		}
 		f.reporting[node] = true
 	}
-	if isAgent(pod) && !over(pod) {
-		put(&f.agents, node, pod.Name, ready(pod))
+	switch {
+	case isAgent(pod) && over(pod):
+		f.Remove(pod)
+	case isAgent(pod):
+		put(&f.agents, node, keyOf(pod).String(), ready(pod))
 	}
 }
 
 // Remove takes back what a deleted pod told of its agent.
 func (f *Fleet) Remove(pod *corev1.Pod) {
-	delete(f.agents[report.Printable(pod.Spec.NodeName)], pod.Name)
+	delete(f.agents[report.Printable(pod.Spec.NodeName)], keyOf(pod).String())
 }
 
 func put(all *map[string]map[string]bool, key, member string, value bool) {
@@ -122,7 +125,7 @@ func (f *Fleet) missing(pod *corev1.Pod, now time.Time) string {
 	}
 	node := report.Printable(pod.Spec.NodeName)
 	agents := f.agents[node]
-	known := f.Complete || len(f.agents) > 0
+	known := f.Complete || len(f.agents) > 0 // of agents that have gone, too
 	switch {
 	case f.Complete && len(f.agents) == 0 && len(f.reporting) == 0:
 		return "no whypull agent is in the cluster"

@@ -1,0 +1,355 @@
+// Package apitest is an API server for tests: pods that can be got, listed in
+// pages and watched, over TLS on a loopback port. It refuses what it is told to.
+package apitest
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
+)
+
+// Token is the bearer token that the server wants.
+const Token = "t0ken"
+
+// Server is the API server.
+type Server struct {
+	*httptest.Server
+
+	// Protobuf tells to answer so where it is asked for; watches are in JSON.
+	Protobuf bool
+
+	mu       sync.Mutex
+	pods     []*corev1.Pod
+	events   []event
+	refused  []string
+	requests []string
+	limits   []string
+	expired  int           // pages to answer with 410
+	gone     int           // watches to answer with 410
+	news     chan struct{} // closed when there is an event, or watches are to end
+	epoch    int           // of watches
+	farewell bool          // whether the last epoch's watches are told 410
+	open     int           // watches of this epoch
+}
+
+type event struct {
+	version int
+	kind    string
+	pod     *corev1.Pod
+}
+
+// New starts a server with pods; it ends with the test.
+func New(t *testing.T, pods ...*corev1.Pod) *Server {
+	t.Helper()
+	s := &Server{news: make(chan struct{})}
+	for _, p := range pods {
+		s.Put(p)
+	}
+	s.Server = httptest.NewTLSServer(s)
+	t.Cleanup(func() {
+		s.EndWatches(false)
+		s.CloseClientConnections()
+		s.Close()
+	})
+	return s
+}
+
+// Kubeconfig writes a kubeconfig for the server and returns its path. Its
+// context, here, is in namespace shop.
+func (s *Server) Kubeconfig(t *testing.T) string {
+	t.Helper()
+	ca := base64.StdEncoding.EncodeToString(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}))
+	text := fmt.Sprintf(`{"apiVersion":"v1","kind":"Config","current-context":"here",
+		"clusters":[{"name":"c","cluster":{"server":%q,"certificate-authority-data":%q}}],
+		"contexts":[{"name":"here","context":{"cluster":"c","user":"u","namespace":"shop"}},{"name":"wrong","context":{"cluster":"c","user":"nobody"}}],
+		"users":[{"name":"u","user":{"token":%q}},{"name":"nobody","user":{"token":"x"}}]}`, s.URL, ca, Token)
+	path := filepath.Join(t.TempDir(), "kubeconfig")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// Put makes or changes a pod.
+func (s *Server) Put(pod *corev1.Pod) {
+	s.change(pod, func(i int, p *corev1.Pod) string {
+		if i < 0 {
+			s.pods = append(s.pods, p)
+			return "ADDED"
+		}
+		s.pods[i] = p
+		return "MODIFIED"
+	})
+}
+
+// Delete takes a pod away.
+func (s *Server) Delete(pod *corev1.Pod) {
+	s.change(pod, func(i int, _ *corev1.Pod) string {
+		s.pods = slices.Delete(s.pods, i, i+1)
+		return "DELETED"
+	})
+}
+
+func (s *Server) change(pod *corev1.Pod, do func(int, *corev1.Pod) string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	version := len(s.events) + 1
+	p := pod.DeepCopy()
+	p.ResourceVersion, p.Kind, p.APIVersion = strconv.Itoa(version), "Pod", "v1"
+	at := slices.IndexFunc(s.pods, func(o *corev1.Pod) bool { return o.Namespace == p.Namespace && o.Name == p.Name })
+	s.events = append(s.events, event{version, do(at, p), p})
+	s.wake()
+}
+
+func (s *Server) wake() {
+	close(s.news)
+	s.news = make(chan struct{})
+}
+
+// Refuse answers 403 to requests from now on: "list *" is listing all
+// namespaces, "watch shop" watching one.
+func (s *Server) Refuse(lines ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refused = append(s.refused, lines...)
+}
+
+// ExpirePages answers the next n requests for a further page with 410 Gone.
+func (s *Server) ExpirePages(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.expired = n
+}
+
+// RefuseVersions answers the next n watches with 410 Gone.
+func (s *Server) RefuseVersions(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.gone = n
+}
+
+// EndWatches ends all watches that there are, on request with a 410 Gone in them.
+func (s *Server) EndWatches(gone bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.epoch, s.farewell, s.open = s.epoch+1, gone, 0
+	s.wake()
+}
+
+// AwaitWatch waits until there is a watch that EndWatches would end.
+func (s *Server) AwaitWatch(t *testing.T) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
+		s.mu.Lock()
+		open := s.open
+		s.mu.Unlock()
+		switch {
+		case open > 0:
+			return
+		case time.Now().After(deadline):
+			t.Fatal("in vain: a watch")
+		}
+	}
+}
+
+// Requests are those that were made, as "list shop".
+func (s *Server) Requests() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.requests)
+}
+
+// Limits are the limits of all lists.
+func (s *Server) Limits() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.limits)
+}
+
+// ServeHTTP implements http.Handler.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	namespace, name, ok := place(r.URL.Path)
+	verb := "list"
+	switch {
+	case name != "":
+		verb = "get"
+	case r.URL.Query().Get("watch") != "":
+		verb = "watch"
+	}
+	line := verb + " " + namespace
+	if namespace == "" {
+		line += "*"
+	}
+	s.mu.Lock()
+	s.requests = append(s.requests, line)
+	refused := slices.Contains(s.refused, line)
+	s.mu.Unlock()
+	switch {
+	case r.Header.Get("Authorization") != "Bearer "+Token:
+		fail(w, http.StatusUnauthorized, metav1.StatusReasonUnauthorized, "Unauthorized")
+	case r.Method != http.MethodGet || !ok:
+		fail(w, http.StatusMethodNotAllowed, metav1.StatusReasonMethodNotAllowed, r.Method+" "+r.URL.Path)
+	case refused:
+		fail(w, http.StatusForbidden, metav1.StatusReasonForbidden, "pods is forbidden: User \"u\x1b[31m\" cannot "+line)
+	case verb == "get":
+		s.get(w, r, namespace, name)
+	case verb == "watch":
+		s.watch(w, r, namespace)
+	default:
+		s.list(w, r, namespace)
+	}
+}
+
+func place(path string) (namespace, name string, ok bool) {
+	rest, found := strings.CutPrefix(path, "/api/v1/")
+	if after, within := strings.CutPrefix(rest, "namespaces/"); within {
+		namespace, rest, _ = strings.Cut(after, "/")
+	}
+	kind, name, _ := strings.Cut(rest, "/")
+	return namespace, name, found && kind == "pods" && !strings.Contains(name, "/")
+}
+
+func fail(w http.ResponseWriter, code int, reason metav1.StatusReason, message string) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	_ = json.NewEncoder(w).Encode(status(code, reason, message)) // the client has gone
+}
+
+func status(code int, reason metav1.StatusReason, message string) metav1.Status {
+	return metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"},
+		Status: metav1.StatusFailure, Code: int32(code), Reason: reason, Message: message}
+}
+
+func expire(w http.ResponseWriter) {
+	fail(w, http.StatusGone, metav1.StatusReasonExpired, "too old resource version")
+}
+
+func (s *Server) get(w http.ResponseWriter, r *http.Request, namespace, name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range s.pods {
+		if p.Namespace == namespace && p.Name == name {
+			s.write(w, r, p)
+			return
+		}
+	}
+	fail(w, http.StatusNotFound, metav1.StatusReasonNotFound, fmt.Sprintf("pods %q not found", name))
+}
+
+func (s *Server) write(w http.ResponseWriter, r *http.Request, obj runtime.Object) {
+	var b bytes.Buffer
+	kind := runtime.ContentTypeJSON
+	if s.Protobuf && strings.Contains(r.Header.Get("Accept"), runtime.ContentTypeProtobuf) {
+		kind = runtime.ContentTypeProtobuf
+		types := runtime.NewScheme()
+		types.AddKnownTypes(corev1.SchemeGroupVersion, &corev1.Pod{}, &corev1.PodList{})
+		_ = protobuf.NewSerializer(types, types).Encode(obj, &b) // the client will say so
+	} else {
+		_ = json.NewEncoder(&b).Encode(obj) // the client will say so
+	}
+	w.Header().Set("Content-Type", kind)
+	_, _ = w.Write(b.Bytes()) // the client has gone
+}
+
+// selects tells whether a request is about a pod.
+func selects(r *http.Request, namespace string, p *corev1.Pod) bool {
+	q := r.URL.Query()
+	byField, err := fields.ParseSelector(q.Get("fieldSelector"))
+	byLabel, err2 := labels.Parse(q.Get("labelSelector"))
+	return err == nil && err2 == nil && (namespace == "" || p.Namespace == namespace) &&
+		byField.Matches(fields.Set{"metadata.name": p.Name}) && byLabel.Matches(labels.Set(p.Labels))
+}
+
+func (s *Server) list(w http.ResponseWriter, r *http.Request, namespace string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	q := r.URL.Query()
+	s.limits = append(s.limits, q.Get("limit"))
+	if q.Get("continue") != "" && s.expired > 0 {
+		s.expired--
+		expire(w)
+		return
+	}
+	list := &corev1.PodList{TypeMeta: metav1.TypeMeta{Kind: "PodList", APIVersion: "v1"}}
+	list.ResourceVersion = strconv.Itoa(len(s.events))
+	skip, _ := strconv.Atoi(q.Get("continue"))
+	limit, _ := strconv.Atoi(q.Get("limit"))
+	for _, p := range s.pods {
+		switch {
+		case !selects(r, namespace, p):
+		case skip > 0:
+			skip--
+		case limit > 0 && len(list.Items) == limit:
+			before, _ := strconv.Atoi(q.Get("continue"))
+			list.Continue = strconv.Itoa(before + limit)
+		default:
+			list.Items = append(list.Items, *p)
+		}
+	}
+	s.write(w, r, list)
+}
+
+func (s *Server) watch(w http.ResponseWriter, r *http.Request, namespace string) {
+	s.mu.Lock()
+	gone, epoch := s.gone > 0, s.epoch
+	s.gone = max(s.gone-1, 0)
+	if !gone {
+		s.open++
+	}
+	s.mu.Unlock()
+	if gone {
+		expire(w)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	out := http.NewResponseController(w)
+	_ = out.Flush() // the client has gone
+	at, _ := strconv.Atoi(r.URL.Query().Get("resourceVersion"))
+	for {
+		s.mu.Lock()
+		events, news, over, farewell := s.events[at:], s.news, s.epoch != epoch, s.farewell
+		s.mu.Unlock()
+		for _, e := range events {
+			if selects(r, namespace, e.pod) {
+				send(w, e.kind, e.pod)
+			}
+		}
+		at += len(events)
+		if over {
+			if farewell {
+				send(w, "ERROR", status(http.StatusGone, metav1.StatusReasonExpired, "too old resource version"))
+			}
+			return
+		}
+		_ = out.Flush() // the client has gone
+		select {
+		case <-news:
+		case <-r.Context().Done():
+			return
+		}
+	}
+}
+
+func send(w io.Writer, kind string, obj any) {
+	_ = json.NewEncoder(w).Encode(map[string]any{"type": kind, "object": obj}) // the client has gone
+}

@@ -1,0 +1,275 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/spf13/pflag"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/cmd/kubectl-why_pull/apitest"
+	"github.com/whypull/whypull/cmd/kubectl-why_pull/why"
+)
+
+func TestStatus(t *testing.T) {
+	s := apitest.New(t, broken("shop", "web", diagnosis.CredentialsRejected), fine("shop", "db"), fine("calm", "a"), silent("quiet", "q"))
+	for name, tc := range map[string]struct {
+		args   []string
+		status int
+		stdout string // contains
+		stderr string // contains
+	}{
+		"a namespace that fails": {nil, 1, "1 pod on node n1: CredentialsRejected, secret shop/regcred for hub.test\n", ""},
+		"one that does not":      {[]string{"-n", "calm"}, 0, "No pod in namespace calm fails to get its image.\n", ""},
+		"one that does not exist": {[]string{"-n", "none"}, 0,
+			"No pod in namespace none fails to get its image.\n", ""},
+		"all namespaces":           {[]string{"-A"}, 1, "quiet/q", ""},
+		"all, long":                {[]string{"--all-namespaces", "-o", "wide"}, 1, "CONFIDENCE", ""},
+		"a pod that fails":         {[]string{"web"}, 1, "container app: CredentialsRejected (Confirmed)\n  a sentence on web\n", ""},
+		"the remedy":               {[]string{"web"}, 1, "\n    kubectl -n shop create secret docker-registry regcred --docker-username=<username>\n", ""},
+		"what the kubelet says":    {[]string{"web"}, 1, "The kubelet says (ErrImagePull)\n    401 Unauthorized\n", ""},
+		"with its kind":            {[]string{"pod/web"}, 1, "pod shop/web on node n1", ""},
+		"a pod that runs":          {[]string{"db"}, 0, "No container of pod shop/db fails to get its image.\n", ""},
+		"no report":                {[]string{"-n", "quiet"}, 1, "1 pod on node n1: no report, the whypull agent on node n1 has not reported", ""},
+		"pod of another namespace": {[]string{"-n", "quiet", "q"}, 1, "container app: no report", ""},
+		"no such pod":              {[]string{"none"}, 2, "", `kubectl why-pull: pods "none" not found`},
+		"a pod, all namespaces":    {[]string{"-A", "web"}, 2, "", "do not go together"},
+		"two pods":                 {[]string{"web", "db"}, 2, "", "accepts at most 1 arg"},
+		"no name":                  {[]string{"pod/"}, 2, "", "the pod's name is empty"},
+		"output":                   {[]string{"-o", "xml"}, 2, "", `kubectl why-pull: --output: "xml" is none of ["table" "wide" "json" "yaml"]`},
+		"flag":                     {[]string{"--nonsense"}, 2, "", "kubectl why-pull: unknown flag: --nonsense"},
+		"no login":                 {[]string{"--context", "wrong"}, 2, "", "kubectl why-pull: Unauthorized"},
+		"no context":               {[]string{"--context", "none"}, 2, "", `context "none" does not exist`},
+		"the token given":          {[]string{"--context", "wrong", "--token", apitest.Token, "-n", "shop"}, 1, "CredentialsRejected", ""},
+		"no server":                {[]string{"-s", "https://127.0.0.1:1"}, 2, "", "connection refused"},
+		"help":                     {[]string{"--help"}, 0, "kubectl why-pull [POD] [flags]", ""},
+		"version":                  {[]string{"--version"}, 0, "kubectl why-pull version dev\n", ""},
+		"explain":                  {[]string{"explain", "tagnotfound"}, 0, "TagNotFound: Tag not found\n", ""},
+		"explain all":              {[]string{"explain"}, 0, "NotReproducible", ""},
+		"explain what is none":     {[]string{"explain", "TagNotFund"}, 2, "", "did you mean TagNotFound?"},
+		"explain two":              {[]string{"explain", "a", "b"}, 2, "", "accepts at most 1 arg"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			args := tc.args
+			if len(args) == 0 || args[0] != "explain" {
+				args = append(slices.Clone(args), "--kubeconfig", s.Kubeconfig(t))
+			}
+			var out, errs output
+			status := run(args, &out, &errs)
+			if status != tc.status || !strings.Contains(out.String(), tc.stdout) || !strings.Contains(errs.String(), tc.stderr) ||
+				tc.stderr == "" && errs.String() != "" || tc.stdout == "" && out.String() != "" {
+				t.Errorf("status %d, want %d\nstdout %s\nwant   %s\nstderr %s\nwant   %s", status, tc.status, out.String(), tc.stdout, errs.String(), tc.stderr)
+			}
+		})
+	}
+}
+
+// Pods called as the subcommands are can be asked for.
+func TestPodCalledExplain(t *testing.T) {
+	s := apitest.New(t, broken("shop", "explain", diagnosis.DiskFull), broken("shop", "help", diagnosis.DiskFull))
+	for _, arg := range []string{"pod/explain", "pod/help"} {
+		if status, out, errs := called(t, s, arg); status != 1 || !strings.Contains(out, "DiskFull") {
+			t.Errorf("%s: status %d\n%s%s", arg, status, out, errs)
+		}
+	}
+}
+
+func TestNoKubeconfig(t *testing.T) {
+	t.Setenv("KUBECONFIG", filepath.Join(t.TempDir(), "none"))
+	t.Setenv("KUBERNETES_SERVICE_HOST", "")
+	var out, errs output
+	if status := run(nil, &out, &errs); status != 2 || !strings.Contains(errs.String(), "no configuration has been provided") {
+		t.Errorf("status %d, %s", status, errs.String())
+	}
+}
+
+func TestKubeconfigFromEnvironment(t *testing.T) {
+	s := apitest.New(t, broken("shop", "web", diagnosis.DiskFull))
+	t.Setenv("KUBECONFIG", s.Kubeconfig(t))
+	var out, errs output
+	if status := run(nil, &out, &errs); status != 1 || !strings.Contains(out.String(), "DiskFull") {
+		t.Errorf("status %d, %s%s", status, out.String(), errs.String())
+	}
+}
+
+// Impersonation needs no right here that kubectl would not need.
+func TestFlagsOfKubectl(t *testing.T) {
+	t.Parallel()
+	flags := root().Flags()
+	for _, name := range []string{
+		"kubeconfig", "context", "cluster", "user", "namespace", "server", "token", "as", "as-group", "as-uid", "certificate-authority",
+		"client-certificate", "client-key", "insecure-skip-tls-verify", "tls-server-name", "request-timeout", "proxy-url", "disable-compression",
+	} {
+		if flags.Lookup(name) == nil {
+			t.Errorf("there is no --%s", name)
+		}
+	}
+	for short, name := range map[string]string{"n": "namespace", "s": "server", "A": "all-namespaces", "o": "output", "w": "watch"} {
+		if f := flags.ShorthandLookup(short); f == nil || f.Name != name {
+			t.Errorf("-%s is not --%s", short, name)
+		}
+	}
+	flags.VisitAll(func(f *pflag.Flag) {
+		if f.Name == "password" || f.Usage == "" {
+			t.Errorf("--%s: %q", f.Name, f.Usage)
+		}
+	})
+}
+
+// No more is asked for than the rights allow, and no more than is needed.
+func TestRequests(t *testing.T) {
+	elsewhere := fine("other", "b")
+	elsewhere.Spec.NodeName = "n2"
+	for name, tc := range map[string]struct {
+		pods    []*corev1.Pod
+		refused []string
+		args    []string
+		status  int
+		asked   string
+		stdout  string
+	}{
+		"nothing fails":  {[]*corev1.Pod{fine("shop", "a")}, nil, nil, 0, "list shop", ""},
+		"something does": {[]*corev1.Pod{broken("shop", "a", diagnosis.DNSFailure), elsewhere}, nil, nil, 1, "list shop, list *", "the same image runs on 1 other node (n2): this points to node n1"},
+		"all namespaces": {[]*corev1.Pod{broken("shop", "a", diagnosis.DNSFailure), elsewhere}, nil, []string{"-A"}, 1, "list *", "(n2): this points to node n1"},
+		"a pod":          {[]*corev1.Pod{broken("shop", "a", diagnosis.DNSFailure), elsewhere}, nil, []string{"a"}, 1, "get shop, list *", "(n2): this points to node n1"},
+		"a pod, no more": {[]*corev1.Pod{broken("shop", "a", diagnosis.DNSFailure), elsewhere}, []string{"list *", "list shop", "list whypull"}, []string{"a"}, 1,
+			"get shop, list *, list shop, list whypull", "DNSFailure"},
+		"one namespace only": {[]*corev1.Pod{silent("shop", "a")}, []string{"list *", "list whypull"}, nil, 1, "list shop, list *, list shop, list whypull",
+			"no whypull agent has reported; whether one is on node n1 takes the right to list its pods"},
+		"the agents, too": {[]*corev1.Pod{silent("shop", "a"), agentPod("whypull", "n2")}, []string{"list *"}, nil, 1, "list shop, list *, list shop, list whypull",
+			"no whypull agent is on node n1"},
+		"agents in another namespace": {[]*corev1.Pod{silent("shop", "a"), agentPod("tools", "n2")}, nil, nil, 1, "list shop, list *", "no whypull agent is on node n1"},
+		"not even one":                {nil, []string{"list shop"}, nil, 2, "list shop", ""},
+		"not all":                     {nil, []string{"list *"}, []string{"-A"}, 2, "list *", ""},
+		"no pod":                      {nil, []string{"get shop"}, []string{"a"}, 2, "get shop", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := apitest.New(t, tc.pods...)
+			s.Refuse(tc.refused...)
+			status, out, errs := called(t, s, tc.args...)
+			if asked := strings.Join(s.Requests(), ", "); status != tc.status || asked != tc.asked || !strings.Contains(out, tc.stdout) {
+				t.Errorf("status %d, want %d; asked %s, want %s\n%s%s", status, tc.status, asked, tc.asked, out, errs)
+			}
+			if (status == 2) != strings.Contains(errs, "forbidden") || strings.Contains(errs, "\x1b") {
+				t.Errorf("stderr %q", errs)
+			}
+		})
+	}
+}
+
+func TestManyPages(t *testing.T) {
+	s := apitest.New(t)
+	for i := range 1200 {
+		if i%100 == 0 {
+			s.Put(broken("shop", fmt.Sprintf("p%04d", i), diagnosis.CredentialsRejected))
+		} else {
+			s.Put(fine("shop", fmt.Sprintf("p%04d", i)))
+		}
+	}
+	s.ExpirePages(1)
+	status, out, _ := called(t, s, "-A")
+	if status != 1 || !strings.Contains(out, "12 pods on node n1: CredentialsRejected, secret shop/regcred for hub.test") {
+		t.Errorf("status %d\n%s", status, out)
+	}
+}
+
+func TestDocuments(t *testing.T) {
+	s := apitest.New(t, broken("shop", "web", diagnosis.CredentialsRejected), silent("shop", "q"))
+	status, asJSON, _ := called(t, s, "-o", "json")
+	_, asYAML, _ := called(t, s, "-o", "yaml")
+	var fromJSON, fromYAML why.Overview
+	if err := json.Unmarshal([]byte(asJSON), &fromJSON); err != nil || status != 1 {
+		t.Fatalf("status %d, %v", status, err)
+	}
+	if err := yaml.UnmarshalStrict([]byte(asYAML), &fromYAML); err != nil {
+		t.Fatal(err)
+	}
+	if fmt.Sprintf("%+v", fromJSON.Groups) != fmt.Sprintf("%+v", fromYAML.Groups) || len(fromJSON.Pods) != len(fromYAML.Pods) {
+		t.Errorf("JSON and YAML differ:\n%s\n%s", asJSON, asYAML)
+	}
+	if fromJSON.Schema != why.Schema || len(fromJSON.Pods) != 2 || fromJSON.Pods[1].Report == nil || fromJSON.Pods[0].Report != nil {
+		t.Errorf("%+v", fromJSON)
+	}
+	if !strings.Contains(asJSON, "<username>") {
+		t.Error("the remedy's placeholders cannot be read")
+	}
+	status, none, _ := called(t, s, "-o", "json", "-n", "calm")
+	if status != 0 || !strings.Contains(none, `"pods": []`) {
+		t.Errorf("status %d, %s", status, none)
+	}
+}
+
+// Every field of the document is in the help.
+func TestDocumentIsDescribed(t *testing.T) {
+	s := apitest.New(t, broken("shop", "web", diagnosis.CredentialsRejected), silent("shop", "q"))
+	_, out, _ := called(t, s, "-o", "json")
+	var doc struct{ Groups, Pods []map[string]any }
+	if err := json.Unmarshal([]byte(out), &doc); err != nil {
+		t.Fatal(err)
+	}
+	for _, all := range append(doc.Groups, doc.Pods...) {
+		for field := range all {
+			if !strings.Contains(root().Long, field) {
+				t.Errorf("--help does not tell of %s", field)
+			}
+		}
+	}
+}
+
+func TestComplete(t *testing.T) {
+	s := apitest.New(t, broken("shop", "web-1", diagnosis.DiskFull), broken("shop", "api", diagnosis.TagNotFound), silent("shop", "web-2"),
+		fine("shop", "web-3"), broken("b", "web-9", diagnosis.DiskFull))
+	t.Setenv("KUBECONFIG", s.Kubeconfig(t))
+	for line, want := range map[string]string{
+		"":                 "api\tTagNotFound\nweb-1\tDiskFull\nweb-2\nexplain\tExplains a cause, or lists them all; needs no cluster\nhelp\tHelp about any command\n:4\n",
+		"web":              "web-1\tDiskFull\nweb-2\n:4\n",
+		"-n|b|w":           "web-9\tDiskFull\n:4\n",
+		"-A|":              ":4\n",
+		"web-1|":           ":4\n",
+		"-o|j":             "table\nwide\njson\nyaml\n:4\n",
+		"--context|":       "here\nwrong\n:4\n",
+		"explain|tls":      "TLSUntrusted\tCertificate not trusted\nTLSHostnameMismatch\tCertificate for another name\nTLSExpired\tCertificate expired or not yet valid\nTLSHandshakeFailed\tTLS handshake failed\n:4\n",
+		"explain|TagNot|x": ":4\n",
+		"--context|wrong|": ":1\n",
+	} {
+		var out, errs output
+		if status := run(append([]string{"__complete"}, strings.Split(line, "|")...), &out, &errs); status != 0 {
+			t.Errorf("%s: status %d", line, status)
+		}
+		lines := func(s string) []string {
+			all := strings.Split(s, "\n")
+			slices.Sort(all)
+			return all
+		}
+		if got := out.String(); line != "--context|wrong|" && !slices.Equal(lines(got), lines(want)) || !strings.HasSuffix(got, want[strings.LastIndex(want, ":"):]) {
+			t.Errorf("%s: got\n%s\nwant\n%s", line, got, want)
+		}
+	}
+}
+
+// The script by which kubectl completes hands its words on.
+func TestCompletionScript(t *testing.T) {
+	t.Parallel()
+	script, err := filepath.Abs("../../deploy/kubectl_complete-why_pull")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "kubectl-why_pull"), []byte("#!/bin/sh\nprintf '<%s>' \"$@\"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), script, "-n", "my shop", "")
+	cmd.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"))
+	out, err := cmd.Output()
+	if err != nil || string(out) != "<__complete><-n><my shop><>" {
+		t.Errorf("%s, %v", out, err)
+	}
+}

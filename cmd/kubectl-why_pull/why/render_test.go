@@ -1,0 +1,250 @@
+package why
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"unicode"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/report"
+)
+
+func TestTableGolden(t *testing.T) {
+	t.Parallel()
+	o := look(town()...)
+	golden(t, "table", o.Table(Layout{}, noon(), "", false))
+	golden(t, "table-narrow", o.Table(Layout{Width: 60}, noon(), "", false))
+	golden(t, "table-color", o.Table(Layout{Width: 100, Color: true}, noon(), "shop", false))
+	golden(t, "wide", o.Table(Layout{Width: 140}, noon(), "", true))
+}
+
+func TestTableOfNothing(t *testing.T) {
+	t.Parallel()
+	for namespace, want := range map[string]string{
+		"":                 "No pod in any namespace fails to get its image.\n",
+		"shop":             "No pod in namespace shop fails to get its image.\n",
+		"\x1b[31mshop\x1b": "No pod in namespace shop fails to get its image.\n",
+	} {
+		if got := look(works("fine")).Table(Layout{}, noon(), namespace, false); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
+func TestJSONGolden(t *testing.T) {
+	t.Parallel()
+	o := look(broken("web", diagnosis.CredentialsRejected, "hub.test rejects the credentials of pull secret regcred", secrets("regcred")),
+		testPod("quiet", stuck, on("worker-9")))
+	out, err := json.MarshalIndent(o, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "json", string(out)+"\n")
+	empty, err := json.Marshal(look())
+	if want := `{"schema":"whypull.dev/pods/v1","groups":[],"pods":[]}`; err != nil || string(empty) != want {
+		t.Errorf("got %s, want %s (%v)", empty, want, err)
+	}
+}
+
+// story is a pod with much to tell.
+func storyPod() *corev1.Pod {
+	long := "kubectl -n shop create secret docker-registry regcred --docker-server=hub.test --docker-username=<username> --docker-password=<password> --dry-run=client -o yaml | kubectl replace -f -"
+	return testPod("web", stuck, secrets("regcred"), ownedBy("ReplicaSet", "web-5d7f8"), volume("data", "hub.test/models:1"),
+		with("side", "hub.test/side:1", "data"), is("side", waiting("ContainerCreating", "")), with("new", "hub.test/new:1"),
+		is("new", waiting("ErrImagePull", "x")),
+		says(told(diagnosis.CredentialsRejected, "hub.test rejects the credentials of pull secret regcred", func(c *report.Container) {
+			c.Remedy = []string{"# in the folder of the manifests", long}
+			c.Evidence = []report.Entry{
+				{Check: "message", Outcome: "Inconclusive", Detail: "the runtime's text points to CredentialsRejected"},
+				{Check: "image", Outcome: "Failed", Fault: "ImageAbsent", Detail: "the image is not on node worker-1"},
+				{Check: "credentials", Outcome: "Passed", Detail: "secret regcred has credentials for hub.test under hub.test"},
+				{Check: "podDNS", Outcome: "NotRun"},
+				{Check: "pull", Outcome: "NewOutcome"},
+				{Check: "registry", Outcome: "Failed", Fault: "Unauthorized", Detail: "https://hub.test refuses the login with secret regcred (entry hub.test) (HTTP 401)"},
+			}
+		}), told(diagnosis.TagNotFound, "hub.test/models has no tag 1", named(diagnosis.KindImageVolume, "data"), about("hub.test/models:1"))))
+}
+
+func TestStoryGolden(t *testing.T) {
+	t.Parallel()
+	o := look(storyPod(), works("other", on("worker-2")), works("again"))
+	golden(t, "story", o.Pods[0].Story(Layout{}, noon()))
+	golden(t, "story-narrow", o.Pods[0].Story(Layout{Width: 50}, noon()))
+	golden(t, "story-color", o.Pods[0].Story(Layout{Width: 80, Color: true}, noon()))
+}
+
+// A remedy is to be copied: it is there as it is, at every width.
+func TestRemedyIsWhole(t *testing.T) {
+	t.Parallel()
+	pod := storyPod()
+	d, err := report.Parse(pod.Annotations[report.ReportAnnotation])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, width := range []int{0, 1, 20, 80, 300} {
+		lines := strings.Split(look(pod).Pods[0].Story(Layout{Width: width}, noon()), "\n")
+		for _, line := range d.Containers[0].Remedy {
+			if !slices.Contains(lines, "    "+line) {
+				t.Errorf("width %d: no line %q", width, line)
+			}
+		}
+	}
+}
+
+func TestExplain(t *testing.T) {
+	t.Parallel()
+	got, err := Explain(Layout{Width: 60}, "pullsecretNOMATCH")
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "explain", got)
+	golden(t, "causes", Causes(Layout{Width: 80}))
+	for _, e := range diagnosis.Catalogue() {
+		if text, err := Explain(Layout{}, string(e.Cause)); err != nil || !strings.Contains(text, e.Meaning) || !strings.Contains(text, e.Advice) {
+			t.Errorf("%s: %q, %v", e.Cause, text, err)
+		}
+	}
+	for name, want := range map[string]string{"TagNotFund": "TagNotFound", "dnsfail": "DNSFailure", strings.Repeat("x", 10000): "\""} {
+		if _, err := Explain(Layout{}, name); err == nil || !strings.Contains(err.Error(), want) || len(err.Error()) > 300 {
+			t.Errorf("%.20s: %v", name, err)
+		}
+	}
+}
+
+// hostile puts into every text of a pod what a terminal would obey.
+func hostile() *corev1.Pod {
+	const bad = "\x1b[2J\x1b]0;x\x07\u202e\u009b31m\r\nEVIL\xff"
+	p := testPod("p"+bad, in("n"+bad), on("w"+bad), of("hub.test/"+bad), ownedBy("K"+bad, bad), secrets("s"+bad),
+		is("app", waiting("ErrImagePull", bad+strings.Repeat("y", 100))), with("c"+bad, bad), is("c"+bad, waiting("ErrImagePull", bad)))
+	says(told("Cause"+bad, bad, about("hub.test/"+bad), func(c *report.Container) {
+		c.Remedy, c.Since, c.Confidence = []string{bad, bad}, bad, bad
+		c.Evidence = []report.Entry{{Check: bad, Outcome: bad, Fault: bad, Detail: bad}}
+	}), told("Other"+bad, bad, named(diagnosis.Kind(bad), bad)))(p)
+	return p
+}
+
+// No text of the cluster moves the cursor, in any output.
+func TestHostileTexts(t *testing.T) {
+	t.Parallel()
+	o := look(hostile(), testPod("q\x1b[2J", on("n\x1b[2J"), is("app", waiting("ErrImagePull", "\x1b[2J"))))
+	if len(o.Pods) != 2 {
+		t.Fatalf("%d pods, want 2", len(o.Pods))
+	}
+	data, err := json.Marshal(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	outputs := map[string]string{"json": string(data), "lines": strings.Join(append(o.Pods[0].Lines(), o.Pods[1].Lines()...), "\n")}
+	for _, width := range []int{0, 40} {
+		outputs[fmt.Sprint("table ", width)] = o.Table(Layout{Width: width}, noon(), "", false)
+		outputs[fmt.Sprint("wide ", width)] = o.Table(Layout{Width: width}, noon(), "", true)
+		outputs[fmt.Sprint("story ", width)] = o.Pods[0].Story(Layout{Width: width}, noon()) + o.Pods[1].Story(Layout{Width: width}, noon())
+	}
+	for name, text := range outputs {
+		bad := func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }
+		if i := strings.IndexFunc(text, bad); i >= 0 || strings.Contains(text, `\u00`) || strings.Contains(text, `\u20`) {
+			t.Errorf("%s: at %d in %q", name, i, text)
+		}
+		if !strings.Contains(text, "EVIL") {
+			t.Errorf("%s: the test shows nothing: %q", name, text)
+		}
+	}
+}
+
+// Whatever the names, a table is no wider than the terminal.
+func TestTableFits(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("x", 300)
+	var rows [][]string
+	for _, name := range []string{"POD", long, "漢字" + strings.Repeat("漢", 150), "é" + strings.Repeat("e\u0301", 100), "a"} {
+		rows = append(rows, []string{name, "app", "worker-1", "4m", name})
+	}
+	for _, width := range []int{40, 79, 80, 200, 400} {
+		for line := range strings.Lines(Layout{Width: width}.table("  ", rows)) {
+			if got := columns(strings.TrimSuffix(line, "\n")); got > width {
+				t.Errorf("width %d: %d columns: %s", width, got, line)
+			}
+		}
+	}
+	if got := (Layout{}).table("", rows); !strings.Contains(got, long) {
+		t.Error("cut without a terminal")
+	}
+}
+
+func TestFit(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		in   string
+		n    int
+		want string
+	}{
+		{"", 3, ""}, {"abc", 3, "abc"}, {"abcdef", 5, "ab…ef"}, {"abcdef", 4, "ab…f"}, {"abcdef", 1, "…"},
+		{"漢字漢字", 8, "漢字漢字"}, {"漢字漢字", 7, "漢…漢字"}, {"漢字漢字", 5, "漢…字"}, {"漢字漢字", 2, "…"},
+	} {
+		got := fit(tc.in, tc.n)
+		if columns(got) > tc.n {
+			t.Errorf("fit(%q, %d): %q is too wide", tc.in, tc.n, got)
+		}
+		if tc.in != "漢字漢字" && got != tc.want {
+			t.Errorf("fit(%q, %d): %q, want %q", tc.in, tc.n, got, tc.want)
+		}
+	}
+}
+
+func TestColumns(t *testing.T) {
+	t.Parallel()
+	for s, want := range map[string]int{"": 0, "abc": 3, "é": 1, "e\u0301": 1, "漢字": 4, "ｱ": 1, "Ａ": 2, "…": 1} {
+		if got := columns(s); got != want {
+			t.Errorf("%q: %d, want %d", s, got, want)
+		}
+	}
+}
+
+func TestWrap(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		in, indent string
+		n          int
+		want       string
+	}{
+		{"a b c", "", 0, "a b c\n"}, {"aa bb cc", "  ", 7, "  aa bb\n  cc\n"}, {"aa bb", "", 5, "aa bb\n"}, {"aa bb", "", 4, "aa\nbb\n"},
+		{"a longest b", " ", 4, " a\n longest\n b\n"}, {"", "  ", 10, "\n"}, {"漢字 漢字", "", 8, "漢字\n漢字\n"},
+	} {
+		if got := wrap(tc.in, tc.indent, tc.n); got != tc.want {
+			t.Errorf("wrap(%q, %q, %d): %q, want %q", tc.in, tc.indent, tc.n, got, tc.want)
+		}
+	}
+}
+
+func TestScreen(t *testing.T) {
+	t.Parallel()
+	text := "1\n2\n3\n4\n5\n"
+	for height, want := range map[int]string{
+		0: text, 1: text, 6: text, 7: text, 5: "1\n2\n3\n... and 2 lines more\n", 3: "1\n... and 4 lines more\n", 2: "... and 5 lines more\n",
+	} {
+		if got := (Layout{Height: height}).Screen(text); got != want {
+			t.Errorf("height %d: %q, want %q", height, got, want)
+		}
+	}
+}
+
+func TestNoColors(t *testing.T) {
+	t.Parallel()
+	o := look(town()...)
+	plain := o.Table(Layout{Width: 80}, noon(), "", true) + o.Pods[0].Story(Layout{Width: 80}, noon())
+	colored := o.Table(Layout{Width: 80, Color: true}, noon(), "", true) + o.Pods[0].Story(Layout{Width: 80, Color: true}, noon())
+	if strings.Contains(plain, "\x1b") || !strings.Contains(colored, "\x1b[") {
+		t.Error("colours are not as asked for")
+	}
+	for _, code := range []string{"0", "1", "2", "1;31", "31", "32", "33"} {
+		colored = strings.ReplaceAll(colored, "\x1b["+code+"m", "")
+	}
+	if colored != plain {
+		t.Error("colours change the text")
+	}
+}
