@@ -229,15 +229,15 @@ func place(path string) (namespace, name string, ok bool) {
 	return namespace, name, found && kind == "pods" && !strings.Contains(name, "/")
 }
 
-func fail(w http.ResponseWriter, code int, reason metav1.StatusReason, message string) {
+func fail(w http.ResponseWriter, code int32, reason metav1.StatusReason, message string) {
 	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(code)
+	w.WriteHeader(int(code))
 	_ = json.NewEncoder(w).Encode(status(code, reason, message)) // the client has gone
 }
 
-func status(code int, reason metav1.StatusReason, message string) metav1.Status {
+func status(code int32, reason metav1.StatusReason, message string) metav1.Status {
 	return metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"},
-		Status: metav1.StatusFailure, Code: int32(code), Reason: reason, Message: message}
+		Status: metav1.StatusFailure, Code: code, Reason: reason, Message: message}
 }
 
 func expire(w http.ResponseWriter) {

@@ -166,7 +166,7 @@ func follow(t *testing.T, s *apitest.Server, scope Scope) *following {
 func (f *following) expect(t *testing.T, want string) {
 	t.Helper()
 	var got []string
-	for range strings.Split(want, ", ") {
+	for range strings.SplitSeq(want, ", ") {
 		select {
 		case c := <-f.calls:
 			got = append(got, c)
