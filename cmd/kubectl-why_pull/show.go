@@ -97,6 +97,10 @@ func (a *asked) put(pod *corev1.Pod) {
 	a.fleet.Add(pod)
 }
 
+// surveyTimeout bounds how long an answer waits for what the rest of the cluster
+// tells.
+const surveyTimeout = 20 * time.Second
+
 // survey asks what the rest of the cluster tells of the failing pods' images and
 // nodes, where that is allowed: of all pods, else of those in the namespace and
 // in that of the agents. It is a help, not a need, so errors count for little.
@@ -105,7 +109,9 @@ func (a *asked) survey(ctx context.Context) {
 		return
 	}
 	var whole why.Fleet
-	if _, err := a.client.List(ctx, pods.Scope{}, func() { whole = why.Fleet{} }, whole.Add); err == nil {
+	bounded, cancel := context.WithTimeout(ctx, surveyTimeout)
+	defer cancel()
+	if _, err := a.client.List(bounded, pods.Scope{}, func() { whole = why.Fleet{} }, whole.Add); err == nil {
 		whole.Complete = true
 		a.fleet = whole
 		return

@@ -28,8 +28,9 @@ const settle = 300 * time.Millisecond
 // and what was too new for a report is so no more.
 const again = 10 * time.Second
 
-// surveyAge is for how long a look at the fleet holds.
-const surveyAge = time.Minute
+// surveyAge is for how long a look at the fleet holds: it lists all pods of the
+// cluster.
+const surveyAge = 5 * time.Minute
 
 // follower shows what changes.
 type follower struct {
