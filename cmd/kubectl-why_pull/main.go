@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/signal"
 	"strings"
@@ -23,7 +24,12 @@ import (
 // version is set by the linker.
 var version = "dev"
 
-func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+func main() {
+	// client-go's log would go to the terminal as it comes. What does not take
+	// its logger from the context takes this one.
+	klog.SetSlogLogger(slog.New(slog.DiscardHandler))
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
 
 // The exit statuses, which are those of "whypull check" as well.
 const (
@@ -38,7 +44,7 @@ var errFailing = errors.New("something fails")
 func run(args []string, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	klog.SetSlogLogger(discard()) // client-go's log would go to the terminal as it comes
+	ctx = klog.NewContext(ctx, klog.New(nil)) // which discards
 	cmd := root()
 	cmd.SetArgs(args)
 	cmd.SetOut(stdout)

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"slices"
 
@@ -113,5 +112,3 @@ func layoutOf(out io.Writer) why.Layout {
 	}
 	return l
 }
-
-func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }

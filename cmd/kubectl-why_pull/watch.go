@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -54,13 +55,10 @@ func (a *asked) follow(ctx context.Context) error {
 		close(changes)
 	}()
 	f.take(ctx, changes)
-	if f.err != nil {
-		return f.err
-	}
 	cancel()
 	for range changes { // until the other side has ended
 	}
-	if err := <-failed; err != nil {
+	if err := cmp.Or(f.err, <-failed); err != nil {
 		return err
 	}
 	if !f.shown {

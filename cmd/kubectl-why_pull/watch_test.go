@@ -2,6 +2,9 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -98,5 +101,104 @@ func TestWatchRefused(t *testing.T) {
 		if status != usageError || !strings.Contains(errs, "forbidden") || strings.Contains(errs, "\x1b") || strings.Count(errs, "\n") != 1 {
 			t.Errorf("%s: status %d, %q", line, status, errs)
 		}
+	}
+}
+
+// What other namespaces tell is there as well, and again when the list is new.
+func TestWatchFleet(t *testing.T) {
+	elsewhere := fine("other", "b")
+	elsewhere.Spec.NodeName = "n2"
+	s := apitest.New(t, broken("shop", "web", diagnosis.DNSFailure), elsewhere, silent("shop", "q"), agentPod("whypull", "n2"))
+	w := watch(t, s, "-o", "json")
+	last := func() why.Overview {
+		lines := strings.Split(strings.TrimSpace(w.stdout.String()), "\n")
+		var o why.Overview
+		if json.Unmarshal([]byte(lines[len(lines)-1]), &o) != nil {
+			return why.Overview{}
+		}
+		return o
+	}
+	pods := func(n int) func() bool { return func() bool { return len(last().Pods) == n } }
+	eventually(t, "two pods", pods(2))
+	s.AwaitWatch(t)
+	s.EndWatches(true)
+	s.Put(silent("shop", "r"))
+	eventually(t, "three pods", pods(3))
+	w.interrupt(t)
+	for line := range strings.Lines(w.stdout.String()) {
+		var o why.Overview
+		if err := json.Unmarshal([]byte(line), &o); err != nil {
+			t.Fatal(err)
+		}
+		for _, g := range o.Groups {
+			if g.Cause == "DNSFailure" && g.PointsTo != "n1" || g.Cause == "" && !strings.Contains(g.NoReport, "has not reported") {
+				t.Errorf("%+v", g)
+			}
+		}
+	}
+}
+
+// An interrupt before there is anything to tell is no good news.
+func TestInterruptedEarly(t *testing.T) {
+	for _, args := range [][]string{{"-w"}, {}} {
+		asked := make(chan struct{}, 10)
+		stuck := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			asked <- struct{}{}
+			<-r.Context().Done()
+		}))
+		w := &watching{status: make(chan int, 1)}
+		args = append(args, "-s", stuck.URL, "--kubeconfig", apitest.New(t).Kubeconfig(t))
+		go func() { w.status <- run(args, &w.stdout, &w.stderr) }()
+		<-asked
+		if status := w.interrupt(t); status != usageError || w.stderr.String() == "" || w.stdout.String() != "" {
+			t.Errorf("%q: status %d, %q, %q", args[0], status, w.stdout.String(), w.stderr.String())
+		}
+		stuck.Close()
+	}
+}
+
+// full is an output that takes nothing.
+type full struct{}
+
+// Write implements io.Writer.
+func (full) Write([]byte) (int, error) { return 0, errors.New("no space left") }
+
+func TestFullOutput(t *testing.T) {
+	s := apitest.New(t, broken("shop", "web", diagnosis.DiskFull))
+	for _, args := range [][]string{{}, {"-w"}, {"-o", "json"}, {"explain"}, {"explain", "DiskFull"}} {
+		var errs output
+		if args = append(args, "--kubeconfig", s.Kubeconfig(t)); args[0] == "explain" {
+			args = args[:len(args)-2]
+		}
+		if status := run(args, full{}, &errs); status != usageError || !strings.Contains(errs.String(), "no space left") {
+			t.Errorf("%q: status %d, %s", args, status, errs.String())
+		}
+	}
+}
+
+func TestLines(t *testing.T) {
+	t.Parallel()
+	pod := func(name string, reason string) why.Pod {
+		return why.Pod{Namespace: "shop", Name: name, Containers: []why.Container{{Name: "app", Kind: "initContainer", NoReport: reason}}}
+	}
+	state := func(pods ...why.Pod) why.Overview { return why.Overview{Pods: pods} }
+	for name, tc := range map[string]struct {
+		before, after why.Overview
+		shown         bool
+		want          string
+	}{
+		"nothing at first":  {state(), state(), false, "Nothing fails.\n"},
+		"nothing still":     {state(), state(), true, ""},
+		"something":         {state(), state(pod("a", "x")), false, "shop/a init container app: no report, x\n"},
+		"the same":          {state(pod("a", "x")), state(pod("a", "x")), true, ""},
+		"another reason":    {state(pod("a", "x")), state(pod("a", "y")), true, "shop/a init container app: no report, y\n"},
+		"one goes, one new": {state(pod("a", "x"), pod("b", "x")), state(pod("b", "x"), pod("c", "x")), true, "shop/c init container app: no report, x\nshop/a: fails no more\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := strings.Join(lines(tc.before, tc.after, tc.shown), ""); got != tc.want {
+				t.Errorf("got %q, want %q", got, tc.want)
+			}
+		})
 	}
 }

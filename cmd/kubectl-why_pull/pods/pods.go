@@ -170,7 +170,10 @@ func (c *Client) watch(ctx context.Context, scope Scope, version string, h Handl
 	if err != nil {
 		return fmt.Errorf("watch: %w", err)
 	}
-	defer w.Stop()
+	defer func() {
+		w.Stop()
+		<-w.Done()
+	}()
 	for e := range w.ResultChan() {
 		pod, ok := e.Object.(*corev1.Pod)
 		switch {

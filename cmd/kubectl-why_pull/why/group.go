@@ -186,11 +186,7 @@ func (g *Group) elsewhere() []string {
 	for _, m := range g.members[1:] {
 		out = slices.DeleteFunc(out, func(n string) bool { return !slices.Contains(m.container.RunsOn, n) })
 	}
-	out = slices.DeleteFunc(out, func(n string) bool { return slices.Contains(g.Nodes, n) })
-	if out == nil {
-		out = []string{}
-	}
-	return out
+	return slices.DeleteFunc(out, func(n string) bool { return slices.Contains(g.Nodes, n) })
 }
 
 // Headline is the group in a line: how many pods on how many nodes, the cause,

@@ -248,3 +248,89 @@ func TestNoColors(t *testing.T) {
 		t.Error("colours change the text")
 	}
 }
+
+func TestKindsInWords(t *testing.T) {
+	t.Parallel()
+	for kind, want := range map[diagnosis.Kind]string{
+		diagnosis.KindContainer: "container", diagnosis.KindInitContainer: "init container", diagnosis.KindEphemeralContainer: "ephemeral container",
+		diagnosis.KindImageVolume: "image volume", "to come": "container",
+	} {
+		if got := kindWords(string(kind)); got != want {
+			t.Errorf("%s: %q, want %q", kind, got, want)
+		}
+	}
+}
+
+// An outcome has a mark, and words where the report has none.
+func TestOutcomes(t *testing.T) {
+	t.Parallel()
+	for outcome, want := range map[diagnosis.Outcome]string{
+		diagnosis.Passed: "✓ x  passed", diagnosis.Failed: "✗ x  failed", diagnosis.Inconclusive: "? x  could not tell",
+		diagnosis.NotRun: "- x  not run", "ToCome": "? x  ToCome",
+	} {
+		got := Layout{}.evidence([]report.Entry{{Check: "x", Outcome: string(outcome)}})
+		if want = "\n  Evidence\n    " + want + "\n"; got != want {
+			t.Errorf("%s: %q, want %q", outcome, got, want)
+		}
+	}
+}
+
+func TestFleetLine(t *testing.T) {
+	t.Parallel()
+	for want, tc := range map[string]struct {
+		images   int
+		nodes    []string
+		pointsTo string
+	}{
+		"": {1, nil, "n1"},
+		"the same image runs on 1 other node (a)":                                           {1, []string{"a"}, ""},
+		"the same images run on 3 other nodes (a, b, c)":                                    {2, []string{"a", "b", "c"}, ""},
+		"the same image runs on 5 other nodes (a, b, c and 2 more): this points to node n1": {1, []string{"a", "b", "c", "d", "e"}, "n1"},
+	} {
+		if got := fleetLine(tc.images, tc.nodes, tc.pointsTo); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
+// A remedy of no commands is the catalogue's advice; of a cause that is not in it
+// there is none.
+func TestRemedyInWords(t *testing.T) {
+	t.Parallel()
+	for cause, want := range map[string]string{"DiskFull": "\n  Remedy\n    Free space on the node, or enlarge the file system.\n\n", "NewCause": "\n"} {
+		if got := (Layout{}).remedy(report.Container{Cause: cause}); got != want {
+			t.Errorf("%s: %q, want %q", cause, got, want)
+		}
+	}
+}
+
+func TestSince(t *testing.T) {
+	t.Parallel()
+	for at, want := range map[string]string{
+		"2026-01-02T11:59:30Z": "30s", "2026-01-02T13:59:30+02:00": "30s", "2026-01-01T11:00:00Z": "25h", "2026-01-02T12:00:09Z": "0s",
+		"0001-01-01T00:00:00Z": "-", "yesterday": "-", "": "-",
+	} {
+		if got := since(&report.Container{Since: at}, noon()); got != want {
+			t.Errorf("%s: %s, want %s", at, got, want)
+		}
+	}
+	if got := since(nil, noon()); got != "-" {
+		t.Error(got)
+	}
+}
+
+// Every cause shares something by which its pods are grouped, and only those that
+// differ from node to node point to one.
+func TestEveryCauseIsGrouped(t *testing.T) {
+	t.Parallel()
+	var b strings.Builder
+	kinds := map[common]string{commonImage: "image", commonRegistry: "registry", commonRepository: "repository", commonSecret: "secret", commonNode: "node"}
+	for _, e := range diagnosis.Catalogue() {
+		fmt.Fprintf(&b, "%s: %s", e.Cause, kinds[shares(e.Cause)])
+		if ofNode(e.Cause) {
+			b.WriteString(", points to the node")
+		}
+		b.WriteString("\n")
+	}
+	golden(t, "groups", b.String())
+}
