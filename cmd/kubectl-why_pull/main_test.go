@@ -146,6 +146,7 @@ func TestRequests(t *testing.T) {
 			"no whypull agent has reported; whether one is on node n1 takes the right to list its pods"},
 		"the agents, too": {[]*corev1.Pod{silent("shop", "a"), agentPod("whypull", "n2")}, []string{"list *"}, nil, 1, "list shop, list *, list shop, list whypull",
 			"no whypull agent is on node n1"},
+		"no agents":                   {[]*corev1.Pod{silent("shop", "a")}, nil, nil, 1, "list shop, list *", "no whypull agent is in the cluster"},
 		"agents in another namespace": {[]*corev1.Pod{silent("shop", "a"), agentPod("tools", "n2")}, nil, nil, 1, "list shop, list *", "no whypull agent is on node n1"},
 		"not even one":                {nil, []string{"list shop"}, nil, 2, "list shop", ""},
 		"not all":                     {nil, []string{"list *"}, []string{"-A"}, 2, "list *", ""},

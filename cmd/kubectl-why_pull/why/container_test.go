@@ -42,6 +42,7 @@ func TestFailing(t *testing.T) {
 		"old report, crashes":           {[]edit{is("app", crashing()), tag}, ""},
 		"old report, other failure":     {[]edit{is("app", waiting("CreateContainerConfigError", "x")), tag}, ""},
 		"the kubelet tries again":       {[]edit{is("app", waiting("ContainerCreating", "")), tag}, "app=TagNotFound"},
+		"after init containers":         {[]edit{is("app", waiting("PodInitializing", "")), tag}, "app=TagNotFound"},
 		"no sandbox, no status":         {[]edit{sandbox}, "app=SandboxImageFailed"},
 		"an empty state":                {[]edit{is("app", corev1.ContainerStatus{}), tag}, "app=TagNotFound"},
 		"deleted":                       {[]edit{stuck, tag, deleted}, ""},
@@ -193,6 +194,8 @@ func TestAgentGoes(t *testing.T) {
 func TestElsewhere(t *testing.T) {
 	t.Parallel()
 	const digest = "@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+	again := crashing() // ended, and its image was changed since
+	again.State.Waiting.Reason = "ErrImagePull"
 	noID := running()
 	noID.ImageID = ""
 	for name, tc := range map[string]struct {
@@ -203,6 +206,7 @@ func TestElsewhere(t *testing.T) {
 		"runs":                   {image, works("b", on("n2")), "[n2]"},
 		"has ended":              {image, testPod("b", on("n2"), is("app", ended()), phase(corev1.PodSucceeded)), "[n2]"},
 		"crashes":                {image, testPod("b", on("n2"), is("app", crashing())), "[n2]"},
+		"had another image":      {image, testPod("b", on("n2"), is("app", again)), "[]"},
 		"fails, too":             {image, testPod("b", on("n2"), stuck), "[]"},
 		"no image yet":           {image, testPod("b", on("n2"), is("app", noID)), "[]"},
 		"no status":              {image, testPod("b", on("n2")), "[]"},

@@ -78,6 +78,18 @@ func TestStoryGolden(t *testing.T) {
 	golden(t, "story-color", o.Pods[0].Story(Layout{Width: 80, Color: true}, noon()))
 }
 
+// A story points to the node as the groups do: not if the image runs on it.
+func TestStoryPointsTo(t *testing.T) {
+	t.Parallel()
+	const points = "this points to node worker-1"
+	failing, other, here := broken("web", diagnosis.DNSFailure, "x"), works("b", on("worker-2")), works("c")
+	for want, o := range map[bool]Overview{true: look(failing, other), false: look(failing, other, here)} {
+		if got := o.Pods[0].Story(Layout{}, noon()); strings.Contains(got, points) != want || !strings.Contains(got, "1 other node (worker-2)") {
+			t.Errorf("want %t:\n%s", want, got)
+		}
+	}
+}
+
 // A remedy is to be copied: it is there as it is, at every width.
 func TestRemedyIsWhole(t *testing.T) {
 	t.Parallel()
