@@ -81,6 +81,7 @@ func allowed() map[string][]string {
 		"cri/netns":       {},
 		"cri/isolated":    {"cri"},
 		"cri/registry":    {"agent/diagnosis"},
+		"deploy/runbook":  {"agent/diagnosis"},
 		"report":          {"agent/diagnosis"},
 	}
 }
@@ -95,7 +96,7 @@ func TestArchitecture(t *testing.T) {
 	for name, check := range map[string]func(*testing.T, map[string]pkg){
 		"imports are allowed": importsAreAllowed, "every package has a place": everyPackageHasAPlace,
 		"the domain needs nothing": domainNeedsNothing, "nobody imports commands or fakes": nobodyImportsCommandsOrFakes,
-		"no clientset": noClientset,
+		"no clientset": noClientset, "the agent carries no pages": agentCarriesNoPages,
 	} {
 		t.Run(name, func(t *testing.T) { check(t, all) })
 	}
@@ -154,6 +155,15 @@ func nobodyImportsCommandsOrFakes(t *testing.T, all map[string]pkg) {
 		}
 		if slices.Contains(p.Imports, "testing") && ours([]string{importPath}) != nil && !strings.HasSuffix(importPath, "test") {
 			t.Errorf("%s imports testing", importPath)
+		}
+	}
+}
+
+// The pages on the causes are for people, who have the plugin.
+func agentCarriesNoPages(t *testing.T, all map[string]pkg) {
+	for _, i := range importers(all, module+"/deploy/runbook") {
+		if !within(i, module+"/cmd/kubectl-why_pull") {
+			t.Errorf("%s imports the runbook", i)
 		}
 	}
 }
