@@ -8,9 +8,10 @@ import (
 	"github.com/agnivade/levenshtein"
 
 	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/deploy/runbook"
 )
 
-// Explain returns the page on a cause, whose name may be written in any case.
+// Explain returns the runbook's page on a cause, whose name may be written in any case.
 // The error for a name that is none names the nearest.
 func Explain(l Layout, name string) (string, error) {
 	all := diagnosis.Catalogue()
@@ -18,7 +19,11 @@ func Explain(l Layout, name string) (string, error) {
 	if i < 0 {
 		return "", fmt.Errorf("there is no cause %q; did you mean %s? kubectl why-pull explain lists them all", clip(name, 64), nearest(all, name))
 	}
-	return page(l, all[i]), nil
+	text, err := runbook.Page(all[i])
+	if err != nil {
+		return "", err
+	}
+	return l.markdown(text), nil
 }
 
 func nearest(all []diagnosis.Entry, name string) string {
@@ -27,14 +32,6 @@ func nearest(all []diagnosis.Entry, name string) string {
 	}
 	e := slices.MinFunc(all, func(a, b diagnosis.Entry) int { return distance(a) - distance(b) })
 	return string(e.Cause)
-}
-
-// page is the text on one cause.
-func page(l Layout, e diagnosis.Entry) string {
-	return l.paint(bold, string(e.Cause)) + ": " + e.Title + "\n\n" +
-		wrap(e.Meaning, "", l.Width) + "\n" +
-		wrap("Remedy: "+e.Advice, "", l.Width) + "\n" +
-		wrap("It "+fixes(e)+".", "", l.Width)
 }
 
 // Causes lists every cause with its title, in the order of the documentation.

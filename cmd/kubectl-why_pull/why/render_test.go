@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/deploy/runbook"
 	"github.com/whypull/whypull/report"
 )
 
@@ -124,6 +125,87 @@ func TestExplain(t *testing.T) {
 	for name, want := range map[string]string{"TagNotFund": "TagNotFound", "dnsfail": "DNSFailure", strings.Repeat("x", 10000): "\""} {
 		if _, err := Explain(Layout{}, name); err == nil || !strings.Contains(err.Error(), want) || len(err.Error()) > 300 {
 			t.Errorf("%.20s: %v", name, err)
+		}
+	}
+}
+
+// The runbook's pages are written in Markdown; a terminal is shown their words
+// and their commands.
+func TestExplainShowsNoMarks(t *testing.T) {
+	t.Parallel()
+	for _, e := range diagnosis.Catalogue() {
+		for _, width := range []int{0, 1, 40, 80, 300} {
+			text, err := Explain(Layout{Width: width}, string(e.Cause))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !strings.HasPrefix(text, string(e.Cause)+":") || strings.Count(text, "\nHow to ") != 3 && width > 20 {
+				t.Errorf("%s, width %d: %s", e.Cause, width, text)
+			}
+			for line := range strings.Lines(text) {
+				code := strings.HasPrefix(line, codeIndent)
+				if n := columns(strings.TrimRight(line, "\n")); width >= 40 && !code && n > min(width, pageWidth) && strings.Contains(strings.TrimSpace(line), " ") {
+					t.Errorf("%s, width %d: %d columns: %q", e.Cause, width, n, line)
+				}
+				if mark := strings.ContainsAny(line, "`") || strings.Contains(line, "**") || strings.Contains(line, ".md)"); mark && !code || strings.Contains(line, "<!--") {
+					t.Errorf("%s, width %d: %q", e.Cause, width, line)
+				}
+			}
+		}
+	}
+}
+
+// What is to be copied from a page is whole.
+func TestExplainKeepsCommands(t *testing.T) {
+	t.Parallel()
+	for _, e := range diagnosis.Catalogue() {
+		source, err := runbook.Page(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := Explain(Layout{Width: 40}, string(e.Cause))
+		if err != nil {
+			t.Fatal(err)
+		}
+		shown, within := strings.Split(text, "\n"), false
+		for line := range strings.Lines(source) {
+			line = strings.TrimSuffix(line, "\n")
+			switch {
+			case strings.HasPrefix(line, "```"):
+				within = !within
+			case within && !slices.Contains(shown, codeIndent+line):
+				t.Errorf("%s: no line %q", e.Cause, line)
+			}
+		}
+	}
+}
+
+func TestMarkdown(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		layout       Layout
+		source, want string
+	}{
+		"nothing":                   {Layout{}, "", ""},
+		"comment":                   {Layout{}, "<!-- x -->\ny\n", "y\n"},
+		"paragraph":                 {Layout{}, "a `b`\n**c** [d](e.md)\n", "a b c d\n"},
+		"paragraph without an end":  {Layout{}, "a", "a\n"},
+		"wrapped":                   {Layout{Width: 5}, "aa bb cc\n", "aa bb\ncc\n"},
+		"no wider than is read":     {Layout{Width: 500}, strings.Repeat("aaaa ", 30), strings.TrimSpace(strings.Repeat("aaaa ", 20)) + "\n" + strings.TrimSpace(strings.Repeat("aaaa ", 10)) + "\n"},
+		"list":                      {Layout{Width: 6}, "- a b\n  c\n- d\n", "- a b\n  c\n- d\n"},
+		"list in a section":         {Layout{Width: 8}, "## S\n- a b\n  c\n", "S\n  - a b\n    c\n"},
+		"paragraph after a list":    {Layout{}, "- a\n\nb\n", "- a\n\nb\n"},
+		"text before a list":        {Layout{}, "a\n- b\n", "a\n- b\n"},
+		"heading":                   {Layout{Color: true}, "# a `b`\n", "\x1b[1ma b\x1b[0m\n"},
+		"heading of two lines":      {Layout{Color: true, Width: 3}, "# aaa bbb\n", "\x1b[1maaa\x1b[0m\n\x1b[1mbbb\x1b[0m\n"},
+		"heading ends a paragraph":  {Layout{}, "a\n## b\nc\n", "a\nb\n  c\n"},
+		"code":                      {Layout{Width: 3}, "```sh\na  b `c` **d** [e](f)\n\n# g\n- h\n```\ni\n", "      a  b `c` **d** [e](f)\n\n      # g\n      - h\ni\n"},
+		"code ends a paragraph":     {Layout{}, "a\n```\nb\n```\n", "a\n      b\n"},
+		"marks within code stay":    {Layout{}, "`**` and `[a](b)`\n", "** and [a](b)\n"},
+		"a bracket that is no link": {Layout{}, "[a] (b)\n", "[a] (b)\n"},
+	} {
+		if got := c.layout.markdown(c.source); got != c.want {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
 		}
 	}
 }

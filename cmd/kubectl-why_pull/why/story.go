@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/deploy/runbook"
 	"github.com/whypull/whypull/report"
 )
 
@@ -110,12 +111,7 @@ func entryOf(cause string) (diagnosis.Entry, bool) {
 
 // fixes says who can mend a cause, and whether it may pass.
 func fixes(e diagnosis.Entry) string {
-	who := map[diagnosis.Fixer]string{
-		diagnosis.FixApplication: "whoever owns the pod",
-		diagnosis.FixCluster:     "whoever runs the cluster",
-		diagnosis.FixNode:        "whoever runs the node",
-		diagnosis.FixRegistry:    "whoever runs the registry",
-	}[e.Fixer]
+	who := runbook.Owner(e.Fixer)
 	if e.Transient {
 		return "can be mended by " + who + "; may pass by itself"
 	}
