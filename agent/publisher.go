@@ -108,8 +108,8 @@ func (p *PodPublisher) Verdicts(ctx context.Context, u podwatch.Update, verdicts
 	if !final && told.settled(verdicts) {
 		return nil
 	}
-	p.metrics.Failing(u.UID, verdicts)
 	verdicts = told.continued(verdicts)
+	p.metrics.Failing(u.UID, verdicts)
 	current, err := p.annotate(ctx, u, told, verdicts, final)
 	if err != nil {
 		return err

@@ -19,7 +19,7 @@ import (
 // may have.
 const (
 	topRegistries = 10
-	failingSeries = 60
+	failingSeries = 48
 )
 
 // Metrics are whypull's own. All labels are closed sets or bounded.
@@ -39,11 +39,13 @@ type Metrics struct {
 	failing map[string][]diagnosis.Verdict // by pod uid
 	pulling map[string][]diagnosis.Progress
 	counted map[causeAndConfidence]bool // by diagnoses
+
+	certificates, limits *recent // by registry
 }
 
 // diagnosisSeries is how many series whypull_diagnoses_total has by cause. What
 // comes to a node after as many different ones is counted as other.
-const diagnosisSeries = 40
+const diagnosisSeries = 20
 
 type causeAndConfidence struct {
 	cause      string
@@ -52,7 +54,8 @@ type causeAndConfidence struct {
 
 // NewMetrics returns the metrics of an agent of this version.
 func NewMetrics(version string) *Metrics {
-	m := &Metrics{registry: prometheus.NewRegistry(), failing: map[string][]diagnosis.Verdict{}, pulling: map[string][]diagnosis.Progress{}, counted: map[causeAndConfidence]bool{}}
+	m := &Metrics{registry: prometheus.NewRegistry(), failing: map[string][]diagnosis.Verdict{}, pulling: map[string][]diagnosis.Progress{}, counted: map[causeAndConfidence]bool{},
+		certificates: newRecent(certificateLife), limits: newRecent(limitLife)}
 	m.diagnoses = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "whypull_diagnoses_total", Help: "Verdicts reached, by cause and confidence."}, []string{"cause", "confidence"})
 	m.time = prometheus.NewHistogram(prometheus.HistogramOpts{
@@ -60,7 +63,7 @@ func NewMetrics(version string) *Metrics {
 		Buckets: []float64{.05, .1, .3, 1, 2, 5, 10}})
 	m.checks = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "whypull_check_duration_seconds", Help: "Duration of the checks that ran, by check and outcome.",
-		Buckets: []float64{.1, 1, 10}}, []string{"check", "outcome"})
+		Buckets: []float64{.3, 3}}, []string{"check", "outcome"})
 	m.phases = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "whypull_registry_probe_phase_seconds", Help: "Duration of the phases of conversations with registries.",
 		Buckets: []float64{.03, .3, 3}}, []string{"phase"})
@@ -82,7 +85,7 @@ func NewMetrics(version string) *Metrics {
 		Name: "whypull_build_info", Help: "1, labelled with the version of whypull and of Go.",
 		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()}})
 	info.Set(1)
-	m.registry.MustRegister(m.diagnoses, m.time, m.checks, m.phases, m.criUp, m.writes, m.secrets, m.synced, info, failing{m}, mismatch{m}, progress{m},
+	m.registry.MustRegister(m.diagnoses, m.time, m.checks, m.phases, m.criUp, m.writes, m.secrets, m.synced, info, failing{m}, mismatch{m}, progress{m}, podFailures{m}, registries{m},
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

@@ -33,8 +33,8 @@ type asker struct {
 	mu      sync.Mutex
 	answers map[question]*pendingAnswer
 	lanes   map[string]*lane // by endpoint; only those in use
-	// phase is told how long each phase of a conversation took.
-	phase func(diagnosis.Phase, time.Duration)
+	// heard is told what came of each conversation about a manifest.
+	heard func(registry.Endpoint, reference.Named, registry.Answer)
 }
 
 // question is what makes two askings the same. A login is there as a digest
@@ -61,7 +61,7 @@ type lane struct {
 }
 
 func newAsker() *asker {
-	a := &asker{now: time.Now, answers: map[question]*pendingAnswer{}, lanes: map[string]*lane{}, phase: func(diagnosis.Phase, time.Duration) {}}
+	a := &asker{now: time.Now, answers: map[question]*pendingAnswer{}, lanes: map[string]*lane{}, heard: func(registry.Endpoint, reference.Named, registry.Answer) {}}
 	_, _ = rand.Read(a.salt[:]) // never fails, by its documentation
 	return a
 }
@@ -76,9 +76,7 @@ func (a *asker) ask(ctx context.Context, e registry.Endpoint, ref reference.Name
 	q.settle = settle
 	return a.share(ctx, e, q, since, func(ctx context.Context) registry.Answer {
 		answer := e.Probe(ctx, e.Reference(ref), reveal(login))
-		for phase, took := range answer.Durations {
-			a.phase(phase, took)
-		}
+		a.heard(e, ref, answer)
 		if settle && unsettled(answer) {
 			answer.Exists = e.Control(ctx, e.Reference(ref), reveal(login))
 		}

@@ -22,6 +22,10 @@ type Metrics interface {
 	Phase(phase diagnosis.Phase, d time.Duration)
 	RuntimeUp(up bool)
 	SecretRead(result string)
+	// CertificateExpires and RateLimit tell what was heard of a registry: of an
+	// image's own, by the image's registry host, or of a mirror, by its own.
+	CertificateExpires(registry string, at time.Time)
+	RateLimit(registry string, remaining int, known bool)
 }
 
 // Collector gathers evidence. It is safe for use by many goroutines, and asks
@@ -67,8 +71,30 @@ type Collector struct {
 func New(images Images, secrets Secrets, m Metrics, o registry.Options, node NodeResolver) *Collector {
 	c := &Collector{Images: images, Secrets: secrets, Metrics: m, options: o, dns: newLookups(node), asker: newAsker(), pods: newSharing[podAnswer](), retries: newRetries()}
 	c.options.Resolve = c.dns.resolve
-	c.asker.phase = m.Phase
+	c.asker.heard = c.heard
 	return c
+}
+
+// heard tells the metrics of a conversation that was held.
+func (c *Collector) heard(e registry.Endpoint, ref reference.Named, a registry.Answer) {
+	for phase, took := range a.Durations {
+		c.Metrics.Phase(phase, took)
+	}
+	host := reference.Domain(ref)
+	if e.Mirror {
+		host = e.Host
+	}
+	if !a.CertificateExpiry.IsZero() {
+		c.Metrics.CertificateExpires(host, a.CertificateExpiry)
+	}
+	switch {
+	case a.Fault == diagnosis.FaultRateLimited:
+		c.Metrics.RateLimit(host, 0, true)
+	case a.RateLimit != nil:
+		c.Metrics.RateLimit(host, a.RateLimit.Remaining, true)
+	case a.Found:
+		c.Metrics.RateLimit(host, 0, false)
+	}
 }
 
 // Collect examines a failing container. The first evidence is complete for the

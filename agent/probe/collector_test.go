@@ -87,6 +87,10 @@ func TestCollect(t *testing.T) {
 	if want := []diagnosis.Phase{diagnosis.PhaseConnect, diagnosis.PhaseDNS, diagnosis.PhasePing, diagnosis.PhaseTLS}; !slices.Equal(n.metrics.phases, want) {
 		t.Errorf("phases %v, want %v", n.metrics.phases, want)
 	}
+	if at, ok := n.metrics.expires[s.Host]; !ok || time.Until(at) < time.Hour || time.Until(at) > 25*time.Hour {
+		t.Errorf("certificates that expire: %v, want the registry's, in a day", n.metrics.expires)
+	}
+	wantLines(t, "limits", n.metrics.limits, s.Host+" 0 false")
 	wantAsked(t, s, manifest)
 	wantLines(t, "questions", n.dns.Queries(), "udp A registry.test.", "udp AAAA registry.test.")
 	if _, more := <-nonBlocking(all); more {

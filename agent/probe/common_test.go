@@ -89,6 +89,23 @@ type fakeMetrics struct {
 	phases  []diagnosis.Phase
 	up      []bool
 	secrets []string
+	expires map[string]time.Time
+	limits  []string
+}
+
+func (m *fakeMetrics) CertificateExpires(registry string, at time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.expires == nil {
+		m.expires = map[string]time.Time{}
+	}
+	m.expires[registry] = at
+}
+
+func (m *fakeMetrics) RateLimit(registry string, remaining int, known bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.limits = append(m.limits, fmt.Sprint(registry, " ", remaining, " ", known))
 }
 
 func (m *fakeMetrics) Checked(check diagnosis.Check, outcome diagnosis.Outcome, d time.Duration) {

@@ -110,6 +110,12 @@ type Answer struct {
 	// Certificate is the registry's own or, if one of a chain was refused, that
 	// one; nil without TLS, and for FaultProxyFailed.
 	Certificate *Certificate
+	// CertificateExpiry is until when the node will accept the registry's
+	// certificate: the earliest end of its verified chain, of the chain that
+	// lasts longest where there are several; of a certificate that is refused
+	// for its time, its own end. Zero without TLS, where the runtime does not
+	// verify, and for certificates that are refused for another reason.
+	CertificateExpiry time.Time
 	// Durations are how long each phase took that was entered. Probe's first
 	// request counts as PhasePing, whatever its answer; PhaseToken has
 	// everything about the token server, PhaseBlob everything about blobs, the

@@ -9,6 +9,7 @@ import (
 	"net/http/httptrace"
 	"net/netip"
 	"net/url"
+	"slices"
 	"sync"
 	"time"
 
@@ -27,6 +28,7 @@ type notes struct {
 	addrs     []netip.Addr
 	remote    netip.AddrPort
 	cert      *x509.Certificate
+	expiry    time.Time // of what was verified, or refused for its time
 	proxy     string
 	// lastProxy and target are of the last request, also aside: the proxy, and
 	// the host:port to which it is to open a tunnel, "" if it need not.
@@ -123,6 +125,26 @@ func (n *notes) presented(certs []*x509.Certificate) {
 	n.cert = certs[0]
 }
 
+// verified notes until when what was verified will be accepted. Go refuses a
+// chain as soon as any of its certificates has ended, the root included, and
+// then takes another one if it has one (crypto/x509, Certificate.Verify).
+func (n *notes) verified(chains [][]*x509.Certificate) {
+	var longest time.Time
+	for _, chain := range chains {
+		first := slices.MinFunc(chain, func(a, b *x509.Certificate) int { return a.NotAfter.Compare(b.NotAfter) })
+		if first.NotAfter.After(longest) {
+			longest = first.NotAfter
+		}
+	}
+	n.expires(longest)
+}
+
+func (n *notes) expires(at time.Time) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.expiry = at
+}
+
 // trace watches one request to the registry; what is the phase that waiting
 // for its answer counts as.
 func (n *notes) trace(ctx context.Context, what diagnosis.Phase) context.Context {
@@ -134,6 +156,7 @@ func (n *notes) trace(ctx context.Context, what diagnosis.Phase) context.Context
 		TLSHandshakeDone: func(state tls.ConnectionState, _ error) {
 			n.measure(diagnosis.PhaseTLS)
 			n.presented(state.PeerCertificates)
+			n.verified(state.VerifiedChains)
 		},
 		GotConn: func(httptrace.GotConnInfo) {
 			n.setPhase(what)
@@ -252,6 +275,7 @@ func (n *notes) fill(a *Answer) {
 	}
 	if n.cert != nil && !atProxy {
 		a.Certificate = describe(n.cert)
+		a.CertificateExpiry = n.expiry
 	}
 }
 

@@ -404,6 +404,9 @@ func (c *conversation) blame(err error) {
 	}
 	if errors.As(err, &invalid) && invalid.Cert != nil {
 		c.notes.presented([]*x509.Certificate{invalid.Cert})
+		if invalid.Reason == x509.Expired {
+			c.notes.expires(invalid.Cert.NotAfter)
+		}
 	}
 }
 

@@ -416,5 +416,8 @@ func checkMeasured(t *testing.T, a *registry.Answer, s *registrytest.Server) {
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("certificate %+v, want %+v", got, want)
 	}
-	a.Endpoint, a.Remote, a.Addresses, a.Durations, a.Certificate = "", netip.AddrPort{}, nil, nil, nil
+	if !a.CertificateExpiry.Equal(a.Certificate.NotAfter) {
+		t.Errorf("the certificate ends %s, want %s", a.CertificateExpiry, a.Certificate.NotAfter)
+	}
+	a.Endpoint, a.Remote, a.Addresses, a.Durations, a.Certificate, a.CertificateExpiry = "", netip.AddrPort{}, nil, nil, nil, time.Time{}
 }

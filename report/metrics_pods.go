@@ -1,0 +1,95 @@
+package report
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+)
+
+// podSeries is how many failing containers of a node have series of their own,
+// those that have failed longest: two each, whypull_pod_failure_info and
+// whypull_pod_failure_start_timestamp_seconds. whypull_failing_containers counts
+// them all, and whypull_pod_failure_info_dropped the others.
+const podSeries = 20
+
+// podFailures is a collector of the failing containers by name.
+type podFailures struct{ m *Metrics }
+
+// podLabels are the labels of one failing container.
+type podLabels struct{ namespace, pod, container, cause, registry string }
+
+func (l podLabels) values() []string {
+	return []string{l.namespace, l.pod, l.container, l.cause, l.registry}
+}
+
+func (l podLabels) compare(o podLabels) int { return slices.Compare(l.values(), o.values()) }
+
+// podFailure is a failing container and since when it fails.
+type podFailure struct {
+	labels podLabels
+	since  time.Time
+}
+
+func (podFailures) descs() (info, start, dropped *prometheus.Desc) {
+	labels := []string{"namespace", "pod", "container", "cause", "registry"}
+	return prometheus.NewDesc("whypull_pod_failure_info", "1 for a container that cannot get its image, while it cannot.", labels, nil),
+		prometheus.NewDesc("whypull_pod_failure_start_timestamp_seconds", "Unix time since which a container cannot get its image.", labels, nil),
+		prometheus.NewDesc("whypull_pod_failure_info_dropped", "Failing containers of this node without a whypull_pod_failure_info of their own.", nil, nil)
+}
+
+// Describe implements prometheus.Collector.
+func (c podFailures) Describe(ch chan<- *prometheus.Desc) {
+	info, start, dropped := c.descs()
+	ch <- info
+	ch <- start
+	ch <- dropped
+}
+
+// Collect implements prometheus.Collector.
+func (c podFailures) Collect(ch chan<- prometheus.Metric) {
+	info, start, dropped := c.descs()
+	all := c.m.podFailures()
+	named := all[:min(len(all), podSeries)]
+	for _, f := range named {
+		ch <- prometheus.MustNewConstMetric(info, prometheus.GaugeValue, 1, f.labels.values()...)
+		ch <- prometheus.MustNewConstMetric(start, prometheus.GaugeValue, float64(f.since.UnixMilli())/1000, f.labels.values()...)
+	}
+	ch <- prometheus.MustNewConstMetric(dropped, prometheus.GaugeValue, float64(len(all)-len(named)))
+}
+
+// podFailures are the failing containers, those first that have failed longest.
+// What has the same labels is one: a volume may be called as a container is, and
+// a pod as the one that it replaces.
+func (m *Metrics) podFailures() []podFailure {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	named := m.namedRegistries()
+	since := map[podLabels]time.Time{}
+	for _, verdicts := range m.failing {
+		for _, v := range verdicts {
+			l := labelsOf(v, named)
+			if known, ok := since[l]; !ok || v.Failure.Since.Before(known) {
+				since[l] = v.Failure.Since
+			}
+		}
+	}
+	var all []podFailure
+	for l, at := range since {
+		all = append(all, podFailure{l, at})
+	}
+	slices.SortFunc(all, func(a, b podFailure) int { return cmp.Or(a.since.Compare(b.since), a.labels.compare(b.labels)) })
+	return all
+}
+
+func labelsOf(v diagnosis.Verdict, named []string) podLabels {
+	f := v.Failure
+	registry := f.Registry
+	if !slices.Contains(named, registry) {
+		registry = otherRegistries
+	}
+	return podLabels{f.Namespace, f.Pod, f.Container, string(v.Cause), registry}
+}

@@ -1,0 +1,107 @@
+package report
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+)
+
+const podHeaders = `
+# HELP whypull_pod_failure_info 1 for a container that cannot get its image, while it cannot.
+# TYPE whypull_pod_failure_info gauge
+%s# HELP whypull_pod_failure_info_dropped Failing containers of this node without a whypull_pod_failure_info of their own.
+# TYPE whypull_pod_failure_info_dropped gauge
+whypull_pod_failure_info_dropped %d
+# HELP whypull_pod_failure_start_timestamp_seconds Unix time since which a container cannot get its image.
+# TYPE whypull_pod_failure_start_timestamp_seconds gauge
+%s`
+
+func podMetrics() []string {
+	return []string{"whypull_pod_failure_info", "whypull_pod_failure_info_dropped", "whypull_pod_failure_start_timestamp_seconds"}
+}
+
+// failingSince is a verdict on a container of a pod.
+func failingSince(pod, name string, c diagnosis.Cause, since time.Time) diagnosis.Verdict {
+	return newVerdict(cause(c), container(name), func(v *diagnosis.Verdict) { v.Failure.Pod, v.Failure.Since = pod, since })
+}
+
+func TestPodFailures(t *testing.T) {
+	t.Parallel()
+	m := NewMetrics("v1")
+	wantMetrics(t, m, `
+# HELP whypull_pod_failure_info_dropped Failing containers of this node without a whypull_pod_failure_info of their own.
+# TYPE whypull_pod_failure_info_dropped gauge
+whypull_pod_failure_info_dropped 0
+`, podMetrics()...)
+
+	at := time.UnixMilli(1_700_000_000_500)
+	m.Failing("1", []diagnosis.Verdict{failingSince("web", "app", diagnosis.TagNotFound, at), failingSince("web", "side", diagnosis.DNSFailure, at.Add(time.Second))})
+	m.Failing("2", []diagnosis.Verdict{newVerdict(func(v *diagnosis.Verdict) { v.Failure.Pod, v.Failure.Registry, v.Failure.Since = "odd", "", at })})
+	app := `{cause="TagNotFound",container="app",namespace="shop",pod="web",registry="hub.test2.company.com"}`
+	side := `{cause="DNSFailure",container="side",namespace="shop",pod="web",registry="hub.test2.company.com"}`
+	odd := `{cause="PullSecretNoMatch",container="app",namespace="shop",pod="odd",registry="other"}`
+	wantMetrics(t, m, fmt.Sprintf(podHeaders,
+		"whypull_pod_failure_info"+app+" 1\nwhypull_pod_failure_info"+side+" 1\nwhypull_pod_failure_info"+odd+" 1\n", 0,
+		"whypull_pod_failure_start_timestamp_seconds"+app+" 1.7000000005e+09\nwhypull_pod_failure_start_timestamp_seconds"+side+" 1.7000000015e+09\n"+
+			"whypull_pod_failure_start_timestamp_seconds"+odd+" 1.7000000005e+09\n"), podMetrics()...)
+
+	m.Failing("1", nil)
+	wantMetrics(t, m, fmt.Sprintf(podHeaders, "whypull_pod_failure_info"+odd+" 1\n", 0,
+		"whypull_pod_failure_start_timestamp_seconds"+odd+" 1.7000000005e+09\n"), podMetrics()...)
+}
+
+// TestLongestFailuresAreNamed: of more than twenty, those that have failed
+// longest have series, the others are counted, and a new one takes none away.
+func TestLongestFailuresAreNamed(t *testing.T) {
+	t.Parallel()
+	m := NewMetrics("v1")
+	for i := range 25 {
+		m.Failing(fmt.Sprint(i), []diagnosis.Verdict{failingSince(fmt.Sprintf("p%02d", i), "app", diagnosis.TagNotFound, since().Add(time.Duration(i)*time.Second))})
+	}
+	named := func() string {
+		var out []string
+		for _, f := range m.podFailures()[:podSeries] {
+			out = append(out, f.labels.pod)
+		}
+		return strings.Join(out, " ")
+	}
+	const first = "p00 p01 p02 p03 p04 p05 p06 p07 p08 p09 p10 p11 p12 p13 p14 p15 p16 p17 p18 p19"
+	if got := named(); got != first {
+		t.Errorf("named: %s", got)
+	}
+	if n, err := testutil.GatherAndCount(m.Gatherer(), "whypull_pod_failure_info"); err != nil || n != 20 {
+		t.Errorf("got %d series (%v), want 20", n, err)
+	}
+	wantMetrics(t, m, `
+# HELP whypull_pod_failure_info_dropped Failing containers of this node without a whypull_pod_failure_info of their own.
+# TYPE whypull_pod_failure_info_dropped gauge
+whypull_pod_failure_info_dropped 5
+`, "whypull_pod_failure_info_dropped")
+	m.Failing("0", nil)
+	if got := named(); got != first[len("p00 "):]+" p20" {
+		t.Errorf("named after one has gone: %s", got)
+	}
+}
+
+// TestEqualLabelsAreOne: a scrape with two series of the same labels would fail
+// as a whole.
+func TestEqualLabelsAreOne(t *testing.T) {
+	t.Parallel()
+	m := NewMetrics("v1")
+	volume := failingSince("web", "app", diagnosis.TagNotFound, since().Add(-time.Hour))
+	volume.Failure.Kind = diagnosis.KindImageVolume
+	m.Failing("1", []diagnosis.Verdict{failingSince("web", "app", diagnosis.TagNotFound, since()), volume})
+	m.Failing("2", []diagnosis.Verdict{failingSince("web", "app", diagnosis.TagNotFound, since())}) // the next of a StatefulSet
+	all := m.podFailures()
+	if len(all) != 1 || !all[0].since.Equal(since().Add(-time.Hour)) {
+		t.Errorf("got %v, want one, since the earliest", all)
+	}
+	if _, err := m.Gatherer().Gather(); err != nil {
+		t.Error(err)
+	}
+}
