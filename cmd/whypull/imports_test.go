@@ -67,6 +67,7 @@ func within(p, folder string) bool { return p == folder || strings.HasPrefix(p, 
 func allowed() map[string][]string {
 	return map[string][]string{
 		"agent/nameservice": {"agent/diagnosis"},
+		"deploy/monitoring": {"agent/diagnosis", "deploy/runbook"},
 
 		"agent/diagnosis": {},
 		"agent/keyring":   {"agent/diagnosis"},
@@ -162,9 +163,12 @@ func nobodyImportsCommandsOrFakes(t *testing.T, all map[string]pkg) {
 // The pages on the causes are for people, who have the plugin.
 func agentCarriesNoPages(t *testing.T, all map[string]pkg) {
 	for _, i := range importers(all, module+"/deploy/runbook") {
-		if !within(i, module+"/cmd/kubectl-why_pull") {
+		if !within(i, module+"/cmd/kubectl-why_pull") && i != module+"/deploy/monitoring" {
 			t.Errorf("%s imports the runbook", i)
 		}
+	}
+	for _, i := range importers(all, module+"/deploy/monitoring") {
+		t.Errorf("%s imports the alert rules", i)
 	}
 }
 

@@ -51,6 +51,11 @@ func Default() []Family {
 		{Name: "coredns", Version: "v1.14.7", LDFlags: "-s -w", Tools: []Tool{
 			{Name: "coredns", Package: "./coredns", Source: "coredns.go.txt"},
 		}},
+		// Of its ways to find targets only those that are used here.
+		{Name: "prometheus", Version: "v0.316.0", LDFlags: "-s -w", Tags: "remove_all_sd enable_kubernetes_sd", Tools: []Tool{
+			{Name: "prometheus", Package: "github.com/prometheus/prometheus/cmd/prometheus"},
+			{Name: "promtool", Package: "github.com/prometheus/prometheus/cmd/promtool"},
+		}},
 		{Name: "guest", Version: "v1", LDFlags: "-s -w", Tools: []Tool{
 			{Name: "pause", Package: "./pause", Source: "pause.go.txt"},
 			{Name: "tools", Package: "./tools", Source: "tools.go.txt"},

@@ -1,0 +1,175 @@
+package monitoring
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/common/expfmt"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/deploy/lab/binaries"
+	"github.com/whypull/whypull/deploy/monitoring"
+	"github.com/whypull/whypull/report"
+)
+
+const folder = "../../monitoring"
+
+// promtool runs Prometheus's own tool.
+func promtool(t *testing.T, stdin []byte, args ...string) (string, error) {
+	t.Helper()
+	cache, err := binaries.OpenCache("", os.Stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	families := slices.DeleteFunc(binaries.Default(), func(f binaries.Family) bool { return f.Name != "prometheus" })
+	paths, err := cache.Build(t.Context(), families)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), paths["promtool"], args...)
+	cmd.Stdin = bytes.NewReader(stdin)
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+func mustPass(t *testing.T, stdin []byte, args ...string) {
+	t.Helper()
+	if out, err := promtool(t, stdin, args...); err != nil {
+		t.Errorf("promtool %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+}
+
+func TestRules(t *testing.T) {
+	mustPass(t, nil, "check", "rules", "--lint=all", "--lint-fatal", filepath.Join(folder, "rules.yaml"))
+	mustPass(t, nil, "test", "rules", filepath.Join(folder, "rules.test.yaml"))
+}
+
+// TestRulesCanFail: a rule that is wrong is found.
+func TestRulesCanFail(t *testing.T) {
+	dir := t.TempDir()
+	rules := strings.Replace(monitoring.Rules(), ") >= 2", ") >= 3", 1)
+	tests, err := os.ReadFile(filepath.Join(folder, "rules.test.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, "rules.yaml"), rules)
+	write(t, filepath.Join(dir, "rules.test.yaml"), string(tests))
+	if out, err := promtool(t, nil, "test", "rules", filepath.Join(dir, "rules.test.yaml")); err == nil || !strings.Contains(out, "WhypullRegistryDown") {
+		t.Errorf("a wrong rule passes: %v\n%s", err, out)
+	}
+}
+
+// TestEveryCauseFires: a failure of each cause that lasts sets off one alert,
+// which names the cause, and an alert of its own only where there is one.
+func TestEveryCauseFires(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "rules.yaml"), monitoring.Rules())
+	var text strings.Builder
+	text.WriteString("rule_files: [rules.yaml]\nevaluation_interval: 1m\ntests:\n")
+	for _, e := range diagnosis.Catalogue() {
+		name := "WhypullPullFailing"
+		if monitoring.Own(e.Cause) {
+			name = "Whypull" + string(e.Cause)
+		}
+		fmt.Fprintf(&text, `- name: %[1]s
+  interval: 1m
+  input_series:
+  - series: up{job="whypull-agent", instance="a"}
+    values: 1x30
+  - series: whypull_failing_containers{cause="%[1]s", registry="hub.example.com", instance="a"}
+    values: 1x30
+  promql_expr_test:
+  - expr: ALERTS{alertstate="firing"}
+    eval_time: 4m
+    exp_samples: []
+  - expr: count by (alertname, cause) (ALERTS{alertstate="firing"})
+    eval_time: 11m
+    exp_samples: [{labels: '{alertname="%[2]s", cause="%[1]s"}', value: 1}]
+`, e.Cause, name)
+	}
+	file := filepath.Join(dir, "causes.yaml")
+	write(t, file, text.String())
+	mustPass(t, nil, "test", "rules", file)
+}
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestDashboardParses: Prometheus's parser takes every query of the dashboard.
+func TestDashboardParses(t *testing.T) {
+	var text strings.Builder
+	text.WriteString("groups:\n- name: dashboard\n  rules:\n")
+	n := 0
+	for _, p := range monitoring.Panels() {
+		for _, q := range p.Queries {
+			n++
+			fmt.Fprintf(&text, "  - record: q%d\n    expr: %q\n", n, monitoring.Filled(q.Expr, "1m", "6h"))
+		}
+	}
+	file := filepath.Join(t.TempDir(), "dashboard.yaml")
+	write(t, file, text.String())
+	out, err := promtool(t, nil, "check", "rules", file)
+	if err != nil || !strings.Contains(out, fmt.Sprintf("%d rules found", n)) {
+		t.Errorf("%d queries: %v\n%s", n, err, out)
+	}
+	write(t, file, strings.Replace(text.String(), "sum by (cause) (", "sum by (cause) ((", 1))
+	if out, err := promtool(t, nil, "check", "rules", file); err == nil {
+		t.Errorf("a query that does not parse passes:\n%s", out)
+	}
+}
+
+// TestScrapeConfiguration: it is one for Prometheus.
+func TestScrapeConfiguration(t *testing.T) {
+	scrape, err := os.ReadFile(filepath.Join(folder, "scrape.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rules, err := filepath.Abs(filepath.Join(folder, "rules.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "prometheus.yaml")
+	write(t, file, "rule_files: ["+rules+"]\nscrape_configs:\n"+string(scrape))
+	mustPass(t, nil, "check", "config", file)
+}
+
+// TestMetrics: the metrics of a node where much fails keep to Prometheus's habits.
+func TestMetrics(t *testing.T) {
+	m := report.NewMetrics("v1")
+	for i, e := range diagnosis.Catalogue() {
+		v := diagnosis.Verdict{Cause: e.Cause, Confidence: diagnosis.Confirmed}
+		v.Failure = diagnosis.Failure{Namespace: "shop", Pod: fmt.Sprint("pod-", i), Container: "app", Registry: "hub.test", Since: time.Now()}
+		v.Evidence = []diagnosis.Evidence{{Check: diagnosis.CheckPodDNS, Outcome: diagnosis.Passed, Compared: diagnosis.ComparedOther}}
+		m.Failing(fmt.Sprint(i), []diagnosis.Verdict{v})
+		m.Diagnosed(v)
+	}
+	for _, phase := range diagnosis.Phases() {
+		m.Phase(phase, time.Second)
+	}
+	m.Checked(diagnosis.CheckRegistry, diagnosis.Failed, time.Second)
+	m.Told(time.Second)
+	m.CertificateExpires("hub.test", time.Now())
+	m.RateLimit("hub.test", 7, true)
+	families, err := m.Gatherer().Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text bytes.Buffer
+	for _, f := range families {
+		if _, err := expfmt.MetricFamilyToText(&text, f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mustPass(t, text.Bytes(), "check", "metrics")
+}

@@ -1,0 +1,163 @@
+package monitoring
+
+import (
+	"flag"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"sigs.k8s.io/yaml"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/deploy/runbook"
+)
+
+var update = flag.Bool("update", false, "make the generated files anew")
+
+// ruleFile is a rule file as far as the tests look at it.
+type ruleFile struct {
+	Groups []struct {
+		Name  string
+		Rules []rule
+	}
+}
+
+type rule struct {
+	Alert, Expr, For    string
+	Labels, Annotations map[string]string
+}
+
+func parsed(t *testing.T, text string) []rule {
+	t.Helper()
+	var f ruleFile
+	if err := yaml.UnmarshalStrict([]byte(text), &f); err != nil {
+		t.Fatal(err)
+	}
+	var all []rule
+	for _, g := range f.Groups {
+		all = append(all, g.Rules...)
+	}
+	return all
+}
+
+// TestFilesAreMade: the files that users apply are what the source gives.
+func TestFilesAreMade(t *testing.T) {
+	dashboard, err := Dashboard()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"rules.yaml": Rules(), "prometheusrule.yaml": PrometheusRule(), "dashboard.json": dashboard} {
+		if *update {
+			if err := os.WriteFile(name, []byte(want), 0o644); err != nil { // #nosec G306 -- for everybody
+				t.Fatal(err)
+			}
+		}
+		got, err := os.ReadFile(name) // #nosec G304 -- constants
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(got) != want {
+			t.Errorf("%s is not as it is made: go test ./deploy/monitoring -update", name)
+		}
+	}
+}
+
+// TestBothFormsAreTheSame: the operator's rules are those of the file.
+func TestBothFormsAreTheSame(t *testing.T) {
+	t.Parallel()
+	var resource struct {
+		APIVersion, Kind string
+		Metadata         any
+		Spec             any
+	}
+	if err := yaml.UnmarshalStrict([]byte(PrometheusRule()), &resource); err != nil {
+		t.Fatal(err)
+	}
+	var file any
+	if err := yaml.Unmarshal([]byte(Rules()), &file); err != nil {
+		t.Fatal(err)
+	}
+	spec, err := yaml.Marshal(resource.Spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := yaml.Marshal(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(spec) != string(want) || resource.Kind != "PrometheusRule" {
+		t.Error("the rules of the two forms differ")
+	}
+}
+
+// TestEveryCauseHasAnAlert: exactly one kind of alert speaks of each cause.
+func TestEveryCauseHasAnAlert(t *testing.T) {
+	t.Parallel()
+	all := parsed(t, Rules())
+	for _, e := range diagnosis.Catalogue() {
+		var names []string
+		for _, r := range all {
+			if strings.Contains(r.Expr, `cause="`+string(e.Cause)+`"`) && strings.HasPrefix(r.Expr, "sum by") {
+				names = append(names, r.Alert)
+			}
+		}
+		want := "WhypullPullFailing"
+		if Own(e.Cause) {
+			want = "Whypull" + string(e.Cause)
+		}
+		if len(names) != 1 || names[0] != want {
+			t.Errorf("%s: alerts %v, want %s", e.Cause, names, want)
+		}
+	}
+}
+
+// TestAlertsTellWhatToDo: every alert has a severity, what an alert is read for,
+// and a page that is there.
+func TestAlertsTellWhatToDo(t *testing.T) {
+	t.Parallel()
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	place := regexp.MustCompile(`\$[A-Z]+`)
+	known := map[string]bool{}
+	for _, e := range diagnosis.Catalogue() {
+		known[string(e.Cause)] = true
+	}
+	for _, r := range parsed(t, Rules()) {
+		name := r.Alert + " " + r.Labels["cause"] + r.Labels["blind"]
+		switch r.Labels["severity"] {
+		case "info", "warning", "critical":
+		default:
+			t.Errorf("%s: severity %q", name, r.Labels["severity"])
+		}
+		if r.For == "" || r.Annotations["summary"] == "" || !strings.Contains(r.Annotations["description"], "\nWhat to do: ") {
+			t.Errorf("%s lacks a time, a summary or what to do:\n%v", name, r)
+		}
+		if cause, ok := r.Labels["cause"]; ok && (!known[cause] || !strings.Contains(r.Annotations["description"], cause)) {
+			t.Errorf("%s: the description does not name the cause", name)
+		}
+		for key, text := range r.Annotations {
+			if left := place.FindString(text); left != "" {
+				t.Errorf("%s: nothing was put into %s of %s", name, left, key)
+			}
+		}
+		wantPage(t, name, r.Annotations["runbook_url"], string(readme))
+	}
+}
+
+// wantPage looks for the page in the repository that an address leads to.
+func wantPage(t *testing.T, name, url, readme string) {
+	t.Helper()
+	if page, ok := strings.CutPrefix(url, runbook.BaseURL); ok {
+		if _, err := os.Stat("../runbook/" + page); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		return
+	}
+	anchor, ok := strings.CutPrefix(url, AlertsURL+"#")
+	if !ok || !strings.Contains(strings.ToLower(readme), "\n### "+anchor+"\n") {
+		t.Errorf("%s: there is no page %s", name, url)
+	}
+}
