@@ -521,6 +521,13 @@ func TestRestartedAgentSaysNothingTwice(t *testing.T) {
 		}
 	}
 	d.wantTimed(0, 0)
+	const start = "whypull_pod_failure_start_timestamp_seconds"
+	d.wantMetric(`
+# HELP `+start+` Unix time since which a container cannot get its image.
+# TYPE `+start+` gauge
+`+start+`{cause="AccessDenied",container="app",namespace="shop",pod="web",registry="hub.test"} 1.767323041e+09
+`+start+`{cause="DNSFailure",container="side",namespace="shop",pod="web",registry="hub.test"} 1.767323041e+09
+`, start)
 }
 
 func TestRestartedAgentAndTheMinute(t *testing.T) {

@@ -88,7 +88,9 @@ func allowed() map[string][]string {
 }
 
 // fakes are the packages that only tests may import.
-func fakes() []string { return []string{"critest", "registrytest", "faulttest", "dnstest", "isolatedtest", "apitest"} }
+func fakes() []string {
+	return []string{"critest", "registrytest", "faulttest", "dnstest", "isolatedtest", "apitest"}
+}
 
 // TestArchitecture holds the import graph to the design.
 func TestArchitecture(t *testing.T) {

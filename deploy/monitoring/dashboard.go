@@ -20,11 +20,11 @@ type Panel struct {
 	// Width of the 24 columns.
 	Width   int
 	Queries []Query
-	// Thresholds are where green ends, from the lowest on; falling: it begins
+	// Thresholds are where green ends, from the lowest on; Falling: it begins
 	// red and ends green.
 	Thresholds []float64
-	falling    bool
-	stacked    bool
+	Falling    bool
+	Stacked    bool
 }
 
 // Query is a PromQL expression with the dashboard's variables in it.
@@ -33,24 +33,25 @@ type Query struct {
 	Legend string
 }
 
-// section is a row of the dashboard.
-type section struct {
-	title  string
-	height int
-	panels []Panel
+// Section is a part of the dashboard with a heading.
+type Section struct {
+	Title  string
+	Height int // of each panel, in Grafana's units
+	Panels []Panel
 }
 
 // Panels returns all panels of the dashboard.
 func Panels() []Panel {
 	var all []Panel
-	for _, s := range sections() {
-		all = append(all, s.panels...)
+	for _, s := range Sections() {
+		all = append(all, s.Panels...)
 	}
 	return all
 }
 
-func sections() []section {
-	return []section{
+// Sections returns the dashboard from top to bottom.
+func Sections() []Section {
+	return []Section{
 		{"Now", 5, now()}, {"Causes", 9, causes()}, {"Pods", 11, pods()},
 		{"Registries", 8, registries()}, {"Pulls under way", 8, pulls()}, {"whypull itself", 8, itself()},
 	}
@@ -79,7 +80,7 @@ func now() []Panel {
 
 func causes() []Panel {
 	over := func(title, description, by, legend string, width int) Panel {
-		return Panel{Title: title, Description: description, Kind: "timeseries", Unit: "short", Width: width, stacked: true,
+		return Panel{Title: title, Description: description, Kind: "timeseries", Unit: "short", Width: width, Stacked: true,
 			Queries: []Query{{`sum by (` + by + `) (` + failing + `)`, legend}}}
 	}
 	return []Panel{
@@ -94,7 +95,7 @@ func pods() []Panel {
 		{Title: "Pods that cannot pull, longest first", Kind: "table", Unit: "s", Width: 16,
 			Description: "For how long each container has been failing. The cause leads to its page of the runbook; kubectl why-pull POD has the pod's own remedy.",
 			Queries:     []Query{{`topk(50, time() - whypull_pod_failure_start_timestamp_seconds{instance=~"$instance",registry=~"$registry"})`, ""}}},
-		{Title: "New verdicts", Kind: "timeseries", Unit: "short", Width: 8, stacked: true,
+		{Title: "New verdicts", Kind: "timeseries", Unit: "short", Width: 8, Stacked: true,
 			Description: "Verdicts reached, by cause. A pod that fails on has one.",
 			Queries:     []Query{{`sum by (cause) (increase(whypull_diagnoses_total{instance=~"$instance"}[$__rate_interval]))`, "{{cause}}"}}},
 	}
@@ -112,10 +113,10 @@ func registries() []Panel {
 		{Title: "Requests left before the limit", Kind: "timeseries", Unit: "short", Width: 8,
 			Description: "Of the node that has the fewest, by the registry's last answer. Only registries that tell are here.",
 			Queries:     []Query{{`min by (registry) (whypull_registry_ratelimit_remaining{instance=~"$instance",registry=~"$registry"})`, "{{registry}}"}}},
-		{Title: "Certificates: days left", Kind: "bargauge", Unit: "d", Width: 12, Thresholds: []float64{3, 14}, falling: true,
+		{Title: "Certificates: days left", Kind: "bargauge", Unit: "d", Width: 12, Thresholds: []float64{3, 14}, Falling: true,
 			Description: "Until the first certificate ends that a registry is verified by. Of registries that whypull asked in the last 24 hours, which it does only where something fails.",
 			Queries:     []Query{{`(min by (registry) (whypull_registry_tls_expiry_timestamp_seconds{instance=~"$instance",registry=~"$registry"}) - time()) / 86400`, "{{registry}}"}}},
-		{Title: "Checks by outcome", Kind: "timeseries", Unit: "ops", Width: 12, stacked: true,
+		{Title: "Checks by outcome", Kind: "timeseries", Unit: "ops", Width: 12, Stacked: true,
 			Description: "What the checks find: Inconclusive ones ran and could not tell.",
 			Queries:     []Query{{`sum by (check, outcome) (rate(whypull_check_duration_seconds_count{instance=~"$instance"}[$__rate_interval]))`, "{{check}} {{outcome}}"}}},
 	}
@@ -196,20 +197,20 @@ func variables() []any {
 func placed() []any {
 	var out []any
 	id, y := 0, 0
-	for _, s := range sections() {
+	for _, s := range Sections() {
 		id++
-		out = append(out, object{"id": id, "type": "row", "title": s.title, "collapsed": false, "panels": []any{}, "gridPos": place(0, y, 24, 1)})
+		out = append(out, object{"id": id, "type": "row", "title": s.Title, "collapsed": false, "panels": []any{}, "gridPos": place(0, y, 24, 1)})
 		y++
 		x := 0
-		for _, p := range s.panels {
+		for _, p := range s.Panels {
 			if x+p.Width > 24 {
-				x, y = 0, y+s.height
+				x, y = 0, y+s.Height
 			}
 			id++
-			out = append(out, p.object(id, place(x, y, p.Width, s.height)))
+			out = append(out, p.object(id, place(x, y, p.Width, s.Height)))
 			x += p.Width
 		}
-		y += s.height
+		y += s.Height
 	}
 	return out
 }
@@ -228,7 +229,7 @@ func (p Panel) object(id int, at object) object {
 		targets = append(targets, target)
 	}
 	defaults := object{"unit": p.Unit, "min": 0, "thresholds": p.thresholds()}
-	if p.falling { // what is over counts on below zero
+	if p.Falling { // what is over counts on below zero
 		delete(defaults, "min")
 	}
 	if p.Kind == "stat" || p.Kind == "bargauge" {
@@ -247,7 +248,7 @@ func (p Panel) object(id int, at object) object {
 
 func (p Panel) lines() object {
 	stacking, fill := "none", 10
-	if p.stacked {
+	if p.Stacked {
 		stacking, fill = "normal", 50
 	}
 	return object{"drawStyle": "line", "lineWidth": 1, "fillOpacity": fill, "showPoints": "auto", "spanNulls": false,
@@ -273,7 +274,7 @@ func (p Panel) thresholds() object {
 	if len(p.Thresholds) == 1 {
 		colours = []string{"green", "orange"}
 	}
-	if p.falling {
+	if p.Falling {
 		colours = []string{"red", "orange", "green"}
 	}
 	steps := []any{object{"color": colours[0], "value": nil}}

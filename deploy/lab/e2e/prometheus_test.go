@@ -2,17 +2,12 @@ package e2e
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"math"
-	"net/url"
-	"os"
-	"path/filepath"
 	"regexp"
-	"strconv"
+	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -22,52 +17,24 @@ import (
 	"github.com/whypull/whypull/deploy/monitoring"
 )
 
-const (
-	prometheusAddress = "127.0.0.1:9790" // inside the lab
-	prometheusFolder  = "/var/lib/lab/prometheus"
-)
-
-// prometheus is a real one on the lab's node, which scrapes the agent as users
-// do and has their alert rules.
-type prometheus struct{ c *cluster }
+// prometheus is a real one on the lab's node, with the users' alert rules.
+type prometheus struct{ *demo.Prometheus }
 
 // startPrometheus runs Prometheus for as long as the test. Times in the rules are
 // seconds where they are minutes; nothing else of them is changed.
 func startPrometheus(t *testing.T) prometheus {
 	t.Helper()
-	scrape, err := os.ReadFile(filepath.Join(shared.root, "deploy/monitoring/scrape.yaml"))
+	rules := regexp.MustCompile(`(?m)^    for: \d+m$`).ReplaceAllString(monitoring.Rules(), "    for: 3s")
+	p, err := demo.StartPrometheus(shared.lab, shared.root, strings.ReplaceAll(rules, "[3m]", "[5s]"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Inside a cluster it asks with the token of its pod.
-	const role = "\n  - role: pod\n"
-	config := strings.Replace(string(scrape), role, role+"    kubeconfig_file: /etc/kubernetes/admin.kubeconfig\n", 1)
-	rules := regexp.MustCompile(`(?m)^    for: \d+m$`).ReplaceAllString(monitoring.Rules(), "    for: 3s")
-	rules = strings.ReplaceAll(rules, "[3m]", "[5s]")
-	for name, text := range map[string]string{
-		"rules.yaml": rules,
-		"prometheus.yaml": "global: {scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}\n" +
-			"rule_files: [rules.yaml]\nscrape_configs:\n" + config,
-	} {
-		if err := shared.lab.WriteFile(prometheusFolder+"/"+name, []byte(text)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	cmd := lab.Command("prometheus", "--config.file="+prometheusFolder+"/prometheus.yaml", "--storage.tsdb.path="+prometheusFolder+"/data",
-		"--web.listen-address="+prometheusAddress, "--log.level=warn")
-	var problems strings.Builder
-	cmd.Stderr = &problems
-	go func() { ended <- shared.lab.Run(ctx, cmd) }()
 	t.Cleanup(func() {
-		stop()
-		<-ended
-		if t.Failed() {
-			t.Logf("Prometheus says:\n%s", problems.String())
+		if said := p.Stop(); t.Failed() {
+			t.Logf("Prometheus says:\n%s", said)
 		}
 	})
-	return prometheus{shared}
+	return prometheus{p}
 }
 
 // sample is one of a query's answers.
@@ -79,59 +46,29 @@ type sample struct {
 // query asks Prometheus; what it cannot answer yet is nothing.
 func (p prometheus) query(t *testing.T, expr string) []sample {
 	t.Helper()
-	body, err := p.c.get(t.Context(), "http://"+prometheusAddress+"/api/v1/query?query="+url.QueryEscape(expr))
+	answer, err := p.Query(t.Context(), expr)
 	if err != nil {
-		return nil
-	}
-	var answer struct {
-		Data struct {
-			Result []struct {
-				Metric map[string]string
-				Value  [2]any
-			}
-		}
-	}
-	if err := json.Unmarshal([]byte(body), &answer); err != nil {
-		t.Fatalf("%s: %v\n%s", expr, err, body)
+		t.Log(err)
 	}
 	var out []sample
-	for _, r := range answer.Data.Result {
-		value, err := strconv.ParseFloat(fmt.Sprint(r.Value[1]), 64)
-		if err != nil {
-			t.Fatalf("%s: %v", expr, err)
-		}
-		if !math.IsNaN(value) {
-			out = append(out, sample{r.Metric, value})
+	for _, s := range answer {
+		if value := s.Points[0].Value; !math.IsNaN(value) {
+			out = append(out, sample{s.Labels, value})
 		}
 	}
 	return out
-}
-
-// alert is an alert as Prometheus would send it.
-type alert struct {
-	Labels, Annotations map[string]string
-	State               string
-	ActiveAt            time.Time
 }
 
 // firing are the alerts that fire, of the registry.
-func (p prometheus) firing(t *testing.T, name, registry string) []alert {
+func (p prometheus) firing(t *testing.T, name, registry string) []demo.Alert {
 	t.Helper()
-	body, err := p.c.get(t.Context(), "http://"+prometheusAddress+"/api/v1/alerts")
+	all, err := p.Alerts(t.Context())
 	if err != nil {
-		return nil
+		t.Log(err)
 	}
-	var answer struct{ Data struct{ Alerts []alert } }
-	if err := json.Unmarshal([]byte(body), &answer); err != nil {
-		t.Fatalf("%v\n%s", err, body)
-	}
-	var out []alert
-	for _, a := range answer.Data.Alerts {
-		if a.State == "firing" && a.Labels["alertname"] == name && a.Labels["registry"] == registry {
-			out = append(out, a)
-		}
-	}
-	return out
+	return slices.DeleteFunc(all, func(a demo.Alert) bool {
+		return a.State != "firing" || a.Labels["alertname"] != name || a.Labels["registry"] != registry
+	})
 }
 
 // TestPrometheus runs alone, since it stops a registry.
@@ -169,7 +106,7 @@ func (p prometheus) alertFiresAndStops(t *testing.T) {
 	if err := s.Break(ctx, shared.lab); err != nil {
 		t.Fatal(err)
 	}
-	var first alert
+	var first demo.Alert
 	shared.eventually(ctx, t, func() (string, bool) {
 		all := p.firing(t, "WhypullPullFailing", registry.PlainHost)
 		if len(all) == 1 {

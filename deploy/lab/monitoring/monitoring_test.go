@@ -12,6 +12,11 @@ import (
 	"time"
 
 	"github.com/prometheus/common/expfmt"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"sigs.k8s.io/yaml"
 
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/deploy/lab/binaries"
@@ -21,19 +26,25 @@ import (
 
 const folder = "../../monitoring"
 
-// promtool runs Prometheus's own tool.
-func promtool(t *testing.T, stdin []byte, args ...string) (string, error) {
+// tool is the path of one of the lab's programs.
+func tool(t *testing.T, family, name string) string {
 	t.Helper()
 	cache, err := binaries.OpenCache("", os.Stderr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	families := slices.DeleteFunc(binaries.Default(), func(f binaries.Family) bool { return f.Name != "prometheus" })
+	families := slices.DeleteFunc(binaries.Default(), func(f binaries.Family) bool { return f.Name != family })
 	paths, err := cache.Build(t.Context(), families)
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), paths["promtool"], args...)
+	return paths[name]
+}
+
+// promtool runs Prometheus's own tool.
+func promtool(t *testing.T, stdin []byte, args ...string) (string, error) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), tool(t, "prometheus", "promtool"), args...)
 	cmd.Stdin = bytes.NewReader(stdin)
 	out, err := cmd.CombinedOutput()
 	return string(out), err
@@ -172,4 +183,54 @@ func TestMetrics(t *testing.T) {
 		}
 	}
 	mustPass(t, text.Bytes(), "check", "metrics")
+}
+
+// TestComponent: kustomize takes the component, and the PodMonitor in it finds the
+// pods of the DaemonSet and their port.
+func TestComponent(t *testing.T) {
+	dir := t.TempDir()
+	deploy, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if deploy, err = filepath.Rel(dir, deploy); err != nil { // kustomize takes no absolute path
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(dir, "kustomization.yaml"), "resources: ["+deploy+"]\ncomponents: ["+deploy+"/monitoring]\n")
+	out, err := exec.CommandContext(t.Context(), tool(t, "kubernetes", "kubectl"), "kustomize", dir).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	var monitor struct {
+		Spec struct {
+			Selector            metav1.LabelSelector
+			PodMetricsEndpoints []struct {
+				Port        string
+				HonorLabels bool
+			}
+		}
+	}
+	var agents appsv1.DaemonSet
+	for kind, into := range map[string]any{"PodMonitor": &monitor, "DaemonSet": &agents, "PrometheusRule": nil} {
+		i := slices.IndexFunc(strings.Split(string(out), "\n---\n"), func(s string) bool { return strings.Contains("\n"+s, "\nkind: "+kind+"\n") })
+		if i < 0 {
+			t.Fatalf("there is no %s in\n%s", kind, out)
+		}
+		if into == nil {
+			continue
+		}
+		if err := yaml.Unmarshal([]byte(strings.Split(string(out), "\n---\n")[i]), into); err != nil {
+			t.Fatal(err)
+		}
+	}
+	selector, err := metav1.LabelSelectorAsSelector(&monitor.Spec.Selector)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ports := agents.Spec.Template.Spec.Containers[0].Ports
+	endpoints := monitor.Spec.PodMetricsEndpoints
+	if selector.Empty() || !selector.Matches(labels.Set(agents.Spec.Template.Labels)) || len(endpoints) != 1 || !endpoints[0].HonorLabels ||
+		!slices.ContainsFunc(ports, func(p corev1.ContainerPort) bool { return p.Name == endpoints[0].Port }) {
+		t.Errorf("%+v does not find %+v", monitor, agents.Spec.Template)
+	}
 }

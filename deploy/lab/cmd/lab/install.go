@@ -1,10 +1,13 @@
 package main
 
 import (
+	"os"
+
 	"github.com/spf13/cobra"
 
 	"github.com/whypull/whypull/deploy/lab"
 	"github.com/whypull/whypull/deploy/lab/demo"
+	"github.com/whypull/whypull/deploy/lab/picture"
 )
 
 // withSource adds the flag that says where whypull's source tree is.
@@ -38,6 +41,24 @@ func benchCommand(o *options) *cobra.Command {
 		RunE: o.with(func(c *cobra.Command, l *lab.Lab) error {
 			return demo.Bench(c.Context(), l, source, c.OutOrStdout(), c.ErrOrStderr())
 		}),
+	}, o), &source)
+}
+
+func pictureCommand(o *options) *cobra.Command {
+	var source string
+	return withSource(upFlags(&cobra.Command{
+		Use: "picture FILE", Short: "Break pods under the eyes of Prometheus, and draw the dashboard as SVG", Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			l, err := o.open()
+			if err != nil {
+				return err
+			}
+			svg, err := picture.Take(c.Context(), l, source, c.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			return os.WriteFile(args[0], []byte(svg), 0o644) // #nosec G306 G703 -- for everybody, where the user says
+		},
 	}, o), &source)
 }
 
