@@ -224,7 +224,7 @@ func (p *picture) curve(points []demo.Point, c box, highest float64, colour stri
 		if filled {
 			first, last := points[0], points[n-1]
 			first.Value, last.Value = 0, 0
-			fmt.Fprintf(p, `<polygon points="%s %s %s" fill="%s" fill-opacity="0.45"/>`+"\n", place(first), strings.Join(path, " "), place(last), colour)
+			fmt.Fprintf(p, `<polygon points="%s %s %s" fill="%s"/>`+"\n", place(first), strings.Join(path, " "), place(last), colour)
 		}
 		points = points[n:]
 	}
