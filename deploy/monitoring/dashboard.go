@@ -97,7 +97,10 @@ func pods() []Panel {
 			Queries:     []Query{{`topk(50, time() - whypull_pod_failure_start_timestamp_seconds{instance=~"$instance",registry=~"$registry"})`, ""}}},
 		{Title: "New verdicts", Kind: "timeseries", Unit: "short", Width: 8, Stacked: true,
 			Description: "Verdicts reached, by cause. A pod that fails on has one.",
-			Queries:     []Query{{`sum by (cause) (increase(whypull_diagnoses_total{instance=~"$instance"}[$__rate_interval]))`, "{{cause}}"}}},
+			// Not increase(): it does not see the first of a cause on a node, with
+			// which the series begins.
+			Queries: []Query{{`sum by (cause) (clamp_min(whypull_diagnoses_total{instance=~"$instance"}
+- (whypull_diagnoses_total{instance=~"$instance"} offset $__rate_interval or whypull_diagnoses_total{instance=~"$instance"} * 0), 0))`, "{{cause}}"}}},
 	}
 }
 

@@ -59,15 +59,15 @@ func (p prometheus) query(t *testing.T, expr string) []sample {
 	return out
 }
 
-// firing are the alerts that fire, of the registry.
-func (p prometheus) firing(t *testing.T, name, registry string) []demo.Alert {
+// refusing are the alerts that fire of the stopped registry.
+func (p prometheus) refusing(t *testing.T) []demo.Alert {
 	t.Helper()
 	all, err := p.Alerts(t.Context())
 	if err != nil {
 		t.Log(err)
 	}
 	return slices.DeleteFunc(all, func(a demo.Alert) bool {
-		return a.State != "firing" || a.Labels["alertname"] != name || a.Labels["registry"] != registry
+		return a.State != "firing" || a.Labels["alertname"] != "WhypullPullFailing" || a.Labels["registry"] != registry.TokenHost2
 	})
 }
 
@@ -95,11 +95,11 @@ func metricsPassPromtool(t *testing.T) {
 // registry is up again and the pod runs.
 func (p prometheus) alertFiresAndStops(t *testing.T) {
 	ctx := t.Context()
-	image := registry.PlainHost + "/e2e/alerted:1.0"
+	image := registry.TokenHost2 + "/public/alerted:1.0" // no other test's pods are left failing there
 	s := demo.Scenario{Name: "alerted", Images: []string{image}, Manifests: []string{demo.Pod("app", image, "", "")},
-		Prepare: func(ctx context.Context, l *lab.Lab) error { return l.StopComponent(ctx, registry.Plain) }}
+		Prepare: func(ctx context.Context, l *lab.Lab) error { return l.StopComponent(ctx, registry.Token) }}
 	defer func() { // also for the other tests
-		if err := shared.lab.StartComponent(context.WithoutCancel(ctx), registry.Plain); err != nil {
+		if err := shared.lab.StartComponent(context.WithoutCancel(ctx), registry.Token); err != nil {
 			t.Error(err)
 		}
 	}()
@@ -108,7 +108,7 @@ func (p prometheus) alertFiresAndStops(t *testing.T) {
 	}
 	var first demo.Alert
 	shared.eventually(ctx, t, func() (string, bool) {
-		all := p.firing(t, "WhypullPullFailing", registry.PlainHost)
+		all := p.refusing(t)
 		if len(all) == 1 {
 			first = all[0]
 		}
@@ -119,15 +119,15 @@ func (p prometheus) alertFiresAndStops(t *testing.T) {
 		t.Errorf("got %+v", first)
 	}
 	flaps(ctx, t, s.Name, "app")
-	if now := p.firing(t, "WhypullPullFailing", registry.PlainHost); len(now) != 1 || !now[0].ActiveAt.Equal(first.ActiveAt) {
+	if now := p.refusing(t); len(now) != 1 || !now[0].ActiveAt.Equal(first.ActiveAt) {
 		t.Errorf("the alert has begun anew: %+v, then %+v", first, now)
 	}
-	if err := shared.lab.StartComponent(ctx, registry.Plain); err != nil {
+	if err := shared.lab.StartComponent(ctx, registry.Token); err != nil {
 		t.Fatal(err)
 	}
 	shared.waitRunning(ctx, t, s.Name, "app")
 	shared.eventually(ctx, t, func() (string, bool) {
-		all := p.firing(t, "WhypullPullFailing", registry.PlainHost)
+		all := p.refusing(t)
 		return fmt.Sprint("the alert to stop: ", all), len(all) == 0
 	})
 }
