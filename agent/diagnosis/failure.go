@@ -47,6 +47,9 @@ type Failure struct {
 	// Stall says how the pull hangs of a container that waits without a reason;
 	// empty for one that fails.
 	Stall Stall
+	// Offline tells that there is no pod in a cluster and no text of a kubelet:
+	// the image is that of a manifest, or of a command line.
+	Offline bool
 	// Since is when the failure was first seen; of a pull that hangs, when the
 	// container was first seen to wait.
 	Since time.Time

@@ -20,15 +20,30 @@ func remedy(cause Cause, x *facts) []string {
 	if len(lines) == 0 {
 		lines = x.advise(cause)
 	}
+	if x.Offline {
+		lines = slices.DeleteFunc(lines, x.wantsPod)
+	}
 	for i := range lines {
 		lines[i] = printable(lines[i])
 	}
 	return lines
 }
 
+// wantsPod tells a command that is about a pod, or anything else, that is in a
+// cluster already.
+func (x *facts) wantsPod(line string) bool {
+	return slices.ContainsFunc([]string{"get", "describe", "edit", "debug", "delete"}, func(verb string) bool {
+		return strings.HasPrefix(line, x.kubectl(verb)+" ")
+	})
+}
+
 // advise is the remedy of a cause that has no command of its own.
 func (x *facts) advise(cause Cause) []string {
-	return []string{comment("%s", entry(cause).Advice), x.kubectl("describe", quote("pod/"+x.Pod))}
+	advice := entry(cause).Advice
+	if x.Offline {
+		advice = strings.Replace(advice, "; the kubelet goes on trying", "", 1)
+	}
+	return []string{comment("%s", advice), x.kubectl("describe", quote("pod/"+x.Pod))}
 }
 
 func remedies() map[Cause]func(*facts) []string {
@@ -197,6 +212,9 @@ func (x *facts) suffix() string {
 
 // setImage changes the image where the pod comes from.
 func (x *facts) setImage(image string) []string {
+	if x.Offline {
+		return []string{comment("name this image instead: %s", image)}
+	}
 	switch x.Kind {
 	case KindEphemeralContainer:
 		return []string{comment("an ephemeral container cannot be changed; start another one:"), x.debug("--image=" + quote(image))}
@@ -312,7 +330,10 @@ func (x *facts) allowPull(spec map[string]any) []string {
 	case KindInitContainer:
 		spec["initContainers"] = one(map[string]any{"imagePullPolicy": "IfNotPresent"})
 	case KindEphemeralContainer:
-		return x.debugAnew(spec)
+		if !x.Offline {
+			return x.debugAnew(spec)
+		}
+		spec["ephemeralContainers"] = one(map[string]any{"imagePullPolicy": "IfNotPresent"})
 	default:
 		spec["containers"] = one(map[string]any{"imagePullPolicy": "IfNotPresent"})
 	}
@@ -325,6 +346,9 @@ func (x *facts) debugAnew(spec map[string]any) []string {
 	var lines []string
 	if len(spec) > 0 {
 		lines = x.patchPod(spec)
+	}
+	if x.Offline {
+		return lines
 	}
 	if len(spec) > 0 && x.Owner.Kind != "" {
 		return append(lines, comment("then start the ephemeral container in the new pod"))
@@ -340,6 +364,9 @@ func (x *facts) debugAnew(spec map[string]any) []string {
 // a pod that nobody manages, by making it anew (most of its spec cannot be
 // changed in place).
 func (x *facts) patchPod(spec map[string]any) []string {
+	if x.Offline {
+		return []string{comment("put this into the pod's spec: %s", asJSON(spec))}
+	}
 	secrets, only := spec["imagePullSecrets"]
 	switch kind := x.Owner.Kind; {
 	case slices.Contains(patchable(), kind):
@@ -423,6 +450,9 @@ func mendMalformed(x *facts) []string {
 		if e.Fault == FaultSecretEmpty {
 			return append(x.spelling(), x.renew(e.Secret)...)
 		}
+		if x.Offline {
+			return append(x.spelling(), x.replaceSecret(e.Secret, true))
+		}
 		// A secret's type cannot be changed in place.
 		return append(x.spelling(), comment("this deletes the secret and makes it anew; if something else uses it, take another name and add it to imagePullSecrets"),
 			x.replaceSecret(e.Secret, true))
@@ -465,7 +495,7 @@ func (x *facts) renew(secret string) []string {
 
 func mendNoCredentials(x *facts) []string {
 	var lines []string
-	if unread := x.secrets(FaultSecretUnreadable); len(unread) > 0 {
+	if unread := x.secrets(FaultSecretUnreadable); len(unread) > 0 && !x.Offline {
 		lines = append(lines, comment("%s either not there or not for %s:", pullSecrets(unread, "is", "are"), x.Registry))
 	}
 	return append(lines, x.addSecret()...)
@@ -520,6 +550,9 @@ func mendRateLimit(x *facts) []string {
 		when = fmt.Sprintf("the registry may be asked again in %s", time.Duration(e.RetryAfter)*time.Second)
 	}
 	lines := []string{comment("the kubelet goes on trying; %s", when)}
+	if x.Offline {
+		lines = []string{comment("%s", when)}
+	}
 	if !x.credentialed() && len(x.PullSecrets) == 0 {
 		lines = append(lines, comment("a pull secret for %s would give the pod a limit of its own; a mirror spares both", x.Registry))
 	}
@@ -586,6 +619,9 @@ func (x *facts) createSecret(name string) string {
 func (x *facts) replaceSecret(name string, force bool) string {
 	if !validName(name) {
 		return x.createSecret(name)
+	}
+	if x.Offline {
+		return x.createSecret(name) + " --dry-run=client -o yaml"
 	}
 	verb := " | kubectl replace"
 	if force {

@@ -783,12 +783,12 @@ func onlyMirrors(x *facts) Confidence {
 
 // worksNow applies when the kubelet's attempt would succeed now and the text
 // speaks of nothing that lies beyond our checks. A text that says nothing may
-// hide such a thing, and a secret that we may not read may spoil the attempt.
+// hide such a thing, unless nothing has failed yet; and a secret that we may not read may spoil the attempt.
 func worksNow(x *facts) Confidence {
 	switch {
 	case !x.works() || x.beyond():
 		return ""
-	case x.reading() == Unknown || x.unread() && !x.credentialed():
+	case x.reading() == Unknown && !x.Offline || x.unread() && !x.credentialed():
 		return Likely
 	}
 	return Confirmed

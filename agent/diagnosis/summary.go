@@ -384,6 +384,9 @@ func (x *facts) blind() string {
 	if len(unread) == 0 {
 		return ""
 	}
+	if x.Offline {
+		return "; not given: " + pullSecrets(unread, "", "")
+	}
 	return "; whypull may not read " + pullSecrets(unread, "", "")
 }
 
@@ -495,6 +498,9 @@ func sayRepositoryNotFound(x *facts) string {
 }
 
 func sayWorksNow(x *facts) string {
+	if x.Offline {
+		return x.sayPullable()
+	}
 	if e, ok := firstOf(filter(x.of(CheckImage), sound), ""); ok && e.Use == UseAllowed && !x.works() {
 		return fmt.Sprintf("image %s is on node %s now, and the kubelet lets this pod use it; it %s", x.image(), x.Node, x.nextTry())
 	}
@@ -510,10 +516,25 @@ func (x *facts) nextTry() string {
 	return "tries again at about " + x.NextTry.UTC().Format("15:04:05 UTC")
 }
 
+// sayPullable is the good news where nobody tries the pull again.
+func (x *facts) sayPullable() string {
+	if !x.works() {
+		return fmt.Sprintf("image %s is on node %s, and the kubelet lets this pod use it", x.image(), x.Node)
+	}
+	return fmt.Sprintf("%s can be pulled%s", x.image(), x.blind())
+}
+
 func sayUnknown(x *facts) string {
 	if unread := x.secrets(FaultSecretUnreadable); len(unread) > 0 && x.wantsCredentials() {
+		if x.Offline {
+			return fmt.Sprintf("%s wants credentials, and %s not given, so it is not known whether the image can be pulled",
+				x.Registry, pullSecrets(unread, "is", "are"))
+		}
 		return fmt.Sprintf("%s wants credentials; whypull may not read %s and cannot tell what is wrong with it",
 			x.Registry, pullSecrets(unread, "", ""))
+	}
+	if x.Offline {
+		return fmt.Sprintf("the checks do not settle whether %s can be pulled", x.image())
 	}
 	return fmt.Sprintf("the evidence does not settle why %s cannot be pulled%s", x.image(), x.asWell())
 }
