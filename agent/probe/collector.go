@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/distribution/reference"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/keyring"
@@ -41,6 +42,11 @@ type Collector struct {
 	// StallAfter is for how long a pull receives nothing before it has stalled;
 	// 0: DefaultStallAfter.
 	StallAfter time.Duration
+	// Platform is the one that images are looked at for; nil: this process's.
+	Platform *ocispec.Platform
+	// Brief: no layer is downloaded, whatever the runtime's text says. That they
+	// are there is looked at all the same.
+	Brief bool
 
 	// Retry is how failed pulls are tried again.
 	Retry Retry

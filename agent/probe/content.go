@@ -23,7 +23,9 @@ func (v visit) content(ctx context.Context, e registry.Endpoint, found registry.
 		return nil
 	}
 	start := time.Now()
-	want := registry.InspectOptions{Thorough: slices.Contains(spoilt(), v.text.Cause), Compatible: v.config.PullsCompatible()}
+	want := registry.InspectOptions{
+		Thorough: !v.c.Brief && slices.Contains(spoilt(), v.text.Cause), Compatible: v.config.PullsCompatible(), Platform: v.c.Platform,
+	}
 	if v.text.Blob != "" {
 		want.Blobs = []string{v.text.Blob}
 	}

@@ -105,6 +105,45 @@ func TestContent(t *testing.T) {
 	}
 }
 
+// Without patience for downloads, layers are looked at and not read; and the
+// platform is the one that is asked for.
+func TestContentBrieflyAndElsewhere(t *testing.T) {
+	t.Parallel()
+	build := func(c *registrytest.Content) ocispec.Descriptor {
+		layer := c.Layer(4096)
+		c.Break(layer, func(o *registrytest.Object) {
+			o.Sent = slices.Clone(o.Body)
+			o.Sent[len(o.Sent)-1] ^= 1
+		})
+		return c.Index(c.Image(here("s390x"), layer), c.Image(here("ppc64le"), c.Layer(2)))
+	}
+	for name, tc := range map[string]struct {
+		brief    bool
+		platform ocispec.Platform
+		want     diagnosis.Outcome
+		fault    diagnosis.Fault
+	}{
+		"thorough":          {false, here("s390x"), diagnosis.Failed, diagnosis.FaultContentCorrupt},
+		"brief":             {true, here("s390x"), diagnosis.Passed, ""},
+		"the other":         {false, here("ppc64le"), diagnosis.Passed, ""},
+		"one that it lacks": {true, here("riscv64"), diagnosis.Failed, diagnosis.FaultPlatformMismatch},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := holding(t, build)
+			n := newNode(t, s.CA, nil)
+			n.collector.Brief, n.collector.Platform = tc.brief, &tc.platform
+			f := failure(s.Host + "/team/app:1.0")
+			f.Reason, f.Message = "", ""
+			all := n.collect(f)
+			i := slices.IndexFunc(all, func(e diagnosis.Evidence) bool { return e.Content })
+			if i < 0 || all[i].Outcome != tc.want || all[i].Fault != tc.fault {
+				t.Errorf("%+v", all)
+			}
+		})
+	}
+}
+
 // A blob's trouble at another place is none of the registry's: the next question
 // is asked.
 func TestTroubleElsewhereIsNotTheRegistrys(t *testing.T) {

@@ -21,6 +21,13 @@ type Secrets interface {
 	Secret(ctx context.Context, namespace, name string) (kube.Secret, error)
 }
 
+// Unread is a Secrets' error that says by itself, in a sentence for the report,
+// why a secret is not to be had.
+type Unread string
+
+// Error implements error.
+func (u Unread) Error() string { return string(u) }
+
 // SecretFinder tells whether another namespace than this one has a secret of a
 // name. A Secrets may implement it. The errors are kube.ErrNoAccess or any other.
 type SecretFinder interface {
@@ -120,6 +127,7 @@ func (c *Collector) readSecret(ctx context.Context, f diagnosis.Failure, name st
 	}
 	s, err := c.Secrets.Secret(ctx, namespace, name)
 	c.noteSecret(f, name, s, err)
+	var unread Unread
 	switch {
 	case err == nil:
 		c.Metrics.SecretRead("found")
@@ -128,6 +136,8 @@ func (c *Collector) readSecret(ctx context.Context, f diagnosis.Failure, name st
 		e.Outcome, e.Fault = diagnosis.Failed, diagnosis.FaultSecretMissing
 		e.Detail = fmt.Sprintf("secret %s does not exist in namespace %s", name, namespace)
 		c.elsewhere(ctx, namespace, &e)
+	case errors.As(err, &unread):
+		e.Outcome, e.Fault, e.Detail = diagnosis.NotRun, diagnosis.FaultSecretUnreadable, unread.Error()
 	case errors.Is(err, kube.ErrNoAccess):
 		c.Metrics.SecretRead("forbidden")
 		e.Outcome, e.Fault = diagnosis.NotRun, diagnosis.FaultSecretUnreadable

@@ -265,6 +265,18 @@ func TestCheckCredentialsWithoutAPIServer(t *testing.T) {
 	}
 }
 
+// A secret that was not given is not one that is missing, and who has it says so.
+func TestCheckCredentialsNotGiven(t *testing.T) {
+	t.Parallel()
+	m := &fakeMetrics{}
+	c := &Collector{Metrics: m, Secrets: &fakeSecrets{errs: map[string]error{"pull": fmt.Errorf("reading: %w", Unread("secret pull is not in the files"))}}}
+	got, logins := c.checkCredentials(t.Context(), failure(image, "pull"))
+	wantLines(t, "evidence", of(got, diagnosis.CheckCredentials), "NotRun | SecretUnreadable | secret pull is not in the files")
+	if len(logins) != 0 || len(m.secrets) != 0 || got[0].Secret != "pull" {
+		t.Errorf("logins %v, metrics %v, %+v", logins, m.secrets, got[0])
+	}
+}
+
 // A read that was cut short is not a secret that is missing.
 func TestCheckCredentialsCancelled(t *testing.T) {
 	t.Parallel()

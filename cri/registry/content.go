@@ -45,8 +45,10 @@ type InspectOptions struct {
 	// Thorough downloads up to 32 MiB of layers and verifies them.
 	Thorough bool
 
-	platform *ocispec.Platform // the node's; nil is that of this process, as containerd has it
-	total    time.Duration     // of the whole conversation; 0 is inspectTotal
+	// Platform is the node's; nil is that of this process, as containerd has it.
+	Platform *ocispec.Platform
+
+	total time.Duration // of the whole conversation; 0 is inspectTotal
 }
 
 // Inspect looks at what the endpoint holds for a reference, as the runtime
@@ -96,8 +98,8 @@ type inspection struct {
 
 func newInspection(c *conversation, want InspectOptions) *inspection {
 	i := &inspection{conversation: c, want: want, looked: map[digest.Digest]bool{}}
-	if i.platform = platforms.DefaultSpec(); want.platform != nil {
-		i.platform = platforms.Normalize(*want.platform)
+	if i.platform = platforms.DefaultSpec(); want.Platform != nil {
+		i.platform = platforms.Normalize(*want.Platform)
 	}
 	// core/transfer/image/imagestore.go, ImageFilter; client, platforms.Default.
 	if i.match = platforms.Ordered(i.platform); want.Compatible {

@@ -9,8 +9,8 @@ import (
 // On is for a node of another platform than this process, Within for another
 // time than 9 s.
 func (o InspectOptions) On(p ocispec.Platform) InspectOptions {
-	if o.platform == nil {
-		o.platform = &p
+	if o.Platform == nil {
+		o.Platform = &p
 	}
 	return o
 }
