@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -26,7 +27,12 @@ func run(args []string) int {
 	defer stop()
 	cmd := root()
 	cmd.SetArgs(args)
-	if err := cmd.ExecuteContext(ctx); err != nil {
+	err := cmd.ExecuteContext(ctx)
+	var s status
+	switch {
+	case errors.As(err, &s):
+		return int(s)
+	case err != nil:
 		fmt.Fprintln(os.Stderr, "whypull:", err)
 		return usageError
 	}
@@ -43,7 +49,7 @@ func root() *cobra.Command {
 		Args:          cobra.NoArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(agentCommand(), explainMessageCommand())
+	cmd.AddCommand(agentCommand(), checkCommand(), explainMessageCommand())
 	cmd.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return fromEnvironment(cmd.Flags()) }
 	return cmd
 }

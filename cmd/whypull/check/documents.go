@@ -1,0 +1,171 @@
+package check
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"sigs.k8s.io/yaml"
+)
+
+// maxFile bounds what is read of a file.
+const maxFile = 16 << 20
+
+// stdinName stands for standard input, as in kubectl.
+const stdinName = "-"
+
+// place is where a document stands.
+type place struct {
+	file   string
+	number int // of the document in its file, from 1
+	line   int // that it begins in, from 1
+}
+
+func (p place) String() string { return fmt.Sprintf("%s, document %d", p.file, p.number) }
+
+// document is one object of a file.
+type document struct {
+	at   place
+	json []byte
+}
+
+// read reads a file whole, or standard input.
+func read(name string, stdin io.Reader) ([]byte, error) {
+	if name != stdinName {
+		f, err := os.Open(name) //nolint:gosec // the user names it
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close() //nolint:errcheck // only read
+		stdin = f
+	}
+	data, err := io.ReadAll(io.LimitReader(stdin, maxFile+1))
+	if err == nil && len(data) > maxFile {
+		err = fmt.Errorf("%s: more than %d MiB", name, maxFile>>20)
+	}
+	return data, err
+}
+
+// documents takes a file of YAML documents, or of JSON objects one behind the
+// other, apart. Empty documents are left out, but counted.
+func documents(file string, data []byte) ([]document, error) {
+	if file == stdinName {
+		file = "standard input"
+	}
+	var out []document
+	for _, part := range split(data) {
+		part.at.file = file
+		if bare(part.json) {
+			continue
+		}
+		converted, err := convert(part)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, converted...)
+	}
+	return out, nil
+}
+
+// split cuts a stream at the marks of YAML 1.2 (9.1.2, 9.1.3): "---", behind
+// which content may stand, and "...". The text is not yet JSON.
+func split(data []byte) []document {
+	parts := []document{{at: place{number: 1, line: 1}}}
+	number := 0
+	for text := range bytes.Lines(bytes.TrimPrefix(data, []byte("\uFEFF"))) {
+		number++
+		last := &parts[len(parts)-1]
+		rest, begins := marked(text, "---")
+		_, ends := marked(text, "...")
+		switch {
+		case begins && bare(last.json): // what stands before the first mark
+			last.json, last.at.line = rest, number
+		case begins:
+			parts = append(parts, document{at: place{number: last.at.number + 1, line: number}, json: rest})
+		case ends && !bare(last.json):
+			parts = append(parts, document{at: place{number: last.at.number + 1, line: number + 1}})
+		case ends:
+		default:
+			last.json = append(last.json, text...)
+		}
+	}
+	return parts
+}
+
+// marked tells that a line is a mark, and what stands behind it. The mark is
+// replaced by blanks, so that columns stay.
+func marked(line []byte, mark string) (rest []byte, ok bool) {
+	rest, ok = bytes.CutPrefix(line, []byte(mark))
+	if !ok || len(rest) > 0 && !strings.ContainsRune(" \t\r\n", rune(rest[0])) {
+		return nil, false
+	}
+	return append([]byte("   "), rest...), true
+}
+
+// bare tells that a text has no content at all but blanks, comments and
+// directives.
+func bare(text []byte) bool {
+	for line := range bytes.Lines(text) {
+		line = bytes.TrimSpace(line)
+		if len(line) > 0 && line[0] != '#' && line[0] != '%' {
+			return false
+		}
+	}
+	return true
+}
+
+// convert makes JSON of a document: several where it is of JSON objects.
+func convert(d document) ([]document, error) {
+	if bytes.HasPrefix(bytes.TrimSpace(d.json), []byte("{")) {
+		if out, ok := objectsOf(d); ok {
+			return out, nil
+		}
+	}
+	converted, err := yaml.YAMLToJSONStrict(d.json)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", d.at, d.located(err))
+	}
+	d.json = converted
+	return []document{d}, nil
+}
+
+// objectsOf reads JSON objects one behind the other.
+func objectsOf(d document) ([]document, bool) {
+	var out []document
+	for dec := json.NewDecoder(bytes.NewReader(d.json)); ; {
+		var raw json.RawMessage
+		err := dec.Decode(&raw)
+		if errors.Is(err, io.EOF) {
+			return out, true
+		}
+		if err != nil {
+			return nil, false
+		}
+		at := d.at
+		at.number += len(out)
+		out = append(out, document{at: at, json: raw})
+	}
+}
+
+// located is an error of package yaml with the line counted from the beginning
+// of the file.
+func (d document) located(err error) error {
+	text := err.Error()
+	for _, noise := range []string{"error converting YAML to JSON: ", "yaml: ", "unmarshal errors:\n"} {
+		text = strings.TrimPrefix(text, noise)
+	}
+	text = regexp.MustCompile(`\bline (\d+)`).ReplaceAllStringFunc(text, func(s string) string {
+		n, err := strconv.Atoi(strings.TrimPrefix(s, "line "))
+		if err != nil {
+			return s
+		}
+		return fmt.Sprintf("line %d", n+d.at.line-1)
+	})
+	return errors.New(strings.Join(strings.Fields(text), " "))
+}

@@ -1,0 +1,95 @@
+package check
+
+import (
+	"cmp"
+	"strings"
+	"time"
+
+	"github.com/distribution/reference"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+)
+
+// target is one image to check: that of a container or volume of a pod, or the
+// one of the command line.
+type target struct {
+	pod     int // its index; one image of the command line has 0
+	failure diagnosis.Failure
+	account string // a service account that may name pull secrets, and is not known
+}
+
+// ofImage is the target of an image that was named on the command line: the
+// question is whether it can be pulled, so the policy is Always.
+func ofImage(image, node string, now time.Time) target {
+	return target{failure: complete(diagnosis.Failure{
+		Node: node, Container: "image", Kind: diagnosis.KindContainer, Image: image, PullPolicy: string(corev1.PullAlways), Offline: true, Since: now,
+	})}
+}
+
+// targets are the images of all pods: of init containers, containers, ephemeral
+// containers and image volumes.
+func (o *objects) targets(node string, now time.Time) []target {
+	var out []target
+	for i, p := range o.pods {
+		names, unknown := o.pullSecrets(p)
+		for _, f := range p.images() {
+			f.Namespace, f.Pod, f.Node, f.PullSecrets, f.ServiceAccount = p.namespace, p.name, node, names, p.account()
+			f.HostNetwork, f.Offline, f.Since = p.spec.HostNetwork, true, now
+			if p.kind != "Pod" {
+				f.Owner = diagnosis.Owner{Kind: p.kind, Name: p.name}
+			}
+			out = append(out, target{pod: i, failure: complete(f), account: unknown})
+		}
+	}
+	return out
+}
+
+// images are the pod's images with their pull policies.
+func (p pod) images() []diagnosis.Failure {
+	var out []diagnosis.Failure
+	add := func(kind diagnosis.Kind, name, image string, policy corev1.PullPolicy) {
+		if policy == "" {
+			policy = defaultPolicy(image)
+		}
+		out = append(out, diagnosis.Failure{Kind: kind, Container: cmp.Or(name, "unnamed"), Image: image, PullPolicy: string(policy)})
+	}
+	for _, c := range p.spec.InitContainers {
+		add(diagnosis.KindInitContainer, c.Name, c.Image, c.ImagePullPolicy)
+	}
+	for _, c := range p.spec.Containers {
+		add(diagnosis.KindContainer, c.Name, c.Image, c.ImagePullPolicy)
+	}
+	for _, c := range p.spec.EphemeralContainers {
+		add(diagnosis.KindEphemeralContainer, c.Name, c.Image, c.ImagePullPolicy)
+	}
+	for _, v := range p.spec.Volumes {
+		if v.Image != nil {
+			add(diagnosis.KindImageVolume, v.Name, v.Image.Reference, v.Image.PullPolicy)
+		}
+	}
+	return out
+}
+
+// defaultPolicy is what the API server fills in (apis/core/v1, SetDefaults_Container
+// and SetDefaults_Volume): Always for the tag latest, also where it is implied,
+// and IfNotPresent for all else, also for what does not parse.
+func defaultPolicy(image string) corev1.PullPolicy {
+	named, err := reference.ParseNormalizedNamed(image)
+	if err != nil {
+		return corev1.PullIfNotPresent
+	}
+	if t, ok := reference.TagNameOnly(named).(reference.Tagged); ok && t.Tag() == "latest" {
+		return corev1.PullAlways
+	}
+	return corev1.PullIfNotPresent
+}
+
+// complete fills in what the image's name says.
+func complete(f diagnosis.Failure) diagnosis.Failure {
+	if named, err := reference.ParseNormalizedNamed(f.Image); err == nil {
+		// Not reference.Domain: it knows no host with an underscore.
+		f.Registry, f.Repository, _ = strings.Cut(named.Name(), "/")
+	}
+	return f
+}

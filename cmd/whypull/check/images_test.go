@@ -1,0 +1,70 @@
+package check
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+func TestDefaultPolicy(t *testing.T) {
+	t.Parallel()
+	const digest = "@sha256:0123456789012345678901234567890123456789012345678901234567890123"
+	for image, want := range map[string]corev1.PullPolicy{
+		"nginx": "Always", "nginx:latest": "Always", "hub.example:5000/a/b": "Always", "hub.example:5000/a/b:latest": "Always",
+		"nginx:1.27": "IfNotPresent", "nginx" + digest: "IfNotPresent", "nginx:1" + digest: "IfNotPresent", "nginx:latest" + digest: "Always",
+		"": "IfNotPresent", "Nginx": "IfNotPresent", "http://hub.example/a": "IfNotPresent", "nginx:": "IfNotPresent", "nginx:Latest": "IfNotPresent",
+	} {
+		if got := defaultPolicy(image); got != want {
+			t.Errorf("%q: %s, want %s", image, got, want)
+		}
+	}
+}
+
+// Whatever wants an image is there, in the pod's order.
+func TestTargets(t *testing.T) {
+	t.Parallel()
+	o := loaded(t, `apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, namespace: shop}
+spec:
+  template:
+    spec:
+      serviceAccountName: builder
+      hostNetwork: true
+      imagePullSecrets: [{name: one}, {name: two}]
+      volumes:
+      - {name: empty, emptyDir: {}}
+      - {name: model, image: {reference: "hub.example/model:1"}}
+      - {name: fixed, image: {reference: "hub.example/model", pullPolicy: Never}}
+      ephemeralContainers: [{name: debug, image: "busybox:1"}]
+      containers: [{name: app, image: "hub_1.example/app"}, {image: "hub.example/App"}]
+      initContainers: [{name: init, image: "hub.example/init", imagePullPolicy: IfNotPresent}]
+---
+{apiVersion: v1, kind: Pod, metadata: {name: second}, spec: {containers: [{name: app, image: nginx}]}}
+`)
+	var got []string
+	for _, at := range o.targets("ci-1", time.Unix(1, 0)) {
+		f := at.failure
+		got = append(got, fmt.Sprintf("%d %s %s %s %s|%s %s %s/%s %q %s %s %t", at.pod, f.Kind, f.Container, f.Image, f.Registry, f.Repository,
+			f.PullPolicy, f.Namespace, f.Pod, f.PullSecrets, f.ServiceAccount, f.Owner, f.HostNetwork))
+		if !f.Offline || f.Node != "ci-1" || !f.Since.Equal(time.Unix(1, 0)) || f.Reason+f.Message != "" {
+			t.Errorf("%+v", f)
+		}
+	}
+	const rest = ` shop/web ["one" "two"] builder {Deployment web} true`
+	want := []string{
+		"0 initContainer init hub.example/init hub.example|init IfNotPresent" + rest,
+		"0 container app hub_1.example/app hub_1.example|app Always" + rest,
+		"0 container unnamed hub.example/App | IfNotPresent" + rest,
+		"0 ephemeralContainer debug busybox:1 docker.io|library/busybox IfNotPresent" + rest,
+		"0 imageVolume model hub.example/model:1 hub.example|model IfNotPresent" + rest,
+		"0 imageVolume fixed hub.example/model hub.example|model Never" + rest,
+		`1 container app nginx docker.io|library/nginx Always default/second [] default { } false`,
+	}
+	if strings.Join(got, "\n") != strings.Join(want, "\n") {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}

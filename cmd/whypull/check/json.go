@@ -1,0 +1,105 @@
+package check
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"unicode"
+
+	"github.com/containerd/platforms"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/report"
+)
+
+// Schema is the version of the JSON output. Within it fields are only ever
+// added.
+const Schema = "whypull.dev/check/v1"
+
+// Document is the JSON output.
+type Document struct {
+	Schema string `json:"schema"`
+	// Pullable tells that all images can be pulled, or need not be.
+	Pullable bool   `json:"pullable"`
+	Platform string `json:"platform"`
+	// Runtime says which container runtime was asked, or that there is none.
+	Runtime string `json:"runtime"`
+	// Notes say what of the input was passed over or has no effect.
+	Notes []string `json:"notes"`
+	Pods  []Pod    `json:"pods"`
+}
+
+// Pod is what came of one pod; of an image of the command line, only the report
+// is there.
+type Pod struct {
+	// Source is the file and the document in it.
+	Source    string `json:"source,omitempty"`
+	Kind      string `json:"kind,omitempty"`
+	Namespace string `json:"namespace,omitempty"`
+	Name      string `json:"name,omitempty"`
+	Pullable  bool   `json:"pullable"`
+	// Report is as in the annotation whypull.dev/report, and never cut short. An
+	// image that can be pulled has the cause NotReproducible there.
+	Report report.Document `json:"report"`
+}
+
+// jsonWriter writes for programs: all at once, in the end.
+type jsonWriter struct{ out io.Writer }
+
+func (*jsonWriter) begin(*checker, []target)              {}
+func (*jsonWriter) target(*checker, target)               {}
+func (*jsonWriter) evidence(target, []diagnosis.Evidence) {}
+func (*jsonWriter) result(result)                         {}
+
+func (w *jsonWriter) end(c *checker, all []result) error {
+	var b strings.Builder
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false) // the remedy's <placeholders> are to be read by people
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(c.document(all)); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w.out, escaped(b.String()))
+	return err
+}
+
+// escaped is JSON in which everything that is not to be shown as it is stands
+// as \u…; package json leaves C1 and the marks of direction alone. Outside of
+// strings JSON has none of them but line ends.
+func escaped(s string) string {
+	var b strings.Builder
+	for _, r := range s {
+		switch {
+		case r != '\n' && r <= 0xFFFF && unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp):
+			fmt.Fprintf(&b, `\u%04x`, r)
+		case r > 0xFFFF && unicode.Is(unicode.Cf, r):
+		default:
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
+
+func (c *checker) document(all []result) Document {
+	d := Document{
+		Schema: Schema, Pullable: len(good(all)) == len(all), Platform: platforms.Format(c.platform), Runtime: c.runtimeSays,
+		Notes: append(append([]string{}, c.notes...), c.objects.notes...), Pods: []Pod{},
+	}
+	for i := range max(len(c.objects.pods), 1) {
+		var own []result
+		var verdicts []diagnosis.Verdict
+		for _, r := range all {
+			if r.target.pod == i {
+				own, verdicts = append(own, r), append(verdicts, r.verdict)
+			}
+		}
+		p := Pod{Pullable: len(good(own)) == len(own), Report: report.NewDocument(verdicts, c.name, c.now)}
+		if len(c.objects.pods) > 0 {
+			from := c.objects.pods[i]
+			p.Source, p.Kind, p.Namespace, p.Name = from.at, from.kind, from.namespace, from.name
+		}
+		d.Pods = append(d.Pods, p)
+	}
+	return d
+}

@@ -1,0 +1,298 @@
+package check
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	kjson "sigs.k8s.io/json"
+
+	"github.com/whypull/whypull/agent/kube"
+)
+
+// defaultNamespace is kubectl's, where nothing else is said.
+const defaultNamespace = "default"
+
+// key names an object of one kind.
+type key struct{ namespace, name string }
+
+// pod is a pod, or what a workload makes its pods of.
+type pod struct {
+	at        string // file and document
+	kind      string // "Pod", "Deployment"
+	namespace string
+	name      string
+	spec      corev1.PodSpec
+}
+
+// objects are what the manifests hold.
+type objects struct {
+	namespace string // of those that name none
+	pods      []pod
+	secrets   map[key]kube.Secret
+	accounts  map[key][]string // the pull secrets of service accounts
+	notes     []string         // on what was passed over
+}
+
+// String tells how much there is, and nothing of the secrets.
+func (o *objects) String() string {
+	return fmt.Sprintf("%d pods, %d secrets, %d service accounts", len(o.pods), len(o.secrets), len(o.accounts))
+}
+
+// load reads the manifests. An error names the file, and the document in it.
+func load(files []string, namespace string, stdin io.Reader) (*objects, error) {
+	o := &objects{namespace: cmp.Or(namespace, defaultNamespace), secrets: map[key]kube.Secret{}, accounts: map[key][]string{}}
+	for _, name := range files {
+		data, err := read(name, stdin)
+		if err != nil {
+			return nil, err
+		}
+		docs, err := documents(name, data)
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range docs {
+			if err := o.add(d, ""); err != nil {
+				return nil, fmt.Errorf("%s: %w", d.at, err)
+			}
+		}
+	}
+	if len(o.pods) == 0 {
+		return nil, errors.New("there is no pod in the manifests, and no workload with one" + o.passed())
+	}
+	return o, nil
+}
+
+// passed tells what there was in place of a pod.
+func (o *objects) passed() string {
+	if len(o.notes) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(o.notes, "; ") + ")"
+}
+
+func (o *objects) note(format string, args ...any) {
+	o.notes = append(o.notes, fmt.Sprintf(format, args...))
+}
+
+// header is what all objects have.
+type header struct {
+	APIVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
+	Metadata   struct {
+		Name         string `json:"name"`
+		GenerateName string `json:"generateName"`
+		Namespace    string `json:"namespace"`
+	} `json:"metadata"`
+	Items []json.RawMessage `json:"items"`
+}
+
+// name is what the object is called; one that the API server names ends with
+// "…".
+func (h header) name() string {
+	if h.Metadata.Name == "" && h.Metadata.GenerateName != "" {
+		return h.Metadata.GenerateName + "…"
+	}
+	return h.Metadata.Name
+}
+
+func (h header) group() string {
+	group, _, found := strings.Cut(h.APIVersion, "/")
+	if !found {
+		return ""
+	}
+	return group
+}
+
+// workload is as much of a workload as is about its pods. The types of
+// k8s.io/api/apps and batch would have the rest as well, which nobody needs.
+type workload struct {
+	Template corev1.PodTemplateSpec `json:"template"` // of a PodTemplate
+	Spec     struct {
+		Template    corev1.PodTemplateSpec `json:"template"`
+		JobTemplate struct {
+			Spec struct {
+				Template corev1.PodTemplateSpec `json:"template"`
+			} `json:"spec"`
+		} `json:"jobTemplate"` // of a CronJob
+	} `json:"spec"`
+}
+
+// add takes an object in. An item of a list may leave its kind to the list.
+func (o *objects) add(d document, kind string) error {
+	var h header
+	if err := kjson.UnmarshalCaseSensitivePreserveInts(d.json, &h); err != nil {
+		return fmt.Errorf("is no Kubernetes object: %w", err)
+	}
+	h.Kind = cmp.Or(h.Kind, kind)
+	switch h.group() + "/" + h.Kind {
+	case "/":
+		return errors.New("is no Kubernetes object: it has no kind")
+	case "/Pod":
+		return o.addPod(d, h)
+	case "/Secret":
+		return o.addSecret(d, h)
+	case "/ServiceAccount":
+		return o.addAccount(d, h)
+	case "/PodTemplate":
+		return o.addWorkload(d, h, "template.", func(w *workload) corev1.PodSpec { return w.Template.Spec })
+	case "/ReplicationController", "apps/Deployment", "apps/StatefulSet", "apps/DaemonSet", "apps/ReplicaSet", "batch/Job":
+		return o.addWorkload(d, h, "spec.template.", func(w *workload) corev1.PodSpec { return w.Spec.Template.Spec })
+	case "batch/CronJob":
+		return o.addWorkload(d, h, "spec.jobTemplate.spec.template.", func(w *workload) corev1.PodSpec { return w.Spec.JobTemplate.Spec.Template.Spec })
+	}
+	if of, isList := strings.CutSuffix(h.Kind, "List"); isList {
+		return o.addList(d, h, of)
+	}
+	o.note("%s: %s is passed over: whypull knows of no pod in such an object", d.at, strings.TrimSuffix(h.Kind+" "+h.name(), " "))
+	return nil
+}
+
+func (o *objects) addList(d document, h header, kind string) error {
+	for i, item := range h.Items {
+		if err := o.add(document{at: d.at, json: item}, kind); err != nil {
+			return fmt.Errorf("item %d: %w", i+1, err)
+		}
+	}
+	return nil
+}
+
+// decode reads an object as the API server does: names of fields count as they
+// are written. Unknown ones, which it drops, are noted where they begin with
+// prefix.
+func (o *objects) decode(d document, h header, into any, prefix string) error {
+	strict, err := kjson.UnmarshalStrict(d.json, into)
+	if err != nil {
+		return fmt.Errorf("%s %s: %w", h.Kind, h.name(), err)
+	}
+	for _, e := range strict {
+		field := strings.TrimPrefix(e.Error(), `unknown field "`)
+		if strings.HasPrefix(field, prefix) && !strings.HasPrefix(field, "status.") {
+			o.note("%s: %s %s: %s, which has no effect", d.at, h.Kind, h.name(), e)
+		}
+	}
+	return nil
+}
+
+// in is the namespace of an object.
+func (o *objects) in(h header) string { return cmp.Or(h.Metadata.Namespace, o.namespace) }
+
+func (o *objects) addPod(d document, h header) error {
+	var p corev1.Pod
+	if err := o.decode(d, h, &p, ""); err != nil {
+		return err
+	}
+	return o.keep(d, h, p.Spec)
+}
+
+func (o *objects) addWorkload(d document, h header, prefix string, spec func(*workload) corev1.PodSpec) error {
+	var w workload
+	if err := o.decode(d, h, &w, prefix); err != nil {
+		return err
+	}
+	return o.keep(d, h, spec(&w))
+}
+
+func (o *objects) keep(d document, h header, spec corev1.PodSpec) error {
+	if len(spec.Containers)+len(spec.InitContainers)+len(spec.EphemeralContainers) == 0 {
+		return fmt.Errorf("%s %s: there is no container in it", h.Kind, h.name())
+	}
+	o.pods = append(o.pods, pod{at: d.at.String(), kind: h.Kind, namespace: o.in(h), name: h.name(), spec: spec})
+	return nil
+}
+
+func (o *objects) addSecret(d document, h header) error {
+	var s corev1.Secret
+	if err := o.decode(d, h, &s, ""); err != nil {
+		return err
+	}
+	if s.Data == nil {
+		s.Data = map[string][]byte{}
+	}
+	for name, text := range s.StringData { // as the API server does when it stores one
+		s.Data[name] = []byte(text)
+	}
+	k := key{o.in(h), s.Name}
+	if _, twice := o.secrets[k]; twice {
+		o.note("%s: secret %s of namespace %s is there twice, and the last counts", d.at, k.name, k.namespace)
+	}
+	o.secrets[k] = kube.Secret{
+		Namespace: k.namespace, Name: k.name, Type: string(cmp.Or(s.Type, corev1.SecretTypeOpaque)), UID: string(s.UID),
+		Changed: newest(s.ObjectMeta), Data: s.Data,
+	}
+	return nil
+}
+
+// newest is when an object that was read from a cluster was last written; zero
+// for one that was not.
+func newest(m metav1.ObjectMeta) time.Time {
+	t := m.CreationTimestamp.Time
+	for _, f := range m.ManagedFields {
+		if f.Time != nil && f.Time.After(t) {
+			t = f.Time.Time
+		}
+	}
+	return t.UTC()
+}
+
+func (o *objects) addAccount(d document, h header) error {
+	var a corev1.ServiceAccount
+	if err := o.decode(d, h, &a, ""); err != nil {
+		return err
+	}
+	o.accounts[key{o.in(h), a.Name}] = named(a.ImagePullSecrets)
+	return nil
+}
+
+// named are the names that the kubelet looks at.
+func named(refs []corev1.LocalObjectReference) []string {
+	var out []string
+	for _, r := range refs {
+		if r.Name != "" {
+			out = append(out, r.Name)
+		}
+	}
+	return out
+}
+
+// pullSecrets are the names of the pod's pull secrets: its own or, where it has
+// none, those of its service account (admission plugin ServiceAccount, which
+// looks at the list and not at what is in it). unknown is the service account
+// if that would count, and is not in the manifests.
+func (o *objects) pullSecrets(p pod) (names []string, unknown string) {
+	if len(p.spec.ImagePullSecrets) > 0 {
+		return named(p.spec.ImagePullSecrets), ""
+	}
+	account := p.account()
+	names, there := o.accounts[key{p.namespace, account}]
+	if !there {
+		return nil, account
+	}
+	return names, ""
+}
+
+// account is the pod's service account, as the API server completes it.
+func (p pod) account() string {
+	return cmp.Or(p.spec.ServiceAccountName, p.spec.DeprecatedServiceAccount, "default")
+}
+
+// elsewhere are the other namespaces for which the manifests have a secret of
+// the name.
+func (o *objects) elsewhere(k key) []string {
+	var out []string
+	for other := range maps.Keys(o.secrets) {
+		if other.name == k.name && other.namespace != k.namespace {
+			out = append(out, other.namespace)
+		}
+	}
+	slices.Sort(out)
+	return out
+}

@@ -1,0 +1,193 @@
+package check
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/containerd/platforms"
+	"golang.org/x/term"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+)
+
+// look is how text is shown.
+type look struct {
+	colours bool // only on a terminal
+	ascii   bool // where the locale has no UTF-8
+}
+
+// lookOf is the look that fits the output: colours where it is a terminal, unless
+// NO_COLOR is set to anything; what is not ASCII where the locale is of UTF-8
+// (POSIX: LC_ALL, else LC_CTYPE, else LANG).
+func lookOf(out io.Writer, env func(string) (string, bool)) look {
+	get := func(name string) string {
+		value, _ := env(name)
+		return value
+	}
+	locale := strings.ToUpper(cmp.Or(get("LC_ALL"), get("LC_CTYPE"), get("LANG")))
+	f, isFile := out.(*os.File)
+	return look{
+		colours: isFile && term.IsTerminal(int(f.Fd())) && get("NO_COLOR") == "" && get("TERM") != "dumb",
+		ascii:   !strings.Contains(locale, "UTF-8") && !strings.Contains(locale, "UTF8"),
+	}
+}
+
+// sign is what stands before a line.
+type sign int
+
+const (
+	signNone sign = iota // not run, or no matter
+	signGood
+	signBad
+	signOpen // could not tell
+)
+
+func (l look) mark(s sign) string {
+	marks, colours := []string{"–", "✓", "✗", "?"}, []string{"2", "32", "31", "33"}
+	if l.ascii {
+		marks = []string{"-", "+", "x", "?"}
+	}
+	if !l.colours {
+		return marks[s]
+	}
+	return "\x1b[" + colours[s] + "m" + marks[s] + "\x1b[0m"
+}
+
+// plain makes one line of a text from a file or a registry that stays where it
+// is put: without what moves the cursor, breaks the line or turns the direction
+// of writing.
+func (l look) plain(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == utf8.RuneError || unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp):
+			return -1
+		case l.ascii && r > unicode.MaxASCII:
+			return '?'
+		}
+		return r
+	}, l.spelled(s))
+}
+
+// spelled writes whypull's own few signs in ASCII.
+func (l look) spelled(s string) string {
+	if !l.ascii {
+		return s
+	}
+	return strings.NewReplacer("…", "...", "–", "-", "“", `"`, "”", `"`).Replace(s)
+}
+
+// text writes for people.
+type text struct {
+	out  io.Writer
+	look look
+	err  error // the first of writing
+}
+
+func newText(out io.Writer, l look) *text { return &text{out: out, look: l} }
+
+func (t *text) line(format string, args ...any) {
+	for i := range args {
+		if s, ok := args[i].(string); ok {
+			args[i] = t.look.plain(s)
+		}
+	}
+	if _, err := fmt.Fprintf(t.out, format+"\n", args...); err != nil && t.err == nil {
+		t.err = err
+	}
+}
+
+func (t *text) marked(indent string, s sign, format string, args ...any) {
+	t.line(indent+t.look.mark(s)+" "+format, args...)
+}
+
+func (t *text) begin(c *checker, _ []target) {
+	t.line("on %s, for %s; %s", c.name, platforms.Format(c.platform), c.runtimeSays)
+	for _, n := range append(c.notes, c.objects.notes...) {
+		t.line("note: %s", n)
+	}
+}
+
+func (t *text) target(c *checker, at target) {
+	t.line("")
+	if len(c.objects.pods) == 0 {
+		t.line("%s", at.failure.Image)
+		return
+	}
+	p := c.objects.pods[at.pod]
+	t.line("%s %s/%s, %s %s (%s)", p.kind, p.namespace, p.name, words(at.failure.Kind), at.failure.Container, p.at)
+	t.line("%s, pull policy %s", at.failure.Image, at.failure.PullPolicy)
+}
+
+func words(k diagnosis.Kind) string {
+	switch k {
+	case diagnosis.KindInitContainer:
+		return "init container"
+	case diagnosis.KindEphemeralContainer:
+		return "ephemeral container"
+	case diagnosis.KindImageVolume:
+		return "image volume"
+	case diagnosis.KindContainer, diagnosis.KindSandbox:
+	}
+	return "container"
+}
+
+func (t *text) evidence(at target, all []diagnosis.Evidence) {
+	for _, e := range all {
+		t.marked("  ", signOf(e, at.failure.PullPolicy), "%-12s%s", string(e.Check), e.Detail)
+	}
+}
+
+// signOf is a check's sign. That an image is not there yet, or that there is no
+// pull secret, is no failure by itself.
+func signOf(e diagnosis.Evidence, policy string) sign {
+	switch {
+	case e.Fault == diagnosis.FaultNoCredentials, e.Fault == diagnosis.FaultImageAbsent && policy != "Never":
+		return signNone
+	case e.Outcome == diagnosis.Passed:
+		return signGood
+	case e.Outcome == diagnosis.Failed:
+		return signBad
+	case e.Outcome == diagnosis.Inconclusive:
+		return signOpen
+	}
+	return signNone
+}
+
+func (t *text) result(r result) {
+	v := r.verdict
+	switch {
+	case r.pullable:
+		t.marked("", signGood, "%s", v.Summary)
+	case v.Cause == diagnosis.Unknown:
+		t.marked("", signOpen, "%s: %s", string(v.Cause), v.Summary)
+	default:
+		t.marked("", signBad, "%s (%s): %s", string(v.Cause), string(v.Confidence), v.Summary)
+	}
+	for _, l := range v.Remedy {
+		t.line("    %s", l)
+	}
+}
+
+func (t *text) end(_ *checker, all []result) error {
+	if n := len(good(all)); len(all) > 1 {
+		t.line("")
+		t.line("%d of %d images can be pulled", n, len(all))
+	}
+	return t.err
+}
+
+// good are those that can be pulled.
+func good(all []result) []result {
+	var out []result
+	for _, r := range all {
+		if r.pullable {
+			out = append(out, r)
+		}
+	}
+	return out
+}

@@ -1,0 +1,135 @@
+package check
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+)
+
+func TestLook(t *testing.T) {
+	t.Parallel()
+	for env, ascii := range map[string]bool{
+		"": true, "LANG=C": true, "LANG=C.UTF-8": false, "LANG=de_DE.utf8": false, "LANG=en_US.ISO-8859-1": true,
+		"LC_ALL=C LANG=C.UTF-8": true, "LC_ALL=C.UTF-8 LANG=C": false, "LC_CTYPE=C.UTF-8 LANG=C": false, "LC_ALL= LC_CTYPE=C LANG=C.UTF-8": true,
+	} {
+		if got := lookOf(&bytes.Buffer{}, environment(env)); got.ascii != ascii || got.colours {
+			t.Errorf("%s: %+v", env, got)
+		}
+	}
+	file, err := os.Create(filepath.Join(t.TempDir(), "out"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close() //nolint:errcheck // of a test
+	if lookOf(file, environment("TERM=xterm")).colours {
+		t.Error("colours in a file")
+	}
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close() //nolint:errcheck // of a test
+	if lookOf(null, environment("TERM=xterm")).colours {
+		t.Error("colours in a device that is no terminal")
+	}
+}
+
+// A terminal gets colours, unless it or its user wants none.
+func TestLookOfTerminal(t *testing.T) {
+	t.Parallel()
+	terminal, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+	if err != nil {
+		t.Skip("there are no terminals here")
+	}
+	defer terminal.Close() //nolint:errcheck // of a test
+	for env, want := range map[string]bool{"TERM=xterm": true, "": true, "NO_COLOR=1": false, "NO_COLOR=": true, "TERM=dumb": false} {
+		if got := lookOf(terminal, environment(env)).colours; got != want {
+			t.Errorf("%s: colours %t", env, got)
+		}
+	}
+}
+
+// environment is one of the variables in text.
+func environment(text string) func(string) (string, bool) {
+	return func(name string) (string, bool) {
+		for _, setting := range strings.Fields(text) {
+			if value, ok := strings.CutPrefix(setting, name+"="); ok {
+				return value, true
+			}
+		}
+		return "", false
+	}
+}
+
+func TestMarks(t *testing.T) {
+	t.Parallel()
+	for l, want := range map[look]string{
+		{}:                           "– ✓ ✗ ?",
+		{ascii: true}:                "- + x ?",
+		{colours: true}:              "\x1b[2m–\x1b[0m \x1b[32m✓\x1b[0m \x1b[31m✗\x1b[0m \x1b[33m?\x1b[0m",
+		{ascii: true, colours: true}: "\x1b[2m-\x1b[0m \x1b[32m+\x1b[0m \x1b[31mx\x1b[0m \x1b[33m?\x1b[0m",
+	} {
+		if got := strings.Join([]string{l.mark(signNone), l.mark(signGood), l.mark(signBad), l.mark(signOpen)}, " "); got != want {
+			t.Errorf("%+v: %q", l, got)
+		}
+	}
+}
+
+func TestPlain(t *testing.T) {
+	t.Parallel()
+	for s, want := range map[string]string{
+		"a b": "a b", "a\nb\r\tc": "abc", "\x1b[2Ja\x07": "[2Ja", "a\u009bb\u202ec\u200d\u2028": "abc", "\xff\xfe": "", "…é": "…é", "\U000E0041x": "x",
+	} {
+		if got := (look{}).plain(s); got != want {
+			t.Errorf("%q: %q, want %q", s, got, want)
+		}
+	}
+	if got := (look{ascii: true}).plain("“a…” – é世"); got != `"a..." - ??` {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestSigns(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		e      diagnosis.Evidence
+		policy string
+		want   sign
+	}{
+		{diagnosis.Evidence{Outcome: diagnosis.Passed}, "Always", signGood},
+		{diagnosis.Evidence{Outcome: diagnosis.Failed, Fault: diagnosis.FaultForbidden}, "Always", signBad},
+		{diagnosis.Evidence{Outcome: diagnosis.Inconclusive}, "Always", signOpen},
+		{diagnosis.Evidence{Outcome: diagnosis.NotRun}, "Always", signNone},
+		{diagnosis.Evidence{}, "Always", signNone}, // never good news
+		{diagnosis.Evidence{Outcome: diagnosis.Failed, Fault: diagnosis.FaultNoCredentials}, "Always", signNone},
+		{diagnosis.Evidence{Outcome: diagnosis.Failed, Fault: diagnosis.FaultImageAbsent}, "IfNotPresent", signNone},
+		{diagnosis.Evidence{Outcome: diagnosis.Failed, Fault: diagnosis.FaultImageAbsent}, "Never", signBad},
+	} {
+		if got := signOf(tc.e, tc.policy); got != tc.want {
+			t.Errorf("%+v: %d, want %d", tc.e, got, tc.want)
+		}
+	}
+}
+
+// broken is an output that takes nothing.
+type broken struct{}
+
+var errBroken = errors.New("no space left on device")
+
+func (broken) Write([]byte) (int, error) { return 0, errBroken }
+
+// What could not be written is an error, whatever came of the checks.
+func TestOutputBreaks(t *testing.T) {
+	t.Parallel()
+	for _, output := range []string{"text", "json"} {
+		o := Options{Image: "Not/Valid", Output: output, HostRoot: t.TempDir(), KubeletDir: "/k"}
+		if _, err := Run(t.Context(), o, nil, broken{}); !errors.Is(err, errBroken) {
+			t.Errorf("%s: error %v", output, err)
+		}
+	}
+}

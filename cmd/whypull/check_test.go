@@ -1,0 +1,95 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/spf13/pflag"
+
+	"github.com/whypull/whypull/cmd/whypull/check"
+)
+
+// The exit status tells what cannot be pulled from what was asked wrongly. None
+// of these images needs a registry that is there.
+func TestCheckStatus(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("LANG", "C")
+	t.Setenv("LC_ALL", "C")
+	closed := freePort(t)
+	manifest := filepath.Join(dir, "pod.yaml")
+	if err := os.WriteFile(manifest, []byte("{apiVersion: v1, kind: Pod, metadata: {name: web}, spec: {containers: [{name: app, image: Not/Valid}]}}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, tc := range map[string]struct {
+		args   []string
+		env    map[string]string
+		status int
+		stdout string // contains
+		stderr string // is
+	}{
+		"help":              {args: []string{"--help"}, status: 0, stdout: "The exit status is 0 if all images can be pulled"},
+		"nothing":           {status: 2, stderr: "whypull: name an image, or manifests with -f"},
+		"two images":        {args: []string{"a", "b"}, status: 2, stderr: "whypull: accepts at most 1 arg(s), received 2"},
+		"both":              {args: []string{"a", "-f", manifest}, status: 2, stderr: "whypull: name an image or manifests, not both"},
+		"unknown flag":      {args: []string{"--nonsense"}, status: 2, stderr: "whypull: unknown flag: --nonsense"},
+		"output":            {args: []string{"a", "-o", "xml"}, status: 2, stderr: `whypull: --output or WHYPULL_OUTPUT: output "xml": want text or json`},
+		"invalid name":      {args: []string{"Not/Valid"}, status: 1, stdout: "InvalidImageName (Confirmed)"},
+		"invalid, manifest": {args: []string{"-f", manifest}, status: 1, stdout: "x InvalidImageName (Confirmed)"},
+		"invalid, JSON":     {args: []string{"-f", manifest, "-o", "json"}, status: 1, stdout: `"schema": "` + check.Schema + `"`},
+		"environment":       {args: []string{}, env: map[string]string{"WHYPULL_FILE": manifest, "WHYPULL_OUTPUT": "json"}, status: 1, stdout: `"pullable": false`},
+		"nobody there":      {args: []string{"localhost" + closed[strings.LastIndex(closed, ":"):] + "/a"}, status: 1, stdout: "ConnectionRefused (Confirmed)"},
+		"no file":           {args: []string{"-f", filepath.Join(dir, "none")}, status: 2, stderr: "whypull: --file or WHYPULL_FILE: open " + filepath.Join(dir, "none") + ": no such file or directory"},
+		"no socket": {args: []string{"a", "--cri-socket", filepath.Join(dir, "none")}, status: 2,
+			stderr: "whypull: --cri-socket or WHYPULL_CRI_SOCKET: stat " + filepath.Join(dir, "none") + ": no such file or directory"},
+		"no socket, environment": {args: []string{"a"}, env: map[string]string{"WHYPULL_CRI_SOCKET": filepath.Join(dir, "none")}, status: 2,
+			stderr: "whypull: --cri-socket or WHYPULL_CRI_SOCKET: stat " + filepath.Join(dir, "none") + ": no such file or directory"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			noGoroutinesLeft(t)
+			for k, v := range tc.env {
+				t.Setenv(k, v)
+			}
+			status, stdout, stderr := captured(t, append([]string{"check"}, tc.args...)...)
+			if status != tc.status || strings.TrimSpace(stderr) != tc.stderr || !strings.Contains(stdout, tc.stdout) {
+				t.Errorf("status %d, want %d\nstderr %s\nwant   %s\nstdout %s", status, tc.status, stderr, tc.stderr, stdout)
+			}
+			if slices.Contains(tc.args, "json") && !json.Valid([]byte(stdout)) {
+				t.Errorf("no JSON: %s", stdout)
+			}
+		})
+	}
+}
+
+// Flags that the agent has too mean the same, and have the same defaults.
+func TestCheckFlags(t *testing.T) {
+	t.Parallel()
+	agent := agentCommand().Flags()
+	var names []string
+	checkCommand().Flags().VisitAll(func(f *pflag.Flag) {
+		names = append(names, f.Name)
+		if !strings.HasSuffix(f.Usage, " ["+environment(f.Name)+"]") || strings.Contains(f.Usage, "\n") {
+			t.Errorf("--%s: %q", f.Name, f.Usage)
+		}
+		if same := agent.Lookup(f.Name); same != nil && same.DefValue != f.DefValue {
+			t.Errorf("--%s is %q, and the agent's %q", f.Name, f.DefValue, same.DefValue)
+		}
+	})
+	want := []string{
+		"containerd-config", "cri-socket", "docker-config", "download", "file", "host-root", "image-credential-provider-config",
+		"kubelet-root-dir", "namespace", "output", "platform", "registry-config-path",
+	}
+	if !slices.Equal(names, want) {
+		t.Errorf("flags %q, want %q", names, want)
+	}
+}
+
+func TestExitStatusIsNoMessage(t *testing.T) {
+	t.Parallel()
+	if got := status(notPullable).Error(); got != "exit status 1" {
+		t.Error(got)
+	}
+}
