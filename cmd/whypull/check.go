@@ -20,12 +20,8 @@ type status int
 // Error implements error.
 func (s status) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
 
-func checkCommand() *cobra.Command {
-	o := check.Options{Version: version}
-	cmd := &cobra.Command{
-		Use:   "check {IMAGE | -f FILE...}",
-		Short: "Says whether an image, or those of the pods in manifests, can be pulled on this machine, and why not",
-		Long: `Makes the agent's checks on this machine, without a cluster: is the image there,
+// checkHelp is what whypull check says of itself.
+const checkHelp = `Makes the agent's checks on this machine, without a cluster: is the image there,
 which credentials are for it, does the registry's name resolve, and what does
 each of the registry's endpoints say to each login. Of the image itself it looks
 at the manifest for the platform and whether its layers are there.
@@ -47,7 +43,14 @@ has the cause NotReproducible in it.
 
 The exit status is 0 if all images can be pulled, or are there and need no pull;
 1 if one cannot, or if that could not be found out; 2 for wrong usage and
-internal errors.`,
+internal errors.`
+
+func checkCommand() *cobra.Command {
+	o := check.Options{Version: version}
+	cmd := &cobra.Command{
+		Use:   "check {IMAGE | -f FILE...}",
+		Short: "Says whether an image, or those of the pods in manifests, can be pulled on this machine, and why not",
+		Long:  checkHelp,
 		Example: `  whypull check nginx:1.27
   whypull check --docker-config ~/.docker/config.json registry.example.com/team/app:v1
   kubectl kustomize overlays/production | whypull check -f - -f secrets.yaml --platform linux/arm64`,

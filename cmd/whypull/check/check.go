@@ -118,6 +118,7 @@ func prepare(ctx context.Context, o Options, stdin io.Reader) (*checker, []targe
 			return nil, nil, &FlagError{"file", oneLine(err)}
 		}
 		targets = c.objects.targets(c.name, c.now)
+		c.objects.notes = append(c.objects.notes, c.objects.otherPlatforms(c.platform)...)
 	}
 	files := node{Kubelet: kubelet.New(kubelet.Options{Root: o.HostRoot, Dir: o.KubeletDir, ProviderConfig: o.Providers})}
 	if o.DockerConfig != "" {

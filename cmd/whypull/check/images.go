@@ -2,10 +2,13 @@ package check
 
 import (
 	"cmp"
+	"fmt"
 	"strings"
 	"time"
 
+	"github.com/containerd/platforms"
 	"github.com/distribution/reference"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/whypull/whypull/agent/diagnosis"
@@ -92,4 +95,22 @@ func complete(f diagnosis.Failure) diagnosis.Failure {
 		f.Registry, f.Repository, _ = strings.Cut(named.Name(), "/")
 	}
 	return f
+}
+
+// otherPlatforms says which pods are for nodes of another platform, as far as
+// they say so (nodeSelector with the well-known labels; spec.os).
+func (o *objects) otherPlatforms(of ocispec.Platform) []string {
+	var out []string
+	for _, p := range o.pods {
+		system, arch := p.spec.NodeSelector[corev1.LabelOSStable], p.spec.NodeSelector[corev1.LabelArchStable]
+		if p.spec.OS != nil {
+			system = string(p.spec.OS.Name)
+		}
+		system, arch = cmp.Or(system, of.OS), cmp.Or(arch, of.Architecture)
+		if system != of.OS || arch != of.Architecture {
+			out = append(out, fmt.Sprintf("%s: %s %s wants nodes of %s/%s, and is checked for %s: --platform changes that",
+				p.at, p.kind, p.name, system, arch, platforms.Format(of)))
+		}
+	}
+	return out
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -66,5 +67,25 @@ spec:
 	}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+func TestOtherPlatforms(t *testing.T) {
+	t.Parallel()
+	for spec, want := range map[string]string{
+		"": "", "nodeSelector: {kubernetes.io/arch: amd64, kubernetes.io/os: linux}, ": "", "os: {name: linux}, ": "",
+		"nodeSelector: {kubernetes.io/arch: arm64}, ":                              "linux/arm64",
+		"os: {name: windows}, ":                                                    "windows/amd64",
+		"nodeSelector: {kubernetes.io/os: windows, kubernetes.io/arch: arm64}, ":   "windows/arm64",
+		"os: {name: linux}, nodeSelector: {kubernetes.io/os: windows, other: x}, ": "",
+	} {
+		o := loaded(t, "{apiVersion: v1, kind: Pod, metadata: {name: web}, spec: {"+spec+"containers: [{name: app, image: a}]}}")
+		got := strings.Join(o.otherPlatforms(ocispec.Platform{OS: "linux", Architecture: "amd64"}), "; ")
+		if want != "" {
+			want = "standard input, document 1: Pod web wants nodes of " + want + ", and is checked for linux/amd64: --platform changes that"
+		}
+		if got != want {
+			t.Errorf("%s: %q, want %q", spec, got, want)
+		}
 	}
 }

@@ -49,6 +49,7 @@ type jsonWriter struct{ out io.Writer }
 
 func (*jsonWriter) begin(*checker, []target)              {}
 func (*jsonWriter) target(*checker, target)               {}
+func (*jsonWriter) waiting(target)                        {}
 func (*jsonWriter) evidence(target, []diagnosis.Evidence) {}
 func (*jsonWriter) result(result)                         {}
 

@@ -14,6 +14,7 @@ const atOnce = 4
 type writer interface {
 	begin(c *checker, targets []target)
 	target(c *checker, t target)
+	waiting(t target)
 	evidence(t target, all []diagnosis.Evidence)
 	result(r result)
 	end(c *checker, all []result) error
@@ -39,8 +40,10 @@ func (c *checker) run(ctx context.Context, targets []target, w writer) (pullable
 			return false, ctx.Err()
 		}
 		w.evidence(t, c.adapt(filter(quick, quickly), len(c.objects.pods) > 0))
+		w.waiting(t)
 		all, ok := receive(ctx, exams[i].all)
 		if !ok || ctx.Err() != nil { // a check that was cut short is no evidence
+			w.evidence(t, nil)
 			return false, ctx.Err()
 		}
 		all = c.adapt(all, len(c.objects.pods) > 0)

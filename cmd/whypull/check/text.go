@@ -17,8 +17,9 @@ import (
 
 // look is how text is shown.
 type look struct {
-	colours bool // only on a terminal
-	ascii   bool // where the locale has no UTF-8
+	terminal bool
+	colours  bool // only on a terminal
+	ascii    bool // where the locale has no UTF-8
 }
 
 // lookOf is the look that fits the output: colours where it is a terminal, unless
@@ -31,9 +32,10 @@ func lookOf(out io.Writer, env func(string) (string, bool)) look {
 	}
 	locale := strings.ToUpper(cmp.Or(get("LC_ALL"), get("LC_CTYPE"), get("LANG")))
 	f, isFile := out.(*os.File)
+	terminal := isFile && term.IsTerminal(int(f.Fd())) && get("TERM") != "dumb"
 	return look{
-		colours: isFile && term.IsTerminal(int(f.Fd())) && get("NO_COLOR") == "" && get("TERM") != "dumb",
-		ascii:   !strings.Contains(locale, "UTF-8") && !strings.Contains(locale, "UTF8"),
+		terminal: terminal, colours: terminal && get("NO_COLOR") == "",
+		ascii: !strings.Contains(locale, "UTF-8") && !strings.Contains(locale, "UTF8"),
 	}
 }
 
@@ -101,6 +103,20 @@ func (t *text) line(format string, args ...any) {
 	}
 }
 
+// waiting shows on a terminal what is being waited for, until evidence comes.
+func (t *text) waiting(at target) {
+	if t.look.terminal && at.failure.Registry != "" {
+		_, _ = fmt.Fprint(t.out, t.look.plain(fmt.Sprintf("  … asking for %s", at.failure.Registry)))
+	}
+}
+
+// arrived takes away what waiting has shown.
+func (t *text) arrived() {
+	if t.look.terminal {
+		_, _ = fmt.Fprint(t.out, "\r\x1b[K")
+	}
+}
+
 func (t *text) marked(indent string, s sign, format string, args ...any) {
 	t.line(indent+t.look.mark(s)+" "+format, args...)
 }
@@ -137,6 +153,7 @@ func words(k diagnosis.Kind) string {
 }
 
 func (t *text) evidence(at target, all []diagnosis.Evidence) {
+	t.arrived()
 	for _, e := range all {
 		t.marked("  ", signOf(e, at.failure.PullPolicy), "%-12s%s", string(e.Check), e.Detail)
 	}

@@ -48,8 +48,29 @@ func TestLookOfTerminal(t *testing.T) {
 	}
 	defer terminal.Close() //nolint:errcheck // of a test
 	for env, want := range map[string]bool{"TERM=xterm": true, "": true, "NO_COLOR=1": false, "NO_COLOR=": true, "TERM=dumb": false} {
-		if got := lookOf(terminal, environment(env)).colours; got != want {
-			t.Errorf("%s: colours %t", env, got)
+		got := lookOf(terminal, environment(env))
+		if got.colours != want || got.terminal != (env != "TERM=dumb") {
+			t.Errorf("%s: %+v", env, got)
+		}
+	}
+}
+
+// On a terminal people see what is waited for; elsewhere nothing is written that
+// has to be taken back.
+func TestWaiting(t *testing.T) {
+	t.Parallel()
+	at := target{failure: diagnosis.Failure{Registry: "hub.\x1bexample"}}
+	for l, want := range map[look]string{
+		{}:               "  ✓ image       there\n",
+		{terminal: true}: "  … asking for hub.example\r\x1b[K  ✓ image       there\n",
+	} {
+		var out strings.Builder
+		w := newText(&out, l)
+		w.waiting(at)
+		w.waiting(target{})
+		w.evidence(at, []diagnosis.Evidence{{Check: diagnosis.CheckImage, Outcome: diagnosis.Passed, Detail: "there"}})
+		if out.String() != want {
+			t.Errorf("%+v: %q", l, out.String())
 		}
 	}
 }
@@ -57,7 +78,7 @@ func TestLookOfTerminal(t *testing.T) {
 // environment is one of the variables in text.
 func environment(text string) func(string) (string, bool) {
 	return func(name string) (string, bool) {
-		for _, setting := range strings.Fields(text) {
+		for setting := range strings.FieldsSeq(text) {
 			if value, ok := strings.CutPrefix(setting, name+"="); ok {
 				return value, true
 			}
