@@ -24,7 +24,8 @@ func (s status) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
 const checkHelp = `Makes the agent's checks on this machine, without a cluster: is the image there,
 which credentials are for it, does the registry's name resolve, and what does
 each of the registry's endpoints say to each login. Of the image itself it looks
-at the manifest for the platform and whether its layers are there.
+at the manifest for the platform and whether its layers are there; what is in
+them only with --download.
 
 The manifests may hold Pods, Deployments, StatefulSets, DaemonSets, ReplicaSets,
 ReplicationControllers, Jobs, CronJobs, PodTemplates, lists of these, Secrets and

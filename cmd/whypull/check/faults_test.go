@@ -38,6 +38,19 @@ func TestEveryFault(t *testing.T) {
 	}
 }
 
+// Layers are read where that is asked for, and only there.
+func TestDownload(t *testing.T) {
+	t.Parallel()
+	w := world(t)
+	for _, download := range []bool{false, true} {
+		o := options(w)
+		o.Image, o.Download = caseOf(t, w, "layer-digest-mismatch").Image, download
+		if got := do(t, o, ""); got.pullable == download || strings.Contains(got.text, "ContentCorrupt (Confirmed)") != download {
+			t.Errorf("download %t: %s", download, got.text)
+		}
+	}
+}
+
 func holds(t *testing.T, c faulttest.Case, got outcome) {
 	if got.err != nil {
 		t.Errorf("%s: %v", c.Name, got.err)
