@@ -2,8 +2,10 @@ package check
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -191,19 +193,25 @@ func TestRuntime(t *testing.T) {
 	t.Parallel()
 	w := world(t)
 	good, bad := caseOf(t, w, "works").Image, caseOf(t, w, "manifest-404").Image
-	runtime := critest.New(t, critest.NewImage("sha256:1", []string{good, bad}, nil))
+	recorded := caseOf(t, w, "repository-404").Image
+	runtime := critest.New(t, critest.NewImage("sha256:1", []string{good, bad}, nil), critest.NewImage("sha256:2", []string{recorded}, nil))
 	empty := critest.New(t)
 	down := critest.New(t)
 	down.Set(critest.Fault{Code: codes.Unavailable})
 	const here = " is on node ci-1, so no pull is needed here "
+	// A record of the kubelet's that lets every pod of the node use the image.
+	record := fmt.Sprintf(`{"kind":"ImagePulledRecord","apiVersion":"kubelet.config.k8s.io/v1beta1","lastUpdatedTime":"2026-01-02T03:04:05Z","imageRef":"sha256:2","credentialMapping":{%q:{"nodePodsAccessible":true}}}`,
+		strings.TrimSuffix(recorded, ":v1"))
+	write(t, filepath.Join(w.Root(), "kubelet/image_manager/pulled", fmt.Sprintf("sha256-%x", sha256.Sum256([]byte("sha256:2")))), record)
 	for name, tc := range map[string]struct {
 		socket, image, policy string
 		records               bool // the kubelet keeps some
 		pullable              bool
 		summary, detail       string // contained
 	}{
-		"there":              {runtime.Socket, good, "IfNotPresent", true, true, good + here + "(IfNotPresent)", "the image is on node ci-1"},
+		"there":              {runtime.Socket, good, "IfNotPresent", true, true, good + here + "(IfNotPresent); it can be pulled too", "the image is on node ci-1"},
 		"there, and no more": {runtime.Socket, bad, "IfNotPresent", true, true, bad + here + "(IfNotPresent); a pull would fail: ", "the image is on node ci-1"},
+		"recorded":           {runtime.Socket, recorded, "IfNotPresent", true, true, recorded + here + "(IfNotPresent); a pull would fail: ", "and the kubelet lets every pod of the node use it"},
 		"no records":         {runtime.Socket, bad, "IfNotPresent", false, false, "but not tag", "the image is on node ci-1"},
 		"no records, never":  {runtime.Socket, bad, "Never", false, true, bad + here + "(Never)", "nobody is asked"},
 		"always":             {runtime.Socket, bad, "Always", true, false, "but not tag", "the image is on node ci-1"},
@@ -228,6 +236,9 @@ func TestRuntime(t *testing.T) {
 			o.Output = "json"
 			got := do(t, o, `{apiVersion: v1, kind: Pod, metadata: {name: web}, spec: {containers: [{name: app, image: "`+tc.image+`", imagePullPolicy: `+tc.policy+`}]}}`)
 			v := got.parsed(t).Pods[0].Report.Containers[0]
+			if tc.pullable && (v.Confidence == "Confirmed") != (name == "recorded" || strings.HasSuffix(v.Summary, " can be pulled")) {
+				t.Errorf("%s: %s", v.Confidence, v.Summary)
+			}
 			if got.pullable != tc.pullable || !strings.Contains(v.Summary, tc.summary) || !strings.Contains(got.text, tc.detail) {
 				t.Errorf("pullable %t, %s (%s): %s\n%s", got.pullable, v.Cause, v.Confidence, v.Summary, got.text)
 			}

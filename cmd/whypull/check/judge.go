@@ -23,7 +23,7 @@ func (c *checker) judge(t target, evidence []diagnosis.Evidence) result {
 	r := result{target: t, verdict: v, pullable: v.Cause == diagnosis.NotReproducible}
 	switch image := presence(evidence); {
 	case image.Outcome == diagnosis.Passed && sufficient(image.Use, t.failure.PullPolicy):
-		r.atHand(image)
+		r.atHand(image, evidence)
 	case r.pullable:
 		if but := unsettled(evidence); but != "" {
 			r.verdict.Summary, r.verdict.Confidence = v.Summary+"; "+but, diagnosis.Likely
@@ -60,16 +60,25 @@ func sufficient(u diagnosis.Use, policy string) bool {
 	return policy == "Never" || policy == "IfNotPresent" && (u == diagnosis.UseAllowed || u == diagnosis.UseDefault)
 }
 
-// atHand makes it the good news that the image is there already.
-func (r *result) atHand(image diagnosis.Evidence) {
-	f, was := r.target.failure, r.verdict
+// atHand makes it the good news that the image is there already, and says what
+// another node would meet.
+func (r *result) atHand(image diagnosis.Evidence, evidence []diagnosis.Evidence) {
+	f := r.target.failure
 	r.verdict.Cause, r.verdict.Confidence, r.pullable = diagnosis.NotReproducible, diagnosis.Likely, true
 	if image.Use == diagnosis.UseAllowed {
 		r.verdict.Confidence = diagnosis.Confirmed
 	}
 	r.verdict.Summary = fmt.Sprintf("%s is on node %s, so no pull is needed here (%s)", f.Image, f.Node, f.PullPolicy)
-	if was.Cause != diagnosis.NotReproducible && was.Cause != diagnosis.Unknown {
-		r.verdict.Summary += "; a pull would fail: " + was.Summary
+	if f.PullPolicy == "Never" {
+		return
+	}
+	elsewhere := diagnosis.Diagnose(f, filter(evidence, func(e diagnosis.Evidence) bool { return e.Check != diagnosis.CheckImage }))
+	switch elsewhere.Cause {
+	case diagnosis.NotReproducible:
+		r.verdict.Summary += "; it can be pulled too"
+	case diagnosis.Unknown:
+	default:
+		r.verdict.Summary += "; a pull would fail: " + elsewhere.Summary
 	}
 }
 
