@@ -93,7 +93,7 @@ func namesNone(f diagnosis.Failure) diagnosis.Evidence {
 		Check: diagnosis.CheckCredentials, Outcome: diagnosis.Failed, Fault: diagnosis.FaultNoCredentials,
 		Detail: "the pod names no pull secret",
 	}
-	if f.ServiceAccount != "" {
+	if f.ServiceAccount != "" && !f.Offline {
 		e.Detail += fmt.Sprintf("; one that is added to service account %s counts for new pods only", f.ServiceAccount)
 	}
 	return e
