@@ -48,6 +48,9 @@ type Collector struct {
 	// are there is looked at all the same.
 	Brief bool
 
+	// Found, if set, is told of the network's evidence as it comes, in the order
+	// that it has in the end; by several goroutines, one for each failure.
+	Found func(f diagnosis.Failure, e ...diagnosis.Evidence)
 	// Retry is how failed pulls are tried again.
 	Retry Retry
 	// Filesystems tells where the runtime has images; nil: where it has them by
@@ -210,9 +213,13 @@ func (c *Collector) network(ctx context.Context, f diagnosis.Failure, text diagn
 		ref := reference.TagNameOnly(named)
 		endpoints, notices, err := config.EndpointsFor(ctx, domain(named, f), ref)
 		notices = append(slices.Clone(config.Notices()), notices...)
-		out = append(out, configEvidence(notices)...)
+		odd := configEvidence(notices)
 		if err != nil {
-			out = append(out, refusedConfig(err)...)
+			odd = append(odd, refusedConfig(err)...)
+		}
+		out = append(out, odd...)
+		c.found(f, odd...)
+		if err != nil {
 			out = append(out, skipped("the runtime asks nobody", diagnosis.CheckPodDNS)...)
 			continue
 		}
@@ -226,6 +233,13 @@ func (c *Collector) network(ctx context.Context, f diagnosis.Failure, text diagn
 		out = append(append(out, found...), pod()...)
 	}
 	return out
+}
+
+// found tells of evidence as it comes.
+func (c *Collector) found(f diagnosis.Failure, e ...diagnosis.Evidence) {
+	if c.Found != nil && len(e) > 0 {
+		c.Found(f, e...)
+	}
 }
 
 // beside begins the pod's name check, and gives the way to wait for it. It is

@@ -75,13 +75,13 @@ func (v visit) endpoint(ctx context.Context, e registry.Endpoint) []diagnosis.Ev
 		if name[0].Fault == "" {
 			why = "could not be looked up"
 		}
-		return append(name, v.mark(e, diagnosis.Evidence{Outcome: diagnosis.NotRun,
-			Detail: fmt.Sprintf("%s was not asked, since its name %s", e, why)}))
+		return v.tell(nil, append(name, v.mark(e, diagnosis.Evidence{Outcome: diagnosis.NotRun,
+			Detail: fmt.Sprintf("%s was not asked, since its name %s", e, why)}))...)
 	}
-	out := name
+	out := v.tell(nil, name...)
 	attempts := v.attempts(e)
 	if e.WithoutCredential && len(v.logins) > 0 {
-		out = append(out, v.mark(e, diagnosis.Evidence{Outcome: diagnosis.Inconclusive,
+		out = v.tell(out, v.mark(e, diagnosis.Evidence{Outcome: diagnosis.Inconclusive,
 			Detail: fmt.Sprintf("the runtime does not send the pod's credentials to %s, which is another host than the image's; the node's own would be used", e)}))
 	}
 	for i, login := range attempts {
@@ -93,21 +93,27 @@ func (v visit) endpoint(ctx context.Context, e registry.Endpoint) []diagnosis.Ev
 			evidence.Detail = fmt.Sprintf("%s was not asked %s: it limits the requests of others on this node, and wants to be left alone for now", e, with(login))
 		}
 		v.c.Metrics.Checked(evidence.Check, evidence.Outcome, time.Since(start))
-		out = append(out, evidence)
+		out = v.tell(out, evidence)
 		if answer.Found && (login != nil || len(attempts) == 1) {
-			out = append(out, v.content(ctx, e, answer, login)...)
+			out = v.tell(out, v.content(ctx, e, answer, login)...)
 		}
 		if answer.Fault == diagnosis.FaultRateLimited {
-			out = append(out, v.untried(e, attempts[i+1:], "since it limits the rate of requests")...)
+			out = v.tell(out, v.untried(e, attempts[i+1:], "since it limits the rate of requests")...)
 		}
 		if answer.Found || aboutEndpoint(answer) || answer.Fault == diagnosis.FaultRateLimited || login != nil && unasked(answer) {
 			return out
 		}
 	}
 	if usable := v.usable(); len(usable) > maxLogins && !e.WithoutCredential {
-		out = append(out, v.untried(e, usable[maxLogins:], fmt.Sprintf("since %d others were", maxLogins))...)
+		out = v.tell(out, v.untried(e, usable[maxLogins:], fmt.Sprintf("since %d others were", maxLogins))...)
 	}
 	return out
+}
+
+// tell adds evidence to what there is, and tells of it.
+func (v visit) tell(out []diagnosis.Evidence, e ...diagnosis.Evidence) []diagnosis.Evidence {
+	v.c.found(v.f, e...)
+	return append(out, e...)
 }
 
 // unasked tells that an endpoint has answered without asking for the login, so

@@ -3,6 +3,7 @@ package check
 import (
 	"context"
 	"slices"
+	"strconv"
 
 	"github.com/whypull/whypull/agent/diagnosis"
 )
@@ -20,10 +21,13 @@ type writer interface {
 	end(c *checker, all []result) error
 }
 
-// examination is one image under way.
+// examination is one image under way. What comes over live is in all as well.
 type examination struct {
-	first, all chan []diagnosis.Evidence
+	first, live, all chan []diagnosis.Evidence
 }
+
+// mostLive is how much evidence of an image may wait to be shown.
+const mostLive = 64
 
 // run checks all targets, a few at a time, and shows them one by one.
 func (c *checker) run(ctx context.Context, targets []target, w writer) (pullable bool, err error) {
@@ -41,13 +45,10 @@ func (c *checker) run(ctx context.Context, targets []target, w writer) (pullable
 		}
 		w.evidence(t, c.adapt(filter(quick, quickly), len(c.objects.pods) > 0))
 		w.waiting(t)
-		all, ok := receive(ctx, exams[i].all)
-		if !ok || ctx.Err() != nil { // a check that was cut short is no evidence
-			w.evidence(t, nil)
-			return false, ctx.Err()
+		all, err := c.follow(ctx, exams[i], t, w)
+		if err != nil {
+			return false, err
 		}
-		all = c.adapt(all, len(c.objects.pods) > 0)
-		w.evidence(t, filter(all, func(e diagnosis.Evidence) bool { return !quickly(e) }))
 		r := c.judge(t, all)
 		w.result(r)
 		results, pullable = append(results, r), pullable && r.pullable
@@ -55,11 +56,53 @@ func (c *checker) run(ctx context.Context, targets []target, w writer) (pullable
 	return pullable, w.end(c, results)
 }
 
+// follow shows the evidence of one image as it comes, and returns all of it.
+func (c *checker) follow(ctx context.Context, x examination, t target, w writer) ([]diagnosis.Evidence, error) {
+	shown := 0
+	show := func(all []diagnosis.Evidence) {
+		all = filter(c.adapt(all, len(c.objects.pods) > 0), func(e diagnosis.Evidence) bool { return !quickly(e) })
+		shown += len(all)
+		w.evidence(t, all)
+	}
+	for {
+		select {
+		case some := <-x.live:
+			show(some)
+			w.waiting(t)
+		case all := <-x.all:
+			for len(x.live) > 0 {
+				show(<-x.live)
+			}
+			if ctx.Err() != nil { // a check that was cut short is no evidence
+				w.evidence(t, nil)
+				return nil, ctx.Err()
+			}
+			all = c.adapt(all, len(c.objects.pods) > 0)
+			late := filter(all, func(e diagnosis.Evidence) bool { return !quickly(e) })
+			w.evidence(t, late[min(shown, len(late)):])
+			return all, nil
+		case <-ctx.Done():
+			w.evidence(t, nil)
+			return nil, ctx.Err()
+		}
+	}
+}
+
 // start begins the examinations; they go on while the earlier ones are shown.
 func (c *checker) start(ctx context.Context, targets []target) []examination {
 	exams := make([]examination, len(targets))
 	for i := range exams {
-		exams[i] = examination{make(chan []diagnosis.Evidence, 1), make(chan []diagnosis.Evidence, 1)}
+		exams[i] = examination{make(chan []diagnosis.Evidence, 1), make(chan []diagnosis.Evidence, mostLive), make(chan []diagnosis.Evidence, 1)}
+	}
+	c.collector.Found = func(f diagnosis.Failure, e ...diagnosis.Evidence) {
+		i, err := strconv.Atoi(f.UID)
+		if err != nil || i >= len(exams) {
+			return
+		}
+		select {
+		case exams[i].live <- e:
+		case <-ctx.Done():
+		}
 	}
 	next := make(chan int, len(targets))
 	for i := range targets {
@@ -69,7 +112,9 @@ func (c *checker) start(ctx context.Context, targets []target) []examination {
 	for range min(atOnce, len(targets)) {
 		go func() {
 			for i := range next {
-				first, all := c.collector.Collect(ctx, targets[i].failure, false)
+				f := targets[i].failure
+				f.UID = strconv.Itoa(i) // by which its evidence is known
+				first, all := c.collector.Collect(ctx, f, false)
 				exams[i].first <- first
 				exams[i].all <- <-all
 			}

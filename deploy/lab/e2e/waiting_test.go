@@ -63,22 +63,7 @@ func TestSandboxImage(t *testing.T) {
 func TestStalledPull(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	const repository = "/e2e/stalled:1.0"
-	program, err := shared.lab.ToolPath("pause")
-	if err != nil {
-		t.Fatal(err)
-	}
-	i, err := image.Build(image.Options{Name: repository, Program: program, Padding: 4 << 20})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := shared.lab.Push(ctx, registry.PlainHost+repository, i); err != nil {
-		t.Fatal(err)
-	}
-	s := demo.Scenario{Name: "stalled", Manifests: []string{demo.Pod("app", registry.StallHost+repository, "", "")}}
-	if err := s.Break(ctx, shared.lab); err != nil {
-		t.Fatal(err)
-	}
+	s := breakStalled(t, "stalled")
 	c := shared.settled(ctx, t, s.Name, "app").Containers[0]
 	if c.Cause != "PullStalled" || c.Confidence != "Confirmed" || !strings.Contains(c.Summary, "less than 1 MiB has come since") {
 		t.Errorf("got %+v", c)
@@ -90,6 +75,30 @@ func TestStalledPull(t *testing.T) {
 	}
 	shared.waitRunning(ctx, t, s.Name, "app")
 	waitUnmarked(ctx, t, s.Name, "app")
+}
+
+// breakStalled makes a pod whose pull stops in the middle, in a namespace of this
+// name.
+func breakStalled(t *testing.T, name string) demo.Scenario {
+	t.Helper()
+	ctx := t.Context()
+	repository := "/e2e/" + name + ":1.0"
+	program, err := shared.lab.ToolPath("pause")
+	if err != nil {
+		t.Fatal(err)
+	}
+	i, err := image.Build(image.Options{Name: repository, Program: program, Padding: 4 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := shared.lab.Push(ctx, registry.PlainHost+repository, i); err != nil {
+		t.Fatal(err)
+	}
+	s := demo.Scenario{Name: name, Manifests: []string{demo.Pod("app", registry.StallHost+repository, "", "")}}
+	if err := s.Break(ctx, shared.lab); err != nil {
+		t.Fatal(err)
+	}
+	return s
 }
 
 // waitUnmarked waits until a pod carries nothing of whypull's.
