@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/santhosh-tekuri/jsonschema/v6"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
@@ -179,7 +180,24 @@ func (c *cluster) settled(ctx context.Context, t *testing.T, namespace, pod stri
 		}
 		return "checks are still running: " + last, !strings.Contains(last, `"fault":"Pending"`)
 	})
+	c.assertValid(t, last)
 	return report
+}
+
+// assertValid holds a report against the schema that whypull ships.
+func (c *cluster) assertValid(t *testing.T, report string) {
+	t.Helper()
+	schema, err := jsonschema.NewCompiler().Compile(filepath.Join(c.root, "report", "schema.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	document, err := jsonschema.UnmarshalJSON(strings.NewReader(report))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := schema.Validate(document); err != nil {
+		t.Errorf("%v\n%s", err, report)
+	}
 }
 
 func states(p *corev1.Pod) string {
