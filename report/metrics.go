@@ -194,10 +194,7 @@ func (m *Metrics) countFailing() map[causeAndRegistry]int {
 	counts := map[causeAndRegistry]int{}
 	for _, verdicts := range m.failing {
 		for _, v := range verdicts {
-			registry := v.Failure.Registry
-			if !slices.Contains(named, registry) {
-				registry = otherRegistries
-			}
+			registry := oneOf(named, v.Failure.Registry)
 			counts[causeAndRegistry{string(v.Cause), registry}]++
 		}
 	}
@@ -205,6 +202,14 @@ func (m *Metrics) countFailing() map[causeAndRegistry]int {
 }
 
 const otherRegistries = "other"
+
+// oneOf is the label of a registry.
+func oneOf(named []string, registry string) string {
+	if slices.Contains(named, registry) {
+		return registry
+	}
+	return otherRegistries
+}
 
 // fold adds the smallest counts to their cause's other registries, until at
 // most n are left or no registry is named any more.
@@ -271,10 +276,7 @@ func (m *Metrics) mismatches() map[string]bool {
 	out := map[string]bool{}
 	for _, verdicts := range m.failing {
 		for _, v := range verdicts {
-			registry := v.Failure.Registry
-			if !slices.Contains(named, registry) {
-				registry = otherRegistries
-			}
+			registry := oneOf(named, v.Failure.Registry)
 			for _, e := range v.Evidence {
 				if e.Compared != "" {
 					out[registry] = out[registry] || e.Compared.Differs()
