@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 )
@@ -507,14 +508,20 @@ func sayWorksNow(x *facts) string {
 	return fmt.Sprintf("every check of %s passes now; the kubelet %s", x.image(), x.nextTry())
 }
 
-// nextTry says when the kubelet tries again: by its back-off or, where that is
-// not known, within the longest that there is (MaxImageBackOff).
+// nextTry says when the kubelet tries again: with the first sync of the pod after
+// its back-off, and syncs that fail are up to betweenSyncs apart; where it is not
+// known, within the longest back-off that there is (MaxImageBackOff).
 func (x *facts) nextTry() string {
 	if x.NextTry.IsZero() {
 		return "will try again within five minutes"
 	}
-	return "tries again at about " + x.NextTry.UTC().Format("15:04:05 UTC")
+	from := x.NextTry.UTC()
+	return fmt.Sprintf("tries again between about %s and %s", from.Format(time.TimeOnly), from.Add(betweenSyncs).Format("15:04:05 UTC"))
 }
+
+// betweenSyncs is the longest that the kubelet takes from a sync of a pod that
+// has failed to the next (pod_workers.go: backOffPeriod, and half as much more).
+const betweenSyncs = 15 * time.Second
 
 // sayPullable is the good news where nobody tries the pull again.
 func (x *facts) sayPullable() string {
