@@ -5,11 +5,13 @@ import (
 	"maps"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/whypull/whypull/agent/diagnosis"
 )
@@ -61,12 +63,8 @@ func NewMetrics(version string) *Metrics {
 	m.time = prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name: "whypull_time_to_diagnosis_seconds", Help: "Time from the kubelet's failing status being seen to the annotation being written.",
 		Buckets: []float64{.05, .1, .3, 1, 2, 5, 10}})
-	m.checks = prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Name: "whypull_check_duration_seconds", Help: "Duration of the checks that ran, by check and outcome.",
-		Buckets: []float64{.3, 3}}, []string{"check", "outcome"})
-	m.phases = prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Name: "whypull_registry_probe_phase_seconds", Help: "Duration of the phases of conversations with registries.",
-		Buckets: []float64{.03, .3, 3}}, []string{"phase"})
+	m.checks = prometheus.NewHistogramVec(native("whypull_check_duration_seconds", "Duration of the checks that ran, by check and outcome."), []string{"check", "outcome"})
+	m.phases = prometheus.NewHistogramVec(native("whypull_registry_probe_phase_seconds", "Duration of the phases of conversations with registries."), []string{"phase"})
 	m.criUp = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "whypull_cri_up", Help: "1 if the container runtime answered the last time it was asked, else 0."})
 	m.writes = prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -90,8 +88,29 @@ func NewMetrics(version string) *Metrics {
 	return m
 }
 
+// native are the options of a native histogram without classic buckets. Who does
+// not scrape native histograms gets three series of it, count, sum and the bucket
+// of all, and so averages; who does gets one, and quantiles to within a half.
+func native(name, help string) prometheus.HistogramOpts {
+	return prometheus.HistogramOpts{Name: name, Help: help, NativeHistogramBucketFactor: 1.5,
+		NativeHistogramMaxBucketNumber: 40, NativeHistogramMinResetDuration: time.Hour}
+}
+
 // Gatherer gives the metrics to whoever exposes them.
-func (m *Metrics) Gatherer() prometheus.Gatherer { return m.registry }
+func (m *Metrics) Gatherer() prometheus.Gatherer {
+	return prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) {
+		families, err := m.registry.Gather()
+		return slices.DeleteFunc(families, unwanted), err
+	})
+}
+
+// unwanted tells of what the library knows of a process beside CPU time, memory,
+// open files and start: limits, and what the network carries, which in the node's
+// network is the node's.
+func unwanted(f *dto.MetricFamily) bool {
+	wanted := []string{"process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds", "process_start_time_seconds"}
+	return strings.HasPrefix(f.GetName(), "process_") && !slices.Contains(wanted, f.GetName())
+}
 
 // Diagnosed counts a verdict.
 func (m *Metrics) Diagnosed(v diagnosis.Verdict) {

@@ -14,7 +14,7 @@ import (
 // those that have failed longest: two each, whypull_pod_failure_info and
 // whypull_pod_failure_start_timestamp_seconds. whypull_failing_containers counts
 // them all, and whypull_pod_failure_info_dropped the others.
-const podSeries = 20
+const podSeries = 50
 
 // podFailures is a collector of the failing containers by name.
 type podFailures struct{ m *Metrics }

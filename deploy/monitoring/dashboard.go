@@ -73,7 +73,7 @@ func now() []Panel {
 		stat("Containers without image", "Containers, init containers, ephemeral containers and image volumes that cannot get their image now.", `sum(`+failing+`) or vector(0)`, 1),
 		stat("Nodes", "Nodes with such containers.", `count(count by (instance) (`+failing+`)) or vector(0)`, 1),
 		stat("Registries", "Registries that they want their images from; those beyond ten on a node count as one.", `count(count by (registry) (`+failing+`)) or vector(0)`, 1),
-		stat("Not listed", "Containers beyond the twenty of a node that are listed by name below: those that began to fail last. They are counted everywhere else.", `sum(whypull_pod_failure_info_dropped{instance=~"$instance"})`, 1),
+		stat("Not listed", "Containers beyond the fifty of a node that are listed by name below: those that began to fail last. They are counted everywhere else.", `sum(whypull_pod_failure_info_dropped{instance=~"$instance"})`, 1),
 		diagnosis, agents,
 	}
 }
@@ -108,8 +108,7 @@ func registries() []Panel {
 	return []Panel{
 		{Title: "Latency by phase", Kind: "timeseries", Unit: "s", Width: 8,
 			Description: "How long each phase of a conversation with a registry takes, on average: a name that is slow to resolve, a handshake that hangs, a token server that is overloaded.",
-			Queries: []Query{{`sum by (phase) (rate(whypull_registry_probe_phase_seconds_sum{instance=~"$instance"}[$__rate_interval]))
-/ sum by (phase) (rate(whypull_registry_probe_phase_seconds_count{instance=~"$instance"}[$__rate_interval]) > 0)`, "{{phase}}"}}},
+			Queries:     []Query{{mean("whypull_registry_probe_phase_seconds", "phase"), "{{phase}}"}}},
 		{Title: "Names that resolve otherwise in pods", Kind: "timeseries", Unit: "short", Width: 8,
 			Description: "Nodes on which the registry's name resolves otherwise than in the failing pod; 0 where they agree.",
 			Queries:     []Query{{`sum by (registry) (whypull_dns_mismatch{instance=~"$instance",registry=~"$registry"})`, "{{registry}}"}}},
@@ -121,8 +120,20 @@ func registries() []Panel {
 			Queries:     []Query{{`(min by (registry) (whypull_registry_tls_expiry_timestamp_seconds{instance=~"$instance",registry=~"$registry"}) - time()) / 86400`, "{{registry}}"}}},
 		{Title: "Checks by outcome", Kind: "timeseries", Unit: "ops", Width: 12, Stacked: true,
 			Description: "What the checks find: Inconclusive ones ran and could not tell.",
-			Queries:     []Query{{`sum by (check, outcome) (rate(whypull_check_duration_seconds_count{instance=~"$instance"}[$__rate_interval]))`, "{{check}} {{outcome}}"}}},
+			Queries:     []Query{{"sum by (check, outcome) (" + part("whypull_check_duration_seconds", "count") + ")", "{{check}} {{outcome}}"}}},
 	}
+}
+
+// part is the growth of a histogram's count or sum, whether Prometheus has scraped
+// it as a native one or as text.
+func part(histogram, of string) string {
+	const interval = `{instance=~"$instance"}[$__rate_interval]`
+	return "rate(" + histogram + "_" + of + interval + ") or histogram_" + of + "(rate(" + histogram + interval + "))"
+}
+
+// mean is what a histogram's observations are on average, by a label.
+func mean(histogram, by string) string {
+	return "sum by (" + by + ") (" + part(histogram, "sum") + ")\n/ (sum by (" + by + ") (" + part(histogram, "count") + ") > 0)"
 }
 
 func pulls() []Panel {
@@ -158,8 +169,7 @@ func itself() []Panel {
 		line("Memory", "Resident memory of each agent.", "bytes", "process_resident_memory_bytes"+agent, "{{node}} {{instance}}"),
 		line("CPU", "Seconds of CPU time in a second, of each agent.", "s", "rate(process_cpu_seconds_total"+agent+"[$__rate_interval])", "{{node}} {{instance}}"),
 		line("Versions", "Agents by version.", "short", `count by (version) (`+own("whypull_build_info")+`)`, "{{version}}"),
-		line("Checks: time", "How long each check takes, on average.", "s", `sum by (check) (rate(whypull_check_duration_seconds_sum{instance=~"$instance"}[$__rate_interval]))
-/ sum by (check) (rate(whypull_check_duration_seconds_count{instance=~"$instance"}[$__rate_interval]) > 0)`, "{{check}}"),
+		line("Checks: time", "How long each check takes, on average.", "s", mean("whypull_check_duration_seconds", "check"), "{{check}}"),
 	}
 }
 

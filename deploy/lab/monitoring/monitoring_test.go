@@ -140,6 +140,45 @@ func TestDashboardParses(t *testing.T) {
 	}
 }
 
+// TestDashboardTakesBothHistograms: a panel shows the same whether Prometheus has
+// scraped whypull's histograms as text, as native ones, or some so and some so.
+func TestDashboardTakesBothHistograms(t *testing.T) {
+	panels := map[string]string{} // title to what it shows of the series below
+	panels["Latency by phase"] = `[{labels: '{phase="tls"}', value: 0.25}]`
+	panels["Checks: time"] = `[{labels: '{check="registry"}', value: 0.25}]`
+	panels["Checks by outcome"] = `[{labels: '{check="registry", outcome="Failed"}', value: 0.4}]`
+	text := func(histogram, labels, node string) string {
+		return fmt.Sprintf("  - {series: '%[1]s_count{%[2]s,instance=\"%[3]s\"}', values: 0+12x20}\n  - {series: '%[1]s_sum{%[2]s,instance=\"%[3]s\"}', values: 0+3x20}\n", histogram, labels, node)
+	}
+	native := func(histogram, labels, node string) string {
+		return fmt.Sprintf("  - {series: '%s{%s,instance=\"%s\"}', values: '{{schema:1 count:0 sum:0 buckets:[0]}}+{{schema:1 count:12 sum:3 buckets:[12]}}x20'}\n", histogram, labels, node)
+	}
+	type form = func(histogram, labels, node string) string
+	var out strings.Builder
+	out.WriteString("evaluation_interval: 1m\ntests:\n")
+	for name, forms := range map[string][]form{"text": {text, text}, "native": {native, native}, "mixed": {text, native}} {
+		fmt.Fprintf(&out, "- name: %s\n  interval: 1m\n  input_series:\n", name)
+		for i, f := range forms {
+			out.WriteString(f("whypull_registry_probe_phase_seconds", `phase="tls"`, fmt.Sprint(i)) +
+				f("whypull_check_duration_seconds", `check="registry",outcome="Failed"`, fmt.Sprint(i)))
+		}
+		out.WriteString("  promql_expr_test:\n")
+		found := 0
+		for _, p := range monitoring.Panels() {
+			if want, ok := panels[p.Title]; ok {
+				found++
+				fmt.Fprintf(&out, "  - {expr: %q, eval_time: 10m, exp_samples: %s}\n", monitoring.Filled(p.Queries[0].Expr, "5m", "6h"), want)
+			}
+		}
+		if found != len(panels) {
+			t.Errorf("%d panels of %d", found, len(panels))
+		}
+	}
+	file := filepath.Join(t.TempDir(), "histograms.yaml")
+	write(t, file, out.String())
+	mustPass(t, nil, "test", "rules", file)
+}
+
 // TestScrapeConfiguration: it is one for Prometheus.
 func TestScrapeConfiguration(t *testing.T) {
 	scrape, err := os.ReadFile(filepath.Join(folder, "scrape.yaml"))
