@@ -182,7 +182,8 @@ func Dashboard() (string, error) {
 		"description": "Why pods cannot pull their images, as whypull found out.", "schemaVersion": 39, "version": 1,
 		"editable": true, "graphTooltip": 1, "refresh": "1m", "time": object{"from": "now-6h", "to": "now"}, "timezone": "browser",
 		"templating": object{"list": variables()}, "panels": placed(), "annotations": object{"list": []any{}},
-		"links": []any{object{"title": "Runbook", "type": "link", "icon": "doc", "targetBlank": true, "url": runbook.BaseURL + "README.md"}},
+		"links": []any{object{"title": "Runbook", "type": "link", "icon": "doc", "tooltip": "", "url": runbook.BaseURL + "README.md",
+			"targetBlank": true, "asDropdown": false, "includeVars": false, "keepTime": false, "tags": []string{}}},
 	}, "", "  ")
 	if err != nil {
 		return "", fmt.Errorf("dashboard: %w", err)
@@ -200,7 +201,7 @@ func variables() []any {
 			"current": object{"text": []string{"All"}, "value": []string{"$__all"}}}
 	}
 	return []any{
-		object{"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus", "current": object{}},
+		object{"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus"},
 		values("instance", "Node", "whypull_build_info"),
 		values("registry", "Registry", "whypull_failing_containers"),
 	}

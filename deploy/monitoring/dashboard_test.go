@@ -69,6 +69,39 @@ func TestDashboardIsComplete(t *testing.T) {
 	}
 }
 
+// TestDashboardHasWhatGrafanaWants: what Grafana's schema does not let go without a
+// value, and what it would take for a choice that has been made.
+func TestDashboardHasWhatGrafanaWants(t *testing.T) {
+	t.Parallel()
+	text, err := Dashboard()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var d struct {
+		SchemaVersion int
+		Links         []map[string]any
+		Templating    struct{ List []map[string]any }
+	}
+	if err := json.Unmarshal([]byte(text), &d); err != nil {
+		t.Fatal(err)
+	}
+	if d.SchemaVersion == 0 || len(d.Links) == 0 {
+		t.Errorf("schema version %d, %d links", d.SchemaVersion, len(d.Links))
+	}
+	for _, l := range d.Links {
+		for _, key := range []string{"title", "type", "icon", "tooltip", "url", "targetBlank", "asDropdown", "includeVars", "keepTime", "tags"} {
+			if l[key] == nil {
+				t.Errorf("link %v has no %s", l["title"], key)
+			}
+		}
+	}
+	for _, v := range d.Templating.List {
+		if chosen, ok := v["current"].(map[string]any); ok && (chosen["text"] == nil || chosen["value"] == nil) {
+			t.Errorf("variable %v: half a choice: %v", v["name"], chosen)
+		}
+	}
+}
+
 // TestPanelsDoNotOverlap: each has an id and a place of its own.
 func TestPanelsDoNotOverlap(t *testing.T) {
 	t.Parallel()
