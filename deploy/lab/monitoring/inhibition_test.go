@@ -1,0 +1,243 @@
+package monitoring
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"sigs.k8s.io/yaml"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/deploy/monitoring"
+)
+
+// labelSet is an alert, by its labels.
+type labelSet map[string]string
+
+func (l labelSet) String() string {
+	return strings.TrimSpace(strings.Join([]string{l["alertname"], l["severity"], l["cause"], l["registry"]}, " "))
+}
+
+// alertmanagerConfig is the inhibition that we ship, in a configuration that
+// Alertmanager takes; without is the rule that is left out, or -1.
+func alertmanagerConfig(t *testing.T, without int) (path string, rules int) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(folder, "alertmanager.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var c map[string][]any
+	if err := yaml.UnmarshalStrict(text, &c); err != nil {
+		t.Fatal(err)
+	}
+	rules = len(c["inhibit_rules"])
+	if without >= 0 {
+		c["inhibit_rules"] = slices.Delete(c["inhibit_rules"], without, without+1)
+		if text, err = yaml.Marshal(c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	path = filepath.Join(t.TempDir(), "alertmanager.yaml")
+	write(t, path, "route: {receiver: somebody}\nreceivers: [{name: somebody}]\n"+string(text))
+	return path, rules
+}
+
+// muted are those of the firing alerts that Alertmanager's own inhibition keeps
+// silent, in their order.
+func muted(t *testing.T, config string, firing []labelSet) []labelSet {
+	t.Helper()
+	in, err := json.Marshal(firing)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), tool(t, "alertmanager", "inhibited"), config)
+	cmd.Stdin = bytes.NewReader(in)
+	var problems bytes.Buffer
+	cmd.Stderr = &problems
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, problems.String())
+	}
+	var all []labelSet
+	if err := json.Unmarshal(out, &all); err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// fire are the alerts that Prometheus makes of these series, when they have been
+// there for half an hour. promtool tells them when it has expected none.
+func fire(t *testing.T, series ...string) []labelSet {
+	t.Helper()
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "rules.yaml"), monitoring.Rules())
+	var text strings.Builder
+	text.WriteString("rule_files: [rules.yaml]\nevaluation_interval: 1m\ntests:\n- interval: 1m\n  input_series:\n")
+	for _, s := range append(series, `up{job="whypull-agent",instance="a"} 1`) {
+		name, value, _ := strings.Cut(s, "} ")
+		fmt.Fprintf(&text, "  - {series: '%s}', values: %sx40}\n", name, value)
+	}
+	text.WriteString("  promql_expr_test: [{expr: 'ALERTS{alertstate=\"firing\"}', eval_time: 30m, exp_samples: []}]\n")
+	file := filepath.Join(dir, "test.yaml")
+	write(t, file, text.String())
+	out, err := promtool(t, nil, "test", "rules", file)
+	if err == nil {
+		t.Fatal("nothing fires")
+	}
+	var all []labelSet
+	label := regexp.MustCompile(`(\w+)="([^"]*)"`)
+	for _, sample := range regexp.MustCompile(`\{__name__="ALERTS"[^}]*\}`).FindAllString(out, -1) {
+		l := labelSet{}
+		for _, m := range label.FindAllStringSubmatch(sample, -1) {
+			l[m[1]] = m[2]
+		}
+		delete(l, "__name__")
+		delete(l, "alertstate")
+		all = append(all, l)
+	}
+	if len(all) == 0 {
+		t.Fatalf("promtool tells of no alert: %v\n%s", err, out)
+	}
+	return all
+}
+
+// failures are the series of a registry of which every cause is seen, on so many
+// nodes and in so many namespaces.
+func failures(registry string, nodes, namespaces int) []string {
+	var out []string
+	for _, e := range diagnosis.Catalogue() {
+		for i := range nodes {
+			out = append(out, fmt.Sprintf(`whypull_failing_containers{cause="%s",registry="%s",instance="n%d"} 1`, e.Cause, registry, i))
+		}
+		for i := range namespaces {
+			out = append(out, fmt.Sprintf(`whypull_pod_failure_info{cause="%s",registry="%s",namespace="ns%d",pod="p",container="c",instance="n0"} 1`, e.Cause, registry, i))
+		}
+	}
+	return out
+}
+
+const (
+	broken = "hub.example.com"   // everything is wrong with it
+	lonely = "other.example.com" // one pod fails for each cause
+)
+
+// allAlerts are the alerts that our rules give of both registries.
+func allAlerts(t *testing.T) []labelSet {
+	t.Helper()
+	const day = 86400
+	var all []labelSet
+	for _, series := range [][]string{
+		append(failures(broken, 2, 3), `whypull_dns_mismatch{registry="`+broken+`",instance="n0"} 1`,
+			fmt.Sprintf(`whypull_registry_tls_expiry_timestamp_seconds{registry="%s",instance="n0"} %d`, broken, day)),
+		// What comes before, and is still there for a while.
+		{`whypull_registry_ratelimit_remaining{registry="` + broken + `",instance="n0"} 3`,
+			fmt.Sprintf(`whypull_registry_tls_expiry_timestamp_seconds{registry="%s",instance="n0"} %d`, broken, 10*day)},
+		append(failures(lonely, 1, 1), fmt.Sprintf(`whypull_registry_tls_expiry_timestamp_seconds{registry="%s",instance="n0"} %d`, lonely, 10*day)),
+		{`whypull_registry_ratelimit_remaining{registry="near.example.com",instance="n0"} 3`},
+	} {
+		all = append(all, fire(t, series...)...)
+	}
+	slices.SortFunc(all, func(a, b labelSet) int { return strings.Compare(a.String(), b.String()) })
+	// A disk or an agent has no registry: it is the same in several.
+	return slices.CompactFunc(all, func(a, b labelSet) bool { return maps.Equal(a, b) })
+}
+
+// silencer is the alert that is to keep another one silent; "" for none.
+func silencer(l labelSet) string {
+	own := l["alertname"] == "WhypullPullFailing"
+	switch {
+	case own && slices.Contains(causesOf("WhypullRegistryDown"), l["cause"]):
+		return "WhypullRegistryDown"
+	case own && slices.Contains(causesOf("WhypullCredentialsBroken"), l["cause"]):
+		return "WhypullCredentialsBroken"
+	case own && slices.Contains([]string{"RegistryNameNotFound", "DNSFailure"}, l["cause"]):
+		return "WhypullDNSSplit"
+	case l["alertname"] == "WhypullRateLimitNear":
+		return "WhypullRateLimited"
+	case l["alertname"] == "WhypullCertificateExpiring" && l["severity"] == "warning":
+		return "WhypullCertificateExpiring"
+	}
+	return ""
+}
+
+// causesOf are the causes that the expression of an alert puts together.
+func causesOf(alert string) []string {
+	_, rule, _ := strings.Cut(monitoring.Rules(), "- alert: "+alert+"\n")
+	found := regexp.MustCompile(`cause=~"([^"]+)"`).FindStringSubmatch(rule)
+	if found == nil {
+		return nil
+	}
+	return strings.Split(found[1], "|")
+}
+
+// TestInhibition: Alertmanager takes the inhibition, and of the alerts that our
+// rules give it keeps those silent of which another one knows more, of the same
+// registry, and no others.
+func TestInhibition(t *testing.T) {
+	config, rules := alertmanagerConfig(t, -1)
+	if out, err := exec.CommandContext(t.Context(), tool(t, "alertmanager", "amtool"), "check-config", config).CombinedOutput(); err != nil ||
+		!strings.Contains(string(out), fmt.Sprintf("%d inhibit rules", rules)) {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	all := allAlerts(t)
+	var want []string
+	for _, l := range all {
+		if l["registry"] == broken && silencer(l) != "" {
+			want = append(want, l.String())
+		}
+	}
+	got := names(muted(t, config, all))
+	if !slices.Equal(got, want) {
+		t.Errorf("of %d alerts there are silent\n%s\nand should be\n%s", len(all), strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	if least := len(causesOf("WhypullRegistryDown")) + len(causesOf("WhypullCredentialsBroken")) + 2 + 1 + 1; len(want) != least {
+		t.Errorf("%d alerts are to be silent of %d: the rules do not give what the inhibition is about\n%v", len(want), least, all)
+	}
+	t.Run("source", func(t *testing.T) { silentOnlyWithSource(t, config, all, want) })
+	t.Run("rules", func(t *testing.T) { everyRuleCounts(t, rules, all, want) })
+}
+
+func names(all []labelSet) []string {
+	var out []string
+	for _, l := range all {
+		out = append(out, l.String())
+	}
+	return out
+}
+
+// silentOnlyWithSource: without the alert that knows more, what it kept silent is
+// told.
+func silentOnlyWithSource(t *testing.T, config string, all []labelSet, before []string) {
+	sources := map[string]int{} // to how many are silent by it
+	for _, l := range all {
+		if l["registry"] == broken && silencer(l) != "" {
+			sources[silencer(l)]++
+		}
+	}
+	for source, n := range sources {
+		rest := slices.DeleteFunc(slices.Clone(all), func(l labelSet) bool {
+			return l["alertname"] == source && l["registry"] == broken && silencer(l) == ""
+		})
+		if got := muted(t, config, rest); len(rest) != len(all)-1 || len(got) != len(before)-n {
+			t.Errorf("without %s (%d of %d alerts are left) %d are silent, want %d:\n%v", source, len(rest), len(all), len(got), len(before)-n, got)
+		}
+	}
+}
+
+// everyRuleCounts: with one rule of the inhibition left out, less is silent.
+func everyRuleCounts(t *testing.T, rules int, all []labelSet, before []string) {
+	for i := range rules {
+		config, _ := alertmanagerConfig(t, i)
+		if got := muted(t, config, all); len(got) >= len(before) {
+			t.Errorf("rule %d does nothing", i)
+		}
+	}
+}
