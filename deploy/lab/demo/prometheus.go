@@ -69,7 +69,9 @@ func StartPrometheus(l *lab.Lab, root, rules string) (*Prometheus, error) {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	p := &Prometheus{lab: l, stop: stop, ended: make(chan error, 1), log: &bytes.Buffer{}}
-	cmd := lab.Command("prometheus", "--config.file="+prometheusFolder+"/prometheus.yaml", "--storage.tsdb.path="+prometheusFolder+"/data",
+	// A folder of its own: what an earlier one has seen last would count as being so still.
+	data := fmt.Sprintf("%s/data-%d", prometheusFolder, time.Now().UnixNano())
+	cmd := lab.Command("prometheus", "--config.file="+prometheusFolder+"/prometheus.yaml", "--storage.tsdb.path="+data,
 		"--web.listen-address="+prometheusAddress, "--log.level=warn")
 	cmd.Stderr = p.log
 	go func() { p.ended <- l.Run(ctx, cmd) }()

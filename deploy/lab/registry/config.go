@@ -63,13 +63,16 @@ func writeFile(path, content string) error {
 }
 
 func writeCertificates(dir string, authority *pki.Pair) error {
-	long := time.Now().Add(-48 * time.Hour)
+	const day = 24 * time.Hour
+	long := time.Now().Add(-2 * day)
 	requests := map[string]pki.Request{
 		"hub": {CommonName: HubHost, Names: []string{
 			HubHost, HubHost2, UntrustedHost, MirroredHost, MisconfiguredHost, NodeLoginHost, ProxiedHost}},
 		"token":     {CommonName: TokenHost, Names: []string{TokenHost, TokenHost2}},
 		"auth":      {CommonName: AuthHost, Names: []string{AuthHost}},
-		"expired":   {CommonName: ExpiredHost, Names: []string{ExpiredHost}, NotBefore: long, NotAfter: long.Add(24 * time.Hour)},
+		"expired":   {CommonName: ExpiredHost, Names: []string{ExpiredHost}, NotBefore: long, NotAfter: long.Add(day)},
+		"expiring":  {CommonName: ExpiringHost, Names: []string{ExpiringHost}, NotBefore: long, NotAfter: time.Now().Add(10 * day)},
+		"ending":    {CommonName: EndingHost, Names: []string{EndingHost}, NotBefore: long, NotAfter: time.Now().Add(2 * day)},
 		"token-key": {CommonName: "token service"},
 	}
 	for name, request := range requests {
@@ -166,14 +169,14 @@ func hostFiles(ca string) map[string]string {
 			"https://"+MirroredHost, dir+HubHost+"/ca.crt", "http://"+PlainHost),
 		dir + MisconfiguredHost + "/hosts.toml": "server = https://" + MisconfiguredHost + "\n",
 	}
-	insecure := []string{PlainHost, LimitedHost, StallHost, FlakyHost, SlowHost}
+	insecure := []string{PlainHost, LimitedHost, NearHost, StallHost, FlakyHost, SlowHost}
 	for _, label := range Names() {
 		insecure = append(insecure, NameHost(label))
 	}
 	for _, host := range insecure {
 		files[dir+host+"/hosts.toml"] = fmt.Sprintf("server = %q\n\n[host.%q]\n", "http://"+host, "http://"+host)
 	}
-	for _, host := range []string{HubHost, HubHost2, MismatchHost, ExpiredHost, TokenHost, TokenHost2, NodeLoginHost, ProxiedHost} {
+	for _, host := range []string{HubHost, HubHost2, MismatchHost, ExpiredHost, ExpiringHost, EndingHost, TokenHost, TokenHost2, NodeLoginHost, ProxiedHost} {
 		url := "https://" + host
 		files[dir+host+"/hosts.toml"] = fmt.Sprintf("server = %q\nca = %q\n\n[host.%q]\n  ca = %q\n", url, dir+host+"/ca.crt", url, dir+host+"/ca.crt")
 		files[dir+host+"/ca.crt"] = ca

@@ -43,7 +43,8 @@ func (r *statusRecorder) WriteHeader(status int) {
 	r.ResponseWriter.WriteHeader(status)
 }
 
-// ServeExpired shows the hub behind a certificate that has expired, until ctx ends.
+// ServeExpired shows the hub behind certificates that have expired or will soon,
+// ExpiredHost, ExpiringHost and EndingHost, until ctx ends.
 func ServeExpired(ctx context.Context) error {
 	ca, err := os.ReadFile(AuthorityFile)
 	if err != nil {
@@ -54,7 +55,7 @@ func ServeExpired(ctx context.Context) error {
 		Transport: Transport((&net.Dialer{}).DialContext, ca),
 		Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(target) },
 	}
-	return serveTLS(ctx, net.JoinHostPort(expiredAddress, "443"), configDir+"/expired", logged(proxy))
+	return serveTLS(ctx, net.JoinHostPort(expiredAddress, "443"), logged(proxy), "expired", "expiring", "ending")
 }
 
 // Dialer connects to a literal address inside the lab.

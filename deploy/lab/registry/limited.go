@@ -15,7 +15,10 @@ import (
 // limitedFor is for how many seconds LimitedHost wants to be left alone.
 const limitedFor = "60"
 
-// ServeLimited answers for LimitedHost, StallHost, SlowHost and FlakyHost until ctx
+// NearLeft is how many requests NearHost says that it still allows.
+const NearLeft = 3
+
+// ServeLimited answers for LimitedHost, NearHost, StallHost, SlowHost and FlakyHost until ctx
 // ends.
 func ServeLimited(ctx context.Context) error {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", Address(Limited))
@@ -37,6 +40,8 @@ func ServeLimited(ctx context.Context) error {
 			flaking.ServeHTTP(w, r)
 		case SlowHost:
 			slowly.ServeHTTP(w, r)
+		case NearHost:
+			near(w, r)
 		default:
 			limited(w, r)
 		}
@@ -58,6 +63,15 @@ func limited(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(http.StatusTooManyRequests)
 		_, _ = w.Write([]byte(`{"errors":[{"code":"TOOMANYREQUESTS","message":"too many requests"}]}`))
+	}
+}
+
+// near has nothing, and tells of its limit as Docker Hub does.
+func near(w http.ResponseWriter, r *http.Request) {
+	if strings.Contains(r.URL.Path, "/manifests/") {
+		w.Header().Set("Ratelimit-Limit", "100;w=21600")
+		w.Header().Set("Ratelimit-Remaining", fmt.Sprintf("%d;w=21600", NearLeft))
+		w.WriteHeader(http.StatusNotFound)
 	}
 }
 

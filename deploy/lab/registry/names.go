@@ -22,6 +22,10 @@ const (
 	MismatchHost = "mismatch.lab.example"
 	// ExpiredHost is the same registry behind a certificate that has expired.
 	ExpiredHost = "expired.lab.example"
+	// ExpiringHost and EndingHost are the same registry behind certificates that
+	// end in ten days and in two.
+	ExpiringHost = "expiring.lab.example"
+	EndingHost   = "ending.lab.example"
 
 	// TokenHost and TokenHost2 are a registry with bearer tokens, which AuthHost
 	// issues.
@@ -48,6 +52,8 @@ const (
 	ProxiedHost = "behind.proxy.example"
 	// LimitedHost answers every request for a manifest with 429.
 	LimitedHost = "limited.lab.example:5000"
+	// NearHost has nothing, and says that it allows NearLeft requests more.
+	NearHost = "near.lab.example:5000"
 
 	// StallHost is PlainHost, but its blobs stop in the middle until there is a
 	// file StallRelease.
@@ -109,7 +115,8 @@ func Hosts() map[string]string {
 	return map[string]string{
 		HubHost: hubAddress, HubHost2: hubAddress, UntrustedHost: hubAddress, MismatchHost: hubAddress,
 		MirroredHost: hubAddress, MisconfiguredHost: hubAddress, NodeLoginHost: hubAddress, ProxiedHost: hubAddress,
-		ExpiredHost: expiredAddress, withoutPort(LimitedHost): limitedAddress, withoutPort(StallHost): limitedAddress, withoutPort(FlakyHost): limitedAddress, withoutPort(SlowHost): limitedAddress,
+		ExpiredHost: expiredAddress, ExpiringHost: expiredAddress, EndingHost: expiredAddress,
+		withoutPort(LimitedHost): limitedAddress, withoutPort(NearHost): limitedAddress, withoutPort(StallHost): limitedAddress, withoutPort(FlakyHost): limitedAddress, withoutPort(SlowHost): limitedAddress,
 		TokenHost: tokenAddress, TokenHost2: tokenAddress, AuthHost: authAddress,
 		withoutPort(PlainHost): plainAddress, withoutPort(PlainHost2): plainAddress,
 		withoutPort(ClosedHost): closedAddress, SilentHost: SilentAddress,

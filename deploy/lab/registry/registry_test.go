@@ -228,6 +228,41 @@ func TestLimitedRefusesManifestsOnly(t *testing.T) {
 	}
 }
 
+// TestNearTellsOfItsLimit: where Docker Hub does, and it has no image.
+func TestNearTellsOfItsLimit(t *testing.T) {
+	for path, want := range map[string]string{"/v2/": "", "/v2/demo/app/manifests/1.0": "3;w=21600"} {
+		response := httptest.NewRecorder()
+		near(response, httptest.NewRequestWithContext(t.Context(), http.MethodHead, path, nil))
+		if left := response.Header().Get("ratelimit-remaining"); left != want || (response.Code == http.StatusNotFound) != (want != "") {
+			t.Errorf("%s: status %d, %q left, want %q", path, response.Code, left, want)
+		}
+	}
+}
+
+// TestCertificatesEnd: each when the alerts on it want it to.
+func TestCertificatesEnd(t *testing.T) {
+	dir, authority := t.TempDir(), newPair(t)
+	if err := writeCertificates(dir, authority); err != nil {
+		t.Fatal(err)
+	}
+	const day = 24 * time.Hour
+	for name, want := range map[string]struct {
+		host            string
+		after, atLatest time.Duration
+	}{
+		"expired": {ExpiredHost, -2 * day, 0}, "ending": {EndingHost, day, 3 * day}, "expiring": {ExpiringHost, 3 * day, 14 * day}, "hub": {HubHost, 14 * day, 366 * day},
+	} {
+		pair, err := pki.Read(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		left := time.Until(pair.Certificate.NotAfter)
+		if err := pair.Certificate.VerifyHostname(want.host); err != nil || left < want.after || left > want.atLatest {
+			t.Errorf("%s ends in %v (%v)", name, left, err)
+		}
+	}
+}
+
 // TestTheProxyIsForOneRegistry: all others are asked directly.
 func TestTheProxyIsForOneRegistry(t *testing.T) {
 	for _, v := range ProxyEnvironment() {

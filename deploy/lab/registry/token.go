@@ -4,11 +4,13 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/subtle"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -149,18 +151,28 @@ func ServeTokens(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return serveTLS(ctx, net.JoinHostPort(authAddress, "443"), configDir+"/auth", logged(service))
+	return serveTLS(ctx, net.JoinHostPort(authAddress, "443"), logged(service), "auth")
 }
 
-func serveTLS(ctx context.Context, address, pair string, handler http.Handler) error {
+// serveTLS shows the one of the certificates that has the name which is asked for,
+// else the first.
+func serveTLS(ctx context.Context, address string, handler http.Handler, certificates ...string) error {
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	for _, name := range certificates {
+		pair, err := tls.LoadX509KeyPair(filepath.Join(configDir, name+".crt"), filepath.Join(configDir, name+".key"))
+		if err != nil {
+			return fmt.Errorf("certificate: %w", err)
+		}
+		config.Certificates = append(config.Certificates, pair)
+	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	if err != nil {
 		return fmt.Errorf("listening: %w", err)
 	}
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, TLSConfig: config}
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()
-	if err := server.ServeTLS(listener, pair+".crt", pair+".key"); !errors.Is(err, http.ErrServerClosed) {
+	if err := server.ServeTLS(listener, "", ""); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serving: %w", err)
 	}
 	return nil

@@ -1,0 +1,134 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/whypull/whypull/deploy/lab/demo"
+	"github.com/whypull/whypull/deploy/lab/image"
+	"github.com/whypull/whypull/deploy/lab/registry"
+)
+
+// expectedAlert is one that has to fire.
+type expectedAlert struct {
+	name   string
+	labels map[string]string
+	// summary are words of the summary, in this order.
+	summary []string
+}
+
+// TestAlerts runs alone, since it leaves containerd no room: the alerts that warn
+// before pulls fail, and those that are not about a registry that is down, fire by
+// what the real agent's metrics say, with the labels and texts that users see.
+func TestAlerts(t *testing.T) {
+	const namespace = "alerts"
+	inCluster := "registry." + namespace + ".svc.cluster.local:5000"
+	p := startPrometheus(t)
+	t.Cleanup(func() { remove(t, namespace) })
+	fillDisk(t)
+	breakAlerts(t, namespace, inCluster)
+	for _, want := range []expectedAlert{
+		{"WhypullRateLimitNear", map[string]string{"registry": registry.NearHost, "severity": "info", "cause": "RateLimited"},
+			[]string{registry.NearHost, fmt.Sprintf("after %d more", registry.NearLeft)}},
+		{"WhypullCertificateExpiring", map[string]string{"registry": registry.ExpiringHost, "severity": "warning", "cause": "TLSExpired"},
+			[]string{"certificate of " + registry.ExpiringHost + " ends in 9d "}},
+		{"WhypullCertificateExpiring", map[string]string{"registry": registry.EndingHost, "severity": "critical", "cause": "TLSExpired"},
+			[]string{"certificate of " + registry.EndingHost + " ends in 1d "}},
+		{"WhypullDNSSplit", map[string]string{"registry": inCluster, "severity": "warning"}, []string{inCluster, "resolves otherwise on 1 node(s)"}},
+		{"WhypullDiskFull", map[string]string{"node": "lab-node", "severity": "critical", "cause": "DiskFull"}, []string{"no room for images on node lab-node"}},
+	} {
+		shared.eventually(t.Context(), t, func() (string, bool) {
+			got, all := p.firing(t, want)
+			if got != nil && (inOrder(got.Annotations["summary"], want.summary) != "" || !strings.Contains(got.Annotations["description"], "What to do: ")) {
+				t.Errorf("%s: %+v", want.name, got.Annotations)
+			}
+			return fmt.Sprintf("%s %v to fire: %v\n%v", want.name, want.labels, all, p.query(t, "ALERTS")), got != nil
+		})
+	}
+	p.leavesAlone(t)
+}
+
+// leavesAlone: a certificate that lasts a year and a registry that both sides
+// resolve alike set off nothing.
+func (p prometheus) leavesAlone(t *testing.T) {
+	t.Helper()
+	all, err := p.Alerts(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if hub := p.query(t, `min(whypull_registry_tls_expiry_timestamp_seconds{registry="`+registry.HubHost+`"}) - time()`); len(hub) != 1 {
+		t.Errorf("nothing is known of the certificate of %s: %v", registry.HubHost, hub)
+	}
+	for _, a := range all {
+		name, host := a.Labels["alertname"], a.Labels["registry"]
+		if name == "WhypullCertificateExpiring" && host == registry.HubHost || name == "WhypullDNSSplit" && host == registry.NearHost || name == "WhypullRateLimitNear" && host != registry.NearHost {
+			t.Errorf("an alert that should not be: %+v", a)
+		}
+	}
+}
+
+// firing is the one that fires of the alerts with these labels.
+func (p prometheus) firing(t *testing.T, want expectedAlert) (*demo.Alert, []demo.Alert) {
+	t.Helper()
+	all, err := p.Alerts(t.Context())
+	if err != nil {
+		t.Log(err)
+	}
+	all = slices.DeleteFunc(all, func(a demo.Alert) bool { return a.Labels["alertname"] != want.name })
+	for _, a := range all {
+		fits := a.State == "firing"
+		for name, value := range want.labels {
+			fits = fits && a.Labels[name] == value
+		}
+		if fits {
+			return &a, all
+		}
+	}
+	return nil, all
+}
+
+// breakAlerts makes a failing pod for each of the alerts.
+func breakAlerts(t *testing.T, namespace, inCluster string) {
+	t.Helper()
+	large := registry.PlainHost + "/e2e/alerts-large:1.0"
+	program, err := shared.lab.ToolPath("pause")
+	if err != nil {
+		t.Fatal(err)
+	}
+	i, err := image.Build(image.Options{Name: large, Program: program, Padding: 8 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := shared.lab.Push(t.Context(), large, i); err != nil {
+		t.Fatal(err)
+	}
+	pods := []string{demo.Pod("disk", large, "", ""), demo.Pod("name", inCluster+"/e2e/alerts:1.0", "", "")}
+	for pod, host := range map[string]string{"near": registry.NearHost, "expiring": registry.ExpiringHost, "ending": registry.EndingHost, "hub": registry.HubHost} {
+		pods = append(pods, demo.Pod(pod, host+"/e2e/alerts:1.0", "", ""))
+	}
+	service := "apiVersion: v1\nkind: Service\nmetadata: {name: registry}\nspec: {ports: [{port: 5000}]}\n"
+	if err := (demo.Scenario{Name: namespace, Manifests: []string{service, strings.Join(pods, "---\n")}}).Break(t.Context(), shared.lab); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// fillDisk puts containerd's content on a file system with room for a megabyte
+// more, less than a layer wants, for as long as the test.
+func fillDisk(t *testing.T) {
+	t.Helper()
+	const content, full = "/var/lib/containerd/io.containerd.content.v1.content", "/run/full"
+	onNode := func(ctx context.Context, line string) {
+		t.Helper()
+		if out, err := shared.shell(ctx, "set -e; "+line, true); err != nil {
+			t.Fatal(err, out)
+		}
+	}
+	t.Cleanup(func() { // what containerd believes that it has stays there
+		onNode(context.WithoutCancel(t.Context()), "umount -l "+content+"; cp -au "+full+"/blobs "+content+"; umount "+full)
+	})
+	onNode(t.Context(), "mkdir -p "+full+"; mount -t tmpfs -o size=$(($(du -sk "+content+" | cut -f1) + 1024))k full "+full+
+		"; cp -a "+content+"/. "+full+"; mount --bind "+full+" "+content)
+}
