@@ -13,8 +13,11 @@ import (
 	"testing"
 	"time"
 
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/podwatch"
 	"github.com/whypull/whypull/report"
 )
@@ -213,5 +216,29 @@ func TestListenBreaks(t *testing.T) {
 	err := listen(t.Context(), &http.Server{Addr: "256.0.0.1:0", ReadHeaderTimeout: long})
 	if err == nil || !strings.HasPrefix(err.Error(), "--listen-address or WHYPULL_LISTEN_ADDRESS: ") || errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("error %v", err)
+	}
+}
+
+// TestNativeHistogramsAreServed: to a Prometheus that asks as it does when it is
+// told to scrape native histograms.
+func TestNativeHistogramsAreServed(t *testing.T) {
+	t.Parallel()
+	s, m := newServed(), report.NewMetrics("v9")
+	m.Checked(diagnosis.CheckRegistry, diagnosis.Passed, 30*time.Millisecond)
+	s.handler = handler(m, s.tracker, s.runtime)
+	w := s.get("GET", "/metrics", "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.6,text/plain;version=0.0.4;q=0.2")
+	decoder := expfmt.NewDecoder(w.Body, expfmt.ResponseFormat(w.Header()))
+	for {
+		var f dto.MetricFamily
+		if err := decoder.Decode(&f); err != nil {
+			t.Fatalf("the checks are not there: %v, %v", err, w.Header())
+		}
+		if f.GetName() != "whypull_check_duration_seconds" {
+			continue
+		}
+		if h := f.GetMetric()[0].GetHistogram(); len(h.GetPositiveSpan()) == 0 || h.GetSampleCount() != 1 || len(h.GetBucket()) != 0 {
+			t.Errorf("got %v", h)
+		}
+		return
 	}
 }
