@@ -271,6 +271,15 @@ type Credential struct {
 	Validity Validity
 }
 
+// Is tells that both are the same credential of one pull, by its place in the
+// kubelet's order, or both none.
+func (c *Credential) Is(other *Credential) bool {
+	if c == nil || other == nil {
+		return c == other
+	}
+	return c.Order == other.Order && c.OfNode == other.OfNode
+}
+
 // Validity is what a credential shows of its time, without asking anybody.
 type Validity string
 

@@ -178,10 +178,22 @@ func (x *facts) anonymous() []Evidence {
 }
 
 // works tells that one of the kubelet's attempts would succeed now: the
-// manifest may be had, and nothing was found wrong with what it holds.
+// manifest may be had, and nothing was found wrong with what it holds. The
+// kubelet tries its logins until one is good, so that what fails for one of them
+// says nothing against another.
 func (x *facts) works() bool {
-	bad := func(e Evidence) bool { return e.Content && faulty(e) }
-	return slices.ContainsFunc(x.attempts(), sound) && !slices.ContainsFunc(x.attempts(), bad)
+	all := x.attempts()
+	bad := filter(all, func(e Evidence) bool { return e.Content && faulty(e) })
+	return slices.ContainsFunc(all, func(e Evidence) bool {
+		return sound(e) && !slices.ContainsFunc(bad, func(b Evidence) bool {
+			return b.Credential == nil || e.Credential == nil || b.Credential.Is(e.Credential)
+		})
+	})
+}
+
+// whole tells that works also speaks of what the manifest holds.
+func (x *facts) whole() bool {
+	return x.works() && slices.ContainsFunc(x.attempts(), func(e Evidence) bool { return e.Content && sound(e) })
 }
 
 // credentialed tells that the kubelet would bring credentials.
@@ -236,6 +248,25 @@ func (x *facts) refused() []Evidence {
 	return all
 }
 
+// refusedContents are the attempts at the image's own registry that got the
+// manifest, and were refused what it names.
+func (x *facts) refusedContents() []Evidence {
+	return filter(x.origin(), func(e Evidence) bool {
+		return e.Content && slices.Contains([]Fault{FaultForbidden, FaultUnauthorized, FaultInsufficientScope}, e.Fault)
+	})
+}
+
+// untriedMatch tells that there are more logins for the image than were tried.
+func (x *facts) untriedMatch() bool {
+	last := 0
+	for _, e := range x.attempts() {
+		if e.Credential != nil && !e.Credential.OfNode {
+			last = max(last, e.Credential.Order)
+		}
+	}
+	return x.untried() || last > 0 && len(filter(x.of(CheckCredentials), matches)) > last
+}
+
 // rejected are the attempts whose login the registry did not take.
 func (x *facts) rejected() []Evidence {
 	return filter(x.refused(), func(e Evidence) bool { return e.Fault == FaultUnauthorized })
@@ -253,6 +284,20 @@ func (x *facts) overdue() []Evidence {
 	return filter(append(x.rejected(), x.denied()...), func(e Evidence) bool {
 		return e.SaysExpired || e.Credential.Validity == ValidityExpired || e.Credential.Validity == ValidityOutlived
 	})
+}
+
+// failedAgainWith are the logins with which the pull, tried again, failed for one of these
+// causes.
+func (x *facts) failedAgainWith(causes ...Cause) []Evidence {
+	return filter(x.failedRetries(), func(e Evidence) bool { return e.Credential != nil && slices.Contains(causes, e.Cause) })
+}
+
+// orAgain are attempts, and where there are none those of the pull tried again.
+func (x *facts) orAgain(attempts []Evidence, causes ...Cause) []Evidence {
+	if len(attempts) > 0 {
+		return attempts
+	}
+	return x.failedAgainWith(causes...)
 }
 
 // mirrors is what went wrong at mirrors.

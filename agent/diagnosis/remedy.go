@@ -502,7 +502,7 @@ func mendNoCredentials(x *facts) []string {
 }
 
 func mendRejected(x *facts) []string {
-	lines := x.renewUsed(x.rejected())
+	lines := x.renewUsed(x.orAgain(x.rejected(), CredentialsRejected))
 	if len(lines) == 0 && x.message().LoginSent {
 		return append([]string{comment("on node %s, look at the kubelet's own credentials (/var/lib/kubelet/config.json) and credential providers; or give the pod its own:", x.Node)}, x.addSecret()...)
 	}
@@ -515,11 +515,12 @@ func mendRejected(x *facts) []string {
 func mendExpired(x *facts) []string { return x.renewUsed(x.expiredLogins()) }
 
 func mendDenied(x *facts) []string {
-	if e, ok := x.refusedContent(); ok && e.Via != "" && e.Via != e.Endpoint {
+	refused := x.refusedContents()
+	if len(refused) > 0 && refused[0].Via != "" && refused[0].Via != refused[0].Endpoint {
 		return append([]string{comment("the login is good; look for a firewall, a proxy or a wrong clock between node %s and the place of the blobs", x.Node)},
 			mendOnNode("curl -sv --max-time 20")(x)...)
 	}
-	lines := x.renewUsed(x.denied())
+	lines := x.renewUsed(append(refused, x.orAgain(x.denied(), AccessDenied, DeniedOrNotFound)...))
 	if len(lines) == 0 {
 		return nil
 	}
@@ -560,7 +561,7 @@ func mendRateLimit(x *facts) []string {
 }
 
 func mendDeniedOrNotFound(x *facts) []string {
-	if len(x.hushed()) > 0 {
+	if len(x.orAgain(x.hushed(), DeniedOrNotFound)) > 0 {
 		return mendDenied(x)
 	}
 	lines := []string{comment("check that %s/%s is spelled right; if it is, give the pod credentials that may pull it:", x.Registry, x.Repository)}

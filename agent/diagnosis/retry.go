@@ -56,10 +56,11 @@ func CauseOf(f Fault) Cause {
 
 // retried holds what the rules say against the pull tried again. What a check
 // has found by itself, typed, stands; what rests on the runtime's words, or on
-// nothing, does not stand against its deed.
+// nothing, does not stand against its deed. Of several logins' failures the one
+// that tells most decides.
 func (x *facts) retried(cause Cause, confidence Confidence) (Cause, Confidence) {
-	all := filter(x.of(CheckPull), func(e Evidence) bool { return e.Retried })
-	failed := filter(all, func(e Evidence) bool { return faulty(e) && !e.Mirror && e.Cause != "" && e.Cause != Unknown })
+	all := x.retries()
+	failed := x.failedRetries()
 	switch {
 	case len(all) == 0, confidence == Confirmed && cause != NotReproducible:
 		return cause, confidence
@@ -69,12 +70,42 @@ func (x *facts) retried(cause Cause, confidence Confidence) (Cause, Confidence) 
 		return Unknown, Suspected // in words that nobody knows
 	case len(failed) == 0:
 		return cause, confidence
-	case slices.ContainsFunc(failed, func(e Evidence) bool { return e.Cause == cause }):
-		return cause, Confirmed
-	case slices.ContainsFunc(failed, func(e Evidence) bool { return akin(e.Cause, cause) }):
+	}
+	told := mostTelling(failed)
+	same := func(e Evidence) bool { return e.Cause == cause }
+	if told != cause && akin(told, cause) && !slices.ContainsFunc(failed, same) {
 		return cause, confidence // texts are coarser than facts
 	}
-	return failed[0].Cause, Confirmed
+	return told, Confirmed
+}
+
+// retries is the evidence of the pull tried again.
+func (x *facts) retries() []Evidence {
+	return filter(x.of(CheckPull), func(e Evidence) bool { return e.Retried })
+}
+
+// failedRetries are those that fail at the image's own registry, or at the node,
+// in a way that is known.
+func (x *facts) failedRetries() []Evidence {
+	return filter(x.retries(), func(e Evidence) bool { return faulty(e) && !e.Mirror && e.Cause != "" && e.Cause != Unknown })
+}
+
+// mostTelling is the cause of the attempt that came furthest: one with a login
+// that is refused says less than one with a login that is taken, and that says
+// less than one that fails over anything else. Of those that say as much it is
+// the first.
+func mostTelling(failed []Evidence) Cause {
+	return slices.MaxFunc(failed, func(a, b Evidence) int { return telling(a.Cause) - telling(b.Cause) }).Cause
+}
+
+// telling is the place of a cause among those that a login decides, as the rules
+// have them; all others come after these.
+func telling(c Cause) int {
+	order := []Cause{AuthenticationRequired, CredentialsRejected, DeniedOrNotFound, AccessDenied, CredentialsExpired, RepositoryNotFound, TagNotFound}
+	if i := slices.Index(order, c); i >= 0 {
+		return i
+	}
+	return len(order)
 }
 
 // refutes tells that a pull tried again which passes speaks against a cause. A
@@ -86,7 +117,7 @@ func refutes(e Evidence, cause Cause) bool {
 
 // failedAgain tells that the pull, tried again with every login, failed.
 func (x *facts) failedAgain() bool {
-	all := filter(x.of(CheckPull), func(e Evidence) bool { return e.Retried })
+	all := x.retries()
 	return slices.ContainsFunc(all, faulty) && !slices.ContainsFunc(all, sound)
 }
 

@@ -361,27 +361,23 @@ func mirrorReplaces(x *facts) Confidence {
 // spoilt are the mirrors' answers that the runtime takes for the image's, and
 // fails over: what the manifest holds, or a page in its place.
 func (x *facts) spoilt() []Evidence {
+	works := x.works() // with another login than what fails
 	return filter(x.mirrors(), func(e Evidence) bool {
-		return e.Content || (e.Fault == FaultWebPage || e.Fault == FaultUnsupportedFormat) && e.Status == 200
+		return e.Content && !works || (e.Fault == FaultWebPage || e.Fault == FaultUnsupportedFormat) && e.Status == 200
 	})
 }
 
-// contentRefused: the manifest may be had, a blob of it not.
+// contentRefused: the manifest may be had, a blob of it not, with any login that
+// the kubelet would try.
 func contentRefused(x *facts) Confidence {
-	e, ok := x.refusedContent()
-	if !ok {
+	all := x.refusedContents()
+	if len(all) == 0 || x.works() {
 		return ""
 	}
-	another := e.Credential != nil && len(filter(x.of(CheckCredentials), matches)) > e.Credential.Order
-	if e.Via != "" && e.Via != e.Endpoint || another { // it need not be about the login, or the kubelet has one more
+	if e := all[0]; e.Via != "" && e.Via != e.Endpoint || x.untriedMatch() { // it need not be about the login, or the kubelet has one more
 		return weaker(Likely, x.agreed(AccessDenied))
 	}
 	return x.agreed(AccessDenied)
-}
-
-func (x *facts) refusedContent() (Evidence, bool) {
-	about := filter(x.origin(), func(e Evidence) bool { return e.Content })
-	return firstOf(about, FaultForbidden, FaultUnauthorized, FaultInsufficientScope)
 }
 
 // name applies when the name of the image's own registry does not resolve, no
@@ -783,22 +779,29 @@ func onlyMirrors(x *facts) Confidence {
 
 // worksNow applies when the kubelet's attempt would succeed now and the text
 // speaks of nothing that lies beyond our checks. A text that says nothing may
-// hide such a thing, unless nothing has failed yet; and a secret that we may not read may spoil the attempt.
+// hide such a thing, unless nothing has failed yet; and a secret that we may not
+// read may spoil the attempt.
 func worksNow(x *facts) Confidence {
 	switch {
 	case !x.works() || x.beyond():
 		return ""
 	case x.reading() == Unknown && !x.Offline || x.unread() && !x.credentialed():
 		return Likely
+	case x.message().AfterManifest && x.message().Blob == "": // it may be of a layer that was not looked at
+		return Likely
 	}
 	return Confirmed
 }
 
 // beyond tells that the runtime's text names a step, a host or a fault that a
-// question for the manifest does not touch.
+// question for the manifest does not touch. A blob that was refused to the
+// runtime was asked for here as well.
 func (x *facts) beyond() bool {
 	e := x.message()
-	return e.AfterManifest || e.Cause != Unknown && !slices.Contains(manifestCauses(), e.Cause)
+	if e.AfterManifest && (!x.whole() || !akin(AccessDenied, e.Cause)) {
+		return true
+	}
+	return e.Cause != Unknown && !slices.Contains(manifestCauses(), e.Cause)
 }
 
 // manifestCauses are the causes that a question for the manifest would show.

@@ -109,7 +109,7 @@ func (s *verdictCase) read(text string) {
 	kind, message, _ := strings.Cut(text, ":")
 	s.failure.Message = message
 	r := ReadMessage(s.failure.Reason, message)
-	e := Evidence{Check: CheckMessage, Outcome: Inconclusive, Cause: r.Cause, Host: r.Host, BehindProxy: r.BehindProxy, LoginSent: r.LoginSent, AfterManifest: kind == "blob", Detail: "the kubelet says: " + r.Text}
+	e := Evidence{Check: CheckMessage, Outcome: Inconclusive, Cause: r.Cause, Host: r.Host, BehindProxy: r.BehindProxy, LoginSent: r.LoginSent, AfterManifest: kind == "blob", Blob: r.Blob, Detail: "the kubelet says: " + r.Text}
 	if r.Cause != Unknown {
 		e.Outcome, e.Fault = Failed, Fault(r.Cause)
 	}
@@ -140,9 +140,32 @@ func (s *verdictCase) set(key, value string) error {
 		if err != nil {
 			return err
 		}
+		s.number(e.Credential)
 		s.evidence = append(s.evidence, e)
 	}
 	return nil
+}
+
+// number gives a login its place in the kubelet's order, which is that in which
+// the file names them first.
+func (s *verdictCase) number(c *Credential) {
+	if c == nil {
+		return
+	}
+	var before []Credential
+	for _, e := range s.evidence {
+		if e.Credential == nil {
+			continue
+		}
+		if e.Credential.Source == c.Source && e.Credential.Key == c.Key {
+			c.Order = e.Credential.Order
+			return
+		}
+		if !slices.Contains(before, *e.Credential) {
+			before = append(before, *e.Credential)
+		}
+	}
+	c.Order = len(before) + 1
 }
 
 // parseEvidence reads "Outcome Fault key=value … | detail".

@@ -149,10 +149,10 @@ func sayStalled(x *facts) string {
 		return ""
 	}
 	switch bad := x.origin(); {
-	case len(bad) > 0:
-		return e.Detail + "; asked now: " + bad[0].Detail
 	case x.works():
 		return e.Detail + "; the registry answers whypull"
+	case len(bad) > 0:
+		return e.Detail + "; asked now: " + bad[0].Detail
 	}
 	return e.Detail
 }
@@ -423,7 +423,7 @@ func sayRejected(x *facts) string {
 	if x.message().LoginSent && !x.unread() {
 		s += "; they are not the pod's, but the node's own or a credential provider's"
 	}
-	if whose := x.whose(x.rejected()); whose != "" {
+	if whose := x.whose(x.orAgain(x.rejected(), CredentialsRejected)); whose != "" {
 		s = fmt.Sprintf("%s rejects the credentials of %s", x.Registry, whose)
 	}
 	if slices.ContainsFunc(x.anonymous(), sound) {
@@ -444,21 +444,45 @@ func sayExpired(x *facts) string {
 }
 
 func sayDenied(x *facts) string {
-	if e, ok := x.refusedContent(); ok {
-		return e.Detail
+	if all := x.refusedContents(); len(used(all)) > 1 {
+		return fmt.Sprintf("%s gives the manifest and refuses %s with any login of %s", all[0].at(), blobOf(all), x.whose(all))
+	} else if len(all) > 0 {
+		return all[0].Detail + x.rejectedToo()
 	}
-	if e, ok := x.refusal(); ok && len(x.denied()) == 0 && e.Fault == FaultForbidden {
+	denied := x.orAgain(x.denied(), AccessDenied)
+	if e, ok := x.refusal(); ok && len(denied) == 0 && e.Fault == FaultForbidden {
 		return e.Detail + "; it asks for no credentials"
 	}
-	if whose := x.whose(x.denied()); whose != "" {
-		return fmt.Sprintf("%s accepts the login of %s, but does not let it pull %s", x.Registry, whose, x.Repository)
+	if whose := x.whose(denied); whose != "" {
+		return fmt.Sprintf("%s accepts the login of %s, but does not let it pull %s%s", x.Registry, whose, x.Repository, x.rejectedToo())
 	}
 	return fmt.Sprintf("%s refuses repository %s to the pull%s", x.Registry, x.Repository, x.blind())
 }
 
+// blobOf names the blob that was refused to several logins, if it is one.
+func blobOf(all []Evidence) string {
+	const most = len("sha256:") + 12
+	blob := all[0].Blob
+	if blob == "" || slices.ContainsFunc(all, func(e Evidence) bool { return e.Blob != blob }) {
+		return "what it names"
+	}
+	return blob[:min(len(blob), most)]
+}
+
+// rejectedToo tells of logins that the registry does not take, where another
+// decides.
+func (x *facts) rejectedToo() string {
+	names := used(x.orAgain(x.rejected(), CredentialsRejected))
+	if len(names) == 0 {
+		return ""
+	}
+	return "; it rejects the login of " + list(names)
+}
+
 func sayDeniedOrNotFound(x *facts) string {
-	if whose := x.whose(x.hushed()); whose != "" && len(x.hushed()) > 0 {
-		return fmt.Sprintf("%s accepts the login of %s, but refuses repository %s to it and does not say whether it exists", x.Registry, whose, x.Repository)
+	hushed := x.orAgain(x.hushed(), DeniedOrNotFound)
+	if whose := x.whose(hushed); whose != "" && len(hushed) > 0 {
+		return fmt.Sprintf("%s accepts the login of %s, but refuses repository %s to it and does not say whether it exists%s", x.Registry, whose, x.Repository, x.rejectedToo())
 	}
 	s := fmt.Sprintf("%s refuses repository %s and does not say whether it exists", x.Registry, x.Repository)
 	if x.unread() {

@@ -244,7 +244,7 @@ func spoil(f Failure, evidence []Evidence, text string) (Failure, []Evidence) {
 			e.Secret = text
 		}
 		if e.Credential != nil {
-			e.Credential = &Credential{Source: text, Key: text, Order: 1, Validity: e.Credential.Validity}
+			e.Credential = &Credential{Source: text, Key: text, Order: e.Credential.Order, Validity: e.Credential.Validity}
 		}
 		for j := range e.Hosts {
 			e.Hosts = slices.Clone(e.Hosts)
@@ -286,7 +286,8 @@ func anything(r *rand.Rand) Evidence {
 	case CheckRegistry:
 		if r.IntN(2) == 0 {
 			validities := []Validity{ValidityUnknown, ValidityGood, ValidityExpired, ValidityOutlived}
-			e.Credential = &Credential{Source: fmt.Sprint("s", r.IntN(3)), Order: 1, Validity: validities[r.IntN(len(validities))]}
+			n := r.IntN(3)
+			e.Credential = &Credential{Source: fmt.Sprint("s", n), Order: n + 1, Validity: validities[r.IntN(len(validities))]}
 		}
 		e.Content, e.Exists, e.SaysExpired = r.IntN(4) == 0, r.IntN(4) == 0, r.IntN(8) == 0
 	case CheckCredentials:

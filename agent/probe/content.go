@@ -105,7 +105,7 @@ func (v visit) contentSentence(a registry.Answer, login *keyring.Login) string {
 		if from != a.Endpoint {
 			return fmt.Sprintf("%s gives the manifest, and %s, to which it sends, refuses %s%s", a.Via, a.Endpoint, what, status(a))
 		}
-		return fmt.Sprintf("%s gives the manifest and refuses %s%s", from, what, status(a))
+		return fmt.Sprintf("%s gives the manifest and refuses %s %s%s", from, what, with(login), status(a))
 	case diagnosis.FaultRateLimited, diagnosis.FaultServerError:
 		return fmt.Sprintf("%s fails for %s%s%s", from, what, status(a), retry(a))
 	}

@@ -66,7 +66,7 @@ func TestContent(t *testing.T) {
 			"Failed | ContentMissing | https://HUB does not have DIGEST, which the image's own manifest names (HTTP 404)",
 			func(e diagnosis.Evidence) bool { return strings.HasPrefix(e.Blob, "sha256:") }},
 		"blob refused": {broken(func(o *registrytest.Object) { o.Status = http.StatusForbidden }), corruptText,
-			"Failed | Forbidden | https://HUB gives the manifest and refuses DIGEST (HTTP 403)", nil},
+			"Failed | Forbidden | https://HUB gives the manifest and refuses DIGEST without credentials (HTTP 403)", nil},
 		"blob broken": {broken(func(o *registrytest.Object) { o.Status = http.StatusBadGateway }), corruptText,
 			"Failed | ServerError | https://HUB fails for DIGEST (HTTP 502)", nil},
 		"blob elsewhere": {broken(func(o *registrytest.Object) { o.Location = "https://127.0.0.1:1/x?Signature=s3cret-passw0rd" }), corruptText,
@@ -142,6 +142,110 @@ func TestContentBrieflyAndElsewhere(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A login that gets the manifest, and not what it names, is not the last one that
+// the kubelet tries.
+func TestContentRefusedToALogin(t *testing.T) {
+	t.Parallel()
+	const manifestOf, layerOf = "HEAD /v2/team/app/manifests/1.0", "GET /v2/team/app/blobs/LAYER Basic"
+	gives := func(l string) string {
+		return "Passed | https://HUB has the manifest and gives it with secret " + l + " (entry HUB)"
+	}
+	refuses := func(l string) string {
+		return "Failed | Forbidden | https://HUB gives the manifest and refuses DIGEST with secret " + l + " (entry HUB) (HTTP 403)"
+	}
+	const whole = "Passed | https://HUB has the image's manifest and blobs (2 looked at), and they are in order"
+	rejects := func(l string) string {
+		return "Failed | Unauthorized | https://HUB refuses the login with secret " + l + " (entry HUB) (HTTP 401)"
+	}
+	for name, tc := range map[string]struct {
+		logins     []string // the users; all but "stranger" may have the manifest, and "owner" the layer
+		want       []string
+		cause      diagnosis.Cause
+		confidence diagnosis.Confidence
+		layers     int // how often the layer was asked for
+	}{
+		"the first may":             {[]string{"owner", "clerk"}, []string{gives("owner"), whole}, diagnosis.NotReproducible, diagnosis.Confirmed, 1},
+		"the second may":            {[]string{"clerk", "owner"}, []string{gives("clerk"), refuses("clerk"), gives("owner"), whole}, diagnosis.NotReproducible, diagnosis.Confirmed, 2},
+		"the third may":             {[]string{"clerk", "stranger", "owner"}, []string{gives("clerk"), refuses("clerk"), rejects("stranger"), gives("owner"), whole}, diagnosis.NotReproducible, diagnosis.Confirmed, 2},
+		"neither may":               {[]string{"clerk", "guest"}, []string{gives("clerk"), refuses("clerk"), gives("guest"), refuses("guest")}, diagnosis.AccessDenied, diagnosis.Confirmed, 2},
+		"the only one may not":      {[]string{"clerk"}, []string{gives("clerk"), refuses("clerk")}, diagnosis.AccessDenied, diagnosis.Confirmed, 1},
+		"the second is rejected":    {[]string{"clerk", "stranger"}, []string{gives("clerk"), refuses("clerk"), rejects("stranger")}, diagnosis.AccessDenied, diagnosis.Confirmed, 1},
+		"the first is rejected":     {[]string{"stranger", "clerk"}, []string{rejects("stranger"), gives("clerk"), refuses("clerk")}, diagnosis.AccessDenied, diagnosis.Confirmed, 1},
+		"nobody is left to ask for": {[]string{"stranger", "clerk", "guest"}, []string{rejects("stranger"), gives("clerk"), refuses("clerk"), gives("guest"), refuses("guest")}, diagnosis.AccessDenied, diagnosis.Confirmed, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			content := registrytest.NewContent(t)
+			layer := content.Layer(10)
+			content.Break(layer, func(o *registrytest.Object) {
+				o.Handler = func(w http.ResponseWriter, r *http.Request, body []byte) {
+					if u, _, _ := r.BasicAuth(); u != "owner" {
+						w.WriteHeader(http.StatusForbidden)
+						return
+					}
+					_, _ = w.Write(body)
+				}
+			})
+			content.Tag("1.0", content.Image(platforms.DefaultSpec(), layer))
+			s := registrytest.New(t, registrytest.Config{Logins: map[string]string{"clerk": password, "guest": password, "owner": password},
+				Repositories: []registrytest.Repository{{Name: "team/app", Content: content, Auth: registrytest.Basic}}})
+			n := newNode(t, s.CA, nil)
+			n.collector.Brief = true
+			for _, l := range tc.logins {
+				n.secrets.byName[l] = pullSecret(dockerConfig(l, password, s.Host))
+			}
+			f := failure(s.Host+"/team/app:1.0", tc.logins...)
+			f.Message = `failed to pull and unpack image "x": failed to copy: httpReadSeeker: failed open: unexpected status from GET request to https://` +
+				s.Host + "/v2/team/app/blobs/" + layer.Digest.String() + ": 403 Forbidden"
+			all := n.collect(f)
+			got := replaced(of(all, diagnosis.CheckRegistry), s.Host, "HUB")
+			for i := range got {
+				got[i] = digests().ReplaceAllString(got[i], "DIGEST")
+			}
+			wantLines(t, "evidence", got, tc.want...)
+			if v := diagnosis.Diagnose(f, all); v.Cause != tc.cause || v.Confidence != tc.confidence {
+				t.Errorf("%s, %s: %s", v.Cause, v.Confidence, v.Summary)
+			}
+			asked := replaced(s.Lines(), layer.Digest.String(), "LAYER")
+			if got := count(asked, layerOf); got != tc.layers {
+				t.Errorf("the layer was asked for %d times, want %d: %q", got, tc.layers, asked)
+			}
+			if got := count(asked, manifestOf); got > 2*len(tc.logins) { // a challenge, and the answer to it
+				t.Errorf("%d requests for the manifest: %q", got, asked)
+			}
+			n.replaysUpTo(f, tc.logins, "owner")
+		})
+	}
+}
+
+// replaysUpTo asserts that a replay tries one login after the other, and ends with
+// the good one.
+func (n *node) replaysUpTo(f diagnosis.Failure, logins []string, good string) {
+	n.t.Helper()
+	n.collector.Retry.Mode = RetryReplay
+	job, ok := n.collector.retryOf(n.t.Context(), f, loginsOf(n.t, n, f))
+	if !ok {
+		n.t.Fatal("nothing to try")
+	}
+	var got, want []string
+	for _, e := range job.run() {
+		got = append(got, e.Credential.Source+" "+string(e.Outcome)+string(e.Cause))
+	}
+	causes := map[string]diagnosis.Cause{"stranger": diagnosis.CredentialsRejected, "clerk": diagnosis.AccessDenied, "guest": diagnosis.AccessDenied}
+	for _, l := range logins {
+		if l == good {
+			want = append(want, l+" Passed")
+			break
+		}
+		want = append(want, l+" Failed"+string(causes[l]))
+	}
+	wantLines(n.t, "replays", got, want...)
+}
+
+func count(lines []string, want string) int {
+	return len(slices.DeleteFunc(slices.Clone(lines), func(l string) bool { return l != want }))
 }
 
 // A blob's trouble at another place is none of the registry's: the next question

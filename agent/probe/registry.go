@@ -60,14 +60,20 @@ func (v visit) endpoints(ctx context.Context, all []registry.Endpoint) []diagnos
 // one of the logins where there are any, else without; and that nothing is wrong
 // with what it would get.
 func served(found []diagnosis.Evidence, attempts []*keyring.Login) bool {
-	bad := func(e diagnosis.Evidence) bool { return e.Content && e.Outcome == diagnosis.Failed }
-	return !slices.ContainsFunc(found, bad) && slices.ContainsFunc(found, func(e diagnosis.Evidence) bool {
-		return e.Check == diagnosis.CheckRegistry && e.Outcome == diagnosis.Passed && (e.Credential != nil || len(attempts) == 1)
+	return slices.ContainsFunc(found, func(e diagnosis.Evidence) bool {
+		bad := func(o diagnosis.Evidence) bool {
+			return o.Content && o.Outcome == diagnosis.Failed && o.Credential.Is(e.Credential)
+		}
+		return e.Check == diagnosis.CheckRegistry && e.Outcome == diagnosis.Passed &&
+			(e.Credential != nil || len(attempts) == 1) && !slices.ContainsFunc(found, bad)
 	})
 }
 
 // endpoint resolves one endpoint's name and asks it: with each login in the
-// kubelet's order until one is good, then without any.
+// kubelet's order until one is good, then without any. A login that gets the
+// manifest and is refused what it names is not good: the kubelet goes on to the
+// next after any failure (kuberuntime, PullImage). Without any it then is not
+// asked, since that would tell no more.
 func (v visit) endpoint(ctx context.Context, e registry.Endpoint) []diagnosis.Evidence {
 	name, reachable := v.name(ctx, e)
 	if !reachable {
@@ -84,23 +90,19 @@ func (v visit) endpoint(ctx context.Context, e registry.Endpoint) []diagnosis.Ev
 		out = v.tell(out, v.mark(e, diagnosis.Evidence{Outcome: diagnosis.Inconclusive,
 			Detail: fmt.Sprintf("the runtime does not send the pod's credentials to %s, which is another host than the image's; the node's own would be used", e)}))
 	}
+	refused := false
 	for i, login := range attempts {
-		start := time.Now()
-		answer, borrowed := v.c.asker.ask(ctx, e, v.ref, login, v.since, len(attempts) == 1 || login != nil)
-		evidence := v.mark(e, v.evidence(e, answer, login))
-		if borrowed {
-			evidence.Outcome = diagnosis.NotRun
-			evidence.Detail = fmt.Sprintf("%s was not asked %s: it limits the requests of others on this node, and wants to be left alone for now", e, with(login))
+		if refused && login == nil {
+			break
 		}
-		v.c.Metrics.Checked(evidence.Check, evidence.Outcome, time.Since(start))
-		out = v.tell(out, evidence)
-		if answer.Found && (login != nil || len(attempts) == 1) {
-			out = v.tell(out, v.content(ctx, e, answer, login)...)
-		}
+		answer, found := v.attempt(ctx, e, login, len(attempts) == 1 || login != nil)
+		out = append(out, found...)
 		if answer.Fault == diagnosis.FaultRateLimited {
 			out = v.tell(out, v.untried(e, attempts[i+1:], "since it limits the rate of requests")...)
 		}
-		if answer.Found || aboutEndpoint(answer) || answer.Fault == diagnosis.FaultRateLimited || login != nil && unasked(answer) {
+		another := answer.Found && slices.ContainsFunc(found, contentRefused)
+		refused = refused || another
+		if !another && (answer.Found || aboutEndpoint(answer) || answer.Fault == diagnosis.FaultRateLimited || login != nil && unasked(answer)) {
 			return out
 		}
 	}
@@ -108,6 +110,31 @@ func (v visit) endpoint(ctx context.Context, e registry.Endpoint) []diagnosis.Ev
 		out = v.tell(out, v.untried(e, usable[maxLogins:], fmt.Sprintf("since %d others were", maxLogins))...)
 	}
 	return out
+}
+
+// attempt asks an endpoint with one login, for the content too where it is one of
+// the kubelet's own attempts.
+func (v visit) attempt(ctx context.Context, e registry.Endpoint, login *keyring.Login, kubelets bool) (registry.Answer, []diagnosis.Evidence) {
+	start := time.Now()
+	answer, borrowed := v.c.asker.ask(ctx, e, v.ref, login, v.since, kubelets)
+	evidence := v.mark(e, v.evidence(e, answer, login))
+	if borrowed {
+		evidence.Outcome = diagnosis.NotRun
+		evidence.Detail = fmt.Sprintf("%s was not asked %s: it limits the requests of others on this node, and wants to be left alone for now", e, with(login))
+	}
+	v.c.Metrics.Checked(evidence.Check, evidence.Outcome, time.Since(start))
+	out := v.tell(nil, evidence)
+	if answer.Found && kubelets {
+		out = v.tell(out, v.content(ctx, e, answer, login)...)
+	}
+	return answer, out
+}
+
+// contentRefused tells of a login that may not have what the manifest names, so
+// that another may.
+func contentRefused(e diagnosis.Evidence) bool {
+	faults := []diagnosis.Fault{diagnosis.FaultForbidden, diagnosis.FaultUnauthorized, diagnosis.FaultInsufficientScope}
+	return e.Content && e.Outcome == diagnosis.Failed && slices.Contains(faults, e.Fault)
 }
 
 // tell adds evidence to what there is, and tells of it.

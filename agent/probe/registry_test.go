@@ -201,6 +201,10 @@ func TestServed(t *testing.T) {
 	with.Credential = &diagnosis.Credential{}
 	fail := diagnosis.Evidence{Check: diagnosis.CheckRegistry, Outcome: diagnosis.Failed}
 	dns := diagnosis.Evidence{Check: diagnosis.CheckNodeDNS, Outcome: diagnosis.Passed}
+	bad, next := fail, pass
+	bad.Content, bad.Credential, next.Credential = true, &diagnosis.Credential{}, &diagnosis.Credential{Order: 2}
+	badNext := bad
+	badNext.Credential = &diagnosis.Credential{Order: 2}
 	one, two := []*keyring.Login{nil}, []*keyring.Login{{}, nil}
 	for name, tc := range map[string]struct {
 		found    []diagnosis.Evidence
@@ -213,6 +217,9 @@ func TestServed(t *testing.T) {
 		"with the login":        {[]diagnosis.Evidence{dns, with}, two, true},
 		"only without login":    {[]diagnosis.Evidence{dns, fail, pass}, two, false}, // the kubelet does not try that
 		"nothing was found out": {nil, two, false},
+		"not the content":       {[]diagnosis.Evidence{dns, with, bad}, two, false},
+		"not to the first":      {[]diagnosis.Evidence{dns, with, bad, next}, two, true},
+		"the second's content":  {[]diagnosis.Evidence{dns, with, bad, next, badNext}, two, false},
 	} {
 		if got := served(tc.found, tc.attempts); got != tc.want {
 			t.Errorf("%s: %t, want %t", name, got, tc.want)

@@ -349,7 +349,7 @@ func (r pullRetry) replay(ctx context.Context) []diagnosis.Evidence {
 			t := endpoint.Replay(ctx, endpoint.Reference(r.ref), reveal(l), registry.InspectOptions{Compatible: r.config.PullsCompatible()})
 			e := v.contentEvidence(t.Answer, l)
 			e.Content, e.Mirror = true, endpoint.Mirror
-			e.Cause = diagnosis.CauseOf(t.Fault)
+			e.Cause = replayCause(t.Fault, l)
 			e.Detail = replayWords(t, l, e.Detail)
 			return e, t.Fault == diagnosis.FaultRateLimited
 		})
@@ -359,6 +359,14 @@ func (r pullRetry) replay(ctx context.Context) []diagnosis.Evidence {
 		}
 	}
 	return out
+}
+
+// replayCause is what a replay shows by itself.
+func replayCause(fault diagnosis.Fault, l *keyring.Login) diagnosis.Cause {
+	if fault == diagnosis.FaultUnauthorized && l != nil {
+		return diagnosis.CredentialsRejected
+	}
+	return diagnosis.CauseOf(fault)
 }
 
 func replayWords(t registry.Transfer, l *keyring.Login, detail string) string {

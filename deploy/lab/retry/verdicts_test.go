@@ -58,6 +58,9 @@ func TestInsideARetryTellsLoginsApart(t *testing.T) {
 			a := newAgent(t, r, limits(), tc.logins...)
 			v := a.judge(t, a.failure(t, image, strange))
 			t.Logf("%s: %s", name, told(v))
+			if name == "none may" && !strings.Contains(v.Summary, "accepts the login of pull secret clerks, but does not let it pull") {
+				t.Errorf("%s: %s", name, v.Summary)
+			}
 			again := retries(v)
 			if v.Cause != tc.cause || v.Confidence != diagnosis.Confirmed || len(again) != len(tc.tried) {
 				t.Errorf("%s: want %s: %s", name, tc.cause, told(v))
