@@ -189,24 +189,46 @@ func (r *Runtime) read(ctx context.Context, i *content.Info) ([]byte, error) {
 	}
 }
 
-// markPresent notes which of the blobs are there.
-func (r *Runtime) markPresent(ctx context.Context, all []Stored) error {
+// Present tells which of the blobs with these digests the runtime has for CRI's
+// images. Errors are of type *Error; see Ingests.
+func (r *Runtime) Present(ctx context.Context, digests []string) (map[string]bool, error) {
+	ctx, cancel := context.WithTimeout(inNamespace(ctx), callTimeout)
+	defer cancel()
+	return r.present(ctx, digests)
+}
+
+func (r *Runtime) present(ctx context.Context, digests []string) (map[string]bool, error) {
+	there := map[string]bool{}
 	var filters []string
-	for _, s := range all {
-		for _, b := range s.Blobs {
-			filters = append(filters, "digest=="+b.Digest)
+	for _, d := range digests {
+		if d != "" && digestOfRef(d) == d { // what is none may be another filter
+			filters = append(filters, "digest=="+d)
 		}
 	}
-	if len(filters) == 0 {
-		return nil
+	if len(filters) == 0 { // which would be a filter for everything
+		return there, nil
 	}
 	infos, err := r.list(ctx, filters...)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	there := map[string]bool{}
 	for _, i := range infos {
 		there[i.GetDigest()] = true
+	}
+	return there, nil
+}
+
+// markPresent notes which of the blobs are there.
+func (r *Runtime) markPresent(ctx context.Context, all []Stored) error {
+	var digests []string
+	for _, s := range all {
+		for _, b := range s.Blobs {
+			digests = append(digests, b.Digest)
+		}
+	}
+	there, err := r.present(ctx, digests)
+	if err != nil {
+		return err
 	}
 	for _, s := range all {
 		for i := range s.Blobs {

@@ -62,6 +62,35 @@ func TestSandboxReady(t *testing.T) {
 	}
 }
 
+func TestPresent(t *testing.T) {
+	t.Parallel()
+	fake := critest.New(t)
+	r := dial(t, fake.Socket)
+	here := critest.Blob{Data: []byte("here")}
+	fake.Hold(here, critest.Blob{Data: []byte("another")})
+	for name, digests := range map[string][]string{
+		"one of two":   {digestOf("a"), here.Digest()},
+		"and nonsense": {"", "sha256:short", "size>0", here.Digest()},
+	} {
+		if got, err := r.Present(t.Context(), digests); err != nil || len(got) != 1 || !got[here.Digest()] {
+			t.Errorf("%s: %v, %v", name, got, err)
+		}
+	}
+	calls := fake.Calls("List")
+	for _, digests := range [][]string{nil, {""}, {"size>0"}} {
+		if got, err := r.Present(t.Context(), digests); len(got) != 0 || err != nil {
+			t.Errorf("%q: %v, %v", digests, got, err)
+		}
+	}
+	if got := fake.Calls("List"); got != calls {
+		t.Errorf("%d calls without a digest", got-calls)
+	}
+	fake.Name = "cri-o"
+	if _, err := r.Present(t.Context(), []string{here.Digest()}); kindOf(t, err) != cri.KindUnimplemented {
+		t.Error(err)
+	}
+}
+
 func TestIngests(t *testing.T) {
 	t.Parallel()
 	fake := critest.New(t)

@@ -223,6 +223,16 @@ type Evidence struct {
 	// RetryAfter is when the registry may be asked again, in seconds; 0 if it
 	// did not say.
 	RetryAfter int
+	// Size is how large the image for the node's platform is as the registry has
+	// it, config and layers, and Missing how much of that is not on the node; in
+	// bytes. Size is 0 where that is not known.
+	Size, Missing int64
+	// Directories are on the file systems that the evidence is about, one on each:
+	// where the pull writes to them; for CheckPull.
+	Directories []string
+	// Estimated tells that what an image needs was guessed by its compressed size,
+	// and would fit otherwise; for FaultDiskFull.
+	Estimated bool
 	// Done and Total are how much of the image has come and how large it is, in
 	// bytes, for FaultStalled.
 	Done, Total int64

@@ -185,15 +185,33 @@ func mendStalled(x *facts) []string {
 // mendDiskFull: the kubelet removes images by itself only from a share of the
 // image store's file system on (imageGCHighThresholdPercent), and looks at no other.
 func mendDiskFull(x *facts) []string {
+	var of string
+	if dirs := x.directories(); len(dirs) > 0 {
+		of = " " + strings.Join(dirs, " ")
+	}
 	return []string{
 		comment("on node %s: see which file system is full, of bytes or of inodes:", x.Node),
-		"df -h",
-		"df -i",
+		"df -h" + of,
+		"df -i" + of,
 		comment("there: remove the images that no container uses, or free the space otherwise:"),
 		"crictl rmi --prune",
 		comment("the kubelet tries again by itself:"),
 		x.kubectl("get", quote("pod/"+x.Pod), "--watch"),
 	}
+}
+
+// directories are where the file systems that were looked at can be asked for, as
+// words for a shell.
+func (x *facts) directories() []string {
+	var out []string
+	for _, e := range x.of(CheckPull) {
+		for _, d := range e.Directories {
+			if word := quote(d); !slices.Contains(out, word) {
+				out = append(out, word)
+			}
+		}
+	}
+	return out
 }
 
 // untagged is the image as written, without tag and digest.

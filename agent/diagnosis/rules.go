@@ -199,10 +199,15 @@ func stalled(faults ...Fault) func(*facts) Confidence {
 }
 
 // diskFull: a file system that a pull writes to is full, or has less room than
-// the image needs; or may have less, and the runtime's text says that it does.
+// the image needs; or may have less by an estimate, and the runtime's text says
+// that it does.
 func diskFull(x *facts) Confidence {
-	if x.has(CheckPull, FaultDiskFull) {
+	full := filter(x.of(CheckPull), func(e Evidence) bool { return faulty(e) && e.Fault == FaultDiskFull })
+	if slices.ContainsFunc(full, func(e Evidence) bool { return !e.Estimated }) {
 		return x.agreed(DiskFull)
+	}
+	if len(full) > 0 {
+		return weaker(Likely, x.agreed(DiskFull))
 	}
 	if _, ok := x.noted(CheckPull, FaultDiskFull); ok && x.reading() == DiskFull {
 		return Likely

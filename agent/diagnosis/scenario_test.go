@@ -229,7 +229,7 @@ func (e *Evidence) setForTest(key, value string) error {
 	case "provider":
 		e.Provider = value
 	case "says":
-		e.Exists, e.SaysExpired, e.Unrecorded = value == "exists", value == "expired", value == "unrecorded"
+		e.Exists, e.SaysExpired, e.Unrecorded, e.Estimated = value == "exists", value == "expired", value == "unrecorded", value == "estimated"
 	case "retry":
 		n, err := strconv.Atoi(value)
 		e.RetryAfter = n
@@ -238,6 +238,8 @@ func (e *Evidence) setForTest(key, value string) error {
 		e.ConfigDir = value
 	case "file":
 		e.ConfigFile = value
+	case "directories":
+		e.Directories = strings.Split(value, ",")
 	case "addresses":
 		e.Addresses = strings.Split(value, ",")
 	case "server":

@@ -157,13 +157,28 @@ func sayStalled(x *facts) string {
 	return e.Detail
 }
 
-// sayDiskFull takes the sentence about the file system.
+// sayDiskFull takes the sentence about the file systems, also where none of them
+// is full any more: a runtime removes what it has written of an image that it
+// could not store.
 func sayDiskFull(x *facts) string {
-	if e, ok := x.first(CheckPull, FaultDiskFull); ok {
+	looked := filter(x.of(CheckPull), func(e Evidence) bool { return !e.Retried })
+	if e, ok := firstOf(filter(looked, faulty), FaultDiskFull); ok {
 		return e.Detail
 	}
-	e, _ := x.noted(CheckPull, FaultDiskFull)
-	return e.Detail
+	if e, ok := firstOf(looked, FaultDiskFull); ok {
+		return e.Detail
+	}
+	again, failed := x.first(CheckPull, FaultDiskFull)
+	for _, e := range looked {
+		switch {
+		case len(e.Directories) == 0 || !ran(e):
+		case failed:
+			return "pulled again, the runtime finds no space left; " + e.Detail
+		default:
+			return "the runtime found no space left; " + e.Detail
+		}
+	}
+	return again.Detail
 }
 
 // inPod says how the name that the node does not resolve fares in the pod.

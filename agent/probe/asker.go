@@ -244,6 +244,7 @@ func (a *asker) trouble(q question, since time.Time) (answer registry.Answer, bo
 	answer = longest.answer
 	answer.Blob, answer.Digest, answer.MediaType, answer.Exists = "", "", "", ""
 	answer.Tags, answer.Platforms, answer.Looked = nil, nil, 0
+	answer.Parts, answer.Compressed = nil, 0
 	return answer, by.login != q.login && !aboutEndpoint(answer), true
 }
 

@@ -112,7 +112,9 @@ func (c *Collector) heard(e registry.Endpoint, ref reference.Named, a registry.A
 // has asked.
 func (c *Collector) Collect(ctx context.Context, f diagnosis.Failure, fresh bool) ([]diagnosis.Evidence, <-chan []diagnosis.Evidence) {
 	known, logins := c.quick(ctx, f)
-	known = append(known, c.checkDisk(ctx, f, known[0])...)
+	look := c.lookAtDisk(ctx, f, known)
+	quick := known
+	known = slices.Concat(quick, look.evidence())
 	all := make(chan []diagnosis.Evidence, 1)
 	if why := needless(f, known); why != "" {
 		evidence := slices.Concat(known, skipped(why, diagnosis.CheckNodeDNS, diagnosis.CheckPodDNS, diagnosis.CheckRegistry, diagnosis.CheckPull))
@@ -130,11 +132,13 @@ func (c *Collector) Collect(ctx context.Context, f diagnosis.Failure, fresh bool
 		since = c.asker.now()
 	}
 	go func() {
-		evidence := slices.Concat(known, c.network(ctx, f, text, logins, since))
+		found := c.network(ctx, f, text, logins, since)
+		look.learn(found)
 		if f.Stall == "" {
-			pull = c.retried(ctx, f, evidence, logins)
+			pull = c.retried(ctx, f, slices.Concat(quick, found, look.evidence()), logins)
+			look.learn(pull)
 		}
-		all <- append(evidence, pull...)
+		all <- slices.Concat(quick, found, look.evidence(), pull)
 	}()
 	return first, all
 }

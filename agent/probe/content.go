@@ -34,6 +34,9 @@ func (v visit) content(ctx context.Context, e registry.Endpoint, found registry.
 		return nil
 	}
 	evidence := v.mark(e, v.contentEvidence(answer, login))
+	if slices.Contains(aboutDisk(), v.text.Cause) {
+		evidence.Size, evidence.Missing = v.c.sizes(ctx, answer)
+	}
 	v.c.Metrics.Checked(evidence.Check, evidence.Outcome, time.Since(start))
 	return []diagnosis.Evidence{evidence}
 }
@@ -50,10 +53,11 @@ func resolved(ref reference.Named, found registry.Answer) reference.Named {
 }
 
 // laterStep tells that the runtime's text is about what follows the question
-// for the manifest: a blob, a host that the registry sends to, the content.
+// for the manifest: a blob, a host that the registry sends to, the content, how
+// large it is.
 func (v visit) laterStep(e registry.Endpoint) bool {
 	t := v.text
-	about := []diagnosis.Cause{diagnosis.PullTimeout, diagnosis.PlatformMismatch, diagnosis.UnsupportedFormat, diagnosis.ContentCorrupt, diagnosis.ImageStoreCorrupt}
+	about := []diagnosis.Cause{diagnosis.DiskFull, diagnosis.PullTimeout, diagnosis.PlatformMismatch, diagnosis.UnsupportedFormat, diagnosis.ContentCorrupt, diagnosis.ImageStoreCorrupt}
 	elsewhere := t.Host != "" && t.Host != e.Host && t.Host != v.f.Registry && t.Cause != diagnosis.Unknown
 	return t.Cause == diagnosis.Unknown || t.AfterManifest || t.Blob != "" || slices.Contains(about, t.Cause) || elsewhere
 }

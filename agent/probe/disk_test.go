@@ -1,18 +1,24 @@
 package probe
 
 import (
+	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/containerd/platforms"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/cri/critest"
+	"github.com/whypull/whypull/cri/registry/registrytest"
 )
 
 const (
@@ -62,8 +68,7 @@ func fullText(f diagnosis.Failure) diagnosis.Failure {
 // disk are the lines of the check alone.
 func (n *node) disk(f diagnosis.Failure) []string {
 	n.t.Helper()
-	text := message(f)
-	all := n.collector.checkDisk(n.t.Context(), f, text)
+	all := n.collector.lookAtDisk(n.t.Context(), f, []diagnosis.Evidence{message(f)}).evidence()
 	wellFormed(n.t, all)
 	return of(all, diagnosis.CheckPull)
 }
@@ -97,7 +102,9 @@ func TestDisk(t *testing.T) {
 			" (content store) and /var/lib/containerd/io.containerd.snapshotter.v1.overlayfs (image store) is not known: not mounted into the agent"}},
 		"nothing is mounted, and the text does not speak of it": {func(*node) {}, silent, nil},
 		"room, and the text says there is none": {func(n *node) { n.tmpfs(tmpmounts, "size=8m,nr_inodes=100") }, fullText(app),
-			[]string{"Inconclusive | " + seen + " has 8.0 MiB and 99 inodes free now"}},
+			[]string{"Inconclusive | 8.0 MiB are free now on " + seen}},
+		"few inodes": {func(n *node) { n.files(n.tmpfs(tmpmounts, "size=8m,nr_inodes=40"), 37) }, fullText(app),
+			[]string{"Inconclusive | 8.0 MiB and no more than 2 of 40 inodes are free now on " + seen}},
 		"room, and the text does not speak of it": {func(n *node) { n.tmpfs(tmpmounts, "size=8m,nr_inodes=100") }, silent, nil},
 		"full by the stand-in": {func(n *node) { fill(n.t, n.tmpfs(tmpmounts, "size=1m")) }, fullText(app),
 			[]string{"Failed | DiskFull | no byte of 1.0 MiB is left on " + seen}},
@@ -115,8 +122,8 @@ func TestDisk(t *testing.T) {
 		"full, and the text is of a login":  {func(n *node) { fill(n.t, n.tmpfs(tmpmounts, "size=1m")) }, denied, nil},
 		"full, and nothing is pulled":       {func(n *node) { fill(n.t, n.tmpfs(tmpmounts, "size=1m")) }, never, nil},
 		"full, and the pull has not failed": {func(n *node) { fill(n.t, n.tmpfs(tmpmounts, "size=1m")) }, stalled, nil},
-		"too small by the image's size":     {func(n *node) { both(n, "size=64k"); n.half(app, 1<<20) }, silent, []string{"Failed | DiskFull | about 3.9 MiB are missing on " + where + "): 64.0 KiB are free, and what is left of the image needs about 4.0 MiB"}},
-		"too small by an estimate":          {func(n *node) { both(n, "size=2m"); n.half(app, 1<<20) }, fullText(app), []string{"Inconclusive | DiskFull | 2.0 MiB may be missing on " + where + "): 2.0 MiB are free, and what is left of the image needs about 4.0 MiB once unpacked"}},
+		"too small by the image's size":     {func(n *node) { both(n, "size=64k"); n.half(app, 1<<20) }, silent, []string{"Failed | DiskFull | about 3.9 MiB are missing on " + where + "): 64.0 KiB are free, and the image needs about 4.0 MiB once unpacked"}},
+		"too small by an estimate":          {func(n *node) { both(n, "size=2m"); n.half(app, 1<<20) }, fullText(app), []string{"Failed | DiskFull | about 2.0 MiB are missing on " + where + "): 2.0 MiB are free, and the image needs about 4.0 MiB once unpacked"}},
 		"large enough for the image's size": {func(n *node) { both(n, "size=8m"); n.half(app, 1<<20) }, silent, nil},
 		"another runtime, nothing mounted":  {func(n *node) { n.runtime.Name = "cri-o" }, fullText(app), []string{"NotRun | how much room there is at /var/tmp (temporary files) and /var/lib/containers/storage (image store) is not known: not mounted into the agent"}},
 		"another runtime, its room is known": {func(n *node) {
@@ -132,6 +139,130 @@ func TestDisk(t *testing.T) {
 			n.collector.Filesystems = n.collector.Transfers.(Filesystems)
 			got := n.disk(tc.f)
 			wantLines(t, "disk", got, tc.want...)
+		})
+	}
+}
+
+// files makes so many empty files.
+func (n *node) files(dir string, count int) {
+	n.t.Helper()
+	for i := range count {
+		if err := os.WriteFile(filepath.Join(dir, strconv.Itoa(i)), nil, 0o600); err != nil {
+			n.t.Fatal(err)
+		}
+	}
+}
+
+// noise is a layer that does not pack.
+func noise(c *registrytest.Content, size int) ocispec.Descriptor {
+	body := make([]byte, size)
+	_, _ = rand.Read(body)
+	return c.Blob(ocispec.MediaTypeImageLayerGzip, body)
+}
+
+// What containerd has cleaned up is known by the registry: how much the image
+// needs, and so how much is missing.
+func TestDiskByTheRegistrysSize(t *testing.T) {
+	t.Parallel()
+	const mib = 1 << 20
+	const where = "node worker-3's file system of " + contentDir + " (content store, image store"
+	both := func(options string) func(*node) {
+		return func(n *node) {
+			n.runtime.SetFilesystems([]*runtime.FilesystemUsage{critest.NewFilesystem(contentDir+"/snap", 1, 1)}, nil)
+			n.files(n.tmpfs(contentDir, options), 1)
+			if err := os.Mkdir(filepath.Join(n.options.Root, contentDir, "snap"), 0o750); err != nil {
+				n.t.Fatal(err)
+			}
+		}
+	}
+	apart := func(content, images string) func(*node) {
+		return func(n *node) {
+			n.tmpfs(contentDir, content)
+			n.tmpfs("/var/lib/containerd/io.containerd.snapshotter.v1.overlayfs", images)
+		}
+	}
+	const snapshots = "node worker-3's file system of /var/lib/containerd/io.containerd.snapshotter.v1.overlayfs (image store)"
+	silent := func(f diagnosis.Failure) diagnosis.Failure {
+		f.Message = "something that nobody has written before"
+		return f
+	}
+	for name, tc := range map[string]struct {
+		change     func(*node)
+		text       func(diagnosis.Failure) diagnosis.Failure
+		held       int // the layers that another image has left on the node
+		present    bool
+		want       []string // of the evidence on the pull, but for the retry's
+		summary    string   // "" where it is the first of the evidence, "-" where it is cut
+		cause      diagnosis.Cause
+		confidence diagnosis.Confidence
+	}{
+		"smaller than what comes": {change: both("size=1m"), text: fullText, cause: diagnosis.DiskFull, confidence: diagnosis.Confirmed,
+			want: []string{"Failed | DiskFull | about 7.0 MiB are missing on " + where + "): 1.0 MiB are free, and the image needs about 8.0 MiB once unpacked"}},
+		"smaller than what it unpacks to": {change: both("size=4m"), text: fullText, cause: diagnosis.DiskFull, confidence: diagnosis.Likely,
+			want: []string{"Failed | DiskFull | about 4.0 MiB are missing on " + where + "): 4.0 MiB are free, and the image needs about 8.0 MiB once unpacked"}},
+		"a part of it is there": {change: both("size=512k"), text: fullText, held: 1, cause: diagnosis.DiskFull, confidence: diagnosis.Confirmed,
+			want: []string{"Failed | DiskFull | about 3.5 MiB are missing on " + where + "): 512 KiB are free, and what is left of the image needs about 4.0 MiB once unpacked"}},
+		"all but the unpacked is there": {change: both("size=1m"), text: fullText, held: 3, cause: diagnosis.DiskFull, confidence: diagnosis.Likely,
+			want: []string{"Failed | DiskFull | about 5.0 MiB are missing on " + where + "): 1.0 MiB are free, and the image needs about 6.0 MiB once unpacked"}},
+		"large enough by now": {change: both("size=64m"), text: fullText, cause: diagnosis.DiskFull, confidence: diagnosis.Suspected,
+			want:    []string{"Inconclusive | 64.0 MiB are free now on " + where + "), and the image needs about 8.0 MiB once unpacked"},
+			summary: "the runtime found no space left; 64.0 MiB are free now on " + where + "), and the image needs about 8.0 MiB once unpacked"},
+		"one of two is too small": {change: apart("size=1m", "size=64m"), text: fullText, cause: diagnosis.DiskFull, confidence: diagnosis.Confirmed,
+			want: []string{"Failed | DiskFull | about 1.0 MiB are missing on node worker-3's file system of " + contentDir + " (content store): 1.0 MiB are free, and the image needs about 2.0 MiB"}},
+		"both are large enough": {change: apart("size=64m", "size=32m"), text: fullText, cause: diagnosis.DiskFull, confidence: diagnosis.Suspected,
+			want: []string{"Inconclusive | 64.0 MiB are free now on node worker-3's file system of " + contentDir + " (content store), and the image needs about 2.0 MiB; " +
+				"32.0 MiB on that of /var/lib/containerd/io.containerd.snapshotter.v1.overlayfs (image store), and the image needs about 6.0 MiB once unpacked"},
+			summary: "-"},
+		"one of two may be too small": {change: apart("size=64m", "size=4m"), text: fullText, cause: diagnosis.DiskFull, confidence: diagnosis.Likely,
+			want: []string{"Inconclusive | DiskFull | 2.0 MiB may be missing on " + snapshots + ": 4.0 MiB are free, and the image needs about 6.0 MiB once unpacked"}},
+		"full": {change: func(n *node) { both("size=1m")(n); fill(n.t, filepath.Join(n.options.Root, contentDir)) }, text: fullText, cause: diagnosis.DiskFull, confidence: diagnosis.Confirmed,
+			want: []string{"Failed | DiskFull | no byte of 1.0 MiB is left on " + where + "), and the image needs about 8.0 MiB once unpacked"}},
+		"smaller, and the text does not speak of it": {change: both("size=1m"), text: silent, cause: diagnosis.DiskFull, confidence: diagnosis.Confirmed,
+			want: []string{"Failed | DiskFull | about 7.0 MiB are missing on " + where + "): 1.0 MiB are free, and the image needs about 8.0 MiB once unpacked"}},
+		"smaller, but the image is there": {change: both("size=1m"), text: silent, present: true, cause: diagnosis.NotReproducible, confidence: diagnosis.Likely},
+		"smaller, but all of it is there": {change: both("size=1m"), text: silent, held: 3, cause: diagnosis.NotReproducible, confidence: diagnosis.Likely},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var held []critest.Blob
+			s := holding(t, func(c *registrytest.Content) ocispec.Descriptor {
+				layers := []ocispec.Descriptor{noise(c, mib), noise(c, mib)}
+				image := c.Image(platforms.DefaultSpec(), layers...)
+				var m ocispec.Manifest
+				if err := json.Unmarshal(c.Body(image), &m); err != nil {
+					t.Fatal(err)
+				}
+				for _, d := range append(layers, m.Config)[:tc.held] {
+					held = append(held, critest.Blob{Data: c.Body(d)})
+				}
+				return image
+			})
+			n := newNode(t, s.CA, nil)
+			n.follow()
+			n.runtime.Hold(held...)
+			n.collector.Brief = true // noise is no archive
+			tc.change(n)
+			n.collector.Filesystems = n.collector.Transfers.(Filesystems)
+			f := tc.text(failure(s.Host + "/team/app:1.0"))
+			if tc.present {
+				n.runtime.Add(critest.NewImage("sha256:1", []string{f.Image}, nil))
+			}
+			all := n.collect(f)
+			got := slices.DeleteFunc(of(all, diagnosis.CheckPull), func(l string) bool { return strings.HasPrefix(l, "NotRun | pulls are not tried again") })
+			wantLines(t, "disk", got, tc.want...)
+			v := diagnosis.Diagnose(f, all)
+			if v.Cause != tc.cause || v.Confidence != tc.confidence {
+				t.Errorf("%s, %s: %s", v.Cause, v.Confidence, v.Summary)
+			}
+			if tc.summary == "" && len(tc.want) > 0 {
+				tc.summary = tc.want[0][strings.LastIndex(tc.want[0], "| ")+2:]
+			}
+			if tc.summary != "" && tc.summary != "-" && v.Summary != tc.summary {
+				t.Errorf("summary %s", v.Summary)
+			}
+			if heads(s) > 1 || count(s.Lines(), "GET /v2/team/app/manifests/"+s.Repositories[0].Content.Tagged("1.0").String()) != 1 {
+				t.Errorf("requests %q", s.Lines())
+			}
 		})
 	}
 }

@@ -243,14 +243,17 @@ func (r pullRetry) try(ctx context.Context) []diagnosis.Evidence {
 	if !same {
 		return r.replay(ctx)
 	}
-	fallBack := false
+	fallBack, why := false, []diagnosis.Evidence(nil)
 	out := r.each(func(l *keyring.Login) (diagnosis.Evidence, bool) {
 		e, usable := r.isolated(ctx, dir, l)
 		fallBack = fallBack || !usable
+		if !usable && e.Detail != "" {
+			why = []diagnosis.Evidence{e}
+		}
 		return e, !usable
 	})
 	if fallBack {
-		return r.replay(ctx)
+		return append(why, r.replay(ctx)...)
 	}
 	return out
 }
@@ -273,7 +276,8 @@ func (r pullRetry) each(try func(*keyring.Login) (e diagnosis.Evidence, stop boo
 }
 
 // isolated has containerd pull into a namespace of whypull's own. usable is
-// false where it cannot, or will not for so large an image.
+// false where it cannot, or will not for so large an image or for want of space;
+// the last is said.
 func (r pullRetry) isolated(ctx context.Context, dir string, l *keyring.Login) (e diagnosis.Evidence, usable bool) {
 	request := isolated.Request{Ref: r.ref.String(), HostsDir: dir}
 	if l != nil {
@@ -287,6 +291,8 @@ func (r pullRetry) isolated(ctx context.Context, dir string, l *keyring.Login) (
 		return r.failed(failed.Text, l), true
 	case err != nil: // nothing was learnt
 		return e, false
+	case result.Stopped == isolated.StoppedLowSpace:
+		return r.withoutSpace(result), false
 	case result.Stopped != isolated.NotStopped:
 		return e, false
 	}
@@ -294,6 +300,15 @@ func (r pullRetry) isolated(ctx context.Context, dir string, l *keyring.Login) (
 	e.Detail = fmt.Sprintf("pulled again by the runtime %s, where no pod finds it, %s came whole: %s, of them %s from the registry; nothing of it was kept",
 		with(l), r.f.Image, size(result.Bytes), size(result.Fetched()))
 	return e, true
+}
+
+// withoutSpace tells that a pull into a namespace of whypull's own would leave too
+// little space to others.
+func (r pullRetry) withoutSpace(result isolated.Result) diagnosis.Evidence {
+	e := diagnosis.Evidence{Check: diagnosis.CheckPull, Outcome: diagnosis.NotRun}
+	e.Detail = fmt.Sprintf("the runtime was not asked to pull %s again, or not to the end: %s are free on node %s, and whypull leaves %s",
+		r.f.Image, bytes(result.Free), r.f.Node, bytes(result.Floor))
+	return e
 }
 
 // failed is the runtime's own failure of the pull tried again.
@@ -349,6 +364,7 @@ func (r pullRetry) replay(ctx context.Context) []diagnosis.Evidence {
 			t := endpoint.Replay(ctx, endpoint.Reference(r.ref), reveal(l), registry.InspectOptions{Compatible: r.config.PullsCompatible()})
 			e := v.contentEvidence(t.Answer, l)
 			e.Content, e.Mirror = true, endpoint.Mirror
+			e.Size, e.Missing = r.c.sizes(ctx, t.Answer)
 			e.Cause = replayCause(t.Fault, l)
 			e.Detail = replayWords(t, l, e.Detail)
 			return e, t.Fault == diagnosis.FaultRateLimited

@@ -183,6 +183,27 @@ func TestRetryFallsBack(t *testing.T) {
 	}
 }
 
+// A pull that is not tried again for want of space says so, and is replayed.
+func TestRetryWithoutSpace(t *testing.T) {
+	t.Parallel()
+	n, f, done := retrying(t, RetryAuto, "works")
+	c := isolatedtest.New(t, "v2.4.2")
+	p, err := isolated.New(c.Socket, "", isolated.Limits{Bytes: 1 << 20, Floor: 2 << 30, Time: time.Minute, Free: func() (uint64, error) { return 1 << 30, nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = p.Close() })
+	n.collector.Retry.Isolated = p
+	got := afterRetry(t, n, f, done)
+	want := "NotRun | the runtime was not asked to pull " + f.Image + " again, or not to the end: 1.0 GiB are free on node worker-3, and whypull leaves 2.0 GiB"
+	if len(got) != 2 || got[0] != want || !strings.HasPrefix(got[1], "Passed | replayed without credentials: ") {
+		t.Errorf("got %q", got)
+	}
+	if len(c.Transfers()) > 0 {
+		t.Errorf("transfers %+v", c.Transfers())
+	}
+}
+
 func TestRetryReplay(t *testing.T) {
 	t.Parallel()
 	n, f, _ := retrying(t, RetryReplay, "layer-broken-off")

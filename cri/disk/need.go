@@ -75,20 +75,24 @@ type Shortage struct {
 func Shortages(all []Filesystem, needs []Need) []Shortage {
 	var out []Shortage
 	for _, f := range all {
-		var sum, known uint64
-		for _, n := range needs {
-			if slices.Contains(f.Uses, n.Use) {
-				sum = plus(sum, n.Bytes)
-				if !n.Estimated {
-					known = plus(known, n.Bytes)
-				}
-			}
-		}
+		sum := Sum(needs, f)
+		known := Sum(slices.DeleteFunc(slices.Clone(needs), func(n Need) bool { return n.Estimated }), f)
 		if f.Full() || f.Unseen == "" && f.Free < sum {
 			out = append(out, Shortage{Filesystem: f, Needed: sum, Estimated: !f.Full() && f.Free >= known})
 		}
 	}
 	return out
+}
+
+// Sum is how many bytes a pull needs of one file system.
+func Sum(needs []Need, f Filesystem) uint64 {
+	var sum uint64
+	for _, n := range needs {
+		if slices.Contains(f.Uses, n.Use) {
+			sum = plus(sum, n.Bytes)
+		}
+	}
+	return sum
 }
 
 // plus adds, and stays at the largest number.

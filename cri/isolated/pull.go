@@ -26,10 +26,13 @@ import (
 const expiry = "containerd.io/gc.expire"
 
 // stopped is the cause of a context that a limit has ended.
-type stopped Stop
+type stopped struct {
+	why  Stop
+	free uint64 // bytes, for StoppedLowSpace
+}
 
 // Error implements error.
-func (s stopped) Error() string { return "the pull was stopped: " + string(s) }
+func (s stopped) Error() string { return "the pull was stopped: " + string(s.why) }
 
 // pull pulls an image into the empty namespace, and empties it again.
 func (p *Puller) pull(ctx context.Context, t target) (result Result, err error) {
@@ -54,7 +57,10 @@ func (p *Puller) pull(ctx context.Context, t target) (result Result, err error) 
 	}
 	result = track.result(p.had(ctx, track.digests(), begun))
 	if reason, is := errors.AsType[stopped](err); is {
-		result.Stopped = Stop(reason)
+		result.Stopped, result.Free = reason.why, reason.free
+		if reason.why == StoppedLowSpace {
+			result.Floor = p.limits.Floor
+		}
 		return result, nil
 	}
 	if err == nil {
@@ -73,7 +79,7 @@ func (p *Puller) transfer(ctx context.Context, t target, lease string, unpack bo
 	ctx, stop := context.WithCancelCause(ctx)
 	// Not a deadline: containerd would know it, and could answer that it is over
 	// before it is.
-	defer time.AfterFunc(p.limits.Time, func() { stop(stopped(StoppedTimeout)) }).Stop()
+	defer time.AfterFunc(p.limits.Time, func() { stop(stopped{why: StoppedTimeout}) }).Stop()
 	var watch sync.WaitGroup
 	watch.Go(func() { p.watch(ctx, track, stop) })
 	defer watch.Wait()
@@ -167,13 +173,13 @@ func (p *Puller) watch(ctx context.Context, track *tracker, stop context.CancelC
 		case <-tick.C:
 		}
 		_, rest, _ := track.needs()
-		low, err := p.low(rest)
+		free, low, err := p.low(rest)
 		if err != nil {
 			stop(err)
 			return
 		}
 		if low {
-			stop(stopped(StoppedLowSpace))
+			stop(stopped{StoppedLowSpace, free})
 		}
 	}
 }
@@ -181,7 +187,7 @@ func (p *Puller) watch(ctx context.Context, track *tracker, stop context.CancelC
 // measure ends the pull of an image that is too large.
 func (p *Puller) measure(track *tracker, stop context.CancelCauseFunc) {
 	if bytes, _, tooMany := track.needs(); tooMany || bytes > p.limits.Bytes {
-		stop(stopped(StoppedTooLarge))
+		stop(stopped{why: StoppedTooLarge})
 	}
 }
 

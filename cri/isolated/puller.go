@@ -125,8 +125,8 @@ func (p *Puller) Pull(ctx context.Context, request Request) (Result, error) {
 	if err := p.supports(ctx, t); err != nil {
 		return Result{}, err
 	}
-	if low, err := p.low(0); err != nil || low {
-		return Result{Stopped: StoppedLowSpace}, err
+	if free, low, err := p.low(0); err != nil || low {
+		return Result{Stopped: StoppedLowSpace, Free: free, Floor: p.limits.Floor}, err
 	}
 	// What an earlier run has left would pass for what the node had.
 	if err := p.sweep(ctx); err != nil {
@@ -162,12 +162,13 @@ func (p *Puller) ours(ctx context.Context) context.Context {
 	return namespaces.WithNamespace(ctx, p.namespace)
 }
 
-// low tells whether so many more bytes would leave too little space.
-func (p *Puller) low(more int64) (bool, error) {
-	free, err := p.limits.Free()
+// low tells how much space is free, and whether so many more bytes would leave
+// too little of it.
+func (p *Puller) low(more int64) (free uint64, low bool, err error) {
+	free, err = p.limits.Free()
 	if err != nil {
-		return false, fmt.Errorf("free space: %w", err)
+		return 0, false, fmt.Errorf("free space: %w", err)
 	}
 	wanted := uint64(max(more, 0))
-	return free < p.limits.Floor || free-p.limits.Floor < wanted, nil
+	return free, free < p.limits.Floor || free-p.limits.Floor < wanted, nil
 }

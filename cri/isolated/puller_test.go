@@ -310,6 +310,9 @@ func TestLimitsEndAPull(t *testing.T) {
 		if err != nil || res.Stopped != want || res.Stage == isolated.StageDone || res.Leftover != nil {
 			t.Errorf("%s: %+v, %v", want, res, err)
 		}
+		if low := want == isolated.StoppedLowSpace; low != (res.Free == l.Floor-1) || low != (res.Floor == l.Floor) || !low && res.Free+res.Floor != 0 {
+			t.Errorf("%s: %d bytes are free, %d are to be", want, res.Free, res.Floor)
+		}
 		empty(t, c)
 	}
 }
@@ -344,7 +347,7 @@ func TestWithoutSpaceNothingIsBegun(t *testing.T) {
 	l := limits()
 	l.Free = func() (uint64, error) { return l.Floor - 1, nil }
 	res, err := puller(t, c, l).Pull(t.Context(), isolated.Request{Ref: image})
-	if err != nil || res.Stopped != isolated.StoppedLowSpace || len(c.Transfers()) > 0 {
+	if err != nil || res.Stopped != isolated.StoppedLowSpace || res.Free != l.Floor-1 || res.Floor != l.Floor || len(c.Transfers()) > 0 {
 		t.Errorf("%+v, %v", res, err)
 	}
 	broken := errors.New("no statfs")

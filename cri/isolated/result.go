@@ -65,6 +65,9 @@ type Result struct {
 	// Blobs are the parts that the runtime has begun with, sorted by kind and
 	// digest.
 	Blobs []Blob
+	// Free is the space that was free when StoppedLowSpace ended the pull, or kept
+	// it from beginning, and Floor what had to be left of it; bytes.
+	Free, Floor uint64
 	// Leftover is not nil if something of this pull could not be removed. Sweep
 	// tries again; so does the next Pull.
 	Leftover error

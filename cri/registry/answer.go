@@ -82,6 +82,13 @@ type Answer struct {
 	// Artifact: the manifest is not of an image (a Helm chart, a signature).
 	// The runtime pulls it, and cannot start it.
 	Artifact bool
+	// Parts are the config and the layers that the runtime would fetch from this
+	// endpoint for the platform, each once, at most 201, and Compressed is the size
+	// of all of them, in bytes, as the manifest has it: what a pull without any of
+	// them downloads. None and 0 as long as the manifest is not known. Of Inspect
+	// and Replay.
+	Parts      []Part
+	Compressed int64
 	// Looked is how many blobs Inspect looked at, the config among them.
 	Looked int
 	// Blob is the digest of what is missing, corrupt or refused: a blob, or the
@@ -125,6 +132,12 @@ type Answer struct {
 	// of Phase, host, Fault and Status. It unwraps to a *net.DNSError, a
 	// syscall.Errno, a Refusal or a context's error if such was the cause.
 	Err error
+}
+
+// Part is a blob that a manifest names.
+type Part struct {
+	Digest string // "" where the manifest has none that is valid
+	Size   int64  // bytes
 }
 
 // Certificate tells about an X.509 certificate. Names are cleaned of anything

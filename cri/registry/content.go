@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"math"
 	"net/http"
 	"slices"
 	"strings"
@@ -140,11 +141,28 @@ func (i *inspection) run(ctx context.Context, contents func(context.Context, oci
 	m, f := i.manifestOf(ctx, d)
 	if !f.found() {
 		phase = diagnosis.PhaseBlob
+		i.measure(m)
 		leave := i.notes.enter(phase, false)
 		f = contents(ctx, m)
 		leave()
 	}
 	i.verdict(phase, f)
+}
+
+// measure notes how large the image is.
+func (i *inspection) measure(m ocispec.Manifest) {
+	a := &i.answer
+	all := append([]ocispec.Descriptor{m.Config}, i.order(m)...)
+	for _, d := range all {
+		a.Compressed += min(max(d.Size, 0), math.MaxInt64-a.Compressed)
+	}
+	for _, d := range all[:min(len(all), 1+maxLayers)] {
+		p := Part{Size: max(d.Size, 0)}
+		if d.Digest.Validate() == nil {
+			p.Digest = d.Digest.String()
+		}
+		a.Parts = append(a.Parts, p)
+	}
 }
 
 // verdict writes the answer.

@@ -333,6 +333,33 @@ func TestInspect(t *testing.T) {
 	}
 }
 
+// How large an image is, is known as soon as its manifest is, whatever becomes of
+// its blobs; of an index it is the image for the platform.
+func TestInspectSize(t *testing.T) {
+	for name, status := range map[string]int{"sound": 0, "refused": http.StatusForbidden} {
+		var first, second ocispec.Descriptor
+		s, _, _ := holding(t, func(c *registrytest.Content) (a, b ocispec.Descriptor) {
+			first, second = c.Layer(10), c.Layer(2000)
+			c.Break(first, func(o *registrytest.Object) { o.Status = status })
+			return c.Index(c.Image(arm64(), c.Layer(5000)), c.Image(amd64(), first, second, first)), b
+		})
+		a := inspect(t, s, ":1.0", registry.InspectOptions{})
+		if len(a.Parts) != 3 || a.Found != (status == 0) {
+			t.Fatalf("%s: answer %+v", name, a)
+		}
+		want := []registry.Part{a.Parts[0], {Digest: first.Digest.String(), Size: first.Size}, {Digest: second.Digest.String(), Size: second.Size}}
+		if !slices.Equal(a.Parts, want) || a.Compressed != a.Parts[0].Size+first.Size+second.Size || a.Parts[0].Size == 0 {
+			t.Errorf("%s: %d bytes in %+v, want %+v", name, a.Compressed, a.Parts, want)
+		}
+	}
+	s, _, _ := holding(t, func(c *registrytest.Content) (a, b ocispec.Descriptor) {
+		return c.Index(c.Image(arm64(), c.Layer(1))), b
+	})
+	if a := inspect(t, s, ":1.0", registry.InspectOptions{}); a.Compressed != 0 || len(a.Parts) != 0 {
+		t.Errorf("of another platform: %+v", a)
+	}
+}
+
 // What is asked for by digest is measured by that digest.
 func TestInspectDigest(t *testing.T) {
 	s, top, _ := holding(t, func(c *registrytest.Content) (a, b ocispec.Descriptor) { return c.Image(amd64()), b })

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/x509"
-	"math"
 	"net/http"
 	"slices"
 	"sync"
@@ -37,12 +36,10 @@ const (
 // in the order of Pieces, that fails, or that of our own deadline.
 type Transfer struct {
 	Answer
-	// Layers is how many layers the runtime would fetch from this endpoint, and
-	// Compressed is their size and that of the config, in bytes, as the manifest
-	// has it: what a pull without any of them downloads. Both are 0 as long as
-	// the manifest is not known, and a layer that is there twice counts once.
-	Layers     int
-	Compressed int64
+	// Layers is how many layers the runtime would fetch from this endpoint: 0 as
+	// long as the manifest is not known, and a layer that is there twice counts
+	// once.
+	Layers int
 	// Foreign is how many layers have addresses of their own, at which nobody
 	// was asked. They are not in Layers.
 	Foreign int
@@ -170,7 +167,7 @@ func (v *verdict) fill(a *Answer) {
 
 // contents looks at the blobs of a manifest.
 func (r *replay) contents(ctx context.Context, m ocispec.Manifest) flaw {
-	r.measure(m)
+	r.plan(m)
 	defer r.count()
 	if f := r.config(ctx, m); f.found() {
 		return f
@@ -197,15 +194,11 @@ func (r *replay) verifyMore(ctx context.Context) flaw {
 	return f
 }
 
-// measure notes how large the image is and what is to be looked at.
-func (r *replay) measure(m ocispec.Manifest) {
+// plan notes what is to be looked at.
+func (r *replay) plan(m ocispec.Manifest) {
 	t := &r.transfer
 	r.layers = r.order(m)
 	t.Layers = len(r.layers)
-	t.Compressed = max(m.Config.Size, 0)
-	for _, d := range r.layers {
-		t.Compressed += min(d.Size, math.MaxInt64-t.Compressed)
-	}
 	for _, d := range m.Layers {
 		if len(d.URLs) > 0 {
 			t.Foreign++

@@ -112,6 +112,9 @@ func TestReplayCost(t *testing.T) {
 	if !a.Found || a.Looked != 3 || len(requests) != 6 {
 		t.Fatalf("answer %+v, requests %q", a, s.Lines())
 	}
+	if want := []registry.Part{{a.Pieces[0].Digest, a.Pieces[0].Size}, {small.Digest.String(), small.Size}, {large.Digest.String(), large.Size}}; !slices.Equal(a.Parts, want) {
+		t.Errorf("parts %+v, want %+v", a.Parts, want)
+	}
 	if a.Layers != 2 || a.Compressed != small.Size+large.Size+a.Pieces[0].Size || a.Unasked != 0 || a.Foreign != 0 {
 		t.Errorf("%d layers, %d bytes", a.Layers, a.Compressed)
 	}
@@ -408,7 +411,7 @@ func TestReplayBounds(t *testing.T) {
 		}
 		return c.Image(amd64(), layers...), b
 	})
-	if a := replay(t, s, patient()); !a.Found || a.Layers != 230 || len(a.Pieces) != 201 || a.Unasked != 30 || len(s.Requests()) != 202 {
+	if a := replay(t, s, patient()); !a.Found || a.Layers != 230 || len(a.Pieces) != 201 || len(a.Parts) != 201 || a.Unasked != 30 || len(s.Requests()) != 202 {
 		t.Errorf("found %t, %d layers, %d pieces, %d unasked, %d requests", a.Found, a.Layers, len(a.Pieces), a.Unasked, len(s.Requests()))
 	}
 	s, _, _ = holding(t, func(c *registrytest.Content) (a, b ocispec.Descriptor) {

@@ -139,6 +139,17 @@ func (c *Content) Manifest(mediaType string, body []byte) ocispec.Descriptor {
 	return d
 }
 
+// Body is what a manifest or a blob has in it; none if there is no such.
+func (c *Content) Body(d ocispec.Descriptor) []byte {
+	if m, ok := c.manifests[d.Digest]; ok {
+		return m.Body
+	}
+	return c.blobs[d.Digest].Body
+}
+
+// Tagged is the digest of the manifest with a name, "" for none.
+func (c *Content) Tagged(name string) digest.Digest { return c.tags[name] }
+
 // Tag gives a manifest a name.
 func (c *Content) Tag(name string, d ocispec.Descriptor) { c.tags[name] = d.Digest }
 
