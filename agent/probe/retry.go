@@ -305,10 +305,13 @@ func (r pullRetry) isolated(ctx context.Context, dir string, l *keyring.Login) (
 // withoutSpace tells that a pull into a namespace of whypull's own would leave too
 // little space to others.
 func (r pullRetry) withoutSpace(result isolated.Result) diagnosis.Evidence {
-	e := diagnosis.Evidence{Check: diagnosis.CheckPull, Outcome: diagnosis.NotRun}
-	e.Detail = fmt.Sprintf("the runtime was not asked to pull %s again, or not to the end: %s are free on node %s, and whypull leaves %s",
-		r.f.Image, bytes(result.Free), r.f.Node, bytes(result.Floor))
-	return e
+	what := "was not asked to pull " + r.f.Image + " again"
+	if result.Stage != isolated.StageNone {
+		what = "was stopped while it pulled " + r.f.Image + " again"
+	}
+	return diagnosis.Evidence{Check: diagnosis.CheckPull, Outcome: diagnosis.NotRun,
+		Detail: fmt.Sprintf("the runtime %s, for want of room: %s are free on node %s, and whypull leaves %s to others",
+			what, bytes(result.Free), r.f.Node, bytes(result.Floor))}
 }
 
 // failed is the runtime's own failure of the pull tried again.

@@ -195,7 +195,7 @@ func TestRetryWithoutSpace(t *testing.T) {
 	t.Cleanup(func() { _ = p.Close() })
 	n.collector.Retry.Isolated = p
 	got := afterRetry(t, n, f, done)
-	want := "NotRun | the runtime was not asked to pull " + f.Image + " again, or not to the end: 1.0 GiB are free on node worker-3, and whypull leaves 2.0 GiB"
+	want := "NotRun | the runtime was not asked to pull " + f.Image + " again, for want of room: 1.0 GiB are free on node worker-3, and whypull leaves 2.0 GiB to others"
 	if len(got) != 2 || got[0] != want || !strings.HasPrefix(got[1], "Passed | replayed without credentials: ") {
 		t.Errorf("got %q", got)
 	}

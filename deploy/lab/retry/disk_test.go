@@ -8,12 +8,14 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc/status"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/cri"
 	"github.com/whypull/whypull/cri/disk"
 	"github.com/whypull/whypull/cri/isolated"
 	"github.com/whypull/whypull/deploy/lab/runtimes"
@@ -78,16 +80,51 @@ func attempt(t *testing.T, r runtimes.Runtime, image string) string {
 	return said
 }
 
+// cleanedUp returns when the runtime has removed what it had of an image that it
+// could not store.
+func cleanedUp(t *testing.T, r runtimes.Runtime, image string) {
+	t.Helper()
+	runtime, err := cri.Dial(r.Socket())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = runtime.Close() }()
+	repository, _, _ := strings.Cut(strings.TrimPrefix(image, host+"/"), ":")
+	for deadline := time.Now().Add(worksFor); ; time.Sleep(10 * time.Millisecond) {
+		stored, err := runtime.Stored(t.Context(), host, repository)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(stored) == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the runtime still has %+v", stored)
+		}
+	}
+}
+
 // want asserts a verdict on the pull of an image, by an agent that leaves so many
-// bytes free.
-func want(t *testing.T, r runtimes.Runtime, floor uint64, image, said string, cause diagnosis.Cause, in string) {
+// bytes free, and what is told of it.
+func want(t *testing.T, r runtimes.Runtime, floor uint64, image, said string, cause diagnosis.Cause, in ...string) {
 	t.Helper()
 	a := newAgent(t, r, spare(r, floor), robots())
 	v := a.judge(t, a.failure(t, image, said))
 	t.Log(told(v))
-	if v.Cause != cause || !strings.Contains(told(v), in) {
-		t.Errorf("with %d bytes to be left free: want %s of %s: %s", floor, cause, in, told(v))
+	if v.Cause != cause {
+		t.Errorf("with %d bytes to be left free: want %s: %s", floor, cause, told(v))
 	}
+	for _, s := range in {
+		if !strings.Contains(told(v), s) {
+			t.Errorf("with %d bytes to be left free: want %q in %s", floor, s, told(v))
+		}
+	}
+}
+
+// missing is what the summary has of a file system that is too small.
+func missing(r runtimes.Runtime, needed string) (start, end string) {
+	return " are missing on node lab-node's file system of " + r.Root() + "/io.containerd.content.v1.content (content store, image store): ",
+		" MiB are free, and the image needs about " + needed + " once unpacked\n"
 }
 
 const (
@@ -97,18 +134,25 @@ const (
 )
 
 // A pull that found no room, by the runtime's own words: the file system is
-// named, whether the image is pulled again or, for want of space, replayed; and
-// once there is room, the pull tried again shows it.
+// named, whether the image is pulled again or, for want of space, replayed, and
+// how much is missing there by the size that the registry tells, since the runtime
+// has cleaned up; and once there is room, the pull tried again shows it.
 func TestInsideDiskTooSmall(t *testing.T) {
 	eachRuntime(t, func(t *testing.T, r runtimes.Runtime) {
-		for name, parts := range map[string]struct{ size, layers int64 }{"received": {8 << 20, 4}, "unpacked": {15 << 20, 1}} {
+		for name, parts := range map[string]struct {
+			size, layers int64
+			needed       string
+		}{"received": {8 << 20, 4, "128 MiB"}, "unpacked": {15 << 20, 1, "60.0 MiB"}} {
 			t.Run(name, func(t *testing.T) {
 				image := put(t, "small-"+name+"-"+r.Tool, parts.size, parts.layers)
 				resize(t, r, small)
 				defer resize(t, r, roomy)
 				said := attempt(t, r, image)
-				want(t, r, 0, image, said, diagnosis.DiskFull, r.Root())
-				want(t, r, floor, image, said, diagnosis.DiskFull, r.Root())
+				cleanedUp(t, r, image)
+				start, end := missing(r, parts.needed)
+				want(t, r, 0, image, said, diagnosis.DiskFull, start, end, "DiskFull DiskFull: pulled again by the runtime")
+				cleanedUp(t, r, image)
+				want(t, r, floor, image, said, diagnosis.DiskFull, start, end, "for want of room", "replayed with")
 				resize(t, r, roomy)
 				want(t, r, floor, image, said, diagnosis.NotReproducible, whole)
 				_ = pullAndRemove(t.Context(), images(t, r), image, robot())
