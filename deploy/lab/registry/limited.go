@@ -18,15 +18,15 @@ const limitedFor = "60"
 // NearLeft is how many requests NearHost says that it still allows.
 const NearLeft = 3
 
-// ServeLimited answers for LimitedHost, NearHost, StallHost, SlowHost and FlakyHost until ctx
-// ends.
+// ServeLimited answers for LimitedHost, NearHost, StallHost, SlowHost, FlakyHost
+// and FickleHost until ctx ends.
 func ServeLimited(ctx context.Context) error {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", Address(Limited))
 	if err != nil {
 		return fmt.Errorf("listening: %w", err)
 	}
 	plain := &url.URL{Scheme: "http", Host: Address(Plain)}
-	stalling, slowly := stall(plain, StallRelease), slow(plain, SlowRate)
+	stalling, slowly, fickly := stall(plain, StallRelease), slow(plain, SlowRate), fickle(plain)
 	ca, err := os.ReadFile(AuthorityFile)
 	if err != nil {
 		return fmt.Errorf("registry authority: %w", err)
@@ -42,6 +42,8 @@ func ServeLimited(ctx context.Context) error {
 			slowly.ServeHTTP(w, r)
 		case NearHost:
 			near(w, r)
+		case FickleHost:
+			fickly.ServeHTTP(w, r)
 		default:
 			limited(w, r)
 		}

@@ -64,6 +64,9 @@ const (
 	FlakyHost = "flaky.lab.example:5000"
 	// SlowHost is PlainHost, but its blobs come at SlowRate bytes a second.
 	SlowHost = "slow.lab.example:5000"
+	// FickleHost is PlainHost, but treats each pull's blobs as the image's name says
+	// (see Fickle).
+	FickleHost = "fickle.lab.example:5000"
 
 	// ClosedHost has an address where nothing listens.
 	ClosedHost = "closed.lab.example:5001"
@@ -116,7 +119,8 @@ func Hosts() map[string]string {
 		HubHost: hubAddress, HubHost2: hubAddress, UntrustedHost: hubAddress, MismatchHost: hubAddress,
 		MirroredHost: hubAddress, MisconfiguredHost: hubAddress, NodeLoginHost: hubAddress, ProxiedHost: hubAddress,
 		ExpiredHost: expiredAddress, ExpiringHost: expiredAddress, EndingHost: expiredAddress,
-		withoutPort(LimitedHost): limitedAddress, withoutPort(NearHost): limitedAddress, withoutPort(StallHost): limitedAddress, withoutPort(FlakyHost): limitedAddress, withoutPort(SlowHost): limitedAddress,
+		withoutPort(LimitedHost): limitedAddress, withoutPort(NearHost): limitedAddress, withoutPort(StallHost): limitedAddress,
+		withoutPort(FlakyHost): limitedAddress, withoutPort(SlowHost): limitedAddress, withoutPort(FickleHost): limitedAddress,
 		TokenHost: tokenAddress, TokenHost2: tokenAddress, AuthHost: authAddress,
 		withoutPort(PlainHost): plainAddress, withoutPort(PlainHost2): plainAddress,
 		withoutPort(ClosedHost): closedAddress, SilentHost: SilentAddress,

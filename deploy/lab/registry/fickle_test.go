@@ -1,0 +1,99 @@
+package registry
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+)
+
+// asked is one request of a runtime, or of somebody else, and what comes of it.
+func asked(ctx context.Context, t *testing.T, method, address, agent string) (status, bytes int, err error) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(ctx, method, address, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("User-Agent", agent)
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	data, err := io.ReadAll(resp.Body)
+	return resp.StatusCode, len(data), err
+}
+
+// TestFickle: each pull of a runtime meets what is planned for it, the last plan
+// is for all that follow, and nobody else is met by any.
+func TestFickle(t *testing.T) {
+	t.Parallel()
+	const whole, runtime = 4 * stallAt, "containerd/v2"
+	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, whole)) }))
+	t.Cleanup(origin.Close)
+	target, err := url.Parse(origin.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	front := httptest.NewServer(fickle(target))
+	t.Cleanup(front.Close)
+	image, pushed := Fickle("x", FickleRefuse, FickleStall, FicklePass, FickleRefuse)
+	if image != FickleHost+strings.TrimPrefix(pushed, PlainHost) {
+		t.Errorf("%s is pushed as %s", image, pushed)
+	}
+	repository := front.URL + "/v2" + strings.TrimSuffix(strings.TrimPrefix(image, FickleHost), ":1.0")
+	resolve := func() {
+		t.Helper()
+		if status, _, err := asked(t.Context(), t, http.MethodHead, repository+"/manifests/1.0", runtime); status != http.StatusOK {
+			t.Errorf("manifest: %d, %v", status, err)
+		}
+	}
+	blob := func(agent string) (status, bytes int) {
+		t.Helper()
+		status, bytes, err := asked(t.Context(), t, http.MethodGet, repository+"/blobs/sha256:a", agent)
+		if err != nil {
+			t.Error(err)
+		}
+		return status, bytes
+	}
+	for pull, want := range []string{FickleRefuse, FickleStall, FicklePass, FickleRefuse, FickleRefuse} {
+		resolve()
+		if _, bytes := blob("whypull/1"); bytes != whole {
+			t.Errorf("pull %d: somebody else gets %d bytes", pull, bytes)
+		}
+		if want == FickleStall {
+			ctx, cancel := context.WithCancel(t.Context())
+			resp := begin(ctx, t, repository+"/blobs/sha256:a", runtime)
+			if _, err := io.ReadFull(resp.Body, make([]byte, stallAt)); err != nil {
+				t.Errorf("pull %d: %v", pull, err)
+			}
+			cancel()
+			if n, err := io.Copy(io.Discard, resp.Body); n > 0 || err == nil {
+				t.Errorf("pull %d: %d more bytes, %v", pull, n, err)
+			}
+			_ = resp.Body.Close()
+			continue
+		}
+		status, bytes := blob(runtime)
+		if refused := status == http.StatusServiceUnavailable; refused != (want == FickleRefuse) || !refused && bytes != whole {
+			t.Errorf("pull %d: %d with %d bytes, want %s", pull, status, bytes, want)
+		}
+	}
+}
+
+func begin(ctx context.Context, t *testing.T, address, agent string) *http.Response {
+	t.Helper()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("User-Agent", agent)
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp
+}
