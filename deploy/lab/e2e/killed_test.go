@@ -1,0 +1,188 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/whypull/whypull/deploy/lab/demo"
+	"github.com/whypull/whypull/deploy/lab/image"
+	"github.com/whypull/whypull/deploy/lab/registry"
+)
+
+// TestKilledInRetry: the agent is killed, as one that has used too much memory,
+// while containerd pulls for it. The one that the kubelet starts after it removes
+// what containerd still has of that, and gives the verdict that is missing. It
+// runs alone, since it ends the agent, and retries take turns.
+func TestKilledInRetry(t *testing.T) {
+	for i := range 5 {
+		if killedInRetry(t, fmt.Sprintf("killed-%d", i)) {
+			return
+		}
+	}
+	t.Error("the kubelet has always been quicker")
+}
+
+// killedInRetry is TestKilledInRetry for one image; false if it was the kubelet's
+// second attempt that stalled, and not whypull's.
+func killedInRetry(t *testing.T, name string) bool {
+	t.Helper()
+	ctx := t.Context()
+	reference := pushFickle(t, name, 4<<20, registry.FickleRefuse, registry.FickleStall, registry.FickleRefuse)
+	before := images(t)
+	s := demo.Scenario{Name: name, Manifests: []string{demo.Pod("app", reference, "", "")}}
+	if err := s.Break(ctx, shared.lab); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if _, err := shared.lab.Kubectl(context.WithoutCancel(ctx), nil, "delete", "namespace", name, "--wait=false"); err != nil {
+			t.Error(err)
+		}
+	}()
+	if !receiving(t, name) {
+		return false
+	}
+	killAgent(t)
+	c := shared.settled(ctx, t, name, "app").Containers[0]
+	if c.Cause != "RegistryError" || c.Confidence != confirmed {
+		t.Errorf("the new agent's verdict: %+v", c)
+	}
+	assertEntries(t, c.Evidence,
+		demo.Evidence{Check: "message", Outcome: "Failed", Fault: "RegistryError", Detail: "503"},
+		demo.Evidence{Check: "registry", Outcome: "Passed"},
+		demo.Evidence{Check: "pull", Outcome: "Failed", Fault: "RegistryError", Detail: "pulled again by the runtime"})
+	shared.eventually(ctx, t, func() (string, bool) {
+		left := leftovers(t)
+		return "nothing of whypull's in containerd, not " + left, left == ""
+	})
+	if after := images(t); after != before {
+		t.Errorf("the images that pods find were %s, and are %s", before, after)
+	}
+	return true
+}
+
+// pushFickle pushes an image with a layer of so many bytes that no other has, and
+// returns its name.
+func pushFickle(t *testing.T, name string, bytes int, plan ...string) string {
+	t.Helper()
+	reference, pushed := registry.Fickle(name, plan...)
+	program, err := shared.lab.ToolPath("pause")
+	if err != nil {
+		t.Fatal(err)
+	}
+	i, err := image.Build(image.Options{Name: reference, Program: program, Padding: bytes})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := shared.lab.Push(t.Context(), pushed, i); err != nil {
+		t.Fatal(err)
+	}
+	return reference
+}
+
+// receiving waits until containerd receives something for whypull; false if it is
+// for the kubelet.
+func receiving(t *testing.T, namespace string) bool {
+	t.Helper()
+	var ours bool
+	shared.eventually(t.Context(), t, func() (string, bool) {
+		ours = strings.Contains(onNodeSays(t, "ctr --namespace=whypull.dev content active 2>/dev/null || true"), "layer-sha256:")
+		kubelets := strings.Contains(onNodeSays(t, "ctr --namespace=k8s.io content active"), "layer-sha256:")
+		return "a pull that stalls: " + shared.said(t, namespace, "app"), ours || kubelets
+	})
+	if !ours {
+		return false
+	}
+	has := leftovers(t)
+	t.Logf("what containerd has of the pull while it runs: %q", has)
+	for _, want := range []string{"leases", "content", "active"} {
+		if !strings.Contains(has, want+":") {
+			t.Errorf("in the middle of the retry containerd has no %s: %s", want, has)
+		}
+	}
+	if report := shared.said(t, namespace, "app"); !strings.Contains(report, "the pull is being tried again") {
+		t.Errorf("the pod does not tell of the retry: %s", report)
+	}
+	return true
+}
+
+// said is the report on a pod at this moment.
+func (c *cluster) said(t *testing.T, namespace, pod string) string {
+	t.Helper()
+	p, err := c.client.CoreV1().Pods(namespace).Get(t.Context(), pod, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p.Annotations["whypull.dev/report"]
+}
+
+// onNodeSays is what a line of the shell prints on the node.
+func onNodeSays(t *testing.T, line string) string {
+	t.Helper()
+	out, problems, err := shared.lab.Exec(t.Context(), nil, "sh", "-c", line)
+	if err != nil {
+		t.Fatalf("%s: %v %s %s", line, err, out, problems)
+	}
+	return strings.TrimSpace(out)
+}
+
+// images are the names of those that pods find on the node.
+func images(t *testing.T) string {
+	t.Helper()
+	return onNodeSays(t, "ctr --namespace=k8s.io images ls -q | sort")
+}
+
+// leftovers is everything that containerd has in whypull's namespace, "" for
+// nothing; the namespace itself counts.
+func leftovers(t *testing.T) string {
+	t.Helper()
+	return onNodeSays(t, `ns=whypull.dev
+show() { shift; out=$("$@" 2>/dev/null) && [ -n "$out" ] && echo "$what: $out"; }
+what=namespace; show - sh -c "ctr namespaces ls -q | grep -x $ns"
+what=images; show - ctr --namespace=$ns images ls -q
+what=leases; show - ctr --namespace=$ns leases ls -q
+what=content; show - ctr --namespace=$ns content ls -q
+what=active; show - sh -c "ctr --namespace=$ns content active | tail -n +2"
+what=snapshots; show - sh -c "ctr --namespace=$ns snapshots --snapshotter=overlayfs ls | tail -n +2"
+true`)
+}
+
+// killAgent kills the agent's process, and returns when the kubelet has started
+// another one.
+func killAgent(t *testing.T) {
+	t.Helper()
+	ctx := t.Context()
+	was := agentStatus(t)
+	id, ok := strings.CutPrefix(was.ContainerID, "containerd://")
+	if !ok {
+		t.Fatalf("the agent's container: %+v", was)
+	}
+	onNodeSays(t, "ctr --namespace=k8s.io tasks kill --signal=SIGKILL "+id)
+	t.Logf("what containerd has for whypull after that: %q", leftovers(t))
+	shared.eventually(ctx, t, func() (string, bool) {
+		now := agentStatus(t)
+		return fmt.Sprintf("another agent: %+v", now), now.ContainerID != was.ContainerID && now.Ready
+	})
+	if now := agentStatus(t); now.RestartCount <= was.RestartCount || now.LastTerminationState.Terminated == nil || now.LastTerminationState.Terminated.ExitCode != 137 {
+		t.Errorf("the agent was not killed and started again: %+v", now)
+	}
+}
+
+func agentStatus(t *testing.T) corev1.ContainerStatus {
+	t.Helper()
+	pods, err := shared.client.CoreV1().Pods("whypull").List(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range pods.Items {
+		if p.DeletionTimestamp == nil && len(p.Status.ContainerStatuses) == 1 {
+			return p.Status.ContainerStatuses[0]
+		}
+	}
+	t.Fatalf("the agent's pod: %+v", pods.Items)
+	return corev1.ContainerStatus{}
+}
