@@ -338,7 +338,8 @@ func (a *Agent) due(uid string, f diagnosis.Failure) (old judged, examine, fresh
 	}
 	age := a.now().Sub(old.at)
 	changed := old.asked != fingerprint(f) || !old.verdict.Failure.Since.Equal(f.Since)
-	return old, changed || old.failedSince(f) || age >= refresh, changed && age >= settle
+	others := old.verdict.Failure.Queue != f.Queue // of which no registry knows
+	return old, changed || others || old.failedSince(f) || age >= refresh, changed && age >= settle
 }
 
 func (a *Agent) remember(uid string, r *round) {

@@ -129,3 +129,22 @@ func TestPastNextTry(t *testing.T) {
 		a.queue.ShutDown()
 	}
 }
+
+// Another pod that waits behind a pull that hangs is told of, without asking
+// anybody anew.
+func TestAnotherPodWaitsBehind(t *testing.T) {
+	t.Parallel()
+	a := New(&collector{}, &publisher{}, nil)
+	defer a.queue.ShutDown()
+	f := failure("app")
+	f.Stall = diagnosis.StallTransfer
+	a.Observe(update(f))
+	a.remember("uid-1", &round{exams: []*exam{{failure: f, at: a.now().Add(-settle), verdict: diagnosis.Verdict{Cause: diagnosis.PullStalled, Failure: f}}}})
+	if _, examine, _ := a.due("uid-1", f); examine {
+		t.Error("due with the same pods behind it")
+	}
+	f.Queue = "web"
+	if _, examine, fresh := a.due("uid-1", f); !examine || fresh {
+		t.Errorf("due %v, fresh %v; want true, false", examine, fresh)
+	}
+}

@@ -47,6 +47,9 @@ type Failure struct {
 	// Stall says how the pull hangs of a container that waits without a reason;
 	// empty for one that fails.
 	Stall Stall
+	// Queue tells of a pull that hangs which pods wait for it, or for which it
+	// waits, in words that the pod's report may use; "" for none.
+	Queue string
 	// Offline tells that there is no pod in a cluster and no text of a kubelet:
 	// the image is that of a manifest, or of a command line.
 	Offline bool

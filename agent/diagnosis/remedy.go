@@ -174,6 +174,13 @@ func mendSandbox(x *facts) []string {
 // runtime does only where it has a limit (image_pull_progress_timeout), which
 // containerd's transfer service does not keep.
 func mendStalled(x *facts) []string {
+	if x.has(CheckPull, FaultWaitsForIt) {
+		return []string{
+			comment("on node %s: restart the runtime, which gives the stalled pull up (running containers go on); deleting a pod does not:", x.Node),
+			"systemctl restart containerd",
+			comment("so that one pull does not hold up others: serializeImagePulls: false and maxParallelImagePulls in the kubelet's configuration"),
+		}
+	}
 	return []string{
 		comment("on node %s: does the registry answer?", x.Node),
 		"curl -sv --max-time 20 -o /dev/null " + quote(x.endpoint()+"/v2/"),

@@ -142,13 +142,16 @@ func saySandbox(x *facts) string {
 	return fmt.Sprintf("no container of the pod can start: node %s cannot get the sandbox image %s: %s", x.Node, x.image(), summary(cause, &inner))
 }
 
-// sayStalled takes the sentence of the books, with what the registry says now.
+// sayStalled takes the sentence of the books, with what the registry says now; not
+// where it is another's pull that stalls, most likely of another registry.
 func sayStalled(x *facts) string {
 	e, ok := x.first(CheckPull, FaultStalled, FaultWaitsForIt)
 	if !ok {
 		return ""
 	}
 	switch bad := x.origin(); {
+	case e.Fault == FaultWaitsForIt:
+		return e.Detail
 	case x.works():
 		return e.Detail + "; the registry answers whypull"
 	case len(bad) > 0:
@@ -159,7 +162,8 @@ func sayStalled(x *facts) string {
 
 // sayDiskFull takes the sentence about the file systems, also where none of them
 // is full any more: a runtime removes what it has written of an image that it
-// could not store.
+// could not store. Where none can be seen there is the directory in the runtime's
+// words.
 func sayDiskFull(x *facts) string {
 	looked := filter(x.of(CheckPull), func(e Evidence) bool { return !e.Retried })
 	if e, ok := firstOf(filter(looked, faulty), FaultDiskFull); ok {
@@ -168,7 +172,7 @@ func sayDiskFull(x *facts) string {
 	if e, ok := firstOf(looked, FaultDiskFull); ok {
 		return e.Detail
 	}
-	again, failed := x.first(CheckPull, FaultDiskFull)
+	_, failed := x.first(CheckPull, FaultDiskFull)
 	for _, e := range looked {
 		switch {
 		case len(e.Directories) == 0 || !ran(e):
@@ -178,7 +182,23 @@ func sayDiskFull(x *facts) string {
 			return "the runtime found no space left; " + e.Detail
 		}
 	}
-	return again.Detail
+	said := fmt.Sprintf("node %s had no space left for what the runtime writes", x.Node)
+	if dir := x.fullDirectory(); dir != "" {
+		said += " to " + dir
+	}
+	return said + x.asWell()
+}
+
+// fullDirectory is containerd's content store, if the runtime's words are of it.
+func (x *facts) fullDirectory() string {
+	for _, e := range append(filter(x.of(CheckPull), func(e Evidence) bool { return e.Retried }), x.message()) {
+		before, _, full := strings.Cut(e.Detail, ": no space left on device")
+		dir, _, store := strings.Cut(before[strings.LastIndexByte(before, ' ')+1:], "/ingest/")
+		if full && store && strings.HasPrefix(dir, "/") {
+			return dir
+		}
+	}
+	return ""
 }
 
 // inPod says how the name that the node does not resolve fares in the pod.

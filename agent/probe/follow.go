@@ -77,10 +77,11 @@ type followedKey struct {
 }
 
 type look struct {
-	namespace, pod, image string
-	seen                  time.Time
-	queued                bool     // no byte had come, and others were received
-	samples               []sample // the oldest first
+	of      diagnosis.Failure
+	seen    time.Time
+	queued  bool     // no byte had come, and others were received
+	stalled bool     // bytes had come, and then no more
+	samples []sample // the oldest first
 }
 
 // sample is how many bytes there were at a moment.
@@ -101,17 +102,17 @@ func (l *follower) saw(f diagnosis.Failure, s standstill, now time.Time) diagnos
 	}
 	key := followedKey{f.UID, f.Kind, f.Container}
 	was := l.followed[key]
-	if was == nil || was.image != f.Image {
+	if was == nil || was.of.Image != f.Image {
 		if was == nil && len(l.followed) >= maxFollowed {
 			return p
 		}
-		was = &look{namespace: f.Namespace, pod: f.Pod, image: f.Image}
+		was = &look{of: f}
 		if l.followed == nil {
 			l.followed = map[followedKey]*look{}
 		}
 		l.followed[key] = was
 	}
-	was.seen, was.queued = now, s.stage == queued
+	was.seen, was.queued, was.stalled = now, s.stage == queued, s.way == diagnosis.StallTransfer
 	p.Rate = was.rate(s, now)
 	return p
 }
@@ -140,13 +141,20 @@ func (w *look) rate(s standstill, now time.Time) float64 {
 }
 
 // behind tells of the other pods that have lately been seen to wait without a
-// byte. A pod's report may name those of its own namespace only. nil if there
-// are none.
+// byte. nil if there are none.
 func (l *follower) behind(f diagnosis.Failure, now time.Time) []diagnosis.Evidence {
-	names, others := l.waiting(f, now)
-	if len(names)+others == 0 {
+	pods := l.podsBehind(f, now)
+	if pods == "" {
 		return nil
 	}
+	return []diagnosis.Evidence{{Check: diagnosis.CheckPull, Outcome: diagnosis.Inconclusive, Detail: fmt.Sprintf(
+		"node %s receives no other image meanwhile, as when the kubelet pulls one at a time; pods that wait for theirs without a byte: %s", f.Node, pods)}}
+}
+
+// podsBehind names those pods: a pod's report may do so for its own namespace
+// only. "" if there are none.
+func (l *follower) podsBehind(f diagnosis.Failure, now time.Time) string {
+	names, others := l.waiting(f, now)
 	named := names[:min(len(names), maxBehind)]
 	var parts []string
 	if len(named) > 0 {
@@ -158,8 +166,54 @@ func (l *follower) behind(f diagnosis.Failure, now time.Time) []diagnosis.Eviden
 	if others > 0 {
 		parts = append(parts, fmt.Sprintf("%d of other namespaces", others))
 	}
-	return []diagnosis.Evidence{{Check: diagnosis.CheckPull, Outcome: diagnosis.Inconclusive, Detail: fmt.Sprintf(
-		"node %s receives no other image meanwhile, as when the kubelet pulls one at a time; pods that wait for theirs without a byte: %s", f.Node, strings.Join(parts, "; "))}}
+	return strings.Join(parts, "; ")
+}
+
+// ahead is the pull that stalls while a pod waits without a byte, of several one
+// of the pod's own namespace.
+func (l *follower) ahead(f diagnosis.Failure, now time.Time) (diagnosis.Failure, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var all []diagnosis.Failure
+	for key, w := range l.followed {
+		if key.uid != f.UID && w.stalled && now.Sub(w.seen) <= lately {
+			all = append(all, w.of)
+		}
+	}
+	if len(all) == 0 {
+		return diagnosis.Failure{}, false
+	}
+	rank := func(o diagnosis.Failure) string {
+		if o.Namespace == f.Namespace {
+			return "0/" + o.Pod
+		}
+		return "1/" + o.Namespace + "/" + o.Pod
+	}
+	return slices.MinFunc(all, func(a, b diagnosis.Failure) int { return strings.Compare(rank(a), rank(b)) }), true
+}
+
+// queue is how a pull that hangs stands to those of other pods.
+func (c *Collector) queue(ctx context.Context, f diagnosis.Failure, s standstill) string {
+	switch {
+	case s.way == diagnosis.StallBehind:
+		return c.waitedFor(ctx, f)
+	case s.alone:
+		return c.follower.podsBehind(f, c.now())
+	}
+	return ""
+}
+
+// waitedFor names the pull that a pod waits for: whose it is and from where, if
+// the pod's report may tell.
+func (c *Collector) waitedFor(ctx context.Context, f diagnosis.Failure) string {
+	switch first, known := c.follower.ahead(f, c.now()); {
+	case !known:
+		return "another image"
+	case first.Namespace != f.Namespace:
+		return "another image, for a pod of another namespace"
+	default:
+		return fmt.Sprintf("pod %s's image from %s", first.Pod, c.sources(ctx, first))
+	}
 }
 
 // waiting are the pods of behind: the names of those in the pod's namespace,
@@ -173,8 +227,8 @@ func (l *follower) waiting(f diagnosis.Failure, now time.Time) (names []string, 
 			continue
 		}
 		pods[key.uid] = true
-		if w.namespace == f.Namespace {
-			names = append(names, w.pod)
+		if w.of.Namespace == f.Namespace {
+			names = append(names, w.of.Pod)
 		} else {
 			others++
 		}

@@ -203,6 +203,51 @@ func TestBehindIsEvidence(t *testing.T) {
 	}
 }
 
+// TestQueue: a look at a pull that hangs tells how it stands to those of other
+// pods, and so does the evidence: who waits for it, and for which it waits; of
+// another namespace no name is told.
+func TestQueue(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct{ namespace, ahead, behind string }{
+		"of one namespace": {"team", "pod web's image from registry.test", "second"},
+		"of two":           {"hidden", "another image, for a pod of another namespace", "1 of other namespaces"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n, f, now := begun(t)
+			f.Since = now.Now().Add(-5 * time.Minute)
+			receives(n, f, f.Since)
+			second := starting("elsewhere.test/team/other:v1")
+			second.Namespace, second.Pod, second.UID, second.SandboxUID, second.Since = tc.namespace, "second", "u-2", "u-2", f.Since
+			n.runtime.AddSandbox(critest.Sandbox{ID: "s-2", PodUID: "u-2"})
+			queue := func(f diagnosis.Failure) string {
+				t.Helper()
+				got := n.hanging([]diagnosis.Failure{f})
+				if len(got) != 1 {
+					t.Fatalf("%s: %+v", f.Pod, got)
+				}
+				return got[0].Queue
+			}
+			if got := queue(second); got != "another image" {
+				t.Errorf("before the other was looked at it waits for %q", got)
+			}
+			if got := queue(f); got != tc.behind {
+				t.Errorf("behind it is %q, want %q", got, tc.behind)
+			}
+			if got := queue(second); got != tc.ahead {
+				t.Errorf("it waits for %q, want %q", got, tc.ahead)
+			}
+			second.Stall = diagnosis.StallBehind
+			wantLines(t, "behind", of(n.collect(second), diagnosis.CheckPull), "Failed | PullWaits | the pull of elsewhere.test/team/other:v1 has not begun: the node waits for the pull of "+
+				tc.ahead+", of which less than 1 MiB has come since "+moment(f.Since))
+			now.advance(lately + time.Second)
+			if got := queue(second); got != "another image" {
+				t.Errorf("of a pull that is looked at no more: %q", got)
+			}
+		})
+	}
+}
+
 // TestSources: the hosts are those of the node's configuration.
 func TestSources(t *testing.T) {
 	t.Parallel()

@@ -52,6 +52,7 @@ func (c *Collector) Follow(ctx context.Context, waiting []diagnosis.Failure) ([]
 		switch {
 		case s.way != "":
 			f.Stall = s.way
+			f.Queue = c.queue(ctx, f, s)
 			hanging = append(hanging, f)
 		case s.stage == receiving || s.stage == unpacking:
 			going = append(going, p)
@@ -245,7 +246,7 @@ func (c *Collector) checkPull(ctx context.Context, f diagnosis.Failure) []diagno
 		}
 	case s.way == diagnosis.StallBehind:
 		e.Fault, e.Blob = diagnosis.FaultWaitsForIt, s.blob
-		e.Detail = fmt.Sprintf("the pull of %s has not begun: the node waits for the pull of another image, of which less than 1 MiB has come since %s", f.Image, moment(s.since))
+		e.Detail = fmt.Sprintf("the pull of %s has not begun: the node waits for the pull of %s, of which less than 1 MiB has come since %s", f.Image, c.waitedFor(ctx, f), moment(s.since))
 	case s.way == diagnosis.StallUnbegun:
 		e.Outcome, e.Fault = diagnosis.Inconclusive, diagnosis.FaultUnbegun // the kubelet may wait for something else
 		e.Detail = fmt.Sprintf("of %s no byte has come from %s since %s", f.Image, f.Registry, moment(s.since))
