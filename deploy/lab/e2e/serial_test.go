@@ -1,0 +1,112 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/whypull/whypull/deploy/lab/demo"
+	"github.com/whypull/whypull/deploy/lab/node"
+	"github.com/whypull/whypull/deploy/lab/registry"
+)
+
+// kubeletFile is the kubelet's configuration.
+const kubeletFile = "/etc/kubernetes/kubelet.yaml"
+
+// TestOnePullAtATime: with a kubelet that pulls one image at a time, a pull that
+// stalls keeps all others from beginning. It is said from which host it is pulled
+// and which pods wait, and of each of those what it waits for; of other
+// namespaces no names are told. It runs alone: it changes the kubelet, and
+// meanwhile no other pod gets an image.
+func TestOnePullAtATime(t *testing.T) {
+	ctx := t.Context()
+	pullSerially(t)
+	if err := shared.lab.RemoveFile(registry.StallRelease); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	release := func() {
+		if err := shared.lab.WriteFile(registry.StallRelease, nil); err != nil {
+			t.Error(err)
+		}
+	}
+	t.Cleanup(func() { // for tests that come later it has to stall again
+		if err := shared.lab.RemoveFile(registry.StallRelease); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(release)
+	s := breakStalled(t, "serial")
+	shared.eventually(ctx, t, func() (string, bool) { // first come, first served
+		return "a pull that stalls", strings.Contains(onNodeSays(t, "ctr --namespace=k8s.io content active"), "layer-sha256:")
+	})
+	waits(t, s.Name, "behind")
+	waits(t, "serial-elsewhere", "secret-name")
+
+	ahead := shared.settled(ctx, t, s.Name, "app").Containers[0]
+	if ahead.Cause != "PullStalled" || ahead.Confidence != confirmed {
+		t.Errorf("the pull that stalls: %+v", ahead)
+	}
+	assertEntries(t, ahead.Evidence, demo.Evidence{Check: "pull", Outcome: "Failed", Fault: "PullStalled", Detail: "from " + registry.StallHost})
+	shared.tells(t, s.Name, "app", `receives no other image meanwhile.*pods that wait for theirs without a byte: behind; 1 of other namespaces`)
+	shared.tells(t, s.Name, "behind", `has not begun: the node waits for the pull of pod app's image from `+registry.StallHost)
+	shared.tells(t, "serial-elsewhere", "secret-name", `has not begun: the node waits for the pull of another image, for a pod of another namespace, of which`)
+	for namespace, pod := range map[string]string{s.Name: "behind", "serial-elsewhere": "secret-name"} {
+		c := shared.settled(ctx, t, namespace, pod).Containers[0]
+		if c.Cause != "PullStalled" || c.Confidence != confirmed || strings.Contains(c.Summary, "registry answers") {
+			t.Errorf("the pod %s that waits: %+v", pod, c)
+		}
+		assertEntries(t, c.Evidence, demo.Evidence{Check: "pull", Outcome: "Failed", Fault: "PullWaits"})
+	}
+	release()
+	for _, pod := range []string{"app", "behind"} {
+		shared.waitRunning(ctx, t, s.Name, pod)
+		waitUnmarked(ctx, t, s.Name, pod)
+	}
+	waitUnmarked(ctx, t, "serial-elsewhere", "secret-name")
+}
+
+// waits makes a pod with an image of its own that nothing is wrong with.
+func waits(t *testing.T, namespace, pod string) {
+	t.Helper()
+	reference := registry.PlainHost + "/e2e/" + namespace + "-" + pod + ":1.0"
+	s := demo.Scenario{Name: namespace, Images: []string{reference}, Manifests: []string{demo.Pod(pod, reference, "", "")}}
+	if err := s.Break(t.Context(), shared.lab); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// tells waits until a pod's report matches.
+func (c *cluster) tells(t *testing.T, namespace, pod, pattern string) {
+	t.Helper()
+	like := regexp.MustCompile(pattern)
+	c.eventually(t.Context(), t, func() (string, bool) {
+		said := c.said(t, namespace, pod)
+		return "a report like " + pattern + ", not " + said, like.MatchString(said)
+	})
+}
+
+// pullSerially makes the kubelet pull one image at a time until the test is over.
+func pullSerially(t *testing.T) {
+	t.Helper()
+	was, err := shared.lab.ReadFile(kubeletFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	serial := regexp.MustCompile(`(?m)^maxParallelImagePulls: .*\n`).ReplaceAllString(string(was), "")
+	serial = strings.Replace(serial, "serializeImagePulls: false", "serializeImagePulls: true", 1)
+	if !strings.Contains(serial, "serializeImagePulls: true") || serial == string(was) {
+		t.Fatalf("the kubelet's configuration: %s", was)
+	}
+	configure := func(content string) {
+		t.Helper()
+		ctx := context.WithoutCancel(t.Context())
+		if err := errors.Join(shared.lab.StopComponent(ctx, node.Kubelet), shared.lab.WriteFile(kubeletFile, []byte(content)), shared.lab.StartComponent(ctx, node.Kubelet)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(func() { configure(string(was)) })
+	configure(serial)
+}
