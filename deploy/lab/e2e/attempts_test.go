@@ -1,0 +1,177 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/whypull/whypull/deploy/lab/demo"
+	"github.com/whypull/whypull/deploy/lab/registry"
+)
+
+// announced is what a summary said of the kubelet's next attempt.
+type announced struct {
+	written time.Time // by the report
+	next    time.Time // "" for none
+	summary string
+}
+
+// attempts are how often the kubelet tries: after back-offs of 10, 20, 40 and 80
+// seconds.
+const attempts = 5
+
+// TestNextAttempt: the times that are given for the kubelet's next attempt, beside
+// those at which the registry was asked. A registry that fails the kubelet, and
+// passes whypull's own pull, has the cause gone all the time. How near the times
+// are depends on the machine, so they are logged; that they are given, lie after
+// the attempt of which they are told, and are not the same for two attempts, does
+// not. There are two pods, since the kubelet's second attempt may come before
+// whypull's pull, which then fails.
+func TestNextAttempt(t *testing.T) {
+	t.Parallel()
+	all := map[string]string{} // image by namespace
+	told := map[string]func() []announced{}
+	for i := range 2 {
+		name := fmt.Sprintf("attempts-%d", i)
+		all[name] = pushFickle(t, name, 1<<20, registry.FickleRefuse, registry.FicklePass, registry.FickleRefuse)
+		s := demo.Scenario{Name: name, Manifests: []string{demo.Pod("app", all[name], "", "")}}
+		if err := s.Break(t.Context(), shared.lab); err != nil {
+			t.Fatal(err)
+		}
+		told[name] = listen(t, name)
+	}
+	shown := 0
+	for name, image := range all {
+		shared.eventually(t.Context(), t, func() (string, bool) {
+			n := len(asked(t, image))
+			return fmt.Sprintf("the kubelet's attempts on %s, %d so far", image, n), n > attempts // one is whypull's
+		})
+		shown += compare(t, name, asked(t, image), told[name]())
+		if _, err := shared.lab.Kubectl(t.Context(), nil, "delete", "namespace", name, "--wait=false"); err != nil {
+			t.Error(err)
+		}
+	}
+	if shown == 0 {
+		t.Error("no time was given for any attempt")
+	}
+}
+
+// compare tells how far the given times are from the attempts, and how many were
+// given.
+func compare(t *testing.T, name string, pulls []time.Time, told []announced) int {
+	t.Helper()
+	t.Logf("%s: pulls at %s", name, clockTimes(pulls))
+	shown := 0
+	var last time.Time
+	for _, a := range told {
+		t.Logf("%s: written at %s: %s", name, a.written.Format(time.TimeOnly), a.summary)
+		if a.next.IsZero() {
+			continue
+		}
+		shown++
+		if !a.next.After(last) {
+			t.Errorf("%s: %s is given, and was %s before", name, a.next.Format(time.TimeOnly), last.Format(time.TimeOnly))
+		}
+		last = a.next
+		for _, p := range pulls {
+			if p.After(a.written) {
+				t.Logf("%s: given %s, asked at %s: %+.0f s", name, a.next.Format(time.TimeOnly), p.Format(time.TimeOnly), p.Sub(a.next).Seconds())
+				break
+			}
+		}
+	}
+	return shown
+}
+
+func clockTimes(all []time.Time) string {
+	var out []string
+	for _, at := range all {
+		out = append(out, at.Format(time.TimeOnly))
+	}
+	return strings.Join(out, " ")
+}
+
+// listen takes down what a pod's summaries say, from now on until it is asked.
+func listen(t *testing.T, namespace string) func() []announced {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	w, err := shared.client.CoreV1().Pods(namespace).Watch(ctx, metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan []announced, 1)
+	go func() { done <- heard(w) }()
+	return func() []announced {
+		cancel()
+		return <-done
+	}
+}
+
+func heard(w watch.Interface) []announced {
+	var out []announced
+	nextTry := regexp.MustCompile(`tries again at about (\d\d:\d\d:\d\d) UTC$`)
+	for event := range w.ResultChan() {
+		p, ok := event.Object.(*corev1.Pod)
+		if !ok {
+			continue
+		}
+		a := announced{summary: p.Annotations["whypull.dev/summary"]}
+		if a.summary == "" || len(out) > 0 && out[len(out)-1].summary == a.summary {
+			continue
+		}
+		var report podReport
+		_ = json.Unmarshal([]byte(p.Annotations["whypull.dev/report"]), &report)
+		a.written, _ = time.Parse(time.RFC3339, report.ObservedAt)
+		if m := nextTry.FindStringSubmatch(a.summary); m != nil {
+			a.next = after(a.written, m[1])
+		}
+		out = append(out, a)
+	}
+	return out
+}
+
+// after is the first moment after another one at which the clock shows a time.
+func after(at time.Time, clock string) time.Time {
+	next, err := time.Parse(time.DateTime, at.UTC().Format(time.DateOnly)+" "+clock)
+	if err != nil {
+		return time.Time{}
+	}
+	if next.Before(at.Add(-12 * time.Hour)) {
+		next = next.AddDate(0, 0, 1)
+	}
+	return next
+}
+
+// asked are the moments, to the second, at which containerd asked for an image of
+// FickleHost.
+func asked(t *testing.T, image string) []time.Time {
+	t.Helper()
+	data, err := os.ReadFile(shared.lab.RegistryLog(registry.Limited))
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := "/v2" + strings.TrimSuffix(strings.TrimPrefix(image, registry.FickleHost), ":1.0") + "/manifests/1.0 "
+	var out []time.Time
+	for line := range strings.SplitSeq(string(data), "\n") {
+		_, rest, ok := strings.Cut(line, " [")
+		if !ok || !strings.Contains(line, `"HEAD `+path) || !strings.Contains(line, `"containerd/`) {
+			continue
+		}
+		at, err := time.Parse("02/Jan/2006:15:04:05 -0700", rest[:strings.Index(rest, "]")])
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, at.UTC())
+	}
+	return out
+}

@@ -1,0 +1,138 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/whypull/whypull/deploy/lab/demo"
+	"github.com/whypull/whypull/deploy/lab/image"
+	"github.com/whypull/whypull/deploy/lab/registry"
+)
+
+const (
+	// contentStore is where containerd has what it receives.
+	contentStore = "/var/lib/containerd/io.containerd.content.v1.content"
+	// roomInStore is how many bytes are left on the small file system, and of what
+	// is pulled the padding alone is more.
+	roomInStore, tooMuch = 8 << 20, 24 << 20
+)
+
+// TestDiskFull: the file system of containerd's content store is too small for an
+// image. Without the component that mounts it whypull has the directory from the
+// runtime's words alone; with it the room is known, to an agent that finds the pod
+// failing as well as to one that sees it fail, and once there is room a pod gets
+// its image. It runs alone, since everybody who pulls needs that room.
+func TestDiskFull(t *testing.T) {
+	ctx := t.Context()
+	grow := smallStore(t)
+	const namespace = "disk-full"
+	tooLarge(t, namespace, "first")
+	unseen := shared.settled(ctx, t, namespace, "first").Containers[0]
+	t.Logf("without the component: %s, %s: %s", unseen.Cause, unseen.Confidence, unseen.Summary)
+	if unseen.Cause != "DiskFull" || !strings.Contains(unseen.Summary, "no space left for what the runtime writes to "+contentStore) {
+		t.Errorf("without the component: %+v", unseen)
+	}
+	showStore(t)
+	tooLarge(t, namespace, "second")
+	for _, pod := range []string{"first", "second"} {
+		shared.tells(t, namespace, pod, `"check":"pull","outcome":"(Inconclusive|Failed)","fault":"DiskFull","detail":"[^"]*file system of `+contentStore+` \(content store\)`)
+		seen := shared.settled(ctx, t, namespace, pod).Containers[0]
+		t.Logf("with the component, %s: %s, %s: %s", pod, seen.Cause, seen.Confidence, seen.Summary)
+		if seen.Cause != "DiskFull" || seen.Confidence == "Suspected" || !strings.Contains(seen.Summary, "node lab-node's file system of "+contentStore) {
+			t.Errorf("with the component, %s: %+v", pod, seen)
+		}
+		assertEntries(t, seen.Evidence, demo.Evidence{Check: "message", Outcome: "Failed", Fault: "DiskFull", Detail: "no space left on device"})
+	}
+	grow()
+	shared.waitRunning(ctx, t, namespace, "second") // the other one waits for longer
+	waitUnmarked(ctx, t, namespace, "second")
+	if _, err := shared.lab.Kubectl(ctx, nil, "delete", "namespace", namespace); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// tooLarge makes a pod whose image there is no room for.
+func tooLarge(t *testing.T, namespace, pod string) {
+	t.Helper()
+	reference := registry.PlainHost + "/e2e/" + namespace + "-" + pod + ":1.0"
+	program, err := shared.lab.ToolPath("pause")
+	if err != nil {
+		t.Fatal(err)
+	}
+	i, err := image.Build(image.Options{Name: reference, Program: program, Padding: tooMuch})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := shared.lab.Push(t.Context(), reference, i); err != nil {
+		t.Fatal(err)
+	}
+	s := demo.Scenario{Name: namespace, Manifests: []string{demo.Pod(pod, reference, "", "")}}
+	if err := s.Break(t.Context(), shared.lab); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// smallStore puts containerd's content store on a file system of its own with
+// little room until the test is over, and gives the way to make it larger.
+func smallStore(t *testing.T) (grow func()) {
+	t.Helper()
+	const below = "/var/lib/lab/content-below"
+	t.Cleanup(func() { // what containerd has received meanwhile it has to have afterwards
+		line := fmt.Sprintf(`set -e
+mountpoint -q %[2]s || exit 0
+if mountpoint -q %[1]s; then cp -au %[1]s/. %[2]s/; umount %[1]s; fi
+umount %[2]s
+rmdir %[2]s`, contentStore, below)
+		if out, problems, err := shared.lab.Exec(context.WithoutCancel(t.Context()), nil, "sh", "-c", line); err != nil {
+			t.Fatal(err, out, problems)
+		}
+	})
+	onNodeSays(t, fmt.Sprintf(`set -e
+mkdir -p %[2]s
+mount --bind %[1]s %[2]s
+mount --make-private %[2]s # or what is mounted on the one would be on the other
+mount -t tmpfs -o size=2g tmpfs %[1]s
+cp -a %[2]s/. %[1]s/
+used=$(df -k --output=used %[1]s | tail -n 1)
+mount -o remount,size=$((used+%[3]d))k %[1]s`, contentStore, below, roomInStore>>10))
+	return func() { onNodeSays(t, "mount -o remount,size=2g "+contentStore) }
+}
+
+// showStore installs whypull with the component for the disk until the test is
+// over, which is made to fit this node as its comment tells: the two directories
+// of CRI-O's are replaced by the one of containerd's.
+func showStore(t *testing.T) {
+	t.Helper()
+	installed := filepath.Join(shared.lab.Dir(), "images", "manifests")
+	text, err := os.ReadFile(filepath.Join(shared.root, "deploy", "components", "disk", "kustomization.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fitted := strings.NewReplacer("/var/tmp", contentStore, "/var/lib/containers/storage", "/var/lib/containerd/io.containerd.snapshotter.v1.overlayfs").Replace(string(text))
+	dir, err := os.MkdirTemp(filepath.Dir(installed), "disk")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	overlay := "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [../manifests]\ncomponents: [disk]\n"
+	for name, content := range map[string]string{"kustomization.yaml": overlay, "disk/kustomization.yaml": fitted} {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o750); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	restoreAgent(t)
+	ctx := t.Context()
+	if _, err := shared.lab.Kubectl(ctx, nil, "apply", "-k", dir); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := shared.lab.Kubectl(ctx, nil, "-n", "whypull", "rollout", "status", "daemonset/whypull-agent", "--timeout=4m"); err != nil {
+		t.Fatal(err)
+	}
+}
