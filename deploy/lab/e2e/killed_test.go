@@ -15,38 +15,38 @@ import (
 )
 
 // TestKilledInRetry: the agent is killed, as one that has used too much memory,
-// while containerd pulls for it. The one that the kubelet starts after it removes
-// what containerd still has of that, and gives the verdict that is missing. It
-// runs alone, since it ends the agent, and retries take turns.
+// while containerd pulls for it. The one that the kubelet starts after it gives the
+// verdict that is missing; and, where the pod has gone meanwhile and nobody tries
+// the pull again, it removes what containerd still has of it all the same. It runs
+// alone, since it ends the agent, and retries take turns.
 func TestKilledInRetry(t *testing.T) {
-	for i := range 5 {
-		if killedInRetry(t, fmt.Sprintf("killed-%d", i)) {
-			return
-		}
+	for _, of := range []struct {
+		name   string
+		killed func(*testing.T, string) bool
+	}{{"verdict", killedBeforeVerdict}, {"swept", killedForGood}} {
+		t.Run(of.name, func(t *testing.T) {
+			for i := range 5 {
+				if of.killed(t, fmt.Sprintf("killed-%s-%d", of.name, i)) {
+					return
+				}
+			}
+			t.Error("the kubelet has always been quicker")
+		})
 	}
-	t.Error("the kubelet has always been quicker")
 }
 
-// killedInRetry is TestKilledInRetry for one image; false if it was the kubelet's
-// second attempt that stalled, and not whypull's.
-func killedInRetry(t *testing.T, name string) bool {
+// killedBeforeVerdict is for one image; false if it was the kubelet's second
+// attempt that stalled, and not whypull's.
+func killedBeforeVerdict(t *testing.T, name string) bool {
 	t.Helper()
 	ctx := t.Context()
-	reference := pushFickle(t, name, 4<<20, registry.FickleRefuse, registry.FickleStall, registry.FickleRefuse)
 	before := images(t)
-	s := demo.Scenario{Name: name, Manifests: []string{demo.Pod("app", reference, "", "")}}
-	if err := s.Break(ctx, shared.lab); err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if _, err := shared.lab.Kubectl(context.WithoutCancel(ctx), nil, "delete", "namespace", name, "--wait=false"); err != nil {
-			t.Error(err)
-		}
-	}()
-	if !receiving(t, name) {
+	if !retries(t, name) {
 		return false
 	}
-	killAgent(t)
+	was := killAgent(t)
+	t.Logf("what containerd has for whypull after that: %q", leftovers(t))
+	anotherAgent(t, was)
 	c := shared.settled(ctx, t, name, "app").Containers[0]
 	if c.Cause != "RegistryError" || c.Confidence != confirmed {
 		t.Errorf("the new agent's verdict: %+v", c)
@@ -55,14 +55,60 @@ func killedInRetry(t *testing.T, name string) bool {
 		demo.Evidence{Check: "message", Outcome: "Failed", Fault: "RegistryError", Detail: "503"},
 		demo.Evidence{Check: "registry", Outcome: "Passed"},
 		demo.Evidence{Check: "pull", Outcome: "Failed", Fault: "RegistryError", Detail: "pulled again by the runtime"})
-	shared.eventually(ctx, t, func() (string, bool) {
+	assertNothingLeft(t, before)
+	return true
+}
+
+// killedForGood is for one image whose pod goes while there is no agent, as
+// killedBeforeVerdict.
+func killedForGood(t *testing.T, name string) bool {
+	t.Helper()
+	before := images(t)
+	if !retries(t, name) {
+		return false
+	}
+	was := killAgent(t)
+	left := leftovers(t)
+	t.Logf("what containerd has for whypull after that: %q", left)
+	if now := agentStatus(t); left == "" && now.ContainerID == was.ContainerID && now.State.Running == nil {
+		t.Error("containerd has kept nothing, so that there is nothing to sweep")
+	}
+	if _, err := shared.lab.Kubectl(t.Context(), nil, "-n", name, "delete", "pod", "app", "--grace-period=0", "--force"); err != nil {
+		t.Fatal(err)
+	}
+	anotherAgent(t, was)
+	assertNothingLeft(t, before)
+	return true
+}
+
+// retries makes a pod whose pull whypull tries again, which stalls.
+func retries(t *testing.T, name string) bool {
+	t.Helper()
+	reference := pushFickle(t, name, 4<<20, registry.FickleRefuse, registry.FickleStall, registry.FickleRefuse)
+	already := layersOnTheirWay(t, "k8s.io") // of a kubelet that has been quicker
+	s := demo.Scenario{Name: name, Manifests: []string{demo.Pod("app", reference, "", "")}}
+	if err := s.Break(t.Context(), shared.lab); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if _, err := shared.lab.Kubectl(context.WithoutCancel(t.Context()), nil, "delete", "namespace", name, "--wait=false"); err != nil {
+			t.Error(err)
+		}
+	})
+	return receiving(t, name, already)
+}
+
+// assertNothingLeft: of whypull's pulls there is nothing, and pods find the images
+// that they found before.
+func assertNothingLeft(t *testing.T, before string) {
+	t.Helper()
+	shared.eventually(t.Context(), t, func() (string, bool) {
 		left := leftovers(t)
 		return "nothing of whypull's in containerd, not " + left, left == ""
 	})
 	if after := images(t); after != before {
 		t.Errorf("the images that pods find were %s, and are %s", before, after)
 	}
-	return true
 }
 
 // pushFickle pushes an image with a layer of so many bytes that no other has, and
@@ -85,14 +131,13 @@ func pushFickle(t *testing.T, name string, bytes int, plan ...string) string {
 }
 
 // receiving waits until containerd receives something for whypull; false if it is
-// for the kubelet.
-func receiving(t *testing.T, namespace string) bool {
+// for the kubelet, besides what it receives already.
+func receiving(t *testing.T, namespace string, already int) bool {
 	t.Helper()
 	var ours bool
 	shared.eventually(t.Context(), t, func() (string, bool) {
-		ours = strings.Contains(onNodeSays(t, "ctr --namespace=whypull.dev content active 2>/dev/null || true"), "layer-sha256:")
-		kubelets := strings.Contains(onNodeSays(t, "ctr --namespace=k8s.io content active"), "layer-sha256:")
-		return "a pull that stalls: " + shared.said(t, namespace, "app"), ours || kubelets
+		ours = layersOnTheirWay(t, "whypull.dev") > 0
+		return "a pull that stalls: " + shared.said(t, namespace, "app"), ours || layersOnTheirWay(t, "k8s.io") > already
 	})
 	if !ours {
 		return false
@@ -108,6 +153,12 @@ func receiving(t *testing.T, namespace string) bool {
 		t.Errorf("the pod does not tell of the retry: %s", report)
 	}
 	return true
+}
+
+// layersOnTheirWay is how many containerd receives in one of its namespaces.
+func layersOnTheirWay(t *testing.T, namespace string) int {
+	t.Helper()
+	return strings.Count(onNodeSays(t, "ctr --namespace="+namespace+" content active 2>/dev/null || true"), "layer-sha256:")
 }
 
 // said is the report on a pod at this moment.
@@ -151,19 +202,22 @@ what=snapshots; show - sh -c "ctr --namespace=$ns snapshots --snapshotter=overla
 true`)
 }
 
-// killAgent kills the agent's process, and returns when the kubelet has started
-// another one.
-func killAgent(t *testing.T) {
+// killAgent kills the agent's process, and returns what the container was.
+func killAgent(t *testing.T) corev1.ContainerStatus {
 	t.Helper()
-	ctx := t.Context()
 	was := agentStatus(t)
 	id, ok := strings.CutPrefix(was.ContainerID, "containerd://")
 	if !ok {
 		t.Fatalf("the agent's container: %+v", was)
 	}
 	onNodeSays(t, "ctr --namespace=k8s.io tasks kill --signal=SIGKILL "+id)
-	t.Logf("what containerd has for whypull after that: %q", leftovers(t))
-	shared.eventually(ctx, t, func() (string, bool) {
+	return was
+}
+
+// anotherAgent waits until the kubelet has started another one.
+func anotherAgent(t *testing.T, was corev1.ContainerStatus) {
+	t.Helper()
+	shared.eventually(t.Context(), t, func() (string, bool) {
 		now := agentStatus(t)
 		return fmt.Sprintf("another agent: %+v", now), now.ContainerID != was.ContainerID && now.Ready
 	})

@@ -40,7 +40,7 @@ func TestOnePullAtATime(t *testing.T) {
 	t.Cleanup(release)
 	s := breakStalled(t, "serial")
 	shared.eventually(ctx, t, func() (string, bool) { // first come, first served
-		return "a pull that stalls", strings.Contains(onNodeSays(t, "ctr --namespace=k8s.io content active"), "layer-sha256:")
+		return "a pull that stalls", layersOnTheirWay(t, "k8s.io") > 0
 	})
 	waits(t, s.Name, "behind")
 	waits(t, "serial-elsewhere", "secret-name")
