@@ -7,7 +7,7 @@ import "strings"
 // before the "|" is enough to tell it from the others.
 func cutTails(yield func(string) bool) {
 	for _, tail := range []string{
-		"no such h|ost", "server mis|behaving", "connection ref|used", "connection res|et by peer", "i/o ti|meout",
+		"no such h|ost", "temporary failure in n|ame resolution", "server mis|behaving", "connection ref|used", "connection res|et by peer", "i/o ti|meout",
 		"no route t|o host", "network is unre|achable", "tls handshake t|imeout", "timeout awaiting r|esponse headers",
 		"awaiting head|ers)", "while waiting for co|nnection", "connection attempt f|ailed because the connected party did not properly respond", "context deadline e|xceeded", "context canc|eled", "operation timed o|ut",
 		"signed by un|known authority", "certificate sign|ed by unknown authority", "certificate has e|xpired or is not yet valid",
