@@ -72,6 +72,7 @@ func ReadMessage(reason, message string) Reading {
 		message = redactPairs(message) // before the strings in it lose their ends
 	}
 	line, wrapped := tidy(joinReason(reason, message))
+	line = membersApart(line)
 	r := readAttempts(line, wrapped)
 	if r.Cause == Unknown && rawReason(reason, message) {
 		r.Cause = PullSecretMalformed
@@ -276,7 +277,7 @@ func startsAttempt(s string, wrapped bool) bool {
 		if wrapped {
 			start = strings.ReplaceAll(start, " ", "")
 		}
-		if strings.HasPrefix(s, start) {
+		if hasPrefixFold(s, start) {
 			return true
 		}
 	}

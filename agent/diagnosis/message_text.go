@@ -42,6 +42,15 @@ func tidy(s string) (line string, wrapped bool) {
 	return b.String(), wrapped
 }
 
+// membersApart puts a blank between the members of JSON that has none, so that
+// the name in one does not take a word of the next with it.
+func membersApart(s string) string {
+	if !strings.Contains(s, `":"`) && !strings.Contains(s, `","`) {
+		return s
+	}
+	return strings.NewReplacer(`":"`, `": "`, `","`, `", "`).Replace(s)
+}
+
 // isTidy tells a text that tidy leaves as it is, as most are.
 func isTidy(s string) bool {
 	before := byte(' ')
@@ -162,13 +171,23 @@ func quotedName(q string, wrapped bool) string {
 	}
 	q = strings.TrimLeft(q, " ")
 	const line = 20 // a name that a terminal broke has a blank a line, prose has more
-	if wrapped && strings.ContainsAny(q, "/:") && strings.Count(q, " ")*line <= len(q) && !strings.Contains(q, ": ") {
+	if wrapped && strings.ContainsAny(q, "/:") && strings.Count(q, " ")*line <= len(q) && !isProse(q) {
 		q = strings.ReplaceAll(q, " ", "")
 	}
 	if len(q) < 2 || strings.HasPrefix(q, "ErrImage") || strings.Contains(q, " ") || isCode(q) || isMediaType(q) {
 		return ""
 	}
 	return q
+}
+
+// isProse tells a short sentence from a name with blanks in it.
+func isProse(s string) bool {
+	for _, word := range []string{": ", " for ", " not ", " media type ", " to ", " in "} {
+		if strings.Contains(s, word) {
+			return true
+		}
+	}
+	return false
 }
 
 func isCode(s string) bool {
@@ -248,16 +267,18 @@ func lower(c byte) byte {
 // compared at few places only.
 type phrases struct {
 	text  string
-	words bool // false: the text has lost its spaces, a phrase may start anywhere
+	words bool   // false: the text has lost its spaces, a phrase may start anywhere
+	gaps  []bool // where the lost spaces were: one stood before the byte; nil if words
 	head  [512]int32
 	next  []int32
 }
 
 func newPhrases(text string, words bool) *phrases {
+	var gaps []bool
 	if !words {
-		text = strings.ReplaceAll(text, " ", "")
+		text, gaps = withoutSpaces(text)
 	}
-	p := &phrases{text: text, words: words, next: make([]int32, len(text))}
+	p := &phrases{text: text, words: words, gaps: gaps, next: make([]int32, len(text))}
 	for i := len(text) - 2; i >= 0; i-- {
 		if words && i > 0 && isAlnum(text[i]) && isAlnum(text[i-1]) {
 			continue
@@ -267,6 +288,20 @@ func newPhrases(text string, words bool) *phrases {
 		p.head[slot] = int32(i) + 1 //nolint:gosec // texts are at most 64 KiB
 	}
 	return p
+}
+
+// withoutSpaces returns s without spaces, and for each byte of it, and for its
+// end, whether one stood before.
+func withoutSpaces(s string) (string, []bool) {
+	text, gaps := make([]byte, 0, len(s)), make([]bool, 1, len(s)+1)
+	for i := 0; i < len(s); i++ {
+		if s[i] == ' ' {
+			gaps[len(text)] = true
+			continue
+		}
+		text, gaps = append(text, s[i]), append(gaps, false)
+	}
+	return string(text), gaps
 }
 
 func pair(a, b byte) int { return (int(a)*31 + int(b)) & 511 }
@@ -307,7 +342,7 @@ func (p *phrases) has(phrase string) bool {
 		if !strings.HasPrefix(here, phrase) {
 			continue
 		}
-		if !whole || len(here) == len(phrase) || !isAlnum(here[len(phrase)]) {
+		if !whole || len(here) == len(phrase) || !isAlnum(here[len(phrase)]) || !p.words && p.gaps[int(at)-1+len(phrase)] {
 			return true
 		}
 	}

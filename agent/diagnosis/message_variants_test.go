@@ -1,6 +1,7 @@
 package diagnosis
 
 import (
+	"encoding/json"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -80,4 +81,44 @@ func TestReadMessagePrefixes(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Nor does the log that an error is quoted in: JSON without blanks, logfmt, and
+// klog, whose header has runs of blanks and which quotes what is quoted.
+func TestReadMessageInLogs(t *testing.T) {
+	for name, line := range map[string]func(string) string{
+		"json": func(m string) string {
+			return `{"image":"a/b:c","error":` + quoted(m) + `,"path":"/v2/a/b","attempt":1}`
+		},
+		"logfmt": func(m string) string { return `level=error msg="PullImage \"a/b:c\" failed" error=` + quoted(m) },
+		"klog": func(m string) string {
+			err := `failed to "StartContainer" for "app" with ErrImagePull: ` + quoted(m)
+			return `E0101 03:04:05.678901    4234 pod_workers.go:1301] "Error syncing pod, skipping" err=` + quoted(err) + ` pod="a/b"`
+		},
+	} {
+		n, lost, wrong := 0, 0, 0
+		for _, s := range scenarios(t) {
+			if s.Cause == Unknown || s.Reason != "" {
+				continue
+			}
+			n++
+			switch got := ReadMessage("", line(s.Message)).Cause; got {
+			case s.Cause:
+			case Unknown:
+				lost++
+			default:
+				wrong++
+				t.Logf("%s: %s, want %s: %s", name, got, s.Cause, line(s.Message))
+			}
+		}
+		t.Logf("%s: of %d texts %d say nothing any more, %d something else", name, n, lost, wrong)
+		if 100*(lost+wrong) > n {
+			t.Error("too many")
+		}
+	}
+}
+
+func quoted(s string) string {
+	b, _ := json.Marshal(s) // a string is always encoded
+	return string(b)
 }
