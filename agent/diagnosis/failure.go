@@ -1,6 +1,9 @@
 package diagnosis
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Kind is the kind of thing in a pod whose image is wanted.
 type Kind string
@@ -61,6 +64,11 @@ type Failure struct {
 	// stays the same until then.
 	NextTry time.Time
 }
+
+// Unrecorded tells that the kubelet could not note down that it begins a pull, in
+// a file of its own (EnsureImageExists, RecordPullIntent), so that it has asked no
+// runtime.
+func (f Failure) Unrecorded() bool { return strings.Contains(f.Message, "record image pull intent") }
 
 // SandboxName stands for a container's name where the sandbox is meant; the
 // kubelet's own name for it.

@@ -193,7 +193,10 @@ func mendStalled(x *facts) []string {
 // image store's file system on (imageGCHighThresholdPercent), and looks at no other.
 func mendDiskFull(x *facts) []string {
 	var of string
-	if dirs := x.directories(); len(dirs) > 0 {
+	switch dirs := x.directories(); {
+	case x.Unrecorded():
+		of = " " + kubeletsRoot
+	case len(dirs) > 0:
 		of = " " + strings.Join(dirs, " ")
 	}
 	return []string{
@@ -206,6 +209,9 @@ func mendDiskFull(x *facts) []string {
 		x.kubectl("get", quote("pod/"+x.Pod), "--watch"),
 	}
 }
+
+// kubeletsRoot is the kubelet's default --root-dir.
+const kubeletsRoot = "/var/lib/kubelet"
 
 // directories are where the file systems that were looked at can be asked for, as
 // words for a shell.
@@ -542,14 +548,24 @@ func mendExpired(x *facts) []string { return x.renewUsed(x.expiredLogins()) }
 func mendDenied(x *facts) []string {
 	refused := x.refusedContents()
 	if len(refused) > 0 && refused[0].Via != "" && refused[0].Via != refused[0].Endpoint {
-		return append([]string{comment("the login is good; look for a firewall, a proxy or a wrong clock between node %s and the place of the blobs", x.Node)},
-			mendOnNode("curl -sv --max-time 20")(x)...)
+		return x.mendElsewhere(hostOf(refused[0].Endpoint))
 	}
 	lines := x.renewUsed(append(refused, x.orAgain(x.denied(), AccessDenied, DeniedOrNotFound)...))
 	if len(lines) == 0 {
 		return nil
 	}
 	return append([]string{comment("have the user granted pull on %s, or take another user:", x.Repository)}, lines...)
+}
+
+// mendElsewhere: a registry sends for blobs to addresses that it has signed, by
+// its own clock, for a storage that holds them against its own; neither the login
+// nor the node's clock has a part in that.
+func (x *facts) mendElsewhere(host string) []string {
+	lines := []string{
+		comment("the registry gives the manifest; it is %s that refuses: look for a proxy, a firewall or an endpoint policy between node %s and there", host, x.Node),
+		comment("if it refuses other nodes as well, have the registry's right to its own storage looked at, and its clock, by which it signs the addresses"),
+	}
+	return append(lines, mendOnNode("curl -sv --max-time 20")(x)...)
 }
 
 // renewUsed renews the secret that attempts were made with, else the one that

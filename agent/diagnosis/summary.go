@@ -165,6 +165,9 @@ func sayStalled(x *facts) string {
 // could not store. Where none can be seen there is the directory in the runtime's
 // words.
 func sayDiskFull(x *facts) string {
+	if x.Unrecorded() {
+		return fmt.Sprintf("the kubelet finds no space left on node %s's file system of its own files (%s), where it notes down each pull before it begins", x.Node, kubeletsRoot)
+	}
 	looked := filter(x.of(CheckPull), func(e Evidence) bool { return !e.Retried })
 	if e, ok := firstOf(filter(looked, faulty), FaultDiskFull); ok {
 		return e.Detail
