@@ -22,7 +22,7 @@ import (
 // announced is what a summary said of the kubelet's next attempt.
 type announced struct {
 	written time.Time // by the report
-	next    time.Time // "" for none
+	next    time.Time // zero for none
 	summary string
 }
 
