@@ -453,25 +453,37 @@ func checksManifests(t *testing.T) {
 		checked++
 		t.Run(s.Name, func(t *testing.T) {
 			t.Parallel()
-			push(t, s.Images...)
+			for _, image := range s.Images {
+				push(t, renamed(image))
+			}
+			manifest := renamed(s.Manifests[0])
 			var d check.Document
-			got := checkThere(t, s.Manifests[0], "-n", s.Name, "-o", "json", "-f", "-")
+			got := checkThere(t, manifest, "-n", s.Name, "-o", "json", "-f", "-")
 			got.wants(t, 1)
 			strictly(t, got.out, &d)
 			for _, want := range s.Expect {
+				var words []string
+				for _, w := range want.Summary {
+					words = append(words, renamed(w))
+				}
 				if len(d.Pods) != 1 || d.Pods[0].Name != want.Pod || !slices.ContainsFunc(d.Pods[0].Report.Containers, func(c report.Container) bool {
-					return c.Name == want.Container && c.Kind == want.Kind && c.Cause == want.Cause && inOrder(c.Summary, want.Summary) == ""
+					return c.Name == want.Container && c.Kind == want.Kind && c.Cause == want.Cause && inOrder(c.Summary, words) == ""
 				}) {
 					t.Errorf("want %+v:\n%s", want, got.out)
 				}
 			}
-			checkThere(t, s.Manifests[0], "-f", "-").wants(t, 1, "✗ "+s.Expect[0].Cause)
+			checkThere(t, manifest, "-f", "-").wants(t, 1, "✗ "+s.Expect[0].Cause)
 		})
 	}
 	if checked < 20 {
 		t.Errorf("%d scenarios", checked)
 	}
 	t.Run("service account", checksServiceAccount)
+}
+
+// renamed gives a scenario's text other images, which the node never gets.
+func renamed(text string) string {
+	return strings.NewReplacer("/demo/", "/checked/", "/Demo/", "/Checked/", "demo/", "checked/", "team-a/", "team-a/checked-", "team-b/", "team-b/checked-").Replace(text)
 }
 
 // notByFiles are the scenarios of which the files and the node do not tell all: a
@@ -522,16 +534,19 @@ func (p programs) checksElsewhere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	none := []string{"check", "--cri-socket=", "--host-root=" + t.TempDir(), "-o", "json"}
+	none, runtime := []string{"check", "--host-root=" + t.TempDir(), "-o", "json"}, "there is no container runtime socket at "
+	if _, err := os.Stat("/run/containerd/containerd.sock"); err == nil { // this machine has one, which is not the lab's
+		none, runtime = append(none, "--cri-socket="), "no container runtime is asked"
+	}
 	for tag, want := range map[string]struct {
 		status int
 		cause  string
 	}{"1.0": {0, "NotReproducible"}, "1.1": {1, "TagNotFound"}} {
-		s := p.here(t, "", "", "whypull", append(none, address+"/e2e/check:"+tag)...)
+		s := p.here(t, "", "", "whypull", append(slices.Clone(none), address+"/e2e/check:"+tag)...)
 		s.wants(t, want.status)
 		var d check.Document
 		strictly(t, s.out, &d)
-		if d.Pullable != (want.status == 0) || !strings.HasPrefix(d.Runtime, "no container runtime is asked") || d.Pods[0].Report.Containers[0].Cause != want.cause {
+		if d.Pullable != (want.status == 0) || !strings.HasPrefix(d.Runtime, runtime) || d.Pods[0].Report.Containers[0].Cause != want.cause {
 			t.Errorf("%s: %+v", tag, d)
 		}
 	}
