@@ -230,6 +230,9 @@ type Evidence struct {
 	// Directories are on the file systems that the evidence is about, one on each:
 	// where the pull writes to them; for CheckPull.
 	Directories []string
+	// Presumed tells that one of Directories could not be looked at itself, so that
+	// another file system may be mounted there than the one that was.
+	Presumed bool
 	// Estimated tells that what an image needs was guessed by its compressed size,
 	// and would fit otherwise; for FaultDiskFull.
 	Estimated bool

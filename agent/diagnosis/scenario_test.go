@@ -229,7 +229,7 @@ func (e *Evidence) setForTest(key, value string) error {
 	case "provider":
 		e.Provider = value
 	case "says":
-		e.Exists, e.SaysExpired, e.Unrecorded, e.Estimated = value == "exists", value == "expired", value == "unrecorded", value == "estimated"
+		e.Exists, e.SaysExpired, e.Unrecorded, e.Estimated, e.Presumed = value == "exists", value == "expired", value == "unrecorded", value == "estimated", value == "presumed"
 	case "retry":
 		n, err := strconv.Atoi(value)
 		e.RetryAfter = n

@@ -178,7 +178,7 @@ func sayDiskFull(x *facts) string {
 	_, failed := x.first(CheckPull, FaultDiskFull)
 	for _, e := range looked {
 		switch {
-		case len(e.Directories) == 0 || !ran(e):
+		case len(e.Directories) == 0 || !ran(e), e.Presumed && failed: // it seems to be the wrong one
 		case failed:
 			return "pulled again, the runtime finds no space left; " + e.Detail
 		default:

@@ -198,7 +198,7 @@ func (c *Collector) sizes(ctx context.Context, a registry.Answer) (size, missing
 // the runtime has found no room and there is one file system to write to, that it
 // is too small is known, and only by how much is estimated.
 func (l *diskLook) shortage(s disk.Shortage) diagnosis.Evidence {
-	e := diagnosis.Evidence{Check: diagnosis.CheckPull, Outcome: diagnosis.Failed, Fault: diagnosis.FaultDiskFull, Estimated: s.Estimated, Directories: []string{s.Path}}
+	e := diagnosis.Evidence{Check: diagnosis.CheckPull, Outcome: diagnosis.Failed, Fault: diagnosis.FaultDiskFull, Estimated: s.Estimated, Directories: []string{s.Path}, Presumed: s.Presumed}
 	where, needs := place(l.f, s.Filesystem), l.wants(s.Needed, s.Filesystem)
 	missing := bytes(s.Needed - min(s.Free, s.Needed))
 	sole := len(l.all) == 1 && l.certain
@@ -264,6 +264,7 @@ func (l *diskLook) room() diagnosis.Evidence {
 			part += ", and " + l.wants(needed, s)
 		}
 		parts, e.Directories = append(parts, part), append(e.Directories, s.Path)
+		e.Presumed = e.Presumed || s.Presumed
 	}
 	if len(parts) == 0 {
 		e.Outcome = diagnosis.NotRun
