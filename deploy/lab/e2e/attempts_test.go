@@ -23,6 +23,7 @@ import (
 type announced struct {
 	written time.Time // by the report
 	next    time.Time // zero for none
+	until   time.Time
 	summary string
 }
 
@@ -76,6 +77,9 @@ func compare(t *testing.T, name string, pulls []time.Time, told []announced) int
 	for _, a := range told {
 		t.Logf("%s: written at %s: %s", name, a.written.Format(time.TimeOnly), a.summary)
 		if a.next.IsZero() {
+			if strings.Contains(a.summary, "tries again") {
+				t.Errorf("%s: no time that can be read", name)
+			}
 			continue
 		}
 		shown++
@@ -85,7 +89,7 @@ func compare(t *testing.T, name string, pulls []time.Time, told []announced) int
 		last = a.next
 		for _, p := range pulls {
 			if p.After(a.written) {
-				t.Logf("%s: given %s, asked at %s: %+.0f s", name, a.next.Format(time.TimeOnly), p.Format(time.TimeOnly), p.Sub(a.next).Seconds())
+				t.Logf("%s: given %s to %s, asked at %s: %+.0f s", name, a.next.Format(time.TimeOnly), a.until.Format(time.TimeOnly), p.Format(time.TimeOnly), p.Sub(a.next).Seconds())
 				break
 			}
 		}
@@ -119,7 +123,7 @@ func listen(t *testing.T, namespace string) func() []announced {
 
 func heard(w watch.Interface) []announced {
 	var out []announced
-	nextTry := regexp.MustCompile(`tries again at about (\d\d:\d\d:\d\d) UTC$`)
+	nextTry := regexp.MustCompile(`tries again between about (\d\d:\d\d:\d\d) and (\d\d:\d\d:\d\d) UTC$`)
 	for event := range w.ResultChan() {
 		p, ok := event.Object.(*corev1.Pod)
 		if !ok {
@@ -133,7 +137,7 @@ func heard(w watch.Interface) []announced {
 		_ = json.Unmarshal([]byte(p.Annotations["whypull.dev/report"]), &report)
 		a.written, _ = time.Parse(time.RFC3339, report.ObservedAt)
 		if m := nextTry.FindStringSubmatch(a.summary); m != nil {
-			a.next = after(a.written, m[1])
+			a.next, a.until = after(a.written, m[1]), after(a.written, m[2])
 		}
 		out = append(out, a)
 	}
