@@ -59,7 +59,7 @@ const (
 	// fleet does not ask one registry at the same moment.
 	spread = 100 * time.Millisecond
 	// workers examine that many pods side by side.
-	workers = 32
+	workers = 64
 )
 
 // Agent holds the state of the loop.
@@ -117,6 +117,9 @@ func (a *Agent) Observe(u podwatch.Update) {
 	}
 	a.queue.Add(u.UID)
 }
+
+// Busy tells that pods wait to be served.
+func (a *Agent) Busy() bool { return a.queue.Len() > 0 }
 
 // Again has a pod served again after a while.
 func (a *Agent) Again(uid string, after time.Duration) { a.queue.AddAfter(uid, after) }

@@ -35,6 +35,7 @@ type PodPublisher struct {
 	node    string
 	now     func() time.Time
 	again   func(uid string, after time.Duration)
+	busy    func() bool
 
 	mu   sync.Mutex
 	pods map[string]*published // by pod uid
@@ -46,6 +47,7 @@ type published struct {
 	content    string // the report without its times; empty if none is on the pod
 	first      bool   // made before the slow checks had answered
 	at         time.Time
+	owed       bool // its Events have been put off once
 	containers map[podwatch.Key]*telling
 	pulls      map[podwatch.Key]adopted // that an earlier run of the agent followed
 }
@@ -88,12 +90,16 @@ func (t *published) about(key podwatch.Key) *telling {
 // NewPublisher returns a publisher for a node's pods.
 func NewPublisher(w Writer, m *report.Metrics, log *slog.Logger, node string) *PodPublisher {
 	return &PodPublisher{writer: w, metrics: m, log: log, node: node, now: time.Now, pods: map[string]*published{},
-		again: func(string, time.Duration) {}}
+		again: func(string, time.Duration) {}, busy: func() bool { return false }}
 }
 
 // Again sets how the publisher asks for a pod to be served later, when a write
 // was put off.
 func (p *PodPublisher) Again(again func(uid string, after time.Duration)) { p.again = again }
+
+// Busy sets how the publisher learns that other pods wait to be served: what each
+// has on it comes before the Events about any.
+func (p *PodPublisher) Busy(busy func() bool) { p.busy = busy }
 
 // Verdicts implements Publisher.
 func (p *PodPublisher) Verdicts(ctx context.Context, u podwatch.Update, verdicts []diagnosis.Verdict, final bool) error {
@@ -117,7 +123,13 @@ func (p *PodPublisher) Verdicts(ctx context.Context, u podwatch.Update, verdicts
 	if current {
 		p.measure(told, verdicts)
 	}
-	if final {
+	switch {
+	case !final:
+	case !told.owed && p.busy():
+		told.owed = true
+		p.again(u.UID, 0)
+	default:
+		told.owed = false
 		p.events(ctx, told, verdicts)
 	}
 	return nil

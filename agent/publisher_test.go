@@ -82,6 +82,27 @@ func (d *desk) restart() {
 	})
 }
 
+// TestEventsAfterOthersAnnotations: while other pods wait their Events are put off,
+// once, and come in the pod's next turn, though nothing else is new.
+func TestEventsAfterOthersAnnotations(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	busy := true
+	d.p.Busy(func() bool { return busy })
+	v := verdict("app", diagnosis.TagNotFound)
+	d.publish(true, v)
+	d.want("while others wait", 1, 0)
+	d.wantAgain("while others wait", 0)
+	d.publish(true, v)
+	d.want("in its next turn, whoever waits then", 1, 1)
+	d.wantAgain("in its next turn")
+	busy = false
+	d.later(rewrite)
+	d.publish(true, verdict("app", diagnosis.RepositoryNotFound))
+	d.want("while nobody waits", 2, 2)
+	d.wantAgain("while nobody waits")
+}
+
 func (d *desk) later(by time.Duration) { d.at = d.at.Add(by) }
 
 // publish tells verdicts of the pod as the watch has it.

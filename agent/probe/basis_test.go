@@ -69,7 +69,7 @@ func TestFilesAreNoted(t *testing.T) {
 func TestNodeChanged(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	c := &Collector{asker: clockAt(now), dns: newLookups(NodeResolver{}), pods: newSharing[podAnswer](), retries: newRetries()}
+	c := &Collector{asker: clockAt(now), dns: newLookups(NodeResolver{}), pods: newSharing[podAnswer](lookupLife), retries: newRetries()}
 	answered := func(image string, fault diagnosis.Fault) question {
 		q := question{endpoint: "https://hub.test", image: image}
 		done := make(chan struct{})

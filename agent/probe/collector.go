@@ -67,6 +67,7 @@ type Collector struct {
 	options registry.Options
 	dns     *lookups
 	pods    sharing[podAnswer]
+	images  sharing[imageAnswer]
 	retries *retries
 	podPort uint16 // of pods' name servers; 0: 53
 	asker   *asker
@@ -78,7 +79,7 @@ type Collector struct {
 // New returns a collector. The registry options' Resolve is set to the node's
 // resolver.
 func New(images Images, secrets Secrets, m Metrics, o registry.Options, node NodeResolver) *Collector {
-	c := &Collector{Images: images, Secrets: secrets, Metrics: m, options: o, dns: newLookups(node), asker: newAsker(), pods: newSharing[podAnswer](), retries: newRetries()}
+	c := &Collector{Images: images, Secrets: secrets, Metrics: m, options: o, dns: newLookups(node), asker: newAsker(), pods: newSharing[podAnswer](lookupLife), images: newSharing[imageAnswer](0), retries: newRetries()}
 	c.options.Resolve = c.dns.resolve
 	c.asker.heard = c.heard
 	return c

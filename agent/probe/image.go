@@ -35,23 +35,44 @@ func (c *Collector) checkImage(ctx context.Context, f diagnosis.Failure) (diagno
 		e.Outcome, e.Detail = diagnosis.NotRun, "no container runtime socket to ask"
 		return e, ""
 	}
-	img, present, err := c.Images.Image(ctx, f.Image)
-	if ctx.Err() == nil { // else the error may be of our own making
-		c.Metrics.RuntimeUp(!cri.IsDown(err))
+	a, answered := c.images.get(ctx, shareKey{host: f.Image}, func(ctx context.Context) imageAnswer { return c.askImage(ctx, f.Image) })
+	if answered {
+		c.Metrics.RuntimeUp(!cri.IsDown(a.err))
+	} else {
+		a.err = ctx.Err()
 	}
 	switch {
-	case err != nil:
-		e.Outcome, e.Detail = diagnosis.Inconclusive, err.Error()
-		if cri.IsDown(err) {
-			e.Fault, e.Detail = diagnosis.FaultRuntimeUnready, fmt.Sprintf("the container runtime of node %s does not answer: %v", f.Node, err)
+	case a.err != nil:
+		e.Outcome, e.Detail = diagnosis.Inconclusive, a.err.Error()
+		if cri.IsDown(a.err) {
+			e.Fault, e.Detail = diagnosis.FaultRuntimeUnready, fmt.Sprintf("the container runtime of node %s does not answer: %v", f.Node, a.err)
 		}
-	case present:
+	case a.present:
 		e.Outcome, e.Detail = diagnosis.Passed, fmt.Sprintf("the image is on node %s", f.Node)
-		return e, img.ID
+		return e, a.id
 	default:
-		e.Outcome, e.Fault, e.Detail = diagnosis.Failed, diagnosis.FaultImageAbsent, c.absent(ctx, f)
+		e.Outcome, e.Fault, e.Detail = diagnosis.Failed, diagnosis.FaultImageAbsent, absent(f, a.others)
 	}
 	return e, ""
+}
+
+// imageAnswer is what the runtime says of an image.
+type imageAnswer struct {
+	id      string
+	present bool
+	err     error
+	others  []string // names like it, of one that is not there
+}
+
+// askImage asks the runtime once for all pods that fail over an image at the same
+// moment.
+func (c *Collector) askImage(ctx context.Context, image string) imageAnswer {
+	img, present, err := c.Images.Image(ctx, image)
+	a := imageAnswer{id: img.ID, present: present, err: err}
+	if err == nil && !present {
+		a.others, _ = c.Images.OtherNames(ctx, image) // which only adds to the sentence
+	}
+	return a
 }
 
 // checkUse adds to the evidence on an image that is there whether the kubelet
@@ -146,20 +167,17 @@ func sayRefused(a kubelet.Answer, never bool) string {
 	}
 }
 
-func (c *Collector) absent(ctx context.Context, f diagnosis.Failure) string {
+// absent names what the node has of the same repository: what else is there is
+// not this pod's.
+func absent(f diagnosis.Failure, others []string) string {
 	s := fmt.Sprintf("the image is not on node %s", f.Node)
-	others, err := c.Images.OtherNames(ctx, f.Image)
-	if err != nil {
-		return s
-	}
-	// Only of the same repository: what else is on the node is not this pod's.
 	repository := f.Registry + "/" + f.Repository
-	others = slices.DeleteFunc(others, func(name string) bool {
+	own := slices.DeleteFunc(slices.Clone(others), func(name string) bool {
 		after, ok := strings.CutPrefix(name, repository)
 		return !ok || !strings.HasPrefix(after, ":") && !strings.HasPrefix(after, "@")
 	})
-	if len(others) > 0 {
-		s += "; the node has " + strings.Join(others, ", ")
+	if len(own) > 0 {
+		s += "; the node has " + strings.Join(own, ", ")
 	}
 	return s
 }

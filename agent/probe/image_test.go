@@ -4,7 +4,9 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/distribution/reference"
 	"google.golang.org/grpc/codes"
@@ -70,6 +72,27 @@ func TestCheckImage(t *testing.T) {
 				t.Errorf("metrics were told %v, want %v", n.metrics.up, tc.up)
 			}
 		})
+	}
+}
+
+// Pods that fail over one image at the same moment share the runtime's answer, and
+// nobody gets an earlier one.
+func TestCheckImageShared(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, nil, nil)
+	n.runtime.Set(critest.Fault{Delay: 200 * time.Millisecond})
+	const pods = 20
+	var wg sync.WaitGroup
+	for range pods {
+		wg.Go(func() { n.collector.checkImage(t.Context(), failure(image)) })
+	}
+	wg.Wait()
+	if asked := n.runtime.Calls("ImageStatus"); asked >= pods {
+		t.Errorf("asked %d times for %d pods", asked, pods)
+	}
+	n.runtime.Add(critest.NewImage("sha256:1", []string{image}, nil))
+	if e, _ := n.collector.checkImage(t.Context(), failure(image)); e.Outcome != diagnosis.Passed {
+		t.Errorf("of an image that has come since: %+v", e)
 	}
 }
 

@@ -31,7 +31,7 @@ type lookups struct {
 }
 
 func newLookups(node NodeResolver) *lookups {
-	return &lookups{node: nameView{key: "node", resolver: node}, sharing: newSharing[nameservice.Answer]()}
+	return &lookups{node: nameView{key: "node", resolver: node}, sharing: newSharing[nameservice.Answer](lookupLife)}
 }
 
 // lookup gives the answer for a host from a place. It may be up to lookupLife
@@ -45,9 +45,10 @@ func (l *lookups) lookup(ctx context.Context, from nameView, host string) namese
 }
 
 // sharing lets those who ask the same thing at the same time share the answer,
-// and keeps it for lookupLife.
+// and keeps it for its life.
 type sharing[T any] struct {
-	now func() time.Time
+	life time.Duration
+	now  func() time.Time
 
 	mu      sync.Mutex
 	answers map[shareKey]*shared[T]
@@ -62,8 +63,8 @@ type shared[T any] struct {
 	until  time.Time
 }
 
-func newSharing[T any]() sharing[T] {
-	return sharing[T]{now: time.Now, answers: map[shareKey]*shared[T]{}}
+func newSharing[T any](life time.Duration) sharing[T] {
+	return sharing[T]{life: life, now: time.Now, answers: map[shareKey]*shared[T]{}}
 }
 
 // get gives the answer; ok is false when the caller gave up waiting for it.
@@ -91,7 +92,7 @@ func (s *sharing[T]) fulfil(ctx context.Context, p *shared[T], ask func(context.
 	answer := ask(ctx)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p.answer, p.until = answer, s.now().Add(lookupLife)
+	p.answer, p.until = answer, s.now().Add(s.life)
 	close(p.done)
 }
 

@@ -167,6 +167,7 @@ func (o agentOptions) serve(ctx context.Context, log *slog.Logger, client *kube.
 	publisher := agent.NewPublisher(client, metrics, log, o.node)
 	loop := agent.New(collector, publisher, log)
 	publisher.Again(loop.Again)
+	publisher.Busy(loop.Busy)
 	retry.Again = func(uid string) { loop.Reexamine(uid, false) }
 	collector.Retry = retry
 	tracker := podwatch.NewTracker(report.Prefix, time.Now, loop.Observe)
