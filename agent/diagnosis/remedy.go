@@ -105,6 +105,9 @@ func mendShort(x *facts) []string { return x.setImage(blank("registry") + "/" + 
 
 func mendTag(x *facts) []string {
 	e, ok := firstOf(x.origin(), FaultTagNotFound)
+	if tag, _, both := strings.Cut(strings.TrimPrefix(x.suffix(), ":"), "@"); both && tag != "" {
+		return append([]string{comment("by the digest there is nothing; without it the image is what tag %s is now, if there is one:", tag)}, x.setImage(x.untagged()+":"+tag)...)
+	}
 	if !ok || len(e.Candidates) == 0 {
 		return x.setImage(x.untagged() + ":" + blank("tag"))
 	}

@@ -705,7 +705,7 @@ func TestProxy(t *testing.T) {
 	})
 	got := n.collect(failure("gone.test/team/app:1.0"))
 	wantLines(t, "DNS", replaced(of(got, diagnosis.CheckNodeDNS), proxy, "PROXY"), "NotRun | https://gone.test is asked through the proxy PROXY, which resolves the name")
-	wantLines(t, "registry", replaced(of(got, diagnosis.CheckRegistry), proxy, "PROXY"), "Failed | ProxyFailed | the proxy PROXY fails for https://gone.test")
+	wantLines(t, "registry", replaced(of(got, diagnosis.CheckRegistry), proxy, "PROXY"), "Failed | ProxyFailed | the proxy PROXY fails for https://gone.test: it refuses the connection, nothing listens there")
 	wantLines(t, "questions", n.dns.Queries())
 }
 

@@ -189,7 +189,7 @@ func judge(s keyring.SecretState, found keyring.Lookup, f diagnosis.Failure) dia
 		}
 	default:
 		e.Fault = diagnosis.FaultNoMatchingCredential
-		e.Detail = fmt.Sprintf("secret %s is for %s, the image is on %s%s", s.Name, some(e.Hosts), f.Registry, whyNot(s, found))
+		e.Detail = fmt.Sprintf("secret %s is for %s%s", s.Name, some(e.Hosts), whyNot(s, found, f))
 	}
 	return e
 }
@@ -258,12 +258,16 @@ func some(hosts []string) string {
 	return s
 }
 
-// whyNot adds the reason why the entry that was most likely meant does not
-// match, where it is not simply another host.
-func whyNot(s keyring.SecretState, found keyring.Lookup) string {
+// whyNot says where the image is, and the reason why the entry that was most
+// likely meant does not match, where it is not simply another host.
+func whyNot(s keyring.SecretState, found keyring.Lookup, f diagnosis.Failure) string {
 	near, ok := found.Nearest()
-	if !ok || near.Secret != s.Name || near.Entry.Why == keyring.OtherHost || near.Entry.Text == "" {
-		return ""
+	place := ", the image is on " + f.Registry
+	switch {
+	case !ok || near.Secret != s.Name || near.Entry.Why == keyring.OtherHost || near.Entry.Text == "":
+		return place
+	case near.Entry.Why == keyring.OtherPort || near.Entry.Why == keyring.OtherPath: // which say it themselves
+		return "; " + near.Entry.Text
 	}
-	return "; " + near.Entry.Text
+	return place + "; " + near.Entry.Text
 }

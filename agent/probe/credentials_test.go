@@ -94,7 +94,11 @@ func TestCheckCredentials(t *testing.T) {
 		},
 		"for another port": {
 			secrets: []string{"pull"}, byName: map[string]kube.Secret{"pull": loginFor("hub.test:443")}, reads: []string{"team/pull"}, metrics: []string{"found"},
-			faulty: []diagnosis.Fault{diagnosis.FaultNoMatchingCredential},
+			want: []string{`Failed | NoMatchingCredential | secret pull is for hub.test:443; "hub.test:443" names port 443; the image is on hub.test (no port and the default port are not the same to the kubelet)`},
+		},
+		"for another path": {
+			secrets: []string{"pull"}, byName: map[string]kube.Secret{"pull": loginFor("hub.test/ops")}, reads: []string{"team/pull"}, metrics: []string{"found"},
+			want: []string{`Failed | NoMatchingCredential | secret pull is for hub.test/ops; "hub.test/ops" is for other paths; the image is hub.test/team/app`},
 		},
 		"for many hosts": {
 			secrets: []string{"pull"}, byName: map[string]kube.Secret{"pull": loginFor("g.test", "f.test", "e.test", "d.test", "c.test", "b.test", "a.test")},

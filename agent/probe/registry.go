@@ -417,7 +417,7 @@ func (v visit) trouble(a registry.Answer) string {
 	case diagnosis.FaultHTTPSMismatch:
 		return at + mismatch(a)
 	case diagnosis.FaultProxyFailed:
-		return fmt.Sprintf("the proxy %s fails for %s%s", a.Proxy, a.Endpoint, proxyStatus(a))
+		return fmt.Sprintf("the proxy %s fails for %s%s%s", a.Proxy, a.Endpoint, proxyStatus(a), unreached(a))
 	case diagnosis.FaultNameNotFound, diagnosis.FaultDNSFailure:
 		return fmt.Sprintf("the name of %s cannot be resolved", who(a))
 	case diagnosis.FaultAddressForbidden:
@@ -471,6 +471,22 @@ func proxyStatus(a registry.Answer) string {
 		return ""
 	}
 	return fmt.Sprintf(" (the proxy's own answer is HTTP %d)", a.ProxyStatus)
+}
+
+// unreached says why a proxy could not be asked.
+func unreached(a registry.Answer) string {
+	switch a.ProxyFault {
+	case diagnosis.FaultNameNotFound, diagnosis.FaultDNSFailure:
+		return ": its name cannot be resolved"
+	case diagnosis.FaultConnectionRefused:
+		return ": it refuses the connection, nothing listens there"
+	case diagnosis.FaultConnectionTimeout:
+		return ": it did not answer in time"
+	case diagnosis.FaultNetworkUnreachable:
+		return ": it cannot be reached or breaks the connection"
+	default:
+		return ""
+	}
 }
 
 func issuer(a registry.Answer) string {

@@ -112,6 +112,9 @@ type Answer struct {
 	// ProxyStatus is the HTTP status of the proxy's own answer, for
 	// FaultProxyFailed; 0 if it gave none.
 	ProxyStatus int
+	// ProxyFault is what kept the proxy from being asked at all, for
+	// FaultProxyFailed; "" if it was, or that is not known.
+	ProxyFault diagnosis.Fault
 	// Clock is the registry's, for FaultTLSExpired of its own certificate.
 	Clock Clock
 	// Certificate is the registry's own or, if one of a chain was refused, that

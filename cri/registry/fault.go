@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -109,6 +110,14 @@ func proxyFault(err error) diagnosis.Fault {
 		return diagnosis.FaultProxyFailed
 	}
 	return ""
+}
+
+// beforeProxy is what is wrong with the way to a proxy, "" if it was reached.
+func beforeProxy(err error) diagnosis.Fault {
+	if !hasOp(err, "proxyconnect") && !hasOp(err, "socks connect") || errors.As(err, new(proxyRefused)) {
+		return ""
+	}
+	return cmp.Or(dnsFault(err), networkFault(err))
 }
 
 func dnsFault(err error) diagnosis.Fault {

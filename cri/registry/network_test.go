@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -91,21 +92,23 @@ func TestGoResolver(t *testing.T) {
 	}
 }
 
-// closedPort is a port on which nobody listens.
+// closedPort is a port of 127.0.0.1 on which nobody listens, and that nobody else
+// gets while the test runs.
 func closedPort(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, port, err := net.SplitHostPort(l.Addr().String())
+	t.Cleanup(func() { _ = syscall.Close(fd) })
+	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	name, err := syscall.Getsockname(fd)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return port
+	return strconv.Itoa(name.(*syscall.SockaddrInet4).Port)
 }
 
 func TestConnectionRefused(t *testing.T) {
@@ -574,13 +577,17 @@ func TestProxy(t *testing.T) {
 	if len(s.Requests()) != 1 {
 		t.Errorf("requests %q, want one", s.Lines())
 	}
-	for name, u := range map[string]*url.URL{
-		"nobody listens": {Scheme: "http", Host: "127.0.0.1:" + closedPort(t)},
-		"no address":     {Scheme: "http", Host: "proxy.nowhere.test:3128"},
-		"untrusted":      {Scheme: "https", Host: registrytest.New(t, registrytest.Config{}).Host},
-		"hangs up":       {Scheme: "http", Host: hangingUp(t)},
+	for name, tc := range map[string]struct {
+		scheme, host string
+		why          diagnosis.Fault
+	}{
+		"nobody listens": {"http", "127.0.0.1:" + closedPort(t), diagnosis.FaultConnectionRefused},
+		"no address":     {"http", "proxy.nowhere.test:3128", diagnosis.FaultNameNotFound},
+		"untrusted":      {"https", registrytest.New(t, registrytest.Config{}).Host, ""},
+		"hangs up":       {"http", hangingUp(t), ""},
 	} {
-		if a := through(u); a.Fault != diagnosis.FaultProxyFailed || a.ProxyStatus != 0 {
+		a := through(&url.URL{Scheme: tc.scheme, Host: tc.host})
+		if a.Fault != diagnosis.FaultProxyFailed || a.ProxyStatus != 0 || a.ProxyFault != tc.why {
 			t.Errorf("%s: answer %+v", name, a)
 		}
 	}

@@ -415,7 +415,7 @@ func (c *conversation) conclude(phase diagnosis.Phase, fault diagnosis.Fault, st
 	a := &c.answer
 	a.Phase, a.Fault, a.Status = phase, fault, status
 	if fault == diagnosis.FaultProxyFailed {
-		a.ProxyStatus = status
+		a.ProxyStatus, a.ProxyFault = status, beforeProxy(err)
 	}
 	if dns := (*net.DNSError)(nil); errors.As(err, &dns) {
 		a.DNSServer = dns.Server
