@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/agent/dns"
 	"github.com/whypull/whypull/agent/kube"
-	"github.com/whypull/whypull/agent/nameservice"
 	"github.com/whypull/whypull/cri/registry"
 )
 
@@ -80,7 +80,7 @@ func TestNodeChanged(t *testing.T) {
 	plain, limited := answered("a", diagnosis.FaultUnauthorized), answered("b", diagnosis.FaultRateLimited)
 	pending := question{endpoint: "https://hub.test", image: "c"}
 	c.asker.answers[pending] = &pendingAnswer{done: make(chan struct{}), waiting: 1}
-	c.dns.answers[shareKey{"node", "hub.test"}] = &shared[nameservice.Answer]{until: time.Now().Add(time.Hour)}
+	c.dns.answers[shareKey{"node", "hub.test"}] = &shared[dns.Answer]{until: time.Now().Add(time.Hour)}
 	c.configs.loaded, c.configs.until = &registry.Config{}, time.Now().Add(time.Hour)
 	c.NodeChanged()
 	for q, mine := range map[question]bool{plain: true, limited: false, pending: true} {

@@ -21,9 +21,9 @@ import (
 	"github.com/distribution/reference"
 
 	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/agent/dns/dnstest"
 	"github.com/whypull/whypull/agent/keyring"
 	"github.com/whypull/whypull/agent/kube"
-	"github.com/whypull/whypull/agent/nameservice/dnstest"
 	"github.com/whypull/whypull/cri"
 	"github.com/whypull/whypull/cri/critest"
 	"github.com/whypull/whypull/cri/registry"

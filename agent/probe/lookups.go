@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/whypull/whypull/agent/diagnosis"
-	"github.com/whypull/whypull/agent/nameservice"
+	"github.com/whypull/whypull/agent/dns"
 )
 
 // lookupLife is how long a lookup serves other pods that fail at the same
@@ -20,26 +20,26 @@ const lookupLife = 5 * time.Second
 type nameView struct {
 	key      string
 	resolver interface {
-		Lookup(ctx context.Context, host string) nameservice.Answer
+		Lookup(ctx context.Context, host string) dns.Answer
 	}
 }
 
 // lookups shares lookups between pods.
 type lookups struct {
 	node nameView
-	sharing[nameservice.Answer]
+	sharing[dns.Answer]
 }
 
 func newLookups(node NodeResolver) *lookups {
-	return &lookups{node: nameView{key: "node", resolver: node}, sharing: newSharing[nameservice.Answer](lookupLife)}
+	return &lookups{node: nameView{key: "node", resolver: node}, sharing: newSharing[dns.Answer](lookupLife)}
 }
 
 // lookup gives the answer for a host from a place. It may be up to lookupLife
 // old.
-func (l *lookups) lookup(ctx context.Context, from nameView, host string) nameservice.Answer {
-	a, ok := l.get(ctx, shareKey{from.key, host}, func(ctx context.Context) nameservice.Answer { return from.resolver.Lookup(ctx, host) })
+func (l *lookups) lookup(ctx context.Context, from nameView, host string) dns.Answer {
+	a, ok := l.get(ctx, shareKey{from.key, host}, func(ctx context.Context) dns.Answer { return from.resolver.Lookup(ctx, host) })
 	if !ok {
-		return nameservice.Answer{Code: nameservice.NotAsked, Why: "the check was cut short", Unknown: true}
+		return dns.Answer{Code: dns.NotAsked, Why: "the check was cut short", Unknown: true}
 	}
 	return a
 }

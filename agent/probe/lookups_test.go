@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"github.com/whypull/whypull/agent/diagnosis"
-	"github.com/whypull/whypull/agent/nameservice"
-	"github.com/whypull/whypull/agent/nameservice/dnstest"
+	"github.com/whypull/whypull/agent/dns"
+	"github.com/whypull/whypull/agent/dns/dnstest"
 )
 
 // sharedLookups are lookups with a server and a clock of the test's.
@@ -62,7 +62,7 @@ func TestLookupsCancelled(t *testing.T) {
 	s.Set("hub.test", dnstest.Zone{Addresses: []string{"192.0.2.1"}})
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
-	p := &shared[nameservice.Answer]{done: make(chan struct{})} // under way
+	p := &shared[dns.Answer]{done: make(chan struct{})} // under way
 	l.answers[shareKey{"node", "hub.test"}] = p
 	a := l.lookup(gone, l.node, "hub.test")
 	if a.Fault != "" || !a.Unknown || len(a.Addresses) > 0 {
@@ -74,7 +74,7 @@ func TestLookupsCancelled(t *testing.T) {
 	if lookupEvidence(a, "hub.test", "n").Outcome != diagnosis.Inconclusive {
 		t.Errorf("evidence %+v", lookupEvidence(a, "hub.test", "n"))
 	}
-	l.fulfil(t.Context(), p, func(ctx context.Context) nameservice.Answer { return l.node.resolver.Lookup(ctx, "hub.test") })
+	l.fulfil(t.Context(), p, func(ctx context.Context) dns.Answer { return l.node.resolver.Lookup(ctx, "hub.test") })
 	wantAnswer(t, l.lookup(t.Context(), l.node, "hub.test"), "", "192.0.2.1", "")
 }
 
@@ -123,7 +123,7 @@ func TestResolveUnknown(t *testing.T) {
 	l, _, c := sharedLookups(t)
 	done := make(chan struct{})
 	close(done)
-	l.answers[shareKey{"node", "hub.test"}] = &shared[nameservice.Answer]{done: done, until: c.Now().Add(time.Hour), answer: nameservice.Answer{Unknown: true, Why: "w"}}
+	l.answers[shareKey{"node", "hub.test"}] = &shared[dns.Answer]{done: done, until: c.Now().Add(time.Hour), answer: dns.Answer{Unknown: true, Why: "w"}}
 	addrs, err := l.resolve(t.Context(), "hub.test")
 	var dnsErr *net.DNSError
 	if addrs != nil || !errors.As(err, &dnsErr) || dnsErr.IsNotFound {

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/whypull/whypull/agent/diagnosis"
-	"github.com/whypull/whypull/agent/nameservice"
+	"github.com/whypull/whypull/agent/dns"
 )
 
 // NodeResolver resolves names as the container runtime does: runtimes are
@@ -24,18 +24,18 @@ type NodeResolver struct {
 }
 
 // Lookup resolves a host name. It always answers within five seconds.
-func (r NodeResolver) Lookup(ctx context.Context, host string) nameservice.Answer {
-	view := nameservice.FromFiles(r.Root)
+func (r NodeResolver) Lookup(ctx context.Context, host string) dns.Answer {
+	view := dns.FromFiles(r.Root)
 	view.Port, view.ServerTimeout, view.LookupTimeout = r.port, r.patience, 2*r.patience
 	a := view.Lookup(ctx, host)
-	if a.Code == nameservice.Unconfigured {
+	if a.Code == dns.Unconfigured {
 		a.Why = "whypull cannot read the node's resolv.conf"
 	}
 	return a
 }
 
 // lookupEvidence puts a lookup into the words of a report.
-func lookupEvidence(a nameservice.Answer, host, node string) diagnosis.Evidence {
+func lookupEvidence(a dns.Answer, host, node string) diagnosis.Evidence {
 	e := diagnosis.Evidence{Check: diagnosis.CheckNodeDNS, Outcome: diagnosis.Passed, Server: a.Server, Fault: a.Fault}
 	by := "the node's hosts file"
 	if a.Server != "" {

@@ -8,8 +8,8 @@ import (
 	"testing"
 
 	"github.com/whypull/whypull/agent/diagnosis"
-	"github.com/whypull/whypull/agent/nameservice"
-	"github.com/whypull/whypull/agent/nameservice/dnstest"
+	"github.com/whypull/whypull/agent/dns"
+	"github.com/whypull/whypull/agent/dns/dnstest"
 )
 
 // resolver reads the given resolv.conf; its servers are asked on the server's
@@ -27,7 +27,7 @@ func texts(addrs []netip.Addr) string {
 	return strings.Join(out, " ")
 }
 
-func wantAnswer(t *testing.T, got nameservice.Answer, fault diagnosis.Fault, addrs, why string) {
+func wantAnswer(t *testing.T, got dns.Answer, fault diagnosis.Fault, addrs, why string) {
 	t.Helper()
 	if got.Fault != fault || texts(got.Addresses) != addrs || got.Why != why {
 		t.Errorf("fault %q, addresses %q, why %q; want %q, %q, %q", got.Fault, texts(got.Addresses), got.Why, fault, addrs, why)
@@ -72,7 +72,7 @@ func TestLookupUnreadableConfiguration(t *testing.T) {
 
 func TestLookupEvidence(t *testing.T) {
 	t.Parallel()
-	type answer = nameservice.Answer
+	type answer = dns.Answer
 	one := []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")}
 	for name, tc := range map[string]struct {
 		answer answer

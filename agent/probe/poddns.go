@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"github.com/whypull/whypull/agent/diagnosis"
-	"github.com/whypull/whypull/agent/nameservice"
+	"github.com/whypull/whypull/agent/dns"
 	"github.com/whypull/whypull/cri"
 	"github.com/whypull/whypull/cri/netns"
 	"github.com/whypull/whypull/cri/registry"
@@ -36,7 +36,7 @@ const maxResolvConf = 64 << 10
 // podView is where the names of a pod are asked from.
 type podView struct {
 	key    string
-	config nameservice.Config
+	config dns.Config
 	port   uint16 // of the servers; 0: 53
 	// root and netns are the way into the pod's network; netns is empty where it
 	// is asked from the node's.
@@ -49,7 +49,7 @@ type podView struct {
 
 // podAnswer is what a pod's view showed of a registry.
 type podAnswer struct {
-	names nameservice.Answer
+	names dns.Answer
 	// barred is why the pod's network could not be entered.
 	barred error
 	// tried is the address and port to which a connection was tried, and err how
@@ -169,32 +169,32 @@ func (c *Collector) sandbox(ctx context.Context, f diagnosis.Failure) (cri.Sandb
 
 // podConfig is the pod's resolv.conf: as the runtime tells it, else the file
 // that it has made, where that can be read.
-func (c *Collector) podConfig(s cri.Sandbox) (nameservice.Config, bool) {
+func (c *Collector) podConfig(s cri.Sandbox) (dns.Config, bool) {
 	if s.DNSTold && len(s.DNS.Servers) > 0 {
-		return nameservice.NewConfig(s.DNS.Servers, s.DNS.Searches, s.DNS.Options), true
+		return dns.NewConfig(s.DNS.Servers, s.DNS.Searches, s.DNS.Options), true
 	}
 	if s.ResolvConf == "" {
-		return nameservice.Config{}, false
+		return dns.Config{}, false
 	}
 	root, err := os.OpenRoot(filepath.Clean("/" + c.options.Root))
 	if err != nil {
-		return nameservice.Config{}, false
+		return dns.Config{}, false
 	}
 	defer root.Close() //nolint:errcheck // only read
 	f, err := root.Open(strings.TrimPrefix(s.ResolvConf, "/"))
 	if err != nil {
-		return nameservice.Config{}, false
+		return dns.Config{}, false
 	}
 	defer f.Close() //nolint:errcheck // only read
 	text, err := io.ReadAll(io.LimitReader(f, maxResolvConf))
-	return nameservice.ParseConfig(text), err == nil
+	return dns.ParseConfig(text), err == nil
 }
 
 // ask resolves the registry's name and, from the pod's own network, tries a
 // connection.
 func (v podView) ask(ctx context.Context, e registry.Endpoint) podAnswer {
 	var a podAnswer
-	view := nameservice.View{Config: v.config, Style: nameservice.C, Port: v.port}
+	view := dns.View{Config: v.config, Style: dns.C, Port: v.port}
 	if v.netns != "" {
 		view.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
 			return v.dial(ctx, network, address)
@@ -251,7 +251,7 @@ func (v podView) dial(ctx context.Context, network, address string) (net.Conn, e
 }
 
 // podEvidence puts a pod's lookup into the words of a report, beside the node's.
-func podEvidence(a nameservice.Answer, v podView, host string, node nameservice.Answer) diagnosis.Evidence {
+func podEvidence(a dns.Answer, v podView, host string, node dns.Answer) diagnosis.Evidence {
 	e := diagnosis.Evidence{Check: diagnosis.CheckPodDNS, Outcome: diagnosis.Passed, Server: a.Server, Fault: a.Fault, Compared: compare(node, a), Name: a.Name}
 	for _, addr := range a.Addresses {
 		e.Addresses = append(e.Addresses, addr.String())
@@ -278,7 +278,7 @@ func podEvidence(a nameservice.Answer, v podView, host string, node nameservice.
 }
 
 // searched tells of a name that the search list has completed.
-func searched(a nameservice.Answer, host string) string {
+func searched(a dns.Answer, host string) string {
 	if a.Name == "" || strings.EqualFold(a.Name, strings.TrimSuffix(host, ".")) {
 		return ""
 	}
@@ -286,7 +286,7 @@ func searched(a nameservice.Answer, host string) string {
 }
 
 // why is what a lookup came to that has found nothing, in a few words.
-func why(a nameservice.Answer) string {
+func why(a dns.Answer) string {
 	if a.Dangling {
 		return fmt.Sprintf("it is an alias of %s, which does not exist", a.Canonical)
 	}
@@ -321,8 +321,8 @@ func connectionTrouble(err error) string {
 // compare is how a name fares on the node and in the pod. Two sets of public
 // addresses are not held against each other: large registries give each who
 // asks another part of theirs.
-func compare(node, pod nameservice.Answer) diagnosis.Comparison {
-	found := func(a nameservice.Answer) bool { return len(a.Addresses) > 0 }
+func compare(node, pod dns.Answer) diagnosis.Comparison {
+	found := func(a dns.Answer) bool { return len(a.Addresses) > 0 }
 	common := func(a netip.Addr) bool {
 		return slices.ContainsFunc(pod.Addresses, func(b netip.Addr) bool { return a == b || near(a, b) && node.Name == pod.Name })
 	}

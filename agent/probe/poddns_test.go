@@ -14,11 +14,11 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/miekg/dns"
+	mdns "github.com/miekg/dns"
 
 	"github.com/whypull/whypull/agent/diagnosis"
-	"github.com/whypull/whypull/agent/nameservice"
-	"github.com/whypull/whypull/agent/nameservice/dnstest"
+	"github.com/whypull/whypull/agent/dns"
+	"github.com/whypull/whypull/agent/dns/dnstest"
 	"github.com/whypull/whypull/cri"
 	"github.com/whypull/whypull/cri/critest"
 	"github.com/whypull/whypull/cri/netns"
@@ -81,7 +81,7 @@ func TestPodNames(t *testing.T) {
 			want: "Passed | in the pod hub.test resolves to 10.0.0.2 (resolver SERVER)" + aside, compared: diagnosis.ComparedSame,
 		},
 		"an alias of nothing": {
-			pod:  map[string]dnstest.Zone{"hub.test": {CNAME: "gone.test", Rcode: dns.RcodeNameError}},
+			pod:  map[string]dnstest.Zone{"hub.test": {CNAME: "gone.test", Rcode: mdns.RcodeNameError}},
 			want: "Inconclusive | NameNotFound | in the pod the registry's name hub.test does not resolve: it is an alias of gone.test, which does not exist, says resolver SERVER" + aside, compared: diagnosis.ComparedNeither,
 		},
 		"other public ones": {
@@ -105,7 +105,7 @@ func TestPodNames(t *testing.T) {
 			compared: diagnosis.ComparedNeither,
 		},
 		"its server fails": {
-			pod:      map[string]dnstest.Zone{"hub.test": {Rcode: dns.RcodeServerFailure}},
+			pod:      map[string]dnstest.Zone{"hub.test": {Rcode: mdns.RcodeServerFailure}},
 			want:     "Inconclusive | DNSFailure | in the pod the registry's name hub.test cannot be resolved: resolver SERVER: it answered SERVFAIL" + aside,
 			compared: diagnosis.ComparedNeither,
 		},
@@ -284,8 +284,8 @@ func TestBarredBy(t *testing.T) {
 
 func TestCompareUnknown(t *testing.T) {
 	t.Parallel()
-	known := nameservice.Answer{Addresses: []netip.Addr{netip.MustParseAddr("10.0.0.1")}}
-	if c := compare(nameservice.Answer{Unknown: true}, known); c != "" {
+	known := dns.Answer{Addresses: []netip.Addr{netip.MustParseAddr("10.0.0.1")}}
+	if c := compare(dns.Answer{Unknown: true}, known); c != "" {
 		t.Errorf("%q", c)
 	}
 }

@@ -16,8 +16,8 @@ import (
 	"github.com/whypull/whypull/agent/keyring"
 	"github.com/whypull/whypull/agent/kubelet"
 	"github.com/whypull/whypull/cri"
-	"github.com/whypull/whypull/cri/isolated"
 	"github.com/whypull/whypull/cri/registry"
+	"github.com/whypull/whypull/cri/scratchpull"
 )
 
 // RetryMode is how a pull is tried again.
@@ -48,7 +48,7 @@ func ParseRetryMode(s string) (RetryMode, error) {
 
 // IsolatedPuller pulls where no pod finds the image.
 type IsolatedPuller interface {
-	Pull(ctx context.Context, r isolated.Request) (isolated.Result, error)
+	Pull(ctx context.Context, r scratchpull.Request) (scratchpull.Result, error)
 }
 
 // RuntimePuller pulls as the kubelet has it done.
@@ -279,21 +279,21 @@ func (r pullRetry) each(try func(*keyring.Login) (e diagnosis.Evidence, stop boo
 // false where it cannot, or will not for so large an image or for want of space;
 // the last is said.
 func (r pullRetry) isolated(ctx context.Context, dir string, l *keyring.Login) (e diagnosis.Evidence, usable bool) {
-	request := isolated.Request{Ref: r.ref.String(), HostsDir: dir}
+	request := scratchpull.Request{Ref: r.ref.String(), HostsDir: dir}
 	if l != nil {
 		login := reveal(l)
-		request.Login = &isolated.Login{User: login.Username, Password: login.Password}
+		request.Login = &scratchpull.Login{User: login.Username, Password: login.Password}
 	}
 	result, err := r.c.Retry.Isolated.Pull(ctx, request)
-	failed := (*isolated.Error)(nil)
+	failed := (*scratchpull.Error)(nil)
 	switch {
-	case errors.As(err, &failed) && failed.Op == isolated.OpTransfer:
+	case errors.As(err, &failed) && failed.Op == scratchpull.OpTransfer:
 		return r.failed(failed.Text, l), true
 	case err != nil: // nothing was learnt
 		return e, false
-	case result.Stopped == isolated.StoppedLowSpace:
+	case result.Stopped == scratchpull.StoppedLowSpace:
 		return r.withoutSpace(result), false
-	case result.Stopped != isolated.NotStopped:
+	case result.Stopped != scratchpull.NotStopped:
 		return e, false
 	}
 	e.Outcome = diagnosis.Passed
@@ -304,9 +304,9 @@ func (r pullRetry) isolated(ctx context.Context, dir string, l *keyring.Login) (
 
 // withoutSpace tells that a pull into a namespace of whypull's own would leave too
 // little space to others.
-func (r pullRetry) withoutSpace(result isolated.Result) diagnosis.Evidence {
+func (r pullRetry) withoutSpace(result scratchpull.Result) diagnosis.Evidence {
 	what := "was not asked to pull " + r.f.Image + " again"
-	if result.Stage != isolated.StageNone {
+	if result.Stage != scratchpull.StageNone {
 		what = "was stopped while it pulled " + r.f.Image + " again"
 	}
 	return diagnosis.Evidence{Check: diagnosis.CheckPull, Outcome: diagnosis.NotRun,

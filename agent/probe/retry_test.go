@@ -14,9 +14,9 @@ import (
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/keyring"
 	"github.com/whypull/whypull/cri"
-	"github.com/whypull/whypull/cri/isolated"
-	"github.com/whypull/whypull/cri/isolated/isolatedtest"
 	"github.com/whypull/whypull/cri/registry/faulttest"
+	"github.com/whypull/whypull/cri/scratchpull"
+	"github.com/whypull/whypull/cri/scratchpull/scratchpulltest"
 )
 
 // retrying makes the node of a fault try pulls again; the pods that are to be
@@ -37,11 +37,11 @@ func retrying(t *testing.T, mode RetryMode, fault string) (n *node, f diagnosis.
 }
 
 // isolatedIn gives the node a containerd that pulls as told.
-func isolatedIn(t *testing.T, n *node, version string, pull func(context.Context, *isolatedtest.Transfer) error) *isolatedtest.Containerd {
+func isolatedIn(t *testing.T, n *node, version string, pull func(context.Context, *scratchpulltest.Transfer) error) *scratchpulltest.Containerd {
 	t.Helper()
-	c := isolatedtest.New(t, version)
+	c := scratchpulltest.New(t, version)
 	c.OnPull(pull)
-	p, err := isolated.New(c.Socket, "", isolated.Limits{Bytes: 1 << 20, Floor: 1, Time: time.Minute, Free: func() (uint64, error) { return 1 << 30, nil }})
+	p, err := scratchpull.New(c.Socket, "", scratchpull.Limits{Bytes: 1 << 20, Floor: 1, Time: time.Minute, Free: func() (uint64, error) { return 1 << 30, nil }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +50,7 @@ func isolatedIn(t *testing.T, n *node, version string, pull func(context.Context
 	return c
 }
 
-func wholePull(_ context.Context, t *isolatedtest.Transfer) error {
+func wholePull(_ context.Context, t *scratchpulltest.Transfer) error {
 	d, size, err := t.Fetch([]byte("layer one"))
 	if err == nil {
 		t.Save(ocispec.MediaTypeImageManifest, d, size)
@@ -58,8 +58,8 @@ func wholePull(_ context.Context, t *isolatedtest.Transfer) error {
 	return err
 }
 
-func failingPull(text string) func(context.Context, *isolatedtest.Transfer) error {
-	return func(context.Context, *isolatedtest.Transfer) error { return grpcstatus.Error(codes.Unknown, text) }
+func failingPull(text string) func(context.Context, *scratchpulltest.Transfer) error {
+	return func(context.Context, *scratchpulltest.Transfer) error { return grpcstatus.Error(codes.Unknown, text) }
 }
 
 // afterRetry gives the evidence on the pull once it was tried again.
@@ -80,7 +80,7 @@ func afterRetry(t *testing.T, n *node, f diagnosis.Failure, done chan string) []
 func TestRetryIsolated(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
-		pull    func(context.Context, *isolatedtest.Transfer) error
+		pull    func(context.Context, *scratchpulltest.Transfer) error
 		want    string // what the evidence begins with
 		has     string
 		verdict diagnosis.Cause
@@ -120,7 +120,7 @@ func TestRetryLoginByLogin(t *testing.T) {
 	n.secrets.byName["third"] = pullSecret(dockerConfig("three", "unused", host))
 	f.PullSecrets = []string{"first", "second", "third"}
 	var users []string
-	isolatedIn(t, n, "v2.4.2", func(ctx context.Context, tr *isolatedtest.Transfer) error {
+	isolatedIn(t, n, "v2.4.2", func(ctx context.Context, tr *scratchpulltest.Transfer) error {
 		user, password, err := tr.Login(host)
 		users = append(users, user)
 		if err != nil || password != "right" {
@@ -151,7 +151,7 @@ func TestRetryLoginByLogin(t *testing.T) {
 // What containerd will not do, or not for so large an image, is replayed.
 func TestRetryFallsBack(t *testing.T) {
 	t.Parallel()
-	large := func(_ context.Context, tr *isolatedtest.Transfer) error {
+	large := func(_ context.Context, tr *scratchpulltest.Transfer) error {
 		_, _, err := tr.Fetch(make([]byte, 2<<20))
 		return err
 	}
@@ -187,8 +187,8 @@ func TestRetryFallsBack(t *testing.T) {
 func TestRetryWithoutSpace(t *testing.T) {
 	t.Parallel()
 	n, f, done := retrying(t, RetryAuto, "works")
-	c := isolatedtest.New(t, "v2.4.2")
-	p, err := isolated.New(c.Socket, "", isolated.Limits{Bytes: 1 << 20, Floor: 2 << 30, Time: time.Minute, Free: func() (uint64, error) { return 1 << 30, nil }})
+	c := scratchpulltest.New(t, "v2.4.2")
+	p, err := scratchpull.New(c.Socket, "", scratchpull.Limits{Bytes: 1 << 20, Floor: 2 << 30, Time: time.Minute, Free: func() (uint64, error) { return 1 << 30, nil }})
 	if err != nil {
 		t.Fatal(err)
 	}

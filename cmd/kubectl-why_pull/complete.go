@@ -11,8 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/whypull/whypull/agent/diagnosis"
-	"github.com/whypull/whypull/cmd/kubectl-why_pull/pods"
-	"github.com/whypull/whypull/cmd/kubectl-why_pull/why"
+	"github.com/whypull/whypull/report/fleet"
 )
 
 // completeTimeout bounds how long somebody who presses Tab waits.
@@ -33,12 +32,12 @@ func (o *options) completePods(cmd *cobra.Command, args []string, begun string) 
 	}
 	ctx, cancel := context.WithTimeout(parent, completeTimeout)
 	defer cancel()
-	var view why.View
-	if _, err := client.List(ctx, pods.Scope{Namespace: namespace}, func() {}, func(p *corev1.Pod) { view.Put(p) }); err != nil {
+	var view fleet.View
+	if _, err := client.List(ctx, fleet.Scope{Namespace: namespace}, func() {}, func(p *corev1.Pod) { view.Put(p) }); err != nil {
 		return nil, cobra.ShellCompDirectiveError
 	}
 	var out []cobra.Completion
-	for _, p := range view.Build(&why.Fleet{}, now()).Pods {
+	for _, p := range view.Build(&fleet.Fleet{}, now()).Pods {
 		if strings.HasPrefix(p.Name, begun) {
 			out = append(out, cobra.CompletionWithDesc(p.Name, p.Containers[0].Cause))
 		}

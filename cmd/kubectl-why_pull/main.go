@@ -17,8 +17,8 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/klog/v2"
 
-	"github.com/whypull/whypull/cmd/kubectl-why_pull/why"
 	"github.com/whypull/whypull/report"
+	"github.com/whypull/whypull/report/fleet"
 )
 
 // version is set by the linker.
@@ -65,7 +65,7 @@ what they share, or the whole story of one pod.
 
 Exit status: 0 nothing fails, 1 something fails, 2 wrong usage or an error.
 
--o json and -o yaml print a document of schema ` + why.Schema + `, to which
+-o json and -o yaml print a document of schema ` + fleet.Schema + `, to which
 fields are only ever added:
   schema
   groups[]  cause or noReport (why there is no report); secrets[], registry,
@@ -112,9 +112,9 @@ func explainCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			out, layout := cmd.OutOrStdout(), layoutOf(cmd.OutOrStdout())
 			if len(args) == 0 {
-				return write(out, why.Causes(layout))
+				return write(out, fleet.Causes(layout))
 			}
-			page, err := why.Explain(layout, args[0])
+			page, err := fleet.Explain(layout, args[0])
 			if err != nil {
 				return err
 			}

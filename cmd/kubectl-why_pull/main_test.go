@@ -15,8 +15,8 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/whypull/whypull/agent/diagnosis"
-	"github.com/whypull/whypull/cmd/kubectl-why_pull/apitest"
-	"github.com/whypull/whypull/cmd/kubectl-why_pull/why"
+	"github.com/whypull/whypull/report/fleet"
+	"github.com/whypull/whypull/report/fleet/apitest"
 )
 
 func TestStatus(t *testing.T) {
@@ -186,7 +186,7 @@ func TestDocuments(t *testing.T) {
 	s := apitest.New(t, broken("shop", "web", diagnosis.CredentialsRejected), silent("shop", "q"))
 	status, asJSON, _ := called(t, s, "-o", "json")
 	_, asYAML, _ := called(t, s, "-o", "yaml")
-	var fromJSON, fromYAML why.Overview
+	var fromJSON, fromYAML fleet.Overview
 	if err := json.Unmarshal([]byte(asJSON), &fromJSON); err != nil || status != 1 {
 		t.Fatalf("status %d, %v", status, err)
 	}
@@ -196,7 +196,7 @@ func TestDocuments(t *testing.T) {
 	if fmt.Sprintf("%+v", fromJSON.Groups) != fmt.Sprintf("%+v", fromYAML.Groups) || len(fromJSON.Pods) != len(fromYAML.Pods) {
 		t.Errorf("JSON and YAML differ:\n%s\n%s", asJSON, asYAML)
 	}
-	if fromJSON.Schema != why.Schema || len(fromJSON.Pods) != 2 || fromJSON.Pods[1].Report == nil || fromJSON.Pods[0].Report != nil {
+	if fromJSON.Schema != fleet.Schema || len(fromJSON.Pods) != 2 || fromJSON.Pods[1].Report == nil || fromJSON.Pods[0].Report != nil {
 		t.Errorf("%+v", fromJSON)
 	}
 	if !strings.Contains(asJSON, "<username>") {

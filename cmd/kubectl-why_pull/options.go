@@ -11,8 +11,7 @@ import (
 	_ "k8s.io/client-go/plugin/pkg/client/auth" // logins that kubeconfigs may ask for
 	"k8s.io/client-go/tools/clientcmd"
 
-	"github.com/whypull/whypull/cmd/kubectl-why_pull/pods"
-	"github.com/whypull/whypull/cmd/kubectl-why_pull/why"
+	"github.com/whypull/whypull/report/fleet"
 )
 
 // options are the command's flags.
@@ -85,7 +84,7 @@ func (o *options) config() clientcmd.ClientConfig {
 }
 
 // connect returns a client and the namespace that flags and kubeconfig choose.
-func (o *options) connect() (*pods.Client, string, error) {
+func (o *options) connect() (*fleet.Client, string, error) {
 	config := o.config()
 	cfg, err := config.ClientConfig()
 	if err != nil {
@@ -95,18 +94,18 @@ func (o *options) connect() (*pods.Client, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	client, err := pods.New(cfg, "kubectl-why_pull/"+version)
+	client, err := fleet.New(cfg, "kubectl-why_pull/"+version)
 	return client, namespace, err
 }
 
 // layoutOf is the layout that an output takes: a terminal has a width, and
 // colours unless NO_COLOR or its kind speak against them (https://no-color.org).
-func layoutOf(out io.Writer) why.Layout {
+func layoutOf(out io.Writer) fleet.Layout {
 	f, ok := out.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) {
-		return why.Layout{}
+		return fleet.Layout{}
 	}
-	l := why.Layout{Color: os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"}
+	l := fleet.Layout{Color: os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"}
 	if width, height, err := term.GetSize(int(f.Fd())); err == nil {
 		l.Width, l.Height = width, height
 	}

@@ -11,20 +11,19 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 
-	"github.com/whypull/whypull/cmd/kubectl-why_pull/pods"
-	"github.com/whypull/whypull/cmd/kubectl-why_pull/why"
+	"github.com/whypull/whypull/report/fleet"
 )
 
 // asked is one call of the command.
 type asked struct {
 	*options
-	client *pods.Client
-	scope  pods.Scope
+	client *fleet.Client
+	scope  fleet.Scope
 	out    io.Writer
-	layout why.Layout
+	layout fleet.Layout
 
-	view     why.View
-	fleet    why.Fleet
+	view     fleet.View
+	fleet    fleet.Fleet
 	surveyed time.Time // when the fleet was looked at beyond the scope
 }
 
@@ -68,7 +67,7 @@ func (a *asked) once(ctx context.Context) error {
 }
 
 // verdict is the exit status of an overview.
-func verdict(o why.Overview) error {
+func verdict(o fleet.Overview) error {
 	if len(o.Pods) > 0 {
 		return errFailing
 	}
@@ -86,11 +85,11 @@ func (a *asked) read(ctx context.Context) error {
 		return nil
 	}
 	_, err := a.client.List(ctx, a.scope, a.restart, a.put)
-	a.fleet.Complete = a.scope == pods.Scope{} && err == nil
+	a.fleet.Complete = a.scope == fleet.Scope{} && err == nil
 	return err
 }
 
-func (a *asked) restart() { a.view, a.fleet, a.surveyed = why.View{}, why.Fleet{}, time.Time{} }
+func (a *asked) restart() { a.view, a.fleet, a.surveyed = fleet.View{}, fleet.Fleet{}, time.Time{} }
 
 func (a *asked) put(pod *corev1.Pod) {
 	a.view.Put(pod)
@@ -108,21 +107,21 @@ func (a *asked) survey(ctx context.Context) {
 	if a.fleet.Complete {
 		return
 	}
-	var whole why.Fleet
+	var whole fleet.Fleet
 	bounded, cancel := context.WithTimeout(ctx, surveyTimeout)
 	defer cancel()
-	if _, err := a.client.List(bounded, pods.Scope{}, func() { whole = why.Fleet{} }, whole.Add); err == nil {
+	if _, err := a.client.List(bounded, fleet.Scope{}, func() { whole = fleet.Fleet{} }, whole.Add); err == nil {
 		whole.Complete = true
 		a.fleet = whole
 		return
 	}
-	agents := pods.Scope{Namespace: why.AgentNamespace, Labels: why.AgentSelector}
-	for _, scope := range []pods.Scope{{Namespace: a.scope.Namespace}, agents} {
+	agents := fleet.Scope{Namespace: fleet.AgentNamespace, Labels: fleet.AgentSelector}
+	for _, scope := range []fleet.Scope{{Namespace: a.scope.Namespace}, agents} {
 		_, _ = a.client.List(ctx, scope, func() {}, a.fleet.Add) // as far as it is allowed
 	}
 }
 
-func (a *asked) render(o why.Overview) (string, error) {
+func (a *asked) render(o fleet.Overview) (string, error) {
 	switch a.output {
 	case outputJSON:
 		return encode(o, "  ")

@@ -13,9 +13,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 
-	"github.com/whypull/whypull/cmd/kubectl-why_pull/pods"
-	"github.com/whypull/whypull/cmd/kubectl-why_pull/why"
 	"github.com/whypull/whypull/report"
+	"github.com/whypull/whypull/report/fleet"
 )
 
 // blank moves the cursor to the terminal's beginning and empties it.
@@ -37,8 +36,8 @@ const surveyAge = 5 * time.Minute
 type follower struct {
 	*asked
 
-	last  why.Overview // as shown
-	text  string       // as shown
+	last  fleet.Overview // as shown
+	text  string         // as shown
 	shown bool
 	err   error
 }
@@ -74,14 +73,14 @@ type change struct {
 }
 
 // handler sends what the watch finds, so that one goroutine has the state.
-func handler(ctx context.Context, changes chan<- change) pods.Handler {
+func handler(ctx context.Context, changes chan<- change) fleet.Handler {
 	send := func(c change) {
 		select {
 		case changes <- c:
 		case <-ctx.Done():
 		}
 	}
-	return pods.Handler{
+	return fleet.Handler{
 		Restart: func() { send(change{do: (*asked).restart}) },
 		Put:     func(p *corev1.Pod) { send(change{do: func(a *asked) { a.put(p) }}) },
 		Delete:  func(p *corev1.Pod) { send(change{do: func(a *asked) { a.view.Delete(p); a.fleet.Remove(p) }}) },
@@ -136,8 +135,8 @@ func (f *follower) show(ctx context.Context) {
 
 // refresh looks at the fleet again where the watch does not show all of it.
 func (f *follower) refresh(ctx context.Context) {
-	f.fleet.Complete = f.fleet.Complete || f.scope == pods.Scope{}
-	if f.scope != (pods.Scope{}) && f.view.Failing() && now().Sub(f.surveyed) > surveyAge {
+	f.fleet.Complete = f.fleet.Complete || f.scope == fleet.Scope{}
+	if f.scope != (fleet.Scope{}) && f.view.Failing() && now().Sub(f.surveyed) > surveyAge {
 		f.fleet.Complete = false
 		f.survey(ctx)
 		f.surveyed = now()
@@ -146,7 +145,7 @@ func (f *follower) refresh(ctx context.Context) {
 
 // change is what to write: the whole on a terminal and in a format for programs,
 // else a line for each pod that is new, different or well again.
-func (f *follower) change(o why.Overview) (string, error) {
+func (f *follower) change(o fleet.Overview) (string, error) {
 	switch {
 	case f.output == outputJSON || f.output == outputYAML:
 		return f.document(o)
@@ -163,7 +162,7 @@ func (f *follower) change(o why.Overview) (string, error) {
 
 // document is the state as a line of JSON, or as a YAML document; nothing if it
 // is the same as before.
-func (f *follower) document(o why.Overview) (string, error) {
+func (f *follower) document(o fleet.Overview) (string, error) {
 	out, err := json.Marshal(o)
 	if err != nil || string(out) == f.text {
 		return "", err
@@ -177,7 +176,7 @@ func (f *follower) document(o why.Overview) (string, error) {
 }
 
 // lines are the differences between two states, in the order of the pods.
-func lines(before, after why.Overview, shown bool) []string {
+func lines(before, after fleet.Overview, shown bool) []string {
 	var out []string
 	if !shown && len(after.Pods) == 0 {
 		return []string{"Nothing fails.\n"}
@@ -197,7 +196,7 @@ func lines(before, after why.Overview, shown bool) []string {
 	return out
 }
 
-func linesOf(o why.Overview, key string) []string {
+func linesOf(o fleet.Overview, key string) []string {
 	for _, p := range o.Pods {
 		if p.Key() == key {
 			return p.Lines()

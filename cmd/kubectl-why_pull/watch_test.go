@@ -9,8 +9,8 @@ import (
 	"testing"
 
 	"github.com/whypull/whypull/agent/diagnosis"
-	"github.com/whypull/whypull/cmd/kubectl-why_pull/apitest"
-	"github.com/whypull/whypull/cmd/kubectl-why_pull/why"
+	"github.com/whypull/whypull/report/fleet"
+	"github.com/whypull/whypull/report/fleet/apitest"
 )
 
 func TestWatch(t *testing.T) {
@@ -85,7 +85,7 @@ func TestWatchDocuments(t *testing.T) {
 			continue
 		}
 		for line := range strings.Lines(out) {
-			var o why.Overview
+			var o fleet.Overview
 			if err := json.Unmarshal([]byte(line), &o); err != nil || len(o.Pods) != 1 {
 				t.Errorf("%s: %v", line, err)
 			}
@@ -110,11 +110,11 @@ func TestWatchFleet(t *testing.T) {
 	elsewhere.Spec.NodeName = "n2"
 	s := apitest.New(t, broken("shop", "web", diagnosis.DNSFailure), elsewhere, silent("shop", "q"), agentPod("whypull", "n2"))
 	w := watch(t, s, "-o", "json")
-	last := func() why.Overview {
+	last := func() fleet.Overview {
 		lines := strings.Split(strings.TrimSpace(w.stdout.String()), "\n")
-		var o why.Overview
+		var o fleet.Overview
 		if json.Unmarshal([]byte(lines[len(lines)-1]), &o) != nil {
-			return why.Overview{}
+			return fleet.Overview{}
 		}
 		return o
 	}
@@ -126,7 +126,7 @@ func TestWatchFleet(t *testing.T) {
 	eventually(t, "three pods", pods(3))
 	w.interrupt(t)
 	for line := range strings.Lines(w.stdout.String()) {
-		var o why.Overview
+		var o fleet.Overview
 		if err := json.Unmarshal([]byte(line), &o); err != nil {
 			t.Fatal(err)
 		}
@@ -178,12 +178,12 @@ func TestFullOutput(t *testing.T) {
 
 func TestLines(t *testing.T) {
 	t.Parallel()
-	pod := func(name string, reason string) why.Pod {
-		return why.Pod{Namespace: "shop", Name: name, Containers: []why.Container{{Name: "app", Kind: "initContainer", NoReport: reason}}}
+	pod := func(name string, reason string) fleet.Pod {
+		return fleet.Pod{Namespace: "shop", Name: name, Containers: []fleet.Container{{Name: "app", Kind: "initContainer", NoReport: reason}}}
 	}
-	state := func(pods ...why.Pod) why.Overview { return why.Overview{Pods: pods} }
+	state := func(pods ...fleet.Pod) fleet.Overview { return fleet.Overview{Pods: pods} }
 	for name, tc := range map[string]struct {
-		before, after why.Overview
+		before, after fleet.Overview
 		shown         bool
 		want          string
 	}{

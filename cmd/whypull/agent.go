@@ -21,9 +21,9 @@ import (
 	"github.com/whypull/whypull/agent"
 	"github.com/whypull/whypull/agent/kube"
 	"github.com/whypull/whypull/agent/kubelet"
-	"github.com/whypull/whypull/agent/notice"
 	"github.com/whypull/whypull/agent/podwatch"
 	"github.com/whypull/whypull/agent/probe"
+	"github.com/whypull/whypull/agent/recheck"
 	"github.com/whypull/whypull/cri"
 	"github.com/whypull/whypull/cri/registry"
 	"github.com/whypull/whypull/report"
@@ -162,7 +162,7 @@ func (o agentOptions) serve(ctx context.Context, log *slog.Logger, client *kube.
 		return err
 	}
 	defer stopRetry()
-	changes := notice.New(client, o.hostRoot)
+	changes := recheck.New(client, o.hostRoot)
 	collector.Basis = changes
 	publisher := agent.NewPublisher(client, metrics, log, o.node)
 	loop := agent.New(collector, publisher, log)

@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/whypull/whypull/cmd/whypull/check"
+	"github.com/whypull/whypull/agent/check"
 )
 
 // notPullable is the exit status for an image that cannot be pulled.

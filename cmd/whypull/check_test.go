@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/whypull/whypull/cmd/whypull/check"
+	"github.com/whypull/whypull/agent/check"
 )
 
 // The exit status tells what cannot be pulled from what was asked wrongly. None

@@ -66,30 +66,32 @@ func within(p, folder string) bool { return p == folder || strings.HasPrefix(p, 
 // below. Those in cmd may import everything; the fakes for tests are left out.
 func allowed() map[string][]string {
 	return map[string][]string{
-		"agent/nameservice": {"agent/diagnosis"},
+		"agent/dns":         {"agent/diagnosis"},
 		"deploy/monitoring": {"agent/diagnosis", "deploy/runbook"},
 
 		"agent/diagnosis": {},
 		"agent/keyring":   {"agent/diagnosis"},
 		"agent/kube":      {"agent/diagnosis"},
 		"agent/kubelet":   {"agent/diagnosis", "agent/keyring"},
-		"agent/notice":    {"agent/diagnosis", "agent/kube"},
+		"agent/recheck":   {"agent/diagnosis", "agent/kube"},
 		"agent/podwatch":  {"agent/diagnosis"},
-		"agent/probe":     {"agent/diagnosis", "agent/keyring", "agent/kube", "agent/kubelet", "agent/nameservice", "cri", "cri/disk", "cri/isolated", "cri/netns", "cri/registry"},
+		"agent/probe":     {"agent/diagnosis", "agent/keyring", "agent/kube", "agent/kubelet", "agent/dns", "cri", "cri/disk", "cri/scratchpull", "cri/netns", "cri/registry"},
 		"agent":           {"agent/diagnosis", "agent/kube", "agent/podwatch", "report"},
 		"cri":             {"agent/diagnosis"},
 		"cri/disk":        {},
 		"cri/netns":       {},
-		"cri/isolated":    {"cri"},
+		"cri/scratchpull": {"cri"},
 		"cri/registry":    {"agent/diagnosis"},
 		"deploy/runbook":  {"agent/diagnosis"},
 		"report":          {"agent/diagnosis"},
+		"report/fleet":    {"agent/diagnosis", "agent/podwatch", "deploy/runbook", "report"},
+		"agent/check":     {"agent/diagnosis", "agent/keyring", "agent/kube", "agent/kubelet", "agent/probe", "cri", "cri/registry", "report"},
 	}
 }
 
 // fakes are the packages that only tests may import.
 func fakes() []string {
-	return []string{"critest", "registrytest", "faulttest", "dnstest", "isolatedtest", "apitest"}
+	return []string{"critest", "registrytest", "faulttest", "dnstest", "scratchpulltest", "apitest"}
 }
 
 // TestArchitecture holds the import graph to the design.
@@ -165,7 +167,7 @@ func nobodyImportsCommandsOrFakes(t *testing.T, all map[string]pkg) {
 // The pages on the causes are for people, who have the plugin.
 func agentCarriesNoPages(t *testing.T, all map[string]pkg) {
 	for _, i := range importers(all, module+"/deploy/runbook") {
-		if !within(i, module+"/cmd/kubectl-why_pull") && i != module+"/deploy/monitoring" {
+		if !within(i, module+"/cmd/kubectl-why_pull") && i != module+"/report/fleet" && i != module+"/deploy/monitoring" {
 			t.Errorf("%s imports the runbook", i)
 		}
 	}

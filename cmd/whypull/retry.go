@@ -12,8 +12,8 @@ import (
 	"github.com/whypull/whypull/agent/probe"
 	"github.com/whypull/whypull/cri"
 	"github.com/whypull/whypull/cri/disk"
-	"github.com/whypull/whypull/cri/isolated"
 	"github.com/whypull/whypull/cri/registry"
+	"github.com/whypull/whypull/cri/scratchpull"
 )
 
 // The bounds of a pull tried again that no flag sets.
@@ -41,7 +41,7 @@ func (o agentOptions) retry(runtime *cri.Runtime, log *slog.Logger) (probe.Retry
 	if mode != probe.RetryAuto && mode != probe.RetryIsolated {
 		return out, func() {}, nil
 	}
-	puller, err := isolated.New(o.criSocket, "", isolated.Limits{Bytes: most.Value(), Floor: retryFloor, Time: retryTime, Free: o.freeSpace})
+	puller, err := scratchpull.New(o.criSocket, "", scratchpull.Limits{Bytes: most.Value(), Floor: retryFloor, Time: retryTime, Free: o.freeSpace})
 	if err != nil {
 		return probe.Retry{}, nil, wrong("cri-socket", err)
 	}
@@ -50,7 +50,7 @@ func (o agentOptions) retry(runtime *cri.Runtime, log *slog.Logger) (probe.Retry
 	swept := make(chan struct{})
 	go func() {
 		defer close(swept)
-		if err := puller.Sweep(ctx); err != nil && !errors.Is(err, isolated.ErrUnsupported) {
+		if err := puller.Sweep(ctx); err != nil && !errors.Is(err, scratchpull.ErrUnsupported) {
 			log.Warn("what an earlier run has left in the container runtime was not removed", "err", err)
 		}
 	}()

@@ -20,8 +20,8 @@ import (
 	"k8s.io/client-go/tools/clientcmd/api"
 	"sigs.k8s.io/yaml"
 
-	"github.com/whypull/whypull/cmd/kubectl-why_pull/why"
-	"github.com/whypull/whypull/cmd/whypull/check"
+	"github.com/whypull/whypull/report/fleet"
+	"github.com/whypull/whypull/agent/check"
 	"github.com/whypull/whypull/deploy/lab"
 	"github.com/whypull/whypull/deploy/lab/demo"
 	"github.com/whypull/whypull/deploy/lab/registry"
@@ -109,7 +109,7 @@ const (
 // TestKubectlWhyPull: with several broken pods in a namespace, kubectl finds the
 // plugin, which says what they share and all about one; what it gives as remedy
 // mends them, which --watch sees. It needs no right but get, list and watch of
-// pods.
+// fleet.
 func TestKubectlWhyPull(t *testing.T) {
 	t.Parallel()
 	p := build(t, "kubectl-why_pull")
@@ -191,15 +191,15 @@ func (p programs) tellsWhatPodsShare(t *testing.T, kubeconfig string) {
 }
 
 func (p programs) tellsPrograms(t *testing.T, kubeconfig string) {
-	var fromJSON, fromYAML why.Overview
+	var fromJSON, fromYAML fleet.Overview
 	s := p.whyPull(t, kubeconfig, "-n", toolsNamespace, "-o", "json")
 	s.wants(t, 1)
 	strictly(t, s.out, &fromJSON)
 	if err := yaml.UnmarshalStrict([]byte(p.whyPull(t, kubeconfig, "-n", toolsNamespace, "-o", "yaml").out), &fromYAML); err != nil {
 		t.Error(err)
 	}
-	for form, o := range map[string]why.Overview{"json": fromJSON, "yaml": fromYAML} {
-		if o.Schema != why.Schema || len(o.Groups) != 2 || len(o.Pods) != 4 {
+	for form, o := range map[string]fleet.Overview{"json": fromJSON, "yaml": fromYAML} {
+		if o.Schema != fleet.Schema || len(o.Groups) != 2 || len(o.Pods) != 4 {
 			t.Fatalf("%s: schema %q, %d groups of %d pods:\n%s", form, o.Schema, len(o.Groups), len(o.Pods), s.out)
 		}
 		if g := o.Groups[0]; g.Cause != "CredentialsRejected" || g.Registry != registry.HubHost || !slices.Equal(g.Secrets, []string{"tools/regcred"}) ||
@@ -337,7 +337,7 @@ func (p programs) follow(t *testing.T, pod string, fill map[string]string) {
 }
 
 // TestNoAgentNoReport runs alone, since it takes the agent from the node: of a
-// pod that fails there then it is said that there is no report, and why.
+// pod that fails there then it is said that there is no report, and fleet.
 func TestNoAgentNoReport(t *testing.T) {
 	ctx := t.Context()
 	p := build(t, "kubectl-why_pull")

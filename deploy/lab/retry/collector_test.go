@@ -16,7 +16,7 @@ import (
 	"github.com/whypull/whypull/agent/podwatch"
 	"github.com/whypull/whypull/agent/probe"
 	"github.com/whypull/whypull/cri"
-	"github.com/whypull/whypull/cri/isolated"
+	"github.com/whypull/whypull/cri/scratchpull"
 	"github.com/whypull/whypull/cri/registry"
 	"github.com/whypull/whypull/cri/registry/faulttest"
 	"github.com/whypull/whypull/deploy/lab/runtimes"
@@ -58,7 +58,7 @@ type agent struct {
 	secrets   pullSecrets
 }
 
-func newAgent(t *testing.T, r runtimes.Runtime, l isolated.Limits, secrets ...faulttest.Credential) agent {
+func newAgent(t *testing.T, r runtimes.Runtime, l scratchpull.Limits, secrets ...faulttest.Credential) agent {
 	t.Helper()
 	runtime, err := cri.Dial(r.Socket())
 	if err != nil {

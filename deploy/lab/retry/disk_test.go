@@ -17,7 +17,7 @@ import (
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/cri"
 	"github.com/whypull/whypull/cri/disk"
-	"github.com/whypull/whypull/cri/isolated"
+	"github.com/whypull/whypull/cri/scratchpull"
 	"github.com/whypull/whypull/deploy/lab/runtimes"
 )
 
@@ -34,7 +34,7 @@ func resize(t *testing.T, r runtimes.Runtime, size string) {
 }
 
 // spare are limits as the agent has them: so many bytes have to be left.
-func spare(r runtimes.Runtime, floor uint64) isolated.Limits {
+func spare(r runtimes.Runtime, floor uint64) scratchpull.Limits {
 	l := limits()
 	l.Floor = floor
 	l.Free = func() (uint64, error) {

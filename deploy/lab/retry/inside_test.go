@@ -20,7 +20,7 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/whypull/whypull/cri"
-	"github.com/whypull/whypull/cri/isolated"
+	"github.com/whypull/whypull/cri/scratchpull"
 	"github.com/whypull/whypull/cri/registry/faulttest"
 	"github.com/whypull/whypull/deploy/lab/box"
 	"github.com/whypull/whypull/deploy/lab/runtimes"
@@ -50,13 +50,13 @@ func hostsDir(r runtimes.Runtime) string {
 	return ""
 }
 
-func limits() isolated.Limits {
-	return isolated.Limits{Bytes: 1 << 30, Time: worksFor, Free: func() (uint64, error) { return 1 << 40, nil }}
+func limits() scratchpull.Limits {
+	return scratchpull.Limits{Bytes: 1 << 30, Time: worksFor, Free: func() (uint64, error) { return 1 << 40, nil }}
 }
 
-func puller(t *testing.T, r runtimes.Runtime, l isolated.Limits) *isolated.Puller {
+func puller(t *testing.T, r runtimes.Runtime, l scratchpull.Limits) *scratchpull.Puller {
 	t.Helper()
-	p, err := isolated.New(r.Socket(), "", l)
+	p, err := scratchpull.New(r.Socket(), "", l)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,10 +113,10 @@ func caseNamed(t *testing.T, name string) faulttest.Case {
 	return faulttest.Case{}
 }
 
-func request(r runtimes.Runtime, c faulttest.Case) isolated.Request {
-	req := isolated.Request{Ref: c.Image, HostsDir: hostsDir(r)}
+func request(r runtimes.Runtime, c faulttest.Case) scratchpull.Request {
+	req := scratchpull.Request{Ref: c.Image, HostsDir: hostsDir(r)}
 	if len(c.Credentials) > 0 {
-		req.Login = &isolated.Login{User: c.Credentials[0].Username, Password: c.Credentials[0].Password}
+		req.Login = &scratchpull.Login{User: c.Credentials[0].Username, Password: c.Credentials[0].Password}
 	}
 	return req
 }
@@ -158,18 +158,18 @@ func TestInsideGoodImagesPullAndLeaveNothing(t *testing.T) {
 			c := caseNamed(t, name)
 			req := request(r, c)
 			events := 0
-			req.Progress = func(isolated.Blob) {
+			req.Progress = func(scratchpull.Blob) {
 				events++
 				if seen(t, kubelet, c.Image) {
 					t.Errorf("%s: the kubelet sees an image", name)
 				}
 			}
 			res, err := puller(t, r, limits()).Pull(t.Context(), req)
-			if err != nil || res.Stage != isolated.StageDone || !res.Unpacked || res.Leftover != nil || res.Bytes == 0 || events == 0 {
+			if err != nil || res.Stage != scratchpull.StageDone || !res.Unpacked || res.Leftover != nil || res.Bytes == 0 || events == 0 {
 				t.Errorf("%s: %+v, %v (%s), %d events", name, res, err, text(err), events)
 			}
 			for _, b := range res.Blobs {
-				if !b.Done || b.Source != isolated.SourceRegistry || b.Fetched != b.Size {
+				if !b.Done || b.Source != scratchpull.SourceRegistry || b.Fetched != b.Size {
 					t.Errorf("%s: %+v", name, b)
 				}
 			}
@@ -181,7 +181,7 @@ func TestInsideGoodImagesPullAndLeaveNothing(t *testing.T) {
 }
 
 func text(err error) string {
-	if e, ok := errors.AsType[*isolated.Error](err); ok {
+	if e, ok := errors.AsType[*scratchpull.Error](err); ok {
 		return e.Text
 	}
 	return ""
@@ -189,7 +189,7 @@ func text(err error) string {
 
 // pullAndRemove is the kubelet's pull. One that fails when all is stored leaves
 // a record, with content, that CRI does not know.
-func pullAndRemove(ctx context.Context, s kubelet, image string, login *isolated.Login) error {
+func pullAndRemove(ctx context.Context, s kubelet, image string, login *scratchpull.Login) error {
 	req := &runtimeapi.PullImageRequest{Image: &runtimeapi.ImageSpec{Image: image}}
 	if login != nil {
 		req.Auth = &runtimeapi.AuthConfig{Username: login.User, Password: login.Password}
@@ -224,7 +224,7 @@ func TestInsideTheWordsAreThoseOfTheKubeletsPull(t *testing.T) {
 			if (want == nil) != (err == nil) || want != nil && plain(want.Error()) != plain(text(err)) {
 				t.Errorf("%s:\nkubelet: %v\nwe:      %v: %s", c.Name, want, err, text(err))
 			}
-			if e, ok := errors.AsType[*isolated.Error](err); ok && e.Op != isolated.OpTransfer {
+			if e, ok := errors.AsType[*scratchpull.Error](err); ok && e.Op != scratchpull.OpTransfer {
 				t.Errorf("%s: %s failed", c.Name, e.Op)
 			}
 		}
@@ -249,17 +249,17 @@ func TestInsideLoginsAndContentAreTried(t *testing.T) {
 	eachRuntime(t, func(t *testing.T, r runtimes.Runtime) {
 		for name, want := range map[string]struct {
 			says  string
-			stage isolated.Stage
+			stage scratchpull.Stage
 		}{
-			"basic-wrong":           {"401 Unauthorized", isolated.StageResolving},
-			"basic-anonymous":       {"no basic auth credentials", isolated.StageResolving},
-			"layer-digest-mismatch": {"unexpected commit digest", isolated.StageFetching},
-			"layer-diffid-wrong":    {"diff", isolated.StageUnpacking},
-			"layer-gzip-broken":     {"EOF", isolated.StageUnpacking},
-			"platform-index":        {"no match for platform", isolated.StageFetching},
+			"basic-wrong":           {"401 Unauthorized", scratchpull.StageResolving},
+			"basic-anonymous":       {"no basic auth credentials", scratchpull.StageResolving},
+			"layer-digest-mismatch": {"unexpected commit digest", scratchpull.StageFetching},
+			"layer-diffid-wrong":    {"diff", scratchpull.StageUnpacking},
+			"layer-gzip-broken":     {"EOF", scratchpull.StageUnpacking},
+			"platform-index":        {"no match for platform", scratchpull.StageFetching},
 		} {
 			res, err := puller(t, r, limits()).Pull(t.Context(), request(r, caseNamed(t, name)))
-			if e, ok := errors.AsType[*isolated.Error](err); !ok || e.Op != isolated.OpTransfer || !strings.Contains(e.Text, want.says) || res.Stage != want.stage {
+			if e, ok := errors.AsType[*scratchpull.Error](err); !ok || e.Op != scratchpull.OpTransfer || !strings.Contains(e.Text, want.says) || res.Stage != want.stage {
 				t.Errorf("%s: %v: %s; %+v", name, err, text(err), res)
 			}
 			if res.Leftover != nil || res.Unpacked {
@@ -270,20 +270,20 @@ func TestInsideLoginsAndContentAreTried(t *testing.T) {
 }
 
 // robot is who may pull from the large registry.
-func robot() *isolated.Login { return &isolated.Login{User: user, Password: password} }
+func robot() *scratchpull.Login { return &scratchpull.Login{User: user, Password: password} }
 
 // held is a request for an image of which one layer does not come until it is
 // released; begun is closed when some of that, and all else, has come.
-func held(t *testing.T, r runtimes.Runtime, repository string) (req isolated.Request, begun <-chan struct{}, release func()) {
+func held(t *testing.T, r runtimes.Runtime, repository string) (req scratchpull.Request, begun <-chan struct{}, release func()) {
 	t.Helper()
 	image, release, err := large.hold(repository + "-" + r.Tool)
 	if err != nil {
 		t.Fatal(err)
 	}
 	first := make(chan struct{})
-	blobs := map[string]isolated.Blob{}
+	blobs := map[string]scratchpull.Blob{}
 	told := false
-	return isolated.Request{Ref: image, Login: robot(), HostsDir: hostsDir(r), Progress: func(b isolated.Blob) {
+	return scratchpull.Request{Ref: image, Login: robot(), HostsDir: hostsDir(r), Progress: func(b scratchpull.Blob) {
 		blobs[b.Digest.String()] = b
 		done := 0
 		part := false
@@ -317,7 +317,7 @@ func TestInsideCancelLeavesNothing(t *testing.T) {
 			cancel()
 		}()
 		res, err := puller(t, r, limits()).Pull(ctx, req)
-		if !errors.Is(err, context.Canceled) || res.Leftover != nil || res.Stage != isolated.StageFetching {
+		if !errors.Is(err, context.Canceled) || res.Leftover != nil || res.Stage != scratchpull.StageFetching {
 			t.Errorf("%+v, %v: %s", res, err, text(err))
 		}
 		cancel()
@@ -329,10 +329,10 @@ func TestInsideCancelLeavesNothing(t *testing.T) {
 
 func TestInsideLimitsEndAPull(t *testing.T) {
 	eachRuntime(t, func(t *testing.T, r runtimes.Runtime) {
-		for want, change := range map[isolated.Stop]func(*isolated.Limits, <-chan struct{}){
-			isolated.StoppedTooLarge: func(l *isolated.Limits, _ <-chan struct{}) { l.Bytes = piece },
-			isolated.StoppedTimeout:  func(l *isolated.Limits, _ <-chan struct{}) { l.Time = 2 * time.Second },
-			isolated.StoppedLowSpace: func(l *isolated.Limits, begun <-chan struct{}) {
+		for want, change := range map[scratchpull.Stop]func(*scratchpull.Limits, <-chan struct{}){
+			scratchpull.StoppedTooLarge: func(l *scratchpull.Limits, _ <-chan struct{}) { l.Bytes = piece },
+			scratchpull.StoppedTimeout:  func(l *scratchpull.Limits, _ <-chan struct{}) { l.Time = 2 * time.Second },
+			scratchpull.StoppedLowSpace: func(l *scratchpull.Limits, begun <-chan struct{}) {
 				l.Floor = 1 << 30
 				l.Free = func() (uint64, error) {
 					select {
@@ -348,7 +348,7 @@ func TestInsideLimitsEndAPull(t *testing.T) {
 			l := limits()
 			change(&l, begun)
 			res, err := puller(t, r, l).Pull(t.Context(), req)
-			if err != nil || res.Stopped != want || res.Leftover != nil || res.Stage == isolated.StageDone {
+			if err != nil || res.Stopped != want || res.Leftover != nil || res.Stage == scratchpull.StageDone {
 				t.Errorf("%s: %+v, %v: %s", want, res, err, text(err))
 			}
 		}
@@ -358,16 +358,16 @@ func TestInsideLimitsEndAPull(t *testing.T) {
 // pullUntilKilled is the process of pullerRole: it says when it is in the
 // middle.
 func pullUntilKilled() error {
-	p, err := isolated.New(os.Getenv(pullerSocket), "", limits())
+	p, err := scratchpull.New(os.Getenv(pullerSocket), "", limits())
 	if err != nil {
 		return err
 	}
-	var req isolated.Request
+	var req scratchpull.Request
 	if err := json.Unmarshal([]byte(os.Getenv(pullerImage)), &req.Ref); err != nil {
 		return err
 	}
 	req.Login = robot()
-	req.Progress = func(b isolated.Blob) {
+	req.Progress = func(b scratchpull.Blob) {
 		if b.Kind == "layer" && b.Done {
 			_, _ = os.Stdout.WriteString("half\n")
 		}
@@ -421,14 +421,14 @@ func TestInsideContentOfTheKubeletsIsShared(t *testing.T) {
 		}
 		with := holds(t, r)
 		res, err := puller(t, r, limits()).Pull(t.Context(), request(r, c))
-		if err != nil || res.Stage != isolated.StageDone || res.Fetched() != 0 {
+		if err != nil || res.Stage != scratchpull.StageDone || res.Fetched() != 0 {
 			t.Errorf("%+v, %v", res, err)
 		}
-		sources := map[isolated.Source]int{}
+		sources := map[scratchpull.Source]int{}
 		for _, b := range res.Blobs {
 			sources[b.Source]++
 		}
-		if want := map[isolated.Source]int{isolated.SourceNode: len(res.Blobs)}; !maps.Equal(sources, want) {
+		if want := map[scratchpull.Source]int{scratchpull.SourceNode: len(res.Blobs)}; !maps.Equal(sources, want) {
 			t.Errorf("sources: %v", sources)
 		}
 		same(t, with, holds(t, r))
@@ -493,13 +493,13 @@ func TestInsideOldRuntimesAreNotSupported(t *testing.T) {
 	}
 	c := caseNamed(t, "token-works")
 	for _, r := range runtimes.Releases() {
-		_, err := puller(t, r, limits()).Pull(t.Context(), isolated.Request{Ref: c.Image, HostsDir: certsDir})
-		if modern(r) != (err == nil) || !modern(r) && !errors.Is(err, isolated.ErrUnsupported) {
+		_, err := puller(t, r, limits()).Pull(t.Context(), scratchpull.Request{Ref: c.Image, HostsDir: certsDir})
+		if modern(r) != (err == nil) || !modern(r) && !errors.Is(err, scratchpull.ErrUnsupported) {
 			t.Errorf("%s with a registry configuration: %v", r.Name, err)
 		}
 	}
 	old := runtimes.Releases()[2]
-	if _, err := puller(t, old, limits()).Pull(t.Context(), isolated.Request{Ref: c.Image}); !errors.Is(err, isolated.ErrUnsupported) {
+	if _, err := puller(t, old, limits()).Pull(t.Context(), scratchpull.Request{Ref: c.Image}); !errors.Is(err, scratchpull.ErrUnsupported) {
 		t.Errorf("%s: %v", old.Name, err)
 	}
 }

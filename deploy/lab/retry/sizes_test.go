@@ -5,7 +5,7 @@ import (
 	"testing"
 
 	"github.com/whypull/whypull/agent/diagnosis"
-	"github.com/whypull/whypull/cri/isolated"
+	"github.com/whypull/whypull/cri/scratchpull"
 	"github.com/whypull/whypull/deploy/lab/runtimes"
 )
 
@@ -14,8 +14,8 @@ func TestInsideImagesOfManyLayersComeWhole(t *testing.T) {
 	eachRuntime(t, func(t *testing.T, r runtimes.Runtime) {
 		for name, parts := range map[string]struct{ size, layers int64 }{"forty": {32 << 10, 40}, "one": {1 << 20, 1}} {
 			image := put(t, name+"-"+r.Tool, parts.size, parts.layers)
-			res, err := puller(t, r, limits()).Pull(t.Context(), isolated.Request{Ref: image, Login: robot(), HostsDir: hostsDir(r)})
-			if err != nil || res.Stage != isolated.StageDone || !res.Unpacked || res.Leftover != nil || res.Fetched() != res.Bytes ||
+			res, err := puller(t, r, limits()).Pull(t.Context(), scratchpull.Request{Ref: image, Login: robot(), HostsDir: hostsDir(r)})
+			if err != nil || res.Stage != scratchpull.StageDone || !res.Unpacked || res.Leftover != nil || res.Fetched() != res.Bytes ||
 				int64(len(res.Blobs)) != parts.layers+2 {
 				t.Errorf("%s: %d blobs, %d of %d bytes, %+v, %v (%s)", name, len(res.Blobs), res.Fetched(), res.Bytes, res, err, text(err))
 			}
@@ -41,9 +41,9 @@ func TestInsideALargeImageIsReplayed(t *testing.T) {
 		}
 		l := limits()
 		l.Bytes = sparseSize / 2
-		res, err := puller(t, r, l).Pull(t.Context(), isolated.Request{Ref: image, Login: robot(), HostsDir: hostsDir(r)})
+		res, err := puller(t, r, l).Pull(t.Context(), scratchpull.Request{Ref: image, Login: robot(), HostsDir: hostsDir(r)})
 		t.Logf("alone: %d bytes sent, %d fetched, %d requests", sent.Load(), res.Fetched(), large.requests(repository))
-		if err != nil || res.Stopped != isolated.StoppedTooLarge || res.Leftover != nil || res.Bytes < sparseSize {
+		if err != nil || res.Stopped != scratchpull.StoppedTooLarge || res.Leftover != nil || res.Bytes < sparseSize {
 			t.Errorf("%+v, %v (%s)", res, err, text(err))
 		}
 		if all := sent.Load(); all >= sparseSize/4 {

@@ -1,0 +1,129 @@
+package dns
+
+import (
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/agent/dns/dnstest"
+)
+
+// long is how long a test waits for what must happen, on a machine however
+// slow; nothing waits that long when all is well.
+const long = 30 * time.Second
+
+// asking is a view that asks the server, patiently.
+func asking(s *dnstest.Server, conf string) View {
+	return View{Config: ParseConfig([]byte("nameserver 127.0.0.1\n" + conf)), Port: s.Port, ServerTimeout: long, LookupTimeout: 2 * long}
+}
+
+// hasty gives up on a server that keeps silent.
+func hasty(v View) View {
+	v.ServerTimeout, v.LookupTimeout = 300*time.Millisecond, long
+	return v
+}
+
+func texts(addrs []netip.Addr) string {
+	var out []string
+	for _, a := range addrs {
+		out = append(out, a.String())
+	}
+	return strings.Join(out, " ")
+}
+
+func wantAnswer(t *testing.T, got Answer, fault diagnosis.Fault, addrs, why string) {
+	t.Helper()
+	if got.Fault != fault || texts(got.Addresses) != addrs || got.Why != why {
+		t.Errorf("fault %q, addresses %q, why %q; want %q, %q, %q", got.Fault, texts(got.Addresses), got.Why, fault, addrs, why)
+	}
+	wellFormed(t, got)
+}
+
+// wellFormed asserts what holds for every answer.
+func wellFormed(t *testing.T, a Answer) {
+	t.Helper()
+	n := 0
+	for _, is := range []bool{len(a.Addresses) > 0, a.Fault != "", a.Unknown} {
+		if is {
+			n++
+		}
+	}
+	if n != 1 || a.Code == "" {
+		t.Errorf("not one of good, bad and unknown: %+v", a)
+	}
+	if len(a.Addresses) > maxAddresses || len(a.Asked) > maxAsked || !slices.IsSortedFunc(a.Addresses, netip.Addr.Compare) {
+		t.Errorf("not bounded or sorted: %+v", a)
+	}
+	for _, name := range []string{a.Name, a.Canonical} {
+		if name != "" && !isName(name) {
+			t.Errorf("name %q", name)
+		}
+	}
+}
+
+// wantLines compares lists of lines.
+func wantLines(t *testing.T, what string, got []string, want ...string) {
+	t.Helper()
+	if !slices.Equal(got, want) {
+		t.Errorf("%s:\n%s\nwant\n%s", what, strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// codes are what the servers said, as "server name type code".
+func codes(a Answer) []string {
+	var out []string
+	for _, r := range a.Asked {
+		host := netip.MustParseAddrPort(r.Server).Addr().String()
+		out = append(out, host+" "+r.Name+" "+r.Type+" "+string(r.Code))
+	}
+	return out
+}
+
+// writeFiles makes a directory with the given files; what begins with "-> " is
+// a symbolic link.
+func writeFiles(t testing.TB, files map[string]string) string {
+	t.Helper()
+	root := t.TempDir()
+	for name, text := range files {
+		path := filepath.Join(root, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
+			t.Fatal(err)
+		}
+		var err error
+		if target, link := strings.CutPrefix(text, "-> "); link {
+			err = os.Symlink(target, path)
+		} else {
+			err = os.WriteFile(path, []byte(text), 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return root
+}
+
+// noGoroutinesLeft fails the test if it ends with more goroutines of this
+// package than it began with. It is not for parallel tests.
+func noGoroutinesLeft(t *testing.T) {
+	t.Helper()
+	before := len(goroutines())
+	t.Cleanup(func() {
+		for deadline := time.Now().Add(long); len(goroutines()) > before; runtime.Gosched() {
+			if time.Now().After(deadline) {
+				t.Fatalf("goroutines before %d, after:\n%s", before, strings.Join(goroutines(), "\n\n"))
+			}
+		}
+	})
+}
+
+func goroutines() []string {
+	buf := make([]byte, 4<<20)
+	all := strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n")
+	return slices.DeleteFunc(all, func(s string) bool { return !strings.Contains(s, "nameservice.(*inquiry)") })
+}

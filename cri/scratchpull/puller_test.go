@@ -1,0 +1,370 @@
+package scratchpull_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"google.golang.org/grpc/codes"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/cri/scratchpull"
+	"github.com/whypull/whypull/cri/scratchpull/scratchpulltest"
+)
+
+const image = "registry.example/team/app:1"
+
+func limits() scratchpull.Limits {
+	return scratchpull.Limits{
+		Bytes: 1 << 20, Floor: 1 << 10, Time: time.Minute, Poll: time.Millisecond,
+		Free: func() (uint64, error) { return 1 << 30, nil },
+	}
+}
+
+func puller(t *testing.T, c *scratchpulltest.Containerd, l scratchpull.Limits) *scratchpull.Puller {
+	t.Helper()
+	p, err := scratchpull.New(c.Socket, "", l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = p.Close() })
+	return p
+}
+
+// good is a transfer that succeeds.
+func good(_ context.Context, t *scratchpulltest.Transfer) error {
+	d, size, err := t.Fetch([]byte("layer one"), []byte("layer two"))
+	if err == nil {
+		t.Save(ocispec.MediaTypeImageManifest, d, size)
+	}
+	return err
+}
+
+// empty fails the test unless containerd holds nothing but these lines.
+func empty(t *testing.T, c *scratchpulltest.Containerd, but ...string) {
+	t.Helper()
+	if held := c.Holds(); !slices.Equal(held, but) {
+		t.Errorf("containerd holds %q", held)
+	}
+}
+
+func TestAGoodImageIsPulledAndRemoved(t *testing.T) {
+	t.Parallel()
+	c := scratchpulltest.New(t, "v2.4.2")
+	c.OnPull(good)
+	var told []scratchpull.Blob
+	res, err := puller(t, c, limits()).Pull(t.Context(), scratchpull.Request{
+		Ref: image, HostsDir: "/etc/containerd/certs.d", Platform: "linux/s390x", Snapshotter: "stargz",
+		Progress: func(b scratchpull.Blob) { told = append(told, b) },
+	})
+	if err != nil || res.Stage != scratchpull.StageDone || !res.Unpacked || res.Stopped != scratchpull.NotStopped || res.Leftover != nil {
+		t.Fatalf("%+v, %v", res, err)
+	}
+	var kinds []string
+	sum := int64(0)
+	for _, b := range res.Blobs {
+		kinds = append(kinds, b.Kind)
+		sum += b.Size
+		if !b.Done || b.Source != scratchpull.SourceRegistry || b.Fetched != b.Size {
+			t.Errorf("%+v", b)
+		}
+	}
+	if want := []string{"config", "layer", "layer", "manifest"}; !slices.Equal(kinds, want) {
+		t.Errorf("blobs: %q", kinds)
+	}
+	if res.Bytes != sum || res.Fetched() != sum || len(told) != 8 {
+		t.Errorf("%d bytes, %d fetched, %d in all; told %d times", res.Bytes, res.Fetched(), sum, len(told))
+	}
+	empty(t, c)
+	asked(t, c.Transfers()[0])
+}
+
+// asked checks what containerd was asked for by the test above.
+func asked(t *testing.T, got *scratchpulltest.Transfer) {
+	t.Helper()
+	if got.Reference != image || got.Image != image || got.HostDir != "/etc/containerd/certs.d" ||
+		!slices.Equal(got.Platforms, []string{"linux/s390x"}) || !got.Unpack || got.Snapshotter != "stargz" {
+		t.Errorf("%+v", got)
+	}
+	if got.Namespace != scratchpull.DefaultNamespace || got.Lease == "" || !got.AsksForLogin {
+		t.Errorf("%+v", got)
+	}
+	if at, err := time.Parse(time.RFC3339, got.Labels["containerd.io/gc.expire"]); err != nil || time.Until(at) < limits().Time {
+		t.Errorf("the record does not expire, or too early: %v, %v", got.Labels, err)
+	}
+}
+
+func TestTheLoginGoesToWhoeverAsks(t *testing.T) {
+	t.Parallel()
+	for name, login := range map[string]*scratchpull.Login{"nobody": nil, "somebody": {User: "robot", Password: "s3cret"}} {
+		c := scratchpulltest.New(t, "2.1.0")
+		c.OnPull(func(ctx context.Context, tr *scratchpulltest.Transfer) error {
+			for _, host := range []string{"mirror.example", "registry.example"} {
+				user, password, err := tr.Login(host)
+				if want := (scratchpull.Login{}); login != nil && (user != login.User || password != login.Password) || login == nil && (scratchpull.Login{User: user, Password: password}) != want {
+					return fmt.Errorf("%s was given another login: %w", host, err)
+				}
+			}
+			return good(ctx, tr)
+		})
+		if res, err := puller(t, c, limits()).Pull(t.Context(), scratchpull.Request{Ref: image, Login: login}); err != nil {
+			t.Errorf("%s: %+v, %v", name, res, err)
+		}
+	}
+}
+
+func TestALoginShowsItselfNowhere(t *testing.T) {
+	t.Parallel()
+	l := scratchpull.Login{User: "robot-7", Password: "s3cret"}
+	r := scratchpull.Request{Ref: image, Login: &l}
+	var log bytes.Buffer
+	logger := slog.New(slog.NewJSONHandler(&log, nil))
+	logger.Info("x", "login", l, "request", r)
+	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "login", &l, "request", r)
+	data, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := fmt.Sprintf("%v %+v %#v %s %q %v %+v %#v", l, l, l, l, l, r, r, r) + log.String() + string(data)
+	if strings.Contains(all, "s3cret") || strings.Contains(all, "robot-7") {
+		t.Errorf("shown: %s", all)
+	}
+}
+
+func TestTheRuntimesFailureIsToldInTheKubeletsWords(t *testing.T) {
+	t.Parallel()
+	c := scratchpulltest.New(t, "v2.4.2")
+	const said = `failed to copy: httpReadSeeker: failed open: failed to do request: Get "https://cdn.example/b?X-Signature=5160ed": dial tcp: lookup cdn.example: no such host`
+	c.OnPull(func(_ context.Context, tr *scratchpulltest.Transfer) error {
+		if _, _, err := tr.Fetch([]byte("one")); err != nil {
+			return err
+		}
+		return errors.New(said)
+	})
+	res, err := puller(t, c, limits()).Pull(t.Context(), scratchpull.Request{Ref: image})
+	e, ok := errors.AsType[*scratchpull.Error](err)
+	if !ok || e.Op != scratchpull.OpTransfer || e.Code != codes.Unknown || e.Text != `failed to pull and unpack image "`+image+`": `+said {
+		t.Fatalf("%+v, %v", res, err)
+	}
+	if strings.Contains(err.Error(), "5160ed") || strings.Contains(fmt.Sprint(res), "5160ed") {
+		t.Errorf("the error shows what was said: %v", err)
+	}
+	if got := diagnosis.ReadMessage("ErrImagePull", e.Text); got.Cause != diagnosis.RegistryNameNotFound {
+		t.Errorf("read as %v", got.Cause)
+	}
+	if res.Stage != scratchpull.StageUnpacking || res.Unpacked || res.Leftover != nil {
+		t.Errorf("%+v", res)
+	}
+	empty(t, c)
+}
+
+func TestStages(t *testing.T) {
+	t.Parallel()
+	failed := errors.New("failed")
+	for want, pull := range map[scratchpull.Stage]func(context.Context, *scratchpulltest.Transfer) error{
+		scratchpull.StageNone: func(context.Context, *scratchpulltest.Transfer) error { return failed },
+		scratchpull.StageResolving: func(_ context.Context, tr *scratchpulltest.Transfer) error {
+			return errors.Join(tr.Tell("Resolving from OCI Registry (x)", "", 0, 0), failed)
+		},
+		scratchpull.StageFetching: func(_ context.Context, tr *scratchpulltest.Transfer) error {
+			_, _, err := tr.Fetch()
+			return errors.Join(err, failed)
+		},
+		scratchpull.StageUnpacking: func(_ context.Context, tr *scratchpulltest.Transfer) error {
+			_, _, err := tr.Fetch([]byte("layer"))
+			return errors.Join(err, failed)
+		},
+	} {
+		c := scratchpulltest.New(t, "v2.4.2")
+		c.OnPull(pull)
+		if res, err := puller(t, c, limits()).Pull(t.Context(), scratchpull.Request{Ref: image}); err == nil || res.Stage != want {
+			t.Errorf("%s: %+v, %v", want, res, err)
+		}
+		empty(t, c)
+	}
+}
+
+// What is stored need not be an image: CRI looks, and so do we.
+func TestWhatIsNoImageIsAFailure(t *testing.T) {
+	t.Parallel()
+	c := scratchpulltest.New(t, "v2.4.2")
+	c.OnPull(func(_ context.Context, tr *scratchpulltest.Transfer) error {
+		page := []byte("<html>")
+		d, err := tr.Put(page)
+		tr.Save("text/html", d, int64(len(page)))
+		return err
+	})
+	res, err := puller(t, c, limits()).Pull(t.Context(), scratchpull.Request{Ref: image})
+	e, ok := errors.AsType[*scratchpull.Error](err)
+	if !ok || e.Op != scratchpull.OpTransfer || !strings.HasPrefix(e.Text, "get image config descriptor: unexpected media type text/html") || res.Stage == scratchpull.StageDone {
+		t.Errorf("%+v, %v", res, err)
+	}
+	empty(t, c)
+}
+
+func TestAServiceThatCannotUnpackPullsOnly(t *testing.T) {
+	t.Parallel()
+	c := scratchpulltest.New(t, "v2.4.2")
+	c.OnPull(func(ctx context.Context, tr *scratchpulltest.Transfer) error {
+		if tr.Unpack {
+			return errors.New("unable to initialize unpacker: no unpack platforms defined: invalid argument")
+		}
+		return good(ctx, tr)
+	})
+	res, err := puller(t, c, limits()).Pull(t.Context(), scratchpull.Request{Ref: image})
+	if err != nil || res.Stage != scratchpull.StageDone || res.Unpacked {
+		t.Errorf("%+v, %v", res, err)
+	}
+	empty(t, c)
+}
+
+func TestWhatTheNodeHadIsToldApart(t *testing.T) {
+	t.Parallel()
+	c := scratchpulltest.New(t, "v2.4.2")
+	early, late := time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
+	had := c.Put("k8s.io", []byte("layer one"), early)
+	since := c.Put("k8s.io", []byte("layer two"), late)
+	before := c.Holds()
+	c.OnPull(good)
+	res, err := puller(t, c, limits()).Pull(t.Context(), scratchpull.Request{Ref: image})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range res.Blobs {
+		want := scratchpull.SourceRegistry
+		if b.Digest == had {
+			want = scratchpull.SourceNode
+		}
+		if b.Source != want {
+			t.Errorf("%+v (since: %s)", b, since)
+		}
+	}
+	// The fake's collector looks at leases and records alone: these have none.
+	empty(t, c, before[0])
+}
+
+// A transfer that was cancelled goes on for a while: what it makes then is
+// removed as well.
+func TestACancelledPullIsAwaitedAndRemoved(t *testing.T) {
+	t.Parallel()
+	c := scratchpulltest.New(t, "v2.4.2")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var ended atomic.Bool
+	c.OnPull(func(pull context.Context, tr *scratchpulltest.Transfer) error {
+		cancel()
+		<-pull.Done()
+		time.Sleep(20 * time.Millisecond)
+		err := good(pull, tr)
+		ended.Store(true)
+		return err
+	})
+	res, err := puller(t, c, limits()).Pull(ctx, scratchpull.Request{Ref: image})
+	if !errors.Is(err, context.Canceled) || res.Leftover != nil || !ended.Load() {
+		t.Errorf("%+v, %v, ended: %v", res, err, ended.Load())
+	}
+	if _, failed := errors.AsType[*scratchpull.Error](err); failed {
+		t.Errorf("a cancelled pull is no failure of the runtime's: %v", err)
+	}
+	empty(t, c)
+}
+
+// forever pulls until it is stopped.
+func forever(ctx context.Context, tr *scratchpulltest.Transfer) error {
+	if _, _, err := tr.Fetch([]byte("layer")); err != nil {
+		return err
+	}
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func TestLimitsEndAPull(t *testing.T) {
+	t.Parallel()
+	for want, change := range map[scratchpull.Stop]func(*scratchpull.Limits){
+		scratchpull.StoppedTooLarge: func(l *scratchpull.Limits) { l.Bytes = 100 },
+		scratchpull.StoppedTimeout:  func(l *scratchpull.Limits) { l.Time = 50 * time.Millisecond },
+		scratchpull.StoppedLowSpace: func(l *scratchpull.Limits) {
+			var asked atomic.Int32
+			l.Free = func() (uint64, error) {
+				if asked.Add(1) > 2 {
+					return l.Floor - 1, nil
+				}
+				return 1 << 30, nil
+			}
+		},
+	} {
+		c := scratchpulltest.New(t, "v2.4.2")
+		c.OnPull(forever)
+		l := limits()
+		change(&l)
+		res, err := puller(t, c, l).Pull(t.Context(), scratchpull.Request{Ref: image})
+		if err != nil || res.Stopped != want || res.Stage == scratchpull.StageDone || res.Leftover != nil {
+			t.Errorf("%s: %+v, %v", want, res, err)
+		}
+		if low := want == scratchpull.StoppedLowSpace; low != (res.Free == l.Floor-1) || low != (res.Floor == l.Floor) || !low && res.Free+res.Floor != 0 {
+			t.Errorf("%s: %d bytes are free, %d are to be", want, res.Free, res.Floor)
+		}
+		empty(t, c)
+	}
+}
+
+// The manifest tells the size before the layers are begun with.
+func TestTheManifestIsEnoughToBeTooLarge(t *testing.T) {
+	t.Parallel()
+	c := scratchpulltest.New(t, "v2.4.2")
+	large := make([]byte, 1<<20)
+	c.OnPull(func(ctx context.Context, tr *scratchpulltest.Transfer) error {
+		if _, _, err := tr.Fetch(large); err != nil {
+			return err
+		}
+		<-ctx.Done()
+		return ctx.Err()
+	})
+	first := int64(-1)
+	res, err := puller(t, c, limits()).Pull(t.Context(), scratchpull.Request{Ref: image, Progress: func(b scratchpull.Blob) {
+		if b.Kind == "manifest" && b.Done {
+			first = b.Size
+		}
+	}})
+	if err != nil || res.Stopped != scratchpull.StoppedTooLarge || res.Bytes <= 1<<20 || first <= 0 {
+		t.Errorf("%+v, %v", res, err)
+	}
+	empty(t, c)
+}
+
+func TestWithoutSpaceNothingIsBegun(t *testing.T) {
+	t.Parallel()
+	c := scratchpulltest.New(t, "v2.4.2")
+	l := limits()
+	l.Free = func() (uint64, error) { return l.Floor - 1, nil }
+	res, err := puller(t, c, l).Pull(t.Context(), scratchpull.Request{Ref: image})
+	if err != nil || res.Stopped != scratchpull.StoppedLowSpace || res.Free != l.Floor-1 || res.Floor != l.Floor || len(c.Transfers()) > 0 {
+		t.Errorf("%+v, %v", res, err)
+	}
+	broken := errors.New("no statfs")
+	l.Free = func() (uint64, error) { return 1 << 40, broken }
+	if _, err := puller(t, c, l).Pull(t.Context(), scratchpull.Request{Ref: image}); !errors.Is(err, broken) || len(c.Transfers()) > 0 {
+		t.Errorf("%v", err)
+	}
+	var asked atomic.Int32
+	l.Free = func() (uint64, error) {
+		if asked.Add(1) > 1 {
+			return 0, broken
+		}
+		return 1 << 40, nil
+	}
+	c.OnPull(forever)
+	if _, err := puller(t, c, l).Pull(t.Context(), scratchpull.Request{Ref: image}); !errors.Is(err, broken) {
+		t.Errorf("%v", err)
+	}
+	empty(t, c)
+}

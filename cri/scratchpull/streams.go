@@ -1,0 +1,73 @@
+package scratchpull
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/streaming"
+	streamingproxy "github.com/containerd/containerd/v2/core/streaming/proxy"
+	"github.com/containerd/typeurl/v2"
+	"google.golang.org/grpc"
+)
+
+// streams are the streams of one transfer, for credentials and for progress.
+// They outlive the transfer's own context, since containerd closes the one for
+// progress when the transfer has really ended (services/transfer, Transfer):
+// until then a transfer that was cancelled may still be writing.
+type streams struct {
+	create  func(id string) (streaming.Stream, error)
+	mu      sync.Mutex
+	watched []*watched
+}
+
+// newStreams makes streams that end with ctx.
+func newStreams(ctx context.Context, conn grpc.ClientConnInterface) *streams {
+	creator := streamingproxy.NewStreamCreator(conn)
+	return &streams{create: func(id string) (streaming.Stream, error) { return creator.Create(ctx, id) }}
+}
+
+// Create implements streaming.StreamCreator.
+func (s *streams) Create(_ context.Context, id string) (streaming.Stream, error) {
+	stream, err := s.create(id)
+	if err != nil || !strings.HasPrefix(id, "progress-") {
+		return stream, err
+	}
+	w := &watched{Stream: stream, ended: make(chan struct{})}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.watched = append(s.watched, w)
+	return w, nil
+}
+
+// settle returns when containerd has ended the transfer and everything that it
+// had to tell has been told, or after the limit.
+func (s *streams) settle(limit time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	over := time.After(limit)
+	for _, w := range s.watched {
+		select {
+		case <-w.ended:
+		case <-over:
+			return
+		}
+	}
+}
+
+// watched is a stream whose end is known.
+type watched struct {
+	streaming.Stream
+	once  sync.Once
+	ended chan struct{}
+}
+
+// Recv implements streaming.Stream.
+func (w *watched) Recv() (typeurl.Any, error) {
+	m, err := w.Stream.Recv()
+	if err != nil {
+		w.once.Do(func() { close(w.ended) })
+	}
+	return m, err
+}

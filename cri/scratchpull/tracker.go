@@ -1,0 +1,223 @@
+package scratchpull
+
+import (
+	"cmp"
+	"encoding/json"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/containerd/containerd/v2/core/transfer"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+const (
+	// maxBlobs bounds what is remembered. No image has so many layers: 127 is
+	// the limit of overlayfs.
+	maxBlobs = 4096
+	// maxManifest is the largest manifest that is read. containerd refuses
+	// larger ones (core/remotes/docker, MaxManifestSize).
+	maxManifest = 8 << 20
+)
+
+// tracker makes a Result of what containerd tells of its progress
+// (core/transfer/local: pull, ProgressTracker).
+type tracker struct {
+	// manifest reads a manifest that the runtime has; tell is Request.Progress.
+	manifest func(digest.Digest, int64) ([]byte, error)
+	tell     func(Blob)
+
+	mu       sync.Mutex
+	resolved bool
+	begun    bool
+	blobs    map[digest.Digest]*Blob
+	sizes    map[digest.Digest]int64 // of the parts that manifests name, and of blobs
+	bytes    int64                   // their sum
+	seen     map[digest.Digest]bool  // some of it was seen to come
+	tooMany  bool
+}
+
+func newTracker(manifest func(digest.Digest, int64) ([]byte, error), tell func(Blob)) *tracker {
+	if tell == nil {
+		tell = func(Blob) {}
+	}
+	return &tracker{manifest: manifest, tell: tell,
+		blobs: map[digest.Digest]*Blob{}, sizes: map[digest.Digest]int64{}, seen: map[digest.Digest]bool{}}
+}
+
+// event takes one event. Events come one at a time.
+func (t *tracker) event(e transfer.Progress) {
+	b, known, changed := t.note(e)
+	if !known {
+		return
+	}
+	if changed {
+		t.tell(b)
+	}
+	if !changed || !b.Done || b.Kind != "manifest" {
+		return
+	}
+	if data, err := t.manifest(b.Digest, b.Size); err == nil {
+		t.parts(data)
+	}
+}
+
+// note remembers an event. It returns the blob that it is about, if any, and
+// whether anything is new.
+func (t *tracker) note(e transfer.Progress) (b Blob, known, changed bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.begun = true
+	// Its name is the image's, not a blob's.
+	if e.Event == "fetching image content" {
+		t.resolved = true
+		return Blob{}, false, false
+	}
+	kind, d, ok := blobOf(e.Name)
+	if !ok {
+		return Blob{}, false, false
+	}
+	blob := t.blob(kind, d, e.Total)
+	if blob == nil {
+		return Blob{}, false, false
+	}
+	before := *blob
+	switch e.Event {
+	case "waiting", "downloading":
+		blob.Fetched = max(blob.Fetched, e.Progress)
+		t.seen[d] = t.seen[d] || e.Progress > 0
+	case "complete", "already exists", "extracting", "extracted":
+		blob.Fetched, blob.Done = blob.Size, true
+	}
+	return *blob, true, *blob != before || e.Event == "waiting"
+}
+
+// blob is the blob of a digest; nil if there are too many.
+func (t *tracker) blob(kind string, d digest.Digest, size int64) *Blob {
+	b := t.blobs[d]
+	if b == nil {
+		if t.tooMany = t.tooMany || len(t.blobs) == maxBlobs; t.tooMany {
+			return nil
+		}
+		b = &Blob{Digest: d, Kind: kind, Size: max(size, 0)}
+		t.blobs[d] = b
+		t.size(d, size)
+	}
+	return b
+}
+
+func (t *tracker) size(d digest.Digest, size int64) {
+	if _, known := t.sizes[d]; !known {
+		t.sizes[d] = size
+		t.bytes = add(t.bytes, size)
+	}
+}
+
+// parts takes what a manifest names into the size of the image: its layers are
+// begun with only a few at a time.
+func (t *tracker) parts(data []byte) {
+	var m ocispec.Manifest
+	if json.Unmarshal(data, &m) != nil {
+		return // the runtime will say so
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, d := range append(m.Layers, m.Config) {
+		if t.tooMany = t.tooMany || len(t.sizes) >= 2*maxBlobs; t.tooMany {
+			return
+		}
+		if d.Digest.Validate() == nil {
+			t.size(d.Digest, d.Size)
+		}
+	}
+}
+
+// blobOf reads the name that containerd gives to a blob: its kind, a dash, and
+// the digest (core/remotes, MakeRefKey).
+func blobOf(name string) (kind string, d digest.Digest, ok bool) {
+	kind, rest, _ := strings.Cut(name, "-")
+	d, err := digest.Parse(rest)
+	if err != nil {
+		return "", "", false
+	}
+	switch kind {
+	case "index", "manifest", "config", "layer":
+		return kind, d, true
+	}
+	return "other", d, true
+}
+
+// needs is the size of the image, as far as it is known, and how much of it is
+// still to come. tooMany is true if it has more parts than any image.
+func (t *tracker) needs() (bytes, rest int64, tooMany bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	rest = t.bytes
+	for _, b := range t.blobs {
+		rest -= min(b.Fetched, b.Size)
+	}
+	return t.bytes, max(rest, 0), t.tooMany
+}
+
+// hasBegun tells whether there was any event.
+func (t *tracker) hasBegun() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.begun
+}
+
+// result is what is known. had tells which blobs the node had before.
+func (t *tracker) result(had map[digest.Digest]bool) Result {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	r := Result{Bytes: t.bytes, Stage: t.stage()}
+	for d, b := range t.blobs {
+		blob := *b
+		switch {
+		case !t.seen[d] && had[d] && b.Done:
+			blob.Source = SourceNode
+		case b.Fetched > 0:
+			blob.Source = SourceRegistry
+		}
+		r.Blobs = append(r.Blobs, blob)
+	}
+	slices.SortFunc(r.Blobs, func(a, b Blob) int {
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Digest, b.Digest))
+	})
+	return r
+}
+
+// stage is how far a pull came that has not succeeded.
+func (t *tracker) stage() Stage {
+	switch {
+	case !t.begun:
+		return StageNone
+	case !t.resolved:
+		return StageResolving
+	}
+	layers := false
+	for d := range t.sizes {
+		b := t.blobs[d]
+		if b == nil || !b.Done {
+			return StageFetching
+		}
+		layers = layers || b.Kind == "layer"
+	}
+	if layers {
+		return StageUnpacking
+	}
+	return StageFetching
+}
+
+// digests are those of all blobs, sorted.
+func (t *tracker) digests() []digest.Digest {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var all []digest.Digest
+	for d := range t.blobs {
+		all = append(all, d)
+	}
+	slices.Sort(all)
+	return all
+}

@@ -1,0 +1,126 @@
+package scratchpull
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"testing"
+
+	"github.com/containerd/containerd/v2/core/transfer"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+func none(digest.Digest, int64) ([]byte, error) { return nil, errors.New("none") }
+
+func name(kind, of string) string { return kind + "-" + digest.FromString(of).String() }
+
+// What a registry names as sizes is a stranger's number.
+func TestSizesOfStrangers(t *testing.T) {
+	t.Parallel()
+	manifest, err := json.Marshal(ocispec.Manifest{
+		Config: ocispec.Descriptor{Digest: digest.FromString("c"), Size: -5},
+		Layers: []ocispec.Descriptor{
+			{Digest: digest.FromString("a"), Size: math.MaxInt64}, {Digest: digest.FromString("b"), Size: math.MaxInt64},
+			{Digest: digest.FromString("a"), Size: 7}, {Digest: "no digest", Size: 1},
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr := newTracker(func(digest.Digest, int64) ([]byte, error) { return manifest, nil }, nil)
+	tr.event(transfer.Progress{Event: "waiting", Name: name("manifest", "m"), Total: -3})
+	tr.event(transfer.Progress{Event: "complete", Name: name("manifest", "m"), Progress: -3, Total: -3})
+	if bytes, rest, tooMany := tr.needs(); bytes != math.MaxInt64 || rest != math.MaxInt64 || tooMany {
+		t.Errorf("%d, %d, %v", bytes, rest, tooMany)
+	}
+	if r := tr.result(nil); len(r.Blobs) != 1 || r.Blobs[0].Size != 0 || r.Fetched() != 0 {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestTooManyParts(t *testing.T) {
+	t.Parallel()
+	tr := newTracker(none, nil)
+	for i := range maxBlobs + 1 {
+		tr.event(transfer.Progress{Event: "waiting", Name: name("layer", fmt.Sprint(i)), Total: 1})
+	}
+	if bytes, _, tooMany := tr.needs(); !tooMany || bytes != maxBlobs || len(tr.digests()) != maxBlobs {
+		t.Errorf("%d bytes, %v", bytes, tooMany)
+	}
+	var m ocispec.Manifest
+	for i := range 2*maxBlobs + 1 {
+		m.Layers = append(m.Layers, ocispec.Descriptor{Digest: digest.FromString(fmt.Sprint(i)), Size: 1})
+	}
+	data, err := json.Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr = newTracker(none, nil)
+	tr.parts(data)
+	if _, _, tooMany := tr.needs(); !tooMany {
+		t.Error("a manifest may name any number of layers")
+	}
+}
+
+func TestEventsThatAreNotOfBlobs(t *testing.T) {
+	t.Parallel()
+	tr := newTracker(none, func(b Blob) { t.Errorf("told of %+v", b) })
+	for _, n := range []string{"", "layer-", "layer-sha256:00", "sha256:e3b0c442", "registry.example/app:1"} {
+		for _, e := range []string{"waiting", "complete", "saved", "Resolving from x"} {
+			tr.event(transfer.Progress{Event: e, Name: n, Total: 5, Progress: 5})
+		}
+	}
+	tr.parts([]byte("no manifest"))
+	if r := tr.result(nil); len(r.Blobs) > 0 || r.Bytes != 0 {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestProgressIsToldWhenItIsNew(t *testing.T) {
+	t.Parallel()
+	var told []Blob
+	tr := newTracker(none, func(b Blob) { told = append(told, b) })
+	layer := name("layer", "l")
+	for _, e := range []transfer.Progress{
+		{Event: "waiting", Name: layer, Total: 10},
+		{Event: "downloading", Name: layer, Progress: 4, Total: 10},
+		{Event: "downloading", Name: layer, Progress: 4, Total: 10},
+		{Event: "complete", Name: layer, Progress: 10, Total: 10},
+		{Event: "complete", Name: layer, Progress: 10, Total: 10}, // 1.7 repeats it
+		{Event: "extracting", Name: layer, Progress: 2, Total: 10},
+	} {
+		tr.event(e)
+	}
+	if len(told) != 3 || told[1].Fetched != 4 || told[1].Done || !told[2].Done || told[2].Fetched != 10 {
+		t.Errorf("%+v", told)
+	}
+	if _, rest, _ := tr.needs(); rest != 0 {
+		t.Errorf("%d are to come", rest)
+	}
+	// Some of it was seen to come, so the node did not have it.
+	if r := tr.result(map[digest.Digest]bool{digest.FromString("l"): true}); r.Blobs[0].Source != SourceRegistry {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestKindsOfBlobs(t *testing.T) {
+	t.Parallel()
+	for given, want := range map[string]string{
+		"index": "index", "manifest": "manifest", "config": "config", "layer": "layer", "attestation": "other", "unknown": "other",
+	} {
+		if kind, d, ok := blobOf(name(given, "x")); !ok || kind != want || d != digest.FromString("x") {
+			t.Errorf("%s: %s, %s, %v", given, kind, d, ok)
+		}
+	}
+}
+
+func TestAdd(t *testing.T) {
+	t.Parallel()
+	for _, test := range [][3]int64{{1, 2, 3}, {-1, 2, 2}, {2, -1, 2}, {math.MaxInt64, 1, math.MaxInt64}, {math.MaxInt64, math.MaxInt64, math.MaxInt64}, {math.MinInt64, math.MinInt64, 0}} {
+		if got := add(test[0], test[1]); got != test[2] {
+			t.Errorf("%d + %d = %d", test[0], test[1], got)
+		}
+	}
+}

@@ -1,0 +1,63 @@
+package scratchpull
+
+import (
+	"context"
+	"fmt"
+
+	imagesapi "github.com/containerd/containerd/api/services/images/v1"
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/platforms"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// usable returns an error if what was pulled is no image for the platform. The
+// transfer service stores anything; CRI looks for the configuration afterwards
+// (internal/cri/server/images, PullImage), and says so in these words.
+func (p *Puller) usable(ctx context.Context, t target) error {
+	ctx = p.ours(ctx)
+	record, err := p.images.Get(ctx, &imagesapi.GetImageRequest{Name: t.named.String()})
+	if missing(err) {
+		return ErrInterrupted
+	}
+	if err != nil {
+		return callError(ctx, "Get image", err)
+	}
+	top := record.GetImage().GetTarget()
+	_, err = images.Config(ctx, small{p.content}, ocispec.Descriptor{
+		MediaType: top.GetMediaType(), Digest: digest.Digest(top.GetDigest()), Size: top.GetSize(),
+	}, platforms.Only(t.platform))
+	if ctx.Err() != nil {
+		return fmt.Errorf("containerd: %s: %w", OpTransfer, ctx.Err())
+	}
+	if err != nil {
+		e := newError(OpTransfer, err)
+		e.Text = "get image config descriptor: " + e.Text
+		return e
+	}
+	return nil
+}
+
+// reader reads manifests from the namespace.
+func (p *Puller) reader(ctx context.Context) func(digest.Digest, int64) ([]byte, error) {
+	return func(d digest.Digest, size int64) ([]byte, error) {
+		return content.ReadBlob(p.ours(ctx), small{p.content}, ocispec.Descriptor{Digest: d, Size: size})
+	}
+}
+
+// small gives what may be a manifest, and nothing larger.
+type small struct{ content.Provider }
+
+// ReaderAt implements content.Provider.
+func (s small) ReaderAt(ctx context.Context, d ocispec.Descriptor) (content.ReaderAt, error) {
+	r, err := s.Provider.ReaderAt(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	if r.Size() > maxManifest {
+		_ = r.Close()
+		return nil, fmt.Errorf("%s is too large for a manifest", d.Digest)
+	}
+	return r, nil
+}

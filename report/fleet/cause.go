@@ -1,0 +1,44 @@
+package fleet
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/agnivade/levenshtein"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/deploy/runbook"
+)
+
+// Explain returns the runbook's page on a cause, whose name may be written in any case.
+// The error for a name that is none names the nearest.
+func Explain(l Layout, name string) (string, error) {
+	all := diagnosis.Catalogue()
+	i := slices.IndexFunc(all, func(e diagnosis.Entry) bool { return strings.EqualFold(string(e.Cause), name) })
+	if i < 0 {
+		return "", fmt.Errorf("there is no cause %q; did you mean %s? kubectl why-pull explain lists them all", clip(name, 64), nearest(all, name))
+	}
+	text, err := runbook.Page(all[i])
+	if err != nil {
+		return "", err
+	}
+	return l.markdown(text), nil
+}
+
+func nearest(all []diagnosis.Entry, name string) string {
+	distance := func(e diagnosis.Entry) int {
+		return levenshtein.ComputeDistance(strings.ToLower(string(e.Cause)), strings.ToLower(clip(name, 64)))
+	}
+	e := slices.MinFunc(all, func(a, b diagnosis.Entry) int { return distance(a) - distance(b) })
+	return string(e.Cause)
+}
+
+// Causes lists every cause with its title, in the order of the documentation.
+func Causes(l Layout) string {
+	rows := [][]string{{"CAUSE", "MEANING"}}
+	for _, e := range diagnosis.Catalogue() {
+		rows = append(rows, []string{string(e.Cause), e.Meaning})
+	}
+	return l.table("", rows)
+}

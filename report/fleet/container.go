@@ -1,0 +1,243 @@
+package fleet
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"github.com/distribution/reference"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/agent/podwatch"
+	"github.com/whypull/whypull/report"
+)
+
+// Container is one container or image volume that cannot get its image.
+type Container struct {
+	Name       string `json:"name"`
+	Kind       string `json:"kind"`
+	Image      string `json:"image"`
+	Registry   string `json:"registry,omitempty"`
+	Repository string `json:"repository,omitempty"`
+	// Reason and Message are the kubelet's.
+	Reason  string `json:"reason"`
+	Message string `json:"message"`
+	// Cause is whypull's; empty without a report.
+	Cause string `json:"cause,omitempty"`
+	// NoReport says why there is no report; empty with one.
+	NoReport string `json:"noReport,omitempty"`
+	// RunsOn are the other nodes on which a container runs, or has run, with
+	// this image; sorted.
+	RunsOn []string `json:"runsOn"`
+	// RunsHere tells the same of the pod's own node.
+	RunsHere bool `json:"runsHere"`
+
+	told    *report.Container // what whypull says
+	secrets []string          // the pod's pull secrets
+}
+
+// over tells that nobody tries to pull for the pod any more.
+func over(pod *corev1.Pod) bool {
+	return pod.DeletionTimestamp != nil || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
+}
+
+// reported reads a pod's report; nil if it has none that can be read.
+func reported(pod *corev1.Pod) *report.Document {
+	text, there := pod.Annotations[report.ReportAnnotation]
+	if !there {
+		return nil
+	}
+	d, err := report.Parse(text)
+	if err != nil {
+		return nil
+	}
+	d = d.Printable()
+	return &d
+}
+
+// failing returns the pod's containers that cannot get their image: those of
+// which the pod's status says so, and those of which the report does and that
+// wait still. While the kubelet tries again, and before a sandbox there is,
+// the status says nothing.
+func failing(pod *corev1.Pod) []Container {
+	if over(pod) {
+		return nil
+	}
+	doc := reported(pod)
+	var out []Container
+	for _, f := range podwatch.Failures(pod) {
+		told := tellsOf(doc, pod, f)
+		c := newContainer(blame(pod, f, told))
+		c.told = told
+		out = add(out, c)
+	}
+	if doc == nil {
+		return out
+	}
+	for i := range doc.Containers {
+		if f, ok := waits(pod, doc.Containers[i]); ok {
+			c := newContainer(f)
+			c.told = &doc.Containers[i]
+			out = add(out, c)
+		}
+	}
+	return out
+}
+
+// add adds a container that is not there yet. What the report says of one and
+// the same counts once, whichever container's status led to it.
+func add(all []Container, c Container) []Container {
+	if c.told != nil {
+		c.Name, c.Kind, c.Cause = c.told.Name, c.told.Kind, cmp.Or(c.told.Cause, string(diagnosis.Unknown))
+	}
+	if slices.ContainsFunc(all, func(o Container) bool { return o.Name == c.Name && o.Kind == c.Kind }) {
+		return all
+	}
+	return append(all, c)
+}
+
+func newContainer(f diagnosis.Failure) Container {
+	c := Container{
+		Name: report.Printable(f.Container), Kind: string(f.Kind), Image: report.Printable(f.Image),
+		Reason: report.Printable(f.Reason), Message: report.Printable(f.Message), RunsOn: []string{},
+	}
+	for _, s := range f.PullSecrets {
+		c.secrets = append(c.secrets, report.Printable(s))
+	}
+	if named, err := reference.ParseNormalizedNamed(f.Image); err == nil {
+		c.Registry, c.Repository, _ = strings.Cut(named.Name(), "/")
+	}
+	return c
+}
+
+// tellsOf is what the report says of a failing container: under its name, or
+// under that of an image volume that it mounts, since a status without an
+// image's name does not tell the two apart.
+func tellsOf(doc *report.Document, pod *corev1.Pod, f diagnosis.Failure) *report.Container {
+	if doc == nil {
+		return nil
+	}
+	mounts := mountsOf(pod, f)
+	for i := range doc.Containers {
+		c := &doc.Containers[i]
+		if c.Kind == string(f.Kind) && c.Name == f.Container && sameImage(c.Image, f.Image) ||
+			c.Kind == string(diagnosis.KindImageVolume) && slices.Contains(mounts, c.Name) {
+			return c
+		}
+	}
+	return nil
+}
+
+// blame moves a container's failure to the image volume that the report finds
+// at fault.
+func blame(pod *corev1.Pod, f diagnosis.Failure, told *report.Container) diagnosis.Failure {
+	if told == nil || told.Kind == string(f.Kind) {
+		return f
+	}
+	for _, v := range pod.Spec.Volumes {
+		if v.Image != nil && v.Name == told.Name {
+			f.Kind, f.Container, f.Image = diagnosis.KindImageVolume, v.Name, v.Image.Reference
+		}
+	}
+	return f
+}
+
+// sameImage tells that a report, which cuts long names, is about the image. An
+// image can be changed while the pod stays.
+func sameImage(told, image string) bool {
+	image = report.Printable(image)
+	begin, cut := strings.CutSuffix(told, "…")
+	return told == image || cut && strings.HasPrefix(image, begin)
+}
+
+// slot is a container of a pod's spec with its status.
+type slot struct {
+	kind   diagnosis.Kind
+	name   string
+	image  string
+	mounts []corev1.VolumeMount
+	status *corev1.ContainerStatus
+}
+
+func slots(pod *corev1.Pod) []slot {
+	var out []slot
+	for _, c := range pod.Spec.InitContainers {
+		out = append(out, slot{diagnosis.KindInitContainer, c.Name, c.Image, c.VolumeMounts, statusOf(pod.Status.InitContainerStatuses, c.Name)})
+	}
+	for _, c := range pod.Spec.Containers {
+		out = append(out, slot{diagnosis.KindContainer, c.Name, c.Image, c.VolumeMounts, statusOf(pod.Status.ContainerStatuses, c.Name)})
+	}
+	for _, c := range pod.Spec.EphemeralContainers {
+		out = append(out, slot{diagnosis.KindEphemeralContainer, c.Name, c.Image, c.VolumeMounts, statusOf(pod.Status.EphemeralContainerStatuses, c.Name)})
+	}
+	return out
+}
+
+func statusOf(all []corev1.ContainerStatus, name string) *corev1.ContainerStatus {
+	i := slices.IndexFunc(all, func(s corev1.ContainerStatus) bool { return s.Name == name })
+	if i < 0 {
+		return nil
+	}
+	return &all[i]
+}
+
+// mountsOf are the names of the volumes that a failing container mounts.
+func mountsOf(pod *corev1.Pod, f diagnosis.Failure) []string {
+	var out []string
+	for _, s := range slots(pod) {
+		if s.kind != f.Kind || s.name != f.Container {
+			continue
+		}
+		for _, m := range s.mounts {
+			out = append(out, m.Name)
+		}
+	}
+	return out
+}
+
+// waits tells whether a container of the report has not got its image yet by
+// the pod's status: nobody takes the annotations away where the agent is gone.
+func waits(pod *corev1.Pod, c report.Container) (diagnosis.Failure, bool) {
+	for _, s := range slots(pod) {
+		image, about := s.about(pod, c)
+		if !about || !pending(s.status) || !sameImage(c.Image, image) {
+			continue
+		}
+		f := diagnosis.Failure{Container: c.Name, Kind: diagnosis.Kind(c.Kind), Image: image}
+		for _, ref := range pod.Spec.ImagePullSecrets {
+			f.PullSecrets = append(f.PullSecrets, ref.Name)
+		}
+		if s.status != nil && s.status.State.Waiting != nil {
+			f.Reason, f.Message = s.status.State.Waiting.Reason, s.status.State.Waiting.Message
+		}
+		return f, true
+	}
+	return diagnosis.Failure{}, false
+}
+
+// about tells that the report's container is this one or a volume that it
+// mounts, and returns its image.
+func (s slot) about(pod *corev1.Pod, c report.Container) (string, bool) {
+	if c.Kind != string(diagnosis.KindImageVolume) {
+		return s.image, string(s.kind) == c.Kind && report.Printable(s.name) == c.Name
+	}
+	for _, v := range pod.Spec.Volumes {
+		mounts := func(m corev1.VolumeMount) bool { return m.Name == v.Name }
+		if v.Image != nil && report.Printable(v.Name) == c.Name && slices.ContainsFunc(s.mounts, mounts) {
+			return v.Image.Reference, true
+		}
+	}
+	return "", false
+}
+
+// pending tells that a container has never had its image: it waits, for reasons
+// that come before or with the pull.
+func pending(s *corev1.ContainerStatus) bool {
+	if s == nil {
+		return true
+	}
+	w := s.State.Waiting
+	return w != nil && (w.Reason == "" || w.Reason == "ContainerCreating" || w.Reason == "PodInitializing") ||
+		s.State == corev1.ContainerState{}
+}

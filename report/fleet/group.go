@@ -1,0 +1,269 @@
+package fleet
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+)
+
+// Group is pods that fail for one cause and share what it is about.
+type Group struct {
+	Cause string `json:"cause,omitempty"`
+	// NoReport is the reason that the pods share for having no report.
+	NoReport string `json:"noReport,omitempty"`
+	// Secrets are the pull secrets that the cause is about, as namespace/name.
+	Secrets    []string `json:"secrets,omitempty"`
+	Registry   string   `json:"registry,omitempty"`
+	Repository string   `json:"repository,omitempty"`
+	Image      string   `json:"image,omitempty"`
+	// Pods are the pods' namespace/name; sorted, as the nodes are.
+	Pods  []string `json:"pods"`
+	Nodes []string `json:"nodes"`
+	// Summary is whypull's sentence on the first of them.
+	Summary string `json:"summary,omitempty"`
+	// RunsOn are nodes without these pods that run the images of all of them.
+	RunsOn []string `json:"runsOn"`
+	// PointsTo is the one node that the failures are on, where other nodes run the
+	// image and the cause is of the kind that differs from node to node.
+	PointsTo string `json:"pointsTo,omitempty"`
+
+	members []member
+}
+
+// member is one failing container of a group.
+type member struct {
+	pod       Pod
+	container Container
+}
+
+// kinds of things that pods with one cause have in common.
+type common int
+
+const (
+	commonImage common = iota
+	commonRegistry
+	commonRepository
+	commonSecret
+	commonNode
+)
+
+// shares says what the pods with a cause most likely have in common, that is
+// where one remedy serves them all.
+func shares(cause diagnosis.Cause) common {
+	switch cause {
+	case diagnosis.PullSecretMissing, diagnosis.PullSecretMalformed, diagnosis.PullSecretNoMatch,
+		diagnosis.CredentialsRejected, diagnosis.CredentialsExpired:
+		return commonSecret
+	case diagnosis.RepositoryNotFound, diagnosis.AccessDenied, diagnosis.DeniedOrNotFound:
+		return commonRepository
+	case diagnosis.DiskFull, diagnosis.ImageStoreCorrupt, diagnosis.RuntimeError, diagnosis.PullThrottled, diagnosis.SandboxImageFailed:
+		return commonNode
+	case diagnosis.AuthenticationRequired, diagnosis.CredentialProviderFailed, diagnosis.RegistryNameNotFound, diagnosis.DNSFailure,
+		diagnosis.ConnectionRefused, diagnosis.ConnectionTimeout, diagnosis.NetworkUnreachable, diagnosis.TLSUntrusted,
+		diagnosis.TLSHostnameMismatch, diagnosis.TLSExpired, diagnosis.TLSHandshakeFailed, diagnosis.HTTPSMismatch,
+		diagnosis.ProxyFailed, diagnosis.MirrorFailed, diagnosis.RegistryConfigInvalid, diagnosis.RateLimited,
+		diagnosis.RegistryError, diagnosis.PullTimeout, diagnosis.PullStalled, diagnosis.NotReproducible:
+		return commonRegistry
+	default: // those of the image itself, and causes to come
+		return commonImage
+	}
+}
+
+// ofNode tells that a cause can differ from node to node for one and the same
+// image: it is the node's to mend, or it depends on where the node is.
+func ofNode(cause diagnosis.Cause) bool {
+	if slices.Contains([]diagnosis.Cause{
+		diagnosis.RegistryNameNotFound, diagnosis.ConnectionRefused, diagnosis.TLSExpired, diagnosis.PlatformMismatch,
+	}, cause) {
+		return true
+	}
+	return slices.ContainsFunc(diagnosis.Catalogue(), func(e diagnosis.Entry) bool {
+		return e.Cause == cause && e.Fixer == diagnosis.FixNode
+	})
+}
+
+// key is the group that a container belongs to, without its members. The node
+// is part of it where it is what they share.
+func key(p Pod, c Container) (Group, string) {
+	g := Group{Cause: c.Cause, NoReport: c.NoReport}
+	node := ""
+	if c.Cause == "" {
+		return g, ""
+	}
+	switch shares(diagnosis.Cause(c.Cause)) {
+	case commonImage:
+		g.Image = c.Image
+	case commonRepository:
+		g.Repository = strings.Trim(c.Registry+"/"+c.Repository, "/")
+	case commonRegistry:
+		g.Registry = c.Registry
+	case commonSecret:
+		g.Registry, g.Secrets = c.Registry, blamed(p.Namespace, c)
+	case commonNode:
+		node = p.Node
+	}
+	return g, node
+}
+
+// blamed are the pull secrets that a container's failure is about: those that
+// the summary names, or the pod's only one.
+func blamed(namespace string, c Container) []string {
+	words := strings.FieldsFunc(c.told.Summary, func(r rune) bool { return r == ' ' || r == ',' || r == ';' || r == ':' })
+	var named, all []string
+	for _, s := range c.secrets {
+		if s == "" || slices.Contains(all, namespace+"/"+s) {
+			continue
+		}
+		all = append(all, namespace+"/"+s)
+		if slices.Contains(words, s) {
+			named = append(named, namespace+"/"+s)
+		}
+	}
+	if len(named) > 0 || len(all) > 1 {
+		return named
+	}
+	return all
+}
+
+// groups puts together what belongs together.
+func groups(pods []Pod) []Group {
+	at := map[string]int{}
+	out := []Group{}
+	for _, p := range pods {
+		for _, c := range p.Containers {
+			g, node := key(p, c)
+			id := fmt.Sprintf("%q", []string{g.Cause, g.NoReport, strings.Join(g.Secrets, " "), g.Registry, g.Repository, g.Image, node})
+			if _, there := at[id]; !there {
+				at[id] = len(out)
+				out = append(out, g)
+			}
+			out[at[id]].members = append(out[at[id]].members, member{p, c})
+		}
+	}
+	for i := range out {
+		out[i].finish()
+	}
+	slices.SortStableFunc(out, func(a, b Group) int {
+		return cmp.Or(cmp.Compare(len(b.Pods), len(a.Pods)), cmp.Compare(a.rank(), b.rank()), cmp.Compare(a.Headline(), b.Headline()))
+	})
+	return out
+}
+
+// rank puts what has no cause behind what has one.
+func (g *Group) rank() string {
+	if g.Cause == "" {
+		return "~"
+	}
+	return g.Cause
+}
+
+// finish works out what follows from the members.
+func (g *Group) finish() {
+	for _, m := range g.members {
+		g.Pods = append(g.Pods, m.pod.Key())
+		g.Nodes = append(g.Nodes, m.pod.Node)
+		if g.Summary == "" && m.container.told != nil {
+			g.Summary = m.container.told.Summary
+		}
+	}
+	slices.Sort(g.Pods)
+	slices.Sort(g.Nodes)
+	g.Pods, g.Nodes = slices.Compact(g.Pods), slices.Compact(g.Nodes)
+	g.RunsOn = g.elsewhere()
+	here := slices.ContainsFunc(g.members, func(m member) bool { return m.container.RunsHere })
+	if len(g.RunsOn) > 0 && len(g.Nodes) == 1 && !here && ofNode(diagnosis.Cause(g.Cause)) {
+		g.PointsTo = g.Nodes[0]
+	}
+}
+
+// elsewhere are the nodes without failures of this group that run all of its
+// images.
+func (g *Group) elsewhere() []string {
+	out := slices.Clone(g.members[0].container.RunsOn)
+	for _, m := range g.members[1:] {
+		out = slices.DeleteFunc(out, func(n string) bool { return !slices.Contains(m.container.RunsOn, n) })
+	}
+	return slices.DeleteFunc(out, func(n string) bool { return slices.Contains(g.Nodes, n) })
+}
+
+// Headline is the group in a line: how many pods on how many nodes, the cause,
+// and what they share.
+func (g *Group) Headline() string {
+	out := count(len(g.Pods), "pod")
+	switch len(g.Nodes) {
+	case 1:
+		out += " on node " + g.Nodes[0]
+	default:
+		out += " on " + count(len(g.Nodes), "node")
+	}
+	if g.Cause == "" {
+		return out + ": no report, " + g.NoReport
+	}
+	out += ": " + g.Cause
+	if s := g.shared(); s != "" {
+		out += ", " + s
+	}
+	return out
+}
+
+func (g *Group) shared() string {
+	switch {
+	case len(g.Secrets) > 0 && g.Registry != "":
+		return plural(len(g.Secrets), "secret") + " " + strings.Join(g.Secrets, ", ") + " for " + g.Registry
+	case len(g.Secrets) > 0:
+		return plural(len(g.Secrets), "secret") + " " + strings.Join(g.Secrets, ", ")
+	case g.Registry != "":
+		return "registry " + g.Registry
+	case g.Repository != "":
+		return "repository " + g.Repository
+	case g.Image != "":
+		return "image " + g.Image
+	}
+	return ""
+}
+
+// fleetLine says which other nodes run the same image; "" if none does.
+func fleetLine(images int, nodes []string, pointsTo string) string {
+	if len(nodes) == 0 {
+		return ""
+	}
+	out := "the same image runs on "
+	if images > 1 {
+		out = "the same images run on "
+	}
+	out += count(len(nodes), "other node") + " (" + some(nodes, 3) + ")"
+	if pointsTo != "" {
+		out += ": this points to node " + pointsTo
+	}
+	return out
+}
+
+// images counts the group's images.
+func (g *Group) images() int {
+	var all []string
+	for _, m := range g.members {
+		all = append(all, m.container.Image)
+	}
+	slices.Sort(all)
+	return len(slices.Compact(all))
+}
+
+// some lists the first few.
+func some(all []string, most int) string {
+	if len(all) <= most {
+		return strings.Join(all, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(all[:most], ", "), len(all)-most)
+}
+
+func count(n int, what string) string { return fmt.Sprintf("%d %s", n, plural(n, what)) }
+
+func plural(n int, what string) string {
+	if n == 1 {
+		return what
+	}
+	return what + "s"
+}
