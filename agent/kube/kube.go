@@ -7,10 +7,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"net/url"
 	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/sync/singleflight"
@@ -23,6 +21,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
@@ -64,47 +63,20 @@ type Client struct {
 	access   Access
 	core     rest.Interface // as the agent's own account
 	events   rest.Interface
-	asNode   rest.Interface // the same account, acting as its node
-	refusals refusals
-	finding  refusals           // of looking in all namespaces
+	asNode   rest.Interface     // the same account, acting as its node
+	refusals *refusals          // of acting as the node, where the agent's own account works
+	futile   *refusals          // of acting as the node, where the agent's own account is refused, too
+	finding  *refusals          // of looking in all namespaces
 	lag      time.Duration      // authorizerLag
 	reads    singleflight.Group // of secrets under way
-}
-
-// refusalLife is for how long it is taken for granted that the API server
-// refuses acting as the node. It also does so for a moment when it has just
-// started and not yet read its roles.
-const refusalLife = 10 * time.Minute
-
-// refusals remembers where the API server refuses acting as the node: by
-// namespace, since roles may grant it in some only; "" stands for all of them
-// together, as the pods are read.
-type refusals struct {
-	now func() time.Time
-
-	mu    sync.Mutex
-	until map[string]time.Time
-}
-
-func (r *refusals) add(namespace string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	now := r.now()
-	maps.DeleteFunc(r.until, func(_ string, until time.Time) bool { return now.After(until) })
-	r.until[namespace] = now.Add(refusalLife)
-}
-
-func (r *refusals) has(namespace string) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.now().Before(r.until[namespace])
 }
 
 // New returns a client for the node. It asks the API server nothing yet.
 func New(cfg *rest.Config, node string, access Access) (*Client, error) {
 	c := &Client{node: node, access: access, lag: authorizerLag,
-		refusals: refusals{now: time.Now, until: map[string]time.Time{}},
-		finding:  refusals{now: time.Now, until: map[string]time.Time{}}}
+		refusals: newRefusals(refusalLife, refusalLife),
+		futile:   newRefusals(firstRetry, lastRetry),
+		finding:  newRefusals(lastRetry, refusalLife)}
 	codecs := serializer.NewCodecFactory(newScheme())
 	var err error
 	if c.core, err = restClient(cfg, corev1.SchemeGroupVersion, codecs, ""); err != nil {
@@ -164,21 +136,18 @@ func (c *Client) reader(namespace string) rest.Interface {
 	return c.asNode
 }
 
-// fallBack tells whether a refused read is worth trying with the agent's own
-// rights. It remembers a refusal of the impersonation as such.
-func (c *Client) fallBack(err error, was rest.Interface, namespace string) bool {
-	if was != c.asNode || c.access == AccessImpersonate || !impersonationRefused(err) {
-		return false
-	}
-	c.refusals.add(namespace)
-	return true
-}
-
 // impersonationRefused tells a refusal to act as the node from the node's own
 // lack of rights by the verb that the former names: "impersonate", or one that
 // begins so. An object's name may hold that word, but no blank before it.
 func impersonationRefused(err error) bool {
 	return apierrors.IsForbidden(err) && strings.Contains(err.Error(), " cannot impersonate")
+}
+
+// WatchBackoff returns how long a reflector waits between two attempts to watch
+// the pods: fifteen seconds at most, so that an agent sees again soon after its
+// API server does.
+func WatchBackoff() *wait.Backoff {
+	return &wait.Backoff{Duration: 800 * time.Millisecond, Factor: 2, Jitter: 0.5, Steps: 10, Cap: 10 * time.Second}
 }
 
 // PodWatch returns the source of a reflector over the pods of the node. failed
@@ -214,18 +183,43 @@ func seconds(s *int64) time.Duration {
 	return time.Duration(*s) * time.Second
 }
 
-// read makes a request as the reader, and once more with the agent's own
-// rights where acting as the node is refused.
+// read makes a request as the reader, and once more with the other identity
+// where that one is refused.
 func read[T any](c *Client, namespace string, failed func(error), ask func(rest.Interface) (T, error)) (T, error) {
 	as := c.reader(namespace)
 	out, err := ask(as)
-	if err != nil && c.fallBack(err, as, namespace) {
+	if as == c.core && c.access != AccessDirect && apierrors.IsForbidden(err) {
+		c.refusals.forget(namespace) // the agent's own account does not work either
+		as = c.asNode
+		out, err = ask(as)
+	}
+	if as == c.asNode && c.mayFallBack(err, namespace) {
 		out, err = ask(c.core)
+		c.fellBack(err, namespace)
 	}
 	if err != nil {
 		failed(err)
 	}
 	return out, err
+}
+
+// mayFallBack reports whether a read that failed as the node is worth trying
+// with the agent's own rights. Who watches pods waits between two attempts
+// anyway.
+func (c *Client) mayFallBack(err error, namespace string) bool {
+	return c.access != AccessImpersonate && impersonationRefused(err) && (namespace == "" || !c.futile.has(namespace))
+}
+
+// fellBack remembers that acting as the node is refused, if the agent's own
+// rights do instead. If they do not, both may be refused by an API server that
+// has just started and not yet read its roles, and the node is asked again.
+func (c *Client) fellBack(err error, namespace string) {
+	switch {
+	case err == nil || apierrors.IsNotFound(err):
+		c.refusals.add(namespace)
+	case apierrors.IsForbidden(err):
+		c.futile.add(namespace)
+	}
 }
 
 // Secret is the part of a secret that pulls are about.

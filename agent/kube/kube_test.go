@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -86,7 +85,7 @@ func TestSecretAccess(t *testing.T) {
 		"auto, not granted":        {access: AccessAuto, asNode: func(w http.ResponseWriter) { refuse(w, "secrets", constrained) }, first: []string{secretPath + " " + asNode, secretPath}, second: []string{secretPath}},
 		"auto, nodes not granted":  {access: AccessAuto, asNode: func(w http.ResponseWriter) { refuse(w, "nodes", nodes) }, first: []string{secretPath + " " + asNode, secretPath}, second: []string{secretPath}},
 		"auto, old API server":     {access: AccessAuto, asNode: func(w http.ResponseWriter) { refuse(w, "users", legacy) }, first: []string{secretPath + " " + asNode, secretPath}, second: []string{secretPath}},
-		"auto, nothing granted":    {access: AccessAuto, asNode: func(w http.ResponseWriter) { refuse(w, "users", legacy) }, own: func(w http.ResponseWriter) { refuse(w, "secrets", "get") }, want: ErrNoAccess, first: []string{secretPath + " " + asNode, secretPath}, second: []string{secretPath}},
+		"auto, nothing granted":    {access: AccessAuto, asNode: func(w http.ResponseWriter) { refuse(w, "users", legacy) }, own: func(w http.ResponseWriter) { refuse(w, "secrets", "get") }, want: ErrNoAccess, first: []string{secretPath + " " + asNode, secretPath}, second: []string{secretPath + " " + asNode}},
 		"auto, not this node's":    {access: AccessAuto, asNode: func(w http.ResponseWriter) { refuse(w, "secrets", "get") }, want: ErrNoAccess, first: []string{secretPath + " " + asNode}, second: []string{secretPath + " " + asNode}},
 		"auto, a name as a trap":   {access: AccessAuto, asNode: func(w http.ResponseWriter) { refuse(w, "secrets-that-impersonate", "get") }, want: ErrNoAccess, first: []string{secretPath + " " + asNode}, second: []string{secretPath + " " + asNode}},
 		"auto, missing":            {access: AccessAuto, asNode: func(w http.ResponseWriter) { fail(w, 404, metav1.StatusReasonNotFound, "gone") }, want: ErrNotFound, first: []string{secretPath + " " + asNode}, second: []string{secretPath + " " + asNode}},
@@ -162,34 +161,6 @@ func TestRefusalIsOfOneNamespace(t *testing.T) {
 	}
 	const open, closed = "GET /api/v1/namespaces/open/secrets/pull", "GET /api/v1/namespaces/closed/secrets/pull"
 	wantLines(t, "requests", s.lines(), open+" "+asNode, closed+" "+asNode, closed, open+" "+asNode, closed)
-}
-
-// A refusal does not stand for ever: API servers refuse a lot while they
-// start. And no namespace is remembered for longer.
-func TestRefusalsExpire(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		r := refusals{now: time.Now, until: map[string]time.Time{}}
-		if r.has("team") {
-			t.Error("refused without a refusal")
-		}
-		r.add("team")
-		time.Sleep(refusalLife - 1)
-		if !r.has("team") || r.has("other") {
-			t.Error("the refusal is forgotten, or stands for all")
-		}
-		time.Sleep(time.Nanosecond)
-		if r.has("team") {
-			t.Error("the refusal is not forgotten")
-		}
-		for i := range 1000 {
-			r.add(fmt.Sprint("ns", i))
-			time.Sleep(refusalLife / 10)
-		}
-		if len(r.until) > 12 {
-			t.Errorf("%d refusals are kept: %q", len(r.until), slices.Sorted(maps.Keys(r.until)))
-		}
-	})
 }
 
 func TestSecret(t *testing.T) {

@@ -108,7 +108,7 @@ func newWatched(t *testing.T, access Access, media string, answer func(http.Resp
 		defer s.mu.Unlock()
 		s.errs = append(s.errs, err)
 	}
-	r := cache.NewReflectorWithOptions(s.client.PodWatch(failed), &corev1.Pod{}, s.tracker, cache.ReflectorOptions{Name: "pods"})
+	r := cache.NewReflectorWithOptions(s.client.PodWatch(failed), &corev1.Pod{}, s.tracker, cache.ReflectorOptions{Name: "pods", Backoff: WatchBackoff()})
 	var wg sync.WaitGroup
 	wg.Go(func() { r.RunWithContext(ctx) })
 	t.Cleanup(func() {

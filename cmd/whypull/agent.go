@@ -172,7 +172,7 @@ func (o agentOptions) serve(ctx context.Context, log *slog.Logger, client *kube.
 	collector.Retry = retry
 	tracker := podwatch.NewTracker(report.Prefix, time.Now, loop.Observe)
 	reflector := cache.NewReflectorWithOptions(client.PodWatch(watchFailure(log)), &corev1.Pod{}, tracker,
-		cache.ReflectorOptions{Name: "pods"})
+		cache.ReflectorOptions{Name: "pods", Backoff: kube.WatchBackoff()})
 
 	server := &http.Server{Addr: o.listen, Handler: handler(metrics, tracker, runtime), ReadHeaderTimeout: 5 * time.Second}
 	ctx, stop := context.WithCancel(ctx)

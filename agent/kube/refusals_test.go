@@ -1,0 +1,216 @@
+package kube
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+)
+
+// A refusal does not stand for ever, and no namespace is remembered for longer.
+func TestRefusalsExpire(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRefusals(refusalLife, refusalLife)
+		if r.has("team") {
+			t.Error("refused without a refusal")
+		}
+		r.add("team")
+		time.Sleep(refusalLife - 1)
+		if !r.has("team") || r.has("other") {
+			t.Error("the refusal is forgotten, or stands for all")
+		}
+		time.Sleep(time.Nanosecond)
+		if r.has("team") {
+			t.Error("the refusal is not forgotten")
+		}
+		for i := range 1000 {
+			r.add(fmt.Sprint("ns", i))
+			time.Sleep(refusalLife / 10)
+		}
+		if len(r.byNamespace) > 12 {
+			t.Errorf("%d refusals are kept: %q", len(r.byNamespace), slices.Sorted(maps.Keys(r.byNamespace)))
+		}
+	})
+}
+
+// A refusal that is repeated holds for longer, up to the most; one after a long
+// while, or after it was forgotten, is a first one.
+func TestRefusalsBackOff(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRefusals(firstRetry, lastRetry)
+		holds := func() time.Duration {
+			r.add("team")
+			start := time.Now()
+			for r.has("team") {
+				time.Sleep(time.Second)
+			}
+			return time.Since(start)
+		}
+		for _, want := range []time.Duration{1, 2, 4, 8, 15, 15} {
+			if got := holds(); got != want*time.Second {
+				t.Errorf("holds for %s, want %s", got, want*time.Second)
+			}
+		}
+		r.forget("team")
+		if got := holds(); got != firstRetry {
+			t.Errorf("holds for %s after it was forgotten", got)
+		}
+		for range 4 {
+			holds()
+		}
+		time.Sleep(time.Minute)
+		r.add("other") // forgets what is over
+		if got := holds(); got != firstRetry {
+			t.Errorf("holds for %s after a while", got)
+		}
+	})
+}
+
+// starting is an API server that has just started: until it has read its roles
+// it refuses everybody everything, and then it grants what the node may do.
+type starting struct{ refuses atomic.Bool }
+
+// refused answers what is refused, and reports whether that was so.
+func (s *starting) refused(w http.ResponseWriter, r request) bool {
+	switch impersonates := r.header.Get("Impersonate-User") != ""; {
+	case impersonates && s.refuses.Load():
+		refuse(w, "nodes", "impersonate:associated-node")
+	case !impersonates:
+		refuse(w, "secrets", "get") // the default manifests grant this to nobody
+	default:
+		return false
+	}
+	return true
+}
+
+// An API server that starts does not blind the agent: as soon as it lets act as
+// the node, the pods are seen.
+func TestPodWatchOfStartingAPIServer(t *testing.T) {
+	t.Parallel()
+	for _, access := range []Access{AccessAuto, AccessNone} {
+		t.Run(string(access), func(t *testing.T) {
+			t.Parallel()
+			var start starting
+			start.refuses.Store(true)
+			s := newWatched(t, access, runtime.ContentTypeProtobuf, start.refused)
+			eventually(t, "a refusal", func() bool { return len(s.failures()) >= 2 })
+			start.refuses.Store(false)
+			s.send(t, "ADDED", pod("web", "1", "ErrImagePull"))
+			s.send(t, "BOOKMARK", bookmark("5", true))
+			eventually(t, "sync", s.synced)
+			wantLines(t, "updates", s.seen(), "web app:ErrImagePull")
+		})
+	}
+}
+
+// Nor does a secret stay unread, or its version unknown.
+func TestSecretOfStartingAPIServer(t *testing.T) {
+	t.Parallel()
+	for name, ask := range map[string]func(*Client) error{
+		"secret": func(c *Client) error {
+			_, err := c.Secret(t.Context(), "team", "pull")
+			return err
+		},
+		"version": func(c *Client) error {
+			_, err := c.SecretVersion(t.Context(), "team", "pull")
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var start starting
+			start.refuses.Store(true)
+			c := newAPIServer(t, func(w http.ResponseWriter, r request) {
+				switch {
+				case start.refused(w, r):
+				case name == "version":
+					write(t, w, runtime.ContentTypeProtobuf, metadata("u", "1"))
+				default:
+					write(t, w, runtime.ContentTypeProtobuf, pullSecret())
+				}
+			}).client(t, AccessAuto)
+			for range 3 {
+				if err := ask(c); !errors.Is(err, ErrNoAccess) {
+					t.Errorf("error %v while it starts", err)
+				}
+			}
+			start.refuses.Store(false)
+			if err := ask(c); err != nil {
+				t.Errorf("error %v after it has started", err)
+			}
+		})
+	}
+}
+
+// The agent's own account works if it learns that the secret does not exist.
+// Once it is refused, the node is asked again at once.
+func TestRefusalIsRememberedWhereTheOwnAccountWorks(t *testing.T) {
+	t.Parallel()
+	var granted atomic.Bool
+	s := newAPIServer(t, func(w http.ResponseWriter, r request) {
+		switch impersonates := r.header.Get("Impersonate-User") != ""; {
+		case granted.Load() && impersonates:
+			write(t, w, runtime.ContentTypeProtobuf, pullSecret())
+		case granted.Load():
+			refuse(w, "secrets", "get")
+		case impersonates:
+			refuse(w, "users", "impersonate")
+		default:
+			fail(w, 404, metav1.StatusReasonNotFound, "gone")
+		}
+	})
+	c := s.client(t, AccessAuto)
+	for range 2 {
+		if _, err := c.Secret(t.Context(), "team", "pull"); !errors.Is(err, ErrNotFound) {
+			t.Errorf("error %v", err)
+		}
+	}
+	wantLines(t, "requests", s.lines(), secretPath+" "+asNode, secretPath, secretPath)
+	granted.Store(true)
+	for range 2 {
+		if _, err := c.Secret(t.Context(), "team", "pull"); err != nil {
+			t.Errorf("error %v", err)
+		}
+	}
+	wantLines(t, "requests", s.lines()[3:], secretPath, secretPath+" "+asNode, secretPath+" "+asNode)
+}
+
+// An API server that is ill says nothing of the agent's own rights.
+func TestRefusalIsNotRememberedWhereTheOwnAccountFails(t *testing.T) {
+	t.Parallel()
+	s := newAPIServer(t, func(w http.ResponseWriter, r request) {
+		if r.header.Get("Impersonate-User") != "" {
+			refuse(w, "users", "impersonate")
+			return
+		}
+		fail(w, 500, metav1.StatusReasonInternalError, "ill")
+	})
+	c := s.client(t, AccessAuto)
+	for range 2 {
+		if _, err := c.SecretVersion(t.Context(), "team", "pull"); err == nil {
+			t.Error("no error")
+		}
+	}
+	wantLines(t, "requests", s.lines(), secretPath+" "+asNode, secretPath, secretPath+" "+asNode, secretPath)
+}
+
+// The watch is tried again within fifteen seconds, however often it has failed.
+func TestWatchBackoff(t *testing.T) {
+	t.Parallel()
+	delay := WatchBackoff().DelayFunc()
+	for i := range 100 {
+		if d := delay(); d < 500*time.Millisecond || d > 15*time.Second {
+			t.Errorf("attempt %d waits %s", i, d)
+		}
+	}
+}
