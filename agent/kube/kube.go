@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
+	"net/http"
 	"net/url"
 	"strings"
 	"time"
@@ -25,6 +27,7 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/transport"
 )
 
 // Access says with which rights secrets and pods are read.
@@ -69,6 +72,7 @@ type Client struct {
 	finding  *refusals          // of looking in all namespaces
 	lag      time.Duration      // authorizerLag
 	reads    singleflight.Group // of secrets under way
+	liveness *liveness
 }
 
 // New returns a client for the node. It asks the API server nothing yet.
@@ -76,16 +80,28 @@ func New(cfg *rest.Config, node string, access Access) (*Client, error) {
 	c := &Client{node: node, access: access, lag: authorizerLag,
 		refusals: newRefusals(refusalLife, refusalLife),
 		futile:   newRefusals(firstRetry, lastRetry),
-		finding:  newRefusals(lastRetry, refusalLife)}
+		finding:  newRefusals(lastRetry, refusalLife),
+		liveness: &liveness{now: time.Now}}
+	cfg = rest.CopyConfig(cfg)
+	if cfg.Dial == nil {
+		cfg.Dial = (&net.Dialer{Timeout: dialTimeout, KeepAlive: dialTimeout}).DialContext
+	}
+	cfg.Dial = c.liveness.listenOn(cfg.Dial)
+	cfg.Impersonate = rest.ImpersonationConfig{}
+	own, err := rest.TransportFor(cfg) // one for all, so that they share connections
+	if err != nil {
+		return nil, fmt.Errorf("connection to the API server: %w", err)
+	}
+	// No groups: those would ask for full impersonation.
+	asNode := transport.NewImpersonatingRoundTripper(transport.ImpersonationConfig{UserName: "system:node:" + node}, own)
 	codecs := serializer.NewCodecFactory(newScheme())
-	var err error
-	if c.core, err = restClient(cfg, corev1.SchemeGroupVersion, codecs, ""); err != nil {
+	if c.core, err = restClient(cfg, corev1.SchemeGroupVersion, codecs, own); err != nil {
 		return nil, err
 	}
-	if c.events, err = restClient(cfg, eventsv1.SchemeGroupVersion, codecs, ""); err != nil {
+	if c.events, err = restClient(cfg, eventsv1.SchemeGroupVersion, codecs, own); err != nil {
 		return nil, err
 	}
-	if c.asNode, err = restClient(cfg, corev1.SchemeGroupVersion, codecs, "system:node:"+node); err != nil {
+	if c.asNode, err = restClient(cfg, corev1.SchemeGroupVersion, codecs, asNode); err != nil {
 		return nil, err
 	}
 	return c, nil
@@ -110,7 +126,11 @@ const (
 	requestBurst = 300
 )
 
-func restClient(cfg *rest.Config, gv schema.GroupVersion, codecs serializer.CodecFactory, as string) (rest.Interface, error) {
+// dialTimeout bounds a TCP connection's beginning, and is the time between its
+// keep-alives.
+const dialTimeout = 30 * time.Second
+
+func restClient(cfg *rest.Config, gv schema.GroupVersion, codecs serializer.CodecFactory, rt http.RoundTripper) (rest.Interface, error) {
 	cfg = rest.CopyConfig(cfg)
 	cfg.APIPath, cfg.GroupVersion = "/apis", &gv
 	if gv.Group == "" {
@@ -120,8 +140,7 @@ func restClient(cfg *rest.Config, gv schema.GroupVersion, codecs serializer.Code
 	cfg.ContentType = runtime.ContentTypeProtobuf
 	cfg.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
 	cfg.QPS, cfg.Burst = requestRate, requestBurst
-	cfg.Impersonate = rest.ImpersonationConfig{UserName: as} // no groups: those would ask for full impersonation
-	client, err := rest.RESTClientFor(cfg)
+	client, err := rest.RESTClientForConfigAndClient(cfg, &http.Client{Transport: rt, Timeout: cfg.Timeout})
 	if err != nil {
 		return nil, fmt.Errorf("API client for %s: %w", gv, err)
 	}
@@ -169,8 +188,13 @@ func (c *Client) PodWatch(failed func(error)) cache.ListerWatcher {
 			return read(c, "", failed, func(r rest.Interface) (watch.Interface, error) {
 				o = opts(o)
 				o.Watch = true
-				return r.Get().Resource("pods").VersionedParams(&o, metav1.ParameterCodec).
-					Timeout(seconds(o.TimeoutSeconds)).Watch(ctx)
+				traced, pinged := pings(ctx)
+				timeout := seconds(o.TimeoutSeconds)
+				w, err := r.Get().Resource("pods").VersionedParams(&o, metav1.ParameterCodec).Timeout(timeout).Watch(traced)
+				if err != nil {
+					return nil, err
+				}
+				return c.liveness.watching(w, pinged(), timeout), nil
 			})
 		},
 	}

@@ -174,7 +174,8 @@ func (o agentOptions) serve(ctx context.Context, log *slog.Logger, client *kube.
 	reflector := cache.NewReflectorWithOptions(client.PodWatch(watchFailure(log)), &corev1.Pod{}, tracker,
 		cache.ReflectorOptions{Name: "pods", Backoff: kube.WatchBackoff()})
 
-	server := &http.Server{Addr: o.listen, Handler: handler(metrics, tracker, runtime), ReadHeaderTimeout: 5 * time.Second}
+	pods := podWatch{tracker: tracker, lastHeard: client.LastHeard, now: time.Now}
+	server := &http.Server{Addr: o.listen, Handler: handler(metrics, pods, runtime), ReadHeaderTimeout: 5 * time.Second}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	var wg sync.WaitGroup

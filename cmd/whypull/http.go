@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -17,13 +18,43 @@ type readiness interface {
 	Ready(ctx context.Context) error
 }
 
+// silence is how long nothing may be heard of the watch on pods before the agent
+// is not ready: twice the time in which a connection that is alive says so.
+const silence = time.Minute
+
+// podWatch is the watch on pods as far as its health goes.
+type podWatch struct {
+	tracker *podwatch.Tracker
+	// lastHeard returns when the watch was last heard of, given when it last
+	// delivered something.
+	lastHeard func(delivered time.Time) time.Time
+	now       func() time.Time
+}
+
+// heard returns when the watch was last heard of; zero if it never was.
+func (w podWatch) heard() time.Time {
+	_, delivered := w.tracker.Synced()
+	return w.lastHeard(delivered)
+}
+
+// ready returns what keeps the watch from showing the pods as they are now.
+func (w podWatch) ready() error {
+	if synced, _ := w.tracker.Synced(); !synced {
+		return errors.New("the watch on pods has not synced")
+	}
+	if silent := w.now().Sub(w.heard()); silent > silence {
+		return fmt.Errorf("the watch on pods has been silent for %s", silent.Truncate(time.Second))
+	}
+	return nil
+}
+
 // handler serves /metrics, /healthz (the process is alive) and /readyz (the
-// watch has synced and the runtime answers).
-func handler(m *report.Metrics, t *podwatch.Tracker, runtime readiness) http.Handler {
+// watch has synced and is alive, and the runtime answers).
+func handler(m *report.Metrics, pods podWatch, runtime readiness) http.Handler {
 	mux := http.NewServeMux()
 	metrics := promhttp.HandlerFor(m.Gatherer(), promhttp.HandlerOpts{EnableOpenMetrics: true})
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
-		if _, heard := t.Synced(); !heard.IsZero() {
+		if heard := pods.heard(); !heard.IsZero() {
 			m.Synced(heard)
 		}
 		m.RuntimeUp(ready(r.Context(), runtime) == nil)
@@ -31,11 +62,11 @@ func handler(m *report.Metrics, t *podwatch.Tracker, runtime readiness) http.Han
 	})
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
-		if synced, _ := t.Synced(); !synced {
-			http.Error(w, "the watch on pods has not synced", http.StatusServiceUnavailable)
-			return
+		err := pods.ready()
+		if err == nil {
+			err = ready(r.Context(), runtime)
 		}
-		if err := ready(r.Context(), runtime); err != nil {
+		if err != nil {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 			return
 		}

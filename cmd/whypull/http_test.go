@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	dto "github.com/prometheus/client_model/go"
@@ -44,14 +46,21 @@ func (r *fakeRuntime) set(err error) {
 
 type served struct {
 	tracker *podwatch.Tracker
+	pods    podWatch
 	runtime *fakeRuntime
 	handler http.Handler
 }
 
 func newServed() served {
+	return newServedWith(func(delivered time.Time) time.Time { return delivered })
+}
+
+// newServedWith serves with a watch that was last heard of as lastHeard says.
+func newServedWith(lastHeard func(time.Time) time.Time) served {
 	s := served{runtime: &fakeRuntime{}}
 	s.tracker = podwatch.NewTracker(report.Prefix, time.Now, func(podwatch.Update) {})
-	s.handler = handler(report.NewMetrics("v9"), s.tracker, s.runtime)
+	s.pods = podWatch{tracker: s.tracker, lastHeard: lastHeard, now: time.Now}
+	s.handler = handler(report.NewMetrics("v9"), s.pods, s.runtime)
 	return s
 }
 
@@ -94,6 +103,40 @@ func TestHealth(t *testing.T) {
 	if !s.runtime.deadline {
 		t.Error("the runtime may take as long as it likes")
 	}
+}
+
+// An agent that hears nothing of its pods is not ready; it is while the
+// connection is alive on which nothing happens.
+func TestReadyWhileTheWatchIsHeardOf(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var alive time.Time // the connection
+		s := newServedWith(func(delivered time.Time) time.Time {
+			if alive.After(delivered) {
+				return alive
+			}
+			return delivered
+		})
+		if err := s.tracker.Replace(nil, "1"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		s.want(t, "/readyz", 200, "ok")
+		time.Sleep(time.Second)
+		s.want(t, "/readyz", 503, "the watch on pods has been silent for 1m1s")
+		s.want(t, "/healthz", 200, "ok")
+		alive = time.Now()
+		s.want(t, "/readyz", 200, "ok")
+		if want := fmt.Sprintf("whypull_last_sync_timestamp_seconds %g\n", float64(alive.Unix())); !strings.Contains(s.get("GET", "/metrics", "").Body.String(), want) {
+			t.Errorf("the metrics have no %s", want)
+		}
+		time.Sleep(time.Hour)
+		s.want(t, "/readyz", 503, "the watch on pods has been silent for 1h0m0s")
+		if err := s.tracker.Bookmark("2"); err != nil {
+			t.Fatal(err)
+		}
+		s.want(t, "/readyz", 200, "ok")
+	})
 }
 
 func TestMethods(t *testing.T) {
@@ -225,7 +268,7 @@ func TestNativeHistogramsAreServed(t *testing.T) {
 	t.Parallel()
 	s, m := newServed(), report.NewMetrics("v9")
 	m.Checked(diagnosis.CheckRegistry, diagnosis.Passed, 30*time.Millisecond)
-	s.handler = handler(m, s.tracker, s.runtime)
+	s.handler = handler(m, s.pods, s.runtime)
 	w := s.get("GET", "/metrics", "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.6,text/plain;version=0.0.4;q=0.2")
 	decoder := expfmt.NewDecoder(w.Body, expfmt.ResponseFormat(w.Header()))
 	for {
