@@ -89,6 +89,7 @@ type judged struct {
 	asked   string // fingerprint of the failure
 	at      time.Time
 	next    time.Time // the failure's NextTry
+	unread  time.Time // since when it stands for want of a secret that could be read before; else zero
 }
 
 // New returns an agent.

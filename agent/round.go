@@ -24,6 +24,7 @@ type exam struct {
 
 	mu      sync.Mutex
 	verdict diagnosis.Verdict
+	unread  time.Time // as judged has it
 }
 
 // begin starts the examination of those containers that are due; the others
@@ -35,7 +36,7 @@ func (a *Agent) begin(ctx context.Context, u podwatch.Update) *round {
 	for _, f := range u.Failures {
 		old, needed, fresh := a.due(u.UID, f)
 		needed, fresh = needed || stale, fresh || anew
-		e := &exam{failure: f, at: old.at, verdict: old.verdict}
+		e := &exam{failure: f, at: old.at, verdict: old.verdict, unread: old.unread}
 		r.exams = append(r.exams, e)
 		if !needed {
 			e.verdict.Failure = f
@@ -46,12 +47,12 @@ func (a *Agent) begin(ctx context.Context, u podwatch.Update) *round {
 			f.NextTry = time.Time{}
 		}
 		first, all := a.collector.Collect(ctx, f, fresh)
-		e.set(diagnosis.Diagnose(f, first))
+		e.set(old.standing(e.failure, diagnosis.Diagnose(f, first), e.at))
 		wg.Go(func() {
 			select {
 			case evidence, ok := <-all:
 				if ok {
-					e.set(diagnosis.Diagnose(f, evidence))
+					e.set(old.standing(e.failure, diagnosis.Diagnose(f, evidence), e.at))
 				}
 			case <-ctx.Done():
 			}
@@ -64,16 +65,16 @@ func (a *Agent) begin(ctx context.Context, u podwatch.Update) *round {
 	return r
 }
 
-func (e *exam) set(v diagnosis.Verdict) {
+func (e *exam) set(v diagnosis.Verdict, unread time.Time) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.verdict = v
+	e.verdict, e.unread = v, unread
 }
 
 func (e *exam) judged() judged {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return judged{verdict: e.verdict, asked: fingerprint(e.failure), at: e.at, next: e.failure.NextTry}
+	return judged{verdict: e.verdict, asked: fingerprint(e.failure), at: e.at, next: e.failure.NextTry, unread: e.unread}
 }
 
 // slow tells that the examination is not over after d.

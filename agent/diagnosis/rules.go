@@ -505,6 +505,9 @@ func weaker(a, b Confidence) Confidence {
 	return order[min(slices.Index(order, a), slices.Index(order, b))]
 }
 
+// Weaker reports whether c is less than the other confidence.
+func (c Confidence) Weaker(other Confidence) bool { return c != other && weaker(c, other) == c }
+
 func neverAndAbsent(x *facts) Confidence {
 	if x.PullPolicy != "Never" || !x.absent() {
 		return ""

@@ -383,3 +383,15 @@ func TestRulesHaveCauses(t *testing.T) {
 		}
 	}
 }
+
+func TestConfidenceWeaker(t *testing.T) {
+	t.Parallel()
+	order := []Confidence{"", Suspected, Likely, Confirmed}
+	for i, a := range order {
+		for j, b := range order {
+			if got := a.Weaker(b); got != (i < j) {
+				t.Errorf("%q weaker than %q: %t", a, b, got)
+			}
+		}
+	}
+}

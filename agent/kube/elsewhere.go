@@ -30,8 +30,8 @@ const enoughElsewhere = 2
 // has granted it all the same, whypull can say that a missing secret is in
 // another namespace. It is asked for with the agent's own name, never the
 // node's, to which the Node authorizer refuses lists; a refusal is remembered
-// for fifteen seconds, and longer each time up to ten minutes. It is not tried with the accesses AccessNone and
-// AccessImpersonate, which rule it out.
+// for fifteen seconds, and longer each time up to ten minutes. It is not tried
+// with the accesses AccessNone and AccessImpersonate, which rule it out.
 func (c *Client) ExistsElsewhere(ctx context.Context, namespace, secretName string) (bool, error) {
 	if c.access == AccessNone || c.access == AccessImpersonate || c.finding.has("") {
 		return false, ErrNoAccess

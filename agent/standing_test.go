@@ -1,0 +1,146 @@
+package agent
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+)
+
+// scripted answers all examinations with the same evidence until it is given
+// other.
+type scripted struct {
+	collector
+	evidence []diagnosis.Evidence
+}
+
+func (c *scripted) Collect(context.Context, diagnosis.Failure, bool) ([]diagnosis.Evidence, <-chan []diagnosis.Evidence) {
+	all := make(chan []diagnosis.Evidence, 1)
+	all <- c.evidence
+	return c.evidence, all
+}
+
+// denied is what is found where the registry wants credentials, with the given
+// evidence of the pull secret.
+func denied(secret diagnosis.Evidence) []diagnosis.Evidence {
+	secret.Check, secret.Secret = diagnosis.CheckCredentials, "regcred"
+	return []diagnosis.Evidence{
+		{Check: diagnosis.CheckMessage, Outcome: diagnosis.Inconclusive, Cause: diagnosis.AuthenticationRequired, Detail: "the runtime says: no basic auth credentials"},
+		secret,
+		{Check: diagnosis.CheckRegistry, Outcome: diagnosis.Failed, Fault: diagnosis.FaultUnauthorized, Endpoint: "https://hub.test", Status: 401, Phase: diagnosis.PhaseManifest},
+	}
+}
+
+func readable() []diagnosis.Evidence {
+	return denied(diagnosis.Evidence{Outcome: diagnosis.Failed, Fault: diagnosis.FaultNoMatchingCredential, Hosts: []string{"other.test"}, Detail: "secret regcred has an entry for other.test"})
+}
+
+func unread(o diagnosis.Outcome) []diagnosis.Evidence {
+	return denied(diagnosis.Evidence{Outcome: o, Fault: diagnosis.FaultSecretUnreadable, Detail: "whypull may not read secret regcred"})
+}
+
+// standings is an agent whose examinations are made one at a time.
+type standings struct {
+	t         *testing.T
+	agent     *Agent
+	collector *scripted
+	now       time.Time
+}
+
+func newStandings(t *testing.T) *standings {
+	t.Helper()
+	s := &standings{t: t, collector: &scripted{}, now: began().Add(time.Minute)}
+	s.agent = New(s.collector, &publisher{}, nil)
+	s.agent.now = func() time.Time { return s.now }
+	t.Cleanup(s.agent.queue.ShutDown)
+	return s
+}
+
+// examine returns the verdict of one more examination, a minute later.
+func (s *standings) examine(found []diagnosis.Evidence, edits ...func(*diagnosis.Failure)) diagnosis.Verdict {
+	s.t.Helper()
+	s.now = s.now.Add(time.Minute)
+	s.collector.evidence = found
+	u := update(failure("app", append([]func(*diagnosis.Failure){says("ErrImagePull", "no basic auth credentials")}, edits...)...))
+	s.agent.Observe(u)
+	s.agent.Reexamine(u.UID, false)
+	r := s.agent.begin(s.t.Context(), u)
+	r.wait()
+	s.agent.remember(u.UID, r)
+	return r.verdicts()[0]
+}
+
+func details(v diagnosis.Verdict) string {
+	var out []string
+	for _, e := range v.Evidence {
+		if e.Check == diagnosis.CheckCredentials {
+			out = append(out, string(e.Outcome)+" "+e.Detail)
+		}
+	}
+	return strings.Join(out, "\n")
+}
+
+// A verdict stands while the API server does not let the secret be read that it
+// rests on, and says since when; it is replaced once the secret can be read.
+func TestVerdictStandsWhileTheSecretIsUnreadable(t *testing.T) {
+	t.Parallel()
+	s := newStandings(t)
+	was := s.examine(readable())
+	if was.Cause != diagnosis.PullSecretNoMatch || was.Confidence != diagnosis.Confirmed {
+		t.Fatalf("%s, %s", was.Cause, was.Confidence)
+	}
+	const note = " secret regcred has been unreadable since 2026-01-02T03:07:01Z; the verdict is from before"
+	const found = "Failed secret regcred has an entry for other.test\n"
+	for i, o := range []diagnosis.Outcome{diagnosis.NotRun, diagnosis.Inconclusive, diagnosis.NotRun} {
+		got := s.examine(unread(o), says("ImagePullBackOff", "no basic auth credentials"))
+		if got.Cause != was.Cause || got.Confidence != was.Confidence || got.Summary != was.Summary {
+			t.Errorf("examination %d: %s, %s: %s", i, got.Cause, got.Confidence, got.Summary)
+		}
+		if want := found + "NotRun" + note; details(got) != want {
+			t.Errorf("examination %d:\n%s\nwant\n%s", i, details(got), want)
+		}
+		if got.Failure.Reason != "ImagePullBackOff" {
+			t.Errorf("examination %d is of the failure as it was", i)
+		}
+	}
+	again := s.examine(readable())
+	if got := details(again); again.Confidence != diagnosis.Confirmed || got != strings.TrimSpace(found) {
+		t.Errorf("%s\n%s", again.Confidence, got)
+	}
+	if got := details(was); got != strings.TrimSpace(found) {
+		t.Errorf("the first verdict has changed: %s", got)
+	}
+}
+
+// What is weaker replaces the verdict where the failure is another one, or where
+// all has been read.
+func TestVerdictDoesNotStand(t *testing.T) {
+	t.Parallel()
+	refused := append(denied(diagnosis.Evidence{Outcome: diagnosis.NotRun, Fault: diagnosis.FaultSecretUnreadable}),
+		diagnosis.Evidence{Check: diagnosis.CheckNodeDNS, Outcome: diagnosis.Passed})
+	for name, tc := range map[string]struct {
+		first, then []diagnosis.Evidence
+		edit        func(*diagnosis.Failure)
+	}{
+		"another text":            {readable(), unread(diagnosis.NotRun), says("ErrImagePull", "dial tcp 10.0.0.1:443: connect: connection refused")},
+		"another image":           {readable(), unread(diagnosis.NotRun), func(f *diagnosis.Failure) { f.Image = "hub.test/app:2" }},
+		"other secrets":           {readable(), unread(diagnosis.NotRun), func(f *diagnosis.Failure) { f.PullSecrets = []string{"other"} }},
+		"another incident":        {readable(), unread(diagnosis.NotRun), func(f *diagnosis.Failure) { f.Since = f.Since.Add(time.Minute) }},
+		"weaker, read all":        {readable(), denied(diagnosis.Evidence{Outcome: diagnosis.Passed})[:1], func(*diagnosis.Failure) {}},
+		"never read":              {unread(diagnosis.NotRun), refused, func(*diagnosis.Failure) {}},
+		"stronger, though unread": {unread(diagnosis.NotRun), readable(), func(*diagnosis.Failure) {}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newStandings(t)
+			s.examine(tc.first)
+			got := s.examine(tc.then, tc.edit)
+			want := diagnosis.Diagnose(got.Failure, tc.then)
+			if got.Cause != want.Cause || got.Confidence != want.Confidence || len(got.Evidence) != len(want.Evidence) {
+				t.Errorf("%s, %s on %d facts; want %s, %s on %d", got.Cause, got.Confidence, len(got.Evidence), want.Cause, want.Confidence, len(want.Evidence))
+			}
+		})
+	}
+}
