@@ -25,11 +25,10 @@ type pipes struct {
 	once     sync.Once
 	mu       sync.Mutex
 	frozen   bool
-	thaw     chan struct{}
 }
 
 func newPipes() *pipes {
-	return &pipes{accepted: make(chan net.Conn), closed: make(chan struct{}), thaw: make(chan struct{})}
+	return &pipes{accepted: make(chan net.Conn), closed: make(chan struct{})}
 }
 
 func (p *pipes) Accept() (net.Conn, error) {
@@ -212,7 +211,10 @@ func TestLastHeardWithoutWatch(t *testing.T) {
 	if _, err := c.Secret(t.Context(), "team", "pull"); err != nil {
 		t.Fatal(err)
 	}
-	if c.liveness.received.IsZero() {
+	c.liveness.mu.Lock()
+	received := c.liveness.received
+	c.liveness.mu.Unlock()
+	if received.IsZero() {
 		t.Error("the answer was not heard")
 	}
 	if got := c.LastHeard(time.Time{}); !got.IsZero() {
