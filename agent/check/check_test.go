@@ -84,7 +84,7 @@ func valid(t *testing.T, report any) {
 	t.Helper()
 	c := jsonschema.NewCompiler()
 	c.AssertFormat()
-	schema, err := c.Compile("../../../report/schema.json")
+	schema, err := c.Compile("../../report/schema.json")
 	if err != nil {
 		t.Fatal(err)
 	}
