@@ -7,7 +7,6 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/cri/registry/faulttest"
 )
 
@@ -20,7 +19,7 @@ func TestEveryFault(t *testing.T) {
 	var wg sync.WaitGroup
 	ran := 0
 	for _, c := range slices.Concat(w.Cases(), w.InProcess()) {
-		if c.Slow || c.Truth == diagnosis.DNSFailure || c.Truth == diagnosis.RegistryNameNotFound { // names are in a file here
+		if c.Slow || c.Truth == faulttest.DNSFailure || c.Truth == faulttest.RegistryNameNotFound { // names are in a file here
 			continue
 		}
 		ran++

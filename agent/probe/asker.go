@@ -12,7 +12,6 @@ import (
 
 	"github.com/distribution/reference"
 
-	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/keyring"
 	"github.com/whypull/whypull/cri/registry"
 )
@@ -99,8 +98,8 @@ func (a *asker) question(e registry.Endpoint, ref reference.Named, login *keyrin
 
 // unsettled tells of a refusal that says nothing of the repository's existence.
 func unsettled(answer registry.Answer) bool {
-	return answer.Fault == diagnosis.FaultInsufficientScope ||
-		answer.Fault == diagnosis.FaultForbidden && answer.Phase == diagnosis.PhaseManifest
+	return answer.Fault == registry.FaultInsufficientScope ||
+		answer.Fault == registry.FaultForbidden && answer.Phase == registry.PhaseManifest
 }
 
 // share has a question asked once for all who want the same answer.
@@ -251,15 +250,15 @@ func (a *asker) trouble(q question, since time.Time) (answer registry.Answer, bo
 // leaveAlone tells that the endpoint wants not to be asked for a while,
 // whatever it is about.
 func leaveAlone(answer registry.Answer) bool {
-	return answer.Fault == diagnosis.FaultRateLimited || answer.Fault == diagnosis.FaultServerError && answer.RetryAfter > 0
+	return answer.Fault == registry.FaultRateLimited || answer.Fault == registry.FaultServerError && answer.RetryAfter > 0
 }
 
 // life is how long an answer serves.
 func life(answer registry.Answer) time.Duration {
 	switch {
-	case answer.Fault == diagnosis.FaultRateLimited:
+	case answer.Fault == registry.FaultRateLimited:
 		return max(answer.RetryAfter, answerLife)
-	case answer.Fault == diagnosis.FaultServerError:
+	case answer.Fault == registry.FaultServerError:
 		return max(answer.RetryAfter, troubleLife)
 	case aboutEndpoint(answer), answer.Err != nil && answer.Fault == "":
 		return troubleLife

@@ -13,7 +13,6 @@ import (
 
 	"github.com/distribution/reference"
 
-	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/keyring"
 	"github.com/whypull/whypull/cri/registry"
 )
@@ -43,10 +42,10 @@ func (a *asker) put(q question, since time.Time, probe func() registry.Answer) r
 func about(image string) question { return question{endpoint: "https://hub.test", image: image} }
 
 var (
-	found       = registry.Answer{Found: true, Phase: diagnosis.PhaseManifest, Status: 200}
-	refused     = registry.Answer{Fault: diagnosis.FaultConnectionRefused, Phase: diagnosis.PhaseConnect}
-	limited     = registry.Answer{Fault: diagnosis.FaultRateLimited, Phase: diagnosis.PhaseManifest, Status: 429}
-	unavailable = registry.Answer{Fault: diagnosis.FaultServerError, Phase: diagnosis.PhaseManifest, Status: 503}
+	found       = registry.Answer{Found: true, Phase: registry.PhaseManifest, Status: 200}
+	refused     = registry.Answer{Fault: registry.FaultConnectionRefused, Phase: registry.PhaseConnect}
+	limited     = registry.Answer{Fault: registry.FaultRateLimited, Phase: registry.PhaseManifest, Status: 429}
+	unavailable = registry.Answer{Fault: registry.FaultServerError, Phase: registry.PhaseManifest, Status: 503}
 )
 
 func TestLife(t *testing.T) {
@@ -60,12 +59,12 @@ func TestLife(t *testing.T) {
 		want   time.Duration
 	}{
 		"found":                    {found, answerLife},
-		"unauthorized":             {registry.Answer{Fault: diagnosis.FaultUnauthorized, Phase: diagnosis.PhaseManifest}, answerLife},
-		"missing":                  {registry.Answer{Fault: diagnosis.FaultTagNotFound, Phase: diagnosis.PhaseManifest}, answerLife},
+		"unauthorized":             {registry.Answer{Fault: registry.FaultUnauthorized, Phase: registry.PhaseManifest}, answerLife},
+		"missing":                  {registry.Answer{Fault: registry.FaultTagNotFound, Phase: registry.PhaseManifest}, answerLife},
 		"refused":                  {refused, troubleLife},
-		"name":                     {registry.Answer{Fault: diagnosis.FaultDNSFailure, Phase: diagnosis.PhaseDNS}, troubleLife},
-		"certificate":              {registry.Answer{Fault: diagnosis.FaultTLSUntrusted, Phase: diagnosis.PhaseTLS}, troubleLife},
-		"hangs":                    {registry.Answer{Fault: diagnosis.FaultConnectionTimeout, Phase: diagnosis.PhasePing}, troubleLife},
+		"name":                     {registry.Answer{Fault: registry.FaultDNSFailure, Phase: registry.PhaseDNS}, troubleLife},
+		"certificate":              {registry.Answer{Fault: registry.FaultTLSUntrusted, Phase: registry.PhaseTLS}, troubleLife},
+		"hangs":                    {registry.Answer{Fault: registry.FaultConnectionTimeout, Phase: registry.PhasePing}, troubleLife},
 		"server error":             {unavailable, troubleLife},
 		"server error with a wish": {with(unavailable, time.Minute), time.Minute},
 		"server error, no hurry":   {with(unavailable, time.Second), troubleLife},
@@ -155,12 +154,12 @@ func TestTroubleOfOthers(t *testing.T) {
 		"another configuration":                 {otherConfig, refused, true},
 		"another configuration's limit":         {otherConfig, limited, false},
 		"another image's answer":                {about("other"), found, true},
-		"another image's refusal":               {about("other"), registry.Answer{Fault: diagnosis.FaultUnauthorized, Phase: diagnosis.PhaseManifest}, true},
+		"another image's refusal":               {about("other"), registry.Answer{Fault: registry.FaultUnauthorized, Phase: registry.PhaseManifest}, true},
 		"another image's server error":          {about("other"), unavailable, true},
-		"server error that wants to be let be":  {about("other"), registry.Answer{Fault: diagnosis.FaultServerError, RetryAfter: time.Second}, false},
-		"a token server's refused connection":   {about("other"), registry.Answer{Fault: diagnosis.FaultConnectionRefused, Phase: diagnosis.PhaseToken}, true},
-		"a token server's rate limit":           {about("other"), registry.Answer{Fault: diagnosis.FaultRateLimited, Phase: diagnosis.PhaseToken}, false},
-		"another image that leaves one hanging": {about("other"), registry.Answer{Fault: diagnosis.FaultConnectionTimeout, Phase: diagnosis.PhaseManifest}, false},
+		"server error that wants to be let be":  {about("other"), registry.Answer{Fault: registry.FaultServerError, RetryAfter: time.Second}, false},
+		"a token server's refused connection":   {about("other"), registry.Answer{Fault: registry.FaultConnectionRefused, Phase: registry.PhaseToken}, true},
+		"a token server's rate limit":           {about("other"), registry.Answer{Fault: registry.FaultRateLimited, Phase: registry.PhaseToken}, false},
+		"another image that leaves one hanging": {about("other"), registry.Answer{Fault: registry.FaultConnectionTimeout, Phase: registry.PhaseManifest}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -184,7 +183,7 @@ func TestLongestTroubleCounts(t *testing.T) {
 		a.put(about("one"), time.Time{}, func() registry.Answer { return refused })
 		p, _ := a.claim(about("two"), later)
 		a.fulfil(about("two"), p, later, func() registry.Answer { return limited })
-		if got := a.put(about("three"), time.Time{}, func() registry.Answer { return found }); got.Fault != diagnosis.FaultRateLimited {
+		if got := a.put(about("three"), time.Time{}, func() registry.Answer { return found }); got.Fault != registry.FaultRateLimited {
 			t.Fatalf("answer %+v, want the rate limit", got)
 		}
 	}
@@ -198,7 +197,7 @@ func TestFresh(t *testing.T) {
 	}{
 		"answer": {found, true}, "trouble": {refused, true}, "server error": {unavailable, true},
 		"rate limit":                  {limited, false},
-		"server error that has asked": {registry.Answer{Fault: diagnosis.FaultServerError, RetryAfter: time.Hour}, false},
+		"server error that has asked": {registry.Answer{Fault: registry.FaultServerError, RetryAfter: time.Hour}, false},
 	} {
 		for _, image := range []string{"app", "other"} {
 			t.Run(name+", "+image, func(t *testing.T) {
@@ -423,11 +422,11 @@ func TestTroubleTellsNothingOfOthers(t *testing.T) {
 	theirs := question{endpoint: "https://hub.test", image: "hub.test/private:1", content: "x", login: [32]byte{1}}
 	p, _ := a.claim(theirs, time.Time{})
 	a.fulfil(theirs, p, time.Time{}, func() registry.Answer {
-		return registry.Answer{Fault: diagnosis.FaultRateLimited, Phase: diagnosis.PhaseBlob, RetryAfter: time.Minute, Blob: "sha256:1", Tags: []string{"v1"},
+		return registry.Answer{Fault: registry.FaultRateLimited, Phase: registry.PhaseBlob, RetryAfter: time.Minute, Blob: "sha256:1", Tags: []string{"v1"},
 			Platforms: []string{"linux/arm64"}, Digest: "sha256:2", Looked: 3, Exists: registry.ExistsYes}
 	})
 	got, borrowed, found := a.trouble(question{endpoint: "https://hub.test", image: "hub.test/mine:1"}, time.Time{})
-	if !found || !borrowed || got.Fault != diagnosis.FaultRateLimited || got.RetryAfter != time.Minute {
+	if !found || !borrowed || got.Fault != registry.FaultRateLimited || got.RetryAfter != time.Minute {
 		t.Errorf("answer %+v, borrowed %v, found %v", got, borrowed, found)
 	}
 	if got.Blob != "" || got.Digest != "" || got.Tags != nil || got.Platforms != nil || got.Exists != "" || got.Looked != 0 {

@@ -70,14 +70,14 @@ func TestNodeChanged(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	c := &Collector{asker: clockAt(now), dns: newLookups(NodeResolver{}), pods: newSharing[podAnswer](lookupLife), retries: newRetries()}
-	answered := func(image string, fault diagnosis.Fault) question {
+	answered := func(image string, fault registry.Fault) question {
 		q := question{endpoint: "https://hub.test", image: image}
 		done := make(chan struct{})
 		close(done)
 		c.asker.answers[q] = &pendingAnswer{done: done, answer: registry.Answer{Fault: fault}, ended: now, until: now.Add(answerLife)}
 		return q
 	}
-	plain, limited := answered("a", diagnosis.FaultUnauthorized), answered("b", diagnosis.FaultRateLimited)
+	plain, limited := answered("a", registry.FaultUnauthorized), answered("b", registry.FaultRateLimited)
 	pending := question{endpoint: "https://hub.test", image: "c"}
 	c.asker.answers[pending] = &pendingAnswer{done: make(chan struct{}), waiting: 1}
 	c.dns.answers[shareKey{"node", "hub.test"}] = &shared[dns.Answer]{until: time.Now().Add(time.Hour)}

@@ -87,7 +87,7 @@ func New(images Images, secrets Secrets, m Metrics, o registry.Options, node Nod
 
 // heard tells the metrics of a conversation that was held.
 func (c *Collector) heard(e registry.Endpoint, ref reference.Named, a registry.Answer) {
-	for phase, took := range a.Durations {
+	for phase, took := range timings(a.Durations) {
 		c.Metrics.Phase(phase, took)
 	}
 	host := reference.Domain(ref)
@@ -98,7 +98,7 @@ func (c *Collector) heard(e registry.Endpoint, ref reference.Named, a registry.A
 		c.Metrics.CertificateExpires(host, a.CertificateExpiry)
 	}
 	switch {
-	case a.Fault == diagnosis.FaultRateLimited:
+	case a.Fault == registry.FaultRateLimited:
 		c.Metrics.RateLimit(host, 0, true)
 	case a.RateLimit != nil:
 		c.Metrics.RateLimit(host, a.RateLimit.Remaining, true)

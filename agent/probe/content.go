@@ -78,7 +78,7 @@ func (v visit) contentEvidence(a registry.Answer, login *keyring.Login) diagnosi
 		e.Outcome = diagnosis.Passed
 	case a.Fault == "":
 		e.Outcome = diagnosis.Inconclusive
-	case a.Fault == diagnosis.FaultAddressForbidden:
+	case a.Fault == registry.FaultAddressForbidden:
 		e.Outcome = diagnosis.NotRun
 	}
 	return e
@@ -97,20 +97,20 @@ func (v visit) contentSentence(a registry.Answer, login *keyring.Login) string {
 	switch a.Fault { //nolint:exhaustive // what can be wrong with the way there has its own sentences
 	case "":
 		return v.sound(a)
-	case diagnosis.FaultPlatformMismatch:
+	case registry.FaultPlatformMismatch:
 		return fmt.Sprintf("%s is for %s; node %s is %s", v.f.Image, some(a.Platforms), v.f.Node, a.Platform)
-	case diagnosis.FaultUnsupportedFormat:
+	case registry.FaultUnsupportedFormat:
 		return fmt.Sprintf("%s has %s in a format that the runtime does not unpack", a.Endpoint, v.f.Image)
-	case diagnosis.FaultContentCorrupt:
+	case registry.FaultContentCorrupt:
 		return fmt.Sprintf("%s sends %s otherwise than the image says: its digest, size or compression is wrong, or it breaks off", from, what)
-	case diagnosis.FaultContentMissing:
+	case registry.FaultContentMissing:
 		return fmt.Sprintf("%s does not have %s, which the image's own manifest names%s", from, what, status(a))
-	case diagnosis.FaultForbidden, diagnosis.FaultUnauthorized, diagnosis.FaultInsufficientScope:
+	case registry.FaultForbidden, registry.FaultUnauthorized, registry.FaultInsufficientScope:
 		if from != a.Endpoint {
 			return fmt.Sprintf("%s gives the manifest, and %s, to which it sends, refuses %s%s", a.Via, a.Endpoint, what, status(a))
 		}
 		return fmt.Sprintf("%s gives the manifest and refuses %s %s%s", from, what, with(login), status(a))
-	case diagnosis.FaultRateLimited, diagnosis.FaultServerError:
+	case registry.FaultRateLimited, registry.FaultServerError:
 		return fmt.Sprintf("%s fails for %s%s%s", from, what, status(a), retry(a))
 	}
 	if a.Via == "" || a.Via == a.Endpoint {

@@ -48,7 +48,9 @@ func TestConfirmedIsNeverWrong(t *testing.T) {
 
 // truthOf is the verdict that is right: whypull is asked about failures only,
 // and one that is gone cannot be reproduced.
-func truthOf(c faulttest.Case) diagnosis.Cause { return cmp.Or(c.Truth, diagnosis.NotReproducible) }
+func truthOf(c faulttest.Case) diagnosis.Cause {
+	return cmp.Or(diagnosis.Cause(c.Truth), diagnosis.NotReproducible)
+}
 
 // diagnoseAll diagnoses all cases side by side. Those that hang take as long
 // as whypull's own limits let them; for the others there are none, so that a
@@ -61,7 +63,7 @@ func diagnoseAll(t *testing.T, w *faulttest.World, cases []faulttest.Case) []dia
 	for i, c := range cases {
 		wg.Go(func() {
 			var limits registry.Timeouts
-			if !c.Slow && c.Truth != diagnosis.DNSFailure {
+			if !c.Slow && c.Truth != faulttest.DNSFailure {
 				turns <- struct{}{}
 				defer func() { <-turns }()
 				limits = registry.Timeouts{DNS: long, Connect: long, TLS: long, Response: long, Total: long}

@@ -7,7 +7,6 @@ import (
 
 	"github.com/distribution/reference"
 
-	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/cri/registry"
 )
 
@@ -24,14 +23,14 @@ func TestHeard(t *testing.T) {
 		expires  map[string]time.Time
 		limits   []string
 	}{
-		"nothing told":        {endpoint: own, answer: registry.Answer{Fault: diagnosis.FaultConnectionRefused}},
+		"nothing told":        {endpoint: own, answer: registry.Answer{Fault: registry.FaultConnectionRefused}},
 		"all told":            {own, registry.Answer{Found: true, RateLimit: limit, CertificateExpiry: end}, map[string]time.Time{"docker.io": end}, []string{"docker.io 7 true"}},
 		"a mirror":            {mirror, registry.Answer{Found: true, RateLimit: limit, CertificateExpiry: end}, map[string]time.Time{"mirror.test:5000": end}, []string{"mirror.test:5000 7 true"}},
 		"without a limit":     {own, registry.Answer{Found: true}, nil, []string{"docker.io 0 false"}},
-		"refused":             {own, registry.Answer{Fault: diagnosis.FaultUnauthorized}, nil, nil},
-		"refused, and told":   {own, registry.Answer{Fault: diagnosis.FaultTagNotFound, RateLimit: limit}, nil, []string{"docker.io 7 true"}},
-		"limited":             {own, registry.Answer{Fault: diagnosis.FaultRateLimited}, nil, []string{"docker.io 0 true"}},
-		"limited, with words": {own, registry.Answer{Fault: diagnosis.FaultRateLimited, RateLimit: limit}, nil, []string{"docker.io 0 true"}},
+		"refused":             {own, registry.Answer{Fault: registry.FaultUnauthorized}, nil, nil},
+		"refused, and told":   {own, registry.Answer{Fault: registry.FaultTagNotFound, RateLimit: limit}, nil, []string{"docker.io 7 true"}},
+		"limited":             {own, registry.Answer{Fault: registry.FaultRateLimited}, nil, []string{"docker.io 0 true"}},
+		"limited, with words": {own, registry.Answer{Fault: registry.FaultRateLimited, RateLimit: limit}, nil, []string{"docker.io 0 true"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

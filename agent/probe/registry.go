@@ -97,12 +97,12 @@ func (v visit) endpoint(ctx context.Context, e registry.Endpoint) []diagnosis.Ev
 		}
 		answer, found := v.attempt(ctx, e, login, len(attempts) == 1 || login != nil)
 		out = append(out, found...)
-		if answer.Fault == diagnosis.FaultRateLimited {
+		if answer.Fault == registry.FaultRateLimited {
 			out = v.tell(out, v.untried(e, attempts[i+1:], "since it limits the rate of requests")...)
 		}
 		another := answer.Found && slices.ContainsFunc(found, contentRefused)
 		refused = refused || another
-		if !another && (answer.Found || aboutEndpoint(answer) || answer.Fault == diagnosis.FaultRateLimited || login != nil && unasked(answer)) {
+		if !another && (answer.Found || aboutEndpoint(answer) || answer.Fault == registry.FaultRateLimited || login != nil && unasked(answer)) {
 			return out
 		}
 	}
@@ -246,13 +246,13 @@ func hostname(hostport string) string {
 // endpoint, and with which login.
 func aboutEndpoint(a registry.Answer) bool {
 	switch a.Phase {
-	case diagnosis.PhaseDNS, diagnosis.PhaseConnect, diagnosis.PhaseTLS:
+	case registry.PhaseDNS, registry.PhaseConnect, registry.PhaseTLS:
 		return a.Fault != ""
-	case diagnosis.PhaseBlob:
+	case registry.PhaseBlob:
 		return false
-	case diagnosis.PhasePing, diagnosis.PhaseToken, diagnosis.PhaseManifest:
+	case registry.PhasePing, registry.PhaseToken, registry.PhaseManifest:
 	}
-	return a.Fault == diagnosis.FaultConnectionTimeout || a.Fault == diagnosis.FaultHTTPSMismatch
+	return a.Fault == registry.FaultConnectionTimeout || a.Fault == registry.FaultHTTPSMismatch
 }
 
 // evidence puts an answer into the words of a report.
@@ -265,17 +265,17 @@ func (v visit) evidence(at registry.Endpoint, a registry.Answer, login *keyring.
 		e.Outcome = diagnosis.Passed
 	case a.Fault == "":
 		e.Outcome = diagnosis.Inconclusive
-	case a.Fault == diagnosis.FaultAddressForbidden: // the runtime may talk to it all the same
+	case a.Fault == registry.FaultAddressForbidden: // the runtime may talk to it all the same
 		e.Outcome = diagnosis.NotRun
-	case a.Fault == diagnosis.FaultTLSUntrusted && v.blind:
+	case a.Fault == registry.FaultTLSUntrusted && v.blind:
 		e.Outcome, e.Fault = diagnosis.Inconclusive, ""
 		e.Detail += "; but whypull has not found the node's authorities, so it cannot tell"
-	case a.Fault == diagnosis.FaultTLSUntrusted && at.Blind, a.Fault == diagnosis.FaultTLSHandshakeFailed && at.BlindClient:
+	case a.Fault == registry.FaultTLSUntrusted && at.Blind, a.Fault == registry.FaultTLSHandshakeFailed && at.BlindClient:
 		e.Outcome, e.Fault = diagnosis.Inconclusive, ""
 		e.Detail += "; but whypull cannot see the certificate that the node's configuration names for it"
-	case a.Fault == diagnosis.FaultConnectionTimeout && a.Proxy == "" && !v.config.ProxyKnown():
+	case a.Fault == registry.FaultConnectionTimeout && a.Proxy == "" && !v.config.ProxyKnown():
 		e.Detail += "; whether the runtime goes through a proxy is not known"
-	case a.Fault == diagnosis.FaultTagNotFound:
+	case a.Fault == registry.FaultTagNotFound:
 		e.Candidates = nearest(a.Tags, tagOf(v.ref))
 	}
 	return e
@@ -286,11 +286,11 @@ func (v visit) evidence(at registry.Endpoint, a registry.Answer, login *keyring.
 // the repository; a page for people is not a registry's word that it has
 // nothing.
 func meant(a registry.Answer, login *keyring.Login) registry.Answer {
-	if login != nil && a.Phase == diagnosis.PhaseToken && a.Status == http.StatusForbidden && a.Fault == diagnosis.FaultUnauthorized {
-		a.Fault = diagnosis.FaultForbidden
+	if login != nil && a.Phase == registry.PhaseToken && a.Status == http.StatusForbidden && a.Fault == registry.FaultUnauthorized {
+		a.Fault = registry.FaultForbidden
 	}
-	if a.Fault == diagnosis.FaultNotFound && a.HTML {
-		a.Fault = diagnosis.FaultWebPage
+	if a.Fault == registry.FaultNotFound && a.HTML {
+		a.Fault = registry.FaultWebPage
 	}
 	return a
 }
@@ -298,10 +298,10 @@ func meant(a registry.Answer, login *keyring.Login) registry.Answer {
 // typed is the part of evidence that is taken from the answer as it is.
 func typed(a registry.Answer, login *keyring.Login) diagnosis.Evidence {
 	e := diagnosis.Evidence{
-		Check: diagnosis.CheckRegistry, Outcome: diagnosis.Failed, Fault: a.Fault,
-		Endpoint: a.Endpoint, Phase: a.Phase, Status: a.Status, RetryAfter: int(a.RetryAfter / time.Second),
+		Check: diagnosis.CheckRegistry, Outcome: diagnosis.Failed, Fault: reportFault(a.Fault),
+		Endpoint: a.Endpoint, Phase: registryPhases[a.Phase], Status: a.Status, RetryAfter: int(a.RetryAfter / time.Second),
 		Proxy: a.Proxy, Via: a.Via, Blob: a.Blob, Platform: a.Platform, Platforms: a.Platforms,
-		Exists: a.Exists == registry.ExistsYes, SaysExpired: a.SaysExpired, Timings: a.Durations,
+		Exists: a.Exists == registry.ExistsYes, SaysExpired: a.SaysExpired, Timings: timings(a.Durations),
 	}
 	if login != nil {
 		e.Credential = credential(*login)
@@ -336,27 +336,27 @@ func (v visit) sentence(a registry.Answer, login *keyring.Login) string {
 			return fmt.Sprintf("%s has the manifest and gives it %s", a.Endpoint, with)
 		}
 		return fmt.Sprintf("%s was not asked to the end", a.Endpoint)
-	case diagnosis.FaultUnauthorized:
+	case registry.FaultUnauthorized:
 		return v.unauthorized(a, login, with)
-	case diagnosis.FaultInsufficientScope:
+	case registry.FaultInsufficientScope:
 		return fmt.Sprintf("%s issues a token %s, but not for pulling %s", cmp.Or(a.TokenHost, a.Endpoint), with, repo)
-	case diagnosis.FaultForbidden:
+	case registry.FaultForbidden:
 		return fmt.Sprintf("%s forbids pulling %s %s%s", who(a), repo, with, status(a))
-	case diagnosis.FaultPolicyBlocked:
+	case registry.FaultPolicyBlocked:
 		return fmt.Sprintf("%s withholds %s by a policy%s", a.Endpoint, v.f.Image, status(a))
-	case diagnosis.FaultWebPage:
+	case registry.FaultWebPage:
 		return fmt.Sprintf("%s answers with a web page%s: a login page in between, a web server, no registry", who(a), status(a))
-	case diagnosis.FaultUnsupportedFormat:
+	case registry.FaultUnsupportedFormat:
 		return fmt.Sprintf("%s has %s in a format that the runtime does not take (schema 1)", a.Endpoint, v.f.Image)
-	case diagnosis.FaultTagNotFound:
+	case registry.FaultTagNotFound:
 		return fmt.Sprintf("%s has repository %s, but not what is asked for%s", a.Endpoint, repo, status(a))
-	case diagnosis.FaultRepositoryNotFound:
+	case registry.FaultRepositoryNotFound:
 		return fmt.Sprintf("%s has no repository %s%s", a.Endpoint, repo, status(a))
-	case diagnosis.FaultNotFound:
+	case registry.FaultNotFound:
 		return fmt.Sprintf("%s finds nothing at %s and does not say whether the repository exists%s", a.Endpoint, v.ref.String(), status(a))
-	case diagnosis.FaultRateLimited:
+	case registry.FaultRateLimited:
 		return fmt.Sprintf("%s limits the rate of requests%s%s", who(a), status(a), retry(a))
-	case diagnosis.FaultServerError:
+	case registry.FaultServerError:
 		return fmt.Sprintf("%s answers with a server error%s", who(a), status(a))
 	default:
 		return v.trouble(a)
@@ -376,7 +376,7 @@ func (v visit) unauthorized(a registry.Answer, login *keyring.Login, with string
 
 // who is whom the last part of a conversation was with.
 func who(a registry.Answer) string {
-	if a.Phase == diagnosis.PhaseToken && a.TokenHost != "" {
+	if a.Phase == registry.PhaseToken && a.TokenHost != "" {
 		return "token server " + a.TokenHost
 	}
 	return a.Endpoint
@@ -400,27 +400,27 @@ func whoAt(a registry.Answer) string {
 func (v visit) trouble(a registry.Answer) string {
 	at := whoAt(a)
 	switch a.Fault {
-	case diagnosis.FaultConnectionRefused:
+	case registry.FaultConnectionRefused:
 		return at + " refuses the connection: nothing listens there"
-	case diagnosis.FaultConnectionTimeout:
+	case registry.FaultConnectionTimeout:
 		return fmt.Sprintf("%s did not answer in time (%s)", at, step(a.Phase))
-	case diagnosis.FaultNetworkUnreachable:
+	case registry.FaultNetworkUnreachable:
 		return fmt.Sprintf("%s cannot be reached or breaks the connection (%s)", at, step(a.Phase))
-	case diagnosis.FaultTLSUntrusted:
+	case registry.FaultTLSUntrusted:
 		return at + " has a certificate that the node does not trust" + issuer(a)
-	case diagnosis.FaultTLSHostnameMismatch:
+	case registry.FaultTLSHostnameMismatch:
 		return at + " has a certificate for another name" + namesOf(a)
-	case diagnosis.FaultTLSExpired:
+	case registry.FaultTLSExpired:
 		return at + " has a certificate that is not valid now" + validity(a) + oddClock(a)
-	case diagnosis.FaultTLSHandshakeFailed:
+	case registry.FaultTLSHandshakeFailed:
 		return at + " and the node do not agree on TLS: client certificate, protocol or cipher"
-	case diagnosis.FaultHTTPSMismatch:
+	case registry.FaultHTTPSMismatch:
 		return at + mismatch(a)
-	case diagnosis.FaultProxyFailed:
+	case registry.FaultProxyFailed:
 		return fmt.Sprintf("the proxy %s fails for %s%s%s", a.Proxy, a.Endpoint, proxyStatus(a), unreached(a))
-	case diagnosis.FaultNameNotFound, diagnosis.FaultDNSFailure:
+	case registry.FaultNameNotFound, registry.FaultDNSFailure:
 		return fmt.Sprintf("the name of %s cannot be resolved", who(a))
-	case diagnosis.FaultAddressForbidden:
+	case registry.FaultAddressForbidden:
 		return at + " leads to a link-local or metadata address, which whypull does not talk to"
 	default:
 		return fmt.Sprintf("%s gives an answer that no registry should give%s", at, status(a))
@@ -434,17 +434,17 @@ func mismatch(a registry.Answer) string {
 	return " speaks TLS, and the node is set to speak plain HTTP with it"
 }
 
-func step(p diagnosis.Phase) string {
+func step(p registry.Phase) string {
 	switch p {
-	case diagnosis.PhaseConnect:
+	case registry.PhaseConnect:
 		return "connecting"
-	case diagnosis.PhaseTLS:
+	case registry.PhaseTLS:
 		return "TLS handshake"
-	case diagnosis.PhaseToken:
+	case registry.PhaseToken:
 		return "asking for a token"
-	case diagnosis.PhaseBlob:
+	case registry.PhaseBlob:
 		return "asking for a blob"
-	case diagnosis.PhaseDNS, diagnosis.PhasePing, diagnosis.PhaseManifest:
+	case registry.PhaseDNS, registry.PhasePing, registry.PhaseManifest:
 	}
 	return "waiting for an answer"
 }
@@ -476,13 +476,13 @@ func proxyStatus(a registry.Answer) string {
 // unreached says why a proxy could not be asked.
 func unreached(a registry.Answer) string {
 	switch a.ProxyFault {
-	case diagnosis.FaultNameNotFound, diagnosis.FaultDNSFailure:
+	case registry.FaultNameNotFound, registry.FaultDNSFailure:
 		return ": its name cannot be resolved"
-	case diagnosis.FaultConnectionRefused:
+	case registry.FaultConnectionRefused:
 		return ": it refuses the connection, nothing listens there"
-	case diagnosis.FaultConnectionTimeout:
+	case registry.FaultConnectionTimeout:
 		return ": it did not answer in time"
-	case diagnosis.FaultNetworkUnreachable:
+	case registry.FaultNetworkUnreachable:
 		return ": it cannot be reached or breaks the connection"
 	default:
 		return ""

@@ -28,7 +28,7 @@ func TestSentences(t *testing.T) {
 	cert := &registry.Certificate{Subject: "x", Issuer: "Test Authority", Names: []string{"a.test", "b.test"},
 		NotBefore: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), NotAfter: time.Date(2026, 1, 2, 0, 0, 0, 0, time.FixedZone("", 3600))}
 	type answer = registry.Answer
-	const manifest, token = diagnosis.PhaseManifest, diagnosis.PhaseToken
+	const manifest, token = registry.PhaseManifest, registry.PhaseToken
 	remote := netip.MustParseAddrPort("10.0.0.9:443")
 	for name, tc := range map[string]struct {
 		answer answer
@@ -39,52 +39,52 @@ func TestSentences(t *testing.T) {
 		"found":             {answer{Found: true, Phase: manifest, Status: 200}, nil, false, "Passed | https://hub.test has the manifest and gives it without credentials"},
 		"found with login":  {answer{Found: true, Phase: manifest, Status: 200}, &login, false, "Passed | https://hub.test has the manifest and gives it with secret pull (entry hub.test)"},
 		"given up":          {answer{}, nil, false, "Inconclusive | https://hub.test was not asked to the end"},
-		"wants credentials": {answer{Fault: diagnosis.FaultUnauthorized, Phase: manifest, Status: 401}, nil, false, "Failed | Unauthorized | https://hub.test wants credentials (HTTP 401)"},
-		"refuses login":     {answer{Fault: diagnosis.FaultUnauthorized, Phase: manifest, Status: 401}, &login, false, "Failed | Unauthorized | https://hub.test refuses the login with secret pull (entry hub.test) (HTTP 401)"},
-		"token server wants credentials": {answer{Fault: diagnosis.FaultUnauthorized, Phase: token, Status: 401, TokenHost: "auth.test"}, nil, false,
+		"wants credentials": {answer{Fault: registry.FaultUnauthorized, Phase: manifest, Status: 401}, nil, false, "Failed | Unauthorized | https://hub.test wants credentials (HTTP 401)"},
+		"refuses login":     {answer{Fault: registry.FaultUnauthorized, Phase: manifest, Status: 401}, &login, false, "Failed | Unauthorized | https://hub.test refuses the login with secret pull (entry hub.test) (HTTP 401)"},
+		"token server wants credentials": {answer{Fault: registry.FaultUnauthorized, Phase: token, Status: 401, TokenHost: "auth.test"}, nil, false,
 			"Failed | Unauthorized | token server auth.test wants credentials (HTTP 401)"},
-		"token server refuses login": {answer{Fault: diagnosis.FaultUnauthorized, Phase: token, Status: 403, TokenHost: "auth.test"}, &login, false,
+		"token server refuses login": {answer{Fault: registry.FaultUnauthorized, Phase: token, Status: 403, TokenHost: "auth.test"}, &login, false,
 			"Failed | Forbidden | token server auth.test forbids pulling team/app with secret pull (entry hub.test) (HTTP 403)"},
-		"scope": {answer{Fault: diagnosis.FaultInsufficientScope, Phase: manifest, Status: 401, TokenHost: "auth.test"}, &login, false,
+		"scope": {answer{Fault: registry.FaultInsufficientScope, Phase: manifest, Status: 401, TokenHost: "auth.test"}, &login, false,
 			"Failed | InsufficientScope | auth.test issues a token with secret pull (entry hub.test), but not for pulling team/app"},
-		"forbidden":         {answer{Fault: diagnosis.FaultForbidden, Phase: manifest, Status: 403}, nil, false, "Failed | Forbidden | https://hub.test forbids pulling team/app without credentials (HTTP 403)"},
-		"tag":               {answer{Fault: diagnosis.FaultTagNotFound, Phase: manifest, Status: 404}, nil, false, "Failed | TagNotFound | https://hub.test has repository team/app, but not what is asked for (HTTP 404)"},
-		"repository":        {answer{Fault: diagnosis.FaultRepositoryNotFound, Phase: manifest, Status: 404}, nil, false, "Failed | RepositoryNotFound | https://hub.test has no repository team/app (HTTP 404)"},
-		"not found":         {answer{Fault: diagnosis.FaultNotFound, Phase: manifest, Status: 404}, nil, false, "Failed | NotFound | https://hub.test finds nothing at hub.test/team/app:1.0 and does not say whether the repository exists (HTTP 404)"},
-		"limit":             {answer{Fault: diagnosis.FaultRateLimited, Phase: manifest, Status: 429}, nil, false, "Failed | RateLimited | https://hub.test limits the rate of requests (HTTP 429)"},
-		"limit with wish":   {answer{Fault: diagnosis.FaultRateLimited, Phase: manifest, Status: 429, RetryAfter: 90 * time.Second}, nil, false, "Failed | RateLimited | https://hub.test limits the rate of requests (HTTP 429); it may be asked again in 1m30s"},
-		"limit with window": {answer{Fault: diagnosis.FaultRateLimited, Phase: manifest, Status: 429, RateLimit: &registry.RateLimit{Limit: 100, Window: 6 * time.Hour}}, nil, false, "Failed | RateLimited | https://hub.test limits the rate of requests (HTTP 429); it counts 100 requests in 6h0m0s"},
-		"token limit":       {answer{Fault: diagnosis.FaultRateLimited, Phase: token, Status: 429, TokenHost: "auth.test"}, nil, false, "Failed | RateLimited | token server auth.test limits the rate of requests (HTTP 429)"},
-		"server error":      {answer{Fault: diagnosis.FaultServerError, Phase: manifest, Status: 503}, nil, false, "Failed | ServerError | https://hub.test answers with a server error (HTTP 503)"},
-		"token error":       {answer{Fault: diagnosis.FaultServerError, Phase: token, Status: 500, TokenHost: "auth.test"}, nil, false, "Failed | ServerError | token server auth.test answers with a server error (HTTP 500)"},
+		"forbidden":         {answer{Fault: registry.FaultForbidden, Phase: manifest, Status: 403}, nil, false, "Failed | Forbidden | https://hub.test forbids pulling team/app without credentials (HTTP 403)"},
+		"tag":               {answer{Fault: registry.FaultTagNotFound, Phase: manifest, Status: 404}, nil, false, "Failed | TagNotFound | https://hub.test has repository team/app, but not what is asked for (HTTP 404)"},
+		"repository":        {answer{Fault: registry.FaultRepositoryNotFound, Phase: manifest, Status: 404}, nil, false, "Failed | RepositoryNotFound | https://hub.test has no repository team/app (HTTP 404)"},
+		"not found":         {answer{Fault: registry.FaultNotFound, Phase: manifest, Status: 404}, nil, false, "Failed | NotFound | https://hub.test finds nothing at hub.test/team/app:1.0 and does not say whether the repository exists (HTTP 404)"},
+		"limit":             {answer{Fault: registry.FaultRateLimited, Phase: manifest, Status: 429}, nil, false, "Failed | RateLimited | https://hub.test limits the rate of requests (HTTP 429)"},
+		"limit with wish":   {answer{Fault: registry.FaultRateLimited, Phase: manifest, Status: 429, RetryAfter: 90 * time.Second}, nil, false, "Failed | RateLimited | https://hub.test limits the rate of requests (HTTP 429); it may be asked again in 1m30s"},
+		"limit with window": {answer{Fault: registry.FaultRateLimited, Phase: manifest, Status: 429, RateLimit: &registry.RateLimit{Limit: 100, Window: 6 * time.Hour}}, nil, false, "Failed | RateLimited | https://hub.test limits the rate of requests (HTTP 429); it counts 100 requests in 6h0m0s"},
+		"token limit":       {answer{Fault: registry.FaultRateLimited, Phase: token, Status: 429, TokenHost: "auth.test"}, nil, false, "Failed | RateLimited | token server auth.test limits the rate of requests (HTTP 429)"},
+		"server error":      {answer{Fault: registry.FaultServerError, Phase: manifest, Status: 503}, nil, false, "Failed | ServerError | https://hub.test answers with a server error (HTTP 503)"},
+		"token error":       {answer{Fault: registry.FaultServerError, Phase: token, Status: 500, TokenHost: "auth.test"}, nil, false, "Failed | ServerError | token server auth.test answers with a server error (HTTP 500)"},
 
-		"refused":          {answer{Fault: diagnosis.FaultConnectionRefused, Phase: diagnosis.PhaseConnect, Addresses: []netip.Addr{remote.Addr()}}, nil, false, "Failed | ConnectionRefused | https://hub.test (10.0.0.9) refuses the connection: nothing listens there"},
-		"token refused":    {answer{Fault: diagnosis.FaultConnectionRefused, Phase: token, TokenHost: "auth.test", Remote: remote}, nil, false, "Failed | ConnectionRefused | token server auth.test refuses the connection: nothing listens there"},
-		"connect timeout":  {answer{Fault: diagnosis.FaultConnectionTimeout, Phase: diagnosis.PhaseConnect}, nil, false, "Failed | ConnectionTimeout | https://hub.test did not answer in time (connecting)"},
-		"tls timeout":      {answer{Fault: diagnosis.FaultConnectionTimeout, Phase: diagnosis.PhaseTLS, Remote: remote}, nil, false, "Failed | ConnectionTimeout | https://hub.test (10.0.0.9:443) did not answer in time (TLS handshake)"},
-		"manifest timeout": {answer{Fault: diagnosis.FaultConnectionTimeout, Phase: manifest, Remote: remote}, nil, false, "Failed | ConnectionTimeout | https://hub.test (10.0.0.9:443) did not answer in time (waiting for an answer)"},
-		"token timeout":    {answer{Fault: diagnosis.FaultConnectionTimeout, Phase: token, TokenHost: "auth.test"}, nil, false, "Failed | ConnectionTimeout | token server auth.test did not answer in time (asking for a token)"},
-		"unreachable":      {answer{Fault: diagnosis.FaultNetworkUnreachable, Phase: diagnosis.PhaseConnect}, nil, false, "Failed | NetworkUnreachable | https://hub.test cannot be reached or breaks the connection (connecting)"},
-		"untrusted":        {answer{Fault: diagnosis.FaultTLSUntrusted, Phase: diagnosis.PhaseTLS, Certificate: cert}, nil, false, `Failed | TLSUntrusted | https://hub.test has a certificate that the node does not trust (issued by "Test Authority")`},
-		"untrusted, unknown": {answer{Fault: diagnosis.FaultTLSUntrusted, Phase: diagnosis.PhaseTLS}, nil, true,
+		"refused":          {answer{Fault: registry.FaultConnectionRefused, Phase: registry.PhaseConnect, Addresses: []netip.Addr{remote.Addr()}}, nil, false, "Failed | ConnectionRefused | https://hub.test (10.0.0.9) refuses the connection: nothing listens there"},
+		"token refused":    {answer{Fault: registry.FaultConnectionRefused, Phase: token, TokenHost: "auth.test", Remote: remote}, nil, false, "Failed | ConnectionRefused | token server auth.test refuses the connection: nothing listens there"},
+		"connect timeout":  {answer{Fault: registry.FaultConnectionTimeout, Phase: registry.PhaseConnect}, nil, false, "Failed | ConnectionTimeout | https://hub.test did not answer in time (connecting)"},
+		"tls timeout":      {answer{Fault: registry.FaultConnectionTimeout, Phase: registry.PhaseTLS, Remote: remote}, nil, false, "Failed | ConnectionTimeout | https://hub.test (10.0.0.9:443) did not answer in time (TLS handshake)"},
+		"manifest timeout": {answer{Fault: registry.FaultConnectionTimeout, Phase: manifest, Remote: remote}, nil, false, "Failed | ConnectionTimeout | https://hub.test (10.0.0.9:443) did not answer in time (waiting for an answer)"},
+		"token timeout":    {answer{Fault: registry.FaultConnectionTimeout, Phase: token, TokenHost: "auth.test"}, nil, false, "Failed | ConnectionTimeout | token server auth.test did not answer in time (asking for a token)"},
+		"unreachable":      {answer{Fault: registry.FaultNetworkUnreachable, Phase: registry.PhaseConnect}, nil, false, "Failed | NetworkUnreachable | https://hub.test cannot be reached or breaks the connection (connecting)"},
+		"untrusted":        {answer{Fault: registry.FaultTLSUntrusted, Phase: registry.PhaseTLS, Certificate: cert}, nil, false, `Failed | TLSUntrusted | https://hub.test has a certificate that the node does not trust (issued by "Test Authority")`},
+		"untrusted, unknown": {answer{Fault: registry.FaultTLSUntrusted, Phase: registry.PhaseTLS}, nil, true,
 			"Inconclusive | https://hub.test has a certificate that the node does not trust; but whypull has not found the node's authorities, so it cannot tell"},
-		"other name":               {answer{Fault: diagnosis.FaultTLSHostnameMismatch, Phase: diagnosis.PhaseTLS, Certificate: cert}, nil, false, "Failed | TLSHostnameMismatch | https://hub.test has a certificate for another name: it is for a.test, b.test"},
-		"no name":                  {answer{Fault: diagnosis.FaultTLSHostnameMismatch, Phase: diagnosis.PhaseTLS}, nil, false, "Failed | TLSHostnameMismatch | https://hub.test has a certificate for another name"},
-		"expired":                  {answer{Fault: diagnosis.FaultTLSExpired, Phase: diagnosis.PhaseTLS, Certificate: cert}, nil, true, "Failed | TLSExpired | https://hub.test has a certificate that is not valid now: it is valid from 2026-01-01T00:00:00Z to 2026-01-01T23:00:00Z"},
-		"expired, same clock":      {answer{Fault: diagnosis.FaultTLSExpired, Phase: diagnosis.PhaseTLS, Clock: registry.Clock{Known: true}}, nil, false, "Failed | TLSExpired | https://hub.test has a certificate that is not valid now; the registry's clock agrees with the node's"},
-		"expired, clock behind":    {answer{Fault: diagnosis.FaultTLSExpired, Phase: diagnosis.PhaseTLS, Clock: registry.Clock{Known: true, Ahead: 73 * time.Hour}}, nil, false, "Failed | TLSExpired | https://hub.test has a certificate that is not valid now; the node's clock is 3 days behind the registry's"},
-		"expired, clock ahead":     {answer{Fault: diagnosis.FaultTLSExpired, Phase: diagnosis.PhaseTLS, Clock: registry.Clock{Known: true, Ahead: -150 * time.Minute}}, nil, false, "Failed | TLSExpired | https://hub.test has a certificate that is not valid now; the node's clock is 3 hours ahead of the registry's"},
-		"expired, clock ahead now": {answer{Fault: diagnosis.FaultTLSExpired, Phase: diagnosis.PhaseTLS, Clock: registry.Clock{Known: true, Ahead: -6 * time.Minute}}, nil, false, "Failed | TLSExpired | https://hub.test has a certificate that is not valid now; the node's clock is 6 minutes ahead of the registry's"},
-		"expired, bare":            {answer{Fault: diagnosis.FaultTLSExpired, Phase: diagnosis.PhaseTLS}, nil, false, "Failed | TLSExpired | https://hub.test has a certificate that is not valid now"},
-		"handshake":                {answer{Fault: diagnosis.FaultTLSHandshakeFailed, Phase: diagnosis.PhaseTLS}, nil, false, "Failed | TLSHandshakeFailed | https://hub.test and the node do not agree on TLS: client certificate, protocol or cipher"},
-		"plain":                    {answer{Fault: diagnosis.FaultHTTPSMismatch, Phase: diagnosis.PhaseTLS}, nil, false, "Failed | HTTPSMismatch | https://hub.test speaks plain HTTP, and the node is set to speak TLS with it"},
-		"tls":                      {answer{Endpoint: "http://hub.test", Fault: diagnosis.FaultHTTPSMismatch, Phase: diagnosis.PhasePing}, nil, false, "Failed | HTTPSMismatch | http://hub.test speaks TLS, and the node is set to speak plain HTTP with it"},
-		"proxy":                    {answer{Fault: diagnosis.FaultProxyFailed, Phase: diagnosis.PhaseConnect, Proxy: "proxy.test:3128"}, nil, false, "Failed | ProxyFailed | the proxy proxy.test:3128 fails for https://hub.test"},
-		"name":                     {answer{Fault: diagnosis.FaultNameNotFound, Phase: diagnosis.PhaseDNS}, nil, false, "Failed | NameNotFound | the name of https://hub.test cannot be resolved"},
-		"token name":               {answer{Fault: diagnosis.FaultDNSFailure, Phase: token, TokenHost: "auth.test"}, nil, false, "Failed | DNSFailure | the name of token server auth.test cannot be resolved"},
-		"metadata":                 {answer{Fault: diagnosis.FaultAddressForbidden, Phase: diagnosis.PhaseConnect, Addresses: []netip.Addr{netip.MustParseAddr("169.254.169.254")}}, nil, false, "NotRun | AddressForbidden | https://hub.test (169.254.169.254) leads to a link-local or metadata address, which whypull does not talk to"},
-		"strange":                  {answer{Fault: diagnosis.FaultUnexpectedAnswer, Phase: manifest, Status: 418}, nil, false, "Failed | UnexpectedAnswer | https://hub.test gives an answer that no registry should give (HTTP 418)"},
-		"new fault":                {answer{Fault: "SomethingNew", Phase: manifest}, nil, false, "Failed | SomethingNew | https://hub.test gives an answer that no registry should give"},
+		"other name":               {answer{Fault: registry.FaultTLSHostnameMismatch, Phase: registry.PhaseTLS, Certificate: cert}, nil, false, "Failed | TLSHostnameMismatch | https://hub.test has a certificate for another name: it is for a.test, b.test"},
+		"no name":                  {answer{Fault: registry.FaultTLSHostnameMismatch, Phase: registry.PhaseTLS}, nil, false, "Failed | TLSHostnameMismatch | https://hub.test has a certificate for another name"},
+		"expired":                  {answer{Fault: registry.FaultTLSExpired, Phase: registry.PhaseTLS, Certificate: cert}, nil, true, "Failed | TLSExpired | https://hub.test has a certificate that is not valid now: it is valid from 2026-01-01T00:00:00Z to 2026-01-01T23:00:00Z"},
+		"expired, same clock":      {answer{Fault: registry.FaultTLSExpired, Phase: registry.PhaseTLS, Clock: registry.Clock{Known: true}}, nil, false, "Failed | TLSExpired | https://hub.test has a certificate that is not valid now; the registry's clock agrees with the node's"},
+		"expired, clock behind":    {answer{Fault: registry.FaultTLSExpired, Phase: registry.PhaseTLS, Clock: registry.Clock{Known: true, Ahead: 73 * time.Hour}}, nil, false, "Failed | TLSExpired | https://hub.test has a certificate that is not valid now; the node's clock is 3 days behind the registry's"},
+		"expired, clock ahead":     {answer{Fault: registry.FaultTLSExpired, Phase: registry.PhaseTLS, Clock: registry.Clock{Known: true, Ahead: -150 * time.Minute}}, nil, false, "Failed | TLSExpired | https://hub.test has a certificate that is not valid now; the node's clock is 3 hours ahead of the registry's"},
+		"expired, clock ahead now": {answer{Fault: registry.FaultTLSExpired, Phase: registry.PhaseTLS, Clock: registry.Clock{Known: true, Ahead: -6 * time.Minute}}, nil, false, "Failed | TLSExpired | https://hub.test has a certificate that is not valid now; the node's clock is 6 minutes ahead of the registry's"},
+		"expired, bare":            {answer{Fault: registry.FaultTLSExpired, Phase: registry.PhaseTLS}, nil, false, "Failed | TLSExpired | https://hub.test has a certificate that is not valid now"},
+		"handshake":                {answer{Fault: registry.FaultTLSHandshakeFailed, Phase: registry.PhaseTLS}, nil, false, "Failed | TLSHandshakeFailed | https://hub.test and the node do not agree on TLS: client certificate, protocol or cipher"},
+		"plain":                    {answer{Fault: registry.FaultHTTPSMismatch, Phase: registry.PhaseTLS}, nil, false, "Failed | HTTPSMismatch | https://hub.test speaks plain HTTP, and the node is set to speak TLS with it"},
+		"tls":                      {answer{Endpoint: "http://hub.test", Fault: registry.FaultHTTPSMismatch, Phase: registry.PhasePing}, nil, false, "Failed | HTTPSMismatch | http://hub.test speaks TLS, and the node is set to speak plain HTTP with it"},
+		"proxy":                    {answer{Fault: registry.FaultProxyFailed, Phase: registry.PhaseConnect, Proxy: "proxy.test:3128"}, nil, false, "Failed | ProxyFailed | the proxy proxy.test:3128 fails for https://hub.test"},
+		"name":                     {answer{Fault: registry.FaultNameNotFound, Phase: registry.PhaseDNS}, nil, false, "Failed | NameNotFound | the name of https://hub.test cannot be resolved"},
+		"token name":               {answer{Fault: registry.FaultDNSFailure, Phase: token, TokenHost: "auth.test"}, nil, false, "Failed | DNSFailure | the name of token server auth.test cannot be resolved"},
+		"metadata":                 {answer{Fault: registry.FaultAddressForbidden, Phase: registry.PhaseConnect, Addresses: []netip.Addr{netip.MustParseAddr("169.254.169.254")}}, nil, false, "NotRun | AddressForbidden | https://hub.test (169.254.169.254) leads to a link-local or metadata address, which whypull does not talk to"},
+		"strange":                  {answer{Fault: registry.FaultUnexpectedAnswer, Phase: manifest, Status: 418}, nil, false, "Failed | UnexpectedAnswer | https://hub.test gives an answer that no registry should give (HTTP 418)"},
+		"new fault":                {answer{Fault: "SomethingNew", Phase: manifest}, nil, false, "Failed | UnexpectedAnswer | https://hub.test gives an answer that no registry should give"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -96,7 +96,7 @@ func TestSentences(t *testing.T) {
 			e := v.evidence(hub(), tc.answer, tc.login)
 			wellFormed(t, []diagnosis.Evidence{e})
 			wantLines(t, "evidence", of([]diagnosis.Evidence{e}, diagnosis.CheckRegistry), tc.want)
-			if (e.Credential != nil) != (tc.login != nil) || e.Phase != tc.answer.Phase || e.Status != tc.answer.Status {
+			if (e.Credential != nil) != (tc.login != nil) || string(e.Phase) != string(tc.answer.Phase) || e.Status != tc.answer.Status {
 				t.Errorf("evidence %+v", e)
 			}
 		})
@@ -107,7 +107,7 @@ func TestEvidenceFields(t *testing.T) {
 	t.Parallel()
 	login := keyring.NewLogin("pull", "hub.test/v2/", 3, user, password)
 	e := visitOf(t, image).evidence(hub(), registry.Answer{
-		Endpoint: "https://hub.test", Fault: diagnosis.FaultTagNotFound, Phase: diagnosis.PhaseManifest, Status: 404,
+		Endpoint: "https://hub.test", Fault: registry.FaultTagNotFound, Phase: registry.PhaseManifest, Status: 404,
 		RetryAfter: 1500 * time.Millisecond, Tags: []string{"0.9", "1.0.1", "2.0"}, Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.1")},
 	}, &login)
 	if *e.Credential != (diagnosis.Credential{Source: "pull", Key: "hub.test/v2/", Order: 3}) {
@@ -230,19 +230,19 @@ func TestServed(t *testing.T) {
 func TestAboutEndpoint(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
-		phase diagnosis.Phase
-		fault diagnosis.Fault
+		phase registry.Phase
+		fault registry.Fault
 		want  bool
 	}{
-		{diagnosis.PhaseDNS, diagnosis.FaultNameNotFound, true},
-		{diagnosis.PhaseConnect, diagnosis.FaultConnectionRefused, true},
-		{diagnosis.PhaseConnect, "", false},
-		{diagnosis.PhaseTLS, diagnosis.FaultTLSExpired, true},
-		{diagnosis.PhasePing, diagnosis.FaultConnectionTimeout, true},
-		{diagnosis.PhasePing, diagnosis.FaultHTTPSMismatch, true},
-		{diagnosis.PhasePing, diagnosis.FaultUnauthorized, false},
-		{diagnosis.PhaseToken, diagnosis.FaultTLSExpired, false},
-		{diagnosis.PhaseManifest, diagnosis.FaultServerError, false},
+		{registry.PhaseDNS, registry.FaultNameNotFound, true},
+		{registry.PhaseConnect, registry.FaultConnectionRefused, true},
+		{registry.PhaseConnect, "", false},
+		{registry.PhaseTLS, registry.FaultTLSExpired, true},
+		{registry.PhasePing, registry.FaultConnectionTimeout, true},
+		{registry.PhasePing, registry.FaultHTTPSMismatch, true},
+		{registry.PhasePing, registry.FaultUnauthorized, false},
+		{registry.PhaseToken, registry.FaultTLSExpired, false},
+		{registry.PhaseManifest, registry.FaultServerError, false},
 		{"", "", false},
 	} {
 		if got := aboutEndpoint(registry.Answer{Phase: tc.phase, Fault: tc.fault}); got != tc.want {

@@ -370,7 +370,7 @@ func (r pullRetry) replay(ctx context.Context) []diagnosis.Evidence {
 			e.Size, e.Missing = r.c.sizes(ctx, t.Answer)
 			e.Cause = replayCause(t.Fault, l)
 			e.Detail = replayWords(t, l, e.Detail)
-			return e, t.Fault == diagnosis.FaultRateLimited
+			return e, t.Fault == registry.FaultRateLimited
 		})
 		out = append(out, found...)
 		if slices.ContainsFunc(found, func(e diagnosis.Evidence) bool { return e.Outcome == diagnosis.Passed }) {
@@ -381,11 +381,11 @@ func (r pullRetry) replay(ctx context.Context) []diagnosis.Evidence {
 }
 
 // replayCause is what a replay shows by itself.
-func replayCause(fault diagnosis.Fault, l *keyring.Login) diagnosis.Cause {
-	if fault == diagnosis.FaultUnauthorized && l != nil {
+func replayCause(fault registry.Fault, l *keyring.Login) diagnosis.Cause {
+	if fault == registry.FaultUnauthorized && l != nil {
 		return diagnosis.CredentialsRejected
 	}
-	return diagnosis.CauseOf(fault)
+	return diagnosis.CauseOf(reportFault(fault))
 }
 
 func replayWords(t registry.Transfer, l *keyring.Login, detail string) string {

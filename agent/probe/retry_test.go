@@ -85,8 +85,10 @@ func TestRetryIsolated(t *testing.T) {
 		has     string
 		verdict diagnosis.Cause
 	}{
-		"comes whole":            {wholePull, "Passed | pulled again by the runtime without credentials, where no pod finds it, ", "nothing of it was kept", diagnosis.NotReproducible},
-		"fails":                  {failingPull("write /var/lib/containerd/x: no space left on device"), "Failed | DiskFull | pulled again by the runtime without credentials, it fails: ", "no space left", diagnosis.DiskFull},
+		"comes whole": {wholePull, "Passed | pulled again by the runtime without credentials, where no pod finds it, ", "nothing of it was kept", diagnosis.NotReproducible},
+		"fails":       {failingPull("write /var/lib/containerd/x: no space left on device"), "Failed | DiskFull | pulled again by the runtime without credentials, it fails: ", "no space left", diagnosis.DiskFull},
+		"fails at a name": {failingPull(`failed to copy: httpReadSeeker: failed open: failed to do request: Get "https://cdn.example/b?X-Signature=5160ed": dial tcp: lookup cdn.example: no such host`),
+			"Failed | RegistryNameNotFound | pulled again by the runtime without credentials, it fails: ", "lookup cdn.example: no such host", diagnosis.RegistryNameNotFound},
 		"fails in strange words": {failingPull("the moon is full"), "Failed | PullFailed | pulled again by the runtime without credentials, it fails: ", "the moon is full", diagnosis.Unknown},
 	} {
 		t.Run(name, func(t *testing.T) {

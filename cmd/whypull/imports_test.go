@@ -77,11 +77,11 @@ func allowed() map[string][]string {
 		"agent/podwatch":  {"agent/diagnosis"},
 		"agent/probe":     {"agent/diagnosis", "agent/keyring", "agent/kube", "agent/kubelet", "agent/dns", "cri", "cri/disk", "cri/scratchpull", "cri/netns", "cri/registry"},
 		"agent":           {"agent/diagnosis", "agent/kube", "agent/podwatch", "report"},
-		"cri":             {"agent/diagnosis"},
+		"cri":             {},
 		"cri/disk":        {},
 		"cri/netns":       {},
 		"cri/scratchpull": {"cri"},
-		"cri/registry":    {"agent/diagnosis"},
+		"cri/registry":    {},
 		"deploy/runbook":  {"agent/diagnosis"},
 		"report":          {"agent/diagnosis"},
 		"report/fleet":    {"agent/diagnosis", "agent/podwatch", "deploy/runbook", "report"},
@@ -101,7 +101,7 @@ func TestArchitecture(t *testing.T) {
 	for name, check := range map[string]func(*testing.T, map[string]pkg){
 		"imports are allowed": importsAreAllowed, "every package has a place": everyPackageHasAPlace,
 		"the domain needs nothing": domainNeedsNothing, "nobody imports commands or fakes": nobodyImportsCommandsOrFakes,
-		"no clientset": noClientset, "the agent carries no pages": agentCarriesNoPages,
+		"no clientset": noClientset, "cri knows no agent": criKnowsNoAgent, "the agent carries no pages": agentCarriesNoPages,
 	} {
 		t.Run(name, func(t *testing.T) { check(t, all) })
 	}
@@ -117,6 +117,20 @@ func importsAreAllowed(t *testing.T, all map[string]pkg) {
 		for _, i := range ours(p.Imports) {
 			if !slices.Contains(may, i) {
 				t.Errorf("%s imports %s", name, i)
+			}
+		}
+	}
+}
+
+// What is below cri can be used without the agent; its tests and fakes too.
+func criKnowsNoAgent(t *testing.T, all map[string]pkg) {
+	for importPath, p := range all {
+		if !within(importPath, module+"/cri") {
+			continue
+		}
+		for _, i := range ours(slices.Concat(p.Imports, p.TestImports, p.XTestImports)) {
+			if !within(i, "cri") {
+				t.Errorf("%s imports %s", importPath, i)
 			}
 		}
 	}

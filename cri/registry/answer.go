@@ -7,8 +7,6 @@ import (
 	"net/netip"
 	"syscall"
 	"time"
-
-	"github.com/whypull/whypull/agent/diagnosis"
 )
 
 // Answer is what an endpoint said, or what kept it from saying anything. It
@@ -28,10 +26,10 @@ type Answer struct {
 	// held to its end (Err says why: the caller gave up, or our time was over).
 	Found bool
 	// Fault is what is wrong; "" if nothing is, or nothing is known.
-	Fault diagnosis.Fault
+	Fault Fault
 	// Phase is where the conversation ended. PhaseToken covers everything
 	// about the token server, its name and certificate too.
-	Phase diagnosis.Phase
+	Phase Phase
 	// Status is the HTTP status that decided, 0 if there was none. In
 	// PhaseToken it is the token server's.
 	Status int
@@ -114,7 +112,7 @@ type Answer struct {
 	ProxyStatus int
 	// ProxyFault is what kept the proxy from being asked at all, for
 	// FaultProxyFailed; "" if it was, or that is not known.
-	ProxyFault diagnosis.Fault
+	ProxyFault Fault
 	// Clock is the registry's, for FaultTLSExpired of its own certificate.
 	Clock Clock
 	// Certificate is the registry's own or, if one of a chain was refused, that
@@ -130,7 +128,7 @@ type Answer struct {
 	// request counts as PhasePing, whatever its answer; PhaseToken has
 	// everything about the token server, PhaseBlob everything about blobs, the
 	// connection to a redirect's target and the transfer included.
-	Durations map[diagnosis.Phase]time.Duration
+	Durations map[Phase]time.Duration
 	// Err is the error behind Fault, without anything secret: its text is made
 	// of Phase, host, Fault and Status. It unwraps to a *net.DNSError, a
 	// syscall.Errno, a Refusal or a context's error if such was the cause.
@@ -236,8 +234,8 @@ func knownCode(s string) ErrorCode {
 // Error is why a conversation did not find the manifest.
 type Error struct {
 	Endpoint string
-	Phase    diagnosis.Phase
-	Fault    diagnosis.Fault
+	Phase    Phase
+	Fault    Fault
 	Status   int
 	cause    error
 }

@@ -4,8 +4,6 @@ import (
 	"context"
 	"net/http"
 	"time"
-
-	"github.com/whypull/whypull/agent/diagnosis"
 )
 
 // clockSlack is how far two clocks may be apart before one is called wrong.
@@ -23,15 +21,15 @@ type Clock struct {
 
 // compareClocks asks the registry what time it is, where its certificate is not
 // valid now: either the certificate is out of date or the node's clock is.
-func (c *conversation) compareClocks(ctx context.Context, fault diagnosis.Fault) {
-	if fault != diagnosis.FaultTLSExpired || c.notes.usesProxy() {
+func (c *conversation) compareClocks(ctx context.Context, fault Fault) {
+	if fault != FaultTLSExpired || c.notes.usesProxy() {
 		return
 	}
 	t := c.transport.Clone()
 	defer t.CloseIdleConnections()
 	t.TLSClientConfig.InsecureSkipVerify = true // nothing secret is said, and the answer is only a hint
 	client := http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	ctx = withAside(ctx, diagnosis.PhaseTLS)
+	ctx = withAside(ctx, PhaseTLS)
 	req, err := http.NewRequestWithContext(ctx, http.MethodHead, c.endpoint.String()+"/v2/", http.NoBody)
 	if err != nil {
 		return

@@ -10,7 +10,6 @@ import (
 
 	"github.com/containerd/containerd/v2/core/remotes/docker/config"
 
-	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/cri/registry"
 	"github.com/whypull/whypull/cri/registry/registrytest"
 )
@@ -241,7 +240,7 @@ func TestMirrorIsAskedWithNamespace(t *testing.T) {
 	eps, _ := endpoints(t, opts, "hub.test:5000")
 	a := eps[0].Probe(t.Context(), ref(t, "hub.test:5000/team/app:2.0"), nil)
 	checkErr(t, a)
-	if a.Fault != diagnosis.FaultTagNotFound || !eps[0].Mirror || eps[1].Mirror {
+	if a.Fault != registry.FaultTagNotFound || !eps[0].Mirror || eps[1].Mirror {
 		t.Errorf("answer %+v", a)
 	}
 	for i, want := range []string{"ns=hub.test%3A5000", "n=100&ns=hub.test%3A5000"} {
@@ -383,7 +382,7 @@ func TestAuthorities(t *testing.T) {
 	}))
 	opts.CertsDir = "/certs.d"
 	eps, _ := endpoints(t, opts, "hub.test")
-	for i, want := range []diagnosis.Fault{"", "", diagnosis.FaultTLSUntrusted, diagnosis.FaultTLSUntrusted} {
+	for i, want := range []registry.Fault{"", "", registry.FaultTLSUntrusted, registry.FaultTLSUntrusted} {
 		a := eps[i].Probe(t.Context(), ref(t, "hub.test/team/app:1.0"), nil)
 		if a.Fault != want {
 			t.Errorf("endpoint %d: fault %q, want %q: %v", i, a.Fault, want, a.Err)

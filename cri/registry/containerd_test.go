@@ -18,7 +18,6 @@ import (
 	"github.com/containerd/log"
 	"github.com/sirupsen/logrus"
 
-	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/cri/registry"
 	"github.com/whypull/whypull/cri/registry/registrytest"
 )
@@ -81,7 +80,7 @@ func TestAgreesWithContainerd(t *testing.T) {
 			if (err == nil) != tc.want.Found {
 				t.Errorf("containerd: %v; we: found %t", err, tc.want.Found)
 			}
-			missing := tc.want.Fault == diagnosis.FaultTagNotFound || tc.want.Fault == diagnosis.FaultRepositoryNotFound
+			missing := tc.want.Fault == registry.FaultTagNotFound || tc.want.Fault == registry.FaultRepositoryNotFound
 			if missing && !errdefs.IsNotFound(err) {
 				t.Errorf("containerd: %v; we: %s", err, tc.want.Fault)
 			}

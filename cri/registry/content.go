@@ -17,8 +17,6 @@ import (
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-
-	"github.com/whypull/whypull/agent/diagnosis"
 )
 
 const (
@@ -113,7 +111,7 @@ func newInspection(c *conversation, want InspectOptions) *inspection {
 // flaw is what is wrong with something that the registry holds. No fault is no
 // flaw.
 type flaw struct {
-	fault  diagnosis.Fault
+	fault  Fault
 	status int
 	err    error
 }
@@ -137,10 +135,10 @@ func (i *inspection) run(ctx context.Context, contents func(context.Context, oci
 	if !ok {
 		return
 	}
-	phase := diagnosis.PhaseManifest
+	phase := PhaseManifest
 	m, f := i.manifestOf(ctx, d)
 	if !f.found() {
-		phase = diagnosis.PhaseBlob
+		phase = PhaseBlob
 		i.measure(m)
 		leave := i.notes.enter(phase, false)
 		f = contents(ctx, m)
@@ -166,9 +164,9 @@ func (i *inspection) measure(m ocispec.Manifest) {
 }
 
 // verdict writes the answer.
-func (i *inspection) verdict(phase diagnosis.Phase, f flaw) {
+func (i *inspection) verdict(phase Phase, f flaw) {
 	i.answer.Looked = len(i.looked)
-	if f.fault == diagnosis.FaultContentCorrupt && i.late(0) {
+	if f.fault == FaultContentCorrupt && i.late(0) {
 		i.answer.Blob, f = "", flaw{err: context.DeadlineExceeded} // what comes when we hang up is no answer
 	}
 	if !f.found() {
@@ -189,7 +187,7 @@ type document struct {
 // top fetches what the reference names. If that is not possible, the answer is
 // written already.
 func (i *inspection) top(ctx context.Context) (document, bool) {
-	r, err := i.ask(withLimit(ctx, maxManifest+1), http.MethodGet, diagnosis.PhaseManifest)
+	r, err := i.ask(withLimit(ctx, maxManifest+1), http.MethodGet, PhaseManifest)
 	if err != nil {
 		return document{}, false
 	}
@@ -204,7 +202,7 @@ func (i *inspection) top(ctx context.Context) (document, bool) {
 	d, f := i.verified(r, want...)
 	if f.found() {
 		i.answer.Blob = i.blamed(d.digest)
-		i.verdict(diagnosis.PhaseManifest, f)
+		i.verdict(PhaseManifest, f)
 		return d, false
 	}
 	i.answer.Digest, i.answer.MediaType = d.digest.String(), d.mediaType
@@ -229,7 +227,7 @@ func (i *inspection) verified(r reply, want ...digest.Digest) (document, flaw) {
 		return d, i.brokenOff(r.status, r.broken)
 	}
 	if len(r.body) > maxManifest {
-		return d, flaw{fault: diagnosis.FaultUnsupportedFormat, status: r.status}
+		return d, flaw{fault: FaultUnsupportedFormat, status: r.status}
 	}
 	if said, err := digest.Parse(r.header.Get("Docker-Content-Digest")); err == nil {
 		want = append(want, said)
@@ -238,7 +236,7 @@ func (i *inspection) verified(r reply, want ...digest.Digest) (document, flaw) {
 	for _, w := range want {
 		if w.Validate() == nil && w != w.Algorithm().FromBytes(r.body) {
 			d.digest = w
-			return d, flaw{fault: diagnosis.FaultContentCorrupt, status: r.status}
+			return d, flaw{fault: FaultContentCorrupt, status: r.status}
 		}
 	}
 	return d, flaw{fault: formFault(d), status: r.status}
@@ -249,9 +247,9 @@ func (i *inspection) verified(r reply, want ...digest.Digest) (document, flaw) {
 func (i *inspection) brokenOff(status int, err error) flaw {
 	switch {
 	case errors.Is(err, ErrBodyTooLarge):
-		return flaw{fault: diagnosis.FaultUnsupportedFormat, status: status, err: err}
+		return flaw{fault: FaultUnsupportedFormat, status: status, err: err}
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		return flaw{fault: diagnosis.FaultContentCorrupt, status: status}
+		return flaw{fault: FaultContentCorrupt, status: status}
 	case i.late(0):
 		return flaw{err: context.DeadlineExceeded}
 	default:
@@ -261,7 +259,7 @@ func (i *inspection) brokenOff(status int, err error) flaw {
 
 // formFault is what is wrong with the form of a manifest: not JSON, or of a
 // type that the runtime does not take, or of another type than announced.
-func formFault(d document) diagnosis.Fault {
+func formFault(d document) Fault {
 	var form struct {
 		MediaType string            `json:"mediaType"`
 		Config    json.RawMessage   `json:"config"`
@@ -270,7 +268,7 @@ func formFault(d document) diagnosis.Fault {
 		FSLayers  []json.RawMessage `json:"fsLayers"`
 	}
 	if err := json.Unmarshal(d.body, &form); err != nil {
-		return diagnosis.FaultContentCorrupt
+		return FaultContentCorrupt
 	}
 	var ok bool
 	switch {
@@ -281,7 +279,7 @@ func formFault(d document) diagnosis.Fault {
 		ok = len(form.Config) == 0 && len(form.Layers) == 0 && !images.IsManifestType(form.MediaType)
 	}
 	if !ok {
-		return diagnosis.FaultUnsupportedFormat
+		return FaultUnsupportedFormat
 	}
 	return ""
 }
@@ -303,7 +301,7 @@ func (i *inspection) manifestOf(ctx context.Context, d document) (ocispec.Manife
 		}
 		child, ok := i.choose(index.Manifests)
 		if !ok {
-			return ocispec.Manifest{}, flaw{fault: diagnosis.FaultPlatformMismatch, status: http.StatusOK}
+			return ocispec.Manifest{}, flaw{fault: FaultPlatformMismatch, status: http.StatusOK}
 		}
 		i.chosen = &child
 		var f flaw
@@ -319,7 +317,7 @@ func (i *inspection) manifestOf(ctx context.Context, d document) (ocispec.Manife
 
 func (i *inspection) unreadable(d document) flaw {
 	i.answer.Blob = d.digest.String()
-	return flaw{fault: diagnosis.FaultUnsupportedFormat, status: http.StatusOK}
+	return flaw{fault: FaultUnsupportedFormat, status: http.StatusOK}
 }
 
 // choose takes from an index what the runtime takes (core/images, Manifest, and
@@ -379,7 +377,7 @@ func isWord(s string) bool {
 
 // child fetches what an index names.
 func (i *inspection) child(ctx context.Context, want ocispec.Descriptor) (document, flaw) {
-	r, err := i.send(withLimit(ctx, maxManifest+1), http.MethodGet, diagnosis.PhaseManifest, "", "manifests", want.Digest.String())
+	r, err := i.send(withLimit(ctx, maxManifest+1), http.MethodGet, PhaseManifest, "", "manifests", want.Digest.String())
 	if err != nil {
 		return document{}, i.unanswered(err)
 	}
@@ -388,7 +386,7 @@ func (i *inspection) child(ctx context.Context, want ocispec.Descriptor) (docume
 	}
 	d, f := i.verified(r, want.Digest)
 	if !f.found() && want.Size != int64(len(r.body)) {
-		f = flaw{fault: diagnosis.FaultContentCorrupt, status: r.status}
+		f = flaw{fault: FaultContentCorrupt, status: r.status}
 	}
 	return d, f
 }
@@ -407,8 +405,8 @@ func (i *inspection) unanswered(err error) flaw {
 func (i *inspection) refusal(r reply) flaw {
 	i.read(r)
 	fault := i.meaning(r)
-	if fault == diagnosis.FaultNotFound {
-		fault = diagnosis.FaultContentMissing
+	if fault == FaultNotFound {
+		fault = FaultContentMissing
 	}
 	return flaw{fault: fault, status: r.status}
 }

@@ -19,8 +19,6 @@ import (
 	"github.com/containerd/containerd/v2/core/remotes/docker"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-
-	"github.com/whypull/whypull/agent/diagnosis"
 )
 
 const (
@@ -125,7 +123,7 @@ func (i *inspection) at(d ocispec.Descriptor, f flaw) flaw {
 func (i *inspection) config(ctx context.Context, d ocispec.Descriptor) (ocispec.Image, flaw) {
 	var image ocispec.Image
 	if d.Digest.Validate() != nil || d.Size < 0 {
-		return image, i.at(d, flaw{fault: diagnosis.FaultUnsupportedFormat, status: http.StatusOK})
+		return image, i.at(d, flaw{fault: FaultUnsupportedFormat, status: http.StatusOK})
 	}
 	if d.Size > maxManifest {
 		return image, i.at(d, i.glance(ctx, d))
@@ -135,7 +133,7 @@ func (i *inspection) config(ctx context.Context, d ocispec.Descriptor) (ocispec.
 		return image, f
 	}
 	if err := json.Unmarshal(body, &image); err != nil {
-		return image, i.at(d, flaw{fault: diagnosis.FaultContentCorrupt, status: http.StatusOK})
+		return image, i.at(d, flaw{fault: FaultContentCorrupt, status: http.StatusOK})
 	}
 	return image, i.platformFlaw(image.Platform)
 }
@@ -158,7 +156,7 @@ func (i *inspection) platformFlaw(p ocispec.Platform) flaw {
 			i.answer.OtherPlatform = !match
 		}
 	case i.chosen.Platform == nil && !match:
-		return flaw{fault: diagnosis.FaultPlatformMismatch, status: http.StatusOK}
+		return flaw{fault: FaultPlatformMismatch, status: http.StatusOK}
 	}
 	return flaw{}
 }
@@ -168,7 +166,7 @@ func (i *inspection) platformFlaw(p ocispec.Platform) flaw {
 // that of the config (core/unpack, unpack). It unpacks neither artifacts nor
 // images for other platforms. What is encrypted, or a file system image, depends
 // on plugins of the node, and is not judged.
-func (i *inspection) unpackFault(ctx context.Context, m ocispec.Manifest, config ocispec.Image) diagnosis.Fault {
+func (i *inspection) unpackFault(ctx context.Context, m ocispec.Manifest, config ocispec.Image) Fault {
 	i.answer.Artifact = isArtifact(m)
 	if i.answer.Artifact || i.answer.OtherPlatform || !images.IsConfigType(m.Config.MediaType) || m.Config.Size > maxManifest {
 		return ""
@@ -176,11 +174,11 @@ func (i *inspection) unpackFault(ctx context.Context, m ocispec.Manifest, config
 	for _, d := range m.Layers {
 		_, err := images.DiffCompression(ctx, d.MediaType)
 		if err != nil && images.IsLayerType(d.MediaType) && d.MediaType != images.MediaTypeErofsLayer {
-			return diagnosis.FaultUnsupportedFormat
+			return FaultUnsupportedFormat
 		}
 	}
 	if knownLayers(m) != len(config.RootFS.DiffIDs) {
-		return diagnosis.FaultUnsupportedFormat
+		return FaultUnsupportedFormat
 	}
 	return ""
 }
@@ -255,13 +253,13 @@ func (i *inspection) declined(resp *http.Response, d ocispec.Descriptor) flaw {
 	}
 	f := i.refusal(read(resp))
 	if !f.found() {
-		f.fault = diagnosis.FaultUnexpectedAnswer
+		f.fault = FaultUnexpectedAnswer
 	}
 	return f
 }
 
 func (i *inspection) get(ctx context.Context, d ocispec.Descriptor, part *span) (*http.Response, error) {
-	ctx = withAside(i.notes.traceAside(ctx), diagnosis.PhaseBlob)
+	ctx = withAside(i.notes.traceAside(ctx), PhaseBlob)
 	req, err := i.request(withLimit(ctx, min(d.Size, maxDownload)+1), http.MethodGet, "", "blobs", d.Digest.String())
 	if err != nil {
 		return nil, err
@@ -298,7 +296,7 @@ func (i *inspection) glance(ctx context.Context, d ocispec.Descriptor) flaw {
 	}
 	defer resp.Body.Close() //nolint:errcheck // only read from
 	if size, known := sizeOf(resp); known && size != d.Size {
-		return flaw{fault: diagnosis.FaultContentCorrupt, status: resp.StatusCode}
+		return flaw{fault: FaultContentCorrupt, status: resp.StatusCode}
 	}
 	if d.Size == 0 {
 		return flaw{}
@@ -339,7 +337,7 @@ func (i *inspection) whole(ctx context.Context, d ocispec.Descriptor) ([]byte, f
 	switch {
 	case errors.Is(r.broken, ErrBodyTooLarge), r.broken == nil && int64(len(r.body)) != d.Size,
 		r.broken == nil && d.Digest.Algorithm().FromBytes(r.body) != d.Digest:
-		return nil, flaw{fault: diagnosis.FaultContentCorrupt, status: r.status}
+		return nil, flaw{fault: FaultContentCorrupt, status: r.status}
 	case r.broken != nil:
 		return nil, i.brokenOff(r.status, r.broken)
 	}
@@ -380,7 +378,7 @@ func (i *inspection) verify(ctx context.Context, d ocispec.Descriptor) flaw {
 
 // verifyBody reads a layer to its end.
 func (i *inspection) verifyBody(resp *http.Response, d ocispec.Descriptor) flaw {
-	corrupt := flaw{fault: diagnosis.FaultContentCorrupt, status: resp.StatusCode}
+	corrupt := flaw{fault: FaultContentCorrupt, status: resp.StatusCode}
 	verifier := d.Digest.Verifier()
 	body := &counted{Reader: io.TeeReader(resp.Body, verifier)}
 	sound := isSound(body, d.MediaType, i.unpacked[d.Digest])

@@ -15,7 +15,6 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/cri/registry"
 	"github.com/whypull/whypull/cri/registry/registrytest"
 )
@@ -56,7 +55,7 @@ func (tc inspected) run(t *testing.T) {
 	s, top, blamed := holding(t, tc.make)
 	a := inspect(t, s, ":1.0", tc.opts)
 	if tc.want.Phase == "" {
-		tc.want.Phase = diagnosis.PhaseBlob
+		tc.want.Phase = registry.PhaseBlob
 	}
 	if tc.want.Status == 0 {
 		tc.want.Status = 200
@@ -142,8 +141,8 @@ func soundImages() []inspected {
 }
 
 func unsoundManifests() []inspected {
-	top := func(f diagnosis.Fault, status int) registry.Answer {
-		return registry.Answer{Fault: f, Phase: diagnosis.PhaseManifest, Status: status}
+	top := func(f registry.Fault, status int) registry.Answer {
+		return registry.Answer{Fault: f, Phase: registry.PhaseManifest, Status: status}
 	}
 	broken := func(mediaType, body string, change func(*registrytest.Object)) func(c *registrytest.Content) (a, b ocispec.Descriptor) {
 		return func(c *registrytest.Content) (a, b ocispec.Descriptor) {
@@ -158,34 +157,34 @@ func unsoundManifests() []inspected {
 	none := func(*registrytest.Object) {}
 	manifest, index := ocispec.MediaTypeImageManifest, ocispec.MediaTypeImageIndex
 	return []inspected{
-		{name: "other bytes", make: broken(manifest, `{"layers":[]}`, func(o *registrytest.Object) { o.Sent = []byte(`{"layers":[ ]}`) }), want: top(diagnosis.FaultContentCorrupt, 200)},
-		{name: "cut off", make: unblamed(broken(manifest, `{"layers":[]}`, func(o *registrytest.Object) { o.Cut = true })), want: top(diagnosis.FaultContentCorrupt, 200)},
-		{name: "not JSON", make: broken(manifest, `{"layers":`, none), want: top(diagnosis.FaultContentCorrupt, 200)},
-		{name: "empty", make: broken(manifest, ``, none), want: top(diagnosis.FaultContentCorrupt, 200)},
-		{name: "an index called a manifest", make: broken(manifest, `{"manifests":[{}]}`, none), want: top(diagnosis.FaultUnsupportedFormat, 200)},
-		{name: "a manifest called an index", make: broken(index, `{"config":{},"layers":[{}]}`, none), want: top(diagnosis.FaultUnsupportedFormat, 200)},
-		{name: "another type inside", make: broken(index, `{"mediaType":"`+manifest+`"}`, none), want: top(diagnosis.FaultUnsupportedFormat, 200)},
-		{name: "first schema inside", make: broken(manifest, `{"fsLayers":[{}]}`, none), want: top(diagnosis.FaultUnsupportedFormat, 200)},
-		{name: "first schema", make: unblamed(broken(schema1, `{"fsLayers":[{}]}`, none)), want: top(diagnosis.FaultUnsupportedFormat, 200)},
-		{name: "unknown type", make: broken("application/vnd.example", `{}`, none), want: top(diagnosis.FaultUnsupportedFormat, 200)},
-		{name: "page", make: unblamed(broken("text/html", `<p>`, none)), want: top(diagnosis.FaultWebPage, 200)},
-		{name: "page that says it is a manifest", make: unblamed(broken(manifest, "\n<!DOCTYPE html><p>", none)), want: top(diagnosis.FaultWebPage, 200)},
-		{name: "too large", make: unblamed(broken(manifest, `{"a":"`+strings.Repeat("x", 4<<20)+`"}`, none)), want: top(diagnosis.FaultUnsupportedFormat, 200)},
+		{name: "other bytes", make: broken(manifest, `{"layers":[]}`, func(o *registrytest.Object) { o.Sent = []byte(`{"layers":[ ]}`) }), want: top(registry.FaultContentCorrupt, 200)},
+		{name: "cut off", make: unblamed(broken(manifest, `{"layers":[]}`, func(o *registrytest.Object) { o.Cut = true })), want: top(registry.FaultContentCorrupt, 200)},
+		{name: "not JSON", make: broken(manifest, `{"layers":`, none), want: top(registry.FaultContentCorrupt, 200)},
+		{name: "empty", make: broken(manifest, ``, none), want: top(registry.FaultContentCorrupt, 200)},
+		{name: "an index called a manifest", make: broken(manifest, `{"manifests":[{}]}`, none), want: top(registry.FaultUnsupportedFormat, 200)},
+		{name: "a manifest called an index", make: broken(index, `{"config":{},"layers":[{}]}`, none), want: top(registry.FaultUnsupportedFormat, 200)},
+		{name: "another type inside", make: broken(index, `{"mediaType":"`+manifest+`"}`, none), want: top(registry.FaultUnsupportedFormat, 200)},
+		{name: "first schema inside", make: broken(manifest, `{"fsLayers":[{}]}`, none), want: top(registry.FaultUnsupportedFormat, 200)},
+		{name: "first schema", make: unblamed(broken(schema1, `{"fsLayers":[{}]}`, none)), want: top(registry.FaultUnsupportedFormat, 200)},
+		{name: "unknown type", make: broken("application/vnd.example", `{}`, none), want: top(registry.FaultUnsupportedFormat, 200)},
+		{name: "page", make: unblamed(broken("text/html", `<p>`, none)), want: top(registry.FaultWebPage, 200)},
+		{name: "page that says it is a manifest", make: unblamed(broken(manifest, "\n<!DOCTYPE html><p>", none)), want: top(registry.FaultWebPage, 200)},
+		{name: "too large", make: unblamed(broken(manifest, `{"a":"`+strings.Repeat("x", 4<<20)+`"}`, none)), want: top(registry.FaultUnsupportedFormat, 200)},
 		{name: "no match", make: func(c *registrytest.Content) (a, b ocispec.Descriptor) {
 			evil := arm64()
 			evil.Architecture = "<script>"
 			return c.Index(c.Image(ocispec.Platform{OS: "windows", Architecture: "amd64"}), c.Image(arm64()), c.Image(evil)), b
-		}, want: registry.Answer{Fault: diagnosis.FaultPlatformMismatch, Phase: diagnosis.PhaseManifest, Platforms: []string{"linux/arm64", "windows/amd64"}}},
+		}, want: registry.Answer{Fault: registry.FaultPlatformMismatch, Phase: registry.PhaseManifest, Platforms: []string{"linux/arm64", "windows/amd64"}}},
 		{name: "empty index", make: func(c *registrytest.Content) (a, b ocispec.Descriptor) { return c.Index(), b },
-			want: top(diagnosis.FaultPlatformMismatch, 200)},
+			want: top(registry.FaultPlatformMismatch, 200)},
 		{name: "no match by the config", make: func(c *registrytest.Content) (a, b ocispec.Descriptor) {
 			d := c.Image(arm64())
 			d.Platform = nil
 			return c.Index(d), b
-		}, want: registry.Answer{Fault: diagnosis.FaultPlatformMismatch, Looked: 1}},
+		}, want: registry.Answer{Fault: registry.FaultPlatformMismatch, Looked: 1}},
 		{name: "386 on amd64", make: func(c *registrytest.Content) (a, b ocispec.Descriptor) {
 			return c.Index(c.Image(ocispec.Platform{OS: "linux", Architecture: "386"})), b
-		}, want: registry.Answer{Fault: diagnosis.FaultPlatformMismatch, Phase: diagnosis.PhaseManifest, Platforms: []string{"linux/386"}}},
+		}, want: registry.Answer{Fault: registry.FaultPlatformMismatch, Phase: registry.PhaseManifest, Platforms: []string{"linux/386"}}},
 		{name: "386 on amd64, older runtime", opts: registry.InspectOptions{Compatible: true}, make: func(c *registrytest.Content) (a, b ocispec.Descriptor) {
 			return c.Index(c.Image(ocispec.Platform{OS: "linux", Architecture: "386"})), b
 		}, want: registry.Answer{Platforms: []string{"linux/386"}, Looked: 1}},
@@ -200,21 +199,21 @@ func unsoundChildren() []inspected {
 			return c.Index(b), b
 		}
 	}
-	want := func(f diagnosis.Fault, status int, code registry.ErrorCode) registry.Answer {
-		return registry.Answer{Fault: f, Phase: diagnosis.PhaseManifest, Status: status, ErrorCode: code, Platforms: []string{"linux/amd64"}}
+	want := func(f registry.Fault, status int, code registry.ErrorCode) registry.Answer {
+		return registry.Answer{Fault: f, Phase: registry.PhaseManifest, Status: status, ErrorCode: code, Platforms: []string{"linux/amd64"}}
 	}
 	return []inspected{
-		{name: "missing", make: child(func(o *registrytest.Object) { o.Status = 404 }), want: want(diagnosis.FaultContentMissing, 404, registry.CodeUnknown)},
-		{name: "forbidden", make: child(func(o *registrytest.Object) { o.Status = 403 }), want: want(diagnosis.FaultForbidden, 403, registry.CodeDenied)},
-		{name: "withheld", make: child(func(o *registrytest.Object) { o.Status = 412 }), want: want(diagnosis.FaultPolicyBlocked, 412, registry.CodePolicyViolation)},
-		{name: "limited", make: child(func(o *registrytest.Object) { o.Status = 429 }), want: want(diagnosis.FaultRateLimited, 429, registry.CodeTooManyRequests)},
-		{name: "other bytes", make: child(func(o *registrytest.Object) { o.Sent = []byte("{}") }), want: want(diagnosis.FaultContentCorrupt, 200, "")},
-		{name: "another digest", make: child(func(o *registrytest.Object) { o.Sent, o.Said = []byte("{}"), "none" }), want: want(diagnosis.FaultContentCorrupt, 200, "")},
+		{name: "missing", make: child(func(o *registrytest.Object) { o.Status = 404 }), want: want(registry.FaultContentMissing, 404, registry.CodeUnknown)},
+		{name: "forbidden", make: child(func(o *registrytest.Object) { o.Status = 403 }), want: want(registry.FaultForbidden, 403, registry.CodeDenied)},
+		{name: "withheld", make: child(func(o *registrytest.Object) { o.Status = 412 }), want: want(registry.FaultPolicyBlocked, 412, registry.CodePolicyViolation)},
+		{name: "limited", make: child(func(o *registrytest.Object) { o.Status = 429 }), want: want(registry.FaultRateLimited, 429, registry.CodeTooManyRequests)},
+		{name: "other bytes", make: child(func(o *registrytest.Object) { o.Sent = []byte("{}") }), want: want(registry.FaultContentCorrupt, 200, "")},
+		{name: "another digest", make: child(func(o *registrytest.Object) { o.Sent, o.Said = []byte("{}"), "none" }), want: want(registry.FaultContentCorrupt, 200, "")},
 		{name: "wrong size", make: func(c *registrytest.Content) (a, b ocispec.Descriptor) {
 			b = c.Image(amd64())
 			b.Size++
 			return c.Index(b), b
-		}, want: want(diagnosis.FaultContentCorrupt, 200, "")},
+		}, want: want(registry.FaultContentCorrupt, 200, "")},
 	}
 }
 
@@ -261,10 +260,10 @@ func unsoundBlobs(t *testing.T) []inspected {
 			return c.Artifact(c.Config(amd64(), slices.Repeat([]digest.Digest{digest.FromString("a layer")}, layers)...), ds...), b
 		}
 	}
-	want := func(f diagnosis.Fault, status, looked int, code registry.ErrorCode) registry.Answer {
+	want := func(f registry.Fault, status, looked int, code registry.ErrorCode) registry.Answer {
 		return registry.Answer{Fault: f, Status: status, Looked: looked, ErrorCode: code, Platforms: []string{"linux/amd64"}}
 	}
-	early := func(f diagnosis.Fault, status int, code registry.ErrorCode) registry.Answer {
+	early := func(f registry.Fault, status int, code registry.ErrorCode) registry.Answer {
 		return registry.Answer{Fault: f, Status: status, Looked: 1, ErrorCode: code}
 	}
 	thorough := registry.InspectOptions{Thorough: true}
@@ -275,50 +274,50 @@ func unsoundBlobs(t *testing.T) []inspected {
 		return body
 	}
 	return []inspected{
-		{name: "layer missing", make: layer(func(o *registrytest.Object) { o.Status = 404 }), want: want(diagnosis.FaultContentMissing, 404, 3, registry.CodeUnknown)},
-		{name: "layer forbidden", make: layer(func(o *registrytest.Object) { o.Status = 403 }), want: want(diagnosis.FaultForbidden, 403, 3, registry.CodeDenied)},
-		{name: "layer's server broken", make: layer(func(o *registrytest.Object) { o.Status = 503 }), want: want(diagnosis.FaultServerError, 503, 3, registry.CodeUnknown)},
-		{name: "layer's request is bad", make: layer(func(o *registrytest.Object) { o.Status = 400 }), want: want(diagnosis.FaultUnexpectedAnswer, 400, 3, registry.CodeUnknown)},
-		{name: "page instead of a layer", make: layer(func(o *registrytest.Object) { o.Type = "text/html" }), want: want(diagnosis.FaultWebPage, 206, 3, "")},
-		{name: "layer too short", make: layer(func(o *registrytest.Object) { o.Sent = o.Body[:9] }), want: want(diagnosis.FaultContentCorrupt, 206, 3, "")},
-		{name: "layer too short, no ranges", make: layer(func(o *registrytest.Object) { o.Sent, o.NoRange = o.Body[:9], true }), want: want(diagnosis.FaultContentCorrupt, 200, 3, "")},
-		{name: "layer empty", make: layer(func(o *registrytest.Object) { o.Sent = []byte{} }), want: want(diagnosis.FaultContentCorrupt, 200, 3, "")},
+		{name: "layer missing", make: layer(func(o *registrytest.Object) { o.Status = 404 }), want: want(registry.FaultContentMissing, 404, 3, registry.CodeUnknown)},
+		{name: "layer forbidden", make: layer(func(o *registrytest.Object) { o.Status = 403 }), want: want(registry.FaultForbidden, 403, 3, registry.CodeDenied)},
+		{name: "layer's server broken", make: layer(func(o *registrytest.Object) { o.Status = 503 }), want: want(registry.FaultServerError, 503, 3, registry.CodeUnknown)},
+		{name: "layer's request is bad", make: layer(func(o *registrytest.Object) { o.Status = 400 }), want: want(registry.FaultUnexpectedAnswer, 400, 3, registry.CodeUnknown)},
+		{name: "page instead of a layer", make: layer(func(o *registrytest.Object) { o.Type = "text/html" }), want: want(registry.FaultWebPage, 206, 3, "")},
+		{name: "layer too short", make: layer(func(o *registrytest.Object) { o.Sent = o.Body[:9] }), want: want(registry.FaultContentCorrupt, 206, 3, "")},
+		{name: "layer too short, no ranges", make: layer(func(o *registrytest.Object) { o.Sent, o.NoRange = o.Body[:9], true }), want: want(registry.FaultContentCorrupt, 200, 3, "")},
+		{name: "layer empty", make: layer(func(o *registrytest.Object) { o.Sent = []byte{} }), want: want(registry.FaultContentCorrupt, 200, 3, "")},
 		{name: "a glance does not see a wrong digest", make: func(c *registrytest.Content) (a, b ocispec.Descriptor) {
 			a, _ = layer(flip)(c)
 			return a, b
 		}, want: registry.Answer{Platforms: []string{"linux/amd64"}, Looked: 3}},
-		{name: "wrong digest", opts: thorough, make: layer(flip), want: want(diagnosis.FaultContentCorrupt, 200, 3, "")},
+		{name: "wrong digest", opts: thorough, make: layer(flip), want: want(registry.FaultContentCorrupt, 200, 3, "")},
 		{name: "wrong digest of what is not packed", opts: thorough, make: func(c *registrytest.Content) (a, b ocispec.Descriptor) {
 			a, b = of(ocispec.MediaTypeImageLayer, make([]byte, 1000))(c)
 			c.Break(b, flip)
 			return a, b
-		}, want: want(diagnosis.FaultContentCorrupt, 200, 2, "")},
-		{name: "cut off", opts: thorough, make: layer(func(o *registrytest.Object) { o.Cut = true }), want: want(diagnosis.FaultContentCorrupt, 200, 3, "")},
-		{name: "not packed as it says", opts: thorough, make: of(ocispec.MediaTypeImageLayerGzip, bytes.Repeat([]byte("junk"), 500)), want: want(diagnosis.FaultContentCorrupt, 200, 2, "")},
+		}, want: want(registry.FaultContentCorrupt, 200, 2, "")},
+		{name: "cut off", opts: thorough, make: layer(func(o *registrytest.Object) { o.Cut = true }), want: want(registry.FaultContentCorrupt, 200, 3, "")},
+		{name: "not packed as it says", opts: thorough, make: of(ocispec.MediaTypeImageLayerGzip, bytes.Repeat([]byte("junk"), 500)), want: want(registry.FaultContentCorrupt, 200, 2, "")},
 		{name: "pack is cut off", opts: thorough, make: func(c *registrytest.Content) (a, b ocispec.Descriptor) {
 			body := packed(c)
 			return of(ocispec.MediaTypeImageLayerGzip, body[:len(body)-9])(c)
-		}, want: want(diagnosis.FaultContentCorrupt, 200, 2, "")},
+		}, want: want(registry.FaultContentCorrupt, 200, 2, "")},
 		{name: "unpacks to something else than the config says", opts: thorough, make: func(c *registrytest.Content) (a, b ocispec.Descriptor) {
 			b = c.Layer(20)
 			return c.Artifact(c.Config(amd64(), digest.FromString("another")), b), b
-		}, want: want(diagnosis.FaultContentCorrupt, 200, 2, "")},
+		}, want: want(registry.FaultContentCorrupt, 200, 2, "")},
 		{name: "no archive in the pack", opts: thorough, make: func(c *registrytest.Content) (a, b ocispec.Descriptor) {
 			return of(ocispec.MediaTypeImageLayerGzip, zipped(t, bytes.Repeat([]byte("junk"), 500)))(c)
-		}, want: want(diagnosis.FaultContentCorrupt, 200, 2, "")},
-		{name: "config missing", make: config(func(o *registrytest.Object) { o.Status = 404 }), want: early(diagnosis.FaultContentMissing, 404, registry.CodeUnknown)},
-		{name: "config of other bytes", make: config(flip), want: early(diagnosis.FaultContentCorrupt, 200, "")},
-		{name: "config too long", make: config(func(o *registrytest.Object) { o.Sent = append(bytes.Clone(o.Body), ' ') }), want: early(diagnosis.FaultContentCorrupt, 200, "")},
-		{name: "config cut off", make: config(func(o *registrytest.Object) { o.Cut = true }), want: early(diagnosis.FaultContentCorrupt, 200, "")},
+		}, want: want(registry.FaultContentCorrupt, 200, 2, "")},
+		{name: "config missing", make: config(func(o *registrytest.Object) { o.Status = 404 }), want: early(registry.FaultContentMissing, 404, registry.CodeUnknown)},
+		{name: "config of other bytes", make: config(flip), want: early(registry.FaultContentCorrupt, 200, "")},
+		{name: "config too long", make: config(func(o *registrytest.Object) { o.Sent = append(bytes.Clone(o.Body), ' ') }), want: early(registry.FaultContentCorrupt, 200, "")},
+		{name: "config cut off", make: config(func(o *registrytest.Object) { o.Cut = true }), want: early(registry.FaultContentCorrupt, 200, "")},
 		{name: "config not JSON", make: func(c *registrytest.Content) (a, b ocispec.Descriptor) {
 			b = c.Blob(ocispec.MediaTypeImageConfig, []byte("{"))
 			return c.Artifact(b), b
-		}, want: early(diagnosis.FaultContentCorrupt, 200, "")},
+		}, want: early(registry.FaultContentCorrupt, 200, "")},
 		{name: "no config", make: func(c *registrytest.Content) (a, b ocispec.Descriptor) { return c.Artifact(b), b },
-			want: early(diagnosis.FaultUnsupportedFormat, 200, "")},
-		{name: "a layer that is none", make: unblamed(2, ocispec.MediaTypeImageLayerGzip, "application/vnd.example"), want: want(diagnosis.FaultUnsupportedFormat, 200, 1, "")},
-		{name: "a layer of a later format", make: unblamed(1, "application/vnd.oci.image.layer.v9.cpio"), want: want(diagnosis.FaultUnsupportedFormat, 200, 1, "")},
-		{name: "more layers than the config has", make: unblamed(1, ocispec.MediaTypeImageLayerGzip, ocispec.MediaTypeImageLayer), want: want(diagnosis.FaultUnsupportedFormat, 200, 1, "")},
+			want: early(registry.FaultUnsupportedFormat, 200, "")},
+		{name: "a layer that is none", make: unblamed(2, ocispec.MediaTypeImageLayerGzip, "application/vnd.example"), want: want(registry.FaultUnsupportedFormat, 200, 1, "")},
+		{name: "a layer of a later format", make: unblamed(1, "application/vnd.oci.image.layer.v9.cpio"), want: want(registry.FaultUnsupportedFormat, 200, 1, "")},
+		{name: "more layers than the config has", make: unblamed(1, ocispec.MediaTypeImageLayerGzip, ocispec.MediaTypeImageLayer), want: want(registry.FaultUnsupportedFormat, 200, 1, "")},
 	}
 }
 
@@ -372,7 +371,7 @@ func TestInspectDigest(t *testing.T) {
 		return a, b
 	})
 	a := inspect(t, s, "@"+top.Digest.String(), registry.InspectOptions{})
-	check(t, a, diagnosis.FaultContentCorrupt, diagnosis.PhaseManifest)
+	check(t, a, registry.FaultContentCorrupt, registry.PhaseManifest)
 	if a.Blob != top.Digest.String() {
 		t.Errorf("blob %q", a.Blob)
 	}
@@ -424,19 +423,19 @@ func TestInspectRedirectedBlobs(t *testing.T) {
 	gone := "https://" + registrytest.Name + ":" + closedPort(t)
 	for name, tc := range map[string]struct {
 		to     func(t *testing.T, layer []byte) string
-		want   diagnosis.Fault
+		want   registry.Fault
 		status int
 	}{
 		"good":          {elsewhere(ca, func(*registrytest.Object) {}), "", 200},
-		"forbids":       {elsewhere(ca, func(o *registrytest.Object) { o.Status = 403 }), diagnosis.FaultForbidden, 403},
-		"has it not":    {elsewhere(ca, func(o *registrytest.Object) { o.Status = 404 }), diagnosis.FaultContentMissing, 404},
-		"limits":        {elsewhere(ca, func(o *registrytest.Object) { o.Status = 429 }), diagnosis.FaultRateLimited, 429},
-		"is untrusted":  {elsewhere(registrytest.NewCA(t), func(*registrytest.Object) {}), diagnosis.FaultTLSUntrusted, 0},
-		"refuses":       {func(*testing.T, []byte) string { return gone }, diagnosis.FaultConnectionRefused, 0},
-		"has no name":   {func(*testing.T, []byte) string { return "https://cdn.nowhere.test" }, diagnosis.FaultNameNotFound, 0},
-		"is forbidden":  {func(*testing.T, []byte) string { return "http://169.254.169.254" }, diagnosis.FaultAddressForbidden, 0},
-		"speaks no TLS": {func(t *testing.T, _ []byte) string { return "https://" + registrytest.Name + ":" + plainPort(t) }, diagnosis.FaultHTTPSMismatch, 0},
-		"hangs up":      {func(t *testing.T, _ []byte) string { return "https://" + hangingUp(t) }, diagnosis.FaultNetworkUnreachable, 0},
+		"forbids":       {elsewhere(ca, func(o *registrytest.Object) { o.Status = 403 }), registry.FaultForbidden, 403},
+		"has it not":    {elsewhere(ca, func(o *registrytest.Object) { o.Status = 404 }), registry.FaultContentMissing, 404},
+		"limits":        {elsewhere(ca, func(o *registrytest.Object) { o.Status = 429 }), registry.FaultRateLimited, 429},
+		"is untrusted":  {elsewhere(registrytest.NewCA(t), func(*registrytest.Object) {}), registry.FaultTLSUntrusted, 0},
+		"refuses":       {func(*testing.T, []byte) string { return gone }, registry.FaultConnectionRefused, 0},
+		"has no name":   {func(*testing.T, []byte) string { return "https://cdn.nowhere.test" }, registry.FaultNameNotFound, 0},
+		"is forbidden":  {func(*testing.T, []byte) string { return "http://169.254.169.254" }, registry.FaultAddressForbidden, 0},
+		"speaks no TLS": {func(t *testing.T, _ []byte) string { return "https://" + registrytest.Name + ":" + plainPort(t) }, registry.FaultHTTPSMismatch, 0},
+		"hangs up":      {func(t *testing.T, _ []byte) string { return "https://" + hangingUp(t) }, registry.FaultNetworkUnreachable, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			content := registrytest.NewContent(t)
@@ -451,7 +450,7 @@ func TestInspectRedirectedBlobs(t *testing.T) {
 				{Name: "team/app", Content: content, Auth: registrytest.Bearer},
 			}})
 			a := endpoint(t, options(trusting(t, s)), s.Host).Inspect(t.Context(), ref(t, s.Host+"/team/app:1.0"), good(), registry.InspectOptions{}.On(amd64()))
-			check(t, a, tc.want, diagnosis.PhaseBlob)
+			check(t, a, tc.want, registry.PhaseBlob)
 			if a.Status != tc.status || a.Looked != 2 || a.TokenHost != s.Host {
 				t.Errorf("answer %+v", a)
 			}
@@ -494,7 +493,7 @@ func TestInspectProtectedBlobs(t *testing.T) {
 	if a := e.Inspect(t.Context(), ref(t, s.Host+"/team/app:1.0"), good(), want); !a.Found || !a.CredentialSent {
 		t.Errorf("answer %+v", a)
 	}
-	check(t, e.Inspect(t.Context(), ref(t, s.Host+"/team/app:1.0"), nil, want), diagnosis.FaultUnauthorized, diagnosis.PhaseBlob)
+	check(t, e.Inspect(t.Context(), ref(t, s.Host+"/team/app:1.0"), nil, want), registry.FaultUnauthorized, registry.PhaseBlob)
 }
 
 // What Probe finds wrong, Inspect finds wrong in the same way.
@@ -503,14 +502,14 @@ func TestInspectWithoutManifest(t *testing.T) {
 		config registrytest.Config
 		repo   registrytest.Repository
 		login  *registry.Login
-		want   diagnosis.Fault
-		phase  diagnosis.Phase
+		want   registry.Fault
+		phase  registry.Phase
 	}{
-		"tag missing":     {repo: registrytest.Repository{Tags: []string{"2.0"}}, want: diagnosis.FaultTagNotFound, phase: diagnosis.PhaseManifest},
-		"login refused":   {config: registrytest.Config{Logins: known()}, repo: registrytest.Repository{Auth: registrytest.Basic}, login: bad(), want: diagnosis.FaultUnauthorized, phase: diagnosis.PhaseManifest},
-		"token refused":   {config: registrytest.Config{Logins: known()}, repo: registrytest.Repository{Auth: registrytest.Bearer}, login: bad(), want: diagnosis.FaultUnauthorized, phase: diagnosis.PhaseToken},
-		"withheld":        {repo: registrytest.Repository{Status: 412}, want: diagnosis.FaultPolicyBlocked, phase: diagnosis.PhaseManifest},
-		"connection lost": {repo: registrytest.Repository{Behaviour: registrytest.Reset}, want: diagnosis.FaultNetworkUnreachable, phase: diagnosis.PhaseManifest},
+		"tag missing":     {repo: registrytest.Repository{Tags: []string{"2.0"}}, want: registry.FaultTagNotFound, phase: registry.PhaseManifest},
+		"login refused":   {config: registrytest.Config{Logins: known()}, repo: registrytest.Repository{Auth: registrytest.Basic}, login: bad(), want: registry.FaultUnauthorized, phase: registry.PhaseManifest},
+		"token refused":   {config: registrytest.Config{Logins: known()}, repo: registrytest.Repository{Auth: registrytest.Bearer}, login: bad(), want: registry.FaultUnauthorized, phase: registry.PhaseToken},
+		"withheld":        {repo: registrytest.Repository{Status: 412}, want: registry.FaultPolicyBlocked, phase: registry.PhaseManifest},
+		"connection lost": {repo: registrytest.Repository{Behaviour: registrytest.Reset}, want: registry.FaultNetworkUnreachable, phase: registry.PhaseManifest},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tc.repo.Name = "team/app"
@@ -544,11 +543,11 @@ func TestInspectDeadline(t *testing.T) {
 	for total := 250 * time.Millisecond; a.Looked != 2 && total < time.Minute; total *= 2 {
 		a = inspect(t, slow, ":1.0", opts.Within(total))
 	}
-	if a.Found || a.Fault != "" || a.Looked != 2 || a.Blob != "" || a.Phase != diagnosis.PhaseBlob || !errors.Is(a.Err, context.DeadlineExceeded) {
+	if a.Found || a.Fault != "" || a.Looked != 2 || a.Blob != "" || a.Phase != registry.PhaseBlob || !errors.Is(a.Err, context.DeadlineExceeded) {
 		t.Errorf("slow: answer %+v", a)
 	}
 	s := registrytest.New(t, registrytest.Config{Repositories: []registrytest.Repository{{Name: "team/app", Behaviour: registrytest.Hang}}})
-	if a := inspect(t, s, ":1.0", opts.Within(50*time.Millisecond)); a.Fault != diagnosis.FaultConnectionTimeout {
+	if a := inspect(t, s, ":1.0", opts.Within(50*time.Millisecond)); a.Fault != registry.FaultConnectionTimeout {
 		t.Errorf("silent: answer %+v", a)
 	}
 }
@@ -607,7 +606,7 @@ func TestInspectErrorBodies(t *testing.T) {
 			return c.Image(amd64(), layer), b
 		})
 		a := inspect(t, s, ":1.0", registry.InspectOptions{})
-		check(t, a, diagnosis.FaultForbidden, diagnosis.PhaseBlob)
+		check(t, a, registry.FaultForbidden, registry.PhaseBlob)
 		if a.ErrorCode != tc.want {
 			t.Errorf("%s: code %q, want %q", name, a.ErrorCode, tc.want)
 		}
@@ -627,12 +626,12 @@ func TestInspectGivenUp(t *testing.T) {
 func TestInspectDurations(t *testing.T) {
 	s, _, _ := holding(t, func(c *registrytest.Content) (a, b ocispec.Descriptor) { return c.Image(amd64(), c.Layer(1)), b })
 	a := inspect(t, s, ":1.0", registry.InspectOptions{})
-	for _, phase := range []diagnosis.Phase{diagnosis.PhaseConnect, diagnosis.PhaseTLS, diagnosis.PhaseManifest, diagnosis.PhaseBlob} {
+	for _, phase := range []registry.Phase{registry.PhaseConnect, registry.PhaseTLS, registry.PhaseManifest, registry.PhaseBlob} {
 		if a.Durations[phase] <= 0 {
 			t.Errorf("no duration of phase %s in %v", phase, a.Durations)
 		}
 	}
-	if _, pinged := a.Durations[diagnosis.PhasePing]; pinged {
+	if _, pinged := a.Durations[registry.PhasePing]; pinged {
 		t.Errorf("durations %v", a.Durations)
 	}
 }
@@ -661,9 +660,9 @@ func TestDigestAmongBlobs(t *testing.T) {
 	layer := content.Layer(3)
 	s := registrytest.New(t, registrytest.Config{Repositories: []registrytest.Repository{{Name: "team/app", Content: content}}})
 	e := endpoint(t, options(trusting(t, s)), s.Host)
-	for d, want := range map[string]diagnosis.Fault{manifest.Digest.String(): "", layer.Digest.String(): diagnosis.FaultUnsupportedFormat} {
+	for d, want := range map[string]registry.Fault{manifest.Digest.String(): "", layer.Digest.String(): registry.FaultUnsupportedFormat} {
 		a := e.Probe(t.Context(), ref(t, s.Host+"/team/app@"+d), nil)
-		check(t, a, want, diagnosis.PhaseManifest)
+		check(t, a, want, registry.PhaseManifest)
 		if a.Status != http.StatusOK {
 			t.Errorf("answer %+v", a)
 		}

@@ -8,8 +8,6 @@ import (
 	"strings"
 
 	"github.com/distribution/reference"
-
-	"github.com/whypull/whypull/agent/diagnosis"
 )
 
 // Control asks for a repository that cannot exist, beside the one of the
@@ -26,9 +24,9 @@ func (e Endpoint) Control(ctx context.Context, ref reference.Named, login *Login
 	c := newConversation(ctx, e, ref, login)
 	defer c.close()
 	c.repository = sibling(c.repository)
-	r, err := c.ask(ctx, http.MethodGet, diagnosis.PhasePing)
+	r, err := c.ask(ctx, http.MethodGet, PhasePing)
 	if err != nil {
-		if c.answer.Fault == diagnosis.FaultUnauthorized {
+		if c.answer.Fault == FaultUnauthorized {
 			return ExistsUnknown
 		}
 		return ""

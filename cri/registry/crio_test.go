@@ -10,7 +10,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/cri/registry"
 	"github.com/whypull/whypull/cri/registry/registrytest"
 )
@@ -214,21 +213,21 @@ func TestCRIOCertificates(t *testing.T) {
 	pem, dir := string(ca.PEM()), "etc/containers/certs.d/"+s.Host+"/"
 	for name, tc := range map[string]struct {
 		files, links map[string]string
-		fault        diagnosis.Fault
+		fault        registry.Fault
 		refused      string
 		hidden       bool
 	}{
 		"authority":        {files: map[string]string{dir + "x.crt": pem}},
 		"Docker's":         {files: map[string]string{"etc/docker/certs.d/" + s.Host + "/ca.crt": pem}},
-		"first directory":  {files: map[string]string{dir + "README": "", "etc/docker/certs.d/" + s.Host + "/ca.crt": pem}, fault: diagnosis.FaultTLSUntrusted},
-		"wrong extension":  {files: map[string]string{dir + "x.pem": pem}, fault: diagnosis.FaultTLSUntrusted},
-		"not of this port": {files: map[string]string{"etc/containers/certs.d/" + strings.Split(s.Host, ":")[0] + "/x.crt": pem}, fault: diagnosis.FaultTLSUntrusted},
+		"first directory":  {files: map[string]string{dir + "README": "", "etc/docker/certs.d/" + s.Host + "/ca.crt": pem}, fault: registry.FaultTLSUntrusted},
+		"wrong extension":  {files: map[string]string{dir + "x.pem": pem}, fault: registry.FaultTLSUntrusted},
+		"not of this port": {files: map[string]string{"etc/containers/certs.d/" + strings.Split(s.Host, ":")[0] + "/x.crt": pem}, fault: registry.FaultTLSUntrusted},
 		"no key":           {files: map[string]string{dir + "x.cert": pem}, refused: "x.cert"},
 		"no certificate":   {files: map[string]string{dir + "x.key": pem}, refused: "x.key"},
 		"no pair":          {files: map[string]string{dir + "x.cert": pem, dir + "x.key": pem}, refused: "x.cert"},
 		"linked":           {files: map[string]string{dir + "y": "", "etc/real.pem": pem}, links: map[string]string{dir + "x.crt": "/etc/real.pem"}},
 		"dangling":         {files: map[string]string{dir + "a.crt": pem}, links: map[string]string{dir + "x.crt": "/etc/gone.pem"}},
-		"hidden":           {files: map[string]string{dir + "y": ""}, links: map[string]string{dir + "x.crt": "/opt/real.pem"}, fault: diagnosis.FaultTLSUntrusted, hidden: true},
+		"hidden":           {files: map[string]string{dir + "y": ""}, links: map[string]string{dir + "x.crt": "/opt/real.pem"}, fault: registry.FaultTLSUntrusted, hidden: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			opts := crio(t, tc.files)

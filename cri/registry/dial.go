@@ -10,8 +10,6 @@ import (
 	"sync"
 	"syscall"
 	"time"
-
-	"github.com/whypull/whypull/agent/diagnosis"
 )
 
 // dialer opens the connections of one conversation, keeps them, and closes
@@ -55,7 +53,7 @@ func (d *dialer) lookup(host string, aside bool) ([]netip.Addr, error) {
 		d.notes.resolved([]netip.Addr{addr}, aside)
 		return []netip.Addr{addr}, nil
 	}
-	defer d.notes.enter(diagnosis.PhaseDNS, aside)()
+	defer d.notes.enter(PhaseDNS, aside)()
 	ctx, cancel := context.WithTimeout(d.ctx, d.opts.Timeouts.DNS)
 	defer cancel()
 	addrs, err := d.resolve(ctx, host)
@@ -92,7 +90,7 @@ func asDNSError(err error, host string) error {
 // package net does, so that the first one cannot use up all of it. The first
 // error is the one to report.
 func (d *dialer) connect(network string, addrs []netip.Addr, port uint16, aside bool) (net.Conn, error) {
-	defer d.notes.enter(diagnosis.PhaseConnect, aside)()
+	defer d.notes.enter(PhaseConnect, aside)()
 	deadline := time.Now().Add(d.opts.Timeouts.Connect)
 	firstErr := error(&net.DNSError{Err: "no addresses", IsNotFound: true})
 	for i, addr := range addrs {

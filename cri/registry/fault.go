@@ -19,9 +19,80 @@ import (
 	"github.com/containerd/containerd/v2/core/remotes/docker/auth"
 	remoteerrors "github.com/containerd/containerd/v2/core/remotes/errors"
 	"github.com/containerd/errdefs"
-
-	"github.com/whypull/whypull/agent/diagnosis"
 )
+
+// Fault is what is wrong with a conversation; "" if nothing is, or nothing is
+// known.
+type Fault string
+
+// The faults that a conversation can have.
+const (
+	// the way to the registry
+	FaultNameNotFound       Fault = "NameNotFound"
+	FaultDNSFailure         Fault = "DNSFailure"
+	FaultConnectionRefused  Fault = "ConnectionRefused"
+	FaultConnectionTimeout  Fault = "ConnectionTimeout"
+	FaultNetworkUnreachable Fault = "NetworkUnreachable"
+	FaultAddressForbidden   Fault = "AddressForbidden" // link-local or metadata address: never dialed
+	FaultProxyFailed        Fault = "ProxyFailed"
+
+	// TLS
+	FaultTLSUntrusted        Fault = "TLSUntrusted"
+	FaultTLSHostnameMismatch Fault = "TLSHostnameMismatch"
+	FaultTLSExpired          Fault = "TLSExpired"
+	FaultTLSHandshakeFailed  Fault = "TLSHandshakeFailed"
+	FaultHTTPSMismatch       Fault = "HTTPSMismatch" // one side speaks TLS, the other plain HTTP
+
+	// HTTP
+	FaultUnauthorized       Fault = "Unauthorized"      // 401, or the token server refused the credential
+	FaultInsufficientScope  Fault = "InsufficientScope" // a token was issued, but not for this repository
+	FaultForbidden          Fault = "Forbidden"         // 403, denied
+	FaultNotFound           Fault = "NotFound"          // 404 without a code for the tag or the repository
+	FaultTagNotFound        Fault = "TagNotFound"
+	FaultRepositoryNotFound Fault = "RepositoryNotFound"
+	FaultRateLimited        Fault = "RateLimited"
+	FaultServerError        Fault = "ServerError" // 5xx
+	FaultUnexpectedAnswer   Fault = "UnexpectedAnswer"
+	FaultPolicyBlocked      Fault = "PolicyBlocked" // 451, or the error code of a policy
+	FaultWebPage            Fault = "WebPage"       // HTML in place of a registry's answer
+
+	// content
+	FaultPlatformMismatch  Fault = "PlatformMismatch"
+	FaultUnsupportedFormat Fault = "UnsupportedFormat"
+	FaultContentCorrupt    Fault = "ContentCorrupt" // wrong digest, wrong size, broken off
+	FaultContentMissing    Fault = "ContentMissing" // the manifest names what the registry does not have
+)
+
+// Faults returns all faults. The caller owns the result.
+func Faults() []Fault {
+	return []Fault{
+		FaultNameNotFound, FaultDNSFailure, FaultConnectionRefused, FaultConnectionTimeout, FaultNetworkUnreachable, FaultAddressForbidden,
+		FaultProxyFailed,
+		FaultTLSUntrusted, FaultTLSHostnameMismatch, FaultTLSExpired, FaultTLSHandshakeFailed, FaultHTTPSMismatch,
+		FaultUnauthorized, FaultInsufficientScope, FaultForbidden, FaultNotFound, FaultTagNotFound, FaultRepositoryNotFound,
+		FaultRateLimited, FaultServerError, FaultUnexpectedAnswer, FaultPolicyBlocked, FaultWebPage,
+		FaultPlatformMismatch, FaultUnsupportedFormat, FaultContentCorrupt, FaultContentMissing,
+	}
+}
+
+// Phase is a step of a conversation.
+type Phase string
+
+// The phases in their order.
+const (
+	PhaseDNS      Phase = "dns"
+	PhaseConnect  Phase = "connect"
+	PhaseTLS      Phase = "tls"
+	PhasePing     Phase = "ping"
+	PhaseToken    Phase = "token"
+	PhaseManifest Phase = "manifest"
+	PhaseBlob     Phase = "blob"
+)
+
+// Phases returns all phases in their order. The caller owns the result.
+func Phases() []Phase {
+	return []Phase{PhaseDNS, PhaseConnect, PhaseTLS, PhasePing, PhaseToken, PhaseManifest, PhaseBlob}
+}
 
 // Refusal is something that we refuse to do though the runtime would.
 type Refusal string
@@ -57,7 +128,7 @@ func (p proxyRefused) Error() string {
 
 // rung is one step of the ladder: a family of errors, and its fault ("" if
 // the error is of another family).
-type rung func(error) diagnosis.Fault
+type rung func(error) Fault
 
 // ladder is the order in which an error is tried. An error often fits several
 // families, as the chain of "connection refused" by a DNS server does; the
@@ -69,81 +140,81 @@ func ladder() []rung {
 // faultOf says what is wrong, from the types in an error's chain alone, and ""
 // if the caller gave up. phase decides where the types do not: Go has no types
 // for most errors of a TLS handshake.
-func faultOf(err error, phase diagnosis.Phase) diagnosis.Fault {
+func faultOf(err error, phase Phase) Fault {
 	if err == nil || errors.Is(err, context.Canceled) {
 		return ""
 	}
 	for _, step := range ladder() {
 		fault := step(err)
-		if fault == diagnosis.FaultConnectionTimeout && phase == diagnosis.PhaseDNS {
-			return diagnosis.FaultDNSFailure // our deadline came before the resolver's
+		if fault == FaultConnectionTimeout && phase == PhaseDNS {
+			return FaultDNSFailure // our deadline came before the resolver's
 		}
 		if fault != "" {
 			return fault
 		}
 	}
-	if phase == diagnosis.PhaseTLS {
-		return diagnosis.FaultTLSHandshakeFailed
+	if phase == PhaseTLS {
+		return FaultTLSHandshakeFailed
 	}
-	return diagnosis.FaultUnexpectedAnswer
+	return FaultUnexpectedAnswer
 }
 
-func refusalFault(err error) diagnosis.Fault {
+func refusalFault(err error) Fault {
 	var r Refusal
 	switch {
 	case !errors.As(err, &r):
 		return ""
 	case r == ErrAddressForbidden:
-		return diagnosis.FaultAddressForbidden
+		return FaultAddressForbidden
 	case r == ErrChallengeElsewhere:
-		return diagnosis.FaultUnauthorized
+		return FaultUnauthorized
 	default:
-		return diagnosis.FaultUnexpectedAnswer
+		return FaultUnexpectedAnswer
 	}
 }
 
 // proxyFault comes before the name service: a proxy's name that does not
 // resolve is the proxy's fault.
-func proxyFault(err error) diagnosis.Fault {
+func proxyFault(err error) Fault {
 	var refused proxyRefused
 	if hasOp(err, "proxyconnect") || hasOp(err, "socks connect") || errors.As(err, &refused) {
-		return diagnosis.FaultProxyFailed
+		return FaultProxyFailed
 	}
 	return ""
 }
 
 // beforeProxy is what is wrong with the way to a proxy, "" if it was reached.
-func beforeProxy(err error) diagnosis.Fault {
+func beforeProxy(err error) Fault {
 	if !hasOp(err, "proxyconnect") && !hasOp(err, "socks connect") || errors.As(err, new(proxyRefused)) {
 		return ""
 	}
 	return cmp.Or(dnsFault(err), networkFault(err))
 }
 
-func dnsFault(err error) diagnosis.Fault {
+func dnsFault(err error) Fault {
 	var dns *net.DNSError
 	switch {
 	case !errors.As(err, &dns):
 		return ""
 	case dns.IsNotFound:
-		return diagnosis.FaultNameNotFound
+		return FaultNameNotFound
 	default:
-		return diagnosis.FaultDNSFailure
+		return FaultDNSFailure
 	}
 }
 
-func tlsFault(err error) diagnosis.Fault {
+func tlsFault(err error) Fault {
 	var record tls.RecordHeaderError
 	switch {
 	case errors.Is(err, http.ErrSchemeMismatch):
-		return diagnosis.FaultHTTPSMismatch
+		return FaultHTTPSMismatch
 	case errors.As(err, &record):
 		if string(record.RecordHeader[:]) == "HTTP/" {
-			return diagnosis.FaultHTTPSMismatch
+			return FaultHTTPSMismatch
 		}
-		return diagnosis.FaultTLSHandshakeFailed
+		return FaultTLSHandshakeFailed
 	case isAlert(err):
-		return diagnosis.FaultTLSHandshakeFailed
+		return FaultTLSHandshakeFailed
 	}
 	return certificateFault(err)
 }
@@ -163,7 +234,7 @@ func hasOp(err error, name string) bool {
 	return false
 }
 
-func certificateFault(err error) diagnosis.Fault {
+func certificateFault(err error) Fault {
 	var (
 		verification *tls.CertificateVerificationError
 		hostname     x509.HostnameError
@@ -172,46 +243,46 @@ func certificateFault(err error) diagnosis.Fault {
 	)
 	switch {
 	case errors.As(err, &hostname):
-		return diagnosis.FaultTLSHostnameMismatch
+		return FaultTLSHostnameMismatch
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
-		return diagnosis.FaultTLSExpired
+		return FaultTLSExpired
 	case errors.As(err, &invalid), errors.As(err, &authority), errors.As(err, &verification):
-		return diagnosis.FaultTLSUntrusted
+		return FaultTLSUntrusted
 	default:
 		return ""
 	}
 }
 
-func httpError(err error) diagnosis.Fault {
+func httpError(err error) Fault {
 	if status, ok := errors.AsType[remoteerrors.ErrUnexpectedStatus](err); ok {
 		return statusFault(status.StatusCode)
 	}
 	return ""
 }
 
-func authFault(err error) diagnosis.Fault {
+func authFault(err error) Fault {
 	switch {
 	case errors.Is(err, docker.ErrInvalidAuthorization), // a credential is wanted, and there is none
 		errdefs.IsNotImplemented(err): // it is wanted in a way that the runtime does not know
-		return diagnosis.FaultUnauthorized
+		return FaultUnauthorized
 	case errors.Is(err, auth.ErrNoToken):
-		return diagnosis.FaultUnexpectedAnswer
+		return FaultUnexpectedAnswer
 	default:
 		return ""
 	}
 }
 
 // networkFault comes last: its errors are at the end of most other chains.
-func networkFault(err error) diagnosis.Fault {
+func networkFault(err error) Fault {
 	var timeout net.Error
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return diagnosis.FaultConnectionRefused
+		return FaultConnectionRefused
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded),
 		errors.Is(err, syscall.ETIMEDOUT), errors.As(err, &timeout) && timeout.Timeout():
-		return diagnosis.FaultConnectionTimeout
+		return FaultConnectionTimeout
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), unreachable(err):
-		return diagnosis.FaultNetworkUnreachable
+		return FaultNetworkUnreachable
 	default:
 		return ""
 	}
@@ -232,24 +303,24 @@ func unreachable(err error) bool {
 
 // statusFault is the meaning of an HTTP status without any context. A 404 can
 // mean more; 407 is only ever said by a proxy.
-func statusFault(status int) diagnosis.Fault {
+func statusFault(status int) Fault {
 	switch {
 	case status == http.StatusUnauthorized:
-		return diagnosis.FaultUnauthorized
+		return FaultUnauthorized
 	case status == http.StatusForbidden:
-		return diagnosis.FaultForbidden
+		return FaultForbidden
 	case status == http.StatusNotFound:
-		return diagnosis.FaultNotFound
+		return FaultNotFound
 	case status == http.StatusProxyAuthRequired:
-		return diagnosis.FaultProxyFailed
+		return FaultProxyFailed
 	case status == http.StatusTooManyRequests:
-		return diagnosis.FaultRateLimited
+		return FaultRateLimited
 	case status == http.StatusUnavailableForLegalReasons:
-		return diagnosis.FaultPolicyBlocked
+		return FaultPolicyBlocked
 	case status >= http.StatusInternalServerError:
-		return diagnosis.FaultServerError
+		return FaultServerError
 	default:
-		return diagnosis.FaultUnexpectedAnswer
+		return FaultUnexpectedAnswer
 	}
 }
 
@@ -273,16 +344,16 @@ func isPolicy(status int, code ErrorCode, body []byte) bool {
 // tokenFault is the fault of a token request that failed: a token server that
 // does not exist, or forbids, is not the registry saying so of the image. step
 // is where the request was.
-func tokenFault(err error, step diagnosis.Phase) diagnosis.Fault {
+func tokenFault(err error, step Phase) Fault {
 	var status remoteerrors.ErrUnexpectedStatus
 	if !errors.As(err, &status) {
 		return faultOf(err, step)
 	}
 	switch fault := statusFault(status.StatusCode); fault {
-	case diagnosis.FaultForbidden:
-		return diagnosis.FaultUnauthorized
-	case diagnosis.FaultNotFound:
-		return diagnosis.FaultUnexpectedAnswer
+	case FaultForbidden:
+		return FaultUnauthorized
+	case FaultNotFound:
+		return FaultUnexpectedAnswer
 	default:
 		return fault
 	}

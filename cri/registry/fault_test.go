@@ -19,8 +19,6 @@ import (
 	"github.com/containerd/containerd/v2/core/remotes/docker"
 	"github.com/containerd/containerd/v2/core/remotes/docker/auth"
 	remoteerrors "github.com/containerd/containerd/v2/core/remotes/errors"
-
-	"github.com/whypull/whypull/agent/diagnosis"
 )
 
 func dialError(err error) error {
@@ -35,53 +33,53 @@ func verification(err error) error {
 
 // TestLadder has errors as the standard library and containerd wrap them.
 func TestLadder(t *testing.T) {
-	const here = diagnosis.PhasePing
+	const here = PhasePing
 	for name, tc := range map[string]struct {
 		err   error
-		phase diagnosis.Phase
-		want  diagnosis.Fault
+		phase Phase
+		want  Fault
 	}{
 		"none":                 {nil, here, ""},
 		"given up":             {dialError(context.Canceled), here, ""},
-		"no such host":         {dialError(&net.DNSError{IsNotFound: true}), here, diagnosis.FaultNameNotFound},
-		"servfail":             {dialError(&net.DNSError{IsTemporary: true}), here, diagnosis.FaultDNSFailure},
-		"dns timeout":          {dialError(&net.DNSError{IsTimeout: true}), here, diagnosis.FaultDNSFailure},
-		"dns server refuses":   {dialError(&net.DNSError{UnwrapErr: syscall.ECONNREFUSED}), here, diagnosis.FaultDNSFailure},
-		"deadline in dns":      {context.DeadlineExceeded, diagnosis.PhaseDNS, diagnosis.FaultDNSFailure},
-		"refused":              {errno(syscall.ECONNREFUSED), here, diagnosis.FaultConnectionRefused},
-		"no route":             {errno(syscall.EHOSTUNREACH), here, diagnosis.FaultNetworkUnreachable},
-		"no network":           {errno(syscall.ENETUNREACH), here, diagnosis.FaultNetworkUnreachable},
-		"filtered":             {errno(syscall.EPERM), here, diagnosis.FaultNetworkUnreachable},
-		"reset":                {errno(syscall.ECONNRESET), here, diagnosis.FaultNetworkUnreachable},
-		"broken pipe":          {errno(syscall.EPIPE), here, diagnosis.FaultNetworkUnreachable},
-		"end":                  {dialError(io.EOF), here, diagnosis.FaultNetworkUnreachable},
-		"cut":                  {dialError(io.ErrUnexpectedEOF), here, diagnosis.FaultNetworkUnreachable},
-		"kernel timeout":       {errno(syscall.ETIMEDOUT), here, diagnosis.FaultConnectionTimeout},
-		"deadline":             {dialError(context.DeadlineExceeded), here, diagnosis.FaultConnectionTimeout},
-		"socket deadline":      {dialError(os.ErrDeadlineExceeded), here, diagnosis.FaultConnectionTimeout},
-		"unknown authority":    {verification(x509.UnknownAuthorityError{}), here, diagnosis.FaultTLSUntrusted},
-		"wrong name":           {verification(x509.HostnameError{Certificate: &x509.Certificate{}}), here, diagnosis.FaultTLSHostnameMismatch},
-		"expired":              {verification(x509.CertificateInvalidError{Reason: x509.Expired}), here, diagnosis.FaultTLSExpired},
-		"wrong usage":          {verification(x509.CertificateInvalidError{Reason: x509.IncompatibleUsage}), here, diagnosis.FaultTLSUntrusted},
-		"no roots":             {verification(x509.SystemRootsError{}), here, diagnosis.FaultTLSUntrusted},
-		"unwrapped":            {x509.UnknownAuthorityError{}, here, diagnosis.FaultTLSUntrusted},
-		"alert":                {&net.OpError{Op: "remote error", Err: errors.New("tls: certificate required")}, here, diagnosis.FaultTLSHandshakeFailed},
-		"our alert":            {&net.OpError{Op: "local error", Err: errors.New("tls: bad record MAC")}, here, diagnosis.FaultTLSHandshakeFailed},
-		"no common version":    {errors.New("tls: no supported versions"), diagnosis.PhaseTLS, diagnosis.FaultTLSHandshakeFailed},
-		"http answer":          {&url.Error{Err: http.ErrSchemeMismatch}, here, diagnosis.FaultHTTPSMismatch},
-		"http record":          {tls.RecordHeaderError{RecordHeader: [5]byte{'H', 'T', 'T', 'P', '/'}}, here, diagnosis.FaultHTTPSMismatch},
-		"ssh record":           {tls.RecordHeaderError{RecordHeader: [5]byte{'S', 'S', 'H', '-', '2'}}, here, diagnosis.FaultTLSHandshakeFailed},
-		"proxy gone":           {dialError(&net.OpError{Op: "proxyconnect", Err: errno(syscall.ECONNREFUSED)}), here, diagnosis.FaultProxyFailed},
-		"proxy nameless":       {&net.OpError{Op: "proxyconnect", Err: &net.DNSError{IsNotFound: true}}, here, diagnosis.FaultProxyFailed},
-		"proxy refuses":        {dialError(proxyRefused{403}), here, diagnosis.FaultProxyFailed},
-		"metadata":             {dialError(ErrAddressForbidden), here, diagnosis.FaultAddressForbidden},
-		"token redirect":       {dialError(ErrTokenRedirected), here, diagnosis.FaultUnexpectedAnswer},
-		"challenge elsewhere":  {ErrChallengeElsewhere, here, diagnosis.FaultUnauthorized},
-		"no basic credentials": {fmt.Errorf("%w: x", docker.ErrInvalidAuthorization), here, diagnosis.FaultUnauthorized},
-		"no token":             {fmt.Errorf("x: %w", auth.ErrNoToken), diagnosis.PhaseToken, diagnosis.FaultUnexpectedAnswer},
-		"status 401":           {remoteerrors.ErrUnexpectedStatus{StatusCode: 401}, here, diagnosis.FaultUnauthorized},
-		"status 503":           {fmt.Errorf("x: %w", remoteerrors.ErrUnexpectedStatus{StatusCode: 503}), here, diagnosis.FaultServerError},
-		"anything":             {errors.New("x"), here, diagnosis.FaultUnexpectedAnswer},
+		"no such host":         {dialError(&net.DNSError{IsNotFound: true}), here, FaultNameNotFound},
+		"servfail":             {dialError(&net.DNSError{IsTemporary: true}), here, FaultDNSFailure},
+		"dns timeout":          {dialError(&net.DNSError{IsTimeout: true}), here, FaultDNSFailure},
+		"dns server refuses":   {dialError(&net.DNSError{UnwrapErr: syscall.ECONNREFUSED}), here, FaultDNSFailure},
+		"deadline in dns":      {context.DeadlineExceeded, PhaseDNS, FaultDNSFailure},
+		"refused":              {errno(syscall.ECONNREFUSED), here, FaultConnectionRefused},
+		"no route":             {errno(syscall.EHOSTUNREACH), here, FaultNetworkUnreachable},
+		"no network":           {errno(syscall.ENETUNREACH), here, FaultNetworkUnreachable},
+		"filtered":             {errno(syscall.EPERM), here, FaultNetworkUnreachable},
+		"reset":                {errno(syscall.ECONNRESET), here, FaultNetworkUnreachable},
+		"broken pipe":          {errno(syscall.EPIPE), here, FaultNetworkUnreachable},
+		"end":                  {dialError(io.EOF), here, FaultNetworkUnreachable},
+		"cut":                  {dialError(io.ErrUnexpectedEOF), here, FaultNetworkUnreachable},
+		"kernel timeout":       {errno(syscall.ETIMEDOUT), here, FaultConnectionTimeout},
+		"deadline":             {dialError(context.DeadlineExceeded), here, FaultConnectionTimeout},
+		"socket deadline":      {dialError(os.ErrDeadlineExceeded), here, FaultConnectionTimeout},
+		"unknown authority":    {verification(x509.UnknownAuthorityError{}), here, FaultTLSUntrusted},
+		"wrong name":           {verification(x509.HostnameError{Certificate: &x509.Certificate{}}), here, FaultTLSHostnameMismatch},
+		"expired":              {verification(x509.CertificateInvalidError{Reason: x509.Expired}), here, FaultTLSExpired},
+		"wrong usage":          {verification(x509.CertificateInvalidError{Reason: x509.IncompatibleUsage}), here, FaultTLSUntrusted},
+		"no roots":             {verification(x509.SystemRootsError{}), here, FaultTLSUntrusted},
+		"unwrapped":            {x509.UnknownAuthorityError{}, here, FaultTLSUntrusted},
+		"alert":                {&net.OpError{Op: "remote error", Err: errors.New("tls: certificate required")}, here, FaultTLSHandshakeFailed},
+		"our alert":            {&net.OpError{Op: "local error", Err: errors.New("tls: bad record MAC")}, here, FaultTLSHandshakeFailed},
+		"no common version":    {errors.New("tls: no supported versions"), PhaseTLS, FaultTLSHandshakeFailed},
+		"http answer":          {&url.Error{Err: http.ErrSchemeMismatch}, here, FaultHTTPSMismatch},
+		"http record":          {tls.RecordHeaderError{RecordHeader: [5]byte{'H', 'T', 'T', 'P', '/'}}, here, FaultHTTPSMismatch},
+		"ssh record":           {tls.RecordHeaderError{RecordHeader: [5]byte{'S', 'S', 'H', '-', '2'}}, here, FaultTLSHandshakeFailed},
+		"proxy gone":           {dialError(&net.OpError{Op: "proxyconnect", Err: errno(syscall.ECONNREFUSED)}), here, FaultProxyFailed},
+		"proxy nameless":       {&net.OpError{Op: "proxyconnect", Err: &net.DNSError{IsNotFound: true}}, here, FaultProxyFailed},
+		"proxy refuses":        {dialError(proxyRefused{403}), here, FaultProxyFailed},
+		"metadata":             {dialError(ErrAddressForbidden), here, FaultAddressForbidden},
+		"token redirect":       {dialError(ErrTokenRedirected), here, FaultUnexpectedAnswer},
+		"challenge elsewhere":  {ErrChallengeElsewhere, here, FaultUnauthorized},
+		"no basic credentials": {fmt.Errorf("%w: x", docker.ErrInvalidAuthorization), here, FaultUnauthorized},
+		"no token":             {fmt.Errorf("x: %w", auth.ErrNoToken), PhaseToken, FaultUnexpectedAnswer},
+		"status 401":           {remoteerrors.ErrUnexpectedStatus{StatusCode: 401}, here, FaultUnauthorized},
+		"status 503":           {fmt.Errorf("x: %w", remoteerrors.ErrUnexpectedStatus{StatusCode: 503}), here, FaultServerError},
+		"anything":             {errors.New("x"), here, FaultUnexpectedAnswer},
 	} {
 		if got := faultOf(tc.err, tc.phase); got != tc.want {
 			t.Errorf("%s: got %q, want %q", name, got, tc.want)
@@ -99,18 +97,18 @@ func TestLadder(t *testing.T) {
 }
 
 func TestStatusFault(t *testing.T) {
-	for status, want := range map[int]diagnosis.Fault{
-		400: diagnosis.FaultUnexpectedAnswer,
-		401: diagnosis.FaultUnauthorized,
-		403: diagnosis.FaultForbidden,
-		404: diagnosis.FaultNotFound,
-		405: diagnosis.FaultUnexpectedAnswer,
-		407: diagnosis.FaultProxyFailed,
-		429: diagnosis.FaultRateLimited,
-		451: diagnosis.FaultPolicyBlocked,
-		500: diagnosis.FaultServerError,
-		503: diagnosis.FaultServerError,
-		304: diagnosis.FaultUnexpectedAnswer,
+	for status, want := range map[int]Fault{
+		400: FaultUnexpectedAnswer,
+		401: FaultUnauthorized,
+		403: FaultForbidden,
+		404: FaultNotFound,
+		405: FaultUnexpectedAnswer,
+		407: FaultProxyFailed,
+		429: FaultRateLimited,
+		451: FaultPolicyBlocked,
+		500: FaultServerError,
+		503: FaultServerError,
+		304: FaultUnexpectedAnswer,
 	} {
 		if got := statusFault(status); got != want {
 			t.Errorf("%d: got %q, want %q", status, got, want)
@@ -119,11 +117,11 @@ func TestStatusFault(t *testing.T) {
 }
 
 func TestTokenFault(t *testing.T) {
-	for status, want := range map[int]diagnosis.Fault{
-		401: diagnosis.FaultUnauthorized, 403: diagnosis.FaultUnauthorized, 404: diagnosis.FaultUnexpectedAnswer,
-		429: diagnosis.FaultRateLimited, 502: diagnosis.FaultServerError, 400: diagnosis.FaultUnexpectedAnswer,
+	for status, want := range map[int]Fault{
+		401: FaultUnauthorized, 403: FaultUnauthorized, 404: FaultUnexpectedAnswer,
+		429: FaultRateLimited, 502: FaultServerError, 400: FaultUnexpectedAnswer,
 	} {
-		if got := tokenFault(remoteerrors.ErrUnexpectedStatus{StatusCode: status}, diagnosis.PhaseToken); got != want {
+		if got := tokenFault(remoteerrors.ErrUnexpectedStatus{StatusCode: status}, PhaseToken); got != want {
 			t.Errorf("%d: got %q, want %q", status, got, want)
 		}
 	}
@@ -132,18 +130,18 @@ func TestTokenFault(t *testing.T) {
 // What has no type is told by where the request for a token was.
 func TestTokenFaultByStep(t *testing.T) {
 	n := newNotes()
-	leave := n.enter(diagnosis.PhaseToken, false)
+	leave := n.enter(PhaseToken, false)
 	defer leave()
 	typeless := errors.New("tls: no supported versions")
-	if got := tokenFault(typeless, n.step()); got != diagnosis.FaultUnexpectedAnswer {
+	if got := tokenFault(typeless, n.step()); got != FaultUnexpectedAnswer {
 		t.Errorf("got %q", got)
 	}
-	n.setInner(diagnosis.PhaseTLS)
-	if got := tokenFault(typeless, n.step()); got != diagnosis.FaultTLSHandshakeFailed {
+	n.setInner(PhaseTLS)
+	if got := tokenFault(typeless, n.step()); got != FaultTLSHandshakeFailed {
 		t.Errorf("in the handshake: got %q", got)
 	}
-	n.enter(diagnosis.PhaseDNS, true)
-	if got := tokenFault(context.DeadlineExceeded, n.step()); got != diagnosis.FaultDNSFailure || n.current() != diagnosis.PhaseToken {
+	n.enter(PhaseDNS, true)
+	if got := tokenFault(context.DeadlineExceeded, n.step()); got != FaultDNSFailure || n.current() != PhaseToken {
 		t.Errorf("at the resolver: got %q in %q", got, n.current())
 	}
 }

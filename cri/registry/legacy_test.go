@@ -9,7 +9,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/cri/registry"
 	"github.com/whypull/whypull/cri/registry/registrytest"
 )
@@ -106,23 +105,23 @@ func TestLegacyTLS(t *testing.T) {
 	pem := map[string]string{"etc/pki/ca.pem": string(ca.PEM()), "etc/pki/bad.pem": "no certificate"}
 	for name, tc := range map[string]struct {
 		table, version string
-		fault          diagnosis.Fault
+		fault          registry.Fault
 		refused        bool
 		blind, client  bool
 	}{
 		"authority":        {table: tls("ca_file = '/etc/pki/ca.pem'\n")},
 		"authority, 1.6":   {table: tls("ca_file = '/etc/pki/ca.pem'\n"), version: "1.6.1"},
-		"not since 2.0":    {table: tls("ca_file = '/etc/pki/ca.pem'\n"), version: "2.0.1", fault: diagnosis.FaultTLSUntrusted},
-		"none":             {fault: diagnosis.FaultTLSUntrusted},
+		"not since 2.0":    {table: tls("ca_file = '/etc/pki/ca.pem'\n"), version: "2.0.1", fault: registry.FaultTLSUntrusted},
+		"none":             {fault: registry.FaultTLSUntrusted},
 		"not verified":     {table: tls("insecure_skip_verify = true\n")},
-		"file without any": {table: tls("ca_file = '/etc/pki/bad.pem'\n"), fault: diagnosis.FaultTLSUntrusted},
+		"file without any": {table: tls("ca_file = '/etc/pki/bad.pem'\n"), fault: registry.FaultTLSUntrusted},
 		"no file":          {table: tls("ca_file = '/etc/pki/gone.pem'\n"), refused: true},
 		"no key":           {table: tls("cert_file = '/etc/pki/ca.pem'\n"), refused: true},
 		"no certificate":   {table: tls("key_file = '/etc/pki/ca.pem'\n"), refused: true},
 		"key that is none": {table: tls("cert_file = '/etc/pki/ca.pem'\nkey_file = '/etc/pki/bad.pem'\n"), refused: true},
-		"hidden authority": {table: tls("ca_file = '/opt/ca.pem'\n"), fault: diagnosis.FaultTLSUntrusted, blind: true},
+		"hidden authority": {table: tls("ca_file = '/opt/ca.pem'\n"), fault: registry.FaultTLSUntrusted, blind: true},
 		"hidden client":    {table: tls("ca_file = '/etc/pki/ca.pem'\ncert_file = '/opt/c'\nkey_file = '/opt/k'\n"), client: true},
-		"other endpoint's": {table: "[registry.configs.\"x.test\".tls]\ninsecure_skip_verify = true\n", fault: diagnosis.FaultTLSUntrusted},
+		"other endpoint's": {table: "[registry.configs.\"x.test\".tls]\ninsecure_skip_verify = true\n", fault: registry.FaultTLSUntrusted},
 	} {
 		t.Run(name, func(t *testing.T) {
 			opts := configured(t, tc.table, pem)

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/cri/registry"
 	"github.com/whypull/whypull/cri/registry/registrytest"
 )
@@ -120,7 +119,7 @@ func TestHiddenFiles(t *testing.T) {
 				if e.Blind != tc.blind[i] || e.BlindClient != tc.client {
 					t.Errorf("endpoint %d: blind %t and %t", i, e.Blind, e.BlindClient)
 				}
-				if a := e.Probe(t.Context(), ref(t, s.Host+"/team/app:1.0"), nil); a.Fault != diagnosis.FaultTLSUntrusted {
+				if a := e.Probe(t.Context(), ref(t, s.Host+"/team/app:1.0"), nil); a.Fault != registry.FaultTLSUntrusted {
 					t.Errorf("fault %q: %v", a.Fault, a.Err)
 				}
 			}

@@ -10,8 +10,6 @@ import (
 	"strings"
 
 	"github.com/distribution/reference"
-
-	"github.com/whypull/whypull/agent/diagnosis"
 )
 
 // maxTags bounds the tags that are asked for and handed on.
@@ -24,7 +22,7 @@ func (c *conversation) fromBlobs(ctx context.Context, r reply) reply {
 	if !c.digested || r.status != http.StatusNotFound {
 		return r
 	}
-	blob, err := c.send(ctx, http.MethodHead, diagnosis.PhaseManifest, "", "blobs", c.object)
+	blob, err := c.send(ctx, http.MethodHead, PhaseManifest, "", "blobs", c.object)
 	if err != nil || !blob.good() || blob.page() {
 		return r
 	}
@@ -34,10 +32,10 @@ func (c *conversation) fromBlobs(ctx context.Context, r reply) reply {
 
 // whatIsMissing tells after a 404 whether the repository is missing or only
 // the tag. It leaves FaultNotFound if the registry does not let one tell.
-func (c *conversation) whatIsMissing(ctx context.Context) diagnosis.Fault {
+func (c *conversation) whatIsMissing(ctx context.Context) Fault {
 	r, err := c.tags(ctx, "")
 	if err != nil {
-		return diagnosis.FaultNotFound
+		return FaultNotFound
 	}
 	switch r.status {
 	case http.StatusOK:
@@ -47,7 +45,7 @@ func (c *conversation) whatIsMissing(ctx context.Context) diagnosis.Fault {
 	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusMethodNotAllowed:
 		return c.fromManifest(ctx)
 	default:
-		return diagnosis.FaultNotFound // a registry under load is not asked more
+		return FaultNotFound // a registry under load is not asked more
 	}
 }
 
@@ -57,13 +55,13 @@ func (c *conversation) tags(ctx context.Context, last string) (reply, error) {
 	if last != "" {
 		query += "&last=" + url.QueryEscape(last)
 	}
-	return c.send(ctx, http.MethodGet, diagnosis.PhaseManifest, query, "tags", "list")
+	return c.send(ctx, http.MethodGet, PhaseManifest, query, "tags", "list")
 }
 
 // fromTags reads a list of tags. An empty one says nothing: some registries
 // give it for a repository that does not exist. If there are more than the
 // page has, the page about the missing tag is of more help.
-func (c *conversation) fromTags(ctx context.Context, r reply) diagnosis.Fault {
+func (c *conversation) fromTags(ctx context.Context, r reply) Fault {
 	tags := tagsOf(r.body)
 	if len(tags) > 0 && !c.digested && strings.Contains(r.header.Get("Link"), "next") {
 		if near, err := c.tags(ctx, neighbour(c.object)); err == nil && near.good() {
@@ -74,10 +72,10 @@ func (c *conversation) fromTags(ctx context.Context, r reply) diagnosis.Fault {
 	}
 	// A registry that lists the tag and does not have it is at odds with itself.
 	if len(tags) == 0 || slices.Contains(tags, c.object) {
-		return diagnosis.FaultNotFound
+		return FaultNotFound
 	}
 	c.answer.Tags = tags
-	return diagnosis.FaultTagNotFound
+	return FaultTagNotFound
 }
 
 // neighbour is what comes some way before a tag in the list's order, which is
@@ -102,30 +100,30 @@ func tagsOf(body []byte) []string {
 
 // fromNoTags reads a 404 for the list of tags. One that does not come from a
 // registry's API, but from any web server, says nothing.
-func (c *conversation) fromNoTags(r reply) diagnosis.Fault {
+func (c *conversation) fromNoTags(r reply) Fault {
 	code, speaksAPI := errorCode(r.body)
 	c.answer.ErrorCode = code
 	if speaksAPI || isAPI(r.header) {
-		return diagnosis.FaultRepositoryNotFound
+		return FaultRepositoryNotFound
 	}
-	return diagnosis.FaultNotFound
+	return FaultNotFound
 }
 
 // fromManifest asks for the manifest once more, this time with a body that
 // says what is unknown, where the list of tags is refused.
-func (c *conversation) fromManifest(ctx context.Context) diagnosis.Fault {
-	r, err := c.manifest(ctx, http.MethodGet, diagnosis.PhaseManifest)
+func (c *conversation) fromManifest(ctx context.Context) Fault {
+	r, err := c.manifest(ctx, http.MethodGet, PhaseManifest)
 	if err != nil {
-		return diagnosis.FaultNotFound
+		return FaultNotFound
 	}
 	c.answer.ErrorCode, _ = errorCode(r.body)
 	switch c.answer.ErrorCode {
 	case CodeManifestUnknown:
-		return diagnosis.FaultTagNotFound
+		return FaultTagNotFound
 	case CodeNameUnknown:
-		return diagnosis.FaultRepositoryNotFound
+		return FaultRepositoryNotFound
 	default:
-		return diagnosis.FaultNotFound
+		return FaultNotFound
 	}
 }
 

@@ -18,7 +18,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/cri/registry"
 	"github.com/whypull/whypull/cri/registry/registrytest"
 )
@@ -28,7 +27,7 @@ func app(t *testing.T, opts registry.Options, host string, login *registry.Login
 	return endpoint(t, opts, host).Probe(t.Context(), ref(t, host+"/team/app:1.0"), login)
 }
 
-func check(t *testing.T, a registry.Answer, f diagnosis.Fault, phase diagnosis.Phase) {
+func check(t *testing.T, a registry.Answer, f registry.Fault, phase registry.Phase) {
 	t.Helper()
 	checkErr(t, a)
 	if a.Fault != f || a.Phase != phase {
@@ -42,7 +41,7 @@ func repositories() []registrytest.Repository {
 
 func TestNameNotFound(t *testing.T) {
 	a := app(t, options(node(t, nil)), "nowhere.test", nil)
-	check(t, a, diagnosis.FaultNameNotFound, diagnosis.PhaseDNS)
+	check(t, a, registry.FaultNameNotFound, registry.PhaseDNS)
 	var dns *net.DNSError
 	if a.DNSServer != "192.0.2.53:53" || !errors.As(a.Err, &dns) || a.Addresses != nil || a.Endpoint != "https://nowhere.test" {
 		t.Errorf("answer %+v", a)
@@ -59,7 +58,7 @@ func TestResolverFails(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			opts := options(node(t, nil))
 			opts.Resolve = func(context.Context, string) ([]netip.Addr, error) { return nil, err }
-			check(t, app(t, opts, "hub.test", nil), diagnosis.FaultDNSFailure, diagnosis.PhaseDNS)
+			check(t, app(t, opts, "hub.test", nil), registry.FaultDNSFailure, registry.PhaseDNS)
 		})
 	}
 }
@@ -77,7 +76,7 @@ func TestResolverHangs(t *testing.T) {
 				<-ctx.Done()
 				return nil, ctx.Err()
 			}
-			check(t, app(t, opts, "hub.test", nil), diagnosis.FaultDNSFailure, diagnosis.PhaseDNS)
+			check(t, app(t, opts, "hub.test", nil), registry.FaultDNSFailure, registry.PhaseDNS)
 		})
 	}
 }
@@ -87,7 +86,7 @@ func TestGoResolver(t *testing.T) {
 	opts.Resolve = nil
 	// RFC 6761: no resolver knows it; without a network it is a failure.
 	a := app(t, opts, "nowhere.invalid", nil)
-	if a.Phase != diagnosis.PhaseDNS || a.Fault != diagnosis.FaultNameNotFound && a.Fault != diagnosis.FaultDNSFailure {
+	if a.Phase != registry.PhaseDNS || a.Fault != registry.FaultNameNotFound && a.Fault != registry.FaultDNSFailure {
 		t.Errorf("answer %+v", a)
 	}
 }
@@ -113,7 +112,7 @@ func closedPort(t *testing.T) string {
 
 func TestConnectionRefused(t *testing.T) {
 	a := app(t, options(node(t, nil)), registrytest.Name+":"+closedPort(t), nil)
-	check(t, a, diagnosis.FaultConnectionRefused, diagnosis.PhaseConnect)
+	check(t, a, registry.FaultConnectionRefused, registry.PhaseConnect)
 	if !errors.Is(a.Err, syscall.ECONNREFUSED) || !slices.Equal(a.Addresses, []netip.Addr{loopback()}) {
 		t.Errorf("answer %+v", a)
 	}
@@ -159,19 +158,19 @@ func TestTimeouts(t *testing.T) {
 	t.Run("handshake", func(t *testing.T) {
 		opts := options(node(t, nil))
 		opts.Timeouts.TLS = short
-		check(t, app(t, opts, registrytest.Name+":"+tarpit(t), nil), diagnosis.FaultConnectionTimeout, diagnosis.PhaseTLS)
+		check(t, app(t, opts, registrytest.Name+":"+tarpit(t), nil), registry.FaultConnectionTimeout, registry.PhaseTLS)
 	})
 	t.Run("handshake, total", func(t *testing.T) {
 		opts := options(node(t, nil))
 		opts.Timeouts.Total = short
-		check(t, app(t, opts, registrytest.Name+":"+tarpit(t), nil), diagnosis.FaultConnectionTimeout, diagnosis.PhaseTLS)
+		check(t, app(t, opts, registrytest.Name+":"+tarpit(t), nil), registry.FaultConnectionTimeout, registry.PhaseTLS)
 	})
 	t.Run("response", func(t *testing.T) {
 		s := registrytest.New(t, registrytest.Config{Repositories: []registrytest.Repository{{Name: "team/app", Behaviour: registrytest.Hang}}})
 		opts := options(trusting(t, s))
 		opts.Timeouts.Response = short
 		a := app(t, opts, s.Host, nil)
-		check(t, a, diagnosis.FaultConnectionTimeout, diagnosis.PhasePing)
+		check(t, a, registry.FaultConnectionTimeout, registry.PhasePing)
 		if len(s.Requests()) != 1 {
 			t.Errorf("requests %q, want one", s.Lines())
 		}
@@ -182,7 +181,7 @@ func TestTimeouts(t *testing.T) {
 		}})
 		opts := options(trusting(t, s))
 		opts.Timeouts.Response = short
-		check(t, app(t, opts, s.Host, nil), diagnosis.FaultConnectionTimeout, diagnosis.PhaseManifest)
+		check(t, app(t, opts, s.Host, nil), registry.FaultConnectionTimeout, registry.PhaseManifest)
 	})
 }
 
@@ -209,7 +208,7 @@ func TestForbiddenAddresses(t *testing.T) {
 			return []netip.Addr{netip.MustParseAddr(addr)}, nil
 		}
 		a := app(t, opts, "metadata.test", nil)
-		check(t, a, diagnosis.FaultAddressForbidden, diagnosis.PhaseConnect)
+		check(t, a, registry.FaultAddressForbidden, registry.PhaseConnect)
 		if !errors.Is(a.Err, registry.ErrAddressForbidden) {
 			t.Errorf("%s: error %v", addr, a.Err)
 		}
@@ -226,7 +225,7 @@ func redirecting(to string) registrytest.Config {
 func TestRedirectToForbiddenAddress(t *testing.T) {
 	s := registrytest.New(t, redirecting("http://169.254.169.254/latest/meta-data"))
 	a := app(t, options(trusting(t, s)), s.Host, good())
-	check(t, a, diagnosis.FaultAddressForbidden, diagnosis.PhaseConnect)
+	check(t, a, registry.FaultAddressForbidden, registry.PhaseConnect)
 	if want := []string{head, head + " Basic"}; !slices.Equal(s.Lines(), want) {
 		t.Errorf("requests %q, want %q", s.Lines(), want)
 	}
@@ -273,20 +272,20 @@ func TestTLS(t *testing.T) {
 	for name, tc := range map[string]struct {
 		leaf registrytest.Leaf
 		ca   *registrytest.CA
-		want diagnosis.Fault
+		want registry.Fault
 	}{
-		"expired":           {registrytest.Leaf{NotBefore: now.Add(-2 * time.Hour), NotAfter: now.Add(-time.Hour)}, ca, diagnosis.FaultTLSExpired},
-		"not yet valid":     {registrytest.Leaf{NotBefore: now.Add(time.Hour)}, ca, diagnosis.FaultTLSExpired},
-		"other name":        {registrytest.Leaf{Names: []string{"other.test\n<b>"}}, ca, diagnosis.FaultTLSHostnameMismatch},
-		"unknown authority": {registrytest.Leaf{}, registrytest.NewCA(t), diagnosis.FaultTLSUntrusted},
+		"expired":           {registrytest.Leaf{NotBefore: now.Add(-2 * time.Hour), NotAfter: now.Add(-time.Hour)}, ca, registry.FaultTLSExpired},
+		"not yet valid":     {registrytest.Leaf{NotBefore: now.Add(time.Hour)}, ca, registry.FaultTLSExpired},
+		"other name":        {registrytest.Leaf{Names: []string{"other.test\n<b>"}}, ca, registry.FaultTLSHostnameMismatch},
+		"unknown authority": {registrytest.Leaf{}, registrytest.NewCA(t), registry.FaultTLSUntrusted},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cert := tc.ca.Issue(tc.leaf)
 			s := registrytest.New(t, registrytest.Config{CA: ca, Certificate: &cert, Repositories: repositories()})
 			a := app(t, options(trusting(t, s)), s.Host, good())
-			check(t, a, tc.want, diagnosis.PhaseTLS)
+			check(t, a, tc.want, registry.PhaseTLS)
 			var asked []string // for the time, without the login
-			if tc.want == diagnosis.FaultTLSExpired {
+			if tc.want == registry.FaultTLSExpired {
 				asked = []string{"HEAD /v2/"}
 			}
 			if !slices.Equal(s.Lines(), asked) || a.Clock.Known != (len(asked) > 0) || a.Clock.Ahead != 0 {
@@ -308,7 +307,7 @@ func TestClientCertificateWanted(t *testing.T) {
 	s := registrytest.New(t, registrytest.Config{CA: ca, ClientCA: ca, Repositories: repositories()})
 	a := app(t, options(trusting(t, s)), s.Host, nil)
 	checkErr(t, a)
-	if a.Fault != diagnosis.FaultTLSHandshakeFailed {
+	if a.Fault != registry.FaultTLSHandshakeFailed {
 		t.Errorf("answer %+v", a)
 	}
 	pair := ca.Issue(registrytest.Leaf{Names: []string{"node"}})
@@ -330,7 +329,7 @@ func TestClientCertificateWanted(t *testing.T) {
 func TestHTTPOnTLSPort(t *testing.T) {
 	s := registrytest.New(t, registrytest.Config{Plain: true, Repositories: repositories()})
 	a := app(t, options(node(t, nil)), s.Host, good())
-	check(t, a, diagnosis.FaultHTTPSMismatch, diagnosis.PhaseTLS)
+	check(t, a, registry.FaultHTTPSMismatch, registry.PhaseTLS)
 	if a.Endpoint != "https://"+s.Host || a.Certificate != nil {
 		t.Errorf("answer %+v", a)
 	}
@@ -347,7 +346,7 @@ func TestTLSOnHTTPPort(t *testing.T) {
 	noGoroutinesLeft(t)
 	s := registrytest.New(t, registrytest.Config{Repositories: repositories()})
 	a := app(t, plainHosts(t, s.Host), s.Host, good())
-	check(t, a, diagnosis.FaultHTTPSMismatch, diagnosis.PhaseManifest)
+	check(t, a, registry.FaultHTTPSMismatch, registry.PhaseManifest)
 	if a.Status != 400 || a.Endpoint != "http://"+s.Host || len(s.Requests()) != 0 {
 		t.Errorf("answer %+v, requests %q", a, s.Lines())
 	}
@@ -380,7 +379,7 @@ func TestTLSAlertOnHTTPPort(t *testing.T) {
 	}()
 	_, port, _ := net.SplitHostPort(l.Addr().String())
 	host := registrytest.Name + ":" + port
-	check(t, app(t, plainHosts(t, host), host, nil), diagnosis.FaultHTTPSMismatch, diagnosis.PhasePing)
+	check(t, app(t, plainHosts(t, host), host, nil), registry.FaultHTTPSMismatch, registry.PhasePing)
 }
 
 // again is a connection whose first bytes were read already.
@@ -429,20 +428,20 @@ func TestLocalhost(t *testing.T) {
 
 // The token server's troubles are told apart from the registry's.
 func TestTokenServerUnreachable(t *testing.T) {
-	for realm, want := range map[string]diagnosis.Fault{
-		"https://auth.nowhere.test/token?service=" + secret:             diagnosis.FaultNameNotFound,
-		"https://" + registrytest.Name + ":" + closedPort(t) + "/token": diagnosis.FaultConnectionRefused,
-		"https://user:" + secret + "@169.254.169.254/latest/api/token":  diagnosis.FaultAddressForbidden,
-		"https://" + registrytest.Name + ":" + plainPort(t) + "/token":  diagnosis.FaultHTTPSMismatch,
-		"https://" + untrusted(t) + "/token":                            diagnosis.FaultTLSUntrusted,
-		"https://" + hangingUp(t) + "/token":                            diagnosis.FaultNetworkUnreachable,
-		"http://" + registrytest.Name + "/token":                        diagnosis.FaultUnexpectedAnswer, // refused by us
+	for realm, want := range map[string]registry.Fault{
+		"https://auth.nowhere.test/token?service=" + secret:             registry.FaultNameNotFound,
+		"https://" + registrytest.Name + ":" + closedPort(t) + "/token": registry.FaultConnectionRefused,
+		"https://user:" + secret + "@169.254.169.254/latest/api/token":  registry.FaultAddressForbidden,
+		"https://" + registrytest.Name + ":" + plainPort(t) + "/token":  registry.FaultHTTPSMismatch,
+		"https://" + untrusted(t) + "/token":                            registry.FaultTLSUntrusted,
+		"https://" + hangingUp(t) + "/token":                            registry.FaultNetworkUnreachable,
+		"http://" + registrytest.Name + "/token":                        registry.FaultUnexpectedAnswer, // refused by us
 	} {
 		s := registrytest.New(t, registrytest.Config{Realm: realm, Repositories: []registrytest.Repository{
 			{Name: "team/app", Tags: []string{"1.0"}, Auth: registrytest.Bearer},
 		}})
 		a := app(t, options(trusting(t, s)), s.Host, good())
-		check(t, a, want, diagnosis.PhaseToken)
+		check(t, a, want, registry.PhaseToken)
 		u, err := url.Parse(realm)
 		if err != nil || a.TokenHost != u.Host || a.TokenIssued || !slices.Equal(a.Addresses, []netip.Addr{loopback()}) {
 			t.Errorf("answer %+v", a)
@@ -463,19 +462,19 @@ func TestLargeBodies(t *testing.T) {
 		{Name: "team/app", Auth: registrytest.Bearer},
 	}})
 	a := app(t, options(trusting(t, s)), s.Host, nil)
-	check(t, a, diagnosis.FaultUnexpectedAnswer, diagnosis.PhaseToken)
+	check(t, a, registry.FaultUnexpectedAnswer, registry.PhaseToken)
 
 	s = registrytest.New(t, registrytest.Config{Repositories: []registrytest.Repository{
 		{Name: "team/app", Header: http.Header{"X-Huge": {strings.Repeat("x", 1<<17)}}, Tags: []string{"1.0"}},
 	}})
-	check(t, app(t, options(trusting(t, s)), s.Host, nil), diagnosis.FaultUnexpectedAnswer, diagnosis.PhasePing)
+	check(t, app(t, options(trusting(t, s)), s.Host, nil), registry.FaultUnexpectedAnswer, registry.PhasePing)
 
 	many := make([]string, 500)
 	for i := range many {
 		many[i] = fmt.Sprintf("v%03d", i)
 	}
 	s = registrytest.New(t, registrytest.Config{Repositories: []registrytest.Repository{{Name: "team/app", Tags: many}}})
-	if a := app(t, options(trusting(t, s)), s.Host, nil); a.Fault != diagnosis.FaultTagNotFound || len(a.Tags) != 100 {
+	if a := app(t, options(trusting(t, s)), s.Host, nil); a.Fault != registry.FaultTagNotFound || len(a.Tags) != 100 {
 		t.Errorf("fault %q with %d tags", a.Fault, len(a.Tags))
 	}
 }
@@ -489,7 +488,7 @@ func TestTagsNearTheMissing(t *testing.T) {
 	s := registrytest.New(t, registrytest.Config{Repositories: []registrytest.Repository{{Name: "team/app", Tags: many}}})
 	e := endpoint(t, options(trusting(t, s)), s.Host)
 	a := e.Probe(t.Context(), ref(t, s.Host+"/team/app:1.27.3"), nil)
-	check(t, a, diagnosis.FaultTagNotFound, diagnosis.PhaseManifest)
+	check(t, a, registry.FaultTagNotFound, registry.PhaseManifest)
 	if len(a.Tags) != 100 || !slices.Equal(a.Tags[:2], []string{"1.27.0", "1.27.1"}) {
 		t.Errorf("tags %q", a.Tags)
 	}
@@ -501,22 +500,22 @@ func TestTagsNearTheMissing(t *testing.T) {
 		t.Errorf("queries %q, want %q", queries, want)
 	}
 	// Behind the last page there is nothing, and the first one is better.
-	if a = e.Probe(t.Context(), ref(t, s.Host+"/team/app:zzz.1"), nil); a.Fault != diagnosis.FaultTagNotFound || len(a.Tags) != 100 {
+	if a = e.Probe(t.Context(), ref(t, s.Host+"/team/app:zzz.1"), nil); a.Fault != registry.FaultTagNotFound || len(a.Tags) != 100 {
 		t.Errorf("fault %q with %d tags", a.Fault, len(a.Tags))
 	}
 }
 
 // A runtime before containerd 2 takes the first schema.
 func TestSchema1OfOldRuntimes(t *testing.T) {
-	for version, want := range map[string]diagnosis.Fault{
-		"1.7.35": "", "v1.6.8": "", "2.4.2": diagnosis.FaultUnsupportedFormat, "": diagnosis.FaultUnsupportedFormat,
+	for version, want := range map[string]registry.Fault{
+		"1.7.35": "", "v1.6.8": "", "2.4.2": registry.FaultUnsupportedFormat, "": registry.FaultUnsupportedFormat,
 	} {
 		s := registrytest.New(t, registrytest.Config{Repositories: []registrytest.Repository{
 			{Name: "team/app", Tags: []string{"1.0"}, Header: http.Header{"Content-Type": {schema1}}},
 		}})
 		opts := options(trusting(t, s))
 		opts.RuntimeVersion = version
-		check(t, app(t, opts, s.Host, nil), want, diagnosis.PhaseManifest)
+		check(t, app(t, opts, s.Host, nil), want, registry.PhaseManifest)
 	}
 }
 
@@ -570,7 +569,7 @@ func TestProxy(t *testing.T) {
 	}
 	for _, status := range []int{403, 407, 502} {
 		a := through(proxy(t, status))
-		if a.Fault != diagnosis.FaultProxyFailed || a.Status != status || a.ProxyStatus != status || a.Certificate != nil {
+		if a.Fault != registry.FaultProxyFailed || a.Status != status || a.ProxyStatus != status || a.Certificate != nil {
 			t.Errorf("proxy with status %d: answer %+v", status, a)
 		}
 	}
@@ -579,15 +578,15 @@ func TestProxy(t *testing.T) {
 	}
 	for name, tc := range map[string]struct {
 		scheme, host string
-		why          diagnosis.Fault
+		why          registry.Fault
 	}{
-		"nobody listens": {"http", "127.0.0.1:" + closedPort(t), diagnosis.FaultConnectionRefused},
-		"no address":     {"http", "proxy.nowhere.test:3128", diagnosis.FaultNameNotFound},
+		"nobody listens": {"http", "127.0.0.1:" + closedPort(t), registry.FaultConnectionRefused},
+		"no address":     {"http", "proxy.nowhere.test:3128", registry.FaultNameNotFound},
 		"untrusted":      {"https", registrytest.New(t, registrytest.Config{}).Host, ""},
 		"hangs up":       {"http", hangingUp(t), ""},
 	} {
 		a := through(&url.URL{Scheme: tc.scheme, Host: tc.host})
-		if a.Fault != diagnosis.FaultProxyFailed || a.ProxyStatus != 0 || a.ProxyFault != tc.why {
+		if a.Fault != registry.FaultProxyFailed || a.ProxyStatus != 0 || a.ProxyFault != tc.why {
 			t.Errorf("%s: answer %+v", name, a)
 		}
 	}
@@ -622,7 +621,7 @@ func TestProxyNeverAnswers(t *testing.T) {
 		return &url.URL{Scheme: "http", Host: "127.0.0.1:" + tarpit(t)}, nil
 	}
 	opts.Timeouts.Total = 100 * time.Millisecond
-	check(t, app(t, opts, "hub.test", nil), diagnosis.FaultProxyFailed, diagnosis.PhaseConnect)
+	check(t, app(t, opts, "hub.test", nil), registry.FaultProxyFailed, registry.PhaseConnect)
 }
 
 // What is wrong behind the proxy is not the proxy's.
@@ -632,7 +631,7 @@ func TestBehindProxy(t *testing.T) {
 	opts := options(node(t, nil)) // does not trust the registry
 	opts.Proxy = func(*http.Request) (*url.URL, error) { return u, nil }
 	a := app(t, opts, s.Host, nil)
-	check(t, a, diagnosis.FaultTLSUntrusted, diagnosis.PhaseTLS)
+	check(t, a, registry.FaultTLSUntrusted, registry.PhaseTLS)
 	if a.Certificate == nil || a.ProxyStatus != 0 || a.Proxy != u.Host {
 		t.Errorf("answer %+v", a)
 	}
@@ -656,7 +655,7 @@ func TestProxyOfTokenServer(t *testing.T) {
 			return nil, nil
 		}
 		a := app(t, opts, s.Host, good())
-		check(t, a, diagnosis.FaultProxyFailed, diagnosis.PhaseToken)
+		check(t, a, registry.FaultProxyFailed, registry.PhaseToken)
 		if a.Proxy != tc.proxy.Host || a.TokenHost != "auth.test" || a.ProxyStatus != tc.status {
 			t.Errorf("%s: answer %+v", name, a)
 		}
@@ -667,11 +666,11 @@ func TestProxyOfTokenServer(t *testing.T) {
 func TestProxyOfPlainRegistry(t *testing.T) {
 	for name, tc := range map[string]struct {
 		header string
-		want   diagnosis.Fault
+		want   registry.Fault
 	}{
-		"proxy":    {"Via", diagnosis.FaultProxyFailed},
-		"squid":    {"X-Squid-Error", diagnosis.FaultProxyFailed},
-		"registry": {"Server", diagnosis.FaultServerError},
+		"proxy":    {"Via", registry.FaultProxyFailed},
+		"squid":    {"X-Squid-Error", registry.FaultProxyFailed},
+		"registry": {"Server", registry.FaultServerError},
 	} {
 		p := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set(tc.header, "1.1 proxy")
@@ -685,8 +684,8 @@ func TestProxyOfPlainRegistry(t *testing.T) {
 		opts := plainHosts(t, "hub.test")
 		opts.Proxy = func(*http.Request) (*url.URL, error) { return u, nil }
 		a := app(t, opts, "hub.test", nil)
-		check(t, a, tc.want, diagnosis.PhaseManifest)
-		if wantStatus := map[bool]int{true: 503}[tc.want == diagnosis.FaultProxyFailed]; a.Status != 503 || a.ProxyStatus != wantStatus {
+		check(t, a, tc.want, registry.PhaseManifest)
+		if wantStatus := map[bool]int{true: 503}[tc.want == registry.FaultProxyFailed]; a.Status != 503 || a.ProxyStatus != wantStatus {
 			t.Errorf("%s: answer %+v", name, a)
 		}
 	}
@@ -714,7 +713,7 @@ func TestProxyOfPlainTokenServer(t *testing.T) {
 		return nil, nil
 	}
 	a := app(t, opts, s.Host, nil)
-	check(t, a, diagnosis.FaultProxyFailed, diagnosis.PhaseToken)
+	check(t, a, registry.FaultProxyFailed, registry.PhaseToken)
 	if a.ProxyStatus != 502 || a.Proxy != u.Host || a.TokenHost != "auth.test" {
 		t.Errorf("answer %+v", a)
 	}
@@ -725,5 +724,5 @@ func TestViaWithoutProxy(t *testing.T) {
 	s := registrytest.New(t, registrytest.Config{Plain: true, Repositories: []registrytest.Repository{
 		{Name: "team/app", Status: 502, Header: http.Header{"Via": {"1.1 front"}}},
 	}})
-	check(t, app(t, plainHosts(t, s.Host), s.Host, nil), diagnosis.FaultServerError, diagnosis.PhaseManifest)
+	check(t, app(t, plainHosts(t, s.Host), s.Host, nil), registry.FaultServerError, registry.PhaseManifest)
 }

@@ -12,8 +12,6 @@ import (
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/whypull/whypull/agent/diagnosis"
 )
 
 // notes is what is observed during a conversation, also by the goroutines of
@@ -21,10 +19,10 @@ import (
 // PhaseToken and PhaseBlob altogether.
 type notes struct {
 	mu        sync.Mutex
-	phase     diagnosis.Phase
-	inner     diagnosis.Phase // aside: dns, connect, tls or ""
-	started   map[diagnosis.Phase]time.Time
-	durations map[diagnosis.Phase]time.Duration
+	phase     Phase
+	inner     Phase // aside: dns, connect, tls or ""
+	started   map[Phase]time.Time
+	durations map[Phase]time.Duration
 	addrs     []netip.Addr
 	remote    netip.AddrPort
 	cert      *x509.Certificate
@@ -53,15 +51,15 @@ type tokenAnswer struct {
 
 func newNotes() *notes {
 	return &notes{
-		phase:     diagnosis.PhaseConnect,
-		started:   map[diagnosis.Phase]time.Time{},
-		durations: map[diagnosis.Phase]time.Duration{},
+		phase:     PhaseConnect,
+		started:   map[Phase]time.Time{},
+		durations: map[Phase]time.Duration{},
 		tunnels:   map[string]bool{},
 	}
 }
 
 // enter starts a phase; the function that it returns ends it.
-func (n *notes) enter(phase diagnosis.Phase, aside bool) (leave func()) {
+func (n *notes) enter(phase Phase, aside bool) (leave func()) {
 	if aside {
 		n.setInner(phase)
 		return func() {}
@@ -72,7 +70,7 @@ func (n *notes) enter(phase diagnosis.Phase, aside bool) (leave func()) {
 	return func() { n.measure(phase) }
 }
 
-func (n *notes) current() diagnosis.Phase {
+func (n *notes) current() Phase {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.phase
@@ -80,7 +78,7 @@ func (n *notes) current() diagnosis.Phase {
 
 // step is the phase that decides where an error has no type: aside, that of the
 // connection that was being made.
-func (n *notes) step() diagnosis.Phase {
+func (n *notes) step() Phase {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.inner != "" {
@@ -89,7 +87,7 @@ func (n *notes) step() diagnosis.Phase {
 	return n.phase
 }
 
-func (n *notes) setInner(phase diagnosis.Phase) {
+func (n *notes) setInner(phase Phase) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.inner = phase
@@ -147,14 +145,14 @@ func (n *notes) expires(at time.Time) {
 
 // trace watches one request to the registry; what is the phase that waiting
 // for its answer counts as.
-func (n *notes) trace(ctx context.Context, what diagnosis.Phase) context.Context {
+func (n *notes) trace(ctx context.Context, what Phase) context.Context {
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		TLSHandshakeStart: func() {
-			n.setPhase(diagnosis.PhaseTLS)
-			n.mark(diagnosis.PhaseTLS)
+			n.setPhase(PhaseTLS)
+			n.mark(PhaseTLS)
 		},
 		TLSHandshakeDone: func(state tls.ConnectionState, _ error) {
-			n.measure(diagnosis.PhaseTLS)
+			n.measure(PhaseTLS)
 			n.presented(state.PeerCertificates)
 			n.verified(state.VerifiedChains)
 		},
@@ -168,20 +166,20 @@ func (n *notes) trace(ctx context.Context, what diagnosis.Phase) context.Context
 // traceAside watches requests aside, whose durations are counted elsewhere.
 func (n *notes) traceAside(ctx context.Context) context.Context {
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		TLSHandshakeStart: func() { n.setInner(diagnosis.PhaseTLS) },
+		TLSHandshakeStart: func() { n.setInner(PhaseTLS) },
 		GotConn:           func(httptrace.GotConnInfo) { n.setInner("") },
 	})
 }
 
 // mark and measure bracket a part of a conversation whose begin and end are in
 // different goroutines.
-func (n *notes) mark(phase diagnosis.Phase) {
+func (n *notes) mark(phase Phase) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.started[phase] = time.Now()
 }
 
-func (n *notes) measure(phase diagnosis.Phase) {
+func (n *notes) measure(phase Phase) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if start, ok := n.started[phase]; ok {
@@ -190,7 +188,7 @@ func (n *notes) measure(phase diagnosis.Phase) {
 	}
 }
 
-func (n *notes) setPhase(phase diagnosis.Phase) {
+func (n *notes) setPhase(phase Phase) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.phase = phase
@@ -265,12 +263,12 @@ func (n *notes) fill(a *Answer) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	a.Durations = n.durations
-	n.durations = map[diagnosis.Phase]time.Duration{} // a straggler keeps off the answer
+	n.durations = map[Phase]time.Duration{} // a straggler keeps off the answer
 	a.Addresses = n.addrs
 	a.Remote = n.remote
 	a.Proxy = n.proxy
-	atProxy := a.Fault == diagnosis.FaultProxyFailed
-	if atProxy || a.Phase == diagnosis.PhaseBlob && !a.Found {
+	atProxy := a.Fault == FaultProxyFailed
+	if atProxy || a.Phase == PhaseBlob && !a.Found {
 		a.Proxy = n.lastProxy
 	}
 	if n.cert != nil && !atProxy {

@@ -8,8 +8,6 @@ import (
 	"github.com/containerd/containerd/v2/core/remotes/docker"
 	"github.com/containerd/containerd/v2/core/remotes/docker/auth"
 	"github.com/containerd/errdefs"
-
-	"github.com/whypull/whypull/agent/diagnosis"
 )
 
 // askAfterPing is ask as CRI-O does it: the answer to /v2/ alone says whether a
@@ -19,7 +17,7 @@ func (c *conversation) askAfterPing(ctx context.Context, method string) (reply, 
 	if err := c.ping(ctx); err != nil {
 		return reply{}, err
 	}
-	r, err := c.manifest(ctx, method, diagnosis.PhaseManifest)
+	r, err := c.manifest(ctx, method, PhaseManifest)
 	if err != nil {
 		c.failed(ctx, err)
 	}
@@ -38,7 +36,7 @@ func (c *conversation) ping(ctx context.Context) error {
 		phase := c.notes.current()
 		c.endpoint.Scheme = "http"
 		again, secondErr := c.pinged(ctx)
-		if secondErr == nil || faultOf(err, phase) == diagnosis.FaultHTTPSMismatch {
+		if secondErr == nil || faultOf(err, phase) == FaultHTTPSMismatch {
 			r, err = again, secondErr
 		} else {
 			c.endpoint.Scheme = "https"
@@ -59,12 +57,12 @@ func (c *conversation) ping(ctx context.Context) error {
 
 // pinged makes the request: without a credential, and without ?ns=.
 func (c *conversation) pinged(ctx context.Context) (reply, error) {
-	req, err := http.NewRequestWithContext(c.notes.trace(ctx, diagnosis.PhasePing), http.MethodGet, c.endpoint.String()+"/v2/", http.NoBody)
+	req, err := http.NewRequestWithContext(c.notes.trace(ctx, PhasePing), http.MethodGet, c.endpoint.String()+"/v2/", http.NoBody)
 	if err != nil {
 		return reply{}, err
 	}
 	req.Header = c.header()
-	defer c.notes.measure(diagnosis.PhasePing)
+	defer c.notes.measure(PhasePing)
 	resp, err := c.do(req)
 	if err != nil {
 		return reply{}, err
@@ -82,15 +80,15 @@ func (c *conversation) badPing(ctx context.Context, r reply) {
 	c.read(r)
 	fault := c.meaning(r)
 	switch {
-	case r.page() && (fault == "" || fault == diagnosis.FaultNotFound):
-		fault = diagnosis.FaultWebPage
-	case fault == "", fault == diagnosis.FaultNotFound:
-		fault = diagnosis.FaultUnexpectedAnswer
+	case r.page() && (fault == "" || fault == FaultNotFound):
+		fault = FaultWebPage
+	case fault == "", fault == FaultNotFound:
+		fault = FaultUnexpectedAnswer
 	}
 	if r.status == http.StatusBadRequest && c.speaksTLS(ctx, fault) {
-		fault = diagnosis.FaultHTTPSMismatch
+		fault = FaultHTTPSMismatch
 	}
-	c.conclude(diagnosis.PhasePing, fault, r.status, nil)
+	c.conclude(PhasePing, fault, r.status, nil)
 }
 
 // pingChallenge prepares the answer to a challenge. One that CRI-O knows no

@@ -4,7 +4,6 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/cri/registry"
 	"github.com/whypull/whypull/cri/registry/registrytest"
 )
@@ -33,22 +32,22 @@ func TestCRIOPing(t *testing.T) {
 		repo   registrytest.Repository
 		status int
 		login  *registry.Login
-		fault  diagnosis.Fault
-		phase  diagnosis.Phase
+		fault  registry.Fault
+		phase  registry.Phase
 		lines  []string
 	}{
-		"open":                       {repo: open, login: good(), phase: diagnosis.PhaseManifest, lines: []string{ping, head}},
-		"basic":                      {repo: basic, login: good(), phase: diagnosis.PhaseManifest, lines: []string{ping, head + " Basic"}},
-		"basic, no login":            {repo: basic, fault: diagnosis.FaultUnauthorized, phase: diagnosis.PhaseManifest, lines: []string{ping, head}},
-		"bearer":                     {repo: bearer, login: good(), phase: diagnosis.PhaseManifest, lines: []string{ping, post, head + " Bearer"}},
-		"a challenge that is late":   {repo: basic, status: 200, login: good(), fault: diagnosis.FaultUnauthorized, phase: diagnosis.PhaseManifest, lines: []string{ping, head}},
-		"401 without a challenge":    {repo: open, status: 401, login: good(), phase: diagnosis.PhaseManifest, lines: []string{ping, head}},
-		"no API at /v2/":             {repo: open, status: 404, login: good(), fault: diagnosis.FaultUnexpectedAnswer, phase: diagnosis.PhasePing, lines: []string{ping}},
-		"forbidden":                  {repo: open, status: 403, fault: diagnosis.FaultForbidden, phase: diagnosis.PhasePing, lines: []string{ping}},
-		"out of order":               {repo: open, status: 503, fault: diagnosis.FaultServerError, phase: diagnosis.PhasePing, lines: []string{ping}},
-		"another status of success":  {repo: open, status: 204, fault: diagnosis.FaultUnexpectedAnswer, phase: diagnosis.PhasePing, lines: []string{ping}},
-		"too many requests":          {repo: open, status: 429, fault: diagnosis.FaultRateLimited, phase: diagnosis.PhasePing, lines: []string{ping}},
-		"a scheme that is not known": {repo: registrytest.Repository{Tags: []string{"1.0"}, Auth: registrytest.Basic, Challenge: "Negotiate"}, login: good(), fault: diagnosis.FaultUnauthorized, phase: diagnosis.PhaseManifest, lines: []string{ping, head}},
+		"open":                       {repo: open, login: good(), phase: registry.PhaseManifest, lines: []string{ping, head}},
+		"basic":                      {repo: basic, login: good(), phase: registry.PhaseManifest, lines: []string{ping, head + " Basic"}},
+		"basic, no login":            {repo: basic, fault: registry.FaultUnauthorized, phase: registry.PhaseManifest, lines: []string{ping, head}},
+		"bearer":                     {repo: bearer, login: good(), phase: registry.PhaseManifest, lines: []string{ping, post, head + " Bearer"}},
+		"a challenge that is late":   {repo: basic, status: 200, login: good(), fault: registry.FaultUnauthorized, phase: registry.PhaseManifest, lines: []string{ping, head}},
+		"401 without a challenge":    {repo: open, status: 401, login: good(), phase: registry.PhaseManifest, lines: []string{ping, head}},
+		"no API at /v2/":             {repo: open, status: 404, login: good(), fault: registry.FaultUnexpectedAnswer, phase: registry.PhasePing, lines: []string{ping}},
+		"forbidden":                  {repo: open, status: 403, fault: registry.FaultForbidden, phase: registry.PhasePing, lines: []string{ping}},
+		"out of order":               {repo: open, status: 503, fault: registry.FaultServerError, phase: registry.PhasePing, lines: []string{ping}},
+		"another status of success":  {repo: open, status: 204, fault: registry.FaultUnexpectedAnswer, phase: registry.PhasePing, lines: []string{ping}},
+		"too many requests":          {repo: open, status: 429, fault: registry.FaultRateLimited, phase: registry.PhasePing, lines: []string{ping}},
+		"a scheme that is not known": {repo: registrytest.Repository{Tags: []string{"1.0"}, Auth: registrytest.Basic, Challenge: "Negotiate"}, login: good(), fault: registry.FaultUnauthorized, phase: registry.PhaseManifest, lines: []string{ping, head}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tc.repo.Name = "team/app"
@@ -69,13 +68,13 @@ func TestCRIOPingFallsBack(t *testing.T) {
 		plain    bool
 		status   int
 		insecure bool
-		fault    diagnosis.Fault
+		fault    registry.Fault
 		scheme   string
 	}{
 		"plain":                {plain: true, insecure: true, scheme: "http"},
-		"plain, not allowed":   {plain: true, fault: diagnosis.FaultHTTPSMismatch, scheme: "https"},
-		"plain, out of order":  {plain: true, insecure: true, status: 503, fault: diagnosis.FaultServerError, scheme: "http"},
-		"TLS, out of order":    {insecure: true, status: 503, fault: diagnosis.FaultServerError, scheme: "https"},
+		"plain, not allowed":   {plain: true, fault: registry.FaultHTTPSMismatch, scheme: "https"},
+		"plain, out of order":  {plain: true, insecure: true, status: 503, fault: registry.FaultServerError, scheme: "http"},
+		"TLS, out of order":    {insecure: true, status: 503, fault: registry.FaultServerError, scheme: "https"},
 		"TLS, as it should be": {insecure: true, scheme: "https"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -98,7 +97,7 @@ func TestCRIOPingOfOthers(t *testing.T) {
 	}})
 	e := ofCRIO(t, s, false)
 	a := e.Inspect(t.Context(), ref(t, s.Host+"/team/app:1.0"), good(), registry.InspectOptions{}.On(amd64()))
-	if a.Fault != diagnosis.FaultUnauthorized || a.Phase != diagnosis.PhaseBlob || a.CredentialSent {
+	if a.Fault != registry.FaultUnauthorized || a.Phase != registry.PhaseBlob || a.CredentialSent {
 		t.Errorf("answer %+v", a)
 	}
 	before := len(s.Requests())

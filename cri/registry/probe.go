@@ -18,8 +18,6 @@ import (
 	"github.com/containerd/containerd/v2/core/remotes/docker/auth"
 	"github.com/distribution/reference"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-
-	"github.com/whypull/whypull/agent/diagnosis"
 )
 
 // Probe asks the endpoint for the manifest of a reference, as the runtime asks
@@ -121,13 +119,13 @@ func (c *conversation) close() {
 
 // hold is the conversation from the first request to the verdict.
 func (c *conversation) hold(ctx context.Context) {
-	r, err := c.ask(ctx, http.MethodHead, diagnosis.PhasePing)
+	r, err := c.ask(ctx, http.MethodHead, PhasePing)
 	if err != nil {
 		return
 	}
 	if r.status == http.StatusMethodNotAllowed {
 		// The runtime does so too, for registries without HEAD.
-		if r, err = c.manifest(ctx, http.MethodGet, diagnosis.PhaseManifest); err != nil {
+		if r, err = c.manifest(ctx, http.MethodGet, PhaseManifest); err != nil {
 			c.failed(ctx, err)
 			return
 		}
@@ -137,7 +135,7 @@ func (c *conversation) hold(ctx context.Context) {
 
 // ask asks for the manifest and, after a 401, again. phase is that of the first
 // request. With an error, the answer is written already.
-func (c *conversation) ask(ctx context.Context, method string, phase diagnosis.Phase) (reply, error) {
+func (c *conversation) ask(ctx context.Context, method string, phase Phase) (reply, error) {
 	if c.endpoint.pings {
 		return c.askAfterPing(ctx, method)
 	}
@@ -177,7 +175,7 @@ func (c *conversation) authorized(ctx context.Context, method string, r reply) (
 		c.refused(r, err)
 		return reply{}, err
 	}
-	again, err := c.manifest(ctx, method, diagnosis.PhaseManifest)
+	again, err := c.manifest(ctx, method, PhaseManifest)
 	if err != nil {
 		c.failed(ctx, err)
 	}
@@ -194,13 +192,13 @@ func (t *tokenError) Error() string { return t.err.Error() }
 func (t *tokenError) Unwrap() error { return t.err }
 
 // manifest asks for the manifest.
-func (c *conversation) manifest(ctx context.Context, method string, phase diagnosis.Phase) (reply, error) {
+func (c *conversation) manifest(ctx context.Context, method string, phase Phase) (reply, error) {
 	return c.send(ctx, method, phase, "", "manifests", c.object)
 }
 
 // send makes one request of the registry, with the authorization that there
 // is. phase says what waiting for the answer counts as.
-func (c *conversation) send(ctx context.Context, method string, phase diagnosis.Phase, query string, what ...string) (reply, error) {
+func (c *conversation) send(ctx context.Context, method string, phase Phase, query string, what ...string) (reply, error) {
 	req, err := c.request(ctx, method, query, what...)
 	if err != nil {
 		return reply{}, err
@@ -259,7 +257,7 @@ func (c *conversation) authorize(ctx context.Context, req *http.Request) error {
 		return c.authorizer.Authorize(ctx, req)
 	}
 	defer c.tokenPhase()()
-	if err := c.authorizer.Authorize(withAside(c.notes.traceAside(ctx), diagnosis.PhaseToken), req); err != nil {
+	if err := c.authorizer.Authorize(withAside(c.notes.traceAside(ctx), PhaseToken), req); err != nil {
 		return err
 	}
 	c.answer.TokenIssued = true
@@ -267,7 +265,7 @@ func (c *conversation) authorize(ctx context.Context, req *http.Request) error {
 }
 
 func (c *conversation) tokenPhase() (leave func()) {
-	return c.notes.enter(diagnosis.PhaseToken, false)
+	return c.notes.enter(PhaseToken, false)
 }
 
 // url is the address of a resource of the repository, as the runtime makes it.
@@ -343,9 +341,9 @@ func (c *conversation) challenged(ctx context.Context, r reply) error {
 
 // refused writes the answer for a 401 to which there is none of ours.
 func (c *conversation) refused(r reply, err error) {
-	phase := diagnosis.PhasePing
+	phase := PhasePing
 	if c.answer.Scheme == SchemeBearer {
-		phase = diagnosis.PhaseToken
+		phase = PhaseToken
 	}
 	c.conclude(phase, faultOf(err, phase), r.status, err)
 }
@@ -356,16 +354,16 @@ func (c *conversation) noToken(token *tokenError) {
 	fault := c.orProxy(tokenFault(token.err, c.notes.step()))
 	switch {
 	case last.proxys && status > 0:
-		fault = diagnosis.FaultProxyFailed
-	case fault == diagnosis.FaultUnexpectedAnswer && status == 0 && last.page:
-		fault, status = diagnosis.FaultWebPage, last.status
-	case fault == diagnosis.FaultRateLimited, fault == diagnosis.FaultServerError:
+		fault = FaultProxyFailed
+	case fault == FaultUnexpectedAnswer && status == 0 && last.page:
+		fault, status = FaultWebPage, last.status
+	case fault == FaultRateLimited, fault == FaultServerError:
 		c.answer.RetryAfter = last.wait
 	}
 	c.answer.HTML = last.page && status > 0
 	c.answer.SaysExpired = last.expired && c.answer.CredentialSent
 	c.blame(token.err)
-	c.conclude(diagnosis.PhaseToken, fault, status, token.err)
+	c.conclude(PhaseToken, fault, status, token.err)
 }
 
 // failed writes the answer for a request that got none.
@@ -377,7 +375,7 @@ func (c *conversation) failed(ctx context.Context, err error) {
 	phase := c.notes.current()
 	fault := c.orProxy(faultOf(err, c.notes.step()))
 	if c.speaksTLS(ctx, fault) {
-		fault = diagnosis.FaultHTTPSMismatch
+		fault = FaultHTTPSMismatch
 	}
 	c.blame(err)
 	c.compareClocks(ctx, fault)
@@ -386,9 +384,9 @@ func (c *conversation) failed(ctx context.Context, err error) {
 
 // orProxy makes a fault the proxy's where the request has not come past it. An
 // address that we refuse, and a caller who gave up, stay what they are.
-func (c *conversation) orProxy(fault diagnosis.Fault) diagnosis.Fault {
-	if fault != "" && fault != diagnosis.FaultAddressForbidden && c.notes.atProxy() {
-		return diagnosis.FaultProxyFailed
+func (c *conversation) orProxy(fault Fault) Fault {
+	if fault != "" && fault != FaultAddressForbidden && c.notes.atProxy() {
+		return FaultProxyFailed
 	}
 	return fault
 }
@@ -411,10 +409,10 @@ func (c *conversation) blame(err error) {
 }
 
 // conclude writes the verdict.
-func (c *conversation) conclude(phase diagnosis.Phase, fault diagnosis.Fault, status int, err error) {
+func (c *conversation) conclude(phase Phase, fault Fault, status int, err error) {
 	a := &c.answer
 	a.Phase, a.Fault, a.Status = phase, fault, status
-	if fault == diagnosis.FaultProxyFailed {
+	if fault == FaultProxyFailed {
 		a.ProxyStatus, a.ProxyFault = status, beforeProxy(err)
 	}
 	if dns := (*net.DNSError)(nil); errors.As(err, &dns) {
@@ -429,18 +427,18 @@ func (c *conversation) conclude(phase diagnosis.Phase, fault diagnosis.Fault, st
 // speaksTLS finds out whether an endpoint that is configured for http, and
 // that gave no sensible answer to it, wants TLS: by a handshake, since the
 // texts with which servers complain have no common form.
-func (c *conversation) speaksTLS(ctx context.Context, fault diagnosis.Fault) bool {
+func (c *conversation) speaksTLS(ctx context.Context, fault Fault) bool {
 	phase := c.notes.current()
 	if c.endpoint.Scheme != "http" || c.notes.usesProxy() ||
-		phase != diagnosis.PhasePing && phase != diagnosis.PhaseManifest {
+		phase != PhasePing && phase != PhaseManifest {
 		return false
 	}
-	if fault != diagnosis.FaultUnexpectedAnswer && fault != diagnosis.FaultNetworkUnreachable {
+	if fault != FaultUnexpectedAnswer && fault != FaultNetworkUnreachable {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.endpoint.opts.Timeouts.TLS)
 	defer cancel()
-	conn, err := c.dialer.dial(withAside(ctx, diagnosis.PhaseTLS), "tcp", withPort(c.endpoint.Host, "80"))
+	conn, err := c.dialer.dial(withAside(ctx, PhaseTLS), "tcp", withPort(c.endpoint.Host, "80"))
 	if err != nil {
 		return false
 	}
@@ -468,9 +466,9 @@ func (c *conversation) judge(ctx context.Context, r reply) {
 	case r.status == http.StatusNotFound:
 		fault = c.whatIsMissing(ctx)
 	case r.status == http.StatusBadRequest && c.speaksTLS(ctx, fault):
-		fault = diagnosis.FaultHTTPSMismatch
+		fault = FaultHTTPSMismatch
 	}
-	c.conclude(diagnosis.PhaseManifest, fault, r.status, nil)
+	c.conclude(PhaseManifest, fault, r.status, nil)
 }
 
 // worded repeats a HEAD that was refused as a GET, whose answer has words. An
@@ -484,7 +482,7 @@ func (c *conversation) worded(ctx context.Context, r reply) reply {
 	default:
 		return r
 	}
-	again, err := c.manifest(ctx, http.MethodGet, diagnosis.PhaseManifest)
+	again, err := c.manifest(ctx, http.MethodGet, PhaseManifest)
 	if err != nil || again.status != r.status {
 		return r
 	}
@@ -513,21 +511,21 @@ func (c *conversation) read(r reply) {
 }
 
 // meaning is the fault of an answer, "" if it is as it should be.
-func (c *conversation) meaning(r reply) diagnosis.Fault {
+func (c *conversation) meaning(r reply) Fault {
 	switch {
 	case r.url.Scheme == "http" && c.notes.throughProxy() && proxyAnswered(r.status, r.header):
-		return diagnosis.FaultProxyFailed
+		return FaultProxyFailed
 	case r.good() && r.page():
-		return diagnosis.FaultWebPage // a login page in between
+		return FaultWebPage // a login page in between
 	case r.good():
 		return c.unsupported(r)
 	case r.status == http.StatusUnauthorized:
 		if scheme, _ := schemeOf(auth.ParseAuthHeader(r.header)); c.answer.TokenIssued && scheme != SchemeBasic {
-			return diagnosis.FaultInsufficientScope
+			return FaultInsufficientScope
 		}
-		return diagnosis.FaultUnauthorized
+		return FaultUnauthorized
 	case isPolicy(r.status, c.answer.ErrorCode, r.body):
-		return diagnosis.FaultPolicyBlocked
+		return FaultPolicyBlocked
 	default:
 		return statusFault(r.status)
 	}
@@ -536,10 +534,10 @@ func (c *conversation) meaning(r reply) diagnosis.Fault {
 // unsupported tells a manifest that the runtime cannot take, by what its header
 // says: one of the first schema, which containerd takes no more since 2.0, and a
 // blob that is no manifest.
-func (c *conversation) unsupported(r reply) diagnosis.Fault {
+func (c *conversation) unsupported(r reply) Fault {
 	mediaType := contentType(r.header)
 	if isSchema1(mediaType) && !c.endpoint.takesSchema1() || r.blob && !isManifest(mediaType) {
-		return diagnosis.FaultUnsupportedFormat
+		return FaultUnsupportedFormat
 	}
 	return ""
 }

@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/cri/registry"
 	"github.com/whypull/whypull/cri/registry/registrytest"
 )
@@ -39,14 +38,14 @@ const (
 
 func found(a registry.Answer) registry.Answer {
 	a.Found = true
-	a.Phase = diagnosis.PhaseManifest
+	a.Phase = registry.PhaseManifest
 	a.Status = 200
 	a.Digest = registrytest.Digest
 	a.MediaType = "application/vnd.oci.image.manifest.v1+json"
 	return a
 }
 
-func fault(f diagnosis.Fault, phase diagnosis.Phase, status int, a registry.Answer) registry.Answer {
+func fault(f registry.Fault, phase registry.Phase, status int, a registry.Answer) registry.Answer {
 	a.Fault, a.Phase, a.Status = f, phase, status
 	return a
 }
@@ -74,37 +73,37 @@ func plainCases() []exchange {
 		},
 		{
 			name: "forbidden", repo: registrytest.Repository{Status: 403},
-			want: fault(diagnosis.FaultForbidden, diagnosis.PhaseManifest, 403, registry.Answer{ErrorCode: registry.CodeDenied}), lines: []string{head, get},
+			want: fault(registry.FaultForbidden, registry.PhaseManifest, 403, registry.Answer{ErrorCode: registry.CodeDenied}), lines: []string{head, get},
 		},
 		{
 			name: "rate limited", repo: registrytest.Repository{Status: 429, Header: http.Header{"Retry-After": {"90"}}},
-			want:  fault(diagnosis.FaultRateLimited, diagnosis.PhaseManifest, 429, registry.Answer{RetryAfter: 90 * time.Second}),
+			want:  fault(registry.FaultRateLimited, registry.PhaseManifest, 429, registry.Answer{RetryAfter: 90 * time.Second}),
 			lines: []string{head},
 		},
 		{
 			name: "retry after is bounded", repo: registrytest.Repository{Status: 429, Header: http.Header{"Retry-After": {"999999999"}}},
-			want:  fault(diagnosis.FaultRateLimited, diagnosis.PhaseManifest, 429, registry.Answer{RetryAfter: 24 * time.Hour}),
+			want:  fault(registry.FaultRateLimited, registry.PhaseManifest, 429, registry.Answer{RetryAfter: 24 * time.Hour}),
 			lines: []string{head},
 		},
 		{
 			name: "server error", repo: registrytest.Repository{Status: 503},
-			want: fault(diagnosis.FaultServerError, diagnosis.PhaseManifest, 503, registry.Answer{}), lines: []string{head},
+			want: fault(registry.FaultServerError, registry.PhaseManifest, 503, registry.Answer{}), lines: []string{head},
 		},
 		{
 			name: "strange status", repo: registrytest.Repository{Status: 418},
-			want: fault(diagnosis.FaultUnexpectedAnswer, diagnosis.PhaseManifest, 418, registry.Answer{}), lines: []string{head},
+			want: fault(registry.FaultUnexpectedAnswer, registry.PhaseManifest, 418, registry.Answer{}), lines: []string{head},
 		},
 		{
 			name: "login page", repo: registrytest.Repository{Tags: []string{"1.0"}, Header: http.Header{"Content-Type": {"text/html; charset=utf-8"}}},
-			want: fault(diagnosis.FaultWebPage, diagnosis.PhaseManifest, 200, registry.Answer{HTML: true}), lines: []string{head},
+			want: fault(registry.FaultWebPage, registry.PhaseManifest, 200, registry.Answer{HTML: true}), lines: []string{head},
 		},
 		{
 			name: "reset", repo: registrytest.Repository{Behaviour: registrytest.Reset},
-			want: fault(diagnosis.FaultNetworkUnreachable, diagnosis.PhasePing, 0, registry.Answer{}), lines: []string{head},
+			want: fault(registry.FaultNetworkUnreachable, registry.PhasePing, 0, registry.Answer{}), lines: []string{head},
 		},
 		{
 			name: "401 without challenge", repo: registrytest.Repository{Auth: registrytest.Basic, Challenge: "Negotiate"}, login: good(),
-			want:  fault(diagnosis.FaultUnauthorized, diagnosis.PhasePing, 401, registry.Answer{Scheme: registry.SchemeUnknown}),
+			want:  fault(registry.FaultUnauthorized, registry.PhasePing, 401, registry.Answer{Scheme: registry.SchemeUnknown}),
 			lines: []string{head},
 		},
 	}
@@ -114,30 +113,30 @@ func missingCases() []exchange {
 	return []exchange{
 		{
 			name: "tag missing", repo: registrytest.Repository{Tags: []string{"2.0", "1.1", "<script>", "1.1"}},
-			want:  fault(diagnosis.FaultTagNotFound, diagnosis.PhaseManifest, 404, registry.Answer{Tags: []string{"1.1", "2.0"}}),
+			want:  fault(registry.FaultTagNotFound, registry.PhaseManifest, 404, registry.Answer{Tags: []string{"1.1", "2.0"}}),
 			lines: []string{head, tags},
 		},
 		{
 			name: "repository missing", repo: registrytest.Repository{Name: "team/other", Tags: []string{"1.0"}},
-			want:  fault(diagnosis.FaultRepositoryNotFound, diagnosis.PhaseManifest, 404, registry.Answer{ErrorCode: registry.CodeNameUnknown}),
+			want:  fault(registry.FaultRepositoryNotFound, registry.PhaseManifest, 404, registry.Answer{ErrorCode: registry.CodeNameUnknown}),
 			lines: []string{head, tags},
 		},
 		{
 			name: "no tags at all", repo: registrytest.Repository{},
-			want: fault(diagnosis.FaultNotFound, diagnosis.PhaseManifest, 404, registry.Answer{}), lines: []string{head, tags},
+			want: fault(registry.FaultNotFound, registry.PhaseManifest, 404, registry.Answer{}), lines: []string{head, tags},
 		},
 		{
 			name: "tag listed but missing", repo: registrytest.Repository{Tags: []string{"1.0"}, Status: 404},
-			want: fault(diagnosis.FaultNotFound, diagnosis.PhaseManifest, 404, registry.Answer{}), lines: []string{head, tags},
+			want: fault(registry.FaultNotFound, registry.PhaseManifest, 404, registry.Answer{}), lines: []string{head, tags},
 		},
 		{
 			name: "list refused", repo: registrytest.Repository{Tags: []string{"2.0"}, ListStatus: 403},
-			want:  fault(diagnosis.FaultTagNotFound, diagnosis.PhaseManifest, 404, registry.Answer{ErrorCode: registry.CodeManifestUnknown}),
+			want:  fault(registry.FaultTagNotFound, registry.PhaseManifest, 404, registry.Answer{ErrorCode: registry.CodeManifestUnknown}),
 			lines: []string{head, tags, get},
 		},
 		{
 			name: "list rate limited", repo: registrytest.Repository{Tags: []string{"2.0"}, ListStatus: 429},
-			want: fault(diagnosis.FaultNotFound, diagnosis.PhaseManifest, 404, registry.Answer{}), lines: []string{head, tags},
+			want: fault(registry.FaultNotFound, registry.PhaseManifest, 404, registry.Answer{}), lines: []string{head, tags},
 		},
 	}
 }
@@ -158,7 +157,7 @@ func basicCases() []exchange {
 	return []exchange{
 		{
 			name: "basic, no login", config: registrytest.Config{Logins: known()}, repo: basic,
-			want:  fault(diagnosis.FaultUnauthorized, diagnosis.PhasePing, 401, registry.Answer{Scheme: registry.SchemeBasic}),
+			want:  fault(registry.FaultUnauthorized, registry.PhasePing, 401, registry.Answer{Scheme: registry.SchemeBasic}),
 			lines: []string{head},
 		},
 		{
@@ -167,19 +166,19 @@ func basicCases() []exchange {
 		},
 		{
 			name: "basic, bad login", config: registrytest.Config{Logins: known()}, repo: basic, login: bad(),
-			want:  fault(diagnosis.FaultUnauthorized, diagnosis.PhaseManifest, 401, unauthorized(asked)),
+			want:  fault(registry.FaultUnauthorized, registry.PhaseManifest, 401, unauthorized(asked)),
 			lines: []string{head, head + " Basic", get + " Basic"},
 		},
 		{
 			name: "a login without user name is none", config: registrytest.Config{Logins: known()}, repo: basic,
 			login: &registry.Login{Password: secret},
-			want:  fault(diagnosis.FaultUnauthorized, diagnosis.PhasePing, 401, registry.Answer{Scheme: registry.SchemeBasic}),
+			want:  fault(registry.FaultUnauthorized, registry.PhasePing, 401, registry.Answer{Scheme: registry.SchemeBasic}),
 			lines: []string{head},
 		},
 		{
 			name: "basic, tag missing", config: registrytest.Config{Logins: known()}, login: good(),
 			repo:  registrytest.Repository{Tags: []string{"2.0"}, Auth: registrytest.Basic},
-			want:  fault(diagnosis.FaultTagNotFound, diagnosis.PhaseManifest, 404, registry.Answer{Scheme: registry.SchemeBasic, CredentialSent: true, Tags: []string{"2.0"}}),
+			want:  fault(registry.FaultTagNotFound, registry.PhaseManifest, 404, registry.Answer{Scheme: registry.SchemeBasic, CredentialSent: true, Tags: []string{"2.0"}}),
 			lines: []string{head, head + " Basic", tags + " Basic"},
 		},
 	}
@@ -209,68 +208,68 @@ func bearerCases() []exchange {
 		},
 		{
 			name: "bearer, bad login", config: registrytest.Config{Logins: known()}, repo: bearer, login: bad(),
-			want: fault(diagnosis.FaultUnauthorized, diagnosis.PhaseToken, 401, sent), lines: []string{head, post, fetch + " Basic"},
+			want: fault(registry.FaultUnauthorized, registry.PhaseToken, 401, sent), lines: []string{head, post, fetch + " Basic"},
 		},
 		{
 			name: "bearer, anonymous refused", config: registrytest.Config{NoAnonymous: true}, repo: bearer,
-			want: fault(diagnosis.FaultUnauthorized, diagnosis.PhaseToken, 401, anonymous), lines: []string{head, fetch},
+			want: fault(registry.FaultUnauthorized, registry.PhaseToken, 401, anonymous), lines: []string{head, fetch},
 		},
 		{
 			name: "bearer, token server forbids", config: registrytest.Config{TokenStatus: 403}, repo: bearer, login: good(),
-			want: fault(diagnosis.FaultUnauthorized, diagnosis.PhaseToken, 403, sent), lines: []string{head, post},
+			want: fault(registry.FaultUnauthorized, registry.PhaseToken, 403, sent), lines: []string{head, post},
 		},
 		{
 			name: "bearer, login without access", config: registrytest.Config{Logins: known()}, repo: others, login: good(),
-			want:  fault(diagnosis.FaultInsufficientScope, diagnosis.PhaseManifest, 401, unauthorized(noScope(sent))),
+			want:  fault(registry.FaultInsufficientScope, registry.PhaseManifest, 401, unauthorized(noScope(sent))),
 			lines: []string{head, post, head + " Bearer", get + " Bearer"},
 		},
 		{
 			name: "bearer, anonymous without access", config: registrytest.Config{Logins: known()}, repo: bearer,
-			want:  fault(diagnosis.FaultInsufficientScope, diagnosis.PhaseManifest, 401, noScope(anonymous)),
+			want:  fault(registry.FaultInsufficientScope, registry.PhaseManifest, 401, noScope(anonymous)),
 			lines: []string{head, fetch, head + " Bearer"},
 		},
 		{
 			name: "bearer, forbidden", config: registrytest.Config{Logins: known()}, login: good(),
 			repo:  registrytest.Repository{Auth: registrytest.Bearer, Status: 403},
-			want:  fault(diagnosis.FaultForbidden, diagnosis.PhaseManifest, 403, denied(issued(sent))),
+			want:  fault(registry.FaultForbidden, registry.PhaseManifest, 403, denied(issued(sent))),
 			lines: []string{head, post, head + " Bearer", get + " Bearer"},
 		},
 		{
 			name: "bearer, tag missing: one token", repo: registrytest.Repository{Auth: registrytest.Bearer, Tags: []string{"2.0"}},
-			want:  fault(diagnosis.FaultTagNotFound, diagnosis.PhaseManifest, 404, issued(registry.Answer{Scheme: registry.SchemeBearer, Tags: []string{"2.0"}})),
+			want:  fault(registry.FaultTagNotFound, registry.PhaseManifest, 404, issued(registry.Answer{Scheme: registry.SchemeBearer, Tags: []string{"2.0"}})),
 			lines: []string{head, fetch, head + " Bearer", tags + " Bearer"},
 		},
 		{
 			name:   "bearer, token server rate limited",
 			config: registrytest.Config{TokenStatus: 429, TokenHeader: http.Header{"Retry-After": {"30"}}}, repo: bearer,
-			want:  fault(diagnosis.FaultRateLimited, diagnosis.PhaseToken, 429, registry.Answer{Scheme: registry.SchemeBearer, RetryAfter: 30 * time.Second}),
+			want:  fault(registry.FaultRateLimited, registry.PhaseToken, 429, registry.Answer{Scheme: registry.SchemeBearer, RetryAfter: 30 * time.Second}),
 			lines: []string{head, fetch},
 		},
 		{
 			name: "bearer, token server broken", config: registrytest.Config{TokenStatus: 500}, repo: bearer, login: good(),
-			want: fault(diagnosis.FaultServerError, diagnosis.PhaseToken, 500, sent), lines: []string{head, post},
+			want: fault(registry.FaultServerError, registry.PhaseToken, 500, sent), lines: []string{head, post},
 		},
 		{
 			name: "bearer, no token in the answer", config: registrytest.Config{TokenBody: "{}"}, repo: bearer,
-			want: fault(diagnosis.FaultUnexpectedAnswer, diagnosis.PhaseToken, 0, anonymous), lines: []string{head, fetch},
+			want: fault(registry.FaultUnexpectedAnswer, registry.PhaseToken, 0, anonymous), lines: []string{head, fetch},
 		},
 		{
 			name: "bearer, login page", config: registrytest.Config{TokenBody: "<html>"}, repo: bearer,
-			want: fault(diagnosis.FaultWebPage, diagnosis.PhaseToken, 200, page(anonymous)), lines: []string{head, fetch},
+			want: fault(registry.FaultWebPage, registry.PhaseToken, 200, page(anonymous)), lines: []string{head, fetch},
 		},
 		{
 			name:   "bearer, token request redirected",
 			config: registrytest.Config{TokenStatus: 302, TokenHeader: http.Header{"Location": {"/v2/team/app/tags/list"}}}, repo: bearer, login: good(),
-			want: fault(diagnosis.FaultUnexpectedAnswer, diagnosis.PhaseToken, 0, sent), lines: []string{head, post},
+			want: fault(registry.FaultUnexpectedAnswer, registry.PhaseToken, 0, sent), lines: []string{head, post},
 		},
 		{
 			name: "bearer, realm without TLS", config: registrytest.Config{Realm: "http://registry.test:1/token"}, repo: bearer, login: good(),
-			want:  fault(diagnosis.FaultUnexpectedAnswer, diagnosis.PhaseToken, 401, registry.Answer{Scheme: registry.SchemeBearer}),
+			want:  fault(registry.FaultUnexpectedAnswer, registry.PhaseToken, 401, registry.Answer{Scheme: registry.SchemeBearer}),
 			lines: []string{head},
 		},
 		{
 			name: "bearer, no realm", repo: registrytest.Repository{Auth: registrytest.Bearer, Challenge: "Bearer"}, login: good(),
-			want:  fault(diagnosis.FaultUnexpectedAnswer, diagnosis.PhaseToken, 401, registry.Answer{Scheme: registry.SchemeBearer}),
+			want:  fault(registry.FaultUnexpectedAnswer, registry.PhaseToken, 401, registry.Answer{Scheme: registry.SchemeBearer}),
 			lines: []string{head},
 		},
 	}
@@ -286,43 +285,43 @@ func wordsCases() []exchange {
 	answered := func(r registrytest.Repository) registrytest.Repository { r.Tags = []string{"1.0"}; return r }
 	typed := func(t string) http.Header { return http.Header{"Content-Type": {t}} }
 	policy := func(status int, code registry.ErrorCode) registry.Answer {
-		return fault(diagnosis.FaultPolicyBlocked, diagnosis.PhaseManifest, status, registry.Answer{ErrorCode: code})
+		return fault(registry.FaultPolicyBlocked, registry.PhaseManifest, status, registry.Answer{ErrorCode: code})
 	}
 	nothing := http.Header{"Docker-Distribution-Api-Version": {""}, "Content-Type": {"text/html"}}
 	return []exchange{
 		{name: "first schema", repo: answered(registrytest.Repository{Header: typed(schema1)}),
-			want: fault(diagnosis.FaultUnsupportedFormat, diagnosis.PhaseManifest, 200, registry.Answer{}), lines: []string{head}},
+			want: fault(registry.FaultUnsupportedFormat, registry.PhaseManifest, 200, registry.Answer{}), lines: []string{head}},
 		{name: "text is the first schema", repo: answered(registrytest.Repository{Header: typed("text/plain; charset=utf-8")}),
-			want: fault(diagnosis.FaultUnsupportedFormat, diagnosis.PhaseManifest, 200, registry.Answer{}), lines: []string{head}},
+			want: fault(registry.FaultUnsupportedFormat, registry.PhaseManifest, 200, registry.Answer{}), lines: []string{head}},
 		{name: "policy of Harbor", repo: registrytest.Repository{Status: 412, ErrorBody: harbor},
 			want: policy(412, registry.CodePolicyViolation), lines: []string{head, get}},
 		{name: "policy of Xray", repo: registrytest.Repository{Status: 403, ErrorBody: xray},
 			want: policy(403, registry.CodeDenied), lines: []string{head, get}},
 		{name: "a page that speaks of a policy", repo: registrytest.Repository{Status: 403, ErrorBody: "<html>blocked by policy"},
-			want: fault(diagnosis.FaultForbidden, diagnosis.PhaseManifest, 403, registry.Answer{HTML: true}), lines: []string{head, get}},
+			want: fault(registry.FaultForbidden, registry.PhaseManifest, 403, registry.Answer{HTML: true}), lines: []string{head, get}},
 		{name: "412 for another reason", repo: registrytest.Repository{Status: 412, ErrorBody: "{}"},
-			want: fault(diagnosis.FaultUnexpectedAnswer, diagnosis.PhaseManifest, 412, registry.Answer{}), lines: []string{head, get}},
+			want: fault(registry.FaultUnexpectedAnswer, registry.PhaseManifest, 412, registry.Answer{}), lines: []string{head, get}},
 		{name: "451", repo: registrytest.Repository{Status: 451}, want: policy(451, ""), lines: []string{head}},
 		{name: "404 page", repo: registrytest.Repository{Status: 404, Header: nothing, ErrorBody: "<html>"},
-			want:  fault(diagnosis.FaultNotFound, diagnosis.PhaseManifest, 404, registry.Answer{HTML: true}),
+			want:  fault(registry.FaultNotFound, registry.PhaseManifest, 404, registry.Answer{HTML: true}),
 			lines: []string{head, tags}},
 		{name: "503 page", repo: registrytest.Repository{Status: 503, Header: nothing, ErrorBody: "<html>"},
-			want: fault(diagnosis.FaultServerError, diagnosis.PhaseManifest, 503, registry.Answer{HTML: true}), lines: []string{head}},
+			want: fault(registry.FaultServerError, registry.PhaseManifest, 503, registry.Answer{HTML: true}), lines: []string{head}},
 		{name: "ECR's expired token", config: registrytest.Config{Logins: known()}, login: good(),
 			repo:  registrytest.Repository{Auth: registrytest.Basic, Status: 403, ErrorBody: "Your Authorization Token has expired."},
-			want:  fault(diagnosis.FaultForbidden, diagnosis.PhaseManifest, 403, expired(basic)),
+			want:  fault(registry.FaultForbidden, registry.PhaseManifest, 403, expired(basic)),
 			lines: []string{head, head + " Basic", get + " Basic"}},
 		{name: "expired, without a login", repo: registrytest.Repository{Status: 403, ErrorBody: "token has expired"},
-			want: fault(diagnosis.FaultForbidden, diagnosis.PhaseManifest, 403, registry.Answer{}), lines: []string{head, get}},
+			want: fault(registry.FaultForbidden, registry.PhaseManifest, 403, registry.Answer{}), lines: []string{head, get}},
 		{name: "expired password", config: registrytest.Config{Logins: known()}, login: bad(),
 			repo:  registrytest.Repository{Auth: registrytest.Basic, ErrorBody: `{"errors":[{"code":"UNAUTHORIZED","message":"own words: password has expired"}]}`},
-			want:  fault(diagnosis.FaultUnauthorized, diagnosis.PhaseManifest, 401, unauthorized(expired(basic))),
+			want:  fault(registry.FaultUnauthorized, registry.PhaseManifest, 401, unauthorized(expired(basic))),
 			lines: []string{head, head + " Basic", get + " Basic"}},
 		{name: "digest is a blob's name to the registry", object: "@" + registrytest.Digest, repo: registrytest.Repository{},
-			want:  fault(diagnosis.FaultNotFound, diagnosis.PhaseManifest, 404, registry.Answer{}),
+			want:  fault(registry.FaultNotFound, registry.PhaseManifest, 404, registry.Answer{}),
 			lines: []string{"HEAD /v2/team/app/manifests/" + registrytest.Digest, "HEAD /v2/team/app/blobs/" + registrytest.Digest, tags}},
 		{name: "limit with a reset", repo: registrytest.Repository{Status: 429, Header: http.Header{"X-Ratelimit-Reset": {"40"}}},
-			want:  fault(diagnosis.FaultRateLimited, diagnosis.PhaseManifest, 429, registry.Answer{RetryAfter: 40 * time.Second}),
+			want:  fault(registry.FaultRateLimited, registry.PhaseManifest, 429, registry.Answer{RetryAfter: 40 * time.Second}),
 			lines: []string{head}},
 	}
 }
@@ -334,26 +333,26 @@ func expiryCases() []exchange {
 	sent := registry.Answer{Scheme: registry.SchemeBearer, CredentialSent: true}
 	return []exchange{
 		{name: "expired token, refused twice", config: registrytest.Config{TokenStatus: 401, TokenBody: words}, repo: bearer, login: good(),
-			want: fault(diagnosis.FaultUnauthorized, diagnosis.PhaseToken, 401, expired(sent)), lines: []string{head, post, fetch + " Basic"}},
+			want: fault(registry.FaultUnauthorized, registry.PhaseToken, 401, expired(sent)), lines: []string{head, post, fetch + " Basic"}},
 		{name: "expired token, forbidden", config: registrytest.Config{TokenStatus: 403, TokenBody: words}, repo: bearer, login: good(),
-			want: fault(diagnosis.FaultUnauthorized, diagnosis.PhaseToken, 403, expired(sent)), lines: []string{head, post}},
+			want: fault(registry.FaultUnauthorized, registry.PhaseToken, 403, expired(sent)), lines: []string{head, post}},
 		{name: "anonymous has no token to expire", config: registrytest.Config{TokenStatus: 401, TokenBody: words}, repo: bearer,
-			want: fault(diagnosis.FaultUnauthorized, diagnosis.PhaseToken, 401, registry.Answer{Scheme: registry.SchemeBearer}), lines: []string{head, fetch}},
+			want: fault(registry.FaultUnauthorized, registry.PhaseToken, 401, registry.Answer{Scheme: registry.SchemeBearer}), lines: []string{head, fetch}},
 		{name: "page of a token server that forbids", config: registrytest.Config{TokenStatus: 403, TokenBody: "<html>"}, repo: bearer,
-			want:  fault(diagnosis.FaultUnauthorized, diagnosis.PhaseToken, 403, registry.Answer{Scheme: registry.SchemeBearer, HTML: true}),
+			want:  fault(registry.FaultUnauthorized, registry.PhaseToken, 403, registry.Answer{Scheme: registry.SchemeBearer, HTML: true}),
 			lines: []string{head, fetch}},
 		{name: "token server's limit with a reset", repo: bearer,
 			config: registrytest.Config{TokenStatus: 429, TokenHeader: http.Header{"Ratelimit-Reset": {"30"}}},
-			want:   fault(diagnosis.FaultRateLimited, diagnosis.PhaseToken, 429, registry.Answer{Scheme: registry.SchemeBearer, RetryAfter: 30 * time.Second}),
+			want:   fault(registry.FaultRateLimited, registry.PhaseToken, 429, registry.Answer{Scheme: registry.SchemeBearer, RetryAfter: 30 * time.Second}),
 			lines:  []string{head, fetch}},
 		{name: "a fresh token called expired is a matter of clocks", config: registrytest.Config{Logins: known()}, login: good(),
 			repo: registrytest.Repository{Auth: registrytest.Bearer, Status: 401, Header: http.Header{"Www-Authenticate": {`Bearer error="invalid_token",error_description="The token expired"`}}},
-			want: fault(diagnosis.FaultInsufficientScope, diagnosis.PhaseManifest, 401, unauthorized(registry.Answer{
+			want: fault(registry.FaultInsufficientScope, registry.PhaseManifest, 401, unauthorized(registry.Answer{
 				Scheme: registry.SchemeBearer, CredentialSent: true, TokenIssued: true, Challenge: registry.ChallengeInvalidToken})),
 			lines: []string{head, post, head + " Bearer", get + " Bearer"}},
 		{name: "expired by the challenge", config: registrytest.Config{Logins: known()}, login: good(),
 			repo: registrytest.Repository{Auth: registrytest.Basic, Status: 401, Header: http.Header{"Www-Authenticate": {`Bearer error="invalid_token",error_description="The token expired"`}}},
-			want: fault(diagnosis.FaultUnauthorized, diagnosis.PhaseManifest, 401, unauthorized(expired(registry.Answer{
+			want: fault(registry.FaultUnauthorized, registry.PhaseManifest, 401, unauthorized(expired(registry.Answer{
 				Scheme: registry.SchemeBasic, CredentialSent: true, Challenge: registry.ChallengeInvalidToken}))),
 			lines: []string{head, head + " Basic", get + " Basic"}},
 	}
@@ -402,7 +401,7 @@ func checkMeasured(t *testing.T, a *registry.Answer, s *registrytest.Server) {
 	if a.Endpoint != "https://"+s.Host || a.Remote.String() != s.Address || !slices.Equal(a.Addresses, []netip.Addr{loopback()}) {
 		t.Errorf("endpoint %s, remote %s, addresses %v", a.Endpoint, a.Remote, a.Addresses)
 	}
-	for _, phase := range []diagnosis.Phase{diagnosis.PhaseDNS, diagnosis.PhaseConnect, diagnosis.PhaseTLS, diagnosis.PhasePing} {
+	for _, phase := range []registry.Phase{registry.PhaseDNS, registry.PhaseConnect, registry.PhaseTLS, registry.PhasePing} {
 		if a.Durations[phase] <= 0 {
 			t.Errorf("no duration of phase %s in %v", phase, a.Durations)
 		}

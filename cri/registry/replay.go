@@ -12,8 +12,6 @@ import (
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-
-	"github.com/whypull/whypull/agent/diagnosis"
 )
 
 const (
@@ -81,7 +79,7 @@ type Piece struct {
 	Endpoint, Via string
 	// Fault is what is wrong, "" if nothing is or nothing is known; Status is the
 	// HTTP status that came with it.
-	Fault  diagnosis.Fault
+	Fault  Fault
 	Status int
 	// Err is the error behind Fault, as Answer has it. Without a Fault it is a
 	// context's error: it took longer than we have.
@@ -158,7 +156,7 @@ type verdict struct {
 func (v *verdict) fill(a *Answer) {
 	a.Proxy = v.proxy
 	switch {
-	case v.fault == diagnosis.FaultProxyFailed:
+	case v.fault == FaultProxyFailed:
 		a.Certificate = nil
 	case v.cert != nil:
 		a.Certificate = describe(v.cert)
@@ -173,7 +171,7 @@ func (r *replay) contents(ctx context.Context, m ocispec.Manifest) flaw {
 		return f
 	}
 	if slices.ContainsFunc(m.Layers, func(d ocispec.Descriptor) bool { return d.Digest.Validate() != nil || d.Size < 0 }) {
-		return flaw{fault: diagnosis.FaultUnsupportedFormat, status: http.StatusOK}
+		return flaw{fault: FaultUnsupportedFormat, status: http.StatusOK}
 	}
 	r.lookAtLayers(ctx)
 	if f := r.decide(); f.found() || !r.want.Thorough {
@@ -262,7 +260,7 @@ func (i *inspection) harmless(f flaw) error {
 	if !f.found() {
 		return nil
 	}
-	return &Error{Endpoint: i.answer.Endpoint, Phase: diagnosis.PhaseBlob, Fault: f.fault, Status: f.status, cause: harmless(f.err)}
+	return &Error{Endpoint: i.answer.Endpoint, Phase: PhaseBlob, Fault: f.fault, Status: f.status, cause: harmless(f.err)}
 }
 
 // lookAtLayers looks at all layers, a few side by side. The first lane goes on
@@ -323,7 +321,7 @@ func (r *replay) done(n int, v verdict) {
 	if v.found() {
 		r.failed++
 	}
-	r.stopped = r.stopped || r.failed >= maxFailures || v.fault == diagnosis.FaultRateLimited || v.answer.RetryAfter > 0
+	r.stopped = r.stopped || r.failed >= maxFailures || v.fault == FaultRateLimited || v.answer.RetryAfter > 0
 }
 
 // spend takes bytes from what may be downloaded from servers without ranges.

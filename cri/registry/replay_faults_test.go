@@ -9,7 +9,6 @@ import (
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 
-	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/cri/registry"
 	"github.com/whypull/whypull/cri/registry/faulttest"
 )
@@ -83,7 +82,7 @@ func TestReplayInTheWorldOfFaults(t *testing.T) {
 	turns := make(chan struct{}, 4)
 	var wg sync.WaitGroup
 	for _, c := range append(w.Cases(), w.InProcess()...) {
-		if c.Slow && !strings.Contains(c.Name, "429") && c.Name != "second-trickles" || c.Truth == diagnosis.DNSFailure {
+		if c.Slow && !strings.Contains(c.Name, "429") && c.Name != "second-trickles" || c.Truth == faulttest.DNSFailure {
 			continue // which wait for our own limits
 		}
 		wg.Go(func() {
@@ -110,7 +109,7 @@ func judge(t *testing.T, c faulttest.Case, all []attempt) {
 	if c.Truth == faulttest.Works && !found {
 		t.Errorf("%s can be pulled, and no replay finds it", c.Name)
 	}
-	if c.Truth == diagnosis.ContentCorrupt && len(all) == 1 && found {
+	if c.Truth == faulttest.ContentCorrupt && len(all) == 1 && found {
 		t.Errorf("%s is corrupt, and is found sound", c.Name)
 	}
 }
@@ -127,13 +126,13 @@ func TestReplayOfASecondLayer(t *testing.T) {
 		"two-layers-works":     {Seen: registry.SeenEnds},
 		"second-without-parts": {Seen: registry.SeenWhole},
 		"second-trickles":      {Seen: registry.SeenEnds},
-		"second-cut-off":       {Fault: diagnosis.FaultContentCorrupt, Status: 206},
-		"second-end-missing":   {Fault: diagnosis.FaultContentCorrupt, Status: 206},
-		"second-file-short":    {Fault: diagnosis.FaultContentCorrupt, Status: 206},
-		"second-403":           {Fault: diagnosis.FaultForbidden, Status: 403},
-		"second-404":           {Fault: diagnosis.FaultContentMissing, Status: 404},
-		"second-429":           {Fault: diagnosis.FaultRateLimited, Status: 429},
-		"second-500":           {Fault: diagnosis.FaultServerError, Status: 500},
+		"second-cut-off":       {Fault: registry.FaultContentCorrupt, Status: 206},
+		"second-end-missing":   {Fault: registry.FaultContentCorrupt, Status: 206},
+		"second-file-short":    {Fault: registry.FaultContentCorrupt, Status: 206},
+		"second-403":           {Fault: registry.FaultForbidden, Status: 403},
+		"second-404":           {Fault: registry.FaultContentMissing, Status: 404},
+		"second-429":           {Fault: registry.FaultRateLimited, Status: 429},
+		"second-500":           {Fault: registry.FaultServerError, Status: 500},
 	}
 	for _, c := range w.Cases() {
 		piece, there := want[c.Name]

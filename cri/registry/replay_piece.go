@@ -10,8 +10,6 @@ import (
 
 	"github.com/containerd/containerd/v2/core/images"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-
-	"github.com/whypull/whypull/agent/diagnosis"
 )
 
 const (
@@ -62,7 +60,7 @@ func (i *inspection) piece(ctx context.Context, d ocispec.Descriptor, p *Piece, 
 	}
 	defer resp.Body.Close() //nolint:errcheck // only read from
 	if size, known := sizeOf(resp); known && size != d.Size {
-		return flaw{fault: diagnosis.FaultContentCorrupt, status: resp.StatusCode}
+		return flaw{fault: FaultContentCorrupt, status: resp.StatusCode}
 	}
 	ranged := resp.StatusCode == http.StatusPartialContent
 	if !ranged && d.Size <= maxPart && all.spend(d.Size) {
@@ -109,9 +107,9 @@ func (i *inspection) beginning(resp *http.Response, d ocispec.Descriptor) flaw {
 	}
 	switch {
 	case images.IsLayerType(d.MediaType) && startsPage(mark):
-		return flaw{fault: diagnosis.FaultWebPage, status: resp.StatusCode}
+		return flaw{fault: FaultWebPage, status: resp.StatusCode}
 	case !isMarked(mark, d.MediaType):
-		return flaw{fault: diagnosis.FaultContentCorrupt, status: resp.StatusCode}
+		return flaw{fault: FaultContentCorrupt, status: resp.StatusCode}
 	}
 	return flaw{}
 }
@@ -126,7 +124,7 @@ func (i *inspection) ending(ctx context.Context, d ocispec.Descriptor, p *Piece)
 	}
 	defer resp.Body.Close() //nolint:errcheck // only read from
 	if size, known := toldSize(resp); known && size != d.Size {
-		return flaw{fault: diagnosis.FaultContentCorrupt, status: resp.StatusCode}
+		return flaw{fault: FaultContentCorrupt, status: resp.StatusCode}
 	}
 	if noRanges(resp.StatusCode) {
 		return flaw{}

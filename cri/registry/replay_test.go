@@ -20,7 +20,6 @@ import (
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/cri/registry"
 	"github.com/whypull/whypull/cri/registry/registrytest"
 )
@@ -141,7 +140,7 @@ func TestReplayCost(t *testing.T) {
 			t.Errorf("piece %+v, want %+v", p, want)
 		}
 	}
-	if a.Durations[diagnosis.PhaseBlob] <= 0 || a.Durations[diagnosis.PhaseManifest] <= 0 || a.Certificate == nil || len(a.Addresses) == 0 {
+	if a.Durations[registry.PhaseBlob] <= 0 || a.Durations[registry.PhaseManifest] <= 0 || a.Certificate == nil || len(a.Addresses) == 0 {
 		t.Errorf("answer %+v", a.Answer)
 	}
 }
@@ -151,7 +150,7 @@ type sending struct {
 	name     string
 	size     int // of the layer; 0 is 100 kB
 	change   func(*registrytest.Object)
-	fault    diagnosis.Fault
+	fault    registry.Fault
 	status   int
 	seen     registry.Seen
 	requests int // for the layer
@@ -185,7 +184,7 @@ func ending(answer func(w http.ResponseWriter, r *http.Request, body []byte)) fu
 }
 
 func beginnings() []sending {
-	corrupt, page := diagnosis.FaultContentCorrupt, diagnosis.FaultWebPage
+	corrupt, page := registry.FaultContentCorrupt, registry.FaultWebPage
 	filled := func(text string) []byte { return []byte(text + strings.Repeat(".", 512-len(text))) }
 	return []sending{
 		{name: "as it should be", change: func(*registrytest.Object) {}, seen: registry.SeenEnds, requests: 2},
@@ -211,11 +210,11 @@ func beginnings() []sending {
 				_, _ = w.Write(body)
 			}
 		}, seen: registry.SeenWhole, requests: 2},
-		{name: "forbidden", change: func(o *registrytest.Object) { o.Status = 403 }, fault: diagnosis.FaultForbidden, status: 403, requests: 1},
-		{name: "missing", change: func(o *registrytest.Object) { o.Status = 404 }, fault: diagnosis.FaultContentMissing, status: 404, requests: 1},
-		{name: "broken", change: func(o *registrytest.Object) { o.Status = 500 }, fault: diagnosis.FaultServerError, status: 500, requests: 1},
-		{name: "limited", change: func(o *registrytest.Object) { o.Status = 429 }, fault: diagnosis.FaultRateLimited, status: 429, requests: 1},
-		{name: "an empty answer", change: func(o *registrytest.Object) { o.Status = 204 }, fault: diagnosis.FaultUnexpectedAnswer, status: 204, requests: 1},
+		{name: "forbidden", change: func(o *registrytest.Object) { o.Status = 403 }, fault: registry.FaultForbidden, status: 403, requests: 1},
+		{name: "missing", change: func(o *registrytest.Object) { o.Status = 404 }, fault: registry.FaultContentMissing, status: 404, requests: 1},
+		{name: "broken", change: func(o *registrytest.Object) { o.Status = 500 }, fault: registry.FaultServerError, status: 500, requests: 1},
+		{name: "limited", change: func(o *registrytest.Object) { o.Status = 429 }, fault: registry.FaultRateLimited, status: 429, requests: 1},
+		{name: "an empty answer", change: func(o *registrytest.Object) { o.Status = 204 }, fault: registry.FaultUnexpectedAnswer, status: 204, requests: 1},
 	}
 }
 
@@ -225,7 +224,7 @@ func cut(w http.ResponseWriter, _ *http.Request, body []byte) {
 }
 
 func endings() []sending {
-	corrupt := diagnosis.FaultContentCorrupt
+	corrupt := registry.FaultContentCorrupt
 	refused := func(contentRange string) func(*registrytest.Object) {
 		return ending(func(w http.ResponseWriter, _ *http.Request, _ []byte) {
 			if contentRange != "" {
@@ -256,9 +255,9 @@ func endings() []sending {
 		{name: "another part", change: parted("bytes 0-511/102400", 512), seen: first, requests: 2},
 		{name: "a part without bounds", change: parted("bytes", 512), seen: first, requests: 2},
 		{name: "another size", change: parted("bytes 101888-102399/102401", 512), fault: corrupt, status: 206, requests: 2},
-		{name: "forbidden", change: status(403), fault: diagnosis.FaultForbidden, status: 403, requests: 2},
-		{name: "missing", change: status(404), fault: diagnosis.FaultContentMissing, status: 404, requests: 2},
-		{name: "broken", change: status(503), fault: diagnosis.FaultServerError, status: 503, requests: 2},
+		{name: "forbidden", change: status(403), fault: registry.FaultForbidden, status: 403, requests: 2},
+		{name: "missing", change: status(404), fault: registry.FaultContentMissing, status: 404, requests: 2},
+		{name: "broken", change: status(503), fault: registry.FaultServerError, status: 503, requests: 2},
 	}
 }
 
@@ -293,7 +292,7 @@ func TestReplayOfALargeLayer(t *testing.T) {
 
 // A type that says packed is held against the first bytes.
 func TestReplayLooksAtTheMark(t *testing.T) {
-	for text, want := range map[string]diagnosis.Fault{"\x1f\x8b\x08": "", "\x28\xb5\x2f\xfd": "", "junk": diagnosis.FaultContentCorrupt} {
+	for text, want := range map[string]registry.Fault{"\x1f\x8b\x08": "", "\x28\xb5\x2f\xfd": "", "junk": registry.FaultContentCorrupt} {
 		s, _, _ := holding(t, func(c *registrytest.Content) (a, b ocispec.Descriptor) {
 			return c.Image(amd64(), c.Blob(ocispec.MediaTypeImageLayerGzip, []byte(text+strings.Repeat("?", 100<<10)))), b
 		})
@@ -318,18 +317,18 @@ func TestReplayFirstFailureDecides(t *testing.T) {
 		return c.Image(amd64(), layers...), b
 	})
 	a := replay(t, s, patient())
-	check(t, a.Answer, diagnosis.FaultForbidden, diagnosis.PhaseBlob)
+	check(t, a.Answer, registry.FaultForbidden, registry.PhaseBlob)
 	if a.Failed != 3 || a.Unasked != 0 || a.Looked != 10 || a.Blob != blamed.Digest.String() || a.Status != 403 || a.ErrorCode != registry.CodeDenied {
 		t.Errorf("failed %d, answer %+v", a.Failed, a.Answer)
 	}
-	for n, want := range map[int]diagnosis.Fault{4: diagnosis.FaultForbidden, 5: diagnosis.FaultServerError, 9: diagnosis.FaultContentCorrupt} {
+	for n, want := range map[int]registry.Fault{4: registry.FaultForbidden, 5: registry.FaultServerError, 9: registry.FaultContentCorrupt} {
 		if a.Pieces[n].Fault != want {
 			t.Errorf("piece %d: %+v, want %s", n, a.Pieces[n], want)
 		}
 	}
 	named := patient()
 	named.Blobs = []string{a.Pieces[5].Digest}
-	if a := replay(t, s, named); a.Fault != diagnosis.FaultServerError || a.Pieces[1].Fault != a.Fault {
+	if a := replay(t, s, named); a.Fault != registry.FaultServerError || a.Pieces[1].Fault != a.Fault {
 		t.Errorf("with a named blob: %+v", a.Answer)
 	}
 }
@@ -419,7 +418,7 @@ func TestReplayBounds(t *testing.T) {
 		one.Size, two.Size = math.MaxInt64, math.MaxInt64
 		return c.Image(amd64(), one, two), b
 	})
-	if a := replay(t, s, patient()); a.Fault != diagnosis.FaultContentCorrupt || a.Compressed != math.MaxInt64 {
+	if a := replay(t, s, patient()); a.Fault != registry.FaultContentCorrupt || a.Compressed != math.MaxInt64 {
 		t.Errorf("answer %+v, %d bytes", a.Answer, a.Compressed)
 	}
 	for name, change := range map[string]func(*ocispec.Descriptor){
@@ -431,7 +430,7 @@ func TestReplayBounds(t *testing.T) {
 			change(&bad)
 			return c.Artifact(c.Config(amd64(), one.Digest, bad.Digest), one, bad), b
 		})
-		if a := replay(t, s, patient()); a.Fault != diagnosis.FaultUnsupportedFormat || len(s.Requests()) != 2 {
+		if a := replay(t, s, patient()); a.Fault != registry.FaultUnsupportedFormat || len(s.Requests()) != 2 {
 			t.Errorf("a wrong %s: fault %q, requests %q", name, a.Fault, s.Lines())
 		}
 	}
@@ -463,7 +462,7 @@ func TestReplayThorough(t *testing.T) {
 	thorough := patient()
 	thorough.Thorough = true
 	a := replay(t, s, thorough)
-	check(t, a.Answer, diagnosis.FaultContentCorrupt, diagnosis.PhaseBlob)
+	check(t, a.Answer, registry.FaultContentCorrupt, registry.PhaseBlob)
 	if a.Blob != layer.Digest.String() || a.Failed != 1 || a.Pieces[2].Fault != a.Fault || len(s.Requests())-before != 6 {
 		t.Errorf("thorough: %+v, requests %q", a, s.Lines()[before:])
 	}
@@ -491,7 +490,7 @@ func TestReplayRedirected(t *testing.T) {
 	}})
 	a := endpoint(t, options(trusting(t, s)), s.Host).Replay(t.Context(), ref(t, s.Host+"/team/app:1.0"), good(), patient())
 	checkTransfer(t, a)
-	check(t, a.Answer, diagnosis.FaultForbidden, diagnosis.PhaseBlob)
+	check(t, a.Answer, registry.FaultForbidden, registry.PhaseBlob)
 	if a.Endpoint != "https://"+cdn.Host || a.Via != "https://"+s.Host || a.Blob != layers[4].Digest.String() || !a.CredentialSent {
 		t.Errorf("answer %+v", a.Answer)
 	}
@@ -518,7 +517,7 @@ func TestReplayRefusesMetadata(t *testing.T) {
 		return c.Image(amd64(), layers...), b
 	})
 	a := replay(t, s, patient())
-	check(t, a.Answer, diagnosis.FaultAddressForbidden, diagnosis.PhaseBlob)
+	check(t, a.Answer, registry.FaultAddressForbidden, registry.PhaseBlob)
 	if !errors.Is(a.Err, registry.ErrAddressForbidden) || a.Pieces[3].Endpoint != "http://169.254.169.254" || a.Failed != 1 {
 		t.Errorf("answer %+v, piece %+v", a.Answer, a.Pieces[3])
 	}
@@ -630,7 +629,7 @@ func TestReplayBlamesTheCertificate(t *testing.T) {
 			return c.Image(amd64(), layers...), b
 		})
 		a := replay(t, s, patient())
-		check(t, a.Answer, diagnosis.FaultTLSUntrusted, diagnosis.PhaseBlob)
+		check(t, a.Answer, registry.FaultTLSUntrusted, registry.PhaseBlob)
 		if a.Certificate == nil || !slices.Contains(a.Certificate.Names, "stranger.test") || a.Pieces[n+1].Endpoint != "https://"+cdn.Host {
 			t.Errorf("certificate %+v, piece %+v", a.Certificate, a.Pieces[n+1])
 		}
@@ -642,11 +641,11 @@ func TestReplayBlamesTheCertificate(t *testing.T) {
 func TestReplayConfig(t *testing.T) {
 	for name, tc := range map[string]struct {
 		change func(*registrytest.Object)
-		want   diagnosis.Fault
+		want   registry.Fault
 	}{
-		"missing":     {func(o *registrytest.Object) { o.Status = 404 }, diagnosis.FaultContentMissing},
-		"other bytes": {func(o *registrytest.Object) { o.Sent = []byte("{}") }, diagnosis.FaultContentCorrupt},
-		"limited":     {func(o *registrytest.Object) { o.Status = 429 }, diagnosis.FaultRateLimited},
+		"missing":     {func(o *registrytest.Object) { o.Status = 404 }, registry.FaultContentMissing},
+		"other bytes": {func(o *registrytest.Object) { o.Sent = []byte("{}") }, registry.FaultContentCorrupt},
+		"limited":     {func(o *registrytest.Object) { o.Status = 429 }, registry.FaultRateLimited},
 	} {
 		s, _, _ := holding(t, func(c *registrytest.Content) (a, b ocispec.Descriptor) {
 			layer := c.Layer(1)
@@ -664,7 +663,7 @@ func TestReplayConfig(t *testing.T) {
 		d.Platform = nil
 		return c.Index(d), b
 	})
-	if a := replay(t, s, patient()); a.Fault != diagnosis.FaultPlatformMismatch || a.Failed != 0 || !a.Pieces[0].Sound() || a.Unasked != 1 {
+	if a := replay(t, s, patient()); a.Fault != registry.FaultPlatformMismatch || a.Failed != 0 || !a.Pieces[0].Sound() || a.Unasked != 1 {
 		t.Errorf("another platform: %+v", a)
 	}
 }

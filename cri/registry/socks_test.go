@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/cri/registry"
 	"github.com/whypull/whypull/cri/registry/registrytest"
 )
@@ -76,14 +75,14 @@ func TestSocksProxy(t *testing.T) {
 		opts  registry.Options
 		host  string
 		code  byte
-		fault diagnosis.Fault
-		phase diagnosis.Phase
+		fault registry.Fault
+		phase registry.Phase
 	}{
-		"good":          {opts: options(trusting(t, s)), host: s.Host, phase: diagnosis.PhaseManifest},
-		"untrusted":     {opts: options(node(t, nil)), host: s.Host, fault: diagnosis.FaultTLSUntrusted, phase: diagnosis.PhaseTLS},
-		"silent":        {opts: options(trusting(t, s)), host: silent.Host, fault: diagnosis.FaultConnectionTimeout, phase: diagnosis.PhasePing},
-		"a front's own": {opts: plainHosts(t, plain.Host), host: plain.Host, fault: diagnosis.FaultServerError, phase: diagnosis.PhaseManifest},
-		"refuses":       {opts: options(trusting(t, s)), host: s.Host, code: 2, fault: diagnosis.FaultProxyFailed, phase: diagnosis.PhaseConnect},
+		"good":          {opts: options(trusting(t, s)), host: s.Host, phase: registry.PhaseManifest},
+		"untrusted":     {opts: options(node(t, nil)), host: s.Host, fault: registry.FaultTLSUntrusted, phase: registry.PhaseTLS},
+		"silent":        {opts: options(trusting(t, s)), host: silent.Host, fault: registry.FaultConnectionTimeout, phase: registry.PhasePing},
+		"a front's own": {opts: plainHosts(t, plain.Host), host: plain.Host, fault: registry.FaultServerError, phase: registry.PhaseManifest},
+		"refuses":       {opts: options(trusting(t, s)), host: s.Host, code: 2, fault: registry.FaultProxyFailed, phase: registry.PhaseConnect},
 	} {
 		t.Run(name, func(t *testing.T) {
 			u := socks(t, tc.code)
@@ -127,7 +126,7 @@ func TestProxyIsNotToldForbiddenHosts(t *testing.T) {
 		opts := options(trusting(t, s))
 		opts.Proxy = elsewhere
 		a := app(t, opts, s.Host, good())
-		if a.Fault != diagnosis.FaultAddressForbidden || !errors.Is(a.Err, registry.ErrAddressForbidden) {
+		if a.Fault != registry.FaultAddressForbidden || !errors.Is(a.Err, registry.ErrAddressForbidden) {
 			t.Errorf("redirect to %s: answer %+v", host, a)
 		}
 		s = registrytest.New(t, registrytest.Config{Logins: known(), Realm: "https://" + host + "/token", Repositories: []registrytest.Repository{
@@ -135,7 +134,7 @@ func TestProxyIsNotToldForbiddenHosts(t *testing.T) {
 		}})
 		opts = options(trusting(t, s))
 		opts.Proxy = elsewhere
-		check(t, app(t, opts, s.Host, good()), diagnosis.FaultAddressForbidden, diagnosis.PhaseToken)
+		check(t, app(t, opts, s.Host, good()), registry.FaultAddressForbidden, registry.PhaseToken)
 	}
 	if len(asked) > 0 {
 		t.Errorf("the proxy was asked for %q", asked)

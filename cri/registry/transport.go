@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"github.com/containerd/containerd/v2/core/remotes/docker"
-
-	"github.com/whypull/whypull/agent/diagnosis"
 )
 
 const (
@@ -30,13 +28,13 @@ const (
 // the requests to a token server, and those for blobs. Its value is the phase.
 type asideKey struct{}
 
-func withAside(ctx context.Context, phase diagnosis.Phase) context.Context {
+func withAside(ctx context.Context, phase Phase) context.Context {
 	return context.WithValue(ctx, asideKey{}, phase)
 }
 
 func isAside(ctx context.Context) bool { return ctx.Value(asideKey{}) != nil }
 
-func isToken(ctx context.Context) bool { return ctx.Value(asideKey{}) == diagnosis.PhaseToken }
+func isToken(ctx context.Context) bool { return ctx.Value(asideKey{}) == PhaseToken }
 
 // limitKey is for a bound of the body other than maxBody.
 type limitKey struct{}

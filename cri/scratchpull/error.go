@@ -32,8 +32,7 @@ type Error struct {
 	Op   string
 	Code codes.Code
 	// Text is containerd's own. For OpTransfer it is what the kubelet would have
-	// got from CRI, with the words that CRI puts in front; for
-	// diagnosis.ReadMessage, which redacts.
+	// got from CRI, with the words that CRI puts in front, and is not redacted.
 	Text string
 	err  error
 }

@@ -16,7 +16,6 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"google.golang.org/grpc/codes"
 
-	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/cri/scratchpull"
 	"github.com/whypull/whypull/cri/scratchpull/scratchpulltest"
 )
@@ -157,9 +156,6 @@ func TestTheRuntimesFailureIsToldInTheKubeletsWords(t *testing.T) {
 	}
 	if strings.Contains(err.Error(), "5160ed") || strings.Contains(fmt.Sprint(res), "5160ed") {
 		t.Errorf("the error shows what was said: %v", err)
-	}
-	if got := diagnosis.ReadMessage("ErrImagePull", e.Text); got.Cause != diagnosis.RegistryNameNotFound {
-		t.Errorf("read as %v", got.Cause)
 	}
 	if res.Stage != scratchpull.StageUnpacking || res.Unpacked || res.Leftover != nil {
 		t.Errorf("%+v", res)

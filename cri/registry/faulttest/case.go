@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"slices"
 	"strings"
-
-	"github.com/whypull/whypull/agent/diagnosis"
 )
 
 // The runtimes of Case.TruthOn.
@@ -14,9 +12,6 @@ const (
 	Containerd17 = "containerd 1.7"
 	Containerd24 = "containerd 2.4"
 )
-
-// Works is the truth of a case in which the pull succeeds.
-const Works diagnosis.Cause = ""
 
 // Case is one image of the world.
 type Case struct {
@@ -28,9 +23,9 @@ type Case struct {
 	Credentials []Credential
 	// Truth is what is really wrong; Works if nothing is. Where it depends on
 	// the runtime, it is that of containerd 2.4.
-	Truth diagnosis.Cause
+	Truth Truth
 	// TruthOn is the truth for runtimes that have another one.
-	TruthOn map[string]diagnosis.Cause
+	TruthOn map[string]Truth
 	// Slow: a runtime waits here for its own time limits, tens of seconds.
 	Slow bool
 	// Policy is the pull policy.
@@ -53,7 +48,7 @@ func (c Credential) String() string { return c.Source + " (" + c.Key + ")" }
 func (c Credential) GoString() string { return c.String() }
 
 // On is what is really wrong for a runtime, "containerd 1.7" for example.
-func (c Case) On(runtime string) diagnosis.Cause {
+func (c Case) On(runtime string) Truth {
 	if cause, differs := c.TruthOn[runtime]; differs {
 		return cause
 	}

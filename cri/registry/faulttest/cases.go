@@ -5,8 +5,6 @@ import (
 	"maps"
 	"net"
 	"net/http"
-
-	"github.com/whypull/whypull/agent/diagnosis"
 )
 
 // describe makes the tables of cases.
@@ -54,7 +52,7 @@ func (w *World) fill() error {
 }
 
 // simple is a case of which all is said by its registry and its repository.
-func simple(name, host string, truth diagnosis.Cause, repo *repository) spec {
+func simple(name, host string, truth Truth, repo *repository) spec {
 	return spec{Case: Case{Name: name, Truth: truth}, host: host, repo: repo}
 }
 
@@ -70,8 +68,8 @@ func (s spec) as(logins ...login) spec {
 }
 
 // on gives a runtime another truth.
-func (s spec) on(runtime string, truth diagnosis.Cause) spec {
-	on := map[string]diagnosis.Cause{runtime: truth}
+func (s spec) on(runtime string, truth Truth) spec {
+	on := map[string]Truth{runtime: truth}
 	maps.Copy(on, s.TruthOn)
 	s.TruthOn = on
 	return s
@@ -79,32 +77,32 @@ func (s spec) on(runtime string, truth diagnosis.Cause) spec {
 
 // networkCases are about the way to the registry.
 func (w *World) networkCases() []spec {
-	at := func(name, host string, truth diagnosis.Cause) spec { return simple(name, host, truth, &repository{}) }
+	at := func(name, host string, truth Truth) spec { return simple(name, host, truth, &repository{}) }
 	slow := spec.slowly
 	specs := []spec{
 		at("works", hostGood, Works),
-		at("dns-nxdomain", hostNXDOMAIN, diagnosis.RegistryNameNotFound),
-		at("dns-nodata", hostNoData, diagnosis.RegistryNameNotFound),
-		at("dns-servfail", hostServfail, diagnosis.DNSFailure),
-		at("dns-refused", hostDNSRefused, diagnosis.DNSFailure),
-		slow(at("dns-timeout", hostDNSSilent, diagnosis.DNSFailure)),
-		at("connect-refused", hostRefused, diagnosis.ConnectionRefused),
-		slow(at("connect-timeout", hostBlackhole, diagnosis.ConnectionTimeout)),
-		slow(at("tls-hangs", hostHangTLS, diagnosis.ConnectionTimeout)),
+		at("dns-nxdomain", hostNXDOMAIN, RegistryNameNotFound),
+		at("dns-nodata", hostNoData, RegistryNameNotFound),
+		at("dns-servfail", hostServfail, DNSFailure),
+		at("dns-refused", hostDNSRefused, DNSFailure),
+		slow(at("dns-timeout", hostDNSSilent, DNSFailure)),
+		at("connect-refused", hostRefused, ConnectionRefused),
+		slow(at("connect-timeout", hostBlackhole, ConnectionTimeout)),
+		slow(at("tls-hangs", hostHangTLS, ConnectionTimeout)),
 		// containerd 1.x has no limit here but the caller's own.
-		slow(at("http-hangs", hostHangHTTP, diagnosis.ConnectionTimeout)),
-		at("connection-reset", hostReset, diagnosis.NetworkUnreachable),
-		at("connection-closed", hostEOF, diagnosis.NetworkUnreachable),
-		at("tls-untrusted", hostUntrusted, diagnosis.TLSUntrusted),
-		at("tls-expired", hostExpired, diagnosis.TLSExpired),
-		at("tls-not-yet-valid", hostNotYet, diagnosis.TLSExpired),
-		at("tls-wrong-name", hostWrongName, diagnosis.TLSHostnameMismatch),
-		at("tls-client-certificate", hostMTLS, diagnosis.TLSHandshakeFailed),
-		at("tls-old-version", hostOldTLS, diagnosis.TLSHandshakeFailed),
-		at("plain-http", hostPlain, diagnosis.HTTPSMismatch),
+		slow(at("http-hangs", hostHangHTTP, ConnectionTimeout)),
+		at("connection-reset", hostReset, NetworkUnreachable),
+		at("connection-closed", hostEOF, NetworkUnreachable),
+		at("tls-untrusted", hostUntrusted, TLSUntrusted),
+		at("tls-expired", hostExpired, TLSExpired),
+		at("tls-not-yet-valid", hostNotYet, TLSExpired),
+		at("tls-wrong-name", hostWrongName, TLSHostnameMismatch),
+		at("tls-client-certificate", hostMTLS, TLSHandshakeFailed),
+		at("tls-old-version", hostOldTLS, TLSHandshakeFailed),
+		at("plain-http", hostPlain, HTTPSMismatch),
 	}
 	if !routed(unreachable6) {
-		specs = append(specs, at("no-route", hostOnly6, diagnosis.NetworkUnreachable))
+		specs = append(specs, at("no-route", hostOnly6, NetworkUnreachable))
 	}
 	return specs
 }

@@ -5,8 +5,6 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-
-	"github.com/whypull/whypull/agent/diagnosis"
 )
 
 // maker makes the repository of a case from a good image of its name.
@@ -36,10 +34,10 @@ func (w *World) content(name string, make maker) (spec, error) {
 		return spec{}, err
 	}
 	repo, err := make(c, good)
-	truth := diagnosis.ContentCorrupt
+	truth := ContentCorrupt
 	switch name {
 	case "platform-index":
-		truth = diagnosis.PlatformMismatch
+		truth = PlatformMismatch
 	case "platform-index-works", "platform-single":
 		truth = Works // though such a container does not start
 	}
@@ -133,7 +131,7 @@ func platformCases() map[string]maker {
 // formatCases are images in formats that a runtime may not know.
 func (w *World) formatCases() ([]spec, error) {
 	var failure error
-	made := func(name string, truth diagnosis.Cause, c content) spec {
+	made := func(name string, truth Truth, c content) spec {
 		c.name, c.platform = name, w.config.Platform
 		i, err := c.build()
 		if err != nil {
@@ -156,11 +154,11 @@ func (w *World) formatCases() ([]spec, error) {
 	const strange = "application/vnd.example.image.manifest.v9+json"
 	out := []spec{
 		// containerd converted such images up to 2.0.
-		simple("schema-1", "", diagnosis.UnsupportedFormat, &repository{content: old, manifest: gives(old.top, payload)}).
+		simple("schema-1", "", UnsupportedFormat, &repository{content: old, manifest: gives(old.top, payload)}).
 			on(Containerd16, Works).on(Containerd17, Works),
-		made("media-type-unknown", diagnosis.UnsupportedFormat, content{manifestType: strange}),
+		made("media-type-unknown", UnsupportedFormat, content{manifestType: strange}),
 		// The transfer service of 2.1 and later stores what it cannot unpack.
-		made("layer-type-unknown", diagnosis.UnsupportedFormat, content{layerType: "application/vnd.example.layer"}).on(Containerd24, Works),
+		made("layer-type-unknown", UnsupportedFormat, content{layerType: "application/vnd.example.layer"}).on(Containerd24, Works),
 		made("layer-uncompressed-works", Works, content{layerType: ocispec.MediaTypeImageLayer, layer: unpacked}),
 		made("helm-chart", Works, chart),
 	}

@@ -3,8 +3,6 @@ package faulttest
 import (
 	"net/http"
 	"time"
-
-	"github.com/whypull/whypull/agent/diagnosis"
 )
 
 const anyToken = true
@@ -25,14 +23,14 @@ func (w *World) loginCases() []spec {
 	return []spec{
 		simple("basic-works", "", Works, guarded()).as(right()),
 		simple("basic-second-login-works", "", Works, guarded()).as(wrong(), right()),
-		simple("basic-anonymous", "", diagnosis.AuthenticationRequired, guarded()),
-		simple("basic-wrong", "", diagnosis.CredentialsRejected, guarded()).as(wrong()),
-		simple("basic-two-wrong", "", diagnosis.CredentialsRejected, guarded()).as(wrong(), login{"other", "wrong-too"}),
-		simple("unauthorized-without-challenge", "", diagnosis.AuthenticationRequired, &repository{all: unauthorized()}),
-		simple("expired-says-registry", "", diagnosis.CredentialsExpired, saysExpired(http.StatusUnauthorized)).as(wrong()),
-		simple("expired-says-registry-403", "", diagnosis.CredentialsExpired, saysExpired(http.StatusForbidden)).as(wrong()),
-		simple("expired-jwt", "", diagnosis.CredentialsExpired, guarded()).as(jwt(time.Now().Add(-time.Hour))),
-		simple("rejected-jwt", "", diagnosis.CredentialsRejected, guarded()).as(jwt(time.Now().Add(time.Hour))),
+		simple("basic-anonymous", "", AuthenticationRequired, guarded()),
+		simple("basic-wrong", "", CredentialsRejected, guarded()).as(wrong()),
+		simple("basic-two-wrong", "", CredentialsRejected, guarded()).as(wrong(), login{"other", "wrong-too"}),
+		simple("unauthorized-without-challenge", "", AuthenticationRequired, &repository{all: unauthorized()}),
+		simple("expired-says-registry", "", CredentialsExpired, saysExpired(http.StatusUnauthorized)).as(wrong()),
+		simple("expired-says-registry-403", "", CredentialsExpired, saysExpired(http.StatusForbidden)).as(wrong()),
+		simple("expired-jwt", "", CredentialsExpired, guarded()).as(jwt(time.Now().Add(-time.Hour))),
+		simple("rejected-jwt", "", CredentialsRejected, guarded()).as(jwt(time.Now().Add(time.Hour))),
 	}
 }
 
@@ -47,57 +45,57 @@ func (w *World) scopeCases() []spec {
 	return []spec{
 		simple("hub-works", hostHub, Works, private).as(right()),
 		// The hub says the same of private repositories and of missing ones.
-		simple("hub-anonymous", hostHub, diagnosis.DeniedOrNotFound, refused("hub-anonymous", scope)),
-		simple("hub-login", hostHub, diagnosis.DeniedOrNotFound, refused("hub-login", scope)).as(right()),
-		simple("hub-missing", hostHub, diagnosis.DeniedOrNotFound, nil),
-		simple("hub-missing-login", hostHub, diagnosis.DeniedOrNotFound, nil).as(right()),
-		simple("hub-invalid-token", hostHub, diagnosis.DeniedOrNotFound, refused("hub-invalid-token", "invalid_token")),
+		simple("hub-anonymous", hostHub, DeniedOrNotFound, refused("hub-anonymous", scope)),
+		simple("hub-login", hostHub, DeniedOrNotFound, refused("hub-login", scope)).as(right()),
+		simple("hub-missing", hostHub, DeniedOrNotFound, nil),
+		simple("hub-missing-login", hostHub, DeniedOrNotFound, nil).as(right()),
+		simple("hub-invalid-token", hostHub, DeniedOrNotFound, refused("hub-invalid-token", "invalid_token")),
 		// The good registry says so when there is no such repository: this one is
 		// there.
-		simple("scope-refused-anonymous", "", diagnosis.AuthenticationRequired, refused("scope-refused-anonymous", scope)),
-		simple("scope-refused-login", "", diagnosis.AccessDenied, refused("scope-refused-login", scope)).as(right()),
-		simple("bearer-loop", "", diagnosis.AccessDenied, refused("bearer-loop", "")).as(right()),
+		simple("scope-refused-anonymous", "", AuthenticationRequired, refused("scope-refused-anonymous", scope)),
+		simple("scope-refused-login", "", AccessDenied, refused("scope-refused-login", scope)).as(right()),
+		simple("bearer-loop", "", AccessDenied, refused("bearer-loop", "")).as(right()),
 	}
 }
 
 // tokenCases are about the token server.
 func (w *World) tokenCases() []spec {
-	from := func(name string, truth diagnosis.Cause, token http.HandlerFunc) spec {
+	from := func(name string, truth Truth, token http.HandlerFunc) spec {
 		return simple(name, "", truth, &repository{admit: w.bearer(name, ""), token: token})
 	}
-	refusing := func(name string, truth diagnosis.Cause, status int, anonymous bool) spec {
+	refusing := func(name string, truth Truth, status int, anonymous bool) spec {
 		return from(name, truth, issuer(tokenFor(name), anonymous, refusal(status, "DENIED")))
 	}
-	at := func(name, host string, truth diagnosis.Cause) spec {
+	at := func(name, host string, truth Truth) spec {
 		return simple(name, "", truth, &repository{admit: w.bearerFrom("https://"+w.hostport(host)+"/token/"+name, name, "")})
 	}
 	expired := saying(http.StatusUnauthorized, "UNAUTHORIZED", "authentication failed: token has expired")
 	return []spec{
 		refusing("token-works", Works, http.StatusUnauthorized, anyToken),
 		refusing("token-login-works", Works, http.StatusUnauthorized, !anyToken).as(right()),
-		refusing("token-anonymous-401", diagnosis.AuthenticationRequired, http.StatusUnauthorized, !anyToken),
-		refusing("token-anonymous-403", diagnosis.AuthenticationRequired, http.StatusForbidden, !anyToken),
-		refusing("token-anonymous-429", diagnosis.RateLimited, http.StatusTooManyRequests, !anyToken).slowly(),
-		refusing("token-anonymous-503", diagnosis.RegistryError, http.StatusServiceUnavailable, !anyToken),
-		refusing("token-login-401", diagnosis.CredentialsRejected, http.StatusUnauthorized, !anyToken).as(wrong()),
+		refusing("token-anonymous-401", AuthenticationRequired, http.StatusUnauthorized, !anyToken),
+		refusing("token-anonymous-403", AuthenticationRequired, http.StatusForbidden, !anyToken),
+		refusing("token-anonymous-429", RateLimited, http.StatusTooManyRequests, !anyToken).slowly(),
+		refusing("token-anonymous-503", RegistryError, http.StatusServiceUnavailable, !anyToken),
+		refusing("token-login-401", CredentialsRejected, http.StatusUnauthorized, !anyToken).as(wrong()),
 		// 401 is the status for a login that is wrong; 403 says that it may not.
-		refusing("token-login-403", diagnosis.AccessDenied, http.StatusForbidden, !anyToken).as(wrong()),
-		refusing("token-login-429", diagnosis.RateLimited, http.StatusTooManyRequests, !anyToken).as(wrong()).slowly(),
-		refusing("token-login-503", diagnosis.RegistryError, http.StatusServiceUnavailable, !anyToken).as(wrong()),
+		refusing("token-login-403", AccessDenied, http.StatusForbidden, !anyToken).as(wrong()),
+		refusing("token-login-429", RateLimited, http.StatusTooManyRequests, !anyToken).as(wrong()).slowly(),
+		refusing("token-login-503", RegistryError, http.StatusServiceUnavailable, !anyToken).as(wrong()),
 		// Anyone may pull this, but for those who bring a wrong login.
-		refusing("public-spoiled-by-login", diagnosis.CredentialsRejected, http.StatusUnauthorized, anyToken).as(wrong()),
-		from("expired-says-token-server", diagnosis.CredentialsExpired, issuer("", !anyToken, expired)).as(wrong()),
-		from("token-missing", diagnosis.RegistryError, text(http.StatusOK, "application/json", "{}")),
-		from("token-web-page", diagnosis.RegistryError, webPage(http.StatusOK)),
-		at("token-name-unknown", hostNXDOMAIN, diagnosis.RegistryNameNotFound),
-		at("token-dns-servfail", hostServfail, diagnosis.DNSFailure),
-		at("token-refused", hostRefused, diagnosis.ConnectionRefused),
-		at("token-reset", hostReset, diagnosis.NetworkUnreachable),
-		at("token-timeout", hostBlackhole, diagnosis.ConnectionTimeout).slowly(),
-		at("token-hangs", hostHangHTTP, diagnosis.ConnectionTimeout).slowly(),
-		at("token-untrusted", hostUntrusted, diagnosis.TLSUntrusted),
-		at("token-expired-certificate", hostExpired, diagnosis.TLSExpired),
-		at("token-wrong-name", hostWrongName, diagnosis.TLSHostnameMismatch),
-		at("token-plain-http", hostPlain, diagnosis.HTTPSMismatch),
+		refusing("public-spoiled-by-login", CredentialsRejected, http.StatusUnauthorized, anyToken).as(wrong()),
+		from("expired-says-token-server", CredentialsExpired, issuer("", !anyToken, expired)).as(wrong()),
+		from("token-missing", RegistryError, text(http.StatusOK, "application/json", "{}")),
+		from("token-web-page", RegistryError, webPage(http.StatusOK)),
+		at("token-name-unknown", hostNXDOMAIN, RegistryNameNotFound),
+		at("token-dns-servfail", hostServfail, DNSFailure),
+		at("token-refused", hostRefused, ConnectionRefused),
+		at("token-reset", hostReset, NetworkUnreachable),
+		at("token-timeout", hostBlackhole, ConnectionTimeout).slowly(),
+		at("token-hangs", hostHangHTTP, ConnectionTimeout).slowly(),
+		at("token-untrusted", hostUntrusted, TLSUntrusted),
+		at("token-expired-certificate", hostExpired, TLSExpired),
+		at("token-wrong-name", hostWrongName, TLSHostnameMismatch),
+		at("token-plain-http", hostPlain, HTTPSMismatch),
 	}
 }

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-
-	"github.com/whypull/whypull/agent/diagnosis"
 )
 
 // mirrorCases are about registries that stand in for others, by hosts.toml.
@@ -42,7 +40,7 @@ func (w *World) mirrored(mirror, origin string) spec {
 // mirrorOnly is a case with a mirror and nothing behind it.
 func (w *World) mirrorOnly(mirror string) spec {
 	name := "mirror-only-" + mirror
-	s := simple(name, name, diagnosis.MirrorFailed, &repository{})
+	s := simple(name, name, MirrorFailed, &repository{})
 	s.files = hostsFile(fmt.Sprintf("server = %[1]q\n[host.%[1]q]\n", "https://"+w.hostport(mirrorHost(&s, mirror))))
 	return s
 }
@@ -78,30 +76,30 @@ func mirrorHost(s *spec, fault string) string {
 // that came furthest: no answer or no login, then 404, then other statuses; of
 // equals, the first. Before, it was the first that was not a 404.
 func mirrorTruth(s *spec, mirror, origin string) {
-	own := map[string]diagnosis.Cause{
-		"401": diagnosis.AuthenticationRequired, "404": diagnosis.RepositoryNotFound, hostNXDOMAIN: diagnosis.RegistryNameNotFound,
+	own := map[string]Truth{
+		"401": AuthenticationRequired, "404": RepositoryNotFound, hostNXDOMAIN: RegistryNameNotFound,
 	}[origin]
 	switch {
 	case mirror == "web-page" || mirror == "corrupt":
-		s.Truth = diagnosis.MirrorFailed
+		s.Truth = MirrorFailed
 	case mirror == "works" || origin == "good":
 		s.Truth = Works
 	case mirror == origin: // the same is wrong with both
 		s.Truth = own
 	case mirror == "404": // hides what has no status
-		s.Truth = diagnosis.MirrorFailed
+		s.Truth = MirrorFailed
 		*s = s.on(Containerd16, own).on(Containerd17, own)
 	case origin == "404" && mirror != "500": // has come further than no answer
 		s.Truth = own
-		*s = s.on(Containerd16, diagnosis.MirrorFailed).on(Containerd17, diagnosis.MirrorFailed)
+		*s = s.on(Containerd16, MirrorFailed).on(Containerd17, MirrorFailed)
 	default:
-		s.Truth = diagnosis.MirrorFailed
+		s.Truth = MirrorFailed
 	}
 }
 
 // configCases are about the node's own settings for a registry.
 func (w *World) configCases() []spec {
-	at := func(name, behind string, truth diagnosis.Cause, file, format string) spec {
+	at := func(name, behind string, truth Truth, file, format string) spec {
 		host := name
 		if behind != "" {
 			host += "." + behind
@@ -122,7 +120,7 @@ func (w *World) configCases() []spec {
 		lax       = "server = TLS\n[host.TLS]\n  skip_verify = true\n"
 		hostless  = "server = TLS\nca = \"authority.pem\"\n"
 	)
-	invalid := diagnosis.RegistryConfigInvalid
+	invalid := RegistryConfigInvalid
 	return []spec{
 		at("config-ca-works", hostUntrusted, Works, toml, trusting),
 		at("config-skip-verify-works", hostUntrusted, Works, toml, lax),
@@ -132,7 +130,7 @@ func (w *World) configCases() []spec {
 		at("config-file-misnamed", hostUntrusted, invalid, "host.toml", trusting),
 		at("config-ca-missing", "", invalid, toml, nowhere),
 		at("config-no-resolve", "", invalid, toml, incapable),
-		at("config-plain-for-tls", "", diagnosis.HTTPSMismatch, toml, plain),
+		at("config-plain-for-tls", "", HTTPSMismatch, toml, plain),
 		// containerd 1.6 takes a file without any host for invalid.
 		at("config-without-host-works", hostUntrusted, Works, toml, hostless).on(Containerd16, invalid),
 	}
@@ -140,23 +138,23 @@ func (w *World) configCases() []spec {
 
 // proxyCases are about registries behind the proxy.
 func (w *World) proxyCases() []spec {
-	behind := func(name string, truth diagnosis.Cause, repo *repository) spec {
+	behind := func(name string, truth Truth, repo *repository) spec {
 		return simple(name, name+"."+proxiedDomain, truth, repo)
 	}
-	plain := behind("proxy-plain-502", diagnosis.ProxyFailed, nil)
+	plain := behind("proxy-plain-502", ProxyFailed, nil)
 	plain.files = hostsFile(fmt.Sprintf("server = %[1]q\n[host.%[1]q]\n  capabilities = [\"pull\", \"resolve\"]\n", "http://"+w.hostport(plain.host)))
 	return []spec{
 		behind("proxy-works", Works, &repository{}),
-		behind("proxy-403", diagnosis.ProxyFailed, nil),
-		behind("proxy-407", diagnosis.ProxyFailed, nil),
-		behind("proxy-502", diagnosis.ProxyFailed, nil),
-		behind("proxy-503", diagnosis.ProxyFailed, nil),
-		behind("proxy-hang", diagnosis.ProxyFailed, nil).slowly(),
+		behind("proxy-403", ProxyFailed, nil),
+		behind("proxy-407", ProxyFailed, nil),
+		behind("proxy-502", ProxyFailed, nil),
+		behind("proxy-503", ProxyFailed, nil),
+		behind("proxy-hang", ProxyFailed, nil).slowly(),
 		plain,
 		// What is behind the proxy fails, and not the proxy.
-		behind("proxied-repository-404", diagnosis.RepositoryNotFound, nil),
-		behind("proxied-401", diagnosis.AuthenticationRequired, &repository{admit: basic(unauthorized())}),
-		behind("proxied-500", diagnosis.RegistryError, &repository{all: refusal(http.StatusInternalServerError, "UNKNOWN")}),
+		behind("proxied-repository-404", RepositoryNotFound, nil),
+		behind("proxied-401", AuthenticationRequired, &repository{admit: basic(unauthorized())}),
+		behind("proxied-500", RegistryError, &repository{all: refusal(http.StatusInternalServerError, "UNKNOWN")}),
 	}
 }
 
@@ -164,7 +162,7 @@ func (w *World) proxyCases() []spec {
 func (w *World) proxyDownCases() []spec {
 	var out []spec
 	for _, name := range []string{"proxy-refused", "proxy-unknown"} {
-		out = append(out, simple(name, name+"."+downDomain, diagnosis.ProxyFailed, nil))
+		out = append(out, simple(name, name+"."+downDomain, ProxyFailed, nil))
 	}
 	return out
 }

@@ -8,8 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/whypull/whypull/agent/diagnosis"
 )
 
 // transferCases are about the second of two layers, which is too large to be
@@ -39,7 +37,7 @@ func (w *World) transferCases() ([]spec, error) {
 
 // transfer is how a second layer is sent.
 type transfer struct {
-	truth  diagnosis.Cause
+	truth  Truth
 	second func(document) http.HandlerFunc // nil: as it should be
 	slow   bool
 }
@@ -53,13 +51,13 @@ func transfers() map[string]transfer {
 		"two-layers-works":     {truth: Works},
 		"second-without-parts": {truth: Works, second: unparted},
 		"second-trickles":      {truth: Works, second: trickling, slow: true},
-		"second-cut-off":       {truth: diagnosis.ContentCorrupt, second: cutOff},
-		"second-end-missing":   {truth: diagnosis.ContentCorrupt, second: endMissing},
-		"second-file-short":    {truth: diagnosis.ContentCorrupt, second: fileShort},
-		"second-403":           {truth: diagnosis.AccessDenied, second: always(refusal(http.StatusForbidden, "DENIED"))},
-		"second-404":           {truth: diagnosis.ContentCorrupt, second: always(refusal(http.StatusNotFound, "BLOB_UNKNOWN"))},
-		"second-429":           {truth: diagnosis.RateLimited, second: always(limited), slow: true},
-		"second-500":           {truth: diagnosis.RegistryError, second: always(refusal(http.StatusInternalServerError, "UNKNOWN"))},
+		"second-cut-off":       {truth: ContentCorrupt, second: cutOff},
+		"second-end-missing":   {truth: ContentCorrupt, second: endMissing},
+		"second-file-short":    {truth: ContentCorrupt, second: fileShort},
+		"second-403":           {truth: AccessDenied, second: always(refusal(http.StatusForbidden, "DENIED"))},
+		"second-404":           {truth: ContentCorrupt, second: always(refusal(http.StatusNotFound, "BLOB_UNKNOWN"))},
+		"second-429":           {truth: RateLimited, second: always(limited), slow: true},
+		"second-500":           {truth: RegistryError, second: always(refusal(http.StatusInternalServerError, "UNKNOWN"))},
 	}
 }
 

@@ -21,8 +21,6 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
-
-	"github.com/whypull/whypull/agent/diagnosis"
 )
 
 // start makes a world for a test.
@@ -70,9 +68,9 @@ func TestCasesAreWellFormed(t *testing.T) {
 	if !slices.IsSortedFunc(cases, byName) {
 		t.Error("the cases are not sorted")
 	}
-	causes := map[diagnosis.Cause]int{}
+	truths := map[Truth]int{}
 	for _, c := range append(cases, w.InProcess()...) {
-		causes[c.Truth]++
+		truths[c.Truth]++
 		host, rest, _ := strings.Cut(c.Image, "/")
 		if name, _, _ := strings.Cut(rest, ":"); strings.TrimSuffix(name, "@sha256") != c.Name {
 			t.Errorf("%s has image %s", c.Name, c.Image)
@@ -92,32 +90,18 @@ func TestCasesAreWellFormed(t *testing.T) {
 			t.Errorf("%s has no policy", c.Name)
 		}
 	}
-	for _, cause := range append(slices.Collect(causesOfTheWay()), Works) {
-		if causes[cause] == 0 {
-			t.Errorf("no case has the truth %q", cause)
+	for _, truth := range append(Truths(), Works) {
+		if truths[truth] == 0 {
+			t.Errorf("no case has the truth %q", truth)
 		}
 	}
 }
 
-// causesOfTheWay are the causes that a registry, its network or the node's
-// settings for it can have.
-func causesOfTheWay() func(func(diagnosis.Cause) bool) {
-	return slices.Values([]diagnosis.Cause{
-		diagnosis.PolicyBlocked, diagnosis.AuthenticationRequired, diagnosis.CredentialsRejected, diagnosis.CredentialsExpired,
-		diagnosis.AccessDenied, diagnosis.DeniedOrNotFound, diagnosis.TagNotFound, diagnosis.RepositoryNotFound,
-		diagnosis.PlatformMismatch, diagnosis.UnsupportedFormat, diagnosis.ContentCorrupt, diagnosis.RegistryNameNotFound,
-		diagnosis.DNSFailure, diagnosis.ConnectionRefused, diagnosis.ConnectionTimeout, diagnosis.NetworkUnreachable,
-		diagnosis.TLSUntrusted, diagnosis.TLSHostnameMismatch, diagnosis.TLSExpired, diagnosis.TLSHandshakeFailed,
-		diagnosis.HTTPSMismatch, diagnosis.ProxyFailed, diagnosis.MirrorFailed, diagnosis.RegistryConfigInvalid,
-		diagnosis.RateLimited, diagnosis.RegistryError,
-	})
-}
-
 func TestTruthDependsOnTheRuntime(t *testing.T) {
 	t.Parallel()
-	c := Case{Truth: diagnosis.MirrorFailed, TruthOn: map[string]diagnosis.Cause{Containerd16: Works, Containerd17: diagnosis.TagNotFound}}
-	for runtime, want := range map[string]diagnosis.Cause{
-		Containerd16: Works, Containerd17: diagnosis.TagNotFound, Containerd24: diagnosis.MirrorFailed, "": diagnosis.MirrorFailed,
+	c := Case{Truth: MirrorFailed, TruthOn: map[string]Truth{Containerd16: Works, Containerd17: TagNotFound}}
+	for runtime, want := range map[string]Truth{
+		Containerd16: Works, Containerd17: TagNotFound, Containerd24: MirrorFailed, "": MirrorFailed,
 	} {
 		if got := c.On(runtime); got != want {
 			t.Errorf("on %q: %q, want %q", runtime, got, want)
@@ -129,18 +113,18 @@ func TestTruthDependsOnTheRuntime(t *testing.T) {
 // a 404.
 func TestMirrorTruth(t *testing.T) {
 	t.Parallel()
-	failed, unknown := diagnosis.MirrorFailed, diagnosis.RegistryNameNotFound
+	failed, unknown := MirrorFailed, RegistryNameNotFound
 	for _, tc := range []struct {
 		mirror, origin   string
-		newest, before20 diagnosis.Cause
+		newest, before20 Truth
 	}{
 		{"404", "good", Works, Works},
 		{"works", "404", Works, Works},
-		{"404", "404", diagnosis.RepositoryNotFound, diagnosis.RepositoryNotFound},
-		{"404", "401", failed, diagnosis.AuthenticationRequired},
+		{"404", "404", RepositoryNotFound, RepositoryNotFound},
+		{"404", "401", failed, AuthenticationRequired},
 		{"404", hostNXDOMAIN, failed, unknown},
 		{"500", "404", failed, failed},
-		{hostRefused, "404", diagnosis.RepositoryNotFound, failed},
+		{hostRefused, "404", RepositoryNotFound, failed},
 		{hostRefused, hostNXDOMAIN, failed, failed},
 		{hostNXDOMAIN, hostNXDOMAIN, unknown, unknown},
 		{"corrupt", "good", failed, failed},

@@ -185,7 +185,7 @@ func runCases(ctx context.Context, r Runtime, cases []faulttest.Case, out *resul
 
 // runCase pulls as the kubelet does, and has a failure judged.
 func runCase(ctx context.Context, r Runtime, service images, runtime *cri.Runtime, c faulttest.Case) (Result, error) {
-	result := Result{Case: c.Name, Runtime: r.Name, Image: c.Image, Truth: c.On(r.Name)}
+	result := Result{Case: c.Name, Runtime: r.Name, Image: c.Image, Truth: diagnosis.Cause(c.On(r.Name))}
 	start := time.Now()
 	err := service.pull(ctx, c)
 	result.Seconds = time.Since(start).Seconds()

@@ -1,0 +1,78 @@
+package probe
+
+import (
+	"cmp"
+	"time"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/cri/registry"
+)
+
+// registryFaults has the fault of a report for each fault of a conversation
+// with a registry.
+//
+//nolint:gochecknoglobals // never written
+var registryFaults = map[registry.Fault]diagnosis.Fault{
+	registry.FaultNameNotFound:        diagnosis.FaultNameNotFound,
+	registry.FaultDNSFailure:          diagnosis.FaultDNSFailure,
+	registry.FaultConnectionRefused:   diagnosis.FaultConnectionRefused,
+	registry.FaultConnectionTimeout:   diagnosis.FaultConnectionTimeout,
+	registry.FaultNetworkUnreachable:  diagnosis.FaultNetworkUnreachable,
+	registry.FaultAddressForbidden:    diagnosis.FaultAddressForbidden,
+	registry.FaultProxyFailed:         diagnosis.FaultProxyFailed,
+	registry.FaultTLSUntrusted:        diagnosis.FaultTLSUntrusted,
+	registry.FaultTLSHostnameMismatch: diagnosis.FaultTLSHostnameMismatch,
+	registry.FaultTLSExpired:          diagnosis.FaultTLSExpired,
+	registry.FaultTLSHandshakeFailed:  diagnosis.FaultTLSHandshakeFailed,
+	registry.FaultHTTPSMismatch:       diagnosis.FaultHTTPSMismatch,
+	registry.FaultUnauthorized:        diagnosis.FaultUnauthorized,
+	registry.FaultInsufficientScope:   diagnosis.FaultInsufficientScope,
+	registry.FaultForbidden:           diagnosis.FaultForbidden,
+	registry.FaultNotFound:            diagnosis.FaultNotFound,
+	registry.FaultTagNotFound:         diagnosis.FaultTagNotFound,
+	registry.FaultRepositoryNotFound:  diagnosis.FaultRepositoryNotFound,
+	registry.FaultRateLimited:         diagnosis.FaultRateLimited,
+	registry.FaultServerError:         diagnosis.FaultServerError,
+	registry.FaultUnexpectedAnswer:    diagnosis.FaultUnexpectedAnswer,
+	registry.FaultPolicyBlocked:       diagnosis.FaultPolicyBlocked,
+	registry.FaultWebPage:             diagnosis.FaultWebPage,
+	registry.FaultPlatformMismatch:    diagnosis.FaultPlatformMismatch,
+	registry.FaultUnsupportedFormat:   diagnosis.FaultUnsupportedFormat,
+	registry.FaultContentCorrupt:      diagnosis.FaultContentCorrupt,
+	registry.FaultContentMissing:      diagnosis.FaultContentMissing,
+}
+
+// registryPhases has the phase of a report for each phase of a conversation
+// with a registry.
+//
+//nolint:gochecknoglobals // never written
+var registryPhases = map[registry.Phase]diagnosis.Phase{
+	registry.PhaseDNS:      diagnosis.PhaseDNS,
+	registry.PhaseConnect:  diagnosis.PhaseConnect,
+	registry.PhaseTLS:      diagnosis.PhaseTLS,
+	registry.PhasePing:     diagnosis.PhasePing,
+	registry.PhaseToken:    diagnosis.PhaseToken,
+	registry.PhaseManifest: diagnosis.PhaseManifest,
+	registry.PhaseBlob:     diagnosis.PhaseBlob,
+}
+
+// reportFault returns the fault of a report for a fault of a conversation; ""
+// for "". What has no row is an answer that nobody expects.
+func reportFault(f registry.Fault) diagnosis.Fault {
+	if f == "" {
+		return ""
+	}
+	return cmp.Or(registryFaults[f], diagnosis.FaultUnexpectedAnswer)
+}
+
+// timings returns how long each phase of a conversation took; nil for nil.
+func timings(took map[registry.Phase]time.Duration) map[diagnosis.Phase]time.Duration {
+	if took == nil {
+		return nil
+	}
+	out := make(map[diagnosis.Phase]time.Duration, len(took))
+	for phase, d := range took {
+		out[registryPhases[phase]] = d
+	}
+	return out
+}
