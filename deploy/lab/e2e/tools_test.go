@@ -20,12 +20,12 @@ import (
 	"k8s.io/client-go/tools/clientcmd/api"
 	"sigs.k8s.io/yaml"
 
-	"github.com/whypull/whypull/report/fleet"
 	"github.com/whypull/whypull/agent/check"
 	"github.com/whypull/whypull/deploy/lab"
 	"github.com/whypull/whypull/deploy/lab/demo"
 	"github.com/whypull/whypull/deploy/lab/registry"
 	"github.com/whypull/whypull/report"
+	"github.com/whypull/whypull/report/fleet"
 )
 
 // said is what a command has printed, and its exit status.

@@ -16,9 +16,9 @@ import (
 	"github.com/whypull/whypull/agent/podwatch"
 	"github.com/whypull/whypull/agent/probe"
 	"github.com/whypull/whypull/cri"
-	"github.com/whypull/whypull/cri/scratchpull"
 	"github.com/whypull/whypull/cri/registry"
 	"github.com/whypull/whypull/cri/registry/faulttest"
+	"github.com/whypull/whypull/cri/scratchpull"
 	"github.com/whypull/whypull/deploy/lab/runtimes"
 	"github.com/whypull/whypull/report"
 )

@@ -20,8 +20,8 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/whypull/whypull/cri"
-	"github.com/whypull/whypull/cri/scratchpull"
 	"github.com/whypull/whypull/cri/registry/faulttest"
+	"github.com/whypull/whypull/cri/scratchpull"
 	"github.com/whypull/whypull/deploy/lab/box"
 	"github.com/whypull/whypull/deploy/lab/runtimes"
 )
