@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/agent/diagnosis/message"
 	"github.com/whypull/whypull/agent/podwatch"
 )
 
@@ -128,6 +129,6 @@ func fingerprint(f diagnosis.Failure) string {
 	case "ErrImagePull", "ImagePullBackOff", "RegistryUnavailable", "SignatureValidationFailed":
 		reason = "pull"
 	}
-	r := diagnosis.ReadMessage(f.Reason, f.Message)
+	r := message.Read(f.Reason, f.Message)
 	return strings.Join([]string{f.Image, f.PullPolicy, reason, string(r.Cause), r.Host, strconv.Itoa(r.Status), strings.Join(f.PullSecrets, ","), string(f.Stall)}, "\x00")
 }

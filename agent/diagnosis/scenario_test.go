@@ -16,6 +16,9 @@ import (
 
 var update = flag.Bool("update", false, "write the verdicts into the scenario files")
 
+// readMessage is message.Read, see [ReadMessagesWith].
+var readMessage func(reason, text string) *MessageFacts
+
 // A scenario file is one case. In front of the line "---" stand the failure and
 // the evidence, behind it the verdict:
 //
@@ -108,8 +111,8 @@ func parseScenario(data string) (verdictCase, error) {
 func (s *verdictCase) read(text string) {
 	kind, message, _ := strings.Cut(text, ":")
 	s.failure.Message = message
-	r := ReadMessage(s.failure.Reason, message)
-	e := Evidence{Check: CheckMessage, Outcome: Inconclusive, Cause: r.Cause, Host: r.Host, BehindProxy: r.BehindProxy, LoginSent: r.LoginSent, AfterManifest: kind == "blob", Blob: r.Blob, Detail: "the kubelet says: " + r.Text}
+	r := readMessage(s.failure.Reason, message)
+	e := Evidence{Check: CheckMessage, Outcome: Inconclusive, Cause: r.Cause, Host: r.Host, BehindProxy: r.BehindProxy, LoginSent: r.CredentialsSent, AfterManifest: kind == "blob", Blob: r.Blob, Detail: "the kubelet says: " + r.Text}
 	if r.Cause != Unknown {
 		e.Outcome, e.Fault = Failed, Fault(r.Cause)
 	}

@@ -165,7 +165,7 @@ func (c *Collector) quick(ctx context.Context, f diagnosis.Failure) ([]diagnosis
 	wg.Wait()
 	image = c.checkUse(f, image, id, credentials, logins)
 	c.Metrics.Checked(image.Check, image.Outcome, took)
-	return append([]diagnosis.Evidence{message(f), image}, credentials...), logins
+	return append([]diagnosis.Evidence{messageEvidence(f), image}, credentials...), logins
 }
 
 // needless says why the network has nothing to add, or "".

@@ -68,7 +68,7 @@ func fullText(f diagnosis.Failure) diagnosis.Failure {
 // disk are the lines of the check alone.
 func (n *node) disk(f diagnosis.Failure) []string {
 	n.t.Helper()
-	all := n.collector.lookAtDisk(n.t.Context(), f, []diagnosis.Evidence{message(f)}).evidence()
+	all := n.collector.lookAtDisk(n.t.Context(), f, []diagnosis.Evidence{messageEvidence(f)}).evidence()
 	wellFormed(n.t, all)
 	return of(all, diagnosis.CheckPull)
 }

@@ -29,32 +29,12 @@ func TestMessage(t *testing.T) {
 			t.Parallel()
 			f := failure(image)
 			f.Reason, f.Message = tc.reason, tc.message
-			e := message(f)
+			e := messageEvidence(f)
 			wellFormed(t, []diagnosis.Evidence{e})
 			wantLines(t, "evidence", of([]diagnosis.Evidence{e}, diagnosis.CheckMessage), tc.want)
 			if e.Cause != tc.cause || e.Host != tc.host || e.Status != tc.status || e.AfterManifest != tc.after {
 				t.Errorf("evidence %+v", e)
 			}
 		})
-	}
-}
-
-func TestAfterManifest(t *testing.T) {
-	t.Parallel()
-	for text, want := range map[string]bool{
-		"":                           false,
-		"failed to resolve image: x": false,
-		"failed to pull and unpack image \"x\": failed to resolve reference": false,
-		"failed to copy: httpReadSeeker: failed open":                        true,
-		"Error: reading blob sha256:1: x":                                    true,
-		"copying blob":                                                       true,
-		"Writing blob: storing blob":                                         true,
-		"failed to extract layer sha256:1: no space left on device":          true,
-		"failed to unpack image on snapshotter overlayfs":                    true,
-		"failed commit on ref \"layer-sha256:1\"":                            true,
-	} {
-		if got := afterManifest(text); got != want {
-			t.Errorf("%q: %t, want %t", text, got, want)
-		}
 	}
 }

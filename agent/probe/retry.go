@@ -13,6 +13,7 @@ import (
 	"github.com/distribution/reference"
 
 	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/agent/diagnosis/message"
 	"github.com/whypull/whypull/agent/keyring"
 	"github.com/whypull/whypull/agent/kubelet"
 	"github.com/whypull/whypull/cri"
@@ -316,7 +317,7 @@ func (r pullRetry) withoutSpace(result scratchpull.Result) diagnosis.Evidence {
 
 // failed is the runtime's own failure of the pull tried again.
 func (r pullRetry) failed(text string, l *keyring.Login) diagnosis.Evidence {
-	read := diagnosis.ReadMessage("ErrImagePull", text)
+	read := message.Read("ErrImagePull", text)
 	e := diagnosis.Evidence{
 		Outcome: diagnosis.Failed, Fault: diagnosis.FaultPullFailed, Cause: read.Cause, Host: read.Host, Status: read.Status, Blob: read.Blob,
 		Detail: fmt.Sprintf("pulled again by the runtime %s, it fails: %s", with(l), read.Text),

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/agent/diagnosis/message"
 )
 
 // maxLine is the longest line that explain-message takes.
@@ -45,8 +46,8 @@ func explainMessages(in io.Reader, out io.Writer) error {
 		if strings.TrimSpace(lines.Text()) == "" {
 			continue
 		}
-		id, message := messageOf(lines.Text(), n)
-		cause := diagnosis.ReadMessage("", message).Cause
+		id, text := messageOf(lines.Text(), n)
+		cause := message.Read("", text).Cause
 		if err := enc.Encode(explained{id, cause, cause.Label(), diagnosis.Suspected}); err != nil {
 			return err
 		}
@@ -58,14 +59,14 @@ func explainMessages(in io.Reader, out io.Writer) error {
 }
 
 // messageOf takes a JSON line apart; any other line is the message itself.
-func messageOf(line string, n int) (id, message string) {
+func messageOf(line string, n int) (id, text string) {
 	var row struct {
 		ID      *string `json:"id"`
 		Message *string `json:"message"`
 	}
-	id, message = strconv.Itoa(n), line
+	id, text = strconv.Itoa(n), line
 	if !strings.HasPrefix(strings.TrimSpace(line), "{") || json.Unmarshal([]byte(line), &row) != nil || row.Message == nil {
-		return id, message
+		return id, text
 	}
 	if row.ID != nil {
 		id = *row.ID

@@ -234,7 +234,7 @@ func TestInsideTheWordsAreThoseOfTheKubeletsPull(t *testing.T) {
 // plain is a text without what differs from one attempt to the next.
 func plain(s string) string {
 	for _, differs := range []string{
-		`\?[^ "]*`,            // CRI redacts queries, diagnosis.ReadMessage does for us
+		`\?[^ "]*`,            // CRI redacts queries, message.Read does for us
 		`127\.0\.0\.1:\d+->`,  // the port of a connection
 		`extract-\d+-\S+`,     // a snapshot in the making
 		`containerd-mount\d+`, // where it was mounted

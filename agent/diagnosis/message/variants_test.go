@@ -1,19 +1,21 @@
-package diagnosis
+package message
 
 import (
 	"encoding/json"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/whypull/whypull/agent/diagnosis"
 )
 
 func scenarios(t *testing.T) []messageScenario {
 	t.Helper()
-	return readLines[messageScenario](t, filepath.Join("testdata", "messages", "causes.jsonl"))
+	return readLines[messageScenario](t, filepath.Join("testdata", "causes.jsonl"))
 }
 
 // Whatever people call their registries and images, the cause stays.
-func TestReadMessageHostileNames(t *testing.T) {
+func TestReadHostileNames(t *testing.T) {
 	for _, name := range []string{
 		"denied.test/unauthorized/forbidden", "no-such-host.test/x509/certificate", "timeout.test:5000/toomanyrequests/proxyconnect",
 		"not-found.test/no-space-left-on-device/401", "lookup.test/connection-refused/manifest-unknown", "short-name.test/429/403-forbidden",
@@ -22,7 +24,7 @@ func TestReadMessageHostileNames(t *testing.T) {
 		renamed := strings.NewReplacer("registry.corp.test/shop/cart", name, "registry.corp.test", host, "shop/cart", strings.TrimPrefix(name, host+"/"))
 		for _, s := range scenarios(t) {
 			message := renamed.Replace(s.Message)
-			if got := ReadMessage(s.Reason, message).Cause; got != s.Cause {
+			if got := Read(s.Reason, message).Cause; got != s.Cause {
 				t.Errorf("%s, want %s: %s", got, s.Cause, message)
 			}
 		}
@@ -31,15 +33,15 @@ func TestReadMessageHostileNames(t *testing.T) {
 
 // Terminals and mail break lines anywhere, and put blanks into names and words.
 // What is lost by that is little, and hardly ever replaced by another cause.
-func TestReadMessageWrapped(t *testing.T) {
+func TestReadWrapped(t *testing.T) {
 	n, lost, wrong := 0, 0, 0
 	for _, width := range []int{47, 61, 80, 119} {
 		for _, s := range scenarios(t) {
 			n++
 			message := wrap(s.Message, width)
-			switch got := ReadMessage(s.Reason, message).Cause; got {
+			switch got := Read(s.Reason, message).Cause; got {
 			case s.Cause:
-			case Unknown:
+			case diagnosis.Unknown:
 				lost++
 			default:
 				wrong++
@@ -66,17 +68,17 @@ func wrap(s string, width int) string {
 }
 
 // What the kubelet, a client or a log puts before an error does not change it.
-func TestReadMessagePrefixes(t *testing.T) {
+func TestReadPrefixes(t *testing.T) {
 	for _, prefix := range []string{
 		`Failed to pull image "a/b:c": `, `Back-off pulling image "a/b:c": ErrImagePull: `, "ErrImagePull: ", "rpc error: code = Unknown desc = ",
 		"Warning  Failed  3m (x4 over 5m)  kubelet  ", `E0101 03:04:05.678901    4234 kuberuntime_image.go:53] Failed to pull image: `,
 		`Failed to create pod sandbox: rpc error: code = Unknown desc = failed to get sandbox image "a/pause:3.9": failed to pull image "a/pause:3.9": `,
 	} {
 		for _, s := range scenarios(t) {
-			if s.Cause == Unknown || s.Reason != "" {
+			if s.Cause == diagnosis.Unknown || s.Reason != "" {
 				continue
 			}
-			if got := ReadMessage("", prefix+s.Message).Cause; got != s.Cause {
+			if got := Read("", prefix+s.Message).Cause; got != s.Cause {
 				t.Errorf("%s, want %s: %s", got, s.Cause, prefix+s.Message)
 			}
 		}
@@ -85,7 +87,7 @@ func TestReadMessagePrefixes(t *testing.T) {
 
 // Nor does the log that an error is quoted in: JSON without blanks, logfmt, and
 // klog, whose header has runs of blanks and which quotes what is quoted.
-func TestReadMessageInLogs(t *testing.T) {
+func TestReadInLogs(t *testing.T) {
 	for name, line := range map[string]func(string) string{
 		"json": func(m string) string {
 			return `{"image":"a/b:c","error":` + quoted(m) + `,"path":"/v2/a/b","attempt":1}`
@@ -98,13 +100,13 @@ func TestReadMessageInLogs(t *testing.T) {
 	} {
 		n, lost, wrong := 0, 0, 0
 		for _, s := range scenarios(t) {
-			if s.Cause == Unknown || s.Reason != "" {
+			if s.Cause == diagnosis.Unknown || s.Reason != "" {
 				continue
 			}
 			n++
-			switch got := ReadMessage("", line(s.Message)).Cause; got {
+			switch got := Read("", line(s.Message)).Cause; got {
 			case s.Cause:
-			case Unknown:
+			case diagnosis.Unknown:
 				lost++
 			default:
 				wrong++

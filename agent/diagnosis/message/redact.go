@@ -1,14 +1,14 @@
-package diagnosis
+package message
 
 import "strings"
 
 // redacted stands for what was taken out.
 const redacted = "REDACTED"
 
-// Redact takes credentials out of s: the query and the user info of every URL,
+// redact takes credentials out of s: the query and the user info of every URL,
 // the values of passwords, tokens and signatures, and everything that looks
 // like a token. Redacting twice changes nothing.
-func Redact(s string) string {
+func redact(s string) string {
 	s = bound(s)
 	for range 4 { // what one pass joins, the next one sees; mostly one suffices
 		next := redactTokens(redactPairs(redactFlags(redactURLs(s))))

@@ -1,4 +1,4 @@
-package diagnosis
+package message
 
 import (
 	"runtime"
@@ -69,11 +69,11 @@ func TestRedact(t *testing.T) {
 		{"empty", ``, ``},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got := Redact(c.in)
+			got := redact(c.in)
 			if got != c.want {
-				t.Errorf("Redact(%q)\n got %q\nwant %q", c.in, got, c.want)
+				t.Errorf("redact(%q)\n got %q\nwant %q", c.in, got, c.want)
 			}
-			if again := Redact(got); again != got {
+			if again := redact(got); again != got {
 				t.Errorf("a second time: %q", again)
 			}
 		})
@@ -90,7 +90,7 @@ func hostileUnits() []string {
 func TestRedactGrowsLittle(t *testing.T) {
 	for _, unit := range hostileUnits() {
 		in := strings.Repeat(unit, (1<<20)/len(unit))
-		if out := Redact(in); len(out) > 16*maxMessage {
+		if out := redact(in); len(out) > 16*maxMessage {
 			t.Errorf("%q grows to %d bytes", unit, len(out))
 		}
 	}
@@ -115,7 +115,7 @@ func TestReadingIsLinear(t *testing.T) {
 		best := time.Hour
 		for range 5 {
 			start := threadTime(t)
-			ReadMessage("", in)
+			Read("", in)
 			best = min(best, threadTime(t)-start)
 		}
 		return max(best, time.Microsecond)
@@ -144,16 +144,16 @@ func FuzzRedact(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		once := Redact(s)
-		if twice := Redact(once); twice != once {
-			t.Errorf("Redact(%q)\n once %q\ntwice %q", s, once, twice)
+		once := redact(s)
+		if twice := redact(once); twice != once {
+			t.Errorf("redact(%q)\n once %q\ntwice %q", s, once, twice)
 		}
 		for _, carrier := range []string{
 			" https://joe:" + secret + "@reg.example/v2/ ", " https://reg.example/v2/?sig=" + secret + " ",
 			" password=" + secret + " ", " Authorization: Bearer " + secret + " ",
 		} {
-			if len(s) < maxMessage/4 && strings.Contains(Redact(clean(s)+carrier+clean(s)), secret) {
-				t.Errorf("%q behind %q comes through: %q", carrier, s, Redact(clean(s)+carrier+clean(s)))
+			if len(s) < maxMessage/4 && strings.Contains(redact(clean(s)+carrier+clean(s)), secret) {
+				t.Errorf("%q behind %q comes through: %q", carrier, s, redact(clean(s)+carrier+clean(s)))
 			}
 		}
 	})

@@ -1,24 +1,10 @@
-package diagnosis
+package message
 
 import (
 	"path/filepath"
 	"slices"
 	"testing"
 )
-
-func TestLabels(t *testing.T) {
-	for _, e := range Catalogue() {
-		if e.Label == "" {
-			continue
-		}
-		if e.Cause.Label() != e.Label || CauseOfLabel(e.Label) != e.Cause {
-			t.Errorf("%s: label %q, back %s", e.Cause, e.Cause.Label(), CauseOfLabel(e.Label))
-		}
-	}
-	if PullStalled.Label() != "" || CauseOfLabel("no such label") != Unknown || CauseOfLabel("") != Unknown {
-		t.Error("a label for what has none")
-	}
-}
 
 // labelledMessage is a line of the collection of messages that people have met.
 type labelledMessage struct {
@@ -27,8 +13,8 @@ type labelledMessage struct {
 }
 
 // The collection lies beside the repository and is not part of it.
-func TestReadMessageCollection(t *testing.T) {
-	files, _ := filepath.Glob(filepath.Join("..", "..", "..", "shared", "testdata", "pull-messages.jsonl"))
+func TestReadCollection(t *testing.T) {
+	files, _ := filepath.Glob(filepath.Join("..", "..", "..", "..", "shared", "testdata", "pull-messages.jsonl"))
 	if len(files) == 0 {
 		t.Log("the collection is not here")
 		return
@@ -36,7 +22,7 @@ func TestReadMessageCollection(t *testing.T) {
 	all := readLines[labelledMessage](t, files[0])
 	exact, good := 0, 0
 	for _, m := range all {
-		label := ReadMessage("", m.Message).Cause.Label()
+		label := Read("", m.Message).Cause.Label()
 		switch {
 		case label == m.Label:
 			exact++

@@ -1,4 +1,4 @@
-package diagnosis
+package message
 
 import (
 	"bufio"
@@ -10,12 +10,14 @@ import (
 	"testing"
 	"time"
 	"unicode/utf8"
+
+	"github.com/whypull/whypull/agent/diagnosis"
 )
 
-// messageScenario is one line of testdata/messages: a text and what it supports.
+// messageScenario is one line of testdata/causes.jsonl: a text and what it supports.
 // Only the values that are set are compared.
 type messageScenario struct {
-	Cause            Cause
+	Cause            diagnosis.Cause
 	Runtime          string
 	Reason, Message  string
 	Image, Host      string
@@ -24,16 +26,16 @@ type messageScenario struct {
 	Platform         string
 	Status           int
 	Mirror           bool
-	Parts            []Cause
+	Parts            []diagnosis.Cause
 	CertificateNames []string
 }
 
-func TestReadMessageScenarios(t *testing.T) {
-	files, err := filepath.Glob(filepath.Join("testdata", "messages", "*.jsonl"))
+func TestReadScenarios(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join("testdata", "*.jsonl"))
 	if err != nil || len(files) == 0 {
 		t.Fatal("no scenarios", err)
 	}
-	n, seen := 0, map[Cause]int{}
+	n, seen := 0, map[diagnosis.Cause]int{}
 	for _, file := range files {
 		for _, s := range readLines[messageScenario](t, file) {
 			n++
@@ -44,7 +46,7 @@ func TestReadMessageScenarios(t *testing.T) {
 	if n < 200 {
 		t.Errorf("only %d scenarios", n)
 	}
-	for _, e := range Catalogue() {
+	for _, e := range diagnosis.Catalogue() {
 		if e.Label != "" && seen[e.Cause] == 0 {
 			t.Errorf("no scenario for %s", e.Cause)
 		}
@@ -53,7 +55,7 @@ func TestReadMessageScenarios(t *testing.T) {
 
 func checkReading(t *testing.T, s messageScenario) {
 	t.Helper()
-	got := ReadMessage(s.Reason, s.Message)
+	got := read(s.Reason, s.Message)
 	if got.Cause != s.Cause {
 		t.Errorf("%s: cause %s, want %s\n%q %s", s.Runtime, got.Cause, s.Cause, s.Reason, s.Message)
 	}
@@ -69,7 +71,7 @@ func checkReading(t *testing.T, s messageScenario) {
 	if s.Status != 0 && got.Status != s.Status || s.Mirror && !got.Mirror {
 		t.Errorf("status %d, mirror %v\n%s", got.Status, got.Mirror, s.Message)
 	}
-	var parts []Cause
+	var parts []diagnosis.Cause
 	for _, p := range got.Parts {
 		parts = append(parts, p.Cause)
 	}
@@ -102,45 +104,65 @@ func readLines[T any](t *testing.T, file string) []T {
 	return all
 }
 
-func TestReadMessageValues(t *testing.T) {
+func TestReadValues(t *testing.T) {
 	const prefix = `failed to pull and unpack image "reg.test/shop/cart:1": failed to resolve image: failed to do request: Head "https://reg.test:5000/v2/shop/cart/manifests/1": `
 	for _, s := range []messageScenario{
-		{Cause: DNSFailure, Message: prefix + `dial tcp: lookup reg.test on 10.0.0.2:53: read udp 10.0.0.9:4->10.0.0.2:53: i/o timeout`,
+		{Cause: diagnosis.DNSFailure, Message: prefix + `dial tcp: lookup reg.test on 10.0.0.2:53: read udp 10.0.0.9:4->10.0.0.2:53: i/o timeout`,
 			Host: "reg.test:5000", Resolver: "10.0.0.2:53", Image: "reg.test/shop/cart:1"},
-		{Cause: RegistryNameNotFound, Message: prefix + `dial tcp: lookup reg.test on [fd00::a]:53: no such host`, Resolver: "[fd00::a]:53"},
-		{Cause: RegistryNameNotFound, Message: `dial tcp: lookup reg.test: no such host`, Host: "reg.test"},
-		{Cause: ConnectionRefused, Message: prefix + `dial tcp [fd00::5]:5000: connect: connection refused`, Address: "[fd00::5]:5000"},
-		{Cause: NetworkUnreachable, Message: prefix + `read tcp 10.0.0.9:4->10.1.1.1:5000: read: connection reset by peer`, Address: "10.1.1.1:5000"},
-		{Cause: ProxyFailed, Message: prefix + `proxyconnect tcp: dial tcp 10.9.9.9:3128: i/o timeout`, Proxy: "10.9.9.9:3128", Host: "reg.test:5000"},
-		{Cause: ProxyFailed, Message: prefix + `proxyconnect tcp: dial tcp: lookup proxy.test on 10.0.0.2:53: no such host`, Proxy: "proxy.test", Resolver: "10.0.0.2:53"},
-		{Cause: TLSHostnameMismatch, Message: prefix + `x509: certificate is valid for a.test, *.b.test, not reg.test`, CertificateNames: []string{"a.test", "*.b.test"}},
-		{Cause: DiskFull, Message: `failed to copy: write /var/lib/containerd/ingest/ab/data: no space left on device`, Path: "/var/lib/containerd/ingest/ab/data"},
-		{Cause: RegistryError, Status: 503, Message: `unexpected status from HEAD request to https://joe:pw@reg.test/v2/a/manifests/503: 503 Service Unavailable`, Host: "reg.test"},
-		{Cause: AuthenticationRequired, Status: 401, Message: `failed to fetch anonymous token: unexpected status from GET request to https://auth.test/token?scope=repository%3Aa%2F404%3Apull: 401 Unauthorized`, Host: "auth.test"},
-		{Cause: PlatformMismatch, Message: `no matching manifest for linux/arm64/v8 in the manifest list entries`, Platform: "linux/arm64/v8"},
-		{Cause: PlatformMismatch, Message: `no image found in image index for architecture "arm64", variant "v8", OS "linux"; artifact err: x`, Platform: "linux/arm64"},
-		{Cause: RegistryError, Message: `pinging container registry reg.test:5000: received unexpected HTTP status: 502 Bad Gateway`, Host: "reg.test:5000", Status: 502},
-		{Cause: TagNotFound, Message: `initializing source docker://reg.test/a:1: reading manifest 1 in reg.test/a: manifest unknown`, Image: "reg.test/a:1"},
+		{Cause: diagnosis.RegistryNameNotFound, Message: prefix + `dial tcp: lookup reg.test on [fd00::a]:53: no such host`, Resolver: "[fd00::a]:53"},
+		{Cause: diagnosis.RegistryNameNotFound, Message: `dial tcp: lookup reg.test: no such host`, Host: "reg.test"},
+		{Cause: diagnosis.ConnectionRefused, Message: prefix + `dial tcp [fd00::5]:5000: connect: connection refused`, Address: "[fd00::5]:5000"},
+		{Cause: diagnosis.NetworkUnreachable, Message: prefix + `read tcp 10.0.0.9:4->10.1.1.1:5000: read: connection reset by peer`, Address: "10.1.1.1:5000"},
+		{Cause: diagnosis.ProxyFailed, Message: prefix + `proxyconnect tcp: dial tcp 10.9.9.9:3128: i/o timeout`, Proxy: "10.9.9.9:3128", Host: "reg.test:5000"},
+		{Cause: diagnosis.ProxyFailed, Message: prefix + `proxyconnect tcp: dial tcp: lookup proxy.test on 10.0.0.2:53: no such host`, Proxy: "proxy.test", Resolver: "10.0.0.2:53"},
+		{Cause: diagnosis.TLSHostnameMismatch, Message: prefix + `x509: certificate is valid for a.test, *.b.test, not reg.test`, CertificateNames: []string{"a.test", "*.b.test"}},
+		{Cause: diagnosis.DiskFull, Message: `failed to copy: write /var/lib/containerd/ingest/ab/data: no space left on device`, Path: "/var/lib/containerd/ingest/ab/data"},
+		{Cause: diagnosis.RegistryError, Status: 503, Message: `unexpected status from HEAD request to https://joe:pw@reg.test/v2/a/manifests/503: 503 Service Unavailable`, Host: "reg.test"},
+		{Cause: diagnosis.AuthenticationRequired, Status: 401, Message: `failed to fetch anonymous token: unexpected status from GET request to https://auth.test/token?scope=repository%3Aa%2F404%3Apull: 401 Unauthorized`, Host: "auth.test"},
+		{Cause: diagnosis.PlatformMismatch, Message: `no matching manifest for linux/arm64/v8 in the manifest list entries`, Platform: "linux/arm64/v8"},
+		{Cause: diagnosis.PlatformMismatch, Message: `no image found in image index for architecture "arm64", variant "v8", OS "linux"; artifact err: x`, Platform: "linux/arm64"},
+		{Cause: diagnosis.RegistryError, Message: `pinging container registry reg.test:5000: received unexpected HTTP status: 502 Bad Gateway`, Host: "reg.test:5000", Status: 502},
+		{Cause: diagnosis.TagNotFound, Message: `initializing source docker://reg.test/a:1: reading manifest 1 in reg.test/a: manifest unknown`, Image: "reg.test/a:1"},
 	} {
 		checkReading(t, s)
 	}
 }
 
-func TestReadMessageTimes(t *testing.T) {
-	late := ReadMessage("", "x509: certificate has expired or is not yet valid: current time 2026-01-02T03:04:05Z is after 2025-12-31T00:00:00Z")
+func TestReadTimes(t *testing.T) {
+	late := read("", "x509: certificate has expired or is not yet valid: current time 2026-01-02T03:04:05Z is after 2025-12-31T00:00:00Z")
 	if late.Clock.Format(time.RFC3339) != "2026-01-02T03:04:05Z" || late.NotAfter.Format(time.DateOnly) != "2025-12-31" || !late.NotBefore.IsZero() {
 		t.Errorf("%+v", late)
 	}
-	early := ReadMessage("", "x509: certificate has expired or is not yet valid: current time 1970-01-02T03:04:05+02:00 is before 2025-12-31T00:00:00Z")
+	early := read("", "x509: certificate has expired or is not yet valid: current time 1970-01-02T03:04:05+02:00 is before 2025-12-31T00:00:00Z")
 	if early.NotBefore.Format(time.DateOnly) != "2025-12-31" || !early.NotAfter.IsZero() || early.Clock.IsZero() {
 		t.Errorf("%+v", early)
 	}
-	if wait := ReadMessage("", "429 Too Many Requests, Retry-After: 30").RetryAfter; wait != 30*time.Second {
+	if wait := read("", "429 Too Many Requests, Retry-After: 30").RetryAfter; wait != 30*time.Second {
 		t.Error(wait)
 	}
 }
 
-func TestReadMessageRetryAfter(t *testing.T) {
+func TestAfterManifest(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]bool{
+		"":                           false,
+		"failed to resolve image: x": false,
+		"failed to pull and unpack image \"x\": failed to resolve reference": false,
+		"failed to copy: httpReadSeeker: failed open":                        true,
+		"Error: reading blob sha256:1: x":                                    true,
+		"copying blob":                                                       true,
+		"Writing blob: storing blob":                                         true,
+		"failed to extract layer sha256:1: no space left on device":          true,
+		"failed to unpack image on snapshotter overlayfs":                    true,
+		"failed commit on ref \"layer-sha256:1\"":                            true,
+	} {
+		if got := afterManifest(text); got != want {
+			t.Errorf("%q: %t, want %t", text, got, want)
+		}
+	}
+}
+
+func TestReadRetryAfter(t *testing.T) {
 	for text, want := range map[string]time.Duration{
 		"toomanyrequests: retry-after: 333.011ms, allowed: 44000/minute": 333011 * time.Microsecond,
 		"429 Too Many Requests, Retry-After: 30":                         30 * time.Second,
@@ -153,13 +175,13 @@ func TestReadMessageRetryAfter(t *testing.T) {
 		"retry-after: soon":                                              0,
 		"please try again":                                               0,
 	} {
-		if got := ReadMessage("", text).RetryAfter; got != want {
+		if got := read("", text).RetryAfter; got != want {
 			t.Errorf("%s: %s, want %s", text, got, want)
 		}
 	}
 }
 
-func TestReadMessageProxy(t *testing.T) {
+func TestReadProxy(t *testing.T) {
 	for _, c := range []struct {
 		text, proxy string
 		behind      bool
@@ -177,13 +199,13 @@ func TestReadMessageProxy(t *testing.T) {
 		{`unexpected status from HEAD request to https://reg.test/v2/a/manifests/1: 403 Forbidden`, "", false},
 		{`reading manifest 1 in reg.test/a: manifest unknown`, "", false},
 	} {
-		if r := ReadMessage("", c.text); r.Proxy != c.proxy || r.BehindProxy != c.behind {
+		if r := read("", c.text); r.Proxy != c.proxy || r.BehindProxy != c.behind {
 			t.Errorf("%q, %v, want %q, %v: %s", r.Proxy, r.BehindProxy, c.proxy, c.behind, c.text)
 		}
 	}
 }
 
-func TestReadMessageMirrors(t *testing.T) {
+func TestReadMirrors(t *testing.T) {
 	for _, c := range []struct {
 		text string
 		want []string
@@ -195,17 +217,17 @@ func TestReadMessageMirrors(t *testing.T) {
 		{`failed to do request: Head "https://m4.test/v2/a/manifests/1?ns=docker.io": EOF`, []string{"m4.test"}},
 		{`failed to do request: Head "https://reg.test/v2/a/manifests/1": EOF`, nil},
 	} {
-		if r := ReadMessage("", c.text); !slices.Equal(r.Mirrors, c.want) || r.Mirror != (c.want != nil) {
+		if r := read("", c.text); !slices.Equal(r.Mirrors, c.want) || r.Mirror != (c.want != nil) {
 			t.Errorf("%q, want %q: %s", r.Mirrors, c.want, c.text)
 		}
 	}
 	many := "(Mirrors also failed: [" + strings.Repeat("m.test/a:1: x] [", 1000) + "m.test/a:1: x]): r.test/a:1: EOF"
-	if got := ReadMessage("", many).Mirrors; len(got) > maxParts {
+	if got := read("", many).Mirrors; len(got) > maxParts {
 		t.Errorf("%d mirrors", len(got))
 	}
 }
 
-func TestReadMessageBlob(t *testing.T) {
+func TestReadBlob(t *testing.T) {
 	digest := "sha256:" + strings.Repeat("0a", 32)
 	for text, want := range map[string]string{
 		"failed commit on ref \"layer-" + digest + "\": unexpected commit digest":                     digest,
@@ -221,36 +243,36 @@ func TestReadMessageBlob(t *testing.T) {
 		"reading blob " + digest[:40] + "… in r.test/a":                                               "",
 		"reading manifest " + digest + " in r.test/a: reading blob sha256:" + strings.Repeat("f", 64): "sha256:" + strings.Repeat("f", 64),
 	} {
-		if got := ReadMessage("", text).Blob; got != want {
+		if got := Read("", text).Blob; got != want {
 			t.Errorf("%q, want %q: %s", got, want, text)
 		}
 	}
 }
 
-func TestReadMessageExpired(t *testing.T) {
+func TestReadExpired(t *testing.T) {
 	for text, want := range map[string]bool{
 		"denied: Your authorization token has expired. Reauthenticate and try again.": true,
 		"error: ExpiredToken: the provided token is expired":                          true,
 		"x509: certificate has expired or is not yet valid":                           false,
 		"unauthorized: authentication required":                                       false,
 	} {
-		if got := ReadMessage("", text).Expired; got != want {
+		if got := Read("", text).SaysExpired; got != want {
 			t.Errorf("%v: %s", got, text)
 		}
 	}
 }
 
 // A host is never a password that lost its end.
-func TestReadMessageHostOfBrokenURL(t *testing.T) {
+func TestReadHostOfBrokenURL(t *testing.T) {
 	for _, text := range []string{`Get "https://joe:hunter2": EOF`, `Get https://joe:hunter2%40reg.test/v2/: EOF`, `Get "https://$HOST/v2/": EOF`} {
-		if got := ReadMessage("", text).Host; got != "" {
+		if got := Read("", text).Host; got != "" {
 			t.Errorf("%q: %s", got, text)
 		}
 	}
 }
 
-func TestReadMessageText(t *testing.T) {
-	r := ReadMessage("ErrImagePull", "a\x00\x1b[31mb\n\t c\u202e \xff https://u:p@h/?q=1 "+strings.Repeat("ä", 4000))
+func TestReadText(t *testing.T) {
+	r := Read("ErrImagePull", "a\x00\x1b[31mb\n\t c\u202e \xff https://u:p@h/?q=1 "+strings.Repeat("ä", 4000))
 	if len(r.Text) > 1024 || !utf8.ValidString(r.Text) || strings.ContainsAny(r.Text, "\x00\x1b\n\t\u202e") {
 		t.Errorf("%d bytes: %q", len(r.Text), r.Text)
 	}
@@ -259,18 +281,18 @@ func TestReadMessageText(t *testing.T) {
 	}
 }
 
-func TestReadMessageWithoutMessage(t *testing.T) {
-	if r := ReadMessage("ImagePullBackOff", ""); r.Cause != Unknown || r.Text != "" {
+func TestReadWithoutMessage(t *testing.T) {
+	if r := Read("ImagePullBackOff", ""); r.Cause != diagnosis.Unknown || r.Text != "" {
 		t.Errorf("%+v", r)
 	}
 	for _, reason := range []string{"InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable", "SignatureValidationFailed"} {
-		if r := ReadMessage(reason, ""); r.Cause == Unknown {
+		if r := Read(reason, ""); r.Cause == diagnosis.Unknown {
 			t.Errorf("%s says nothing", reason)
 		}
 	}
 }
 
-func FuzzReadMessage(f *testing.F) {
+func FuzzRead(f *testing.F) {
 	f.Add("", "")
 	f.Add("ErrImagePull", `[rpc error: code = NotFound desc = "a": not found, failed to pull: 401 Unauthorized]`)
 	f.Add("ImagePullBackOff", `(Mirrors also failed: [a: b])`)
@@ -278,13 +300,13 @@ func FuzzReadMessage(f *testing.F) {
 	f.Add("", "\"\\\"'[([=<>]) https://[::1:5@?://")
 	f.Add("", "no matching manifest for  for architecture , OS \n ? retry-after: 99999999999999999999")
 	f.Fuzz(func(t *testing.T, reason, message string) {
-		r := ReadMessage(reason, message)
+		r := Read(reason, message)
 		if r.Cause == "" || len(r.Text) > maxText || !utf8.ValidString(r.Text) {
 			t.Errorf("%q %q: %+v", reason, message, r)
 		}
 		const secret = "s3cr3tS3cr3tS3cr3t"
 		if len(message) < 512 && len(reason) < 128 {
-			text := ReadMessage(clean(reason), clean(message)+" https://joe:"+secret+"@reg.example/?sig="+secret+" ").Text
+			text := Read(clean(reason), clean(message)+" https://joe:"+secret+"@reg.example/?sig="+secret+" ").Text
 			if strings.Contains(text, secret) {
 				t.Errorf("%q %q: %s", reason, message, text)
 			}
@@ -292,16 +314,16 @@ func FuzzReadMessage(f *testing.F) {
 	})
 }
 
-func TestReadMessageLongInput(t *testing.T) {
+func TestReadLongInput(t *testing.T) {
 	for _, unit := range []string{"[", ", rpc error", "lookup ", `"`, "manifest ", "a ", "https://", "(Mirrors also failed: [", "\\", "401 "} {
-		r := ReadMessage("", strings.Repeat(unit, (1<<20)/len(unit)))
+		r := read("", bound(strings.Repeat(unit, (1<<20)/len(unit))))
 		if len(r.Text) > maxText || len(r.Parts) > maxParts {
 			t.Errorf("%q: %d bytes, %d parts", unit, len(r.Text), len(r.Parts))
 		}
 	}
 }
 
-func BenchmarkReadMessage(b *testing.B) {
+func BenchmarkRead(b *testing.B) {
 	for name, message := range map[string]string{
 		"early":   `failed to pull and unpack image "reg.test/shop/cart:1": failed to resolve image: failed to do request: Head "https://reg.test/v2/shop/cart/manifests/1": dial tcp: lookup reg.test on 10.0.0.2:53: no such host`,
 		"late":    `rpc error: code = NotFound desc = failed to pull and unpack image "reg.test/shop/cart:1": failed to resolve image: reg.test/shop/cart:1: not found`,
@@ -309,7 +331,7 @@ func BenchmarkReadMessage(b *testing.B) {
 	} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
-				ReadMessage("ErrImagePull", message)
+				Read("ErrImagePull", message)
 			}
 		})
 	}

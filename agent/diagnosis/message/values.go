@@ -1,4 +1,4 @@
-package diagnosis
+package message
 
 import (
 	"net"
@@ -9,7 +9,7 @@ import (
 	"unicode/utf8"
 )
 
-// maxText is the length of a Reading's text in bytes.
+// maxText is the length of the facts' text in bytes.
 const maxText = 1024
 
 // shorten cuts s at a rune and removes the characters that steer a terminal.
@@ -60,7 +60,7 @@ func imageIn(s string) string {
 	if image == "" {
 		image = between(s, " ,", "image pull failed for ", "docker://", "manifest for ", "pull access denied for ")
 	}
-	return Redact(image)
+	return redact(image)
 }
 
 // hostIn returns the host of the request that failed: of the first URL that an

@@ -1,16 +1,16 @@
-package diagnosis
+package message
 
 import (
 	"strings"
 	"time"
+
+	"github.com/whypull/whypull/agent/diagnosis"
 )
 
-// Reading is what the text of the kubelet or of a runtime supports by itself.
-// Every value is taken from the text, none is guessed, so all but Cause may be
-// missing.
-type Reading struct {
+// reading is what one text says of one failed pull.
+type reading struct {
 	// Cause is Unknown where the text supports none.
-	Cause Cause
+	Cause diagnosis.Cause
 	// Host is the host, with the port if the text has one, that was talked to
 	// when it failed. It differs from the image's for mirrors, token servers and
 	// content networks.
@@ -56,7 +56,7 @@ type Reading struct {
 	Mirrors []string
 	// Parts are the members of a list of failed attempts in their order, if
 	// there are several; the other values are then those of the decisive one.
-	Parts []Reading
+	Parts []reading
 	// Text is the message, redacted, on one line and bounded.
 	Text string
 }
@@ -64,26 +64,46 @@ type Reading struct {
 // maxParts bounds how many failed attempts of one pull are read.
 const maxParts = 16
 
-// ReadMessage reads a container's waiting reason and message, or the text of an
-// Event or a log line. The reason may be empty.
-func ReadMessage(reason, message string) Reading {
-	reason, message = bound(reason), bound(message)
+// Read returns what text says about a failed pull. text is the message of a
+// container's waiting state, of an Event or of a log line; reason is that of the
+// waiting state, or "".
+func Read(reason, text string) *diagnosis.MessageFacts {
+	r := read(bound(reason), bound(text))
+	return &diagnosis.MessageFacts{
+		Cause: r.Cause, Host: r.Host, Status: r.Status, Blob: r.Blob, AfterManifest: afterManifest(r.Text),
+		CredentialsSent: r.LoginSent, BehindProxy: r.BehindProxy, SaysExpired: r.Expired, Text: r.Text,
+	}
+}
+
+func read(reason, message string) reading {
 	if strings.Contains(message, `\"`) {
 		message = redactPairs(message) // before the strings in it lose their ends
 	}
 	line, wrapped := tidy(joinReason(reason, message))
 	line = membersApart(line)
 	r := readAttempts(line, wrapped)
-	if r.Cause == Unknown && rawReason(reason, message) {
-		r.Cause = PullSecretMalformed
+	if r.Cause == diagnosis.Unknown && rawReason(reason, message) {
+		r.Cause = diagnosis.PullSecretMalformed
 	}
 	if r.Image == "" {
 		r.Image = imageIn(line)
 	}
 	r.LoginSent = indexFold(line, "fetch oauth token") >= 0
 	text, _ := tidy(message)
-	r.Text = shorten(Redact(text))
+	r.Text = shorten(redact(text))
 	return r
+}
+
+// afterManifest reports whether a runtime got past the manifest before it failed:
+// these words are containerd's and containers/image's for copying and unpacking
+// blobs.
+func afterManifest(text string) bool {
+	for _, words := range []string{"failed to copy", "httpreadseeker", "reading blob", "copying blob", "writing blob", "failed to extract layer", "failed to unpack image", "failed commit on ref"} {
+		if indexFold(text, words) >= 0 {
+			return true
+		}
+	}
+	return false
 }
 
 func bound(s string) string {
@@ -105,16 +125,16 @@ func rawReason(reason, message string) bool {
 }
 
 // readAttempts reads the one error, or each error of a list, in line.
-func readAttempts(line string, wrapped bool) Reading {
+func readAttempts(line string, wrapped bool) reading {
 	attempts := splitAttempts(line, wrapped)
 	if len(attempts) == 1 {
 		return readAttempt(attempts[0], wrapped)
 	}
-	parts := make([]Reading, len(attempts))
+	parts := make([]reading, len(attempts))
 	best := 0
 	for i, a := range attempts {
 		parts[i] = readAttempt(a, wrapped)
-		parts[i].Text = shorten(Redact(a))
+		parts[i].Text = shorten(redact(a))
 		if progress(parts[i].Cause) > progress(parts[best].Cause) {
 			best = i
 		}
@@ -125,30 +145,30 @@ func readAttempts(line string, wrapped bool) Reading {
 }
 
 // readAttempt reads what one attempt to pull has come to.
-func readAttempt(text string, wrapped bool) Reading {
+func readAttempt(text string, wrapped bool) reading {
 	text, mirrors := cutMirrors(cutArtifact(text))
 	r := readOne(text, wrapped)
 	if mirrors == "" {
 		return r
 	}
 	r.Mirrors = mirrorHosts(mirrors)
-	if r.Cause == Unknown {
+	if r.Cause == diagnosis.Unknown {
 		image, hosts := r.Image, r.Mirrors
 		r = readOne(mirrors, wrapped)
-		r.Cause, r.Image, r.Mirrors = MirrorFailed, image, hosts
+		r.Cause, r.Image, r.Mirrors = diagnosis.MirrorFailed, image, hosts
 	}
 	r.Mirror = true
 	return r
 }
 
-func readOne(text string, wrapped bool) Reading {
+func readOne(text string, wrapped bool) reading {
 	masked := complete(mask(text, wrapped))
 	status := httpStatus(masked)
 	if status == 0 && wrapped {
 		status = httpStatus(strings.ReplaceAll(masked, " ", ""))
 	}
 	p := newPhrases(masked, !wrapped)
-	r := Reading{
+	r := reading{
 		Cause:       causeOf(p, status, func() bool { return aboutHub(text, wrapped) }),
 		Host:        hostIn(text),
 		Status:      status,
@@ -181,7 +201,7 @@ func aboutHub(text string, wrapped bool) bool {
 }
 
 // causeOf applies the rules.
-func causeOf(p *phrases, status int, hub func() bool) Cause {
+func causeOf(p *phrases, status int, hub func() bool) diagnosis.Cause {
 	for r := range textRules {
 		if r.from > 0 && (status < r.from || status > r.to) {
 			continue
@@ -191,29 +211,29 @@ func causeOf(p *phrases, status int, hub func() bool) Cause {
 		}
 		return r.cause
 	}
-	return Unknown
+	return diagnosis.Unknown
 }
 
 // progress orders the outcomes of several attempts, with several credentials,
 // at one image: the attempt that got furthest tells most. A registry that does
 // not have the image has accepted the credential; one that refuses has been
 // reached.
-func progress(c Cause) int {
+func progress(c diagnosis.Cause) int {
 	switch c {
-	case Unknown:
+	case diagnosis.Unknown:
 		return 0
-	case RegistryNameNotFound, DNSFailure, ConnectionRefused, ConnectionTimeout, NetworkUnreachable, ProxyFailed,
-		TLSUntrusted, TLSExpired, TLSHostnameMismatch, TLSHandshakeFailed, HTTPSMismatch:
+	case diagnosis.RegistryNameNotFound, diagnosis.DNSFailure, diagnosis.ConnectionRefused, diagnosis.ConnectionTimeout, diagnosis.NetworkUnreachable, diagnosis.ProxyFailed,
+		diagnosis.TLSUntrusted, diagnosis.TLSExpired, diagnosis.TLSHostnameMismatch, diagnosis.TLSHandshakeFailed, diagnosis.HTTPSMismatch:
 		return 1
-	case AuthenticationRequired:
+	case diagnosis.AuthenticationRequired:
 		return 2
-	case CredentialsRejected:
+	case diagnosis.CredentialsRejected:
 		return 3
-	case DeniedOrNotFound:
+	case diagnosis.DeniedOrNotFound:
 		return 4
-	case AccessDenied:
+	case diagnosis.AccessDenied:
 		return 5
-	case CredentialsExpired:
+	case diagnosis.CredentialsExpired:
 		return 6
 	default:
 		return 7

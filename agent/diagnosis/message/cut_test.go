@@ -1,9 +1,11 @@
-package diagnosis
+package message
 
 import (
 	"encoding/json"
 	"strings"
 	"testing"
+
+	"github.com/whypull/whypull/agent/diagnosis"
 )
 
 func TestComplete(t *testing.T) {
@@ -51,7 +53,7 @@ func encoded(t *testing.T, s string) string {
 }
 
 // What logs, web pages and people make of a text does not change what it says.
-func TestReadMessageForms(t *testing.T) {
+func TestReadForms(t *testing.T) {
 	curly := func(s string) string {
 		for i := 0; strings.Contains(s, `"`); i++ {
 			s = strings.Replace(s, `"`, []string{"“", "”"}[i%2], 1)
@@ -81,10 +83,10 @@ func TestReadMessageForms(t *testing.T) {
 	for name, form := range forms {
 		wrong := 0
 		for _, s := range all {
-			if s.Reason != "" || s.Cause == Unknown {
+			if s.Reason != "" || s.Cause == diagnosis.Unknown {
 				continue
 			}
-			if got := ReadMessage("", form(s.Message)).Cause; got != s.Cause {
+			if got := Read("", form(s.Message)).Cause; got != s.Cause {
 				wrong++
 				t.Logf("%s: %s, want %s: %s", name, got, s.Cause, form(s.Message))
 			}
@@ -96,7 +98,7 @@ func TestReadMessageForms(t *testing.T) {
 }
 
 // A text that lost its end says less, and seldom something else.
-func TestReadMessageCutOff(t *testing.T) {
+func TestReadCutOff(t *testing.T) {
 	all := scenarios(t)
 	same, wrong := 0, 0
 	for _, s := range all {
@@ -105,10 +107,10 @@ func TestReadMessageCutOff(t *testing.T) {
 			same++
 			continue
 		}
-		switch got := ReadMessage("", string(runes[:len(runes)-5])+"…").Cause; got {
+		switch got := Read("", string(runes[:len(runes)-5])+"…").Cause; got {
 		case s.Cause:
 			same++
-		case Unknown:
+		case diagnosis.Unknown:
 		default:
 			wrong++
 			t.Logf("%s, want %s: %s", got, s.Cause, s.Message)
