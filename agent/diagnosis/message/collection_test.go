@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// labelledMessage is a line of the collection of messages that people have met.
-type labelledMessage struct {
+// labeledMessage is a line of the collection of messages that people have met.
+type labeledMessage struct {
 	ID, Label, Message string
 	Alternatives       []string `json:"alt_labels"`
 }
@@ -19,7 +19,7 @@ func TestReadCollection(t *testing.T) {
 		t.Log("the collection is not here")
 		return
 	}
-	all := readLines[labelledMessage](t, files[0])
+	all := readLines[labeledMessage](t, files[0])
 	exact, good := 0, 0
 	for _, m := range all {
 		label := Read("", m.Message).Cause.Label()
@@ -30,7 +30,7 @@ func TestReadCollection(t *testing.T) {
 		case slices.Contains(m.Alternatives, label):
 			good++
 		default:
-			t.Logf("%s: %q, labelled %q or %q\n%s", m.ID, label, m.Label, m.Alternatives, m.Message)
+			t.Logf("%s: %q, labeled %q or %q\n%s", m.ID, label, m.Label, m.Alternatives, m.Message)
 		}
 	}
 	t.Logf("%d of %d agree, %d with the first label", good, len(all), exact)

@@ -1,65 +1,11 @@
 package message
 
 import (
+	"slices"
 	"strings"
-	"time"
 
 	"github.com/whypull/whypull/agent/diagnosis"
 )
-
-// reading is what one text says of one failed pull.
-type reading struct {
-	// Cause is Unknown where the text supports none.
-	Cause diagnosis.Cause
-	// Host is the host, with the port if the text has one, that was talked to
-	// when it failed. It differs from the image's for mirrors, token servers and
-	// content networks.
-	Host string
-	// Resolver is the DNS server that was asked, as host:port.
-	Resolver string
-	// Proxy is the proxy that the text names, as host or host:port.
-	Proxy string
-	// LoginSent tells that the pull brought a login: containerd asks for an
-	// "anonymous token" without one, and for an "oauth token" with one
-	// (core/remotes/docker, authorizer).
-	LoginSent bool
-	// BehindProxy tells that the text shows a proxy's answer: Go's bare text of a
-	// status when CONNECT is refused, status 407, or a proxy's error page.
-	BehindProxy bool
-	// Address is the address that could not be connected to, as host:port.
-	Address string
-	// Status is the HTTP status.
-	Status int
-	// RetryAfter is when the registry wants to be asked again.
-	RetryAfter time.Duration
-	// Image is the image that failed, as the text names it.
-	Image string
-	// Platform is the platform that has no manifest, as the runtime wrote it.
-	Platform string
-	// Blob is the digest of the blob, layer or config that the text says failed.
-	Blob string
-	// Path is the file that could not be written.
-	Path string
-	// Clock is the node's time when it refused a certificate; NotBefore or
-	// NotAfter is the end of the certificate's validity that it violates.
-	Clock, NotBefore, NotAfter time.Time
-	// CertificateNames are the names for which the certificate is valid.
-	CertificateNames []string
-	// Expired tells that the text says of a login or a token that its time is
-	// over. For certificates see NotAfter.
-	Expired bool
-	// Mirror tells that the text is about a mirror of the registry.
-	Mirror bool
-	// Mirrors are the hosts of the mirrors that the text says have failed, in
-	// their order: those in containers/image's "(Mirrors also failed: [...])",
-	// and the host of containerd's request with "?ns=".
-	Mirrors []string
-	// Parts are the members of a list of failed attempts in their order, if
-	// there are several; the other values are then those of the decisive one.
-	Parts []reading
-	// Text is the message, redacted, on one line and bounded.
-	Text string
-}
 
 // maxParts bounds how many failed attempts of one pull are read.
 const maxParts = 16
@@ -68,42 +14,43 @@ const maxParts = 16
 // container's waiting state, of an Event or of a log line; reason is that of the
 // waiting state, or "".
 func Read(reason, text string) *diagnosis.MessageFacts {
-	r := read(bound(reason), bound(text))
-	return &diagnosis.MessageFacts{
-		Cause: r.Cause, Host: r.Host, Status: r.Status, Blob: r.Blob, AfterManifest: afterManifest(r.Text),
-		CredentialsSent: r.LoginSent, BehindProxy: r.BehindProxy, SaysExpired: r.Expired, Text: r.Text,
-	}
+	reason, text = bound(reason), bound(text)
+	facts := read(reason, text)
+	facts.Text = shorten(redact(printable(tidy(text))))
+	facts.AfterManifest = afterManifest(facts.Text)
+	return &facts
 }
 
-func read(reason, message string) reading {
+func read(reason, message string) diagnosis.MessageFacts {
 	if strings.Contains(message, `\"`) {
 		message = redactPairs(message) // before the strings in it lose their ends
 	}
-	line, wrapped := tidy(joinReason(reason, message))
-	line = membersApart(line)
-	r := readAttempts(line, wrapped)
+	whole := joinReason(reason, message)
+	line := membersApart(tidy(whole))
+	r := decisive(readAttempts(line))
+	if rejoined, broken := rejoin(whole); broken {
+		if other := decisive(readAttempts(membersApart(tidy(rejoined)))); other.rule < r.rule {
+			r = other
+		}
+	}
 	if r.Cause == diagnosis.Unknown && rawReason(reason, message) {
 		r.Cause = diagnosis.PullSecretMalformed
 	}
-	if r.Image == "" {
-		r.Image = imageIn(line)
-	}
-	r.LoginSent = indexFold(line, "fetch oauth token") >= 0
-	text, _ := tidy(message)
-	r.Text = shorten(redact(text))
-	return r
+	r.CredentialsSent = indexFold(line, "fetch oauth token") >= 0
+	return r.MessageFacts
 }
 
 // afterManifest reports whether a runtime got past the manifest before it failed:
 // these words are containerd's and containers/image's for copying and unpacking
 // blobs.
 func afterManifest(text string) bool {
-	for _, words := range []string{"failed to copy", "httpreadseeker", "reading blob", "copying blob", "writing blob", "failed to extract layer", "failed to unpack image", "failed commit on ref"} {
-		if indexFold(text, words) >= 0 {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(afterManifestWords, func(words string) bool { return indexFold(text, words) >= 0 })
+}
+
+//nolint:gochecknoglobals // never written
+var afterManifestWords = []string{
+	"failed to copy", "httpreadseeker", "reading blob", "copying blob", "writing blob", "failed to extract layer",
+	"failed to unpack image", "failed commit on ref",
 }
 
 func bound(s string) string {
@@ -118,100 +65,74 @@ func joinReason(reason, message string) string {
 	return reason + ": " + message
 }
 
-// rawReason tells that the reason is no word but the text of an error: so the
+// rawReason reports whether the reason is the text of an error: so the
 // kubelet, since 1.33, reports a pull secret that it cannot decode.
 func rawReason(reason, message string) bool {
 	return strings.Contains(reason, " ") && (message == "" || message == reason)
 }
 
+// attempt is what one attempt to pull has come to.
+type attempt struct {
+	diagnosis.MessageFacts
+	// rule is the place in textRules of the rule that found Cause, or behind all
+	// if none did.
+	rule int
+}
+
 // readAttempts reads the one error, or each error of a list, in line.
-func readAttempts(line string, wrapped bool) reading {
-	attempts := splitAttempts(line, wrapped)
-	if len(attempts) == 1 {
-		return readAttempt(attempts[0], wrapped)
+func readAttempts(line string) []attempt {
+	var attempts []attempt
+	for _, text := range splitAttempts(line) {
+		attempts = append(attempts, readAttempt(text))
 	}
-	parts := make([]reading, len(attempts))
-	best := 0
-	for i, a := range attempts {
-		parts[i] = readAttempt(a, wrapped)
-		parts[i].Text = shorten(redact(a))
-		if progress(parts[i].Cause) > progress(parts[best].Cause) {
-			best = i
+	return attempts
+}
+
+// decisive returns the attempt that got furthest.
+func decisive(attempts []attempt) attempt {
+	best := attempts[0]
+	for _, a := range attempts[1:] {
+		if progress(a.Cause) > progress(best.Cause) {
+			best = a
 		}
 	}
-	r := parts[best]
-	r.Parts = parts
-	return r
+	return best
 }
 
-// readAttempt reads what one attempt to pull has come to.
-func readAttempt(text string, wrapped bool) reading {
+func readAttempt(text string) attempt {
 	text, mirrors := cutMirrors(cutArtifact(text))
-	r := readOne(text, wrapped)
-	if mirrors == "" {
-		return r
+	a := readError(text)
+	if mirrors != "" && a.Cause == diagnosis.Unknown {
+		a = readError(mirrors)
+		a.Cause, a.rule = diagnosis.MirrorFailed, len(textRules)
 	}
-	r.Mirrors = mirrorHosts(mirrors)
-	if r.Cause == diagnosis.Unknown {
-		image, hosts := r.Image, r.Mirrors
-		r = readOne(mirrors, wrapped)
-		r.Cause, r.Image, r.Mirrors = diagnosis.MirrorFailed, image, hosts
-	}
-	r.Mirror = true
-	return r
+	return a
 }
 
-func readOne(text string, wrapped bool) reading {
-	masked := complete(mask(text, wrapped))
+func readError(text string) attempt {
+	masked := mask(text)
 	status := httpStatus(masked)
-	if status == 0 && wrapped {
-		status = httpStatus(strings.ReplaceAll(masked, " ", ""))
-	}
-	p := newPhrases(masked, !wrapped)
-	r := reading{
-		Cause:       causeOf(p, status, func() bool { return aboutHub(text, wrapped) }),
-		Host:        hostIn(text),
-		Status:      status,
-		RetryAfter:  retryAfterIn(masked),
-		Image:       imageIn(text),
-		Resolver:    resolverIn(text),
-		Proxy:       proxyIn(text),
-		BehindProxy: status == 407 || p.any(proxyAnswers),
-		Address:     addressIn(text),
-		Platform:    platformIn(text),
-		Blob:        blobIn(text),
-		Path:        pathIn(text),
-		Expired:     p.any(expiredLogins),
-		Mirror:      strings.Contains(text, "?ns="),
-	}
-	if r.Mirror && r.Host != "" {
-		r.Mirrors = []string{r.Host}
-	}
-	r.Clock, r.NotBefore, r.NotAfter = validityIn(text)
-	r.CertificateNames = certificateNamesIn(text)
-	return r
+	p := newPhrases(masked)
+	cause, rule := causeOf(p, status, indexFold(text, "docker.io") >= 0)
+	return attempt{rule: rule, MessageFacts: diagnosis.MessageFacts{
+		Cause: cause, Host: hostIn(text), Status: status, Blob: blobIn(text),
+		BehindProxy: status == 407 || p.any(proxyAnswers), SaysExpired: p.any(expiredCredentials),
+	}}
 }
 
-// aboutHub tells whether the text names Docker Hub.
-func aboutHub(text string, wrapped bool) bool {
-	if wrapped {
-		text = strings.ReplaceAll(text, " ", "")
-	}
-	return indexFold(text, "docker.io") >= 0
-}
-
-// causeOf applies the rules.
-func causeOf(p *phrases, status int, hub func() bool) diagnosis.Cause {
-	for r := range textRules {
+// causeOf applies the rules; hub reports whether the text is about Docker Hub.
+func causeOf(p *phrases, status int, hub bool) (cause diagnosis.Cause, rule int) {
+	for i := range textRules {
+		r := &textRules[i]
 		if r.from > 0 && (status < r.from || status > r.to) {
 			continue
 		}
-		if r.any != "" && !p.any(r.any) || r.with != "" && !p.any(r.with) || p.any(r.not) || r.hub && !hub() {
+		if r.any != "" && !p.any(r.any) || r.with != "" && !p.any(r.with) || p.any(r.not) || r.hub && !hub {
 			continue
 		}
-		return r.cause
+		return r.cause, i
 	}
-	return diagnosis.Unknown
+	return diagnosis.Unknown, len(textRules) + 1
 }
 
 // progress orders the outcomes of several attempts, with several credentials,
@@ -242,25 +163,25 @@ func progress(c diagnosis.Cause) int {
 
 // attemptStarts are the words that an attempt's error starts with, in a list of
 // several. Errors hold commas themselves, so a comma alone divides nothing.
-func attemptStarts() []string {
-	return []string{
-		"rpc error", "failed to ", "unable to ", "initializing source", "reading manifest", "pinging container",
-		"Error response", "Error ", "RegistryUnavailable", "SignatureValidationFailed", "Source image",
-		"Requesting bearer", "copying system image", "pull QPS", "get image config",
-	}
+//
+//nolint:gochecknoglobals // never written
+var attemptStarts = []string{
+	"rpc error", "failed to ", "unable to ", "initializing source", "reading manifest", "pinging container",
+	"Error response", "Error ", "RegistryUnavailable", "SignatureValidationFailed", "Source image",
+	"Requesting bearer", "copying system image", "pull QPS", "get image config",
 }
 
 // splitAttempts returns the members of "[e1, e2]" as the kubelet writes it when
 // it has tried several credentials, or line alone.
-func splitAttempts(line string, wrapped bool) []string {
-	from := listStart(line, wrapped)
+func splitAttempts(line string) []string {
+	from := listStart(line)
 	if from < 0 {
 		return []string{line}
 	}
 	var attempts []string
 	start := from
 	for i := from; i+2 < len(line) && len(attempts) < maxParts-1; i++ {
-		if line[i] == ',' && line[i+1] == ' ' && startsAttempt(line[i+2:], wrapped) {
+		if line[i] == ',' && line[i+1] == ' ' && startsAttempt(line[i+2:]) {
 			attempts = append(attempts, line[start:i])
 			start = i + 2
 		}
@@ -273,35 +194,23 @@ func splitAttempts(line string, wrapped bool) []string {
 
 // listStart finds the place behind the bracket that opens a list, -1 if there
 // is none.
-func listStart(line string, wrapped bool) int {
+func listStart(line string) int {
 	for i := 0; i < len(line); {
 		n := strings.IndexByte(line[i:], '[')
 		if n < 0 {
 			return -1
 		}
 		i += n + 1
-		if startsAttempt(line[i:], wrapped) {
+		if startsAttempt(line[i:]) {
 			return i
 		}
 	}
 	return -1
 }
 
-// startsAttempt tells whether an attempt's error starts s. In a wrapped text
-// blanks do not count.
-func startsAttempt(s string, wrapped bool) bool {
-	if wrapped {
-		s = strings.ReplaceAll(s[:min(len(s), 64)], " ", "")
-	}
-	for _, start := range attemptStarts() {
-		if wrapped {
-			start = strings.ReplaceAll(start, " ", "")
-		}
-		if hasPrefixFold(s, start) {
-			return true
-		}
-	}
-	return false
+// startsAttempt reports whether an attempt's error starts s.
+func startsAttempt(s string) bool {
+	return slices.ContainsFunc(attemptStarts, func(start string) bool { return hasPrefixFold(s, start) })
 }
 
 // cutArtifact drops what CRI-O says of its second try, in which it takes the

@@ -1,6 +1,9 @@
 package message
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // redacted stands for what was taken out.
 const redacted = "REDACTED"
@@ -40,7 +43,7 @@ func redactURLs(s string) string {
 	return b.String()
 }
 
-// endsURL tells the characters that a URL ends at; all are one byte.
+// endsURL reports whether a URL ends at r; all are one byte.
 func endsURL(r byte) bool {
 	return r <= ' ' || r == '"' || r == '\'' || r == '`' || r == '<' || r == '>'
 }
@@ -141,7 +144,7 @@ func redactAuthority(s string) string {
 	return redacted + s[end:]
 }
 
-// isHostPort tells that nothing but a port follows the host in s.
+// isHostPort reports whether nothing but a port follows the host in s.
 func isHostPort(s string) bool {
 	if strings.HasPrefix(s, "[") {
 		return true
@@ -168,8 +171,8 @@ func redactFlags(s string) string {
 	return strings.Join(words, " ")
 }
 
-// secretFlag tells whether a word of a command line, behind so many dashes,
-// announces a secret. login tells that the command logs in.
+// secretFlag reports whether a word of a command line, behind so many dashes,
+// announces a secret. login reports whether the command logs in.
 func secretFlag(flag string, dashes int, login bool) bool {
 	switch dashes {
 	case 0:
@@ -231,13 +234,12 @@ func secretKey(key string) bool {
 	case "pwd", "pass", "sig", "auth", "_auth", "authorization", "key", "bearer", "cookie", "set-cookie", "creds":
 		return true
 	}
-	for _, part := range []string{"password", "passwd", "secret", "signature", "apikey", "api_key", "api-key", "accountkey", "access_key", "accesskey", "credential", "passphrase", "assertion", "art-api"} {
-		if strings.Contains(key, part) {
-			return true
-		}
-	}
-	return strings.HasSuffix(key, "token") || strings.HasSuffix(key, "registry-auth") || strings.HasSuffix(key, "authorization")
+	return slices.ContainsFunc(secretKeyParts, func(part string) bool { return strings.Contains(key, part) }) ||
+		strings.HasSuffix(key, "token") || strings.HasSuffix(key, "registry-auth") || strings.HasSuffix(key, "authorization")
 }
+
+//nolint:gochecknoglobals // never written
+var secretKeyParts = []string{"password", "passwd", "secret", "signature", "apikey", "api_key", "api-key", "accountkey", "access_key", "accesskey", "credential", "passphrase", "assertion", "art-api"}
 
 // valueAfter returns where the secret value of key starts and ends in s. After
 // a colon and a space stands prose as often as a value ("invalid
@@ -276,7 +278,7 @@ func valueAfter(s string, i int, colon, quoted bool, key string) (from, to int) 
 	return 0, 0
 }
 
-// isURLColon tells that the colon before s[i] belongs to "scheme://".
+// isURLColon reports whether the colon before s[i] belongs to "scheme://".
 func isURLColon(s string, i int) bool { return strings.HasPrefix(s[i:], "//") }
 
 func openingQuote(s string) int {
@@ -322,7 +324,7 @@ func isScheme(word string) bool {
 	return false
 }
 
-// proseOrSecret tells whether the n bytes at the start of s, which stand after
+// proseOrSecret reports whether the n bytes at the start of s, which stand after
 // "key: ", are a secret rather than the next part of an error.
 func proseOrSecret(s string, n int, key string) bool {
 	word := s[:n]
@@ -379,7 +381,7 @@ func isAuthScheme(word string) bool {
 	return strings.EqualFold(word, "bearer") || strings.EqualFold(word, "basic") || word == "Negotiate" || word == "NTLM"
 }
 
-// plainAfterScheme tells the words that follow a scheme's name in prose.
+// plainAfterScheme reports whether word follows a scheme's name in prose.
 func plainAfterScheme(word string) bool {
 	switch strings.ToLower(strings.TrimRight(word, ".")) {
 	case "authentication", "authorization", "token", "tokens", "credentials", "challenge", "scheme", "header":
@@ -388,17 +390,24 @@ func plainAfterScheme(word string) bool {
 	return strings.HasPrefix(word, "realm=")
 }
 
-// looksSecret tells tokens by the marks that their makers give them, and long
+// looksSecret recognizes tokens by the marks that their makers give them, and long
 // runs of base64.
 func looksSecret(word string) bool {
 	if len(word) < 16 {
 		return false
 	}
-	for _, prefix := range []string{"eyJ", "AKIA", "ASIA", "ghp_", "gho_", "ghs_", "ghu_", "ghr_", "github_pat_",
-		"glpat-", "gldt-", "glcbt-", "glrt-", "dckr_pat_", "dckr_oat_", "ya29.", "AIza", "xoxb-", "hvs.", "hf_", "npm_", "AKCp", "cmVmdGtu", "dop_v1_", "sq0csp-"} {
+	for _, prefix := range tokenPrefixes {
 		if at := strings.Index(word, prefix); at >= 0 && len(word)-at >= 16 && (at == 0 || !isAlnum(word[at-1])) {
 			return true
 		}
 	}
 	return len(word) >= 128 && strings.Count(word, "/")*20 < len(word) && !strings.Contains(word, "://")
+}
+
+// tokenPrefixes start the tokens of clouds, registries and code hosts.
+//
+//nolint:gochecknoglobals // never written
+var tokenPrefixes = []string{
+	"eyJ", "AKIA", "ASIA", "ghp_", "gho_", "ghs_", "ghu_", "ghr_", "github_pat_",
+	"glpat-", "gldt-", "glcbt-", "glrt-", "dckr_pat_", "dckr_oat_", "ya29.", "AIza", "xoxb-", "hvs.", "hf_", "npm_", "AKCp", "cmVmdGtu", "dop_v1_", "sq0csp-",
 }

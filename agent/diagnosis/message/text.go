@@ -1,6 +1,9 @@
 package message
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // The longest message that is read, and the longest quoted name in one. Both
 // bound the work on hostile input.
@@ -11,36 +14,73 @@ const (
 
 // tidy brings a message onto one line: control characters and line breaks
 // become spaces, runs of spaces one space, and the escaped quotes of a log line
-// plain ones. wrapped tells that a terminal seems to have broken the lines, so
-// that a break may be inside a word.
-func tidy(s string) (line string, wrapped bool) {
+// plain ones.
+func tidy(s string) string {
 	if isTidy(s) {
-		return s, false
+		return s
 	}
-	s = typed(s)
+	s = unescaped(s)
 	var b strings.Builder
 	b.Grow(len(s))
-	spaces := 0
+	space := false
 	for i := 0; i < len(s); i++ {
 		c := s[i]
 		switch {
 		case c == '\\' && i+1 < len(s) && (s[i+1] == '"' || s[i+1] == '\\'):
 		case c == '\\' && i+1 < len(s) && strings.IndexByte("nrt", s[i+1]) >= 0:
-			spaces++
+			space = true
 			i++
 		case c <= ' ' || c == 0x7f:
-			spaces++
-			wrapped = wrapped || c == '\n' || spaces > 2
+			space = true
 		default:
-			if spaces > 0 && b.Len() > 0 {
+			if space && b.Len() > 0 {
 				b.WriteByte(' ')
 			}
-			spaces = 0
+			space = false
 			b.WriteByte(c)
 		}
 	}
-	return b.String(), wrapped
+	return b.String()
 }
+
+// unescaped undoes what encoding/json makes of angle brackets and ampersands.
+func unescaped(s string) string {
+	if !strings.Contains(s, `\u00`) {
+		return s
+	}
+	return strings.NewReplacer(`\u003c`, "<", `\u003e`, ">", `\u0026`, "&").Replace(s)
+}
+
+// rejoin returns s without its line breaks and without the indentation after
+// them, and reports whether there were any: a line can have been broken inside a
+// word. After a colon or a comma a blank stays, since no word goes on there.
+func rejoin(s string) (joined string, broken bool) {
+	const indentation = 3 // no sentence has so many blanks
+	if !strings.Contains(s, "\n") && !strings.Contains(s, "   ") {
+		return s, false
+	}
+	var b strings.Builder
+	b.Grow(len(s))
+	for s = strings.TrimFunc(s, isBlank); s != ""; {
+		n := strings.IndexFunc(s, isBlank)
+		if n < 0 {
+			b.WriteString(s)
+			break
+		}
+		rest := strings.TrimLeftFunc(s[n:], isBlank)
+		gap := s[n : len(s)-len(rest)]
+		b.WriteString(s[:n])
+		isBreak := strings.Contains(gap, "\n") || len(gap) >= indentation
+		if !isBreak || s[n-1] == ':' || s[n-1] == ',' {
+			b.WriteByte(' ')
+		}
+		broken = broken || isBreak
+		s = rest
+	}
+	return b.String(), broken
+}
+
+func isBlank(r rune) bool { return r <= ' ' || r == 0x7f }
 
 // membersApart puts a blank between the members of JSON that has none, so that
 // the name in one does not take a word of the next with it.
@@ -51,12 +91,12 @@ func membersApart(s string) string {
 	return strings.NewReplacer(`":"`, `": "`, `","`, `", "`).Replace(s)
 }
 
-// isTidy tells a text that tidy leaves as it is, as most are.
+// isTidy reports whether tidy leaves s as it is, as most texts are.
 func isTidy(s string) bool {
 	before := byte(' ')
 	for i := 0; i < len(s); i++ {
 		c := s[i]
-		if c < ' ' || c >= 0x7f || c == '\\' || c == '&' || c == ' ' && before == ' ' {
+		if c < ' ' || c >= 0x7f || c == '\\' || c == ' ' && before == ' ' {
 			return false
 		}
 		before = c
@@ -64,40 +104,16 @@ func isTidy(s string) bool {
 	return before != ' '
 }
 
-// typed undoes what web pages, mail programs, terminals' boxes and encoders of
-// JSON and HTML make of a text's quotes, blanks and angle brackets.
-func typed(s string) string {
-	if isASCII(s) && strings.IndexByte(s, '&') < 0 && !strings.Contains(s, `\u00`) {
-		return s
-	}
-	return strings.NewReplacer(
-		"“", `"`, "”", `"`, "„", `"`, "«", `"`, "»", `"`, "‘", "'", "’", "'", "‚", "'",
-		"\u00a0", " ", "\u2009", " ", "\u202f", " ", "\u2028", "\n", "│", " ", "┃", " ",
-		"\u200b", "", "\u200d", "", "\ufeff", "", "\u00ad", "",
-		"&quot;", `"`, "&#34;", `"`, "&#39;", "'", "&lt;", "<", "&gt;", ">", "&amp;", "&",
-		`\u003c`, "<", `\u003e`, ">", `\u0026`, "&", `\u0022`, `"`, `\u0027`, "'",
-	).Replace(s)
-}
-
-func isASCII(s string) bool {
-	for i := 0; i < len(s); i++ {
-		if s[i] >= 0x80 {
-			return false
-		}
-	}
-	return true
-}
-
 // mask lower-cases s and replaces what somebody chose freely: every quoted name
 // and every reference becomes "_", every URL "url", or "http-url" if it is one
 // without TLS. So the rules never decide on the words of an image's name, a path
-// or a repository. wrapped says that a quoted name may have got blanks.
-func mask(s string, wrapped bool) string {
+// or a repository.
+func mask(s string) string {
 	var b strings.Builder
 	b.Grow(len(s))
 	for i := 0; i < len(s); {
 		if startsToken(s, i) {
-			token, rest := nextToken(s, i, wrapped)
+			token, rest := nextToken(s, i)
 			if stand := standIn(token); stand != "" {
 				b.WriteString(stand)
 				i = rest
@@ -123,11 +139,11 @@ func startsToken(s string, i int) bool {
 
 // nextToken returns the quoted name, or the word without the punctuation after
 // it, that starts at i, and where the text goes on.
-func nextToken(s string, i int, wrapped bool) (token string, rest int) {
+func nextToken(s string, i int) (token string, rest int) {
 	if s[i] == '"' || s[i] == '\'' {
 		window := s[i+1 : min(len(s), i+1+maxQuoted)]
 		if n := strings.IndexByte(window, s[i]); n > 0 {
-			return quotedName(window[:n], wrapped), i + n + 2
+			return quotedName(window[:n]), i + n + 2
 		}
 	}
 	end := len(s)
@@ -147,47 +163,31 @@ func nextToken(s string, i int, wrapped bool) (token string, rest int) {
 	return plainName(token), rest
 }
 
-// hasName tells words that a registry's or an image's name can be.
+// hasName reports whether word can be a registry's or an image's name.
 func hasName(word string) bool {
 	n := strings.IndexAny(word, ".:")
 	return n > 0 && n < len(word)-1
 }
 
-// namesHost tells whether a name comes after the words that s ends with.
+// namesHost reports whether a name comes after the words that s ends with.
 func namesHost(s string) bool {
-	for _, word := range []string{"lookup ", "registry ", "host ", "for ", "image "} {
-		if strings.HasSuffix(s, word) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(nameWords, func(word string) bool { return strings.HasSuffix(s, word) })
 }
+
+//nolint:gochecknoglobals // never written
+var nameWords = []string{"lookup ", "registry ", "host ", "for ", "image "}
 
 // quotedName returns q if it can be the name of something, "" if it is prose or
 // a code of the registry's ("DENIED").
-func quotedName(q string, wrapped bool) string {
+func quotedName(q string) string {
 	if strings.HasSuffix(q, " ") {
 		return "" // a quote inside a quote: err="Get "https://…
 	}
 	q = strings.TrimLeft(q, " ")
-	const line = 20 // a name that a terminal broke has a blank a line, prose has more
-	if wrapped && strings.ContainsAny(q, "/:") && strings.Count(q, " ")*line <= len(q) && !isProse(q) {
-		q = strings.ReplaceAll(q, " ", "")
-	}
 	if len(q) < 2 || strings.HasPrefix(q, "ErrImage") || strings.Contains(q, " ") || isCode(q) || isMediaType(q) {
 		return ""
 	}
 	return q
-}
-
-// isProse tells a short sentence from a name with blanks in it.
-func isProse(s string) bool {
-	for _, word := range []string{": ", " for ", " not ", " media type ", " to ", " in "} {
-		if strings.Contains(s, word) {
-			return true
-		}
-	}
-	return false
 }
 
 func isCode(s string) bool {
@@ -266,21 +266,15 @@ func lower(c byte) byte {
 // punctuation mark, starts by the two bytes that stand there; a phrase is then
 // compared at few places only.
 type phrases struct {
-	text  string
-	words bool   // false: the text has lost its spaces, a phrase may start anywhere
-	gaps  []bool // where the lost spaces were: one stood before the byte; nil if words
-	head  [512]int32
-	next  []int32
+	text string
+	head [512]int32
+	next []int32
 }
 
-func newPhrases(text string, words bool) *phrases {
-	var gaps []bool
-	if !words {
-		text, gaps = withoutSpaces(text)
-	}
-	p := &phrases{text: text, words: words, gaps: gaps, next: make([]int32, len(text))}
+func newPhrases(text string) *phrases {
+	p := &phrases{text: text, next: make([]int32, len(text))}
 	for i := len(text) - 2; i >= 0; i-- {
-		if words && i > 0 && isAlnum(text[i]) && isAlnum(text[i-1]) {
+		if i > 0 && isAlnum(text[i]) && isAlnum(text[i-1]) {
 			continue
 		}
 		slot := pair(text[i], text[i+1])
@@ -290,27 +284,13 @@ func newPhrases(text string, words bool) *phrases {
 	return p
 }
 
-// withoutSpaces returns s without spaces, and for each byte of it, and for its
-// end, whether one stood before.
-func withoutSpaces(s string) (string, []bool) {
-	text, gaps := make([]byte, 0, len(s)), make([]bool, 1, len(s)+1)
-	for i := 0; i < len(s); i++ {
-		if s[i] == ' ' {
-			gaps[len(text)] = true
-			continue
-		}
-		text, gaps = append(text, s[i]), append(gaps, false)
-	}
-	return string(text), gaps
-}
-
 func pair(a, b byte) int { return (int(a)*31 + int(b)) & 511 }
 
 func isAlnum(c byte) bool {
 	return 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || 'A' <= c && c <= 'Z'
 }
 
-// any tells whether one of the phrases in list, which "|" separates, is there.
+// any reports whether one of the phrases in list, which "|" separates, is there.
 func (p *phrases) any(list string) bool {
 	for len(list) > 1 {
 		end := strings.IndexByte(list, '|')
@@ -318,7 +298,7 @@ func (p *phrases) any(list string) bool {
 			end = len(list)
 		}
 		// Most phrases start with letters that no word of the text starts with.
-		if (!p.words || p.head[pair(list[0], list[1])] != 0) && p.has(list[:end]) {
+		if p.head[pair(list[0], list[1])] != 0 && p.has(list[:end]) {
 			return true
 		}
 		list = list[min(end+1, len(list)):]
@@ -326,14 +306,11 @@ func (p *phrases) any(list string) bool {
 	return false
 }
 
-// has tells whether phrase is there. A "$" at its end stands for the end of a
+// has reports whether phrase is there. A "$" at its end stands for the end of a
 // word.
 func (p *phrases) has(phrase string) bool {
 	whole := strings.HasSuffix(phrase, "$")
 	phrase = strings.TrimSuffix(phrase, "$")
-	if !p.words {
-		phrase = strings.ReplaceAll(phrase, " ", "")
-	}
 	if len(phrase) < 2 {
 		return false
 	}
@@ -342,7 +319,7 @@ func (p *phrases) has(phrase string) bool {
 		if !strings.HasPrefix(here, phrase) {
 			continue
 		}
-		if !whole || len(here) == len(phrase) || !isAlnum(here[len(phrase)]) || !p.words && p.gaps[int(at)-1+len(phrase)] {
+		if !whole || len(here) == len(phrase) || !isAlnum(here[len(phrase)]) {
 			return true
 		}
 	}

@@ -55,6 +55,25 @@ func TestReadWrapped(t *testing.T) {
 	}
 }
 
+func TestRejoin(t *testing.T) {
+	for in, want := range map[string]string{
+		"no suc\nh host":                     "no such host",
+		"no suc\r\n\t  h host\n":             "no such host",
+		"signed by unkn     own authority":   "signed by unknown authority",
+		"failed to resolve:\n  no such host": "failed to resolve: no such host",
+		"[a: x,\nb: y]":                      "[a: x, b: y]",
+	} {
+		if got, broken := rejoin(in); got != want || !broken {
+			t.Errorf("%q: %q, %v, want %q", in, got, broken, want)
+		}
+	}
+	for _, in := range []string{"", "no such host", "no  such host", "no such host\n"} {
+		if got, broken := rejoin(in); broken {
+			t.Errorf("%q: %q", in, got)
+		}
+	}
+}
+
 func wrap(s string, width int) string {
 	runes := []rune(s)
 	var b strings.Builder
@@ -116,6 +135,51 @@ func TestReadInLogs(t *testing.T) {
 		t.Logf("%s: of %d texts %d say nothing any more, %d something else", name, n, lost, wrong)
 		if 100*(lost+wrong) > n {
 			t.Error("too many")
+		}
+	}
+}
+
+func encoded(t *testing.T, s string) string {
+	t.Helper()
+	b, err := json.Marshal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Trim(string(b), `"`)
+}
+
+// What logs make of a text does not change what it says.
+func TestReadForms(t *testing.T) {
+	forms := map[string]func(string) string{
+		"JSON":         func(s string) string { return encoded(t, s) },
+		"JSON in JSON": func(s string) string { return encoded(t, encoded(t, s)) },
+		"lower case":   strings.ToLower,
+		"lines":        func(s string) string { return strings.ReplaceAll(s, ": ", ":\r\n") },
+		"event count":  func(s string) string { return s + " (x5 over 3m)" },
+		"kubelet's log": func(s string) string {
+			return `E0102 03:04:05.123456    1234 log.go:32] "PullImage from image service failed" err="` + encoded(t, s) + `" image="r.test/x:1"`
+		},
+		"pod worker's log": func(s string) string {
+			return `"Error syncing pod, skipping" err="failed to \"StartContainer\" for \"app\" with ErrImagePull: \"` + encoded(t, encoded(t, s)) + `\"" pod="shop/cart"`
+		},
+		"nerdctl's log": func(s string) string {
+			return `time="2026-01-02T03:04:05Z" level=fatal msg="` + encoded(t, s) + `"`
+		},
+	}
+	all := scenarios(t)
+	for name, form := range forms {
+		wrong := 0
+		for _, s := range all {
+			if s.Reason != "" || s.Cause == diagnosis.Unknown {
+				continue
+			}
+			if got := Read("", form(s.Message)).Cause; got != s.Cause {
+				wrong++
+				t.Logf("%s: %s, want %s: %s", name, got, s.Cause, form(s.Message))
+			}
+		}
+		if 200*wrong > len(all) {
+			t.Errorf("%s: %d of %d read differently", name, wrong, len(all))
 		}
 	}
 }
