@@ -15,8 +15,6 @@ import (
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/diagnosis/message"
 	"github.com/whypull/whypull/agent/keyring"
-	"github.com/whypull/whypull/agent/kubelet"
-	"github.com/whypull/whypull/cri"
 	"github.com/whypull/whypull/cri/registry"
 	"github.com/whypull/whypull/cri/scratchpull"
 )
@@ -33,16 +31,13 @@ const (
 	RetryIsolated RetryMode = "isolated"
 	// RetryReplay: what a pull asks for is asked for, and nothing is stored.
 	RetryReplay RetryMode = "replay"
-	// RetryRuntime: the runtime pulls as for the kubelet. Every pod of the node
-	// can then use the image, without credentials.
-	RetryRuntime RetryMode = "runtime"
 )
 
 // ParseRetryMode returns the mode that a flag's value names; empty is RetryAuto.
 func ParseRetryMode(s string) (RetryMode, error) {
 	m := RetryMode(s)
-	if !slices.Contains([]RetryMode{RetryAuto, RetryOff, RetryIsolated, RetryReplay, RetryRuntime}, m) {
-		return "", fmt.Errorf("pull retry %q: want isolated, replay, runtime or off", s)
+	if !slices.Contains([]RetryMode{RetryAuto, RetryOff, RetryIsolated, RetryReplay}, m) {
+		return "", fmt.Errorf("pull retry %q: want isolated, replay, off, or empty for isolated with containerd and else replay", s)
 	}
 	return m, nil
 }
@@ -52,18 +47,10 @@ type IsolatedPuller interface {
 	Pull(ctx context.Context, r scratchpull.Request) (scratchpull.Result, error)
 }
 
-// RuntimePuller pulls as the kubelet has it done.
-type RuntimePuller interface {
-	Pull(ctx context.Context, ref, user, password string) error
-}
-
 // Retry is how failed pulls are tried again. The zero value tries none.
 type Retry struct {
 	Mode     RetryMode
 	Isolated IsolatedPuller
-	Runtime  RuntimePuller
-	// Private allows RetryRuntime for images that want credentials.
-	Private bool
 	// Again is told of a pod whose pull was tried again meanwhile.
 	Again func(podUID string)
 }
@@ -234,10 +221,7 @@ func (r pullRetry) run() []diagnosis.Evidence {
 }
 
 func (r pullRetry) try(ctx context.Context) []diagnosis.Evidence {
-	switch mode := r.c.Retry.Mode; {
-	case mode == RetryRuntime && r.c.Retry.Runtime != nil:
-		return r.each(func(l *keyring.Login) (diagnosis.Evidence, bool) { return r.byRuntime(ctx, l) })
-	case mode == RetryReplay || r.c.Retry.Isolated == nil:
+	if r.c.Retry.Mode == RetryReplay || r.c.Retry.Isolated == nil {
 		return r.replay(ctx)
 	}
 	dir, same := r.config.TransferDir(r.endpoints)
@@ -326,37 +310,6 @@ func (r pullRetry) failed(text string, l *keyring.Login) diagnosis.Evidence {
 		e.Fault = diagnosis.Fault(read.Cause)
 	}
 	return e
-}
-
-// byRuntime has the runtime pull as for the kubelet.
-func (r pullRetry) byRuntime(ctx context.Context, l *keyring.Login) (e diagnosis.Evidence, stop bool) {
-	if l != nil && !r.c.Retry.Private && r.verified() {
-		return diagnosis.Evidence{Outcome: diagnosis.NotRun,
-			Detail: "the pull was not tried again: it would give the image to every pod of the node, and it wants credentials (--pull-retry-private allows it)"}, true
-	}
-	login := registry.Login{}
-	if l != nil {
-		login = *reveal(l)
-	}
-	err := r.c.Retry.Runtime.Pull(ctx, r.f.Image, login.Username, login.Password)
-	failed := (*cri.PullError)(nil)
-	switch {
-	case err == nil:
-		return diagnosis.Evidence{Outcome: diagnosis.Passed,
-			Detail: fmt.Sprintf("pulled again by the runtime %s: the image is on node %s now, for every pod", with(l), r.f.Node)}, true
-	case errors.As(err, &failed):
-		return r.failed(failed.Text, l), false
-	}
-	return diagnosis.Evidence{Outcome: diagnosis.Inconclusive, Detail: "the pull could not be tried again: " + err.Error()}, true
-}
-
-// verified tells that the kubelet may check which pods use an image.
-func (r pullRetry) verified() bool {
-	if r.c.Node == nil {
-		return true
-	}
-	q := kubelet.Question{Image: r.f.Image, ServiceAccount: kubelet.ServiceAccount{Namespace: r.f.Namespace, Name: r.f.ServiceAccount}}
-	return r.c.Node.Verdict(q).Verdict != kubelet.VerdictDisabled
 }
 
 // replay asks the endpoints for what a pull asks for.

@@ -13,7 +13,6 @@ import (
 
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/keyring"
-	"github.com/whypull/whypull/cri"
 	"github.com/whypull/whypull/cri/registry/faulttest"
 	"github.com/whypull/whypull/cri/scratchpull"
 	"github.com/whypull/whypull/cri/scratchpull/scratchpulltest"
@@ -220,46 +219,6 @@ func TestRetryReplay(t *testing.T) {
 	}
 }
 
-// Into the kubelet's view a private image is pulled only when that was asked for
-// in so many words.
-func TestRetryRuntime(t *testing.T) {
-	t.Parallel()
-	for name, tc := range map[string]struct {
-		private bool
-		secrets []string
-		pull    error
-		want    string
-	}{
-		"public":              {false, nil, nil, "Passed | pulled again by the runtime without credentials: the image is on node worker-3 now, for every pod"},
-		"private":             {false, []string{"regcred"}, nil, "NotRun | the pull was not tried again: it would give the image to every pod of the node, and it wants credentials (--pull-retry-private allows it)"},
-		"private, allowed":    {true, []string{"regcred"}, nil, "Passed | pulled again by the runtime with secret regcred"},
-		"fails":               {false, nil, grpcstatus.Error(codes.Unknown, "write x: no space left on device"), "Failed | DiskFull | pulled again by the runtime without credentials, it fails: "},
-		"the runtime is gone": {false, nil, grpcstatus.Error(codes.Unavailable, "gone"), "Inconclusive | the pull could not be tried again: container runtime: PullImage: Down (Unavailable)"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			n, f, _ := retrying(t, RetryRuntime, "works")
-			n.secrets.byName["regcred"] = loginFor(hostOfImage(f.Image))
-			f.PullSecrets = tc.secrets
-			n.runtime.OnPull(func(string, string, string) error { return tc.pull })
-			n.collector.Retry.Runtime, _ = n.collector.Images.(*cri.Runtime)
-			n.collector.Retry.Private = tc.private
-			job, ok := n.collector.retryOf(t.Context(), f, loginsOf(t, n, f))
-			if !ok {
-				t.Fatal("nothing to try")
-			}
-			all := job.run()
-			wellFormed(t, all)
-			if got := of(all, diagnosis.CheckPull); len(got) != 1 || !strings.HasPrefix(got[0], tc.want) {
-				t.Errorf("got %q", got)
-			}
-			if asked := n.runtime.Calls("PullImage"); asked > 1 || (asked == 0) != (name == "private") {
-				t.Errorf("%d pulls", asked)
-			}
-		})
-	}
-}
-
 // A result serves for a while, which doubles each time; pods that ask meanwhile
 // wait for the same.
 func TestRetriesAreShared(t *testing.T) {
@@ -321,13 +280,16 @@ func TestRetryNeedless(t *testing.T) {
 
 func TestParseRetryMode(t *testing.T) {
 	t.Parallel()
-	for _, s := range []string{"", "off", "isolated", "replay", "runtime"} {
+	for _, s := range []string{"", "off", "isolated", "replay"} {
 		if m, err := ParseRetryMode(s); err != nil || string(m) != s {
 			t.Errorf("%q: %q, %v", s, m, err)
 		}
 	}
-	if _, err := ParseRetryMode("always"); err == nil || !strings.Contains(err.Error(), "isolated, replay, runtime or off") {
-		t.Errorf("%v", err)
+	for _, s := range []string{"always", "runtime"} {
+		want := `pull retry "` + s + `": want isolated, replay, off, or empty for isolated with containerd and else replay`
+		if _, err := ParseRetryMode(s); err == nil || err.Error() != want {
+			t.Errorf("%q: %v", s, err)
+		}
 	}
 }
 

@@ -45,7 +45,6 @@ type agentOptions struct {
 	podNetwork   bool
 	pullRetry    string
 	retryBytes   string
-	retryPrivate bool
 	logLevel     string
 	logFormat    string
 }
@@ -70,9 +69,8 @@ func agentCommand() *cobra.Command {
 	f.StringVar(&o.secretAccess, "secret-access", "auto", "how pull secrets are read: auto, impersonate, direct or none")
 	f.StringVar(&o.listen, "listen-address", ":9779", "address for /metrics, /healthz and /readyz")
 	f.BoolVar(&o.podNetwork, "pod-network", false, "enter the network namespaces of pods to ask for names there (wants SYS_ADMIN); else their name servers are asked from the node's network")
-	f.StringVar(&o.pullRetry, "pull-retry", "", "how a failed pull is tried again where that can add to the verdict: isolated, replay, runtime or off; empty: isolated with containerd, else replay")
+	f.StringVar(&o.pullRetry, "pull-retry", "", "how a failed pull is tried again where that can add to the verdict: isolated, replay or off; empty: isolated with containerd, else replay")
 	f.StringVar(&o.retryBytes, "pull-retry-max-bytes", "512Mi", "the largest image, compressed, that is pulled again; larger ones are replayed")
-	f.BoolVar(&o.retryPrivate, "pull-retry-private", false, "with --pull-retry=runtime: pull images again that want credentials, which gives them to every pod of the node")
 	f.DurationVar(&o.stallAfter, "pull-stall-after", probe.DefaultStallAfter, "how long a running pull receives nothing before it is said to have stalled")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&o.logFormat, "log-format", "json", "json or text")
@@ -157,7 +155,7 @@ func (o agentOptions) serve(ctx context.Context, log *slog.Logger, client *kube.
 	collector.Sandboxes, collector.PodNetwork = runtime, o.podNetwork
 	collector.Transfers, collector.StallAfter, collector.Filesystems = runtime, o.stallAfter, runtime
 	collector.Node = kubelet.New(kubelet.Options{Root: o.hostRoot, Dir: o.kubeletDir, ProviderConfig: o.providers})
-	retry, stopRetry, err := o.retry(runtime, log)
+	retry, stopRetry, err := o.retry(log)
 	if err != nil {
 		return err
 	}

@@ -228,7 +228,7 @@ func TestFlagHelp(t *testing.T) {
 	})
 	want := []string{
 		"containerd-config", "cri-socket", "host-root", "image-credential-provider-config", "kubeconfig", "kubelet-root-dir", "listen-address",
-		"log-format", "log-level", "node-name", "pod-network", "pull-retry", "pull-retry-max-bytes", "pull-retry-private", "pull-stall-after", "registry-config-path", "secret-access",
+		"log-format", "log-level", "node-name", "pod-network", "pull-retry", "pull-retry-max-bytes", "pull-stall-after", "registry-config-path", "secret-access",
 	}
 	if !slices.Equal(names, want) {
 		t.Errorf("flags %q, want %q", names, want)

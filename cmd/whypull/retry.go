@@ -10,7 +10,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 
 	"github.com/whypull/whypull/agent/probe"
-	"github.com/whypull/whypull/cri"
 	"github.com/whypull/whypull/cri/disk"
 	"github.com/whypull/whypull/cri/registry"
 	"github.com/whypull/whypull/cri/scratchpull"
@@ -28,7 +27,7 @@ const (
 
 // retry makes what tries pulls again, and the way to stop it. What a run that was
 // killed has left is removed in the background.
-func (o agentOptions) retry(runtime *cri.Runtime, log *slog.Logger) (probe.Retry, func(), error) {
+func (o agentOptions) retry(log *slog.Logger) (probe.Retry, func(), error) {
 	mode, err := probe.ParseRetryMode(o.pullRetry)
 	if err != nil {
 		return probe.Retry{}, nil, wrong("pull-retry", err)
@@ -37,7 +36,7 @@ func (o agentOptions) retry(runtime *cri.Runtime, log *slog.Logger) (probe.Retry
 	if err != nil || most.Value() <= 0 {
 		return probe.Retry{}, nil, wrong("pull-retry-max-bytes", fmt.Errorf("%q: want a number of bytes, such as 512Mi", o.retryBytes))
 	}
-	out := probe.Retry{Mode: mode, Runtime: runtime, Private: o.retryPrivate}
+	out := probe.Retry{Mode: mode}
 	if mode != probe.RetryAuto && mode != probe.RetryIsolated {
 		return out, func() {}, nil
 	}

@@ -51,7 +51,6 @@ type Runtime struct {
 	mu          sync.Mutex
 	images      []*runtime.Image
 	sandboxes   []Sandbox
-	pull        func(ref, user, password string) error
 	blobs       []Blob
 	ingests     []Ingest
 	filesystems *runtime.ImageFsInfoResponse
