@@ -20,11 +20,18 @@
 //	       and gets ErrUnsupported: the answer would be about another registry.
 //	1.6    has no such service: ErrUnsupported
 //
-// The kubelet's pulls and this one share containerd's limit of layers that are
-// fetched at once (max_concurrent_downloads, 3) and its locks on a layer that
-// is being fetched or unpacked (unpack.KeyedLocker, which knows no namespaces):
-// a pull of the kubelet's for the same layer waits until this one is done or
-// stopped. Therefore one at a time on a node, never without a time limit.
+// # Who goes first
+//
+// The kubelet's pulls and this one share containerd's limit of blobs that are
+// fetched at once (max_concurrent_downloads, 3, counted over all namespaces) and
+// its locks on a layer that is being fetched or unpacked (unpack.KeyedLocker, which
+// knows no namespaces). A pull that hangs at a slow registry would hold all
+// shares, and pulls from every other registry would wait for them. The API has no
+// option for fewer layers at once, so the pull behaves instead: one at a time on
+// a node, not begun while the kubelet pulls, ended within a tenth of a second of
+// the kubelet's beginning to, and ended as well after Limits.Idle, a second, in
+// which no byte came. containerd writes down each MiB: slower than that counts
+// as nothing.
 //
 // # What a pod could gain
 //

@@ -34,8 +34,15 @@ type stopped struct {
 // Error implements error.
 func (s stopped) Error() string { return "the pull was stopped: " + string(s.why) }
 
+// broken is the cause of a context that was ended since nobody could tell any
+// more whether the pull may go on. It says nothing about the image.
+type broken struct{ error }
+
+// Unwrap returns what went wrong.
+func (b broken) Unwrap() error { return b.error }
+
 // pull pulls an image into the empty namespace, and empties it again.
-func (p *Puller) pull(ctx context.Context, t target) (result Result, err error) {
+func (p *Puller) pull(ctx context.Context, t target, g *guard) (result Result, err error) {
 	begun := time.Now()
 	lease, err := p.leases.Create(p.ours(ctx), leases.WithRandomID(), leases.WithExpiration(p.limits.Time+spareTime))
 	// Also if there was an error: the lease may have been made nevertheless.
@@ -45,10 +52,10 @@ func (p *Puller) pull(ctx context.Context, t target) (result Result, err error) 
 	}
 	track := newTracker(p.reader(ctx), t.Progress)
 	unpacked := true
-	err = p.transfer(ctx, t, lease.ID, unpacked, track)
+	err = p.transfer(ctx, t, lease.ID, unpacked, track, g)
 	if cannotUnpack(err) {
 		unpacked = false
-		err = p.transfer(ctx, t, lease.ID, unpacked, track)
+		err = p.transfer(ctx, t, lease.ID, unpacked, track, g)
 	}
 	if err == nil {
 		err = p.usable(ctx, t)
@@ -71,7 +78,7 @@ func (p *Puller) pull(ctx context.Context, t target) (result Result, err error) 
 
 // transfer has containerd pull, and returns when it has ended that. A limit's
 // error is of the type stopped; the others are containerd's.
-func (p *Puller) transfer(ctx context.Context, t target, lease string, unpack bool, track *tracker) error {
+func (p *Puller) transfer(ctx context.Context, t target, lease string, unpack bool, track *tracker, g *guard) error {
 	ctx = withoutLog(leases.WithLease(p.ours(ctx), lease))
 	alive, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
@@ -82,6 +89,7 @@ func (p *Puller) transfer(ctx context.Context, t target, lease string, unpack bo
 	defer time.AfterFunc(p.limits.Time, func() { stop(stopped{why: StoppedTimeout}) }).Stop()
 	var watch sync.WaitGroup
 	watch.Go(func() { p.watch(ctx, track, stop) })
+	watch.Go(func() { g.watch(ctx, stop) })
 	defer watch.Wait()
 	defer stop(nil)
 	from, err := registry.NewOCIRegistry(ctx, t.named.String(), source(t)...)
@@ -175,7 +183,7 @@ func (p *Puller) watch(ctx context.Context, track *tracker, stop context.CancelC
 		_, rest, _ := track.needs()
 		free, low, err := p.low(rest)
 		if err != nil {
-			stop(err)
+			stop(broken{err})
 			return
 		}
 		if low {
@@ -202,6 +210,9 @@ func cannotUnpack(err error) bool {
 func (p *Puller) explain(ctx context.Context, t target, lease string, err error) error {
 	if _, limit := errors.AsType[stopped](err); err == nil || limit {
 		return err
+	}
+	if b, is := errors.AsType[broken](err); is {
+		return b.error
 	}
 	if ctx.Err() != nil {
 		return fmt.Errorf("containerd: %s: %w", OpTransfer, ctx.Err())

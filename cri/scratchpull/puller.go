@@ -49,6 +49,8 @@ type Limits struct {
 	Time time.Duration
 	// Poll is how often Free is asked; 0 is twice a second.
 	Poll time.Duration
+	// Idle is for how long a pull may receive no byte; 0 is a second.
+	Idle time.Duration
 }
 
 func (l Limits) check() error {
@@ -82,6 +84,7 @@ func New(socket, namespace string, limits Limits) (*Puller, error) {
 		return nil, err
 	}
 	limits.Poll = cmp.Or(limits.Poll, time.Second/2)
+	limits.Idle = cmp.Or(limits.Idle, time.Second)
 	namespace = cmp.Or(namespace, DefaultNamespace)
 	if slices.Contains([]string{"k8s.io", "default", "moby", "buildkit"}, namespace) {
 		return nil, fmt.Errorf("the containerd namespace %s is not ours", namespace)
@@ -110,6 +113,9 @@ func (p *Puller) Close() error { return p.closes() }
 //
 // Without an error, either the pull succeeded (StageDone) or a limit ended it
 // (Result.Stopped). An *Error with OpTransfer is the runtime's failure to pull.
+// It gives way to the kubelet: where that pulls it does not begin, and when the
+// kubelet begins to pull it ends.
+//
 // Every other error means that nothing was learnt: ErrUnsupported,
 // ErrInterrupted, the context's, an *Error of another call.
 func (p *Puller) Pull(ctx context.Context, request Request) (Result, error) {
@@ -132,7 +138,14 @@ func (p *Puller) Pull(ctx context.Context, request Request) (Result, error) {
 	if err := p.sweep(ctx); err != nil {
 		return Result{}, err
 	}
-	return p.pull(ctx, t)
+	g, busy, err := p.guard(ctx, t)
+	switch {
+	case err != nil:
+		return Result{}, err
+	case busy:
+		return Result{Stopped: StoppedGaveWay}, nil
+	}
+	return p.pull(ctx, t, g)
 }
 
 // Sweep removes everything in the namespace, and the namespace: what a pull has

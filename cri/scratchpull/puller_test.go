@@ -24,7 +24,7 @@ const image = "registry.example/team/app:1"
 
 func limits() scratchpull.Limits {
 	return scratchpull.Limits{
-		Bytes: 1 << 20, Floor: 1 << 10, Time: time.Minute, Poll: time.Millisecond,
+		Bytes: 1 << 20, Floor: 1 << 10, Time: time.Minute, Poll: time.Millisecond, Idle: time.Minute,
 		Free: func() (uint64, error) { return 1 << 30, nil },
 	}
 }
@@ -359,7 +359,8 @@ func TestWithoutSpaceNothingIsBegun(t *testing.T) {
 		return 1 << 40, nil
 	}
 	c.OnPull(forever)
-	if _, err := puller(t, c, l).Pull(t.Context(), scratchpull.Request{Ref: image}); !errors.Is(err, broken) {
+	_, err = puller(t, c, l).Pull(t.Context(), scratchpull.Request{Ref: image})
+	if _, failed := errors.AsType[*scratchpull.Error](err); !errors.Is(err, broken) || failed {
 		t.Errorf("%v", err)
 	}
 	empty(t, c)

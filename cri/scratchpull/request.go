@@ -1,6 +1,7 @@
 package scratchpull
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -47,6 +48,10 @@ type Request struct {
 	// snapshotter that the transfer service is not set up for unpacks nothing:
 	// see Result.Unpacked.
 	Snapshotter string
+	// Yield, if set, reports whether somebody waits for a pull by the runtime that
+	// the runtime does not know of yet. It is asked before the pull and ten times a
+	// second while it runs, by one goroutine at a time.
+	Yield func(context.Context) bool `json:"-"`
 	// Progress, if set, is told whenever something becomes known of a blob. It
 	// is called by one goroutine at a time and holds up nothing but itself.
 	Progress func(Blob) `json:"-"`

@@ -23,6 +23,8 @@ const (
 	StoppedTooLarge Stop = "TooLarge" // the image has more bytes than Limits.Bytes
 	StoppedLowSpace Stop = "LowSpace" // free space would have gone below Limits.Floor
 	StoppedTimeout  Stop = "Timeout"  // Limits.Time is over
+	StoppedIdle     Stop = "Idle"     // no byte came for Limits.Idle
+	StoppedGaveWay  Stop = "GaveWay"  // the kubelet wants the runtime's downloads; also before it began
 )
 
 // Source is where a blob came from.

@@ -53,6 +53,8 @@ type space struct {
 	leases map[string]*leasesapi.Lease
 	images map[string]*types.Descriptor
 	blobs  map[digest.Digest]blob
+	// ingests are unfinished blobs: bytes by the name of each.
+	ingests map[string]int64
 }
 
 type blob struct {
@@ -145,6 +147,21 @@ func (c *Containerd) Put(namespace string, data []byte, created time.Time) diges
 	return d
 }
 
+// Receive sets how many bytes there are of a blob that a namespace has not the
+// whole of.
+func (c *Containerd) Receive(namespace, ref string, bytes int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.space(namespace).ingests[ref] = bytes
+}
+
+// Lease makes a lease in a namespace, as a pull by somebody else does.
+func (c *Containerd) Lease(namespace, id string, labels map[string]string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.space(namespace).leases[id] = &leasesapi.Lease{ID: id, Labels: labels}
+}
+
 // Drop removes the leases of a namespace, as an operator can.
 func (c *Containerd) Drop(namespace string) {
 	c.mu.Lock()
@@ -169,6 +186,9 @@ func (c *Containerd) Holds() []string {
 		for d := range s.blobs {
 			lines = append(lines, name+" blob "+d.String())
 		}
+		for ref := range s.ingests {
+			lines = append(lines, name+" ingest "+ref)
+		}
 	}
 	slices.Sort(lines)
 	return lines
@@ -192,7 +212,7 @@ func (c *Containerd) unary(ctx context.Context, req any, info *grpc.UnaryServerI
 func (c *Containerd) space(name string) *space {
 	s := c.spaces[name]
 	if s == nil {
-		s = &space{map[string]*leasesapi.Lease{}, map[string]*types.Descriptor{}, map[digest.Digest]blob{}}
+		s = &space{map[string]*leasesapi.Lease{}, map[string]*types.Descriptor{}, map[digest.Digest]blob{}, map[string]int64{}}
 		c.spaces[name] = s
 	}
 	return s
@@ -213,6 +233,7 @@ func (c *Containerd) collect() {
 	for _, s := range c.spaces {
 		if len(s.leases) == 0 && len(s.images) == 0 {
 			clear(s.blobs)
+			clear(s.ingests)
 		}
 	}
 }

@@ -62,7 +62,7 @@ func (s namespaceServer) Delete(_ context.Context, r *namespacesapi.DeleteNamesp
 	if space == nil {
 		return nil, notFound(r.GetName())
 	}
-	if len(space.images) > 0 || len(space.blobs) > 0 {
+	if len(space.images) > 0 || len(space.blobs) > 0 || len(space.ingests) > 0 {
 		return nil, status.Error(codes.FailedPrecondition, "namespace must be empty")
 	}
 	delete(s.c.spaces, r.GetName())
@@ -171,6 +171,17 @@ func (s contentServer) List(r *contentapi.ListContentRequest, out contentapi.Con
 		}
 	}
 	return out.Send(&list)
+}
+
+// ListStatuses implements the API, without filters.
+func (s contentServer) ListStatuses(ctx context.Context, _ *contentapi.ListStatusesRequest) (*contentapi.ListStatusesResponse, error) {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	var out contentapi.ListStatusesResponse
+	for ref, bytes := range s.c.of(ctx).ingests {
+		out.Statuses = append(out.Statuses, &contentapi.Status{Ref: ref, Offset: bytes})
+	}
+	return &out, nil
 }
 
 // Read implements the API.

@@ -1,0 +1,168 @@
+package scratchpull_test
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/whypull/whypull/cri/scratchpull"
+	"github.com/whypull/whypull/cri/scratchpull/scratchpulltest"
+)
+
+const (
+	kubelets = "k8s.io"
+	layer    = "layer-sha256:4f53cda18c2baa0c0354bb5f9a3ecbe5ed12ab4d8e11ba873c2f11161202b945"
+)
+
+// expiring are the labels of a lease of a pull: containerd removes it in a while
+// if nobody else does.
+func expiring(in time.Duration) map[string]string {
+	return map[string]string{"containerd.io/gc.expire": time.Now().Add(in).UTC().Format(time.RFC3339)}
+}
+
+// hanging receives a part of a layer, then does as told, and then waits until it
+// is stopped.
+func hanging(c *scratchpulltest.Containerd, then func()) func(context.Context, *scratchpulltest.Transfer) error {
+	return func(ctx context.Context, tr *scratchpulltest.Transfer) error {
+		c.Receive(tr.Namespace, layer, 1<<20)
+		then()
+		<-ctx.Done()
+		return ctx.Err()
+	}
+}
+
+func TestAPullGivesWayToTheKubelets(t *testing.T) {
+	t.Parallel()
+	for name, begins := range map[string]func(*scratchpulltest.Containerd){
+		"it receives a blob":              func(c *scratchpulltest.Containerd) { c.Receive(kubelets, "layer-sha256:aa", 0) },
+		"it goes on with an earlier blob": func(c *scratchpulltest.Containerd) { c.Receive(kubelets, layer, 101) },
+		"it waits for its share":          func(c *scratchpulltest.Containerd) { c.Lease(kubelets, "1-a", expiring(time.Hour)) },
+		"its lease cannot be made sense of": func(c *scratchpulltest.Containerd) {
+			c.Lease(kubelets, "1-a", map[string]string{"containerd.io/gc.expire": "tomorrow"})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := scratchpulltest.New(t, "v2.4.2")
+			c.Receive(kubelets, layer, 100)                  // of a pull that has failed
+			c.Lease(kubelets, "sandbox", nil)                // holds a sandbox
+			c.Lease(kubelets, "0-old", expiring(-time.Hour)) // of a containerd that was killed
+			c.OnPull(hanging(c, func() { begins(c) }))
+			l := limits()
+			l.Idle = time.Minute
+			res, err := puller(t, c, l).Pull(t.Context(), scratchpull.Request{Ref: image})
+			if err != nil || res.Stopped != scratchpull.StoppedGaveWay || res.Stage == scratchpull.StageDone || res.Leftover != nil {
+				t.Errorf("%+v, %v", res, err)
+			}
+			if n := len(c.Transfers()); n != 1 {
+				t.Errorf("%d transfers", n)
+			}
+		})
+	}
+}
+
+func TestAPullGivesWayToPodsThatWait(t *testing.T) {
+	t.Parallel()
+	c := scratchpulltest.New(t, "v2.4.2")
+	var waits atomic.Bool
+	c.OnPull(hanging(c, func() { waits.Store(true) }))
+	l := limits()
+	l.Idle = time.Minute
+	yield := func(context.Context) bool { return waits.Load() }
+	res, err := puller(t, c, l).Pull(t.Context(), scratchpull.Request{Ref: image, Yield: yield})
+	if err != nil || res.Stopped != scratchpull.StoppedGaveWay || len(c.Transfers()) != 1 {
+		t.Errorf("%+v, %v", res, err)
+	}
+	res, err = puller(t, c, l).Pull(t.Context(), scratchpull.Request{Ref: image, Yield: yield})
+	if err != nil || res.Stopped != scratchpull.StoppedGaveWay || len(c.Transfers()) != 1 {
+		t.Errorf("a pod waits already: %+v, %v, %d transfers", res, err, len(c.Transfers()))
+	}
+	empty(t, c)
+}
+
+func TestNoPullIsBegunWhileTheKubeletPulls(t *testing.T) {
+	t.Parallel()
+	c := scratchpulltest.New(t, "v2.4.2")
+	c.Lease(kubelets, "1-a", expiring(time.Hour))
+	res, err := puller(t, c, limits()).Pull(t.Context(), scratchpull.Request{Ref: image})
+	if err != nil || res.Stopped != scratchpull.StoppedGaveWay || res.Stage != scratchpull.StageNone || len(c.Transfers()) > 0 {
+		t.Errorf("%+v, %v, %d transfers", res, err, len(c.Transfers()))
+	}
+	c.Drop(kubelets)
+	c.OnPull(good)
+	if res, err := puller(t, c, limits()).Pull(t.Context(), scratchpull.Request{Ref: image}); err != nil || res.Stage != scratchpull.StageDone {
+		t.Errorf("when it has ended: %+v, %v", res, err)
+	}
+}
+
+func TestAPullWithoutBytesEnds(t *testing.T) {
+	t.Parallel()
+	c := scratchpulltest.New(t, "v2.4.2")
+	c.OnPull(hanging(c, func() {}))
+	l := limits()
+	l.Idle = time.Millisecond
+	res, err := puller(t, c, l).Pull(t.Context(), scratchpull.Request{Ref: image})
+	if err != nil || res.Stopped != scratchpull.StoppedIdle || res.Stage == scratchpull.StageDone || res.Leftover != nil {
+		t.Errorf("%+v, %v", res, err)
+	}
+	empty(t, c)
+}
+
+// What holds no share of the downloads may take its time: asking for the manifest,
+// unpacking.
+func TestAPullThatReceivesNothingIsNotIdle(t *testing.T) {
+	t.Parallel()
+	c := scratchpulltest.New(t, "v2.4.2")
+	var looks atomic.Int32
+	enough := make(chan struct{})
+	c.OnPull(func(ctx context.Context, tr *scratchpulltest.Transfer) error {
+		select {
+		case <-enough:
+			return good(ctx, tr)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	})
+	l := limits()
+	l.Idle = time.Nanosecond
+	res, err := puller(t, c, l).Pull(t.Context(), scratchpull.Request{Ref: image, Yield: func(context.Context) bool {
+		if looks.Add(1) == 4 {
+			close(enough)
+		}
+		return false
+	}})
+	if err != nil || res.Stage != scratchpull.StageDone {
+		t.Errorf("%+v, %v", res, err)
+	}
+	empty(t, c)
+}
+
+// A runtime that cannot say whom a pull keeps waiting is not asked for one, and
+// what ends one in the middle says nothing about the image.
+func TestAPullEndsWhenNobodyKnowsWhoWaits(t *testing.T) {
+	t.Parallel()
+	for call, left := range map[string]bool{"Content/ListStatuses": false, "Leases/List": true} {
+		c := scratchpulltest.New(t, "v2.4.2")
+		c.OnPull(hanging(c, func() { c.Fail(call, status.Error(codes.Internal, "no")) }))
+		l := limits()
+		l.Idle = time.Minute
+		p := puller(t, c, l)
+		res, err := p.Pull(t.Context(), scratchpull.Request{Ref: image})
+		if e, ok := errors.AsType[*scratchpull.Error](err); !ok || e.Op == scratchpull.OpTransfer || len(c.Transfers()) != 1 || left != (res.Leftover != nil) {
+			t.Errorf("%s: %+v, %v, %d transfers", call, res, err, len(c.Transfers()))
+		}
+		if _, err := p.Pull(t.Context(), scratchpull.Request{Ref: image}); err == nil || len(c.Transfers()) != 1 {
+			t.Errorf("%s, before it: %v, %d transfers", call, err, len(c.Transfers()))
+		}
+		c.Fail(call, nil)
+		if err := p.Sweep(t.Context()); err != nil {
+			t.Errorf("%s: %v", call, err)
+		}
+		empty(t, c)
+	}
+}
