@@ -159,6 +159,19 @@ func (a *Agent) Failing() []diagnosis.Failure {
 	return out
 }
 
+// Waiting returns the containers of all pods that wait without a reason.
+func (a *Agent) Waiting() []diagnosis.Failure {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var out []diagnosis.Failure
+	for _, p := range a.pods {
+		if !p.update.Gone {
+			out = append(out, p.update.Waiting...)
+		}
+	}
+	return out
+}
+
 // Run works until the context ends, and returns when all work has stopped.
 func (a *Agent) Run(ctx context.Context) {
 	var wg sync.WaitGroup

@@ -86,6 +86,32 @@ func TestFailing(t *testing.T) {
 	})
 }
 
+func TestWaiting(t *testing.T) {
+	inLoop(t, nil, func(l *loop) {
+		other := update()
+		other.UID, other.Waiting = "uid-0", []diagnosis.Failure{failure("db", func(f *diagnosis.Failure) { f.UID = "uid-0" })}
+		waits := update(failure("app"))
+		waits.Waiting = []diagnosis.Failure{failure("side")}
+		l.sees(time.Second, waits, other)
+		waiting := func() []string {
+			var got []string
+			for _, f := range l.agent.Waiting() {
+				got = append(got, f.UID+" "+f.Container)
+			}
+			slices.Sort(got)
+			return got
+		}
+		if got, want := waiting(), []string{"uid-0 db", "uid-1 side"}; !slices.Equal(got, want) {
+			t.Errorf("got %q, want %q", got, want)
+		}
+		other.Gone = true
+		l.sees(time.Second, other)
+		if got, want := waiting(), []string{"uid-1 side"}; !slices.Equal(got, want) {
+			t.Errorf("after a pod has gone: got %q, want %q", got, want)
+		}
+	})
+}
+
 // Where all was well and the kubelet's next attempt has failed, it is looked at
 // again; registries are not asked anew for that.
 func TestAttemptAfterNotReproducible(t *testing.T) {

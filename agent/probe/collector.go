@@ -74,6 +74,7 @@ type Collector struct {
 	configs configs
 
 	follower follower
+	slow     slowness
 }
 
 // New returns a collector. The registry options' Resolve is set to the node's
@@ -85,10 +86,12 @@ func New(images Images, secrets Secrets, m Metrics, o registry.Options, node Nod
 	return c
 }
 
-// heard tells the metrics of a conversation that was held.
+// heard tells the metrics of a conversation that was held, and notes a registry
+// that is slow.
 func (c *Collector) heard(e registry.Endpoint, ref reference.Named, a registry.Answer) {
 	for phase, took := range timings(a.Durations) {
 		c.Metrics.Phase(phase, took)
+		c.slow.took(e, took, c.now())
 	}
 	host := reference.Domain(ref)
 	if e.Mirror {

@@ -27,7 +27,8 @@ const (
 	RetryOff  RetryMode = "off"
 	RetryAuto RetryMode = ""
 	// RetryIsolated: containerd pulls into a namespace of whypull's own, where no
-	// pod finds the image; where it cannot, or the image is large, Replay.
+	// pod finds the image; where it cannot, or the image is large, the registry slow,
+	// or the kubelet wants containerd's downloads, Replay.
 	RetryIsolated RetryMode = "isolated"
 	// RetryReplay: what a pull asks for is asked for, and nothing is stored.
 	RetryReplay RetryMode = "replay"
@@ -51,6 +52,9 @@ type IsolatedPuller interface {
 type Retry struct {
 	Mode     RetryMode
 	Isolated IsolatedPuller
+	// Waiting, if set, returns the containers of all pods that wait without a
+	// reason: the kubelet may be about to pull for them.
+	Waiting func() []diagnosis.Failure
 	// Again is told of a pod whose pull was tried again meanwhile.
 	Again func(podUID string)
 }
@@ -225,7 +229,7 @@ func (r pullRetry) try(ctx context.Context) []diagnosis.Evidence {
 		return r.replay(ctx)
 	}
 	dir, same := r.config.TransferDir(r.endpoints)
-	if !same {
+	if !same || r.c.slow.any(r.endpoints, r.c.now()) {
 		return r.replay(ctx)
 	}
 	fallBack, why := false, []diagnosis.Evidence(nil)
@@ -261,10 +265,11 @@ func (r pullRetry) each(try func(*keyring.Login) (e diagnosis.Evidence, stop boo
 }
 
 // isolated has containerd pull into a namespace of whypull's own. usable is
-// false where it cannot, or will not for so large an image or for want of space;
-// the last is said.
+// false where it cannot, or will not: for so large an image, for want of space, at
+// a registry that sends nothing, or while the kubelet pulls. Want of space is
+// said.
 func (r pullRetry) isolated(ctx context.Context, dir string, l *keyring.Login) (e diagnosis.Evidence, usable bool) {
-	request := scratchpull.Request{Ref: r.ref.String(), HostsDir: dir}
+	request := scratchpull.Request{Ref: r.ref.String(), HostsDir: dir, Yield: r.awaited()}
 	if l != nil {
 		login := reveal(l)
 		request.Login = &scratchpull.Login{User: login.Username, Password: login.Password}
@@ -278,6 +283,11 @@ func (r pullRetry) isolated(ctx context.Context, dir string, l *keyring.Login) (
 		return e, false
 	case result.Stopped == scratchpull.StoppedLowSpace:
 		return r.withoutSpace(result), false
+	case result.Stopped == scratchpull.StoppedIdle:
+		for _, endpoint := range r.endpoints {
+			r.c.slow.add(endpoint, r.c.now())
+		}
+		return e, false
 	case result.Stopped != scratchpull.NotStopped:
 		return e, false
 	}
@@ -285,6 +295,38 @@ func (r pullRetry) isolated(ctx context.Context, dir string, l *keyring.Login) (
 	e.Detail = fmt.Sprintf("pulled again by the runtime %s, where no pod finds it, %s came whole: %s, of them %s from the registry; nothing of it was kept",
 		with(l), r.f.Image, size(result.Bytes), size(result.Fetched()))
 	return e, true
+}
+
+// awaited returns what reports whether a pod waits for an image that the kubelet
+// has yet to have pulled. It asks the runtime once for each container.
+func (r pullRetry) awaited() func(context.Context) bool {
+	if r.c.Retry.Waiting == nil {
+		return nil
+	}
+	there := map[followedKey]bool{}
+	return func(ctx context.Context) bool {
+		for _, f := range r.c.Retry.Waiting() {
+			key := followedKey{f.UID, f.Kind, f.Container}
+			if !there[key] && r.c.pulls(ctx, f) {
+				return true
+			}
+			there[key] = true
+		}
+		return false
+	}
+}
+
+// pulls reports whether the kubelet has the runtime pull for a container that it
+// starts, as far as is known.
+func (c *Collector) pulls(ctx context.Context, f diagnosis.Failure) bool {
+	switch {
+	case f.PullPolicy == "Never":
+		return false
+	case f.PullPolicy == "Always" || c.Images == nil:
+		return true
+	}
+	_, present, err := c.Images.Image(ctx, f.Image)
+	return err != nil || !present
 }
 
 // withoutSpace tells that a pull into a namespace of whypull's own would leave too
@@ -319,6 +361,9 @@ func (r pullRetry) replay(ctx context.Context) []diagnosis.Evidence {
 	for _, endpoint := range r.endpoints {
 		found := r.each(func(l *keyring.Login) (diagnosis.Evidence, bool) {
 			t := endpoint.Replay(ctx, endpoint.Reference(r.ref), reveal(l), registry.InspectOptions{Compatible: r.config.PullsCompatible()})
+			for _, p := range t.Pieces {
+				r.c.slow.took(endpoint, p.Took, r.c.now())
+			}
 			e := v.contentEvidence(t.Answer, l)
 			e.Content, e.Mirror = true, endpoint.Mirror
 			e.Size, e.Missing = r.c.sizes(ctx, t.Answer)

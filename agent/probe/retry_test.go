@@ -2,17 +2,22 @@ package probe
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/distribution/reference"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"google.golang.org/grpc/codes"
 	grpcstatus "google.golang.org/grpc/status"
 
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/keyring"
+	"github.com/whypull/whypull/cri/critest"
+	"github.com/whypull/whypull/cri/registry"
 	"github.com/whypull/whypull/cri/registry/faulttest"
 	"github.com/whypull/whypull/cri/scratchpull"
 	"github.com/whypull/whypull/cri/scratchpull/scratchpulltest"
@@ -31,6 +36,7 @@ func retrying(t *testing.T, mode RetryMode, fault string) (n *node, f diagnosis.
 	n = newNodeIn(t, w, of)
 	done = make(chan string, 10)
 	n.collector.Retry = Retry{Mode: mode, Again: func(uid string) { done <- uid }}
+	n.collector.slow.after = long
 	c := causeCase{text: "something that nobody has seen before"}
 	return n, c.failing(of), done
 }
@@ -38,9 +44,15 @@ func retrying(t *testing.T, mode RetryMode, fault string) (n *node, f diagnosis.
 // isolatedIn gives the node a containerd that pulls as told.
 func isolatedIn(t *testing.T, n *node, version string, pull func(context.Context, *scratchpulltest.Transfer) error) *scratchpulltest.Containerd {
 	t.Helper()
+	return isolatedFor(t, n, version, long, pull)
+}
+
+// isolatedFor is isolatedIn, with how long no byte may come.
+func isolatedFor(t *testing.T, n *node, version string, idle time.Duration, pull func(context.Context, *scratchpulltest.Transfer) error) *scratchpulltest.Containerd {
+	t.Helper()
 	c := scratchpulltest.New(t, version)
 	c.OnPull(pull)
-	p, err := scratchpull.New(c.Socket, "", scratchpull.Limits{Bytes: 1 << 20, Floor: 1, Time: time.Minute, Free: func() (uint64, error) { return 1 << 30, nil }})
+	p, err := scratchpull.New(c.Socket, "", scratchpull.Limits{Bytes: 1 << 20, Floor: 1, Time: time.Minute, Idle: idle, Free: func() (uint64, error) { return 1 << 30, nil }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -202,6 +214,176 @@ func TestRetryWithoutSpace(t *testing.T) {
 	}
 	if len(c.Transfers()) > 0 {
 		t.Errorf("transfers %+v", c.Transfers())
+	}
+}
+
+// hangingPull receives a part of a layer, and then nothing until it is stopped.
+func hangingPull(c *scratchpulltest.Containerd) func(context.Context, *scratchpulltest.Transfer) error {
+	return func(ctx context.Context, tr *scratchpulltest.Transfer) error {
+		c.Receive(tr.Namespace, "layer-x", 1)
+		<-ctx.Done()
+		return ctx.Err()
+	}
+}
+
+// kubeletPulls has the kubelet begin a pull: the runtime makes a lease for each.
+func kubeletPulls(c *scratchpulltest.Containerd) {
+	c.Lease("k8s.io", "1-a", map[string]string{"containerd.io/gc.expire": time.Now().Add(time.Hour).UTC().Format(time.RFC3339)})
+}
+
+// A pull that would keep the kubelet's waiting is replayed instead, whether that is
+// known before or shows while it runs; nothing of it goes on.
+func TestRetryGivesWay(t *testing.T) {
+	t.Parallel()
+	waiting := failure("registry.test/other/app:1")
+	waiting.UID, waiting.PullPolicy = "other", "IfNotPresent"
+	for name, tc := range map[string]struct {
+		idle      time.Duration
+		change    func(*testing.T, *node, *scratchpulltest.Containerd)
+		transfers int
+		isolated  bool // the pull comes to its end
+	}{
+		"the kubelet pulls":    {idle: long, change: func(_ *testing.T, _ *node, c *scratchpulltest.Containerd) { kubeletPulls(c) }},
+		"the registry is slow": {idle: long, change: func(_ *testing.T, n *node, _ *scratchpulltest.Containerd) { n.collector.slow.after = 1 }},
+		"no byte comes":        {idle: time.Millisecond, change: func(_ *testing.T, _ *node, c *scratchpulltest.Containerd) { c.OnPull(hangingPull(c)) }, transfers: 1},
+		"the kubelet begins a pull": {idle: long, transfers: 1, change: func(_ *testing.T, _ *node, c *scratchpulltest.Containerd) {
+			c.OnPull(func(ctx context.Context, tr *scratchpulltest.Transfer) error {
+				kubeletPulls(c)
+				return hangingPull(c)(ctx, tr)
+			})
+		}},
+		"the kubelet begins to receive": {idle: long, transfers: 1, change: func(_ *testing.T, _ *node, c *scratchpulltest.Containerd) {
+			c.OnPull(func(ctx context.Context, tr *scratchpulltest.Transfer) error {
+				c.Receive("k8s.io", "layer-y", 0)
+				return hangingPull(c)(ctx, tr)
+			})
+		}},
+		"a pod waits for its image": {idle: long, change: func(_ *testing.T, n *node, _ *scratchpulltest.Containerd) {
+			n.collector.Retry.Waiting = func() []diagnosis.Failure { return []diagnosis.Failure{waiting} }
+		}},
+		"a pod waits for the registry": {idle: long, change: func(_ *testing.T, n *node, _ *scratchpulltest.Containerd) {
+			always := waiting
+			always.PullPolicy = "Always"
+			n.runtime.Add(critest.NewImage("sha256:1", []string{always.Image}, nil))
+			n.collector.Retry.Waiting = func() []diagnosis.Failure { return []diagnosis.Failure{always} }
+		}},
+		"a pod begins to wait for its image": {idle: long, transfers: 1, change: func(_ *testing.T, n *node, c *scratchpulltest.Containerd) {
+			var waits atomic.Bool
+			n.collector.Retry.Waiting = func() []diagnosis.Failure {
+				if waits.Load() {
+					return []diagnosis.Failure{waiting}
+				}
+				return nil
+			}
+			c.OnPull(func(ctx context.Context, tr *scratchpulltest.Transfer) error {
+				waits.Store(true)
+				return hangingPull(c)(ctx, tr)
+			})
+		}},
+		"a pod waits for something else": {idle: long, transfers: 1, isolated: true, change: func(_ *testing.T, n *node, _ *scratchpulltest.Containerd) {
+			never, present := waiting, waiting
+			never.Container, never.PullPolicy = "never", "Never"
+			present.Image = "registry.test/other/present:1"
+			n.runtime.Add(critest.NewImage("sha256:1", []string{present.Image}, nil))
+			n.collector.Retry.Waiting = func() []diagnosis.Failure { return []diagnosis.Failure{never, present} }
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n, f, done := retrying(t, RetryAuto, "works")
+			c := isolatedFor(t, n, "v2.4.2", tc.idle, wholePull)
+			tc.change(t, n, c)
+			got := afterRetry(t, n, f, done)
+			want := "Passed | replayed without credentials: https://" + hostOfImage(f.Image) + " gives manifest, config,"
+			if tc.isolated {
+				want = "Passed | pulled again by the runtime without credentials"
+			}
+			if len(got) != 1 || !strings.HasPrefix(got[0], want) {
+				t.Errorf("got %q", got)
+			}
+			if n := len(c.Transfers()); n != tc.transfers {
+				t.Errorf("%d transfers", n)
+			}
+			if slices.ContainsFunc(c.Holds(), func(s string) bool { return strings.HasPrefix(s, scratchpull.DefaultNamespace) }) {
+				t.Errorf("containerd holds %q", c.Holds())
+			}
+		})
+	}
+}
+
+// A registry that sent nothing once is not pulled from again for a while.
+func TestRetryRemembersASlowRegistry(t *testing.T) {
+	t.Parallel()
+	n, f, done := retrying(t, RetryAuto, "works")
+	clock := n.clocked()
+	c := isolatedFor(t, n, "v2.4.2", time.Millisecond, wholePull)
+	c.OnPull(hangingPull(c))
+	for i, want := range []int{1, 1, 2} {
+		if got := afterRetry(t, n, f, done); len(got) != 1 || !strings.HasPrefix(got[0], "Passed | replayed without credentials: ") {
+			t.Errorf("got %q", got)
+		}
+		if n := len(c.Transfers()); n != want {
+			t.Errorf("after %d retries: %d transfers, want %d", i+1, n, want)
+		}
+		n.collector.retries.forget()
+		if i == 1 {
+			clock.advance(slowFor + time.Second)
+		}
+	}
+}
+
+func TestSlowness(t *testing.T) {
+	t.Parallel()
+	var s slowness
+	now := newClock().Now()
+	one, other := registry.Endpoint{Host: "one.test"}, registry.Endpoint{Host: "other.test"}
+	s.took(one, slowAfter-1, now)
+	if s.any([]registry.Endpoint{one, other}, now) {
+		t.Error("a fast registry is slow")
+	}
+	s.took(one, slowAfter, now)
+	if s.any([]registry.Endpoint{other}, now) || !s.any([]registry.Endpoint{other, one}, now.Add(slowFor-1)) || s.any([]registry.Endpoint{one}, now.Add(slowFor)) {
+		t.Error("not the slow registry, or not for as long")
+	}
+	for i := range 2 * maxSlow {
+		s.add(registry.Endpoint{Host: fmt.Sprint(i)}, now)
+	}
+	if len(s.until) != maxSlow || !s.any([]registry.Endpoint{other}, now) {
+		t.Errorf("%d are remembered", len(s.until))
+	}
+	s.add(other, now.Add(2*slowFor))
+	if len(s.until) != 1 {
+		t.Errorf("%d are remembered after all were forgotten", len(s.until))
+	}
+}
+
+// A registry whose answers take long is known as slow from the probe, and from a
+// replay.
+func TestSlowAnswersAreNoticed(t *testing.T) {
+	t.Parallel()
+	e := registry.Endpoint{Host: "slow.test"}
+	ref, err := reference.ParseDockerRef("slow.test/app:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &Collector{Metrics: &fakeMetrics{}}
+	c.heard(e, ref, registry.Answer{Found: true, Durations: map[registry.Phase]time.Duration{registry.PhasePing: slowAfter - 1, registry.PhaseManifest: slowAfter - 1}})
+	if c.slow.any([]registry.Endpoint{e}, c.now()) {
+		t.Error("a fast registry is slow")
+	}
+	c.heard(e, ref, registry.Answer{Found: true, Durations: map[registry.Phase]time.Duration{registry.PhaseManifest: slowAfter}})
+	if !c.slow.any([]registry.Endpoint{e}, c.now()) {
+		t.Error("a slow answer went unnoticed")
+	}
+	n, f, _ := retrying(t, RetryReplay, "works")
+	n.collector.slow.after = 1
+	job, ok := n.collector.retryOf(t.Context(), f, nil)
+	if !ok || n.collector.slow.any(job.endpoints, n.collector.now()) {
+		t.Fatal("nothing to try, or slow before it is asked")
+	}
+	job.run()
+	if !n.collector.slow.any(job.endpoints, n.collector.now()) {
+		t.Error("a slow blob went unnoticed")
 	}
 }
 

@@ -167,6 +167,7 @@ func (o agentOptions) serve(ctx context.Context, log *slog.Logger, client *kube.
 	publisher.Again(loop.Again)
 	publisher.Busy(loop.Busy)
 	retry.Again = func(uid string) { loop.Reexamine(uid, false) }
+	retry.Waiting = loop.Waiting
 	collector.Retry = retry
 	tracker := podwatch.NewTracker(report.Prefix, time.Now, loop.Observe)
 	reflector := cache.NewReflectorWithOptions(client.PodWatch(watchFailure(log)), &corev1.Pod{}, tracker,

@@ -1,0 +1,62 @@
+package probe
+
+import (
+	"cmp"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/whypull/whypull/cri/registry"
+)
+
+const (
+	// slowAfter is how long a registry may take for one step of a conversation, or
+	// for the few bytes of a blob that a replay asks for, before it counts as slow.
+	slowAfter = time.Second
+	// slowFor is how long it counts as slow then.
+	slowFor = time.Hour
+	// maxSlow bounds the registries that are remembered. Without room for one more
+	// all count as slow.
+	maxSlow = 1000
+)
+
+// slowness remembers which registries were slow. The zero value is ready.
+type slowness struct {
+	after time.Duration // 0: slowAfter
+
+	mu    sync.Mutex
+	until map[string]time.Time // by the endpoint's host
+}
+
+// took notes how long an endpoint needed for something that a fast one does at
+// once.
+func (s *slowness) took(e registry.Endpoint, d time.Duration, now time.Time) {
+	if d >= cmp.Or(s.after, slowAfter) {
+		s.add(e, now)
+	}
+}
+
+// add notes that an endpoint is slow.
+func (s *slowness) add(e registry.Endpoint, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	maps.DeleteFunc(s.until, func(_ string, until time.Time) bool { return now.After(until) })
+	if s.until == nil {
+		s.until = map[string]time.Time{}
+	}
+	if _, known := s.until[e.Host]; known || len(s.until) < maxSlow {
+		s.until[e.Host] = now.Add(slowFor)
+	}
+}
+
+// any reports whether one of the endpoints was slow lately.
+func (s *slowness) any(endpoints []registry.Endpoint, now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range endpoints {
+		if now.Before(s.until[e.Host]) {
+			return true
+		}
+	}
+	return len(s.until) >= maxSlow
+}
