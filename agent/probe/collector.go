@@ -91,7 +91,7 @@ func New(images Images, secrets Secrets, m Metrics, o registry.Options, node Nod
 func (c *Collector) heard(e registry.Endpoint, ref reference.Named, a registry.Answer) {
 	for phase, took := range timings(a.Durations) {
 		c.Metrics.Phase(phase, took)
-		c.slow.took(e, took, c.now())
+		c.took(e, took)
 	}
 	host := reference.Domain(ref)
 	if e.Mirror {

@@ -23,13 +23,7 @@ func (v visit) content(ctx context.Context, e registry.Endpoint, found registry.
 		return nil
 	}
 	start := time.Now()
-	want := registry.InspectOptions{
-		Thorough: !v.c.Brief && slices.Contains(spoilt(), v.text.Cause), Compatible: v.config.PullsCompatible(), Platform: v.c.Platform,
-	}
-	if v.text.Blob != "" {
-		want.Blobs = []string{v.text.Blob}
-	}
-	answer, borrowed := v.c.asker.inspect(ctx, e, resolved(v.ref, found), login, want, v.since)
+	answer, borrowed := v.c.asker.inspect(ctx, e, resolved(v.ref, found), login, v.inspection(), v.since)
 	if borrowed {
 		return nil
 	}
@@ -39,6 +33,18 @@ func (v visit) content(ctx context.Context, e registry.Endpoint, found registry.
 	}
 	v.c.Metrics.Checked(evidence.Check, evidence.Outcome, time.Since(start))
 	return []diagnosis.Evidence{evidence}
+}
+
+// inspection returns what of the content is worth looking at, by the runtime's
+// text.
+func (v visit) inspection() registry.InspectOptions {
+	want := registry.InspectOptions{
+		Thorough: !v.c.Brief && slices.Contains(spoilt(), v.text.Cause), Compatible: v.config.PullsCompatible(), Platform: v.c.Platform,
+	}
+	if v.text.Blob != "" {
+		want.Blobs = []string{v.text.Blob}
+	}
+	return want
 }
 
 // resolved is the reference that the runtime fetches after it has found the

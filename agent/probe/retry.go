@@ -55,6 +55,9 @@ type Retry struct {
 	// Waiting, if set, returns the containers of all pods that wait without a
 	// reason: the kubelet may be about to pull for them.
 	Waiting func() []diagnosis.Failure
+	// SlowAfter is how long a registry may take for an answer before it counts as
+	// slow, whose images are replayed then; 0: DefaultSlowAfter.
+	SlowAfter time.Duration
 	// Again is told of a pod whose pull was tried again meanwhile.
 	Again func(podUID string)
 }
@@ -357,12 +360,12 @@ func (r pullRetry) failed(text string, l *keyring.Login) diagnosis.Evidence {
 // replay asks the endpoints for what a pull asks for.
 func (r pullRetry) replay(ctx context.Context) []diagnosis.Evidence {
 	var out []diagnosis.Evidence
-	v := visit{c: r.c, f: r.f, config: r.config, ref: r.ref}
+	v := visit{c: r.c, f: r.f, text: messageEvidence(r.f), config: r.config, ref: r.ref}
 	for _, endpoint := range r.endpoints {
 		found := r.each(func(l *keyring.Login) (diagnosis.Evidence, bool) {
-			t := endpoint.Replay(ctx, endpoint.Reference(r.ref), reveal(l), registry.InspectOptions{Compatible: r.config.PullsCompatible()})
-			for _, p := range t.Pieces {
-				r.c.slow.took(endpoint, p.Took, r.c.now())
+			t := endpoint.Replay(ctx, endpoint.Reference(r.ref), reveal(l), v.inspection())
+			for _, p := range t.Pieces { // a large one may take as long as it does at a MiB a second
+				r.c.took(endpoint, p.Took-time.Duration(p.Received)*time.Second/(1<<20))
 			}
 			e := v.contentEvidence(t.Answer, l)
 			e.Content, e.Mirror = true, endpoint.Mirror

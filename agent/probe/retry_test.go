@@ -35,8 +35,7 @@ func retrying(t *testing.T, mode RetryMode, fault string) (n *node, f diagnosis.
 	of := faultNamed(t, w, fault)
 	n = newNodeIn(t, w, of)
 	done = make(chan string, 10)
-	n.collector.Retry = Retry{Mode: mode, Again: func(uid string) { done <- uid }}
-	n.collector.slow.after = long
+	n.collector.Retry = Retry{Mode: mode, SlowAfter: long, Again: func(uid string) { done <- uid }}
 	c := causeCase{text: "something that nobody has seen before"}
 	return n, c.failing(of), done
 }
@@ -244,7 +243,7 @@ func TestRetryGivesWay(t *testing.T) {
 		isolated  bool // the pull comes to its end
 	}{
 		"the kubelet pulls":    {idle: long, change: func(_ *testing.T, _ *node, c *scratchpulltest.Containerd) { kubeletPulls(c) }},
-		"the registry is slow": {idle: long, change: func(_ *testing.T, n *node, _ *scratchpulltest.Containerd) { n.collector.slow.after = 1 }},
+		"the registry is slow": {idle: long, change: func(_ *testing.T, n *node, _ *scratchpulltest.Containerd) { n.collector.Retry.SlowAfter = 1 }},
 		"no byte comes":        {idle: time.Millisecond, change: func(_ *testing.T, _ *node, c *scratchpulltest.Containerd) { c.OnPull(hangingPull(c)) }, transfers: 1},
 		"the kubelet begins a pull": {idle: long, transfers: 1, change: func(_ *testing.T, _ *node, c *scratchpulltest.Containerd) {
 			c.OnPull(func(ctx context.Context, tr *scratchpulltest.Transfer) error {
@@ -337,11 +336,10 @@ func TestSlowness(t *testing.T) {
 	var s slowness
 	now := newClock().Now()
 	one, other := registry.Endpoint{Host: "one.test"}, registry.Endpoint{Host: "other.test"}
-	s.took(one, slowAfter-1, now)
 	if s.any([]registry.Endpoint{one, other}, now) {
 		t.Error("a fast registry is slow")
 	}
-	s.took(one, slowAfter, now)
+	s.add(one, now)
 	if s.any([]registry.Endpoint{other}, now) || !s.any([]registry.Endpoint{other, one}, now.Add(slowFor-1)) || s.any([]registry.Endpoint{one}, now.Add(slowFor)) {
 		t.Error("not the slow registry, or not for as long")
 	}
@@ -367,16 +365,16 @@ func TestSlowAnswersAreNoticed(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := &Collector{Metrics: &fakeMetrics{}}
-	c.heard(e, ref, registry.Answer{Found: true, Durations: map[registry.Phase]time.Duration{registry.PhasePing: slowAfter - 1, registry.PhaseManifest: slowAfter - 1}})
+	c.heard(e, ref, registry.Answer{Found: true, Durations: map[registry.Phase]time.Duration{registry.PhasePing: DefaultSlowAfter - 1, registry.PhaseManifest: DefaultSlowAfter - 1}})
 	if c.slow.any([]registry.Endpoint{e}, c.now()) {
 		t.Error("a fast registry is slow")
 	}
-	c.heard(e, ref, registry.Answer{Found: true, Durations: map[registry.Phase]time.Duration{registry.PhaseManifest: slowAfter}})
+	c.heard(e, ref, registry.Answer{Found: true, Durations: map[registry.Phase]time.Duration{registry.PhaseManifest: DefaultSlowAfter}})
 	if !c.slow.any([]registry.Endpoint{e}, c.now()) {
 		t.Error("a slow answer went unnoticed")
 	}
 	n, f, _ := retrying(t, RetryReplay, "works")
-	n.collector.slow.after = 1
+	n.collector.Retry.SlowAfter = 1
 	job, ok := n.collector.retryOf(t.Context(), f, nil)
 	if !ok || n.collector.slow.any(job.endpoints, n.collector.now()) {
 		t.Fatal("nothing to try, or slow before it is asked")

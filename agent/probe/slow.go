@@ -10,9 +10,10 @@ import (
 )
 
 const (
-	// slowAfter is how long a registry may take for one step of a conversation, or
-	// for the few bytes of a blob that a replay asks for, before it counts as slow.
-	slowAfter = time.Second
+	// DefaultSlowAfter is how long a registry may take for one step of a
+	// conversation, or for the few bytes of a blob that a replay asks for, before it
+	// counts as slow.
+	DefaultSlowAfter = time.Second
 	// slowFor is how long it counts as slow then.
 	slowFor = time.Hour
 	// maxSlow bounds the registries that are remembered. Without room for one more
@@ -20,20 +21,18 @@ const (
 	maxSlow = 1000
 )
 
-// slowness remembers which registries were slow. The zero value is ready.
-type slowness struct {
-	after time.Duration // 0: slowAfter
-
-	mu    sync.Mutex
-	until map[string]time.Time // by the endpoint's host
-}
-
 // took notes how long an endpoint needed for something that a fast one does at
 // once.
-func (s *slowness) took(e registry.Endpoint, d time.Duration, now time.Time) {
-	if d >= cmp.Or(s.after, slowAfter) {
-		s.add(e, now)
+func (c *Collector) took(e registry.Endpoint, d time.Duration) {
+	if d >= cmp.Or(c.Retry.SlowAfter, DefaultSlowAfter) {
+		c.slow.add(e, c.now())
 	}
+}
+
+// slowness remembers which registries were slow. The zero value is ready.
+type slowness struct {
+	mu    sync.Mutex
+	until map[string]time.Time // by the endpoint's host
 }
 
 // add notes that an endpoint is slow.

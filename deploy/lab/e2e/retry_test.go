@@ -17,17 +17,19 @@ import (
 // again with the pod's own login, and no pod is the richer for it: one without
 // the secret neither finds it on the node nor gets it. It runs alone, since
 // retries take turns and this one has to be done before the kubelet's own second
-// attempt; where that was quicker there is another image.
+// attempt; where that was quicker, or another pod's pull came between, there is
+// another image.
 func TestRetry(t *testing.T) {
 	for i := range 5 {
 		if retried(t, fmt.Sprintf("retried-%d", i)) {
 			return
 		}
 	}
-	t.Error("the kubelet has always been quicker")
+	t.Error("the kubelet has always been quicker, or has always pulled something else")
 }
 
-// retried is TestRetry for one image; false if the kubelet has pulled it.
+// retried is TestRetry for one image; false if the kubelet has pulled it, or has
+// pulled for another pod meanwhile, so that the retry gave way.
 func retried(t *testing.T, name string) bool {
 	t.Helper()
 	ctx := t.Context()
@@ -67,6 +69,10 @@ func retried(t *testing.T, name string) bool {
 		t.Fatal(err)
 	}
 	c := report.Containers[0]
+	if strings.Contains(last, "replayed with secret regcred") {
+		t.Logf("the retry gave way: %s", last)
+		return false
+	}
 	if c.Cause != "NotReproducible" || c.Confidence != "Confirmed" {
 		t.Errorf("got %+v", c)
 	}

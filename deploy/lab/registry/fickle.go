@@ -13,12 +13,15 @@ import (
 const (
 	// FickleRefuse answers 503.
 	FickleRefuse = "refuse"
-	// FickleStall stops each blob in the middle for as long as it is waited for;
-	// small ones pass.
-	FickleStall = "stall"
+	// FickleSlow sends them at fickleRate.
+	FickleSlow = "slow"
 	// FicklePass gives them.
 	FicklePass = "pass"
 )
+
+// fickleRate is in bytes a second: enough for a pull that ends where a second
+// brings none.
+const fickleRate = 6 << 20
 
 // Fickle is an image of FickleHost, and the same as it is pushed to PlainHost.
 // There is one plan for each pull by a container runtime, and the last is for all
@@ -33,7 +36,7 @@ func Fickle(name string, plan ...string) (image, pushed string) {
 // runtimes get what they ask for.
 func fickle(target *url.URL) http.Handler {
 	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target) }, FlushInterval: -1}
-	stalling := stall(target, "")
+	slowly := slow(target, fickleRate)
 	var mu sync.Mutex
 	pulls := map[string]int{} // by repository
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -52,8 +55,8 @@ func fickle(target *url.URL) http.Handler {
 		switch does := plan[min(max(n, 1), len(plan))-1]; {
 		case !strings.HasPrefix(object, "blobs/") || does == FicklePass:
 			proxy.ServeHTTP(w, r)
-		case does == FickleStall:
-			stalling.ServeHTTP(w, r)
+		case does == FickleSlow:
+			slowly.ServeHTTP(w, r)
 		default:
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}

@@ -43,15 +43,15 @@ func run(ctx context.Context, l *lab.Lab, progress io.Writer) (log string, passe
 	if err != nil {
 		return log, false, err
 	}
-	if err := ended(ctx, b); err != nil {
+	if err := gone(ctx, b); err != nil {
 		return log, false, err
 	}
 	_, err = os.Stat(filepath.Join(l.Dir(), doneFile))
 	return log, err == nil, nil
 }
 
-// ended returns when the box has ended by itself.
-func ended(ctx context.Context, b *box.Box) error {
+// gone returns when the box has ended by itself.
+func gone(ctx context.Context, b *box.Box) error {
 	for b.Alive() {
 		select {
 		case <-ctx.Done():

@@ -69,7 +69,7 @@ func newAgent(t *testing.T, r runtimes.Runtime, l scratchpull.Limits, secrets ..
 	options := registry.Options{Root: "/", ConfigFile: r.ConfigFile(), Version: "lab"}
 	a.collector = probe.New(runtime, a.secrets, report.NewMetrics("lab"), options, probe.NodeResolver{Root: "/"})
 	a.collector.Transfers, a.collector.Filesystems = runtime, runtime
-	a.collector.Retry = probe.Retry{Isolated: puller(t, r, l), Again: func(uid string) { a.again <- uid }}
+	a.collector.Retry = probe.Retry{Isolated: puller(t, r, l), SlowAfter: worksFor, Again: func(uid string) { a.again <- uid }}
 	return a
 }
 

@@ -55,6 +55,9 @@ type store struct {
 	forbidden map[string]bool
 	zeros     map[string]*atomic.Int64
 	asked     map[string]int // requests by repository
+	// hanging is how many requests there are, by repository, whose answers are held
+	// up at this moment.
+	hanging map[string]int
 }
 
 // serve starts the registry. The runtimes have to be started after it: they
@@ -91,7 +94,7 @@ func listen(certificate tls.Certificate) (*store, func(), error) {
 		return nil, nil, fmt.Errorf("registry: %w", err)
 	}
 	quiet := log.New(io.Discard, "", 0)
-	s := &store{next: ggcr.New(ggcr.Logger(quiet)), held: map[string]chan struct{}{}, forbidden: map[string]bool{}, zeros: map[string]*atomic.Int64{}, asked: map[string]int{}}
+	s := &store{next: ggcr.New(ggcr.Logger(quiet)), held: map[string]chan struct{}{}, forbidden: map[string]bool{}, zeros: map[string]*atomic.Int64{}, asked: map[string]int{}, hanging: map[string]int{}}
 	server := &http.Server{
 		Handler: s, ErrorLog: quiet,
 		TLSConfig: &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12},
@@ -124,6 +127,8 @@ func (s *store) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.ServeContent(&counted{w, zeros}, r, "", time.Time{}, io.NewSectionReader(sparse{}, 0, sparseSize))
 		return
 	case held && r.Method == http.MethodGet:
+		s.hang(repositoryOf(r.URL.Path), 1)
+		defer s.hang(repositoryOf(r.URL.Path), -1)
 		w = &slow{ResponseWriter: w, open: open, gone: r.Context().Done()}
 	}
 	s.next.ServeHTTP(w, r)
@@ -164,8 +169,14 @@ func (s *slow) Write(data []byte) (n int, err error) {
 // hold makes an image of two layers, of which the second is held up until it is
 // released.
 func (s *store) hold(repository string) (reference string, release func(), err error) {
+	return s.holdFrom(repository, 1, 2)
+}
+
+// holdFrom makes an image of so many layers, of which the first ones come and the
+// others are held up until they are released.
+func (s *store) holdFrom(repository string, first int, all int64) (reference string, release func(), err error) {
 	reference = host + "/" + repository + ":1"
-	image, err := noise(piece, 2)
+	image, err := noise(piece, all)
 	if err != nil {
 		return "", nil, err
 	}
@@ -173,15 +184,30 @@ func (s *store) hold(repository string) (reference string, release func(), err e
 	if err != nil {
 		return "", nil, fmt.Errorf("image: %w", err)
 	}
-	digest, err := layers[1].Digest()
-	if err != nil {
-		return "", nil, fmt.Errorf("image: %w", err)
-	}
-	s.mu.Lock()
 	open := make(chan struct{})
-	s.held[digest.String()] = open
-	s.mu.Unlock()
+	for _, l := range layers[first:] {
+		digest, err := l.Digest()
+		if err != nil {
+			return "", nil, fmt.Errorf("image: %w", err)
+		}
+		s.mu.Lock()
+		s.held[digest.String()] = open
+		s.mu.Unlock()
+	}
 	return reference, sync.OnceFunc(func() { close(open) }), s.push(reference, image)
+}
+
+func (s *store) hang(repository string, more int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hanging[repository] += more
+}
+
+// heldUp is how many requests for a repository are held up at this moment.
+func (s *store) heldUp(repository string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.hanging[repository]
 }
 
 // noise is an image for this machine of so many layers, of so many bytes each,
