@@ -13,7 +13,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sync/singleflight"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -28,6 +27,8 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/transport"
+
+	"github.com/whypull/whypull/agent/share"
 )
 
 // Access says with which rights secrets and pods are read.
@@ -66,18 +67,19 @@ type Client struct {
 	access   Access
 	core     rest.Interface // as the agent's own account
 	events   rest.Interface
-	asNode   rest.Interface     // the same account, acting as its node
-	refusals *refusals          // of acting as the node, where the agent's own account works
-	futile   *refusals          // of acting as the node, where the agent's own account is refused, too
-	finding  *refusals          // of looking in all namespaces
-	lag      time.Duration      // authorizerLag
-	reads    singleflight.Group // of secrets under way
+	asNode   rest.Interface // the same account, acting as its node
+	refusals *refusals      // of acting as the node, where the agent's own account works
+	futile   *refusals      // of acting as the node, where the agent's own account is refused, too
+	finding  *refusals      // of looking in all namespaces
+	lag      time.Duration  // authorizerLag
+	reads    *share.Cache[types.NamespacedName, Secret]
 	liveness *liveness
 }
 
 // New returns a client for the node. It asks the API server nothing yet.
 func New(cfg *rest.Config, node string, access Access) (*Client, error) {
 	c := &Client{node: node, access: access, lag: authorizerLag,
+		reads:    share.New[types.NamespacedName](0, share.For[Secret](0), time.Now), // nothing is kept
 		refusals: newRefusals(refusalLife, refusalLife),
 		futile:   newRefusals(firstRetry, lastRetry),
 		finding:  newRefusals(lastRetry, refusalLife),
@@ -272,18 +274,11 @@ func (c *Client) Secret(ctx context.Context, namespace, name string) (Secret, er
 	}
 	// Pods that fail together often name the same secret. Who asks while it is
 	// being read shares the answer; nothing is kept after that.
-	result := c.reads.DoChan(namespace+"/"+name, func() (any, error) {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), secretTimeout)
+	return c.reads.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, func(ctx context.Context) (Secret, error) {
+		ctx, cancel := context.WithTimeout(ctx, secretTimeout)
 		defer cancel()
 		return c.readSecret(ctx, namespace, name)
 	})
-	select {
-	case <-ctx.Done():
-		return Secret{}, ctx.Err()
-	case r := <-result:
-		s, _ := r.Val.(Secret)
-		return s, r.Err
-	}
 }
 
 func (c *Client) readSecret(ctx context.Context, namespace, name string) (Secret, error) {

@@ -13,7 +13,7 @@ import (
 // would take the place of a later file. The kubelet reads it anew every five
 // minutes. The data is shared and must not be changed.
 func (k *Kubelet) DockerConfig() (keyring.NodeFile, Presence) {
-	return k.share.current().docker.get("", k.readDockerConfig)
+	return once(k.docker, "", k.readDockerConfig)
 }
 
 func (k *Kubelet) readDockerConfig() (keyring.NodeFile, Presence) {

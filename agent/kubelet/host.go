@@ -10,6 +10,9 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/whypull/whypull/agent/keyring"
+	"github.com/whypull/whypull/agent/share"
 )
 
 // Presence says whether something is on the node.
@@ -47,7 +50,10 @@ type Kubelet struct {
 	root           string
 	dir            string
 	providerConfig string
-	share          share
+
+	docker  *share.Cache[string, found[keyring.NodeFile]]
+	plugins *share.Cache[string, found[[]providerPlugin]]
+	images  *share.Cache[string, found[stored]]
 }
 
 // New returns a Kubelet. It reads nothing yet.
@@ -56,7 +62,10 @@ func New(o Options) *Kubelet {
 	if dir == "" {
 		dir = defaultDir
 	}
-	return &Kubelet{root: filepath.Clean("/" + o.Root), dir: path.Clean("/" + dir), providerConfig: o.ProviderConfig}
+	return &Kubelet{
+		root: filepath.Clean("/" + o.Root), dir: path.Clean("/" + dir), providerConfig: o.ProviderConfig,
+		docker: shared[keyring.NodeFile](), plugins: shared[[]providerPlugin](), images: shared[stored](),
+	}
 }
 
 // notRegular is the error for what is there and not to be read: a directory, a

@@ -32,7 +32,7 @@ const providerFlag = "image-credential-provider-config"
 // or does not decode here. The kubelet reads it when it starts, and may have an
 // older one.
 func (k *Kubelet) Providers(image string) ([]Provider, Presence) {
-	all, presence := k.share.current().plugins.get("", k.plugins)
+	all, presence := once(k.plugins, "", k.readPlugins)
 	var out []Provider
 	for _, p := range all {
 		i := slices.IndexFunc(p.MatchImages, func(pattern string) bool { return keyring.Covers(pattern, image) })
@@ -43,8 +43,8 @@ func (k *Kubelet) Providers(image string) ([]Provider, Presence) {
 	return out, presence
 }
 
-// plugins are all that are configured.
-func (k *Kubelet) plugins() ([]providerPlugin, Presence) {
+// readPlugins returns all that are configured.
+func (k *Kubelet) readPlugins() ([]providerPlugin, Presence) {
 	name, presence := k.providerPath()
 	if presence != Present {
 		return nil, presence

@@ -129,7 +129,7 @@ func (k *Kubelet) recordsDir() string { return path.Join(k.dir, "image_manager")
 // here.
 func (k *Kubelet) Verdict(q Question) Answer {
 	key := q.ImageRef + "\x00" + q.Image
-	s, presence := k.share.current().images.get(key, func() (stored, Presence) { return k.lookUp(q.ImageRef, q.Image) })
+	s, presence := once(k.images, key, func() (stored, Presence) { return k.lookUp(q.ImageRef, q.Image) })
 	if presence != Present {
 		return Answer{Verdict: s.verdict}
 	}

@@ -1,82 +1,38 @@
 package kubelet
 
 import (
-	"sync"
+	"context"
 	"time"
 
-	"github.com/whypull/whypull/agent/keyring"
+	"github.com/whypull/whypull/agent/share"
 )
 
 // shareLife is how long what was read serves other pods that fail at the same
-// time. All pods of a node, 250 and more, fail together when a registry does,
-// and what is asked for them takes most of a millisecond to read.
+// time, and no longer, since there are passwords in it. All pods of a node, 250
+// and more, fail together when a registry does, and what is asked for them takes
+// most of a millisecond to read.
 const shareLife = time.Second
 
-// mostShared bounds the images whose records are shared; those of more are read
-// for each pod.
+// mostShared bounds the images whose records are shared.
 const mostShared = 32
 
-// share has the latest reading, and for no longer than shareLife, since there
-// are passwords in it: a timer drops it, whether or not anything is asked again.
-type share struct {
-	mu     sync.Mutex
-	latest *reading
+// found is what was read. Nobody may change it.
+type found[T any] struct {
+	value    T
+	presence Presence
 }
 
-// reading is what was read within one second. Of each part it is read when it is
-// first asked for, once, while others wait for it. Nobody may change it.
-type reading struct {
-	since   time.Time
-	docker  memo[keyring.NodeFile]
-	plugins memo[[]providerPlugin]
-	images  memo[stored]
+func shared[T any]() *share.Cache[string, found[T]] {
+	return share.New[string](mostShared, share.For[found[T]](shareLife), time.Now)
 }
 
-// current returns a reading that is less than shareLife old.
-func (s *share) current() *reading {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	now := time.Now()
-	if s.latest != nil && now.Sub(s.latest.since) < shareLife {
-		return s.latest
-	}
-	r := &reading{since: now}
-	s.latest = r
-	time.AfterFunc(shareLife, func() { s.drop(r) })
-	return r
-}
-
-// drop forgets a reading, unless a later one has taken its place.
-func (s *share) drop(r *reading) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.latest == r {
-		s.latest = nil
-	}
-}
-
-// memo remembers what was read under at most mostShared keys.
-type memo[T any] struct {
-	mu    sync.Mutex
-	parts map[string]func() (T, Presence)
-}
-
-func (m *memo[T]) get(key string, read func() (T, Presence)) (T, Presence) {
-	return m.part(key, read)()
-}
-
-func (m *memo[T]) part(key string, read func() (T, Presence)) func() (T, Presence) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if had, ok := m.parts[key]; ok {
-		return had
-	}
-	part := sync.OnceValues(read)
-	if m.parts == nil {
-		m.parts = map[string]func() (T, Presence){}
-	}
-	if len(m.parts) < mostShared {
-		m.parts[key] = part
-	}
-	return part
+// once reads something on the node, or returns what was read less than shareLife
+// ago.
+func once[T any](c *share.Cache[string, found[T]], key string, read func() (T, Presence)) (T, Presence) {
+	// Without a deadline and with reads that do not fail, there is no error.
+	f, _ := c.Get(context.Background(), key, func(context.Context) (found[T], error) {
+		value, presence := read()
+		return found[T]{value, presence}, nil
+	})
+	return f.value, f.presence
 }

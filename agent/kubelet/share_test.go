@@ -61,16 +61,19 @@ func wantAnswer(t *testing.T, when, got, want string) {
 func TestSharedUnderSteadyUse(t *testing.T) {
 	k := newNode(t, map[string]string{"usr/": "", "var/lib/kubelet/config.json": "{}"})
 	synctest.Test(t, func(t *testing.T) {
-		start, old := time.Now(), k.share.current()
-		for range 25 {
-			time.Sleep(shareLife / 10)
-			r := k.share.current()
-			if age := time.Since(r.since); age >= shareLife {
-				t.Errorf("%s after the start: a reading of %s ago", time.Since(start), age)
+		read := func() string {
+			f, _ := k.DockerConfig()
+			return string(f.Data)
+		}
+		read()
+		for i := range 3 {
+			changed := fmt.Sprintf(`{"auths":{"%d":{}}}`, i)
+			check(t, os.WriteFile(filepath.Join(k.root, "var/lib/kubelet/config.json"), []byte(changed), 0o600))
+			for range 10 {
+				time.Sleep(shareLife / 10)
+				read()
 			}
-			if r == old && time.Since(start) >= shareLife {
-				t.Error("the first reading is still in use")
-			}
+			wantAnswer(t, "a second later", read(), changed)
 		}
 	})
 }
@@ -78,27 +81,16 @@ func TestSharedUnderSteadyUse(t *testing.T) {
 // Nothing is held when nobody asks any more: there are passwords in it.
 func TestSharedIsDropped(t *testing.T) {
 	k := newNode(t, map[string]string{"var/lib/kubelet/config.json": "{}"})
-	held := func() bool {
-		k.share.mu.Lock()
-		defer k.share.mu.Unlock()
-		return k.share.latest != nil
-	}
 	synctest.Test(t, func(t *testing.T) {
 		for range 2 {
 			k.DockerConfig()
-			if time.Sleep(shareLife - 1); !held() {
+			if time.Sleep(shareLife - 1); k.docker.Len() == 0 {
 				t.Error("dropped within a second")
 			}
 			time.Sleep(time.Nanosecond)
-			if synctest.Wait(); held() {
+			if synctest.Wait(); k.docker.Len() != 0 {
 				t.Error("still held after a second")
 			}
-		}
-		first := k.share.current()
-		k.share.latest = &reading{since: time.Now()} // a later one
-		k.share.drop(first)
-		if !held() {
-			t.Error("a later reading was dropped with an earlier one")
 		}
 	})
 }
@@ -124,7 +116,8 @@ func TestSharedByMany(t *testing.T) {
 	})
 }
 
-// Records of more images than are shared are read all the same, and not held.
+// Records of more images than are shared are read all the same, and the oldest
+// are not held.
 func TestSharedRecordsAreBounded(t *testing.T) {
 	files := map[string]string{records + "pulled/": ""}
 	k := newNode(t, files)
@@ -133,15 +126,16 @@ func TestSharedRecordsAreBounded(t *testing.T) {
 			return k.Verdict(Question{Image: fmt.Sprint("hub.test/app:", i), ImageRef: ref}).Verdict
 		}
 		for i := range mostShared + 5 {
+			time.Sleep(time.Nanosecond)
 			if got := ask(i); got != VerdictNotPulledByKubelet {
 				t.Errorf("image %d: %q", i, got)
 			}
 		}
-		if n := len(k.share.current().images.parts); n != mostShared {
+		if n := k.images.Len(); n != mostShared {
 			t.Errorf("%d images are held, want %d", n, mostShared)
 		}
 		check(t, os.WriteFile(filepath.Join(k.root, pulled(ref)), []byte(pulledRecord(`"hub.test/app":`+open)), 0o600))
-		if shared, own := ask(0), ask(mostShared); shared != VerdictNotPulledByKubelet || own != VerdictNodeWide {
+		if shared, own := ask(mostShared+4), ask(0); shared != VerdictNotPulledByKubelet || own != VerdictNodeWide {
 			t.Errorf("shared %q, read for itself %q", shared, own)
 		}
 	})

@@ -1,0 +1,402 @@
+package share_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/whypull/whypull/agent/share"
+)
+
+// answer is a value with a life of its own.
+type answer struct {
+	text string
+	life time.Duration
+}
+
+const (
+	long  = 5 * time.Minute
+	short = 20 * time.Second
+	many  = 100
+)
+
+func newCache(limit int) *share.Cache[string, answer] {
+	return share.New[string](limit, func(a answer) time.Duration { return a.life }, time.Now)
+}
+
+// source counts the fetches, which take a second each.
+type source struct {
+	fetches atomic.Int32
+	running atomic.Int32
+	most    atomic.Int32 // that were running at once
+}
+
+func (s *source) fetch(a answer, err error) func(context.Context) (answer, error) {
+	return func(ctx context.Context) (answer, error) {
+		s.fetches.Add(1)
+		s.most.Store(max(s.most.Load(), s.running.Add(1)))
+		defer s.running.Add(-1)
+		select {
+		case <-time.After(time.Second):
+			return a, err
+		case <-ctx.Done():
+			return answer{}, ctx.Err()
+		}
+	}
+}
+
+func (s *source) want(t *testing.T, when string, fetches int) {
+	t.Helper()
+	if got := int(s.fetches.Load()); got != fetches {
+		t.Errorf("%s: %d fetches, want %d", when, got, fetches)
+	}
+}
+
+func texts(c *share.Cache[string, answer]) []string {
+	var out []string
+	for key, kept := range c.All() {
+		out = append(out, key+"="+kept.Value.text)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// Of many who ask at once one fetches for each key, and all have its value.
+func TestOneFetchPerKey(t *testing.T) {
+	t.Parallel()
+	for name, err := range map[string]error{"a value": nil, "an error": errors.New("503")} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				c, sources := newCache(many), [3]source{}
+				keys := []string{"a", "b", "c"}
+				var wg sync.WaitGroup
+				for i := range 90 {
+					wg.Go(func() {
+						got, gotErr := c.Get(t.Context(), keys[i%3], sources[i%3].fetch(answer{keys[i%3], long}, err))
+						if got.text != keys[i%3] || !errors.Is(gotErr, err) {
+							t.Errorf("got %+v, %v", got, gotErr)
+						}
+					})
+				}
+				wg.Wait()
+				for i := range sources {
+					sources[i].want(t, keys[i], 1)
+				}
+			})
+		})
+	}
+}
+
+// A value serves for its life, to the nanosecond, and is gone after that,
+// whether or not anybody asks.
+func TestLife(t *testing.T) {
+	t.Parallel()
+	for name, life := range map[string]time.Duration{"long": long, "short": short} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				c, s := newCache(many), source{}
+				ask := func() { _, _ = c.Get(t.Context(), "a", s.fetch(answer{"a", life}, nil)) }
+				ask()
+				time.Sleep(life - 1)
+				ask()
+				s.want(t, "within its life", 1)
+				time.Sleep(time.Nanosecond)
+				synctest.Wait()
+				if n := c.Len(); n != 0 {
+					t.Errorf("%d entries are held after that", n)
+				}
+				ask()
+				s.want(t, "after its life", 2)
+			})
+		})
+	}
+}
+
+// Use does not lengthen a life.
+func TestLifeUnderSteadyUse(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := share.New[string](1, share.For[time.Time](short), time.Now)
+		for range 50 {
+			time.Sleep(short / 10)
+			fetched, err := c.Get(t.Context(), "a", func(context.Context) (time.Time, error) { return time.Now(), nil })
+			if age := time.Since(fetched); age >= short || err != nil {
+				t.Errorf("a value of %s ago, %v", age, err)
+			}
+		}
+	})
+}
+
+// The clock that was given decides, not the one of the timers.
+func TestClockOfTheTest(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		now := time.Unix(1, 0)
+		s := source{}
+		c := share.New[string](many, func(a answer) time.Duration { return a.life }, func() time.Time { return now })
+		ask := func() { _, _ = c.Get(t.Context(), "a", s.fetch(answer{"a", short}, nil)) }
+		ask()
+		time.Sleep(long)
+		ask()
+		s.want(t, "the clock stands still", 1)
+		now = now.Add(short)
+		if got := texts(c); len(got) != 0 {
+			t.Errorf("%q serve", got)
+		}
+		ask()
+		s.want(t, "the clock has moved", 2)
+	})
+}
+
+// Neither an error nor a value without a life serves the next.
+func TestNotKept(t *testing.T) {
+	t.Parallel()
+	broken := errors.New("503")
+	for name, tc := range map[string]struct {
+		answer answer
+		err    error
+	}{"an error": {answer{"a", long}, broken}, "no life": {answer{"a", 0}, nil}, "less than none": {answer{"a", -1}, nil}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				c, s := newCache(many), source{}
+				for range 2 {
+					if got, err := c.Get(t.Context(), "a", s.fetch(tc.answer, tc.err)); got != tc.answer || !errors.Is(err, tc.err) {
+						t.Errorf("got %+v, %v", got, err)
+					}
+				}
+				s.want(t, "two calls", 2)
+				if n := c.Len(); n != 0 {
+					t.Errorf("%d entries are held", n)
+				}
+			})
+		})
+	}
+}
+
+// One who gives up returns at once with the context's error. The fetch goes on
+// for the others, whoever was first.
+func TestWaiterGivesUp(t *testing.T) {
+	t.Parallel()
+	for _, first := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			c, s := newCache(many), source{}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second/2)
+			defer cancel()
+			start := time.Now()
+			impatient := func() {
+				_, err := c.Get(ctx, "a", s.fetch(answer{"a", long}, nil))
+				if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != time.Second/2 {
+					t.Errorf("%v after %s", err, time.Since(start))
+				}
+			}
+			patient := func() {
+				if got, err := c.Get(t.Context(), "a", s.fetch(answer{"a", long}, nil)); got.text != "a" || err != nil {
+					t.Errorf("got %+v, %v", got, err)
+				}
+			}
+			calls := []func(){patient, impatient}
+			if first {
+				calls = []func(){impatient, patient}
+			}
+			var wg sync.WaitGroup
+			for _, call := range calls {
+				wg.Go(call)
+				synctest.Wait()
+			}
+			wg.Wait()
+			s.want(t, "both", 1)
+		})
+	}
+}
+
+// For one who has given up already nothing is fetched.
+func TestTooLate(t *testing.T) {
+	t.Parallel()
+	c, s := newCache(many), source{}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := c.Get(ctx, "a", s.fetch(answer{}, nil)); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	s.want(t, "too late", 0)
+}
+
+// A fetch that nobody waits for is canceled. One who comes while it ends is not
+// given its error, and begins no second one beside it.
+func TestAbandoned(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c, s := newCache(many), source{}
+		slowToEnd := func(ctx context.Context) (answer, error) {
+			got, err := s.fetch(answer{"a", long}, nil)(ctx)
+			if err != nil {
+				s.running.Add(1)
+				time.Sleep(time.Minute)
+				s.running.Add(-1)
+			}
+			return got, err
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second/2)
+		defer cancel()
+		if _, err := c.Get(ctx, "a", slowToEnd); !errors.Is(err, context.DeadlineExceeded) {
+			t.Error(err)
+		}
+		start := time.Now()
+		var wg sync.WaitGroup
+		for range 10 {
+			wg.Go(func() {
+				if got, err := c.Get(t.Context(), "a", slowToEnd); got.text != "a" || err != nil {
+					t.Errorf("got %+v, %v", got, err)
+				}
+			})
+		}
+		wg.Wait()
+		s.want(t, "one abandoned, one for all", 2)
+		if took := time.Since(start); took != time.Minute+time.Second {
+			t.Errorf("it took %s", took)
+		}
+		if n := s.most.Load(); n != 1 {
+			t.Errorf("%d fetches at once", n)
+		}
+	})
+}
+
+// A fetch may go on although nobody waits; its value serves those who come
+// meanwhile and later.
+func TestAbandonedEndsWell(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c, s := newCache(many), source{}
+		toItsEnd := func(ctx context.Context) (answer, error) {
+			return s.fetch(answer{"a", long}, nil)(context.WithoutCancel(ctx))
+		}
+		for _, wait := range []time.Duration{time.Second / 4, time.Second / 4, time.Second, time.Second} {
+			ctx, cancel := context.WithTimeout(t.Context(), wait)
+			got, err := c.Get(ctx, "a", toItsEnd)
+			cancel()
+			if patient := wait == time.Second; patient != (got.text == "a" && err == nil) {
+				t.Errorf("after %s: %+v, %v", wait, got, err)
+			}
+		}
+		s.want(t, "all", 1)
+	})
+}
+
+// The fetch's context has the first caller's values and no deadline.
+func TestContextOfTheFetch(t *testing.T) {
+	t.Parallel()
+	type key struct{}
+	ctx, cancel := context.WithTimeout(context.WithValue(t.Context(), key{}, "v"), time.Hour)
+	defer cancel()
+	_, _ = newCache(1).Get(ctx, "a", func(ctx context.Context) (answer, error) {
+		if _, limited := ctx.Deadline(); limited || ctx.Value(key{}) != "v" || ctx.Err() != nil {
+			t.Errorf("context %v", ctx)
+		}
+		return answer{}, nil
+	})
+}
+
+// A value that does not serve one caller is fetched again, once for all such.
+func TestGetIf(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c, s := newCache(many), source{}
+		ask := func(since time.Time) {
+			_, _ = c.GetIf(t.Context(), "a", func(k share.Kept[answer]) bool { return !k.Fetched.Before(since) }, s.fetch(answer{"a", long}, nil))
+		}
+		ask(time.Time{})
+		time.Sleep(time.Second)
+		ask(time.Time{})
+		s.want(t, "any serves", 1)
+		since := time.Now()
+		var wg sync.WaitGroup
+		for range 10 {
+			wg.Go(func() { ask(since) })
+		}
+		wg.Wait()
+		s.want(t, "a new one is wanted", 2)
+		for _, kept := range c.All() {
+			if !kept.Fetched.Equal(since.Add(time.Second)) || !kept.Until.Equal(kept.Fetched.Add(long)) {
+				t.Errorf("kept %+v", kept)
+			}
+		}
+	})
+}
+
+// Beyond the limit the value goes that would stop serving first.
+func TestLimit(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c, s := newCache(2), source{}
+		for _, key := range []string{"a", "b", "c", "d"} {
+			life := long
+			if key == "b" {
+				life = 10 * long
+			}
+			if _, err := c.Get(t.Context(), key, s.fetch(answer{key, life}, nil)); err != nil {
+				t.Error(err)
+			}
+		}
+		if got := texts(c); !slices.Equal(got, []string{"b=b", "d=d"}) || c.Len() != 2 {
+			t.Errorf("kept %q", got)
+		}
+	})
+}
+
+// What was forgotten is fetched again, also what is on its way: that goes to
+// those who wait for it, and does not take the place of the new one.
+func TestForget(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c, s := newCache(many), source{}
+		get := func(key, text string) {
+			if got, err := c.Get(t.Context(), key, s.fetch(answer{text, long}, nil)); got.text != text || err != nil {
+				t.Errorf("%s: got %+v, %v; want %s", key, got, err, text)
+			}
+		}
+		get("a", "old")
+		get("b", "kept")
+		var wg sync.WaitGroup
+		wg.Go(func() { get("c", "old") })
+		synctest.Wait()
+		c.Forget(func(a answer) bool { return a.text == "kept" })
+		time.Sleep(time.Second / 2)
+		wg.Go(func() { get("c", "new") })
+		wg.Wait()
+		get("a", "new")
+		if got := texts(c); !slices.Equal(got, []string{"a=new", "b=kept", "c=new"}) {
+			t.Errorf("kept %q", got)
+		}
+		c.Forget(nil)
+		if n := c.Len(); n != 0 {
+			t.Errorf("%d entries are held", n)
+		}
+	})
+}
+
+// A fetch that panics takes the process with it, as it would without a cache.
+func TestPanic(t *testing.T) {
+	t.Parallel()
+	const variable = "SHARE_TEST_PANIC"
+	if os.Getenv(variable) != "" {
+		_, _ = newCache(1).Get(t.Context(), "a", func(context.Context) (answer, error) { panic("the fetch is broken") })
+		return
+	}
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestPanic$")
+	cmd.Env = append(os.Environ(), variable+"=1")
+	out, err := cmd.CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "panic: the fetch is broken") {
+		t.Errorf("%v: %s", err, out)
+	}
+}
