@@ -6,13 +6,12 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"fmt"
-	"maps"
-	"sync"
 	"time"
 
 	"github.com/distribution/reference"
 
 	"github.com/whypull/whypull/agent/keyring"
+	"github.com/whypull/whypull/agent/share"
 	"github.com/whypull/whypull/cri/registry"
 )
 
@@ -23,15 +22,15 @@ const (
 	troubleLife = 20 * time.Second
 )
 
+// maxAnswers bounds the answers that are kept, of all registries together.
+const maxAnswers = 2000
+
 // asker asks registries on behalf of all pods: one at a time per endpoint, and
 // once for all who want the same answer.
 type asker struct {
-	salt [32]byte
-	now  func() time.Time
-
-	mu      sync.Mutex
-	answers map[question]*pendingAnswer
-	lanes   map[string]*lane // by endpoint; only those in use
+	salt    [32]byte
+	now     func() time.Time
+	answers *share.Cache[question, reply]
 	// heard is told what came of each conversation about a manifest.
 	heard func(registry.Endpoint, reference.Named, registry.Answer)
 }
@@ -45,22 +44,17 @@ type question struct {
 	content                 string // "" for the manifest alone, else what is looked at
 }
 
-type pendingAnswer struct {
-	done         chan struct{}
-	answer       registry.Answer
-	borrowed     bool      // the answer was to another login
-	ended, until time.Time // set when done
-	waiting      int       // who would hear it
-}
-
-// lane lets one conversation with an endpoint be held at a time.
-type lane struct {
-	turn  chan struct{}
-	users int
+// reply is the answer to a question.
+type reply struct {
+	answer   registry.Answer
+	borrowed bool // it was to another login
+	trouble  bool // it was to another question
 }
 
 func newAsker() *asker {
-	a := &asker{now: time.Now, answers: map[question]*pendingAnswer{}, lanes: map[string]*lane{}, heard: func(registry.Endpoint, reference.Named, registry.Answer) {}}
+	a := &asker{now: time.Now, heard: func(registry.Endpoint, reference.Named, registry.Answer) {}}
+	endpoint := func(q question) string { return q.endpoint }
+	a.answers = share.NewInTurn(maxAnswers, reply.life, func() time.Time { return a.now() }, endpoint)
 	_, _ = rand.Read(a.salt[:]) // never fails, by its documentation
 	return a
 }
@@ -104,153 +98,70 @@ func unsettled(answer registry.Answer) bool {
 
 // share has a question asked once for all who want the same answer.
 func (a *asker) share(ctx context.Context, e registry.Endpoint, q question, since time.Time, get func(context.Context) registry.Answer) (answer registry.Answer, borrowed bool) {
-	if ctx.Err() != nil { // nobody would hear the answer
-		return registry.Answer{Endpoint: e.String(), Err: ctx.Err()}, false
+	serves := func(k share.Kept[reply]) bool { return !k.Fetched.Before(since) || leaveAlone(k.Value.answer) }
+	r, err := a.answers.GetIf(ctx, q, serves, func(ctx context.Context) (reply, error) { return a.fulfil(ctx, q, since, get), nil })
+	if err != nil {
+		return registry.Answer{Endpoint: e.String(), Err: err}, false
 	}
-	p, mine := a.claim(q, since)
-	if mine {
-		// Others wait for this answer, so the one who asked may not end it. The
-		// conversation has a time limit of its own.
-		ctx := context.WithoutCancel(ctx)
-		go a.fulfil(q, p, since, func() registry.Answer { return get(ctx) })
-	}
-	select {
-	case <-p.done:
-		return p.answer, p.borrowed
-	case <-ctx.Done():
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		p.waiting--
-		return registry.Answer{Endpoint: e.String(), Err: ctx.Err()}, false
-	}
+	return r.answer, r.borrowed
 }
 
 // forget drops the answers, also those that are yet to come, for all who ask
 // from now on. What wants to be left alone still does.
 func (a *asker) forget() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	maps.DeleteFunc(a.answers, func(_ question, p *pendingAnswer) bool { return p.until.IsZero() || !leaveAlone(p.answer) })
-}
-
-// claim finds the answer to a question, or makes the caller the one to get it.
-func (a *asker) claim(q question, since time.Time) (p *pendingAnswer, mine bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.expire()
-	if p, ok := a.answers[q]; ok && (p.until.IsZero() || !p.ended.Before(since) || leaveAlone(p.answer)) {
-		p.waiting++
-		return p, false
-	}
-	p = &pendingAnswer{done: make(chan struct{}), waiting: 1}
-	a.answers[q] = p
-	return p, true
-}
-
-func (a *asker) expire() {
-	now := a.now()
-	for q, p := range a.answers {
-		if !p.until.IsZero() && now.After(p.until) {
-			delete(a.answers, q)
-		}
-	}
+	a.answers.Forget(func(r reply) bool { return leaveAlone(r.answer) })
 }
 
 // fulfil gets the answer to a question, from the trouble that another had with
-// the endpoint or by asking. Trouble is not kept under the second question: it
-// would last longer with each image that comes along. Where all have given up
-// before the endpoint was free, it is not asked.
-func (a *asker) fulfil(q question, p *pendingAnswer, since time.Time, probe func() registry.Answer) {
-	defer a.enter(q.endpoint)()
-	if a.abandoned(q, p) {
-		return
+// the endpoint or by asking. A conversation that has begun goes on to its end,
+// for those who come next: it has time limits of its own.
+func (a *asker) fulfil(ctx context.Context, q question, since time.Time, get func(context.Context) registry.Answer) reply {
+	if r, known := a.trouble(q, since); known {
+		return r
 	}
-	answer, borrowed, known := a.trouble(q, since)
-	if !known {
-		answer = probe()
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	p.answer, p.borrowed = answer, borrowed
-	if known {
-		if a.answers[q] == p {
-			delete(a.answers, q)
-		}
-	} else {
-		p.ended = a.now()
-		p.until = p.ended.Add(life(answer))
-	}
-	close(p.done)
-}
-
-// abandoned gives a question up for which nobody waits any more.
-func (a *asker) abandoned(q question, p *pendingAnswer) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if p.waiting > 0 {
-		return false
-	}
-	if a.answers[q] == p {
-		delete(a.answers, q)
-	}
-	close(p.done)
-	return true
-}
-
-// enter waits for the endpoint to be free.
-func (a *asker) enter(endpoint string) (leave func()) {
-	a.mu.Lock()
-	l := a.lanes[endpoint]
-	if l == nil {
-		l = &lane{turn: make(chan struct{}, 1)}
-		a.lanes[endpoint] = l
-	}
-	l.users++
-	a.mu.Unlock()
-	l.turn <- struct{}{}
-	return func() {
-		<-l.turn
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		if l.users--; l.users == 0 {
-			delete(a.lanes, endpoint)
-		}
-	}
+	return reply{answer: get(context.WithoutCancel(ctx))}
 }
 
 // trouble returns an answer to another question about the same endpoint that
 // serves for this one too: the endpoint wants to be left alone or, as was
 // found since the given time, could not be talked to. The one that stands
 // longest is taken. What is in it of another pod's image is left out.
-func (a *asker) trouble(q question, since time.Time) (answer registry.Answer, borrowed, found bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.expire()
+func (a *asker) trouble(q question, since time.Time) (r reply, found bool) {
 	var by question
-	var longest *pendingAnswer
-	for other, p := range a.answers {
-		if other.endpoint != q.endpoint || p.until.IsZero() || p.answer.Via != "" { // the last is another's trouble
+	var longest share.Kept[reply]
+	for other, k := range a.answers.All() {
+		answer := k.Value.answer
+		if other.endpoint != q.endpoint || answer.Via != "" { // the last is another's trouble
 			continue
 		}
-		unreachable := aboutEndpoint(p.answer) && other.source == q.source && !p.ended.Before(since)
-		if (unreachable || leaveAlone(p.answer)) && (longest == nil || p.until.After(longest.until)) {
-			by, longest = other, p
+		unreachable := aboutEndpoint(answer) && other.source == q.source && !k.Fetched.Before(since)
+		if (unreachable || leaveAlone(answer)) && k.Until.After(longest.Until) {
+			by, longest, found = other, k, true
 		}
 	}
-	if longest == nil {
-		return registry.Answer{}, false, false
+	if !found {
+		return reply{}, false
 	}
-	answer = longest.answer
+	answer := longest.Value.answer
 	answer.Blob, answer.Digest, answer.MediaType, answer.Exists = "", "", "", ""
 	answer.Tags, answer.Platforms, answer.Looked = nil, nil, 0
 	answer.Parts, answer.Compressed = nil, 0
-	return answer, by.login != q.login && !aboutEndpoint(answer), true
+	return reply{answer: answer, borrowed: by.login != q.login && !aboutEndpoint(answer), trouble: true}, true
 }
 
 // leaveAlone tells that the endpoint wants not to be asked for a while,
 // whatever it is about.
 func leaveAlone(answer registry.Answer) bool {
 	return answer.Fault == registry.FaultRateLimited || answer.Fault == registry.FaultServerError && answer.RetryAfter > 0
+}
+
+// life is how long a reply serves. Trouble is not kept under the second question:
+// it would last longer with each image that comes along.
+func (r reply) life() time.Duration {
+	if r.trouble {
+		return 0
+	}
+	return life(r.answer)
 }
 
 // life is how long an answer serves.

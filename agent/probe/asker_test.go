@@ -31,12 +31,8 @@ func named(t *testing.T, s string) reference.Named {
 
 // put asks a question as ask does, of a registry that is a function.
 func (a *asker) put(q question, since time.Time, probe func() registry.Answer) registry.Answer {
-	p, mine := a.claim(q, since)
-	if mine {
-		go a.fulfil(q, p, since, probe)
-	}
-	<-p.done
-	return p.answer
+	answer, _ := a.share(context.Background(), registry.Endpoint{}, q, since, func(context.Context) registry.Answer { return probe() })
+	return answer
 }
 
 func about(image string) question { return question{endpoint: "https://hub.test", image: image} }
@@ -93,7 +89,7 @@ func TestAnswersExpire(t *testing.T) {
 					a.put(about("app"), time.Time{}, func() registry.Answer { asked++; return tc.answer })
 				}
 				ask()
-				time.Sleep(tc.life)
+				time.Sleep(tc.life - 1)
 				ask()
 				if asked != 1 {
 					t.Fatalf("asked %d times within the answer's life, want 1", asked)
@@ -118,18 +114,18 @@ func TestTroubleIsShared(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				a, asked := newAsker(), 0
 				until := time.Now().Add(life(answer))
-				for i := 0; !time.Now().After(until); i++ {
+				for i := 0; time.Now().Before(until); i++ {
 					got := a.put(about(strconv.Itoa(i)), time.Time{}, func() registry.Answer { asked++; return answer })
 					if got.Fault != answer.Fault {
 						t.Fatalf("answer %+v", got)
+					}
+					if n := a.answers.Len(); n != 1 {
+						t.Errorf("%d answers are kept, want 1", n)
 					}
 					time.Sleep(life(answer) / 10)
 				}
 				if asked != 1 {
 					t.Errorf("asked %d times while it lasted, want 1", asked)
-				}
-				if n := len(a.answers); n != 1 {
-					t.Errorf("%d answers are kept, want 1", n)
 				}
 				a.put(about("last"), time.Time{}, func() registry.Answer { asked++; return found })
 				if asked != 2 {
@@ -181,8 +177,7 @@ func TestLongestTroubleCounts(t *testing.T) {
 		a := newAsker()
 		later := a.now().Add(time.Hour) // as a fresh asking has it
 		a.put(about("one"), time.Time{}, func() registry.Answer { return refused })
-		p, _ := a.claim(about("two"), later)
-		a.fulfil(about("two"), p, later, func() registry.Answer { return limited })
+		a.put(about("two"), later, func() registry.Answer { return limited })
 		if got := a.put(about("three"), time.Time{}, func() registry.Answer { return found }); got.Fault != registry.FaultRateLimited {
 			t.Fatalf("answer %+v, want the rate limit", got)
 		}
@@ -286,9 +281,6 @@ func TestLanes(t *testing.T) {
 		if most["all"] != 3 {
 			t.Errorf("%d conversations at once, want 3", most["all"])
 		}
-		if len(a.lanes) != 0 {
-			t.Errorf("%d lanes are kept, want none", len(a.lanes))
-		}
 	})
 }
 
@@ -302,8 +294,8 @@ func TestAskerBounded(t *testing.T) {
 			time.Sleep(answerLife / 10)
 		}
 		synctest.Wait()
-		if len(a.answers) > 12 || len(a.lanes) > 0 {
-			t.Errorf("%d answers and %d lanes are kept", len(a.answers), len(a.lanes))
+		if a.answers.Len() > 12 {
+			t.Errorf("%d answers are kept", a.answers.Len())
 		}
 	})
 }
@@ -316,10 +308,12 @@ func TestWaiterGivesUp(t *testing.T) {
 		login := keyring.NewLogin("pull", "hub.test", 1, user, password)
 		ref := named(t, "hub.test/app:1")
 		q := question{endpoint: "https://hub.test", image: hub().Key(ref), login: a.digest(&login)}
-		p, mine := a.claim(q, time.Time{})
-		if !mine {
-			t.Fatal("the question was claimed before")
-		}
+		release := make(chan struct{})
+		go a.put(q, time.Time{}, func() registry.Answer {
+			<-release
+			return found
+		})
+		synctest.Wait()
 		ctx, cancel := context.WithCancel(t.Context())
 		var gone, there registry.Answer
 		var wg sync.WaitGroup
@@ -328,7 +322,7 @@ func TestWaiterGivesUp(t *testing.T) {
 		synctest.Wait()
 		cancel()
 		synctest.Wait()
-		a.fulfil(q, p, time.Time{}, func() registry.Answer { return found })
+		close(release)
 		wg.Wait()
 		if gone.Found || gone.Fault != "" || !errors.Is(gone.Err, context.Canceled) || gone.Endpoint != "https://hub.test" {
 			t.Errorf("answer %+v to the one who gave up", gone)
@@ -346,8 +340,8 @@ func TestAskTooLate(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	got, _ := a.ask(ctx, hub(), named(t, "hub.test/app:1"), nil, time.Time{}, false) // hub() would crash if it were asked
-	if got.Found || got.Fault != "" || !errors.Is(got.Err, context.Canceled) || len(a.answers) != 0 {
-		t.Errorf("answer %+v, %d questions", got, len(a.answers))
+	if got.Found || got.Fault != "" || !errors.Is(got.Err, context.Canceled) || a.answers.Len() != 0 {
+		t.Errorf("answer %+v, %d questions", got, a.answers.Len())
 	}
 }
 
@@ -395,7 +389,12 @@ func TestAbandonedQuestionIsNotAsked(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		a := newAsker()
-		leave := a.enter("https://hub.test")
+		release := make(chan struct{})
+		go a.put(about("other"), time.Time{}, func() registry.Answer {
+			<-release
+			return registry.Answer{Err: errors.New("given up")}
+		})
+		synctest.Wait()
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan registry.Answer)
 		go func() {
@@ -407,10 +406,10 @@ func TestAbandonedQuestionIsNotAsked(t *testing.T) {
 		if got := <-done; !errors.Is(got.Err, context.Canceled) {
 			t.Errorf("answer %+v", got)
 		}
-		leave()
+		close(release)
 		synctest.Wait() // hub() would crash if it were asked
-		if len(a.answers) != 0 || len(a.lanes) != 0 {
-			t.Errorf("%d questions, %d lanes left", len(a.answers), len(a.lanes))
+		if n := a.answers.Len(); n != 1 {
+			t.Errorf("%d questions are left, want the other one", n)
 		}
 	})
 }
@@ -420,12 +419,12 @@ func TestTroubleTellsNothingOfOthers(t *testing.T) {
 	t.Parallel()
 	a := newAsker()
 	theirs := question{endpoint: "https://hub.test", image: "hub.test/private:1", content: "x", login: [32]byte{1}}
-	p, _ := a.claim(theirs, time.Time{})
-	a.fulfil(theirs, p, time.Time{}, func() registry.Answer {
+	a.put(theirs, time.Time{}, func() registry.Answer {
 		return registry.Answer{Fault: registry.FaultRateLimited, Phase: registry.PhaseBlob, RetryAfter: time.Minute, Blob: "sha256:1", Tags: []string{"v1"},
 			Platforms: []string{"linux/arm64"}, Digest: "sha256:2", Looked: 3, Exists: registry.ExistsYes}
 	})
-	got, borrowed, found := a.trouble(question{endpoint: "https://hub.test", image: "hub.test/mine:1"}, time.Time{})
+	r, found := a.trouble(question{endpoint: "https://hub.test", image: "hub.test/mine:1"}, time.Time{})
+	got, borrowed := r.answer, r.borrowed
 	if !found || !borrowed || got.Fault != registry.FaultRateLimited || got.RetryAfter != time.Minute {
 		t.Errorf("answer %+v, borrowed %v, found %v", got, borrowed, found)
 	}

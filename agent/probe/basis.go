@@ -25,8 +25,8 @@ type credentialFiles interface{ DockerConfigPaths() []string }
 // A registry that wants to be left alone is left alone all the same.
 func (c *Collector) NodeChanged() {
 	c.configs.forget()
-	c.dns.forget()
-	c.pods.forget()
+	c.dns.answers.Forget(nil)
+	c.pods.Forget(nil)
 	c.asker.forget()
 	c.retries.forget()
 }

@@ -1,12 +1,13 @@
 package probe
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/whypull/whypull/agent/diagnosis"
@@ -68,27 +69,32 @@ func TestFilesAreNoted(t *testing.T) {
 // registry wants to be left alone.
 func TestNodeChanged(t *testing.T) {
 	t.Parallel()
-	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	c := &Collector{asker: clockAt(now), dns: newLookups(NodeResolver{}), pods: newSharing[podAnswer](lookupLife), retries: newRetries()}
-	answered := func(image string, fault registry.Fault) question {
-		q := question{endpoint: "https://hub.test", image: image}
-		done := make(chan struct{})
-		close(done)
-		c.asker.answers[q] = &pendingAnswer{done: done, answer: registry.Answer{Fault: fault}, ended: now, until: now.Add(answerLife)}
-		return q
+	c := New(nil, nil, &fakeMetrics{}, registry.Options{Root: t.TempDir()}, NodeResolver{})
+	asked := map[string]int{}
+	ask := func(image string, fault registry.Fault) {
+		q := question{endpoint: "https://" + image, image: image}
+		c.asker.put(q, time.Time{}, func() registry.Answer { asked[image]++; return registry.Answer{Fault: fault} })
 	}
-	plain, limited := answered("a", registry.FaultUnauthorized), answered("b", registry.FaultRateLimited)
-	pending := question{endpoint: "https://hub.test", image: "c"}
-	c.asker.answers[pending] = &pendingAnswer{done: make(chan struct{}), waiting: 1}
-	c.dns.answers[shareKey{"node", "hub.test"}] = &shared[dns.Answer]{until: time.Now().Add(time.Hour)}
-	c.configs.loaded, c.configs.until = &registry.Config{}, time.Now().Add(time.Hour)
+	lookups := 0
+	lookUp := func() {
+		_, _ = c.dns.answers.Get(t.Context(), shareKey{"node", "hub.test"}, func(context.Context) (dns.Answer, error) { lookups++; return dns.Answer{}, nil })
+	}
+	config := c.configs.load(t.Context(), c.options, nil)
+	for range 2 {
+		ask("plain", registry.FaultUnauthorized)
+		ask("limited", registry.FaultRateLimited)
+		lookUp()
+	}
+	if c.configs.load(t.Context(), c.options, nil) != config || asked["plain"] != 1 || lookups != 1 {
+		t.Errorf("nothing is shared: asked %v, %d lookups", asked, lookups)
+	}
 	c.NodeChanged()
-	for q, mine := range map[question]bool{plain: true, limited: false, pending: true} {
-		if _, got := c.asker.claim(q, time.Time{}); got != mine {
-			t.Errorf("%s is asked again: %v, want %v", q.image, got, mine)
-		}
+	ask("plain", registry.FaultUnauthorized)
+	ask("limited", registry.FaultRateLimited)
+	if asked["plain"] != 2 || asked["limited"] != 1 {
+		t.Errorf("asked %v", asked)
 	}
-	if len(c.dns.answers) > 0 || c.configs.loaded != nil {
+	if lookUp(); lookups != 2 || c.configs.load(t.Context(), c.options, nil) == config {
 		t.Error("names or configuration are kept")
 	}
 }
@@ -97,21 +103,29 @@ func TestNodeChanged(t *testing.T) {
 // and does not take the place of the new one.
 func TestForgottenAnswerComesLate(t *testing.T) {
 	t.Parallel()
-	a := newAsker()
-	q := question{endpoint: "https://hub.test"}
-	old, _ := a.claim(q, time.Time{})
-	a.forget()
-	fresh, mine := a.claim(q, time.Time{})
-	if !mine {
-		t.Fatal("the old answer is waited for")
-	}
-	a.fulfil(q, old, time.Time{}, func() registry.Answer { return registry.Answer{Status: 401} })
-	if <-old.done; old.answer.Status != 401 || a.answers[q] != fresh {
-		t.Errorf("the old answer is %+v; kept: %v", old.answer, a.answers[q] == old)
-	}
-	if strings.Contains(fmt.Sprint(fresh.answer.Status), "401") {
-		t.Error("the new answer is the old one")
-	}
+	synctest.Test(t, func(t *testing.T) {
+		a := newAsker()
+		q := question{endpoint: "https://hub.test"}
+		ask := func(status int) {
+			got := a.put(q, time.Time{}, func() registry.Answer {
+				time.Sleep(time.Second)
+				return registry.Answer{Status: status}
+			})
+			if got.Status != status {
+				t.Errorf("answer %d, want %d", got.Status, status)
+			}
+		}
+		var wg sync.WaitGroup
+		wg.Go(func() { ask(401) })
+		synctest.Wait()
+		a.forget()
+		wg.Go(func() { ask(404) })
+		wg.Wait()
+		kept := a.put(q, time.Time{}, func() registry.Answer { return registry.Answer{Status: 500} })
+		if kept.Status != 404 {
+			t.Errorf("answer %d is kept, want the new one", kept.Status)
+		}
+	})
 }
 
 // A changed service account changes nothing for a pod that is there, and that is

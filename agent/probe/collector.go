@@ -14,6 +14,7 @@ import (
 
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/keyring"
+	"github.com/whypull/whypull/agent/share"
 	"github.com/whypull/whypull/cri/registry"
 )
 
@@ -66,12 +67,12 @@ type Collector struct {
 
 	options registry.Options
 	dns     *lookups
-	pods    sharing[podAnswer]
-	images  sharing[imageAnswer]
+	pods    *share.Cache[shareKey, podAnswer]
+	images  *share.Cache[string, imageAnswer]
 	retries *retries
 	podPort uint16 // of pods' name servers; 0: 53
 	asker   *asker
-	configs configs
+	configs *configs
 
 	follower follower
 	slow     slowness
@@ -80,7 +81,10 @@ type Collector struct {
 // New returns a collector. The registry options' Resolve is set to the node's
 // resolver.
 func New(images Images, secrets Secrets, m Metrics, o registry.Options, node NodeResolver) *Collector {
-	c := &Collector{Images: images, Secrets: secrets, Metrics: m, options: o, dns: newLookups(node), asker: newAsker(), pods: newSharing[podAnswer](lookupLife), images: newSharing[imageAnswer](0), retries: newRetries()}
+	c := &Collector{Images: images, Secrets: secrets, Metrics: m, options: o, asker: newAsker(), retries: newRetries()}
+	c.dns, c.configs = newLookups(node, c.now), newConfigs(c.now)
+	c.pods = share.New[shareKey](maxLookups, share.For[podAnswer](lookupLife), c.now)
+	c.images = share.New[string](0, share.For[imageAnswer](0), c.now) // nothing is kept
 	c.options.Resolve = c.dns.resolve
 	c.asker.heard = c.heard
 	return c

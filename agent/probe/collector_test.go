@@ -251,9 +251,8 @@ func TestNothingSecretInEvidence(t *testing.T) {
 			t.Fatal(err)
 		}
 		discreet(t, string(text))
-		discreet(t, fmt.Sprintf("%+v %#v", n.collector.asker.answers, n.collector.asker.answers))
-		for q, p := range n.collector.asker.answers {
-			discreet(t, fmt.Sprintf("%+v %+v %v", q, p.answer, p.answer.Err))
+		for q, kept := range n.collector.asker.answers.All() {
+			discreet(t, fmt.Sprintf("%+v %#v %+v %#v %v", q, q, kept, kept, kept.Value.answer.Err))
 		}
 	}
 }
@@ -359,7 +358,7 @@ func TestDeadEndpointTriedOnce(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	c.advance(troubleLife)
+	c.advance(troubleLife - 1)
 	n.collect(failure(d.host + "/team/late:1"))
 	if got := d.connections(); got != 1 {
 		t.Errorf("%d connections, want 1", got)

@@ -2,9 +2,10 @@ package probe
 
 import (
 	"context"
-	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/whypull/whypull/agent/share"
 	"github.com/whypull/whypull/cri/registry"
 )
 
@@ -20,45 +21,53 @@ const (
 // configs shares what was read of the node's registry configuration. A registry's
 // own hosts.toml is read for each visit all the same.
 type configs struct {
-	mu     sync.Mutex
-	loaded *registry.Config
-	until  time.Time
+	loaded   *share.Cache[struct{}, *registry.Config]
+	versions *share.Cache[struct{}, version]
+	last     atomic.Pointer[version]
+}
 
-	name, version string
-	asked         time.Time // zero: the runtime has not answered
+// version is what the runtime says that it is.
+type version struct{ runtime, release string }
+
+func newConfigs(now func() time.Time) *configs {
+	return &configs{
+		loaded:   share.New[struct{}](1, share.For[*registry.Config](configLife), now),
+		versions: share.New[struct{}](1, share.For[version](versionLife), now),
+	}
 }
 
 // forget has the configuration read anew.
 func (c *configs) forget() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.loaded, c.asked = nil, time.Time{}
+	c.loaded.Forget(nil)
+	c.versions.Forget(nil)
 }
 
 // load reads the configuration as the runtime reads it: which files count, and
 // what they mean, depends on its name and version. Without an answer of the
-// runtime it is taken for a new containerd.
+// runtime it is taken for a new containerd. That takes a moment only, and is done
+// also when ctx is over: nothing can be said without it.
 func (c *configs) load(ctx context.Context, o registry.Options, runtime Images) *registry.Config {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	now := time.Now()
-	if c.loaded != nil && now.Before(c.until) {
-		return c.loaded
-	}
-	if runtime != nil {
-		o.Runtime, o.RuntimeVersion = c.runtime(ctx, runtime, now)
-	}
-	c.loaded, c.until = registry.Load(o), now.Add(configLife)
-	return c.loaded
+	config, _ := c.loaded.Get(context.WithoutCancel(ctx), struct{}{}, func(ctx context.Context) (*registry.Config, error) {
+		if runtime != nil {
+			v := c.version(ctx, runtime)
+			o.Runtime, o.RuntimeVersion = v.runtime, v.release
+		}
+		return registry.Load(o), nil
+	})
+	return config
 }
 
-// runtime is the runtime's name and version; one that does not answer is what it
+// version is the runtime's name and version; one that does not answer is what it
 // last was.
-func (c *configs) runtime(ctx context.Context, from Images, now time.Time) (name, version string) {
-	if c.asked.IsZero() || now.Sub(c.asked) >= versionLife {
-		if name, version, err := from.Version(ctx); err == nil {
-			c.name, c.version, c.asked = name, version, now
-		}
+func (c *configs) version(ctx context.Context, from Images) version {
+	v, err := c.versions.Get(ctx, struct{}{}, func(ctx context.Context) (version, error) {
+		name, release, err := from.Version(ctx)
+		return version{name, release}, err
+	})
+	if err == nil {
+		c.last.Store(&v)
+	} else if last := c.last.Load(); last != nil {
+		return *last
 	}
-	return c.name, c.version
+	return v
 }

@@ -48,7 +48,7 @@ func TestConfigOfRuntime(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var c configs
+			c := newConfigs(time.Now)
 			endpoints, _, err := c.load(t.Context(), registry.Options{Root: root, TempDir: t.TempDir()}, tc.runtime).Endpoints(t.Context(), "hub.test")
 			if err != nil || len(endpoints) == 0 {
 				t.Fatalf("%d endpoints, %v", len(endpoints), err)
@@ -66,7 +66,7 @@ func TestConfigOfRuntime(t *testing.T) {
 func TestConfigShared(t *testing.T) {
 	root := writeFiles(t, map[string]string{})
 	synctest.Test(t, func(t *testing.T) {
-		runtime, c := &versioned{name: "containerd", version: "2.4.2"}, configs{}
+		runtime, c := &versioned{name: "containerd", version: "2.4.2"}, newConfigs(time.Now)
 		load := func() *registry.Config { return c.load(t.Context(), registry.Options{Root: root}, runtime) }
 		first := load()
 		time.Sleep(configLife - 1)

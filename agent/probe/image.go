@@ -35,11 +35,11 @@ func (c *Collector) checkImage(ctx context.Context, f diagnosis.Failure) (diagno
 		e.Outcome, e.Detail = diagnosis.NotRun, "no container runtime socket to ask"
 		return e, ""
 	}
-	a, answered := c.images.get(ctx, shareKey{host: f.Image}, func(ctx context.Context) imageAnswer { return c.askImage(ctx, f.Image) })
-	if answered {
+	a, err := c.images.Get(ctx, f.Image, func(ctx context.Context) (imageAnswer, error) { return c.askImage(ctx, f.Image), ctx.Err() })
+	if err == nil {
 		c.Metrics.RuntimeUp(!cri.IsDown(a.err))
 	} else {
-		a.err = ctx.Err()
+		a.err = err
 	}
 	switch {
 	case a.err != nil:

@@ -4,11 +4,11 @@ import (
 	"context"
 	"net"
 	"net/netip"
-	"sync"
 	"time"
 
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/dns"
+	"github.com/whypull/whypull/agent/share"
 )
 
 // lookupLife is how long a lookup serves other pods that fail at the same
@@ -26,91 +26,30 @@ type nameView struct {
 
 // lookups shares lookups between pods.
 type lookups struct {
-	node nameView
-	sharing[dns.Answer]
-}
-
-func newLookups(node NodeResolver) *lookups {
-	return &lookups{node: nameView{key: "node", resolver: node}, sharing: newSharing[dns.Answer](lookupLife)}
-}
-
-// lookup gives the answer for a host from a place. It may be up to lookupLife
-// old.
-func (l *lookups) lookup(ctx context.Context, from nameView, host string) dns.Answer {
-	a, ok := l.get(ctx, shareKey{from.key, host}, func(ctx context.Context) dns.Answer { return from.resolver.Lookup(ctx, host) })
-	if !ok {
-		return dns.Answer{Code: dns.NotAsked, Why: "the check was cut short", Unknown: true}
-	}
-	return a
-}
-
-// sharing lets those who ask the same thing at the same time share the answer,
-// and keeps it for its life.
-type sharing[T any] struct {
-	life time.Duration
-	now  func() time.Time
-
-	mu      sync.Mutex
-	answers map[shareKey]*shared[T]
+	node    nameView
+	answers *share.Cache[shareKey, dns.Answer]
 }
 
 // shareKey is what is asked, from where.
 type shareKey struct{ view, host string }
 
-type shared[T any] struct {
-	done   chan struct{}
-	answer T
-	until  time.Time
+// maxLookups bounds the answers that are kept.
+const maxLookups = 1000
+
+func newLookups(node NodeResolver, now func() time.Time) *lookups {
+	return &lookups{node: nameView{key: "node", resolver: node}, answers: share.New[shareKey](maxLookups, share.For[dns.Answer](lookupLife), now)}
 }
 
-func newSharing[T any](life time.Duration) sharing[T] {
-	return sharing[T]{life: life, now: time.Now, answers: map[shareKey]*shared[T]{}}
-}
-
-// get gives the answer; ok is false when the caller gave up waiting for it.
-func (s *sharing[T]) get(ctx context.Context, key shareKey, ask func(context.Context) T) (answer T, ok bool) {
-	p, mine := s.claim(key)
-	if mine {
-		go s.fulfil(context.WithoutCancel(ctx), p, ask) // others wait for it too
+// lookup gives the answer for a host from a place. It may be up to lookupLife
+// old. One that has begun goes on to its end, for those who come next.
+func (l *lookups) lookup(ctx context.Context, from nameView, host string) dns.Answer {
+	a, err := l.answers.Get(ctx, shareKey{from.key, host}, func(ctx context.Context) (dns.Answer, error) {
+		return from.resolver.Lookup(context.WithoutCancel(ctx), host), nil
+	})
+	if err != nil {
+		return dns.Answer{Code: dns.NotAsked, Why: "the check was cut short", Unknown: true}
 	}
-	select {
-	case <-p.done:
-		return p.answer, true
-	case <-ctx.Done():
-		return answer, false
-	}
-}
-
-// forget has everything asked anew.
-func (s *sharing[T]) forget() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	clear(s.answers)
-}
-
-func (s *sharing[T]) fulfil(ctx context.Context, p *shared[T], ask func(context.Context) T) {
-	answer := ask(ctx)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	p.answer, p.until = answer, s.now().Add(s.life)
-	close(p.done)
-}
-
-func (s *sharing[T]) claim(key shareKey) (p *shared[T], mine bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	now := s.now()
-	for k, p := range s.answers {
-		if !p.until.IsZero() && now.After(p.until) {
-			delete(s.answers, k)
-		}
-	}
-	if p, ok := s.answers[key]; ok {
-		return p, false
-	}
-	p = &shared[T]{done: make(chan struct{})}
-	s.answers[key] = p
-	return p, true
+	return a
 }
 
 // resolve is a registry.ResolveFunc: what the node resolves a host to.

@@ -19,9 +19,7 @@ import (
 func sharedLookups(t *testing.T) (*lookups, *nameServer, *clock) {
 	t.Helper()
 	s, c := newNameServer(t), newClock()
-	l := newLookups(resolver(t, s, "nameserver 127.0.0.1\n"))
-	l.now = c.Now
-	return l, s, c
+	return newLookups(resolver(t, s, "nameserver 127.0.0.1\n"), c.Now), s, c
 }
 
 func TestLookupsShared(t *testing.T) {
@@ -33,7 +31,7 @@ func TestLookupsShared(t *testing.T) {
 		wg.Go(func() { wantAnswer(t, l.lookup(t.Context(), l.node, "hub.test"), "", "192.0.2.1", "") })
 	}
 	wg.Wait()
-	c.advance(lookupLife)
+	c.advance(lookupLife - 1)
 	l.lookup(t.Context(), l.node, "hub.test")
 	wantLines(t, "questions", s.Queries(), "udp A hub.test.", "udp AAAA hub.test.")
 	c.advance(time.Nanosecond)
@@ -50,21 +48,40 @@ func TestLookupsBounded(t *testing.T) {
 		l.lookup(t.Context(), l.node, fmt.Sprintf("hub%d.test", i))
 		c.advance(lookupLife)
 	}
-	if n := len(l.answers); n > 2 {
+	if n := l.answers.Len(); n > 2 {
 		t.Errorf("%d answers are kept, want those that still serve", n)
 	}
 }
 
-// One who gives up has learnt nothing, and takes nothing from those who wait.
+// heldBack is a place whose lookups wait until they are let go.
+type heldBack struct {
+	from  NodeResolver
+	begun chan struct{}
+	letGo chan struct{}
+}
+
+func (h heldBack) Lookup(ctx context.Context, host string) dns.Answer {
+	h.begun <- struct{}{}
+	<-h.letGo
+	return h.from.Lookup(ctx, host)
+}
+
+// One who gives up has learnt nothing, and takes nothing from those who wait or
+// come later, also if it was the first.
 func TestLookupsCancelled(t *testing.T) {
 	noGoroutinesLeft(t)
-	l, s, _ := sharedLookups(t)
+	s := newNameServer(t)
 	s.Set("hub.test", dnstest.Zone{Addresses: []string{"192.0.2.1"}})
+	node := resolver(t, s, "nameserver 127.0.0.1\n")
+	l := newLookups(node, newClock().Now)
+	h := heldBack{node, make(chan struct{}), make(chan struct{})}
+	l.node.resolver = h
 	gone, cancel := context.WithCancel(t.Context())
+	first := make(chan dns.Answer)
+	go func() { first <- l.lookup(gone, l.node, "hub.test") }()
+	<-h.begun
 	cancel()
-	p := &shared[dns.Answer]{done: make(chan struct{})} // under way
-	l.answers[shareKey{"node", "hub.test"}] = p
-	a := l.lookup(gone, l.node, "hub.test")
+	a := <-first
 	if a.Fault != "" || !a.Unknown || len(a.Addresses) > 0 {
 		t.Errorf("answer %+v to one who gave up", a)
 	}
@@ -74,18 +91,7 @@ func TestLookupsCancelled(t *testing.T) {
 	if lookupEvidence(a, "hub.test", "n").Outcome != diagnosis.Inconclusive {
 		t.Errorf("evidence %+v", lookupEvidence(a, "hub.test", "n"))
 	}
-	l.fulfil(t.Context(), p, func(ctx context.Context) dns.Answer { return l.node.resolver.Lookup(ctx, "hub.test") })
-	wantAnswer(t, l.lookup(t.Context(), l.node, "hub.test"), "", "192.0.2.1", "")
-}
-
-// The one who asks first may give up: the lookup goes on for the others.
-func TestLookupsFirstGivesUp(t *testing.T) {
-	noGoroutinesLeft(t)
-	l, s, _ := sharedLookups(t)
-	s.Set("hub.test", dnstest.Zone{Addresses: []string{"192.0.2.1"}})
-	gone, cancel := context.WithCancel(t.Context())
-	cancel()
-	l.lookup(gone, l.node, "hub.test")
+	close(h.letGo)
 	wantAnswer(t, l.lookup(t.Context(), l.node, "hub.test"), "", "192.0.2.1", "")
 	if n := len(s.Queries()); n != 2 {
 		t.Errorf("%d questions, want 2", n)
@@ -117,13 +123,16 @@ func TestResolve(t *testing.T) {
 	}
 }
 
+// unknown is a place where lookups cannot be made.
+type unknown struct{}
+
+func (unknown) Lookup(context.Context, string) dns.Answer { return dns.Answer{Unknown: true, Why: "w"} }
+
 // A lookup that could not be made is an error and not an empty answer.
 func TestResolveUnknown(t *testing.T) {
 	t.Parallel()
-	l, _, c := sharedLookups(t)
-	done := make(chan struct{})
-	close(done)
-	l.answers[shareKey{"node", "hub.test"}] = &shared[dns.Answer]{done: done, until: c.Now().Add(time.Hour), answer: dns.Answer{Unknown: true, Why: "w"}}
+	l, _, _ := sharedLookups(t)
+	l.node.resolver = unknown{}
 	addrs, err := l.resolve(t.Context(), "hub.test")
 	var dnsErr *net.DNSError
 	if addrs != nil || !errors.As(err, &dnsErr) || dnsErr.IsNotFound {

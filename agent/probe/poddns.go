@@ -67,15 +67,16 @@ func (c *Collector) podNames(ctx context.Context, f diagnosis.Failure, e registr
 	if why != "" {
 		return skipped(why, diagnosis.CheckPodDNS)
 	}
-	answer, ok := c.pods.get(ctx, shareKey{view.key, e.String()}, func(ctx context.Context) podAnswer {
+	answer, err := c.pods.Get(ctx, shareKey{view.key, e.String()}, func(ctx context.Context) (podAnswer, error) {
+		ctx = context.WithoutCancel(ctx) // it goes on to its end, for those who come next
 		a := view.ask(ctx, e)
 		if (a.names.Fault != "" || a.err != nil) && c.moved(ctx, f, view) {
 			a.barred = netns.ErrGone // a network that is taken down answers nobody
 		}
-		return a
+		return a, nil
 	})
 	switch {
-	case !ok:
+	case err != nil:
 		return skipped("the check was cut short", diagnosis.CheckPodDNS)
 	case answer.barred != nil:
 		return skipped(barredBy(answer.barred), diagnosis.CheckPodDNS)

@@ -15,6 +15,8 @@ type Cache[K comparable, V any] struct {
 	limit int
 	life  func(V) time.Duration
 	now   func() time.Time
+	group func(K) string // nil: no fetch waits for another
+	lanes lanes          // by group
 
 	mu      sync.Mutex
 	entries map[K]*entry[V]
@@ -45,6 +47,15 @@ type entry[V any] struct {
 // kept.
 func New[K comparable, V any](limit int, life func(V) time.Duration, now func() time.Time) *Cache[K, V] {
 	return &Cache[K, V]{limit: limit, life: life, now: now, entries: map[K]*entry[V]{}}
+}
+
+// NewInTurn returns a cache that fetches one key of a group at a time. The next
+// fetch begins when the value of the one before is there to be seen (All), unless
+// nobody waits for it any more.
+func NewInTurn[K comparable, V any](limit int, life func(V) time.Duration, now func() time.Time, group func(K) string) *Cache[K, V] {
+	c := New[K](limit, life, now)
+	c.group = group
+	return c
 }
 
 // For returns the life of values that all serve for d.
@@ -109,11 +120,28 @@ func (c *Cache[K, V]) leave(e *entry[V]) {
 	}
 }
 
-// run fetches, and keeps the value unless it was forgotten meanwhile. A panic of
-// the fetch is nobody's to recover: it ends the process.
+// run fetches in turn, and keeps the value. A panic of the fetch is nobody's to
+// recover: it ends the process.
 func (c *Cache[K, V]) run(ctx context.Context, key K, e *entry[V], fetch func(context.Context) (V, error)) {
 	defer e.cancel()
-	value, err := fetch(ctx)
+	leave, err := c.enter(ctx, key)
+	defer leave()
+	var value V
+	if err == nil {
+		value, err = fetch(ctx)
+	}
+	c.keep(key, e, value, err)
+}
+
+func (c *Cache[K, V]) enter(ctx context.Context, key K) (leave func(), err error) {
+	if c.group == nil {
+		return func() {}, nil
+	}
+	return c.lanes.enter(ctx, c.group(key))
+}
+
+// keep ends a fetch, and keeps its value unless it was forgotten meanwhile.
+func (c *Cache[K, V]) keep(key K, e *entry[V], value V, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.now()

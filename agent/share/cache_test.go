@@ -334,6 +334,52 @@ func TestGetIf(t *testing.T) {
 	})
 }
 
+// Of a group one key is fetched at a time, and the next fetch sees the value of
+// the one before. What nobody waits for any more is not fetched.
+func TestInTurn(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		group := func(key string) string { return key[:1] }
+		c := share.NewInTurn(many, func(a answer) time.Duration { return a.life }, time.Now, group)
+		sources := map[string]*source{"a": {}, "b": {}}
+		fetch := func(key string) func(context.Context) (answer, error) {
+			return func(ctx context.Context) (answer, error) {
+				seen := slices.DeleteFunc(texts(c), func(text string) bool { return group(text) != group(key) })
+				if begun := int(sources[group(key)].fetches.Load()); len(seen) != begun {
+					t.Errorf("%q after %d fetches", seen, begun)
+				}
+				return sources[group(key)].fetch(answer{key, long}, nil)(ctx)
+			}
+		}
+		start := time.Now()
+		impatient, cancel := context.WithTimeout(t.Context(), time.Second/2)
+		defer cancel()
+		var wg sync.WaitGroup
+		for _, key := range []string{"a1", "a2", "a3", "b1", "b2"} {
+			wg.Go(func() {
+				if got, err := c.Get(t.Context(), key, fetch(key)); got.text != key || err != nil {
+					t.Errorf("got %+v, %v", got, err)
+				}
+			})
+		}
+		synctest.Wait()
+		wg.Go(func() {
+			if _, err := c.Get(impatient, "a4", fetch("a4")); !errors.Is(err, context.DeadlineExceeded) {
+				t.Error(err)
+			}
+		})
+		wg.Wait()
+		if took := time.Since(start); took != 3*time.Second {
+			t.Errorf("it took %s", took)
+		}
+		sources["a"].want(t, "a", 3)
+		sources["b"].want(t, "b", 2)
+		if a, b := sources["a"].most.Load(), sources["b"].most.Load(); a != 1 || b != 1 {
+			t.Errorf("%d and %d at once", a, b)
+		}
+	})
+}
+
 // Beyond the limit the value goes that would stop serving first.
 func TestLimit(t *testing.T) {
 	t.Parallel()
