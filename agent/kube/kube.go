@@ -72,14 +72,14 @@ type Client struct {
 	futile   *refusals      // of acting as the node, where the agent's own account is refused, too
 	finding  *refusals      // of looking in all namespaces
 	lag      time.Duration  // authorizerLag
-	reads    *share.Cache[types.NamespacedName, Secret]
+	reads    *share.Cache[types.NamespacedName, *Secret]
 	liveness *liveness
 }
 
 // New returns a client for the node. It asks the API server nothing yet.
 func New(cfg *rest.Config, node string, access Access) (*Client, error) {
 	c := &Client{node: node, access: access, lag: authorizerLag,
-		reads:    share.New[types.NamespacedName](0, share.For[Secret](0), time.Now), // nothing is kept
+		reads:    share.New[types.NamespacedName](0, share.For[*Secret](0), time.Now), // nothing is kept
 		refusals: newRefusals(refusalLife, refusalLife),
 		futile:   newRefusals(firstRetry, lastRetry),
 		finding:  newRefusals(lastRetry, refusalLife),
@@ -274,11 +274,16 @@ func (c *Client) Secret(ctx context.Context, namespace, name string) (Secret, er
 	}
 	// Pods that fail together often name the same secret. Who asks while it is
 	// being read shares the answer; nothing is kept after that.
-	return c.reads.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, func(ctx context.Context) (Secret, error) {
+	s, err := c.reads.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, func(ctx context.Context) (*Secret, error) {
 		ctx, cancel := context.WithTimeout(ctx, secretTimeout)
 		defer cancel()
-		return c.readSecret(ctx, namespace, name)
+		s, err := c.readSecret(ctx, namespace, name)
+		return &s, err
 	})
+	if err != nil {
+		return Secret{}, err
+	}
+	return *s, nil
 }
 
 func (c *Client) readSecret(ctx context.Context, namespace, name string) (Secret, error) {

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/whypull/whypull/agent/keyring"
 	"github.com/whypull/whypull/agent/share"
 )
 
@@ -51,9 +50,7 @@ type Kubelet struct {
 	dir            string
 	providerConfig string
 
-	docker  *share.Cache[string, found[keyring.NodeFile]]
-	plugins *share.Cache[string, found[[]providerPlugin]]
-	images  *share.Cache[string, found[stored]]
+	docker, plugins, images *share.Cache[string, *found]
 }
 
 // New returns a Kubelet. It reads nothing yet.
@@ -64,7 +61,7 @@ func New(o Options) *Kubelet {
 	}
 	return &Kubelet{
 		root: filepath.Clean("/" + o.Root), dir: path.Clean("/" + dir), providerConfig: o.ProviderConfig,
-		docker: shared[keyring.NodeFile](), plugins: shared[[]providerPlugin](), images: shared[stored](),
+		docker: shared(), plugins: shared(), images: shared(),
 	}
 }
 

@@ -17,22 +17,23 @@ const shareLife = time.Second
 const mostShared = 32
 
 // found is what was read. Nobody may change it.
-type found[T any] struct {
-	value    T
+type found struct {
+	value    any
 	presence Presence
 }
 
-func shared[T any]() *share.Cache[string, found[T]] {
-	return share.New[string](mostShared, share.For[found[T]](shareLife), time.Now)
+func shared() *share.Cache[string, *found] {
+	return share.New[string](mostShared, share.For[*found](shareLife), time.Now)
 }
 
 // once reads something on the node, or returns what was read less than shareLife
 // ago.
-func once[T any](c *share.Cache[string, found[T]], key string, read func() (T, Presence)) (T, Presence) {
+func once[T any](c *share.Cache[string, *found], key string, read func() (T, Presence)) (T, Presence) {
 	// Without a deadline and with reads that do not fail, there is no error.
-	f, _ := c.Get(context.Background(), key, func(context.Context) (found[T], error) {
+	f, _ := c.Get(context.Background(), key, func(context.Context) (*found, error) {
 		value, presence := read()
-		return found[T]{value, presence}, nil
+		return &found{value, presence}, nil
 	})
-	return f.value, f.presence
+	value, _ := f.value.(T)
+	return value, f.presence
 }

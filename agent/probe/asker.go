@@ -30,7 +30,7 @@ const maxAnswers = 2000
 type asker struct {
 	salt    [32]byte
 	now     func() time.Time
-	answers *share.Cache[question, reply]
+	answers *share.Cache[question, *reply]
 	// heard is told what came of each conversation about a manifest.
 	heard func(registry.Endpoint, reference.Named, registry.Answer)
 }
@@ -54,7 +54,7 @@ type reply struct {
 func newAsker() *asker {
 	a := &asker{now: time.Now, heard: func(registry.Endpoint, reference.Named, registry.Answer) {}}
 	endpoint := func(q question) string { return q.endpoint }
-	a.answers = share.NewInTurn(maxAnswers, reply.life, func() time.Time { return a.now() }, endpoint)
+	a.answers = share.NewInTurn(maxAnswers, (*reply).life, func() time.Time { return a.now() }, endpoint)
 	_, _ = rand.Read(a.salt[:]) // never fails, by its documentation
 	return a
 }
@@ -98,8 +98,8 @@ func unsettled(answer registry.Answer) bool {
 
 // share has a question asked once for all who want the same answer.
 func (a *asker) share(ctx context.Context, e registry.Endpoint, q question, since time.Time, get func(context.Context) registry.Answer) (answer registry.Answer, borrowed bool) {
-	serves := func(k share.Kept[reply]) bool { return !k.Fetched.Before(since) || leaveAlone(k.Value.answer) }
-	r, err := a.answers.GetIf(ctx, q, serves, func(ctx context.Context) (reply, error) { return a.fulfil(ctx, q, since, get), nil })
+	serves := func(k share.Kept[*reply]) bool { return !k.Fetched.Before(since) || leaveAlone(k.Value.answer) }
+	r, err := a.answers.GetIf(ctx, q, serves, func(ctx context.Context) (*reply, error) { return a.fulfil(ctx, q, since, get), nil })
 	if err != nil {
 		return registry.Answer{Endpoint: e.String(), Err: err}, false
 	}
@@ -109,26 +109,26 @@ func (a *asker) share(ctx context.Context, e registry.Endpoint, q question, sinc
 // forget drops the answers, also those that are yet to come, for all who ask
 // from now on. What wants to be left alone still does.
 func (a *asker) forget() {
-	a.answers.Forget(func(r reply) bool { return leaveAlone(r.answer) })
+	a.answers.Forget(func(r *reply) bool { return leaveAlone(r.answer) })
 }
 
 // fulfil gets the answer to a question, from the trouble that another had with
 // the endpoint or by asking. A conversation that has begun goes on to its end,
 // for those who come next: it has time limits of its own.
-func (a *asker) fulfil(ctx context.Context, q question, since time.Time, get func(context.Context) registry.Answer) reply {
+func (a *asker) fulfil(ctx context.Context, q question, since time.Time, get func(context.Context) registry.Answer) *reply {
 	if r, known := a.trouble(q, since); known {
 		return r
 	}
-	return reply{answer: get(context.WithoutCancel(ctx))}
+	return &reply{answer: get(context.WithoutCancel(ctx))}
 }
 
 // trouble returns an answer to another question about the same endpoint that
 // serves for this one too: the endpoint wants to be left alone or, as was
 // found since the given time, could not be talked to. The one that stands
 // longest is taken. What is in it of another pod's image is left out.
-func (a *asker) trouble(q question, since time.Time) (r reply, found bool) {
+func (a *asker) trouble(q question, since time.Time) (r *reply, found bool) {
 	var by question
-	var longest share.Kept[reply]
+	var longest share.Kept[*reply]
 	for other, k := range a.answers.All() {
 		answer := k.Value.answer
 		if other.endpoint != q.endpoint || answer.Via != "" { // the last is another's trouble
@@ -140,13 +140,13 @@ func (a *asker) trouble(q question, since time.Time) (r reply, found bool) {
 		}
 	}
 	if !found {
-		return reply{}, false
+		return nil, false
 	}
 	answer := longest.Value.answer
 	answer.Blob, answer.Digest, answer.MediaType, answer.Exists = "", "", "", ""
 	answer.Tags, answer.Platforms, answer.Looked = nil, nil, 0
 	answer.Parts, answer.Compressed = nil, 0
-	return reply{answer: answer, borrowed: by.login != q.login && !aboutEndpoint(answer), trouble: true}, true
+	return &reply{answer: answer, borrowed: by.login != q.login && !aboutEndpoint(answer), trouble: true}, true
 }
 
 // leaveAlone tells that the endpoint wants not to be asked for a while,
@@ -157,7 +157,7 @@ func leaveAlone(answer registry.Answer) bool {
 
 // life is how long a reply serves. Trouble is not kept under the second question:
 // it would last longer with each image that comes along.
-func (r reply) life() time.Duration {
+func (r *reply) life() time.Duration {
 	if r.trouble {
 		return 0
 	}

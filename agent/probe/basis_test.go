@@ -77,7 +77,7 @@ func TestNodeChanged(t *testing.T) {
 	}
 	lookups := 0
 	lookUp := func() {
-		_, _ = c.dns.answers.Get(t.Context(), shareKey{"node", "hub.test"}, func(context.Context) (dns.Answer, error) { lookups++; return dns.Answer{}, nil })
+		_, _ = c.dns.answers.Get(t.Context(), shareKey{"node", "hub.test"}, func(context.Context) (*dns.Answer, error) { lookups++; return &dns.Answer{}, nil })
 	}
 	config := c.configs.load(t.Context(), c.options, nil)
 	for range 2 {

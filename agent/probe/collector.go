@@ -67,8 +67,8 @@ type Collector struct {
 
 	options registry.Options
 	dns     *lookups
-	pods    *share.Cache[shareKey, podAnswer]
-	images  *share.Cache[string, imageAnswer]
+	pods    *share.Cache[shareKey, *podAnswer]
+	images  *share.Cache[string, *imageAnswer]
 	retries *retries
 	podPort uint16 // of pods' name servers; 0: 53
 	asker   *asker
@@ -83,8 +83,8 @@ type Collector struct {
 func New(images Images, secrets Secrets, m Metrics, o registry.Options, node NodeResolver) *Collector {
 	c := &Collector{Images: images, Secrets: secrets, Metrics: m, options: o, asker: newAsker(), retries: newRetries()}
 	c.dns, c.configs = newLookups(node, c.now), newConfigs(c.now)
-	c.pods = share.New[shareKey](maxLookups, share.For[podAnswer](lookupLife), c.now)
-	c.images = share.New[string](0, share.For[imageAnswer](0), c.now) // nothing is kept
+	c.pods = share.New[shareKey](maxLookups, share.For[*podAnswer](lookupLife), c.now)
+	c.images = share.New[string](0, share.For[*imageAnswer](0), c.now) // nothing is kept
 	c.options.Resolve = c.dns.resolve
 	c.asker.heard = c.heard
 	return c

@@ -252,7 +252,7 @@ func TestNothingSecretInEvidence(t *testing.T) {
 		}
 		discreet(t, string(text))
 		for q, kept := range n.collector.asker.answers.All() {
-			discreet(t, fmt.Sprintf("%+v %#v %+v %#v %v", q, q, kept, kept, kept.Value.answer.Err))
+			discreet(t, fmt.Sprintf("%+v %#v %+v %#v %v", q, q, *kept.Value, *kept.Value, kept.Value.answer.Err))
 		}
 	}
 }

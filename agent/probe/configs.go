@@ -22,7 +22,7 @@ const (
 // own hosts.toml is read for each visit all the same.
 type configs struct {
 	loaded   *share.Cache[struct{}, *registry.Config]
-	versions *share.Cache[struct{}, version]
+	versions *share.Cache[struct{}, *version]
 	last     atomic.Pointer[version]
 }
 
@@ -32,7 +32,7 @@ type version struct{ runtime, release string }
 func newConfigs(now func() time.Time) *configs {
 	return &configs{
 		loaded:   share.New[struct{}](1, share.For[*registry.Config](configLife), now),
-		versions: share.New[struct{}](1, share.For[version](versionLife), now),
+		versions: share.New[struct{}](1, share.For[*version](versionLife), now),
 	}
 }
 
@@ -60,14 +60,15 @@ func (c *configs) load(ctx context.Context, o registry.Options, runtime Images) 
 // version is the runtime's name and version; one that does not answer is what it
 // last was.
 func (c *configs) version(ctx context.Context, from Images) version {
-	v, err := c.versions.Get(ctx, struct{}{}, func(ctx context.Context) (version, error) {
+	v, err := c.versions.Get(ctx, struct{}{}, func(ctx context.Context) (*version, error) {
 		name, release, err := from.Version(ctx)
-		return version{name, release}, err
+		return &version{name, release}, err
 	})
 	if err == nil {
-		c.last.Store(&v)
-	} else if last := c.last.Load(); last != nil {
+		c.last.Store(v)
+	}
+	if last := c.last.Load(); last != nil {
 		return *last
 	}
-	return v
+	return version{}
 }

@@ -35,11 +35,11 @@ func (c *Collector) checkImage(ctx context.Context, f diagnosis.Failure) (diagno
 		e.Outcome, e.Detail = diagnosis.NotRun, "no container runtime socket to ask"
 		return e, ""
 	}
-	a, err := c.images.Get(ctx, f.Image, func(ctx context.Context) (imageAnswer, error) { return c.askImage(ctx, f.Image), ctx.Err() })
+	a, err := c.images.Get(ctx, f.Image, func(ctx context.Context) (*imageAnswer, error) { return c.askImage(ctx, f.Image), ctx.Err() })
 	if err == nil {
 		c.Metrics.RuntimeUp(!cri.IsDown(a.err))
 	} else {
-		a.err = err
+		a = &imageAnswer{err: err}
 	}
 	switch {
 	case a.err != nil:
@@ -66,9 +66,9 @@ type imageAnswer struct {
 
 // askImage asks the runtime once for all pods that fail over an image at the same
 // moment.
-func (c *Collector) askImage(ctx context.Context, image string) imageAnswer {
+func (c *Collector) askImage(ctx context.Context, image string) *imageAnswer {
 	img, present, err := c.Images.Image(ctx, image)
-	a := imageAnswer{id: img.ID, present: present, err: err}
+	a := &imageAnswer{id: img.ID, present: present, err: err}
 	if err == nil && !present {
 		a.others, _ = c.Images.OtherNames(ctx, image) // which only adds to the sentence
 	}

@@ -27,7 +27,7 @@ type nameView struct {
 // lookups shares lookups between pods.
 type lookups struct {
 	node    nameView
-	answers *share.Cache[shareKey, dns.Answer]
+	answers *share.Cache[shareKey, *dns.Answer]
 }
 
 // shareKey is what is asked, from where.
@@ -37,19 +37,20 @@ type shareKey struct{ view, host string }
 const maxLookups = 1000
 
 func newLookups(node NodeResolver, now func() time.Time) *lookups {
-	return &lookups{node: nameView{key: "node", resolver: node}, answers: share.New[shareKey](maxLookups, share.For[dns.Answer](lookupLife), now)}
+	return &lookups{node: nameView{key: "node", resolver: node}, answers: share.New[shareKey](maxLookups, share.For[*dns.Answer](lookupLife), now)}
 }
 
 // lookup gives the answer for a host from a place. It may be up to lookupLife
 // old. One that has begun goes on to its end, for those who come next.
 func (l *lookups) lookup(ctx context.Context, from nameView, host string) dns.Answer {
-	a, err := l.answers.Get(ctx, shareKey{from.key, host}, func(ctx context.Context) (dns.Answer, error) {
-		return from.resolver.Lookup(context.WithoutCancel(ctx), host), nil
+	a, err := l.answers.Get(ctx, shareKey{from.key, host}, func(ctx context.Context) (*dns.Answer, error) {
+		a := from.resolver.Lookup(context.WithoutCancel(ctx), host)
+		return &a, nil
 	})
 	if err != nil {
 		return dns.Answer{Code: dns.NotAsked, Why: "the check was cut short", Unknown: true}
 	}
-	return a
+	return *a
 }
 
 // resolve is a registry.ResolveFunc: what the node resolves a host to.

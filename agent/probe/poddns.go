@@ -67,13 +67,13 @@ func (c *Collector) podNames(ctx context.Context, f diagnosis.Failure, e registr
 	if why != "" {
 		return skipped(why, diagnosis.CheckPodDNS)
 	}
-	answer, err := c.pods.Get(ctx, shareKey{view.key, e.String()}, func(ctx context.Context) (podAnswer, error) {
+	answer, err := c.pods.Get(ctx, shareKey{view.key, e.String()}, func(ctx context.Context) (*podAnswer, error) {
 		ctx = context.WithoutCancel(ctx) // it goes on to its end, for those who come next
 		a := view.ask(ctx, e)
 		if (a.names.Fault != "" || a.err != nil) && c.moved(ctx, f, view) {
 			a.barred = netns.ErrGone // a network that is taken down answers nobody
 		}
-		return a, nil
+		return &a, nil
 	})
 	switch {
 	case err != nil:
@@ -88,7 +88,7 @@ func (c *Collector) podNames(ctx context.Context, f diagnosis.Failure, e registr
 	c.Metrics.Checked(names.Check, names.Outcome, time.Since(start))
 	out := []diagnosis.Evidence{names}
 	if answer.tried != "" {
-		out = append(out, connectionEvidence(answer))
+		out = append(out, connectionEvidence(*answer))
 	}
 	for i := range out {
 		out[i].Endpoint = e.String()

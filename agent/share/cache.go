@@ -5,21 +5,14 @@ package share
 import (
 	"context"
 	"iter"
-	"sync"
 	"time"
 )
 
 // Cache holds one value per key. Of those who ask for a key, the first has it
-// fetched and the others wait for the same value. It is safe for concurrent use.
+// fetched and the others wait for the same value, which nobody may change. It is
+// safe for concurrent use. With pointers for values it takes less of the program.
 type Cache[K comparable, V any] struct {
-	limit int
-	life  func(V) time.Duration
-	now   func() time.Time
-	group func(K) string // nil: no fetch waits for another
-	lanes lanes          // by group
-
-	mu      sync.Mutex
-	entries map[K]*entry[V]
+	store store
 }
 
 // Kept is a value that the cache holds.
@@ -29,24 +22,12 @@ type Kept[V any] struct {
 	Fetched, Until time.Time
 }
 
-// entry is a fetch, and its value from the end of the fetch on.
-type entry[V any] struct {
-	kept  Kept[V]
-	err   error
-	ended bool
-	done  chan struct{} // closed at the end of the fetch
-
-	cancel    context.CancelFunc // ends the fetch's context
-	waiting   int
-	abandoned bool // at some time during the fetch nobody waited
-}
-
 // New returns a cache that keeps at most limit values; beyond that, the one that
 // would stop serving first goes. life returns how long a value serves after it
 // was fetched: a value with no life goes to those who wait for it and is not
 // kept.
 func New[K comparable, V any](limit int, life func(V) time.Duration, now func() time.Time) *Cache[K, V] {
-	return &Cache[K, V]{limit: limit, life: life, now: now, entries: map[K]*entry[V]{}}
+	return &Cache[K, V]{store{limit: limit, life: func(v any) time.Duration { return life(as[V](v)) }, now: now, entries: map[any]*entry{}}}
 }
 
 // NewInTurn returns a cache that fetches one key of a group at a time. The next
@@ -54,7 +35,7 @@ func New[K comparable, V any](limit int, life func(V) time.Duration, now func() 
 // nobody waits for it any more.
 func NewInTurn[K comparable, V any](limit int, life func(V) time.Duration, now func() time.Time, group func(K) string) *Cache[K, V] {
 	c := New[K](limit, life, now)
-	c.group = group
+	c.store.group = func(key any) string { return group(as[K](key)) }
 	return c
 }
 
@@ -77,148 +58,32 @@ func (c *Cache[K, V]) Get(ctx context.Context, key K, fetch func(context.Context
 // GetIf is Get for a caller to whom not every value serves that is kept. A fetch
 // that is under way always serves.
 func (c *Cache[K, V]) GetIf(ctx context.Context, key K, serves func(Kept[V]) bool, fetch func(context.Context) (V, error)) (V, error) {
-	for ctx.Err() == nil {
-		e := c.join(ctx, key, serves, fetch)
-		select {
-		case <-e.done:
-			if e.err != nil && e.abandoned {
-				continue // it was cut short for others, before this caller came
-			}
-			return e.kept.Value, e.err
-		case <-ctx.Done():
-			c.leave(e)
-		}
-	}
-	var none V
-	return none, ctx.Err()
+	v, err := c.store.get(ctx, key, func(k kept) bool { return serves(keptAs[V](k)) }, func(ctx context.Context) (any, error) { return fetch(ctx) })
+	return as[V](v), err
 }
-
-// join returns the entry of a key, and begins a fetch if there is none that
-// serves.
-func (c *Cache[K, V]) join(ctx context.Context, key K, serves func(Kept[V]) bool, fetch func(context.Context) (V, error)) *entry[V] {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	e := c.entries[key]
-	if e == nil || e.ended && (c.expired(e) || !serves(e.kept)) {
-		ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-		e = &entry[V]{done: make(chan struct{}), cancel: cancel}
-		c.entries[key] = e
-		go c.run(ctx, key, e, fetch)
-	}
-	e.waiting++
-	return e
-}
-
-// leave takes one from those who wait.
-func (c *Cache[K, V]) leave(e *entry[V]) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	e.waiting--
-	if e.waiting == 0 && !e.ended {
-		e.abandoned = true
-		e.cancel()
-	}
-}
-
-// run fetches in turn, and keeps the value. A panic of the fetch is nobody's to
-// recover: it ends the process.
-func (c *Cache[K, V]) run(ctx context.Context, key K, e *entry[V], fetch func(context.Context) (V, error)) {
-	defer e.cancel()
-	leave, err := c.enter(ctx, key)
-	defer leave()
-	var value V
-	if err == nil {
-		value, err = fetch(ctx)
-	}
-	c.keep(key, e, value, err)
-}
-
-func (c *Cache[K, V]) enter(ctx context.Context, key K) (leave func(), err error) {
-	if c.group == nil {
-		return func() {}, nil
-	}
-	return c.lanes.enter(ctx, c.group(key))
-}
-
-// keep ends a fetch, and keeps its value unless it was forgotten meanwhile.
-func (c *Cache[K, V]) keep(key K, e *entry[V], value V, err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	now := c.now()
-	e.kept, e.err, e.ended = Kept[V]{Value: value, Fetched: now, Until: now}, err, true
-	close(e.done)
-	if c.entries[key] != e {
-		return
-	}
-	life := c.life(value)
-	if err != nil || life <= 0 {
-		delete(c.entries, key)
-		return
-	}
-	e.kept.Until = now.Add(life)
-	c.drop()
-	// Values may be large or secret: they go in time also if nobody asks again.
-	time.AfterFunc(life, c.expire)
-}
-
-func (c *Cache[K, V]) expire() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.drop()
-}
-
-// drop removes what has expired, and what is over the limit.
-func (c *Cache[K, V]) drop() {
-	kept := 0
-	var first K // to stop serving
-	for key, e := range c.entries {
-		switch {
-		case !e.ended:
-		case c.expired(e):
-			delete(c.entries, key)
-		default:
-			if kept == 0 || e.kept.Until.Before(c.entries[first].kept.Until) {
-				first = key
-			}
-			kept++
-		}
-	}
-	if kept > c.limit {
-		delete(c.entries, first)
-	}
-}
-
-func (c *Cache[K, V]) expired(e *entry[V]) bool { return !c.now().Before(e.kept.Until) }
 
 // Forget drops the values for which keep returns false, and has what is being
 // fetched fetched again for all who ask from now on. A nil keep drops all.
 func (c *Cache[K, V]) Forget(keep func(V) bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for key, e := range c.entries {
-		if keep == nil || !e.ended || !keep(e.kept.Value) {
-			delete(c.entries, key)
-		}
-	}
+	c.store.forget(func(v any) bool { return keep != nil && keep(as[V](v)) })
 }
 
 // All returns the values that serve, in no order. The loop must not use the
 // cache.
 func (c *Cache[K, V]) All() iter.Seq2[K, Kept[V]] {
 	return func(yield func(K, Kept[V]) bool) {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		for key, e := range c.entries {
-			if e.ended && !c.expired(e) && !yield(key, e.kept) {
-				return
-			}
-		}
+		c.store.each(func(key any, k kept) bool { return yield(as[K](key), keptAs[V](k)) })
 	}
 }
 
 // Len returns the number of values and fetches that the cache holds.
-func (c *Cache[K, V]) Len() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return len(c.entries)
+func (c *Cache[K, V]) Len() int { return c.store.len() }
+
+// as returns a value as what it is; nil, which is the absence of one, is the
+// zero value.
+func as[T any](v any) T {
+	t, _ := v.(T)
+	return t
 }
+
+func keptAs[V any](k kept) Kept[V] { return Kept[V]{as[V](k.value), k.fetched, k.until} }
