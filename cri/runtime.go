@@ -8,7 +8,8 @@ import (
 	"strings"
 	"time"
 
-	content "github.com/containerd/containerd/api/services/content/v1"
+	"github.com/containerd/containerd/v2/core/content"
+	contentproxy "github.com/containerd/containerd/v2/core/content/proxy"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
@@ -35,7 +36,7 @@ type Runtime struct {
 	conn    *grpc.ClientConn
 	images  runtime.ImageServiceClient
 	runtime runtime.RuntimeServiceClient
-	content content.ContentClient // containerd's own; others do not have it
+	content content.Store // containerd's own; others do not have it
 }
 
 // Dial makes a Runtime for a socket: an absolute path, or unix:///path. No
@@ -51,7 +52,7 @@ func Dial(endpoint string) (*Runtime, error) {
 		conn:    conn,
 		images:  runtime.NewImageServiceClient(conn),
 		runtime: runtime.NewRuntimeServiceClient(conn),
-		content: content.NewContentClient(conn),
+		content: contentproxy.NewContentStore(conn),
 	}, nil
 }
 

@@ -1,18 +1,21 @@
 package cri
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/url"
 	"slices"
 	"strings"
 	"time"
 
-	content "github.com/containerd/containerd/api/services/content/v1"
-	"google.golang.org/grpc/metadata"
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/pkg/labels"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"github.com/containerd/errdefs/pkg/errgrpc"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
 // The bounds of what is read of a content store.
@@ -25,11 +28,6 @@ const (
 // namespace is the containerd namespace of everything that came over CRI
 // (constants.K8sContainerdNamespace).
 const namespace = "k8s.io"
-
-// sourceLabel stands on content that was fetched, with the host of the image's
-// registry behind it, without a port; its value are the repositories
-// (docker.AppendDistributionSourceLabel).
-const sourceLabel = "containerd.io/distribution.source."
 
 // Ingest is content that the runtime is receiving.
 type Ingest struct {
@@ -75,29 +73,27 @@ func (r *Runtime) SandboxReady(ctx context.Context, podUID string) (bool, error)
 func (r *Runtime) Ingests(ctx context.Context) ([]Ingest, error) {
 	ctx, cancel := context.WithTimeout(inNamespace(ctx), callTimeout)
 	defer cancel()
-	resp, err := r.content.ListStatuses(ctx, &content.ListStatusesRequest{})
+	statuses, err := r.content.ListStatuses(ctx)
 	if err != nil {
-		return nil, callError("ListStatuses", err)
+		return nil, contentError("ListStatuses", err)
 	}
 	var out []Ingest
-	for _, s := range resp.GetStatuses() {
-		out = append(out, Ingest{
-			Digest: digestOfRef(s.GetRef()), Offset: s.GetOffset(), Total: s.GetTotal(),
-			Started: s.GetStartedAt().AsTime(), Updated: s.GetUpdatedAt().AsTime(),
-		})
+	for _, s := range statuses {
+		out = append(out, Ingest{Digest: digestOfRef(s.Ref), Offset: s.Offset, Total: s.Total, Started: s.StartedAt, Updated: s.UpdatedAt})
 	}
 	slices.SortStableFunc(out, func(a, b Ingest) int {
-		if c := a.Started.Compare(b.Started); c != 0 {
-			return c
-		}
-		return strings.Compare(a.Digest, b.Digest)
+		return cmp.Or(a.Started.Compare(b.Started), strings.Compare(a.Digest, b.Digest))
 	})
 	return out, nil
 }
 
 func inNamespace(ctx context.Context) context.Context {
-	return metadata.AppendToOutgoingContext(ctx, "containerd-namespace", namespace)
+	return namespaces.WithNamespace(ctx, namespace)
 }
+
+// contentError makes an Error of one of containerd's client, which has lost the
+// gRPC code.
+func contentError(op string, err error) *Error { return callError(op, errgrpc.ToGRPC(err)) }
 
 // digestOfRef is the digest in the name of an ingest, such as
 // layer-sha256:… (remotes.MakeRefKey).
@@ -115,78 +111,65 @@ func digestOfRef(ref string) string {
 func (r *Runtime) Stored(ctx context.Context, registry, repository string) ([]Stored, error) {
 	ctx, cancel := context.WithTimeout(inNamespace(ctx), callTimeout)
 	defer cancel()
-	label := sourceLabel + (&url.URL{Host: registry}).Hostname()
+	// It stands on content that was fetched, with the host of the image's registry
+	// behind it, without a port; its value are the repositories
+	// (docker.AppendDistributionSourceLabel).
+	label := labels.LabelDistributionSource + "." + (&url.URL{Host: registry}).Hostname()
 	infos, err := r.list(ctx, fmt.Sprintf("labels.%q", label))
 	if err != nil {
 		return nil, err
 	}
-	infos = slices.DeleteFunc(infos, func(i *content.Info) bool {
-		return i.GetSize() > maxManifestSize || !slices.Contains(strings.Split(i.GetLabels()[label], ","), repository)
+	infos = slices.DeleteFunc(infos, func(i content.Info) bool {
+		return i.Size > maxManifestSize || !slices.Contains(strings.Split(i.Labels[label], ","), repository)
 	})
-	slices.SortStableFunc(infos, func(a, b *content.Info) int { return fetched(b).Compare(fetched(a)) })
+	slices.SortStableFunc(infos, func(a, b content.Info) int { return b.UpdatedAt.Compare(a.UpdatedAt) })
 	var out []Stored
 	for _, i := range infos {
 		if len(out) == maxManifests {
 			break
 		}
 		if blobs := r.manifest(ctx, i); len(blobs) > 0 {
-			out = append(out, Stored{Digest: i.GetDigest(), Fetched: fetched(i), Blobs: blobs})
+			out = append(out, Stored{Digest: i.Digest.String(), Fetched: i.UpdatedAt, Blobs: blobs})
 		}
 	}
 	return out, r.markPresent(ctx, out)
 }
 
-func fetched(i *content.Info) time.Time { return i.GetUpdatedAt().AsTime() }
-
 // manifest reads what a manifest of one image names; nil where the content is
 // none: an index, a config, a small layer.
-func (r *Runtime) manifest(ctx context.Context, i *content.Info) []StoredBlob {
+func (r *Runtime) manifest(ctx context.Context, i content.Info) []StoredBlob {
 	data, err := r.read(ctx, i)
 	if err != nil {
 		return nil // it may have been deleted meanwhile
 	}
-	type descriptor struct {
-		Digest string
-		Size   int64
-	}
-	var m struct {
-		Config *descriptor
-		Layers []descriptor
-	}
-	if json.Unmarshal(data, &m) != nil || m.Config == nil || digestOfRef(m.Config.Digest) == "" { // an image's config has a field of that name
+	var m ocispec.Manifest
+	if json.Unmarshal(data, &m) != nil || digestOfRef(m.Config.Digest.String()) == "" { // an image's config has a field of that name
 		return nil
 	}
-	blobs := []StoredBlob{{Digest: m.Config.Digest, Size: m.Config.Size}}
+	blobs := []StoredBlob{{Digest: m.Config.Digest.String(), Size: m.Config.Size}}
 	for _, l := range m.Layers {
-		if digestOfRef(l.Digest) != "" && !slices.ContainsFunc(blobs, func(b StoredBlob) bool { return b.Digest == l.Digest }) {
-			blobs = append(blobs, StoredBlob{Digest: l.Digest, Size: l.Size})
+		d := l.Digest.String()
+		if digestOfRef(d) != "" && !slices.ContainsFunc(blobs, func(b StoredBlob) bool { return b.Digest == d }) {
+			blobs = append(blobs, StoredBlob{Digest: d, Size: l.Size})
 		}
 	}
 	return blobs
 }
 
 // read reads a blob, unless its first byte shows that it is not JSON.
-func (r *Runtime) read(ctx context.Context, i *content.Info) ([]byte, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	stream, err := r.content.Read(ctx, &content.ReadContentRequest{Digest: i.GetDigest(), Size: i.GetSize()})
+func (r *Runtime) read(ctx context.Context, i content.Info) ([]byte, error) {
+	blob, err := r.content.ReaderAt(ctx, ocispec.Descriptor{Digest: i.Digest, Size: i.Size})
 	if err != nil {
 		return nil, err
 	}
-	var data []byte
-	for {
-		part, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			return data, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		data = append(data, part.GetData()...)
-		if len(data) > maxManifestSize || len(data) > 0 && data[0] != '{' {
-			return nil, errors.New("not a manifest")
-		}
+	defer func() { _ = blob.Close() }()
+	data := make([]byte, 1, max(i.Size, 1))
+	if _, err := blob.ReadAt(data, 0); err != nil || data[0] != '{' {
+		return nil, errors.New("not a manifest")
 	}
+	data = data[:cap(data)]
+	_, err = blob.ReadAt(data, 0)
+	return data, err
 }
 
 // Present tells which of the blobs with these digests the runtime has for CRI's
@@ -213,7 +196,7 @@ func (r *Runtime) present(ctx context.Context, digests []string) (map[string]boo
 		return nil, err
 	}
 	for _, i := range infos {
-		there[i.GetDigest()] = true
+		there[i.Digest.String()] = true
 	}
 	return there, nil
 }
@@ -239,23 +222,20 @@ func (r *Runtime) markPresent(ctx context.Context, all []Stored) error {
 }
 
 // list gives what matches one of the filters.
-func (r *Runtime) list(ctx context.Context, filters ...string) ([]*content.Info, error) {
+func (r *Runtime) list(ctx context.Context, filters ...string) ([]content.Info, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	stream, err := r.content.List(ctx, &content.ListContentRequest{Filters: filters})
-	if err != nil {
-		return nil, callError("List", err)
-	}
-	var out []*content.Info
-	for len(out) < maxStoreEntries {
-		part, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			break
+	enough := errors.New("enough")
+	var out []content.Info
+	err := r.content.Walk(ctx, func(i content.Info) error {
+		if len(out) == maxStoreEntries {
+			return enough
 		}
-		if err != nil {
-			return nil, callError("List", err)
-		}
-		out = append(out, part.GetInfo()...)
+		out = append(out, i)
+		return nil
+	}, filters...)
+	if err != nil && !errors.Is(err, enough) {
+		return nil, contentError("List", err)
 	}
 	return out, nil
 }

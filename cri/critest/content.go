@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"slices"
 	"strings"
 	"time"
 
@@ -96,8 +97,7 @@ func (s store) List(req *content.ListContentRequest, stream content.Content_List
 		for _, f := range req.GetFilters() {
 			label, isLabel := strings.CutPrefix(f, "labels.")
 			if isLabel && b.Labels[strings.Trim(label, `"`)] != "" || f == "digest=="+b.Digest() {
-				info := &content.Info{Digest: b.Digest(), Size: int64(len(b.Data)), Labels: b.Labels, UpdatedAt: timestamppb.New(b.Fetched)}
-				if err := stream.Send(&content.ListContentResponse{Info: []*content.Info{info}}); err != nil {
+				if err := stream.Send(&content.ListContentResponse{Info: []*content.Info{b.info()}}); err != nil {
 					return err
 				}
 				break
@@ -107,24 +107,55 @@ func (s store) List(req *content.ListContentRequest, stream content.Content_List
 	return nil
 }
 
+// Info implements containerd's content service.
+func (s store) Info(ctx context.Context, req *content.InfoRequest) (*content.InfoResponse, error) {
+	if err := s.enter(ctx, "Info"); err != nil {
+		return nil, err
+	}
+	b, err := s.find(req.GetDigest())
+	if err != nil {
+		return nil, err
+	}
+	return &content.InfoResponse{Info: b.info()}, nil
+}
+
+func (b Blob) info() *content.Info {
+	return &content.Info{Digest: b.Digest(), Size: int64(len(b.Data)), Labels: b.Labels, UpdatedAt: timestamppb.New(b.Fetched)}
+}
+
+func (s store) find(digest string) (Blob, error) {
+	s.r.mu.Lock()
+	defer s.r.mu.Unlock()
+	for _, b := range s.r.blobs {
+		if b.Digest() == digest {
+			return b, nil
+		}
+	}
+	return Blob{}, status.Error(codes.NotFound, "no such content")
+}
+
 // Read implements containerd's content service, in parts of 1 KiB.
 func (s store) Read(req *content.ReadContentRequest, stream content.Content_ReadServer) error {
 	if err := s.enter(stream.Context(), "Read"); err != nil {
 		return err
 	}
-	s.r.mu.Lock()
-	defer s.r.mu.Unlock()
-	for _, b := range s.r.blobs {
-		if b.Digest() != req.GetDigest() {
-			continue
-		}
-		for at := 0; at < len(b.Data); at += 1 << 10 {
-			part := b.Data[at:min(len(b.Data), at+1<<10)]
-			if err := stream.Send(&content.ReadContentResponse{Offset: int64(at), Data: part}); err != nil {
-				return err
-			}
-		}
-		return nil
+	b, err := s.find(req.GetDigest())
+	if err != nil {
+		return err
 	}
-	return status.Error(codes.NotFound, "no such content")
+	at := req.GetOffset()
+	if at > int64(len(b.Data)) {
+		return status.Error(codes.OutOfRange, "read past object length")
+	}
+	data := b.Data[at:]
+	if size := req.GetSize(); size > 0 && size < int64(len(data)) {
+		data = data[:size]
+	}
+	for part := range slices.Chunk(data, 1<<10) {
+		if err := stream.Send(&content.ReadContentResponse{Offset: at, Data: part}); err != nil {
+			return err
+		}
+		at += int64(len(part))
+	}
+	return nil
 }
