@@ -20,6 +20,7 @@ import (
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/dns/dnstest"
 	"github.com/whypull/whypull/agent/kube"
+	"github.com/whypull/whypull/cri/catest"
 	"github.com/whypull/whypull/cri/critest"
 	"github.com/whypull/whypull/cri/registry"
 	"github.com/whypull/whypull/cri/registry/registrytest"
@@ -405,7 +406,7 @@ func TestRateLimitIsObeyed(t *testing.T) {
 func TestCancellation(t *testing.T) {
 	noGoroutinesLeft(t)
 	asked, release := make(chan struct{}), make(chan struct{})
-	ca := registrytest.NewCA(t)
+	ca := catest.New(t)
 	back := registrytest.New(t, registrytest.Config{CA: ca, Plain: true, Repositories: []registrytest.Repository{{Name: "team/app", Tags: []string{"1.0"}}}})
 	n := newNode(t, ca, map[string]string{"certs.d/_default/hosts.toml": "server = \"http://" + back.Host + "\"\n"})
 	n.again(func(o *registry.Options) { o.Timeouts = registry.Timeouts{Total: long, DNS: long} })
@@ -479,9 +480,9 @@ func TestNameTrouble(t *testing.T) {
 
 func TestRegistryTrouble(t *testing.T) {
 	t.Parallel()
-	ca := registrytest.NewCA(t)
-	expired := ca.Issue(registrytest.Leaf{NotBefore: time.Now().Add(-3 * time.Hour), NotAfter: time.Now().Add(-time.Hour)})
-	otherName := ca.Issue(registrytest.Leaf{Names: []string{"other.test"}})
+	ca := catest.New(t)
+	expired := ca.Issue(catest.Request{NotBefore: time.Now().Add(-3 * time.Hour), NotAfter: time.Now().Add(-time.Hour)})
+	otherName := ca.Issue(catest.Request{Names: []string{"other.test"}})
 	repos := []registrytest.Repository{{Name: "team/app", Tags: []string{"1.0"}}}
 	for name, tc := range map[string]struct {
 		config registrytest.Config
@@ -494,8 +495,8 @@ func TestRegistryTrouble(t *testing.T) {
 		"no repository": {registrytest.Config{Repositories: repos}, "team/none:1.0", "Failed | RepositoryNotFound | https://HUB has no repository team/none (HTTP 404)"},
 		"forbidden":     {registrytest.Config{Repositories: []registrytest.Repository{{Name: "team/app", Status: 403}}}, "team/app:1.0", "Failed | Forbidden | https://HUB forbids pulling team/app without credentials (HTTP 403)"},
 		"server error":  {registrytest.Config{Repositories: []registrytest.Repository{{Name: "team/app", Status: 502}}}, "team/app:1.0", "Failed | ServerError | https://HUB answers with a server error (HTTP 502)"},
-		"expired":       {registrytest.Config{Certificate: &expired, Repositories: repos}, "team/app:1.0", "Failed | TLSExpired | https://HUB (ADDR) has a certificate that is not valid now"},
-		"other name":    {registrytest.Config{Certificate: &otherName, Repositories: repos}, "team/app:1.0", "Failed | TLSHostnameMismatch | https://HUB (ADDR) has a certificate for another name: it is for other.test"},
+		"expired":       {registrytest.Config{Certificate: expired, Repositories: repos}, "team/app:1.0", "Failed | TLSExpired | https://HUB (ADDR) has a certificate that is not valid now"},
+		"other name":    {registrytest.Config{Certificate: otherName, Repositories: repos}, "team/app:1.0", "Failed | TLSHostnameMismatch | https://HUB (ADDR) has a certificate for another name: it is for other.test"},
 		"plain":         {registrytest.Config{Plain: true, Repositories: repos}, "team/app:1.0", "Failed | HTTPSMismatch | https://HUB (ADDR) speaks plain HTTP, and the node is set to speak TLS with it"},
 		"reset":         {registrytest.Config{Repositories: []registrytest.Repository{{Name: "team/app", Behaviour: registrytest.Reset}}}, "team/app:1.0", "Failed | NetworkUnreachable | https://HUB (ADDR) cannot be reached or breaks the connection (waiting for an answer)"},
 		"token server": {registrytest.Config{TokenStatus: 503, Repositories: []registrytest.Repository{{Name: "team/app", Auth: registrytest.Bearer}}}, "team/app:1.0",
@@ -547,19 +548,19 @@ func TestAuthorities(t *testing.T) {
 	s := open(t)
 	const untrusted = `https://HUB (ADDR) has a certificate that the node does not trust (issued by "Test Authority")`
 	for name, tc := range map[string]struct {
-		ca    *registrytest.CA
+		ca    *catest.CA
 		files map[string]string
 		want  []string
 	}{
 		"the node's": {ca: s.CA, want: []string{"Passed | https://HUB has the manifest and gives it without credentials"}},
-		"another":    {ca: registrytest.NewCA(t), want: []string{"Failed | TLSUntrusted | " + untrusted}},
+		"another":    {ca: catest.New(t), want: []string{"Failed | TLSUntrusted | " + untrusted}},
 		"none":       {want: []string{"Inconclusive | " + untrusted + "; but whypull has not found the node's authorities, so it cannot tell"}},
-		"the host's": {ca: registrytest.NewCA(t), files: map[string]string{
+		"the host's": {ca: catest.New(t), files: map[string]string{
 			"certs.d/" + s.Host + "/hosts.toml": "server = \"https://" + s.Host + "\"\nca = \"ca.pem\"\n", "certs.d/" + s.Host + "/ca.pem": string(s.CA.PEM()),
 		}, want: []string{"Passed | https://HUB has the manifest and gives it without credentials"}},
-		"hosts.toml misnamed": {ca: registrytest.NewCA(t), files: map[string]string{"certs.d/" + s.Host + "/host.toml": "ca = \"ca.pem\"\n"}, want: []string{
+		"hosts.toml misnamed": {ca: catest.New(t), files: map[string]string{"certs.d/" + s.Host + "/host.toml": "ca = \"ca.pem\"\n"}, want: []string{
 			"Inconclusive | RegistryConfigInvalid | /certs.d/HUB/host.toml is not read by anybody; the name is hosts.toml", "Failed | TLSUntrusted | " + untrusted}},
-		"hosts.toml invalid": {ca: registrytest.NewCA(t), files: map[string]string{"certs.d/" + s.Host + "/hosts.toml": "\n\nca = " + password + "\n"}, want: []string{
+		"hosts.toml invalid": {ca: catest.New(t), files: map[string]string{"certs.d/" + s.Host + "/hosts.toml": "\n\nca = " + password + "\n"}, want: []string{
 			"Inconclusive | RegistryConfigInvalid | /certs.d/HUB/hosts.toml does not parse (line 3); containerd ignores it", "Failed | TLSUntrusted | " + untrusted}},
 		"a file is missing": {ca: s.CA, files: map[string]string{"certs.d/" + s.Host + "/hosts.toml": "server = \"https://" + s.Host + "\"\nca = \"/etc/" + password + ".pem\"\n"}, want: []string{
 			"Failed | RegistryConfigInvalid | /certs.d/HUB/hosts.toml names a certificate or key that cannot be read or is none; the runtime refuses the pull over it"}},
@@ -568,7 +569,7 @@ func TestAuthorities(t *testing.T) {
 		"a file is not mounted": {ca: s.CA, files: map[string]string{"certs.d/" + s.Host + "/hosts.toml": "server = \"https://" + s.Host + "\"\nca = \"/usr/ca.pem\"\n"}, want: []string{
 			"Inconclusive | /usr/ca.pem, which the node's configuration names, cannot be seen by whypull, since it is not below what is mounted; the runtime may see it",
 			"Passed | https://HUB has the manifest and gives it without credentials"}},
-		"a file is not mounted, and would be needed": {ca: registrytest.NewCA(t), files: map[string]string{"certs.d/" + s.Host + "/hosts.toml": "server = \"https://" + s.Host + "\"\nca = \"/usr/ca.pem\"\n"}, want: []string{
+		"a file is not mounted, and would be needed": {ca: catest.New(t), files: map[string]string{"certs.d/" + s.Host + "/hosts.toml": "server = \"https://" + s.Host + "\"\nca = \"/usr/ca.pem\"\n"}, want: []string{
 			"Inconclusive | /usr/ca.pem, which the node's configuration names, cannot be seen by whypull, since it is not below what is mounted; the runtime may see it",
 			"Inconclusive | " + untrusted + "; but whypull cannot see the certificate that the node's configuration names for it"}},
 	} {
@@ -609,7 +610,7 @@ func toml(server string, mirrors ...string) string {
 
 func TestMirrors(t *testing.T) {
 	t.Parallel()
-	ca := registrytest.NewCA(t)
+	ca := catest.New(t)
 	start := func(tags ...string) *registrytest.Server {
 		return registrytest.New(t, registrytest.Config{CA: ca, Repositories: []registrytest.Repository{{Name: "team/app", Tags: tags}}})
 	}
@@ -655,7 +656,7 @@ func TestMirrors(t *testing.T) {
 // A mirror that only serves digests is asked for one.
 func TestMirrorOfDigests(t *testing.T) {
 	t.Parallel()
-	ca := registrytest.NewCA(t)
+	ca := catest.New(t)
 	repos := []registrytest.Repository{{Name: "team/app", Tags: []string{"1.0"}}}
 	origin, mirror := registrytest.New(t, registrytest.Config{CA: ca, Repositories: repos}), registrytest.New(t, registrytest.Config{CA: ca, Repositories: repos})
 	n := newNode(t, ca, map[string]string{"certs.d/" + origin.Host + "/hosts.toml": toml("https://"+origin.Host, "https://"+mirror.Host) + "capabilities = [\"pull\"]\n"})
@@ -668,7 +669,7 @@ func TestMirrorOfDigests(t *testing.T) {
 // anonymous success at a mirror ends nothing.
 func TestAnonymousSuccessEndsNothing(t *testing.T) {
 	t.Parallel()
-	ca := registrytest.NewCA(t)
+	ca := catest.New(t)
 	logins := map[string]string{user: password}
 	mirror := registrytest.New(t, registrytest.Config{CA: ca, Logins: logins, Repositories: []registrytest.Repository{{Name: "team/app", Tags: []string{"1.0"}, Auth: registrytest.Basic}}})
 	origin := registrytest.New(t, registrytest.Config{CA: ca, Repositories: []registrytest.Repository{{Name: "team/app", Tags: []string{"1.0"}}}})

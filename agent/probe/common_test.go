@@ -25,6 +25,7 @@ import (
 	"github.com/whypull/whypull/agent/keyring"
 	"github.com/whypull/whypull/agent/kube"
 	"github.com/whypull/whypull/cri"
+	"github.com/whypull/whypull/cri/catest"
 	"github.com/whypull/whypull/cri/critest"
 	"github.com/whypull/whypull/cri/registry"
 	"github.com/whypull/whypull/cri/registry/registrytest"
@@ -176,7 +177,7 @@ type node struct {
 
 // newNode makes a node that trusts ca, knows registry.test, and has the given
 // files besides.
-func newNode(t *testing.T, ca *registrytest.CA, files map[string]string) *node {
+func newNode(t *testing.T, ca *catest.CA, files map[string]string) *node {
 	t.Helper()
 	all := map[string]string{}
 	if ca != nil {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/containerd/containerd/v2/core/remotes/docker/config"
 
+	"github.com/whypull/whypull/cri/catest"
 	"github.com/whypull/whypull/cri/registry"
 	"github.com/whypull/whypull/cri/registry/registrytest"
 )
@@ -95,7 +96,7 @@ func TestConfigPath(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			files := map[string]string{
 				tc.dir + "/quay.io/hosts.toml":       mirror("mirror.test"),
-				"/etc/ssl/certs/ca-certificates.crt": string(registrytest.NewCA(t).PEM()),
+				"/etc/ssl/certs/ca-certificates.crt": string(catest.New(t).PEM()),
 			}
 			if tc.config != "" {
 				files["/etc/containerd/config.toml"] = tc.config
@@ -317,7 +318,7 @@ func TestMisnamedHostsFile(t *testing.T) {
 
 // Absolute paths and links in the node's files mean the node's root.
 func TestRebasedCertificates(t *testing.T) {
-	ca := registrytest.NewCA(t)
+	ca := catest.New(t)
 	s := registrytest.New(t, registrytest.Config{CA: ca, Repositories: repositories()})
 	server := "# ca = \"/decoy\"\nserver = \"https://" + s.Host + "\"\n"
 	pem := string(ca.PEM())
@@ -368,7 +369,7 @@ func TestRebasedCertificates(t *testing.T) {
 
 // A host's own authority is trusted beside the node's, and by that host alone.
 func TestAuthorities(t *testing.T) {
-	node1, own := registrytest.NewCA(t), registrytest.NewCA(t)
+	node1, own := catest.New(t), catest.New(t)
 	trustedByNode := registrytest.New(t, registrytest.Config{CA: node1, Repositories: repositories()})
 	trustedByHost := registrytest.New(t, registrytest.Config{CA: own, Repositories: repositories()})
 	text := "server = 'https://" + trustedByHost.Host + "'\n" +
@@ -391,7 +392,7 @@ func TestAuthorities(t *testing.T) {
 }
 
 func TestBundles(t *testing.T) {
-	ca := registrytest.NewCA(t)
+	ca := catest.New(t)
 	s := registrytest.New(t, registrytest.Config{CA: ca, Repositories: repositories()})
 	for _, file := range []string{"etc/ssl/ca-bundle.pem", "etc/ssl/cert.pem", "etc/ssl/certs/0123abcd.0", "usr/share/my.crt"} {
 		root := node(t, map[string]string{file: string(ca.PEM()), "etc/ssl/certs/README": "none"})

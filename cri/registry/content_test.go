@@ -15,6 +15,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/whypull/whypull/cri/catest"
 	"github.com/whypull/whypull/cri/registry"
 	"github.com/whypull/whypull/cri/registry/registrytest"
 )
@@ -419,7 +420,7 @@ func TestInspectDownloadsWhatFits(t *testing.T) {
 // A place that blobs are redirected to is named, gets no credential, and is
 // blamed for its own faults.
 func TestInspectRedirectedBlobs(t *testing.T) {
-	ca := registrytest.NewCA(t)
+	ca := catest.New(t)
 	gone := "https://" + registrytest.Name + ":" + closedPort(t)
 	for name, tc := range map[string]struct {
 		to     func(t *testing.T, layer []byte) string
@@ -430,7 +431,7 @@ func TestInspectRedirectedBlobs(t *testing.T) {
 		"forbids":       {elsewhere(ca, func(o *registrytest.Object) { o.Status = 403 }), registry.FaultForbidden, 403},
 		"has it not":    {elsewhere(ca, func(o *registrytest.Object) { o.Status = 404 }), registry.FaultContentMissing, 404},
 		"limits":        {elsewhere(ca, func(o *registrytest.Object) { o.Status = 429 }), registry.FaultRateLimited, 429},
-		"is untrusted":  {elsewhere(registrytest.NewCA(t), func(*registrytest.Object) {}), registry.FaultTLSUntrusted, 0},
+		"is untrusted":  {elsewhere(catest.New(t), func(*registrytest.Object) {}), registry.FaultTLSUntrusted, 0},
 		"refuses":       {func(*testing.T, []byte) string { return gone }, registry.FaultConnectionRefused, 0},
 		"has no name":   {func(*testing.T, []byte) string { return "https://cdn.nowhere.test" }, registry.FaultNameNotFound, 0},
 		"is forbidden":  {func(*testing.T, []byte) string { return "http://169.254.169.254" }, registry.FaultAddressForbidden, 0},
@@ -465,7 +466,7 @@ func TestInspectRedirectedBlobs(t *testing.T) {
 }
 
 // elsewhere is a place that has a layer, and gets the plain request.
-func elsewhere(ca *registrytest.CA, change func(*registrytest.Object)) func(*testing.T, []byte) string {
+func elsewhere(ca *catest.CA, change func(*registrytest.Object)) func(*testing.T, []byte) string {
 	return func(t *testing.T, body []byte) string {
 		content := registrytest.NewContent(t)
 		content.Break(content.Blob("", body), change)

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/whypull/whypull/cri/catest"
 	"github.com/whypull/whypull/cri/registry"
 	"github.com/whypull/whypull/cri/registry/registrytest"
 )
@@ -21,7 +22,7 @@ const (
 
 func crio(t *testing.T, files map[string]string) registry.Options {
 	t.Helper()
-	all := map[string]string{"etc/ssl/certs/ca-certificates.crt": string(registrytest.NewCA(t).PEM())}
+	all := map[string]string{"etc/ssl/certs/ca-certificates.crt": string(catest.New(t).PEM())}
 	maps.Copy(all, files)
 	opts := options(node(t, all))
 	opts.Runtime, opts.RuntimeVersion, opts.TempDir = "cri-o", "1.37.0", t.TempDir()
@@ -208,7 +209,7 @@ func TestCRIODropIns(t *testing.T) {
 }
 
 func TestCRIOCertificates(t *testing.T) {
-	ca := registrytest.NewCA(t)
+	ca := catest.New(t)
 	s := registrytest.New(t, registrytest.Config{CA: ca, Repositories: repositories()})
 	pem, dir := string(ca.PEM()), "etc/containers/certs.d/"+s.Host+"/"
 	for name, tc := range map[string]struct {

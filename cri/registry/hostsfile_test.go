@@ -8,7 +8,7 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 
-	"github.com/whypull/whypull/cri/registry/registrytest"
+	"github.com/whypull/whypull/cri/catest"
 )
 
 // dial_timeout bounds connecting within what is allowed for it, and only where
@@ -51,7 +51,7 @@ func TestBadDialTimeout(t *testing.T) {
 		if err := os.MkdirAll(dir, 0o750); err != nil {
 			t.Fatal(err)
 		}
-		for name, content := range map[string]string{"hosts.toml": text, "ca.pem": string(registrytest.NewCA(t).PEM())} {
+		for name, content := range map[string]string{"hosts.toml": text, "ca.pem": string(catest.New(t).PEM())} {
 			if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
 				t.Fatal(err)
 			}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/whypull/whypull/cri/catest"
 	"github.com/whypull/whypull/cri/registry"
 	"github.com/whypull/whypull/cri/registry/registrytest"
 )
@@ -19,7 +20,7 @@ func configured(t *testing.T, registryTable string, more map[string]string) regi
 	const plugin = "[plugins.\"io.containerd.grpc.v1.cri\".registry"
 	files := map[string]string{
 		"etc/containerd/config.toml":        "version = 2\n" + strings.ReplaceAll(registryTable, "[registry", plugin),
-		"etc/ssl/certs/ca-certificates.crt": string(registrytest.NewCA(t).PEM()),
+		"etc/ssl/certs/ca-certificates.crt": string(catest.New(t).PEM()),
 	}
 	maps.Copy(files, more)
 	opts := options(node(t, files))
@@ -99,7 +100,7 @@ func TestHeadersOfAllHosts(t *testing.T) {
 }
 
 func TestLegacyTLS(t *testing.T) {
-	ca := registrytest.NewCA(t)
+	ca := catest.New(t)
 	s := registrytest.New(t, registrytest.Config{CA: ca, Repositories: repositories()})
 	tls := func(settings string) string { return "[registry.configs.\"" + s.Host + "\".tls]\n" + settings }
 	pem := map[string]string{"etc/pki/ca.pem": string(ca.PEM()), "etc/pki/bad.pem": "no certificate"}

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/whypull/whypull/cri/catest"
 	"github.com/whypull/whypull/cri/registry"
 	"github.com/whypull/whypull/cri/registry/registrytest"
 )
@@ -234,7 +235,7 @@ func TestRedirectToForbiddenAddress(t *testing.T) {
 // A redirect is followed as the runtime follows it, but the credential and
 // the headers of hosts.toml stay behind, and so it does when asked for.
 func TestRedirectToOtherHost(t *testing.T) {
-	ca := registrytest.NewCA(t)
+	ca := catest.New(t)
 	for _, auth := range []registrytest.Auth{registrytest.Open, registrytest.Basic} {
 		target := registrytest.New(t, registrytest.Config{CA: ca, Logins: known(), Repositories: []registrytest.Repository{
 			{Name: "team/app", Tags: []string{"1.0"}, Auth: auth},
@@ -267,21 +268,21 @@ func TestRedirectToOtherHost(t *testing.T) {
 
 func TestTLS(t *testing.T) {
 	noGoroutinesLeft(t)
-	ca := registrytest.NewCA(t)
+	ca := catest.New(t)
 	now := time.Now()
 	for name, tc := range map[string]struct {
-		leaf registrytest.Leaf
-		ca   *registrytest.CA
+		leaf catest.Request
+		ca   *catest.CA
 		want registry.Fault
 	}{
-		"expired":           {registrytest.Leaf{NotBefore: now.Add(-2 * time.Hour), NotAfter: now.Add(-time.Hour)}, ca, registry.FaultTLSExpired},
-		"not yet valid":     {registrytest.Leaf{NotBefore: now.Add(time.Hour)}, ca, registry.FaultTLSExpired},
-		"other name":        {registrytest.Leaf{Names: []string{"other.test\n<b>"}}, ca, registry.FaultTLSHostnameMismatch},
-		"unknown authority": {registrytest.Leaf{}, registrytest.NewCA(t), registry.FaultTLSUntrusted},
+		"expired":           {catest.Request{NotBefore: now.Add(-2 * time.Hour), NotAfter: now.Add(-time.Hour)}, ca, registry.FaultTLSExpired},
+		"not yet valid":     {catest.Request{NotBefore: now.Add(time.Hour)}, ca, registry.FaultTLSExpired},
+		"other name":        {catest.Request{Names: []string{"other.test\n<b>"}}, ca, registry.FaultTLSHostnameMismatch},
+		"unknown authority": {catest.Request{}, catest.New(t), registry.FaultTLSUntrusted},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cert := tc.ca.Issue(tc.leaf)
-			s := registrytest.New(t, registrytest.Config{CA: ca, Certificate: &cert, Repositories: repositories()})
+			s := registrytest.New(t, registrytest.Config{CA: ca, Certificate: cert, Repositories: repositories()})
 			a := app(t, options(trusting(t, s)), s.Host, good())
 			check(t, a, tc.want, registry.PhaseTLS)
 			var asked []string // for the time, without the login
@@ -292,7 +293,7 @@ func TestTLS(t *testing.T) {
 				t.Errorf("requests %q, clock %+v", s.Lines(), a.Clock)
 			}
 			c := a.Certificate
-			if c == nil || !c.NotAfter.Equal(cert.Leaf.NotAfter) || !c.NotBefore.Equal(cert.Leaf.NotBefore) || c.Issuer != "Test Authority" {
+			if c == nil || !c.NotAfter.Equal(cert.Certificate.NotAfter) || !c.NotBefore.Equal(cert.Certificate.NotBefore) || c.Issuer != "Test Authority" {
 				t.Fatalf("certificate %+v", c)
 			}
 			if strings.ContainsAny(strings.Join(c.Names, "")+c.Subject, "<>\n") {
@@ -303,18 +304,18 @@ func TestTLS(t *testing.T) {
 }
 
 func TestClientCertificateWanted(t *testing.T) {
-	ca := registrytest.NewCA(t)
+	ca := catest.New(t)
 	s := registrytest.New(t, registrytest.Config{CA: ca, ClientCA: ca, Repositories: repositories()})
 	a := app(t, options(trusting(t, s)), s.Host, nil)
 	checkErr(t, a)
 	if a.Fault != registry.FaultTLSHandshakeFailed {
 		t.Errorf("answer %+v", a)
 	}
-	pair := ca.Issue(registrytest.Leaf{Names: []string{"node"}})
+	pair := ca.Issue(catest.Request{Names: []string{"node"}})
 	root := node(t, map[string]string{
 		"etc/ssl/certs/ca-certificates.crt":       string(ca.PEM()),
 		"etc/containerd/certs.d/_default/x.toml":  "",
-		"etc/pki/node.pem":                        string(registrytest.PairPEM(t, pair)),
+		"etc/pki/node.pem":                        string(pair.PEM()) + string(pair.KeyPEM()),
 		"certs.d/" + s.Host + "/hosts.toml":       "server = \"https://" + s.Host + "\"\nclient = \"/etc/pki/node.pem\"\n",
 		"certs.d/unused.example.com/hosts.toml":   "",
 		"etc/ssl/certs/unreadable-but-harmless.0": "",
@@ -360,7 +361,7 @@ func TestTLSAlertOnHTTPPort(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = l.Close() })
-	cert := s.CA.Issue(registrytest.Leaf{})
+	cert := s.CA.Issue(catest.Request{})
 	go func() {
 		for {
 			conn, err := l.Accept()
@@ -370,7 +371,7 @@ func TestTLSAlertOnHTTPPort(t *testing.T) {
 			first := make([]byte, 1)
 			_, _ = conn.Read(first)
 			if first[0] == 0x16 {
-				_ = tls.Server(&again{conn, first}, &tls.Config{Certificates: []tls.Certificate{cert}}).Handshake()
+				_ = tls.Server(&again{conn, first}, &tls.Config{Certificates: []tls.Certificate{cert.TLS()}}).Handshake()
 			} else {
 				_, _ = conn.Write([]byte{0x15, 3, 1, 0, 2, 2, 10})
 			}

@@ -20,6 +20,7 @@ import (
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/whypull/whypull/cri/catest"
 	"github.com/whypull/whypull/cri/registry"
 	"github.com/whypull/whypull/cri/registry/registrytest"
 )
@@ -471,7 +472,7 @@ func TestReplayThorough(t *testing.T) {
 // Blobs that are elsewhere are asked for there, without the credential, and with
 // one token for all lanes.
 func TestReplayRedirected(t *testing.T) {
-	ca := registrytest.NewCA(t)
+	ca := catest.New(t)
 	there := registrytest.NewContent(t)
 	cdn := registrytest.New(t, registrytest.Config{CA: ca, Repositories: []registrytest.Repository{{Name: "cdn", Content: there}}})
 	here := registrytest.NewContent(t)
@@ -619,9 +620,9 @@ func TestReplayDownloadsLittle(t *testing.T) {
 
 // The certificate is that of the place that is to blame, whichever lane was there.
 func TestReplayBlamesTheCertificate(t *testing.T) {
-	stranger := registrytest.NewCA(t)
-	leaf := stranger.Issue(registrytest.Leaf{Names: []string{"stranger.test", registrytest.Name}})
-	cdn := registrytest.New(t, registrytest.Config{CA: stranger, Certificate: &leaf})
+	stranger := catest.New(t)
+	leaf := stranger.Issue(catest.Request{Names: []string{"stranger.test", registrytest.Name}})
+	cdn := registrytest.New(t, registrytest.Config{CA: stranger, Certificate: leaf})
 	for n := range 3 { // of which each meets another lane, mostly
 		s, _, _ := holding(t, func(c *registrytest.Content) (a, b ocispec.Descriptor) {
 			layers := []ocispec.Descriptor{c.Layer(1), c.Layer(2), c.Layer(3)}

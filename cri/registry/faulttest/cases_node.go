@@ -106,7 +106,7 @@ func (w *World) configCases() []spec {
 		}
 		s := simple(name, host, truth, &repository{})
 		text := strings.NewReplacer("TLS", `"https://`+w.hostport(host)+`"`, "PLAIN", `"http://`+w.hostport(host)+`"`).Replace(format)
-		s.files = map[string]string{file: text, "authority.pem": string(w.stranger.pem())}
+		s.files = map[string]string{file: text, "authority.pem": string(w.stranger.PEM())}
 		return s
 	}
 	const (

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/whypull/whypull/cri/catest"
 )
 
 // The hosts, by the first label of their names. The name server and the
@@ -64,8 +66,8 @@ func names() []string {
 
 // certificate is what a host presents; nil: it has no TLS.
 func (w *World) certificate(host string) (*tls.Config, error) {
-	now := term{-time.Hour, day}
-	issuer, at, of := w.authority, now, names()
+	const day = 24 * time.Hour
+	now, issuer, request := time.Now(), w.authority, catest.Request{Names: names()}
 	c := &tls.Config{MinVersion: tls.VersionTLS12}
 	switch host {
 	case hostPlain, hostReset, hostEOF, hostHangTLS:
@@ -73,19 +75,22 @@ func (w *World) certificate(host string) (*tls.Config, error) {
 	case hostUntrusted:
 		issuer = w.stranger
 	case hostExpired:
-		at = term{-day, -time.Hour}
+		request.NotBefore, request.NotAfter = now.Add(-day), now.Add(-time.Hour)
 	case hostNotYet:
-		at = term{time.Hour, day}
+		request.NotBefore = now.Add(time.Hour)
 	case hostWrongName:
-		of = []string{"another.example"}
+		request.Names = []string{"another.example"}
 	case hostMTLS:
-		c.ClientAuth, c.ClientCAs = tls.RequireAndVerifyClientCert, w.authority.pool()
+		c.ClientAuth, c.ClientCAs = tls.RequireAndVerifyClientCert, w.authority.Pool()
 	case hostOldTLS:
 		c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS11
 	}
-	cert, err := issuer.issue(at, of...)
-	c.Certificates = []tls.Certificate{cert}
-	return c, err
+	cert, err := issuer.Issue(request)
+	if err != nil {
+		return nil, err
+	}
+	c.Certificates = []tls.Certificate{cert.TLS()}
+	return c, nil
 }
 
 // listen opens a port for each server.

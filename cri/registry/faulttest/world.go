@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"sync"
+
+	"github.com/whypull/whypull/cri/catest"
 )
 
 // Config says where a world is.
@@ -27,8 +29,8 @@ type Config struct {
 // World is a running world of faults.
 type World struct {
 	config    Config
-	authority *authority
-	stranger  *authority // whom the node does not trust
+	authority *catest.Pair
+	stranger  *catest.Pair // whom the node does not trust
 	dns       *nameServer
 	proxy     string            // host:port
 	addresses map[string]string // host:port of the servers, by host
@@ -56,10 +58,10 @@ func Start(config Config) (*World, error) {
 
 func (w *World) start() error {
 	var err error
-	if w.authority, err = newAuthority("Faults Test Authority"); err != nil {
+	if w.authority, err = catest.NewAuthority(catest.Request{CommonName: "Faults Test Authority"}); err != nil {
 		return err
 	}
-	if w.stranger, err = newAuthority("Another Authority"); err != nil {
+	if w.stranger, err = catest.NewAuthority(catest.Request{CommonName: "Another Authority"}); err != nil {
 		return err
 	}
 	if w.dns, err = newNameServer(w.config.DNS); err != nil {
@@ -111,7 +113,7 @@ func (w *World) InProcess() []Case { return w.finish(w.inProcess) }
 func (w *World) Root() string { return w.config.Root }
 
 // Authority is the certificate, as PEM, of the authority of the good servers.
-func (w *World) Authority() []byte { return w.authority.pem() }
+func (w *World) Authority() []byte { return w.authority.PEM() }
 
 // certsDir is the folder of a host's settings.
 func (w *World) certsDir(hostport string) string {

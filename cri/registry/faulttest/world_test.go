@@ -210,7 +210,7 @@ func TestSilentHosts(t *testing.T) {
 	}
 	defer func() { _ = conn.Close() }()
 	silent(t, conn, "ClientHello", moment)
-	secure, err := tls.Dial("tcp", w.addresses[hostHangHTTP], &tls.Config{RootCAs: w.authority.pool(), ServerName: "hang-http." + domain})
+	secure, err := tls.Dial("tcp", w.addresses[hostHangHTTP], &tls.Config{RootCAs: w.authority.Pool(), ServerName: "hang-http." + domain})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -248,7 +248,7 @@ func TestRegistrySendsElsewhere(t *testing.T) {
 	t.Parallel()
 	w := start(t)
 	client := &http.Client{
-		Transport:     &http.Transport{TLSClientConfig: &tls.Config{RootCAs: w.authority.pool(), ServerName: "good." + domain}},
+		Transport:     &http.Transport{TLSClientConfig: &tls.Config{RootCAs: w.authority.Pool(), ServerName: "good." + domain}},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	defer client.CloseIdleConnections()

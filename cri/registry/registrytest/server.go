@@ -17,11 +17,13 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/whypull/whypull/cri/catest"
 )
 
-// Name is the host name that certificates are for unless told otherwise. It
-// resolves nowhere: give the client a resolver that says 127.0.0.1.
-const Name = "registry.test"
+// Name is the host name of every registry. It resolves nowhere: give the client
+// a resolver that says 127.0.0.1.
+const Name = catest.Name
 
 // Digest is the digest of every manifest here.
 const Digest = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
@@ -85,13 +87,13 @@ type Repository struct {
 // Config is a server's configuration. The zero value is a registry over TLS
 // with a certificate of CA for Name and the loopback address.
 type Config struct {
-	CA *CA // nil: a new one
+	CA *catest.CA // nil: a new one
 	// Certificate is used instead of one that CA issues.
-	Certificate *tls.Certificate
+	Certificate *catest.Pair
 	// Plain: http, without TLS.
 	Plain bool
 	// ClientCA: only clients with a certificate of it may connect.
-	ClientCA *CA
+	ClientCA *catest.CA
 	// Logins are the passwords by user name.
 	Logins map[string]string
 	// TokenStatus is what /token answers instead of a token, with TokenBody if
@@ -146,7 +148,7 @@ func New(tb testing.TB, config Config) *Server {
 	tb.Helper()
 	s := &Server{Config: config, done: make(chan struct{})}
 	if s.CA == nil {
-		s.CA = NewCA(tb)
+		s.CA = catest.New(tb)
 	}
 	s.server = httptest.NewUnstartedServer(s)
 	s.server.Config.ErrorLog = log.New(io.Discard, "", 0)
@@ -171,10 +173,9 @@ func (s *Server) start() {
 	}
 	cert := s.Certificate
 	if cert == nil {
-		issued := s.CA.Issue(Leaf{})
-		cert = &issued
+		cert = s.CA.Issue(catest.Request{})
 	}
-	s.server.TLS = &tls.Config{Certificates: []tls.Certificate{*cert}, MinVersion: tls.VersionTLS12}
+	s.server.TLS = &tls.Config{Certificates: []tls.Certificate{cert.TLS()}, MinVersion: tls.VersionTLS12}
 	if s.ClientCA != nil {
 		s.server.TLS.ClientAuth = tls.RequireAndVerifyClientCert
 		s.server.TLS.ClientCAs = s.ClientCA.Pool()

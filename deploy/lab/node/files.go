@@ -9,7 +9,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/whypull/whypull/deploy/lab/pki"
+	"github.com/whypull/whypull/cri/catest"
 	"github.com/whypull/whypull/deploy/lab/registry"
 )
 
@@ -66,24 +66,24 @@ func Addresses() []string {
 // Authorities are the certificate authorities of a lab.
 type Authorities struct {
 	// Cluster signs what Kubernetes uses, Registry what the registries show.
-	Cluster, Registry *pki.Pair
+	Cluster, Registry *catest.Pair
 	// Public is the one authority in the node's own list of trusted ones.
-	Public *pki.Pair
+	Public *catest.Pair
 	// ServiceAccounts holds the key of service account tokens.
-	ServiceAccounts *pki.Pair
+	ServiceAccounts *catest.Pair
 }
 
 // OpenAuthorities reads a lab's authorities from dir, and makes those that are
 // missing: what they have signed stays good when the lab is started again.
 func OpenAuthorities(dir string) (Authorities, error) {
 	var a Authorities
-	for name, target := range map[string]**pki.Pair{
+	for name, target := range map[string]**catest.Pair{
 		"cluster-ca": &a.Cluster, "registry-ca": &a.Registry, "public-ca": &a.Public, "service-accounts": &a.ServiceAccounts,
 	} {
 		base := filepath.Join(dir, name)
-		pair, err := pki.Read(base)
+		pair, err := catest.Read(base)
 		if err != nil {
-			if pair, err = pki.NewAuthority("lab " + name); err != nil {
+			if pair, err = catest.NewAuthority(catest.Request{CommonName: "lab " + name}); err != nil {
 				return a, err
 			}
 			if err = pair.Write(base); err != nil {
@@ -159,8 +159,8 @@ func writeCertificates(root string, a Authorities) error {
 }
 
 // clients are the users with a kubeconfig on the node.
-func clients() map[string]pki.Request {
-	return map[string]pki.Request{
+func clients() map[string]catest.Request {
+	return map[string]catest.Request{
 		"admin":              {CommonName: "lab-admin", Organizations: []string{"system:masters"}},
 		"controller-manager": {CommonName: "system:kube-controller-manager"},
 		"scheduler":          {CommonName: "system:kube-scheduler"},
@@ -170,13 +170,13 @@ func clients() map[string]pki.Request {
 	}
 }
 
-func certificates() map[string]pki.Request {
+func certificates() map[string]catest.Request {
 	all := clients()
-	all["apiserver"] = pki.Request{CommonName: "kube-apiserver", Names: []string{
+	all["apiserver"] = catest.Request{CommonName: "kube-apiserver", Names: []string{
 		"kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc." + clusterName,
 		"localhost", "127.0.0.1", Address, ServiceAddress,
 	}}
-	all["apiserver-kubelet"] = pki.Request{CommonName: "kube-apiserver", Organizations: []string{"system:masters"}}
+	all["apiserver-kubelet"] = catest.Request{CommonName: "kube-apiserver", Organizations: []string{"system:masters"}}
 	return all
 }
 
@@ -187,12 +187,8 @@ func AdminKubeconfig(a Authorities, url string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	key, err := admin.KeyPEM()
-	if err != nil {
-		return "", err
-	}
-	return kubeconfig(url, inline("certificate-authority", a.Cluster.CertificatePEM()),
-		inline("client-certificate", admin.CertificatePEM()), inline("client-key", key)), nil
+	return kubeconfig(url, inline("certificate-authority", a.Cluster.PEM()),
+		inline("client-certificate", admin.PEM()), inline("client-key", admin.KeyPEM())), nil
 }
 
 func fileReference(field, path string) string { return field + ": " + path }
@@ -232,7 +228,7 @@ func systemFiles(a Authorities) map[string]string {
 		"/etc/resolv.conf":                   "nameserver " + DNSAddress + "\n",
 		"/etc/machine-id":                    "77687970756c6c2d6c61622d6e6f6465\n",
 		"/etc/os-release":                    "NAME=\"whypull lab\"\nID=lab\nPRETTY_NAME=\"whypull lab\"\n",
-		"/etc/ssl/certs/ca-certificates.crt": string(a.Public.CertificatePEM()),
+		"/etc/ssl/certs/ca-certificates.crt": string(a.Public.PEM()),
 	}
 }
 

@@ -32,7 +32,7 @@ func TestWrite(t *testing.T) {
 	if !strings.Contains(config, `config_path = "/etc/containerd/certs.d"`) || !strings.Contains(config, SandboxImage) {
 		t.Errorf("containerd's configuration:\n%s", config)
 	}
-	if bundle := read(t, root, "/etc/ssl/certs/ca-certificates.crt"); strings.Contains(bundle, string(authorities.Registry.CertificatePEM())) {
+	if bundle := read(t, root, "/etc/ssl/certs/ca-certificates.crt"); strings.Contains(bundle, string(authorities.Registry.PEM())) {
 		t.Error("the node trusts the registries' authority for every name")
 	}
 	for user := range clients() {

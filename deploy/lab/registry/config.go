@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/crypto/bcrypt"
 
-	"github.com/whypull/whypull/deploy/lab/pki"
+	"github.com/whypull/whypull/cri/catest"
 )
 
 // configDir holds the registries' configuration inside the lab.
@@ -32,7 +32,7 @@ func Address(registry string) string {
 
 // WriteConfig writes the registries' files, and what the node knows of the
 // registries, below root. The authority signs their certificates.
-func WriteConfig(root string, authority *pki.Pair) error {
+func WriteConfig(root string, authority *catest.Pair) error {
 	dir := filepath.Join(root, configDir)
 	if err := writeCertificates(dir, authority); err != nil {
 		return err
@@ -41,8 +41,8 @@ func WriteConfig(root string, authority *pki.Pair) error {
 	if err != nil {
 		return err
 	}
-	files[AuthorityFile] = string(authority.CertificatePEM())
-	maps.Copy(files, hostFiles(string(authority.CertificatePEM())))
+	files[AuthorityFile] = string(authority.PEM())
+	maps.Copy(files, hostFiles(string(authority.PEM())))
 	for path, content := range files {
 		if err := writeFile(filepath.Join(root, path), content); err != nil {
 			return err
@@ -62,10 +62,10 @@ func writeFile(path, content string) error {
 	return nil
 }
 
-func writeCertificates(dir string, authority *pki.Pair) error {
+func writeCertificates(dir string, authority *catest.Pair) error {
 	const day = 24 * time.Hour
 	long := time.Now().Add(-2 * day)
-	requests := map[string]pki.Request{
+	requests := map[string]catest.Request{
 		"hub": {CommonName: HubHost, Names: []string{
 			HubHost, HubHost2, UntrustedHost, MirroredHost, MisconfiguredHost, NodeLoginHost, ProxiedHost}},
 		"token":     {CommonName: TokenHost, Names: []string{TokenHost, TokenHost2}},
@@ -88,7 +88,7 @@ func writeCertificates(dir string, authority *pki.Pair) error {
 }
 
 func configs(dir string) (map[string]string, error) {
-	key, err := pki.Read(filepath.Join(dir, "token-key"))
+	key, err := catest.Read(filepath.Join(dir, "token-key"))
 	if err != nil {
 		return nil, err
 	}

@@ -19,7 +19,7 @@ import (
 	"golang.org/x/crypto/bcrypt"
 	"golang.org/x/net/http/httpproxy"
 
-	"github.com/whypull/whypull/deploy/lab/pki"
+	"github.com/whypull/whypull/cri/catest"
 )
 
 func TestGrant(t *testing.T) {
@@ -97,7 +97,7 @@ func ask(t *testing.T, service http.Handler, method, user, password, scope strin
 }
 
 // accessIn reads a token as a registry does: with the published key set.
-func accessIn(t *testing.T, body []byte, key *pki.Pair) []Access {
+func accessIn(t *testing.T, body []byte, key *catest.Pair) []Access {
 	t.Helper()
 	var answer struct{ Token string }
 	if err := json.Unmarshal(body, &answer); err != nil {
@@ -196,9 +196,9 @@ func TestLogged(t *testing.T) {
 	}
 }
 
-func newPair(t *testing.T) *pki.Pair {
+func newPair(t *testing.T) *catest.Pair {
 	t.Helper()
-	pair, err := pki.NewAuthority("test")
+	pair, err := catest.NewAuthority(catest.Request{CommonName: "test"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -252,7 +252,7 @@ func TestCertificatesEnd(t *testing.T) {
 	}{
 		"expired": {ExpiredHost, -2 * day, 0}, "ending": {EndingHost, day, 3 * day}, "expiring": {ExpiringHost, 3 * day, 14 * day}, "hub": {HubHost, 14 * day, 366 * day},
 	} {
-		pair, err := pki.Read(filepath.Join(dir, name))
+		pair, err := catest.Read(filepath.Join(dir, name))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -18,7 +18,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
 
-	"github.com/whypull/whypull/deploy/lab/pki"
+	"github.com/whypull/whypull/cri/catest"
 )
 
 const (
@@ -73,7 +73,7 @@ type TokenService struct {
 }
 
 // NewTokenService makes a service that signs with the given pair's key.
-func NewTokenService(key *pki.Pair) (*TokenService, error) {
+func NewTokenService(key *catest.Pair) (*TokenService, error) {
 	options := (&jose.SignerOptions{}).WithType("JWT").WithHeader("kid", signingKeyID)
 	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: key.Key}, options)
 	if err != nil {
@@ -130,7 +130,7 @@ func (s *TokenService) issue(user, service string, scopes []string, now time.Tim
 }
 
 // keySet returns the public key of the token service as registries read it.
-func keySet(key *pki.Pair) ([]byte, error) {
+func keySet(key *catest.Pair) ([]byte, error) {
 	set := jose.JSONWebKeySet{Keys: []jose.JSONWebKey{
 		{Key: key.Key.Public(), KeyID: signingKeyID, Algorithm: string(jose.ES256), Use: "sig"},
 	}}
@@ -143,7 +143,7 @@ func keySet(key *pki.Pair) ([]byte, error) {
 
 // ServeTokens runs the token service inside the lab until ctx ends.
 func ServeTokens(ctx context.Context) error {
-	key, err := pki.Read(configDir + "/token-key")
+	key, err := catest.Read(configDir + "/token-key")
 	if err != nil {
 		return err
 	}

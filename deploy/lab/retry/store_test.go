@@ -24,7 +24,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
-	"github.com/whypull/whypull/deploy/lab/pki"
+	"github.com/whypull/whypull/cri/catest"
 )
 
 const (
@@ -63,29 +63,21 @@ type store struct {
 // serve starts the registry. The runtimes have to be started after it: they
 // read the authorities that they trust once.
 func serve() (*store, func(), error) {
-	authority, err := pki.NewAuthority("retry")
+	authority, err := catest.NewAuthority(catest.Request{CommonName: "retry"})
 	if err != nil {
 		return nil, nil, err
 	}
-	pair, err := authority.Issue(pki.Request{CommonName: "registry", Names: []string{"240.0.0.2"}})
+	pair, err := authority.Issue(catest.Request{CommonName: "registry", Names: []string{"240.0.0.2"}})
 	if err != nil {
 		return nil, nil, err
-	}
-	key, err := pair.KeyPEM()
-	if err != nil {
-		return nil, nil, err
-	}
-	certificate, err := tls.X509KeyPair(pair.CertificatePEM(), key)
-	if err != nil {
-		return nil, nil, fmt.Errorf("certificate: %w", err)
 	}
 	if err := os.MkdirAll(filepath.Dir(trusted), 0o755); err != nil {
 		return nil, nil, fmt.Errorf("authority: %w", err)
 	}
-	if err := os.WriteFile(trusted, authority.CertificatePEM(), 0o644); err != nil {
+	if err := os.WriteFile(trusted, authority.PEM(), 0o644); err != nil {
 		return nil, nil, fmt.Errorf("authority: %w", err)
 	}
-	return listen(certificate)
+	return listen(pair.TLS())
 }
 
 func listen(certificate tls.Certificate) (*store, func(), error) {

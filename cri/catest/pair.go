@@ -1,10 +1,12 @@
-// Package pki makes the certificate authorities, certificates and keys of a lab.
-package pki
+// Package catest is a certificate authority for tests and labs: it issues any
+// certificate, good or bad. Its keys protect nothing.
+package catest
 
 import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -24,24 +26,24 @@ const lifetime = 365 * 24 * time.Hour
 type Pair struct {
 	Certificate *x509.Certificate
 	Key         *ecdsa.PrivateKey
+
+	keyDER []byte // PKCS #8
 }
 
 // Request says what a certificate is for.
 type Request struct {
+	// CommonName defaults to the first of Names.
 	CommonName    string
 	Organizations []string
 	// Names are DNS names and literal IP addresses.
 	Names []string
-	// NotBefore and NotAfter default to an hour ago and a year from now.
+	// NotBefore defaults to an hour ago, NotAfter to a year after that.
 	NotBefore, NotAfter time.Time
 }
 
 // NewAuthority makes a self-signed certificate authority.
-func NewAuthority(name string) (*Pair, error) {
-	template, err := newTemplate(Request{CommonName: name})
-	if err != nil {
-		return nil, err
-	}
+func NewAuthority(r Request) (*Pair, error) {
+	template := r.template()
 	template.IsCA = true
 	template.KeyUsage = x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature
 	return sign(template, nil)
@@ -49,26 +51,21 @@ func NewAuthority(name string) (*Pair, error) {
 
 // Issue makes a certificate for servers and clients alike.
 func (p *Pair) Issue(r Request) (*Pair, error) {
-	template, err := newTemplate(r)
-	if err != nil {
-		return nil, err
-	}
+	template := r.template()
 	template.KeyUsage = x509.KeyUsageDigitalSignature
 	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
 	return sign(template, p)
 }
 
-func newTemplate(r Request) (*x509.Certificate, error) {
-	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
-	if err != nil {
-		return nil, fmt.Errorf("serial number: %w", err)
-	}
+func (r Request) template() *x509.Certificate {
 	template := &x509.Certificate{
-		SerialNumber:          serial,
 		Subject:               pkix.Name{CommonName: r.CommonName, Organization: r.Organizations},
 		NotBefore:             r.NotBefore,
 		NotAfter:              r.NotAfter,
 		BasicConstraintsValid: true,
+	}
+	if r.CommonName == "" && len(r.Names) > 0 {
+		template.Subject.CommonName = r.Names[0]
 	}
 	if template.NotBefore.IsZero() {
 		template.NotBefore = time.Now().Add(-time.Hour)
@@ -83,13 +80,21 @@ func newTemplate(r Request) (*x509.Certificate, error) {
 			template.DNSNames = append(template.DNSNames, name)
 		}
 	}
-	return template, nil
+	return template
 }
 
 func sign(template *x509.Certificate, parent *Pair) (*Pair, error) {
+	failed := func(err error) (*Pair, error) {
+		return nil, fmt.Errorf("certificate of %s: %w", template.Subject.CommonName, err)
+	}
+	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
+	if err != nil {
+		return failed(err)
+	}
+	template.SerialNumber = serial
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return nil, fmt.Errorf("key of %s: %w", template.Subject.CommonName, err)
+		return failed(err)
 	}
 	signer, issuer := key, template
 	if parent != nil {
@@ -97,52 +102,64 @@ func sign(template *x509.Certificate, parent *Pair) (*Pair, error) {
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, issuer, key.Public(), signer)
 	if err != nil {
-		return nil, fmt.Errorf("certificate of %s: %w", template.Subject.CommonName, err)
+		return failed(err)
 	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return failed(err)
+	}
+	return parse(der, keyDER)
+}
+
+func parse(der, keyDER []byte) (*Pair, error) {
 	certificate, err := x509.ParseCertificate(der)
 	if err != nil {
-		return nil, fmt.Errorf("certificate of %s: %w", template.Subject.CommonName, err)
+		return nil, err
 	}
-	return &Pair{Certificate: certificate, Key: key}, nil
+	key, err := x509.ParsePKCS8PrivateKey(keyDER)
+	if err != nil {
+		return nil, err
+	}
+	ec, ok := key.(*ecdsa.PrivateKey)
+	if !ok {
+		return nil, errors.New("not an elliptic curve key")
+	}
+	return &Pair{Certificate: certificate, Key: ec, keyDER: keyDER}, nil
 }
 
-// CertificatePEM returns the certificate in PEM form.
-func (p *Pair) CertificatePEM() []byte {
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: p.Certificate.Raw})
+// TLS returns the pair as crypto/tls takes it.
+func (p *Pair) TLS() tls.Certificate {
+	return tls.Certificate{Certificate: [][]byte{p.Certificate.Raw}, PrivateKey: p.Key, Leaf: p.Certificate}
 }
+
+// Pool returns a pool with this certificate alone.
+func (p *Pair) Pool() *x509.CertPool {
+	pool := x509.NewCertPool()
+	pool.AddCert(p.Certificate)
+	return pool
+}
+
+// PEM returns the certificate in PEM form.
+func (p *Pair) PEM() []byte { return encode("CERTIFICATE", p.Certificate.Raw) }
 
 // KeyPEM returns the private key in PEM form.
-func (p *Pair) KeyPEM() ([]byte, error) {
-	der, err := x509.MarshalPKCS8PrivateKey(p.Key)
-	if err != nil {
-		return nil, fmt.Errorf("private key: %w", err)
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
-}
+func (p *Pair) KeyPEM() []byte { return encode("PRIVATE KEY", p.keyDER) }
 
 // PublicKeyPEM returns the public key in PEM form.
-func (p *Pair) PublicKeyPEM() ([]byte, error) {
-	der, err := x509.MarshalPKIXPublicKey(p.Key.Public())
-	if err != nil {
-		return nil, fmt.Errorf("public key: %w", err)
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), nil
+func (p *Pair) PublicKeyPEM() []byte {
+	return encode("PUBLIC KEY", p.Certificate.RawSubjectPublicKeyInfo)
+}
+
+func encode(kind string, der []byte) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
 }
 
 // Write stores the pair as base.crt, base.key and base.pub.
 func (p *Pair) Write(base string) error {
-	key, err := p.KeyPEM()
-	if err != nil {
-		return err
-	}
-	public, err := p.PublicKeyPEM()
-	if err != nil {
-		return err
-	}
 	if err := os.MkdirAll(filepath.Dir(base), 0o750); err != nil {
 		return fmt.Errorf("certificate folder: %w", err)
 	}
-	for suffix, data := range map[string][]byte{".crt": p.CertificatePEM(), ".key": key, ".pub": public} {
+	for suffix, data := range map[string][]byte{".crt": p.PEM(), ".key": p.KeyPEM(), ".pub": p.PublicKeyPEM()} {
 		if err := os.WriteFile(base+suffix, data, 0o600); err != nil {
 			return fmt.Errorf("certificate file: %w", err)
 		}
@@ -160,19 +177,11 @@ func Read(base string) (*Pair, error) {
 	if err != nil {
 		return nil, err
 	}
-	parsed, err := x509.ParseCertificate(certificate)
+	pair, err := parse(certificate, key)
 	if err != nil {
-		return nil, fmt.Errorf("%s.crt: %w", base, err)
+		return nil, fmt.Errorf("%s: %w", base, err)
 	}
-	private, err := x509.ParsePKCS8PrivateKey(key)
-	if err != nil {
-		return nil, fmt.Errorf("%s.key: %w", base, err)
-	}
-	ec, ok := private.(*ecdsa.PrivateKey)
-	if !ok {
-		return nil, fmt.Errorf("%s.key: not an elliptic curve key", base)
-	}
-	return &Pair{Certificate: parsed, Key: ec}, nil
+	return pair, nil
 }
 
 func decode(path string) ([]byte, error) {

@@ -1,0 +1,46 @@
+package catest
+
+import (
+	"testing"
+	"time"
+)
+
+// Name is the host name that the certificates of a CA are for unless the
+// request says otherwise. It resolves nowhere: give the client a resolver that
+// says 127.0.0.1.
+const Name = "registry.test"
+
+// CA is the authority of a test, which fails if it cannot issue.
+type CA struct {
+	*Pair
+	tb testing.TB
+}
+
+// New makes an authority that is valid from two days ago until two days from
+// now.
+func New(tb testing.TB) *CA {
+	tb.Helper()
+	const day = 24 * time.Hour
+	pair, err := NewAuthority(Request{CommonName: "Test Authority", NotBefore: time.Now().Add(-2 * day), NotAfter: time.Now().Add(2 * day)})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return &CA{Pair: pair, tb: tb}
+}
+
+// Issue makes a certificate for servers and clients alike. Without names it is
+// for Name and the loopback address, without an end for a day from now.
+func (ca *CA) Issue(r Request) *Pair {
+	ca.tb.Helper()
+	if r.Names == nil {
+		r.Names = []string{Name, "127.0.0.1"}
+	}
+	if r.NotAfter.IsZero() {
+		r.NotAfter = time.Now().Add(24 * time.Hour)
+	}
+	pair, err := ca.Pair.Issue(r)
+	if err != nil {
+		ca.tb.Fatal(err)
+	}
+	return pair
+}
