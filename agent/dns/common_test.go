@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/whypull/whypull/agent/diagnosis"
-	"github.com/whypull/whypull/agent/dns/dnstest"
+	"github.com/whypull/whypull/cri/dnstest"
 )
 
 // long is how long a test waits for what must happen, on a machine however

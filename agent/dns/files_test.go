@@ -13,7 +13,7 @@ import (
 
 	"github.com/miekg/dns"
 
-	"github.com/whypull/whypull/agent/dns/dnstest"
+	"github.com/whypull/whypull/cri/dnstest"
 )
 
 func TestParseConfig(t *testing.T) {

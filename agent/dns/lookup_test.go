@@ -16,7 +16,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/whypull/whypull/agent/diagnosis"
-	"github.com/whypull/whypull/agent/dns/dnstest"
+	"github.com/whypull/whypull/cri/dnstest"
 )
 
 const notFound, failed = diagnosis.FaultNameNotFound, diagnosis.FaultDNSFailure

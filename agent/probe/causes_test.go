@@ -14,11 +14,11 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/whypull/whypull/agent/diagnosis"
-	"github.com/whypull/whypull/agent/dns/dnstest"
 	"github.com/whypull/whypull/agent/keyring"
 	"github.com/whypull/whypull/agent/kube"
 	"github.com/whypull/whypull/agent/kubelet"
 	"github.com/whypull/whypull/cri/critest"
+	"github.com/whypull/whypull/cri/dnstest"
 	"github.com/whypull/whypull/cri/registry"
 	"github.com/whypull/whypull/cri/registry/faulttest"
 )

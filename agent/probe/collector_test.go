@@ -18,10 +18,10 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/whypull/whypull/agent/diagnosis"
-	"github.com/whypull/whypull/agent/dns/dnstest"
 	"github.com/whypull/whypull/agent/kube"
 	"github.com/whypull/whypull/cri/catest"
 	"github.com/whypull/whypull/cri/critest"
+	"github.com/whypull/whypull/cri/dnstest"
 	"github.com/whypull/whypull/cri/registry"
 	"github.com/whypull/whypull/cri/registry/registrytest"
 )
@@ -69,7 +69,7 @@ func TestCollect(t *testing.T) {
 	}
 	final := <-all
 	wellFormed(t, final)
-	names := []string{s.Host, "HUB", "127.0.0.1:" + n.dns.port, "DNS"}
+	names := []string{s.Host, "HUB", n.dns.Address, "DNS"}
 	for check, want := range map[diagnosis.Check]string{
 		diagnosis.CheckMessage:     "Failed | TagNotFound | the kubelet says: failed to resolve image: HUB/team/app:1.0: not found",
 		diagnosis.CheckImage:       "Failed | ImageAbsent | the image is not on node worker-3",
@@ -472,7 +472,7 @@ func TestNameTrouble(t *testing.T) {
 			n := newNode(t, nil, nil)
 			n.dns.Set("gone.test", tc.zone)
 			got := n.collect(failure("gone.test:5000/team/app:1.0"))
-			wantLines(t, "DNS", replaced(of(got, diagnosis.CheckNodeDNS), "127.0.0.1:"+n.dns.port, "DNS"), tc.want)
+			wantLines(t, "DNS", replaced(of(got, diagnosis.CheckNodeDNS), n.dns.Address, "DNS"), tc.want)
 			wantLines(t, "registry", of(got, diagnosis.CheckRegistry), "NotRun | https://gone.test:5000 was not asked, since its name does not resolve")
 		})
 	}
@@ -726,7 +726,7 @@ func TestDeterministic(t *testing.T) {
 		n := newNode(t, s.CA, nil)
 		n.secrets.byName["a"] = pullSecret(dockerConfig(user, "x", s.Host, "https://"+s.Host, "z.test", "y.test"))
 		got := n.collect(failure(s.Host+"/team/app:1.0", "a", "gone"))
-		texts = append(texts, replaced([]string{fmt.Sprintf("%+v", withoutPointers(got))}, n.dns.port, "DNS")[0])
+		texts = append(texts, replaced([]string{fmt.Sprintf("%+v", withoutPointers(got))}, n.dns.Address, "DNS")[0])
 	}
 	if texts[0] != texts[1] || texts[1] != texts[2] {
 		t.Errorf("evidence differs:\n%s", strings.Join(texts, "\n"))

@@ -21,12 +21,12 @@ import (
 	"github.com/distribution/reference"
 
 	"github.com/whypull/whypull/agent/diagnosis"
-	"github.com/whypull/whypull/agent/dns/dnstest"
 	"github.com/whypull/whypull/agent/keyring"
 	"github.com/whypull/whypull/agent/kube"
 	"github.com/whypull/whypull/cri"
 	"github.com/whypull/whypull/cri/catest"
 	"github.com/whypull/whypull/cri/critest"
+	"github.com/whypull/whypull/cri/dnstest"
 	"github.com/whypull/whypull/cri/registry"
 	"github.com/whypull/whypull/cri/registry/registrytest"
 )
@@ -169,7 +169,7 @@ type node struct {
 	runtime   *critest.Runtime
 	secrets   *fakeSecrets
 	metrics   *fakeMetrics
-	dns       *nameServer
+	dns       *dnstest.Server
 	options   registry.Options
 	resolver  NodeResolver
 	collector *Collector
@@ -184,7 +184,7 @@ func newNode(t *testing.T, ca *catest.CA, files map[string]string) *node {
 		all["etc/ssl/certs/ca-certificates.crt"] = string(ca.PEM())
 	}
 	maps.Copy(all, files)
-	n := &node{t: t, runtime: critest.New(t), metrics: &fakeMetrics{}, dns: newNameServer(t)}
+	n := &node{t: t, runtime: critest.New(t), metrics: &fakeMetrics{}, dns: dnstest.New(t, "127.0.0.1")}
 	n.secrets = &fakeSecrets{byName: map[string]kube.Secret{}, errs: map[string]error{}}
 	n.dns.Set(registrytest.Name, dnstest.Zone{Addresses: []string{"127.0.0.1"}})
 	n.options = registry.Options{
@@ -298,18 +298,6 @@ func wantAsked(t *testing.T, s *registrytest.Server, want ...string) {
 // heads is how many manifests a registry was asked for.
 func heads(s *registrytest.Server) int {
 	return len(slices.DeleteFunc(s.Lines(), func(l string) bool { return !strings.HasPrefix(l, "HEAD ") }))
-}
-
-// nameServer is a DNS server on UDP and TCP.
-type nameServer struct {
-	*dnstest.Server
-	port string
-}
-
-func newNameServer(t *testing.T) *nameServer {
-	t.Helper()
-	s := dnstest.New(t, "127.0.0.1")
-	return &nameServer{Server: s, port: strconv.Itoa(int(s.Port))}
 }
 
 // noGoroutinesLeft fails the test if it ends with more goroutines of this

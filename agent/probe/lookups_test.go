@@ -12,13 +12,13 @@ import (
 
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/dns"
-	"github.com/whypull/whypull/agent/dns/dnstest"
+	"github.com/whypull/whypull/cri/dnstest"
 )
 
 // sharedLookups are lookups with a server and a clock of the test's.
-func sharedLookups(t *testing.T) (*lookups, *nameServer, *clock) {
+func sharedLookups(t *testing.T) (*lookups, *dnstest.Server, *clock) {
 	t.Helper()
-	s, c := newNameServer(t), newClock()
+	s, c := dnstest.New(t, "127.0.0.1"), newClock()
 	return newLookups(resolver(t, s, "nameserver 127.0.0.1\n"), c.Now), s, c
 }
 
@@ -70,7 +70,7 @@ func (h heldBack) Lookup(ctx context.Context, host string) dns.Answer {
 // come later, also if it was the first.
 func TestLookupsCancelled(t *testing.T) {
 	noGoroutinesLeft(t)
-	s := newNameServer(t)
+	s := dnstest.New(t, "127.0.0.1")
 	s.Set("hub.test", dnstest.Zone{Addresses: []string{"192.0.2.1"}})
 	node := resolver(t, s, "nameserver 127.0.0.1\n")
 	l := newLookups(node, newClock().Now)
@@ -145,7 +145,7 @@ func TestLookupsOfSeveralViews(t *testing.T) {
 	t.Parallel()
 	l, s, _ := sharedLookups(t)
 	s.Set("hub.test", dnstest.Zone{Addresses: []string{"192.0.2.1"}})
-	inside := newNameServer(t)
+	inside := dnstest.New(t, "127.0.0.1")
 	inside.Set("hub.test", dnstest.Zone{Addresses: []string{"10.0.0.1"}})
 	pod := nameView{key: "pod", resolver: resolver(t, inside, "nameserver 127.0.0.1\n")}
 	for range 2 {

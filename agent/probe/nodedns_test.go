@@ -9,12 +9,12 @@ import (
 
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/dns"
-	"github.com/whypull/whypull/agent/dns/dnstest"
+	"github.com/whypull/whypull/cri/dnstest"
 )
 
 // resolver reads the given resolv.conf; its servers are asked on the server's
 // port.
-func resolver(t *testing.T, s *nameServer, conf string) NodeResolver {
+func resolver(t *testing.T, s *dnstest.Server, conf string) NodeResolver {
 	t.Helper()
 	return NodeResolver{Root: writeFiles(t, map[string]string{"etc/resolv.conf": conf}), port: s.Port, patience: long}
 }
@@ -41,7 +41,7 @@ func wantAnswer(t *testing.T, got dns.Answer, fault diagnosis.Fault, addrs, why 
 // dots as the file wants is tried as it is first.
 func TestNodeLookup(t *testing.T) {
 	t.Parallel()
-	s := newNameServer(t)
+	s := dnstest.New(t, "127.0.0.1")
 	s.Set("hub.test", dnstest.Zone{Addresses: []string{"192.0.2.9", "192.0.2.1"}})
 	s.Set("short.one.test", dnstest.Zone{Addresses: []string{"192.0.2.2"}})
 	r := resolver(t, s, "nameserver 127.0.0.1\nsearch one.test\n")

@@ -18,9 +18,9 @@ import (
 
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/dns"
-	"github.com/whypull/whypull/agent/dns/dnstest"
 	"github.com/whypull/whypull/cri"
 	"github.com/whypull/whypull/cri/critest"
+	"github.com/whypull/whypull/cri/dnstest"
 	"github.com/whypull/whypull/cri/netns"
 	"github.com/whypull/whypull/cri/registry"
 )

@@ -4,14 +4,14 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/miekg/dns"
+
+	"github.com/whypull/whypull/cri/dnstest"
 )
 
 // The domains of the world.
@@ -29,58 +29,6 @@ const (
 // leads to.
 const unreachable6 = "2001:db8::1"
 
-// nameServer answers by the last label before the domain: the names of nxdomain
-// do not exist, and so on.
-type nameServer struct {
-	address string
-	servers []*dns.Server
-	wg      sync.WaitGroup
-}
-
-func newNameServer(address string) (*nameServer, error) {
-	if address != "" {
-		return openNameServer(address)
-	}
-	var failures []error
-	for range 50 { // a port that is free for UDP may not be for TCP
-		s, err := openNameServer(net.JoinHostPort(loopback, "0"))
-		if err == nil {
-			return s, nil
-		}
-		failures = append(failures, err)
-	}
-	return nil, errors.Join(failures...)
-}
-
-func openNameServer(address string) (*nameServer, error) {
-	var config net.ListenConfig
-	packets, err := config.ListenPacket(context.Background(), "udp", address)
-	if err != nil {
-		return nil, fmt.Errorf("name server: %w", err)
-	}
-	s := &nameServer{address: packets.LocalAddr().String()}
-	stream, err := config.Listen(context.Background(), "tcp", s.address)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("name server: %w", err), packets.Close())
-	}
-	handler := dns.HandlerFunc(answerName)
-	s.servers = []*dns.Server{{PacketConn: packets, Handler: handler}, {Listener: stream, Handler: handler}}
-	for _, server := range s.servers {
-		started := make(chan struct{})
-		server.NotifyStartedFunc = sync.OnceFunc(func() { close(started) })
-		s.wg.Go(func() { _ = server.ActivateAndServe() })
-		<-started
-	}
-	return s, nil
-}
-
-func (s *nameServer) close() {
-	for _, server := range s.servers {
-		_ = server.Shutdown()
-	}
-	s.wg.Wait()
-}
-
 // stateOf is the label that decides about a name; those of hosts for blobs
 // begin with "cdn-". A name of another domain has none.
 func stateOf(name string) (state string, ours bool) {
@@ -89,57 +37,52 @@ func stateOf(name string) (state string, ours bool) {
 	return strings.TrimPrefix(labels[len(labels)-1], "cdn-"), ours
 }
 
-func answerName(w dns.ResponseWriter, q *dns.Msg) {
-	r := new(dns.Msg).SetReply(q)
-	r.Authoritative, r.RecursionAvailable = true, true
-	name, kind := q.Question[0].Name, q.Question[0].Qtype
+// zoneOf is what the name server says of a name: it goes by the last label before
+// the domain, so the names of nxdomain do not exist, and so on.
+func zoneOf(name string) (zone dnstest.Zone, exists bool) {
 	state, ours := stateOf(name)
-	switch {
-	case !ours || state == hostNXDOMAIN:
-		r.Rcode = dns.RcodeNameError
-	case state == hostNoData:
-	case state == hostServfail:
-		r.Rcode = dns.RcodeServerFailure
-	case state == hostDNSRefused:
-		r.Rcode = dns.RcodeRefused
-	case state == hostDNSSilent:
-		return
-	case state == hostOnly6 && kind == dns.TypeAAAA:
-		r.Answer = []dns.RR{&dns.AAAA{Hdr: header(name, kind), AAAA: net.ParseIP(unreachable6)}}
-	case state != hostOnly6 && kind == dns.TypeA:
-		r.Answer = []dns.RR{&dns.A{Hdr: header(name, kind), A: net.ParseIP(loopback)}}
+	switch state {
+	case hostNXDOMAIN:
+		return zone, false
+	case hostNoData:
+	case hostServfail:
+		zone.Rcode = dns.RcodeServerFailure
+	case hostDNSRefused:
+		zone.Rcode = dns.RcodeRefused
+	case hostDNSSilent:
+		zone.Silent = true
+	case hostOnly6:
+		zone.Addresses = []string{unreachable6}
+	default:
+		zone.Addresses = []string{loopback}
 	}
-	_ = w.WriteMsg(r)
-}
-
-func header(name string, kind uint16) dns.RR_Header {
-	return dns.RR_Header{Name: name, Rrtype: kind, Class: dns.ClassINET, Ttl: 5}
+	return zone, ours
 }
 
 // NameServer is the address of the world's name server, as host:port.
-func (w *World) NameServer() string { return w.dns.address }
+func (w *World) NameServer() string { return w.dns.Address }
 
 // Resolve asks the world's name server for the addresses of a host. Its errors
 // are *net.DNSError.
 func (w *World) Resolve(ctx context.Context, host string) ([]netip.Addr, error) {
 	var out []netip.Addr
 	for _, kind := range []uint16{dns.TypeA, dns.TypeAAAA} {
-		addrs, err := w.dns.lookup(ctx, host, kind)
+		addrs, err := lookup(ctx, w.dns.Address, host, kind)
 		if err != nil {
 			return nil, err
 		}
 		out = append(out, addrs...)
 	}
 	if len(out) == 0 {
-		return nil, &net.DNSError{Err: "no such host", Name: host, Server: w.dns.address, IsNotFound: true}
+		return nil, &net.DNSError{Err: "no such host", Name: host, Server: w.dns.Address, IsNotFound: true}
 	}
 	slices.SortFunc(out, func(a, b netip.Addr) int { return cmp.Compare(a.String(), b.String()) })
 	return out, nil
 }
 
-func (s *nameServer) lookup(ctx context.Context, host string, kind uint16) ([]netip.Addr, error) {
-	failed := &net.DNSError{Name: host, Server: s.address}
-	resp, _, err := new(dns.Client).ExchangeContext(ctx, new(dns.Msg).SetQuestion(dns.Fqdn(host), kind), s.address)
+func lookup(ctx context.Context, server, host string, kind uint16) ([]netip.Addr, error) {
+	failed := &net.DNSError{Name: host, Server: server}
+	resp, _, err := new(dns.Client).ExchangeContext(ctx, new(dns.Msg).SetQuestion(dns.Fqdn(host), kind), server)
 	var timeout net.Error
 	switch {
 	case err != nil:

@@ -1,6 +1,7 @@
 package faulttest
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -10,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/whypull/whypull/cri/catest"
+	"github.com/whypull/whypull/cri/dnstest"
 )
 
 // Config says where a world is.
@@ -31,7 +33,7 @@ type World struct {
 	config    Config
 	authority *catest.Pair
 	stranger  *catest.Pair // whom the node does not trust
-	dns       *nameServer
+	dns       *dnstest.Server
 	proxy     string            // host:port
 	addresses map[string]string // host:port of the servers, by host
 	specs     []spec
@@ -64,7 +66,7 @@ func (w *World) start() error {
 	if w.stranger, err = catest.NewAuthority(catest.Request{CommonName: "Another Authority"}); err != nil {
 		return err
 	}
-	if w.dns, err = newNameServer(w.config.DNS); err != nil {
+	if w.dns, err = dnstest.Listen(cmp.Or(w.config.DNS, net.JoinHostPort(loopback, "0")), zoneOf); err != nil {
 		return err
 	}
 	listeners, err := w.listen()
@@ -95,7 +97,7 @@ func (w *World) close() {
 	}
 	wg.Wait()
 	if w.dns != nil {
-		w.dns.close()
+		w.dns.Close()
 	}
 	for _, name := range w.written {
 		_ = os.RemoveAll(name)
@@ -121,7 +123,7 @@ func (w *World) certsDir(hostport string) string {
 }
 
 func (w *World) writeFiles() error {
-	server, _, err := net.SplitHostPort(w.dns.address)
+	server, _, err := net.SplitHostPort(w.dns.Address)
 	if err != nil {
 		return err
 	}

@@ -3,8 +3,9 @@ package dnstest
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net"
-	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -34,8 +35,13 @@ type Zone struct {
 // Server is a DNS server on UDP and TCP. Names that it does not know do not
 // exist.
 type Server struct {
-	// Port is that of both.
-	Port uint16
+	// Address is the host:port of both, Port its port.
+	Address string
+	Port    uint16
+
+	find    func(name string) (Zone, bool)
+	servers []*dns.Server
+	running sync.WaitGroup
 
 	mu    sync.Mutex
 	zones map[string]Zone
@@ -43,16 +49,70 @@ type Server struct {
 	seen  map[string]int
 }
 
-// New starts a server on an address, on a port that it chooses.
+// Listen starts a server on an address, host:port; with port 0 it takes one that
+// is free for UDP and TCP. find may be nil; it says what the server answers for
+// names that Set was not called for.
+func Listen(address string, find func(name string) (Zone, bool)) (*Server, error) {
+	attempts := 1
+	if _, port, _ := net.SplitHostPort(address); port == "0" {
+		attempts = 50 // a port that is free for UDP may not be for TCP
+	}
+	var failures []error
+	for range attempts {
+		s, err := listen(address, find)
+		if err == nil {
+			return s, nil
+		}
+		failures = append(failures, err)
+	}
+	return nil, fmt.Errorf("DNS server: %w", errors.Join(failures...))
+}
+
+func listen(address string, find func(string) (Zone, bool)) (*Server, error) {
+	var config net.ListenConfig
+	packets, err := config.ListenPacket(context.Background(), "udp", address)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{Address: packets.LocalAddr().String(), find: find, zones: map[string]Zone{}, seen: map[string]int{}}
+	stream, err := config.Listen(context.Background(), "tcp", s.Address)
+	if err != nil {
+		return nil, errors.Join(err, packets.Close())
+	}
+	if udp, ok := packets.LocalAddr().(*net.UDPAddr); ok {
+		s.Port = udp.AddrPort().Port()
+	}
+	s.serve(&dns.Server{PacketConn: packets, Handler: s.handler("udp")})
+	s.serve(&dns.Server{Listener: stream, Handler: s.handler("tcp")})
+	return s, nil
+}
+
+func (s *Server) serve(server *dns.Server) {
+	started := make(chan struct{})
+	server.NotifyStartedFunc = func() { close(started) }
+	s.running.Go(func() { _ = server.ActivateAndServe() })
+	<-started
+	s.servers = append(s.servers, server)
+}
+
+// Close ends the server.
+func (s *Server) Close() {
+	for _, server := range s.servers {
+		_ = server.Shutdown()
+	}
+	s.running.Wait()
+}
+
+// New starts a server on an address, on a port that it chooses. It ends with the
+// test.
 func New(t testing.TB, address string) *Server {
 	t.Helper()
-	for range 50 { // a port that is free for UDP may not be for TCP
-		if s := Try(t, address, 0); s != nil {
-			return s
-		}
+	s, err := Listen(net.JoinHostPort(address, "0"), nil)
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatal("no port is free for UDP and TCP")
-	return nil
+	t.Cleanup(s.Close)
+	return s
 }
 
 // Beside starts another server on the same port of another address.
@@ -68,37 +128,12 @@ func (s *Server) Beside(t testing.TB, address string) *Server {
 // Try starts a server on an address and port; nil where that is taken.
 func Try(t testing.TB, address string, port uint16) *Server {
 	t.Helper()
-	var config net.ListenConfig
-	at := net.JoinHostPort(address, strconv.Itoa(int(port)))
-	packets, err := config.ListenPacket(context.Background(), "udp", at)
+	s, err := Listen(net.JoinHostPort(address, strconv.Itoa(int(port))), nil)
 	if err != nil {
 		return nil
 	}
-	bound, err := netip.ParseAddrPort(packets.LocalAddr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	stream, err := config.Listen(context.Background(), "tcp", bound.String())
-	if err != nil {
-		_ = packets.Close()
-		return nil
-	}
-	s := &Server{Port: bound.Port(), zones: map[string]Zone{}, seen: map[string]int{}}
-	serve(t, &dns.Server{PacketConn: packets, Handler: s.handler("udp")})
-	serve(t, &dns.Server{Listener: stream, Handler: s.handler("tcp")})
+	t.Cleanup(s.Close)
 	return s
-}
-
-func serve(t testing.TB, server *dns.Server) {
-	started := make(chan struct{})
-	server.NotifyStartedFunc = func() { close(started) }
-	var wg sync.WaitGroup
-	wg.Go(func() { _ = server.ActivateAndServe() })
-	<-started
-	t.Cleanup(func() {
-		_ = server.Shutdown()
-		wg.Wait()
-	})
 }
 
 // Set says what the server answers for a name; for "*" to all names that it
@@ -157,6 +192,9 @@ func (s *Server) take(network string, q dns.Question) (z Zone, deaf bool) {
 	z, known := s.zones[strings.ToLower(q.Name)]
 	if !known {
 		z, known = s.zones["*."]
+	}
+	if !known && s.find != nil {
+		z, known = s.find(q.Name)
 	}
 	if !known {
 		z.Rcode = dns.RcodeNameError
