@@ -12,6 +12,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/whypull/whypull/agent/kube/apitest"
 )
 
 // metadataList is what an API server answers that is asked for metadata alone.
@@ -44,10 +46,10 @@ func TestExistsElsewhere(t *testing.T) {
 		"no right":    {AccessAuto, func(w http.ResponseWriter) { refuse(w, "secrets", "list") }, false, ErrNoAccess, true, 1},
 		"none at all": {AccessNone, nil, false, ErrNoAccess, true, 0},
 		"impersonate": {AccessImpersonate, nil, false, ErrNoAccess, true, 0},
-		"ill":         {AccessAuto, func(w http.ResponseWriter) { fail(w, 500, metav1.StatusReasonInternalError, password) }, false, nil, true, 2},
+		"ill":         {AccessAuto, func(w http.ResponseWriter) { apitest.Fail(w, 500, metav1.StatusReasonInternalError, password) }, false, nil, true, 2},
 		"not JSON":    {AccessAuto, func(w http.ResponseWriter) { _, _ = w.Write([]byte(password)) }, false, nil, true, 2},
 		"no metadata": {AccessAuto, func(w http.ResponseWriter) {
-			fail(w, http.StatusNotAcceptable, metav1.StatusReasonNotAcceptable, "only the following media types are accepted")
+			apitest.Fail(w, http.StatusNotAcceptable, metav1.StatusReasonNotAcceptable, "only the following media types are accepted")
 		}, false, nil, true, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -63,7 +65,7 @@ func TestExistsElsewhere(t *testing.T) {
 					t.Errorf("the error quotes the answer: %v", err)
 				}
 			}
-			all := s.all()
+			all := s.All()
 			if len(all) != tc.asked {
 				t.Fatalf("%d requests, want %d", len(all), tc.asked)
 			}
@@ -77,10 +79,10 @@ func TestExistsElsewhere(t *testing.T) {
 // The content of the secrets is not asked for, and the node is not acted as.
 func onlyMetadata(t *testing.T, r request) {
 	t.Helper()
-	if r.line() != "GET /api/v1/secrets" || r.query.Get("fieldSelector") != "metadata.name=pull" || r.query.Get("limit") != "2" {
-		t.Errorf("asked %s with %v", r.line(), r.query)
+	if r.Line() != "GET /api/v1/secrets" || r.URL.Query().Get("fieldSelector") != "metadata.name=pull" || r.URL.Query().Get("limit") != "2" {
+		t.Errorf("asked %s with %v", r.Line(), r.URL.Query())
 	}
-	for accepted := range strings.SplitSeq(r.header.Get("Accept"), ",") {
+	for accepted := range strings.SplitSeq(r.Header.Get("Accept"), ",") {
 		if !strings.Contains(accepted, "as=PartialObjectMetadataList") {
 			t.Errorf("accepts %q", accepted)
 		}
@@ -103,14 +105,14 @@ func TestExistsElsewhereAgain(t *testing.T) {
 		if _, err := c.ExistsElsewhere(t.Context(), "team", "pull"); !errors.Is(err, ErrNoAccess) {
 			t.Errorf("error %v", err)
 		}
-		if got := len(s.all()); got != step.asked {
+		if got := len(s.All()); got != step.asked {
 			t.Errorf("%d requests, want %d", got, step.asked)
 		}
 	}
 	if _, err := c.Secret(t.Context(), "team", "pull"); err == nil {
 		t.Error("the secret was read all the same")
 	}
-	if lines := s.lines(); len(lines) < 4 || !strings.HasSuffix(lines[3], asNode) {
+	if lines := s.Lines(); len(lines) < 4 || !strings.HasSuffix(lines[3], asNode) {
 		t.Errorf("the refusal counts for reading a secret, too: %q", lines)
 	}
 }
@@ -144,7 +146,7 @@ func TestSecretMetadata(t *testing.T) {
 			s := newAPIServer(t, func(w http.ResponseWriter, _ request) {
 				secret := pullSecret()
 				secret.ObjectMeta, secret.UID = tc.meta, "u-1"
-				write(t, w, runtime.ContentTypeProtobuf, secret)
+				apitest.Write(w, runtime.ContentTypeProtobuf, secret)
 			})
 			got, err := s.client(t, AccessAuto).Secret(t.Context(), "team", "pull")
 			if err != nil || got.UID != "u-1" || !got.Changed.Equal(tc.want) || got.Type != string(corev1.SecretTypeDockerConfigJson) {

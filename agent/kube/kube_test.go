@@ -2,7 +2,6 @@ package kube
 
 import (
 	"context"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -23,6 +22,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/rest"
+
+	"github.com/whypull/whypull/agent/kube/apitest"
 )
 
 func TestParseAccess(t *testing.T) {
@@ -88,7 +89,7 @@ func TestSecretAccess(t *testing.T) {
 		"auto, nothing granted":    {access: AccessAuto, asNode: func(w http.ResponseWriter) { refuse(w, "users", legacy) }, own: func(w http.ResponseWriter) { refuse(w, "secrets", "get") }, want: ErrNoAccess, first: []string{secretPath + " " + asNode, secretPath}, second: []string{secretPath + " " + asNode}},
 		"auto, not this node's":    {access: AccessAuto, asNode: func(w http.ResponseWriter) { refuse(w, "secrets", "get") }, want: ErrNoAccess, first: []string{secretPath + " " + asNode}, second: []string{secretPath + " " + asNode}},
 		"auto, a name as a trap":   {access: AccessAuto, asNode: func(w http.ResponseWriter) { refuse(w, "secrets-that-impersonate", "get") }, want: ErrNoAccess, first: []string{secretPath + " " + asNode}, second: []string{secretPath + " " + asNode}},
-		"auto, missing":            {access: AccessAuto, asNode: func(w http.ResponseWriter) { fail(w, 404, metav1.StatusReasonNotFound, "gone") }, want: ErrNotFound, first: []string{secretPath + " " + asNode}, second: []string{secretPath + " " + asNode}},
+		"auto, missing":            {access: AccessAuto, asNode: func(w http.ResponseWriter) { apitest.Fail(w, 404, metav1.StatusReasonNotFound, "gone") }, want: ErrNotFound, first: []string{secretPath + " " + asNode}, second: []string{secretPath + " " + asNode}},
 		"impersonate":              {access: AccessImpersonate, first: []string{secretPath + " " + asNode}, second: []string{secretPath + " " + asNode}},
 		"impersonate, not granted": {access: AccessImpersonate, asNode: func(w http.ResponseWriter) { refuse(w, "users", legacy) }, want: ErrNoAccess, first: []string{secretPath + " " + asNode}, second: []string{secretPath + " " + asNode}},
 		"direct":                   {access: AccessDirect, first: []string{secretPath}, second: []string{secretPath}},
@@ -99,11 +100,11 @@ func TestSecretAccess(t *testing.T) {
 			t.Parallel()
 			s := newAPIServer(t, func(w http.ResponseWriter, r request) {
 				refusal := tc.own
-				if r.header.Get("Impersonate-User") != "" {
+				if r.Header.Get("Impersonate-User") != "" {
 					refusal = tc.asNode
 				}
 				if refusal == nil {
-					write(t, w, runtime.ContentTypeProtobuf, pullSecret())
+					apitest.Write(w, runtime.ContentTypeProtobuf, pullSecret())
 					return
 				}
 				refusal(w)
@@ -117,9 +118,9 @@ func TestSecretAccess(t *testing.T) {
 				if want := (err == nil); want != (string(got.Data[corev1.DockerConfigJsonKey]) == password) {
 					t.Errorf("secret %v with error %v", got.Data, err)
 				}
-				wantLines(t, "requests", s.lines(), want...)
+				wantLines(t, "requests", s.Lines(), want...)
 			}
-			noGroups(t, s.all())
+			noGroups(t, s.All())
 		})
 	}
 }
@@ -128,13 +129,13 @@ func TestSecretAccess(t *testing.T) {
 func noGroups(t *testing.T, requests []request) {
 	t.Helper()
 	for _, r := range requests {
-		for key := range r.header {
+		for key := range r.Header {
 			if strings.HasPrefix(key, "Impersonate-") && key != "Impersonate-User" {
-				t.Errorf("%s has the header %s", r.line(), key)
+				t.Errorf("%s has the header %s", r.Line(), key)
 			}
 		}
-		if r.header.Get("User-Agent") != "whypull/test" {
-			t.Errorf("%s comes from %q", r.line(), r.header.Get("User-Agent"))
+		if r.Header.Get("User-Agent") != "whypull/test" {
+			t.Errorf("%s comes from %q", r.Line(), r.Header.Get("User-Agent"))
 		}
 	}
 }
@@ -144,11 +145,11 @@ func noGroups(t *testing.T, requests []request) {
 func TestRefusalIsOfOneNamespace(t *testing.T) {
 	t.Parallel()
 	s := newAPIServer(t, func(w http.ResponseWriter, r request) {
-		if strings.Contains(r.path, "/closed/") && r.header.Get("Impersonate-User") != "" {
+		if strings.Contains(r.URL.Path, "/closed/") && r.Header.Get("Impersonate-User") != "" {
 			refuse(w, "secrets", "impersonate-on:associated-node:get")
 			return
 		}
-		write(t, w, runtime.ContentTypeProtobuf, pullSecret())
+		apitest.Write(w, runtime.ContentTypeProtobuf, pullSecret())
 	})
 	c := s.client(t, AccessAuto)
 	for _, ns := range []string{"open", "closed", "open", "closed"} {
@@ -160,7 +161,7 @@ func TestRefusalIsOfOneNamespace(t *testing.T) {
 		t.Error("pods are not read as the node any more")
 	}
 	const open, closed = "GET /api/v1/namespaces/open/secrets/pull", "GET /api/v1/namespaces/closed/secrets/pull"
-	wantLines(t, "requests", s.lines(), open+" "+asNode, closed+" "+asNode, closed, open+" "+asNode, closed)
+	wantLines(t, "requests", s.Lines(), open+" "+asNode, closed+" "+asNode, closed, open+" "+asNode, closed)
 }
 
 func TestSecret(t *testing.T) {
@@ -168,7 +169,7 @@ func TestSecret(t *testing.T) {
 	for _, mediaType := range []string{runtime.ContentTypeProtobuf, runtime.ContentTypeJSON} {
 		t.Run(mediaType, func(t *testing.T) {
 			t.Parallel()
-			s := newAPIServer(t, func(w http.ResponseWriter, _ request) { write(t, w, mediaType, pullSecret()) })
+			s := newAPIServer(t, func(w http.ResponseWriter, _ request) { apitest.Write(w, mediaType, pullSecret()) })
 			got, err := s.client(t, AccessAuto).Secret(t.Context(), "team", "pull")
 			if err != nil {
 				t.Fatal(err)
@@ -176,8 +177,8 @@ func TestSecret(t *testing.T) {
 			if got.Namespace != "team" || got.Name != "pull" || got.Type != "kubernetes.io/dockerconfigjson" || len(got.Data) != 1 {
 				t.Errorf("secret %s/%s of type %s with %d keys", got.Namespace, got.Name, got.Type, len(got.Data))
 			}
-			r := s.all()[0]
-			if accept := r.header.Get("Accept"); accept != "application/vnd.kubernetes.protobuf,application/json" {
+			r := s.All()[0]
+			if accept := r.Header.Get("Accept"); accept != "application/vnd.kubernetes.protobuf,application/json" {
 				t.Errorf("accepts %s", accept)
 			}
 		})
@@ -201,12 +202,12 @@ func TestSecretOfNewPod(t *testing.T) {
 					unrelated(w, "pull")
 					return
 				}
-				write(t, w, runtime.ContentTypeProtobuf, pullSecret())
+				apitest.Write(w, runtime.ContentTypeProtobuf, pullSecret())
 			})
 			if _, err := s.client(t, AccessAuto).Secret(t.Context(), "team", "pull"); !errors.Is(err, tc.want) {
 				t.Errorf("error %v, want %v", err, tc.want)
 			}
-			if n := len(s.all()); n != tc.requests {
+			if n := len(s.All()); n != tc.requests {
 				t.Errorf("%d requests, want %d", n, tc.requests)
 			}
 		})
@@ -226,7 +227,7 @@ func TestSecretOfNewPodCancelled(t *testing.T) {
 	if _, err := c.Secret(ctx, "team", "pull"); !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v", err)
 	}
-	if n := len(s.all()); n != 1 {
+	if n := len(s.All()); n != 1 {
 		t.Errorf("%d requests, want 1", n)
 	}
 }
@@ -249,7 +250,7 @@ func TestSecretErrors(t *testing.T) {
 		}
 	}
 	status := func(code int, reason metav1.StatusReason) func(http.ResponseWriter) {
-		return func(w http.ResponseWriter) { fail(w, code, reason, "an answer with "+password) }
+		return func(w http.ResponseWriter) { apitest.Fail(w, code, reason, "an answer with "+password) }
 	}
 	for name, tc := range map[string]struct {
 		answer func(http.ResponseWriter)
@@ -316,11 +317,11 @@ func TestWithoutContent(t *testing.T) {
 // The agent's own token and the API server's certificate are used for all.
 func TestTLSAndToken(t *testing.T) {
 	t.Parallel()
-	s := &apiServer{answer: func(w http.ResponseWriter, _ request) { write(t, w, runtime.ContentTypeProtobuf, pullSecret()) }}
-	s.Server = httptest.NewTLSServer(s)
+	s := apitest.Unstarted(func(w http.ResponseWriter, _ request) { apitest.Write(w, runtime.ContentTypeProtobuf, pullSecret()) })
+	s.StartTLS()
 	defer s.Close()
 	cfg := &rest.Config{Host: s.URL, BearerToken: "token-of-the-agent", UserAgent: "whypull/test"}
-	cfg.CAData = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})
+	cfg.CAData = s.CA()
 	c, err := New(cfg, nodeName, AccessAuto)
 	if err != nil {
 		t.Fatal(err)
@@ -328,9 +329,9 @@ func TestTLSAndToken(t *testing.T) {
 	if _, err := c.Secret(t.Context(), "team", "pull"); err != nil {
 		t.Fatal(err)
 	}
-	r := s.all()[0]
-	if r.header.Get("Authorization") != "Bearer token-of-the-agent" || r.header.Get("Impersonate-User") != asNode {
-		t.Errorf("headers %v", r.header)
+	r := s.All()[0]
+	if r.Header.Get("Authorization") != "Bearer token-of-the-agent" || r.Header.Get("Impersonate-User") != asNode {
+		t.Errorf("headers %v", r.Header)
 	}
 }
 
@@ -348,7 +349,7 @@ func TestSecretShared(t *testing.T) {
 			requests.Add(1)
 			<-release
 			w := httptest.NewRecorder()
-			write(t, w, runtime.ContentTypeProtobuf, pullSecret())
+			apitest.Write(w, runtime.ContentTypeProtobuf, pullSecret())
 			return w.Result()
 		})
 		c, err := New(&rest.Config{Host: "http://api", Transport: transport}, "worker-3", AccessAuto)

@@ -14,6 +14,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/rest"
+
+	"github.com/whypull/whypull/agent/kube/apitest"
 )
 
 // pipes is a network inside of a bubble: an address that nobody but its dialer
@@ -206,7 +208,7 @@ func TestLastHeardWithoutPings(t *testing.T) {
 // Where there is no watch, nothing is heard of it, whatever else is answered.
 func TestLastHeardWithoutWatch(t *testing.T) {
 	t.Parallel()
-	s := newAPIServer(t, func(w http.ResponseWriter, _ request) { write(t, w, runtime.ContentTypeProtobuf, pullSecret()) })
+	s := newAPIServer(t, func(w http.ResponseWriter, _ request) { apitest.Write(w, runtime.ContentTypeProtobuf, pullSecret()) })
 	c := s.client(t, AccessAuto)
 	if _, err := c.Secret(t.Context(), "team", "pull"); err != nil {
 		t.Fatal(err)
@@ -231,14 +233,13 @@ func TestOneConnection(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
 	connections := 0
-	s := &apiServer{answer: func(w http.ResponseWriter, r request) {
-		if r.header.Get("Impersonate-User") != "" {
+	s := apitest.Unstarted(func(w http.ResponseWriter, r request) {
+		if r.Header.Get("Impersonate-User") != "" {
 			refuse(w, "users", "impersonate")
 			return
 		}
-		write(t, w, runtime.ContentTypeProtobuf, pullSecret())
-	}}
-	s.Server = httptest.NewUnstartedServer(s)
+		apitest.Write(w, runtime.ContentTypeProtobuf, pullSecret())
+	})
 	s.EnableHTTP2 = true
 	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
 		mu.Lock()

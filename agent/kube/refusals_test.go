@@ -13,6 +13,8 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/whypull/whypull/agent/kube/apitest"
 )
 
 // A refusal does not stand for ever, and no namespace is remembered for longer.
@@ -82,7 +84,7 @@ type starting struct{ refuses atomic.Bool }
 
 // refused answers what is refused, and reports whether that was so.
 func (s *starting) refused(w http.ResponseWriter, r request) bool {
-	switch impersonates := r.header.Get("Impersonate-User") != ""; {
+	switch impersonates := r.Header.Get("Impersonate-User") != ""; {
 	case impersonates && s.refuses.Load():
 		refuse(w, "nodes", "impersonate:associated-node")
 	case !impersonates:
@@ -134,9 +136,9 @@ func TestSecretOfStartingAPIServer(t *testing.T) {
 				switch {
 				case start.refused(w, r):
 				case name == "version":
-					write(t, w, runtime.ContentTypeProtobuf, metadata("u", "1"))
+					apitest.Write(w, runtime.ContentTypeProtobuf, metadata("u", "1"))
 				default:
-					write(t, w, runtime.ContentTypeProtobuf, pullSecret())
+					apitest.Write(w, runtime.ContentTypeProtobuf, pullSecret())
 				}
 			}).client(t, AccessAuto)
 			for range 3 {
@@ -158,15 +160,15 @@ func TestRefusalIsRememberedWhereTheOwnAccountWorks(t *testing.T) {
 	t.Parallel()
 	var granted atomic.Bool
 	s := newAPIServer(t, func(w http.ResponseWriter, r request) {
-		switch impersonates := r.header.Get("Impersonate-User") != ""; {
+		switch impersonates := r.Header.Get("Impersonate-User") != ""; {
 		case granted.Load() && impersonates:
-			write(t, w, runtime.ContentTypeProtobuf, pullSecret())
+			apitest.Write(w, runtime.ContentTypeProtobuf, pullSecret())
 		case granted.Load():
 			refuse(w, "secrets", "get")
 		case impersonates:
 			refuse(w, "users", "impersonate")
 		default:
-			fail(w, 404, metav1.StatusReasonNotFound, "gone")
+			apitest.Fail(w, 404, metav1.StatusReasonNotFound, "gone")
 		}
 	})
 	c := s.client(t, AccessAuto)
@@ -175,25 +177,25 @@ func TestRefusalIsRememberedWhereTheOwnAccountWorks(t *testing.T) {
 			t.Errorf("error %v", err)
 		}
 	}
-	wantLines(t, "requests", s.lines(), secretPath+" "+asNode, secretPath, secretPath)
+	wantLines(t, "requests", s.Lines(), secretPath+" "+asNode, secretPath, secretPath)
 	granted.Store(true)
 	for range 2 {
 		if _, err := c.Secret(t.Context(), "team", "pull"); err != nil {
 			t.Errorf("error %v", err)
 		}
 	}
-	wantLines(t, "requests", s.lines()[3:], secretPath, secretPath+" "+asNode, secretPath+" "+asNode)
+	wantLines(t, "requests", s.Lines()[3:], secretPath, secretPath+" "+asNode, secretPath+" "+asNode)
 }
 
 // An API server that is ill says nothing of the agent's own rights.
 func TestRefusalIsNotRememberedWhereTheOwnAccountFails(t *testing.T) {
 	t.Parallel()
 	s := newAPIServer(t, func(w http.ResponseWriter, r request) {
-		if r.header.Get("Impersonate-User") != "" {
+		if r.Header.Get("Impersonate-User") != "" {
 			refuse(w, "users", "impersonate")
 			return
 		}
-		fail(w, 500, metav1.StatusReasonInternalError, "ill")
+		apitest.Fail(w, 500, metav1.StatusReasonInternalError, "ill")
 	})
 	c := s.client(t, AccessAuto)
 	for range 2 {
@@ -201,7 +203,7 @@ func TestRefusalIsNotRememberedWhereTheOwnAccountFails(t *testing.T) {
 			t.Error("no error")
 		}
 	}
-	wantLines(t, "requests", s.lines(), secretPath+" "+asNode, secretPath, secretPath+" "+asNode, secretPath)
+	wantLines(t, "requests", s.Lines(), secretPath+" "+asNode, secretPath, secretPath+" "+asNode, secretPath)
 }
 
 // The watch is tried again within fifteen seconds, however often it has failed.

@@ -11,6 +11,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/whypull/whypull/agent/kube/apitest"
 )
 
 func metadata(uid types.UID, version string) *metav1.PartialObjectMetadata {
@@ -28,13 +30,13 @@ func TestSecretVersion(t *testing.T) {
 		t.Run(mediaType, func(t *testing.T) {
 			t.Parallel()
 			s := newAPIServer(t, func(w http.ResponseWriter, r request) {
-				if strings.Contains(r.header.Get("Accept"), "PartialObjectMetadata") {
-					write(t, w, mediaType, metadata("u1", "77"))
+				if strings.Contains(r.Header.Get("Accept"), "PartialObjectMetadata") {
+					apitest.Write(w, mediaType, metadata("u1", "77"))
 					return
 				}
 				full := pullSecret()
 				full.UID, full.ResourceVersion = "u1", "77"
-				write(t, w, mediaType, full)
+				apitest.Write(w, mediaType, full)
 			})
 			c := s.client(t, AccessAuto)
 			got, err := c.SecretVersion(t.Context(), "team", "pull")
@@ -45,13 +47,13 @@ func TestSecretVersion(t *testing.T) {
 			if err != nil || full.Version != got {
 				t.Errorf("the secret itself is of version %q, error %v", full.Version, err)
 			}
-			wantLines(t, "requests", s.lines(), secretPath+" "+asNode, secretPath+" "+asNode)
-			for accepted := range strings.SplitSeq(s.all()[0].header.Get("Accept"), ",") {
+			wantLines(t, "requests", s.Lines(), secretPath+" "+asNode, secretPath+" "+asNode)
+			for accepted := range strings.SplitSeq(s.All()[0].Header.Get("Accept"), ",") {
 				if !strings.HasSuffix(accepted, ";as=PartialObjectMetadata;g=meta.k8s.io;v=v1") {
 					t.Errorf("accepts %s", accepted)
 				}
 			}
-			noGroups(t, s.all())
+			noGroups(t, s.All())
 		})
 	}
 }
@@ -76,14 +78,14 @@ func TestSecretVersionAccess(t *testing.T) {
 		want   error
 		lines  []string
 	}{
-		"missing": {AccessAuto, func(w http.ResponseWriter, _ request) { fail(w, 404, metav1.StatusReasonNotFound, "gone") }, ErrNotFound, []string{secretPath + " " + asNode}},
+		"missing": {AccessAuto, func(w http.ResponseWriter, _ request) { apitest.Fail(w, 404, metav1.StatusReasonNotFound, "gone") }, ErrNotFound, []string{secretPath + " " + asNode}},
 		"refused": {AccessDirect, func(w http.ResponseWriter, _ request) { refuse(w, "secrets", "get") }, ErrNoAccess, []string{secretPath}},
 		"acting as the node refused": {AccessAuto, func(w http.ResponseWriter, r request) {
-			if r.header.Get("Impersonate-User") != "" {
+			if r.Header.Get("Impersonate-User") != "" {
 				refuse(w, "users", "impersonate")
 				return
 			}
-			write(t, w, runtime.ContentTypeProtobuf, metadata("u", "1"))
+			apitest.Write(w, runtime.ContentTypeProtobuf, metadata("u", "1"))
 		}, nil, []string{secretPath + " " + asNode, secretPath}},
 		"never asked": {AccessNone, func(http.ResponseWriter, request) { t.Error("asked") }, ErrNoAccess, nil},
 	} {
@@ -93,7 +95,7 @@ func TestSecretVersionAccess(t *testing.T) {
 			if _, err := s.client(t, tc.access).SecretVersion(t.Context(), "team", "pull"); !errors.Is(err, tc.want) {
 				t.Errorf("error %v, want %v", err, tc.want)
 			}
-			wantLines(t, "requests", s.lines(), tc.lines...)
+			wantLines(t, "requests", s.Lines(), tc.lines...)
 		})
 	}
 }
@@ -102,11 +104,15 @@ func TestSecretVersionAccess(t *testing.T) {
 func TestSecretVersionErrors(t *testing.T) {
 	t.Parallel()
 	for name, answer := range map[string]func(http.ResponseWriter, request){
-		"500":       func(w http.ResponseWriter, _ request) { fail(w, 500, metav1.StatusReasonInternalError, password) },
-		"406":       func(w http.ResponseWriter, _ request) { fail(w, 406, metav1.StatusReasonNotAcceptable, password) },
+		"500": func(w http.ResponseWriter, _ request) {
+			apitest.Fail(w, 500, metav1.StatusReasonInternalError, password)
+		},
+		"406": func(w http.ResponseWriter, _ request) {
+			apitest.Fail(w, 406, metav1.StatusReasonNotAcceptable, password)
+		},
 		"no object": func(w http.ResponseWriter, _ request) { _, _ = io.WriteString(w, password) },
 		"the whole secret": func(w http.ResponseWriter, _ request) {
-			write(t, w, runtime.ContentTypeProtobuf, pullSecret())
+			apitest.Write(w, runtime.ContentTypeProtobuf, pullSecret())
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

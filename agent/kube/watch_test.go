@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
 
+	"github.com/whypull/whypull/agent/kube/apitest"
 	"github.com/whypull/whypull/agent/podwatch"
 )
 
@@ -213,26 +214,26 @@ func TestPodWatch(t *testing.T) {
 
 func (s *watched) wantOneWatch(t *testing.T) {
 	t.Helper()
-	all := s.all()
+	all := s.All()
 	if len(all) != 1 {
-		t.Fatalf("%d requests, want one watch: %q", len(all), s.lines())
+		t.Fatalf("%d requests, want one watch: %q", len(all), s.Lines())
 	}
 	r := all[0]
-	if r.line() != "GET /api/v1/pods "+asNode {
-		t.Errorf("request %s", r.line())
+	if r.Line() != "GET /api/v1/pods "+asNode {
+		t.Errorf("request %s", r.Line())
 	}
 	for key, want := range map[string]string{
 		"watch": "true", "fieldSelector": "spec.nodeName=" + nodeName, "sendInitialEvents": "true",
 		"resourceVersionMatch": "NotOlderThan", "allowWatchBookmarks": "true",
 	} {
-		if got := r.query.Get(key); got != want {
+		if got := r.URL.Query().Get(key); got != want {
 			t.Errorf("%s=%s, want %s", key, got, want)
 		}
 	}
-	if r.query.Get("timeoutSeconds") == "" {
+	if r.URL.Query().Get("timeoutSeconds") == "" {
 		t.Error("the watch has no end")
 	}
-	if accept := r.header.Get("Accept"); accept != "application/vnd.kubernetes.protobuf,application/json" {
+	if accept := r.Header.Get("Accept"); accept != "application/vnd.kubernetes.protobuf,application/json" {
 		t.Errorf("accepts %s", accept)
 	}
 	noGroups(t, all)
@@ -249,11 +250,11 @@ func TestPodWatchGoesOn(t *testing.T) {
 	s.push(t, watchEvent{end: true})
 	s.send(t, "MODIFIED", pod("web", "10", "ImagePullBackOff"))
 	eventually(t, "update after the end", func() bool { return len(s.seen()) == 2 })
-	all := s.all()
+	all := s.All()
 	if len(all) != 2 {
-		t.Fatalf("requests %q, want two watches", s.lines())
+		t.Fatalf("requests %q, want two watches", s.Lines())
 	}
-	if q := all[1].query; q.Get("watch") != "true" || q.Get("resourceVersion") != "9" || q.Get("fieldSelector") != "spec.nodeName="+nodeName {
+	if q := all[1].URL.Query(); q.Get("watch") != "true" || q.Get("resourceVersion") != "9" || q.Get("fieldSelector") != "spec.nodeName="+nodeName {
 		t.Errorf("second watch %v", q)
 	}
 }
@@ -263,7 +264,7 @@ func TestPodWatchGoesOn(t *testing.T) {
 func TestPodWatchAccess(t *testing.T) {
 	t.Parallel()
 	refusing := func(w http.ResponseWriter, r request) bool {
-		if r.header.Get("Impersonate-User") == "" {
+		if r.Header.Get("Impersonate-User") == "" {
 			return false
 		}
 		refuse(w, "pods", "impersonate-on:associated-node:watch")
@@ -289,7 +290,7 @@ func TestPodWatchAccess(t *testing.T) {
 			s := newWatched(t, tc.access, runtime.ContentTypeProtobuf, tc.answer)
 			s.send(t, "BOOKMARK", bookmark("5", true))
 			eventually(t, "sync", s.synced)
-			wantLines(t, "requests", s.lines(), tc.want...)
+			wantLines(t, "requests", s.Lines(), tc.want...)
 			if got := s.client.reader("") == s.client.asNode; got != tc.impersonating {
 				t.Errorf("impersonating %t, want %t", got, tc.impersonating)
 			}
@@ -308,7 +309,7 @@ func TestPodWatchImpersonateRefused(t *testing.T) {
 		return true
 	})
 	eventually(t, "errors", func() bool { return len(s.failures()) >= 2 })
-	for _, line := range s.lines() {
+	for _, line := range s.Lines() {
 		if !strings.HasSuffix(line, asNode) {
 			t.Errorf("request %s", line)
 		}
@@ -324,9 +325,9 @@ func TestPodWatchOldAPIServer(t *testing.T) {
 	t.Parallel()
 	s := newWatched(t, AccessAuto, runtime.ContentTypeProtobuf, func(w http.ResponseWriter, r request) bool {
 		switch {
-		case r.query.Get("sendInitialEvents") != "":
-			fail(w, 422, metav1.StatusReasonInvalid, "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled")
-		case r.query.Get("watch") == "":
+		case r.URL.Query().Get("sendInitialEvents") != "":
+			apitest.Fail(w, 422, metav1.StatusReasonInvalid, "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled")
+		case r.URL.Query().Get("watch") == "":
 			list := &corev1.PodList{ListMeta: metav1.ListMeta{ResourceVersion: "4"}, Items: []corev1.Pod{*pod("web", "3", "ErrImagePull")}}
 			w.Header().Set("Content-Type", runtime.ContentTypeProtobuf)
 			list.Kind, list.APIVersion = "PodList", "v1"
@@ -339,9 +340,9 @@ func TestPodWatchOldAPIServer(t *testing.T) {
 	eventually(t, "sync", s.synced)
 	s.send(t, "MODIFIED", pod("web", "5", ""))
 	eventually(t, "updates", func() bool { return len(s.seen()) >= 2 })
-	for _, r := range s.all() {
-		if r.query.Get("fieldSelector") != "spec.nodeName="+nodeName {
-			t.Errorf("query %v", r.query)
+	for _, r := range s.All() {
+		if r.URL.Query().Get("fieldSelector") != "spec.nodeName="+nodeName {
+			t.Errorf("query %v", r.URL.Query())
 		}
 	}
 }

@@ -15,11 +15,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
+
+	"github.com/whypull/whypull/agent/kube/apitest"
 )
 
 func TestAnnotate(t *testing.T) {
 	t.Parallel()
-	s := newAPIServer(t, func(w http.ResponseWriter, _ request) { write(t, w, runtime.ContentTypeProtobuf, &corev1.Pod{}) })
+	s := newAPIServer(t, func(w http.ResponseWriter, _ request) { apitest.Write(w, runtime.ContentTypeProtobuf, &corev1.Pod{}) })
 	// Writes are made with the agent's own account, whatever reads are.
 	for _, access := range []Access{AccessAuto, AccessImpersonate, AccessDirect, AccessNone} {
 		err := s.client(t, access).Annotate(t.Context(), "team", "web", "u-1", map[string]*string{
@@ -29,31 +31,31 @@ func TestAnnotate(t *testing.T) {
 			t.Errorf("%s: %v", access, err)
 		}
 	}
-	for _, r := range s.all() {
-		if r.line() != "PATCH /api/v1/namespaces/team/pods/web/status" {
-			t.Errorf("request %q", r.line())
+	for _, r := range s.All() {
+		if r.Line() != "PATCH /api/v1/namespaces/team/pods/web/status" {
+			t.Errorf("request %q", r.Line())
 		}
-		if got := r.header.Get("Content-Type"); got != "application/merge-patch+json" {
+		if got := r.Header.Get("Content-Type"); got != "application/merge-patch+json" {
 			t.Errorf("content type %s", got)
 		}
 		const want = `{"metadata":{"annotations":{"whypull.dev/cause":"TagNotFound","whypull.dev/report":null},"uid":"u-1"}}`
-		if r.body != want {
-			t.Errorf("body %s\nwant %s", r.body, want)
+		if r.Body != want {
+			t.Errorf("body %s\nwant %s", r.Body, want)
 		}
 	}
-	noGroups(t, s.all())
+	noGroups(t, s.All())
 }
 
 // The patch touches nothing but the pod's uid, which it only compares, and the
 // annotations.
 func TestAnnotateTouchesNothingElse(t *testing.T) {
 	t.Parallel()
-	s := newAPIServer(t, func(w http.ResponseWriter, _ request) { write(t, w, runtime.ContentTypeProtobuf, &corev1.Pod{}) })
+	s := newAPIServer(t, func(w http.ResponseWriter, _ request) { apitest.Write(w, runtime.ContentTypeProtobuf, &corev1.Pod{}) })
 	if err := s.client(t, AccessAuto).Annotate(t.Context(), "team", "web", "u-1", map[string]*string{"a": new(`"}},"status":{}`)}); err != nil {
 		t.Fatal(err)
 	}
 	var patch map[string]map[string]any
-	if err := json.Unmarshal([]byte(s.all()[0].body), &patch); err != nil {
+	if err := json.Unmarshal([]byte(s.All()[0].Body), &patch); err != nil {
 		t.Fatal(err)
 	}
 	if len(patch) != 1 || len(patch["metadata"]) != 2 {
@@ -76,12 +78,12 @@ func TestAnnotateErrors(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newAPIServer(t, func(w http.ResponseWriter, _ request) { fail(w, tc.code, tc.reason, "no") })
+			s := newAPIServer(t, func(w http.ResponseWriter, _ request) { apitest.Fail(w, tc.code, tc.reason, "no") })
 			err := s.client(t, AccessAuto).Annotate(t.Context(), "team", "web", "u-1", nil)
 			if !tc.is(err) {
 				t.Errorf("error %v", err)
 			}
-			if n := len(s.all()); n != 1 {
+			if n := len(s.All()); n != 1 {
 				t.Errorf("%d requests, want 1: a write is not repeated behind the caller's back", n)
 			}
 		})
@@ -101,25 +103,25 @@ func TestEvent(t *testing.T) {
 	for _, access := range []Access{AccessAuto, AccessImpersonate} {
 		s := newAPIServer(t, func(w http.ResponseWriter, _ request) {
 			w.WriteHeader(http.StatusCreated)
-			write(t, w, runtime.ContentTypeProtobuf, event())
+			apitest.Write(w, runtime.ContentTypeProtobuf, event())
 		})
 		if err := s.client(t, access).Event(t.Context(), event()); err != nil {
 			t.Fatal(err)
 		}
-		wantLines(t, "requests", s.lines(), "POST /apis/events.k8s.io/v1/namespaces/team/events")
-		r := s.all()[0]
-		if got := r.header.Get("Content-Type"); got != "application/vnd.kubernetes.protobuf" {
+		wantLines(t, "requests", s.Lines(), "POST /apis/events.k8s.io/v1/namespaces/team/events")
+		r := s.All()[0]
+		if got := r.Header.Get("Content-Type"); got != "application/vnd.kubernetes.protobuf" {
 			t.Errorf("content type %s", got)
 		}
 		var got eventsv1.Event
 		scheme := newScheme()
-		if _, _, err := protobuf.NewSerializer(scheme, scheme).Decode([]byte(r.body), nil, &got); err != nil {
+		if _, _, err := protobuf.NewSerializer(scheme, scheme).Decode([]byte(r.Body), nil, &got); err != nil {
 			t.Fatal(err)
 		}
 		if got.Name != "web.1" || got.Reason != "TagNotFound" || got.Regarding.UID != "u-1" || !got.EventTime.Equal(&event().EventTime) {
 			t.Errorf("event %+v", got)
 		}
-		noGroups(t, s.all())
+		noGroups(t, s.All())
 	}
 }
 
@@ -138,11 +140,11 @@ func TestEventErrors(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newAPIServer(t, func(w http.ResponseWriter, _ request) { fail(w, tc.code, tc.reason, "no") })
+			s := newAPIServer(t, func(w http.ResponseWriter, _ request) { apitest.Fail(w, tc.code, tc.reason, "no") })
 			if err := s.client(t, AccessAuto).Event(t.Context(), event()); !tc.is(err) {
 				t.Errorf("error %v", err)
 			}
-			if n := len(s.all()); n != 1 {
+			if n := len(s.All()); n != 1 {
 				t.Errorf("%d requests, want 1", n)
 			}
 		})

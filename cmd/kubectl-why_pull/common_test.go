@@ -14,8 +14,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/agent/kube/apitest"
 	"github.com/whypull/whypull/report"
-	"github.com/whypull/whypull/report/fleet/apitest"
 )
 
 // patience is how long a test waits for what must happen.

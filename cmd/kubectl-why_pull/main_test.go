@@ -15,8 +15,8 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/agent/kube/apitest"
 	"github.com/whypull/whypull/report/fleet"
-	"github.com/whypull/whypull/report/fleet/apitest"
 )
 
 func TestStatus(t *testing.T) {

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/whypull/whypull/agent/diagnosis"
-	"github.com/whypull/whypull/report/fleet/apitest"
+	"github.com/whypull/whypull/agent/kube/apitest"
 )
 
 // terminal is a pseudo-terminal of 60 columns and 12 lines, and what has been

@@ -4,13 +4,12 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 
 	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/agent/kube/apitest"
 	"github.com/whypull/whypull/report/fleet"
-	"github.com/whypull/whypull/report/fleet/apitest"
 )
 
 func TestWatch(t *testing.T) {
@@ -142,10 +141,10 @@ func TestWatchFleet(t *testing.T) {
 func TestInterruptedEarly(t *testing.T) {
 	for _, args := range [][]string{{"-w"}, {}} {
 		asked := make(chan struct{}, 10)
-		stuck := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		stuck := apitest.NewScript(t, func(_ http.ResponseWriter, r apitest.Request) {
 			asked <- struct{}{}
 			<-r.Context().Done()
-		}))
+		})
 		w := &watching{status: make(chan int, 1)}
 		args = append(args, "-s", stuck.URL, "--kubeconfig", apitest.New(t).Kubeconfig(t))
 		go func() { w.status <- run(args, &w.stdout, &w.stderr) }()
@@ -153,7 +152,6 @@ func TestInterruptedEarly(t *testing.T) {
 		if status := w.interrupt(t); status != usageError || w.stderr.String() == "" || w.stdout.String() != "" {
 			t.Errorf("%q: status %d, %q, %q", args[0], status, w.stdout.String(), w.stderr.String())
 		}
-		stuck.Close()
 	}
 }
 

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -10,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/whypull/whypull/agent/kube/apitest"
 )
 
 // long is how long a test waits for what must happen; nothing waits that long
@@ -63,14 +64,7 @@ func freePort(t *testing.T) string {
 // kubeconfig is a file that points to an API server which is not there.
 func kubeconfig(t *testing.T) string {
 	t.Helper()
-	name := filepath.Join(t.TempDir(), "kubeconfig")
-	text := fmt.Sprintf(`{"apiVersion":"v1","kind":"Config","current-context":"c",
-		"clusters":[{"name":"c","cluster":{"server":"http://%s"}}],
-		"contexts":[{"name":"c","context":{"cluster":"c","user":"c"}}],"users":[{"name":"c","user":{}}]}`, freePort(t))
-	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return name
+	return apitest.Kubeconfig(t, "http://"+freePort(t), nil)
 }
 
 // eventually waits for what must become true.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -15,7 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 
-	"github.com/whypull/whypull/report/fleet/apitest"
+	"github.com/whypull/whypull/agent/kube/apitest"
 )
 
 func pod(namespace, name string) *corev1.Pod {
@@ -115,17 +114,12 @@ func TestListRefused(t *testing.T) {
 // written as they come; the program's name reaches the API server.
 func TestHeaders(t *testing.T) {
 	t.Parallel()
-	agent := make(chan string, 1)
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		agent <- r.UserAgent()
-		http.Error(w, "no", http.StatusTeapot)
-	}))
-	t.Cleanup(s.Close)
+	s := apitest.NewScript(t, func(w http.ResponseWriter, _ apitest.Request) { http.Error(w, "no", http.StatusTeapot) })
 	c, err := New(&rest.Config{Host: s.URL}, "test/1")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.Get(t.Context(), "a", "b"); err == nil || <-agent != "test/1" {
+	if _, err := c.Get(t.Context(), "a", "b"); err == nil || s.All()[0].UserAgent() != "test/1" {
 		t.Errorf("error %v", err)
 	}
 }

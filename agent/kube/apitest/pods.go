@@ -1,18 +1,10 @@
-// Package apitest is an API server for tests: pods that can be got, listed in
-// pages and watched, over TLS on a loopback port. It refuses what it is told to.
 package apitest
 
 import (
-	"bytes"
-	"encoding/base64"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,15 +17,12 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
 )
 
-// Token is the bearer token that the server wants.
-const Token = "t0ken"
-
-// Server is the API server.
+// Server is an API server of pods that can be got, listed in pages and watched,
+// over TLS. It refuses what it is told to.
 type Server struct {
-	*httptest.Server
+	*Script
 
 	// Protobuf tells to answer so where it is asked for; watches are in JSON.
 	Protobuf bool
@@ -42,8 +31,6 @@ type Server struct {
 	pods     []*corev1.Pod
 	events   []event
 	refused  []string
-	requests []string
-	limits   []string
 	expired  int           // pages to answer with 410
 	gone     int           // watches to answer with 410
 	news     chan struct{} // closed when there is an event, or watches are to end
@@ -65,7 +52,8 @@ func New(t *testing.T, pods ...*corev1.Pod) *Server {
 	for _, p := range pods {
 		s.Put(p)
 	}
-	s.Server = httptest.NewTLSServer(s)
+	s.Script = Unstarted(s.serve)
+	s.StartTLS()
 	t.Cleanup(func() {
 		s.EndWatches(false)
 		s.CloseClientConnections()
@@ -74,20 +62,10 @@ func New(t *testing.T, pods ...*corev1.Pod) *Server {
 	return s
 }
 
-// Kubeconfig writes a kubeconfig for the server and returns its path. Its
-// context, here, is in namespace shop.
+// Kubeconfig writes a kubeconfig for the server and returns its path.
 func (s *Server) Kubeconfig(t *testing.T) string {
 	t.Helper()
-	ca := base64.StdEncoding.EncodeToString(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}))
-	text := fmt.Sprintf(`{"apiVersion":"v1","kind":"Config","current-context":"here",
-		"clusters":[{"name":"c","cluster":{"server":%q,"certificate-authority-data":%q}}],
-		"contexts":[{"name":"here","context":{"cluster":"c","user":"u","namespace":"shop"}},{"name":"wrong","context":{"cluster":"c","user":"nobody"}}],
-		"users":[{"name":"u","user":{"token":%q}},{"name":"nobody","user":{"token":"x"}}]}`, s.URL, ca, Token)
-	path := filepath.Join(t.TempDir(), "kubeconfig")
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return path
+	return Kubeconfig(t, s.URL, s.CA())
 }
 
 // Put makes or changes a pod.
@@ -174,21 +152,27 @@ func (s *Server) AwaitWatch(t *testing.T) {
 
 // Requests are those that were made, as "list shop".
 func (s *Server) Requests() []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.Clone(s.requests)
+	var out []string
+	for _, r := range s.All() {
+		out = append(out, r.onPods())
+	}
+	return out
 }
 
 // Limits are the limits of all lists.
 func (s *Server) Limits() []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.Clone(s.limits)
+	var out []string
+	for _, r := range s.All() {
+		if strings.HasPrefix(r.onPods(), "list ") {
+			out = append(out, r.URL.Query().Get("limit"))
+		}
+	}
+	return out
 }
 
-// ServeHTTP implements http.Handler.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	namespace, name, ok := place(r.URL.Path)
+// onPods is what a request does where, as "list shop" or "watch *".
+func (r Request) onPods() string {
+	namespace, name, _ := place(r.URL.Path)
 	verb := "list"
 	switch {
 	case name != "":
@@ -196,21 +180,25 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.URL.Query().Get("watch") != "":
 		verb = "watch"
 	}
-	line := verb + " " + namespace
 	if namespace == "" {
-		line += "*"
+		namespace = "*"
 	}
+	return verb + " " + namespace
+}
+
+func (s *Server) serve(w http.ResponseWriter, r Request) {
+	namespace, name, ok := place(r.URL.Path)
+	line := r.onPods()
 	s.mu.Lock()
-	s.requests = append(s.requests, line)
 	refused := slices.Contains(s.refused, line)
 	s.mu.Unlock()
-	switch {
+	switch verb, _, _ := strings.Cut(line, " "); {
 	case r.Header.Get("Authorization") != "Bearer "+Token:
-		fail(w, http.StatusUnauthorized, metav1.StatusReasonUnauthorized, "Unauthorized")
+		Fail(w, http.StatusUnauthorized, metav1.StatusReasonUnauthorized, "Unauthorized")
 	case r.Method != http.MethodGet || !ok:
-		fail(w, http.StatusMethodNotAllowed, metav1.StatusReasonMethodNotAllowed, r.Method+" "+r.URL.Path)
+		Fail(w, http.StatusMethodNotAllowed, metav1.StatusReasonMethodNotAllowed, r.Method+" "+r.URL.Path)
 	case refused:
-		fail(w, http.StatusForbidden, metav1.StatusReasonForbidden, "pods is forbidden: User \"u\x1b[31m\" cannot "+line)
+		Fail(w, http.StatusForbidden, metav1.StatusReasonForbidden, "pods is forbidden: User \"u\x1b[31m\" cannot "+line)
 	case verb == "get":
 		s.get(w, r, namespace, name)
 	case verb == "watch":
@@ -229,22 +217,11 @@ func place(path string) (namespace, name string, ok bool) {
 	return namespace, name, found && kind == "pods" && !strings.Contains(name, "/")
 }
 
-func fail(w http.ResponseWriter, code int32, reason metav1.StatusReason, message string) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(int(code))
-	_ = json.NewEncoder(w).Encode(status(code, reason, message)) // the client has gone
-}
-
-func status(code int32, reason metav1.StatusReason, message string) metav1.Status {
-	return metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"},
-		Status: metav1.StatusFailure, Code: code, Reason: reason, Message: message}
-}
-
 func expire(w http.ResponseWriter) {
-	fail(w, http.StatusGone, metav1.StatusReasonExpired, "too old resource version")
+	Fail(w, http.StatusGone, metav1.StatusReasonExpired, "too old resource version")
 }
 
-func (s *Server) get(w http.ResponseWriter, r *http.Request, namespace, name string) {
+func (s *Server) get(w http.ResponseWriter, r Request, namespace, name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, p := range s.pods {
@@ -253,26 +230,19 @@ func (s *Server) get(w http.ResponseWriter, r *http.Request, namespace, name str
 			return
 		}
 	}
-	fail(w, http.StatusNotFound, metav1.StatusReasonNotFound, fmt.Sprintf("pods %q not found", name))
+	Fail(w, http.StatusNotFound, metav1.StatusReasonNotFound, fmt.Sprintf("pods %q not found", name))
 }
 
-func (s *Server) write(w http.ResponseWriter, r *http.Request, obj runtime.Object) {
-	var b bytes.Buffer
+func (s *Server) write(w http.ResponseWriter, r Request, obj runtime.Object) {
 	kind := runtime.ContentTypeJSON
 	if s.Protobuf && strings.Contains(r.Header.Get("Accept"), runtime.ContentTypeProtobuf) {
 		kind = runtime.ContentTypeProtobuf
-		types := runtime.NewScheme()
-		types.AddKnownTypes(corev1.SchemeGroupVersion, &corev1.Pod{}, &corev1.PodList{})
-		_ = protobuf.NewSerializer(types, types).Encode(obj, &b) // the client will say so
-	} else {
-		_ = json.NewEncoder(&b).Encode(obj) // the client will say so
 	}
-	w.Header().Set("Content-Type", kind)
-	_, _ = w.Write(b.Bytes()) // the client has gone
+	Write(w, kind, obj)
 }
 
-// selects tells whether a request is about a pod.
-func selects(r *http.Request, namespace string, p *corev1.Pod) bool {
+// selects reports whether a request is about a pod.
+func selects(r Request, namespace string, p *corev1.Pod) bool {
 	q := r.URL.Query()
 	byField, err := fields.ParseSelector(q.Get("fieldSelector"))
 	byLabel, err2 := labels.Parse(q.Get("labelSelector"))
@@ -280,11 +250,10 @@ func selects(r *http.Request, namespace string, p *corev1.Pod) bool {
 		byField.Matches(fields.Set{"metadata.name": p.Name}) && byLabel.Matches(labels.Set(p.Labels))
 }
 
-func (s *Server) list(w http.ResponseWriter, r *http.Request, namespace string) {
+func (s *Server) list(w http.ResponseWriter, r Request, namespace string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	q := r.URL.Query()
-	s.limits = append(s.limits, q.Get("limit"))
 	if q.Get("continue") != "" && s.expired > 0 {
 		s.expired--
 		expire(w)
@@ -309,7 +278,7 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request, namespace string) 
 	s.write(w, r, list)
 }
 
-func (s *Server) watch(w http.ResponseWriter, r *http.Request, namespace string) {
+func (s *Server) watch(w http.ResponseWriter, r Request, namespace string) {
 	s.mu.Lock()
 	gone, epoch := s.gone > 0, s.epoch
 	s.gone = max(s.gone-1, 0)
@@ -337,7 +306,7 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request, namespace string)
 		at += len(events)
 		if over {
 			if farewell {
-				send(w, "ERROR", status(http.StatusGone, metav1.StatusReasonExpired, "too old resource version"))
+				send(w, "ERROR", Status(http.StatusGone, metav1.StatusReasonExpired, "too old resource version"))
 			}
 			return
 		}
