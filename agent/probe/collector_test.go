@@ -24,6 +24,7 @@ import (
 	"github.com/whypull/whypull/cri/dnstest"
 	"github.com/whypull/whypull/cri/registry"
 	"github.com/whypull/whypull/cri/registry/registrytest"
+	"github.com/whypull/whypull/cri/sockettest"
 )
 
 const (
@@ -696,7 +697,7 @@ func TestLiteralAddress(t *testing.T) {
 // Behind a proxy the node need not be able to resolve the registry's name.
 func TestProxy(t *testing.T) {
 	t.Parallel()
-	proxy := "127.0.0.1:" + closedPort(t)
+	proxy := "127.0.0.1:" + sockettest.ClosedPort(t)
 	n := newNode(t, nil, nil)
 	n.again(func(o *registry.Options) {
 		o.Proxy = func(*http.Request) (*url.URL, error) {

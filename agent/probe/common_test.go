@@ -11,10 +11,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -29,6 +27,7 @@ import (
 	"github.com/whypull/whypull/cri/dnstest"
 	"github.com/whypull/whypull/cri/registry"
 	"github.com/whypull/whypull/cri/registry/registrytest"
+	"github.com/whypull/whypull/cri/sockettest"
 )
 
 // user and password must appear nowhere in what a check says.
@@ -326,25 +325,6 @@ func goroutines() []string {
 	})
 }
 
-// closedPort is a port of 127.0.0.1 on which nobody listens, and that nobody else
-// gets while the test runs.
-func closedPort(t *testing.T) string {
-	t.Helper()
-	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = syscall.Close(fd) })
-	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
-		t.Fatal(err)
-	}
-	name, err := syscall.Getsockname(fd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return strconv.Itoa(name.(*syscall.SockaddrInet4).Port)
-}
-
 // dead is an endpoint that takes connections, counts them, and breaks them off
 // at once.
 type dead struct {
@@ -356,29 +336,13 @@ type dead struct {
 
 func newDead(t *testing.T) *dead {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	d := &dead{host: net.JoinHostPort(registrytest.Name, port)}
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			d.mu.Lock()
-			d.conns++
-			d.mu.Unlock()
-			_ = conn.Close()
-		}
+	d := &dead{}
+	address := sockettest.Listen(t, func(net.Conn) {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.conns++
 	})
-	t.Cleanup(func() {
-		_ = l.Close()
-		wg.Wait()
-	})
+	d.host = net.JoinHostPort(registrytest.Name, sockettest.Port(address))
 	return d
 }
 

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/whypull/whypull/cri/sockettest"
 )
 
 // here and there are how the listeners of the two namespaces name themselves.
@@ -144,21 +146,11 @@ func serveTCP(t testing.TB, name, address string) string {
 		t.Errorf("listener: %v", err)
 		return address
 	}
-	t.Cleanup(func() { _ = l.Close() })
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go greet(conn, name)
-		}
-	}()
+	t.Cleanup(sockettest.Serve(l, func(conn net.Conn) { greet(conn, name) }))
 	return l.Addr().String()
 }
 
 func greet(conn net.Conn, name string) {
-	defer conn.Close() //nolint:errcheck // a test
 	_, _ = io.WriteString(conn, name)
 	_, _ = io.Copy(io.Discard, conn) // until the other side has closed
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/whypull/whypull/cri/catest"
 	"github.com/whypull/whypull/cri/registry"
 	"github.com/whypull/whypull/cri/registry/registrytest"
+	"github.com/whypull/whypull/cri/sockettest"
 )
 
 func amd64() ocispec.Platform { return ocispec.Platform{OS: "linux", Architecture: "amd64"} }
@@ -421,7 +422,7 @@ func TestInspectDownloadsWhatFits(t *testing.T) {
 // blamed for its own faults.
 func TestInspectRedirectedBlobs(t *testing.T) {
 	ca := catest.New(t)
-	gone := "https://" + registrytest.Name + ":" + closedPort(t)
+	gone := "https://" + registrytest.Name + ":" + sockettest.ClosedPort(t)
 	for name, tc := range map[string]struct {
 		to     func(t *testing.T, layer []byte) string
 		want   registry.Fault

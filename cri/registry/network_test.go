@@ -12,7 +12,6 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -21,6 +20,7 @@ import (
 	"github.com/whypull/whypull/cri/catest"
 	"github.com/whypull/whypull/cri/registry"
 	"github.com/whypull/whypull/cri/registry/registrytest"
+	"github.com/whypull/whypull/cri/sockettest"
 )
 
 func app(t *testing.T, opts registry.Options, host string, login *registry.Login) registry.Answer {
@@ -92,27 +92,8 @@ func TestGoResolver(t *testing.T) {
 	}
 }
 
-// closedPort is a port of 127.0.0.1 on which nobody listens, and that nobody else
-// gets while the test runs.
-func closedPort(t *testing.T) string {
-	t.Helper()
-	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = syscall.Close(fd) })
-	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
-		t.Fatal(err)
-	}
-	name, err := syscall.Getsockname(fd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return strconv.Itoa(name.(*syscall.SockaddrInet4).Port)
-}
-
 func TestConnectionRefused(t *testing.T) {
-	a := app(t, options(node(t, nil)), registrytest.Name+":"+closedPort(t), nil)
+	a := app(t, options(node(t, nil)), registrytest.Name+":"+sockettest.ClosedPort(t), nil)
 	check(t, a, registry.FaultConnectionRefused, registry.PhaseConnect)
 	if !errors.Is(a.Err, syscall.ECONNREFUSED) || !slices.Equal(a.Addresses, []netip.Addr{loopback()}) {
 		t.Errorf("answer %+v", a)
@@ -133,25 +114,7 @@ func TestSecondAddress(t *testing.T) {
 }
 
 // tarpit accepts connections and says nothing.
-func tarpit(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			t.Cleanup(func() { _ = conn.Close() })
-		}
-	}()
-	t.Cleanup(func() { _ = l.Close() })
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	return port
-}
+func tarpit(t *testing.T) string { return sockettest.Port(sockettest.Listen(t, sockettest.KeepSilent)) }
 
 func TestTimeouts(t *testing.T) {
 	noGoroutinesLeft(t)
@@ -356,30 +319,17 @@ func TestTLSOnHTTPPort(t *testing.T) {
 // Many servers answer plain HTTP with a TLS alert.
 func TestTLSAlertOnHTTPPort(t *testing.T) {
 	s := registrytest.New(t, registrytest.Config{})
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = l.Close() })
 	cert := s.CA.Issue(catest.Request{})
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			first := make([]byte, 1)
-			_, _ = conn.Read(first)
-			if first[0] == 0x16 {
-				_ = tls.Server(&again{conn, first}, &tls.Config{Certificates: []tls.Certificate{cert.TLS()}}).Handshake()
-			} else {
-				_, _ = conn.Write([]byte{0x15, 3, 1, 0, 2, 2, 10})
-			}
-			_ = conn.Close()
+	address := sockettest.Listen(t, func(conn net.Conn) {
+		first := make([]byte, 1)
+		_, _ = conn.Read(first)
+		if first[0] == 0x16 {
+			_ = tls.Server(&again{conn, first}, &tls.Config{Certificates: []tls.Certificate{cert.TLS()}}).Handshake()
+		} else {
+			_, _ = conn.Write([]byte{0x15, 3, 1, 0, 2, 2, 10})
 		}
-	}()
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	host := registrytest.Name + ":" + port
+	})
+	host := registrytest.Name + ":" + sockettest.Port(address)
 	check(t, app(t, plainHosts(t, host), host, nil), registry.FaultHTTPSMismatch, registry.PhasePing)
 }
 
@@ -431,7 +381,7 @@ func TestLocalhost(t *testing.T) {
 func TestTokenServerUnreachable(t *testing.T) {
 	for realm, want := range map[string]registry.Fault{
 		"https://auth.nowhere.test/token?service=" + secret:             registry.FaultNameNotFound,
-		"https://" + registrytest.Name + ":" + closedPort(t) + "/token": registry.FaultConnectionRefused,
+		"https://" + registrytest.Name + ":" + sockettest.ClosedPort(t) + "/token": registry.FaultConnectionRefused,
 		"https://user:" + secret + "@169.254.169.254/latest/api/token":  registry.FaultAddressForbidden,
 		"https://" + registrytest.Name + ":" + plainPort(t) + "/token":  registry.FaultHTTPSMismatch,
 		"https://" + untrusted(t) + "/token":                            registry.FaultTLSUntrusted,
@@ -535,14 +485,12 @@ func proxy(t *testing.T, status int) *url.URL {
 			return
 		}
 		defer to.Close() //nolint:errcheck // a test
-		from, _, err := http.NewResponseController(w).Hijack()
+		from, buffered, err := http.NewResponseController(w).Hijack()
 		if err != nil {
 			return
 		}
-		defer from.Close() //nolint:errcheck // a test
 		_, _ = io.WriteString(from, "HTTP/1.1 200 OK\r\n\r\n")
-		go func() { _, _ = io.Copy(to, from) }()
-		_, _ = io.Copy(from, to)
+		sockettest.Relay(from, buffered, to)
 	}))
 	t.Cleanup(s.Close)
 	u, err := url.Parse(s.URL)
@@ -581,7 +529,7 @@ func TestProxy(t *testing.T) {
 		scheme, host string
 		why          registry.Fault
 	}{
-		"nobody listens": {"http", "127.0.0.1:" + closedPort(t), registry.FaultConnectionRefused},
+		"nobody listens": {"http", "127.0.0.1:" + sockettest.ClosedPort(t), registry.FaultConnectionRefused},
 		"no address":     {"http", "proxy.nowhere.test:3128", registry.FaultNameNotFound},
 		"untrusted":      {"https", registrytest.New(t, registrytest.Config{}).Host, ""},
 		"hangs up":       {"http", hangingUp(t), ""},
@@ -596,22 +544,7 @@ func TestProxy(t *testing.T) {
 // hangingUp reads and closes.
 func hangingUp(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = l.Close() })
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			_, _ = conn.Read(make([]byte, 4096))
-			_ = conn.Close()
-		}
-	}()
-	return l.Addr().String()
+	return sockettest.Listen(t, func(conn net.Conn) { _, _ = conn.Read(make([]byte, 4096)) })
 }
 
 // A CONNECT that is never answered is the proxy's, though net/http does not say so.
@@ -640,7 +573,7 @@ func TestBehindProxy(t *testing.T) {
 
 // The token server's proxy is another matter than the registry's.
 func TestProxyOfTokenServer(t *testing.T) {
-	gone := &url.URL{Scheme: "http", Host: "127.0.0.1:" + closedPort(t)}
+	gone := &url.URL{Scheme: "http", Host: "127.0.0.1:" + sockettest.ClosedPort(t)}
 	s := registrytest.New(t, registrytest.Config{Realm: "https://auth.test/token", Repositories: []registrytest.Repository{
 		{Name: "team/app", Tags: []string{"1.0"}, Auth: registrytest.Bearer},
 	}})

@@ -12,31 +12,18 @@ import (
 
 	"github.com/whypull/whypull/cri/registry"
 	"github.com/whypull/whypull/cri/registry/registrytest"
+	"github.com/whypull/whypull/cri/sockettest"
 )
 
 // socks is a SOCKS5 proxy (RFC 1928) without authentication that connects every
 // name to the loopback address, or answers with an error.
 func socks(t *testing.T, code byte) *url.URL {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = l.Close() })
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go serveSocks(conn, code)
-		}
-	}()
-	return &url.URL{Scheme: "socks5", Host: l.Addr().String()}
+	address := sockettest.Listen(t, func(conn net.Conn) { serveSocks(conn, code) })
+	return &url.URL{Scheme: "socks5", Host: address}
 }
 
 func serveSocks(conn net.Conn, code byte) {
-	defer conn.Close() //nolint:errcheck // a test
 	head := make([]byte, 3)
 	if _, err := io.ReadFull(conn, head); err != nil {
 		return
@@ -59,9 +46,7 @@ func serveSocks(conn net.Conn, code byte) {
 	if err != nil {
 		return
 	}
-	defer to.Close() //nolint:errcheck // a test
-	go func() { _, _ = io.Copy(to, conn) }()
-	_, _ = io.Copy(conn, to)
+	sockettest.Relay(conn, conn, to)
 }
 
 // What is wrong behind a SOCKS proxy is not the proxy's, and what it answers is.

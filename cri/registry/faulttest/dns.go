@@ -12,6 +12,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/whypull/whypull/cri/dnstest"
+	"github.com/whypull/whypull/cri/sockettest"
 )
 
 // The domains of the world.
@@ -54,7 +55,7 @@ func zoneOf(name string) (zone dnstest.Zone, exists bool) {
 	case hostOnly6:
 		zone.Addresses = []string{unreachable6}
 	default:
-		zone.Addresses = []string{loopback}
+		zone.Addresses = []string{sockettest.Loopback}
 	}
 	return zone, ours
 }

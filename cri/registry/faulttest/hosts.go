@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/whypull/whypull/cri/catest"
+	"github.com/whypull/whypull/cri/sockettest"
 )
 
 // The hosts, by the first label of their names. The name server and the
@@ -100,7 +101,7 @@ func (w *World) listen() (map[string]net.Listener, error) {
 		hostGood, hostHub, hostMirror, hostUntrusted, hostExpired, hostNotYet, hostWrongName, hostMTLS, hostOldTLS,
 		hostPlain, hostHangTLS, hostHangHTTP, hostReset, hostEOF, "proxy",
 	} {
-		l, err := net.Listen("tcp", net.JoinHostPort(loopback, "0")) //nolint:noctx // at once
+		l, err := net.Listen("tcp", net.JoinHostPort(sockettest.Loopback, "0")) //nolint:noctx // at once
 		if err != nil {
 			return nil, err
 		}
@@ -113,7 +114,7 @@ func (w *World) listen() (map[string]net.Listener, error) {
 
 // silentPorts are those behind which there is nobody.
 func (w *World) silentPorts() error {
-	for host, open := range map[string]func() (string, func(), error){hostRefused: closedPort, hostBlackhole: fullPort} {
+	for host, open := range map[string]func() (string, func(), error){hostRefused: sockettest.Closed, hostBlackhole: sockettest.Full} {
 		address, free, err := open()
 		if err != nil {
 			return err
@@ -128,13 +129,13 @@ func (w *World) serve(listeners map[string]net.Listener) error {
 	for host, l := range listeners {
 		switch host {
 		case hostHangTLS:
-			w.closers = append(w.closers, serveRaw(l, keepSilent))
+			w.closers = append(w.closers, sockettest.Serve(l, sockettest.KeepSilent))
 			continue
 		case hostReset:
-			w.closers = append(w.closers, serveRaw(l, breakOff))
+			w.closers = append(w.closers, sockettest.Serve(l, sockettest.BreakOff))
 			continue
 		case hostEOF:
-			w.closers = append(w.closers, serveRaw(l, hangUp))
+			w.closers = append(w.closers, sockettest.Serve(l, sockettest.HangUp))
 			continue
 		}
 		if err := w.serveHTTP(host, l); err != nil {

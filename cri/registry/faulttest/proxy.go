@@ -7,7 +7,8 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
+
+	"github.com/whypull/whypull/cri/sockettest"
 )
 
 // proxy is a proxy that behaves by the first label of the host that it is
@@ -68,22 +69,18 @@ func (p *proxy) tunnel(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer down.Close() //nolint:errcheck // carried as far as it went
-	closeBoth := func() { _ = down.Close(); _ = up.Close() }
 	if _, err := io.WriteString(down, "HTTP/1.1 200 Connection established\r\n\r\n"); err != nil {
 		return
 	}
-	var wg sync.WaitGroup
-	wg.Go(func() {
+	defer context.AfterFunc(ctx, func() { _, _ = down.Close(), up.Close() })()
+	go func() {
 		select {
 		case <-p.done:
+			cancel()
 		case <-ctx.Done():
 		}
-		closeBoth()
-	})
-	wg.Go(func() { _, _ = io.Copy(up, buffered); closeBoth() })
-	_, _ = io.Copy(down, up)
-	cancel()
-	wg.Wait()
+	}()
+	sockettest.Relay(down, buffered, up)
 }
 
 // ProxyEnv is the environment with which only the hosts of proxy cases go

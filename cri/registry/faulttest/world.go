@@ -12,6 +12,7 @@ import (
 
 	"github.com/whypull/whypull/cri/catest"
 	"github.com/whypull/whypull/cri/dnstest"
+	"github.com/whypull/whypull/cri/sockettest"
 )
 
 // Config says where a world is.
@@ -66,7 +67,7 @@ func (w *World) start() error {
 	if w.stranger, err = catest.NewAuthority(catest.Request{CommonName: "Another Authority"}); err != nil {
 		return err
 	}
-	if w.dns, err = dnstest.Listen(cmp.Or(w.config.DNS, net.JoinHostPort(loopback, "0")), zoneOf); err != nil {
+	if w.dns, err = dnstest.Listen(cmp.Or(w.config.DNS, net.JoinHostPort(sockettest.Loopback, "0")), zoneOf); err != nil {
 		return err
 	}
 	listeners, err := w.listen()

@@ -21,6 +21,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/whypull/whypull/cri/sockettest"
 )
 
 // start makes a world for a test.
@@ -141,7 +143,7 @@ func TestResolve(t *testing.T) {
 	t.Parallel()
 	w := start(t)
 	for host, want := range map[string]string{
-		"good": loopback, "cdn-refused": loopback, "anything-else": loopback, "below.untrusted": loopback, "only6": unreachable6,
+		"good": sockettest.Loopback, "cdn-refused": sockettest.Loopback, "anything-else": sockettest.Loopback, "below.untrusted": sockettest.Loopback, "only6": unreachable6,
 		"nxdomain": "not found", "cdn-nxdomain": "not found", "below.nxdomain": "not found", "nodata": "not found",
 		"servfail": "temporary", "dnsrefused": "temporary",
 	} {
@@ -392,7 +394,7 @@ func goroutines() int {
 	buf := make([]byte, 4<<20)
 	n := 0
 	for g := range strings.SplitSeq(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
-		if strings.Contains(g, "faulttest.(*World)") || strings.Contains(g, "faulttest.serveRaw") {
+		if strings.Contains(g, "faulttest.(*World)") || strings.Contains(g, "sockettest.Serve") {
 			n++
 		}
 	}

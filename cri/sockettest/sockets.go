@@ -1,4 +1,6 @@
-package faulttest
+// Package sockettest has TCP servers for tests that do less than a good one: ports
+// that refuse, drop or keep silent, and relays.
+package sockettest
 
 import (
 	"bufio"
@@ -7,23 +9,39 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
+	"testing"
 	"time"
 )
 
-// loopback is where all servers of the world are.
-const loopback = "127.0.0.1"
+// Loopback is where all of them are.
+const Loopback = "127.0.0.1"
 
-// closedPort keeps a port to which nobody can connect: it is bound, so that no
-// one else gets it, and nobody listens. The address is host:port.
-func closedPort() (address string, free func(), err error) {
+// Closed keeps a port to which nobody can connect: it is bound, so that no one
+// else gets it, and nobody listens. The address is host:port.
+func Closed() (address string, free func(), err error) {
 	return bound(-1)
 }
 
-// fullPort keeps a port that answers to nobody: its queue for connections that
+// ClosedPort is a port of Loopback that is closed while the test runs.
+func ClosedPort(tb testing.TB) string {
+	tb.Helper()
+	address, free, err := Closed()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(free)
+	return Port(address)
+}
+
+// Port is the port of an address, host:port.
+func Port(address string) string { return address[strings.LastIndexByte(address, ':')+1:] }
+
+// Full keeps a port that answers to nobody: its queue for connections that
 // wait to be accepted is full, so that the system drops the packets of others.
-func fullPort() (address string, free func(), err error) {
+func Full() (address string, free func(), err error) {
 	address, release, err := bound(0)
 	if err != nil {
 		return "", nil, err
@@ -68,12 +86,24 @@ func bound(backlog int) (address string, free func(), err error) {
 		free()
 		return "", nil, os.NewSyscallError("bind", err)
 	}
-	return net.JoinHostPort(loopback, strconv.Itoa(in.Port)), free, nil
+	return net.JoinHostPort(Loopback, strconv.Itoa(in.Port)), free, nil
 }
 
-// serveRaw hands every connection to handle, and closes it afterwards. It ends,
+// Listen hands every connection to a port of Loopback to handle, and closes it
+// afterwards. It ends with the test. The address is host:port.
+func Listen(tb testing.TB, handle func(net.Conn)) (address string) {
+	tb.Helper()
+	l, err := net.Listen("tcp", net.JoinHostPort(Loopback, "0"))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(Serve(l, handle))
+	return l.Addr().String()
+}
+
+// Serve hands every connection to handle, and closes it afterwards. It ends,
 // with all connections, when stop is called.
-func serveRaw(l net.Listener, handle func(net.Conn)) (stop func()) {
+func Serve(l net.Listener, handle func(net.Conn)) (stop func()) {
 	var wg sync.WaitGroup
 	conns := newConnections()
 	wg.Go(func() {
@@ -134,19 +164,19 @@ func (c *connections) closeAll() {
 	}
 }
 
-// keepSilent reads, and never answers.
-func keepSilent(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) }
+// KeepSilent reads, and never answers.
+func KeepSilent(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) }
 
-// breakOff resets the connection once the client has said something.
-func breakOff(conn net.Conn) {
+// BreakOff resets the connection once the client has said something.
+func BreakOff(conn net.Conn) {
 	_, _ = bufio.NewReader(conn).Peek(1)
 	if tcp, ok := conn.(*net.TCPConn); ok {
 		_ = tcp.SetLinger(0)
 	}
 }
 
-// hangUp closes the connection once the client has said something.
-func hangUp(conn net.Conn) {
+// HangUp closes the connection once the client has said something.
+func HangUp(conn net.Conn) {
 	_ = conn.SetReadDeadline(time.Now().Add(time.Minute))
 	_, _ = bufio.NewReaderSize(conn, 64<<10).Peek(1)
 	drain(conn)
@@ -156,4 +186,18 @@ func hangUp(conn net.Conn) {
 func drain(conn net.Conn) {
 	_ = conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
 	_, _ = io.Copy(io.Discard, conn)
+}
+
+// Relay carries bytes both ways until one side ends, and closes both. What was
+// read of a already is in from.
+func Relay(a net.Conn, from io.Reader, b net.Conn) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_, _ = io.Copy(b, from)
+		_, _ = a.Close(), b.Close()
+	}()
+	_, _ = io.Copy(a, b)
+	_, _ = a.Close(), b.Close()
+	<-done
 }
