@@ -380,13 +380,13 @@ func TestLocalhost(t *testing.T) {
 // The token server's troubles are told apart from the registry's.
 func TestTokenServerUnreachable(t *testing.T) {
 	for realm, want := range map[string]registry.Fault{
-		"https://auth.nowhere.test/token?service=" + secret:             registry.FaultNameNotFound,
+		"https://auth.nowhere.test/token?service=" + secret:                        registry.FaultNameNotFound,
 		"https://" + registrytest.Name + ":" + sockettest.ClosedPort(t) + "/token": registry.FaultConnectionRefused,
-		"https://user:" + secret + "@169.254.169.254/latest/api/token":  registry.FaultAddressForbidden,
-		"https://" + registrytest.Name + ":" + plainPort(t) + "/token":  registry.FaultHTTPSMismatch,
-		"https://" + untrusted(t) + "/token":                            registry.FaultTLSUntrusted,
-		"https://" + hangingUp(t) + "/token":                            registry.FaultNetworkUnreachable,
-		"http://" + registrytest.Name + "/token":                        registry.FaultUnexpectedAnswer, // refused by us
+		"https://user:" + secret + "@169.254.169.254/latest/api/token":             registry.FaultAddressForbidden,
+		"https://" + registrytest.Name + ":" + plainPort(t) + "/token":             registry.FaultHTTPSMismatch,
+		"https://" + untrusted(t) + "/token":                                       registry.FaultTLSUntrusted,
+		"https://" + hangingUp(t) + "/token":                                       registry.FaultNetworkUnreachable,
+		"http://" + registrytest.Name + "/token":                                   registry.FaultUnexpectedAnswer, // refused by us
 	} {
 		s := registrytest.New(t, registrytest.Config{Realm: realm, Repositories: []registrytest.Repository{
 			{Name: "team/app", Tags: []string{"1.0"}, Auth: registrytest.Bearer},

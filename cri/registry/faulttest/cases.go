@@ -5,6 +5,8 @@ import (
 	"maps"
 	"net"
 	"net/http"
+
+	"github.com/whypull/whypull/cri/registry/registrytest"
 )
 
 // describe makes the tables of cases.
@@ -119,8 +121,8 @@ func routed(address string) bool {
 
 // hubStranger answers for repositories that the hub does not have, as for those
 // that it does not show.
-func (w *World) hubStranger(rw http.ResponseWriter, r *http.Request) {
-	name, _, _ := split(r.URL.Path)
+func (w *World) hubStranger(rw http.ResponseWriter, r *http.Request, _, _ string) {
+	name, _, _ := registrytest.Split(r.URL.Path)
 	if w.bearerFrom("https://"+w.hostport(hostHub)+"/token/any", name, "insufficient_scope")(rw, r) {
 		refusal(http.StatusNotFound, "NAME_UNKNOWN")(rw, r)
 	}

@@ -3,6 +3,8 @@ package faulttest
 import (
 	"net/http"
 	"time"
+
+	"github.com/whypull/whypull/cri/registry/registrytest"
 )
 
 const anyToken = true
@@ -38,10 +40,10 @@ func (w *World) loginCases() []spec {
 func (w *World) scopeCases() []spec {
 	// Everyone who logs in, or does not, gets a token, but not for this.
 	refused := func(name, flaw string) *repository {
-		return &repository{admit: w.bearer(name, flaw), token: issuer(tokenFor("nothing"), anyToken, unauthorized())}
+		return &repository{admit: w.bearer(name, flaw), token: issuer(registrytest.TokenFor("nothing"), anyToken, unauthorized())}
 	}
 	const scope = "insufficient_scope"
-	private := &repository{admit: w.bearer("hub-works", scope), token: issuer(tokenFor("hub-works"), anyToken, unauthorized())}
+	private := &repository{admit: w.bearer("hub-works", scope), token: issuer(registrytest.TokenFor("hub-works"), anyToken, unauthorized())}
 	return []spec{
 		simple("hub-works", hostHub, Works, private).as(right()),
 		// The hub says the same of private repositories and of missing ones.
@@ -64,7 +66,7 @@ func (w *World) tokenCases() []spec {
 		return simple(name, "", truth, &repository{admit: w.bearer(name, ""), token: token})
 	}
 	refusing := func(name string, truth Truth, status int, anonymous bool) spec {
-		return from(name, truth, issuer(tokenFor(name), anonymous, refusal(status, "DENIED")))
+		return from(name, truth, issuer(registrytest.TokenFor(name), anonymous, refusal(status, "DENIED")))
 	}
 	at := func(name, host string, truth Truth) spec {
 		return simple(name, "", truth, &repository{admit: w.bearerFrom("https://"+w.hostport(host)+"/token/"+name, name, "")})

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/whypull/whypull/cri/catest"
+	"github.com/whypull/whypull/cri/registry/registrytest"
 	"github.com/whypull/whypull/cri/sockettest"
 )
 
@@ -178,10 +179,10 @@ func (w *World) handler(host string) http.Handler {
 			case <-w.done:
 			case <-r.Context().Done():
 			}
-			reset(rw)
+			registrytest.BreakOff(rw)
 		})
 	}
-	p := place{repositories: map[string]*repository{}}
+	var p registrytest.Server
 	mux := http.NewServeMux()
 	for _, s := range append(w.specs, w.inProcess...) {
 		repo := s.repo
@@ -191,14 +192,14 @@ func (w *World) handler(host string) http.Handler {
 			mux.HandleFunc("/token/"+s.Name, s.repo.token)
 		}
 		if repo != nil && (host == hostHub) == (s.host == hostHub) {
-			p.repositories[s.Name] = repo
+			p.Repositories = append(p.Repositories, registrytest.Repository{Name: s.Name, Serve: repo.serve})
 		}
 		mux.HandleFunc("/cdn/"+s.Name+"/", w.cdn(s))
 	}
 	if host == hostHub {
-		p.stranger = w.hubStranger
-		mux.HandleFunc("/token/", issue(tokenFor("nothing")))
+		p.Others = &registrytest.Repository{Serve: w.hubStranger}
+		mux.HandleFunc("/token/", issue(registrytest.TokenFor("nothing")))
 	}
-	mux.Handle("/", p)
+	mux.Handle("/", &p)
 	return mux
 }

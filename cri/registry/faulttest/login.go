@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/http"
 	"time"
+
+	"github.com/whypull/whypull/cri/registry/registrytest"
 )
 
 // right is the login that every registry and token server of the world takes,
@@ -45,7 +47,7 @@ func (w *World) bearer(name, flaw string) func(http.ResponseWriter, *http.Reques
 func (w *World) bearerFrom(realm, name, flaw string) func(http.ResponseWriter, *http.Request) bool {
 	return func(rw http.ResponseWriter, r *http.Request) bool {
 		given := r.Header.Get("Authorization")
-		if given == "Bearer "+tokenFor(name) {
+		if given == "Bearer "+registrytest.TokenFor(name) {
 			return true
 		}
 		challenge := fmt.Sprintf(`Bearer realm=%q,service=%q,scope="repository:%s:pull"`, realm, domain, name)
@@ -56,19 +58,6 @@ func (w *World) bearerFrom(realm, name, flaw string) func(http.ResponseWriter, *
 		unauthorized()(rw, r)
 		return false
 	}
-}
-
-func tokenFor(name string) string {
-	return base64.RawURLEncoding.EncodeToString([]byte("pull " + name))
-}
-
-// loginOf is the login of a token request, by POST or by GET.
-func loginOf(r *http.Request) (l login, anonymous bool) {
-	if r.Method == http.MethodPost {
-		return login{r.PostFormValue("username"), r.PostFormValue("password")}, false
-	}
-	user, password, ok := r.BasicAuth()
-	return login{user, password}, !ok
 }
 
 // issue gives everyone a token.
@@ -83,7 +72,7 @@ func issue(token string) http.HandlerFunc {
 // those without any; it answers others.
 func issuer(token string, anonymous bool, refused http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		if l, none := loginOf(r); l == right() || none && anonymous {
+		if user, password, none := registrytest.TokenLogin(r); (login{user, password}) == right() || none && anonymous {
 			issue(token)(w, r)
 			return
 		}

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/whypull/whypull/cri/registry/registrytest"
 	"github.com/whypull/whypull/cri/sockettest"
 )
 
@@ -44,7 +45,7 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		case <-p.done:
 		case <-r.Context().Done():
 		}
-		reset(w)
+		registrytest.BreakOff(w)
 	default:
 		p.tunnel(w, r)
 	}

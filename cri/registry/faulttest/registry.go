@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/whypull/whypull/cri/registry/registrytest"
 )
 
 // repository is what a registry has at one path, and how it behaves there.
@@ -26,43 +28,6 @@ type repository struct {
 	token http.HandlerFunc
 	// cdn is the answer of the host to which requests for blobs are redirected.
 	cdn http.HandlerFunc
-}
-
-// place is a registry: a set of repositories.
-type place struct {
-	repositories map[string]*repository
-	// stranger answers for repositories that are not there.
-	stranger http.HandlerFunc
-}
-
-// ServeHTTP implements http.Handler.
-func (p place) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("Docker-Distribution-Api-Version", "registry/2.0")
-	if r.URL.Path == "/v2/" {
-		_, _ = w.Write([]byte("{}"))
-		return
-	}
-	name, kind, object := split(r.URL.Path)
-	repo := p.repositories[name]
-	switch {
-	case repo != nil:
-		repo.serve(w, r, kind, object)
-	case p.stranger != nil:
-		p.stranger(w, r)
-	default:
-		refusal(http.StatusNotFound, "NAME_UNKNOWN")(w, r)
-	}
-}
-
-// split takes the path of a resource apart.
-func split(path string) (name, kind, object string) {
-	path = strings.TrimPrefix(path, "/v2/")
-	for _, kind := range []string{"manifests", "blobs", "tags"} {
-		if name, object, ok := strings.Cut(path, "/"+kind+"/"); ok {
-			return name, kind, object
-		}
-	}
-	return path, "", ""
 }
 
 func (p *repository) serve(w http.ResponseWriter, r *http.Request, kind, object string) {
@@ -172,7 +137,7 @@ func with(key, value string, next http.HandlerFunc) http.HandlerFunc {
 // signature such as stores of blobs have.
 func redirect(to string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		_, _, object := split(r.URL.Path)
+		_, _, object := registrytest.Split(r.URL.Path)
 		http.Redirect(w, r, to+"/"+object+"?X-Signature=5160ed", http.StatusTemporaryRedirect) //nolint:gosec // to a host of the world
 	}
 }
@@ -191,13 +156,4 @@ func brokenOff(d document) http.HandlerFunc {
 		_ = http.NewResponseController(w).Flush()
 		panic(http.ErrAbortHandler) //nolint:forbidigo // net/http's way to break off an answer
 	}
-}
-
-// reset breaks the connection off without an answer.
-func reset(w http.ResponseWriter) {
-	conn, _, err := http.NewResponseController(w).Hijack()
-	if err != nil {
-		return
-	}
-	_ = conn.Close()
 }

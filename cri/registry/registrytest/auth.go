@@ -94,7 +94,7 @@ func (s *Server) allowed(w http.ResponseWriter, r *http.Request, repo Repository
 		return false
 	case Bearer:
 		token, isBearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-		if isBearer && token == tokenFor(repo.Name) {
+		if isBearer && token == TokenFor(repo.Name) {
 			return true
 		}
 		challenge := fmt.Sprintf(`Bearer realm=%q,service="registry.test",scope="repository:%s:pull"`, s.realm(), repo.Name)
@@ -136,8 +136,8 @@ func (repo Repository) admits(user string) bool {
 	return repo.Users == nil || slices.Contains(repo.Users, user)
 }
 
-// tokenFor is the token that allows to pull from a repository.
-func tokenFor(name string) string {
+// TokenFor is the token that allows to pull from a repository.
+func TokenFor(name string) string {
 	return base64.RawURLEncoding.EncodeToString([]byte("pull " + name))
 }
 
@@ -158,7 +158,7 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusNotFound, "UNKNOWN")
 		return
 	}
-	user, password, anonymous := tokenLogin(r)
+	user, password, anonymous := TokenLogin(r)
 	if anonymous && s.NoAnonymous || !anonymous && !s.login(user, password) {
 		fail(w, http.StatusUnauthorized, "UNAUTHORIZED")
 		return
@@ -171,7 +171,8 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(map[string]string{"token": token, "access_token": token})
 }
 
-func tokenLogin(r *http.Request) (user, password string, anonymous bool) {
+// TokenLogin is the login of a request for a token.
+func TokenLogin(r *http.Request) (user, password string, anonymous bool) {
 	if r.Method == http.MethodPost {
 		return r.FormValue("username"), r.FormValue("password"), false
 	}
@@ -185,8 +186,8 @@ func (s *Server) grant(scope, user string, anonymous bool) string {
 	name := strings.TrimSuffix(strings.TrimPrefix(scope, "repository:"), ":pull")
 	for _, repo := range s.Repositories {
 		if repo.Name == name && (anonymous && repo.Users == nil && len(s.Logins) == 0 || !anonymous && repo.admits(user)) {
-			return tokenFor(name)
+			return TokenFor(name)
 		}
 	}
-	return tokenFor("nothing")
+	return TokenFor("nothing")
 }

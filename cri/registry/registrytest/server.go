@@ -82,6 +82,8 @@ type Repository struct {
 	Content *Content
 	// BlobAuth protects the blobs instead of Auth; nil: they are as the rest.
 	BlobAuth *Auth
+	// Serve answers all requests instead, for what Split says of their path.
+	Serve func(w http.ResponseWriter, r *http.Request, kind, object string)
 }
 
 // Config is a server's configuration. The zero value is a registry over TLS
@@ -127,7 +129,8 @@ type Request struct {
 	Header    http.Header
 }
 
-// Server is a running registry.
+// Server is a running registry. One that is only given a Config is a handler of
+// the registry's requests.
 type Server struct {
 	Config
 
@@ -221,8 +224,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.ping(w)
 		return
 	}
-	name, resource, ok := split(r.URL.Path)
-	if !ok {
+	name, kind, object := Split(r.URL.Path)
+	if kind == "" {
 		http.NotFound(w, r)
 		return
 	}
@@ -230,35 +233,34 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	i := slices.IndexFunc(s.Repositories, func(repo Repository) bool { return repo.Name == name })
 	switch {
 	case i >= 0:
-		s.serve(w, r, s.Repositories[i], resource)
+		s.serve(w, r, s.Repositories[i], kind, object)
 	case s.Others != nil:
 		other := *s.Others
 		other.Name = name
-		s.serve(w, r, other, resource)
+		s.serve(w, r, other, kind, object)
 	default:
 		fail(w, http.StatusNotFound, "NAME_UNKNOWN")
 	}
 }
 
-// split takes /v2/<name>/manifests/<object>, /v2/<name>/blobs/<digest> and
-// /v2/<name>/tags/list apart. The resource is "" for the list of tags, and that
-// of a blob keeps its "blobs/".
-func split(path string) (name, resource string, ok bool) {
-	rest, ok := strings.CutPrefix(path, "/v2/")
-	if !ok {
-		return "", "", false
+// Split takes /v2/<name>/manifests/<tag or digest>, /v2/<name>/blobs/<digest>
+// and /v2/<name>/tags/list apart. Other paths have no kind.
+func Split(path string) (name, kind, object string) {
+	path = strings.TrimPrefix(path, "/v2/")
+	for _, kind := range []string{"manifests", "blobs", "tags"} {
+		if name, object, ok := strings.Cut(path, "/"+kind+"/"); ok {
+			return name, kind, object
+		}
 	}
-	if name, ok = strings.CutSuffix(rest, "/tags/list"); ok {
-		return name, "", true
-	}
-	if name, resource, ok = strings.Cut(rest, "/blobs/"); ok {
-		return name, "blobs/" + resource, true
-	}
-	return strings.Cut(rest, "/manifests/")
+	return path, "", ""
 }
 
-func (s *Server) serve(w http.ResponseWriter, r *http.Request, repo Repository, resource string) {
-	blob, isBlob := strings.CutPrefix(resource, "blobs/")
+func (s *Server) serve(w http.ResponseWriter, r *http.Request, repo Repository, kind, object string) {
+	if repo.Serve != nil {
+		repo.Serve(w, r, kind, object)
+		return
+	}
+	isBlob := kind == "blobs"
 	if isBlob && repo.BlobAuth != nil {
 		repo.Auth = *repo.BlobAuth
 	}
@@ -266,33 +268,33 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, repo Repository, 
 		return
 	}
 	switch {
-	case resource == "":
+	case kind == "tags":
 		repo.list(w, r)
 		return
 	case isBlob && repo.Content != nil:
-		repo.Content.blob(w, r, blob)
+		repo.Content.blob(w, r, object)
 		return
 	case isBlob:
 		fail(w, http.StatusNotFound, "BLOB_UNKNOWN")
 		return
 	}
 	maps.Copy(w.Header(), repo.Header)
-	s.behave(w, r, repo, resource)
+	s.behave(w, r, repo, object)
 }
 
-func (s *Server) behave(w http.ResponseWriter, r *http.Request, repo Repository, resource string) {
+func (s *Server) behave(w http.ResponseWriter, r *http.Request, repo Repository, object string) {
 	switch repo.Behaviour {
 	case Healthy:
-		repo.manifest(w, r, resource)
+		repo.manifest(w, r, object)
 	case Reset:
-		reset(w)
+		BreakOff(w)
 	case Hang:
 		select {
 		case <-s.done:
 		case <-r.Context().Done():
 		case <-time.After(time.Minute):
 		}
-		reset(w) // returning would answer 200
+		BreakOff(w) // returning would answer 200
 	case Redirect:
 		http.Redirect(w, r, repo.Location, http.StatusTemporaryRedirect)
 	case NoHead:
@@ -300,7 +302,7 @@ func (s *Server) behave(w http.ResponseWriter, r *http.Request, repo Repository,
 			w.WriteHeader(http.StatusMethodNotAllowed)
 			return
 		}
-		repo.manifest(w, r, resource)
+		repo.manifest(w, r, object)
 	}
 }
 
@@ -321,8 +323,8 @@ func (repo Repository) manifest(w http.ResponseWriter, r *http.Request, object s
 	}
 }
 
-// reset breaks the connection off with a TCP reset.
-func reset(w http.ResponseWriter) {
+// BreakOff breaks the connection off with a TCP reset, without an answer.
+func BreakOff(w http.ResponseWriter) {
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		return
