@@ -4,7 +4,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/cri/dnstest"
+	"github.com/whypull/whypull/cri/leaktest"
 )
 
 // long is how long a test waits for what must happen, on a machine however
@@ -112,18 +112,5 @@ func writeFiles(t testing.TB, files map[string]string) string {
 // package than it began with. It is not for parallel tests.
 func noGoroutinesLeft(t *testing.T) {
 	t.Helper()
-	before := len(goroutines())
-	t.Cleanup(func() {
-		for deadline := time.Now().Add(long); len(goroutines()) > before; runtime.Gosched() {
-			if time.Now().After(deadline) {
-				t.Fatalf("goroutines before %d, after:\n%s", before, strings.Join(goroutines(), "\n\n"))
-			}
-		}
-	})
-}
-
-func goroutines() []string {
-	buf := make([]byte, 4<<20)
-	all := strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n")
-	return slices.DeleteFunc(all, func(s string) bool { return !strings.Contains(s, "nameservice.(*inquiry)") })
+	leaktest.Check(t, leaktest.With("agent/dns.(*inquiry)"))
 }

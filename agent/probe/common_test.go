@@ -9,7 +9,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -25,6 +24,7 @@ import (
 	"github.com/whypull/whypull/cri/catest"
 	"github.com/whypull/whypull/cri/critest"
 	"github.com/whypull/whypull/cri/dnstest"
+	"github.com/whypull/whypull/cri/leaktest"
 	"github.com/whypull/whypull/cri/registry"
 	"github.com/whypull/whypull/cri/registry/registrytest"
 	"github.com/whypull/whypull/cri/sockettest"
@@ -304,25 +304,7 @@ func heads(s *registrytest.Server) int {
 // first, and not in a parallel test.
 func noGoroutinesLeft(t *testing.T) {
 	t.Helper()
-	before := goroutines()
-	t.Cleanup(func() {
-		deadline := time.Now().Add(long)
-		for len(goroutines()) > len(before) {
-			if time.Now().After(deadline) {
-				t.Errorf("goroutines before %d, after:\n%s", len(before), strings.Join(goroutines(), "\n\n"))
-				return
-			}
-			runtime.Gosched()
-		}
-	})
-}
-
-func goroutines() []string {
-	buf := make([]byte, 4<<20)
-	all := strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n")
-	return slices.DeleteFunc(all, func(s string) bool {
-		return !strings.Contains(s, "whypull/agent/probe.(*") && !strings.Contains(s, "net/http.(*Transport)")
-	})
+	leaktest.Check(t, leaktest.With("whypull/agent/probe.(*", "net/http.(*Transport)"))
 }
 
 // dead is an endpoint that takes connections, counts them, and breaks them off

@@ -4,13 +4,11 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"runtime"
-	"slices"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/whypull/whypull/agent/kube/apitest"
+	"github.com/whypull/whypull/cri/leaktest"
 )
 
 // long is how long a test waits for what must happen; nothing waits that long
@@ -72,27 +70,14 @@ func eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(long); !done(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("in vain: %s\n%s", what, strings.Join(goroutines(), "\n\n"))
+			t.Fatalf("in vain: %s", what)
 		}
 	}
 }
 
 // noGoroutinesLeft fails the test if it ends with more goroutines than it
-// began with.
+// began with, but for klog's, which the process has once.
 func noGoroutinesLeft(t *testing.T) {
 	t.Helper()
-	before := len(goroutines())
-	t.Cleanup(func() {
-		eventually(t, "the end of all goroutines", func() bool { return len(goroutines()) <= before })
-	})
-}
-
-// goroutines are the stacks of those that the program may leave behind;
-// klog's, which the process has once, is not among them.
-func goroutines() []string {
-	buf := make([]byte, 4<<20)
-	all := strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n")
-	return slices.DeleteFunc(all, func(s string) bool {
-		return strings.Contains(s, "testing.") || strings.Contains(s, "klog/v2.(*flushDaemon)") || strings.Contains(s, "os/signal.")
-	})
+	leaktest.Check(t, leaktest.Without("testing.", "klog/v2.(*flushDaemon)", "os/signal."))
 }

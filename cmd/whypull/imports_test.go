@@ -94,7 +94,7 @@ func allowed() map[string][]string {
 
 // fakes are the packages that only tests, and other fakes, may import.
 func fakes() []string {
-	return []string{"catest", "critest", "registrytest", "faulttest", "dnstest", "scratchpulltest", "sockettest", "apitest"}
+	return []string{"catest", "critest", "registrytest", "faulttest", "dnstest", "leaktest", "scratchpulltest", "sockettest", "apitest"}
 }
 
 // TestArchitecture holds the import graph to the design.

@@ -2,7 +2,6 @@ package registry_test
 
 import (
 	"bytes"
-	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -219,19 +218,17 @@ func unsoundChildren() []inspected {
 	}
 }
 
-// unsoundBlobs break the second layer of two, or the config.
 // zipped packs anything.
 func zipped(t *testing.T, content []byte) []byte {
 	t.Helper()
-	var b bytes.Buffer
-	z := gzip.NewWriter(&b)
-	_, err := z.Write(content)
-	if err = errors.Join(err, z.Close()); err != nil {
+	packed, err := registrytest.Zipped(content)
+	if err != nil {
 		t.Fatal(err)
 	}
-	return b.Bytes()
+	return packed
 }
 
+// unsoundBlobs break the second layer of two, or the config.
 func unsoundBlobs(t *testing.T) []inspected {
 	layer := func(change func(*registrytest.Object)) func(c *registrytest.Content) (a, b ocispec.Descriptor) {
 		return func(c *registrytest.Content) (a, b ocispec.Descriptor) {

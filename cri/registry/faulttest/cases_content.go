@@ -5,6 +5,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/whypull/whypull/cri/registry/registrytest"
 )
 
 // maker makes the repository of a case from a good image of its name.
@@ -83,12 +85,12 @@ func bytesCases() map[string]maker {
 			if err != nil {
 				return err
 			}
-			packed, err := zipped(unpacked)
+			packed, err := registrytest.Zipped(unpacked)
 			c.layer = packed[:len(packed)-20]
 			return err
 		}),
 		"layer-no-archive": with(func(c *content) (err error) {
-			c.layer, err = zipped(bytes.Repeat([]byte("This is "+c.name+", and no archive. "), 32))
+			c.layer, err = registrytest.Zipped(bytes.Repeat([]byte("This is "+c.name+", and no archive. "), 32))
 			return err
 		}),
 	}

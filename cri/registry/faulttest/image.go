@@ -1,10 +1,8 @@
 package faulttest
 
 import (
-	"archive/tar"
 	"bytes"
 	"cmp"
-	"compress/gzip"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
@@ -17,6 +15,8 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/whypull/whypull/cri/registry/registrytest"
 )
 
 // tag is that of every image.
@@ -83,7 +83,7 @@ func (c content) build() (image, error) {
 		return image{}, err
 	}
 	if c.layer == nil {
-		if c.layer, err = zipped(unpacked); err != nil {
+		if c.layer, err = registrytest.Zipped(unpacked); err != nil {
 			return image{}, err
 		}
 	}
@@ -110,10 +110,10 @@ func (c content) two() (content, error) {
 	noise := make([]byte, secondSize)
 	_, _ = rand.NewChaCha8(seed).Read(noise) // never fails, by its documentation
 	var err error
-	if c.unpacked, err = archive(c.name+"-2", noise); err != nil {
+	if c.unpacked, err = registrytest.Archive(c.name+"-2", noise); err != nil {
 		return c, err
 	}
-	c.second, err = zipped(c.unpacked)
+	c.second, err = registrytest.Zipped(c.unpacked)
 	return c, err
 }
 
@@ -195,30 +195,7 @@ func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K {
 
 // tarball is an archive with one file.
 func tarball(name string) ([]byte, error) {
-	return archive(name, []byte(strings.Repeat("This is the only file of "+name+".\n", 16)))
-}
-
-func archive(name string, text []byte) ([]byte, error) {
-	var out bytes.Buffer
-	w := tar.NewWriter(&out)
-	err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: int64(len(text))})
-	if err == nil {
-		_, err = w.Write(text)
-	}
-	if err == nil {
-		err = w.Close()
-	}
-	return out.Bytes(), err
-}
-
-func zipped(data []byte) ([]byte, error) {
-	var out bytes.Buffer
-	w := gzip.NewWriter(&out)
-	_, err := w.Write(data)
-	if err == nil {
-		err = w.Close()
-	}
-	return out.Bytes(), err
+	return registrytest.Archive(name, []byte(strings.Repeat("This is the only file of "+name+".\n", 16)))
 }
 
 // flipped is data of the same size that is something else.

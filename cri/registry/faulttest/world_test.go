@@ -14,7 +14,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -22,6 +21,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"github.com/whypull/whypull/cri/leaktest"
 	"github.com/whypull/whypull/cri/sockettest"
 )
 
@@ -368,7 +368,7 @@ func TestStartFails(t *testing.T) {
 
 // Not parallel: it counts what runs.
 func TestCloseLeavesNothingRunning(t *testing.T) {
-	before := goroutines()
+	leaktest.Check(t, leaktest.With("faulttest.(*World)", "dnstest.(*Server)", "sockettest.Serve"))
 	w, err := Start(Config{Root: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
@@ -379,26 +379,10 @@ func TestCloseLeavesNothingRunning(t *testing.T) {
 	}
 	defer func() { _ = held.Close() }()
 	w.Close()
-	for deadline := time.Now().Add(time.Minute); goroutines() > before; runtime.Gosched() {
-		if time.Now().After(deadline) {
-			t.Fatalf("%d of ours run, %d did before", goroutines(), before)
-		}
-	}
 	if conn, err := net.Dial("tcp", w.addresses[hostGood]); err == nil {
 		_ = conn.Close()
 		t.Error("the registry still answers")
 	}
-}
-
-func goroutines() int {
-	buf := make([]byte, 4<<20)
-	n := 0
-	for g := range strings.SplitSeq(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
-		if strings.Contains(g, "faulttest.(*World)") || strings.Contains(g, "sockettest.Serve") {
-			n++
-		}
-	}
-	return n
 }
 
 // No two images share a part, so that what is stored of one answers for no

@@ -70,22 +70,40 @@ func (c *Content) Blob(mediaType string, body []byte) ocispec.Descriptor {
 // Layer adds a packed archive with one file of that many bytes.
 func (c *Content) Layer(size int) ocispec.Descriptor {
 	c.tb.Helper()
-	var packed bytes.Buffer
-	z := gzip.NewWriter(&packed)
-	t := tar.NewWriter(z)
-	err := t.WriteHeader(&tar.Header{Name: "file", Size: int64(size), Mode: 0o644, Typeflag: tar.TypeReg})
-	if err == nil {
-		_, err = t.Write(bytes.Repeat([]byte(strconv.Itoa(size)+"\n"), size)[:size])
-	}
-	for _, last := range []func() error{t.Close, z.Close} {
-		if err == nil {
-			err = last()
-		}
-	}
+	archive, err := Archive("file", bytes.Repeat([]byte(strconv.Itoa(size)+"\n"), size)[:size])
 	if err != nil {
 		c.tb.Fatal(err)
 	}
-	return c.Blob(ocispec.MediaTypeImageLayerGzip, packed.Bytes())
+	packed, err := Zipped(archive)
+	if err != nil {
+		c.tb.Fatal(err)
+	}
+	return c.Blob(ocispec.MediaTypeImageLayerGzip, packed)
+}
+
+// Archive is a tar archive with one file.
+func Archive(name string, content []byte) ([]byte, error) {
+	var out bytes.Buffer
+	w := tar.NewWriter(&out)
+	err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: int64(len(content))})
+	if err == nil {
+		_, err = w.Write(content)
+	}
+	if err == nil {
+		err = w.Close()
+	}
+	return out.Bytes(), err
+}
+
+// Zipped is data packed by gzip.
+func Zipped(data []byte) ([]byte, error) {
+	var out bytes.Buffer
+	w := gzip.NewWriter(&out)
+	_, err := w.Write(data)
+	if err == nil {
+		err = w.Close()
+	}
+	return out.Bytes(), err
 }
 
 // Config adds the config of an image whose layers have these contents.

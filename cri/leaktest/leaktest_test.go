@@ -1,0 +1,41 @@
+package leaktest
+
+import (
+	"testing"
+	"time"
+)
+
+// recorded is a test whose failure is what is wanted, and whose cleanups run when
+// it is told.
+type recorded struct {
+	testing.TB
+	cleanup func()
+	failed  bool
+}
+
+func (r *recorded) Helper()               {}
+func (r *recorded) Cleanup(f func())      { r.cleanup = f }
+func (r *recorded) Errorf(string, ...any) { r.failed = true }
+
+func left(release chan struct{}) { <-release }
+
+// Not parallel, and nothing of it is: what is left of one would count for another.
+func TestCheck(t *testing.T) {
+	for name, tc := range map[string]struct {
+		counts func(string) bool
+		fails  bool
+	}{
+		"left":        {With("another.left", "leaktest.left"), true},
+		"of others":   {With("another.left"), false},
+		"passed over": {Without("goroutine "), false},
+	} {
+		release, r := make(chan struct{}), &recorded{TB: t}
+		check(r, tc.counts, time.Millisecond)
+		go left(release)
+		r.cleanup()
+		close(release)
+		if r.failed != tc.fails {
+			t.Errorf("%s: failed %t, want %t", name, r.failed, tc.fails)
+		}
+	}
+}
