@@ -473,7 +473,7 @@ func TestSchema1OfOldRuntimes(t *testing.T) {
 // proxy is an HTTP proxy that connects every name to the loopback address.
 func proxy(t *testing.T, status int) *url.URL {
 	t.Helper()
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	u := proxyBy(t, func(w http.ResponseWriter, r *http.Request) {
 		if status != http.StatusOK {
 			w.WriteHeader(status)
 			return
@@ -491,14 +491,17 @@ func proxy(t *testing.T, status int) *url.URL {
 		}
 		_, _ = io.WriteString(from, "HTTP/1.1 200 OK\r\n\r\n")
 		sockettest.Relay(from, buffered, to)
-	}))
-	t.Cleanup(s.Close)
-	u, err := url.Parse(s.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
+	})
 	u.User = url.UserPassword("proxy", secret)
 	return u
+}
+
+// proxyBy is an HTTP proxy that answers as it is told.
+func proxyBy(t *testing.T, answer http.HandlerFunc) *url.URL {
+	t.Helper()
+	s := httptest.NewServer(answer)
+	t.Cleanup(s.Close)
+	return &url.URL{Scheme: "http", Host: s.Listener.Addr().String()}
 }
 
 func TestProxy(t *testing.T) {
@@ -606,15 +609,10 @@ func TestProxyOfPlainRegistry(t *testing.T) {
 		"squid":    {"X-Squid-Error", registry.FaultProxyFailed},
 		"registry": {"Server", registry.FaultServerError},
 	} {
-		p := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		u := proxyBy(t, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set(tc.header, "1.1 proxy")
 			w.WriteHeader(http.StatusServiceUnavailable)
-		}))
-		t.Cleanup(p.Close)
-		u, err := url.Parse(p.URL)
-		if err != nil {
-			t.Fatal(err)
-		}
+		})
 		opts := plainHosts(t, "hub.test")
 		opts.Proxy = func(*http.Request) (*url.URL, error) { return u, nil }
 		a := app(t, opts, "hub.test", nil)
@@ -627,15 +625,10 @@ func TestProxyOfPlainRegistry(t *testing.T) {
 
 // It answers in the place of the token server, too.
 func TestProxyOfPlainTokenServer(t *testing.T) {
-	p := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	u := proxyBy(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Via", "1.1 proxy")
 		w.WriteHeader(http.StatusBadGateway)
-	}))
-	t.Cleanup(p.Close)
-	u, err := url.Parse(p.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
+	})
 	s := registrytest.New(t, registrytest.Config{Plain: true, Realm: "http://auth.test/token", Repositories: []registrytest.Repository{
 		{Name: "team/app", Auth: registrytest.Bearer},
 	}})

@@ -5,7 +5,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"testing"
 	"time"
@@ -87,15 +86,10 @@ func TestSocksProxy(t *testing.T) {
 // A proxy is not told addresses that we refuse: it would connect to them.
 func TestProxyIsNotToldForbiddenHosts(t *testing.T) {
 	var asked []string
-	p := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	u := proxyBy(t, func(w http.ResponseWriter, r *http.Request) {
 		asked = append(asked, r.Host)
 		w.WriteHeader(http.StatusForbidden)
-	}))
-	t.Cleanup(p.Close)
-	u, err := url.Parse(p.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
+	})
 	var s *registrytest.Server
 	elsewhere := func(req *http.Request) (*url.URL, error) {
 		if req.URL.Host == s.Host {
