@@ -313,9 +313,16 @@ func (t *published) wrote(verdicts []diagnosis.Verdict, final bool) {
 func (p *PodPublisher) write(ctx context.Context, u podwatch.Update, patch map[string]*string) error {
 	err := p.writer.Annotate(ctx, u.Namespace, u.Name, u.UID, patch)
 	if !errors.Is(err, kube.ErrNotFound) {
-		p.metrics.Wrote(err)
+		p.wrote(err)
 	}
 	return err
+}
+
+// wrote counts a write, but not one that was held back: the API server got none.
+func (p *PodPublisher) wrote(err error) {
+	if !errors.Is(err, kube.ErrUnguarded) {
+		p.metrics.Wrote(err)
+	}
 }
 
 // clear takes whypull's annotations off a pod that fails no more. A pod that
@@ -379,7 +386,7 @@ func (p *PodPublisher) events(ctx context.Context, told *published, verdicts []d
 
 func (p *PodPublisher) event(ctx context.Context, e *eventsv1.Event) error {
 	err := p.writer.Event(ctx, e)
-	p.metrics.Wrote(err)
+	p.wrote(err)
 	if err != nil {
 		p.log.Warn("event not recorded", "namespace", e.Namespace, "pod", e.Regarding.Name, "reason", e.Reason, "err", err)
 	}

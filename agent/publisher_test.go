@@ -463,6 +463,20 @@ whypull_diagnoses_total{cause="TagNotFound",confidence="Confirmed"} 1
 `, "whypull_diagnoses_total")
 }
 
+// An Event that was held back is recorded later, and was no request before.
+func TestEventThatIsHeldBack(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	d.w.eventErr = kube.ErrUnguarded
+	d.publish(true, verdict("app", diagnosis.TagNotFound))
+	d.want("held back", 1, 0)
+	d.wantWrites(1, 0)
+	d.w.eventErr = nil
+	d.later(time.Minute)
+	d.publish(true, verdict("app", diagnosis.TagNotFound))
+	d.want("next time", 1, 1)
+}
+
 func TestAnnotationsThatCannotBeWritten(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
@@ -471,6 +485,7 @@ func TestAnnotationsThatCannotBeWritten(t *testing.T) {
 	}{
 		"conflict":  {errors.New("the UID in the precondition does not match"), 1},
 		"not found": {fmt.Errorf("pod: %w", kube.ErrNotFound), 0},
+		"held back": {kube.ErrUnguarded, 0},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

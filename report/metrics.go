@@ -36,6 +36,7 @@ type Metrics struct {
 	writes    *prometheus.CounterVec
 	secrets   *prometheus.CounterVec
 	synced    prometheus.Gauge
+	guarded   *prometheus.GaugeVec // without a series until Guarded is called
 
 	mu      sync.Mutex
 	failing map[string][]diagnosis.Verdict // by pod uid
@@ -79,11 +80,13 @@ func NewMetrics(version string) *Metrics {
 	}
 	m.synced = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "whypull_last_sync_timestamp_seconds", Help: "Unix time at which the watch on pods was last heard of."})
+	m.guarded = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "whypull_admission_guarded", Help: "1 if the API server refuses the agent what the admission policies forbid, else 0; absent if they are not required."}, nil)
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "whypull_build_info", Help: "1, labelled with the version of whypull and of Go.",
 		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()}})
 	info.Set(1)
-	m.registry.MustRegister(m.diagnoses, m.time, m.checks, m.phases, m.criUp, m.writes, m.secrets, m.synced, info, failing{m}, mismatch{m}, progress{m}, podFailures{m}, registries{m},
+	m.registry.MustRegister(m.diagnoses, m.time, m.checks, m.phases, m.criUp, m.writes, m.secrets, m.synced, m.guarded, info, failing{m}, mismatch{m}, progress{m}, podFailures{m}, registries{m},
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -154,6 +157,15 @@ func (m *Metrics) RuntimeUp(up bool) {
 	if up {
 		m.criUp.Set(1)
 	}
+}
+
+// Guarded notes whether the admission policies are proved to limit the agent.
+func (m *Metrics) Guarded(guarded bool) {
+	value := 0.0
+	if guarded {
+		value = 1
+	}
+	m.guarded.WithLabelValues().Set(value)
 }
 
 // Wrote counts a write to the API server.

@@ -313,6 +313,27 @@ func TestProcess(t *testing.T) {
 	}
 }
 
+// An agent that needs no admission policy has no series that an alert would take
+// for a missing one.
+func TestGuarded(t *testing.T) {
+	t.Parallel()
+	m := NewMetrics("v1")
+	const name = "whypull_admission_guarded"
+	wantMetrics(t, m, "", name)
+	for _, guarded := range []bool{false, true, false} {
+		m.Guarded(guarded)
+		value := 0
+		if guarded {
+			value = 1
+		}
+		wantMetrics(t, m, fmt.Sprintf(`
+# HELP whypull_admission_guarded 1 if the API server refuses the agent what the admission policies forbid, else 0; absent if they are not required.
+# TYPE whypull_admission_guarded gauge
+whypull_admission_guarded %d
+`, value), name)
+	}
+}
+
 func TestCountersStartAtZero(t *testing.T) {
 	t.Parallel()
 	m := NewMetrics("v1")

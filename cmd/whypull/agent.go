@@ -40,6 +40,7 @@ type agentOptions struct {
 	kubeletDir   string
 	providers    string
 	secretAccess string
+	policy       bool
 	listen       string
 	stallAfter   time.Duration
 	podNetwork   bool
@@ -67,6 +68,7 @@ func agentCommand() *cobra.Command {
 	f.StringVar(&o.kubeletDir, "kubelet-root-dir", "/var/lib/kubelet", "the kubelet's --root-dir; its records of pulled images and its config.json are read where mounted")
 	f.StringVar(&o.providers, "image-credential-provider-config", "", "the kubelet's flag of this name; empty: looked for in the kubelet's unit files")
 	f.StringVar(&o.secretAccess, "secret-access", "auto", "how pull secrets are read: auto, impersonate, direct or none")
+	f.BoolVar(&o.policy, "require-admission-policy", true, "write nothing before the API server has refused dry runs that the admission policies forbid")
 	f.StringVar(&o.listen, "listen-address", ":9779", "address for /metrics, /healthz and /readyz")
 	f.BoolVar(&o.podNetwork, "pod-network", false, "enter the network namespaces of pods to ask for names there (wants SYS_ADMIN); else their name servers are asked from the node's network")
 	f.StringVar(&o.pullRetry, "pull-retry", "", "how a failed pull is tried again where that can add to the verdict: isolated, replay or off; empty: isolated with containerd, else replay")
@@ -162,7 +164,8 @@ func (o agentOptions) serve(ctx context.Context, log *slog.Logger, client *kube.
 	defer stopRetry()
 	changes := recheck.New(client, o.hostRoot)
 	collector.Basis = changes
-	publisher := agent.NewPublisher(client, metrics, log, o.node)
+	writer, guard := o.writer(client, metrics, log)
+	publisher := agent.NewPublisher(writer, metrics, log, o.node)
 	loop := agent.New(collector, publisher, log)
 	publisher.Again(loop.Again)
 	publisher.Busy(loop.Busy)
@@ -183,6 +186,7 @@ func (o agentOptions) serve(ctx context.Context, log *slog.Logger, client *kube.
 		defer stop()
 		failed = listen(ctx, server)
 	})
+	wg.Go(func() { guard(ctx) })
 	wg.Go(func() { reflector.RunWithContext(ctx) })
 	wg.Go(func() { loop.Run(ctx) })
 	wg.Go(func() { changes.Run(ctx, loop, collector.NodeChanged) })
@@ -191,6 +195,16 @@ func (o agentOptions) serve(ctx context.Context, log *slog.Logger, client *kube.
 	wg.Wait()
 	log.Info("stopped")
 	return failed
+}
+
+// writer returns what writes to the API server, and what has to run beside it.
+func (o agentOptions) writer(client *kube.Client, metrics *report.Metrics, log *slog.Logger) (agent.Writer, func(context.Context)) {
+	if !o.policy {
+		log.Warn("admission policies are not required")
+		return client, func(context.Context) {}
+	}
+	guard := kube.NewGuard(client, log, metrics.Guarded)
+	return guard, guard.Run
 }
 
 func (o agentOptions) registries() registry.Options {

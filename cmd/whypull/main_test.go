@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -10,7 +12,12 @@ import (
 	"syscall"
 	"testing"
 
+	dto "github.com/prometheus/client_model/go"
 	"github.com/spf13/pflag"
+
+	"github.com/whypull/whypull/agent"
+	"github.com/whypull/whypull/agent/kube"
+	"github.com/whypull/whypull/report"
 )
 
 func TestStatus(t *testing.T) {
@@ -145,7 +152,7 @@ func TestTerminate(t *testing.T) {
 	if got := get(address, "/readyz"); got != "503 Service Unavailable the watch on pods has not synced" {
 		t.Errorf("/readyz: %s", got)
 	}
-	if got := get(address, "/metrics"); !strings.Contains(got, "whypull_cri_up 0") {
+	if got := get(address, "/metrics"); !strings.Contains(got, "whypull_cri_up 0") || !strings.Contains(got, "whypull_admission_guarded 0") {
 		t.Errorf("/metrics: %s", got)
 	}
 	if err := syscall.Kill(os.Getpid(), syscall.SIGTERM); err != nil {
@@ -159,6 +166,29 @@ func TestTerminate(t *testing.T) {
 	}
 	if got := get(address, "/healthz"); got != "" {
 		t.Errorf("/healthz after the end: %s", got)
+	}
+}
+
+// What writes is guarded unless somebody says that it need not be.
+func TestWriter(t *testing.T) {
+	t.Parallel()
+	client, metrics := &kube.Client{}, report.NewMetrics("v1")
+	guarded := func() bool {
+		families, err := metrics.Gatherer().Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return slices.ContainsFunc(families, func(f *dto.MetricFamily) bool { return f.GetName() == "whypull_admission_guarded" })
+	}
+	if w, _ := (agentOptions{}).writer(client, metrics, slog.New(slog.DiscardHandler)); w != agent.Writer(client) || guarded() {
+		t.Errorf("without a policy: %T, metric: %v", w, guarded())
+	}
+	w, _ := agentOptions{policy: true}.writer(client, metrics, slog.New(slog.DiscardHandler))
+	if err := w.Annotate(t.Context(), "team", "web", "u-1", nil); !errors.Is(err, kube.ErrUnguarded) || !guarded() {
+		t.Errorf("with a policy: %v, metric: %v", err, guarded())
+	}
+	if f := agentCommand().Flags().Lookup("require-admission-policy"); f == nil || f.DefValue != "true" {
+		t.Errorf("flag %+v", f)
 	}
 }
 
@@ -228,7 +258,7 @@ func TestFlagHelp(t *testing.T) {
 	})
 	want := []string{
 		"containerd-config", "cri-socket", "host-root", "image-credential-provider-config", "kubeconfig", "kubelet-root-dir", "listen-address",
-		"log-format", "log-level", "node-name", "pod-network", "pull-retry", "pull-retry-max-bytes", "pull-stall-after", "registry-config-path", "secret-access",
+		"log-format", "log-level", "node-name", "pod-network", "pull-retry", "pull-retry-max-bytes", "pull-stall-after", "registry-config-path", "require-admission-policy", "secret-access",
 	}
 	if !slices.Equal(names, want) {
 		t.Errorf("flags %q, want %q", names, want)

@@ -1,0 +1,210 @@
+package kube
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+)
+
+// PodRefusal and EventRefusal are the messages of the two admission policies
+// that a proof demands.
+const (
+	PodRefusal   = "only whypull's own annotations may change"
+	EventRefusal = "events must name whypull.dev/agent as their controller"
+)
+
+// ErrUnguarded is returned for a write while no proof shows that admission
+// policies limit the agent's token.
+var ErrUnguarded = errors.New("admission policies do not limit the agent")
+
+const (
+	// proofLife is how long a proof holds, and lastProof the most that a failed
+	// one is left alone. The latter keeps a fleet without policies from costing
+	// its API server more than one request a second for every hundred nodes.
+	proofLife  = time.Hour
+	firstProof = time.Second
+	lastProof  = 5 * time.Minute
+	// proofTimeout bounds one proof, which takes three requests.
+	proofTimeout = 15 * time.Second
+)
+
+// Guard writes for a Client, and only while it is proved that the API server
+// refuses the agent what the admission policies forbid it: RBAC alone would let
+// the agent's token write the status of any pod. It is safe for concurrent use.
+type Guard struct {
+	client *Client
+	log    *slog.Logger
+	report func(guarded bool)
+	proved atomic.Bool
+}
+
+// NewGuard returns a guard that refuses every write until Run has a proof.
+// report is called with false at once, and with the outcome of each proof.
+func NewGuard(c *Client, log *slog.Logger, report func(guarded bool)) *Guard {
+	report(false)
+	return &Guard{client: c, log: log, report: report}
+}
+
+// Annotate is Client.Annotate, or fails with ErrUnguarded.
+func (g *Guard) Annotate(ctx context.Context, namespace, pod, uid string, annotations map[string]*string) error {
+	if !g.proved.Load() {
+		return ErrUnguarded
+	}
+	return g.client.Annotate(ctx, namespace, pod, uid, annotations)
+}
+
+// Event is Client.Event, or fails with ErrUnguarded.
+func (g *Guard) Event(ctx context.Context, e *eventsv1.Event) error {
+	if !g.proved.Load() {
+		return ErrUnguarded
+	}
+	return g.client.Event(ctx, e)
+}
+
+// Run proves until the context ends: with back-off until it succeeds, and again
+// once an hour, since policies may be removed.
+func (g *Guard) Run(ctx context.Context) {
+	failed := firstProof
+	for {
+		wait := proofLife
+		if err := g.prove(ctx); err != nil {
+			wait, failed = failed, min(2*failed, lastProof)
+		} else {
+			failed = firstProof
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait + rand.N(wait/4)): //nolint:gosec // jitter, not a secret
+		}
+	}
+}
+
+// prove asks the API server once. What answers neither way, such as a timeout,
+// leaves an earlier proof as it is.
+func (g *Guard) prove(ctx context.Context) error {
+	err := g.client.unguarded(ctx)
+	if ctx.Err() != nil {
+		return err
+	}
+	switch was := g.proved.Load(); {
+	case err == nil:
+		g.proved.Store(true)
+		if !was {
+			g.log.Info("admission policies limit the agent")
+		}
+	case errors.Is(err, ErrUnguarded):
+		g.proved.Store(false)
+		g.log.Warn("nothing is written", "err", err)
+	case was:
+		g.log.Warn("admission policies not checked", "err", err)
+	default:
+		g.log.Warn("nothing is written", "err", err)
+	}
+	g.report(g.proved.Load())
+	return err
+}
+
+// unguarded returns nil if the API server refuses two dry runs that the policies
+// forbid, ErrUnguarded if it accepts one, and another error if it does neither.
+// Both are about the agent's own pod, and would do no harm if they were no dry
+// runs.
+func (c *Client) unguarded(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, proofTimeout)
+	defer cancel()
+	namespace, pod, err := c.ownPod(ctx)
+	if err != nil {
+		return fmt.Errorf("look up the agent's own pod: %w", err)
+	}
+	const foreign = `{"metadata":{"annotations":{"whypull.dev/guard":"a dry run that an admission policy refuses"}}}`
+	err = c.core.Patch(types.MergePatchType).Namespace(namespace).Resource("pods").Name(pod).SubResource("status").
+		VersionedParams(&metav1.PatchOptions{DryRun: []string{metav1.DryRunAll}}, metav1.ParameterCodec).
+		Body([]byte(foreign)).Do(ctx).Error()
+	if err := refusedFor(PodRefusal, err); err != nil {
+		return fmt.Errorf("dry run of a foreign annotation on pod %s/%s: %w", namespace, pod, err)
+	}
+	err = c.events.Post().Namespace(namespace).Resource("events").
+		VersionedParams(&metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}, metav1.ParameterCodec).
+		Body(c.foreignEvent(namespace, pod)).Do(ctx).Error()
+	if err := refusedFor(EventRefusal, err); err != nil {
+		return fmt.Errorf("dry run of a foreign Event on pod %s/%s: %w", namespace, pod, err)
+	}
+	return nil
+}
+
+// refusedFor returns nil for the refusal of an admission policy that gives this
+// message.
+func refusedFor(message string, err error) error {
+	switch {
+	case err == nil:
+		return fmt.Errorf("%w: the API server accepts it", ErrUnguarded)
+	case strings.Contains(err.Error(), " denied request: "+message):
+		return nil
+	}
+	return err
+}
+
+// foreignEvent is an Event that the API server would accept, under another
+// controller's name.
+func (c *Client) foreignEvent(namespace, pod string) *eventsv1.Event {
+	return &eventsv1.Event{
+		ObjectMeta:          metav1.ObjectMeta{Namespace: namespace, Name: "whypull-guard"},
+		EventTime:           metav1.NowMicro(),
+		ReportingController: "whypull.dev/guard",
+		ReportingInstance:   c.node,
+		Action:              "Diagnose",
+		Reason:              string(diagnosis.Unknown),
+		Type:                corev1.EventTypeWarning,
+		Note:                "a dry run that an admission policy refuses",
+		Regarding:           corev1.ObjectReference{APIVersion: "v1", Kind: "Pod", Namespace: namespace, Name: pod},
+	}
+}
+
+// ownPod returns the pod that the agent's token is bound to, as the API server
+// sees it.
+func (c *Client) ownPod(ctx context.Context) (namespace, name string, err error) {
+	const ask = `{"apiVersion":"authentication.k8s.io/v1","kind":"SelfSubjectReview"}`
+	answer := c.core.Post().AbsPath("/apis/authentication.k8s.io/v1/selfsubjectreviews").
+		SetHeader("Content-Type", runtime.ContentTypeJSON).SetHeader("Accept", runtime.ContentTypeJSON).
+		Body([]byte(ask)).Do(ctx)
+	if err := answer.Error(); err != nil { // which says more than Raw's
+		return "", "", err
+	}
+	data, err := answer.Raw()
+	if err != nil {
+		return "", "", err
+	}
+	var review struct {
+		Status struct {
+			UserInfo struct {
+				Username string
+				Extra    map[string][]string
+			}
+		}
+	}
+	if err := json.Unmarshal(data, &review); err != nil {
+		return "", "", fmt.Errorf("the API server's answer: %w", err)
+	}
+	user := review.Status.UserInfo
+	account, _ := strings.CutPrefix(user.Username, "system:serviceaccount:")
+	namespace, _, ok := strings.Cut(account, ":")
+	pods := user.Extra["authentication.kubernetes.io/pod-name"]
+	if account == user.Username || !ok || len(pods) != 1 {
+		return "", "", fmt.Errorf("user %q is not a service account whose token is bound to a pod", user.Username)
+	}
+	return namespace, pods[0], nil
+}
