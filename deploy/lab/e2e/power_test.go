@@ -6,10 +6,11 @@ import (
 	"strings"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
@@ -29,11 +30,9 @@ func TestLeastPower(t *testing.T) {
 	if err := s.Break(ctx, shared.lab); err != nil {
 		t.Fatal(err)
 	}
-	elsewhere := demo.Pod("elsewhere", registry.PlainHost+"/e2e/power:1.0", "", "nodeName: another-node")
-	if _, err := shared.lab.Kubectl(ctx, strings.NewReader(elsewhere), "-n", s.Name, "apply", "-f", "-"); err != nil {
-		t.Fatal(err)
-	}
-	asAgent := "--kubeconfig=" + agentKubeconfig(ctx, t)
+	elsewhere(t, s.Name)
+	kubeconfig := agentKubeconfig(ctx, t, "whypull", "whypull-agent")
+	asAgent := "--kubeconfig=" + kubeconfig
 	asNode := []string{"--as=system:node:lab-node"}
 	for _, c := range []struct {
 		name string
@@ -60,7 +59,24 @@ func TestLeastPower(t *testing.T) {
 			t.Errorf("%s: refused for another reason: %v", c.name, err)
 		}
 	}
-	client := kubernetes.NewForConfigOrDie(restConfig(t, asAgent))
+	client := clientFrom(t, kubeconfig)
+	assertPodPolicy(t, client, s.Name, "whypull-own-node-only")
+	assertEventPolicy(t, client, s.Name, "whypull-own-events-only")
+}
+
+// elsewhere makes a pod of another node, which there is not.
+func elsewhere(t *testing.T, namespace string) {
+	t.Helper()
+	pod := demo.Pod("elsewhere", registry.PlainHost+"/e2e/power:1.0", "", "nodeName: another-node")
+	if _, err := shared.lab.Kubectl(t.Context(), strings.NewReader(pod), "-n", namespace, "apply", "-f", "-"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// assertPodPolicy tries what the agent may do to a pod's status, with a client
+// that has its token. The namespace has a pod "app" of the node, and "elsewhere".
+func assertPodPolicy(t *testing.T, client kubernetes.Interface, namespace, policy string) {
+	t.Helper()
 	for _, c := range []struct {
 		name, pod, patch string
 		may              bool
@@ -76,46 +92,79 @@ func TestLeastPower(t *testing.T) {
 		{"its annotation on a pod of another node", "elsewhere", `{"metadata":{"annotations":{"whypull.dev/cause":"Unknown"}}}`, false},
 	} {
 		// kubectl patch reads the pod first, which the agent may not and need not.
-		_, err := client.CoreV1().Pods(s.Name).Patch(ctx, c.pod, types.MergePatchType, []byte(c.patch), metav1.PatchOptions{}, "status")
-		if (err == nil) != c.may {
-			t.Errorf("%s: %v, want allowed: %v", c.name, err, c.may)
-		}
-		if err != nil && !strings.Contains(err.Error(), "ValidatingAdmissionPolicy 'whypull-own-node-only'") {
-			t.Errorf("%s: refused by another than the policy: %v", c.name, err)
-		}
-	}
-	for name, event := range map[string]string{
-		"an event that another controller reports": `reportingController: kubelet
-reportingInstance: lab-node`,
-		"an event of another node": `reportingController: whypull.dev/agent
-reportingInstance: another-node`,
-	} {
-		manifest := "apiVersion: events.k8s.io/v1\nkind: Event\nmetadata: {name: x, namespace: " + s.Name + "}\neventTime: \"2026-01-01T00:00:00.000000Z\"\n" +
-			"reason: X\naction: X\ntype: Normal\nnote: x\nregarding: {kind: Pod, name: app, namespace: " + s.Name + "}\n" + event + "\n"
-		if _, err := shared.lab.Kubectl(ctx, strings.NewReader(manifest), asAgent, "create", "-f", "-"); err == nil || !strings.Contains(err.Error(), "orbidden") && !strings.Contains(err.Error(), "denied") {
-			t.Errorf("%s: %v, want denied", name, err)
-		}
+		_, err := client.CoreV1().Pods(namespace).Patch(t.Context(), c.pod, types.MergePatchType, []byte(c.patch), metav1.PatchOptions{}, "status")
+		wantPolicy(t, c.name, err, c.may, policy)
 	}
 }
 
-func restConfig(t *testing.T, flag string) *rest.Config {
+// assertEventPolicy tries which Events the agent may record about the pod "app",
+// with a client that has its token. None is kept.
+func assertEventPolicy(t *testing.T, client kubernetes.Interface, namespace, policy string) {
 	t.Helper()
-	config, err := clientcmd.BuildConfigFromFlags("", strings.TrimPrefix(flag, "--kubeconfig="))
+	for _, c := range []struct {
+		name   string
+		change func(*eventsv1.Event)
+		may    bool
+	}{
+		{"a cause", func(*eventsv1.Event) {}, true},
+		{"a recovery", func(e *eventsv1.Event) { e.Reason, e.Type = "ImagePullRecovered", corev1.EventTypeNormal }, true},
+		{"another controller's name", func(e *eventsv1.Event) { e.ReportingController = "kubelet" }, false},
+		{"another node's name", func(e *eventsv1.Event) { e.ReportingInstance = "another-node" }, false},
+		{"an Event on a node", func(e *eventsv1.Event) { e.Regarding.Kind = "Node" }, false},
+		{"an Event on a pod of another namespace", func(e *eventsv1.Event) { e.Regarding.Namespace = "kube-system" }, false},
+		{"a reason that is no cause", func(e *eventsv1.Event) { e.Reason = "FailedScheduling" }, false},
+		{"a cause that is no warning", func(e *eventsv1.Event) { e.Type = corev1.EventTypeNormal }, false},
+		{"a recovery that is a warning", func(e *eventsv1.Event) { e.Reason = "ImagePullRecovered" }, false},
+		{"a related object", func(e *eventsv1.Event) { e.Related = &corev1.ObjectReference{Kind: "Secret", Name: "named"} }, false},
+		{"an owner", func(e *eventsv1.Event) {
+			e.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Pod", Name: "app", UID: "1"}}
+		}, false},
+		{"a finalizer", func(e *eventsv1.Event) { e.Finalizers = []string{"example.com/x"} }, false},
+	} {
+		e := &eventsv1.Event{
+			ObjectMeta: metav1.ObjectMeta{Name: "power", Namespace: namespace}, EventTime: metav1.NowMicro(),
+			ReportingController: "whypull.dev/agent", ReportingInstance: "lab-node", Action: "Diagnose", Reason: "TagNotFound",
+			Type: corev1.EventTypeWarning, Note: "x", Regarding: corev1.ObjectReference{Kind: "Pod", Name: "app", Namespace: namespace},
+		}
+		c.change(e)
+		_, err := client.EventsV1().Events(namespace).Create(t.Context(), e, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		wantPolicy(t, c.name, err, c.may, policy)
+	}
+}
+
+// wantPolicy: what the agent may do is done, and the policy refuses the rest.
+func wantPolicy(t *testing.T, name string, err error, may bool, policy string) {
+	t.Helper()
+	if (err == nil) != may {
+		t.Errorf("%s: %v, want allowed: %v", name, err, may)
+	}
+	if err != nil && !strings.Contains(err.Error(), "ValidatingAdmissionPolicy '"+policy+"'") {
+		t.Errorf("%s: refused by another than the policy %s: %v", name, policy, err)
+	}
+}
+
+func clientFrom(t *testing.T, kubeconfig string) kubernetes.Interface {
+	t.Helper()
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return config
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return client
 }
 
 // agentKubeconfig is a kubeconfig with a token as the agent's pod has it: bound
 // to the pod, and by that to the node.
-func agentKubeconfig(ctx context.Context, t *testing.T) string {
+func agentKubeconfig(ctx context.Context, t *testing.T, namespace, account string) string {
 	t.Helper()
-	pods, err := shared.client.CoreV1().Pods("whypull").List(ctx, metav1.ListOptions{})
+	pods, err := shared.client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{})
 	if err != nil || len(pods.Items) == 0 {
 		t.Fatalf("the agent's pod: %v", err)
 	}
-	token, err := shared.lab.Kubectl(ctx, nil, "-n", "whypull", "create", "token", "whypull-agent",
+	token, err := shared.lab.Kubectl(ctx, nil, "-n", namespace, "create", "token", account,
 		"--bound-object-kind=Pod", "--bound-object-name="+pods.Items[0].Name)
 	if err != nil {
 		t.Fatal(err)

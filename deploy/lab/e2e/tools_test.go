@@ -336,30 +336,39 @@ func (p programs) follow(t *testing.T, pod string, fill map[string]string) {
 	}
 }
 
+// parkAgent takes the agent from the node, until the returned function or the
+// end of the test brings it back.
+func parkAgent(t *testing.T) (back func()) {
+	t.Helper()
+	ctx := context.WithoutCancel(t.Context())
+	patch := func(where string) {
+		t.Helper()
+		selector := `{"spec":{"template":{"spec":{"nodeSelector":{"whypull.dev/lab":` + where + `}}}}}`
+		if _, err := shared.lab.Kubectl(ctx, nil, "-n", "whypull", "patch", "daemonset", "whypull-agent", "--type=merge", "-p", selector); err != nil {
+			t.Fatal(err)
+		}
+	}
+	back = func() {
+		patch("null")
+		if _, err := shared.lab.Kubectl(ctx, nil, "-n", "whypull", "rollout", "status", "daemonset/whypull-agent", "--timeout=4m"); err != nil {
+			t.Error(err)
+		}
+	}
+	t.Cleanup(back)
+	patch(`"nowhere"`)
+	shared.eventually(t.Context(), t, func() (string, bool) {
+		all, err := shared.client.CoreV1().Pods("whypull").List(t.Context(), metav1.ListOptions{})
+		return fmt.Sprint("the agent to go: ", err), err == nil && len(all.Items) == 0
+	})
+	return back
+}
+
 // TestNoAgentNoReport runs alone, since it takes the agent from the node: of a
 // pod that fails there then it is said that there is no report, and fleet.
 func TestNoAgentNoReport(t *testing.T) {
 	ctx := t.Context()
 	p := build(t, "kubectl-why_pull")
-	agent := func(patch string) {
-		t.Helper()
-		if _, err := shared.lab.Kubectl(context.WithoutCancel(ctx), nil, "-n", "whypull", "patch", "daemonset", "whypull-agent", "--type=merge", "-p", patch); err != nil {
-			t.Fatal(err)
-		}
-	}
-	const nowhere = `{"spec":{"template":{"spec":{"nodeSelector":{"whypull.dev/lab":%s}}}}}`
-	agent(fmt.Sprintf(nowhere, `"nowhere"`))
-	back := func() {
-		agent(fmt.Sprintf(nowhere, "null"))
-		if _, err := shared.lab.Kubectl(context.WithoutCancel(ctx), nil, "-n", "whypull", "rollout", "status", "daemonset/whypull-agent", "--timeout=4m"); err != nil {
-			t.Error(err)
-		}
-	}
-	defer back()
-	shared.eventually(ctx, t, func() (string, bool) {
-		all, err := shared.client.CoreV1().Pods("whypull").List(ctx, metav1.ListOptions{})
-		return fmt.Sprint("the agent to go: ", err), err == nil && len(all.Items) == 0
-	})
+	back := parkAgent(t)
 	s := demo.Scenario{Name: "no-agent", Manifests: []string{demo.Pod("app", registry.PlainHost+"/e2e/no-agent:1.0", "", "")}}
 	t.Cleanup(func() { remove(t, s.Name) })
 	if err := s.Break(ctx, shared.lab); err != nil {

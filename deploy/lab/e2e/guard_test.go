@@ -1,0 +1,136 @@
+package e2e
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/whypull/whypull/deploy/lab/demo"
+	"github.com/whypull/whypull/deploy/lab/registry"
+)
+
+// What an overlay makes of the manifests' names.
+const (
+	otherNamespace = "observability"
+	otherPrefix    = "team-"
+)
+
+// TestAnotherNamespaceAndName runs alone, since it puts another agent into the
+// place of the one that the tests share. An overlay that knows nothing of whypull
+// gives another namespace and other names. While a policy is not bound, that agent
+// writes nothing and says so; once it is, the agent works and the policies limit it
+// as they do under their own names.
+func TestAnotherNamespaceAndName(t *testing.T) {
+	ctx := t.Context()
+	parkAgent(t)
+	withoutSharedPolicies(t)
+	whole := overlay(t, "")
+	t.Cleanup(func() {
+		if out, err := shared.lab.Kubectl(context.WithoutCancel(ctx), nil, "delete", "-k", whole, "--ignore-not-found"); err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
+	})
+	install(t, overlay(t, `patches:
+- patch: |
+    $patch: delete
+    apiVersion: admissionregistration.k8s.io/v1
+    kind: ValidatingAdmissionPolicyBinding
+    metadata: {name: whypull-own-node-only}
+`))
+	s := demo.Scenario{Name: "other-names", Manifests: []string{
+		demo.Pod("app", registry.PlainHost+"/e2e/other-names:1.0", "", ""),
+	}}
+	t.Cleanup(func() { remove(t, s.Name) })
+	if err := s.Break(ctx, shared.lab); err != nil {
+		t.Fatal(err)
+	}
+	elsewhere(t, s.Name)
+	assertHeldBack(t, s.Name)
+
+	install(t, whole)
+	if got := shared.settled(ctx, t, s.Name, "app").Containers[0]; got.Cause != "RepositoryNotFound" {
+		t.Errorf("the agent's verdict: %+v", got)
+	}
+	if m := shared.metrics(ctx, t); !strings.Contains(m, "\nwhypull_admission_guarded 1\n") {
+		t.Errorf("the agent writes, and its metrics do not say that it is guarded:\n%s", m)
+	}
+	client := clientFrom(t, agentKubeconfig(ctx, t, otherNamespace, otherPrefix+"whypull-agent"))
+	assertPodPolicy(t, client, s.Name, otherPrefix+"whypull-own-node-only")
+	assertEventPolicy(t, client, s.Name, otherPrefix+"whypull-own-events-only")
+}
+
+// withoutSharedPolicies takes away the bindings of the shared agent's policies,
+// which would hold for the other agent too, since it has the same role.
+func withoutSharedPolicies(t *testing.T) {
+	t.Helper()
+	ctx := context.WithoutCancel(t.Context())
+	if _, err := shared.lab.Kubectl(ctx, nil, "delete", "validatingadmissionpolicybindings", "whypull-own-node-only", "whypull-own-events-only"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if _, err := shared.lab.Kubectl(ctx, nil, "apply", "-f", filepath.Join(shared.root, "deploy", "base", "admission.yaml")); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// overlay returns the folder of a kustomization that gives the manifests another
+// namespace and prefix, and what is added.
+func overlay(t *testing.T, added string) string {
+	t.Helper()
+	dir := t.TempDir()
+	deploy, err := filepath.Rel(dir, filepath.Join(shared.root, "deploy"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [" + deploy + "]\n" +
+		"namespace: " + otherNamespace + "\nnamePrefix: " + otherPrefix + "\n" + added
+	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// install applies an overlay, and waits for its agent.
+func install(t *testing.T, dir string) {
+	t.Helper()
+	if out, err := shared.lab.Kubectl(t.Context(), nil, "apply", "-k", dir); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if _, err := shared.lab.Kubectl(t.Context(), nil, "-n", otherNamespace, "rollout", "status", "daemonset/"+otherPrefix+"whypull-agent", "--timeout=4m"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// assertHeldBack: the agent has a verdict about the pod "app" and has tried to
+// write it, and neither pod nor Events have anything of it.
+func assertHeldBack(t *testing.T, namespace string) {
+	t.Helper()
+	ctx := t.Context()
+	shared.eventually(ctx, t, func() (string, bool) {
+		log, err := shared.lab.Kubectl(ctx, nil, "-n", otherNamespace, "logs", "daemonset/"+otherPrefix+"whypull-agent")
+		if err != nil {
+			return err.Error(), false
+		}
+		m := shared.metrics(ctx, t)
+		return "the agent to hold back a verdict:\n" + m + log,
+			strings.Contains(m, "\nwhypull_admission_guarded 0\n") && strings.Contains(m, `whypull_failing_containers{cause="RepositoryNotFound"`) &&
+				strings.Contains(log, `"msg":"nothing is written"`) && strings.Contains(log, `"msg":"pod not served"`)
+	})
+	if report := shared.said(t, namespace, "app"); report != "" {
+		t.Errorf("the agent has written %s", report)
+	}
+	events, err := shared.client.EventsV1().Events(namespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range events.Items {
+		if e.ReportingController == "whypull.dev/agent" {
+			t.Errorf("the agent has recorded %+v", e)
+		}
+	}
+}
