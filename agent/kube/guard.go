@@ -97,7 +97,7 @@ func (g *Guard) Run(ctx context.Context) {
 // prove asks the API server once. What answers neither way, such as a timeout,
 // leaves an earlier proof as it is.
 func (g *Guard) prove(ctx context.Context) error {
-	err := g.client.unguarded(ctx)
+	err := g.client.checkPolicies(ctx)
 	if ctx.Err() != nil {
 		return err
 	}
@@ -119,11 +119,11 @@ func (g *Guard) prove(ctx context.Context) error {
 	return err
 }
 
-// unguarded returns nil if the API server refuses two dry runs that the policies
+// checkPolicies returns nil if the API server refuses two dry runs that the policies
 // forbid, ErrUnguarded if it accepts one, and another error if it does neither.
 // Both are about the agent's own pod, and would do no harm if they were no dry
 // runs.
-func (c *Client) unguarded(ctx context.Context) error {
+func (c *Client) checkPolicies(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, proofTimeout)
 	defer cancel()
 	namespace, pod, err := c.ownPod(ctx)
