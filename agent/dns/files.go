@@ -1,17 +1,12 @@
 package dns
 
 import (
+	"bytes"
 	"errors"
-	"io"
-	"io/fs"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
-	"strings"
-	"syscall"
 
-	securejoin "github.com/cyphar/filepath-securejoin"
+	"github.com/whypull/whypull/cri/hostfs"
 )
 
 // Note is something about a view that a reader of its answers should know.
@@ -45,7 +40,7 @@ const (
 // that cannot be opened there, as where a link leads out of what is mounted, is
 // taken from this machine, with a note. A hosts file that is nowhere is empty.
 func FromFiles(root string) View {
-	files := files{root: filepath.Clean("/" + root)}
+	files := files{host: hostfs.New(root)}
 	v := View{}
 	text, own, err := files.read(hostsFile, maxHosts)
 	if err == nil {
@@ -59,7 +54,7 @@ func FromFiles(root string) View {
 	}
 	if own {
 		v.Notes = append(v.Notes, NoteOwnConfig)
-		files.root = "/"
+		files.host = hostfs.New("/")
 	}
 	v.Config = ParseConfig(text)
 	if slices.ContainsFunc(v.Servers, isStub) {
@@ -76,7 +71,7 @@ func isStub(a netip.Addr) bool {
 }
 
 // files are those of a machine.
-type files struct{ root string }
+type files struct{ host hostfs.FS }
 
 func (f files) upstream() []netip.Addr {
 	text, own, err := f.read(resolvedFile, maxConfig)
@@ -89,30 +84,16 @@ func (f files) upstream() []netip.Addr {
 // read reads the beginning of a file of the machine, or of this process's own
 // machine where that cannot be opened.
 func (f files) read(name string, most int64) (text []byte, own bool, err error) {
-	file, err := f.open(name)
-	if err != nil && f.root != "/" {
+	text, err = f.host.ReadStart(name, most)
+	if err != nil && !errors.Is(err, hostfs.ErrNotRegular) && !f.host.IsHost() {
 		own = true
-		file, err = os.OpenFile(filepath.Clean(name), os.O_RDONLY|syscall.O_NONBLOCK, 0)
+		text, err = hostfs.New("/").ReadStart(name, most)
 	}
 	if err != nil {
 		return nil, false, err
 	}
-	defer file.Close() //nolint:errcheck // only read
-	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
-		return nil, false, errors.Join(fs.ErrInvalid, err)
-	}
-	text, err = io.ReadAll(io.LimitReader(file, most))
 	if int64(len(text)) == most { // the last line may be cut
-		text = text[:strings.LastIndexByte(string(text), '\n')+1]
+		text = text[:bytes.LastIndexByte(text, '\n')+1]
 	}
-	return text, own, err
-}
-
-// open opens a file below root; a pipe does not block it.
-func (f files) open(name string) (*os.File, error) {
-	real, err := securejoin.SecureJoin(f.root, name)
-	if err != nil {
-		return nil, err
-	}
-	return os.OpenFile(real, os.O_RDONLY|syscall.O_NONBLOCK, 0) //nolint:gosec // it is below root
+	return text, own, nil
 }

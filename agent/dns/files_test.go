@@ -14,6 +14,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/whypull/whypull/cri/dnstest"
+	"github.com/whypull/whypull/cri/hostfs"
 )
 
 func TestParseConfig(t *testing.T) {
@@ -136,7 +137,7 @@ func TestOwnFiles(t *testing.T) {
 			t.Errorf("root %q: %s, notes %v", root, show(v.Config), v.Notes)
 		}
 	}
-	if _, _, err := (files{root: t.TempDir()}).read("/etc/no-such-file", 10); err == nil {
+	if _, _, err := (files{host: hostfs.New(t.TempDir())}).read("/etc/no-such-file", 10); err == nil {
 		t.Error("a file that is nowhere was read")
 	}
 }

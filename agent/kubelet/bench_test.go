@@ -49,5 +49,5 @@ func BenchmarkRead(b *testing.B) {
 }
 
 func (k *Kubelet) options() Options {
-	return Options{Root: k.root, Dir: k.dir, ProviderConfig: k.providerConfig}
+	return Options{Root: k.host.Root(), Dir: k.dir, ProviderConfig: k.providerConfig}
 }

@@ -22,7 +22,7 @@ func (k *Kubelet) readDockerConfig() (keyring.NodeFile, Presence) {
 		if presence == NotVisible {
 			return keyring.NodeFile{}, NotVisible
 		}
-		f.Data, f.Changed = read.data, read.changed
+		f.Data, f.Changed = read.Data, read.Changed
 		if presence == Present && err == nil && f.Valid() {
 			return f, Present
 		}

@@ -36,9 +36,13 @@ func TestRead(t *testing.T) {
 		"a folder":                        {etc, "/etc/dir", Present, true},
 		"too large":                       {with("etc/big", strings.Repeat("x", maxFile+1)), "/etc/big", Present, true},
 		"a link":                          {with("etc/l", "-> a"), "/etc/l", Present, false},
-		"a link out of the mount":         {with("etc/l", "-> ../../../../../../../../etc/passwd"), "/etc/l", NotVisible, true},
-		"an absolute link":                {with("etc/l", "-> /etc/passwd"), "/etc/l", NotVisible, true},
+		"an absolute link":                {with("etc/l", "-> /etc/a"), "/etc/l", Present, false},
+		"a link above the root":           {with("etc/l", "-> ../../../../../../../../etc/a"), "/etc/l", Present, false},
+		"a link to what is missing":       {with("etc/l", "-> /etc/passwd"), "/etc/l", Absent, true},
 		"a link to what is not mounted":   {with("etc/l", "-> ../lib/x"), "/etc/l", NotVisible, true},
+		"a folder that is not mounted":    {with("etc/l", "-> /opt/kubernetes"), "/etc/l/config", NotVisible, true},
+		"a linked folder":                 {with("etc/l", "-> /etc/dir", "etc/dir/a", "x"), "/etc/l/a", Present, false},
+		"a loop":                          {with("etc/l", "-> /etc/l"), "/etc/l", NotVisible, true},
 		"the parent of all":               {etc, "/etc/../../../../../etc/a", Present, false},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -47,8 +51,8 @@ func TestRead(t *testing.T) {
 			if got != tc.want || (err != nil) != tc.fails {
 				t.Errorf("%q, error %v", got, err)
 			}
-			if !tc.fails && (len(f.data) == 0 || f.changed.IsZero()) {
-				t.Errorf("file %q of %s", f.data, f.changed)
+			if !tc.fails && (len(f.Data) == 0 || f.Changed.IsZero()) {
+				t.Errorf("file %q of %s", f.Data, f.Changed)
 			}
 		})
 	}
@@ -58,7 +62,7 @@ func TestRead(t *testing.T) {
 func TestReadPipe(t *testing.T) {
 	t.Parallel()
 	k := newNode(t, map[string]string{"etc/a": "x"})
-	check(t, syscall.Mkfifo(filepath.Join(k.root, "etc/pipe"), 0o600))
+	check(t, syscall.Mkfifo(filepath.Join(k.host.Root(), "etc/pipe"), 0o600))
 	if _, got, err := k.read("/etc/pipe"); got != Present || err == nil {
 		t.Errorf("%q, error %v", got, err)
 	}
@@ -68,8 +72,8 @@ func TestRootOfTheMachine(t *testing.T) {
 	t.Parallel()
 	for _, root := range []string{"", "/"} {
 		k := New(Options{Root: root, Dir: t.TempDir()})
-		if k.root != "/" || !k.sees("/root") {
-			t.Errorf("root %q is %q", root, k.root)
+		if k.host.Root() != "/" || !k.sees("/root") {
+			t.Errorf("root %q is %q", root, k.host.Root())
 		}
 		if _, got, _ := k.read(filepath.Join(k.dir, "config.json")); got != Absent {
 			t.Errorf("root %q: %q", root, got)

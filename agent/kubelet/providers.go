@@ -104,9 +104,9 @@ func (k *Kubelet) commandLine() (string, bool) {
 		if err != nil {
 			continue
 		}
-		program, _, _ := strings.Cut(string(f.data), "\x00")
+		program, _, _ := strings.Cut(string(f.Data), "\x00")
 		if filepath.Base(program) == "kubelet" {
-			return strings.ReplaceAll(string(f.data), "\x00", " "), true
+			return strings.ReplaceAll(string(f.Data), "\x00", " "), true
 		}
 	}
 	return "", false
@@ -137,7 +137,7 @@ func (k *Kubelet) readProviders(name string) ([]providerPlugin, Presence) {
 		if presence != Present || err != nil {
 			return nil, NotVisible
 		}
-		c, ok := decodeProviders(f.data)
+		c, ok := decodeProviders(f.Data)
 		if !ok {
 			return nil, NotVisible
 		}

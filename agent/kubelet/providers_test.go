@@ -122,7 +122,7 @@ func TestProvidersNotConfigured(t *testing.T) {
 	if all, seen := newNode(t, nil).Providers(ecrImage); all != nil || seen != NotVisible {
 		t.Errorf("%v (%q)", all, seen)
 	}
-	if all, _ := New(Options{Root: k.root, ProviderConfig: "/etc/p"}).Providers("Not/Valid"); all != nil {
+	if all, _ := New(Options{Root: k.host.Root(), ProviderConfig: "/etc/p"}).Providers("Not/Valid"); all != nil {
 		t.Errorf("%v for what is no image", all)
 	}
 }

@@ -194,7 +194,7 @@ func (k *Kubelet) decode(dir, key, kind string, into interface {
 	if err != nil {
 		return NotVisible
 	}
-	strict, err := json.UnmarshalStrict(f.data, into)
+	strict, err := json.UnmarshalStrict(f.Data, into)
 	if err != nil || len(strict) > 0 {
 		return NotVisible
 	}

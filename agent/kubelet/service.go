@@ -26,7 +26,7 @@ func (k *Kubelet) service() service {
 	for _, name := range k.unitFiles() {
 		f, presence, err := k.read(name)
 		if presence == Present && err == nil {
-			units = append(units, uncommented(string(f.data)))
+			units = append(units, uncommented(string(f.Data)))
 		}
 	}
 	s.hidden = len(units) == 0 || !k.sees("/usr/lib") // drop-ins may be elsewhere, or the kubelet no service
@@ -35,7 +35,7 @@ func (k *Kubelet) service() service {
 	for _, name := range slices.Concat([]string{"/etc/default/kubelet", "/etc/sysconfig/kubelet"}, named) {
 		f, presence, err := k.read(name)
 		if presence == Present && err == nil {
-			text := uncommented(string(f.data))
+			text := uncommented(string(f.Data))
 			s.texts = append(s.texts, text)
 			s.environment = append(strings.Split(text, "\n"), s.environment...)
 		}

@@ -39,7 +39,7 @@ func TestShared(t *testing.T) {
 			k.providerConfig = "/etc/p"
 			synctest.Test(t, func(t *testing.T) {
 				wantAnswer(t, "at first", tc.ask(k), tc.first)
-				check(t, os.WriteFile(filepath.Join(k.root, tc.file), []byte(tc.after), 0o600))
+				check(t, os.WriteFile(filepath.Join(k.host.Root(), tc.file), []byte(tc.after), 0o600))
 				time.Sleep(shareLife - 1)
 				wantAnswer(t, "within a second", tc.ask(k), tc.first)
 				time.Sleep(time.Nanosecond)
@@ -68,7 +68,7 @@ func TestSharedUnderSteadyUse(t *testing.T) {
 		read()
 		for i := range 3 {
 			changed := fmt.Sprintf(`{"auths":{"%d":{}}}`, i)
-			check(t, os.WriteFile(filepath.Join(k.root, "var/lib/kubelet/config.json"), []byte(changed), 0o600))
+			check(t, os.WriteFile(filepath.Join(k.host.Root(), "var/lib/kubelet/config.json"), []byte(changed), 0o600))
 			for range 10 {
 				time.Sleep(shareLife / 10)
 				read()
@@ -134,7 +134,7 @@ func TestSharedRecordsAreBounded(t *testing.T) {
 		if n := k.images.Len(); n != mostShared {
 			t.Errorf("%d images are held, want %d", n, mostShared)
 		}
-		check(t, os.WriteFile(filepath.Join(k.root, pulled(ref)), []byte(pulledRecord(`"hub.test/app":`+open)), 0o600))
+		check(t, os.WriteFile(filepath.Join(k.host.Root(), pulled(ref)), []byte(pulledRecord(`"hub.test/app":`+open)), 0o600))
 		if shared, own := ask(mostShared+4), ask(0); shared != VerdictNotPulledByKubelet || own != VerdictNodeWide {
 			t.Errorf("shared %q, read for itself %q", shared, own)
 		}

@@ -4,11 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -17,6 +14,7 @@ import (
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/dns"
 	"github.com/whypull/whypull/cri"
+	"github.com/whypull/whypull/cri/hostfs"
 	"github.com/whypull/whypull/cri/netns"
 	"github.com/whypull/whypull/cri/registry"
 )
@@ -177,17 +175,7 @@ func (c *Collector) podConfig(s cri.Sandbox) (dns.Config, bool) {
 	if s.ResolvConf == "" {
 		return dns.Config{}, false
 	}
-	root, err := os.OpenRoot(filepath.Clean("/" + c.options.Root))
-	if err != nil {
-		return dns.Config{}, false
-	}
-	defer root.Close() //nolint:errcheck // only read
-	f, err := root.Open(strings.TrimPrefix(s.ResolvConf, "/"))
-	if err != nil {
-		return dns.Config{}, false
-	}
-	defer f.Close() //nolint:errcheck // only read
-	text, err := io.ReadAll(io.LimitReader(f, maxResolvConf))
+	text, err := hostfs.New(c.options.Root).ReadStart(s.ResolvConf, maxResolvConf)
 	return dns.ParseConfig(text), err == nil
 }
 

@@ -1,13 +1,13 @@
 package recheck
 
 import (
+	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
+	"io/fs"
 	"syscall"
 	"time"
 
-	securejoin "github.com/cyphar/filepath-securejoin"
+	"github.com/whypull/whypull/cri/hostfs"
 )
 
 // racy is how young a change is about which a file's state says nothing: what
@@ -25,16 +25,13 @@ type state struct {
 // root. A link that leads out of what is mounted is followed on this machine, as
 // the readers of resolv.conf do.
 func look(root, name string) state {
-	real, err := securejoin.SecureJoin(root, name)
-	if err != nil {
-		return state{mark: "unusable"}
-	}
-	info, err := os.Stat(real)
-	if err != nil && root != "/" {
-		info, err = os.Stat(filepath.Clean(name))
+	host := hostfs.New(root)
+	info, err := host.Stat(name)
+	if err != nil && !host.IsHost() {
+		info, err = hostfs.New("/").Stat(name)
 	}
 	switch {
-	case os.IsNotExist(err):
+	case errors.Is(err, fs.ErrNotExist):
 		return state{mark: "absent"}
 	case err != nil:
 		return state{mark: "unusable"}

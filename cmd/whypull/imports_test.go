@@ -66,7 +66,7 @@ func within(p, folder string) bool { return p == folder || strings.HasPrefix(p, 
 // below. Those in cmd may import everything; the fakes for tests are left out.
 func allowed() map[string][]string {
 	return map[string][]string{
-		"agent/dns":         {"agent/diagnosis"},
+		"agent/dns":         {"agent/diagnosis", "cri/hostfs"},
 		"deploy/monitoring": {"agent/diagnosis", "deploy/runbook"},
 
 		"agent/diagnosis":         {},
@@ -74,17 +74,18 @@ func allowed() map[string][]string {
 
 		"agent/keyring":   {"agent/diagnosis"},
 		"agent/kube":      {"agent/diagnosis", "agent/share"},
-		"agent/kubelet":   {"agent/diagnosis", "agent/keyring", "agent/share"},
-		"agent/recheck":   {"agent/diagnosis", "agent/kube"},
+		"agent/kubelet":   {"agent/diagnosis", "agent/share", "agent/keyring", "cri/hostfs"},
+		"agent/recheck":   {"agent/diagnosis", "agent/kube", "cri/hostfs"},
 		"agent/podwatch":  {"agent/diagnosis"},
 		"agent/share":     {},
-		"agent/probe":     {"agent/diagnosis", "agent/diagnosis/message", "agent/keyring", "agent/kube", "agent/kubelet", "agent/dns", "agent/share", "cri", "cri/disk", "cri/scratchpull", "cri/netns", "cri/registry"},
+		"agent/probe":     {"agent/diagnosis", "agent/share", "agent/diagnosis/message", "agent/keyring", "agent/kube", "agent/kubelet", "agent/dns", "cri", "cri/disk", "cri/hostfs", "cri/scratchpull", "cri/netns", "cri/registry"},
 		"agent":           {"agent/diagnosis", "agent/diagnosis/message", "agent/kube", "agent/podwatch", "report"},
 		"cri":             {},
-		"cri/disk":        {},
+		"cri/disk":        {"cri/hostfs"},
+		"cri/hostfs":      {},
 		"cri/netns":       {},
 		"cri/scratchpull": {"cri"},
-		"cri/registry":    {},
+		"cri/registry":    {"cri/hostfs"},
 		"deploy/runbook":  {"agent/diagnosis"},
 		"report":          {"agent/diagnosis"},
 		"report/fleet":    {"agent/diagnosis", "agent/podwatch", "deploy/runbook", "report"},

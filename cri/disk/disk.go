@@ -7,12 +7,12 @@ import (
 	"io/fs"
 	"math"
 	"math/bits"
-	"path/filepath"
 	"slices"
 
-	securejoin "github.com/cyphar/filepath-securejoin"
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
+
+	"github.com/whypull/whypull/cri/hostfs"
 )
 
 // Unseen is why nothing is known of a place.
@@ -83,7 +83,7 @@ func (f Filesystem) NoInodes() bool {
 // A system call for a file system that does not answer cannot be ended: when ctx is
 // over, a goroutine waits on until the file system answers.
 func Filesystems(ctx context.Context, root string, places []Place) ([]Filesystem, error) {
-	n := node{root: filepath.Clean("/" + root)}
+	n := node{host: hostfs.New(root)}
 	var err error
 	if n.mounts, err = mountinfo.GetMounts(nil); err != nil {
 		return nil, fmt.Errorf("own mounts: %w", err)
@@ -113,7 +113,7 @@ func add(list []Filesystem, f Filesystem) []Filesystem {
 
 // node is the node's file system as this process has it.
 type node struct {
-	root   string
+	host   hostfs.FS
 	mounts []*mountinfo.Info
 }
 
@@ -149,19 +149,24 @@ func (n node) look(p Place) Filesystem {
 
 // stat asks for the numbers of the file system that a path of the node is on.
 func (n node) stat(name string, f *Filesystem) Unseen {
-	real, err := securejoin.SecureJoin(n.root, name)
+	real, err := n.host.Resolve(name)
 	if err != nil {
 		return reason(err)
 	}
 	if !n.isNodes(real) {
 		return UnseenNotMounted
 	}
+	dir, err := n.host.Handle(n.host.Within(real))
+	if err != nil {
+		return reason(err)
+	}
+	defer dir.Close() //nolint:errcheck // nothing was written
 	var st unix.Stat_t
-	if err := unix.Stat(real, &st); err != nil {
+	if err := unix.Fstat(int(dir.Fd()), &st); err != nil {
 		return reason(err)
 	}
 	var s unix.Statfs_t
-	if err := unix.Statfs(real, &s); err != nil {
+	if err := unix.Fstatfs(int(dir.Fd()), &s); err != nil {
 		return reason(err)
 	}
 	f.Device, f.ReadOnly = st.Dev, s.Flags&unix.ST_RDONLY != 0
@@ -185,7 +190,7 @@ func times(a, b uint64) uint64 {
 // isNodes tells a path at which the agent has something of the node, and not of
 // its own container.
 func (n node) isNodes(real string) bool {
-	if n.root == "/" {
+	if n.host.IsHost() {
 		return true
 	}
 	deepest := "/"
@@ -194,7 +199,7 @@ func (n node) isNodes(real string) bool {
 			deepest = m.Mountpoint
 		}
 	}
-	return below(deepest, n.root)
+	return below(deepest, n.host.Root())
 }
 
 func reason(err error) Unseen {

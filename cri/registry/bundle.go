@@ -2,9 +2,11 @@ package registry
 
 import (
 	"crypto/x509"
-	"os"
+	"io/fs"
 	"path"
 	"strings"
+
+	"github.com/whypull/whypull/cri/hostfs"
 )
 
 // bundleFiles and bundleDirs are where Go's crypto/x509 (root_linux.go) looks
@@ -28,37 +30,34 @@ func bundleDirs() []string { return []string{"/etc/ssl/certs", "/etc/pki/tls/cer
 //
 // For the process's own root it is nil, which means Go's own pool: there the
 // standard library looks in the very same places.
-func (f rootFS) systemPool() (pool *x509.CertPool, found bool) {
-	if f.isHost() {
+func systemPool(host hostfs.FS) (pool *x509.CertPool, found bool) {
+	if host.IsHost() {
 		return nil, true
 	}
 	pool = x509.NewCertPool()
 	for _, name := range bundleFiles() {
-		if data, err := f.readFile(name); err == nil {
+		if data, err := host.ReadFile(name, maxConfigFile); err == nil {
 			found = pool.AppendCertsFromPEM(data)
 			break
 		}
 	}
 	for _, dir := range bundleDirs() {
-		found = f.addDir(pool, dir) || found
+		found = addDir(host, pool, dir) || found
 	}
 	return pool, found
 }
 
-func (f rootFS) addDir(pool *x509.CertPool, dir string) (found bool) {
-	real, err := f.resolve(dir)
-	if err != nil {
-		return false
-	}
-	entries, err := os.ReadDir(real)
+func addDir(host hostfs.FS, pool *x509.CertPool, dir string) (found bool) {
+	entries, err := host.ReadDir(dir)
 	if err != nil {
 		return false
 	}
 	for _, entry := range entries {
-		if isAlias(real, entry) {
+		name := path.Join(dir, entry.Name())
+		if entry.Type()&fs.ModeSymlink != 0 && isAlias(host, name) {
 			continue
 		}
-		if data, err := f.readFile(path.Join(dir, entry.Name())); err == nil {
+		if data, err := host.ReadFile(name, maxConfigFile); err == nil {
 			found = pool.AppendCertsFromPEM(data) || found
 		}
 	}
@@ -67,10 +66,7 @@ func (f rootFS) addDir(pool *x509.CertPool, dir string) (found bool) {
 
 // isAlias tells a link to a neighbour: directories of authorities hold each
 // certificate under its name and its hash.
-func isAlias(dir string, entry os.DirEntry) bool {
-	if entry.Type()&os.ModeSymlink == 0 {
-		return false
-	}
-	target, err := os.Readlink(path.Join(dir, entry.Name()))
-	return err == nil && !strings.Contains(target, "/")
+func isAlias(host hostfs.FS, name string) bool {
+	target := host.Readlink(name)
+	return target != "" && !strings.Contains(target, "/")
 }

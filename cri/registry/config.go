@@ -13,12 +13,18 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/whypull/whypull/cri/hostfs"
 )
 
 // defaultConfigPath is containerd's since 2.2 (plugins/cri/images/plugin.go).
 const defaultConfigPath = "/etc/containerd/certs.d:/etc/docker/certs.d"
 
 const defaultConfigFile = "/etc/containerd/config.toml"
+
+// maxConfigFile bounds any configuration file or CA bundle of the node. The
+// bundles of the distributions have 200 to 500 KiB.
+const maxConfigFile = 8 << 20
 
 // ResolveFunc resolves a host name to addresses. A *net.DNSError in its error
 // decides between "no such name" and "no answer".
@@ -101,7 +107,7 @@ func (o Options) isCRIO() bool { return o.Runtime == runtimeCRIO }
 // Config is the registry configuration of the node at one moment.
 type Config struct {
 	opts          Options
-	fs            rootFS
+	fs            hostfs.FS
 	dirs          []string // of the node, in order; each is looked through
 	ignored       []string // directories of a config_path that the runtime does not look at
 	unset         bool     // there is no config_path
@@ -132,13 +138,13 @@ func (Config) LogValue() slog.Value { return slog.StringValue(redacted) }
 // of it.
 func Load(opts Options) *Config {
 	opts = opts.withDefaults()
-	c := &Config{opts: opts, fs: newRootFS(opts.Root), explicitProxy: opts.Proxy != nil}
+	c := &Config{opts: opts, fs: hostfs.New(opts.Root), explicitProxy: opts.Proxy != nil}
 	if !c.explicitProxy {
 		c.proxy = readProxy(c.fs, opts)
 		c.opts.Proxy = c.proxy.proxy
 	}
 	var found bool
-	if c.pool, found = c.fs.systemPool(); !found {
+	if c.pool, found = systemPool(c.fs); !found {
 		c.notice(Notice{Kind: NoticeNoAuthorities})
 	}
 	if opts.isCRIO() {

@@ -6,10 +6,11 @@ import (
 	"maps"
 	"os"
 	"path"
-	"path/filepath"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
+
+	"github.com/whypull/whypull/cri/hostfs"
 )
 
 const (
@@ -48,7 +49,7 @@ type configFile struct {
 // LoadConfig): later files win. Since 2.0 each file is brought to the newest
 // version and its tables are merged; before, a plugin's whole section was
 // replaced, and the version of the last file that has one decided for all.
-func readContainerd(fs rootFS, file string, v version) (settings, []Notice) {
+func readContainerd(fs hostfs.FS, file string, v version) (settings, []Notice) {
 	files, notices := readImports(fs, file)
 	merged, last, root := map[string]any{}, file, ""
 	for _, f := range files {
@@ -76,7 +77,7 @@ type importedFile struct {
 	config configFile
 }
 
-func readImports(fs rootFS, file string) (files []importedFile, notices []Notice) {
+func readImports(fs hostfs.FS, file string) (files []importedFile, notices []Notice) {
 	seen := map[string]bool{}
 	pending := []string{file}
 	for len(pending) > 0 && len(seen) < maxImports {
@@ -100,9 +101,9 @@ func readImports(fs rootFS, file string) (files []importedFile, notices []Notice
 	return files, notices
 }
 
-func readConfigFile(fs rootFS, name string) (configFile, error) {
+func readConfigFile(fs hostfs.FS, name string) (configFile, error) {
 	var config configFile
-	data, err := fs.readFile(name)
+	data, err := fs.ReadFile(name, maxConfigFile)
 	if err != nil {
 		return config, err
 	}
@@ -121,7 +122,7 @@ func lineOf(err error) int {
 
 // resolveImports gives the node's paths of imported files: relative to the
 // importing file, with patterns where there is a star.
-func resolveImports(fs rootFS, parent string, imports []string) []string {
+func resolveImports(fs hostfs.FS, parent string, imports []string) []string {
 	var names []string
 	for _, name := range imports {
 		if !path.IsAbs(name) {
@@ -132,23 +133,11 @@ func resolveImports(fs rootFS, parent string, imports []string) []string {
 	return names
 }
 
-func expand(fs rootFS, pattern string) []string {
+func expand(fs hostfs.FS, pattern string) []string {
 	if !strings.Contains(pattern, "*") {
 		return []string{pattern}
 	}
-	real, err := fs.resolve(path.Dir(pattern))
-	if err != nil {
-		return nil
-	}
-	matches, err := filepath.Glob(filepath.Join(real, path.Base(pattern)))
-	if err != nil {
-		return nil
-	}
-	names := make([]string, 0, len(matches))
-	for _, m := range matches {
-		names = append(names, path.Join(path.Dir(pattern), filepath.Base(m)))
-	}
-	return names
+	return fs.Glob(pattern)
 }
 
 // images gives the settings of the image plugin. In files before version 4

@@ -56,8 +56,8 @@ type crioSettings struct {
 // loadCRIO reads crio.conf with its drop-ins, and looks at whether
 // registries.conf can be read.
 func (c *Config) loadCRIO() {
-	for _, name := range append([]string{crioConfigFile}, c.fs.under(crioConfigDir)...) {
-		data, err := c.fs.readFile(name)
+	for _, name := range append([]string{crioConfigFile}, c.fs.Files(crioConfigDir)...) {
+		data, err := c.fs.ReadFile(name, maxConfigFile)
 		if errors.Is(err, os.ErrNotExist) {
 			continue
 		}
@@ -120,7 +120,7 @@ func (c *Config) copyRegistries(sys *types.SystemContext) (map[string]string, er
 	)
 	copies := c.copyNames(sys)
 	for to, name := range copies {
-		data, readErr := c.fs.readFile(name)
+		data, readErr := c.fs.ReadFile(name, maxConfigFile)
 		if errors.Is(readErr, os.ErrNotExist) {
 			continue
 		}
@@ -150,7 +150,7 @@ func (c *Config) copyNames(sys *types.SystemContext) map[string]string {
 func (c *Config) registriesInOrder() []string {
 	var files []string
 	for _, name := range registriesFiles() {
-		if c.fs.isFile(name) {
+		if c.fs.IsFile(name) {
 			files = append(files, name)
 			break
 		}
@@ -260,7 +260,7 @@ func (c *Config) refuseBlocked(sys *types.SystemContext, ref reference.Named) er
 // prefix: it replaces those of earlier files.
 func (c *Config) fileOfPrefix(prefix string) string {
 	for _, name := range slices.Backward(c.registriesInOrder()) {
-		data, err := c.fs.readFile(name)
+		data, err := c.fs.ReadFile(name, maxConfigFile)
 		if err != nil {
 			continue
 		}

@@ -55,7 +55,7 @@ func (c *Config) addNodeLogin(e *Endpoint) []Notice {
 func (c *Config) searchAuthFiles(e *Endpoint) []Notice {
 	keys := authKeys(e.rewritten.Name())
 	for _, name := range c.crio.authFiles() {
-		data, err := c.fs.readFile(name)
+		data, err := c.fs.ReadFile(name, maxConfigFile)
 		if err != nil {
 			continue
 		}

@@ -27,7 +27,7 @@ var errNoPair = errors.New("a client certificate needs a key of its name, and a 
 func (c *Config) setupCertificates(e *Endpoint, host string) ([]Notice, error) {
 	dir := ""
 	for _, root := range certDirs() {
-		if dir = path.Join(root, host); c.fs.isDir(dir) {
+		if dir = path.Join(root, host); c.fs.IsDir(dir) {
 			break
 		}
 		dir = ""
@@ -36,7 +36,7 @@ func (c *Config) setupCertificates(e *Endpoint, host string) ([]Notice, error) {
 		return nil, nil
 	}
 	var notices []Notice
-	names := c.fs.list(dir)
+	names := c.fs.List(dir)
 	for _, name := range names {
 		hidden, err := c.certificate(e, dir, name, names)
 		if err != nil {

@@ -287,10 +287,10 @@ func (c *Config) fileNotices(dir string, invalid error) []Notice {
 		return []Notice{{Kind: NoticeHostsFileInvalid, Path: file, Line: lineOf(invalid)}}
 	}
 	misnamed := path.Join(dir, "host.toml")
-	if there, err := c.fs.exists(misnamed); err != nil || !there {
+	if there, err := c.fs.Exists(misnamed); err != nil || !there {
 		return nil
 	}
-	if there, err := c.fs.exists(file); err != nil || there {
+	if there, err := c.fs.Exists(file); err != nil || there {
 		return nil
 	}
 	return []Notice{{Kind: NoticeHostsFileMisnamed, Path: misnamed}}

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -26,7 +27,7 @@ func (c *Config) findHostDir(host string, roots []string) (string, error) {
 	for _, root := range roots {
 		for _, name := range hostDirs(host) {
 			dir := path.Join(root, name)
-			if ok, err := c.fs.exists(dir); err != nil || ok {
+			if ok, err := c.fs.Exists(dir); err != nil || ok {
 				return dir, err
 			}
 		}
@@ -65,11 +66,11 @@ func (v view) close() error {
 // hosts.toml in which they are right, and that says nothing of files that are
 // not mounted.
 func (c *Config) view(nodeDir string) (view, error) {
-	real, err := c.fs.resolve(nodeDir)
+	real, err := c.fs.Resolve(nodeDir)
 	if err != nil {
 		return view{}, err
 	}
-	doc, err := c.fs.readFile(path.Join(nodeDir, hostsFile))
+	doc, err := c.fs.ReadFile(path.Join(nodeDir, hostsFile), maxConfigFile)
 	if err == nil && parseVersion(c.opts.RuntimeVersion).wantsHostTable() && lacksHosts(doc) {
 		return c.copyView(nodeDir, view{dir: real, without: true})
 	}
@@ -77,7 +78,7 @@ func (c *Config) view(nodeDir string) (view, error) {
 	if !parseVersion(c.opts.RuntimeVersion).atLeast(2, 1) {
 		doc, unknown = dropDialTimeouts(doc) // the package knows it, and refuses a bad one
 	}
-	if c.fs.isHost() && !unknown {
+	if c.fs.IsHost() && !unknown {
 		return view{dir: real, doc: doc}, nil // containerd's package meets the same error
 	}
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -99,7 +100,7 @@ func (c *Config) view(nodeDir string) (view, error) {
 	})
 	doc, changed := rewritePaths(doc, func(name string) string { return c.rebase(onNode(name)) })
 	v.doc = doc
-	if !unknown && !dropped && !changed && !hasLinks(real) {
+	if !unknown && !dropped && !changed && !c.hasLinks(nodeDir) {
 		return v, nil
 	}
 	return c.copyView(nodeDir, v)
@@ -107,9 +108,9 @@ func (c *Config) view(nodeDir string) (view, error) {
 
 // rebase gives the path, for this process, of a file of the node.
 func (c *Config) rebase(name string) string {
-	real, err := c.fs.resolve(name)
+	real, err := c.fs.Resolve(name)
 	if err != nil {
-		return filepath.Join(c.fs.dir, name) // does not open, which is the point
+		return filepath.Join(c.fs.Root(), name) // does not open, which is the point
 	}
 	return real
 }
@@ -120,71 +121,58 @@ func (c *Config) rebase(name string) string {
 // read it. Below /etc, which is always mounted, what is not there does not
 // exist.
 func (c *Config) hides(name string) bool {
-	if c.fs.isHost() {
+	if c.fs.IsHost() {
 		return false
 	}
-	real, err := c.fs.resolve(name)
+	file, err := c.fs.Open(name)
+	if err == nil {
+		return file.Close() != nil
+	}
+	if !errors.Is(err, os.ErrNotExist) {
+		return errors.Is(err, os.ErrPermission)
+	}
+	real, err := c.fs.Resolve(name)
 	if err != nil {
 		return false
 	}
-	_, err = os.Stat(real)
-	if !errors.Is(err, os.ErrNotExist) {
-		return errors.Is(err, os.ErrPermission) || err == nil && !readable(real)
-	}
-	if strings.HasPrefix(real, filepath.Join(c.fs.dir, "etc")+"/") {
+	name = c.fs.Within(real)
+	if strings.HasPrefix(name, "/etc/") {
 		return false
 	}
-	there := filepath.Dir(real)
-	for ; there != c.fs.dir; there = filepath.Dir(there) {
-		if _, err := os.Stat(there); err == nil {
+	there := path.Dir(name)
+	for ; there != "/"; there = path.Dir(there) {
+		if ok, _ := c.fs.Exists(there); ok {
 			break
 		}
 	}
-	return there == c.fs.dir || c.leadsToMount(there)
+	return there == "/" || c.leadsToMount(there)
 }
 
 // leadsToMount tells a directory that may be there only because one of those
 // that are read here is mounted below it.
 func (c *Config) leadsToMount(dir string) bool {
 	for _, name := range []string{c.opts.ConfigFile, c.opts.CertsDir} {
-		if strings.HasPrefix(filepath.Join(c.fs.dir, name), dir+"/") {
+		if strings.HasPrefix(path.Clean("/"+name), dir+"/") {
 			return true
 		}
 	}
 	return false
 }
 
-func readable(name string) bool {
-	file, err := os.Open(name) //nolint:gosec // the path comes from the node's configuration
-	if err != nil {
-		return !errors.Is(err, os.ErrPermission)
-	}
-	return file.Close() == nil
-}
-
-func hasLinks(dir string) bool {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return false
-	}
-	for _, e := range entries {
-		if e.Type()&os.ModeSymlink != 0 {
-			return true
-		}
-	}
-	return false
+func (c *Config) hasLinks(dir string) bool {
+	entries, err := c.fs.ReadDir(dir)
+	return err == nil && slices.ContainsFunc(entries, func(e os.DirEntry) bool { return e.Type()&os.ModeSymlink != 0 })
 }
 
 // copyView makes the copy: hosts.toml rewritten, and links to the certificate
 // files, which containerd uses when there is no valid hosts.toml.
 func (c *Config) copyView(nodeDir string, v view) (view, error) {
-	real := v.dir
 	dir, err := os.MkdirTemp(c.opts.TempDir, "whypull-hosts-")
 	if err != nil {
 		return view{}, err
 	}
 	v.dir, v.temp = dir, true
-	hidden, linkErr := c.linkCerts(nodeDir, real, dir)
+	hidden, linkErr := c.linkCerts(nodeDir, dir)
 	if len(v.doc) == 0 {
 		v.hidden = append(v.hidden, hidden...)
 	}
@@ -200,8 +188,8 @@ func (c *Config) copyView(nodeDir string, v view) (view, error) {
 
 // linkCerts links the certificate files, except those that are hidden, and
 // what belongs to them.
-func (c *Config) linkCerts(nodeDir, real, dir string) (hidden []hiddenFile, err error) {
-	entries, err := os.ReadDir(real)
+func (c *Config) linkCerts(nodeDir, dir string) (hidden []hiddenFile, err error) {
+	entries, err := c.fs.ReadDir(nodeDir)
 	if err != nil {
 		return nil, err
 	}

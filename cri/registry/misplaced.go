@@ -15,7 +15,7 @@ func (c *Config) misplaced(host string) []Notice {
 	var notices []Notice
 	if c.unset && c.opts.CertsDir == "" {
 		unread, _, _ := strings.Cut(defaultConfigPath, ":")
-		if dir := path.Join(unread, hostDirs(host)[0]); c.fs.isDir(dir) {
+		if dir := path.Join(unread, hostDirs(host)[0]); c.fs.IsDir(dir) {
 			notices = append(notices, ignoredFile(dir, ReasonConfigPathUnset))
 		}
 	}
@@ -28,7 +28,7 @@ func (c *Config) misplaced(host string) []Notice {
 func (c *Config) misplacedIn(root, host string) []Notice {
 	var notices []Notice
 	note := func(dir string, reason NoticeReason) {
-		if name := path.Join(dir, hostsFile); c.fs.isFile(name) {
+		if name := path.Join(dir, hostsFile); c.fs.IsFile(name) {
 			notices = append(notices, ignoredFile(name, reason))
 		}
 	}
@@ -48,7 +48,7 @@ func (c *Config) misplacedIn(root, host string) []Notice {
 		if name == "_default" {
 			continue
 		}
-		for _, below := range c.fs.list(path.Join(root, name)) {
+		for _, below := range c.fs.List(path.Join(root, name)) {
 			note(path.Join(root, name, below), ReasonNameHasPath)
 		}
 	}

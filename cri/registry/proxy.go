@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"golang.org/x/net/http/httpproxy"
+
+	"github.com/whypull/whypull/cri/hostfs"
 )
 
 // ProxySettings are the proxies of the runtime's process: what its HTTP client
@@ -36,7 +38,7 @@ func (ProxySettings) MarshalText() ([]byte, error) { return []byte(redacted), ni
 
 // readProxy finds the proxies of the node's runtime: in the environment of its
 // process, else in the systemd unit that starts it.
-func readProxy(fs rootFS, opts Options) ProxySettings {
+func readProxy(fs hostfs.FS, opts Options) ProxySettings {
 	if env, ok := processEnvironment(fs, opts); ok {
 		return newProxySettings(env, "the environment of "+opts.processName())
 	}

@@ -2,12 +2,12 @@ package registry
 
 import (
 	"bytes"
-	"io"
-	"os"
-	"path/filepath"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/whypull/whypull/cri/hostfs"
 )
 
 // maxEnviron bounds what is read of a process.
@@ -16,14 +16,14 @@ const maxEnviron = 1 << 20
 // processEnvironment reads the environment of the runtime's process. Its name
 // and command line can be read by everybody who shares its PID namespace, the
 // environment only with the right to trace it.
-func processEnvironment(fs rootFS, opts Options) (environment, bool) {
-	for _, proc := range []string{filepath.Join(fs.dir, "proc"), "/proc"} {
-		pids := processes(proc)
+func processEnvironment(host hostfs.FS, opts Options) (environment, bool) {
+	for _, p := range []proc{{host}, {hostfs.New("/")}} {
+		pids := p.processes()
 		if len(pids) == 0 {
 			continue // nothing is mounted there
 		}
-		for _, pid := range candidates(proc, pids, opts) {
-			data, err := readProc(proc, pid, "environ")
+		for _, pid := range p.candidates(pids, opts) {
+			data, err := p.read(pid, "environ")
 			if err != nil {
 				continue
 			}
@@ -36,15 +36,14 @@ func processEnvironment(fs rootFS, opts Options) (environment, bool) {
 	return nil, false
 }
 
-// processes gives the process ids of a mounted proc file system, ascending.
-func processes(proc string) []int {
-	entries, err := os.ReadDir(proc)
-	if err != nil {
-		return nil
-	}
+// proc is the proc file system that is mounted at /proc.
+type proc struct{ fs hostfs.FS }
+
+// processes gives the process ids, ascending.
+func (p proc) processes() []int {
 	var pids []int
-	for _, e := range entries {
-		if pid, err := strconv.Atoi(e.Name()); err == nil {
+	for _, name := range p.fs.List("/proc") {
+		if pid, err := strconv.Atoi(name); err == nil {
 			pids = append(pids, pid)
 		}
 	}
@@ -56,15 +55,15 @@ func processes(proc string) []int {
 // its configuration file; any one of its name if it is alone. A node can run
 // more than one containerd, Docker's for one. A container can give its process
 // any name, so only the node's own root counts.
-func candidates(proc string, pids []int, opts Options) []int {
+func (p proc) candidates(pids []int, opts Options) []int {
 	var named, configured []int
 	for _, pid := range pids {
-		comm, err := readProc(proc, pid, "comm")
-		if err != nil || strings.TrimSpace(string(comm)) != opts.processName() || !isNodes(proc, pid) {
+		comm, err := p.read(pid, "comm")
+		if err != nil || strings.TrimSpace(string(comm)) != opts.processName() || !p.isNodes(pid) {
 			continue
 		}
 		named = append(named, pid)
-		if opts.isCRIO() || configOf(proc, pid) == opts.ConfigFile {
+		if opts.isCRIO() || p.configOf(pid) == opts.ConfigFile {
 			configured = append(configured, pid)
 		}
 	}
@@ -77,8 +76,8 @@ func candidates(proc string, pids []int, opts Options) []int {
 // isNodes tells a process of the node's root (real and effective user) that is
 // in the PID namespace of the proc file system, and not in one below it
 // (proc_pid_status(5), Uid and NSpid).
-func isNodes(proc string, pid int) bool {
-	status, err := readProc(proc, pid, "status")
+func (p proc) isNodes(pid int) bool {
+	status, err := p.read(pid, "status")
 	if err != nil {
 		return false
 	}
@@ -96,8 +95,8 @@ func isNodes(proc string, pid int) bool {
 }
 
 // configOf is the configuration file of a containerd, by its command line.
-func configOf(proc string, pid int) string {
-	cmdline, err := readProc(proc, pid, "cmdline")
+func (p proc) configOf(pid int) string {
+	cmdline, err := p.read(pid, "cmdline")
 	if err != nil {
 		return ""
 	}
@@ -117,13 +116,8 @@ func configOf(proc string, pid int) string {
 	return defaultConfigFile
 }
 
-func readProc(proc string, pid int, name string) ([]byte, error) {
-	file, err := os.Open(filepath.Join(proc, strconv.Itoa(pid), name)) //nolint:gosec // one of four names
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close() //nolint:errcheck // only read from
-	return io.ReadAll(io.LimitReader(file, maxEnviron))
+func (p proc) read(pid int, name string) ([]byte, error) {
+	return p.fs.ReadStart(path.Join("/proc", strconv.Itoa(pid), name), maxEnviron)
 }
 
 // parseEnviron reads /proc/<pid>/environ. Of several of one name the first

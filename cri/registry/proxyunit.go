@@ -3,9 +3,10 @@ package registry
 import (
 	"maps"
 	"path"
-	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/whypull/whypull/cri/hostfs"
 )
 
 // unitDirs gives systemd's directories for the system's units, the strongest
@@ -28,7 +29,7 @@ func managerDirs() []string {
 // of strength (systemd.exec(5)). /etc/environment is PAM's, and no part of it.
 //
 // file is the first file of the unit. It is not ok if none can be read.
-func unitEnvironment(fs rootFS, unit string) (env environment, file string, ok bool) {
+func unitEnvironment(fs hostfs.FS, unit string) (env environment, file string, ok bool) {
 	files := unitFiles(fs, unit)
 	if len(files) == 0 {
 		return nil, "", false
@@ -46,10 +47,10 @@ func unitEnvironment(fs rootFS, unit string) (env environment, file string, ok b
 // unitFiles gives the files of a unit in the order in which they are read: the
 // unit's own, then the drop-ins by their names. A file hides those of the same
 // name in weaker directories.
-func unitFiles(fs rootFS, unit string) []string {
+func unitFiles(fs hostfs.FS, unit string) []string {
 	var files []string
 	for _, dir := range unitDirs() {
-		if name := path.Join(dir, unit+".service"); fs.isFile(name) {
+		if name := path.Join(dir, unit+".service"); fs.IsFile(name) {
 			files = append(files, name)
 			break
 		}
@@ -67,10 +68,10 @@ func dropInDirs(unit string) []string {
 	return append(names, "service.d")
 }
 
-func managerFiles(fs rootFS) []string {
+func managerFiles(fs hostfs.FS) []string {
 	var files []string
 	for _, dir := range managerDirs() {
-		if name := path.Join(dir, "system.conf"); fs.isFile(name) {
+		if name := path.Join(dir, "system.conf"); fs.IsFile(name) {
 			files = append(files, name)
 			break
 		}
@@ -80,12 +81,12 @@ func managerFiles(fs rootFS) []string {
 
 // dropIns gives the drop-ins in the directories, sorted by their own names. A
 // name that is found first counts, also where it is a link to /dev/null.
-func dropIns(fs rootFS, dirs, names []string) []string {
+func dropIns(fs hostfs.FS, dirs, names []string) []string {
 	found := map[string]string{}
 	for _, name := range names {
 		for _, dir := range dirs {
 			dir = path.Join(dir, name)
-			for _, entry := range fs.list(dir) {
+			for _, entry := range fs.List(dir) {
 				if _, hidden := found[entry]; !hidden && path.Ext(entry) == ".conf" {
 					found[entry] = path.Join(dir, entry)
 				}
@@ -94,7 +95,7 @@ func dropIns(fs rootFS, dirs, names []string) []string {
 	}
 	var files []string
 	for _, entry := range slices.Sorted(maps.Keys(found)) {
-		if fs.isFile(found[entry]) {
+		if fs.IsFile(found[entry]) {
 			files = append(files, found[entry])
 		}
 	}
@@ -103,7 +104,7 @@ func dropIns(fs rootFS, dirs, names []string) []string {
 
 // service collects what the files of a unit say of its environment.
 type service struct {
-	fs       rootFS
+	fs       hostfs.FS
 	unit     string
 	defaults environment // of the manager
 	own      environment
@@ -112,7 +113,7 @@ type service struct {
 }
 
 func (s *service) read(name, section string) {
-	data, err := s.fs.readFile(name)
+	data, err := s.fs.ReadFile(name, maxConfigFile)
 	if err != nil {
 		return
 	}
@@ -168,7 +169,7 @@ func (s *service) result() environment {
 	}
 	for _, pattern := range s.files {
 		for _, name := range s.match(strings.TrimPrefix(pattern, "-")) {
-			data, err := s.fs.readFile(name)
+			data, err := s.fs.ReadFile(name, maxConfigFile)
 			if err != nil {
 				continue
 			}
@@ -189,11 +190,5 @@ func (s *service) match(pattern string) []string {
 	if !strings.ContainsAny(path.Base(pattern), "*?[") {
 		return []string{pattern}
 	}
-	var names []string
-	for _, name := range s.fs.list(path.Dir(pattern)) {
-		if ok, err := filepath.Match(path.Base(pattern), name); err == nil && ok {
-			names = append(names, path.Join(path.Dir(pattern), name))
-		}
-	}
-	return names
+	return s.fs.Glob(pattern)
 }

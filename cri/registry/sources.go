@@ -38,6 +38,6 @@ func (c *Config) crioSources(host string) []string {
 // inDirectory is a directory, which changes when a file comes or goes, and what
 // is in it.
 func (c *Config) inDirectory(dir string) []string {
-	files := c.fs.under(dir)
+	files := c.fs.Files(dir)
 	return append([]string{dir}, files[:min(len(files), maxSources)]...)
 }

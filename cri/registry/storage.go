@@ -50,7 +50,7 @@ func (c *Config) graphRoot() string {
 		return path.Clean(c.crioRoot)
 	}
 	for _, name := range storageFiles() {
-		data, err := c.fs.readFile(name)
+		data, err := c.fs.ReadFile(name, maxConfigFile)
 		if err != nil {
 			continue
 		}

@@ -29,11 +29,11 @@ func (c *Config) hiddenOf(names ...string) string {
 }
 
 func (c *Config) addClient(config *tls.Config, cert, key string) error {
-	certPEM, err := c.fs.readFile(cert)
+	certPEM, err := c.fs.ReadFile(cert, maxConfigFile)
 	if err != nil {
 		return err
 	}
-	keyPEM, err := c.fs.readFile(key)
+	keyPEM, err := c.fs.ReadFile(key, maxConfigFile)
 	if err != nil {
 		return err
 	}
@@ -47,7 +47,7 @@ func (c *Config) addClient(config *tls.Config, cert, key string) error {
 
 // addCA adds authorities to the node's. A file without any is no error.
 func (c *Config) addCA(config *tls.Config, name string) error {
-	pem, err := c.fs.readFile(name)
+	pem, err := c.fs.ReadFile(name, maxConfigFile)
 	if err != nil {
 		return err
 	}

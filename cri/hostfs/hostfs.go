@@ -1,0 +1,254 @@
+package hostfs
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	securejoin "github.com/cyphar/filepath-securejoin"
+	pathrs "github.com/cyphar/filepath-securejoin/pathrs-lite"
+	"golang.org/x/sys/unix"
+)
+
+var (
+	// ErrNotRegular is the error for what is there and is no regular file.
+	ErrNotRegular = errors.New("not a regular file")
+	// ErrTooLarge is the error for a file with more bytes than the caller allows.
+	ErrTooLarge = errors.New("too large")
+)
+
+// maxEntries bounds the entries that are read of a directory. The largest that
+// are of interest, /proc, has an entry for each process.
+const maxEntries = 1 << 16
+
+// FS is the file system of a node. The zero value is that of this process.
+type FS struct{ root string }
+
+// New returns the file system that is mounted at root; "" and "/" are for a
+// process on the node itself.
+func New(root string) FS {
+	if root = filepath.Clean("/" + root); root == "/" {
+		root = ""
+	}
+	return FS{root: root}
+}
+
+// Root returns the directory of this process at which the node's root is.
+func (f FS) Root() string {
+	if f.root == "" {
+		return "/"
+	}
+	return f.root
+}
+
+// IsHost reports whether this process has the node's own root.
+func (f FS) IsHost() bool { return f.root == "" }
+
+// Resolve returns the path, for this process, of a file of the node, without
+// links in it; parts that do not exist stay as they are. It is for programs that
+// open a path themselves, and says only what was so when it was called. On the
+// node's own root links stay, since the kernel follows them as the node does.
+func (f FS) Resolve(name string) (string, error) {
+	if f.IsHost() {
+		return path.Clean("/" + name), nil
+	}
+	return securejoin.SecureJoin(f.root, name)
+}
+
+// Within returns the path of the node for a path of this process that Resolve
+// has returned.
+func (f FS) Within(real string) string { return path.Clean("/" + strings.TrimPrefix(real, f.root)) }
+
+// Handle returns a descriptor that stands for a file of any kind without opening
+// it (O_PATH), for fstat(2) and the like.
+func (f FS) Handle(name string) (*os.File, error) {
+	if f.IsHost() {
+		return os.OpenFile(path.Clean("/"+name), unix.O_PATH|unix.O_CLOEXEC, 0)
+	}
+	return pathrs.OpenInRoot(f.root, name)
+}
+
+// Stat returns what stat(2) says of a file.
+func (f FS) Stat(name string) (fs.FileInfo, error) {
+	handle, err := f.Handle(name)
+	if err != nil {
+		return nil, err
+	}
+	defer handle.Close() //nolint:errcheck // nothing was written
+	return handle.Stat()
+}
+
+// Exists reports whether there is a file or directory. Errors other than "does
+// not exist" are returned.
+func (f FS) Exists(name string) (bool, error) {
+	_, err := f.Stat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// IsFile reports whether there is a regular file.
+func (f FS) IsFile(name string) bool {
+	info, err := f.Stat(name)
+	return err == nil && info.Mode().IsRegular()
+}
+
+// IsDir reports whether there is a directory.
+func (f FS) IsDir(name string) bool {
+	info, err := f.Stat(name)
+	return err == nil && info.IsDir()
+}
+
+// Open opens a regular file for reading.
+func (f FS) Open(name string) (*os.File, error) {
+	return f.open(name, func(mode fs.FileMode) error {
+		if !mode.IsRegular() {
+			return ErrNotRegular
+		}
+		return nil
+	})
+}
+
+// open opens what accept takes. Opening does not wait for the other end of a
+// pipe, and below a mount point no device is opened at all.
+func (f FS) open(name string, accept func(fs.FileMode) error) (*os.File, error) {
+	handle, err := f.Handle(name)
+	if err != nil {
+		return nil, err
+	}
+	defer handle.Close() //nolint:errcheck // nothing was written
+	info, err := handle.Stat()
+	if err == nil {
+		err = accept(info.Mode())
+	}
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
+	}
+	// The descriptor, and not the name, is opened: that may be another file by now.
+	file, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", handle.Fd()), os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
+	if wrong := (*fs.PathError)(nil); errors.As(err, &wrong) {
+		wrong.Path = name
+	}
+	return file, err
+}
+
+// File is what was read of a file.
+type File struct {
+	Data []byte
+	// Changed is when the file was last written.
+	Changed time.Time
+}
+
+// Read reads a regular file of at most limit bytes.
+func (f FS) Read(name string, limit int64) (File, error) {
+	file, err := f.Open(name)
+	if err != nil {
+		return File{}, err
+	}
+	defer file.Close() //nolint:errcheck // nothing was written
+	info, err := file.Stat()
+	if err != nil {
+		return File{}, err
+	}
+	data, err := io.ReadAll(io.LimitReader(file, limit+1))
+	if err == nil && int64(len(data)) > limit {
+		return File{}, &fs.PathError{Op: "read", Path: name, Err: ErrTooLarge}
+	}
+	return File{Data: data, Changed: info.ModTime()}, err
+}
+
+// ReadFile returns the content of a regular file of at most limit bytes.
+func (f FS) ReadFile(name string, limit int64) ([]byte, error) {
+	file, err := f.Read(name, limit)
+	return file.Data, err
+}
+
+// ReadStart returns the content of a regular file, or its first limit bytes.
+func (f FS) ReadStart(name string, limit int64) ([]byte, error) {
+	file, err := f.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close() //nolint:errcheck // nothing was written
+	return io.ReadAll(io.LimitReader(file, limit))
+}
+
+// ReadDir returns the entries of a directory, sorted by name; their Info is not
+// to be asked for.
+func (f FS) ReadDir(name string) ([]fs.DirEntry, error) {
+	dir, err := f.open(name, func(mode fs.FileMode) error {
+		if !mode.IsDir() {
+			return syscall.ENOTDIR
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close() //nolint:errcheck // nothing was written
+	entries, err := dir.ReadDir(maxEntries)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
+	return entries, nil
+}
+
+// List returns the names in a directory, sorted; none if it cannot be read.
+func (f FS) List(dir string) []string {
+	entries, err := f.ReadDir(dir)
+	if err != nil {
+		return nil
+	}
+	names := make([]string, 0, len(entries))
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
+}
+
+// Files returns the paths of the regular files in a directory, sorted.
+func (f FS) Files(dir string) []string {
+	var files []string
+	for _, name := range f.List(dir) {
+		if name = path.Join(dir, name); f.IsFile(name) {
+			files = append(files, name)
+		}
+	}
+	return files
+}
+
+// Glob returns the paths in a directory whose last element matches that of the
+// pattern (path.Match), sorted.
+func (f FS) Glob(pattern string) []string {
+	var names []string
+	for _, name := range f.List(path.Dir(pattern)) {
+		if ok, err := path.Match(path.Base(pattern), name); err == nil && ok {
+			names = append(names, path.Join(path.Dir(pattern), name))
+		}
+	}
+	return names
+}
+
+// Readlink returns the target of a link as it is written, "" if there is no link.
+func (f FS) Readlink(name string) string {
+	dir, err := f.Handle(path.Dir(name))
+	if err != nil {
+		return ""
+	}
+	defer dir.Close() //nolint:errcheck // nothing was written
+	target, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), path.Base(name)))
+	if err != nil {
+		return ""
+	}
+	return target
+}

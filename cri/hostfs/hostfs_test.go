@@ -1,0 +1,269 @@
+package hostfs
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// tree makes files below a directory. A name that ends with a slash is a
+// directory; a content "-> x" is a link to x.
+func tree(t testing.TB, files map[string]string) string {
+	t.Helper()
+	root := t.TempDir()
+	for name, content := range files {
+		at := filepath.Join(root, name)
+		check(t, os.MkdirAll(filepath.Dir(at), 0o700))
+		target, link := strings.CutPrefix(content, "-> ")
+		switch {
+		case strings.HasSuffix(name, "/"):
+			check(t, os.MkdirAll(at, 0o700))
+		case link:
+			check(t, os.Symlink(target, at))
+		default:
+			check(t, os.WriteFile(at, []byte(content), 0o600))
+		}
+	}
+	return root
+}
+
+func check(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestResolve(t *testing.T) {
+	t.Parallel()
+	root := tree(t, map[string]string{
+		"absolute":     "-> /etc/ssl",
+		"relative":     "-> a/../b",
+		"up":           "-> ../../../../etc",
+		"deep/chain":   "-> /absolute/certs",
+		"etc/ssl/back": "-> ..",
+		"slash":        "-> /",
+	})
+	f := New(root)
+	for name, want := range map[string]string{
+		"/absolute/x":      "/etc/ssl/x",
+		"/relative":        "/b",
+		"/up/passwd":       "/etc/passwd", // never above the root
+		"/deep/chain/y":    "/etc/ssl/certs/y",
+		"/etc/ssl/back/z":  "/etc/z",
+		"/none/../x":       "/x",
+		"/slash/slash/etc": "/etc",
+		"no/slash/../etc":  "/no/etc",
+		"/../../etc":       "/etc",
+		"/":                "/",
+	} {
+		got, err := f.Resolve(name)
+		if err != nil || got != filepath.Join(root, want) || f.Within(got) != want {
+			t.Errorf("%s: got %s, %v; want %s", name, got, err, filepath.Join(root, want))
+		}
+	}
+	for _, dir := range []string{"", "/", "//"} {
+		f := New(dir)
+		if got, err := f.Resolve("/etc/../x"); err != nil || got != "/x" || f.Within(got) != "/x" || !f.IsHost() || f.Root() != "/" {
+			t.Errorf("root %q: got %s, %v", dir, got, err)
+		}
+	}
+	if f.IsHost() || f.Root() != root || New(root+"/") != f {
+		t.Errorf("root %q, is the host's: %t", f.Root(), f.IsHost())
+	}
+}
+
+// A link means what it means on the node, wherever it is in a path.
+func TestReadFollowsLinks(t *testing.T) {
+	t.Parallel()
+	const outside = "/etc/hostname-of-this-machine"
+	root := tree(t, map[string]string{
+		"etc/real":    "text",
+		"absolute":    "-> /etc/real",
+		"relative":    "-> etc/real",
+		"chain":       "-> /absolute",
+		"dir":         "-> /etc",
+		"up":          "-> ../../../../../../../../etc/real",
+		"dangling":    "-> /nothing",
+		"out":         "-> " + outside,
+		"loop":        "-> /loop",
+		"a":           "-> /b",
+		"b":           "-> a",
+		"self":        "-> self/x",
+		"etc/file/x/": "",
+		"magic":       "-> /proc/self/root/etc/passwd",
+	})
+	f := New(root)
+	for _, name := range []string{"/etc/real", "/absolute", "/relative", "/chain", "/dir/real", "/up", "/dir/../etc/real", "etc/real"} {
+		if got, err := f.ReadFile(name, 4); err != nil || string(got) != "text" {
+			t.Errorf("%s: got %q, %v", name, got, err)
+		}
+		if there, err := f.Exists(name); !there || err != nil || !f.IsFile(name) || f.IsDir(name) {
+			t.Errorf("%s: exists %t, %v", name, there, err)
+		}
+	}
+	for _, name := range []string{"/dangling", "/out", "/etc/none", "/none/none", "/magic"} {
+		if _, err := f.ReadFile(name, 4); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: error %v", name, err)
+		}
+		if there, err := f.Exists(name); there || err != nil || f.IsFile(name) || f.IsDir(name) {
+			t.Errorf("%s: exists %t, %v", name, there, err)
+		}
+	}
+	for _, name := range []string{"/loop", "/a", "/b/c", "/self"} {
+		if _, err := f.ReadFile(name, 4); !errors.Is(err, syscall.ELOOP) {
+			t.Errorf("%s: error %v", name, err)
+		}
+		if _, err := f.Exists(name); !errors.Is(err, syscall.ELOOP) {
+			t.Errorf("%s: error %v", name, err)
+		}
+		if _, err := f.Resolve(name); !errors.Is(err, syscall.ELOOP) {
+			t.Errorf("%s: error %v", name, err)
+		}
+	}
+	if _, err := f.Exists("/etc/real/x"); err == nil || errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("below a file: error %v", err)
+	}
+}
+
+// Nothing but regular files is read, and no more than is allowed.
+func TestReadIsBounded(t *testing.T) {
+	t.Parallel()
+	root := tree(t, map[string]string{"full": "12345678", "dir/": "", "link": "-> /pipe", "sub/full": "x"})
+	check(t, syscall.Mkfifo(filepath.Join(root, "pipe"), 0o600)) // nobody writes into it
+	huge := filepath.Join(root, "huge")
+	check(t, os.WriteFile(huge, nil, 0o600))
+	check(t, os.Truncate(huge, 1<<40))
+	for _, f := range []struct {
+		FS
+		at string
+	}{{New(root), "/"}, {New("/"), root + "/"}} {
+		for name, want := range map[string]error{"pipe": ErrNotRegular, "dir": ErrNotRegular, "huge": ErrTooLarge, "full": nil} {
+			if _, err := f.ReadFile(f.at+name, 8); !errors.Is(err, want) {
+				t.Errorf("%s%s: error %v, want %v", f.at, name, err, want)
+			}
+		}
+		if _, err := f.ReadFile(f.at+"full", 7); !errors.Is(err, ErrTooLarge) {
+			t.Errorf("a byte too many: error %v", err)
+		}
+		if got, err := f.ReadStart(f.at+"full", 3); string(got) != "123" || err != nil {
+			t.Errorf("the start is %q, %v", got, err)
+		}
+		if got, err := f.ReadStart(f.at+"huge", 3); len(got) != 3 || err != nil {
+			t.Errorf("the start is %q, %v", got, err)
+		}
+		if got, err := f.Read(f.at+"full", 8); got.Changed.IsZero() || err != nil {
+			t.Errorf("changed at %s, %v", got.Changed, err)
+		}
+	}
+	f := New(root)
+	if _, err := f.Open("/link"); !errors.Is(err, ErrNotRegular) {
+		t.Errorf("a link to a pipe: error %v", err)
+	}
+	if info, err := f.Stat("/link"); err != nil || info.Mode().Type() != fs.ModeNamedPipe {
+		t.Errorf("a pipe is %v, %v", info, err)
+	}
+	if path := (*fs.PathError)(nil); !errors.As(second(f.Open("/pipe")), &path) || path.Path != "/pipe" {
+		t.Errorf("the error names %+v", path)
+	}
+	if _, err := New("/dev").Open("/null"); !errors.Is(err, ErrNotRegular) {
+		t.Errorf("a device: error %v", err)
+	}
+}
+
+func second[T any](_ T, err error) error { return err }
+
+func TestReadDir(t *testing.T) {
+	t.Parallel()
+	f := New(tree(t, map[string]string{
+		"d/b.conf": "", "d/a.conf": "", "d/c.txt": "", "d/sub/": "", "d/l.conf": "-> b.conf", "d/gone.conf": "-> /none", "here": "-> /d", "file": "",
+	}))
+	want := []string{"a.conf", "b.conf", "c.txt", "gone.conf", "l.conf", "sub"}
+	for _, dir := range []string{"/d", "/here", "/d/sub/.."} {
+		if got := f.List(dir); !slices.Equal(got, want) {
+			t.Errorf("%s: %q", dir, got)
+		}
+	}
+	if got := f.Files("/d"); !slices.Equal(got, []string{"/d/a.conf", "/d/b.conf", "/d/c.txt", "/d/l.conf"}) {
+		t.Errorf("files %q", got)
+	}
+	if got := f.Glob("/here/*.conf"); !slices.Equal(got, []string{"/here/a.conf", "/here/b.conf", "/here/gone.conf", "/here/l.conf"}) {
+		t.Errorf("pattern: %q", got)
+	}
+	if got := f.Glob("/d/[.conf"); got != nil {
+		t.Errorf("a broken pattern: %q", got)
+	}
+	if _, err := f.ReadDir("/file"); !errors.Is(err, syscall.ENOTDIR) {
+		t.Errorf("a file: error %v", err)
+	}
+	if got := f.List("/none"); got != nil {
+		t.Errorf("nothing: %q", got)
+	}
+	for name, want := range map[string]string{"/d/l.conf": "b.conf", "/here/gone.conf": "/none", "/here": "/d", "/d/a.conf": "", "/x/y": ""} {
+		if got := f.Readlink(name); got != want {
+			t.Errorf("link %s: %q", name, got)
+		}
+	}
+}
+
+// Whoever swaps a directory for a link out of the root while it is read gets
+// nothing read from there.
+func TestLinkSwap(t *testing.T) {
+	t.Parallel()
+	outside := tree(t, map[string]string{"file": "outside"})
+	root := tree(t, map[string]string{"d/file": "inside", "l": "-> " + outside})
+	done := make(chan struct{})
+	var swaps sync.WaitGroup
+	swaps.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			default:
+				_ = unix.Renameat2(unix.AT_FDCWD, filepath.Join(root, "d"), unix.AT_FDCWD, filepath.Join(root, "l"), unix.RENAME_EXCHANGE)
+			}
+		}
+	})
+	f := New(root)
+	seen := map[string]bool{}
+	for range 3000 {
+		data, err := f.ReadFile("/d/file", 10)
+		if err != nil {
+			data = []byte("nothing")
+		}
+		seen[string(data)] = true
+		for _, name := range f.List("/d") {
+			seen[name] = true
+		}
+	}
+	close(done)
+	swaps.Wait()
+	if seen["outside"] || !seen["inside"] && !seen["nothing"] {
+		t.Errorf("read %v", seen)
+	}
+}
+
+// A file that is replaced between the look at it and the reading is the one that
+// was looked at.
+func TestFileSwap(t *testing.T) {
+	t.Parallel()
+	root := tree(t, map[string]string{"d/file": "text"})
+	f := New(root)
+	handle, err := f.open("/d/file", func(fs.FileMode) error {
+		check(t, os.Remove(filepath.Join(root, "d/file")))
+		return syscall.Mkfifo(filepath.Join(root, "d/file"), 0o600)
+	})
+	check(t, err)
+	defer handle.Close() //nolint:errcheck // only read
+	if info, err := handle.Stat(); err != nil || !info.Mode().IsRegular() {
+		t.Errorf("opened %v, %v", info, err)
+	}
+}
