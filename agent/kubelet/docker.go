@@ -48,11 +48,8 @@ func (k *Kubelet) dockerFiles() []keyring.NodeFile {
 
 // home is the kubelet's HOME, if its service is given one.
 func (k *Kubelet) home() string {
-	s := k.service()
-	for _, setting := range s.environment {
-		if dir, ok := cutName(setting, "HOME"); ok && path.IsAbs(dir) {
-			return dir
-		}
+	if home := k.service().home; path.IsAbs(home) {
+		return home
 	}
 	return "/"
 }

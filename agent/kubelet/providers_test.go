@@ -38,24 +38,26 @@ func TestProviderPath(t *testing.T) {
 		seen  Presence
 	}{
 		"nothing is mounted":               {map[string]string{"x/": ""}, "", NotVisible},
-		"only etc is":                      {map[string]string{unit: "ExecStart=/usr/bin/kubelet"}, "", NotVisible},
+		"only etc is":                      {map[string]string{unit: "[Service]\nExecStart=/usr/bin/kubelet"}, "", NotVisible},
 		"all is, and no service":           {all(nil), "", NotVisible},
-		"all is, no flag":                  {all(map[string]string{unit: "ExecStart=/usr/bin/kubelet"}), "", Absent},
-		"in the unit":                      {map[string]string{unit: "ExecStart=" + flagged}, "/etc/here.yaml", Present},
-		"with a blank":                     {map[string]string{unit: "ExecStart=kubelet --image-credential-provider-config /etc/b.yaml"}, "/etc/b.yaml", Present},
-		"continued lines":                  {map[string]string{unit: "ExecStart=kubelet \\\n  --image-credential-provider-config=/etc/c.yaml \\\n --v=1"}, "/etc/c.yaml", Present},
-		"the last of two":                  {map[string]string{unit: "ExecStart=kubelet --image-credential-provider-config=/etc/a --image-credential-provider-config=/etc/b"}, "/etc/b", Present},
-		"in a comment":                     {all(map[string]string{unit: "ExecStart=kubelet\n# " + flagged}), "", Absent},
-		"another flag that begins so":      {all(map[string]string{unit: "ExecStart=kubelet --image-credential-provider-config-dir=/x"}), "", Absent},
-		"a drop-in wins":                   {map[string]string{unit: "ExecStart=" + flagged, dropIn + "10-a.conf": "--image-credential-provider-config=/etc/10", dropIn + "20-b.conf": "--image-credential-provider-config=/etc/20", dropIn + "30.bak": "--image-credential-provider-config=/etc/30"}, "/etc/20", Present},
-		"KUBELET_EXTRA_ARGS":               {map[string]string{unit: "ExecStart=" + flagged, "etc/default/kubelet": `KUBELET_EXTRA_ARGS="--image-credential-provider-config=/etc/extra --v=3"`}, "/etc/extra", Present},
+		"all is, no flag":                  {all(map[string]string{unit: "[Service]\nExecStart=/usr/bin/kubelet"}), "", Absent},
+		"in the unit":                      {map[string]string{unit: "[Service]\nExecStart=" + flagged}, "/etc/here.yaml", Present},
+		"with a blank":                     {map[string]string{unit: "[Service]\nExecStart=kubelet --image-credential-provider-config /etc/b.yaml"}, "/etc/b.yaml", Present},
+		"continued lines":                  {map[string]string{unit: "[Service]\nExecStart=kubelet \\\n  --image-credential-provider-config=/etc/c.yaml \\\n --v=1"}, "/etc/c.yaml", Present},
+		"the last of two":                  {map[string]string{unit: "[Service]\nExecStart=kubelet --image-credential-provider-config=/etc/a --image-credential-provider-config=/etc/b"}, "/etc/b", Present},
+		"in a comment":                     {all(map[string]string{unit: "[Service]\nExecStart=kubelet\n# " + flagged}), "", Absent},
+		"another flag that begins so":      {all(map[string]string{unit: "[Service]\nExecStart=kubelet --image-credential-provider-config-dir=/x"}), "", Absent},
+		"a drop-in wins":                   {map[string]string{unit: "[Service]\nExecStart=" + flagged, dropIn + "10-a.conf": "[Service]\nEnvironment=KUBELET_EXTRA_ARGS=--image-credential-provider-config=/etc/10", dropIn + "20-b.conf": "[Service]\nEnvironment=KUBELET_EXTRA_ARGS=--image-credential-provider-config=/etc/20", dropIn + "30.bak": "[Service]\nEnvironment=KUBELET_EXTRA_ARGS=--image-credential-provider-config=/etc/30"}, "/etc/20", Present},
+		"a drop-in's own command":          {map[string]string{unit: "[Service]\nExecStart=" + flagged, dropIn + "10.conf": "[Service]\nExecStart=\nExecStart=kubelet --image-credential-provider-config=/etc/d"}, "/etc/d", Present},
+		"no assignment of the service":     {all(map[string]string{unit: "[Unit]\nDescription=" + flagged + "\n[Service]\nExecStart=kubelet"}), "", Absent},
+		"KUBELET_EXTRA_ARGS":               {map[string]string{unit: "[Service]\nExecStart=" + flagged, "etc/default/kubelet": `KUBELET_EXTRA_ARGS="--image-credential-provider-config=/etc/extra --v=3"`}, "/etc/extra", Present},
 		"sysconfig":                        {map[string]string{"etc/sysconfig/kubelet": `KUBELET_EXTRA_ARGS=--image-credential-provider-config=/etc/sys`}, "/etc/sys", Present},
-		"a file of environment":            {map[string]string{unit: "EnvironmentFile=-/etc/eks/kubelet/environment\nExecStart=kubelet $ARGS", "etc/eks/kubelet/environment": `ARGS="--image-credential-provider-config=/etc/eks/x.json"`}, "/etc/eks/x.json", Present},
-		"a file of environment, not there": {all(map[string]string{unit: "EnvironmentFile=-/etc/eks/kubelet/environment\nExecStart=kubelet $ARGS"}), "", Absent},
+		"a file of environment":            {map[string]string{unit: "[Service]\nEnvironmentFile=-/etc/eks/kubelet/environment\nExecStart=kubelet $ARGS", "etc/eks/kubelet/environment": `ARGS="--image-credential-provider-config=/etc/eks/x.json"`}, "/etc/eks/x.json", Present},
+		"a file of environment, not there": {all(map[string]string{unit: "[Service]\nEnvironmentFile=-/etc/eks/kubelet/environment\nExecStart=kubelet $ARGS"}), "", Absent},
 		"a process":                        {map[string]string{"proc/1/cmdline": "init\x00", "proc/20/cmdline": "/usr/bin/kubelet\x00--image-credential-provider-config=/etc/proc\x00", "proc/x/cmdline": "kubelet\x00--image-credential-provider-config=/no"}, "/etc/proc", Present},
 		"a process without":                {map[string]string{"proc/20/cmdline": "/usr/bin/kubelet\x00--v=1\x00", "etc/eks/image-credential-provider/config.json": "{}"}, "", Absent},
 		"well known":                       {map[string]string{"etc/eks/image-credential-provider/config.json": "{}"}, "/etc/eks/image-credential-provider/config.json", Present},
-		"a relative path":                  {all(map[string]string{unit: "ExecStart=kubelet --image-credential-provider-config=etc/x"}), "", Absent},
+		"a relative path":                  {all(map[string]string{unit: "[Service]\nExecStart=kubelet --image-credential-provider-config=etc/x"}), "", Absent},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -115,7 +117,7 @@ func TestProviders(t *testing.T) {
 
 func TestProvidersNotConfigured(t *testing.T) {
 	t.Parallel()
-	k := newNode(t, map[string]string{"usr/lib/": "", "etc/systemd/system/kubelet.service": "ExecStart=kubelet"})
+	k := newNode(t, map[string]string{"usr/lib/": "", "etc/systemd/system/kubelet.service": "[Service]\nExecStart=kubelet"})
 	if all, seen := k.Providers(ecrImage); all != nil || seen != Absent {
 		t.Errorf("%v (%q)", all, seen)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -237,6 +238,30 @@ func (f FS) Glob(pattern string) []string {
 		}
 	}
 	return names
+}
+
+// DropIns returns the files *.conf in some folders of some directories, the
+// strongest directory first, sorted by their own names. A name that is found first
+// counts, also where it is a link to /dev/null, which masks it (systemd.unit(5)).
+func (f FS) DropIns(dirs, folders []string) []string {
+	found := map[string]string{}
+	for _, folder := range folders {
+		for _, dir := range dirs {
+			dir = path.Join(dir, folder)
+			for _, entry := range f.List(dir) {
+				if _, hidden := found[entry]; !hidden && path.Ext(entry) == ".conf" {
+					found[entry] = path.Join(dir, entry)
+				}
+			}
+		}
+	}
+	var files []string
+	for _, entry := range slices.Sorted(maps.Keys(found)) {
+		if f.IsFile(found[entry]) {
+			files = append(files, found[entry])
+		}
+	}
+	return files
 }
 
 // Readlink returns the target of a link as it is written, "" if there is no link.

@@ -214,6 +214,18 @@ func TestReadDir(t *testing.T) {
 	}
 }
 
+func TestDropIns(t *testing.T) {
+	t.Parallel()
+	f := New(tree(t, map[string]string{
+		"etc/u.d/20.conf": "", "etc/u.d/masked.conf": "-> /dev/null", "etc/u.d/x.txt": "", "etc/u.d/d.conf/": "",
+		"usr/u.d/10.conf": "", "usr/u.d/20.conf": "", "usr/u.d/masked.conf": "", "usr/all.d/05.conf": "", "usr/all.d/10.conf": "",
+	}))
+	want := []string{"/usr/all.d/05.conf", "/usr/u.d/10.conf", "/etc/u.d/20.conf"}
+	if got := f.DropIns([]string{"/etc", "/usr"}, []string{"u.d", "all.d"}); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 // Whoever swaps a directory for a link out of the root while it is read gets
 // nothing read from there.
 func TestLinkSwap(t *testing.T) {

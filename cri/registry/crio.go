@@ -155,7 +155,7 @@ func (c *Config) registriesInOrder() []string {
 			break
 		}
 	}
-	return append(files, dropIns(c.fs, registriesDirs(), []string{""})...)
+	return append(files, c.fs.DropIns(registriesDirs(), []string{""})...)
 }
 
 // brokenRegistries says which file an error is about: the package names it.

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/net/http/httpproxy"
 
 	"github.com/whypull/whypull/cri/hostfs"
+	"github.com/whypull/whypull/cri/systemd"
 )
 
 // ProxySettings are the proxies of the runtime's process: what its HTTP client
@@ -43,20 +44,21 @@ func readProxy(fs hostfs.FS, opts Options) ProxySettings {
 		return newProxySettings(env, "the environment of "+opts.processName())
 	}
 	for _, unit := range opts.units() {
-		if env, file, ok := unitEnvironment(fs, unit); ok {
-			env = forContainerd(unit, env)
-			return newProxySettings(env, cmp.Or(env.fileOf(proxyVariables()...), file))
+		service := systemd.ReadService(fs, unit)
+		if files := service.Files(); len(files) > 0 {
+			env := forContainerd(unit, service.Environment())
+			return newProxySettings(env, cmp.Or(env.FileOf(proxyVariables()...), files[0]))
 		}
 	}
 	return ProxySettings{}
 }
 
-func newProxySettings(env environment, source string) ProxySettings {
+func newProxySettings(env systemd.Environment, source string) ProxySettings {
 	config := httpproxy.Config{
-		HTTPProxy:  env.first("HTTP_PROXY", "http_proxy"),
-		HTTPSProxy: env.first("HTTPS_PROXY", "https_proxy"),
-		NoProxy:    env.first("NO_PROXY", "no_proxy"),
-		CGI:        env.first("REQUEST_METHOD") != "",
+		HTTPProxy:  env.First("HTTP_PROXY", "http_proxy"),
+		HTTPSProxy: env.First("HTTPS_PROXY", "https_proxy"),
+		NoProxy:    env.First("NO_PROXY", "no_proxy"),
+		CGI:        env.First("REQUEST_METHOD") != "",
 	}
 	return ProxySettings{source: source, choose: config.ProxyFunc()}
 }
@@ -144,62 +146,21 @@ func boolOrder(a, b bool) int {
 // containerd with: of the variables that begin with CONTAINERD_ the rest of
 // the name is set for it, behind all others (k3s, pkg/agent/containerd, Run).
 // As in package os/exec, the last of several wins.
-func forContainerd(unit string, env environment) environment {
+func forContainerd(unit string, env systemd.Environment) systemd.Environment {
 	if unit == "containerd" || unit == "crio" || unit == "cri-o" {
 		return env
 	}
-	var out, own environment
+	var out, own systemd.Environment
 	for _, v := range env {
 		var forIt bool
-		if v.name, forIt = strings.CutPrefix(v.name, "CONTAINERD_"); forIt {
+		if v.Name, forIt = strings.CutPrefix(v.Name, "CONTAINERD_"); forIt {
 			own = append(own, v)
 			continue
 		}
-		out = out.set(v)
+		out = out.Set(v)
 	}
 	for _, v := range own {
-		out = out.set(v)
+		out = out.Set(v)
 	}
 	return out
-}
-
-// environment is the environment of a process, in order, each name once.
-type environment []variable
-
-type variable struct {
-	name, value string
-	file        string // of the node; where it is set
-}
-
-// set adds a variable, or replaces it in its place (systemd, strv_env_merge).
-func (e environment) set(v variable) environment {
-	for i := range e {
-		if e[i].name == v.name {
-			e[i] = v
-			return e
-		}
-	}
-	return append(e, v)
-}
-
-func (e environment) unset(assignment string) environment {
-	name, value, exact := strings.Cut(assignment, "=")
-	return slices.DeleteFunc(e, func(v variable) bool { return v.name == name && (!exact || v.value == value) })
-}
-
-// first is the value of the first of the names that has one that is not empty.
-func (e environment) first(names ...string) string { return e.find(names).value }
-
-// fileOf is the file that sets what first gives; "" if none does.
-func (e environment) fileOf(names ...string) string { return e.find(names).file }
-
-func (e environment) find(names []string) variable {
-	for _, name := range names {
-		for _, v := range e {
-			if v.name == name && v.value != "" {
-				return v
-			}
-		}
-	}
-	return variable{}
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/whypull/whypull/cri/hostfs"
+	"github.com/whypull/whypull/cri/systemd"
 )
 
 // maxEnviron bounds what is read of a process.
@@ -16,7 +17,7 @@ const maxEnviron = 1 << 20
 // processEnvironment reads the environment of the runtime's process. Its name
 // and command line can be read by everybody who shares its PID namespace, the
 // environment only with the right to trace it.
-func processEnvironment(host hostfs.FS, opts Options) (environment, bool) {
+func processEnvironment(host hostfs.FS, opts Options) (systemd.Environment, bool) {
 	for _, p := range []proc{{host}, {hostfs.New("/")}} {
 		pids := p.processes()
 		if len(pids) == 0 {
@@ -122,8 +123,8 @@ func (p proc) read(pid int, name string) ([]byte, error) {
 
 // parseEnviron reads /proc/<pid>/environ. Of several of one name the first
 // counts (package syscall, copyenv).
-func parseEnviron(data []byte) environment {
-	var env environment
+func parseEnviron(data []byte) systemd.Environment {
+	var env systemd.Environment
 	seen := map[string]bool{}
 	for entry := range bytes.SplitSeq(data, []byte{0}) {
 		name, value, ok := strings.Cut(string(entry), "=")
@@ -131,7 +132,7 @@ func parseEnviron(data []byte) environment {
 			continue
 		}
 		seen[name] = true
-		env = append(env, variable{name: name, value: value})
+		env = append(env, systemd.Variable{Name: name, Value: value})
 	}
 	return env
 }

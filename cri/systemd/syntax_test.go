@@ -1,4 +1,4 @@
-package registry
+package systemd
 
 import (
 	"slices"
@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestUnitWords(t *testing.T) {
+func TestWords(t *testing.T) {
 	for value, want := range map[string][]string{
 		"a b\tc":            {"a", "b", "c"},
 		`"a b" 'c "d"'`:     {"a b", `c "d"`},
@@ -21,17 +21,17 @@ func TestUnitWords(t *testing.T) {
 		"":                  nil,
 		`\x4A\x4a`:          {"JJ"},
 	} {
-		if got := unitWords(value); !slices.Equal(got, want) {
+		if got := words(value); !slices.Equal(got, want) {
 			t.Errorf("%q: got %q, want %q", value, got, want)
 		}
 	}
 }
 
-func TestUnitDirectives(t *testing.T) {
+func TestDirectives(t *testing.T) {
 	long := strings.Repeat("host.test,", 1000)
 	text := "stray=1\n[Service]\r\n A = b \nEnvironment=x \\\n# between\n  y\\\n z\nL=" + long + "\n[Other]\nA=c\n[Service]\nE=\nno assignment\n"
 	want := []directive{{"A", "b"}, {"Environment", "x    y  z"}, {"L", long}, {"E", ""}}
-	if got := unitDirectives(text, "Service"); !slices.Equal(got, want) {
+	if got := directives(text, "Service"); !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
@@ -55,19 +55,11 @@ func TestParseEnvironmentFile(t *testing.T) {
 		"A=":                         "",
 		"A=\r\nB=1":                  "",
 	} {
-		if got := parseEnvironmentFile(text).first("A"); got != want {
+		if got := ParseEnvironmentFile(text).First("A"); got != want {
 			t.Errorf("%q: got %q, want %q", text, got, want)
 		}
 	}
-	if env := parseEnvironmentFile("export A=1\nA='x\ny'\nB=2"); env.first("A") != "x\ny" || env.first("B") != "2" {
-		t.Errorf("got %v", env)
-	}
-}
-
-func TestEnvironment(t *testing.T) {
-	env := environment{{name: "A", value: "1"}, {name: "B", value: "2"}}
-	env = env.set(variable{name: "A", value: "3"}).unset("B=1")
-	if env.first("B", "A") != "2" || env.unset("B=2").first("B", "A") != "3" {
+	if env := ParseEnvironmentFile("export A=1\nA='x\ny'\nB=2"); env.First("A") != "x\ny" || env.First("B") != "2" {
 		t.Errorf("got %v", env)
 	}
 }

@@ -1,4 +1,4 @@
-package registry
+package systemd
 
 import (
 	"encoding/hex"
@@ -8,11 +8,13 @@ import (
 // directive is one assignment of a unit file.
 type directive struct{ key, value string }
 
-// unitDirectives gives the assignments in a section of a unit file
+// directives returns the assignments in a section of a unit file
 // (systemd.syntax(7)): a backslash at the end of a line continues it, comments
 // in between are left out. A line may be as long as a list of hosts without
-// proxy is.
-func unitDirectives(text, section string) []directive {
+// proxy is, and one that is no assignment is passed over, as systemd does. The
+// parser of github.com/coreos/go-systemd refuses the one and the other, and takes
+// comments in a continued line for a part of its value.
+func directives(text, section string) []directive {
 	var out []directive
 	current, pending := "", ""
 	for line := range strings.SplitSeq(text, "\n") {
@@ -37,12 +39,12 @@ func unitDirectives(text, section string) []directive {
 	return out
 }
 
-// unitWords splits a value at its spaces, with quotes and escapes removed
+// words splits a value at its spaces, with quotes and escapes removed
 // (systemd, extract_first_word). After a quote that is not closed, or an escape
 // that does not exist, nothing is taken.
-func unitWords(value string) []string {
+func words(value string) []string {
 	var (
-		words   []string
+		found   []string
 		word    strings.Builder
 		quote   byte
 		started bool
@@ -52,7 +54,7 @@ func unitWords(value string) []string {
 		case c == '\\':
 			r, used := unescape(value[i+1:])
 			if used == 0 {
-				return words
+				return found
 			}
 			word.WriteString(r)
 			i, started = i+used, true
@@ -62,7 +64,7 @@ func unitWords(value string) []string {
 			quote, started = c, true
 		case quote == 0 && (c == ' ' || c == '\t' || c == '\n'):
 			if started {
-				words = append(words, word.String())
+				found = append(found, word.String())
 			}
 			word.Reset()
 			started = false
@@ -72,9 +74,9 @@ func unitWords(value string) []string {
 		}
 	}
 	if started && quote == 0 {
-		words = append(words, word.String())
+		found = append(found, word.String())
 	}
-	return words
+	return found
 }
 
 // unescape reads what follows a backslash; used is how many bytes that is.
@@ -93,11 +95,11 @@ func unescape(s string) (text string, used int) {
 	return "", 0
 }
 
-// parseEnvironmentFile reads the assignments of an EnvironmentFile= (systemd,
+// ParseEnvironmentFile reads the assignments of an EnvironmentFile= (systemd,
 // parse_env_file_internal). It is not the shell's syntax: "export" makes no
 // sense, and a quote counts only where a value begins.
-func parseEnvironmentFile(text string) environment {
-	var env environment
+func ParseEnvironmentFile(text string) Environment {
+	var env Environment
 	p := envReader{text: text}
 	for p.at < len(p.text) {
 		line := p.peekLine()
@@ -112,7 +114,7 @@ func parseEnvironmentFile(text string) environment {
 			continue
 		}
 		p.at += equals + 1
-		env = env.set(variable{name: strings.TrimSpace(line[:equals]), value: p.value()})
+		env = env.Set(Variable{Name: strings.TrimSpace(line[:equals]), Value: p.value()})
 	}
 	return env
 }

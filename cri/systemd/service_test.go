@@ -1,0 +1,86 @@
+package systemd
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/whypull/whypull/cri/hostfs"
+)
+
+func node(t *testing.T, files map[string]string) hostfs.FS {
+	t.Helper()
+	root := t.TempDir()
+	for name, content := range files {
+		at := filepath.Join(root, name)
+		if err := os.MkdirAll(filepath.Dir(at), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(at, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return hostfs.New(root)
+}
+
+// The strongest file comes last where systemd reads them, and first where
+// settings are looked for.
+func TestReadService(t *testing.T) {
+	t.Parallel()
+	s := ReadService(node(t, map[string]string{
+		"etc/systemd/system/a-b.service":               "[Unit]\nDescription=no\n[Service]\nExecStart=run \\\n  --x\nEnvironmentFile=-/etc/default/%N\n",
+		"usr/lib/systemd/system/a-b.service":           "[Service]\nExecStart=other\n",
+		"usr/lib/systemd/system/a-b.service.d/20.conf": "[Service]\nEnvironment=A=1 B=2\nEnvironmentFile=relative\nEnvironmentFile=/etc/d/*.env\n",
+		"run/systemd/system/a-.service.d/10.conf":      "[Service]\nEnvironment=A=0 C=3\nUnsetEnvironment=C\n",
+		"etc/systemd/system.conf":                      "[Manager]\nDefaultEnvironment=D=4 A=9\n",
+		"etc/d/2.env":                                  "B=22\n",
+		"etc/d/1.env":                                  "B=11\n",
+	}), "a-b")
+	if want := []string{"/etc/systemd/system/a-b.service", "/run/systemd/system/a-.service.d/10.conf", "/usr/lib/systemd/system/a-b.service.d/20.conf"}; !slices.Equal(s.Files(), want) {
+		t.Errorf("files %q", s.Files())
+	}
+	if want := []string{"A=1 B=2\nrelative\n/etc/d/*.env", "A=0 C=3\nC", "run    --x\n-/etc/default/%N"}; !slices.Equal(s.Texts(), want) {
+		t.Errorf("texts %q", s.Texts())
+	}
+	if want := []string{"/etc/default/a-b", "/etc/d/1.env", "/etc/d/2.env"}; !slices.Equal(s.EnvironmentFiles(), want) {
+		t.Errorf("files of environment %q", s.EnvironmentFiles())
+	}
+	env := s.Environment()
+	for name, want := range map[string]string{"A": "1", "B": "22", "C": "", "D": "4"} {
+		if got := env.First(name); got != want {
+			t.Errorf("%s=%s, want %s", name, got, want)
+		}
+	}
+	if got := env.FileOf("B"); got != "/etc/d/2.env" {
+		t.Errorf("B is of %s", got)
+	}
+	for _, text := range []string{fmt.Sprintf("%v %+v %#v", s, s, s), slog.AnyValue(s).Resolve().String()} {
+		if !strings.Contains(text, "a-b.service") || strings.Contains(text, "22") || strings.Contains(text, "run") {
+			t.Errorf("printed: %s", text)
+		}
+	}
+}
+
+func TestNoService(t *testing.T) {
+	t.Parallel()
+	s := ReadService(node(t, nil), "a")
+	if len(s.Files())+len(s.Texts())+len(s.EnvironmentFiles())+len(s.Environment()) > 0 {
+		t.Errorf("files %q, texts %q", s.Files(), s.Texts())
+	}
+}
+
+// A pattern may stand for any number of files.
+func TestEnvironmentFilesAreBounded(t *testing.T) {
+	t.Parallel()
+	files := map[string]string{"etc/systemd/system/a.service": "[Service]\nEnvironmentFile=/etc/d/*\n"}
+	for i := range maxEnvironmentFiles + 5 {
+		files[fmt.Sprintf("etc/d/%d", i)] = ""
+	}
+	if got := len(ReadService(node(t, files), "a").EnvironmentFiles()); got != maxEnvironmentFiles {
+		t.Errorf("%d files", got)
+	}
+}
