@@ -11,8 +11,9 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
+
+	"k8s.io/apimachinery/pkg/util/version"
 
 	"github.com/whypull/whypull/cri/hostfs"
 )
@@ -181,7 +182,7 @@ func (c *Config) Notices() []Notice { return c.notices }
 // directories gives the directories that the runtime looks through, and those
 // that it ignores though they are configured. The default since 2.2 is
 // configMigration's neighbour in plugins/cri/images: mirrors alone undo it.
-func (s settings) directories(v version) (used, ignored []string) {
+func (s settings) directories(v runtimeVersion) (used, ignored []string) {
 	configPath := s.registry.ConfigPath
 	if configPath == "" && len(s.registry.Mirrors) == 0 && v.atLeast(2, 2) {
 		configPath = defaultConfigPath
@@ -207,51 +208,27 @@ func (c *Config) PullsCompatible() bool {
 
 // pullsLocally tells that the CRI plugin pulls by itself, as it always did
 // before 2.1, and not by the transfer service.
-func (s settings) pullsLocally(v version) bool { return s.localPull || !v.atLeast(2, 1) }
+func (s settings) pullsLocally(v runtimeVersion) bool { return s.localPull || !v.atLeast(2, 1) }
 
-// version is a runtime's version as far as it decides something.
-type version struct{ major, minor, patch int }
+// runtimeVersion is a runtime's version as far as it decides something.
+type runtimeVersion struct{ *version.Version }
 
-func (v version) atLeast(major, minor int) bool {
-	return v.major > major || v.major == major && v.minor >= minor
+func (v runtimeVersion) atLeast(major, minor uint) bool {
+	return v.AtLeast(version.MajorMinor(major, minor))
 }
 
 // wantsHostTable tells that a hosts.toml without any [host] is invalid: it was
 // until 1.7.32 (remotes/docker/config, parseHostsFile).
-func (v version) wantsHostTable() bool {
-	return !v.atLeast(1, 7) || v.major == 1 && v.minor == 7 && v.patch < 32
+func (v runtimeVersion) wantsHostTable() bool {
+	return v.LessThan(version.MajorMinor(1, 7).WithPatch(32))
 }
 
 // parseVersion reads "v2.1.4", "1.7.35~ds1", "2.0.5-k3s1". What cannot be read
 // is taken for the newest that we know.
-func parseVersion(s string) version {
-	major, rest, _ := strings.Cut(strings.TrimPrefix(s, "v"), ".")
-	minor, patch, _ := strings.Cut(rest, ".")
-	v := version{major: number(major), minor: number(minor), patch: max(number(leadingDigits(patch)), 0)}
-	if v.major <= 0 || v.minor < 0 {
-		return version{major: 2, minor: 4}
+func parseVersion(s string) runtimeVersion {
+	v, err := version.ParseGeneric(s)
+	if err != nil || v.Major() == 0 {
+		return runtimeVersion{version.MajorMinor(2, 4)}
 	}
-	return v
-}
-
-func leadingDigits(s string) string {
-	if i := strings.IndexFunc(s, func(r rune) bool { return r < '0' || r > '9' }); i >= 0 {
-		return s[:i]
-	}
-	return s
-}
-
-// number is the value of s, or -1.
-func number(s string) int {
-	n := 0
-	for _, r := range s {
-		if r < '0' || r > '9' || n > 1e6 {
-			return -1
-		}
-		n = n*10 + int(r-'0')
-	}
-	if s == "" {
-		return -1
-	}
-	return n
+	return runtimeVersion{v}
 }

@@ -49,7 +49,7 @@ type configFile struct {
 // LoadConfig): later files win. Since 2.0 each file is brought to the newest
 // version and its tables are merged; before, a plugin's whole section was
 // replaced, and the version of the last file that has one decided for all.
-func readContainerd(fs hostfs.FS, file string, v version) (settings, []Notice) {
+func readContainerd(fs hostfs.FS, file string, v runtimeVersion) (settings, []Notice) {
 	files, notices := readImports(fs, file)
 	merged, last, root := map[string]any{}, file, ""
 	for _, f := range files {
@@ -143,7 +143,7 @@ func expand(fs hostfs.FS, pattern string) []string {
 // images gives the settings of the image plugin. In files before version 4
 // they may be the CRI plugin's, which containerd migrates. containerd 1.x looks
 // for one name, by the version that all files have together.
-func (c configFile) images(v version, all []importedFile) map[string]any {
+func (c configFile) images(v runtimeVersion, all []importedFile) map[string]any {
 	if !v.atLeast(2, 0) {
 		return flatten(table(c.Plugins, oldPlugin(all)))
 	}

@@ -9,6 +9,7 @@ import (
 	theirs "go.podman.io/image/v5/docker/reference"
 	"go.podman.io/image/v5/pkg/sysregistriesv2"
 	"go.podman.io/image/v5/types"
+	"k8s.io/apimachinery/pkg/util/version"
 )
 
 // ShortNameRefusal says why the runtime does not resolve a short name. The
@@ -144,9 +145,9 @@ func (c *Config) shortNameMode() string {
 	return shortNameDisabled
 }
 
-func (c *Config) crioVersion() version {
+func (c *Config) crioVersion() runtimeVersion {
 	if c.opts.RuntimeVersion == "" {
-		return version{major: 1, minor: 37}
+		return runtimeVersion{version.MajorMinor(1, 37)}
 	}
 	return parseVersion(c.opts.RuntimeVersion)
 }

@@ -152,8 +152,10 @@ func forbiddenHost(host string) bool {
 		return Forbidden(addr)
 	}
 	last := host[strings.LastIndexByte(host, '.')+1:]
-	if _, err := strconv.ParseUint(last, 0, 64); err == nil || number(last) >= 0 {
-		return true
+	for _, base := range []int{0, 10} { // 08 is a number as well
+		if _, err := strconv.ParseUint(last, base, 64); err == nil {
+			return true
+		}
 	}
 	return host == "metadata.google.internal" || host == "metadata"
 }

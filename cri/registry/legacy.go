@@ -92,7 +92,7 @@ func (r registrySettings) withAuths() registrySettings {
 // contradicts tells settings with which the CRI plugin does not load
 // (ValidateImageConfig; ValidatePluginConfig in 1.x, of "tls" as well). The
 // runtime that is running was started with others.
-func (s settings) contradicts(v version) bool {
+func (s settings) contradicts(v runtimeVersion) bool {
 	if s.registry.ConfigPath == "" {
 		return false
 	}

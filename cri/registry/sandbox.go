@@ -14,7 +14,7 @@ func (c *Config) SandboxImage() string {
 	return defaultSandboxImage(parseVersion(c.opts.RuntimeVersion))
 }
 
-func defaultSandboxImage(v version) string {
+func defaultSandboxImage(v runtimeVersion) string {
 	const name = "registry.k8s.io/pause:"
 	switch {
 	case v.atLeast(2, 3):
