@@ -22,6 +22,7 @@ import (
 	"github.com/whypull/whypull/agent/kubelet"
 	"github.com/whypull/whypull/agent/probe"
 	"github.com/whypull/whypull/cri"
+	"github.com/whypull/whypull/cri/nodeconfig"
 	"github.com/whypull/whypull/cri/registry"
 )
 
@@ -213,7 +214,7 @@ func (c *checker) close() {
 
 // collect makes the agent's collector for this machine.
 func (c *checker) collect(n node) *probe.Collector {
-	o := registry.Options{
+	o := nodeconfig.Options{
 		Root: c.options.HostRoot, CertsDir: c.options.RegistryDir, ConfigFile: c.options.ContainerdConfig,
 		Version: c.options.Version, Timeouts: c.options.timeouts, Proxy: c.options.proxy,
 	}

@@ -3,7 +3,7 @@ package probe
 import (
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/kube"
-	"github.com/whypull/whypull/cri/registry"
+	"github.com/whypull/whypull/cri/nodeconfig"
 )
 
 // Basis remembers what the verdict on a failure rests on.
@@ -39,7 +39,7 @@ func (c *Collector) noteSecret(f diagnosis.Failure, name string, s kube.Secret, 
 
 // noteFiles notes what decides about the endpoints, the names and the node's
 // credentials.
-func (c *Collector) noteFiles(f diagnosis.Failure, config *registry.Config) {
+func (c *Collector) noteFiles(f diagnosis.Failure, config *nodeconfig.Config) {
 	if c.Basis == nil {
 		return
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/dns"
 	"github.com/whypull/whypull/agent/kube"
+	"github.com/whypull/whypull/cri/nodeconfig"
 	"github.com/whypull/whypull/cri/registry"
 )
 
@@ -56,7 +57,7 @@ func TestFilesAreNoted(t *testing.T) {
 	t.Parallel()
 	n := &notes{}
 	c := &Collector{Basis: n, Node: kubeletOf(t, nil)}
-	c.noteFiles(diagnosis.Failure{Registry: "hub.test"}, registry.Load(registry.Options{Root: t.TempDir(), CertsDir: "/certs.d"}))
+	c.noteFiles(diagnosis.Failure{Registry: "hub.test"}, nodeconfig.Load(nodeconfig.Options{Root: t.TempDir(), CertsDir: "/certs.d"}))
 	for _, want := range []string{"/etc/containerd/config.toml", "/certs.d/hub.test", "/etc/resolv.conf", "/etc/hosts", "/var/lib/kubelet/config.json"} {
 		if !slices.Contains(n.files, want) {
 			t.Errorf("%s is not among %q", want, n.files)
@@ -69,7 +70,7 @@ func TestFilesAreNoted(t *testing.T) {
 // registry wants to be left alone.
 func TestNodeChanged(t *testing.T) {
 	t.Parallel()
-	c := New(nil, nil, &fakeMetrics{}, registry.Options{Root: t.TempDir()}, NodeResolver{})
+	c := New(nil, nil, &fakeMetrics{}, nodeconfig.Options{Root: t.TempDir()}, NodeResolver{})
 	asked := map[string]int{}
 	ask := func(image string, fault registry.Fault) {
 		q := question{endpoint: "https://" + image, image: image}

@@ -19,7 +19,7 @@ import (
 	"github.com/whypull/whypull/agent/kubelet"
 	"github.com/whypull/whypull/cri/critest"
 	"github.com/whypull/whypull/cri/dnstest"
-	"github.com/whypull/whypull/cri/registry"
+	"github.com/whypull/whypull/cri/nodeconfig"
 	"github.com/whypull/whypull/cri/registry/faulttest"
 )
 
@@ -146,7 +146,7 @@ func causeCases() []causeCase {
 			node: func(_ *testing.T, n *node) { // of whom whypull asks nothing
 				n.dns.Set("metadata.test", dnstest.Zone{Addresses: []string{"169.254.169.254"}})
 				n.resolver.port = n.dns.Port
-				n.again(func(*registry.Options) {})
+				n.again(func(*nodeconfig.Options) {})
 			}},
 	}
 }
@@ -261,7 +261,7 @@ func newNodeIn(t *testing.T, w *faulttest.World, fault faulttest.Case) *node {
 		}}
 	}
 	n.resolver.port, n.resolver.patience = netip.MustParseAddrPort(w.NameServer()).Port(), 0
-	n.again(func(o *registry.Options) { o.CertsDir, o.Proxy = "/etc/containerd/certs.d", w.Proxy })
+	n.again(func(o *nodeconfig.Options) { o.CertsDir, o.Proxy = "/etc/containerd/certs.d", w.Proxy })
 	return n
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/keyring"
 	"github.com/whypull/whypull/agent/share"
+	"github.com/whypull/whypull/cri/nodeconfig"
 	"github.com/whypull/whypull/cri/registry"
 )
 
@@ -65,7 +66,7 @@ type Collector struct {
 	// servers are asked from the node's network.
 	PodNetwork bool
 
-	options registry.Options
+	options nodeconfig.Options
 	dns     *lookups
 	pods    *share.Cache[shareKey, *podAnswer]
 	images  *share.Cache[string, *imageAnswer]
@@ -80,7 +81,7 @@ type Collector struct {
 
 // New returns a collector. The registry options' Resolve is set to the node's
 // resolver.
-func New(images Images, secrets Secrets, m Metrics, o registry.Options, node NodeResolver) *Collector {
+func New(images Images, secrets Secrets, m Metrics, o nodeconfig.Options, node NodeResolver) *Collector {
 	c := &Collector{Images: images, Secrets: secrets, Metrics: m, options: o, asker: newAsker(), retries: newRetries()}
 	c.dns, c.configs = newLookups(node, c.now), newConfigs(c.now)
 	c.pods = share.New[shareKey](maxLookups, share.For[*podAnswer](lookupLife), c.now)
@@ -236,7 +237,7 @@ func (c *Collector) network(ctx context.Context, f diagnosis.Failure, text diagn
 			continue
 		}
 		pod := c.beside(ctx, f, config, endpoints)
-		blind := slices.ContainsFunc(notices, func(n registry.Notice) bool { return n.Kind == registry.NoticeNoAuthorities })
+		blind := slices.ContainsFunc(notices, func(n nodeconfig.Notice) bool { return n.Kind == nodeconfig.NoticeNoAuthorities })
 		v := visit{c: c, f: f, text: text, config: config, ref: ref, logins: logins, since: since, blind: blind}
 		found := v.endpoints(ctx, endpoints)
 		if len(found) == 0 {
@@ -256,7 +257,7 @@ func (c *Collector) found(f diagnosis.Failure, e ...diagnosis.Evidence) {
 
 // beside begins the pod's name check, and gives the way to wait for it. It is
 // made for the image's own registry, which a node asks last.
-func (c *Collector) beside(ctx context.Context, f diagnosis.Failure, config *registry.Config, endpoints []registry.Endpoint) func() []diagnosis.Evidence {
+func (c *Collector) beside(ctx context.Context, f diagnosis.Failure, config *nodeconfig.Config, endpoints []registry.Endpoint) func() []diagnosis.Evidence {
 	i := slices.IndexFunc(endpoints, func(e registry.Endpoint) bool { return !e.Mirror })
 	said := func(why string) func() []diagnosis.Evidence {
 		return func() []diagnosis.Evidence { return skipped(why, diagnosis.CheckPodDNS) }
@@ -278,7 +279,7 @@ func (c *Collector) beside(ctx context.Context, f diagnosis.Failure, config *reg
 
 // fullNames are the names that the runtime tries for the image: one, unless it
 // is CRI-O and the image names no registry; or why it tries none.
-func fullNames(config *registry.Config, f diagnosis.Failure) ([]reference.Named, []diagnosis.Evidence) {
+func fullNames(config *nodeconfig.Config, f diagnosis.Failure) ([]reference.Named, []diagnosis.Evidence) {
 	short := config.ShortName(f.Image)
 	if short.Refused != "" {
 		return nil, refusedShort(short, f)
@@ -294,13 +295,13 @@ func fullNames(config *registry.Config, f diagnosis.Failure) ([]reference.Named,
 
 // refusedShort tells of a name without a registry that the runtime resolves to
 // none.
-func refusedShort(short registry.ShortName, f diagnosis.Failure) []diagnosis.Evidence {
+func refusedShort(short nodeconfig.ShortName, f diagnosis.Failure) []diagnosis.Evidence {
 	e := diagnosis.Evidence{
 		Check: diagnosis.CheckRegistry, Outcome: diagnosis.Failed, Fault: diagnosis.FaultNameAmbiguous, Candidates: short.Candidates,
 		Detail: fmt.Sprintf("%s names no registry, and the node's %s has none to search for it", f.Image, cmp.Or(short.Source, "registries.conf")),
 	}
 	switch {
-	case short.Refused == registry.ShortNameUnresolvable:
+	case short.Refused == nodeconfig.ShortNameUnresolvable:
 		e.Outcome, e.Fault = diagnosis.Inconclusive, ""
 		e.Detail = fmt.Sprintf("%s names no registry, and what the runtime makes of it could not be found out", f.Image)
 	case len(short.Candidates) > 0:

@@ -22,6 +22,7 @@ import (
 	"github.com/whypull/whypull/cri/catest"
 	"github.com/whypull/whypull/cri/critest"
 	"github.com/whypull/whypull/cri/dnstest"
+	"github.com/whypull/whypull/cri/nodeconfig"
 	"github.com/whypull/whypull/cri/registry"
 	"github.com/whypull/whypull/cri/registry/registrytest"
 	"github.com/whypull/whypull/cri/sockettest"
@@ -410,7 +411,7 @@ func TestCancellation(t *testing.T) {
 	ca := catest.New(t)
 	back := registrytest.New(t, registrytest.Config{CA: ca, Plain: true, Repositories: []registrytest.Repository{{Name: "team/app", Tags: []string{"1.0"}}}})
 	n := newNode(t, ca, map[string]string{"certs.d/_default/hosts.toml": "server = \"http://" + back.Host + "\"\n"})
-	n.again(func(o *registry.Options) { o.Timeouts = registry.Timeouts{Total: long, DNS: long} })
+	n.again(func(o *nodeconfig.Options) { o.Timeouts = registry.Timeouts{Total: long, DNS: long} })
 	n.collector.options.Resolve = hold(asked, release, n.collector.options.Resolve)
 	f := failure(back.Host + "/team/app:1.0")
 	ctx, cancel := context.WithCancel(t.Context())
@@ -593,7 +594,7 @@ func TestOwnTrouble(t *testing.T) {
 	n := newNode(t, s.CA, map[string]string{
 		"certs.d/" + s.Host + "/hosts.toml": "server = \"https://" + s.Host + "\"\nca = \"/ca.pem\"\n", "ca.pem": string(s.CA.PEM()),
 	})
-	n.again(func(o *registry.Options) { o.TempDir = filepath.Join(o.TempDir, "none") })
+	n.again(func(o *nodeconfig.Options) { o.TempDir = filepath.Join(o.TempDir, "none") })
 	got := n.collect(failure(s.Host + "/team/app:1.0"))
 	wantLines(t, "registry", of(got, diagnosis.CheckRegistry), "NotRun | whypull could not work with the node's registry configuration")
 	wantLines(t, "DNS", of(got, diagnosis.CheckNodeDNS), "NotRun | the node's registry configuration names no endpoint")
@@ -699,7 +700,7 @@ func TestProxy(t *testing.T) {
 	t.Parallel()
 	proxy := "127.0.0.1:" + sockettest.ClosedPort(t)
 	n := newNode(t, nil, nil)
-	n.again(func(o *registry.Options) {
+	n.again(func(o *nodeconfig.Options) {
 		o.Proxy = func(*http.Request) (*url.URL, error) {
 			return &url.URL{Scheme: "http", Host: proxy, User: url.UserPassword(user, password)}, nil
 		}

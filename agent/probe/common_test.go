@@ -25,7 +25,7 @@ import (
 	"github.com/whypull/whypull/cri/critest"
 	"github.com/whypull/whypull/cri/dnstest"
 	"github.com/whypull/whypull/cri/leaktest"
-	"github.com/whypull/whypull/cri/registry"
+	"github.com/whypull/whypull/cri/nodeconfig"
 	"github.com/whypull/whypull/cri/registry/registrytest"
 	"github.com/whypull/whypull/cri/sockettest"
 )
@@ -169,7 +169,7 @@ type node struct {
 	secrets   *fakeSecrets
 	metrics   *fakeMetrics
 	dns       *dnstest.Server
-	options   registry.Options
+	options   nodeconfig.Options
 	resolver  NodeResolver
 	collector *Collector
 }
@@ -186,7 +186,7 @@ func newNode(t *testing.T, ca *catest.CA, files map[string]string) *node {
 	n := &node{t: t, runtime: critest.New(t), metrics: &fakeMetrics{}, dns: dnstest.New(t, "127.0.0.1")}
 	n.secrets = &fakeSecrets{byName: map[string]kube.Secret{}, errs: map[string]error{}}
 	n.dns.Set(registrytest.Name, dnstest.Zone{Addresses: []string{"127.0.0.1"}})
-	n.options = registry.Options{
+	n.options = nodeconfig.Options{
 		Root: writeFiles(t, all), CertsDir: "/certs.d", TempDir: t.TempDir(), Version: "test",
 		Proxy: func(*http.Request) (*url.URL, error) { return nil, nil },
 	}
@@ -201,7 +201,7 @@ func newNode(t *testing.T, ca *catest.CA, files map[string]string) *node {
 }
 
 // again makes a collector with changed options.
-func (n *node) again(change func(*registry.Options)) {
+func (n *node) again(change func(*nodeconfig.Options)) {
 	change(&n.options)
 	n.collector = New(n.collector.Images, n.secrets, n.metrics, n.options, n.resolver)
 }

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/whypull/whypull/agent/share"
-	"github.com/whypull/whypull/cri/registry"
+	"github.com/whypull/whypull/cri/nodeconfig"
 )
 
 const (
@@ -21,7 +21,7 @@ const (
 // configs shares what was read of the node's registry configuration. A registry's
 // own hosts.toml is read for each visit all the same.
 type configs struct {
-	loaded   *share.Cache[struct{}, *registry.Config]
+	loaded   *share.Cache[struct{}, *nodeconfig.Config]
 	versions *share.Cache[struct{}, *version]
 	last     atomic.Pointer[version]
 }
@@ -31,7 +31,7 @@ type version struct{ runtime, release string }
 
 func newConfigs(now func() time.Time) *configs {
 	return &configs{
-		loaded:   share.New[struct{}](1, share.For[*registry.Config](configLife), now),
+		loaded:   share.New[struct{}](1, share.For[*nodeconfig.Config](configLife), now),
 		versions: share.New[struct{}](1, share.For[*version](versionLife), now),
 	}
 }
@@ -46,13 +46,13 @@ func (c *configs) forget() {
 // what they mean, depends on its name and version. Without an answer of the
 // runtime it is taken for a new containerd. That takes a moment only, and is done
 // also when ctx is over: nothing can be said without it.
-func (c *configs) load(ctx context.Context, o registry.Options, runtime Images) *registry.Config {
-	config, _ := c.loaded.Get(context.WithoutCancel(ctx), struct{}{}, func(ctx context.Context) (*registry.Config, error) {
+func (c *configs) load(ctx context.Context, o nodeconfig.Options, runtime Images) *nodeconfig.Config {
+	config, _ := c.loaded.Get(context.WithoutCancel(ctx), struct{}{}, func(ctx context.Context) (*nodeconfig.Config, error) {
 		if runtime != nil {
 			v := c.version(ctx, runtime)
 			o.Runtime, o.RuntimeVersion = v.runtime, v.release
 		}
-		return registry.Load(o), nil
+		return nodeconfig.Load(o), nil
 	})
 	return config
 }

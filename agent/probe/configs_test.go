@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/whypull/whypull/cri"
-	"github.com/whypull/whypull/cri/registry"
+	"github.com/whypull/whypull/cri/nodeconfig"
 )
 
 // versioned is a runtime that says its version and has no images.
@@ -49,7 +49,7 @@ func TestConfigOfRuntime(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := newConfigs(time.Now)
-			endpoints, _, err := c.load(t.Context(), registry.Options{Root: root, TempDir: t.TempDir()}, tc.runtime).Endpoints(t.Context(), "hub.test")
+			endpoints, _, err := c.load(t.Context(), nodeconfig.Options{Root: root, TempDir: t.TempDir()}, tc.runtime).Endpoints(t.Context(), "hub.test")
 			if err != nil || len(endpoints) == 0 {
 				t.Fatalf("%d endpoints, %v", len(endpoints), err)
 			}
@@ -67,7 +67,7 @@ func TestConfigShared(t *testing.T) {
 	root := writeFiles(t, map[string]string{})
 	synctest.Test(t, func(t *testing.T) {
 		runtime, c := &versioned{name: "containerd", version: "2.4.2"}, newConfigs(time.Now)
-		load := func() *registry.Config { return c.load(t.Context(), registry.Options{Root: root}, runtime) }
+		load := func() *nodeconfig.Config { return c.load(t.Context(), nodeconfig.Options{Root: root}, runtime) }
 		first := load()
 		time.Sleep(configLife - 1)
 		if load() != first || runtime.asked != 1 {

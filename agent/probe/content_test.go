@@ -14,6 +14,7 @@ import (
 
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/keyring"
+	"github.com/whypull/whypull/cri/nodeconfig"
 	"github.com/whypull/whypull/cri/registry"
 	"github.com/whypull/whypull/cri/registry/registrytest"
 )
@@ -301,7 +302,7 @@ func TestAttemptsAtEndpoint(t *testing.T) {
 	t.Parallel()
 	own := &registry.Login{Username: "node", Password: "pw"}
 	ours := []keyring.Login{keyring.NewLogin("a", "hub.test", 1, user, password), keyring.NewLogin("empty", "hub.test", 2, "", "")}
-	config := registry.Load(registry.Options{Root: t.TempDir()})
+	config := nodeconfig.Load(nodeconfig.Options{Root: t.TempDir()})
 	for name, tc := range map[string]struct {
 		logins []keyring.Login
 		at     registry.Endpoint

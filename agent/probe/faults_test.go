@@ -13,6 +13,7 @@ import (
 
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/kube"
+	"github.com/whypull/whypull/cri/nodeconfig"
 	"github.com/whypull/whypull/cri/registry"
 	"github.com/whypull/whypull/cri/registry/faulttest"
 )
@@ -89,7 +90,7 @@ func diagnoseCase(t *testing.T, w *faulttest.World, c faulttest.Case, limits reg
 		names = append(names, l.Source)
 		secrets.byName[l.Source] = pullSecret(dockerConfig(l.Username, l.Password, l.Key))
 	}
-	collector := New(nil, secrets, &fakeMetrics{}, registry.Options{
+	collector := New(nil, secrets, &fakeMetrics{}, nodeconfig.Options{
 		Root: root, CertsDir: "/etc/containerd/certs.d", TempDir: t.TempDir(), Version: "test", Proxy: w.Proxy, Timeouts: limits,
 	}, NodeResolver{Root: root, port: server.Port()})
 	f := failure(c.Image, names...)

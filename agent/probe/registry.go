@@ -17,6 +17,7 @@ import (
 
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/keyring"
+	"github.com/whypull/whypull/cri/nodeconfig"
 	"github.com/whypull/whypull/cri/registry"
 )
 
@@ -28,7 +29,7 @@ type visit struct {
 	c      *Collector
 	f      diagnosis.Failure
 	text   diagnosis.Evidence // what the runtime's message supports
-	config *registry.Config
+	config *nodeconfig.Config
 	ref    reference.Named
 	logins []keyring.Login
 	since  time.Time // earlier answers do not serve

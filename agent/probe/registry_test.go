@@ -11,6 +11,7 @@ import (
 
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/keyring"
+	"github.com/whypull/whypull/cri/nodeconfig"
 	"github.com/whypull/whypull/cri/registry"
 )
 
@@ -18,7 +19,7 @@ import (
 func visitOf(t *testing.T, ref string) visit {
 	t.Helper()
 	noProxy := func(*http.Request) (*url.URL, error) { return nil, nil }
-	config := registry.Load(registry.Options{Root: writeFiles(t, nil), Proxy: noProxy})
+	config := nodeconfig.Load(nodeconfig.Options{Root: writeFiles(t, nil), Proxy: noProxy})
 	return visit{c: &Collector{}, config: config, ref: named(t, ref), f: failure(ref)}
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/diagnosis/message"
 	"github.com/whypull/whypull/agent/keyring"
+	"github.com/whypull/whypull/cri/nodeconfig"
 	"github.com/whypull/whypull/cri/registry"
 	"github.com/whypull/whypull/cri/scratchpull"
 )
@@ -153,7 +154,7 @@ func (r *retries) forget() {
 type pullRetry struct {
 	c         *Collector
 	f         diagnosis.Failure
-	config    *registry.Config
+	config    *nodeconfig.Config
 	ref       reference.Named
 	endpoints []registry.Endpoint
 	logins    []*keyring.Login // the kubelet's order; nil for none

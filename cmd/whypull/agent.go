@@ -25,7 +25,7 @@ import (
 	"github.com/whypull/whypull/agent/probe"
 	"github.com/whypull/whypull/agent/recheck"
 	"github.com/whypull/whypull/cri"
-	"github.com/whypull/whypull/cri/registry"
+	"github.com/whypull/whypull/cri/nodeconfig"
 	"github.com/whypull/whypull/report"
 )
 
@@ -207,8 +207,8 @@ func (o agentOptions) writer(client *kube.Client, metrics *report.Metrics, log *
 	return guard, guard.Run
 }
 
-func (o agentOptions) registries() registry.Options {
-	return registry.Options{Root: o.hostRoot, CertsDir: o.registryDir, ConfigFile: o.containerd, Version: version}
+func (o agentOptions) registries() nodeconfig.Options {
+	return nodeconfig.Options{Root: o.hostRoot, CertsDir: o.registryDir, ConfigFile: o.containerd, Version: version}
 }
 
 // watchFailure logs what keeps the watch from working; the reflector tries

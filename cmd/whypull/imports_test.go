@@ -78,7 +78,7 @@ func allowed() map[string][]string {
 		"agent/recheck":   {"agent/diagnosis", "agent/kube", "cri/hostfs"},
 		"agent/podwatch":  {"agent/diagnosis"},
 		"agent/share":     {},
-		"agent/probe":     {"agent/diagnosis", "agent/share", "agent/diagnosis/message", "agent/keyring", "agent/kube", "agent/kubelet", "agent/dns", "cri", "cri/disk", "cri/hostfs", "cri/scratchpull", "cri/netns", "cri/registry"},
+		"agent/probe":     {"agent/diagnosis", "agent/share", "agent/diagnosis/message", "agent/keyring", "agent/kube", "agent/kubelet", "agent/dns", "cri", "cri/disk", "cri/hostfs", "cri/scratchpull", "cri/netns", "cri/nodeconfig", "cri/registry"},
 		"agent":           {"agent/diagnosis", "agent/diagnosis/message", "agent/kube", "agent/podwatch", "report"},
 		"cri":             {},
 		"cri/disk":        {"cri/hostfs"},
@@ -86,17 +86,18 @@ func allowed() map[string][]string {
 		"cri/systemd":     {"cri/hostfs"},
 		"cri/netns":       {},
 		"cri/scratchpull": {"cri"},
-		"cri/registry":    {"cri/hostfs", "cri/systemd"},
+		"cri/nodeconfig":  {"cri/hostfs", "cri/registry", "cri/systemd"},
+		"cri/registry":    {},
 		"deploy/runbook":  {"agent/diagnosis"},
 		"report":          {"agent/diagnosis"},
 		"report/fleet":    {"agent/diagnosis", "agent/podwatch", "deploy/runbook", "report"},
-		"agent/check":     {"agent/diagnosis", "agent/keyring", "agent/kube", "agent/kubelet", "agent/probe", "cri", "cri/registry", "report"},
+		"agent/check":     {"agent/diagnosis", "agent/keyring", "agent/kube", "agent/kubelet", "agent/probe", "cri", "cri/nodeconfig", "cri/registry", "report"},
 	}
 }
 
 // fakes are the packages that only tests, and other fakes, may import.
 func fakes() []string {
-	return []string{"catest", "critest", "registrytest", "faulttest", "dnstest", "leaktest", "scratchpulltest", "sockettest", "apitest"}
+	return []string{"catest", "critest", "registrytest", "nodeconfigtest", "faulttest", "dnstest", "leaktest", "scratchpulltest", "sockettest", "apitest"}
 }
 
 // TestArchitecture holds the import graph to the design.

@@ -11,7 +11,7 @@ import (
 
 	"github.com/whypull/whypull/agent/probe"
 	"github.com/whypull/whypull/cri/disk"
-	"github.com/whypull/whypull/cri/registry"
+	"github.com/whypull/whypull/cri/nodeconfig"
 	"github.com/whypull/whypull/cri/scratchpull"
 )
 
@@ -65,7 +65,7 @@ func (o agentOptions) retry(log *slog.Logger) (probe.Retry, func(), error) {
 func (o agentOptions) freeSpace() (uint64, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	storage := registry.Load(o.registries()).Storage()
+	storage := nodeconfig.Load(o.registries()).Storage()
 	all, err := disk.Filesystems(ctx, o.hostRoot, disk.Containerd(storage.Root, nil))
 	if err != nil {
 		return 0, err

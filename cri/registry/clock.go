@@ -34,7 +34,7 @@ func (c *conversation) compareClocks(ctx context.Context, fault Fault) {
 	if err != nil {
 		return
 	}
-	req.Header.Set("User-Agent", userAgent(c.endpoint.opts.Version))
+	req.Header.Set("User-Agent", userAgent(c.endpoint.Settings.Version))
 	resp, err := client.Do(req)
 	if err != nil {
 		return

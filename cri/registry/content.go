@@ -66,7 +66,7 @@ type InspectOptions struct {
 // error, and Looked tells how far it came. A blob is not begun in the last
 // eighth of the time.
 func (e Endpoint) Inspect(ctx context.Context, ref reference.Named, login *Login, want InspectOptions) Answer {
-	ctx, cancel := context.WithTimeout(withLogger(ctx, nil), cmp.Or(want.total, inspectTotal))
+	ctx, cancel := context.WithTimeout(quiet(ctx), cmp.Or(want.total, inspectTotal))
 	defer cancel()
 	c := newConversation(ctx, e, ref, login)
 	defer c.close()

@@ -231,7 +231,7 @@ func (i *inspection) fetch(ctx context.Context, d ocispec.Descriptor, part *span
 		return nil, flaw{err: context.DeadlineExceeded}
 	}
 	resp, err := i.get(ctx, d, part)
-	if err == nil && resp.StatusCode == http.StatusUnauthorized && i.answer.Scheme == SchemeNone && !i.endpoint.pings {
+	if err == nil && resp.StatusCode == http.StatusUnauthorized && i.answer.Scheme == SchemeNone && !i.endpoint.Settings.Pings {
 		// A registry that protects its blobs and not its manifests.
 		if i.challenged(ctx, read(resp)) == nil {
 			resp, err = i.get(ctx, d, part)

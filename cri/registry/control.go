@@ -19,7 +19,7 @@ import (
 //
 // It is one GET; after a 401, one exchange for a token and the GET once more.
 func (e Endpoint) Control(ctx context.Context, ref reference.Named, login *Login) Existence {
-	ctx, cancel := context.WithTimeout(withLogger(ctx, nil), e.opts.Timeouts.Total)
+	ctx, cancel := context.WithTimeout(quiet(ctx), e.Settings.Timeouts.Total)
 	defer cancel()
 	c := newConversation(ctx, e, ref, login)
 	defer c.close()

@@ -16,9 +16,9 @@ import (
 // them at its end: a dial or a handshake that net/http has in the background
 // must not outlive the conversation.
 type dialer struct {
-	ctx   context.Context //nolint:containedctx // of the conversation; net/http detaches the one it hands over
-	opts  *Options
-	notes *notes
+	ctx      context.Context //nolint:containedctx // of the conversation; net/http detaches the one it hands over
+	settings *Settings
+	notes    *notes
 
 	mu     sync.Mutex
 	conns  []net.Conn
@@ -54,7 +54,7 @@ func (d *dialer) lookup(host string, aside bool) ([]netip.Addr, error) {
 		return []netip.Addr{addr}, nil
 	}
 	defer d.notes.enter(PhaseDNS, aside)()
-	ctx, cancel := context.WithTimeout(d.ctx, d.opts.Timeouts.DNS)
+	ctx, cancel := context.WithTimeout(d.ctx, d.settings.Timeouts.DNS)
 	defer cancel()
 	addrs, err := d.resolve(ctx, host)
 	if err != nil {
@@ -65,8 +65,8 @@ func (d *dialer) lookup(host string, aside bool) ([]netip.Addr, error) {
 }
 
 func (d *dialer) resolve(ctx context.Context, host string) ([]netip.Addr, error) {
-	if d.opts.Resolve != nil {
-		return d.opts.Resolve(ctx, host)
+	if d.settings.Resolve != nil {
+		return d.settings.Resolve(ctx, host)
 	}
 	return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 }
@@ -91,7 +91,7 @@ func asDNSError(err error, host string) error {
 // error is the one to report.
 func (d *dialer) connect(network string, addrs []netip.Addr, port uint16, aside bool) (net.Conn, error) {
 	defer d.notes.enter(PhaseConnect, aside)()
-	deadline := time.Now().Add(d.opts.Timeouts.Connect)
+	deadline := time.Now().Add(d.settings.Timeouts.Connect)
 	firstErr := error(&net.DNSError{Err: "no addresses", IsNotFound: true})
 	for i, addr := range addrs {
 		share := time.Until(deadline) / time.Duration(len(addrs)-i)

@@ -1,11 +1,9 @@
-// Package registry finds the endpoints that the node's runtime would ask for
-// an image, in the runtime's order and with its settings, and asks one of them
-// one question: would this reference resolve, and if not, why?
+// Package registry asks one endpoint of a registry, as the node's runtime would,
+// one question: would this reference resolve, or this transfer pass, and if not,
+// why? Which endpoints there are is the business of package nodeconfig.
 //
-// The endpoints come from containerd's own package core/remotes/docker/config
-// and, for CRI-O, from go.podman.io/image's sysregistriesv2; the authorization
-// comes from containerd's core/remotes/docker. So a setting means here what it
-// means to the runtime. What differs is deliberate: each
+// The authorization comes from containerd's core/remotes/docker, so it means here
+// what it means to the runtime. What differs is deliberate: each
 // request is made once, a realm or a redirect never gets a credential that it
 // should not see, addresses of machines' metadata services are refused, and
 // text that a registry chose is not handed on.

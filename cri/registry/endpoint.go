@@ -1,26 +1,18 @@
 package registry
 
 import (
-	"context"
-	"crypto/x509"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
-	"path"
-	"slices"
+	"time"
 
 	"github.com/containerd/containerd/v2/core/remotes/docker"
-	"github.com/containerd/containerd/v2/core/remotes/docker/config"
-	"github.com/containerd/errdefs"
-	"github.com/containerd/log"
 	"github.com/distribution/reference"
-	"github.com/sirupsen/logrus"
 )
 
-// Endpoint is one registry that the runtime would ask for an image. Get it
-// from Config.EndpointsFor.
+// Endpoint is one registry that the runtime would ask for an image. Package
+// nodeconfig makes it from the node's configuration.
 type Endpoint struct {
 	Scheme string // https or http, as configured
 	Host   string // host[:port]
@@ -36,7 +28,7 @@ type Endpoint struct {
 	// is the image's own registry without any configuration.
 	Source string
 	// Blind is true if a certificate authority for it cannot be seen by this
-	// process (NoticeFileHidden): FaultTLSUntrusted says nothing then.
+	// process: FaultTLSUntrusted says nothing then.
 	Blind bool
 	// BlindClient is true if that holds for a client certificate:
 	// FaultTLSHandshakeFailed, or an answer that wants one, says nothing.
@@ -49,32 +41,96 @@ type Endpoint struct {
 	// WithoutCredential is true if the runtime keeps the pull's credential from
 	// it: with CRI-O, a mirror of another host (newPullClient).
 	WithoutCredential bool
+	// Settings are how it is asked.
+	Settings Settings
+}
 
-	namespace string // for ?ns=; "" for none
-	// pings: the runtime asks /v2/ before anything else (CRI-O).
-	pings bool
-	// tokenHeader is what the runtime sends to the token server besides its own.
-	tokenHeader http.Header
-	rewritten   reference.Named
-	host        docker.RegistryHost
-	transport   *http.Transport // a template: cloned for every conversation
-	opts        *Options
+// Settings are how the runtime asks an endpoint, and how whypull does. They have
+// headers of hosts.toml, which often hold secrets, and keys: they do not print.
+type Settings struct {
+	// Path is the API's, as a rule /v2.
+	Path string
+	// Namespace is the value of the query ?ns=; "" for none.
+	Namespace string
+	// Capabilities are what the runtime uses the endpoint for.
+	Capabilities docker.HostCapabilities
+	// Rewritten is what is asked for in place of the pull's reference; nil for
+	// the same.
+	Rewritten reference.Named
+	// Pings is true if the runtime asks /v2/ before anything else (CRI-O).
+	Pings bool
+	// TakesSchema1 is true if the runtime takes manifests of the first schema.
+	TakesSchema1 bool
+	// Header is what the runtime sends besides its own, and TokenHeader what it
+	// sends to the token server.
+	Header, TokenHeader http.Header
+	// Transport is a template, which is cloned for every conversation: the TLS
+	// settings count.
+	Transport *http.Transport
+	// Proxy chooses the proxy.
+	Proxy ProxyFunc
+	// Resolve resolves host names; nil is Go's resolver.
+	Resolve ResolveFunc
+	// Version is this program's, for the User-Agent header.
+	Version string
+	// Timeouts of a conversation; all are set.
+	Timeouts Timeouts
+}
+
+// Format implements fmt.Formatter.
+func (Settings) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, redacted) }
+
+// LogValue implements slog.LogValuer.
+func (Settings) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// MarshalText keeps encoders from seeing them.
+func (Settings) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+// Timeouts bound the parts of a conversation with an endpoint. The defaults
+// add up to less than the kubelet waits between two attempts.
+type Timeouts struct {
+	DNS      time.Duration // resolving one name; 5 s
+	Connect  time.Duration // TCP, all addresses of a name together; 5 s
+	TLS      time.Duration // one handshake; 5 s
+	Response time.Duration // from request to response header; 8 s
+	Total    time.Duration // the whole conversation; 9 s
+}
+
+// WithDefaults returns the timeouts with defaults in place of zeros.
+func (t Timeouts) WithDefaults() Timeouts {
+	set := func(d *time.Duration, def time.Duration) {
+		if *d <= 0 {
+			*d = def
+		}
+	}
+	set(&t.DNS, 5*time.Second)
+	set(&t.Connect, 5*time.Second)
+	set(&t.TLS, 5*time.Second)
+	set(&t.Response, 8*time.Second)
+	set(&t.Total, 9*time.Second)
+	return t
 }
 
 // Reference is what this endpoint is to be asked for when the pull is of ref:
 // CRI-O's configuration may replace the repository as well as the host.
 func (e Endpoint) Reference(ref reference.Named) reference.Named {
-	if e.rewritten != nil {
-		return e.rewritten
+	if e.Settings.Rewritten != nil {
+		return e.Settings.Rewritten
 	}
 	return ref
+}
+
+// Key tells apart the questions that endpoints are asked about a reference: one
+// host may stand for several, by another path or, with CRI-O, by another
+// repository.
+func (e Endpoint) Key(ref reference.Named) string {
+	return e.String() + e.Settings.Path + " " + e.Reference(ref).String()
 }
 
 // String is the endpoint as scheme://host[:port].
 func (e Endpoint) String() string { return e.Scheme + "://" + e.Host }
 
-// Format implements fmt.Formatter: headers of hosts.toml, which often hold
-// secrets, are in fields whose own methods package fmt does not call.
+// Format implements fmt.Formatter, so that no verb shows more than String.
 func (e Endpoint) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, e.String()) }
 
 // LogValue implements slog.LogValuer.
@@ -88,272 +144,5 @@ func (e Endpoint) Serves(ref reference.Named) bool {
 	if _, ok := ref.(reference.Digested); !ok {
 		caps |= docker.HostCapabilityResolve
 	}
-	return e.host.Capabilities.Has(caps)
-}
-
-// EndpointsFor gives the endpoints for one image in the runtime's order, those
-// first that serve it. host is the registry of the image's normalised name
-// ("docker.io", "hub.example.com:5000"). Notices say what is odd about this
-// host's configuration; the endpoints are those that the runtime would use all
-// the same.
-//
-// A configuration with which the runtime refuses the pull is a *ConfigError.
-// Other errors are this process's own trouble, such as no temporary directory.
-func (c *Config) EndpointsFor(ctx context.Context, host string, ref reference.Named) ([]Endpoint, []Notice, error) {
-	if c.opts.isCRIO() {
-		return c.crioEndpoints(ref)
-	}
-	endpoints, notices, err := c.Endpoints(ctx, host)
-	serves := func(e Endpoint) bool { return e.Serves(ref) }
-	if err == nil && len(endpoints) > 0 && !slices.ContainsFunc(endpoints, serves) {
-		notices = append(notices, ignoredFile(path.Join(endpoints[0].Source, hostsFile), ReasonNoCapableHost))
-	}
-	return endpoints, notices, err
-}
-
-// Endpoints is EndpointsFor where only the host is known. With CRI-O, whose
-// configuration may be for a part of a registry, it is for images that no
-// longer prefix matches.
-func (c *Config) Endpoints(ctx context.Context, host string) ([]Endpoint, []Notice, error) {
-	if c.opts.isCRIO() {
-		ref, err := reference.ParseNamed(host + "/whypull/whypull:latest")
-		if err != nil {
-			return nil, nil, err
-		}
-		return c.crioEndpoints(ref)
-	}
-	find := c.hostEndpoints
-	if c.usesMirrors() {
-		find = func(_ context.Context, host string) ([]Endpoint, []Notice, error) { return c.legacyEndpoints(host) }
-	}
-	endpoints, notices, err := find(ctx, host)
-	notices = append(append(c.ignoredNotices(host), c.misplaced(host)...), notices...)
-	for i := range endpoints {
-		own := endpoints[i].host.Header
-		endpoints[i].tokenHeader = c.tokenHeader(own)
-		endpoints[i].host.Header = c.withHeaders(own)
-	}
-	return endpoints, append(notices, c.addNodeLogins(endpoints)...), err
-}
-
-// withHeaders puts registry.headers, which the runtime sends to all hosts,
-// before those of one host (core/remotes/docker, request).
-func (c *Config) withHeaders(own http.Header) http.Header {
-	if len(c.settings.registry.Headers) == 0 {
-		return own
-	}
-	all := c.settings.registry.header()
-	for key, values := range own {
-		all[key] = append(all[key], values...)
-	}
-	return all
-}
-
-// tokenHeader gives the header that containerd sends to a token server. Before
-// 2.1 it is none; since then a host's own or, if it has none, registry.headers
-// where the CRI plugin pulls by itself (core/remotes/docker/config,
-// ConfigureHosts; internal/cri/server/images, registryHosts).
-func (c *Config) tokenHeader(own http.Header) http.Header {
-	v := parseVersion(c.opts.RuntimeVersion)
-	switch {
-	case !v.atLeast(2, 1):
-		return nil
-	case len(own) > 0:
-		return own
-	case c.settings.pullsLocally(v):
-		return c.settings.registry.header()
-	}
-	return nil
-}
-
-// hostEndpoints gives the endpoints that the directories of hosts configure.
-func (c *Config) hostEndpoints(ctx context.Context, host string) ([]Endpoint, []Notice, error) {
-	dir, err := c.findHostDir(host, c.dirs)
-	if err != nil {
-		return nil, nil, &ConfigError{Notice{Kind: NoticeHostsFileUnusable, Path: dir}, err}
-	}
-	if dir == "" {
-		endpoints, err := c.configure(ctx, host, "", view{}, new(recordedError))
-		return endpoints, nil, err
-	}
-	v, err := c.view(dir)
-	if err != nil {
-		return nil, nil, fmt.Errorf("reading %s: %w", dir, err)
-	}
-	var invalid recordedError
-	endpoints, err := c.configure(ctx, host, dir, v, &invalid)
-	notices := c.fileNotices(dir, invalid.err)
-	if v.without {
-		notices = []Notice{{Kind: NoticeHostsFileInvalid, Path: path.Join(dir, hostsFile), Reason: ReasonNoHostTable}}
-	}
-	if invalid.err == nil {
-		notices = append(notices, c.applyHostsFile(endpoints, v)...)
-	}
-	return endpoints, notices, errors.Join(err, v.close())
-}
-
-// applyHostsFile adds to the endpoints what hosts.toml says and containerd's
-// package does not hand on: which files are hidden, and dial_timeout (of
-// containerd 2.1 and later: view).
-func (c *Config) applyHostsFile(endpoints []Endpoint, v view) (notices []Notice) {
-	timeouts := dialTimeouts(v.doc)
-	for i := range endpoints {
-		at, last := endpoints[i].Host, i == len(endpoints)-1
-		for _, h := range v.hidden {
-			if h.host == at || h.host == "" && last {
-				endpoints[i].Blind = endpoints[i].Blind || h.key == "ca"
-				endpoints[i].BlindClient = endpoints[i].BlindClient || h.key == "client"
-			}
-		}
-		name := at
-		if last {
-			name = ""
-		}
-		timeout := timeouts[name]
-		if timeout > 0 && timeout < c.opts.Timeouts.Connect {
-			opts := *endpoints[i].opts
-			opts.Timeouts.Connect = timeout
-			endpoints[i].opts = &opts
-		}
-	}
-	for _, h := range v.hidden {
-		notices = append(notices, Notice{Kind: NoticeFileHidden, Path: h.path})
-	}
-	return notices
-}
-
-func (c *Config) configure(ctx context.Context, host, dir string, v view, invalid *recordedError) ([]Endpoint, error) {
-	set := newClients(c.pool)
-	hosts, err := config.ConfigureHosts(withLogger(ctx, invalid), config.HostOptions{
-		HostDir:      v.hostDir,
-		UpdateClient: set.update,
-	})(host)
-	if err != nil {
-		return nil, &ConfigError{Notice{Kind: NoticeHostsFileUnusable, Path: path.Join(dir, hostsFile)}, err}
-	}
-	endpoints := make([]Endpoint, 0, len(hosts))
-	for _, h := range hosts {
-		transport := set.transports[h.Client]
-		e := c.newEndpoint(namespaceFor(host, h.Host), h, transport)
-		e.HTTPFallback = h.Client.Transport != http.RoundTripper(transport)
-		e.Source = dir
-		endpoints = append(endpoints, e)
-	}
-	return endpoints, nil
-}
-
-func (v view) hostDir(string) (string, error) {
-	if v.dir == "" {
-		return "", errdefs.ErrNotFound
-	}
-	return v.dir, nil
-}
-
-// newEndpoint makes an endpoint; namespace is what it is told in ?ns=.
-func (c *Config) newEndpoint(namespace string, h docker.RegistryHost, transport *http.Transport) Endpoint {
-	return Endpoint{
-		Scheme:     h.Scheme,
-		Host:       h.Host,
-		Mirror:     namespace != "",
-		SkipVerify: transport.TLSClientConfig.InsecureSkipVerify,
-		namespace:  namespace,
-		host:       h,
-		transport:  transport,
-		opts:       &c.opts,
-	}
-}
-
-// namespaceFor is containerd's rule for adding ?ns=: for mirrors (registry.go,
-// isProxy).
-func namespaceFor(domain, host string) string {
-	if domain == host || domain == "docker.io" && host == "registry-1.docker.io" {
-		return ""
-	}
-	return domain
-}
-
-// ignoredNotices reports a directory for this host that the runtime ignores.
-func (c *Config) ignoredNotices(host string) []Notice {
-	dir, err := c.findHostDir(host, c.ignored)
-	if err != nil || dir == "" {
-		return nil
-	}
-	return []Notice{{Kind: NoticeConfigPathIgnored, Path: dir}}
-}
-
-func (c *Config) fileNotices(dir string, invalid error) []Notice {
-	file := path.Join(dir, hostsFile)
-	if invalid != nil {
-		return []Notice{{Kind: NoticeHostsFileInvalid, Path: file, Line: lineOf(invalid)}}
-	}
-	misnamed := path.Join(dir, "host.toml")
-	if there, err := c.fs.Exists(misnamed); err != nil || !there {
-		return nil
-	}
-	if there, err := c.fs.Exists(file); err != nil || there {
-		return nil
-	}
-	return []Notice{{Kind: NoticeHostsFileMisnamed, Path: misnamed}}
-}
-
-// clients collects the transports that containerd makes, before it wraps
-// them, and gives each host the node's authorities.
-//
-// containerd adds a host's "ca" to the pool of the transport that it clones,
-// or to the system's pool if there is none; ours is of another image. A clone
-// shares the pool, so each clone that was made is followed by a fresh pool.
-// DefaultTLS would be the obvious way to set one, but it also makes containerd
-// try https on every http endpoint.
-type clients struct {
-	pool       *x509.CertPool // nil: Go's own
-	base       *http.Transport
-	transports map[*http.Client]*http.Transport
-}
-
-func newClients(pool *x509.CertPool) *clients {
-	return &clients{pool: pool, transports: map[*http.Client]*http.Transport{}}
-}
-
-// update is a config.UpdateClientFunc: called for the default client first,
-// then for every host that has a client of its own.
-func (s *clients) update(client *http.Client) error {
-	transport, ok := client.Transport.(*http.Transport)
-	if !ok {
-		return errors.New("containerd's client has no *http.Transport")
-	}
-	s.transports[client] = transport
-	if s.base == nil {
-		s.base = transport
-	}
-	if s.pool != nil {
-		s.base.TLSClientConfig.RootCAs = s.pool.Clone()
-	}
-	return nil
-}
-
-// recordedError keeps the first error that containerd's package logs: the only
-// way in which it reports a hosts.toml that does not parse.
-type recordedError struct{ err error }
-
-// Levels implements logrus.Hook.
-func (r *recordedError) Levels() []logrus.Level { return []logrus.Level{logrus.ErrorLevel} }
-
-// Fire implements logrus.Hook.
-func (r *recordedError) Fire(e *logrus.Entry) error {
-	if err, ok := e.Data[logrus.ErrorKey].(error); ok && r.err == nil {
-		r.err = err
-	}
-	return nil
-}
-
-// withLogger keeps containerd's log lines, which quote configuration and
-// registries, out of this process's output.
-func withLogger(ctx context.Context, hook logrus.Hook) context.Context {
-	logger := logrus.New()
-	logger.SetOutput(io.Discard)
-	logger.SetLevel(logrus.ErrorLevel)
-	if hook != nil {
-		logger.AddHook(hook)
-	}
-	return log.WithLogger(ctx, logrus.NewEntry(logger))
+	return e.Settings.Capabilities.Has(caps)
 }

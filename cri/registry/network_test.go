@@ -18,12 +18,13 @@ import (
 	"time"
 
 	"github.com/whypull/whypull/cri/catest"
+	"github.com/whypull/whypull/cri/nodeconfig"
 	"github.com/whypull/whypull/cri/registry"
 	"github.com/whypull/whypull/cri/registry/registrytest"
 	"github.com/whypull/whypull/cri/sockettest"
 )
 
-func app(t *testing.T, opts registry.Options, host string, login *registry.Login) registry.Answer {
+func app(t *testing.T, opts nodeconfig.Options, host string, login *registry.Login) registry.Answer {
 	t.Helper()
 	return endpoint(t, opts, host).Probe(t.Context(), ref(t, host+"/team/app:1.0"), login)
 }
@@ -299,7 +300,7 @@ func TestHTTPOnTLSPort(t *testing.T) {
 	}
 }
 
-func plainHosts(t *testing.T, host string) registry.Options {
+func plainHosts(t *testing.T, host string) nodeconfig.Options {
 	t.Helper()
 	opts := options(node(t, map[string]string{"certs.d/_default/hosts.toml": "server = \"http://" + host + "\"\n"}))
 	opts.CertsDir = "/certs.d"
@@ -652,4 +653,24 @@ func TestViaWithoutProxy(t *testing.T) {
 		{Name: "team/app", Status: 502, Header: http.Header{"Via": {"1.1 front"}}},
 	}})
 	check(t, app(t, plainHosts(t, s.Host), s.Host, nil), registry.FaultServerError, registry.PhaseManifest)
+}
+
+func TestMirrorIsAskedWithNamespace(t *testing.T) {
+	s := registrytest.New(t, registrytest.Config{Repositories: repositories()})
+	opts := options(node(t, map[string]string{
+		"etc/ssl/certs/ca-certificates.crt": string(s.CA.PEM()),
+		"certs.d/hub.test:5000/hosts.toml":  "[host.'https://" + s.Host + "']\n",
+	}))
+	opts.CertsDir = "/certs.d"
+	eps, _ := endpoints(t, opts, "hub.test:5000")
+	a := eps[0].Probe(t.Context(), ref(t, "hub.test:5000/team/app:2.0"), nil)
+	checkErr(t, a)
+	if a.Fault != registry.FaultTagNotFound || !eps[0].Mirror || eps[1].Mirror {
+		t.Errorf("answer %+v", a)
+	}
+	for i, want := range []string{"ns=hub.test%3A5000", "n=100&ns=hub.test%3A5000"} {
+		if got := s.Requests()[i].Query; got != want {
+			t.Errorf("query %q, want %q", got, want)
+		}
+	}
 }

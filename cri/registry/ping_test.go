@@ -4,6 +4,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/whypull/whypull/cri/nodeconfig/nodeconfigtest"
 	"github.com/whypull/whypull/cri/registry"
 	"github.com/whypull/whypull/cri/registry/registrytest"
 )
@@ -13,9 +14,9 @@ func ofCRIO(t *testing.T, s *registrytest.Server, insecure bool) registry.Endpoi
 	t.Helper()
 	files := map[string]string{"etc/ssl/certs/ca-certificates.crt": string(s.CA.PEM())}
 	if insecure {
-		files[registries] = "[[registry]]\nlocation = '" + s.Host + "'\ninsecure = true\n"
+		files[nodeconfigtest.Registries] = "[[registry]]\nlocation = '" + s.Host + "'\ninsecure = true\n"
 	}
-	eps, _, err := sources(t, crio(t, files), s.Host+"/team/app:1.0")
+	eps, _, err := nodeconfigtest.Sources(t, nodeconfigtest.CRIO(t, files), s.Host+"/team/app:1.0")
 	if err != nil || len(eps) != 1 {
 		t.Fatalf("%d endpoints, %v", len(eps), err)
 	}

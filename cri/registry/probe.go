@@ -39,7 +39,7 @@ import (
 // CRI-O's way is another: a GET of /v2/ comes first, and only what that asks for
 // is answered (go.podman.io/image, docker, detectPropertiesHelper).
 func (e Endpoint) Probe(ctx context.Context, ref reference.Named, login *Login) Answer {
-	ctx, cancel := context.WithTimeout(withLogger(ctx, nil), e.opts.Timeouts.Total)
+	ctx, cancel := context.WithTimeout(quiet(ctx), e.Settings.Timeouts.Total)
 	defer cancel()
 	c := newConversation(ctx, e, ref, login)
 	defer c.close()
@@ -83,7 +83,7 @@ func newConversation(ctx context.Context, e Endpoint, ref reference.Named, login
 
 // connect makes what the conversation needs for connections of its own.
 func (c *conversation) connect(ctx context.Context) guard {
-	c.dialer = &dialer{ctx: ctx, opts: c.endpoint.opts, notes: c.notes}
+	c.dialer = &dialer{ctx: ctx, settings: &c.endpoint.Settings, notes: c.notes}
 	c.transport = newTransport(c.endpoint, c.dialer)
 	g := guard{next: c.transport, notes: c.notes}
 	c.client = registryClient(c.endpoint, g)
@@ -136,7 +136,7 @@ func (c *conversation) hold(ctx context.Context) {
 // ask asks for the manifest and, after a 401, again. phase is that of the first
 // request. With an error, the answer is written already.
 func (c *conversation) ask(ctx context.Context, method string, phase Phase) (reply, error) {
-	if c.endpoint.pings {
+	if c.endpoint.Settings.Pings {
 		return c.askAfterPing(ctx, method)
 	}
 	r, err := c.manifest(ctx, method, phase)
@@ -270,12 +270,12 @@ func (c *conversation) tokenPhase() (leave func()) {
 
 // url is the address of a resource of the repository, as the runtime makes it.
 func (c *conversation) url(query string, what ...string) string {
-	p := path.Join(append([]string{"/", c.endpoint.host.Path, c.repository}, what...)...)
-	if c.endpoint.namespace != "" {
+	p := path.Join(append([]string{"/", c.endpoint.Settings.Path, c.repository}, what...)...)
+	if c.endpoint.Settings.Namespace != "" {
 		if query != "" {
 			query += "&"
 		}
-		query += "ns=" + url.QueryEscape(c.endpoint.namespace)
+		query += "ns=" + url.QueryEscape(c.endpoint.Settings.Namespace)
 	}
 	if query != "" {
 		p += "?" + query
@@ -287,7 +287,7 @@ func (c *conversation) url(query string, what ...string) string {
 // Accept, our own User-Agent.
 func (c *conversation) header() http.Header {
 	h := http.Header{}
-	for key, values := range c.endpoint.host.Header {
+	for key, values := range c.endpoint.Settings.Header {
 		h[key] = append(h[key], values...)
 	}
 	h.Set("Accept", strings.Join([]string{
@@ -296,17 +296,17 @@ func (c *conversation) header() http.Header {
 		ocispec.MediaTypeImageManifest,
 		ocispec.MediaTypeImageIndex, "*/*",
 	}, ", "))
-	h.Set("User-Agent", userAgent(c.endpoint.opts.Version))
+	h.Set("User-Agent", userAgent(c.endpoint.Settings.Version))
 	return h
 }
 
 // tokenHeader is what a request of the token server carries.
 func (c *conversation) tokenHeader() http.Header {
 	h := http.Header{}
-	for key, values := range c.endpoint.tokenHeader {
+	for key, values := range c.endpoint.Settings.TokenHeader {
 		h[key] = append(h[key], values...)
 	}
-	h.Set("User-Agent", userAgent(c.endpoint.opts.Version))
+	h.Set("User-Agent", userAgent(c.endpoint.Settings.Version))
 	return h
 }
 
@@ -436,7 +436,7 @@ func (c *conversation) speaksTLS(ctx context.Context, fault Fault) bool {
 	if fault != FaultUnexpectedAnswer && fault != FaultNetworkUnreachable {
 		return false
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.endpoint.opts.Timeouts.TLS)
+	ctx, cancel := context.WithTimeout(ctx, c.endpoint.Settings.Timeouts.TLS)
 	defer cancel()
 	conn, err := c.dialer.dial(withAside(ctx, PhaseTLS), "tcp", withPort(c.endpoint.Host, "80"))
 	if err != nil {
@@ -536,16 +536,10 @@ func (c *conversation) meaning(r reply) Fault {
 // blob that is no manifest.
 func (c *conversation) unsupported(r reply) Fault {
 	mediaType := contentType(r.header)
-	if isSchema1(mediaType) && !c.endpoint.takesSchema1() || r.blob && !isManifest(mediaType) {
+	if isSchema1(mediaType) && !c.endpoint.Settings.TakesSchema1 || r.blob && !isManifest(mediaType) {
 		return FaultUnsupportedFormat
 	}
 	return ""
-}
-
-// takesSchema1: containerd 1.x converts manifests of the first schema, and
-// CRI-O, whose version begins with 1 too, reads them.
-func (e Endpoint) takesSchema1() bool {
-	return strings.HasPrefix(strings.TrimPrefix(e.opts.RuntimeVersion, "v"), "1.")
 }
 
 // repository is the path of a reference below its registry. Package reference

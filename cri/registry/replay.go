@@ -112,7 +112,7 @@ func (p Piece) Sound() bool { return p.Seen != "" && p.Fault == "" && p.Err == n
 // Inspect, the registry is not to blame for our own deadline.
 func (e Endpoint) Replay(ctx context.Context, ref reference.Named, login *Login, want InspectOptions) Transfer {
 	total := cmp.Or(want.total, replayTotal)
-	ctx, cancel := context.WithTimeout(withLogger(ctx, nil), total)
+	ctx, cancel := context.WithTimeout(quiet(ctx), total)
 	defer cancel()
 	c := newConversation(ctx, e, ref, login)
 	defer c.close()

@@ -9,6 +9,7 @@ import (
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/whypull/whypull/cri/nodeconfig"
 	"github.com/whypull/whypull/cri/registry"
 	"github.com/whypull/whypull/cri/registry/faulttest"
 )
@@ -25,7 +26,7 @@ type attempt struct {
 // each endpoint after endpoint, until one has the image.
 func attempts(t *testing.T, w *faulttest.World, c faulttest.Case) []attempt {
 	patient := registry.Timeouts{DNS: ages, Connect: ages, TLS: ages, Response: ages, Total: ages}
-	opts := registry.Options{
+	opts := nodeconfig.Options{
 		Root: w.Root(), CertsDir: "/etc/containerd/certs.d", TempDir: t.TempDir(), Resolve: w.Resolve, Proxy: w.Proxy, Timeouts: patient,
 	}
 	name := ref(t, c.Image)
@@ -37,7 +38,7 @@ func attempts(t *testing.T, w *faulttest.World, c faulttest.Case) []attempt {
 	want := registry.InspectOptions{}.Within(ages)
 	thorough := want
 	thorough.Thorough = true
-	eps, _, err := registry.Load(opts).EndpointsFor(t.Context(), host, name)
+	eps, _, err := nodeconfig.Load(opts).EndpointsFor(t.Context(), host, name)
 	if err != nil {
 		return nil // a configuration with which there is no endpoint
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/whypull/whypull/cri/nodeconfig"
 	"github.com/whypull/whypull/cri/registry"
 	"github.com/whypull/whypull/cri/registry/registrytest"
 	"github.com/whypull/whypull/cri/sockettest"
@@ -56,7 +57,7 @@ func TestSocksProxy(t *testing.T) {
 		{Name: "team/app", Status: 502, Header: http.Header{"Via": {"1.1 front"}}},
 	}})
 	for name, tc := range map[string]struct {
-		opts  registry.Options
+		opts  nodeconfig.Options
 		host  string
 		code  byte
 		fault registry.Fault

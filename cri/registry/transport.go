@@ -5,10 +5,13 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/remotes/docker"
+	"github.com/containerd/log"
+	"github.com/sirupsen/logrus"
 )
 
 const (
@@ -50,14 +53,29 @@ func limitOf(ctx context.Context) int64 {
 	return maxBody
 }
 
+// ResolveFunc resolves a host name to addresses. A *net.DNSError in its error
+// decides between "no such name" and "no answer".
+type ResolveFunc func(ctx context.Context, host string) ([]netip.Addr, error)
+
+// ProxyFunc says which proxy a request takes, nil for none.
+type ProxyFunc func(*http.Request) (*url.URL, error)
+
+// quiet keeps containerd's log lines, which quote registries, out of this
+// process's output.
+func quiet(ctx context.Context) context.Context {
+	logger := logrus.New()
+	logger.SetOutput(io.Discard)
+	return log.WithLogger(ctx, logrus.NewEntry(logger))
+}
+
 // newTransport is the endpoint's transport, as containerd configures it, for
 // one conversation.
 func newTransport(e Endpoint, d *dialer) *http.Transport {
-	t := e.transport.Clone()
+	t := e.Settings.Transport.Clone()
 	t.DialContext = d.dial
-	t.Proxy = d.notes.watchProxy(e.opts.Proxy)
-	t.TLSHandshakeTimeout = e.opts.Timeouts.TLS
-	t.ResponseHeaderTimeout = e.opts.Timeouts.Response
+	t.Proxy = d.notes.watchProxy(e.Settings.Proxy)
+	t.TLSHandshakeTimeout = e.Settings.Timeouts.TLS
+	t.ResponseHeaderTimeout = e.Settings.Timeouts.Response
 	t.MaxResponseHeaderBytes = maxHeader
 	t.OnProxyConnectResponse = func(_ context.Context, _ *url.URL, connect *http.Request, resp *http.Response) error {
 		if resp.StatusCode != http.StatusOK {
@@ -154,7 +172,7 @@ func registryClient(e Endpoint, g guard) *http.Client {
 			return nil
 		},
 	}
-	if e.HTTPFallback && !e.pings {
+	if e.HTTPFallback && !e.Settings.Pings {
 		client.Transport = docker.NewHTTPFallback(g)
 	}
 	return client

@@ -16,7 +16,7 @@ import (
 	"github.com/whypull/whypull/agent/podwatch"
 	"github.com/whypull/whypull/agent/probe"
 	"github.com/whypull/whypull/cri"
-	"github.com/whypull/whypull/cri/registry"
+	"github.com/whypull/whypull/cri/nodeconfig"
 	"github.com/whypull/whypull/cri/registry/faulttest"
 	"github.com/whypull/whypull/cri/scratchpull"
 	"github.com/whypull/whypull/deploy/lab/runtimes"
@@ -66,7 +66,7 @@ func newAgent(t *testing.T, r runtimes.Runtime, l scratchpull.Limits, secrets ..
 	}
 	t.Cleanup(func() { _ = runtime.Close() })
 	a := agent{again: make(chan string, 10), secrets: secrets}
-	options := registry.Options{Root: "/", ConfigFile: r.ConfigFile(), Version: "lab"}
+	options := nodeconfig.Options{Root: "/", ConfigFile: r.ConfigFile(), Version: "lab"}
 	a.collector = probe.New(runtime, a.secrets, report.NewMetrics("lab"), options, probe.NodeResolver{Root: "/"})
 	a.collector.Transfers, a.collector.Filesystems = runtime, runtime
 	a.collector.Retry = probe.Retry{Isolated: puller(t, r, l), SlowAfter: worksFor, Again: func(uid string) { a.again <- uid }}

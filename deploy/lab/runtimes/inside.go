@@ -17,7 +17,7 @@ import (
 	"github.com/whypull/whypull/agent/podwatch"
 	"github.com/whypull/whypull/agent/probe"
 	"github.com/whypull/whypull/cri"
-	"github.com/whypull/whypull/cri/registry"
+	"github.com/whypull/whypull/cri/nodeconfig"
 	"github.com/whypull/whypull/cri/registry/faulttest"
 	"github.com/whypull/whypull/deploy/lab/box"
 	"github.com/whypull/whypull/deploy/lab/supervise"
@@ -211,7 +211,7 @@ func runCase(ctx context.Context, r Runtime, service images, runtime *cri.Runtim
 // Each case has a collector of its own: what one registry answers to a case,
 // a rate limit above all, must not keep it from being asked about the next.
 func judge(ctx context.Context, r Runtime, runtime *cri.Runtime, c faulttest.Case, f diagnosis.Failure) diagnosis.Verdict {
-	options := registry.Options{Root: "/", ConfigFile: r.ConfigFile(), Version: "lab"}
+	options := nodeconfig.Options{Root: "/", ConfigFile: r.ConfigFile(), Version: "lab"}
 	collector := probe.New(runtime, secrets{c}, report.NewMetrics("lab"), options, probe.NodeResolver{Root: "/"})
 	_, all := collector.Collect(ctx, f, false)
 	return diagnosis.Diagnose(f, <-all)

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/whypull/whypull/cri/registry"
+	"github.com/whypull/whypull/cri/nodeconfig"
 	"github.com/whypull/whypull/deploy/lab"
 	"github.com/whypull/whypull/deploy/lab/binaries"
 )
@@ -67,7 +67,7 @@ func TestEveryRuntimeHasTheSameRegistries(t *testing.T) {
 	write(t, filepath.Join(root, certsDir, "registry.example", "hosts.toml"), "server = \"https://elsewhere.example\"\n[host.\"https://mirror.example\"]\n")
 	for _, r := range Releases() {
 		_, version, _ := strings.Cut(r.Name, " ")
-		config := registry.Load(registry.Options{Root: root, ConfigFile: r.ConfigFile(), RuntimeVersion: version})
+		config := nodeconfig.Load(nodeconfig.Options{Root: root, ConfigFile: r.ConfigFile(), RuntimeVersion: version})
 		endpoints, _, err := config.Endpoints(t.Context(), "registry.example")
 		if err != nil {
 			t.Fatal(err)

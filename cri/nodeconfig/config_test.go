@@ -1,0 +1,426 @@
+package nodeconfig_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/containerd/containerd/v2/core/remotes/docker/config"
+
+	"github.com/whypull/whypull/cri/catest"
+	"github.com/whypull/whypull/cri/nodeconfig"
+	"github.com/whypull/whypull/cri/registry"
+	"github.com/whypull/whypull/cri/registry/registrytest"
+)
+
+func names(eps []registry.Endpoint) []string {
+	var names []string
+	for _, e := range eps {
+		names = append(names, e.String())
+	}
+	return names
+}
+
+func kinds(notices []nodeconfig.Notice) []nodeconfig.NoticeKind {
+	var kinds []nodeconfig.NoticeKind
+	for _, n := range notices {
+		kinds = append(kinds, n.Kind)
+	}
+	return kinds
+}
+
+// mirror is a hosts.toml with one mirror and, without "server", the default.
+func mirror(host string) string { return "[host.\"https://" + host + "\"]\n" }
+
+func TestDefaultEndpoints(t *testing.T) {
+	for host, want := range map[string]string{
+		"docker.io":            "https://registry-1.docker.io",
+		"quay.io":              "https://quay.io",
+		"hub.example.com:5000": "https://hub.example.com:5000",
+		"localhost:5000":       "https://localhost:5000", // with a fallback
+		"localhost:80":         "http://localhost:80",
+		"localhost":            "https://localhost",
+	} {
+		e := endpoint(t, options(node(t, nil)), host)
+		if e.String() != want || e.Mirror || e.Source != "" || e.HTTPFallback != (host == "localhost:5000") {
+			t.Errorf("%s: endpoint %+v, want %s", host, e, want)
+		}
+	}
+}
+
+// Which directory is looked at depends on the version and the settings of
+// containerd, as its sources and runs of it show.
+func TestConfigPath(t *testing.T) {
+	const own = "[plugins.'io.containerd.cri.v1.images'.registry]\nconfig_path = '/my/certs'\n"
+	const old = "[plugins.\"io.containerd.grpc.v1.cri\".registry]\nconfig_path = \"/my/certs\"\n"
+	const list = "[plugins.'io.containerd.cri.v1.images'.registry]\nconfig_path = '/none:/my/certs'\n"
+	for _, tc := range []struct {
+		name, config, version string
+		dir                   string // where the mirror is configured
+		used                  bool
+		notice                nodeconfig.NoticeKind
+	}{
+		{"default of 2.4", "", "v2.4.2", "/etc/containerd/certs.d", false, nodeconfig.NoticeConfigPathIgnored},
+		{"default of 2.4, docker's", "", "", "/etc/docker/certs.d", false, nodeconfig.NoticeConfigPathIgnored},
+		{"default of 2.1", "", "2.1.4", "/etc/containerd/certs.d", false, nodeconfig.NoticeHostsFileIgnored},
+		{"default of 1.7", "", "1.7.35~ds1", "/etc/containerd/certs.d", false, nodeconfig.NoticeHostsFileIgnored},
+		{"version 3", "version = 3\n" + own, "v2.4.2", "/my/certs", true, ""},
+		{"version 4", "version = 4\n" + own, "v2.4.2", "/my/certs", true, ""},
+		{"version 2", "version = 2\n" + old, "v1.7.35", "/my/certs", true, ""},
+		{"version 2, migrated", "version = 2\n" + old, "v2.4.2", "/my/certs", true, ""},
+		{"version 4, the old plugin is ignored", "version = 4\n" + old, "v2.4.2", "/my/certs", false, ""},
+		{"version 1", "[plugins.cri.registry]\nconfig_path = '/my/certs'\n", "v1.6.36", "/my/certs", true, ""},
+		{"list, transfer service", "version = 3\n" + list, "v2.4.2", "/my/certs", false, nodeconfig.NoticeConfigPathIgnored},
+		{"list, before the transfer service", "version = 3\n" + list, "v2.0.5", "/my/certs", true, ""},
+		{
+			"list, local pull", "version = 3\n[plugins.'io.containerd.cri.v1.images']\nuse_local_image_pull = true\n" + list,
+			"v2.4.2", "/my/certs", true, "",
+		},
+		{
+			"default, local pull by concurrency", "version = 3\n[plugins.'io.containerd.cri.v1.images']\nmax_concurrent_downloads = 5\n",
+			"v2.4.2", "/etc/docker/certs.d", true, "",
+		},
+		{
+			"default, local pull by an old setting",
+			"version = 2\n[plugins.'io.containerd.grpc.v1.cri'.containerd]\ndisable_snapshot_annotations = false\n",
+			"v2.4.2", "/etc/containerd/certs.d", true, "",
+		},
+		{"broken", "version = 3\n[plugins\n", "v2.4.2", "/none", false, nodeconfig.NoticeConfigUnreadable},
+		{
+			"legacy", "version = 2\n[plugins.'io.containerd.grpc.v1.cri'.registry.mirrors.'docker.io']\nendpoint = ['https://m.test']\n",
+			"v2.4.2", "/etc/containerd/certs.d", false, nodeconfig.NoticeHostsFileIgnored,
+		},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			files := map[string]string{
+				tc.dir + "/quay.io/hosts.toml":       mirror("mirror.test"),
+				"/etc/ssl/certs/ca-certificates.crt": string(catest.New(t).PEM()),
+			}
+			if tc.config != "" {
+				files["/etc/containerd/config.toml"] = tc.config
+			}
+			opts := options(node(t, files))
+			opts.RuntimeVersion = tc.version
+			conf := nodeconfig.Load(opts)
+			eps, notices, err := conf.Endpoints(t.Context(), "quay.io")
+			want := []string{"https://quay.io"}
+			if tc.used {
+				want = []string{"https://mirror.test", "https://quay.io"}
+			}
+			if err != nil || !slices.Equal(names(eps), want) {
+				t.Errorf("endpoints %q, %v; want %q", names(eps), err, want)
+			}
+			var wantKinds []nodeconfig.NoticeKind
+			if tc.notice != "" {
+				wantKinds = []nodeconfig.NoticeKind{tc.notice}
+			}
+			if got := kinds(append(conf.Notices(), notices...)); !slices.Equal(got, wantKinds) {
+				t.Errorf("notices %q, want %q", got, wantKinds)
+			}
+		})
+	}
+}
+
+func TestImports(t *testing.T) {
+	path := func(dir string) string {
+		return "[plugins.'io.containerd.cri.v1.images'.registry]\nconfig_path = '" + dir + "'\n"
+	}
+	opts := options(node(t, map[string]string{
+		"etc/containerd/config.toml":   "version = 3\nimports = ['conf.d/*.toml', '/opt/last.toml', '/opt/gone.toml']\n" + path("/first"),
+		"etc/containerd/conf.d/a.toml": "version = 3\nimports = ['/etc/containerd/config.toml']\n" + path("/second"),
+		"opt/last.toml":                "version = 2\n[plugins.'io.containerd.grpc.v1.cri'.registry]\nconfig_path = '/third'\n",
+		"first/quay.io/hosts.toml":     mirror("first.test"),
+		"second/quay.io/hosts.toml":    mirror("second.test"),
+		"third/quay.io/hosts.toml":     mirror("third.test"),
+	}))
+	eps, _ := endpoints(t, opts, "quay.io")
+	if want := []string{"https://third.test", "https://quay.io"}; !slices.Equal(names(eps), want) {
+		t.Errorf("endpoints %q, want %q", names(eps), want)
+	}
+	notices := nodeconfig.Load(opts).Notices()
+	if !slices.Contains(notices, nodeconfig.Notice{Kind: nodeconfig.NoticeConfigUnreadable, Path: "/opt/gone.toml"}) {
+		t.Errorf("notices %v do not name the import that is missing", notices)
+	}
+}
+
+// Until 1.7 an import replaces a plugin's whole section, and there is one
+// version for all files; since 2.0 tables are merged.
+func TestImportsOfVersions(t *testing.T) {
+	const plugin = "[plugins.\"io.containerd.grpc.v1.cri\""
+	for name, tc := range map[string]struct {
+		main, second, version, want string
+	}{
+		"merged since 2.0":            {"version = 2\n" + plugin + ".registry]\nconfig_path = '/a'\n", "version = 2\n" + plugin + "]\nsandbox_image = 'x'\n", "2.0.5", "/a"},
+		"replaced before":             {"version = 2\n" + plugin + ".registry]\nconfig_path = '/a'\n", "version = 2\n" + plugin + "]\nsandbox_image = 'x'\n", "1.7.35", ""},
+		"kept without the section":    {"version = 2\n" + plugin + ".registry]\nconfig_path = '/a'\n", "version = 2\n[plugins.x]\n", "1.6.36", "/a"},
+		"version of the import":       {"version = 2\n", plugin + ".registry]\nconfig_path = '/a'\n", "1.7.35", "/a"},
+		"version 1 by default":        {"", plugin + ".registry]\nconfig_path = '/a'\n", "1.7.35", ""},
+		"version 1's name":            {"", "[plugins.cri.registry]\nconfig_path = '/a'\n", "1.7.35", "/a"},
+		"version 1's name, migrated":  {"", "[plugins.cri.registry]\nconfig_path = '/a'\n", "2.1.4", "/a"},
+		"the new name, to an old one": {"", "version = 2\n[plugins.'io.containerd.cri.v1.images'.registry]\nconfig_path = '/a'\n", "1.7.35", ""},
+		"an empty value counts":       {"version = 3\n[plugins.'io.containerd.cri.v1.images'.registry]\nconfig_path = '/a'\n", "version = 3\n[plugins.'io.containerd.cri.v1.images'.registry]\nconfig_path = ''\n", "2.1.4", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			opts := options(node(t, map[string]string{
+				"etc/containerd/config.toml": "imports = ['b.toml']\n" + tc.main,
+				"etc/containerd/b.toml":      tc.second,
+				"a/quay.io/hosts.toml":       mirror("m.test"),
+			}))
+			opts.RuntimeVersion = tc.version
+			eps, _ := endpoints(t, opts, "quay.io")
+			if used := len(eps) == 2; used != (tc.want != "") {
+				t.Errorf("endpoints %q", names(eps))
+			}
+		})
+	}
+}
+
+func TestHostsFile(t *testing.T) {
+	opts := options(node(t, map[string]string{"certs.d/docker.io/hosts.toml": `
+server = "https://origin.test"
+
+[host."https://zzz.test"]
+  capabilities = ["pull"]
+  override_path = true
+
+[host."http://aaa.test:5000/prefix"]
+  capabilities = ["pull", "resolve"]
+  [host."http://aaa.test:5000/prefix".header]
+    x-api-key = "k"
+
+[host."https://mmm.test"]
+  skip_verify = true
+`}))
+	opts.CertsDir = "/certs.d"
+	eps, notices := endpoints(t, opts, "docker.io")
+	want := []string{"https://zzz.test", "http://aaa.test:5000", "https://mmm.test", "https://origin.test"}
+	if !slices.Equal(names(eps), want) || len(notices) != 0 {
+		t.Fatalf("endpoints %q, notices %v; want %q in the file's order", names(eps), notices, want)
+	}
+	tag, digest := ref(t, "nginx:1.0"), ref(t, "nginx@"+registrytest.Digest)
+	for i, resolves := range []bool{false, true, true, true} {
+		if e := eps[i]; e.Serves(tag) != resolves || !e.Serves(digest) || !e.Mirror || e.Source != "/certs.d/docker.io" {
+			t.Errorf("%s: serves the tag %t, the digest %t, mirror %t, source %s", e, e.Serves(tag), e.Serves(digest), e.Mirror, e.Source)
+		}
+	}
+	if eps[0].SkipVerify || !eps[2].SkipVerify {
+		t.Error("skip_verify of the wrong host")
+	}
+}
+
+// The names of a host's directory are containerd's: compare with its own code.
+func TestHostDirectoryNames(t *testing.T) {
+	for _, host := range []string{"docker.io", "hub.test:5000", "127.0.0.1:5000", "other.test"} {
+		for _, there := range [][]string{
+			{"hub.test_5000_", "hub.test:5000", "_default"}, {"hub.test:5000", "_default"}, {"docker.io"}, {"127.0.0.1_5000_"}, {"_default"},
+		} {
+			files := map[string]string{}
+			for _, dir := range there {
+				files["certs.d/"+dir+"/hosts.toml"] = mirror("mirror.test")
+			}
+			opts := options(node(t, files))
+			opts.CertsDir = "/certs.d"
+			want, _ := config.HostDirFromRoot(filepath.Join(opts.Root, "certs.d"))(host)
+			eps, _ := endpoints(t, opts, host)
+			if got := eps[0].Source; got != strings.TrimPrefix(want, opts.Root) {
+				t.Errorf("%s in %q: %q, want %q", host, there, got, want)
+			}
+		}
+	}
+}
+
+func TestInvalidHostsFile(t *testing.T) {
+	const password = "Authorization = 123456"
+	for name, tc := range map[string]struct {
+		text string
+		line int
+	}{
+		"syntax":     {"server = \"https://m.test\"\n[host\n", 2},
+		"capability": {"[host.\"https://m.test\"]\ncapabilities = [\"fly\"]\n", 0},
+		"header":     {"[host.\"https://m.test\"]\n[host.\"https://m.test\".header]\n" + password + "\n", 0},
+		"type":       {"[host.\"https://m.test\"]\nskip_verify = \"yes\"\n", 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := registrytest.New(t, registrytest.Config{Repositories: repositories()})
+			opts := options(node(t, map[string]string{
+				"certs.d/" + s.Host + "/hosts.toml": tc.text,
+				"certs.d/" + s.Host + "/ca.crt":     string(s.CA.PEM()),
+			}))
+			opts.CertsDir = "/certs.d"
+			eps, notices := endpoints(t, opts, s.Host)
+			want := nodeconfig.Notice{Kind: nodeconfig.NoticeHostsFileInvalid, Path: "/certs.d/" + s.Host + "/hosts.toml", Line: tc.line}
+			if !slices.Equal(notices, []nodeconfig.Notice{want}) {
+				t.Errorf("notices %v, want %v", notices, want)
+			}
+			// containerd falls back to the certificates in the directory.
+			if len(eps) != 1 || eps[0].Mirror || !eps[0].Probe(t.Context(), ref(t, s.Host+"/team/app:1.0"), nil).Found {
+				t.Errorf("endpoints %q", names(eps))
+			}
+		})
+	}
+}
+
+func TestUnusableHostsFile(t *testing.T) {
+	for name, files := range map[string]map[string]string{
+		"no file":        {"certs.d/hub.test/hosts.toml": "server = \"https://hub.test\"\nca = \"/etc/gone.pem\"\n"},
+		"no certificate": {"certs.d/hub.test/hosts.toml": "server = \"https://hub.test\"\nca = \"x.pem\"\n", "certs.d/hub.test/x.pem": secret},
+		"no key":         {"certs.d/hub.test/hosts.toml": "server = \"https://hub.test\"\nclient = \"x.pem\"\n", "certs.d/hub.test/x.pem": secret},
+	} {
+		t.Run(name, func(t *testing.T) {
+			opts := options(node(t, files))
+			opts.CertsDir, opts.TempDir = "/certs.d", t.TempDir()
+			_, _, err := nodeconfig.Load(opts).Endpoints(t.Context(), "hub.test")
+			var bad *nodeconfig.ConfigError
+			if !errors.As(err, &bad) || bad.Kind != nodeconfig.NoticeHostsFileUnusable || bad.Path != "/certs.d/hub.test/hosts.toml" {
+				t.Errorf("error %v", err)
+			}
+			if err != nil && strings.Contains(err.Error(), secret) {
+				t.Errorf("error %q", err)
+			}
+			if left, err := os.ReadDir(opts.TempDir); err != nil || len(left) > 0 {
+				t.Errorf("left in the temporary directory: %v, %v", left, err)
+			}
+		})
+	}
+}
+
+func TestMisnamedHostsFile(t *testing.T) {
+	opts := options(node(t, map[string]string{"certs.d/hub.test/host.toml": mirror("m.test")}))
+	opts.CertsDir = "/certs.d"
+	eps, notices := endpoints(t, opts, "hub.test")
+	want := nodeconfig.Notice{Kind: nodeconfig.NoticeHostsFileMisnamed, Path: "/certs.d/hub.test/host.toml"}
+	if !slices.Equal(names(eps), []string{"https://hub.test"}) || !slices.Equal(notices, []nodeconfig.Notice{want}) {
+		t.Errorf("endpoints %q, notices %v", names(eps), notices)
+	}
+}
+
+// Absolute paths and links in the node's files mean the node's root.
+func TestRebasedCertificates(t *testing.T) {
+	ca := catest.New(t)
+	s := registrytest.New(t, registrytest.Config{CA: ca, Repositories: repositories()})
+	server := "# ca = \"/decoy\"\nserver = \"https://" + s.Host + "\"\n"
+	pem := string(ca.PEM())
+	for name, tc := range map[string]struct {
+		files map[string]string
+		links map[string]string // name to target
+	}{
+		"absolute":      {files: map[string]string{"certs.d/_default/hosts.toml": server + "ca = '/etc/pki/ca.pem'\n", "etc/pki/ca.pem": pem}},
+		"relative":      {files: map[string]string{"certs.d/_default/hosts.toml": server + "ca = \"ca.pem\"\n", "certs.d/_default/ca.pem": pem}},
+		"parent":        {files: map[string]string{"certs.d/_default/hosts.toml": server + "ca = \"../ca.pem\"\n", "certs.d/ca.pem": pem}},
+		"list":          {files: map[string]string{"certs.d/_default/hosts.toml": server + "ca = [ # both\n '/a.pem', \"/\\u0062.pem\" ]\n", "a.pem": pem, "b.pem": pem}},
+		"mirror":        {files: map[string]string{"certs.d/_default/hosts.toml": "server = 'https://x.test'\n[host.'https://" + s.Host + "']\nca = '/a.pem'\n", "a.pem": pem}},
+		"docker layout": {files: map[string]string{"certs.d/_default/ca.crt": pem}},
+		"linked certificate": {
+			files: map[string]string{"certs.d/_default/hosts.toml": server + "ca = '/etc/pki/ca.pem'\n", "real.pem": pem, "etc/pki/x": ""},
+			links: map[string]string{"etc/pki/ca.pem": "/real.pem"},
+		},
+		"linked directory": {
+			files: map[string]string{"var/certs/hosts.toml": server + "ca = 'ca.pem'\n", "var/certs/ca.pem": pem, "certs.d/x": ""},
+			links: map[string]string{"certs.d/_default": "/var/certs"},
+		},
+		"linked file": {
+			files: map[string]string{"var/hosts.toml": server + "ca = 'ca.pem'\n", "certs.d/_default/ca.pem": pem},
+			links: map[string]string{"certs.d/_default/hosts.toml": "/var/hosts.toml"},
+		},
+		"linked docker layout": {
+			files: map[string]string{"var/ca.pem": pem, "certs.d/_default/x": ""},
+			links: map[string]string{"certs.d/_default/ca.crt": "/var/ca.pem"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := node(t, tc.files)
+			for from, to := range tc.links {
+				if err := os.Symlink(to, filepath.Join(root, from)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			opts := options(root)
+			opts.CertsDir = "/certs.d"
+			eps, notices := endpoints(t, opts, s.Host)
+			a := eps[0].Probe(t.Context(), ref(t, s.Host+"/team/app:1.0"), nil)
+			if !a.Found || len(notices) > 0 {
+				t.Errorf("notices %v, answer %v", notices, a.Err)
+			}
+		})
+	}
+}
+
+// A host's own authority is trusted beside the node's, and by that host alone.
+func TestAuthorities(t *testing.T) {
+	node1, own := catest.New(t), catest.New(t)
+	trustedByNode := registrytest.New(t, registrytest.Config{CA: node1, Repositories: repositories()})
+	trustedByHost := registrytest.New(t, registrytest.Config{CA: own, Repositories: repositories()})
+	text := "server = 'https://" + trustedByHost.Host + "'\n" +
+		"[host.'https://" + trustedByHost.Host + "']\nca = 'own.pem'\n" +
+		"[host.'https://" + trustedByNode.Host + "']\nca = 'own.pem'\n" +
+		"[host.'https://" + trustedByHost.Host + "/']\ndial_timeout = '1s'\n"
+	opts := options(node(t, map[string]string{
+		"etc/pki/tls/certs/ca-bundle.crt": string(node1.PEM()), // Fedora's place
+		"certs.d/hub.test/hosts.toml":     text,
+		"certs.d/hub.test/own.pem":        string(own.PEM()),
+	}))
+	opts.CertsDir = "/certs.d"
+	eps, _ := endpoints(t, opts, "hub.test")
+	for i, want := range []registry.Fault{"", "", registry.FaultTLSUntrusted, registry.FaultTLSUntrusted} {
+		a := eps[i].Probe(t.Context(), ref(t, "hub.test/team/app:1.0"), nil)
+		if a.Fault != want {
+			t.Errorf("endpoint %d: fault %q, want %q: %v", i, a.Fault, want, a.Err)
+		}
+	}
+}
+
+func TestBundles(t *testing.T) {
+	ca := catest.New(t)
+	s := registrytest.New(t, registrytest.Config{CA: ca, Repositories: repositories()})
+	for _, file := range []string{"etc/ssl/ca-bundle.pem", "etc/ssl/cert.pem", "etc/ssl/certs/0123abcd.0", "usr/share/my.crt"} {
+		root := node(t, map[string]string{file: string(ca.PEM()), "etc/ssl/certs/README": "none"})
+		for from, to := range map[string]string{
+			"etc/ssl/certs/my.pem":    "/usr/share/my.crt", // Debian's links are absolute
+			"etc/ssl/certs/alias.pem": "my.pem",
+			"etc/ssl/certs/loop":      "/etc/ssl/certs/loop",
+		} {
+			if err := os.Symlink(to, filepath.Join(root, from)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		opts := options(root)
+		if a := endpoint(t, opts, s.Host).Probe(t.Context(), ref(t, s.Host+"/team/app:1.0"), nil); !a.Found || len(nodeconfig.Load(opts).Notices()) > 0 {
+			t.Errorf("%s: %v, %v", file, a.Err, nodeconfig.Load(opts).Notices())
+		}
+	}
+	if got := kinds(nodeconfig.Load(options(node(t, nil))).Notices()); !slices.Equal(got, []nodeconfig.NoticeKind{nodeconfig.NoticeNoAuthorities}) {
+		t.Errorf("notices %q", got)
+	}
+}
+
+func TestProcessOnTheNode(t *testing.T) {
+	root := node(t, map[string]string{"quay.io/hosts.toml": mirror("mirror.test")})
+	for _, dir := range []string{"", "/"} {
+		opts := options(dir)
+		opts.CertsDir = root
+		eps, _ := endpoints(t, opts, "quay.io")
+		if want := []string{"https://mirror.test", "https://quay.io"}; !slices.Equal(names(eps), want) {
+			t.Errorf("endpoints %q, want %q", names(eps), want)
+		}
+	}
+}
+
+func TestNoTemporaryDirectory(t *testing.T) {
+	opts := options(node(t, map[string]string{"certs.d/hub.test/hosts.toml": "server = 'https://hub.test'\nca = '/x'\n"}))
+	opts.CertsDir, opts.TempDir = "/certs.d", filepath.Join(t.TempDir(), "none")
+	_, _, err := nodeconfig.Load(opts).Endpoints(t.Context(), "hub.test")
+	var config *nodeconfig.ConfigError
+	if err == nil || errors.As(err, &config) {
+		t.Errorf("error %v: want one that does not blame the configuration", err)
+	}
+}
+
+func TestNoticeText(t *testing.T) {
+	n := nodeconfig.Notice{Kind: nodeconfig.NoticeHostsFileInvalid, Path: "/etc/x", Line: 3}
+	if got, want := n.String(), "HostsFileInvalid /etc/x:3"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}

@@ -1,0 +1,236 @@
+package nodeconfig
+
+import (
+	"cmp"
+	"errors"
+	"maps"
+	"os"
+	"path"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2"
+
+	"github.com/whypull/whypull/cri/hostfs"
+)
+
+const (
+	pluginImages = "io.containerd.cri.v1.images" // containerd 2.0+
+	pluginCRI    = "io.containerd.grpc.v1.cri"   // before, and in files of version 3 and less
+	pluginV1     = "cri"                         // in files of version 1
+	// maxImports bounds the files that one configuration imports.
+	maxImports = 64
+)
+
+// settings are those settings of containerd that decide about endpoints.
+type settings struct {
+	registry registrySettings
+	file     string // the last one that has any of the registry's settings
+	// localPull: the CRI plugin pulls by itself, not by the transfer service,
+	// which decides what a config_path with several directories means.
+	localPull bool
+	// sandboxImage is the one of every pod's sandbox; "" where unset.
+	sandboxImage string
+	// root is where containerd keeps its data; "" where unset. discards is
+	// discard_unpacked_layers.
+	root     string
+	discards bool
+}
+
+// configFile is the part of containerd's configuration file that is needed.
+type configFile struct {
+	Version int            `toml:"version"`
+	Imports []string       `toml:"imports"`
+	Root    string         `toml:"root"`
+	Plugins map[string]any `toml:"plugins"`
+}
+
+// readContainerd reads the configuration file and what it imports, in the
+// order and with the precedence of containerd (cmd/containerd/server/config,
+// LoadConfig): later files win. Since 2.0 each file is brought to the newest
+// version and its tables are merged; before, a plugin's whole section was
+// replaced, and the version of the last file that has one decided for all.
+func readContainerd(fs hostfs.FS, file string, v runtimeVersion) (settings, []Notice) {
+	files, notices := readImports(fs, file)
+	merged, last, root := map[string]any{}, file, ""
+	for _, f := range files {
+		root = cmp.Or(f.config.Root, root)
+		images := f.config.images(v, files)
+		if len(table(images, "registry")) > 0 {
+			last = f.name
+		}
+		if !v.atLeast(2, 0) && f.config.Plugins[oldPlugin(files)] != nil {
+			clear(merged)
+		}
+		merge(merged, images)
+	}
+	s, err := newSettings(merged)
+	if err != nil {
+		notices = append(notices, Notice{Kind: NoticeConfigUnreadable, Path: last})
+	}
+	s.file, s.root = last, root
+	return s, notices
+}
+
+// importedFile is one file of a configuration.
+type importedFile struct {
+	name   string
+	config configFile
+}
+
+func readImports(fs hostfs.FS, file string) (files []importedFile, notices []Notice) {
+	seen := map[string]bool{}
+	pending := []string{file}
+	for len(pending) > 0 && len(seen) < maxImports {
+		name := pending[0]
+		pending = pending[1:]
+		if seen[name] {
+			continue
+		}
+		seen[name] = true
+		config, err := readConfigFile(fs, name)
+		if errors.Is(err, os.ErrNotExist) && name == file {
+			continue // containerd has its defaults then
+		}
+		if err != nil {
+			notices = append(notices, Notice{Kind: NoticeConfigUnreadable, Path: name, Line: lineOf(err)})
+			continue
+		}
+		files = append(files, importedFile{name, config})
+		pending = append(pending, resolveImports(fs, name, config.Imports)...)
+	}
+	return files, notices
+}
+
+func readConfigFile(fs hostfs.FS, name string) (configFile, error) {
+	var config configFile
+	data, err := fs.ReadFile(name, maxConfigFile)
+	if err != nil {
+		return config, err
+	}
+	return config, toml.Unmarshal(data, &config)
+}
+
+// lineOf gives the line of an error of the TOML decoder, 0 if it has none.
+func lineOf(err error) int {
+	var decode *toml.DecodeError
+	if !errors.As(err, &decode) {
+		return 0
+	}
+	line, _ := decode.Position()
+	return line
+}
+
+// resolveImports gives the node's paths of imported files: relative to the
+// importing file, with patterns where there is a star.
+func resolveImports(fs hostfs.FS, parent string, imports []string) []string {
+	var names []string
+	for _, name := range imports {
+		if !path.IsAbs(name) {
+			name = path.Join(path.Dir(parent), name)
+		}
+		names = append(names, expand(fs, path.Clean(name))...)
+	}
+	return names
+}
+
+func expand(fs hostfs.FS, pattern string) []string {
+	if !strings.Contains(pattern, "*") {
+		return []string{pattern}
+	}
+	return fs.Glob(pattern)
+}
+
+// images gives the settings of the image plugin. In files before version 4
+// they may be the CRI plugin's, which containerd migrates. containerd 1.x looks
+// for one name, by the version that all files have together.
+func (c configFile) images(v runtimeVersion, all []importedFile) map[string]any {
+	if !v.atLeast(2, 0) {
+		return flatten(table(c.Plugins, oldPlugin(all)))
+	}
+	images := table(c.Plugins, pluginImages)
+	if c.Version >= 4 {
+		return images
+	}
+	old := table(c.Plugins, pluginCRI)
+	if len(old) == 0 && c.Version < 2 {
+		old = table(c.Plugins, pluginV1)
+	}
+	images = maps.Clone(images)
+	if images == nil {
+		images = map[string]any{}
+	}
+	maps.Copy(images, flatten(old))
+	return images
+}
+
+// oldPlugin is the name of the CRI plugin's section for containerd 1.x.
+func oldPlugin(all []importedFile) string {
+	version := 0
+	for _, f := range all {
+		if f.config.Version != 0 {
+			version = f.config.Version
+		}
+	}
+	if version < 2 {
+		return pluginV1
+	}
+	return pluginCRI
+}
+
+// flatten gives what an old CRI plugin's section says of images, under the
+// names of the image plugin.
+func flatten(old map[string]any) map[string]any {
+	images := map[string]any{}
+	migrate(images, old, "registry", "max_concurrent_downloads", "image_pull_with_sync_fs")
+	migrate(images, table(old, "containerd"), "disable_snapshot_annotations", "discard_unpacked_layers")
+	if sandbox, ok := old["sandbox_image"]; ok {
+		images["pinned_images"] = map[string]any{"sandbox": sandbox}
+	}
+	return images
+}
+
+func migrate(dst, src map[string]any, keys ...string) {
+	for _, key := range keys {
+		if value, ok := src[key]; ok {
+			dst[key] = value
+		}
+	}
+}
+
+func merge(dst, src map[string]any) {
+	for key, value := range src {
+		into, ok := dst[key].(map[string]any)
+		from, isTable := value.(map[string]any)
+		if ok && isTable {
+			merge(into, from)
+			continue
+		}
+		dst[key] = value
+	}
+}
+
+func table(parent map[string]any, key string) map[string]any {
+	t, _ := parent[key].(map[string]any)
+	return t
+}
+
+// newSettings decides as CheckLocalImagePullConfigs (internal/cri/config) does
+// whether images are pulled by the transfer service.
+func newSettings(images map[string]any) (settings, error) {
+	registry, err := decodeRegistry(table(images, "registry"))
+	sandbox, _ := table(images, "pinned_images")["sandbox"].(string)
+	return settings{
+		registry: registry, sandboxImage: sandbox, discards: images["discard_unpacked_layers"] == true,
+		localPull: registry.isLegacy() ||
+			images["use_local_image_pull"] == true ||
+			images["disable_snapshot_annotations"] == false ||
+			images["discard_unpacked_layers"] == true ||
+			images["image_pull_with_sync_fs"] == true ||
+			concurrencyChanged(images["max_concurrent_downloads"]),
+	}, err
+}
+
+func concurrencyChanged(value any) bool {
+	n, ok := value.(int64)
+	return ok && n != 3
+}

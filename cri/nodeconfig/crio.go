@@ -1,0 +1,328 @@
+package nodeconfig
+
+import (
+	"cmp"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	burnt "github.com/BurntSushi/toml"
+	"github.com/containerd/containerd/v2/core/remotes/docker"
+	"github.com/distribution/reference"
+	"github.com/pelletier/go-toml/v2"
+	"go.podman.io/image/v5/pkg/sysregistriesv2"
+	"go.podman.io/image/v5/types"
+
+	"github.com/whypull/whypull/cri/registry"
+)
+
+const (
+	crioConfigFile     = "/etc/crio/crio.conf"
+	crioConfigDir      = "/etc/crio/crio.conf.d"
+	registriesFile     = "/etc/containers/registries.conf"
+	shortNamesFile     = "/var/cache/containers/short-name-aliases.conf"
+	shortNameEnforcing = "enforcing"
+	shortNameDisabled  = "disabled"
+)
+
+// registriesFiles gives the places of registries.conf, of which the first that
+// is there counts (go.podman.io/storage, pkg/configfile).
+func registriesFiles() []string {
+	return []string{registriesFile, "/usr/share/containers/registries.conf"}
+}
+
+// registriesDirs gives the directories of its drop-ins, the strongest first.
+func registriesDirs() []string {
+	return []string{
+		"/etc/containers/registries.rootful.conf.d", "/etc/containers/registries.conf.d",
+		"/usr/share/containers/registries.rootful.conf.d", "/usr/share/containers/registries.conf.d",
+	}
+}
+
+// crioSettings are those settings of crio.conf that decide about pulls
+// (pkg/config, ImageConfig). Its "registries" are not read since 1.24.
+type crioSettings struct {
+	GlobalAuthFile     string   `toml:"global_auth_file"`
+	InsecureRegistries []string `toml:"insecure_registries"`
+	ShortNameMode      string   `toml:"short_name_mode"` // 1.35+
+	PauseImage         string   `toml:"pause_image"`
+	// BigFilesTemporaryDir is in the same section (ImageConfig).
+	BigFilesTemporaryDir string `toml:"big_files_temporary_dir"`
+}
+
+// loadCRIO reads crio.conf with its drop-ins, and looks at whether
+// registries.conf can be read.
+func (c *Config) loadCRIO() {
+	for _, name := range append([]string{crioConfigFile}, c.fs.Files(crioConfigDir)...) {
+		data, err := c.fs.ReadFile(name, maxConfigFile)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		file := struct {
+			CRIO struct {
+				Image *crioSettings `toml:"image"`
+				Root  *string       `toml:"root"`
+			} `toml:"crio"`
+		}{}
+		file.CRIO.Image, file.CRIO.Root = &c.crio, &c.crioRoot // what a file does not have stays
+		if err == nil {
+			err = toml.Unmarshal(data, &file)
+		}
+		if err != nil {
+			c.notice(Notice{Kind: NoticeConfigUnreadable, Path: name, Line: lineOf(err)})
+		}
+	}
+	c.crioHelpers = []string{sysregistriesv2.AuthenticationFileHelper}
+	err := c.withRegistries(func(sys *types.SystemContext) (err error) {
+		c.crioHelpers, err = sysregistriesv2.CredentialHelpers(sys)
+		return err
+	})
+	if invalid := (*ConfigError)(nil); errors.As(err, &invalid) {
+		c.notice(invalid.Notice)
+	}
+}
+
+// withRegistries calls use with a copy of the node's registries.conf, its
+// drop-ins and the table of short names, as package sysregistriesv2 reads them.
+// That package keeps what it reads, by path, for the life of a process; here
+// the files are read each time. What does not parse is a *ConfigError.
+func (c *Config) withRegistries(use func(*types.SystemContext) error) error {
+	dir, err := os.MkdirTemp(c.opts.TempDir, "whypull-registries-")
+	if err != nil {
+		return err
+	}
+	sys := &types.SystemContext{
+		SystemRegistriesConfPath:    filepath.Join(dir, "registries.conf"),
+		SystemRegistriesConfDirPath: filepath.Join(dir, "registries.conf.d"),
+		UserShortNameAliasConfPath:  filepath.Join(dir, "short-names.conf"),
+	}
+	defer sysregistriesv2.InvalidateCache()
+	copies, err := c.copyRegistries(sys)
+	if err == nil {
+		if _, broken := sysregistriesv2.TryUpdatingCache(sys); broken != nil {
+			err = &ConfigError{brokenRegistries(broken, copies), broken}
+		}
+	}
+	if err == nil {
+		err = use(sys)
+	}
+	return errors.Join(err, os.RemoveAll(dir))
+}
+
+// copyRegistries makes the copies; it gives the node's path of each.
+func (c *Config) copyRegistries(sys *types.SystemContext) (map[string]string, error) {
+	err := errors.Join(
+		os.Mkdir(sys.SystemRegistriesConfDirPath, 0o700),
+		os.WriteFile(sys.SystemRegistriesConfPath, nil, 0o600),
+	)
+	copies := c.copyNames(sys)
+	for to, name := range copies {
+		data, readErr := c.fs.ReadFile(name, maxConfigFile)
+		if errors.Is(readErr, os.ErrNotExist) {
+			continue
+		}
+		if readErr == nil {
+			readErr = os.WriteFile(to, data, 0o600)
+		}
+		err = errors.Join(err, readErr)
+	}
+	return copies, err
+}
+
+// copyNames gives the node's path of each copy, by the copy's path.
+func (c *Config) copyNames(sys *types.SystemContext) map[string]string {
+	copies := map[string]string{sys.UserShortNameAliasConfPath: shortNamesFile}
+	for _, name := range c.registriesInOrder() {
+		to := filepath.Join(sys.SystemRegistriesConfDirPath, path.Base(name))
+		if slices.Contains(registriesFiles(), name) {
+			to = sys.SystemRegistriesConfPath
+		}
+		copies[to] = name
+	}
+	return copies
+}
+
+// registriesInOrder gives the node's files of registries in the order in which
+// they are read: later ones win.
+func (c *Config) registriesInOrder() []string {
+	var files []string
+	for _, name := range registriesFiles() {
+		if c.fs.IsFile(name) {
+			files = append(files, name)
+			break
+		}
+	}
+	return append(files, c.fs.DropIns(registriesDirs(), []string{""})...)
+}
+
+// brokenRegistries says which file an error is about: the package names it.
+func brokenRegistries(err error, copies map[string]string) Notice {
+	n := Notice{Kind: NoticeConfigUnreadable, Path: registriesFile}
+	for file, name := range copies {
+		if strings.Contains(err.Error(), `"`+file+`"`) {
+			n.Path = name
+		}
+	}
+	if parse, ok := errors.AsType[burnt.ParseError](err); ok {
+		n.Line = parse.Position.Line
+	}
+	return n
+}
+
+// crioEndpoints gives the sources that CRI-O would pull an image from, in its
+// order (go.podman.io/image, docker, newImageSource): the mirrors, then the
+// registry's own location.
+func (c *Config) crioEndpoints(ref reference.Named) (endpoints []registry.Endpoint, notices []Notice, err error) {
+	err = c.withRegistries(func(sys *types.SystemContext) error {
+		var err error
+		endpoints, notices, err = c.pullSources(sys, ref)
+		return err
+	})
+	if refused := (*ConfigError)(nil); errors.As(err, &refused) && refused.Kind == NoticeConfigUnreadable {
+		// Load has said so. CRI-O does not start with such a file; the one that
+		// is running knows an older one.
+		e, found, err := c.crioEndpoint(ref, sysregistriesv2.PullSource{Reference: ref})
+		return []registry.Endpoint{e}, found, err
+	}
+	if err != nil {
+		return nil, notices, err
+	}
+	return endpoints, notices, nil
+}
+
+func (c *Config) pullSources(sys *types.SystemContext, ref reference.Named) (endpoints []registry.Endpoint, notices []Notice, err error) {
+	sources, from, err := c.sourcesOf(sys, ref)
+	if err != nil {
+		return nil, nil, err
+	}
+	var firstErr error
+	for _, source := range sources {
+		e, found, err := c.crioEndpoint(ref, source)
+		if err == nil {
+			err = c.refuseBlocked(sys, source.Reference)
+		}
+		notices = append(notices, found...)
+		if err != nil {
+			// An endpoint that cannot be used is passed over, as one that fails.
+			if firstErr == nil {
+				firstErr = err
+			}
+			if refused := (*ConfigError)(nil); errors.As(err, &refused) && len(sources) > 1 {
+				notices = append(notices, refused.Notice)
+			}
+			continue
+		}
+		e.Source = from
+		endpoints = append(endpoints, e)
+	}
+	if len(endpoints) > 0 {
+		return endpoints, notices, nil
+	}
+	return nil, notices, firstErr
+}
+
+// sourcesOf gives what package sysregistriesv2 makes of a reference, and the
+// node's file that says so.
+func (c *Config) sourcesOf(sys *types.SystemContext, ref reference.Named) ([]sysregistriesv2.PullSource, string, error) {
+	theirs, err := asTheirs(ref)
+	if err != nil {
+		return nil, "", err
+	}
+	entry, err := sysregistriesv2.FindRegistry(sys, theirs.Name())
+	if err != nil {
+		return nil, "", err
+	}
+	if entry == nil {
+		return []sysregistriesv2.PullSource{{Reference: theirs}}, "", nil
+	}
+	from := c.fileOfPrefix(entry.Prefix)
+	sources, err := entry.PullSourcesFromReference(theirs)
+	if err != nil {
+		return nil, "", &ConfigError{Notice{Kind: NoticeLocationInvalid, Path: from}, err}
+	}
+	return sources, from, nil
+}
+
+// refuseBlocked is the check of newDockerClient, which is for the location that
+// is asked and not for the one that the image names.
+func (c *Config) refuseBlocked(sys *types.SystemContext, ref reference.Named) error {
+	entry, err := sysregistriesv2.FindRegistry(sys, ref.Name())
+	if err != nil || entry == nil || !entry.Blocked {
+		return err
+	}
+	return &ConfigError{Notice{Kind: NoticeBlocked, Path: c.fileOfPrefix(entry.Prefix)}, nil}
+}
+
+// fileOfPrefix gives the last of the node's files that has an entry for a
+// prefix: it replaces those of earlier files.
+func (c *Config) fileOfPrefix(prefix string) string {
+	for _, name := range slices.Backward(c.registriesInOrder()) {
+		data, err := c.fs.ReadFile(name, maxConfigFile)
+		if err != nil {
+			continue
+		}
+		var file struct {
+			Registries []struct{ Prefix, Location string } `toml:"registry"`
+		}
+		if err := toml.Unmarshal(data, &file); err != nil {
+			continue
+		}
+		for _, r := range file.Registries {
+			if own := cmp.Or(r.Prefix, r.Location); strings.TrimRight(own, "/") == prefix {
+				return name
+			}
+		}
+	}
+	return registriesFile
+}
+
+// crioEndpoint makes an endpoint of a source (newPullClient, newDockerClient).
+func (c *Config) crioEndpoint(ref reference.Named, source sysregistriesv2.PullSource) (registry.Endpoint, []Notice, error) {
+	rewritten, err := reference.ParseNamed(source.Reference.String())
+	if err != nil {
+		return registry.Endpoint{}, nil, &ConfigError{Notice{Kind: NoticeLocationInvalid, Path: registriesFile}, err}
+	}
+	domain := reference.Domain(rewritten)
+	host := domain
+	if host == "docker.io" {
+		host = "registry-1.docker.io"
+	}
+	e := c.newEndpoint(source.Endpoint.NamespaceProxy, docker.RegistryHost{
+		Host: host, Scheme: "https", Path: "/v2",
+		Capabilities: docker.HostCapabilityResolve | docker.HostCapabilityPull,
+	}, c.freshTransport())
+	e.Settings.Rewritten, e.Settings.Pings = rewritten, true
+	e.WithoutCredential = domain != reference.Domain(ref)
+	e.Mirror = rewritten.Name() != ref.Name()
+	insecure := source.Endpoint.Insecure || c.crio.isInsecure(reference.Domain(ref))
+	e.Settings.Transport.TLSClientConfig.InsecureSkipVerify = insecure
+	e.SkipVerify, e.HTTPFallback = insecure, insecure
+	notices, err := c.setupCertificates(&e, domain)
+	if err != nil {
+		return e, notices, err
+	}
+	return e, append(notices, c.addNodeLogin(&e)...), nil
+}
+
+// isInsecure tells what crio.conf says of the registry that an image names
+// (internal/storage, isSecureIndex), which then goes for all its sources. Of
+// names, CRI-O looks up the addresses too; here a name is in no network.
+func (s crioSettings) isInsecure(hostport string) bool {
+	host, _, err := net.SplitHostPort(hostport)
+	if err != nil {
+		host = hostport
+	}
+	addr, _ := netip.ParseAddr(strings.Trim(host, "[]"))
+	for _, entry := range append([]string{"127.0.0.0/8"}, s.InsecureRegistries...) {
+		network, err := netip.ParsePrefix(entry)
+		if entry == hostport || err == nil && addr.IsValid() && network.Contains(addr) {
+			return true
+		}
+	}
+	return host == "localhost"
+}

@@ -1,0 +1,219 @@
+package nodeconfig
+
+import (
+	"errors"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+const hostsFile = "hosts.toml"
+
+// hostDirs gives the names that a host's directory may have, in containerd's
+// order (core/remotes/docker/config, hostPaths).
+func hostDirs(host string) []string {
+	names := []string{host, "_default"}
+	if i := strings.LastIndex(host, ":"); i > 0 {
+		return append([]string{host[:i] + "_" + host[i+1:] + "_"}, names...)
+	}
+	return names
+}
+
+// findHostDir gives the directory of the node for a host: the first one that
+// exists; "" if there is none.
+func (c *Config) findHostDir(host string, roots []string) (string, error) {
+	for _, root := range roots {
+		for _, name := range hostDirs(host) {
+			dir := path.Join(root, name)
+			if ok, err := c.fs.Exists(dir); err != nil || ok {
+				return dir, err
+			}
+		}
+	}
+	return "", nil
+}
+
+// view is a host's directory as containerd's package can read it.
+type view struct {
+	dir    string // of this process
+	temp   bool   // to be removed
+	doc    []byte // hosts.toml, as containerd's package reads it
+	hidden []hiddenFile
+	// without is true if the runtime takes hosts.toml for broken because it has
+	// no table of a host.
+	without bool
+}
+
+// hiddenFile is a file that hosts.toml names and that this process cannot see.
+type hiddenFile struct {
+	host string // of the table that names it; "" for the server's
+	key  string // "ca" or "client"
+	path string // on the node
+}
+
+func (v view) close() error {
+	if !v.temp {
+		return nil
+	}
+	return os.RemoveAll(v.dir)
+}
+
+// view makes the node's directory readable with ordinary file access. With
+// the node's root at a mount point, absolute paths in hosts.toml and absolute
+// links point to the wrong place; then it is a directory with a copy of
+// hosts.toml in which they are right, and that says nothing of files that are
+// not mounted.
+func (c *Config) view(nodeDir string) (view, error) {
+	real, err := c.fs.Resolve(nodeDir)
+	if err != nil {
+		return view{}, err
+	}
+	doc, err := c.fs.ReadFile(path.Join(nodeDir, hostsFile), maxConfigFile)
+	if err == nil && parseVersion(c.opts.RuntimeVersion).wantsHostTable() && lacksHosts(doc) {
+		return c.copyView(nodeDir, view{dir: real, without: true})
+	}
+	var unknown bool
+	if !parseVersion(c.opts.RuntimeVersion).atLeast(2, 1) {
+		doc, unknown = dropDialTimeouts(doc) // the package knows it, and refuses a bad one
+	}
+	if c.fs.IsHost() && !unknown {
+		return view{dir: real, doc: doc}, nil // containerd's package meets the same error
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return view{}, err
+	}
+	v := view{dir: real}
+	onNode := func(name string) string {
+		if path.IsAbs(name) {
+			return name
+		}
+		return path.Join(nodeDir, name)
+	}
+	doc, dropped := dropPaths(doc, func(host, key, name string) bool {
+		hidden := c.hides(onNode(name))
+		if hidden {
+			v.hidden = append(v.hidden, hiddenFile{host, key, onNode(name)})
+		}
+		return hidden
+	})
+	doc, changed := rewritePaths(doc, func(name string) string { return c.rebase(onNode(name)) })
+	v.doc = doc
+	if !unknown && !dropped && !changed && !c.hasLinks(nodeDir) {
+		return v, nil
+	}
+	return c.copyView(nodeDir, v)
+}
+
+// rebase gives the path, for this process, of a file of the node.
+func (c *Config) rebase(name string) string {
+	real, err := c.fs.Resolve(name)
+	if err != nil {
+		return filepath.Join(c.fs.Root(), name) // does not open, which is the point
+	}
+	return real
+}
+
+// hides tells that a file of the node cannot be seen by this process, which
+// says nothing of the node: with only some of the node's directories mounted,
+// the file is in none of them, or only a link to it is; or this process may not
+// read it. Below /etc, which is always mounted, what is not there does not
+// exist.
+func (c *Config) hides(name string) bool {
+	if c.fs.IsHost() {
+		return false
+	}
+	file, err := c.fs.Open(name)
+	if err == nil {
+		return file.Close() != nil
+	}
+	if !errors.Is(err, os.ErrNotExist) {
+		return errors.Is(err, os.ErrPermission)
+	}
+	real, err := c.fs.Resolve(name)
+	if err != nil {
+		return false
+	}
+	name = c.fs.Within(real)
+	if strings.HasPrefix(name, "/etc/") {
+		return false
+	}
+	there := path.Dir(name)
+	for ; there != "/"; there = path.Dir(there) {
+		if ok, _ := c.fs.Exists(there); ok {
+			break
+		}
+	}
+	return there == "/" || c.leadsToMount(there)
+}
+
+// leadsToMount tells a directory that may be there only because one of those
+// that are read here is mounted below it.
+func (c *Config) leadsToMount(dir string) bool {
+	for _, name := range []string{c.opts.ConfigFile, c.opts.CertsDir} {
+		if strings.HasPrefix(path.Clean("/"+name), dir+"/") {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *Config) hasLinks(dir string) bool {
+	entries, err := c.fs.ReadDir(dir)
+	return err == nil && slices.ContainsFunc(entries, func(e os.DirEntry) bool { return e.Type()&os.ModeSymlink != 0 })
+}
+
+// copyView makes the copy: hosts.toml rewritten, and links to the certificate
+// files, which containerd uses when there is no valid hosts.toml.
+func (c *Config) copyView(nodeDir string, v view) (view, error) {
+	dir, err := os.MkdirTemp(c.opts.TempDir, "whypull-hosts-")
+	if err != nil {
+		return view{}, err
+	}
+	v.dir, v.temp = dir, true
+	hidden, linkErr := c.linkCerts(nodeDir, dir)
+	if len(v.doc) == 0 {
+		v.hidden = append(v.hidden, hidden...)
+	}
+	err = errors.Join(
+		os.WriteFile(filepath.Join(dir, hostsFile), v.doc, 0o600), // an empty one counts as none
+		linkErr,
+	)
+	if err != nil {
+		return view{}, errors.Join(err, v.close())
+	}
+	return v, nil
+}
+
+// linkCerts links the certificate files, except those that are hidden, and
+// what belongs to them.
+func (c *Config) linkCerts(nodeDir, dir string) (hidden []hiddenFile, err error) {
+	entries, err := c.fs.ReadDir(nodeDir)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		name := path.Join(nodeDir, e.Name())
+		base, extension := strings.TrimSuffix(name, path.Ext(name)), path.Ext(name)
+		key, needed := "ca", []string{name}
+		switch extension {
+		case ".crt":
+		case ".cert", ".key":
+			key, needed = "client", []string{base + ".cert", base + ".key"}
+		default:
+			continue
+		}
+		if e.IsDir() {
+			continue
+		}
+		if c.hiddenOf(needed...) != "" {
+			hidden = append(hidden, hiddenFile{"", key, name})
+			continue
+		}
+		if err := os.Symlink(c.rebase(name), filepath.Join(dir, e.Name())); err != nil {
+			return nil, err
+		}
+	}
+	return hidden, nil
+}

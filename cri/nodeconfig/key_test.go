@@ -1,0 +1,112 @@
+package nodeconfig_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/whypull/whypull/cri/nodeconfig"
+	"github.com/whypull/whypull/cri/registry"
+	"github.com/whypull/whypull/cri/registry/registrytest"
+)
+
+// One host is asked another question by another path or repository.
+func TestKey(t *testing.T) {
+	image := ref(t, "quay.test/foo:1")
+	opts := options(node(t, map[string]string{"certs.d/quay.test/hosts.toml": "[host.'https://h.test/v2/a']\noverride_path = true\n[host.'https://h.test/v2/b']\noverride_path = true\n"}))
+	opts.CertsDir = "/certs.d"
+	byPath, _ := endpoints(t, opts, "quay.test")
+	mirror := crio(t, map[string]string{registries: "[[registry]]\nlocation = 'quay.test'\n[[registry.mirror]]\nlocation = 'quay.test/mirror'\n"})
+	byName, _, err := sources(t, mirror, "quay.test/foo:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, eps := range [][]registry.Endpoint{byPath, byName} {
+		if len(eps) < 2 || eps[0].String() != eps[1].String() || eps[0].Key(image) == eps[1].Key(image) {
+			t.Errorf("endpoints %v, keys %q and %q", eps, eps[0].Key(image), eps[1].Key(image))
+		}
+	}
+	e := byPath[0]
+	if again, _ := endpoints(t, opts, "quay.test"); again[0].Key(image) != e.Key(image) || e.Key(image) == e.Key(ref(t, "quay.test/foo:2")) {
+		t.Errorf("key %q", e.Key(image))
+	}
+}
+
+func TestEmptyLoginFallsBack(t *testing.T) {
+	for runtime, want := range map[string]bool{"containerd": false, "": false, "cri-o": true} {
+		opts := options(node(t, nil))
+		opts.Runtime, opts.TempDir = runtime, t.TempDir()
+		if got := nodeconfig.Load(opts).EmptyLoginFallsBack(); got != want {
+			t.Errorf("%s: %t", runtime, got)
+		}
+	}
+}
+
+func TestEndpointDoesNotPrint(t *testing.T) {
+	opts := options(node(t, map[string]string{"certs.d/hub.test/hosts.toml": "server = 'https://hub.test'\n[header]\nX-Api-Key = '" + secret + "'\n"}))
+	opts.CertsDir, opts.RuntimeVersion = "/certs.d", "2.4.2"
+	e := endpoint(t, opts, "hub.test")
+	var out bytes.Buffer
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%d"} {
+		for _, value := range []any{e, &e, []registry.Endpoint{e}, struct{ E registry.Endpoint }{e}, e.Settings, &e.Settings, struct{ S any }{e.Settings}} {
+			fmt.Fprintf(&out, verb+"\n", value)
+		}
+	}
+	slog.New(slog.NewTextHandler(&out, nil)).Info("x", "endpoint", e)
+	slog.New(slog.NewJSONHandler(&out, nil)).Info("x", "endpoint", e, "settings", e.Settings)
+	if err := json.NewEncoder(&out).Encode(e); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(out.String(), secret) || !strings.HasPrefix(out.String(), "https://hub.test\n") {
+		t.Errorf("printed: %s", out.String())
+	}
+}
+
+// Headers, which often hold secrets, go to a token server only where the
+// runtime sends them there.
+func TestHeadersOfTokenServer(t *testing.T) {
+	const path, local = "[registry]\nconfig_path = '/certs.d'\n", "[registry.configs.'x.test'.auth]\nusername = 'a'\n"
+	for _, tc := range []struct {
+		version, table string
+		own            bool
+		want           []string
+	}{
+		{"1.6.36", path, true, nil},
+		{"1.7.35", path, true, nil},
+		{"2.0.5", path, true, nil},
+		{"2.1.4", path, true, []string{"own"}},
+		{"2.4.2", path, true, []string{"own"}},
+		{"2.4.2", path, false, nil},
+		{"2.4.2", path + local, false, []string{"all"}},
+		{"2.4.2", path + local, true, []string{"own"}},
+		{"2.0.5", path + local, false, nil},
+	} {
+		s := registrytest.New(t, registrytest.Config{Repositories: []registrytest.Repository{{Name: "team/app", Tags: []string{"1.0"}, Auth: registrytest.Bearer}}})
+		files := map[string]string{"etc/ssl/certs/ca-certificates.crt": string(s.CA.PEM()), "certs.d/unused/x": ""}
+		if tc.own {
+			files["certs.d/"+s.Host+"/hosts.toml"] = "[host.'https://" + s.Host + "']\n[host.'https://" + s.Host + "'.header]\nX-Key = 'own'\n"
+		}
+		opts := configured(t, tc.table+"[registry.headers]\nX-Key = ['all']\n", files)
+		opts.RuntimeVersion = tc.version
+		eps, _ := endpoints(t, opts, s.Host)
+		if a := eps[0].Probe(t.Context(), ref(t, s.Host+"/team/app:1.0"), nil); !a.Found {
+			t.Fatal(a.Err)
+		}
+		for _, r := range s.Requests() {
+			want := []string{"all"}
+			if tc.own {
+				want = []string{"all", "own"}
+			}
+			if r.Path == "/token" {
+				want = tc.want
+			}
+			if got := r.Header["X-Key"]; !slices.Equal(got, want) || r.UserAgent != "whypull/1.2.3" {
+				t.Errorf("%s, own %t, %q: %s has %q by %q, want %q", tc.version, tc.own, tc.table, r.Path, got, r.UserAgent, want)
+			}
+		}
+	}
+}

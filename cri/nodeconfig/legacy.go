@@ -1,0 +1,284 @@
+package nodeconfig
+
+import (
+	"encoding/base64"
+	"errors"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/containerd/containerd/v2/core/remotes/docker"
+	"github.com/pelletier/go-toml/v2"
+
+	"github.com/whypull/whypull/cri/registry"
+)
+
+// registrySettings is the table "registry" of containerd's image plugin
+// (internal/cri/config, Registry). Mirrors, Configs and Auths are deprecated,
+// and in use.
+type registrySettings struct {
+	ConfigPath string                    `toml:"config_path"`
+	Mirrors    map[string]legacyMirror   `toml:"mirrors"`
+	Configs    map[string]legacyRegistry `toml:"configs"` // by the endpoint's host
+	Auths      map[string]legacyAuth     `toml:"auths"`
+	Headers    map[string][]string       `toml:"headers"`
+}
+
+type legacyMirror struct {
+	Endpoints []string `toml:"endpoint"`
+}
+
+type legacyRegistry struct {
+	Auth *legacyAuth `toml:"auth"`
+	TLS  *legacyTLS  `toml:"tls"` // until 1.7
+}
+
+type legacyAuth struct {
+	Username      string `toml:"username"`
+	Password      string `toml:"password"`
+	Auth          string `toml:"auth"`
+	IdentityToken string `toml:"identitytoken"`
+}
+
+type legacyTLS struct {
+	Skip bool   `toml:"insecure_skip_verify"`
+	CA   string `toml:"ca_file"`
+	Cert string `toml:"cert_file"`
+	Key  string `toml:"key_file"`
+}
+
+// decodeRegistry reads the table as containerd does, which refuses the whole
+// plugin over a value of a wrong type.
+func decodeRegistry(registry map[string]any) (registrySettings, error) {
+	var out registrySettings
+	data, err := toml.Marshal(registry)
+	if err != nil {
+		return out, err
+	}
+	if err := toml.Unmarshal(data, &out); err != nil {
+		return registrySettings{}, err
+	}
+	return out.withAuths(), nil
+}
+
+// header is a copy of what goes to all hosts.
+func (r registrySettings) header() http.Header { return http.Header(r.Headers).Clone() }
+
+func (r registrySettings) isLegacy() bool {
+	return len(r.Mirrors) > 0 || len(r.Configs) > 0 || len(r.Auths) > 0
+}
+
+// withAuths maps "auths" to "configs", over which they win (ValidateImageConfig).
+func (r registrySettings) withAuths() registrySettings {
+	for _, endpoint := range slices.Sorted(maps.Keys(r.Auths)) {
+		u, err := url.Parse(endpoint)
+		if err != nil {
+			continue // containerd does not start then
+		}
+		auth, host := r.Auths[endpoint], endpoint
+		if u.Scheme != "" {
+			host = u.Host
+		}
+		if r.Configs == nil {
+			r.Configs = map[string]legacyRegistry{}
+		}
+		config := r.Configs[host]
+		config.Auth = &auth
+		r.Configs[host] = config
+	}
+	return r
+}
+
+// contradicts tells settings with which the CRI plugin does not load
+// (ValidateImageConfig; ValidatePluginConfig in 1.x, of "tls" as well). The
+// runtime that is running was started with others.
+func (s settings) contradicts(v runtimeVersion) bool {
+	if s.registry.ConfigPath == "" {
+		return false
+	}
+	hasTLS := func(r legacyRegistry) bool { return r.TLS != nil }
+	return len(s.registry.Mirrors) > 0 ||
+		!v.atLeast(2, 0) && slices.ContainsFunc(slices.Collect(maps.Values(s.registry.Configs)), hasTLS)
+}
+
+// usesMirrors tells that endpoints come from registry.mirrors and .configs:
+// where the CRI plugin pulls by itself and has no config_path (registryHosts).
+func (c *Config) usesMirrors() bool {
+	return c.unset && c.settings.pullsLocally(parseVersion(c.opts.RuntimeVersion))
+}
+
+// legacyEndpoints gives the endpoints as registryHosts of the CRI plugin does
+// (internal/cri/server/images/image_pull.go; pkg/cri/server in 1.x).
+func (c *Config) legacyEndpoints(host string) ([]registry.Endpoint, []Notice, error) {
+	invalid := func(err error) error {
+		return &ConfigError{Notice{Kind: NoticeMirrorInvalid, Path: c.settings.file}, err}
+	}
+	urls, err := c.settings.registry.endpoints(host)
+	if err != nil {
+		return nil, nil, invalid(err)
+	}
+	var (
+		endpoints []registry.Endpoint
+		notices   []Notice
+	)
+	for _, u := range urls {
+		e, hidden, err := c.legacyEndpoint(host, u)
+		if err != nil {
+			return nil, nil, invalid(err)
+		}
+		endpoints, notices = append(endpoints, e), append(notices, hidden...)
+	}
+	return endpoints, notices, nil
+}
+
+// endpoints is registryEndpoints: the mirrors of the host or, if it has none,
+// of "*", then the host itself unless it is among them.
+func (r registrySettings) endpoints(host string) ([]*url.URL, error) {
+	mirror, ok := r.Mirrors[host]
+	if !ok {
+		mirror = r.Mirrors["*"]
+	}
+	defaultHost, err := docker.DefaultHost(host)
+	if err != nil {
+		return nil, err
+	}
+	var urls []*url.URL
+	itself := false
+	for _, endpoint := range mirror.Endpoints {
+		u, err := legacyURL(endpoint)
+		if err != nil {
+			return nil, err
+		}
+		itself = itself || u.Host == host
+		urls = append(urls, u)
+	}
+	if itself {
+		return urls, nil
+	}
+	return append(urls, &url.URL{Scheme: legacyScheme(defaultHost), Host: defaultHost, Path: "/v2"}), nil
+}
+
+// legacyURL is addDefaultScheme and what registryHosts makes of the result.
+func legacyURL(endpoint string) (*url.URL, error) {
+	if !strings.Contains(endpoint, "://") {
+		u, err := url.Parse("dummy://" + endpoint)
+		if err != nil {
+			return nil, err
+		}
+		endpoint = legacyScheme(u.Host) + "://" + endpoint
+	}
+	u, err := url.Parse(endpoint)
+	if err != nil {
+		return nil, err
+	}
+	if u.Path == "" {
+		u.Path = "/v2"
+	}
+	return u, nil
+}
+
+func legacyScheme(host string) string {
+	if docker.IsLocalhost(host) {
+		return "http"
+	}
+	return "https"
+}
+
+func (c *Config) legacyEndpoint(domain string, u *url.URL) (registry.Endpoint, []Notice, error) {
+	e := c.newEndpoint(namespaceFor(domain, u.Host), docker.RegistryHost{
+		Host: u.Host, Scheme: u.Scheme, Path: u.Path,
+		Capabilities: docker.HostCapabilityResolve | docker.HostCapabilityPull,
+	}, c.freshTransport())
+	config, ok := c.settings.registry.Configs[u.Host]
+	_, mirrored := c.settings.registry.Mirrors[domain]
+	if ok || mirrored || e.Mirror {
+		e.Source = c.settings.file
+	}
+	var notices []Notice
+	if config.TLS != nil && !parseVersion(c.opts.RuntimeVersion).atLeast(2, 0) {
+		var err error
+		if notices, err = c.legacyTLS(&e, *config.TLS); err != nil {
+			return e, nil, err
+		}
+	}
+	e.SkipVerify = e.Settings.Transport.TLSClientConfig.InsecureSkipVerify
+	return e, notices, nil
+}
+
+// legacyTLS is getTLSConfig of containerd 1.x.
+func (c *Config) legacyTLS(e *registry.Endpoint, t legacyTLS) ([]Notice, error) {
+	if (t.Cert == "") != (t.Key == "") {
+		return nil, errors.New("a certificate needs a key, and a key a certificate")
+	}
+	var notices []Notice
+	config := e.Settings.Transport.TLSClientConfig
+	config.InsecureSkipVerify = t.Skip
+	if t.Cert != "" {
+		if hidden := c.hiddenOf(t.Cert, t.Key); hidden != "" {
+			e.BlindClient = true
+			notices = append(notices, Notice{Kind: NoticeFileHidden, Path: hidden})
+		} else if err := c.addClient(config, t.Cert, t.Key); err != nil {
+			return nil, err
+		}
+	}
+	if t.CA != "" {
+		if hidden := c.hiddenOf(t.CA); hidden != "" {
+			e.Blind = true
+			return append(notices, Notice{Kind: NoticeFileHidden, Path: hidden}), nil
+		}
+		return notices, c.addCA(config, t.CA)
+	}
+	return notices, nil
+}
+
+// login is what containerd makes of an "auth" (ParseAuth). What has no user is
+// an identity token to it, which a Login cannot hold, and a user without a
+// password is none that its authorizer sends: unusable is true then.
+func (a legacyAuth) login() (login *registry.Login, unusable bool) {
+	switch {
+	case a.Username != "":
+		return complete(a.Username, a.Password)
+	case a.IdentityToken != "":
+		return nil, true
+	case a.Auth == "":
+		return nil, false
+	}
+	decoded, err := base64.StdEncoding.DecodeString(a.Auth)
+	if err != nil {
+		return nil, true
+	}
+	user, password, ok := strings.Cut(string(decoded), ":")
+	if !ok {
+		return nil, true
+	}
+	return complete(user, strings.Trim(password, "\x00"))
+}
+
+// complete gives a login that has both parts.
+func complete(user, password string) (login *registry.Login, unusable bool) {
+	if user == "" || password == "" {
+		return nil, true
+	}
+	return &registry.Login{Username: user, Password: password}, false
+}
+
+// addNodeLogins gives the endpoints the credentials that containerd has for
+// them: registry.configs by the endpoint's host (PullImage).
+func (c *Config) addNodeLogins(endpoints []registry.Endpoint) (notices []Notice) {
+	for i := range endpoints {
+		config := c.settings.registry.Configs[endpoints[i].Host]
+		if config.Auth == nil {
+			continue
+		}
+		login, unusable := config.Auth.login()
+		if login != nil {
+			endpoints[i].NodeLogin, endpoints[i].NodeLoginSource = login, c.settings.file
+		}
+		if unusable {
+			notices = append(notices, Notice{Kind: NoticeNodeLoginUnusable, Path: c.settings.file})
+		}
+	}
+	return notices
+}

@@ -1,0 +1,138 @@
+package nodeconfig
+
+import (
+	"bytes"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/whypull/whypull/cri/hostfs"
+	"github.com/whypull/whypull/cri/systemd"
+)
+
+// maxEnviron bounds what is read of a process.
+const maxEnviron = 1 << 20
+
+// processEnvironment reads the environment of the runtime's process. Its name
+// and command line can be read by everybody who shares its PID namespace, the
+// environment only with the right to trace it.
+func processEnvironment(host hostfs.FS, opts Options) (systemd.Environment, bool) {
+	for _, p := range []proc{{host}, {hostfs.New("/")}} {
+		pids := p.processes()
+		if len(pids) == 0 {
+			continue // nothing is mounted there
+		}
+		for _, pid := range p.candidates(pids, opts) {
+			data, err := p.read(pid, "environ")
+			if err != nil {
+				continue
+			}
+			if env := parseEnviron(data); len(env) > 0 {
+				return env, true
+			}
+		}
+		return nil, false
+	}
+	return nil, false
+}
+
+// proc is the proc file system that is mounted at /proc.
+type proc struct{ fs hostfs.FS }
+
+// processes gives the process ids, ascending.
+func (p proc) processes() []int {
+	var pids []int
+	for _, name := range p.fs.List("/proc") {
+		if pid, err := strconv.Atoi(name); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	slices.Sort(pids)
+	return pids
+}
+
+// candidates gives the processes that may be the runtime: of its name and with
+// its configuration file; any one of its name if it is alone. A node can run
+// more than one containerd, Docker's for one. A container can give its process
+// any name, so only the node's own root counts.
+func (p proc) candidates(pids []int, opts Options) []int {
+	var named, configured []int
+	for _, pid := range pids {
+		comm, err := p.read(pid, "comm")
+		if err != nil || strings.TrimSpace(string(comm)) != opts.processName() || !p.isNodes(pid) {
+			continue
+		}
+		named = append(named, pid)
+		if opts.isCRIO() || p.configOf(pid) == opts.ConfigFile {
+			configured = append(configured, pid)
+		}
+	}
+	if len(configured) == 0 && len(named) == 1 {
+		return named
+	}
+	return configured
+}
+
+// isNodes tells a process of the node's root (real and effective user) that is
+// in the PID namespace of the proc file system, and not in one below it
+// (proc_pid_status(5), Uid and NSpid).
+func (p proc) isNodes(pid int) bool {
+	status, err := p.read(pid, "status")
+	if err != nil {
+		return false
+	}
+	var root, own bool
+	for line := range strings.SplitSeq(string(status), "\n") {
+		key, value, _ := strings.Cut(line, ":")
+		switch fields := strings.Fields(value); key {
+		case "Uid":
+			root = len(fields) >= 2 && fields[0] == "0" && fields[1] == "0"
+		case "NSpid":
+			own = len(fields) == 1
+		}
+	}
+	return root && own
+}
+
+// configOf is the configuration file of a containerd, by its command line.
+func (p proc) configOf(pid int) string {
+	cmdline, err := p.read(pid, "cmdline")
+	if err != nil {
+		return ""
+	}
+	args := strings.Split(strings.TrimRight(string(cmdline), "\x00"), "\x00")
+	for i, arg := range args {
+		flag, value, hasValue := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+		if !strings.HasPrefix(arg, "-") || flag != "c" && flag != "config" {
+			continue
+		}
+		if hasValue {
+			return value
+		}
+		if i+1 < len(args) {
+			return args[i+1]
+		}
+	}
+	return defaultConfigFile
+}
+
+func (p proc) read(pid int, name string) ([]byte, error) {
+	return p.fs.ReadStart(path.Join("/proc", strconv.Itoa(pid), name), maxEnviron)
+}
+
+// parseEnviron reads /proc/<pid>/environ. Of several of one name the first
+// counts (package syscall, copyenv).
+func parseEnviron(data []byte) systemd.Environment {
+	var env systemd.Environment
+	seen := map[string]bool{}
+	for entry := range bytes.SplitSeq(data, []byte{0}) {
+		name, value, ok := strings.Cut(string(entry), "=")
+		if !ok || seen[name] {
+			continue
+		}
+		seen[name] = true
+		env = append(env, systemd.Variable{Name: name, Value: value})
+	}
+	return env
+}

@@ -1,0 +1,32 @@
+package nodeconfig
+
+// SandboxImage is the image of the process that holds a pod's sandbox, as the
+// node's configuration has it; where that does not say, the runtime's own
+// default (DefaultSandboxImage of containerd's internal/cri/config, by version).
+// It is "" where neither is known.
+func (c *Config) SandboxImage() string {
+	if c.opts.isCRIO() {
+		return c.crio.PauseImage
+	}
+	if c.settings.sandboxImage != "" {
+		return c.settings.sandboxImage
+	}
+	return defaultSandboxImage(parseVersion(c.opts.RuntimeVersion))
+}
+
+func defaultSandboxImage(v runtimeVersion) string {
+	const name = "registry.k8s.io/pause:"
+	switch {
+	case v.atLeast(2, 3):
+		return name + "3.10.2"
+	case v.atLeast(2, 2):
+		return name + "3.10.1"
+	case v.atLeast(2, 0):
+		return name + "3.10"
+	case v.atLeast(1, 7):
+		return name + "3.8"
+	case v.atLeast(1, 6):
+		return name + "3.6"
+	}
+	return ""
+}

@@ -1,0 +1,68 @@
+package nodeconfig
+
+import (
+	"path"
+
+	"github.com/pelletier/go-toml/v2"
+)
+
+// Storage is where the runtime keeps what it pulls, as paths of the node.
+type Storage struct {
+	// Root is containerd's root, or CRI-O's graph root.
+	Root string
+	// Temporary is CRI-O's directory for large files; "" where it has its
+	// default, /var/tmp, and with containerd.
+	Temporary string
+	// DiscardsLayers is containerd's discard_unpacked_layers: layers are kept no
+	// longer than until they are unpacked.
+	DiscardsLayers bool
+}
+
+const (
+	defaultContainerdRoot = "/var/lib/containerd"         // defaults, DefaultRootDir
+	defaultGraphRoot      = "/var/lib/containers/storage" // go.podman.io/storage, types
+)
+
+// storageFiles gives the places of storage.conf, of which the first that is there
+// counts. Their drop-ins are not read.
+func storageFiles() []string {
+	return []string{"/etc/containers/storage.conf", "/usr/share/containers/storage.conf"}
+}
+
+// Storage reads the node's configuration. A directory that the runtime was told
+// on its command line (containerd --root, crio --root) is not known.
+func (c *Config) Storage() Storage {
+	if c.opts.isCRIO() {
+		return Storage{Root: c.graphRoot(), Temporary: c.crio.BigFilesTemporaryDir}
+	}
+	s, _ := readContainerd(c.fs, c.opts.ConfigFile, parseVersion(c.opts.RuntimeVersion))
+	out := Storage{Root: defaultContainerdRoot, DiscardsLayers: s.discards}
+	if path.IsAbs(s.root) {
+		out.Root = path.Clean(s.root)
+	}
+	return out
+}
+
+// graphRoot is crio.conf's "root", else that of storage.conf (pkg/config,
+// DefaultConfig and RootConfig).
+func (c *Config) graphRoot() string {
+	if path.IsAbs(c.crioRoot) {
+		return path.Clean(c.crioRoot)
+	}
+	for _, name := range storageFiles() {
+		data, err := c.fs.ReadFile(name, maxConfigFile)
+		if err != nil {
+			continue
+		}
+		var file struct {
+			Storage struct {
+				GraphRoot string `toml:"graphroot"`
+			} `toml:"storage"`
+		}
+		if err := toml.Unmarshal(data, &file); err == nil && path.IsAbs(file.Storage.GraphRoot) {
+			return path.Clean(file.Storage.GraphRoot)
+		}
+		break
+	}
+	return defaultGraphRoot
+}
