@@ -17,7 +17,7 @@ func (r *recorded) Helper()               {}
 func (r *recorded) Cleanup(f func())      { r.cleanup = f }
 func (r *recorded) Errorf(string, ...any) { r.failed = true }
 
-func left(release chan struct{}) { <-release }
+func left(started, release chan struct{}) { close(started); <-release }
 
 // Not parallel, and nothing of it is: what is left of one would count for another.
 func TestCheck(t *testing.T) {
@@ -29,11 +29,15 @@ func TestCheck(t *testing.T) {
 		"of others":   {With("another.left"), false},
 		"passed over": {Without("goroutine "), false},
 	} {
-		release, r := make(chan struct{}), &recorded{TB: t}
+		started, release, r := make(chan struct{}), make(chan struct{}), &recorded{TB: t}
 		check(r, tc.counts, time.Millisecond)
-		go left(release)
+		go left(started, release)
+		<-started // before that its stack does not name it
 		r.cleanup()
 		close(release)
+		for len(stacks(With("leaktest.left"))) > 0 { // until it has ended, the next case would count it
+			time.Sleep(time.Millisecond)
+		}
 		if r.failed != tc.fails {
 			t.Errorf("%s: failed %t, want %t", name, r.failed, tc.fails)
 		}
