@@ -120,18 +120,15 @@ func TestBackOffFlappingAsksOnce(t *testing.T) {
 
 func TestKeptVerdictIsOfTheFailureAsItIsNow(t *testing.T) {
 	t.Parallel()
-	a := New(&collector{}, &publisher{}, nil)
-	a.Observe(update(failure("app")))
-	r := a.begin(t.Context(), update(failure("app")))
+	a := newAgent(t)
+	r := a.begin(t.Context(), work{update: update(failure("app"))})
 	r.wait()
-	a.remember("uid-1", r)
 	now := failure("app", says("ImagePullBackOff", failure("app").Message))
-	r = a.begin(t.Context(), update(now))
+	r = a.begin(t.Context(), work{update: update(now), judged: r.judged()})
 	r.wait()
 	if got := r.verdicts()[0].Failure.Reason; got != "ImagePullBackOff" {
 		t.Errorf("got reason %q, want ImagePullBackOff", got)
 	}
-	a.queue.ShutDown()
 }
 
 func TestFresh(t *testing.T) {
@@ -374,8 +371,8 @@ func TestFirstVerdictThatCannotBeWritten(t *testing.T) {
 func TestAgain(t *testing.T) {
 	inLoop(t, nil, func(l *loop) {
 		l.sees(time.Second, update(failure("app")))
-		l.agent.Again("uid-1", 40*time.Second)
-		l.agent.Again("unknown", time.Second)
+		l.pods.Again("uid-1", 40*time.Second)
+		l.pods.Again("unknown", time.Second)
 		l.sees(39 * time.Second)
 		l.want("uid-1: all 1 of app")
 		l.sees(2 * time.Second)
@@ -458,10 +455,10 @@ func TestManyPods(t *testing.T) {
 		var wg sync.WaitGroup
 		for i := range pods {
 			wg.Go(func() {
-				l.agent.Observe(update(fail(i)))
+				l.pods.Observe(update(fail(i)))
 				time.Sleep(time.Duration(i) * time.Millisecond)
-				l.agent.Observe(update(fail(i)))
-				l.agent.Again(uid(i), time.Duration(i)*time.Millisecond)
+				l.pods.Observe(update(fail(i)))
+				l.pods.Again(uid(i), time.Duration(i)*time.Millisecond)
 			})
 		}
 		wg.Wait()
@@ -479,7 +476,7 @@ func TestManyPods(t *testing.T) {
 				if u.Gone = i%2 == 0; !u.Gone {
 					u.Recovered = []diagnosis.Failure{fail(i)}
 				}
-				l.agent.Observe(u)
+				l.pods.Observe(u)
 			})
 			if want := uid(i) + ": " + allOf(fmt.Sprint("c", i), 1); !final[want] {
 				t.Errorf("got no line %q", want)
@@ -489,6 +486,21 @@ func TestManyPods(t *testing.T) {
 		l.sees(10 * time.Second)
 		l.wantPods(0)
 	})
+}
+
+// A text is read again when it changes, and only then.
+func TestTextIsReadOnce(t *testing.T) {
+	t.Parallel()
+	f := failure("app")
+	first := text{}.of(f)
+	f.Since = f.Since.Add(time.Minute)
+	if again := first.of(f); again.facts != first.facts {
+		t.Error("the same text was read twice")
+	}
+	f.Message = "connection refused"
+	if other := first.of(f); other.facts == first.facts || other.facts.Cause != diagnosis.ConnectionRefused {
+		t.Errorf("another text was read as %+v", other.facts)
+	}
 }
 
 func TestFingerprintTellsFieldsApart(t *testing.T) {
@@ -505,7 +517,7 @@ func TestFingerprintTellsFieldsApart(t *testing.T) {
 		"status 401": failure("app", says("ErrImagePull", "unexpected status from HEAD request to https://hub.test/v2/app/manifests/1: 401 Unauthorized")),
 		"status 503": failure("app", says("ErrImagePull", "unexpected status from HEAD request to https://hub.test/v2/app/manifests/1: 503 Service Unavailable")),
 	} {
-		print := fingerprint(f)
+		print := fingerprint(read(f))
 		if other, ok := seen[print]; ok {
 			t.Errorf("%s and %s: got one fingerprint, want two", name, other)
 		}

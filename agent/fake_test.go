@@ -137,7 +137,18 @@ func (p *publisher) note(line string) {
 	p.at = append(p.at, time.Since(p.start))
 }
 
-func (p *publisher) Verdicts(_ context.Context, u podwatch.Update, verdicts []diagnosis.Verdict, final bool) error {
+// Pod implements Publisher: all pods write to one list.
+func (p *publisher) Pod(uid string) PodPublisher { return podPublisher{p, uid} }
+
+// Reported implements Publisher.
+func (p *publisher) Reported(annotations map[string]string) bool { return annotations["report"] != "" }
+
+type podPublisher struct {
+	*publisher
+	uid string
+}
+
+func (p podPublisher) Verdicts(_ context.Context, u podwatch.Update, verdicts []diagnosis.Verdict, final bool) error {
 	if b := p.blocked(); b != nil {
 		<-b
 	}
@@ -174,22 +185,22 @@ func (p *publisher) blocked() chan struct{} {
 	return b
 }
 
-func (p *publisher) Recovered(_ context.Context, f diagnosis.Failure) {
+func (p podPublisher) Recovered(_ context.Context, f diagnosis.Failure) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.note(f.UID + ": recovered " + f.Container)
 }
 
-func (p *publisher) Forget(uid string) {
+func (p podPublisher) Forget() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.note(uid + ": forget")
+	p.note(p.uid + ": forget")
 }
 
 // loop is an agent that runs in a bubble of its own time.
 type loop struct {
 	t         *testing.T
-	agent     *Agent
+	pods      *Pods
 	collector *collector
 	publisher *publisher
 	cancel    context.CancelFunc
@@ -202,13 +213,13 @@ func inLoop(t *testing.T, takes map[string]time.Duration, test func(*loop)) {
 	t.Helper()
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		l := &loop{t: t, collector: &collector{takes: takes}, publisher: &publisher{start: time.Now()}, stopped: make(chan struct{})}
-		l.agent = New(l.collector, l.publisher, slog.New(slog.DiscardHandler))
+		l := &loop{t: t, pods: NewPods(), collector: &collector{takes: takes}, publisher: &publisher{start: time.Now()}, stopped: make(chan struct{})}
+		agent := New(l.pods, l.collector, l.publisher, slog.New(slog.DiscardHandler))
 		ctx, cancel := context.WithCancel(t.Context())
 		l.cancel = cancel
 		go func() {
 			defer close(l.stopped)
-			l.agent.Run(ctx)
+			agent.Run(ctx)
 		}()
 		test(l)
 		cancel()
@@ -219,7 +230,7 @@ func inLoop(t *testing.T, takes map[string]time.Duration, test func(*loop)) {
 // sees passes updates to the agent and lets time go by.
 func (l *loop) sees(wait time.Duration, updates ...podwatch.Update) {
 	for _, u := range updates {
-		l.agent.Observe(u)
+		l.pods.Observe(u)
 	}
 	time.Sleep(wait)
 	synctest.Wait()
@@ -261,9 +272,9 @@ func (l *loop) wantAsks(want int) {
 // wantPods checks how many pods the agent remembers.
 func (l *loop) wantPods(want int) {
 	l.t.Helper()
-	l.agent.mu.Lock()
-	defer l.agent.mu.Unlock()
-	if got := len(l.agent.pods); got != want {
+	l.pods.mu.Lock()
+	defer l.pods.mu.Unlock()
+	if got := len(l.pods.pods); got != want {
 		l.t.Errorf("got %d pods in memory, want %d", got, want)
 	}
 }

@@ -13,10 +13,10 @@ import (
 func TestReexamine(t *testing.T) {
 	inLoop(t, nil, func(l *loop) {
 		l.sees(time.Second, update(failure("app"), failure("side")))
-		l.agent.Reexamine("uid-1", false)
+		l.pods.Reexamine("uid-1", false)
 		l.sees(time.Second)
-		l.agent.Reexamine("uid-1", true)
-		l.agent.Reexamine("uid-1", false) // does not take back that it was to be fresh
+		l.pods.Reexamine("uid-1", true)
+		l.pods.Reexamine("uid-1", false) // does not take back that it was to be fresh
 		l.sees(time.Second)
 		l.sees(time.Second, update(failure("app"), failure("side"))) // no longer
 		var fresh []bool
@@ -35,7 +35,7 @@ func TestReexamine(t *testing.T) {
 func TestReexamineDuringExamination(t *testing.T) {
 	inLoop(t, map[string]time.Duration{"app": 5 * time.Second}, func(l *loop) {
 		l.sees(time.Second, update(failure("app")))
-		l.agent.Reexamine("uid-1", false)
+		l.pods.Reexamine("uid-1", false)
 		l.sees(20 * time.Second)
 		l.wantAsks(2)
 	})
@@ -43,9 +43,9 @@ func TestReexamineDuringExamination(t *testing.T) {
 
 func TestReexamineOfNobody(t *testing.T) {
 	inLoop(t, nil, func(l *loop) {
-		l.agent.Reexamine("uid-1", true)
+		l.pods.Reexamine("uid-1", true)
 		l.sees(time.Second, update(failure("app")), recovered(update(), failure("app")))
-		l.agent.Reexamine("uid-1", true)
+		l.pods.Reexamine("uid-1", true)
 		l.sees(time.Minute)
 		l.wantAsks(0)
 		l.wantPods(0)
@@ -56,7 +56,7 @@ func TestReexamineOfNobody(t *testing.T) {
 func TestRefreshAfterReexamine(t *testing.T) {
 	inLoop(t, nil, func(l *loop) {
 		l.sees(time.Minute, update(failure("app")))
-		l.agent.Reexamine("uid-1", false)
+		l.pods.Reexamine("uid-1", false)
 		l.sees(refresh - 2*time.Second)
 		l.wantAsks(2)
 		l.sees(refresh/4 + 3*time.Second)
@@ -71,7 +71,7 @@ func TestFailing(t *testing.T) {
 		waits.Waiting = []diagnosis.Failure{failure("side")}
 		l.sees(time.Second, waits, update(other))
 		var got []string
-		for _, f := range l.agent.Failing() {
+		for _, f := range l.pods.Failing() {
 			got = append(got, f.UID+" "+f.Container)
 		}
 		if want := []string{"uid-0 db", "uid-1 app", "uid-1 side", "uid-1 POD"}; !slices.Equal(got, want) {
@@ -80,7 +80,7 @@ func TestFailing(t *testing.T) {
 		gone := update(other)
 		gone.Gone = true
 		l.sees(time.Second, gone)
-		if n := len(l.agent.Failing()); n != 3 {
+		if n := len(l.pods.Failing()); n != 3 {
 			t.Errorf("got %d failures after one pod has gone, want 3", n)
 		}
 	})
@@ -95,7 +95,7 @@ func TestWaiting(t *testing.T) {
 		l.sees(time.Second, waits, other)
 		waiting := func() []string {
 			var got []string
-			for _, f := range l.agent.Waiting() {
+			for _, f := range l.pods.Waiting() {
 				got = append(got, f.UID+" "+f.Container)
 			}
 			slices.Sort(got)
@@ -112,26 +112,57 @@ func TestWaiting(t *testing.T) {
 	})
 }
 
+// idleAgent is an agent that does not run.
+type idleAgent struct{ *Agent }
+
+func newAgent(t *testing.T) idleAgent {
+	t.Helper()
+	a := New(NewPods(), &collector{}, &publisher{}, nil)
+	t.Cleanup(a.pods.queue.ShutDown)
+	return idleAgent{a}
+}
+
+// settled remembers a verdict that a pod had for a while.
+func (a idleAgent) settled(v diagnosis.Verdict) {
+	f := v.Failure
+	e := &exam{failure: f, asked: fingerprint(read(f)), at: a.now().Add(-settle), verdict: v}
+	a.pods.remember(f.UID, (&round{exams: []*exam{e}}).judged())
+}
+
+// due is what the agent makes of a failure of a pod that it knows.
+func (a idleAgent) due(f diagnosis.Failure) (examine, fresh bool) {
+	w, _ := a.pods.take(f.UID, a.publisher.Pod)
+	old, known := w.judged[f.Subject()]
+	if !known {
+		return true, false
+	}
+	return old.due(f, fingerprint(read(f)), a.now())
+}
+
+// read is the failure with what its text says.
+func read(f diagnosis.Failure) diagnosis.Failure {
+	f.Facts = text{}.of(f).facts
+	return f
+}
+
 // Where all was well and the kubelet's next attempt has failed, it is looked at
 // again; registries are not asked anew for that.
 func TestAttemptAfterNotReproducible(t *testing.T) {
 	t.Parallel()
 	at := began()
 	for cause, want := range map[diagnosis.Cause]bool{diagnosis.NotReproducible: true, diagnosis.CredentialsRejected: false} {
-		a := New(&collector{}, &publisher{}, nil)
+		a := newAgent(t)
 		f := failure("app")
 		f.NextTry = at
-		a.Observe(update(f))
-		r := &round{exams: []*exam{{failure: f, at: a.now().Add(-settle), verdict: diagnosis.Verdict{Cause: cause, Failure: f}}}}
-		a.remember("uid-1", r)
-		if _, examine, _ := a.due("uid-1", f); examine {
+		a.pods.Observe(update(f))
+		a.settled(diagnosis.Verdict{Cause: cause, Failure: f})
+		if examine, _ := a.due(f); examine {
 			t.Errorf("%s: due without another attempt", cause)
 		}
 		f.NextTry = at.Add(time.Minute)
-		if _, examine, fresh := a.due("uid-1", f); examine != want || fresh {
+		if examine, fresh := a.due(f); examine != want || fresh {
 			t.Errorf("%s: due %v, fresh %v; want %v, false", cause, examine, fresh, want)
 		}
-		a.queue.ShutDown()
 	}
 }
 
@@ -139,20 +170,19 @@ func TestAttemptAfterNotReproducible(t *testing.T) {
 func TestPastNextTry(t *testing.T) {
 	t.Parallel()
 	for after, kept := range map[time.Duration]bool{-time.Second: false, time.Hour: true} {
-		a := New(&collector{}, &publisher{}, nil)
+		a := newAgent(t)
 		f := failure("app")
 		f.NextTry = a.now().Add(after)
-		a.Observe(update(f))
-		r := a.begin(t.Context(), update(f))
+		a.pods.Observe(update(f))
+		r := a.begin(t.Context(), work{update: update(f)})
 		r.wait()
 		if got := r.verdicts()[0].Failure.NextTry; got.IsZero() == kept {
 			t.Errorf("an attempt %s from now: %s", after, got)
 		}
-		a.remember("uid-1", r)
-		if _, examine, _ := a.due("uid-1", f); examine {
+		a.pods.remember("uid-1", r.judged())
+		if examine, _ := a.due(f); examine {
 			t.Errorf("an attempt %s from now: due again at once", after)
 		}
-		a.queue.ShutDown()
 	}
 }
 
@@ -160,17 +190,16 @@ func TestPastNextTry(t *testing.T) {
 // anybody anew.
 func TestAnotherPodWaitsBehind(t *testing.T) {
 	t.Parallel()
-	a := New(&collector{}, &publisher{}, nil)
-	defer a.queue.ShutDown()
+	a := newAgent(t)
 	f := failure("app")
 	f.Stall = diagnosis.StallTransfer
-	a.Observe(update(f))
-	a.remember("uid-1", &round{exams: []*exam{{failure: f, at: a.now().Add(-settle), verdict: diagnosis.Verdict{Cause: diagnosis.PullStalled, Failure: f}}}})
-	if _, examine, _ := a.due("uid-1", f); examine {
+	a.pods.Observe(update(f))
+	a.settled(diagnosis.Verdict{Cause: diagnosis.PullStalled, Failure: f})
+	if examine, _ := a.due(f); examine {
 		t.Error("due with the same pods behind it")
 	}
 	f.Queue = "web"
-	if _, examine, fresh := a.due("uid-1", f); !examine || fresh {
+	if examine, fresh := a.due(f); !examine || fresh {
 		t.Errorf("due %v, fresh %v; want true, false", examine, fresh)
 	}
 }

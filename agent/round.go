@@ -9,7 +9,6 @@ import (
 
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/diagnosis/message"
-	"github.com/whypull/whypull/agent/podwatch"
 )
 
 // round is one examination of all failing containers of a pod.
@@ -21,6 +20,8 @@ type round struct {
 // exam is the examination of one container.
 type exam struct {
 	failure diagnosis.Failure
+	text    text
+	asked   string // fingerprint of the failure
 	at      time.Time
 
 	mu      sync.Mutex
@@ -28,32 +29,52 @@ type exam struct {
 	unread  time.Time // as judged has it
 }
 
+// text is a waiting state's text with what it says: it is read when it changes.
+type text struct {
+	reason, message string
+	facts           *diagnosis.MessageFacts // nil: of no text yet
+}
+
+// of returns the failure's text, read.
+func (t text) of(f diagnosis.Failure) text {
+	if t.facts != nil && t.reason == f.Reason && t.message == f.Message {
+		return t
+	}
+	return text{f.Reason, f.Message, message.Read(f.Reason, f.Message)}
+}
+
 // begin starts the examination of those containers that are due; the others
 // keep their verdict.
-func (a *Agent) begin(ctx context.Context, u podwatch.Update) *round {
+func (a *Agent) begin(ctx context.Context, w work) *round {
 	r := &round{done: make(chan struct{})}
 	var wg sync.WaitGroup
-	stale, anew := a.staleness(u.UID)
-	for _, f := range u.Failures {
-		old, needed, fresh := a.due(u.UID, f)
-		needed, fresh = needed || stale, fresh || anew
-		e := &exam{failure: f, at: old.at, verdict: old.verdict, unread: old.unread}
+	stale, again := a.pods.staleness(w.update.UID)
+	for _, f := range w.update.Failures {
+		old, known := w.judged[f.Subject()]
+		e := &exam{failure: f, text: old.text.of(f), at: old.at, verdict: old.verdict, unread: old.unread}
+		f.Facts = e.text.facts
+		e.asked = fingerprint(f)
+		needed, fresh := !known || stale, again
+		if known {
+			due, anew := old.due(f, e.asked, a.now())
+			needed, fresh = needed || due, fresh || anew
+		}
 		r.exams = append(r.exams, e)
 		if !needed {
 			e.verdict.Failure = f
 			continue
 		}
 		e.at = a.now()
-		if !f.NextTry.After(e.at) { // it has tried or is about to, and the status does not tell yet
+		if !f.NextTry.After(e.at) { // it has tried or is about to, and the status does not show it yet
 			f.NextTry = time.Time{}
 		}
 		first, all := a.collector.Collect(ctx, f, fresh)
-		e.set(old.standing(e.failure, diagnosis.Diagnose(f, first), e.at))
+		e.set(old.standing(e.failure, e.asked, diagnosis.Diagnose(f, first), e.at))
 		wg.Go(func() {
 			select {
 			case evidence, ok := <-all:
 				if ok {
-					e.set(old.standing(e.failure, diagnosis.Diagnose(f, evidence), e.at))
+					e.set(old.standing(e.failure, e.asked, diagnosis.Diagnose(f, evidence), e.at))
 				}
 			case <-ctx.Done():
 			}
@@ -75,7 +96,23 @@ func (e *exam) set(v diagnosis.Verdict, unread time.Time) {
 func (e *exam) judged() judged {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return judged{verdict: e.verdict, asked: fingerprint(e.failure), at: e.at, next: e.failure.NextTry, unread: e.unread}
+	return judged{verdict: e.verdict, text: e.text, asked: e.asked, at: e.at, next: e.failure.NextTry, unread: e.unread}
+}
+
+// failedSince reports whether the kubelet has tried once more, and failed, after
+// a verdict that found nothing to fail.
+func (j judged) failedSince(f diagnosis.Failure) bool {
+	return j.verdict.Cause == diagnosis.NotReproducible && !j.next.Equal(f.NextTry)
+}
+
+// due reports whether a failure needs to be examined again: it has come back, it
+// says something else than before, or it is a while ago; and whether registries
+// have to be asked again for that.
+func (j judged) due(f diagnosis.Failure, asked string, now time.Time) (examine, fresh bool) {
+	age := now.Sub(j.at)
+	changed := j.asked != asked || !j.verdict.Failure.Since.Equal(f.Since)
+	others := j.verdict.Failure.Queue != f.Queue // of which no registry knows
+	return changed || others || j.failedSince(f) || age >= refresh, changed && age >= settle
 }
 
 // slow tells that the examination is not over after d.
@@ -102,6 +139,15 @@ func (r *round) ages(now time.Time) time.Duration {
 	return max(left, 0)
 }
 
+// judged returns all verdicts with what they were made from.
+func (r *round) judged() map[diagnosis.Subject]judged {
+	out := map[diagnosis.Subject]judged{}
+	for _, e := range r.exams {
+		out[e.failure.Subject()] = e.judged()
+	}
+	return out
+}
+
 // verdicts returns one verdict per failing container, in the pod's order, as
 // far as they have come.
 func (r *round) verdicts() []diagnosis.Verdict {
@@ -120,8 +166,8 @@ func idle(v diagnosis.Verdict) bool {
 	return v.Failure.Stall != "" && (v.Cause == diagnosis.Unknown || v.Cause == diagnosis.NotReproducible)
 }
 
-// fingerprint is what of a failure calls for another examination when it
-// changes. What a pull ends in alternates with ImagePullBackOff and is the same;
+// fingerprint is what of a failure, whose text is read, calls for another
+// examination when it changes. What a pull ends in alternates with ImagePullBackOff and is the same;
 // a text is reduced to what it says.
 func fingerprint(f diagnosis.Failure) string {
 	reason := f.Reason
@@ -129,6 +175,6 @@ func fingerprint(f diagnosis.Failure) string {
 	case "ErrImagePull", "ImagePullBackOff", "RegistryUnavailable", "SignatureValidationFailed":
 		reason = "pull"
 	}
-	r := message.Read(f.Reason, f.Message)
+	r := f.Facts
 	return strings.Join([]string{f.Image, f.PullPolicy, reason, string(r.Cause), r.Host, strconv.Itoa(r.Status), strings.Join(f.PullSecrets, ","), string(f.Stall)}, "\x00")
 }

@@ -8,13 +8,14 @@ import (
 	"github.com/whypull/whypull/agent/diagnosis"
 )
 
-// standing returns the verdict to go on with after a failure was examined again:
+// standing returns the verdict to go on with after a failure was examined again,
+// whose fingerprint is asked:
 // the new one, or the one that stands where the new one is weaker for want of a
 // pull secret that could be read before. The verdict that stands then says since
 // when the secret could not be read, which is returned, too; else the zero time.
-func (j judged) standing(f diagnosis.Failure, made diagnosis.Verdict, at time.Time) (diagnosis.Verdict, time.Time) {
+func (j judged) standing(f diagnosis.Failure, asked string, made diagnosis.Verdict, at time.Time) (diagnosis.Verdict, time.Time) {
 	unread := j.newlyUnread(made)
-	unchanged := j.asked == fingerprint(f) && j.verdict.Failure.Since.Equal(f.Since) && !j.failedSince(f)
+	unchanged := j.asked == asked && j.verdict.Failure.Since.Equal(f.Since) && !j.failedSince(f)
 	if len(unread) == 0 || !unchanged || !made.Confidence.Weaker(j.verdict.Confidence) {
 		return made, time.Time{}
 	}

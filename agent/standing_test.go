@@ -45,6 +45,7 @@ func unread(o diagnosis.Outcome) []diagnosis.Evidence {
 type standings struct {
 	t         *testing.T
 	agent     *Agent
+	judged    map[diagnosis.Subject]judged
 	collector *scripted
 	now       time.Time
 }
@@ -52,9 +53,9 @@ type standings struct {
 func newStandings(t *testing.T) *standings {
 	t.Helper()
 	s := &standings{t: t, collector: &scripted{}, now: began().Add(time.Minute)}
-	s.agent = New(s.collector, &publisher{}, nil)
+	s.agent = New(NewPods(), s.collector, &publisher{}, nil)
 	s.agent.now = func() time.Time { return s.now }
-	t.Cleanup(s.agent.queue.ShutDown)
+	t.Cleanup(s.agent.pods.queue.ShutDown)
 	return s
 }
 
@@ -64,11 +65,11 @@ func (s *standings) examine(found []diagnosis.Evidence, edits ...func(*diagnosis
 	s.now = s.now.Add(time.Minute)
 	s.collector.evidence = found
 	u := update(failure("app", append([]func(*diagnosis.Failure){says("ErrImagePull", "no basic auth credentials")}, edits...)...))
-	s.agent.Observe(u)
-	s.agent.Reexamine(u.UID, false)
-	r := s.agent.begin(s.t.Context(), u)
+	s.agent.pods.Observe(u)
+	s.agent.pods.Reexamine(u.UID, false)
+	r := s.agent.begin(s.t.Context(), work{update: u, judged: s.judged})
 	r.wait()
-	s.agent.remember(u.UID, r)
+	s.judged = r.judged()
 	return r.verdicts()[0]
 }
 

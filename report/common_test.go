@@ -74,10 +74,11 @@ func summary(s string) func(*diagnosis.Verdict) {
 // annotate renders verdicts, and checks what holds for all annotations.
 func annotate(t *testing.T, verdicts ...diagnosis.Verdict) map[string]string {
 	t.Helper()
-	got, err := Annotations(verdicts, "worker-3", observed())
+	r, err := render(verdicts, nil, "worker-3", observed())
 	if err != nil {
 		t.Fatalf("got error %v, want none", err)
 	}
+	got := r.annotations
 	if len(got) != 3 {
 		t.Errorf("got %d annotations, want 3", len(got))
 	}
@@ -85,6 +86,20 @@ func annotate(t *testing.T, verdicts ...diagnosis.Verdict) map[string]string {
 	checkText(t, ReportAnnotation, got[ReportAnnotation], ReportLimit)
 	validate(t, got[ReportAnnotation])
 	return got
+}
+
+// timeless is what an agent that comes later compares of a report.
+func timeless(t *testing.T, annotation string) string {
+	t.Helper()
+	d, err := Parse(annotation)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := d.timeless()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
 }
 
 func checkText(t *testing.T, what, s string, limit int) {

@@ -64,12 +64,6 @@ type Entry struct {
 	Detail  string `json:"detail,omitempty"`
 }
 
-// Annotations renders the verdicts of one pod as the three annotations. The
-// same verdicts give the same bytes, but for the document's times.
-func Annotations(verdicts []diagnosis.Verdict, node string, observed time.Time) (map[string]string, error) {
-	return AnnotationsWithPulls(verdicts, nil, node, observed)
-}
-
 // Causes returns the sorted, distinct causes, joined by commas.
 func Causes(verdicts []diagnosis.Verdict) string {
 	var all []string
@@ -137,17 +131,18 @@ func safe(s string) string {
 
 // fit encodes the document within ReportLimit. It gives up what a reader
 // misses least first: long details, then evidence that found nothing, then
-// remedies after the first container's, then evidence, then containers.
-func fit(d Document) (string, error) {
+// remedies after the first container's, then evidence, then containers. What is
+// left of the document is left in d.
+func (d *Document) fit() (string, error) {
 	for _, give := range concessions() {
-		out, err := encode(d)
+		out, err := encode(*d)
 		if err != nil || len(out) <= ReportLimit {
 			return out, err
 		}
-		give(&d)
+		give(d)
 	}
 	for {
-		out, err := encode(d)
+		out, err := encode(*d)
 		if err != nil || len(out) <= ReportLimit || len(d.Containers) == 0 {
 			return out, err
 		}
@@ -202,25 +197,18 @@ func encode(d Document) (string, error) {
 	return strings.TrimSuffix(b.String(), "\n"), nil
 }
 
-// Timeless returns the document's bytes with its times left out, to tell
+// timeless returns the document's bytes with its times left out, to tell
 // whether anything else has changed.
-func Timeless(annotation string) string {
-	d, err := Parse(annotation)
-	if err != nil {
-		return annotation
-	}
+func (d Document) timeless() (string, error) {
 	d.ObservedAt = ""
+	d.Containers, d.Pulling = slices.Clone(d.Containers), slices.Clone(d.Pulling)
 	for i := range d.Containers {
 		d.Containers[i].Since = ""
 	}
 	for i := range d.Pulling {
 		d.Pulling[i].Since = ""
 	}
-	out, err := encode(d)
-	if err != nil {
-		return annotation
-	}
-	return out
+	return encode(d)
 }
 
 // clip cuts s to at most n bytes at a rune boundary.

@@ -21,22 +21,35 @@ type Pulling struct {
 	Since      string `json:"since"`
 }
 
-// AnnotationsWithPulls is Annotations for a pod that has images on their way
-// besides, or nothing else. Then there is no cause, and the summary tells how far
-// the first is.
-func AnnotationsWithPulls(verdicts []diagnosis.Verdict, pulls []diagnosis.Progress, node string, observed time.Time) (map[string]string, error) {
+// rendering is what is written to a pod.
+type rendering struct {
+	annotations map[string]string
+	content     string // the report without its times
+}
+
+// render renders the verdicts of one pod and how far its images on their way
+// are, either of which may be empty, as the three annotations. Without verdicts
+// there is no cause, and the summary tells how far the first image is. The same
+// arguments give the same bytes, but for the document's times.
+func render(verdicts []diagnosis.Verdict, pulls []diagnosis.Progress, node string, observed time.Time) (rendering, error) {
 	d := NewDocument(verdicts, node, observed)
 	for _, p := range pulls[:min(len(pulls), pullingLimit)] {
 		d.Pulling = append(d.Pulling, newPulling(p))
 	}
-	doc, err := fit(d)
+	doc, err := d.fit()
 	if err != nil {
-		return nil, err
+		return rendering{}, err
 	}
+	content, err := d.timeless()
+	if err != nil {
+		return rendering{}, err
+	}
+	out := rendering{map[string]string{ReportAnnotation: doc, CauseAnnotation: Causes(verdicts), SummaryAnnotation: Summary(verdicts)}, content}
 	if len(verdicts) == 0 && len(pulls) > 0 {
-		return map[string]string{ReportAnnotation: doc, SummaryAnnotation: withMore(pulls[0].Detail(), len(pulls)-1)}, nil
+		delete(out.annotations, CauseAnnotation)
+		out.annotations[SummaryAnnotation] = withMore(pulls[0].Detail(), len(pulls)-1)
 	}
-	return map[string]string{CauseAnnotation: Causes(verdicts), SummaryAnnotation: Summary(verdicts), ReportAnnotation: doc}, nil
+	return out, nil
 }
 
 func newPulling(p diagnosis.Progress) Pulling {

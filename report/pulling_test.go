@@ -24,10 +24,11 @@ func named(name string) func(*diagnosis.Progress) {
 // together renders verdicts and pulls, and checks what holds for all reports.
 func together(t *testing.T, verdicts []diagnosis.Verdict, all ...diagnosis.Progress) map[string]string {
 	t.Helper()
-	got, err := AnnotationsWithPulls(verdicts, all, "worker-3", observed())
+	r, err := render(verdicts, all, "worker-3", observed())
 	if err != nil {
 		t.Fatal(err)
 	}
+	got := r.annotations
 	checkText(t, SummaryAnnotation, got[SummaryAnnotation], diagnosis.SummaryLimit)
 	checkText(t, ReportAnnotation, got[ReportAnnotation], ReportLimit)
 	validate(t, got[ReportAnnotation])
@@ -68,7 +69,7 @@ func TestFailingAndPulling(t *testing.T) {
 func TestTimelessPulling(t *testing.T) {
 	t.Parallel()
 	of := func(edits ...func(*diagnosis.Progress)) string {
-		return Timeless(together(t, nil, pulls(edits...))[ReportAnnotation])
+		return timeless(t, together(t, nil, pulls(edits...))[ReportAnnotation])
 	}
 	if of() != of(func(p *diagnosis.Progress) { p.Failure.Since = observed() }) {
 		t.Error("the time makes a difference")

@@ -39,6 +39,8 @@ type Failure struct {
 	PullPolicy string
 	// Reason and Message are the waiting state's, as the kubelet wrote them.
 	Reason, Message string
+	// Facts are what they say; nil where nobody has read them yet.
+	Facts *MessageFacts
 	// PullSecrets are the names in spec.imagePullSecrets, in their order.
 	PullSecrets []string
 	// ServiceAccount is the pod's.
@@ -64,6 +66,17 @@ type Failure struct {
 	// stays the same until then.
 	NextTry time.Time
 }
+
+// Subject names what a failure is of: a container, an image volume or the
+// sandbox of one pod.
+type Subject struct {
+	UID  string // of the pod
+	Kind Kind
+	Name string
+}
+
+// Subject returns what the failure is of.
+func (f Failure) Subject() Subject { return Subject{f.UID, f.Kind, f.Container} }
 
 // Unrecorded tells that the kubelet could not note down that it begins a pull, in
 // a file of its own (EnsureImageExists, RecordPullIntent), so that it has asked no

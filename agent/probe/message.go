@@ -9,7 +9,7 @@ import (
 
 // messageEvidence returns what the kubelet's and the runtime's own words support.
 func messageEvidence(f diagnosis.Failure) diagnosis.Evidence {
-	r := message.Read(f.Reason, f.Message)
+	r := factsOf(f)
 	e := diagnosis.Evidence{
 		Check: diagnosis.CheckMessage, Outcome: diagnosis.Inconclusive,
 		Cause: r.Cause, Host: r.Host, Status: r.Status, AfterManifest: r.AfterManifest,
@@ -23,4 +23,12 @@ func messageEvidence(f diagnosis.Failure) diagnosis.Evidence {
 		e.Detail = fmt.Sprintf("the kubelet gives no more than the reason %s", f.Reason)
 	}
 	return e
+}
+
+// factsOf returns what the failure's text says.
+func factsOf(f diagnosis.Failure) *diagnosis.MessageFacts {
+	if f.Facts != nil {
+		return f.Facts
+	}
+	return message.Read(f.Reason, f.Message)
 }

@@ -153,6 +153,7 @@ func (o agentOptions) restConfig() (*rest.Config, error) {
 // serve runs the parts until the context ends or the listener fails.
 func (o agentOptions) serve(ctx context.Context, log *slog.Logger, client *kube.Client, runtime *cri.Runtime) error {
 	metrics := report.NewMetrics(version)
+	pods := agent.NewPods()
 	collector := probe.New(runtime, client, metrics, o.registries(), probe.NodeResolver{Root: o.hostRoot})
 	collector.Sandboxes, collector.PodNetwork = runtime, o.podNetwork
 	collector.Transfers, collector.StallAfter, collector.Filesystems = runtime, o.stallAfter, runtime
@@ -162,22 +163,19 @@ func (o agentOptions) serve(ctx context.Context, log *slog.Logger, client *kube.
 		return err
 	}
 	defer stopRetry()
+	retry.Again, retry.Waiting = func(uid string) { pods.Reexamine(uid, false) }, pods.Waiting
 	changes := recheck.New(client, o.hostRoot)
 	collector.Basis = changes
-	writer, guard := o.writer(client, metrics, log)
-	publisher := agent.NewPublisher(writer, metrics, log, o.node)
-	loop := agent.New(collector, publisher, log)
-	publisher.Again(loop.Again)
-	publisher.Busy(loop.Busy)
-	retry.Again = func(uid string) { loop.Reexamine(uid, false) }
-	retry.Waiting = loop.Waiting
 	collector.Retry = retry
-	tracker := podwatch.NewTracker(report.Prefix, time.Now, loop.Observe)
+	tracker := podwatch.NewTracker(report.Prefix, time.Now, pods.Observe)
+	writer, guard := o.writer(client, metrics, log)
+	publisher := report.NewPublisher(writer, pods, metrics, log, o.node)
+	loop := agent.New(pods, collector, publisher, log)
 	reflector := cache.NewReflectorWithOptions(client.PodWatch(watchFailure(log)), &corev1.Pod{}, tracker,
 		cache.ReflectorOptions{Name: "pods", Backoff: kube.WatchBackoff()})
 
-	pods := podWatch{tracker: tracker, lastHeard: client.LastHeard, now: time.Now}
-	server := &http.Server{Addr: o.listen, Handler: handler(metrics, pods, runtime), ReadHeaderTimeout: 5 * time.Second}
+	watch := podWatch{tracker: tracker, lastHeard: client.LastHeard, now: time.Now}
+	server := &http.Server{Addr: o.listen, Handler: handler(metrics, watch, runtime), ReadHeaderTimeout: 5 * time.Second}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	var wg sync.WaitGroup
@@ -189,7 +187,7 @@ func (o agentOptions) serve(ctx context.Context, log *slog.Logger, client *kube.
 	wg.Go(func() { guard(ctx) })
 	wg.Go(func() { reflector.RunWithContext(ctx) })
 	wg.Go(func() { loop.Run(ctx) })
-	wg.Go(func() { changes.Run(ctx, loop, collector.NodeChanged) })
+	wg.Go(func() { changes.Run(ctx, pods, collector.NodeChanged) })
 	log.Info("started", "version", version, "node", o.node)
 	<-ctx.Done()
 	wg.Wait()
@@ -198,7 +196,7 @@ func (o agentOptions) serve(ctx context.Context, log *slog.Logger, client *kube.
 }
 
 // writer returns what writes to the API server, and what has to run beside it.
-func (o agentOptions) writer(client *kube.Client, metrics *report.Metrics, log *slog.Logger) (agent.Writer, func(context.Context)) {
+func (o agentOptions) writer(client *kube.Client, metrics *report.Metrics, log *slog.Logger) (report.Writer, func(context.Context)) {
 	if !o.policy {
 		log.Warn("admission policies are not required")
 		return client, func(context.Context) {}

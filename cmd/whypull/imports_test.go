@@ -79,7 +79,7 @@ func allowed() map[string][]string {
 		"agent/podwatch":  {"agent/diagnosis"},
 		"agent/share":     {},
 		"agent/probe":     {"agent/diagnosis", "agent/share", "agent/diagnosis/message", "agent/keyring", "agent/kube", "agent/kubelet", "agent/dns", "cri", "cri/disk", "cri/hostfs", "cri/scratchpull", "cri/netns", "cri/nodeconfig", "cri/registry"},
-		"agent":           {"agent/diagnosis", "agent/diagnosis/message", "agent/kube", "agent/podwatch", "report"},
+		"agent":           {"agent/diagnosis", "agent/diagnosis/message", "agent/kube", "agent/podwatch"},
 		"cri":             {},
 		"cri/disk":        {"cri/hostfs"},
 		"cri/hostfs":      {},
@@ -89,9 +89,9 @@ func allowed() map[string][]string {
 		"cri/nodeconfig":  {"cri/hostfs", "cri/registry", "cri/systemd"},
 		"cri/registry":    {},
 		"deploy/runbook":  {"agent/diagnosis"},
-		"report":          {"agent/diagnosis"},
+		"report":          {"agent", "agent/diagnosis", "agent/kube", "agent/podwatch"},
 		"report/fleet":    {"agent/diagnosis", "agent/podwatch", "deploy/runbook", "report"},
-		"agent/check":     {"agent/diagnosis", "agent/keyring", "agent/kube", "agent/kubelet", "agent/probe", "cri", "cri/nodeconfig", "cri/registry", "report"},
+		"agent/check":     {"agent/diagnosis", "agent/keyring", "agent/kube", "agent/kubelet", "agent/probe", "cri", "cri/nodeconfig", "cri/registry"},
 	}
 }
 

@@ -15,7 +15,6 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/spf13/pflag"
 
-	"github.com/whypull/whypull/agent"
 	"github.com/whypull/whypull/agent/kube"
 	"github.com/whypull/whypull/report"
 )
@@ -180,7 +179,7 @@ func TestWriter(t *testing.T) {
 		}
 		return slices.ContainsFunc(families, func(f *dto.MetricFamily) bool { return f.GetName() == "whypull_admission_guarded" })
 	}
-	if w, _ := (agentOptions{}).writer(client, metrics, slog.New(slog.DiscardHandler)); w != agent.Writer(client) || guarded() {
+	if w, _ := (agentOptions{}).writer(client, metrics, slog.New(slog.DiscardHandler)); w != report.Writer(client) || guarded() {
 		t.Errorf("without a policy: %T, metric: %v", w, guarded())
 	}
 	w, _ := agentOptions{policy: true}.writer(client, metrics, slog.New(slog.DiscardHandler))

@@ -1,4 +1,4 @@
-package agent
+package report
 
 import (
 	"context"
@@ -10,15 +10,16 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	eventsv1 "k8s.io/api/events/v1"
 
+	"github.com/whypull/whypull/agent"
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/kube"
 	"github.com/whypull/whypull/agent/podwatch"
-	"github.com/whypull/whypull/report"
 )
 
 // writer is an API server that keeps what is written to it, and fails when it
@@ -55,13 +56,32 @@ func (w *writer) Event(_ context.Context, e *eventsv1.Event) error {
 
 // desk is a publisher with a clock that is set by hand.
 type desk struct {
-	t       *testing.T
-	p       *PodPublisher
-	metrics *report.Metrics
-	w       *writer
-	at      time.Time
-	again   []time.Duration
+	t         *testing.T
+	publisher *Publisher
+	p         agent.PodPublisher // for pod uid-1
+	metrics   *Metrics
+	w         *writer
+	at        time.Time
+	again     []time.Duration
+	busy      bool
 }
+
+// Again implements Queue.
+func (d *desk) Again(uid string, after time.Duration) {
+	if uid != "uid-1" {
+		d.t.Errorf("asked again for %q, want uid-1", uid)
+	}
+	d.again = append(d.again, after)
+}
+
+// Busy implements Queue.
+func (d *desk) Busy() bool { return d.busy }
+
+// quiet is a queue that nobody waits in.
+type quiet struct{}
+
+func (quiet) Again(string, time.Duration) {}
+func (quiet) Busy() bool                  { return false }
 
 func newDesk(t *testing.T) *desk {
 	d := &desk{t: t, w: &writer{}, at: began().Add(time.Second)}
@@ -71,15 +91,10 @@ func newDesk(t *testing.T) *desk {
 
 // restart puts a new agent in the place of the old one.
 func (d *desk) restart() {
-	d.metrics = report.NewMetrics("v1")
-	d.p = NewPublisher(d.w, d.metrics, slog.New(slog.DiscardHandler), "worker-3")
-	d.p.now = func() time.Time { return d.at }
-	d.p.Again(func(uid string, after time.Duration) {
-		if uid != "uid-1" {
-			d.t.Errorf("asked again for %q, want uid-1", uid)
-		}
-		d.again = append(d.again, after)
-	})
+	d.metrics = NewMetrics("v1")
+	d.publisher = NewPublisher(d.w, d, d.metrics, slog.New(slog.DiscardHandler), "worker-3")
+	d.publisher.now = func() time.Time { return d.at }
+	d.p = d.publisher.Pod("uid-1")
 }
 
 // TestEventsAfterOthersAnnotations: while other pods wait their Events are put off,
@@ -87,8 +102,7 @@ func (d *desk) restart() {
 func TestEventsAfterOthersAnnotations(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)
-	busy := true
-	d.p.Busy(func() bool { return busy })
+	d.busy = true
 	v := verdict("app", diagnosis.TagNotFound)
 	d.publish(true, v)
 	d.want("while others wait", 1, 0)
@@ -96,7 +110,7 @@ func TestEventsAfterOthersAnnotations(t *testing.T) {
 	d.publish(true, v)
 	d.want("in its next turn, whoever waits then", 1, 1)
 	d.wantAgain("in its next turn")
-	busy = false
+	d.busy = false
 	d.later(rewrite)
 	d.publish(true, verdict("app", diagnosis.RepositoryNotFound))
 	d.want("while nobody waits", 2, 2)
@@ -108,7 +122,7 @@ func (d *desk) later(by time.Duration) { d.at = d.at.Add(by) }
 // publish tells verdicts of the pod as the watch has it.
 func (d *desk) publish(final bool, verdicts ...diagnosis.Verdict) {
 	d.t.Helper()
-	if err := d.try(update(), final, verdicts...); err != nil {
+	if err := d.try(watched(), final, verdicts...); err != nil {
 		d.t.Errorf("got error %v, want none", err)
 	}
 }
@@ -151,9 +165,9 @@ func (d *desk) annotations() map[string]string {
 	return out
 }
 
-func (d *desk) document() report.Document {
+func (d *desk) document() Document {
 	d.t.Helper()
-	doc, err := report.Parse(d.annotations()[report.ReportAnnotation])
+	doc, err := Parse(d.annotations()[ReportAnnotation])
 	if err != nil {
 		d.t.Fatal(err)
 	}
@@ -210,7 +224,7 @@ func (d *desk) wantFailing(lines ...string) {
 
 func verdict(name string, cause diagnosis.Cause, edits ...func(*diagnosis.Verdict)) diagnosis.Verdict {
 	v := diagnosis.Verdict{
-		Failure: failure(name), Cause: cause, Confidence: diagnosis.Confirmed, Summary: name + " fails: " + string(cause),
+		Failure: failureOf(name), Cause: cause, Confidence: diagnosis.Confirmed, Summary: name + " fails: " + string(cause),
 		Remedy:   []string{"kubectl get pod"},
 		Evidence: []diagnosis.Evidence{{Check: diagnosis.CheckRegistry, Outcome: diagnosis.Failed, Fault: "TagNotFound", Detail: "no such tag"}},
 	}
@@ -281,7 +295,7 @@ func TestSameCauseWithinAMinute(t *testing.T) {
 	d.publish(true, other)
 	d.want("a minute later", 2, 1)
 	d.wantAgain("a minute later")
-	if got := d.annotations()[report.SummaryAnnotation]; got != "other words" {
+	if got := d.annotations()[SummaryAnnotation]; got != "other words" {
 		t.Errorf("got %q, want the other words", got)
 	}
 }
@@ -400,7 +414,7 @@ func TestFirstAfterTheImageWasEditedToAndFro(t *testing.T) {
 	d.publish(false, verdict("app", diagnosis.AuthenticationRequired, guess, image("x"), wording("x")))
 	d.publish(false, verdict("app", diagnosis.AuthenticationRequired, guess, wording("to and fro")))
 	d.want("to and fro", 3, 1)
-	if got := d.annotations()[report.SummaryAnnotation]; got != "to and fro" {
+	if got := d.annotations()[SummaryAnnotation]; got != "to and fro" {
 		t.Errorf("got %q, want what is said of the image as it is now", got)
 	}
 }
@@ -493,13 +507,13 @@ func TestAnnotationsThatCannotBeWritten(t *testing.T) {
 			for _, final := range []bool{true, false} {
 				d := newDesk(t)
 				d.w.annotateErr = tt.err
-				if err := d.try(update(), final, verdict("app", diagnosis.TagNotFound)); !errors.Is(err, tt.err) {
+				if err := d.try(watched(), final, verdict("app", diagnosis.TagNotFound)); !errors.Is(err, tt.err) {
 					t.Errorf("got error %v, want %v", err, tt.err)
 				}
 				d.want("refused", 0, 0)
 				d.wantWrites(0, tt.counted)
 				d.wantTimed(0, 0)
-				d.p.Recovered(t.Context(), failure("app"))
+				d.p.Recovered(t.Context(), failureOf("app"))
 				d.want("recovered, which nobody was told of", 0, 0)
 				d.w.annotateErr = nil
 				d.later(time.Second)
@@ -518,7 +532,7 @@ func restarted(t *testing.T, final bool, verdicts ...diagnosis.Verdict) (*desk, 
 	d.publish(final, verdicts...)
 	d.restart()
 	d.later(10 * time.Minute)
-	u := update()
+	u := watched()
 	u.Annotations = d.annotations()
 	return d, u
 }
@@ -640,16 +654,16 @@ func TestForeignAnnotations(t *testing.T) {
 	t.Parallel()
 	tests := map[string]map[string]string{
 		"none":           nil,
-		"another schema": {report.ReportAnnotation: `{"schema":"whypull.dev/v2"}`, report.CauseAnnotation: "x"},
-		"no JSON":        {report.ReportAnnotation: "by hand"},
-		"another key":    {report.Prefix + "note": "by hand"},
-		"no report":      {report.CauseAnnotation: "TagNotFound"},
+		"another schema": {ReportAnnotation: `{"schema":"whypull.dev/v2"}`, CauseAnnotation: "x"},
+		"no JSON":        {ReportAnnotation: "by hand"},
+		"another key":    {Prefix + "note": "by hand"},
+		"no report":      {CauseAnnotation: "TagNotFound"},
 	}
 	for name, annotations := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			d := newDesk(t)
-			u := update()
+			u := watched()
 			u.Annotations = annotations
 			if err := d.try(u, true); err != nil {
 				t.Error(err)
@@ -666,8 +680,8 @@ func TestForeignAnnotations(t *testing.T) {
 func TestReportWithoutTimesIsNoReasonToPanic(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)
-	u := update()
-	u.Annotations = map[string]string{report.ReportAnnotation: `{"schema":"whypull.dev/v1","containers":[{"name":"app","kind":"container","cause":"TagNotFound"}]}`}
+	u := watched()
+	u.Annotations = map[string]string{ReportAnnotation: `{"schema":"whypull.dev/v1","containers":[{"name":"app","kind":"container","cause":"TagNotFound"}]}`}
 	if err := d.try(u, true, verdict("app", diagnosis.TagNotFound)); err != nil {
 		t.Error(err)
 	}
@@ -705,10 +719,6 @@ func TestRecoveredPod(t *testing.T) {
 	}
 	d.publish(true)
 	d.want("recovered, told again", 2, 2)
-	d.p.Forget("uid-1")
-	if len(d.p.pods) != 0 {
-		t.Errorf("got %d pods in memory, want 0", len(d.p.pods))
-	}
 }
 
 func TestRecoveredWhileTheAgentWasAway(t *testing.T) {
@@ -726,7 +736,7 @@ func TestRemovalThatFailsIsTriedAgain(t *testing.T) {
 	d := newDesk(t)
 	d.publish(true, verdict("app", diagnosis.TagNotFound))
 	d.w.annotateErr = errAPI
-	if err := d.try(update(), true); !errors.Is(err, errAPI) {
+	if err := d.try(watched(), true); !errors.Is(err, errAPI) {
 		t.Errorf("got error %v, want %v", err, errAPI)
 	}
 	d.wantFailing()
@@ -760,7 +770,7 @@ func TestRecoveredContainerOfAPodThatStillFails(t *testing.T) {
 	d.p.Recovered(t.Context(), app.Failure)
 	d.publish(true, side)
 	d.want("one left", 2, 3)
-	if got := d.annotations()[report.CauseAnnotation]; got != "DNSFailure" {
+	if got := d.annotations()[CauseAnnotation]; got != "DNSFailure" {
 		t.Errorf("got cause %q, want DNSFailure", got)
 	}
 	d.publish(true, verdict("app", diagnosis.TagNotFound, sinceLater(time.Minute)), side)
@@ -770,14 +780,14 @@ func TestRecoveredContainerOfAPodThatStillFails(t *testing.T) {
 func TestRecoveredBeforeAnythingWasTold(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)
-	d.p.Recovered(t.Context(), failure("app"))
+	d.p.Recovered(t.Context(), failureOf("app"))
 	d.want("unknown pod", 0, 0)
 	d.publish(true, verdict("side", diagnosis.TagNotFound))
-	d.p.Recovered(t.Context(), failure("app"))
+	d.p.Recovered(t.Context(), failureOf("app"))
 	d.want("unknown container", 1, 1)
-	d.p.Recovered(t.Context(), failure("side"))
+	d.p.Recovered(t.Context(), failureOf("side"))
 	d.want("known", 1, 2)
-	d.p.Recovered(t.Context(), failure("side"))
+	d.p.Recovered(t.Context(), failureOf("side"))
 	d.want("twice", 1, 2)
 }
 
@@ -785,7 +795,7 @@ func TestRecoveredAfterAFirstVerdict(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)
 	d.publish(false, verdict("app", diagnosis.TagNotFound, guess))
-	d.p.Recovered(t.Context(), failure("app"))
+	d.p.Recovered(t.Context(), failureOf("app"))
 	d.want("the annotation had told it", 1, 1)
 }
 
@@ -811,12 +821,10 @@ func TestForgetting(t *testing.T) {
 	d := newDesk(t)
 	d.publish(true, verdict("app", diagnosis.TagNotFound))
 	d.wantFailing(`{cause="TagNotFound",registry="hub.test"} 1`)
-	d.p.Forget("uid-1")
-	d.p.Forget("unknown")
+	d.p.Forget()
+	d.publisher.Pod("unknown").Forget()
 	d.wantFailing()
-	if len(d.p.pods) != 0 {
-		t.Errorf("got %d pods in memory, want 0", len(d.p.pods))
-	}
+	d.p = d.publisher.Pod("uid-1")
 	d.publish(true, verdict("app", diagnosis.TagNotFound)) // the same name and uid: another life
 	d.want("another life", 2, 2)
 }
@@ -833,25 +841,16 @@ func TestVerdictsAreNotChanged(t *testing.T) {
 	}
 }
 
-func TestPublisherWithoutAgain(t *testing.T) {
-	t.Parallel()
-	p := NewPublisher(&writer{}, report.NewMetrics("v1"), slog.New(slog.DiscardHandler), "worker-3")
-	for _, s := range []string{"a", "b"} {
-		if err := p.Verdicts(t.Context(), update(), []diagnosis.Verdict{verdict("app", diagnosis.TagNotFound, wording(s))}, true); err != nil {
-			t.Error(err)
-		}
-	}
-}
-
 func TestPublisherWithManyPods(t *testing.T) {
 	t.Parallel()
 	w := &writer{}
-	p := NewPublisher(w, report.NewMetrics("v1"), slog.New(slog.DiscardHandler), "worker-3")
+	p := NewPublisher(w, quiet{}, NewMetrics("v1"), slog.New(slog.DiscardHandler), "worker-3")
 	var wg sync.WaitGroup
 	for i := range 50 {
 		wg.Go(func() {
-			u := update()
+			u := watched()
 			u.UID = fmt.Sprint("uid-", i)
+			p := p.Pod(u.UID)
 			v := verdict("app", diagnosis.TagNotFound, func(v *diagnosis.Verdict) { v.Failure.UID = u.UID })
 			for _, verdicts := range [][]diagnosis.Verdict{{v}, {v}, nil} {
 				if len(verdicts) == 0 {
@@ -861,23 +860,37 @@ func TestPublisherWithManyPods(t *testing.T) {
 					t.Error(err)
 				}
 			}
-			p.Forget(u.UID)
+			p.Forget()
 		})
 	}
 	wg.Wait()
-	if len(w.patches) != 100 || len(w.events) != 100 || len(p.pods) != 0 {
-		t.Errorf("got %d patches, %d events, %d pods in memory, want 100, 100, 0", len(w.patches), len(w.events), len(p.pods))
+	if len(w.patches) != 100 || len(w.events) != 100 {
+		t.Errorf("got %d patches, %d events, want 100, 100", len(w.patches), len(w.events))
 	}
+}
+
+// collector answers at once.
+type collector struct{}
+
+func (collector) Follow(context.Context, []diagnosis.Failure) ([]diagnosis.Failure, []diagnosis.Progress) {
+	return nil, nil
+}
+
+func (collector) Collect(context.Context, diagnosis.Failure, bool) ([]diagnosis.Evidence, <-chan []diagnosis.Evidence) {
+	found := []diagnosis.Evidence{{Check: diagnosis.CheckMessage, Outcome: diagnosis.Inconclusive, Detail: "it says nothing"}}
+	all := make(chan []diagnosis.Evidence, 1)
+	all <- found
+	return found, all
 }
 
 // The whole: the agent with its publisher, as it is wired.
 func TestAgentWithPublisher(t *testing.T) {
-	inLoop(t, nil, func(l *loop) {
-		w := &writer{}
-		p := NewPublisher(w, report.NewMetrics("v1"), slog.New(slog.DiscardHandler), "worker-3")
-		a := New(l.collector, p, slog.New(slog.DiscardHandler))
-		p.Again(a.Again)
-		ctx, cancel := context.WithCancel(l.t.Context())
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w, pods := &writer{}, agent.NewPods()
+		p := NewPublisher(w, pods, NewMetrics("v1"), slog.New(slog.DiscardHandler), "worker-3")
+		a := agent.New(pods, collector{}, p, slog.New(slog.DiscardHandler))
+		ctx, cancel := context.WithCancel(t.Context())
 		stopped := make(chan struct{})
 		go func() {
 			defer close(stopped)
@@ -887,12 +900,13 @@ func TestAgentWithPublisher(t *testing.T) {
 			cancel()
 			<-stopped
 		}()
-		a.Observe(update(failure("app")))
+		pods.Observe(watched(failureOf("app")))
 		time.Sleep(time.Second)
 		// Every examination finds other words, but nothing is written twice in a minute.
 		for i := range 30 {
-			policy := []string{"Always", "Never"}[i%2]
-			a.Observe(update(failure("app", func(f *diagnosis.Failure) { f.PullPolicy = policy })))
+			f := failureOf("app")
+			f.PullPolicy = []string{"Always", "Never"}[i%2]
+			pods.Observe(watched(f))
 			time.Sleep(10 * time.Second)
 		}
 		w.mu.Lock()
@@ -912,14 +926,14 @@ func TestTimingsAreLogged(t *testing.T) {
 	t.Parallel()
 	var log strings.Builder
 	w := &writer{}
-	p := NewPublisher(w, report.NewMetrics("v1"), slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})), "worker-3")
+	p := NewPublisher(w, quiet{}, NewMetrics("v1"), slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})), "worker-3")
 	v := verdict("app", diagnosis.TagNotFound, func(v *diagnosis.Verdict) {
 		v.Evidence = []diagnosis.Evidence{{
 			Check: diagnosis.CheckRegistry, Outcome: diagnosis.Failed, Fault: diagnosis.FaultTagNotFound, Detail: "it is not there", Endpoint: "https://hub.test",
 			Timings: map[diagnosis.Phase]time.Duration{diagnosis.PhaseManifest: 3 * time.Millisecond, diagnosis.PhaseDNS: time.Millisecond, diagnosis.PhaseTLS: 2 * time.Millisecond},
 		}}
 	})
-	if err := p.Verdicts(t.Context(), update(), []diagnosis.Verdict{v}, true); err != nil {
+	if err := p.Pod("uid-1").Verdicts(t.Context(), watched(), []diagnosis.Verdict{v}, true); err != nil {
 		t.Fatal(err)
 	}
 	const want = "endpoint=https://hub.test outcome=Failed fault=TagNotFound phases.dns=1ms phases.tls=2ms phases.manifest=3ms"
@@ -931,4 +945,21 @@ func TestTimingsAreLogged(t *testing.T) {
 			t.Errorf("patch %+v", patch)
 		}
 	}
+}
+
+var errAPI = errors.New("the API server has a bad day")
+
+func began() time.Time { return time.Date(2026, 1, 2, 3, 4, 1, 0, time.UTC) }
+
+func failureOf(name string) diagnosis.Failure {
+	return diagnosis.Failure{
+		Namespace: "shop", Pod: "web", UID: "uid-1", Node: "worker-3", Container: name, Kind: diagnosis.KindContainer,
+		Image: "hub.test/" + name + ":1", Registry: "hub.test", Repository: name, PullPolicy: "Always",
+		Reason: "ErrImagePull", Message: "dial tcp: lookup hub.test: no such host", PullSecrets: []string{"regcred"}, Since: began(),
+	}
+}
+
+// watched is what the watch shows of a pod.
+func watched(failures ...diagnosis.Failure) podwatch.Update {
+	return podwatch.Update{Namespace: "shop", Name: "web", UID: "uid-1", Failures: failures, SeenAt: time.Now()}
 }

@@ -1,19 +1,18 @@
-package agent
+package report
 
 import (
 	"context"
 	"errors"
 	"log/slog"
 	"slices"
-	"sync"
 	"time"
 
 	eventsv1 "k8s.io/api/events/v1"
 
+	"github.com/whypull/whypull/agent"
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/kube"
 	"github.com/whypull/whypull/agent/podwatch"
-	"github.com/whypull/whypull/report"
 )
 
 // Writer writes to the API server.
@@ -26,30 +25,58 @@ type Writer interface {
 // cause.
 const rewrite = time.Minute
 
-// PodPublisher writes verdicts to the pod, the metrics and the log. It writes
-// only what is new.
-type PodPublisher struct {
+// Queue holds the pods that wait to be served.
+type Queue interface {
+	// Again has a pod served again after a while.
+	Again(uid string, after time.Duration)
+	// Busy reports whether pods wait.
+	Busy() bool
+}
+
+// Publisher writes verdicts to the pods, the metrics and the log. It writes only
+// what is new.
+type Publisher struct {
 	writer  Writer
-	metrics *report.Metrics
+	queue   Queue
+	metrics *Metrics
 	log     *slog.Logger
 	node    string
 	now     func() time.Time
-	again   func(uid string, after time.Duration)
-	busy    func() bool
-
-	mu   sync.Mutex
-	pods map[string]*published // by pod uid
 }
 
-// published is what has been told of a pod.
+// NewPublisher returns a publisher for a node's pods. A pod whose write is put
+// off is served again through the queue.
+func NewPublisher(w Writer, q Queue, m *Metrics, log *slog.Logger, node string) *Publisher {
+	return &Publisher{writer: w, queue: q, metrics: m, log: log, node: node, now: time.Now}
+}
+
+// Reported implements agent.Publisher.
+func (p *Publisher) Reported(annotations map[string]string) bool {
+	_, err := Parse(annotations[ReportAnnotation])
+	return err == nil
+}
+
+// Pod implements agent.Publisher.
+func (p *Publisher) Pod(uid string) agent.PodPublisher {
+	return &podPublisher{Publisher: p, uid: uid}
+}
+
+// podPublisher publishes the verdicts on one pod.
+type podPublisher struct {
+	*Publisher
+	uid  string
+	told *published // nil until the first verdicts come
+}
+
+// published is what has been published of a pod.
 type published struct {
 	causes     string
 	content    string // the report without its times; empty if none is on the pod
 	first      bool   // made before the slow checks had answered
 	at         time.Time
 	owed       bool // its Events have been put off once
-	containers map[podwatch.Key]*telling
-	pulls      map[podwatch.Key]adopted // that an earlier run of the agent followed
+	containers map[diagnosis.Subject]*telling
+	pulls      map[diagnosis.Subject]adopted // that an earlier run of the agent followed
 }
 
 // telling is what has been told of one container.
@@ -76,34 +103,23 @@ type adopted struct {
 }
 
 func newPublished() *published {
-	return &published{containers: map[podwatch.Key]*telling{}, pulls: map[podwatch.Key]adopted{}}
+	return &published{containers: map[diagnosis.Subject]*telling{}, pulls: map[diagnosis.Subject]adopted{}}
 }
 
 // about returns what has been told of a failure's container.
-func (t *published) about(key podwatch.Key) *telling {
+func (t *published) about(key diagnosis.Subject) *telling {
 	if t.containers[key] == nil {
 		t.containers[key] = &telling{}
 	}
 	return t.containers[key]
 }
 
-// NewPublisher returns a publisher for a node's pods.
-func NewPublisher(w Writer, m *report.Metrics, log *slog.Logger, node string) *PodPublisher {
-	return &PodPublisher{writer: w, metrics: m, log: log, node: node, now: time.Now, pods: map[string]*published{},
-		again: func(string, time.Duration) {}, busy: func() bool { return false }}
-}
-
-// Again sets how the publisher asks for a pod to be served later, when a write
-// was put off.
-func (p *PodPublisher) Again(again func(uid string, after time.Duration)) { p.again = again }
-
-// Busy sets how the publisher learns that other pods wait to be served: what each
-// has on it comes before the Events about any.
-func (p *PodPublisher) Busy(busy func() bool) { p.busy = busy }
-
-// Verdicts implements Publisher.
-func (p *PodPublisher) Verdicts(ctx context.Context, u podwatch.Update, verdicts []diagnosis.Verdict, final bool) error {
-	told := p.of(u)
+// Verdicts implements agent.PodPublisher.
+func (p *podPublisher) Verdicts(ctx context.Context, u podwatch.Update, verdicts []diagnosis.Verdict, final bool) error {
+	if p.told == nil {
+		p.told = adopt(p.uid, u.Annotations)
+	}
+	told := p.told
 	p.metrics.Pulling(u.UID, u.Pulling)
 	if len(verdicts) == 0 {
 		p.metrics.Failing(u.UID, nil)
@@ -125,9 +141,9 @@ func (p *PodPublisher) Verdicts(ctx context.Context, u podwatch.Update, verdicts
 	}
 	switch {
 	case !final:
-	case !told.owed && p.busy():
+	case !told.owed && p.queue.Busy():
 		told.owed = true
-		p.again(u.UID, 0)
+		p.queue.Again(u.UID, 0)
 	default:
 		told.owed = false
 		p.events(ctx, told, verdicts)
@@ -135,36 +151,26 @@ func (p *PodPublisher) Verdicts(ctx context.Context, u podwatch.Update, verdicts
 	return nil
 }
 
-// of returns what has been told of a pod: by this run or, by the pod's own
-// annotations, by an earlier one.
-func (p *PodPublisher) of(u podwatch.Update) *published {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	told := p.pods[u.UID]
-	if told == nil {
-		told = adopt(u.Annotations)
-		p.pods[u.UID] = told
-	}
-	return told
-}
-
 // adopt reads what an earlier run of the agent has told. Annotations that are
 // not whypull's reports are not taken for one.
-func adopt(annotations map[string]string) *published {
+func adopt(uid string, annotations map[string]string) *published {
 	told := newPublished()
-	doc, err := report.Parse(annotations[report.ReportAnnotation])
+	doc, err := Parse(annotations[ReportAnnotation])
 	if err != nil {
 		return told
 	}
-	told.causes = annotations[report.CauseAnnotation]
-	told.content = report.Timeless(annotations[report.ReportAnnotation])
+	content, err := doc.timeless()
+	if err != nil {
+		return told
+	}
+	told.causes, told.content = annotations[CauseAnnotation], content
 	told.at, _ = time.Parse(time.RFC3339, doc.ObservedAt) // zero: long ago
 	for _, c := range doc.Containers {
-		told.adopt(c)
+		told.adopt(uid, c)
 	}
 	for _, g := range doc.Pulling {
 		if since, err := time.Parse(time.RFC3339, g.Since); err == nil {
-			told.pulls[podwatch.Key{Kind: diagnosis.Kind(g.Kind), Name: g.Name}] = adopted{g.Image, since}
+			told.pulls[diagnosis.Subject{UID: uid, Kind: diagnosis.Kind(g.Kind), Name: g.Name}] = adopted{g.Image, since}
 		}
 	}
 	return told
@@ -172,14 +178,14 @@ func adopt(annotations map[string]string) *published {
 
 // adopt takes over what an earlier run has told of one container. Of a first
 // verdict, which has had no Event, that is only when the incident began.
-func (t *published) adopt(c report.Container) {
+func (t *published) adopt(uid string, c Container) {
 	since, err := time.Parse(time.RFC3339, c.Since)
 	if err != nil {
 		return
 	}
-	of := t.about(podwatch.Key{Kind: diagnosis.Kind(c.Kind), Name: c.Name})
+	of := t.about(diagnosis.Subject{UID: uid, Kind: diagnosis.Kind(c.Kind), Name: c.Name})
 	of.earlier, of.timed = adopted{c.Image, since}, since
-	if slices.ContainsFunc(c.Evidence, func(e report.Entry) bool { return e.Fault == string(diagnosis.FaultPending) }) {
+	if slices.ContainsFunc(c.Evidence, func(e Entry) bool { return e.Fault == string(diagnosis.FaultPending) }) {
 		t.first = true
 		return
 	}
@@ -192,7 +198,7 @@ func (t *published) adopt(c report.Container) {
 // first one, made of less, does not replace that.
 func (t *published) settled(verdicts []diagnosis.Verdict) bool {
 	return !slices.ContainsFunc(verdicts, func(v diagnosis.Verdict) bool {
-		return t.about(podwatch.KeyOf(v.Failure)).final != v.Failure.Image
+		return t.about(v.Failure.Subject()).final != v.Failure.Image
 	})
 }
 
@@ -202,7 +208,7 @@ func (t *published) continued(verdicts []diagnosis.Verdict) []diagnosis.Verdict 
 	out := slices.Clone(verdicts)
 	for i := range out {
 		f := &out[i].Failure
-		switch of := t.about(podwatch.KeyOf(*f)); {
+		switch of := t.about(f.Subject()); {
 		case of.earlier.since.IsZero():
 		case of.earlier.image == f.Image:
 			f.Since = of.earlier.since
@@ -216,29 +222,29 @@ func (t *published) continued(verdicts []diagnosis.Verdict) []diagnosis.Verdict 
 // annotate writes the annotations if they say anything new: at once for new
 // causes and for what replaces a first verdict, else not more often than once a
 // minute. It tells whether the pod has them now.
-func (p *PodPublisher) annotate(ctx context.Context, u podwatch.Update, told *published, verdicts []diagnosis.Verdict, final bool) (bool, error) {
-	annotations, err := report.AnnotationsWithPulls(verdicts, told.pullsOf(u), p.node, p.now())
+func (p *Publisher) annotate(ctx context.Context, u podwatch.Update, told *published, verdicts []diagnosis.Verdict, final bool) (bool, error) {
+	now, err := render(verdicts, told.pullsOf(u), p.node, p.now())
 	if err != nil {
 		return false, err
 	}
-	content, causes := report.Timeless(annotations[report.ReportAnnotation]), annotations[report.CauseAnnotation]
-	if content == told.content {
+	causes := now.annotations[CauseAnnotation]
+	if now.content == told.content {
 		told.wrote(verdicts, final)
 		told.first = told.first || retrying(verdicts)
 		return true, nil
 	}
 	if wait := rewrite - p.now().Sub(told.at); causes == told.causes && wait > 0 && !told.first {
-		p.again(u.UID, min(wait, rewrite))
+		p.queue.Again(u.UID, min(wait, rewrite))
 		return false, nil
 	}
-	patch := map[string]*string{report.CauseAnnotation: nil} // a pod that only pulls has none
-	for k, v := range annotations {
+	patch := map[string]*string{CauseAnnotation: nil} // a pod that only pulls has none
+	for k, v := range now.annotations {
 		patch[k] = &v
 	}
 	if err := p.write(ctx, u, patch); err != nil {
 		return false, err
 	}
-	told.content, told.causes, told.at = content, causes, p.now()
+	told.content, told.causes, told.at = now.content, causes, p.now()
 	told.wrote(verdicts, final)
 	told.first = told.first || retrying(verdicts)
 	p.logPulls(u)
@@ -260,7 +266,7 @@ func retrying(verdicts []diagnosis.Verdict) bool {
 
 // logPulls tells of the layers of images on their way: the report has no room
 // for them.
-func (p *PodPublisher) logPulls(u podwatch.Update) {
+func (p *Publisher) logPulls(u podwatch.Update) {
 	for _, g := range u.Pulling {
 		p.log.Debug("pulling", "namespace", u.Namespace, "pod", u.Name, "container", g.Failure.Container, "image", g.Failure.Image,
 			"detail", g.Detail(), "layers", g.Layers)
@@ -272,7 +278,7 @@ func (t *published) pullsOf(u podwatch.Update) []diagnosis.Progress {
 	out := slices.Clone(u.Pulling)
 	for i := range out {
 		f := &out[i].Failure
-		if was, ok := t.pulls[podwatch.KeyOf(*f)]; ok && was.image == f.Image {
+		if was, ok := t.pulls[f.Subject()]; ok && was.image == f.Image {
 			f.Since = was.since
 		}
 	}
@@ -281,7 +287,7 @@ func (t *published) pullsOf(u podwatch.Update) []diagnosis.Progress {
 
 // logTimings tells how long each phase of the conversations took: the report
 // does not, since it would change with every diagnosis.
-func (p *PodPublisher) logTimings(v diagnosis.Verdict) {
+func (p *Publisher) logTimings(v diagnosis.Verdict) {
 	for _, e := range v.Evidence {
 		if len(e.Timings) == 0 {
 			continue
@@ -306,11 +312,11 @@ func (t *published) wrote(verdicts []diagnosis.Verdict, final bool) {
 		return
 	}
 	for _, v := range verdicts {
-		t.about(podwatch.KeyOf(v.Failure)).final = v.Failure.Image
+		t.about(v.Failure.Subject()).final = v.Failure.Image
 	}
 }
 
-func (p *PodPublisher) write(ctx context.Context, u podwatch.Update, patch map[string]*string) error {
+func (p *Publisher) write(ctx context.Context, u podwatch.Update, patch map[string]*string) error {
 	err := p.writer.Annotate(ctx, u.Namespace, u.Name, u.UID, patch)
 	if !errors.Is(err, kube.ErrNotFound) {
 		p.wrote(err)
@@ -319,7 +325,7 @@ func (p *PodPublisher) write(ctx context.Context, u podwatch.Update, patch map[s
 }
 
 // wrote counts a write, but not one that was held back: the API server got none.
-func (p *PodPublisher) wrote(err error) {
+func (p *Publisher) wrote(err error) {
 	if !errors.Is(err, kube.ErrUnguarded) {
 		p.metrics.Wrote(err)
 	}
@@ -327,15 +333,15 @@ func (p *PodPublisher) wrote(err error) {
 
 // clear takes whypull's annotations off a pod that fails no more. A pod that
 // has none is left alone.
-func (p *PodPublisher) clear(ctx context.Context, u podwatch.Update, told *published) error {
-	if told.content == "" && !marked(u.Annotations) {
+func (p *Publisher) clear(ctx context.Context, u podwatch.Update, told *published) error {
+	if told.content == "" && !p.Reported(u.Annotations) {
 		return nil
 	}
-	patch := map[string]*string{report.CauseAnnotation: nil, report.SummaryAnnotation: nil, report.ReportAnnotation: nil}
+	patch := map[string]*string{CauseAnnotation: nil, SummaryAnnotation: nil, ReportAnnotation: nil}
 	if err := p.write(ctx, u, patch); err != nil {
 		return err
 	}
-	failed := told.causes != "" || u.Annotations[report.CauseAnnotation] != ""
+	failed := told.causes != "" || u.Annotations[CauseAnnotation] != ""
 	*told = *newPublished()
 	if failed {
 		p.log.Info("recovered", "namespace", u.Namespace, "pod", u.Name)
@@ -343,17 +349,10 @@ func (p *PodPublisher) clear(ctx context.Context, u podwatch.Update, told *publi
 	return nil
 }
 
-// marked tells that a pod carries a report of whypull's, not just something
-// under the same prefix.
-func marked(annotations map[string]string) bool {
-	_, err := report.Parse(annotations[report.ReportAnnotation])
-	return err == nil
-}
-
 // measure notes how long it took to tell of each new incident.
-func (p *PodPublisher) measure(told *published, verdicts []diagnosis.Verdict) {
+func (p *Publisher) measure(told *published, verdicts []diagnosis.Verdict) {
 	for _, v := range verdicts {
-		of := told.about(podwatch.KeyOf(v.Failure))
+		of := told.about(v.Failure.Subject())
 		if of.timed.Equal(v.Failure.Since) {
 			continue
 		}
@@ -367,9 +366,9 @@ func (p *PodPublisher) measure(told *published, verdicts []diagnosis.Verdict) {
 
 // events counts each verdict that is new for its incident, and records an Event
 // for it.
-func (p *PodPublisher) events(ctx context.Context, told *published, verdicts []diagnosis.Verdict) {
+func (p *Publisher) events(ctx context.Context, told *published, verdicts []diagnosis.Verdict) {
 	for _, v := range verdicts {
-		of, said := told.about(podwatch.KeyOf(v.Failure)), sayingOf(v)
+		of, said := told.about(v.Failure.Subject()), sayingOf(v)
 		if of.counted != said {
 			of.counted = said
 			p.metrics.Diagnosed(v)
@@ -377,14 +376,14 @@ func (p *PodPublisher) events(ctx context.Context, told *published, verdicts []d
 		if of.event == said {
 			continue
 		}
-		if err := p.event(ctx, report.FailureEvent(v, p.now())); err != nil {
+		if err := p.event(ctx, FailureEvent(v, p.now())); err != nil {
 			continue // the annotation is there; the next time tries again
 		}
 		of.event = said
 	}
 }
 
-func (p *PodPublisher) event(ctx context.Context, e *eventsv1.Event) error {
+func (p *Publisher) event(ctx context.Context, e *eventsv1.Event) error {
 	err := p.writer.Event(ctx, e)
 	p.wrote(err)
 	if err != nil {
@@ -393,32 +392,24 @@ func (p *PodPublisher) event(ctx context.Context, e *eventsv1.Event) error {
 	return err
 }
 
-// Recovered implements Publisher. Of a container that got its image before
-// anything was told of it, nothing is.
-func (p *PodPublisher) Recovered(ctx context.Context, f diagnosis.Failure) {
-	if p.end(f) {
-		_ = p.event(ctx, report.RecoveredEvent(f, p.now())) // logged and counted there
+// Recovered implements agent.PodPublisher. Of a container that got its image
+// before anything was told of it, nothing is.
+func (p *podPublisher) Recovered(ctx context.Context, f diagnosis.Failure) {
+	if p.told != nil && p.told.end(f) {
+		_ = p.event(ctx, RecoveredEvent(f, p.now())) // logged and counted there
 	}
 }
 
-// end ends an incident, and tells whether it had been told of.
-func (p *PodPublisher) end(f diagnosis.Failure) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	told, key := p.pods[f.UID], podwatch.KeyOf(f)
-	if told == nil {
-		return false
-	}
-	of := told.containers[key]
-	delete(told.containers, key)
+// end ends an incident, and reports whether it had been told of.
+func (t *published) end(f diagnosis.Failure) bool {
+	of := t.containers[f.Subject()]
+	delete(t.containers, f.Subject())
 	return of != nil && !of.timed.IsZero()
 }
 
-// Forget implements Publisher.
-func (p *PodPublisher) Forget(uid string) {
-	p.metrics.Failing(uid, nil)
-	p.metrics.Pulling(uid, nil)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	delete(p.pods, uid)
+// Forget implements agent.PodPublisher.
+func (p *podPublisher) Forget() {
+	p.metrics.Failing(p.uid, nil)
+	p.metrics.Pulling(p.uid, nil)
+	p.told = nil
 }
