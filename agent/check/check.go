@@ -51,6 +51,9 @@ type Options struct {
 	HostRoot, ContainerdConfig, RegistryDir, KubeletDir, Providers string
 	// Version of this program.
 	Version string
+	// Report returns what the JSON output has of a pod's verdicts, reached on a
+	// node at a time; the text has none.
+	Report func(verdicts []diagnosis.Verdict, node string, observed time.Time) any
 
 	node     string                               // empty: the machine's name
 	now      time.Time                            // zero: the time
@@ -98,7 +101,7 @@ type checker struct {
 	platform    ocispec.Platform
 	runtime     *cri.Runtime // nil: none
 	runtimeSays string
-	collector   *probe.Collector
+	probes      probe.Options
 	notes       []string
 	now         time.Time
 }
@@ -131,7 +134,7 @@ func prepare(ctx context.Context, o Options, stdin io.Reader) (*checker, []targe
 	if err := c.dial(ctx); err != nil {
 		return nil, nil, &FlagError{"cri-socket", err}
 	}
-	c.collector = c.collect(files)
+	c.probes = c.collect(files)
 	return c, targets, nil
 }
 
@@ -158,6 +161,8 @@ func (o Options) validate() error {
 		return errors.New("name an image, or manifests with -f")
 	case o.Image != "" && len(o.Files) > 0:
 		return errors.New("name an image or manifests, not both")
+	case o.Output == "json" && o.Report == nil:
+		return errors.New("JSON output: no report to put into it")
 	case o.Output != "text" && o.Output != "json":
 		return &FlagError{"output", fmt.Errorf("output %q: want text or json", o.Output)}
 	}
@@ -212,8 +217,8 @@ func (c *checker) close() {
 	}
 }
 
-// collect makes the agent's collector for this machine.
-func (c *checker) collect(n node) *probe.Collector {
+// collect returns what the agent's collector works with on this machine.
+func (c *checker) collect(n node) probe.Options {
 	o := nodeconfig.Options{
 		Root: c.options.HostRoot, CertsDir: c.options.RegistryDir, ConfigFile: c.options.ContainerdConfig,
 		Version: c.options.Version, Timeouts: c.options.timeouts, Proxy: c.options.proxy,
@@ -225,9 +230,11 @@ func (c *checker) collect(n node) *probe.Collector {
 		o.Proxy = proxy
 		c.notes = append(c.notes, fmt.Sprintf("with no container runtime to take it from, the proxy is this program's own (%s)", from))
 	}
-	out := probe.New(images, fromFiles{c.objects}, silent{}, o, probe.NodeResolver{Root: filepath.Clean("/" + c.options.HostRoot)})
-	out.Node, out.Platform, out.Brief = n, &c.platform, !c.options.Download
-	return out
+	return probe.Options{
+		Images: images, Secrets: fromFiles{c.objects}, Metrics: silent{}, Node: n,
+		Registries: o, Resolver: probe.NodeResolver{Root: filepath.Clean("/" + c.options.HostRoot)},
+		Platform: &c.platform, Brief: !c.options.Download,
+	}
 }
 
 // ownProxy is the proxy of this program's environment, and the variables that

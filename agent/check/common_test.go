@@ -19,8 +19,10 @@ import (
 
 	"github.com/containerd/platforms"
 
+	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/cri/registry"
 	"github.com/whypull/whypull/cri/registry/faulttest"
+	"github.com/whypull/whypull/report"
 )
 
 // long is how long a test waits for what must happen.
@@ -115,8 +117,14 @@ func options(w *faulttest.World) Options {
 		Output: "text", HostRoot: w.Root(), RegistryDir: "/etc/containerd/certs.d", KubeletDir: "/var/lib/kubelet", Version: "test",
 		Platform: "", node: "ci-1", now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), proxy: w.Proxy,
 		lookUp:   environment("LANG=C.UTF-8"),
+		Report:   reportOf,
 		timeouts: registry.Timeouts{DNS: long, Connect: long, TLS: long, Response: long, Total: long},
 	}
+}
+
+// reportOf is the report as the command hands it in.
+func reportOf(v []diagnosis.Verdict, node string, at time.Time) any {
+	return report.NewDocument(v, node, at)
 }
 
 // outcome is what a run of the command gives.
@@ -153,9 +161,9 @@ func tidy(t *testing.T, text string) {
 }
 
 // parsed is the JSON output.
-func (o outcome) parsed(t *testing.T) Document {
+func (o outcome) parsed(t *testing.T) Document[report.Document] {
 	t.Helper()
-	var d Document
+	var d Document[report.Document]
 	dec := json.NewDecoder(strings.NewReader(o.text))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&d); err != nil {

@@ -10,15 +10,14 @@ import (
 	"github.com/containerd/platforms"
 
 	"github.com/whypull/whypull/agent/diagnosis"
-	"github.com/whypull/whypull/report"
 )
 
 // Schema is the version of the JSON output. Within it fields are only ever
 // added.
 const Schema = "whypull.dev/check/v1"
 
-// Document is the JSON output.
-type Document struct {
+// Document is the JSON output, with reports of type R.
+type Document[R any] struct {
 	Schema string `json:"schema"`
 	// Pullable tells that all images can be pulled, or need not be.
 	Pullable bool   `json:"pullable"`
@@ -27,12 +26,12 @@ type Document struct {
 	Runtime string `json:"runtime"`
 	// Notes say what of the input was passed over or has no effect.
 	Notes []string `json:"notes"`
-	Pods  []Pod    `json:"pods"`
+	Pods  []Pod[R] `json:"pods"`
 }
 
 // Pod is what came of one pod; of an image of the command line, only the report
 // is there.
-type Pod struct {
+type Pod[R any] struct {
 	// Source is the file and the document in it.
 	Source    string `json:"source,omitempty"`
 	Kind      string `json:"kind,omitempty"`
@@ -41,7 +40,7 @@ type Pod struct {
 	Pullable  bool   `json:"pullable"`
 	// Report is as in the annotation whypull.dev/report, and never cut short. An
 	// image that can be pulled has the cause NotReproducible there.
-	Report report.Document `json:"report"`
+	Report R `json:"report"`
 }
 
 // jsonWriter writes for programs: all at once, in the end.
@@ -82,10 +81,10 @@ func escaped(s string) string {
 	return b.String()
 }
 
-func (c *checker) document(all []result) Document {
-	d := Document{
+func (c *checker) document(all []result) Document[any] {
+	d := Document[any]{
 		Schema: Schema, Pullable: len(good(all)) == len(all), Platform: platforms.Format(c.platform), Runtime: c.runtimeSays,
-		Notes: append(append([]string{}, c.notes...), c.objects.notes...), Pods: []Pod{},
+		Notes: append(append([]string{}, c.notes...), c.objects.notes...), Pods: []Pod[any]{},
 	}
 	for i := range max(len(c.objects.pods), 1) {
 		var own []result
@@ -95,7 +94,7 @@ func (c *checker) document(all []result) Document {
 				own, verdicts = append(own, r), append(verdicts, r.verdict)
 			}
 		}
-		p := Pod{Pullable: len(good(own)) == len(own), Report: report.NewDocument(verdicts, c.name, c.now)}
+		p := Pod[any]{Pullable: len(good(own)) == len(own), Report: c.options.Report(verdicts, c.name, c.now)}
 		if len(c.objects.pods) > 0 {
 			from := c.objects.pods[i]
 			p.Source, p.Kind, p.Namespace, p.Name = from.at, from.kind, from.namespace, from.name

@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/agent/probe"
 )
 
 // atOnce is how many images are checked at a time.
@@ -94,7 +95,8 @@ func (c *checker) start(ctx context.Context, targets []target) []examination {
 	for i := range exams {
 		exams[i] = examination{make(chan []diagnosis.Evidence, 1), make(chan []diagnosis.Evidence, mostLive), make(chan []diagnosis.Evidence, 1)}
 	}
-	c.collector.Found = func(f diagnosis.Failure, e ...diagnosis.Evidence) {
+	probes := c.probes
+	probes.Found = func(f diagnosis.Failure, e ...diagnosis.Evidence) {
 		i, err := strconv.Atoi(f.UID)
 		if err != nil || i >= len(exams) {
 			return
@@ -104,6 +106,7 @@ func (c *checker) start(ctx context.Context, targets []target) []examination {
 		case <-ctx.Done():
 		}
 	}
+	collector := probe.New(probes)
 	next := make(chan int, len(targets))
 	for i := range targets {
 		next <- i
@@ -114,7 +117,7 @@ func (c *checker) start(ctx context.Context, targets []target) []examination {
 			for i := range next {
 				f := targets[i].failure
 				f.UID = strconv.Itoa(i) // by which its evidence is known
-				first, all := c.collector.Collect(ctx, f, false)
+				first, all := collector.Collect(ctx, f, false)
 				exams[i].first <- first
 				exams[i].all <- <-all
 			}

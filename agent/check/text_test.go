@@ -148,7 +148,7 @@ func (broken) Write([]byte) (int, error) { return 0, errBroken }
 func TestOutputBreaks(t *testing.T) {
 	t.Parallel()
 	for _, output := range []string{"text", "json"} {
-		o := Options{Image: "Not/Valid", Output: output, HostRoot: t.TempDir(), KubeletDir: "/k"}
+		o := Options{Image: "Not/Valid", Output: output, HostRoot: t.TempDir(), KubeletDir: "/k", Report: reportOf}
 		if _, err := Run(t.Context(), o, nil, broken{}); !errors.Is(err, errBroken) {
 			t.Errorf("%s: error %v", output, err)
 		}

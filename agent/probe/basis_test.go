@@ -44,7 +44,7 @@ func TestSecretsAreNoted(t *testing.T) {
 	good := loginFor("hub.test")
 	good.Version = "uid/7"
 	n := &notes{}
-	c := &Collector{Metrics: &fakeMetrics{}, Basis: n, Secrets: &fakeSecrets{byName: map[string]kube.Secret{"good": good}, errs: map[string]error{"broken": broken}}}
+	c := &Collector{Options: Options{Metrics: &fakeMetrics{}, Basis: n, Secrets: &fakeSecrets{byName: map[string]kube.Secret{"good": good}, errs: map[string]error{"broken": broken}}}}
 	c.checkCredentials(t.Context(), diagnosis.Failure{Namespace: "team", Image: "hub.test/app:1", Registry: "hub.test",
 		PullSecrets: []string{"good", "gone", "broken", "good"}})
 	want := []string{"team/good uid/7 <nil>", "team/gone  " + kube.ErrNotFound.Error(), "team/broken  503"}
@@ -56,7 +56,7 @@ func TestSecretsAreNoted(t *testing.T) {
 func TestFilesAreNoted(t *testing.T) {
 	t.Parallel()
 	n := &notes{}
-	c := &Collector{Basis: n, Node: kubeletOf(t, nil)}
+	c := &Collector{Options: Options{Basis: n, Node: kubeletOf(t, nil)}}
 	c.noteFiles(diagnosis.Failure{Registry: "hub.test"}, nodeconfig.Load(nodeconfig.Options{Root: t.TempDir(), CertsDir: "/certs.d"}))
 	for _, want := range []string{"/etc/containerd/config.toml", "/certs.d/hub.test", "/etc/resolv.conf", "/etc/hosts", "/var/lib/kubelet/config.json"} {
 		if !slices.Contains(n.files, want) {
@@ -70,7 +70,7 @@ func TestFilesAreNoted(t *testing.T) {
 // registry wants to be left alone.
 func TestNodeChanged(t *testing.T) {
 	t.Parallel()
-	c := New(nil, nil, &fakeMetrics{}, nodeconfig.Options{Root: t.TempDir()}, NodeResolver{})
+	c := New(Options{Metrics: &fakeMetrics{}, Registries: nodeconfig.Options{Root: t.TempDir()}})
 	asked := map[string]int{}
 	ask := func(image string, fault registry.Fault) {
 		q := question{endpoint: "https://" + image, image: image}

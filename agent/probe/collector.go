@@ -31,15 +31,18 @@ type Metrics interface {
 	RateLimit(registry string, remaining int, known bool)
 }
 
-// Collector gathers evidence. It is safe for use by many goroutines, and asks
-// a registry only once where many pods need the same answer.
-type Collector struct {
+// Options are what a Collector works with.
+type Options struct {
 	Images  Images  // nil: there is no runtime to ask
 	Secrets Secrets // nil: there is no API server to ask
 	Metrics Metrics
 	Node    NodeCredentials // nil: the node's files are not read
 	Basis   Basis           // nil: nobody wants to know what a verdict rests on
-	// Transfers tells of pulls under way; nil: they are not followed.
+	// Registries are how registries are talked to; their Resolve is the
+	// collector's own, which asks as Resolver says.
+	Registries nodeconfig.Options
+	Resolver   NodeResolver
+	// Transfers are the pulls under way; nil: they are not followed.
 	Transfers Transfers
 	// StallAfter is for how long a pull receives nothing before it has stalled;
 	// 0: DefaultStallAfter.
@@ -49,22 +52,26 @@ type Collector struct {
 	// Brief: no layer is downloaded, whatever the runtime's text says. That they
 	// are there is looked at all the same.
 	Brief bool
-
-	// Found, if set, is told of the network's evidence as it comes, in the order
-	// that it has in the end; by several goroutines, one for each failure.
+	// Found, if set, is called with the network's evidence as it comes, in the
+	// order that it has in the end; by several goroutines, one for each failure.
 	Found func(f diagnosis.Failure, e ...diagnosis.Evidence)
 	// Retry is how failed pulls are tried again.
 	Retry Retry
-	// Filesystems tells where the runtime has images; nil: where it has them by
-	// its configuration.
+	// Filesystems are where the runtime has images; nil: where it has them by its
+	// configuration.
 	Filesystems Filesystems
-
-	// Sandboxes tells where a pod's network is; nil: names are not asked for as
-	// pods do.
+	// Sandboxes are where pods' networks are; nil: names are not asked for as pods
+	// do.
 	Sandboxes Sandboxes
 	// PodNetwork: the network namespaces of pods are entered; else their name
 	// servers are asked from the node's network.
 	PodNetwork bool
+}
+
+// Collector gathers evidence. It is safe for use by many goroutines, and asks
+// a registry only once where many pods need the same answer.
+type Collector struct {
+	Options
 
 	options nodeconfig.Options
 	dns     *lookups
@@ -79,11 +86,10 @@ type Collector struct {
 	slow     slowness
 }
 
-// New returns a collector. The registry options' Resolve is set to the node's
-// resolver.
-func New(images Images, secrets Secrets, m Metrics, o nodeconfig.Options, node NodeResolver) *Collector {
-	c := &Collector{Images: images, Secrets: secrets, Metrics: m, options: o, asker: newAsker(), retries: newRetries()}
-	c.dns, c.configs = newLookups(node, c.now), newConfigs(c.now)
+// New returns a collector.
+func New(o Options) *Collector {
+	c := &Collector{Options: o, options: o.Registries, asker: newAsker(), retries: newRetries()}
+	c.dns, c.configs = newLookups(o.Resolver, c.now), newConfigs(c.now)
 	c.pods = share.New[shareKey](maxLookups, share.For[*podAnswer](lookupLife), c.now)
 	c.images = share.New[string](0, share.For[*imageAnswer](0), c.now) // nothing is kept
 	c.options.Resolve = c.dns.resolve

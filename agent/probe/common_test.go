@@ -196,14 +196,14 @@ func newNode(t *testing.T, ca *catest.CA, files map[string]string) *node {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = images.Close() })
-	n.collector = New(images, n.secrets, n.metrics, n.options, n.resolver)
+	n.collector = New(Options{Images: images, Secrets: n.secrets, Metrics: n.metrics, Registries: n.options, Resolver: n.resolver})
 	return n
 }
 
 // again makes a collector with changed options.
 func (n *node) again(change func(*nodeconfig.Options)) {
 	change(&n.options)
-	n.collector = New(n.collector.Images, n.secrets, n.metrics, n.options, n.resolver)
+	n.collector = New(Options{Images: n.collector.Images, Secrets: n.secrets, Metrics: n.metrics, Registries: n.options, Resolver: n.resolver})
 }
 
 // failure is a failing container of the image, with the named pull secrets.

@@ -157,7 +157,7 @@ func TestCheckCredentials(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			secrets, metrics := &fakeSecrets{byName: tc.byName, errs: tc.errs}, &fakeMetrics{}
-			c := &Collector{Secrets: secrets, Metrics: metrics}
+			c := &Collector{Options: Options{Secrets: secrets, Metrics: metrics}}
 			f := failure(image, tc.secrets...)
 			if tc.image != "" {
 				f.Image = tc.image
@@ -200,7 +200,7 @@ func places(logins []keyring.Login) []string {
 // The fields on which rules decide say the same as the sentence.
 func TestCredentialFields(t *testing.T) {
 	t.Parallel()
-	c := &Collector{Metrics: &fakeMetrics{}, Secrets: &fakeSecrets{byName: map[string]kube.Secret{"other": loginFor("z.test", "a.test")}}}
+	c := &Collector{Options: Options{Metrics: &fakeMetrics{}, Secrets: &fakeSecrets{byName: map[string]kube.Secret{"other": loginFor("z.test", "a.test")}}}}
 	got, _ := c.checkCredentials(t.Context(), failure(image, "other", "gone"))
 	if got[0].Secret != "other" || !slices.Equal(got[0].Hosts, []string{"a.test", "z.test"}) {
 		t.Errorf("evidence %+v", got[0])
@@ -234,7 +234,7 @@ func TestHostsOfEverySecretRead(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c := &Collector{Metrics: &fakeMetrics{}, Secrets: &fakeSecrets{byName: map[string]kube.Secret{"pull": pullSecret(tc.content)}}}
+			c := &Collector{Options: Options{Metrics: &fakeMetrics{}, Secrets: &fakeSecrets{byName: map[string]kube.Secret{"pull": pullSecret(tc.content)}}}}
 			got, _ := c.checkCredentials(t.Context(), failure(image, "pull", "pull"))
 			wantFaults(t, got, []diagnosis.Fault{tc.fault, tc.fault})
 			for _, e := range got {
@@ -250,7 +250,7 @@ func TestHostsOfEverySecretRead(t *testing.T) {
 func TestCredentialInKey(t *testing.T) {
 	t.Parallel()
 	for _, host := range []string{"hub.test", "other.test"} {
-		c := &Collector{Metrics: &fakeMetrics{}, Secrets: &fakeSecrets{byName: map[string]kube.Secret{"pull": loginFor("https://" + user + ":" + password + "@" + host)}}}
+		c := &Collector{Options: Options{Metrics: &fakeMetrics{}, Secrets: &fakeSecrets{byName: map[string]kube.Secret{"pull": loginFor("https://" + user + ":" + password + "@" + host)}}}}
 		got, logins := c.checkCredentials(t.Context(), failure(image, "pull"))
 		wellFormed(t, got)
 		discreet(t, fmt.Sprint(got, logins))
@@ -262,7 +262,7 @@ func TestCredentialInKey(t *testing.T) {
 
 func TestCheckCredentialsWithoutAPIServer(t *testing.T) {
 	t.Parallel()
-	got, logins := (&Collector{Metrics: &fakeMetrics{}}).checkCredentials(t.Context(), failure(image, "pull"))
+	got, logins := (&Collector{Options: Options{Metrics: &fakeMetrics{}}}).checkCredentials(t.Context(), failure(image, "pull"))
 	wantLines(t, "evidence", of(got, diagnosis.CheckCredentials), "NotRun | SecretUnreadable | no API server to read secrets from")
 	if logins != nil {
 		t.Errorf("logins %v", logins)
@@ -273,7 +273,7 @@ func TestCheckCredentialsWithoutAPIServer(t *testing.T) {
 func TestCheckCredentialsNotGiven(t *testing.T) {
 	t.Parallel()
 	m := &fakeMetrics{}
-	c := &Collector{Metrics: m, Secrets: &fakeSecrets{errs: map[string]error{"pull": fmt.Errorf("reading: %w", Unread("secret pull is not in the files"))}}}
+	c := &Collector{Options: Options{Metrics: m, Secrets: &fakeSecrets{errs: map[string]error{"pull": fmt.Errorf("reading: %w", Unread("secret pull is not in the files"))}}}}
 	got, logins := c.checkCredentials(t.Context(), failure(image, "pull"))
 	wantLines(t, "evidence", of(got, diagnosis.CheckCredentials), "NotRun | SecretUnreadable | secret pull is not in the files")
 	if len(logins) != 0 || len(m.secrets) != 0 || got[0].Secret != "pull" {
@@ -286,7 +286,7 @@ func TestCheckCredentialsCancelled(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	c := &Collector{Metrics: &fakeMetrics{}, Secrets: &fakeSecrets{}}
+	c := &Collector{Options: Options{Metrics: &fakeMetrics{}, Secrets: &fakeSecrets{}}}
 	got, _ := c.checkCredentials(ctx, failure(image, "pull"))
 	wantLines(t, "evidence", of(got, diagnosis.CheckCredentials), "Inconclusive | SecretUnreadable | secret pull could not be read from the API server")
 }

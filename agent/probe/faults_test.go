@@ -90,9 +90,9 @@ func diagnoseCase(t *testing.T, w *faulttest.World, c faulttest.Case, limits reg
 		names = append(names, l.Source)
 		secrets.byName[l.Source] = pullSecret(dockerConfig(l.Username, l.Password, l.Key))
 	}
-	collector := New(nil, secrets, &fakeMetrics{}, nodeconfig.Options{
+	collector := New(Options{Secrets: secrets, Metrics: &fakeMetrics{}, Registries: nodeconfig.Options{
 		Root: root, CertsDir: "/etc/containerd/certs.d", TempDir: t.TempDir(), Version: "test", Proxy: w.Proxy, Timeouts: limits,
-	}, NodeResolver{Root: root, port: server.Port()})
+	}, Resolver: NodeResolver{Root: root, port: server.Port()}})
 	f := failure(c.Image, names...)
 	f.PullPolicy, f.Message = c.Policy, ""
 	ctx, cancel := context.WithTimeout(t.Context(), 2*long)

@@ -110,7 +110,7 @@ func TestCheckImageCancelled(t *testing.T) {
 
 func TestCheckImageWithoutRuntime(t *testing.T) {
 	t.Parallel()
-	e, _ := (&Collector{Metrics: &fakeMetrics{}}).checkImage(t.Context(), failure(image))
+	e, _ := (&Collector{Options: Options{Metrics: &fakeMetrics{}}}).checkImage(t.Context(), failure(image))
 	wantLines(t, "evidence", of([]diagnosis.Evidence{e}, diagnosis.CheckImage), "NotRun | no container runtime socket to ask")
 }
 

@@ -67,7 +67,7 @@ func TestNodeCredentials(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			secrets := &fakeSecrets{byName: map[string]kube.Secret{"good": loginFor("hub.test"), "bad": pullSecret("{")}}
-			c := &Collector{Secrets: secrets, Metrics: &fakeMetrics{}, Node: kubeletOf(t, map[string]string{nodeFile: tc.content})}
+			c := &Collector{Options: Options{Secrets: secrets, Metrics: &fakeMetrics{}, Node: kubeletOf(t, map[string]string{nodeFile: tc.content})}}
 			got, logins := c.checkCredentials(t.Context(), failure(image, tc.secrets...))
 			wellFormed(t, got)
 			wantLines(t, "evidence", of(got, diagnosis.CheckCredentials), tc.want...)
@@ -85,7 +85,7 @@ func TestNodeCredentials(t *testing.T) {
 func TestNodeCredentialsNotVisible(t *testing.T) {
 	t.Parallel()
 	for name, node := range map[string]NodeCredentials{"none": nil, "not mounted": kubeletOf(t, nil)} {
-		c := &Collector{Secrets: &fakeSecrets{}, Metrics: &fakeMetrics{}, Node: node}
+		c := &Collector{Options: Options{Secrets: &fakeSecrets{}, Metrics: &fakeMetrics{}, Node: node}}
 		got, logins := c.checkCredentials(t.Context(), failure(image))
 		if len(got) != 1 || len(logins) != 0 {
 			t.Errorf("%s: %+v, %v", name, got, logins)
@@ -97,8 +97,7 @@ func TestProvidersEvidence(t *testing.T) {
 	t.Parallel()
 	const config = `{"apiVersion":"kubelet.config.k8s.io/v1","kind":"CredentialProviderConfig","providers":[
 		{"name":"z-provider","matchImages":["*.test"],"tokenAttributes":{}},{"name":"gcr","matchImages":["gcr.io"]},{"name":"a-provider","matchImages":["x.test","hub.test/%74eam"]}]}`
-	c := &Collector{Secrets: &fakeSecrets{byName: map[string]kube.Secret{"good": loginFor("hub.test")}}, Metrics: &fakeMetrics{},
-		Node: kubeletOf(t, map[string]string{"etc/eks/image-credential-provider/config.json": config})}
+	c := &Collector{Options: Options{Secrets: &fakeSecrets{byName: map[string]kube.Secret{"good": loginFor("hub.test")}}, Metrics: &fakeMetrics{}, Node: kubeletOf(t, map[string]string{"etc/eks/image-credential-provider/config.json": config})}}
 	got, _ := c.checkCredentials(t.Context(), failure(image, "good"))
 	wellFormed(t, got)
 	wantLines(t, "evidence", of(got, diagnosis.CheckCredentials),
@@ -151,7 +150,7 @@ func TestExpiredCredentials(t *testing.T) {
 			t.Parallel()
 			var first []diagnosis.Evidence
 			for _, at := range []time.Time{now, now.Add(time.Second), now.Add(48 * time.Hour)} {
-				c := &Collector{Secrets: &fakeSecrets{byName: map[string]kube.Secret{"pull": tc.secret}}, Metrics: &fakeMetrics{}, asker: clockAt(at)}
+				c := &Collector{Options: Options{Secrets: &fakeSecrets{byName: map[string]kube.Secret{"pull": tc.secret}}, Metrics: &fakeMetrics{}}, asker: clockAt(at)}
 				got, _ := c.checkCredentials(t.Context(), failure(image, "pull"))
 				wellFormed(t, got)
 				if first == nil {
@@ -202,7 +201,7 @@ func TestMissingSecretElsewhere(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			secrets := &findingSecrets{exists: tc.exists, err: tc.err, fakeSecrets: fakeSecrets{byName: map[string]kube.Secret{"good": loginFor("hub.test")}}}
-			c := &Collector{Secrets: secrets, Metrics: &fakeMetrics{}}
+			c := &Collector{Options: Options{Secrets: secrets, Metrics: &fakeMetrics{}}}
 			got, _ := c.checkCredentials(t.Context(), failure(image, "pull", "good"))
 			wellFormed(t, got)
 			wantLines(t, "evidence", of(got, diagnosis.CheckCredentials), tc.want, "Passed | secret good has credentials for hub.test under hub.test")
@@ -404,7 +403,7 @@ func TestCredentialExpiresSoon(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c := &Collector{Metrics: &fakeMetrics{}, asker: clockAt(now), Secrets: &fakeSecrets{byName: map[string]kube.Secret{"s": pullSecret(tc.content)}}}
+			c := &Collector{Options: Options{Metrics: &fakeMetrics{}, Secrets: &fakeSecrets{byName: map[string]kube.Secret{"s": pullSecret(tc.content)}}}, asker: clockAt(now)}
 			got, _ := c.checkCredentials(t.Context(), diagnosis.Failure{Namespace: "team", Image: "hub.test/team/app:1", Registry: "hub.test", PullSecrets: []string{"s"}})
 			line := string(got[0].Outcome) + " | "
 			if got[0].Fault != "" {
@@ -421,8 +420,7 @@ func TestCredentialExpiresSoon(t *testing.T) {
 func TestNodeCredentialExpiresSoon(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	c := &Collector{Metrics: &fakeMetrics{}, asker: clockAt(now),
-		Node: kubeletOf(t, map[string]string{nodeFile: dockerConfig(user, endingToken(now.Add(time.Minute)), "hub.test")})}
+	c := &Collector{Options: Options{Metrics: &fakeMetrics{}, Node: kubeletOf(t, map[string]string{nodeFile: dockerConfig(user, endingToken(now.Add(time.Minute)), "hub.test")})}, asker: clockAt(now)}
 	got, _ := c.checkCredentials(t.Context(), diagnosis.Failure{Namespace: "team", Image: "hub.test/team/app:1", Registry: "hub.test"})
 	if last := got[len(got)-1]; !strings.HasSuffix(last.Detail, "under hub.test; it is a token that expires at 2026-01-02 03:05 UTC") || last.Expires.IsZero() {
 		t.Errorf("got %+v", got)

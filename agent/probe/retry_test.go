@@ -364,7 +364,7 @@ func TestSlowAnswersAreNoticed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &Collector{Metrics: &fakeMetrics{}}
+	c := &Collector{Options: Options{Metrics: &fakeMetrics{}}}
 	c.heard(e, ref, registry.Answer{Found: true, Durations: map[registry.Phase]time.Duration{registry.PhasePing: DefaultSlowAfter - 1, registry.PhaseManifest: DefaultSlowAfter - 1}})
 	if c.slow.any([]registry.Endpoint{e}, c.now()) {
 		t.Error("a fast registry is slow")

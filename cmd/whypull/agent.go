@@ -152,25 +152,23 @@ func (o agentOptions) restConfig() (*rest.Config, error) {
 
 // serve runs the parts until the context ends or the listener fails.
 func (o agentOptions) serve(ctx context.Context, log *slog.Logger, client *kube.Client, runtime *cri.Runtime) error {
-	metrics := report.NewMetrics(version)
-	pods := agent.NewPods()
-	collector := probe.New(runtime, client, metrics, o.registries(), probe.NodeResolver{Root: o.hostRoot})
-	collector.Sandboxes, collector.PodNetwork = runtime, o.podNetwork
-	collector.Transfers, collector.StallAfter, collector.Filesystems = runtime, o.stallAfter, runtime
-	collector.Node = kubelet.New(kubelet.Options{Root: o.hostRoot, Dir: o.kubeletDir, ProviderConfig: o.providers})
-	retry, stopRetry, err := o.retry(log)
+	metrics, pods, changes := report.NewMetrics(version), agent.NewPods(), recheck.New(client, o.hostRoot)
+	retry, stopRetry, err := o.retry(log, pods)
 	if err != nil {
 		return err
 	}
 	defer stopRetry()
-	retry.Again, retry.Waiting = func(uid string) { pods.Reexamine(uid, false) }, pods.Waiting
-	changes := recheck.New(client, o.hostRoot)
-	collector.Basis = changes
-	collector.Retry = retry
-	tracker := podwatch.NewTracker(report.Prefix, time.Now, pods.Observe)
+	collector := probe.New(probe.Options{
+		Images: runtime, Secrets: client, Metrics: metrics, Basis: changes,
+		Node:       kubelet.New(kubelet.Options{Root: o.hostRoot, Dir: o.kubeletDir, ProviderConfig: o.providers}),
+		Registries: o.registries(), Resolver: probe.NodeResolver{Root: o.hostRoot},
+		Transfers: runtime, StallAfter: o.stallAfter, Filesystems: runtime,
+		Sandboxes: runtime, PodNetwork: o.podNetwork, Retry: retry,
+	})
 	writer, guard := o.writer(client, metrics, log)
 	publisher := report.NewPublisher(writer, pods, metrics, log, o.node)
 	loop := agent.New(pods, collector, publisher, log)
+	tracker := podwatch.NewTracker(report.Prefix, time.Now, pods.Observe)
 	reflector := cache.NewReflectorWithOptions(client.PodWatch(watchFailure(log)), &corev1.Pod{}, tracker,
 		cache.ReflectorOptions{Name: "pods", Backoff: kube.WatchBackoff()})
 

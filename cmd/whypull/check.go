@@ -5,10 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/whypull/whypull/agent/check"
+	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/report"
 )
 
 // notPullable is the exit status for an image that cannot be pulled.
@@ -47,7 +50,9 @@ The exit status is 0 if all images can be pulled, or are there and need no pull;
 internal errors.`
 
 func checkCommand() *cobra.Command {
-	o := check.Options{Version: version}
+	o := check.Options{Version: version, Report: func(verdicts []diagnosis.Verdict, node string, observed time.Time) any {
+		return report.NewDocument(verdicts, node, observed)
+	}}
 	cmd := &cobra.Command{
 		Use:   "check {IMAGE | -f FILE...}",
 		Short: "Says whether an image, or those of the pods in manifests, can be pulled on this machine, and why not",

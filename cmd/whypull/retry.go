@@ -9,6 +9,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/resource"
 
+	"github.com/whypull/whypull/agent"
 	"github.com/whypull/whypull/agent/probe"
 	"github.com/whypull/whypull/cri/disk"
 	"github.com/whypull/whypull/cri/nodeconfig"
@@ -25,9 +26,9 @@ const (
 	sweepTime = 30 * time.Second
 )
 
-// retry makes what tries pulls again, and the way to stop it. What a run that was
-// killed has left is removed in the background.
-func (o agentOptions) retry(log *slog.Logger) (probe.Retry, func(), error) {
+// retry returns what tries the pulls of pods again, and the way to stop it. What a
+// run that was killed has left is removed in the background.
+func (o agentOptions) retry(log *slog.Logger, pods *agent.Pods) (probe.Retry, func(), error) {
 	mode, err := probe.ParseRetryMode(o.pullRetry)
 	if err != nil {
 		return probe.Retry{}, nil, wrong("pull-retry", err)
@@ -36,7 +37,8 @@ func (o agentOptions) retry(log *slog.Logger) (probe.Retry, func(), error) {
 	if err != nil || most.Value() <= 0 {
 		return probe.Retry{}, nil, wrong("pull-retry-max-bytes", fmt.Errorf("%q: want a number of bytes, such as 512Mi", o.retryBytes))
 	}
-	out := probe.Retry{Mode: mode}
+	again := func(uid string) { pods.Reexamine(uid, false) }
+	out := probe.Retry{Mode: mode, Again: again, Waiting: pods.Waiting}
 	if mode != probe.RetryAuto && mode != probe.RetryIsolated {
 		return out, func() {}, nil
 	}

@@ -439,7 +439,7 @@ func checksImages(t *testing.T) {
 	checkThere(t, "", registry.HubHost+"/e2e/check:1.0").wants(t, 1, "✗ AuthenticationRequired (Confirmed): ")
 	// The kubelet's own login is the node's, and wrong.
 	checkThere(t, "", registry.NodeLoginHost+"/e2e/check:1.0").wants(t, 1, "/var/lib/kubelet/config.json has credentials for", "✗ CredentialsRejected (Confirmed): ")
-	var d check.Document
+	var d check.Document[report.Document]
 	s := checkThere(t, "", "-o", "json", absent)
 	s.wants(t, 1)
 	strictly(t, s.out, &d)
@@ -466,7 +466,7 @@ func checksManifests(t *testing.T) {
 				push(t, renamed(image))
 			}
 			manifest := renamed(s.Manifests[0])
-			var d check.Document
+			var d check.Document[report.Document]
 			got := checkThere(t, manifest, "-n", s.Name, "-o", "json", "-f", "-")
 			got.wants(t, 1)
 			strictly(t, got.out, &d)
@@ -553,7 +553,7 @@ func (p programs) checksElsewhere(t *testing.T) {
 	}{"1.0": {0, "NotReproducible"}, "1.1": {1, "TagNotFound"}} {
 		s := p.here(t, "", "", "whypull", append(slices.Clone(none), address+"/e2e/check:"+tag)...)
 		s.wants(t, want.status)
-		var d check.Document
+		var d check.Document[report.Document]
 		strictly(t, s.out, &d)
 		if d.Pullable != (want.status == 0) || !strings.HasPrefix(d.Runtime, runtime) || d.Pods[0].Report.Containers[0].Cause != want.cause {
 			t.Errorf("%s: %+v", tag, d)

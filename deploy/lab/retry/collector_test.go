@@ -67,9 +67,11 @@ func newAgent(t *testing.T, r runtimes.Runtime, l scratchpull.Limits, secrets ..
 	t.Cleanup(func() { _ = runtime.Close() })
 	a := agent{again: make(chan string, 10), secrets: secrets}
 	options := nodeconfig.Options{Root: "/", ConfigFile: r.ConfigFile(), Version: "lab"}
-	a.collector = probe.New(runtime, a.secrets, report.NewMetrics("lab"), options, probe.NodeResolver{Root: "/"})
-	a.collector.Transfers, a.collector.Filesystems = runtime, runtime
-	a.collector.Retry = probe.Retry{Isolated: puller(t, r, l), SlowAfter: worksFor, Again: func(uid string) { a.again <- uid }}
+	a.collector = probe.New(probe.Options{
+		Images: runtime, Secrets: a.secrets, Metrics: report.NewMetrics("lab"), Registries: options, Resolver: probe.NodeResolver{Root: "/"},
+		Transfers: runtime, Filesystems: runtime,
+		Retry: probe.Retry{Isolated: puller(t, r, l), SlowAfter: worksFor, Again: func(uid string) { a.again <- uid }},
+	})
 	return a
 }
 

@@ -212,7 +212,7 @@ func runCase(ctx context.Context, r Runtime, service images, runtime *cri.Runtim
 // a rate limit above all, must not keep it from being asked about the next.
 func judge(ctx context.Context, r Runtime, runtime *cri.Runtime, c faulttest.Case, f diagnosis.Failure) diagnosis.Verdict {
 	options := nodeconfig.Options{Root: "/", ConfigFile: r.ConfigFile(), Version: "lab"}
-	collector := probe.New(runtime, secrets{c}, report.NewMetrics("lab"), options, probe.NodeResolver{Root: "/"})
+	collector := probe.New(probe.Options{Images: runtime, Secrets: secrets{c}, Metrics: report.NewMetrics("lab"), Registries: options, Resolver: probe.NodeResolver{Root: "/"}})
 	_, all := collector.Collect(ctx, f, false)
 	return diagnosis.Diagnose(f, <-all)
 }
