@@ -78,6 +78,19 @@ type Subject struct {
 // Subject returns what the failure is of.
 func (f Failure) Subject() Subject { return Subject{f.UID, f.Kind, f.Container} }
 
+// Ref returns the image with its parts.
+func (f Failure) Ref() Image {
+	if f.Registry == "" {
+		return Image{Written: f.Image}
+	}
+	return NewImage(f.Image, f.Registry+"/"+f.Repository)
+}
+
+// SetImage makes the failure one of another image.
+func (f *Failure) SetImage(i Image) {
+	f.Image, f.Registry, f.Repository = i.Written, i.Registry, i.Repository
+}
+
 // Unrecorded tells that the kubelet could not note down that it begins a pull, in
 // a file of its own (EnsureImageExists, RecordPullIntent), so that it has asked no
 // runtime.

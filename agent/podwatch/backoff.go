@@ -78,7 +78,7 @@ func (t tries) next() time.Time {
 // count carries the attempts of a pod on to its new state, and fills the
 // NextTry of its failures. An incident that a list shows for the first time may
 // have had any number of attempts, and so may all that follow it.
-func (p *tracked) count(u Update, incidents map[Key]diagnosis.Failure, listed bool) map[string]tries {
+func (p *tracked) count(u Update, incidents map[diagnosis.Subject]diagnosis.Failure, listed bool) map[string]tries {
 	out := map[string]tries{}
 	for _, f := range u.Failures {
 		if _, done := out[f.Image]; done || !backsOff(f.Reason) {
@@ -104,7 +104,7 @@ func (p *tracked) count(u Update, incidents map[Key]diagnosis.Failure, listed bo
 		if backsOff(f.Reason) {
 			f.NextTry = out[f.Image].next()
 		}
-		incidents[KeyOf(*f)] = *f
+		incidents[f.Subject()] = *f
 	}
 	return out
 }
@@ -124,7 +124,7 @@ func (p *tracked) triedAgain(now []diagnosis.Failure, image string) bool {
 		if f.Image != image || !attempted(f.Reason) {
 			continue
 		}
-		was, open := p.incident(KeyOf(f))
+		was, open := p.incident(f.Subject())
 		if !open || was.Reason != f.Reason || was.Message != f.Message {
 			return true
 		}
@@ -136,7 +136,7 @@ func (p *tracked) triedAgain(now []diagnosis.Failure, image string) bool {
 // shows that the kubelet waits.
 func (p *tracked) beginsToWait(now []diagnosis.Failure, image string) bool {
 	return !p.triedAgain(now, image) && slices.ContainsFunc(now, func(f diagnosis.Failure) bool {
-		was, open := p.incident(KeyOf(f))
+		was, open := p.incident(f.Subject())
 		return f.Image == image && open && f.Reason == "ImagePullBackOff" && attempted(was.Reason)
 	})
 }

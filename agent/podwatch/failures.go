@@ -19,22 +19,43 @@ import (
 // regular, ephemeral. An image volume that several containers mount is there
 // once. Since is left zero.
 func Failures(pod *corev1.Pod) []diagnosis.Failure {
-	return failures(pod, func(Key) bool { return false })
+	return settle(sightings(pod), func(diagnosis.Subject) bool { return false })
 }
 
-// failures is Failures with what is known already: open tells of an incident
-// that has not ended.
-func failures(pod *corev1.Pod, open func(Key) bool) []diagnosis.Failure {
+// sighting is a container that fails by its status, with what its text says it
+// is about. Reading the texts is most of the work with a pod.
+type sighting struct {
+	failure diagnosis.Failure // the container's own, or that of the volume which the text names
+	// volumes are the failures of the image volumes that it may be instead, the
+	// likeliest first: of a text that names no image.
+	volumes []diagnosis.Failure
+}
+
+// sightings returns what the pod's status shows, in the order of the spec.
+func sightings(pod *corev1.Pod) []sighting {
 	if over(pod) {
 		return nil
 	}
-	var out []diagnosis.Failure
+	var out []sighting
 	for _, c := range containers(pod) {
-		if !c.failing() {
-			continue
+		if c.failing() {
+			out = append(out, sight(pod, c))
 		}
-		f := newFailure(pod, c, open)
-		if !slices.ContainsFunc(out, func(o diagnosis.Failure) bool { return KeyOf(o) == KeyOf(f) }) {
+	}
+	return out
+}
+
+// settle returns the failures that the sightings are of. A text that names no
+// image ("pull QPS exceeded") is about the volume whose incident is open, if
+// there is one.
+func settle(all []sighting, open func(diagnosis.Subject) bool) []diagnosis.Failure {
+	var out []diagnosis.Failure
+	for _, s := range all {
+		f := s.failure
+		if i := slices.IndexFunc(s.volumes, func(v diagnosis.Failure) bool { return open(v.Subject()) }); i >= 0 {
+			f = s.volumes[i]
+		}
+		if !slices.ContainsFunc(out, func(o diagnosis.Failure) bool { return o.Subject() == f.Subject() }) {
 			out = append(out, f)
 		}
 	}
@@ -45,15 +66,6 @@ func failures(pod *corev1.Pod, open func(Key) bool) []diagnosis.Failure {
 func over(pod *corev1.Pod) bool {
 	return pod.DeletionTimestamp != nil || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
 }
-
-// Key names a container or image volume within a pod.
-type Key struct {
-	Kind diagnosis.Kind
-	Name string
-}
-
-// KeyOf returns the failure's key.
-func KeyOf(f diagnosis.Failure) Key { return Key{f.Kind, f.Container} }
 
 // container is what the three kinds of containers have in common.
 type container struct {
@@ -130,38 +142,70 @@ func undecided(reason string) bool {
 	return reason == "" || reason == "ContainerCreating" || reason == "PodInitializing"
 }
 
-func newFailure(pod *corev1.Pod, c container, open func(Key) bool) diagnosis.Failure {
+// sight returns what a container's waiting state shows. The kubelet reports a
+// volume's failed pull on each container that mounts it (kuberuntime
+// toKubeContainerImageVolumes), and only the image in the text tells it from the
+// container's own. Of several failing volumes the one that is mounted last wins.
+func sight(pod *corev1.Pod, c container) sighting {
+	w, image := c.waiting(), imageOf(c.image)
+	s := sighting{failure: newFailure(pod, c, image)}
+	text := w.Reason + " " + w.Message
+	if mentions(text, image) {
+		return s
+	}
+	for _, m := range slices.Backward(c.mounts) {
+		v := imageVolume(pod, m.Name)
+		if v == nil {
+			continue
+		}
+		image := imageOf(v.Image.Reference)
+		of := ofVolume(s.failure, v, image)
+		if mentions(text, image) {
+			return sighting{failure: of}
+		}
+		s.volumes = append(s.volumes, of)
+	}
+	return s
+}
+
+func newFailure(pod *corev1.Pod, c container, image diagnosis.Image) diagnosis.Failure {
 	w := c.waiting()
 	f := diagnosis.Failure{
 		Namespace: pod.Namespace, Pod: pod.Name, UID: string(pod.UID), Node: pod.Spec.NodeName, SandboxUID: sandboxUID(pod),
-		Container: c.name, Kind: c.kind, Image: c.image, PullPolicy: string(c.policy),
+		Container: c.name, Kind: c.kind, PullPolicy: string(c.policy),
 		Reason: w.Reason, Message: w.Message,
 		PullSecrets:    pullSecrets(pod),
 		ServiceAccount: pod.Spec.ServiceAccountName,
 		Owner:          owner(pod),
 		HostNetwork:    pod.Spec.HostNetwork,
 	}
-	if v := blamedVolume(pod, c, w.Reason+" "+w.Message, open); v != nil {
-		return ofVolume(f, v)
-	}
-	return named(f)
+	f.SetImage(image)
+	return f
 }
 
 // ofVolume makes a container's failure that of an image volume which it mounts.
-func ofVolume(f diagnosis.Failure, v *corev1.Volume) diagnosis.Failure {
-	f.Kind, f.Container = diagnosis.KindImageVolume, v.Name
-	f.Image, f.PullPolicy = v.Image.Reference, string(v.Image.PullPolicy)
-	return named(f)
+func ofVolume(f diagnosis.Failure, v *corev1.Volume, image diagnosis.Image) diagnosis.Failure {
+	f.Kind, f.Container, f.PullPolicy = diagnosis.KindImageVolume, v.Name, string(v.Image.PullPolicy)
+	f.SetImage(image)
+	return f
 }
 
-// named fills in what the image's name says.
-func named(f diagnosis.Failure) diagnosis.Failure {
-	f.Registry, f.Repository = "", ""
-	if named, err := reference.ParseNormalizedNamed(f.Image); err == nil {
-		// Not reference.Domain: it knows no host with an underscore.
-		f.Registry, f.Repository, _ = strings.Cut(named.Name(), "/")
+// ParseImage parses an image reference by the rules of the kubelet and the
+// runtimes (github.com/distribution/reference). Of one that does not parse the
+// image has only what was written.
+func ParseImage(written string) (diagnosis.Image, error) {
+	named, err := reference.ParseNormalizedNamed(written)
+	if err != nil {
+		return diagnosis.Image{Written: written}, err
 	}
-	return f
+	// Not reference.Domain: it knows no host with an underscore.
+	return diagnosis.NewImage(written, named.Name()), nil
+}
+
+// imageOf is ParseImage for those who see from the image that it does not parse.
+func imageOf(written string) diagnosis.Image {
+	image, _ := ParseImage(written)
+	return image
 }
 
 // sandboxUID is the pod's uid as the kubelet gives it to the runtime: of a
@@ -183,30 +227,6 @@ func pullSecrets(pod *corev1.Pod) []string {
 	return out
 }
 
-// blamedVolume returns the image volume that a container's waiting message is
-// about: the kubelet reports a volume's failed pull on each container that
-// mounts it (kuberuntime toKubeContainerImageVolumes), and only the image in
-// the text tells it from the container's own. Of several failing volumes the
-// one that is mounted last wins. A text that names no image ("pull QPS
-// exceeded") is about the volume whose incident is open, if there is one.
-func blamedVolume(pod *corev1.Pod, c container, text string, open func(Key) bool) *corev1.Volume {
-	if mentions(text, c.image) {
-		return nil
-	}
-	var nameless *corev1.Volume
-	for _, m := range slices.Backward(c.mounts) {
-		v := imageVolume(pod, m.Name)
-		switch {
-		case v == nil:
-		case mentions(text, v.Image.Reference):
-			return v
-		case nameless == nil && open(Key{diagnosis.KindImageVolume, v.Name}):
-			nameless = v
-		}
-	}
-	return nameless
-}
-
 func imageVolume(pod *corev1.Pod, name string) *corev1.Volume {
 	for i := range pod.Spec.Volumes {
 		if v := &pod.Spec.Volumes[i]; v.Name == name && v.Image != nil {
@@ -219,19 +239,17 @@ func imageVolume(pod *corev1.Pod, name string) *corev1.Volume {
 // mentions tells that a text names an image: as it was written, or as the
 // kubelet or the runtime completes it. Of a tag and a digest containerd keeps
 // the digest. A bare word may be anything, unless it is quoted.
-func mentions(text, image string) bool {
-	if strings.Contains(text, strconv.Quote(image)) || strings.ContainsAny(image, "/:@") && names(text, image) {
+func mentions(text string, image diagnosis.Image) bool {
+	if strings.Contains(text, strconv.Quote(image.Written)) || strings.ContainsAny(image.Written, "/:@") && names(text, image.Written) {
 		return true
 	}
-	named, err := reference.ParseNormalizedNamed(image)
-	if err != nil {
+	switch {
+	case !image.Valid():
 		return false
+	case image.Digest != "":
+		return names(text, image.Name()+"@"+image.Digest)
 	}
-	if digested, ok := named.(reference.Digested); ok {
-		return names(text, named.Name()+"@"+digested.Digest().String())
-	}
-	full := reference.TagNameOnly(named)
-	return names(text, full.String()) || reference.IsNameOnly(named) && names(text, image+":latest")
+	return names(text, image.Reference()) || image.Tag == "" && names(text, image.Written+":latest")
 }
 
 // names tells that word stands in text by itself, not as the beginning or the

@@ -420,7 +420,7 @@ func FuzzBlamedVolume(f *testing.F) {
 				t.Errorf("got image %q, want %q", got.Image, container)
 			}
 		case diagnosis.KindImageVolume:
-			if got.Image != volume || !mentions("ErrImagePull "+message, volume) {
+			if got.Image != volume || !mentions("ErrImagePull "+message, imageOf(volume)) {
 				t.Errorf("message %q does not speak of %q", message, got.Image)
 			}
 		default:

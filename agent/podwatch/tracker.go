@@ -56,7 +56,7 @@ type Tracker struct {
 
 type tracked struct {
 	uid       string
-	incidents map[Key]diagnosis.Failure
+	incidents map[diagnosis.Subject]diagnosis.Failure
 	waiting   []diagnosis.Failure
 	tries     map[string]tries // by image
 }
@@ -80,11 +80,14 @@ func (t *Tracker) Add(obj any) error { return t.Update(obj) }
 
 // Update takes a pod's new state in; it is part of cache.ReflectorStore.
 func (t *Tracker) Update(obj any) error {
+	pod, ok := obj.(*corev1.Pod)
+	if !ok {
+		return nil
+	}
+	s := newSeen(pod)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if pod, ok := obj.(*corev1.Pod); ok {
-		t.observe(pod)
-	}
+	t.observe(s)
 	return nil
 }
 
@@ -102,15 +105,19 @@ func (t *Tracker) Delete(obj any) error {
 // Replace takes all pods of the node at once, after a new watch; it is part of
 // cache.ReflectorStore.
 func (t *Tracker) Replace(objs []any, _ string) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	present := map[string]bool{}
-	t.listed = true
+	var all []seen
 	for _, obj := range objs {
 		if pod, ok := obj.(*corev1.Pod); ok {
 			present[pod.Namespace+"/"+pod.Name] = true
-			t.observe(pod)
+			all = append(all, newSeen(pod))
 		}
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.listed = true
+	for _, s := range all {
+		t.observe(s)
 	}
 	t.listed = false
 	t.dropAbsent(present)
@@ -142,8 +149,18 @@ func (t *Tracker) Bookmark(string) error {
 	return nil
 }
 
-func (t *Tracker) observe(pod *corev1.Pod) {
+// seen is a pod with what its status shows, read before the tracker is locked.
+type seen struct {
+	pod     *corev1.Pod
+	failing []sighting
+	waiting []diagnosis.Failure
+}
+
+func newSeen(pod *corev1.Pod) seen { return seen{pod, sightings(pod), Waiting(pod)} }
+
+func (t *Tracker) observe(s seen) {
 	t.heard = t.now()
+	pod := s.pod
 	name := pod.Namespace + "/" + pod.Name
 	old := t.pods[name]
 	if old != nil && old.uid != string(pod.UID) { // deleted and made anew between two watches
@@ -151,9 +168,9 @@ func (t *Tracker) observe(pod *corev1.Pod) {
 		old = nil
 	}
 	u := Update{Namespace: pod.Namespace, Name: pod.Name, UID: string(pod.UID), SeenAt: t.heard, Annotations: t.own(pod)}
-	incidents := t.advance(pod, old, &u)
+	incidents := old.advance(s, &u)
 	tries := old.count(u, incidents, t.listed)
-	old.wait(pod, incidents, &u)
+	old.wait(s, incidents, &u)
 	if len(incidents) > 0 || len(u.Waiting) > 0 {
 		t.pods[name] = &tracked{uid: u.UID, incidents: incidents, waiting: u.Waiting, tries: tries}
 	} else {
@@ -166,42 +183,42 @@ func (t *Tracker) observe(pod *corev1.Pod) {
 
 // advance carries the incidents of a pod on to its new state, and fills the
 // update's Failures and Recovered.
-func (t *Tracker) advance(pod *corev1.Pod, old *tracked, u *Update) map[Key]diagnosis.Failure {
-	incidents := map[Key]diagnosis.Failure{}
-	for _, f := range failures(pod, old.open) {
+func (p *tracked) advance(s seen, u *Update) map[diagnosis.Subject]diagnosis.Failure {
+	incidents := map[diagnosis.Subject]diagnosis.Failure{}
+	for _, f := range settle(s.failing, p.open) {
 		f.Since = u.SeenAt
-		if was, ok := old.incident(KeyOf(f)); ok && was.Image == f.Image {
+		if was, ok := p.incident(f.Subject()); ok && was.Image == f.Image {
 			f.Since = was.Since
 			if bareBackOff(f) {
 				f.Message = was.Message
 			}
 		}
-		incidents[KeyOf(f)] = f
+		incidents[f.Subject()] = f
 		u.Failures = append(u.Failures, f)
 	}
-	for _, was := range old.sorted() {
-		if _, still := incidents[KeyOf(was)]; still {
+	for _, was := range p.sorted() {
+		if _, still := incidents[was.Subject()]; still {
 			continue
 		}
-		switch outcomeOf(pod, was) {
+		switch outcomeOf(s.pod, was) {
 		case undetermined:
-			incidents[KeyOf(was)] = was
+			incidents[was.Subject()] = was
 			u.Failures = append(u.Failures, was)
 		case recovered:
 			u.Recovered = append(u.Recovered, was)
 		case withdrawn:
 		}
 	}
-	sortByPod(u.Failures, pod)
+	sortByPod(u.Failures, s.pod)
 	return incidents
 }
 
 // wait fills the update's Waiting and Started. While an image volume fails the
 // kubelet does not come to the containers.
-func (p *tracked) wait(pod *corev1.Pod, incidents map[Key]diagnosis.Failure, u *Update) {
+func (p *tracked) wait(s seen, incidents map[diagnosis.Subject]diagnosis.Failure, u *Update) {
 	atVolumes := slices.ContainsFunc(u.Failures, func(f diagnosis.Failure) bool { return f.Kind == diagnosis.KindImageVolume })
-	for _, f := range Waiting(pod) {
-		if _, failing := incidents[KeyOf(f)]; failing || atVolumes {
+	for _, f := range s.waiting {
+		if _, failing := incidents[f.Subject()]; failing || atVolumes {
 			continue
 		}
 		f.Since = u.SeenAt
@@ -214,8 +231,8 @@ func (p *tracked) wait(pod *corev1.Pod, incidents map[Key]diagnosis.Failure, u *
 		return
 	}
 	for _, was := range p.waiting {
-		same := func(f diagnosis.Failure) bool { return KeyOf(f) == KeyOf(was) }
-		if !slices.ContainsFunc(u.Waiting, same) && !slices.ContainsFunc(u.Failures, same) && outcomeOf(pod, was) == recovered {
+		same := func(f diagnosis.Failure) bool { return f.Subject() == was.Subject() }
+		if !slices.ContainsFunc(u.Waiting, same) && !slices.ContainsFunc(u.Failures, same) && outcomeOf(s.pod, was) == recovered {
 			u.Started = append(u.Started, was)
 		}
 	}
@@ -227,7 +244,7 @@ func (p *tracked) waited(f diagnosis.Failure) *diagnosis.Failure {
 		return nil
 	}
 	for i := range p.waiting {
-		if was := &p.waiting[i]; KeyOf(*was) == KeyOf(f) && was.Image == f.Image {
+		if was := &p.waiting[i]; was.Subject() == f.Subject() && was.Image == f.Image {
 			return was
 		}
 	}
@@ -328,7 +345,7 @@ func (t *Tracker) own(pod *corev1.Pod) map[string]string {
 	return own
 }
 
-func (p *tracked) incident(k Key) (diagnosis.Failure, bool) {
+func (p *tracked) incident(k diagnosis.Subject) (diagnosis.Failure, bool) {
 	if p == nil {
 		return diagnosis.Failure{}, false
 	}
@@ -336,7 +353,7 @@ func (p *tracked) incident(k Key) (diagnosis.Failure, bool) {
 	return f, ok
 }
 
-func (p *tracked) open(k Key) bool {
+func (p *tracked) open(k diagnosis.Subject) bool {
 	_, ok := p.incident(k)
 	return ok
 }

@@ -19,7 +19,7 @@ func Waiting(pod *corev1.Pod) []diagnosis.Failure {
 	}
 	var out []diagnosis.Failure
 	for _, c := range next(pod) {
-		f := newFailure(pod, c, func(Key) bool { return false })
+		f := sight(pod, c).failure
 		f.Message = ""
 		out = append(out, f)
 	}
@@ -76,7 +76,7 @@ func volumesOf(pod *corev1.Pod, waiting []diagnosis.Failure) []diagnosis.Failure
 	var out []diagnosis.Failure
 	for i := range pod.Spec.Volumes {
 		if v := &pod.Spec.Volumes[i]; v.Image != nil && v.Image.Reference != "" {
-			out = append(out, ofVolume(waiting[0], v))
+			out = append(out, ofVolume(waiting[0], v, imageOf(v.Image.Reference)))
 		}
 	}
 	return out

@@ -67,13 +67,7 @@ func (b *books) Stored(ctx context.Context, registry, repository string) ([]cri.
 // is gone are not renewed, and go after rateWindow. The zero value is ready.
 type follower struct {
 	mu       sync.Mutex
-	followed map[followedKey]*look
-}
-
-type followedKey struct {
-	uid  string
-	kind diagnosis.Kind
-	name string
+	followed map[diagnosis.Subject]*look
 }
 
 type look struct {
@@ -100,7 +94,7 @@ func (l *follower) saw(f diagnosis.Failure, s standstill, now time.Time) diagnos
 			delete(l.followed, key)
 		}
 	}
-	key := followedKey{f.UID, f.Kind, f.Container}
+	key := f.Subject()
 	was := l.followed[key]
 	if was == nil || was.of.Image != f.Image {
 		if was == nil && len(l.followed) >= maxFollowed {
@@ -108,7 +102,7 @@ func (l *follower) saw(f diagnosis.Failure, s standstill, now time.Time) diagnos
 		}
 		was = &look{of: f}
 		if l.followed == nil {
-			l.followed = map[followedKey]*look{}
+			l.followed = map[diagnosis.Subject]*look{}
 		}
 		l.followed[key] = was
 	}
@@ -176,7 +170,7 @@ func (l *follower) ahead(f diagnosis.Failure, now time.Time) (diagnosis.Failure,
 	defer l.mu.Unlock()
 	var all []diagnosis.Failure
 	for key, w := range l.followed {
-		if key.uid != f.UID && w.stalled && now.Sub(w.seen) <= lately {
+		if key.UID != f.UID && w.stalled && now.Sub(w.seen) <= lately {
 			all = append(all, w.of)
 		}
 	}
@@ -223,10 +217,10 @@ func (l *follower) waiting(f diagnosis.Failure, now time.Time) (names []string, 
 	defer l.mu.Unlock()
 	pods := map[string]bool{f.UID: true}
 	for key, w := range l.followed {
-		if pods[key.uid] || !w.queued || now.Sub(w.seen) > lately {
+		if pods[key.UID] || !w.queued || now.Sub(w.seen) > lately {
 			continue
 		}
-		pods[key.uid] = true
+		pods[key.UID] = true
 		if w.of.Namespace == f.Namespace {
 			names = append(names, w.of.Pod)
 		} else {

@@ -307,10 +307,10 @@ func (r pullRetry) awaited() func(context.Context) bool {
 	if r.c.Retry.Waiting == nil {
 		return nil
 	}
-	there := map[followedKey]bool{}
+	there := map[diagnosis.Subject]bool{}
 	return func(ctx context.Context) bool {
 		for _, f := range r.c.Retry.Waiting() {
-			key := followedKey{f.UID, f.Kind, f.Container}
+			key := f.Subject()
 			if !there[key] && r.c.pulls(ctx, f) {
 				return true
 			}

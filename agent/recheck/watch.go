@@ -66,21 +66,12 @@ type Watch struct {
 	now     func() time.Time
 
 	mu     sync.Mutex
-	bases  map[subject]*basis
+	bases  map[diagnosis.Subject]*basis
 	pauses map[string]pause  // by pod uid
 	files  map[string]glance // by path; of the last moment
 	cursor secret            // the last secret that was asked for
 	shut   map[secret]time.Time
 }
-
-// subject is what a verdict is about.
-type subject struct {
-	uid  string
-	kind diagnosis.Kind
-	name string
-}
-
-func subjectOf(f diagnosis.Failure) subject { return subject{f.UID, f.Kind, f.Container} }
 
 type secret struct{ namespace, name string }
 
@@ -120,7 +111,7 @@ type glance struct {
 // node whose file system is mounted at root; "" is "/".
 func New(secrets Secrets, root string) *Watch {
 	return &Watch{root: filepath.Clean("/" + root), secrets: secrets, now: time.Now,
-		bases: map[subject]*basis{}, pauses: map[string]pause{}, files: map[string]glance{}, shut: map[secret]time.Time{}}
+		bases: map[diagnosis.Subject]*basis{}, pauses: map[string]pause{}, files: map[string]glance{}, shut: map[secret]time.Time{}}
 }
 
 // Secret notes which version of a secret an examination has read. The error is
@@ -149,7 +140,7 @@ func (w *Watch) Files(f diagnosis.Failure, paths []string) {
 }
 
 func (w *Watch) of(f diagnosis.Failure) *basis {
-	key := subjectOf(f)
+	key := f.Subject()
 	if w.bases[key] == nil {
 		w.bases[key] = &basis{secrets: map[secret]string{}}
 	}
@@ -213,11 +204,11 @@ func (w *Watch) look(ctx context.Context, pods Pods, nodeChanged func()) {
 func (w *Watch) forget(failing []diagnosis.Failure) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	subjects, uids, now := map[subject]bool{}, map[string]bool{}, w.now()
+	subjects, uids, now := map[diagnosis.Subject]bool{}, map[string]bool{}, w.now()
 	for _, f := range failing {
-		subjects[subjectOf(f)], uids[f.UID] = true, true
+		subjects[f.Subject()], uids[f.UID] = true, true
 	}
-	maps.DeleteFunc(w.bases, func(s subject, _ *basis) bool { return !subjects[s] })
+	maps.DeleteFunc(w.bases, func(s diagnosis.Subject, _ *basis) bool { return !subjects[s] })
 	maps.DeleteFunc(w.pauses, func(uid string, _ pause) bool { return !uids[uid] })
 	maps.DeleteFunc(w.shut, func(_ secret, until time.Time) bool { return !now.Before(until) })
 	clear(w.files)
@@ -287,7 +278,7 @@ func (w *Watch) changed(failing []diagnosis.Failure, versions map[secret]string)
 	now := w.now()
 	var paused []string
 	for _, f := range failing {
-		b := w.bases[subjectOf(f)]
+		b := w.bases[f.Subject()]
 		if b == nil || slices.Contains(paused, f.UID) {
 			continue
 		}
