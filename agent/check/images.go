@@ -3,15 +3,14 @@ package check
 import (
 	"cmp"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/containerd/platforms"
-	"github.com/distribution/reference"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/agent/podwatch"
 )
 
 // target is one image to check: that of a container or volume of a pod, or the
@@ -25,9 +24,9 @@ type target struct {
 // ofImage is the target of an image that was named on the command line: the
 // question is whether it can be pulled, so the policy is Always.
 func ofImage(image, node string, now time.Time) target {
-	return target{failure: complete(diagnosis.Failure{
-		Node: node, Container: "image", Kind: diagnosis.KindContainer, Image: image, PullPolicy: string(corev1.PullAlways), Offline: true, Since: now,
-	})}
+	f := diagnosis.Failure{Node: node, Container: "image", Kind: diagnosis.KindContainer, PullPolicy: string(corev1.PullAlways), Offline: true, Since: now}
+	f.SetImage(imageOf(image))
+	return target{failure: f}
 }
 
 // targets are the images of all pods: of init containers, containers, ephemeral
@@ -42,7 +41,7 @@ func (o *objects) targets(node string, now time.Time) []target {
 			if p.kind != "Pod" {
 				f.Owner = diagnosis.Owner{Kind: p.kind, Name: p.name}
 			}
-			out = append(out, target{pod: i, failure: complete(f), account: unknown})
+			out = append(out, target{pod: i, failure: f, account: unknown})
 		}
 	}
 	return out
@@ -51,11 +50,11 @@ func (o *objects) targets(node string, now time.Time) []target {
 // images are the pod's images with their pull policies.
 func (p pod) images() []diagnosis.Failure {
 	var out []diagnosis.Failure
-	add := func(kind diagnosis.Kind, name, image string, policy corev1.PullPolicy) {
-		if policy == "" {
-			policy = defaultPolicy(image)
-		}
-		out = append(out, diagnosis.Failure{Kind: kind, Container: cmp.Or(name, "unnamed"), Image: image, PullPolicy: string(policy)})
+	add := func(kind diagnosis.Kind, name, written string, policy corev1.PullPolicy) {
+		image := imageOf(written)
+		f := diagnosis.Failure{Kind: kind, Container: cmp.Or(name, "unnamed"), PullPolicy: string(cmp.Or(policy, defaultPolicy(image)))}
+		f.SetImage(image)
+		out = append(out, f)
 	}
 	for _, c := range p.spec.InitContainers {
 		add(diagnosis.KindInitContainer, c.Name, c.Image, c.ImagePullPolicy)
@@ -77,24 +76,17 @@ func (p pod) images() []diagnosis.Failure {
 // defaultPolicy is what the API server fills in (apis/core/v1, SetDefaults_Container
 // and SetDefaults_Volume): Always for the tag latest, also where it is implied,
 // and IfNotPresent for all else, also for what does not parse.
-func defaultPolicy(image string) corev1.PullPolicy {
-	named, err := reference.ParseNormalizedNamed(image)
-	if err != nil {
-		return corev1.PullIfNotPresent
-	}
-	if t, ok := reference.TagNameOnly(named).(reference.Tagged); ok && t.Tag() == "latest" {
+func defaultPolicy(image diagnosis.Image) corev1.PullPolicy {
+	if image.Latest() {
 		return corev1.PullAlways
 	}
 	return corev1.PullIfNotPresent
 }
 
-// complete fills in what the image's name says.
-func complete(f diagnosis.Failure) diagnosis.Failure {
-	if named, err := reference.ParseNormalizedNamed(f.Image); err == nil {
-		// Not reference.Domain: it knows no host with an underscore.
-		f.Registry, f.Repository, _ = strings.Cut(named.Name(), "/")
-	}
-	return f
+// imageOf parses an image; of one that does not parse it has what was written.
+func imageOf(written string) diagnosis.Image {
+	image, _ := podwatch.ParseImage(written)
+	return image
 }
 
 // otherPlatforms says which pods are for nodes of another platform, as far as

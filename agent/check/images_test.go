@@ -18,7 +18,7 @@ func TestDefaultPolicy(t *testing.T) {
 		"nginx:1.27": "IfNotPresent", "nginx" + digest: "IfNotPresent", "nginx:1" + digest: "IfNotPresent", "nginx:latest" + digest: "Always",
 		"": "IfNotPresent", "Nginx": "IfNotPresent", "http://hub.example/a": "IfNotPresent", "nginx:": "IfNotPresent", "nginx:Latest": "IfNotPresent",
 	} {
-		if got := defaultPolicy(image); got != want {
+		if got := defaultPolicy(imageOf(image)); got != want {
 			t.Errorf("%q: %s, want %s", image, got, want)
 		}
 	}

@@ -105,14 +105,14 @@ func mendShort(x *facts) []string { return x.setImage(blank("registry") + "/" + 
 
 func mendTag(x *facts) []string {
 	e, ok := firstOf(x.origin(), FaultTagNotFound)
-	if tag, _, both := strings.Cut(strings.TrimPrefix(x.suffix(), ":"), "@"); both && tag != "" {
-		return append([]string{comment("by the digest there is nothing; without it the image is what tag %s is now, if there is one:", tag)}, x.setImage(x.untagged()+":"+tag)...)
+	if image := x.Ref(); image.Digest != "" && image.Tag != "" {
+		return append([]string{comment("by the digest there is nothing; without it the image is what tag %s is now, if there is one:", image.Tag)}, x.setImage(image.WithTag(image.Tag))...)
 	}
 	if !ok || len(e.Candidates) == 0 {
-		return x.setImage(x.untagged() + ":" + blank("tag"))
+		return x.setImage(x.Ref().WithTag(blank("tag")))
 	}
 	lines := []string{comment("of the tags that exist, %s is the most like it; push the missing one if that was not meant", e.Candidates[0])}
-	return append(lines, x.setImage(x.untagged()+":"+e.Candidates[0])...)
+	return append(lines, x.setImage(x.Ref().WithTag(e.Candidates[0]))...)
 }
 
 func mendRepository(x *facts) []string {
@@ -130,7 +130,7 @@ func mendRegistryName(x *facts) []string {
 		comment("if the name is right, node %s has to resolve it; ask there: getent ahosts %s", x.Node, quote(hostOnly(x.host()))),
 		comment("if it is wrong, correct it:"),
 	}
-	return append(lines, x.setImage(blank("registry")+"/"+x.Repository+x.suffix())...)
+	return append(lines, x.setImage(blank("registry")+"/"+x.Repository+x.Ref().Suffix())...)
 }
 
 // mendClusterName: the registry's name is one that only the cluster's name
@@ -143,7 +143,7 @@ func (x *facts) mendClusterName(pod Evidence) []string {
 	lines := []string{
 		comment("nodes do not ask the cluster's name service; any one of these helps. A name or address in the image that nodes reach as well (a NodePort, an ingress, a load balancer):"),
 	}
-	lines = append(lines, x.setImage(blank("registry:port")+"/"+x.Repository+x.suffix())...)
+	lines = append(lines, x.setImage(blank("registry:port")+"/"+x.Repository+x.Ref().Suffix())...)
 	return append(lines,
 		comment("or have the nodes' resolver forward the domain of %s to the cluster's (the image then has to name it in full), or give containerd an endpoint for it in hosts.toml; or, if %s is the address of a Service, which keeps it, on each node:", full, address),
 		"echo "+quote(address+" "+host)+" | tee -a /etc/hosts",
@@ -158,7 +158,7 @@ func mendPort(x *facts) []string {
 		comment("nothing listens there: start the registry; ask from node %s: curl -sv --max-time 20 %s", x.Node, quote(x.endpoint()+"/v2/")),
 		comment("or, if host or port are wrong, correct them:"),
 	}
-	return append(lines, x.setImage(blank("registry:port")+"/"+x.Repository+x.suffix())...)
+	return append(lines, x.setImage(blank("registry:port")+"/"+x.Repository+x.Ref().Suffix())...)
 }
 
 // mendSandbox: the sandbox's image is the node's affair. Pull secrets are never
@@ -228,20 +228,6 @@ func (x *facts) directories() []string {
 		}
 	}
 	return out
-}
-
-// untagged is the image as written, without tag and digest.
-func (x *facts) untagged() string {
-	return strings.TrimSuffix(x.Image, x.suffix())
-}
-
-// suffix is the tag and digest of the image as written, with their marks.
-func (x *facts) suffix() string {
-	slash := strings.LastIndex(x.Image, "/") + 1
-	if i := strings.IndexAny(x.Image[slash:], ":@"); i >= 0 {
-		return x.Image[slash+i:]
-	}
-	return ""
 }
 
 // setImage changes the image where the pod comes from.

@@ -495,8 +495,8 @@ func TestImageParts(t *testing.T) {
 		"hub:5000/a/app:1@sha256:ab": {"hub:5000/a/app", ":1@sha256:ab", "digest sha256:ab"},
 		"":                           {"", "", "tag latest"},
 	} {
-		x := &facts{Failure: Failure{Image: image}}
-		if got := [3]string{x.untagged(), x.suffix(), x.version()}; got != want {
+		x := &facts{Failure: Failure{Image: image, Registry: "hub.test", Repository: "app"}}
+		if got := [3]string{x.Ref().Untagged(), x.Ref().Suffix(), x.version()}; got != want {
 			t.Errorf("%q: %q, want %q", image, got, want)
 		}
 	}

@@ -1,6 +1,7 @@
 package diagnosis
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -543,14 +544,11 @@ func sayTagNotFound(x *facts) string {
 
 // version is the tag or digest of the image as written, "tag latest" if none.
 func (x *facts) version() string {
-	if _, d, ok := strings.Cut(x.Image, "@"); ok {
-		return "digest " + d
+	image := x.Ref()
+	if image.Digest != "" {
+		return "digest " + image.Digest
 	}
-	last := x.Image[strings.LastIndex(x.Image, "/")+1:]
-	if _, t, ok := strings.Cut(last, ":"); ok {
-		return "tag " + t
-	}
-	return "tag latest"
+	return "tag " + cmp.Or(image.Tag, "latest")
 }
 
 func sayRepositoryNotFound(x *facts) string {

@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/agent/podwatch"
 )
 
 // The user and password of the tests are words that occur in nothing else, so
@@ -42,7 +45,7 @@ func withKeys(name string, keys ...string) Secret {
 
 func find(t *testing.T, image string, secrets ...Secret) Lookup {
 	t.Helper()
-	l, err := Find(image, Sources{Secrets: secrets})
+	l, err := Find(imageOf(image), Sources{Secrets: secrets})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,4 +59,10 @@ func places(l Lookup) string {
 		out = append(out, fmt.Sprintf("%d %s %s", login.Order, login.Source, login.Key))
 	}
 	return strings.Join(out, "; ")
+}
+
+// imageOf is an image as the watch on pods parses it.
+func imageOf(written string) diagnosis.Image {
+	image, _ := podwatch.ParseImage(written)
+	return image
 }

@@ -17,7 +17,7 @@ func FuzzFind(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, image, key, odd string, at uint16, older bool) {
 		for _, secret := range spoiled(key, odd, at, older) {
-			l, err := Find(image, Sources{Secrets: []Secret{secret, withKeys("good", key)}})
+			l, err := Find(imageOf(image), Sources{Secrets: []Secret{secret, withKeys("good", key)}})
 			if err != nil {
 				return
 			}
@@ -26,7 +26,7 @@ func FuzzFind(f *testing.F) {
 				t.Errorf("shows %q in %s", form, everything(t, l))
 			}
 		}
-		_ = ServerFor(image)
+		_ = ServerFor(imageOf(image))
 	})
 }
 

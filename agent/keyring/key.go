@@ -6,7 +6,7 @@ import (
 	"path"
 	"strings"
 
-	"github.com/distribution/reference"
+	"github.com/whypull/whypull/agent/diagnosis"
 )
 
 // hubKey is the effective key that stands for Docker Hub
@@ -90,13 +90,11 @@ type target struct {
 	bare     bool   // the image as written names no registry
 }
 
-func newTarget(image string, named reference.Named) target {
-	// Not reference.Domain: that of "hub_x.example.com/app" is empty.
-	registry, _, _ := strings.Cut(named.Name(), "/")
-	t := target{name: named.Name(), registry: registry}
+func newTarget(image diagnosis.Image) target {
+	t := target{name: image.Name(), registry: image.Registry}
 	t.endpoint, t.valid = newEndpoint(t.name)
-	first, _, found := strings.Cut(image, "/")
-	t.bare = registry == hub && (!found || first != hub && first != hubKey)
+	first, _, found := strings.Cut(image.Written, "/")
+	t.bare = t.registry == hub && (!found || first != hub && first != hubKey)
 	return t
 }
 

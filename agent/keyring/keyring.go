@@ -7,7 +7,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/distribution/reference"
+	"github.com/whypull/whypull/agent/diagnosis"
 )
 
 // Sources are where the kubelet looks for credentials, in its order; those of
@@ -100,18 +100,17 @@ type MalformedError struct {
 // Error names the secret and what is wrong in it.
 func (e *MalformedError) Error() string { return fmt.Sprintf("pull secret %q: %s", e.Secret, e.Reason) }
 
-// Find looks the image up in the sources. It returns an error if the image is
-// no valid reference; the error wraps that of the reference package.
-func Find(image string, from Sources) (Lookup, error) {
-	named, err := reference.ParseNormalizedNamed(image)
-	if err != nil {
-		return Lookup{}, fmt.Errorf("image %q is not a valid reference: %w", image, err)
+// Find looks the image up in the sources. It returns an error if the image does
+// not parse.
+func Find(image diagnosis.Image, from Sources) (Lookup, error) {
+	if !image.Valid() {
+		return Lookup{}, fmt.Errorf("image %q is not a valid reference", image.Written)
 	}
 	contents := make([]content, len(from.Secrets))
 	for i, s := range from.Secrets {
 		contents[i] = read(s)
 	}
-	t, index := newTarget(image, named), newRing(contents)
+	t, index := newTarget(image), newRing(contents)
 	out := Lookup{Image: t.name, Host: t.registry, Broken: firstBroken(contents)}
 	tried := index.attempts(t)
 	for _, c := range contents {

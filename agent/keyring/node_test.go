@@ -38,7 +38,7 @@ func TestNodeFile(t *testing.T) {
 		{"stores are not asked", "r.io/a", nil, file(`{"credHelpers":{"r.io":"ecr-login"}}`), ""},
 		{"a malformed secret hides it", "r.io/a", []Secret{configJSON("s", "{")}, file(`{"auths":{"r.io":` + auth + `}}`), ""},
 	} {
-		l, err := Find(tt.image, Sources{Secrets: tt.secrets, Node: tt.node})
+		l, err := Find(imageOf(tt.image), Sources{Secrets: tt.secrets, Node: tt.node})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -78,7 +78,7 @@ func TestNodeFileIsHidden(t *testing.T) {
 			t.Errorf("%s: shows %q in %s", name, form, shown(t, v))
 		}
 	}
-	l, err := Find("h.io/a", Sources{Node: &n})
+	l, err := Find(imageOf("h.io/a"), Sources{Node: &n})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +112,7 @@ func TestCovers(t *testing.T) {
 		{"[", "gcr.io/a", false},
 		{"gcr.io", "Not/Valid", false},
 	} {
-		if got := Covers(tt.pattern, tt.image); got != tt.want {
+		if got := Covers(tt.pattern, imageOf(tt.image)); got != tt.want {
 			t.Errorf("%s covers %s: %t, want %t", tt.pattern, tt.image, got, tt.want)
 		}
 	}

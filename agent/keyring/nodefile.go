@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/distribution/reference"
+	"github.com/whypull/whypull/agent/diagnosis"
 )
 
 // NodeFile is a docker configuration on the node. As with a Secret, printing
@@ -62,10 +62,6 @@ func (n NodeFile) MarshalJSON() ([]byte, error) {
 // matchImages, stands for the image by the rules that the kubelet has for the
 // keys of secrets (credentialprovider.URLsMatchStr): but nothing is cut off the
 // pattern, neither a scheme nor /v1/ or /v2/. False if the image does not parse.
-func Covers(pattern, image string) bool {
-	named, err := reference.ParseNormalizedNamed(image)
-	if err != nil {
-		return false
-	}
-	return newTarget(image, named).matches(pattern)
+func Covers(pattern string, image diagnosis.Image) bool {
+	return image.Valid() && newTarget(image).matches(pattern)
 }

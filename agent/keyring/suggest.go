@@ -6,7 +6,8 @@ import (
 	"strings"
 
 	"github.com/agnivade/levenshtein"
-	"github.com/distribution/reference"
+
+	"github.com/whypull/whypull/agent/diagnosis"
 )
 
 // Near is the entry that was most likely meant for the image.
@@ -74,12 +75,11 @@ func guess(e Entry) string {
 // others. It returns "" if the image is no valid reference, and if no key can
 // name its registry (an IPv6 address without a port: the kubelet takes the
 // brackets for a pattern).
-func ServerFor(image string) string {
-	named, err := reference.ParseNormalizedNamed(image)
-	if err != nil {
+func ServerFor(image diagnosis.Image) string {
+	if !image.Valid() {
 		return ""
 	}
-	t := newTarget(image, named)
+	t := newTarget(image)
 	if t.registry == hub {
 		return hubServer
 	}

@@ -64,7 +64,7 @@ func TestServerForMatches(t *testing.T) {
 		{"[:::]:5000/app", ""},
 		{"not an image", ""},
 	} {
-		got := ServerFor(tt.image)
+		got := ServerFor(imageOf(tt.image))
 		if got != tt.want {
 			t.Errorf("%s: got %q, want %q", tt.image, got, tt.want)
 		}

@@ -67,7 +67,7 @@ func TestValidity(t *testing.T) {
 			}
 			s := configJSON("s", string(content))
 			s.Changed = tt.changed
-			l, err := Find("r.io/a", Sources{Secrets: []Secret{s}, Now: now})
+			l, err := Find(imageOf("r.io/a"), Sources{Secrets: []Secret{s}, Now: now})
 			if err != nil || len(l.Logins) != 1 {
 				t.Fatalf("%d logins, error %v", len(l.Logins), err)
 			}
@@ -78,7 +78,7 @@ func TestValidity(t *testing.T) {
 			if (got.Validity == diagnosis.ValidityOutlived) && got.Lifetime == 0 {
 				t.Error("outlived, but for how long such a token lives nobody says")
 			}
-			unclocked, _ := Find("r.io/a", Sources{Secrets: []Secret{s}})
+			unclocked, _ := Find(imageOf("r.io/a"), Sources{Secrets: []Secret{s}})
 			if v := unclocked.Logins[0].Validity; v != diagnosis.ValidityUnknown {
 				t.Errorf("without a clock: %q", v)
 			}

@@ -25,10 +25,10 @@ func kubeadmNode() map[string]string {
 
 // What one diagnosis reads on the node, alone and beside others.
 func BenchmarkRead(b *testing.B) {
-	q := Question{Image: "nginx:1.27", ImageRef: ref, Secrets: []Secret{{UID: "u9", CredentialHash: "h9"}}}
+	q := Question{Image: imageOf("nginx:1.27"), ImageRef: ref, Secrets: []Secret{{UID: "u9", CredentialHash: "h9"}}}
 	steps := map[string]func(*Kubelet){
 		"DockerConfig": func(k *Kubelet) { k.DockerConfig() },
-		"Providers":    func(k *Kubelet) { k.Providers(ecrImage) },
+		"Providers":    func(k *Kubelet) { k.Providers(imageOf(ecrImage)) },
 		"Verdict":      func(k *Kubelet) { k.Verdict(q) },
 	}
 	o := newNode(b, kubeadmNode()).options()

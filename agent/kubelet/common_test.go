@@ -7,6 +7,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/agent/podwatch"
 )
 
 // newNode makes a node's file system, as far as it is mounted. A name that ends
@@ -45,3 +48,9 @@ func pulled(ref string) string { return records + "pulled/sha256-" + sum(ref) }
 func pulling(image string) string { return records + "pulling/sha256-" + sum(image) }
 
 func sum(s string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(s))) }
+
+// imageOf is an image as the watch on pods parses it.
+func imageOf(written string) diagnosis.Image {
+	image, _ := podwatch.ParseImage(written)
+	return image
+}

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/json"
 	"k8s.io/apimachinery/pkg/util/yaml"
 
+	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/keyring"
 )
 
@@ -31,7 +32,7 @@ const providerFlag = "image-credential-provider-config"
 // no plugins are configured; NotVisible, that their configuration is not seen,
 // or does not decode here. The kubelet reads it when it starts, and may have an
 // older one.
-func (k *Kubelet) Providers(image string) ([]Provider, Presence) {
+func (k *Kubelet) Providers(image diagnosis.Image) ([]Provider, Presence) {
 	all, presence := once(k.plugins, "", k.readPlugins)
 	var out []Provider
 	for _, p := range all {

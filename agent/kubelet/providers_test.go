@@ -99,7 +99,7 @@ func TestProviders(t *testing.T) {
 			t.Parallel()
 			k := newNode(t, tc.files)
 			k.providerConfig = "/etc/p"
-			all, seen := k.Providers(ecrImage)
+			all, seen := k.Providers(imageOf(ecrImage))
 			var got []string
 			for _, p := range all {
 				s := p.Name + " " + p.Pattern
@@ -118,13 +118,13 @@ func TestProviders(t *testing.T) {
 func TestProvidersNotConfigured(t *testing.T) {
 	t.Parallel()
 	k := newNode(t, map[string]string{"usr/lib/": "", "etc/systemd/system/kubelet.service": "[Service]\nExecStart=kubelet"})
-	if all, seen := k.Providers(ecrImage); all != nil || seen != Absent {
+	if all, seen := k.Providers(imageOf(ecrImage)); all != nil || seen != Absent {
 		t.Errorf("%v (%q)", all, seen)
 	}
-	if all, seen := newNode(t, nil).Providers(ecrImage); all != nil || seen != NotVisible {
+	if all, seen := newNode(t, nil).Providers(imageOf(ecrImage)); all != nil || seen != NotVisible {
 		t.Errorf("%v (%q)", all, seen)
 	}
-	if all, _ := New(Options{Root: k.host.Root(), ProviderConfig: "/etc/p"}).Providers("Not/Valid"); all != nil {
+	if all, _ := New(Options{Root: k.host.Root(), ProviderConfig: "/etc/p"}).Providers(imageOf("Not/Valid")); all != nil {
 		t.Errorf("%v for what is no image", all)
 	}
 }

@@ -6,12 +6,13 @@ import (
 	"maps"
 	"path"
 	"slices"
-	"strings"
 
 	"github.com/distribution/reference"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/json"
+
+	"github.com/whypull/whypull/agent/diagnosis"
 )
 
 // Verdict says whether the kubelet lets a pod use an image that is on the node
@@ -73,8 +74,8 @@ type Answer struct {
 
 // Question asks whether a pod may use an image.
 type Question struct {
-	// Image is the reference as the pod's spec has it.
-	Image string
+	// Image is the image of the pod's spec.
+	Image diagnosis.Image
 	// ImageRef is the runtime's ID of the image (CRI Image.id).
 	ImageRef string
 	// Secrets are the logins of the pod's secrets that match the image.
@@ -128,8 +129,8 @@ func (k *Kubelet) recordsDir() string { return path.Join(k.dir, "image_manager")
 // The kubelet's own copy in memory is written through to the files that are read
 // here.
 func (k *Kubelet) Verdict(q Question) Answer {
-	key := q.ImageRef + "\x00" + q.Image
-	s, presence := once(k.images, key, func() (stored, Presence) { return k.lookUp(q.ImageRef, q.Image) })
+	key := q.ImageRef + "\x00" + q.Image.Written
+	s, presence := once(k.images, key, func() (stored, Presence) { return k.lookUp(q.ImageRef, q.Image.Written) })
 	if presence != Present {
 		return Answer{Verdict: s.verdict}
 	}
@@ -207,15 +208,15 @@ func (k *Kubelet) decode(dir, key, kind string, into interface {
 
 // answer is the part of MustAttemptImagePull that looks into a record.
 func (r record) answer(q Question) Answer {
-	name, ok := untagged(q.Image)
-	if !ok {
+	if !q.Image.Valid() {
 		return Answer{Verdict: VerdictNoCredentialsRecorded}
 	}
+	name := q.Image.Untagged() // as trimImageTagDigest has it: neither normalized nor completed
 	if c := r.CredentialMapping[name]; !c.empty() {
 		return Answer{Verdict: c.verdict(q)}
 	}
 	for _, spelling := range slices.Sorted(maps.Keys(r.CredentialMapping)) {
-		if v := r.CredentialMapping[spelling].verdict(q); same(spelling, name) && (v == VerdictNodeWide || v == VerdictThisPod) {
+		if v := r.CredentialMapping[spelling].verdict(q); same(spelling, q.Image) && (v == VerdictNodeWide || v == VerdictThisPod) {
 			return Answer{Verdict: VerdictOtherSpelling, Recorded: spelling, Written: name}
 		}
 	}
@@ -263,29 +264,9 @@ func (a ServiceAccount) maybe(recorded ServiceAccount) bool {
 	return a.UID == "" && a.Name == recorded.Name && a.Namespace == recorded.Namespace
 }
 
-// untagged is trimImageTagDigest: the name as written, neither normalised nor
-// completed.
-func untagged(image string) (string, bool) {
-	parsed, err := reference.Parse(image)
-	if err != nil {
-		return "", false
-	}
-	if d, ok := parsed.(reference.Digested); ok {
-		image = strings.TrimSuffix(image, "@"+d.Digest().String())
-	}
-	if t, ok := parsed.(reference.Tagged); ok {
-		image = strings.TrimSuffix(image, ":"+t.Tag())
-	}
-	return image, true
-}
-
-// same tells that two spellings are of one name. One with a tag or digest is no
-// name that the kubelet would look for.
-func same(a, b string) bool {
-	x, err := reference.ParseNormalizedNamed(a)
-	if err != nil || !reference.IsNameOnly(x) {
-		return false
-	}
-	y, err := reference.ParseNormalizedNamed(b)
-	return err == nil && x.Name() == y.Name()
+// same reports whether a spelling that was recorded is of the image's name. One
+// with a tag or digest is no name that the kubelet would look for.
+func same(recorded string, image diagnosis.Image) bool {
+	x, err := reference.ParseNormalizedNamed(recorded)
+	return err == nil && reference.IsNameOnly(x) && x.Name() == image.Name()
 }

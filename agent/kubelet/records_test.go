@@ -37,7 +37,7 @@ func many(n int) string {
 
 func TestVerdict(t *testing.T) {
 	t.Parallel()
-	mine := Question{Image: "nginx:1.27", ImageRef: ref, Secrets: []Secret{{UID: "u1", Namespace: "team", Name: "regcred", CredentialHash: "h1"}},
+	mine := Question{Image: imageOf("nginx:1.27"), ImageRef: ref, Secrets: []Secret{{UID: "u1", Namespace: "team", Name: "regcred", CredentialHash: "h1"}},
 		ServiceAccount: ServiceAccount{Namespace: "team", Name: "default"}}
 	change := func(f func(*Question)) Question {
 		q := mine
@@ -97,8 +97,8 @@ func TestVerdict(t *testing.T) {
 		"empty":                                 {map[string]string{pulled(ref): ""}, mine, VerdictNotVisible},
 		"too large":                             {map[string]string{pulled(ref): pulledRecord("") + strings.Repeat(" ", maxFile)}, mine, VerdictNotVisible},
 		"a folder":                              {map[string]string{pulled(ref) + "/": ""}, mine, VerdictNotVisible},
-		"a name with a digest":                  {recorded(`"nginx":` + open), change(func(q *Question) { q.Image = "nginx:1@sha256:" + strings.Repeat("a", 64) }), VerdictNodeWide},
-		"no valid name":                         {recorded(`"nginx":` + open), change(func(q *Question) { q.Image = "Ngi nx" }), VerdictNoCredentialsRecorded},
+		"a name with a digest":                  {recorded(`"nginx":` + open), change(func(q *Question) { q.Image = imageOf("nginx:1@sha256:" + strings.Repeat("a", 64)) }), VerdictNodeWide},
+		"no valid name":                         {recorded(`"nginx":` + open), change(func(q *Question) { q.Image = imageOf("Ngi nx") }), VerdictNoCredentialsRecorded},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -136,7 +136,7 @@ func TestOtherSpelling(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			q := Question{Image: tc.image, ImageRef: ref, Secrets: tc.secrets}
+			q := Question{Image: imageOf(tc.image), ImageRef: ref, Secrets: tc.secrets}
 			k := newNode(t, map[string]string{pulled(ref): pulledRecord(tc.mapping)})
 			want := Answer{Verdict: VerdictOtherSpelling, Recorded: tc.recorded, Written: tc.written}
 			for range 20 {
@@ -144,9 +144,9 @@ func TestOtherSpelling(t *testing.T) {
 					t.Fatalf("%+v, want %+v", got, want)
 				}
 			}
-			q.Image = tc.recorded + strings.TrimPrefix(tc.image, tc.written)
+			q.Image = imageOf(tc.recorded + strings.TrimPrefix(tc.image, tc.written))
 			if got := k.Verdict(q).Verdict; got != VerdictNodeWide && got != VerdictThisPod {
-				t.Errorf("%s would be %q", q.Image, got)
+				t.Errorf("%s would be %q", q.Image.Written, got)
 			}
 		})
 	}
@@ -156,7 +156,7 @@ func TestOtherSpelling(t *testing.T) {
 // things.
 func TestVerdictWithoutRecords(t *testing.T) {
 	t.Parallel()
-	q := Question{Image: "nginx", ImageRef: ref}
+	q := Question{Image: imageOf("nginx"), ImageRef: ref}
 	for name, tc := range map[string]struct {
 		files map[string]string
 		want  Verdict
@@ -185,7 +185,7 @@ func TestUntagged(t *testing.T) {
 		"nginx": "nginx", "nginx:1": "nginx", "nginx" + digest: "nginx", "nginx:1" + digest: "nginx", "docker.io/library/nginx:1": "docker.io/library/nginx",
 		"hub.test:5000/a": "hub.test:5000/a", "hub.test:5000/a:b": "hub.test:5000/a",
 	} {
-		if got, ok := untagged(image); got != want || !ok {
+		if got := imageOf(image).Untagged(); got != want {
 			t.Errorf("%s: %q", image, got)
 		}
 	}
@@ -196,7 +196,7 @@ func FuzzRecord(f *testing.F) {
 	f.Add("{")
 	f.Fuzz(func(t *testing.T, content string) {
 		k := newNode(t, map[string]string{pulled(ref): content})
-		if v := k.Verdict(Question{Image: "nginx", ImageRef: ref}).Verdict; v == VerdictThisPod || v == VerdictDisabled || v == VerdictPulling {
+		if v := k.Verdict(Question{Image: imageOf("nginx"), ImageRef: ref}).Verdict; v == VerdictThisPod || v == VerdictDisabled || v == VerdictPulling {
 			t.Errorf("%q of %q", v, content)
 		}
 	})

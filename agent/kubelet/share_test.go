@@ -13,7 +13,7 @@ import (
 // What was read serves for a second, and a change is seen after that.
 func TestShared(t *testing.T) {
 	other := func(s string) string { return `{"auths":{"` + s + `":{}}}` }
-	q := Question{Image: "nginx:1.27", ImageRef: ref}
+	q := Question{Image: imageOf("nginx:1.27"), ImageRef: ref}
 	for name, tc := range map[string]struct {
 		file, before, after string
 		ask                 func(*Kubelet) string
@@ -24,7 +24,7 @@ func TestShared(t *testing.T) {
 		"docker configuration that appears": {"var/lib/kubelet/config.json", "", "{}",
 			func(k *Kubelet) string { _, p := k.DockerConfig(); return string(p) }, "absent", "present"},
 		"providers": {"etc/p", providerYAML("v1", ecr), providerYAML("v1", "b *.dkr.ecr.*.amazonaws.com"),
-			func(k *Kubelet) string { all, _ := k.Providers(ecrImage); return all[0].Name }, "ecr-credential-provider", "b"},
+			func(k *Kubelet) string { all, _ := k.Providers(imageOf(ecrImage)); return all[0].Name }, "ecr-credential-provider", "b"},
 		"a record": {pulled(ref), pulledRecord(`"nginx":` + open), pulledRecord(`"nginx":` + regcred),
 			func(k *Kubelet) string { return string(k.Verdict(q).Verdict) }, "NodeWide", "OtherCredentials"},
 		"a record that appears": {pulled(ref), "", pulledRecord(`"nginx":` + open),
@@ -123,7 +123,7 @@ func TestSharedRecordsAreBounded(t *testing.T) {
 	k := newNode(t, files)
 	synctest.Test(t, func(t *testing.T) {
 		ask := func(i int) Verdict {
-			return k.Verdict(Question{Image: fmt.Sprint("hub.test/app:", i), ImageRef: ref}).Verdict
+			return k.Verdict(Question{Image: imageOf(fmt.Sprint("hub.test/app:", i)), ImageRef: ref}).Verdict
 		}
 		for i := range mostShared + 5 {
 			time.Sleep(time.Nanosecond)

@@ -45,7 +45,7 @@ func TestSecretsAreNoted(t *testing.T) {
 	good.Version = "uid/7"
 	n := &notes{}
 	c := &Collector{Options: Options{Metrics: &fakeMetrics{}, Basis: n, Secrets: &fakeSecrets{byName: map[string]kube.Secret{"good": good}, errs: map[string]error{"broken": broken}}}}
-	c.checkCredentials(t.Context(), diagnosis.Failure{Namespace: "team", Image: "hub.test/app:1", Registry: "hub.test",
+	c.checkCredentials(t.Context(), diagnosis.Failure{Namespace: "team", Image: "hub.test/app:1", Registry: "hub.test", Repository: "app",
 		PullSecrets: []string{"good", "gone", "broken", "good"}})
 	want := []string{"team/good uid/7 <nil>", "team/gone  " + kube.ErrNotFound.Error(), "team/broken  503"}
 	if !slices.Equal(n.lines, want) {

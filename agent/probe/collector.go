@@ -228,9 +228,8 @@ func (c *Collector) network(ctx context.Context, f diagnosis.Failure, text diagn
 		return append(refusal, skipped("the image names no registry", diagnosis.CheckPodDNS)...)
 	}
 	var out []diagnosis.Evidence
-	for _, named := range names {
-		ref := reference.TagNameOnly(named)
-		endpoints, notices, err := config.EndpointsFor(ctx, domain(named, f), ref)
+	for _, ref := range names {
+		endpoints, notices, err := config.EndpointsFor(ctx, domain(ref, f), ref)
 		notices = append(slices.Clone(config.Notices()), notices...)
 		odd := configEvidence(notices)
 		if err != nil {
@@ -283,6 +282,16 @@ func (c *Collector) beside(ctx context.Context, f diagnosis.Failure, config *nod
 	return func() []diagnosis.Evidence { return <-done }
 }
 
+// completed returns an image's name as package registry takes it: normalized, and
+// with the tag latest if it has neither tag nor digest.
+func completed(image string) (reference.Named, error) {
+	named, err := reference.ParseNormalizedNamed(image)
+	if err != nil {
+		return nil, err
+	}
+	return reference.TagNameOnly(named), nil
+}
+
 // fullNames are the names that the runtime tries for the image: one, unless it
 // is CRI-O and the image names no registry; or why it tries none.
 func fullNames(config *nodeconfig.Config, f diagnosis.Failure) ([]reference.Named, []diagnosis.Evidence) {
@@ -292,8 +301,8 @@ func fullNames(config *nodeconfig.Config, f diagnosis.Failure) ([]reference.Name
 	}
 	var names []reference.Named
 	for _, candidate := range short.Candidates {
-		if named, err := reference.ParseNormalizedNamed(candidate); err == nil {
-			names = append(names, named)
+		if ref, err := completed(candidate); err == nil {
+			names = append(names, ref)
 		}
 	}
 	return names, nil
@@ -318,11 +327,11 @@ func refusedShort(short nodeconfig.ShortName, f diagnosis.Failure) []diagnosis.E
 
 // domain is the registry of a name. Package reference takes a host with an
 // underscore for a part of the path; the runtime, and the failure, do not.
-func domain(named reference.Named, f diagnosis.Failure) string {
-	if own, err := reference.ParseNormalizedNamed(f.Image); err == nil && own.Name() == named.Name() {
+func domain(ref reference.Named, f diagnosis.Failure) string {
+	if ref.Name() == f.Ref().Name() {
 		return f.Registry
 	}
-	return reference.Domain(named)
+	return reference.Domain(ref)
 }
 
 // worst is the outcome to book a check with several pieces of evidence under.

@@ -15,11 +15,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/distribution/reference"
-
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/keyring"
 	"github.com/whypull/whypull/agent/kube"
+	"github.com/whypull/whypull/agent/podwatch"
 	"github.com/whypull/whypull/cri"
 	"github.com/whypull/whypull/cri/catest"
 	"github.com/whypull/whypull/cri/critest"
@@ -210,13 +209,17 @@ func (n *node) again(change func(*nodeconfig.Options)) {
 func failure(image string, secrets ...string) diagnosis.Failure {
 	f := diagnosis.Failure{
 		Namespace: "team", Pod: "web", UID: "u-1", Node: "worker-3", Container: "app", Kind: diagnosis.KindContainer,
-		Image: image, PullPolicy: "Always", Reason: "ErrImagePull", PullSecrets: secrets,
+		PullPolicy: "Always", Reason: "ErrImagePull", PullSecrets: secrets,
 		Message: "failed to resolve image: " + image + ": not found",
 	}
-	if named, err := reference.ParseNormalizedNamed(image); err == nil {
-		f.Registry, f.Repository, _ = strings.Cut(named.Name(), "/")
-	}
+	f.SetImage(parsed(image))
 	return f
+}
+
+// parsed is an image as the watch on pods parses it.
+func parsed(written string) diagnosis.Image {
+	image, _ := podwatch.ParseImage(written)
+	return image
 }
 
 // collect gives all the evidence on a failure.

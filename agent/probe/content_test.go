@@ -396,13 +396,12 @@ func TestShortNames(t *testing.T) {
 
 func TestDomain(t *testing.T) {
 	t.Parallel()
-	f := failure("my_host/app:1")
-	f.Registry = "my_host" // as the kubelet and the runtime have it
+	f := failure("my_host.test/app:1") // a host for the kubelet and the runtime, and none for package reference
 	own, err := reference.ParseNormalizedNamed(f.Image)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := domain(own, f); got != "my_host" {
+	if got := domain(own, f); got != "my_host.test" {
 		t.Error(got)
 	}
 	if got := domain(named(t, "quay.test/app:1"), f); got != "quay.test" {

@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/distribution/reference"
-
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/keyring"
 	"github.com/whypull/whypull/agent/kube"
@@ -40,7 +38,7 @@ type NodeCredentials interface {
 	// DockerConfig is the file that the kubelet takes the node's credentials from.
 	DockerConfig() (keyring.NodeFile, kubelet.Presence)
 	// Providers are the credential provider plugins that it asks for an image.
-	Providers(image string) ([]kubelet.Provider, kubelet.Presence)
+	Providers(image diagnosis.Image) ([]kubelet.Provider, kubelet.Presence)
 	// Verdict says whether it lets a pod use an image that is there.
 	Verdict(q kubelet.Question) kubelet.Answer
 }
@@ -48,7 +46,7 @@ type NodeCredentials interface {
 // checkCredentials works out which logins the kubelet would try, and what is
 // wrong with each secret that brings none.
 func (c *Collector) checkCredentials(ctx context.Context, f diagnosis.Failure) ([]diagnosis.Evidence, []keyring.Login) {
-	if _, err := reference.ParseNormalizedNamed(f.Image); err != nil { // the kubelet does not come to the secrets
+	if !f.Ref().Valid() { // the kubelet does not come to the secrets
 		return skipped("the image reference does not parse, so no secret is read", diagnosis.CheckCredentials), nil
 	}
 	if f.Kind == diagnosis.KindSandbox { // podsandbox ensureImageExists brings no login of the kubelet's
@@ -56,7 +54,7 @@ func (c *Collector) checkCredentials(ctx context.Context, f diagnosis.Failure) (
 			Detail: "the runtime pulls the sandbox image without any pull secret or credentials of the kubelet"}}, nil
 	}
 	evidence, secrets, places := c.readSecrets(ctx, f)
-	found, err := keyring.Find(f.Image, keyring.Sources{Secrets: secrets, Node: c.nodeFile(), Now: c.now()})
+	found, err := keyring.Find(f.Ref(), keyring.Sources{Secrets: secrets, Node: c.nodeFile(), Now: c.now()})
 	if err != nil { // it has parsed above
 		return skipped("no registry was found in the image reference", diagnosis.CheckCredentials), nil
 	}

@@ -160,7 +160,7 @@ func TestCheckCredentials(t *testing.T) {
 			c := &Collector{Options: Options{Secrets: secrets, Metrics: metrics}}
 			f := failure(image, tc.secrets...)
 			if tc.image != "" {
-				f.Image = tc.image
+				f.SetImage(parsed(tc.image))
 			}
 			got, logins := c.checkCredentials(t.Context(), f)
 			wellFormed(t, got)

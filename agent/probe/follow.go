@@ -8,8 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/distribution/reference"
-
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/cri"
 )
@@ -234,12 +232,12 @@ func (l *follower) waiting(f diagnosis.Failure, now time.Time) (names []string, 
 // sources are the hosts that the node asks for an image, as its configuration
 // has them, in that order.
 func (c *Collector) sources(ctx context.Context, f diagnosis.Failure) string {
-	named, err := reference.ParseNormalizedNamed(f.Image)
+	ref, err := completed(f.Image)
 	if err != nil {
 		return f.Registry
 	}
 	config := c.configs.load(ctx, c.options, c.Images)
-	endpoints, _, err := config.EndpointsFor(ctx, f.Registry, reference.TagNameOnly(named))
+	endpoints, _, err := config.EndpointsFor(ctx, f.Registry, ref)
 	if err != nil || len(endpoints) == 0 {
 		return f.Registry
 	}

@@ -131,7 +131,7 @@ func TestAnotherImageIsAnotherPull(t *testing.T) {
 	var l follower
 	f := starting("registry.test/team/app:v1")
 	l.saw(f, standstill{stage: receiving, done: 10}, noon())
-	f.Image = "registry.test/team/app:v2"
+	f.SetImage(parsed("registry.test/team/app:v2"))
 	if p := l.saw(f, standstill{stage: receiving, done: 1000}, noon().Add(10*time.Second)); p.Rate != 0 {
 		t.Errorf("rate %v", p.Rate)
 	}

@@ -6,11 +6,10 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/distribution/reference"
-
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/keyring"
 	"github.com/whypull/whypull/agent/kubelet"
+	"github.com/whypull/whypull/agent/podwatch"
 	"github.com/whypull/whypull/cri"
 )
 
@@ -26,8 +25,8 @@ type Images interface {
 // the image, empty if it is not there.
 func (c *Collector) checkImage(ctx context.Context, f diagnosis.Failure) (diagnosis.Evidence, string) {
 	e := diagnosis.Evidence{Check: diagnosis.CheckImage}
-	if _, err := reference.ParseNormalizedNamed(f.Image); err != nil {
-		e.Outcome, e.Fault, e.Detail = diagnosis.Failed, diagnosis.FaultNameInvalid, "the image reference does not parse: "+wrong(f.Image, err)
+	if !f.Ref().Valid() {
+		e.Outcome, e.Fault, e.Detail = diagnosis.Failed, diagnosis.FaultNameInvalid, "the image reference does not parse"+wrong(f.Image)
 		e.Candidates = corrections(f.Image)
 		return e, ""
 	}
@@ -112,7 +111,7 @@ func use(v kubelet.Verdict) diagnosis.Use {
 // own secrets count.
 func useQuestion(f diagnosis.Failure, id string, credentials []diagnosis.Evidence, logins []keyring.Login) kubelet.Question {
 	q := kubelet.Question{
-		Image: f.Image, ImageRef: id,
+		Image: f.Ref(), ImageRef: id,
 		ServiceAccount: kubelet.ServiceAccount{Namespace: f.Namespace, Name: f.ServiceAccount},
 		Incomplete: slices.ContainsFunc(credentials, func(e diagnosis.Evidence) bool {
 			return e.Fault == diagnosis.FaultSecretUnreadable || e.Fault == diagnosis.FaultSecretMalformed
@@ -182,14 +181,17 @@ func absent(f diagnosis.Failure, others []string) string {
 	return s
 }
 
-// wrong says what a reference's error is, without the library's repeating the
-// reference.
-func wrong(image string, err error) string {
-	s := strings.TrimPrefix(err.Error(), "invalid reference format: ")
-	if strings.Contains(image, "://") {
-		return "it begins with a URL's scheme"
+// wrong returns what is wrong with a reference, as the end of a sentence, without
+// the library's repeating the reference.
+func wrong(image string) string {
+	_, err := podwatch.ParseImage(image)
+	switch {
+	case err == nil:
+		return ""
+	case strings.Contains(image, "://"):
+		return ": it begins with a URL's scheme"
 	}
-	return s
+	return ": " + strings.TrimPrefix(err.Error(), "invalid reference format: ")
 }
 
 // corrections are names that parse and that may have been meant: each mends
@@ -208,7 +210,7 @@ func corrections(image string) []string {
 	if s == image || s == "" {
 		return nil
 	}
-	if _, err := reference.ParseNormalizedNamed(s); err != nil {
+	if _, err := podwatch.ParseImage(s); err != nil {
 		return nil
 	}
 	return []string{s}

@@ -136,7 +136,7 @@ func (c *Collector) providers(f diagnosis.Failure) []diagnosis.Evidence {
 		return nil
 	}
 	var out []diagnosis.Evidence
-	all, _ := c.Node.Providers(f.Image)
+	all, _ := c.Node.Providers(f.Ref())
 	for _, p := range all {
 		e := diagnosis.Evidence{
 			Check: diagnosis.CheckCredentials, Outcome: diagnosis.NotRun, Fault: diagnosis.FaultProviderMatches, Provider: p.Name,

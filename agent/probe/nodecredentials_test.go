@@ -313,7 +313,7 @@ func TestImageUseOtherSpelling(t *testing.T) {
 			if e.Use != diagnosis.UseRefused {
 				t.Errorf("use %q", e.Use)
 			}
-			f.Image = e.Candidates[0]
+			f.SetImage(parsed(e.Candidates[0]))
 			if e = n.collector.checkUse(f, diagnosis.Evidence{Check: diagnosis.CheckImage}, "sha256:1", nil, nil); e.Use != diagnosis.UseAllowed {
 				t.Errorf("the candidate's use is %q: %s", e.Use, e.Detail)
 			}
@@ -352,7 +352,7 @@ func TestImageUseAbsent(t *testing.T) {
 // What is there and cannot be used has a login that the kubelet hashes as we do.
 func TestImageUseByHash(t *testing.T) {
 	t.Parallel()
-	found, err := keyring.Find(image, keyring.Sources{Secrets: []keyring.Secret{{Name: "x", Type: keyring.TypeDockerConfigJSON,
+	found, err := keyring.Find(parsed(image), keyring.Sources{Secrets: []keyring.Secret{{Name: "x", Type: keyring.TypeDockerConfigJSON,
 		Data: map[string][]byte{keyring.DataDockerConfigJSON: []byte(dockerConfig(user, password, "hub.test"))}}}})
 	if err != nil {
 		t.Fatal(err)
@@ -404,7 +404,7 @@ func TestCredentialExpiresSoon(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := &Collector{Options: Options{Metrics: &fakeMetrics{}, Secrets: &fakeSecrets{byName: map[string]kube.Secret{"s": pullSecret(tc.content)}}}, asker: clockAt(now)}
-			got, _ := c.checkCredentials(t.Context(), diagnosis.Failure{Namespace: "team", Image: "hub.test/team/app:1", Registry: "hub.test", PullSecrets: []string{"s"}})
+			got, _ := c.checkCredentials(t.Context(), diagnosis.Failure{Namespace: "team", Image: "hub.test/team/app:1", Registry: "hub.test", Repository: "team/app", PullSecrets: []string{"s"}})
 			line := string(got[0].Outcome) + " | "
 			if got[0].Fault != "" {
 				line += string(got[0].Fault) + " | "
@@ -421,7 +421,7 @@ func TestNodeCredentialExpiresSoon(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	c := &Collector{Options: Options{Metrics: &fakeMetrics{}, Node: kubeletOf(t, map[string]string{nodeFile: dockerConfig(user, endingToken(now.Add(time.Minute)), "hub.test")})}, asker: clockAt(now)}
-	got, _ := c.checkCredentials(t.Context(), diagnosis.Failure{Namespace: "team", Image: "hub.test/team/app:1", Registry: "hub.test"})
+	got, _ := c.checkCredentials(t.Context(), diagnosis.Failure{Namespace: "team", Image: "hub.test/team/app:1", Registry: "hub.test", Repository: "team/app"})
 	if last := got[len(got)-1]; !strings.HasSuffix(last.Detail, "under hub.test; it is a token that expires at 2026-01-02 03:05 UTC") || last.Expires.IsZero() {
 		t.Errorf("got %+v", got)
 	}

@@ -4,12 +4,10 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
-	"github.com/distribution/reference"
-
 	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/agent/podwatch"
 	"github.com/whypull/whypull/cri"
 )
 
@@ -64,17 +62,16 @@ func (c *Collector) Follow(ctx context.Context, waiting []diagnosis.Failure) ([]
 // withoutSandbox is the failure of a pod whose sandbox's image is not on the
 // node; none where it is, or where it is not known which that is.
 func (c *Collector) withoutSandbox(ctx context.Context, f diagnosis.Failure) []diagnosis.Failure {
-	image := c.configs.load(ctx, c.options, c.Images).SandboxImage()
-	named, err := reference.ParseNormalizedNamed(image)
+	image, err := podwatch.ParseImage(c.configs.load(ctx, c.options, c.Images).SandboxImage())
 	if err != nil {
 		return nil
 	}
-	if _, present, err := c.Images.Image(ctx, image); err != nil || present {
+	if _, present, err := c.Images.Image(ctx, image.Written); err != nil || present {
 		return nil
 	}
 	f.Kind, f.Container, f.Stall = diagnosis.KindSandbox, diagnosis.SandboxName, diagnosis.StallSandbox
-	f.Image, f.PullPolicy, f.PullSecrets = image, "IfNotPresent", nil
-	f.Registry, f.Repository, _ = strings.Cut(named.Name(), "/")
+	f.PullPolicy, f.PullSecrets = "IfNotPresent", nil
+	f.SetImage(image)
 	return []diagnosis.Failure{f}
 }
 

@@ -198,9 +198,9 @@ func (c *Collector) retryOf(ctx context.Context, f diagnosis.Failure, logins []k
 	if len(names) == 0 {
 		return r, false
 	}
-	r.ref = reference.TagNameOnly(names[0])
+	r.ref = names[0]
 	var err error
-	r.endpoints, _, err = r.config.EndpointsFor(ctx, domain(names[0], f), r.ref)
+	r.endpoints, _, err = r.config.EndpointsFor(ctx, domain(r.ref, f), r.ref)
 	r.endpoints = slices.DeleteFunc(r.endpoints, func(e registry.Endpoint) bool { return !e.Serves(r.ref) })
 	r.logins = visit{logins: logins}.usable()
 	if r.logins = r.logins[:min(len(r.logins), maxLogins)]; len(r.logins) == 0 {

@@ -78,7 +78,7 @@ func allowed() map[string][]string {
 		"agent/recheck":   {"agent/diagnosis", "agent/kube", "cri/hostfs"},
 		"agent/podwatch":  {"agent/diagnosis"},
 		"agent/share":     {},
-		"agent/probe":     {"agent/diagnosis", "agent/share", "agent/diagnosis/message", "agent/keyring", "agent/kube", "agent/kubelet", "agent/dns", "cri", "cri/disk", "cri/hostfs", "cri/scratchpull", "cri/netns", "cri/nodeconfig", "cri/registry"},
+		"agent/probe":     {"agent/diagnosis", "agent/share", "agent/diagnosis/message", "agent/keyring", "agent/kube", "agent/kubelet", "agent/podwatch", "agent/dns", "cri", "cri/disk", "cri/hostfs", "cri/scratchpull", "cri/netns", "cri/nodeconfig", "cri/registry"},
 		"agent":           {"agent/diagnosis", "agent/diagnosis/message", "agent/kube", "agent/podwatch"},
 		"cri":             {},
 		"cri/disk":        {"cri/hostfs"},
@@ -91,7 +91,7 @@ func allowed() map[string][]string {
 		"deploy/runbook":  {"agent/diagnosis"},
 		"report":          {"agent", "agent/diagnosis", "agent/kube", "agent/podwatch"},
 		"report/fleet":    {"agent/diagnosis", "agent/podwatch", "deploy/runbook", "report"},
-		"agent/check":     {"agent/diagnosis", "agent/keyring", "agent/kube", "agent/kubelet", "agent/probe", "cri", "cri/nodeconfig", "cri/registry"},
+		"agent/check":     {"agent/diagnosis", "agent/keyring", "agent/kube", "agent/kubelet", "agent/podwatch", "agent/probe", "cri", "cri/nodeconfig", "cri/registry"},
 	}
 }
 

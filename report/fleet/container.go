@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/distribution/reference"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/whypull/whypull/agent/diagnosis"
@@ -105,9 +104,8 @@ func newContainer(f diagnosis.Failure) Container {
 	for _, s := range f.PullSecrets {
 		c.secrets = append(c.secrets, report.Printable(s))
 	}
-	if named, err := reference.ParseNormalizedNamed(f.Image); err == nil {
-		c.Registry, c.Repository, _ = strings.Cut(named.Name(), "/")
-	}
+	image, _ := podwatch.ParseImage(f.Image) // the failure may be of another image than that which it was made for
+	c.Registry, c.Repository = image.Registry, image.Repository
 	return c
 }
 

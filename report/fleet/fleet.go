@@ -5,9 +5,9 @@ import (
 	"slices"
 	"time"
 
-	"github.com/distribution/reference"
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/whypull/whypull/agent/podwatch"
 	"github.com/whypull/whypull/report"
 )
 
@@ -90,11 +90,11 @@ func ran(s *corev1.ContainerStatus) bool {
 
 // normalized is the image's full name, as the runtime completes it.
 func normalized(image string) string {
-	named, err := reference.ParseNormalizedNamed(image)
+	parsed, err := podwatch.ParseImage(image)
 	if err != nil {
 		return image
 	}
-	return reference.TagNameOnly(named).String()
+	return parsed.Reference()
 }
 
 func isAgent(pod *corev1.Pod) bool {

@@ -202,7 +202,7 @@ func wrongReason(theirs answer, l keyring.Lookup) string {
 
 // wrongServer checks that the server which we tell people to name works.
 func wrongServer(image string) string {
-	server := keyring.ServerFor(image)
+	server := keyring.ServerFor(imageOf(image))
 	if server == "" {
 		return ""
 	}

@@ -10,7 +10,9 @@ import (
 	credentialprovidersecrets "k8s.io/kubernetes/pkg/credentialprovider/secrets"
 	"k8s.io/kubernetes/pkg/util/parsers"
 
+	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/keyring"
+	"github.com/whypull/whypull/agent/podwatch"
 )
 
 // attempt is one login, from either side.
@@ -86,12 +88,18 @@ func apiSecrets(secrets []keyring.Secret) []v1.Secret {
 	return out
 }
 
+// imageOf is an image as the agent parses it.
+func imageOf(written string) diagnosis.Image {
+	image, _ := podwatch.ParseImage(written)
+	return image
+}
+
 // askOurs passes a file that is not valid over, as agent/kubelet does.
 func askOurs(image string, from keyring.Sources) (answer, keyring.Lookup) {
 	if from.Node != nil && !from.Node.Valid() {
 		from.Node = nil
 	}
-	l, err := keyring.Find(image, from)
+	l, err := keyring.Find(imageOf(image), from)
 	out := answer{Image: l.Image, Err: err, Broken: l.Broken}
 	for _, login := range l.Logins {
 		a := attempt{UID: login.UID, Hash: login.Hash(), OfNode: login.OfNode}

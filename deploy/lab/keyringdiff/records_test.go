@@ -172,7 +172,7 @@ func compareVerdicts(t *testing.T, dir string, seed, n uint64) kubelet.Verdict {
 	manager, err := pullmanager.NewImagePullManager(t.Context(), c.accessor, pullmanager.NeverVerifyPreloadedPullPolicy(), nil, 1)
 	c.must(err)
 
-	q := kubelet.Question{Image: c.image(), ImageRef: c.pick("sha256:one", "0123abcd")}
+	q := kubelet.Question{Image: imageOf(c.image()), ImageRef: c.pick("sha256:one", "0123abcd")}
 	var secrets []kubeletconfig.ImagePullSecret
 	for range c.IntN(3) {
 		s := c.secret()
@@ -184,7 +184,7 @@ func compareVerdicts(t *testing.T, dir string, seed, n uint64) kubelet.Verdict {
 		a := c.account()
 		account, q.ServiceAccount = &a, kubelet.ServiceAccount{UID: a.UID, Namespace: a.Namespace, Name: a.Name}
 	}
-	c.fill(q.Image, q.ImageRef)
+	c.fill(q.Image.Written, q.ImageRef)
 
 	answer := kubelet.New(kubelet.Options{Root: c.root}).Verdict(q) // first: the kubelet writes what it learns
 	verdict := answer.Verdict
@@ -196,13 +196,14 @@ func compareVerdicts(t *testing.T, dir string, seed, n uint64) kubelet.Verdict {
 		c.must(err)
 		return must
 	}
-	must := mustPull(q.Image)
+	written := q.Image.Written
+	must := mustPull(written)
 	if want, known := demandsPull(verdict); known && want != must || verdict == kubelet.VerdictNotVisible && (!must || !c.spoilt) {
 		t.Errorf("we say %q, the kubelet says %t (spoilt: %t): %+v", verdict, must, c.spoilt, q)
 	}
 	if answer.Recorded != "" {
-		if other := answer.Recorded + strings.TrimPrefix(q.Image, answer.Written); other == q.Image || mustPull(other) {
-			t.Errorf("the kubelet wants a pull of %q too, which we name instead of %q", other, q.Image)
+		if other := answer.Recorded + strings.TrimPrefix(written, answer.Written); other == written || mustPull(other) {
+			t.Errorf("the kubelet wants a pull of %q too, which we name instead of %q", other, written)
 		}
 	}
 	return verdict
