@@ -1,7 +1,6 @@
 package registry_test
 
 import (
-	"context"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -26,10 +25,6 @@ func trusting(t *testing.T, s *registrytest.Server) string {
 }
 
 // The helpers of package nodeconfigtest, whose endpoints are asked here.
-
-func resolve(ctx context.Context, host string) ([]netip.Addr, error) {
-	return nodeconfigtest.Resolve(ctx, host)
-}
 
 func node(t *testing.T, files map[string]string) string {
 	t.Helper()

@@ -93,7 +93,7 @@ func bound(backlog int) (address string, free func(), err error) {
 // afterwards. It ends with the test. The address is host:port.
 func Listen(tb testing.TB, handle func(net.Conn)) (address string) {
 	tb.Helper()
-	l, err := net.Listen("tcp", net.JoinHostPort(Loopback, "0"))
+	l, err := (&net.ListenConfig{}).Listen(tb.Context(), "tcp", net.JoinHostPort(Loopback, "0"))
 	if err != nil {
 		tb.Fatal(err)
 	}
