@@ -11,6 +11,7 @@ const (
 	Containerd16 = "containerd 1.6"
 	Containerd17 = "containerd 1.7"
 	Containerd24 = "containerd 2.4"
+	CRIO137      = "CRI-O 1.37"
 )
 
 // Case is one image of the world.
@@ -72,6 +73,8 @@ type spec struct {
 	mirror *repository
 	// files are those of the host's folder below certs.d, by name.
 	files map[string]string
+	// crio is what a node with CRI-O has instead of these files.
+	crio crioSettings
 }
 
 // login is a user name and a password.

@@ -41,7 +41,7 @@ func (w *World) refusalCases() []spec {
 		said("server-error-web-page", RegistryError, webPage(http.StatusServiceUnavailable)),
 		said("rate-limit", RateLimited, refusal(http.StatusTooManyRequests, "TOOMANYREQUESTS")).slowly(),
 		said("rate-limit-retry-after", RateLimited,
-			with("Retry-After", "21", refusal(http.StatusTooManyRequests, "TOOMANYREQUESTS"))).slowly(),
+			with("Retry-After", w.retryAfter(), refusal(http.StatusTooManyRequests, "TOOMANYREQUESTS"))).slowly(),
 	)
 }
 

@@ -31,6 +31,7 @@ func (w *World) mirrored(mirror, origin string) spec {
 		s.host += "." + hostNXDOMAIN
 	}
 	at := mirrorHost(&s, mirror)
+	s.crio.mirror = w.hostport(at)
 	s.files = hostsFile(fmt.Sprintf("server = %q\n[host.%q]\n  capabilities = [\"pull\", \"resolve\"]\n",
 		"https://"+w.hostport(s.host), "https://"+w.hostport(at)))
 	mirrorTruth(&s, mirror, origin)
@@ -41,7 +42,8 @@ func (w *World) mirrored(mirror, origin string) spec {
 func (w *World) mirrorOnly(mirror string) spec {
 	name := "mirror-only-" + mirror
 	s := simple(name, name, MirrorFailed, &repository{})
-	s.files = hostsFile(fmt.Sprintf("server = %[1]q\n[host.%[1]q]\n", "https://"+w.hostport(mirrorHost(&s, mirror))))
+	s.crio.location = w.hostport(mirrorHost(&s, mirror))
+	s.files = hostsFile(fmt.Sprintf("server = %[1]q\n[host.%[1]q]\n", "https://"+s.crio.location))
 	return s
 }
 
@@ -107,6 +109,7 @@ func (w *World) configCases() []spec {
 		s := simple(name, host, truth, &repository{})
 		text := strings.NewReplacer("TLS", `"https://`+w.hostport(host)+`"`, "PLAIN", `"http://`+w.hostport(host)+`"`).Replace(format)
 		s.files = map[string]string{file: text, "authority.pem": string(w.stranger.PEM())}
+		s.crio = crioConfig(name, string(w.stranger.PEM()))
 		return s
 	}
 	const (
@@ -143,6 +146,7 @@ func (w *World) proxyCases() []spec {
 	}
 	plain := behind("proxy-plain-502", ProxyFailed, nil)
 	plain.files = hostsFile(fmt.Sprintf("server = %[1]q\n[host.%[1]q]\n  capabilities = [\"pull\", \"resolve\"]\n", "http://"+w.hostport(plain.host)))
+	plain.crio.insecure = true
 	return []spec{
 		behind("proxy-works", Works, &repository{}),
 		behind("proxy-403", ProxyFailed, nil),

@@ -14,7 +14,7 @@ import (
 // looked at as a whole in passing: what is wrong with it shows when it is sent.
 func (w *World) transferCases() ([]spec, error) {
 	var out []spec
-	table := transfers()
+	table := transfers(w.retryAfter())
 	for _, name := range sortedKeys(table) {
 		c, err := content{name: name, platform: w.config.Platform}.two()
 		if err != nil {
@@ -42,11 +42,11 @@ type transfer struct {
 	slow   bool
 }
 
-func transfers() map[string]transfer {
+func transfers(retryAfter string) map[string]transfer {
 	always := func(answer http.HandlerFunc) func(document) http.HandlerFunc {
 		return func(document) http.HandlerFunc { return answer }
 	}
-	limited := with("Retry-After", "21", refusal(http.StatusTooManyRequests, "TOOMANYREQUESTS"))
+	limited := with("Retry-After", retryAfter, refusal(http.StatusTooManyRequests, "TOOMANYREQUESTS"))
 	return map[string]transfer{
 		"two-layers-works":     {truth: Works},
 		"second-without-parts": {truth: Works, second: unparted},

@@ -63,7 +63,7 @@ func (w *World) hostport(host string) string {
 
 // names are those that the good certificates are for.
 func names() []string {
-	return []string{"*." + domain, "*." + hostUntrusted + "." + domain, "*." + proxiedDomain, "*." + downDomain}
+	return []string{"*." + domain, "*." + hostUntrusted + "." + domain, "*." + hostHub + "." + domain, "*." + proxiedDomain, "*." + downDomain}
 }
 
 // certificate is what a host presents; nil: it has no TLS.
@@ -200,6 +200,7 @@ func (w *World) handler(host string) http.Handler {
 		p.Others = &registrytest.Repository{Serve: w.hubStranger}
 		mux.HandleFunc("/token/", issue(registrytest.TokenFor("nothing")))
 	}
+	mux.HandleFunc("/v2/{$}", w.ping(&p))
 	mux.Handle("/", &p)
 	return mux
 }

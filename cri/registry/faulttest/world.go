@@ -4,11 +4,14 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"sync"
+	"time"
 
 	"github.com/whypull/whypull/cri/catest"
 	"github.com/whypull/whypull/cri/dnstest"
@@ -18,8 +21,8 @@ import (
 // Config says where a world is.
 type Config struct {
 	// Root is the directory below which the files of the node are written:
-	// etc/containerd/certs.d, etc/ssl/certs/faulttest.pem, etc/resolv.conf and
-	// etc/hosts. With "/" they replace the machine's own.
+	// etc/containerd/certs.d, etc/containers, etc/ssl/certs/faulttest.pem,
+	// etc/resolv.conf and etc/hosts. With "/" they replace the machine's own.
 	Root string
 	// DNS is the name server's address; "" is any free port of 127.0.0.1.
 	// Runtimes need port 53.
@@ -27,6 +30,9 @@ type Config struct {
 	// Platform is that of the good images, as os/architecture; "" is Linux on
 	// this machine's architecture.
 	Platform string
+	// RetryAfter is for how long a registry that says so wants no further
+	// request; 0 is 21 s. CRI-O waits that long several times in one pull.
+	RetryAfter time.Duration
 }
 
 // World is a running world of faults.
@@ -112,6 +118,11 @@ func (w *World) Cases() []Case { return w.finish(w.specs) }
 // runtime has one proxy for all, and here each has one that is down.
 func (w *World) InProcess() []Case { return w.finish(w.inProcess) }
 
+// retryAfter is the header in which a registry names that time, in seconds.
+func (w *World) retryAfter() string {
+	return strconv.Itoa(int(cmp.Or(w.config.RetryAfter, 21*time.Second) / time.Second))
+}
+
 // Root is the directory below which the node's files are.
 func (w *World) Root() string { return w.config.Root }
 
@@ -142,6 +153,8 @@ func (w *World) writeFiles() error {
 			w.written = append(w.written, dir)
 		}
 	}
+	maps.Copy(files, w.crioFiles())
+	w.written = append(w.written, w.crioPath("registries.conf"), w.crioPath("certs.d"))
 	var failures []error
 	for _, name := range sortedKeys(files) {
 		failures = append(failures, os.MkdirAll(filepath.Dir(name), 0o755), //nolint:gosec // as the node's own
