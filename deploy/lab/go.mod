@@ -11,6 +11,7 @@ require (
 	github.com/spf13/cobra v1.10.2
 	github.com/vishvananda/netlink v1.3.1
 	github.com/whypull/whypull v0.0.0
+	github.com/whypull/whypull/deploy/lab/crio v0.0.0
 	golang.org/x/crypto v0.58.0
 	golang.org/x/net v0.60.0
 	golang.org/x/sys v0.49.0
@@ -124,3 +125,5 @@ require (
 )
 
 replace github.com/whypull/whypull => ../..
+
+replace github.com/whypull/whypull/deploy/lab/crio => ./crio

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -87,15 +88,15 @@ func (c *Cache) Build(ctx context.Context, families []Family) (Paths, error) {
 func (f Family) key(goVersion string) (string, error) {
 	h := sha256.New()
 	h.Write(fmt.Appendf(nil, "%s\n%s\n%s\n%s\n%s/%s\n", f.Version, f.Tags, f.LDFlags, goVersion, runtime.GOOS, runtime.GOARCH))
-	names := []string{f.Name + ".mod", f.Name + ".sum"}
 	for _, t := range f.Tools {
 		h.Write(fmt.Appendf(nil, "%s %s\n", t.Name, t.Package))
-		if t.Source != "" {
-			names = append(names, t.Source)
-		}
+	}
+	names, err := f.names()
+	if err != nil {
+		return "", err
 	}
 	for _, name := range names {
-		data, err := file(name)
+		data, err := f.file(name)
 		if err != nil {
 			return "", err
 		}
@@ -157,12 +158,16 @@ func (c *Cache) tell(format string, args ...any) {
 
 // writeModule lays the embedded module out as a folder that go can build.
 func (f Family) writeModule(dir string) error {
-	for name, target := range f.files() {
-		data, err := file(name)
+	names, err := f.names()
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		data, err := f.file(name)
 		if err != nil {
 			return err
 		}
-		target = filepath.Join(dir, target)
+		target := filepath.Join(dir, f.target(name))
 		if err := os.MkdirAll(filepath.Dir(target), 0o750); err != nil {
 			return fmt.Errorf("module folder: %w", err)
 		}
@@ -173,15 +178,46 @@ func (f Family) writeModule(dir string) error {
 	return nil
 }
 
-// files maps embedded names to paths in the module folder.
-func (f Family) files() map[string]string {
-	files := map[string]string{f.Name + ".mod": "go.mod", f.Name + ".sum": "go.sum"}
+// names are the family's embedded files, without tests.
+func (f Family) names() ([]string, error) {
+	if f.Module == nil {
+		names := []string{f.Name + ".mod", f.Name + ".sum"}
+		for _, t := range f.Tools {
+			if t.Source != "" {
+				names = append(names, t.Source)
+			}
+		}
+		return names, nil
+	}
+	var names []string
+	err := fs.WalkDir(f.Module, ".", func(name string, entry fs.DirEntry, err error) error {
+		if err == nil && !entry.IsDir() && !strings.HasSuffix(name, "_test.go") {
+			names = append(names, name)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("embedded module %s: %w", f.Name, err)
+	}
+	return names, nil
+}
+
+// target is where an embedded file belongs in the module folder.
+func (f Family) target(name string) string {
+	switch {
+	case f.Module != nil:
+		return name
+	case name == f.Name+".mod":
+		return "go.mod"
+	case name == f.Name+".sum":
+		return "go.sum"
+	}
 	for _, t := range f.Tools {
-		if t.Source != "" {
-			files[t.Source] = filepath.Join(t.Package, "main.go")
+		if t.Source == name {
+			return filepath.Join(t.Package, "main.go")
 		}
 	}
-	return files
+	return name
 }
 
 func goBuild(ctx context.Context, f Family, t Tool, source, output string) error {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/fstest"
 )
 
 func TestKeyChangesWithEverythingThatChangesAProgram(t *testing.T) {
@@ -21,6 +22,10 @@ func TestKeyChangesWithEverythingThatChangesAProgram(t *testing.T) {
 		"module":     func(f *Family) string { f.Name = "etcd"; return "go1" },
 		"source": func(f *Family) string {
 			f.Tools = []Tool{{Name: "pause", Package: "./pause", Source: "tools.go.txt"}}
+			return "go1"
+		},
+		"module of ours": func(f *Family) string {
+			f.Module = fstest.MapFS{"go.mod": {Data: []byte("module m")}}
 			return "go1"
 		},
 		"package": func(f *Family) string {
@@ -57,11 +62,11 @@ func TestEveryFamilyHasItsModule(t *testing.T) {
 		if !strings.HasPrefix(key, f.Name+"-"+f.Version+"-") {
 			t.Errorf("key %s does not tell family and version", key)
 		}
-		module, err := file(f.Name + ".mod")
+		module, err := f.file(map[bool]string{true: f.Name + ".mod", false: "go.mod"}[f.Module == nil])
 		if err != nil {
 			t.Fatal(err)
 		}
-		if f.Name != "guest" && !bytes.Contains(module, []byte(" "+f.Version)) {
+		if f.Name != "guest" && f.Module == nil && !bytes.Contains(module, []byte(" "+f.Version)) {
 			t.Errorf("%s.mod does not pin %s", f.Name, f.Version)
 		}
 		for _, tool := range f.Tools {
@@ -69,6 +74,22 @@ func TestEveryFamilyHasItsModule(t *testing.T) {
 				t.Errorf("two tools are called %s", tool.Name)
 			}
 			tools[tool.Name] = true
+		}
+	}
+}
+
+// A module of ours is laid out as it is, without its tests.
+func TestModuleOfOurs(t *testing.T) {
+	f := Family{Name: "ours", Module: fstest.MapFS{
+		"go.mod": {Data: []byte("module m")}, "cmd/c/main.go": {Data: []byte("package main")}, "cmd/c/main_test.go": {Data: []byte("package main")},
+	}, Tools: []Tool{{Name: "c", Package: "./cmd/c"}}}
+	dir := t.TempDir()
+	if err := f.writeModule(dir); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"go.mod": "module m", "cmd/c/main.go": "package main", "cmd/c/main_test.go": ""} {
+		if got, _ := os.ReadFile(filepath.Join(dir, name)); string(got) != want {
+			t.Errorf("%s has %q, want %q", name, got, want)
 		}
 	}
 }

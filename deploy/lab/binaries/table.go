@@ -3,6 +3,9 @@ package binaries
 import (
 	"embed"
 	"fmt"
+	"io/fs"
+
+	"github.com/whypull/whypull/deploy/lab/crio"
 )
 
 //go:embed modules
@@ -19,6 +22,9 @@ type Family struct {
 	Tags    string
 	LDFlags string
 	Tools   []Tool
+	// Module has the files of a module of ours; nil: the module is in the
+	// modules folder.
+	Module fs.FS
 }
 
 // Tool is one program of a family.
@@ -37,6 +43,9 @@ func Default() []Family {
 		containerd("v2.4.2"),
 		oldContainerd("containerd-1.7", "v1.7.35"),
 		oldContainerd("containerd-1.6", "v1.6.36"),
+		{Name: "crio", Version: "v1.37.0", LDFlags: "-s -w", Tags: "containers_image_openpgp exclude_graphdriver_btrfs", Tools: []Tool{
+			{Name: "crio", Package: "./cmd/crio"},
+		}, Module: crio.Source()},
 		{Name: "etcd", Version: "v3.7.3", LDFlags: "-s -w", Tools: []Tool{
 			{Name: "etcd", Package: "go.etcd.io/etcd/server/v3"},
 		}},
@@ -107,9 +116,13 @@ func oldContainerd(name, version string) Family {
 	}}
 }
 
-// file reads one file of the modules folder.
-func file(name string) ([]byte, error) {
-	data, err := modules.ReadFile("modules/" + name)
+// file reads one of the family's embedded files.
+func (f Family) file(name string) ([]byte, error) {
+	read := func() ([]byte, error) { return modules.ReadFile("modules/" + name) }
+	if f.Module != nil {
+		read = func() ([]byte, error) { return fs.ReadFile(f.Module, name) }
+	}
+	data, err := read()
 	if err != nil {
 		return nil, fmt.Errorf("embedded module file %s: %w", name, err)
 	}
