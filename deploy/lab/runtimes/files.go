@@ -17,6 +17,8 @@ func files(all []Runtime) map[string]string {
 		"/etc/group":         "root:x:0:\n",
 		"/etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
 		"/etc/os-release":    "NAME=\"whypull lab\"\nID=lab\n",
+		// Without a policy CRI-O pulls nothing.
+		"/etc/containers/policy.json": `{"default":[{"type":"insecureAcceptAnything"}]}` + "\n",
 	}
 	for _, r := range all {
 		maps.Copy(files, map[string]string{r.ConfigFile(): r.config(r)})
@@ -78,5 +80,17 @@ func config2(r Runtime) string {
     snapshotter = "overlayfs"
   [plugins."io.containerd.grpc.v1.cri".registry]
     config_path = "` + certsDir + `"
+`
+}
+
+// configCRIO is for CRI-O: its defaults, but for the places.
+func configCRIO(r Runtime) string {
+	return `[crio]
+root = "` + r.root() + `"
+runroot = "` + r.state() + `/storage"
+storage_driver = "overlay"
+
+[crio.api]
+listen = "` + r.Socket() + `"
 `
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -34,6 +35,9 @@ const (
 	toolDir     = "/opt/lab/bin"
 	// nameServer is where the world's names are served, as systemd-resolved does.
 	nameServer = "127.0.0.53:53"
+	// retryAfter is what a registry of the world wants that limits requests.
+	// CRI-O waits that long eight times in one pull.
+	retryAfter = 9 * time.Second
 	// atOnce is how many cases a runtime pulls side by side. Most of them wait.
 	atOnce = 24
 )
@@ -57,7 +61,7 @@ func inside(ctx context.Context) error {
 	if err := os.Unsetenv(box.RoleVariable); err != nil {
 		return fmt.Errorf("environment: %w", err)
 	}
-	world, err := faulttest.Start(faulttest.Config{Root: "/", DNS: nameServer})
+	world, err := faulttest.Start(faulttest.Config{Root: "/", DNS: nameServer, RetryAfter: retryAfter})
 	if err != nil {
 		return fmt.Errorf("world of faults: %w", err)
 	}
@@ -67,19 +71,28 @@ func inside(ctx context.Context) error {
 		return fmt.Errorf("results: %w", err)
 	}
 	defer func() { _ = out.Close() }()
-	if err := startRuntimes(ctx, world.ProxyEnv()); err != nil {
+	runtimes := inBox()
+	if err := startRuntimes(ctx, runtimes, world.ProxyEnv()); err != nil {
 		return err
 	}
-	if err := runAll(ctx, world.Cases(), &results{to: json.NewEncoder(out)}); err != nil {
+	if err := runAll(ctx, runtimes, world, &results{to: json.NewEncoder(out)}); err != nil {
 		return err
 	}
 	return os.WriteFile(doneFile, nil, 0o600)
 }
 
+// inBox are the runtimes whose programs this box has.
+func inBox() []Runtime {
+	return slices.DeleteFunc(All(), func(r Runtime) bool {
+		_, err := os.Stat(filepath.Join(toolDir, r.Tool))
+		return err != nil
+	})
+}
+
 // startRuntimes starts the runtimes and returns when they serve CRI.
-func startRuntimes(ctx context.Context, proxy []string) error {
+func startRuntimes(ctx context.Context, runtimes []Runtime, proxy []string) error {
 	var components []supervise.Component
-	for _, r := range Releases() {
+	for _, r := range runtimes {
 		components = append(components, supervise.Component{
 			Name: r.Tool, Title: r.Name, Argv: []string{toolDir + "/" + r.Tool, "--config", r.ConfigFile()},
 			Env: slices.Concat(box.Environment(), proxy), Ready: r.serves,
@@ -136,13 +149,16 @@ func (r *results) add(one Result) error {
 }
 
 // runAll runs every case on every runtime.
-func runAll(ctx context.Context, cases []faulttest.Case, out *results) error {
-	// Those that wait the longest begin first.
-	cases = slices.Clone(cases)
-	slices.SortStableFunc(cases, func(a, b faulttest.Case) int { return slow(b) - slow(a) })
-	errs := make([]error, len(Releases()))
+func runAll(ctx context.Context, runtimes []Runtime, world *faulttest.World, out *results) error {
+	errs := make([]error, len(runtimes))
 	var all sync.WaitGroup
-	for i, r := range Releases() {
+	for i, r := range runtimes {
+		cases := world.Cases()
+		if r.isCRIO() {
+			cases = world.CRIOCases()
+		}
+		// Those that wait the longest begin first.
+		slices.SortStableFunc(cases, func(a, b faulttest.Case) int { return slow(b) - slow(a) })
 		all.Go(func() { errs[i] = runCases(ctx, r, cases, out) })
 	}
 	all.Wait()

@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+	crierrors "k8s.io/cri-api/pkg/errors"
 
 	"github.com/whypull/whypull/agent/kube"
 	"github.com/whypull/whypull/cri/registry/faulttest"
@@ -25,8 +26,9 @@ import (
 const (
 	namespace = "faults"
 	nodeName  = "lab-node"
-	// pullLimit ends a pull that nothing else ends; every runtime's own limits
-	// are shorter.
+	// pullLimit ends a pull that nothing else ends: CRI-O has no limit for a
+	// registry that accepts a connection and never answers. All limits that
+	// runtimes have are shorter.
 	pullLimit = 100 * time.Second
 	// callLimit is for calls that do not leave the machine.
 	callLimit = 30 * time.Second
@@ -100,14 +102,29 @@ func failedPod(c faulttest.Case, err error) *corev1.Pod {
 		Spec: corev1.PodSpec{NodeName: nodeName, ServiceAccountName: "default",
 			Containers: []corev1.Container{{Name: "app", Image: c.Image, ImagePullPolicy: policy}}},
 		Status: corev1.PodStatus{Phase: corev1.PodPending, ContainerStatuses: []corev1.ContainerStatus{{
-			Name: "app", Image: c.Image,
-			State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ErrImagePull", Message: err.Error()}},
+			Name: "app", Image: c.Image, State: corev1.ContainerState{Waiting: waiting(c.Image, err)},
 		}}},
 	}
 	for _, name := range secretNames(c) {
 		pod.Spec.ImagePullSecrets = append(pod.Spec.ImagePullSecrets, corev1.LocalObjectReference{Name: name})
 	}
 	return pod
+}
+
+// waiting is the state of a container for the error of a pull. Two errors are
+// reasons: an aggregate of several has neither.
+func waiting(image string, err error) *corev1.ContainerStateWaiting {
+	for reason, because := range map[error]string{
+		crierrors.ErrRegistryUnavailable:       "the registry is unavailable",
+		crierrors.ErrSignatureValidationFailed: "the signature validation failed",
+	} {
+		if rest, ok := strings.CutPrefix(err.Error(), reason.Error()); ok {
+			return &corev1.ContainerStateWaiting{
+				Reason: reason.Error(), Message: fmt.Sprintf("image pull failed for %s because %s%s", image, because, rest),
+			}
+		}
+	}
+	return &corev1.ContainerStateWaiting{Reason: "ErrImagePull", Message: err.Error()}
 }
 
 // secretNames are the pull secrets of a case's pod, in their order.

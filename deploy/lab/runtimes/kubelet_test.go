@@ -106,6 +106,21 @@ func TestPullTriesOneLoginAfterTheOther(t *testing.T) {
 	}
 }
 
+// The kubelet makes reasons of two errors, and leaves others as they are.
+func TestWaiting(t *testing.T) {
+	for message, want := range map[string][2]string{
+		"unable to pull image: EOF":    {"ErrImagePull", "unable to pull image: EOF"},
+		"RegistryUnavailable: refused": {"RegistryUnavailable", "image pull failed for r/i because the registry is unavailable: refused"},
+		"SignatureValidationFailed: no signature": {"SignatureValidationFailed",
+			"image pull failed for r/i because the signature validation failed: no signature"},
+		"[RegistryUnavailable: refused, denied]": {"ErrImagePull", "[RegistryUnavailable: refused, denied]"},
+	} {
+		if got := waiting("r/i", errors.New(message)); [2]string{got.Reason, got.Message} != want {
+			t.Errorf("%s: %s, %q", message, got.Reason, got.Message)
+		}
+	}
+}
+
 func TestPullEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

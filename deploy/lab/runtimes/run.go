@@ -23,11 +23,11 @@ import (
 const SilentAddress = "240.0.0.1"
 
 // Run makes a box in the lab's folder, runs every case of the world of faults
-// on each runtime there, and returns what became of them, sorted by case and in
-// the order of Releases. Nothing is left but logs. It tells progress what it
+// on each of the runtimes there, and returns what became of them, sorted by case
+// and in the order of All. Nothing is left but logs. It tells progress what it
 // does.
-func Run(ctx context.Context, l *lab.Lab, progress io.Writer) (_ []Result, err error) {
-	tools, err := l.Build(ctx, progress)
+func Run(ctx context.Context, l *lab.Lab, runtimes []Runtime, progress io.Writer) (_ []Result, err error) {
+	tools, err := build(ctx, l, runtimes, progress)
 	if err != nil {
 		return nil, err
 	}
@@ -35,7 +35,7 @@ func Run(ctx context.Context, l *lab.Lab, progress io.Writer) (_ []Result, err e
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, l.Down(context.WithoutCancel(ctx))) }()
-	b, err := start(ctx, l, tools)
+	b, err := start(ctx, l, runtimes, tools)
 	if err != nil {
 		return nil, err
 	}
@@ -45,8 +45,22 @@ func Run(ctx context.Context, l *lab.Lab, progress io.Writer) (_ []Result, err e
 	return read(hostPath(l, resultsFile))
 }
 
+// build builds the runtimes' programs, if the lab's cache does not have them.
+func build(ctx context.Context, l *lab.Lab, runtimes []Runtime, progress io.Writer) (binaries.Paths, error) {
+	cache, err := binaries.OpenCache(l.CacheDir, progress)
+	if err != nil {
+		return nil, err
+	}
+	families := slices.DeleteFunc(binaries.Default(), func(f binaries.Family) bool {
+		return !slices.ContainsFunc(f.Tools, func(t binaries.Tool) bool {
+			return slices.ContainsFunc(runtimes, func(r Runtime) bool { return r.Tool == t.Name })
+		})
+	})
+	return cache.Build(ctx, families)
+}
+
 // start prepares the folder and starts the box.
-func start(ctx context.Context, l *lab.Lab, tools binaries.Paths) (*box.Box, error) {
+func start(ctx context.Context, l *lab.Lab, runtimes []Runtime, tools binaries.Paths) (*box.Box, error) {
 	if err := os.MkdirAll(filepath.Dir(logFile(l)), 0o755); err != nil { // #nosec G301 -- the box's own folder
 		return nil, fmt.Errorf("lab folder: %w", err)
 	}
@@ -55,10 +69,10 @@ func start(ctx context.Context, l *lab.Lab, tools binaries.Paths) (*box.Box, err
 		return nil, fmt.Errorf("log: %w", err)
 	}
 	defer func() { _ = logs.Close() }()
-	return StartBox(ctx, l, tools, role, logs)
+	return startBox(ctx, l, runtimes, tools, role, logs)
 }
 
-func spec(l *lab.Lab, tools binaries.Paths) box.Spec {
+func spec(l *lab.Lab, runtimes []Runtime, tools binaries.Paths) box.Spec {
 	s := box.Spec{
 		Dir: l.Dir(), Cgroup: l.Cgroup(), Hostname: nodeName, Role: role,
 		Addresses: []string{"240.0.0.2/24"}, Silent: SilentAddress,
@@ -67,7 +81,7 @@ func spec(l *lab.Lab, tools binaries.Paths) box.Spec {
 		ReadOnly: map[string]string{},
 		Links:    map[string]string{"/var/run": "/run"},
 	}
-	for _, r := range Releases() {
+	for _, r := range runtimes {
 		family := "/opt/lab/tools/" + r.Tool
 		s.ReadOnly[family] = tools.Dir(r.Tool)
 		s.Links[filepath.Join(toolDir, r.Tool)] = filepath.Join(family, r.Tool)
@@ -133,7 +147,7 @@ func read(path string) ([]Result, error) {
 	return all, nil
 }
 
-// place is a runtime's place among the releases.
+// place is a runtime's place among all.
 func place(name string) int {
-	return slices.IndexFunc(Releases(), func(r Runtime) bool { return r.Name == name })
+	return slices.IndexFunc(All(), func(r Runtime) bool { return r.Name == name })
 }

@@ -44,7 +44,7 @@ func TestReadTellsWhatItCannotRead(t *testing.T) {
 
 func TestRuntimesShareNothing(t *testing.T) {
 	seen := map[string]string{}
-	for _, r := range Releases() {
+	for _, r := range All() {
 		for _, path := range []string{r.Socket(), r.ConfigFile(), r.state(), r.root(), r.Name, r.Tool} {
 			if other, taken := seen[path]; taken {
 				t.Errorf("%s is of %s and of %s", path, other, r.Name)
@@ -82,6 +82,21 @@ func TestEveryRuntimeHasTheSameRegistries(t *testing.T) {
 	}
 }
 
+// A box has the programs and the files of its own runtimes only.
+func TestABoxHasNoOtherRuntimes(t *testing.T) {
+	l, err := lab.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	some := Releases()[:1]
+	if links := spec(l, some, binaries.Paths{}).Links; links[toolDir+"/containerd"] == "" || links[toolDir+"/crio"] != "" {
+		t.Errorf("links %v", links)
+	}
+	if written := files(some); written["/etc/containerd/config.toml"] == "" || written["/etc/crio/crio.conf"] != "" {
+		t.Errorf("files %v", written)
+	}
+}
+
 func TestTheLabBuildsEveryRuntime(t *testing.T) {
 	versions := map[string]string{}
 	for _, f := range binaries.Default() {
@@ -93,8 +108,8 @@ func TestTheLabBuildsEveryRuntime(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	box := spec(l, binaries.Paths{})
-	for _, r := range Releases() {
+	box := spec(l, All(), binaries.Paths{})
+	for _, r := range All() {
 		_, release, _ := strings.Cut(r.Name, " ")
 		if !strings.HasPrefix(versions[r.Tool], "v"+release+".") {
 			t.Errorf("%s is built as %q", r.Name, versions[r.Tool])

@@ -1,6 +1,6 @@
-// Package runtimes runs several releases of containerd side by side in a box
-// without Kubernetes, lets each pull from a world of faults as the kubelet
-// does, and has whypull judge every failure as its agent does.
+// Package runtimes runs several releases of containerd and one of CRI-O side by
+// side in a box without Kubernetes, lets each pull from a world of faults as the
+// kubelet does, and has whypull judge every failure as its agent does.
 //
 // A program that uses it starts itself again inside the box, so it calls Reexec
 // first thing in main or TestMain.
@@ -10,9 +10,10 @@ import (
 	"path/filepath"
 
 	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/cri/registry/faulttest"
 )
 
-// Runtime is one release of containerd in the box.
+// Runtime is one release of a container runtime in the box.
 type Runtime struct {
 	// Name is the release as a Case's TruthOn has it: "containerd 2.4".
 	Name string
@@ -22,7 +23,7 @@ type Runtime struct {
 	config func(Runtime) string
 }
 
-// Releases are the runtimes, the newest first.
+// Releases are those of containerd, the newest first.
 func Releases() []Runtime {
 	return []Runtime{
 		{Name: "containerd 2.4", Tool: "containerd", config: config3},
@@ -31,11 +32,29 @@ func Releases() []Runtime {
 	}
 }
 
+// All are the runtimes of the table of verdicts, in the order of its columns.
+// CRI-O is not CRI-O itself, but a server of ours with its image library.
+func All() []Runtime {
+	return append(Releases(), Runtime{Name: faulttest.CRIO137, Tool: "crio", config: configCRIO})
+}
+
 // ConfigFile is where its configuration is inside the box.
-func (r Runtime) ConfigFile() string { return "/etc/" + r.Tool + "/config.toml" }
+func (r Runtime) ConfigFile() string {
+	if r.isCRIO() {
+		return "/etc/crio/crio.conf"
+	}
+	return "/etc/" + r.Tool + "/config.toml"
+}
 
 // Socket is where it serves CRI inside the box.
-func (r Runtime) Socket() string { return filepath.Join(r.state(), "containerd.sock") }
+func (r Runtime) Socket() string {
+	if r.isCRIO() {
+		return filepath.Join(r.state(), "crio.sock")
+	}
+	return filepath.Join(r.state(), "containerd.sock")
+}
+
+func (r Runtime) isCRIO() bool { return r.Name == faulttest.CRIO137 }
 
 func (r Runtime) state() string { return "/run/" + r.Tool }
 func (r Runtime) root() string  { return "/var/lib/" + r.Tool }

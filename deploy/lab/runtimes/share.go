@@ -14,18 +14,22 @@ import (
 // NameServer is where the runtimes of the box look names up.
 const NameServer = nameServer
 
-// StartBox starts a box with the runtimes' programs and configuration in the
-// lab's folder. Its main process plays the role, and has to call Serve; what it
-// prints goes to logs.
+// StartBox starts a box with the programs and the configuration of all Releases
+// in the lab's folder. Its main process plays the role, and has to call Serve;
+// what it prints goes to logs.
 func StartBox(ctx context.Context, l *lab.Lab, tools binaries.Paths, role string, logs *os.File) (*box.Box, error) {
-	spec := spec(l, tools)
+	return startBox(ctx, l, Releases(), tools, role, logs)
+}
+
+func startBox(ctx context.Context, l *lab.Lab, runtimes []Runtime, tools binaries.Paths, role string, logs *os.File) (*box.Box, error) {
+	spec := spec(l, runtimes, tools)
 	spec.Role = role
 	for _, dir := range []string{hostPath(l, filepath.Dir(resultsFile)), hostPath(l, "/var/tmp"), spec.Writable[logDir]} {
 		if err := os.MkdirAll(dir, 0o755); err != nil { // #nosec G301 -- the box's own folders
 			return nil, fmt.Errorf("lab folder: %w", err)
 		}
 	}
-	if err := writeFiles(spec.Skeleton, files(Releases())); err != nil {
+	if err := writeFiles(spec.Skeleton, files(runtimes)); err != nil {
 		return nil, err
 	}
 	return box.Start(ctx, spec, logs, nil)
@@ -34,7 +38,7 @@ func StartBox(ctx context.Context, l *lab.Lab, tools binaries.Paths, role string
 // Serve starts the runtimes inside the box, with the environment besides the
 // box's own, and returns when they serve CRI. They end with ctx.
 func Serve(ctx context.Context, environment []string) error {
-	return startRuntimes(ctx, environment)
+	return startRuntimes(ctx, inBox(), environment)
 }
 
 // Root is the folder inside the box where the runtime keeps everything.

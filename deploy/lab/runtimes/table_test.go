@@ -56,20 +56,33 @@ func TestTable(t *testing.T) {
 		on("containerd 2.4", diagnosis.TLSExpired, diagnosis.TLSExpired, diagnosis.Confirmed),
 		on("containerd 1.7", diagnosis.TLSExpired, diagnosis.Unknown, diagnosis.Suspected),
 		on("containerd 1.6", "", "", ""),
+		on("CRI-O 1.37", diagnosis.RegistryError, diagnosis.RegistryError, diagnosis.Likely),
 	}
 	works := on("containerd 2.4", "", "", "")
 	works.Case = "works"
 	got := fields(Table(append(all, works)))
 	want := []string{
-		"CASE TRUTH CONTAINERD 2.4 CONTAINERD 1.7 CONTAINERD 1.6",
-		"a-case TLSExpired TLSExpired Confirmed Unknown Suspected pulled [-]",
-		"works - pulled missing missing",
+		"CASE TRUTH CONTAINERD 2.4 CONTAINERD 1.7 CONTAINERD 1.6 CRI-O 1.37",
+		"a-case TLSExpired TLSExpired Confirmed Unknown Suspected pulled [-] RegistryError Likely [RegistryError]",
+		"works - pulled missing missing missing",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
 	if Table(all) != Table(slices.Clone(all)) {
 		t.Error("two tables of the same results differ")
+	}
+}
+
+// The truth of a line is that of most releases of containerd, whatever it is for
+// CRI-O.
+func TestCommonTruthIsThatOfContainerd(t *testing.T) {
+	first, second := diagnosis.MirrorFailed, diagnosis.RepositoryNotFound
+	got := commonTruth([]Result{
+		on("containerd 2.4", first, first, ""), on("containerd 1.7", second, second, ""), on("CRI-O 1.37", second, second, ""),
+	})
+	if got != first {
+		t.Errorf("got %s, want %s", got, first)
 	}
 }
 
