@@ -46,7 +46,7 @@ func (a *artifacts) pull(ctx context.Context, system *types.SystemContext, sourc
 		return "", fmt.Errorf("image reference: %w", err)
 	}
 	name := source.DockerReference().String()
-	if err := os.MkdirAll(a.dir, 0o755); err != nil {
+	if err := os.MkdirAll(a.dir, 0o750); err != nil {
 		return "", fmt.Errorf("pull artifact: %w", err)
 	}
 	destination, err := layout.NewReference(a.folder(name), "")

@@ -55,7 +55,7 @@ func run(ctx context.Context, args []string, usage io.Writer) error {
 // serve answers at the socket until ctx ends.
 func (s *server) serve(ctx context.Context) error {
 	socket := s.config.CRIO.API.Listen
-	if err := os.MkdirAll(filepath.Dir(socket), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(socket), 0o750); err != nil {
 		return fmt.Errorf("socket: %w", err)
 	}
 	if err := os.RemoveAll(socket); err != nil {
