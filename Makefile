@@ -52,7 +52,7 @@ test-unit: ## unit tests of the product
 
 .PHONY: test-same
 test-same: ## same facts, same verdict
-	go test -race -count=20 -run 'TestScenarios$$|TestDiagnoseIsPure|TestDecide' ./agent/diagnosis
+	go test -race -run 'TestScenarios$$|TestDiagnoseIsPure|TestDecide' ./agent/diagnosis
 
 .PHONY: test-lab
 test-lab: lab-build ## unit and life-cycle tests of the lab

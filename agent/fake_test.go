@@ -20,10 +20,10 @@ func firstOf(container string, n int) string { return fmt.Sprint("first ", n, " 
 func allOf(container string, n int) string   { return fmt.Sprint("all ", n, " of ", container) }
 
 // saysOf returns the name of a verdict.
-func saysOf(v diagnosis.Verdict) string { return v.Evidence[0].Detail }
+func saysOf(v diagnosis.Verdict) string { return v.Evidence[0].Message().Text }
 
-func evidence(detail string) []diagnosis.Evidence {
-	return []diagnosis.Evidence{{Check: diagnosis.CheckMessage, Outcome: diagnosis.Inconclusive, Detail: detail}}
+func evidence(text string) []diagnosis.Evidence {
+	return []diagnosis.Evidence{{Check: diagnosis.CheckMessage, Outcome: diagnosis.Inconclusive, Body: &diagnosis.MessageFacts{Text: text}}}
 }
 
 // ask is one call of the collector.
@@ -83,7 +83,7 @@ func (c *collector) Follow(_ context.Context, waiting []diagnosis.Failure) ([]di
 // proof is evidence of a transfer that stands still.
 func proof(f diagnosis.Failure, all []diagnosis.Evidence) []diagnosis.Evidence {
 	if f.Stall == diagnosis.StallTransfer || f.Stall == diagnosis.StallSandbox {
-		all = append(all, diagnosis.Evidence{Check: diagnosis.CheckPull, Outcome: diagnosis.Failed, Fault: diagnosis.FaultStalled, Detail: "it stands still"})
+		all = append(all, diagnosis.Evidence{Check: diagnosis.CheckPull, Outcome: diagnosis.Failed, Fault: diagnosis.FaultStalled})
 	}
 	return all
 }

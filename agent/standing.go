@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"fmt"
 	"slices"
 	"time"
 
@@ -24,7 +23,7 @@ func (j judged) standing(f diagnosis.Failure, asked string, made diagnosis.Verdi
 	if !j.unread.IsZero() { // it says so already
 		return stands, j.unread
 	}
-	stands.Evidence = slices.Insert(slices.Clone(stands.Evidence), afterCredentials(stands.Evidence), unreadSince(unread, at)...)
+	stands.Evidence = slices.Insert(slices.Clone(stands.Evidence), afterCredentials(stands.Evidence), unreadSince(f, unread, at)...)
 	return stands, at
 }
 
@@ -33,9 +32,11 @@ func (j judged) standing(f diagnosis.Failure, asked string, made diagnosis.Verdi
 func (j judged) newlyUnread(made diagnosis.Verdict) []diagnosis.Evidence {
 	var out []diagnosis.Evidence
 	for _, e := range made.Evidence {
-		before := slices.ContainsFunc(j.verdict.Evidence, func(old diagnosis.Evidence) bool { return unreadable(old) && old.Secret == e.Secret })
-		if unreadable(e) && (!before || !j.unread.IsZero()) {
-			out = append(out, e)
+		before := slices.ContainsFunc(j.verdict.Evidence, func(old diagnosis.Finding) bool {
+			return unreadable(old.Evidence) && old.Credentials().Secret == e.Credentials().Secret
+		})
+		if unreadable(e.Evidence) && (!before || !j.unread.IsZero()) {
+			out = append(out, e.Evidence)
 		}
 	}
 	return out
@@ -44,16 +45,16 @@ func (j judged) newlyUnread(made diagnosis.Verdict) []diagnosis.Evidence {
 func unreadable(e diagnosis.Evidence) bool { return e.Fault == diagnosis.FaultSecretUnreadable }
 
 // unreadSince returns what is said of secrets that could be read before.
-func unreadSince(unread []diagnosis.Evidence, at time.Time) []diagnosis.Evidence {
+func unreadSince(f diagnosis.Failure, unread []diagnosis.Evidence, at time.Time) []diagnosis.Finding {
 	out := slices.Clone(unread)
 	for i, e := range out {
-		out[i].Detail = fmt.Sprintf("secret %s has been unreadable since %s; the verdict is from before", e.Secret, at.UTC().Format(time.RFC3339))
+		out[i].Body = &diagnosis.CredentialFacts{Secret: e.Credentials().Secret, UnreadSince: at}
 	}
-	return out
+	return diagnosis.Findings(f, out)
 }
 
 // afterCredentials is where evidence of credentials goes that comes later.
-func afterCredentials(all []diagnosis.Evidence) int {
+func afterCredentials(all []diagnosis.Finding) int {
 	for i, e := range slices.Backward(all) {
 		if e.Check == diagnosis.CheckCredentials {
 			return i + 1

@@ -25,20 +25,22 @@ func (c *scripted) Collect(context.Context, diagnosis.Failure, bool) ([]diagnosi
 // denied is what is found where the registry wants credentials, with the given
 // evidence of the pull secret.
 func denied(secret diagnosis.Evidence) []diagnosis.Evidence {
-	secret.Check, secret.Secret = diagnosis.CheckCredentials, "regcred"
+	facts := *secret.Credentials()
+	facts.Secret = "regcred"
+	secret.Check, secret.Body = diagnosis.CheckCredentials, &facts
 	return []diagnosis.Evidence{
-		{Check: diagnosis.CheckMessage, Outcome: diagnosis.Inconclusive, Cause: diagnosis.AuthenticationRequired, Detail: "the runtime says: no basic auth credentials"},
+		{Check: diagnosis.CheckMessage, Outcome: diagnosis.Inconclusive, Body: &diagnosis.MessageFacts{Cause: diagnosis.AuthenticationRequired}},
 		secret,
-		{Check: diagnosis.CheckRegistry, Outcome: diagnosis.Failed, Fault: diagnosis.FaultUnauthorized, Endpoint: "https://hub.test", Status: 401, Phase: diagnosis.PhaseManifest},
+		{Check: diagnosis.CheckRegistry, Outcome: diagnosis.Failed, Fault: diagnosis.FaultUnauthorized, Endpoint: diagnosis.Endpoint{URL: "https://hub.test"}, Body: &diagnosis.RegistryFacts{Status: 401, Phase: diagnosis.PhaseManifest}},
 	}
 }
 
 func readable() []diagnosis.Evidence {
-	return denied(diagnosis.Evidence{Outcome: diagnosis.Failed, Fault: diagnosis.FaultNoMatchingCredential, Hosts: []string{"other.test"}, Detail: "secret regcred has an entry for other.test"})
+	return denied(diagnosis.Evidence{Outcome: diagnosis.Failed, Fault: diagnosis.FaultNoMatchingCredential, Body: &diagnosis.CredentialFacts{Hosts: []string{"other.test"}}})
 }
 
 func unread(o diagnosis.Outcome) []diagnosis.Evidence {
-	return denied(diagnosis.Evidence{Outcome: o, Fault: diagnosis.FaultSecretUnreadable, Detail: "whypull may not read secret regcred"})
+	return denied(diagnosis.Evidence{Outcome: o, Fault: diagnosis.FaultSecretUnreadable})
 }
 
 // standings is an agent whose examinations are made one at a time.
@@ -93,7 +95,7 @@ func TestVerdictStandsWhileTheSecretIsUnreadable(t *testing.T) {
 		t.Fatalf("%s, %s", was.Cause, was.Confidence)
 	}
 	const note = " secret regcred has been unreadable since 2026-01-02T03:07:01Z; the verdict is from before"
-	const found = "Failed secret regcred has an entry for other.test\n"
+	const found = "Failed secret regcred is for other.test, the image is on hub.test\n"
 	for i, o := range []diagnosis.Outcome{diagnosis.NotRun, diagnosis.Inconclusive, diagnosis.NotRun} {
 		got := s.examine(unread(o), says("ImagePullBackOff", "no basic auth credentials"))
 		if got.Cause != was.Cause || got.Confidence != was.Confidence || got.Summary != was.Summary {

@@ -44,13 +44,13 @@ func newVerdict(edits ...func(*diagnosis.Verdict)) diagnosis.Verdict {
 			"kubectl -n shop create secret docker-registry regcred-2 --docker-server=hub.test2.company.com --docker-username=<user> --docker-password=<password>",
 			"# then name it in the pod's imagePullSecrets & try again",
 		},
-		Evidence: []diagnosis.Evidence{
-			{Check: diagnosis.CheckMessage, Outcome: diagnosis.Inconclusive, Detail: "the runtime says: no basic auth credentials"},
-			{Check: diagnosis.CheckImage, Outcome: diagnosis.Failed, Fault: diagnosis.FaultImageAbsent, Detail: "the image is not on the node"},
-			{Check: diagnosis.CheckCredentials, Outcome: diagnosis.Failed, Fault: diagnosis.FaultNoMatchingCredential, Detail: "secret regcred has entries for hub.test.company.com", Secret: "regcred"},
-			{Check: diagnosis.CheckNodeDNS, Outcome: diagnosis.Passed, Detail: "hub.test2.company.com is 10.1.2.3"},
-			{Check: diagnosis.CheckPodDNS, Outcome: diagnosis.NotRun},
-			{Check: diagnosis.CheckRegistry, Outcome: diagnosis.Failed, Fault: diagnosis.FaultUnauthorized, Detail: "https://hub.test2.company.com wants credentials"},
+		Evidence: []diagnosis.Finding{
+			{Evidence: diagnosis.Evidence{Check: diagnosis.CheckMessage, Outcome: diagnosis.Inconclusive}, Detail: "the runtime says: no basic auth credentials"},
+			{Evidence: diagnosis.Evidence{Check: diagnosis.CheckImage, Outcome: diagnosis.Failed, Fault: diagnosis.FaultImageAbsent}, Detail: "the image is not on the node"},
+			{Evidence: diagnosis.Evidence{Check: diagnosis.CheckCredentials, Outcome: diagnosis.Failed, Fault: diagnosis.FaultNoMatchingCredential, Body: &diagnosis.CredentialFacts{Secret: "regcred"}}, Detail: "secret regcred has entries for hub.test.company.com"},
+			{Evidence: diagnosis.Evidence{Check: diagnosis.CheckNodeDNS, Outcome: diagnosis.Passed}, Detail: "hub.test2.company.com is 10.1.2.3"},
+			{Evidence: diagnosis.Evidence{Check: diagnosis.CheckPodDNS, Outcome: diagnosis.NotRun}},
+			{Evidence: diagnosis.Evidence{Check: diagnosis.CheckRegistry, Outcome: diagnosis.Failed, Fault: diagnosis.FaultUnauthorized}, Detail: "https://hub.test2.company.com wants credentials"},
 		},
 	}
 	for _, edit := range edits {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -49,7 +50,9 @@ func TestEveryClosedValueIsValid(t *testing.T) {
 	}
 	for _, check := range diagnosis.Checks() {
 		for _, o := range outcomes() {
-			annotate(t, newVerdict(func(v *diagnosis.Verdict) { v.Evidence = []diagnosis.Evidence{{Check: check, Outcome: o}} }))
+			annotate(t, newVerdict(func(v *diagnosis.Verdict) {
+				v.Evidence = []diagnosis.Finding{{Evidence: diagnosis.Evidence{Check: check, Outcome: o}}}
+			}))
 		}
 	}
 }
@@ -62,7 +65,11 @@ func TestDiagnosedVerdictsAreValid(t *testing.T) {
 		f := failure
 		f.Image = image
 		annotate(t, diagnosis.Diagnose(f, nil))
-		annotate(t, diagnosis.Diagnose(f, newVerdict().Evidence))
+		var evidence []diagnosis.Evidence
+		for _, e := range newVerdict().Evidence {
+			evidence = append(evidence, e.Evidence)
+		}
+		annotate(t, diagnosis.Diagnose(f, evidence))
 	}
 }
 
@@ -302,7 +309,7 @@ func TestAnnotationsLeaveTheVerdictsAlone(t *testing.T) {
 	t.Parallel()
 	verdicts, same := many(50, 300, "é"), many(50, 300, "é")
 	annotate(t, verdicts...)
-	if got, want := fmt.Sprintf("%+v", verdicts), fmt.Sprintf("%+v", same); got != want {
+	if !reflect.DeepEqual(verdicts, same) {
 		t.Error("the verdicts have changed")
 	}
 }

@@ -309,8 +309,8 @@ func (m *Metrics) mismatches() map[string]bool {
 		for _, v := range verdicts {
 			registry := oneOf(named, v.Failure.Registry)
 			for _, e := range v.Evidence {
-				if e.Compared != "" {
-					out[registry] = out[registry] || e.Compared.Differs()
+				if e.DNS().Compared != "" {
+					out[registry] = out[registry] || e.DNS().Compared.Differs()
 				}
 			}
 		}

@@ -106,7 +106,7 @@ func stalledPull(v diagnosis.Verdict) (pull, bool) {
 	f := v.Failure
 	for _, e := range v.Evidence {
 		if v.Cause == diagnosis.PullStalled && e.Fault == diagnosis.FaultStalled {
-			return pull{f.Namespace, f.Pod, f.Container, string(v.Cause), f.Registry, e.Done, e.Total}, true
+			return pull{f.Namespace, f.Pod, f.Container, string(v.Cause), f.Registry, e.Pull().Done, e.Pull().Total}, true
 		}
 	}
 	return pull{}, false

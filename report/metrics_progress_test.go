@@ -11,7 +11,7 @@ import (
 func stalled(pod string, done, total int64) diagnosis.Verdict {
 	return newVerdict(cause(diagnosis.PullStalled), func(v *diagnosis.Verdict) {
 		v.Failure.Pod = pod
-		v.Evidence = []diagnosis.Evidence{{Check: diagnosis.CheckPull, Outcome: diagnosis.Failed, Fault: diagnosis.FaultStalled, Done: done, Total: total}}
+		v.Evidence = []diagnosis.Finding{{Evidence: diagnosis.Evidence{Check: diagnosis.CheckPull, Outcome: diagnosis.Failed, Fault: diagnosis.FaultStalled, Body: &diagnosis.PullFacts{Done: done, Total: total}}}}
 	})
 }
 

@@ -27,7 +27,7 @@ func failingAt(c diagnosis.Cause, registry string, compared ...diagnosis.Compari
 	return newVerdict(cause(c), func(v *diagnosis.Verdict) {
 		v.Failure.Registry = registry
 		for _, is := range compared {
-			v.Evidence = append(v.Evidence, diagnosis.Evidence{Check: diagnosis.CheckPodDNS, Outcome: diagnosis.Passed, Compared: is})
+			v.Evidence = append(v.Evidence, diagnosis.Finding{Evidence: diagnosis.Evidence{Check: diagnosis.CheckPodDNS, Outcome: diagnosis.Passed, Body: &diagnosis.DNSFacts{Compared: is}}})
 		}
 	})
 }
@@ -399,7 +399,7 @@ func worst() *Metrics {
 		pod := fmt.Sprint("p", i)
 		m.Pulling(pod, []diagnosis.Progress{going(pod, i, 100)})
 		stood := stalled("s"+pod, i, 100)
-		stood.Evidence = append(stood.Evidence, diagnosis.Evidence{Check: diagnosis.CheckPodDNS, Outcome: diagnosis.Passed, Compared: diagnosis.ComparedOther})
+		stood.Evidence = append(stood.Evidence, diagnosis.Finding{Evidence: diagnosis.Evidence{Check: diagnosis.CheckPodDNS, Outcome: diagnosis.Passed, Body: &diagnosis.DNSFacts{Compared: diagnosis.ComparedOther}}})
 		m.Failing("s"+pod, []diagnosis.Verdict{stood})
 	}
 	for _, e := range all {

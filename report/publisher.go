@@ -260,7 +260,7 @@ func (p *Publisher) annotate(ctx context.Context, u podwatch.Update, told *publi
 // writing at once.
 func retrying(verdicts []diagnosis.Verdict) bool {
 	return slices.ContainsFunc(verdicts, func(v diagnosis.Verdict) bool {
-		return slices.ContainsFunc(v.Evidence, func(e diagnosis.Evidence) bool { return e.Fault == diagnosis.FaultPending })
+		return slices.ContainsFunc(v.Evidence, func(e diagnosis.Finding) bool { return e.Fault == diagnosis.FaultPending })
 	})
 }
 
@@ -289,16 +289,16 @@ func (t *published) pullsOf(u podwatch.Update) []diagnosis.Progress {
 // does not, since it would change with every diagnosis.
 func (p *Publisher) logTimings(v diagnosis.Verdict) {
 	for _, e := range v.Evidence {
-		if len(e.Timings) == 0 {
+		if len(e.Registry().Timings) == 0 {
 			continue
 		}
 		var phases []any
 		for _, phase := range diagnosis.Phases() {
-			if d, ok := e.Timings[phase]; ok {
+			if d, ok := e.Registry().Timings[phase]; ok {
 				phases = append(phases, slog.Duration(string(phase), d))
 			}
 		}
-		p.log.Debug("asked", "endpoint", e.Endpoint, "outcome", e.Outcome, "fault", e.Fault, slog.Group("phases", phases...))
+		p.log.Debug("asked", "endpoint", e.Endpoint.URL, "outcome", e.Outcome, "fault", e.Fault, slog.Group("phases", phases...))
 	}
 }
 

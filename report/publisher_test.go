@@ -226,7 +226,7 @@ func verdict(name string, cause diagnosis.Cause, edits ...func(*diagnosis.Verdic
 	v := diagnosis.Verdict{
 		Failure: failureOf(name), Cause: cause, Confidence: diagnosis.Confirmed, Summary: name + " fails: " + string(cause),
 		Remedy:   []string{"kubectl get pod"},
-		Evidence: []diagnosis.Evidence{{Check: diagnosis.CheckRegistry, Outcome: diagnosis.Failed, Fault: "TagNotFound", Detail: "no such tag"}},
+		Evidence: []diagnosis.Finding{{Evidence: diagnosis.Evidence{Check: diagnosis.CheckRegistry, Outcome: diagnosis.Failed, Fault: "TagNotFound"}, Detail: "no such tag"}},
 	}
 	for _, edit := range edits {
 		edit(&v)
@@ -237,7 +237,7 @@ func verdict(name string, cause diagnosis.Cause, edits ...func(*diagnosis.Verdic
 // guess makes a verdict one of the first hour: the slow checks are still out.
 func guess(v *diagnosis.Verdict) {
 	v.Confidence = diagnosis.Suspected
-	v.Evidence = []diagnosis.Evidence{{Check: diagnosis.CheckRegistry, Outcome: diagnosis.NotRun, Fault: diagnosis.FaultPending}}
+	v.Evidence = []diagnosis.Finding{{Evidence: diagnosis.Evidence{Check: diagnosis.CheckRegistry, Outcome: diagnosis.NotRun, Fault: diagnosis.FaultPending}}}
 }
 
 func wording(summary string) func(*diagnosis.Verdict) {
@@ -877,7 +877,7 @@ func (collector) Follow(context.Context, []diagnosis.Failure) ([]diagnosis.Failu
 }
 
 func (collector) Collect(context.Context, diagnosis.Failure, bool) ([]diagnosis.Evidence, <-chan []diagnosis.Evidence) {
-	found := []diagnosis.Evidence{{Check: diagnosis.CheckMessage, Outcome: diagnosis.Inconclusive, Detail: "it says nothing"}}
+	found := []diagnosis.Evidence{{Check: diagnosis.CheckMessage, Outcome: diagnosis.Inconclusive, Body: &diagnosis.MessageFacts{Text: "it says nothing"}}}
 	all := make(chan []diagnosis.Evidence, 1)
 	all <- found
 	return found, all
@@ -928,10 +928,10 @@ func TestTimingsAreLogged(t *testing.T) {
 	w := &writer{}
 	p := NewPublisher(w, quiet{}, NewMetrics("v1"), slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})), "worker-3")
 	v := verdict("app", diagnosis.TagNotFound, func(v *diagnosis.Verdict) {
-		v.Evidence = []diagnosis.Evidence{{
-			Check: diagnosis.CheckRegistry, Outcome: diagnosis.Failed, Fault: diagnosis.FaultTagNotFound, Detail: "it is not there", Endpoint: "https://hub.test",
-			Timings: map[diagnosis.Phase]time.Duration{diagnosis.PhaseManifest: 3 * time.Millisecond, diagnosis.PhaseDNS: time.Millisecond, diagnosis.PhaseTLS: 2 * time.Millisecond},
-		}}
+		v.Evidence = []diagnosis.Finding{{Evidence: diagnosis.Evidence{
+			Check: diagnosis.CheckRegistry, Outcome: diagnosis.Failed, Fault: diagnosis.FaultTagNotFound, Endpoint: diagnosis.Endpoint{URL: "https://hub.test"},
+			Body: &diagnosis.RegistryFacts{Timings: map[diagnosis.Phase]time.Duration{diagnosis.PhaseManifest: 3 * time.Millisecond, diagnosis.PhaseDNS: time.Millisecond, diagnosis.PhaseTLS: 2 * time.Millisecond}},
+		}}}
 	})
 	if err := p.Pod("uid-1").Verdicts(t.Context(), watched(), []diagnosis.Verdict{v}, true); err != nil {
 		t.Fatal(err)

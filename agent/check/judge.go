@@ -3,7 +3,6 @@ package check
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"unicode/utf8"
 
 	"github.com/whypull/whypull/agent/diagnosis"
@@ -22,10 +21,10 @@ func (c *checker) judge(t target, evidence []diagnosis.Evidence) result {
 	v := diagnosis.Diagnose(t.failure, evidence)
 	r := result{target: t, verdict: v, pullable: v.Cause == diagnosis.NotReproducible}
 	switch image := presence(evidence); {
-	case image.Outcome == diagnosis.Passed && sufficient(image.Use, t.failure.PullPolicy):
+	case image.Outcome == diagnosis.Passed && sufficient(image.Image().Use(), t.failure.PullPolicy):
 		r.atHand(image, evidence)
 	case r.pullable:
-		if but := unsettled(evidence); but != "" {
+		if but := unsettled(t.failure, evidence); but != "" {
 			r.verdict.Summary, r.verdict.Confidence = v.Summary+"; "+but, diagnosis.Likely
 		}
 	case v.Cause == diagnosis.Unknown && t.failure.PullPolicy == "Never":
@@ -65,7 +64,7 @@ func sufficient(u diagnosis.Use, policy string) bool {
 func (r *result) atHand(image diagnosis.Evidence, evidence []diagnosis.Evidence) {
 	f := r.target.failure
 	r.verdict.Cause, r.verdict.Confidence, r.pullable = diagnosis.NotReproducible, diagnosis.Likely, true
-	if image.Use == diagnosis.UseAllowed {
+	if image.Image().Use() == diagnosis.UseAllowed {
 		r.verdict.Confidence = diagnosis.Confirmed
 	}
 	r.verdict.Summary = fmt.Sprintf("%s is on node %s, so no pull is needed here (%s)", f.Image, f.Node, f.PullPolicy)
@@ -84,10 +83,10 @@ func (r *result) atHand(image diagnosis.Evidence, evidence []diagnosis.Evidence)
 
 // unsettled is what is odd about an image that can be pulled: it may be for
 // another platform, or none at all.
-func unsettled(evidence []diagnosis.Evidence) string {
+func unsettled(f diagnosis.Failure, evidence []diagnosis.Evidence) string {
 	for _, e := range evidence {
-		if e.Content && e.Outcome == diagnosis.Inconclusive {
-			return e.Detail
+		if e.Registry().Content && e.Outcome == diagnosis.Inconclusive {
+			return diagnosis.Detail(f, &e)
 		}
 	}
 	return ""
@@ -101,8 +100,8 @@ func (c *checker) hints(r result) []string {
 	}
 	var out []string
 	for _, e := range r.verdict.Evidence {
-		if e.Fault == diagnosis.FaultSecretUnreadable && e.Secret != "" {
-			out = append(out, fmt.Sprintf("# give secret %s too, from a file or from the cluster: kubectl -n %s get secret %s -o yaml | whypull check -f - …", e.Secret, f.Namespace, e.Secret))
+		if e.Fault == diagnosis.FaultSecretUnreadable && e.Credentials().Secret != "" {
+			out = append(out, fmt.Sprintf("# give secret %s too, from a file or from the cluster: kubectl -n %s get secret %s -o yaml | whypull check -f - …", e.Credentials().Secret, f.Namespace, e.Credentials().Secret))
 		}
 	}
 	switch {
@@ -125,26 +124,16 @@ func (c *checker) adapt(evidence []diagnosis.Evidence, inPod bool) []diagnosis.E
 		e := &out[i]
 		switch {
 		case e.Check == diagnosis.CheckImage && c.runtime == nil && e.Outcome == diagnosis.NotRun:
-			e.Detail = "whether the image is on this machine is not known: " + c.runtimeSays
+			e.Reason, e.Body = diagnosis.ReasonMachineUnknown, &diagnosis.ImageFacts{Error: c.runtimeSays}
 		case e.Fault == diagnosis.FaultNoCredentials && !inPod:
-			e.Detail = "no pod is given, and so no pull secret"
-		case e.Fault == diagnosis.FaultPlatformMismatch && c.options.Platform != "" && len(e.Platforms) > 0:
-			e.Detail = fmt.Sprintf("the image is for %s, and %s is wanted", join(e.Platforms), e.Platform)
-		case e.Content && e.Outcome == diagnosis.Inconclusive && c.options.Platform != "" && len(e.Platforms) > 0:
-			e.Detail = fmt.Sprintf("the image is for %s and is pulled all the same; its container cannot start on %s", join(e.Platforms), e.Platform)
+			e.Reason = diagnosis.ReasonNoPod
+		case e.Registry().Platform != "" && len(e.Registry().Platforms) > 0:
+			facts := *e.Registry()
+			facts.PlatformWanted = c.options.Platform != ""
+			e.Body = &facts
 		}
 	}
 	return out
-}
-
-// join names the first few of many.
-func join(all []string) string {
-	const most = 5
-	s := strings.Join(all[:min(len(all), most)], ", ")
-	if n := len(all) - most; n > 0 {
-		s += fmt.Sprintf(" and %d more", n)
-	}
-	return s
 }
 
 // clip cuts a summary to the length that the report's contract allows.

@@ -155,7 +155,7 @@ func words(k diagnosis.Kind) string {
 func (t *text) evidence(at target, all []diagnosis.Evidence) {
 	t.arrived()
 	for _, e := range all {
-		t.marked("  ", signOf(e, at.failure.PullPolicy), "%-12s%s", string(e.Check), e.Detail)
+		t.marked("  ", signOf(e, at.failure.PullPolicy), "%-12s%s", string(e.Check), diagnosis.Detail(at.failure, &e))
 	}
 }
 

@@ -59,16 +59,16 @@ func TestLookOfTerminal(t *testing.T) {
 // has to be taken back.
 func TestWaiting(t *testing.T) {
 	t.Parallel()
-	at := target{failure: diagnosis.Failure{Registry: "hub.\x1bexample"}}
+	at := target{failure: diagnosis.Failure{Registry: "hub.\x1bexample", Node: "n"}}
 	for l, want := range map[look]string{
-		{}:               "  ✓ image       there\n",
-		{terminal: true}: "  … asking for hub.example\r\x1b[K  ✓ image       there\n",
+		{}:               "  ✓ image       the image is on node n\n",
+		{terminal: true}: "  … asking for hub.example\r\x1b[K  ✓ image       the image is on node n\n",
 	} {
 		var out strings.Builder
 		w := newText(&out, l)
 		w.waiting(at)
 		w.waiting(target{})
-		w.evidence(at, []diagnosis.Evidence{{Check: diagnosis.CheckImage, Outcome: diagnosis.Passed, Detail: "there"}})
+		w.evidence(at, []diagnosis.Evidence{{Check: diagnosis.CheckImage, Outcome: diagnosis.Passed}})
 		if out.String() != want {
 			t.Errorf("%+v: %q", l, out.String())
 		}

@@ -122,9 +122,9 @@ func TestEveryCauseIsSaid(t *testing.T) {
 			for _, owner := range []string{"", "Deployment", "StatefulSet", "Job", "Rollout", "Node"} {
 				f := ordinary()
 				f.Kind, f.Owner = kind, Owner{Kind: owner, Name: "web"}
-				x := &facts{Failure: f, all: []Evidence{{Check: CheckMessage, Outcome: Failed, Cause: e.Cause}}}
-				checkSentence(t, clip(summary(e.Cause, x), SummaryLimit))
-				lines := remedy(e.Cause, x)
+				x := newFacts(f, []Evidence{{Check: CheckMessage, Outcome: Failed, Body: &MessageFacts{Cause: e.Cause}}})
+				checkSentence(t, clip(x.summary(e.Cause), SummaryLimit))
+				lines := x.remedy(e.Cause)
 				checkRemedy(t, lines)
 				if strings.TrimLeft(strings.Join(lines, ""), "# ") == "" {
 					t.Errorf("%s, %s of %s: no remedy", e.Cause, kind, owner)
@@ -139,7 +139,7 @@ func TestEveryCauseIsSaid(t *testing.T) {
 func TestTextAloneSuspects(t *testing.T) {
 	for _, e := range Catalogue() {
 		f := ordinary()
-		v := Diagnose(f, []Evidence{{Check: CheckMessage, Outcome: Failed, Cause: e.Cause}})
+		v := Diagnose(f, []Evidence{{Check: CheckMessage, Outcome: Failed, Body: &MessageFacts{Cause: e.Cause}}})
 		if v.Cause != e.Cause || v.Confidence != Suspected {
 			t.Errorf("text of %s: %s, %s", e.Cause, v.Cause, v.Confidence)
 		}
@@ -172,7 +172,7 @@ func TestPhasesAreAll(t *testing.T) {
 
 // TestFaultsAreAll keeps the list of this file's tests in step.
 func TestFaultsAreAll(t *testing.T) {
-	want := constantsOf(t, "evidence.go", "Fault")
+	want := constantsOf(t, "fault.go", "Fault")
 	var got []string
 	for _, f := range faults() {
 		if f != "" {
@@ -188,7 +188,7 @@ func TestFaultsAreAll(t *testing.T) {
 // TestEntryOfUnknownCause: a cause that is not in the catalogue (one of a later
 // version) is Unknown.
 func TestEntryOfUnknownCause(t *testing.T) {
-	if got := entry("Later").Cause; got != Unknown {
+	if got := given().row("Later").Cause; got != Unknown {
 		t.Error(got)
 	}
 }

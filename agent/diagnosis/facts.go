@@ -5,28 +5,86 @@ import (
 	"strings"
 )
 
-// facts is a failure with its evidence, asked in the words of the rules.
+// facts is a failure with its evidence, asked in the words of the rules. The
+// evidence does not change, so each selection of it is made once.
 type facts struct {
 	Failure
-	all []Evidence
+	all    []*Evidence // in the order of the checks
+	tables *tables
+	seen   selections
+}
+
+// newFacts returns the facts of evidence, which must be in the order of the checks.
+func newFacts(f Failure, evidence []Evidence) *facts {
+	all := make([]*Evidence, len(evidence))
+	for i := range evidence {
+		all[i] = &evidence[i]
+	}
+	return &facts{Failure: f, all: all, tables: &allTables}
+}
+
+// selections are the parts of the evidence that rules have asked for, and the
+// answers that take a run through the rules.
+type selections struct {
+	asked, attempts, origin, anonymous, refused, rejected, denied, mirrors, retries selection
+	text                                                                            *Evidence
+	works, worksKnown                                                               bool
+	hidden                                                                          ruling
+	hiddenKnown                                                                     bool
+}
+
+// ruling is a cause with what it rests on; the zero value is none.
+type ruling struct {
+	cause      Cause
+	confidence Confidence
+}
+
+// selection is a part of the evidence, once it has been made.
+type selection struct {
+	made bool
+	all  []*Evidence
+}
+
+// of returns the part of all that passes, made once. What was returned must not
+// be changed, and appending to it makes a copy.
+func (s *selection) of(all []*Evidence, keep func(*Evidence) bool) []*Evidence {
+	if !s.made {
+		s.made, s.all = true, filter(all, keep)
+	}
+	return s.all
 }
 
 // of returns the evidence of a check. With the policy Never the kubelet asks
 // nobody, so no answer from outside the node has to do with the failure.
-func (x *facts) of(c Check) []Evidence {
+func (x *facts) of(c Check) []*Evidence {
 	if x.PullPolicy == "Never" && outside(c) {
 		return nil
 	}
-	return filter(x.all, func(e Evidence) bool { return e.Check == c })
+	isOf := func(e *Evidence) bool { return e.Check == c }
+	start := slices.IndexFunc(x.all, isOf)
+	if start < 0 {
+		return nil
+	}
+	end := start
+	for end < len(x.all) && isOf(x.all[end]) {
+		end++
+	}
+	return x.all[start:end:end]
 }
 
 func outside(c Check) bool {
-	return slices.Contains([]Check{CheckNodeDNS, CheckPodDNS, CheckRegistry, CheckPull}, c)
+	return c == CheckNodeDNS || c == CheckPodDNS || c == CheckRegistry || c == CheckPull
 }
 
-// first returns the first evidence of a check that found one of the faults.
-func (x *facts) first(c Check, faults ...Fault) (Evidence, bool) {
-	return firstOf(filter(x.of(c), faulty), faults...)
+// first returns the first evidence of a check that found one of the faults, else
+// empty evidence.
+func (x *facts) first(c Check, faults ...Fault) (*Evidence, bool) {
+	for _, e := range x.of(c) {
+		if e.failed() && slices.Contains(faults, e.Fault) {
+			return e, true
+		}
+	}
+	return &none, false
 }
 
 func (x *facts) has(c Check, faults ...Fault) bool {
@@ -36,53 +94,69 @@ func (x *facts) has(c Check, faults ...Fault) bool {
 
 // noted returns the first evidence of a check that speaks of one of the
 // faults, also where the check could not tell or could not be tried.
-func (x *facts) noted(c Check, faults ...Fault) (Evidence, bool) {
+func (x *facts) noted(c Check, faults ...Fault) (*Evidence, bool) {
 	return firstOf(x.of(c), faults...)
 }
 
 // message is the evidence of the runtime's text: the first that supports a
 // cause, else the first.
-func (x *facts) message() Evidence {
-	all := filter(x.of(CheckMessage), ran)
-	i := slices.IndexFunc(all, func(e Evidence) bool { return e.Cause != "" && e.Cause != Unknown })
-	switch {
-	case i >= 0:
-		return all[i]
-	case len(all) > 0:
-		e := all[0]
-		e.Cause = Unknown
-		return e
-	default:
-		return Evidence{Cause: Unknown}
+func (x *facts) message() *MessageFacts { return x.text().Message() }
+
+func (x *facts) text() *Evidence {
+	if x.seen.text == nil {
+		x.seen.text = decisiveText(x.of(CheckMessage))
 	}
+	return x.seen.text
 }
 
+func decisiveText(all []*Evidence) *Evidence {
+	first := &none
+	for _, e := range all {
+		if e.ran() && supported(e.Message().Cause) {
+			return e
+		}
+		if first == &none && e.ran() {
+			first = e
+		}
+	}
+	return first
+}
+
+// supported reports whether a text, or a pull that was tried again, shows a cause.
+func supported(c Cause) bool { return c != "" && c != Unknown }
+
 // reading is the cause that the runtime's text supports, Unknown if none.
-func (x *facts) reading() Cause { return x.message().Cause }
+func (x *facts) reading() Cause {
+	if c := x.message().Cause; supported(c) {
+		return c
+	}
+	return Unknown
+}
 
 // elsewhere is the host[:port] that the runtime's text blames, where that is not
-// the image's own registry: a mirror, a token server, a content network. It is
+// the upstream registry: a mirror, a token server, a content network. It is
 // empty when our own attempt fails on the way to the registry itself.
 func (x *facts) elsewhere() string {
-	host := x.message().Host
 	if e, ok := x.redirected(); ok {
-		return hostOf(e.Endpoint)
+		return hostOf(e.Endpoint.URL)
 	}
-	own := func(e Evidence) bool { return e.Phase != PhaseToken }
+	own := func(e *Evidence) bool { return e.Registry().Phase != PhaseToken }
+	host := x.message().Host
 	if host == "" || x.isOwn(host) || slices.ContainsFunc(x.origin(), own) {
 		return ""
 	}
 	return host
 }
 
-// redirected is the failure at a place that the registry sends its callers to
-// for blobs.
-func (x *facts) redirected() (Evidence, bool) {
-	all := filter(x.origin(), func(e Evidence) bool { return e.Via != "" && e.Via != e.Endpoint })
-	if len(all) == 0 {
-		return Evidence{}, false
-	}
-	return all[0], true
+// redirected is the failure at a place that the registry redirects to for blobs.
+func (x *facts) redirected() (*Evidence, bool) {
+	return find(x.origin(), func(e *Evidence) bool { return e.redirected() })
+}
+
+// redirected reports whether another endpoint has redirected here.
+func (e *Evidence) redirected() bool {
+	via := e.Registry().Via
+	return via != "" && via != e.Endpoint.URL
 }
 
 // hostOf is the host[:port] of an endpoint.
@@ -91,16 +165,16 @@ func hostOf(endpoint string) string {
 	return host
 }
 
-// isOwn tells that a host[:port] is the image's own registry.
+// isOwn reports whether a host[:port] is the upstream registry.
 func (x *facts) isOwn(host string) bool {
 	return hostOnly(host) == hostOnly(x.Registry) || hostOnly(host) == hostOnly(x.host())
 }
 
-// endpoint is the image's own registry as it was talked to.
+// endpoint is the upstream registry as it was talked to.
 func (x *facts) endpoint() string {
 	for _, e := range x.of(CheckRegistry) {
-		if !e.Mirror && e.Endpoint != "" {
-			return e.Endpoint
+		if !e.Endpoint.Mirror && e.Endpoint.URL != "" {
+			return e.Endpoint.URL
 		}
 	}
 	if x.Registry == "docker.io" {
@@ -110,9 +184,7 @@ func (x *facts) endpoint() string {
 }
 
 // host is the endpoint's host[:port].
-func (x *facts) host() string {
-	return hostOf(x.endpoint())
-}
+func (x *facts) host() string { return hostOf(x.endpoint()) }
 
 // hostOnly cuts the port off.
 func hostOnly(registry string) string {
@@ -122,236 +194,280 @@ func hostOnly(registry string) string {
 	return strings.Trim(registry, "[]")
 }
 
-// present and absent tell what the runtime said of the image. Neither is true
+// present and absent report what the runtime said of the image. Neither is true
 // when it said nothing.
 func (x *facts) present() bool {
-	return slices.ContainsFunc(x.of(CheckImage), sound) || x.unverified()
+	return slices.ContainsFunc(x.of(CheckImage), (*Evidence).passed) || x.unverified()
 }
 
-// unverified tells that the kubelet's records keep this pod from using the
+// unverified reports whether the kubelet's records keep this pod from using the
 // image that is there.
 func (x *facts) unverified() bool { return x.has(CheckImage, FaultNotVerified) }
 
 func (x *facts) absent() bool { return x.has(CheckImage, FaultImageAbsent) }
 
-// asked are the answers of registry endpoints, also about the content. What is odd about the node's
-// registry configuration is evidence of the same check, but nobody's answer.
-func (x *facts) asked() []Evidence {
-	return filter(x.of(CheckRegistry), func(e Evidence) bool { return ran(e) && e.Fault != FaultConfigInvalid })
+// found is the evidence of an image that is on the node without any fault.
+func (x *facts) found() (*Evidence, bool) {
+	return find(x.of(CheckImage), func(e *Evidence) bool { return e.passed() && e.Fault == "" })
+}
+
+// asked are the answers of registry endpoints, also about the content. What is
+// odd about the node's registry configuration is evidence of the same check, but
+// nobody's answer.
+func (x *facts) asked() []*Evidence {
+	return x.seen.asked.of(x.of(CheckRegistry), func(e *Evidence) bool { return e.ran() && e.Fault != FaultConfigInvalid })
 }
 
 // attempts are the answers of the endpoints that the kubelet's own attempts
 // would get: of each endpoint those with credentials where there are any, else
 // the one without (kuberuntime PullImage makes no anonymous attempt after one
 // with credentials, but a runtime may keep them from a mirror).
-func (x *facts) attempts() []Evidence {
+func (x *facts) attempts() []*Evidence {
 	all := x.asked()
-	with := map[string]bool{}
-	for _, e := range all {
-		with[e.at()] = with[e.at()] || e.Credential != nil
-	}
-	return filter(all, func(e Evidence) bool { return e.Credential != nil || !with[e.at()] })
-}
-
-// at is the endpoint that was asked, wherever it sent.
-func (e Evidence) at() string {
-	if e.Via != "" {
-		return e.Via
-	}
-	return e.Endpoint
-}
-
-// untried tells that the kubelet would try a login that was not tried here.
-func (x *facts) untried() bool {
-	return slices.ContainsFunc(x.of(CheckRegistry), func(e Evidence) bool { return e.Outcome == NotRun && e.Credential != nil })
-}
-
-// origin are the attempts that fail at the image's own registry; mirrors are
-// left out.
-func (x *facts) origin() []Evidence {
-	return filter(x.attempts(), func(e Evidence) bool { return !e.Mirror && faulty(e) })
-}
-
-// anonymous are the origin's answers without credentials.
-func (x *facts) anonymous() []Evidence {
-	return filter(x.asked(), func(e Evidence) bool { return e.Credential == nil && !e.Mirror && !e.Content })
-}
-
-// works tells that one of the kubelet's attempts would succeed now: the
-// manifest may be had, and nothing was found wrong with what it holds. The
-// kubelet tries its logins until one is good, so that what fails for one of them
-// says nothing against another.
-func (x *facts) works() bool {
-	all := x.attempts()
-	bad := filter(all, func(e Evidence) bool { return e.Content && faulty(e) })
-	return slices.ContainsFunc(all, func(e Evidence) bool {
-		return sound(e) && !slices.ContainsFunc(bad, func(b Evidence) bool {
-			return b.Credential == nil || e.Credential == nil || b.Credential.Is(e.Credential)
-		})
+	return x.seen.attempts.of(all, func(e *Evidence) bool {
+		with := func(o *Evidence) bool { return o.Registry().Credential != nil && o.at() == e.at() }
+		return e.Registry().Credential != nil || !slices.ContainsFunc(all, with)
 	})
 }
 
-// whole tells that works also speaks of what the manifest holds.
+// at is the endpoint that was asked, wherever it redirected to.
+func (e *Evidence) at() string {
+	if via := e.Registry().Via; via != "" {
+		return via
+	}
+	return e.Endpoint.URL
+}
+
+// untried reports whether the kubelet would try credentials that were not tried
+// here.
+func (x *facts) untried() bool {
+	return slices.ContainsFunc(x.of(CheckRegistry), func(e *Evidence) bool { return e.Outcome == NotRun && e.Registry().Credential != nil })
+}
+
+// origin are the attempts that fail at the upstream registry; mirrors are left
+// out.
+func (x *facts) origin() []*Evidence {
+	return x.seen.origin.of(x.attempts(), func(e *Evidence) bool { return !e.Endpoint.Mirror && e.failed() })
+}
+
+// atOrigin returns the first attempt that fails at the upstream registry over one
+// of the faults.
+func (x *facts) atOrigin(faults ...Fault) (*Evidence, bool) { return firstOf(x.origin(), faults...) }
+
+// anonymous are the upstream registry's answers without credentials.
+func (x *facts) anonymous() []*Evidence {
+	return x.seen.anonymous.of(x.asked(), func(e *Evidence) bool {
+		return e.Registry().Credential == nil && !e.Endpoint.Mirror && !e.Registry().Content
+	})
+}
+
+// works reports whether one of the kubelet's attempts would succeed now: the
+// manifest can be pulled, and nothing was found wrong with what it holds. The
+// kubelet tries its credentials until one is accepted, so that what fails for one
+// of them says nothing against another.
+func (x *facts) works() bool {
+	if !x.seen.worksKnown {
+		x.seen.works, x.seen.worksKnown = slices.ContainsFunc(x.attempts(), x.serves), true
+	}
+	return x.seen.works
+}
+
+// serves reports whether an attempt passes, and what it would get with the same
+// credentials is in order.
+func (x *facts) serves(e *Evidence) bool {
+	return e.passed() && !slices.ContainsFunc(x.attempts(), func(b *Evidence) bool {
+		own, other := e.Registry().Credential, b.Registry().Credential
+		return b.Registry().Content && b.failed() && (own == nil || other == nil || other.Is(own))
+	})
+}
+
+// whole reports whether works also speaks of what the manifest holds.
 func (x *facts) whole() bool {
-	return x.works() && slices.ContainsFunc(x.attempts(), func(e Evidence) bool { return e.Content && sound(e) })
+	return x.works() && slices.ContainsFunc(x.attempts(), func(e *Evidence) bool { return e.Registry().Content && e.passed() })
 }
 
-// credentialed tells that the kubelet would bring credentials.
+// credentialed reports whether the kubelet would bring credentials.
 func (x *facts) credentialed() bool {
-	return slices.ContainsFunc(x.attempts(), func(e Evidence) bool { return e.Credential != nil })
+	return slices.ContainsFunc(x.attempts(), func(e *Evidence) bool { return e.Registry().Credential != nil })
 }
 
-// matched tells that a secret of the pod is for the image, whether or not it
+// matched reports whether a secret of the pod is for the image, whether or not it
 // was tried.
 func (x *facts) matched() bool { return slices.ContainsFunc(x.of(CheckCredentials), matches) }
 
-// matches tells that evidence is of an entry that is for the image.
-func matches(e Evidence) bool { return sound(e) || faulty(e) && e.Fault == FaultCredentialExpired }
+// matches reports whether evidence is of an entry that is for the image.
+func matches(e *Evidence) bool { return e.passed() || e.failed() && e.Fault == FaultCredentialExpired }
 
-// unread tells that there are secrets of which we know no more than the name.
+// unread reports whether there are secrets of which we know no more than the
+// name.
 func (x *facts) unread() bool {
 	_, ok := x.noted(CheckCredentials, FaultSecretUnreadable)
 	return ok
 }
 
-// refusal is the origin's refusal of an attempt without credentials.
-func (x *facts) refusal() (Evidence, bool) {
-	return firstOf(filter(x.anonymous(), faulty), FaultUnauthorized, FaultInsufficientScope, FaultForbidden)
+// refusal is the upstream registry's refusal of an attempt without credentials.
+func (x *facts) refusal() (*Evidence, bool) {
+	return find(x.anonymous(), func(e *Evidence) bool {
+		return e.failed() && (e.Fault == FaultUnauthorized || e.Fault == FaultInsufficientScope || e.Fault == FaultForbidden)
+	})
 }
 
-// wantsCredentials tells that the registry refused an attempt without any.
+// wantsCredentials reports whether the registry refused an attempt without any.
 func (x *facts) wantsCredentials() bool {
 	_, ok := x.refusal()
 	return ok
 }
 
-// evasive tells that the registry refuses the repository to anyone without
+// evasive reports whether the registry refuses the repository to anyone without
 // saying whether it exists: a misspelt name looks the same.
 func (x *facts) evasive() bool {
 	e, ok := x.refusal()
-	return ok && e.Fault != FaultUnauthorized && !e.Exists
+	return ok && e.Fault != FaultUnauthorized && !e.Registry().Exists
 }
 
-// denied are the attempts whose login the registry took, but whose repository
-// it refused.
-func (x *facts) denied() []Evidence {
-	return filter(x.refused(), func(e Evidence) bool { return e.Fault == FaultForbidden || e.Fault == FaultInsufficientScope })
-}
-
-// refused are the attempts whose login came to nothing: the pod's own where it
-// has any, since whoever reads the verdict can change those.
-func (x *facts) refused() []Evidence {
-	all := filter(x.origin(), func(e Evidence) bool { return e.Credential != nil && !e.Content })
-	if own := filter(all, func(e Evidence) bool { return !e.Credential.OfNode }); len(own) > 0 {
-		return own
+// refused are the attempts whose credentials came to nothing: the pod's own where
+// it has any, since whoever reads the verdict can change those.
+func (x *facts) refused() []*Evidence {
+	with := func(e *Evidence) bool { return e.Registry().Credential != nil && !e.Registry().Content }
+	ofPod := func(e *Evidence) bool { return with(e) && !e.Registry().Credential.OfNode }
+	if slices.ContainsFunc(x.origin(), ofPod) {
+		return x.seen.refused.of(x.origin(), ofPod)
 	}
-	return all
+	return x.seen.refused.of(x.origin(), with)
 }
 
-// refusedContents are the attempts at the image's own registry that got the
+// rejected are the attempts whose credentials the registry did not take.
+func (x *facts) rejected() []*Evidence {
+	return x.seen.rejected.of(x.refused(), func(e *Evidence) bool { return e.Fault == FaultUnauthorized })
+}
+
+// denied are the attempts whose credentials the registry took, but whose
+// repository it refused.
+func (x *facts) denied() []*Evidence {
+	return x.seen.denied.of(x.refused(), func(e *Evidence) bool { return e.Fault == FaultForbidden || e.Fault == FaultInsufficientScope })
+}
+
+// undisclosed are the denied attempts of which the registry does not say whether
+// there is such a repository.
+func (x *facts) undisclosed() []*Evidence {
+	return filter(x.denied(), func(e *Evidence) bool { return e.Fault == FaultInsufficientScope && !e.Registry().Exists })
+}
+
+// refusedContents are the attempts at the upstream registry that got the
 // manifest, and were refused what it names.
-func (x *facts) refusedContents() []Evidence {
-	return filter(x.origin(), func(e Evidence) bool {
-		return e.Content && slices.Contains([]Fault{FaultForbidden, FaultUnauthorized, FaultInsufficientScope}, e.Fault)
+func (x *facts) refusedContents() []*Evidence {
+	return filter(x.origin(), func(e *Evidence) bool {
+		return e.Registry().Content && (e.Fault == FaultForbidden || e.Fault == FaultUnauthorized || e.Fault == FaultInsufficientScope)
 	})
 }
 
-// untriedMatch tells that there are more logins for the image than were tried.
+// untriedMatch reports whether there are more credentials for the image than were
+// tried.
 func (x *facts) untriedMatch() bool {
 	last := 0
 	for _, e := range x.attempts() {
-		if e.Credential != nil && !e.Credential.OfNode {
-			last = max(last, e.Credential.Order)
+		if c := e.Registry().Credential; c != nil && !c.OfNode {
+			last = max(last, c.Order)
 		}
 	}
 	return x.untried() || last > 0 && len(filter(x.of(CheckCredentials), matches)) > last
 }
 
-// rejected are the attempts whose login the registry did not take.
-func (x *facts) rejected() []Evidence {
-	return filter(x.refused(), func(e Evidence) bool { return e.Fault == FaultUnauthorized })
-}
-
-// hushed are the denied attempts of which the registry does not say whether
-// there is such a repository.
-func (x *facts) hushed() []Evidence {
-	return filter(x.denied(), func(e Evidence) bool { return e.Fault == FaultInsufficientScope && !e.Exists })
-}
-
-// overdue are the refused attempts whose login is over its time by its own
-// account, by the registry's, or by its age.
-func (x *facts) overdue() []Evidence {
-	return filter(append(x.rejected(), x.denied()...), func(e Evidence) bool {
-		return e.SaysExpired || e.Credential.Validity == ValidityExpired || e.Credential.Validity == ValidityOutlived
+// overdue are the refused attempts whose credentials have expired by their own
+// account, by the registry's, or by their age.
+func (x *facts) overdue() []*Evidence {
+	return filter(slices.Concat(x.rejected(), x.denied()), func(e *Evidence) bool {
+		validity := e.Registry().Credential.Validity
+		return e.Registry().SaysExpired || validity == ValidityExpired || validity == ValidityOutlived
 	})
 }
 
-// failedAgainWith are the logins with which the pull, tried again, failed for one of these
-// causes.
-func (x *facts) failedAgainWith(causes ...Cause) []Evidence {
-	return filter(x.failedRetries(), func(e Evidence) bool { return e.Credential != nil && slices.Contains(causes, e.Cause) })
+// failedAgainWith are the credentials with which the pull, tried again, failed
+// for one of these causes.
+func (x *facts) failedAgainWith(causes ...Cause) []*Evidence {
+	return filter(x.failedRetries(), func(e *Evidence) bool { return e.Credential() != nil && slices.Contains(causes, e.Retry().Cause) })
 }
 
 // orAgain are attempts, and where there are none those of the pull tried again.
-func (x *facts) orAgain(attempts []Evidence, causes ...Cause) []Evidence {
+func (x *facts) orAgain(attempts []*Evidence, causes ...Cause) []*Evidence {
 	if len(attempts) > 0 {
 		return attempts
 	}
 	return x.failedAgainWith(causes...)
 }
 
-// mirrors is what went wrong at mirrors.
-func (x *facts) mirrors() []Evidence {
-	return filter(append(x.of(CheckRegistry), x.of(CheckNodeDNS)...), func(e Evidence) bool { return e.Mirror && faulty(e) })
+// mirrors is what went wrong at mirrors: what they answer, then their names.
+func (x *facts) mirrors() []*Evidence {
+	if !x.seen.mirrors.made {
+		bad := func(e *Evidence) bool { return e.Endpoint.Mirror && e.failed() }
+		x.seen.mirrors = selection{made: true, all: append(filter(x.of(CheckRegistry), bad), filter(x.of(CheckNodeDNS), bad)...)}
+	}
+	return x.seen.mirrors.all
 }
 
-// replaced tells that the node asks mirrors only, so that the image's own
+// replaced reports whether the node asks mirrors only, so that the upstream
 // registry has no part in the failure.
 func (x *facts) replaced() bool {
-	return !slices.ContainsFunc(append(x.of(CheckRegistry), x.of(CheckNodeDNS)...), func(e Evidence) bool {
-		return !e.Mirror && e.Fault != FaultConfigInvalid
-	})
+	own := func(e *Evidence) bool { return !e.Endpoint.Mirror && e.Fault != FaultConfigInvalid }
+	return !slices.ContainsFunc(x.of(CheckRegistry), own) && !slices.ContainsFunc(x.of(CheckNodeDNS), own)
 }
 
 // pod is the lookup of the registry's name in the pod, where there was one.
-func (x *facts) pod() (Evidence, bool) {
-	all := filter(x.of(CheckPodDNS), func(e Evidence) bool { return e.Compared != "" })
-	if len(all) == 0 {
-		return Evidence{}, false
-	}
-	return all[0], true
+func (x *facts) pod() (*Evidence, bool) {
+	return find(x.of(CheckPodDNS), func(e *Evidence) bool { return e.DNS().Compared != "" })
 }
 
-// onlyIPv6 tells that the node knows nothing but IPv6 addresses for the name of
-// the image's own registry.
+// onlyIPv6 reports whether the node knows nothing but IPv6 addresses for the name
+// of the upstream registry.
 func (x *facts) onlyIPv6() bool {
-	own := filter(x.of(CheckNodeDNS), func(e Evidence) bool { return !e.Mirror && len(e.Addresses) > 0 })
-	return len(own) > 0 && !slices.ContainsFunc(own[0].Addresses, func(a string) bool { return !strings.Contains(a, ":") })
+	e, ok := find(x.of(CheckNodeDNS), func(e *Evidence) bool { return !e.Endpoint.Mirror && len(e.DNS().Addresses) > 0 })
+	return ok && !slices.ContainsFunc(e.DNS().Addresses, func(a string) bool { return !strings.Contains(a, ":") })
 }
 
-// podReaches tells that a connection to the registry was made from the pod.
+// podReaches reports whether a connection to the registry was made from the pod.
 func (x *facts) podReaches() bool {
-	return slices.ContainsFunc(x.of(CheckPodDNS), func(e Evidence) bool { return e.Phase == PhaseConnect && sound(e) })
+	return slices.ContainsFunc(x.of(CheckPodDNS), func(e *Evidence) bool { return e.DNS().Connection != "" && e.passed() })
 }
 
-func sound(e Evidence) bool  { return e.Outcome == Passed }
-func faulty(e Evidence) bool { return e.Outcome == Failed }
-func ran(e Evidence) bool    { return sound(e) || faulty(e) || e.Outcome == Inconclusive }
+func (e *Evidence) passed() bool { return e.Outcome == Passed }
+func (e *Evidence) failed() bool { return e.Outcome == Failed }
+func (e *Evidence) ran() bool    { return e.passed() || e.failed() || e.Outcome == Inconclusive }
 
-func filter(all []Evidence, keep func(Evidence) bool) []Evidence {
-	var out []Evidence
-	for _, e := range all {
+// detail is the sentence of a piece of evidence.
+func (x *facts) detail(e *Evidence) string { return Detail(x.Failure, e) }
+
+// none stands for evidence that there is not.
+var none Evidence //nolint:gochecknoglobals // never written
+
+// filter returns the part of all that passes; a part that is in one piece is not
+// copied. Appending to it makes a copy.
+func filter(all []*Evidence, keep func(*Evidence) bool) []*Evidence {
+	start := slices.IndexFunc(all, keep)
+	if start < 0 {
+		return nil
+	}
+	end := start + 1
+	for end < len(all) && keep(all[end]) {
+		end++
+	}
+	out := all[start:end:end]
+	for _, e := range all[end:] {
 		if keep(e) {
 			out = append(out, e)
 		}
 	}
-	return out
+	return slices.Clip(out)
 }
 
-func firstOf(all []Evidence, faults ...Fault) (Evidence, bool) {
-	i := slices.IndexFunc(all, func(e Evidence) bool { return slices.Contains(faults, e.Fault) })
-	if i < 0 {
-		return Evidence{}, false
+// find returns the first that passes, else empty evidence.
+func find(all []*Evidence, is func(*Evidence) bool) (*Evidence, bool) {
+	if i := slices.IndexFunc(all, is); i >= 0 {
+		return all[i], true
 	}
-	return all[i], true
+	return &none, false
+}
+
+// firstOf returns the first with one of the faults, else empty evidence.
+func firstOf(all []*Evidence, faults ...Fault) (*Evidence, bool) {
+	return find(all, func(e *Evidence) bool { return slices.Contains(faults, e.Fault) })
 }

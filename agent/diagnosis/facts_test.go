@@ -6,16 +6,18 @@ import (
 	"testing"
 )
 
-func details(all []Evidence) string {
+// details are the names of evidence, see [named].
+func details(all []*Evidence) string {
 	var out []string
 	for _, e := range all {
-		out = append(out, e.Detail)
+		out = append(out, string(e.Reason))
 	}
 	return strings.Join(out, " ")
 }
 
+// named gives evidence a name, for which these tests take the reason.
 func named(detail string, e Evidence) Evidence {
-	e.Detail = detail
+	e.Reason = Reason(detail)
 	return e
 }
 
@@ -40,7 +42,7 @@ func TestQuestions(t *testing.T) {
 	x := aNode()
 	for _, c := range []struct {
 		name string
-		got  []Evidence
+		got  []*Evidence
 		want string
 	}{
 		{"asked", x.asked(), "mirror-401 first second none"},
@@ -118,14 +120,14 @@ func TestMessage(t *testing.T) {
 		{"none", given(), Unknown},
 		{"no cause", given(Evidence{Check: CheckMessage, Outcome: Inconclusive}), Unknown},
 		{"first that supports one", given(text(Unknown), text(TagNotFound), text(DiskFull)), TagNotFound},
-		{"not run", given(Evidence{Check: CheckMessage, Outcome: NotRun, Cause: DiskFull}), Unknown},
+		{"not run", given(Evidence{Check: CheckMessage, Outcome: NotRun, Body: &MessageFacts{Cause: DiskFull}}), Unknown},
 	} {
 		if got := c.x.reading(); got != c.want {
 			t.Errorf("%s: %s", c.name, got)
 		}
 	}
-	x := given(Evidence{Check: CheckMessage, Outcome: Inconclusive, AfterManifest: true})
-	if e := x.message(); !e.AfterManifest || e.Cause != Unknown {
+	x := given(Evidence{Check: CheckMessage, Outcome: Inconclusive, Body: &MessageFacts{AfterManifest: true}})
+	if e := x.message(); !e.AfterManifest || x.reading() != Unknown {
 		t.Errorf("%+v", e)
 	}
 }
@@ -138,7 +140,7 @@ func TestNoted(t *testing.T) {
 	if x.has(CheckCredentials, FaultSecretUnreadable) {
 		t.Error("counts as a finding")
 	}
-	if e, ok := x.first(CheckCredentials, FaultSecretUnreadable, FaultSecretMissing); !ok || e.Secret != "b" {
+	if e, ok := x.first(CheckCredentials, FaultSecretUnreadable, FaultSecretMissing); !ok || e.Credentials().Secret != "b" {
 		t.Errorf("%+v", e)
 	}
 }
@@ -188,10 +190,10 @@ func TestReplaced(t *testing.T) {
 
 func TestElsewhere(t *testing.T) {
 	blames := func(host string) Evidence {
-		return Evidence{Check: CheckMessage, Outcome: Failed, Cause: ConnectionRefused, Host: host}
+		return Evidence{Check: CheckMessage, Outcome: Failed, Body: &MessageFacts{Cause: ConnectionRefused, Host: host}}
 	}
 	token := answer(FaultConnectionRefused)
-	token.Phase = PhaseToken
+	token = atPhase(PhaseToken, token)
 	for _, c := range []struct {
 		name, want string
 		x          *facts
@@ -218,9 +220,9 @@ func TestEndpoint(t *testing.T) {
 		want string
 	}{
 		{given(), "https://hub.example.com"},
-		{&facts{Failure: hub}, "https://registry-1.docker.io"},
-		{&facts{Failure: hub, all: []Evidence{atMirror(answer(""))}}, "https://registry-1.docker.io"},
-		{given(Evidence{Check: CheckRegistry, Outcome: NotRun, Endpoint: "http://hub.example.com:5000"}), "http://hub.example.com:5000"},
+		{newFacts(hub, nil), "https://registry-1.docker.io"},
+		{newFacts(hub, []Evidence{atMirror(answer(""))}), "https://registry-1.docker.io"},
+		{given(Evidence{Check: CheckRegistry, Outcome: NotRun, Endpoint: Endpoint{URL: "http://hub.example.com:5000"}}), "http://hub.example.com:5000"},
 	} {
 		if got := c.x.endpoint(); got != c.want {
 			t.Errorf("%s, want %s", got, c.want)
@@ -232,11 +234,11 @@ func TestEndpoint(t *testing.T) {
 }
 
 func TestFirstOf(t *testing.T) {
-	all := []Evidence{{Fault: FaultForbidden, Detail: "a"}, {Fault: FaultUnauthorized, Detail: "b"}, {Fault: FaultForbidden, Detail: "c"}}
-	if e, ok := firstOf(all, FaultUnauthorized, FaultForbidden); !ok || e.Detail != "a" {
+	all := []*Evidence{{Fault: FaultForbidden, Reason: "a"}, {Fault: FaultUnauthorized, Reason: "b"}, {Fault: FaultForbidden, Reason: "c"}}
+	if e, ok := firstOf(all, FaultUnauthorized, FaultForbidden); !ok || e.Reason != "a" {
 		t.Errorf("%+v", e)
 	}
-	if e, ok := firstOf(all, FaultNotFound); ok || e.Detail != "" {
+	if e, ok := firstOf(all, FaultNotFound); ok || e.Reason != "" {
 		t.Errorf("%+v", e)
 	}
 	if _, ok := firstOf(all); ok {
@@ -246,7 +248,7 @@ func TestFirstOf(t *testing.T) {
 
 func TestRan(t *testing.T) {
 	for outcome, want := range map[Outcome]bool{Passed: true, Failed: true, Inconclusive: true, NotRun: false, "": false, "passed": false} {
-		if got := ran(Evidence{Outcome: outcome}); got != want {
+		if got := (&Evidence{Outcome: outcome}).ran(); got != want {
 			t.Errorf("%q: %v", outcome, got)
 		}
 	}

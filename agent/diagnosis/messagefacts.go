@@ -26,6 +26,9 @@ type MessageFacts struct {
 	// SaysExpired reports whether the text says that a credential or a token has
 	// expired. Certificates do not count.
 	SaysExpired bool
+	// FullStore is the directory of containerd's content store, where that had no
+	// space left.
+	FullStore string
 	// Text is the message without credentials, on one line, at most 1 KiB; "" if
 	// there was none.
 	Text string

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // offline is a failure of which there is no more than a manifest.
@@ -22,7 +23,7 @@ func TestOfflineRemedies(t *testing.T) {
 		if f.Kind == KindSandbox || f.Owner.Kind == "Node" { // not of a manifest
 			continue
 		}
-		v := Diagnose(f, filter(s.evidence, func(e Evidence) bool { return e.Check != CheckMessage && e.Check != CheckPull }))
+		v := Diagnose(f, slices.DeleteFunc(slices.Clone(s.evidence), func(e Evidence) bool { return e.Check == CheckMessage || e.Check == CheckPull }))
 		for _, line := range v.Remedy {
 			if strings.HasPrefix(line, "kubectl ") && !strings.Contains(line, " create secret docker-registry ") && line != nodesByPlatform {
 				t.Errorf("%s: %s", s.name(), line)
@@ -42,14 +43,14 @@ func TestOfflineRemedies(t *testing.T) {
 
 func TestOfflineVerdicts(t *testing.T) {
 	const at = "https://hub.example.com"
-	passed := Evidence{Check: CheckRegistry, Outcome: Passed, Endpoint: at}
-	refused := Evidence{Check: CheckRegistry, Outcome: Failed, Fault: FaultUnauthorized, Endpoint: at, Status: 401}
-	unread := Evidence{Check: CheckCredentials, Outcome: NotRun, Fault: FaultSecretUnreadable, Secret: "reg"}
-	other := Evidence{Check: CheckCredentials, Outcome: NotRun, Fault: FaultSecretUnreadable, Secret: "more"}
+	passed := Evidence{Check: CheckRegistry, Outcome: Passed, Endpoint: Endpoint{URL: at}}
+	refused := Evidence{Check: CheckRegistry, Outcome: Failed, Fault: FaultUnauthorized, Endpoint: Endpoint{URL: at}, Body: &RegistryFacts{Status: 401}}
+	unread := Evidence{Check: CheckCredentials, Outcome: NotRun, Fault: FaultSecretUnreadable, Body: &CredentialFacts{Secret: "reg"}}
+	other := Evidence{Check: CheckCredentials, Outcome: NotRun, Fault: FaultSecretUnreadable, Body: &CredentialFacts{Secret: "more"}}
 	none := Evidence{Check: CheckCredentials, Outcome: Failed, Fault: FaultNoCredentials}
-	wrong := Evidence{Check: CheckCredentials, Outcome: Failed, Fault: FaultSecretWrongType, Secret: "reg", Detail: "pull secret reg: wrong type"}
+	wrong := Evidence{Check: CheckCredentials, Outcome: Failed, Fault: FaultSecretWrongType, Body: &CredentialFacts{Secret: "reg", Problem: "wrong type"}}
 	absent := Evidence{Check: CheckImage, Outcome: Failed, Fault: FaultImageAbsent}
-	usable := Evidence{Check: CheckImage, Outcome: Passed, Use: UseAllowed}
+	usable := Evidence{Check: CheckImage, Outcome: Passed, Body: &ImageFacts{Record: RecordThisPod}}
 	create := "kubectl -n shop create secret docker-registry reg --docker-server=hub.example.com --docker-username=<username> --docker-password=<password> --dry-run=client -o yaml"
 	for name, tc := range map[string]struct {
 		policy     string
@@ -80,12 +81,12 @@ func TestOfflineVerdicts(t *testing.T) {
 				"# load the image on node worker-3, or let the kubelet pull it:",
 				`# put this into the pod's spec: {"containers":[{"imagePullPolicy":"IfNotPresent","name":"app"}]}`,
 			}},
-		"tag": {"Always", []Evidence{none, {Check: CheckRegistry, Outcome: Failed, Fault: FaultTagNotFound, Endpoint: at}}, TagNotFound, Confirmed,
+		"tag": {"Always", []Evidence{none, {Check: CheckRegistry, Outcome: Failed, Fault: FaultTagNotFound, Endpoint: Endpoint{URL: at}}}, TagNotFound, Confirmed,
 			"hub.example.com has repository team/app, but not tag 1.2", []string{"# name this image instead: hub.example.com/team/app:<tag>"}},
-		"limit": {"Always", []Evidence{none, {Check: CheckRegistry, Outcome: Failed, Fault: FaultRateLimited, Endpoint: at, Detail: "limits", RetryAfter: 60}}, RateLimited, Confirmed,
-			"limits", []string{"# the registry may be asked again in 1m0s", "# a pull secret for hub.example.com would give the pod a limit of its own; a mirror spares both"}},
-		"server error": {"Always", []Evidence{none, {Check: CheckRegistry, Outcome: Failed, Fault: FaultServerError, Endpoint: at, Detail: "fails"}}, RegistryError, Confirmed,
-			"fails", []string{"# Ask the registry's owner."}},
+		"limit": {"Always", []Evidence{none, {Check: CheckRegistry, Outcome: Failed, Fault: FaultRateLimited, Endpoint: Endpoint{URL: at}, Body: &RegistryFacts{RetryAfter: time.Minute}}}, RateLimited, Confirmed,
+			at + " limits the rate of requests; it may be asked again in 1m0s", []string{"# the registry may be asked again in 1m0s", "# a pull secret for hub.example.com would give the pod a limit of its own; a mirror spares both"}},
+		"server error": {"Always", []Evidence{none, {Check: CheckRegistry, Outcome: Failed, Fault: FaultServerError, Endpoint: Endpoint{URL: at}}}, RegistryError, Confirmed,
+			at + " answers with a server error", []string{"# Ask the registry's owner."}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := offline()

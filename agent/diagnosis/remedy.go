@@ -1,6 +1,7 @@
 package diagnosis
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -12,79 +13,43 @@ import (
 // with # in front, what a person has to know before the next one. What a
 // person must fill in stands in <angle brackets>: a shell refuses such a line
 // until it is filled in.
-func remedy(cause Cause, x *facts) []string {
+func (x *facts) remedy(cause Cause) []string {
 	var lines []string
-	if mend := remedies()[cause]; mend != nil {
-		lines = mend(x)
+	if of := x.row(cause).remedy; of != nil {
+		lines = of(x)
 	}
 	if len(lines) == 0 {
 		lines = x.advise(cause)
 	}
-	if x.Offline {
-		lines = slices.DeleteFunc(lines, x.wantsPod)
-	}
+	lines = slices.DeleteFunc(lines, func(line string) bool { return line == "" })
 	for i := range lines {
 		lines[i] = printable(lines[i])
 	}
 	return lines
 }
 
-// wantsPod tells a command that is about a pod, or anything else, that is in a
-// cluster already.
-func (x *facts) wantsPod(line string) bool {
-	return slices.ContainsFunc([]string{"get", "describe", "edit", "debug", "delete"}, func(verb string) bool {
-		return strings.HasPrefix(line, x.kubectl(verb)+" ")
-	})
-}
-
 // advise is the remedy of a cause that has no command of its own.
 func (x *facts) advise(cause Cause) []string {
-	advice := entry(cause).Advice
+	advice := x.row(cause).Advice
 	if x.Offline {
-		advice = strings.Replace(advice, "; the kubelet goes on trying", "", 1)
+		advice = cmp.Or(x.row(cause).offlineAdvice, advice)
 	}
 	return []string{comment("%s", advice), x.kubectl("describe", quote("pod/"+x.Pod))}
 }
 
-func remedies() map[Cause]func(*facts) []string {
-	return map[Cause]func(*facts) []string{
-		InvalidImageName:       mendName,
-		ShortNameAmbiguous:     mendShort,
-		ImageNotPresent:        mendNever,
-		ImageNotVerifiedForPod: mendNotVerified,
-		PullSecretMissing:      mendMissing,
-		PullSecretMalformed:    mendMalformed,
-		PullSecretNoMatch:      mendNoMatch,
-		AuthenticationRequired: mendNoCredentials,
-		CredentialsRejected:    mendRejected,
-		CredentialsExpired:     mendExpired,
-		AccessDenied:           mendDenied,
-		DeniedOrNotFound:       mendDeniedOrNotFound,
-		PlatformMismatch:       mendPlatform,
-		UnsupportedFormat:      mendFormat,
-		RateLimited:            mendRateLimit,
-		MirrorFailed:           mendMirror,
-		ProxyFailed:            mendProxy,
-		TagNotFound:            mendTag,
-		RepositoryNotFound:     mendRepository,
-		RegistryNameNotFound:   mendRegistryName,
-		DNSFailure:             mendOnNode("getent ahosts"),
-		ConnectionRefused:      mendPort,
-		ConnectionTimeout:      mendOnNode("curl -sv --max-time 20"),
-		NetworkUnreachable:     mendOnNode("curl -sv --max-time 20"),
-		TLSUntrusted:           mendUntrusted,
-		TLSHostnameMismatch:    mendCertificate(TLSHostnameMismatch),
-		TLSExpired:             mendCertificate(TLSExpired),
-		RegistryConfigInvalid:  mendConfig,
-		HTTPSMismatch:          mendHTTPS,
-		SandboxImageFailed:     mendSandbox,
-		PullStalled:            mendStalled,
-		DiskFull:               mendDiskFull,
-		NotReproducible:        func(x *facts) []string { return []string{x.kubectl("get", quote("pod/"+x.Pod), "--watch")} },
-	}
+// nothingRemedy watches the kubelet's next attempt.
+func nothingRemedy(x *facts) []string {
+	return []string{x.kubectl("get", quote("pod/"+x.Pod), "--watch")}
 }
 
+// needsCluster are the verbs of commands about what is in a cluster already.
+var needsCluster = []string{"get", "describe", "edit", "debug", "delete"} //nolint:gochecknoglobals // never written
+
+// kubectl is a command, "" where there is no cluster for it.
 func (x *facts) kubectl(verb string, args ...string) string {
+	if x.Offline && slices.Contains(needsCluster, verb) {
+		return ""
+	}
 	words := []string{"kubectl"}
 	if x.Namespace != "" {
 		words = append(words, "-n", quote(x.Namespace))
@@ -94,37 +59,37 @@ func (x *facts) kubectl(verb string, args ...string) string {
 
 // --- images
 
-func mendName(x *facts) []string {
-	if e, ok := x.first(CheckImage, FaultNameInvalid); ok && len(e.Candidates) > 0 {
-		return x.setImage(e.Candidates[0])
+func nameRemedy(x *facts) []string {
+	if e, ok := x.first(CheckImage, FaultNameInvalid); ok && len(e.Image().Candidates) > 0 {
+		return x.setImage(e.Image().Candidates[0])
 	}
 	return x.setImage(blank("image"))
 }
 
-func mendShort(x *facts) []string { return x.setImage(blank("registry") + "/" + x.Image) }
+func shortRemedy(x *facts) []string { return x.setImage(blank("registry") + "/" + x.Image) }
 
-func mendTag(x *facts) []string {
-	e, ok := firstOf(x.origin(), FaultTagNotFound)
+func tagRemedy(x *facts) []string {
+	e, ok := x.atOrigin(FaultTagNotFound)
 	if image := x.Ref(); image.Digest != "" && image.Tag != "" {
 		return append([]string{comment("by the digest there is nothing; without it the image is what tag %s is now, if there is one:", image.Tag)}, x.setImage(image.WithTag(image.Tag))...)
 	}
-	if !ok || len(e.Candidates) == 0 {
+	if !ok || len(e.Registry().Candidates) == 0 {
 		return x.setImage(x.Ref().WithTag(blank("tag")))
 	}
-	lines := []string{comment("of the tags that exist, %s is the most like it; push the missing one if that was not meant", e.Candidates[0])}
-	return append(lines, x.setImage(x.Ref().WithTag(e.Candidates[0]))...)
+	lines := []string{comment("of the tags that exist, %s is the most like it; push the missing one if that was not meant", e.Registry().Candidates[0])}
+	return append(lines, x.setImage(x.Ref().WithTag(e.Registry().Candidates[0]))...)
 }
 
-func mendRepository(x *facts) []string {
+func repositoryRemedy(x *facts) []string {
 	return x.setImage(x.Registry + "/" + blank("repository") + ":" + blank("tag"))
 }
 
-func mendRegistryName(x *facts) []string {
+func registryNameRemedy(x *facts) []string {
 	if x.elsewhere() != "" {
-		return mendOnNode("getent ahosts")(x)
+		return onNodeRemedy("getent ahosts")(x)
 	}
-	if e, ok := x.pod(); ok && e.Compared == ComparedOnlyPod && len(e.Addresses) > 0 {
-		return x.mendClusterName(e)
+	if e, ok := x.pod(); ok && e.DNS().Compared == ComparedOnlyPod && len(e.DNS().Addresses) > 0 {
+		return x.clusterNameRemedy(e)
 	}
 	lines := []string{
 		comment("if the name is right, node %s has to resolve it; ask there: getent ahosts %s", x.Node, quote(hostOnly(x.host()))),
@@ -133,10 +98,10 @@ func mendRegistryName(x *facts) []string {
 	return append(lines, x.setImage(blank("registry")+"/"+x.Repository+x.Ref().Suffix())...)
 }
 
-// mendClusterName: the registry's name is one that only the cluster's name
+// clusterNameRemedy: the registry's name is one that only the cluster's name
 // service knows, and pulls are made by nodes.
-func (x *facts) mendClusterName(pod Evidence) []string {
-	host, address, full := hostOnly(x.host()), pod.Addresses[0], pod.Name
+func (x *facts) clusterNameRemedy(pod *Evidence) []string {
+	host, address, full := hostOnly(x.host()), pod.DNS().Addresses[0], pod.DNS().Name
 	if full == "" {
 		full = host
 	}
@@ -150,9 +115,9 @@ func (x *facts) mendClusterName(pod Evidence) []string {
 	)
 }
 
-func mendPort(x *facts) []string {
+func portRemedy(x *facts) []string {
 	if x.elsewhere() != "" {
-		return mendOnNode("curl -sv --max-time 20")(x)
+		return onNodeRemedy("curl -sv --max-time 20")(x)
 	}
 	lines := []string{
 		comment("nothing listens there: start the registry; ask from node %s: curl -sv --max-time 20 %s", x.Node, quote(x.endpoint()+"/v2/")),
@@ -161,9 +126,9 @@ func mendPort(x *facts) []string {
 	return append(lines, x.setImage(blank("registry:port")+"/"+x.Repository+x.Ref().Suffix())...)
 }
 
-// mendSandbox: the sandbox's image is the node's affair. Pull secrets are never
+// sandboxRemedy: the sandbox's image is the node's affair. Pull secrets are never
 // used for it.
-func mendSandbox(x *facts) []string {
+func sandboxRemedy(x *facts) []string {
 	return []string{
 		comment("on node %s: see why its runtime cannot pull the image:", x.Node),
 		"crictl pull " + quote(x.Image),
@@ -173,10 +138,10 @@ func mendSandbox(x *facts) []string {
 	}
 }
 
-// mendStalled: the kubelet never gives up a pull, not even with its pod; the
+// stalledRemedy: the kubelet never gives up a pull, not even with its pod; the
 // runtime does only where it has a limit (image_pull_progress_timeout), which
 // containerd's transfer service does not keep.
-func mendStalled(x *facts) []string {
+func stalledRemedy(x *facts) []string {
 	if x.has(CheckPull, FaultWaitsForIt) {
 		return []string{
 			comment("on node %s: restart the runtime, which gives the stalled pull up (running containers go on); deleting a pod does not:", x.Node),
@@ -192,9 +157,9 @@ func mendStalled(x *facts) []string {
 	}
 }
 
-// mendDiskFull: the kubelet removes images by itself only from a share of the
+// diskFullRemedy: the kubelet removes images by itself only from a share of the
 // image store's file system on (imageGCHighThresholdPercent), and looks at no other.
-func mendDiskFull(x *facts) []string {
+func diskFullRemedy(x *facts) []string {
 	var of string
 	switch dirs := x.directories(); {
 	case x.Unrecorded():
@@ -221,7 +186,7 @@ const kubeletsRoot = "/var/lib/kubelet"
 func (x *facts) directories() []string {
 	var out []string
 	for _, e := range x.of(CheckPull) {
-		for _, d := range e.Directories {
+		for _, d := range e.Disk().Seen() {
 			if word := quote(d); !slices.Contains(out, word) {
 				out = append(out, word)
 			}
@@ -250,7 +215,7 @@ func (x *facts) setImage(image string) []string {
 		return []string{comment("the pod is static: put image %s into its manifest on node %s", image, x.Node)}
 	case x.Owner.Kind == "":
 		return []string{x.kubectl("set image", x.target(), set)}
-	case slices.Contains(patchable(), x.Owner.Kind):
+	case slices.Contains(patchable, x.Owner.Kind):
 		return append([]string{x.kubectl("set image", x.target(), set)}, x.again()...)
 	}
 	return []string{
@@ -282,31 +247,29 @@ func (x *facts) static() bool { return x.Owner.Kind == "Node" }
 
 // target is what kubectl is to change: the workload, or the pod itself.
 func (x *facts) target() string {
-	if slices.Contains(patchable(), x.Owner.Kind) {
+	if slices.Contains(patchable, x.Owner.Kind) {
 		return quote(strings.ToLower(x.Owner.Kind) + "/" + x.Owner.Name)
 	}
 	return quote("pod/" + x.Pod)
 }
 
 // patchable are the workloads whose pod template may be changed.
-func patchable() []string {
-	return []string{"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController"}
-}
+var patchable = []string{"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController"} //nolint:gochecknoglobals // never written
 
 // --- policy
 
-func mendNever(x *facts) []string {
+func neverRemedy(x *facts) []string {
 	lines := []string{comment("load the image on node %s, or let the kubelet pull it:", x.Node)}
 	return append(lines, x.allowPull(map[string]any{})...)
 }
 
-func mendNotVerified(x *facts) []string {
-	if e, ok := x.first(CheckImage, FaultNotVerified); ok && len(e.Candidates) > 0 {
-		return append([]string{comment("the kubelet knows the image by another spelling of its name:")}, x.setImage(e.Candidates[0])...)
+func notVerifiedRemedy(x *facts) []string {
+	if e, ok := x.first(CheckImage, FaultNotVerified); ok && len(e.Image().Candidates) > 0 {
+		return append([]string{comment("the kubelet knows the image by another spelling of its name:")}, x.setImage(e.Image().Candidates[0])...)
 	}
 	spec := map[string]any{}
 	var lines []string
-	if e, ok := x.first(CheckImage, FaultNotVerified); ok && e.Unrecorded && x.PullPolicy == "Never" {
+	if e, ok := x.first(CheckImage, FaultNotVerified); ok && e.Image().Record == RecordNoCredentials && x.PullPolicy == "Never" {
 		return x.allowPull(spec)
 	}
 	if !x.matched() && !x.credentialed() && !x.static() {
@@ -389,7 +352,7 @@ func (x *facts) patchPod(spec map[string]any) []string {
 	}
 	secrets, only := spec["imagePullSecrets"]
 	switch kind := x.Owner.Kind; {
-	case slices.Contains(patchable(), kind):
+	case slices.Contains(patchable, kind):
 		template := map[string]any{"spec": map[string]any{"template": map[string]any{"spec": spec}}}
 		return append([]string{x.kubectl("patch", x.target(), "-p", quote(asJSON(template)))}, x.again()...)
 	case x.static():
@@ -435,7 +398,7 @@ func (x *facts) account() string {
 
 // --- secrets
 
-func mendMissing(x *facts) []string {
+func missingRemedy(x *facts) []string {
 	missing := x.secrets(FaultSecretMissing)
 	i := slices.IndexFunc(missing, validName)
 	switch {
@@ -456,31 +419,31 @@ func (x *facts) spelling() []string {
 	return []string{comment("check that %s/%s is spelled right; if it is:", x.Registry, x.Repository)}
 }
 
-func mendMalformed(x *facts) []string {
+func malformedRemedy(x *facts) []string {
 	if e, ok := x.first(CheckCredentials, FaultSecretMalformed); ok {
-		if len(e.Hosts) > 1 && validName(e.Secret) {
+		if len(e.Credentials().Hosts) > 1 && validName(e.Credentials().Secret) {
 			return []string{
-				comment("it has entries for %s as well, which are lost if it is made anew: mend the one entry", list(e.Hosts)),
-				x.kubectl("edit", quote("secret/"+e.Secret)),
+				comment("it has entries for %s as well, which are lost if it is made anew: mend the one entry", list(e.Credentials().Hosts)),
+				x.kubectl("edit", quote("secret/"+e.Credentials().Secret)),
 			}
 		}
-		return []string{x.replaceSecret(e.Secret, false)}
+		return []string{x.replaceSecret(e.Credentials().Secret, false)}
 	}
 	if e, ok := x.first(CheckCredentials, FaultSecretWrongType, FaultSecretEmpty); ok {
 		if e.Fault == FaultSecretEmpty {
-			return append(x.spelling(), x.renew(e.Secret)...)
+			return append(x.spelling(), x.renew(e.Credentials().Secret)...)
 		}
 		if x.Offline {
-			return append(x.spelling(), x.replaceSecret(e.Secret, true))
+			return append(x.spelling(), x.replaceSecret(e.Credentials().Secret, true))
 		}
 		// A secret's type cannot be changed in place.
 		return append(x.spelling(), comment("this deletes the secret and makes it anew; if something else uses it, take another name and add it to imagePullSecrets"),
-			x.replaceSecret(e.Secret, true))
+			x.replaceSecret(e.Credentials().Secret, true))
 	}
 	return nil
 }
 
-func mendNoMatch(x *facts) []string {
+func noMatchRemedy(x *facts) []string {
 	if x.evasive() { // the secret may be innocent, so it is left alone
 		return append(x.spelling(), x.addSecret()...)
 	}
@@ -498,11 +461,11 @@ func (x *facts) renewFirst(secrets []string) []string {
 // renew replaces a secret in place where that loses nothing but the one entry
 // that is of no use here, and adds another secret where it would.
 func (x *facts) renew(secret string) []string {
-	i := slices.IndexFunc(x.all, func(e Evidence) bool { return e.Check == CheckCredentials && e.Secret == secret })
+	i := slices.IndexFunc(x.all, func(e *Evidence) bool { return e.Check == CheckCredentials && e.Credentials().Secret == secret })
 	if i < 0 {
 		return []string{comment("replace the login in %s, on node %s", secret, x.Node)}
 	}
-	hosts := x.all[i].Hosts
+	hosts := x.all[i].Credentials().Hosts
 	if len(hosts) > 1 {
 		return x.addSecret()
 	}
@@ -513,7 +476,7 @@ func (x *facts) renew(secret string) []string {
 	return append(lines, x.replaceSecret(secret, false))
 }
 
-func mendNoCredentials(x *facts) []string {
+func noCredentialsRemedy(x *facts) []string {
 	var lines []string
 	if unread := x.secrets(FaultSecretUnreadable); len(unread) > 0 && !x.Offline {
 		lines = append(lines, comment("%s either not there or not for %s:", pullSecrets(unread, "is", "are"), x.Registry))
@@ -521,23 +484,23 @@ func mendNoCredentials(x *facts) []string {
 	return append(lines, x.addSecret()...)
 }
 
-func mendRejected(x *facts) []string {
+func rejectedRemedy(x *facts) []string {
 	lines := x.renewUsed(x.orAgain(x.rejected(), CredentialsRejected))
-	if len(lines) == 0 && x.message().LoginSent {
+	if len(lines) == 0 && x.message().CredentialsSent {
 		return append([]string{comment("on node %s, look at the kubelet's own credentials (/var/lib/kubelet/config.json) and credential providers; or give the pod its own:", x.Node)}, x.addSecret()...)
 	}
-	if slices.ContainsFunc(x.anonymous(), sound) && len(used(x.rejected())) > 0 && len(lines) > 0 {
+	if slices.ContainsFunc(x.anonymous(), (*Evidence).passed) && len(used(x.rejected())) > 0 && len(lines) > 0 {
 		return append([]string{comment("take %s out of imagePullSecrets, since nobody needs credentials here, or mend it:", list(used(x.rejected())))}, lines...)
 	}
 	return lines
 }
 
-func mendExpired(x *facts) []string { return x.renewUsed(x.expiredLogins()) }
+func expiredRemedy(x *facts) []string { return x.renewUsed(x.expiredLogins()) }
 
-func mendDenied(x *facts) []string {
+func deniedRemedy(x *facts) []string {
 	refused := x.refusedContents()
-	if len(refused) > 0 && refused[0].Via != "" && refused[0].Via != refused[0].Endpoint {
-		return x.mendElsewhere(hostOf(refused[0].Endpoint))
+	if len(refused) > 0 && refused[0].redirected() {
+		return x.elsewhereRemedy(hostOf(refused[0].Endpoint.URL))
 	}
 	lines := x.renewUsed(append(refused, x.orAgain(x.denied(), AccessDenied, DeniedOrNotFound)...))
 	if len(lines) == 0 {
@@ -546,20 +509,20 @@ func mendDenied(x *facts) []string {
 	return append([]string{comment("have the user granted pull on %s, or take another user:", x.Repository)}, lines...)
 }
 
-// mendElsewhere: a registry sends for blobs to addresses that it has signed, by
+// elsewhereRemedy: a registry sends for blobs to addresses that it has signed, by
 // its own clock, for a storage that holds them against its own; neither the login
 // nor the node's clock has a part in that.
-func (x *facts) mendElsewhere(host string) []string {
+func (x *facts) elsewhereRemedy(host string) []string {
 	lines := []string{
 		comment("the registry gives the manifest; it is %s that refuses: look for a proxy, a firewall or an endpoint policy between node %s and there", host, x.Node),
 		comment("if it refuses other nodes as well, have the registry's right to its own storage looked at, and its clock, by which it signs the addresses"),
 	}
-	return append(lines, mendOnNode("curl -sv --max-time 20")(x)...)
+	return append(lines, onNodeRemedy("curl -sv --max-time 20")(x)...)
 }
 
 // renewUsed renews the secret that attempts were made with, else the one that
 // would be used; nil if none is known.
-func (x *facts) renewUsed(attempts []Evidence) []string {
+func (x *facts) renewUsed(attempts []*Evidence) []string {
 	if sources := append(used(attempts), x.matching()...); len(sources) > 0 {
 		return x.renew(sources[0])
 	}
@@ -573,12 +536,12 @@ func (x *facts) renewUsed(attempts []Evidence) []string {
 	}
 }
 
-// mendRateLimit waits; where the pull brings no login, one has a limit of its
+// rateLimitRemedy waits; where the pull brings no login, one has a limit of its
 // own.
-func mendRateLimit(x *facts) []string {
+func rateLimitRemedy(x *facts) []string {
 	when := "it succeeds when the limit is over"
-	if e, ok := firstOf(x.origin(), FaultRateLimited); ok && e.RetryAfter > 0 {
-		when = fmt.Sprintf("the registry may be asked again in %s", time.Duration(e.RetryAfter)*time.Second)
+	if e, ok := x.atOrigin(FaultRateLimited); ok && e.Registry().RetryAfter > 0 {
+		when = fmt.Sprintf("the registry may be asked again in %s", e.Registry().RetryAfter.Truncate(time.Second))
 	}
 	lines := []string{comment("the kubelet goes on trying; %s", when)}
 	if x.Offline {
@@ -590,9 +553,9 @@ func mendRateLimit(x *facts) []string {
 	return append(lines, x.kubectl("get", quote("pod/"+x.Pod), "--watch"))
 }
 
-func mendDeniedOrNotFound(x *facts) []string {
-	if len(x.orAgain(x.hushed(), DeniedOrNotFound)) > 0 {
-		return mendDenied(x)
+func deniedOrNotFoundRemedy(x *facts) []string {
+	if len(x.orAgain(x.undisclosed(), DeniedOrNotFound)) > 0 {
+		return deniedRemedy(x)
 	}
 	lines := []string{comment("check that %s/%s is spelled right; if it is, give the pod credentials that may pull it:", x.Registry, x.Repository)}
 	return append(lines, x.addSecret()...)
@@ -672,43 +635,43 @@ func server(registry string) string {
 
 // --- node
 
-// mendCertificate has no command that mends; it shows the certificate as the
+// certificateRemedy has no command that mends; it shows the certificate as the
 // node gets it, whatever is wrong with it.
-func mendCertificate(cause Cause) func(*facts) []string {
+func certificateRemedy(cause Cause) func(*facts) []string {
 	return func(x *facts) []string {
-		return append([]string{comment("%s", entry(cause).Advice)}, mendOnNode("curl -svk --max-time 20")(x)...)
+		return append([]string{comment("%s", x.row(cause).Advice)}, onNodeRemedy("curl -svk --max-time 20")(x)...)
 	}
 }
 
-// mendMirror mends what is wrong behind the mirror, since the mirror itself may
+// mirrorRemedy mends what is wrong behind the mirror, since the mirror itself may
 // only lack what the registry would not give it; and says where the mirror is
 // configured.
-func mendMirror(x *facts) []string {
+func mirrorRemedy(x *facts) []string {
 	var lines []string
 	if hidden, _ := x.hidden(); hidden != "" {
-		lines = append(remedy(hidden, x.behind()), comment("and for the mirror:"))
+		lines = append(x.withoutMirrors().remedy(hidden), comment("and for the mirror:"))
 	}
 	e := x.mirrors()
 	if len(e) == 0 {
 		return nil
 	}
-	file := e[0].ConfigFile
+	file := e[0].Endpoint.ConfigFile
 	if file == "" {
 		file = x.hostsDir() + "/hosts.toml"
 	}
 	lines = append(lines, comment("on node %s: mend the mirror, or take it out of %s:", x.Node, file))
-	return append(lines, "curl -sv --max-time 20 "+quote(e[0].Endpoint+"/v2/"))
+	return append(lines, "curl -sv --max-time 20 "+quote(e[0].Endpoint.URL+"/v2/"))
 }
 
-// mendProxy asks for the registry through the proxy, as the runtime does.
-func mendProxy(x *facts) []string {
-	e, ok := firstOf(x.origin(), FaultProxyFailed, FaultWebPage)
-	if !ok || e.Proxy == "" {
+// proxyRemedy asks for the registry through the proxy, as the runtime does.
+func proxyRemedy(x *facts) []string {
+	e, ok := x.atOrigin(FaultProxyFailed, FaultWebPage)
+	if !ok || e.Registry().Proxy == "" {
 		return nil
 	}
 	return []string{
 		comment("on node %s, ask through the proxy as the runtime does:", x.Node),
-		"curl -sv --max-time 20 --proxy " + quote(e.Proxy) + " " + quote(e.Endpoint+"/v2/"),
+		"curl -sv --max-time 20 --proxy " + quote(e.Registry().Proxy) + " " + quote(e.Endpoint.URL+"/v2/"),
 		comment("then mend the proxy, or set NO_PROXY for %s in the runtime's environment and restart the runtime", hostOnly(x.host())),
 	}
 }
@@ -716,46 +679,46 @@ func mendProxy(x *facts) []string {
 // nodesByPlatform shows the platform of every node.
 const nodesByPlatform = "kubectl get nodes --label-columns=kubernetes.io/os,kubernetes.io/arch"
 
-// mendFormat looks at what the node gets, where that is no manifest at all.
-func mendFormat(x *facts) []string {
-	if _, ok := firstOf(x.origin(), FaultWebPage); !ok {
+// formatRemedy looks at what the node gets, where that is no manifest at all.
+func formatRemedy(x *facts) []string {
+	if _, ok := x.atOrigin(FaultWebPage); !ok {
 		return nil
 	}
 	lines := []string{comment("find out who answers in place of %s: a login page of the network, a web server, a proxy", x.Registry)}
-	return append(lines, mendOnNode("curl -sv --max-time 20")(x)...)
+	return append(lines, onNodeRemedy("curl -sv --max-time 20")(x)...)
 }
 
-// mendPlatform has no command that builds an image; it shows where the image
+// platformRemedy has no command that builds an image; it shows where the image
 // would run.
-func mendPlatform(x *facts) []string {
-	e, ok := firstOf(x.origin(), FaultPlatformMismatch)
-	if !ok || e.Platform == "" {
+func platformRemedy(x *facts) []string {
+	e, ok := x.atOrigin(FaultPlatformMismatch)
+	if !ok || e.Registry().Platform == "" {
 		return nil
 	}
 	return []string{
-		comment("build and push %s for %s as well (docker buildx build --platform …), or let the pod run where one of these fits: %s", x.image(), e.Platform, list(e.Platforms)),
+		comment("build and push %s for %s as well (docker buildx build --platform …), or let the pod run where one of these fits: %s", x.image(), e.Registry().Platform, list(e.Registry().Platforms)),
 		nodesByPlatform,
 	}
 }
 
-// mendConfig says what to correct, and where.
-func mendConfig(x *facts) []string {
+// configRemedy says what to correct, and where.
+func configRemedy(x *facts) []string {
 	e, ok := x.noted(CheckRegistry, FaultConfigInvalid)
-	if !ok || e.Detail == "" {
+	if !ok {
 		return x.advise(RegistryConfigInvalid)
 	}
 	when := "the runtime reads it anew for each pull"
-	if !perRegistry(e.ConfigFile) {
+	if !perRegistry(e.Config().File) {
 		when = "then restart the runtime, which reads it when it starts"
 	}
 	return []string{
-		comment("on node %s, correct this; %s: %s", x.Node, when, e.Detail),
+		comment("on node %s, correct this; %s: %s", x.Node, when, x.detail(e)),
 		x.kubectl("get", quote("pod/"+x.Pod), "--watch"),
 	}
 }
 
-// mendOnNode says what to ask on the node, with the command that shows it.
-func mendOnNode(command string) func(*facts) []string {
+// onNodeRemedy says what to ask on the node, with the command that shows it.
+func onNodeRemedy(command string) func(*facts) []string {
 	return func(x *facts) []string {
 		host, url := x.host(), x.endpoint()+"/v2/"
 		if e := x.elsewhere(); e != "" {
@@ -769,7 +732,7 @@ func mendOnNode(command string) func(*facts) []string {
 	}
 }
 
-func mendUntrusted(x *facts) []string {
+func untrustedRemedy(x *facts) []string {
 	if x.elsewhere() != "" { // hosts.toml is about registries only
 		return nil
 	}
@@ -787,7 +750,7 @@ func mendUntrusted(x *facts) []string {
 	}
 }
 
-func mendHTTPS(x *facts) []string {
+func httpsRemedy(x *facts) []string {
 	if x.elsewhere() != "" {
 		return nil
 	}
@@ -820,8 +783,8 @@ func hostsFile(dir string, lines ...string) string {
 // that is hosts.toml or nothing.
 func (x *facts) configFile() string {
 	for _, e := range x.origin() {
-		if e.ConfigFile != "" {
-			return e.ConfigFile
+		if e.Endpoint.ConfigFile != "" {
+			return e.Endpoint.ConfigFile
 		}
 	}
 	return ""
@@ -840,8 +803,8 @@ func (x *facts) inFile(file, what string) []string {
 func (x *facts) hostsDir() string {
 	root := "/etc/containerd/certs.d"
 	for _, e := range x.of(CheckRegistry) {
-		if e.ConfigDir != "" {
-			root = e.ConfigDir
+		if e.Endpoint.ConfigDir != "" {
+			root = e.Endpoint.ConfigDir
 		}
 	}
 	return root + "/" + x.Registry
@@ -859,7 +822,7 @@ const (
 func blank(name string) string { return blankStart + name + blankEnd }
 
 // blanks are the names that blank is called with.
-func blanks() []string { return []string{"image", "tag", "repository", "registry", "registry:port"} }
+var blanks = []string{"image", "tag", "repository", "registry", "registry:port"} //nolint:gochecknoglobals // never written
 
 // cutBlank cuts s around its first blank; name is "" if there is none.
 func cutBlank(s string) (before, name, after string) {
@@ -868,7 +831,7 @@ func cutBlank(s string) (before, name, after string) {
 			continue
 		}
 		name, after, ok := strings.Cut(s[i+len(blankStart):], blankEnd)
-		if ok && slices.Contains(blanks(), name) {
+		if ok && slices.Contains(blanks, name) {
 			return s[:i], name, after
 		}
 	}

@@ -125,8 +125,7 @@ func harmless(s verdictCase, text string) Verdict {
 	f, evidence := spoil(s.failure, s.evidence, text)
 	f.Registry, f.Container = s.failure.Registry, s.failure.Container
 	for i := range evidence {
-		evidence[i].ConfigDir = ""
-		evidence[i].Endpoint = "https://" + f.Registry
+		evidence[i].Endpoint.ConfigDir, evidence[i].Endpoint.URL = "", "https://"+f.Registry
 	}
 	return Diagnose(f, evidence)
 }
@@ -334,7 +333,7 @@ func TestRemediesPatchTheFailingContainer(t *testing.T) {
 				Template struct{ Spec map[string]json.RawMessage }
 			}
 		}
-		lines := mendNever(x)
+		lines := neverRemedy(x)
 		last := lines[len(lines)-1]
 		if err := json.Unmarshal([]byte(last[strings.Index(last, "'")+1:len(last)-1]), &patch); err != nil {
 			t.Fatal(err, last)
@@ -345,7 +344,7 @@ func TestRemediesPatchTheFailingContainer(t *testing.T) {
 	}
 	f := ordinary()
 	f.Kind, f.PullPolicy = KindEphemeralContainer, "Never"
-	if all := strings.Join(mendNever(&facts{Failure: f}), "\n"); strings.Contains(all, "patch") || !strings.Contains(all, "debug pod/web") {
+	if all := strings.Join(neverRemedy(&facts{Failure: f}), "\n"); strings.Contains(all, "patch") || !strings.Contains(all, "debug pod/web") {
 		t.Error(all)
 	}
 }
@@ -540,7 +539,7 @@ func TestHostsDir(t *testing.T) {
 	if got := x.hostsDir(); got != "/etc/containerd/certs.d/hub.example.com" {
 		t.Error(got)
 	}
-	x.all = []Evidence{{Check: CheckRegistry, ConfigDir: "/srv/certs"}}
+	x.all = []*Evidence{{Check: CheckRegistry, Endpoint: Endpoint{ConfigDir: "/srv/certs"}}}
 	if got := x.hostsDir(); got != "/srv/certs/hub.example.com" {
 		t.Error(got)
 	}

@@ -6,10 +6,10 @@ import "testing"
 // every failure.
 func TestWantsRetry(t *testing.T) {
 	t.Parallel()
-	found := Evidence{Check: CheckRegistry, Outcome: Passed, Endpoint: "https://hub.example.com"}
-	missing := Evidence{Check: CheckRegistry, Outcome: Failed, Fault: FaultTagNotFound, Endpoint: "https://hub.example.com"}
+	found := Evidence{Check: CheckRegistry, Outcome: Passed, Endpoint: Endpoint{URL: "https://hub.example.com"}}
+	missing := Evidence{Check: CheckRegistry, Outcome: Failed, Fault: FaultTagNotFound, Endpoint: Endpoint{URL: "https://hub.example.com"}}
 	says := func(c Cause, later bool) Evidence {
-		return Evidence{Check: CheckMessage, Outcome: Failed, Fault: Fault(c), Cause: c, AfterManifest: later}
+		return Evidence{Check: CheckMessage, Outcome: Failed, Fault: FaultOf(c), Body: &MessageFacts{Cause: c, AfterManifest: later}}
 	}
 	for name, tc := range map[string]struct {
 		failure  func(*Failure)
@@ -23,8 +23,8 @@ func TestWantsRetry(t *testing.T) {
 		"it speaks of a later step":      {nil, []Evidence{says(RuntimeError, true), found}, true},
 		"its disk is full":               {nil, []Evidence{says(DiskFull, false), {Check: CheckRegistry, Outcome: NotRun}}, true},
 		"somebody wants to be left alone": {nil, []Evidence{says(Unknown, false),
-			{Check: CheckRegistry, Outcome: Failed, Fault: FaultRateLimited, Endpoint: "https://hub.example.com"}}, false},
-		"a secret cannot be read":         {nil, []Evidence{says(Unknown, false), {Check: CheckCredentials, Outcome: Inconclusive, Fault: FaultSecretUnreadable, Secret: "x"}}, false},
+			{Check: CheckRegistry, Outcome: Failed, Fault: FaultRateLimited, Endpoint: Endpoint{URL: "https://hub.example.com"}}}, false},
+		"a secret cannot be read":         {nil, []Evidence{says(Unknown, false), {Check: CheckCredentials, Outcome: Inconclusive, Fault: FaultSecretUnreadable, Body: &CredentialFacts{Secret: "x"}}}, false},
 		"the kubelet cannot note it down": {func(f *Failure) { f.Message = "failed to record image pull intent: write /x: no space left on device" }, []Evidence{says(DiskFull, false)}, false},
 		"the policy is Never":             {func(f *Failure) { f.PullPolicy = "Never" }, []Evidence{says(Unknown, false)}, false},
 		"it is under way":                 {func(f *Failure) { f.Stall = StallUnbegun }, []Evidence{says(Unknown, false)}, false},

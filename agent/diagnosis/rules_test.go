@@ -1,80 +1,87 @@
 package diagnosis
 
 import (
-	"slices"
 	"testing"
 )
 
 // Builders of evidence, as the checks make it.
 
-func text(c Cause) Evidence { return Evidence{Check: CheckMessage, Outcome: Failed, Cause: c} }
+func text(c Cause) Evidence {
+	return Evidence{Check: CheckMessage, Outcome: Failed, Body: &MessageFacts{Cause: c}}
+}
 
 func found(c Check, f Fault) Evidence { return Evidence{Check: c, Outcome: Failed, Fault: f} }
 
 func secretOf(name string, o Outcome, f Fault) Evidence {
-	return Evidence{Check: CheckCredentials, Outcome: o, Fault: f, Secret: name}
+	return Evidence{Check: CheckCredentials, Outcome: o, Fault: f, Body: &CredentialFacts{Secret: name}}
 }
 
 func answer(f Fault) Evidence {
-	e := Evidence{Check: CheckRegistry, Outcome: Failed, Fault: f, Endpoint: "https://hub.example.com"}
+	e := Evidence{Check: CheckRegistry, Outcome: Failed, Fault: f, Endpoint: Endpoint{URL: "https://hub.example.com"}, Body: &RegistryFacts{}}
 	if f == "" {
 		e.Outcome = Passed
 	}
 	return e
 }
 
-func withLogin(source string, e Evidence) Evidence {
-	e.Credential = &Credential{Source: source, Order: 1}
+// with returns evidence with changed facts of a registry.
+func with(e Evidence, change func(*RegistryFacts)) Evidence {
+	facts := *e.Registry()
+	change(&facts)
+	e.Body = &facts
 	return e
 }
 
-func about(e Evidence) Evidence {
-	e.Content = true
-	return e
+// withCredential returns evidence with a changed credential.
+func withCredential(e Evidence, change func(*Credential)) Evidence {
+	return with(e, func(r *RegistryFacts) {
+		c := *r.Credential
+		change(&c)
+		r.Credential = &c
+	})
 }
+
+func withLogin(source string, e Evidence) Evidence {
+	return with(e, func(r *RegistryFacts) { r.Credential = &Credential{Source: source, Order: 1} })
+}
+
+func about(e Evidence) Evidence { return with(e, func(r *RegistryFacts) { r.Content = true }) }
 
 func through(proxy string, e Evidence) Evidence {
-	e.Proxy = proxy
-	return e
+	return with(e, func(r *RegistryFacts) { r.Proxy = proxy })
 }
 
-func existing(e Evidence) Evidence {
-	e.Exists = true
-	return e
-}
+func existing(e Evidence) Evidence { return with(e, func(r *RegistryFacts) { r.Exists = true }) }
 
 func validity(v Validity, e Evidence) Evidence {
-	login := *e.Credential
-	login.Validity = v
-	e.Credential = &login
-	return e
+	return withCredential(e, func(c *Credential) { c.Validity = v })
 }
 
 func provider() Evidence {
-	return Evidence{Check: CheckCredentials, Outcome: NotRun, Fault: FaultProviderMatches, Provider: "ecr-credential-provider"}
+	return Evidence{Check: CheckCredentials, Outcome: NotRun, Fault: FaultProviderMatches, Body: &CredentialFacts{Provider: "ecr-credential-provider"}}
 }
 
-func use(u Use) Evidence { return Evidence{Check: CheckImage, Outcome: Passed, Use: u} }
+func use(u Use) Evidence {
+	record := map[Use]Record{UseAllowed: RecordThisPod, UseDefault: RecordNotPulled, UseRefused: RecordOtherCredentials}[u]
+	return Evidence{Check: CheckImage, Outcome: Passed, Body: &ImageFacts{Record: record}}
+}
 
 func sent(e Evidence) Evidence {
-	e.LoginSent = true
+	facts := *e.Message()
+	facts.CredentialsSent = true
+	e.Body = &facts
 	return e
 }
 
 func untried(source string) Evidence {
-	return Evidence{Check: CheckRegistry, Outcome: NotRun, Credential: &Credential{Source: source, Order: 2}}
+	return Evidence{Check: CheckRegistry, Outcome: NotRun, Body: &RegistryFacts{Credential: &Credential{Source: source, Order: 2}}}
 }
 
-func ofNode(e Evidence) Evidence {
-	login := *e.Credential
-	login.OfNode = true
-	e.Credential = &login
-	return e
-}
+func ofNode(e Evidence) Evidence { return withCredential(e, func(c *Credential) { c.OfNode = true }) }
 
 func at(endpoint, via string, e Evidence) Evidence {
-	e.Endpoint, e.Via = endpoint, via
-	return e
+	e.Endpoint.URL = endpoint
+	return with(e, func(r *RegistryFacts) { r.Via = via })
 }
 
 func always(x *facts) *facts {
@@ -83,16 +90,15 @@ func always(x *facts) *facts {
 }
 
 func atPhase(p Phase, e Evidence) Evidence {
-	e.Phase = p
-	return e
+	return with(e, func(r *RegistryFacts) { r.Phase = p })
 }
 
 func atMirror(e Evidence) Evidence {
-	e.Mirror, e.Endpoint = true, "https://mirror.example.com"
+	e.Endpoint = Endpoint{URL: "https://mirror.example.com", Mirror: true}
 	return e
 }
 
-func given(all ...Evidence) *facts { return &facts{Failure: ordinary(), all: sorted(all)} }
+func given(all ...Evidence) *facts { return newFacts(ordinary(), sorted(all)) }
 
 func never(x *facts) *facts {
 	x.PullPolicy = "Never"
@@ -186,9 +192,9 @@ func TestDecide(t *testing.T) {
 		{"an address that we do not talk to", given(text(ConnectionTimeout), answer(FaultAddressForbidden)), ConnectionTimeout, Suspected},
 		{"configuration refused", given(found(CheckRegistry, FaultConfigInvalid), text(RegistryConfigInvalid)), RegistryConfigInvalid, Confirmed},
 		{"configuration refused, text of something else", given(found(CheckRegistry, FaultConfigInvalid), text(TagNotFound)), RegistryConfigInvalid, Likely},
-		{"configuration of the registry odd, no name", given(Evidence{Check: CheckRegistry, Outcome: Inconclusive, Fault: FaultConfigInvalid, ConfigFile: "/certs.d/hub.example.com/hosts.toml"}, found(CheckNodeDNS, FaultNameNotFound), answer(FaultNameNotFound)), RegistryConfigInvalid, Likely},
-		{"configuration of the node odd, no name", given(Evidence{Check: CheckRegistry, Outcome: Inconclusive, Fault: FaultConfigInvalid, ConfigFile: "/etc/containerd/config.toml"}, found(CheckNodeDNS, FaultNameNotFound), answer(FaultNameNotFound)), RegistryNameNotFound, Confirmed},
-		{"configuration of the node odd, certificate", given(Evidence{Check: CheckRegistry, Outcome: Inconclusive, Fault: FaultConfigInvalid, ConfigFile: "/etc/containerd/config.toml"}, answer(FaultTLSUntrusted)), RegistryConfigInvalid, Likely},
+		{"configuration of the registry odd, no name", given(Evidence{Check: CheckRegistry, Outcome: Inconclusive, Fault: FaultConfigInvalid, Body: &RegistryFacts{Config: &ConfigFacts{File: "/certs.d/hub.example.com/hosts.toml", Problem: ConfigHostsUnreadable}}}, found(CheckNodeDNS, FaultNameNotFound), answer(FaultNameNotFound)), RegistryConfigInvalid, Likely},
+		{"configuration of the node odd, no name", given(Evidence{Check: CheckRegistry, Outcome: Inconclusive, Fault: FaultConfigInvalid, Body: &RegistryFacts{Config: &ConfigFacts{File: "/etc/containerd/config.toml", Problem: ConfigHostsUnreadable}}}, found(CheckNodeDNS, FaultNameNotFound), answer(FaultNameNotFound)), RegistryNameNotFound, Confirmed},
+		{"configuration of the node odd, certificate", given(Evidence{Check: CheckRegistry, Outcome: Inconclusive, Fault: FaultConfigInvalid, Body: &RegistryFacts{Config: &ConfigFacts{File: "/etc/containerd/config.toml", Problem: ConfigHostsUnreadable}}}, answer(FaultTLSUntrusted)), RegistryConfigInvalid, Likely},
 		{"on the node now, and allowed", never(given(text(ImageNotPresent), use(UseAllowed))), NotReproducible, Confirmed},
 		{"on the node now, and allowed, registry down", given(text(ConnectionRefused), use(UseAllowed), answer(FaultConnectionRefused)), NotReproducible, Confirmed},
 		{"on the node now, and allowed, but always pulled", always(given(text(ConnectionRefused), use(UseAllowed), answer(FaultConnectionRefused))), ConnectionRefused, Confirmed},
@@ -238,7 +244,7 @@ func TestAgreed(t *testing.T) {
 		{given(text(TagNotFound), answer(FaultNotFound)), ConnectionRefused, Likely},
 		{given(text(TagNotFound), atMirror(answer(""))), ConnectionRefused, Likely},
 		{given(text(RegistryNameNotFound), atMirror(found(CheckNodeDNS, FaultNameNotFound))), AuthenticationRequired, Confirmed},
-		{given(Evidence{Check: CheckMessage, Outcome: NotRun, Cause: TagNotFound}), ConnectionRefused, Confirmed},
+		{given(Evidence{Check: CheckMessage, Outcome: NotRun, Body: &MessageFacts{Cause: TagNotFound}}), ConnectionRefused, Confirmed},
 	} {
 		if got := c.x.agreed(c.cause); got != c.want {
 			t.Errorf("%s after %s: %s, want %s", c.cause, c.x.reading(), got, c.want)
@@ -248,11 +254,11 @@ func TestAgreed(t *testing.T) {
 
 func TestAkin(t *testing.T) {
 	for _, e := range Catalogue() {
-		if !akin(e.Cause, e.Cause) {
+		if !given().akin(e.Cause, e.Cause) {
 			t.Errorf("%s is not akin to itself", e.Cause)
 		}
 		for _, other := range Catalogue() {
-			if akin(e.Cause, other.Cause) != akin(other.Cause, e.Cause) {
+			if given().akin(e.Cause, other.Cause) != given().akin(other.Cause, e.Cause) {
 				t.Errorf("%s and %s", e.Cause, other.Cause)
 			}
 		}
@@ -268,26 +274,62 @@ func TestAkin(t *testing.T) {
 		{TLSUntrusted, ConnectionRefused, false},
 		{Unknown, TagNotFound, false},
 	} {
-		if got := akin(c.a, c.b); got != c.want {
+		if got := given().akin(c.a, c.b); got != c.want {
 			t.Errorf("%s, %s: %v", c.a, c.b, got)
 		}
 	}
 }
 
-// TestFamiliesAreCauses: a misspelt or doubled member would go unnoticed.
-func TestFamiliesAreCauses(t *testing.T) {
-	for _, family := range append(families(), loggedIn(), manifestCauses()) {
-		for i, c := range family {
-			if entry(c).Cause != c || c == Unknown || slices.Contains(family[:i], c) {
-				t.Errorf("%s in %v", c, family)
+// TestFamilies: a family of one is a mistake.
+func TestFamilies(t *testing.T) {
+	for family := kinAccess; family <= kinOtherName; family <<= 1 {
+		n := 0
+		for _, r := range catalogue {
+			if r.kin&family != 0 {
+				n++
 			}
+		}
+		if n < 2 {
+			t.Errorf("%d causes in family %b", n, family)
+		}
+	}
+	if given().row(Unknown).kin != 0 {
+		t.Error("nothing is akin to what is unknown")
+	}
+}
+
+// TestRanks: of the causes that credentials decide, no two have the same place.
+func TestRanks(t *testing.T) {
+	seen := map[int]Cause{}
+	for _, r := range catalogue {
+		if other, ok := seen[r.rank]; ok && r.rank > 0 {
+			t.Errorf("%s and %s have the same rank", r.Cause, other)
+		}
+		seen[r.rank] = r.Cause
+	}
+}
+
+// TestFaultRows: every fault has a row, which leads to a cause of the catalogue;
+// and every cause that a text can support has its fault.
+func TestFaultRows(t *testing.T) {
+	for _, f := range constantsOf(t, "fault.go", "Fault") {
+		row, ok := faultRows[Fault(f)]
+		if !ok || row.cause != "" && byCause[row.cause] == nil || row.text && FaultOf(row.cause) != Fault(f) {
+			t.Errorf("%s: %+v, in the table %t", f, row, ok)
+		}
+	}
+	if n := len(constantsOf(t, "fault.go", "Fault")); n != len(faultRows) {
+		t.Errorf("%d faults, %d rows", n, len(faultRows))
+	}
+	for _, e := range Catalogue() {
+		if f := FaultOf(e.Cause); string(f) != string(e.Cause) && (e.Cause != Unknown || f != "") {
+			t.Errorf("a text of %s has fault %q", e.Cause, f) // which is part of the report
 		}
 	}
 }
 
-// TestPointsTo: each fault that an endpoint can show leads to a cause of the
-// catalogue.
-func TestPointsTo(t *testing.T) {
+// TestPoints: each fault that an endpoint can show leads to a cause.
+func TestPoints(t *testing.T) {
 	for fault, want := range map[Fault]Cause{
 		FaultNameNotFound: RegistryNameNotFound, FaultDNSFailure: DNSFailure, FaultConnectionRefused: ConnectionRefused,
 		FaultConnectionTimeout: ConnectionTimeout, FaultNetworkUnreachable: NetworkUnreachable, FaultProxyFailed: ProxyFailed,
@@ -297,7 +339,7 @@ func TestPointsTo(t *testing.T) {
 		FaultRepositoryNotFound: RepositoryNotFound, FaultRateLimited: RateLimited, FaultServerError: RegistryError,
 		FaultUnexpectedAnswer: RegistryError,
 	} {
-		if got := pointsTo(fault); got != want || entry(got).Cause != got {
+		if got := fault.Points(); got != want {
 			t.Errorf("%s: %s", fault, got)
 		}
 	}
@@ -331,8 +373,8 @@ func TestFurther(t *testing.T) {
 		{"forbidden where a login is wanted", given(text(AccessDenied), anonymous), true},
 		{"forbidden to everybody", given(text(AccessDenied), answer(FaultForbidden)), false},
 		{"expired", given(text(CredentialsExpired), anonymous), true},
-		{"blob", given(Evidence{Check: CheckMessage, Outcome: Failed, Cause: ConnectionRefused, AfterManifest: true}, anonymous), true},
-		{"blob, words unknown", given(Evidence{Check: CheckMessage, Outcome: Inconclusive, Cause: Unknown, AfterManifest: true}, anonymous), true},
+		{"blob", given(Evidence{Check: CheckMessage, Outcome: Failed, Body: &MessageFacts{Cause: ConnectionRefused, AfterManifest: true}}, anonymous), true},
+		{"blob, words unknown", given(Evidence{Check: CheckMessage, Outcome: Inconclusive, Body: &MessageFacts{Cause: Unknown, AfterManifest: true}}, anonymous), true},
 	} {
 		if got := c.x.further(); got != c.want {
 			t.Errorf("%s: %v", c.name, got)
@@ -344,7 +386,7 @@ func TestFurther(t *testing.T) {
 func TestReached(t *testing.T) {
 	host := func(h string, c Cause) Evidence {
 		e := text(c)
-		e.Host = h
+		e.Body = &MessageFacts{Cause: c, Host: h}
 		return e
 	}
 	for _, c := range []struct {
@@ -372,12 +414,12 @@ func TestReached(t *testing.T) {
 // TestRulesHaveCauses: the table is about causes of the catalogue, and a rule
 // that nothing is known to applies to nothing.
 func TestRulesHaveCauses(t *testing.T) {
-	for i, r := range rules() {
-		if entry(r.cause).Cause != r.cause {
+	for i, r := range rules {
+		if byCause[r.cause] == nil {
 			t.Errorf("rule %d: %q", i, r.cause)
 		}
-		for _, x := range []*facts{given(), {}, never(given())} {
-			if c := r.when(x); c != "" {
+		for _, x := range []*facts{given(), newFacts(Failure{}, nil), never(given())} {
+			if c := r.when(x, r.cause); c != "" {
 				t.Errorf("rule %d (%s) applies to nothing: %s", i, r.cause, c)
 			}
 		}

@@ -3,6 +3,7 @@ package diagnosis
 import (
 	"bytes"
 	"cmp"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"maps"
@@ -11,7 +12,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 )
 
 var update = flag.Bool("update", false, "write the verdicts into the scenario files")
@@ -25,19 +28,21 @@ var readMessage func(reason, text string) *MessageFacts
 //	# comment
 //	secrets: regcred
 //	text: failed to pull …               the kubelet's text, read as in production
-//	credentials: Failed NoMatchingCredential secret=regcred hosts=ghcr.io | detail
+//	credentials: Failed NoMatchingCredential secret=regcred hosts=ghcr.io | the sentence
 //	---
 //	PullSecretNoMatch, Confirmed
 //	pull secret regcred is for …
 //	$ kubectl …
 //
-// What a file does not say has the value of [ordinary].
+// The sentence is the one that must be made of the facts in front of it. What a
+// file does not say has the value of [ordinary].
 type verdictCase struct {
 	file     string
 	input    string // all in front of the verdict
 	golden   string
 	failure  Failure
 	evidence []Evidence
+	details  []string // of the evidence that is not a text, as the file has them
 }
 
 const divider = "---\n"
@@ -51,34 +56,44 @@ func ordinary() Failure {
 	}
 }
 
+// verdictCases are the scenarios, which no test may change.
 func verdictCases(t testing.TB) []verdictCase {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join("testdata", "scenarios", "*.txt"))
-	if err != nil || len(files) == 0 {
+	all, err := readScenarios()
+	if err != nil || len(all) == 0 {
 		t.Fatal("no scenarios", err)
+	}
+	return all
+}
+
+// readScenarios parses the files once for all tests.
+var readScenarios = sync.OnceValues(func() ([]verdictCase, error) {
+	files, err := filepath.Glob(filepath.Join("testdata", "scenarios", "*.txt"))
+	if err != nil {
+		return nil, err
 	}
 	var out []verdictCase
 	for _, file := range files {
 		data, err := os.ReadFile(file)
 		if err != nil {
-			t.Fatal(err)
+			return nil, err
 		}
 		s, err := parseScenario(string(data))
 		if err != nil {
-			t.Fatalf("%s: %v", file, err)
+			return nil, fmt.Errorf("%s: %w", file, err)
 		}
 		s.file = file
 		out = append(out, s)
 	}
-	return out
-}
+	return out, nil
+})
 
 func (s verdictCase) name() string { return strings.TrimSuffix(filepath.Base(s.file), ".txt") }
 
 func parseScenario(data string) (verdictCase, error) {
 	s := verdictCase{failure: ordinary()}
 	s.input, s.golden, _ = strings.Cut(data, divider)
-	var texts []string
+	var messages []string
 	for line := range strings.Lines(s.input) {
 		line = strings.TrimSpace(line)
 		if line == "" || strings.HasPrefix(line, "#") {
@@ -90,20 +105,41 @@ func parseScenario(data string) (verdictCase, error) {
 		}
 		value = strings.TrimSpace(value)
 		if key == "text" || key == "blob" {
-			texts = append(texts, key+":"+value)
+			messages = append(messages, key+":"+value)
 			continue
 		}
 		if err := s.set(key, value); err != nil {
 			return s, err
 		}
 	}
-	if len(texts) == 0 && s.failure.Reason != "" {
-		texts = []string{"text:"}
+	if len(messages) == 0 && s.failure.Reason != "" {
+		messages = []string{"text:"}
 	}
-	for _, text := range texts {
+	s.complete()
+	for _, text := range messages {
 		s.read(text)
 	}
 	return s, nil
+}
+
+// complete gives evidence the facts that a file need not spell out.
+func (s *verdictCase) complete() {
+	for i := range s.evidence {
+		e := &s.evidence[i]
+		if e.Body == nil && e.Reason == "" && e.Outcome != NotRun {
+			e.Body = newBody(e.Check)
+		}
+		switch b := e.Body.(type) {
+		case *DNSFacts:
+			b.Host = hostOnly(hostOf(e.Endpoint.URL))
+		case *RegistryFacts:
+			b.Reference = cmp.Or(b.Reference, s.failure.Image)
+		case *PullFacts:
+			if b.Retry == nil && b.Disk == nil && b.Room == nil {
+				b.Sources = []string{s.failure.Registry}
+			}
+		}
+	}
 }
 
 // read takes a text of the kubelet's as the message check does; "blob" marks
@@ -112,9 +148,10 @@ func (s *verdictCase) read(text string) {
 	kind, message, _ := strings.Cut(text, ":")
 	s.failure.Message = message
 	r := readMessage(s.failure.Reason, message)
-	e := Evidence{Check: CheckMessage, Outcome: Inconclusive, Cause: r.Cause, Host: r.Host, BehindProxy: r.BehindProxy, LoginSent: r.CredentialsSent, AfterManifest: kind == "blob", Blob: r.Blob, Detail: "the kubelet says: " + r.Text}
+	r.AfterManifest = kind == "blob"
+	e := Evidence{Check: CheckMessage, Outcome: Inconclusive, Body: r}
 	if r.Cause != Unknown {
-		e.Outcome, e.Fault = Failed, Fault(r.Cause)
+		e.Outcome, e.Fault = Failed, FaultOf(r.Cause)
 	}
 	s.evidence = append(s.evidence, e)
 }
@@ -139,12 +176,13 @@ func (s *verdictCase) set(key, value string) error {
 	case "secrets":
 		f.PullSecrets = strings.Split(value, ", ")
 	default:
-		e, err := parseEvidence(key, value)
+		line, detail, _ := strings.Cut(value, " | ")
+		e, err := parseEvidence(key, line)
 		if err != nil {
 			return err
 		}
-		s.number(e.Credential)
-		s.evidence = append(s.evidence, e)
+		s.number(e.Credential())
+		s.evidence, s.details = append(s.evidence, e), append(s.details, detail)
 	}
 	return nil
 }
@@ -157,28 +195,28 @@ func (s *verdictCase) number(c *Credential) {
 	}
 	var before []Credential
 	for _, e := range s.evidence {
-		if e.Credential == nil {
+		old := e.Credential()
+		if old == nil {
 			continue
 		}
-		if e.Credential.Source == c.Source && e.Credential.Key == c.Key {
-			c.Order = e.Credential.Order
+		if old.Source == c.Source && old.Key == c.Key {
+			c.Order = old.Order
 			return
 		}
-		if !slices.Contains(before, *e.Credential) {
-			before = append(before, *e.Credential)
+		if !slices.Contains(before, *old) {
+			before = append(before, *old)
 		}
 	}
 	c.Order = len(before) + 1
 }
 
-// parseEvidence reads "Outcome Fault key=value … | detail".
+// parseEvidence reads "Outcome Fault key=value key="a value" …".
 func parseEvidence(check, line string) (Evidence, error) {
 	e := Evidence{Check: Check(check)}
 	if !slices.Contains(Checks(), e.Check) {
 		return e, fmt.Errorf("no check %q", check)
 	}
-	line, e.Detail, _ = strings.Cut(line, " | ")
-	for i, word := range strings.Fields(line) {
+	for i, word := range words(line) {
 		key, value, found := strings.Cut(word, "=")
 		switch {
 		case i == 0:
@@ -186,7 +224,7 @@ func parseEvidence(check, line string) (Evidence, error) {
 		case !found:
 			e.Fault = Fault(word)
 		default:
-			if err := e.setForTest(key, value); err != nil {
+			if err := e.setForTest(key, unquoted(value)); err != nil {
 				return e, err
 			}
 		}
@@ -194,71 +232,282 @@ func parseEvidence(check, line string) (Evidence, error) {
 	if !slices.Contains([]Outcome{Passed, Failed, Inconclusive, NotRun}, e.Outcome) {
 		return e, fmt.Errorf("no outcome %q", e.Outcome)
 	}
+	if e.Fault == FaultPending && e.Reason == "" {
+		e.Reason = ReasonPending
+	}
 	return e, nil
 }
 
+// unquoted returns a value without the quotes around it.
+func unquoted(value string) string {
+	for _, quote := range []string{"`", `"`} {
+		if inner, ok := strings.CutPrefix(value, quote); ok {
+			return strings.TrimSuffix(inner, quote)
+		}
+	}
+	return value
+}
+
+// words splits a line at the spaces that are not between quotes.
+func words(line string) []string {
+	var quote rune
+	return strings.FieldsFunc(line, func(r rune) bool {
+		switch {
+		case quote == r:
+			quote = 0
+		case quote == 0 && (r == '"' || r == '`'):
+			quote = r
+		}
+		return r == ' ' && quote == 0
+	})
+}
+
+// setForTest sets a fact of the header, or else of the body.
 func (e *Evidence) setForTest(key, value string) error {
 	switch key {
-	case "secret":
-		e.Secret = value
-	case "hosts":
-		e.Hosts = strings.Split(value, ",")
+	case "at":
+		e.Endpoint.URL = value
+		return nil
+	case "mirror":
+		e.Endpoint.URL, e.Endpoint.Mirror = value, true
+		return nil
+	case "dir":
+		e.Endpoint.ConfigDir = value
+		return nil
+	case "reason":
+		e.Reason = Reason(value)
+		return nil
+	}
+	if e.Body == nil {
+		e.Body = newBody(e.Check)
+	}
+	var set bool
+	var err error
+	switch b := e.Body.(type) {
+	case *ImageFacts:
+		set = setImage(b, key, value)
+	case *CredentialFacts:
+		set, err = setCredentials(b, key, value)
+	case *DNSFacts:
+		set = setDNS(b, key, value)
+	case *RegistryFacts:
+		set, err = setRegistry(e, b, key, value)
+	case *PullFacts:
+		set, err = setPull(e, b, key, value)
+	}
+	if !set {
+		return fmt.Errorf("no field %q of a %s", key, e.Check)
+	}
+	return err
+}
+
+func newBody(c Check) Body {
+	switch c {
+	case CheckImage:
+		return &ImageFacts{}
+	case CheckCredentials:
+		return &CredentialFacts{}
+	case CheckNodeDNS, CheckPodDNS:
+		return &DNSFacts{}
+	case CheckRegistry:
+		return &RegistryFacts{}
+	case CheckPull:
+		return &PullFacts{}
+	case CheckMessage:
+	}
+	return &MessageFacts{}
+}
+
+// texts sets the field of a key, where it is one of these.
+func texts(fields map[string]*string, key, value string) bool {
+	if field := fields[key]; field != nil {
+		*field = value
+		return true
+	}
+	return false
+}
+
+func setImage(b *ImageFacts, key, value string) bool {
+	switch key {
 	case "candidates":
-		e.Candidates = strings.Split(value, ",")
+		b.Candidates = strings.Split(value, ",")
+	case "record":
+		b.Record = Record(value)
+	default:
+		return texts(map[string]*string{"invalid": &b.Invalid, "error": &b.Error, "recorded": &b.Recorded, "written": &b.Written}, key, value)
+	}
+	return true
+}
+
+func setCredentials(b *CredentialFacts, key, value string) (_ bool, err error) {
+	switch key {
+	case "hosts":
+		b.Hosts = strings.Split(value, ",")
+		b.Key = b.Hosts[0]
+	case "expired":
+		b.ExpiredAt, err = time.Parse(minute, value)
+	case "changed":
+		b.Changed, err = time.Parse(minute, value)
+	case "lifetime":
+		b.Lifetime, err = time.ParseDuration(value)
 	case "login":
 		source, key, _ := strings.Cut(value, "@")
-		e.Credential = &Credential{Source: source, Key: key, Order: 1}
-	case "at":
-		e.Endpoint = value
-	case "mirror":
-		e.Endpoint, e.Mirror = value, true
-	case "status":
-		n, err := strconv.Atoi(value)
-		e.Status = n
-		return err
-	case "phase":
-		e.Phase = Phase(value)
-	case "content":
-		e.Content, e.Blob, e.Endpoint = true, value, cmp.Or(e.Endpoint, "https://hub.example.com")
-	case "via":
-		e.Via = value
-	case "proxy":
-		e.Proxy = value
-	case "platforms":
-		e.Platform, value, _ = strings.Cut(value, ":")
-		e.Platforms = strings.Split(value, ",")
-	case "validity":
-		e.Credential.Validity = Validity(value)
-	case "provider":
-		e.Provider = value
-	case "says":
-		e.Exists, e.SaysExpired, e.Unrecorded, e.Estimated, e.Presumed = value == "exists", value == "expired", value == "unrecorded", value == "estimated", value == "presumed"
-	case "retry":
-		n, err := strconv.Atoi(value)
-		e.RetryAfter = n
-		return err
-	case "dir":
-		e.ConfigDir = value
-	case "file":
-		e.ConfigFile = value
-	case "directories":
-		e.Directories = strings.Split(value, ",")
-	case "addresses":
-		e.Addresses = strings.Split(value, ",")
-	case "server":
-		e.Server = value
-	case "name":
-		e.Name = value
-	case "retried":
-		e.Retried, e.Cause = true, Cause(value)
-	case "compared":
-		e.Compared = Comparison(value)
-	case "use":
-		e.Use = Use(value)
+		b.Credential = &Credential{Source: source, Key: key, Order: 1}
+	case "near":
+		b.Near, b.NearPlace = value, true
 	default:
-		return fmt.Errorf("no field %q", key)
+		return texts(map[string]*string{"secret": &b.Secret, "provider": &b.Provider, "problem": &b.Problem}, key, value), nil
 	}
-	return nil
+	return true, err
+}
+
+func setDNS(b *DNSFacts, key, value string) bool {
+	switch key {
+	case "addresses":
+		b.Addresses = strings.Split(value, ",")
+	case "nodeAddresses":
+		b.NodeAddresses = strings.Split(value, ",")
+	case "compared":
+		b.Compared = Comparison(value)
+	default:
+		return texts(map[string]*string{"server": &b.Server, "name": &b.Name, "why": &b.Why, "connection": &b.Connection, "proxy": &b.Proxy}, key, value)
+	}
+	return true
+}
+
+func setRegistry(e *Evidence, b *RegistryFacts, key, value string) (_ bool, err error) {
+	switch key {
+	case "login":
+		source, key, _ := strings.Cut(value, "@")
+		b.Credential = &Credential{Source: source, Key: key, Order: 1, OfNode: strings.HasPrefix(source, "/")}
+	case "validity":
+		b.Credential.Validity = Validity(value)
+	case "candidates":
+		b.Candidates = strings.Split(value, ",")
+	case "status":
+		b.Status, err = strconv.Atoi(value)
+	case "looked":
+		b.Looked, err = strconv.Atoi(value)
+	case "phase":
+		b.Phase = Phase(value)
+	case "content":
+		b.Content, b.Blob, e.Endpoint.URL = true, value, cmp.Or(e.Endpoint.URL, "https://hub.example.com")
+	case "platforms":
+		b.Platform, value, _ = strings.Cut(value, ":")
+		b.Platforms = strings.Split(value, ",")
+	case "says":
+		b.Exists, b.SaysExpired = value == "exists", value == "expired"
+	case "retry":
+		b.RetryAfter, err = time.ParseDuration(value)
+	case "issuer":
+		b.Certificate = &Certificate{Issuer: value}
+	case "names":
+		b.Certificate = &Certificate{Names: strings.Split(value, ",")}
+	case "valid":
+		b.Certificate = &Certificate{}
+		from, to, _ := strings.Cut(value, "/")
+		if b.Certificate.NotBefore, err = time.Parse(time.RFC3339, from); err == nil {
+			b.Certificate.NotAfter, err = time.Parse(time.RFC3339, to)
+		}
+	case "config":
+		b.Config = &ConfigFacts{Problem: ConfigProblem(value)}
+	case "file":
+		if b.Config != nil {
+			b.Config.File = value
+		} else {
+			e.Endpoint.ConfigFile = value
+		}
+	default:
+		return texts(map[string]*string{
+			"reference": &b.Reference, "via": &b.Via, "proxy": &b.Proxy, "token": &b.TokenHost, "remote": &b.Remote, "source": &b.Source,
+		}, key, value), nil
+	}
+	return true, err
+}
+
+func setPull(e *Evidence, b *PullFacts, key, value string) (_ bool, err error) {
+	switch key {
+	case "since":
+		b.Since, err = time.Parse(time.RFC3339, value)
+	case "blob":
+		b.Blob = value
+	case "progress":
+		done, total, _ := strings.Cut(value, "/")
+		if b.Done, err = strconv.ParseInt(done, 10, 64); err == nil {
+			b.Total, err = strconv.ParseInt(total, 10, 64)
+		}
+	case "room":
+		b.Room = &Room{}
+		_, err = fmt.Sscanf(value, "%d/%d", &b.Room.Free, &b.Room.Floor)
+	case "filesystem":
+		b.Disk = cmp.Or(b.Disk, &DiskFacts{})
+		var s Filesystem
+		s, err = parseFilesystem(value)
+		b.Disk.Filesystems = append(b.Disk.Filesystems, s)
+	case "says":
+		b.Disk = cmp.Or(b.Disk, &DiskFacts{})
+		b.Disk.Estimated = strings.Contains(value, "estimated")
+		b.Disk.Sole, b.Disk.Partial = strings.Contains(value, "sole"), strings.Contains(value, "partial")
+	case "retried", "login", "content", "message", "came", "layers":
+		b.Retry = cmp.Or(b.Retry, &RetryFacts{})
+		return setRetry(e, b.Retry, key, value)
+	default:
+		return false, nil
+	}
+	return true, err
+}
+
+func setRetry(e *Evidence, r *RetryFacts, key, value string) (_ bool, err error) {
+	switch key {
+	case "retried":
+		r.Cause = Cause(value)
+	case "login":
+		source, key, _ := strings.Cut(value, "@")
+		r.Credential = &Credential{Source: source, Key: key, Order: 1}
+	case "content":
+		r.Replay, e.Endpoint.URL = &RegistryFacts{Content: true, Blob: value}, cmp.Or(e.Endpoint.URL, "https://hub.example.com")
+	case "message":
+		r.Message = readMessage("ErrImagePull", value)
+	case "came":
+		_, err = fmt.Sscanf(value, "%d/%d", &r.Fetched, &r.Bytes)
+	case "layers":
+		r.Whole = true
+		r.Layers, err = strconv.Atoi(value)
+	}
+	return true, err
+}
+
+// parseFilesystem reads "path;uses=a,b;free=1;…".
+func parseFilesystem(value string) (Filesystem, error) {
+	parts := strings.Split(value, ";")
+	s := Filesystem{Path: parts[0]}
+	for _, part := range parts[1:] {
+		key, value, _ := strings.Cut(part, "=")
+		number := map[string]*uint64{"free": &s.Free, "total": &s.Total, "needed": &s.Needed}[key]
+		switch {
+		case number != nil:
+			n, err := strconv.ParseUint(value, 10, 64)
+			if err != nil {
+				return s, err
+			}
+			*number = n
+		case key == "uses":
+			for use := range strings.SplitSeq(value, ",") {
+				s.Uses = append(s.Uses, FilesystemUse(use))
+			}
+		case key == "seen":
+			s.Presumed, s.Seen = true, value
+		case key == "presumed":
+			s.Presumed = true
+		case key == "unseen":
+			s.Unseen = Unseen(value)
+		case key == "inodes":
+			s.NoInodes = value == "none"
+		default:
+			return s, fmt.Errorf("no field %q of a file system", key)
+		}
+	}
+	return s, nil
 }
 
 // golden is how a verdict stands in a scenario file.
@@ -279,6 +528,11 @@ func TestScenarios(t *testing.T) {
 		t.Run(s.name(), func(t *testing.T) {
 			v := Diagnose(s.failure, s.evidence)
 			checkVerdict(t, v)
+			for i, want := range s.details {
+				if got := Detail(s.failure, &s.evidence[i]); got != want {
+					t.Errorf("%s: got detail\n%s\nwant\n%s", s.evidence[i].Check, got, want)
+				}
+			}
 			if got := golden(v); got != s.golden {
 				if *update {
 					if err := os.WriteFile(s.file, []byte(s.input+divider+got), 0o644); err != nil {
@@ -309,11 +563,11 @@ func TestScenariosCoverCauses(t *testing.T) {
 func TestScenariosCoverRules(t *testing.T) {
 	fired := map[int]bool{}
 	for _, s := range verdictCases(t) {
-		x := &facts{Failure: s.failure, all: sorted(s.evidence)}
-		i := slices.IndexFunc(rules(), func(r rule) bool { return r.when(x) != "" })
+		x := newFacts(s.failure, sorted(s.evidence))
+		i := slices.IndexFunc(rules, func(r rule) bool { return r.when(x, r.cause) != "" })
 		fired[i] = true
 	}
-	for i, r := range rules() {
+	for i, r := range rules {
 		if !fired[i] {
 			t.Errorf("rule %d (%s) decides no scenario", i, r.cause)
 		}
@@ -354,12 +608,12 @@ func TestScenariosAreDistinct(t *testing.T) {
 func render(all []Evidence) string {
 	var b bytes.Buffer
 	for _, e := range all {
-		login := ""
-		if e.Credential != nil {
-			login = fmt.Sprintf("%+v", *e.Credential)
+		body, err := json.Marshal(e.Body)
+		if err != nil {
+			panic(err)
 		}
-		e.Credential = nil
-		fmt.Fprintf(&b, "%+v %s\n", e, login)
+		e.Body = nil
+		fmt.Fprintf(&b, "%+v %s\n", e, body)
 	}
 	return b.String()
 }

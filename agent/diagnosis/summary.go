@@ -11,9 +11,9 @@ import (
 )
 
 // summary is the verdict in one sentence.
-func summary(cause Cause, x *facts) string {
-	if say := summaries()[cause]; say != nil {
-		if s := printable(say(x)); s != "" {
+func (x *facts) summary(cause Cause) string {
+	if of := x.row(cause).summary; of != nil {
+		if s := printable(of(x)); s != "" {
 			return s
 		}
 	}
@@ -28,7 +28,7 @@ func (x *facts) general(cause Cause) string {
 	if host := x.elsewhere(); host != "" && x.reading() == cause {
 		where += ", at " + host
 	}
-	return fmt.Sprintf("%s (%s)%s", strings.TrimSuffix(entry(cause).Meaning, "."), where, x.asWell())
+	return fmt.Sprintf("%s (%s)%s", strings.TrimSuffix(x.row(cause).Meaning, "."), where, x.asWell())
 }
 
 // image is the image as written; of a very long name the middle is left out.
@@ -40,150 +40,95 @@ func (x *facts) image() string {
 	return x.Image[:half] + "…" + x.Image[len(x.Image)-half:]
 }
 
-func entry(cause Cause) Entry {
-	all := Catalogue()
-	if i := slices.IndexFunc(all, func(e Entry) bool { return e.Cause == cause }); i >= 0 {
-		return all[i]
-	}
-	return all[len(all)-1]
-}
-
-func summaries() map[Cause]func(*facts) string {
-	return map[Cause]func(*facts) string{
-		InvalidImageName:         sayInvalidName,
-		ImageNotPresent:          sayNotPresent,
-		ImageNotVerifiedForPod:   sayNotVerified,
-		PullSecretMissing:        saySecretMissing,
-		PullSecretMalformed:      saySecretMalformed,
-		PullSecretNoMatch:        sayNoMatch,
-		AuthenticationRequired:   sayAuthenticationRequired,
-		CredentialsRejected:      sayRejected,
-		CredentialsExpired:       sayExpired,
-		PolicyBlocked:            sayDetail(FaultPolicyBlocked),
-		PlatformMismatch:         sayDetail(FaultPlatformMismatch),
-		UnsupportedFormat:        sayDetail(FaultUnsupportedFormat, FaultWebPage),
-		ContentCorrupt:           sayDetail(FaultContentCorrupt, FaultContentMissing),
-		ShortNameAmbiguous:       sayShort,
-		CredentialProviderFailed: sayProvider,
-		AccessDenied:             sayDenied,
-		DeniedOrNotFound:         sayDeniedOrNotFound,
-		TagNotFound:              sayTagNotFound,
-		RepositoryNotFound:       sayRepositoryNotFound,
-		RegistryNameNotFound:     sayName(FaultNameNotFound),
-		DNSFailure:               sayName(FaultDNSFailure),
-		ConnectionRefused:        sayConnection(FaultConnectionRefused),
-		ConnectionTimeout:        sayConnection(FaultConnectionTimeout),
-		NetworkUnreachable:       sayConnection(FaultNetworkUnreachable),
-		TLSUntrusted:             sayDetail(FaultTLSUntrusted),
-		TLSHostnameMismatch:      sayDetail(FaultTLSHostnameMismatch),
-		TLSExpired:               sayDetail(FaultTLSExpired),
-		TLSHandshakeFailed:       sayDetail(FaultTLSHandshakeFailed),
-		HTTPSMismatch:            sayDetail(FaultHTTPSMismatch),
-		ProxyFailed:              sayDetail(FaultProxyFailed, FaultWebPage),
-		RateLimited:              sayDetail(FaultRateLimited),
-		RegistryError:            sayDetail(FaultServerError, FaultWebPage, FaultUnexpectedAnswer),
-		MirrorFailed:             sayMirror,
-		RuntimeError:             sayRuntime,
-		SandboxImageFailed:       saySandbox,
-		PullStalled:              sayStalled,
-		DiskFull:                 sayDiskFull,
-		RegistryConfigInvalid:    sayConfig,
-		NotReproducible:          sayWorksNow,
-		Unknown:                  sayUnknown,
-	}
-}
-
-// sayDetail takes the decisive evidence's own sentence; "" where there is none.
-func sayDetail(faults ...Fault) func(*facts) string {
+// detailSummary takes the decisive evidence's own sentence; "" where there is none.
+func detailSummary(faults ...Fault) func(*facts) string {
 	return func(x *facts) string {
-		e, _ := firstOf(x.origin(), faults...)
-		return e.Detail
+		e, _ := x.atOrigin(faults...)
+		return x.detail(e)
 	}
 }
 
-// sayConnection is sayDetail for what keeps the node from the registry.
-func sayConnection(fault Fault) func(*facts) string {
-	return func(x *facts) string { return x.onlyNode(sayDetail(fault)) }
+// connectionSummary is detailSummary for what keeps the node from the registry.
+func connectionSummary(fault Fault) func(*facts) string {
+	return func(x *facts) string { return x.onlyNode(detailSummary(fault)) }
 }
 
-func sayShort(x *facts) string {
+func shortSummary(x *facts) string {
 	e, _ := x.first(CheckRegistry, FaultNameAmbiguous)
-	return e.Detail
+	return x.detail(e)
 }
 
-func sayProvider(x *facts) string {
+func providerSummary(x *facts) string {
 	e, ok := x.noted(CheckCredentials, FaultProviderMatches)
 	if !ok {
 		return ""
 	}
 	if x.reading() != AuthenticationRequired {
-		return fmt.Sprintf("%s refuses %s: the kubelet's credential provider %s, which is for it, has given no credentials, or some that may not pull it", x.Registry, x.Repository, e.Provider)
+		return fmt.Sprintf("%s refuses %s: the kubelet's credential provider %s, which is for it, has given no credentials, or some that may not pull it", x.Registry, x.Repository, e.Credentials().Provider)
 	}
-	return fmt.Sprintf("%s wants credentials, and the pull went out without: the kubelet's credential provider %s, which is for it, has given none", x.Registry, e.Provider)
+	return fmt.Sprintf("%s wants credentials, and the pull went out without: the kubelet's credential provider %s, which is for it, has given none", x.Registry, e.Credentials().Provider)
 }
 
-// sayName is sayDetail for names: that of the registry, or the one of a server
+// nameSummary is detailSummary for names: that of the registry, or the one of a server
 // to which the registry sends its callers.
-func sayName(fault Fault) func(*facts) string {
+func nameSummary(fault Fault) func(*facts) string {
 	return func(x *facts) string {
 		if e, ok := x.unresolved(fault); ok {
-			return e.Detail + x.inPod()
+			return x.detail(e) + x.inPod()
 		}
-		return sayDetail(fault)(x)
+		return detailSummary(fault)(x)
 	}
 }
 
-func saySandbox(x *facts) string {
-	inner := *x
-	inner.Kind = KindContainer
+func sandboxSummary(x *facts) string {
 	cause, _ := x.ofSandbox()
 	if cause == "" {
 		return ""
 	}
-	return fmt.Sprintf("no container of the pod can start: node %s cannot get the sandbox image %s: %s", x.Node, x.image(), summary(cause, &inner))
+	return fmt.Sprintf("no container of the pod can start: node %s cannot get the sandbox image %s: %s", x.Node, x.image(), x.asContainer().summary(cause))
 }
 
-// sayStalled takes the sentence of the books, with what the registry says now; not
+// stalledSummary takes the sentence of the books, with what the registry says now; not
 // where it is another's pull that stalls, most likely of another registry.
-func sayStalled(x *facts) string {
+func stalledSummary(x *facts) string {
 	e, ok := x.first(CheckPull, FaultStalled, FaultWaitsForIt)
 	if !ok {
 		return ""
 	}
 	switch bad := x.origin(); {
 	case e.Fault == FaultWaitsForIt:
-		return e.Detail
+		return x.detail(e)
 	case x.works():
-		return e.Detail + "; the registry answers whypull"
+		return x.detail(e) + "; the registry answers whypull"
 	case len(bad) > 0:
-		return e.Detail + "; asked now: " + bad[0].Detail
+		return x.detail(e) + "; asked now: " + x.detail(bad[0])
 	}
-	return e.Detail
+	return x.detail(e)
 }
 
-// sayDiskFull takes the sentence about the file systems, also where none of them
+// diskFullSummary takes the sentence about the file systems, also where none of them
 // is full any more: a runtime removes what it has written of an image that it
 // could not store. Where none can be seen there is the directory in the runtime's
 // words.
-func sayDiskFull(x *facts) string {
+func diskFullSummary(x *facts) string {
 	if x.Unrecorded() {
 		return fmt.Sprintf("the kubelet finds no space left on node %s's file system of its own files (%s), where it notes down each pull before it begins", x.Node, kubeletsRoot)
 	}
-	looked := filter(x.of(CheckPull), func(e Evidence) bool { return !e.Retried })
-	if e, ok := firstOf(filter(looked, faulty), FaultDiskFull); ok {
-		return e.Detail
+	looked := filter(x.of(CheckPull), func(e *Evidence) bool { return e.Pull().Retry == nil })
+	if e, ok := firstOf(filter(looked, (*Evidence).failed), FaultDiskFull); ok {
+		return x.detail(e)
 	}
 	if e, ok := firstOf(looked, FaultDiskFull); ok {
-		return e.Detail
+		return x.detail(e)
 	}
 	_, failed := x.first(CheckPull, FaultDiskFull)
 	for _, e := range looked {
 		switch {
-		case len(e.Directories) == 0 || !ran(e), e.Presumed && failed: // it seems to be the wrong one
+		case len(e.Disk().Seen()) == 0 || !e.ran(), e.Disk().Presumed() && failed: // it seems to be the wrong one
 		case failed:
-			return "pulled again, the runtime finds no space left; " + e.Detail
+			return "pulled again, the runtime finds no space left; " + x.detail(e)
 		default:
-			return "the runtime found no space left; " + e.Detail
+			return "the runtime found no space left; " + x.detail(e)
 		}
 	}
 	said := fmt.Sprintf("node %s had no space left for what the runtime writes", x.Node)
@@ -195,24 +140,22 @@ func sayDiskFull(x *facts) string {
 
 // fullDirectory is containerd's content store, if the runtime's words are of it.
 func (x *facts) fullDirectory() string {
-	for _, e := range append(filter(x.of(CheckPull), func(e Evidence) bool { return e.Retried }), x.message()) {
-		before, _, full := strings.Cut(e.Detail, ": no space left on device")
-		dir, _, store := strings.Cut(before[strings.LastIndexByte(before, ' ')+1:], "/ingest/")
-		if full && store && strings.HasPrefix(dir, "/") {
-			return dir
+	for _, e := range x.retries() {
+		if m := e.Retry().Message; m != nil && m.FullStore != "" {
+			return m.FullStore
 		}
 	}
-	return ""
+	return x.message().FullStore
 }
 
 // inPod says how the name that the node does not resolve fares in the pod.
 func (x *facts) inPod() string {
 	e, _ := x.pod()
-	switch e.Compared {
+	switch e.DNS().Compared {
 	case ComparedOnlyPod:
-		return fmt.Sprintf("; but in the pod it does (%s, says %s), and pulls use the node's resolver", list(e.Addresses), e.Server)
+		return fmt.Sprintf("; but in the pod it does (%s, says %s), and pulls use the node's resolver", list(e.DNS().Addresses), e.DNS().Server)
 	case ComparedNeither:
-		return fmt.Sprintf("; nor does it in the pod (%s)", e.Server)
+		return fmt.Sprintf("; nor does it in the pod (%s)", e.DNS().Server)
 	case "", ComparedSame, ComparedOther, ComparedOnlyNode:
 	}
 	return ""
@@ -227,8 +170,8 @@ func (x *facts) onlyNode(say func(*facts) string) string {
 	if x.onlyIPv6() {
 		s += "; its name has only IPv6 addresses"
 	}
-	if e, ok := x.pod(); ok && e.Compared == ComparedOther {
-		s += fmt.Sprintf("; in the pod it is %s", list(e.Addresses))
+	if e, ok := x.pod(); ok && e.DNS().Compared == ComparedOther {
+		s += fmt.Sprintf("; in the pod it is %s", list(e.DNS().Addresses))
 	}
 	if x.podReaches() {
 		s += "; from the pod a connection succeeds"
@@ -236,69 +179,69 @@ func (x *facts) onlyNode(say func(*facts) string) string {
 	return s
 }
 
-func sayRuntime(x *facts) string {
+func runtimeSummary(x *facts) string {
 	e, _ := x.noted(CheckImage, FaultRuntimeUnready)
-	return e.Detail
+	return x.detail(e)
 }
 
-func sayConfig(x *facts) string {
+func configSummary(x *facts) string {
 	e, _ := x.noted(CheckRegistry, FaultConfigInvalid)
-	if e.Detail == "" {
+	if e == &none {
 		return ""
 	}
 	if x.has(CheckRegistry, FaultConfigInvalid) {
-		return e.Detail
+		return x.detail(e)
 	}
-	return e.Detail + "; this may be why the pull from " + x.Registry + " fails"
+	return x.detail(e) + "; this may be why the pull from " + x.Registry + " fails"
 }
 
-func sayMirror(x *facts) string {
+func mirrorSummary(x *facts) string {
 	all := x.mirrors()
 	hidden, _ := x.hidden()
 	switch {
 	case len(all) == 0:
 		return ""
 	case x.replaced():
-		return fmt.Sprintf("node %s asks a mirror in place of %s, and it fails: %s", x.Node, x.Registry, all[0].Detail)
+		return fmt.Sprintf("node %s asks a mirror in place of %s, and it fails: %s", x.Node, x.Registry, x.detail(all[0]))
 	case hidden != "":
-		return fmt.Sprintf("a mirror's answer hides that %s; the mirror: %s", summary(hidden, x.behind()), x.shown().Detail)
+		return fmt.Sprintf("a mirror's answer hides that %s; the mirror: %s", x.withoutMirrors().summary(hidden), x.detail(x.shown()))
 	}
-	content := x.spoilt()
+	content := x.unusable()
 	if len(content) == 0 {
 		return ""
 	}
-	return fmt.Sprintf("node %s takes %s from a mirror: %s", x.Node, x.image(), content[0].Detail)
+	return fmt.Sprintf("node %s takes %s from a mirror: %s", x.Node, x.image(), x.detail(content[0]))
 }
 
 // shown is the failure at the mirror that the runtime's text is about, else at
 // the first.
-func (x *facts) shown() Evidence {
-	all, text := x.mirrors(), x.message()
-	i := slices.IndexFunc(all, func(e Evidence) bool { return hostOf(e.Endpoint) == text.Host })
+func (x *facts) shown() *Evidence {
+	all, host, cause := x.mirrors(), x.message().Host, x.reading()
+	i := slices.IndexFunc(all, func(e *Evidence) bool { return hostOf(e.Endpoint.URL) == host })
 	if i < 0 {
-		i = slices.IndexFunc(all, func(e Evidence) bool { return akin(pointsTo(e.Fault), text.Cause) })
+		i = slices.IndexFunc(all, func(e *Evidence) bool { return x.akin(e.Fault.Points(), cause) })
 	}
 	return all[max(i, 0)]
 }
 
-func sayInvalidName(x *facts) string {
+func invalidNameSummary(x *facts) string {
 	s := fmt.Sprintf("%q is not a valid image name", x.Image)
-	if e, ok := x.first(CheckImage, FaultNameInvalid); ok && len(e.Candidates) > 0 {
-		return s + fmt.Sprintf("; probably meant: %s", e.Candidates[0])
+	if e, ok := x.first(CheckImage, FaultNameInvalid); ok && len(e.Image().Candidates) > 0 {
+		return s + fmt.Sprintf("; probably meant: %s", e.Image().Candidates[0])
 	}
 	return s
 }
 
-func sayNotPresent(x *facts) string {
+func notPresentSummary(x *facts) string {
 	if !x.absent() {
 		return fmt.Sprintf("the kubelet does not find image %s on node %s, or not for this pod, and with the pull policy Never nothing will fetch it", x.image(), x.Node)
 	}
 	return fmt.Sprintf("image %s is not on node %s and the pull policy is Never, so nothing will fetch it", x.image(), x.Node)
 }
 
-func sayNotVerified(x *facts) string {
-	if e, ok := x.first(CheckImage, FaultNotVerified); ok && e.Detail != "" {
-		return e.Detail
+func notVerifiedSummary(x *facts) string {
+	if e, ok := x.first(CheckImage, FaultNotVerified); ok && e.Image().Record != "" {
+		return x.detail(e)
 	}
 	why := "the pod brings no credentials"
 	switch {
@@ -317,20 +260,20 @@ func sayNotVerified(x *facts) string {
 
 // secrets names the secrets with one of the faults, each once.
 func (x *facts) secrets(faults ...Fault) []string {
-	return names(filter(x.of(CheckCredentials), func(e Evidence) bool { return slices.Contains(faults, e.Fault) }))
+	return names(filter(x.of(CheckCredentials), func(e *Evidence) bool { return slices.Contains(faults, e.Fault) }))
 }
 
-func names(all []Evidence) []string {
+func names(all []*Evidence) []string {
 	var out []string
 	for _, e := range all {
-		if e.Secret != "" && !slices.Contains(out, e.Secret) {
-			out = append(out, e.Secret)
+		if e.Credentials().Secret != "" && !slices.Contains(out, e.Credentials().Secret) {
+			out = append(out, e.Credentials().Secret)
 		}
 	}
 	return out
 }
 
-func saySecretMissing(x *facts) string {
+func secretMissingSummary(x *facts) string {
 	missing := x.secrets(FaultSecretMissing)
 	if len(missing) == 0 {
 		return ""
@@ -347,10 +290,10 @@ func (x *facts) reserve() string {
 	return fmt.Sprintf(" or has no %s: it does not say which", x.Repository)
 }
 
-func saySecretMalformed(x *facts) string {
+func secretMalformedSummary(x *facts) string {
 	for _, faults := range [][]Fault{{FaultSecretMalformed}, {FaultSecretWrongType, FaultSecretEmpty}} {
 		if e, ok := x.first(CheckCredentials, faults...); ok {
-			return e.Detail
+			return x.detail(e)
 		}
 	}
 	return ""
@@ -359,14 +302,14 @@ func saySecretMalformed(x *facts) string {
 // matching names the secrets that are for the image.
 func (x *facts) matching() []string { return names(filter(x.of(CheckCredentials), matches)) }
 
-func sayNoMatch(x *facts) string {
-	all := filter(x.of(CheckCredentials), func(e Evidence) bool { return e.Fault == FaultNoMatchingCredential && e.Secret != "" })
-	if len(all) == 1 && strings.Contains(all[0].Detail, "; ") { // it knows why an entry that looks right is not
-		return "pull " + all[0].Detail
+func noMatchSummary(x *facts) string {
+	all := filter(x.of(CheckCredentials), func(e *Evidence) bool { return e.Fault == FaultNoMatchingCredential && e.Credentials().Secret != "" })
+	if len(all) == 1 && all[0].Credentials().Near != "" {
+		return "pull " + x.detail(all[0])
 	}
 	var parts []string
 	for _, e := range all {
-		parts = append(parts, fmt.Sprintf("pull secret %s is for %s", e.Secret, list(e.Hosts)))
+		parts = append(parts, fmt.Sprintf("pull secret %s is for %s", e.Credentials().Secret, list(e.Credentials().Hosts)))
 	}
 	if len(parts) == 0 {
 		return ""
@@ -386,7 +329,7 @@ func (x *facts) doubt() string {
 // host and another path.
 func (x *facts) wanted() string {
 	for _, e := range x.of(CheckCredentials) {
-		for _, h := range e.Hosts {
+		for _, h := range e.Credentials().Hosts {
 			if e.Fault == FaultNoMatchingCredential && strings.Contains(h, x.Registry) {
 				return x.Registry + "/" + x.Repository
 			}
@@ -397,14 +340,14 @@ func (x *facts) wanted() string {
 
 // expiredLogins are the refused attempts whose login is known to be over, else
 // all of them.
-func (x *facts) expiredLogins() []Evidence {
+func (x *facts) expiredLogins() []*Evidence {
 	if over := x.overdue(); len(over) > 0 {
 		return over
 	}
 	return append(x.rejected(), x.denied()...)
 }
 
-func sayAuthenticationRequired(x *facts) string {
+func authenticationRequiredSummary(x *facts) string {
 	none := "the pod brings none"
 	if len(x.PullSecrets) > 0 {
 		none = "the pull brought none"
@@ -413,7 +356,7 @@ func sayAuthenticationRequired(x *facts) string {
 		none = "the runtime brings none for a sandbox's image"
 	}
 	if e, ok := x.noted(CheckCredentials, FaultProviderMatches); ok {
-		none += fmt.Sprintf(", unless credential provider %s gives some", e.Provider)
+		none += fmt.Sprintf(", unless credential provider %s gives some", e.Credentials().Provider)
 	}
 	return fmt.Sprintf("%s wants credentials for %s and %s%s", x.Registry, x.Repository, none, x.blind())
 }
@@ -431,11 +374,11 @@ func (x *facts) blind() string {
 }
 
 // used names the credentials of attempts in the kubelet's order, each once.
-func used(attempts []Evidence) []string {
+func used(attempts []*Evidence) []string {
 	var out []string
 	for _, e := range attempts {
-		if e.Credential != nil && !slices.Contains(out, e.Credential.Source) {
-			out = append(out, e.Credential.Source)
+		if c := e.Credential(); c != nil && !slices.Contains(out, c.Source) {
+			out = append(out, c.Source)
 		}
 	}
 	return out
@@ -443,7 +386,7 @@ func used(attempts []Evidence) []string {
 
 // whose names the credentials that attempts were made with, else those that
 // would be used: "pull secret a", or "" when none is known.
-func (x *facts) whose(attempts []Evidence) string {
+func (x *facts) whose(attempts []*Evidence) string {
 	sources := used(attempts)
 	if len(sources) == 0 {
 		sources = x.matching()
@@ -457,23 +400,23 @@ func (x *facts) whose(attempts []Evidence) string {
 	return pullSecrets(sources, "", "")
 }
 
-func sayRejected(x *facts) string {
+func rejectedSummary(x *facts) string {
 	s := fmt.Sprintf("%s rejects the credentials that the pull brings%s", x.Registry, x.blind())
-	if x.message().LoginSent && !x.unread() {
+	if x.message().CredentialsSent && !x.unread() {
 		s += "; they are not the pod's, but the node's own or a credential provider's"
 	}
 	if whose := x.whose(x.orAgain(x.rejected(), CredentialsRejected)); whose != "" {
 		s = fmt.Sprintf("%s rejects the credentials of %s", x.Registry, whose)
 	}
-	if slices.ContainsFunc(x.anonymous(), sound) {
+	if slices.ContainsFunc(x.anonymous(), (*Evidence).passed) {
 		s += "; the image is public and would be had without them"
 	}
 	return s
 }
 
-func sayExpired(x *facts) string {
-	if e, ok := x.first(CheckCredentials, FaultCredentialExpired); ok && e.Detail != "" {
-		return fmt.Sprintf("%s refuses the login: %s", x.Registry, e.Detail)
+func expiredSummary(x *facts) string {
+	if e, ok := x.first(CheckCredentials, FaultCredentialExpired); ok && e.Credential() != nil {
+		return fmt.Sprintf("%s refuses the login: %s", x.Registry, x.detail(e))
 	}
 	whose := x.whose(x.expiredLogins())
 	if whose == "" {
@@ -482,15 +425,15 @@ func sayExpired(x *facts) string {
 	return fmt.Sprintf("the credentials of %s for %s have expired", whose, x.Registry)
 }
 
-func sayDenied(x *facts) string {
+func deniedSummary(x *facts) string {
 	if all := x.refusedContents(); len(used(all)) > 1 {
 		return fmt.Sprintf("%s gives the manifest and refuses %s with any login of %s", all[0].at(), blobOf(all), x.whose(all))
 	} else if len(all) > 0 {
-		return all[0].Detail + x.rejectedToo()
+		return x.detail(all[0]) + x.rejectedToo()
 	}
 	denied := x.orAgain(x.denied(), AccessDenied)
 	if e, ok := x.refusal(); ok && len(denied) == 0 && e.Fault == FaultForbidden {
-		return e.Detail + "; it asks for no credentials"
+		return x.detail(e) + "; it asks for no credentials"
 	}
 	if whose := x.whose(denied); whose != "" {
 		return fmt.Sprintf("%s accepts the login of %s, but does not let it pull %s%s", x.Registry, whose, x.Repository, x.rejectedToo())
@@ -499,10 +442,10 @@ func sayDenied(x *facts) string {
 }
 
 // blobOf names the blob that was refused to several logins, if it is one.
-func blobOf(all []Evidence) string {
+func blobOf(all []*Evidence) string {
 	const most = len("sha256:") + 12
-	blob := all[0].Blob
-	if blob == "" || slices.ContainsFunc(all, func(e Evidence) bool { return e.Blob != blob }) {
+	blob := all[0].Registry().Blob
+	if blob == "" || slices.ContainsFunc(all, func(e *Evidence) bool { return e.Registry().Blob != blob }) {
 		return "what it names"
 	}
 	return blob[:min(len(blob), most)]
@@ -518,9 +461,9 @@ func (x *facts) rejectedToo() string {
 	return "; it rejects the login of " + list(names)
 }
 
-func sayDeniedOrNotFound(x *facts) string {
-	hushed := x.orAgain(x.hushed(), DeniedOrNotFound)
-	if whose := x.whose(hushed); whose != "" && len(hushed) > 0 {
+func deniedOrNotFoundSummary(x *facts) string {
+	undisclosed := x.orAgain(x.undisclosed(), DeniedOrNotFound)
+	if whose := x.whose(undisclosed); whose != "" && len(undisclosed) > 0 {
 		return fmt.Sprintf("%s accepts the login of %s, but refuses repository %s to it and does not say whether it exists%s", x.Registry, whose, x.Repository, x.rejectedToo())
 	}
 	s := fmt.Sprintf("%s refuses repository %s and does not say whether it exists", x.Registry, x.Repository)
@@ -530,14 +473,14 @@ func sayDeniedOrNotFound(x *facts) string {
 	return s + "; the pod has no credentials that settle it"
 }
 
-func sayTagNotFound(x *facts) string {
-	e, ok := firstOf(x.origin(), FaultTagNotFound)
+func tagNotFoundSummary(x *facts) string {
+	e, ok := x.atOrigin(FaultTagNotFound)
 	if !ok {
 		return fmt.Sprintf("%s has no manifest for %s", x.Registry, x.image())
 	}
 	s := fmt.Sprintf("%s has repository %s, but not %s", x.Registry, x.Repository, x.version())
-	if len(e.Candidates) > 0 {
-		s += "; it has " + list(e.Candidates)
+	if len(e.Registry().Candidates) > 0 {
+		s += "; it has " + list(e.Registry().Candidates)
 	}
 	return s
 }
@@ -551,18 +494,18 @@ func (x *facts) version() string {
 	return "tag " + cmp.Or(image.Tag, "latest")
 }
 
-func sayRepositoryNotFound(x *facts) string {
-	if e, ok := firstOf(x.origin(), FaultWebPage); ok {
-		return e.Detail
+func repositoryNotFoundSummary(x *facts) string {
+	if e, ok := x.atOrigin(FaultWebPage); ok {
+		return x.detail(e)
 	}
 	return fmt.Sprintf("%s answers, but has no repository %s", x.Registry, x.Repository)
 }
 
-func sayWorksNow(x *facts) string {
+func worksNowSummary(x *facts) string {
 	if x.Offline {
-		return x.sayPullable()
+		return x.pullableSummary()
 	}
-	if e, ok := firstOf(filter(x.of(CheckImage), sound), ""); ok && e.Use == UseAllowed && !x.works() {
+	if e, ok := x.found(); ok && e.Image().Use() == UseAllowed && !x.works() {
 		return fmt.Sprintf("image %s is on node %s now, and the kubelet lets this pod use it; it %s", x.image(), x.Node, x.nextTry())
 	}
 	return fmt.Sprintf("every check of %s passes now; the kubelet %s", x.image(), x.nextTry())
@@ -583,15 +526,15 @@ func (x *facts) nextTry() string {
 // has failed to the next (pod_workers.go: backOffPeriod, and half as much more).
 const betweenSyncs = 15 * time.Second
 
-// sayPullable is the good news where nobody tries the pull again.
-func (x *facts) sayPullable() string {
+// pullableSummary is the good news where nobody tries the pull again.
+func (x *facts) pullableSummary() string {
 	if !x.works() {
 		return fmt.Sprintf("image %s is on node %s, and the kubelet lets this pod use it", x.image(), x.Node)
 	}
 	return fmt.Sprintf("%s can be pulled%s", x.image(), x.blind())
 }
 
-func sayUnknown(x *facts) string {
+func unknownSummary(x *facts) string {
 	if unread := x.secrets(FaultSecretUnreadable); len(unread) > 0 && x.wantsCredentials() {
 		if x.Offline {
 			return fmt.Sprintf("%s wants credentials, and %s not given, so it is not known whether the image can be pulled",

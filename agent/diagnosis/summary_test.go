@@ -99,9 +99,9 @@ func TestShortImage(t *testing.T) {
 func TestSummariesWithoutDetail(t *testing.T) {
 	for _, f := range faults() {
 		for _, check := range Checks() {
-			x := given(Evidence{Check: check, Outcome: Failed, Fault: f, Secret: "a"}, answer(FaultUnauthorized))
+			x := given(Evidence{Check: check, Outcome: Failed, Fault: f, Body: &CredentialFacts{Secret: "a"}}, answer(FaultUnauthorized))
 			cause, _ := x.decide()
-			checkSentence(t, clip(summary(cause, x), SummaryLimit))
+			checkSentence(t, clip(x.summary(cause), SummaryLimit))
 		}
 	}
 }
@@ -112,7 +112,7 @@ func TestSummaryOfManySecrets(t *testing.T) {
 		var all []Evidence
 		for _, name := range []string{"alpha", "beta", "gamma", "delta", "epsilon"} {
 			e := secretOf(name, Failed, fault)
-			e.Hosts = []string{name + ".example"}
+			e.Body.(*CredentialFacts).Hosts = []string{name + ".example"}
 			all = append(all, e)
 		}
 		v := Diagnose(ordinary(), append(all, answer(FaultUnauthorized)))
@@ -151,13 +151,13 @@ func TestNextTryInSummary(t *testing.T) {
 		"every check of hub.test/a:1 passes now; the kubelet will try again within five minutes":                  {},
 	} {
 		f := Failure{Image: "hub.test/a:1", Registry: "hub.test", Repository: "a", NextTry: next}
-		v := Diagnose(f, []Evidence{{Check: CheckRegistry, Outcome: Passed, Endpoint: "https://hub.test"}})
+		v := Diagnose(f, []Evidence{{Check: CheckRegistry, Outcome: Passed, Endpoint: Endpoint{URL: "https://hub.test"}}})
 		if v.Cause != NotReproducible || v.Summary != want {
 			t.Errorf("%s: %s, want %s", v.Cause, v.Summary, want)
 		}
 	}
 	f := Failure{Image: "hub.test/a:1", Registry: "hub.test", Node: "n", PullPolicy: "Never", Reason: "ErrImageNeverPull", NextTry: at}
-	v := Diagnose(f, []Evidence{{Check: CheckMessage, Outcome: Failed, Cause: ImageNotPresent}, {Check: CheckImage, Outcome: Passed, Use: UseAllowed}})
+	v := Diagnose(f, []Evidence{{Check: CheckMessage, Outcome: Failed, Body: &MessageFacts{Cause: ImageNotPresent}}, {Check: CheckImage, Outcome: Passed, Body: &ImageFacts{Record: RecordThisPod}}})
 	if v.Cause != NotReproducible || !strings.HasSuffix(v.Summary, "it tries again between about 12:04:30 and 12:04:45 UTC") {
 		t.Errorf("%s: %s", v.Cause, v.Summary)
 	}

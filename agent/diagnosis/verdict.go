@@ -12,7 +12,22 @@ type Verdict struct {
 	// where or why.
 	Remedy []string
 	// Evidence is all of it, in the order of the checks.
-	Evidence []Evidence
+	Evidence []Finding
+}
+
+// Finding is evidence with its sentence, see Detail.
+type Finding struct {
+	Evidence
+	Detail string
+}
+
+// Findings returns evidence with its sentences.
+func Findings(f Failure, evidence []Evidence) []Finding {
+	out := make([]Finding, len(evidence))
+	for i := range evidence {
+		out[i] = Finding{Evidence: evidence[i], Detail: Detail(f, &evidence[i])}
+	}
+	return out
 }
 
 // SummaryLimit is the most bytes that a summary may have.

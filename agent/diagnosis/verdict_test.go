@@ -2,6 +2,7 @@ package diagnosis
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"reflect"
 	"slices"
@@ -20,8 +21,8 @@ func checkVerdict(t testing.TB, v Verdict) {
 	if !slices.Contains([]Confidence{Confirmed, Likely, Suspected}, v.Confidence) {
 		t.Errorf("confidence %q", v.Confidence)
 	}
-	if v.Confidence == Confirmed && !supported(v) {
-		t.Errorf("%s is Confirmed without a check that found anything:\n%s", v.Cause, render(v.Evidence))
+	if v.Confidence == Confirmed && !checked(v) {
+		t.Errorf("%s is Confirmed without a check that found anything:\n%s", v.Cause, render(evidenceOf(v)))
 	}
 	if v.Cause == Unknown && v.Confidence != Suspected {
 		t.Errorf("unknown, and %s", v.Confidence)
@@ -30,10 +31,18 @@ func checkVerdict(t testing.TB, v Verdict) {
 	checkRemedy(t, v.Remedy)
 }
 
-// supported tells that a check other than the reading of the text has an
+func evidenceOf(v Verdict) []Evidence {
+	var out []Evidence
+	for _, e := range v.Evidence {
+		out = append(out, e.Evidence)
+	}
+	return out
+}
+
+// checked tells that a check other than the reading of the text has an
 // answer.
-func supported(v Verdict) bool {
-	return slices.ContainsFunc(v.Evidence, func(e Evidence) bool {
+func checked(v Verdict) bool {
+	return slices.ContainsFunc(v.Evidence, func(e Finding) bool {
 		return e.Check != CheckMessage && (e.Outcome == Passed || e.Outcome == Failed)
 	})
 }
@@ -74,13 +83,13 @@ func checkRemedy(t testing.TB, lines []string) {
 	}
 }
 
-// TestDiagnoseIsPure: the same input gives the same verdict, and is left as it
-// was.
+// TestDiagnoseIsPure: the same input gives the same verdict, however often, and is
+// left as it was.
 func TestDiagnoseIsPure(t *testing.T) {
 	for _, s := range verdictCases(t) {
 		before, failure := render(s.evidence), s.failure
 		first := Diagnose(s.failure, s.evidence)
-		for range 3 {
+		for range 20 {
 			if again := Diagnose(s.failure, s.evidence); !reflect.DeepEqual(first, again) {
 				t.Errorf("%s: %+v, then %+v", s.name(), first, again)
 			}
@@ -95,12 +104,12 @@ func TestDiagnoseIsPure(t *testing.T) {
 // check in the order of arrival.
 func TestDiagnoseKeepsEvidence(t *testing.T) {
 	in := []Evidence{
-		{Check: CheckPull, Outcome: NotRun}, {Check: CheckRegistry, Detail: "b"}, {Check: CheckImage}, {Check: CheckRegistry, Detail: "a"},
+		{Check: CheckPull, Outcome: NotRun}, {Check: CheckRegistry, Fault: "b"}, {Check: CheckImage}, {Check: CheckRegistry, Fault: "a"},
 		{Check: CheckPodDNS}, {Check: CheckMessage}, {Check: CheckNodeDNS}, {Check: CheckCredentials},
 	}
 	var got []string
 	for _, e := range Diagnose(ordinary(), in).Evidence {
-		got = append(got, string(e.Check)+e.Detail)
+		got = append(got, string(e.Check)+string(e.Fault))
 	}
 	want := "message image credentials nodeDNS podDNS registryb registrya pull"
 	if strings.Join(got, " ") != want {
@@ -229,33 +238,82 @@ func spoil(f Failure, evidence []Evidence, text string) (Failure, []Evidence) {
 	out := slices.Clone(evidence)
 	for i := range out {
 		e := &out[i]
-		e.Detail, e.Host, e.ConfigDir = text, spoiltHost(e.Host, text), "/"+text
-		e.Endpoint = "https://" + spoiltHost(hostOf(e.Endpoint), text)
-		for _, field := range []*string{&e.Via, &e.Proxy, &e.Provider, &e.Platform} {
-			if *field != "" {
-				*field = text + "x"
-			}
-		}
-		for j := range e.Platforms {
-			e.Platforms = slices.Clone(e.Platforms)
-			e.Platforms[j] = text
-		}
-		if e.Secret != "" {
-			e.Secret = text
-		}
-		if e.Credential != nil {
-			e.Credential = &Credential{Source: text, Key: text, Order: e.Credential.Order, Validity: e.Credential.Validity}
-		}
-		for j := range e.Hosts {
-			e.Hosts = slices.Clone(e.Hosts)
-			e.Hosts[j] = text
-		}
-		for j := range e.Candidates {
-			e.Candidates = slices.Clone(e.Candidates)
-			e.Candidates[j] = text
-		}
+		e.Endpoint.URL, e.Endpoint.ConfigDir = "https://"+spoiltHost(hostOf(e.Endpoint.URL), text), "/"+text
+		e.Body = spoiltBody(e.Body, text)
 	}
 	return f, out
+}
+
+// spoiltBody is a copy of facts with a text everywhere where one can stand.
+func spoiltBody(b Body, text string) Body {
+	word := func(s *string) {
+		if *s != "" {
+			*s = text + "x"
+		}
+	}
+	words := func(s *[]string) { *s = slices.Repeat([]string{text}, len(*s)) }
+	login := func(c **Credential) {
+		if old := *c; old != nil {
+			*c = &Credential{Source: text, Key: text, Order: old.Order, Validity: old.Validity}
+		}
+	}
+	switch b := b.(type) {
+	case *MessageFacts:
+		out := *b
+		out.Host, out.Text = spoiltHost(b.Host, text), text
+		return &out
+	case *ImageFacts:
+		out := *b
+		for _, s := range []*string{&out.Invalid, &out.Error, &out.Recorded, &out.Written} {
+			word(s)
+		}
+		words(&out.Candidates)
+		words(&out.Others)
+		return &out
+	case *CredentialFacts:
+		out := *b
+		if out.Secret != "" {
+			out.Secret = text
+		}
+		for _, s := range []*string{&out.Provider, &out.File, &out.Key, &out.Problem, &out.Note, &out.Near, &out.Unread, &out.Pattern} {
+			word(s)
+		}
+		words(&out.Hosts)
+		login(&out.Credential)
+		return &out
+	case *DNSFacts:
+		out := *b
+		for _, s := range []*string{&out.Host, &out.Server, &out.Name, &out.Alias, &out.Why, &out.Proxy, &out.ProxySource, &out.Connection} {
+			word(s)
+		}
+		return &out
+	case *RegistryFacts:
+		out := *b
+		for _, s := range []*string{&out.Via, &out.Proxy, &out.Platform, &out.Reference, &out.TokenHost, &out.Remote, &out.Blob, &out.Source} {
+			word(s)
+		}
+		words(&out.Platforms)
+		words(&out.Candidates)
+		login(&out.Credential)
+		if b.Config != nil {
+			out.Config = &ConfigFacts{File: text, Line: b.Config.Line, Problem: b.Config.Problem}
+		}
+		if b.Certificate != nil {
+			out.Certificate = &Certificate{Issuer: text, Names: []string{text}}
+		}
+		return &out
+	case *PullFacts:
+		out := *b
+		word(&out.Blob)
+		words(&out.Sources)
+		if b.Retry != nil {
+			retry := *b.Retry
+			login(&retry.Credential)
+			out.Retry = &retry
+		}
+		return &out
+	}
+	return nil
 }
 
 func TestVerdictsOnHostileTexts(t *testing.T) {
@@ -278,40 +336,29 @@ func TestVerdictsOnHostileTexts(t *testing.T) {
 // anything makes evidence of random parts.
 func anything(r *rand.Rand) Evidence {
 	checks, outcomes := Checks(), []Outcome{Passed, Failed, Failed, Inconclusive, NotRun, ""}
-	e := Evidence{Check: checks[r.IntN(len(checks))], Outcome: outcomes[r.IntN(len(outcomes))], Fault: faults()[r.IntN(len(faults()))], Mirror: r.IntN(4) == 0}
+	e := Evidence{Check: checks[r.IntN(len(checks))], Outcome: outcomes[r.IntN(len(outcomes))], Fault: faults()[r.IntN(len(faults()))], Endpoint: Endpoint{Mirror: r.IntN(4) == 0}}
 	switch e.Check {
 	case CheckMessage:
 		all := Catalogue()
-		e.Cause, e.AfterManifest = all[r.IntN(len(all))].Cause, r.IntN(8) == 0
+		e.Body = &MessageFacts{Cause: all[r.IntN(len(all))].Cause, AfterManifest: r.IntN(8) == 0}
 	case CheckRegistry:
+		var b RegistryFacts
 		if r.IntN(2) == 0 {
 			validities := []Validity{ValidityUnknown, ValidityGood, ValidityExpired, ValidityOutlived}
 			n := r.IntN(3)
-			e.Credential = &Credential{Source: fmt.Sprint("s", n), Order: n + 1, Validity: validities[r.IntN(len(validities))]}
+			b.Credential = &Credential{Source: fmt.Sprint("s", n), Order: n + 1, Validity: validities[r.IntN(len(validities))]}
 		}
-		e.Content, e.Exists, e.SaysExpired = r.IntN(4) == 0, r.IntN(4) == 0, r.IntN(8) == 0
+		b.Content, b.Exists, b.SaysExpired = r.IntN(4) == 0, r.IntN(4) == 0, r.IntN(8) == 0
+		e.Body = &b
 	case CheckCredentials:
-		e.Secret = fmt.Sprint("s", r.IntN(3))
+		e.Body = &CredentialFacts{Secret: fmt.Sprint("s", r.IntN(3))}
 	case CheckImage, CheckNodeDNS, CheckPodDNS, CheckPull:
-	}
-	if r.IntN(2) == 0 {
-		e.Detail = "a detail"
 	}
 	return e
 }
 
-func faults() []Fault {
-	return []Fault{
-		"", FaultPending, FaultImageAbsent, FaultNameInvalid, FaultRuntimeUnready, FaultSecretMissing, FaultSecretUnreadable, FaultSecretWrongType,
-		FaultSecretEmpty, FaultSecretMalformed, FaultNoMatchingCredential, FaultNoCredentials, FaultNameNotFound, FaultDNSFailure,
-		FaultConnectionRefused, FaultConnectionTimeout, FaultNetworkUnreachable, FaultAddressForbidden, FaultProxyFailed, FaultTLSUntrusted,
-		FaultTLSHostnameMismatch, FaultTLSExpired, FaultTLSHandshakeFailed, FaultHTTPSMismatch, FaultUnauthorized, FaultInsufficientScope,
-		FaultForbidden, FaultNotFound, FaultTagNotFound, FaultRepositoryNotFound, FaultRateLimited, FaultServerError, FaultUnexpectedAnswer,
-		FaultConfigInvalid, FaultNameAmbiguous, FaultNotVerified, FaultCredentialExpired, FaultProviderMatches, FaultPolicyBlocked, FaultWebPage,
-		FaultPullFailed, FaultStalled, FaultUnbegun, FaultWaitsForIt, FaultNoSandbox, FaultDiskFull,
-		FaultPlatformMismatch, FaultUnsupportedFormat, FaultContentCorrupt, FaultContentMissing,
-	}
-}
+// faults are all faults, and none.
+func faults() []Fault { return append([]Fault{""}, slices.Sorted(maps.Keys(faultRows))...) }
 
 func randomFailure(r *rand.Rand) Failure {
 	f := ordinary()
@@ -341,7 +388,7 @@ func checkRandom(t testing.TB, seed uint64, n int) {
 	checkVerdict(t, v)
 	checkNotRun(t, f, all, ranOnly)
 	of := func(c Cause) bool { return c == v.Cause || v.Cause == SandboxImageFailed } // which stands for the cause at its image
-	if v.Cause != Unknown && v.Confidence == Suspected && !slices.ContainsFunc(all, func(e Evidence) bool { return e.Check == CheckMessage && e.Outcome != NotRun && of(e.Cause) }) {
+	if v.Cause != Unknown && v.Confidence == Suspected && !slices.ContainsFunc(all, func(e Evidence) bool { return e.Check == CheckMessage && e.Outcome != NotRun && of(e.Message().Cause) }) {
 		t.Errorf("%s is suspected without a text that says so:\n%s", v.Cause, render(all))
 	}
 }

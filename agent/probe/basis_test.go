@@ -137,7 +137,7 @@ func TestServiceAccountIsForNewPods(t *testing.T) {
 		"":        "the pod names no pull secret",
 		"builder": "the pod names no pull secret; one that is added to service account builder counts for new pods only",
 	} {
-		if got := namesNone(diagnosis.Failure{ServiceAccount: account}); got.Detail != want || got.Fault != diagnosis.FaultNoCredentials {
+		if got := namesNone(); detail(diagnosis.Failure{ServiceAccount: account}, got) != want || got.Fault != diagnosis.FaultNoCredentials {
 			t.Errorf("%q: got %+v", account, got)
 		}
 	}

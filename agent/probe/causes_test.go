@@ -293,7 +293,7 @@ func addFiles(t *testing.T, n *node, files map[string]string) {
 	}
 }
 
-func everyLine(all []diagnosis.Evidence) string {
+func everyLine(all []diagnosis.Finding) string {
 	var b strings.Builder
 	for _, e := range all {
 		fmt.Fprintf(&b, "%s: %s\n", e.Check, strings.Join(slices.DeleteFunc([]string{string(e.Outcome), string(e.Fault), e.Detail}, func(s string) bool { return s == "" }), " | "))

@@ -1,9 +1,7 @@
 package probe
 
 import (
-	"cmp"
 	"context"
-	"fmt"
 	"net"
 	"slices"
 	"sync"
@@ -183,25 +181,25 @@ func (c *Collector) quick(ctx context.Context, f diagnosis.Failure) ([]diagnosis
 }
 
 // needless says why the network has nothing to add, or "".
-func needless(f diagnosis.Failure, known []diagnosis.Evidence) string {
+func needless(f diagnosis.Failure, known []diagnosis.Evidence) diagnosis.Reason {
 	for _, e := range known {
 		switch {
 		case e.Check == diagnosis.CheckImage && e.Fault == diagnosis.FaultNameInvalid:
-			return "the image reference does not parse, so there is nobody to ask"
+			return diagnosis.ReasonNameInvalid
 		case e.Check == diagnosis.CheckCredentials && e.Fault == diagnosis.FaultSecretMalformed:
-			return "the kubelet gives up over the malformed secret before it asks anybody"
+			return diagnosis.ReasonSecretMalformed
 		}
 	}
 	if f.PullPolicy == "Never" { // whatever the runtime says, or does not
-		return "the pull policy is Never, so nobody is asked"
+		return diagnosis.ReasonPolicyNever
 	}
 	return ""
 }
 
-func skipped(why string, checks ...diagnosis.Check) []diagnosis.Evidence {
+func skipped(why diagnosis.Reason, checks ...diagnosis.Check) []diagnosis.Evidence {
 	var out []diagnosis.Evidence
 	for _, check := range checks {
-		out = append(out, diagnosis.Evidence{Check: check, Outcome: diagnosis.NotRun, Detail: why})
+		out = append(out, diagnosis.Evidence{Check: check, Outcome: diagnosis.NotRun, Reason: why})
 	}
 	return out
 }
@@ -211,7 +209,7 @@ func pending() []diagnosis.Evidence {
 }
 
 func stillRunning(checks ...diagnosis.Check) []diagnosis.Evidence {
-	out := skipped("still running", checks...)
+	out := skipped(diagnosis.ReasonPending, checks...)
 	for i := range out {
 		out[i].Fault = diagnosis.FaultPending
 	}
@@ -225,7 +223,7 @@ func (c *Collector) network(ctx context.Context, f diagnosis.Failure, text diagn
 	c.noteFiles(f, config)
 	names, refusal := fullNames(config, f)
 	if refusal != nil {
-		return append(refusal, skipped("the image names no registry", diagnosis.CheckPodDNS)...)
+		return append(refusal, skipped(diagnosis.ReasonNoRegistry, diagnosis.CheckPodDNS)...)
 	}
 	var out []diagnosis.Evidence
 	for _, ref := range names {
@@ -238,7 +236,7 @@ func (c *Collector) network(ctx context.Context, f diagnosis.Failure, text diagn
 		out = append(out, odd...)
 		c.found(f, odd...)
 		if err != nil {
-			out = append(out, skipped("the runtime asks nobody", diagnosis.CheckPodDNS)...)
+			out = append(out, skipped(diagnosis.ReasonRuntimeAsksNone, diagnosis.CheckPodDNS)...)
 			continue
 		}
 		pod := c.beside(ctx, f, config, endpoints)
@@ -246,7 +244,7 @@ func (c *Collector) network(ctx context.Context, f diagnosis.Failure, text diagn
 		v := visit{c: c, f: f, text: text, config: config, ref: ref, logins: logins, since: since, blind: blind}
 		found := v.endpoints(ctx, endpoints)
 		if len(found) == 0 {
-			found = skipped("the node's configuration has no endpoint that serves such a reference", diagnosis.CheckNodeDNS, diagnosis.CheckRegistry)
+			found = skipped(diagnosis.ReasonNoEndpoint, diagnosis.CheckNodeDNS, diagnosis.CheckRegistry)
 		}
 		out = append(append(out, found...), pod()...)
 	}
@@ -264,18 +262,19 @@ func (c *Collector) found(f diagnosis.Failure, e ...diagnosis.Evidence) {
 // made for the image's own registry, which a node asks last.
 func (c *Collector) beside(ctx context.Context, f diagnosis.Failure, config *nodeconfig.Config, endpoints []registry.Endpoint) func() []diagnosis.Evidence {
 	i := slices.IndexFunc(endpoints, func(e registry.Endpoint) bool { return !e.Mirror })
-	said := func(why string) func() []diagnosis.Evidence {
-		return func() []diagnosis.Evidence { return skipped(why, diagnosis.CheckPodDNS) }
+	said := func(e diagnosis.Evidence) func() []diagnosis.Evidence {
+		e.Check, e.Outcome = diagnosis.CheckPodDNS, diagnosis.NotRun
+		return func() []diagnosis.Evidence { return []diagnosis.Evidence{e} }
 	}
 	if i < 0 {
-		return said("the node asks mirrors only")
+		return said(diagnosis.Evidence{Reason: diagnosis.ReasonMirrorsOnly})
 	}
 	e := endpoints[i]
 	if host := hostname(e.Host); net.ParseIP(host) != nil {
-		return said(host + " is an address; there is no name to resolve")
+		return said(diagnosis.Evidence{Reason: diagnosis.ReasonIsAddress, Body: &diagnosis.DNSFacts{Host: host}})
 	}
 	if proxy, _ := config.ProxyFor(e); proxy != "" {
-		return said(fmt.Sprintf("%s is asked through the proxy %s, which resolves the name", e, proxy))
+		return said(diagnosis.Evidence{Endpoint: diagnosis.Endpoint{URL: e.String()}, Body: &diagnosis.DNSFacts{Proxy: proxy}})
 	}
 	done := make(chan []diagnosis.Evidence, 1)
 	go func() { done <- c.podNames(ctx, f, e) }()
@@ -297,7 +296,7 @@ func completed(image string) (reference.Named, error) {
 func fullNames(config *nodeconfig.Config, f diagnosis.Failure) ([]reference.Named, []diagnosis.Evidence) {
 	short := config.ShortName(f.Image)
 	if short.Refused != "" {
-		return nil, refusedShort(short, f)
+		return nil, refusedShort(short)
 	}
 	var names []reference.Named
 	for _, candidate := range short.Candidates {
@@ -310,19 +309,15 @@ func fullNames(config *nodeconfig.Config, f diagnosis.Failure) ([]reference.Name
 
 // refusedShort tells of a name without a registry that the runtime resolves to
 // none.
-func refusedShort(short nodeconfig.ShortName, f diagnosis.Failure) []diagnosis.Evidence {
+func refusedShort(short nodeconfig.ShortName) []diagnosis.Evidence {
 	e := diagnosis.Evidence{
-		Check: diagnosis.CheckRegistry, Outcome: diagnosis.Failed, Fault: diagnosis.FaultNameAmbiguous, Candidates: short.Candidates,
-		Detail: fmt.Sprintf("%s names no registry, and the node's %s has none to search for it", f.Image, cmp.Or(short.Source, "registries.conf")),
+		Check: diagnosis.CheckRegistry, Outcome: diagnosis.Failed, Fault: diagnosis.FaultNameAmbiguous,
+		Body: &diagnosis.RegistryFacts{Candidates: short.Candidates, Source: short.Source},
 	}
-	switch {
-	case short.Refused == nodeconfig.ShortNameUnresolvable:
-		e.Outcome, e.Fault = diagnosis.Inconclusive, ""
-		e.Detail = fmt.Sprintf("%s names no registry, and what the runtime makes of it could not be found out", f.Image)
-	case len(short.Candidates) > 0:
-		e.Detail = fmt.Sprintf("%s names no registry, and the runtime will not choose among %s (%s)", f.Image, some(short.Candidates), short.Source)
+	if short.Refused == nodeconfig.ShortNameUnresolvable {
+		e.Outcome, e.Fault, e.Reason = diagnosis.Inconclusive, "", diagnosis.ReasonShortNameUnresolvable
 	}
-	return append(skipped("the image names no registry", diagnosis.CheckNodeDNS), e)
+	return append(skipped(diagnosis.ReasonNoRegistry, diagnosis.CheckNodeDNS), e)
 }
 
 // domain is the registry of a name. Package reference takes a host with an

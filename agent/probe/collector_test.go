@@ -58,7 +58,7 @@ func TestCollect(t *testing.T) {
 	s := open(t)
 	n := newNode(t, s.CA, nil)
 	first, all := n.collector.Collect(t.Context(), failure(s.Host+"/team/app:1.0"), false)
-	wellFormed(t, first)
+	wellFormed(t, failure(s.Host+"/team/app:1.0"), first)
 	for check, want := range map[diagnosis.Check]string{
 		diagnosis.CheckMessage:     "Failed | TagNotFound | the kubelet says: failed to resolve image: " + s.Host + "/team/app:1.0: not found",
 		diagnosis.CheckImage:       "Failed | ImageAbsent | the image is not on node worker-3",
@@ -67,10 +67,10 @@ func TestCollect(t *testing.T) {
 		diagnosis.CheckRegistry:    "NotRun | Pending | still running",
 		diagnosis.CheckPodDNS:      "NotRun | Pending | still running", diagnosis.CheckPull: "NotRun | Pending | still running",
 	} {
-		wantLines(t, "first evidence", of(first, check), want)
+		wantLines(t, "first evidence", of(failure(s.Host+"/team/app:1.0"), first, check), want)
 	}
 	final := <-all
-	wellFormed(t, final)
+	wellFormed(t, failure(s.Host+"/team/app:1.0"), final)
 	names := []string{s.Host, "HUB", n.dns.Address, "DNS"}
 	for check, want := range map[diagnosis.Check]string{
 		diagnosis.CheckMessage:     "Failed | TagNotFound | the kubelet says: failed to resolve image: HUB/team/app:1.0: not found",
@@ -80,7 +80,7 @@ func TestCollect(t *testing.T) {
 		diagnosis.CheckRegistry:    "Passed | https://HUB has the manifest and gives it without credentials",
 		diagnosis.CheckPodDNS:      "NotRun | no container runtime socket to ask for the pod's sandbox", diagnosis.CheckPull: "NotRun | pulls are not tried again (--pull-retry=off)",
 	} {
-		wantLines(t, "evidence", replaced(of(final, check), names...), want)
+		wantLines(t, "evidence", replaced(of(failure(s.Host+"/team/app:1.0"), final, check), names...), want)
 	}
 	if len(final) != len(diagnosis.Checks()) {
 		t.Errorf("%d pieces of evidence, want one of each check", len(final))
@@ -162,9 +162,9 @@ func TestNeedless(t *testing.T) {
 				tc.prepare(n.runtime, f.Image)
 			}
 			first, all := n.collector.Collect(t.Context(), f, true)
-			wellFormed(t, first)
-			wantLines(t, "DNS", of(first, diagnosis.CheckNodeDNS), "NotRun | "+tc.why)
-			wantLines(t, "registry", of(first, diagnosis.CheckRegistry), "NotRun | "+tc.why)
+			wellFormed(t, f, first)
+			wantLines(t, "DNS", of(f, first, diagnosis.CheckNodeDNS), "NotRun | "+tc.why)
+			wantLines(t, "registry", of(f, first, diagnosis.CheckRegistry), "NotRun | "+tc.why)
 			if got := <-all; fmt.Sprint(got) != fmt.Sprint(first) {
 				t.Errorf("the final evidence differs:\n%+v\n%+v", got, first)
 			}
@@ -187,8 +187,8 @@ func TestPresentIsAsked(t *testing.T) {
 	f.PullPolicy = "IfNotPresent"
 	n.runtime.Add(critest.NewImage("sha256:1", []string{f.Image}, nil))
 	got := n.collect(f)
-	wantLines(t, "image", of(got, diagnosis.CheckImage), "Passed | the image is on node worker-3")
-	wantLines(t, "registry", replaced(of(got, diagnosis.CheckRegistry), s.Host, "HUB"), "Failed | Unauthorized | https://HUB wants credentials (HTTP 401)")
+	wantLines(t, "image", of(f, got, diagnosis.CheckImage), "Passed | the image is on node worker-3")
+	wantLines(t, "registry", replaced(of(f, got, diagnosis.CheckRegistry), s.Host, "HUB"), "Failed | Unauthorized | https://HUB wants credentials (HTTP 401)")
 }
 
 func TestLogins(t *testing.T) {
@@ -230,7 +230,7 @@ func TestLogins(t *testing.T) {
 					n.secrets.byName[name] = pullSecret(dockerConfig(user, pw, s.Host))
 				}
 				got := n.collectFresh(failure(s.Host+"/team/app:1.0", tc.named...), fresh)
-				wantLines(t, "evidence", replaced(of(got, diagnosis.CheckRegistry), s.Host, "HUB"), tc.want...)
+				wantLines(t, "evidence", replaced(of(failure(s.Host+"/team/app:1.0", tc.named...), got, diagnosis.CheckRegistry), s.Host, "HUB"), tc.want...)
 				wantAsked(t, s, tc.asked...)
 			})
 		}
@@ -271,7 +271,7 @@ func TestOneConversationForMany(t *testing.T) {
 			f := failure(s.Host+"/team/app:1.0", "pull")
 			f.Pod, f.UID = fmt.Sprint("web-", i), fmt.Sprint("u-", i)
 			_, all := n.collector.Collect(t.Context(), f, i%2 == 0)
-			if got := of(<-all, diagnosis.CheckRegistry); len(got) != 1 || !strings.HasPrefix(got[0], "Passed") {
+			if got := of(f, <-all, diagnosis.CheckRegistry); len(got) != 1 || !strings.HasPrefix(got[0], "Passed") {
 				t.Errorf("evidence %q", got)
 			}
 		})
@@ -355,7 +355,7 @@ func TestDeadEndpointTriedOnce(t *testing.T) {
 	for i := range 10 {
 		wg.Go(func() {
 			_, all := n.collector.Collect(t.Context(), failure(fmt.Sprintf("%s/team/app%d:1", d.host, i)), false)
-			if got := of(<-all, diagnosis.CheckRegistry); len(got) != 1 || !strings.HasPrefix(got[0], "Failed | NetworkUnreachable") {
+			if got := of(failure(fmt.Sprintf("%s/team/app%d:1", d.host, i)), <-all, diagnosis.CheckRegistry); len(got) != 1 || !strings.HasPrefix(got[0], "Failed | NetworkUnreachable") {
 				t.Errorf("evidence %q", got)
 			}
 		})
@@ -392,14 +392,14 @@ func TestRateLimitIsObeyed(t *testing.T) {
 			if len(f.PullSecrets) > 0 {
 				want = theirs
 			}
-			wantLines(t, fmt.Sprint("evidence ", i), replaced(of(got, diagnosis.CheckRegistry), s.Host, "HUB"), want)
+			wantLines(t, fmt.Sprint("evidence ", i), replaced(of(f, got, diagnosis.CheckRegistry), s.Host, "HUB"), want)
 			c.advance(time.Minute)
 		}
 	}
 	wantAsked(t, s, manifest)
 	c.advance(2*time.Minute + 1)
 	got := n.collect(other)
-	if lines := of(got, diagnosis.CheckRegistry); len(lines) != 1 || !strings.HasPrefix(lines[0], "Passed") {
+	if lines := of(other, got, diagnosis.CheckRegistry); len(lines) != 1 || !strings.HasPrefix(lines[0], "Passed") {
 		t.Errorf("evidence when the limit is over: %q", lines)
 	}
 }
@@ -420,10 +420,10 @@ func TestCancellation(t *testing.T) {
 	_, there := n.collector.Collect(t.Context(), f, false)
 	cancel()
 	lost := <-gone
-	wellFormed(t, lost)
-	wantLines(t, "evidence of the one who gave up", replaced(of(lost, diagnosis.CheckRegistry), back.Host, "HUB"), "Inconclusive | http://HUB was not asked to the end")
+	wellFormed(t, f, lost)
+	wantLines(t, "evidence of the one who gave up", replaced(of(f, lost, diagnosis.CheckRegistry), back.Host, "HUB"), "Inconclusive | http://HUB was not asked to the end")
 	close(release)
-	wantLines(t, "evidence of the other", replaced(of(<-there, diagnosis.CheckRegistry), back.Host, "HUB"), "Passed | http://HUB has the manifest and gives it without credentials")
+	wantLines(t, "evidence of the other", replaced(of(f, <-there, diagnosis.CheckRegistry), back.Host, "HUB"), "Passed | http://HUB has the manifest and gives it without credentials")
 	if got := heads(back); got != 1 {
 		t.Errorf("%d requests, want 1", got)
 	}
@@ -451,7 +451,7 @@ func TestCancelledBefore(t *testing.T) {
 	cancel()
 	_, all := n.collector.Collect(ctx, failure(s.Host+"/team/app:1.0", "pull"), false)
 	got := <-all
-	wellFormed(t, got)
+	wellFormed(t, failure(s.Host+"/team/app:1.0", "pull"), got)
 	for _, e := range got {
 		if e.Outcome == diagnosis.Failed && e.Check != diagnosis.CheckMessage {
 			t.Errorf("a check that could not run has failed: %+v", e)
@@ -474,8 +474,8 @@ func TestNameTrouble(t *testing.T) {
 			n := newNode(t, nil, nil)
 			n.dns.Set("gone.test", tc.zone)
 			got := n.collect(failure("gone.test:5000/team/app:1.0"))
-			wantLines(t, "DNS", replaced(of(got, diagnosis.CheckNodeDNS), n.dns.Address, "DNS"), tc.want)
-			wantLines(t, "registry", of(got, diagnosis.CheckRegistry), "NotRun | https://gone.test:5000 was not asked, since its name does not resolve")
+			wantLines(t, "DNS", replaced(of(failure("gone.test:5000/team/app:1.0"), got, diagnosis.CheckNodeDNS), n.dns.Address, "DNS"), tc.want)
+			wantLines(t, "registry", of(failure("gone.test:5000/team/app:1.0"), got, diagnosis.CheckRegistry), "NotRun | https://gone.test:5000 was not asked, since its name does not resolve")
 		})
 	}
 }
@@ -509,7 +509,7 @@ func TestRegistryTrouble(t *testing.T) {
 			tc.config.CA = ca
 			s := registrytest.New(t, tc.config)
 			n := newNode(t, ca, nil)
-			got := replaced(of(n.collect(failure(s.Host+"/"+tc.image)), diagnosis.CheckRegistry), s.Host, "HUB", s.Address, "ADDR")
+			got := replaced(of(failure(s.Host+"/"+tc.image), n.collect(failure(s.Host+"/"+tc.image)), diagnosis.CheckRegistry), s.Host, "HUB", s.Address, "ADDR")
 			if name == "expired" { // the times differ
 				got[0], _, _ = strings.Cut(got[0], ": it is valid from ")
 			}
@@ -539,7 +539,7 @@ func TestTagCandidates(t *testing.T) {
 		if e.Fault != diagnosis.FaultTagNotFound {
 			t.Errorf("%s: evidence %+v", object, e)
 		}
-		wantLines(t, "candidates for "+object, e.Candidates, want...)
+		wantLines(t, "candidates for "+object, e.Registry().Candidates, want...)
 	}
 }
 
@@ -579,8 +579,8 @@ func TestAuthorities(t *testing.T) {
 			t.Parallel()
 			n := newNode(t, tc.ca, tc.files)
 			got := n.collect(failure(s.Host + "/team/app:1.0"))
-			wantLines(t, "evidence", replaced(of(got, diagnosis.CheckRegistry), s.Host, "HUB", s.Address, "ADDR"), tc.want...)
-			if len(of(got, diagnosis.CheckNodeDNS)) == 0 {
+			wantLines(t, "evidence", replaced(of(failure(s.Host+"/team/app:1.0"), got, diagnosis.CheckRegistry), s.Host, "HUB", s.Address, "ADDR"), tc.want...)
+			if len(of(failure(s.Host+"/team/app:1.0"), got, diagnosis.CheckNodeDNS)) == 0 {
 				t.Error("nothing is said of the name")
 			}
 		})
@@ -596,8 +596,8 @@ func TestOwnTrouble(t *testing.T) {
 	})
 	n.again(func(o *nodeconfig.Options) { o.TempDir = filepath.Join(o.TempDir, "none") })
 	got := n.collect(failure(s.Host + "/team/app:1.0"))
-	wantLines(t, "registry", of(got, diagnosis.CheckRegistry), "NotRun | whypull could not work with the node's registry configuration")
-	wantLines(t, "DNS", of(got, diagnosis.CheckNodeDNS), "NotRun | the node's registry configuration names no endpoint")
+	wantLines(t, "registry", of(failure(s.Host+"/team/app:1.0"), got, diagnosis.CheckRegistry), "NotRun | whypull could not work with the node's registry configuration")
+	wantLines(t, "DNS", of(failure(s.Host+"/team/app:1.0"), got, diagnosis.CheckNodeDNS), "NotRun | the node's registry configuration names no endpoint")
 }
 
 // toml is a hosts.toml with mirrors before the server.
@@ -642,12 +642,12 @@ func TestMirrors(t *testing.T) {
 			t.Parallel()
 			n := newNode(t, ca, map[string]string{"certs.d/" + origin.Host + "/hosts.toml": tc.config})
 			got := n.collect(failure(origin.Host + "/team/app:1.0"))
-			wantLines(t, "evidence", replaced(of(got, diagnosis.CheckRegistry), names...), tc.want...)
-			if l := of(got, diagnosis.CheckNodeDNS); len(l) != tc.dns {
+			wantLines(t, "evidence", replaced(of(failure(origin.Host+"/team/app:1.0"), got, diagnosis.CheckRegistry), names...), tc.want...)
+			if l := of(failure(origin.Host+"/team/app:1.0"), got, diagnosis.CheckNodeDNS); len(l) != tc.dns {
 				t.Errorf("names looked up: %q, want %d", l, tc.dns)
 			}
 			for _, e := range got {
-				if e.Check == diagnosis.CheckRegistry && (e.Mirror == strings.HasSuffix(e.Endpoint, origin.Host) || e.ConfigDir != "/certs.d") {
+				if e.Check == diagnosis.CheckRegistry && (e.Endpoint.Mirror == strings.HasSuffix(e.Endpoint.URL, origin.Host) || e.Endpoint.ConfigDir != "/certs.d") {
 					t.Errorf("evidence %+v", e)
 				}
 			}
@@ -677,7 +677,7 @@ func TestAnonymousSuccessEndsNothing(t *testing.T) {
 	origin := registrytest.New(t, registrytest.Config{CA: ca, Repositories: []registrytest.Repository{{Name: "team/app", Tags: []string{"1.0"}}}})
 	n := newNode(t, ca, map[string]string{"certs.d/" + origin.Host + "/hosts.toml": toml("https://"+origin.Host, "https://"+mirror.Host)})
 	n.secrets.byName["pull"] = pullSecret(dockerConfig(user, "x", origin.Host))
-	got := replaced(of(n.collect(failure(origin.Host+"/team/app:1.0", "pull")), diagnosis.CheckRegistry), origin.Host, "ORIGIN", mirror.Host, "MIRROR")
+	got := replaced(of(failure(origin.Host+"/team/app:1.0", "pull"), n.collect(failure(origin.Host+"/team/app:1.0", "pull")), diagnosis.CheckRegistry), origin.Host, "ORIGIN", mirror.Host, "MIRROR")
 	wantLines(t, "evidence", got,
 		"Failed | Unauthorized | https://MIRROR refuses the login with secret pull (entry ORIGIN) (HTTP 401)",
 		"Failed | Unauthorized | https://MIRROR wants credentials (HTTP 401)",
@@ -690,8 +690,8 @@ func TestLiteralAddress(t *testing.T) {
 	n := newNode(t, s.CA, nil)
 	// containerd verifies no certificate of a loopback address.
 	got := n.collect(failure(s.Address + "/team/app:1.0"))
-	wantLines(t, "DNS", of(got, diagnosis.CheckNodeDNS), "NotRun | 127.0.0.1 is an address; there is no name to resolve")
-	wantLines(t, "registry", replaced(of(got, diagnosis.CheckRegistry), s.Address, "ADDR"), "Passed | https://ADDR has the manifest and gives it without credentials")
+	wantLines(t, "DNS", of(failure(s.Address+"/team/app:1.0"), got, diagnosis.CheckNodeDNS), "NotRun | 127.0.0.1 is an address; there is no name to resolve")
+	wantLines(t, "registry", replaced(of(failure(s.Address+"/team/app:1.0"), got, diagnosis.CheckRegistry), s.Address, "ADDR"), "Passed | https://ADDR has the manifest and gives it without credentials")
 	wantLines(t, "questions", n.dns.Queries())
 }
 
@@ -706,8 +706,8 @@ func TestProxy(t *testing.T) {
 		}
 	})
 	got := n.collect(failure("gone.test/team/app:1.0"))
-	wantLines(t, "DNS", replaced(of(got, diagnosis.CheckNodeDNS), proxy, "PROXY"), "NotRun | https://gone.test is asked through the proxy PROXY, which resolves the name")
-	wantLines(t, "registry", replaced(of(got, diagnosis.CheckRegistry), proxy, "PROXY"), "Failed | ProxyFailed | the proxy PROXY fails for https://gone.test: it refuses the connection, nothing listens there")
+	wantLines(t, "DNS", replaced(of(failure("gone.test/team/app:1.0"), got, diagnosis.CheckNodeDNS), proxy, "PROXY"), "NotRun | https://gone.test is asked through the proxy PROXY, which resolves the name")
+	wantLines(t, "registry", replaced(of(failure("gone.test/team/app:1.0"), got, diagnosis.CheckRegistry), proxy, "PROXY"), "Failed | ProxyFailed | the proxy PROXY fails for https://gone.test: it refuses the connection, nothing listens there")
 	wantLines(t, "questions", n.dns.Queries())
 }
 
@@ -716,7 +716,7 @@ func TestMetadataAddress(t *testing.T) {
 	n := newNode(t, nil, nil)
 	n.dns.Set("metadata.test", dnstest.Zone{Addresses: []string{"169.254.169.254"}})
 	got := n.collect(failure("metadata.test/team/app:1.0"))
-	wantLines(t, "registry", of(got, diagnosis.CheckRegistry), "NotRun | AddressForbidden | https://metadata.test (169.254.169.254) leads to a link-local or metadata address, which whypull does not talk to")
+	wantLines(t, "registry", of(failure("metadata.test/team/app:1.0"), got, diagnosis.CheckRegistry), "NotRun | AddressForbidden | https://metadata.test (169.254.169.254) leads to a link-local or metadata address, which whypull does not talk to")
 }
 
 // The same facts give the same evidence, but for what was measured.
@@ -737,17 +737,13 @@ func TestDeterministic(t *testing.T) {
 
 func withoutPointers(all []diagnosis.Evidence) []string {
 	var out []string
-	all = slices.Clone(all)
-	for i := range all {
-		all[i].Timings = nil
-	}
 	for _, e := range all {
-		c := ""
-		if e.Credential != nil {
-			c = fmt.Sprintf("%+v", *e.Credential)
+		if r, ok := e.Body.(*diagnosis.RegistryFacts); ok {
+			facts := *r
+			facts.Timings = nil
+			e.Body = &facts
 		}
-		e.Credential = nil
-		out = append(out, fmt.Sprintf("%+v %s", e, c))
+		out = append(out, whole(e))
 	}
 	return out
 }
@@ -806,8 +802,8 @@ func TestNobodyServes(t *testing.T) {
 	n := newNode(t, s.CA, map[string]string{"certs.d/" + s.Host + "/hosts.toml": "server = \"https://" + s.Host + "\"\ncapabilities = [\"pull\"]\n"})
 	got := n.collect(failure(s.Host + "/team/app:1.0"))
 	const want = "NotRun | the node's configuration has no endpoint that serves such a reference"
-	wantLines(t, "registry", replaced(of(got, diagnosis.CheckRegistry), s.Host, "HUB"), "Inconclusive | RegistryConfigInvalid | /certs.d/HUB/hosts.toml has no effect: none of its hosts has the capabilities that such a reference needs (pull, and resolve for a tag)", want)
-	wantLines(t, "DNS", of(got, diagnosis.CheckNodeDNS), want)
+	wantLines(t, "registry", replaced(of(failure(s.Host+"/team/app:1.0"), got, diagnosis.CheckRegistry), s.Host, "HUB"), "Inconclusive | RegistryConfigInvalid | /certs.d/HUB/hosts.toml has no effect: none of its hosts has the capabilities that such a reference needs (pull, and resolve for a tag)", want)
+	wantLines(t, "DNS", of(failure(s.Host+"/team/app:1.0"), got, diagnosis.CheckNodeDNS), want)
 	wantAsked(t, s)
 }
 
@@ -835,7 +831,7 @@ func TestOrderOfEvidence(t *testing.T) {
 	got := n.collect(failure(s.Host+"/team/app:1.0", "gone", "lost"))
 	var checks []string
 	for _, e := range got {
-		checks = append(checks, strings.TrimSpace(string(e.Check)+" "+e.Secret))
+		checks = append(checks, strings.TrimSpace(string(e.Check)+" "+e.Credentials().Secret))
 	}
 	wantLines(t, "checks", checks, "message", "image", "credentials gone", "credentials lost", "nodeDNS", "registry", "podDNS", "pull")
 }

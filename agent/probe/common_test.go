@@ -2,6 +2,7 @@ package probe
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"net"
@@ -233,7 +234,7 @@ func (n *node) collectFresh(f diagnosis.Failure, fresh bool) []diagnosis.Evidenc
 	_, all := n.collector.Collect(n.t.Context(), f, fresh)
 	select {
 	case out := <-all:
-		wellFormed(n.t, out)
+		wellFormed(n.t, f, out)
 		return out
 	case <-time.After(long):
 		n.t.Fatal("no evidence")
@@ -242,10 +243,10 @@ func (n *node) collectFresh(f diagnosis.Failure, fresh bool) []diagnosis.Evidenc
 }
 
 // wellFormed asserts what holds for all evidence whatsoever.
-func wellFormed(t *testing.T, all []diagnosis.Evidence) {
+func wellFormed(t *testing.T, f diagnosis.Failure, all []diagnosis.Evidence) {
 	t.Helper()
 	outcomes := []diagnosis.Outcome{diagnosis.Passed, diagnosis.Failed, diagnosis.Inconclusive, diagnosis.NotRun}
-	for _, e := range all {
+	for _, e := range diagnosis.Findings(f, all) {
 		switch {
 		case !slices.Contains(outcomes, e.Outcome):
 			t.Errorf("outcome %q is none: %+v", e.Outcome, e)
@@ -258,9 +259,22 @@ func wellFormed(t *testing.T, all []diagnosis.Evidence) {
 		case e.Outcome == diagnosis.Failed && e.Fault == "":
 			t.Errorf("failed without a fault: %+v", e)
 		}
-		discreet(t, fmt.Sprintf("%+v %+v", e, e.Credential))
+		discreet(t, e.Detail+whole(e.Evidence))
 	}
 }
+
+// whole is evidence as a text, with all that its pointers point to.
+func whole(e diagnosis.Evidence) string {
+	body, err := json.Marshal(e.Body)
+	if err != nil {
+		return err.Error()
+	}
+	e.Body = nil
+	return fmt.Sprintf("%+v %s", e, body)
+}
+
+// detail is the sentence of a piece of evidence.
+func detail(f diagnosis.Failure, e diagnosis.Evidence) string { return diagnosis.Detail(f, &e) }
 
 // discreet asserts that a text holds nothing of the login.
 func discreet(t *testing.T, text string) {
@@ -273,9 +287,9 @@ func discreet(t *testing.T, text string) {
 }
 
 // of are the lines of one check: outcome, fault and sentence.
-func of(all []diagnosis.Evidence, check diagnosis.Check) []string {
+func of(f diagnosis.Failure, all []diagnosis.Evidence, check diagnosis.Check) []string {
 	var out []string
-	for _, e := range all {
+	for _, e := range diagnosis.Findings(f, all) {
 		if e.Check == check {
 			out = append(out, strings.Join(slices.DeleteFunc([]string{string(e.Outcome), string(e.Fault), e.Detail},
 				func(s string) bool { return s == "" }), " | "))

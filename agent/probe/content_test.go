@@ -56,23 +56,25 @@ func TestContent(t *testing.T) {
 		field func(diagnosis.Evidence) bool
 	}{
 		"sound": {elsewhere(here("s390x")), "context canceled", "Inconclusive | https://HUB has one image, for linux/s390x; node worker-3 is PLATFORM: the pull succeeds and the container cannot start",
-			func(e diagnosis.Evidence) bool { return slices.Equal(e.Platforms, []string{"linux/s390x"}) }},
+			func(e diagnosis.Evidence) bool { return slices.Equal(e.Registry().Platforms, []string{"linux/s390x"}) }},
 		"text of an earlier step": {elsewhere(here("s390x")), "dial tcp 10.0.0.1:443: connect: connection refused", "", nil},
 		"index for others": {func(c *registrytest.Content) ocispec.Descriptor {
 			return c.Index(c.Image(here("s390x"), c.Layer(1)), c.Image(here("ppc64le"), c.Layer(2)))
 		},
 			"no match for platform in manifest: not found", "Failed | PlatformMismatch | HUB/team/app:1.0 is for linux/ppc64le, linux/s390x; node worker-3 is PLATFORM",
-			func(e diagnosis.Evidence) bool { return e.Platform != "" && len(e.Platforms) == 2 }},
+			func(e diagnosis.Evidence) bool {
+				return e.Registry().Platform != "" && len(e.Registry().Platforms) == 2
+			}},
 		"blob missing": {broken(func(o *registrytest.Object) { o.Status = http.StatusNotFound }), "could not fetch content descriptor",
 			"Failed | ContentMissing | https://HUB does not have DIGEST, which the image's own manifest names (HTTP 404)",
-			func(e diagnosis.Evidence) bool { return strings.HasPrefix(e.Blob, "sha256:") }},
+			func(e diagnosis.Evidence) bool { return strings.HasPrefix(e.Registry().Blob, "sha256:") }},
 		"blob refused": {broken(func(o *registrytest.Object) { o.Status = http.StatusForbidden }), corruptText,
 			"Failed | Forbidden | https://HUB gives the manifest and refuses DIGEST without credentials (HTTP 403)", nil},
 		"blob broken": {broken(func(o *registrytest.Object) { o.Status = http.StatusBadGateway }), corruptText,
 			"Failed | ServerError | https://HUB fails for DIGEST (HTTP 502)", nil},
 		"blob elsewhere": {broken(func(o *registrytest.Object) { o.Location = "https://127.0.0.1:1/x?Signature=s3cret-passw0rd" }), corruptText,
 			"Failed | ConnectionRefused | https://127.0.0.1:1 refuses the connection: nothing listens there; https://HUB sends there for the image's blobs",
-			func(e diagnosis.Evidence) bool { return e.Via != "" && len(e.Addresses) == 0 }},
+			func(e diagnosis.Evidence) bool { return e.Registry().Via != "" && len(e.Registry().Addresses) == 0 }},
 		"blob corrupt": {broken(func(o *registrytest.Object) { o.Sent = []byte(strings.Repeat("x", len(o.Body))) }), corruptText,
 			"Failed | ContentCorrupt | https://HUB sends DIGEST otherwise than the image says: its digest, size or compression is wrong, or it breaks off", nil},
 		"something else": {func(c *registrytest.Content) ocispec.Descriptor {
@@ -90,12 +92,12 @@ func TestContent(t *testing.T) {
 			if tc.want != "" {
 				want = append(want, tc.want)
 			}
-			got := replaced(of(all, diagnosis.CheckRegistry), s.Host, "HUB")
+			got := replaced(of(f, all, diagnosis.CheckRegistry), s.Host, "HUB")
 			for i := range got {
 				got[i] = digests().ReplaceAllString(platformHere().ReplaceAllString(got[i], "is PLATFORM$1"), "DIGEST")
 			}
 			wantLines(t, "evidence", got, want...)
-			i := slices.IndexFunc(all, func(e diagnosis.Evidence) bool { return e.Content })
+			i := slices.IndexFunc(all, func(e diagnosis.Evidence) bool { return e.Registry().Content })
 			if (i >= 0) != (tc.want != "") {
 				t.Fatal("no evidence is about the content")
 			}
@@ -137,7 +139,7 @@ func TestContentBrieflyAndElsewhere(t *testing.T) {
 			f := failure(s.Host + "/team/app:1.0")
 			f.Reason, f.Message = "", ""
 			all := n.collect(f)
-			i := slices.IndexFunc(all, func(e diagnosis.Evidence) bool { return e.Content })
+			i := slices.IndexFunc(all, func(e diagnosis.Evidence) bool { return e.Registry().Content })
 			if i < 0 || all[i].Outcome != tc.want || all[i].Fault != tc.fault {
 				t.Errorf("%+v", all)
 			}
@@ -201,7 +203,7 @@ func TestContentRefusedToALogin(t *testing.T) {
 			f.Message = `failed to pull and unpack image "x": failed to copy: httpReadSeeker: failed open: unexpected status from GET request to https://` +
 				s.Host + "/v2/team/app/blobs/" + layer.Digest.String() + ": 403 Forbidden"
 			all := n.collect(f)
-			got := replaced(of(all, diagnosis.CheckRegistry), s.Host, "HUB")
+			got := replaced(of(f, all, diagnosis.CheckRegistry), s.Host, "HUB")
 			for i := range got {
 				got[i] = digests().ReplaceAllString(got[i], "DIGEST")
 			}
@@ -232,7 +234,7 @@ func (n *node) replaysUpTo(f diagnosis.Failure, logins []string, good string) {
 	}
 	var got, want []string
 	for _, e := range job.run() {
-		got = append(got, e.Credential.Source+" "+string(e.Outcome)+string(e.Cause))
+		got = append(got, e.Credential().Source+" "+string(e.Outcome)+string(e.Retry().Cause))
 	}
 	causes := map[string]diagnosis.Cause{"stranger": diagnosis.CredentialsRejected, "clerk": diagnosis.AccessDenied, "guest": diagnosis.AccessDenied}
 	for _, l := range logins {
@@ -263,7 +265,7 @@ func TestTroubleElsewhereIsNotTheRegistrys(t *testing.T) {
 	first, second := failure(s.Host+"/team/app:1.0"), failure(s.Host+"/team/app:2.0")
 	first.Message = corruptText
 	n.collect(first)
-	wantLines(t, "evidence", replaced(of(n.collect(second), diagnosis.CheckRegistry), s.Host, "HUB"), "Passed | https://HUB has the manifest and gives it without credentials")
+	wantLines(t, "evidence", replaced(of(second, n.collect(second), diagnosis.CheckRegistry), s.Host, "HUB"), "Passed | https://HUB has the manifest and gives it without credentials")
 }
 
 // The content is fetched by the digest that the registry has named, as the
@@ -350,8 +352,8 @@ func TestSettled(t *testing.T) {
 			n := newNode(t, s.CA, nil)
 			n.secrets.byName["a"] = loginFor(s.Host)
 			all := n.collect(failure(s.Host+"/team/app:1.0", "a"))
-			i := slices.IndexFunc(all, func(e diagnosis.Evidence) bool { return e.Credential != nil })
-			if i < 0 || all[i].Fault != diagnosis.FaultInsufficientScope || all[i].Exists != tc.exists {
+			i := slices.IndexFunc(all, func(e diagnosis.Evidence) bool { return e.Credential() != nil })
+			if i < 0 || all[i].Fault != diagnosis.FaultInsufficientScope || all[i].Registry().Exists != tc.exists {
 				t.Errorf("evidence %+v", all)
 			}
 			asked := slices.DeleteFunc(s.Lines(), func(l string) bool { return !strings.Contains(l, "/v2/team/whypull-") })
@@ -389,7 +391,7 @@ func TestShortNames(t *testing.T) {
 			n.runtime.Name, n.runtime.Release = "cri-o", "1.37.0"
 			f := failure("app:1.0")
 			f.Message = "reading manifest 1.0 in x: manifest unknown"
-			wantLines(t, "evidence", replaced(of(n.collect(f), diagnosis.CheckRegistry), s.Host, "HUB"), tc.want...)
+			wantLines(t, "evidence", replaced(of(f, n.collect(f), diagnosis.CheckRegistry), s.Host, "HUB"), tc.want...)
 		})
 	}
 }
@@ -438,11 +440,11 @@ func TestUntriedLogins(t *testing.T) {
 			}
 			var got []diagnosis.Evidence
 			for _, e := range n.collect(failure(s.Host+"/team/app:1.0", names...)) {
-				if e.Check == diagnosis.CheckRegistry && e.Outcome == diagnosis.NotRun && e.Credential != nil {
+				if e.Check == diagnosis.CheckRegistry && e.Outcome == diagnosis.NotRun && e.Credential() != nil {
 					got = append(got, e)
 				}
 			}
-			if len(got) < tc.untried-1 || len(got) > tc.untried || !strings.HasSuffix(got[0].Detail, tc.why) {
+			if len(got) < tc.untried-1 || len(got) > tc.untried || !strings.HasSuffix(detail(failure(s.Host+"/team/app:1.0"), got[0]), tc.why) {
 				t.Errorf("%d untried: %+v", len(got), got)
 			}
 		})
@@ -457,7 +459,7 @@ func TestLoginThatNobodyAsksFor(t *testing.T) {
 	n := newNode(t, s.CA, nil)
 	n.secrets.byName["a"], n.secrets.byName["b"] = loginFor(s.Host), pullSecret(dockerConfig(user, "other", s.Host))
 	got := n.collect(failure(s.Host+"/team/app:9.9", "a", "b"))
-	wantLines(t, "evidence", replaced(of(got, diagnosis.CheckRegistry), s.Host, "HUB"), "Failed | TagNotFound | https://HUB has repository team/app, but not what is asked for (HTTP 404)")
+	wantLines(t, "evidence", replaced(of(failure(s.Host+"/team/app:9.9", "a", "b"), got, diagnosis.CheckRegistry), s.Host, "HUB"), "Failed | TagNotFound | https://HUB has repository team/app, but not what is asked for (HTTP 404)")
 	if heads(s) != 1 {
 		t.Errorf("requests %q", s.Lines())
 	}

@@ -3,9 +3,8 @@ package probe
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
-	"strings"
+	"time"
 
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/keyring"
@@ -47,21 +46,20 @@ type NodeCredentials interface {
 // wrong with each secret that brings none.
 func (c *Collector) checkCredentials(ctx context.Context, f diagnosis.Failure) ([]diagnosis.Evidence, []keyring.Login) {
 	if !f.Ref().Valid() { // the kubelet does not come to the secrets
-		return skipped("the image reference does not parse, so no secret is read", diagnosis.CheckCredentials), nil
+		return skipped(diagnosis.ReasonNoSecretRead, diagnosis.CheckCredentials), nil
 	}
 	if f.Kind == diagnosis.KindSandbox { // podsandbox ensureImageExists brings no login of the kubelet's
-		return []diagnosis.Evidence{{Check: diagnosis.CheckCredentials, Outcome: diagnosis.Failed, Fault: diagnosis.FaultNoCredentials,
-			Detail: "the runtime pulls the sandbox image without any pull secret or credentials of the kubelet"}}, nil
+		return []diagnosis.Evidence{{Check: diagnosis.CheckCredentials, Outcome: diagnosis.Failed, Fault: diagnosis.FaultNoCredentials}}, nil
 	}
 	evidence, secrets, places := c.readSecrets(ctx, f)
 	found, err := keyring.Find(f.Ref(), keyring.Sources{Secrets: secrets, Node: c.nodeFile(), Now: c.now()})
 	if err != nil { // it has parsed above
-		return skipped("no registry was found in the image reference", diagnosis.CheckCredentials), nil
+		return skipped(diagnosis.ReasonNoRegistryFound, diagnosis.CheckCredentials), nil
 	}
 	for i, s := range found.Secrets {
-		evidence[places[i]] = soon(judge(s, found, f), found.Logins, s.Name, false, c.now())
+		evidence[places[i]] = judge(s, found, c.now())
 	}
-	evidence = append(evidence, nodeEvidence(found, f, c.now())...)
+	evidence = append(evidence, nodeEvidence(found, c.now())...)
 	return append(evidence, c.providers(f)...), found.Logins
 }
 
@@ -69,7 +67,7 @@ func (c *Collector) checkCredentials(ctx context.Context, f diagnosis.Failure) (
 // place in the evidence, which is yet to be filled.
 func (c *Collector) readSecrets(ctx context.Context, f diagnosis.Failure) (evidence []diagnosis.Evidence, secrets []keyring.Secret, places []int) {
 	if len(f.PullSecrets) == 0 {
-		return []diagnosis.Evidence{namesNone(f)}, nil, nil
+		return []diagnosis.Evidence{namesNone()}, nil, nil
 	}
 	evidence = make([]diagnosis.Evidence, len(f.PullSecrets))
 	read := c.reader(ctx, f)
@@ -83,18 +81,9 @@ func (c *Collector) readSecrets(ctx context.Context, f diagnosis.Failure) (evide
 	return evidence, secrets, places
 }
 
-// namesNone is the evidence on a pod without pull secrets. Those of its service
-// account are copied when a pod is made (admission plugin ServiceAccount), so
-// that who adds one mends no pod that is there.
-func namesNone(f diagnosis.Failure) diagnosis.Evidence {
-	e := diagnosis.Evidence{
-		Check: diagnosis.CheckCredentials, Outcome: diagnosis.Failed, Fault: diagnosis.FaultNoCredentials,
-		Detail: "the pod names no pull secret",
-	}
-	if f.ServiceAccount != "" && !f.Offline {
-		e.Detail += fmt.Sprintf("; one that is added to service account %s counts for new pods only", f.ServiceAccount)
-	}
-	return e
+// namesNone is the evidence on a pod without pull secrets.
+func namesNone() diagnosis.Evidence {
+	return diagnosis.Evidence{Check: diagnosis.CheckCredentials, Outcome: diagnosis.Failed, Fault: diagnosis.FaultNoCredentials}
 }
 
 // reader reads each secret once, though a pod may name it twice.
@@ -117,13 +106,13 @@ func (c *Collector) reader(ctx context.Context, f diagnosis.Failure) func(name s
 // readSecret reads one secret; the evidence has a Fault if there is none to go
 // on with.
 func (c *Collector) readSecret(ctx context.Context, f diagnosis.Failure, name string) (keyring.Secret, diagnosis.Evidence) {
-	namespace := f.Namespace
-	e := diagnosis.Evidence{Check: diagnosis.CheckCredentials, Secret: name}
+	facts := &diagnosis.CredentialFacts{Secret: name}
+	e := diagnosis.Evidence{Check: diagnosis.CheckCredentials, Body: facts}
 	if c.Secrets == nil {
-		e.Outcome, e.Fault, e.Detail = diagnosis.NotRun, diagnosis.FaultSecretUnreadable, "no API server to read secrets from"
+		e.Outcome, e.Fault, e.Reason = diagnosis.NotRun, diagnosis.FaultSecretUnreadable, diagnosis.ReasonNoAPIServer
 		return keyring.Secret{}, e
 	}
-	s, err := c.Secrets.Secret(ctx, namespace, name)
+	s, err := c.Secrets.Secret(ctx, f.Namespace, name)
 	c.noteSecret(f, name, s, err)
 	var unread Unread
 	switch {
@@ -132,62 +121,57 @@ func (c *Collector) readSecret(ctx context.Context, f diagnosis.Failure, name st
 	case errors.Is(err, kube.ErrNotFound):
 		c.Metrics.SecretRead("missing")
 		e.Outcome, e.Fault = diagnosis.Failed, diagnosis.FaultSecretMissing
-		e.Detail = fmt.Sprintf("secret %s does not exist in namespace %s", name, namespace)
-		c.elsewhere(ctx, namespace, &e)
+		facts.Elsewhere = c.elsewhere(ctx, f.Namespace, name)
 	case errors.As(err, &unread):
-		e.Outcome, e.Fault, e.Detail = diagnosis.NotRun, diagnosis.FaultSecretUnreadable, unread.Error()
+		e.Outcome, e.Fault, facts.Unread = diagnosis.NotRun, diagnosis.FaultSecretUnreadable, unread.Error()
 	case errors.Is(err, kube.ErrNoAccess):
 		c.Metrics.SecretRead("forbidden")
-		e.Outcome, e.Fault = diagnosis.NotRun, diagnosis.FaultSecretUnreadable
-		e.Detail = fmt.Sprintf("whypull may not read secret %s; impersonate-on:associated-node:get or get on it would allow that", name)
+		e.Outcome, e.Fault, e.Reason = diagnosis.NotRun, diagnosis.FaultSecretUnreadable, diagnosis.ReasonSecretForbidden
 	default:
 		c.Metrics.SecretRead("error")
 		e.Outcome, e.Fault = diagnosis.Inconclusive, diagnosis.FaultSecretUnreadable
-		e.Detail = fmt.Sprintf("secret %s could not be read from the API server", name)
 	}
 	return keyring.Secret{Namespace: s.Namespace, Name: name, UID: s.UID, Changed: s.Changed, Type: s.Type, Data: s.Data}, e
 }
 
-// elsewhere adds whether there is a secret of the missing one's name in another
-// namespace, and never in which: the pod's author chooses the name, and may not
-// see that namespace.
-func (c *Collector) elsewhere(ctx context.Context, namespace string, e *diagnosis.Evidence) {
+// elsewhere returns whether there is a secret of the missing one's name in another
+// namespace.
+func (c *Collector) elsewhere(ctx context.Context, namespace, name string) diagnosis.Elsewhere {
 	finder, ok := c.Secrets.(SecretFinder)
 	if !ok {
-		return
+		return ""
 	}
-	exists, err := finder.ExistsElsewhere(ctx, namespace, e.Secret)
+	exists, err := finder.ExistsElsewhere(ctx, namespace, name)
 	switch {
 	case err != nil:
-		e.Detail += "; one of that name in another namespace does not count"
+		return diagnosis.ElsewhereUnknown
 	case exists:
-		e.Detail += "; a secret of that name exists in another namespace"
+		return diagnosis.ElsewhereExists
 	}
+	return ""
 }
 
 // judge turns the keyring's view of one secret into evidence. It always has the
 // secret's registry keys: who makes the secret anew loses them all.
-func judge(s keyring.SecretState, found keyring.Lookup, f diagnosis.Failure) diagnosis.Evidence {
-	e := diagnosis.Evidence{Check: diagnosis.CheckCredentials, Outcome: diagnosis.Failed, Secret: s.Name, Hosts: hosts(s)}
+func judge(s keyring.SecretState, found keyring.Lookup, now time.Time) diagnosis.Evidence {
+	facts := &diagnosis.CredentialFacts{Secret: s.Name, Hosts: hosts(s)}
+	e := diagnosis.Evidence{Check: diagnosis.CheckCredentials, Outcome: diagnosis.Failed, Body: facts}
 	switch {
 	case s.Problem != "":
-		e.Fault = secretFault(s.Problem)
-		e.Detail = fmt.Sprintf("pull secret %s: %s", s.Name, s.Reason)
+		e.Fault, facts.Problem = secretFault(s.Problem), s.Reason
 	case s.Matches():
 		entry := matched(s, found.Logins)
-		e.Outcome, e.Detail = diagnosis.Passed, fmt.Sprintf("secret %s has credentials for %s under %s", s.Name, f.Registry, entry.Key)
 		if bringsNone(entry) {
-			e.Outcome, e.Fault = diagnosis.Failed, diagnosis.FaultSecretEmpty
-			e.Detail = fmt.Sprintf("pull secret %s", s.Name)
+			e.Fault, facts.Problem = diagnosis.FaultSecretEmpty, entry.Text
 		} else if old, ok := outdated(found.Logins, s.Name, false); ok {
-			return expired(e, old, "secret "+s.Name)
-		}
-		if entry.Text != "" {
-			e.Detail += ": " + entry.Text
+			e.Fault = expired(facts, old)
+		} else {
+			e.Outcome, facts.Key, facts.Note = diagnosis.Passed, entry.Key, entry.Text
+			facts.Expires = soon(found.Logins, s.Name, false, now)
 		}
 	default:
 		e.Fault = diagnosis.FaultNoMatchingCredential
-		e.Detail = fmt.Sprintf("secret %s is for %s%s", s.Name, some(e.Hosts), whyNot(s, found, f))
+		facts.Near, facts.NearPlace = whyNot(s, found)
 	}
 	return e
 }
@@ -244,28 +228,13 @@ func hosts(s keyring.SecretState) []string {
 	return slices.Compact(out)
 }
 
-func some(hosts []string) string {
-	const most = 5
-	if len(hosts) == 0 {
-		return "no registry"
-	}
-	s := strings.Join(hosts[:min(len(hosts), most)], ", ")
-	if n := len(hosts) - most; n > 0 {
-		s += fmt.Sprintf(" and %d more", n)
-	}
-	return s
-}
-
-// whyNot says where the image is, and the reason why the entry that was most
-// likely meant does not match, where it is not simply another host.
-func whyNot(s keyring.SecretState, found keyring.Lookup, f diagnosis.Failure) string {
+// whyNot returns the reason why the entry that was most likely meant does not
+// match, where it is not simply another host, and whether it says where the image
+// is.
+func whyNot(s keyring.SecretState, found keyring.Lookup) (text string, place bool) {
 	near, ok := found.Nearest()
-	place := ", the image is on " + f.Registry
-	switch {
-	case !ok || near.Secret != s.Name || near.Entry.Why == keyring.OtherHost || near.Entry.Text == "":
-		return place
-	case near.Entry.Why == keyring.OtherPort || near.Entry.Why == keyring.OtherPath: // which say it themselves
-		return "; " + near.Entry.Text
+	if !ok || near.Secret != s.Name || near.Entry.Why == keyring.OtherHost {
+		return "", false
 	}
-	return place + "; " + near.Entry.Text
+	return near.Entry.Text, near.Entry.Why == keyring.OtherPort || near.Entry.Why == keyring.OtherPath
 }

@@ -163,9 +163,9 @@ func TestCheckCredentials(t *testing.T) {
 				f.SetImage(parsed(tc.image))
 			}
 			got, logins := c.checkCredentials(t.Context(), f)
-			wellFormed(t, got)
+			wellFormed(t, f, got)
 			if tc.want != nil {
-				wantLines(t, "evidence", of(got, diagnosis.CheckCredentials), tc.want...)
+				wantLines(t, "evidence", of(f, got, diagnosis.CheckCredentials), tc.want...)
 			}
 			if tc.faulty != nil {
 				wantFaults(t, got, tc.faulty)
@@ -202,10 +202,10 @@ func TestCredentialFields(t *testing.T) {
 	t.Parallel()
 	c := &Collector{Options: Options{Metrics: &fakeMetrics{}, Secrets: &fakeSecrets{byName: map[string]kube.Secret{"other": loginFor("z.test", "a.test")}}}}
 	got, _ := c.checkCredentials(t.Context(), failure(image, "other", "gone"))
-	if got[0].Secret != "other" || !slices.Equal(got[0].Hosts, []string{"a.test", "z.test"}) {
+	if got[0].Credentials().Secret != "other" || !slices.Equal(got[0].Credentials().Hosts, []string{"a.test", "z.test"}) {
 		t.Errorf("evidence %+v", got[0])
 	}
-	if got[1].Secret != "gone" || got[1].Hosts != nil {
+	if got[1].Credentials().Secret != "gone" || got[1].Credentials().Hosts != nil {
 		t.Errorf("evidence %+v", got[1])
 	}
 }
@@ -238,8 +238,8 @@ func TestHostsOfEverySecretRead(t *testing.T) {
 			got, _ := c.checkCredentials(t.Context(), failure(image, "pull", "pull"))
 			wantFaults(t, got, []diagnosis.Fault{tc.fault, tc.fault})
 			for _, e := range got {
-				if len(e.Hosts) != 2 || !strings.HasPrefix(e.Hosts[0], "hub.test") || e.Hosts[1] != "other.test" || e.Secret != "pull" {
-					t.Errorf("secret %s, hosts %q: %s", e.Secret, e.Hosts, e.Detail)
+				if len(e.Credentials().Hosts) != 2 || !strings.HasPrefix(e.Credentials().Hosts[0], "hub.test") || e.Credentials().Hosts[1] != "other.test" || e.Credentials().Secret != "pull" {
+					t.Errorf("secret %s, hosts %q: %s", e.Credentials().Secret, e.Credentials().Hosts, detail(failure(image), e))
 				}
 			}
 		})
@@ -252,10 +252,10 @@ func TestCredentialInKey(t *testing.T) {
 	for _, host := range []string{"hub.test", "other.test"} {
 		c := &Collector{Options: Options{Metrics: &fakeMetrics{}, Secrets: &fakeSecrets{byName: map[string]kube.Secret{"pull": loginFor("https://" + user + ":" + password + "@" + host)}}}}
 		got, logins := c.checkCredentials(t.Context(), failure(image, "pull"))
-		wellFormed(t, got)
+		wellFormed(t, failure(image, "pull"), got)
 		discreet(t, fmt.Sprint(got, logins))
-		if !strings.Contains(got[0].Detail, host) {
-			t.Errorf("the host is not told: %s", got[0].Detail)
+		if text := detail(failure(image, "pull"), got[0]); !strings.Contains(text, host) {
+			t.Errorf("the host is not told: %s", text)
 		}
 	}
 }
@@ -263,7 +263,7 @@ func TestCredentialInKey(t *testing.T) {
 func TestCheckCredentialsWithoutAPIServer(t *testing.T) {
 	t.Parallel()
 	got, logins := (&Collector{Options: Options{Metrics: &fakeMetrics{}}}).checkCredentials(t.Context(), failure(image, "pull"))
-	wantLines(t, "evidence", of(got, diagnosis.CheckCredentials), "NotRun | SecretUnreadable | no API server to read secrets from")
+	wantLines(t, "evidence", of(failure(image, "pull"), got, diagnosis.CheckCredentials), "NotRun | SecretUnreadable | no API server to read secrets from")
 	if logins != nil {
 		t.Errorf("logins %v", logins)
 	}
@@ -275,8 +275,8 @@ func TestCheckCredentialsNotGiven(t *testing.T) {
 	m := &fakeMetrics{}
 	c := &Collector{Options: Options{Metrics: m, Secrets: &fakeSecrets{errs: map[string]error{"pull": fmt.Errorf("reading: %w", Unread("secret pull is not in the files"))}}}}
 	got, logins := c.checkCredentials(t.Context(), failure(image, "pull"))
-	wantLines(t, "evidence", of(got, diagnosis.CheckCredentials), "NotRun | SecretUnreadable | secret pull is not in the files")
-	if len(logins) != 0 || len(m.secrets) != 0 || got[0].Secret != "pull" {
+	wantLines(t, "evidence", of(failure(image, "pull"), got, diagnosis.CheckCredentials), "NotRun | SecretUnreadable | secret pull is not in the files")
+	if len(logins) != 0 || len(m.secrets) != 0 || got[0].Credentials().Secret != "pull" {
 		t.Errorf("logins %v, metrics %v, %+v", logins, m.secrets, got[0])
 	}
 }
@@ -288,5 +288,5 @@ func TestCheckCredentialsCancelled(t *testing.T) {
 	cancel()
 	c := &Collector{Options: Options{Metrics: &fakeMetrics{}, Secrets: &fakeSecrets{}}}
 	got, _ := c.checkCredentials(ctx, failure(image, "pull"))
-	wantLines(t, "evidence", of(got, diagnosis.CheckCredentials), "Inconclusive | SecretUnreadable | secret pull could not be read from the API server")
+	wantLines(t, "evidence", of(failure(image, "pull"), got, diagnosis.CheckCredentials), "Inconclusive | SecretUnreadable | secret pull could not be read from the API server")
 }

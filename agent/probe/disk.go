@@ -3,7 +3,6 @@ package probe
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -44,12 +43,12 @@ type imageSize struct{ size, missing int64 }
 // nothing is to be seen.
 func (c *Collector) lookAtDisk(ctx context.Context, f diagnosis.Failure, known []diagnosis.Evidence) *diskLook {
 	text := known[0]
-	if f.PullPolicy == "Never" || f.Stall != "" || f.Unrecorded() || !slices.Contains(aboutDisk(), cmp.Or(text.Cause, diagnosis.Unknown)) {
+	if f.PullPolicy == "Never" || f.Stall != "" || f.Unrecorded() || !slices.Contains(aboutDisk, cmp.Or(text.Message().Cause, diagnosis.Unknown)) {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, diskPatience)
 	defer cancel()
-	l := &diskLook{f: f, certain: text.Cause == diagnosis.DiskFull}
+	l := &diskLook{f: f, certain: text.Message().Cause == diagnosis.DiskFull}
 	l.present = slices.ContainsFunc(known, func(e diagnosis.Evidence) bool {
 		return e.Check == diagnosis.CheckImage && e.Outcome == diagnosis.Passed
 	})
@@ -71,10 +70,11 @@ func (l *diskLook) learn(found []diagnosis.Evidence) {
 		return
 	}
 	i := slices.IndexFunc(found, func(e diagnosis.Evidence) bool {
-		return e.Size > 0 && (l.certain || e.Outcome != diagnosis.Failed && e.Missing > 0 && !l.present)
+		a := e.Answer()
+		return a.Size > 0 && (l.certain || e.Outcome != diagnosis.Failed && a.Missing > 0 && !l.present)
 	})
 	if i >= 0 {
-		l.image = imageSize{size: found[i].Size, missing: found[i].Missing}
+		l.image = imageSize{size: found[i].Answer().Size, missing: found[i].Answer().Missing}
 	}
 }
 
@@ -94,8 +94,8 @@ func (l *diskLook) evidence() []diagnosis.Evidence {
 	for _, s := range short {
 		out = append(out, l.shortage(s))
 	}
-	if hidden := unknownRoom(l.all); l.certain && hidden != "" {
-		out = append(out, diagnosis.Evidence{Check: diagnosis.CheckPull, Outcome: diagnosis.NotRun, Detail: hidden})
+	if hidden := l.unseen(); l.certain && len(hidden) > 0 {
+		out = append(out, diagnosis.Evidence{Check: diagnosis.CheckPull, Outcome: diagnosis.NotRun, Body: l.facts(hidden)})
 	}
 	return out
 }
@@ -115,9 +115,7 @@ func (l *diskLook) needs() []disk.Need {
 
 // aboutDisk are the texts' causes that go with a full file system: the runtime
 // does not always say what has kept it from writing.
-func aboutDisk() []diagnosis.Cause {
-	return []diagnosis.Cause{diagnosis.DiskFull, diagnosis.Unknown, diagnosis.RuntimeError, diagnosis.ImageStoreCorrupt}
-}
+var aboutDisk = []diagnosis.Cause{diagnosis.DiskFull, diagnosis.Unknown, diagnosis.RuntimeError, diagnosis.ImageStoreCorrupt} //nolint:gochecknoglobals // never written
 
 // places are the directories that a pull writes to on this node.
 func (c *Collector) places(ctx context.Context) ([]disk.Place, disk.Store) {
@@ -194,142 +192,76 @@ func (c *Collector) sizes(ctx context.Context, a registry.Answer) (size, missing
 	return a.Compressed, max(missing, 0)
 }
 
-// shortage tells of a file system that is full, or too small for the image. Where
-// the runtime has found no room and there is one file system to write to, that it
-// is too small is known, and only by how much is estimated.
+// shortage is a file system that is full, or too small for the image. Where the
+// runtime has found no room and there is one file system to write to, that it is
+// too small is known, and only by how much is estimated.
 func (l *diskLook) shortage(s disk.Shortage) diagnosis.Evidence {
-	e := diagnosis.Evidence{Check: diagnosis.CheckPull, Outcome: diagnosis.Failed, Fault: diagnosis.FaultDiskFull, Estimated: s.Estimated, Directories: []string{s.Path}, Presumed: s.Presumed}
-	where, needs := place(l.f, s.Filesystem), l.wants(s.Needed, s.Filesystem)
-	missing := bytes(s.Needed - min(s.Free, s.Needed))
-	sole := len(l.all) == 1 && l.certain
-	if !l.certain && (s.Estimated || s.Presumed) || s.Estimated && !sole { // alone that is no reason to blame anything
+	of := filesystem(s.Filesystem)
+	of.Needed, of.Full, of.NoInodes = s.Needed, s.Full(), s.NoInodes()
+	facts := l.facts([]diagnosis.Filesystem{of})
+	facts.Disk.Estimated, facts.Disk.Sole = s.Estimated, len(l.all) == 1 && l.certain
+	e := diagnosis.Evidence{Check: diagnosis.CheckPull, Outcome: diagnosis.Failed, Fault: diagnosis.FaultDiskFull, Body: facts}
+	if !l.certain && (s.Estimated || s.Presumed) || s.Estimated && !facts.Disk.Sole { // alone that is no reason to blame anything
 		e.Outcome = diagnosis.Inconclusive
 	}
-	switch {
-	case s.NoInodes():
-		e.Detail = fmt.Sprintf("no inodes are left on %s, so no file can be made there; %s are free", where, bytes(s.Free))
-	case s.Full():
-		e.Detail = fmt.Sprintf("no byte of %s is left on %s", bytes(s.Total), where)
-		if s.Needed > 0 {
-			e.Detail += ", and " + needs
-		}
-	case s.Estimated && !sole:
-		e.Detail = fmt.Sprintf("%s may be missing on %s: %s are free, and %s", missing, where, bytes(s.Free), needs)
-	default:
-		e.Detail = fmt.Sprintf("about %s are missing on %s: %s are free, and %s", missing, where, bytes(s.Free), needs)
-	}
 	return e
 }
 
-// wants says how many bytes of a file system the image needs.
-func (l *diskLook) wants(needed uint64, s disk.Filesystem) string {
-	what, unpacked := "the image", ""
-	if 0 < l.image.missing && l.image.missing < l.image.size {
-		what = "what is left of the image"
-	}
-	if slices.Contains(s.Uses, disk.UseImages) {
-		unpacked = " once unpacked"
-	}
-	return fmt.Sprintf("%s needs about %s%s", what, bytes(needed), unpacked)
+func (l *diskLook) facts(all []diagnosis.Filesystem) *diagnosis.PullFacts {
+	partial := 0 < l.image.missing && l.image.missing < l.image.size
+	return &diagnosis.PullFacts{Disk: &diagnosis.DiskFacts{Filesystems: all, Partial: partial}}
 }
 
-// place names a file system. Of one that was seen at another directory, which is
-// on the same unless the node has mounted something in between, it says so.
-func place(f diagnosis.Failure, s disk.Filesystem) string {
-	return fmt.Sprintf("node %s's file system of %s", f.Node, directory(s))
-}
-
-func directory(s disk.Filesystem) string {
-	seen := ""
-	if s.Presumed && s.Seen != "" {
-		seen = ", seen at " + s.Seen
-	}
-	return fmt.Sprintf("%s (%s%s)", s.Path, purposes(s.Uses), seen)
-}
-
-// room tells of file systems that are not short, and of those that cannot be
-// seen: the text may be of an earlier moment, or of one of these.
+// room is the file systems that are not short, and those that cannot be seen: the
+// text may be of an earlier moment, or of one of these.
 func (l *diskLook) room() diagnosis.Evidence {
-	e := diagnosis.Evidence{Check: diagnosis.CheckPull, Outcome: diagnosis.Inconclusive}
-	var parts []string
+	e := diagnosis.Evidence{Check: diagnosis.CheckPull, Outcome: diagnosis.NotRun}
+	var all []diagnosis.Filesystem
+	for _, s := range l.all {
+		of := filesystem(s)
+		if of.Unseen == "" {
+			of.Needed, e.Outcome = disk.Sum(l.needs(), s), diagnosis.Inconclusive
+		}
+		all = append(all, of)
+	}
+	e.Body = l.facts(all)
+	return e
+}
+
+// unseen are the file systems that could not be looked at.
+func (l *diskLook) unseen() []diagnosis.Filesystem {
+	var out []diagnosis.Filesystem
 	for _, s := range l.all {
 		if s.Unseen != "" {
-			continue
+			out = append(out, filesystem(s))
 		}
-		part := fmt.Sprintf("%s%s are free now on %s", bytes(s.Free), fewInodes(s), place(l.f, s))
-		if len(parts) > 0 {
-			part = fmt.Sprintf("%s%s on that of %s", bytes(s.Free), fewInodes(s), directory(s))
-		}
-		if needed := disk.Sum(l.needs(), s); needed > 0 {
-			part += ", and " + l.wants(needed, s)
-		}
-		parts, e.Directories = append(parts, part), append(e.Directories, s.Path)
-		e.Presumed = e.Presumed || s.Presumed
 	}
-	if len(parts) == 0 {
-		e.Outcome = diagnosis.NotRun
-	}
-	if hidden := unknownRoom(l.all); hidden != "" {
-		parts = append(parts, hidden)
-	}
-	e.Detail = strings.Join(parts, "; ")
-	return e
+	return out
 }
 
-// fewInodes tells how many inodes are free where they are few: an image has many
-// files. The number changes all the time.
-func fewInodes(s disk.Filesystem) string {
-	const share = 20
-	if s.TotalInodes == 0 || s.FreeInodes > s.TotalInodes/share {
-		return ""
+func filesystem(s disk.Filesystem) diagnosis.Filesystem {
+	out := diagnosis.Filesystem{
+		Path: s.Path, Presumed: s.Presumed, Seen: s.Seen, Unseen: unseen[s.Unseen],
+		Free: s.Free, Total: s.Total, FreeInodes: s.FreeInodes, TotalInodes: s.TotalInodes,
 	}
-	return fmt.Sprintf(" and no more than %d of %d inodes", s.FreeInodes, s.TotalInodes)
+	for _, u := range s.Uses {
+		out.Uses = append(out.Uses, filesystemUses[u])
+	}
+	return out
 }
 
-// unknownRoom says what could not be looked at, and why; "" if nothing.
-func unknownRoom(all []disk.Filesystem) string {
-	reasons := []struct {
-		unseen disk.Unseen
-		why    string
-	}{
-		{disk.UnseenNotMounted, "not mounted into the agent"},
-		{disk.UnseenMissing, "there is no such directory on the node"},
-		{disk.UnseenForbidden, "the agent may not look at it"},
-		{disk.UnseenTimeout, "the file system does not answer"},
-		{disk.UnseenFailed, "the file system answers with an error"},
+//nolint:gochecknoglobals // never written
+var (
+	unseen = map[disk.Unseen]diagnosis.Unseen{
+		disk.UnseenNotMounted: diagnosis.UnseenNotMounted,
+		disk.UnseenMissing:    diagnosis.UnseenMissing,
+		disk.UnseenForbidden:  diagnosis.UnseenForbidden,
+		disk.UnseenTimeout:    diagnosis.UnseenTimeout,
+		disk.UnseenFailed:     diagnosis.UnseenFailed,
 	}
-	var parts []string
-	for _, r := range reasons {
-		var where []string
-		for _, s := range all {
-			if s.Unseen == r.unseen {
-				where = append(where, fmt.Sprintf("%s (%s)", s.Path, purposes(s.Uses)))
-			}
-		}
-		if len(where) > 0 {
-			parts = append(parts, fmt.Sprintf("how much room there is at %s is not known: %s", strings.Join(where, " and "), r.why))
-		}
+	filesystemUses = map[disk.Use]diagnosis.FilesystemUse{
+		disk.UseImages:    diagnosis.FilesystemImages,
+		disk.UseContent:   diagnosis.FilesystemContent,
+		disk.UseTemporary: diagnosis.FilesystemTemporary,
 	}
-	return strings.Join(parts, "; ")
-}
-
-// purposes are what pulls need a file system for, in people's words.
-func purposes(uses []disk.Use) string {
-	var out []string
-	for _, u := range uses {
-		switch u {
-		case disk.UseImages:
-			out = append(out, "image store")
-		case disk.UseContent:
-			out = append(out, "content store")
-		case disk.UseTemporary:
-			out = append(out, "temporary files")
-		}
-	}
-	return strings.Join(out, ", ")
-}
-
-func bytes(n uint64) string {
-	const most = 1<<63 - 1
-	return size(int64(min(n, most))) // #nosec G115 -- it fits
-}
+)

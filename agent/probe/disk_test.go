@@ -69,8 +69,8 @@ func fullText(f diagnosis.Failure) diagnosis.Failure {
 func (n *node) disk(f diagnosis.Failure) []string {
 	n.t.Helper()
 	all := n.collector.lookAtDisk(n.t.Context(), f, []diagnosis.Evidence{messageEvidence(f)}).evidence()
-	wellFormed(n.t, all)
-	return of(all, diagnosis.CheckPull)
+	wellFormed(n.t, f, all)
+	return of(f, all, diagnosis.CheckPull)
 }
 
 func TestDisk(t *testing.T) {
@@ -251,7 +251,7 @@ func TestDiskByTheRegistrysSize(t *testing.T) {
 				n.runtime.Add(critest.NewImage("sha256:1", []string{f.Image}, nil))
 			}
 			all := n.collect(f)
-			got := slices.DeleteFunc(of(all, diagnosis.CheckPull), func(l string) bool { return strings.HasPrefix(l, "NotRun | pulls are not tried again") })
+			got := slices.DeleteFunc(of(f, all, diagnosis.CheckPull), func(l string) bool { return strings.HasPrefix(l, "NotRun | pulls are not tried again") })
 			wantLines(t, "disk", got, tc.want...)
 			v := diagnosis.Diagnose(f, all)
 			if v.Cause != tc.cause || v.Confidence != tc.confidence {

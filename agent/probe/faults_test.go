@@ -111,7 +111,10 @@ func diagnoseCase(t *testing.T, w *faulttest.World, c faulttest.Case, limits reg
 // secretive asserts that the evidence shows nothing of the passwords, nor of
 // what the registry wrote.
 func secretive(t *testing.T, c faulttest.Case, all []diagnosis.Evidence) {
-	text := fmt.Sprintf("%+v", all)
+	var text string
+	for _, e := range all {
+		text += whole(e)
+	}
 	for _, l := range c.Credentials {
 		if strings.Contains(text, l.Password) {
 			t.Errorf("%s: the password is in the evidence", c.Name)
@@ -124,7 +127,7 @@ func secretive(t *testing.T, c faulttest.Case, all []diagnosis.Evidence) {
 	}
 }
 
-func lines(all []diagnosis.Evidence) string {
+func lines(all []diagnosis.Finding) string {
 	var b strings.Builder
 	for _, e := range all {
 		if e.Outcome != diagnosis.NotRun {

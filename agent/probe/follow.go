@@ -2,7 +2,6 @@ package probe
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -132,33 +131,15 @@ func (w *look) rate(s standstill, now time.Time) float64 {
 	return float64(s.done-first.done) / span.Seconds()
 }
 
-// behind tells of the other pods that have lately been seen to wait without a
-// byte. nil if there are none.
-func (l *follower) behind(f diagnosis.Failure, now time.Time) []diagnosis.Evidence {
-	pods := l.podsBehind(f, now)
-	if pods == "" {
+// behind returns the other pods that have lately been seen to wait without a byte;
+// nil if there are none.
+func (l *follower) behind(f diagnosis.Failure, now time.Time) *diagnosis.Behind {
+	names, others := l.waiting(f, now)
+	if len(names)+others == 0 {
 		return nil
 	}
-	return []diagnosis.Evidence{{Check: diagnosis.CheckPull, Outcome: diagnosis.Inconclusive, Detail: fmt.Sprintf(
-		"node %s receives no other image meanwhile, as when the kubelet pulls one at a time; pods that wait for theirs without a byte: %s", f.Node, pods)}}
-}
-
-// podsBehind names those pods: a pod's report may do so for its own namespace
-// only. "" if there are none.
-func (l *follower) podsBehind(f diagnosis.Failure, now time.Time) string {
-	names, others := l.waiting(f, now)
 	named := names[:min(len(names), maxBehind)]
-	var parts []string
-	if len(named) > 0 {
-		parts = append(parts, strings.Join(named, ", "))
-	}
-	if n := len(names) - len(named); n > 0 {
-		parts = append(parts, fmt.Sprintf("%d more of namespace %s", n, f.Namespace))
-	}
-	if others > 0 {
-		parts = append(parts, fmt.Sprintf("%d of other namespaces", others))
-	}
-	return strings.Join(parts, "; ")
+	return &diagnosis.Behind{Pods: named, More: len(names) - len(named), Others: others}
 }
 
 // ahead is the pull that stalls while a pod waits without a byte, of several one
@@ -188,23 +169,25 @@ func (l *follower) ahead(f diagnosis.Failure, now time.Time) (diagnosis.Failure,
 func (c *Collector) queue(ctx context.Context, f diagnosis.Failure, s standstill) string {
 	switch {
 	case s.way == diagnosis.StallBehind:
-		return c.waitedFor(ctx, f)
+		return c.waitedFor(ctx, f).Detail()
 	case s.alone:
-		return c.follower.podsBehind(f, c.now())
+		if behind := c.follower.behind(f, c.now()); behind != nil {
+			return behind.Detail(f)
+		}
 	}
 	return ""
 }
 
-// waitedFor names the pull that a pod waits for: whose it is and from where, if
-// the pod's report may tell.
-func (c *Collector) waitedFor(ctx context.Context, f diagnosis.Failure) string {
+// waitedFor returns the pull that a pod waits for, as far as the pod's report may
+// name it.
+func (c *Collector) waitedFor(ctx context.Context, f diagnosis.Failure) diagnosis.Ahead {
 	switch first, known := c.follower.ahead(f, c.now()); {
 	case !known:
-		return "another image"
+		return diagnosis.Ahead{}
 	case first.Namespace != f.Namespace:
-		return "another image, for a pod of another namespace"
+		return diagnosis.Ahead{Hidden: true}
 	default:
-		return fmt.Sprintf("pod %s's image from %s", first.Pod, c.sources(ctx, first))
+		return diagnosis.Ahead{Pod: first.Pod, Sources: c.sources(ctx, first)}
 	}
 }
 
@@ -231,15 +214,15 @@ func (l *follower) waiting(f diagnosis.Failure, now time.Time) (names []string, 
 
 // sources are the hosts that the node asks for an image, as its configuration
 // has them, in that order.
-func (c *Collector) sources(ctx context.Context, f diagnosis.Failure) string {
+func (c *Collector) sources(ctx context.Context, f diagnosis.Failure) []string {
 	ref, err := completed(f.Image)
 	if err != nil {
-		return f.Registry
+		return []string{f.Registry}
 	}
 	config := c.configs.load(ctx, c.options, c.Images)
 	endpoints, _, err := config.EndpointsFor(ctx, f.Registry, ref)
 	if err != nil || len(endpoints) == 0 {
-		return f.Registry
+		return []string{f.Registry}
 	}
 	var hosts []string
 	for _, e := range endpoints {
@@ -247,8 +230,5 @@ func (c *Collector) sources(ctx context.Context, f diagnosis.Failure) string {
 			hosts = append(hosts, e.Host)
 		}
 	}
-	if len(hosts) == 1 {
-		return hosts[0]
-	}
-	return hosts[0] + " (or, where that does not serve it, " + some(hosts[1:]) + ")"
+	return hosts
 }

@@ -3,6 +3,7 @@ package probe
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -174,7 +175,10 @@ func TestBehind(t *testing.T) {
 					l.saw(w, standstill{stage: p.stage}, noon().Add(-p.ago))
 				}
 			}
-			got := of(l.behind(f, noon()), diagnosis.CheckPull)
+			var got []string
+			if behind := l.behind(f, noon()); behind != nil {
+				got = of(f, []diagnosis.Evidence{{Check: diagnosis.CheckPull, Outcome: diagnosis.Inconclusive, Body: &diagnosis.PullFacts{Behind: behind}}}, diagnosis.CheckPull)
+			}
 			if tc.want == "" && len(got) > 0 || tc.want != "" && !slices.Equal(got, []string{head + tc.want}) {
 				t.Errorf("got %q, want %q", got, tc.want)
 			}
@@ -193,12 +197,12 @@ func TestBehindIsEvidence(t *testing.T) {
 	n.runtime.AddSandbox(critest.Sandbox{ID: "s-2", PodUID: "u-2"})
 	wantLines(t, "looked at", n.going(other))
 	f.Stall = diagnosis.StallTransfer
-	if got := of(n.collect(f), diagnosis.CheckPull); len(got) != 2 {
+	if got := of(f, n.collect(f), diagnosis.CheckPull); len(got) != 2 {
 		t.Errorf("got %q", got)
 	}
 	n.runtime.Receive(critest.Ingest{Ref: "layer-" + layer, Offset: 150, Total: 200, Started: noon(), Updated: now.Now().Add(-5 * time.Minute)},
 		critest.Ingest{Ref: "layer-" + blobOf("9"), Started: noon(), Updated: now.Now()})
-	if got := of(n.collect(f), diagnosis.CheckPull); len(got) != 1 {
+	if got := of(f, n.collect(f), diagnosis.CheckPull); len(got) != 1 {
 		t.Errorf("with another image on its way: got %q", got)
 	}
 }
@@ -238,8 +242,8 @@ func TestQueue(t *testing.T) {
 				t.Errorf("it waits for %q, want %q", got, tc.ahead)
 			}
 			second.Stall = diagnosis.StallBehind
-			wantLines(t, "behind", of(n.collect(second), diagnosis.CheckPull), "Failed | PullWaits | the pull of elsewhere.test/team/other:v1 has not begun: the node waits for the pull of "+
-				tc.ahead+", of which less than 1 MiB has come since "+moment(f.Since))
+			wantLines(t, "behind", of(second, n.collect(second), diagnosis.CheckPull), "Failed | PullWaits | the pull of elsewhere.test/team/other:v1 has not begun: the node waits for the pull of "+
+				tc.ahead+", of which less than 1 MiB has come since "+f.Since.UTC().Format("15:04:05 UTC"))
 			now.advance(lately + time.Second)
 			if got := queue(second); got != "another image" {
 				t.Errorf("of a pull that is looked at no more: %q", got)
@@ -266,7 +270,8 @@ func TestSources(t *testing.T) {
 				files["certs.d/registry.test/hosts.toml"] = tc.config
 			}
 			n := newNode(t, nil, files)
-			if got := n.collector.sources(t.Context(), failure(tc.image)); got != tc.want {
+			e := diagnosis.Evidence{Check: diagnosis.CheckPull, Fault: diagnosis.FaultStalled, Body: &diagnosis.PullFacts{Sources: n.collector.sources(t.Context(), failure(tc.image))}}
+			if got := detail(failure(tc.image), e); !strings.Contains(got, " from "+tc.want+" stands still") {
 				t.Errorf("got %q, want %q", got, tc.want)
 			}
 		})

@@ -2,7 +2,6 @@ package probe
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -26,12 +25,12 @@ type Images interface {
 func (c *Collector) checkImage(ctx context.Context, f diagnosis.Failure) (diagnosis.Evidence, string) {
 	e := diagnosis.Evidence{Check: diagnosis.CheckImage}
 	if !f.Ref().Valid() {
-		e.Outcome, e.Fault, e.Detail = diagnosis.Failed, diagnosis.FaultNameInvalid, "the image reference does not parse"+wrong(f.Image)
-		e.Candidates = corrections(f.Image)
+		e.Outcome, e.Fault = diagnosis.Failed, diagnosis.FaultNameInvalid
+		e.Body = &diagnosis.ImageFacts{Invalid: wrong(f.Image), Candidates: corrections(f.Image)}
 		return e, ""
 	}
 	if c.Images == nil {
-		e.Outcome, e.Detail = diagnosis.NotRun, "no container runtime socket to ask"
+		e.Outcome, e.Reason = diagnosis.NotRun, diagnosis.ReasonNoRuntime
 		return e, ""
 	}
 	a, err := c.images.Get(ctx, f.Image, func(ctx context.Context) (*imageAnswer, error) { return c.askImage(ctx, f.Image), ctx.Err() })
@@ -42,15 +41,15 @@ func (c *Collector) checkImage(ctx context.Context, f diagnosis.Failure) (diagno
 	}
 	switch {
 	case a.err != nil:
-		e.Outcome, e.Detail = diagnosis.Inconclusive, a.err.Error()
+		e.Outcome, e.Body = diagnosis.Inconclusive, &diagnosis.ImageFacts{Error: a.err.Error()}
 		if cri.IsDown(a.err) {
-			e.Fault, e.Detail = diagnosis.FaultRuntimeUnready, fmt.Sprintf("the container runtime of node %s does not answer: %v", f.Node, a.err)
+			e.Fault = diagnosis.FaultRuntimeUnready
 		}
 	case a.present:
-		e.Outcome, e.Detail = diagnosis.Passed, fmt.Sprintf("the image is on node %s", f.Node)
+		e.Outcome = diagnosis.Passed
 		return e, a.id
 	default:
-		e.Outcome, e.Fault, e.Detail = diagnosis.Failed, diagnosis.FaultImageAbsent, absent(f, a.others)
+		e.Outcome, e.Fault, e.Body = diagnosis.Failed, diagnosis.FaultImageAbsent, &diagnosis.ImageFacts{Others: ofRepository(f, a.others)}
 	}
 	return e, ""
 }
@@ -82,29 +81,28 @@ func (c *Collector) checkUse(f diagnosis.Failure, image diagnosis.Evidence, id s
 		return image
 	}
 	a := c.Node.Verdict(useQuestion(f, id, credentials, logins))
-	image.Detail += sayUse(a, f.PullPolicy)
-	image.Use, image.Unrecorded = use(a.Verdict), a.Verdict == kubelet.VerdictNoCredentialsRecorded
-	if image.Use == diagnosis.UseRefused {
+	facts := &diagnosis.ImageFacts{Record: records[a.Verdict], Recorded: a.Recorded, Written: a.Written}
+	image.Body = facts
+	if facts.Use() == diagnosis.UseRefused {
 		image.Outcome, image.Fault = diagnosis.Failed, diagnosis.FaultNotVerified
 	}
 	if a.Verdict == kubelet.VerdictOtherSpelling {
-		image.Candidates = []string{a.Recorded + strings.TrimPrefix(f.Image, a.Written)}
+		facts.Candidates = []string{a.Recorded + strings.TrimPrefix(f.Image, a.Written)}
 	}
 	return image
 }
 
-// use is what a verdict settles. Disabled settles nothing: see there.
-func use(v kubelet.Verdict) diagnosis.Use {
-	switch v {
-	case kubelet.VerdictNodeWide, kubelet.VerdictThisPod:
-		return diagnosis.UseAllowed
-	case kubelet.VerdictNotPulledByKubelet:
-		return diagnosis.UseDefault
-	case kubelet.VerdictOtherCredentials, kubelet.VerdictOtherSpelling, kubelet.VerdictNoCredentialsRecorded:
-		return diagnosis.UseRefused
-	default:
-		return diagnosis.UseUnknown
-	}
+// records has what a verdict of the kubelet's records is in a report. Disabled
+// settles nothing: see there.
+var records = map[kubelet.Verdict]diagnosis.Record{ //nolint:gochecknoglobals // never written
+	kubelet.VerdictNodeWide:              diagnosis.RecordNodeWide,
+	kubelet.VerdictThisPod:               diagnosis.RecordThisPod,
+	kubelet.VerdictNotPulledByKubelet:    diagnosis.RecordNotPulled,
+	kubelet.VerdictOtherCredentials:      diagnosis.RecordOtherCredentials,
+	kubelet.VerdictOtherSpelling:         diagnosis.RecordOtherSpelling,
+	kubelet.VerdictNoCredentialsRecorded: diagnosis.RecordNoCredentials,
+	kubelet.VerdictPulling:               diagnosis.RecordPulling,
+	kubelet.VerdictUndecided:             diagnosis.RecordUndecided,
 }
 
 // useQuestion is what the kubelet asks its records: only the logins of the pod's
@@ -125,73 +123,27 @@ func useQuestion(f diagnosis.Failure, id string, credentials []diagnosis.Evidenc
 	return q
 }
 
-// sayUse is the end of the sentence on an image that is there. It tells nothing
-// of who else uses the image.
-func sayUse(a kubelet.Answer, policy string) string {
-	switch a.Verdict {
-	case kubelet.VerdictNotPulledByKubelet:
-		return "; the kubelet has no record of pulling it, and by default lets every pod use such an image (not with imagePullCredentialsVerificationPolicy AlwaysVerify)"
-	case kubelet.VerdictNodeWide:
-		return ", and the kubelet lets every pod of the node use it"
-	case kubelet.VerdictThisPod:
-		return ", and the kubelet lets this pod use it: it has the credentials of an earlier pull"
-	case kubelet.VerdictOtherCredentials, kubelet.VerdictOtherSpelling, kubelet.VerdictNoCredentialsRecorded:
-		return ", but the kubelet does not let this pod use it: " + sayRefused(a, policy == "Never")
-	case kubelet.VerdictPulling:
-		return "; the kubelet has begun a pull of it, and lets no pod use it before one has ended"
-	case kubelet.VerdictUndecided:
-		return "; whether the kubelet lets this pod use it depends on credentials that are not all known here"
-	default:
-		return ""
-	}
-}
-
-// sayRefused says why, and what would help. With the policy Never there is no
-// pull to prove credentials by: they have to be recorded already, under the name
-// as the pod writes it.
-func sayRefused(a kubelet.Answer, never bool) string {
-	switch {
-	case a.Verdict == kubelet.VerdictOtherSpelling && never:
-		return fmt.Sprintf("it is recorded as %s; the pod writes %s; it would with the recorded spelling, or another policy than Never", a.Recorded, a.Written)
-	case a.Verdict == kubelet.VerdictOtherSpelling:
-		return fmt.Sprintf("it is recorded as %s; the pod writes %s; it would with the recorded spelling, or after a pull under this one", a.Recorded, a.Written)
-	case a.Verdict == kubelet.VerdictNoCredentialsRecorded && never:
-		return "the kubelet has no record of a pull under this name; no pull secret changes that, only another policy than Never"
-	case a.Verdict == kubelet.VerdictNoCredentialsRecorded:
-		return "the kubelet has no record of a pull under this name; it would after one"
-	case never:
-		return "it was pulled with credentials that this pod does not have; it would if the pod had the pull secret of an earlier pull, or another policy than Never"
-	default:
-		return "it was pulled with credentials that this pod does not have; it would after a pull with a pull secret that the registry accepts"
-	}
-}
-
-// absent names what the node has of the same repository: what else is there is
-// not this pod's.
-func absent(f diagnosis.Failure, others []string) string {
-	s := fmt.Sprintf("the image is not on node %s", f.Node)
+// ofRepository returns those of an image's other names that are of its own
+// repository: what else is on the node is not this pod's.
+func ofRepository(f diagnosis.Failure, names []string) []string {
 	repository := f.Registry + "/" + f.Repository
-	own := slices.DeleteFunc(slices.Clone(others), func(name string) bool {
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool {
 		after, ok := strings.CutPrefix(name, repository)
 		return !ok || !strings.HasPrefix(after, ":") && !strings.HasPrefix(after, "@")
 	})
-	if len(own) > 0 {
-		s += "; the node has " + strings.Join(own, ", ")
-	}
-	return s
 }
 
-// wrong returns what is wrong with a reference, as the end of a sentence, without
-// the library's repeating the reference.
+// wrong returns what is wrong with a reference, without the library's repeating
+// the reference; "" where it parses.
 func wrong(image string) string {
 	_, err := podwatch.ParseImage(image)
 	switch {
 	case err == nil:
 		return ""
 	case strings.Contains(image, "://"):
-		return ": it begins with a URL's scheme"
+		return "it begins with a URL's scheme"
 	}
-	return ": " + strings.TrimPrefix(err.Error(), "invalid reference format: ")
+	return strings.TrimPrefix(err.Error(), "invalid reference format: ")
 }
 
 // corrections are names that parse and that may have been meant: each mends

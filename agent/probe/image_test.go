@@ -66,8 +66,8 @@ func TestCheckImage(t *testing.T) {
 				tc.prepare(n.runtime)
 			}
 			e, _ := n.collector.checkImage(t.Context(), failure(image))
-			wellFormed(t, []diagnosis.Evidence{e})
-			wantLines(t, "evidence", of([]diagnosis.Evidence{e}, diagnosis.CheckImage), tc.want)
+			wellFormed(t, failure(image), []diagnosis.Evidence{e})
+			wantLines(t, "evidence", of(failure(image), []diagnosis.Evidence{e}, diagnosis.CheckImage), tc.want)
 			if !slices.Equal(n.metrics.up, tc.up) {
 				t.Errorf("metrics were told %v, want %v", n.metrics.up, tc.up)
 			}
@@ -111,7 +111,7 @@ func TestCheckImageCancelled(t *testing.T) {
 func TestCheckImageWithoutRuntime(t *testing.T) {
 	t.Parallel()
 	e, _ := (&Collector{Options: Options{Metrics: &fakeMetrics{}}}).checkImage(t.Context(), failure(image))
-	wantLines(t, "evidence", of([]diagnosis.Evidence{e}, diagnosis.CheckImage), "NotRun | no container runtime socket to ask")
+	wantLines(t, "evidence", of(failure(image), []diagnosis.Evidence{e}, diagnosis.CheckImage), "NotRun | no container runtime socket to ask")
 }
 
 func TestInvalidName(t *testing.T) {
@@ -147,15 +147,15 @@ func TestInvalidName(t *testing.T) {
 		t.Run(image, func(t *testing.T) {
 			t.Parallel()
 			e, _ := (&Collector{}).checkImage(t.Context(), failure(image))
-			wellFormed(t, []diagnosis.Evidence{e})
-			wantLines(t, "evidence", of([]diagnosis.Evidence{e}, diagnosis.CheckImage),
+			wellFormed(t, failure(image), []diagnosis.Evidence{e})
+			wantLines(t, "evidence", of(failure(image), []diagnosis.Evidence{e}, diagnosis.CheckImage),
 				"Failed | InvalidName | the image reference does not parse: "+tc.why)
 			var want []string
 			if tc.correction != "" {
 				want = []string{tc.correction}
 			}
-			wantLines(t, "candidates", e.Candidates, want...)
-			for _, c := range e.Candidates {
+			wantLines(t, "candidates", e.Image().Candidates, want...)
+			for _, c := range e.Image().Candidates {
 				if _, err := reference.ParseNormalizedNamed(c); err != nil {
 					t.Errorf("the correction %q does not parse: %v", c, err)
 				}

@@ -30,9 +30,9 @@ func TestMessage(t *testing.T) {
 			f := failure(image)
 			f.Reason, f.Message = tc.reason, tc.message
 			e := messageEvidence(f)
-			wellFormed(t, []diagnosis.Evidence{e})
-			wantLines(t, "evidence", of([]diagnosis.Evidence{e}, diagnosis.CheckMessage), tc.want)
-			if e.Cause != tc.cause || e.Host != tc.host || e.Status != tc.status || e.AfterManifest != tc.after {
+			wellFormed(t, f, []diagnosis.Evidence{e})
+			wantLines(t, "evidence", of(f, []diagnosis.Evidence{e}, diagnosis.CheckMessage), tc.want)
+			if e.Message().Cause != tc.cause || e.Message().Host != tc.host || e.Message().Status != tc.status || e.Message().AfterManifest != tc.after {
 				t.Errorf("evidence %+v", e)
 			}
 		})

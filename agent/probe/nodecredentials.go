@@ -1,7 +1,6 @@
 package probe
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/whypull/whypull/agent/diagnosis"
@@ -32,27 +31,22 @@ func (c *Collector) nodeFile() *keyring.NodeFile {
 
 // nodeEvidence tells of the node's own credentials if there are any for the
 // image. That there are none is no fault of anything.
-func nodeEvidence(found keyring.Lookup, f diagnosis.Failure, now time.Time) []diagnosis.Evidence {
+func nodeEvidence(found keyring.Lookup, now time.Time) []diagnosis.Evidence {
 	if found.Node == nil || !found.Node.Matches() {
 		return nil
 	}
 	entry := matched(*found.Node, found.Logins)
-	e := diagnosis.Evidence{
-		Check: diagnosis.CheckCredentials, Outcome: diagnosis.Passed,
-		Detail: fmt.Sprintf("the node's file %s has credentials for %s under %s", found.Node.Name, f.Registry, entry.Key),
+	facts := &diagnosis.CredentialFacts{File: found.Node.Name, Key: entry.Key, Note: entry.Text}
+	if found.Node.Problem != "" {
+		facts.Problem, facts.Note = found.Node.Reason, "" // one is enough
 	}
+	e := diagnosis.Evidence{Check: diagnosis.CheckCredentials, Outcome: diagnosis.Passed, Body: facts}
 	if bringsNone(entry) {
 		e.Outcome = diagnosis.Inconclusive
-		e.Detail = fmt.Sprintf("the node's file %s names %s", found.Node.Name, f.Registry)
 	} else if old, ok := outdated(found.Logins, found.Node.Name, true); ok {
-		return []diagnosis.Evidence{expired(e, old, "the node's file "+found.Node.Name)}
-	}
-	e = soon(e, found.Logins, found.Node.Name, true, now)
-	switch {
-	case found.Node.Problem != "":
-		e.Detail += ": " + found.Node.Reason
-	case entry.Text != "":
-		e.Detail += ": " + entry.Text
+		e.Outcome, e.Fault = diagnosis.Failed, expired(facts, old)
+	} else {
+		facts.Expires = soon(found.Logins, found.Node.Name, true, now)
 	}
 	return []diagnosis.Evidence{e}
 }
@@ -77,51 +71,34 @@ func overdue(l keyring.Login) bool {
 	return l.Validity == diagnosis.ValidityExpired || l.Validity == diagnosis.ValidityOutlived
 }
 
-// minute is how the times of credentials are told: dates and no ages, since
-// evidence must not change with every look.
-const minute = "2006-01-02 15:04 UTC"
-
-// soon adds to the evidence on a source's logins that the last of them which
-// names its end is over within the hour. One that names none may stay.
-func soon(e diagnosis.Evidence, logins []keyring.Login, source string, ofNode bool, now time.Time) diagnosis.Evidence {
+// soon returns when the last of a source's logins expires that name their end, if
+// all of them do so within the hour; else the zero time. One that names none may
+// stay.
+func soon(logins []keyring.Login, source string, ofNode bool, now time.Time) time.Time {
 	var last time.Time
 	for _, l := range logins {
 		if l.Source != source || l.OfNode != ofNode || l.Empty() || overdue(l) {
 			continue
 		}
 		if !l.EndsSoon(now) {
-			return e
+			return time.Time{}
 		}
 		if l.Expires.After(last) {
 			last = l.Expires
 		}
 	}
-	if e.Outcome != diagnosis.Passed || last.IsZero() {
-		return e
-	}
-	e.Expires = last
-	e.Detail += "; it is a token that expires at " + last.UTC().Format(minute)
-	return e
+	return last
 }
 
-// expired is the evidence on a login that is over its time.
-func expired(e diagnosis.Evidence, l keyring.Login, where string) diagnosis.Evidence {
-	e.Outcome, e.Fault = diagnosis.Failed, diagnosis.FaultCredentialExpired
+// expired notes the facts of a login that has expired.
+func expired(facts *diagnosis.CredentialFacts, l keyring.Login) diagnosis.Fault {
+	facts.Credential = credential(l)
 	if l.Validity == diagnosis.ValidityExpired {
-		e.Detail = fmt.Sprintf("%s (entry %s) holds a token that expired on %s", where, l.Key, l.Expires.UTC().Format(minute))
+		facts.ExpiredAt = l.Expires
 	} else {
-		e.Detail = fmt.Sprintf("%s (entry %s) holds a token and was last changed on %s; such tokens live %s",
-			where, l.Key, l.Changed.UTC().Format(minute), hours(l.Lifetime))
+		facts.Changed, facts.Lifetime = l.Changed, l.Lifetime
 	}
-	e.Credential = credential(l)
-	return e
-}
-
-func hours(d time.Duration) string {
-	if d == time.Hour {
-		return "1 hour"
-	}
-	return fmt.Sprintf("%d hours", int(d.Hours()))
+	return diagnosis.FaultCredentialExpired
 }
 
 // credential names a login in evidence.
@@ -138,22 +115,10 @@ func (c *Collector) providers(f diagnosis.Failure) []diagnosis.Evidence {
 	var out []diagnosis.Evidence
 	all, _ := c.Node.Providers(f.Ref())
 	for _, p := range all {
-		e := diagnosis.Evidence{
-			Check: diagnosis.CheckCredentials, Outcome: diagnosis.NotRun, Fault: diagnosis.FaultProviderMatches, Provider: p.Name,
-			Detail: fmt.Sprintf("the kubelet also asks credential provider %s, which is configured for %s", p.Name, pattern(p, f)),
-		}
-		if p.TokenMode {
-			e.Detail += " and gets a token of the pod's service account"
-		}
-		e.Detail += "; whypull does not run it"
-		out = append(out, e)
+		out = append(out, diagnosis.Evidence{
+			Check: diagnosis.CheckCredentials, Outcome: diagnosis.NotRun, Fault: diagnosis.FaultProviderMatches,
+			Body: &diagnosis.CredentialFacts{Provider: p.Name, Pattern: p.Pattern, TokenMode: p.TokenMode},
+		})
 	}
 	return out
-}
-
-func pattern(p kubelet.Provider, f diagnosis.Failure) string {
-	if p.Pattern != "" {
-		return p.Pattern
-	}
-	return f.Registry
 }

@@ -69,8 +69,8 @@ func TestNodeCredentials(t *testing.T) {
 			secrets := &fakeSecrets{byName: map[string]kube.Secret{"good": loginFor("hub.test"), "bad": pullSecret("{")}}
 			c := &Collector{Options: Options{Secrets: secrets, Metrics: &fakeMetrics{}, Node: kubeletOf(t, map[string]string{nodeFile: tc.content})}}
 			got, logins := c.checkCredentials(t.Context(), failure(image, tc.secrets...))
-			wellFormed(t, got)
-			wantLines(t, "evidence", of(got, diagnosis.CheckCredentials), tc.want...)
+			wellFormed(t, failure(image, tc.secrets...), got)
+			wantLines(t, "evidence", of(failure(image, tc.secrets...), got, diagnosis.CheckCredentials), tc.want...)
 			wantLines(t, "logins", places(logins), tc.logins...)
 			for _, l := range logins {
 				if l.OfNode != strings.HasPrefix(l.Source, "/") {
@@ -99,13 +99,13 @@ func TestProvidersEvidence(t *testing.T) {
 		{"name":"z-provider","matchImages":["*.test"],"tokenAttributes":{}},{"name":"gcr","matchImages":["gcr.io"]},{"name":"a-provider","matchImages":["x.test","hub.test/%74eam"]}]}`
 	c := &Collector{Options: Options{Secrets: &fakeSecrets{byName: map[string]kube.Secret{"good": loginFor("hub.test")}}, Metrics: &fakeMetrics{}, Node: kubeletOf(t, map[string]string{"etc/eks/image-credential-provider/config.json": config})}}
 	got, _ := c.checkCredentials(t.Context(), failure(image, "good"))
-	wellFormed(t, got)
-	wantLines(t, "evidence", of(got, diagnosis.CheckCredentials),
+	wellFormed(t, failure(image, "good"), got)
+	wantLines(t, "evidence", of(failure(image, "good"), got, diagnosis.CheckCredentials),
 		"Passed | secret good has credentials for hub.test under hub.test",
 		"NotRun | CredentialProviderMatches | the kubelet also asks credential provider z-provider, which is configured for *.test and gets a token of the pod's service account; whypull does not run it",
 		"NotRun | CredentialProviderMatches | the kubelet also asks credential provider a-provider, which is configured for hub.test; whypull does not run it")
-	if got[1].Provider != "z-provider" || got[2].Provider != "a-provider" {
-		t.Errorf("providers %q, %q", got[1].Provider, got[2].Provider)
+	if got[1].Credentials().Provider != "z-provider" || got[2].Credentials().Provider != "a-provider" {
+		t.Errorf("providers %q, %q", got[1].Credentials().Provider, got[2].Credentials().Provider)
 	}
 }
 
@@ -152,19 +152,19 @@ func TestExpiredCredentials(t *testing.T) {
 			for _, at := range []time.Time{now, now.Add(time.Second), now.Add(48 * time.Hour)} {
 				c := &Collector{Options: Options{Secrets: &fakeSecrets{byName: map[string]kube.Secret{"pull": tc.secret}}, Metrics: &fakeMetrics{}}, asker: clockAt(at)}
 				got, _ := c.checkCredentials(t.Context(), failure(image, "pull"))
-				wellFormed(t, got)
+				wellFormed(t, failure(image, "pull"), got)
 				if first == nil {
 					first = got
 				}
-				if fmt.Sprintf("%+v", got[0].Detail) != first[0].Detail {
-					t.Errorf("the sentence changes with time: %q, then %q", first[0].Detail, got[0].Detail)
+				if old, text := detail(failure(image), first[0]), detail(failure(image), got[0]); text != old {
+					t.Errorf("the sentence changes with time: %q, then %q", old, text)
 				}
 			}
-			wantLines(t, "evidence", of(first, diagnosis.CheckCredentials), tc.want)
-			if first[0].Secret != "pull" {
-				t.Errorf("secret %q", first[0].Secret)
+			wantLines(t, "evidence", of(failure(image, "pull"), first, diagnosis.CheckCredentials), tc.want)
+			if first[0].Credentials().Secret != "pull" {
+				t.Errorf("secret %q", first[0].Credentials().Secret)
 			}
-			if c := first[0].Credential; (c != nil) != (tc.validity != "") || c != nil && (c.Validity != tc.validity || c.Key != "hub.test") {
+			if c := first[0].Credential(); (c != nil) != (tc.validity != "") || c != nil && (c.Validity != tc.validity || c.Key != "hub.test") {
 				t.Errorf("credential %+v", c)
 			}
 		})
@@ -203,8 +203,8 @@ func TestMissingSecretElsewhere(t *testing.T) {
 			secrets := &findingSecrets{exists: tc.exists, err: tc.err, fakeSecrets: fakeSecrets{byName: map[string]kube.Secret{"good": loginFor("hub.test")}}}
 			c := &Collector{Options: Options{Secrets: secrets, Metrics: &fakeMetrics{}}}
 			got, _ := c.checkCredentials(t.Context(), failure(image, "pull", "good"))
-			wellFormed(t, got)
-			wantLines(t, "evidence", of(got, diagnosis.CheckCredentials), tc.want, "Passed | secret good has credentials for hub.test under hub.test")
+			wellFormed(t, failure(image, "pull", "good"), got)
+			wantLines(t, "evidence", of(failure(image, "pull", "good"), got, diagnosis.CheckCredentials), tc.want, "Passed | secret good has credentials for hub.test under hub.test")
 			wantLines(t, "reads", secrets.reads, "team/pull", "not team/pull", "team/good")
 		})
 	}
@@ -270,10 +270,10 @@ func TestImageUse(t *testing.T) {
 				f.PullPolicy = tc.policy
 			}
 			known, _ := n.collector.quick(t.Context(), f)
-			wellFormed(t, known)
-			wantLines(t, "evidence", of(known, diagnosis.CheckImage), tc.want)
-			if e := known[slices.IndexFunc(known, func(e diagnosis.Evidence) bool { return e.Check == diagnosis.CheckImage })]; e.Use != tc.use || e.Candidates != nil {
-				t.Errorf("use %q, want %q; candidates %q", e.Use, tc.use, e.Candidates)
+			wellFormed(t, f, known)
+			wantLines(t, "evidence", of(f, known, diagnosis.CheckImage), tc.want)
+			if e := known[slices.IndexFunc(known, func(e diagnosis.Evidence) bool { return e.Check == diagnosis.CheckImage })]; e.Image().Use() != tc.use || e.Image().Candidates != nil {
+				t.Errorf("use %q, want %q; candidates %q", e.Image().Use(), tc.use, e.Image().Candidates)
 			}
 			outcome, _, _ := strings.Cut(tc.want, " ")
 			if !slices.Contains(n.metrics.sorted(), "image "+outcome) {
@@ -306,16 +306,16 @@ func TestImageUseOtherSpelling(t *testing.T) {
 			n.collector.Node = kubeletOf(t, recordOf("sha256:1", "nginx", `{"nodePodsAccessible":true}`))
 			f := failure(tc.image)
 			f.PullPolicy = tc.policy
-			e := n.collector.checkUse(f, diagnosis.Evidence{Check: diagnosis.CheckImage, Outcome: diagnosis.Passed, Detail: "the image is on node worker-3"}, "sha256:1", nil, nil)
-			wellFormed(t, []diagnosis.Evidence{e})
-			wantLines(t, "evidence", of([]diagnosis.Evidence{e}, diagnosis.CheckImage), refused+tc.want)
-			wantLines(t, "candidates", e.Candidates, tc.candidate)
-			if e.Use != diagnosis.UseRefused {
-				t.Errorf("use %q", e.Use)
+			e := n.collector.checkUse(f, diagnosis.Evidence{Check: diagnosis.CheckImage, Outcome: diagnosis.Passed}, "sha256:1", nil, nil)
+			wellFormed(t, f, []diagnosis.Evidence{e})
+			wantLines(t, "evidence", of(f, []diagnosis.Evidence{e}, diagnosis.CheckImage), refused+tc.want)
+			wantLines(t, "candidates", e.Image().Candidates, tc.candidate)
+			if e.Image().Use() != diagnosis.UseRefused {
+				t.Errorf("use %q", e.Image().Use())
 			}
-			f.SetImage(parsed(e.Candidates[0]))
-			if e = n.collector.checkUse(f, diagnosis.Evidence{Check: diagnosis.CheckImage}, "sha256:1", nil, nil); e.Use != diagnosis.UseAllowed {
-				t.Errorf("the candidate's use is %q: %s", e.Use, e.Detail)
+			f.SetImage(parsed(e.Image().Candidates[0]))
+			if e = n.collector.checkUse(f, diagnosis.Evidence{Check: diagnosis.CheckImage}, "sha256:1", nil, nil); e.Image().Use() != diagnosis.UseAllowed {
+				t.Errorf("the candidate's use is %q: %s", e.Image().Use(), detail(f, e))
 			}
 		})
 	}
@@ -332,7 +332,7 @@ func TestUse(t *testing.T) {
 		kubelet.VerdictNotVisible:            diagnosis.UseUnknown, kubelet.VerdictDisabled: diagnosis.UseUnknown,
 		kubelet.VerdictPulling: diagnosis.UseUnknown, kubelet.VerdictUndecided: diagnosis.UseUnknown, "a later one": diagnosis.UseUnknown,
 	} {
-		if got := use(v); got != want {
+		if got := (&diagnosis.ImageFacts{Record: records[v]}).Use(); got != want {
 			t.Errorf("%q: %q, want %q", v, got, want)
 		}
 	}
@@ -346,7 +346,7 @@ func TestImageUseAbsent(t *testing.T) {
 	f := failure(image)
 	f.PullPolicy = "Never"
 	known, _ := n.collector.quick(t.Context(), f)
-	wantLines(t, "evidence", of(known, diagnosis.CheckImage), "Failed | ImageAbsent | the image is not on node worker-3")
+	wantLines(t, "evidence", of(f, known, diagnosis.CheckImage), "Failed | ImageAbsent | the image is not on node worker-3")
 }
 
 // What is there and cannot be used has a login that the kubelet hashes as we do.
@@ -369,7 +369,7 @@ func TestImageUseByHash(t *testing.T) {
 	f := failure(image, "pull")
 	f.PullPolicy = "Never"
 	known, _ := n.collector.quick(t.Context(), f)
-	wantLines(t, "evidence", of(known, diagnosis.CheckImage),
+	wantLines(t, "evidence", of(f, known, diagnosis.CheckImage),
 		"Passed | the image is on node worker-3, and the kubelet lets this pod use it: it has the credentials of an earlier pull")
 	if text := fmt.Sprintf("%+v", known); strings.Contains(text, found.Logins[0].Hash()) {
 		t.Errorf("the hash is in the evidence: %s", text)
@@ -404,13 +404,14 @@ func TestCredentialExpiresSoon(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := &Collector{Options: Options{Metrics: &fakeMetrics{}, Secrets: &fakeSecrets{byName: map[string]kube.Secret{"s": pullSecret(tc.content)}}}, asker: clockAt(now)}
-			got, _ := c.checkCredentials(t.Context(), diagnosis.Failure{Namespace: "team", Image: "hub.test/team/app:1", Registry: "hub.test", Repository: "team/app", PullSecrets: []string{"s"}})
+			f := diagnosis.Failure{Namespace: "team", Image: "hub.test/team/app:1", Registry: "hub.test", Repository: "team/app", PullSecrets: []string{"s"}}
+			got, _ := c.checkCredentials(t.Context(), f)
 			line := string(got[0].Outcome) + " | "
 			if got[0].Fault != "" {
 				line += string(got[0].Fault) + " | "
 			}
-			if line += got[0].Detail; line != tc.want || !got[0].Expires.Equal(tc.expires) {
-				t.Errorf("got  %s (%s)\nwant %s (%s)", line, got[0].Expires, tc.want, tc.expires)
+			if line += detail(f, got[0]); line != tc.want || !got[0].Credentials().Expires.Equal(tc.expires) {
+				t.Errorf("got  %s (%s)\nwant %s (%s)", line, got[0].Credentials().Expires, tc.want, tc.expires)
 			}
 		})
 	}
@@ -421,8 +422,9 @@ func TestNodeCredentialExpiresSoon(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	c := &Collector{Options: Options{Metrics: &fakeMetrics{}, Node: kubeletOf(t, map[string]string{nodeFile: dockerConfig(user, endingToken(now.Add(time.Minute)), "hub.test")})}, asker: clockAt(now)}
-	got, _ := c.checkCredentials(t.Context(), diagnosis.Failure{Namespace: "team", Image: "hub.test/team/app:1", Registry: "hub.test", Repository: "team/app"})
-	if last := got[len(got)-1]; !strings.HasSuffix(last.Detail, "under hub.test; it is a token that expires at 2026-01-02 03:05 UTC") || last.Expires.IsZero() {
+	f := diagnosis.Failure{Namespace: "team", Image: "hub.test/team/app:1", Registry: "hub.test", Repository: "team/app"}
+	got, _ := c.checkCredentials(t.Context(), f)
+	if last := got[len(got)-1]; !strings.HasSuffix(detail(f, last), "under hub.test; it is a token that expires at 2026-01-02 03:05 UTC") || last.Credentials().Expires.IsZero() {
 		t.Errorf("got %+v", got)
 	}
 }

@@ -2,8 +2,6 @@ package probe
 
 import (
 	"context"
-	"fmt"
-	"strings"
 	"time"
 
 	"github.com/whypull/whypull/agent/diagnosis"
@@ -34,34 +32,25 @@ func (r NodeResolver) Lookup(ctx context.Context, host string) dns.Answer {
 	return a
 }
 
-// lookupEvidence puts a lookup into the words of a report.
-func lookupEvidence(a dns.Answer, host, node string) diagnosis.Evidence {
-	e := diagnosis.Evidence{Check: diagnosis.CheckNodeDNS, Outcome: diagnosis.Passed, Server: a.Server, Fault: a.Fault}
-	by := "the node's hosts file"
-	if a.Server != "" {
-		by = "resolver " + a.Server
-	}
-	if len(a.Upstream) > 0 {
-		by += ", which asks " + strings.Join(addressTexts(a.Upstream), ", ")
-	}
-	for _, addr := range a.Addresses {
-		e.Addresses = append(e.Addresses, addr.String())
-	}
+// lookupEvidence is a lookup on the node.
+func lookupEvidence(a dns.Answer, host string) diagnosis.Evidence {
+	e := diagnosis.Evidence{Check: diagnosis.CheckNodeDNS, Outcome: diagnosis.Failed, Fault: a.Fault, Body: lookupFacts(a, host)}
 	switch {
 	case a.Unknown:
 		e.Outcome = diagnosis.Inconclusive
-		e.Detail = fmt.Sprintf("the registry's name %s could not be looked up on node %s: %s", host, node, a.Why)
 	case a.Fault == "":
-		e.Detail = fmt.Sprintf("%s resolves to %s (%s)", host, strings.Join(e.Addresses, ", "), by+searched(a, host))
-	case a.Fault == diagnosis.FaultNameNotFound && a.Server == "":
-		e.Outcome = diagnosis.Failed
-		e.Detail = fmt.Sprintf("the registry's name %s does not resolve on node %s: %s", host, node, why(a))
-	case a.Fault == diagnosis.FaultNameNotFound:
-		e.Outcome = diagnosis.Failed
-		e.Detail = fmt.Sprintf("the registry's name %s does not resolve on node %s: %s, says %s", host, node, why(a), by)
-	default:
-		e.Outcome = diagnosis.Failed
-		e.Detail = fmt.Sprintf("the registry's name %s cannot be resolved on node %s: resolver %s: %s", host, node, a.Server, a.Why)
+		e.Outcome = diagnosis.Passed
 	}
 	return e
+}
+
+// lookupFacts are those of any lookup.
+func lookupFacts(a dns.Answer, host string) *diagnosis.DNSFacts {
+	facts := &diagnosis.DNSFacts{
+		Host: host, Server: a.Server, Upstream: addressTexts(a.Upstream), Addresses: addressTexts(a.Addresses), Name: a.Name, Why: a.Why,
+	}
+	if a.Dangling {
+		facts.Alias = a.Canonical
+	}
+	return facts
 }

@@ -65,8 +65,8 @@ func TestLookupUnreadableConfiguration(t *testing.T) {
 	}
 	got := r.Lookup(t.Context(), "hub.test")
 	wantAnswer(t, got, "", "", "whypull cannot read the node's resolv.conf")
-	e := lookupEvidence(got, "hub.test", "worker-3")
-	wantLines(t, "evidence", of([]diagnosis.Evidence{e}, diagnosis.CheckNodeDNS),
+	e := lookupEvidence(got, "hub.test")
+	wantLines(t, "evidence", of(failure(image), []diagnosis.Evidence{e}, diagnosis.CheckNodeDNS),
 		"Inconclusive | the registry's name hub.test could not be looked up on node worker-3: whypull cannot read the node's resolv.conf")
 }
 
@@ -91,10 +91,10 @@ func TestLookupEvidence(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			e := lookupEvidence(tc.answer, "hub.test", "worker-3")
-			wellFormed(t, []diagnosis.Evidence{e})
-			wantLines(t, "evidence", of([]diagnosis.Evidence{e}, diagnosis.CheckNodeDNS), tc.want)
-			if e.Server != tc.answer.Server || len(e.Addresses) != len(tc.answer.Addresses) {
+			e := lookupEvidence(tc.answer, "hub.test")
+			wellFormed(t, failure(image), []diagnosis.Evidence{e})
+			wantLines(t, "evidence", of(failure(image), []diagnosis.Evidence{e}, diagnosis.CheckNodeDNS), tc.want)
+			if e.DNS().Server != tc.answer.Server || len(e.DNS().Addresses) != len(tc.answer.Addresses) {
 				t.Errorf("evidence %+v of %+v", e, tc.answer)
 			}
 		})

@@ -39,10 +39,9 @@ type podView struct {
 	// root and netns are the way into the pod's network; netns is empty where it
 	// is asked from the node's.
 	root, netns string
-	// aside is added to what is said where the pod's own network was not entered,
-	// and indirect tells that what fails then need not fail in the pod.
-	aside    string
-	indirect bool
+	// from is the network that is entered. What fails in the node's need not fail
+	// in the pod.
+	from diagnosis.Vantage
 }
 
 // podAnswer is what a pod's view showed of a registry.
@@ -61,9 +60,9 @@ type podAnswer struct {
 // cluster knows from one that nobody knows.
 func (c *Collector) podNames(ctx context.Context, f diagnosis.Failure, e registry.Endpoint) []diagnosis.Evidence {
 	start := time.Now()
-	view, why := c.podView(ctx, f)
-	if why != "" {
-		return skipped(why, diagnosis.CheckPodDNS)
+	view, barred := c.podView(ctx, f)
+	if barred.reason != "" {
+		return barred.evidence()
 	}
 	answer, err := c.pods.Get(ctx, shareKey{view.key, e.String()}, func(ctx context.Context) (*podAnswer, error) {
 		ctx = context.WithoutCancel(ctx) // it goes on to its end, for those who come next
@@ -75,11 +74,11 @@ func (c *Collector) podNames(ctx context.Context, f diagnosis.Failure, e registr
 	})
 	switch {
 	case err != nil:
-		return skipped("the check was cut short", diagnosis.CheckPodDNS)
+		return skipped(diagnosis.ReasonCutShort, diagnosis.CheckPodDNS)
 	case answer.barred != nil:
 		return skipped(barredBy(answer.barred), diagnosis.CheckPodDNS)
 	case answer.names.Unknown:
-		return skipped("the name could not be asked for in the pod: "+answer.names.Why, diagnosis.CheckPodDNS)
+		return unasked{diagnosis.ReasonNameUnasked, answer.names.Why}.evidence()
 	}
 	node := c.dns.lookup(ctx, c.dns.node, hostname(e.Host)) // the very answer that the node's check has
 	names := podEvidence(answer.names, view, hostname(e.Host), node)
@@ -89,7 +88,7 @@ func (c *Collector) podNames(ctx context.Context, f diagnosis.Failure, e registr
 		out = append(out, connectionEvidence(*answer))
 	}
 	for i := range out {
-		out[i].Endpoint = e.String()
+		out[i].Endpoint.URL = e.String()
 	}
 	return out
 }
@@ -99,71 +98,86 @@ func (c *Collector) moved(ctx context.Context, f diagnosis.Failure, from podView
 	if from.netns == "" {
 		return false
 	}
-	now, why := c.podView(ctx, f)
-	return why != "" || now.netns != from.netns
+	now, barred := c.podView(ctx, f)
+	return barred.reason != "" || now.netns != from.netns
 }
 
 // barredBy says why a pod's network could not be entered.
-func barredBy(err error) string {
+func barredBy(err error) diagnosis.Reason {
 	switch {
 	case errors.Is(err, netns.ErrGone):
-		return "the pod's sandbox has gone meanwhile"
+		return diagnosis.ReasonSandboxGone
 	case errors.Is(err, netns.ErrNotMounted):
-		return "whypull may not enter the pod's network namespace: the node's /var/run/netns is not mounted"
+		return diagnosis.ReasonNotMounted
 	case errors.Is(err, netns.ErrNotNamespace):
-		return "whypull may not enter the pod's network namespace: /var/run/netns is mounted without mountPropagation HostToContainer"
+		return diagnosis.ReasonNotShared
 	case errors.Is(err, netns.ErrNotPermitted):
-		return "whypull may not enter the pod's network namespace: the capability SYS_ADMIN is missing"
+		return diagnosis.ReasonNoCapability
 	}
-	return "whypull could not enter the pod's network namespace"
+	return diagnosis.ReasonNotEntered
 }
 
 // podView finds the pod's resolver settings and the way into its network; or
 // says why there is none. Pods of one workload share their answers: they have
 // the same settings and, to a network policy, the same labels.
-func (c *Collector) podView(ctx context.Context, f diagnosis.Failure) (podView, string) {
-	sandbox, why := c.sandbox(ctx, f)
-	if why != "" {
-		return podView{}, why
+func (c *Collector) podView(ctx context.Context, f diagnosis.Failure) (podView, unasked) {
+	sandbox, barred := c.sandbox(ctx, f)
+	if barred.reason != "" {
+		return podView{}, barred
 	}
 	v := podView{root: c.options.Root, port: c.podPort}
 	var ok bool
 	if v.config, ok = c.podConfig(sandbox); !ok {
-		return v, "the container runtime does not tell the pod's resolver settings"
+		return v, unasked{reason: diagnosis.ReasonNoSettings}
 	}
 	switch {
 	case sandbox.HostNetwork:
-		v.aside = ", the pod has the node's network"
+		v.from = diagnosis.VantageShared
 	case !c.PodNetwork:
-		v.aside, v.indirect = ", asked from the node's network", true
+		v.from = diagnosis.VantageNode
 	case sandbox.NetNS == "":
-		return v, "the container runtime does not tell the pod's network namespace"
+		return v, unasked{reason: diagnosis.ReasonNoNetns}
 	default:
 		v.netns = sandbox.NetNS
 	}
-	v.key = strings.Join([]string{"pod", f.Namespace, f.Owner.Kind, f.Owner.Name, fmt.Sprint(v.config), v.aside}, "\x00")
-	return v, ""
+	v.key = strings.Join([]string{"pod", f.Namespace, f.Owner.Kind, f.Owner.Name, fmt.Sprint(v.config), string(v.from)}, "\x00")
+	return v, unasked{}
+}
+
+// unasked is why a pod's names were not asked for, with an error's text where that
+// says it; the zero value if they can be.
+type unasked struct {
+	reason diagnosis.Reason
+	text   string
+}
+
+func (u unasked) evidence() []diagnosis.Evidence {
+	e := diagnosis.Evidence{Check: diagnosis.CheckPodDNS, Outcome: diagnosis.NotRun, Reason: u.reason}
+	if u.text != "" {
+		e.Body = &diagnosis.DNSFacts{Why: u.text}
+	}
+	return []diagnosis.Evidence{e}
 }
 
 // sandbox asks for the pod's sandbox, or says why there is none to ask from.
-func (c *Collector) sandbox(ctx context.Context, f diagnosis.Failure) (cri.Sandbox, string) {
-	const none = "the pod has no sandbox, and so no network"
+func (c *Collector) sandbox(ctx context.Context, f diagnosis.Failure) (cri.Sandbox, unasked) {
+	none := unasked{reason: diagnosis.ReasonNoSandbox}
 	switch {
 	case f.Kind == diagnosis.KindSandbox:
 		return cri.Sandbox{}, none
 	case c.Sandboxes == nil:
-		return cri.Sandbox{}, "no container runtime socket to ask for the pod's sandbox"
+		return cri.Sandbox{}, unasked{reason: diagnosis.ReasonNoSocket}
 	}
 	s, err := c.Sandboxes.Sandbox(ctx, f.SandboxUID)
 	switch {
 	case errors.Is(err, cri.ErrNoSandbox):
 		return s, none
 	case errors.Is(err, cri.ErrSandboxNotReady):
-		return s, "the pod's sandbox does not run, so it has no network"
+		return s, unasked{reason: diagnosis.ReasonSandboxDown}
 	case err != nil:
-		return s, err.Error()
+		return s, unasked{diagnosis.ReasonSandboxError, err.Error()}
 	}
-	return s, ""
+	return s, unasked{}
 }
 
 // podConfig is the pod's resolv.conf: as the runtime tells it, else the file
@@ -239,72 +253,42 @@ func (v podView) dial(ctx context.Context, network, address string) (net.Conn, e
 	return ns.DialContext(ctx, network, address)
 }
 
-// podEvidence puts a pod's lookup into the words of a report, beside the node's.
+// podEvidence is a pod's lookup, beside the node's.
 func podEvidence(a dns.Answer, v podView, host string, node dns.Answer) diagnosis.Evidence {
-	e := diagnosis.Evidence{Check: diagnosis.CheckPodDNS, Outcome: diagnosis.Passed, Server: a.Server, Fault: a.Fault, Compared: compare(node, a), Name: a.Name}
-	for _, addr := range a.Addresses {
-		e.Addresses = append(e.Addresses, addr.String())
-	}
+	facts := lookupFacts(a, host)
+	facts.From, facts.Compared, facts.NodeAddresses = v.from, compare(node, a), addressTexts(node.Addresses)
+	e := diagnosis.Evidence{Check: diagnosis.CheckPodDNS, Outcome: diagnosis.Failed, Fault: a.Fault, Body: facts}
 	switch {
 	case a.Fault == "":
-		e.Detail = fmt.Sprintf("in the pod %s resolves to %s (resolver %s%s)%s", host, strings.Join(e.Addresses, ", "), a.Server, searched(a, host), v.aside)
-		if e.Compared == diagnosis.ComparedOther {
-			e.Detail += fmt.Sprintf("; other addresses than on the node, where it is %s", some(addressTexts(node.Addresses)))
-		}
-		return e
-	case a.Fault == diagnosis.FaultNameNotFound && a.Server == "":
-		e.Detail = fmt.Sprintf("in the pod the registry's name %s does not resolve: %s", host, why(a))
-	case a.Fault == diagnosis.FaultNameNotFound:
-		e.Detail = fmt.Sprintf("in the pod the registry's name %s does not resolve: %s, says resolver %s", host, why(a), a.Server)
-	default:
-		e.Detail = fmt.Sprintf("in the pod the registry's name %s cannot be resolved: resolver %s: %s", host, a.Server, a.Why)
-	}
-	e.Detail += v.aside
-	if e.Outcome = diagnosis.Failed; v.indirect {
-		e.Outcome = diagnosis.Inconclusive // a network policy may bar the node, or not the pod
-	}
-	return e
-}
-
-// searched tells of a name that the search list has completed.
-func searched(a dns.Answer, host string) string {
-	if a.Name == "" || strings.EqualFold(a.Name, strings.TrimSuffix(host, ".")) {
-		return ""
-	}
-	return ", as " + a.Name
-}
-
-// why is what a lookup came to that has found nothing, in a few words.
-func why(a dns.Answer) string {
-	if a.Dangling {
-		return fmt.Sprintf("it is an alias of %s, which does not exist", a.Canonical)
-	}
-	return a.Why
-}
-
-// connectionEvidence tells of the connection tried from the pod. It fails
-// nothing: pulls do not go that way.
-func connectionEvidence(a podAnswer) diagnosis.Evidence {
-	e := diagnosis.Evidence{Check: diagnosis.CheckPodDNS, Outcome: diagnosis.Passed, Phase: diagnosis.PhaseConnect,
-		Detail: fmt.Sprintf("a connection from the pod to %s succeeds", a.tried)}
-	if a.err != nil {
+		e.Outcome = diagnosis.Passed
+	case v.from == diagnosis.VantageNode: // a network policy may bar the node, or not the pod
 		e.Outcome = diagnosis.Inconclusive
-		e.Detail = fmt.Sprintf("a connection from the pod to %s fails (%s); pulls do not go that way, but the node's", a.tried, connectionTrouble(a.err))
 	}
 	return e
 }
 
-func connectionTrouble(err error) string {
+// connectionEvidence is the connection tried from the pod. It fails nothing: pulls
+// do not go that way.
+func connectionEvidence(a podAnswer) diagnosis.Evidence {
+	facts := &diagnosis.DNSFacts{Connection: a.tried}
+	e := diagnosis.Evidence{Check: diagnosis.CheckPodDNS, Outcome: diagnosis.Passed, Body: facts}
+	if a.err != nil {
+		e.Outcome, facts.Trouble = diagnosis.Inconclusive, connectionTrouble(a.err)
+	}
+	return e
+}
+
+func connectionTrouble(err error) diagnosis.Trouble {
 	var timeout net.Error
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return "refused"
+		return diagnosis.TroubleRefused
 	case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, context.DeadlineExceeded):
-		return "no answer"
+		return diagnosis.TroubleTimeout
 	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH):
-		return "no route"
+		return diagnosis.TroubleNoRoute
 	}
-	return "broken off"
+	return diagnosis.TroubleBroken
 }
 
 // compare is how a name fares on the node and in the pod. Two sets of public
@@ -349,6 +333,9 @@ func private(a netip.Addr) bool {
 }
 
 func addressTexts(addrs []netip.Addr) []string {
+	if len(addrs) == 0 {
+		return nil
+	}
 	out := make([]string, 0, len(addrs))
 	for _, a := range addrs {
 		out = append(out, a.String())

@@ -125,9 +125,9 @@ func TestPodNames(t *testing.T) {
 			}
 			n.collector.options.Timeouts = quickly()
 			all := n.collect(podFailure())
-			wantLines(t, "pod", replaced(of(all, diagnosis.CheckPodDNS), fmt.Sprintf("127.0.0.2:%d", pods.Port), "SERVER"), tc.want)
+			wantLines(t, "pod", replaced(of(podFailure(), all, diagnosis.CheckPodDNS), fmt.Sprintf("127.0.0.2:%d", pods.Port), "SERVER"), tc.want)
 			for _, e := range all {
-				if e.Check == diagnosis.CheckPodDNS && (e.Compared != tc.compared || e.Endpoint != "https://hub.test") {
+				if e.Check == diagnosis.CheckPodDNS && (e.DNS().Compared != tc.compared || e.Endpoint.URL != "https://hub.test") {
 					t.Errorf("%+v, want %s", e, tc.compared)
 				}
 			}
@@ -179,7 +179,7 @@ func TestPodNamesNotRun(t *testing.T) {
 				tc.failure(&f)
 			}
 			n.collector.options.Timeouts = quickly()
-			wantLines(t, "pod", of(n.collect(f), diagnosis.CheckPodDNS), "NotRun | "+tc.want)
+			wantLines(t, "pod", of(f, n.collect(f), diagnosis.CheckPodDNS), "NotRun | "+tc.want)
 			if q := pods.Queries(); len(q) > 0 {
 				t.Errorf("asked %v", q)
 			}
@@ -202,7 +202,7 @@ func TestPodNamesHostNetwork(t *testing.T) {
 	n, pods := withPod(t, s)
 	n.collector.PodNetwork = true
 	n.collector.options.Timeouts = quickly()
-	wantLines(t, "pod", replaced(of(n.collect(podFailure()), diagnosis.CheckPodDNS), fmt.Sprintf("127.0.0.2:%d", pods.Port), "SERVER"),
+	wantLines(t, "pod", replaced(of(podFailure(), n.collect(podFailure()), diagnosis.CheckPodDNS), fmt.Sprintf("127.0.0.2:%d", pods.Port), "SERVER"),
 		"Failed | NameNotFound | in the pod the registry's name hub.test does not resolve: no such name (NXDOMAIN), says resolver SERVER, the pod has the node's network")
 }
 
@@ -218,14 +218,14 @@ func TestPodNamesFromFile(t *testing.T) {
 	addFiles(t, n, map[string]string{file: "nameserver 127.0.0.2\nsearch corp.test\n"})
 	pods.Set("hub.test", dnstest.Zone{Addresses: []string{"10.0.0.1"}})
 	n.collector.options.Timeouts = quickly()
-	wantLines(t, "pod", replaced(of(n.collect(podFailure()), diagnosis.CheckPodDNS), fmt.Sprintf("127.0.0.2:%d", pods.Port), "SERVER"),
+	wantLines(t, "pod", replaced(of(podFailure(), n.collect(podFailure()), diagnosis.CheckPodDNS), fmt.Sprintf("127.0.0.2:%d", pods.Port), "SERVER"),
 		"Passed | in the pod hub.test resolves to 10.0.0.1 (resolver SERVER)"+aside)
 	if err := os.Remove(filepath.Join(n.options.Root, file)); err != nil {
 		t.Fatal(err)
 	}
 	another := podFailure() // whose answer is its own
 	another.Namespace = "another"
-	wantLines(t, "without it", of(n.collect(another), diagnosis.CheckPodDNS), "NotRun | the container runtime does not tell the pod's resolver settings")
+	wantLines(t, "without it", of(another, n.collect(another), diagnosis.CheckPodDNS), "NotRun | the container runtime does not tell the pod's resolver settings")
 }
 
 // Pods of one workload that fail together share the answer; those of another
@@ -264,7 +264,7 @@ func TestConnectionEvidence(t *testing.T) {
 		"Inconclusive a connection from the pod to 10.0.0.1:443 fails (no route); pulls do not go that way, but the node's":   syscall.EHOSTUNREACH,
 		"Inconclusive a connection from the pod to 10.0.0.1:443 fails (broken off); pulls do not go that way, but the node's": errors.New("x"),
 	} {
-		if e := connectionEvidence(podAnswer{tried: "10.0.0.1:443", err: err}); string(e.Outcome)+" "+e.Detail != want || e.Fault != "" {
+		if e := connectionEvidence(podAnswer{tried: "10.0.0.1:443", err: err}); string(e.Outcome)+" "+detail(podFailure(), e) != want || e.Fault != "" {
 			t.Errorf("%v: %+v", err, e)
 		}
 	}
@@ -273,11 +273,11 @@ func TestConnectionEvidence(t *testing.T) {
 func TestBarredBy(t *testing.T) {
 	t.Parallel()
 	for _, err := range []error{netns.ErrGone, netns.ErrNotMounted, netns.ErrNotNamespace, netns.ErrNotPermitted, errors.New("x")} {
-		if s := barredBy(fmt.Errorf("namespace: %w", err)); s == "" || strings.Contains(s, "\n") {
+		if s := detail(podFailure(), diagnosis.Evidence{Reason: barredBy(fmt.Errorf("namespace: %w", err))}); s == "" || strings.Contains(s, "\n") {
 			t.Errorf("%v: %q", err, s)
 		}
 	}
-	if s := barredBy(netns.ErrNotPermitted); !strings.Contains(s, "SYS_ADMIN") {
+	if s := detail(podFailure(), diagnosis.Evidence{Reason: barredBy(netns.ErrNotPermitted)}); !strings.Contains(s, "SYS_ADMIN") {
 		t.Errorf("%q", s)
 	}
 }

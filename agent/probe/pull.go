@@ -2,7 +2,6 @@ package probe
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"time"
 
@@ -218,41 +217,35 @@ func layers(s cri.Stored, ingests []cri.Ingest) []diagnosis.Layer {
 	return out
 }
 
-// checkPull puts what the runtime's books say of a pull that hangs into words.
-// The times are when something happened, not how long ago: the sentence stays
-// the same while the pull does.
+// checkPull is what the runtime's books say of a pull that hangs.
 func (c *Collector) checkPull(ctx context.Context, f diagnosis.Failure) []diagnosis.Evidence {
-	e := diagnosis.Evidence{Check: diagnosis.CheckPull, Outcome: diagnosis.Failed}
-	if f.Stall == diagnosis.StallSandbox {
+	facts := &diagnosis.PullFacts{Since: f.Since}
+	e := diagnosis.Evidence{Check: diagnosis.CheckPull, Outcome: diagnosis.Failed, Body: facts}
+	switch f.Stall {
+	case diagnosis.StallSandbox:
 		e.Fault = diagnosis.FaultNoSandbox
-		e.Detail = fmt.Sprintf("the pod has no sandbox since %s at least, and its image is not on node %s", moment(f.Since), f.Node)
 		return []diagnosis.Evidence{e}
-	}
-	if f.Stall == "" {
+	case "":
 		return nil
+	case diagnosis.StallUnbegun, diagnosis.StallTransfer, diagnosis.StallBehind:
 	}
 	s, err := c.standstill(ctx, f, &books{from: c.Transfers})
-	switch {
-	case err != nil:
-		return skipped("the container runtime does not tell what it receives", diagnosis.CheckPull)
-	case s.way == diagnosis.StallTransfer:
-		e.Fault, e.Blob, e.Done, e.Total = diagnosis.FaultStalled, s.blob, s.done, s.total
-		e.Detail = fmt.Sprintf("the pull of %s from %s stands still: less than 1 MiB has come since %s; it has %s of %s, and of %s not all", f.Image, c.sources(ctx, f), moment(s.since), size(s.done), size(s.total), short(s.blob))
-		if s.alone {
-			return append([]diagnosis.Evidence{e}, c.follower.behind(f, c.now())...)
+	if err != nil {
+		return skipped(diagnosis.ReasonNoTransfers, diagnosis.CheckPull)
+	}
+	facts.Since, facts.Blob = s.since, s.blob
+	switch s.way {
+	case diagnosis.StallTransfer:
+		e.Fault, facts.Sources, facts.Done, facts.Total = diagnosis.FaultStalled, c.sources(ctx, f), s.done, s.total
+		if behind := c.follower.behind(f, c.now()); s.alone && behind != nil {
+			return []diagnosis.Evidence{e, {Check: diagnosis.CheckPull, Outcome: diagnosis.Inconclusive, Body: &diagnosis.PullFacts{Behind: behind}}}
 		}
-	case s.way == diagnosis.StallBehind:
-		e.Fault, e.Blob = diagnosis.FaultWaitsForIt, s.blob
-		e.Detail = fmt.Sprintf("the pull of %s has not begun: the node waits for the pull of %s, of which less than 1 MiB has come since %s", f.Image, c.waitedFor(ctx, f), moment(s.since))
-	case s.way == diagnosis.StallUnbegun:
+	case diagnosis.StallBehind:
+		e.Fault, facts.Ahead = diagnosis.FaultWaitsForIt, c.waitedFor(ctx, f)
+	case diagnosis.StallUnbegun:
 		e.Outcome, e.Fault = diagnosis.Inconclusive, diagnosis.FaultUnbegun // the kubelet may wait for something else
-		e.Detail = fmt.Sprintf("of %s no byte has come from %s since %s", f.Image, f.Registry, moment(s.since))
-	default:
-		return []diagnosis.Evidence{{Check: diagnosis.CheckPull, Outcome: diagnosis.Passed, Detail: "the pull goes on"}}
+	case diagnosis.StallSandbox, "":
+		return []diagnosis.Evidence{{Check: diagnosis.CheckPull, Outcome: diagnosis.Passed, Reason: diagnosis.ReasonPullGoesOn}}
 	}
 	return []diagnosis.Evidence{e}
 }
-
-func moment(t time.Time) string { return t.UTC().Format("15:04:05 UTC") }
-
-func size(n int64) string { return diagnosis.Size(n) }

@@ -95,9 +95,9 @@ func TestSentences(t *testing.T) {
 			v := visitOf(t, image)
 			v.blind = tc.blind
 			e := v.evidence(hub(), tc.answer, tc.login)
-			wellFormed(t, []diagnosis.Evidence{e})
-			wantLines(t, "evidence", of([]diagnosis.Evidence{e}, diagnosis.CheckRegistry), tc.want)
-			if (e.Credential != nil) != (tc.login != nil) || string(e.Phase) != string(tc.answer.Phase) || e.Status != tc.answer.Status {
+			wellFormed(t, failure(image), []diagnosis.Evidence{e})
+			wantLines(t, "evidence", of(failure(image), []diagnosis.Evidence{e}, diagnosis.CheckRegistry), tc.want)
+			if (e.Credential() != nil) != (tc.login != nil) || string(e.Registry().Phase) != string(tc.answer.Phase) || e.Registry().Status != tc.answer.Status {
 				t.Errorf("evidence %+v", e)
 			}
 		})
@@ -111,13 +111,13 @@ func TestEvidenceFields(t *testing.T) {
 		Endpoint: "https://hub.test", Fault: registry.FaultTagNotFound, Phase: registry.PhaseManifest, Status: 404,
 		RetryAfter: 1500 * time.Millisecond, Tags: []string{"0.9", "1.0.1", "2.0"}, Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.1")},
 	}, &login)
-	if *e.Credential != (diagnosis.Credential{Source: "pull", Key: "hub.test/v2/", Order: 3}) {
-		t.Errorf("credential %+v", e.Credential)
+	if *e.Credential() != (diagnosis.Credential{Source: "pull", Key: "hub.test/v2/", Order: 3}) {
+		t.Errorf("credential %+v", e.Credential())
 	}
-	if e.RetryAfter != 1 || !slices.Equal(e.Addresses, []string{"192.0.2.1"}) {
+	if e.Registry().RetryAfter != 1500*time.Millisecond || !slices.Equal(e.Registry().Addresses, []string{"192.0.2.1"}) {
 		t.Errorf("evidence %+v", e)
 	}
-	wantLines(t, "candidates", e.Candidates, "2.0", "1.0.1", "0.9")
+	wantLines(t, "candidates", e.Registry().Candidates, "2.0", "1.0.1", "0.9")
 }
 
 func TestNearest(t *testing.T) {
@@ -197,15 +197,17 @@ func TestAttempts(t *testing.T) {
 
 func TestServed(t *testing.T) {
 	t.Parallel()
-	pass := diagnosis.Evidence{Check: diagnosis.CheckRegistry, Outcome: diagnosis.Passed}
-	with := pass
-	with.Credential = &diagnosis.Credential{}
-	fail := diagnosis.Evidence{Check: diagnosis.CheckRegistry, Outcome: diagnosis.Failed}
+	answer := func(o diagnosis.Outcome, facts diagnosis.RegistryFacts) diagnosis.Evidence {
+		return diagnosis.Evidence{Check: diagnosis.CheckRegistry, Outcome: o, Body: &facts}
+	}
+	first, second := &diagnosis.Credential{}, &diagnosis.Credential{Order: 2}
+	pass := answer(diagnosis.Passed, diagnosis.RegistryFacts{})
+	with := answer(diagnosis.Passed, diagnosis.RegistryFacts{Credential: first})
+	fail := answer(diagnosis.Failed, diagnosis.RegistryFacts{})
 	dns := diagnosis.Evidence{Check: diagnosis.CheckNodeDNS, Outcome: diagnosis.Passed}
-	bad, next := fail, pass
-	bad.Content, bad.Credential, next.Credential = true, &diagnosis.Credential{}, &diagnosis.Credential{Order: 2}
-	badNext := bad
-	badNext.Credential = &diagnosis.Credential{Order: 2}
+	bad := answer(diagnosis.Failed, diagnosis.RegistryFacts{Content: true, Credential: first})
+	next := answer(diagnosis.Passed, diagnosis.RegistryFacts{Credential: second})
+	badNext := answer(diagnosis.Failed, diagnosis.RegistryFacts{Content: true, Credential: second})
 	one, two := []*keyring.Login{nil}, []*keyring.Login{{}, nil}
 	for name, tc := range map[string]struct {
 		found    []diagnosis.Evidence

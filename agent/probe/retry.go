@@ -1,7 +1,6 @@
 package probe
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -168,27 +167,27 @@ func (c *Collector) retried(ctx context.Context, f diagnosis.Failure, evidence [
 	}
 	job, ok := c.retryOf(ctx, f, logins)
 	if !ok {
-		return skipped("the node's configuration names nobody to pull from", diagnosis.CheckPull)
+		return skipped(diagnosis.ReasonNobodyToPull, diagnosis.CheckPull)
 	}
 	found := c.retries.get(job.key(), f.UID, job.run, c.Retry.Again)
 	if found == nil {
-		return []diagnosis.Evidence{{Check: diagnosis.CheckPull, Outcome: diagnosis.NotRun, Fault: diagnosis.FaultPending, Detail: "the pull is being tried again"}}
+		return []diagnosis.Evidence{{Check: diagnosis.CheckPull, Outcome: diagnosis.NotRun, Fault: diagnosis.FaultPending, Reason: diagnosis.ReasonRetrying}}
 	}
 	return found
 }
 
 // retryNeedless says why a pull is not tried again, or "".
-func (c *Collector) retryNeedless(f diagnosis.Failure, evidence []diagnosis.Evidence) string {
+func (c *Collector) retryNeedless(f diagnosis.Failure, evidence []diagnosis.Evidence) diagnosis.Reason {
 	if c.Retry.Mode == RetryOff || c.Retry.Again == nil {
-		return "pulls are not tried again (--pull-retry=off)"
+		return diagnosis.ReasonRetryOff
 	}
 	if f.Kind == diagnosis.KindSandbox {
-		return "a sandbox's image is not pulled again"
+		return diagnosis.ReasonRetrySandbox
 	}
 	if diagnosis.WantsRetry(f, evidence) {
 		return ""
 	}
-	return "the pull was not tried again: the other checks settle it, or it could not settle more"
+	return diagnosis.ReasonRetryNeedless
 }
 
 // retryOf is the pull that the kubelet would make.
@@ -240,7 +239,7 @@ func (r pullRetry) try(ctx context.Context) []diagnosis.Evidence {
 	out := r.each(func(l *keyring.Login) (diagnosis.Evidence, bool) {
 		e, usable := r.isolated(ctx, dir, l)
 		fallBack = fallBack || !usable
-		if !usable && e.Detail != "" {
+		if !usable && e.Pull().Room != nil {
 			why = []diagnosis.Evidence{e}
 		}
 		return e, !usable
@@ -256,9 +255,12 @@ func (r pullRetry) each(try func(*keyring.Login) (e diagnosis.Evidence, stop boo
 	var out []diagnosis.Evidence
 	for _, l := range r.logins {
 		e, stop := try(l)
-		e.Check, e.Retried = diagnosis.CheckPull, true
-		if l != nil {
-			e.Credential = credential(*l)
+		e.Check = diagnosis.CheckPull
+		if e.Body == nil {
+			e.Body = &diagnosis.PullFacts{Retry: &diagnosis.RetryFacts{}}
+		}
+		if again := e.Pull().Retry; again != nil && l != nil {
+			again.Credential = credential(*l)
 		}
 		out = append(out, e)
 		if stop || e.Outcome == diagnosis.Passed {
@@ -282,11 +284,11 @@ func (r pullRetry) isolated(ctx context.Context, dir string, l *keyring.Login) (
 	failed := (*scratchpull.Error)(nil)
 	switch {
 	case errors.As(err, &failed) && failed.Op == scratchpull.OpTransfer:
-		return r.failed(failed.Text, l), true
+		return failedAgain(failed.Text), true
 	case err != nil: // nothing was learnt
 		return e, false
 	case result.Stopped == scratchpull.StoppedLowSpace:
-		return r.withoutSpace(result), false
+		return withoutSpace(result), false
 	case result.Stopped == scratchpull.StoppedIdle:
 		for _, endpoint := range r.endpoints {
 			r.c.slow.add(endpoint, r.c.now())
@@ -296,8 +298,7 @@ func (r pullRetry) isolated(ctx context.Context, dir string, l *keyring.Login) (
 		return e, false
 	}
 	e.Outcome = diagnosis.Passed
-	e.Detail = fmt.Sprintf("pulled again by the runtime %s, where no pod finds it, %s came whole: %s, of them %s from the registry; nothing of it was kept",
-		with(l), r.f.Image, size(result.Bytes), size(result.Fetched()))
+	e.Body = &diagnosis.PullFacts{Retry: &diagnosis.RetryFacts{Bytes: result.Bytes, Fetched: result.Fetched()}}
 	return e, true
 }
 
@@ -333,27 +334,23 @@ func (c *Collector) pulls(ctx context.Context, f diagnosis.Failure) bool {
 	return err != nil || !present
 }
 
-// withoutSpace tells that a pull into a namespace of whypull's own would leave too
-// little space to others.
-func (r pullRetry) withoutSpace(result scratchpull.Result) diagnosis.Evidence {
-	what := "was not asked to pull " + r.f.Image + " again"
-	if result.Stage != scratchpull.StageNone {
-		what = "was stopped while it pulled " + r.f.Image + " again"
-	}
-	return diagnosis.Evidence{Check: diagnosis.CheckPull, Outcome: diagnosis.NotRun,
-		Detail: fmt.Sprintf("the runtime %s, for want of room: %s are free on node %s, and whypull leaves %s to others",
-			what, bytes(result.Free), r.f.Node, bytes(result.Floor))}
+// withoutSpace: a pull into a namespace of whypull's own would leave too little
+// space to others.
+func withoutSpace(result scratchpull.Result) diagnosis.Evidence {
+	return diagnosis.Evidence{Check: diagnosis.CheckPull, Outcome: diagnosis.NotRun, Body: &diagnosis.PullFacts{
+		Room: &diagnosis.Room{Free: result.Free, Floor: result.Floor, Stopped: result.Stage != scratchpull.StageNone},
+	}}
 }
 
-// failed is the runtime's own failure of the pull tried again.
-func (r pullRetry) failed(text string, l *keyring.Login) diagnosis.Evidence {
+// failedAgain is the runtime's own failure of the pull tried again.
+func failedAgain(text string) diagnosis.Evidence {
 	read := message.Read("ErrImagePull", text)
 	e := diagnosis.Evidence{
-		Outcome: diagnosis.Failed, Fault: diagnosis.FaultPullFailed, Cause: read.Cause, Host: read.Host, Status: read.Status, Blob: read.Blob,
-		Detail: fmt.Sprintf("pulled again by the runtime %s, it fails: %s", with(l), read.Text),
+		Outcome: diagnosis.Failed, Fault: diagnosis.FaultPullFailed,
+		Body: &diagnosis.PullFacts{Retry: &diagnosis.RetryFacts{Cause: read.Cause, Message: read}},
 	}
 	if read.Cause != diagnosis.Unknown {
-		e.Fault = diagnosis.Fault(read.Cause)
+		e.Fault = diagnosis.FaultOf(read.Cause)
 	}
 	return e
 }
@@ -368,11 +365,14 @@ func (r pullRetry) replay(ctx context.Context) []diagnosis.Evidence {
 			for _, p := range t.Pieces { // a large one may take as long as it does at a MiB a second
 				r.c.took(endpoint, p.Took-time.Duration(p.Received)*time.Second/(1<<20))
 			}
-			e := v.contentEvidence(t.Answer, l)
-			e.Content, e.Mirror = true, endpoint.Mirror
-			e.Size, e.Missing = r.c.sizes(ctx, t.Answer)
-			e.Cause = replayCause(t.Fault, l)
-			e.Detail = replayWords(t, l, e.Detail)
+			e := contentEvidence(t.Answer, l)
+			answer := e.Body.(*diagnosis.RegistryFacts)
+			answer.Size, answer.Missing = r.c.sizes(ctx, t.Answer)
+			e.Endpoint.Mirror = endpoint.Mirror
+			e.Body = &diagnosis.PullFacts{Retry: &diagnosis.RetryFacts{
+				Cause: replayCause(t.Fault, l), Replay: answer,
+				Whole: t.Found && t.Unasked == 0 && t.Unfinished == 0, Layers: t.Layers, Bytes: t.Compressed,
+			}}
 			return e, t.Fault == registry.FaultRateLimited
 		})
 		out = append(out, found...)
@@ -389,12 +389,4 @@ func replayCause(fault registry.Fault, l *keyring.Login) diagnosis.Cause {
 		return diagnosis.CredentialsRejected
 	}
 	return diagnosis.CauseOf(reportFault(fault))
-}
-
-func replayWords(t registry.Transfer, l *keyring.Login, detail string) string {
-	if t.Found && t.Unasked == 0 && t.Unfinished == 0 {
-		return fmt.Sprintf("replayed %s: %s gives manifest, config, and the first and last bytes of each of %d layers (%s in all)",
-			with(l), t.Endpoint, t.Layers, size(t.Compressed))
-	}
-	return fmt.Sprintf("replayed %s: %s", with(l), cmp.Or(detail, "no end was reached"))
 }

@@ -75,7 +75,7 @@ func failingPull(text string) func(context.Context, *scratchpulltest.Transfer) e
 // afterRetry gives the evidence on the pull once it was tried again.
 func afterRetry(t *testing.T, n *node, f diagnosis.Failure, done chan string) []string {
 	t.Helper()
-	wantLines(t, "at first", of(n.collect(f), diagnosis.CheckPull), "NotRun | Pending | the pull is being tried again")
+	wantLines(t, "at first", of(f, n.collect(f), diagnosis.CheckPull), "NotRun | Pending | the pull is being tried again")
 	select {
 	case uid := <-done:
 		if uid != f.UID {
@@ -84,7 +84,7 @@ func afterRetry(t *testing.T, n *node, f diagnosis.Failure, done chan string) []
 	case <-time.After(long):
 		t.Fatal("the retry does not end")
 	}
-	return of(n.collect(f), diagnosis.CheckPull)
+	return of(f, n.collect(f), diagnosis.CheckPull)
 }
 
 func TestRetryIsolated(t *testing.T) {
@@ -145,7 +145,7 @@ func TestRetryLoginByLogin(t *testing.T) {
 		t.Fatal("nothing to try")
 	}
 	_ = done
-	got := of(job.run(), diagnosis.CheckPull)
+	got := of(f, job.run(), diagnosis.CheckPull)
 	if len(got) != 2 || !strings.HasPrefix(got[0], "Failed | CredentialsRejected | pulled again by the runtime with secret first") ||
 		!strings.HasPrefix(got[1], "Passed | pulled again by the runtime with secret second") {
 		t.Errorf("got %q", got)
@@ -393,8 +393,8 @@ func TestRetryReplay(t *testing.T) {
 		t.Fatal("nothing to try")
 	}
 	all := job.run()
-	got := of(all, diagnosis.CheckPull)
-	if len(got) != 1 || !strings.HasPrefix(got[0], "Failed | ContentCorrupt | replayed without credentials: ") || all[0].Cause != diagnosis.ContentCorrupt || !all[0].Retried {
+	got := of(f, all, diagnosis.CheckPull)
+	if len(got) != 1 || !strings.HasPrefix(got[0], "Failed | ContentCorrupt | replayed without credentials: ") || all[0].Retry().Cause != diagnosis.ContentCorrupt || all[0].Pull().Retry == nil {
 		t.Errorf("got %q", got)
 	}
 }
@@ -411,7 +411,7 @@ func TestRetriesAreShared(t *testing.T) {
 	run := func() []diagnosis.Evidence {
 		begun <- struct{}{}
 		<-end
-		return []diagnosis.Evidence{{Check: diagnosis.CheckPull, Outcome: diagnosis.Passed, Detail: "x"}}
+		return []diagnosis.Evidence{{Check: diagnosis.CheckPull, Outcome: diagnosis.Passed}}
 	}
 	get := func(uid string) []diagnosis.Evidence {
 		return r.get(retryKey{image: "a"}, uid, run, func(uid string) { done <- uid })
@@ -450,12 +450,12 @@ func TestRetriesAreShared(t *testing.T) {
 func TestRetryNeedless(t *testing.T) {
 	t.Parallel()
 	n, f, _ := retrying(t, RetryOff, "works")
-	wantLines(t, "off", of(n.collect(f), diagnosis.CheckPull), "NotRun | pulls are not tried again (--pull-retry=off)")
+	wantLines(t, "off", of(f, n.collect(f), diagnosis.CheckPull), "NotRun | pulls are not tried again (--pull-retry=off)")
 	n.collector.Retry.Mode = RetryReplay
 	f.PullSecrets, f.Message = nil, "rpc error: code = NotFound desc = failed to resolve image: "+f.Image+": not found"
 	n2, f2, _ := retrying(t, RetryReplay, "manifest-404")
 	f2.Message = "rpc error: code = NotFound desc = failed to resolve image: " + f2.Image + ": not found"
-	wantLines(t, "plain", of(n2.collect(f2), diagnosis.CheckPull), "NotRun | the pull was not tried again: the other checks settle it, or it could not settle more")
+	wantLines(t, "plain", of(f2, n2.collect(f2), diagnosis.CheckPull), "NotRun | the pull was not tried again: the other checks settle it, or it could not settle more")
 }
 
 func TestParseRetryMode(t *testing.T) {

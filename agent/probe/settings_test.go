@@ -29,7 +29,7 @@ func TestConfigEvidence(t *testing.T) {
 			if e.Check != diagnosis.CheckRegistry || e.Outcome != diagnosis.Inconclusive {
 				t.Errorf("%s: evidence %+v", kind, e)
 			}
-			got += string(e.Fault) + ": " + e.Detail
+			got += string(e.Fault) + ": " + detail(failure(image), e)
 		}
 		if got != want {
 			t.Errorf("%s: %q, want %q", kind, got, want)
@@ -44,7 +44,7 @@ func TestIgnoredFilesHaveAReason(t *testing.T) {
 		nodeconfig.ReasonUpstreamName, nodeconfig.ReasonNameHasScheme, nodeconfig.ReasonPortFolder, nodeconfig.ReasonNoFolder,
 		nodeconfig.ReasonConfigPathUnset, nodeconfig.ReasonNoCapableHost, "SomethingNew",
 	} {
-		got := withoutEffect(nodeconfig.Notice{Kind: nodeconfig.NoticeHostsFileIgnored, Path: "/x", Reason: reason})
+		got := detail(failure(image), configEvidence([]nodeconfig.Notice{{Kind: nodeconfig.NoticeHostsFileIgnored, Path: "/x", Reason: reason}})[0])
 		if !strings.HasPrefix(got, "/x has no effect: ") || seen[got] {
 			t.Errorf("%s: %q", reason, got)
 		}
@@ -65,7 +65,7 @@ func TestRefusedConfig(t *testing.T) {
 	} {
 		all := refusedConfig(&nodeconfig.ConfigError{Notice: nodeconfig.Notice{Kind: kind, Path: "/x"}})
 		last := all[len(all)-1]
-		if got := string(last.Outcome) + " " + string(last.Fault) + ": " + last.Detail; got != want {
+		if got := string(last.Outcome) + " " + string(last.Fault) + ": " + detail(failure(image), last); got != want {
 			t.Errorf("%s: %q, want %q", kind, got, want)
 		}
 	}

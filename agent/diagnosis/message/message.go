@@ -18,6 +18,7 @@ func Read(reason, text string) *diagnosis.MessageFacts {
 	facts := read(reason, text)
 	facts.Text = shorten(redact(printable(tidy(text))))
 	facts.AfterManifest = afterManifest(facts.Text)
+	facts.FullStore = fullStore(facts.Text)
 	return &facts
 }
 
@@ -51,6 +52,17 @@ func afterManifest(text string) bool {
 var afterManifestWords = []string{
 	"failed to copy", "httpreadseeker", "reading blob", "copying blob", "writing blob", "failed to extract layer",
 	"failed to unpack image", "failed commit on ref",
+}
+
+// fullStore returns the directory of containerd's content store from the text of
+// a write to it that found no space left, "" from any other.
+func fullStore(text string) string {
+	before, _, full := strings.Cut(text, ": no space left on device")
+	dir, _, store := strings.Cut(before[strings.LastIndexByte(before, ' ')+1:], "/ingest/")
+	if !full || !store || !strings.HasPrefix(dir, "/") {
+		return ""
+	}
+	return dir
 }
 
 func bound(s string) string {

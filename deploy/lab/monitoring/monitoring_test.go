@@ -200,7 +200,7 @@ func TestMetrics(t *testing.T) {
 	for i, e := range diagnosis.Catalogue() {
 		v := diagnosis.Verdict{Cause: e.Cause, Confidence: diagnosis.Confirmed}
 		v.Failure = diagnosis.Failure{Namespace: "shop", Pod: fmt.Sprint("pod-", i), Container: "app", Registry: "hub.test", Since: time.Now()}
-		v.Evidence = []diagnosis.Evidence{{Check: diagnosis.CheckPodDNS, Outcome: diagnosis.Passed, Compared: diagnosis.ComparedOther}}
+		v.Evidence = []diagnosis.Finding{{Evidence: diagnosis.Evidence{Check: diagnosis.CheckPodDNS, Outcome: diagnosis.Passed, Body: &diagnosis.DNSFacts{Compared: diagnosis.ComparedOther}}}}
 		m.Failing(fmt.Sprint(i), []diagnosis.Verdict{v})
 		m.Diagnosed(v)
 	}

@@ -103,7 +103,7 @@ func (a agent) judge(t *testing.T, f diagnosis.Failure) diagnosis.Verdict {
 	for {
 		_, all := a.collector.Collect(t.Context(), f, false)
 		v := diagnosis.Diagnose(f, <-all)
-		if !slices.ContainsFunc(v.Evidence, func(e diagnosis.Evidence) bool {
+		if !slices.ContainsFunc(v.Evidence, func(e diagnosis.Finding) bool {
 			return e.Check == diagnosis.CheckPull && e.Fault == diagnosis.FaultPending
 		}) {
 			return v
@@ -113,8 +113,8 @@ func (a agent) judge(t *testing.T, f diagnosis.Failure) diagnosis.Verdict {
 }
 
 // retries is the evidence of the pull tried again.
-func retries(v diagnosis.Verdict) []diagnosis.Evidence {
-	return slices.DeleteFunc(slices.Clone(v.Evidence), func(e diagnosis.Evidence) bool { return !e.Retried })
+func retries(v diagnosis.Verdict) []diagnosis.Finding {
+	return slices.DeleteFunc(slices.Clone(v.Evidence), func(e diagnosis.Finding) bool { return e.Pull().Retry == nil })
 }
 
 // told is a verdict for the log of a test.
@@ -123,7 +123,7 @@ func told(v diagnosis.Verdict) string {
 	fmt.Fprintf(&b, "%s, %s: %s", v.Cause, v.Confidence, v.Summary)
 	for _, e := range v.Evidence {
 		if e.Check == diagnosis.CheckPull {
-			fmt.Fprintf(&b, "\n  %s %s %s: %s", e.Outcome, e.Fault, e.Cause, e.Detail)
+			fmt.Fprintf(&b, "\n  %s %s %s: %s", e.Outcome, e.Fault, e.Retry().Cause, e.Detail)
 		}
 	}
 	return b.String()

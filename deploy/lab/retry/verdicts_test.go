@@ -67,7 +67,7 @@ func TestInsideARetryTellsLoginsApart(t *testing.T) {
 				continue
 			}
 			for i, e := range again {
-				if got := string(e.Outcome) + " " + string(e.Cause) + " " + whose(e); got != tc.tried[i] {
+				if got := string(e.Outcome) + " " + string(e.Retry().Cause) + " " + whose(e); got != tc.tried[i] {
 					t.Errorf("%s: %q, want %q", name, got, tc.tried[i])
 				}
 			}
@@ -76,7 +76,7 @@ func TestInsideARetryTellsLoginsApart(t *testing.T) {
 }
 
 // whose is the login of a retry.
-func whose(e diagnosis.Evidence) string {
+func whose(e diagnosis.Finding) string {
 	for _, login := range []string{"secret nobodys", "secret clerks", "secret robots"} {
 		if strings.Contains(e.Detail, login) {
 			return login

@@ -73,7 +73,7 @@ type Result struct {
 	Cause      diagnosis.Cause
 	Confidence diagnosis.Confidence
 	Summary    string
-	Evidence   []diagnosis.Evidence
+	Evidence   []diagnosis.Finding
 	// Seconds is how long all attempts of the pull took together.
 	Seconds float64
 }

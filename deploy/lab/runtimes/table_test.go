@@ -101,7 +101,7 @@ func TestTextsAreTheSameInTheNextRun(t *testing.T) {
 	text := func(port int, digest string) string {
 		return Texts([]Result{{Case: "a-case", Runtime: "containerd 2.4", Reason: "ErrImagePull",
 			Message:  fmt.Sprintf(`pull of "good.fault.example:%d/a@sha256:%s": dial tcp 127.0.0.1:%d: connect: connection refused`, port, digest, port),
-			Evidence: []diagnosis.Evidence{{Check: diagnosis.CheckRegistry, Detail: fmt.Sprintf("[::1]:%d refuses", port)}}}})
+			Evidence: []diagnosis.Finding{{Evidence: diagnosis.Evidence{Check: diagnosis.CheckRegistry}, Detail: fmt.Sprintf("[::1]:%d refuses", port)}}}})
 	}
 	first := text(40001, strings.Repeat("a1", 32))
 	if first != text(5000, strings.Repeat("b2", 32)) {

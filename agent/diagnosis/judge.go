@@ -1,0 +1,172 @@
+package diagnosis
+
+import "slices"
+
+// Diagnose decides why a container cannot get its image. It always answers;
+// Unknown where nothing is known.
+func Diagnose(f Failure, evidence []Evidence) Verdict {
+	all := sorted(evidence)
+	x := newFacts(f, all)
+	cause, confidence := x.judged()
+	return Verdict{
+		Failure:    f,
+		Cause:      cause,
+		Confidence: confidence,
+		Summary:    clip(x.summary(cause), SummaryLimit),
+		Remedy:     x.remedy(cause),
+		Evidence:   Findings(f, all),
+	}
+}
+
+// sorted puts evidence in the order of the checks; within a check the order
+// of arrival stays, which is the kubelet's or the runtime's own.
+func sorted(evidence []Evidence) []Evidence {
+	out := slices.Clone(evidence)
+	slices.SortStableFunc(out, func(a, b Evidence) int { return slices.Index(checks, a.Check) - slices.Index(checks, b.Check) })
+	return out
+}
+
+// The way to a verdict, in order:
+//
+//  1. decide reads the rules from the top; the first whose condition holds gives
+//     the cause. Three of them run the table again: sandboxImage (ofSandbox) asks
+//     for the cause at the sandbox's image, mirrorHides (hidden) for the one behind
+//     the mirrors, and agreed (hidden) is less sure where there is one.
+//  2. capped is less sure of what the runtime need not have tried yet.
+//  3. Where no rule holds, the text alone gives the cause.
+//  4. retried holds the result against the pull that was tried again.
+
+// judged is the whole of it.
+func (x *facts) judged() (Cause, Confidence) { return x.retried(x.decide()) }
+
+// decide is what the rules say, else the text.
+func (x *facts) decide() (Cause, Confidence) {
+	for _, r := range x.tables.rules {
+		if c := r.when(x, r.cause); c != "" {
+			return r.cause, x.capped(c)
+		}
+	}
+	if c := x.reading(); c != Unknown {
+		return c, Suspected
+	}
+	return Unknown, Suspected
+}
+
+// capped: what the runtime has not said, of a pull that it may not have begun,
+// is at most Likely.
+func (x *facts) capped(c Confidence) Confidence {
+	if x.Stall == StallUnbegun || x.Kind == KindSandbox {
+		return weaker(Likely, c)
+	}
+	return c
+}
+
+// ofSandbox is the cause that keeps the sandbox's image from the node; "" and
+// no confidence where it could be had.
+func (x *facts) ofSandbox() (Cause, Confidence) {
+	cause, confidence := x.asContainer().decide()
+	if cause == Unknown || cause == NotReproducible || cause == SandboxImageFailed {
+		return "", ""
+	}
+	return cause, confidence
+}
+
+// asContainer is the same failure of a container.
+func (x *facts) asContainer() *facts {
+	inner := &facts{Failure: x.Failure, all: x.all, tables: x.tables}
+	inner.Kind = KindContainer
+	return inner
+}
+
+// hidden is the cause at the upstream registry, "" where it has none or where a
+// mirror fails in the same way.
+func (x *facts) hidden() (Cause, Confidence) {
+	if !x.seen.hiddenKnown {
+		x.seen.hidden, x.seen.hiddenKnown = x.behindMirrors(), true
+	}
+	return x.seen.hidden.cause, x.seen.hidden.confidence
+}
+
+func (x *facts) behindMirrors() ruling {
+	if len(x.mirrors()) == 0 || x.replaced() {
+		return ruling{}
+	}
+	cause, confidence := x.withoutMirrors().decide()
+	if cause == Unknown || cause == NotReproducible || cause == RegistryConfigInvalid {
+		return ruling{}
+	}
+	if slices.ContainsFunc(x.mirrors(), func(e *Evidence) bool { return x.akin(e.Fault.Points(), cause) }) {
+		return ruling{}
+	}
+	return ruling{cause, confidence}
+}
+
+// withoutMirrors is what would be known if there were no mirror, and no text
+// either.
+func (x *facts) withoutMirrors() *facts {
+	own := filter(x.all, func(e *Evidence) bool { return !e.Endpoint.Mirror && e.Check != CheckMessage })
+	return &facts{Failure: x.Failure, all: own, tables: x.tables}
+}
+
+// agreed is Confirmed, unless the runtime's text speaks of something else: then
+// what we reproduced need not be what failed. A text about a mirror that fails
+// for us too is no contradiction: runtimes show one endpoint's error of several.
+func (x *facts) agreed(cause Cause) Confidence {
+	r := x.reading()
+	if hidden, _ := x.hidden(); r == Unknown && hidden != "" && cause != MirrorFailed {
+		return Likely // the runtime may have shown either
+	}
+	if r == Unknown || x.akin(r, cause) || x.ofMirror(r) {
+		return Confirmed
+	}
+	return Likely
+}
+
+// retried holds what the rules say against the pull tried again. What a check
+// has found by itself, typed, stands; what rests on the runtime's words, or on
+// nothing, does not stand against its deed. Of several logins' failures the one
+// that tells most decides.
+func (x *facts) retried(cause Cause, confidence Confidence) (Cause, Confidence) {
+	all := x.retries()
+	failed := x.failedRetries()
+	switch {
+	case len(all) == 0, confidence == Confirmed && cause != NotReproducible:
+		return cause, confidence
+	case slices.ContainsFunc(all, func(e *Evidence) bool { return e.passed() && x.refutes(e, cause) }):
+		return NotReproducible, Confirmed
+	case len(failed) == 0 && cause == NotReproducible && x.failedAgain():
+		return Unknown, Suspected // in words that nobody knows
+	case len(failed) == 0:
+		return cause, confidence
+	}
+	told := x.mostTelling(failed)
+	same := func(e *Evidence) bool { return e.Retry().Cause == cause }
+	if told != cause && x.akin(told, cause) && !slices.ContainsFunc(failed, same) {
+		return cause, confidence // texts are coarser than facts
+	}
+	return told, Confirmed
+}
+
+// tables are what verdicts are made by. The facts have them, so that rules and
+// rows can run them again.
+type tables struct {
+	rules  []rule
+	causes map[Cause]*row
+}
+
+var allTables = tables{rules: rules, causes: byCause} //nolint:gochecknoglobals // never written
+
+// row returns what is known of a cause by itself; of one that is not in the
+// catalogue (of a later version), what is known of Unknown.
+func (x *facts) row(c Cause) *row {
+	if r := x.tables.causes[c]; r != nil {
+		return r
+	}
+	return x.tables.causes[Unknown]
+}
+
+// akin reports whether a runtime's text speaking of a can come from b: texts are
+// coarser than facts.
+func (x *facts) akin(a, b Cause) bool {
+	return a == b || x.row(a).kin&x.row(b).kin != 0
+}

@@ -1,0 +1,158 @@
+package diagnosis
+
+// Reason is why a check was not run, or came to nothing.
+type Reason string
+
+// The reasons. The zero value: the check was run, or its body says why not.
+const (
+	ReasonPending Reason = "Pending" // it still runs
+
+	// whose answer would make no difference
+	ReasonNameInvalid     Reason = "NameInvalid"
+	ReasonNoSecretRead    Reason = "NoSecretRead"
+	ReasonSecretMalformed Reason = "SecretMalformed"
+	ReasonPolicyNever     Reason = "PolicyNever"
+	ReasonNoRegistry      Reason = "NoRegistry"
+	ReasonNoRegistryFound Reason = "NoRegistryFound"
+	ReasonRuntimeAsksNone Reason = "RuntimeAsksNone"
+	ReasonNoEndpoint      Reason = "NoEndpoint"
+	ReasonNoEndpointNamed Reason = "NoEndpointNamed"
+	ReasonMirrorsOnly     Reason = "MirrorsOnly"
+	ReasonRetryNeedless   Reason = "RetryNeedless"
+	ReasonRetryOff        Reason = "RetryOff"
+	ReasonRetrySandbox    Reason = "RetrySandbox"
+	ReasonNobodyToPull    Reason = "NobodyToPull"
+	ReasonNoPod           Reason = "NoPod"
+	ReasonPullGoesOn      Reason = "PullGoesOn"
+
+	// what could not be asked
+	ReasonNoRuntime             Reason = "NoRuntime"
+	ReasonMachineUnknown        Reason = "MachineUnknown"
+	ReasonNoAPIServer           Reason = "NoAPIServer"
+	ReasonSecretForbidden       Reason = "SecretForbidden"
+	ReasonShortNameUnresolvable Reason = "ShortNameUnresolvable"
+	ReasonConfigUnusable        Reason = "ConfigUnusable"
+	ReasonNoTransfers           Reason = "NoTransfers"
+	ReasonRetrying              Reason = "Retrying"
+
+	// names
+	ReasonIsAddress    Reason = "IsAddress"
+	ReasonCutShort     Reason = "CutShort"
+	ReasonNameUnasked  Reason = "NameUnasked"
+	ReasonSandboxGone  Reason = "SandboxGone"
+	ReasonNoSandbox    Reason = "NoSandbox"
+	ReasonNoSocket     Reason = "NoSocket"
+	ReasonSandboxDown  Reason = "SandboxDown"
+	ReasonSandboxError Reason = "SandboxError"
+	ReasonNoSettings   Reason = "NoSettings"
+	ReasonNoNetns      Reason = "NoNetns"
+	ReasonNotMounted   Reason = "NotMounted"
+	ReasonNotShared    Reason = "NotShared"
+	ReasonNoCapability Reason = "NoCapability"
+	ReasonNotEntered   Reason = "NotEntered"
+
+	// registries
+	ReasonUnresolved          Reason = "Unresolved"
+	ReasonNotLookedUp         Reason = "NotLookedUp"
+	ReasonCredentialsWithheld Reason = "CredentialsWithheld"
+	ReasonLimited             Reason = "Limited"
+	ReasonLimitedForOthers    Reason = "LimitedForOthers"
+	ReasonEnoughTried         Reason = "EnoughTried"
+)
+
+// reasonSentences are those that are the same whatever else is known.
+var reasonSentences = map[Reason]string{ //nolint:gochecknoglobals // never written
+	ReasonPending:         "still running",
+	ReasonNameInvalid:     "the image reference does not parse, so there is nobody to ask",
+	ReasonNoSecretRead:    "the image reference does not parse, so no secret is read",
+	ReasonSecretMalformed: "the kubelet gives up over the malformed secret before it asks anybody",
+	ReasonPolicyNever:     "the pull policy is Never, so nobody is asked",
+	ReasonNoRegistry:      "the image names no registry",
+	ReasonNoRegistryFound: "no registry was found in the image reference",
+	ReasonRuntimeAsksNone: "the runtime asks nobody",
+	ReasonNoEndpoint:      "the node's configuration has no endpoint that serves such a reference",
+	ReasonNoEndpointNamed: "the node's registry configuration names no endpoint",
+	ReasonMirrorsOnly:     "the node asks mirrors only",
+	ReasonRetryNeedless:   "the pull was not tried again: the other checks settle it, or it could not settle more",
+	ReasonRetryOff:        "pulls are not tried again (--pull-retry=off)",
+	ReasonRetrySandbox:    "a sandbox's image is not pulled again",
+	ReasonNobodyToPull:    "the node's configuration names nobody to pull from",
+	ReasonNoPod:           "no pod is given, and so no pull secret",
+	ReasonPullGoesOn:      "the pull goes on",
+	ReasonNoRuntime:       "no container runtime socket to ask",
+	ReasonNoAPIServer:     "no API server to read secrets from",
+	ReasonConfigUnusable:  "whypull could not work with the node's registry configuration",
+	ReasonNoTransfers:     "the container runtime does not tell what it receives",
+	ReasonRetrying:        "the pull is being tried again",
+	ReasonCutShort:        "the check was cut short",
+	ReasonSandboxGone:     "the pod's sandbox has gone meanwhile",
+	ReasonNoSandbox:       "the pod has no sandbox, and so no network",
+	ReasonNoSocket:        "no container runtime socket to ask for the pod's sandbox",
+	ReasonSandboxDown:     "the pod's sandbox does not run, so it has no network",
+	ReasonNoSettings:      "the container runtime does not tell the pod's resolver settings",
+	ReasonNoNetns:         "the container runtime does not tell the pod's network namespace",
+	ReasonNotMounted:      "whypull may not enter the pod's network namespace: the node's /var/run/netns is not mounted",
+	ReasonNotShared:       "whypull may not enter the pod's network namespace: /var/run/netns is mounted without mountPropagation HostToContainer",
+	ReasonNoCapability:    "whypull may not enter the pod's network namespace: the capability SYS_ADMIN is missing",
+	ReasonNotEntered:      "whypull could not enter the pod's network namespace",
+}
+
+// ConfigProblem is what is wrong with a file of the node's registry configuration.
+type ConfigProblem string
+
+// The problems.
+const (
+	// The runtime refuses the pull.
+	ConfigCertificateUnusable  ConfigProblem = "CertificateUnusable"
+	ConfigCertificatesUnusable ConfigProblem = "CertificatesUnusable"
+	ConfigLocationInvalid      ConfigProblem = "LocationInvalid"
+	ConfigEndpointInvalid      ConfigProblem = "EndpointInvalid"
+	ConfigBlocked              ConfigProblem = "Blocked"
+
+	// Something has no effect.
+	ConfigUnreadable          ConfigProblem = "Unreadable"
+	ConfigHostsUnreadable     ConfigProblem = "HostsUnreadable"
+	ConfigHostsWithoutTable   ConfigProblem = "HostsWithoutTable"
+	ConfigHostsMisnamed       ConfigProblem = "HostsMisnamed"
+	ConfigPathList            ConfigProblem = "PathList"
+	ConfigMirrorsBesidePath   ConfigProblem = "MirrorsBesidePath"
+	ConfigUpstreamName        ConfigProblem = "UpstreamName"
+	ConfigFolderNotHost       ConfigProblem = "FolderNotHost"
+	ConfigPortFolder          ConfigProblem = "PortFolder"
+	ConfigNoFolder            ConfigProblem = "NoFolder"
+	ConfigPathUnset           ConfigProblem = "PathUnset"
+	ConfigIgnoredWithoutTable ConfigProblem = "IgnoredWithoutTable"
+	ConfigNoCapableHost       ConfigProblem = "NoCapableHost"
+	ConfigMisplaced           ConfigProblem = "Misplaced"
+
+	// Something cannot be seen, or is not run.
+	ConfigHidden           ConfigProblem = "Hidden"
+	ConfigLoginUnusable    ConfigProblem = "LoginUnusable"
+	ConfigCredentialHelper ConfigProblem = "CredentialHelper"
+)
+
+// configSentences are about the file %s.
+var configSentences = map[ConfigProblem]string{ //nolint:gochecknoglobals // never written
+	ConfigCertificateUnusable:  "%s names a certificate or key that cannot be read or is none; the runtime refuses the pull over it",
+	ConfigCertificatesUnusable: "%s has a client certificate without its key, a key without its certificate, or a file that cannot be read or is none; the runtime refuses the pull over it",
+	ConfigLocationInvalid:      "%s has a location that makes no valid name of this image; the runtime refuses the pull over it",
+	ConfigEndpointInvalid:      "%s has an endpoint that is no URL, or a certificate that cannot be read, or has no key; the runtime refuses the pull over it",
+	ConfigBlocked:              "the node's %s blocks the registry, or this part of it",
+	ConfigUnreadable:           "%s does not parse{line}; the runtime that is running has read another one",
+	ConfigHostsUnreadable:      "%s does not parse{line}; containerd ignores it",
+	ConfigHostsWithoutTable:    "%s has no [host] table, without which containerd 1.x ignores it",
+	ConfigHostsMisnamed:        "%s is not read by anybody; the name is hosts.toml",
+	ConfigPathList:             "%s is not read: config_path lists several folders, which containerd's transfer service takes for one",
+	ConfigMirrorsBesidePath:    "%s sets registry.mirrors or configs.tls beside config_path, with which containerd's CRI plugin does not load; the one that is running has read another file",
+	ConfigUpstreamName:         "%s has no effect: containerd looks for the registry's name in the image, which is docker.io",
+	ConfigFolderNotHost:        "%s has no effect: containerd looks for a folder with the registry's host alone",
+	ConfigPortFolder:           "%s has no effect: containerd looks for host:port or host_port_",
+	ConfigNoFolder:             "%s has no effect: containerd looks in a folder named for the registry's host",
+	ConfigPathUnset:            "%s has no effect: containerd's config_path is not set",
+	ConfigIgnoredWithoutTable:  "%s has no effect: it has no [host] table",
+	ConfigNoCapableHost:        "%s has no effect: none of its hosts has the capabilities that such a reference needs (pull, and resolve for a tag)",
+	ConfigMisplaced:            "%s has no effect: it is not where containerd looks",
+	ConfigHidden:               "%s, which the node's configuration names, cannot be seen by whypull, since it is not below what is mounted; the runtime may see it",
+	ConfigLoginUnusable:        "%s has a credential for the registry that whypull cannot use; the runtime sends it if the pod brings none",
+	ConfigCredentialHelper:     "%s names a credential helper for the registry, which whypull does not run; the runtime does if the pod brings no credential",
+}
