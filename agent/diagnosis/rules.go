@@ -163,7 +163,7 @@ func configRefused(x *facts, cause Cause) Confidence {
 
 // configWithoutEffect: a setting for this registry is not in effect, and the
 // registry cannot be talked to without one.
-func configWithoutEffect(x *facts, cause Cause) Confidence {
+func configWithoutEffect(x *facts, _ Cause) Confidence {
 	e, ok := x.noted(CheckRegistry, FaultConfigInvalid)
 	if !ok || e.Outcome != Inconclusive || x.works() {
 		return ""
@@ -185,8 +185,8 @@ func configWithoutEffect(x *facts, cause Cause) Confidence {
 	return Likely
 }
 
-// perRegistry reports whether a file is about one registry, and that the runtime
-// reads anew for each pull.
+// perRegistry reports whether a file is about one registry, so that the runtime
+// reads it again for each pull.
 func perRegistry(file string) bool {
 	return strings.HasSuffix(file, "/hosts.toml") || strings.HasSuffix(file, "/host.toml")
 }
@@ -203,7 +203,7 @@ func checkFinds(check Check, fault Fault) condition {
 
 // pageOfProxy: a web page where the registry's answer should be, and a proxy in
 // between.
-func pageOfProxy(x *facts, cause Cause) Confidence {
+func pageOfProxy(x *facts, _ Cause) Confidence {
 	if e, ok := x.atOrigin(FaultWebPage); !ok || e.Registry().Proxy == "" || x.works() {
 		return ""
 	}
@@ -279,7 +279,7 @@ func mirrorReplaces(x *facts, cause Cause) Confidence {
 	return x.agreed(cause)
 }
 
-// spoilt are the mirrors' answers that the runtime takes for the image's, and
+// unusable are the mirrors' answers that the runtime takes for the image's, and
 // fails over: what the manifest holds, or a page in its place.
 func (x *facts) unusable() []*Evidence {
 	works := x.works() // with another login than what fails
@@ -342,7 +342,7 @@ func registryFails(faults ...Fault) condition {
 	})
 }
 
-// noConnection is atOrigin for connections. That whypull does not come through to a
+// noConnection is registryFails for connections. That whypull does not come through to a
 // registry that has answered the runtime says that the runtime has another way:
 // a proxy of which nothing is known here.
 func noConnection(fault Fault) condition {

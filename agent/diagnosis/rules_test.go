@@ -1,6 +1,7 @@
 package diagnosis
 
 import (
+	"strings"
 	"testing"
 )
 
@@ -435,5 +436,37 @@ func TestConfidenceWeaker(t *testing.T) {
 				t.Errorf("%q weaker than %q: %t", a, b, got)
 			}
 		}
+	}
+}
+
+// TestReasonsAreSaid: no reason and no problem of a configuration is without a
+// sentence.
+func TestReasonsAreSaid(t *testing.T) {
+	for _, r := range constantsOf(t, "reason.go", "Reason") {
+		said := false
+		for _, c := range Checks() {
+			e := Evidence{Check: c, Outcome: NotRun, Reason: Reason(r), Endpoint: Endpoint{URL: "https://hub.example.com"}, Body: newBody(c)}
+			switch b := e.Body.(type) {
+			case *DNSFacts:
+				b.Host, b.Why = "hub.example.com", "it did not answer in time"
+			case *ImageFacts:
+				b.Error = "no socket"
+			}
+			detail := Detail(ordinary(), &e)
+			checkText(t, detail)
+			said = said || detail != "" && detail != Detail(ordinary(), &Evidence{Check: c, Outcome: NotRun, Endpoint: e.Endpoint, Body: e.Body})
+		}
+		if !said {
+			t.Errorf("%s is not said", r)
+		}
+	}
+	for _, p := range constantsOf(t, "reason.go", "ConfigProblem") {
+		sentence := (&ConfigFacts{File: "/etc/hosts.toml", Line: 3, Problem: ConfigProblem(p)}).detail()
+		if !strings.Contains(sentence, "/etc/hosts.toml") || strings.ContainsAny(sentence, "{%") {
+			t.Errorf("%s: %q", p, sentence)
+		}
+	}
+	if all := constantsOf(t, "reason.go", "ConfigProblem"); len(all) != len(configSentences) {
+		t.Errorf("%d problems, %d sentences", len(all), len(configSentences))
 	}
 }
