@@ -170,15 +170,15 @@ func elsewhereDetail(e Elsewhere) string {
 }
 
 func (f Failure) providerDetail(c *CredentialFacts) string {
-	token := ""
+	mode := ""
 	if c.TokenMode {
-		token = " and gets a token of the pod's service account"
+		mode = " and gets a token of the pod's service account"
 	}
 	pattern := c.Pattern
 	if pattern == "" {
 		pattern = f.Registry
 	}
-	return fmt.Sprintf("the kubelet also asks credential provider %s, which is configured for %s%s; whypull does not run it", c.Provider, pattern, token)
+	return fmt.Sprintf("the kubelet also asks credential provider %s, which is configured for %s%s; whypull does not run it", c.Provider, pattern, mode)
 }
 
 func (c *CredentialFacts) source() string {

@@ -128,11 +128,11 @@ const (
 	// Something cannot be seen, or is not run.
 	ConfigHidden           ConfigProblem = "Hidden"
 	ConfigLoginUnusable    ConfigProblem = "LoginUnusable"
-	ConfigCredentialHelper ConfigProblem = "CredentialHelper"
+	ConfigCredentialHelper ConfigProblem = "CredentialHelper" //nolint:gosec // a name, not a secret
 )
 
 // configSentences are about the file %s.
-var configSentences = map[ConfigProblem]string{ //nolint:gochecknoglobals // never written
+var configSentences = map[ConfigProblem]string{ //nolint:gochecknoglobals,gosec // never written, no secret
 	ConfigCertificateUnusable:  "%s names a certificate or key that cannot be read or is none; the runtime refuses the pull over it",
 	ConfigCertificatesUnusable: "%s has a client certificate without its key, a key without its certificate, or a file that cannot be read or is none; the runtime refuses the pull over it",
 	ConfigLocationInvalid:      "%s has a location that makes no valid name of this image; the runtime refuses the pull over it",
