@@ -122,6 +122,12 @@ func decisiveText(all []*Evidence) *Evidence {
 	return first
 }
 
+// intentUnrecorded reports whether the kubelet could not record that it begins the
+// pull.
+func (x *facts) intentUnrecorded() bool {
+	return slices.ContainsFunc(x.of(CheckMessage), func(e *Evidence) bool { return e.Message().IntentUnrecorded })
+}
+
 // supported reports whether a text, or a pull that was tried again, shows a cause.
 func supported(c Cause) bool { return c != "" && c != Unknown }
 

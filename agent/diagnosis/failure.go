@@ -1,9 +1,6 @@
 package diagnosis
 
-import (
-	"strings"
-	"time"
-)
+import "time"
 
 // Kind is the kind of thing in a pod whose image is wanted.
 type Kind string
@@ -90,11 +87,6 @@ func (f Failure) Ref() Image {
 func (f *Failure) SetImage(i Image) {
 	f.Image, f.Registry, f.Repository = i.Written, i.Registry, i.Repository
 }
-
-// Unrecorded tells that the kubelet could not note down that it begins a pull, in
-// a file of its own (EnsureImageExists, RecordPullIntent), so that it has asked no
-// runtime.
-func (f Failure) Unrecorded() bool { return strings.Contains(f.Message, "record image pull intent") }
 
 // SandboxName stands for a container's name where the sandbox is meant; the
 // kubelet's own name for it.

@@ -26,6 +26,10 @@ type MessageFacts struct {
 	// SaysExpired reports whether the text says that a credential or a token has
 	// expired. Certificates do not count.
 	SaysExpired bool
+	// IntentUnrecorded reports whether the kubelet could not record that it begins a
+	// pull, in a file of its own (EnsureImageExists, RecordPullIntent), so that it has
+	// asked no runtime.
+	IntentUnrecorded bool
 	// FullStore is the directory of containerd's content store, where that had no
 	// space left.
 	FullStore string

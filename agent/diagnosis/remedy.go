@@ -162,7 +162,7 @@ func stalledRemedy(x *facts) []string {
 func diskFullRemedy(x *facts) []string {
 	var of string
 	switch dirs := x.directories(); {
-	case x.Unrecorded():
+	case x.intentUnrecorded():
 		of = " " + kubeletsRoot
 	case len(dirs) > 0:
 		of = " " + strings.Join(dirs, " ")

@@ -7,7 +7,7 @@ import "slices"
 // after the manifest.
 func WantsRetry(f Failure, evidence []Evidence) bool {
 	x := newFacts(f, sorted(evidence))
-	if f.PullPolicy == "Never" || f.Stall != "" || f.Kind == KindSandbox || f.Unrecorded() || x.unread() || x.limited() {
+	if f.PullPolicy == "Never" || f.Stall != "" || f.Kind == KindSandbox || x.intentUnrecorded() || x.unread() || x.limited() {
 		return false
 	}
 	cause, confidence := x.judged()

@@ -24,13 +24,13 @@ func TestWantsRetry(t *testing.T) {
 		"its disk is full":               {nil, []Evidence{says(DiskFull, false), {Check: CheckRegistry, Outcome: NotRun}}, true},
 		"somebody wants to be left alone": {nil, []Evidence{says(Unknown, false),
 			{Check: CheckRegistry, Outcome: Failed, Fault: FaultRateLimited, Endpoint: Endpoint{URL: "https://hub.example.com"}}}, false},
-		"a secret cannot be read":         {nil, []Evidence{says(Unknown, false), {Check: CheckCredentials, Outcome: Inconclusive, Fault: FaultSecretUnreadable, Body: &CredentialFacts{Secret: "x"}}}, false},
-		"the kubelet cannot note it down": {func(f *Failure) { f.Message = "failed to record image pull intent: write /x: no space left on device" }, []Evidence{says(DiskFull, false)}, false},
-		"the policy is Never":             {func(f *Failure) { f.PullPolicy = "Never" }, []Evidence{says(Unknown, false)}, false},
-		"it is under way":                 {func(f *Failure) { f.Stall = StallUnbegun }, []Evidence{says(Unknown, false)}, false},
-		"it is the sandbox":               {func(f *Failure) { f.Kind = KindSandbox }, []Evidence{says(Unknown, false)}, false},
-		"the runtime is down":             {nil, []Evidence{{Check: CheckImage, Outcome: Inconclusive, Fault: FaultRuntimeUnready}}, false},
-		"the kubelet's own limit":         {nil, []Evidence{says(PullThrottled, false), found}, false},
+		"a secret cannot be read":      {nil, []Evidence{says(Unknown, false), {Check: CheckCredentials, Outcome: Inconclusive, Fault: FaultSecretUnreadable, Body: &CredentialFacts{Secret: "x"}}}, false},
+		"the kubelet cannot record it": {nil, []Evidence{{Check: CheckMessage, Outcome: Failed, Fault: FaultDiskFull, Body: &MessageFacts{Cause: DiskFull, IntentUnrecorded: true}}}, false},
+		"the policy is Never":          {func(f *Failure) { f.PullPolicy = "Never" }, []Evidence{says(Unknown, false)}, false},
+		"it is under way":              {func(f *Failure) { f.Stall = StallUnbegun }, []Evidence{says(Unknown, false)}, false},
+		"it is the sandbox":            {func(f *Failure) { f.Kind = KindSandbox }, []Evidence{says(Unknown, false)}, false},
+		"the runtime is down":          {nil, []Evidence{{Check: CheckImage, Outcome: Inconclusive, Fault: FaultRuntimeUnready}}, false},
+		"the kubelet's own limit":      {nil, []Evidence{says(PullThrottled, false), found}, false},
 	} {
 		f := ordinary()
 		if tc.failure != nil {

@@ -111,7 +111,7 @@ func stalledSummary(x *facts) string {
 // could not store. Where none can be seen there is the directory in the runtime's
 // words.
 func diskFullSummary(x *facts) string {
-	if x.Unrecorded() {
+	if x.intentUnrecorded() {
 		return fmt.Sprintf("the kubelet finds no space left on node %s's file system of its own files (%s), where it notes down each pull before it begins", x.Node, kubeletsRoot)
 	}
 	looked := filter(x.of(CheckPull), func(e *Evidence) bool { return e.Pull().Retry == nil })

@@ -43,7 +43,7 @@ type imageSize struct{ size, missing int64 }
 // nothing is to be seen.
 func (c *Collector) lookAtDisk(ctx context.Context, f diagnosis.Failure, known []diagnosis.Evidence) *diskLook {
 	text := known[0]
-	if f.PullPolicy == "Never" || f.Stall != "" || f.Unrecorded() || !slices.Contains(aboutDisk, cmp.Or(text.Message().Cause, diagnosis.Unknown)) {
+	if f.PullPolicy == "Never" || f.Stall != "" || text.Message().IntentUnrecorded || !slices.Contains(aboutDisk, cmp.Or(text.Message().Cause, diagnosis.Unknown)) {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, diskPatience)

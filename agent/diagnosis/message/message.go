@@ -19,6 +19,7 @@ func Read(reason, text string) *diagnosis.MessageFacts {
 	facts.Text = shorten(redact(printable(tidy(text))))
 	facts.AfterManifest = afterManifest(facts.Text)
 	facts.FullStore = fullStore(facts.Text)
+	facts.IntentUnrecorded = strings.Contains(text, "record image pull intent")
 	return &facts
 }
 

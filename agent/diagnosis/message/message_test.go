@@ -284,6 +284,26 @@ func TestReadLongInput(t *testing.T) {
 	}
 }
 
+// TestReadFullStore: what a text without room says of where there is none.
+func TestReadFullStore(t *testing.T) {
+	for text, want := range map[string]string{
+		"write /var/lib/containerd/io.containerd.content.v1.content/ingest/x/data: no space left on device": "/var/lib/containerd/io.containerd.content.v1.content",
+		"write /var/lib/other/data: no space left on device":                                                "",
+		"write ingest/x/data: no space left on device":                                                      "",
+		"/store/ingest/x: permission denied":                                                                "",
+	} {
+		if got := Read("ErrImagePull", text).FullStore; got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+	if r := Read("ErrImagePull", "failed to record image pull intent: write /x: no space left on device"); !r.IntentUnrecorded || r.FullStore != "" {
+		t.Errorf("%+v", r)
+	}
+	if Read("ErrImagePull", "no space left on device").IntentUnrecorded {
+		t.Error("any text is of the kubelet's own file")
+	}
+}
+
 func BenchmarkRead(b *testing.B) {
 	for name, message := range map[string]string{
 		"early":   `failed to pull and unpack image "reg.test/shop/cart:1": failed to resolve image: failed to do request: Head "https://reg.test/v2/shop/cart/manifests/1": dial tcp: lookup reg.test on 10.0.0.2:53: no such host`,
