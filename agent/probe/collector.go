@@ -95,7 +95,7 @@ func New(o Options) *Collector {
 	return c
 }
 
-// heard tells the metrics of a conversation that was held, and notes a registry
+// heard notes in the metrics a conversation that was held, and notes a registry
 // that is slow.
 func (c *Collector) heard(e registry.Endpoint, ref reference.Named, a registry.Answer) {
 	for phase, took := range timings(a.Durations) {
@@ -251,7 +251,7 @@ func (c *Collector) network(ctx context.Context, f diagnosis.Failure, text diagn
 	return out
 }
 
-// found tells of evidence as it comes.
+// found hands on evidence as it comes.
 func (c *Collector) found(f diagnosis.Failure, e ...diagnosis.Evidence) {
 	if c.Found != nil && len(e) > 0 {
 		c.Found(f, e...)
@@ -307,7 +307,7 @@ func fullNames(config *nodeconfig.Config, f diagnosis.Failure) ([]reference.Name
 	return names, nil
 }
 
-// refusedShort tells of a name without a registry that the runtime resolves to
+// refusedShort is about a name without a registry that the runtime resolves to
 // none.
 func refusedShort(short nodeconfig.ShortName) []diagnosis.Evidence {
 	e := diagnosis.Evidence{

@@ -25,11 +25,11 @@ func (v visit) content(ctx context.Context, e registry.Endpoint, found registry.
 	if borrowed {
 		return nil
 	}
-	evidence := v.mark(e, contentEvidence(answer, login))
+	evidence, facts := contentEvidence(answer, login)
 	if slices.Contains(aboutDisk, v.text.Message().Cause) {
-		facts := evidence.Body.(*diagnosis.RegistryFacts)
 		facts.Size, facts.Missing = v.c.sizes(ctx, answer)
 	}
+	evidence = v.mark(e, evidence)
 	v.c.Metrics.Checked(evidence.Check, evidence.Outcome, time.Since(start))
 	return []diagnosis.Evidence{evidence}
 }
@@ -57,7 +57,7 @@ func resolved(ref reference.Named, found registry.Answer) reference.Named {
 	return ref
 }
 
-// laterStep tells that the runtime's text is about what follows the question
+// laterStep reports whether the runtime's text is about what follows the question
 // for the manifest: a blob, a host that the registry sends to, the content, how
 // large it is.
 func (v visit) laterStep(e registry.Endpoint) bool {
@@ -77,7 +77,7 @@ var ofLaterSteps = []diagnosis.Cause{ //nolint:gochecknoglobals // never written
 }
 
 // contentEvidence is the answer of Inspect or of Replay.
-func contentEvidence(a registry.Answer, login *keyring.Login) diagnosis.Evidence {
+func contentEvidence(a registry.Answer, login *keyring.Login) (diagnosis.Evidence, *diagnosis.RegistryFacts) {
 	e, facts := typed(a, login)
 	facts.Content = true
 	switch {
@@ -90,5 +90,5 @@ func contentEvidence(a registry.Answer, login *keyring.Login) diagnosis.Evidence
 	case a.Fault == registry.FaultAddressForbidden:
 		e.Outcome = diagnosis.NotRun
 	}
-	return e
+	return e, facts
 }

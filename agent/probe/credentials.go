@@ -25,7 +25,7 @@ type Unread string
 // Error implements error.
 func (u Unread) Error() string { return string(u) }
 
-// SecretFinder tells whether another namespace than this one has a secret of a
+// SecretFinder reports whether another namespace than this one has a secret of a
 // name. A Secrets may implement it. The errors are kube.ErrNoAccess or any other.
 type SecretFinder interface {
 	ExistsElsewhere(ctx context.Context, namespace, secretName string) (bool, error)
@@ -212,7 +212,7 @@ func matched(s keyring.SecretState, logins []keyring.Login) keyring.Entry {
 	return slices.MinFunc(found, func(a, b keyring.Entry) int { return rank(a) - rank(b) })
 }
 
-// bringsNone tells that the entry's login is empty: the kubelet sends it, and
+// bringsNone reports whether the entry's login is empty: the kubelet sends it, and
 // the runtime takes it for none.
 func bringsNone(e keyring.Entry) bool {
 	return e.Doubt == keyring.TokenOnly || e.Doubt == keyring.NoLogin

@@ -17,7 +17,7 @@ import (
 // diskPatience is for how long file systems are waited for.
 const diskPatience = time.Second
 
-// Filesystems tells where the runtime has images.
+// Filesystems finds where the runtime has images.
 type Filesystems interface {
 	ImageFilesystems(ctx context.Context) ([]cri.ImageFilesystem, error)
 }
@@ -163,7 +163,7 @@ func (c *Collector) storedSize(ctx context.Context, f diagnosis.Failure) imageSi
 	return out
 }
 
-// contents tells which blobs the runtime has. A Transfers may implement it.
+// contents finds which blobs the runtime has. A Transfers may implement it.
 type contents interface {
 	Present(ctx context.Context, digests []string) (map[string]bool, error)
 }
@@ -241,8 +241,11 @@ func (l *diskLook) unseen() []diagnosis.Filesystem {
 
 func filesystem(s disk.Filesystem) diagnosis.Filesystem {
 	out := diagnosis.Filesystem{
-		Path: s.Path, Presumed: s.Presumed, Seen: s.Seen, Unseen: unseen[s.Unseen],
+		Path: s.Path, Presumed: s.Presumed, Seen: s.Seen,
 		Free: s.Free, Total: s.Total, FreeInodes: s.FreeInodes, TotalInodes: s.TotalInodes,
+	}
+	if s.Unseen != "" {
+		out.Unseen = cmp.Or(unseen[s.Unseen], diagnosis.UnseenFailed)
 	}
 	for _, u := range s.Uses {
 		out.Uses = append(out.Uses, filesystemUses[u])

@@ -81,7 +81,7 @@ type sample struct {
 	done int64
 }
 
-// saw notes a look, and tells how far the pull is.
+// saw notes a look, and returns how far the pull is.
 func (l *follower) saw(f diagnosis.Failure, s standstill, now time.Time) diagnosis.Progress {
 	p := diagnosis.Progress{Failure: f, Done: s.done, Total: s.total, Layers: s.layers}
 	l.mu.Lock()

@@ -12,7 +12,7 @@ import (
 	"github.com/whypull/whypull/cri"
 )
 
-// Images tells whether the runtime has an image, and which runtime it is.
+// Images reports whether the runtime has an image, and which runtime it is.
 type Images interface {
 	Version(ctx context.Context) (name, version string, err error)
 	Image(ctx context.Context, ref string) (img cri.Image, present bool, err error)

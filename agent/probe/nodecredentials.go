@@ -29,7 +29,7 @@ func (c *Collector) nodeFile() *keyring.NodeFile {
 	return &file
 }
 
-// nodeEvidence tells of the node's own credentials if there are any for the
+// nodeEvidence is about the node's own credentials if there are any for the
 // image. That there are none is no fault of anything.
 func nodeEvidence(found keyring.Lookup, now time.Time) []diagnosis.Evidence {
 	if found.Node == nil || !found.Node.Matches() {
@@ -66,7 +66,7 @@ func outdated(logins []keyring.Login, source string, ofNode bool) (first keyring
 	return first, ok
 }
 
-// overdue tells that a login is over its time by its own account or by its age.
+// overdue reports whether a login is over its time by its own account or by its age.
 func overdue(l keyring.Login) bool {
 	return l.Validity == diagnosis.ValidityExpired || l.Validity == diagnosis.ValidityOutlived
 }
@@ -106,7 +106,7 @@ func credential(l keyring.Login) *diagnosis.Credential {
 	return &diagnosis.Credential{Source: l.Source, OfNode: l.OfNode, Key: l.Key, Order: l.Order, Validity: l.Validity}
 }
 
-// providers tells which plugins the kubelet asks too. What they answer is not
+// providers are the plugins that the kubelet asks too. What they answer is not
 // known, so it is no good news and no bad.
 func (c *Collector) providers(f diagnosis.Failure) []diagnosis.Evidence {
 	if c.Node == nil {

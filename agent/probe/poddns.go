@@ -19,7 +19,7 @@ import (
 	"github.com/whypull/whypull/cri/registry"
 )
 
-// Sandboxes tells the sandbox of a pod. The errors are cri.ErrNoSandbox,
+// Sandboxes finds the sandbox of a pod. The errors are cri.ErrNoSandbox,
 // cri.ErrSandboxNotReady or any other.
 type Sandboxes interface {
 	Sandbox(ctx context.Context, podUID string) (cri.Sandbox, error)
@@ -93,7 +93,7 @@ func (c *Collector) podNames(ctx context.Context, f diagnosis.Failure, e registr
 	return out
 }
 
-// moved tells that a pod has no longer the network that was asked from.
+// moved reports whether a pod has no longer the network that was asked from.
 func (c *Collector) moved(ctx context.Context, f diagnosis.Failure, from podView) bool {
 	if from.netns == "" {
 		return false
@@ -180,7 +180,7 @@ func (c *Collector) sandbox(ctx context.Context, f diagnosis.Failure) (cri.Sandb
 	return s, unasked{}
 }
 
-// podConfig is the pod's resolv.conf: as the runtime tells it, else the file
+// podConfig is the pod's resolv.conf: as the runtime reports it, else the file
 // that it has made, where that can be read.
 func (c *Collector) podConfig(s cri.Sandbox) (dns.Config, bool) {
 	if s.DNSTold && len(s.DNS.Servers) > 0 {
@@ -316,7 +316,7 @@ func compare(node, pod dns.Answer) diagnosis.Comparison {
 	return diagnosis.ComparedOther
 }
 
-// near tells two addresses of one network, as the members of a pool have them:
+// near reports whether two addresses are of one network, as the members of a pool have them:
 // of one /24, or /64.
 func near(a, b netip.Addr) bool {
 	bits := 64
@@ -327,7 +327,7 @@ func near(a, b netip.Addr) bool {
 	return err == nil && network.Contains(b)
 }
 
-// private tells an address that is not of the public internet.
+// private reports whether an address is not of the public internet.
 func private(a netip.Addr) bool {
 	return a.IsPrivate() || a.IsLoopback() || a.IsLinkLocalUnicast() || netip.MustParsePrefix("100.64.0.0/10").Contains(a)
 }

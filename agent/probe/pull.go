@@ -10,7 +10,7 @@ import (
 	"github.com/whypull/whypull/cri"
 )
 
-// Transfers tells what the runtime is doing: which pods have a sandbox, what it
+// Transfers shows what the runtime is doing: which pods have a sandbox, what it
 // receives, and what it has received of a repository. Runtimes that do not tell
 // give an error.
 type Transfers interface {
@@ -125,7 +125,7 @@ func (c *Collector) stallAfter() time.Duration {
 	return DefaultStallAfter
 }
 
-// judgeTransfer tells whether a pull stands still, by what is received at this
+// judgeTransfer reports whether a pull stands still, by what is received at this
 // moment and what has been received of its repository. A pull is known by the
 // blobs that a manifest of its repository names: what is received does not say
 // for whom. One that is being unpacked receives nothing and does not hang.

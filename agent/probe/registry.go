@@ -56,7 +56,7 @@ func (v visit) endpoints(ctx context.Context, all []registry.Endpoint) []diagnos
 	return out
 }
 
-// served tells that the kubelet's attempt would succeed at this endpoint: with
+// served reports whether the kubelet's attempt would succeed at this endpoint: with
 // one of the logins where there are any, else without; and that nothing is wrong
 // with what it would get.
 func served(found []diagnosis.Evidence, attempts []*keyring.Login) bool {
@@ -129,14 +129,14 @@ func (v visit) attempt(ctx context.Context, e registry.Endpoint, login *keyring.
 	return answer, out
 }
 
-// contentRefused tells of a login that may not have what the manifest names, so
+// contentRefused reports whether a login may not have what the manifest names, so
 // that another may.
 func contentRefused(e diagnosis.Evidence) bool {
 	faults := []diagnosis.Fault{diagnosis.FaultForbidden, diagnosis.FaultUnauthorized, diagnosis.FaultInsufficientScope}
 	return e.Registry().Content && e.Outcome == diagnosis.Failed && slices.Contains(faults, e.Fault)
 }
 
-// tell adds evidence to what there is, and tells of it.
+// tell adds evidence to what there is, and hands it on.
 func (v visit) tell(out []diagnosis.Evidence, e ...diagnosis.Evidence) []diagnosis.Evidence {
 	v.c.found(v.f, e...)
 	return append(out, e...)
@@ -237,7 +237,7 @@ func hostname(hostport string) string {
 	return strings.Trim(hostport, "[]")
 }
 
-// aboutEndpoint tells that an answer is the same whatever is asked of the
+// aboutEndpoint reports whether an answer is the same whatever is asked of the
 // endpoint, and with which login.
 func aboutEndpoint(a registry.Answer) bool {
 	switch a.Phase {

@@ -365,8 +365,7 @@ func (r pullRetry) replay(ctx context.Context) []diagnosis.Evidence {
 			for _, p := range t.Pieces { // a large one may take as long as it does at a MiB a second
 				r.c.took(endpoint, p.Took-time.Duration(p.Received)*time.Second/(1<<20))
 			}
-			e := contentEvidence(t.Answer, l)
-			answer := e.Body.(*diagnosis.RegistryFacts)
+			e, answer := contentEvidence(t.Answer, l)
 			answer.Size, answer.Missing = r.c.sizes(ctx, t.Answer)
 			e.Endpoint.Mirror = endpoint.Mirror
 			e.Body = &diagnosis.PullFacts{Retry: &diagnosis.RetryFacts{
