@@ -78,7 +78,7 @@ const (
 	ComparedNeither  Comparison = "neither"
 )
 
-// Differs tells that the two do not agree.
+// Differs reports whether the two do not agree.
 func (c Comparison) Differs() bool {
 	return c == ComparedOther || c == ComparedOnlyPod || c == ComparedOnlyNode
 }
@@ -99,7 +99,7 @@ const (
 type Credential struct {
 	// Source is the secret's name, or the node's file that has it.
 	Source string
-	// OfNode tells that the credential is the node's own and not of a secret.
+	// OfNode reports whether the credential is the node's own and not of a secret.
 	OfNode bool
 	// Key is the registry key in it that matched, as written there.
 	Key string
@@ -109,7 +109,7 @@ type Credential struct {
 	Validity Validity
 }
 
-// Is tells that both are the same credential of one pull, by its place in the
+// Is reports whether both are the same credential of one pull, by its place in the
 // kubelet's order, or both none.
 func (c *Credential) Is(other *Credential) bool {
 	if c == nil || other == nil {

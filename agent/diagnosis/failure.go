@@ -44,7 +44,7 @@ type Failure struct {
 	ServiceAccount string
 	// Owner says who made the pod, so that a remedy names what to edit.
 	Owner Owner
-	// HostNetwork tells that the pod has the node's network.
+	// HostNetwork reports whether the pod has the node's network.
 	HostNetwork bool
 	// Stall says how the pull hangs of a container that waits without a reason;
 	// empty for one that fails.
@@ -52,7 +52,7 @@ type Failure struct {
 	// Queue tells of a pull that hangs which pods wait for it, or for which it
 	// waits, in words that the pod's report may use; "" for none.
 	Queue string
-	// Offline tells that there is no pod in a cluster and no text of a kubelet:
+	// Offline reports whether there is no pod in a cluster and no text of a kubelet:
 	// the image is that of a manifest, or of a command line.
 	Offline bool
 	// Since is when the failure was first seen; of a pull that hangs, when the

@@ -35,7 +35,7 @@ const (
 	// configured for this image. It is not run by whypull.
 	FaultProviderMatches Fault = "CredentialProviderMatches"
 
-	// name service and network
+	// DNS and network
 	FaultNameNotFound       Fault = "NameNotFound"
 	FaultDNSFailure         Fault = "DNSFailure"
 	FaultConnectionRefused  Fault = "ConnectionRefused"

@@ -62,7 +62,7 @@ func (x *facts) capped(c Confidence) Confidence {
 }
 
 // ofSandbox is the cause that keeps the sandbox's image from the node; "" and
-// no confidence where it could be had.
+// no confidence where it could be pulled.
 func (x *facts) ofSandbox() (Cause, Confidence) {
 	cause, confidence := x.asContainer().decide()
 	if cause == Unknown || cause == NotReproducible || cause == SandboxImageFailed {
@@ -124,7 +124,7 @@ func (x *facts) agreed(cause Cause) Confidence {
 
 // retried holds what the rules say against the pull tried again. What a check
 // has found by itself, typed, stands; what rests on the runtime's words, or on
-// nothing, does not stand against its deed. Of several logins' failures the one
+// nothing, does not stand against its deed. Of several credentials' failures the one
 // that tells most decides.
 func (x *facts) retried(cause Cause, confidence Confidence) (Cause, Confidence) {
 	all := x.retries()

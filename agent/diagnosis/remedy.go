@@ -229,7 +229,7 @@ func (x *facts) debug(args ...string) string {
 	return x.kubectl("debug", append([]string{quote("pod/" + x.Pod)}, args...)...)
 }
 
-// again makes the pod anew where its owner does not do so by itself when the
+// again recreates the pod where its owner does not do so by itself when the
 // template changes: a StatefulSet waits for a pod that is not ready before it
 // replaces one, the others never replace any.
 func (x *facts) again() []string {
@@ -242,7 +242,7 @@ func (x *facts) again() []string {
 	}
 }
 
-// static tells that the pod stands in a file on its node.
+// static reports whether the pod stands in a file on its node.
 func (x *facts) static() bool { return x.Owner.Kind == "Node" }
 
 // target is what kubectl is to change: the workload, or the pod itself.
@@ -323,8 +323,8 @@ func (x *facts) allowPull(spec map[string]any) []string {
 	return x.patchPod(spec)
 }
 
-// debugAnew starts the ephemeral container again, where need be in a pod made
-// anew with spec.
+// debugAnew starts the ephemeral container again, where need be in a pod
+// that is recreated with spec.
 func (x *facts) debugAnew(spec map[string]any) []string {
 	var lines []string
 	if len(spec) > 0 {
@@ -344,7 +344,7 @@ func (x *facts) debugAnew(spec map[string]any) []string {
 }
 
 // patchPod changes the pod's spec for good: in the workload's template, or, for
-// a pod that nobody manages, by making it anew (most of its spec cannot be
+// a pod that nobody manages, by recreating it (most of its spec cannot be
 // changed in place).
 func (x *facts) patchPod(spec map[string]any) []string {
 	if x.Offline {
@@ -366,7 +366,7 @@ func (x *facts) patchPod(spec map[string]any) []string {
 	}
 }
 
-// remake deletes a pod that nobody manages and makes it anew. A pod may not be
+// remake deletes a pod that nobody manages and recreates it. A pod may not be
 // created with ephemeral containers in it. The output of the first command
 // carries the namespace, so the second needs none.
 func (x *facts) remake(spec map[string]any) []string {
@@ -510,7 +510,7 @@ func deniedRemedy(x *facts) []string {
 }
 
 // elsewhereRemedy: a registry sends for blobs to addresses that it has signed, by
-// its own clock, for a storage that holds them against its own; neither the login
+// its own clock, for a storage that holds them against its own; neither the credentials
 // nor the node's clock has a part in that.
 func (x *facts) elsewhereRemedy(host string) []string {
 	lines := []string{
@@ -608,7 +608,7 @@ func (x *facts) createSecret(name string) string {
 		"--docker-server="+quote(server(x.Registry)), "--docker-username=<username>", "--docker-password=<password>")
 }
 
-// replaceSecret makes a secret anew. The output of the first command carries
+// replaceSecret recreates a secret. The output of the first command carries
 // the namespace given by -n, so the second needs none.
 func (x *facts) replaceSecret(name string, force bool) string {
 	if !validName(name) {
@@ -635,7 +635,7 @@ func server(registry string) string {
 
 // --- node
 
-// certificateRemedy has no command that mends; it shows the certificate as the
+// certificateRemedy has no command that fixes it; it shows the certificate as the
 // node gets it, whatever is wrong with it.
 func certificateRemedy(cause Cause) func(*facts) []string {
 	return func(x *facts) []string {
@@ -643,7 +643,7 @@ func certificateRemedy(cause Cause) func(*facts) []string {
 	}
 }
 
-// mirrorRemedy mends what is wrong behind the mirror, since the mirror itself may
+// mirrorRemedy fixes what is wrong behind the mirror, since the mirror itself may
 // only lack what the registry would not give it; and says where the mirror is
 // configured.
 func mirrorRemedy(x *facts) []string {

@@ -38,10 +38,10 @@ func (x *facts) failedRetries() []*Evidence {
 	return filter(x.retries(), func(e *Evidence) bool { return e.failed() && !e.Endpoint.Mirror && supported(e.Retry().Cause) })
 }
 
-// mostTelling is the cause of the attempt that came furthest: one with a login
-// that is refused says less than one with a login that is taken, and that says
-// less than one that fails over anything else. Of those that say as much it is
-// the first.
+// mostTelling is the cause of the attempt that came furthest: one whose
+// credentials are refused says less than one whose credentials are accepted, and
+// that says less than one that fails over anything else. Of those that say as much
+// it is the first.
 func (x *facts) mostTelling(failed []*Evidence) Cause {
 	return slices.MaxFunc(failed, func(a, b *Evidence) int { return x.telling(a) - x.telling(b) }).Retry().Cause
 }

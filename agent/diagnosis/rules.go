@@ -16,7 +16,7 @@ type condition func(x *facts, cause Cause) Confidence
 
 // rules is the whole decision, read from the top.
 var rules = []rule{ //nolint:gochecknoglobals // never written
-	// The image of the sandbox: the rules below say why it cannot be had.
+	// The image of the sandbox: the rules below say why it cannot be pulled.
 	{SandboxImageFailed, sandboxImage},
 	// A transfer that has begun and stands still is no failure yet, whatever
 	// the registry says now.
@@ -77,7 +77,7 @@ var rules = []rule{ //nolint:gochecknoglobals // never written
 
 	{RepositoryNotFound, pageNotFound},
 
-	// The manifest may be had, and what it holds is of no use.
+	// The manifest can be pulled, and what it holds is of no use.
 	{PlatformMismatch, registryFails(FaultPlatformMismatch)},
 	{UnsupportedFormat, registryFails(FaultUnsupportedFormat, FaultWebPage)},
 	{ContentCorrupt, registryFails(FaultContentCorrupt, FaultContentMissing)},
@@ -243,7 +243,7 @@ func proxyByText(x *facts, cause Cause) Confidence {
 	return textSays(x, cause)
 }
 
-// mirrorHides: both a mirror and the image's own registry fail, each in its own
+// mirrorHides: both a mirror and the upstream registry fail, each in its own
 // way, and the runtime shows the mirror's (containerd's resolver returns one
 // host's error of several).
 func mirrorHides(x *facts, _ Cause) Confidence {
@@ -255,7 +255,7 @@ func mirrorHides(x *facts, _ Cause) Confidence {
 }
 
 // showsMirror reports whether the runtime's text is a mirror's answer, and not that
-// of the image's own registry.
+// of the upstream registry.
 func (x *facts) showsMirror() bool {
 	host := x.message().Host
 	at := func(m *Evidence) bool { return hostOf(m.Endpoint.URL) == host }
@@ -288,8 +288,8 @@ func (x *facts) unusable() []*Evidence {
 	})
 }
 
-// contentRefused: the manifest may be had, a blob of it not, with any login that
-// the kubelet would try.
+// contentRefused: the manifest can be pulled, a blob of it not, with any
+// credentials that the kubelet would try.
 func contentRefused(x *facts, cause Cause) Confidence {
 	all := x.refusedContents()
 	if len(all) == 0 || x.works() {
@@ -301,8 +301,8 @@ func contentRefused(x *facts, cause Cause) Confidence {
 	return x.agreed(cause)
 }
 
-// nameUnresolved applies when the name of the image's own registry does not resolve, no
-// mirror serves instead, and the runtime has not reached the registry either.
+// nameUnresolved: the name of the upstream registry does not resolve, no mirror
+// serves instead, and the runtime has not reached the registry either.
 func nameUnresolved(fault Fault) condition {
 	return unlessWorks(func(x *facts, cause Cause) Confidence {
 		if _, ok := x.unresolved(fault); !ok || x.reached() {
@@ -312,7 +312,7 @@ func nameUnresolved(fault Fault) condition {
 	})
 }
 
-// unresolved is the failed lookup of the image's own registry.
+// unresolved is the failed lookup of the upstream registry.
 func (x *facts) unresolved(fault Fault) (*Evidence, bool) {
 	return find(x.of(CheckNodeDNS), func(e *Evidence) bool { return !e.Endpoint.Mirror && e.failed() && e.Fault == fault })
 }
@@ -331,7 +331,7 @@ func (x *facts) reached() bool {
 	return e.AfterManifest || x.row(cause).answer || x.row(cause).afterLogin
 }
 
-// registryFails applies when an attempt at the image's own registry ended in one of
+// registryFails applies when an attempt at the upstream registry ended in one of
 // the faults and none succeeded.
 func registryFails(faults ...Fault) condition {
 	return unlessWorks(func(x *facts, cause Cause) Confidence {
@@ -464,7 +464,7 @@ func notFoundAnywhere(x *facts, cause Cause) Confidence {
 	return Likely
 }
 
-// credentialsExpired: the registry refuses the login, and the login itself, the registry's
+// credentialsExpired: the registry refuses the credentials, and the credentials themselves, the registry's
 // words to us or its words to the runtime say why.
 func credentialsExpired(x *facts, cause Cause) Confidence {
 	if x.works() || len(x.denied())+len(x.rejected()) == 0 {
@@ -482,7 +482,7 @@ func credentialsExpired(x *facts, cause Cause) Confidence {
 	return ""
 }
 
-// scopeRefusedToLogin: the registry takes the login, gives it no right to the
+// scopeRefusedToLogin: the registry takes the credentials, gives them no right to the
 // repository, and says the same of repositories that do not exist.
 func scopeRefusedToLogin(x *facts, cause Cause) Confidence {
 	if x.works() || len(x.undisclosed()) == 0 || len(x.undisclosed()) < len(x.denied()) {
@@ -491,8 +491,8 @@ func scopeRefusedToLogin(x *facts, cause Cause) Confidence {
 	return x.agreed(cause)
 }
 
-// accessDenied: a registry that takes the login forbids the repository. A token
-// server that forbids may as well mean the login.
+// accessDenied: a registry that takes the credentials forbids the repository. A token
+// server that forbids may as well mean the credentials.
 func accessDenied(x *facts, cause Cause) Confidence {
 	if x.works() || len(x.denied()) == 0 {
 		return ""
@@ -519,7 +519,7 @@ func providerFailed(x *facts, _ Cause) Confidence {
 	return Likely
 }
 
-// unlessUntried makes a verdict on logins no more than likely where one that the
+// unlessUntried makes a verdict on credentials no more than likely where one that the
 // kubelet would try was not tried.
 func unlessUntried(when condition) condition {
 	return func(x *facts, cause Cause) Confidence {

@@ -441,7 +441,7 @@ func deniedSummary(x *facts) string {
 	return fmt.Sprintf("%s refuses repository %s to the pull%s", x.Registry, x.Repository, x.blind())
 }
 
-// blobOf names the blob that was refused to several logins, if it is one.
+// blobOf names the blob that was refused to several credentials, if it is one.
 func blobOf(all []*Evidence) string {
 	const most = len("sha256:") + 12
 	blob := all[0].Registry().Blob
@@ -451,7 +451,7 @@ func blobOf(all []*Evidence) string {
 	return blob[:min(len(blob), most)]
 }
 
-// rejectedToo tells of logins that the registry does not take, where another
+// rejectedToo tells of credentials that the registry does not take, where another
 // decides.
 func (x *facts) rejectedToo() string {
 	names := used(x.orAgain(x.rejected(), CredentialsRejected))
