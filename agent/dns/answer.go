@@ -12,105 +12,105 @@ import (
 	"github.com/whypull/whypull/agent/diagnosis"
 )
 
-// Bounds of an answer.
+// Limits of an answer.
 const (
 	maxAddresses = 8
 	maxAsked     = 128
 )
 
-// Code is what became of one question to one server, or of a lookup.
+// Code is the result of one query to one server, or of a lookup.
 type Code string
 
-// The codes. NotAsked is no fact about any server.
+// The codes. NotAsked says nothing about any server.
 const (
 	Success        Code = "Success"
-	NoData         Code = "NODATA"   // the name exists, and has no such record (RFC 2308, 2.2)
+	NoData         Code = "NODATA"   // the name exists but has no such record (RFC 2308, section 2.2)
 	NameError      Code = "NXDOMAIN" // the name does not exist
 	ServerFailure  Code = "SERVFAIL"
 	Refused        Code = "REFUSED"
 	NotImplemented Code = "NOTIMP"
 	FormatError    Code = "FORMERR"
-	OtherRcode     Code = "OtherRcode"  // any other response code: Reply.Rcode
-	Lame           Code = "Lame"        // neither knows the name nor asks others
-	Malformed      Code = "Malformed"   // what came is no answer to the question
-	Truncated      Code = "Truncated"   // too long for UDP, and none over TCP
-	Timeout        Code = "Timeout"     // nothing came in time
+	OtherRcode     Code = "OtherRcode"  // any other response code; see Reply.Rcode
+	Lame           Code = "Lame"        // lame: not authoritative for the name, and offers no recursion
+	Malformed      Code = "Malformed"   // not a valid response to the query
+	Truncated      Code = "Truncated"   // too long for UDP, and TCP failed
+	Timeout        Code = "Timeout"     // no response in time
 	PortClosed     Code = "PortClosed"  // the server's machine refused the packet
-	Unreachable    Code = "Unreachable" // no way to the server, or a broken connection
-	NotAsked       Code = "NotAsked"    // given up, or there was no socket to ask through
+	Unreachable    Code = "Unreachable" // no route to the server, or the connection broke
+	NotAsked       Code = "NotAsked"    // canceled, or no socket could be opened
 
-	HostsFile    Code = "HostsFile"    // the hosts file settled it
-	IsAddress    Code = "IsAddress"    // the host is no name
-	InvalidName  Code = "InvalidName"  // the host is no name that can be asked for
+	HostsFile    Code = "HostsFile"    // the hosts file has the name
+	IsAddress    Code = "IsAddress"    // the host is an IP address
+	InvalidName  Code = "InvalidName"  // the host is not a valid host name
 	Unconfigured Code = "Unconfigured" // resolv.conf could not be read
 )
 
-// Reply is what a server said to one question.
+// Reply is a server's reply to one query.
 type Reply struct {
 	Server string // host:port
-	Name   string // the name asked for, without the last dot
+	Name   string // the queried name, without the trailing dot
 	Type   string // "A" or "AAAA"
 	Code   Code
-	Rcode  int           // DNS response code; 0 where there is no response
+	Rcode  int           // DNS response code; 0 if there was no response
 	Took   time.Duration // from the first packet to the last
-	TCP    bool          // it was asked over TCP, at least in the end
-	// WithoutEDNS tells that the server did not understand EDNS0 (RFC 6891)
-	// and was asked again without. Go's own resolver does not do that.
+	TCP    bool          // whether the last attempt used TCP
+	// WithoutEDNS reports whether the server did not understand EDNS0 (RFC
+	// 6891) and was asked again without it. Go's resolver does not retry.
 	WithoutEDNS bool
 }
 
 // Answer is the result of one lookup.
 type Answer struct {
-	// Addresses are sorted, at most eight; none where Fault is set.
+	// Addresses are sorted, at most eight; empty if Fault is set.
 	Addresses []netip.Addr
-	// Fault is FaultNameNotFound or FaultDNSFailure, or empty.
+	// Fault is FaultNameNotFound, FaultDNSFailure, or empty.
 	Fault diagnosis.Fault
-	// Code is what settled it.
+	// Code is the result that decided the lookup.
 	Code Code
-	// Server is the resolver that settled it, as host:port; empty when the
-	// hosts file did, or nobody.
+	// Server is the server that decided the lookup, as host:port; empty if it
+	// was the hosts file or nothing did.
 	Server string
-	// Upstream are the servers that Server passes questions on to, where it is
-	// systemd-resolved's stub and that is known.
+	// Upstream holds the servers that Server forwards to, if Server is
+	// systemd-resolved's stub and they are known.
 	Upstream []netip.Addr
-	// Name is the name that this is the answer for: the host itself, or the
-	// host and a domain of the search list; without the last dot.
+	// Name is the name that this answer is for: the host itself, or the host
+	// with a domain of the search list; without the trailing dot.
 	Name string
-	// Canonical is the end of the chain of aliases (CNAME) that begins at Name,
-	// without the last dot; empty where Name is no alias.
+	// Canonical is the end of the CNAME chain that starts at Name, without the
+	// trailing dot; empty if Name is not an alias.
 	Canonical string
-	// Dangling tells that the chain of aliases ends at a name that does not
+	// Dangling reports whether the CNAME chain ends at a name that does not
 	// exist.
 	Dangling bool
-	// Why is what was said, in a few words.
+	// Why describes the result in a few words.
 	Why string
-	// Unknown tells that the lookup was not made, or not to its end: Fault is
-	// empty, and there are no addresses.
+	// Unknown reports whether the lookup did not run or did not complete. Fault
+	// and Addresses are then empty.
 	Unknown bool
-	// Asked are all questions in the order of the names and servers, A before
-	// AAAA; at most 128.
+	// Asked holds all replies in the order of names and servers, A before AAAA;
+	// at most 128.
 	Asked []Reply
 }
 
-// result is a reply with what is in it.
+// result is a reply with its records.
 type result struct {
 	Reply
 	addrs     []netip.Addr
 	canonical string
 }
 
-// failed tells that the server did not settle the question, so that the next
-// is asked.
+// failed reports whether the server did not settle the query, so that the next
+// one is asked.
 func (r Reply) failed() bool {
 	return r.Code != Success && r.Code != NoData && r.Code != NameError
 }
 
-// silent tells that there was no answer of any kind.
+// silent reports whether there was no response at all.
 func (r Reply) silent() bool {
 	return r.Code == Timeout || r.Code == PortClosed || r.Code == Unreachable
 }
 
-// words says in a few words what a reply means.
+// words describes a reply in a few words.
 func (r Reply) words() string {
 	switch r.Code {
 	case Success:
@@ -119,8 +119,8 @@ func (r Reply) words() string {
 		return "it has no addresses"
 	case NameError:
 		return "no such name (NXDOMAIN)"
-	case Lame: // the C library and Go ask the next server too
-		return "it neither knows the name nor asks other servers"
+	case Lame: // the C library and Go also ask the next server
+		return "it does not know the name and does not ask other servers"
 	case Timeout:
 		return "it did not answer in time"
 	case PortClosed:
@@ -128,7 +128,7 @@ func (r Reply) words() string {
 	case Unreachable:
 		return "it could not be reached"
 	case Truncated:
-		return "its answer is too long for UDP, and it gives none over TCP"
+		return "its answer is too long for UDP, and TCP failed"
 	case Malformed:
 		return "its answer is malformed"
 	case NotAsked:
@@ -138,9 +138,9 @@ func (r Reply) words() string {
 	}
 }
 
-// merge makes one answer of the replies for both kinds: any address is good, a
-// name that does not exist has none of either kind (RFC 8020), and any failure
-// is worse than none.
+// merge combines the replies for both record types: any address is a success, a
+// name that does not exist has neither type (RFC 8020), and any failure
+// outweighs an empty reply.
 func merge(results []result) Answer {
 	var a Answer
 	for _, r := range results {
@@ -149,13 +149,13 @@ func merge(results []result) Answer {
 		}
 		a.Addresses = append(a.Addresses, r.addrs...)
 	}
-	if a.Addresses = tidy(a.Addresses); len(a.Addresses) > 0 {
+	if a.Addresses = sortAndLimit(a.Addresses); len(a.Addresses) > 0 {
 		return a
 	}
 	return worst(results)
 }
 
-// worst is the answer of replies without addresses.
+// worst returns the answer for replies without addresses.
 func worst(results []result) Answer {
 	var out Answer
 	for _, r := range results {
@@ -180,7 +180,7 @@ func (r result) answer(fault diagnosis.Fault) Answer {
 	return Answer{Fault: fault, Code: r.Code, Server: r.Server, Name: r.Name, Canonical: r.canonical, Why: r.words()}
 }
 
-func tidy(addrs []netip.Addr) []netip.Addr {
+func sortAndLimit(addrs []netip.Addr) []netip.Addr {
 	slices.SortFunc(addrs, netip.Addr.Compare)
 	addrs = slices.Compact(addrs)
 	return addrs[:min(len(addrs), maxAddresses)]

@@ -14,16 +14,16 @@ import (
 	"github.com/whypull/whypull/cri/leaktest"
 )
 
-// long is how long a test waits for what must happen, on a machine however
-// slow; nothing waits that long when all is well.
+// long is how long a test waits for something that must happen, even on a slow
+// machine; a passing test never waits that long.
 const long = 30 * time.Second
 
-// asking is a view that asks the server, patiently.
+// asking returns a view that asks the server and has long timeouts.
 func asking(s *dnstest.Server, conf string) View {
 	return View{Config: ParseConfig([]byte("nameserver 127.0.0.1\n" + conf)), Port: s.Port, ServerTimeout: long, LookupTimeout: 2 * long}
 }
 
-// hasty gives up on a server that keeps silent.
+// hasty shortens the timeouts, for servers that do not respond.
 func hasty(v View) View {
 	v.ServerTimeout, v.LookupTimeout = 300*time.Millisecond, long
 	return v
@@ -45,7 +45,7 @@ func wantAnswer(t *testing.T, got Answer, fault diagnosis.Fault, addrs, why stri
 	wellFormed(t, got)
 }
 
-// wellFormed asserts what holds for every answer.
+// wellFormed checks what must hold for every answer.
 func wellFormed(t *testing.T, a Answer) {
 	t.Helper()
 	n := 0
@@ -67,7 +67,7 @@ func wellFormed(t *testing.T, a Answer) {
 	}
 }
 
-// wantLines compares lists of lines.
+// wantLines compares two lists of lines.
 func wantLines(t *testing.T, what string, got []string, want ...string) {
 	t.Helper()
 	if !slices.Equal(got, want) {
@@ -75,7 +75,7 @@ func wantLines(t *testing.T, what string, got []string, want ...string) {
 	}
 }
 
-// codes are what the servers said, as "server name type code".
+// codes returns the replies as "server name type code".
 func codes(a Answer) []string {
 	var out []string
 	for _, r := range a.Asked {
@@ -85,8 +85,8 @@ func codes(a Answer) []string {
 	return out
 }
 
-// writeFiles makes a directory with the given files; what begins with "-> " is
-// a symbolic link.
+// writeFiles creates a directory with the given files; contents "-> target"
+// create a symbolic link.
 func writeFiles(t testing.TB, files map[string]string) string {
 	t.Helper()
 	root := t.TempDir()
@@ -109,8 +109,8 @@ func writeFiles(t testing.TB, files map[string]string) string {
 }
 
 // noGoroutinesLeft fails the test if it ends with more goroutines of this
-// package than it began with. It is not for parallel tests.
+// package than it started with. It does not work for parallel tests.
 func noGoroutinesLeft(t *testing.T) {
 	t.Helper()
-	leaktest.Check(t, leaktest.With("agent/dns.(*inquiry)"))
+	leaktest.Check(t, leaktest.With("agent/dns.(*lookup)"))
 }

@@ -9,41 +9,41 @@ import (
 
 // Limits of a configuration.
 const (
-	maxServers = 3  // as the C library (MAXNS) and Go read from resolv.conf
-	maxSearch  = 32 // as the kubelet (MaxDNSSearchPaths); the C library and Go have none
-	maxNdots   = 15 // as the C library (RES_MAXNDOTS) and Go
-	maxRetries = 5  // as the C library (RES_MAXRETRY)
-	maxTimeout = 30 // seconds, as the C library (RES_MAXRETRANS)
+	maxServers = 3  // like the C library (MAXNS) and Go
+	maxSearch  = 32 // like the kubelet (MaxDNSSearchPaths); the C library and Go have no limit
+	maxNdots   = 15 // like the C library (RES_MAXNDOTS) and Go
+	maxRetries = 5  // like the C library (RES_MAXRETRY)
+	maxTimeout = 30 // seconds, like the C library (RES_MAXRETRANS)
 )
 
-// Config is what a resolv.conf says, as far as it decides about the outcome of
-// a lookup: resolv.conf(5), and net.dnsReadConfig for Go. "rotate" is read by
-// neither: it changes only who is asked first. "single-request" changes only
-// the order in time of the two questions.
+// Config holds the settings of a resolv.conf that affect the result of a
+// lookup; see resolv.conf(5), and net.dnsReadConfig for Go. "rotate" is ignored
+// because it only changes which server is asked first, "single-request" because
+// it only changes the timing of the two queries.
 type Config struct {
-	// Servers are at most three; none means this machine itself, see
-	// View.Lookup.
+	// Servers has at most three entries; if it is empty, the machine itself is
+	// asked, see View.Lookup.
 	Servers []netip.Addr
-	// Search are at most 32 domains, without the last dot; "" is the root,
-	// which the C library asks in its place and Go leaves out.
+	// Search has at most 32 domains, without the trailing dot. "" is the root,
+	// which the C library queries in its turn and Go skips.
 	Search []string
-	// Ndots is how many dots a name needs to be tried as it is before the
-	// search list is; 1 where a file does not say.
+	// Ndots is the number of dots from which on a name is tried as given before
+	// the search list; 1 by default.
 	Ndots int
-	// Timeout of a question to a server; zero where the file does not say.
+	// Timeout limits one query to one server; zero if the file does not set it.
 	Timeout time.Duration
-	// Attempts is how often a question is sent; zero where the file does not
-	// say: 2.
+	// Attempts is how often a query is sent; zero if the file does not set it,
+	// which means 2.
 	Attempts int
-	// TCP tells that questions go over TCP alone ("use-vc").
+	// TCP reports whether queries use TCP only ("use-vc").
 	TCP bool
-	// NoAAAA tells that the C library does not ask for IPv6 addresses
-	// ("no-aaaa"); Go does not know the option.
+	// NoAAAA reports whether the C library does not ask for IPv6 addresses
+	// ("no-aaaa"). Go ignores the option.
 	NoAAAA bool
 }
 
-// ParseConfig reads the text of a resolv.conf. Lines and words that mean
-// nothing to a resolver mean nothing here.
+// ParseConfig parses a resolv.conf. Like resolvers, it ignores lines and
+// options that it does not know.
 func ParseConfig(text []byte) Config {
 	c := Config{Ndots: 1}
 	for line := range strings.Lines(string(text)) {
@@ -65,8 +65,9 @@ func ParseConfig(text []byte) Config {
 	return c
 }
 
-// NewConfig is the configuration of a pod's sandbox: what the kubelet hands
-// the runtime, and the runtime writes into the sandbox's resolv.conf.
+// NewConfig returns the configuration of a pod's sandbox, from the settings
+// that the kubelet passes to the runtime and the runtime writes into the
+// sandbox's resolv.conf.
 func NewConfig(servers, searches, options []string) Config {
 	c := Config{Ndots: 1}
 	c.addServers(servers...)
@@ -113,12 +114,11 @@ func (c *Config) addOptions(options []string) {
 	}
 }
 
-// number reads the digits that a value begins with, as atoi and Go's own
-// reader do.
+// number parses the leading digits of a value, like atoi and Go's own parser.
 func number(value string, least, most int) int {
 	digits := value[:len(value)-len(strings.TrimLeft(value, "0123456789"))]
 	n, err := strconv.Atoi(digits)
-	if err != nil && len(digits) > 0 { // too many of them
+	if err != nil && len(digits) > 0 { // out of range
 		n = most
 	}
 	return min(max(n, least), most)

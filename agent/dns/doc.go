@@ -1,6 +1,6 @@
-// Package dns resolves host names as one place would: a node with its
-// own files, or a pod with its sandbox's settings and network. It says not only
-// what a name resolves to, but what each server said for each name that the
-// search list made of it. There is no NSS here: a container runtime is a static
-// Go program, which knows the hosts file and DNS and nothing else.
+// Package dns resolves host names the way one place does: a node, with its own
+// files, or a pod, with its sandbox's resolver settings and network. It returns
+// not only the addresses but each server's reply to each name that the search
+// list produces. NSS is not emulated: container runtimes are static Go
+// programs, which use only the hosts file and DNS.
 package dns

@@ -14,27 +14,27 @@ import (
 )
 
 const (
-	// packetSize is the size that DNS packets pass everywhere in, DNS flag day
-	// 2020; Go's resolver has the same.
+	// packetSize is the UDP payload size that passes every network (DNS flag
+	// day 2020); Go's resolver uses the same.
 	packetSize = 1232
-	// maxChain bounds a chain of aliases.
+	// maxChain limits the length of a CNAME chain.
 	maxChain = 16
 )
 
 var (
-	errTruncated = errors.New("truncated, and no answer over TCP")
-	errMalformed = errors.New("malformed answer")
+	errTruncated = errors.New("truncated response, and TCP failed")
+	errMalformed = errors.New("malformed response")
 )
 
-// exchange puts one question to one server.
-func (q *inquiry) exchange(ctx context.Context, server, name string, kind uint16) result {
+// exchange sends one query to one server.
+func (q *lookup) exchange(ctx context.Context, server, name string, kind uint16) result {
 	ctx, cancel := context.WithTimeout(ctx, q.timeout)
 	defer cancel()
 	r := result{Reply: Reply{Server: server, Name: strings.TrimSuffix(name, "."), Type: dns.TypeToString[kind]}}
 	start := time.Now()
 	m := new(dns.Msg).SetQuestion(name, kind).SetEdns0(packetSize, false)
 	resp, err := q.send(ctx, &r.Reply, m)
-	if err == nil && resp.Rcode == dns.RcodeFormatError { // RFC 6891, 7
+	if err == nil && resp.Rcode == dns.RcodeFormatError { // RFC 6891, section 7
 		m.Extra, r.WithoutEDNS = nil, true
 		resp, err = q.send(ctx, &r.Reply, m)
 	}
@@ -47,7 +47,7 @@ func (q *inquiry) exchange(ctx context.Context, server, name string, kind uint16
 	return r
 }
 
-// codeOf says why there is no answer.
+// codeOf classifies why there is no response.
 func codeOf(ctx context.Context, err error) Code {
 	var network net.Error
 	var op *net.OpError
@@ -68,7 +68,7 @@ func codeOf(ctx context.Context, err error) Code {
 	return NotAsked
 }
 
-// read takes what is of use from an answer.
+// read takes the addresses and the code from a response.
 func (r *result) read(resp *dns.Msg, name string, kind uint16) {
 	r.Rcode = resp.Rcode
 	r.canonical = chainEnd(name, resp.Answer)
@@ -85,7 +85,7 @@ func (r *result) read(resp *dns.Msg, name string, kind uint16) {
 	case len(r.addrs) > 0:
 		r.Code = Success
 	case len(resp.Answer) == 0 && len(resp.Extra) == 0 && !resp.Authoritative && !resp.RecursionAvailable:
-		r.Code = Lame // checkHeader of Go's resolver, send_dg of the C library's
+		r.Code = Lame // like checkHeader of Go's resolver and send_dg of the C library
 	default:
 		r.Code = NoData
 	}
@@ -119,8 +119,8 @@ func address(rr dns.RR, kind uint16) (netip.Addr, bool) {
 	return a.Unmap(), ok && rr.Header().Rrtype == kind && rr.Header().Class == dns.ClassINET
 }
 
-// chainEnd follows the aliases from a name; "" where it is none, or where they
-// lead to what is no name.
+// chainEnd returns the last name of the CNAME chain that starts at name, or ""
+// if name is not an alias or the chain ends in an invalid name.
 func chainEnd(name string, records []dns.RR) string {
 	targets := map[string]string{}
 	for _, rr := range records {
@@ -136,57 +136,57 @@ func chainEnd(name string, records []dns.RR) string {
 		}
 		end = next
 	}
-	if same(end, name) || !isName(end) {
+	if sameName(end, name) || !isName(end) {
 		return ""
 	}
 	return strings.TrimSuffix(end, ".")
 }
 
-// send asks over UDP, and over TCP where the answer is too long for that or
-// the configuration says so.
-func (q *inquiry) send(ctx context.Context, r *Reply, m *dns.Msg) (*dns.Msg, error) {
+// send sends the query over UDP, and over TCP if the response is truncated or
+// the configuration demands TCP.
+func (q *lookup) send(ctx context.Context, r *Reply, m *dns.Msg) (*dns.Msg, error) {
 	if !q.tcp {
-		resp, err := q.over(ctx, "udp", r.Server, m)
+		resp, err := q.sendOver(ctx, "udp", r.Server, m)
 		if err != nil || !resp.Truncated {
 			return resp, err
 		}
 	}
 	r.TCP = true
-	resp, err := q.over(ctx, "tcp", r.Server, m)
+	resp, err := q.sendOver(ctx, "tcp", r.Server, m)
 	if err != nil && !q.tcp {
 		return nil, errors.Join(errTruncated, err)
 	}
 	return resp, err
 }
 
-func (q *inquiry) over(ctx context.Context, network, server string, m *dns.Msg) (*dns.Msg, error) {
+func (q *lookup) sendOver(ctx context.Context, network, server string, m *dns.Msg) (*dns.Msg, error) {
 	conn, err := q.dial(ctx, network, server)
 	if err != nil {
 		return nil, err
 	}
 	defer conn.Close() //nolint:errcheck // nothing is left to be written
-	// A context that ends early has to wake up who waits on the socket.
+	// A context that ends early must wake up a pending read.
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	t := &talk{conn: &dns.Conn{Conn: conn, UDPSize: packetSize}, question: m}
+	t := &query{conn: &dns.Conn{Conn: conn, UDPSize: packetSize}, question: m}
 	if _, t.packets = conn.(net.PacketConn); t.packets {
-		return t.resend(ctx, q.attempts)
+		return t.retry(ctx, q.attempts)
 	}
-	return t.once(ctx, 1)
+	return t.roundTrip(ctx, 1)
 }
 
-// talk is a question on a socket.
-type talk struct {
+// query is a query on one socket.
+type query struct {
 	conn     *dns.Conn
 	question *dns.Msg
 	packets  bool
-	junk     bool // packets came that are no answer
+	junk     bool // invalid packets have arrived
 }
 
-// resend sends the question again in the time there is: a packet may be lost.
-func (t *talk) resend(ctx context.Context, attempts int) (*dns.Msg, error) {
+// retry repeats the query within the time limit, because a packet may be lost.
+func (t *query) retry(ctx context.Context, attempts int) (*dns.Msg, error) {
 	for left := attempts; ; left-- {
-		resp, err := t.once(ctx, left)
+		resp, err := t.roundTrip(ctx, left)
 		var network net.Error
 		timeout := errors.As(err, &network) && network.Timeout()
 		switch {
@@ -201,8 +201,8 @@ func (t *talk) resend(ctx context.Context, attempts int) (*dns.Msg, error) {
 	}
 }
 
-// once sends the question and waits for its part of the time that is left.
-func (t *talk) once(ctx context.Context, parts int) (*dns.Msg, error) {
+// roundTrip sends the query and waits for its share of the remaining time.
+func (t *query) roundTrip(ctx context.Context, parts int) (*dns.Msg, error) {
 	now := time.Now()
 	deadline, _ := ctx.Deadline()
 	if err := t.conn.SetDeadline(now.Add(deadline.Sub(now) / time.Duration(parts))); err != nil {
@@ -217,32 +217,33 @@ func (t *talk) once(ctx context.Context, parts int) (*dns.Msg, error) {
 	return t.receive()
 }
 
-// receive waits for the answer. Packets that are no answer to the question may
-// be forged: as in Go's resolver (dnsPacketRoundTrip) they are passed over.
-func (t *talk) receive() (*dns.Msg, error) {
+// receive waits for the response. Packets that do not answer the query may be
+// forged, so it ignores them, like Go's resolver (dnsPacketRoundTrip).
+func (t *query) receive() (*dns.Msg, error) {
 	for {
 		resp, err := t.conn.ReadMsg()
 		switch {
-		case resp == nil && !isParse(err):
+		case resp == nil && !isParseError(err):
 			return nil, err
-		case answers(resp, t.question) && (err == nil || resp.Truncated):
+		case isAnswer(resp, t.question) && (err == nil || resp.Truncated):
 			return resp, nil
-		case !t.packets || answers(resp, t.question):
+		case !t.packets || isAnswer(resp, t.question):
 			return nil, errMalformed
 		}
 		t.junk = true
 	}
 }
 
-// isParse tells an error of the parser from one of the socket.
-func isParse(err error) bool {
+// isParseError reports whether an error comes from the DNS parser and not from
+// the socket.
+func isParseError(err error) bool {
 	var parse *dns.Error
 	return errors.As(err, &parse)
 }
 
-// answers tells that a message is an answer to the question; that of a server
-// that did not understand it may have the header alone.
-func answers(resp, question *dns.Msg) bool {
+// isAnswer reports whether a message answers the query. A server that did not
+// understand the query may send only the header.
+func isAnswer(resp, question *dns.Msg) bool {
 	if resp == nil || !resp.Response || resp.Id != question.Id {
 		return false
 	}

@@ -9,25 +9,26 @@ import (
 	"github.com/whypull/whypull/cri/hostfs"
 )
 
-// Note is something about a view that a reader of its answers should know.
+// Note describes something unusual about a view.
 type Note string
 
 // The notes.
 const (
-	// NoteNoConfig: resolv.conf cannot be read, and nothing can be asked.
+	// NoteNoConfig means that resolv.conf cannot be read, so no server is
+	// known.
 	NoteNoConfig Note = "NoConfig"
-	// NoteOwnConfig: the node's resolv.conf leads out of what is mounted, and
-	// this process's own was read.
+	// NoteOwnConfig means that the node's resolv.conf is outside of what is
+	// mounted, so this process's own was read.
 	NoteOwnConfig Note = "OwnConfig"
-	// NoteOwnHosts: the same of the hosts file.
+	// NoteOwnHosts means the same for the hosts file.
 	NoteOwnHosts Note = "OwnHosts"
 )
 
-// The files of a machine, and how much of them is read.
+// The files of a machine and their size limits.
 const (
 	configFile = "/etc/resolv.conf"
 	hostsFile  = "/etc/hosts"
-	// resolvedFile has the servers that systemd-resolved asks:
+	// resolvedFile lists the servers that systemd-resolved forwards to, see
 	// systemd-resolved.service(8).
 	resolvedFile = "/run/systemd/resolve/resolv.conf"
 
@@ -35,10 +36,11 @@ const (
 	maxHosts  = 1 << 20
 )
 
-// FromFiles is the view of a machine whose file system is mounted at root; "/"
-// or empty is this machine. A symbolic link means what it means there. A file
-// that cannot be opened there, as where a link leads out of what is mounted, is
-// taken from this machine, with a note. A hosts file that is nowhere is empty.
+// FromFiles returns the view of the machine whose file system is mounted at
+// root; "/" or "" means this machine. Symbolic links are resolved inside root.
+// A file that cannot be opened there, for example because a link points outside
+// of what is mounted, is read from this machine instead, with a note. A missing
+// hosts file counts as empty.
 func FromFiles(root string) View {
 	files := files{host: hostfs.New(root)}
 	v := View{}
@@ -64,13 +66,14 @@ func FromFiles(root string) View {
 	return v
 }
 
-// isStub tells an address of systemd-resolved's stub: one has the search list
-// of the machine applied, the other passes questions on as they are.
+// isStub reports whether the address is one of systemd-resolved's stubs:
+// 127.0.0.53 applies the machine's search list, 127.0.0.54 forwards queries
+// unchanged.
 func isStub(a netip.Addr) bool {
 	return a == netip.AddrFrom4([4]byte{127, 0, 0, 53}) || a == netip.AddrFrom4([4]byte{127, 0, 0, 54})
 }
 
-// files are those of a machine.
+// files reads the files of a machine.
 type files struct{ host hostfs.FS }
 
 func (f files) upstream() []netip.Addr {
@@ -81,8 +84,8 @@ func (f files) upstream() []netip.Addr {
 	return ParseConfig(text).Servers
 }
 
-// read reads the beginning of a file of the machine, or of this process's own
-// machine where that cannot be opened.
+// read returns the start of a file of the machine, or of this process's own
+// file system if the file cannot be opened there.
 func (f files) read(name string, most int64) (text []byte, own bool, err error) {
 	text, err = f.host.ReadStart(name, most)
 	if err != nil && !errors.Is(err, hostfs.ErrNotRegular) && !f.host.IsHost() {
@@ -92,7 +95,7 @@ func (f files) read(name string, most int64) (text []byte, own bool, err error) 
 	if err != nil {
 		return nil, false, err
 	}
-	if int64(len(text)) == most { // the last line may be cut
+	if int64(len(text)) == most { // the last line may be incomplete
 		text = text[:bytes.LastIndexByte(text, '\n')+1]
 	}
 	return text, own, nil

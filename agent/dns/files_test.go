@@ -60,8 +60,8 @@ func show(c Config) string {
 	return out
 }
 
-// The node's files are usually links; an absolute one means a file of the
-// node, also in the middle of a path, and none leads out of it.
+// A node's files are often symbolic links. Absolute links, also in the middle
+// of a path, resolve inside the node's root, and none escapes it.
 func TestFromFiles(t *testing.T) {
 	t.Parallel()
 	const conf = "nameserver 10.0.0.53\n"
@@ -105,7 +105,7 @@ func TestFromFiles(t *testing.T) {
 	}
 }
 
-// Nothing is asked where nothing is known of the servers.
+// No server is asked if resolv.conf cannot be read.
 func TestUnconfigured(t *testing.T) {
 	t.Parallel()
 	got := FromFiles(writeFiles(t, map[string]string{"etc/resolv.conf/x": ""})).Lookup(t.Context(), "hub.test")
@@ -115,7 +115,7 @@ func TestUnconfigured(t *testing.T) {
 	}
 }
 
-// The machine's own files serve where the node's cannot be opened, and a note
+// This machine's own files are read if the node's cannot be opened, and a note
 // says so.
 func TestOwnFiles(t *testing.T) {
 	t.Parallel()
@@ -142,7 +142,7 @@ func TestOwnFiles(t *testing.T) {
 	}
 }
 
-// Pipes and files without end do not hold a lookup up.
+// Pipes and endless files do not block a lookup.
 func TestHostileFiles(t *testing.T) {
 	t.Parallel()
 	root := writeFiles(t, map[string]string{
@@ -166,7 +166,7 @@ func TestHostileFiles(t *testing.T) {
 	}
 }
 
-// Where the stub settles a lookup, the answer says whom it asks.
+// An answer from the stub lists the servers that the stub forwards to.
 func TestUpstreamOfAnswer(t *testing.T) {
 	t.Parallel()
 	s := dnstest.New(t, "127.0.0.53")
@@ -202,8 +202,8 @@ func FuzzParseConfig(f *testing.F) {
 	})
 }
 
-// Whatever a server sends, an answer is well-formed and repeats nothing of it
-// but addresses and valid names.
+// Whatever a server sends, the answer is well-formed and repeats only addresses
+// and valid names.
 func FuzzAnswer(f *testing.F) {
 	question := new(dns.Msg).SetQuestion("hub.test.", dns.TypeA)
 	question.Id = 0
@@ -218,11 +218,11 @@ func FuzzAnswer(f *testing.F) {
 		client, server := net.Pipe()
 		defer client.Close() //nolint:errcheck // a pipe
 		go serveRaw(server, body)
-		talk := &talk{conn: &dns.Conn{Conn: client}, question: question}
+		q := &query{conn: &dns.Conn{Conn: client}, question: question}
 		if err := client.SetDeadline(time.Now().Add(long)); err != nil {
 			t.Fatal(err)
 		}
-		resp, err := talk.receive()
+		resp, err := q.receive()
 		r := result{Reply: Reply{Server: "10.0.0.53:53", Name: "hub.test", Type: "A"}}
 		if err != nil {
 			r.Code = codeOf(t.Context(), err)
@@ -233,7 +233,7 @@ func FuzzAnswer(f *testing.F) {
 	})
 }
 
-// serveRaw sends one message with the question's id over a stream.
+// serveRaw sends one message with the query's ID over a stream.
 func serveRaw(conn net.Conn, body []byte) {
 	defer conn.Close() //nolint:errcheck // a pipe
 	body = body[:min(len(body), 4096)]

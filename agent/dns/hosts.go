@@ -6,17 +6,17 @@ import (
 	"strings"
 )
 
-// Host is a line of a hosts file.
+// Host is one line of a hosts file.
 type Host struct {
 	Addr  netip.Addr
 	Names []string
 }
 
-// Hosts are the lines of a hosts file.
+// Hosts holds the lines of a hosts file.
 type Hosts []Host
 
-// ParseHosts reads the text of a hosts file, hosts(5). Lines whose address is
-// none are left out.
+// ParseHosts parses a hosts file, see hosts(5). It skips lines without a valid
+// address.
 func ParseHosts(text []byte) Hosts {
 	var out Hosts
 	for line := range strings.Lines(string(text)) {
@@ -32,19 +32,20 @@ func ParseHosts(text []byte) Hosts {
 	return out
 }
 
-// Addresses are all that the file has for a name, sorted, at most eight. The
-// case of letters and a last dot make no difference.
+// Addresses returns all addresses of a name, sorted, at most eight. It ignores
+// case and a trailing dot.
 func (h Hosts) Addresses(host string) []netip.Addr {
 	var out []netip.Addr
 	for _, line := range h {
-		if slices.ContainsFunc(line.Names, func(n string) bool { return same(n, host) }) {
+		if slices.ContainsFunc(line.Names, func(n string) bool { return sameName(n, host) }) {
 			out = append(out, line.Addr)
 		}
 	}
-	return tidy(out)
+	return sortAndLimit(out)
 }
 
-// same tells that two names differ in nothing but case and a last dot.
-func same(a, b string) bool {
+// sameName reports whether two names are equal apart from case and a trailing
+// dot.
+func sameName(a, b string) bool {
 	return strings.EqualFold(strings.TrimSuffix(a, "."), strings.TrimSuffix(b, "."))
 }

@@ -21,7 +21,7 @@ import (
 
 const notFound, failed = diagnosis.FaultNameNotFound, diagnosis.FaultDNSFailure
 
-// pack changes the good answer to a question, and packs it.
+// pack modifies a successful response to a query and packs it.
 func pack(change func(*dns.Msg)) func(*dns.Msg) []byte {
 	return func(q *dns.Msg) []byte {
 		r := dnstest.Zone{Addresses: []string{"192.0.2.1", "2001:db8::1"}}.Reply(q, "udp")
@@ -69,12 +69,13 @@ func lookupCases() map[string]lookupCase {
 		"notimp.hub.test":    {zone: zone{Rcode: dns.RcodeNotImplemented}, fault: failed, why: "it answered NOTIMP", code: NotImplemented},
 		"formerr.hub.test":   {zone: zone{Rcode: dns.RcodeFormatError}, fault: failed, why: "it answered FORMERR", code: FormatError},
 		"odd.hub.test":       {zone: zone{Rcode: 14}, fault: failed, why: "it answered code 14", code: OtherRcode},
-		"lame.hub.test":      {zone: zone{Lame: true}, fault: failed, why: "it neither knows the name nor asks other servers", code: Lame},
-		// With anything beside it, both originals take an empty answer for one.
+		"lame.hub.test":      {zone: zone{Lame: true}, fault: failed, why: "it does not know the name and does not ask other servers", code: Lame},
+		// With any other record in it, Go and the C library both treat it as an
+		// empty response.
 		"empty2.hub.test":  {zone: zone{Raw: emptyWithEDNS}, fault: notFound, why: "it has no addresses", code: NoData},
 		"class.hub.test":   {zone: zone{Raw: pack(otherClass)}, fault: notFound, why: "it has no addresses", code: NoData},
 		"crossed.hub.test": {zone: zone{Raw: crossed}, fault: notFound, why: "it has no addresses", code: NoData},
-		"cut.hub.test":     {zone: zone{Truncated: true, Broken: true}, fault: failed, why: "its answer is too long for UDP, and it gives none over TCP", code: Truncated},
+		"cut.hub.test":     {zone: zone{Truncated: true, Broken: true}, fault: failed, why: "its answer is too long for UDP, and TCP failed", code: Truncated},
 		"bad.hub.test":     {zone: zone{Raw: func(q *dns.Msg) []byte { return broken(q) }}, fault: failed, why: "its answer is malformed", code: Malformed},
 	}
 }
@@ -87,7 +88,7 @@ func TestLookup(t *testing.T) {
 			t.Parallel()
 			s.Set(name, tc.zone)
 			v := asking(s, "")
-			if tc.zone.Deaf > 0 { // the question is sent again after a fifth of it
+			if tc.zone.Deaf > 0 { // the query is sent again after a fifth of it
 				v.ServerTimeout, v.Attempts = 5*time.Second, 5
 			}
 			got := v.Lookup(t.Context(), name)
@@ -102,8 +103,8 @@ func TestLookup(t *testing.T) {
 	}
 }
 
-// emptyWithEDNS is an empty answer, neither authoritative nor recursive, that
-// shows that EDNS0 is understood.
+// emptyWithEDNS returns an empty response, neither authoritative nor recursive,
+// that shows EDNS0 support.
 func emptyWithEDNS(q *dns.Msg) []byte {
 	out, _ := new(dns.Msg).SetReply(q).SetEdns0(1232, false).Pack()
 	return out
@@ -115,21 +116,21 @@ func otherClass(m *dns.Msg) {
 	}
 }
 
-// crossed answers with addresses of the kind that was not asked for.
+// crossed returns a response with addresses of the other record type.
 func crossed(q *dns.Msg) []byte {
 	other := q.Copy()
 	other.Question[0].Qtype = dns.TypeA + dns.TypeAAAA - q.Question[0].Qtype
 	return pack(func(m *dns.Msg) { m.Question = q.Question })(other)
 }
 
-// broken has a record that goes on behind the end of the packet.
+// broken returns a response with a record that extends past the end of the
+// packet.
 func broken(q *dns.Msg) []byte {
 	out := pack(func(*dns.Msg) {})(q)
 	return out[:len(out)-2]
 }
 
-// Packets that are no answer to the question are passed over: they may be
-// forged.
+// Packets that do not answer the query may be forged and are ignored.
 func TestForgedPackets(t *testing.T) {
 	t.Parallel()
 	for name, raw := range map[string]func(*dns.Msg) []byte{
@@ -196,7 +197,7 @@ func TestTransport(t *testing.T) {
 	})
 }
 
-// What a server says is never repeated, names that are valid apart.
+// What a server sends is never repeated, except for valid names.
 func TestCanonical(t *testing.T) {
 	t.Parallel()
 	s := dnstest.New(t, "127.0.0.1")
@@ -273,7 +274,7 @@ func TestSeveralServers(t *testing.T) {
 	type zone = dnstest.Zone
 	good := zone{Addresses: []string{"192.0.2.1"}}
 	for name, tc := range map[string]struct {
-		zones  []zone // of 127.0.0.1, 127.0.0.2, …
+		zones  []zone // on 127.0.0.1, 127.0.0.2, …
 		addrs  string
 		fault  diagnosis.Fault
 		why    string
@@ -285,8 +286,8 @@ func TestSeveralServers(t *testing.T) {
 		"the first refuses":         {zones: []zone{{Rcode: dns.RcodeRefused}, good}, addrs: "192.0.2.1", server: "127.0.0.2"},
 		"the first is lame":         {zones: []zone{{Lame: true}, good}, addrs: "192.0.2.1", server: "127.0.0.2"},
 		"the first is cut":          {zones: []zone{{Truncated: true, Broken: true}, good}, addrs: "192.0.2.1", server: "127.0.0.2"},
-		"the first denies it":       {zones: []zone{{Rcode: dns.RcodeNameError}, good}, fault: notFound, why: "no such name (NXDOMAIN)", server: "127.0.0.1"},
-		"the second denies it":      {zones: []zone{{Silent: true}, {Rcode: dns.RcodeNameError}}, fault: notFound, why: "no such name (NXDOMAIN)", server: "127.0.0.2"},
+		"the first: NXDOMAIN":       {zones: []zone{{Rcode: dns.RcodeNameError}, good}, fault: notFound, why: "no such name (NXDOMAIN)", server: "127.0.0.1"},
+		"the second: NXDOMAIN":      {zones: []zone{{Silent: true}, {Rcode: dns.RcodeNameError}}, fault: notFound, why: "no such name (NXDOMAIN)", server: "127.0.0.2"},
 		"the third knows":           {zones: []zone{{Silent: true}, {Rcode: dns.RcodeRefused}, good}, addrs: "192.0.2.1", server: "127.0.0.3"},
 		"a fourth is never asked":   {zones: []zone{{Rcode: 2}, {Rcode: 2}, {Rcode: 2}, good}, fault: failed, why: "it answered SERVFAIL", server: "127.0.0.3"},
 		"the others' ports, closed": {zones: []zone{{Rcode: 2}}, fault: failed, why: "its port is closed", server: "127.0.0.3"},
@@ -311,8 +312,8 @@ func TestSeveralServers(t *testing.T) {
 	}
 }
 
-// patient looks hub.test up with more and more time for each server, until the
-// answer is as it should be: honest ones may take a while on a busy machine.
+// patient looks up hub.test with ever longer server timeouts until the answer
+// is the expected one: honest servers may be slow on a busy machine.
 func patient(t *testing.T, v View, good func(Answer) bool) Answer {
 	t.Helper()
 	for timeout := 200 * time.Millisecond; ; timeout *= 5 {
@@ -323,8 +324,8 @@ func patient(t *testing.T, v View, good func(Answer) bool) Answer {
 	}
 }
 
-// A server that keeps silent is asked once, not once for each name of the
-// search list; one whose port is closed never again.
+// An unresponsive server is asked once, not once for each name of the search
+// list; a server with a closed port is never asked again.
 func TestDeadServerOnce(t *testing.T) {
 	t.Parallel()
 	silent := dnstest.New(t, "127.0.0.1")
@@ -348,7 +349,7 @@ func TestDeadServerOnce(t *testing.T) {
 	}
 }
 
-// A server that is silent for two names is not asked for a third.
+// A server that times out for two names is not asked for a third.
 func TestTwoStrikes(t *testing.T) {
 	t.Parallel()
 	s := dnstest.New(t, "127.0.0.1")
@@ -392,17 +393,17 @@ func TestTimeouts(t *testing.T) {
 		v := asking(s, "search"+strings.Repeat(" x.test", 5000)+"\noptions ndots:15\n")
 		v.ServerTimeout, v.LookupTimeout = time.Hour, 20*time.Millisecond
 		got := v.Lookup(t.Context(), "hub.test")
-		if wellFormed(t, got); got.Fault == notFound { // nobody has said that of hub.test
+		if wellFormed(t, got); got.Fault == notFound { // no server has said that about hub.test
 			t.Errorf("answer %+v", got)
 		}
 	})
 	t.Run("of the configuration", func(t *testing.T) {
 		v := View{Config: Config{Timeout: time.Second}}
-		if got := v.inquiry().timeout; got != time.Second {
+		if got := v.lookup().timeout; got != time.Second {
 			t.Errorf("%s with timeout:1", got)
 		}
 		v.Timeout = 30 * time.Second
-		if got := v.inquiry().timeout; got != 2*time.Second {
+		if got := v.lookup().timeout; got != 2*time.Second {
 			t.Errorf("%s with timeout:30", got)
 		}
 	})
@@ -413,8 +414,8 @@ func TestTimeouts(t *testing.T) {
 	})
 }
 
-// inTime makes a lookup with more and more time, until there was enough of it
-// to ask a server at all.
+// inTime runs a lookup with ever longer timeouts until there is enough time to
+// ask a server at all.
 func inTime(t *testing.T, lookup func(time.Duration) Answer) Answer {
 	t.Helper()
 	for d := 10 * time.Millisecond; ; d *= 4 {
@@ -424,7 +425,8 @@ func inTime(t *testing.T, lookup func(time.Duration) Answer) Answer {
 	}
 }
 
-// One who gives up gets no fact, at once, and nothing goes on.
+// A canceled lookup returns at once, without a fault, and leaves nothing
+// running.
 func TestCancelled(t *testing.T) {
 	noGoroutinesLeft(t)
 	for _, conf := range []string{"", "options use-vc\n"} {
@@ -461,7 +463,7 @@ func TestSilentServerLeavesNothing(t *testing.T) {
 	}
 }
 
-// All sockets are the caller's, and what it is asked for is an address.
+// The caller opens all sockets and gets IP addresses only.
 func TestDial(t *testing.T) {
 	t.Parallel()
 	s := dnstest.New(t, "127.0.0.1")
@@ -504,7 +506,7 @@ func TestDialErrors(t *testing.T) {
 	}
 }
 
-// The machine itself is asked where no server is named.
+// The machine itself is asked if no server is configured.
 func TestDefaultServers(t *testing.T) {
 	t.Parallel()
 	if got := texts(View{}.servers()); got != "127.0.0.1 ::1" {
@@ -530,7 +532,8 @@ func TestAskedIsBounded(t *testing.T) {
 	}
 }
 
-// Whatever the replies are, the answer is one of good, bad and unknown.
+// Whatever the replies are, the answer is exactly one of success, fault and
+// unknown.
 func TestMerge(t *testing.T) {
 	t.Parallel()
 	all := []Code{Success, NoData, NameError, ServerFailure, Lame, Timeout, PortClosed, Unreachable, Truncated, Malformed, OtherRcode, NotAsked}

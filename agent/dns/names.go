@@ -2,29 +2,29 @@ package dns
 
 import "strings"
 
-// Style is whose rules a place resolves by, where they differ.
+// Style selects the resolver rules to follow where resolvers differ.
 type Style int
 
 const (
-	// Go is Go's own resolver, which container runtimes are built with:
-	// goLookupIPCNAMEOrder in net/dnsclient_unix.go.
+	// Go is Go's resolver, which container runtimes use: goLookupIPCNAMEOrder
+	// in net/dnsclient_unix.go.
 	Go Style = iota
-	// C is the GNU C library's, which most programs in a pod have:
+	// C is the GNU C library's resolver, which most programs in a pod use:
 	// __res_context_search in resolv/res_query.c.
 	C
 )
 
-// candidate is a name that the search list makes of a host.
+// candidate is a name to query for a host.
 type candidate struct {
-	name string // rooted
-	asIs bool   // the host itself, and not by an entry of the list
+	name string // with a trailing dot
+	asIs bool   // the host as given, without a domain of the search list
 }
 
-// candidates are the names to ask for, in order. It is the same for both
-// styles (nameList of Go's resolver): a rooted name alone; with enough dots as
-// it is, and then the list; with fewer the other way round. What makes no valid
-// name is left out. Only Go's resolver keeps names of Tor from DNS (RFC 7686),
-// and leaves the root out of the list.
+// candidates returns the names to query, in order. The order is the same for
+// both styles (nameList in Go's resolver): a name with a trailing dot alone; a
+// name with enough dots as given and then with the search list; any other name
+// the other way round. Invalid names are left out. Only Go's resolver keeps
+// .onion names out of DNS (RFC 7686) and skips the root in the search list.
 func (v View) candidates(host string) []candidate {
 	self := candidate{name: rooted(host), asIs: true}
 	if strings.HasSuffix(host, ".") {
@@ -34,7 +34,7 @@ func (v View) candidates(host string) []candidate {
 	root := false
 	for _, domain := range v.Search[:min(len(v.Search), maxSearch)] {
 		if domain == "" && v.Style == C {
-			root = true // the host is not tried again by the side of it
+			root = true // so the host is not tried as given again
 			listed = append(listed, candidate{name: self.name})
 		} else if domain != "" {
 			listed = append(listed, v.allowed(candidate{name: rooted(host + "." + domain)})...)
@@ -59,10 +59,10 @@ func (v View) allowed(c candidate) []candidate {
 
 func rooted(name string) string { return strings.TrimSuffix(name, ".") + "." }
 
-// isName tells that a text is a name of hosts, by RFC 1123 and with the
-// underscores that people use all the same: at most 253 characters without the
-// last dot, labels of 1 to 63, not of digits alone (isDomainName of Go's
-// resolver).
+// isName reports whether a text is a valid host name: RFC 1123 plus
+// underscores, which are common in practice; at most 253 characters without the
+// trailing dot, labels of 1 to 63 characters, and not only digits (isDomainName
+// in Go's resolver).
 func isName(s string) bool {
 	s = strings.TrimSuffix(s, ".")
 	if len(s) > 253 || strings.Trim(s, "0123456789.") == "" {

@@ -9,11 +9,12 @@ import (
 	"github.com/whypull/whypull/agent/diagnosis"
 )
 
-// mostStrikes is how many of them make a server dead for the rest of a lookup.
-const mostStrikes = 2
+// maxStrikes is the number of strikes after which a server is not asked again
+// in this lookup.
+const maxStrikes = 2
 
-// inquiry is a lookup under way.
-type inquiry struct {
+// lookup is a lookup in progress.
+type lookup struct {
 	style    Style
 	dial     DialFunc
 	tcp      bool
@@ -21,7 +22,7 @@ type inquiry struct {
 	attempts int
 	timeout  time.Duration
 
-	servers []server // in the order in which they are asked next
+	servers []server // in the order in which to ask them next
 	asked   []Reply
 }
 
@@ -30,38 +31,39 @@ type server struct {
 	strikes int
 }
 
-// tried are the answers so far, none of them with addresses.
-type tried struct {
+// outcome is the answer for one candidate; it has no addresses.
+type outcome struct {
 	candidate
 	Answer
 }
 
 // search asks for the names in turn until one has addresses.
-func (q *inquiry) search(ctx context.Context, names []candidate) Answer {
-	var all []tried
-	ended := false // the search list is, by the C library's rule
+func (q *lookup) search(ctx context.Context, names []candidate) Answer {
+	var all []outcome
+	ended := false // whether the C library stops using the search list
 	for _, c := range names {
 		if ended && !c.asIs {
 			continue
 		}
 		a, asked := q.ask(ctx, c.name)
 		switch {
-		case !asked && len(q.servers) == 0: // they are dead: nothing more to learn
+		case !asked && len(q.servers) == 0: // no server is left to ask
 			return q.verdict(all)
 		case !asked:
-			return cutShort(all)
+			return incomplete(all)
 		case len(a.Addresses) > 0 || a.Unknown:
 			return a
 		}
-		all = append(all, tried{c, a})
-		ended = ended || q.style == C && !c.asIs && endsList(a.Code)
+		all = append(all, outcome{c, a})
+		ended = ended || q.style == C && !c.asIs && endsSearch(a.Code)
 	}
 	return q.verdict(all)
 }
 
-// cutShort is the answer when time is up with names left: they might have had
-// addresses, unless a server's failure is what the time was spent on.
-func cutShort(all []tried) Answer {
+// incomplete returns the answer when time runs out before all names are asked.
+// The remaining names might have addresses, so the answer is unknown unless a
+// failing server used up the time.
+func incomplete(all []outcome) Answer {
 	for _, t := range slices.Backward(all) {
 		if t.Fault == diagnosis.FaultDNSFailure {
 			return t.Answer
@@ -70,16 +72,16 @@ func cutShort(all []tried) Answer {
 	return Answer{Code: NotAsked, Why: Reply{Code: NotAsked}.words(), Unknown: true}
 }
 
-// endsList tells that the C library leaves the search list after such an
-// answer to one of its names, and tries only the host as it is.
-func endsList(code Code) bool {
+// endsSearch reports whether the C library leaves the search list after this
+// reply to one of its names and then tries only the host as given.
+func endsSearch(code Code) bool {
 	return code != NameError && code != NoData && code != ServerFailure
 }
 
-// verdict is the answer when no name has addresses.
-func (q *inquiry) verdict(all []tried) Answer {
+// verdict returns the answer when no name has addresses.
+func (q *lookup) verdict(all []outcome) Answer {
 	if len(all) == 0 {
-		return cutShort(nil)
+		return incomplete(nil)
 	}
 	if q.style == C {
 		return verdictC(all)
@@ -87,11 +89,11 @@ func (q *inquiry) verdict(all []tried) Answer {
 	return verdictGo(all)
 }
 
-// verdictGo is a server's failure, if there was one: the name might have
-// addresses. Go's resolver tells of a failure only for the host as it is, or
-// for the first name. Else it is the answer for the host as it is, or for the
-// first name.
-func verdictGo(all []tried) Answer {
+// verdictGo returns a server failure if there was one, since the name might
+// have addresses; otherwise the answer for the host as given, or for the first
+// name. Go's resolver itself reports a failure only for the host as given or
+// for the first name.
+func verdictGo(all []outcome) Answer {
 	out := all[0]
 	for _, t := range all {
 		if t.Fault == diagnosis.FaultDNSFailure || out.Fault != diagnosis.FaultDNSFailure && t.asIs {
@@ -101,26 +103,26 @@ func verdictGo(all []tried) Answer {
 	return out.Answer
 }
 
-// verdictC is the C library's: of the host as it is if that came first, else
-// of a name that exists without addresses, else of a SERVFAIL, else of the
-// last name.
-func verdictC(all []tried) Answer {
+// verdictC returns the answer that the C library returns: for the host as given
+// if it was tried first, else for a name that exists without addresses, else a
+// SERVFAIL, else for the last name.
+func verdictC(all []outcome) Answer {
 	if all[0].asIs {
 		return all[0].Answer
 	}
 	for _, code := range []Code{NoData, ServerFailure} {
-		if i := slices.IndexFunc(all, func(t tried) bool { return !t.asIs && t.Code == code }); i >= 0 {
+		if i := slices.IndexFunc(all, func(t outcome) bool { return !t.asIs && t.Code == code }); i >= 0 {
 			return all[i].Answer
 		}
 	}
 	return all[len(all)-1].Answer
 }
 
-// ask asks the servers in turn until one knows. What one has settled for one
-// kind of address is not asked again for the other's sake. Go's resolver asks
-// the next server too for a kind of address that the first has failed to give
-// beside good ones of the other kind; that would cost time and change nothing.
-func (q *inquiry) ask(ctx context.Context, name string) (a Answer, asked bool) {
+// ask asks the servers in turn until one settles the name. A record type that
+// one server has settled is not asked for again because the other failed. Go's
+// resolver asks the next server even if the first returned addresses of the
+// other type; that would cost time and not change the answer.
+func (q *lookup) ask(ctx context.Context, name string) (a Answer, asked bool) {
 	latest := make([]result, len(q.kinds))
 	for _, s := range slices.Clone(q.servers) {
 		if ctx.Err() != nil {
@@ -136,9 +138,9 @@ func (q *inquiry) ask(ctx context.Context, name string) (a Answer, asked bool) {
 	return a, asked
 }
 
-// askServer asks one server for all kinds of addresses that are not settled,
-// side by side.
-func (q *inquiry) askServer(ctx context.Context, addr, name string, latest []result) {
+// askServer asks one server for all record types that are not settled,
+// concurrently.
+func (q *lookup) askServer(ctx context.Context, addr, name string, latest []result) {
 	var wg sync.WaitGroup
 	var now []int
 	for i := range latest {
@@ -156,7 +158,7 @@ func (q *inquiry) askServer(ctx context.Context, addr, name string, latest []res
 		}
 		silent = silent && r.silent()
 		if r.Code != Timeout {
-			strikes = mostStrikes
+			strikes = maxStrikes
 		}
 	}
 	if silent {
@@ -164,15 +166,15 @@ func (q *inquiry) askServer(ctx context.Context, addr, name string, latest []res
 	}
 }
 
-// strike makes a silent server the last to be asked for the next name, so that
-// it does not use up the time once for each name of the search list. One whose
-// port is closed is not asked again; one that did not answer in time is, once:
-// that may have been for the one name.
-func (q *inquiry) strike(addr string, strikes int) {
+// strike moves an unresponsive server to the end of the list, so that it does
+// not cost its timeout once for each name of the search list. A server with a
+// closed port is not asked again. A server that timed out is asked once more,
+// because the timeout may be specific to that name.
+func (q *lookup) strike(addr string, strikes int) {
 	i := slices.IndexFunc(q.servers, func(s server) bool { return s.addr == addr })
 	s := q.servers[i]
 	q.servers = slices.Delete(q.servers, i, i+1)
-	if s.strikes += strikes; s.strikes < mostStrikes {
+	if s.strikes += strikes; s.strikes < maxStrikes {
 		q.servers = append(q.servers, s)
 	}
 }

@@ -24,18 +24,18 @@ const (
 	elsewhere = "192.0.2.1"
 )
 
-// searchCase is a lookup through the search list; what the styles share is
-// said once.
+// searchCase is a lookup through the search list; the C fields default to the
+// Go ones.
 type searchCase struct {
 	Conf, Host string
 	Zones      map[string]dnstest.Zone
 
 	Asked, AskedC []string // the names in order; AskedC nil: the same
-	Addrs, AddrsC bool     // there are addresses
+	Addrs, AddrsC bool     // whether there are addresses
 	code, codeC   Code     // codeC empty: the same
 }
 
-// searchCases are by the sources named at Go and C.
+// searchCases follow the sources named at Go and C.
 func searchCases() map[string]searchCase {
 	found := dnstest.Zone{Addresses: []string{elsewhere}}
 	only6 := dnstest.Zone{Addresses: []string{"2001:db8::1"}}
@@ -87,7 +87,7 @@ func searchCases() map[string]searchCase {
 	}
 }
 
-// want is what the case says of a style.
+// want returns what the case expects of a style.
 func (c searchCase) want(style Style) (asked []string, addrs bool, code Code) {
 	if style == Go {
 		return c.Asked, c.Addrs, c.code
@@ -132,26 +132,27 @@ func TestSearchList(t *testing.T) {
 	}
 }
 
-// What is not to be seen with one server that answers.
+// Codes that one responding server cannot show.
 func TestSearchListOfC(t *testing.T) {
 	t.Parallel()
 	for code, want := range map[Code]bool{
 		NameError: false, NoData: false, ServerFailure: false,
 		Refused: true, NotImplemented: true, FormatError: true, OtherRcode: true, Timeout: true, PortClosed: true, Unreachable: true,
 	} {
-		if endsList(code) != want {
+		if endsSearch(code) != want {
 			t.Errorf("%s ends the list: %t", code, !want)
 		}
 	}
 	s := dnstest.New(t, "127.0.0.1")
 	v := asking(s, list+"nameserver 127.0.0.9\n")
-	v.Servers, v.Style = v.Servers[1:], C // nobody is there
+	v.Servers, v.Style = v.Servers[1:], C // nothing listens there
 	got := v.Lookup(t.Context(), "hub")
 	wantAnswer(t, got, failed, "", "its port is closed")
 	wantLines(t, "replies", codes(got), "127.0.0.9 hub.one.test A PortClosed", "127.0.0.9 hub.one.test AAAA PortClosed")
 }
 
-// insideVariable tells the test below that it runs in a machine of its own.
+// insideVariable marks the child process of the test below, which runs in
+// namespaces of its own.
 const insideVariable = "NAMESERVICE_TEST_CASE"
 
 // seen is what a resolver did.
@@ -160,10 +161,10 @@ type seen struct {
 	Addrs bool
 }
 
-// Go's own resolver and this machine's C library ask for the same names in the
-// same order, and find the same, as the views of their styles. Each case runs
-// in namespaces of its own, where resolv.conf and port 53 are the test's.
-func TestSearchListLikeTheOriginals(t *testing.T) {
+// Go's own resolver and this machine's C library query the same names in the
+// same order, and find the same, as the views with their styles. Each case runs
+// in its own namespaces, where the test controls resolv.conf and port 53.
+func TestSearchListMatchesOtherResolvers(t *testing.T) {
 	for _, tool := range []string{"unshare", "mount", "ip", "getent"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			t.Skip(err)
@@ -187,7 +188,7 @@ func TestSearchListLikeTheOriginals(t *testing.T) {
 func TestInsideNamespaces(t *testing.T) {
 	tc, ok := searchCases()[os.Getenv(insideVariable)]
 	if !ok {
-		t.Skip("is run by TestSearchListLikeTheOriginals")
+		t.Skip("is run by TestSearchListMatchesOtherResolvers")
 	}
 	dir := writeFiles(t, map[string]string{
 		"resolv.conf": "nameserver 127.0.0.1\n" + tc.Conf, "hosts": "127.0.0.1 localhost\n", "nsswitch.conf": "hosts: files dns\n",
@@ -196,7 +197,7 @@ func TestInsideNamespaces(t *testing.T) {
 		run(t, "mount", "--bind", filepath.Join(dir, f), "/etc/"+f)
 	}
 	run(t, "ip", "link", "set", "lo", "up")
-	run(t, "ip", "address", "add", "10.9.9.9/32", "dev", "lo") // getent wants an address that is not of the loopback
+	run(t, "ip", "address", "add", "10.9.9.9/32", "dev", "lo") // getent needs an address that is not on the loopback
 	run(t, "ip", "address", "add", "fd00::9/128", "dev", "lo")
 	s := dnstest.Try(t, "127.0.0.1", 53)
 	if s == nil {
@@ -223,7 +224,7 @@ func TestInsideNamespaces(t *testing.T) {
 	}
 }
 
-// once leaves out questions that were put again, as after a SERVFAIL.
+// once drops repeated queries, for example after a SERVFAIL.
 func once(names []string) []string {
 	var out []string
 	for _, n := range names {
@@ -251,7 +252,7 @@ func byC(t *testing.T, host string) bool {
 	return len(out) > 0
 }
 
-// What the cases above do not have of nameList in Go's resolver.
+// Rules of nameList in Go's resolver that the cases above do not cover.
 func TestCandidates(t *testing.T) {
 	t.Parallel()
 	long63 := strings.Repeat("a", 63)
@@ -277,14 +278,14 @@ func TestCandidates(t *testing.T) {
 	}
 }
 
-// A lookup that ran out of time with names left says nothing of the host,
-// unless a server's failure is what took the time.
-func TestCutShort(t *testing.T) {
+// A lookup that runs out of time with names left says nothing about the host,
+// unless a failing server used up the time.
+func TestIncomplete(t *testing.T) {
 	t.Parallel()
-	missing := tried{Answer: Answer{Fault: notFound, Code: NameError}}
-	slow := tried{Answer: Answer{Fault: diagnosis.FaultDNSFailure, Code: Timeout}}
-	for want, all := range map[Code][]tried{NotAsked: {missing, missing}, Timeout: {missing, slow, missing}} {
-		if got := cutShort(all); got.Code != want || got.Unknown != (want == NotAsked) {
+	missing := outcome{Answer: Answer{Fault: notFound, Code: NameError}}
+	slow := outcome{Answer: Answer{Fault: diagnosis.FaultDNSFailure, Code: Timeout}}
+	for want, all := range map[Code][]outcome{NotAsked: {missing, missing}, Timeout: {missing, slow, missing}} {
+		if got := incomplete(all); got.Code != want || got.Unknown != (want == NotAsked) {
 			t.Errorf("%+v, want %s", got, want)
 		}
 	}

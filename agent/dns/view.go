@@ -14,65 +14,66 @@ import (
 	"github.com/whypull/whypull/agent/diagnosis"
 )
 
-// The default limits of time.
+// Default time limits.
 const (
 	serverTimeout = 2 * time.Second
 	lookupTimeout = 5 * time.Second
-	attempts      = 2 // as the C library and Go
+	attempts      = 2 // like the C library and Go
 	dnsPort       = 53
 )
 
-// DialFunc opens a socket. The network is "udp" or "tcp", the address an IP
-// address and port, an IPv6 address in brackets and with its zone. As for
-// net.Resolver.Dial, a connection that is a net.PacketConn is spoken to in
-// packets, any other as a stream. Trouble of the network is to be a
-// *net.OpError, as of net.Dialer: any other error means that nothing was asked.
+// DialFunc opens a socket. The network is "udp" or "tcp"; the address is an IP
+// address and port, with IPv6 addresses in brackets and with their zone. As
+// with net.Resolver.Dial, a net.PacketConn carries packets and any other
+// connection carries a stream. Network errors must be *net.OpError, as
+// net.Dialer returns them; any other error means that no query was sent.
 type DialFunc func(ctx context.Context, network, address string) (net.Conn, error)
 
-// View is a place that names are asked from.
+// View is a place from which names are resolved.
 type View struct {
 	Config
-	// Style is whose rules it resolves by.
+	// Style selects the resolver rules to follow.
 	Style Style
-	// Hosts are asked before any server.
+	// Hosts are checked before any server is asked.
 	Hosts Hosts
-	// Dial opens all sockets; nil: net.Dialer in this process's network.
+	// Dial opens all sockets; nil means net.Dialer in this process's network.
 	Dial DialFunc
-	// Port of the servers; 0: 53.
+	// Port is the servers' port; 0 means 53.
 	Port uint16
-	// Upstream are the servers that systemd-resolved's stub, one of Servers,
-	// passes questions on to; empty where there is none or that is not known.
+	// Upstream holds the servers that systemd-resolved forwards to when its
+	// stub is one of Servers; empty if there is no stub or they are not known.
 	Upstream []netip.Addr
-	// Notes say what about the view is not as it should be; sorted.
+	// Notes lists what is unusual about the view, sorted.
 	Notes []Note
-	// ServerTimeout bounds what is spent on one server for one name, the
-	// configuration's own timeout does too; 0: 2 s.
+	// ServerTimeout limits the time spent on one server for one name, in
+	// addition to the configuration's own timeout; 0 means 2 s.
 	ServerTimeout time.Duration
-	// LookupTimeout bounds a lookup; 0: 5 s.
+	// LookupTimeout limits a lookup; 0 means 5 s.
 	LookupTimeout time.Duration
 }
 
-// Lookup resolves a host name: an address is its own answer, then the hosts
-// file, then the servers by the view's style. Where the configuration has no
-// servers, the machine itself is asked, as the C library and Go do. It answers
-// in the time of LookupTimeout, and leaves nothing behind that still runs.
+// Lookup resolves a host name: an IP address resolves to itself, then the hosts
+// file is checked, then the servers are asked by the rules of the view's style.
+// If the configuration has no servers, the machine itself is asked, like the C
+// library and Go do. Lookup returns within LookupTimeout and leaves no
+// goroutine running.
 func (v View) Lookup(ctx context.Context, host string) Answer {
 	ctx, cancel := context.WithTimeout(ctx, cmp.Or(v.LookupTimeout, lookupTimeout))
 	defer cancel()
 	if addr, err := netip.ParseAddr(host); err == nil {
-		return Answer{Addresses: []netip.Addr{addr}, Code: IsAddress, Why: "it is an address"}
+		return Answer{Addresses: []netip.Addr{addr}, Code: IsAddress, Why: "it is an IP address"}
 	}
 	if addrs := v.Hosts.Addresses(host); len(addrs) > 0 {
 		return Answer{Addresses: addrs, Code: HostsFile, Name: strings.TrimSuffix(host, "."), Why: "the hosts file"}
 	}
-	if slices.Contains(v.Notes, NoteNoConfig) { // others may well be able to
+	if slices.Contains(v.Notes, NoteNoConfig) { // the view's own resolver may still work
 		return Answer{Code: Unconfigured, Why: "whypull cannot read resolv.conf", Unknown: true}
 	}
 	names := v.candidates(host)
 	if !isName(host) || len(names) == 0 {
-		return Answer{Fault: diagnosis.FaultNameNotFound, Code: InvalidName, Why: "it is no name that can be asked for"}
+		return Answer{Fault: diagnosis.FaultNameNotFound, Code: InvalidName, Why: "it is not a valid host name"}
 	}
-	q := v.inquiry()
+	q := v.lookup()
 	a := q.search(ctx, names)
 	a.Asked = q.asked
 	if server, err := netip.ParseAddrPort(a.Server); err == nil && isStub(server.Addr()) {
@@ -81,8 +82,8 @@ func (v View) Lookup(ctx context.Context, host string) Answer {
 	return a
 }
 
-func (v View) inquiry() *inquiry {
-	q := &inquiry{style: v.Style, dial: v.Dial, tcp: v.TCP, kinds: []uint16{dns.TypeA, dns.TypeAAAA}}
+func (v View) lookup() *lookup {
+	q := &lookup{style: v.Style, dial: v.Dial, tcp: v.TCP, kinds: []uint16{dns.TypeA, dns.TypeAAAA}}
 	if q.dial == nil {
 		q.dial = new(net.Dialer).DialContext
 	}
@@ -100,7 +101,8 @@ func (v View) inquiry() *inquiry {
 	return q
 }
 
-// servers are those to ask: Go's defaultNS has IPv6 too.
+// servers returns the servers to ask. Go's defaultNS also has the IPv6 loopback
+// address.
 func (v View) servers() []netip.Addr {
 	local := []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()}
 	switch {
