@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-// kubeadmNode is a node as kubeadm sets one up, as far as the default manifests
-// mount it, with a docker configuration and a provider configuration, and an
-// image that twenty secrets have pulled.
+// kubeadmNode is a kubeadm node, as far as the default manifests mount it, with
+// a docker configuration, a provider configuration, and an image that twenty
+// secrets have pulled.
 func kubeadmNode() map[string]string {
 	return map[string]string{
 		"etc/systemd/system/kubelet.service":                     "[Unit]\nDescription=kubelet\n[Service]\nExecStart=/usr/bin/kubelet\nRestart=always\n",
@@ -23,7 +23,7 @@ func kubeadmNode() map[string]string {
 	}
 }
 
-// What one diagnosis reads on the node, alone and beside others.
+// What one diagnosis reads on the node, alone and next to others.
 func BenchmarkRead(b *testing.B) {
 	q := Question{Image: imageOf("nginx:1.27"), ImageRef: ref, Secrets: []Secret{{UID: "u9", CredentialHash: "h9"}}}
 	steps := map[string]func(*Kubelet){

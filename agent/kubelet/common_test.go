@@ -12,8 +12,8 @@ import (
 	"github.com/whypull/whypull/agent/podwatch"
 )
 
-// newNode makes a node's file system, as far as it is mounted. A name that ends
-// with a slash is a directory; a content "-> x" is a link to x.
+// newNode creates a node's file system, as far as it is mounted. A name that
+// ends with a slash is a directory; contents "-> x" are a link to x.
 func newNode(t testing.TB, files map[string]string) *Kubelet {
 	t.Helper()
 	root := t.TempDir()
@@ -42,7 +42,7 @@ func check(t testing.TB, err error) {
 
 const records = "var/lib/kubelet/image_manager/"
 
-// pulled and pulling are the names of records.
+// pulled and pulling return the paths of records.
 func pulled(ref string) string { return records + "pulled/sha256-" + sum(ref) }
 
 func pulling(image string) string { return records + "pulling/sha256-" + sum(image) }

@@ -6,14 +6,14 @@ import (
 	"github.com/whypull/whypull/agent/keyring"
 )
 
-// DockerConfig returns the docker configuration of the node that the kubelet
-// takes credentials from: of all the places where it looks, the first with a
-// readable and valid file, and no other (credentialprovider.ReadDockerConfigFile).
-// It is NotVisible also when only an earlier place is not, since what is there
-// would take the place of a later file. The kubelet reads it anew every five
-// minutes. The data is shared and must not be changed.
+// DockerConfig returns the node's docker configuration that the kubelet takes
+// credentials from: the first readable and valid file of all the places it
+// looks in, and no other (credentialprovider.ReadDockerConfigFile). It is also
+// NotVisible if an earlier place is not visible, since a file there would win.
+// The kubelet rereads the file every five minutes. The data is shared and must
+// not be changed.
 func (k *Kubelet) DockerConfig() (keyring.NodeFile, Presence) {
-	return once(k.docker, "", k.readDockerConfig)
+	return readCached(k.docker, "", k.readDockerConfig)
 }
 
 func (k *Kubelet) readDockerConfig() (keyring.NodeFile, Presence) {
@@ -30,10 +30,10 @@ func (k *Kubelet) readDockerConfig() (keyring.NodeFile, Presence) {
 	return keyring.NodeFile{}, Absent
 }
 
-// dockerFiles are the places in the kubelet's order: its root directory, its
-// working directory, which is / for a service of systemd, its home and /
-// (DefaultDockerConfigJSONPaths, DefaultDockercfgPaths). systemd gives a service
-// of root's no HOME; the kubelet then looks below its working directory.
+// dockerFiles returns the paths in the kubelet's order: its root directory, its
+// working directory (/ for a systemd service), its home, and /
+// (DefaultDockerConfigJSONPaths, DefaultDockercfgPaths). systemd sets no HOME
+// for root's services; the kubelet then looks below its working directory.
 func (k *Kubelet) dockerFiles() []keyring.NodeFile {
 	home := k.home()
 	var out []keyring.NodeFile
@@ -46,7 +46,7 @@ func (k *Kubelet) dockerFiles() []keyring.NodeFile {
 	return out
 }
 
-// home is the kubelet's HOME, if its service is given one.
+// home returns the kubelet's HOME if its service sets one, else /.
 func (k *Kubelet) home() string {
 	if home := k.service().home; path.IsAbs(home) {
 		return home
@@ -54,8 +54,8 @@ func (k *Kubelet) home() string {
 	return "/"
 }
 
-// DockerConfigPaths returns the places on the node where the kubelet looks for
-// its docker configuration, in its order, whether there is a file or not.
+// DockerConfigPaths returns the paths on the node where the kubelet looks for
+// its docker configuration, in its order, whether or not the files exist.
 func (k *Kubelet) DockerConfigPaths() []string {
 	var out []string
 	for _, f := range k.dockerFiles() {

@@ -51,7 +51,8 @@ func TestDockerConfig(t *testing.T) {
 	}
 }
 
-// Where the kubelet may find credentials one day is told as well, in its order.
+// The paths where the kubelet may find credentials later are listed too, in its
+// order.
 func TestDockerConfigPaths(t *testing.T) {
 	t.Parallel()
 	got := New(Options{Root: t.TempDir(), Dir: "/data/kubelet"}).DockerConfigPaths()

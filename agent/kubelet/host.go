@@ -10,43 +10,43 @@ import (
 	"github.com/whypull/whypull/cri/hostfs"
 )
 
-// Presence says whether something is on the node.
+// Presence is whether something is on the node.
 type Presence string
 
-// The presences. The zero value is the one that says nothing.
+// The presences. The zero value says nothing.
 const (
 	NotVisible Presence = ""
 	Absent     Presence = "absent"
 	Present    Presence = "present"
 )
 
-// maxFile bounds what is read of any file. The largest, a record of an image
+// maxFile limits the size of a file to read. The largest, a record of an image
 // that a hundred secrets pull, has about 40 KiB.
 const maxFile = 1 << 20
 
-// defaultDir is the kubelet's --root-dir if nothing else is said.
+// defaultDir is the default of the kubelet's --root-dir.
 const defaultDir = "/var/lib/kubelet"
 
 // Options say where the kubelet's files are.
 type Options struct {
-	// Root is where the node's file system is mounted; empty: "/".
+	// Root is where the node's file system is mounted; empty means "/".
 	Root string
-	// Dir is the kubelet's --root-dir on the node; empty: /var/lib/kubelet.
+	// Dir is the kubelet's --root-dir on the node; empty means
+	// /var/lib/kubelet.
 	Dir string
-	// ProviderConfig is the kubelet's --image-credential-provider-config, a file
-	// or directory on the node; empty: it is looked for.
+	// ProviderConfig is the kubelet's --image-credential-provider-config, a
+	// file or directory on the node; detected when empty.
 	ProviderConfig string
 }
 
-// Kubelet is the kubelet of a node, as its files show it. What it has read serves
-// all that ask within a second, and is forgotten then. It is safe for use by many
-// goroutines, and must not be copied.
+// Kubelet is a node's kubelet as its files show it. What it reads is cached for
+// one second. It is safe for concurrent use and must not be copied.
 type Kubelet struct {
 	host           hostfs.FS
 	dir            string
 	providerConfig string
 
-	docker, plugins, images *share.Cache[string, *found]
+	docker, plugins, images *share.Cache[string, *cached]
 }
 
 // New returns a Kubelet. It reads nothing yet.
@@ -57,18 +57,18 @@ func New(o Options) *Kubelet {
 	}
 	return &Kubelet{
 		host: hostfs.New(o.Root), dir: path.Clean("/" + dir), providerConfig: o.ProviderConfig,
-		docker: shared(), plugins: shared(), images: shared(),
+		docker: newCache(), plugins: newCache(), images: newCache(),
 	}
 }
 
-// read reads a file of the node. Present tells that there is something of that
-// name; the error, that it is not a file that can be read.
+// read reads a file of the node. Present means that something of that name
+// exists; the error, that it is not a readable file.
 func (k *Kubelet) read(name string) (hostfs.File, Presence, error) {
 	f, err := k.host.Read(name, maxFile)
 	return f, k.presence(name, err), err
 }
 
-// presence is what an error of reading says.
+// presence derives the presence of a file from the error of reading it.
 func (k *Kubelet) presence(name string, err error) Presence {
 	switch {
 	case err == nil, errors.Is(err, hostfs.ErrNotRegular), errors.Is(err, hostfs.ErrTooLarge):
@@ -76,35 +76,36 @@ func (k *Kubelet) presence(name string, err error) Presence {
 	case !errors.Is(err, fs.ErrNotExist):
 		return NotVisible
 	}
-	// A link may lead to where nothing is mounted.
+	// A link may point to a place that is not mounted.
 	real, err := k.host.Resolve(name)
-	if err != nil || !k.sees(path.Dir(k.host.Within(real))) {
+	if err != nil || !k.isVisible(path.Dir(k.host.Within(real))) {
 		return NotVisible
 	}
 	return Absent
 }
 
-// sees tells whether what is missing in a directory of the node is really not
-// there. A mount point's parents exist, and are empty but for it: so a
-// directory counts only if something that every node has in it is there too.
-func (k *Kubelet) sees(dir string) bool {
+// isVisible reports whether a file that is missing in a directory of the node
+// is really absent. The parents of a mount point exist and are otherwise empty,
+// so a directory counts only if something that exists on every node is there
+// too.
+func (k *Kubelet) isVisible(dir string) bool {
 	switch {
-	case k.host.IsHost(), k.has("/usr"):
+	case k.host.IsHost(), k.isDir("/usr"):
 		return true
-	case within(dir, "/etc"):
-		return k.has("/etc")
-	case within(dir, k.recordsDir()):
-		return k.has(k.recordsDir()) || k.has(path.Join(k.dir, "pods"))
-	case within(dir, k.dir):
-		return k.has(path.Join(k.dir, "pods"))
+	case isUnder(dir, "/etc"):
+		return k.isDir("/etc")
+	case isUnder(dir, k.recordsDir()):
+		return k.isDir(k.recordsDir()) || k.isDir(path.Join(k.dir, "pods"))
+	case isUnder(dir, k.dir):
+		return k.isDir(path.Join(k.dir, "pods"))
 	default:
 		return false
 	}
 }
 
-func (k *Kubelet) has(dir string) bool { return k.host.IsDir(dir) }
+func (k *Kubelet) isDir(dir string) bool { return k.host.IsDir(dir) }
 
-// list returns the names in a directory of the node, sorted.
+// list returns the sorted names in a directory of the node.
 func (k *Kubelet) list(dir string) []string { return k.host.List(dir) }
 
-func within(p, dir string) bool { return p == dir || strings.HasPrefix(p, dir+"/") }
+func isUnder(p, dir string) bool { return p == dir || strings.HasPrefix(p, dir+"/") }

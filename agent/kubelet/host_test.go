@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// What is not mounted is not visible; what is mounted and missing is absent.
+// A file that is not mounted is not visible; one that is mounted and missing is
+// absent.
 func TestRead(t *testing.T) {
 	t.Parallel()
 	etc := map[string]string{"etc/a": "x", "etc/dir/": ""}
@@ -58,7 +59,7 @@ func TestRead(t *testing.T) {
 	}
 }
 
-// Nobody writes into the pipe: reading it would never end.
+// Nothing writes to the pipe, so reading it would block forever.
 func TestReadPipe(t *testing.T) {
 	t.Parallel()
 	k := newNode(t, map[string]string{"etc/a": "x"})
@@ -72,7 +73,7 @@ func TestRootOfTheMachine(t *testing.T) {
 	t.Parallel()
 	for _, root := range []string{"", "/"} {
 		k := New(Options{Root: root, Dir: t.TempDir()})
-		if k.host.Root() != "/" || !k.sees("/root") {
+		if k.host.Root() != "/" || !k.isVisible("/root") {
 			t.Errorf("root %q is %q", root, k.host.Root())
 		}
 		if _, got, _ := k.read(filepath.Join(k.dir, "config.json")); got != Absent {

@@ -13,38 +13,38 @@ import (
 	"github.com/whypull/whypull/agent/keyring"
 )
 
-// Provider is a credential provider plugin that the kubelet asks for an image.
+// Provider is a credential provider plugin that the kubelet runs for an image.
 type Provider struct {
-	// Name is the plugin's, which is its file name.
+	// Name is the plugin's name, which is its file name.
 	Name string
-	// Pattern is the entry of its matchImages that stands for the image; empty
-	// if it is not fit to be shown.
+	// Pattern is the matchImages entry that matches the image; empty if it is
+	// not safe to show.
 	Pattern string
-	// TokenMode tells that the plugin is given a token of the pod's service
-	// account, which the pod may not meet the conditions for.
+	// TokenMode reports whether the plugin needs a token of the pod's service
+	// account, for which the pod may not meet the conditions.
 	TokenMode bool
 }
 
 const providerFlag = "image-credential-provider-config"
 
-// Providers returns the plugins that the kubelet asks for the image, in the
-// order of its configuration (pluginProvider.isImageAllowed). Absent tells that
-// no plugins are configured; NotVisible, that their configuration is not seen,
-// or does not decode here. The kubelet reads it when it starts, and may have an
+// Providers returns the plugins that the kubelet runs for the image, in the
+// order of its configuration (pluginProvider.isImageAllowed). Absent means that
+// no plugins are configured; NotVisible, that the configuration cannot be read
+// or decoded. The kubelet reads the configuration at startup, so it may use an
 // older one.
 func (k *Kubelet) Providers(image diagnosis.Image) ([]Provider, Presence) {
-	all, presence := once(k.plugins, "", k.readPlugins)
+	all, presence := readCached(k.plugins, "", k.readPlugins)
 	var out []Provider
 	for _, p := range all {
 		i := slices.IndexFunc(p.MatchImages, func(pattern string) bool { return keyring.Covers(pattern, image) })
 		if i >= 0 {
-			out = append(out, Provider{Name: p.Name, Pattern: showable(p.MatchImages[i]), TokenMode: p.TokenAttributes != nil})
+			out = append(out, Provider{Name: p.Name, Pattern: safePattern(p.MatchImages[i]), TokenMode: p.TokenAttributes != nil})
 		}
 	}
 	return out, presence
 }
 
-// readPlugins returns all that are configured.
+// readPlugins returns all configured plugins.
 func (k *Kubelet) readPlugins() ([]providerPlugin, Presence) {
 	name, presence := k.providerPath()
 	if presence != Present {
@@ -53,9 +53,9 @@ func (k *Kubelet) readPlugins() ([]providerPlugin, Presence) {
 	return k.readProviders(name)
 }
 
-// providerPath is the value of the kubelet's flag: as whypull is told, as the
-// kubelet's service has it, as a running kubelet shows it, and last a file that
-// a distribution of Kubernetes is known to use.
+// providerPath returns the value of the kubelet's flag. It takes the first of:
+// whypull's own option, the kubelet's systemd unit, the command line of a
+// running kubelet, and the default paths of known distributions.
 func (k *Kubelet) providerPath() (string, Presence) {
 	if k.providerConfig != "" {
 		return k.providerConfig, Present
@@ -73,7 +73,7 @@ func (k *Kubelet) providerPath() (string, Presence) {
 	if running {
 		return "", Absent
 	}
-	for _, name := range wellKnown() {
+	for _, name := range wellKnownProviderConfigs() {
 		if _, presence, _ := k.read(name); presence == Present {
 			return name, Present
 		}
@@ -84,8 +84,9 @@ func (k *Kubelet) providerPath() (string, Presence) {
 	return "", Absent
 }
 
-// wellKnown are the configurations of EKS, Bottlerocket, GKE, AKS and k3s.
-func wellKnown() []string {
+// wellKnownProviderConfigs returns the paths that EKS, Bottlerocket, GKE, AKS
+// and k3s use.
+func wellKnownProviderConfigs() []string {
 	return []string{
 		"/etc/eks/image-credential-provider/config.json",
 		"/etc/kubernetes/kubelet/credential-provider-config.yaml",
@@ -95,7 +96,8 @@ func wellKnown() []string {
 	}
 }
 
-// commandLine is a running kubelet's, where the node's processes are visible.
+// commandLine returns a running kubelet's command line, if the node's processes
+// are visible.
 func (k *Kubelet) commandLine() (string, bool) {
 	for _, pid := range k.list("/proc") {
 		if strings.Trim(pid, "0123456789") != "" {
@@ -113,8 +115,9 @@ func (k *Kubelet) commandLine() (string, bool) {
 	return "", false
 }
 
-// providerConfig is what is needed of kubelet.config.k8s.io's
-// CredentialProviderConfig, which is the same in v1, v1beta1 and v1alpha1.
+// providerConfig is the part of kubelet.config.k8s.io's
+// CredentialProviderConfig that is needed here; it is the same in v1, v1beta1
+// and v1alpha1.
 type providerConfig struct {
 	Kind       string           `json:"kind"`
 	APIVersion string           `json:"apiVersion"`
@@ -127,9 +130,10 @@ type providerPlugin struct {
 	TokenAttributes *struct{} `json:"tokenAttributes"`
 }
 
-// readProviders reads a file, or since Kubernetes 1.34 all files of a directory
-// (readCredentialProviderConfig). The kubelet does not start with one that does
-// not decode, or with a name that occurs twice, so such a one is not its own.
+// readProviders reads a file or, since Kubernetes 1.34, all files of a
+// directory (readCredentialProviderConfig). The kubelet does not start with a
+// configuration that does not decode or has duplicate names, so that cannot be
+// the one in use.
 func (k *Kubelet) readProviders(name string) ([]providerPlugin, Presence) {
 	var all []providerPlugin
 	files := k.providerFiles(name)
@@ -144,19 +148,19 @@ func (k *Kubelet) readProviders(name string) ([]providerPlugin, Presence) {
 		}
 		all = append(all, c.Providers...)
 	}
-	if len(files) == 0 || slices.ContainsFunc(all, providerPlugin.invalid) || duplicates(all) {
+	if len(files) == 0 || slices.ContainsFunc(all, providerPlugin.invalid) || hasDuplicates(all) {
 		return nil, NotVisible
 	}
 	return all, Present
 }
 
 func (k *Kubelet) providerFiles(name string) []string {
-	if !k.has(name) {
+	if !k.isDir(name) {
 		return []string{name}
 	}
 	var out []string
 	for _, file := range k.list(name) {
-		if slices.Contains([]string{".json", ".yaml", ".yml"}, path.Ext(file)) && !k.has(path.Join(name, file)) {
+		if slices.Contains([]string{".json", ".yaml", ".yml"}, path.Ext(file)) && !k.isDir(path.Join(name, file)) {
 			out = append(out, path.Join(name, file))
 		}
 	}
@@ -173,13 +177,13 @@ func decodeProviders(data []byte) (providerConfig, bool) {
 	return c, ok && c.Kind == "CredentialProviderConfig" && slices.Contains([]string{"v1", "v1beta1", "v1alpha1"}, version)
 }
 
-// invalid tells that a plugin's name is no file name, as the kubelet demands, or
-// not one that can be shown.
+// invalid reports whether the plugin's name is not a file name, as the kubelet
+// requires, or is not safe to show.
 func (p providerPlugin) invalid() bool {
-	return p.Name == "" || p.Name == "." || p.Name == ".." || len(p.Name) > 255 || !only(p.Name, "-_.+")
+	return p.Name == "" || p.Name == "." || p.Name == ".." || len(p.Name) > 255 || !onlyAlphanumericOr(p.Name, "-_.+")
 }
 
-func duplicates(all []providerPlugin) bool {
+func hasDuplicates(all []providerPlugin) bool {
 	seen := map[string]bool{}
 	for _, p := range all {
 		if seen[p.Name] {
@@ -190,15 +194,16 @@ func duplicates(all []providerPlugin) bool {
 	return false
 }
 
-func showable(pattern string) string {
-	if len(pattern) > 160 || !only(pattern, "-_.:/*?[]") {
+func safePattern(pattern string) string {
+	if len(pattern) > 160 || !onlyAlphanumericOr(pattern, "-_.:/*?[]") {
 		return ""
 	}
 	return pattern
 }
 
-// only tells that a text is made of letters and digits of ASCII and these.
-func only(s, others string) bool {
+// onlyAlphanumericOr reports whether s consists of ASCII letters, digits and
+// the other characters given.
+func onlyAlphanumericOr(s, others string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool {
 		letter := 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9'
 		return !letter && !strings.ContainsRune(others, r)

@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// providerYAML is a configuration with these plugins, "name pattern pattern".
+// providerYAML returns a configuration with these plugins, "name pattern
+// pattern".
 func providerYAML(version string, plugins ...string) string {
 	s := "apiVersion: kubelet.config.k8s.io/" + version + "\nkind: CredentialProviderConfig\nproviders:\n"
 	for _, p := range plugins {

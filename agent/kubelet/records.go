@@ -15,78 +15,82 @@ import (
 	"github.com/whypull/whypull/agent/diagnosis"
 )
 
-// Verdict says whether the kubelet lets a pod use an image that is on the node
-// without pulling it again (KEP-2535), under the default of its setting
-// imagePullCredentialsVerificationPolicy, NeverVerifyPreloadedImages. That
-// setting is not visible here. NeverVerify lets every pod use every image;
-// AlwaysVerify asks of images of unknown origin too, so that NotPulledByKubelet
-// is then as NoCredentialsRecorded; NeverVerifyAllowlistedImages does so unless the
-// image is on its list.
+// Verdict is whether the kubelet lets a pod use an image that is on the node
+// without pulling it again (KEP-2535). It assumes the default
+// imagePullCredentialsVerificationPolicy, NeverVerifyPreloadedImages, since the
+// setting is not visible here. With NeverVerify, every pod may use every image.
+// With AlwaysVerify, images of unknown origin are verified too, so
+// NotPulledByKubelet is equivalent to NoCredentialsRecorded; with
+// NeverVerifyAllowlistedImages that holds unless the image is on the allowlist.
 type Verdict string
 
 // The verdicts. The zero value says nothing.
 const (
-	// VerdictNotVisible: the records are not visible, or do not decode.
+	// VerdictNotVisible: the records are not visible or do not decode.
 	VerdictNotVisible Verdict = ""
-	// VerdictDisabled: there are no records where they would be. The kubelet then
-	// keeps none, being older than Kubernetes 1.35 or without the feature
-	// KubeletEnsureSecretPulledImages, and every pod may use every image; or it
-	// has another --root-dir than whypull was told and keeps them there. The two
-	// look alike, so this does not settle whether the pod may use the image. A
-	// directory of records that is empty is VerdictNotVisible: the mount of type
-	// DirectoryOrCreate makes one where the kubelet has none.
+	// VerdictDisabled: there are no records at the expected path. Either the
+	// kubelet keeps none (it is older than Kubernetes 1.35 or runs without the
+	// feature KubeletEnsureSecretPulledImages), and every pod may use every
+	// image; or it keeps them under another --root-dir. The two look alike, so
+	// this does not settle whether the pod may use the image. An empty
+	// directory is VerdictNotVisible, because a mount of type DirectoryOrCreate
+	// creates one.
 	VerdictDisabled Verdict = "Disabled"
-	// VerdictNotPulledByKubelet: there is no record; every pod may use it.
+	// VerdictNotPulledByKubelet: there is no record; every pod may use the
+	// image.
 	VerdictNotPulledByKubelet Verdict = "NotPulledByKubelet"
-	// VerdictNodeWide: recorded as pulled without credentials, or with the
-	// node's own; every pod may use it.
+	// VerdictNodeWide: recorded as pulled without credentials or with the
+	// node's own; every pod may use the image.
 	VerdictNodeWide Verdict = "NodeWide"
 	// VerdictThisPod: recorded for credentials that the pod has.
 	VerdictThisPod Verdict = "ThisPod"
-	// VerdictOtherCredentials: recorded under the pod's name for it, for
+	// VerdictOtherCredentials: recorded under the name that the pod uses, for
 	// credentials that the pod does not have.
 	VerdictOtherCredentials Verdict = "OtherCredentials"
-	// VerdictNoCredentialsRecorded: recorded, with no credentials under the pod's
-	// name for it, so that none would do. That is what a pull leaves that a
-	// restart of the kubelet cut short (PullManager.initialize), and a pull of the
-	// same image under another name.
+	// VerdictNoCredentialsRecorded: recorded, but with no credentials under the
+	// name that the pod uses, so no credentials are accepted. A pull that a
+	// kubelet restart interrupted leaves such a record
+	// (PullManager.initialize), and so does a pull of the same image under
+	// another name.
 	VerdictNoCredentialsRecorded Verdict = "NoCredentialsRecorded"
-	// VerdictOtherSpelling: as NoCredentialsRecorded, but recorded under another
-	// spelling of the same name, as "nginx" and "docker.io/library/nginx" are, with
-	// which the pod might use it.
+	// VerdictOtherSpelling: like NoCredentialsRecorded, but the image is
+	// recorded under another spelling of the same name, such as
+	// "docker.io/library/nginx" for "nginx", and the pod might use it under
+	// that spelling.
 	VerdictOtherSpelling Verdict = "OtherSpelling"
-	// VerdictPulling: the kubelet has begun to pull it, and has not recorded an
-	// end; until then the pod has to pull too.
+	// VerdictPulling: the kubelet has started to pull the image and has not
+	// recorded the end; until then the pod has to pull it too.
 	VerdictPulling Verdict = "Pulling"
-	// VerdictUndecided: recorded for some credentials, and not all that the pod
-	// has are known.
+	// VerdictUndecided: recorded for some credentials, but not all of the pod's
+	// are known.
 	VerdictUndecided Verdict = "Undecided"
 )
 
 // Answer is the answer to a Question.
 type Answer struct {
 	Verdict Verdict
-	// Recorded is the name that the image is recorded under, and Written the
-	// pod's, both without tag and digest, for VerdictOtherSpelling. They differ in
-	// spelling only.
+	// Recorded is the image name in the record and Written the one in the pod,
+	// both without tag and digest. Both are set for VerdictOtherSpelling only;
+	// they differ in spelling only.
 	Recorded, Written string
 }
 
 // Question asks whether a pod may use an image.
 type Question struct {
-	// Image is the image of the pod's spec.
+	// Image is the image in the pod's spec.
 	Image diagnosis.Image
 	// ImageRef is the runtime's ID of the image (CRI Image.id).
 	ImageRef string
-	// Secrets are the logins of the pod's secrets that match the image.
+	// Secrets are the credentials of the pod's secrets that match the image.
 	Secrets []Secret
 	// ServiceAccount is the pod's; its UID may be unknown.
 	ServiceAccount ServiceAccount
-	// Incomplete tells that the pod may have more such logins than Secrets.
+	// Incomplete reports whether the pod may have more matching credentials
+	// than Secrets.
 	Incomplete bool
 }
 
-// Secret is a login of a pull secret, as the kubelet's records name it.
+// Secret identifies a credential of a pull secret, as the kubelet's records do.
 type Secret struct {
 	UID            string `json:"uid"`
 	Namespace      string `json:"namespace"`
@@ -94,14 +98,14 @@ type Secret struct {
 	CredentialHash string `json:"credentialHash"`
 }
 
-// ServiceAccount is one as the kubelet's records name it.
+// ServiceAccount identifies a service account, as the kubelet's records do.
 type ServiceAccount struct {
 	UID       string `json:"uid"`
 	Namespace string `json:"namespace"`
 	Name      string `json:"name"`
 }
 
-// record is ImagePulledRecord, and intent ImagePullIntent, of
+// record is ImagePulledRecord and intent is ImagePullIntent of
 // kubelet.config.k8s.io/v1beta1; v1alpha1 of Kubernetes 1.33 and 1.34 has the
 // same fields.
 type record struct {
@@ -124,22 +128,22 @@ type intent struct {
 
 func (k *Kubelet) recordsDir() string { return path.Join(k.dir, "image_manager") }
 
-// Verdict answers as the kubelet's PullManager.MustAttemptImagePull does: true
-// of that are OtherCredentials, NoCredentialsRecorded, OtherSpelling and Pulling.
-// The kubelet's own copy in memory is written through to the files that are read
-// here.
+// Verdict answers like the kubelet's PullManager.MustAttemptImagePull, which
+// returns true for OtherCredentials, NoCredentialsRecorded, OtherSpelling and
+// Pulling. The kubelet writes its in-memory copy through to the files that are
+// read here.
 func (k *Kubelet) Verdict(q Question) Answer {
 	key := q.ImageRef + "\x00" + q.Image.Written
-	s, presence := once(k.images, key, func() (stored, Presence) { return k.lookUp(q.ImageRef, q.Image.Written) })
+	s, presence := readCached(k.images, key, func() (stored, Presence) { return k.lookUp(q.ImageRef, q.Image.Written) })
 	if presence != Present {
 		return Answer{Verdict: s.verdict}
 	}
 	return s.record.answer(q)
 }
 
-// stored is what the records have on an image: a record if Present, else a
-// verdict that is the same for every pod. The record and the intent are read and
-// shared together: the kubelet writes one before it removes the other.
+// stored is what the records say about an image: a record if Present, else a
+// verdict that is the same for every pod. Record and intent are read and cached
+// together, because the kubelet writes one before it removes the other.
 type stored struct {
 	record  record
 	verdict Verdict
@@ -167,23 +171,24 @@ func (k *Kubelet) lookUp(ref, image string) (stored, Presence) {
 	}
 }
 
-// keepsRecords tells whether there are records to look at. The kubelet makes
-// both directories when it starts; one above them may be a mount's.
+// keepsRecords reports whether there are records to read, and the verdict if
+// not. The kubelet creates both directories at startup; their parent may exist
+// only because of a mount.
 func (k *Kubelet) keepsRecords() (Verdict, bool) {
 	dir := k.recordsDir()
 	switch {
-	case k.has(dir + "/pulled"):
+	case k.isDir(dir + "/pulled"):
 		return "", true
-	case !k.sees(dir), k.has(dir) && len(k.list(dir)) == 0:
+	case !k.isVisible(dir), k.isDir(dir) && len(k.list(dir)) == 0:
 		return VerdictNotVisible, false
 	default:
 		return VerdictDisabled, false
 	}
 }
 
-// decode reads the record of a key. One that does not decode is not visible: to
-// this version of the kubelet that would mean a pull, but a later one may have
-// written it.
+// decode reads the record of a key. A record that does not decode counts as not
+// visible: this version of the kubelet would pull again, but a later version
+// may have written it.
 func (k *Kubelet) decode(dir, key, kind string, into interface {
 	GroupVersionKind() schema.GroupVersionKind
 }) Presence {
@@ -206,29 +211,30 @@ func (k *Kubelet) decode(dir, key, kind string, into interface {
 	return Present
 }
 
-// answer is the part of MustAttemptImagePull that looks into a record.
+// answer is the part of MustAttemptImagePull that evaluates a record.
 func (r record) answer(q Question) Answer {
 	if !q.Image.Valid() {
 		return Answer{Verdict: VerdictNoCredentialsRecorded}
 	}
-	name := q.Image.Untagged() // as trimImageTagDigest has it: neither normalized nor completed
+	name := q.Image.Untagged() // like trimImageTagDigest: not normalized
 	if c := r.CredentialMapping[name]; !c.empty() {
 		return Answer{Verdict: c.verdict(q)}
 	}
 	for _, spelling := range slices.Sorted(maps.Keys(r.CredentialMapping)) {
-		if v := r.CredentialMapping[spelling].verdict(q); same(spelling, q.Image) && (v == VerdictNodeWide || v == VerdictThisPod) {
+		if v := r.CredentialMapping[spelling].verdict(q); sameName(spelling, q.Image) && (v == VerdictNodeWide || v == VerdictThisPod) {
 			return Answer{Verdict: VerdictOtherSpelling, Recorded: spelling, Written: name}
 		}
 	}
 	return Answer{Verdict: VerdictNoCredentialsRecorded}
 }
 
-// empty tells that nothing was recorded: no login of a pod's would do.
+// empty reports whether nothing was recorded, so that no credential of a pod is
+// accepted.
 func (c credentials) empty() bool {
 	return !c.NodePodsAccessible && len(c.Secrets) == 0 && len(c.ServiceAccounts) == 0
 }
 
-// verdict compares what was recorded with what the pod has.
+// verdict compares the recorded credentials with the pod's.
 func (c credentials) verdict(q Question) Verdict {
 	switch {
 	case c.NodePodsAccessible:
@@ -236,37 +242,39 @@ func (c credentials) verdict(q Question) Verdict {
 	case slices.ContainsFunc(q.Secrets, c.hasSecret),
 		q.ServiceAccount.UID != "" && slices.Contains(c.ServiceAccounts, q.ServiceAccount):
 		return VerdictThisPod
-	case q.Incomplete && len(c.Secrets) > 0, slices.ContainsFunc(c.ServiceAccounts, q.ServiceAccount.maybe):
+	case q.Incomplete && len(c.Secrets) > 0, slices.ContainsFunc(c.ServiceAccounts, q.ServiceAccount.mayBe):
 		return VerdictUndecided
 	default:
 		return VerdictOtherCredentials
 	}
 }
 
-// mostSecrets is the kubelet's writeRecordWhileMatchingLimit. In a record with
-// as many secrets it no longer lets a secret pass by its name alone.
-const mostSecrets = 100
+// maxMatchingSecrets is the kubelet's writeRecordWhileMatchingLimit. Once a
+// record has that many secrets, the kubelet no longer accepts a secret by name
+// alone.
+const maxMatchingSecrets = 100
 
-// hasSecret tells that a login was recorded: by its hash, whatever secret it is
-// from, or by the secret, whatever login it has by now.
+// hasSecret reports whether a credential was recorded: by its hash, from
+// whatever secret, or by its secret, whatever credential the secret holds now.
 func (c credentials) hasSecret(s Secret) bool {
 	return slices.ContainsFunc(c.Secrets, func(r Secret) bool {
 		if r.CredentialHash != "" && r.CredentialHash == s.CredentialHash {
 			return true
 		}
 		same := r.UID == s.UID && r.Namespace == s.Namespace && r.Name == s.Name
-		return same && len(c.Secrets) < mostSecrets
+		return same && len(c.Secrets) < maxMatchingSecrets
 	})
 }
 
-// maybe tells that a recorded account can be this one, whose UID is not known.
-func (a ServiceAccount) maybe(recorded ServiceAccount) bool {
+// mayBe reports whether the recorded account may be this one, whose UID is
+// unknown.
+func (a ServiceAccount) mayBe(recorded ServiceAccount) bool {
 	return a.UID == "" && a.Name == recorded.Name && a.Namespace == recorded.Namespace
 }
 
-// same reports whether a spelling that was recorded is of the image's name. One
-// with a tag or digest is no name that the kubelet would look for.
-func same(recorded string, image diagnosis.Image) bool {
+// sameName reports whether a recorded spelling is of the image's name. One with a
+// tag or digest is not a name that the kubelet would look up.
+func sameName(recorded string, image diagnosis.Image) bool {
 	x, err := reference.ParseNormalizedNamed(recorded)
 	return err == nil && reference.IsNameOnly(x) && x.Name() == image.Name()
 }

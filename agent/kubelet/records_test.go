@@ -9,7 +9,7 @@ import (
 
 const ref = "sha256:0123"
 
-// pulledRecord is a record as the kubelet writes it, with this mapping.
+// pulledRecord returns a record as the kubelet writes it, with this mapping.
 func pulledRecord(mapping string) string {
 	return `{"kind":"ImagePulledRecord","apiVersion":"kubelet.config.k8s.io/v1beta1","lastUpdatedTime":"2026-01-02T03:04:05Z","imageRef":"` + ref +
 		`","credentialMapping":{` + mapping + `}}`
@@ -25,7 +25,7 @@ func pullIntent(image string) string {
 	return `{"kind":"ImagePullIntent","apiVersion":"kubelet.config.k8s.io/v1beta1","image":"` + image + `"}`
 }
 
-// many is a record for n secrets, the first of which is regcred's with an older
+// many returns a record for n secrets. The first is regcred's, with an older
 // hash.
 func many(n int) string {
 	all := []string{`{"uid":"u1","namespace":"team","name":"regcred","credentialHash":"old"}`}
@@ -115,8 +115,8 @@ func TestVerdict(t *testing.T) {
 	}
 }
 
-// The spelling that is named is the one that the pod could use, whatever else is
-// recorded; of several it is always the same.
+// The spelling returned is the one that the pod could use, whatever else is
+// recorded; of several, always the same.
 func TestOtherSpelling(t *testing.T) {
 	t.Parallel()
 	mine := []Secret{{UID: "u1", Namespace: "team", Name: "regcred", CredentialHash: "h1"}}
@@ -152,8 +152,7 @@ func TestOtherSpelling(t *testing.T) {
 	}
 }
 
-// A kubelet that keeps no records and records that are not mounted are two
-// things.
+// A kubelet that keeps no records differs from records that are not mounted.
 func TestVerdictWithoutRecords(t *testing.T) {
 	t.Parallel()
 	q := Question{Image: imageOf("nginx"), ImageRef: ref}
@@ -177,7 +176,6 @@ func TestVerdictWithoutRecords(t *testing.T) {
 	}
 }
 
-// TestUntagged: trimImageTagDigest.
 func TestUntagged(t *testing.T) {
 	t.Parallel()
 	digest := "@sha256:" + strings.Repeat("a", 64)

@@ -7,24 +7,24 @@ import (
 	"github.com/whypull/whypull/cri/systemd"
 )
 
-// service is what is found of the kubelet's start.
+// service is what is known of how the kubelet is started.
 type service struct {
-	// texts may hold the kubelet's flags, those that win first.
+	// texts may contain the kubelet's flags, in order of precedence.
 	texts []string
-	// home is the HOME that it is given, "" for none.
+	// home is the service's HOME; empty if it sets none.
 	home string
-	// hidden tells that a part of it is not visible.
+	// hidden reports whether a part of it is not visible.
 	hidden bool
 }
 
-// service reads the kubelet's unit, its drop-ins, and the files of environment
-// that these and the packages' own units name. On the command line that comes
-// of it the last of several flags wins: that is KUBELET_EXTRA_ARGS in kubeadm's
-// unit, so files of environment come before the units.
+// service reads the kubelet's unit, its drop-ins, and the environment files
+// that they and the packages' own units name. Of repeated flags on a command
+// line the last wins. In kubeadm's unit that is KUBELET_EXTRA_ARGS, so
+// environment files come before the units.
 func (k *Kubelet) service() service {
 	unit := systemd.ReadService(k.host, "kubelet")
-	// Drop-ins may be elsewhere, or the kubelet is no service.
-	s := service{hidden: len(unit.Files()) == 0 || !k.sees("/usr/lib")}
+	// Drop-ins may be elsewhere, or the kubelet is not a systemd service.
+	s := service{hidden: len(unit.Files()) == 0 || !k.isVisible("/usr/lib")}
 	env := unit.Environment()
 	for _, name := range slices.Concat([]string{"/etc/default/kubelet", "/etc/sysconfig/kubelet"}, unit.EnvironmentFiles()) {
 		f, presence, err := k.read(name)

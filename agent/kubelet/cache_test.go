@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// What was read serves for a second, and a change is seen after that.
-func TestShared(t *testing.T) {
+// Data is cached for a second; after that a change is visible.
+func TestCache(t *testing.T) {
 	other := func(s string) string { return `{"auths":{"` + s + `":{}}}` }
 	q := Question{Image: imageOf("nginx:1.27"), ImageRef: ref}
 	for name, tc := range map[string]struct {
@@ -40,7 +40,7 @@ func TestShared(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				wantAnswer(t, "at first", tc.ask(k), tc.first)
 				check(t, os.WriteFile(filepath.Join(k.host.Root(), tc.file), []byte(tc.after), 0o600))
-				time.Sleep(shareLife - 1)
+				time.Sleep(cacheTTL - 1)
 				wantAnswer(t, "within a second", tc.ask(k), tc.first)
 				time.Sleep(time.Nanosecond)
 				wantAnswer(t, "after a second", tc.ask(k), tc.then)
@@ -56,9 +56,9 @@ func wantAnswer(t *testing.T, when, got, want string) {
 	}
 }
 
-// The second counts from the reading, not from the last use: pods that keep
-// failing do not keep an old reading alive.
-func TestSharedUnderSteadyUse(t *testing.T) {
+// The second counts from the read, not from the last use: pods that keep
+// failing do not keep old data alive.
+func TestCacheUnderSteadyUse(t *testing.T) {
 	k := newNode(t, map[string]string{"usr/": "", "var/lib/kubelet/config.json": "{}"})
 	synctest.Test(t, func(t *testing.T) {
 		read := func() string {
@@ -70,7 +70,7 @@ func TestSharedUnderSteadyUse(t *testing.T) {
 			changed := fmt.Sprintf(`{"auths":{"%d":{}}}`, i)
 			check(t, os.WriteFile(filepath.Join(k.host.Root(), "var/lib/kubelet/config.json"), []byte(changed), 0o600))
 			for range 10 {
-				time.Sleep(shareLife / 10)
+				time.Sleep(cacheTTL / 10)
 				read()
 			}
 			wantAnswer(t, "a second later", read(), changed)
@@ -78,13 +78,13 @@ func TestSharedUnderSteadyUse(t *testing.T) {
 	})
 }
 
-// Nothing is held when nobody asks any more: there are passwords in it.
-func TestSharedIsDropped(t *testing.T) {
+// Nothing is kept once nobody asks, because the data contains passwords.
+func TestCacheIsDropped(t *testing.T) {
 	k := newNode(t, map[string]string{"var/lib/kubelet/config.json": "{}"})
 	synctest.Test(t, func(t *testing.T) {
 		for range 2 {
 			k.DockerConfig()
-			if time.Sleep(shareLife - 1); k.docker.Len() == 0 {
+			if time.Sleep(cacheTTL - 1); k.docker.Len() == 0 {
 				t.Error("dropped within a second")
 			}
 			time.Sleep(time.Nanosecond)
@@ -95,8 +95,8 @@ func TestSharedIsDropped(t *testing.T) {
 	})
 }
 
-// Pods that fail together cause one reading.
-func TestSharedByMany(t *testing.T) {
+// Pods that fail together cause one read.
+func TestCacheServesConcurrentPods(t *testing.T) {
 	k := newNode(t, map[string]string{"var/lib/kubelet/config.json": `{"auths":{}}`})
 	synctest.Test(t, func(t *testing.T) {
 		var wg sync.WaitGroup
@@ -116,26 +116,26 @@ func TestSharedByMany(t *testing.T) {
 	})
 }
 
-// Records of more images than are shared are read all the same, and the oldest
-// are not held.
-func TestSharedRecordsAreBounded(t *testing.T) {
+// Records of more images than the cache holds are read all the same, and the
+// oldest are dropped.
+func TestCachedRecordsAreBounded(t *testing.T) {
 	files := map[string]string{records + "pulled/": ""}
 	k := newNode(t, files)
 	synctest.Test(t, func(t *testing.T) {
 		ask := func(i int) Verdict {
 			return k.Verdict(Question{Image: imageOf(fmt.Sprint("hub.test/app:", i)), ImageRef: ref}).Verdict
 		}
-		for i := range mostShared + 5 {
+		for i := range maxCachedImages + 5 {
 			time.Sleep(time.Nanosecond)
 			if got := ask(i); got != VerdictNotPulledByKubelet {
 				t.Errorf("image %d: %q", i, got)
 			}
 		}
-		if n := k.images.Len(); n != mostShared {
-			t.Errorf("%d images are held, want %d", n, mostShared)
+		if n := k.images.Len(); n != maxCachedImages {
+			t.Errorf("%d images are held, want %d", n, maxCachedImages)
 		}
 		check(t, os.WriteFile(filepath.Join(k.host.Root(), pulled(ref)), []byte(pulledRecord(`"hub.test/app":`+open)), 0o600))
-		if shared, own := ask(mostShared+4), ask(0); shared != VerdictNotPulledByKubelet || own != VerdictNodeWide {
+		if shared, own := ask(maxCachedImages+4), ask(0); shared != VerdictNotPulledByKubelet || own != VerdictNodeWide {
 			t.Errorf("shared %q, read for itself %q", shared, own)
 		}
 	})
