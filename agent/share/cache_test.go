@@ -16,7 +16,7 @@ import (
 	"github.com/whypull/whypull/agent/share"
 )
 
-// answer is a value with a life of its own.
+// answer is a value with its own life.
 type answer struct {
 	text string
 	life time.Duration
@@ -36,7 +36,7 @@ func newCache(limit int) *share.Cache[string, answer] {
 type source struct {
 	fetches atomic.Int32
 	running atomic.Int32
-	most    atomic.Int32 // that were running at once
+	most    atomic.Int32 // maximum number of concurrent fetches
 }
 
 func (s *source) fetch(a answer, err error) func(context.Context) (answer, error) {
@@ -69,7 +69,7 @@ func texts(c *share.Cache[string, answer]) []string {
 	return out
 }
 
-// Of many who ask at once one fetches for each key, and all have its value.
+// Of many concurrent callers, one fetches for each key, and all get its value.
 func TestOneFetchPerKey(t *testing.T) {
 	t.Parallel()
 	for name, err := range map[string]error{"a value": nil, "an error": errors.New("503")} {
@@ -122,7 +122,7 @@ func TestLife(t *testing.T) {
 	}
 }
 
-// Use does not lengthen a life.
+// Use does not prolong a life.
 func TestLifeUnderSteadyUse(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -137,7 +137,7 @@ func TestLifeUnderSteadyUse(t *testing.T) {
 	})
 }
 
-// The clock that was given decides, not the one of the timers.
+// The clock passed to New decides, not the timers' clock.
 func TestClockOfTheTest(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -158,7 +158,7 @@ func TestClockOfTheTest(t *testing.T) {
 	})
 }
 
-// Neither an error nor a value without a life serves the next.
+// Errors and values without a life are not kept.
 func TestNotKept(t *testing.T) {
 	t.Parallel()
 	broken := errors.New("503")
@@ -184,8 +184,8 @@ func TestNotKept(t *testing.T) {
 	}
 }
 
-// One who gives up returns at once with the context's error. The fetch goes on
-// for the others, whoever was first.
+// A caller that gives up returns at once with the context's error. The fetch
+// goes on for the others, whoever was first.
 func TestWaiterGivesUp(t *testing.T) {
 	t.Parallel()
 	for _, first := range []bool{true, false} {
@@ -220,7 +220,7 @@ func TestWaiterGivesUp(t *testing.T) {
 	}
 }
 
-// For one who has given up already nothing is fetched.
+// A caller whose context has ended starts no fetch.
 func TestTooLate(t *testing.T) {
 	t.Parallel()
 	c, s := newCache(many), source{}
@@ -232,8 +232,8 @@ func TestTooLate(t *testing.T) {
 	s.want(t, "too late", 0)
 }
 
-// A fetch that nobody waits for is canceled. One who comes while it ends is not
-// given its error, and begins no second one beside it.
+// A fetch that no caller waits for is canceled. A caller that comes while it
+// ends does not get its error, and starts no second, concurrent fetch.
 func TestAbandoned(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -272,7 +272,7 @@ func TestAbandoned(t *testing.T) {
 	})
 }
 
-// A fetch may go on although nobody waits; its value serves those who come
+// A fetch may ignore the cancellation; its value serves callers that come
 // meanwhile and later.
 func TestAbandonedEndsWell(t *testing.T) {
 	t.Parallel()
@@ -307,7 +307,8 @@ func TestContextOfTheFetch(t *testing.T) {
 	})
 }
 
-// A value that does not serve one caller is fetched again, once for all such.
+// A value that does not serve one caller is fetched again, once for all such
+// callers.
 func TestGetIf(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -334,8 +335,8 @@ func TestGetIf(t *testing.T) {
 	})
 }
 
-// Of a group one key is fetched at a time, and the next fetch sees the value of
-// the one before. What nobody waits for any more is not fetched.
+// One key of a group is fetched at a time, and the next fetch sees the previous
+// value. A key that no caller waits for any more is not fetched.
 func TestInTurn(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -380,7 +381,7 @@ func TestInTurn(t *testing.T) {
 	})
 }
 
-// Beyond the limit the value goes that would stop serving first.
+// Beyond the limit, the value that would expire first is dropped.
 func TestLimit(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -400,8 +401,8 @@ func TestLimit(t *testing.T) {
 	})
 }
 
-// What was forgotten is fetched again, also what is on its way: that goes to
-// those who wait for it, and does not take the place of the new one.
+// A forgotten value is fetched again, even if a fetch is in progress: its value
+// goes to the callers that wait for it and does not replace the new one.
 func TestForget(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -431,7 +432,7 @@ func TestForget(t *testing.T) {
 	})
 }
 
-// A fetch that panics takes the process with it, as it would without a cache.
+// A fetch that panics ends the process, as it would without a cache.
 func TestPanic(t *testing.T) {
 	t.Parallel()
 	const variable = "SHARE_TEST_PANIC"

@@ -5,19 +5,20 @@ import (
 	"sync"
 )
 
-// lanes let one at a time through, in each of them. The zero value is ready.
+// lanes are named mutexes whose waiters can give up. The zero value is ready to
+// use.
 type lanes struct {
 	mu  sync.Mutex
 	all map[string]*lane // only those in use
 }
 
 type lane struct {
-	turn  chan struct{} // holds a token while somebody is in the lane
-	users int           // those who wait, too
+	turn  chan struct{} // holds a token while the lane is taken
+	users int           // including those who wait
 }
 
-// enter waits until the lane is free. The error is that of ctx; leave must be
-// called all the same.
+// enter waits until the lane is free. The error is that of ctx; the caller must
+// call leave in any case.
 func (l *lanes) enter(ctx context.Context, name string) (leave func(), err error) {
 	own := l.join(name)
 	select {

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// One at a time in a lane, side by side with those in others; what is not in use
-// is not held.
+// A lane admits one at a time, concurrently with other lanes; unused lanes are
+// dropped.
 func TestLanes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -35,7 +35,8 @@ func TestLanes(t *testing.T) {
 	})
 }
 
-// One who gives up leaves the lane to the next, whether it was free or not.
+// A waiter that gives up leaves the lane to the next, whether or not it was
+// free.
 func TestLaneGivenUp(t *testing.T) {
 	t.Parallel()
 	for _, free := range []bool{true, false} {

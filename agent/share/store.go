@@ -6,35 +6,35 @@ import (
 	"time"
 )
 
-// store is a Cache without its types: compiled once, and not for each pair of
-// types, which would be 300 KiB of the program.
+// store is a Cache without type parameters: it is compiled once and not for
+// each pair of types, which saves 300 KiB of the binary.
 type store struct {
 	limit int
 	life  func(value any) time.Duration
 	now   func() time.Time
-	group func(key any) string // nil: no fetch waits for another
+	group func(key any) string // nil: fetches do not wait for each other
 	lanes lanes                // by group
 
 	mu      sync.Mutex
 	entries map[any]*entry
 }
 
-// kept is a Kept.
+// kept is an untyped Kept.
 type kept struct {
 	value          any
 	fetched, until time.Time
 }
 
-// entry is a fetch, and its value from the end of the fetch on.
+// entry is a fetch, and its value once the fetch has ended.
 type entry struct {
 	kept  kept
 	err   error
 	ended bool
 	done  chan struct{} // closed at the end of the fetch
 
-	cancel    context.CancelFunc // ends the fetch's context
+	cancel    context.CancelFunc // cancels the fetch's context
 	waiting   int
-	abandoned bool // at some time during the fetch nobody waited
+	abandoned bool // at some time during the fetch, no caller was waiting
 }
 
 type fetchFunc func(context.Context) (any, error)
@@ -45,7 +45,7 @@ func (s *store) get(ctx context.Context, key any, serves func(kept) bool, fetch 
 		select {
 		case <-e.done:
 			if e.err != nil && e.abandoned {
-				continue // it was cut short for others, before this caller came
+				continue // it was canceled for others, before this caller came
 			}
 			return e.kept.value, e.err
 		case <-ctx.Done():
@@ -55,8 +55,7 @@ func (s *store) get(ctx context.Context, key any, serves func(kept) bool, fetch 
 	return nil, ctx.Err()
 }
 
-// join returns the entry of a key, and begins a fetch if there is none that
-// serves.
+// join returns the entry of a key, and starts a fetch if no entry serves.
 func (s *store) join(ctx context.Context, key any, serves func(kept) bool, fetch fetchFunc) *entry {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -71,7 +70,7 @@ func (s *store) join(ctx context.Context, key any, serves func(kept) bool, fetch
 	return e
 }
 
-// leave takes one from those who wait.
+// leave removes one waiting caller.
 func (s *store) leave(e *entry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -82,8 +81,8 @@ func (s *store) leave(e *entry) {
 	}
 }
 
-// run fetches in turn, and keeps the value. A panic of the fetch is nobody's to
-// recover: it ends the process.
+// run fetches when it is the key's turn, and keeps the value. It does not
+// recover a panic of the fetch: that ends the process.
 func (s *store) run(ctx context.Context, key any, e *entry, fetch fetchFunc) {
 	defer e.cancel()
 	leave, err := s.enter(ctx, key)
@@ -102,7 +101,8 @@ func (s *store) enter(ctx context.Context, key any) (leave func(), err error) {
 	return s.lanes.enter(ctx, s.group(key))
 }
 
-// keep ends a fetch, and keeps its value unless it was forgotten meanwhile.
+// keep ends a fetch, and keeps its value unless it was forgotten in the
+// meantime.
 func (s *store) keep(key any, e *entry, value any, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -122,7 +122,8 @@ func (s *store) keep(key any, e *entry, value any, err error) {
 	}
 	e.kept.until = now.Add(life)
 	s.drop()
-	// Values may be large or secret: they go in time also if nobody asks again.
+	// Values may be large or secret, so they are dropped on time even if nobody
+	// asks again.
 	time.AfterFunc(life, s.expire)
 }
 
@@ -132,10 +133,10 @@ func (s *store) expire() {
 	s.drop()
 }
 
-// drop removes what has expired, and what is over the limit.
+// drop removes expired values, and one value if the cache is over its limit.
 func (s *store) drop() {
 	n := 0
-	var first any // to stop serving
+	var first any // the first to expire
 	for key, e := range s.entries {
 		switch {
 		case !e.ended:
@@ -155,7 +156,8 @@ func (s *store) drop() {
 
 func (s *store) expired(e *entry) bool { return !s.now().Before(e.kept.until) }
 
-// forget drops the values that are not to be kept, and what is being fetched.
+// forget drops the values for which keep returns false, and fetches in
+// progress.
 func (s *store) forget(keep func(value any) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -166,7 +168,7 @@ func (s *store) forget(keep func(value any) bool) {
 	}
 }
 
-// each calls f for what serves, until f returns false.
+// each calls f for each value that serves, until f returns false.
 func (s *store) each(f func(key any, k kept) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
