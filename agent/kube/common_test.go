@@ -21,14 +21,14 @@ const (
 	password = "s3cret-passw0rd"
 )
 
-// long is how long a test waits for what must happen; nothing waits that long
-// when all is well.
+// long is how long a test waits for something that must happen; a passing test
+// never waits that long.
 const long = 30 * time.Second
 
-// request is a request that the API server got.
+// request is a request that the API server received.
 type request = apitest.Request
 
-// apiServer is an API server that answers as it is told.
+// apiServer is an API server with scripted responses.
 type apiServer struct{ *apitest.Script }
 
 func newAPIServer(t *testing.T, answer func(http.ResponseWriter, request)) *apiServer {
@@ -46,7 +46,7 @@ func (s *apiServer) client(t *testing.T, access Access) *Client {
 	return c
 }
 
-// refuse is the answer to one who may not act as a node.
+// refuse refuses impersonation.
 func refuse(w http.ResponseWriter, resource, verb string) {
 	apitest.Fail(w, http.StatusForbidden, metav1.StatusReasonForbidden, fmt.Sprintf(
 		`%s "x" is forbidden: User "system:serviceaccount:whypull:whypull" cannot %s resource %q in API group ""`, resource, verb, resource))
@@ -75,7 +75,7 @@ func wantLines(t *testing.T, what string, got []string, want ...string) {
 	}
 }
 
-// eventually waits for what must become true.
+// eventually waits until done returns true.
 func eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(long); !done(); time.Sleep(time.Millisecond) {

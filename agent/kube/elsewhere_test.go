@@ -16,7 +16,7 @@ import (
 	"github.com/whypull/whypull/agent/kube/apitest"
 )
 
-// metadataList is what an API server answers that is asked for metadata alone.
+// metadataList sends the response to a list of metadata.
 func metadataList(w http.ResponseWriter, places ...string) {
 	var items []string
 	for _, p := range places {
@@ -76,7 +76,7 @@ func TestExistsElsewhere(t *testing.T) {
 	}
 }
 
-// The content of the secrets is not asked for, and the node is not acted as.
+// The request asks for no secret content and does not impersonate the node.
 func onlyMetadata(t *testing.T, r request) {
 	t.Helper()
 	if r.Line() != "GET /api/v1/secrets" || r.URL.Query().Get("fieldSelector") != "metadata.name=pull" || r.URL.Query().Get("limit") != "2" {
@@ -89,14 +89,14 @@ func onlyMetadata(t *testing.T, r request) {
 	}
 }
 
-// A refusal is not for ever, and the first one only for a moment: an API server
-// that has just started refuses a lot.
+// A refusal does not last for ever, and the first one only for a moment: an API
+// server that has just started refuses a lot.
 func TestExistsElsewhereAgain(t *testing.T) {
 	t.Parallel()
 	s := newAPIServer(t, func(w http.ResponseWriter, _ request) { refuse(w, "secrets", "list") })
 	c := s.client(t, AccessAuto)
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	c.finding.now = func() time.Time { return now }
+	c.listRefusals.now = func() time.Time { return now }
 	for _, step := range []struct {
 		wait  time.Duration
 		asked int
@@ -127,7 +127,6 @@ func TestExistsElsewhereCancelled(t *testing.T) {
 	}
 }
 
-// TestSecretMetadata: what a diagnosis needs besides the data.
 func TestSecretMetadata(t *testing.T) {
 	t.Parallel()
 	created := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)

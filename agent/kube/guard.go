@@ -21,30 +21,30 @@ import (
 )
 
 // PodRefusal and EventRefusal are the messages of the two admission policies
-// that a proof demands.
+// that must be in effect.
 const (
 	PodRefusal   = "only whypull's own annotations may change"
 	EventRefusal = "events must name whypull.dev/agent as their controller"
 )
 
-// ErrUnguarded is returned for a write while no proof shows that admission
+// ErrUnguarded is returned for a write while it is not proved that admission
 // policies limit the agent's token.
 var ErrUnguarded = errors.New("admission policies do not limit the agent")
 
 const (
-	// proofLife is how long a proof holds, and lastProof the most that a failed
-	// one is left alone. The latter keeps a fleet without policies from costing
-	// its API server more than one request a second for every hundred nodes.
-	proofLife  = time.Hour
+	// proofTTL is how long a proof holds, and lastProof is the maximum
+	// back-off after a failed one. With it, a fleet without policies costs its
+	// API server at most one request per second for every hundred nodes.
+	proofTTL   = time.Hour
 	firstProof = time.Second
 	lastProof  = 5 * time.Minute
-	// proofTimeout bounds one proof, which takes three requests.
+	// proofTimeout limits one proof, which takes three requests.
 	proofTimeout = 15 * time.Second
 )
 
-// Guard writes for a Client, and only while it is proved that the API server
-// refuses the agent what the admission policies forbid it: RBAC alone would let
-// the agent's token write the status of any pod. It is safe for concurrent use.
+// Guard writes for a Client, but only while it is proved that the API server
+// enforces the admission policies on the agent. RBAC alone would let the
+// agent's token write the status of any pod. It is safe for concurrent use.
 type Guard struct {
 	client *Client
 	log    *slog.Logger
@@ -52,8 +52,8 @@ type Guard struct {
 	proved atomic.Bool
 }
 
-// NewGuard returns a guard that refuses every write until Run has a proof.
-// report is called with false at once, and with the outcome of each proof.
+// NewGuard returns a guard that refuses every write until Run has a proof. It
+// calls report with false at once, and with the result of each proof.
 func NewGuard(c *Client, log *slog.Logger, report func(guarded bool)) *Guard {
 	report(false)
 	return &Guard{client: c, log: log, report: report}
@@ -75,12 +75,12 @@ func (g *Guard) Event(ctx context.Context, e *eventsv1.Event) error {
 	return g.client.Event(ctx, e)
 }
 
-// Run proves until the context ends: with back-off until it succeeds, and again
-// once an hour, since policies may be removed.
+// Run proves until the context ends: with back-off until it succeeds, and then
+// once an hour, because policies may be removed.
 func (g *Guard) Run(ctx context.Context) {
 	failed := firstProof
 	for {
-		wait := proofLife
+		wait := proofTTL
 		if err := g.prove(ctx); err != nil {
 			wait, failed = failed, min(2*failed, lastProof)
 		} else {
@@ -94,8 +94,8 @@ func (g *Guard) Run(ctx context.Context) {
 	}
 }
 
-// prove asks the API server once. What answers neither way, such as a timeout,
-// leaves an earlier proof as it is.
+// prove makes one attempt. An inconclusive result, such as a timeout, leaves an
+// earlier proof in place.
 func (g *Guard) prove(ctx context.Context) error {
 	err := g.client.checkPolicies(ctx)
 	if ctx.Err() != nil {
@@ -119,10 +119,10 @@ func (g *Guard) prove(ctx context.Context) error {
 	return err
 }
 
-// checkPolicies returns nil if the API server refuses two dry runs that the policies
-// forbid, ErrUnguarded if it accepts one, and another error if it does neither.
-// Both are about the agent's own pod, and would do no harm if they were no dry
-// runs.
+// checkPolicies returns nil if the API server refuses two dry runs that the
+// policies forbid, ErrUnguarded if it accepts one, and another error otherwise.
+// Both target the agent's own pod and would be harmless even if they were not
+// dry runs.
 func (c *Client) checkPolicies(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, proofTimeout)
 	defer cancel()
@@ -146,7 +146,7 @@ func (c *Client) checkPolicies(ctx context.Context) error {
 	return nil
 }
 
-// refusedFor returns nil for the refusal of an admission policy that gives this
+// refusedFor returns nil if err is an admission policy's refusal with this
 // message.
 func refusedFor(message string, err error) error {
 	switch {
@@ -158,7 +158,7 @@ func refusedFor(message string, err error) error {
 	return err
 }
 
-// foreignEvent is an Event that the API server would accept, under another
+// foreignEvent returns an Event that the API server would accept, with another
 // controller's name.
 func (c *Client) foreignEvent(namespace, pod string) *eventsv1.Event {
 	return &eventsv1.Event{
@@ -174,14 +174,14 @@ func (c *Client) foreignEvent(namespace, pod string) *eventsv1.Event {
 	}
 }
 
-// ownPod returns the pod that the agent's token is bound to, as the API server
-// sees it.
+// ownPod returns the pod that the agent's token is bound to, according to the
+// API server.
 func (c *Client) ownPod(ctx context.Context) (namespace, name string, err error) {
 	const ask = `{"apiVersion":"authentication.k8s.io/v1","kind":"SelfSubjectReview"}`
 	answer := c.core.Post().AbsPath("/apis/authentication.k8s.io/v1/selfsubjectreviews").
 		SetHeader("Content-Type", runtime.ContentTypeJSON).SetHeader("Accept", runtime.ContentTypeJSON).
 		Body([]byte(ask)).Do(ctx)
-	if err := answer.Error(); err != nil { // which says more than Raw's
+	if err := answer.Error(); err != nil { // more specific than Raw's error
 		return "", "", err
 	}
 	data, err := answer.Raw()
@@ -197,7 +197,7 @@ func (c *Client) ownPod(ctx context.Context) (namespace, name string, err error)
 		}
 	}
 	if err := json.Unmarshal(data, &review); err != nil {
-		return "", "", fmt.Errorf("the API server's answer: %w", err)
+		return "", "", fmt.Errorf("decode SelfSubjectReview: %w", err)
 	}
 	user := review.Status.UserInfo
 	account, _ := strings.CutPrefix(user.Username, "system:serviceaccount:")

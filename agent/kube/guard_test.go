@@ -24,7 +24,7 @@ const agentUser = `{"username":"system:serviceaccount:monitoring:team-agent","ex
 // policies is an API server with or without the admission policies.
 type policies struct {
 	user        string
-	pods        string // what a pod's policy answers; empty: it is not there
+	pods        string // message of the pod policy; empty: no such policy
 	events      string
 	unavailable bool
 }
@@ -62,7 +62,7 @@ func (p policies) serve() func(http.ResponseWriter, request) {
 func newGuard(t *testing.T, s *apiServer) (*Guard, *atomic.Bool) {
 	t.Helper()
 	var guarded atomic.Bool
-	guarded.Store(true) // NewGuard has to deny it
+	guarded.Store(true) // NewGuard must report false
 	return NewGuard(s.client(t, AccessAuto), slog.New(slog.DiscardHandler), guarded.Store), &guarded
 }
 
@@ -70,7 +70,7 @@ func TestGuard(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		change    func(*policies)
-		unguarded bool   // else the answer is open
+		unguarded bool   // else the response is inconclusive
 		says      string // in the error; empty: guarded
 	}{
 		"both policies":       {func(*policies) {}, false, ""},
@@ -82,7 +82,7 @@ func TestGuard(t *testing.T) {
 		"a person":            {func(p *policies) { p.user = `{"username":"admin"}` }, false, `user "admin" is not a service account`},
 		"a token of no pod":   {func(p *policies) { p.user = `{"username":"system:serviceaccount:a:b"}` }, false, "bound to a pod"},
 		"no account's name":   {func(p *policies) { p.user = strings.ReplaceAll(agentUser, ":team-agent", "") }, false, "bound to a pod"},
-		"not a user":          {func(p *policies) { p.user = `7` }, false, "the API server's answer"},
+		"not a user":          {func(p *policies) { p.user = `7` }, false, "decode SelfSubjectReview"},
 		"a token of two pods": {func(p *policies) { p.user = strings.Replace(agentUser, `["`, `["another","`, 1) }, false, "bound to a pod"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -107,8 +107,8 @@ func TestGuard(t *testing.T) {
 	}
 }
 
-// The proof asks for nothing that would do harm without a policy: dry runs, about
-// the agent's own pod, with the agent's own account.
+// The proof is harmless even without a policy: dry runs, on the agent's own
+// pod, with the agent's own account.
 func TestGuardAsksForDryRuns(t *testing.T) {
 	t.Parallel()
 	s := newAPIServer(t, guardedServer().serve())
@@ -128,7 +128,7 @@ func TestGuardAsksForDryRuns(t *testing.T) {
 	if body := s.All()[1].Body; !strings.HasPrefix(body, `{"metadata":{"annotations":{"whypull.dev/guard":`) {
 		t.Errorf("patch %s", body)
 	}
-	// The Event breaks one rule alone, so that this one is what the policy names.
+	// The Event breaks one rule only, so that the policy names this rule.
 	var e eventsv1.Event
 	scheme := newScheme()
 	if _, _, err := protobuf.NewSerializer(scheme, scheme).Decode([]byte(s.All()[2].Body), nil, &e); err != nil {
@@ -164,7 +164,7 @@ func TestGuardWrites(t *testing.T) {
 	proof := func(p policies, want bool) {
 		t.Helper()
 		answer.Store(p.serve())
-		_ = g.prove(t.Context()) // TestGuard has the errors
+		_ = g.prove(t.Context()) // TestGuard covers the errors
 		if guarded.Load() != want {
 			t.Errorf("guarded is %v, want %v", guarded.Load(), want)
 		}

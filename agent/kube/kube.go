@@ -1,5 +1,5 @@
-// Package kube is whypull's way to the API server: the pods of its own node,
-// the secrets they name, and the two things that it writes.
+// Package kube talks to the API server: it watches the pods of one node, reads
+// the secrets that they name, and writes annotations and Events.
 package kube
 
 import (
@@ -31,14 +31,14 @@ import (
 	"github.com/whypull/whypull/agent/share"
 )
 
-// Access says with which rights secrets and pods are read.
+// Access is the identity with which secrets and pods are read.
 type Access string
 
-// The ways to read. Impersonate: as the node, by constrained impersonation
-// (KEP-5284), so that the Node authorizer narrows the right to what the pods of
-// this node name. Direct: by what RBAC grants the agent's own account. Auto:
-// the first, and the second where the API server refuses it. None: no secret is
-// read at all; pods are read as with Auto.
+// The accesses. Impersonate reads as the node, by constrained impersonation
+// (KEP-5284), so that the Node authorizer limits it to what the node's pods
+// refer to. Direct reads with the RBAC rights of the agent's own account. Auto
+// tries Impersonate, and Direct where the API server refuses that. None reads
+// no secrets at all, and pods like Auto.
 const (
 	AccessAuto        Access = "auto"
 	AccessImpersonate Access = "impersonate"
@@ -46,7 +46,7 @@ const (
 	AccessNone        Access = "none"
 )
 
-// ParseAccess returns the access that a flag's value names.
+// ParseAccess returns the access with the given name.
 func ParseAccess(s string) (Access, error) {
 	switch a := Access(s); a {
 	case AccessAuto, AccessImpersonate, AccessDirect, AccessNone:
@@ -55,46 +55,46 @@ func ParseAccess(s string) (Access, error) {
 	return "", fmt.Errorf("secret access %q: want auto, impersonate, direct or none", s)
 }
 
-// ErrNoAccess is returned for a secret that may not be read.
-var ErrNoAccess = errors.New("no right to read the secret")
+// ErrNoAccess is returned for a secret that the agent may not read.
+var ErrNoAccess = errors.New("not allowed to read the secret")
 
-// ErrNotFound is returned for a secret that does not exist.
+// ErrNotFound is returned for an object that does not exist.
 var ErrNotFound = errors.New("not found")
 
 // Client talks to the API server for one node.
 type Client struct {
-	node     string
-	access   Access
-	core     rest.Interface // as the agent's own account
-	events   rest.Interface
-	asNode   rest.Interface // the same account, acting as its node
-	refusals *refusals      // of acting as the node, where the agent's own account works
-	futile   *refusals      // of acting as the node, where the agent's own account is refused, too
-	finding  *refusals      // of looking in all namespaces
-	lag      time.Duration  // authorizerLag
-	reads    *share.Cache[types.NamespacedName, *Secret]
-	liveness *liveness
+	node         string
+	access       Access
+	core         rest.Interface // as the agent's own account
+	events       rest.Interface
+	asNode       rest.Interface // as the node, impersonated by the agent's account
+	refusals     *refusals      // of impersonation, where the agent's own account is allowed
+	bothRefused  *refusals      // of impersonation, where the agent's own account is refused too
+	listRefusals *refusals      // of listing secrets in all namespaces
+	lag          time.Duration  // authorizerLag
+	reads        *share.Cache[types.NamespacedName, *Secret]
+	liveness     *liveness
 }
 
-// New returns a client for the node. It asks the API server nothing yet.
+// New returns a client for the node. It makes no request yet.
 func New(cfg *rest.Config, node string, access Access) (*Client, error) {
 	c := &Client{node: node, access: access, lag: authorizerLag,
-		reads:    share.New[types.NamespacedName](0, share.For[*Secret](0), time.Now), // nothing is kept
-		refusals: newRefusals(refusalLife, refusalLife),
-		futile:   newRefusals(firstRetry, lastRetry),
-		finding:  newRefusals(lastRetry, refusalLife),
-		liveness: &liveness{now: time.Now}}
+		reads:        share.New[types.NamespacedName](0, share.For[*Secret](0), time.Now), // concurrent reads are shared, nothing is kept
+		refusals:     newRefusals(refusalTTL, refusalTTL),
+		bothRefused:  newRefusals(firstRetry, lastRetry),
+		listRefusals: newRefusals(lastRetry, refusalTTL),
+		liveness:     &liveness{now: time.Now}}
 	cfg = rest.CopyConfig(cfg)
 	if cfg.Dial == nil {
 		cfg.Dial = (&net.Dialer{Timeout: dialTimeout, KeepAlive: dialTimeout}).DialContext
 	}
 	cfg.Dial = c.liveness.listenOn(cfg.Dial)
 	cfg.Impersonate = rest.ImpersonationConfig{}
-	own, err := rest.TransportFor(cfg) // one for all, so that they share connections
+	own, err := rest.TransportFor(cfg) // shared, so that all requests use the same connections
 	if err != nil {
-		return nil, fmt.Errorf("connection to the API server: %w", err)
+		return nil, fmt.Errorf("configure the connection to the API server: %w", err)
 	}
-	// No groups: those would ask for full impersonation.
+	// No groups: they would require full impersonation.
 	asNode := transport.NewImpersonatingRoundTripper(transport.ImpersonationConfig{UserName: "system:node:" + node}, own)
 	codecs := serializer.NewCodecFactory(newScheme())
 	if c.core, err = restClient(cfg, corev1.SchemeGroupVersion, codecs, own); err != nil {
@@ -109,8 +109,8 @@ func New(cfg *rest.Config, node string, access Access) (*Client, error) {
 	return c, nil
 }
 
-// newScheme knows the few types that whypull reads and writes; the whole
-// clientset would cost more than the rest of the program.
+// newScheme returns a scheme of the few types that whypull reads and writes.
+// The whole clientset would be larger than the rest of the binary.
 func newScheme() *runtime.Scheme {
 	s := runtime.NewScheme()
 	s.AddKnownTypes(corev1.SchemeGroupVersion, &corev1.Pod{}, &corev1.PodList{}, &corev1.Secret{})
@@ -121,15 +121,14 @@ func newScheme() *runtime.Scheme {
 	return s
 }
 
-// The client's own limit on requests a second; it spreads what 250 pods that
-// fail at once cause over a few seconds.
+// The client's own rate limit, in requests per second. It spreads the requests
+// for 250 pods that fail at once over a few seconds.
 const (
 	requestRate  = 50
 	requestBurst = 300
 )
 
-// dialTimeout bounds a TCP connection's beginning, and is the time between its
-// keep-alives.
+// dialTimeout limits the TCP handshake, and is the keep-alive interval.
 const dialTimeout = 30 * time.Second
 
 func restClient(cfg *rest.Config, gv schema.GroupVersion, codecs serializer.CodecFactory, rt http.RoundTripper) (rest.Interface, error) {
@@ -144,12 +143,12 @@ func restClient(cfg *rest.Config, gv schema.GroupVersion, codecs serializer.Code
 	cfg.QPS, cfg.Burst = requestRate, requestBurst
 	client, err := rest.RESTClientForConfigAndClient(cfg, &http.Client{Transport: rt, Timeout: cfg.Timeout})
 	if err != nil {
-		return nil, fmt.Errorf("API client for %s: %w", gv, err)
+		return nil, fmt.Errorf("create API client for %s: %w", gv, err)
 	}
 	return client, nil
 }
 
-// reader returns the identity that reads in a namespace are made with.
+// reader returns the client to read with in a namespace.
 func (c *Client) reader(namespace string) rest.Interface {
 	if c.access == AccessDirect || c.access != AccessImpersonate && c.refusals.has(namespace) {
 		return c.core
@@ -157,22 +156,23 @@ func (c *Client) reader(namespace string) rest.Interface {
 	return c.asNode
 }
 
-// impersonationRefused tells a refusal to act as the node from the node's own
-// lack of rights by the verb that the former names: "impersonate", or one that
-// begins so. An object's name may hold that word, but no blank before it.
+// impersonationRefused reports whether the API server refused the impersonation
+// itself, and not the read as the node: the verb in the message is then
+// "impersonate" or starts with it. An object's name may contain that word, but
+// no space before it.
 func impersonationRefused(err error) bool {
 	return apierrors.IsForbidden(err) && strings.Contains(err.Error(), " cannot impersonate")
 }
 
-// WatchBackoff returns how long a reflector waits between two attempts to watch
-// the pods: fifteen seconds at most, so that an agent sees again soon after its
-// API server does.
+// WatchBackoff returns how long a reflector waits between attempts to watch the
+// pods: at most fifteen seconds, so that the agent recovers soon after its API
+// server does.
 func WatchBackoff() *wait.Backoff {
 	return &wait.Backoff{Duration: 800 * time.Millisecond, Factor: 2, Jitter: 0.5, Steps: 10, Cap: 10 * time.Second}
 }
 
-// PodWatch returns the source of a reflector over the pods of the node. failed
-// is told each error.
+// PodWatch returns a reflector's source for the pods of the node. It calls
+// failed with each error.
 func (c *Client) PodWatch(failed func(error)) cache.ListerWatcher {
 	opts := func(o metav1.ListOptions) metav1.ListOptions {
 		o.FieldSelector = fields.OneTermEqualSelector("spec.nodeName", c.node).String()
@@ -209,13 +209,13 @@ func seconds(s *int64) time.Duration {
 	return time.Duration(*s) * time.Second
 }
 
-// read makes a request as the reader, and once more with the other identity
-// where that one is refused.
+// read makes a request with the reader's identity, and again with the other
+// identity if that one is refused.
 func read[T any](c *Client, namespace string, failed func(error), ask func(rest.Interface) (T, error)) (T, error) {
 	as := c.reader(namespace)
 	out, err := ask(as)
 	if as == c.core && c.access != AccessDirect && apierrors.IsForbidden(err) {
-		c.refusals.forget(namespace) // the agent's own account does not work either
+		c.refusals.forget(namespace) // the agent's own account is refused too
 		as = c.asNode
 		out, err = ask(as)
 	}
@@ -229,51 +229,51 @@ func read[T any](c *Client, namespace string, failed func(error), ask func(rest.
 	return out, err
 }
 
-// mayFallBack reports whether a read that failed as the node is worth trying
-// with the agent's own rights. Who watches pods waits between two attempts
-// anyway.
+// mayFallBack reports whether to repeat a read that failed as the node with the
+// agent's own account. The pod watch always may, because its reflector waits
+// between attempts.
 func (c *Client) mayFallBack(err error, namespace string) bool {
-	return c.access != AccessImpersonate && impersonationRefused(err) && (namespace == "" || !c.futile.has(namespace))
+	return c.access != AccessImpersonate && impersonationRefused(err) && (namespace == "" || !c.bothRefused.has(namespace))
 }
 
-// fellBack remembers that acting as the node is refused, if the agent's own
-// rights do instead. If they do not, both may be refused by an API server that
-// has just started and not yet read its roles, and the node is asked again.
+// fellBack remembers that impersonation is refused if the agent's own account
+// is allowed. If both are refused, the API server may have just started and not
+// loaded its roles yet, so impersonation is tried again soon.
 func (c *Client) fellBack(err error, namespace string) {
 	switch {
 	case err == nil || apierrors.IsNotFound(err):
 		c.refusals.add(namespace)
 	case apierrors.IsForbidden(err):
-		c.futile.add(namespace)
+		c.bothRefused.add(namespace)
 	}
 }
 
-// Secret is the part of a secret that pulls are about.
+// Secret is the part of a secret that image pulls need.
 type Secret struct {
 	Namespace, Name, Type, UID string
-	// Version is another one after each change, as SecretVersion gives it.
+	// Version changes with each write, like the result of SecretVersion.
 	Version string
-	// Changed is when it was last written, as far as its metadata tell; zero if
-	// they do not.
+	// Changed is the time of the last write according to the metadata; zero if
+	// unknown.
 	Changed time.Time
 	Data    map[string][]byte
 }
 
-// The Node authorizer learns of a pod's secrets from a watch of its own, and
-// may be a moment behind a pod that was just bound.
+// The Node authorizer learns of a pod's secrets from its own watch, and may lag
+// behind a pod that was just bound.
 const authorizerLag = 400 * time.Millisecond
 
-// secretTimeout bounds the reading of one secret, whoever waits for it.
+// secretTimeout limits the read of one secret.
 const secretTimeout = 5 * time.Second
 
 // Secret reads one secret. The error is ErrNotFound, ErrNoAccess, or the API
-// server's; none holds anything of the secret.
+// server's; it never contains data of the secret.
 func (c *Client) Secret(ctx context.Context, namespace, name string) (Secret, error) {
 	if c.access == AccessNone {
 		return Secret{}, ErrNoAccess
 	}
-	// Pods that fail together often name the same secret. Who asks while it is
-	// being read shares the answer; nothing is kept after that.
+	// Pods that fail together often name the same secret, so concurrent callers
+	// share one read. Nothing is kept after that.
 	s, err := c.reads.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, func(ctx context.Context) (*Secret, error) {
 		ctx, cancel := context.WithTimeout(ctx, secretTimeout)
 		defer cancel()
@@ -302,7 +302,7 @@ func (c *Client) readSecret(ctx context.Context, namespace, name string) (Secret
 	return Secret{Namespace: namespace, Name: name, Type: string(s.Type), UID: string(s.UID), Version: version(s.ObjectMeta), Changed: changed(s.ObjectMeta), Data: s.Data}, nil
 }
 
-// secretError is what a caller is told of a secret that could not be read.
+// secretError returns the error for a secret that could not be read.
 func secretError(namespace, name string, err error) error {
 	switch {
 	case apierrors.IsNotFound(err):
@@ -313,8 +313,8 @@ func secretError(namespace, name string, err error) error {
 	return fmt.Errorf("secret %s/%s: %w", namespace, name, withoutContent(err))
 }
 
-// changed is the newest of an object's times: it was not written after that
-// unless by somebody who clears managedFields.
+// changed returns the newest of an object's timestamps. Later writes are
+// possible only for clients that clear managedFields.
 func changed(m metav1.ObjectMeta) time.Time {
 	newest := m.CreationTimestamp.Time
 	for _, f := range m.ManagedFields {
@@ -325,7 +325,8 @@ func changed(m metav1.ObjectMeta) time.Time {
 	return newest.UTC()
 }
 
-// withoutContent reduces an error to what cannot quote an answer's body.
+// withoutContent reduces an error to a form that cannot quote the response
+// body.
 func withoutContent(err error) error {
 	var (
 		status  apierrors.APIStatus
@@ -339,7 +340,7 @@ func withoutContent(err error) error {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
 	default:
-		return errors.New("the API server's answer cannot be read")
+		return errors.New("cannot decode the API server's response")
 	}
 }
 
@@ -351,12 +352,12 @@ func (c *Client) secret(ctx context.Context, namespace, name string) (*corev1.Se
 }
 
 // Annotate sets annotations of a pod through its status, and removes those
-// whose value is nil. It fails with a conflict for a pod of the same name that
-// is not the one meant, and with ErrNotFound for one that is gone.
+// whose value is nil. It returns a conflict if the pod's UID differs, and
+// ErrNotFound if the pod is gone.
 func (c *Client) Annotate(ctx context.Context, namespace, pod, uid string, annotations map[string]*string) error {
 	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": uid, "annotations": annotations}})
 	if err != nil {
-		return fmt.Errorf("patch of pod %s/%s: %w", namespace, pod, err)
+		return fmt.Errorf("encode the patch of pod %s/%s: %w", namespace, pod, err)
 	}
 	err = c.core.Patch(types.MergePatchType).Namespace(namespace).Resource("pods").Name(pod).
 		SubResource("status").Body(patch).Do(ctx).Error()
@@ -366,8 +367,8 @@ func (c *Client) Annotate(ctx context.Context, namespace, pod, uid string, annot
 	return err
 }
 
-// Event records an event. One of that name that exists already is left as it
-// is, and no error.
+// Event creates an Event. It returns nil if one of that name already exists,
+// and leaves that one unchanged.
 func (c *Client) Event(ctx context.Context, e *eventsv1.Event) error {
 	err := c.events.Post().Namespace(e.Namespace).Resource("events").Body(e).Do(ctx).Error()
 	if apierrors.IsAlreadyExists(err) {

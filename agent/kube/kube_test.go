@@ -47,7 +47,7 @@ func TestNewErrors(t *testing.T) {
 	}
 }
 
-// New changes nothing in the configuration that it is given.
+// New does not modify its configuration.
 func TestNewLeavesConfig(t *testing.T) {
 	t.Parallel()
 	cfg := &rest.Config{Host: "http://127.0.0.1:1"}
@@ -69,7 +69,7 @@ func pullSecret() *corev1.Secret {
 
 const secretPath = "GET /api/v1/namespaces/team/secrets/pull"
 
-// Who reads a secret, and as whom, depends on the access and on what the API
+// The identity that reads a secret depends on the access and on what the API
 // server allows.
 func TestSecretAccess(t *testing.T) {
 	t.Parallel()
@@ -125,7 +125,7 @@ func TestSecretAccess(t *testing.T) {
 	}
 }
 
-// A group in the request would ask for the right to impersonate anybody.
+// A group in the request would require the right to impersonate any user.
 func noGroups(t *testing.T, requests []request) {
 	t.Helper()
 	for _, r := range requests {
@@ -140,8 +140,8 @@ func noGroups(t *testing.T, requests []request) {
 	}
 }
 
-// Roles may grant acting as the node in some namespaces, and for pods or for
-// secrets only: one refusal is not taken for all.
+// Roles may grant impersonation in some namespaces only, and for pods or
+// secrets only: one refusal does not count for all.
 func TestRefusalIsOfOneNamespace(t *testing.T) {
 	t.Parallel()
 	s := newAPIServer(t, func(w http.ResponseWriter, r request) {
@@ -185,7 +185,8 @@ func TestSecret(t *testing.T) {
 	}
 }
 
-// The Node authorizer may be behind: it is asked once more, and only once.
+// The Node authorizer may lag behind, so the read is repeated once, and only
+// once.
 func TestSecretOfNewPod(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -240,7 +241,7 @@ func TestAuthorizerLag(t *testing.T) {
 	}
 }
 
-// Whatever the API server answers, an error holds nothing of a secret.
+// Whatever the API server answers, an error contains no data of a secret.
 func TestSecretErrors(t *testing.T) {
 	t.Parallel()
 	text := func(contentType, body string) func(http.ResponseWriter) {
@@ -259,11 +260,11 @@ func TestSecretErrors(t *testing.T) {
 		"500":             {status(500, metav1.StatusReasonInternalError), "secret team/pull: the API server answered 500 InternalError"},
 		"401":             {status(401, metav1.StatusReasonUnauthorized), "secret team/pull: the API server answered 401 Unauthorized"},
 		"500, plain text": {func(w http.ResponseWriter) { http.Error(w, password, 500) }, "secret team/pull: the API server answered 500 InternalError"},
-		"not JSON":        {text("application/json", `{"kind":"Secret","apiVersion":"v1","data":`+password), "secret team/pull: the API server's answer cannot be read"},
-		"not base64":      {text("application/json", `{"kind":"Secret","apiVersion":"v1","data":{"x":"`+password+`"}}`), "secret team/pull: the API server's answer cannot be read"},
-		"a number":        {text("application/json", `{"kind":"Secret","apiVersion":"v1","data":{"x":31337}}`), "secret team/pull: the API server's answer cannot be read"},
-		"another kind":    {text("application/json", `{"kind":"`+password+`","apiVersion":"v1"}`), "secret team/pull: the API server's answer cannot be read"},
-		"not protobuf":    {text("application/vnd.kubernetes.protobuf", password), "secret team/pull: the API server's answer cannot be read"},
+		"not JSON":        {text("application/json", `{"kind":"Secret","apiVersion":"v1","data":`+password), "secret team/pull: cannot decode the API server's response"},
+		"not base64":      {text("application/json", `{"kind":"Secret","apiVersion":"v1","data":{"x":"`+password+`"}}`), "secret team/pull: cannot decode the API server's response"},
+		"a number":        {text("application/json", `{"kind":"Secret","apiVersion":"v1","data":{"x":31337}}`), "secret team/pull: cannot decode the API server's response"},
+		"another kind":    {text("application/json", `{"kind":"`+password+`","apiVersion":"v1"}`), "secret team/pull: cannot decode the API server's response"},
+		"not protobuf":    {text("application/vnd.kubernetes.protobuf", password), "secret team/pull: cannot decode the API server's response"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -314,7 +315,8 @@ func TestWithoutContent(t *testing.T) {
 	}
 }
 
-// The agent's own token and the API server's certificate are used for all.
+// All requests use the agent's own token and verify the API server's
+// certificate.
 func TestTLSAndToken(t *testing.T) {
 	t.Parallel()
 	s := apitest.Unstarted(func(w http.ResponseWriter, _ request) { apitest.Write(w, runtime.ContentTypeProtobuf, pullSecret()) })
@@ -340,7 +342,7 @@ type roundTripper func(*http.Request) *http.Response
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r), nil }
 
-// Pods that fail together share the reading of a secret, and nothing is kept.
+// Pods that fail together share the read of a secret, and nothing is kept.
 func TestSecretShared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var requests atomic.Int32
@@ -370,7 +372,7 @@ func TestSecretShared(t *testing.T) {
 				}
 			})
 		}
-		synctest.Wait() // all of them wait for the one answer
+		synctest.Wait() // all of them wait for the one response
 		giveUp()
 		close(release)
 		wg.Wait()

@@ -12,30 +12,31 @@ import (
 )
 
 const (
-	// bookmarkSlack is added to what a watch without pings has received last: all
-	// that comes while no pod changes is a bookmark a minute, and a little later.
+	// bookmarkSlack is how long a watch without pings counts as alive after the
+	// last thing received: while no pod changes, only a bookmark arrives each
+	// minute.
 	bookmarkSlack = 30 * time.Second
-	// endSlack is how much longer than its timeout a watch is taken for an open
-	// one. API servers end it then.
+	// endSlack is how long a watch counts as open after its timeout, by which
+	// the API server should have ended it.
 	endSlack = time.Minute
 )
 
-// liveness is what the connections to the API server say about the watch on
-// pods. Over HTTP/2 the client pings a connection on which nothing has come for
-// 30 seconds, and closes it 15 seconds later without an answer: so bytes keep
-// coming from an API server that is alive, also while no pod changes, and from
-// one that is frozen none do.
+// liveness derives from the connections to the API server whether the watch on
+// pods is alive. Over HTTP/2 the client pings a connection that has been idle
+// for 30 seconds and closes it 15 seconds later without a response. So bytes
+// keep arriving from an API server that is alive, even while no pod changes,
+// and none from one that is frozen.
 type liveness struct {
 	now func() time.Time
 
 	mu       sync.Mutex
-	received time.Time  // the last bytes, on any connection
-	heard    time.Time  // what the watches before this one have shown
+	received time.Time  // when bytes last arrived, on any connection
+	heard    time.Time  // the last sign of life of earlier watches
 	open     *openWatch // nil if there is none
 }
 
-// openWatch is a watch on pods until it is stopped, which its reader does when
-// it has ended, too.
+// openWatch is a watch on pods until it is stopped. Its reader also stops a
+// watch that has ended.
 type openWatch struct {
 	watch.Interface
 	liveness *liveness
@@ -49,9 +50,9 @@ func (w *openWatch) Stop() {
 	w.Interface.Stop()
 }
 
-// LastHeard returns when the watch on pods was last heard of, given when it last
-// delivered something: that time, or a later one at which its connection was
-// seen to be alive. The zero time means that nothing was heard yet.
+// LastHeard returns the last sign of life of the watch on pods: delivered,
+// which is when it last delivered something, or a later time at which its
+// connection was alive. The zero time means that there was none yet.
 func (c *Client) LastHeard(delivered time.Time) time.Time { return c.liveness.lastHeard(delivered) }
 
 func (l *liveness) lastHeard(delivered time.Time) time.Time {
@@ -68,8 +69,8 @@ func (l *liveness) lastHeard(delivered time.Time) time.Time {
 	return at
 }
 
-// watching notes that the API server has answered a request to watch with w, and
-// for how long.
+// watching records that the API server has accepted the watch w, with this
+// timeout.
 func (l *liveness) watching(w watch.Interface, pinged bool, timeout time.Duration) watch.Interface {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -97,7 +98,7 @@ func (l *liveness) receive() {
 }
 
 // pings returns a context for one request, and a function that reports whether
-// the connection that served it is one that is pinged.
+// the client pings the connection that served the request.
 func pings(ctx context.Context) (context.Context, func() bool) {
 	var mu sync.Mutex // a transport may race connections
 	pinged := false
@@ -116,7 +117,7 @@ func pings(ctx context.Context) (context.Context, func() bool) {
 
 type dialer func(ctx context.Context, network, address string) (net.Conn, error)
 
-// listenOn returns a dialer whose connections say when bytes arrive.
+// listenOn returns a dialer whose connections report when bytes arrive.
 func (l *liveness) listenOn(dial dialer) dialer {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := dial(ctx, network, address)

@@ -18,7 +18,7 @@ import (
 	"github.com/whypull/whypull/agent/kube/apitest"
 )
 
-// pipes is a network inside of a bubble: an address that nobody but its dialer
+// pipes is a network inside a synctest bubble: an address that only its dialer
 // knows, and connections that can be frozen, so that nothing arrives any more
 // and nothing fails either.
 type pipes struct {
@@ -59,7 +59,7 @@ func (p *pipes) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	}
 }
 
-// freeze stops the server's side of all connections.
+// freeze blocks the server's side of all connections.
 func (p *pipes) freeze() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -90,8 +90,8 @@ func (c *frozenConn) Close() error {
 	return c.Conn.Close()
 }
 
-// idleWatch is an open watch on which nothing happens, over TLS and, unless told
-// otherwise, HTTP/2. The time is a bubble's.
+// idleWatch is an open watch without events, over TLS and, by default, HTTP/2.
+// Time is the bubble's.
 type idleWatch struct {
 	client *Client
 	pipes  *pipes
@@ -137,12 +137,12 @@ func inIdleWatch(t *testing.T, http2 bool, test func(*testing.T, *idleWatch)) {
 	})
 }
 
-// silent is for how long nothing has been heard of the watch, on which nothing
-// was delivered.
+// silent returns how long ago the last sign of life of the watch was; it has
+// delivered nothing.
 func (w *idleWatch) silent() time.Duration { return time.Since(w.client.LastHeard(time.Time{})) }
 
-// A node on which nothing happens hears of its watch twice a minute, from the
-// answers to the client's pings.
+// On an idle node there is a sign of life twice a minute, from the responses to
+// the client's pings.
 func TestLastHeardOfIdleWatch(t *testing.T) {
 	inIdleWatch(t, true, func(t *testing.T, w *idleWatch) {
 		for range 100 {
@@ -154,8 +154,8 @@ func TestLastHeardOfIdleWatch(t *testing.T) {
 	})
 }
 
-// An API server that is frozen, with its connections open, is not heard of, and
-// its watch ends.
+// A frozen API server with open connections gives no sign of life, and its
+// watch ends.
 func TestLastHeardOfFrozenAPIServer(t *testing.T) {
 	inIdleWatch(t, true, func(t *testing.T, w *idleWatch) {
 		time.Sleep(5 * time.Minute)
@@ -173,7 +173,7 @@ func TestLastHeardOfFrozenAPIServer(t *testing.T) {
 }
 
 // A handler that hangs in a server that answers pings does not end its watch at
-// the timeout, and counts no more.
+// the timeout, and does not count as alive any more.
 func TestLastHeardOfEndlessWatch(t *testing.T) {
 	inIdleWatch(t, true, func(t *testing.T, w *idleWatch) {
 		time.Sleep(10*time.Minute + endSlack)
@@ -187,7 +187,7 @@ func TestLastHeardOfEndlessWatch(t *testing.T) {
 	})
 }
 
-// Without pings there is no more than a bookmark a minute.
+// Without pings there is only a bookmark each minute.
 func TestLastHeardWithoutPings(t *testing.T) {
 	inIdleWatch(t, false, func(t *testing.T, w *idleWatch) {
 		time.Sleep(89 * time.Second)
@@ -205,7 +205,7 @@ func TestLastHeardWithoutPings(t *testing.T) {
 	})
 }
 
-// Where there is no watch, nothing is heard of it, whatever else is answered.
+// Without a watch there is no sign of life, whatever else is answered.
 func TestLastHeardWithoutWatch(t *testing.T) {
 	t.Parallel()
 	s := newAPIServer(t, func(w http.ResponseWriter, _ request) { apitest.Write(w, runtime.ContentTypeProtobuf, pullSecret()) })

@@ -17,16 +17,16 @@ import (
 	"github.com/whypull/whypull/agent/kube/apitest"
 )
 
-// A refusal does not stand for ever, and no namespace is remembered for longer.
+// A refusal expires, and so does the memory of its namespace.
 func TestRefusalsExpire(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		r := newRefusals(refusalLife, refusalLife)
+		r := newRefusals(refusalTTL, refusalTTL)
 		if r.has("team") {
 			t.Error("refused without a refusal")
 		}
 		r.add("team")
-		time.Sleep(refusalLife - 1)
+		time.Sleep(refusalTTL - 1)
 		if !r.has("team") || r.has("other") {
 			t.Error("the refusal is forgotten, or stands for all")
 		}
@@ -36,7 +36,7 @@ func TestRefusalsExpire(t *testing.T) {
 		}
 		for i := range 1000 {
 			r.add(fmt.Sprint("ns", i))
-			time.Sleep(refusalLife / 10)
+			time.Sleep(refusalTTL / 10)
 		}
 		if len(r.byNamespace) > 12 {
 			t.Errorf("%d refusals are kept: %q", len(r.byNamespace), slices.Sorted(maps.Keys(r.byNamespace)))
@@ -44,8 +44,8 @@ func TestRefusalsExpire(t *testing.T) {
 	})
 }
 
-// A refusal that is repeated holds for longer, up to the most; one after a long
-// while, or after it was forgotten, is a first one.
+// A repeated refusal holds for longer, up to the maximum; one after a long
+// while, or after it was forgotten, counts as the first.
 func TestRefusalsBackOff(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -71,18 +71,18 @@ func TestRefusalsBackOff(t *testing.T) {
 			holds()
 		}
 		time.Sleep(time.Minute)
-		r.add("other") // forgets what is over
+		r.add("other") // removes expired refusals
 		if got := holds(); got != firstRetry {
 			t.Errorf("holds for %s after a while", got)
 		}
 	})
 }
 
-// starting is an API server that has just started: until it has read its roles
-// it refuses everybody everything, and then it grants what the node may do.
+// starting is an API server that has just started: until it has loaded its
+// roles it refuses everything, and then it grants what the node may do.
 type starting struct{ refuses atomic.Bool }
 
-// refused answers what is refused, and reports whether that was so.
+// refused answers a refused request, and reports whether it did.
 func (s *starting) refused(w http.ResponseWriter, r request) bool {
 	switch impersonates := r.Header.Get("Impersonate-User") != ""; {
 	case impersonates && s.refuses.Load():
@@ -95,8 +95,8 @@ func (s *starting) refused(w http.ResponseWriter, r request) bool {
 	return true
 }
 
-// An API server that starts does not blind the agent: as soon as it lets act as
-// the node, the pods are seen.
+// A starting API server does not blind the agent: as soon as it allows
+// impersonation, the pods are seen.
 func TestPodWatchOfStartingAPIServer(t *testing.T) {
 	t.Parallel()
 	for _, access := range []Access{AccessAuto, AccessNone} {
@@ -154,8 +154,8 @@ func TestSecretOfStartingAPIServer(t *testing.T) {
 	}
 }
 
-// The agent's own account works if it learns that the secret does not exist.
-// Once it is refused, the node is asked again at once.
+// The agent's own account counts as allowed if it learns that the secret does
+// not exist. Once it is refused, impersonation is tried again at once.
 func TestRefusalIsRememberedWhereTheOwnAccountWorks(t *testing.T) {
 	t.Parallel()
 	var granted atomic.Bool
@@ -187,7 +187,7 @@ func TestRefusalIsRememberedWhereTheOwnAccountWorks(t *testing.T) {
 	wantLines(t, "requests", s.Lines()[3:], secretPath, secretPath+" "+asNode, secretPath+" "+asNode)
 }
 
-// An API server that is ill says nothing of the agent's own rights.
+// A failing API server says nothing about the agent's own rights.
 func TestRefusalIsNotRememberedWhereTheOwnAccountFails(t *testing.T) {
 	t.Parallel()
 	s := newAPIServer(t, func(w http.ResponseWriter, r request) {
@@ -206,7 +206,7 @@ func TestRefusalIsNotRememberedWhereTheOwnAccountFails(t *testing.T) {
 	wantLines(t, "requests", s.Lines(), secretPath+" "+asNode, secretPath, secretPath+" "+asNode, secretPath)
 }
 
-// The watch is tried again within fifteen seconds, however often it has failed.
+// The watch is retried within fifteen seconds, however often it has failed.
 func TestWatchBackoff(t *testing.T) {
 	t.Parallel()
 	delay := WatchBackoff().DelayFunc()

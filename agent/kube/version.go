@@ -8,16 +8,16 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// secretMetadata asks for an object's metadata without its content. The plain
-// types are left out on purpose: an API server that knows no other answer
-// refuses, and no content moves.
+// secretMetadata requests an object's metadata without its content. It leaves
+// out the plain types on purpose: an API server that supports nothing else then
+// refuses, and sends no content.
 const secretMetadata = "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1," +
 	"application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 
-// SecretVersion tells which version of a secret there is, and reads nothing of
-// its content: the version is another one after each write, and after the secret
-// was made anew. The verb and the identity are those of Secret, and so are the
-// errors: ErrNotFound, ErrNoAccess, or the API server's.
+// SecretVersion returns the version of a secret without reading its content.
+// The version changes with each write, and when the secret is deleted and
+// recreated. It uses the same verb, identity and errors as Secret: ErrNotFound,
+// ErrNoAccess, or the API server's.
 func (c *Client) SecretVersion(ctx context.Context, namespace, name string) (string, error) {
 	if c.access == AccessNone {
 		return "", ErrNoAccess
@@ -32,12 +32,12 @@ func (c *Client) SecretVersion(ctx context.Context, namespace, name string) (str
 	switch {
 	case err != nil:
 		return "", secretError(namespace, name, err)
-	case m.Name != name: // an answer of another kind
-		return "", fmt.Errorf("secret %s/%s: the API server's answer cannot be read", namespace, name)
+	case m.Name != name: // a response of another kind
+		return "", fmt.Errorf("secret %s/%s: cannot decode the API server's response", namespace, name)
 	}
 	return version(m.ObjectMeta), nil
 }
 
-// version tells two states of an object apart, also when it was deleted and made
-// anew in between.
+// version identifies one state of an object, even if it is deleted and
+// recreated.
 func version(m metav1.ObjectMeta) string { return string(m.UID) + "/" + m.ResourceVersion }

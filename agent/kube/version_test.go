@@ -22,8 +22,8 @@ func metadata(uid types.UID, version string) *metav1.PartialObjectMetadata {
 	}
 }
 
-// The version that metadata tell is the one that a reading of the secret tells,
-// and only metadata are asked for: every type that is accepted says so.
+// The version from the metadata equals that of a full read of the secret, and
+// the request accepts only metadata types.
 func TestSecretVersion(t *testing.T) {
 	t.Parallel()
 	for _, mediaType := range []string{runtime.ContentTypeProtobuf, runtime.ContentTypeJSON} {
@@ -58,7 +58,8 @@ func TestSecretVersion(t *testing.T) {
 	}
 }
 
-// Two states of a secret have two versions, also when it was made anew.
+// Two states of a secret have two versions, even if it was deleted and
+// recreated.
 func TestSecretVersionsDiffer(t *testing.T) {
 	t.Parallel()
 	seen := map[string]bool{}
@@ -100,7 +101,7 @@ func TestSecretVersionAccess(t *testing.T) {
 	}
 }
 
-// An answer that is not what was asked for gives an error, and nothing of it.
+// A response of another kind gives an error without its content.
 func TestSecretVersionErrors(t *testing.T) {
 	t.Parallel()
 	for name, answer := range map[string]func(http.ResponseWriter, request){

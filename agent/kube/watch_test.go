@@ -22,8 +22,7 @@ import (
 	"github.com/whypull/whypull/agent/podwatch"
 )
 
-// watcher is an API server's watch on pods: what it is told to send goes to
-// whoever watches.
+// watcher serves a watch on pods: it sends what the test passes to it.
 type watcher struct {
 	t      *testing.T
 	media  string
@@ -36,7 +35,7 @@ type watchEvent struct {
 	end  bool // of this watch
 }
 
-// serve answers a watch until it is told to end it, or the client goes.
+// serve answers a watch until the test ends it or the client disconnects.
 func (s *watcher) serve(ctx context.Context, w http.ResponseWriter) {
 	w.Header().Set("Content-Type", s.media+";stream=watch")
 	w.WriteHeader(http.StatusOK)
@@ -133,7 +132,7 @@ func (s *watched) push(t *testing.T, e watchEvent) {
 	}
 }
 
-// seen are the failing containers of each update so far.
+// seen returns the failing containers of each update so far.
 func (s *watched) seen() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -184,8 +183,8 @@ func bookmark(version string, initial bool) *corev1.Pod {
 	return p
 }
 
-// One watch delivers the pods that are there and all that happens to them;
-// nothing is listed.
+// One watch delivers the existing pods and all that happens to them; there is
+// no list request.
 func TestPodWatch(t *testing.T) {
 	t.Parallel()
 	for _, media := range []string{runtime.ContentTypeProtobuf, runtime.ContentTypeJSON} {
@@ -239,7 +238,7 @@ func (s *watched) wantOneWatch(t *testing.T) {
 	noGroups(t, all)
 }
 
-// A watch that ends goes on where it was.
+// A watch that ends resumes where it was.
 func TestPodWatchGoesOn(t *testing.T) {
 	t.Parallel()
 	s := newWatched(t, AccessAuto, runtime.ContentTypeProtobuf, nil)
@@ -259,8 +258,8 @@ func TestPodWatchGoesOn(t *testing.T) {
 	}
 }
 
-// Where acting as the node is refused, the agent's own rights are tried, and
-// the refusal is no error to tell.
+// If impersonation is refused, the agent's own account is used, and the refusal
+// is not reported as an error.
 func TestPodWatchAccess(t *testing.T) {
 	t.Parallel()
 	refusing := func(w http.ResponseWriter, r request) bool {
@@ -301,7 +300,7 @@ func TestPodWatchAccess(t *testing.T) {
 	}
 }
 
-// Impersonate never reads with other rights, and says what is wrong.
+// Impersonate never reads with other rights, and reports the refusal.
 func TestPodWatchImpersonateRefused(t *testing.T) {
 	t.Parallel()
 	s := newWatched(t, AccessImpersonate, runtime.ContentTypeProtobuf, func(w http.ResponseWriter, _ request) bool {
@@ -320,7 +319,7 @@ func TestPodWatchImpersonateRefused(t *testing.T) {
 }
 
 // An API server without watch-lists gets a list and a watch, of this node's
-// pods alone.
+// pods only.
 func TestPodWatchOldAPIServer(t *testing.T) {
 	t.Parallel()
 	s := newWatched(t, AccessAuto, runtime.ContentTypeProtobuf, func(w http.ResponseWriter, r request) bool {

@@ -22,7 +22,7 @@ import (
 func TestAnnotate(t *testing.T) {
 	t.Parallel()
 	s := newAPIServer(t, func(w http.ResponseWriter, _ request) { apitest.Write(w, runtime.ContentTypeProtobuf, &corev1.Pod{}) })
-	// Writes are made with the agent's own account, whatever reads are.
+	// Writes use the agent's own account, whatever reads use.
 	for _, access := range []Access{AccessAuto, AccessImpersonate, AccessDirect, AccessNone} {
 		err := s.client(t, access).Annotate(t.Context(), "team", "web", "u-1", map[string]*string{
 			"whypull.dev/cause": new("TagNotFound"), "whypull.dev/report": nil,
@@ -46,8 +46,8 @@ func TestAnnotate(t *testing.T) {
 	noGroups(t, s.All())
 }
 
-// The patch touches nothing but the pod's uid, which it only compares, and the
-// annotations.
+// The patch touches only the annotations; the pod's UID is in it for
+// comparison.
 func TestAnnotateTouchesNothingElse(t *testing.T) {
 	t.Parallel()
 	s := newAPIServer(t, func(w http.ResponseWriter, _ request) { apitest.Write(w, runtime.ContentTypeProtobuf, &corev1.Pod{}) })
@@ -151,8 +151,7 @@ func TestEventErrors(t *testing.T) {
 	}
 }
 
-// Nothing that whypull writes fails for a type that the scheme does not know,
-// and the scheme knows no more than it needs.
+// The scheme knows every type that whypull writes, and no more than it needs.
 func TestScheme(t *testing.T) {
 	t.Parallel()
 	known := newScheme().AllKnownTypes()

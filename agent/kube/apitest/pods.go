@@ -19,12 +19,13 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 )
 
-// Server is an API server of pods that can be got, listed in pages and watched,
-// over TLS. It refuses what it is told to.
+// Server is an API server over TLS that can get, list in pages, and watch pods.
+// It refuses the requests that Refuse names.
 type Server struct {
 	*Script
 
-	// Protobuf tells to answer so where it is asked for; watches are in JSON.
+	// Protobuf makes the server answer in protobuf if the client accepts it;
+	// watches use JSON.
 	Protobuf bool
 
 	mu       sync.Mutex
@@ -33,9 +34,9 @@ type Server struct {
 	refused  []string
 	expired  int           // pages to answer with 410
 	gone     int           // watches to answer with 410
-	news     chan struct{} // closed when there is an event, or watches are to end
-	epoch    int           // of watches
-	farewell bool          // whether the last epoch's watches are told 410
+	news     chan struct{} // closed on a new event, or to end watches
+	epoch    int           // number of EndWatches calls
+	farewell bool          // whether the last epoch's watches end with a 410
 	open     int           // watches of this epoch
 }
 
@@ -45,7 +46,7 @@ type event struct {
 	pod     *corev1.Pod
 }
 
-// New starts a server with pods; it ends with the test.
+// New starts a server with pods; it stops with the test.
 func New(t *testing.T, pods ...*corev1.Pod) *Server {
 	t.Helper()
 	s := &Server{news: make(chan struct{})}
@@ -68,7 +69,7 @@ func (s *Server) Kubeconfig(t *testing.T) string {
 	return Kubeconfig(t, s.URL, s.CA())
 }
 
-// Put makes or changes a pod.
+// Put creates or updates a pod.
 func (s *Server) Put(pod *corev1.Pod) {
 	s.change(pod, func(i int, p *corev1.Pod) string {
 		if i < 0 {
@@ -80,7 +81,7 @@ func (s *Server) Put(pod *corev1.Pod) {
 	})
 }
 
-// Delete takes a pod away.
+// Delete deletes a pod.
 func (s *Server) Delete(pod *corev1.Pod) {
 	s.change(pod, func(i int, _ *corev1.Pod) string {
 		s.pods = slices.Delete(s.pods, i, i+1)
@@ -104,8 +105,8 @@ func (s *Server) wake() {
 	s.news = make(chan struct{})
 }
 
-// Refuse answers 403 to requests from now on: "list *" is listing all
-// namespaces, "watch shop" watching one.
+// Refuse answers matching requests with 403 from now on: "list *" is a list of
+// all namespaces, "watch shop" a watch on one.
 func (s *Server) Refuse(lines ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -126,7 +127,7 @@ func (s *Server) RefuseVersions(n int) {
 	s.gone = n
 }
 
-// EndWatches ends all watches that there are, on request with a 410 Gone in them.
+// EndWatches ends all open watches, with a 410 Gone event if gone is set.
 func (s *Server) EndWatches(gone bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -150,7 +151,7 @@ func (s *Server) AwaitWatch(t *testing.T) {
 	}
 }
 
-// Requests are those that were made, as "list shop".
+// Requests returns the requests so far, as "list shop".
 func (s *Server) Requests() []string {
 	var out []string
 	for _, r := range s.All() {
@@ -159,7 +160,7 @@ func (s *Server) Requests() []string {
 	return out
 }
 
-// Limits are the limits of all lists.
+// Limits returns the limit parameter of every list.
 func (s *Server) Limits() []string {
 	var out []string
 	for _, r := range s.All() {
@@ -170,7 +171,8 @@ func (s *Server) Limits() []string {
 	return out
 }
 
-// onPods is what a request does where, as "list shop" or "watch *".
+// onPods returns the verb and namespace of a request, as "list shop" or "watch
+// *".
 func (r Request) onPods() string {
 	namespace, name, _ := place(r.URL.Path)
 	verb := "list"
@@ -241,7 +243,7 @@ func (s *Server) write(w http.ResponseWriter, r Request, obj runtime.Object) {
 	Write(w, kind, obj)
 }
 
-// selects reports whether a request is about a pod.
+// selects reports whether a request's selectors match a pod.
 func selects(r Request, namespace string, p *corev1.Pod) bool {
 	q := r.URL.Query()
 	byField, err := fields.ParseSelector(q.Get("fieldSelector"))

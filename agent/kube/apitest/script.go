@@ -1,5 +1,5 @@
-// Package apitest has API servers for tests, on a loopback port: one that answers
-// as a script says, and one of pods.
+// Package apitest has API servers for tests on a loopback port: one with
+// scripted responses, and one that serves pods.
 package apitest
 
 import (
@@ -23,22 +23,21 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
 )
 
-// Token is the bearer token of a kubeconfig.
+// Token is the bearer token in the kubeconfig.
 const Token = "t0ken"
 
-// Request is a request that a server got.
+// Request is a request that a server received.
 type Request struct {
 	*http.Request
 	Body string
 }
 
-// Line is the request in short, with the user that it acts as.
+// Line returns method, path and impersonated user of the request.
 func (r Request) Line() string {
 	return strings.TrimSpace(r.Method + " " + r.URL.Path + " " + r.Header.Get("Impersonate-User"))
 }
 
-// Script is an API server that answers as it is told and remembers what it was
-// asked.
+// Script is an API server with scripted responses that records its requests.
 type Script struct {
 	*httptest.Server
 
@@ -47,7 +46,7 @@ type Script struct {
 	requests []Request
 }
 
-// NewScript starts a server without TLS; it ends with the test.
+// NewScript starts a server without TLS; it stops with the test.
 func NewScript(t *testing.T, answer func(http.ResponseWriter, Request)) *Script {
 	t.Helper()
 	s := Unstarted(answer)
@@ -56,7 +55,7 @@ func NewScript(t *testing.T, answer func(http.ResponseWriter, Request)) *Script 
 	return s
 }
 
-// Unstarted makes a server that the caller starts and closes.
+// Unstarted returns a server that the caller starts and closes.
 func Unstarted(answer func(http.ResponseWriter, Request)) *Script {
 	s := &Script{answer: answer}
 	s.Server = httptest.NewUnstartedServer(s)
@@ -80,7 +79,7 @@ func (s *Script) All() []Request {
 	return slices.Clone(s.requests)
 }
 
-// Lines returns the requests so far in short.
+// Lines returns the lines of the requests so far.
 func (s *Script) Lines() []string {
 	var out []string
 	for _, r := range s.All() {
@@ -89,7 +88,7 @@ func (s *Script) Lines() []string {
 	return out
 }
 
-// CA returns the server's certificate in PEM form; none without TLS.
+// CA returns the server's certificate in PEM form; nil without TLS.
 func (s *Script) CA() []byte {
 	if s.Certificate() == nil {
 		return nil
@@ -97,8 +96,8 @@ func (s *Script) CA() []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})
 }
 
-// Kubeconfig writes a kubeconfig for a server and returns its path. Its context,
-// here, has Token and is in namespace shop.
+// Kubeconfig writes a kubeconfig for a server and returns its path. Its current
+// context "here" has Token and the namespace shop.
 func Kubeconfig(t *testing.T, url string, ca []byte) string {
 	t.Helper()
 	text := fmt.Sprintf(`{"apiVersion":"v1","kind":"Config","current-context":"here",
@@ -112,14 +111,14 @@ func Kubeconfig(t *testing.T, url string, ca []byte) string {
 	return path
 }
 
-// Fail answers with a Status, as an API server does.
+// Fail sends a Status, as an API server does.
 func Fail(w http.ResponseWriter, code int, reason metav1.StatusReason, message string) {
 	w.Header().Set("Content-Type", runtime.ContentTypeJSON)
 	w.WriteHeader(code)
 	_ = json.NewEncoder(w).Encode(Status(code, reason, message)) // the client has gone
 }
 
-// Status is that of a failure.
+// Status returns the Status of a failure.
 func Status(code int, reason metav1.StatusReason, message string) *metav1.Status {
 	return &metav1.Status{
 		TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"},
@@ -127,7 +126,7 @@ func Status(code int, reason metav1.StatusReason, message string) *metav1.Status
 	}
 }
 
-// Write answers with an object, in the given media type.
+// Write sends an object in the given media type.
 func Write(w http.ResponseWriter, mediaType string, obj runtime.Object) {
 	body, err := Encode(mediaType, obj)
 	if err != nil {
@@ -138,12 +137,12 @@ func Write(w http.ResponseWriter, mediaType string, obj runtime.Object) {
 	_, _ = w.Write(body) // the client has gone
 }
 
-// Encode is the object in JSON or protobuf.
+// Encode returns the object in JSON or protobuf.
 func Encode(mediaType string, obj runtime.Object) ([]byte, error) {
 	if mediaType == runtime.ContentTypeJSON {
 		return json.Marshal(obj)
 	}
 	var b bytes.Buffer
-	err := protobuf.NewSerializer(nil, nil).Encode(obj, &b) // the types are only of use to a decoder
+	err := protobuf.NewSerializer(nil, nil).Encode(obj, &b) // only a decoder needs the types
 	return b.Bytes(), err
 }
