@@ -15,78 +15,78 @@ import (
 	"github.com/whypull/whypull/cri/hostfs"
 )
 
-// Unseen is why nothing is known of a place.
+// Unseen is why nothing is known about a place.
 type Unseen string
 
 // The reasons.
 const (
-	// UnseenNotMounted: neither the directory nor a stand-in is mounted into the
-	// agent's container. That is so unless somebody has asked for it.
+	// UnseenNotMounted: neither the directory nor a stand-in is mounted into
+	// the agent's container. By default it is not.
 	UnseenNotMounted Unseen = "NotMounted"
 	// UnseenMissing: the node has no such directory.
 	UnseenMissing Unseen = "Missing"
-	// UnseenForbidden: the agent may not look at it.
+	// UnseenForbidden: the agent may not access it.
 	UnseenForbidden Unseen = "Forbidden"
-	// UnseenTimeout: the file system does not answer, as one over a network whose
-	// server is gone.
+	// UnseenTimeout: the file system does not respond, for example a network
+	// file system whose server is gone.
 	UnseenTimeout Unseen = "Timeout"
-	// UnseenFailed: the file system answered with another error, such as one of
-	// input and output.
+	// UnseenFailed: the file system returned another error, such as an I/O
+	// error.
 	UnseenFailed Unseen = "Failed"
 )
 
-// Filesystem is one file system of the node. Only with an empty Unseen is
-// anything known of it.
+// Filesystem is a file system of the node. Its numbers are known only if Unseen
+// is empty.
 type Filesystem struct {
-	// Path is the first of the places that are on it, as a path of the node; Seen
-	// is the directory that was looked at instead, "" if it was Path itself.
+	// Path is the first of the places on it, as a path on the node. Seen is the
+	// directory that was examined instead; "" if it was Path itself.
 	Path, Seen string
-	// Uses are what pulls need it for, sorted.
+	// Uses are what pulls use it for, sorted.
 	Uses []Use
-	// Presumed: for one of the uses a stand-in was looked at.
+	// Presumed reports whether a stand-in was examined for one of the uses.
 	Presumed bool
 	// Unseen is why nothing is known; "" if something is.
 	Unseen Unseen
-	// Device is that of stat(2).
+	// Device is the device ID of stat(2).
 	Device uint64
-	// ReadOnly is about the file system as the agent has it. A mount that is
-	// read-only for the agent is so whatever it is for the runtime.
+	// ReadOnly is about the agent's mount of the file system. The agent's mount
+	// may be read-only even if the runtime's is not.
 	ReadOnly bool
-	// Total and Free are bytes. Free is what root may use, and the runtime is
-	// root; Available is without what is kept for root, which the kubelet goes by
-	// when it evicts pods. Where a quota is set on the directory, XFS and ext4
-	// tell what is left of it.
+	// Total, Free and Available are in bytes. Free is what root, and so the
+	// runtime, may use. Available excludes what is reserved for root; the
+	// kubelet evicts pods by it. If the directory has a quota, XFS and ext4
+	// report what is left of that.
 	Total, Free, Available uint64
 	// TotalInodes is 0 for a file system without a fixed number (btrfs).
 	TotalInodes, FreeInodes uint64
 }
 
-// Full tells that nothing more can be written: no bytes are left, or no inodes.
-// It is false where nothing is known.
+// Full reports whether nothing more can be written because no bytes or no
+// inodes are left. It is false if nothing is known.
 func (f Filesystem) Full() bool { return f.Unseen == "" && (f.Free == 0 || f.NoInodes()) }
 
-// NoInodes tells that no inodes are left, which is the same error to who writes
-// (ENOSPC) as no bytes.
+// NoInodes reports whether no inodes are left; writing then fails with ENOSPC
+// just as without free bytes.
 func (f Filesystem) NoInodes() bool {
 	return f.Unseen == "" && f.TotalInodes > 0 && f.FreeInodes == 0
 }
 
-// Filesystems tells about the file systems of the places, each once, in the order
+// Filesystems returns the file systems of the places, each once, in the order
 // of the places. root is where the node's root file system, or a part of it, is
-// mounted; "" and "/" are for a process on the node itself. A place that cannot be
-// looked at is a Filesystem of its own, which says why. The error is for a process
-// that does not know its own mounts.
+// mounted; "" and "/" are for a process on the node itself. A place that is not
+// accessible is a Filesystem of its own that says why. The error means that the
+// process cannot read its own mounts.
 //
-// A path below root that no mount of the node leads to is one of the agent's own
-// container: its file system is not the node's, and is not told.
+// A path below root that is not on a mount of the node belongs to the agent's
+// own container, so its file system is not reported.
 //
-// A system call for a file system that does not answer cannot be ended: when ctx is
-// over, a goroutine waits on until the file system answers.
+// A system call on a file system that does not respond cannot be canceled: when
+// ctx ends, a goroutine keeps waiting until the file system responds.
 func Filesystems(ctx context.Context, root string, places []Place) ([]Filesystem, error) {
 	n := node{host: hostfs.New(root)}
 	var err error
 	if n.mounts, err = mountinfo.GetMounts(nil); err != nil {
-		return nil, fmt.Errorf("own mounts: %w", err)
+		return nil, fmt.Errorf("read own mounts: %w", err)
 	}
 	var out []Filesystem
 	for _, p := range places {
@@ -95,7 +95,7 @@ func Filesystems(ctx context.Context, root string, places []Place) ([]Filesystem
 	return out, nil
 }
 
-// add puts a file system into a list, to the one that is the same.
+// add adds a file system to a list, or merges it with its existing entry.
 func add(list []Filesystem, f Filesystem) []Filesystem {
 	same := slices.IndexFunc(list, func(o Filesystem) bool {
 		if o.Unseen != "" || f.Unseen != "" {
@@ -111,13 +111,13 @@ func add(list []Filesystem, f Filesystem) []Filesystem {
 	return list
 }
 
-// node is the node's file system as this process has it.
+// node is the node's file system as this process sees it.
 type node struct {
 	host   hostfs.FS
 	mounts []*mountinfo.Info
 }
 
-// await looks at a place for as long as there is time.
+// await examines a place until ctx ends.
 func (n node) await(ctx context.Context, p Place) Filesystem {
 	done := make(chan Filesystem, 1)
 	if ctx.Err() == nil {
@@ -131,7 +131,7 @@ func (n node) await(ctx context.Context, p Place) Filesystem {
 	}
 }
 
-// look looks at a place, or at the first of its stand-ins that can be looked at.
+// look examines a place, or the first of its stand-ins that is accessible.
 func (n node) look(p Place) Filesystem {
 	f := Filesystem{Path: p.Path, Uses: []Use{p.Use}}
 	f.Unseen = n.stat(p.Path, &f)
@@ -147,7 +147,7 @@ func (n node) look(p Place) Filesystem {
 	return f
 }
 
-// stat asks for the numbers of the file system that a path of the node is on.
+// stat reads the numbers of the file system that a path of the node is on.
 func (n node) stat(name string, f *Filesystem) Unseen {
 	real, err := n.host.Resolve(name)
 	if err != nil {
@@ -172,14 +172,14 @@ func (n node) stat(name string, f *Filesystem) Unseen {
 	f.Device, f.ReadOnly = st.Dev, s.Flags&unix.ST_RDONLY != 0
 	unit := uint64(max(s.Frsize, 0))
 	if unit == 0 {
-		unit = uint64(max(s.Bsize, 0)) // as statvfs(3) does
+		unit = uint64(max(s.Bsize, 0)) // like statvfs(3)
 	}
 	f.Total, f.Free, f.Available = times(s.Blocks, unit), times(s.Bfree, unit), times(s.Bavail, unit)
 	f.TotalInodes, f.FreeInodes = s.Files, s.Ffree
 	return ""
 }
 
-// times multiplies, and stays at the largest number.
+// times multiplies with saturation.
 func times(a, b uint64) uint64 {
 	if high, low := bits.Mul64(a, b); high == 0 {
 		return low
@@ -187,8 +187,8 @@ func times(a, b uint64) uint64 {
 	return math.MaxUint64
 }
 
-// isNodes tells a path at which the agent has something of the node, and not of
-// its own container.
+// isNodes reports whether a path is on a mount of the node and not part of the
+// agent's own container.
 func (n node) isNodes(real string) bool {
 	if n.host.IsHost() {
 		return true

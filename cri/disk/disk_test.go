@@ -15,7 +15,7 @@ import (
 	"github.com/whypull/whypull/cri/disk"
 )
 
-// tmpfs mounts a file system of its own at a path below a directory.
+// tmpfs mounts a tmpfs at a path below a directory.
 func tmpfs(t *testing.T, dir, name, options string) string {
 	t.Helper()
 	at := mkdir(t, dir, name)
@@ -64,7 +64,7 @@ func content(path string, standIns ...string) disk.Place {
 	return disk.Place{Use: disk.UseContent, Path: path, StandIns: standIns}
 }
 
-// On the node itself every directory can be looked at, and the numbers are those
+// On the node itself every directory is accessible, and the numbers are those
 // of the system call.
 func TestOnTheNodeItself(t *testing.T) {
 	dir := t.TempDir()
@@ -92,7 +92,7 @@ func TestOnTheNodeItself(t *testing.T) {
 	}
 }
 
-// Bytes and inodes that are used up are told, each of its own.
+// Used-up bytes and used-up inodes are reported separately.
 func TestFullFilesystems(t *testing.T) {
 	const size = 1 << 20
 	for name, tc := range map[string]struct {
@@ -139,9 +139,9 @@ func fillInodesUpTo100(t *testing.T, dir string) {
 	}
 }
 
-// Below a root only what is mounted there is the node's: what else there is
-// belongs to the agent's own container, and its file system is not told.
-func TestBelowARoot(t *testing.T) {
+// Below a root, only what is mounted there is the node's. The rest belongs to
+// the agent's own container, and its file system is not reported.
+func TestBelowRoot(t *testing.T) {
 	dir := t.TempDir()
 	root := filepath.Join(dir, "host")
 	store := tmpfs(t, root, "var/lib/containerd/tmpmounts", "size=3m")
@@ -181,7 +181,7 @@ func TestBelowARoot(t *testing.T) {
 	}
 }
 
-// A link on the node means what it means there, and leads nowhere else.
+// Links resolve as on the node and do not leave the root.
 func TestLinksStayBelowTheRoot(t *testing.T) {
 	dir := t.TempDir()
 	outside := tmpfs(t, dir, "data", "size=7m")
@@ -203,8 +203,8 @@ func TestLinksStayBelowTheRoot(t *testing.T) {
 	}
 }
 
-// Places on one file system are one entry, with all their uses, in their order.
-func TestDevicesAreTakenOnce(t *testing.T) {
+// Places on one file system are one entry, with all their uses, in order.
+func TestPlacesOnOneDevice(t *testing.T) {
 	dir := t.TempDir()
 	one, two := tmpfs(t, dir, "one", "size=1m"), tmpfs(t, dir, "two", "size=2m")
 	mkdir(t, one, "a")
@@ -232,7 +232,7 @@ func TestDevicesAreTakenOnce(t *testing.T) {
 	}
 }
 
-// A mount on a mount is the one that is seen.
+// Of stacked mounts, the top one counts.
 func TestStackedMounts(t *testing.T) {
 	dir := t.TempDir()
 	root := tmpfs(t, dir, "host", "size=1m")
@@ -243,7 +243,7 @@ func TestStackedMounts(t *testing.T) {
 	}
 }
 
-// A mount that is read-only for us is looked at as well.
+// A read-only mount is examined too.
 func TestReadOnly(t *testing.T) {
 	at := tmpfs(t, t.TempDir(), "store", "size=1m")
 	if only(t, "/", content(at)).ReadOnly {
@@ -257,8 +257,8 @@ func TestReadOnly(t *testing.T) {
 	}
 }
 
-// Who has no time left learns nothing, and not that a file system is full.
-func TestNoTime(t *testing.T) {
+// Without time left nothing is known, and no file system is reported as full.
+func TestContextEnded(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	all, err := disk.Filesystems(ctx, "/", disk.Containerd("/var/lib/containerd", nil))
@@ -272,8 +272,7 @@ func TestNoTime(t *testing.T) {
 	}
 }
 
-// An error of the file system itself is told, and no other directory is looked at
-// instead.
+// An error of the file system itself is reported, and no stand-in is tried.
 func TestFailed(t *testing.T) {
 	dir := t.TempDir()
 	if f := only(t, "/", content(filepath.Join(dir, strings.Repeat("x", 300)), dir)); f.Unseen != disk.UnseenFailed || f.Total != 0 {
@@ -281,7 +280,7 @@ func TestFailed(t *testing.T) {
 	}
 }
 
-// Where a directory may not be looked at, that is said.
+// A directory without access is reported as such.
 func TestForbidden(t *testing.T) {
 	if os.Geteuid() == 0 {
 		t.Skip("root may look at everything")

@@ -1,4 +1,4 @@
-// Package disk tells how much room a node has where pulled images go, and how
-// much a pull needs. It looks at file systems as a whole (statfs(2)) and reads no
-// file of them.
+// Package disk reports how much space a node has where pulled images are
+// stored, and how much a pull needs. It looks at whole file systems (statfs(2))
+// and reads no files on them.
 package disk

@@ -6,18 +6,18 @@ import (
 	"strings"
 )
 
-// Use is what a pull needs a file system for.
+// Use is what a pull uses a file system for.
 type Use string
 
 // The uses.
 const (
-	// UseImages is for unpacked layers: a snapshotter's directory, or CRI-O's graph
-	// root.
+	// UseImages is for unpacked layers: a snapshotter's directory, or CRI-O's
+	// graph root.
 	UseImages Use = "images"
-	// UseContent is for layers as they come from the registry: containerd's content
-	// store.
+	// UseContent is for compressed layers from the registry: containerd's
+	// content store.
 	UseContent Use = "content"
-	// UseTemporary is for layers until they are unpacked: CRI-O has them in
+	// UseTemporary is for layers until they are unpacked: CRI-O keeps them in
 	// /var/tmp.
 	UseTemporary Use = "temporary"
 )
@@ -27,21 +27,22 @@ const contentStore = "io.containerd.content.v1.content"
 // Place is a directory of the node that a pull writes to.
 type Place struct {
 	Use Use
-	// Path is a path of the node.
+	// Path is a path on the node.
 	Path string
-	// StandIns are directories that are on the same file system unless Path is a
-	// mount of its own. They are looked at, in order, where Path cannot be.
+	// StandIns are directories that are on the same file system unless Path is
+	// a mount point. They are tried in order if Path is not accessible.
 	StandIns []string
 }
 
-// Containerd gives the places of containerd: the content store, which is below
-// its root (cmd/containerd/server, server.go: a plugin's directory has the name of
-// the plugin), and the directories of the snapshotters, which CRI's ImageFsInfo
-// tells. Without any, the default snapshotter's is taken.
+// Containerd returns the places of containerd: the content store, which is
+// below its root (cmd/containerd/server, server.go: a plugin's directory is
+// named after the plugin), and the directories of the snapshotters, as CRI's
+// ImageFsInfo reports them. Without any, it assumes the default snapshotter's.
 //
-// They may hold every image of the node, so the agent should not have them. The
-// stand-ins are containerd's directory for short-lived mounts, which is empty
-// otherwise and is there since 1.6 (cmd/containerd/command, main.go), and the root.
+// These directories may hold every image of the node, so the agent should not
+// have access to them. The stand-ins are containerd's directory for short-lived
+// mounts, which is otherwise empty and exists since 1.6
+// (cmd/containerd/command, main.go), and the root.
 func Containerd(root string, imageStores []string) []Place {
 	standIns := []string{path.Join(root, "tmpmounts"), root}
 	out := []Place{{Use: UseContent, Path: path.Join(root, contentStore), StandIns: standIns}}
@@ -58,9 +59,9 @@ func Containerd(root string, imageStores []string) []Place {
 	return out
 }
 
-// CRIO gives the places of CRI-O: the directory for large temporary files (image,
-// internal/tmpdir; "" is its default /var/tmp) and the graph root with what CRI's
-// ImageFsInfo tells.
+// CRIO returns the places of CRI-O: the directory for large temporary files
+// (image, internal/tmpdir; "" means its default, /var/tmp) and the graph root
+// or the directories that CRI's ImageFsInfo reports.
 func CRIO(root, temporary string, imageStores []string) []Place {
 	if temporary == "" {
 		temporary = "/var/tmp"
@@ -79,7 +80,7 @@ func CRIO(root, temporary string, imageStores []string) []Place {
 	return out
 }
 
-// below tells a path that is another or below it.
+// below reports whether name is dir or a path below it.
 func below(name, dir string) bool {
 	name, dir = path.Clean("/"+name), path.Clean("/"+dir)
 	return name == dir || strings.HasPrefix(name, strings.TrimSuffix(dir, "/")+"/")
