@@ -17,19 +17,19 @@ import (
 	"github.com/whypull/whypull/cri/sockettest"
 )
 
-// here and there are how the listeners of the two namespaces name themselves.
+// here and there are the names that the listeners of the two namespaces send.
 const (
 	here  = "host"
 	there = "inside"
 )
 
-// world is a network namespace beside the process's own. Both have TCP and UDP
-// listeners at the same address, which tell where they are.
+// world is a network namespace other than the process's own. Both have TCP and
+// UDP listeners at the same address, which send the name of their namespace.
 type world struct {
 	path     string // the namespace file
 	both     string // address of listeners in both namespaces
-	hostOnly string // address of a TCP listener that only the host's has
-	only     string // address of a TCP listener on IPv6 that only this one has
+	hostOnly string // address of a TCP listener in the process's namespace only
+	only     string // address of an IPv6 TCP listener in this namespace only
 }
 
 func needRoot(t testing.TB) {
@@ -39,8 +39,8 @@ func needRoot(t testing.TB) {
 	}
 }
 
-// newWorld makes a namespace with a thread that dies, as the runtimes do: a file
-// with the namespace mounted on it.
+// newWorld creates a namespace on a thread that exits, and mounts it on a file,
+// like runtimes do.
 func newWorld(t testing.TB) *world {
 	t.Helper()
 	needRoot(t)
@@ -76,7 +76,7 @@ func (w *world) open(t testing.TB) *Namespace {
 	return n
 }
 
-// mountPoint makes an empty file that is unmounted and removed with the test.
+// mountPoint creates an empty file that is unmounted and removed with the test.
 func mountPoint(t testing.TB, name string) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), name)
@@ -87,8 +87,8 @@ func mountPoint(t testing.TB, name string) string {
 	return file
 }
 
-// elsewhere runs f on a thread that ends with it. A listener for a literal
-// address is made by the goroutine that asks for it.
+// elsewhere runs f on a thread that exits with it. A listener for a literal
+// address is created by the calling goroutine.
 func elsewhere(t testing.TB, f func() error) {
 	t.Helper()
 	done, tid := make(chan error, 1), make(chan int, 1)
@@ -102,8 +102,8 @@ func elsewhere(t testing.TB, f func() error) {
 	eventually(t, "the thread is gone", func() bool { return !exists(threadDir(id)) })
 }
 
-// onDyingThread gives the thread's id. The main thread, which cannot end, is left
-// alone.
+// onDyingThread sends the thread's ID. It avoids the main thread, which cannot
+// exit.
 func onDyingThread(f func() error, done chan<- error, tid chan<- int) {
 	runtime.LockOSThread()
 	if unix.Gettid() == unix.Getpid() {
@@ -138,7 +138,7 @@ func loopbackUp() error {
 	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo)
 }
 
-// serveTCP tells each connection its name and closes it.
+// serveTCP sends its name on each connection and closes it.
 func serveTCP(t testing.TB, name, address string) string {
 	t.Helper()
 	l, err := net.Listen("tcp", address)
@@ -152,10 +152,10 @@ func serveTCP(t testing.TB, name, address string) string {
 
 func greet(conn net.Conn, name string) {
 	_, _ = io.WriteString(conn, name)
-	_, _ = io.Copy(io.Discard, conn) // until the other side has closed
+	_, _ = io.Copy(io.Discard, conn) // until the client has closed
 }
 
-// serveUDP answers each packet with its name and what the packet has.
+// serveUDP answers each packet with its name and the packet.
 func serveUDP(t testing.TB, name, address string) {
 	t.Helper()
 	conn, err := net.ListenPacket("udp", address)
@@ -187,7 +187,7 @@ func greeting(conn net.Conn) (string, error) {
 	return string(buffer[:n]), err
 }
 
-// echo sends a packet and reads the answer.
+// echo sends a packet and reads the response.
 func echo(conn net.Conn) (string, error) {
 	defer conn.Close() //nolint:errcheck // a test
 	if _, err := conn.Write([]byte("x")); err != nil {
@@ -198,7 +198,7 @@ func echo(conn net.Conn) (string, error) {
 	return string(buffer[:n]), err
 }
 
-// eventually waits for what comes by itself. Its limit is for a test that hangs.
+// eventually waits until ok returns true. Its limit is for a test that hangs.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(5 * time.Millisecond) {
@@ -208,7 +208,7 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	}
 }
 
-// threads gives the network namespace of each thread of the process.
+// threads returns the network namespace of each thread of the process.
 func threads(t testing.TB) map[string]string {
 	t.Helper()
 	tasks, err := os.ReadDir("/proc/self/task")
@@ -218,14 +218,14 @@ func threads(t testing.TB) map[string]string {
 	all := map[string]string{}
 	for _, task := range tasks {
 		ns, err := os.Readlink(filepath.Join("/proc/self/task", task.Name(), "ns/net"))
-		if err == nil { // else it has ended meanwhile
+		if err == nil { // else it has exited in the meantime
 			all[task.Name()] = ns
 		}
 	}
 	return all
 }
 
-// abroad gives the threads that are not in the namespace home.
+// abroad returns the threads that are not in the namespace home.
 func abroad(t testing.TB, home string) []string {
 	t.Helper()
 	var out []string
@@ -237,7 +237,7 @@ func abroad(t testing.TB, home string) []string {
 	return out
 }
 
-// ownNetNS is the main thread's namespace: the process's.
+// ownNetNS returns the main thread's namespace, which is the process's.
 func ownNetNS(t testing.TB) string {
 	t.Helper()
 	ns, err := os.Readlink("/proc/self/ns/net")

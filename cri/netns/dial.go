@@ -11,18 +11,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// errZone tells that an address has a zone.
+// errZone is returned for an address with a zone.
 var errZone = errors.New("addresses with a zone are not supported: the zone is an interface of the other namespace")
 
-// DialContext connects from within the namespace. The network is tcp or udp, the
-// address an IP address and a port: names are refused, since who resolves them
-// would ask from the process's own namespace. Addresses with an IPv6 zone are
-// refused.
+// DialContext connects from inside the namespace. The network is tcp or udp;
+// the address is an IP address and port. Names are refused, because they would
+// be resolved in the process's own namespace, and so are IPv6 zones.
 //
-// Errors are *net.OpError as those of net.Dialer: they wrap the error number of
-// the system call, and Timeout is true when the context's deadline or the
-// kernel's own has passed. One for want of the right to enter wraps
-// ErrNotPermitted.
+// Errors are *net.OpError like those of net.Dialer: they wrap the system call's
+// errno, and Timeout returns true if the deadline of the context or the kernel
+// has passed. Without permission to enter, the error wraps ErrNotPermitted.
 func (n *Namespace) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	to, kind, err := target(network, address)
 	if err != nil {
@@ -35,21 +33,21 @@ func (n *Namespace) DialContext(ctx context.Context, network, address string) (n
 	return conn, nil
 }
 
-// remote is where to connect to, in the forms that the callees want.
+// remote is the destination in the forms that callees need.
 type remote struct {
 	addr   net.Addr
 	family int
 	sock   unix.Sockaddr
 }
 
-// target reads a network and an address.
+// target parses a network and an address.
 func target(network, address string) (to remote, kind int, err error) {
 	if network != "tcp" && network != "udp" {
 		return remote{}, 0, net.UnknownNetworkError(network)
 	}
 	ap, err := netip.ParseAddrPort(address)
 	if err != nil {
-		return remote{}, 0, &net.AddrError{Err: "want an IP address and a port", Addr: address}
+		return remote{}, 0, &net.AddrError{Err: "want an IP address and port", Addr: address}
 	}
 	ap = netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
 	to, kind = remote{addr: net.TCPAddrFromAddrPort(ap)}, unix.SOCK_STREAM
@@ -75,7 +73,7 @@ func (n *Namespace) dial(ctx context.Context, to remote, kind int) (net.Conn, er
 	if err != nil {
 		return nil, err
 	}
-	// The file is non-blocking, so that waiting for it holds no thread.
+	// The file is non-blocking, so that waiting for it blocks no thread.
 	file := os.NewFile(uintptr(fd), "socket")
 	defer file.Close() //nolint:errcheck // the connection has a duplicate
 	if err := connect(ctx, file, to.sock); err != nil {
@@ -92,8 +90,7 @@ func (n *Namespace) dial(ctx context.Context, to remote, kind int) (net.Conn, er
 	return conn, nil
 }
 
-// connect connects, and waits until it is known whether that went well or the
-// context is done.
+// connect connects, and waits for the result or the end of the context.
 func connect(ctx context.Context, file *os.File, to unix.Sockaddr) error {
 	raw, err := file.SyscallConn()
 	if err != nil {
@@ -121,7 +118,7 @@ func connect(ctx context.Context, file *os.File, to unix.Sockaddr) error {
 	return waited
 }
 
-// begun reads the answer to a connect that does not wait.
+// begun interprets the result of a non-blocking connect.
 func begun(err error) (over bool, failed error) {
 	switch {
 	case err == nil:
@@ -133,8 +130,8 @@ func begun(err error) (over bool, failed error) {
 	}
 }
 
-// outcome asks how a connect came out. A socket can be called writable before
-// anything is known, so having a peer is what counts.
+// outcome returns the result of a pending connect. A socket may become writable
+// before the result is known, so only having a peer counts.
 func outcome(fd int) (over bool, failed error) {
 	code, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
 	if err != nil {
@@ -147,9 +144,9 @@ func outcome(fd int) (over bool, failed error) {
 	return err == nil, nil
 }
 
-// selfConnected tells a TCP connection of a socket to itself. The kernel makes
-// one when nobody listens and the port that it picks for us is the very one, so
-// it means that the connection is refused.
+// selfConnected reports whether a TCP socket is connected to itself. The kernel
+// does that if nothing listens on the port and it picks that very port as the
+// source, so it means that the connection is refused.
 func selfConnected(conn net.Conn) bool {
 	tcp, ok := conn.(*net.TCPConn)
 	return ok && tcp.LocalAddr().String() == tcp.RemoteAddr().String()

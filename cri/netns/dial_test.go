@@ -45,7 +45,7 @@ func TestDialReachesTheNamespace(t *testing.T) {
 			t.Errorf("%s: reached %q, %v; want %q", name, got, err, tc.want)
 		}
 	}
-	// The process itself is where it was.
+	// The process itself has not moved.
 	conn, err := net.Dial("tcp", w.both)
 	if err != nil {
 		t.Fatal(err)
@@ -71,7 +71,7 @@ func TestDialUDP(t *testing.T) {
 	if got, err := echo(conn); got != there+":x" {
 		t.Errorf("answer %q, %v", got, err)
 	}
-	// Nobody there: the network says so, on the connected socket.
+	// Nothing listens there: the connected socket reports it.
 	conn, err = w.open(t).DialContext(t.Context(), "udp", w.hostOnly)
 	if err != nil {
 		t.Fatal(err)
@@ -81,8 +81,8 @@ func TestDialUDP(t *testing.T) {
 	}
 }
 
-// A reader of errors need not know which dialer they come from.
-func TestErrorsAreThoseOfNetDialer(t *testing.T) {
+// Errors look like those of net.Dialer.
+func TestErrorsMatchNetDialer(t *testing.T) {
 	n := newWorld(t).open(t)
 	for _, network := range []string{"tcp", "udp"} {
 		const refused = "127.0.0.1:1"
@@ -109,13 +109,13 @@ func TestErrorsAreThoseOfNetDialer(t *testing.T) {
 	}
 }
 
-func TestDialRefusesWhatItCannotDo(t *testing.T) {
+func TestDialRejectsUnsupported(t *testing.T) {
 	n := newWorld(t).open(t)
 	for _, tc := range []struct{ network, address, want string }{
-		{"tcp", "localhost:80", "want an IP address and a port"},
-		{"tcp", "127.0.0.1", "want an IP address and a port"},
-		{"tcp", "127.0.0.1:http", "want an IP address and a port"},
-		{"udp", ":53", "want an IP address and a port"},
+		{"tcp", "localhost:80", "want an IP address and port"},
+		{"tcp", "127.0.0.1", "want an IP address and port"},
+		{"tcp", "127.0.0.1:http", "want an IP address and port"},
+		{"udp", ":53", "want an IP address and port"},
 		{"udp", "[fe80::1%lo]:53", "zone"},
 		{"unix", "/run/x.sock", "unknown network"},
 		{"tcp4", "127.0.0.1:80", "unknown network"},
@@ -128,8 +128,8 @@ func TestDialRefusesWhatItCannotDo(t *testing.T) {
 	}
 }
 
-// silent is the address of a listener of the namespace that answers no more: its
-// queue is full.
+// silent returns the address of a listener in the namespace whose accept queue
+// is full.
 func silent(t *testing.T, n *Namespace) string {
 	t.Helper()
 	fd, err := n.socket(unix.AF_INET, unix.SOCK_STREAM)
@@ -158,7 +158,7 @@ func silent(t *testing.T, n *Namespace) string {
 	return ""
 }
 
-func TestDialObeysItsContext(t *testing.T) {
+func TestDialContext(t *testing.T) {
 	n := newWorld(t).open(t)
 	address := silent(t, n)
 	ended := func(name string, ctx context.Context, want error, timeout bool) {
@@ -204,7 +204,8 @@ func TestConnectionsOutliveTheNamespacesFile(t *testing.T) {
 	}
 }
 
-// Close while others dial: each gets a connection into the namespace, or is told.
+// Close during dials: each dial gets a connection into the namespace or an
+// error.
 func TestCloseWhileDialing(t *testing.T) {
 	w := newWorld(t)
 	for range 20 {
@@ -235,9 +236,9 @@ func TestCloseWhileDialing(t *testing.T) {
 	}
 }
 
-// A process that is root in a user namespace of its own may open the file, and
-// has no rights over the namespace.
-func TestDialWithoutTheRight(t *testing.T) {
+// A process that is root in a user namespace of its own may open the file but
+// has no capabilities over the namespace.
+func TestDialNotPermitted(t *testing.T) {
 	const variable = "NETNS_TEST_WITHOUT_RIGHT"
 	if path := os.Getenv(variable); path != "" {
 		n, err := Open("/", path)
@@ -256,7 +257,7 @@ func TestDialWithoutTheRight(t *testing.T) {
 		return
 	}
 	w := newWorld(t)
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestDialWithoutTheRight$", "-test.v")
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestDialNotPermitted$", "-test.v")
 	cmd.Env = append(os.Environ(), variable+"="+w.path)
 	root := []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 1}}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER, UidMappings: root, GidMappings: root}
@@ -264,7 +265,7 @@ func TestDialWithoutTheRight(t *testing.T) {
 	if err != nil && len(out) == 0 {
 		t.Skipf("no user namespace can be made here: %v", err)
 	}
-	if err != nil || !strings.Contains(string(out), "--- PASS: TestDialWithoutTheRight") {
+	if err != nil || !strings.Contains(string(out), "--- PASS: TestDialNotPermitted") {
 		t.Errorf("%v\n%s", err, out)
 	}
 }

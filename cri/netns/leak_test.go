@@ -14,7 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// check is what a diagnosis does: open, ask over UDP, connect, be refused, close.
+// check does what a diagnosis does: open, query over UDP, connect, be refused,
+// close.
 func (w *world) check(ctx context.Context) error {
 	n, err := Open("/", w.path)
 	if err != nil {
@@ -40,7 +41,7 @@ func (w *world) check(ctx context.Context) error {
 	return n.Close()
 }
 
-// checks does a number of checks, some at once.
+// checks runs a number of checks, some concurrently.
 func (w *world) checks(t *testing.T, number int) {
 	t.Helper()
 	var group sync.WaitGroup
@@ -59,7 +60,7 @@ func (w *world) checks(t *testing.T, number int) {
 	group.Wait()
 }
 
-// plain makes connections as the rest of the process does.
+// plain connects like the rest of the process.
 func (w *world) plain() error {
 	conn, err := net.Dial("tcp", w.both)
 	if err != nil {
@@ -71,7 +72,7 @@ func (w *world) plain() error {
 	return nil
 }
 
-// plainAtOnce makes many plain connections at the same time, so that all threads
+// plainAtOnce makes many plain connections concurrently, so that all threads
 // have work.
 func (w *world) plainAtOnce(t *testing.T) {
 	t.Helper()
@@ -86,7 +87,7 @@ func (w *world) plainAtOnce(t *testing.T) {
 	group.Wait()
 }
 
-// hammer makes plain connections until it is told to stop, and tells how many.
+// hammer makes plain connections until stop is called, which returns how many.
 func (w *world) hammer(t *testing.T) (stop func() int64) {
 	var group sync.WaitGroup
 	var over atomic.Bool
@@ -98,7 +99,7 @@ func (w *world) hammer(t *testing.T) (stop func() int64) {
 					t.Error(err)
 				}
 				number.Add(1)
-				time.Sleep(time.Millisecond) // the checks are to be the load
+				time.Sleep(time.Millisecond) // the checks should be the load
 			}
 		})
 	}
@@ -109,9 +110,9 @@ func (w *world) hammer(t *testing.T) (stop func() int64) {
 	}
 }
 
-// TestNothingLeaks: after thousands of checks the process has the threads and
-// files that it had, all threads are in its own namespace, and none of the plain
-// connections that others made meanwhile or afterwards left from another.
+// After thousands of checks the process has the same threads and files as
+// before, all threads are in its own namespace, and none of the plain
+// connections made during or after the checks came from another namespace.
 func TestNothingLeaks(t *testing.T) {
 	number := 10_000
 	if testing.Short() {
@@ -137,7 +138,7 @@ func TestNothingLeaks(t *testing.T) {
 	if others := abroad(t, home); len(others) > 0 {
 		t.Errorf("threads in another namespace: %q", others)
 	}
-	// The scheduler makes some more threads as it likes, and keeps them.
+	// The scheduler creates a few more threads at will, and keeps them.
 	if after := len(threads(t)); after > threadsBefore+32 {
 		t.Errorf("%d threads before, %d after", threadsBefore, after)
 	}
@@ -145,8 +146,8 @@ func TestNothingLeaks(t *testing.T) {
 	t.Logf("%d checks, %d plain connections meanwhile; threads %d → %d", number, plain, threadsBefore, len(threads(t)))
 }
 
-// TestNoWayBack: a thread that cannot return ends, and nobody lands on it.
-func TestNoWayBack(t *testing.T) {
+// A thread that cannot return exits and is never reused.
+func TestThreadThatCannotReturn(t *testing.T) {
 	w := newWorld(t)
 	home := ownNetNS(t)
 	n := w.open(t)
@@ -159,7 +160,7 @@ func TestNoWayBack(t *testing.T) {
 	n.setns = func(fd, kind int) error {
 		mu.Lock()
 		defer mu.Unlock()
-		// A thread that comes for the second time wants to go back.
+		// A thread's second setns is the return.
 		if calls[unix.Gettid()]++; calls[unix.Gettid()] == 2 {
 			return unix.EPERM
 		}
@@ -195,7 +196,7 @@ func TestNoWayBack(t *testing.T) {
 	w.plainAtOnce(t)
 }
 
-// A socket that cannot be made leaves nothing behind either.
+// A socket that cannot be created leaves nothing behind either.
 func TestNoSocket(t *testing.T) {
 	w := newWorld(t)
 	n := w.open(t)

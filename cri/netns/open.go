@@ -10,24 +10,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrGone tells that there is no such namespace file. Pods end at any time, so
-// this is an ordinary answer.
+// ErrGone means that the namespace file does not exist. Pods end at any time,
+// so this is an ordinary result.
 var ErrGone = errors.New("the network namespace is gone")
 
-// ErrNotMounted tells that not even the folder of the namespace file is there:
+// ErrNotMounted means that not even the directory of the namespace file exists:
 // it is not mounted into the agent's container.
-var ErrNotMounted = errors.New("the folder of the network namespaces is not mounted")
+var ErrNotMounted = errors.New("the directory of the network namespaces is not mounted")
 
-// ErrNotNamespace tells that the file is not a network namespace.
+// ErrNotNamespace means that the file is not a network namespace.
 var ErrNotNamespace = errors.New("not a network namespace")
 
-// ErrNotPermitted tells that the process may not open or enter the namespace.
-var ErrNotPermitted = errors.New("the network namespace may not be entered; the capability CAP_SYS_ADMIN is needed")
+// ErrNotPermitted means that the process may not open or enter the namespace.
+var ErrNotPermitted = errors.New("not permitted to enter the network namespace; CAP_SYS_ADMIN is required")
 
 // threadNetNS is the network namespace of the thread that opens it.
 const threadNetNS = "/proc/thread-self/ns/net"
 
-// maxTries bounds how often a path is looked up that changes meanwhile.
+// maxTries limits how often to repeat the lookup of a path that changes at the
+// same time.
 const maxTries = 10
 
 // Namespace is a network namespace of the node. It keeps the namespace alive
@@ -39,12 +40,13 @@ type Namespace struct {
 	setns func(fd, kind int) error
 }
 
-// Open opens the namespace file that is at path on the node, whose file system is
-// mounted at root. Symbolic links mean what they mean on the node. /run and
-// /var/run are the same folder there: one of the two mounted below root is enough.
+// Open opens the namespace file at path on the node, whose file system is
+// mounted at root. Symbolic links are resolved inside root. /run and /var/run
+// are the same directory on a node; either of them mounted below root is
+// enough.
 //
-// Errors are ErrGone, ErrNotMounted, ErrNotNamespace, ErrNotPermitted, and others
-// of the operating system.
+// Errors are ErrGone, ErrNotMounted, ErrNotNamespace, ErrNotPermitted, and
+// others of the operating system.
 func Open(root, path string) (*Namespace, error) {
 	file, err := openFile(root, path)
 	if err != nil {
@@ -58,15 +60,15 @@ func Open(root, path string) (*Namespace, error) {
 	return n, nil
 }
 
-// Own tells that this is the namespace in which the process is.
+// Own reports whether this is the process's own namespace.
 func (n *Namespace) Own() bool { return n.own }
 
-// Close lets go of the namespace. Connections that were made in it live on.
+// Close releases the namespace. Connections that were opened in it stay open.
 func (n *Namespace) Close() error { return n.file.Close() }
 
 func openFile(root, name string) (*os.File, error) {
 	if !path.IsAbs(name) || path.Clean(name) != name {
-		return nil, fmt.Errorf("want an absolute path without detours: %w", unix.EINVAL)
+		return nil, fmt.Errorf("want an absolute path without . or ..: %w", unix.EINVAL)
 	}
 	dir, err := unix.Open(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if errors.Is(err, unix.ENOENT) {
@@ -79,12 +81,12 @@ func openFile(root, name string) (*os.File, error) {
 	return openBelow(dir, name)
 }
 
-// openBelow tries all names of the file. A pod that is gone and a folder that is
-// not there give the same error, and need different remedies.
+// openBelow tries all spellings of the path. A missing file (the pod is gone)
+// and a missing directory give the same error but need different fixes.
 func openBelow(dir int, name string) (*os.File, error) {
 	missing := ErrNotMounted
 	for _, n := range spellings(name) {
-		// Not blocking, should it be a pipe.
+		// Non-blocking in case it is a pipe.
 		fd, err := openIn(dir, n, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY)
 		switch {
 		case err == nil:
@@ -102,7 +104,8 @@ func openBelow(dir int, name string) (*os.File, error) {
 	return nil, missing
 }
 
-// spellings gives the path itself, and its other name where it is below /run.
+// spellings returns the path itself and, below /run or /var/run, its other
+// spelling.
 func spellings(name string) []string {
 	if rest, ok := strings.CutPrefix(name, "/var/run/"); ok {
 		return []string{name, "/run/" + rest}
@@ -113,14 +116,15 @@ func spellings(name string) []string {
 	return []string{name}
 }
 
-// openIn opens a path as if dir were the root of the file system, absolute links
-// included. The kernel follows no links of /proc meanwhile.
+// openIn opens a path as if dir were the root of the file system, including for
+// absolute links. The kernel follows no magic links of /proc.
 func openIn(dir int, name string, flags uint64) (int, error) {
 	how := &unix.OpenHow{Flags: flags | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT}
 	fd, err := -1, error(nil)
 	for range maxTries {
 		fd, err = unix.Openat2(dir, name, how)
-		// EAGAIN: something was renamed meanwhile, and the kernel cannot be sure.
+		// EAGAIN: something was renamed at the same time, so the kernel cannot
+		// be sure.
 		if !errors.Is(err, unix.EINTR) && !errors.Is(err, unix.EAGAIN) {
 			break
 		}
@@ -128,7 +132,7 @@ func openIn(dir int, name string, flags uint64) (int, error) {
 	return fd, err
 }
 
-// examine finds out what was opened.
+// examine checks what was opened.
 func (n *Namespace) examine() error {
 	var examined error
 	if err := n.control(func(fd int) { examined = n.examineFile(fd) }); err != nil {
@@ -162,32 +166,32 @@ func isNetNS(fd int) error {
 	}
 	kind, err := unix.IoctlRetInt(fd, unix.NS_GET_NSTYPE)
 	if err != nil {
-		return fmt.Errorf("%w: its kind cannot be read: %w", ErrNotNamespace, err)
+		return fmt.Errorf("%w: read its type: %w", ErrNotNamespace, err)
 	}
 	if kind != unix.CLONE_NEWNET {
-		return fmt.Errorf("%w: a namespace of another kind", ErrNotNamespace)
+		return fmt.Errorf("%w: a namespace of another type", ErrNotNamespace)
 	}
 	return nil
 }
 
-// notNamespace says what a file is that is not a namespace.
+// notNamespace describes a file that is not a namespace.
 func notNamespace(fd int) error {
 	var stat unix.Stat_t
 	if err := unix.Fstat(fd, &stat); err == nil && stat.Mode&unix.S_IFMT == unix.S_IFREG && stat.Size == 0 {
-		return fmt.Errorf("%w: an empty file; its folder is mounted without mountPropagation HostToContainer", ErrNotNamespace)
+		return fmt.Errorf("%w: an empty file; its directory is mounted without mountPropagation HostToContainer", ErrNotNamespace)
 	}
 	return fmt.Errorf("%w: another kind of file", ErrNotNamespace)
 }
 
-// control calls f with the file's descriptor, which stays open meanwhile. The
-// only error is os.ErrClosed.
+// control calls f with the file's descriptor, which stays open during the call.
+// The only error is os.ErrClosed.
 func (n *Namespace) control(f func(fd int)) error {
 	raw, err := n.file.SyscallConn()
 	if err == nil {
 		err = raw.Control(func(fd uintptr) { f(int(fd)) })
 	}
 	if err != nil {
-		return os.ErrClosed // the error that Control has for it is internal to Go
+		return os.ErrClosed // Control's own error for it is internal to Go
 	}
 	return nil
 }

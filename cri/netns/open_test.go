@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestOpenTellsWhatIsThere(t *testing.T) {
+func TestOpenErrors(t *testing.T) {
 	root := t.TempDir()
 	for _, dir := range []string{"run/netns", "etc"} {
 		if err := os.MkdirAll(filepath.Join(root, dir), 0o700); err != nil {
@@ -58,7 +58,7 @@ func TestOpenTellsWhatIsThere(t *testing.T) {
 	}
 }
 
-// The one that a wrong mount gives has to say so.
+// The error for a missing propagation must say so.
 func TestOpenNamesTheMissingPropagation(t *testing.T) {
 	root := t.TempDir()
 	for name, text := range map[string]string{"empty": "", "text": "x"} {
@@ -72,8 +72,8 @@ func TestOpenNamesTheMissingPropagation(t *testing.T) {
 	}
 }
 
-// Links of the node lead where they lead on the node, whatever this process has
-// there.
+// The node's links resolve inside root, whatever this process has at their
+// targets.
 func TestOpenFollowsLinksBelowRoot(t *testing.T) {
 	w := newWorld(t)
 	for name, link := range map[string]string{"absolute": "/run", "relative": "../run", "beyond root": "../../../../../run"} {
@@ -86,7 +86,7 @@ func TestOpenFollowsLinksBelowRoot(t *testing.T) {
 				}
 			}
 			bind(t, w.path, at)
-			// Mounted at one of its two names.
+			// Mounted at one of its two spellings.
 			opens(t, root, "/var/run/netns/a")
 			opens(t, root, "/run/netns/a")
 			if err := os.Symlink(link, filepath.Join(root, "var/run")); err != nil {
@@ -132,7 +132,7 @@ func opens(t *testing.T, root, path string) {
 	}
 }
 
-func TestOpenKnowsItsOwn(t *testing.T) {
+func TestOpenOwnNamespace(t *testing.T) {
 	needRoot(t)
 	at := filepath.Join(t.TempDir(), "own")
 	bind(t, "/proc/self/ns/net", at)
@@ -155,7 +155,7 @@ func TestOpenRefusesOtherNamespaces(t *testing.T) {
 	}
 }
 
-// A link of /proc leads out of every root.
+// A magic link of /proc leads out of every root.
 func TestOpenFollowsNoLinksOfProc(t *testing.T) {
 	if _, err := Open("/", "/proc/self/ns/net"); !errors.Is(err, unix.EXDEV) {
 		t.Errorf("error %v, want %v", err, unix.EXDEV)

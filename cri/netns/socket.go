@@ -9,41 +9,40 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// made is what the thread inside brought back.
-type made struct {
+// created is the result of the thread in the namespace.
+type created struct {
 	fd  int
 	err error
 }
 
-// socket makes a socket in the namespace: close-on-exec and non-blocking.
+// socket creates a close-on-exec, non-blocking socket in the namespace.
 func (n *Namespace) socket(family, kind int) (int, error) {
-	done := make(chan made, 1)
+	done := make(chan created, 1)
 	go n.onOwnThread(family, kind, done)
 	m := <-done
 	return m.fd, m.err
 }
 
-// onOwnThread runs on a thread that is taken for it alone. Go's runtime ends a
-// thread whose goroutine ends locked to it, so one that could not return to the
-// process's namespace serves nobody again. While it is locked, the runtime makes
-// new threads from another one, which never leaves (see startTemplateThread
-// there).
+// onOwnThread runs on a dedicated thread. Go's runtime ends a thread whose
+// goroutine exits while locked to it, so a thread that could not return to the
+// process's namespace is never reused. Meanwhile, the runtime creates new
+// threads from another one, which never leaves (see startTemplateThread there).
 //
-// The main thread cannot end, and to the rest of the system its namespace is the
-// process's. Another one is found by holding on to it.
-func (n *Namespace) onOwnThread(family, kind int, done chan<- made) {
+// The main thread cannot exit, and to the rest of the system its namespace is
+// the process's. Keeping it locked makes the scheduler pick another thread.
+func (n *Namespace) onOwnThread(family, kind int, done chan<- created) {
 	runtime.LockOSThread()
 	if unix.Gettid() == unix.Getpid() {
-		other := make(chan made, 1)
+		other := make(chan created, 1)
 		go n.onOwnThread(family, kind, other)
 		done <- <-other
 		runtime.UnlockOSThread()
 		return
 	}
-	m := made{fd: -1}
+	m := created{fd: -1}
 	home := true
 	if err := n.control(func(fd int) { m, home = n.visit(fd, family, kind) }); err != nil {
-		m = made{fd: -1, err: err}
+		m = created{fd: -1, err: err}
 	}
 	if home {
 		runtime.UnlockOSThread()
@@ -51,16 +50,16 @@ func (n *Namespace) onOwnThread(family, kind int, done chan<- made) {
 	done <- m
 }
 
-// visit enters the namespace, makes a socket and returns. home tells that the
-// thread is where it was before.
-func (n *Namespace) visit(target, family, kind int) (m made, home bool) {
+// visit enters the namespace, creates a socket and returns. home reports
+// whether the thread is back in its original namespace.
+func (n *Namespace) visit(target, family, kind int) (m created, home bool) {
 	back, err := unix.Open(threadNetNS, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return made{-1, fmt.Errorf("open %s: %w", threadNetNS, err)}, true
+		return created{-1, fmt.Errorf("open %s: %w", threadNetNS, err)}, true
 	}
 	defer unix.Close(back) //nolint:errcheck // only read from
 	if err := n.setns(target, unix.CLONE_NEWNET); err != nil {
-		return made{-1, enterError(err)}, true
+		return created{-1, enterError(err)}, true
 	}
 	fd, err := unix.Socket(family, kind|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
@@ -70,13 +69,13 @@ func (n *Namespace) visit(target, family, kind int) (m made, home bool) {
 		if fd >= 0 {
 			_ = unix.Close(fd)
 		}
-		return made{-1, fmt.Errorf("leaving the network namespace: %w", lost)}, false
+		return created{-1, fmt.Errorf("leave the network namespace: %w", lost)}, false
 	}
-	return made{fd, err}, true
+	return created{fd, err}, true
 }
 
-// enterError keeps a missing right apart from what a firewall says to a connect,
-// which can be EPERM too.
+// enterError distinguishes a missing capability from a firewall that rejects a
+// connect, which can be EPERM too.
 func enterError(err error) error {
 	if errors.Is(err, unix.EPERM) {
 		return fmt.Errorf("%w: setns: %w", ErrNotPermitted, err)
