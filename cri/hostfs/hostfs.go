@@ -20,21 +20,22 @@ import (
 )
 
 var (
-	// ErrNotRegular is the error for what is there and is no regular file.
+	// ErrNotRegular is returned for something that is not a regular file.
 	ErrNotRegular = errors.New("not a regular file")
-	// ErrTooLarge is the error for a file with more bytes than the caller allows.
+	// ErrTooLarge is returned for a file that is larger than the caller's
+	// limit.
 	ErrTooLarge = errors.New("too large")
 )
 
-// maxEntries bounds the entries that are read of a directory. The largest that
-// are of interest, /proc, has an entry for each process.
+// maxEntries limits how many entries of a directory are read. The largest
+// directory of interest, /proc, has an entry for each process.
 const maxEntries = 1 << 16
 
 // FS is the file system of a node. The zero value is that of this process.
 type FS struct{ root string }
 
-// New returns the file system that is mounted at root; "" and "/" are for a
-// process on the node itself.
+// New returns the file system mounted at root; "" and "/" are for a process on
+// the node itself.
 func New(root string) FS {
 	if root = filepath.Clean("/" + root); root == "/" {
 		root = ""
@@ -42,7 +43,8 @@ func New(root string) FS {
 	return FS{root: root}
 }
 
-// Root returns the directory of this process at which the node's root is.
+// Root returns the directory of this process at which the node's root is
+// mounted.
 func (f FS) Root() string {
 	if f.root == "" {
 		return "/"
@@ -53,10 +55,10 @@ func (f FS) Root() string {
 // IsHost reports whether this process has the node's own root.
 func (f FS) IsHost() bool { return f.root == "" }
 
-// Resolve returns the path, for this process, of a file of the node, without
-// links in it; parts that do not exist stay as they are. It is for programs that
-// open a path themselves, and says only what was so when it was called. On the
-// node's own root links stay, since the kernel follows them as the node does.
+// Resolve returns the path, in this process, of a file of the node, with links
+// resolved; missing parts are kept as they are. It is for callers that must
+// open a path themselves, and is subject to races. On the node's own root links
+// are kept, since the kernel follows them as the node does.
 func (f FS) Resolve(name string) (string, error) {
 	if f.IsHost() {
 		return path.Clean("/" + name), nil
@@ -64,12 +66,11 @@ func (f FS) Resolve(name string) (string, error) {
 	return securejoin.SecureJoin(f.root, name)
 }
 
-// Within returns the path of the node for a path of this process that Resolve
-// has returned.
+// Within returns the path on the node for a path that Resolve has returned.
 func (f FS) Within(real string) string { return path.Clean("/" + strings.TrimPrefix(real, f.root)) }
 
-// Handle returns a descriptor that stands for a file of any kind without opening
-// it (O_PATH), for fstat(2) and the like.
+// Handle returns a descriptor for a file of any kind without opening it
+// (O_PATH), for fstat(2) and the like.
 func (f FS) Handle(name string) (*os.File, error) {
 	if f.IsHost() {
 		return os.OpenFile(path.Clean("/"+name), unix.O_PATH|unix.O_CLOEXEC, 0)
@@ -77,7 +78,7 @@ func (f FS) Handle(name string) (*os.File, error) {
 	return pathrs.OpenInRoot(f.root, name)
 }
 
-// Stat returns what stat(2) says of a file.
+// Stat returns the result of stat(2).
 func (f FS) Stat(name string) (fs.FileInfo, error) {
 	handle, err := f.Handle(name)
 	if err != nil {
@@ -87,8 +88,8 @@ func (f FS) Stat(name string) (fs.FileInfo, error) {
 	return handle.Stat()
 }
 
-// Exists reports whether there is a file or directory. Errors other than "does
-// not exist" are returned.
+// Exists reports whether a file or directory exists. It returns errors other
+// than "does not exist".
 func (f FS) Exists(name string) (bool, error) {
 	_, err := f.Stat(name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -97,13 +98,13 @@ func (f FS) Exists(name string) (bool, error) {
 	return err == nil, err
 }
 
-// IsFile reports whether there is a regular file.
+// IsFile reports whether the name is a regular file.
 func (f FS) IsFile(name string) bool {
 	info, err := f.Stat(name)
 	return err == nil && info.Mode().IsRegular()
 }
 
-// IsDir reports whether there is a directory.
+// IsDir reports whether the name is a directory.
 func (f FS) IsDir(name string) bool {
 	info, err := f.Stat(name)
 	return err == nil && info.IsDir()
@@ -119,8 +120,8 @@ func (f FS) Open(name string) (*os.File, error) {
 	})
 }
 
-// open opens what accept takes. Opening does not wait for the other end of a
-// pipe, and below a mount point no device is opened at all.
+// open opens a file whose mode accept permits. It does not block on a pipe, and
+// below a mount point it opens no device.
 func (f FS) open(name string, accept func(fs.FileMode) error) (*os.File, error) {
 	handle, err := f.Handle(name)
 	if err != nil {
@@ -134,7 +135,7 @@ func (f FS) open(name string, accept func(fs.FileMode) error) (*os.File, error) 
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
 	}
-	// The descriptor, and not the name, is opened: that may be another file by now.
+	// Open the descriptor and not the name, which may be another file by now.
 	file, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", handle.Fd()), os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
 	if wrong := (*fs.PathError)(nil); errors.As(err, &wrong) {
 		wrong.Path = name
@@ -142,10 +143,10 @@ func (f FS) open(name string, accept func(fs.FileMode) error) (*os.File, error) 
 	return file, err
 }
 
-// File is what was read of a file.
+// File is the content of a file.
 type File struct {
 	Data []byte
-	// Changed is when the file was last written.
+	// Changed is the modification time.
 	Changed time.Time
 }
 
@@ -173,7 +174,7 @@ func (f FS) ReadFile(name string, limit int64) ([]byte, error) {
 	return file.Data, err
 }
 
-// ReadStart returns the content of a regular file, or its first limit bytes.
+// ReadStart returns at most the first limit bytes of a regular file.
 func (f FS) ReadStart(name string, limit int64) ([]byte, error) {
 	file, err := f.Open(name)
 	if err != nil {
@@ -183,8 +184,8 @@ func (f FS) ReadStart(name string, limit int64) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(file, limit))
 }
 
-// ReadDir returns the entries of a directory, sorted by name; their Info is not
-// to be asked for.
+// ReadDir returns the entries of a directory, sorted by name. Callers must not
+// use their Info method.
 func (f FS) ReadDir(name string) ([]fs.DirEntry, error) {
 	dir, err := f.open(name, func(mode fs.FileMode) error {
 		if !mode.IsDir() {
@@ -204,7 +205,7 @@ func (f FS) ReadDir(name string) ([]fs.DirEntry, error) {
 	return entries, nil
 }
 
-// List returns the names in a directory, sorted; none if it cannot be read.
+// List returns the sorted names in a directory; nil if it cannot be read.
 func (f FS) List(dir string) []string {
 	entries, err := f.ReadDir(dir)
 	if err != nil {
@@ -217,7 +218,7 @@ func (f FS) List(dir string) []string {
 	return names
 }
 
-// Files returns the paths of the regular files in a directory, sorted.
+// Files returns the sorted paths of the regular files in a directory.
 func (f FS) Files(dir string) []string {
 	var files []string
 	for _, name := range f.List(dir) {
@@ -228,8 +229,8 @@ func (f FS) Files(dir string) []string {
 	return files
 }
 
-// Glob returns the paths in a directory whose last element matches that of the
-// pattern (path.Match), sorted.
+// Glob returns the sorted paths whose last element matches that of the pattern
+// (path.Match), in the pattern's directory.
 func (f FS) Glob(pattern string) []string {
 	var names []string
 	for _, name := range f.List(path.Dir(pattern)) {
@@ -240,9 +241,10 @@ func (f FS) Glob(pattern string) []string {
 	return names
 }
 
-// DropIns returns the files *.conf in some folders of some directories, the
-// strongest directory first, sorted by their own names. A name that is found first
-// counts, also where it is a link to /dev/null, which masks it (systemd.unit(5)).
+// DropIns returns the *.conf files in the given folders of the given
+// directories, sorted by file name. Of files with the same name the first one
+// found counts, so list the directory with the highest precedence first. A link
+// to /dev/null masks a file (systemd.unit(5)).
 func (f FS) DropIns(dirs, folders []string) []string {
 	found := map[string]string{}
 	for _, folder := range folders {
@@ -264,7 +266,8 @@ func (f FS) DropIns(dirs, folders []string) []string {
 	return files
 }
 
-// Readlink returns the target of a link as it is written, "" if there is no link.
+// Readlink returns the target of a link as written, or "" if the name is not a
+// link.
 func (f FS) Readlink(name string) string {
 	dir, err := f.Handle(path.Dir(name))
 	if err != nil {

@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// tree makes files below a directory. A name that ends with a slash is a
-// directory; a content "-> x" is a link to x.
+// tree creates files below a directory. A name that ends with a slash is a
+// directory; contents "-> x" are a link to x.
 func tree(t testing.TB, files map[string]string) string {
 	t.Helper()
 	root := t.TempDir()
@@ -81,7 +81,7 @@ func TestResolve(t *testing.T) {
 	}
 }
 
-// A link means what it means on the node, wherever it is in a path.
+// Links resolve as on the node, anywhere in a path.
 func TestReadFollowsLinks(t *testing.T) {
 	t.Parallel()
 	const outside = "/etc/hostname-of-this-machine"
@@ -134,11 +134,11 @@ func TestReadFollowsLinks(t *testing.T) {
 	}
 }
 
-// Nothing but regular files is read, and no more than is allowed.
+// Only regular files are read, and only up to the limit.
 func TestReadIsBounded(t *testing.T) {
 	t.Parallel()
 	root := tree(t, map[string]string{"full": "12345678", "dir/": "", "link": "-> /pipe", "sub/full": "x"})
-	check(t, syscall.Mkfifo(filepath.Join(root, "pipe"), 0o600)) // nobody writes into it
+	check(t, syscall.Mkfifo(filepath.Join(root, "pipe"), 0o600)) // nothing writes to it
 	huge := filepath.Join(root, "huge")
 	check(t, os.WriteFile(huge, nil, 0o600))
 	check(t, os.Truncate(huge, 1<<40))
@@ -226,8 +226,8 @@ func TestDropIns(t *testing.T) {
 	}
 }
 
-// Whoever swaps a directory for a link out of the root while it is read gets
-// nothing read from there.
+// Swapping a directory for a link out of the root during a read does not make
+// the read leave the root.
 func TestLinkSwap(t *testing.T) {
 	t.Parallel()
 	outside := tree(t, map[string]string{"file": "outside"})
@@ -263,8 +263,8 @@ func TestLinkSwap(t *testing.T) {
 	}
 }
 
-// A file that is replaced between the look at it and the reading is the one that
-// was looked at.
+// A file that is replaced between the check and the read is the one that was
+// checked.
 func TestFileSwap(t *testing.T) {
 	t.Parallel()
 	root := tree(t, map[string]string{"d/file": "text"})
