@@ -1,3 +1,3 @@
-// Package systemd reads, from the files of a node, what systemd starts a service
-// with: its unit with the drop-ins, and its environment.
+// Package systemd reads from a node's files how systemd starts a service: its
+// unit with the drop-ins, and its environment.
 package systemd

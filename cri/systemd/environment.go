@@ -8,11 +8,11 @@ import (
 	"strings"
 )
 
-// Environment is the environment of a process, in order, each name once.
+// Environment is the environment of a process, in order, with each name once.
 type Environment []Variable
 
-// Variable is a variable of an environment. Its value may be a password, or hold
-// one: printing shows only its name.
+// Variable is an environment variable. Its value may be or contain a password,
+// so formatting shows only its name.
 type Variable struct {
 	Name, Value string
 	// File is the file of the node that sets it; "" if none does.
@@ -25,11 +25,11 @@ func (v Variable) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, v.Name)
 // LogValue implements slog.LogValuer.
 func (v Variable) LogValue() slog.Value { return slog.StringValue(v.Name) }
 
-// MarshalText keeps encoders from seeing the value.
+// MarshalText implements encoding.TextMarshaler without the value.
 func (v Variable) MarshalText() ([]byte, error) { return []byte(v.Name), nil }
 
-// Set adds a variable, or replaces it in its place (systemd, strv_env_merge). As
-// append does, it may change e.
+// Set adds a variable, or replaces it in place (systemd, strv_env_merge). Like
+// append, it may modify e.
 func (e Environment) Set(v Variable) Environment {
 	for i := range e {
 		if e[i].Name == v.Name {
@@ -40,15 +40,14 @@ func (e Environment) Set(v Variable) Environment {
 	return append(e, v)
 }
 
-// Unset removes a variable; of an assignment NAME=value, only if it has that
-// value. It may change e.
+// Unset removes a variable by name, or, for NAME=value, only if it has that
+// value. It may modify e.
 func (e Environment) Unset(assignment string) Environment {
 	name, value, exact := strings.Cut(assignment, "=")
 	return slices.DeleteFunc(e, func(v Variable) bool { return v.Name == name && (!exact || v.Value == value) })
 }
 
-// First returns the value of the first of the names that has one that is not
-// empty.
+// First returns the first non-empty value of the given names.
 func (e Environment) First(names ...string) string { return e.find(names).Value }
 
 // FileOf returns the file that sets what First returns; "" if none does.

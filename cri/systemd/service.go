@@ -12,14 +12,15 @@ import (
 )
 
 const (
-	// maxFile bounds a file, in bytes. systemd takes lines of up to 1 MiB.
+	// maxFile limits a file's size, in bytes. systemd accepts lines of up to 1
+	// MiB.
 	maxFile = 2 << 20
-	// maxEnvironmentFiles bounds the files of environment of a service.
+	// maxEnvironmentFiles limits the environment files of a service.
 	maxEnvironmentFiles = 64
 )
 
-// unitDirs returns systemd's directories for the system's units, the strongest
-// first (systemd.unit(5)).
+// unitDirs returns the directories of system units, the one with the highest
+// precedence first (systemd.unit(5)).
 func unitDirs() []string {
 	return []string{
 		"/etc/systemd/system", "/run/systemd/system",
@@ -27,12 +28,12 @@ func unitDirs() []string {
 	}
 }
 
-// managerDirs returns the directories of system.conf, likewise.
+// managerDirs returns the directories of system.conf in the same order.
 func managerDirs() []string {
 	return []string{"/etc/systemd", "/run/systemd", "/usr/local/lib/systemd", "/usr/lib/systemd"}
 }
 
-// Service is what the files of a node say of a service.
+// Service holds a service's settings from the node's files.
 type Service struct {
 	host     hostfs.FS
 	name     string
@@ -40,18 +41,19 @@ type Service struct {
 	texts    []string
 	defaults Environment // of the manager
 	own      Environment
-	patterns []string // of the files of environment
+	patterns []string // of environment files
 	unset    []string
 }
 
-// Format implements fmt.Formatter: package fmt does not ask the variables in it.
+// Format implements fmt.Formatter, because package fmt does not call that of
+// the variables inside.
 func (s Service) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, s.name+".service") }
 
 // LogValue implements slog.LogValuer.
 func (s Service) LogValue() slog.Value { return slog.StringValue(s.name + ".service") }
 
-// ReadService reads the unit of a service, such as "containerd", its drop-ins,
-// and the manager's configuration. Files that cannot be read are left out.
+// ReadService reads the unit of a service such as "containerd", its drop-ins,
+// and the manager's configuration. It skips files that cannot be read.
 func ReadService(host hostfs.FS, name string) Service {
 	s := Service{host: host, name: name}
 	for _, file := range managerFiles(host) {
@@ -66,23 +68,22 @@ func ReadService(host hostfs.FS, name string) Service {
 	return s
 }
 
-// Files returns the unit's own file, if there is one, and those of its drop-ins,
-// in the order in which systemd reads them. There are none if nothing is known of
-// the service.
+// Files returns the unit file, if there is one, and its drop-ins, in the order
+// in which systemd reads them. It is empty if nothing is known of the service.
 func (s Service) Files() []string { return s.files }
 
-// Texts returns what is assigned in the section Service of each file, the
-// strongest file first: command lines, and variables that these may name.
+// Texts returns the values in the Service section of each file, the file with
+// the highest precedence first: command lines, and variables that they may use.
 func (s Service) Texts() []string { return s.texts }
 
-// unitFiles returns the files of a unit in the order in which they are read: the
-// unit's own, then the drop-ins by their names.
+// unitFiles returns the files of a unit in the order in which systemd reads
+// them: the unit file, then the drop-ins by name.
 func unitFiles(host hostfs.FS, unit string) []string {
 	return append(first(host, unitDirs(), unit+".service"), host.DropIns(unitDirs(), dropInDirs(unit))...)
 }
 
-// dropInDirs returns the names of the directories of a unit's drop-ins: its own,
-// those of its prefixes ("k3s-.service.d"), that of all services.
+// dropInDirs returns the names of the directories of a unit's drop-ins: its
+// own, those of its prefixes ("k3s-.service.d"), and that of all services.
 func dropInDirs(unit string) []string {
 	names := []string{unit + ".service.d"}
 	for i := strings.LastIndexByte(unit, '-'); i > 0; i = strings.LastIndexByte(unit[:i], '-') {
@@ -95,7 +96,7 @@ func managerFiles(host hostfs.FS) []string {
 	return append(first(host, managerDirs(), "system.conf"), host.DropIns(managerDirs(), []string{"system.conf.d"})...)
 }
 
-// first returns the file in the first of the directories that has it.
+// first returns the file from the first directory that has it.
 func first(host hostfs.FS, dirs []string, name string) []string {
 	for _, dir := range dirs {
 		if file := path.Join(dir, name); host.IsFile(file) {
@@ -118,7 +119,7 @@ func (s *Service) read(name, section string) {
 	s.texts = append(s.texts, strings.Join(values, "\n"))
 }
 
-// apply takes a directive; an empty value takes back what was said before.
+// apply applies a directive; an empty value resets earlier ones.
 func (s *Service) apply(d directive, file string) {
 	switch d.key {
 	case "DefaultEnvironment":
@@ -152,16 +153,16 @@ func (s *Service) assign(env Environment, value, file string) Environment {
 	return env
 }
 
-// expand replaces the specifiers that name the unit, and "%%", which an
-// encoded character of a password needs. Others are left as they are.
+// expand replaces the specifiers for the unit's name, and "%%", which occurs in
+// percent-encoded passwords. It keeps all others.
 func (s *Service) expand(text string) string {
 	return strings.NewReplacer("%%", "%", "%n", s.name+".service", "%N", s.name, "%p", s.name).Replace(text)
 }
 
-// Environment returns the environment that systemd starts the service with, as
-// far as files say: DefaultEnvironment= of the manager, Environment= and
-// EnvironmentFile= of the unit and its drop-ins, in that order of strength
-// (systemd.exec(5)). /etc/environment is PAM's, and no part of it.
+// Environment returns the environment with which systemd starts the service, as
+// far as files determine it: the manager's DefaultEnvironment=, then
+// Environment= and EnvironmentFile= of the unit and its drop-ins; later ones
+// win (systemd.exec(5)). /etc/environment is PAM's and not part of it.
 func (s Service) Environment() Environment {
 	env := slices.Clone(s.defaults)
 	for _, v := range s.own {
@@ -183,15 +184,14 @@ func (s Service) Environment() Environment {
 	return env
 }
 
-// EnvironmentFiles returns the files of environment that the unit names, in its
-// order, the strongest last. They need not be there, unless a pattern stands for
-// them.
+// EnvironmentFiles returns the environment files that the unit names, in order;
+// the last one wins. Files named literally need not exist.
 func (s Service) EnvironmentFiles() []string {
 	var files []string
 	for _, pattern := range s.patterns {
 		pattern = strings.Trim(strings.TrimPrefix(strings.Trim(pattern, `"'`), "-"), `"'`)
 		switch {
-		case !path.IsAbs(pattern): // systemd takes no other
+		case !path.IsAbs(pattern): // systemd accepts absolute paths only
 		case strings.ContainsAny(path.Base(pattern), "*?["):
 			files = append(files, s.host.Glob(pattern)...)
 		default:

@@ -27,8 +27,8 @@ func node(t *testing.T, files map[string]string) hostfs.FS {
 	return hostfs.New(root)
 }
 
-// The strongest file comes last where systemd reads them, and first where
-// settings are looked for.
+// Texts come in order of precedence, the reverse of the order in which systemd
+// reads the files.
 func TestReadService(t *testing.T) {
 	t.Parallel()
 	s := ReadService(node(t, map[string]string{
@@ -73,7 +73,7 @@ func TestNoService(t *testing.T) {
 	}
 }
 
-// A pattern may stand for any number of files.
+// A pattern may match any number of files.
 func TestEnvironmentFilesAreBounded(t *testing.T) {
 	t.Parallel()
 	files := map[string]string{"etc/systemd/system/a.service": "[Service]\nEnvironmentFile=/etc/d/*\n"}

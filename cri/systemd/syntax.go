@@ -5,15 +5,15 @@ import (
 	"strings"
 )
 
-// directive is one assignment of a unit file.
+// directive is one assignment in a unit file.
 type directive struct{ key, value string }
 
 // directives returns the assignments in a section of a unit file
-// (systemd.syntax(7)): a backslash at the end of a line continues it, comments
-// in between are left out. A line may be as long as a list of hosts without
-// proxy is, and one that is no assignment is passed over, as systemd does. The
-// parser of github.com/coreos/go-systemd refuses the one and the other, and takes
-// comments in a continued line for a part of its value.
+// (systemd.syntax(7)). A backslash at the end of a line continues it; comments
+// in between are dropped. Lines may be long, for example a list of NO_PROXY
+// hosts. A line that is not an assignment is ignored, as systemd does. The
+// parser of github.com/coreos/go-systemd rejects both, and takes comments in a
+// continued line as part of the value.
 func directives(text, section string) []directive {
 	var out []directive
 	current, pending := "", ""
@@ -39,9 +39,8 @@ func directives(text, section string) []directive {
 	return out
 }
 
-// words splits a value at its spaces, with quotes and escapes removed
-// (systemd, extract_first_word). After a quote that is not closed, or an escape
-// that does not exist, nothing is taken.
+// words splits a value at white space and removes quotes and escapes (systemd,
+// extract_first_word). It stops at an unterminated quote or an invalid escape.
 func words(value string) []string {
 	var (
 		found   []string
@@ -79,7 +78,7 @@ func words(value string) []string {
 	return found
 }
 
-// unescape reads what follows a backslash; used is how many bytes that is.
+// unescape decodes what follows a backslash; used is the number of bytes read.
 func unescape(s string) (text string, used int) {
 	if s == "" {
 		return "", 0
@@ -95,9 +94,9 @@ func unescape(s string) (text string, used int) {
 	return "", 0
 }
 
-// ParseEnvironmentFile reads the assignments of an EnvironmentFile= (systemd,
-// parse_env_file_internal). It is not the shell's syntax: "export" makes no
-// sense, and a quote counts only where a value begins.
+// ParseEnvironmentFile parses an EnvironmentFile= (systemd,
+// parse_env_file_internal). The syntax is not the shell's: "export" is not
+// supported, and a quote counts only at the start of a value.
 func ParseEnvironmentFile(text string) Environment {
 	var env Environment
 	p := envReader{text: text}
@@ -132,7 +131,7 @@ func (p *envReader) peekLine() string {
 // value reads to the end of the line on which the value ends.
 func (p *envReader) value() string {
 	var b strings.Builder
-	atStart, kept := true, 0 // what is before kept is not trimmed
+	atStart, kept := true, 0 // trailing space is trimmed only after this length
 	for p.at < len(p.text) {
 		c := p.text[p.at]
 		p.at++
@@ -158,8 +157,8 @@ func (p *envReader) value() string {
 	return trimAfter(b.String(), kept)
 }
 
-// quoted reads to the closing quote. In double quotes a backslash escapes what
-// it escapes in the shell.
+// quoted reads to the closing quote. In double quotes a backslash escapes the
+// same characters as in the shell.
 func (p *envReader) quoted(b *strings.Builder, quote byte) {
 	for p.at < len(p.text) {
 		c := p.text[p.at]
