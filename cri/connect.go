@@ -6,9 +6,10 @@ import (
 	"google.golang.org/grpc"
 )
 
-// Connect makes a connection to a runtime's socket for calls that are not
-// CRI's: containerd serves its own API on the same socket. The endpoint is as in
-// Dial. No connection is made yet, so an error is always a wrong endpoint.
+// Connect returns a connection to a runtime's socket for calls other than
+// CRI's: containerd serves its own API on the same socket. The endpoint is as
+// in Dial. It does not connect yet, so an error always means an invalid
+// endpoint.
 func Connect(endpoint string) (*grpc.ClientConn, error) {
 	path, err := socketPath(endpoint)
 	if err != nil {

@@ -8,22 +8,22 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// Kind says why a call to the runtime failed.
+// Kind classifies why a call to the runtime failed.
 type Kind string
 
-// The kinds. The gRPC code decides: the runtime's own text is not looked at.
+// The kinds. They depend only on the gRPC code, not on the runtime's text.
 const (
-	KindDown          Kind = "Down"          // nobody answers on the socket, or it may not be opened
-	KindTimeout       Kind = "Timeout"       // no answer in time
-	KindCanceled      Kind = "Canceled"      // the caller gave up
-	KindUnimplemented Kind = "Unimplemented" // the runtime is too old for the call
-	KindNotReady      Kind = "NotReady"      // the runtime answers, and says that it is not ready
-	KindFailed        Kind = "Failed"        // the runtime answered with another error
+	KindDown          Kind = "Down"          // nothing answers on the socket, or it may not be opened
+	KindTimeout       Kind = "Timeout"       // no response in time
+	KindCanceled      Kind = "Canceled"      // the caller canceled the call
+	KindUnimplemented Kind = "Unimplemented" // the runtime does not support the call
+	KindNotReady      Kind = "NotReady"      // the runtime responds, but reports that it is not ready
+	KindFailed        Kind = "Failed"        // the runtime returned another error
 )
 
 // Error is a failed call to the runtime. Its text names the call, the kind and
-// the gRPC code; what the runtime wrote is behind Unwrap, since it can quote
-// the image's registry or the runtime's configuration.
+// the gRPC code. The runtime's own text is only available through Unwrap,
+// because it may quote the image's registry or the runtime's configuration.
 type Error struct {
 	Op   string // the CRI method
 	Kind Kind
@@ -36,11 +36,11 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("container runtime: %s: %s (%s)", e.Op, e.Kind, e.Code)
 }
 
-// Unwrap gives the gRPC status error.
+// Unwrap returns the gRPC status error.
 func (e *Error) Unwrap() error { return e.err }
 
-// IsDown tells that the runtime could not be asked at all, so that nothing was
-// learnt about the image.
+// IsDown reports whether the runtime could not be asked at all, so that nothing
+// is known about the image.
 func IsDown(err error) bool {
 	var e *Error
 	return errors.As(err, &e) && (e.Kind == KindDown || e.Kind == KindTimeout || e.Kind == KindNotReady)

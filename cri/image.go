@@ -9,23 +9,22 @@ import (
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
-// maxOtherNames bounds the names that OtherNames gives: they are for a
-// sentence, not for an inventory.
+// maxOtherNames limits OtherNames, whose result is meant for a sentence.
 const maxOtherNames = 5
 
 // Image is an image that the runtime has.
 type Image struct {
-	ID      string   // containerd: sha256:…, CRI-O: bare hexadecimal
+	ID      string   // containerd: sha256:…, CRI-O: hexadecimal digits only
 	Tags    []string // full names with a tag
 	Digests []string // full names with a digest
 	Size    uint64   // bytes
 	Pinned  bool     // exempt from garbage collection
 }
 
-// Image asks for the image of a reference as a pod's spec has it; the runtime
-// normalises it. present is false when the runtime answers that it has no such
-// image: an empty response (CRI's rule) or the code NotFound. Errors are of
-// type *Error and mean that nothing is known.
+// Image returns the image for a reference as written in a pod's spec; the
+// runtime normalizes it. present is false if the runtime has no such image: it
+// returns an empty response (as CRI demands) or the code NotFound. Errors are
+// of type *Error and mean that nothing is known.
 func (r *Runtime) Image(ctx context.Context, ref string) (img Image, present bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -52,13 +51,14 @@ func fromCRI(i *runtime.Image) Image {
 	}
 }
 
-// OtherNames gives other names under which the runtime has what ref asks for,
-// sorted, at most five: other tags and digests of the same repository and, for
-// a reference with a digest, names of the same digest in other repositories. A
-// reference that does not parse has none. Errors are of type *Error.
+// OtherNames returns other names under which the runtime has the image that ref
+// refers to, sorted, at most five: other tags and digests of the same
+// repository and, for a reference with a digest, names with the same digest in
+// other repositories. A reference that does not parse has none. Errors are of
+// type *Error.
 //
-// A digest-pinned image is not found by its tag, nor the other way round: the
-// runtime keeps the two names apart.
+// An image pulled by digest is not found by its tag, nor the other way round:
+// the runtime keeps the two names apart.
 func (r *Runtime) OtherNames(ctx context.Context, ref string) ([]string, error) {
 	named, err := reference.ParseNormalizedNamed(ref)
 	if err != nil {
@@ -79,8 +79,8 @@ func (r *Runtime) OtherNames(ctx context.Context, ref string) ([]string, error) 
 	return names[:min(len(names), maxOtherNames)], nil
 }
 
-// related gives the names of one listed image that say that it is what the
-// reference is about, without that reference itself.
+// related returns the names of a listed image that refer to the same image as
+// named, except named itself.
 func related(img *runtime.Image, named reference.Named) []string {
 	self := reference.TagNameOnly(named).String()
 	all := slices.Concat(img.GetRepoTags(), img.GetRepoDigests())

@@ -7,27 +7,27 @@ import (
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
-// maxFilesystems bounds the directories that a runtime may tell of.
+// maxFilesystems limits the number of directories that a runtime may report.
 const maxFilesystems = 32
 
-// ImageFilesystem is a directory in which the runtime has images. The numbers are
-// what the images use, and not what is free on the file system; the directory need
-// not be a mount.
+// ImageFilesystem is a directory in which the runtime stores images. The
+// numbers are what the images use, not what is free on the file system. The
+// directory need not be a mount point.
 type ImageFilesystem struct {
-	// Directory is an absolute path of the node: with containerd a snapshotter's
-	// root, with CRI-O one in its graph root.
+	// Directory is an absolute path on the node: a snapshotter's root for
+	// containerd, a directory in the graph root for CRI-O.
 	Directory string
-	// Used is bytes, Inodes a number of files. Both are 0 as long as the runtime
-	// has not counted, which containerd does every ten seconds (snapshotsSyncer).
+	// Used is in bytes, Inodes a number of files. Both are 0 until the runtime
+	// has counted, which containerd does every ten seconds (snapshotsSyncer).
 	Used, Inodes uint64
-	// Containers: it is for the writable layers of containers, which CRI-O tells of
-	// separately.
+	// Containers reports whether the directory holds the writable layers of
+	// containers, which CRI-O reports separately.
 	Containers bool
 }
 
-// ImageFilesystems gives the directories in which the runtime has images, the
-// default snapshotter's first (ImageFsInfo; internal/cri/server/images). Paths that
-// are not absolute are left out. Errors are of type *Error.
+// ImageFilesystems returns the directories in which the runtime stores images,
+// the default snapshotter's first (ImageFsInfo; internal/cri/server/images). It
+// leaves out paths that are not absolute. Errors are of type *Error.
 func (r *Runtime) ImageFilesystems(ctx context.Context) ([]ImageFilesystem, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()

@@ -19,30 +19,28 @@ import (
 )
 
 const (
-	// callTimeout bounds one call. A runtime answers from memory in
-	// milliseconds; one that needs longer is not well, which is an answer.
+	// callTimeout limits one call. A healthy runtime responds from memory in
+	// milliseconds.
 	callTimeout = 3 * time.Second
-	// maxMessage is the bound that the kubelet puts on CRI messages.
+	// maxMessage is the kubelet's limit on CRI messages.
 	maxMessage = 16 << 20
-	// maxBackoff is how long after a restart of the runtime it may still be
-	// taken for down.
+	// maxBackoff is how long the runtime may still appear down after a restart.
 	maxBackoff = time.Second
 )
 
-// Runtime is a container runtime behind a CRI socket. It is safe for
-// concurrent use, connects on the first call, and connects again by itself
-// after the runtime was restarted.
+// Runtime is a container runtime behind a CRI socket. It is safe for concurrent
+// use, connects on the first call, and reconnects after the runtime restarts.
 type Runtime struct {
 	conn    *grpc.ClientConn
 	images  runtime.ImageServiceClient
 	runtime runtime.RuntimeServiceClient
-	content content.Store // containerd's own; others do not have it
+	content content.Store // containerd only
 }
 
-// Dial makes a Runtime for a socket: an absolute path, or unix:///path. No
-// connection is made yet, so an error is always a wrong endpoint. Give the
-// path in a mounted directory rather than a mounted socket: the socket's inode
-// changes when the runtime restarts.
+// Dial returns a Runtime for a socket: an absolute path, or unix:///path. It
+// does not connect yet, so an error always means an invalid endpoint. Mount the
+// socket's directory rather than the socket, because the socket's inode changes
+// when the runtime restarts.
 func Dial(endpoint string) (*Runtime, error) {
 	conn, err := Connect(endpoint)
 	if err != nil {
@@ -70,8 +68,7 @@ func dialOptions(path string) []grpc.DialOption {
 	}
 	return []grpc.DialOption{
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		// A dialer of our own also keeps the proxy settings of the
-		// environment away from the socket.
+		// An own dialer also ignores the proxy settings in the environment.
 		grpc.WithContextDialer(dial),
 		grpc.WithAuthority("localhost"),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
@@ -85,8 +82,8 @@ func dialOptions(path string) []grpc.DialOption {
 // Close closes the connection.
 func (r *Runtime) Close() error { return r.conn.Close() }
 
-// Version gives the runtime's name ("containerd", "cri-o") and version as it
-// writes them. Errors are of type *Error.
+// Version returns the runtime's name ("containerd", "cri-o") and version as it
+// reports them. Errors are of type *Error.
 func (r *Runtime) Version(ctx context.Context) (name, version string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -97,9 +94,9 @@ func (r *Runtime) Version(ctx context.Context) (name, version string, err error)
 	return resp.GetRuntimeName(), resp.GetRuntimeVersion(), nil
 }
 
-// Ready returns nil when the runtime answers and reports its RuntimeReady
-// condition. A network that is not ready is not asked about: images are pulled
-// through the node's own network. Errors are of type *Error.
+// Ready returns nil if the runtime responds and reports its RuntimeReady
+// condition. NetworkReady does not matter, because images are pulled through
+// the node's own network. Errors are of type *Error.
 func (r *Runtime) Ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()

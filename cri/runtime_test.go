@@ -192,7 +192,7 @@ func TestOtherNamesAreBounded(t *testing.T) {
 	}
 }
 
-// The error's text must not carry what the runtime wrote.
+// The error's text must not contain the runtime's text.
 func TestErrorText(t *testing.T) {
 	fake := critest.New(t)
 	fake.Set(critest.Fault{Code: codes.Unknown})

@@ -13,45 +13,46 @@ import (
 // (kubelet/types, KubernetesPodUIDLabel).
 const podUIDLabel = "io.kubernetes.pod.uid"
 
-// ErrNoSandbox tells that the runtime has no sandbox of the pod: it was never
-// made, for want of the sandbox's image or of a pod network, or it is gone.
+// ErrNoSandbox means that the runtime has no sandbox of the pod: none was
+// created, for example because the sandbox image or the pod network is missing,
+// or it was removed.
 var ErrNoSandbox = errors.New("the runtime has no sandbox of the pod")
 
-// ErrSandboxNotReady tells that the runtime has sandboxes of the pod, and that
-// none of them runs.
+// ErrSandboxNotReady means that the runtime has sandboxes of the pod, but none
+// is running.
 var ErrSandboxNotReady = errors.New("no sandbox of the pod is ready")
 
-// DNS is what a pod's resolv.conf is made of.
+// DNS holds the settings for a pod's resolv.conf.
 type DNS struct {
 	Servers  []string // IP addresses
-	Searches []string // domains to search in
-	Options  []string // as in resolv.conf, like ndots:5
+	Searches []string // search domains
+	Options  []string // as in resolv.conf, such as ndots:5
 }
 
 // Sandbox is the environment that the containers of a pod share.
 type Sandbox struct {
 	ID string
-	// HostNetwork tells that the pod has the node's own network.
+	// HostNetwork reports whether the pod uses the node's network.
 	HostNetwork bool
-	// NetNS is the file of the pod's network namespace, a path of the node.
-	// Empty for a pod with the node's network, and where the runtime does not
-	// tell it.
+	// NetNS is the path on the node of the pod's network namespace; empty if
+	// the pod uses the node's network or the runtime does not report it.
 	NetNS string
 	// DNS is what the kubelet wants in the pod's resolv.conf.
 	DNS DNS
-	// DNSTold tells that the runtime told DNS: containerd does, CRI-O does not.
-	DNSTold bool
-	// ResolvConf is the pod's resolv.conf, a path of the node; empty where the
-	// runtime does not tell it.
+	// HasDNS reports whether the runtime reported DNS: containerd does, CRI-O
+	// does not.
+	HasDNS bool
+	// ResolvConf is the path on the node of the pod's resolv.conf; empty if the
+	// runtime does not report it.
 	ResolvConf string
 }
 
-// Sandbox asks for the sandbox of a pod that runs: the one of the highest
-// attempt and, among those, the newest. podUID is the pod's uid as the kubelet
-// gives it to the runtime: that of static pods is in the annotation
-// kubernetes.io/config.hash, not in their metadata.
+// Sandbox returns the running sandbox of a pod: the one with the highest
+// attempt and, among those, the newest. podUID is the pod's UID as the kubelet
+// passes it to the runtime; for static pods that is the annotation
+// kubernetes.io/config.hash, not metadata.uid.
 //
-// What the runtime does not tell, or tells in a form that is not known, is left
+// Fields that the runtime does not report, or reports in an unknown form, are
 // empty. Errors are ErrNoSandbox, ErrSandboxNotReady or of type *Error.
 func (r *Runtime) Sandbox(ctx context.Context, podUID string) (Sandbox, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
@@ -73,12 +74,12 @@ func (r *Runtime) Sandbox(ctx context.Context, podUID string) (Sandbox, error) {
 	return sandboxOf(id, resp), nil
 }
 
-// sandboxID gives the id of the pod's sandbox that runs. The kubelet makes a new
-// one with a higher attempt when it finds one broken, and removes the old one
-// later.
+// sandboxID returns the ID of the pod's running sandbox. When the kubelet finds
+// a broken sandbox, it creates a new one with a higher attempt and removes the
+// old one later.
 func (r *Runtime) sandboxID(ctx context.Context, podUID string) (string, error) {
 	if podUID == "" {
-		return "", ErrNoSandbox // no label is not any label
+		return "", ErrNoSandbox // an empty label value would not select this pod
 	}
 	resp, err := r.runtime.ListPodSandbox(ctx, &runtime.ListPodSandboxRequest{
 		Filter: &runtime.PodSandboxFilter{LabelSelector: map[string]string{podUIDLabel: podUID}},
@@ -105,13 +106,13 @@ func byAge(a, b *runtime.PodSandbox) int {
 	)
 }
 
-// sandboxOf reads the answer. Whether the pod has the node's network is what its
-// options say: CRI-O lists a namespace for such a pod too.
+// sandboxOf converts the response. Whether the pod uses the node's network
+// depends on the options, because CRI-O lists a namespace for such a pod too.
 func sandboxOf(id string, resp *runtime.PodSandboxStatusResponse) Sandbox {
 	network := resp.GetStatus().GetLinux().GetNamespaces().GetOptions().GetNetwork()
 	info := parseSandboxInfo(resp.GetInfo()["info"])
 	s := Sandbox{ID: id, HostNetwork: network == runtime.NamespaceMode_NODE, ResolvConf: info.resolvConf(id)}
-	s.DNS, s.DNSTold = info.dns()
+	s.DNS, s.HasDNS = info.dns()
 	if !s.HostNetwork {
 		s.NetNS = info.netNS()
 	}

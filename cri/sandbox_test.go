@@ -24,7 +24,7 @@ func infoOf(t *testing.T, runtime string) string {
 	return string(text)
 }
 
-// sandboxOf asks a runtime that has the one sandbox s1 of the pod u1.
+// sandboxOf asks a runtime with the single sandbox s1 of the pod u1.
 func sandboxOf(t *testing.T, s critest.Sandbox) cri.Sandbox {
 	t.Helper()
 	s.ID, s.PodUID = "s1", "u1"
@@ -43,7 +43,7 @@ func TestSandboxOfEachRuntime(t *testing.T) {
 		"containerd-2": {
 			NetNS:      "/var/run/netns/cni-00000000-0000-4000-8000-000000000002",
 			ResolvConf: resolvConf,
-			DNSTold:    true,
+			HasDNS:     true,
 			DNS: cri.DNS{
 				Servers:  []string{"10.96.0.10"},
 				Searches: []string{"shop.svc.cluster.local", "svc.cluster.local", "cluster.local"},
@@ -53,7 +53,7 @@ func TestSandboxOfEachRuntime(t *testing.T) {
 		"containerd-1.7": {
 			NetNS:      "/var/run/netns/cni-00000000-0000-4000-8000-000000000017",
 			ResolvConf: resolvConf,
-			DNSTold:    true,
+			HasDNS:     true,
 			DNS:        cri.DNS{Servers: []string{"192.0.2.53", "2001:db8::53"}, Options: []string{"timeout:2", "edns0"}},
 		},
 		"containerd-1.6": {
@@ -70,7 +70,8 @@ func TestSandboxOfEachRuntime(t *testing.T) {
 			if got := sandboxOf(t, critest.Sandbox{Info: infoOf(t, runtime)}); !reflect.DeepEqual(got, want) {
 				t.Errorf("got  %+v\nwant %+v", got, want)
 			}
-			// CRI-O lists a namespace's path for a pod with the node's network.
+			// CRI-O lists a namespace path even for a pod with the node's
+			// network.
 			want.HostNetwork, want.NetNS = true, ""
 			if got := sandboxOf(t, critest.Sandbox{Info: infoOf(t, runtime), HostNetwork: true}); !reflect.DeepEqual(got, want) {
 				t.Errorf("with the node's network: got  %+v\nwant %+v", got, want)
@@ -79,11 +80,11 @@ func TestSandboxOfEachRuntime(t *testing.T) {
 	}
 }
 
-// A part that is missing or of an unknown form takes none of the others with it.
+// A missing part or one of unknown form does not affect the others.
 func TestSandboxInfoIsReadLeniently(t *testing.T) {
 	const dns = `"config":{"dns_config":{"servers":["10.0.0.1"]}}`
 	const metadata = `"sandboxMetadata":{"Version":"v1","Metadata":{"NetNSPath":"/run/netns/b"}}`
-	told := cri.DNS{Servers: []string{"10.0.0.1"}}
+	wantDNS := cri.DNS{Servers: []string{"10.0.0.1"}}
 	for name, tc := range map[string]struct {
 		info string
 		want cri.Sandbox
@@ -93,12 +94,12 @@ func TestSandboxInfoIsReadLeniently(t *testing.T) {
 		"a list":          {"[]", cri.Sandbox{}},
 		"null":            {"null", cri.Sandbox{}},
 		"too much":        {`{` + dns + `,"x":"` + strings.Repeat("x", 4<<20) + `"}`, cri.Sandbox{}},
-		"spec a text":     {`{"runtimeSpec":"x",` + dns + `}`, cri.Sandbox{DNS: told, DNSTold: true}},
-		"spec null":       {`{"runtimeSpec":null,` + dns + `,` + metadata + `}`, cri.Sandbox{DNS: told, DNSTold: true, NetNS: "/run/netns/b"}},
+		"spec a text":     {`{"runtimeSpec":"x",` + dns + `}`, cri.Sandbox{DNS: wantDNS, HasDNS: true}},
+		"spec null":       {`{"runtimeSpec":null,` + dns + `,` + metadata + `}`, cri.Sandbox{DNS: wantDNS, HasDNS: true, NetNS: "/run/netns/b"}},
 		"config a list":   {`{"config":[],` + metadata + `}`, cri.Sandbox{NetNS: "/run/netns/b"}},
-		"metadata a text": {`{"sandboxMetadata":"x",` + dns + `}`, cri.Sandbox{DNS: told, DNSTold: true}},
+		"metadata a text": {`{"sandboxMetadata":"x",` + dns + `}`, cri.Sandbox{DNS: wantDNS, HasDNS: true}},
 		"spec first":      {`{"runtimeSpec":{"linux":{"namespaces":[{"type":"pid","path":"/a"},{"type":"network","path":"/run/netns/a"}]}},` + metadata + `}`, cri.Sandbox{NetNS: "/run/netns/a"}},
-		"empty DNS":       {`{"config":{"dns_config":{}}}`, cri.Sandbox{DNSTold: true}},
+		"empty DNS":       {`{"config":{"dns_config":{}}}`, cri.Sandbox{HasDNS: true}},
 		"DNS null":        {`{"config":{"dns_config":null}}`, cri.Sandbox{}},
 		"other kinds of annotations": {
 			`{"runtimeSpec":{"annotations":{"a":1},"linux":{"namespaces":[{"type":"network","path":"/run/netns/a"}]}}}`,
@@ -140,8 +141,8 @@ func TestNetNSPathIsStrict(t *testing.T) {
 	}
 }
 
-// Who makes a pod can write CRI-O's annotation. It must not lead to a file that
-// is not the sandbox's.
+// Whoever creates a pod can write CRI-O's annotation. It must not lead to a
+// file that is not the sandbox's.
 func TestResolvConfIsTheSandboxs(t *testing.T) {
 	const own = "/run/containers/storage/overlay-containers/s1/userdata/resolv.conf"
 	for noted, want := range map[string]string{
@@ -217,7 +218,7 @@ func TestWhichSandbox(t *testing.T) {
 	}
 }
 
-// No uid is no pod, not any pod.
+// An empty UID matches no pod.
 func TestSandboxWithoutUID(t *testing.T) {
 	fake := critest.New(t)
 	fake.AddSandbox(critest.Sandbox{ID: "a"})

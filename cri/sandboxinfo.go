@@ -10,27 +10,27 @@ import (
 )
 
 const (
-	// maxSandboxInfo bounds what is parsed of a sandbox's information. It has
-	// the pod's annotations up to four times, which can have 256 KiB.
+	// maxSandboxInfo limits the size of a sandbox's info. It contains the pod's
+	// annotations, up to 256 KiB, as many as four times.
 	maxSandboxInfo = 4 << 20
-	// maxPath is the kernel's bound on a path.
+	// maxPath is the kernel's limit on paths.
 	maxPath = 4096
-	// maxDNSEntries and maxDNSEntry bound what is taken from a pod's DNS
-	// settings. The API server allows 3 servers and 32 search domains.
+	// maxDNSEntries and maxDNSEntry limit a pod's DNS settings. The API server
+	// allows 3 servers and 32 search domains.
 	maxDNSEntries = 32
 	maxDNSEntry   = 255
-	// resolvConfPath is where containers have their resolv.conf.
+	// resolvConfPath is the path of resolv.conf in containers.
 	resolvConfPath = "/etc/resolv.conf"
-	// resolvPathAnnotation is where CRI-O notes the path of resolv.conf.
+	// resolvPathAnnotation is where CRI-O records the path of resolv.conf.
 	resolvPathAnnotation = "io.kubernetes.cri-o.ResolvPath"
 )
 
-// sandboxInfo is what is read of the JSON text that runtimes give in the verbose
-// answer to PodSandboxStatus. CRI says nothing of its form. All have runtimeSpec,
-// which is an OCI runtime specification; containerd has config, the sandbox's
-// PodSandboxConfig, and since 2.0 sandboxMetadata (SandboxInfo in its package
-// podsandbox/types). Each part is parsed by itself, so that one of an unknown
-// form takes none with it.
+// sandboxInfo is the part of the JSON text in a verbose PodSandboxStatus
+// response that is needed here. CRI does not define its form. All runtimes have
+// runtimeSpec, an OCI runtime specification. containerd also has config, the
+// sandbox's PodSandboxConfig, and since 2.0 sandboxMetadata (SandboxInfo in its
+// package podsandbox/types). Each part is parsed separately, so that a part of
+// unknown form does not affect the others.
 type sandboxInfo struct {
 	spec struct {
 		Mounts []struct {
@@ -78,7 +78,7 @@ func parseSandboxInfo(text string) sandboxInfo {
 	return info
 }
 
-// parsePart leaves a part empty that is not of the form of into.
+// parsePart leaves into unchanged if the part does not have its form.
 func parsePart[T any](part json.RawMessage, into *T) {
 	var parsed T
 	if len(part) > 0 && json.Unmarshal(part, &parsed) == nil {
@@ -86,47 +86,49 @@ func parsePart[T any](part json.RawMessage, into *T) {
 	}
 }
 
-// netNS gives the path of the network namespace. containerd 2.x may not have a
-// specification, for a sandbox of another kind of shim for one.
+// netNS returns the path of the network namespace. containerd 2.x may have no
+// specification, for example with another kind of shim.
 func (i sandboxInfo) netNS() string {
 	for _, ns := range i.spec.Linux.Namespaces {
 		if ns.Type == "network" && cleanPath(ns.Path) {
 			return ns.Path
 		}
 	}
-	if told := i.metadata.Metadata.NetNSPath; cleanPath(told) {
-		return told
+	if netns := i.metadata.Metadata.NetNSPath; cleanPath(netns) {
+		return netns
 	}
 	return ""
 }
 
-// resolvConf gives the path of the sandbox's resolv.conf: what is mounted at
-// /etc/resolv.conf or, where nothing is, CRI-O's annotation. CRI-O copies the
-// pod's own annotations over its own, so that who makes the pod can put any path
-// there: the path has to have the sandbox's id in it, which nobody knows before.
+// resolvConf returns the path of the sandbox's resolv.conf: what is mounted at
+// /etc/resolv.conf or else CRI-O's annotation. CRI-O copies the pod's own
+// annotations over its own, so whoever creates the pod could put any path
+// there. The path must therefore contain the sandbox's ID, which nobody can
+// know in advance.
 func (i sandboxInfo) resolvConf(id string) string {
 	for _, m := range i.spec.Mounts {
 		if m.Destination == resolvConfPath && resolvConfOf(id, m.Source) {
 			return m.Source
 		}
 	}
-	if noted := i.annotations.Annotations[resolvPathAnnotation]; resolvConfOf(id, noted) {
-		return noted
+	if file := i.annotations.Annotations[resolvPathAnnotation]; resolvConfOf(id, file) {
+		return file
 	}
 	return ""
 }
 
-// resolvConfOf tells a path that both containerd and CRI-O can have: the
-// sandbox's own folder, below it perhaps another, and the file.
+// resolvConfOf reports whether containerd or CRI-O could have put the sandbox's
+// resolv.conf there: in a directory named after the sandbox, or in one below
+// it.
 func resolvConfOf(id, file string) bool {
 	return id != "" && cleanPath(file) && path.Base(file) == path.Base(resolvConfPath) &&
 		slices.Contains(strings.Split(path.Dir(file), "/"), id)
 }
 
-// dns gives the DNS settings that the kubelet asked for. containerd writes these
-// into resolv.conf as they are, also when they are empty; where there are none it
-// copies the node's file, and told is false.
-func (i sandboxInfo) dns() (settings DNS, told bool) {
+// dns returns the DNS settings that the kubelet asked for. containerd writes
+// them to resolv.conf as they are, even if they are empty. Without settings it
+// copies the node's file, and known is false.
+func (i sandboxInfo) dns() (settings DNS, known bool) {
 	c := i.config.DNS
 	if c == nil {
 		return DNS{}, false
@@ -138,7 +140,7 @@ func (i sandboxInfo) dns() (settings DNS, told bool) {
 	}, true
 }
 
-// entries gives the entries that are valid, a bounded number.
+// entries returns the valid entries, at most maxDNSEntries.
 func entries(all []string, valid func(string) bool) []string {
 	var out []string
 	for _, e := range all[:min(len(all), maxDNSEntries)] {
@@ -158,7 +160,8 @@ func isWord(s string) bool {
 	return s != "" && len(s) <= maxDNSEntry && !strings.ContainsFunc(s, unprintable)
 }
 
-// cleanPath tells a path that names one file without detours.
+// cleanPath reports whether p is an absolute path without "..", ".", or
+// unprintable characters.
 func cleanPath(p string) bool {
 	return path.IsAbs(p) && path.Clean(p) == p && p != "/" && len(p) < maxPath && !strings.ContainsFunc(p, unprintable)
 }

@@ -18,45 +18,45 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// The bounds of what is read of a content store.
+// Limits on what is read of a content store.
 const (
 	maxManifests    = 32      // of one repository, the newest
-	maxManifestSize = 4 << 20 // bytes; containerd takes none that is larger
+	maxManifestSize = 4 << 20 // bytes; containerd accepts none that is larger
 	maxStoreEntries = 10_000  // of one listing
 )
 
-// namespace is the containerd namespace of everything that came over CRI
+// namespace is the containerd namespace of everything pulled over CRI
 // (constants.K8sContainerdNamespace).
 const namespace = "k8s.io"
 
 // Ingest is content that the runtime is receiving.
 type Ingest struct {
-	// Digest is the blob's; empty where the runtime calls it otherwise.
+	// Digest is the blob's digest; empty if the ingest's name does not contain
+	// it.
 	Digest string
-	// Offset and Total are bytes; Total is 0 while it is not known.
+	// Offset and Total are in bytes; Total is 0 while unknown.
 	Offset, Total int64
-	// Started and Updated are when it began and when it was last written to:
-	// containerd does so for each MiB (content.Copy).
+	// Started is when the ingest began, and Updated when it was last written
+	// to: containerd writes each MiB (content.Copy).
 	Started, Updated time.Time
 }
 
-// Stored is a manifest that the runtime has, with what it names.
+// Stored is a manifest that the runtime has, with the blobs that it refers to.
 type Stored struct {
 	Digest  string
 	Fetched time.Time // when it, or its label, was last written
 	Blobs   []StoredBlob
 }
 
-// StoredBlob is a blob that a manifest names: its config, or a layer.
+// StoredBlob is a blob that a manifest refers to: its config, or a layer.
 type StoredBlob struct {
 	Digest  string
 	Size    int64
 	Present bool
 }
 
-// SandboxReady tells whether a pod has a sandbox that is ready. The uid is the
-// one that CRI knows: of a static pod its kubernetes.io/config.hash. Errors are
-// of type *Error.
+// SandboxReady reports whether a pod has a sandbox that is ready. podUID is as
+// in Sandbox. Errors are of type *Error.
 func (r *Runtime) SandboxReady(ctx context.Context, podUID string) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -67,9 +67,9 @@ func (r *Runtime) SandboxReady(ctx context.Context, podUID string) (bool, error)
 	return err == nil, err
 }
 
-// Ingests gives what the runtime is receiving for CRI's images, the oldest
-// first. It asks containerd's content service, which other runtimes do not
-// have: the error is then of Kind KindUnimplemented. Errors are of type *Error.
+// Ingests returns what the runtime is receiving for CRI images, the oldest
+// first. It asks containerd's content service; for other runtimes the error is
+// of kind KindUnimplemented. Errors are of type *Error.
 func (r *Runtime) Ingests(ctx context.Context) ([]Ingest, error) {
 	ctx, cancel := context.WithTimeout(inNamespace(ctx), callTimeout)
 	defer cancel()
@@ -91,12 +91,12 @@ func inNamespace(ctx context.Context) context.Context {
 	return namespaces.WithNamespace(ctx, namespace)
 }
 
-// contentError makes an Error of one of containerd's client, which has lost the
-// gRPC code.
+// contentError converts an error of containerd's client, which has lost the
+// gRPC code, to an Error.
 func contentError(op string, err error) *Error { return callError(op, errgrpc.ToGRPC(err)) }
 
-// digestOfRef is the digest in the name of an ingest, such as
-// layer-sha256:… (remotes.MakeRefKey).
+// digestOfRef returns the digest in the name of an ingest, such as
+// layer-sha256:… (remotes.MakeRefKey); empty if there is none.
 func digestOfRef(ref string) string {
 	i := strings.Index(ref, "sha256:")
 	if i < 0 || len(ref)-i != len("sha256:")+64 {
@@ -105,14 +105,14 @@ func digestOfRef(ref string) string {
 	return ref[i:]
 }
 
-// Stored gives the manifests of images that the runtime has fetched of a
-// repository, the newest first, at most 32. registry is the image's own, as in
-// its name. Errors are of type *Error; see Ingests.
+// Stored returns the manifests that the runtime has fetched from a repository,
+// the newest first, at most 32. registry is the image's registry, as in its
+// name. Errors are of type *Error; see Ingests.
 func (r *Runtime) Stored(ctx context.Context, registry, repository string) ([]Stored, error) {
 	ctx, cancel := context.WithTimeout(inNamespace(ctx), callTimeout)
 	defer cancel()
-	// It stands on content that was fetched, with the host of the image's registry
-	// behind it, without a port; its value are the repositories
+	// containerd labels fetched content with the host of the image's registry,
+	// without the port; the value lists the repositories
 	// (docker.AppendDistributionSourceLabel).
 	label := labels.LabelDistributionSource + "." + (&url.URL{Host: registry}).Hostname()
 	infos, err := r.list(ctx, fmt.Sprintf("labels.%q", label))
@@ -135,12 +135,12 @@ func (r *Runtime) Stored(ctx context.Context, registry, repository string) ([]St
 	return out, r.markPresent(ctx, out)
 }
 
-// manifest reads what a manifest of one image names; nil where the content is
-// none: an index, a config, a small layer.
+// manifest returns the blobs that an image manifest refers to; nil if the
+// content is something else: an index, a config, a small layer.
 func (r *Runtime) manifest(ctx context.Context, i content.Info) []StoredBlob {
 	data, err := r.read(ctx, i)
 	if err != nil {
-		return nil // it may have been deleted meanwhile
+		return nil // it may have been deleted in the meantime
 	}
 	var m ocispec.Manifest
 	if json.Unmarshal(data, &m) != nil || digestOfRef(m.Config.Digest.String()) == "" { // an image's config has a field of that name
@@ -172,8 +172,8 @@ func (r *Runtime) read(ctx context.Context, i content.Info) ([]byte, error) {
 	return data, err
 }
 
-// Present tells which of the blobs with these digests the runtime has for CRI's
-// images. Errors are of type *Error; see Ingests.
+// Present returns the digests of which the runtime has blobs for CRI images.
+// Errors are of type *Error; see Ingests.
 func (r *Runtime) Present(ctx context.Context, digests []string) (map[string]bool, error) {
 	ctx, cancel := context.WithTimeout(inNamespace(ctx), callTimeout)
 	defer cancel()
@@ -181,27 +181,27 @@ func (r *Runtime) Present(ctx context.Context, digests []string) (map[string]boo
 }
 
 func (r *Runtime) present(ctx context.Context, digests []string) (map[string]bool, error) {
-	there := map[string]bool{}
+	present := map[string]bool{}
 	var filters []string
 	for _, d := range digests {
-		if d != "" && digestOfRef(d) == d { // what is none may be another filter
+		if d != "" && digestOfRef(d) == d { // any other text could be another filter
 			filters = append(filters, "digest=="+d)
 		}
 	}
-	if len(filters) == 0 { // which would be a filter for everything
-		return there, nil
+	if len(filters) == 0 { // an empty filter would match everything
+		return present, nil
 	}
 	infos, err := r.list(ctx, filters...)
 	if err != nil {
 		return nil, err
 	}
 	for _, i := range infos {
-		there[i.Digest.String()] = true
+		present[i.Digest.String()] = true
 	}
-	return there, nil
+	return present, nil
 }
 
-// markPresent notes which of the blobs are there.
+// markPresent sets Present on the blobs that the runtime has.
 func (r *Runtime) markPresent(ctx context.Context, all []Stored) error {
 	var digests []string
 	for _, s := range all {
@@ -209,19 +209,19 @@ func (r *Runtime) markPresent(ctx context.Context, all []Stored) error {
 			digests = append(digests, b.Digest)
 		}
 	}
-	there, err := r.present(ctx, digests)
+	present, err := r.present(ctx, digests)
 	if err != nil {
 		return err
 	}
 	for _, s := range all {
 		for i := range s.Blobs {
-			s.Blobs[i].Present = there[s.Blobs[i].Digest]
+			s.Blobs[i].Present = present[s.Blobs[i].Digest]
 		}
 	}
 	return nil
 }
 
-// list gives what matches one of the filters.
+// list returns the content that matches one of the filters.
 func (r *Runtime) list(ctx context.Context, filters ...string) ([]content.Info, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -15,7 +15,8 @@ import (
 
 func noon() time.Time { return time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC) }
 
-// fetched is content with the label that containerd puts on what it fetched.
+// fetched returns a blob with the label that containerd sets on fetched
+// content.
 func fetched(data string, registry, repositories string, minute int) critest.Blob {
 	return critest.Blob{
 		Data: []byte(data), Labels: map[string]string{"containerd.io/distribution.source." + registry: repositories},
@@ -23,7 +24,8 @@ func fetched(data string, registry, repositories string, minute int) critest.Blo
 	}
 }
 
-// manifest names a config and layers, which are blobs or digests.
+// manifest returns a manifest with a config and layers, which are blobs or
+// digests.
 func manifest(t *testing.T, config critest.Blob, layers ...string) string {
 	t.Helper()
 	type descriptor struct {
@@ -152,7 +154,7 @@ func TestStored(t *testing.T) {
 	}
 }
 
-// TestStoredIsBounded: of a repository with many tags the newest are read.
+// Of a repository with many tags, the newest are read.
 func TestStoredIsBounded(t *testing.T) {
 	t.Parallel()
 	fake := critest.New(t)
@@ -168,7 +170,7 @@ func TestStoredIsBounded(t *testing.T) {
 	}
 }
 
-// TestNoContentService: CRI-O has none, and that is told as such.
+// CRI-O has no content service, which is reported as KindUnimplemented.
 func TestNoContentService(t *testing.T) {
 	t.Parallel()
 	fake := critest.New(t)

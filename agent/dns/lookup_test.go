@@ -300,7 +300,7 @@ func TestSeveralServers(t *testing.T) {
 			first := dnstest.New(t, "127.0.0.1")
 			first.Set("hub.test", tc.zones[0])
 			for i, z := range tc.zones[1:] {
-				first.Beside(t, fmt.Sprintf("127.0.0.%d", i+2)).Set("hub.test", z)
+				first.OnSamePort(t, fmt.Sprintf("127.0.0.%d", i+2)).Set("hub.test", z)
 			}
 			server := tc.server + fmt.Sprintf(":%d", first.Port)
 			got := patient(t, asking(first, three), func(a Answer) bool { return a.Why == tc.why && a.Server == server })
@@ -330,7 +330,7 @@ func TestDeadServerOnce(t *testing.T) {
 	t.Parallel()
 	silent := dnstest.New(t, "127.0.0.1")
 	silent.Set("*", dnstest.Zone{Silent: true})
-	good := silent.Beside(t, "127.0.0.3")
+	good := silent.OnSamePort(t, "127.0.0.3")
 	good.Set("hub.test.three.test", dnstest.Zone{Addresses: []string{"192.0.2.1"}})
 	const conf = "nameserver 127.0.0.2\nnameserver 127.0.0.3\nsearch one.test two.test three.test\n"
 	want := []string{
@@ -521,8 +521,8 @@ func TestAskedIsBounded(t *testing.T) {
 	t.Parallel()
 	s := dnstest.New(t, "127.0.0.1")
 	s.Set("*", dnstest.Zone{Rcode: dns.RcodeServerFailure})
-	s.Beside(t, "127.0.0.2").Set("*", dnstest.Zone{Rcode: dns.RcodeServerFailure})
-	s.Beside(t, "127.0.0.3").Set("*", dnstest.Zone{Rcode: dns.RcodeServerFailure})
+	s.OnSamePort(t, "127.0.0.2").Set("*", dnstest.Zone{Rcode: dns.RcodeServerFailure})
+	s.OnSamePort(t, "127.0.0.3").Set("*", dnstest.Zone{Rcode: dns.RcodeServerFailure})
 	got := asking(s, "nameserver 127.0.0.2\nnameserver 127.0.0.3\nsearch"+strings.Repeat(" x.test", 40)).Lookup(t.Context(), "hub.test")
 	if wellFormed(t, got); len(got.Asked) != maxAsked {
 		t.Errorf("%d replies", len(got.Asked))

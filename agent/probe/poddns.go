@@ -183,7 +183,7 @@ func (c *Collector) sandbox(ctx context.Context, f diagnosis.Failure) (cri.Sandb
 // podConfig is the pod's resolv.conf: as the runtime reports it, else the file
 // that it has made, where that can be read.
 func (c *Collector) podConfig(s cri.Sandbox) (dns.Config, bool) {
-	if s.DNSTold && len(s.DNS.Servers) > 0 {
+	if s.HasDNS && len(s.DNS.Servers) > 0 {
 		return dns.NewConfig(s.DNS.Servers, s.DNS.Searches, s.DNS.Options), true
 	}
 	if s.ResolvConf == "" {

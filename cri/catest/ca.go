@@ -5,18 +5,17 @@ import (
 	"time"
 )
 
-// Name is the host name that the certificates of a CA are for unless the
-// request says otherwise. It resolves nowhere: give the client a resolver that
-// says 127.0.0.1.
+// Name is the default host name in certificates of a CA. It does not resolve in
+// DNS: give the client a resolver that returns 127.0.0.1.
 const Name = "registry.test"
 
-// CA is the authority of a test, which fails if it cannot issue.
+// CA is a certificate authority that fails its test if it cannot issue.
 type CA struct {
 	*Pair
 	tb testing.TB
 }
 
-// New makes an authority that is valid from two days ago until two days from
+// New returns an authority that is valid from two days ago until two days from
 // now.
 func New(tb testing.TB) *CA {
 	tb.Helper()
@@ -28,8 +27,8 @@ func New(tb testing.TB) *CA {
 	return &CA{Pair: pair, tb: tb}
 }
 
-// Issue makes a certificate for servers and clients alike. Without names it is
-// for Name and the loopback address, without an end for a day from now.
+// Issue issues a certificate for servers and clients. By default it is for Name
+// and the loopback address and expires in a day.
 func (ca *CA) Issue(r Request) *Pair {
 	ca.tb.Helper()
 	if r.Names == nil {

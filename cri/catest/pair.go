@@ -1,5 +1,5 @@
 // Package catest is a certificate authority for tests and labs: it issues any
-// certificate, good or bad. Its keys protect nothing.
+// certificate, valid or not. Its keys protect nothing.
 package catest
 
 import (
@@ -19,7 +19,7 @@ import (
 	"time"
 )
 
-// lifetime is long enough for any lab and has no meaning beyond that.
+// lifetime is long enough for any lab.
 const lifetime = 365 * 24 * time.Hour
 
 // Pair is a certificate with its private key.
@@ -30,18 +30,18 @@ type Pair struct {
 	keyDER []byte // PKCS #8
 }
 
-// Request says what a certificate is for.
+// Request describes a certificate to issue.
 type Request struct {
 	// CommonName defaults to the first of Names.
 	CommonName    string
 	Organizations []string
-	// Names are DNS names and literal IP addresses.
+	// Names are DNS names and IP addresses.
 	Names []string
 	// NotBefore defaults to an hour ago, NotAfter to a year after that.
 	NotBefore, NotAfter time.Time
 }
 
-// NewAuthority makes a self-signed certificate authority.
+// NewAuthority returns a self-signed certificate authority.
 func NewAuthority(r Request) (*Pair, error) {
 	template := r.template()
 	template.IsCA = true
@@ -49,7 +49,7 @@ func NewAuthority(r Request) (*Pair, error) {
 	return sign(template, nil)
 }
 
-// Issue makes a certificate for servers and clients alike.
+// Issue issues a certificate for servers and clients.
 func (p *Pair) Issue(r Request) (*Pair, error) {
 	template := r.template()
 	template.KeyUsage = x509.KeyUsageDigitalSignature
@@ -127,12 +127,12 @@ func parse(der, keyDER []byte) (*Pair, error) {
 	return &Pair{Certificate: certificate, Key: ec, keyDER: keyDER}, nil
 }
 
-// TLS returns the pair as crypto/tls takes it.
+// TLS returns the pair as a tls.Certificate.
 func (p *Pair) TLS() tls.Certificate {
 	return tls.Certificate{Certificate: [][]byte{p.Certificate.Raw}, PrivateKey: p.Key, Leaf: p.Certificate}
 }
 
-// Pool returns a pool with this certificate alone.
+// Pool returns a pool with only this certificate.
 func (p *Pair) Pool() *x509.CertPool {
 	pool := x509.NewCertPool()
 	pool.AddCert(p.Certificate)
@@ -154,7 +154,7 @@ func encode(kind string, der []byte) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
 }
 
-// Write stores the pair as base.crt, base.key and base.pub.
+// Write writes the pair to base.crt, base.key and base.pub.
 func (p *Pair) Write(base string) error {
 	if err := os.MkdirAll(filepath.Dir(base), 0o750); err != nil {
 		return fmt.Errorf("certificate folder: %w", err)
@@ -167,7 +167,7 @@ func (p *Pair) Write(base string) error {
 	return nil
 }
 
-// Read loads a pair that Write has stored.
+// Read reads a pair that Write has written.
 func Read(base string) (*Pair, error) {
 	certificate, err := decode(base + ".crt")
 	if err != nil {

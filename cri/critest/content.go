@@ -22,7 +22,7 @@ type Blob struct {
 	Fetched time.Time
 }
 
-// Digest is the blob's.
+// Digest returns the digest of the blob's data.
 func (b Blob) Digest() string {
 	sum := sha256.Sum256(b.Data)
 	return "sha256:" + hex.EncodeToString(sum[:])
@@ -35,20 +35,20 @@ type Ingest struct {
 	Started, Updated time.Time
 }
 
-// store is the content service of containerd, for namespace k8s.io.
+// store is containerd's content service for the namespace k8s.io.
 type store struct {
 	content.UnimplementedContentServer
 	r *Runtime
 }
 
-// Hold gives the runtime more content.
+// Hold adds blobs to the runtime.
 func (r *Runtime) Hold(blobs ...Blob) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.blobs = append(r.blobs, blobs...)
 }
 
-// Receive sets what the runtime is receiving.
+// Receive sets the ingests in progress.
 func (r *Runtime) Receive(ingests ...Ingest) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -86,7 +86,7 @@ func (s store) ListStatuses(ctx context.Context, _ *content.ListStatusesRequest)
 }
 
 // List implements containerd's content service for the filters that whypull
-// uses: a label that is there, and digests.
+// uses: existing labels and digests.
 func (s store) List(req *content.ListContentRequest, stream content.Content_ListServer) error {
 	if err := s.enter(stream.Context(), "List"); err != nil {
 		return err

@@ -1,6 +1,6 @@
-// Package critest is a container runtime for tests: a CRI server on a real
-// unix socket that holds the images and sandboxes it is given and fails as it is
-// told to.
+// Package critest is a container runtime for tests: a CRI server on a real unix
+// socket with the images and sandboxes that the test adds, and with scripted
+// faults.
 package critest
 
 import (
@@ -22,15 +22,15 @@ import (
 
 // Fault is how the runtime misbehaves. The zero value is a healthy runtime.
 type Fault struct {
-	// Code, if not OK, is what every call returns. codes.Unavailable is what a
-	// runtime says that shuts down; for one that is gone, use Stop.
+	// Code, if not OK, is what every call returns. codes.Unavailable is a
+	// runtime that is shutting down; to simulate one that is gone, use Stop.
 	Code codes.Code
 	// Delay is how long every call takes.
 	Delay time.Duration
 	// NotReady makes the RuntimeReady condition false.
 	NotReady bool
-	// NotFound makes ImageStatus of an absent image return the code NotFound
-	// instead of the empty response of CRI's rule.
+	// NotFound makes ImageStatus return the code NotFound for a missing image,
+	// instead of the empty response that CRI demands.
 	NotFound bool
 	// Of, if not empty, is the only method that fails with Code.
 	Of string
@@ -43,8 +43,8 @@ type Runtime struct {
 
 	// Socket is the path of the socket.
 	Socket string
-	// Name and Release are what the runtime calls itself. Set them before the
-	// first call.
+	// Name and Release are what the runtime reports. Set them before the first
+	// call.
 	Name, Release string
 
 	tb          testing.TB
@@ -59,10 +59,10 @@ type Runtime struct {
 	server      *grpc.Server
 }
 
-// New starts a runtime that has the images. It stops with the test.
+// New starts a runtime with the images. It stops with the test.
 func New(tb testing.TB, images ...*runtime.Image) *Runtime {
 	tb.Helper()
-	// Not tb.TempDir: the path of a socket may have 107 bytes only.
+	// Not tb.TempDir: a socket's path is limited to 107 bytes.
 	dir, err := os.MkdirTemp("", "cri")
 	if err != nil {
 		tb.Fatal(err)
@@ -78,7 +78,7 @@ func New(tb testing.TB, images ...*runtime.Image) *Runtime {
 	return r
 }
 
-// NewImage makes an image with names that have a tag, and names that have a digest.
+// NewImage returns an image with names with tags and names with digests.
 func NewImage(id string, tags, digests []string) *runtime.Image {
 	return &runtime.Image{Id: id, RepoTags: tags, RepoDigests: digests, Size: 4096}
 }
@@ -108,21 +108,21 @@ func (r *Runtime) Stop() {
 	server.Stop()
 }
 
-// Set changes how the runtime misbehaves.
+// Set sets how the runtime misbehaves.
 func (r *Runtime) Set(f Fault) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.fault = f
 }
 
-// Add gives the runtime more images.
+// Add adds images to the runtime.
 func (r *Runtime) Add(images ...*runtime.Image) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.images = append(r.images, images...)
 }
 
-// Calls says how often a CRI method was called.
+// Calls returns how often a CRI method was called.
 func (r *Runtime) Calls(method string) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -140,7 +140,7 @@ func (r *Runtime) enter(ctx context.Context, method string) (Fault, error) {
 		return f, status.FromContextError(ctx.Err()).Err()
 	}
 	if f.Code != codes.OK && (f.Of == "" || f.Of == method) {
-		return f, status.Error(f.Code, "the runtime was told to fail")
+		return f, status.Error(f.Code, "simulated fault")
 	}
 	return f, nil
 }

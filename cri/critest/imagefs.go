@@ -6,7 +6,7 @@ import (
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
-// NewFilesystem makes an entry of ImageFsInfo.
+// NewFilesystem returns an entry of ImageFsInfo.
 func NewFilesystem(mountpoint string, used, inodes uint64) *runtime.FilesystemUsage {
 	return &runtime.FilesystemUsage{
 		FsId:      &runtime.FilesystemIdentifier{Mountpoint: mountpoint},
@@ -14,7 +14,7 @@ func NewFilesystem(mountpoint string, used, inodes uint64) *runtime.FilesystemUs
 	}
 }
 
-// SetFilesystems says where the runtime has images and, if it tells that
+// SetFilesystems sets where the runtime stores images and, if it reports that
 // separately, containers.
 func (r *Runtime) SetFilesystems(images, containers []*runtime.FilesystemUsage) {
 	r.mu.Lock()

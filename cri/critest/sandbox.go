@@ -17,17 +17,16 @@ type Sandbox struct {
 	Created int64 // nanoseconds since 1970
 	// NotReady is the sandbox's state.
 	NotReady bool
-	// Stops makes a sandbox that was listed as ready not ready when its status
-	// is asked for.
+	// Stops makes a sandbox that is listed as ready not ready in
+	// PodSandboxStatus.
 	Stops bool
 	// HostNetwork gives it the node's network namespace.
 	HostNetwork bool
-	// Info is the text that the runtime gives under "info" in verbose answers;
-	// empty: none.
+	// Info is the text under "info" in verbose responses; empty: none.
 	Info string
 }
 
-// AddSandbox gives the runtime more sandboxes.
+// AddSandbox adds sandboxes to the runtime.
 func (r *Runtime) AddSandbox(sandboxes ...Sandbox) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -15,27 +15,26 @@ import (
 	"github.com/miekg/dns"
 )
 
-// Zone is what a server says of one name.
+// Zone is how a server responds for one name.
 type Zone struct {
 	Addresses []string // IPv4 and IPv6
-	CNAME     string   // the addresses are then the target's
+	CNAME     string   // Addresses are then the target's
 	Rcode     int
-	Rcode6    int  // of the answer to AAAA, where it is another
-	Silent    bool // no answer at all
-	Silent6   bool // no answer to AAAA
-	Deaf      int  // how many questions of each kind remain without an answer
+	Rcode6    int  // of the AAAA response, if it differs
+	Silent    bool // no response at all
+	Silent6   bool // no response to AAAA
+	Deaf      int  // how many more queries of each type to ignore
 	Truncated bool // over UDP
-	Broken    bool // over TCP the connection is closed without an answer
+	Broken    bool // over TCP, close the connection without a response
 	Lame      bool
-	NoEDNS    bool // questions with EDNS0 are not understood
-	// Raw makes the whole answer, if it is set.
+	NoEDNS    bool // reject queries with EDNS0 as malformed
+	// Raw, if set, returns the whole response.
 	Raw func(q *dns.Msg) []byte
 }
 
-// Server is a DNS server on UDP and TCP. Names that it does not know do not
-// exist.
+// Server is a DNS server on UDP and TCP. Unknown names do not exist.
 type Server struct {
-	// Address is the host:port of both, Port its port.
+	// Address is the host:port of both sockets, Port its port.
 	Address string
 	Port    uint16
 
@@ -49,13 +48,13 @@ type Server struct {
 	seen  map[string]int
 }
 
-// Listen starts a server on an address, host:port; with port 0 it takes one that
-// is free for UDP and TCP. find may be nil; it says what the server answers for
-// names that Set was not called for.
+// Listen starts a server on an address, host:port; port 0 selects one that is
+// free for UDP and TCP. find may be nil; it returns the zone of names that Set
+// was not called for.
 func Listen(address string, find func(name string) (Zone, bool)) (*Server, error) {
 	attempts := 1
 	if _, port, _ := net.SplitHostPort(address); port == "0" {
-		attempts = 50 // a port that is free for UDP may not be for TCP
+		attempts = 50 // a port that is free for UDP may be taken for TCP
 	}
 	var failures []error
 	for range attempts {
@@ -95,7 +94,7 @@ func (s *Server) serve(server *dns.Server) {
 	s.servers = append(s.servers, server)
 }
 
-// Close ends the server.
+// Close stops the server.
 func (s *Server) Close() {
 	for _, server := range s.servers {
 		_ = server.Shutdown()
@@ -103,8 +102,8 @@ func (s *Server) Close() {
 	s.running.Wait()
 }
 
-// New starts a server on an address, on a port that it chooses. It ends with the
-// test.
+// New starts a server on an address, on a port that it chooses. It stops with
+// the test.
 func New(t testing.TB, address string) *Server {
 	t.Helper()
 	s, err := Listen(net.JoinHostPort(address, "0"), nil)
@@ -115,8 +114,8 @@ func New(t testing.TB, address string) *Server {
 	return s
 }
 
-// Beside starts another server on the same port of another address.
-func (s *Server) Beside(t testing.TB, address string) *Server {
+// OnSamePort starts another server on the same port of another address.
+func (s *Server) OnSamePort(t testing.TB, address string) *Server {
 	t.Helper()
 	other := Try(t, address, s.Port)
 	if other == nil {
@@ -125,7 +124,7 @@ func (s *Server) Beside(t testing.TB, address string) *Server {
 	return other
 }
 
-// Try starts a server on an address and port; nil where that is taken.
+// Try starts a server on an address and port; nil if the port is taken.
 func Try(t testing.TB, address string, port uint16) *Server {
 	t.Helper()
 	s, err := Listen(net.JoinHostPort(address, strconv.Itoa(int(port))), nil)
@@ -136,26 +135,25 @@ func Try(t testing.TB, address string, port uint16) *Server {
 	return s
 }
 
-// Set says what the server answers for a name; for "*" to all names that it
-// does not know.
+// Set sets the response for a name; for "*", for all unknown names.
 func (s *Server) Set(name string, z Zone) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.zones[dns.Fqdn(name)] = z
 }
 
-// Asked gives the questions so far as they came, as "udp A name.".
+// Asked returns the queries so far in order, as "udp A name.".
 func (s *Server) Asked() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.asked)
 }
 
-// Queries gives the questions so far, sorted: A and AAAA are asked side by
-// side.
+// Queries returns the queries so far, sorted, because A and AAAA are queried
+// concurrently.
 func (s *Server) Queries() []string { return slices.Sorted(slices.Values(s.Asked())) }
 
-// Names gives the names asked for over UDP, each time that A was.
+// Names returns the names queried for A over UDP, in order.
 func (s *Server) Names() []string {
 	var out []string
 	for _, q := range s.Asked() {
@@ -182,7 +180,7 @@ func (s *Server) handler(network string) dns.HandlerFunc {
 	}
 }
 
-// take notes a question and finds what is to be said.
+// take records a query and finds its zone.
 func (s *Server) take(network string, q dns.Question) (z Zone, deaf bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -202,7 +200,7 @@ func (s *Server) take(network string, q dns.Question) (z Zone, deaf bool) {
 	return z, s.seen[line] <= z.Deaf
 }
 
-// Reply is the answer to a question that came over a network.
+// Reply returns the response to a query that came over a network.
 func (z Zone) Reply(q *dns.Msg, network string) *dns.Msg {
 	name, kind := q.Question[0].Name, q.Question[0].Qtype
 	r := new(dns.Msg).SetReply(q)

@@ -9,11 +9,11 @@ import (
 	"time"
 )
 
-// patience is how long goroutines may take to end, on a machine however slow.
+// patience is how long goroutines may take to end, even on a slow machine.
 const patience = time.Minute
 
 // Check fails the test if it ends with more goroutines than it began with, of
-// those whose stack counts. It is to be called first, and not in a parallel test.
+// those whose stack counts. Call it first, and not in a parallel test.
 func Check(t testing.TB, counts func(stack string) bool) {
 	t.Helper()
 	check(t, counts, patience)
@@ -36,14 +36,15 @@ func check(t testing.TB, counts func(stack string) bool, patience time.Duration)
 	})
 }
 
-// With counts the goroutines whose stack has one of the words.
+// With counts the goroutines whose stack contains one of the words.
 func With(words ...string) func(stack string) bool {
 	return func(stack string) bool {
 		return slices.ContainsFunc(words, func(word string) bool { return strings.Contains(stack, word) })
 	}
 }
 
-// Without counts all goroutines but those whose stack has one of the words.
+// Without counts all goroutines except those whose stack contains one of the
+// words.
 func Without(words ...string) func(stack string) bool {
 	with := With(words...)
 	return func(stack string) bool { return !with(stack) }

@@ -5,8 +5,7 @@ import (
 	"time"
 )
 
-// recorded is a test whose failure is what is wanted, and whose cleanups run when
-// it is told.
+// recorded is a test that records its failure, and runs its cleanups on demand.
 type recorded struct {
 	testing.TB
 	cleanup func()
@@ -19,7 +18,8 @@ func (r *recorded) Errorf(string, ...any) { r.failed = true }
 
 func left(started, release chan struct{}) { close(started); <-release }
 
-// Not parallel, and nothing of it is: what is left of one would count for another.
+// Not parallel, nor are its subtests: goroutines of one would count for
+// another.
 func TestCheck(t *testing.T) {
 	for name, tc := range map[string]struct {
 		counts func(string) bool
@@ -32,7 +32,7 @@ func TestCheck(t *testing.T) {
 		started, release, r := make(chan struct{}), make(chan struct{}), &recorded{TB: t}
 		check(r, tc.counts, time.Millisecond)
 		go left(started, release)
-		<-started // before that its stack does not name it
+		<-started // before that, its stack does not contain the name
 		r.cleanup()
 		close(release)
 		for len(stacks(With("leaktest.left"))) > 0 { // until it has ended, the next case would count it

@@ -1,5 +1,5 @@
-// Package sockettest has TCP servers for tests that do less than a good one: ports
-// that refuse, drop or keep silent, and relays.
+// Package sockettest has TCP servers for tests that misbehave: ports that
+// refuse, drop or do not respond, and relays.
 package sockettest
 
 import (
@@ -16,16 +16,17 @@ import (
 	"time"
 )
 
-// Loopback is where all of them are.
+// Loopback is the address of all of them.
 const Loopback = "127.0.0.1"
 
-// Closed keeps a port to which nobody can connect: it is bound, so that no one
-// else gets it, and nobody listens. The address is host:port.
+// Closed reserves a port that refuses connections: it is bound, so that nothing
+// else gets it, but does not listen. The address is host:port.
 func Closed() (address string, free func(), err error) {
 	return bound(-1)
 }
 
-// ClosedPort is a port of Loopback that is closed while the test runs.
+// ClosedPort returns a port of Loopback that refuses connections while the test
+// runs.
 func ClosedPort(tb testing.TB) string {
 	tb.Helper()
 	address, free, err := Closed()
@@ -36,11 +37,11 @@ func ClosedPort(tb testing.TB) string {
 	return Port(address)
 }
 
-// Port is the port of an address, host:port.
+// Port returns the port of an address, host:port.
 func Port(address string) string { return address[strings.LastIndexByte(address, ':')+1:] }
 
-// Full keeps a port that answers to nobody: its queue for connections that
-// wait to be accepted is full, so that the system drops the packets of others.
+// Full reserves a port that does not respond: its accept queue is full, so that
+// the kernel drops the packets of further clients.
 func Full() (address string, free func(), err error) {
 	address, release, err := bound(0)
 	if err != nil {
@@ -62,11 +63,11 @@ func Full() (address string, free func(), err error) {
 		fillers = append(fillers, conn)
 	}
 	closeAll()
-	return "", nil, errors.New("a full queue does not keep connections away here")
+	return "", nil, errors.New("a full accept queue does not block connections on this machine")
 }
 
-// bound is a socket that is bound to a port, and listens if there is a
-// backlog. Package net has none with a backlog of ours.
+// bound returns a socket that is bound to a port, and listens unless backlog is
+// negative. Package net cannot set the backlog.
 func bound(backlog int) (address string, free func(), err error) {
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -89,8 +90,8 @@ func bound(backlog int) (address string, free func(), err error) {
 	return net.JoinHostPort(Loopback, strconv.Itoa(in.Port)), free, nil
 }
 
-// Listen hands every connection to a port of Loopback to handle, and closes it
-// afterwards. It ends with the test. The address is host:port.
+// Listen passes every connection to a port of Loopback to handle, and closes it
+// afterwards. It stops with the test. The address is host:port.
 func Listen(tb testing.TB, handle func(net.Conn)) (address string) {
 	tb.Helper()
 	l, err := (&net.ListenConfig{}).Listen(tb.Context(), "tcp", net.JoinHostPort(Loopback, "0"))
@@ -101,8 +102,8 @@ func Listen(tb testing.TB, handle func(net.Conn)) (address string) {
 	return l.Addr().String()
 }
 
-// Serve hands every connection to handle, and closes it afterwards. It ends,
-// with all connections, when stop is called.
+// Serve passes every connection to handle, and closes it afterwards. stop ends
+// it and closes all connections.
 func Serve(l net.Listener, handle func(net.Conn)) (stop func()) {
 	var wg sync.WaitGroup
 	conns := newConnections()
@@ -128,7 +129,7 @@ func Serve(l net.Listener, handle func(net.Conn)) (stop func()) {
 	}
 }
 
-// connections are those that are open.
+// connections holds the open connections.
 type connections struct {
 	mu     sync.Mutex
 	open   map[net.Conn]bool
@@ -164,10 +165,10 @@ func (c *connections) closeAll() {
 	}
 }
 
-// KeepSilent reads, and never answers.
+// KeepSilent reads and never responds.
 func KeepSilent(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) }
 
-// BreakOff resets the connection once the client has said something.
+// BreakOff resets the connection once the client has sent something.
 func BreakOff(conn net.Conn) {
 	_, _ = bufio.NewReader(conn).Peek(1)
 	if tcp, ok := conn.(*net.TCPConn); ok {
@@ -175,21 +176,21 @@ func BreakOff(conn net.Conn) {
 	}
 }
 
-// HangUp closes the connection once the client has said something.
+// HangUp closes the connection once the client has sent something.
 func HangUp(conn net.Conn) {
 	_ = conn.SetReadDeadline(time.Now().Add(time.Minute))
 	_, _ = bufio.NewReaderSize(conn, 64<<10).Peek(1)
 	drain(conn)
 }
 
-// drain takes what has arrived, so that closing is no reset.
+// drain reads what has arrived, so that closing does not send a reset.
 func drain(conn net.Conn) {
 	_ = conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
 	_, _ = io.Copy(io.Discard, conn)
 }
 
-// Relay carries bytes both ways until one side ends, and closes both. What was
-// read of a already is in from.
+// Relay copies bytes both ways until one side ends, and closes both. from holds
+// what was already read from a.
 func Relay(a net.Conn, from io.Reader, b net.Conn) {
 	done := make(chan struct{})
 	go func() {
