@@ -19,13 +19,13 @@ const (
 	layer    = "layer-sha256:4f53cda18c2baa0c0354bb5f9a3ecbe5ed12ab4d8e11ba873c2f11161202b945"
 )
 
-// expiring are the labels of a lease of a pull: containerd removes it in a while
-// if nobody else does.
+// expiring returns the labels of a pull's lease: containerd removes it after a
+// while if nobody else does.
 func expiring(in time.Duration) map[string]string {
 	return map[string]string{"containerd.io/gc.expire": time.Now().Add(in).UTC().Format(time.RFC3339)}
 }
 
-// hanging receives a part of a layer, then does as told, and then waits until it
+// hanging receives a part of a layer, then calls then, and then waits until it
 // is stopped.
 func hanging(c *scratchpulltest.Containerd, then func()) func(context.Context, *scratchpulltest.Transfer) error {
 	return func(ctx context.Context, tr *scratchpulltest.Transfer) error {
@@ -36,7 +36,7 @@ func hanging(c *scratchpulltest.Containerd, then func()) func(context.Context, *
 	}
 }
 
-func TestAPullGivesWayToTheKubelets(t *testing.T) {
+func TestGivesWayToKubelet(t *testing.T) {
 	t.Parallel()
 	for name, begins := range map[string]func(*scratchpulltest.Containerd){
 		"it receives a blob":              func(c *scratchpulltest.Containerd) { c.Receive(kubelets, "layer-sha256:aa", 0) },
@@ -49,7 +49,7 @@ func TestAPullGivesWayToTheKubelets(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := scratchpulltest.New(t, "v2.4.2")
-			c.Receive(kubelets, layer, 100)                  // of a pull that has failed
+			c.Receive(kubelets, layer, 100)                  // of a failed pull
 			c.Lease(kubelets, "sandbox", nil)                // holds a sandbox
 			c.Lease(kubelets, "0-old", expiring(-time.Hour)) // of a containerd that was killed
 			c.OnPull(hanging(c, func() { begins(c) }))
@@ -66,7 +66,7 @@ func TestAPullGivesWayToTheKubelets(t *testing.T) {
 	}
 }
 
-func TestAPullGivesWayToPodsThatWait(t *testing.T) {
+func TestGivesWayToWaitingPods(t *testing.T) {
 	t.Parallel()
 	c := scratchpulltest.New(t, "v2.4.2")
 	var waits atomic.Bool
@@ -85,7 +85,7 @@ func TestAPullGivesWayToPodsThatWait(t *testing.T) {
 	empty(t, c)
 }
 
-func TestNoPullIsBegunWhileTheKubeletPulls(t *testing.T) {
+func TestNoPullWhileKubeletPulls(t *testing.T) {
 	t.Parallel()
 	c := scratchpulltest.New(t, "v2.4.2")
 	c.Lease(kubelets, "1-a", expiring(time.Hour))
@@ -100,7 +100,7 @@ func TestNoPullIsBegunWhileTheKubeletPulls(t *testing.T) {
 	}
 }
 
-func TestAPullWithoutBytesEnds(t *testing.T) {
+func TestIdlePullEnds(t *testing.T) {
 	t.Parallel()
 	c := scratchpulltest.New(t, "v2.4.2")
 	c.OnPull(hanging(c, func() {}))
@@ -113,9 +113,9 @@ func TestAPullWithoutBytesEnds(t *testing.T) {
 	empty(t, c)
 }
 
-// What holds no share of the downloads may take its time: asking for the manifest,
+// What uses no download slot may take its time: requesting the manifest,
 // unpacking.
-func TestAPullThatReceivesNothingIsNotIdle(t *testing.T) {
+func TestPullWithoutDownloadsIsNotIdle(t *testing.T) {
 	t.Parallel()
 	c := scratchpulltest.New(t, "v2.4.2")
 	var looks atomic.Int32
@@ -142,9 +142,9 @@ func TestAPullThatReceivesNothingIsNotIdle(t *testing.T) {
 	empty(t, c)
 }
 
-// A runtime that cannot say whom a pull keeps waiting is not asked for one, and
-// what ends one in the middle says nothing about the image.
-func TestAPullEndsWhenNobodyKnowsWhoWaits(t *testing.T) {
+// If the runtime cannot say whether the kubelet pulls, no pull starts, and one
+// that was ended in the middle says nothing about the image.
+func TestPullEndsIfGuardFails(t *testing.T) {
 	t.Parallel()
 	for call, left := range map[string]bool{"Content/ListStatuses": false, "Leases/List": true} {
 		c := scratchpulltest.New(t, "v2.4.2")

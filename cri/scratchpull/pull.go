@@ -22,7 +22,8 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 )
 
-// expiry is the label of what the garbage collector may remove after a time.
+// expiry is the label with the time after which the garbage collector may
+// remove something.
 const expiry = "containerd.io/gc.expire"
 
 // stopped is the cause of a context that a limit has ended.
@@ -34,18 +35,18 @@ type stopped struct {
 // Error implements error.
 func (s stopped) Error() string { return "the pull was stopped: " + string(s.why) }
 
-// broken is the cause of a context that was ended since nobody could tell any
-// more whether the pull may go on. It says nothing about the image.
-type broken struct{ error }
+// checkFailed is the cause of a context that was ended because it could not be
+// checked whether the pull may go on. It says nothing about the image.
+type checkFailed struct{ error }
 
-// Unwrap returns what went wrong.
-func (b broken) Unwrap() error { return b.error }
+// Unwrap returns the error of the check.
+func (b checkFailed) Unwrap() error { return b.error }
 
 // pull pulls an image into the empty namespace, and empties it again.
 func (p *Puller) pull(ctx context.Context, t target, g *guard) (result Result, err error) {
 	begun := time.Now()
-	lease, err := p.leases.Create(p.ours(ctx), leases.WithRandomID(), leases.WithExpiration(p.limits.Time+spareTime))
-	// Also if there was an error: the lease may have been made nevertheless.
+	lease, err := p.leases.Create(p.inNamespace(ctx), leases.WithRandomID(), leases.WithExpiration(p.limits.Time+leaseMargin))
+	// Also after an error: the lease may have been created nevertheless.
 	defer func() { result.Leftover = p.sweep(context.WithoutCancel(ctx)) }()
 	if err != nil {
 		return Result{}, callError(ctx, "Create lease", err)
@@ -58,11 +59,11 @@ func (p *Puller) pull(ctx context.Context, t target, g *guard) (result Result, e
 		err = p.transfer(ctx, t, lease.ID, unpacked, track, g)
 	}
 	if err == nil {
-		err = p.usable(ctx, t)
+		err = p.checkImage(ctx, t)
 	} else {
-		err = p.explain(ctx, t, lease.ID, err)
+		err = p.pullError(ctx, t, lease.ID, err)
 	}
-	result = track.result(p.had(ctx, track.digests(), begun))
+	result = track.result(p.onNode(ctx, track.digests(), begun))
 	if reason, is := errors.AsType[stopped](err); is {
 		result.Stopped, result.Free = reason.why, reason.free
 		if reason.why == StoppedLowSpace {
@@ -76,16 +77,16 @@ func (p *Puller) pull(ctx context.Context, t target, g *guard) (result Result, e
 	return result, err
 }
 
-// transfer has containerd pull, and returns when it has ended that. A limit's
-// error is of the type stopped; the others are containerd's.
+// transfer has containerd pull, and returns once containerd has ended the
+// transfer. If a limit ended it, the error is of type stopped; other errors are
+// containerd's.
 func (p *Puller) transfer(ctx context.Context, t target, lease string, unpack bool, track *tracker, g *guard) error {
-	ctx = withoutLog(leases.WithLease(p.ours(ctx), lease))
+	ctx = withoutLog(leases.WithLease(p.inNamespace(ctx), lease))
 	alive, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	streams := newStreams(alive, p.conn)
 	ctx, stop := context.WithCancelCause(ctx)
-	// Not a deadline: containerd would know it, and could answer that it is over
-	// before it is.
+	// Not a deadline: containerd would know it and could report it early.
 	defer time.AfterFunc(p.limits.Time, func() { stop(stopped{why: StoppedTimeout}) }).Stop()
 	var watch sync.WaitGroup
 	watch.Go(func() { p.watch(ctx, track, stop) })
@@ -96,13 +97,13 @@ func (p *Puller) transfer(ctx context.Context, t target, lease string, unpack bo
 	if err != nil {
 		return err
 	}
-	client := &witness{TransferClient: transferapi.NewTransferClient(p.conn)}
+	client := &recordingClient{TransferClient: transferapi.NewTransferClient(p.conn)}
 	err = transferproxy.NewTransferrer(client, streams).Transfer(ctx, from, p.destination(t, unpack), transfer.WithProgress(func(e transfer.Progress) {
 		track.event(e)
-		p.measure(track, stop)
+		p.checkSize(track, stop)
 	}))
 	cause := context.Cause(ctx)
-	streams.settle(client.settleLimit(track))
+	streams.settle(client.settleTimeout(track))
 	switch {
 	case err != nil && cause != nil:
 		return cause
@@ -112,37 +113,38 @@ func (p *Puller) transfer(ctx context.Context, t target, lease string, unpack bo
 	return err
 }
 
-// witness keeps the error as it came: containerd's libraries make another of
-// it, which repeats the registry's own words.
-type witness struct {
+// recordingClient keeps the original error: containerd's libraries convert it
+// to one that repeats the registry's text.
+type recordingClient struct {
 	transferapi.TransferClient
 	asked bool
 	err   error
 }
 
-// settleLimit is how long containerd may take to end the transfer. One that was
-// never asked for has ended, and one that has not told that it begins, which is
-// the first thing that it does, has most likely never come.
-func (w *witness) settleLimit(track *tracker) time.Duration {
+// settleTimeout returns how long containerd may take to end the transfer. A
+// transfer that was never requested has ended, and one that has reported no
+// progress, which it does first, has most likely not arrived.
+func (c *recordingClient) settleTimeout(track *tracker) time.Duration {
 	switch {
-	case !w.asked:
+	case !c.asked:
 		return 0
 	case !track.hasBegun():
 		return time.Second
 	}
-	return settleLimit
+	return settleTimeout
 }
 
 // Transfer implements transferapi.TransferClient.
-func (w *witness) Transfer(ctx context.Context, in *transferapi.TransferRequest, opts ...grpc.CallOption) (*emptypb.Empty, error) {
-	w.asked = ctx.Err() == nil
+func (c *recordingClient) Transfer(ctx context.Context, in *transferapi.TransferRequest, opts ...grpc.CallOption) (*emptypb.Empty, error) {
+	c.asked = ctx.Err() == nil
 	var out *emptypb.Empty
-	out, w.err = w.TransferClient.Transfer(ctx, in, opts...)
-	return out, w.err
+	out, c.err = c.TransferClient.Transfer(ctx, in, opts...)
+	return out, c.err
 }
 
-// source says where from, as CRI does: also without a login it answers the
-// question for one, which changes what containerd says to a refusal.
+// source returns where to pull from. Like CRI, it answers requests for
+// credentials even if there are none, because that changes containerd's error
+// for a refusal.
 func source(t target) []registry.Opt {
 	var login Login
 	if t.Login != nil {
@@ -151,8 +153,8 @@ func source(t target) []registry.Opt {
 	return []registry.Opt{registry.WithHostDir(t.HostsDir), registry.WithCredentials(helper(login))}
 }
 
-// helper gives one login to every host that asks (CRI's ParseAuth without a
-// server address).
+// helper offers one credential to every host that asks (CRI's ParseAuth without
+// a server address).
 type helper Login
 
 // GetCredentials implements registry.CredentialHelper.
@@ -160,9 +162,10 @@ func (h helper) GetCredentials(_ context.Context, _, host string) (registry.Cred
 	return registry.Credentials{Host: host, Username: h.User, Secret: h.Password}, nil
 }
 
-// destination says where to. The record expires, in case that nobody removes it.
+// destination returns where to store the image. The record expires in case it
+// is not removed.
 func (p *Puller) destination(t target, unpack bool) *image.Store {
-	expires := time.Now().Add(p.limits.Time + spareTime).UTC().Format(time.RFC3339)
+	expires := time.Now().Add(p.limits.Time + leaseMargin).UTC().Format(time.RFC3339)
 	opts := []image.StoreOpt{image.WithPlatforms(t.platform), image.WithImageLabels(map[string]string{expiry: expires})}
 	if unpack {
 		opts = append(opts, image.WithUnpack(t.platform, t.Snapshotter))
@@ -180,10 +183,10 @@ func (p *Puller) watch(ctx context.Context, track *tracker, stop context.CancelC
 			return
 		case <-tick.C:
 		}
-		_, rest, _ := track.needs()
-		free, low, err := p.low(rest)
+		_, rest, _ := track.remaining()
+		free, low, err := p.lowSpace(rest)
 		if err != nil {
-			stop(broken{err})
+			stop(checkFailed{err})
 			return
 		}
 		if low {
@@ -192,37 +195,37 @@ func (p *Puller) watch(ctx context.Context, track *tracker, stop context.CancelC
 	}
 }
 
-// measure ends the pull of an image that is too large.
-func (p *Puller) measure(track *tracker, stop context.CancelCauseFunc) {
-	if bytes, _, tooMany := track.needs(); tooMany || bytes > p.limits.Bytes {
+// checkSize ends the pull of an image that is too large.
+func (p *Puller) checkSize(track *tracker, stop context.CancelCauseFunc) {
+	if bytes, _, tooMany := track.remaining(); tooMany || bytes > p.limits.Bytes {
 		stop(stopped{why: StoppedTooLarge})
 	}
 }
 
-// cannotUnpack tells that the transfer service is not set up to unpack for the
-// platform and snapshotter. It finds out before it fetches anything (core/unpack,
-// NewUnpacker); of 1.7 and 2.4 alike.
+// cannotUnpack reports whether the transfer service is not configured to unpack
+// for the platform and snapshotter. It finds that out before it fetches
+// anything (core/unpack, NewUnpacker), in 1.7 and 2.4 alike.
 func cannotUnpack(err error) bool {
 	return err != nil && strings.Contains(err.Error(), "unable to initialize unpacker")
 }
 
-// explain makes the package's own error of a transfer's.
-func (p *Puller) explain(ctx context.Context, t target, lease string, err error) error {
+// pullError converts the error of a transfer to the package's own.
+func (p *Puller) pullError(ctx context.Context, t target, lease string, err error) error {
 	if _, limit := errors.AsType[stopped](err); err == nil || limit {
 		return err
 	}
-	if b, is := errors.AsType[broken](err); is {
+	if b, is := errors.AsType[checkFailed](err); is {
 		return b.error
 	}
 	if ctx.Err() != nil {
 		return fmt.Errorf("containerd: %s: %w", OpTransfer, ctx.Err())
 	}
-	if is(err, errdefs.IsNotImplemented) {
+	if isKind(err, errdefs.IsNotImplemented) {
 		return fmt.Errorf("containerd: %s: %w", OpTransfer, ErrUnsupported)
 	}
-	// A runtime that is gone, or whose lease is gone, has said nothing about the
-	// image; what it answers then may look as if it had.
-	held, listErr := p.leases.List(p.ours(ctx))
+	// If the runtime or the lease is gone, the error says nothing about the
+	// image, even if it looks like it.
+	held, listErr := p.leases.List(p.inNamespace(ctx))
 	if listErr != nil {
 		return callError(ctx, "List leases", listErr)
 	}
@@ -236,8 +239,8 @@ func (p *Puller) explain(ctx context.Context, t target, lease string, err error)
 	return ErrInterrupted
 }
 
-// withoutLog keeps the log lines of containerd's libraries out of this
-// process's output: what they quote is not ours to tell.
+// withoutLog drops the log lines of containerd's libraries, which may quote
+// what must not be disclosed.
 func withoutLog(ctx context.Context) context.Context {
 	logger := logrus.New()
 	logger.SetOutput(io.Discard)

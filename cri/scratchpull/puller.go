@@ -26,41 +26,41 @@ import (
 const DefaultNamespace = "whypull.dev"
 
 const (
-	// cleanLimit bounds the removal of everything: it waits for a run of
-	// containerd's garbage collector, which removes the files of the layers.
-	cleanLimit = time.Minute
-	// settleLimit is how long a pull that was stopped may take to end; the
-	// service itself waits for 10 seconds (ProgressTracker.Wait).
-	settleLimit = 15 * time.Second
-	// spareTime is what the lease outlives the pull's time limit by.
-	spareTime = 10 * time.Minute
+	// cleanupTimeout limits the removal of everything. The removal waits for
+	// containerd's garbage collector, which deletes the layers' files.
+	cleanupTimeout = time.Minute
+	// settleTimeout is how long a stopped pull may take to end; the service
+	// itself waits for 10 seconds (ProgressTracker.Wait).
+	settleTimeout = 15 * time.Second
+	// leaseMargin is how long the lease outlives the pull's time limit.
+	leaseMargin = 10 * time.Minute
 )
 
-// Limits end a pull. All are needed.
+// Limits end a pull. Bytes, Free and Time are required.
 type Limits struct {
-	// Bytes is the size, compressed, of the largest image that is pulled.
+	// Bytes is the compressed size of the largest image to pull.
 	Bytes int64
-	// Floor is the free space, in bytes, that has to be left at any time.
+	// Floor is the free space, in bytes, that must remain at any time.
 	Floor uint64
-	// Free gives the free space, in bytes, where the runtime stores content. An
-	// error ends the pull: nobody would know when to stop.
+	// Free returns the free space, in bytes, where the runtime stores content.
+	// An error ends the pull, because the space can then not be monitored.
 	Free func() (uint64, error)
 	// Time ends a pull that nothing else ends.
 	Time time.Duration
-	// Poll is how often Free is asked; 0 is twice a second.
+	// Poll is the interval between calls of Free; 0 means half a second.
 	Poll time.Duration
-	// Idle is for how long a pull may receive no byte; 0 is a second.
+	// Idle is how long a pull may receive nothing; 0 means a second.
 	Idle time.Duration
 }
 
 func (l Limits) check() error {
 	if l.Bytes <= 0 || l.Time <= 0 || l.Free == nil {
-		return errors.New("a pull needs limits of size, time and free space")
+		return errors.New("limits of size, time and free space are required")
 	}
 	return nil
 }
 
-// Puller pulls images in a namespace of its own, one at a time. It is safe for
+// Puller pulls images in its own namespace, one at a time. It is safe for
 // concurrent use.
 type Puller struct {
 	namespace  string
@@ -72,13 +72,13 @@ type Puller struct {
 	images     imagesapi.ImagesClient
 	namespaces namespacesapi.NamespacesClient
 	version    versionapi.VersionClient
-	closes     func() error
+	closeConn  func() error
 }
 
-// New makes a Puller for containerd's socket, which is the one that serves CRI:
-// an absolute path, or unix:///path. The namespace must be whypull's own, for
-// everything in it is removed; "" is DefaultNamespace. Nothing is connected
-// yet; the errors are those of arguments.
+// New returns a Puller for containerd's socket, the one that serves CRI: an
+// absolute path, or unix:///path. The namespace must be whypull's own, because
+// everything in it is removed; "" means DefaultNamespace. New does not connect;
+// its errors are about the arguments.
 func New(socket, namespace string, limits Limits) (*Puller, error) {
 	if err := limits.check(); err != nil {
 		return nil, err
@@ -87,7 +87,7 @@ func New(socket, namespace string, limits Limits) (*Puller, error) {
 	limits.Idle = cmp.Or(limits.Idle, time.Second)
 	namespace = cmp.Or(namespace, DefaultNamespace)
 	if slices.Contains([]string{"k8s.io", "default", "moby", "buildkit"}, namespace) {
-		return nil, fmt.Errorf("the containerd namespace %s is not ours", namespace)
+		return nil, fmt.Errorf("containerd namespace %s is reserved", namespace)
 	}
 	conn, err := cri.Connect(socket)
 	if err != nil {
@@ -100,30 +100,30 @@ func New(socket, namespace string, limits Limits) (*Puller, error) {
 		images:     imagesapi.NewImagesClient(conn),
 		namespaces: namespacesapi.NewNamespacesClient(conn),
 		version:    versionapi.NewVersionClient(conn),
-		closes:     conn.Close,
+		closeConn:  conn.Close,
 	}, nil
 }
 
-// Close closes the connection. A pull that runs then ends with an error, and
-// cannot clean up: cancel its context and wait for it before.
-func (p *Puller) Close() error { return p.closes() }
+// Close closeConn the connection. A running pull then fails and cannot clean up,
+// so cancel its context and wait for it first.
+func (p *Puller) Close() error { return p.closeConn() }
 
 // Pull pulls an image as the runtime would for the kubelet, removes everything
-// again, and tells how far it came. It waits for its turn.
+// again, and returns how far it got. It waits for its turn.
 //
 // Without an error, either the pull succeeded (StageDone) or a limit ended it
-// (Result.Stopped). An *Error with OpTransfer is the runtime's failure to pull.
-// It gives way to the kubelet: where that pulls it does not begin, and when the
-// kubelet begins to pull it ends.
+// (Result.Stopped). An *Error with OpTransfer means that the runtime failed to
+// pull. Pull gives way to the kubelet: it does not start while the kubelet
+// pulls, and ends when the kubelet starts to.
 //
-// Every other error means that nothing was learnt: ErrUnsupported,
-// ErrInterrupted, the context's, an *Error of another call.
+// Any other error means that nothing is known about the image: ErrUnsupported,
+// ErrInterrupted, the context's error, an *Error of another call.
 func (p *Puller) Pull(ctx context.Context, request Request) (Result, error) {
 	t, err := request.parse()
 	if err != nil {
 		return Result{}, err
 	}
-	release, err := p.take(ctx)
+	release, err := p.acquire(ctx)
 	if err != nil {
 		return Result{}, err
 	}
@@ -131,10 +131,10 @@ func (p *Puller) Pull(ctx context.Context, request Request) (Result, error) {
 	if err := p.supports(ctx, t); err != nil {
 		return Result{}, err
 	}
-	if free, low, err := p.low(0); err != nil || low {
+	if free, low, err := p.lowSpace(0); err != nil || low {
 		return Result{Stopped: StoppedLowSpace, Free: free, Floor: p.limits.Floor}, err
 	}
-	// What an earlier run has left would pass for what the node had.
+	// Leftovers of an earlier run would look like content of the node.
 	if err := p.sweep(ctx); err != nil {
 		return Result{}, err
 	}
@@ -148,11 +148,11 @@ func (p *Puller) Pull(ctx context.Context, request Request) (Result, error) {
 	return p.pull(ctx, t, g)
 }
 
-// Sweep removes everything in the namespace, and the namespace: what a pull has
-// left whose process was killed. Call it at start. It waits for a pull of this
-// Puller; one of another process it would interrupt.
+// Sweep removes the namespace and everything in it, which is what a pull leaves
+// behind if its process was killed. Call it at startup. It waits for a pull of
+// this Puller, but would interrupt one of another process.
 func (p *Puller) Sweep(ctx context.Context) error {
-	release, err := p.take(ctx)
+	release, err := p.acquire(ctx)
 	if err != nil {
 		return err
 	}
@@ -160,8 +160,8 @@ func (p *Puller) Sweep(ctx context.Context) error {
 	return p.sweep(ctx)
 }
 
-// take waits until nothing else runs.
-func (p *Puller) take(ctx context.Context) (release func(), err error) {
+// acquire waits until no pull or sweep runs.
+func (p *Puller) acquire(ctx context.Context) (release func(), err error) {
 	select {
 	case p.turn <- struct{}{}:
 		return func() { <-p.turn }, nil
@@ -170,17 +170,17 @@ func (p *Puller) take(ctx context.Context) (release func(), err error) {
 	}
 }
 
-// ours is a context for calls about the namespace.
-func (p *Puller) ours(ctx context.Context) context.Context {
+// inNamespace returns a context for calls in the Puller's namespace.
+func (p *Puller) inNamespace(ctx context.Context) context.Context {
 	return namespaces.WithNamespace(ctx, p.namespace)
 }
 
-// low tells how much space is free, and whether so many more bytes would leave
-// too little of it.
-func (p *Puller) low(more int64) (free uint64, low bool, err error) {
+// lowSpace returns the free space, and whether that many more bytes would leave
+// less than Limits.Floor.
+func (p *Puller) lowSpace(more int64) (free uint64, low bool, err error) {
 	free, err = p.limits.Free()
 	if err != nil {
-		return 0, false, fmt.Errorf("free space: %w", err)
+		return 0, false, fmt.Errorf("read free space: %w", err)
 	}
 	wanted := uint64(max(more, 0))
 	return free, free < p.limits.Floor || free-p.limits.Floor < wanted, nil

@@ -56,7 +56,7 @@ func empty(t *testing.T, c *scratchpulltest.Containerd, but ...string) {
 	}
 }
 
-func TestAGoodImageIsPulledAndRemoved(t *testing.T) {
+func TestPullRemovesImage(t *testing.T) {
 	t.Parallel()
 	c := scratchpulltest.New(t, "v2.4.2")
 	c.OnPull(good)
@@ -87,7 +87,7 @@ func TestAGoodImageIsPulledAndRemoved(t *testing.T) {
 	asked(t, c.Transfers()[0])
 }
 
-// asked checks what containerd was asked for by the test above.
+// asked checks the transfer that the test above requested.
 func asked(t *testing.T, got *scratchpulltest.Transfer) {
 	t.Helper()
 	if got.Reference != image || got.Image != image || got.HostDir != "/etc/containerd/certs.d" ||
@@ -102,7 +102,7 @@ func asked(t *testing.T, got *scratchpulltest.Transfer) {
 	}
 }
 
-func TestTheLoginGoesToWhoeverAsks(t *testing.T) {
+func TestCredentialIsOfferedToEveryHost(t *testing.T) {
 	t.Parallel()
 	for name, login := range map[string]*scratchpull.Login{"nobody": nil, "somebody": {User: "robot", Password: "s3cret"}} {
 		c := scratchpulltest.New(t, "2.1.0")
@@ -121,7 +121,7 @@ func TestTheLoginGoesToWhoeverAsks(t *testing.T) {
 	}
 }
 
-func TestALoginShowsItselfNowhere(t *testing.T) {
+func TestCredentialIsRedacted(t *testing.T) {
 	t.Parallel()
 	l := scratchpull.Login{User: "robot-7", Password: "s3cret"}
 	r := scratchpull.Request{Ref: image, Login: &l}
@@ -139,7 +139,7 @@ func TestALoginShowsItselfNowhere(t *testing.T) {
 	}
 }
 
-func TestTheRuntimesFailureIsToldInTheKubeletsWords(t *testing.T) {
+func TestErrorTextMatchesKubelet(t *testing.T) {
 	t.Parallel()
 	c := scratchpulltest.New(t, "v2.4.2")
 	const said = `failed to copy: httpReadSeeker: failed open: failed to do request: Get "https://cdn.example/b?X-Signature=5160ed": dial tcp: lookup cdn.example: no such host`
@@ -189,8 +189,8 @@ func TestStages(t *testing.T) {
 	}
 }
 
-// What is stored need not be an image: CRI looks, and so do we.
-func TestWhatIsNoImageIsAFailure(t *testing.T) {
+// What is stored need not be an image: CRI checks, and so does this package.
+func TestPullOfNonImageFails(t *testing.T) {
 	t.Parallel()
 	c := scratchpulltest.New(t, "v2.4.2")
 	c.OnPull(func(_ context.Context, tr *scratchpulltest.Transfer) error {
@@ -207,7 +207,7 @@ func TestWhatIsNoImageIsAFailure(t *testing.T) {
 	empty(t, c)
 }
 
-func TestAServiceThatCannotUnpackPullsOnly(t *testing.T) {
+func TestPullWithoutUnpacking(t *testing.T) {
 	t.Parallel()
 	c := scratchpulltest.New(t, "v2.4.2")
 	c.OnPull(func(ctx context.Context, tr *scratchpulltest.Transfer) error {
@@ -223,7 +223,7 @@ func TestAServiceThatCannotUnpackPullsOnly(t *testing.T) {
 	empty(t, c)
 }
 
-func TestWhatTheNodeHadIsToldApart(t *testing.T) {
+func TestSourceOfBlobs(t *testing.T) {
 	t.Parallel()
 	c := scratchpulltest.New(t, "v2.4.2")
 	early, late := time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
@@ -244,13 +244,14 @@ func TestWhatTheNodeHadIsToldApart(t *testing.T) {
 			t.Errorf("%+v (since: %s)", b, since)
 		}
 	}
-	// The fake's collector looks at leases and records alone: these have none.
+	// The fake's garbage collector considers leases and records only; these
+	// have none.
 	empty(t, c, before[0])
 }
 
-// A transfer that was cancelled goes on for a while: what it makes then is
-// removed as well.
-func TestACancelledPullIsAwaitedAndRemoved(t *testing.T) {
+// A canceled transfer goes on for a while; what it creates then is removed as
+// well.
+func TestCanceledPullIsCleanedUp(t *testing.T) {
 	t.Parallel()
 	c := scratchpulltest.New(t, "v2.4.2")
 	ctx, cancel := context.WithCancel(t.Context())
@@ -283,7 +284,7 @@ func forever(ctx context.Context, tr *scratchpulltest.Transfer) error {
 	return ctx.Err()
 }
 
-func TestLimitsEndAPull(t *testing.T) {
+func TestLimitsEndPull(t *testing.T) {
 	t.Parallel()
 	for want, change := range map[scratchpull.Stop]func(*scratchpull.Limits){
 		scratchpull.StoppedTooLarge: func(l *scratchpull.Limits) { l.Bytes = 100 },
@@ -313,8 +314,8 @@ func TestLimitsEndAPull(t *testing.T) {
 	}
 }
 
-// The manifest tells the size before the layers are begun with.
-func TestTheManifestIsEnoughToBeTooLarge(t *testing.T) {
+// The manifest gives the size before the layers are started.
+func TestTooLargeByManifest(t *testing.T) {
 	t.Parallel()
 	c := scratchpulltest.New(t, "v2.4.2")
 	large := make([]byte, 1<<20)
@@ -337,7 +338,7 @@ func TestTheManifestIsEnoughToBeTooLarge(t *testing.T) {
 	empty(t, c)
 }
 
-func TestWithoutSpaceNothingIsBegun(t *testing.T) {
+func TestNoPullWithoutSpace(t *testing.T) {
 	t.Parallel()
 	c := scratchpulltest.New(t, "v2.4.2")
 	l := limits()

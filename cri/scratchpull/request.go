@@ -30,42 +30,45 @@ func (Login) GoString() string { return hidden }
 // LogValue hides the login.
 func (Login) LogValue() slog.Value { return slog.StringValue(hidden) }
 
-// Request is what to pull, and as whom.
+// Request describes what to pull, and with which credential.
 type Request struct {
-	// Ref is the image as the kubelet gives it to the runtime.
+	// Ref is the image as the kubelet passes it to the runtime.
 	Ref string
-	// Login is offered to every host that asks, as CRI does when the kubelet
-	// gives no server address, which it never does; nil: nobody. The kubelet
-	// tries one credential after the other: so does the caller, one Pull each.
+	// Login is offered to every host that asks, as CRI does if the kubelet
+	// passes no server address, which it never does; nil means none. The
+	// kubelet tries one credential after the other; so must the caller, with
+	// one Pull each.
 	Login *Login
-	// HostsDir is the runtime's config_path, as containerd sees it: the folder
-	// with a folder for each registry. "" if there is none. With containerd 1.7
-	// it must be "", so leave it out where it has nothing for this registry.
+	// HostsDir is the runtime's config_path, as containerd sees it: the
+	// directory with one directory per registry. "" if there is none. With
+	// containerd 1.7 it must be "", so omit it if it has nothing for this
+	// registry.
 	HostsDir string
-	// Platform is the node's, "linux/arm64/v8"; "" is that of this process.
+	// Platform is the node's platform, such as "linux/arm64/v8"; "" means this
+	// process's.
 	Platform string
-	// Snapshotter unpacks; "" is containerd's default for the platform. A
-	// snapshotter that the transfer service is not set up for unpacks nothing:
-	// see Result.Unpacked.
+	// Snapshotter unpacks the layers; "" means containerd's default for the
+	// platform. With a snapshotter that the transfer service is not configured
+	// for, nothing is unpacked; see Result.Unpacked.
 	Snapshotter string
-	// Yield, if set, reports whether somebody waits for a pull by the runtime that
-	// the runtime does not know of yet. It is asked before the pull and ten times a
-	// second while it runs, by one goroutine at a time.
+	// Yield, if set, reports whether a pod waits for a pull that the runtime
+	// does not know of yet. It is called before the pull and ten times a second
+	// during it, by one goroutine at a time.
 	Yield func(context.Context) bool `json:"-"`
-	// Progress, if set, is told whenever something becomes known of a blob. It
-	// is called by one goroutine at a time and holds up nothing but itself.
+	// Progress, if set, is called whenever something new is known about a blob.
+	// It is called by one goroutine at a time, and blocks only that goroutine.
 	Progress func(Blob) `json:"-"`
 }
 
-// target is a request whose text has been understood.
+// target is a parsed request.
 type target struct {
 	Request
 	named    reference.Named
 	platform ocispec.Platform
 }
 
-// parse understands a request. The reference is normalised as CRI does, which
-// drops a tag before a digest (distribution/reference, ParseDockerRef).
+// parse parses a request. It normalizes the reference like CRI, which drops a
+// tag before a digest (distribution/reference, ParseDockerRef).
 func (r Request) parse() (target, error) {
 	named, err := reference.ParseDockerRef(r.Ref)
 	if err != nil {
@@ -76,7 +79,7 @@ func (r Request) parse() (target, error) {
 		return t, nil
 	}
 	if t.platform, err = platforms.Parse(r.Platform); err != nil {
-		return target{}, errors.New("platform: want os/architecture")
+		return target{}, errors.New("platform: want os/architecture, such as linux/arm64")
 	}
 	return t, nil
 }

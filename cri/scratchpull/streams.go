@@ -13,16 +13,16 @@ import (
 )
 
 // streams are the streams of one transfer, for credentials and for progress.
-// They outlive the transfer's own context, since containerd closes the one for
-// progress when the transfer has really ended (services/transfer, Transfer):
-// until then a transfer that was cancelled may still be writing.
+// They outlive the transfer's own context, because containerd closeConn the
+// progress stream only when the transfer has really ended (services/transfer,
+// Transfer): until then a canceled transfer may still be writing.
 type streams struct {
 	create  func(id string) (streaming.Stream, error)
 	mu      sync.Mutex
 	watched []*watched
 }
 
-// newStreams makes streams that end with ctx.
+// newStreams returns streams that end with ctx.
 func newStreams(ctx context.Context, conn grpc.ClientConnInterface) *streams {
 	creator := streamingproxy.NewStreamCreator(conn)
 	return &streams{create: func(id string) (streaming.Stream, error) { return creator.Create(ctx, id) }}
@@ -41,8 +41,8 @@ func (s *streams) Create(_ context.Context, id string) (streaming.Stream, error)
 	return w, nil
 }
 
-// settle returns when containerd has ended the transfer and everything that it
-// had to tell has been told, or after the limit.
+// settle returns once containerd has ended the transfer and all progress has
+// been received, or after the limit.
 func (s *streams) settle(limit time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -56,7 +56,7 @@ func (s *streams) settle(limit time.Duration) {
 	}
 }
 
-// watched is a stream whose end is known.
+// watched is a stream that reports its end.
 type watched struct {
 	streaming.Stream
 	once  sync.Once

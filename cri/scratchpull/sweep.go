@@ -11,17 +11,17 @@ import (
 )
 
 const (
-	// sweeps is how often the removal is tried: a pull that was cut off may
+	// sweepAttempts is how often to try the removal: an interrupted pull may
 	// still be writing.
-	sweeps = 8
-	// sweepWait is how long it is waited before the second time, and so much
-	// more each time.
+	sweepAttempts = 8
+	// sweepWait is the wait before the second attempt; it grows by as much each
+	// time.
 	sweepWait = 100 * time.Millisecond
 )
 
-// sweep removes everything in the namespace, and the namespace.
+// sweep removes the namespace and everything in it.
 func (p *Puller) sweep(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(p.ours(ctx), cleanLimit)
+	ctx, cancel := context.WithTimeout(p.inNamespace(ctx), cleanupTimeout)
 	defer cancel()
 	_, err := p.namespaces.Get(ctx, &namespacesapi.GetNamespaceRequest{Name: p.namespace})
 	if missing(err) {
@@ -31,11 +31,11 @@ func (p *Puller) sweep(ctx context.Context) error {
 		return callError(ctx, "Get namespace", err)
 	}
 	for i := 1; ; i++ {
-		op, err := p.empty(ctx)
+		op, err := p.removeAll(ctx)
 		if err == nil {
 			return nil
 		}
-		if i == sweeps || !is(err, errdefs.IsFailedPrecondition) {
+		if i == sweepAttempts || !isKind(err, errdefs.IsFailedPrecondition) {
 			return callError(ctx, op, err)
 		}
 		select {
@@ -45,11 +45,11 @@ func (p *Puller) sweep(ctx context.Context) error {
 	}
 }
 
-// empty removes what holds content, lets the garbage collector remove the
+// removeAll removes what holds content, has the garbage collector remove the
 // content, and removes the namespace. op is the call that failed. A namespace
-// that has something still is an error of the kind FailedPrecondition
-// (core/metadata, namespaceStore.Delete).
-func (p *Puller) empty(ctx context.Context) (op string, err error) {
+// that is not empty gives an error of kind FailedPrecondition (core/metadata,
+// namespaceStore.Delete).
+func (p *Puller) removeAll(ctx context.Context) (op string, err error) {
 	steps := []struct {
 		op string
 		do func(context.Context) error
@@ -96,14 +96,14 @@ func (p *Puller) removeLeases(ctx context.Context) error {
 	return nil
 }
 
-// collect waits for a whole run of the garbage collector. The end of a lease is
-// the one thing that is certain to be there for asking for it.
+// collect waits for a complete run of the garbage collector. Deleting a lease
+// is the only call that can wait for one.
 func (p *Puller) collect(ctx context.Context) error {
-	l, err := p.leases.Create(ctx, leases.WithRandomID(), leases.WithExpiration(spareTime))
+	l, err := p.leases.Create(ctx, leases.WithRandomID(), leases.WithExpiration(leaseMargin))
 	if err != nil {
 		return err
 	}
 	return p.leases.Delete(ctx, l, leases.SynchronousDelete)
 }
 
-func missing(err error) bool { return is(err, errdefs.IsNotFound) }
+func missing(err error) bool { return isKind(err, errdefs.IsNotFound) }

@@ -16,17 +16,17 @@ import (
 	"github.com/whypull/whypull/cri/scratchpull/scratchpulltest"
 )
 
-// Whichever call fails, what can be removed is removed, and what is left is
-// told and removed later.
-func TestNothingIsLeftWhateverFails(t *testing.T) {
+// Whichever call fails, what can be removed is removed, and the rest is
+// reported and removed later.
+func TestCleanupAfterFailures(t *testing.T) {
 	t.Parallel()
 	for method, want := range map[string]struct{ result, left bool }{
 		"Version/Version": {},
 		"Namespaces/Get":  {},
 		"Leases/Create":   {},
 		"Images/Get":      {},
-		// Without these nobody knows whom the pull would keep waiting; for what they
-		// leave in the middle of one see guard_test.go.
+		// Without these it is unknown whether the kubelet pulls; for failures
+		// during a pull see guard_test.go.
 		"Leases/List":          {},
 		"Content/ListStatuses": {},
 
@@ -62,7 +62,7 @@ func TestNothingIsLeftWhateverFails(t *testing.T) {
 	}
 }
 
-func TestSweepRemovesWhatAKilledProcessHasLeft(t *testing.T) {
+func TestSweepAfterKill(t *testing.T) {
 	t.Parallel()
 	c := scratchpulltest.New(t, "v2.4.2")
 	c.Put("k8s.io", []byte("the kubelet's"), time.Now())
@@ -86,7 +86,7 @@ func TestSweepRemovesWhatAKilledProcessHasLeft(t *testing.T) {
 	}
 }
 
-func TestSweepOfNothingAsksOneQuestion(t *testing.T) {
+func TestSweepOfNothing(t *testing.T) {
 	t.Parallel()
 	c := scratchpulltest.New(t, "v2.4.2")
 	if err := puller(t, c, limits()).Sweep(t.Context()); err != nil {
@@ -97,8 +97,8 @@ func TestSweepOfNothingAsksOneQuestion(t *testing.T) {
 	}
 }
 
-// A namespace that somebody still writes to is tried again.
-func TestSweepTriesAgain(t *testing.T) {
+// Emptying a namespace that is still written to is tried again.
+func TestSweepRetries(t *testing.T) {
 	t.Parallel()
 	c := scratchpulltest.New(t, "v2.4.2")
 	c.Put(scratchpull.DefaultNamespace, []byte("x"), time.Now())
@@ -147,8 +147,9 @@ func TestOneAtATime(t *testing.T) {
 	}
 }
 
-// Whatever containerd says once the lease is gone, it is not about the image.
-func TestAPullWhoseLeaseIsTakenIsInterrupted(t *testing.T) {
+// Whatever containerd returns once the lease is gone, it is not about the
+// image.
+func TestInterrupted(t *testing.T) {
 	t.Parallel()
 	c := scratchpulltest.New(t, "v2.4.2")
 	c.OnPull(func(ctx context.Context, tr *scratchpulltest.Transfer) error {
@@ -164,7 +165,7 @@ func TestAPullWhoseLeaseIsTakenIsInterrupted(t *testing.T) {
 	}
 }
 
-func TestARuntimeThatGoesAwayHasSaidNothing(t *testing.T) {
+func TestRuntimeGoesAway(t *testing.T) {
 	t.Parallel()
 	c := scratchpulltest.New(t, "v2.4.2")
 	c.OnPull(func(ctx context.Context, _ *scratchpulltest.Transfer) error {
@@ -212,9 +213,9 @@ func TestSupported(t *testing.T) {
 	}
 }
 
-func TestARuntimeWithoutTheServiceIsUnsupported(t *testing.T) {
+func TestNoTransferService(t *testing.T) {
 	t.Parallel()
-	c := scratchpulltest.New(t, "v2.4.2-of-1.6") // says that it has it
+	c := scratchpulltest.New(t, "v2.4.2-of-1.6") // containerd reports that it has the image
 	if _, err := puller(t, c, limits()).Pull(t.Context(), scratchpull.Request{Ref: image}); !errors.Is(err, scratchpull.ErrUnsupported) {
 		t.Errorf("%v", err)
 	}
@@ -225,7 +226,7 @@ func TestARuntimeWithoutTheServiceIsUnsupported(t *testing.T) {
 	}
 }
 
-func TestBadRequestsAreNotPulled(t *testing.T) {
+func TestInvalidRequests(t *testing.T) {
 	t.Parallel()
 	c := scratchpulltest.New(t, "v2.4.2")
 	p := puller(t, c, limits())
@@ -239,7 +240,7 @@ func TestBadRequestsAreNotPulled(t *testing.T) {
 	}
 }
 
-func TestReferencesAreNormalisedAsByCRI(t *testing.T) {
+func TestReferencesAreNormalizedLikeCRI(t *testing.T) {
 	t.Parallel()
 	const d = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 	for given, want := range map[string]string{
@@ -253,7 +254,7 @@ func TestReferencesAreNormalisedAsByCRI(t *testing.T) {
 	}
 }
 
-func TestNewWantsLimitsAndANamespaceOfOurs(t *testing.T) {
+func TestNewChecksArguments(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		socket, namespace string

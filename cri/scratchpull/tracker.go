@@ -13,59 +13,60 @@ import (
 )
 
 const (
-	// maxBlobs bounds what is remembered. No image has so many layers: 127 is
-	// the limit of overlayfs.
+	// maxBlobs limits what is remembered. No image has that many layers: the
+	// limit of overlayfs is 127.
 	maxBlobs = 4096
-	// maxManifest is the largest manifest that is read. containerd refuses
-	// larger ones (core/remotes/docker, MaxManifestSize).
+	// maxManifest is the largest manifest to read. containerd rejects larger
+	// ones (core/remotes/docker, MaxManifestSize).
 	maxManifest = 8 << 20
 )
 
-// tracker makes a Result of what containerd tells of its progress
+// tracker builds a Result from containerd's progress events
 // (core/transfer/local: pull, ProgressTracker).
 type tracker struct {
-	// manifest reads a manifest that the runtime has; tell is Request.Progress.
+	// manifest reads a manifest that the runtime has; progress is
+	// Request.Progress.
 	manifest func(digest.Digest, int64) ([]byte, error)
-	tell     func(Blob)
+	progress func(Blob)
 
 	mu       sync.Mutex
 	resolved bool
 	begun    bool
 	blobs    map[digest.Digest]*Blob
-	sizes    map[digest.Digest]int64 // of the parts that manifests name, and of blobs
+	sizes    map[digest.Digest]int64 // of the parts that manifests list, and of blobs
 	bytes    int64                   // their sum
-	seen     map[digest.Digest]bool  // some of it was seen to come
+	seen     map[digest.Digest]bool  // whether a part of it was seen arriving
 	tooMany  bool
 }
 
-func newTracker(manifest func(digest.Digest, int64) ([]byte, error), tell func(Blob)) *tracker {
-	if tell == nil {
-		tell = func(Blob) {}
+func newTracker(manifest func(digest.Digest, int64) ([]byte, error), progress func(Blob)) *tracker {
+	if progress == nil {
+		progress = func(Blob) {}
 	}
-	return &tracker{manifest: manifest, tell: tell,
+	return &tracker{manifest: manifest, progress: progress,
 		blobs: map[digest.Digest]*Blob{}, sizes: map[digest.Digest]int64{}, seen: map[digest.Digest]bool{}}
 }
 
-// event takes one event. Events come one at a time.
+// event handles one event. Events come one at a time.
 func (t *tracker) event(e transfer.Progress) {
-	b, known, changed := t.note(e)
+	b, known, changed := t.record(e)
 	if !known {
 		return
 	}
 	if changed {
-		t.tell(b)
+		t.progress(b)
 	}
 	if !changed || !b.Done || b.Kind != "manifest" {
 		return
 	}
 	if data, err := t.manifest(b.Digest, b.Size); err == nil {
-		t.parts(data)
+		t.addManifest(data)
 	}
 }
 
-// note remembers an event. It returns the blob that it is about, if any, and
+// record records an event. It returns the blob that it is about, if any, and
 // whether anything is new.
-func (t *tracker) note(e transfer.Progress) (b Blob, known, changed bool) {
+func (t *tracker) record(e transfer.Progress) (b Blob, known, changed bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.begun = true
@@ -93,7 +94,7 @@ func (t *tracker) note(e transfer.Progress) (b Blob, known, changed bool) {
 	return *blob, true, *blob != before || e.Event == "waiting"
 }
 
-// blob is the blob of a digest; nil if there are too many.
+// blob returns the blob of a digest; nil if there are too many.
 func (t *tracker) blob(kind string, d digest.Digest, size int64) *Blob {
 	b := t.blobs[d]
 	if b == nil {
@@ -110,16 +111,16 @@ func (t *tracker) blob(kind string, d digest.Digest, size int64) *Blob {
 func (t *tracker) size(d digest.Digest, size int64) {
 	if _, known := t.sizes[d]; !known {
 		t.sizes[d] = size
-		t.bytes = add(t.bytes, size)
+		t.bytes = addSizes(t.bytes, size)
 	}
 }
 
-// parts takes what a manifest names into the size of the image: its layers are
-// begun with only a few at a time.
-func (t *tracker) parts(data []byte) {
+// addManifest adds the parts that a manifest lists to the size of the image:
+// containerd starts with only a few layers at a time.
+func (t *tracker) addManifest(data []byte) {
 	var m ocispec.Manifest
 	if json.Unmarshal(data, &m) != nil {
-		return // the runtime will say so
+		return // the runtime will report it
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -133,8 +134,8 @@ func (t *tracker) parts(data []byte) {
 	}
 }
 
-// blobOf reads the name that containerd gives to a blob: its kind, a dash, and
-// the digest (core/remotes, MakeRefKey).
+// blobOf parses containerd's name of a blob: its kind, a dash, and the digest
+// (core/remotes, MakeRefKey).
 func blobOf(name string) (kind string, d digest.Digest, ok bool) {
 	kind, rest, _ := strings.Cut(name, "-")
 	d, err := digest.Parse(rest)
@@ -148,9 +149,10 @@ func blobOf(name string) (kind string, d digest.Digest, ok bool) {
 	return "other", d, true
 }
 
-// needs is the size of the image, as far as it is known, and how much of it is
-// still to come. tooMany is true if it has more parts than any image.
-func (t *tracker) needs() (bytes, rest int64, tooMany bool) {
+// remaining returns the size of the image, as far as it is known, and how much
+// of it is still missing. tooMany is true if it has more parts than any real
+// image.
+func (t *tracker) remaining() (bytes, rest int64, tooMany bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	rest = t.bytes
@@ -160,22 +162,23 @@ func (t *tracker) needs() (bytes, rest int64, tooMany bool) {
 	return t.bytes, max(rest, 0), t.tooMany
 }
 
-// hasBegun tells whether there was any event.
+// hasBegun reports whether there was any event.
 func (t *tracker) hasBegun() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.begun
 }
 
-// result is what is known. had tells which blobs the node had before.
-func (t *tracker) result(had map[digest.Digest]bool) Result {
+// result returns what is known. onNode holds the blobs that the node had
+// before.
+func (t *tracker) result(onNode map[digest.Digest]bool) Result {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	r := Result{Bytes: t.bytes, Stage: t.stage()}
 	for d, b := range t.blobs {
 		blob := *b
 		switch {
-		case !t.seen[d] && had[d] && b.Done:
+		case !t.seen[d] && onNode[d] && b.Done:
 			blob.Source = SourceNode
 		case b.Fetched > 0:
 			blob.Source = SourceRegistry
@@ -188,7 +191,7 @@ func (t *tracker) result(had map[digest.Digest]bool) Result {
 	return r
 }
 
-// stage is how far a pull came that has not succeeded.
+// stage returns how far a failed pull got.
 func (t *tracker) stage() Stage {
 	switch {
 	case !t.begun:
@@ -210,7 +213,7 @@ func (t *tracker) stage() Stage {
 	return StageFetching
 }
 
-// digests are those of all blobs, sorted.
+// digests returns the digests of all blobs, sorted.
 func (t *tracker) digests() []digest.Digest {
 	t.mu.Lock()
 	defer t.mu.Unlock()

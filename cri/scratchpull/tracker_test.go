@@ -16,8 +16,8 @@ func none(digest.Digest, int64) ([]byte, error) { return nil, errors.New("none")
 
 func name(kind, of string) string { return kind + "-" + digest.FromString(of).String() }
 
-// What a registry names as sizes is a stranger's number.
-func TestSizesOfStrangers(t *testing.T) {
+// Sizes from a registry are untrusted.
+func TestUntrustedSizes(t *testing.T) {
 	t.Parallel()
 	manifest, err := json.Marshal(ocispec.Manifest{
 		Config: ocispec.Descriptor{Digest: digest.FromString("c"), Size: -5},
@@ -32,7 +32,7 @@ func TestSizesOfStrangers(t *testing.T) {
 	tr := newTracker(func(digest.Digest, int64) ([]byte, error) { return manifest, nil }, nil)
 	tr.event(transfer.Progress{Event: "waiting", Name: name("manifest", "m"), Total: -3})
 	tr.event(transfer.Progress{Event: "complete", Name: name("manifest", "m"), Progress: -3, Total: -3})
-	if bytes, rest, tooMany := tr.needs(); bytes != math.MaxInt64 || rest != math.MaxInt64 || tooMany {
+	if bytes, rest, tooMany := tr.remaining(); bytes != math.MaxInt64 || rest != math.MaxInt64 || tooMany {
 		t.Errorf("%d, %d, %v", bytes, rest, tooMany)
 	}
 	if r := tr.result(nil); len(r.Blobs) != 1 || r.Blobs[0].Size != 0 || r.Fetched() != 0 {
@@ -46,7 +46,7 @@ func TestTooManyParts(t *testing.T) {
 	for i := range maxBlobs + 1 {
 		tr.event(transfer.Progress{Event: "waiting", Name: name("layer", fmt.Sprint(i)), Total: 1})
 	}
-	if bytes, _, tooMany := tr.needs(); !tooMany || bytes != maxBlobs || len(tr.digests()) != maxBlobs {
+	if bytes, _, tooMany := tr.remaining(); !tooMany || bytes != maxBlobs || len(tr.digests()) != maxBlobs {
 		t.Errorf("%d bytes, %v", bytes, tooMany)
 	}
 	var m ocispec.Manifest
@@ -58,13 +58,13 @@ func TestTooManyParts(t *testing.T) {
 		t.Fatal(err)
 	}
 	tr = newTracker(none, nil)
-	tr.parts(data)
-	if _, _, tooMany := tr.needs(); !tooMany {
+	tr.addManifest(data)
+	if _, _, tooMany := tr.remaining(); !tooMany {
 		t.Error("a manifest may name any number of layers")
 	}
 }
 
-func TestEventsThatAreNotOfBlobs(t *testing.T) {
+func TestEventsOfOtherThings(t *testing.T) {
 	t.Parallel()
 	tr := newTracker(none, func(b Blob) { t.Errorf("told of %+v", b) })
 	for _, n := range []string{"", "layer-", "layer-sha256:00", "sha256:e3b0c442", "registry.example/app:1"} {
@@ -72,13 +72,13 @@ func TestEventsThatAreNotOfBlobs(t *testing.T) {
 			tr.event(transfer.Progress{Event: e, Name: n, Total: 5, Progress: 5})
 		}
 	}
-	tr.parts([]byte("no manifest"))
+	tr.addManifest([]byte("no manifest"))
 	if r := tr.result(nil); len(r.Blobs) > 0 || r.Bytes != 0 {
 		t.Errorf("%+v", r)
 	}
 }
 
-func TestProgressIsToldWhenItIsNew(t *testing.T) {
+func TestProgressReportsChanges(t *testing.T) {
 	t.Parallel()
 	var told []Blob
 	tr := newTracker(none, func(b Blob) { told = append(told, b) })
@@ -96,10 +96,10 @@ func TestProgressIsToldWhenItIsNew(t *testing.T) {
 	if len(told) != 3 || told[1].Fetched != 4 || told[1].Done || !told[2].Done || told[2].Fetched != 10 {
 		t.Errorf("%+v", told)
 	}
-	if _, rest, _ := tr.needs(); rest != 0 {
+	if _, rest, _ := tr.remaining(); rest != 0 {
 		t.Errorf("%d are to come", rest)
 	}
-	// Some of it was seen to come, so the node did not have it.
+	// A part of it was seen arriving, so the node did not have it.
 	if r := tr.result(map[digest.Digest]bool{digest.FromString("l"): true}); r.Blobs[0].Source != SourceRegistry {
 		t.Errorf("%+v", r)
 	}
@@ -116,10 +116,10 @@ func TestKindsOfBlobs(t *testing.T) {
 	}
 }
 
-func TestAdd(t *testing.T) {
+func TestAddSizes(t *testing.T) {
 	t.Parallel()
 	for _, test := range [][3]int64{{1, 2, 3}, {-1, 2, 2}, {2, -1, 2}, {math.MaxInt64, 1, math.MaxInt64}, {math.MaxInt64, math.MaxInt64, math.MaxInt64}, {math.MinInt64, math.MinInt64, 0}} {
-		if got := add(test[0], test[1]); got != test[2] {
+		if got := addSizes(test[0], test[1]); got != test[2] {
 			t.Errorf("%d + %d = %d", test[0], test[1], got)
 		}
 	}

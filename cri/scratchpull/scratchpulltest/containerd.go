@@ -1,7 +1,7 @@
 // Package scratchpulltest is a containerd for tests: its own API on a real unix
 // socket, as far as a pull in a namespace needs it, with namespaces, leases,
-// content and image records that it keeps as containerd does, and transfers
-// that do what a test says.
+// content and image records that behave as in containerd, and scripted
+// transfers.
 package scratchpulltest
 
 import (
@@ -30,7 +30,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// Containerd is the fake.
+// Containerd is a fake containerd.
 type Containerd struct {
 	// Socket is the path of the socket.
 	Socket string
@@ -53,7 +53,7 @@ type space struct {
 	leases map[string]*leasesapi.Lease
 	images map[string]*types.Descriptor
 	blobs  map[digest.Digest]blob
-	// ingests are unfinished blobs: bytes by the name of each.
+	// ingests are unfinished blobs: bytes by name.
 	ingests map[string]int64
 }
 
@@ -62,11 +62,11 @@ type blob struct {
 	created time.Time
 }
 
-// New starts a containerd of a version whose transfers do nothing. It stops with
-// the test.
+// New starts a containerd of a version, whose transfers do nothing. It stops
+// with the test.
 func New(tb testing.TB, version string) *Containerd {
 	tb.Helper()
-	// Not tb.TempDir: the path of a socket may have 107 bytes only.
+	// Not tb.TempDir: a socket's path is limited to 107 bytes.
 	dir, err := os.MkdirTemp("", "ctd")
 	if err != nil {
 		tb.Fatal(err)
@@ -92,7 +92,7 @@ func New(tb testing.TB, version string) *Containerd {
 	return c
 }
 
-// register offers the services that containerd of this version has.
+// register registers the services that containerd of this version has.
 func (c *Containerd) register() {
 	versionapi.RegisterVersionServer(c.server, versionServer{c: c})
 	namespacesapi.RegisterNamespacesServer(c.server, namespaceServer{c: c})
@@ -108,15 +108,15 @@ func (c *Containerd) register() {
 // Stop closes the socket and every connection.
 func (c *Containerd) Stop() { c.server.Stop() }
 
-// OnPull says what a transfer does. It runs as containerd's own: it may go on
-// when its context, the caller's, has ended.
+// OnPull sets what a transfer does. As in containerd, it may go on after its
+// context, which is the caller's, has ended.
 func (c *Containerd) OnPull(pull func(context.Context, *Transfer) error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.pull = pull
 }
 
-// Fail makes a method, "Leases/Create" for example, return an error; nil heals
+// Fail makes a method, for example "Leases/Create", return an error; nil resets
 // it.
 func (c *Containerd) Fail(method string, err error) {
 	c.mu.Lock()
@@ -124,21 +124,21 @@ func (c *Containerd) Fail(method string, err error) {
 	c.fail[method] = err
 }
 
-// Calls are the unary calls so far.
+// Calls returns the unary calls so far.
 func (c *Containerd) Calls() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return slices.Clone(c.calls)
 }
 
-// Transfers are the transfers so far.
+// Transfers returns the transfers so far.
 func (c *Containerd) Transfers() []*Transfer {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return slices.Clone(c.told)
 }
 
-// Put stores a blob in a namespace, as a pull of an earlier time.
+// Put stores a blob in a namespace, like an earlier pull.
 func (c *Containerd) Put(namespace string, data []byte, created time.Time) digest.Digest {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -147,29 +147,28 @@ func (c *Containerd) Put(namespace string, data []byte, created time.Time) diges
 	return d
 }
 
-// Receive sets how many bytes there are of a blob that a namespace has not the
-// whole of.
+// Receive sets how many bytes of an incomplete blob a namespace has.
 func (c *Containerd) Receive(namespace, ref string, bytes int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.space(namespace).ingests[ref] = bytes
 }
 
-// Lease makes a lease in a namespace, as a pull by somebody else does.
+// Lease creates a lease in a namespace, like another pull.
 func (c *Containerd) Lease(namespace, id string, labels map[string]string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.space(namespace).leases[id] = &leasesapi.Lease{ID: id, Labels: labels}
 }
 
-// Drop removes the leases of a namespace, as an operator can.
+// Drop removes the leases of a namespace, like an operator.
 func (c *Containerd) Drop(namespace string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	clear(c.space(namespace).leases)
 }
 
-// Holds is what there is, one line for each namespace and each thing in it,
+// Holds returns the contents, one line for each namespace and each thing in it,
 // sorted.
 func (c *Containerd) Holds() []string {
 	c.mu.Lock()
@@ -194,7 +193,7 @@ func (c *Containerd) Holds() []string {
 	return lines
 }
 
-// unary notes the calls, and has them fail.
+// unary records the calls, and makes them fail.
 func (c *Containerd) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
 	parts := strings.Split(info.FullMethod, ".")
 	method := parts[len(parts)-1]
@@ -208,7 +207,7 @@ func (c *Containerd) unary(ctx context.Context, req any, info *grpc.UnaryServerI
 	return next(ctx, req)
 }
 
-// space is a namespace, which comes to be by use. The lock is held.
+// space returns a namespace, which is created by use. The lock is held.
 func (c *Containerd) space(name string) *space {
 	s := c.spaces[name]
 	if s == nil {
@@ -218,8 +217,8 @@ func (c *Containerd) space(name string) *space {
 	return s
 }
 
-// of is the namespace of a call; one that is not there has nothing. The lock is
-// held.
+// of returns the namespace of a call; one that does not exist is empty. The
+// lock is held.
 func (c *Containerd) of(ctx context.Context) *space {
 	if s := c.spaces[header(ctx, "containerd-namespace")]; s != nil {
 		return s
@@ -227,8 +226,8 @@ func (c *Containerd) of(ctx context.Context) *space {
 	return &space{}
 }
 
-// collect is the garbage collector: content stays while a lease or a record is
-// there. The lock is held.
+// collect is the garbage collector: content is kept while there is a lease or a
+// record. The lock is held.
 func (c *Containerd) collect() {
 	for _, s := range c.spaces {
 		if len(s.leases) == 0 && len(s.images) == 0 {

@@ -160,7 +160,7 @@ func (s contentServer) Info(ctx context.Context, r *contentapi.InfoRequest) (*co
 	return &contentapi.InfoResponse{Info: &contentapi.Info{Digest: r.GetDigest(), Size: int64(len(b.data))}}, nil
 }
 
-// List implements the API, with filters that name a digest.
+// List implements the API, with filters by digest.
 func (s contentServer) List(r *contentapi.ListContentRequest, out contentapi.Content_ListServer) error {
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()
@@ -196,7 +196,7 @@ func (s contentServer) Read(r *contentapi.ReadContentRequest, out contentapi.Con
 	return out.Send(&contentapi.ReadContentResponse{Offset: r.GetOffset(), Data: data})
 }
 
-// key names a stream.
+// key returns the key of a stream.
 func key(ctx context.Context, id string) string {
 	return fmt.Sprint(strings.TrimSpace(header(ctx, "containerd-namespace")), " ", id)
 }

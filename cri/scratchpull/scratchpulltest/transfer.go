@@ -54,7 +54,7 @@ func (s streamServer) Stream(srv streamingapi.Streaming_StreamServer) error {
 	return nil
 }
 
-// Transfer is one pull, as it was asked for.
+// Transfer is one requested pull.
 type Transfer struct {
 	Reference, HostDir string
 	Image              string
@@ -118,7 +118,7 @@ func (t *Transfer) read(ctx context.Context, r *transferapi.TransferRequest) err
 	return nil
 }
 
-// Tell sends an event of progress.
+// Tell sends a progress event.
 func (t *Transfer) Tell(event, name string, progress, total int64) error {
 	a, err := typeurl.MarshalAny(&transfertypes.Progress{Event: event, Name: name, Progress: progress, Total: total})
 	if err != nil {
@@ -127,7 +127,7 @@ func (t *Transfer) Tell(event, name string, progress, total int64) error {
 	return t.progress.Send(typeurl.MarshalProto(a))
 }
 
-// Login asks for the login for a host.
+// Login requests the credential for a host.
 func (t *Transfer) Login(host string) (user, password string, err error) {
 	a, err := typeurl.MarshalAny(&transfertypes.AuthRequest{Host: host, Reference: t.Reference})
 	if err != nil {
@@ -158,15 +158,15 @@ func (t *Transfer) Put(data []byte) (digest.Digest, error) {
 	return d, nil
 }
 
-// Save makes the record of an image.
+// Save creates an image record.
 func (t *Transfer) Save(mediaType string, d digest.Digest, size int64) {
 	t.c.mu.Lock()
 	defer t.c.mu.Unlock()
 	t.c.space(t.Namespace).images[t.Image] = &types.Descriptor{MediaType: mediaType, Digest: d.String(), Size: size}
 }
 
-// Fetch pulls an image of one manifest with layers, telling everything that
-// containerd tells, up to and without its record. It returns the manifest.
+// Fetch pulls an image of one manifest with layers, with all the events that
+// containerd sends, except for its record. It returns the manifest.
 func (t *Transfer) Fetch(layers ...[]byte) (digest.Digest, int64, error) {
 	config, err := json.Marshal(ocispec.Image{Author: t.Reference})
 	if err != nil {

@@ -10,10 +10,10 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// had tells which of the blobs another namespace held before the pull began:
-// under the sharing policy "shared" they are not fetched again. What cannot be
-// asked counts as not there: the pull's own outcome does not depend on it.
-func (p *Puller) had(ctx context.Context, digests []digest.Digest, begun time.Time) map[digest.Digest]bool {
+// onNode returns which of the blobs another namespace held before the pull
+// started: with the sharing policy "shared" they are not fetched again. Errors
+// count as absent, because the pull's result does not depend on it.
+func (p *Puller) onNode(ctx context.Context, digests []digest.Digest, begun time.Time) map[digest.Digest]bool {
 	had := map[digest.Digest]bool{}
 	if len(digests) == 0 {
 		return had

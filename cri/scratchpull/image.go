@@ -12,11 +12,12 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// usable returns an error if what was pulled is no image for the platform. The
-// transfer service stores anything; CRI looks for the configuration afterwards
-// (internal/cri/server/images, PullImage), and says so in these words.
-func (p *Puller) usable(ctx context.Context, t target) error {
-	ctx = p.ours(ctx)
+// checkImage returns an error if what was pulled is not an image for the
+// platform. The transfer service stores anything; CRI looks for the
+// configuration afterwards (internal/cri/server/images, PullImage) and uses
+// this text.
+func (p *Puller) checkImage(ctx context.Context, t target) error {
+	ctx = p.inNamespace(ctx)
 	record, err := p.images.Get(ctx, &imagesapi.GetImageRequest{Name: t.named.String()})
 	if missing(err) {
 		return ErrInterrupted
@@ -25,7 +26,7 @@ func (p *Puller) usable(ctx context.Context, t target) error {
 		return callError(ctx, "Get image", err)
 	}
 	top := record.GetImage().GetTarget()
-	_, err = images.Config(ctx, small{p.content}, ocispec.Descriptor{
+	_, err = images.Config(ctx, manifestsOnly{p.content}, ocispec.Descriptor{
 		MediaType: top.GetMediaType(), Digest: digest.Digest(top.GetDigest()), Size: top.GetSize(),
 	}, platforms.Only(t.platform))
 	if ctx.Err() != nil {
@@ -39,19 +40,19 @@ func (p *Puller) usable(ctx context.Context, t target) error {
 	return nil
 }
 
-// reader reads manifests from the namespace.
+// reader returns a function that reads manifests from the namespace.
 func (p *Puller) reader(ctx context.Context) func(digest.Digest, int64) ([]byte, error) {
 	return func(d digest.Digest, size int64) ([]byte, error) {
-		return content.ReadBlob(p.ours(ctx), small{p.content}, ocispec.Descriptor{Digest: d, Size: size})
+		return content.ReadBlob(p.inNamespace(ctx), manifestsOnly{p.content}, ocispec.Descriptor{Digest: d, Size: size})
 	}
 }
 
-// small gives what may be a manifest, and nothing larger.
-type small struct{ content.Provider }
+// manifestsOnly provides only content that is small enough for a manifest.
+type manifestsOnly struct{ content.Provider }
 
 // ReaderAt implements content.Provider.
-func (s small) ReaderAt(ctx context.Context, d ocispec.Descriptor) (content.ReaderAt, error) {
-	r, err := s.Provider.ReaderAt(ctx, d)
+func (m manifestsOnly) ReaderAt(ctx context.Context, d ocispec.Descriptor) (content.ReaderAt, error) {
+	r, err := m.Provider.ReaderAt(ctx, d)
 	if err != nil {
 		return nil, err
 	}
