@@ -11,13 +11,13 @@ import (
 	"github.com/whypull/whypull/deploy/runbook"
 )
 
-// Explain returns the runbook's page on a cause, whose name may be written in any case.
-// The error for a name that is none names the nearest.
+// Explain returns the runbook's page on a cause, whose name is
+// case-insensitive. The error for an unknown name suggests the nearest one.
 func Explain(l Layout, name string) (string, error) {
 	all := diagnosis.Catalogue()
 	i := slices.IndexFunc(all, func(e diagnosis.Entry) bool { return strings.EqualFold(string(e.Cause), name) })
 	if i < 0 {
-		return "", fmt.Errorf("there is no cause %q; did you mean %s? kubectl why-pull explain lists them all", clip(name, 64), nearest(all, name))
+		return "", fmt.Errorf("unknown cause %q; did you mean %s? 'kubectl why-pull explain' lists all causes", clip(name, 64), nearest(all, name))
 	}
 	text, err := runbook.Page(all[i])
 	if err != nil {
@@ -34,7 +34,8 @@ func nearest(all []diagnosis.Entry, name string) string {
 	return string(e.Cause)
 }
 
-// Causes lists every cause with its title, in the order of the documentation.
+// Causes lists all causes with their meaning, in the order of the
+// documentation.
 func Causes(l Layout) string {
 	rows := [][]string{{"CAUSE", "MEANING"}}
 	for _, e := range diagnosis.Catalogue() {

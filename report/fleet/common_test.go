@@ -16,9 +16,9 @@ import (
 	"github.com/whypull/whypull/report"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "update the golden files")
 
-// noon is when the tests look.
+// noon is the time of all tests.
 func noon() time.Time { return time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC) }
 
 const (
@@ -28,7 +28,8 @@ const (
 
 type edit func(*corev1.Pod)
 
-// testPod is a pod of namespace shop on node worker-1 with a container app.
+// testPod returns a pod in namespace shop on node worker-1 with a container
+// app.
 func testPod(name string, edits ...edit) *corev1.Pod {
 	p := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, CreationTimestamp: metav1.Time{Time: noon().Add(-time.Hour)}},
@@ -85,7 +86,7 @@ func volume(name, image string) edit {
 	}
 }
 
-// is gives a container its status.
+// is sets a container's status.
 func is(name string, s corev1.ContainerStatus) edit {
 	return func(p *corev1.Pod) {
 		s.Name = name
@@ -114,8 +115,8 @@ func crashing() corev1.ContainerStatus {
 // stuck makes the container app wait for its image.
 func stuck(p *corev1.Pod) { is("app", waiting("ImagePullBackOff", backoff))(p) }
 
-// told is what a report says of the container app.
-func told(cause diagnosis.Cause, summary string, edits ...func(*report.Container)) report.Container {
+// verdict returns a report's entry on the container app.
+func verdict(cause diagnosis.Cause, summary string, edits ...func(*report.Container)) report.Container {
 	c := report.Container{
 		Name: "app", Kind: "container", Image: image, PullPolicy: "IfNotPresent", Cause: string(cause), Confidence: "Confirmed",
 		Summary: summary, Remedy: []string{}, Evidence: []report.Entry{}, Since: "2026-01-02T11:56:00Z",
@@ -134,7 +135,7 @@ func about(image string) func(*report.Container) {
 	return func(c *report.Container) { c.Image = image }
 }
 
-// says puts a report on the pod.
+// says adds a report to the pod.
 func says(containers ...report.Container) edit {
 	return func(p *corev1.Pod) {
 		d := report.Document{Schema: report.Schema, Node: p.Spec.NodeName, ObservedAt: "2026-01-02T11:56:03Z", Containers: containers}
@@ -146,14 +147,14 @@ func says(containers ...report.Container) edit {
 	}
 }
 
-// broken is a pod whose container app fails, with a report.
+// broken returns a pod with a report whose container app fails.
 func broken(name string, cause diagnosis.Cause, summary string, edits ...edit) *corev1.Pod {
 	p := testPod(name, append([]edit{stuck}, edits...)...)
-	says(told(cause, summary, about(p.Spec.Containers[0].Image)))(p)
+	says(verdict(cause, summary, about(p.Spec.Containers[0].Image)))(p)
 	return p
 }
 
-// works is a pod whose container app runs.
+// works returns a pod whose container app runs.
 func works(name string, edits ...edit) *corev1.Pod {
 	return testPod(name, append([]edit{is("app", running()), phase(corev1.PodRunning)}, edits...)...)
 }
@@ -166,7 +167,7 @@ func agent(node string, isReady corev1.ConditionStatus) *corev1.Pod {
 	})
 }
 
-// look is the overview of all pods.
+// look returns the overview of all pods.
 func look(pods ...*corev1.Pod) Overview {
 	var v View
 	f := Fleet{Complete: true}
@@ -197,7 +198,7 @@ func golden(t *testing.T, name, got string) {
 	}
 }
 
-// town is a cluster in which much is wrong.
+// town returns a cluster with many failures.
 func town() []*corev1.Pod {
 	const rejected = "hub.test rejects the credentials of pull secret regcred"
 	const timeout = "https://ghcr.io cannot be reached from node worker-3: connecting to 10.1.2.3:443 timed out"

@@ -12,7 +12,7 @@ import (
 	"github.com/whypull/whypull/report"
 )
 
-// Container is one container or image volume that cannot get its image.
+// Container is a container or image volume whose image cannot be pulled.
 type Container struct {
 	Name       string `json:"name"`
 	Kind       string `json:"kind"`
@@ -24,25 +24,25 @@ type Container struct {
 	Message string `json:"message"`
 	// Cause is whypull's; empty without a report.
 	Cause string `json:"cause,omitempty"`
-	// NoReport says why there is no report; empty with one.
+	// NoReport is why there is no report; empty if there is one.
 	NoReport string `json:"noReport,omitempty"`
-	// RunsOn are the other nodes on which a container runs, or has run, with
+	// RunsOn lists the other nodes on which a container runs, or has run, with
 	// this image; sorted.
 	RunsOn []string `json:"runsOn"`
-	// RunsHere tells the same of the pod's own node.
+	// RunsHere reports the same for the pod's own node.
 	RunsHere bool `json:"runsHere"`
 
-	told    *report.Container // what whypull says
+	verdict *report.Container // from the report
 	secrets []string          // the pod's pull secrets
 }
 
-// over tells that nobody tries to pull for the pod any more.
-func over(pod *corev1.Pod) bool {
+// finished reports whether the kubelet no longer pulls for the pod.
+func finished(pod *corev1.Pod) bool {
 	return pod.DeletionTimestamp != nil || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
 }
 
-// reported reads a pod's report; nil if it has none that can be read.
-func reported(pod *corev1.Pod) *report.Document {
+// parseReport returns a pod's report; nil if it has none or an invalid one.
+func parseReport(pod *corev1.Pod) *report.Document {
 	text, there := pod.Annotations[report.ReportAnnotation]
 	if !there {
 		return nil
@@ -55,40 +55,40 @@ func reported(pod *corev1.Pod) *report.Document {
 	return &d
 }
 
-// failing returns the pod's containers that cannot get their image: those of
-// which the pod's status says so, and those of which the report does and that
-// wait still. While the kubelet tries again, and before a sandbox there is,
-// the status says nothing.
+// failing returns the pod's containers whose image cannot be pulled: those that
+// the pod's status says so about, and those in the report that are still
+// waiting. The status says nothing while the kubelet retries, and before there
+// is a sandbox.
 func failing(pod *corev1.Pod) []Container {
-	if over(pod) {
+	if finished(pod) {
 		return nil
 	}
-	doc := reported(pod)
+	doc := parseReport(pod)
 	var out []Container
 	for _, f := range podwatch.Failures(pod) {
-		told := tellsOf(doc, pod, f)
-		c := newContainer(blame(pod, f, told))
-		c.told = told
-		out = add(out, c)
+		verdict := verdictOf(doc, pod, f)
+		c := newContainer(attribute(pod, f, verdict))
+		c.verdict = verdict
+		out = addContainer(out, c)
 	}
 	if doc == nil {
 		return out
 	}
 	for i := range doc.Containers {
-		if f, ok := waits(pod, doc.Containers[i]); ok {
+		if f, ok := stillWaiting(pod, doc.Containers[i]); ok {
 			c := newContainer(f)
-			c.told = &doc.Containers[i]
-			out = add(out, c)
+			c.verdict = &doc.Containers[i]
+			out = addContainer(out, c)
 		}
 	}
 	return out
 }
 
-// add adds a container that is not there yet. What the report says of one and
-// the same counts once, whichever container's status led to it.
-func add(all []Container, c Container) []Container {
-	if c.told != nil {
-		c.Name, c.Kind, c.Cause = c.told.Name, c.told.Kind, cmp.Or(c.told.Cause, string(diagnosis.Unknown))
+// addContainer adds a container that is not in the list yet. A report entry
+// counts once, whichever container's status led to it.
+func addContainer(all []Container, c Container) []Container {
+	if c.verdict != nil {
+		c.Name, c.Kind, c.Cause = c.verdict.Name, c.verdict.Kind, cmp.Or(c.verdict.Cause, string(diagnosis.Unknown))
 	}
 	if slices.ContainsFunc(all, func(o Container) bool { return o.Name == c.Name && o.Kind == c.Kind }) {
 		return all
@@ -104,15 +104,15 @@ func newContainer(f diagnosis.Failure) Container {
 	for _, s := range f.PullSecrets {
 		c.secrets = append(c.secrets, report.Printable(s))
 	}
-	image, _ := podwatch.ParseImage(f.Image) // the failure may be of another image than that which it was made for
+	image, _ := podwatch.ParseImage(f.Image) // the failure may be of another image than the one it was created for
 	c.Registry, c.Repository = image.Registry, image.Repository
 	return c
 }
 
-// tellsOf is what the report says of a failing container: under its name, or
-// under that of an image volume that it mounts, since a status without an
-// image's name does not tell the two apart.
-func tellsOf(doc *report.Document, pod *corev1.Pod, f diagnosis.Failure) *report.Container {
+// verdictOf returns the report's entry on a failing container: under its name,
+// or under that of an image volume that it mounts, because a status without an
+// image name does not distinguish the two.
+func verdictOf(doc *report.Document, pod *corev1.Pod, f diagnosis.Failure) *report.Container {
 	if doc == nil {
 		return nil
 	}
@@ -127,26 +127,26 @@ func tellsOf(doc *report.Document, pod *corev1.Pod, f diagnosis.Failure) *report
 	return nil
 }
 
-// blame moves a container's failure to the image volume that the report finds
-// at fault.
-func blame(pod *corev1.Pod, f diagnosis.Failure, told *report.Container) diagnosis.Failure {
-	if told == nil || told.Kind == string(f.Kind) {
+// attribute moves a container's failure to the image volume that the report
+// blames.
+func attribute(pod *corev1.Pod, f diagnosis.Failure, verdict *report.Container) diagnosis.Failure {
+	if verdict == nil || verdict.Kind == string(f.Kind) {
 		return f
 	}
 	for _, v := range pod.Spec.Volumes {
-		if v.Image != nil && v.Name == told.Name {
+		if v.Image != nil && v.Name == verdict.Name {
 			f.Kind, f.Container, f.Image = diagnosis.KindImageVolume, v.Name, v.Image.Reference
 		}
 	}
 	return f
 }
 
-// sameImage tells that a report, which cuts long names, is about the image. An
-// image can be changed while the pod stays.
-func sameImage(told, image string) bool {
+// sameImage reports whether a report entry, which truncates long names, is
+// about the image. An image can change while the pod stays.
+func sameImage(inReport, image string) bool {
 	image = report.Printable(image)
-	begin, cut := strings.CutSuffix(told, "…")
-	return told == image || cut && strings.HasPrefix(image, begin)
+	begin, cut := strings.CutSuffix(inReport, "…")
+	return inReport == image || cut && strings.HasPrefix(image, begin)
 }
 
 // slot is a container of a pod's spec with its status.
@@ -180,7 +180,7 @@ func statusOf(all []corev1.ContainerStatus, name string) *corev1.ContainerStatus
 	return &all[i]
 }
 
-// mountsOf are the names of the volumes that a failing container mounts.
+// mountsOf returns the names of the volumes that a failing container mounts.
 func mountsOf(pod *corev1.Pod, f diagnosis.Failure) []string {
 	var out []string
 	for _, s := range slots(pod) {
@@ -194,9 +194,10 @@ func mountsOf(pod *corev1.Pod, f diagnosis.Failure) []string {
 	return out
 }
 
-// waits tells whether a container of the report has not got its image yet by
-// the pod's status: nobody takes the annotations away where the agent is gone.
-func waits(pod *corev1.Pod, c report.Container) (diagnosis.Failure, bool) {
+// stillWaiting reports whether a container of the report does not have its
+// image yet according to the pod's status, and returns its failure. Without an
+// agent, annotations are not removed after a recovery.
+func stillWaiting(pod *corev1.Pod, c report.Container) (diagnosis.Failure, bool) {
 	for _, s := range slots(pod) {
 		image, about := s.about(pod, c)
 		if !about || !pending(s.status) || !sameImage(c.Image, image) {
@@ -214,7 +215,7 @@ func waits(pod *corev1.Pod, c report.Container) (diagnosis.Failure, bool) {
 	return diagnosis.Failure{}, false
 }
 
-// about tells that the report's container is this one or a volume that it
+// about reports whether the report's container is this one or a volume that it
 // mounts, and returns its image.
 func (s slot) about(pod *corev1.Pod, c report.Container) (string, bool) {
 	if c.Kind != string(diagnosis.KindImageVolume) {
@@ -229,8 +230,8 @@ func (s slot) about(pod *corev1.Pod, c report.Container) (string, bool) {
 	return "", false
 }
 
-// pending tells that a container has never had its image: it waits, for reasons
-// that come before or with the pull.
+// pending reports whether a container has never had its image: it waits for a
+// reason that precedes or accompanies the pull.
 func pending(s *corev1.ContainerStatus) bool {
 	if s == nil {
 		return true

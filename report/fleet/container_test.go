@@ -12,12 +12,12 @@ import (
 	"github.com/whypull/whypull/report"
 )
 
-// short is each container as name=cause, or name=? without a report.
+// short lists containers as name=cause, or name=? without a report.
 func short(all []Container) string {
 	var out []string
 	for _, c := range all {
 		cause := c.Cause
-		if c.told == nil {
+		if c.verdict == nil {
 			cause = "?"
 		}
 		out = append(out, c.Name+"="+cause)
@@ -27,9 +27,9 @@ func short(all []Container) string {
 
 func TestFailing(t *testing.T) {
 	t.Parallel()
-	tag := says(told(diagnosis.TagNotFound, "x"))
-	models := told(diagnosis.TagNotFound, "x", named(diagnosis.KindImageVolume, "data"), about("hub.test/models:1"))
-	sandbox := says(told(diagnosis.SandboxImageFailed, "x"))
+	tag := says(verdict(diagnosis.TagNotFound, "x"))
+	models := verdict(diagnosis.TagNotFound, "x", named(diagnosis.KindImageVolume, "data"), about("hub.test/models:1"))
+	sandbox := says(verdict(diagnosis.SandboxImageFailed, "x"))
 	for name, tc := range map[string]struct {
 		edits []edit
 		want  string
@@ -50,14 +50,14 @@ func TestFailing(t *testing.T) {
 		"succeeded":                     {[]edit{stuck, tag, phase(corev1.PodSucceeded)}, ""},
 		"the image was changed":         {[]edit{stuck, tag, of("hub.test/team/app:1.3")}, "app=?"},
 		"changed, and tried again":      {[]edit{is("app", waiting("ContainerCreating", "")), tag, of("hub.test/team/app:1.3")}, ""},
-		"a container that is no more":   {[]edit{says(told(diagnosis.TagNotFound, "x", named("container", "old")))}, ""},
-		"a long image, cut":             {[]edit{stuck, of(image + strings.Repeat("x", 300)), says(told(diagnosis.TagNotFound, "x", about(image+"…")))}, "app=TagNotFound"},
+		"a container that is no more":   {[]edit{says(verdict(diagnosis.TagNotFound, "x", named("container", "old")))}, ""},
+		"a long image, cut":             {[]edit{stuck, of(image + strings.Repeat("x", 300)), says(verdict(diagnosis.TagNotFound, "x", about(image+"…")))}, "app=TagNotFound"},
 		"another schema":                {[]edit{stuck, annotated(report.ReportAnnotation, `{"schema":"whypull.dev/v2"}`)}, "app=?"},
 		"not JSON":                      {[]edit{stuck, annotated(report.ReportAnnotation, `{`)}, "app=?"},
-		"no cause":                      {[]edit{stuck, says(told("", "x"))}, "app=Unknown"},
-		"a cause to come":               {[]edit{stuck, says(told("NewCause", "x"))}, "app=NewCause"},
-		"the same name, other kind":     {[]edit{stuck, says(told(diagnosis.TagNotFound, "x", named("initContainer", "app")))}, "app=?"},
-		"twice in the report":           {[]edit{stuck, says(told(diagnosis.TagNotFound, "x"), told(diagnosis.DiskFull, "x"))}, "app=TagNotFound"},
+		"no cause":                      {[]edit{stuck, says(verdict("", "x"))}, "app=Unknown"},
+		"a cause to come":               {[]edit{stuck, says(verdict("NewCause", "x"))}, "app=NewCause"},
+		"the same name, other kind":     {[]edit{stuck, says(verdict(diagnosis.TagNotFound, "x", named("initContainer", "app")))}, "app=?"},
+		"twice in the report":           {[]edit{stuck, says(verdict(diagnosis.TagNotFound, "x"), verdict(diagnosis.DiskFull, "x"))}, "app=TagNotFound"},
 		"one of two":                    {[]edit{stuck, tag, with("b", "b"), is("b", waiting("ErrImagePull", "x"))}, "app=TagNotFound b=?"},
 		"volume, one container":         {[]edit{volume("data", "hub.test/models:1"), with("b", "b", "data"), is("b", waiting("ErrImagePull", "hub.test/models:1: not found")), says(models)}, "data=TagNotFound"},
 		"volume, status names no image": {[]edit{volume("data", "hub.test/models:1"), with("b", "b", "data"), is("b", waiting("ErrImagePull", "pull QPS exceeded")), says(models)}, "data=TagNotFound"},
@@ -79,7 +79,7 @@ func TestFailing(t *testing.T) {
 func TestFailingVolume(t *testing.T) {
 	t.Parallel()
 	got := failing(testPod("web", volume("data", "hub.test/models:1"), with("b", "b", "data"), is("b", waiting("ErrImagePull", "pull QPS exceeded")),
-		says(told(diagnosis.PullThrottled, "x", named(diagnosis.KindImageVolume, "data"), about("hub.test/models:1")))))
+		says(verdict(diagnosis.PullThrottled, "x", named(diagnosis.KindImageVolume, "data"), about("hub.test/models:1")))))
 	if len(got) != 1 || got[0].Kind != "imageVolume" || got[0].Image != "hub.test/models:1" || got[0].Registry != "hub.test" || got[0].Repository != "models" {
 		t.Errorf("%+v", got)
 	}
@@ -87,8 +87,8 @@ func TestFailingVolume(t *testing.T) {
 
 func TestFailingInit(t *testing.T) {
 	t.Parallel()
-	p := testPod("web", says(told(diagnosis.TagNotFound, "x", named("initContainer", "init"), about("i")),
-		told(diagnosis.DiskFull, "x", named("ephemeralContainer", "debug"), about("d"))))
+	p := testPod("web", says(verdict(diagnosis.TagNotFound, "x", named("initContainer", "init"), about("i")),
+		verdict(diagnosis.DiskFull, "x", named("ephemeralContainer", "debug"), about("d"))))
 	p.Spec.InitContainers = []corev1.Container{{Name: "init", Image: "i"}}
 	p.Spec.EphemeralContainers = []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: "debug", Image: "d"}}}
 	init, debug := waiting("ErrImagePull", "x"), waiting("ErrImagePull", "x")
@@ -109,7 +109,7 @@ func TestFiftyContainers(t *testing.T) {
 		with(name, image)(p)
 		is(name, waiting("ErrImagePull", backoff))(p)
 		if i < 40 {
-			all = append(all, told(diagnosis.TagNotFound, "x", named("container", name)))
+			all = append(all, verdict(diagnosis.TagNotFound, "x", named("container", name)))
 		}
 	}
 	says(all...)(p)
@@ -119,11 +119,11 @@ func TestFiftyContainers(t *testing.T) {
 	if len(o.Pods[0].Containers) != 50 || len(o.Groups) != 2 {
 		t.Fatalf("%d containers in %d groups", len(o.Pods[0].Containers), len(o.Groups))
 	}
-	if got := o.Groups[1].NoReport; got != "the pod's report had no room for it" {
+	if got := o.Groups[1].NoReport; got != "the pod's report is full and omits it" {
 		t.Error(got)
 	}
 	story := o.Pods[0].Story(Layout{Width: 80}, noon())
-	if strings.Count(story, "\ncontainer c") != 50 || !strings.Contains(story, "no room for 10 containers more") {
+	if strings.Count(story, "\ncontainer c") != 50 || !strings.Contains(story, "omits 10 containers") {
 		t.Error(story)
 	}
 	if got := o.Table(Layout{Width: 80}, noon(), "shop", false); !strings.Contains(got, "... and 37 more") || !strings.HasPrefix(got, "1 pod on node worker-1: ") {
@@ -133,10 +133,10 @@ func TestFiftyContainers(t *testing.T) {
 
 func TestMissing(t *testing.T) {
 	t.Parallel()
-	young := func(p *corev1.Pod) { p.CreationTimestamp.Time = noon().Add(-grace / 2) }
+	young := func(p *corev1.Pod) { p.CreationTimestamp.Time = noon().Add(-reportGrace / 2) }
 	scheduled := func(p *corev1.Pod) {
 		c := corev1.PodCondition{Type: corev1.PodScheduled}
-		c.LastTransitionTime.Time = noon().Add(-grace / 2)
+		c.LastTransitionTime.Time = noon().Add(-reportGrace / 2)
 		p.Status.Conditions = append(p.Status.Conditions, c)
 	}
 	here, there := agent("worker-1", corev1.ConditionTrue), agent("worker-2", corev1.ConditionTrue)
@@ -149,21 +149,21 @@ func TestMissing(t *testing.T) {
 		edits    []edit
 		want     string
 	}{
-		"nowhere":                  {true, nil, nil, "no whypull agent is in the cluster"},
-		"nowhere, being deleted":   {true, []*corev1.Pod{gone}, nil, "no whypull agent is in the cluster"},
-		"elsewhere":                {true, []*corev1.Pod{there}, nil, "no whypull agent is on node worker-1"},
-		"elsewhere, agents known":  {false, []*corev1.Pod{there}, nil, "no whypull agent is on node worker-1"},
-		"elsewhere, too new":       {true, []*corev1.Pod{there}, []edit{young}, "no whypull agent is on node worker-1"},
+		"nowhere":                  {true, nil, nil, "no whypull agent runs in the cluster"},
+		"nowhere, being deleted":   {true, []*corev1.Pod{gone}, nil, "no whypull agent runs in the cluster"},
+		"elsewhere":                {true, []*corev1.Pod{there}, nil, "no whypull agent runs on node worker-1"},
+		"elsewhere, agents known":  {false, []*corev1.Pod{there}, nil, "no whypull agent runs on node worker-1"},
+		"elsewhere, too new":       {true, []*corev1.Pod{there}, []edit{young}, "no whypull agent runs on node worker-1"},
 		"not ready":                {true, []*corev1.Pod{agent("worker-1", corev1.ConditionFalse)}, []edit{young}, "the whypull agent on node worker-1 is not ready"},
-		"too new":                  {true, []*corev1.Pod{here}, []edit{young}, "too new: the pod changed less than 15 s ago"},
-		"scheduled just now":       {true, []*corev1.Pod{here}, []edit{scheduled}, "too new: the pod changed less than 15 s ago"},
+		"too new":                  {true, []*corev1.Pod{here}, []edit{young}, "pending: the pod changed less than 15 s ago"},
+		"scheduled just now":       {true, []*corev1.Pod{here}, []edit{scheduled}, "pending: the pod changed less than 15 s ago"},
 		"silent":                   {true, []*corev1.Pod{here, there}, nil, "the whypull agent on node worker-1 has not reported"},
-		"agents not seen":          {false, nil, nil, "no whypull agent has reported; whether one is on node worker-1 takes the right to list its pods"},
-		"agents not seen, too new": {false, nil, []edit{young}, "too new: the pod changed less than 15 s ago"},
+		"agents not seen":          {false, nil, nil, "no whypull agent has reported; without permission to list agent pods it is unknown whether one runs on node worker-1"},
+		"agents not seen, too new": {false, nil, []edit{young}, "pending: the pod changed less than 15 s ago"},
 		"another pod has a report": {false, []*corev1.Pod{withReport}, nil, "the whypull agent on node worker-1 has not reported"},
 		"other schema": {true, nil, []edit{annotated(report.ReportAnnotation, `{"schema":"whypull.dev/v2"}`)},
-			`the report cannot be read: report annotation: schema "whypull.dev/v2", want "whypull.dev/v1"`},
-		"about others": {true, []*corev1.Pod{here}, []edit{says()}, "the pod's report does not have it yet"},
+			`the report is invalid: report annotation: schema "whypull.dev/v2", want "whypull.dev/v1"`},
+		"about others": {true, []*corev1.Pod{here}, []edit{says()}, "the pod's report does not cover it yet"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -186,7 +186,7 @@ func TestAgentGoes(t *testing.T) {
 	f.Add(a)
 	f.Add(agent("worker-2", corev1.ConditionTrue))
 	f.Remove(a)
-	if got := f.missing(testPod("web", stuck), noon()); got != "no whypull agent is on node worker-1" {
+	if got := f.noReportReason(testPod("web", stuck), noon()); got != "no whypull agent runs on node worker-1" {
 		t.Error(got)
 	}
 }
@@ -223,7 +223,7 @@ func TestElsewhere(t *testing.T) {
 			var f Fleet
 			f.Add(testPod("a", stuck, of(tc.image)))
 			f.Add(tc.other)
-			nodes, here := f.elsewhere(tc.image, "worker-1")
+			nodes, here := f.otherNodes(tc.image, "worker-1")
 			got := fmt.Sprint(nodes)
 			if here {
 				got += " here"
@@ -280,7 +280,7 @@ func TestGroups(t *testing.T) {
 		"namespaces together": {[]*corev1.Pod{broken("a", diagnosis.DNSFailure, "x"), broken("a", diagnosis.DNSFailure, "x", in("b"), of("hub.test/else"))},
 			[]string{"2 pods on node worker-1: DNSFailure, registry hub.test"}},
 		"two containers": {[]*corev1.Pod{testPod("a", stuck, with("b", image), is("b", waiting("ErrImagePull", "x")),
-			says(told(diagnosis.TagNotFound, "x"), told(diagnosis.TagNotFound, "x", named("container", "b"))))},
+			says(verdict(diagnosis.TagNotFound, "x"), verdict(diagnosis.TagNotFound, "x", named("container", "b"))))},
 			[]string{"1 pod on node worker-1: TagNotFound, image hub.test/team/app:1.2"}},
 		"causes in order": {[]*corev1.Pod{broken("a", diagnosis.TagNotFound, "x"), testPod("b", stuck), broken("c", diagnosis.AccessDenied, "x"), agent("worker-1", corev1.ConditionTrue)},
 			[]string{"1 pod on node worker-1: AccessDenied, repository hub.test/team/app", "1 pod on node worker-1: TagNotFound, image hub.test/team/app:1.2",
@@ -289,7 +289,7 @@ func TestGroups(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			for range 5 { // whatever the order
+			for range 5 { // in any order
 				var got []string
 				o := look(tc.pods...)
 				for i := range o.Groups {

@@ -11,7 +11,7 @@ import (
 	"github.com/whypull/whypull/report"
 )
 
-// The labels of the agent's own pods, as the manifests have them.
+// The labels of the agent's own pods in the manifests.
 const (
 	nameLabel      = "app.kubernetes.io/name"
 	componentLabel = "app.kubernetes.io/component"
@@ -19,25 +19,25 @@ const (
 	agentComponent = "agent"
 )
 
-// AgentSelector selects the agents' pods by their labels.
+// AgentSelector selects the agents' pods by label.
 const AgentSelector = nameLabel + "=" + agentName + "," + componentLabel + "=" + agentComponent
 
-// AgentNamespace is where the manifests put the agents.
+// AgentNamespace is the agents' namespace in the manifests.
 const AgentNamespace = "whypull"
 
-// Fleet is what pods tell of nodes: which images they run, and whether whypull
-// is there.
+// Fleet holds what pods reveal about nodes: which images they run, and whether
+// a whypull agent is there.
 type Fleet struct {
-	// Complete tells that the pods of all namespaces were added, or at least all
-	// of the agents'.
+	// Complete reports whether the pods of all namespaces were added, or at
+	// least all agents.
 	Complete bool
 
 	runs      map[string]map[string]bool // image → nodes
-	agents    map[string]map[string]bool // node → agent → is ready
+	agents    map[string]map[string]bool // node → agent → whether it is ready
 	reporting map[string]bool            // nodes of pods with a report
 }
 
-// Add takes in what a pod tells; it replaces what the same pod told before of
+// Add adds a pod's information. It replaces what the same pod contributed about
 // its agent.
 func (f *Fleet) Add(pod *corev1.Pod) {
 	node := report.Printable(pod.Spec.NodeName)
@@ -45,8 +45,8 @@ func (f *Fleet) Add(pod *corev1.Pod) {
 		return
 	}
 	for _, s := range slots(pod) {
-		if ran(s.status) {
-			put(&f.runs, normalized(s.image), node, true)
+		if hadImage(s.status) {
+			set(&f.runs, normalized(s.image), node, true)
 		}
 	}
 	if pod.Annotations[report.ReportAnnotation] != "" {
@@ -56,19 +56,19 @@ func (f *Fleet) Add(pod *corev1.Pod) {
 		f.reporting[node] = true
 	}
 	switch {
-	case isAgent(pod) && over(pod):
+	case isAgent(pod) && finished(pod):
 		f.Remove(pod)
 	case isAgent(pod):
-		put(&f.agents, node, keyOf(pod).String(), ready(pod))
+		set(&f.agents, node, keyOf(pod).String(), ready(pod))
 	}
 }
 
-// Remove takes back what a deleted pod told of its agent.
+// Remove removes what a deleted pod contributed about its agent.
 func (f *Fleet) Remove(pod *corev1.Pod) {
 	delete(f.agents[report.Printable(pod.Spec.NodeName)], keyOf(pod).String())
 }
 
-func put(all *map[string]map[string]bool, key, member string, value bool) {
+func set(all *map[string]map[string]bool, key, member string, value bool) {
 	if *all == nil {
 		*all = map[string]map[string]bool{}
 	}
@@ -78,8 +78,9 @@ func put(all *map[string]map[string]bool, key, member string, value bool) {
 	(*all)[key][member] = value
 }
 
-// ran tells that the container has had its image: it runs or has run.
-func ran(s *corev1.ContainerStatus) bool {
+// hadImage reports whether the container's image was pulled: it runs or has
+// run.
+func hadImage(s *corev1.ContainerStatus) bool {
 	if s == nil || s.ImageID == "" {
 		return false
 	}
@@ -88,7 +89,7 @@ func ran(s *corev1.ContainerStatus) bool {
 		w != nil && w.Reason == "CrashLoopBackOff" && s.LastTerminationState.Terminated != nil
 }
 
-// normalized is the image's full name, as the runtime completes it.
+// normalized returns the image's full name, as the runtime completes it.
 func normalized(image string) string {
 	parsed, err := podwatch.ParseImage(image)
 	if err != nil {
@@ -107,43 +108,43 @@ func ready(pod *corev1.Pod) bool {
 	})
 }
 
-// elsewhere returns the nodes but this one that run an image, sorted, and
-// whether this one does.
-func (f *Fleet) elsewhere(image, node string) ([]string, bool) {
+// otherNodes returns the other nodes that run an image, sorted, and whether
+// this one does.
+func (f *Fleet) otherNodes(image, node string) ([]string, bool) {
 	nodes := f.runs[normalized(image)]
 	others := slices.Sorted(maps.Keys(nodes))
 	return slices.DeleteFunc(others, func(n string) bool { return n == node }), nodes[node]
 }
 
-// grace is how long whypull is given for a first report.
-const grace = 15 * time.Second
+// reportGrace is how long to wait for a pod's first report.
+const reportGrace = 15 * time.Second
 
-// missing says why a container has no report.
-func (f *Fleet) missing(pod *corev1.Pod, now time.Time) string {
-	if reason := unusable(pod); reason != "" {
+// noReportReason returns why a container has no report.
+func (f *Fleet) noReportReason(pod *corev1.Pod, now time.Time) string {
+	if reason := reportProblem(pod); reason != "" {
 		return reason
 	}
 	node := report.Printable(pod.Spec.NodeName)
 	agents := f.agents[node]
-	known := f.Complete || len(f.agents) > 0 // of agents that have gone, too
+	known := f.Complete || len(f.agents) > 0 // including agents that are gone
 	switch {
 	case f.Complete && len(f.agents) == 0 && len(f.reporting) == 0:
-		return "no whypull agent is in the cluster"
+		return "no whypull agent runs in the cluster"
 	case known && len(agents) == 0 && !f.reporting[node]:
-		return "no whypull agent is on node " + node
+		return "no whypull agent runs on node " + node
 	case len(agents) > 0 && !slices.Contains(slices.Collect(maps.Values(agents)), true):
 		return "the whypull agent on node " + node + " is not ready"
-	case now.Sub(changed(pod)) < grace:
-		return "too new: the pod changed less than 15 s ago"
+	case now.Sub(lastChange(pod)) < reportGrace:
+		return "pending: the pod changed less than 15 s ago"
 	case len(agents) > 0 || f.reporting[node]:
 		return "the whypull agent on node " + node + " has not reported"
 	}
-	return "no whypull agent has reported; whether one is on node " + node + " takes the right to list its pods"
+	return "no whypull agent has reported; without permission to list agent pods it is unknown whether one runs on node " + node
 }
 
-// unusable says why the pod's report, if there is one, does not tell of the
-// container.
-func unusable(pod *corev1.Pod) string {
+// reportProblem returns why the pod's report does not cover the container; ""
+// if the pod has no report.
+func reportProblem(pod *corev1.Pod) string {
 	text, there := pod.Annotations[report.ReportAnnotation]
 	if !there {
 		return ""
@@ -151,15 +152,15 @@ func unusable(pod *corev1.Pod) string {
 	d, err := report.Parse(text)
 	switch {
 	case err != nil:
-		return "the report cannot be read: " + clip(report.Printable(err.Error()), 160)
+		return "the report is invalid: " + clip(report.Printable(err.Error()), 160)
 	case d.Omitted > 0:
-		return "the pod's report had no room for it"
+		return "the pod's report is full and omits it"
 	}
-	return "the pod's report does not have it yet"
+	return "the pod's report does not cover it yet"
 }
 
-// changed is the newest of a pod's times.
-func changed(pod *corev1.Pod) time.Time {
+// lastChange returns the newest of a pod's timestamps.
+func lastChange(pod *corev1.Pod) time.Time {
 	newest := pod.CreationTimestamp.Time
 	for _, c := range pod.Status.Conditions {
 		if t := c.LastTransitionTime.Time; t.After(newest) {
@@ -169,7 +170,7 @@ func changed(pod *corev1.Pod) time.Time {
 	return newest
 }
 
-// clip cuts a text to at most n runes.
+// clip truncates a text to at most n runes.
 func clip(s string, n int) string {
 	if r := []rune(s); len(r) > n {
 		return string(r[:n-1]) + "…"

@@ -9,25 +9,26 @@ import (
 	"github.com/whypull/whypull/agent/diagnosis"
 )
 
-// Group is pods that fail for one cause and share what it is about.
+// Group is a set of pods that fail for the same cause and share what it is
+// about.
 type Group struct {
 	Cause string `json:"cause,omitempty"`
-	// NoReport is the reason that the pods share for having no report.
+	// NoReport is the pods' common reason for having no report.
 	NoReport string `json:"noReport,omitempty"`
 	// Secrets are the pull secrets that the cause is about, as namespace/name.
 	Secrets    []string `json:"secrets,omitempty"`
 	Registry   string   `json:"registry,omitempty"`
 	Repository string   `json:"repository,omitempty"`
 	Image      string   `json:"image,omitempty"`
-	// Pods are the pods' namespace/name; sorted, as the nodes are.
+	// Pods are the pods as namespace/name; sorted, like the nodes.
 	Pods  []string `json:"pods"`
 	Nodes []string `json:"nodes"`
-	// Summary is whypull's sentence on the first of them.
+	// Summary is the first pod's summary.
 	Summary string `json:"summary,omitempty"`
-	// RunsOn are nodes without these pods that run the images of all of them.
+	// RunsOn are nodes without these pods that run all of their images.
 	RunsOn []string `json:"runsOn"`
-	// PointsTo is the one node that the failures are on, where other nodes run the
-	// image and the cause is of the kind that differs from node to node.
+	// PointsTo is the node of all failures, if other nodes run the image and
+	// the cause can depend on the node.
 	PointsTo string `json:"pointsTo,omitempty"`
 
 	members []member
@@ -39,7 +40,7 @@ type member struct {
 	container Container
 }
 
-// kinds of things that pods with one cause have in common.
+// common is what pods with the same cause have in common.
 type common int
 
 const (
@@ -50,9 +51,9 @@ const (
 	commonNode
 )
 
-// shares says what the pods with a cause most likely have in common, that is
-// where one remedy serves them all.
-func shares(cause diagnosis.Cause) common {
+// commonOf returns what pods with a cause most likely have in common, so that
+// one remedy fixes them all.
+func commonOf(cause diagnosis.Cause) common {
 	switch cause {
 	case diagnosis.PullSecretMissing, diagnosis.PullSecretMalformed, diagnosis.PullSecretNoMatch,
 		diagnosis.CredentialsRejected, diagnosis.CredentialsExpired:
@@ -67,14 +68,14 @@ func shares(cause diagnosis.Cause) common {
 		diagnosis.ProxyFailed, diagnosis.MirrorFailed, diagnosis.RegistryConfigInvalid, diagnosis.RateLimited,
 		diagnosis.RegistryError, diagnosis.PullTimeout, diagnosis.PullStalled, diagnosis.NotReproducible:
 		return commonRegistry
-	default: // those of the image itself, and causes to come
+	default: // causes of the image itself, and future ones
 		return commonImage
 	}
 }
 
-// ofNode tells that a cause can differ from node to node for one and the same
-// image: it is the node's to mend, or it depends on where the node is.
-func ofNode(cause diagnosis.Cause) bool {
+// nodeSpecific reports whether a cause can differ between nodes for the same
+// image: the node has to be fixed, or it depends on where the node is.
+func nodeSpecific(cause diagnosis.Cause) bool {
 	if slices.Contains([]diagnosis.Cause{
 		diagnosis.RegistryNameNotFound, diagnosis.ConnectionRefused, diagnosis.TLSExpired, diagnosis.PlatformMismatch,
 	}, cause) {
@@ -85,15 +86,15 @@ func ofNode(cause diagnosis.Cause) bool {
 	})
 }
 
-// key is the group that a container belongs to, without its members. The node
-// is part of it where it is what they share.
+// key returns the group that a container belongs to, without members, and the
+// node if that is what the group shares.
 func key(p Pod, c Container) (Group, string) {
 	g := Group{Cause: c.Cause, NoReport: c.NoReport}
 	node := ""
 	if c.Cause == "" {
 		return g, ""
 	}
-	switch shares(diagnosis.Cause(c.Cause)) {
+	switch commonOf(diagnosis.Cause(c.Cause)) {
 	case commonImage:
 		g.Image = c.Image
 	case commonRepository:
@@ -101,17 +102,17 @@ func key(p Pod, c Container) (Group, string) {
 	case commonRegistry:
 		g.Registry = c.Registry
 	case commonSecret:
-		g.Registry, g.Secrets = c.Registry, blamed(p.Namespace, c)
+		g.Registry, g.Secrets = c.Registry, secretsInvolved(p.Namespace, c)
 	case commonNode:
 		node = p.Node
 	}
 	return g, node
 }
 
-// blamed are the pull secrets that a container's failure is about: those that
-// the summary names, or the pod's only one.
-func blamed(namespace string, c Container) []string {
-	words := strings.FieldsFunc(c.told.Summary, func(r rune) bool { return r == ' ' || r == ',' || r == ';' || r == ':' })
+// secretsInvolved returns the pull secrets that a container's failure is about:
+// those that the summary names, or the pod's only one.
+func secretsInvolved(namespace string, c Container) []string {
+	words := strings.FieldsFunc(c.verdict.Summary, func(r rune) bool { return r == ' ' || r == ',' || r == ';' || r == ':' })
 	var named, all []string
 	for _, s := range c.secrets {
 		if s == "" || slices.Contains(all, namespace+"/"+s) {
@@ -128,7 +129,7 @@ func blamed(namespace string, c Container) []string {
 	return all
 }
 
-// groups puts together what belongs together.
+// groups groups the pods' containers.
 func groups(pods []Pod) []Group {
 	at := map[string]int{}
 	out := []Group{}
@@ -152,7 +153,7 @@ func groups(pods []Pod) []Group {
 	return out
 }
 
-// rank puts what has no cause behind what has one.
+// rank sorts groups without a cause last.
 func (g *Group) rank() string {
 	if g.Cause == "" {
 		return "~"
@@ -160,28 +161,28 @@ func (g *Group) rank() string {
 	return g.Cause
 }
 
-// finish works out what follows from the members.
+// finish sets the fields that depend on the members.
 func (g *Group) finish() {
 	for _, m := range g.members {
 		g.Pods = append(g.Pods, m.pod.Key())
 		g.Nodes = append(g.Nodes, m.pod.Node)
-		if g.Summary == "" && m.container.told != nil {
-			g.Summary = m.container.told.Summary
+		if g.Summary == "" && m.container.verdict != nil {
+			g.Summary = m.container.verdict.Summary
 		}
 	}
 	slices.Sort(g.Pods)
 	slices.Sort(g.Nodes)
 	g.Pods, g.Nodes = slices.Compact(g.Pods), slices.Compact(g.Nodes)
-	g.RunsOn = g.elsewhere()
+	g.RunsOn = g.otherNodes()
 	here := slices.ContainsFunc(g.members, func(m member) bool { return m.container.RunsHere })
-	if len(g.RunsOn) > 0 && len(g.Nodes) == 1 && !here && ofNode(diagnosis.Cause(g.Cause)) {
+	if len(g.RunsOn) > 0 && len(g.Nodes) == 1 && !here && nodeSpecific(diagnosis.Cause(g.Cause)) {
 		g.PointsTo = g.Nodes[0]
 	}
 }
 
-// elsewhere are the nodes without failures of this group that run all of its
-// images.
-func (g *Group) elsewhere() []string {
+// otherNodes returns the nodes without failures of this group that run all of
+// its images.
+func (g *Group) otherNodes() []string {
 	out := slices.Clone(g.members[0].container.RunsOn)
 	for _, m := range g.members[1:] {
 		out = slices.DeleteFunc(out, func(n string) bool { return !slices.Contains(m.container.RunsOn, n) })
@@ -189,8 +190,8 @@ func (g *Group) elsewhere() []string {
 	return slices.DeleteFunc(out, func(n string) bool { return slices.Contains(g.Nodes, n) })
 }
 
-// Headline is the group in a line: how many pods on how many nodes, the cause,
-// and what they share.
+// Headline returns the group in one line: how many pods on how many nodes, the
+// cause, and what they share.
 func (g *Group) Headline() string {
 	out := count(len(g.Pods), "pod")
 	switch len(g.Nodes) {
@@ -234,14 +235,14 @@ func fleetLine(images int, nodes []string, pointsTo string) string {
 	if images > 1 {
 		out = "the same images run on "
 	}
-	out += count(len(nodes), "other node") + " (" + some(nodes, 3) + ")"
+	out += count(len(nodes), "other node") + " (" + firstFew(nodes, 3) + ")"
 	if pointsTo != "" {
 		out += ": this points to node " + pointsTo
 	}
 	return out
 }
 
-// images counts the group's images.
+// images returns the number of different images in the group.
 func (g *Group) images() int {
 	var all []string
 	for _, m := range g.members {
@@ -251,12 +252,12 @@ func (g *Group) images() int {
 	return len(slices.Compact(all))
 }
 
-// some lists the first few.
-func some(all []string, most int) string {
-	if len(all) <= most {
+// firstFew lists the first few entries.
+func firstFew(all []string, limit int) string {
+	if len(all) <= limit {
 		return strings.Join(all, ", ")
 	}
-	return fmt.Sprintf("%s and %d more", strings.Join(all[:most], ", "), len(all)-most)
+	return fmt.Sprintf("%s and %d more", strings.Join(all[:limit], ", "), len(all)-limit)
 }
 
 func count(n int, what string) string { return fmt.Sprintf("%d %s", n, plural(n, what)) }

@@ -7,17 +7,17 @@ import (
 	"golang.org/x/text/width"
 )
 
-// Layout says how the output is to look.
+// Layout describes the terminal.
 type Layout struct {
-	// Width is how many columns there are; 0 for as many as it takes.
+	// Width is the number of columns; 0 means unlimited.
 	Width int
-	// Height is how many lines there are; 0 for as many as it takes.
+	// Height is the number of lines; 0 means unlimited.
 	Height int
-	// Color tells to use colours.
+	// Color enables colors.
 	Color bool
 }
 
-// The colours, as ECMA-48 selects them.
+// The colors as ECMA-48 parameters.
 const (
 	bold   = "1"
 	dim    = "2"
@@ -33,7 +33,7 @@ func (l Layout) paint(color, s string) string {
 	return "\x1b[" + color + "m" + s + "\x1b[0m"
 }
 
-// columns is how wide a text is on a terminal: characters of East Asian scripts
+// columns returns the width of a text on a terminal: East Asian wide characters
 // take two columns, combining marks none.
 func columns(s string) int {
 	n := 0
@@ -53,11 +53,11 @@ func columnsOf(r rune) int {
 	return 1
 }
 
-// pad fills a text up to n columns.
+// pad pads a text to n columns.
 func pad(s string, n int) string { return s + strings.Repeat(" ", max(n-columns(s), 0)) }
 
-// fit cuts a text to n columns. Of an image's or pod's name the end says as much
-// as the beginning, so it is the middle that goes.
+// fit truncates a text to n columns. It removes the middle, because the end of
+// an image or pod name matters as much as its beginning.
 func fit(s string, n int) string {
 	if columns(s) <= n {
 		return s
@@ -75,9 +75,9 @@ func fit(s string, n int) string {
 	}
 }
 
-// wrap breaks a text at blanks into lines of at most n columns, each behind the
-// indent. A word that is longer gets a line of its own, so that what is copied
-// is whole. With n 0 there is one line.
+// wrap breaks a text at spaces into indented lines of at most n columns. A
+// longer word gets a line of its own, so that it can be copied. With n 0 there
+// is one line.
 func wrap(s string, indent string, n int) string {
 	var b strings.Builder
 	used := 0
@@ -98,8 +98,8 @@ func wrap(s string, indent string, n int) string {
 	return b.String()
 }
 
-// Screen cuts a text to what the layout has room for at once: the beginning, and
-// how many lines there are more.
+// Screen truncates a text to the layout's height and says how many lines are
+// missing.
 func (l Layout) Screen(text string) string {
 	lines := strings.SplitAfter(text, "\n")
 	if l.Height < 2 || len(lines) <= l.Height {
@@ -109,12 +109,11 @@ func (l Layout) Screen(text string) string {
 	return strings.Join(lines[:most], "") + "... and " + count(len(lines)-1-most, "line") + " more\n"
 }
 
-// gap is between two columns of a table.
+// gap is the space between two columns of a table.
 const gap = 2
 
-// table sets rows, the first of which is the heading, in columns. Where they
-// take more than the layout's width, the widest columns give way, down to
-// narrowest.
+// table formats rows, the first of which is the heading. If they are wider than
+// the layout, the widest columns shrink, down to minColumn.
 func (l Layout) table(indent string, rows [][]string) string {
 	widths := l.fitted(columns(indent), rows)
 	var b strings.Builder
@@ -136,8 +135,8 @@ func (l Layout) table(indent string, rows [][]string) string {
 	return b.String()
 }
 
-// narrowest is what a column keeps.
-const narrowest = 6
+// minColumn is the minimum width of a shrunk column.
+const minColumn = 6
 
 func (l Layout) fitted(indent int, rows [][]string) []int {
 	widths := make([]int, len(rows[0]))
@@ -155,7 +154,7 @@ func (l Layout) fitted(indent int, rows [][]string) []int {
 				widest = j
 			}
 		}
-		if widths[widest] <= narrowest {
+		if widths[widest] <= minColumn {
 			break
 		}
 		widths[widest]--

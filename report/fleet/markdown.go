@@ -5,19 +5,19 @@ import (
 	"strings"
 )
 
-// The indents of a page: its sections, and what is to be copied from them.
+// The indents of a page's sections and of its code.
 const (
 	pageIndent = "  "
 	codeIndent = "      "
 	bullet     = "- "
 )
 
-// pageWidth is the widest that a text is still read with ease.
+// pageWidth is the maximum line length for readability.
 const pageWidth = 100
 
-// markdown renders the part of Markdown that the runbook's pages are written in
-// for a terminal: headings, paragraphs, lists of one level and fenced code, which
-// is indented and never wrapped.
+// markdown renders the Markdown subset of the runbook's pages for a terminal:
+// headings, paragraphs, flat lists and fenced code, which is indented and never
+// wrapped.
 func (l Layout) markdown(source string) string {
 	p := page{Layout: l}
 	p.Width = min(l.Width, pageWidth)
@@ -32,7 +32,7 @@ func (l Layout) markdown(source string) string {
 type page struct {
 	Layout
 	out  strings.Builder
-	text string // of the paragraph or list item that is being read
+	text string // of the current paragraph or list item
 	item bool   // it is a list item
 	deep string // the indent of the section
 	code bool   // within a fence
@@ -80,15 +80,15 @@ func (p *page) flush() {
 		indent += pageIndent
 	}
 	text = wrap(text, indent, p.Width)
-	if p.item { // the mark stands in the indent
+	if p.item { // the bullet is part of the indent
 		text = p.deep + bullet + strings.TrimPrefix(text, indent)
 	}
 	p.out.WriteString(text)
 	p.text, p.item = "", false
 }
 
-// inline takes the marks out of a text: those of code, of emphasis and of links,
-// of which the words stay. Between the marks of code nothing else is one.
+// inline removes the markup of code, emphasis and links and keeps their text.
+// Code contains no other markup.
 func inline(s string) string {
 	parts := strings.Split(s, "`")
 	link := regexp.MustCompile(`\[([^\]]*)\]\([^)]*\)`)

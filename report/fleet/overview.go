@@ -1,7 +1,7 @@
-// Package fleet makes of pods and the reports on them what people read: which pods
-// cannot pull, for which causes, and what those of one cause share. It is pure:
-// it asks nobody and has no clock. All texts that come from the cluster are made
-// printable on their way in.
+// Package fleet turns pods and their reports into what people read: which pods
+// cannot pull their images, for which causes, and what pods with the same cause
+// have in common. Apart from Client it does no I/O and has no clock. It makes
+// all text from the cluster printable.
 package fleet
 
 import (
@@ -17,39 +17,39 @@ import (
 	"github.com/whypull/whypull/report"
 )
 
-// Schema is the version of the Overview as JSON. Within it fields are only ever
-// added.
+// Schema is the version of the Overview as JSON. Within a version fields are
+// only ever added.
 const Schema = "whypull.dev/pods/v1"
 
-// Overview is what -o json and yaml print.
+// Overview is what -o json and -o yaml print.
 type Overview struct {
 	Schema string  `json:"schema"`
 	Groups []Group `json:"groups"`
 	Pods   []Pod   `json:"pods"`
 }
 
-// Pod is a pod with containers that cannot get their image.
+// Pod is a pod with containers whose image cannot be pulled.
 type Pod struct {
 	Namespace string `json:"namespace"`
 	Name      string `json:"name"`
 	Node      string `json:"node"`
-	// Owner is the object that made the pod, as kind/name.
+	// Owner is the pod's controller, as kind/name.
 	Owner      string      `json:"owner,omitempty"`
 	Containers []Container `json:"containers"`
-	// Report is whypull's, if there is one that can be read.
+	// Report is whypull's report, if there is a valid one.
 	Report *report.Document `json:"report,omitempty"`
 }
 
-// Key is the pod's namespace and name.
+// Key returns the pod's namespace/name.
 func (p Pod) Key() string { return p.Namespace + "/" + p.Name }
 
-// View holds those pods of a list or watch that cannot pull. The zero value is
-// empty.
+// View holds the pods of a list or watch that cannot pull their images. The
+// zero value is empty.
 type View struct {
 	pods map[types.NamespacedName]*corev1.Pod
 }
 
-// Put takes in a pod as it is now.
+// Put adds or updates a pod.
 func (v *View) Put(pod *corev1.Pod) {
 	if len(failing(pod)) == 0 {
 		v.Delete(pod)
@@ -61,19 +61,19 @@ func (v *View) Put(pod *corev1.Pod) {
 	v.pods[keyOf(pod)] = pod
 }
 
-// Delete forgets a pod.
+// Delete removes a pod.
 func (v *View) Delete(pod *corev1.Pod) { delete(v.pods, keyOf(pod)) }
 
-// Failing tells that there is a pod that cannot pull.
+// Failing reports whether any pod cannot pull its images.
 func (v *View) Failing() bool { return len(v.pods) > 0 }
 
 func keyOf(pod *corev1.Pod) types.NamespacedName {
 	return types.NamespacedName{Namespace: pod.Namespace, Name: pod.Name}
 }
 
-// Build returns the overview of the view's pods, and what the fleet tells of
-// their images and nodes. Pods are sorted by namespace and name, groups by the
-// number of their pods, the biggest first.
+// Build returns the overview of the view's pods, with what the fleet knows
+// about their images and nodes. Pods are sorted by namespace and name, groups
+// by their number of pods, the largest first.
 func (v *View) Build(fleet *Fleet, now time.Time) Overview {
 	o := Overview{Schema: Schema, Pods: []Pod{}}
 	for _, key := range slices.SortedFunc(maps.Keys(v.pods), compareNames) {
@@ -90,14 +90,14 @@ func compareNames(a, b types.NamespacedName) int {
 func newPod(pod *corev1.Pod, fleet *Fleet, now time.Time) Pod {
 	p := Pod{
 		Namespace: report.Printable(pod.Namespace), Name: report.Printable(pod.Name), Node: report.Printable(pod.Spec.NodeName),
-		Owner: owner(pod), Containers: failing(pod), Report: reported(pod),
+		Owner: owner(pod), Containers: failing(pod), Report: parseReport(pod),
 	}
 	for i := range p.Containers {
 		c := &p.Containers[i]
-		if c.told == nil {
-			c.NoReport = fleet.missing(pod, now)
+		if c.verdict == nil {
+			c.NoReport = fleet.noReportReason(pod, now)
 		}
-		c.RunsOn, c.RunsHere = fleet.elsewhere(c.Image, p.Node)
+		c.RunsOn, c.RunsHere = fleet.otherNodes(c.Image, p.Node)
 		if c.RunsOn == nil {
 			c.RunsOn = []string{}
 		}

@@ -19,10 +19,10 @@ import (
 	watchtools "k8s.io/client-go/tools/watch"
 )
 
-// pageSize is how many pods are asked for at once, as kubectl does.
+// pageSize is the number of pods per request, like kubectl's.
 const pageSize = 500
 
-// Scope selects pods. The zero value is all pods of the cluster.
+// Scope selects pods. The zero value selects all pods of the cluster.
 type Scope struct {
 	// Namespace is empty for all.
 	Namespace string
@@ -43,14 +43,14 @@ func (s Scope) options() metav1.ListOptions {
 // Client reads pods.
 type Client struct {
 	core rest.Interface
-	// pause is between two attempts at what failed for a moment.
+	// pause is the time between two attempts after a temporary error.
 	pause time.Duration
 }
 
-// New returns a client. It asks the API server nothing yet.
+// New returns a client. It makes no request yet.
 func New(cfg *rest.Config, userAgent string) (*Client, error) {
-	// The few types that are read; the whole clientset would cost more than the
-	// rest of the program.
+	// Only the types that are read; the whole clientset would be larger than
+	// the rest of the binary.
 	s := runtime.NewScheme()
 	s.AddKnownTypes(corev1.SchemeGroupVersion, &corev1.Pod{}, &corev1.PodList{})
 	metav1.AddToGroupVersion(s, corev1.SchemeGroupVersion)
@@ -61,8 +61,8 @@ func New(cfg *rest.Config, userAgent string) (*Client, error) {
 	cfg.ContentType = runtime.ContentTypeProtobuf
 	cfg.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
 	cfg.UserAgent = userAgent
-	cfg.QPS = -1                           // pages are asked for one after the other
-	cfg.WarningHandler = rest.NoWarnings{} // they would be written to the terminal as they come
+	cfg.QPS = -1                           // pages are requested one after the other
+	cfg.WarningHandler = rest.NoWarnings{} // they would be written to the terminal as they arrive
 	core, err := rest.RESTClientFor(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("API client: %w", err)
@@ -77,10 +77,10 @@ func (c *Client) Get(ctx context.Context, namespace, name string) (*corev1.Pod, 
 	return pod, err
 }
 
-// List calls each with every pod of a scope, page by page, so that no more of
-// them are in memory than each keeps; restart is called before that, and again
-// where the list has to be read anew because it changed too much on the way
-// (410 Gone). It returns the version of the list, from which Watch can go on.
+// List calls each with every pod of a scope, page by page, so that only what
+// each keeps stays in memory. It calls restart first, and again if it has to
+// start over because the list expired (410 Gone). It returns the resource
+// version of the list, from which Watch can continue.
 func (c *Client) List(ctx context.Context, scope Scope, restart func(), each func(*corev1.Pod)) (string, error) {
 	restart()
 	version, err := c.list(ctx, scope, pageSize, each)
@@ -113,21 +113,22 @@ func (c *Client) list(ctx context.Context, scope Scope, limit int64, each func(*
 	return version, err
 }
 
-// Handler takes in what Follow finds. Its functions are called from one
+// Handler receives what Follow finds. Its functions are called from one
 // goroutine.
 type Handler struct {
-	// Restart is called before the pods are listed, and all known ones forgotten.
+	// Restart is called before the pods are listed; all known pods are to be
+	// forgotten.
 	Restart func()
-	// Put is called for a pod that is there, Delete for one that has gone.
+	// Put is called for a pod that exists, Delete for one that was deleted.
 	Put, Delete func(*corev1.Pod)
 	// Synced is called when the list is complete, and after each change.
 	Synced func()
 }
 
-// Follow lists the pods of a scope and watches them, until the context ends; it
-// then returns nil. Connections that break are made again, and a watch that is
-// too far behind begins with a new list. The error is the first list's, or one
-// that will not pass: no right, no valid login.
+// Follow lists the pods of a scope and watches them until the context ends, and
+// then returns nil. It reconnects broken connections, and lists again if the
+// watch is too far behind. The error is that of the first list, or one that
+// does not go away: no permission or no valid credentials.
 func (c *Client) Follow(ctx context.Context, scope Scope, h Handler) error {
 	for first := true; ; first = false {
 		version, err := c.List(ctx, scope, h.Restart, h.Put)
@@ -148,7 +149,7 @@ func (c *Client) Follow(ctx context.Context, scope Scope, h Handler) error {
 	}
 }
 
-// ended is the error, unless it is that of the context's end.
+// ended returns the error, or nil if the context has ended.
 func ended(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return nil
@@ -158,7 +159,7 @@ func ended(ctx context.Context, err error) error {
 
 func refused(err error) bool { return apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) }
 
-// watch returns when the watch cannot go on, with the reason.
+// watch returns the reason when the watch cannot continue.
 func (c *Client) watch(ctx context.Context, scope Scope, version string, h Handler) error {
 	w, err := watchtools.NewRetryWatcherWithContext(ctx, version, &cache.ListWatch{
 		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
@@ -189,9 +190,9 @@ func (c *Client) watch(ctx context.Context, scope Scope, version string, h Handl
 	return errors.New("the watch has ended")
 }
 
-// open begins one watch. The RetryWatcher asks again and again for a version
-// that is too old if it is told so before the watch begins, and stops if it is
-// told so in it; so it is told there.
+// open starts one watch. The RetryWatcher retries forever if the request fails
+// because the version is too old, but stops on an error event for the same
+// reason, so open returns the error as an event.
 func (c *Client) open(ctx context.Context, scope Scope, o metav1.ListOptions) (watch.Interface, error) {
 	selection := scope.options()
 	o.FieldSelector, o.LabelSelector, o.Watch = selection.FieldSelector, selection.LabelSelector, true

@@ -32,7 +32,7 @@ func client(t *testing.T, s *apitest.Server) *Client {
 	return c
 }
 
-// names collects a list.
+// names lists pods.
 func names(t *testing.T, c *Client, scope Scope) ([]string, error) {
 	t.Helper()
 	var out []string
@@ -80,8 +80,7 @@ func TestListInPages(t *testing.T) {
 	}
 }
 
-// A list that changes too much while it is read is read again as a whole, and
-// no pod counts twice.
+// A list that expires is read again as a whole, and no pod counts twice.
 func TestListExpires(t *testing.T) {
 	t.Parallel()
 	s := apitest.New(t)
@@ -110,8 +109,8 @@ func TestListRefused(t *testing.T) {
 	}
 }
 
-// The API server's warnings do not reach the terminal, where they would be
-// written as they come; the program's name reaches the API server.
+// The API server's warnings are not written to the terminal; the user agent
+// reaches the API server.
 func TestHeaders(t *testing.T) {
 	t.Parallel()
 	s := apitest.NewScript(t, func(w http.ResponseWriter, _ apitest.Request) { http.Error(w, "no", http.StatusTeapot) })
@@ -131,8 +130,8 @@ func TestNewRefuses(t *testing.T) {
 	}
 }
 
-// following is a Follow under way: what it has called, as "restart", "put x",
-// "delete x", "synced".
+// following is a running Follow with the calls it has made, as "restart", "put
+// x", "delete x", "synced".
 type following struct {
 	calls chan string
 	done  chan error
@@ -201,7 +200,7 @@ func TestFollowOne(t *testing.T) {
 	f.expect(t, "put y, synced")
 }
 
-// A watch whose connection ends goes on where it was.
+// A watch whose connection ends resumes where it was.
 func TestFollowReconnects(t *testing.T) {
 	t.Parallel()
 	s := apitest.New(t, pod("a", "x"))
@@ -216,8 +215,8 @@ func TestFollowReconnects(t *testing.T) {
 	f.expect(t, "put z, synced")
 }
 
-// A watch that is too far behind begins with a new list, whether the API server
-// says so in the watch or in its place.
+// A watch that is too far behind starts over with a new list, whether the API
+// server reports it in the watch or instead of it.
 func TestFollowGone(t *testing.T) {
 	t.Parallel()
 	s := apitest.New(t, pod("a", "x"))
@@ -245,7 +244,7 @@ func TestFollowRefused(t *testing.T) {
 	}
 }
 
-// A right that is withdrawn ends it.
+// Follow ends when the permission is withdrawn.
 func TestFollowLosesRight(t *testing.T) {
 	t.Parallel()
 	s := apitest.New(t, pod("a", "x"))

@@ -27,9 +27,9 @@ func TestTableGolden(t *testing.T) {
 func TestTableOfNothing(t *testing.T) {
 	t.Parallel()
 	for namespace, want := range map[string]string{
-		"":                 "No pod in any namespace fails to get its image.\n",
-		"shop":             "No pod in namespace shop fails to get its image.\n",
-		"\x1b[31mshop\x1b": "No pod in namespace shop fails to get its image.\n",
+		"":                 "No pod in any namespace fails to pull an image.\n",
+		"shop":             "No pod in namespace shop fails to pull an image.\n",
+		"\x1b[31mshop\x1b": "No pod in namespace shop fails to pull an image.\n",
 	} {
 		if got := look(works("fine")).Table(Layout{}, noon(), namespace, false); got != want {
 			t.Errorf("got %q, want %q", got, want)
@@ -52,13 +52,13 @@ func TestJSONGolden(t *testing.T) {
 	}
 }
 
-// story is a pod with much to tell.
+// storyPod is a pod with all kinds of facts.
 func storyPod() *corev1.Pod {
 	long := "kubectl -n shop create secret docker-registry regcred --docker-server=hub.test --docker-username=<username> --docker-password=<password> --dry-run=client -o yaml | kubectl replace -f -"
 	return testPod("web", stuck, secrets("regcred"), ownedBy("ReplicaSet", "web-5d7f8"), volume("data", "hub.test/models:1"),
 		with("side", "hub.test/side:1", "data"), is("side", waiting("ContainerCreating", "")), with("new", "hub.test/new:1"),
 		is("new", waiting("ErrImagePull", "x")),
-		says(told(diagnosis.CredentialsRejected, "hub.test rejects the credentials of pull secret regcred", func(c *report.Container) {
+		says(verdict(diagnosis.CredentialsRejected, "hub.test rejects the credentials of pull secret regcred", func(c *report.Container) {
 			c.Remedy = []string{"# in the folder of the manifests", long}
 			c.Evidence = []report.Entry{
 				{Check: "message", Outcome: "Inconclusive", Detail: "the runtime's text points to CredentialsRejected"},
@@ -66,9 +66,9 @@ func storyPod() *corev1.Pod {
 				{Check: "credentials", Outcome: "Passed", Detail: "secret regcred has credentials for hub.test under hub.test"},
 				{Check: "podDNS", Outcome: "NotRun"},
 				{Check: "pull", Outcome: "NewOutcome"},
-				{Check: "registry", Outcome: "Failed", Fault: "Unauthorized", Detail: "https://hub.test refuses the login with secret regcred (entry hub.test) (HTTP 401)"},
+				{Check: "registry", Outcome: "Failed", Fault: "Unauthorized", Detail: "https://hub.test rejects the credentials of secret regcred (HTTP 401)"},
 			}
-		}), told(diagnosis.TagNotFound, "hub.test/models has no tag 1", named(diagnosis.KindImageVolume, "data"), about("hub.test/models:1"))))
+		}), verdict(diagnosis.TagNotFound, "hub.test/models has no tag 1", named(diagnosis.KindImageVolume, "data"), about("hub.test/models:1"))))
 }
 
 func TestStoryGolden(t *testing.T) {
@@ -79,7 +79,7 @@ func TestStoryGolden(t *testing.T) {
 	golden(t, "story-color", o.Pods[0].Story(Layout{Width: 80, Color: true}, noon()))
 }
 
-// A story points to the node as the groups do: not if the image runs on it.
+// A story points to the node like the groups do: not if the image runs on it.
 func TestStoryPointsTo(t *testing.T) {
 	t.Parallel()
 	const points = "this points to node worker-1"
@@ -91,7 +91,7 @@ func TestStoryPointsTo(t *testing.T) {
 	}
 }
 
-// A remedy is to be copied: it is there as it is, at every width.
+// A remedy can be copied at every width.
 func TestRemedyIsWhole(t *testing.T) {
 	t.Parallel()
 	pod := storyPod()
@@ -129,8 +129,8 @@ func TestExplain(t *testing.T) {
 	}
 }
 
-// The runbook's pages are written in Markdown; a terminal is shown their words
-// and their commands.
+// On a terminal the runbook's Markdown pages show their words and commands
+// without markup.
 func TestExplainShowsNoMarks(t *testing.T) {
 	t.Parallel()
 	for _, e := range diagnosis.Catalogue() {
@@ -155,7 +155,7 @@ func TestExplainShowsNoMarks(t *testing.T) {
 	}
 }
 
-// What is to be copied from a page is whole.
+// What is to be copied from a page is not wrapped.
 func TestExplainKeepsCommands(t *testing.T) {
 	t.Parallel()
 	for _, e := range diagnosis.Catalogue() {
@@ -210,19 +210,19 @@ func TestMarkdown(t *testing.T) {
 	}
 }
 
-// hostile puts into every text of a pod what a terminal would obey.
+// hostile puts terminal escapes into every text of a pod.
 func hostile() *corev1.Pod {
 	const bad = "\x1b[2J\x1b]0;x\x07\u202e\u009b31m\r\nEVIL\xff"
 	p := testPod("p"+bad, in("n"+bad), on("w"+bad), of("hub.test/"+bad), ownedBy("K"+bad, bad), secrets("s"+bad),
 		is("app", waiting("ErrImagePull", bad+strings.Repeat("y", 100))), with("c"+bad, bad), is("c"+bad, waiting("ErrImagePull", bad)))
-	says(told("Cause"+bad, bad, about("hub.test/"+bad), func(c *report.Container) {
+	says(verdict("Cause"+bad, bad, about("hub.test/"+bad), func(c *report.Container) {
 		c.Remedy, c.Since, c.Confidence = []string{bad, bad}, bad, bad
 		c.Evidence = []report.Entry{{Check: bad, Outcome: bad, Fault: bad, Detail: bad}}
-	}), told("Other"+bad, bad, named(diagnosis.Kind(bad), bad)))(p)
+	}), verdict("Other"+bad, bad, named(diagnosis.Kind(bad), bad)))(p)
 	return p
 }
 
-// No text of the cluster moves the cursor, in any output.
+// No text from the cluster moves the cursor, in any output.
 func TestHostileTexts(t *testing.T) {
 	t.Parallel()
 	o := look(hostile(), testPod("q\x1b[2J", on("n\x1b[2J"), is("app", waiting("ErrImagePull", "\x1b[2J"))))
@@ -250,7 +250,7 @@ func TestHostileTexts(t *testing.T) {
 	}
 }
 
-// Whatever the names, a table is no wider than the terminal.
+// Whatever the names, a table is not wider than the terminal.
 func TestTableFits(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("x", 300)
@@ -343,23 +343,23 @@ func TestNoColors(t *testing.T) {
 	}
 }
 
-func TestKindsInWords(t *testing.T) {
+func TestKindNames(t *testing.T) {
 	t.Parallel()
 	for kind, want := range map[diagnosis.Kind]string{
 		diagnosis.KindContainer: "container", diagnosis.KindInitContainer: "init container", diagnosis.KindEphemeralContainer: "ephemeral container",
 		diagnosis.KindImageVolume: "image volume", "to come": "container",
 	} {
-		if got := kindWords(string(kind)); got != want {
+		if got := kindName(string(kind)); got != want {
 			t.Errorf("%s: %q, want %q", kind, got, want)
 		}
 	}
 }
 
-// An outcome has a mark, and words where the report has none.
+// An outcome has a mark, and a word if the report has no detail.
 func TestOutcomes(t *testing.T) {
 	t.Parallel()
 	for outcome, want := range map[diagnosis.Outcome]string{
-		diagnosis.Passed: "✓ x  passed", diagnosis.Failed: "✗ x  failed", diagnosis.Inconclusive: "? x  could not tell",
+		diagnosis.Passed: "✓ x  passed", diagnosis.Failed: "✗ x  failed", diagnosis.Inconclusive: "? x  inconclusive",
 		diagnosis.NotRun: "- x  not run", "ToCome": "? x  ToCome",
 	} {
 		got := Layout{}.evidence([]report.Entry{{Check: "x", Outcome: string(outcome)}})
@@ -387,9 +387,9 @@ func TestFleetLine(t *testing.T) {
 	}
 }
 
-// A remedy of no commands is the catalogue's advice; of a cause that is not in it
-// there is none.
-func TestRemedyInWords(t *testing.T) {
+// Without commands, the remedy is the catalogue's advice; an unknown cause has
+// none.
+func TestRemedyAdvice(t *testing.T) {
 	t.Parallel()
 	for cause, want := range map[string]string{"DiskFull": "\n  Remedy\n    Free space on the node, or enlarge the file system.\n\n", "NewCause": "\n"} {
 		if got := (Layout{}).remedy(report.Container{Cause: cause}); got != want {
@@ -413,15 +413,15 @@ func TestSince(t *testing.T) {
 	}
 }
 
-// Every cause shares something by which its pods are grouped, and only those that
-// differ from node to node point to one.
+// Every cause has something by which its pods are grouped, and only
+// node-specific causes point to a node.
 func TestEveryCauseIsGrouped(t *testing.T) {
 	t.Parallel()
 	var b strings.Builder
 	kinds := map[common]string{commonImage: "image", commonRegistry: "registry", commonRepository: "repository", commonSecret: "secret", commonNode: "node"}
 	for _, e := range diagnosis.Catalogue() {
-		fmt.Fprintf(&b, "%s: %s", e.Cause, kinds[shares(e.Cause)])
-		if ofNode(e.Cause) {
+		fmt.Fprintf(&b, "%s: %s", e.Cause, kinds[commonOf(e.Cause)])
+		if nodeSpecific(e.Cause) {
 			b.WriteString(", points to the node")
 		}
 		b.WriteString("\n")

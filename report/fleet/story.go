@@ -11,8 +11,8 @@ import (
 	"github.com/whypull/whypull/report"
 )
 
-// Story renders all that is known of one pod. Remedies are whole, whatever the
-// layout's width, to be copied.
+// Story renders everything known about one pod. Remedies are never wrapped, so
+// that they can be copied.
 func (p Pod) Story(l Layout, now time.Time) string {
 	var b strings.Builder
 	head := "pod " + p.Key()
@@ -30,15 +30,15 @@ func (p Pod) Story(l Layout, now time.Time) string {
 		b.WriteString("\n" + l.story(p, c, now))
 	}
 	if p.Report != nil && p.Report.Omitted > 0 {
-		fmt.Fprintf(&b, "\nThe report had no room for %s more.\n", count(p.Report.Omitted, "container"))
+		fmt.Fprintf(&b, "\nThe report is full and omits %s.\n", count(p.Report.Omitted, "container"))
 	}
 	return b.String()
 }
 
 func (l Layout) story(p Pod, c Container, now time.Time) string {
 	out := l.verdict(c, now) + l.facts(p, c)
-	if c.told != nil {
-		out += l.evidence(c.told.Evidence)
+	if c.verdict != nil {
+		out += l.evidence(c.verdict.Evidence)
 	}
 	if c.Message != "" || c.Reason != "" {
 		out += l.section("The kubelet says (" + dash(c.Reason) + ")")
@@ -46,14 +46,14 @@ func (l Layout) story(p Pod, c Container, now time.Time) string {
 			out += wrap(c.Message, "    ", l.Width)
 		}
 	}
-	if c.told != nil {
-		out += l.remedy(*c.told) + l.paint(dim, "  More: kubectl why-pull explain "+c.Cause) + "\n"
+	if c.verdict != nil {
+		out += l.remedy(*c.verdict) + l.paint(dim, "  More: kubectl why-pull explain "+c.Cause) + "\n"
 	}
 	return out
 }
 
-// kindWords are the report's kinds in words.
-func kindWords(kind string) string {
+// kindName returns the report's kind in words.
+func kindName(kind string) string {
 	switch diagnosis.Kind(kind) {
 	case diagnosis.KindInitContainer:
 		return "init container"
@@ -67,35 +67,35 @@ func kindWords(kind string) string {
 }
 
 func (l Layout) verdict(c Container, now time.Time) string {
-	head := kindWords(c.Kind) + " " + c.Name + ": "
-	if c.told == nil {
+	head := kindName(c.Kind) + " " + c.Name + ": "
+	if c.verdict == nil {
 		return wrap(head+"no report", "", l.Width) + wrap(c.NoReport, "  ", l.Width)
 	}
-	notes := c.told.Confidence
-	if age := since(c.told, now); age != "-" {
+	notes := c.verdict.Confidence
+	if age := since(c.verdict, now); age != "-" {
 		notes += ", for " + age
 	}
-	return head + l.paint(bold+";"+red, c.Cause) + " (" + notes + ")\n" + wrap(c.told.Summary, "  ", l.Width)
+	return head + l.paint(bold+";"+red, c.Cause) + " (" + notes + ")\n" + wrap(c.verdict.Summary, "  ", l.Width)
 }
 
 func (l Layout) facts(p Pod, c Container) string {
 	image := "image " + c.Image
-	if c.told != nil && c.told.PullPolicy != "" {
-		image += ", pull policy " + c.told.PullPolicy
+	if c.verdict != nil && c.verdict.PullPolicy != "" {
+		image += ", pull policy " + c.verdict.PullPolicy
 	}
 	out := "\n" + wrap(image, "  ", l.Width)
 	pointsTo := ""
-	if ofNode(diagnosis.Cause(c.Cause)) && !c.RunsHere {
+	if nodeSpecific(diagnosis.Cause(c.Cause)) && !c.RunsHere {
 		pointsTo = p.Node
 	}
 	if line := fleetLine(1, c.RunsOn, pointsTo); line != "" {
 		out += wrap(line, "  ", l.Width)
 	}
 	if c.RunsHere {
-		out += wrap("another container on node "+p.Node+" has it", "  ", l.Width)
+		out += wrap("another container on node "+p.Node+" runs this image", "  ", l.Width)
 	}
 	if e, ok := entryOf(c.Cause); ok {
-		out += wrap(fixes(e), "  ", l.Width)
+		out += wrap(fixedBy(e), "  ", l.Width)
 	}
 	return out
 }
@@ -109,13 +109,13 @@ func entryOf(cause string) (diagnosis.Entry, bool) {
 	return all[i], true
 }
 
-// fixes says who can mend a cause, and whether it may pass.
-func fixes(e diagnosis.Entry) string {
+// fixedBy says who can fix a cause, and whether it may resolve on its own.
+func fixedBy(e diagnosis.Entry) string {
 	who := runbook.Owner(e.Fixer)
 	if e.Transient {
-		return "can be mended by " + who + "; may pass by itself"
+		return "can be fixed by " + who + "; may resolve on its own"
 	}
-	return "can be mended by " + who
+	return "can be fixed by " + who
 }
 
 func (l Layout) section(title string) string { return "\n  " + l.paint(bold, title) + "\n" }
@@ -135,9 +135,9 @@ func (l Layout) evidence(all []report.Entry) string {
 			text = strings.TrimPrefix(text+" ["+e.Fault+"]", " ")
 		}
 		if text == "" {
-			text = outcomeWords(e.Outcome)
+			text = outcomeName(e.Outcome)
 		}
-		// The mark takes no column more for its colour.
+		// Color adds no columns to the mark.
 		indent := strings.Repeat(" ", 4+2+widest+gap)
 		body := strings.TrimPrefix(wrap(text, indent, l.Width), indent)
 		out += "    " + l.mark(e.Outcome) + " " + pad(e.Check, widest+gap) + body
@@ -145,14 +145,14 @@ func (l Layout) evidence(all []report.Entry) string {
 	return out
 }
 
-func outcomeWords(outcome string) string {
+func outcomeName(outcome string) string {
 	switch diagnosis.Outcome(outcome) {
 	case diagnosis.Passed:
 		return "passed"
 	case diagnosis.Failed:
 		return "failed"
 	case diagnosis.Inconclusive:
-		return "could not tell"
+		return "inconclusive"
 	case diagnosis.NotRun:
 		return "not run"
 	}
@@ -172,7 +172,7 @@ func (l Layout) mark(outcome string) string {
 	}
 }
 
-// remedy is what to run, uncut; without commands it is the catalogue's advice.
+// remedy returns the commands, unwrapped; without commands, the cause's advice.
 func (l Layout) remedy(c report.Container) string {
 	out := l.section("Remedy")
 	if len(c.Remedy) > 0 {

@@ -10,15 +10,15 @@ import (
 	"github.com/whypull/whypull/report"
 )
 
-// shown is how many pods of a group the short table has.
-const shown = 3
+// maxShown is how many pods of a group the short table shows.
+const maxShown = 3
 
-// Table renders the groups, the biggest first: each with the sentence on it and
-// its first pods, or, if wide, all of them with more columns. The namespace is
-// empty for all of them; the pods are then named with theirs.
+// Table renders the groups, the largest first: each with its summary and its
+// first pods or, if wide, all of them with more columns. An empty namespace
+// means all; pods are then shown with theirs.
 func (o Overview) Table(l Layout, now time.Time, namespace string, wide bool) string {
 	if len(o.Pods) == 0 {
-		return "No pod in " + scope(namespace, "any namespace") + " fails to get its image.\n"
+		return "No pod in " + scope(namespace, "any namespace") + " fails to pull an image.\n"
 	}
 	var b strings.Builder
 	for i := range o.Groups {
@@ -36,11 +36,11 @@ func (o Overview) Table(l Layout, now time.Time, namespace string, wide bool) st
 	if namespace == "" {
 		namespace = "NAMESPACE"
 	}
-	b.WriteString("All about one: kubectl why-pull -n " + report.Printable(namespace) + " POD\n")
+	b.WriteString("Details of one pod: kubectl why-pull -n " + report.Printable(namespace) + " POD\n")
 	return b.String()
 }
 
-// scope says in words which namespace it is.
+// scope returns the namespace in words.
 func scope(namespace, all string) string {
 	if namespace == "" {
 		return all
@@ -49,20 +49,20 @@ func scope(namespace, all string) string {
 }
 
 func (o Overview) total(scope string) string {
-	verb := "fail"
+	whose := "their images"
 	if len(o.Pods) == 1 {
-		verb = "fails"
+		whose = "its image"
 	}
-	return fmt.Sprintf("%s in %s %s, for %s.", count(len(o.Pods), "pod"), scope, verb, count(len(o.Groups), "reason"))
+	return fmt.Sprintf("%s in %s cannot pull %s, for %s.", count(len(o.Pods), "pod"), scope, whose, count(len(o.Groups), "reason"))
 }
 
-// headline has the cause in colour; a line that is too long is wrapped, not cut.
+// headline colors the cause; a line that is too long is wrapped, not truncated.
 func (l Layout) headline(g *Group) string {
 	text := wrap(g.Headline(), "", l.Width)
 	if g.Cause == "" {
 		return strings.Replace(text, "no report", l.paint(yellow, "no report"), 1)
 	}
-	// The first colon: names of nodes have none.
+	// The first occurrence: node names cannot contain it.
 	before, after, found := strings.Cut(text, g.Cause)
 	if !found {
 		return text
@@ -76,7 +76,7 @@ func (l Layout) members(g *Group, now time.Time, namespaces, wide bool) string {
 		rows[0] = append(rows[0], "CONFIDENCE", "REASON", "OWNER")
 	}
 	for i, m := range g.members {
-		if i == shown && !wide && len(g.members) > shown+1 {
+		if i == maxShown && !wide && len(g.members) > maxShown+1 {
 			break
 		}
 		rows = append(rows, m.row(now, namespaces, wide))
@@ -93,11 +93,11 @@ func (m member) row(now time.Time, namespaces, wide bool) []string {
 	if namespaces {
 		name = m.pod.Key()
 	}
-	row := []string{name, m.container.Name, m.pod.Node, since(m.container.told, now), m.container.Image}
+	row := []string{name, m.container.Name, m.pod.Node, since(m.container.verdict, now), m.container.Image}
 	if wide {
 		confidence := "-"
-		if m.container.told != nil {
-			confidence = m.container.told.Confidence
+		if m.container.verdict != nil {
+			confidence = m.container.verdict.Confidence
 		}
 		row = append(row, confidence, dash(clip(m.container.Reason, 40)), dash(m.pod.Owner))
 	}
@@ -111,27 +111,27 @@ func dash(s string) string {
 	return s
 }
 
-// since is how long a container has failed, as kubectl writes ages.
-func since(told *report.Container, now time.Time) string {
-	if told == nil {
+// since returns how long a container has failed, in kubectl's format for ages.
+func since(verdict *report.Container, now time.Time) string {
+	if verdict == nil {
 		return "-"
 	}
-	t, err := time.Parse(time.RFC3339, told.Since)
+	t, err := time.Parse(time.RFC3339, verdict.Since)
 	if err != nil || t.IsZero() {
 		return "-"
 	}
 	return duration.HumanDuration(max(now.Sub(t), 0))
 }
 
-// Lines says in a line each why the pod's containers fail.
+// Lines returns one line per container that says why it fails.
 func (p Pod) Lines() []string {
 	var out []string
 	for _, c := range p.Containers {
-		line := fmt.Sprintf("%s %s %s: ", p.Key(), kindWords(c.Kind), c.Name)
-		if c.told == nil {
+		line := fmt.Sprintf("%s %s %s: ", p.Key(), kindName(c.Kind), c.Name)
+		if c.verdict == nil {
 			line += "no report, " + c.NoReport
 		} else {
-			line += c.Cause + ", " + c.told.Summary
+			line += c.Cause + ", " + c.verdict.Summary
 		}
 		out = append(out, line)
 	}
