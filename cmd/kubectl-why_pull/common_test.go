@@ -18,13 +18,12 @@ import (
 	"github.com/whypull/whypull/report"
 )
 
-// patience is how long a test waits for what must happen.
+// patience is how long a test waits for something that must happen.
 const patience = 30 * time.Second
 
 const image = "hub.test/team/app:1.2"
 
-// newPod is a pod on node n1, created an hour ago, whose container app has a
-// state.
+// newPod returns a pod on node n1, created an hour ago, with a container app.
 func newPod(namespace, name string, state corev1.ContainerState) *corev1.Pod {
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, CreationTimestamp: metav1.NewTime(time.Now().Add(-time.Hour))},
@@ -91,7 +90,7 @@ func called(t *testing.T, s *apitest.Server, args ...string) (status int, stdout
 	return status, out.String(), errs.String()
 }
 
-// watching is the program with --watch, under way.
+// watching is a running program with --watch.
 type watching struct {
 	stdout, stderr output
 	status         chan int
@@ -110,7 +109,7 @@ func (w *watching) await(t *testing.T, text string) {
 	eventually(t, text+" in:\n"+w.stdout.String(), func() bool { return strings.Contains(w.stdout.String(), text) })
 }
 
-// interrupt sends SIGINT, as Ctrl-C does, and returns the exit status.
+// interrupt sends SIGINT, like Ctrl-C, and returns the exit status.
 func (w *watching) interrupt(t *testing.T) int {
 	t.Helper()
 	if err := syscall.Kill(os.Getpid(), syscall.SIGINT); err != nil {

@@ -14,11 +14,12 @@ import (
 	"github.com/whypull/whypull/report/fleet"
 )
 
-// completeTimeout bounds how long somebody who presses Tab waits.
+// completeTimeout limits how long a completion takes.
 const completeTimeout = 3 * time.Second
 
-// completePods offers the pods of the namespace that fail, with their causes.
-func (o *options) completePods(cmd *cobra.Command, args []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
+// completePods completes the names of the namespace's failing pods, with their
+// causes.
+func (o *options) completePods(cmd *cobra.Command, args []string, prefix string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	if len(args) > 0 || o.all {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
@@ -38,17 +39,17 @@ func (o *options) completePods(cmd *cobra.Command, args []string, begun string) 
 	}
 	var out []cobra.Completion
 	for _, p := range view.Build(&fleet.Fleet{}, now()).Pods {
-		if strings.HasPrefix(p.Name, begun) {
+		if strings.HasPrefix(p.Name, prefix) {
 			out = append(out, cobra.CompletionWithDesc(p.Name, p.Containers[0].Cause))
 		}
 	}
 	return out, cobra.ShellCompDirectiveNoFileComp
 }
 
-func completeCauses(_ *cobra.Command, args []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
+func completeCauses(_ *cobra.Command, args []string, prefix string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	var out []cobra.Completion
 	for _, e := range diagnosis.Catalogue() {
-		if len(args) == 0 && strings.HasPrefix(strings.ToLower(string(e.Cause)), strings.ToLower(begun)) {
+		if len(args) == 0 && strings.HasPrefix(strings.ToLower(string(e.Cause)), strings.ToLower(prefix)) {
 			out = append(out, cobra.CompletionWithDesc(string(e.Cause), e.Title))
 		}
 	}

@@ -1,5 +1,5 @@
-// Command kubectl-why_pull is a plugin of kubectl: it says which pods cannot
-// pull their images, and why, from the reports that whypull has put on them.
+// Command kubectl-why_pull is a kubectl plugin that shows which pods cannot
+// pull their images, and why, from whypull's reports on the pods.
 package main
 
 import (
@@ -25,26 +25,26 @@ import (
 var version = "dev"
 
 func main() {
-	// client-go's log would go to the terminal as it comes. What does not take
-	// its logger from the context takes this one.
+	// client-go would log to the terminal. Code that does not take its logger
+	// from the context takes this one.
 	klog.SetSlogLogger(slog.New(slog.DiscardHandler))
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// The exit statuses, which are those of "whypull check" as well.
+// The exit statuses, the same as those of "whypull check".
 const (
 	nothingFails   = 0
 	somethingFails = 1
 	usageError     = 2 // or an internal error
 )
 
-// errFailing says that a pod fails. It has been printed why.
-var errFailing = errors.New("something fails")
+// errFailing means that a pod fails, which has been printed.
+var errFailing = errors.New("a pod fails")
 
 func run(args []string, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	ctx = klog.NewContext(ctx, klog.New(nil)) // which discards
+	ctx = klog.NewContext(ctx, klog.New(nil)) // discards everything
 	cmd := root()
 	cmd.SetArgs(args)
 	cmd.SetOut(stdout)
@@ -59,11 +59,11 @@ func run(args []string, stdout, stderr io.Writer) int {
 	return nothingFails
 }
 
-const long = `Says which pods cannot pull their images, and why, from the reports that
-whypull's agents have put on them: all of a namespace, grouped by cause and by
-what they share, or the whole story of one pod.
+const long = `Show which pods cannot pull their images, and why, from the reports that
+whypull's agents have written to the pods: all pods of a namespace, grouped by
+cause and by what they have in common, or the details of one pod.
 
-Exit status: 0 nothing fails, 1 something fails, 2 wrong usage or an error.
+Exit status: 0 no pod fails, 1 some pod fails, 2 wrong usage or an error.
 
 -o json and -o yaml print a document of schema ` + fleet.Schema + `, to which
 fields are only ever added:
@@ -71,23 +71,23 @@ fields are only ever added:
   groups[]  cause or noReport (why there is no report); secrets[], registry,
             repository or image: what the pods share; pods[] as namespace/name;
             nodes[]; summary; runsOn[]: other nodes with the same image;
-            pointsTo: the node at fault, where the others show it
+            pointsTo: the node at fault, if other nodes show it
   pods[]    namespace, name, node, owner; report: the whypull.dev/v1 report;
             containers[]: name, kind, image, registry, repository, reason and
             message (the kubelet's), cause or noReport, runsOn[], runsHere
-Control characters are left out of all texts.`
+Control characters are removed from all texts.`
 
-const examples = `  kubectl why-pull                       # the pods of this namespace
-  kubectl why-pull -A                    # of all namespaces
-  kubectl why-pull -n shop web-0         # all about one pod
-  kubectl why-pull explain TagNotFound   # about one cause, without a cluster`
+const examples = `  kubectl why-pull                       # failing pods of the current namespace
+  kubectl why-pull -A                    # failing pods of all namespaces
+  kubectl why-pull -n shop web-0         # details of one pod
+  kubectl why-pull explain TagNotFound   # one cause; needs no cluster`
 
 func root() *cobra.Command {
 	o := newOptions()
 	cmd := &cobra.Command{
 		Use:               "why-pull [POD]",
 		Annotations:       map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl why-pull"},
-		Short:             "Says why pods cannot pull their images",
+		Short:             "Show why pods cannot pull their images",
 		Long:              long,
 		Example:           examples,
 		Version:           version,
@@ -106,7 +106,7 @@ func root() *cobra.Command {
 func explainCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:               "explain [CAUSE]",
-		Short:             "Explains a cause, or lists them all; needs no cluster",
+		Short:             "Explain a cause, or list all causes; needs no cluster",
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: completeCauses,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -128,7 +128,7 @@ func write(out io.Writer, text string) error {
 	return err
 }
 
-// podName takes the name as kubectl does elsewhere, with the kind before it.
+// podName accepts a name with the kind as a prefix, like kubectl.
 func podName(arg string) string {
 	for _, kind := range []string{"pod/", "pods/", "po/"} {
 		if name, ok := strings.CutPrefix(arg, kind); ok {

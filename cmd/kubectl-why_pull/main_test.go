@@ -28,23 +28,23 @@ func TestStatus(t *testing.T) {
 		stderr string // contains
 	}{
 		"a namespace that fails": {nil, 1, "1 pod on node n1: CredentialsRejected, secret shop/regcred for hub.test\n", ""},
-		"one that does not":      {[]string{"-n", "calm"}, 0, "No pod in namespace calm fails to get its image.\n", ""},
+		"one that does not":      {[]string{"-n", "calm"}, 0, "No pod in namespace calm fails to pull an image.\n", ""},
 		"one that does not exist": {[]string{"-n", "none"}, 0,
-			"No pod in namespace none fails to get its image.\n", ""},
+			"No pod in namespace none fails to pull an image.\n", ""},
 		"all namespaces":           {[]string{"-A"}, 1, "quiet/q", ""},
 		"all, long":                {[]string{"--all-namespaces", "-o", "wide"}, 1, "CONFIDENCE", ""},
 		"a pod that fails":         {[]string{"web"}, 1, "container app: CredentialsRejected (Confirmed)\n  a sentence on web\n", ""},
 		"the remedy":               {[]string{"web"}, 1, "\n    kubectl -n shop create secret docker-registry regcred --docker-username=<username>\n", ""},
 		"what the kubelet says":    {[]string{"web"}, 1, "The kubelet says (ErrImagePull)\n    401 Unauthorized\n", ""},
 		"with its kind":            {[]string{"pod/web"}, 1, "pod shop/web on node n1", ""},
-		"a pod that runs":          {[]string{"db"}, 0, "No container of pod shop/db fails to get its image.\n", ""},
+		"a pod that runs":          {[]string{"db"}, 0, "No container of pod shop/db fails to pull its image.\n", ""},
 		"no report":                {[]string{"-n", "quiet"}, 1, "1 pod on node n1: no report, the whypull agent on node n1 has not reported", ""},
 		"pod of another namespace": {[]string{"-n", "quiet", "q"}, 1, "container app: no report", ""},
 		"no such pod":              {[]string{"none"}, 2, "", `kubectl why-pull: pods "none" not found`},
-		"a pod, all namespaces":    {[]string{"-A", "web"}, 2, "", "do not go together"},
+		"a pod, all namespaces":    {[]string{"-A", "web"}, 2, "", "cannot be combined"},
 		"two pods":                 {[]string{"web", "db"}, 2, "", "accepts at most 1 arg"},
-		"no name":                  {[]string{"pod/"}, 2, "", "the pod's name is empty"},
-		"output":                   {[]string{"-o", "xml"}, 2, "", `kubectl why-pull: --output: "xml" is none of ["table" "wide" "json" "yaml"]`},
+		"no name":                  {[]string{"pod/"}, 2, "", "the pod name is empty"},
+		"output":                   {[]string{"-o", "xml"}, 2, "", `kubectl why-pull: --output: "xml" is not one of table, wide, json, yaml`},
 		"flag":                     {[]string{"--nonsense"}, 2, "", "kubectl why-pull: unknown flag: --nonsense"},
 		"no login":                 {[]string{"--context", "wrong"}, 2, "", "kubectl why-pull: Unauthorized"},
 		"no context":               {[]string{"--context", "none"}, 2, "", `context "none" does not exist`},
@@ -72,7 +72,7 @@ func TestStatus(t *testing.T) {
 	}
 }
 
-// Pods called as the subcommands are can be asked for.
+// A pod may have the name of a subcommand.
 func TestPodCalledExplain(t *testing.T) {
 	s := apitest.New(t, broken("shop", "explain", diagnosis.DiskFull), broken("shop", "help", diagnosis.DiskFull))
 	for _, arg := range []string{"pod/explain", "pod/help"} {
@@ -100,7 +100,7 @@ func TestKubeconfigFromEnvironment(t *testing.T) {
 	}
 }
 
-// Impersonation needs no right here that kubectl would not need.
+// Impersonation works with the same rights as in kubectl.
 func TestFlagsOfKubectl(t *testing.T) {
 	t.Parallel()
 	flags := root().Flags()
@@ -124,7 +124,7 @@ func TestFlagsOfKubectl(t *testing.T) {
 	})
 }
 
-// No more is asked for than the rights allow, and no more than is needed.
+// No more is requested than the rights allow, and no more than is needed.
 func TestRequests(t *testing.T) {
 	elsewhere := fine("other", "b")
 	elsewhere.Spec.NodeName = "n2"
@@ -143,11 +143,11 @@ func TestRequests(t *testing.T) {
 		"a pod, no more": {[]*corev1.Pod{broken("shop", "a", diagnosis.DNSFailure), elsewhere}, []string{"list *", "list shop", "list whypull"}, []string{"a"}, 1,
 			"get shop, list *, list shop, list whypull", "DNSFailure"},
 		"one namespace only": {[]*corev1.Pod{silent("shop", "a")}, []string{"list *", "list whypull"}, nil, 1, "list shop, list *, list shop, list whypull",
-			"no whypull agent has reported; whether one is on node n1 takes the right to list its pods"},
+			"no whypull agent has reported; without permission to list agent pods it is unknown whether one runs on node n1"},
 		"the agents, too": {[]*corev1.Pod{silent("shop", "a"), agentPod("whypull", "n2")}, []string{"list *"}, nil, 1, "list shop, list *, list shop, list whypull",
-			"no whypull agent is on node n1"},
-		"no agents":                   {[]*corev1.Pod{silent("shop", "a")}, nil, nil, 1, "list shop, list *", "no whypull agent is in the cluster"},
-		"agents in another namespace": {[]*corev1.Pod{silent("shop", "a"), agentPod("tools", "n2")}, nil, nil, 1, "list shop, list *", "no whypull agent is on node n1"},
+			"no whypull agent runs on node n1"},
+		"no agents":                   {[]*corev1.Pod{silent("shop", "a")}, nil, nil, 1, "list shop, list *", "no whypull agent runs in the cluster"},
+		"agents in another namespace": {[]*corev1.Pod{silent("shop", "a"), agentPod("tools", "n2")}, nil, nil, 1, "list shop, list *", "no whypull agent runs on node n1"},
 		"not even one":                {nil, []string{"list shop"}, nil, 2, "list shop", ""},
 		"not all":                     {nil, []string{"list *"}, []string{"-A"}, 2, "list *", ""},
 		"no pod":                      {nil, []string{"get shop"}, []string{"a"}, 2, "get shop", ""},
@@ -208,7 +208,7 @@ func TestDocuments(t *testing.T) {
 	}
 }
 
-// Every field of the document is in the help.
+// The help describes every field of the document.
 func TestDocumentIsDescribed(t *testing.T) {
 	s := apitest.New(t, broken("shop", "web", diagnosis.CredentialsRejected), silent("shop", "q"))
 	_, out, _ := called(t, s, "-o", "json")
@@ -230,7 +230,7 @@ func TestComplete(t *testing.T) {
 		fine("shop", "web-3"), broken("b", "web-9", diagnosis.DiskFull))
 	t.Setenv("KUBECONFIG", s.Kubeconfig(t))
 	for line, want := range map[string]string{
-		"":                 "api\tTagNotFound\nweb-1\tDiskFull\nweb-2\nexplain\tExplains a cause, or lists them all; needs no cluster\nhelp\tHelp about any command\n:4\n",
+		"":                 "api\tTagNotFound\nweb-1\tDiskFull\nweb-2\nexplain\tExplain a cause, or list all causes; needs no cluster\nhelp\tHelp about any command\n:4\n",
 		"web":              "web-1\tDiskFull\nweb-2\n:4\n",
 		"-n|b|w":           "web-9\tDiskFull\n:4\n",
 		"-A|":              ":4\n",
@@ -256,7 +256,7 @@ func TestComplete(t *testing.T) {
 	}
 }
 
-// The script by which kubectl completes hands its words on.
+// kubectl's completion script passes its arguments on.
 func TestCompletionScript(t *testing.T) {
 	t.Parallel()
 	script, err := filepath.Abs("../../deploy/kubectl_complete-why_pull")

@@ -5,10 +5,11 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
-	_ "k8s.io/client-go/plugin/pkg/client/auth" // logins that kubeconfigs may ask for
+	_ "k8s.io/client-go/plugin/pkg/client/auth" // authentication plugins of kubeconfigs
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/whypull/whypull/report/fleet"
@@ -41,17 +42,18 @@ const (
 
 func outputs() []string { return []string{outputTable, outputWide, outputJSON, outputYAML} }
 
-// bind defines the flags: our own, and those of kubectl that choose a cluster.
+// bind defines the command's own flags and kubectl's flags for choosing a
+// cluster.
 func (o *options) bind(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.BoolVarP(&o.all, "all-namespaces", "A", false, "the pods of all namespaces")
-	flags.StringVarP(&o.output, "output", "o", outputTable, "table, wide, json or yaml")
-	flags.BoolVarP(&o.watch, "watch", "w", false, "go on, and show what changes")
+	flags.BoolVarP(&o.all, "all-namespaces", "A", false, "pods of all namespaces")
+	flags.StringVarP(&o.output, "output", "o", outputTable, "output format: table, wide, json or yaml")
+	flags.BoolVarP(&o.watch, "watch", "w", false, "watch for changes")
 	flags.StringVar(&o.rules.ExplicitPath, "kubeconfig", "", "path to the kubeconfig file to use")
 	names := clientcmd.RecommendedConfigOverrideFlags("")
 	names.ClusterOverrideFlags.APIServer.ShortName = "s"
-	names.AuthOverrideFlags.Username.LongName, names.AuthOverrideFlags.Password.LongName = "", "" // as kubectl
+	names.AuthOverrideFlags.Username.LongName, names.AuthOverrideFlags.Password.LongName = "", "" // like kubectl
 	clientcmd.BindContextFlags(&o.overrides.Context, flags, names.ContextOverrideFlags)
 	names.CurrentContext.BindStringFlag(flags, &o.overrides.CurrentContext)
 	clientcmd.BindClusterFlags(&o.overrides.ClusterInfo, flags, names.ClusterOverrideFlags)
@@ -68,13 +70,13 @@ func (o *options) bind(cmd *cobra.Command) {
 
 func (o *options) validate(args []string) error {
 	if !slices.Contains(outputs(), o.output) {
-		return fmt.Errorf("--output: %q is none of %q", o.output, outputs())
+		return fmt.Errorf("--output: %q is not one of %s", o.output, strings.Join(outputs(), ", "))
 	}
 	if len(args) > 0 && o.all {
-		return fmt.Errorf("a pod's name and --all-namespaces do not go together: give its namespace by -n")
+		return fmt.Errorf("a pod name cannot be combined with --all-namespaces: use -n for its namespace")
 	}
 	if len(args) > 0 && podName(args[0]) == "" {
-		return fmt.Errorf("the pod's name is empty")
+		return fmt.Errorf("the pod name is empty")
 	}
 	return nil
 }
@@ -83,7 +85,7 @@ func (o *options) config() clientcmd.ClientConfig {
 	return clientcmd.NewNonInteractiveDeferredLoadingClientConfig(o.rules, o.overrides)
 }
 
-// connect returns a client and the namespace that flags and kubeconfig choose.
+// connect returns a client and the namespace from flags and kubeconfig.
 func (o *options) connect() (*fleet.Client, string, error) {
 	config := o.config()
 	cfg, err := config.ClientConfig()
@@ -98,8 +100,8 @@ func (o *options) connect() (*fleet.Client, string, error) {
 	return client, namespace, err
 }
 
-// layoutOf is the layout that an output takes: a terminal has a width, and
-// colours unless NO_COLOR or its kind speak against them (https://no-color.org).
+// layoutOf returns the layout of an output: a terminal has a size, and colors
+// unless NO_COLOR or TERM=dumb is set (https://no-color.org).
 func layoutOf(out io.Writer) fleet.Layout {
 	f, ok := out.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) {

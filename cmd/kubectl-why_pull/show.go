@@ -14,8 +14,8 @@ import (
 	"github.com/whypull/whypull/report/fleet"
 )
 
-// asked is one call of the command.
-type asked struct {
+// request is one call of the command.
+type request struct {
 	*options
 	client *fleet.Client
 	scope  fleet.Scope
@@ -24,7 +24,7 @@ type asked struct {
 
 	view     fleet.View
 	fleet    fleet.Fleet
-	surveyed time.Time // when the fleet was looked at beyond the scope
+	surveyed time.Time // when the fleet outside of the scope was last read
 }
 
 func (o *options) run(ctx context.Context, args []string, out io.Writer) error {
@@ -35,38 +35,38 @@ func (o *options) run(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	a := &asked{options: o, client: client, out: out, layout: layoutOf(out)}
+	r := &request{options: o, client: client, out: out, layout: layoutOf(out)}
 	if !o.all {
-		a.scope.Namespace = namespace
+		r.scope.Namespace = namespace
 	}
 	if len(args) > 0 {
-		a.scope.Name = podName(args[0])
+		r.scope.Name = podName(args[0])
 	}
 	if o.watch {
-		return a.follow(ctx)
+		return r.follow(ctx)
 	}
-	return a.once(ctx)
+	return r.once(ctx)
 }
 
-func (a *asked) once(ctx context.Context) error {
-	if err := a.read(ctx); err != nil {
+func (r *request) once(ctx context.Context) error {
+	if err := r.read(ctx); err != nil {
 		return err
 	}
-	if a.view.Failing() {
-		a.survey(ctx)
+	if r.view.Failing() {
+		r.survey(ctx)
 	}
-	o := a.view.Build(&a.fleet, now())
-	text, err := a.render(o)
+	o := r.view.Build(&r.fleet, now())
+	text, err := r.render(o)
 	if err != nil {
 		return err
 	}
-	if err := write(a.out, text); err != nil {
+	if err := write(r.out, text); err != nil {
 		return err
 	}
 	return verdict(o)
 }
 
-// verdict is the exit status of an overview.
+// verdict returns the exit status of an overview as an error.
 func verdict(o fleet.Overview) error {
 	if len(o.Pods) > 0 {
 		return errFailing
@@ -74,71 +74,70 @@ func verdict(o fleet.Overview) error {
 	return nil
 }
 
-// read takes in the pods that were asked for.
-func (a *asked) read(ctx context.Context) error {
-	if a.scope.Name != "" {
-		pod, err := a.client.Get(ctx, a.scope.Namespace, a.scope.Name)
+// read reads the pods of the scope.
+func (r *request) read(ctx context.Context) error {
+	if r.scope.Name != "" {
+		pod, err := r.client.Get(ctx, r.scope.Namespace, r.scope.Name)
 		if err != nil {
 			return err
 		}
-		a.put(pod)
+		r.put(pod)
 		return nil
 	}
-	_, err := a.client.List(ctx, a.scope, a.restart, a.put)
-	a.fleet.Complete = a.scope == fleet.Scope{} && err == nil
+	_, err := r.client.List(ctx, r.scope, r.restart, r.put)
+	r.fleet.Complete = r.scope == fleet.Scope{} && err == nil
 	return err
 }
 
-func (a *asked) restart() { a.view, a.fleet, a.surveyed = fleet.View{}, fleet.Fleet{}, time.Time{} }
+func (r *request) restart() { r.view, r.fleet, r.surveyed = fleet.View{}, fleet.Fleet{}, time.Time{} }
 
-func (a *asked) put(pod *corev1.Pod) {
-	a.view.Put(pod)
-	a.fleet.Add(pod)
+func (r *request) put(pod *corev1.Pod) {
+	r.view.Put(pod)
+	r.fleet.Add(pod)
 }
 
-// surveyTimeout bounds how long an answer waits for what the rest of the cluster
-// tells.
+// surveyTimeout limits how long to wait for the rest of the cluster.
 const surveyTimeout = 20 * time.Second
 
-// survey asks what the rest of the cluster tells of the failing pods' images and
-// nodes, where that is allowed: of all pods, else of those in the namespace and
-// in that of the agents. It is a help, not a need, so errors count for little.
-func (a *asked) survey(ctx context.Context) {
-	if a.fleet.Complete {
+// survey reads where else the failing pods' images run and which nodes have
+// agents, as far as permissions allow: from all pods, else from those in the
+// namespace and in the agents'. It is optional, so it ignores errors.
+func (r *request) survey(ctx context.Context) {
+	if r.fleet.Complete {
 		return
 	}
 	var whole fleet.Fleet
 	bounded, cancel := context.WithTimeout(ctx, surveyTimeout)
 	defer cancel()
-	if _, err := a.client.List(bounded, fleet.Scope{}, func() { whole = fleet.Fleet{} }, whole.Add); err == nil {
+	if _, err := r.client.List(bounded, fleet.Scope{}, func() { whole = fleet.Fleet{} }, whole.Add); err == nil {
 		whole.Complete = true
-		a.fleet = whole
+		r.fleet = whole
 		return
 	}
 	agents := fleet.Scope{Namespace: fleet.AgentNamespace, Labels: fleet.AgentSelector}
-	for _, scope := range []fleet.Scope{{Namespace: a.scope.Namespace}, agents} {
-		_, _ = a.client.List(ctx, scope, func() {}, a.fleet.Add) // as far as it is allowed
+	for _, scope := range []fleet.Scope{{Namespace: r.scope.Namespace}, agents} {
+		_, _ = r.client.List(ctx, scope, func() {}, r.fleet.Add) // as far as permissions allow
 	}
 }
 
-func (a *asked) render(o fleet.Overview) (string, error) {
-	switch a.output {
+func (r *request) render(o fleet.Overview) (string, error) {
+	switch r.output {
 	case outputJSON:
 		return encode(o, "  ")
 	case outputYAML:
 		out, err := yaml.Marshal(o)
 		return string(out), err
 	}
-	if a.scope.Name == "" {
-		return o.Table(a.layout, now(), a.scope.Namespace, a.output == outputWide), nil
+	if r.scope.Name == "" {
+		return o.Table(r.layout, now(), r.scope.Namespace, r.output == outputWide), nil
 	}
 	if len(o.Pods) == 0 {
-		return fmt.Sprintf("No container of pod %s/%s fails to get its image.\n", a.scope.Namespace, a.scope.Name), nil
+		return fmt.Sprintf("No container of pod %s/%s fails to pull its image.\n", r.scope.Namespace, r.scope.Name), nil
 	}
-	return o.Pods[0].Story(a.layout, now()), nil
+	return o.Pods[0].Story(r.layout, now()), nil
 }
 
-// encode writes JSON in which remedies' <placeholders> can be read.
+// encode writes JSON without escaping the <placeholders> in remedies.
 func encode(v any, indent string) (string, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)

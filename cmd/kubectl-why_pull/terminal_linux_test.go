@@ -12,7 +12,7 @@ import (
 	"github.com/whypull/whypull/agent/kube/apitest"
 )
 
-// terminal is a pseudo-terminal of 60 columns and 12 lines, and what has been
+// terminal is a pseudo-terminal of 60 columns and 12 lines, with what was
 // written to it.
 func terminal(t *testing.T) (*os.File, *output) {
 	t.Helper()
@@ -89,8 +89,7 @@ func TestColors(t *testing.T) {
 	}
 }
 
-// On a terminal --watch shows the whole state again, as much as there is room
-// for.
+// On a terminal --watch shows the whole state again, as much as fits.
 func TestWatchOnTerminal(t *testing.T) {
 	t.Setenv("TERM", "xterm")
 	s := apitest.New(t, broken("shop", "web", diagnosis.DiskFull))
@@ -103,7 +102,7 @@ func TestWatchOnTerminal(t *testing.T) {
 		s.Put(broken("shop", "p-"+strings.ToLower(string(c)), c))
 	}
 	eventually(t, "the second screen", func() bool { return strings.Contains(seen.String(), "lines more") })
-	screens := strings.Split(seen.String(), blank)
+	screens := strings.Split(seen.String(), clearScreen)
 	if screens[0] != "" || len(screens) < 3 {
 		t.Errorf("screens %q", screens)
 	}

@@ -17,24 +17,23 @@ import (
 	"github.com/whypull/whypull/report/fleet"
 )
 
-// blank moves the cursor to the terminal's beginning and empties it.
-const blank = "\x1b[H\x1b[2J"
+// clearScreen moves the cursor to the top left and clears the terminal.
+const clearScreen = "\x1b[H\x1b[2J"
 
-// settle is how long changes are gathered before they are shown: pods fail by
-// the dozen.
-const settle = 300 * time.Millisecond
+// debounce is how long to collect changes before showing them, because many
+// pods fail at once.
+const debounce = 300 * time.Millisecond
 
-// again is how often the state is shown that no change has come for: ages grow,
-// and what was too new for a report is so no more.
-const again = 10 * time.Second
+// refreshInterval is how often to refresh the output without changes: ages
+// grow, and missing reports become overdue.
+const refreshInterval = 10 * time.Second
 
-// surveyAge is for how long a look at the fleet holds: it lists all pods of the
-// cluster.
-const surveyAge = 5 * time.Minute
+// surveyTTL is how long a survey is used; it lists all pods of the cluster.
+const surveyTTL = 5 * time.Minute
 
-// follower shows what changes.
+// follower shows changes.
 type follower struct {
-	*asked
+	*request
 
 	last  fleet.Overview // as shown
 	text  string         // as shown
@@ -42,20 +41,20 @@ type follower struct {
 	err   error
 }
 
-// follow shows the state and what changes of it until the context ends; the
-// verdict is that of the last state.
-func (a *asked) follow(ctx context.Context) error {
-	f := &follower{asked: a}
+// follow shows the state and its changes until the context ends, and returns
+// the verdict of the last state.
+func (r *request) follow(ctx context.Context) error {
+	f := &follower{request: r}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	changes, failed := make(chan change), make(chan error, 1)
 	go func() {
-		failed <- a.client.Follow(ctx, a.scope, handler(ctx, changes))
+		failed <- r.client.Follow(ctx, r.scope, handler(ctx, changes))
 		close(changes)
 	}()
-	f.take(ctx, changes)
+	f.process(ctx, changes)
 	cancel()
-	for range changes { // until the other side has ended
+	for range changes { // until the sender has ended
 	}
 	if err := cmp.Or(f.err, <-failed); err != nil {
 		return err
@@ -66,13 +65,14 @@ func (a *asked) follow(ctx context.Context) error {
 	return verdict(f.last)
 }
 
-// change is a step of the watch, to be done where the state is.
+// change is a step of the watch, to be applied by the owner of the state.
 type change struct {
-	do     func(*asked)
+	do     func(*request)
 	synced bool
 }
 
-// handler sends what the watch finds, so that one goroutine has the state.
+// handler sends what the watch finds to a channel, so that one goroutine owns
+// the state.
 func handler(ctx context.Context, changes chan<- change) fleet.Handler {
 	send := func(c change) {
 		select {
@@ -81,17 +81,18 @@ func handler(ctx context.Context, changes chan<- change) fleet.Handler {
 		}
 	}
 	return fleet.Handler{
-		Restart: func() { send(change{do: (*asked).restart}) },
-		Put:     func(p *corev1.Pod) { send(change{do: func(a *asked) { a.put(p) }}) },
-		Delete:  func(p *corev1.Pod) { send(change{do: func(a *asked) { a.view.Delete(p); a.fleet.Remove(p) }}) },
-		Synced:  func() { send(change{do: func(*asked) {}, synced: true}) },
+		Restart: func() { send(change{do: (*request).restart}) },
+		Put:     func(p *corev1.Pod) { send(change{do: func(r *request) { r.put(p) }}) },
+		Delete:  func(p *corev1.Pod) { send(change{do: func(r *request) { r.view.Delete(p); r.fleet.Remove(p) }}) },
+		Synced:  func() { send(change{do: func(*request) {}, synced: true}) },
 	}
 }
 
-// take works the changes off, and shows the state when it is whole and quiet.
-func (f *follower) take(ctx context.Context, changes <-chan change) {
+// process applies the changes, and shows the state when it is complete and no
+// more changes arrive.
+func (f *follower) process(ctx context.Context, changes <-chan change) {
 	var due <-chan time.Time
-	tick := time.NewTicker(again)
+	tick := time.NewTicker(refreshInterval)
 	defer tick.Stop()
 	whole := false
 	for f.err == nil {
@@ -100,12 +101,12 @@ func (f *follower) take(ctx context.Context, changes <-chan change) {
 			if !open {
 				return
 			}
-			c.do(f.asked)
+			c.do(f.request)
 			whole = c.synced
 			if whole && !f.shown {
 				f.show(ctx)
 			} else if due == nil {
-				due = time.After(settle)
+				due = time.After(debounce)
 			}
 		case <-due:
 			due = nil
@@ -122,7 +123,7 @@ func (f *follower) take(ctx context.Context, changes <-chan change) {
 	}
 }
 
-// show builds the state anew and writes it, if there is anything new in it.
+// show builds the overview and writes it if it has changed.
 func (f *follower) show(ctx context.Context) {
 	f.refresh(ctx)
 	o := f.view.Build(&f.fleet, now())
@@ -133,18 +134,18 @@ func (f *follower) show(ctx context.Context) {
 	f.last, f.shown, f.err = o, true, err
 }
 
-// refresh looks at the fleet again where the watch does not show all of it.
+// refresh surveys the fleet again if the watch does not cover all of it.
 func (f *follower) refresh(ctx context.Context) {
 	f.fleet.Complete = f.fleet.Complete || f.scope == fleet.Scope{}
-	if f.scope != (fleet.Scope{}) && f.view.Failing() && now().Sub(f.surveyed) > surveyAge {
+	if f.scope != (fleet.Scope{}) && f.view.Failing() && now().Sub(f.surveyed) > surveyTTL {
 		f.fleet.Complete = false
 		f.survey(ctx)
 		f.surveyed = now()
 	}
 }
 
-// change is what to write: the whole on a terminal and in a format for programs,
-// else a line for each pod that is new, different or well again.
+// change returns what to write: everything on a terminal and for JSON and YAML,
+// else a line for each pod that is new, different or recovered.
 func (f *follower) change(o fleet.Overview) (string, error) {
 	switch {
 	case f.output == outputJSON || f.output == outputYAML:
@@ -155,13 +156,13 @@ func (f *follower) change(o fleet.Overview) (string, error) {
 			return "", err
 		}
 		f.text = text
-		return blank + f.layout.Screen(text), err
+		return clearScreen + f.layout.Screen(text), err
 	}
 	return strings.Join(lines(f.last, o, f.shown), ""), nil
 }
 
-// document is the state as a line of JSON, or as a YAML document; nothing if it
-// is the same as before.
+// document returns the state as a line of JSON or a YAML document; "" if it has
+// not changed.
 func (f *follower) document(o fleet.Overview) (string, error) {
 	out, err := json.Marshal(o)
 	if err != nil || string(out) == f.text {
@@ -175,11 +176,11 @@ func (f *follower) document(o fleet.Overview) (string, error) {
 	return encode(o, "")
 }
 
-// lines are the differences between two states, in the order of the pods.
+// lines returns the differences between two states, in the order of the pods.
 func lines(before, after fleet.Overview, shown bool) []string {
 	var out []string
 	if !shown && len(after.Pods) == 0 {
-		return []string{"Nothing fails.\n"}
+		return []string{"No pod fails to pull an image.\n"}
 	}
 	for _, p := range after.Pods {
 		for _, line := range p.Lines() {
@@ -190,7 +191,7 @@ func lines(before, after fleet.Overview, shown bool) []string {
 	}
 	for _, p := range before.Pods {
 		if linesOf(after, p.Key()) == nil {
-			out = append(out, fmt.Sprintf("%s: fails no more\n", report.Printable(p.Key())))
+			out = append(out, fmt.Sprintf("%s: no longer failing\n", report.Printable(p.Key())))
 		}
 	}
 	return out

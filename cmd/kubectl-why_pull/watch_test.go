@@ -21,7 +21,7 @@ func TestWatch(t *testing.T) {
 	s.Put(silent("shop", "api"))
 	w.await(t, "shop/api container app: no report, ")
 	s.Delete(silent("shop", "api"))
-	w.await(t, "shop/api: fails no more\n")
+	w.await(t, "shop/api: no longer failing\n")
 	if status := w.interrupt(t); status != somethingFails || w.stderr.String() != "" {
 		t.Errorf("status %d, %s", status, w.stderr.String())
 	}
@@ -37,8 +37,8 @@ func TestWatchUntilAllIsWell(t *testing.T) {
 	w.await(t, "b/web container app: DiskFull")
 	s.Put(fine("shop", "web"))
 	s.Delete(broken("b", "web", diagnosis.DiskFull))
-	w.await(t, "shop/web: fails no more\n")
-	w.await(t, "b/web: fails no more\n")
+	w.await(t, "shop/web: no longer failing\n")
+	w.await(t, "b/web: no longer failing\n")
 	if status := w.interrupt(t); status != nothingFails {
 		t.Errorf("status %d, %s", status, w.stderr.String())
 	}
@@ -47,9 +47,9 @@ func TestWatchUntilAllIsWell(t *testing.T) {
 func TestWatchNothing(t *testing.T) {
 	s := apitest.New(t, fine("shop", "web"))
 	w := watch(t, s)
-	w.await(t, "Nothing fails.\n")
+	w.await(t, "No pod fails to pull an image.\n")
 	s.AwaitWatch(t)
-	s.EndWatches(true) // a new list, with the same in it
+	s.EndWatches(true) // a new list with the same pods
 	s.Put(broken("shop", "web", diagnosis.DiskFull))
 	w.await(t, "DiskFull")
 	if status := w.interrupt(t); status != somethingFails {
@@ -60,7 +60,7 @@ func TestWatchNothing(t *testing.T) {
 func TestWatchOne(t *testing.T) {
 	s := apitest.New(t, fine("shop", "web"), broken("shop", "db", diagnosis.DiskFull))
 	w := watch(t, s, "web")
-	w.await(t, "Nothing fails.\n")
+	w.await(t, "No pod fails to pull an image.\n")
 	s.Put(broken("shop", "web", diagnosis.TagNotFound))
 	w.await(t, "shop/web container app: TagNotFound")
 	if status := w.interrupt(t); status != somethingFails || strings.Contains(w.stdout.String(), "shop/db") {
@@ -103,7 +103,7 @@ func TestWatchRefused(t *testing.T) {
 	}
 }
 
-// What other namespaces tell is there as well, and again when the list is new.
+// Information from other namespaces is included, also after a new list.
 func TestWatchFleet(t *testing.T) {
 	elsewhere := fine("other", "b")
 	elsewhere.Spec.NodeName = "n2"
@@ -137,7 +137,7 @@ func TestWatchFleet(t *testing.T) {
 	}
 }
 
-// An interrupt before there is anything to tell is no good news.
+// An interrupt before the first output is not reported as success.
 func TestInterruptedEarly(t *testing.T) {
 	for _, args := range [][]string{{"-w"}, {}} {
 		asked := make(chan struct{}, 10)
@@ -155,7 +155,7 @@ func TestInterruptedEarly(t *testing.T) {
 	}
 }
 
-// full is an output that takes nothing.
+// full is an output that rejects writes.
 type full struct{}
 
 // Write implements io.Writer.
@@ -185,12 +185,12 @@ func TestLines(t *testing.T) {
 		shown         bool
 		want          string
 	}{
-		"nothing at first":  {state(), state(), false, "Nothing fails.\n"},
+		"nothing at first":  {state(), state(), false, "No pod fails to pull an image.\n"},
 		"nothing still":     {state(), state(), true, ""},
 		"something":         {state(), state(pod("a", "x")), false, "shop/a init container app: no report, x\n"},
 		"the same":          {state(pod("a", "x")), state(pod("a", "x")), true, ""},
 		"another reason":    {state(pod("a", "x")), state(pod("a", "y")), true, "shop/a init container app: no report, y\n"},
-		"one goes, one new": {state(pod("a", "x"), pod("b", "x")), state(pod("b", "x"), pod("c", "x")), true, "shop/c init container app: no report, x\nshop/a: fails no more\n"},
+		"one goes, one new": {state(pod("a", "x"), pod("b", "x")), state(pod("b", "x"), pod("c", "x")), true, "shop/c init container app: no report, x\nshop/a: no longer failing\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

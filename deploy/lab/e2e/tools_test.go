@@ -178,7 +178,7 @@ func podReader(t *testing.T) string {
 func (p programs) tellsWhatPodsShare(t *testing.T, kubeconfig string) {
 	s := p.whyPull(t, kubeconfig, "-n", toolsNamespace)
 	s.wants(t, 1, toolsGroup, "rejects the credentials of pull secret regcred", "\n  web-0 ", "\n  web-1 ", "\n  worker ", toolsTag, "\n  tag ",
-		"4 pods in namespace tools fail, for 2 reasons.")
+		"4 pods in namespace tools cannot pull their images, for 2 reasons.")
 	if strings.Contains(s.out, "fine") {
 		t.Errorf("it speaks of the pod that runs:\n%s", s.out)
 	}
@@ -187,7 +187,7 @@ func (p programs) tellsWhatPodsShare(t *testing.T, kubeconfig string) {
 		"Evidence", "✗ image ", "[ImageAbsent]", "✓ credentials  secret regcred has credentials", "✗ registry ", "refuses the login with secret regcred", "[Unauthorized]",
 		"The kubelet says (", "401 Unauthorized", "Remedy", "kubectl -n tools create secret docker-registry regcred --docker-server="+registry.HubHost,
 		"kubectl why-pull explain CredentialsRejected")
-	p.whyPull(t, kubeconfig, "-A").wants(t, 1, toolsGroup, "\n  tools/web-0 ", "in all namespaces fail")
+	p.whyPull(t, kubeconfig, "-A").wants(t, 1, toolsGroup, "\n  tools/web-0 ", "in all namespaces cannot pull their images")
 }
 
 func (p programs) tellsPrograms(t *testing.T, kubeconfig string) {
@@ -248,7 +248,7 @@ func (p programs) needsOnlyPods(t *testing.T, reader string) {
 			t.Fatalf("the reader may %s: the test shows nothing", right)
 		}
 	}
-	p.whyPull(t, reader).wants(t, 1, toolsGroup, toolsTag, "4 pods in namespace tools fail, for 2 reasons.")
+	p.whyPull(t, reader).wants(t, 1, toolsGroup, toolsTag, "4 pods in namespace tools cannot pull their images, for 2 reasons.")
 	p.whyPull(t, reader, "tag").wants(t, 1, "container app: TagNotFound (Confirmed", "Remedy", "kubectl -n tools ")
 	if s := p.whyPull(t, reader, "-A"); s.status != 2 || !strings.Contains(s.problems, "forbidden") {
 		t.Errorf("exit status %d, want 2:\n%s%s", s.status, s.out, s.problems)
@@ -278,12 +278,12 @@ func (p programs) watchesRemedies(t *testing.T, reader string) {
 	p.follow(t, "web-0", map[string]string{"<username>": registry.Alice, "<password>": registry.AlicePassword})
 	for _, pod := range []string{"web-0", "web-1", "worker"} { // the one secret mends all three
 		shared.waitRunning(ctx, t, toolsNamespace, pod)
-		shows("tools/" + pod + ": fails no more\n")
+		shows("tools/" + pod + ": no longer failing\n")
 	}
-	p.whyPull(t, reader).wants(t, 1, toolsTag, "1 pod in namespace tools fails, for 1 reason.")
+	p.whyPull(t, reader).wants(t, 1, toolsTag, "1 pod in namespace tools cannot pull its image, for 1 reason.")
 	p.follow(t, "tag", nil)
 	shared.waitRunning(ctx, t, toolsNamespace, "tag")
-	shows("tools/tag: fails no more\n")
+	shows("tools/tag: no longer failing\n")
 	p.whyPull(t, reader).wants(t, 0, "No pod in namespace tools fails")
 	if err := cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
@@ -382,7 +382,7 @@ func TestNoAgentNoReport(t *testing.T) {
 	got.wants(t, 1, "1 pod on node lab-node: no report, ", "\n  app ")
 	// Which it is depends on whether other pods of the node still have reports, and
 	// on the pod's age.
-	if !regexp.MustCompile(`no report, (no whypull agent is |too new: |the whypull agent on node lab-node has not reported)`).MatchString(got.out) {
+	if !regexp.MustCompile(`no report, (no whypull agent runs |pending: |the whypull agent on node lab-node has not reported)`).MatchString(got.out) {
 		t.Errorf("it does not say why:\n%s", got.out)
 	}
 	p.whyPull(t, shared.lab.KubeconfigPath(), "-n", s.Name, "app").wants(t, 1, "container app: no report", "The kubelet says (", "not found")
