@@ -17,36 +17,36 @@ import (
 // notPullable is the exit status for an image that cannot be pulled.
 const notPullable = 1
 
-// status is an exit status that a command has explained already.
+// status is an exit status whose reason has already been printed.
 type status int
 
 // Error implements error.
 func (s status) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
 
-// checkHelp is what whypull check says of itself.
-const checkHelp = `Makes the agent's checks on this machine, without a cluster: is the image there,
-which credentials are for it, does the registry's name resolve, and what does
-each of the registry's endpoints say to each login. Of the image itself it looks
-at the manifest for the platform and whether its layers are there; what is in
-them only with --download.
+// checkHelp is the long help of whypull check.
+const checkHelp = `Run the agent's checks on this machine, without a cluster: whether the image is
+present, which credentials match it, whether the registry's name resolves, and
+how each registry endpoint responds to each credential. Of the image itself,
+check reads the manifest for the platform and looks up its layers; it verifies
+their content only with --download.
 
-The manifests may hold Pods, Deployments, StatefulSets, DaemonSets, ReplicaSets,
+Manifests may contain Pods, Deployments, StatefulSets, DaemonSets, ReplicaSets,
 ReplicationControllers, Jobs, CronJobs, PodTemplates, lists of these, Secrets and
-ServiceAccounts, as YAML or JSON; whatever else is in them is named and passed
-over. A pod that names no pull secret has its service account's. A pull secret
-that is not in the files counts as not given, and not as missing.
+ServiceAccounts, as YAML or JSON. Other objects are listed and ignored. A pod
+without pull secrets uses its service account's. A pull secret that is not in the
+files counts as not given, not as missing.
 
-Credentials are those of the pull secrets, then those of --docker-config or, if
-that is not given, of the kubelet's own config.json on this machine, if it has
-one. ~/.docker/config.json is not read unless it is named.
+Credentials are tried in this order: those of the pull secrets, then those of
+--docker-config or, without it, of the kubelet's own config.json on this machine.
+~/.docker/config.json is not read unless --docker-config names it.
 
--o json writes one document: "schema" is ` + check.Schema + `, "pullable" is the
-answer, and each of "pods" has its own "pullable" and a "report" like that of the
-annotation whypull.dev/report (report/schema.json); an image that can be pulled
-has the cause NotReproducible in it.
+-o json prints one document: "schema" is ` + check.Schema + `, "pullable" is the
+overall result, and each entry of "pods" has its own "pullable" and a "report"
+like the annotation whypull.dev/report (report/schema.json); an image that can be
+pulled has the cause NotReproducible in it.
 
-The exit status is 0 if all images can be pulled, or are there and need no pull;
-1 if one cannot, or if that could not be found out; 2 for wrong usage and
+Exit status: 0 if all images can be pulled, or are present and need no pull; 1 if
+one cannot be pulled or the checks are inconclusive; 2 for wrong usage and
 internal errors.`
 
 func checkCommand() *cobra.Command {
@@ -55,7 +55,7 @@ func checkCommand() *cobra.Command {
 	}}
 	cmd := &cobra.Command{
 		Use:   "check {IMAGE | -f FILE...}",
-		Short: "Says whether an image, or those of the pods in manifests, can be pulled on this machine, and why not",
+		Short: "Check whether an image, or the images of pods in manifests, can be pulled on this machine, and why not",
 		Long:  checkHelp,
 		Example: `  whypull check nginx:1.27
   whypull check --docker-config ~/.docker/config.json registry.example.com/team/app:v1
@@ -70,18 +70,18 @@ func checkCommand() *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.StringArrayVarP(&o.Files, "file", "f", nil, "manifests with pods, secrets and service accounts; - is standard input; may be repeated")
-	f.StringVarP(&o.Namespace, "namespace", "n", "default", "namespace of the objects that name none")
-	f.StringVar(&o.DockerConfig, "docker-config", "", "a docker config.json to take for the node's own credentials; as the kubelet, only its auths")
-	f.StringVar(&o.Platform, "platform", "", "os/arch[/variant] to look for; empty: that of this machine")
-	f.BoolVar(&o.Download, "download", false, "download up to 32 MiB of an image's layers and verify them")
-	f.StringVarP(&o.Output, "output", "o", "text", "text or json")
-	f.StringVar(&o.Socket, "cri-socket", "unix:///run/containerd/containerd.sock", "the container runtime's CRI socket, asked if there is one; empty: none is asked")
-	f.StringVar(&o.HostRoot, "host-root", "/", "where the node's file system is mounted; its /etc is read")
-	f.StringVar(&o.RegistryDir, "registry-config-path", "", "the node's folder of hosts.toml files; empty: as containerd's config.toml says")
-	f.StringVar(&o.ContainerdConfig, "containerd-config", "/etc/containerd/config.toml", "containerd's configuration file on the node (k3s and rke2 have it elsewhere)")
-	f.StringVar(&o.KubeletDir, "kubelet-root-dir", "/var/lib/kubelet", "the kubelet's --root-dir; its records of pulled images and its config.json are read if there are any")
-	f.StringVar(&o.Providers, "image-credential-provider-config", "", "the kubelet's flag of this name; empty: looked for in the kubelet's unit files")
+	f.StringArrayVarP(&o.Files, "file", "f", nil, "manifest file with pods, secrets and service accounts, or - for standard input; may be repeated")
+	f.StringVarP(&o.Namespace, "namespace", "n", "default", "namespace of objects that do not set one")
+	f.StringVar(&o.DockerConfig, "docker-config", "", "path to a docker config.json with the node's credentials; only its auths are used, as by the kubelet")
+	f.StringVar(&o.Platform, "platform", "", "platform as os/arch[/variant]; this machine's when empty")
+	f.BoolVar(&o.Download, "download", false, "download up to 32 MiB of each image's layers and verify them")
+	f.StringVarP(&o.Output, "output", "o", "text", "output format: text or json")
+	f.StringVar(&o.Socket, "cri-socket", "unix:///run/containerd/containerd.sock", "the container runtime's CRI socket, used if it exists; no runtime is asked when empty")
+	f.StringVar(&o.HostRoot, "host-root", "/", "directory at which the node's root file system is mounted")
+	f.StringVar(&o.RegistryDir, "registry-config-path", "", "the node's directory of hosts.toml files; read from containerd's config.toml when empty")
+	f.StringVar(&o.ContainerdConfig, "containerd-config", "/etc/containerd/config.toml", "containerd's configuration file on the node (k3s and RKE2 use another path)")
+	f.StringVar(&o.KubeletDir, "kubelet-root-dir", "/var/lib/kubelet", "the kubelet's --root-dir, with its records of pulled images and its config.json")
+	f.StringVar(&o.Providers, "image-credential-provider-config", "", "path to the kubelet's CredentialProviderConfig file; detected from the kubelet's unit when empty")
 	twins(f)
 	return cmd
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/whypull/whypull/agent/check"
 )
 
-// The exit status tells what cannot be pulled from what was asked wrongly. None
-// of these images needs a registry that is there.
+// The exit status distinguishes images that cannot be pulled from wrong usage.
+// None of these images needs an existing registry.
 func TestCheckStatus(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("LANG", "C")
@@ -31,7 +31,7 @@ func TestCheckStatus(t *testing.T) {
 		stdout string // contains
 		stderr string // is
 	}{
-		"help":              {args: []string{"--help"}, status: 0, stdout: "The exit status is 0 if all images can be pulled"},
+		"help":              {args: []string{"--help"}, status: 0, stdout: "Exit status: 0 if all images can be pulled"},
 		"nothing":           {status: 2, stderr: "whypull: name an image, or manifests with -f"},
 		"two images":        {args: []string{"a", "b"}, status: 2, stderr: "whypull: accepts at most 1 arg(s), received 2"},
 		"both":              {args: []string{"a", "-f", manifest}, status: 2, stderr: "whypull: name an image or manifests, not both"},
@@ -64,7 +64,7 @@ func TestCheckStatus(t *testing.T) {
 	}
 }
 
-// Flags that the agent has too mean the same, and have the same defaults.
+// Flags that the agent has too have the same meaning and default.
 func TestCheckFlags(t *testing.T) {
 	t.Parallel()
 	agent := agentCommand().Flags()

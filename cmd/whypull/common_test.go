@@ -11,11 +11,11 @@ import (
 	"github.com/whypull/whypull/cri/leaktest"
 )
 
-// long is how long a test waits for what must happen; nothing waits that long
-// when all is well.
+// long is how long a test waits for something that must happen; a passing test
+// never waits that long.
 const long = 30 * time.Second
 
-// captured runs the program and gives its exit status and what it wrote. The
+// captured runs the program and returns its exit status and output. The
 // standard streams are the process's, so tests that use it are not parallel.
 func captured(t *testing.T, args ...string) (status int, stdout, stderr string) {
 	t.Helper()
@@ -24,7 +24,7 @@ func captured(t *testing.T, args ...string) (status int, stdout, stderr string) 
 	return status, out(), errs()
 }
 
-// redirect lets a standard stream go to a file until the text is taken.
+// redirect sends a standard stream to a file until text is called.
 func redirect(t *testing.T, stream **os.File) (text func() string) {
 	t.Helper()
 	f, err := os.Create(filepath.Join(t.TempDir(), "stream"))
@@ -48,7 +48,7 @@ func redirect(t *testing.T, stream **os.File) (text func() string) {
 	}
 }
 
-// freePort is a loopback address on which nobody listens.
+// freePort returns a loopback address on which nothing listens.
 func freePort(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -59,24 +59,24 @@ func freePort(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// kubeconfig is a file that points to an API server which is not there.
+// kubeconfig returns a file that points to an API server that does not exist.
 func kubeconfig(t *testing.T) string {
 	t.Helper()
 	return apitest.Kubeconfig(t, "http://"+freePort(t), nil)
 }
 
-// eventually waits for what must become true.
+// eventually waits until done returns true.
 func eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(long); !done(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("in vain: %s", what)
+			t.Fatalf("timed out waiting for: %s", what)
 		}
 	}
 }
 
-// noGoroutinesLeft fails the test if it ends with more goroutines than it
-// began with, but for klog's, which the process has once.
+// noGoroutinesLeft fails the test if it ends with more goroutines than it began
+// with, except for klog's, which the process starts once.
 func noGoroutinesLeft(t *testing.T) {
 	t.Helper()
 	leaktest.Check(t, leaktest.Without("testing.", "klog/v2.(*flushDaemon)", "os/signal."))

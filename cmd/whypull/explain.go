@@ -14,17 +14,17 @@ import (
 	"github.com/whypull/whypull/agent/diagnosis/message"
 )
 
-// maxLine is the longest line that explain-message takes.
+// maxLine is the longest line that explain-message accepts.
 const maxLine = 1 << 20
 
 func explainMessageCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "explain-message",
-		Short: "Reads messages of kubelets and runtimes from standard input and says which cause each supports by itself",
-		Long: `Reads one message a line, or JSON lines with "id" and "message", from standard
-input, and writes for each a JSON line with "id", "cause", "label" and
-"confidence". A text alone never supports more than the confidence Suspected.
-A plain line's id is its number.`,
+		Short: "Classify messages of kubelets and runtimes from standard input",
+		Long: `Read one message per line, or JSON lines with "id" and "message", from standard
+input, and print for each a JSON line with "id", "cause", "label" and
+"confidence". A message alone never has more than the confidence Suspected. The
+id of a plain line is its line number.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return explainMessages(cmd.InOrStdin(), cmd.OutOrStdout()) },
 	}
@@ -53,12 +53,13 @@ func explainMessages(in io.Reader, out io.Writer) error {
 		}
 	}
 	if err := lines.Err(); err != nil {
-		return fmt.Errorf("standard input: %w", err)
+		return fmt.Errorf("read standard input: %w", err)
 	}
 	return nil
 }
 
-// messageOf takes a JSON line apart; any other line is the message itself.
+// messageOf splits a JSON line into ID and message; any other line is the
+// message itself.
 func messageOf(line string, n int) (id, text string) {
 	var row struct {
 		ID      *string `json:"id"`

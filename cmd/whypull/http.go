@@ -13,31 +13,31 @@ import (
 	"github.com/whypull/whypull/report"
 )
 
-// readiness is the runtime's answer to whether it is there.
+// readiness reports whether the runtime responds.
 type readiness interface {
 	Ready(ctx context.Context) error
 }
 
-// silence is how long nothing may be heard of the watch on pods before the agent
-// is not ready: twice the time in which a connection that is alive says so.
+// silence is how long the watch on pods may show no sign of life before the
+// agent is not ready: twice the interval of pings on an idle connection.
 const silence = time.Minute
 
-// podWatch is the watch on pods as far as its health goes.
+// podWatch reports the health of the watch on pods.
 type podWatch struct {
 	tracker *podwatch.Tracker
-	// lastHeard returns when the watch was last heard of, given when it last
+	// lastHeard returns the last sign of life of the watch, given when it last
 	// delivered something.
 	lastHeard func(delivered time.Time) time.Time
 	now       func() time.Time
 }
 
-// heard returns when the watch was last heard of; zero if it never was.
+// heard returns the last sign of life of the watch; zero if there was none.
 func (w podWatch) heard() time.Time {
 	_, delivered := w.tracker.Synced()
 	return w.lastHeard(delivered)
 }
 
-// ready returns what keeps the watch from showing the pods as they are now.
+// ready returns an error if the watch does not show the current pods.
 func (w podWatch) ready() error {
 	if synced, _ := w.tracker.Synced(); !synced {
 		return errors.New("the watch on pods has not synced")
@@ -49,7 +49,7 @@ func (w podWatch) ready() error {
 }
 
 // handler serves /metrics, /healthz (the process is alive) and /readyz (the
-// watch has synced and is alive, and the runtime answers).
+// watch has synced and is alive, and the runtime responds).
 func handler(m *report.Metrics, pods podWatch, runtime readiness) http.Handler {
 	mux := http.NewServeMux()
 	metrics := promhttp.HandlerFor(m.Gatherer(), promhttp.HandlerOpts{EnableOpenMetrics: true})

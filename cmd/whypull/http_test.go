@@ -24,7 +24,7 @@ import (
 	"github.com/whypull/whypull/report"
 )
 
-// fakeRuntime is ready, or not.
+// fakeRuntime is ready or not.
 type fakeRuntime struct {
 	mu       sync.Mutex
 	err      error
@@ -55,7 +55,8 @@ func newServed() served {
 	return newServedWith(func(delivered time.Time) time.Time { return delivered })
 }
 
-// newServedWith serves with a watch that was last heard of as lastHeard says.
+// newServedWith serves with a watch whose last sign of life is as lastHeard
+// returns.
 func newServedWith(lastHeard func(time.Time) time.Time) served {
 	s := served{runtime: &fakeRuntime{}}
 	s.tracker = podwatch.NewTracker(report.Prefix, time.Now, func(podwatch.Update) {})
@@ -81,7 +82,7 @@ func (s served) want(t *testing.T, path string, status int, body string) {
 	}
 }
 
-// Healthy is the process as such; ready is what it depends on.
+// /healthz is about the process alone; /readyz is about what it depends on.
 func TestHealth(t *testing.T) {
 	t.Parallel()
 	s := newServed()
@@ -105,8 +106,8 @@ func TestHealth(t *testing.T) {
 	}
 }
 
-// An agent that hears nothing of its pods is not ready; it is while the
-// connection is alive on which nothing happens.
+// An agent is not ready if its watch shows no sign of life, and ready while the
+// idle connection is alive.
 func TestReadyWhileTheWatchIsHeardOf(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -172,7 +173,7 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
-// The gauges of what the process depends on are as of the scrape.
+// The gauges about dependencies are as of the scrape.
 func TestMetricsAreCurrent(t *testing.T) {
 	t.Parallel()
 	s := newServed()
@@ -196,7 +197,7 @@ func TestMetricsAreCurrent(t *testing.T) {
 	}
 }
 
-// A listener ends with its context, once those who wait have their answer.
+// A listener ends with its context, after pending requests have been answered.
 func TestListen(t *testing.T) {
 	noGoroutinesLeft(t)
 	asked, release := make(chan struct{}), make(chan struct{})
@@ -228,7 +229,7 @@ func TestListen(t *testing.T) {
 		}
 		return err != nil
 	})
-	for range 20 { // time to end too early
+	for range 20 { // enough attempts to end too early
 		select {
 		case err := <-ended:
 			t.Fatalf("ended with %v before the answer was given", err)
@@ -253,7 +254,7 @@ func TestListenTooLate(t *testing.T) {
 	}
 }
 
-// A listener that breaks is an error, and no clean end.
+// A listener that breaks returns an error.
 func TestListenBreaks(t *testing.T) {
 	noGoroutinesLeft(t)
 	err := listen(t.Context(), &http.Server{Addr: "256.0.0.1:0", ReadHeaderTimeout: long})
@@ -262,8 +263,7 @@ func TestListenBreaks(t *testing.T) {
 	}
 }
 
-// TestNativeHistogramsAreServed: to a Prometheus that asks as it does when it is
-// told to scrape native histograms.
+// A Prometheus that accepts native histograms gets them.
 func TestNativeHistogramsAreServed(t *testing.T) {
 	t.Parallel()
 	s, m := newServed(), report.NewMetrics("v9")

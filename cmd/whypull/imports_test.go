@@ -13,7 +13,7 @@ import (
 
 const module = "github.com/whypull/whypull"
 
-// pkg is a package as "go list" tells it.
+// pkg is a package as "go list" prints it.
 type pkg struct {
 	ImportPath   string
 	Standard     bool
@@ -23,10 +23,10 @@ type pkg struct {
 	XTestImports []string
 }
 
-// packages lists the module's own packages and all that they depend on.
+// packages lists the module's own packages and all their dependencies.
 func packages(t *testing.T) map[string]pkg {
 	t.Helper()
-	// -e: a package that someone else is working on need not compile.
+	// -e: the graph is also checked when a package does not compile.
 	cmd := exec.CommandContext(t.Context(), "go", "list", "-e", "-deps", "-json=ImportPath,Standard,ForTest,Imports,TestImports,XTestImports", module+"/...")
 	cmd.Dir = "../.."
 	out, err := cmd.Output()
@@ -48,7 +48,7 @@ func packages(t *testing.T) map[string]pkg {
 	}
 }
 
-// ours are the paths within the module, relative to it.
+// ours returns the paths within the module, relative to it.
 func ours(imports []string) []string {
 	var out []string
 	for _, i := range imports {
@@ -59,11 +59,12 @@ func ours(imports []string) []string {
 	return out
 }
 
-// within tells that a package is the folder's or below it.
+// within reports whether a package is the folder's or below it.
 func within(p, folder string) bool { return p == folder || strings.HasPrefix(p, folder+"/") }
 
-// allowed says which of our packages each may import, with "/..." for all
-// below. Those in cmd may import everything; the fakes for tests are left out.
+// allowed lists which of the module's packages each package may import, with
+// "/..." for everything below. Packages in cmd may import everything; test
+// fakes are left out.
 func allowed() map[string][]string {
 	return map[string][]string{
 		"agent/dns":         {"agent/diagnosis", "cri/hostfs"},
@@ -95,12 +96,12 @@ func allowed() map[string][]string {
 	}
 }
 
-// fakes are the packages that only tests, and other fakes, may import.
+// fakes lists the packages that only tests, and other fakes, may import.
 func fakes() []string {
 	return []string{"catest", "critest", "registrytest", "nodeconfigtest", "faulttest", "dnstest", "leaktest", "scratchpulltest", "sockettest", "apitest"}
 }
 
-// TestArchitecture holds the import graph to the design.
+// TestArchitecture checks the import graph against the design.
 func TestArchitecture(t *testing.T) {
 	t.Parallel()
 	all := packages(t)
@@ -128,7 +129,7 @@ func importsAreAllowed(t *testing.T, all map[string]pkg) {
 	}
 }
 
-// What is below cri can be used without the agent; its tests and fakes too.
+// Packages below cri work without the agent; so do their tests and fakes.
 func criKnowsNoAgent(t *testing.T, all map[string]pkg) {
 	for importPath, p := range all {
 		if !within(importPath, module+"/cri") {
@@ -142,7 +143,7 @@ func criKnowsNoAgent(t *testing.T, all map[string]pkg) {
 	}
 }
 
-// A package that is new has to be given its place.
+// A new package needs an entry in the table.
 func everyPackageHasAPlace(t *testing.T, all map[string]pkg) {
 	for importPath := range all {
 		for _, name := range ours([]string{importPath}) {
@@ -155,7 +156,7 @@ func everyPackageHasAPlace(t *testing.T, all map[string]pkg) {
 	}
 }
 
-// The domain needs the standard library alone.
+// The domain depends on the standard library only.
 func domainNeedsNothing(t *testing.T, all map[string]pkg) {
 	for _, name := range []string{"agent/diagnosis", "agent/diagnosis/message"} {
 		for _, i := range all[module+"/"+name].Imports {
@@ -186,7 +187,7 @@ func nobodyImportsCommandsOrFakes(t *testing.T, all map[string]pkg) {
 	}
 }
 
-// The pages on the causes are for people, who have the plugin.
+// The runbook's pages are in the plugin only.
 func agentCarriesNoPages(t *testing.T, all map[string]pkg) {
 	for _, i := range importers(all, module+"/deploy/runbook") {
 		if !within(i, module+"/cmd/kubectl-why_pull") && i != module+"/report/fleet" && i != module+"/deploy/monitoring" {
@@ -198,7 +199,7 @@ func agentCarriesNoPages(t *testing.T, all map[string]pkg) {
 	}
 }
 
-// The whole clientset would cost more than the rest of the program.
+// The whole clientset would be larger than the rest of the binary.
 func noClientset(t *testing.T, all map[string]pkg) {
 	for importPath := range all {
 		for _, heavy := range []string{"k8s.io/client-go/kubernetes", "k8s.io/client-go/informers", "k8s.io/client-go/dynamic"} {

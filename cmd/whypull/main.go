@@ -1,4 +1,4 @@
-// Command whypull says why a pod cannot pull its image.
+// Command whypull explains why a pod cannot pull its image.
 package main
 
 import (
@@ -42,7 +42,7 @@ func run(args []string) int {
 func root() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:           "whypull",
-		Short:         "Says why a pod cannot pull its image",
+		Short:         "Explain why a pod cannot pull its image",
 		Version:       version,
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -54,17 +54,18 @@ func root() *cobra.Command {
 	return cmd
 }
 
-// environment is the name of a flag's twin in the environment.
+// environment returns the environment variable of a flag.
 func environment(flag string) string {
 	return "WHYPULL_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
-// wrong is an error over a flag's value, wherever that came from.
+// wrong returns an error about a flag's value, wherever it was set.
 func wrong(flag string, err error) error {
 	return fmt.Errorf("--%s or %s: %w", flag, environment(flag), err)
 }
 
-// fromEnvironment sets the flags that the command line leaves out.
+// fromEnvironment sets the flags that the command line omits from the
+// environment.
 func fromEnvironment(flags *pflag.FlagSet) error {
 	var failed error
 	flags.VisitAll(func(f *pflag.Flag) {
@@ -79,7 +80,7 @@ func fromEnvironment(flags *pflag.FlagSet) error {
 	return failed
 }
 
-// twins adds to each flag's help the name of its twin.
+// twins adds the environment variable to each flag's help.
 func twins(flags *pflag.FlagSet) {
 	flags.VisitAll(func(f *pflag.Flag) { f.Usage += " [" + environment(f.Name) + "]" })
 }

@@ -32,7 +32,7 @@ func TestStatus(t *testing.T) {
 		stderr string // is
 	}{
 		"nothing":         {status: 0, stdout: "Usage:"},
-		"help":            {args: []string{"--help"}, status: 0, stdout: "Says why a pod cannot pull its image"},
+		"help":            {args: []string{"--help"}, status: 0, stdout: "Explain why a pod cannot pull its image"},
 		"agent, help":     {args: []string{"agent", "--help"}, status: 0, stdout: "--node-name"},
 		"version":         {args: []string{"--version"}, status: 0, stdout: "whypull version dev"},
 		"unknown command": {args: []string{"nonsense"}, status: 2, stderr: `whypull: unknown command "nonsense" for "whypull"`},
@@ -71,8 +71,8 @@ func TestStatus(t *testing.T) {
 	}
 }
 
-// What the system says of a wrong value differs; the flag and its twin are
-// named all the same.
+// The operating system's text on a wrong value varies, but the flag and its
+// environment variable are always named.
 func TestStatusNamesTheFlag(t *testing.T) {
 	nowhere := filepath.Join(t.TempDir(), "none")
 	for flag, args := range map[string][]string{
@@ -118,14 +118,14 @@ func TestStatusAddressInUse(t *testing.T) {
 	eventually(t, "the address in use", func() bool { return get(busy.Addr, "/") != "" })
 	status, _, stderr := captured(t, "agent", "--node-name", "n", "--kubeconfig", kubeconfig(t), "--listen-address", busy.Addr)
 	want := "whypull: --listen-address or WHYPULL_LISTEN_ADDRESS: listen tcp " + busy.Addr + ": bind: address already in use"
-	if status != 2 || !slices.Contains(strings.Split(stderr, "\n"), want) { // the log may go on behind it
+	if status != 2 || !slices.Contains(strings.Split(stderr, "\n"), want) { // log lines may follow it
 		t.Errorf("status %d, %s\nwant %s", status, stderr, want)
 	}
 	_ = busy.Close()
 	<-done
 }
 
-// get is an answer's status and body, "" if there is none.
+// get returns a response's status and body, "" if there is none.
 func get(address, path string) string {
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	resp, err := client.Get("http://" + address + path)
@@ -137,8 +137,8 @@ func get(address, path string) string {
 	return resp.Status + " " + strings.TrimSpace(string(body))
 }
 
-// SIGTERM ends the agent, with status 0 and nothing left behind, also when the
-// API server and the runtime cannot be reached.
+// SIGTERM ends the agent with status 0 and leaves no goroutine, even if API
+// server and runtime are unreachable.
 func TestTerminate(t *testing.T) {
 	noGoroutinesLeft(t)
 	errs := redirect(t, &os.Stderr)
@@ -168,7 +168,7 @@ func TestTerminate(t *testing.T) {
 	}
 }
 
-// What writes is guarded unless somebody says that it need not be.
+// Writes are guarded unless a flag turns that off.
 func TestWriter(t *testing.T) {
 	t.Parallel()
 	client, metrics := &kube.Client{}, report.NewMetrics("v1")
@@ -237,7 +237,7 @@ func TestFromEnvironment(t *testing.T) {
 	}
 }
 
-// Every flag is explained in one line that names its twin.
+// Every flag has a one-line help that names its environment variable.
 func TestFlagHelp(t *testing.T) {
 	t.Parallel()
 	cmd := agentCommand()

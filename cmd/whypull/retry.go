@@ -16,33 +16,33 @@ import (
 	"github.com/whypull/whypull/cri/scratchpull"
 )
 
-// The bounds of a pull tried again that no flag sets.
+// The limits of a pull retry that no flag sets.
 const (
-	// retryFloor is the free space, in bytes, that has to be left.
+	// retryFloor is the free space, in bytes, that must remain.
 	retryFloor = 5 << 30
-	// retryTime is how long it may take.
+	// retryTime is how long a retry may take.
 	retryTime = time.Minute
-	// sweepTime bounds the removal of what an earlier run has left.
+	// sweepTime limits the removal of an earlier run's leftovers.
 	sweepTime = 30 * time.Second
 )
 
-// retry returns what tries the pulls of pods again, and the way to stop it. What a
-// run that was killed has left is removed in the background.
+// retry returns what retries the pulls of pods, and a function that stops it.
+// It removes the leftovers of a killed process in the background.
 func (o agentOptions) retry(log *slog.Logger, pods *agent.Pods) (probe.Retry, func(), error) {
 	mode, err := probe.ParseRetryMode(o.pullRetry)
 	if err != nil {
 		return probe.Retry{}, nil, wrong("pull-retry", err)
 	}
-	most, err := resource.ParseQuantity(o.retryBytes)
-	if err != nil || most.Value() <= 0 {
-		return probe.Retry{}, nil, wrong("pull-retry-max-bytes", fmt.Errorf("%q: want a number of bytes, such as 512Mi", o.retryBytes))
+	maxBytes, err := resource.ParseQuantity(o.retryBytes)
+	if err != nil || maxBytes.Value() <= 0 {
+		return probe.Retry{}, nil, wrong("pull-retry-max-bytes", fmt.Errorf("%q: want a quantity of bytes, such as 512Mi", o.retryBytes))
 	}
-	again := func(uid string) { pods.Reexamine(uid, false) }
-	out := probe.Retry{Mode: mode, Again: again, Waiting: pods.Waiting}
+	reexamine := func(uid string) { pods.Reexamine(uid, false) }
+	out := probe.Retry{Mode: mode, Again: reexamine, Waiting: pods.Waiting}
 	if mode != probe.RetryAuto && mode != probe.RetryIsolated {
 		return out, func() {}, nil
 	}
-	puller, err := scratchpull.New(o.criSocket, "", scratchpull.Limits{Bytes: most.Value(), Floor: retryFloor, Time: retryTime, Free: o.freeSpace})
+	puller, err := scratchpull.New(o.criSocket, "", scratchpull.Limits{Bytes: maxBytes.Value(), Floor: retryFloor, Time: retryTime, Free: o.freeSpace})
 	if err != nil {
 		return probe.Retry{}, nil, wrong("cri-socket", err)
 	}
@@ -52,18 +52,18 @@ func (o agentOptions) retry(log *slog.Logger, pods *agent.Pods) (probe.Retry, fu
 	go func() {
 		defer close(swept)
 		if err := puller.Sweep(ctx); err != nil && !errors.Is(err, scratchpull.ErrUnsupported) {
-			log.Warn("what an earlier run has left in the container runtime was not removed", "err", err)
+			log.Warn("leftovers of an earlier pull retry not removed from the container runtime", "err", err)
 		}
 	}()
 	return out, func() {
 		stop()
 		<-swept
-		_ = puller.Close() // at the end of the process
+		_ = puller.Close() // the process is ending
 	}, nil
 }
 
-// freeSpace is the least free space, in bytes, of the file systems that a pull
-// writes to.
+// freeSpace returns the free space, in bytes, of the fullest file system that a
+// pull writes to.
 func (o agentOptions) freeSpace() (uint64, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
@@ -80,7 +80,7 @@ func (o agentOptions) freeSpace() (uint64, error) {
 		}
 	}
 	if !seen {
-		return 0, errors.New("the file system of the container runtime is not mounted")
+		return 0, errors.New("the container runtime's file system is not mounted")
 	}
 	return least, nil
 }
