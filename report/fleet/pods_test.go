@@ -166,7 +166,7 @@ func (f *following) expect(t *testing.T, want string) {
 		case err := <-f.done:
 			t.Fatalf("ended with %v after %q, want %s", err, got, want)
 		case <-time.After(30 * time.Second):
-			t.Fatalf("in vain: got %q, want %s", got, want)
+			t.Fatalf("timed out: got %q, want %s", got, want)
 		}
 	}
 	if strings.Join(got, ", ") != want {

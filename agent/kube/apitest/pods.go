@@ -146,7 +146,7 @@ func (s *Server) AwaitWatch(t *testing.T) {
 		case open > 0:
 			return
 		case time.Now().After(deadline):
-			t.Fatal("in vain: a watch")
+			t.Fatal("timed out waiting for a watch")
 		}
 	}
 }
