@@ -71,13 +71,13 @@ func TestFromFiles(t *testing.T) {
 		upstream string
 		notes    []Note
 	}{
-		"plain":             {files: map[string]string{"etc/resolv.conf": conf}, server: "10.0.0.53"},
-		"relative link":     {files: map[string]string{"etc/resolv.conf": "-> ../run/r.conf", "run/r.conf": conf}, server: "10.0.0.53"},
-		"absolute link":     {files: map[string]string{"etc/resolv.conf": "-> /run/r.conf", "run/r.conf": conf}, server: "10.0.0.53"},
-		"over two":          {files: map[string]string{"etc/resolv.conf": "-> /etc/second", "etc/second": "-> /run/r.conf", "run/r.conf": conf}, server: "10.0.0.53"},
-		"a linked folder":   {files: map[string]string{"etc/resolv.conf": "-> /var/run/r.conf", "var/run": "-> /run", "run/r.conf": conf}, server: "10.0.0.53"},
-		"all of etc linked": {files: map[string]string{"etc": "-> /system/etc", "system/etc/resolv.conf": conf}, server: "10.0.0.53"},
-		"a way out":         {files: map[string]string{"etc/resolv.conf": "-> ../../../../../../r.conf", "r.conf": conf}, server: "10.0.0.53"},
+		"plain":              {files: map[string]string{"etc/resolv.conf": conf}, server: "10.0.0.53"},
+		"relative link":      {files: map[string]string{"etc/resolv.conf": "-> ../run/r.conf", "run/r.conf": conf}, server: "10.0.0.53"},
+		"absolute link":      {files: map[string]string{"etc/resolv.conf": "-> /run/r.conf", "run/r.conf": conf}, server: "10.0.0.53"},
+		"over two":           {files: map[string]string{"etc/resolv.conf": "-> /etc/second", "etc/second": "-> /run/r.conf", "run/r.conf": conf}, server: "10.0.0.53"},
+		"a linked directory": {files: map[string]string{"etc/resolv.conf": "-> /var/run/r.conf", "var/run": "-> /run", "run/r.conf": conf}, server: "10.0.0.53"},
+		"all of etc linked":  {files: map[string]string{"etc": "-> /system/etc", "system/etc/resolv.conf": conf}, server: "10.0.0.53"},
+		"a way out":          {files: map[string]string{"etc/resolv.conf": "-> ../../../../../../r.conf", "r.conf": conf}, server: "10.0.0.53"},
 		"stub": {files: map[string]string{"etc/resolv.conf": "-> ../run/systemd/resolve/stub-resolv.conf",
 			"run/systemd/resolve/stub-resolv.conf": "nameserver 127.0.0.53\n", "run/systemd/resolve/resolv.conf": "nameserver 10.0.0.2\nnameserver fd00::2\n"},
 			server: "127.0.0.53", upstream: "10.0.0.2 fd00::2"},
@@ -85,7 +85,7 @@ func TestFromFiles(t *testing.T) {
 			server: "127.0.0.54", upstream: "10.0.0.2"},
 		"stub, not mounted":  {files: map[string]string{"etc/resolv.conf": "nameserver 127.0.0.53\n"}, server: "127.0.0.53"},
 		"a cache of another": {files: map[string]string{"etc/resolv.conf": "nameserver 169.254.20.10\n", "run/systemd/resolve/resolv.conf": "nameserver 10.0.0.2\n"}, server: "169.254.20.10"},
-		"a folder":           {files: map[string]string{"etc/resolv.conf/x": ""}, notes: []Note{NoteNoConfig}},
+		"a directory":        {files: map[string]string{"etc/resolv.conf/x": ""}, notes: []Note{NoteNoConfig}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -427,7 +427,7 @@ func inTime(t *testing.T, lookup func(time.Duration) Answer) Answer {
 
 // A canceled lookup returns at once, without a fault, and leaves nothing
 // running.
-func TestCancelled(t *testing.T) {
+func TestCanceled(t *testing.T) {
 	noGoroutinesLeft(t)
 	for _, conf := range []string{"", "options use-vc\n"} {
 		s := dnstest.New(t, "127.0.0.1")

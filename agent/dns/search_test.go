@@ -52,9 +52,9 @@ func searchCases() map[string]searchCase {
 			Asked: []string{"hub.test.one.test."}, code: Success},
 		"without a dot": {Conf: list, Host: "hub", Zones: zones{"hub.one.test": found}, Addrs: true, AddrsC: true,
 			Asked: []string{"hub.one.test."}, code: Success},
-		"no dots wanted": {Conf: list + "options ndots:0\n", Host: "hub", Zones: zones{"hub": found}, Addrs: true, AddrsC: true,
+		"ndots 0": {Conf: list + "options ndots:0\n", Host: "hub", Zones: zones{"hub": found}, Addrs: true, AddrsC: true,
 			Asked: []string{"hub."}, code: Success},
-		"many dots wanted": {Conf: list + "options ndots:5\n", Host: "hub.test", Zones: zones{"hub.test": found}, Addrs: true, AddrsC: true,
+		"ndots 5": {Conf: list + "options ndots:5\n", Host: "hub.test", Zones: zones{"hub.test": found}, Addrs: true, AddrsC: true,
 			Asked: []string{"hub.test.one.test.", "hub.test.two.test.", "hub.test."}, code: Success},
 		"rooted":  {Conf: list, Host: "hub.test.", Asked: []string{"hub.test."}, code: NameError},
 		"no list": {Host: "hub.test", Asked: []string{"hub.test."}, code: NameError},
@@ -264,9 +264,9 @@ func TestCandidates(t *testing.T) {
 	}{
 		"too long with a domain": {[]string{"one.test", strings.Join([]string{long63, long63, long63, long63[:50]}, ".")}, 1, "hub.example.com",
 			[]string{"hub.example.com.", "hub.example.com.one.test."}},
-		"as many dots as wanted": {[]string{"one.test"}, 2, "a.b.c", []string{"a.b.c.", "a.b.c.one.test."}},
-		"one dot too few":        {[]string{"one.test"}, 3, "a.b.c", []string{"a.b.c.one.test.", "a.b.c."}},
-		"a domain of Tor":        {[]string{"x.onion", "one.test"}, 1, "hub", []string{"hub.one.test.", "hub."}},
+		"exactly ndots dots": {[]string{"one.test"}, 2, "a.b.c", []string{"a.b.c.", "a.b.c.one.test."}},
+		"one dot too few":    {[]string{"one.test"}, 3, "a.b.c", []string{"a.b.c.one.test.", "a.b.c."}},
+		"an .onion domain":   {[]string{"x.onion", "one.test"}, 1, "hub", []string{"hub.one.test.", "hub."}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got []string

@@ -117,7 +117,7 @@ func TestExistsElsewhereAgain(t *testing.T) {
 	}
 }
 
-func TestExistsElsewhereCancelled(t *testing.T) {
+func TestExistsElsewhereCanceled(t *testing.T) {
 	t.Parallel()
 	s := newAPIServer(t, func(w http.ResponseWriter, _ request) { metadataList(w) })
 	ctx, cancel := context.WithCancel(t.Context())

@@ -216,7 +216,7 @@ func TestSecretOfNewPod(t *testing.T) {
 }
 
 // The wait for the authorizer ends with the context.
-func TestSecretOfNewPodCancelled(t *testing.T) {
+func TestSecretOfNewPodCanceled(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	s := newAPIServer(t, func(w http.ResponseWriter, _ request) {
@@ -278,7 +278,7 @@ func TestSecretErrors(t *testing.T) {
 			}
 			for e := err; e != nil; e = errors.Unwrap(e) {
 				if strings.Contains(fmt.Sprintf("%v %#v", e, e), password) || strings.Contains(e.Error(), "31337") {
-					t.Errorf("the error tells: %#v", e)
+					t.Errorf("the error discloses: %#v", e)
 				}
 			}
 		})
@@ -295,7 +295,7 @@ func TestSecretUnreachable(t *testing.T) {
 	}
 }
 
-func TestSecretCancelled(t *testing.T) {
+func TestSecretCanceled(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -127,6 +127,6 @@ func TestSecretVersionErrors(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := newAPIServer(t, nil).client(t, AccessAuto).SecretVersion(ctx, "team", "pull"); !errors.Is(err, context.Canceled) {
-		t.Errorf("cancelled: %v", err)
+		t.Errorf("canceled: %v", err)
 	}
 }

@@ -26,7 +26,7 @@ func TestDockerConfig(t *testing.T) {
 		"the first":                  {seen(map[string]string{"var/lib/kubelet/config.json": good, "config.json": good}), Present, "/var/lib/kubelet/config.json"},
 		"an empty one counts":        {seen(map[string]string{"var/lib/kubelet/config.json": "{}", "config.json": good}), Present, "/var/lib/kubelet/config.json"},
 		"a broken one does not":      {seen(map[string]string{"var/lib/kubelet/config.json": "{", "config.json": good}), Present, "/config.json"},
-		"a folder does not":          {seen(map[string]string{"var/lib/kubelet/config.json/": "", ".docker/config.json": good}), Present, "/.docker/config.json"},
+		"a directory does not":       {seen(map[string]string{"var/lib/kubelet/config.json/": "", ".docker/config.json": good}), Present, "/.docker/config.json"},
 		"the newer kind first":       {seen(map[string]string{"var/lib/kubelet/.dockercfg": "{}", ".docker/config.json": good}), Present, "/.docker/config.json"},
 		"the older kind":             {seen(map[string]string{".dockercfg": "{}"}), Present, "/.dockercfg"},
 		"the older kind, its order":  {seen(map[string]string{".dockercfg": "{}", "var/lib/kubelet/.dockercfg": "{}"}), Present, "/var/lib/kubelet/.dockercfg"},

@@ -56,8 +56,8 @@ func TestVerdict(t *testing.T) {
 		"no credentials were needed":            {recorded(`"nginx":` + open), none, VerdictNodeWide},
 		"the same secret":                       {recorded(`"nginx":` + regcred), mine, VerdictThisPod},
 		"a rotated secret":                      {recorded(`"nginx":` + regcred), secret(Secret{UID: "u1", Namespace: "team", Name: "regcred", CredentialHash: "h2"}), VerdictThisPod},
-		"another secret with the login":         {recorded(`"nginx":` + regcred), secret(Secret{UID: "u9", Namespace: "other", Name: "x", CredentialHash: "h1"}), VerdictThisPod},
-		"a secret made anew, another login":     {recorded(`"nginx":` + regcred), secret(Secret{UID: "u2", Namespace: "team", Name: "regcred", CredentialHash: "h2"}), VerdictOtherCredentials},
+		"another secret, same credential":       {recorded(`"nginx":` + regcred), secret(Secret{UID: "u9", Namespace: "other", Name: "x", CredentialHash: "h1"}), VerdictThisPod},
+		"a recreated secret, other credential":  {recorded(`"nginx":` + regcred), secret(Secret{UID: "u2", Namespace: "team", Name: "regcred", CredentialHash: "h2"}), VerdictOtherCredentials},
 		"another namespace's":                   {recorded(`"nginx":` + regcred), secret(Secret{UID: "u1", Namespace: "x", Name: "regcred", CredentialHash: "h2"}), VerdictOtherCredentials},
 		"hashes that are unknown":               {recorded(strings.ReplaceAll(`"nginx":`+regcred, `"h1"`, `""`)), secret(Secret{UID: "u9"}), VerdictOtherCredentials},
 		"no secret":                             {recorded(`"nginx":` + regcred), none, VerdictOtherCredentials},
@@ -72,9 +72,9 @@ func TestVerdict(t *testing.T) {
 		"an entry without credentials":          {recorded(`"nginx":{}`), mine, VerdictNoCredentialsRecorded},
 		"the same, not all secrets are known":   {recorded(`"nginx":{}`), change(func(q *Question) { q.Incomplete = true }), VerdictNoCredentialsRecorded},
 		"an entry with empty lists":             {recorded(`"nginx":{"kubernetesSecrets":[],"kubernetesServiceAccounts":[]}`), mine, VerdictNoCredentialsRecorded},
-		"a pull that a restart cut short":       {recorded(``), mine, VerdictNoCredentialsRecorded},
+		"a pull that a restart interrupted":     {recorded(``), mine, VerdictNoCredentialsRecorded},
 		"the same, null":                        {map[string]string{pulled(ref): strings.Replace(pulledRecord(""), "{}", "null", 1)}, mine, VerdictNoCredentialsRecorded},
-		"cut short, and another spelling":       {recorded(`"nginx":{},"library/nginx":` + open), mine, VerdictOtherSpelling},
+		"interrupted, and another spelling":     {recorded(`"nginx":{},"library/nginx":` + open), mine, VerdictOtherSpelling},
 		"others' here, another spelling":        {recorded(`"nginx":` + account + `,"library/nginx":` + open), change(func(q *Question) { q.ServiceAccount.UID = "a0" }), VerdictOtherCredentials},
 		"another spelling, for all":             {recorded(`"docker.io/library/nginx":` + open), none, VerdictOtherSpelling},
 		"another spelling, this secret":         {recorded(`"library/nginx":` + regcred), mine, VerdictOtherSpelling},
@@ -96,7 +96,7 @@ func TestVerdict(t *testing.T) {
 		"cut off":                               {map[string]string{pulled(ref): pulledRecord("")[:40]}, mine, VerdictNotVisible},
 		"empty":                                 {map[string]string{pulled(ref): ""}, mine, VerdictNotVisible},
 		"too large":                             {map[string]string{pulled(ref): pulledRecord("") + strings.Repeat(" ", maxFile)}, mine, VerdictNotVisible},
-		"a folder":                              {map[string]string{pulled(ref) + "/": ""}, mine, VerdictNotVisible},
+		"a directory":                           {map[string]string{pulled(ref) + "/": ""}, mine, VerdictNotVisible},
 		"a name with a digest":                  {recorded(`"nginx":` + open), change(func(q *Question) { q.Image = imageOf("nginx:1@sha256:" + strings.Repeat("a", 64)) }), VerdictNodeWide},
 		"no valid name":                         {recorded(`"nginx":` + open), change(func(q *Question) { q.Image = imageOf("Ngi nx") }), VerdictNoCredentialsRecorded},
 	} {
@@ -125,14 +125,14 @@ func TestOtherSpelling(t *testing.T) {
 		mapping, image, recorded, written string
 		secrets                           []Secret
 	}{
-		"with a tag":              {`"docker.io/library/nginx":` + open, "nginx:1.27", "docker.io/library/nginx", "nginx", nil},
-		"with a digest":           {`"nginx":` + open, "index.docker.io/library/nginx" + digest, "nginx", "index.docker.io/library/nginx", nil},
-		"with both":               {`"nginx":` + open, "docker.io/nginx:1" + digest, "nginx", "docker.io/nginx", nil},
-		"the one with the login":  {`"docker.io/nginx":{},"docker.io/library/nginx":` + account + `,"library/nginx":` + regcred, "nginx:1", "library/nginx", "nginx", mine},
-		"the first of several":    {`"library/nginx":` + open + `,"docker.io/nginx":` + open + `,"index.docker.io/nginx":` + open, "nginx:1", "docker.io/nginx", "nginx", nil},
-		"not one with a tag":      {`"docker.io/nginx:1":` + open + `,"library/nginx":` + open, "nginx:1", "library/nginx", "nginx", nil},
-		"not another repository":  {`"docker.io/other/nginx":` + open + `,"library/nginx":` + open, "nginx:1", "library/nginx", "nginx", nil},
-		"not what does not parse": {`"\u001b[31m nginx":` + open + `,"library/nginx":` + open, "nginx:1", "library/nginx", "nginx", nil},
+		"with a tag":                  {`"docker.io/library/nginx":` + open, "nginx:1.27", "docker.io/library/nginx", "nginx", nil},
+		"with a digest":               {`"nginx":` + open, "index.docker.io/library/nginx" + digest, "nginx", "index.docker.io/library/nginx", nil},
+		"with both":                   {`"nginx":` + open, "docker.io/nginx:1" + digest, "nginx", "docker.io/nginx", nil},
+		"the one with the credential": {`"docker.io/nginx":{},"docker.io/library/nginx":` + account + `,"library/nginx":` + regcred, "nginx:1", "library/nginx", "nginx", mine},
+		"the first of several":        {`"library/nginx":` + open + `,"docker.io/nginx":` + open + `,"index.docker.io/nginx":` + open, "nginx:1", "docker.io/nginx", "nginx", nil},
+		"not one with a tag":          {`"docker.io/nginx:1":` + open + `,"library/nginx":` + open, "nginx:1", "library/nginx", "nginx", nil},
+		"not another repository":      {`"docker.io/other/nginx":` + open + `,"library/nginx":` + open, "nginx:1", "library/nginx", "nginx", nil},
+		"not what does not parse":     {`"\u001b[31m nginx":` + open + `,"library/nginx":` + open, "nginx:1", "library/nginx", "nginx", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -161,11 +161,11 @@ func TestVerdictWithoutRecords(t *testing.T) {
 		want  Verdict
 	}{
 		"nothing is mounted":                 {map[string]string{"etc/": ""}, VerdictNotVisible},
-		"another mount in the folder":        {map[string]string{"var/lib/kubelet/config.json": "{}"}, VerdictNotVisible},
-		"an empty folder is mounted":         {map[string]string{records: ""}, VerdictNotVisible},
+		"another mount in the directory":     {map[string]string{"var/lib/kubelet/config.json": "{}"}, VerdictNotVisible},
+		"an empty directory is mounted":      {map[string]string{records: ""}, VerdictNotVisible},
 		"the same, and all else":             {map[string]string{records: "", "usr/": ""}, VerdictNotVisible},
-		"a folder with something else":       {map[string]string{records + "x": ""}, VerdictDisabled},
-		"the kubelet's folder is mounted":    {map[string]string{"var/lib/kubelet/pods/": ""}, VerdictDisabled},
+		"a directory with something else":    {map[string]string{records + "x": ""}, VerdictDisabled},
+		"the kubelet's directory is mounted": {map[string]string{"var/lib/kubelet/pods/": ""}, VerdictDisabled},
 		"everything is mounted":              {map[string]string{"usr/": ""}, VerdictDisabled},
 		"records":                            {map[string]string{records + "pulled/": ""}, VerdictNotPulledByKubelet},
 		"a link to where nothing is mounted": {map[string]string{"var/lib/kubelet/image_manager": "-> /mnt/image_manager"}, VerdictNotVisible},

@@ -59,8 +59,8 @@ func ours(imports []string) []string {
 	return out
 }
 
-// within reports whether a package is the folder's or below it.
-func within(p, folder string) bool { return p == folder || strings.HasPrefix(p, folder+"/") }
+// within reports whether a package is the directory's or below it.
+func within(p, dir string) bool { return p == dir || strings.HasPrefix(p, dir+"/") }
 
 // allowed lists which of the module's packages each package may import, with
 // "/..." for everything below. Packages in cmd may import everything; test
@@ -107,7 +107,7 @@ func TestArchitecture(t *testing.T) {
 	all := packages(t)
 	for name, check := range map[string]func(*testing.T, map[string]pkg){
 		"imports are allowed": importsAreAllowed, "every package has a place": everyPackageHasAPlace,
-		"the domain needs nothing": domainNeedsNothing, "nobody imports commands or fakes": nobodyImportsCommandsOrFakes,
+		"the domain needs nothing": domainNeedsNothing, "nothing imports commands or fakes": nothingImportsCommandsOrFakes,
 		"no clientset": noClientset, "cri knows no agent": criKnowsNoAgent, "the agent carries no pages": agentCarriesNoPages,
 	} {
 		t.Run(name, func(t *testing.T) { check(t, all) })
@@ -168,7 +168,7 @@ func domainNeedsNothing(t *testing.T, all map[string]pkg) {
 }
 
 // Nothing depends on a program, and no program is linked with a fake.
-func nobodyImportsCommandsOrFakes(t *testing.T, all map[string]pkg) {
+func nothingImportsCommandsOrFakes(t *testing.T, all map[string]pkg) {
 	for importPath, p := range all {
 		if p.Standard || p.ForTest != "" {
 			continue
@@ -224,6 +224,6 @@ func importers(all map[string]pkg, of string) []string {
 func TestWithin(t *testing.T) {
 	t.Parallel()
 	if !within("cmd", "cmd") || !within("cmd/whypull", "cmd") || within("cmdline", "cmd") {
-		t.Error("folders are told apart wrongly")
+		t.Error("a directory and its prefix are confused")
 	}
 }

@@ -157,7 +157,7 @@ func encode(kind string, der []byte) []byte {
 // Write writes the pair to base.crt, base.key and base.pub.
 func (p *Pair) Write(base string) error {
 	if err := os.MkdirAll(filepath.Dir(base), 0o750); err != nil {
-		return fmt.Errorf("certificate folder: %w", err)
+		return fmt.Errorf("certificate directory: %w", err)
 	}
 	for suffix, data := range map[string][]byte{".crt": p.PEM(), ".key": p.KeyPEM(), ".pub": p.PublicKeyPEM()} {
 		if err := os.WriteFile(base+suffix, data, 0o600); err != nil {

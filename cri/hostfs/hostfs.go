@@ -241,15 +241,15 @@ func (f FS) Glob(pattern string) []string {
 	return names
 }
 
-// DropIns returns the *.conf files in the given folders of the given
-// directories, sorted by file name. Of files with the same name the first one
-// found counts, so list the directory with the highest precedence first. A link
-// to /dev/null masks a file (systemd.unit(5)).
-func (f FS) DropIns(dirs, folders []string) []string {
+// DropIns returns the *.conf files in the named subdirectories of the directories,
+// sorted by file name. Of files with the same name the first one found counts, so
+// list the directory with the highest precedence first. A link to /dev/null masks
+// a file (systemd.unit(5)).
+func (f FS) DropIns(dirs, names []string) []string {
 	found := map[string]string{}
-	for _, folder := range folders {
+	for _, name := range names {
 		for _, dir := range dirs {
-			dir = path.Join(dir, folder)
+			dir = path.Join(dir, name)
 			for _, entry := range f.List(dir) {
 				if _, hidden := found[entry]; !hidden && path.Ext(entry) == ".conf" {
 					found[entry] = path.Join(dir, entry)

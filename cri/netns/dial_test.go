@@ -176,8 +176,8 @@ func TestDialContext(t *testing.T) {
 
 	ctx, cancel = context.WithCancel(t.Context())
 	time.AfterFunc(50*time.Millisecond, cancel)
-	ended("cancelled", ctx, context.Canceled, false)
-	ended("cancelled before", ctx, context.Canceled, false)
+	ended("canceled", ctx, context.Canceled, false)
+	ended("canceled before", ctx, context.Canceled, false)
 }
 
 func TestConnectionsOutliveTheNamespacesFile(t *testing.T) {

@@ -142,7 +142,7 @@ func TestOpenOwnNamespace(t *testing.T) {
 	}
 	defer n.Close() //nolint:errcheck // a test
 	if !n.Own() {
-		t.Error("the process's own namespace is not recognised")
+		t.Error("the process's own namespace is not recognized")
 	}
 }
 

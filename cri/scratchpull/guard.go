@@ -69,7 +69,7 @@ func (g *guard) watch(ctx context.Context, stop context.CancelCauseFunc) {
 func (g *guard) check(ctx context.Context) (Stop, error) {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
-	if wanted, err := g.kubeletPulls(ctx); err != nil || wanted {
+	if busy, err := g.kubeletPulls(ctx); err != nil || busy {
 		return StoppedGaveWay, err
 	}
 	ours, err := g.p.unfinished(ctx, g.p.namespace)

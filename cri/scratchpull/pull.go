@@ -146,11 +146,11 @@ func (c *recordingClient) Transfer(ctx context.Context, in *transferapi.Transfer
 // credentials even if there are none, because that changes containerd's error
 // for a refusal.
 func source(t target) []registry.Opt {
-	var login Login
+	var credential Login
 	if t.Login != nil {
-		login = *t.Login
+		credential = *t.Login
 	}
-	return []registry.Opt{registry.WithHostDir(t.HostsDir), registry.WithCredentials(helper(login))}
+	return []registry.Opt{registry.WithHostDir(t.HostsDir), registry.WithCredentials(helper(credential))}
 }
 
 // helper offers one credential to every host that asks (CRI's ParseAuth without

@@ -182,6 +182,6 @@ func (p *Puller) lowSpace(more int64) (free uint64, low bool, err error) {
 	if err != nil {
 		return 0, false, fmt.Errorf("read free space: %w", err)
 	}
-	wanted := uint64(max(more, 0))
-	return free, free < p.limits.Floor || free-p.limits.Floor < wanted, nil
+	needed := uint64(max(more, 0))
+	return free, free < p.limits.Floor || free-p.limits.Floor < needed, nil
 }

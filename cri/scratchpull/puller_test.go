@@ -60,10 +60,10 @@ func TestPullRemovesImage(t *testing.T) {
 	t.Parallel()
 	c := scratchpulltest.New(t, "v2.4.2")
 	c.OnPull(good)
-	var told []scratchpull.Blob
+	var reported []scratchpull.Blob
 	res, err := puller(t, c, limits()).Pull(t.Context(), scratchpull.Request{
 		Ref: image, HostsDir: "/etc/containerd/certs.d", Platform: "linux/s390x", Snapshotter: "stargz",
-		Progress: func(b scratchpull.Blob) { told = append(told, b) },
+		Progress: func(b scratchpull.Blob) { reported = append(reported, b) },
 	})
 	if err != nil || res.Stage != scratchpull.StageDone || !res.Unpacked || res.Stopped != scratchpull.NotStopped || res.Leftover != nil {
 		t.Fatalf("%+v, %v", res, err)
@@ -80,8 +80,8 @@ func TestPullRemovesImage(t *testing.T) {
 	if want := []string{"config", "layer", "layer", "manifest"}; !slices.Equal(kinds, want) {
 		t.Errorf("blobs: %q", kinds)
 	}
-	if res.Bytes != sum || res.Fetched() != sum || len(told) != 8 {
-		t.Errorf("%d bytes, %d fetched, %d in all; told %d times", res.Bytes, res.Fetched(), sum, len(told))
+	if res.Bytes != sum || res.Fetched() != sum || len(reported) != 8 {
+		t.Errorf("%d bytes, %d fetched, %d in all; reported %d times", res.Bytes, res.Fetched(), sum, len(reported))
 	}
 	empty(t, c)
 	asked(t, c.Transfers()[0])
@@ -94,7 +94,7 @@ func asked(t *testing.T, got *scratchpulltest.Transfer) {
 		!slices.Equal(got.Platforms, []string{"linux/s390x"}) || !got.Unpack || got.Snapshotter != "stargz" {
 		t.Errorf("%+v", got)
 	}
-	if got.Namespace != scratchpull.DefaultNamespace || got.Lease == "" || !got.AsksForLogin {
+	if got.Namespace != scratchpull.DefaultNamespace || got.Lease == "" || !got.AsksForCredentials {
 		t.Errorf("%+v", got)
 	}
 	if at, err := time.Parse(time.RFC3339, got.Labels["containerd.io/gc.expire"]); err != nil || time.Until(at) < limits().Time {
@@ -104,18 +104,18 @@ func asked(t *testing.T, got *scratchpulltest.Transfer) {
 
 func TestCredentialIsOfferedToEveryHost(t *testing.T) {
 	t.Parallel()
-	for name, login := range map[string]*scratchpull.Login{"nobody": nil, "somebody": {User: "robot", Password: "s3cret"}} {
+	for name, credential := range map[string]*scratchpull.Login{"nobody": nil, "somebody": {User: "robot", Password: "s3cret"}} {
 		c := scratchpulltest.New(t, "2.1.0")
 		c.OnPull(func(ctx context.Context, tr *scratchpulltest.Transfer) error {
 			for _, host := range []string{"mirror.example", "registry.example"} {
 				user, password, err := tr.Login(host)
-				if want := (scratchpull.Login{}); login != nil && (user != login.User || password != login.Password) || login == nil && (scratchpull.Login{User: user, Password: password}) != want {
-					return fmt.Errorf("%s was given another login: %w", host, err)
+				if want := (scratchpull.Login{}); credential != nil && (user != credential.User || password != credential.Password) || credential == nil && (scratchpull.Login{User: user, Password: password}) != want {
+					return fmt.Errorf("%s was given another credential: %w", host, err)
 				}
 			}
 			return good(ctx, tr)
 		})
-		if res, err := puller(t, c, limits()).Pull(t.Context(), scratchpull.Request{Ref: image, Login: login}); err != nil {
+		if res, err := puller(t, c, limits()).Pull(t.Context(), scratchpull.Request{Ref: image, Login: credential}); err != nil {
 			t.Errorf("%s: %+v, %v", name, res, err)
 		}
 	}
@@ -127,8 +127,8 @@ func TestCredentialIsRedacted(t *testing.T) {
 	r := scratchpull.Request{Ref: image, Login: &l}
 	var log bytes.Buffer
 	logger := slog.New(slog.NewJSONHandler(&log, nil))
-	logger.Info("x", "login", l, "request", r)
-	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "login", &l, "request", r)
+	logger.Info("x", "credential", l, "request", r)
+	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "credential", &l, "request", r)
 	data, err := json.Marshal(r)
 	if err != nil {
 		t.Fatal(err)
@@ -270,7 +270,7 @@ func TestCanceledPullIsCleanedUp(t *testing.T) {
 		t.Errorf("%+v, %v, ended: %v", res, err, ended.Load())
 	}
 	if _, failed := errors.AsType[*scratchpull.Error](err); failed {
-		t.Errorf("a cancelled pull is no failure of the runtime's: %v", err)
+		t.Errorf("a canceled pull is reported as a runtime failure: %v", err)
 	}
 	empty(t, c)
 }

@@ -38,7 +38,7 @@ func TestCleanupAfterFailures(t *testing.T) {
 	} {
 		c := scratchpulltest.New(t, "v2.4.2")
 		c.OnPull(good)
-		c.Fail(method, status.Error(codes.Internal, "as told"))
+		c.Fail(method, status.Error(codes.Internal, "simulated"))
 		p := puller(t, c, limits())
 		res, err := p.Pull(t.Context(), scratchpull.Request{Ref: image})
 		if want.result != (err == nil) || want.left != (res.Leftover != nil) {

@@ -66,7 +66,7 @@ func TestTooManyParts(t *testing.T) {
 
 func TestEventsOfOtherThings(t *testing.T) {
 	t.Parallel()
-	tr := newTracker(none, func(b Blob) { t.Errorf("told of %+v", b) })
+	tr := newTracker(none, func(b Blob) { t.Errorf("unexpected progress: %+v", b) })
 	for _, n := range []string{"", "layer-", "layer-sha256:00", "sha256:e3b0c442", "registry.example/app:1"} {
 		for _, e := range []string{"waiting", "complete", "saved", "Resolving from x"} {
 			tr.event(transfer.Progress{Event: e, Name: n, Total: 5, Progress: 5})
@@ -80,8 +80,8 @@ func TestEventsOfOtherThings(t *testing.T) {
 
 func TestProgressReportsChanges(t *testing.T) {
 	t.Parallel()
-	var told []Blob
-	tr := newTracker(none, func(b Blob) { told = append(told, b) })
+	var reported []Blob
+	tr := newTracker(none, func(b Blob) { reported = append(reported, b) })
 	layer := name("layer", "l")
 	for _, e := range []transfer.Progress{
 		{Event: "waiting", Name: layer, Total: 10},
@@ -93,8 +93,8 @@ func TestProgressReportsChanges(t *testing.T) {
 	} {
 		tr.event(e)
 	}
-	if len(told) != 3 || told[1].Fetched != 4 || told[1].Done || !told[2].Done || told[2].Fetched != 10 {
-		t.Errorf("%+v", told)
+	if len(reported) != 3 || reported[1].Fetched != 4 || reported[1].Done || !reported[2].Done || reported[2].Fetched != 10 {
+		t.Errorf("%+v", reported)
 	}
 	if _, rest, _ := tr.remaining(); rest != 0 {
 		t.Errorf("%d are to come", rest)

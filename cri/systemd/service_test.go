@@ -47,7 +47,7 @@ func TestReadService(t *testing.T) {
 		t.Errorf("texts %q", s.Texts())
 	}
 	if want := []string{"/etc/default/a-b", "/etc/d/1.env", "/etc/d/2.env"}; !slices.Equal(s.EnvironmentFiles(), want) {
-		t.Errorf("files of environment %q", s.EnvironmentFiles())
+		t.Errorf("environment files %q", s.EnvironmentFiles())
 	}
 	env := s.Environment()
 	for name, want := range map[string]string{"A": "1", "B": "22", "C": "", "D": "4"} {

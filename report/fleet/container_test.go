@@ -244,18 +244,18 @@ func TestHeadlines(t *testing.T) {
 		pod  *corev1.Pod
 		want string
 	}{
-		"only secret":      {pod(diagnosis.CredentialsExpired, "expired", secrets("regcred")), "CredentialsExpired, secret shop/regcred for hub.test"},
-		"named of several": {pod(diagnosis.PullSecretMissing, "pull secrets a, b are not in namespace shop", secrets("b", "a", "is-c")), "PullSecretMissing, secrets shop/b, shop/a for hub.test"},
-		"twice the same":   {pod(diagnosis.PullSecretMalformed, "x", secrets("a", "a", "")), "PullSecretMalformed, secret shop/a for hub.test"},
-		"none is named":    {pod(diagnosis.CredentialsRejected, "x", secrets("a", "b")), "CredentialsRejected, registry hub.test"},
-		"the node's login": {pod(diagnosis.CredentialsRejected, "x"), "CredentialsRejected, registry hub.test"},
-		"part of a word":   {pod(diagnosis.CredentialsRejected, "pull secret a-2: no", secrets("a", "a-2")), "CredentialsRejected, secret shop/a-2 for hub.test"},
-		"image":            {pod(diagnosis.TagNotFound, "x"), "TagNotFound, image hub.test/team/app:1.2"},
-		"repository":       {pod(diagnosis.AccessDenied, "x"), "AccessDenied, repository hub.test/team/app"},
-		"registry":         {pod(diagnosis.TLSUntrusted, "x"), "TLSUntrusted, registry hub.test"},
-		"node":             {pod(diagnosis.DiskFull, "x"), "DiskFull"},
-		"to come":          {pod("NewCause", "x"), "NewCause, image hub.test/team/app:1.2"},
-		"no image":         {pod(diagnosis.InvalidImageName, "x", of("")), "InvalidImageName"},
+		"only secret":            {pod(diagnosis.CredentialsExpired, "expired", secrets("regcred")), "CredentialsExpired, secret shop/regcred for hub.test"},
+		"named of several":       {pod(diagnosis.PullSecretMissing, "pull secrets a, b are not in namespace shop", secrets("b", "a", "is-c")), "PullSecretMissing, secrets shop/b, shop/a for hub.test"},
+		"twice the same":         {pod(diagnosis.PullSecretMalformed, "x", secrets("a", "a", "")), "PullSecretMalformed, secret shop/a for hub.test"},
+		"none is named":          {pod(diagnosis.CredentialsRejected, "x", secrets("a", "b")), "CredentialsRejected, registry hub.test"},
+		"the node's credentials": {pod(diagnosis.CredentialsRejected, "x"), "CredentialsRejected, registry hub.test"},
+		"part of a word":         {pod(diagnosis.CredentialsRejected, "pull secret a-2: no", secrets("a", "a-2")), "CredentialsRejected, secret shop/a-2 for hub.test"},
+		"image":                  {pod(diagnosis.TagNotFound, "x"), "TagNotFound, image hub.test/team/app:1.2"},
+		"repository":             {pod(diagnosis.AccessDenied, "x"), "AccessDenied, repository hub.test/team/app"},
+		"registry":               {pod(diagnosis.TLSUntrusted, "x"), "TLSUntrusted, registry hub.test"},
+		"node":                   {pod(diagnosis.DiskFull, "x"), "DiskFull"},
+		"to come":                {pod("NewCause", "x"), "NewCause, image hub.test/team/app:1.2"},
+		"no image":               {pod(diagnosis.InvalidImageName, "x", of("")), "InvalidImageName"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -59,7 +59,7 @@ func storyPod() *corev1.Pod {
 		with("side", "hub.test/side:1", "data"), is("side", waiting("ContainerCreating", "")), with("new", "hub.test/new:1"),
 		is("new", waiting("ErrImagePull", "x")),
 		says(verdict(diagnosis.CredentialsRejected, "hub.test rejects the credentials of pull secret regcred", func(c *report.Container) {
-			c.Remedy = []string{"# in the folder of the manifests", long}
+			c.Remedy = []string{"# in the directory of the manifests", long}
 			c.Evidence = []report.Entry{
 				{Check: "message", Outcome: "Inconclusive", Detail: "the runtime's text points to CredentialsRejected"},
 				{Check: "image", Outcome: "Failed", Fault: "ImageAbsent", Detail: "the image is not on node worker-1"},
@@ -333,13 +333,13 @@ func TestNoColors(t *testing.T) {
 	plain := o.Table(Layout{Width: 80}, noon(), "", true) + o.Pods[0].Story(Layout{Width: 80}, noon())
 	colored := o.Table(Layout{Width: 80, Color: true}, noon(), "", true) + o.Pods[0].Story(Layout{Width: 80, Color: true}, noon())
 	if strings.Contains(plain, "\x1b") || !strings.Contains(colored, "\x1b[") {
-		t.Error("colours are not as asked for")
+		t.Error("unexpected colors")
 	}
 	for _, code := range []string{"0", "1", "2", "1;31", "31", "32", "33"} {
 		colored = strings.ReplaceAll(colored, "\x1b["+code+"m", "")
 	}
 	if colored != plain {
-		t.Error("colours change the text")
+		t.Error("colors change the text")
 	}
 }
 
@@ -387,7 +387,7 @@ func TestFleetLine(t *testing.T) {
 	}
 }
 
-// Without commands, the remedy is the catalogue's advice; an unknown cause has
+// Without commands, the remedy is the catalog's advice; an unknown cause has
 // none.
 func TestRemedyAdvice(t *testing.T) {
 	t.Parallel()

@@ -38,14 +38,14 @@ type Containerd struct {
 	tb     testing.TB
 	server *grpc.Server
 
-	mu      sync.Mutex
-	version string
-	pull    func(context.Context, *Transfer) error
-	fail    map[string]error
-	spaces  map[string]*space
-	streams map[string]*stream
-	calls   []string
-	told    []*Transfer
+	mu        sync.Mutex
+	version   string
+	pull      func(context.Context, *Transfer) error
+	fail      map[string]error
+	spaces    map[string]*space
+	streams   map[string]*stream
+	calls     []string
+	transfers []*Transfer
 }
 
 // space is a namespace.
@@ -135,7 +135,7 @@ func (c *Containerd) Calls() []string {
 func (c *Containerd) Transfers() []*Transfer {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return slices.Clone(c.told)
+	return slices.Clone(c.transfers)
 }
 
 // Put stores a blob in a namespace, like an earlier pull.

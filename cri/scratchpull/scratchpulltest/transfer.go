@@ -63,9 +63,9 @@ type Transfer struct {
 	Unpack             bool
 	Snapshotter        string
 	Namespace, Lease   string
-	AsksForLogin       bool
+	AsksForCredentials bool
 	c                  *Containerd
-	progress, logins   *stream
+	progress, auth     *stream
 }
 
 type transferServer struct {
@@ -80,7 +80,7 @@ func (s transferServer) Transfer(ctx context.Context, r *transferapi.TransferReq
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
 	s.c.mu.Lock()
-	s.c.told = append(s.c.told, t)
+	s.c.transfers = append(s.c.transfers, t)
 	pull := s.c.pull
 	s.c.mu.Unlock()
 	defer close(t.progress.closed)
@@ -110,8 +110,8 @@ func (t *Transfer) read(ctx context.Context, r *transferapi.TransferRequest) err
 	t.c.mu.Lock()
 	defer t.c.mu.Unlock()
 	t.progress = t.c.streams[key(ctx, r.GetOptions().GetProgressStream())]
-	t.logins = t.c.streams[key(ctx, from.GetResolver().GetAuthStream())]
-	t.AsksForLogin = t.logins != nil
+	t.auth = t.c.streams[key(ctx, from.GetResolver().GetAuthStream())]
+	t.AsksForCredentials = t.auth != nil
 	if t.progress == nil {
 		return errors.New("there is no stream for progress")
 	}
@@ -133,16 +133,16 @@ func (t *Transfer) Login(host string) (user, password string, err error) {
 	if err != nil {
 		return "", "", err
 	}
-	if err := t.logins.Send(typeurl.MarshalProto(a)); err != nil {
+	if err := t.auth.Send(typeurl.MarshalProto(a)); err != nil {
 		return "", "", err
 	}
-	answer, err := t.logins.Recv()
+	answer, err := t.auth.Recv()
 	if err != nil {
 		return "", "", err
 	}
-	var login transfertypes.AuthResponse
-	err = typeurl.UnmarshalTo(answer, &login)
-	return login.GetUsername(), login.GetSecret(), err
+	var auth transfertypes.AuthResponse
+	err = typeurl.UnmarshalTo(answer, &auth)
+	return auth.GetUsername(), auth.GetSecret(), err
 }
 
 // Put stores a blob under the transfer's lease.
