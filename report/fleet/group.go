@@ -226,7 +226,7 @@ func (g *Group) shared() string {
 	return ""
 }
 
-// fleetLine says which other nodes run the same image; "" if none does.
+// fleetLine returns the line on other nodes that run the same image; "" if none does.
 func fleetLine(images int, nodes []string, pointsTo string) string {
 	if len(nodes) == 0 {
 		return ""

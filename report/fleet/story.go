@@ -109,7 +109,8 @@ func entryOf(cause string) (diagnosis.Entry, bool) {
 	return all[i], true
 }
 
-// fixedBy says who can fix a cause, and whether it may resolve on its own.
+// fixedBy returns the line on who can fix a cause and whether it may resolve on
+// its own.
 func fixedBy(e diagnosis.Entry) string {
 	who := runbook.Owner(e.Fixer)
 	if e.Transient {
