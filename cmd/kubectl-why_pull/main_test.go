@@ -46,7 +46,7 @@ func TestStatus(t *testing.T) {
 		"no name":                  {[]string{"pod/"}, 2, "", "the pod name is empty"},
 		"output":                   {[]string{"-o", "xml"}, 2, "", `kubectl why-pull: --output: "xml" is not one of table, wide, json, yaml`},
 		"flag":                     {[]string{"--nonsense"}, 2, "", "kubectl why-pull: unknown flag: --nonsense"},
-		"no credentials":               {[]string{"--context", "wrong"}, 2, "", "kubectl why-pull: Unauthorized"},
+		"no credentials":           {[]string{"--context", "wrong"}, 2, "", "kubectl why-pull: Unauthorized"},
 		"no context":               {[]string{"--context", "none"}, 2, "", `context "none" does not exist`},
 		"the token given":          {[]string{"--context", "wrong", "--token", apitest.Token, "-n", "shop"}, 1, "CredentialsRejected", ""},
 		"no server":                {[]string{"-s", "https://127.0.0.1:1"}, 2, "", "connection refused"},

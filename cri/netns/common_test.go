@@ -23,9 +23,9 @@ const (
 	there = "inside"
 )
 
-// world is a network namespace other than the process's own. Both have TCP and
+// testNamespace is a network namespace other than the process's own. Both have TCP and
 // UDP listeners at the same address, which send the name of their namespace.
-type world struct {
+type testNamespace struct {
 	path     string // the namespace file
 	both     string // address of listeners in both namespaces
 	hostOnly string // address of a TCP listener in the process's namespace only
@@ -39,16 +39,16 @@ func needRoot(t testing.TB) {
 	}
 }
 
-// newWorld creates a namespace on a thread that exits, and mounts it on a file,
+// newTestNamespace creates a namespace on a thread that exits, and mounts it on a file,
 // like runtimes do.
-func newWorld(t testing.TB) *world {
+func newTestNamespace(t testing.TB) *testNamespace {
 	t.Helper()
 	needRoot(t)
-	w := &world{path: mountPoint(t, "ns")}
+	w := &testNamespace{path: mountPoint(t, "ns")}
 	w.both = serveTCP(t, here, "127.0.0.1:0")
 	serveUDP(t, here, w.both)
 	w.hostOnly = serveTCP(t, here, "127.0.0.1:0")
-	elsewhere(t, func() error {
+	onNewThread(t, func() error {
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 			return fmt.Errorf("unshare: %w", err)
 		}
@@ -66,7 +66,7 @@ func newWorld(t testing.TB) *world {
 	return w
 }
 
-func (w *world) open(t testing.TB) *Namespace {
+func (w *testNamespace) open(t testing.TB) *Namespace {
 	t.Helper()
 	n, err := Open("/", w.path)
 	if err != nil {
@@ -87,12 +87,12 @@ func mountPoint(t testing.TB, name string) string {
 	return file
 }
 
-// elsewhere runs f on a thread that exits with it. A listener for a literal
+// onNewThread runs f on a thread that exits with it. A listener for a literal
 // address is created by the calling goroutine.
-func elsewhere(t testing.TB, f func() error) {
+func onNewThread(t testing.TB, f func() error) {
 	t.Helper()
 	done, tid := make(chan error, 1), make(chan int, 1)
-	go onDyingThread(f, done, tid)
+	go runAndExitThread(f, done, tid)
 	id := <-tid
 	if err := <-done; errors.Is(err, unix.EPERM) {
 		t.Skipf("no network namespace may be made here: %v", err)
@@ -102,13 +102,13 @@ func elsewhere(t testing.TB, f func() error) {
 	eventually(t, "the thread is gone", func() bool { return !exists(threadDir(id)) })
 }
 
-// onDyingThread sends the thread's ID. It avoids the main thread, which cannot
+// runAndExitThread sends the thread's ID. It avoids the main thread, which cannot
 // exit.
-func onDyingThread(f func() error, done chan<- error, tid chan<- int) {
+func runAndExitThread(f func() error, done chan<- error, tid chan<- int) {
 	runtime.LockOSThread()
 	if unix.Gettid() == unix.Getpid() {
 		inner := make(chan error, 1)
-		go onDyingThread(f, inner, tid)
+		go runAndExitThread(f, inner, tid)
 		done <- <-inner
 		runtime.UnlockOSThread()
 		return
@@ -146,11 +146,11 @@ func serveTCP(t testing.TB, name, address string) string {
 		t.Errorf("listener: %v", err)
 		return address
 	}
-	t.Cleanup(sockettest.Serve(l, func(conn net.Conn) { greet(conn, name) }))
+	t.Cleanup(sockettest.Serve(l, func(conn net.Conn) { sendName(conn, name) }))
 	return l.Addr().String()
 }
 
-func greet(conn net.Conn, name string) {
+func sendName(conn net.Conn, name string) {
 	_, _ = io.WriteString(conn, name)
 	_, _ = io.Copy(io.Discard, conn) // until the client has closed
 }
@@ -176,8 +176,8 @@ func serveUDP(t testing.TB, name, address string) {
 	}()
 }
 
-// greeting reads a TCP listener's name and closes the connection.
-func greeting(conn net.Conn) (string, error) {
+// readName reads a TCP listener's name and closes the connection.
+func readName(conn net.Conn) (string, error) {
 	defer conn.Close() //nolint:errcheck // a test
 	buffer := make([]byte, 64)
 	n, err := conn.Read(buffer)
@@ -225,8 +225,8 @@ func threads(t testing.TB) map[string]string {
 	return all
 }
 
-// abroad returns the threads that are not in the namespace home.
-func abroad(t testing.TB, home string) []string {
+// outside returns the threads that are not in the namespace home.
+func outside(t testing.TB, home string) []string {
 	t.Helper()
 	var out []string
 	for thread, ns := range threads(t) {

@@ -16,7 +16,7 @@ import (
 )
 
 func TestDialReachesTheNamespace(t *testing.T) {
-	w := newWorld(t)
+	w := newTestNamespace(t)
 	n := w.open(t)
 	for name, tc := range map[string]struct {
 		address string
@@ -41,7 +41,7 @@ func TestDialReachesTheNamespace(t *testing.T) {
 		if _, ok := conn.(*net.TCPConn); !ok {
 			t.Errorf("%s: a %T", name, conn)
 		}
-		if got, err := greeting(conn); got != tc.want || err != nil {
+		if got, err := readName(conn); got != tc.want || err != nil {
 			t.Errorf("%s: reached %q, %v; want %q", name, got, err, tc.want)
 		}
 	}
@@ -50,7 +50,7 @@ func TestDialReachesTheNamespace(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := greeting(conn); got != here {
+	if got, err := readName(conn); got != here {
 		t.Errorf("a plain dial reached %q, %v", got, err)
 	}
 	if conn, err := net.Dial("tcp", w.only); err == nil {
@@ -60,7 +60,7 @@ func TestDialReachesTheNamespace(t *testing.T) {
 }
 
 func TestDialUDP(t *testing.T) {
-	w := newWorld(t)
+	w := newTestNamespace(t)
 	conn, err := w.open(t).DialContext(t.Context(), "udp", w.both)
 	if err != nil {
 		t.Fatal(err)
@@ -83,7 +83,7 @@ func TestDialUDP(t *testing.T) {
 
 // Errors look like those of net.Dialer.
 func TestErrorsMatchNetDialer(t *testing.T) {
-	n := newWorld(t).open(t)
+	n := newTestNamespace(t).open(t)
 	for _, network := range []string{"tcp", "udp"} {
 		const refused = "127.0.0.1:1"
 		_, ours := n.DialContext(t.Context(), network, refused)
@@ -110,7 +110,7 @@ func TestErrorsMatchNetDialer(t *testing.T) {
 }
 
 func TestDialRejectsUnsupported(t *testing.T) {
-	n := newWorld(t).open(t)
+	n := newTestNamespace(t).open(t)
 	for _, tc := range []struct{ network, address, want string }{
 		{"tcp", "localhost:80", "want an IP address and port"},
 		{"tcp", "127.0.0.1", "want an IP address and port"},
@@ -159,7 +159,7 @@ func silent(t *testing.T, n *Namespace) string {
 }
 
 func TestDialContext(t *testing.T) {
-	n := newWorld(t).open(t)
+	n := newTestNamespace(t).open(t)
 	address := silent(t, n)
 	ended := func(name string, ctx context.Context, want error, timeout bool) {
 		t.Helper()
@@ -181,7 +181,7 @@ func TestDialContext(t *testing.T) {
 }
 
 func TestConnectionsOutliveTheNamespacesFile(t *testing.T) {
-	w := newWorld(t)
+	w := newTestNamespace(t)
 	n, err := Open("/", w.path)
 	if err != nil {
 		t.Fatal(err)
@@ -207,7 +207,7 @@ func TestConnectionsOutliveTheNamespacesFile(t *testing.T) {
 // Close during dials: each dial gets a connection into the namespace or an
 // error.
 func TestCloseWhileDialing(t *testing.T) {
-	w := newWorld(t)
+	w := newTestNamespace(t)
 	for range 20 {
 		n, err := Open("/", w.path)
 		if err != nil {
@@ -224,7 +224,7 @@ func TestCloseWhileDialing(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				if got, err := greeting(conn); got != there {
+				if got, err := readName(conn); got != there {
 					t.Errorf("reached %q, %v", got, err)
 				}
 			})
@@ -251,12 +251,12 @@ func TestDialNotPermitted(t *testing.T) {
 				t.Errorf("%s: error %v, want not permitted", network, err)
 			}
 		}
-		if others := abroad(t, ownNetNS(t)); len(others) > 0 {
+		if others := outside(t, ownNetNS(t)); len(others) > 0 {
 			t.Errorf("threads elsewhere: %q", others)
 		}
 		return
 	}
-	w := newWorld(t)
+	w := newTestNamespace(t)
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestDialNotPermitted$", "-test.v")
 	cmd.Env = append(os.Environ(), variable+"="+w.path)
 	root := []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 1}}

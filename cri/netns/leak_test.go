@@ -16,7 +16,7 @@ import (
 
 // check does what a diagnosis does: open, query over UDP, connect, be refused,
 // close.
-func (w *world) check(ctx context.Context) error {
+func (w *testNamespace) check(ctx context.Context) error {
 	n, err := Open("/", w.path)
 	if err != nil {
 		return err
@@ -32,7 +32,7 @@ func (w *world) check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if got, err := greeting(tcp); got != there {
+	if got, err := readName(tcp); got != there {
 		return fmt.Errorf("over TCP: %q, %w", got, err)
 	}
 	if conn, err := n.DialContext(ctx, "tcp", "127.0.0.1:1"); !errors.Is(err, syscall.ECONNREFUSED) {
@@ -42,7 +42,7 @@ func (w *world) check(ctx context.Context) error {
 }
 
 // checks runs a number of checks, some concurrently.
-func (w *world) checks(t *testing.T, number int) {
+func (w *testNamespace) checks(t *testing.T, number int) {
 	t.Helper()
 	var group sync.WaitGroup
 	var left atomic.Int64
@@ -60,26 +60,26 @@ func (w *world) checks(t *testing.T, number int) {
 	group.Wait()
 }
 
-// plain connects like the rest of the process.
-func (w *world) plain() error {
+// connect connects like the rest of the process.
+func (w *testNamespace) connect() error {
 	conn, err := net.Dial("tcp", w.both)
 	if err != nil {
 		return err
 	}
-	if got, err := greeting(conn); got != here {
+	if got, err := readName(conn); got != here {
 		return fmt.Errorf("a plain connection reached %q, %w", got, err)
 	}
 	return nil
 }
 
-// plainAtOnce makes many plain connections concurrently, so that all threads
+// connectConcurrently makes many plain connections concurrently, so that all threads
 // have work.
-func (w *world) plainAtOnce(t *testing.T) {
+func (w *testNamespace) connectConcurrently(t *testing.T) {
 	t.Helper()
 	var group sync.WaitGroup
 	for range 200 {
 		group.Go(func() {
-			if err := w.plain(); err != nil {
+			if err := w.connect(); err != nil {
 				t.Error(err)
 			}
 		})
@@ -87,15 +87,15 @@ func (w *world) plainAtOnce(t *testing.T) {
 	group.Wait()
 }
 
-// hammer makes plain connections until stop is called, which returns how many.
-func (w *world) hammer(t *testing.T) (stop func() int64) {
+// connectInBackground makes plain connections until stop is called, which returns how many.
+func (w *testNamespace) connectInBackground(t *testing.T) (stop func() int64) {
 	var group sync.WaitGroup
 	var over atomic.Bool
 	var number atomic.Int64
 	for range 2 {
 		group.Go(func() {
 			for !over.Load() && !t.Failed() {
-				if err := w.plain(); err != nil {
+				if err := w.connect(); err != nil {
 					t.Error(err)
 				}
 				number.Add(1)
@@ -113,29 +113,29 @@ func (w *world) hammer(t *testing.T) (stop func() int64) {
 // After thousands of checks the process has the same threads and files as
 // before, all threads are in its own namespace, and none of the plain
 // connections made during or after the checks came from another namespace.
-func TestNothingLeaks(t *testing.T) {
+func TestNoLeaks(t *testing.T) {
 	number := 10_000
 	if testing.Short() {
 		number = 500
 	}
-	w := newWorld(t)
+	w := newTestNamespace(t)
 	home := ownNetNS(t)
-	stop := w.hammer(t)
+	stop := w.connectInBackground(t)
 	w.checks(t, 200) // the threads that the load needs in any case
-	w.plainAtOnce(t)
+	w.connectConcurrently(t)
 	stop()
-	settled := func() bool { return len(abroad(t, home)) == 0 }
+	settled := func() bool { return len(outside(t, home)) == 0 }
 	eventually(t, "all threads are home", settled)
 	threadsBefore, filesBefore := len(threads(t)), openFiles(t)
 
-	stop = w.hammer(t)
+	stop = w.connectInBackground(t)
 	w.checks(t, number)
 	plain := stop()
-	w.plainAtOnce(t)
+	w.connectConcurrently(t)
 	if plain == 0 {
 		t.Error("no plain connection was made meanwhile")
 	}
-	if others := abroad(t, home); len(others) > 0 {
+	if others := outside(t, home); len(others) > 0 {
 		t.Errorf("threads in another namespace: %q", others)
 	}
 	// The scheduler creates a few more threads at will, and keeps them.
@@ -148,7 +148,7 @@ func TestNothingLeaks(t *testing.T) {
 
 // A thread that cannot return exits and is never reused.
 func TestThreadThatCannotReturn(t *testing.T) {
-	w := newWorld(t)
+	w := newTestNamespace(t)
 	home := ownNetNS(t)
 	n := w.open(t)
 	if err := w.check(t.Context()); err != nil {
@@ -173,13 +173,13 @@ func TestThreadThatCannotReturn(t *testing.T) {
 			if conn != nil || !errors.Is(err, syscall.EPERM) || errors.Is(err, ErrNotPermitted) {
 				t.Errorf("%v, error %v; want that there is no way back", conn, err)
 			}
-			if err := w.plain(); err != nil {
+			if err := w.connect(); err != nil {
 				t.Error(err)
 			}
 		})
 	}
 	group.Wait()
-	w.plainAtOnce(t)
+	w.connectConcurrently(t)
 	if len(calls) != 50 {
 		t.Errorf("%d threads could not return; want one for each of 50 dials", len(calls))
 	}
@@ -189,22 +189,22 @@ func TestThreadThatCannotReturn(t *testing.T) {
 		}
 		eventually(t, "the thread is gone", func() bool { return !exists(threadDir(id)) })
 	}
-	if others := abroad(t, home); len(others) > 0 {
+	if others := outside(t, home); len(others) > 0 {
 		t.Errorf("threads in another namespace: %q", others)
 	}
 	eventually(t, "the files are closed", func() bool { return openFiles(t) <= files })
-	w.plainAtOnce(t)
+	w.connectConcurrently(t)
 }
 
 // A socket that cannot be created leaves nothing behind either.
 func TestNoSocket(t *testing.T) {
-	w := newWorld(t)
+	w := newTestNamespace(t)
 	n := w.open(t)
 	if fd, err := n.socket(unix.AF_MAX, unix.SOCK_STREAM); fd != -1 || !errors.Is(err, unix.EAFNOSUPPORT) {
 		t.Errorf("%d, error %v; want no such family", fd, err)
 	}
-	if others := abroad(t, ownNetNS(t)); len(others) > 0 {
+	if others := outside(t, ownNetNS(t)); len(others) > 0 {
 		t.Errorf("threads in another namespace: %q", others)
 	}
-	w.plainAtOnce(t)
+	w.connectConcurrently(t)
 }

@@ -75,7 +75,7 @@ func TestOpenNamesTheMissingPropagation(t *testing.T) {
 // The node's links resolve inside root, whatever this process has at their
 // targets.
 func TestOpenFollowsLinksBelowRoot(t *testing.T) {
-	w := newWorld(t)
+	w := newTestNamespace(t)
 	for name, link := range map[string]string{"absolute": "/run", "relative": "../run", "beyond root": "../../../../../run"} {
 		t.Run(name, func(t *testing.T) {
 			root := t.TempDir()

@@ -68,8 +68,8 @@ func ownedBy(kind, name string) edit {
 	}
 }
 
-// with adds a container to the pod's spec.
-func with(name, image string, volumes ...string) edit {
+// withContainer adds a container to the pod's spec.
+func withContainer(name, image string, volumes ...string) edit {
 	return func(p *corev1.Pod) {
 		c := corev1.Container{Name: name, Image: image}
 		for _, v := range volumes {
@@ -86,8 +86,8 @@ func volume(name, image string) edit {
 	}
 }
 
-// is sets a container's status.
-func is(name string, s corev1.ContainerStatus) edit {
+// withStatus sets a container's status.
+func withStatus(name string, s corev1.ContainerStatus) edit {
 	return func(p *corev1.Pod) {
 		s.Name = name
 		p.Status.ContainerStatuses = append(p.Status.ContainerStatuses, s)
@@ -113,7 +113,7 @@ func crashing() corev1.ContainerStatus {
 }
 
 // stuck makes the container app wait for its image.
-func stuck(p *corev1.Pod) { is("app", waiting("ImagePullBackOff", backoff))(p) }
+func stuck(p *corev1.Pod) { withStatus("app", waiting("ImagePullBackOff", backoff))(p) }
 
 // verdict returns a report's entry on the container app.
 func verdict(cause diagnosis.Cause, summary string, edits ...func(*report.Container)) report.Container {
@@ -135,8 +135,8 @@ func about(image string) func(*report.Container) {
 	return func(c *report.Container) { c.Image = image }
 }
 
-// says adds a report to the pod.
-func says(containers ...report.Container) edit {
+// withReport adds a report to the pod.
+func withReport(containers ...report.Container) edit {
 	return func(p *corev1.Pod) {
 		d := report.Document{Schema: report.Schema, Node: p.Spec.NodeName, ObservedAt: "2026-01-02T11:56:03Z", Containers: containers}
 		text, err := json.Marshal(d)
@@ -147,16 +147,16 @@ func says(containers ...report.Container) edit {
 	}
 }
 
-// broken returns a pod with a report whose container app fails.
-func broken(name string, cause diagnosis.Cause, summary string, edits ...edit) *corev1.Pod {
+// failingPod returns a pod with a report whose container app fails.
+func failingPod(name string, cause diagnosis.Cause, summary string, edits ...edit) *corev1.Pod {
 	p := testPod(name, append([]edit{stuck}, edits...)...)
-	says(verdict(cause, summary, about(p.Spec.Containers[0].Image)))(p)
+	withReport(verdict(cause, summary, about(p.Spec.Containers[0].Image)))(p)
 	return p
 }
 
-// works returns a pod whose container app runs.
-func works(name string, edits ...edit) *corev1.Pod {
-	return testPod(name, append([]edit{is("app", running()), phase(corev1.PodRunning)}, edits...)...)
+// runningPod returns a pod whose container app runs.
+func runningPod(name string, edits ...edit) *corev1.Pod {
+	return testPod(name, append([]edit{withStatus("app", running()), phase(corev1.PodRunning)}, edits...)...)
 }
 
 func agent(node string, isReady corev1.ConditionStatus) *corev1.Pod {
@@ -167,8 +167,8 @@ func agent(node string, isReady corev1.ConditionStatus) *corev1.Pod {
 	})
 }
 
-// look returns the overview of all pods.
-func look(pods ...*corev1.Pod) Overview {
+// overview returns the overview of all pods.
+func overview(pods ...*corev1.Pod) Overview {
 	var v View
 	f := Fleet{Complete: true}
 	for _, p := range pods {
@@ -198,22 +198,22 @@ func golden(t *testing.T, name, got string) {
 	}
 }
 
-// town returns a cluster with many failures.
-func town() []*corev1.Pod {
+// failingCluster returns a cluster with many failures.
+func failingCluster() []*corev1.Pod {
 	const rejected = "hub.test rejects the credentials of pull secret regcred"
 	const timeout = "https://ghcr.io cannot be reached from node worker-3: connecting to 10.1.2.3:443 timed out"
 	var out []*corev1.Pod
 	for i := range 5 {
-		out = append(out, broken(fmt.Sprintf("web-%d", i), diagnosis.CredentialsRejected, rejected,
+		out = append(out, failingPod(fmt.Sprintf("web-%d", i), diagnosis.CredentialsRejected, rejected,
 			on(fmt.Sprintf("worker-%d", 1+i%3)), secrets("regcred", "other"), ownedBy("ReplicaSet", "web")))
 	}
 	return append(out,
-		broken("api", diagnosis.CredentialsRejected, rejected, in("team"), secrets("regcred")),
-		broken("cron-1", diagnosis.ConnectionTimeout, timeout, on("worker-3"), of("ghcr.io/x/cron:2")),
-		broken("cron-2", diagnosis.ConnectionTimeout, timeout, on("worker-3"), of("ghcr.io/x/cron:2")),
-		works("cron-0", on("worker-1"), of("ghcr.io/x/cron:2")), works("cron-9", on("worker-4"), of("ghcr.io/x/cron:2"), in("team")),
+		failingPod("api", diagnosis.CredentialsRejected, rejected, in("team"), secrets("regcred")),
+		failingPod("cron-1", diagnosis.ConnectionTimeout, timeout, on("worker-3"), of("ghcr.io/x/cron:2")),
+		failingPod("cron-2", diagnosis.ConnectionTimeout, timeout, on("worker-3"), of("ghcr.io/x/cron:2")),
+		runningPod("cron-0", on("worker-1"), of("ghcr.io/x/cron:2")), runningPod("cron-9", on("worker-4"), of("ghcr.io/x/cron:2"), in("team")),
 		testPod("quiet", stuck, on("worker-9")),
 		testPod("fresh", stuck, on("worker-2"), func(p *corev1.Pod) { p.CreationTimestamp.Time = noon().Add(-5 * time.Second) }),
-		works("fine"), agent("worker-1", corev1.ConditionTrue), agent("worker-2", corev1.ConditionTrue), agent("worker-3", corev1.ConditionFalse),
+		runningPod("fine"), agent("worker-1", corev1.ConditionTrue), agent("worker-2", corev1.ConditionTrue), agent("worker-3", corev1.ConditionFalse),
 	)
 }

@@ -27,45 +27,45 @@ func short(all []Container) string {
 
 func TestFailing(t *testing.T) {
 	t.Parallel()
-	tag := says(verdict(diagnosis.TagNotFound, "x"))
+	tag := withReport(verdict(diagnosis.TagNotFound, "x"))
 	models := verdict(diagnosis.TagNotFound, "x", named(diagnosis.KindImageVolume, "data"), about("hub.test/models:1"))
-	sandbox := says(verdict(diagnosis.SandboxImageFailed, "x"))
+	sandbox := withReport(verdict(diagnosis.SandboxImageFailed, "x"))
 	for name, tc := range map[string]struct {
 		edits []edit
 		want  string
 	}{
-		"works":                         {[]edit{is("app", running())}, ""},
+		"works":                         {[]edit{withStatus("app", running())}, ""},
 		"no report":                     {[]edit{stuck}, "app=?"},
 		"report":                        {[]edit{stuck, tag}, "app=TagNotFound"},
-		"old report, works":             {[]edit{is("app", running()), tag}, ""},
-		"old report, ended":             {[]edit{is("app", terminated()), tag}, ""},
-		"old report, crashes":           {[]edit{is("app", crashing()), tag}, ""},
-		"old report, other failure":     {[]edit{is("app", waiting("CreateContainerConfigError", "x")), tag}, ""},
-		"the kubelet tries again":       {[]edit{is("app", waiting("ContainerCreating", "")), tag}, "app=TagNotFound"},
-		"after init containers":         {[]edit{is("app", waiting("PodInitializing", "")), tag}, "app=TagNotFound"},
+		"old report, works":             {[]edit{withStatus("app", running()), tag}, ""},
+		"old report, ended":             {[]edit{withStatus("app", terminated()), tag}, ""},
+		"old report, crashes":           {[]edit{withStatus("app", crashing()), tag}, ""},
+		"old report, other failure":     {[]edit{withStatus("app", waiting("CreateContainerConfigError", "x")), tag}, ""},
+		"the kubelet tries again":       {[]edit{withStatus("app", waiting("ContainerCreating", "")), tag}, "app=TagNotFound"},
+		"after init containers":         {[]edit{withStatus("app", waiting("PodInitializing", "")), tag}, "app=TagNotFound"},
 		"no sandbox, no status":         {[]edit{sandbox}, "app=SandboxImageFailed"},
-		"an empty state":                {[]edit{is("app", corev1.ContainerStatus{}), tag}, "app=TagNotFound"},
+		"an empty state":                {[]edit{withStatus("app", corev1.ContainerStatus{}), tag}, "app=TagNotFound"},
 		"deleted":                       {[]edit{stuck, tag, deleted}, ""},
 		"failed":                        {[]edit{stuck, tag, phase(corev1.PodFailed)}, ""},
 		"succeeded":                     {[]edit{stuck, tag, phase(corev1.PodSucceeded)}, ""},
 		"the image was changed":         {[]edit{stuck, tag, of("hub.test/team/app:1.3")}, "app=?"},
-		"changed, and tried again":      {[]edit{is("app", waiting("ContainerCreating", "")), tag, of("hub.test/team/app:1.3")}, ""},
-		"a container that is no more":   {[]edit{says(verdict(diagnosis.TagNotFound, "x", named("container", "old")))}, ""},
-		"a long image, cut":             {[]edit{stuck, of(image + strings.Repeat("x", 300)), says(verdict(diagnosis.TagNotFound, "x", about(image+"…")))}, "app=TagNotFound"},
+		"changed, and tried again":      {[]edit{withStatus("app", waiting("ContainerCreating", "")), tag, of("hub.test/team/app:1.3")}, ""},
+		"a container that is no more":   {[]edit{withReport(verdict(diagnosis.TagNotFound, "x", named("container", "old")))}, ""},
+		"a long image, cut":             {[]edit{stuck, of(image + strings.Repeat("x", 300)), withReport(verdict(diagnosis.TagNotFound, "x", about(image+"…")))}, "app=TagNotFound"},
 		"another schema":                {[]edit{stuck, annotated(report.ReportAnnotation, `{"schema":"whypull.dev/v2"}`)}, "app=?"},
 		"not JSON":                      {[]edit{stuck, annotated(report.ReportAnnotation, `{`)}, "app=?"},
-		"no cause":                      {[]edit{stuck, says(verdict("", "x"))}, "app=Unknown"},
-		"a cause to come":               {[]edit{stuck, says(verdict("NewCause", "x"))}, "app=NewCause"},
-		"the same name, other kind":     {[]edit{stuck, says(verdict(diagnosis.TagNotFound, "x", named("initContainer", "app")))}, "app=?"},
-		"twice in the report":           {[]edit{stuck, says(verdict(diagnosis.TagNotFound, "x"), verdict(diagnosis.DiskFull, "x"))}, "app=TagNotFound"},
-		"one of two":                    {[]edit{stuck, tag, with("b", "b"), is("b", waiting("ErrImagePull", "x"))}, "app=TagNotFound b=?"},
-		"volume, one container":         {[]edit{volume("data", "hub.test/models:1"), with("b", "b", "data"), is("b", waiting("ErrImagePull", "hub.test/models:1: not found")), says(models)}, "data=TagNotFound"},
-		"volume, status names no image": {[]edit{volume("data", "hub.test/models:1"), with("b", "b", "data"), is("b", waiting("ErrImagePull", "pull QPS exceeded")), says(models)}, "data=TagNotFound"},
-		"volume, two containers": {[]edit{volume("data", "hub.test/models:1"), with("b", "b", "data"), with("c", "c", "data"),
-			is("b", waiting("ErrImagePull", "x")), is("c", waiting("ContainerCreating", "")), says(models)}, "data=TagNotFound"},
-		"volume, tried again":       {[]edit{volume("data", "hub.test/models:1"), with("b", "b", "data"), is("b", waiting("ContainerCreating", "")), says(models)}, "data=TagNotFound"},
-		"volume, mounted by no one": {[]edit{volume("data", "hub.test/models:1"), is("app", waiting("ContainerCreating", "")), says(models)}, ""},
-		"volume, now there":         {[]edit{volume("data", "hub.test/models:1"), with("b", "b", "data"), is("b", running()), says(models)}, ""},
+		"no cause":                      {[]edit{stuck, withReport(verdict("", "x"))}, "app=Unknown"},
+		"a cause to come":               {[]edit{stuck, withReport(verdict("NewCause", "x"))}, "app=NewCause"},
+		"the same name, other kind":     {[]edit{stuck, withReport(verdict(diagnosis.TagNotFound, "x", named("initContainer", "app")))}, "app=?"},
+		"twice in the report":           {[]edit{stuck, withReport(verdict(diagnosis.TagNotFound, "x"), verdict(diagnosis.DiskFull, "x"))}, "app=TagNotFound"},
+		"one of two":                    {[]edit{stuck, tag, withContainer("b", "b"), withStatus("b", waiting("ErrImagePull", "x"))}, "app=TagNotFound b=?"},
+		"volume, one container":         {[]edit{volume("data", "hub.test/models:1"), withContainer("b", "b", "data"), withStatus("b", waiting("ErrImagePull", "hub.test/models:1: not found")), withReport(models)}, "data=TagNotFound"},
+		"volume, status names no image": {[]edit{volume("data", "hub.test/models:1"), withContainer("b", "b", "data"), withStatus("b", waiting("ErrImagePull", "pull QPS exceeded")), withReport(models)}, "data=TagNotFound"},
+		"volume, two containers": {[]edit{volume("data", "hub.test/models:1"), withContainer("b", "b", "data"), withContainer("c", "c", "data"),
+			withStatus("b", waiting("ErrImagePull", "x")), withStatus("c", waiting("ContainerCreating", "")), withReport(models)}, "data=TagNotFound"},
+		"volume, tried again":       {[]edit{volume("data", "hub.test/models:1"), withContainer("b", "b", "data"), withStatus("b", waiting("ContainerCreating", "")), withReport(models)}, "data=TagNotFound"},
+		"volume, mounted by no one": {[]edit{volume("data", "hub.test/models:1"), withStatus("app", waiting("ContainerCreating", "")), withReport(models)}, ""},
+		"volume, now there":         {[]edit{volume("data", "hub.test/models:1"), withContainer("b", "b", "data"), withStatus("b", running()), withReport(models)}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -78,8 +78,8 @@ func TestFailing(t *testing.T) {
 
 func TestFailingVolume(t *testing.T) {
 	t.Parallel()
-	got := failing(testPod("web", volume("data", "hub.test/models:1"), with("b", "b", "data"), is("b", waiting("ErrImagePull", "pull QPS exceeded")),
-		says(verdict(diagnosis.PullThrottled, "x", named(diagnosis.KindImageVolume, "data"), about("hub.test/models:1")))))
+	got := failing(testPod("web", volume("data", "hub.test/models:1"), withContainer("b", "b", "data"), withStatus("b", waiting("ErrImagePull", "pull QPS exceeded")),
+		withReport(verdict(diagnosis.PullThrottled, "x", named(diagnosis.KindImageVolume, "data"), about("hub.test/models:1")))))
 	if len(got) != 1 || got[0].Kind != "imageVolume" || got[0].Image != "hub.test/models:1" || got[0].Registry != "hub.test" || got[0].Repository != "models" {
 		t.Errorf("%+v", got)
 	}
@@ -87,7 +87,7 @@ func TestFailingVolume(t *testing.T) {
 
 func TestFailingInit(t *testing.T) {
 	t.Parallel()
-	p := testPod("web", says(verdict(diagnosis.TagNotFound, "x", named("initContainer", "init"), about("i")),
+	p := testPod("web", withReport(verdict(diagnosis.TagNotFound, "x", named("initContainer", "init"), about("i")),
 		verdict(diagnosis.DiskFull, "x", named("ephemeralContainer", "debug"), about("d"))))
 	p.Spec.InitContainers = []corev1.Container{{Name: "init", Image: "i"}}
 	p.Spec.EphemeralContainers = []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: "debug", Image: "d"}}}
@@ -106,16 +106,16 @@ func TestFiftyContainers(t *testing.T) {
 	p.Spec.Containers = nil
 	for i := range 50 {
 		name := fmt.Sprintf("c%02d-%s", i, strings.Repeat("x", 50))
-		with(name, image)(p)
-		is(name, waiting("ErrImagePull", backoff))(p)
+		withContainer(name, image)(p)
+		withStatus(name, waiting("ErrImagePull", backoff))(p)
 		if i < 40 {
 			all = append(all, verdict(diagnosis.TagNotFound, "x", named("container", name)))
 		}
 	}
-	says(all...)(p)
+	withReport(all...)(p)
 	text := strings.Replace(p.Annotations[report.ReportAnnotation], `"containers"`, `"omitted":10,"containers"`, 1)
 	annotated(report.ReportAnnotation, text)(p)
-	o := look(p)
+	o := overview(p)
 	if len(o.Pods[0].Containers) != 50 || len(o.Groups) != 2 {
 		t.Fatalf("%d containers in %d groups", len(o.Pods[0].Containers), len(o.Groups))
 	}
@@ -142,7 +142,7 @@ func TestMissing(t *testing.T) {
 	here, there := agent("worker-1", corev1.ConditionTrue), agent("worker-2", corev1.ConditionTrue)
 	gone := agent("worker-1", corev1.ConditionTrue)
 	deleted(gone)
-	withReport := broken("other", diagnosis.TagNotFound, "x")
+	reporting := failingPod("other", diagnosis.TagNotFound, "x")
 	for name, tc := range map[string]struct {
 		complete bool
 		others   []*corev1.Pod
@@ -160,10 +160,10 @@ func TestMissing(t *testing.T) {
 		"silent":                   {true, []*corev1.Pod{here, there}, nil, "the whypull agent on node worker-1 has not reported"},
 		"agents not seen":          {false, nil, nil, "no whypull agent has reported; without permission to list agent pods it is unknown whether one runs on node worker-1"},
 		"agents not seen, too new": {false, nil, []edit{young}, "pending: the pod changed less than 15 s ago"},
-		"another pod has a report": {false, []*corev1.Pod{withReport}, nil, "the whypull agent on node worker-1 has not reported"},
+		"another pod has a report": {false, []*corev1.Pod{reporting}, nil, "the whypull agent on node worker-1 has not reported"},
 		"other schema": {true, nil, []edit{annotated(report.ReportAnnotation, `{"schema":"whypull.dev/v2"}`)},
 			`the report is invalid: report annotation: schema "whypull.dev/v2", want "whypull.dev/v1"`},
-		"about others": {true, []*corev1.Pod{here}, []edit{says()}, "the pod's report does not cover it yet"},
+		"about others": {true, []*corev1.Pod{here}, []edit{withReport()}, "the pod's report does not cover it yet"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -203,20 +203,20 @@ func TestElsewhere(t *testing.T) {
 		other *corev1.Pod
 		want  string
 	}{
-		"runs":                   {image, works("b", on("n2")), "[n2]"},
-		"has ended":              {image, testPod("b", on("n2"), is("app", terminated()), phase(corev1.PodSucceeded)), "[n2]"},
-		"crashes":                {image, testPod("b", on("n2"), is("app", crashing())), "[n2]"},
-		"had another image":      {image, testPod("b", on("n2"), is("app", again)), "[]"},
+		"runs":                   {image, runningPod("b", on("n2")), "[n2]"},
+		"has ended":              {image, testPod("b", on("n2"), withStatus("app", terminated()), phase(corev1.PodSucceeded)), "[n2]"},
+		"crashes":                {image, testPod("b", on("n2"), withStatus("app", crashing())), "[n2]"},
+		"had another image":      {image, testPod("b", on("n2"), withStatus("app", again)), "[]"},
 		"fails, too":             {image, testPod("b", on("n2"), stuck), "[]"},
-		"no image yet":           {image, testPod("b", on("n2"), is("app", noID)), "[]"},
+		"no image yet":           {image, testPod("b", on("n2"), withStatus("app", noID)), "[]"},
 		"no status":              {image, testPod("b", on("n2")), "[]"},
-		"not scheduled":          {image, works("b", on("")), "[]"},
-		"the same node":          {image, works("b"), "[] here"},
-		"another tag":            {image, works("b", on("n2"), of("hub.test/team/app:1.3")), "[]"},
-		"short name":             {"nginx", works("b", on("n2"), of("docker.io/library/nginx:latest")), "[n2]"},
-		"digest":                 {"hub.test/app" + digest, works("b", on("n2"), of("hub.test/app"+digest)), "[n2]"},
-		"not a name, twice":      {"UPPER:::", works("b", on("n2"), of("UPPER:::")), "[n2]"},
-		"in another of its pods": {image, works("b", on("n2"), in("other")), "[n2]"},
+		"not scheduled":          {image, runningPod("b", on("")), "[]"},
+		"the same node":          {image, runningPod("b"), "[] here"},
+		"another tag":            {image, runningPod("b", on("n2"), of("hub.test/team/app:1.3")), "[]"},
+		"short name":             {"nginx", runningPod("b", on("n2"), of("docker.io/library/nginx:latest")), "[n2]"},
+		"digest":                 {"hub.test/app" + digest, runningPod("b", on("n2"), of("hub.test/app"+digest)), "[n2]"},
+		"not a name, twice":      {"UPPER:::", runningPod("b", on("n2"), of("UPPER:::")), "[n2]"},
+		"in another of its pods": {image, runningPod("b", on("n2"), in("other")), "[n2]"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -238,7 +238,7 @@ func TestElsewhere(t *testing.T) {
 func TestHeadlines(t *testing.T) {
 	t.Parallel()
 	pod := func(c diagnosis.Cause, summary string, edits ...edit) *corev1.Pod {
-		return broken("web", c, summary, edits...)
+		return failingPod("web", c, summary, edits...)
 	}
 	for name, tc := range map[string]struct {
 		pod  *corev1.Pod
@@ -259,7 +259,7 @@ func TestHeadlines(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			o := look(tc.pod)
+			o := overview(tc.pod)
 			if got, want := o.Groups[0].Headline(), "1 pod on node worker-1: "+tc.want; got != want {
 				t.Errorf("got  %s\nwant %s", got, want)
 			}
@@ -273,16 +273,16 @@ func TestGroups(t *testing.T) {
 		pods []*corev1.Pod
 		want []string
 	}{
-		"nodes apart": {[]*corev1.Pod{broken("a", diagnosis.DiskFull, "x"), broken("b", diagnosis.DiskFull, "x", on("n2")), broken("c", diagnosis.DiskFull, "x", on("n2"))},
+		"nodes apart": {[]*corev1.Pod{failingPod("a", diagnosis.DiskFull, "x"), failingPod("b", diagnosis.DiskFull, "x", on("n2")), failingPod("c", diagnosis.DiskFull, "x", on("n2"))},
 			[]string{"2 pods on node n2: DiskFull", "1 pod on node worker-1: DiskFull"}},
-		"namespaces apart": {[]*corev1.Pod{broken("a", diagnosis.CredentialsRejected, "x", secrets("s")), broken("a", diagnosis.CredentialsRejected, "x", secrets("s"), in("b"))},
+		"namespaces apart": {[]*corev1.Pod{failingPod("a", diagnosis.CredentialsRejected, "x", secrets("s")), failingPod("a", diagnosis.CredentialsRejected, "x", secrets("s"), in("b"))},
 			[]string{"1 pod on node worker-1: CredentialsRejected, secret b/s for hub.test", "1 pod on node worker-1: CredentialsRejected, secret shop/s for hub.test"}},
-		"namespaces together": {[]*corev1.Pod{broken("a", diagnosis.DNSFailure, "x"), broken("a", diagnosis.DNSFailure, "x", in("b"), of("hub.test/else"))},
+		"namespaces together": {[]*corev1.Pod{failingPod("a", diagnosis.DNSFailure, "x"), failingPod("a", diagnosis.DNSFailure, "x", in("b"), of("hub.test/else"))},
 			[]string{"2 pods on node worker-1: DNSFailure, registry hub.test"}},
-		"two containers": {[]*corev1.Pod{testPod("a", stuck, with("b", image), is("b", waiting("ErrImagePull", "x")),
-			says(verdict(diagnosis.TagNotFound, "x"), verdict(diagnosis.TagNotFound, "x", named("container", "b"))))},
+		"two containers": {[]*corev1.Pod{testPod("a", stuck, withContainer("b", image), withStatus("b", waiting("ErrImagePull", "x")),
+			withReport(verdict(diagnosis.TagNotFound, "x"), verdict(diagnosis.TagNotFound, "x", named("container", "b"))))},
 			[]string{"1 pod on node worker-1: TagNotFound, image hub.test/team/app:1.2"}},
-		"causes in order": {[]*corev1.Pod{broken("a", diagnosis.TagNotFound, "x"), testPod("b", stuck), broken("c", diagnosis.AccessDenied, "x"), agent("worker-1", corev1.ConditionTrue)},
+		"causes in order": {[]*corev1.Pod{failingPod("a", diagnosis.TagNotFound, "x"), testPod("b", stuck), failingPod("c", diagnosis.AccessDenied, "x"), agent("worker-1", corev1.ConditionTrue)},
 			[]string{"1 pod on node worker-1: AccessDenied, repository hub.test/team/app", "1 pod on node worker-1: TagNotFound, image hub.test/team/app:1.2",
 				"1 pod on node worker-1: no report, the whypull agent on node worker-1 has not reported"}},
 		"none": {nil, nil},
@@ -291,7 +291,7 @@ func TestGroups(t *testing.T) {
 			t.Parallel()
 			for range 5 { // in any order
 				var got []string
-				o := look(tc.pods...)
+				o := overview(tc.pods...)
 				for i := range o.Groups {
 					got = append(got, o.Groups[i].Headline())
 				}
@@ -310,18 +310,18 @@ func TestPointsTo(t *testing.T) {
 		pods []*corev1.Pod
 		want string
 	}{
-		"works elsewhere":            {[]*corev1.Pod{broken("a", diagnosis.DNSFailure, "x"), works("b", on("n2")), works("c", on("n3"))}, "[n2 n3] worker-1"},
-		"works nowhere":              {[]*corev1.Pod{broken("a", diagnosis.DNSFailure, "x")}, "[] "},
-		"works here, too":            {[]*corev1.Pod{broken("a", diagnosis.DNSFailure, "x"), works("b", on("n2")), works("c")}, "[n2] "},
-		"fails on two":               {[]*corev1.Pod{broken("a", diagnosis.DNSFailure, "x"), broken("b", diagnosis.DNSFailure, "x", on("n4")), works("c", on("n2"))}, "[n2] "},
-		"fails and works on another": {[]*corev1.Pod{broken("a", diagnosis.DNSFailure, "x"), broken("b", diagnosis.DNSFailure, "x", on("n2")), works("c", on("n2"))}, "[] "},
-		"a cause of the pod's":       {[]*corev1.Pod{broken("a", diagnosis.CredentialsRejected, "x"), works("b", on("n2"))}, "[n2] "},
-		"the platform":               {[]*corev1.Pod{broken("a", diagnosis.PlatformMismatch, "x"), works("b", on("n2"))}, "[n2] worker-1"},
-		"one image of two":           {[]*corev1.Pod{broken("a", diagnosis.DNSFailure, "x"), broken("b", diagnosis.DNSFailure, "x", of("hub.test/b")), works("c", on("n2"))}, "[] "},
+		"works elsewhere":            {[]*corev1.Pod{failingPod("a", diagnosis.DNSFailure, "x"), runningPod("b", on("n2")), runningPod("c", on("n3"))}, "[n2 n3] worker-1"},
+		"works nowhere":              {[]*corev1.Pod{failingPod("a", diagnosis.DNSFailure, "x")}, "[] "},
+		"works here, too":            {[]*corev1.Pod{failingPod("a", diagnosis.DNSFailure, "x"), runningPod("b", on("n2")), runningPod("c")}, "[n2] "},
+		"fails on two":               {[]*corev1.Pod{failingPod("a", diagnosis.DNSFailure, "x"), failingPod("b", diagnosis.DNSFailure, "x", on("n4")), runningPod("c", on("n2"))}, "[n2] "},
+		"fails and works on another": {[]*corev1.Pod{failingPod("a", diagnosis.DNSFailure, "x"), failingPod("b", diagnosis.DNSFailure, "x", on("n2")), runningPod("c", on("n2"))}, "[] "},
+		"a cause of the pod's":       {[]*corev1.Pod{failingPod("a", diagnosis.CredentialsRejected, "x"), runningPod("b", on("n2"))}, "[n2] "},
+		"the platform":               {[]*corev1.Pod{failingPod("a", diagnosis.PlatformMismatch, "x"), runningPod("b", on("n2"))}, "[n2] worker-1"},
+		"one image of two":           {[]*corev1.Pod{failingPod("a", diagnosis.DNSFailure, "x"), failingPod("b", diagnosis.DNSFailure, "x", of("hub.test/b")), runningPod("c", on("n2"))}, "[] "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			g := look(tc.pods...).Groups[0]
+			g := overview(tc.pods...).Groups[0]
 			if got := fmt.Sprint(g.RunsOn, " ", g.PointsTo); got != tc.want {
 				t.Errorf("got %s, want %s", got, tc.want)
 			}
@@ -337,7 +337,7 @@ func TestViewForgets(t *testing.T) {
 	}
 	v.Put(testPod("a", stuck))
 	v.Put(testPod("b", stuck))
-	v.Put(works("a"))
+	v.Put(runningPod("a"))
 	v.Delete(testPod("none"))
 	if o := v.Build(&Fleet{}, noon()); len(o.Pods) != 1 || o.Pods[0].Name != "b" || !v.Failing() {
 		t.Errorf("%+v", o.Pods)

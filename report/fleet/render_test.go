@@ -17,7 +17,7 @@ import (
 
 func TestTableGolden(t *testing.T) {
 	t.Parallel()
-	o := look(town()...)
+	o := overview(failingCluster()...)
 	golden(t, "table", o.Table(Layout{}, noon(), "", false))
 	golden(t, "table-narrow", o.Table(Layout{Width: 60}, noon(), "", false))
 	golden(t, "table-color", o.Table(Layout{Width: 100, Color: true}, noon(), "shop", false))
@@ -31,7 +31,7 @@ func TestTableOfNothing(t *testing.T) {
 		"shop":             "No pod in namespace shop fails to pull an image.\n",
 		"\x1b[31mshop\x1b": "No pod in namespace shop fails to pull an image.\n",
 	} {
-		if got := look(works("fine")).Table(Layout{}, noon(), namespace, false); got != want {
+		if got := overview(runningPod("fine")).Table(Layout{}, noon(), namespace, false); got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	}
@@ -39,14 +39,14 @@ func TestTableOfNothing(t *testing.T) {
 
 func TestJSONGolden(t *testing.T) {
 	t.Parallel()
-	o := look(broken("web", diagnosis.CredentialsRejected, "hub.test rejects the credentials of pull secret regcred", secrets("regcred")),
+	o := overview(failingPod("web", diagnosis.CredentialsRejected, "hub.test rejects the credentials of pull secret regcred", secrets("regcred")),
 		testPod("quiet", stuck, on("worker-9")))
 	out, err := json.MarshalIndent(o, "", "  ")
 	if err != nil {
 		t.Fatal(err)
 	}
 	golden(t, "json", string(out)+"\n")
-	empty, err := json.Marshal(look())
+	empty, err := json.Marshal(overview())
 	if want := `{"schema":"whypull.dev/pods/v1","groups":[],"pods":[]}`; err != nil || string(empty) != want {
 		t.Errorf("got %s, want %s (%v)", empty, want, err)
 	}
@@ -56,9 +56,9 @@ func TestJSONGolden(t *testing.T) {
 func storyPod() *corev1.Pod {
 	long := "kubectl -n shop create secret docker-registry regcred --docker-server=hub.test --docker-username=<username> --docker-password=<password> --dry-run=client -o yaml | kubectl replace -f -"
 	return testPod("web", stuck, secrets("regcred"), ownedBy("ReplicaSet", "web-5d7f8"), volume("data", "hub.test/models:1"),
-		with("side", "hub.test/side:1", "data"), is("side", waiting("ContainerCreating", "")), with("new", "hub.test/new:1"),
-		is("new", waiting("ErrImagePull", "x")),
-		says(verdict(diagnosis.CredentialsRejected, "hub.test rejects the credentials of pull secret regcred", func(c *report.Container) {
+		withContainer("side", "hub.test/side:1", "data"), withStatus("side", waiting("ContainerCreating", "")), withContainer("new", "hub.test/new:1"),
+		withStatus("new", waiting("ErrImagePull", "x")),
+		withReport(verdict(diagnosis.CredentialsRejected, "hub.test rejects the credentials of pull secret regcred", func(c *report.Container) {
 			c.Remedy = []string{"# in the directory of the manifests", long}
 			c.Evidence = []report.Entry{
 				{Check: "message", Outcome: "Inconclusive", Detail: "the runtime's text points to CredentialsRejected"},
@@ -73,7 +73,7 @@ func storyPod() *corev1.Pod {
 
 func TestStoryGolden(t *testing.T) {
 	t.Parallel()
-	o := look(storyPod(), works("other", on("worker-2")), works("again"))
+	o := overview(storyPod(), runningPod("other", on("worker-2")), runningPod("again"))
 	golden(t, "story", o.Pods[0].Story(Layout{}, noon()))
 	golden(t, "story-narrow", o.Pods[0].Story(Layout{Width: 50}, noon()))
 	golden(t, "story-color", o.Pods[0].Story(Layout{Width: 80, Color: true}, noon()))
@@ -83,8 +83,8 @@ func TestStoryGolden(t *testing.T) {
 func TestStoryPointsTo(t *testing.T) {
 	t.Parallel()
 	const points = "this points to node worker-1"
-	failing, other, here := broken("web", diagnosis.DNSFailure, "x"), works("b", on("worker-2")), works("c")
-	for want, o := range map[bool]Overview{true: look(failing, other), false: look(failing, other, here)} {
+	failing, other, here := failingPod("web", diagnosis.DNSFailure, "x"), runningPod("b", on("worker-2")), runningPod("c")
+	for want, o := range map[bool]Overview{true: overview(failing, other), false: overview(failing, other, here)} {
 		if got := o.Pods[0].Story(Layout{}, noon()); strings.Contains(got, points) != want || !strings.Contains(got, "1 other node (worker-2)") {
 			t.Errorf("want %t:\n%s", want, got)
 		}
@@ -100,7 +100,7 @@ func TestRemedyIsWhole(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, width := range []int{0, 1, 20, 80, 300} {
-		lines := strings.Split(look(pod).Pods[0].Story(Layout{Width: width}, noon()), "\n")
+		lines := strings.Split(overview(pod).Pods[0].Story(Layout{Width: width}, noon()), "\n")
 		for _, line := range d.Containers[0].Remedy {
 			if !slices.Contains(lines, "    "+line) {
 				t.Errorf("width %d: no line %q", width, line)
@@ -129,8 +129,8 @@ func TestExplain(t *testing.T) {
 	}
 }
 
-// On a terminal the runbook's Markdown pages show their words and commands
-// without markup.
+// The runbook's pages are written in Markdown; a terminal is shown their words
+// and their commands.
 func TestExplainShowsNoMarks(t *testing.T) {
 	t.Parallel()
 	for _, e := range diagnosis.Catalogue() {
@@ -214,8 +214,8 @@ func TestMarkdown(t *testing.T) {
 func hostile() *corev1.Pod {
 	const bad = "\x1b[2J\x1b]0;x\x07\u202e\u009b31m\r\nEVIL\xff"
 	p := testPod("p"+bad, in("n"+bad), on("w"+bad), of("hub.test/"+bad), ownedBy("K"+bad, bad), secrets("s"+bad),
-		is("app", waiting("ErrImagePull", bad+strings.Repeat("y", 100))), with("c"+bad, bad), is("c"+bad, waiting("ErrImagePull", bad)))
-	says(verdict("Cause"+bad, bad, about("hub.test/"+bad), func(c *report.Container) {
+		withStatus("app", waiting("ErrImagePull", bad+strings.Repeat("y", 100))), withContainer("c"+bad, bad), withStatus("c"+bad, waiting("ErrImagePull", bad)))
+	withReport(verdict("Cause"+bad, bad, about("hub.test/"+bad), func(c *report.Container) {
 		c.Remedy, c.Since, c.Confidence = []string{bad, bad}, bad, bad
 		c.Evidence = []report.Entry{{Check: bad, Outcome: bad, Fault: bad, Detail: bad}}
 	}), verdict("Other"+bad, bad, named(diagnosis.Kind(bad), bad)))(p)
@@ -225,7 +225,7 @@ func hostile() *corev1.Pod {
 // No text from the cluster moves the cursor, in any output.
 func TestHostileTexts(t *testing.T) {
 	t.Parallel()
-	o := look(hostile(), testPod("q\x1b[2J", on("n\x1b[2J"), is("app", waiting("ErrImagePull", "\x1b[2J"))))
+	o := overview(hostile(), testPod("q\x1b[2J", on("n\x1b[2J"), withStatus("app", waiting("ErrImagePull", "\x1b[2J"))))
 	if len(o.Pods) != 2 {
 		t.Fatalf("%d pods, want 2", len(o.Pods))
 	}
@@ -329,7 +329,7 @@ func TestScreen(t *testing.T) {
 
 func TestNoColors(t *testing.T) {
 	t.Parallel()
-	o := look(town()...)
+	o := overview(failingCluster()...)
 	plain := o.Table(Layout{Width: 80}, noon(), "", true) + o.Pods[0].Story(Layout{Width: 80}, noon())
 	colored := o.Table(Layout{Width: 80, Color: true}, noon(), "", true) + o.Pods[0].Story(Layout{Width: 80, Color: true}, noon())
 	if strings.Contains(plain, "\x1b") || !strings.Contains(colored, "\x1b[") {
