@@ -1,6 +1,6 @@
-// Package runbook holds a page on each cause: what it means, how to be sure, how
-// to mend it and how to prevent it. The head of a page is made from the table of
-// causes, the sections below it are written by hand and stand in the page alone.
+// Package runbook holds one page per cause, with the sections Meaning, Diagnosis,
+// Mitigation and Prevention. The head of a page is generated from the table of
+// causes; the sections are written by hand, in the page's file.
 package runbook
 
 import (
@@ -11,18 +11,18 @@ import (
 	"github.com/whypull/whypull/agent/diagnosis"
 )
 
-// BaseURL is where the pages are published: the page of a cause is at
-// BaseURL + cause + ".md". Alerts give it as their runbook_url.
+// BaseURL is the prefix of every page's address: BaseURL + cause + ".md".
+// Alerts use that address as their runbook_url.
 const BaseURL = "https://github.com/whypull/whypull/blob/main/deploy/runbook/"
 
 //go:embed *.md
 var pages embed.FS
 
-// URL returns the address of the page on a cause.
+// URL returns the address of the cause's page.
 func URL(c diagnosis.Cause) string { return BaseURL + file(c) }
 
-// Page returns the page on a cause as Markdown: its head from the table's entry,
-// then the sections. The error says that there is no page.
+// Page returns the page of a cause as Markdown: a head made from e, then the
+// sections. It returns an error if the cause has no page.
 func Page(e diagnosis.Entry) (string, error) {
 	text, err := pages.ReadFile(file(e.Cause))
 	if err != nil {
@@ -33,7 +33,8 @@ func Page(e diagnosis.Entry) (string, error) {
 
 func file(c diagnosis.Cause) string { return string(c) + ".md" }
 
-// sections is what is written by hand: from the first section on.
+// sections returns the hand-written part of a page, which starts at the first
+// section heading.
 func sections(page string) string {
 	_, after, found := strings.Cut(page, "\n## ")
 	if !found {
@@ -44,12 +45,12 @@ func sections(page string) string {
 
 const notice = "<!-- Generated from the table of causes up to the first section: go test ./deploy/runbook -update -->"
 
-// examples are the names in the pages' commands.
-const examples = `The commands are examples for namespace shop, deployment web with pod web-abc12 and container app,
-image hub.example.com/team/app:1.2, pull secret pull-hub and node worker-3.`
+// examples introduces the names that the commands of all pages use.
+const examples = `The commands use these names: namespace shop, deployment web with pod web-abc12 and container app, image
+hub.example.com/team/app:1.2, pull secret pull-hub and node worker-3.`
 
 func head(e diagnosis.Entry) string {
-	return fmt.Sprintf("%s\n# %s: %s\n\n%s\n\n- **Remedy:** %s\n- **Who can mend it:** %s\n- **May pass by itself:** %s\n\n%s\n\n",
+	return fmt.Sprintf("%s\n# %s: %s\n\n%s\n\n- **Remedy:** %s\n- **Who can fix it:** %s\n- **Can resolve on its own:** %s\n\n%s\n\n",
 		notice, e.Cause, e.Title, e.Meaning, e.Advice, Owner(e.Fixer), yes(e.Transient), examples)
 }
 
@@ -60,7 +61,8 @@ func yes(b bool) string {
 	return "no"
 }
 
-// Owner says in words who it is that can mend something.
+// Owner returns who can fix a cause, in words: "whoever owns the pod". It returns
+// "" for an unknown fixer.
 func Owner(f diagnosis.Fixer) string {
 	switch f {
 	case diagnosis.FixApplication:

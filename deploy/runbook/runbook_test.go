@@ -27,7 +27,7 @@ func read(t *testing.T, name string) string {
 	return string(text)
 }
 
-// same compares a generated text with its file, or writes it.
+// same compares generated text with its file; with -update it writes the file first.
 func same(t *testing.T, name, want string) {
 	t.Helper()
 	if *update {
@@ -36,7 +36,7 @@ func same(t *testing.T, name, want string) {
 		}
 	}
 	if got := read(t, name); got != want {
-		t.Errorf("%s is not up to date: go test ./deploy/runbook -update", name)
+		t.Errorf("%s is not up to date; run go test ./deploy/runbook -update", name)
 	}
 }
 
@@ -47,29 +47,29 @@ func TestPagesAreUpToDate(t *testing.T) {
 			t.Error(err)
 			continue
 		}
-		// What is written by hand comes from the file, which may be newer.
+		// The embedded sections may be older than the file if the test updates it.
 		same(t, file(e.Cause), head(e)+sections(read(t, file(e.Cause))))
 		if !*update && page != read(t, file(e.Cause)) {
-			t.Errorf("%s: the page is not its file", e.Cause)
+			t.Errorf("Page(%s) differs from its file", e.Cause)
 		}
 	}
 	same(t, index, contents())
 }
 
-// contents is the index of the pages.
+// contents returns the index of all pages.
 func contents() string {
 	var b strings.Builder
 	b.WriteString("<!-- Generated from the table of causes: go test ./deploy/runbook -update -->\n# Runbook\n\n" +
-		"A page for each cause that whypull gives. The same text is printed, without a cluster, by\n\n" +
+		"One page for each cause that whypull reports. To print a page without a cluster, run\n\n" +
 		"```sh\nkubectl why-pull explain TagNotFound\n```\n\n" + examples + "\n\n" +
-		"| cause | meaning | who can mend it | may pass by itself |\n|---|---|---|---|\n")
+		"| cause | meaning | who can fix it | can resolve on its own |\n|---|---|---|---|\n")
 	for _, e := range diagnosis.Catalogue() {
 		fmt.Fprintf(&b, "| [%s](%s) | %s | %s | %s |\n", e.Cause, file(e.Cause), e.Meaning, Owner(e.Fixer), yes(e.Transient))
 	}
 	return b.String()
 }
 
-// all are the pages by their files' names, without the index.
+// all returns the pages by file name, without the index.
 func all(t *testing.T) map[string]string {
 	t.Helper()
 	names, err := filepath.Glob("*.md")
@@ -85,23 +85,23 @@ func all(t *testing.T) map[string]string {
 	return out
 }
 
-func TestNoPageIsWithoutACause(t *testing.T) {
+func TestEveryPageHasACause(t *testing.T) {
 	var known []string
 	for _, e := range diagnosis.Catalogue() {
 		known = append(known, file(e.Cause))
 	}
 	for name := range all(t) {
 		if !slices.Contains(known, name) {
-			t.Errorf("%s is the page of no cause", name)
+			t.Errorf("%s belongs to no cause", name)
 		}
 	}
 	if _, err := Page(diagnosis.Entry{Cause: "Nonesuch"}); err == nil {
-		t.Error("there is a page for what is no cause")
+		t.Error("Page returned no error for an unknown cause")
 	}
 }
 
 func TestPagesHaveTheFourSections(t *testing.T) {
-	want := []string{"## What it means", "## How to be sure", "## How to mend it", "## How to prevent it"}
+	want := []string{"## Meaning", "## Diagnosis", "## Mitigation", "## Prevention"}
 	for name, text := range all(t) {
 		prose, _ := split(text)
 		var got []string
@@ -115,7 +115,7 @@ func TestPagesHaveTheFourSections(t *testing.T) {
 		}
 		for part := range strings.SplitSeq(sections(text), "\n## ") {
 			if len(strings.Fields(part)) < 15 {
-				t.Errorf("%s: a section says too little: %q", name, part)
+				t.Errorf("%s: section is too short: %q", name, part)
 			}
 		}
 	}
@@ -135,10 +135,10 @@ func TestPagesAreShort(t *testing.T) {
 	}
 }
 
-// block is fenced code.
+// block is a fenced code block.
 type block struct{ language, text string }
 
-// split tells the code of a page from the rest.
+// split separates the prose of a page from its code blocks.
 func split(text string) (prose string, code []block) {
 	within := false
 	for line := range strings.Lines(text) {
@@ -160,16 +160,16 @@ func split(text string) (prose string, code []block) {
 func TestCodeParses(t *testing.T) {
 	sh, err := exec.LookPath("sh")
 	if err != nil {
-		t.Skip("there is no shell")
+		t.Skip("no sh in PATH")
 	}
 	for name, text := range all(t) {
 		if strings.Count(text, "```")%2 != 0 {
-			t.Errorf("%s: a fence is open", name)
+			t.Errorf("%s: code block is not closed", name)
 		}
 		_, code := split(text)
 		for _, c := range code {
 			if !slices.Contains([]string{"sh", "toml", "text", "yaml"}, c.language) {
-				t.Errorf("%s: code in language %q", name, c.language)
+				t.Errorf("%s: unexpected code language %q", name, c.language)
 			}
 			if c.language != "sh" {
 				continue
@@ -183,17 +183,17 @@ func TestCodeParses(t *testing.T) {
 	}
 }
 
-// A password in a command is in the shell's history and in the list of processes.
+// A password in a command ends up in the shell's history and the process list.
 func TestNoCommandTakesAPassword(t *testing.T) {
 	bad := regexp.MustCompile(`(?i)--docker-password|--password(=| |$)|--creds|--(src|dest)-creds|--auth[ =]|-u +\S+:|--user[ =]\S+:|-H +'?authorization|PASSW(OR)?D=|<password>`)
 	for _, line := range []string{"curl -u alice:secret x", "crictl pull --creds a:b x", "ctr images pull --user a:b x", "kubectl create secret docker-registry x --docker-password=y"} {
 		if !bad.MatchString(line) {
-			t.Errorf("not found in %q", line)
+			t.Errorf("pattern does not match %q", line)
 		}
 	}
 	for name, text := range all(t) {
 		if found := bad.FindString(text); found != "" {
-			t.Errorf("%s has %q", name, found)
+			t.Errorf("%s contains a password option: %q", name, found)
 		}
 	}
 }
@@ -211,30 +211,30 @@ func TestLinksResolve(t *testing.T) {
 	}
 }
 
-// Commands that are run as they stand may meet nobody's registry.
+// Commands that users paste unchanged must not reach a real host.
 func TestHostsAreExamples(t *testing.T) {
 	host := regexp.MustCompile(`https?://([a-z0-9.-]+)`)
 	known := []string{"auth.docker.io", "registry-1.docker.io", "index.docker.io", "127.0.0.1", "localhost"}
 	for name, text := range all(t) {
 		for _, m := range host.FindAllStringSubmatch(text, -1) {
 			if !strings.HasSuffix(m[1], "example.com") && !slices.Contains(known, m[1]) {
-				t.Errorf("%s: host %s", name, m[1])
+				t.Errorf("%s: host %s is not an example host", name, m[1])
 			}
 		}
 	}
 }
 
-// What the terminal shows without marks has to be without them in the source.
-func TestPagesUseTheMarkdownThatIsRendered(t *testing.T) {
+// The terminal renderer supports only a part of Markdown.
+func TestPagesUseOnlySupportedMarkdown(t *testing.T) {
 	odd := regexp.MustCompile(`(?m)^(\||\d+\. |[ \t]+[-*] |\* |>|###|    )`)
 	for name, text := range all(t) {
 		prose, _ := split(text)
 		if found := odd.FindString(prose); found != "" {
-			t.Errorf("%s: a line begins with %q", name, found)
+			t.Errorf("%s: unsupported Markdown %q", name, found)
 		}
 		for paragraph := range strings.SplitSeq(prose, "\n\n") {
 			if strings.Count(paragraph, "`")%2 != 0 {
-				t.Errorf("%s: an odd number of marks: %s", name, paragraph)
+				t.Errorf("%s: unbalanced backquotes: %s", name, paragraph)
 			}
 		}
 	}
@@ -249,7 +249,7 @@ func TestEveryFixerHasAName(t *testing.T) {
 		seen[Owner(f)] = true
 	}
 	if Owner("") != "" {
-		t.Error("nobody has a name")
+		t.Errorf("Owner of no fixer is %q, want none", Owner(""))
 	}
 }
 
@@ -260,14 +260,14 @@ func TestURLNamesTheFile(t *testing.T) {
 	}
 }
 
-// A page must not send people to a metric that does not exist.
+// Pages name only metrics that exist.
 func TestMetricsExist(t *testing.T) {
 	source := read(t, "../../report/metrics.go")
 	name := regexp.MustCompile(`whypull_[a-z_]+`)
 	for page, text := range all(t) {
 		for _, metric := range name.FindAllString(text, -1) {
 			if !strings.Contains(source, `"`+metric+`"`) {
-				t.Errorf("%s: there is no metric %s", page, metric)
+				t.Errorf("%s: metric %s does not exist", page, metric)
 			}
 		}
 	}
