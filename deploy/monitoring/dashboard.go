@@ -8,32 +8,31 @@ import (
 	"github.com/whypull/whypull/deploy/runbook"
 )
 
-// DashboardUID is the dashboard's own, under which Grafana keeps it and links
-// lead to it.
+// DashboardUID is the dashboard's identifier in Grafana and in links to it.
 const DashboardUID = "whypull"
 
-// Panel is a picture of one question that people have.
+// Panel describes one panel of the dashboard.
 type Panel struct {
 	Title, Description string
-	// Kind is Grafana's type of panel, Unit its unit of values.
+	// Kind is Grafana's panel type, Unit its unit of values.
 	Kind, Unit string
-	// Width of the 24 columns.
+	// Width is in Grafana's columns, of which a row has 24.
 	Width   int
 	Queries []Query
-	// Thresholds are where green ends, from the lowest on; Falling: it begins
-	// red and ends green.
+	// Thresholds, in ascending order, separate green, orange and red. If Falling
+	// is set, low values are red and high values are green.
 	Thresholds []float64
 	Falling    bool
 	Stacked    bool
 }
 
-// Query is a PromQL expression with the dashboard's variables in it.
+// Query holds a PromQL expression that may contain the dashboard's variables.
 type Query struct {
 	Expr   string
 	Legend string
 }
 
-// Section is a part of the dashboard with a heading.
+// Section holds the panels below one heading of the dashboard.
 type Section struct {
 	Title  string
 	Height int // of each panel, in Grafana's units
@@ -49,31 +48,31 @@ func Panels() []Panel {
 	return all
 }
 
-// Sections returns the dashboard from top to bottom.
+// Sections returns the sections of the dashboard, from top to bottom.
 func Sections() []Section {
 	return []Section{
 		{"Now", 5, now()}, {"Causes", 9, causes()}, {"Pods", 11, pods()},
-		{"Registries", 8, registries()}, {"Pulls under way", 8, pulls()}, {"whypull itself", 8, itself()},
+		{"Registries", 8, registries()}, {"Running pulls", 8, pulls()}, {"whypull itself", 8, itself()},
 	}
 }
 
-// failing selects what the variables of the dashboard let through.
+// failing selects the failing containers of the selected nodes and registries.
 const failing = `whypull_failing_containers{instance=~"$instance",registry=~"$registry"}`
 
 func now() []Panel {
 	stat := func(title, description, expr string, thresholds ...float64) Panel {
 		return Panel{Title: title, Description: description, Kind: "stat", Unit: "short", Width: 4, Thresholds: thresholds, Queries: []Query{{expr, ""}}}
 	}
-	agents := stat("Agents down", "Agents that Prometheus knows of and cannot reach. What fails on their nodes is not in this dashboard.",
+	agents := stat("Agents down", "Agents that Prometheus cannot scrape. Failures on their nodes are missing from this dashboard.",
 		`count(up{job=~"(.+/)?whypull-agent"} == 0) or vector(0)`, 1)
-	diagnosis := stat("Time to diagnosis, 99 %", "In how many seconds 99 of 100 verdicts were on their pod, over the time shown; from the kubelet's failing status being seen.",
+	diagnosis := stat("Time to diagnosis, 99 %", "Time within which 99 % of diagnoses were written to the pod, over the selected time range. It starts when the agent sees the kubelet's failing status.",
 		`histogram_quantile(0.99, sum by (le) (increase(whypull_time_to_diagnosis_seconds_bucket{instance=~"$instance"}[$__range])))`, 2, 10)
 	diagnosis.Unit = "s"
 	return []Panel{
-		stat("Containers without image", "Containers, init containers, ephemeral containers and image volumes that cannot get their image now.", `sum(`+failing+`) or vector(0)`, 1),
-		stat("Nodes", "Nodes with such containers.", `count(count by (instance) (`+failing+`)) or vector(0)`, 1),
-		stat("Registries", "Registries that they want their images from; those beyond ten on a node count as one.", `count(count by (registry) (`+failing+`)) or vector(0)`, 1),
-		stat("Not listed", "Containers beyond the fifty of a node that are listed by name below: those that began to fail last. They are counted everywhere else.", `sum(whypull_pod_failure_info_dropped{instance=~"$instance"})`, 1),
+		stat("Containers without image", "Containers, init containers, ephemeral containers and image volumes that currently cannot pull their image.", `sum(`+failing+`) or vector(0)`, 1),
+		stat("Nodes", "Nodes with failing containers.", `count(count by (instance) (`+failing+`)) or vector(0)`, 1),
+		stat("Registries", "Registries of their images; on each node all registries beyond ten count as one.", `count(count by (registry) (`+failing+`)) or vector(0)`, 1),
+		stat("Not listed", "Containers missing from the table below, which lists fifty per node and leaves out those that started to fail last. All other panels count them.", `sum(whypull_pod_failure_info_dropped{instance=~"$instance"})`, 1),
 		diagnosis, agents,
 	}
 }
@@ -84,21 +83,21 @@ func causes() []Panel {
 			Queries: []Query{{`sum by (` + by + `) (` + failing + `)`, legend}}}
 	}
 	return []Panel{
-		over("By cause", "Containers that cannot get their image, by what whypull found to be wrong.", "cause", "{{cause}}", 24),
-		over("By registry", "The same by the registry of the image: one colour that grows is a registry's trouble.", "registry", "{{registry}}", 12),
-		over("By node", "The same by node: one colour that grows is a node's trouble.", "node, instance", "{{node}} {{instance}}", 12),
+		over("By cause", "Containers that cannot pull their image, by cause.", "cause", "{{cause}}", 24),
+		over("By registry", "Containers that cannot pull their image, by registry: a single color that grows points to that registry.", "registry", "{{registry}}", 12),
+		over("By node", "Containers that cannot pull their image, by node: a single color that grows points to that node.", "node, instance", "{{node}} {{instance}}", 12),
 	}
 }
 
 func pods() []Panel {
 	return []Panel{
 		{Title: "Pods that cannot pull, longest first", Kind: "table", Unit: "s", Width: 16,
-			Description: "For how long each container has been failing. The cause leads to its page of the runbook; kubectl why-pull POD has the pod's own remedy.",
+			Description: "How long each container has been failing. The cause links to its runbook page; kubectl why-pull POD shows the remedy for the pod.",
 			Queries:     []Query{{`topk(50, time() - whypull_pod_failure_start_timestamp_seconds{instance=~"$instance",registry=~"$registry"})`, ""}}},
-		{Title: "New verdicts", Kind: "timeseries", Unit: "short", Width: 8, Stacked: true,
-			Description: "Verdicts reached, by cause. A pod that fails on has one.",
-			// Not increase(): it does not see the first of a cause on a node, with
-			// which the series begins.
+		{Title: "New diagnoses", Kind: "timeseries", Unit: "short", Width: 8, Stacked: true,
+			Description: "New diagnoses, by cause. A pod that keeps failing for the same cause counts once.",
+			// increase() misses the first diagnosis of a cause on a node, because
+			// the series starts with it.
 			Queries: []Query{{`sum by (cause) (clamp_min(whypull_diagnoses_total{instance=~"$instance"}
 - (whypull_diagnoses_total{instance=~"$instance"} offset $__rate_interval or whypull_diagnoses_total{instance=~"$instance"} * 0), 0))`, "{{cause}}"}}},
 	}
@@ -107,31 +106,31 @@ func pods() []Panel {
 func registries() []Panel {
 	return []Panel{
 		{Title: "Latency by phase", Kind: "timeseries", Unit: "s", Width: 8,
-			Description: "How long each phase of a conversation with a registry takes, on average: a name that is slow to resolve, a handshake that hangs, a token server that is overloaded.",
+			Description: "Average duration of each phase of a registry probe: slow DNS, a TLS handshake that hangs, an overloaded token server.",
 			Queries:     []Query{{mean("whypull_registry_probe_phase_seconds", "phase"), "{{phase}}"}}},
-		{Title: "Names that resolve otherwise in pods", Kind: "timeseries", Unit: "short", Width: 8,
-			Description: "Nodes on which the registry's name resolves otherwise than in the failing pod; 0 where they agree.",
+		{Title: "DNS mismatches", Kind: "timeseries", Unit: "short", Width: 8,
+			Description: "Nodes on which the registry's name resolves differently than in the failing pod; 0 if they agree.",
 			Queries:     []Query{{`sum by (registry) (whypull_dns_mismatch{instance=~"$instance",registry=~"$registry"})`, "{{registry}}"}}},
-		{Title: "Requests left before the limit", Kind: "timeseries", Unit: "short", Width: 8,
-			Description: "Of the node that has the fewest, by the registry's last answer. Only registries that tell are here.",
+		{Title: "Rate limit: requests left", Kind: "timeseries", Unit: "short", Width: 8,
+			Description: "Requests left on the node with the fewest, from the registry's last response. Shows only registries that report it.",
 			Queries:     []Query{{`min by (registry) (whypull_registry_ratelimit_remaining{instance=~"$instance",registry=~"$registry"})`, "{{registry}}"}}},
-		{Title: "Certificates: days left", Kind: "bargauge", Unit: "d", Width: 12, Thresholds: []float64{3, 14}, Falling: true,
-			Description: "Until the first certificate ends that a registry is verified by. Of registries that whypull asked in the last 24 hours, which it does only where something fails.",
+		{Title: "Certificates: days until expiry", Kind: "bargauge", Unit: "d", Width: 12, Thresholds: []float64{3, 14}, Falling: true,
+			Description: "Days until the first certificate in the registry's chain expires. Shows only registries that whypull probed in the last 24 hours; it probes only when a pull fails.",
 			Queries:     []Query{{`(min by (registry) (whypull_registry_tls_expiry_timestamp_seconds{instance=~"$instance",registry=~"$registry"}) - time()) / 86400`, "{{registry}}"}}},
 		{Title: "Checks by outcome", Kind: "timeseries", Unit: "ops", Width: 12, Stacked: true,
-			Description: "What the checks find: Inconclusive ones ran and could not tell.",
+			Description: "Checks per second, by outcome. Inconclusive: the check ran but did not decide.",
 			Queries:     []Query{{"sum by (check, outcome) (" + part("whypull_check_duration_seconds", "count") + ")", "{{check}} {{outcome}}"}}},
 	}
 }
 
-// part is the growth of a histogram's count or sum, whether Prometheus has scraped
-// it as a native one or as text.
+// part returns the rate of a histogram's count or sum. It works for native
+// histograms and for those scraped as text.
 func part(histogram, of string) string {
 	const interval = `{instance=~"$instance"}[$__rate_interval]`
 	return "rate(" + histogram + "_" + of + interval + ") or histogram_" + of + "(rate(" + histogram + interval + "))"
 }
 
-// mean is what a histogram's observations are on average, by a label.
+// mean returns the average of a histogram's observations, by a label.
 func mean(histogram, by string) string {
 	return "sum by (" + by + ") (" + part(histogram, "sum") + ")\n/ (sum by (" + by + ") (" + part(histogram, "count") + ") > 0)"
 }
@@ -139,11 +138,11 @@ func mean(histogram, by string) string {
 func pulls() []Panel {
 	selected := `{instance=~"$instance",registry=~"$registry"}`
 	return []Panel{
-		{Title: "Received", Kind: "timeseries", Unit: "bytes", Width: 12,
-			Description: "What has been received of images that are being pulled and that pods have waited for, the largest five of each node.",
+		{Title: "Bytes received", Kind: "timeseries", Unit: "bytes", Width: 12,
+			Description: "Bytes received by running pulls that a pod waits for, the largest five per node.",
 			Queries:     []Query{{`max by (namespace, pod, container) (whypull_pull_progress_bytes` + selected + `)`, "{{namespace}}/{{pod}} {{container}}"}}},
-		{Title: "Stalled", Kind: "timeseries", Unit: "short", Width: 12,
-			Description: "Pulls that have received nothing for a while and have not failed, by registry.",
+		{Title: "Stalled pulls", Kind: "timeseries", Unit: "short", Width: 12,
+			Description: "Pulls that have received no data for a while but have not failed, by registry.",
 			Queries:     []Query{{`sum by (registry) (whypull_pull_stalled` + selected + `)`, "{{registry}}"}}},
 	}
 }
@@ -154,32 +153,32 @@ func itself() []Panel {
 		return Panel{Title: title, Description: description, Kind: "timeseries", Unit: unit, Width: 8, Queries: []Query{{expr, legend}}}
 	}
 	own := func(metric string) string { return metric + `{instance=~"$instance"}` }
-	diagnosis := line("Time to diagnosis", "From the kubelet's failing status being seen to the annotation being written.", "s",
-		`histogram_quantile(0.5, sum by (le) (rate(whypull_time_to_diagnosis_seconds_bucket{instance=~"$instance"}[$__rate_interval])))`, "half of them")
+	diagnosis := line("Time to diagnosis", "Time from seeing the kubelet's failing status to writing the annotation.", "s",
+		`histogram_quantile(0.5, sum by (le) (rate(whypull_time_to_diagnosis_seconds_bucket{instance=~"$instance"}[$__rate_interval])))`, "50 %")
 	diagnosis.Queries = append(diagnosis.Queries, Query{`histogram_quantile(0.99, sum by (le) (rate(whypull_time_to_diagnosis_seconds_bucket{instance=~"$instance"}[$__rate_interval])))`, "99 %"})
 	return []Panel{
 		diagnosis,
-		line("Runtime answers", "1 where the container runtime answers the agent.", "short", own("whypull_cri_up"), "{{node}} {{instance}}"),
-		line("Pods last heard of", "How long ago the watch on the node's pods was last heard of. The API server tells something every minute.", "s",
+		line("Container runtime up", "1 if the container runtime answers the agent, else 0.", "short", own("whypull_cri_up"), "{{node}} {{instance}}"),
+		line("Time since last watch event", "Time since the watch on the node's pods last received anything. A healthy watch receives something every minute.", "s",
 			`time() - `+own("whypull_last_sync_timestamp_seconds"), "{{node}} {{instance}}"),
-		line("Writes to the API server", "Annotations and Events that are written, by result.", "reqps",
+		line("Writes to the API server", "Writes of annotations and Events, by result.", "reqps",
 			`sum by (result) (rate(whypull_api_writes_total{instance=~"$instance"}[$__rate_interval]))`, "{{result}}"),
-		line("Pull secrets read", "By result: forbidden ones are those that an agent has no right to.", "reqps",
+		line("Reads of pull secrets", "Reads of pull secrets, by result. forbidden: the agent lacks the permission.", "reqps",
 			`sum by (result) (rate(whypull_secret_reads_total{instance=~"$instance"}[$__rate_interval]))`, "{{result}}"),
-		line("Memory", "Resident memory of each agent.", "bytes", "process_resident_memory_bytes"+agent, "{{node}} {{instance}}"),
-		line("CPU", "Seconds of CPU time in a second, of each agent.", "s", "rate(process_cpu_seconds_total"+agent+"[$__rate_interval])", "{{node}} {{instance}}"),
-		line("Versions", "Agents by version.", "short", `count by (version) (`+own("whypull_build_info")+`)`, "{{version}}"),
-		line("Checks: time", "How long each check takes, on average.", "s", mean("whypull_check_duration_seconds", "check"), "{{check}}"),
+		line("Memory", "Resident memory, by agent.", "bytes", "process_resident_memory_bytes"+agent, "{{node}} {{instance}}"),
+		line("CPU", "CPU time per second, by agent.", "s", "rate(process_cpu_seconds_total"+agent+"[$__rate_interval])", "{{node}} {{instance}}"),
+		line("Versions", "Number of agents, by version.", "short", `count by (version) (`+own("whypull_build_info")+`)`, "{{version}}"),
+		line("Check duration", "Average duration of each check.", "s", mean("whypull_check_duration_seconds", "check"), "{{check}}"),
 	}
 }
 
 type object = map[string]any
 
-// Dashboard returns the dashboard as Grafana imports it.
+// Dashboard returns the dashboard as JSON for Grafana's import.
 func Dashboard() (string, error) {
 	out, err := json.MarshalIndent(object{
-		"uid": DashboardUID, "title": "whypull: why pods cannot pull", "tags": []string{"kubernetes", "whypull"},
-		"description": "Why pods cannot pull their images, as whypull found out.", "schemaVersion": 39, "version": 1,
+		"uid": DashboardUID, "title": "whypull: image pull failures", "tags": []string{"kubernetes", "whypull"},
+		"description": "Why pods cannot pull their images, as diagnosed by whypull.", "schemaVersion": 39, "version": 1,
 		"editable": true, "graphTooltip": 1, "refresh": "1m", "time": object{"from": "now-6h", "to": "now"}, "timezone": "browser",
 		"templating": object{"list": variables()}, "panels": placed(), "annotations": object{"list": []any{}},
 		"links": []any{object{"title": "Runbook", "type": "link", "icon": "doc", "tooltip": "", "url": runbook.BaseURL + "README.md",
@@ -207,7 +206,7 @@ func variables() []any {
 	}
 }
 
-// placed are the panels in their places, row by row.
+// placed returns the panels with their positions, row by row.
 func placed() []any {
 	var out []any
 	id, y := 0, 0
@@ -243,7 +242,7 @@ func (p Panel) object(id int, at object) object {
 		targets = append(targets, target)
 	}
 	defaults := object{"unit": p.Unit, "min": 0, "thresholds": p.thresholds()}
-	if p.Falling { // what is over counts on below zero
+	if p.Falling { // expired certificates have negative values
 		delete(defaults, "min")
 	}
 	if p.Kind == "stat" || p.Kind == "bargauge" {
@@ -284,24 +283,24 @@ func (p Panel) options() object {
 }
 
 func (p Panel) thresholds() object {
-	colours := []string{"green", "orange", "red"}
+	colors := []string{"green", "orange", "red"}
 	if len(p.Thresholds) == 1 {
-		colours = []string{"green", "orange"}
+		colors = []string{"green", "orange"}
 	}
 	if p.Falling {
-		colours = []string{"red", "orange", "green"}
+		colors = []string{"red", "orange", "green"}
 	}
-	steps := []any{object{"color": colours[0], "value": nil}}
+	steps := []any{object{"color": colors[0], "value": nil}}
 	for i, at := range p.Thresholds {
-		steps = append(steps, object{"color": colours[i+1], "value": at})
+		steps = append(steps, object{"color": colors[i+1], "value": at})
 	}
 	return object{"mode": "absolute", "steps": steps}
 }
 
-// table puts the columns in the order in which they are read, and the link to
-// the runbook on the cause.
+// table returns the column order of the table of pods and the runbook link of its
+// cause column.
 func table() (transformations, overrides []any) {
-	link := object{"title": "What ${__data.fields.cause} means", "targetBlank": true, "url": runbook.BaseURL + "${__data.fields.cause}.md"}
+	link := object{"title": "Runbook: ${__data.fields.cause}", "targetBlank": true, "url": runbook.BaseURL + "${__data.fields.cause}.md"}
 	return []any{object{"id": "organize", "options": object{
 			"excludeByName": object{"Time": true, "job": true, "__name__": true, "endpoint": true, "instance": true},
 			"indexByName":   object{"Value": 0, "namespace": 1, "pod": 2, "container": 3, "cause": 4, "registry": 5, "node": 6},
@@ -311,8 +310,8 @@ func table() (transformations, overrides []any) {
 		}
 }
 
-// Filled is a query with values for the dashboard's variables: all nodes and
-// registries, the interval of rates and the time shown.
+// Filled returns expr with the dashboard's variables replaced: all nodes and
+// registries, the given rate interval and the given time range.
 func Filled(expr, rate, shown string) string {
 	return strings.NewReplacer("$__rate_interval", rate, "$__range", shown, "$instance", ".*", "$registry", ".*").Replace(expr)
 }

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// shown is a dashboard as Grafana reads it, as far as the tests look at it.
+// shown holds the fields of Grafana's dashboard model that the tests check.
 type shown struct {
 	UID        string
 	Templating struct {
@@ -41,8 +41,8 @@ func dashboard(t *testing.T) shown {
 	return d
 }
 
-// TestDashboardIsComplete: whoever imports it chooses a data source, and finds at
-// each panel what it shows and in which unit.
+// The data source can be chosen at import, and each panel has a title, a
+// description and a unit.
 func TestDashboardIsComplete(t *testing.T) {
 	t.Parallel()
 	d := dashboard(t)
@@ -55,7 +55,7 @@ func TestDashboardIsComplete(t *testing.T) {
 			continue
 		}
 		if titles[p.Title] || p.Title == "" || !strings.HasSuffix(p.Description, ".") || p.FieldConfig.Defaults.Unit == "" || p.Datasource.UID != "${datasource}" || len(p.Targets) == 0 {
-			t.Errorf("panel %q lacks something, or there are two: %+v", p.Title, p)
+			t.Errorf("panel %q is incomplete or its title is not unique: %+v", p.Title, p)
 		}
 		titles[p.Title] = true
 		for _, target := range p.Targets {
@@ -65,13 +65,13 @@ func TestDashboardIsComplete(t *testing.T) {
 		}
 	}
 	if len(titles) != len(Panels()) {
-		t.Errorf("%d panels are shown of %d", len(titles), len(Panels()))
+		t.Errorf("dashboard has %d panels, want %d", len(titles), len(Panels()))
 	}
 }
 
-// TestDashboardHasWhatGrafanaWants: what Grafana's schema does not let go without a
-// value, and what it would take for a choice that has been made.
-func TestDashboardHasWhatGrafanaWants(t *testing.T) {
+// Grafana's schema requires values for these fields, and treats a half-set
+// "current" as a selection.
+func TestDashboardHasRequiredFields(t *testing.T) {
 	t.Parallel()
 	text, err := Dashboard()
 	if err != nil {
@@ -97,12 +97,11 @@ func TestDashboardHasWhatGrafanaWants(t *testing.T) {
 	}
 	for _, v := range d.Templating.List {
 		if chosen, ok := v["current"].(map[string]any); ok && (chosen["text"] == nil || chosen["value"] == nil) {
-			t.Errorf("variable %v: half a choice: %v", v["name"], chosen)
+			t.Errorf("variable %v: incomplete selection: %v", v["name"], chosen)
 		}
 	}
 }
 
-// TestPanelsDoNotOverlap: each has an id and a place of its own.
 func TestPanelsDoNotOverlap(t *testing.T) {
 	t.Parallel()
 	ids, taken := map[int]bool{}, map[[2]int]string{}
@@ -122,20 +121,19 @@ func TestPanelsDoNotOverlap(t *testing.T) {
 	}
 }
 
-// TestQueriesKeepToTheVariables: rates are over Grafana's own interval, and a
-// chosen node is what is seen.
-func TestQueriesKeepToTheVariables(t *testing.T) {
+// Rates use Grafana's own interval, and every panel follows the selected node.
+func TestQueriesUseTheVariables(t *testing.T) {
 	t.Parallel()
 	ranges := regexp.MustCompile(`\[([^\]]*)\]`)
 	for _, p := range Panels() {
 		for _, q := range p.Queries {
 			for _, r := range ranges.FindAllStringSubmatch(q.Expr, -1) {
 				if r[1] != "$__rate_interval" && r[1] != "$__range" {
-					t.Errorf("%s: a range of [%s]", p.Title, r[1])
+					t.Errorf("%s: range [%s] is not a Grafana interval", p.Title, r[1])
 				}
 			}
 			if !strings.Contains(q.Expr, `instance=~"$instance"`) && p.Title != "Agents down" {
-				t.Errorf("%s does not keep to the chosen node: %s", p.Title, q.Expr)
+				t.Errorf("%s ignores the selected node: %s", p.Title, q.Expr)
 			}
 		}
 	}

@@ -1,5 +1,5 @@
-// Package monitoring makes the alert rules, for Prometheus and for its operator,
-// from one source and the table of causes.
+// Package monitoring generates the alert rules, for Prometheus and for the
+// Prometheus operator, and the Grafana dashboard.
 package monitoring
 
 import (
@@ -14,16 +14,16 @@ import (
 //go:embed source.yaml
 var source string
 
-// AlertsURL is where the page on the alerts is published that are not about one
-// cause; each has a heading of its name.
+// AlertsURL is the address of the page that describes the alerts without a single
+// cause; each alert has a heading on it.
 const AlertsURL = "https://github.com/whypull/whypull/blob/main/deploy/monitoring/README.md"
 
-const notice = "# Made from source.yaml: go test ./deploy/monitoring -update\n"
+const notice = "# Generated from source.yaml: go test ./deploy/monitoring -update\n"
 
 // Rules returns the alert rules as a rule file of Prometheus.
 func Rules() string { return notice + groups() }
 
-// PrometheusRule returns the same rules as the Prometheus operator takes them.
+// PrometheusRule returns the same rules as a PrometheusRule resource.
 func PrometheusRule() string {
 	var text strings.Builder
 	text.WriteString(notice + `apiVersion: monitoring.coreos.com/v1
@@ -44,7 +44,7 @@ spec:
 	return text.String()
 }
 
-// groups are the source's groups with what stands for causes and pages put in.
+// groups returns the source's groups with all placeholders replaced.
 func groups() string {
 	_, text, _ := strings.Cut(source, "\ngroups:\n")
 	var out []string
@@ -58,13 +58,12 @@ func groups() string {
 	return "groups:\n" + places.Replace(strings.Join(out, "\n\n"))
 }
 
-// forCauses repeats the rule in a block for each cause that has no alert of its
-// own.
+// forCauses repeats the rule in block for each cause that has no dedicated alert.
 func forCauses(block string) string {
 	head, rule, _ := strings.Cut(block, "  - alert:")
 	var out []string
 	for _, e := range diagnosis.Catalogue() {
-		if Own(e.Cause) {
+		if HasOwnAlert(e.Cause) {
 			continue
 		}
 		out = append(out, strings.NewReplacer("$CAUSE", string(e.Cause), "$SEVERITY", severity(e), "$TITLE", quoted(e.Title),
@@ -73,16 +72,17 @@ func forCauses(block string) string {
 	return head + strings.Join(out, "\n\n")
 }
 
-// quoted is text for a scalar in single quotes.
+// quoted escapes s for a single-quoted YAML scalar.
 func quoted(s string) string { return strings.ReplaceAll(s, "'", "''") }
 
-// Own tells that a cause has an alert of its own beside WhypullPullFailing.
-func Own(c diagnosis.Cause) bool {
+// HasOwnAlert reports whether a cause has a dedicated alert instead of
+// WhypullPullFailing.
+func HasOwnAlert(c diagnosis.Cause) bool {
 	return slices.Contains([]diagnosis.Cause{diagnosis.RateLimited, diagnosis.DiskFull, diagnosis.PullStalled}, c)
 }
 
-// severity of a failure that has lasted: what the owner of one pod has to mend
-// wakes nobody, and the same is true of what passes by itself.
+// severity returns the severity of a cause's WhypullPullFailing alert: "info" if
+// only the pod's owner can fix it or if it resolves on its own, else "warning".
 func severity(e diagnosis.Entry) string {
 	if e.Fixer == diagnosis.FixApplication || e.Cause == diagnosis.NotReproducible {
 		return "info"

@@ -13,9 +13,9 @@ import (
 	"github.com/whypull/whypull/deploy/runbook"
 )
 
-var update = flag.Bool("update", false, "make the generated files anew")
+var update = flag.Bool("update", false, "write the generated files")
 
-// ruleFile is a rule file as far as the tests look at it.
+// ruleFile holds the fields of a rule file that the tests check.
 type ruleFile struct {
 	Groups []struct {
 		Name  string
@@ -41,8 +41,7 @@ func parsed(t *testing.T, text string) []rule {
 	return all
 }
 
-// TestFilesAreMade: the files that users apply are what the source gives.
-func TestFilesAreMade(t *testing.T) {
+func TestGeneratedFilesAreUpToDate(t *testing.T) {
 	dashboard, err := Dashboard()
 	if err != nil {
 		t.Fatal(err)
@@ -58,13 +57,12 @@ func TestFilesAreMade(t *testing.T) {
 			t.Fatal(err)
 		}
 		if string(got) != want {
-			t.Errorf("%s is not as it is made: go test ./deploy/monitoring -update", name)
+			t.Errorf("%s is not up to date; run go test ./deploy/monitoring -update", name)
 		}
 	}
 }
 
-// TestBothFormsAreTheSame: the operator's rules are those of the file.
-func TestBothFormsAreTheSame(t *testing.T) {
+func TestPrometheusRuleHasTheSameRules(t *testing.T) {
 	t.Parallel()
 	var resource struct {
 		APIVersion, Kind string
@@ -87,12 +85,11 @@ func TestBothFormsAreTheSame(t *testing.T) {
 		t.Fatal(err)
 	}
 	if string(spec) != string(want) || resource.Kind != "PrometheusRule" {
-		t.Error("the rules of the two forms differ")
+		t.Error("rules.yaml and prometheusrule.yaml have different rules")
 	}
 }
 
-// TestEveryCauseHasAnAlert: exactly one kind of alert speaks of each cause.
-func TestEveryCauseHasAnAlert(t *testing.T) {
+func TestEveryCauseHasExactlyOneAlert(t *testing.T) {
 	t.Parallel()
 	all := parsed(t, Rules())
 	for _, e := range diagnosis.Catalogue() {
@@ -103,7 +100,7 @@ func TestEveryCauseHasAnAlert(t *testing.T) {
 			}
 		}
 		want := "WhypullPullFailing"
-		if Own(e.Cause) {
+		if HasOwnAlert(e.Cause) {
 			want = "Whypull" + string(e.Cause)
 		}
 		if len(names) != 1 || names[0] != want {
@@ -112,9 +109,9 @@ func TestEveryCauseHasAnAlert(t *testing.T) {
 	}
 }
 
-// TestAlertsTellWhatToDo: every alert has a severity, what an alert is read for,
-// and a page that is there.
-func TestAlertsTellWhatToDo(t *testing.T) {
+// Every alert has a severity, a summary, a description with the next step, and a
+// runbook page that exists.
+func TestAlertsAreComplete(t *testing.T) {
 	t.Parallel()
 	readme, err := os.ReadFile("README.md")
 	if err != nil {
@@ -133,21 +130,21 @@ func TestAlertsTellWhatToDo(t *testing.T) {
 			t.Errorf("%s: severity %q", name, r.Labels["severity"])
 		}
 		if r.For == "" || r.Annotations["summary"] == "" || !strings.Contains(r.Annotations["description"], "\nWhat to do: ") {
-			t.Errorf("%s lacks a time, a summary or what to do:\n%v", name, r)
+			t.Errorf("%s lacks a duration, a summary or \"What to do\":\n%v", name, r)
 		}
 		if cause, ok := r.Labels["cause"]; ok && (!known[cause] || !strings.Contains(r.Annotations["description"], cause)) {
 			t.Errorf("%s: the description does not name the cause", name)
 		}
 		for key, text := range r.Annotations {
 			if left := place.FindString(text); left != "" {
-				t.Errorf("%s: nothing was put into %s of %s", name, left, key)
+				t.Errorf("%s: placeholder %s in %s was not replaced", name, left, key)
 			}
 		}
 		wantPage(t, name, r.Annotations["runbook_url"], string(readme))
 	}
 }
 
-// wantPage looks for the page in the repository that an address leads to.
+// wantPage checks that the page at url exists in the repository.
 func wantPage(t *testing.T, name, url, readme string) {
 	t.Helper()
 	if page, ok := strings.CutPrefix(url, runbook.BaseURL); ok {
@@ -158,6 +155,6 @@ func wantPage(t *testing.T, name, url, readme string) {
 	}
 	anchor, ok := strings.CutPrefix(url, AlertsURL+"#")
 	if !ok || !strings.Contains(strings.ToLower(readme), "\n### "+anchor+"\n") {
-		t.Errorf("%s: there is no page %s", name, url)
+		t.Errorf("%s: page %s does not exist", name, url)
 	}
 }

@@ -86,7 +86,7 @@ func TestEveryCauseFires(t *testing.T) {
 	text.WriteString("rule_files: [rules.yaml]\nevaluation_interval: 1m\ntests:\n")
 	for _, e := range diagnosis.Catalogue() {
 		name := "WhypullPullFailing"
-		if monitoring.Own(e.Cause) {
+		if monitoring.HasOwnAlert(e.Cause) {
 			name = "Whypull" + string(e.Cause)
 		}
 		fmt.Fprintf(&text, `- name: %[1]s
@@ -145,7 +145,7 @@ func TestDashboardParses(t *testing.T) {
 func TestDashboardTakesBothHistograms(t *testing.T) {
 	panels := map[string]string{} // title to what it shows of the series below
 	panels["Latency by phase"] = `[{labels: '{phase="tls"}', value: 0.25}]`
-	panels["Checks: time"] = `[{labels: '{check="registry"}', value: 0.25}]`
+	panels["Check duration"] = `[{labels: '{check="registry"}', value: 0.25}]`
 	panels["Checks by outcome"] = `[{labels: '{check="registry", outcome="Failed"}', value: 0.4}]`
 	text := func(histogram, labels, node string) string {
 		return fmt.Sprintf("  - {series: '%[1]s_count{%[2]s,instance=\"%[3]s\"}', values: 0+12x20}\n  - {series: '%[1]s_sum{%[2]s,instance=\"%[3]s\"}', values: 0+3x20}\n", histogram, labels, node)
