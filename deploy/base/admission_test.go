@@ -1,5 +1,5 @@
-// Package base has the manifests of the agent; the tests hold what they repeat
-// of the program to the program.
+// Package base holds the agent's manifests. The tests check that what they repeat
+// from the program agrees with it.
 package base
 
 import (
@@ -17,14 +17,14 @@ import (
 	"github.com/whypull/whypull/report"
 )
 
-var update = flag.Bool("update", false, "write the generated parts again")
+var update = flag.Bool("update", false, "write the generated parts")
 
 const (
 	podPolicy   = "whypull-own-node-only"
 	eventPolicy = "whypull-own-events-only"
 )
 
-// manifest is an object as far as the tests look at it.
+// manifest holds the fields of an object that the tests check.
 type manifest struct {
 	Kind     string
 	Metadata struct{ Name string }
@@ -69,8 +69,7 @@ func policy(t *testing.T, name string) manifest {
 	return manifest{}
 }
 
-// causes is the list that the policy on Events has, as CEL writes it, four to a
-// line.
+// causes returns the causes as the CEL list of the policy on Events, four to a line.
 func causes() string {
 	var names []string
 	for _, e := range diagnosis.Catalogue() {
@@ -84,8 +83,7 @@ func causes() string {
 	return "[" + strings.Join(lines, ",\n      ") + "]"
 }
 
-// TestEventReasonsAreTheCauses: the policy lets through the reasons that whypull
-// gives, and no others.
+// The policy allows exactly the reasons that whypull uses.
 func TestEventReasonsAreTheCauses(t *testing.T) {
 	data, err := os.ReadFile("admission.yaml")
 	if err != nil {
@@ -103,14 +101,14 @@ func TestEventReasonsAreTheCauses(t *testing.T) {
 		data = []byte(want)
 	}
 	if string(data) != want {
-		t.Error("admission.yaml has another list of causes than the table: go test ./deploy/base -update")
+		t.Error("the causes in admission.yaml are not up to date; run go test ./deploy/base -update")
 	}
 	if all := conditions(policy(t, eventPolicy)); !strings.Contains(all, "== '"+report.RecoveredReason+"'") {
 		t.Errorf("the policy does not know %s:\n%s", report.RecoveredReason, all)
 	}
 }
 
-// conditions are all that a policy demands, one to a line.
+// conditions returns the validation expressions of a policy, one to a line.
 func conditions(m manifest) string {
 	var out strings.Builder
 	for _, v := range m.Spec.Validations {
@@ -119,20 +117,19 @@ func conditions(m manifest) string {
 	return out.String()
 }
 
-// TestPoliciesKnowTheAgent: they name the annotations and the controller that
-// the agent writes under.
-func TestPoliciesKnowTheAgent(t *testing.T) {
+// The policies name the annotations and the controller that the agent uses.
+func TestPoliciesNameAnnotationsAndController(t *testing.T) {
 	own := "['" + strings.Join([]string{report.CauseAnnotation, report.SummaryAnnotation, report.ReportAnnotation}, "', '") + "']"
 	if !slices.ContainsFunc(policy(t, podPolicy).Spec.Variables, func(v expression) bool { return v.Name == "own" && v.Expression == own }) {
-		t.Errorf("the policy on pods lets other annotations through than %s", own)
+		t.Errorf("the policy on pods does not allow exactly the annotations %s", own)
 	}
 	if all := conditions(policy(t, eventPolicy)); !strings.Contains(all, "== '"+report.Controller+"'") {
 		t.Errorf("the policy on Events does not name the controller %s:\n%s", report.Controller, all)
 	}
 }
 
-// TestPoliciesFollowTheRole: they hold for whoever has the role that lets the
-// agent write, and name neither its namespace nor its service account.
+// The policies apply to everybody with the role that allows the agent to write, and
+// name neither its namespace nor its service account.
 func TestPoliciesFollowTheRole(t *testing.T) {
 	var writes, guarded bool
 	for _, m := range load(t, "rbac.yaml") {
@@ -142,7 +139,7 @@ func TestPoliciesFollowTheRole(t *testing.T) {
 		}
 	}
 	if !writes || !guarded {
-		t.Errorf("the role lets the agent write: %v, and marks it as guarded: %v; want both", writes, guarded)
+		t.Errorf("the role allows writes: %v, and has the verb guarded: %v; want both", writes, guarded)
 	}
 	for _, name := range []string{podPolicy, eventPolicy} {
 		p := policy(t, name)
@@ -151,7 +148,7 @@ func TestPoliciesFollowTheRole(t *testing.T) {
 		}
 		is := p.Spec.MatchConditions[0].Expression
 		if !strings.Contains(is, "&& authorizer.group('whypull.dev').resource('agents').check('guarded').allowed()") || strings.Contains(is, "whypull-agent") {
-			t.Errorf("%s holds for another than whoever has the role: %s", name, is)
+			t.Errorf("%s does not apply to exactly those with the role: %s", name, is)
 		}
 	}
 	bound := map[string]bool{}
@@ -161,13 +158,12 @@ func TestPoliciesFollowTheRole(t *testing.T) {
 		}
 	}
 	if !bound[podPolicy] || !bound[eventPolicy] {
-		t.Errorf("policies that are bound: %v", bound)
+		t.Errorf("bound policies: %v, want both", bound)
 	}
 }
 
-// TestGuardKnowsThePolicies: the agent takes for a proof what the policies
-// answer.
-func TestGuardKnowsThePolicies(t *testing.T) {
+// The messages that the agent accepts as proof are those of the policies.
+func TestGuardExpectsThePoliciesMessages(t *testing.T) {
 	for message, name := range map[string]string{kube.PodRefusal: podPolicy, kube.EventRefusal: eventPolicy} {
 		if !slices.ContainsFunc(policy(t, name).Spec.Validations, func(v expression) bool { return v.Message == message }) {
 			t.Errorf("%s never answers %q", name, message)
