@@ -20,10 +20,11 @@ import (
 	"github.com/whypull/whypull/deploy/lab/registry"
 )
 
-// KubeconfigPath is the administrator's kubeconfig, for use on this machine.
+// KubeconfigPath returns the path of the administrator's kubeconfig, for use on this
+// machine.
 func (l *Lab) KubeconfigPath() string { return l.path("admin.kubeconfig") }
 
-// ToolPath is where one of the lab's programs is on this machine.
+// ToolPath returns the path of one of the lab's programs on this machine.
 func (l *Lab) ToolPath(name string) (string, error) {
 	s, err := l.load()
 	if err != nil {
@@ -35,7 +36,8 @@ func (l *Lab) ToolPath(name string) (string, error) {
 	return s.Tools[name], nil
 }
 
-// KubectlPath is a kubectl of the cluster's version, for use on this machine.
+// KubectlPath returns the path of a kubectl of the cluster's version, for use on this
+// machine.
 func (l *Lab) KubectlPath() (string, error) { return l.ToolPath("kubectl") }
 
 // Kubectl runs kubectl on this machine against the lab and returns its output.
@@ -54,12 +56,12 @@ func (l *Lab) Kubectl(ctx context.Context, stdin io.Reader, args ...string) (str
 	return out.String(), nil
 }
 
-// Command prepares a command with the environment of the inside. Run it with Run.
+// Command returns a command with the environment of the lab's node. Pass it to Run.
 func Command(argv ...string) *exec.Cmd {
 	return &exec.Cmd{Args: argv, Env: append(box.Environment(), "KUBECONFIG=/etc/kubernetes/admin.kubeconfig")}
 }
 
-// Run runs a prepared command inside the lab.
+// Run runs a command from Command inside the lab.
 func (l *Lab) Run(ctx context.Context, cmd *exec.Cmd) error {
 	b, err := box.Find(l.dir)
 	if err != nil {
@@ -90,8 +92,8 @@ func (l *Lab) Dial(ctx context.Context, network, address string) (net.Conn, erro
 	return b.Dial(ctx, network, registry.Resolve(address))
 }
 
-// Forward makes host:port inside the lab reachable on 127.0.0.1 of this
-// machine until ctx ends, and returns the address there.
+// Forward makes host:port inside the lab reachable on 127.0.0.1 of this machine until
+// ctx is done, and returns the local address.
 func (l *Lab) Forward(ctx context.Context, target string) (string, error) {
 	if _, err := box.Find(l.dir); err != nil {
 		return "", err
@@ -114,8 +116,8 @@ func (l *Lab) ReadFile(path string) ([]byte, error) {
 	return root.ReadFile(strings.TrimPrefix(path, "/"))
 }
 
-// WriteFile writes a file of the node and makes the folders it needs. Files
-// outside /var are as before after the next Up.
+// WriteFile writes a file of the node and creates missing directories. Files outside
+// /var are reset by the next Up.
 func (l *Lab) WriteFile(path string, data []byte) error {
 	root, err := l.root()
 	if err != nil {
@@ -139,7 +141,7 @@ func (l *Lab) RemoveFile(path string) error {
 	return root.Remove(strings.TrimPrefix(path, "/"))
 }
 
-// Socket is where this machine finds a unix socket of the node.
+// Socket returns a path on this machine for a unix socket of the node.
 func (l *Lab) Socket(path string) (string, error) {
 	b, err := box.Find(l.dir)
 	if err != nil {
@@ -156,7 +158,7 @@ func (l *Lab) root() (*os.Root, error) {
 	return b.Root()
 }
 
-// StopComponent ends a component and keeps it down.
+// StopComponent stops a component until StartComponent.
 func (l *Lab) StopComponent(ctx context.Context, name string) error {
 	b, err := box.Find(l.dir)
 	if err != nil {
@@ -174,16 +176,16 @@ func (l *Lab) StartComponent(ctx context.Context, name string) error {
 	return control(b).Start(ctx, name)
 }
 
-// ComponentLog is the log of a component, on this machine.
+// ComponentLog returns the path of a component's log on this machine.
 func (l *Lab) ComponentLog(name string) string { return l.path("log", name+".log") }
 
-// RegistryLog is the access log of a registry (registry.Hub, registry.Token,
-// registry.Plain) or of registry.Auth, on this machine: a line for each
+// RegistryLog returns the path, on this machine, of the access log of a registry
+// (registry.Hub, registry.Token, registry.Plain) or of registry.Auth: one line per
 // request, with its status and user agent.
 func (l *Lab) RegistryLog(name string) string { return l.path("log", registry.LogFile(name)) }
 
-// Transport reaches the lab's registries from this machine by their names and
-// trusts their authority.
+// Transport returns a transport that reaches the lab's registries from this machine by
+// name and trusts their CA.
 func (l *Lab) Transport() (*http.Transport, error) {
 	authority, err := os.ReadFile(l.path("pki", "registry-ca.crt"))
 	if err != nil {
@@ -192,7 +194,7 @@ func (l *Lab) Transport() (*http.Transport, error) {
 	return registry.Transport(l.Dial, authority), nil
 }
 
-// Push stores an image in one of the lab's registries, as a user who may.
+// Push stores an image in one of the lab's registries, as a user with permission.
 func (l *Lab) Push(ctx context.Context, reference string, i v1.Image) error {
 	transport, err := l.Transport()
 	if err != nil {
@@ -202,7 +204,7 @@ func (l *Lab) Push(ctx context.Context, reference string, i v1.Image) error {
 	return registry.Push(ctx, transport, reference, i)
 }
 
-// PauseImage makes an image of its own that does nothing but run.
+// PauseImage returns a new image with its own digest that only runs the pause program.
 func (l *Lab) PauseImage(name string) (v1.Image, error) {
 	program, err := l.ToolPath("pause")
 	if err != nil {
@@ -211,8 +213,8 @@ func (l *Lab) PauseImage(name string) (v1.Image, error) {
 	return image.Build(image.Options{Name: name, Program: program})
 }
 
-// BuildImage makes an image archive from one static program, under the lab's
-// folder, and returns its path.
+// BuildImage builds an image archive from one static program, in the lab's directory,
+// and returns its path.
 func (l *Lab) BuildImage(reference, program string, o image.Options) (string, error) {
 	o.Name, o.Program = reference, program
 	built, err := image.Build(o)
@@ -227,7 +229,7 @@ func (l *Lab) BuildImage(reference, program string, o image.Options) (string, er
 	return path, image.WriteArchive(path, reference, built)
 }
 
-// ImportImage puts the images of an archive into the node's runtime, where the
+// ImportImage imports the images of an archive into the node's runtime, where the
 // kubelet finds them.
 func (l *Lab) ImportImage(ctx context.Context, archive string) error {
 	f, err := os.Open(filepath.Clean(archive))

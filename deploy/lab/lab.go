@@ -1,9 +1,8 @@
-// Package lab runs a real Kubernetes node with its control plane, its own
-// registries and its own network inside one process tree of this machine, and
-// leaves nothing behind when it is stopped.
+// Package lab runs a real Kubernetes node with its control plane, registries and
+// network in one process tree on this machine, and leaves nothing behind when it stops.
 //
-// A program that uses it starts itself again for the parts that run inside, so
-// it calls Reexec first thing in main or TestMain:
+// A program that uses it is re-executed for the parts that run inside, so it must call
+// Reexec first in main or TestMain:
 //
 //	func TestMain(m *testing.M) {
 //		if lab.Reexec() {
@@ -33,24 +32,24 @@ import (
 	"github.com/whypull/whypull/deploy/lab/supervise"
 )
 
-// DirVariable is the environment variable that names another lab folder.
+// DirVariable is the environment variable that sets the lab's directory.
 const DirVariable = "WHYPULL_LAB_DIR"
 
-// ErrNotRunning says that the lab is not running.
+// ErrNotRunning reports that the lab is not running.
 var ErrNotRunning = box.ErrNotRunning
 
-// Lab is one lab. Everything of it is in one folder.
+// Lab is a lab. All its files are in one directory.
 type Lab struct {
 	dir string
-	// Port is the port on 127.0.0.1 where the API server is to be reached; zero
-	// takes the one used before, or any that is free.
+	// Port is the API server's port on 127.0.0.1. Zero means the port of the last
+	// start, or any free port.
 	Port int
-	// CacheDir is where the lab's programs are kept; empty is the default.
+	// CacheDir is the cache directory for the lab's programs; empty means the default.
 	CacheDir string
 }
 
-// Reexec plays the part inside the lab that this process was started for. It
-// reports whether there was one; the program then has nothing else to do.
+// Reexec runs the part of the lab that this process was re-executed for, and reports
+// whether there was one. If so, the caller must exit.
 func Reexec() bool {
 	for _, play := range []func() (bool, error){box.Reexec, node.Reexec} {
 		played, err := play()
@@ -65,7 +64,7 @@ func Reexec() bool {
 	return false
 }
 
-// DefaultDir is the folder of the lab that nobody has named otherwise.
+// DefaultDir returns the directory of the default lab.
 func DefaultDir() (string, error) {
 	if dir := os.Getenv(DirVariable); dir != "" {
 		return dir, nil
@@ -77,7 +76,7 @@ func DefaultDir() (string, error) {
 	return filepath.Join(base, "whypull", "lab"), nil
 }
 
-// Open names a lab by its folder, or the default one by "". It need not exist.
+// Open returns the lab in dir, or the default lab if dir is "". The lab need not exist.
 func Open(dir string) (*Lab, error) {
 	if dir == "" {
 		var err error
@@ -92,10 +91,10 @@ func Open(dir string) (*Lab, error) {
 	return &Lab{dir: dir}, nil
 }
 
-// Dir is the lab's folder.
+// Dir returns the lab's directory.
 func (l *Lab) Dir() string { return l.dir }
 
-// Cgroup is the name of the lab's folder in each cgroup hierarchy.
+// Cgroup returns the name of the lab's cgroup in each hierarchy.
 func (l *Lab) Cgroup() string {
 	sum := sha256.Sum256([]byte(l.dir))
 	return "whypull-lab-" + hex.EncodeToString(sum[:4])
@@ -105,7 +104,7 @@ func (l *Lab) path(parts ...string) string {
 	return filepath.Join(append([]string{l.dir}, parts...)...)
 }
 
-// settings are what a lab remembers between starts.
+// settings holds what a lab remembers between starts.
 type settings struct {
 	Port  int               `json:"port"`
 	Tools map[string]string `json:"tools"`
@@ -137,7 +136,7 @@ func (l *Lab) save(s settings) error {
 	return nil
 }
 
-// lock keeps other processes from starting or stopping the lab meanwhile.
+// lock prevents other processes from starting or stopping the lab.
 func (l *Lab) lock(ctx context.Context) (unlock func(), err error) {
 	if err := os.MkdirAll(l.dir, 0o750); err != nil {
 		return nil, fmt.Errorf("lab folder: %w", err)
@@ -157,7 +156,7 @@ func (l *Lab) lock(ctx context.Context) (unlock func(), err error) {
 	}
 }
 
-// pause waits a little and reports whether ctx still goes on.
+// pause waits briefly and reports whether ctx is not done yet.
 func pause(ctx context.Context) bool {
 	select {
 	case <-ctx.Done():
@@ -167,7 +166,7 @@ func pause(ctx context.Context) bool {
 	}
 }
 
-// Status is how a lab is.
+// Status describes the state of a lab.
 type Status struct {
 	Dir        string            `json:"dir"`
 	Running    bool              `json:"running"`
@@ -177,7 +176,7 @@ type Status struct {
 	Components []supervise.State `json:"components,omitempty"`
 }
 
-// Status tells how the lab is. A lab that does not run is no error.
+// Status returns the state of the lab. A lab that is not running is not an error.
 func (l *Lab) Status(ctx context.Context) (Status, error) {
 	status := Status{Dir: l.dir}
 	b, err := box.Find(l.dir)
@@ -206,8 +205,8 @@ func control(b *box.Box) *supervise.Client { return supervise.NewClient(b.Path(n
 
 func apiURL(port int) string { return fmt.Sprintf("https://127.0.0.1:%d", port) }
 
-// Down stops the lab and removes what it has outside its folder. The cluster
-// is kept for the next Up. A lab that does not run is no error.
+// Down stops the lab and removes everything outside its directory. The cluster is kept
+// for the next Up. Stopping a lab that is not running is not an error.
 func (l *Lab) Down(ctx context.Context) error {
 	if _, err := os.Stat(l.dir); errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -239,7 +238,7 @@ func (l *Lab) down(ctx context.Context) error {
 	return nil
 }
 
-// Reset stops the lab, forgets its cluster, and starts it with a new one.
+// Reset stops the lab, deletes its cluster, and starts it with a new one.
 func (l *Lab) Reset(ctx context.Context, progress io.Writer) error {
 	if err := l.Remove(ctx); err != nil {
 		return err
@@ -247,8 +246,8 @@ func (l *Lab) Reset(ctx context.Context, progress io.Writer) error {
 	return l.Up(ctx, progress)
 }
 
-// Remove stops the lab and forgets its cluster and logs. The built programs
-// and the port stay.
+// Remove stops the lab and deletes its cluster and logs. The built programs and the
+// port are kept.
 func (l *Lab) Remove(ctx context.Context) error {
 	if err := l.Down(ctx); err != nil {
 		return err

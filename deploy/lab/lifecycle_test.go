@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestLifecycle goes through the life of two labs side by side on one machine.
+// TestLifecycle runs two labs side by side through their whole life cycle.
 func TestLifecycle(t *testing.T) {
 	if testing.Short() || os.Geteuid() != 0 {
 		t.Skip("a lab takes root and some time")
@@ -43,7 +43,7 @@ func TestLifecycle(t *testing.T) {
 	t.Run("pods", func(t *testing.T) { pods(ctx, t, first) })
 	t.Run("registries from outside", func(t *testing.T) { pushAndCount(ctx, t, first) })
 	t.Run("the node's files and names", func(t *testing.T) { nodeFiles(ctx, t, first) })
-	t.Run("names that each asker is told otherwise", func(t *testing.T) { namesToEachAsker(ctx, t, first) })
+	t.Run("names with different answers for each client", func(t *testing.T) { namesToEachAsker(ctx, t, first) })
 	t.Run("components stop and start", func(t *testing.T) { stopAndStart(ctx, t, first) })
 	t.Run("images from an archive", func(t *testing.T) { importImage(ctx, t, first) })
 
@@ -323,7 +323,7 @@ func eventually(ctx context.Context, t *testing.T, what string, holds func() boo
 	}
 }
 
-// traces are what a running lab has outside its folder.
+// traces holds what a running lab has outside its directory.
 type traces struct {
 	dir, cgroup string
 	namespaces  []string
@@ -359,7 +359,7 @@ func (tr traces) assertGone(ctx context.Context, t *testing.T) {
 	}
 }
 
-// processes lists what runs in one of the lab's namespaces.
+// processes lists the processes in the lab's namespaces.
 func (tr traces) processes() []string {
 	var found []string
 	links, _ := filepath.Glob("/proc/[0-9]*/ns/*")
@@ -371,8 +371,8 @@ func (tr traces) processes() []string {
 	return found
 }
 
-// machineState is what a lab must not change: the machine's own network
-// devices and firewall, as far as there are programs that show them.
+// machineState returns what a lab must not change: the machine's own network devices
+// and firewall, if the programs to show them are installed.
 func machineState(ctx context.Context, t *testing.T) string {
 	t.Helper()
 	var state strings.Builder

@@ -13,11 +13,11 @@ import (
 	"github.com/whypull/whypull/deploy/lab/registry"
 )
 
-// namesToEachAsker asks the node's resolver, the cluster's and a pod's own
-// about the same names, as the programs there do.
+// namesToEachAsker queries the node's resolver, the cluster's DNS and a pod's own
+// resolver for the same names.
 func namesToEachAsker(ctx context.Context, t *testing.T, l *lab.Lab) {
 	const plain, outside = "NOERROR " + registry.PlainAddress, "NOERROR " + registry.OutsideAddress
-	for label, want := range map[string][3]string{ // on the node, in the cluster, of the pod's own resolver
+	for label, want := range map[string][3]string{ // on the node, in the cluster, from the pod's own resolver
 		"everywhere":    {plain, plain, plain},
 		"cluster-only":  {"NXDOMAIN", plain, plain},
 		"node-only":     {plain, "NXDOMAIN", "NXDOMAIN"},
@@ -44,7 +44,7 @@ func namesToEachAsker(ctx context.Context, t *testing.T, l *lab.Lab) {
 	}
 }
 
-// ask returns a resolver's answer as a line.
+// ask returns a resolver's answer as one line.
 func ask(ctx context.Context, t *testing.T, l *lab.Lab, network, server, label string) string {
 	t.Helper()
 	conn, err := l.Dial(ctx, network, server+":53")

@@ -20,9 +20,8 @@ import (
 	"github.com/whypull/whypull/deploy/lab/supervise"
 )
 
-// Up starts the lab and returns when its node takes pods and its registries
-// have their images. It tells progress what it does; one that already runs is
-// left as it is.
+// Up starts the lab and returns when its node accepts pods and its registries have
+// their images. It reports to progress. If the lab is already running, Up does nothing.
 func (l *Lab) Up(ctx context.Context, progress io.Writer) error {
 	if progress == nil {
 		progress = io.Discard
@@ -60,7 +59,7 @@ func (l *Lab) start(ctx context.Context, progress io.Writer) (*box.Box, error) {
 	if err != nil {
 		return nil, err
 	}
-	// What an earlier lab in this folder has left when it was killed.
+	// Leftovers of an earlier lab in this directory that was killed.
 	if err := l.down(ctx); err != nil {
 		return nil, err
 	}
@@ -78,8 +77,8 @@ func (l *Lab) start(ctx context.Context, progress io.Writer) (*box.Box, error) {
 	return l.startBox(ctx, tools, listener)
 }
 
-// Build builds the lab's programs, if the cache does not have them, and starts
-// nothing. Up does it too.
+// Build builds the lab's programs that are not cached, without starting anything. Up
+// calls it too.
 func (l *Lab) Build(ctx context.Context, progress io.Writer) (binaries.Paths, error) {
 	if err := ensureRunc(ctx, progress); err != nil {
 		return nil, err
@@ -91,7 +90,7 @@ func (l *Lab) Build(ctx context.Context, progress io.Writer) (binaries.Paths, er
 	return cache.Build(ctx, binaries.Default())
 }
 
-// ensureRunc installs the one program that the lab takes from the system.
+// ensureRunc installs runc, the only program that the lab takes from the system.
 func ensureRunc(ctx context.Context, progress io.Writer) error {
 	if _, err := exec.LookPath("runc"); err == nil {
 		return nil
@@ -107,8 +106,8 @@ func ensureRunc(ctx context.Context, progress io.Writer) error {
 	return nil
 }
 
-// listen opens the API server's port on the machine: the one of last time if
-// it is free and no other is wanted, so that copied kubeconfigs stay good.
+// listen opens the API server's port on the machine. It prefers the last port, so that
+// copied kubeconfigs stay valid.
 func (l *Lab) listen(ctx context.Context) (*net.TCPListener, error) {
 	s, err := l.load()
 	if err != nil {
@@ -128,7 +127,7 @@ func (l *Lab) listen(ctx context.Context) (*net.TCPListener, error) {
 	return nil, fmt.Errorf("port for the API server: %w", err)
 }
 
-// writeFiles writes everything that is copied into the node, and the kubeconfig.
+// writeFiles writes the kubeconfig and all files to copy into the node.
 func (l *Lab) writeFiles(port int, pauseProgram string) error {
 	for _, dir := range []string{"var/lib/lab", "var/log", "var/tmp", "log"} {
 		if err := os.MkdirAll(l.path(dir), 0o755); err != nil { // #nosec G301 -- the node's own folders
@@ -166,8 +165,8 @@ func (l *Lab) writeFiles(port int, pauseProgram string) error {
 	return image.WriteArchive(l.path("var", "lib", "lab", filepath.Base(node.SandboxArchive)), node.SandboxImage, pause)
 }
 
-// writeKubeletFile gives the node a login of its own, a wrong one, for one
-// registry that nothing else uses.
+// writeKubeletFile gives the node wrong credentials of its own for one registry that
+// nothing else uses.
 func (l *Lab) writeKubeletFile() error {
 	name, content := registry.KubeletFile("not-the-password")
 	name = l.path(name)
@@ -214,13 +213,13 @@ func (l *Lab) spec(tools binaries.Paths) box.Spec {
 	return spec
 }
 
-// waitReady tells which component became ready when, until all are.
+// waitReady reports each component that becomes ready, until all are.
 func (l *Lab) waitReady(ctx context.Context, b *box.Box, progress io.Writer) error {
-	told := map[string]bool{}
+	reported := map[string]bool{}
 	for {
 		states, err := control(b).States(ctx)
 		if err == nil {
-			done, err := tell(progress, states, told)
+			done, err := report(progress, states, reported)
 			if done || err != nil {
 				return err
 			}
@@ -234,22 +233,22 @@ func (l *Lab) waitReady(ctx context.Context, b *box.Box, progress io.Writer) err
 	}
 }
 
-// withLog adds what the lab has said last to an error.
+// withLog adds the end of the lab's log to an error.
 func (l *Lab) withLog(err error) error {
 	return fmt.Errorf("%w; its last lines:\n%s", err, supervise.Tail(l.path("log", "supervisor.log"), 15))
 }
 
-func tell(progress io.Writer, states []supervise.State, told map[string]bool) (done bool, err error) {
+func report(progress io.Writer, states []supervise.State, reported map[string]bool) (done bool, err error) {
 	for _, s := range states {
 		if s.Failed {
 			return false, fmt.Errorf("%s (%s) does not come up: %s", s.Name, s.Title, s.Trouble)
 		}
-		if s.Ready && !told[s.Name] {
-			told[s.Name] = true
-			_, _ = fmt.Fprintf(progress, "[%d/%d] %5.1f s  %s: %s\n", len(told), len(states), s.ReadyAfter.Seconds(), s.Name, s.Title)
+		if s.Ready && !reported[s.Name] {
+			reported[s.Name] = true
+			_, _ = fmt.Fprintf(progress, "[%d/%d] %5.1f s  %s: %s\n", len(reported), len(states), s.ReadyAfter.Seconds(), s.Name, s.Title)
 		}
 	}
-	return len(states) > 0 && len(told) == len(states), nil
+	return len(states) > 0 && len(reported) == len(states), nil
 }
 
 func waitingFor(states []supervise.State) string {

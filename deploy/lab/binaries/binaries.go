@@ -1,5 +1,5 @@
-// Package binaries builds the programs of the lab from pinned Go modules and
-// keeps them in a cache, so that each is built once on a machine.
+// Package binaries builds the lab's programs from pinned Go modules and caches them, so
+// that each is built once per machine.
 package binaries
 
 import (
@@ -21,23 +21,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// CacheVariable is the environment variable that names another cache folder.
+// CacheVariable is the environment variable that sets the cache directory.
 const CacheVariable = "WHYPULL_CACHE"
 
-// Cache is a folder of built programs.
+// Cache is a directory of built programs.
 type Cache struct {
 	dir      string
 	progress io.Writer
 }
 
-// Paths says where each tool is: tool name to absolute path.
+// Paths maps tool names to absolute paths.
 type Paths map[string]string
 
-// Dir returns the folder of one tool.
+// Dir returns the directory that contains a tool.
 func (p Paths) Dir(tool string) string { return filepath.Dir(p[tool]) }
 
-// OpenCache opens the cache in dir, or in the default folder when dir is empty.
-// What is being built is told to progress.
+// OpenCache opens the cache in dir, or in the default directory if dir is empty. Builds
+// report to progress.
 func OpenCache(dir string, progress io.Writer) (*Cache, error) {
 	if dir == "" {
 		dir = os.Getenv(CacheVariable)
@@ -59,8 +59,8 @@ func OpenCache(dir string, progress io.Writer) (*Cache, error) {
 	return &Cache{dir: dir, progress: progress}, nil
 }
 
-// Build returns the paths of all tools of the families and builds those that
-// the cache does not have.
+// Build returns the paths of all tools of the families. It builds those that are not in
+// the cache.
 func (c *Cache) Build(ctx context.Context, families []Family) (Paths, error) {
 	goVersion, err := goVersion(ctx)
 	if err != nil {
@@ -83,8 +83,8 @@ func (c *Cache) Build(ctx context.Context, families []Family) (Paths, error) {
 	return paths, nil
 }
 
-// key names the cache folder of a family. Everything that can change a
-// program's bytes is part of it.
+// key returns the name of a family's cache directory. It covers everything that can
+// change the programs' bytes.
 func (f Family) key(goVersion string) (string, error) {
 	h := sha256.New()
 	h.Write(fmt.Appendf(nil, "%s\n%s\n%s\n%s\n%s/%s\n", f.Version, f.Tags, f.LDFlags, goVersion, runtime.GOOS, runtime.GOARCH))
@@ -106,8 +106,8 @@ func (f Family) key(goVersion string) (string, error) {
 	return f.Name + "-" + f.Version + "-" + hex.EncodeToString(h.Sum(nil))[:12], nil
 }
 
-// ensure builds a family unless its folder exists. The folder appears only
-// when it is complete, and one process at a time builds it.
+// ensure builds a family unless its directory exists. The directory appears only when
+// it is complete, and only one process at a time builds it.
 func (c *Cache) ensure(ctx context.Context, f Family, dir, prefix string) error {
 	if exists(dir) {
 		return nil
@@ -141,22 +141,22 @@ func (c *Cache) compile(ctx context.Context, f Family, work, prefix string) erro
 	}
 	for i, t := range f.Tools {
 		start := time.Now()
-		c.tell("%s %s %s: building %s (%d/%d)\n", prefix, f.Name, f.Version, t.Name, i+1, len(f.Tools))
+		c.report("%s %s %s: building %s (%d/%d)\n", prefix, f.Name, f.Version, t.Name, i+1, len(f.Tools))
 		if err := goBuild(ctx, f, t, source, filepath.Join(work, "bin", t.Name)); err != nil {
 			return err
 		}
-		c.tell("%s %s %s: built %s in %.0f s\n", prefix, f.Name, f.Version, t.Name, time.Since(start).Seconds())
+		c.report("%s %s %s: built %s in %.0f s\n", prefix, f.Name, f.Version, t.Name, time.Since(start).Seconds())
 	}
 	return nil
 }
 
-func (c *Cache) tell(format string, args ...any) {
+func (c *Cache) report(format string, args ...any) {
 	if c.progress != nil {
 		_, _ = fmt.Fprintf(c.progress, format, args...)
 	}
 }
 
-// writeModule lays the embedded module out as a folder that go can build.
+// writeModule writes the embedded module to a directory that go can build.
 func (f Family) writeModule(dir string) error {
 	names, err := f.names()
 	if err != nil {
@@ -178,7 +178,7 @@ func (f Family) writeModule(dir string) error {
 	return nil
 }
 
-// names are the family's embedded files, without tests.
+// names returns the family's embedded files, without tests.
 func (f Family) names() ([]string, error) {
 	if f.Module == nil {
 		names := []string{f.Name + ".mod", f.Name + ".sum"}
@@ -202,7 +202,7 @@ func (f Family) names() ([]string, error) {
 	return names, nil
 }
 
-// target is where an embedded file belongs in the module folder.
+// target returns the path of an embedded file in the module's directory.
 func (f Family) target(name string) string {
 	switch {
 	case f.Module != nil:
@@ -230,7 +230,7 @@ func goBuild(ctx context.Context, f Family, t Tool, source, output string) error
 	}
 	cmd := exec.CommandContext(ctx, "go", append(args, t.Package)...) // #nosec G204 -- the table is ours
 	cmd.Dir = source
-	// Static programs need nothing of the root file system they run in.
+	// Static programs need nothing from the root file system they run in.
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=-buildvcs=false")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
@@ -257,7 +257,8 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// lockFile takes an exclusive lock that ends with the process at the latest.
+// lockFile takes an exclusive lock, which is released at the latest when the process
+// exits.
 func lockFile(ctx context.Context, path string) (unlock func(), err error) {
 	f, err := os.OpenFile(filepath.Clean(path), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {

@@ -60,7 +60,7 @@ func TestEveryFamilyHasItsModule(t *testing.T) {
 	for _, f := range Default() {
 		key := mustKey(t, f, "go1")
 		if !strings.HasPrefix(key, f.Name+"-"+f.Version+"-") {
-			t.Errorf("key %s does not tell family and version", key)
+			t.Errorf("key %s does not contain family and version", key)
 		}
 		module, err := f.file(map[bool]string{true: f.Name + ".mod", false: "go.mod"}[f.Module == nil])
 		if err != nil {
@@ -78,8 +78,8 @@ func TestEveryFamilyHasItsModule(t *testing.T) {
 	}
 }
 
-// A module of ours is laid out as it is, without its tests.
-func TestModuleOfOurs(t *testing.T) {
+// A module of our own is written unchanged, without its tests.
+func TestOwnModule(t *testing.T) {
 	f := Family{Name: "ours", Module: fstest.MapFS{
 		"go.mod": {Data: []byte("module m")}, "cmd/c/main.go": {Data: []byte("package main")}, "cmd/c/main_test.go": {Data: []byte("package main")},
 	}, Tools: []Tool{{Name: "c", Package: "./cmd/c"}}}
@@ -94,7 +94,7 @@ func TestModuleOfOurs(t *testing.T) {
 	}
 }
 
-// TestBuild builds the smallest family with several builders at once.
+// Several builders build the smallest family at once.
 func TestBuild(t *testing.T) {
 	dir := t.TempDir()
 	families := []Family{guest(t)}

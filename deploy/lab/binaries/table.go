@@ -11,14 +11,15 @@ import (
 //go:embed modules
 var modules embed.FS
 
-// Family is a set of tools that are built from one module, so that they get
-// exactly the dependency versions that their authors tested.
+// Family is a set of tools built from one module, with the dependency versions that the
+// module's authors tested.
 type Family struct {
-	// Name is the name of the family's files in the modules folder.
+	// Name is the name of the family's files in the modules directory.
 	Name string
-	// Version is the version of the main module, for people; the module file decides.
+	// Version is the version of the main module. It is informational: the module file
+	// decides.
 	Version string
-	// Tags and LDFlags go to the go command as they are.
+	// Tags and LDFlags are passed to the go command unchanged.
 	Tags    string
 	LDFlags string
 	Tools   []Tool
@@ -31,12 +32,11 @@ type Family struct {
 type Tool struct {
 	Name    string
 	Package string
-	// Source names a file of the modules folder that is the tool's own main.go.
+	// Source names a file in the modules directory that replaces the tool's main.go.
 	Source string
 }
 
-// Default is what a lab runs: one row for each family, and one more row for a
-// further version of it.
+// Default returns the families that a lab runs, one row per family and version.
 func Default() []Family {
 	return []Family{
 		kubernetes("v1.37.2"),
@@ -60,7 +60,7 @@ func Default() []Family {
 		{Name: "coredns", Version: "v1.14.7", LDFlags: "-s -w", Tools: []Tool{
 			{Name: "coredns", Package: "./coredns", Source: "coredns.go.txt"},
 		}},
-		// Of its ways to find targets only those that are used here.
+		// Only the service discovery that the lab uses.
 		{Name: "prometheus", Version: "v0.316.0", LDFlags: "-s -w", Tags: "remove_all_sd enable_kubernetes_sd", Tools: []Tool{
 			{Name: "prometheus", Package: "github.com/prometheus/prometheus/cmd/prometheus"},
 			{Name: "promtool", Package: "github.com/prometheus/prometheus/cmd/promtool"},
@@ -72,10 +72,10 @@ func Default() []Family {
 	}
 }
 
-// ForTests is what tests need and no lab runs. It is built by the first test that
-// asks for it. The inhibited program has Alertmanager's own configuration and
-// inhibition: Alertmanager itself cannot be built from its module, which lacks the
-// files of its pages.
+// ForTests returns the families that only tests need. The first test that asks for them
+// builds them. The inhibited program uses Alertmanager's own configuration and
+// inhibition code: Alertmanager itself cannot be built from its module, which lacks the
+// files of its web UI.
 func ForTests() []Family {
 	return []Family{
 		{Name: "alertmanager", Version: "v0.34.1", LDFlags: "-s -w", Tools: []Tool{
@@ -97,7 +97,7 @@ func kubernetes(version string) Family {
 	return f
 }
 
-// containerdTags leave out snapshotters that need more than a directory.
+// containerdTags exclude snapshotters that need more than a directory.
 const containerdTags = "no_btrfs no_devmapper no_zfs"
 
 func containerd(version string) Family {
@@ -108,15 +108,15 @@ func containerd(version string) Family {
 	return f
 }
 
-// oldContainerd is a release that pulls images beside the node's own and runs
-// no container, so it needs no shim. Its program has the family's name.
+// oldContainerd returns the family of an older containerd that only pulls images and
+// runs no containers, so it needs no shim. Its program has the family's name.
 func oldContainerd(name, version string) Family {
 	return Family{Name: name, Version: version, LDFlags: "-s -w", Tags: containerdTags, Tools: []Tool{
 		{Name: name, Package: "github.com/containerd/containerd/cmd/containerd"},
 	}}
 }
 
-// file reads one of the family's embedded files.
+// file reads an embedded file of the family.
 func (f Family) file(name string) ([]byte, error) {
 	read := func() ([]byte, error) { return modules.ReadFile("modules/" + name) }
 	if f.Module != nil {

@@ -1,6 +1,6 @@
-// Package box makes a machine within the machine: a process in namespaces of
-// its own with a root file system, a network and cgroups that nothing outside
-// shares, so that ending its first process leaves nothing behind.
+// Package box runs a process in its own namespaces, with a root file system, network
+// and cgroups that nothing outside shares, so that nothing is left when its first
+// process ends.
 package box
 
 import (
@@ -20,8 +20,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// RoleVariable is the environment variable that tells a program that has
-// started itself again which part it plays.
+// RoleVariable is the environment variable that selects the role of a re-executed
+// program.
 const RoleVariable = "WHYPULL_LAB_ROLE"
 
 const (
@@ -32,25 +32,25 @@ const (
 
 // Spec describes a box.
 type Spec struct {
-	// Dir is the folder on the machine that holds everything of the box.
+	// Dir is the directory on the machine that holds everything of the box.
 	Dir string
-	// Cgroup is the name of the box's folder in each cgroup hierarchy.
+	// Cgroup is the name of the box's cgroup in each hierarchy.
 	Cgroup   string
 	Hostname string
-	// Addresses are those of the box's network device, with prefix lengths.
+	// Addresses are the addresses of the box's network device, with prefix lengths.
 	Addresses []string
-	// Silent is an address in their network that never answers.
+	// Silent is an address in the box's network that never answers.
 	Silent string
-	// Skeleton is a folder on the machine whose files are copied into the root.
+	// Skeleton is a directory on the machine whose files are copied into the root.
 	Skeleton string
-	// ReadOnly and Writable map paths inside to folders of the machine.
+	// ReadOnly and Writable map paths inside the box to directories on the machine.
 	ReadOnly map[string]string
 	Writable map[string]string
-	// Links maps paths inside to the targets of symbolic links.
+	// Links maps paths inside the box to the targets of symbolic links.
 	Links map[string]string
-	// Role is the part that the box's main process plays (see RoleVariable).
+	// Role is the role of the box's main process (see RoleVariable).
 	Role string
-	// Listeners is the number of listening sockets that it inherits.
+	// Listeners is the number of listening sockets that the main process inherits.
 	Listeners int
 }
 
@@ -58,14 +58,14 @@ type Spec struct {
 type Box struct {
 	dir string
 	PID int
-	// started tells this process from a later one with the same number.
+	// started distinguishes the first process from a later one with the same PID.
 	started string
 }
 
-// ErrNotRunning says that there is no box.
+// ErrNotRunning reports that there is no box.
 var ErrNotRunning = errors.New("the lab is not running")
 
-// Start starts a box. What it prints goes to logs; it inherits the listeners.
+// Start starts a box. Its output goes to logs; it inherits the listeners.
 func Start(ctx context.Context, spec Spec, logs *os.File, listeners []*os.File) (*Box, error) {
 	if os.Getenv(RoleVariable) != "" {
 		return nil, errors.New("this program does not call lab.Reexec first thing in main, as it must to start a lab")
@@ -87,7 +87,7 @@ func Start(ctx context.Context, spec Spec, logs *os.File, listeners []*os.File) 
 	return Find(spec.Dir)
 }
 
-// reexec is the command that starts this program again in another role.
+// reexec returns a command that runs this program again in another role.
 func reexec(ctx context.Context, role, specPath string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "/proc/self/exe")
 	cmd.Args = []string{"whypull-lab-" + role}
@@ -105,8 +105,8 @@ func withoutRole(env []string) []string {
 	return keep
 }
 
-// Reexec plays one of the box's own roles when this process was started for
-// one. It reports whether it did; the program then has nothing else to do.
+// Reexec runs one of the box's own roles if this process was started for one, and
+// reports whether it did. If so, the caller must exit.
 func Reexec() (played bool, err error) {
 	switch os.Getenv(RoleVariable) {
 	case roleLaunch:
@@ -130,8 +130,8 @@ func readSpec() (Spec, error) {
 	return spec, nil
 }
 
-// launch joins the box's cgroups and starts its first process from there: a
-// new cgroup namespace has its root where the parent is.
+// launch joins the box's cgroups and starts its first process from there, because a new
+// cgroup namespace is rooted in the parent's cgroup.
 func launch() error {
 	spec, err := readSpec()
 	if err != nil {
@@ -156,7 +156,7 @@ func launch() error {
 	return nil
 }
 
-// inherited returns the listening sockets that the parent has left open.
+// inherited returns the n listening sockets inherited from the parent.
 func inherited(n int) []*os.File {
 	var files []*os.File
 	for i := range n {
@@ -182,7 +182,7 @@ func writePID(dir string, pid int) error {
 	return nil
 }
 
-// Find returns the running box of a folder, or ErrNotRunning.
+// Find returns the running box of a directory, or ErrNotRunning.
 func Find(dir string) (*Box, error) {
 	data, err := os.ReadFile(pidPath(dir))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -203,20 +203,20 @@ func Find(dir string) (*Box, error) {
 	return b, nil
 }
 
-// Alive reports whether the box's first process runs.
+// Alive reports whether the box's first process is running.
 func (b *Box) Alive() bool {
 	started, err := startTime(b.PID)
 	return err == nil && started == b.started
 }
 
-// startTime identifies a process beyond its number. A dead process that nobody
-// has waited for counts as gone.
+// startTime returns a process's start time, which tells it apart from a later one with
+// the same PID. A zombie counts as gone.
 func startTime(pid int) (string, error) {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return "", fmt.Errorf("process %d: %w", pid, err)
 	}
-	// The second field is the command in parentheses and may hold anything.
+	// The second field is the command in parentheses, which may contain anything.
 	fields := strings.Fields(string(data[strings.LastIndexByte(string(data), ')')+1:]))
 	if len(fields) < 20 || fields[0] == "Z" || fields[0] == "X" {
 		return "", fmt.Errorf("process %d is gone", pid)
@@ -224,7 +224,7 @@ func startTime(pid int) (string, error) {
 	return fields[19], nil
 }
 
-// Kill ends the box and returns when its last process is gone.
+// Kill kills the box and returns when its last process is gone.
 func (b *Box) Kill(ctx context.Context) error {
 	process, err := os.FindProcess(b.PID)
 	if err != nil {
@@ -250,7 +250,7 @@ func (b *Box) Kill(ctx context.Context) error {
 	return nil
 }
 
-// Root opens the box's root file system. Paths below it cannot leave it.
+// Root opens the box's root file system. Paths cannot escape it.
 func (b *Box) Root() (*os.Root, error) {
 	root, err := os.OpenRoot(fmt.Sprintf("/proc/%d/root", b.PID))
 	if err != nil {
@@ -259,7 +259,8 @@ func (b *Box) Root() (*os.Root, error) {
 	return root, nil
 }
 
-// Path is where the machine sees a path of the box, if no symbolic link is on the way.
+// Path returns the machine's path for a path of the box, if the path has no symbolic
+// links.
 func (b *Box) Path(inside string) string {
 	return fmt.Sprintf("/proc/%d/root/%s", b.PID, strings.TrimPrefix(inside, "/"))
 }

@@ -74,7 +74,7 @@ func TestFind(t *testing.T) {
 	if err != nil || b.PID != os.Getpid() {
 		t.Errorf("this process: %+v, %v", b, err)
 	}
-	// The same number, but a process that started at another time.
+	// The same PID, but a different start time.
 	if err := os.WriteFile(pidPath(dir), fmt.Appendf(nil, "%d 1\n", os.Getpid()), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -15,13 +15,13 @@ import (
 
 // hierarchy is one mounted cgroup hierarchy of the machine.
 type hierarchy struct {
-	mount   string // where the machine has it
+	mount   string // mount point on the machine
 	unified bool   // cgroup v2
-	options string // what to mount it with: "memory", "none,name=systemd"
+	options string // mount options, such as "memory" or "none,name=systemd"
 }
 
-// hierarchies lists the machine's cgroup hierarchies. A v2 hierarchy counts
-// only where there is no v1, since beside v1 it has no controllers.
+// hierarchies returns the machine's cgroup hierarchies. It ignores a v2 hierarchy if
+// there is a v1 one, because then v2 has no controllers.
 func hierarchies(mountinfo string) []hierarchy {
 	var v1, v2 []hierarchy
 	for line := range strings.SplitSeq(mountinfo, "\n") {
@@ -43,7 +43,7 @@ func hierarchies(mountinfo string) []hierarchy {
 	return v2
 }
 
-// controllers keeps of a hierarchy's mount options those that choose it.
+// controllers returns the mount options that select a hierarchy.
 func controllers(options string) string {
 	var keep []string
 	for o := range strings.SplitSeq(options, ",") {
@@ -69,8 +69,8 @@ func machineHierarchies() ([]hierarchy, error) {
 	return found, nil
 }
 
-// joinCgroups makes the named folder in every hierarchy and moves the calling
-// process there.
+// joinCgroups creates the named cgroup in every hierarchy and moves the calling process
+// into it.
 func joinCgroups(name string) error {
 	all, err := machineHierarchies()
 	if err != nil {
@@ -102,8 +102,8 @@ func (h hierarchy) join(name string) error {
 	return writeExisting(filepath.Join(dir, "cgroup.procs"), "0")
 }
 
-// inheritCPUSet gives a new v1 cpuset the processors and memory nodes of its
-// parent: an empty one takes no process.
+// inheritCPUSet copies the CPUs and memory nodes of the parent to a new v1 cpuset: an
+// empty one accepts no process.
 func inheritCPUSet(parent, dir string) error {
 	for _, name := range []string{"cpuset.cpus", "cpuset.mems"} {
 		value, err := os.ReadFile(filepath.Join(parent, name)) // #nosec G304 -- a cgroup file
@@ -117,7 +117,7 @@ func inheritCPUSet(parent, dir string) error {
 	return writeExisting(filepath.Join(dir, "cgroup.clone_children"), "1")
 }
 
-// enableControllers lets the children of a v2 cgroup use all its controllers.
+// enableControllers enables all controllers for the children of a v2 cgroup.
 func enableControllers(dir string) error {
 	list, err := os.ReadFile(filepath.Join(dir, "cgroup.controllers")) // #nosec G304 -- a cgroup file
 	if err != nil {
@@ -131,8 +131,8 @@ func enableControllers(dir string) error {
 	return nil
 }
 
-// leaveRoot moves the calling process out of the root of its own v2 namespace:
-// a cgroup with processes cannot pass controllers on to its children.
+// leaveRoot moves the calling process out of the root of its own v2 namespace: a cgroup
+// with processes cannot enable controllers for its children.
 func leaveRoot(dir string) error {
 	leaf := filepath.Join(dir, "lab")
 	if err := os.MkdirAll(leaf, 0o755); err != nil { // #nosec G301 -- the kernel's own mode
@@ -144,7 +144,7 @@ func leaveRoot(dir string) error {
 	return enableControllers(dir)
 }
 
-// writeExisting writes to a file of the kernel's and never makes one.
+// writeExisting writes to a kernel file and never creates one.
 func writeExisting(path, value string) error {
 	f, err := os.OpenFile(filepath.Clean(path), os.O_WRONLY, 0)
 	if err != nil {
@@ -154,8 +154,8 @@ func writeExisting(path, value string) error {
 	return errors.Join(err, f.Close())
 }
 
-// RemoveCgroups removes the named folder and all below it from every
-// hierarchy. A folder that still drains is tried again until ctx ends.
+// RemoveCgroups removes the named cgroup and its children from every hierarchy. It
+// retries busy cgroups until ctx is done.
 func RemoveCgroups(ctx context.Context, name string) error {
 	all, err := machineHierarchies()
 	if err != nil {
@@ -183,7 +183,8 @@ func removeTree(ctx context.Context, dir string) error {
 	}
 }
 
-// rmdirAll removes folders from the leaves up; their files go with them.
+// rmdirAll removes a tree of cgroup directories from the leaves up; their files need
+// not be removed.
 func rmdirAll(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {

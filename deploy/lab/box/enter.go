@@ -15,16 +15,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// namespaces in the order in which a thread enters them: the mounts last,
-// because the paths of the others are then gone.
+// namespaces returns the namespaces in the order in which a thread enters them: mounts
+// last, because afterward the paths of the others are gone.
 func namespaces() []string { return []string{"cgroup", "ipc", "uts", "net", "pid", "mnt"} }
 
-// Run runs a command inside the box. Its path is looked up there.
+// Run runs a command inside the box. It looks up the command's path there.
 func (b *Box) Run(ctx context.Context, cmd *exec.Cmd) error {
 	started := make(chan error, 1)
 	go func() {
-		// Never unlocked: the thread ends with the goroutine and takes the
-		// namespaces that it has entered with it.
+		// Never unlocked: the thread, with the namespaces that it has entered, ends
+		// with the goroutine.
 		runtime.LockOSThread()
 		started <- b.startHere(cmd)
 	}()
@@ -62,7 +62,8 @@ func (b *Box) startHere(cmd *exec.Cmd) error {
 	return nil
 }
 
-// enter moves the calling thread, which must be locked, into namespaces of the box.
+// enter moves the calling thread, which must be locked, into the given namespaces of
+// the box.
 func (b *Box) enter(kinds ...string) error {
 	files := map[string]*os.File{}
 	defer func() {
@@ -77,7 +78,8 @@ func (b *Box) enter(kinds ...string) error {
 		}
 		files[kind] = f
 	}
-	// A thread that shares its root folder with others may not change mounts.
+	// A thread that shares its root directory with others cannot enter a mount
+	// namespace.
 	if err := unix.Unshare(unix.CLONE_FS); err != nil {
 		return fmt.Errorf("leaving the shared root: %w", err)
 	}
@@ -89,8 +91,8 @@ func (b *Box) enter(kinds ...string) error {
 	return nil
 }
 
-// Dial connects to a literal address inside the box. A socket stays in the
-// network it was made in, so the connection can be used from anywhere.
+// Dial connects to a literal address inside the box. A socket stays in the network
+// namespace in which it was created, so the connection can be used from anywhere.
 func (b *Box) Dial(ctx context.Context, network, address string) (net.Conn, error) {
 	type result struct {
 		conn net.Conn
@@ -103,7 +105,7 @@ func (b *Box) Dial(ctx context.Context, network, address string) (net.Conn, erro
 			done <- result{err: err}
 			return
 		}
-		// With one literal address the dialer makes the socket on this thread.
+		// With a single literal address, the dialer creates the socket on this thread.
 		dialer := &net.Dialer{Timeout: time.Minute}
 		conn, err := dialer.DialContext(ctx, network, address)
 		done <- result{conn, err}
@@ -115,8 +117,7 @@ func (b *Box) Dial(ctx context.Context, network, address string) (net.Conn, erro
 	return r.conn, nil
 }
 
-// lookPath finds a program by the PATH that it will run with, which is not
-// that of this process.
+// lookPath finds a program in the PATH of the given environment, not of this process.
 func lookPath(program string, environment []string) (string, error) {
 	if strings.Contains(program, "/") {
 		return program, nil
@@ -129,7 +130,8 @@ func lookPath(program string, environment []string) (string, error) {
 	return "", fmt.Errorf("%s: %w", program, exec.ErrNotFound)
 }
 
-// variable returns the last value of a variable, as a started program sees it.
+// variable returns the last value of a variable, which is the one that a started
+// program sees.
 func variable(environment []string, name string) string {
 	value := ""
 	for _, v := range environment {

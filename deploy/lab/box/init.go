@@ -12,15 +12,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// runInit is the box's first process: it prepares the box, starts the main
-// process, and waits for the processes that others have left behind.
+// runInit is the box's first process: it prepares the box, starts the main process, and
+// reaps orphans.
 func runInit() error {
 	spec, err := readSpec()
 	if err != nil {
 		return err
 	}
 	endOnSignal()
-	unix.Umask(0) // every mode below is meant as it is
+	unix.Umask(0) // use the modes below unchanged
 	if err := unix.Sethostname([]byte(spec.Hostname)); err != nil {
 		return fmt.Errorf("host name: %w", err)
 	}
@@ -38,7 +38,7 @@ func runInit() error {
 	return reap(pid)
 }
 
-// endOnSignal ends the first process, and with it all others of the box.
+// endOnSignal ends the first process on a signal, and with it all others of the box.
 func endOnSignal() {
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, unix.SIGTERM, unix.SIGINT)
@@ -59,7 +59,7 @@ func startMain(spec Spec) (int, error) {
 	return cmd.Process.Pid, nil
 }
 
-// Environment is that of the programs inside a box.
+// Environment returns the environment of programs inside a box.
 func Environment() []string {
 	return []string{
 		"PATH=/opt/lab/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -68,8 +68,7 @@ func Environment() []string {
 	}
 }
 
-// reap waits for every process of the box that has no other parent and
-// returns when the main one has ended.
+// reap reaps all orphans of the box and returns when the main process has ended.
 func reap(main int) error {
 	for {
 		var status unix.WaitStatus
@@ -84,9 +83,9 @@ func reap(main int) error {
 	}
 }
 
-// setupNetwork brings up the loopback device and gives the box's addresses to
-// a bridge without ports, which every kernel with pod networks has. There is
-// no way out: an address that the box does not have cannot be reached.
+// setupNetwork brings up the loopback device and gives the box's addresses to a bridge
+// without ports, which every kernel that supports pod networks has. The box has no
+// route out: addresses that it does not have are unreachable.
 func setupNetwork(spec Spec) error {
 	loopback, err := netlink.LinkByName("lo")
 	if err != nil {
@@ -114,8 +113,7 @@ func setupNetwork(spec Spec) error {
 	return swallow(device, spec.Silent)
 }
 
-// swallow makes packets to an address leave for nowhere, so that a connection
-// attempt gets no answer at all.
+// swallow drops packets to an address, so that connection attempts get no answer.
 func swallow(device netlink.Link, address string) error {
 	if address == "" {
 		return nil

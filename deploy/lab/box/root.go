@@ -13,13 +13,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// root is a root file system in the making.
+// root is a root file system under construction.
 type root struct {
 	dir  string // where it is before it becomes the root
 	spec Spec
 }
 
-// buildRoot makes the box's root file system and moves into it.
+// buildRoot creates the box's root file system and moves into it.
 func buildRoot(spec Spec) error {
 	r := root{dir: filepath.Join(spec.Dir, "root"), spec: spec}
 	steps := []func() error{
@@ -59,7 +59,7 @@ func (r root) bind(source, inside string, readOnly bool) error {
 	return unix.Mount("", r.path(inside), "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, "")
 }
 
-// base cuts the tie to the machine's mounts and makes an empty root.
+// base detaches from the machine's mounts and creates an empty root.
 func (r root) base() error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("private mounts: %w", err)
@@ -78,7 +78,7 @@ func (r root) base() error {
 	return nil
 }
 
-// system shows the machine's programs and libraries.
+// system mounts the machine's programs and libraries.
 func (r root) system() error {
 	if err := r.bind("/usr", "/usr", true); err != nil {
 		return err
@@ -100,7 +100,7 @@ func (r root) system() error {
 	return nil
 }
 
-// machineFiles copies what the machine's programs need of its /etc.
+// machineFiles copies the files of /etc that the machine's programs need.
 func (r root) machineFiles() error {
 	for _, name := range []string{"/etc/ld.so.cache", "/etc/protocols", "/etc/services", "/etc/alternatives"} {
 		if _, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) {
@@ -115,7 +115,7 @@ func (r root) machineFiles() error {
 
 func (r root) skeleton() error { return copyTree(r.spec.Skeleton, r.dir) }
 
-// copyTree copies files, folders and symbolic links.
+// copyTree copies files, directories and symbolic links.
 func copyTree(from, to string) error {
 	return filepath.WalkDir(from, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil {
@@ -160,8 +160,8 @@ func (r root) kernel() error {
 	return r.mount("sysfs", "/sys", "sysfs", flags, "")
 }
 
-// tunables covers the kernel settings that a kubelet insists on. They are not
-// per namespace, and the machine's must stay as they are.
+// tunables hides the kernel settings that the kubelet wants to change. They are not
+// namespaced, and the machine's must not change.
 func (r root) tunables() error {
 	values := map[string]string{
 		"vm/overcommit_memory":      "1",
@@ -190,7 +190,7 @@ func (r root) tunables() error {
 	return nil
 }
 
-// devices makes a /dev with what containers and the kubelet use.
+// devices creates a /dev with what containers and the kubelet use.
 func (r root) devices() error {
 	if err := r.mount("dev", "/dev", "tmpfs", unix.MS_NOSUID, "mode=755"); err != nil {
 		return err
@@ -222,7 +222,7 @@ func (r root) devices() error {
 	return nil
 }
 
-// cgroups mounts every hierarchy with the box's own folder as its root.
+// cgroups mounts every hierarchy with the box's cgroup as its root.
 func (r root) cgroups() error {
 	all, err := machineHierarchies()
 	if err != nil {
@@ -288,7 +288,7 @@ func (r root) links() error {
 	return nil
 }
 
-// pivot makes the new tree the root and lets go of the machine's.
+// pivot makes the new tree the root and detaches the machine's.
 func (r root) pivot() error {
 	if err := r.mkdir("/.machine", 0o700); err != nil {
 		return err
@@ -305,6 +305,6 @@ func (r root) pivot() error {
 	if err := os.Remove("/.machine"); err != nil {
 		return err
 	}
-	// The kubelet and the runtime pass mounts on to containers.
+	// The kubelet and the runtime propagate mounts to containers.
 	return unix.Mount("", "/", "", unix.MS_REC|unix.MS_SHARED, "")
 }

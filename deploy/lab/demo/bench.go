@@ -28,8 +28,8 @@ const (
 	idleTime    = 30 * time.Second
 )
 
-// Bench measures the agent on a lab of its own, which it resets first, and
-// prints what it finds. It asserts nothing.
+// Bench measures the agent on a lab, which it resets first, and prints the results. It
+// asserts nothing.
 func Bench(ctx context.Context, l *lab.Lab, source string, out, progress io.Writer) error {
 	if err := l.Reset(ctx, progress); err != nil {
 		return err
@@ -84,7 +84,7 @@ func (b bench) size(context.Context) error {
 	return nil
 }
 
-// idle measures the agent beside pods that run.
+// idle measures the agent while all pods run.
 func (b bench) idle(ctx context.Context) error {
 	fmt.Fprintf(b.progress, "%d running pods\n", runningPods)
 	if err := b.deploy(ctx, "bench-running", registry.PlainApp, "", runningPods); err != nil {
@@ -114,7 +114,7 @@ func (b bench) idle(ctx context.Context) error {
 	return err
 }
 
-// scenarios measures each way to break a pod, one at a time.
+// scenarios measures each scenario, one at a time.
 func (b bench) scenarios(ctx context.Context) error {
 	for _, s := range Scenarios() {
 		fmt.Fprintln(b.progress, s.Name)
@@ -180,8 +180,8 @@ func (b bench) deploy(ctx context.Context, namespace, image, secret string, repl
 	return err
 }
 
-// Deployment makes a manifest of a Deployment whose pods' one container, app,
-// has the image.
+// Deployment returns a manifest of a Deployment whose pods have one container, app,
+// with the image.
 func Deployment(name, image, secret string, replicas int) string {
 	if secret != "" {
 		secret = "imagePullSecrets: [{name: " + secret + "}]"
@@ -201,8 +201,8 @@ spec:
 `, name, image, secret, replicas)
 }
 
-// requests counts whypull's requests to registries and token server about the
-// scenario's images.
+// requests returns the number of whypull's requests to registries and the token server
+// for the scenario's images.
 func (b bench) requests(s Scenario) (int, error) {
 	n := 0
 	for _, log := range []string{registry.Hub, registry.Token, registry.Plain, registry.Auth} {
@@ -219,7 +219,7 @@ func (b bench) requests(s Scenario) (int, error) {
 	return n, nil
 }
 
-// concerns tells that a log line is about one of the scenario's repositories.
+// concerns reports whether a log line is about one of the scenario's repositories.
 func (s Scenario) concerns(line string) bool {
 	for _, image := range append(s.asked(), s.Images...) {
 		_, repository, _ := strings.Cut(image[:strings.LastIndex(image, ":")], "/")
@@ -230,7 +230,7 @@ func (s Scenario) concerns(line string) bool {
 	return false
 }
 
-// asked are the images that the scenario's containers ask for.
+// asked returns the images of the scenario's containers.
 func (s Scenario) asked() []string {
 	var out []string
 	for line := range strings.SplitSeq(strings.Join(s.Manifests, "\n"), "\n") {
@@ -261,7 +261,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// metrics reads the agent's metrics that have no labels.
+// metrics returns the agent's metrics without labels.
 func (b bench) metrics(ctx context.Context) (map[string]float64, error) {
 	body, err := Get(ctx, b.lab, "http://127.0.0.1:9779/metrics")
 	if err != nil {
@@ -277,7 +277,8 @@ func (b bench) metrics(ctx context.Context) (map[string]float64, error) {
 	return out, nil
 }
 
-// Get asks a server inside the lab and returns the body of a good answer.
+// Get sends a GET request to a server inside the lab and returns the body. It returns
+// an error if the status is not 200.
 func Get(ctx context.Context, l *lab.Lab, url string) (string, error) {
 	client := &http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {

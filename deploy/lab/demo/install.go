@@ -1,5 +1,5 @@
-// Package demo puts whypull and broken pods into a lab, for people to look at
-// and for the end-to-end tests.
+// Package demo installs whypull and broken pods in a lab, for demonstrations and for
+// the end-to-end tests.
 package demo
 
 import (
@@ -16,20 +16,20 @@ import (
 	"github.com/whypull/whypull/deploy/lab/image"
 )
 
-// agentImage is the name that the manifests give the agent's image.
+// agentImage is the agent's image in the manifests.
 const agentImage = "ghcr.io/whypull/whypull:latest"
 
-// Options are what an installation adds to the manifests.
+// Options are an installation's additions to the manifests.
 type Options struct {
-	// Components are folders of deploy/components.
+	// Components are directories of deploy/components.
 	Components []string
-	// Flags are the agent's, by name, without dashes.
+	// Flags are flags of the agent, by name, without dashes.
 	Flags map[string]string
 }
 
-// Install builds the agent from the source tree at root, gives its image to the
-// lab's node, and applies the manifests that users apply, with what the options
-// add to them. It returns when the agent is ready.
+// Install builds the agent from the source tree at root, imports its image into the
+// lab's node, and applies the users' manifests with the additions of o. It returns when
+// the agent is ready.
 func Install(ctx context.Context, l *lab.Lab, root string, o Options) error {
 	program, err := buildAgent(ctx, l, root)
 	if err != nil {
@@ -49,7 +49,7 @@ func Install(ctx context.Context, l *lab.Lab, root string, o Options) error {
 	if _, err := l.Kubectl(ctx, nil, "apply", "-k", manifests); err != nil {
 		return err
 	}
-	// A changed program under the same image name starts no new pod by itself.
+	// A new program under the same image name does not restart the pods.
 	if _, err := l.Kubectl(ctx, nil, "-n", "whypull", "delete", "pods", "--all", "--wait=false"); err != nil {
 		return err
 	}
@@ -57,8 +57,8 @@ func Install(ctx context.Context, l *lab.Lab, root string, o Options) error {
 	return err
 }
 
-// overlay returns the folder of the manifests: the users' own, or one that adds
-// to it.
+// overlay returns the directory of the manifests: the users' own, or an overlay with
+// the additions of o.
 func overlay(l *lab.Lab, root string, o Options) (string, error) {
 	deploy := filepath.Join(root, "deploy")
 	if len(o.Components) == 0 && len(o.Flags) == 0 {
@@ -72,7 +72,7 @@ func overlay(l *lab.Lab, root string, o Options) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("manifests: %w", err)
 	}
-	relative, err := filepath.Rel(dir, absolute) // kustomize takes no absolute path
+	relative, err := filepath.Rel(dir, absolute) // kustomize rejects absolute paths
 	if err != nil {
 		return "", fmt.Errorf("manifests: %w", err)
 	}
@@ -88,8 +88,8 @@ func overlay(l *lab.Lab, root string, o Options) (string, error) {
 	return dir, nil
 }
 
-// environment is the patch that sets flags of the agent by their environment
-// twins.
+// environment returns the patch that sets the agent's flags through their environment
+// variables.
 func environment(flags map[string]string) string {
 	if len(flags) == 0 {
 		return ""

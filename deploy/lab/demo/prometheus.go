@@ -20,8 +20,8 @@ const (
 	prometheusFolder  = "/var/lib/lab/prometheus"
 )
 
-// Prometheus is a real one on a lab's node. It scrapes the agent every second,
-// with the configuration that users have.
+// Prometheus is a real Prometheus on a lab's node. It scrapes the agent every second,
+// with the users' scrape configuration.
 type Prometheus struct {
 	lab   *lab.Lab
 	stop  context.CancelFunc
@@ -29,7 +29,7 @@ type Prometheus struct {
 	log   *bytes.Buffer
 }
 
-// Sample is a series of a query's answer at one moment, or at several.
+// Sample is one series of a query's result, at one or several times.
 type Sample struct {
 	Labels map[string]string
 	Points []Point
@@ -41,21 +41,21 @@ type Point struct {
 	Value float64
 }
 
-// Alert is an alert as Prometheus has it.
+// Alert is an alert as Prometheus reports it.
 type Alert struct {
 	Labels, Annotations map[string]string
-	State               string // pending or firing
+	State               string // "pending" or "firing"
 	ActiveAt            time.Time
 }
 
-// StartPrometheus starts it with these rules. root is the source tree. It runs
-// until Stop.
+// StartPrometheus starts Prometheus with the given rules, until Stop. root is the
+// source tree.
 func StartPrometheus(l *lab.Lab, root, rules string) (*Prometheus, error) {
 	scrape, err := os.ReadFile(filepath.Join(root, "deploy/monitoring/scrape.yaml")) // #nosec G304 -- a path of our own
 	if err != nil {
 		return nil, fmt.Errorf("scrape configuration: %w", err)
 	}
-	// Inside a cluster it asks with the token of its pod.
+	// In a cluster, Prometheus uses its pod's token.
 	const role = "\n  - role: pod\n"
 	config := strings.Replace(string(scrape), role, role+"    kubeconfig_file: /etc/kubernetes/admin.kubeconfig\n", 1)
 	for name, text := range map[string]string{
@@ -69,7 +69,8 @@ func StartPrometheus(l *lab.Lab, root, rules string) (*Prometheus, error) {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	p := &Prometheus{lab: l, stop: stop, ended: make(chan error, 1), log: &bytes.Buffer{}}
-	// A folder of its own: what an earlier one has seen last would count as being so still.
+	// A new data directory, because the last samples of an earlier run would still
+	// count as current.
 	data := fmt.Sprintf("%s/data-%d", prometheusFolder, time.Now().UnixNano())
 	cmd := lab.Command("prometheus", "--config.file="+prometheusFolder+"/prometheus.yaml", "--storage.tsdb.path="+data,
 		"--web.listen-address="+prometheusAddress, "--log.level=warn")
@@ -78,19 +79,19 @@ func StartPrometheus(l *lab.Lab, root, rules string) (*Prometheus, error) {
 	return p, nil
 }
 
-// Stop ends it and returns what it has logged.
+// Stop stops Prometheus and returns its log.
 func (p *Prometheus) Stop() string {
 	p.stop()
 	<-p.ended //nolint:errcheck // it was killed
 	return p.log.String()
 }
 
-// Query returns the answer to an expression at this moment.
+// Query evaluates an expression now.
 func (p *Prometheus) Query(ctx context.Context, expr string) ([]Sample, error) {
 	return p.samples(ctx, "query?query="+url.QueryEscape(expr))
 }
 
-// Range returns the answers to an expression from one time to another.
+// Range evaluates an expression from one time to another.
 func (p *Prometheus) Range(ctx context.Context, expr string, from, to time.Time, step time.Duration) ([]Sample, error) {
 	return p.samples(ctx, fmt.Sprintf("query_range?query=%s&start=%d&end=%d&step=%g", url.QueryEscape(expr), from.Unix(), to.Unix(), step.Seconds()))
 }
@@ -125,14 +126,14 @@ func (p *Prometheus) samples(ctx context.Context, query string) ([]Sample, error
 	return out, nil
 }
 
-// Alerts returns the alerts that are pending or firing.
+// Alerts returns the pending and firing alerts.
 func (p *Prometheus) Alerts(ctx context.Context) ([]Alert, error) {
 	var data struct{ Alerts []Alert }
 	err := p.get(ctx, "alerts", &data)
 	return data.Alerts, err
 }
 
-// get asks the API and reads its data.
+// get calls the API and decodes the data of its response.
 func (p *Prometheus) get(ctx context.Context, path string, data any) error {
 	body, err := Get(ctx, p.lab, "http://"+prometheusAddress+"/api/v1/"+path)
 	if err != nil {

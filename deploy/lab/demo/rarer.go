@@ -16,8 +16,8 @@ import (
 	"github.com/whypull/whypull/deploy/lab/registry"
 )
 
-// rarer are failures that the demo leaves out: most need a broken node or
-// registry, which a person cannot mend by what stands in the remedy alone.
+// rarer returns scenarios that the demo leaves out. Most need a broken node or
+// registry, which the commands of the remedy alone cannot fix.
 func rarer() []Scenario {
 	all := []Scenario{mirrorHides(), hostsFileBroken(), platformMismatch(), layerCorrupt(), tokenExpired(), rateLimited(), proxyDown(), nodeLogin()}
 	for i := range all {
@@ -26,13 +26,13 @@ func rarer() []Scenario {
 	return all
 }
 
-// expect is one failing container called app in the pod app.
+// expect returns the expectation for one failing container called app in the pod app.
 func expect(cause, confidence string, summary []string, evidence ...Evidence) []Expectation {
 	return []Expectation{{Pod: "app", Container: "app", Kind: "container", Cause: cause, Confidence: confidence, Summary: summary, Evidence: evidence}}
 }
 
-// containerd 2 shows the mirror's "not found" and hides that the registry
-// itself wants a login.
+// containerd 2 shows the mirror's "not found" and hides that the upstream registry
+// requires credentials.
 func mirrorHides() Scenario {
 	reference := registry.MirroredHost + "/demo/mirrored:1.0"
 	return Scenario{
@@ -42,7 +42,7 @@ func mirrorHides() Scenario {
 			Evidence{"message", "Failed", "TagNotFound", "not found"},
 			Evidence{"registry", "Failed", "RepositoryNotFound", registry.PlainHost},
 			Evidence{"registry", "Failed", "Unauthorized", registry.MirroredHost}),
-		Fill: login(registry.Alice, registry.AlicePassword),
+		Fill: credentials(registry.Alice, registry.AlicePassword),
 	}
 }
 
@@ -56,7 +56,7 @@ func hostsFileBroken() Scenario {
 			Evidence{"message", "Failed", "TLSUntrusted", ""},
 			Evidence{"registry", "Inconclusive", "RegistryConfigInvalid", "hosts.toml does not parse (line 1)"},
 			Evidence{"registry", "Failed", "TLSUntrusted", ""}),
-		Mend: func(_ context.Context, l *lab.Lab) error {
+		Fix: func(_ context.Context, l *lab.Lab) error {
 			name, content := registry.HostsFile(registry.MisconfiguredHost)
 			return l.WriteFile(name, []byte(content))
 		},
@@ -70,7 +70,7 @@ func platformMismatch() Scenario {
 		Expect: expect("PlatformMismatch", confirmed, []string{"linux/"},
 			Evidence{"message", "Failed", "PlatformMismatch", ""},
 			Evidence{"registry", "Failed", "PlatformMismatch", "linux/"}),
-		Mend: func(ctx context.Context, l *lab.Lab) error { // the tag gets an image for this node
+		Fix: func(ctx context.Context, l *lab.Lab) error { // the tag gets an image for this node
 			i, err := l.PauseImage(registry.PlainForeign)
 			if err != nil {
 				return err
@@ -80,7 +80,7 @@ func platformMismatch() Scenario {
 	}
 }
 
-// The registry's disk has lost a bit of the layer.
+// A layer in the registry's storage has a flipped bit.
 func layerCorrupt() Scenario {
 	reference := plain("layer-corrupt")
 	return Scenario{
@@ -99,8 +99,8 @@ func layerCorrupt() Scenario {
 		Expect: expect("ContentCorrupt", confirmed, []string{registry.PlainHost, "sha256:"},
 			Evidence{"message", "Failed", "ContentCorrupt", ""},
 			Evidence{"registry", "Failed", "ContentCorrupt", ""},
-			Evidence{"pull", "Failed", "ContentCorrupt", "without credentials"}), // pulled again, or replayed while the kubelet pulls for others
-		Mend: func(_ context.Context, l *lab.Lab) error {
+			Evidence{"pull", "Failed", "ContentCorrupt", "without credentials"}), // pulled, or replayed if the kubelet is pulling for others
+		Fix: func(_ context.Context, l *lab.Lab) error {
 			i, err := paddedImage(l, reference)
 			if err != nil {
 				return err
@@ -110,7 +110,7 @@ func layerCorrupt() Scenario {
 	}
 }
 
-// paddedImage makes an image whose layer no other image has.
+// paddedImage builds an image whose layer is in no other image.
 func paddedImage(l *lab.Lab, reference string) (v1.Image, error) {
 	program, err := l.ToolPath("pause")
 	if err != nil {
@@ -119,8 +119,8 @@ func paddedImage(l *lab.Lab, reference string) (v1.Image, error) {
 	return image.Build(image.Options{Name: reference, Program: program, Padding: 4096})
 }
 
-// writeLayer writes the changed first layer of an image over the one in the
-// storage of the registry without TLS.
+// writeLayer overwrites the first layer of an image in the storage of the registry
+// without TLS.
 func writeLayer(l *lab.Lab, i v1.Image, change func([]byte)) error {
 	layers, err := i.Layers()
 	if err != nil {
@@ -150,11 +150,11 @@ func tokenExpired() Scenario {
 		Expect: expect("CredentialsExpired", confirmed, []string{"regcred", "expired"},
 			Evidence{"credentials", "Failed", "CredentialExpired", "expired on 2020-01-01"},
 			Evidence{"registry", "Failed", "Unauthorized", "with secret regcred"}),
-		Fill: login(registry.Admin, registry.AdminPassword),
+		Fill: credentials(registry.Admin, registry.AdminPassword),
 	}
 }
 
-// expiredToken is a JSON web token that was good until 2020.
+// expiredToken returns a JSON Web Token that expired in 2020.
 func expiredToken() string {
 	part := base64.RawURLEncoding.EncodeToString
 	return part([]byte(`{"alg":"ES256","typ":"JWT"}`)) + "." + part([]byte(`{"sub":"robot","exp":1577836800}`)) + "." + part(bytes.Repeat([]byte{1}, 64))
@@ -163,7 +163,7 @@ func expiredToken() string {
 func rateLimited() Scenario {
 	return Scenario{
 		Name: "rate-limited", Title: "the registry wants to be asked later",
-		Manifests: []string{Pod("app", registry.LimitedHost+"/demo/limited:1.0", "", "")}, Stays: true,
+		Manifests: []string{Pod("app", registry.LimitedHost+"/demo/limited:1.0", "", "")}, Unfixable: true,
 		Expect: expect("RateLimited", confirmed, []string{registry.LimitedHost},
 			Evidence{"message", "Failed", "RateLimited", "429"},
 			Evidence{"registry", "Failed", "RateLimited", ""}),
@@ -173,7 +173,7 @@ func rateLimited() Scenario {
 func proxyDown() Scenario {
 	return Scenario{
 		Name: "proxy-down", Title: "the node asks the registry through a proxy that is down",
-		Manifests: []string{Pod("app", registry.ProxiedHost+"/demo/proxied:1.0", "", "")}, Stays: true,
+		Manifests: []string{Pod("app", registry.ProxiedHost+"/demo/proxied:1.0", "", "")}, Unfixable: true,
 		Expect: expect("ProxyFailed", confirmed, []string{"proxy"},
 			Evidence{"message", "Failed", "ProxyFailed", "proxyconnect"},
 			Evidence{"registry", "Failed", "ProxyFailed", ""}),
@@ -183,7 +183,7 @@ func proxyDown() Scenario {
 func nodeLogin() Scenario {
 	return Scenario{
 		Name: "node-login-wrong", Title: "the node's own login for the registry is wrong",
-		Manifests: []string{Pod("app", registry.NodeLoginHost+"/demo/node-login:1.0", "", "")}, Stays: true,
+		Manifests: []string{Pod("app", registry.NodeLoginHost+"/demo/node-login:1.0", "", "")}, Unfixable: true,
 		Expect: expect("CredentialsRejected", confirmed, []string{registry.NodeLoginHost},
 			Evidence{"message", "Failed", "CredentialsRejected", "401"},
 			Evidence{"credentials", "Passed", "", "/var/lib/kubelet/config.json has credentials for " + registry.NodeLoginHost},

@@ -14,12 +14,11 @@ import (
 	"github.com/whypull/whypull/deploy/lab/registry"
 )
 
-// patience is how long the demo waits for the last pod to be explained.
+// patience is how long the demo waits for the last report.
 const patience = 2 * time.Minute
 
-// Run starts the lab, installs whypull from its source tree, breaks the pods of
-// all scenarios, and prints what whypull says of each as soon as it has said it
-// of all.
+// Run starts the lab, installs whypull from its source tree, breaks the pods of all
+// scenarios, and prints whypull's verdicts when all pods have one.
 func Run(ctx context.Context, l *lab.Lab, source string, out, progress io.Writer) error {
 	if err := l.Up(ctx, progress); err != nil {
 		return err
@@ -45,7 +44,7 @@ func Run(ctx context.Context, l *lab.Lab, source string, out, progress io.Writer
 	return show(out, l, rows)
 }
 
-// breakAll breaks pods a few at a time; most of the time is the kubelet's.
+// breakAll breaks pods a few at a time; most of the time goes to the kubelet.
 func breakAll(ctx context.Context, l *lab.Lab) error {
 	const together = 6
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -76,7 +75,7 @@ type container struct {
 	Remedy                           []string
 }
 
-// collect waits until each scenario's pod carries a finished report.
+// collect waits until each scenario's pod has a final report.
 func collect(ctx context.Context, l *lab.Lab) ([]row, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -97,7 +96,7 @@ func collect(ctx context.Context, l *lab.Lab) ([]row, error) {
 	}
 }
 
-// reports returns the finished reports of all pods, by namespace and pod.
+// reports returns the final reports of all pods, by namespace and pod.
 func reports(ctx context.Context, l *lab.Lab) (map[string][]container, error) {
 	out, err := l.Kubectl(ctx, nil, "get", "pods", "-A", "-o", "json")
 	if err != nil {
@@ -126,8 +125,8 @@ func reports(ctx context.Context, l *lab.Lab) (map[string][]container, error) {
 	return found, nil
 }
 
-// arrange puts the reports in the order of the scenarios, and names the first
-// pod that has none.
+// arrange sorts the reports in the order of the scenarios. missing is the first pod
+// without one.
 func arrange(reports map[string][]container) (rows []row, missing string) {
 	for _, s := range Scenarios() {
 		for _, want := range s.Expect {
@@ -143,7 +142,7 @@ func arrange(reports map[string][]container) (rows []row, missing string) {
 	return rows, ""
 }
 
-// show prints the table, and how to look further.
+// show prints the table and how to look further.
 func show(out io.Writer, l *lab.Lab, rows []row) error {
 	var table strings.Builder
 	w := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)

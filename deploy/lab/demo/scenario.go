@@ -9,50 +9,49 @@ import (
 	"github.com/whypull/whypull/deploy/lab/registry"
 )
 
-// Scenario is one way in which people break pods, with what whypull has to say
-// of it and with what a person fills into the remedy to mend it.
+// Scenario is one way in which people break pods, with the verdict that whypull must
+// reach and the values that a person fills into the remedy to fix it.
 type Scenario struct {
 	// Name is the namespace.
 	Name string
-	// Title says in a few words what is broken.
+	// Title is a short description of what is broken.
 	Title string
-	// Images are pushed first; each is one that nobody else uses.
+	// Images are pushed first. No other scenario may use them.
 	Images []string
-	// Manifests are applied one after the other. The pods of all but the last
-	// have to run before the next is applied.
+	// Manifests are applied in order. The pods of each must run before the next is
+	// applied.
 	Manifests []string
-	// Debug is the image of an ephemeral container that is put into the pod
-	// when it runs.
+	// Debug is the image of an ephemeral container that is added to the running pod.
 	Debug string
-	// Expect is what is said of each failing container.
+	// Expect is the expected verdict for each failing container.
 	Expect []Expectation
-	// Fill replaces the placeholders of the remedy.
+	// Fill maps the placeholders of the remedy to values.
 	Fill map[string]string
-	// TestsOnly keeps the scenario out of the demo.
+	// TestsOnly excludes the scenario from the demo.
 	TestsOnly bool
-	// Prepare changes the node or a registry once the images are there, and Mend
-	// mends what no command of the remedy can. Either may be nil.
-	Prepare, Mend func(ctx context.Context, l *lab.Lab) error
-	// Stays tells that nothing in the lab mends it.
-	Stays bool
+	// Prepare changes the node or a registry once the images are there. Fix does what
+	// no command of the remedy can. Either may be nil.
+	Prepare, Fix func(ctx context.Context, l *lab.Lab) error
+	// Unfixable means that nothing in the lab fixes it.
+	Unfixable bool
 }
 
-// Expectation is a verdict as the report has it.
+// Expectation is a verdict as the report shows it.
 type Expectation struct {
 	Pod, Container, Kind string
 	Cause, Confidence    string
-	// Summary are words that must stand in the summary, in this order.
+	// Summary lists words that the summary must contain, in this order.
 	Summary []string
-	// Evidence must be there, in this order; an empty field fits anything, a
-	// detail need only be contained.
+	// Evidence must be present, in this order. An empty field matches anything; Detail
+	// matches a substring.
 	Evidence []Evidence
 }
 
 // Evidence is an entry of the report's evidence.
 type Evidence struct{ Check, Outcome, Fault, Detail string }
 
-// Break puts the scenario's namespace, images and pods into the lab. It does
-// not wait for anything to fail.
+// Break creates the scenario's namespace, images and pods in the lab. It does not wait
+// for anything to fail.
 func (s Scenario) Break(ctx context.Context, l *lab.Lab) error {
 	for _, ref := range s.Images {
 		image, err := l.PauseImage(ref)
@@ -89,7 +88,7 @@ func (s Scenario) Break(ctx context.Context, l *lab.Lab) error {
 	return err
 }
 
-// namespace makes the namespace and waits for what a pod needs in it.
+// namespace creates the namespace and waits for what a pod needs in it.
 func (s Scenario) namespace(ctx context.Context, l *lab.Lab) error {
 	if _, err := l.Kubectl(ctx, nil, "create", "namespace", s.Name); err != nil && !strings.Contains(err.Error(), "AlreadyExists") {
 		return err
@@ -98,13 +97,13 @@ func (s Scenario) namespace(ctx context.Context, l *lab.Lab) error {
 	return err
 }
 
-// login is what a person fills in for a user of a registry.
-func login(user, password string) map[string]string {
+// credentials returns the values that a person fills in for a registry's user.
+func credentials(user, password string) map[string]string {
 	return map[string]string{"<username>": user, "<password>": password}
 }
 
-// Pod makes a manifest of a pod whose one container has the image. extra is
-// put into the pod's spec.
+// Pod returns a manifest of a pod with one container, app, with the image. extra is
+// added to the pod's spec.
 func Pod(name, image, policy, extra string) string {
 	if policy != "" {
 		policy = "\n    imagePullPolicy: " + policy
@@ -129,13 +128,13 @@ func indent(s string) string {
 	return "  " + strings.ReplaceAll(strings.TrimSpace(s), "\n", "\n  ")
 }
 
-// PullSecrets is the part of a pod's spec that names secrets.
+// PullSecrets returns the part of a pod's spec that names the secrets.
 func PullSecrets(secrets ...string) string {
 	return "imagePullSecrets:\n- name: " + strings.Join(secrets, "\n- name: ")
 }
 
-// Secret makes a manifest of a pull secret as kubectl create secret
-// docker-registry does.
+// Secret returns a manifest of a pull secret, as kubectl create secret docker-registry
+// creates it.
 func Secret(name, server, user, password string) string {
 	return rawSecret(name, "kubernetes.io/dockerconfigjson",
 		fmt.Sprintf(`{"auths":{%q:{"username":%q,"password":%q}}}`, server, user, password))
@@ -154,7 +153,7 @@ stringData:
 
 func manifests(all ...string) string { return strings.Join(all, "---\n") }
 
-// hub is an image on the registry with passwords, made for one scenario.
+// hub returns the name of an image for one scenario on the registry with passwords.
 func hub(name string) string { return registry.HubHost + "/demo/" + name + ":1.0" }
 
 func plain(name string) string { return registry.PlainHost + "/demo/" + name + ":1.0" }

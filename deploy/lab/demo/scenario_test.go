@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// Scenarios share a cluster: no two may share a namespace, nor an image that
-// one of them brings onto the node.
+// Scenarios share a cluster: no two may use the same namespace, or an image that one of
+// them brings onto the node.
 func TestScenariosAreApart(t *testing.T) {
 	t.Parallel()
 	names, images := map[string]bool{}, map[string]string{}

@@ -8,13 +8,13 @@ import (
 
 const confirmed = "Confirmed"
 
-// Scenarios returns every way to break a pod that the demo shows. The
-// end-to-end tests assert these too.
+// Scenarios returns the scenarios that the demo shows. The end-to-end tests run them
+// too.
 func Scenarios() []Scenario {
 	return slices.DeleteFunc(All(), func(s Scenario) bool { return s.TestsOnly })
 }
 
-// All returns every way to break a pod that the end-to-end tests assert.
+// All returns the scenarios of the end-to-end tests.
 func All() []Scenario {
 	return slices.Concat(secrets(), malformed(), policies(), names(), network(), access(), kinds(), rarer())
 }
@@ -36,7 +36,7 @@ func secrets() []Scenario {
 				{"registry", "Failed", "Unauthorized", "wants credentials (HTTP 401)"},
 				{"pull", "NotRun", "", ""},
 			}}},
-		Fill: login(registry.Alice, registry.AlicePassword),
+		Fill: credentials(registry.Alice, registry.AlicePassword),
 	}, {
 		Name: "no-secret", Title: "a private image, and no secret", Images: []string{hub("no-secret")},
 		Manifests: []string{Pod("app", hub("no-secret"), "", "")},
@@ -47,7 +47,7 @@ func secrets() []Scenario {
 				{"credentials", "Failed", "NoCredentials", "names no pull secret"},
 				{"registry", "Failed", "Unauthorized", "HTTP 401"},
 			}}},
-		Fill: login(registry.Alice, registry.AlicePassword),
+		Fill: credentials(registry.Alice, registry.AlicePassword),
 	}, {
 		Name: "secret-missing", Title: "the secret that the pod names does not exist here", Images: []string{hub("secret-missing")},
 		Manifests: []string{Pod("app", hub("secret-missing"), "", PullSecrets("regcred"))},
@@ -57,7 +57,7 @@ func secrets() []Scenario {
 				{"credentials", "Failed", "SecretNotFound", "secret regcred does not exist in namespace secret-missing"},
 				{"registry", "Failed", "Unauthorized", "HTTP 401"},
 			}}},
-		Fill: login(registry.Alice, registry.AlicePassword),
+		Fill: credentials(registry.Alice, registry.AlicePassword),
 	}, {
 		Name: "wrong-password", Title: "the secret's password is wrong", Images: []string{hub("wrong-password")},
 		Manifests: []string{manifests(Secret("regcred", registry.HubHost, registry.Alice, wrongPassword),
@@ -69,7 +69,7 @@ func secrets() []Scenario {
 				{"credentials", "Passed", "", "secret regcred has credentials for hub.test.company.com"},
 				{"registry", "Failed", "Unauthorized", "refuses the login with secret regcred"},
 			}}},
-		Fill: login(registry.Alice, registry.AlicePassword),
+		Fill: credentials(registry.Alice, registry.AlicePassword),
 	}, {
 		Name: "two-secrets-both-wrong", Title: "two secrets, and the registry refuses both", Images: []string{hub("both-wrong")},
 		Manifests: []string{manifests(Secret("first", registry.HubHost, registry.Alice, wrongPassword),
@@ -84,15 +84,15 @@ func secrets() []Scenario {
 				{"registry", "Failed", "Unauthorized", "with secret second"},
 				{"registry", "Failed", "Unauthorized", "wants credentials"},
 			}}},
-		Fill: login(registry.Alice, registry.AlicePassword),
+		Fill: credentials(registry.Alice, registry.AlicePassword),
 	}}
 }
 
-// wrongPassword must never show up anywhere.
+// wrongPassword must not appear anywhere in whypull's output.
 const wrongPassword = "Tr0ub4dor-and-3" // #nosec G101 -- wrong on purpose
 
-// WrongPassword is the password of the secrets that registries refuse; the
-// tests look for it where it must not be.
+// WrongPassword returns the password of the secrets that registries reject. The tests
+// check that whypull never prints it.
 func WrongPassword() string { return wrongPassword }
 
 func malformed() []Scenario {
@@ -103,7 +103,7 @@ func malformed() []Scenario {
 			Expect: []Expectation{{Pod: "app", Container: "app", Kind: "container", Cause: "PullSecretMalformed", Confidence: confirmed,
 				Summary:  []string{"regcred"},
 				Evidence: []Evidence{{"credentials", "Failed", fault, detail}}}},
-			Fill: login(registry.Alice, registry.AlicePassword),
+			Fill: credentials(registry.Alice, registry.AlicePassword),
 		}
 	}
 	const json = "kubernetes.io/dockerconfigjson"
@@ -144,7 +144,7 @@ func policies() []Scenario {
 				{"message", "Failed", "ImageNotPresent", "not present with pull policy of Never"},
 				{"image", "Failed", "NotVerifiedForPod", "the image is on node lab-node, but the kubelet does not let this pod use it"},
 			}}},
-		Fill: login(registry.Alice, registry.AlicePassword),
+		Fill: credentials(registry.Alice, registry.AlicePassword),
 	}, {
 		Name: "present-no-secret", Title: "the image is there, the pod has no secret", Images: []string{hub("present")},
 		Manifests: []string{granted(hub("present")), Pod("app", hub("present"), "IfNotPresent", "")},
@@ -155,7 +155,7 @@ func policies() []Scenario {
 				{"credentials", "Failed", "NoCredentials", ""},
 				{"registry", "Failed", "Unauthorized", "HTTP 401"},
 			}}},
-		Fill: login(registry.Alice, registry.AlicePassword),
+		Fill: credentials(registry.Alice, registry.AlicePassword),
 	}}
 }
 
@@ -216,7 +216,7 @@ func network() []Scenario {
 	}
 }
 
-// withSecret gives the scenario's pod a pull secret.
+// withSecret adds a pull secret to the scenario.
 func withSecret(s Scenario, manifest string) Scenario {
 	e := s.Expect[0]
 	s.Manifests = []string{manifests(manifest, Pod(e.Pod, registry.UntrustedHost+"/demo/untrusted:1.0", "", PullSecrets("regcred")))}
@@ -235,7 +235,7 @@ func access() []Scenario {
 				{"credentials", "Passed", "", "secret regcred"},
 				{"registry", "Failed", "InsufficientScope", "with secret regcred"},
 			}}},
-		Fill: login(registry.Admin, registry.AdminPassword),
+		Fill: credentials(registry.Admin, registry.AdminPassword),
 	}, {
 		Name: "denied-or-not-found", Title: "no secret, and the registry does not say whether the repository exists", Images: []string{hidden},
 		Manifests: []string{Pod("app", hidden, "", "")},
@@ -246,7 +246,7 @@ func access() []Scenario {
 				{"credentials", "Failed", "NoCredentials", ""},
 				{"registry", "Failed", "InsufficientScope", "without credentials"},
 			}}},
-		Fill: login(registry.Admin, registry.AdminPassword),
+		Fill: credentials(registry.Admin, registry.AdminPassword),
 	}}
 }
 

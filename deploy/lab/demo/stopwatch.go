@@ -13,20 +13,20 @@ import (
 	"k8s.io/client-go/kubernetes"
 )
 
-// Stopwatch notes, for every pod, when its first failing status and its first
-// report were seen by one and the same watch.
+// Stopwatch records, for every pod, when one watch saw its first failing status and its
+// first report.
 type Stopwatch struct {
-	mu     sync.Mutex
-	failed map[string]time.Time
-	told   map[string]time.Duration
+	mu       sync.Mutex
+	failed   map[string]time.Time
+	reported map[string]time.Duration
 }
 
-// NewStopwatch returns one that has seen nothing.
+// NewStopwatch returns an empty Stopwatch.
 func NewStopwatch() *Stopwatch {
-	return &Stopwatch{failed: map[string]time.Time{}, told: map[string]time.Duration{}}
+	return &Stopwatch{failed: map[string]time.Time{}, reported: map[string]time.Duration{}}
 }
 
-// Follow watches all pods until the context ends.
+// Follow watches all pods until ctx is done.
 func (s *Stopwatch) Follow(ctx context.Context, client *kubernetes.Clientset) {
 	for ctx.Err() == nil {
 		w, err := client.CoreV1().Pods("").Watch(ctx, metav1.ListOptions{})
@@ -49,12 +49,12 @@ func (s *Stopwatch) note(p *corev1.Pod, now time.Time) {
 		s.failed[key] = now
 	}
 	began, failed := s.failed[key]
-	if _, told := s.told[key]; failed && !told && p.Annotations["whypull.dev/cause"] != "" {
-		s.told[key] = now.Sub(began)
+	if _, reported := s.reported[key]; failed && !reported && p.Annotations["whypull.dev/cause"] != "" {
+		s.reported[key] = now.Sub(began)
 	}
 }
 
-// waits tells that a container of the pod waits for its image.
+// waits reports whether a container of the pod waits for its image.
 func waits(p *corev1.Pod) bool {
 	all := slices.Concat(p.Status.InitContainerStatuses, p.Status.ContainerStatuses, p.Status.EphemeralContainerStatuses)
 	return slices.ContainsFunc(all, func(s corev1.ContainerStatus) bool {
@@ -63,13 +63,13 @@ func waits(p *corev1.Pod) bool {
 	})
 }
 
-// Times returns, sorted, how long each pod whose namespace/name begins with
-// prefix waited for its first report.
+// Times returns, sorted, how long each pod whose namespace/name starts with prefix
+// waited for its first report.
 func (s *Stopwatch) Times(prefix string) []time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var out []time.Duration
-	for pod, d := range s.told {
+	for pod, d := range s.reported {
 		if strings.HasPrefix(pod, prefix) {
 			out = append(out, d)
 		}
@@ -78,7 +78,7 @@ func (s *Stopwatch) Times(prefix string) []time.Duration {
 	return out
 }
 
-// Spread says in a few words how sorted times lie.
+// Spread returns a short summary of sorted durations.
 func Spread(times []time.Duration) string {
 	n := len(times)
 	if n == 0 {

@@ -19,29 +19,29 @@ import (
 	"github.com/whypull/whypull/deploy/lab/registry"
 )
 
-// announced is what a summary said of the kubelet's next attempt.
+// announced is the kubelet's next attempt as a summary announced it.
 type announced struct {
-	written time.Time // by the report
-	next    time.Time // zero for none
+	written time.Time // when the report was written
+	next    time.Time // zero if none was announced
 	until   time.Time
 	summary string
 }
 
-// attempts are how often the kubelet tries: after back-offs of 10, 20, 40 and 80
+// attempts is how often the kubelet tries: after back-offs of 10, 20, 40 and 80
 // seconds.
 const attempts = 5
 
-// TestNextAttempt: the times that are given for the kubelet's next attempt, beside
-// those at which the registry was asked. A registry that fails the kubelet, and
-// passes whypull's own pull, has the cause gone all the time, until a test beside
-// this one changes the node's files and whypull pulls once more. How near the times
-// are depends on the machine, so they are logged; that each is another one, and a
-// later one, does not. There are two pods, since the kubelet's second attempt may
-// come before whypull's pull, which then fails.
+// TestNextAttempt compares the announced times of the kubelet's next attempt with the
+// times at which the registry saw a request. A registry that fails the kubelet but not
+// whypull's own pull keeps the verdict at "the cause is gone", until a test that runs
+// in parallel changes the node's files and whypull pulls once more. How close the times
+// are depends on the machine, so they are only logged; each announced time must be new
+// and later. There are two pods, because the kubelet's second attempt may come before
+// whypull's pull, which then fails.
 func TestNextAttempt(t *testing.T) {
 	t.Parallel()
-	all := map[string]string{} // image by namespace
-	told := map[string]func() []announced{}
+	all := map[string]string{} // namespace to image
+	summaries := map[string]func() []announced{}
 	for i := range 2 {
 		name := fmt.Sprintf("attempts-%d", i)
 		all[name] = pushFickle(t, name, 1<<20, registry.FickleRefuse, registry.FicklePass, registry.FickleRefuse)
@@ -49,15 +49,15 @@ func TestNextAttempt(t *testing.T) {
 		if err := s.Break(t.Context(), shared.lab); err != nil {
 			t.Fatal(err)
 		}
-		told[name] = listen(t, name)
+		summaries[name] = recordSummaries(t, name)
 	}
 	shown := 0
 	for name, image := range all {
 		shared.eventually(t.Context(), t, func() (string, bool) {
 			n := len(asked(t, image))
-			return fmt.Sprintf("the kubelet's attempts on %s, %d so far", image, n), n > attempts // one is whypull's
+			return fmt.Sprintf("the kubelet's attempts on %s, %d so far", image, n), n > attempts // one attempt is whypull's
 		})
-		shown += compare(t, name, asked(t, image), told[name]())
+		shown += compare(t, name, asked(t, image), summaries[name]())
 		if _, err := shared.lab.Kubectl(t.Context(), nil, "delete", "namespace", name, "--wait=false"); err != nil {
 			t.Error(err)
 		}
@@ -67,14 +67,14 @@ func TestNextAttempt(t *testing.T) {
 	}
 }
 
-// compare tells how far the given times are from the attempts, and how many were
-// given.
-func compare(t *testing.T, name string, pulls []time.Time, told []announced) int {
+// compare logs how far the announced times are from the attempts, and returns how many
+// were announced.
+func compare(t *testing.T, name string, pulls []time.Time, summaries []announced) int {
 	t.Helper()
 	t.Logf("%s: pulls at %s", name, clockTimes(pulls))
 	shown := 0
 	var last time.Time
-	for _, a := range told {
+	for _, a := range summaries {
 		t.Logf("%s: written at %s: %s", name, a.written.Format(time.TimeOnly), a.summary)
 		if a.next.IsZero() {
 			if strings.Contains(a.summary, "tries again") {
@@ -105,8 +105,9 @@ func clockTimes(all []time.Time) string {
 	return strings.Join(out, " ")
 }
 
-// listen takes down what a pod's summaries say, from now on until it is asked.
-func listen(t *testing.T, namespace string) func() []announced {
+// recordSummaries records the announcements in a pod's summaries until the returned
+// function is called.
+func recordSummaries(t *testing.T, namespace string) func() []announced {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	w, err := shared.client.CoreV1().Pods(namespace).Watch(ctx, metav1.ListOptions{})
@@ -144,7 +145,7 @@ func heard(w watch.Interface) []announced {
 	return out
 }
 
-// after is the first moment after another one at which the clock shows a time.
+// after returns the first time after at whose clock time is clock.
 func after(at time.Time, clock string) time.Time {
 	next, err := time.Parse(time.DateTime, at.UTC().Format(time.DateOnly)+" "+clock)
 	if err != nil {
@@ -156,7 +157,7 @@ func after(at time.Time, clock string) time.Time {
 	return next
 }
 
-// asked are the moments, to the second, at which containerd asked for an image of
+// asked returns the times, to the second, at which containerd requested an image of
 // FickleHost.
 func asked(t *testing.T, image string) []time.Time {
 	t.Helper()

@@ -15,8 +15,7 @@ import (
 	"github.com/whypull/whypull/deploy/lab/registry"
 )
 
-// TestSecondSecretWorks: a pod whose second secret is good never fails, and
-// whypull says nothing of it.
+// A pod whose second secret is valid never fails, and whypull reports nothing.
 func TestSecondSecretWorks(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -57,8 +56,8 @@ func (c *cluster) waitRunning(ctx context.Context, t *testing.T, namespace, pod 
 	})
 }
 
-// TestHealing: a pod that heals in place loses its annotations and its series,
-// and gets the Event that ends the story.
+// A pod that recovers in place loses its annotations and series, and gets a recovery
+// Event.
 func TestHealing(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -93,7 +92,7 @@ func TestHealing(t *testing.T) {
 	})
 }
 
-// TestGaugeReturnsToNothing runs alone: when the only failing pod heals, no
+// TestGaugeReturnsToNothing is not parallel: when the only failing pod recovers, no
 // series is left.
 func TestGaugeReturnsToNothing(t *testing.T) {
 	ctx := t.Context()
@@ -129,8 +128,8 @@ func TestGaugeReturnsToNothing(t *testing.T) {
 	})
 }
 
-// TestManyPodsOneProbe: 30 pods that fail on one image with one secret cause
-// one conversation with the registry for that secret, and one without.
+// 30 pods that fail on one image with one secret cause one probe of the registry with
+// that secret, and one without.
 func TestManyPodsOneProbe(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -139,7 +138,7 @@ func TestManyPodsOneProbe(t *testing.T) {
 	s := demo.Scenario{Name: "many-pods", Images: []string{image}, Manifests: []string{
 		demo.Secret("regcred", registry.HubHost, registry.Alice, demo.WrongPassword()),
 		demo.Deployment("app", image, "regcred", pods)}}
-	// The pods of a Deployment are made by controllers: Break waits for none.
+	// Controllers create the pods of a Deployment: Break waits for none.
 	if err := s.Break(ctx, shared.lab); err != nil {
 		t.Fatal(err)
 	}
@@ -148,17 +147,17 @@ func TestManyPodsOneProbe(t *testing.T) {
 		if err != nil {
 			return err.Error(), false
 		}
-		told := 0
+		diagnosed := 0
 		for _, p := range list.Items {
 			if p.Annotations["whypull.dev/cause"] == "CredentialsRejected" {
-				told++
+				diagnosed++
 			}
 		}
-		return fmt.Sprintf("%d of %d pods diagnosed", told, pods), told == pods
+		return fmt.Sprintf("%d of %d pods diagnosed", diagnosed, pods), diagnosed == pods
 	})
 	lines := shared.agentRequests(t, registry.Hub, "/v2/e2e/many/")
-	// HEAD, HEAD with the login, a GET that has the refusal's error code, and the
-	// HEAD without any.
+	// HEAD, HEAD with credentials, a GET for the error code, and HEAD without
+	// credentials.
 	if len(lines) != 4 {
 		t.Errorf("%d requests of whypull for %d pods, want 4:\n%s", len(lines), pods, strings.Join(lines, "\n"))
 	}
@@ -167,8 +166,7 @@ func TestManyPodsOneProbe(t *testing.T) {
 	}
 }
 
-// TestDeploymentIsMended: what mends a pod that a Deployment made is a change
-// of the Deployment.
+// The remedy for a Deployment's pod changes the Deployment.
 func TestDeploymentIsMended(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -181,7 +179,7 @@ func TestDeploymentIsMended(t *testing.T) {
 	if got := report.Containers[0].Cause; got != "TagNotFound" {
 		t.Fatalf("cause %s, want TagNotFound: %+v", got, report)
 	}
-	mend(ctx, t, s, report)
+	runRemedy(ctx, t, s, report)
 	if _, err := shared.lab.Kubectl(ctx, nil, "-n", s.Name, "rollout", "status", "deployment/web", "--timeout=4m"); err != nil {
 		t.Fatal(err)
 	}
@@ -202,8 +200,8 @@ func (c *cluster) onePod(ctx context.Context, t *testing.T, namespace string) st
 	return name
 }
 
-// TestRestartedAgentRepeatsNothing: an agent that starts anew finds its own
-// report on the pod and writes neither it nor the Event again.
+// A restarted agent finds its own report on the pod and writes neither the report nor
+// the Event again.
 func TestRestartedAgentRepeatsNothing(t *testing.T) {
 	ctx := t.Context()
 	s := demo.Scenario{Name: "restarted", Manifests: []string{demo.Pod("app", registry.PlainHost+"/e2e/never-pushed-either:1.0", "", "")}}
@@ -218,7 +216,7 @@ func TestRestartedAgentRepeatsNothing(t *testing.T) {
 	if _, err := shared.lab.Kubectl(ctx, nil, "-n", "whypull", "rollout", "status", "daemonset/whypull-agent", "--timeout=4m"); err != nil {
 		t.Fatal(err)
 	}
-	shared.eventually(ctx, t, func() (string, bool) { // the new agent has made up its mind
+	shared.eventually(ctx, t, func() (string, bool) { // the new agent has reached a verdict
 		body, err := shared.get(ctx, "http://127.0.0.1:9779/metrics")
 		return "the new agent's verdict", err == nil && strings.Contains(body, `whypull_failing_containers{cause="RepositoryNotFound"`)
 	})
@@ -229,8 +227,8 @@ func TestRestartedAgentRepeatsNothing(t *testing.T) {
 	assertEvent(ctx, t, s.Name, "app", "RepositoryNotFound")
 }
 
-// TestNoPasswordAnywhere looks for the wrong passwords in what whypull writes:
-// log, metrics, annotations and Events of the whole cluster.
+// TestNoPasswordAnywhere searches whypull's log, metrics, annotations and Events of the
+// whole cluster for the wrong passwords.
 func TestNoPasswordAnywhere(t *testing.T) {
 	ctx := t.Context()
 	s := demo.Scenario{Name: "no-password", Images: []string{registry.HubHost + "/e2e/no-password:1.0"}, Manifests: []string{

@@ -21,19 +21,19 @@ import (
 	"github.com/whypull/whypull/deploy/lab/demo"
 )
 
-// patience is how long a test waits for something that has to come. It is no
-// statement about how fast it should.
+// patience is how long a test waits for something that must happen. It is not a
+// performance requirement.
 const patience = 5 * time.Minute
 
-// cluster is the lab with whypull on it, which all tests share.
+// cluster is the lab with whypull installed, which all tests share.
 type cluster struct {
 	lab    *lab.Lab
 	client *kubernetes.Clientset
-	root   string // of the source tree
+	root   string // the source tree
 	clock  *demo.Stopwatch
 }
 
-var shared *cluster // one cluster for all tests, made in TestMain
+var shared *cluster // created in TestMain
 
 func TestMain(m *testing.M) {
 	if lab.Reexec() {
@@ -62,7 +62,7 @@ func run(m *testing.M) int {
 	return code
 }
 
-// start makes a cluster of its own: what a person has running stays.
+// start creates a separate cluster, so that a lab that a person runs is not touched.
 func start(ctx context.Context) (*cluster, error) {
 	dir, err := lab.DefaultDir()
 	if err != nil {
@@ -104,7 +104,7 @@ func (c *cluster) tellLogs(ctx context.Context) {
 	fmt.Fprintln(os.Stderr, logs)
 }
 
-// shell runs a line as a person would: on the machine, or on the node.
+// shell runs a shell command on the machine or on the node.
 func (c *cluster) shell(ctx context.Context, line string, onNode bool) (string, error) {
 	if onNode {
 		out, problems, err := c.lab.Exec(ctx, nil, "sh", "-c", line)
@@ -130,7 +130,7 @@ func (c *cluster) metrics(ctx context.Context, t *testing.T) string {
 	return body
 }
 
-// agentRequests returns the lines of a registry's log that are whypull's and
+// agentRequests returns the lines of a registry's log that are whypull's requests and
 // contain what.
 func (c *cluster) agentRequests(t *testing.T, registry, what string) []string {
 	t.Helper()
@@ -147,7 +147,7 @@ func (c *cluster) agentRequests(t *testing.T, registry, what string) []string {
 	return out
 }
 
-// podReport is what whypull has put on a pod.
+// podReport holds whypull's annotations of a pod.
 type podReport struct {
 	Schema     string
 	Node       string
@@ -159,8 +159,8 @@ type podReport struct {
 	}
 }
 
-// settled waits until a pod carries a verdict that no check is still missing
-// from, and returns its report. One that only tells how far a pull is has none.
+// settled waits until a pod has a verdict that waits for no further check, and returns
+// its report. A report that only shows a pull's progress has no verdict.
 func (c *cluster) settled(ctx context.Context, t *testing.T, namespace, pod string) podReport {
 	t.Helper()
 	var report podReport
@@ -184,7 +184,7 @@ func (c *cluster) settled(ctx context.Context, t *testing.T, namespace, pod stri
 	return report
 }
 
-// assertValid holds a report against the schema that whypull ships.
+// assertValid validates a report against whypull's schema.
 func (c *cluster) assertValid(t *testing.T, report string) {
 	t.Helper()
 	schema, err := jsonschema.NewCompiler().Compile(filepath.Join(c.root, "report", "schema.json"))
@@ -208,7 +208,8 @@ func states(p *corev1.Pod) string {
 	return string(out)
 }
 
-// eventually polls until done; what it waits for is told when it gives up.
+// eventually polls until done returns true. On timeout it reports what it was waiting
+// for.
 func (c *cluster) eventually(ctx context.Context, t *testing.T, done func() (waitingFor string, ok bool)) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(ctx, patience)

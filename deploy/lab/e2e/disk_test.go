@@ -14,18 +14,18 @@ import (
 )
 
 const (
-	// contentStore is where containerd has what it receives.
+	// contentStore is containerd's directory for received content.
 	contentStore = "/var/lib/containerd/io.containerd.content.v1.content"
-	// roomInStore is how many bytes are left on the small file system, and of what
-	// is pulled the padding alone is more.
+	// roomInStore is the free space of the small file system, in bytes. tooMuch is the
+	// image's padding, which alone exceeds it.
 	roomInStore, tooMuch = 8 << 20, 24 << 20
 )
 
-// TestDiskFull: the file system of containerd's content store is too small for an
-// image. Without the component that mounts it whypull has the directory from the
-// runtime's words alone; with it the room is known, to an agent that finds the pod
-// failing as well as to one that sees it fail, and once there is room a pod gets
-// its image. It runs alone, since everybody who pulls needs that room.
+// The file system of containerd's content store is too small for an image. Without the
+// disk component, whypull knows the directory only from the runtime's message. With it,
+// whypull reports the free space, both to an agent that starts while the pod is failing
+// and to one that sees it fail. Once there is space, a pod gets its image. Not
+// parallel, because every pull needs the space.
 func TestDiskFull(t *testing.T) {
 	ctx := t.Context()
 	grow := smallStore(t)
@@ -39,7 +39,7 @@ func TestDiskFull(t *testing.T) {
 	showStore(t)
 	tooLarge(t, namespace, "second")
 	for _, pod := range []string{"first", "second"} {
-		shared.tells(t, namespace, pod, `"check":"pull","outcome":"(Inconclusive|Failed)","fault":"DiskFull","detail":"[^"]*file system of `+contentStore+` \(content store\)`)
+		shared.waitReport(t, namespace, pod, `"check":"pull","outcome":"(Inconclusive|Failed)","fault":"DiskFull","detail":"[^"]*file system of `+contentStore+` \(content store\)`)
 		seen := shared.settled(ctx, t, namespace, pod).Containers[0]
 		t.Logf("with the component, %s: %s, %s: %s", pod, seen.Cause, seen.Confidence, seen.Summary)
 		if seen.Cause != "DiskFull" || seen.Confidence == "Suspected" || !strings.Contains(seen.Summary, "node lab-node's file system of "+contentStore) {
@@ -48,14 +48,14 @@ func TestDiskFull(t *testing.T) {
 		assertEntries(t, seen.Evidence, demo.Evidence{Check: "message", Outcome: "Failed", Fault: "DiskFull", Detail: "no space left on device"})
 	}
 	grow()
-	shared.waitRunning(ctx, t, namespace, "second") // the other one waits for longer
+	shared.waitRunning(ctx, t, namespace, "second") // the other one waits longer
 	waitUnmarked(ctx, t, namespace, "second")
 	if _, err := shared.lab.Kubectl(ctx, nil, "delete", "namespace", namespace); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// tooLarge makes a pod whose image there is no room for.
+// tooLarge creates a pod whose image does not fit.
 func tooLarge(t *testing.T, namespace, pod string) {
 	t.Helper()
 	reference := registry.PlainHost + "/e2e/" + namespace + "-" + pod + ":1.0"
@@ -76,12 +76,12 @@ func tooLarge(t *testing.T, namespace, pod string) {
 	}
 }
 
-// smallStore puts containerd's content store on a file system of its own with
-// little room until the test is over, and gives the way to make it larger.
+// smallStore moves containerd's content store to a small file system until the test
+// ends, and returns a function that enlarges it.
 func smallStore(t *testing.T) (grow func()) {
 	t.Helper()
 	const below = "/var/lib/lab/content-below"
-	t.Cleanup(func() { // what containerd has received meanwhile it has to have afterwards
+	t.Cleanup(func() { // content that containerd received meanwhile must still be there afterward
 		line := fmt.Sprintf(`set -e
 mountpoint -q %[2]s || exit 0
 if mountpoint -q %[1]s; then cp -au %[1]s/. %[2]s/; umount %[1]s; fi
@@ -102,9 +102,9 @@ mount -o remount,size=$((used+%[3]d))k %[1]s`, contentStore, below, roomInStore>
 	return func() { onNodeSays(t, "mount -o remount,size=2g "+contentStore) }
 }
 
-// showStore installs whypull with the component for the disk until the test is
-// over, which is made to fit this node as its comment tells: the two directories
-// of CRI-O's are replaced by the one of containerd's.
+// showStore installs whypull with the disk component until the test ends, adapted to
+// this node as the component's comment describes: containerd's directory replaces the
+// two of CRI-O.
 func showStore(t *testing.T) {
 	t.Helper()
 	installed := filepath.Join(shared.lab.Dir(), "images", "manifests")

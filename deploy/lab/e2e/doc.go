@@ -1,3 +1,3 @@
-// Package e2e holds the tests that run whypull on a real node: a kubelet, a
-// containerd and registries, with pods that cannot pull their images.
+// Package e2e tests whypull on a real node: a kubelet, containerd and registries, with
+// pods that cannot pull their images.
 package e2e

@@ -12,9 +12,9 @@ import (
 	"github.com/whypull/whypull/deploy/lab/registry"
 )
 
-// TestSlowPull: a pull that takes long is told with numbers, which is no failure;
-// when it is done nothing of it is left. The first report is of one look, so that
-// the rate comes with the next, a minute later.
+// A slow pull is reported with its progress and is not a failure; when it is done,
+// nothing of the report is left. The first report has only one sample, so the rate
+// follows with the next, a minute later.
 func TestSlowPull(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -34,7 +34,7 @@ func TestSlowPull(t *testing.T) {
 	if err := s.Break(ctx, shared.lab); err != nil {
 		t.Fatal(err)
 	}
-	told := func(pattern string) {
+	waitSummary := func(pattern string) {
 		t.Helper()
 		shared.eventually(ctx, t, func() (string, bool) {
 			p, err := shared.client.CoreV1().Pods(s.Name).Get(ctx, "app", metav1.GetOptions{})
@@ -48,18 +48,18 @@ func TestSlowPull(t *testing.T) {
 			return "a summary like " + pattern + ", not " + summary, regexp.MustCompile(pattern).MatchString(summary) && strings.Contains(report, `"containers":[],"pulling":[{"name":"app"`)
 		})
 	}
-	told(`^pulling [0-9.]+ of [0-9.]+ MiB`)
+	waitSummary(`^pulling [0-9.]+ of [0-9.]+ MiB`)
 	if m := shared.metrics(ctx, t); !strings.Contains(m, `whypull_pull_progress_bytes{cause="",container="app",namespace="slow",pod="app",registry="`+registry.SlowHost+`"}`) ||
 		!strings.Contains(m, `whypull_pull_stalled{cause="",container="app",namespace="slow",pod="app",registry="`+registry.SlowHost+`"} 0`) {
-		t.Errorf("the metrics do not tell of it:\n%s", m)
+		t.Errorf("the metrics lack the pull:\n%s", m)
 	}
-	told(`^pulling [0-9.]+ of [0-9.]+ MiB at [0-9.]+ [KM]iB/s, (about|less than) .* left$`)
+	waitSummary(`^pulling [0-9.]+ of [0-9.]+ MiB at [0-9.]+ [KM]iB/s, (about|less than) .* left$`)
 	shared.waitRunning(ctx, t, s.Name, "app")
 	waitUnmarked(ctx, t, s.Name, "app")
 	if got := events(ctx, t, s.Name, "app", "ImagePullRecovered", "Normal"); len(got) > 0 {
 		t.Errorf("nothing had failed, and there is an Event: %v", got)
 	}
 	if m := shared.metrics(ctx, t); strings.Contains(m, `namespace="slow"`) {
-		t.Errorf("the metrics still tell of it:\n%s", m)
+		t.Errorf("the metrics still have the pull:\n%s", m)
 	}
 }

@@ -13,17 +13,16 @@ import (
 	"github.com/whypull/whypull/deploy/lab/registry"
 )
 
-// What an overlay makes of the manifests' names.
+// Names and namespace that the overlay gives the manifests.
 const (
 	otherNamespace = "observability"
 	otherPrefix    = "team-"
 )
 
-// TestAnotherNamespaceAndName runs alone, since it puts another agent into the
-// place of the one that the tests share. An overlay that knows nothing of whypull
-// gives another namespace and other names. While a policy is not bound, that agent
-// writes nothing and says so; once it is, the agent works and the policies limit it
-// as they do under their own names.
+// TestAnotherNamespaceAndName is not parallel, because it replaces the agent that the
+// tests share. An overlay that knows nothing of whypull changes the namespace and the
+// names. While a policy is not bound, the agent writes nothing and says so. Once it is
+// bound, the agent works and the policies restrict it as they do under their own names.
 func TestAnotherNamespaceAndName(t *testing.T) {
 	ctx := t.Context()
 	parkAgent(t)
@@ -63,8 +62,8 @@ func TestAnotherNamespaceAndName(t *testing.T) {
 	assertEventPolicy(t, client, s.Name, otherPrefix+"whypull-own-events-only")
 }
 
-// withoutSharedPolicies takes away the bindings of the shared agent's policies,
-// which would hold for the other agent too, since it has the same role.
+// withoutSharedPolicies deletes the bindings of the shared agent's policies. They would
+// apply to the other agent too, because it has the same role.
 func withoutSharedPolicies(t *testing.T) {
 	t.Helper()
 	ctx := context.WithoutCancel(t.Context())
@@ -78,8 +77,8 @@ func withoutSharedPolicies(t *testing.T) {
 	})
 }
 
-// overlay returns the folder of a kustomization that gives the manifests another
-// namespace and prefix, and what is added.
+// overlay returns the directory of a kustomization that gives the manifests another
+// namespace and prefix, and adds added.
 func overlay(t *testing.T, added string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -95,7 +94,7 @@ func overlay(t *testing.T, added string) string {
 	return dir
 }
 
-// install applies an overlay, and waits for its agent.
+// install applies an overlay and waits for its agent.
 func install(t *testing.T, dir string) {
 	t.Helper()
 	if out, err := shared.lab.Kubectl(t.Context(), nil, "apply", "-k", dir); err != nil {
@@ -106,8 +105,8 @@ func install(t *testing.T, dir string) {
 	}
 }
 
-// assertHeldBack: the agent has a verdict about the pod "app" and has tried to
-// write it, and neither pod nor Events have anything of it.
+// assertHeldBack checks that the agent has a verdict about the pod "app" and has tried
+// to write it, but that the pod has neither annotations nor Events.
 func assertHeldBack(t *testing.T, namespace string) {
 	t.Helper()
 	ctx := t.Context()

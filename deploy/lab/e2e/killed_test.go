@@ -15,11 +15,10 @@ import (
 	"github.com/whypull/whypull/deploy/lab/registry"
 )
 
-// TestKilledInRetry: the agent is killed, as one that has used too much memory,
-// while containerd pulls for it. The one that the kubelet starts after it gives the
-// verdict that is missing; and, where the pod has gone meanwhile and nobody tries
-// the pull again, it removes what containerd still has of it all the same. It runs
-// alone, since it ends the agent, and retries take turns.
+// TestKilledInRetry kills the agent, as the OOM killer does, while containerd pulls for
+// it. The restarted agent completes the missing verdict. If the pod is gone by then and
+// nobody retries the pull, the agent still removes what containerd has of it. Not
+// parallel, because it kills the agent, and retries take turns.
 func TestKilledInRetry(t *testing.T) {
 	for _, of := range []struct {
 		name   string
@@ -36,8 +35,9 @@ func TestKilledInRetry(t *testing.T) {
 	}
 }
 
-// killedBeforeVerdict is for one image; false if it was the kubelet's second
-// attempt that took long, and not whypull's, or if the retry gave way to the kubelet.
+// killedBeforeVerdict runs the test for one image. It returns false if the slow pull
+// was the kubelet's second attempt and not whypull's, or if the retry gave way to the
+// kubelet.
 func killedBeforeVerdict(t *testing.T, name string) bool {
 	t.Helper()
 	ctx := t.Context()
@@ -64,8 +64,8 @@ func killedBeforeVerdict(t *testing.T, name string) bool {
 	return true
 }
 
-// killedForGood is for one image whose pod goes while there is no agent, as
-// killedBeforeVerdict.
+// killedForGood runs the test for one image whose pod is deleted while there is no
+// agent. It returns false like killedBeforeVerdict.
 func killedForGood(t *testing.T, name string) bool {
 	t.Helper()
 	before := images(t)
@@ -86,11 +86,11 @@ func killedForGood(t *testing.T, name string) bool {
 	return true
 }
 
-// retries makes a pod whose pull whypull tries again, which takes long.
+// retries creates a pod whose slow pull whypull retries.
 func retries(t *testing.T, name string) bool {
 	t.Helper()
 	reference := pushFickle(t, name, 64<<20, registry.FickleRefuse, registry.FickleSlow, registry.FickleRefuse)
-	already := layersOnTheirWay(t, "k8s.io") // of a kubelet that has been quicker
+	already := layersOnTheirWay(t, "k8s.io") // the kubelet may already be pulling again
 	s := demo.Scenario{Name: name, Manifests: []string{demo.Pod("app", reference, "", "")}}
 	if err := s.Break(t.Context(), shared.lab); err != nil {
 		t.Fatal(err)
@@ -103,8 +103,8 @@ func retries(t *testing.T, name string) bool {
 	return receiving(t, name, already)
 }
 
-// assertNothingLeft: of whypull's pulls there is nothing, and pods find the images
-// that they found before.
+// assertNothingLeft checks that nothing of whypull's pulls is left, and that pods find
+// the same images as before.
 func assertNothingLeft(t *testing.T, before string) {
 	t.Helper()
 	shared.eventually(t.Context(), t, func() (string, bool) {
@@ -116,8 +116,8 @@ func assertNothingLeft(t *testing.T, before string) {
 	}
 }
 
-// pushFickle pushes an image with a layer of so many bytes that no other has, and
-// returns its name.
+// pushFickle pushes an image with a unique layer of the given size, and returns its
+// name.
 func pushFickle(t *testing.T, name string, bytes int, plan ...string) string {
 	t.Helper()
 	reference, pushed := registry.Fickle(name, plan...)
@@ -135,8 +135,8 @@ func pushFickle(t *testing.T, name string, bytes int, plan ...string) string {
 	return reference
 }
 
-// receiving waits until containerd receives something for whypull; false if it is
-// for the kubelet, besides what it receives already.
+// receiving waits until containerd receives content for whypull. It returns false if
+// containerd receives more than already for the kubelet instead.
 func receiving(t *testing.T, namespace string, already int) bool {
 	t.Helper()
 	var ours bool
@@ -155,18 +155,19 @@ func receiving(t *testing.T, namespace string, already int) bool {
 		}
 	}
 	if report := shared.said(t, namespace, "app"); !strings.Contains(report, "the pull is being tried again") {
-		t.Errorf("the pod does not tell of the retry: %s", report)
+		t.Errorf("the report does not mention the retry: %s", report)
 	}
 	return true
 }
 
-// layersOnTheirWay is how many containerd receives in one of its namespaces.
+// layersOnTheirWay returns the number of blobs that containerd is receiving in a
+// namespace.
 func layersOnTheirWay(t *testing.T, namespace string) int {
 	t.Helper()
 	return strings.Count(onNodeSays(t, "ctr --namespace="+namespace+" content active 2>/dev/null || true"), "layer-sha256:")
 }
 
-// said is the report on a pod at this moment.
+// said returns the current report of a pod.
 func (c *cluster) said(t *testing.T, namespace, pod string) string {
 	t.Helper()
 	p, err := c.client.CoreV1().Pods(namespace).Get(t.Context(), pod, metav1.GetOptions{})
@@ -176,7 +177,7 @@ func (c *cluster) said(t *testing.T, namespace, pod string) string {
 	return p.Annotations["whypull.dev/report"]
 }
 
-// onNodeSays is what a line of the shell prints on the node.
+// onNodeSays runs a shell command on the node and returns its output.
 func onNodeSays(t *testing.T, line string) string {
 	t.Helper()
 	out, problems, err := shared.lab.Exec(t.Context(), nil, "sh", "-c", line)
@@ -186,14 +187,14 @@ func onNodeSays(t *testing.T, line string) string {
 	return strings.TrimSpace(out)
 }
 
-// images are the names of those that pods find on the node.
+// images returns the names of the images that pods can use on the node.
 func images(t *testing.T) string {
 	t.Helper()
 	return onNodeSays(t, "ctr --namespace=k8s.io images ls -q | sort")
 }
 
-// leftovers is everything that containerd has in whypull's namespace, "" for
-// nothing; the namespace itself counts.
+// leftovers returns everything in whypull's containerd namespace, including the
+// namespace itself; "" if nothing.
 func leftovers(t *testing.T) string {
 	t.Helper()
 	return onNodeSays(t, `ns=whypull.dev
@@ -207,7 +208,7 @@ what=snapshots; show - sh -c "ctr --namespace=$ns snapshots --snapshotter=overla
 true`)
 }
 
-// killAgent kills the agent's process, and returns what the container was.
+// killAgent kills the agent's process, and returns the container's status before.
 func killAgent(t *testing.T) corev1.ContainerStatus {
 	t.Helper()
 	was := agentStatus(t)
@@ -219,7 +220,7 @@ func killAgent(t *testing.T) corev1.ContainerStatus {
 	return was
 }
 
-// anotherAgent waits until the kubelet has started another one.
+// anotherAgent waits until the kubelet has restarted the agent.
 func anotherAgent(t *testing.T, was corev1.ContainerStatus) {
 	t.Helper()
 	shared.eventually(t.Context(), t, func() (string, bool) {

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// withComponent gives the manifests with a component, which the API server takes.
+// withComponent returns the manifests with a component, after a server-side dry run.
 func withComponent(t *testing.T, component string) string {
 	t.Helper()
 	ctx := t.Context()
@@ -30,8 +30,8 @@ func withComponent(t *testing.T, component string) string {
 	return out
 }
 
-// TestComponentForOlderClusters: the API server takes the manifests with the
-// component, and the component grants reading pods and nothing of secrets.
+// The API server accepts the manifests with the component, and the component grants
+// reading pods but not secrets.
 func TestComponentForOlderClusters(t *testing.T) {
 	t.Parallel()
 	out := withComponent(t, "direct-pod-access")
@@ -45,9 +45,8 @@ func TestComponentForOlderClusters(t *testing.T) {
 	}
 }
 
-// TestComponentForThePodNetwork: the API server takes the manifests with the
-// component, and the component adds one capability and one folder, in which
-// namespaces that are made later are seen.
+// The API server accepts the manifests with the component, and the component adds one
+// capability and one directory, with mount propagation for namespaces created later.
 func TestComponentForThePodNetwork(t *testing.T) {
 	t.Parallel()
 	out := withComponent(t, "pod-network")
@@ -68,9 +67,9 @@ func TestComponentForThePodNetwork(t *testing.T) {
 	}
 }
 
-// TestComponentForTheDisk: the API server takes the manifests with the component.
-// The manifests have one folder of containerd's, without images, and the component
-// adds those of CRI-O; all are read-only.
+// The API server accepts the manifests with the component. The manifests mount one
+// directory of containerd, without images, and the component adds those of CRI-O; all
+// are read-only.
 func TestComponentForTheDisk(t *testing.T) {
 	t.Parallel()
 	out := withComponent(t, "disk")

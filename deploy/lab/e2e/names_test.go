@@ -24,34 +24,34 @@ import (
 	"github.com/whypull/whypull/deploy/lab/registry"
 )
 
-// nameCase is a pod of whose registry's name the node is told one thing and
-// the pod another.
+// nameCase is a pod whose registry name resolves differently on the node and in the
+// pod.
 type nameCase struct {
 	pod   string
 	host  string
-	extra string // of the pod's spec
+	extra string // additions to the pod's spec
 	cause string
-	// summary are words of the summary, in this order.
+	// summary lists words of the summary, in this order.
 	summary []string
-	// evidence must be there, and no detail may have what is in without.
+	// evidence must be present. No detail may contain without.
 	evidence []demo.Evidence
 	without  string
-	// askedFrom is the network from which the pod's own resolver is asked, "pod"
-	// or "node", where no other pod asks it for that name.
+	// askedFrom is the network from which the pod's own resolver is queried, "pod" or
+	// "node", if no other pod queries it for that name.
 	askedFrom string
 }
 
 const confirmed = "Confirmed"
 
-// namesNamespace has the pods of TestNames and a registry with the name of a
+// namesNamespace contains the pods of TestNames and a registry with the name of a
 // Service.
 const (
 	namesNamespace = "names"
 	serviceName    = "registry." + namesNamespace + ".svc.cluster.local"
 )
 
-// serviceManifest is a registry in the cluster: the one without TLS, behind a
-// name that only the cluster's resolver knows.
+// serviceManifest returns a Service for the registry without TLS, whose name only the
+// cluster's DNS knows.
 func serviceManifest() string {
 	return `apiVersion: v1
 kind: Service
@@ -72,7 +72,7 @@ endpoints: [{addresses: [` + registry.PlainAddress + `], conditions: {ready: tru
 `
 }
 
-// Who a name is resolved by, and with what result, as the evidence has it.
+// onNode, inPod and similar functions return the evidence of one lookup.
 func onNode(host, address string) demo.Evidence {
 	return demo.Evidence{Check: "nodeDNS", Outcome: "Passed", Detail: bare(host) + " resolves to " + address}
 }
@@ -89,7 +89,7 @@ func notInPod(fault, words string) demo.Evidence {
 	return demo.Evidence{Check: "podDNS", Outcome: "Failed", Fault: fault, Detail: words}
 }
 
-// inPodSays is a detail of the check that passed in the pod.
+// inPodSays returns the evidence of a lookup that succeeded in the pod, with a detail.
 func inPodSays(words string) demo.Evidence {
 	return demo.Evidence{Check: "podDNS", Outcome: "Passed", Detail: words}
 }
@@ -104,13 +104,13 @@ func notReached(address, words string) demo.Evidence {
 
 func bare(host string) string { return strings.TrimSuffix(host, ":5000") }
 
-// asks is the part of a pod's spec that makes it ask one resolver.
+// asks returns the part of a pod's spec that makes it use one resolver.
 func asks(resolver, ndots string, searches ...string) string {
 	return fmt.Sprintf("dnsPolicy: None\ndnsConfig:\n  nameservers: [%s]\n  searches: [%s]\n  options: [{name: ndots, value: %q}]",
 		resolver, strings.Join(searches, ","), ndots)
 }
 
-// bothSides are names that fail on the node, and why.
+// bothSides returns names that fail on the node.
 func bothSides() []nameCase {
 	const nameNotFound, dnsFailure = "NameNotFound", "DNSFailure"
 	yes, no := []string{"on node " + node.Name, "but in the pod it does"}, []string{"on node " + node.Name, "nor does it in the pod"}
@@ -132,8 +132,8 @@ func bothSides() []nameCase {
 			notOnNode(dnsFailure, "it answered SERVFAIL"), inPod(failsOnNode, registry.PlainAddress), reached()}},
 		{pod: "refused", host: registry.NameHost("refused"), cause: dnsFailure, summary: no, evidence: []demo.Evidence{
 			notOnNode(dnsFailure, "it answered REFUSED"), notInPod(dnsFailure, "it answered REFUSED")}},
-		// What such a pod asks is what the node asks, from the same network, unless
-		// its policy names the cluster's resolver.
+		// A host-network pod uses the node's resolver from the node's network, unless
+		// its policy names the cluster's DNS.
 		{pod: "host", host: clusterOnly, extra: "hostNetwork: true", cause: "RegistryNameNotFound", summary: no, evidence: []demo.Evidence{
 			notOnNode(nameNotFound, "NXDOMAIN"), notInPod(nameNotFound, "the pod has the node's network")}},
 		{pod: "host-cluster", host: clusterOnly, extra: "hostNetwork: true\ndnsPolicy: ClusterFirstWithHostNet", cause: "RegistryNameNotFound", summary: yes,
@@ -141,7 +141,7 @@ func bothSides() []nameCase {
 	}
 }
 
-// nodeResolves are names that the node resolves: whatever they are in the pod,
+// nodeResolves returns names that the node resolves: whatever the pod resolves them to,
 // the pull fails for another reason.
 func nodeResolves() []nameCase {
 	const absent, dnsFailure = "RepositoryNotFound", "DNSFailure"
@@ -159,7 +159,7 @@ func nodeResolves() []nameCase {
 			fine, notInPod(dnsFailure, "resolver "+registry.SilentAddress+":53: it did not answer in time")}},
 		{pod: "silent-pod", host: registry.NameHost("silent-pod"), extra: asks(registry.PodViewAddress, "1"), cause: absent, evidence: []demo.Evidence{
 			onNode(registry.NameHost("silent-pod"), registry.PlainAddress), notInPod(dnsFailure, "resolver "+registry.PodViewAddress+":53: it did not answer in time")}, askedFrom: "pod"},
-		// A domain of the search list answers for everything.
+		// A search domain answers for every name.
 		{pod: "surprise", host: everywhere, extra: asks(registry.PodViewAddress, "5", registry.WildDomain), cause: absent, evidence: []demo.Evidence{
 			fine, inPod(everywhere, registry.SilentAddress), inPodSays(", as " + wild), inPodSays("other addresses than on the node"),
 			notReached(registry.SilentAddress+":5000", "no answer")}},
@@ -167,7 +167,7 @@ func nodeResolves() []nameCase {
 			fine, inPod(everywhere, registry.PlainAddress), reached()}, without: ", as "},
 		{pod: "truncated", host: truncated, cause: absent, evidence: []demo.Evidence{
 			onNode(truncated, registry.PlainAddress), inPod(truncated, registry.PlainAddress), reached()}, without: "other addresses"},
-		// The node is told an address outside, pods one inside.
+		// The node resolves it to an external address, pods to an internal one.
 		{pod: "split", host: registry.NameHost("split"), cause: "NetworkUnreachable", summary: []string{registry.OutsideAddress}, evidence: []demo.Evidence{
 			onNode(registry.NameHost("split"), registry.OutsideAddress), inPod(registry.NameHost("split"), registry.PlainAddress),
 			inPodSays("other addresses than on the node"), reached()}},
@@ -177,8 +177,7 @@ func nodeResolves() []nameCase {
 	}
 }
 
-// TestNames: what the registry's name is on the node decides, and what it is in
-// the pod is told beside it.
+// The result on the node decides the cause; the result in the pod is reported with it.
 func TestNames(t *testing.T) {
 	t.Parallel()
 	cases := slices.Concat(bothSides(), nodeResolves())
@@ -191,7 +190,8 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// breakNames makes the pods of the cases, in a namespace that goes with the test.
+// breakNames creates the pods of the cases, in a namespace that is deleted with the
+// test.
 func breakNames(t *testing.T, namespace, first string, cases ...nameCase) {
 	t.Helper()
 	var all []string
@@ -212,7 +212,7 @@ func remove(t *testing.T, namespace string) {
 	}
 }
 
-// assert waits for the report and looks at it.
+// assert waits for the report and checks it.
 func (c nameCase) assert(t *testing.T, namespace string) {
 	t.Helper()
 	got := shared.settled(t.Context(), t, namespace, c.pod).Containers[0]
@@ -239,7 +239,7 @@ func (c nameCase) assert(t *testing.T, namespace string) {
 	}
 }
 
-// assertAskedFrom looks where the pod's own resolver was asked from.
+// assertAskedFrom checks from which network the pod's own resolver was queried.
 func (c nameCase) assertAskedFrom(t *testing.T, namespace string) {
 	t.Helper()
 	pod, err := shared.client.CoreV1().Pods(namespace).Get(t.Context(), c.pod, metav1.GetOptions{})
@@ -258,13 +258,13 @@ func (c nameCase) assertAskedFrom(t *testing.T, namespace string) {
 	}
 }
 
-// question is one that the name server was asked.
+// question is a query that the DNS server received.
 type question struct {
 	kind   string
 	client netip.AddrPort
 }
 
-// ofType counts the questions of a type.
+// ofType returns the number of queries of a type.
 func ofType(all []question, kind string) int {
 	n := 0
 	for _, q := range all {
@@ -275,7 +275,7 @@ func ofType(all []question, kind string) int {
 	return n
 }
 
-// questions are what the name server was asked for a label in a view.
+// questions returns the queries that the DNS server received for a label in a view.
 func (c *cluster) questions(t *testing.T, view, label string) []question {
 	t.Helper()
 	data, err := os.ReadFile(c.lab.RegistryLog(registry.NameServer))
@@ -292,12 +292,12 @@ func (c *cluster) questions(t *testing.T, view, label string) []question {
 	return all
 }
 
-// TestManyPodsOneLookup: 20 pods of a workload ask their own resolver once.
+// 20 pods of a workload query their own resolver once.
 func TestManyPodsOneLookup(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	const pods = 20
-	const life = 5 * time.Second // of an answer, see probe.lookupLife
+	const life = 5 * time.Second // lifetime of an answer, see probe.lookupLife
 	start := time.Now()
 	s := demo.Scenario{Name: "many-names", Manifests: []string{demo.Deployment("app", registry.NameHost("many")+"/e2e/absent:1.0", "none", pods)}}
 	t.Cleanup(func() { remove(t, s.Name) })
@@ -309,14 +309,14 @@ func TestManyPodsOneLookup(t *testing.T) {
 		if err != nil {
 			return err.Error(), false
 		}
-		told := 0
+		diagnosed := 0
 		for _, p := range list.Items {
 			report := p.Annotations["whypull.dev/report"]
 			if strings.Contains(report, "but in the pod it does") && !strings.Contains(report, `"Pending"`) {
-				told++
+				diagnosed++
 			}
 		}
-		return fmt.Sprintf("%d of %d pods diagnosed", told, pods), told == pods
+		return fmt.Sprintf("%d of %d pods diagnosed", diagnosed, pods), diagnosed == pods
 	})
 	got, most := shared.questions(t, registry.ClusterView, "many"), int(time.Since(start)/life)+1
 	for _, kind := range []string{"A", "AAAA"} {
@@ -326,8 +326,8 @@ func TestManyPodsOneLookup(t *testing.T) {
 	}
 }
 
-// TestNameAppears: once the node is told the name too, the pod gets its image,
-// and nothing is said any more.
+// Once the node resolves the name too, the pod gets its image, and the report is
+// removed.
 func TestNameAppears(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -349,14 +349,14 @@ func TestNameAppears(t *testing.T) {
 	if got.Cause != "RegistryNameNotFound" {
 		t.Errorf("cause %s: %s", got.Cause, got.Summary)
 	}
-	tell(t, nameserver.Record{Name: bare(host), View: registry.NodeView,
+	addRecord(t, nameserver.Record{Name: bare(host), View: registry.NodeView,
 		Answer: nameserver.Answer{Addresses: []netip.Addr{netip.MustParseAddr(registry.PlainAddress)}}})
 	shared.waitRunning(ctx, t, s.Name, "app")
 	waitUnmarked(ctx, t, s.Name, "app")
 }
 
-// tell adds to what the name server knows.
-func tell(t *testing.T, r nameserver.Record) {
+// addRecord adds a record to the DNS server's table.
+func addRecord(t *testing.T, r nameserver.Record) {
 	t.Helper()
 	data, err := shared.lab.ReadFile(node.NamesFile)
 	if err != nil {
@@ -374,8 +374,7 @@ func tell(t *testing.T, r nameserver.Record) {
 	}
 }
 
-// TestNodeResolverDown runs alone, since nothing resolves on the node
-// meanwhile.
+// TestNodeResolverDown is not parallel, because nothing resolves on the node meanwhile.
 func TestNodeResolverDown(t *testing.T) {
 	ctx := t.Context()
 	host := registry.NameHost("cluster-only")
@@ -394,7 +393,7 @@ func TestNodeResolverDown(t *testing.T) {
 	assertMismatch(ctx, t, host, 1)
 }
 
-// assertMismatch: the metric tells whether the node and the pod agree.
+// assertMismatch checks the metric that reports whether node and pod disagree.
 func assertMismatch(ctx context.Context, t *testing.T, host string, want int) {
 	t.Helper()
 	series := fmt.Sprintf("whypull_dns_mismatch{registry=%q} %d\n", host, want)
@@ -404,8 +403,8 @@ func assertMismatch(ctx context.Context, t *testing.T, host string, want int) {
 	})
 }
 
-// TestNodeResolverSilent runs alone, with another resolver on the node: one
-// that does not answer some questions.
+// TestNodeResolverSilent is not parallel, because it gives the node another resolver,
+// which leaves some queries unanswered.
 func TestNodeResolverSilent(t *testing.T) {
 	ctx := t.Context()
 	swapResolver(t, "nameserver "+registry.NodeViewAddress+"\noptions timeout:1 attempts:1\n")
@@ -425,9 +424,9 @@ func TestNodeResolverSilent(t *testing.T) {
 	assertMismatch(ctx, t, both, 0)
 }
 
-// swapResolver gives the node another resolv.conf for the time of a test, and
-// waits until it counts: the runtime looks at most every five seconds whether
-// it has changed (net.resolverConfig.tryUpdate).
+// swapResolver replaces the node's resolv.conf until the test ends, and waits until it
+// takes effect: the runtime checks for changes at most every five seconds
+// (net.resolverConfig.tryUpdate).
 func swapResolver(t *testing.T, content string) {
 	t.Helper()
 	const file, reread = "/etc/resolv.conf", 5*time.Second + 100*time.Millisecond
@@ -445,9 +444,9 @@ func swapResolver(t *testing.T, content string) {
 	write([]byte(content))
 }
 
-// TestPodNetworkRights runs alone, since it changes the agent: without the
-// capability it enters no pod's network and says why; without the flag it asks
-// the pods' servers from the node's network and says so.
+// TestPodNetworkRights is not parallel, because it changes the agent. Without the
+// capability, the agent enters no pod's network and says why; without the flag, it
+// queries the pods' servers from the node's network and says so.
 func TestPodNetworkRights(t *testing.T) {
 	const container = "/spec/template/spec/containers/0"
 	fails := registry.NameHost("servfail-pod")
@@ -475,7 +474,7 @@ func TestPodNetworkRights(t *testing.T) {
 	}
 }
 
-// environmentOff is the patch that takes a variable from the agent.
+// environmentOff returns the patch that removes a variable from the agent.
 func environmentOff(t *testing.T, name string) string {
 	t.Helper()
 	set, err := shared.client.AppsV1().DaemonSets("whypull").Get(t.Context(), "whypull-agent", metav1.GetOptions{})
@@ -501,7 +500,7 @@ func patchAgent(t *testing.T, operation string) {
 	}
 }
 
-// restoreAgent gives the agent what it has now when the test is over.
+// restoreAgent restores the current agent when the test ends.
 func restoreAgent(t *testing.T) {
 	t.Helper()
 	set, err := shared.client.AppsV1().DaemonSets("whypull").Get(t.Context(), "whypull-agent", metav1.GetOptions{})
@@ -515,9 +514,9 @@ func restoreAgent(t *testing.T) {
 	t.Cleanup(func() { patchAgent(t, `{"op":"replace","path":"/spec/template/spec","value":`+string(spec)+`}`) })
 }
 
-// TestSandboxVanishes: a pod's sandbox ends while the pod's resolver is still
-// to answer. What is then said of the pod's name service is nothing, or what
-// the next sandbox shows: never that it fails.
+// TestSandboxVanishes ends a pod's sandbox while the pod's resolver has not answered
+// yet. The report then has no result for the pod's DNS, or that of the next sandbox:
+// never a failure.
 func TestSandboxVanishes(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -533,12 +532,12 @@ func TestSandboxVanishes(t *testing.T) {
 	}
 	asked := slices.DeleteFunc(got.Evidence, func(e demo.Evidence) bool { return e.Check != "podDNS" })
 	if len(asked) == 0 || asked[0].Outcome != "NotRun" && asked[0].Outcome != "Passed" {
-		t.Errorf("of a sandbox that has gone it is said: %+v", asked)
+		t.Errorf("report about a deleted sandbox: %+v", asked)
 	}
 }
 
-// stopSandbox ends a pod's sandbox and takes its network away, as crictl stopp
-// does. The kubelet makes another one.
+// stopSandbox ends a pod's sandbox and removes its network, as crictl stopp does. The
+// kubelet creates another one.
 func stopSandbox(t *testing.T, namespace, pod string) {
 	t.Helper()
 	socket, err := shared.lab.Socket("/run/containerd/containerd.sock")

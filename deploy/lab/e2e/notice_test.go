@@ -16,22 +16,22 @@ import (
 	"github.com/whypull/whypull/deploy/lab/registry"
 )
 
-// remedied is a pod that fails until something beside it is put right.
+// remedied is a pod that fails until something outside it is fixed.
 type remedied struct {
 	scenario demo.Scenario
-	before   string // the cause
+	before   string // the cause before the fix
 	remedy   func(context.Context) error
-	log      string // of the registry
-	path     string // of the image, in the log
-	most     int    // requests of whypull's for both verdicts
+	log      string // access log of the registry
+	path     string // path of the image in the log
+	most     int    // maximum number of whypull's requests for both verdicts
 
-	start time.Time // when it was put right
-	reads string    // of secrets, by then
+	start time.Time // time of the fix
+	reads string    // number of secret reads at that time
 }
 
-// deep waits until the kubelet has tried three times: it then leaves 40 s or
-// more for the next.
-func (c *cluster) deep(ctx context.Context, t *testing.T, namespace, pod string) {
+// waitThirdAttempt waits until the kubelet has tried three times: its next back-off is
+// then at least 40 s.
+func (c *cluster) waitThirdAttempt(ctx context.Context, t *testing.T, namespace, pod string) {
 	t.Helper()
 	c.eventually(ctx, t, func() (string, bool) {
 		attempts := 0
@@ -51,8 +51,8 @@ func (c *cluster) deep(ctx context.Context, t *testing.T, namespace, pod string)
 	})
 }
 
-// nextVerdict waits for the verdict that the cause has gone, and returns what it
-// says; it fails if the pod gets its image first.
+// nextVerdict waits for the verdict that the cause is gone, and returns the report. It
+// fails if the pod gets its image first.
 func (c *cluster) nextVerdict(ctx context.Context, t *testing.T, namespace, pod, before string) podReport {
 	t.Helper()
 	var report podReport
@@ -62,7 +62,7 @@ func (c *cluster) nextVerdict(ctx context.Context, t *testing.T, namespace, pod,
 			return err.Error(), false
 		}
 		if p.Status.Phase == corev1.PodRunning {
-			t.Fatal("the pod runs, and no verdict told that it would")
+			t.Fatal("the pod runs, and no verdict announced it")
 		}
 		cause := p.Annotations["whypull.dev/cause"]
 		if cause == "" || cause == before {
@@ -76,8 +76,8 @@ func (c *cluster) nextVerdict(ctx context.Context, t *testing.T, namespace, pod,
 	return report
 }
 
-// TestNotice: once the cause has gone whypull says so before the kubelet tries
-// again, and when that will be.
+// Once the cause is gone, whypull reports that, and the time of the kubelet's next
+// attempt, before that attempt.
 func TestNotice(t *testing.T) {
 	t.Parallel()
 	address := registry.Resolve(registry.PlainHost)
@@ -116,19 +116,19 @@ func TestNotice(t *testing.T) {
 		}
 	}
 	for _, step := range []func(*remedied, *testing.T){(*remedied).fails, (*remedied).isRemedied, (*remedied).isNoticed, (*remedied).recovers} {
-		for _, r := range all { // step by step, so that they wait for the kubelet together
+		for _, r := range all { // one after the other, so that all of them wait for the kubelet
 			step(r, t)
 		}
 	}
 }
 
-// fails waits until the first verdict is there, and the kubelet waits for long.
+// fails waits for the first verdict and a long back-off of the kubelet.
 func (r *remedied) fails(t *testing.T) {
 	t.Helper()
 	if got := shared.settled(t.Context(), t, r.scenario.Name, "app").Containers[0]; got.Cause != r.before {
 		t.Fatalf("cause %s, want %s: %+v", got.Cause, r.before, got)
 	}
-	shared.deep(t.Context(), t, r.scenario.Name, "app")
+	shared.waitThirdAttempt(t.Context(), t, r.scenario.Name, "app")
 }
 
 func (r *remedied) isRemedied(t *testing.T) {
@@ -163,8 +163,8 @@ func (r *remedied) recovers(t *testing.T) {
 	waitUnmarked(ctx, t, r.scenario.Name, "app")
 }
 
-// secretReads is how many reads of single secrets the API server has counted, of
-// all who make them.
+// secretReads returns how many reads of single secrets the API server has counted, from
+// all clients.
 func secretReads(ctx context.Context, t *testing.T) string {
 	t.Helper()
 	out, err := shared.lab.Kubectl(ctx, nil, "get", "--raw", "/metrics")

@@ -18,8 +18,7 @@ import (
 	"github.com/whypull/whypull/deploy/lab/registry"
 )
 
-// TestLeastPower tries with the agent's own token what it may and what it may
-// not do.
+// TestLeastPower uses the agent's own token to try what it may and may not do.
 func TestLeastPower(t *testing.T) {
 	ctx := t.Context()
 	s := demo.Scenario{Name: "power", Images: []string{registry.PlainHost + "/e2e/power:1.0"}, Manifests: []string{
@@ -64,7 +63,7 @@ func TestLeastPower(t *testing.T) {
 	assertEventPolicy(t, client, s.Name, "whypull-own-events-only")
 }
 
-// elsewhere makes a pod of another node, which there is not.
+// elsewhere creates a pod bound to a node that does not exist.
 func elsewhere(t *testing.T, namespace string) {
 	t.Helper()
 	pod := demo.Pod("elsewhere", registry.PlainHost+"/e2e/power:1.0", "", "nodeName: another-node")
@@ -73,8 +72,9 @@ func elsewhere(t *testing.T, namespace string) {
 	}
 }
 
-// assertPodPolicy tries what the agent may do to a pod's status, with a client
-// that has its token. The namespace has a pod "app" of the node, and "elsewhere".
+// assertPodPolicy tries which changes to a pod's status the policy allows, with a
+// client that has the agent's token. The namespace has a pod "app" of the node, and a
+// pod "elsewhere".
 func assertPodPolicy(t *testing.T, client kubernetes.Interface, namespace, policy string) {
 	t.Helper()
 	for _, c := range []struct {
@@ -91,14 +91,14 @@ func assertPodPolicy(t *testing.T, client kubernetes.Interface, namespace, polic
 		{"a condition", "app", `{"status":{"conditions":[{"type":"Ready","status":"True"}]}}`, false},
 		{"its annotation on a pod of another node", "elsewhere", `{"metadata":{"annotations":{"whypull.dev/cause":"Unknown"}}}`, false},
 	} {
-		// kubectl patch reads the pod first, which the agent may not and need not.
+		// kubectl patch would read the pod first, which the agent may not do.
 		_, err := client.CoreV1().Pods(namespace).Patch(t.Context(), c.pod, types.MergePatchType, []byte(c.patch), metav1.PatchOptions{}, "status")
 		wantPolicy(t, c.name, err, c.may, policy)
 	}
 }
 
-// assertEventPolicy tries which Events the agent may record about the pod "app",
-// with a client that has its token. None is kept.
+// assertEventPolicy tries which Events about the pod "app" the policy allows, with a
+// client that has the agent's token. It uses dry runs.
 func assertEventPolicy(t *testing.T, client kubernetes.Interface, namespace, policy string) {
 	t.Helper()
 	for _, c := range []struct {
@@ -132,7 +132,8 @@ func assertEventPolicy(t *testing.T, client kubernetes.Interface, namespace, pol
 	}
 }
 
-// wantPolicy: what the agent may do is done, and the policy refuses the rest.
+// wantPolicy checks that an allowed request succeeds, and that the policy denies the
+// others.
 func wantPolicy(t *testing.T, name string, err error, may bool, policy string) {
 	t.Helper()
 	if (err == nil) != may {
@@ -156,8 +157,8 @@ func clientFrom(t *testing.T, kubeconfig string) kubernetes.Interface {
 	return client
 }
 
-// agentKubeconfig is a kubeconfig with a token as the agent's pod has it: bound
-// to the pod, and by that to the node.
+// agentKubeconfig returns a kubeconfig with a token like the agent's: bound to the pod
+// and so to the node.
 func agentKubeconfig(ctx context.Context, t *testing.T, namespace, account string) string {
 	t.Helper()
 	pods, err := shared.client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{})

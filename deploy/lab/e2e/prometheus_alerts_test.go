@@ -12,17 +12,17 @@ import (
 	"github.com/whypull/whypull/deploy/lab/registry"
 )
 
-// expectedAlert is one that has to fire.
+// expectedAlert is an alert that must fire.
 type expectedAlert struct {
 	name   string
 	labels map[string]string
-	// summary are words of the summary, in this order.
+	// summary lists words of the summary, in this order.
 	summary []string
 }
 
-// TestAlerts runs alone, since it leaves containerd no room: the alerts that warn
-// before pulls fail, and those that are not about a registry that is down, fire by
-// what the real agent's metrics say, with the labels and texts that users see.
+// TestAlerts is not parallel, because it fills containerd's disk. The alerts that warn
+// before pulls fail, and those that are not about a registry that is down, fire on the
+// real agent's metrics, with the labels and texts that users see.
 func TestAlerts(t *testing.T) {
 	const namespace = "alerts"
 	inCluster := "registry." + namespace + ".svc.cluster.local:5000"
@@ -51,8 +51,8 @@ func TestAlerts(t *testing.T) {
 	p.leavesAlone(t)
 }
 
-// leavesAlone: a certificate that lasts a year and a registry that both sides
-// resolve alike set off nothing.
+// leavesAlone checks that a certificate valid for a year, and a registry that resolves
+// alike on both sides, cause no alert.
 func (p prometheus) leavesAlone(t *testing.T) {
 	t.Helper()
 	all, err := p.Alerts(t.Context())
@@ -70,7 +70,7 @@ func (p prometheus) leavesAlone(t *testing.T) {
 	}
 }
 
-// firing is the one that fires of the alerts with these labels.
+// firing returns the firing alert that matches want, and all alerts with its labels.
 func (p prometheus) firing(t *testing.T, want expectedAlert) (*demo.Alert, []demo.Alert) {
 	t.Helper()
 	all, err := p.Alerts(t.Context())
@@ -90,7 +90,7 @@ func (p prometheus) firing(t *testing.T, want expectedAlert) (*demo.Alert, []dem
 	return nil, all
 }
 
-// breakAlerts makes a failing pod for each of the alerts.
+// breakAlerts creates a failing pod for each alert.
 func breakAlerts(t *testing.T, namespace, inCluster string) {
 	t.Helper()
 	large := registry.PlainHost + "/e2e/alerts-large:1.0"
@@ -115,8 +115,8 @@ func breakAlerts(t *testing.T, namespace, inCluster string) {
 	}
 }
 
-// fillDisk puts containerd's content on a file system with room for a megabyte
-// more, less than a layer wants, for as long as the test.
+// fillDisk moves containerd's content to a file system with one megabyte free, less
+// than a layer needs, until the test ends.
 func fillDisk(t *testing.T) {
 	t.Helper()
 	const content, full = "/var/lib/containerd/io.containerd.content.v1.content", "/run/full"
@@ -126,7 +126,7 @@ func fillDisk(t *testing.T) {
 			t.Fatal(err, out)
 		}
 	}
-	t.Cleanup(func() { // what containerd believes that it has stays there
+	t.Cleanup(func() { // content that containerd records must still exist afterward
 		onNode(context.WithoutCancel(t.Context()), "umount -l "+content+"; cp -au "+full+"/blobs "+content+"; umount "+full)
 	})
 	onNode(t.Context(), "mkdir -p "+full+"; mount -t tmpfs -o size=$(($(du -sk "+content+" | cut -f1) + 1024))k full "+full+

@@ -17,11 +17,11 @@ import (
 	"github.com/whypull/whypull/deploy/monitoring"
 )
 
-// prometheus is a real one on the lab's node, with the users' alert rules.
+// prometheus is a real Prometheus on the lab's node, with the users' alert rules.
 type prometheus struct{ *demo.Prometheus }
 
-// startPrometheus runs Prometheus for as long as the test. Times in the rules are
-// seconds where they are minutes; nothing else of them is changed.
+// startPrometheus runs Prometheus until the test ends. The rules' minutes are changed
+// to seconds; nothing else is changed.
 func startPrometheus(t *testing.T) prometheus {
 	t.Helper()
 	rules := regexp.MustCompile(`(?m)^    for: \d+m$`).ReplaceAllString(monitoring.Rules(), "    for: 3s")
@@ -30,20 +30,20 @@ func startPrometheus(t *testing.T) prometheus {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if said := p.Stop(); t.Failed() {
-			t.Logf("Prometheus says:\n%s", said)
+		if log := p.Stop(); t.Failed() {
+			t.Logf("log of Prometheus:\n%s", log)
 		}
 	})
 	return prometheus{p}
 }
 
-// sample is one of a query's answers.
+// sample is one series of a query's result.
 type sample struct {
 	labels map[string]string
 	value  float64
 }
 
-// query asks Prometheus; what it cannot answer yet is nothing.
+// query evaluates an expression; an error counts as an empty result.
 func (p prometheus) query(t *testing.T, expr string) []sample {
 	t.Helper()
 	answer, err := p.Query(t.Context(), expr)
@@ -59,7 +59,7 @@ func (p prometheus) query(t *testing.T, expr string) []sample {
 	return out
 }
 
-// refusing are the alerts that fire of the stopped registry.
+// refusing returns the firing alerts about the stopped registry.
 func (p prometheus) refusing(t *testing.T) []demo.Alert {
 	t.Helper()
 	all, err := p.Alerts(t.Context())
@@ -71,14 +71,14 @@ func (p prometheus) refusing(t *testing.T) []demo.Alert {
 	})
 }
 
-// TestPrometheus runs alone, since it stops a registry.
+// TestPrometheus is not parallel, because it stops a registry.
 func TestPrometheus(t *testing.T) {
 	p := startPrometheus(t)
 	shared.eventually(t.Context(), t, func() (string, bool) {
 		up := p.query(t, `up{job="whypull-agent"} == 1`)
 		return fmt.Sprint("the agent to be scraped: ", up), len(up) == 1 && up[0].labels["node"] == "lab-node"
 	})
-	const stalled = "panels-stalled" // it takes half a minute to be seen
+	const stalled = "panels-stalled" // detected only after half a minute
 	breakStalled(t, stalled)
 	defer func() {
 		if _, err := shared.lab.Kubectl(context.WithoutCancel(t.Context()), nil, "delete", "namespace", stalled, "--wait=false"); err != nil {
@@ -97,15 +97,15 @@ func metricsPassPromtool(t *testing.T) {
 	}
 }
 
-// alertFiresAndStops: a registry goes down, the alert of its cause fires while
-// the kubelet goes back and forth between its two reasons, and stops when the
-// registry is up again and the pod runs.
+// alertFiresAndStops stops a registry and checks that the alert fires while the kubelet
+// alternates between its two reasons, and resolves when the registry is back and the
+// pod runs.
 func (p prometheus) alertFiresAndStops(t *testing.T) {
 	ctx := t.Context()
-	image := registry.TokenHost2 + "/public/alerted:1.0" // no other test's pods are left failing there
+	image := registry.TokenHost2 + "/public/alerted:1.0" // other tests leave no failing pods for it
 	s := demo.Scenario{Name: "alerted", Images: []string{image}, Manifests: []string{demo.Pod("app", image, "", "")},
 		Prepare: func(ctx context.Context, l *lab.Lab) error { return l.StopComponent(ctx, registry.Token) }}
-	defer func() { // also for the other tests
+	defer func() { // the other tests need the registry too
 		if err := shared.lab.StartComponent(context.WithoutCancel(ctx), registry.Token); err != nil {
 			t.Error(err)
 		}
@@ -139,7 +139,7 @@ func (p prometheus) alertFiresAndStops(t *testing.T) {
 	})
 }
 
-// flaps waits until the container's reason has gone from ImagePullBackOff back to
+// flaps waits until the container's reason has changed from ImagePullBackOff back to
 // ErrImagePull.
 func flaps(ctx context.Context, t *testing.T, namespace, pod string) {
 	t.Helper()
@@ -156,8 +156,8 @@ func flaps(ctx context.Context, t *testing.T, namespace, pod string) {
 	})
 }
 
-// panelsShowSomething: with pods that fail in a few ways, every panel of the
-// dashboard has something to show.
+// panelsShowSomething checks that every panel of the dashboard has data while pods fail
+// in several ways.
 func (p prometheus) panelsShowSomething(t *testing.T) {
 	ctx := t.Context()
 	inCluster := "registry.panels.svc.cluster.local:5000"

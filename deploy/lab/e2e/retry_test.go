@@ -13,12 +13,11 @@ import (
 	"github.com/whypull/whypull/deploy/lab/registry"
 )
 
-// TestRetry: a private image whose pull failed, and would not fail now, is pulled
-// again with the pod's own login, and no pod is the richer for it: one without
-// the secret neither finds it on the node nor gets it. It runs alone, since
-// retries take turns and this one has to be done before the kubelet's own second
-// attempt; where that was quicker, or another pod's pull came between, there is
-// another image.
+// TestRetry retries a private image whose pull failed and would succeed now, with the
+// pod's own credentials. No other pod gains from it: one without the secret neither
+// finds the image on the node nor can pull it. Not parallel, because retries take turns
+// and this one must finish before the kubelet's second attempt. If the kubelet was
+// faster, or pulled for another pod, the test uses another image.
 func TestRetry(t *testing.T) {
 	for i := range 5 {
 		if retried(t, fmt.Sprintf("retried-%d", i)) {
@@ -28,8 +27,8 @@ func TestRetry(t *testing.T) {
 	t.Error("the kubelet has always been quicker, or has always pulled something else")
 }
 
-// retried is TestRetry for one image; false if the kubelet has pulled it, or has
-// pulled for another pod meanwhile, so that the retry gave way.
+// retried runs the test for one image. It returns false if the kubelet has pulled it,
+// or has pulled for another pod meanwhile, so that the retry gave way.
 func retried(t *testing.T, name string) bool {
 	t.Helper()
 	ctx := t.Context()
@@ -49,8 +48,8 @@ func retried(t *testing.T, name string) bool {
 			return err.Error(), false
 		}
 		last = p.Annotations["whypull.dev/report"]
-		told := last != "" && !strings.Contains(last, `"fault":"Pending"`)
-		return "the retry, or a pod that runs: " + last, told || p.Status.Phase == corev1.PodRunning
+		final := last != "" && !strings.Contains(last, `"fault":"Pending"`)
+		return "the retry, or a pod that runs: " + last, final || p.Status.Phase == corev1.PodRunning
 	})
 	if _, err := shared.lab.Kubectl(ctx, nil, "-n", name, "delete", "pod", "app", "--grace-period=0", "--force"); err != nil {
 		t.Fatal(err)
@@ -84,8 +83,8 @@ func retried(t *testing.T, name string) bool {
 	return true
 }
 
-// assertNobodyGained: pods without the secret neither find the image nor get it,
-// and nothing of it is left.
+// assertNobodyGained checks that pods without the secret neither find the image nor can
+// pull it, and that nothing of it is left.
 func assertNobodyGained(t *testing.T, namespace, image string) {
 	t.Helper()
 	ctx := t.Context()

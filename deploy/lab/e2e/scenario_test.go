@@ -13,8 +13,8 @@ import (
 	"github.com/whypull/whypull/deploy/lab/demo"
 )
 
-// TestScenarios breaks pods, asserts what whypull says of each, does what the
-// remedy says, and asserts that this mends the pod and that whypull says so.
+// TestScenarios breaks pods, checks whypull's verdict on each, follows the remedy, and
+// checks that it fixes the pod and that whypull reports it.
 func TestScenarios(t *testing.T) {
 	for _, s := range demo.All() {
 		t.Run(s.Name, func(t *testing.T) {
@@ -27,12 +27,12 @@ func TestScenarios(t *testing.T) {
 				report := shared.settled(ctx, t, s.Name, want.Pod)
 				assertReport(t, report, want)
 				assertEvent(ctx, t, s.Name, want.Pod, want.Cause)
-				if s.Stays {
-					leave(ctx, t, s)
+				if s.Unfixable {
+					deleteScenario(ctx, t, s)
 					continue
 				}
-				mend(ctx, t, s, report)
-				assertMended(ctx, t, s, want)
+				runRemedy(ctx, t, s, report)
+				assertFixed(ctx, t, s, want)
 			}
 		})
 	}
@@ -65,7 +65,7 @@ func assertReport(t *testing.T, report podReport, want demo.Expectation) {
 	}
 }
 
-// inOrder returns the first of the words that text lacks after the one before.
+// inOrder returns the first word that text lacks after the previous one, or "".
 func inOrder(text string, words []string) string {
 	for _, w := range words {
 		i := strings.Index(text, w)
@@ -92,7 +92,8 @@ func fits(got, want demo.Evidence) bool {
 	return got.Check == want.Check && got.Outcome == want.Outcome && got.Fault == want.Fault && strings.Contains(got.Detail, want.Detail)
 }
 
-// assertEvent: one Warning whose reason is the cause, and no second one.
+// assertEvent checks that there is exactly one Warning, and that its reason is the
+// cause.
 func assertEvent(ctx context.Context, t *testing.T, namespace, pod, cause string) {
 	t.Helper()
 	shared.eventually(ctx, t, func() (string, bool) {
@@ -113,9 +114,9 @@ func events(ctx context.Context, t *testing.T, namespace, pod, reason, kind stri
 	return slices.DeleteFunc(list.Items, func(e corev1.Event) bool { return e.Type != kind || e.ReportingController != "whypull.dev/agent" })
 }
 
-// mend runs the remedy as it is printed, with the placeholders filled in: what
-// follows a line "# on node …" on the node, the rest where kubectl is.
-func mend(ctx context.Context, t *testing.T, s demo.Scenario, report podReport) {
+// runRemedy runs the printed remedy with the placeholders filled in: commands below a
+// line "# on node …" on the node, all others on the machine.
+func runRemedy(ctx context.Context, t *testing.T, s demo.Scenario, report podReport) {
 	t.Helper()
 	for _, c := range report.Containers {
 		onNode := false
@@ -124,7 +125,7 @@ func mend(ctx context.Context, t *testing.T, s demo.Scenario, report podReport) 
 				onNode = onNode || strings.HasPrefix(line, "# on node ")
 				continue
 			}
-			if strings.HasSuffix(line, " --watch") { // it only shows, and never ends
+			if strings.HasSuffix(line, " --watch") { // it only prints, and never ends
 				continue
 			}
 			for placeholder, value := range s.Fill {
@@ -135,23 +136,24 @@ func mend(ctx context.Context, t *testing.T, s demo.Scenario, report podReport) 
 			}
 		}
 	}
-	if s.Mend != nil {
-		if err := s.Mend(ctx, shared.lab); err != nil {
+	if s.Fix != nil {
+		if err := s.Fix(ctx, shared.lab); err != nil {
 			t.Fatal(err)
 		}
 	}
 }
 
-// leave takes a scenario away that cannot be mended.
-func leave(ctx context.Context, t *testing.T, s demo.Scenario) {
+// deleteScenario deletes a scenario that cannot be fixed.
+func deleteScenario(ctx context.Context, t *testing.T, s demo.Scenario) {
 	t.Helper()
 	if _, err := shared.lab.Kubectl(ctx, nil, "delete", "namespace", s.Name, "--wait=false"); err != nil {
 		t.Error(err)
 	}
 }
 
-// assertMended: the pod has its images, and whypull's annotations are gone.
-func assertMended(ctx context.Context, t *testing.T, s demo.Scenario, want demo.Expectation) {
+// assertFixed checks that the pod has its images and that whypull's annotations are
+// gone.
+func assertFixed(ctx context.Context, t *testing.T, s demo.Scenario, want demo.Expectation) {
 	t.Helper()
 	if want.Kind == "ephemeralContainer" { // it cannot be changed; the remedy starts another one
 		assertAnotherRuns(ctx, t, s, want)
@@ -188,7 +190,7 @@ func assertAnotherRuns(ctx context.Context, t *testing.T, s demo.Scenario, want 
 	})
 }
 
-// get asks a server inside the lab.
+// get sends a GET request to a server inside the lab.
 func (c *cluster) get(ctx context.Context, url string) (string, error) {
 	return demo.Get(ctx, c.lab, url)
 }

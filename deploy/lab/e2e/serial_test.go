@@ -16,11 +16,11 @@ import (
 // kubeletFile is the kubelet's configuration.
 const kubeletFile = "/etc/kubernetes/kubelet.yaml"
 
-// TestOnePullAtATime: with a kubelet that pulls one image at a time, a pull that
-// stalls keeps all others from beginning. It is said from which host it is pulled
-// and which pods wait, and of each of those what it waits for; of other
-// namespaces no names are told. It runs alone: it changes the kubelet, and
-// meanwhile no other pod gets an image.
+// TestOnePullAtATime configures a kubelet that pulls one image at a time. A pull that
+// stalls blocks all others. The report names the host of the stalled pull and the pods
+// that wait for it; the waiting pods' reports say what they wait for, without names
+// from other namespaces. Not parallel, because it changes the kubelet, and no other pod
+// gets an image meanwhile.
 func TestOnePullAtATime(t *testing.T) {
 	ctx := t.Context()
 	pullSerially(t)
@@ -32,14 +32,14 @@ func TestOnePullAtATime(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	t.Cleanup(func() { // for tests that come later it has to stall again
+	t.Cleanup(func() { // later tests need it to stall again
 		if err := shared.lab.RemoveFile(registry.StallRelease); err != nil {
 			t.Error(err)
 		}
 	})
 	t.Cleanup(release)
 	s := breakStalled(t, "serial")
-	shared.eventually(ctx, t, func() (string, bool) { // first come, first served
+	shared.eventually(ctx, t, func() (string, bool) { // the kubelet pulls in order of arrival
 		return "a pull that stalls", layersOnTheirWay(t, "k8s.io") > 0
 	})
 	waits(t, s.Name, "behind")
@@ -50,9 +50,9 @@ func TestOnePullAtATime(t *testing.T) {
 		t.Errorf("the pull that stalls: %+v", ahead)
 	}
 	assertEntries(t, ahead.Evidence, demo.Evidence{Check: "pull", Outcome: "Failed", Fault: "PullStalled", Detail: "from " + registry.StallHost})
-	shared.tells(t, s.Name, "app", `receives no other image meanwhile.*pods that wait for theirs without a byte: behind; 1 of other namespaces`)
-	shared.tells(t, s.Name, "behind", `has not begun: the node waits for the pull of pod app's image from `+registry.StallHost)
-	shared.tells(t, "serial-elsewhere", "secret-name", `has not begun: the node waits for the pull of another image, for a pod of another namespace, of which`)
+	shared.waitReport(t, s.Name, "app", `receives no other image meanwhile.*pods that wait for theirs without a byte: behind; 1 of other namespaces`)
+	shared.waitReport(t, s.Name, "behind", `has not begun: the node waits for the pull of pod app's image from `+registry.StallHost)
+	shared.waitReport(t, "serial-elsewhere", "secret-name", `has not begun: the node waits for the pull of another image, for a pod of another namespace, of which`)
 	for namespace, pod := range map[string]string{s.Name: "behind", "serial-elsewhere": "secret-name"} {
 		c := shared.settled(ctx, t, namespace, pod).Containers[0]
 		if c.Cause != "PullStalled" || c.Confidence != confirmed || strings.Contains(c.Summary, "registry answers") {
@@ -68,7 +68,7 @@ func TestOnePullAtATime(t *testing.T) {
 	waitUnmarked(ctx, t, "serial-elsewhere", "secret-name")
 }
 
-// waits makes a pod with an image of its own that nothing is wrong with.
+// waits creates a pod with a unique, valid image.
 func waits(t *testing.T, namespace, pod string) {
 	t.Helper()
 	reference := registry.PlainHost + "/e2e/" + namespace + "-" + pod + ":1.0"
@@ -78,8 +78,8 @@ func waits(t *testing.T, namespace, pod string) {
 	}
 }
 
-// tells waits until a pod's report matches.
-func (c *cluster) tells(t *testing.T, namespace, pod, pattern string) {
+// waitReport waits until a pod's report matches pattern.
+func (c *cluster) waitReport(t *testing.T, namespace, pod, pattern string) {
 	t.Helper()
 	like := regexp.MustCompile(pattern)
 	c.eventually(t.Context(), t, func() (string, bool) {
@@ -88,7 +88,7 @@ func (c *cluster) tells(t *testing.T, namespace, pod, pattern string) {
 	})
 }
 
-// pullSerially makes the kubelet pull one image at a time until the test is over.
+// pullSerially makes the kubelet pull one image at a time until the test ends.
 func pullSerially(t *testing.T) {
 	t.Helper()
 	was, err := shared.lab.ReadFile(kubeletFile)

@@ -28,13 +28,13 @@ import (
 	"github.com/whypull/whypull/report/fleet"
 )
 
-// said is what a command has printed, and its exit status.
-type said struct {
+// output holds what a command printed, and its exit status.
+type output struct {
 	out, problems string
 	status        int
 }
 
-// programs are whypull's own, built as users get them.
+// programs are whypull's own, built as users build them.
 type programs struct{ dir string }
 
 func build(t *testing.T, program string) programs {
@@ -50,7 +50,8 @@ func build(t *testing.T, program string) programs {
 	return p
 }
 
-// environment has kubectl and its plugin on the path, and one kubeconfig.
+// environment returns an environment with kubectl and its plugin in the PATH, and one
+// kubeconfig.
 func (p programs) environment(t *testing.T, kubeconfig string) []string {
 	t.Helper()
 	kubectl, err := shared.lab.KubectlPath()
@@ -60,18 +61,18 @@ func (p programs) environment(t *testing.T, kubeconfig string) []string {
 	return append(os.Environ(), "KUBECONFIG="+kubeconfig, "PATH="+p.dir+":"+filepath.Dir(kubectl)+":"+os.Getenv("PATH"))
 }
 
-// whyPull runs the plugin as a person does, by the real kubectl.
-func (p programs) whyPull(t *testing.T, kubeconfig string, args ...string) said {
+// whyPull runs the plugin through the real kubectl.
+func (p programs) whyPull(t *testing.T, kubeconfig string, args ...string) output {
 	t.Helper()
 	return p.here(t, kubeconfig, "", "kubectl", append([]string{"why-pull"}, args...)...)
 }
 
 // here runs a program on this machine.
-func (p programs) here(t *testing.T, kubeconfig, stdin, name string, args ...string) said {
+func (p programs) here(t *testing.T, kubeconfig, stdin, name string, args ...string) output {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "env", append([]string{name}, args...)...) // which looks the name up by the new path
+	cmd := exec.CommandContext(t.Context(), "env", append([]string{name}, args...)...) // env looks the name up in the new PATH
 	cmd.Env = p.environment(t, kubeconfig)
-	var s said
+	var s output
 	var out, problems bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &out, &problems
 	err := cmd.Run()
@@ -91,9 +92,9 @@ func statusOf(t *testing.T, err error) int {
 	return 0
 }
 
-// wants fails the test unless the status is this and the words are in the output
-// in this order.
-func (s said) wants(t *testing.T, status int, words ...string) {
+// wants fails the test unless the status is status and the output contains the words in
+// this order.
+func (s output) wants(t *testing.T, status int, words ...string) {
 	t.Helper()
 	if missing := inOrder(s.out, words); s.status != status || missing != "" {
 		t.Errorf("exit status %d, want %d; the output lacks, in its order, %q:\n%s%s", s.status, status, missing, s.out, s.problems)
@@ -106,10 +107,9 @@ const (
 	toolsTag       = "1 pod on node lab-node: TagNotFound, image " + registry.PlainHost + "/e2e/tools:1.1\n"
 )
 
-// TestKubectlWhyPull: with several broken pods in a namespace, kubectl finds the
-// plugin, which says what they share and all about one; what it gives as remedy
-// mends them, which --watch sees. It needs no right but get, list and watch of
-// fleet.
+// TestKubectlWhyPull breaks several pods in a namespace. kubectl finds the plugin,
+// which shows what they share and all about one of them. Its remedies fix them, which
+// --watch shows. It needs only get, list and watch on pods.
 func TestKubectlWhyPull(t *testing.T) {
 	t.Parallel()
 	p := build(t, "kubectl-why_pull")
@@ -123,8 +123,8 @@ func TestKubectlWhyPull(t *testing.T) {
 	t.Run("watch", func(t *testing.T) { p.watchesRemedies(t, reader) })
 }
 
-// breakTools makes three pods that share a secret that is wrong, one whose tag
-// does not exist, and one that runs.
+// breakTools creates three pods that share a wrong secret, one whose tag does not
+// exist, and one that runs.
 func breakTools(t *testing.T) {
 	t.Helper()
 	one, other := registry.HubHost+"/e2e/tools-one:1.0", registry.HubHost+"/e2e/tools-other:1.0"
@@ -146,8 +146,8 @@ func breakTools(t *testing.T) {
 	shared.waitRunning(t.Context(), t, toolsNamespace, "fine")
 }
 
-// podReader is the kubeconfig of a service account that may get, list and watch
-// the pods of the namespace, and nothing else.
+// podReader returns the kubeconfig of a service account that may only get, list and
+// watch the pods of the namespace.
 func podReader(t *testing.T) string {
 	t.Helper()
 	kubectl := func(args ...string) string {
@@ -219,7 +219,7 @@ func (p programs) tellsPrograms(t *testing.T, kubeconfig string) {
 	}
 }
 
-// strictly decodes a document that has nothing more than what its type has.
+// strictly decodes a document and rejects unknown fields.
 func strictly(t *testing.T, text string, into any) {
 	t.Helper()
 	d := json.NewDecoder(strings.NewReader(text))
@@ -232,7 +232,7 @@ func strictly(t *testing.T, text string, into any) {
 func (p programs) exits(t *testing.T, kubeconfig string) {
 	p.whyPull(t, kubeconfig, "-n", toolsNamespace, "fine").wants(t, 0, "No container of pod tools/fine fails")
 	p.whyPull(t, kubeconfig, "-n", "kube-node-lease").wants(t, 0, "No pod in namespace kube-node-lease fails")
-	p.whyPull(t, "/none", "explain", "TagNotFound").wants(t, 0, "TagNotFound") // without a cluster
+	p.whyPull(t, "/none", "explain", "TagNotFound").wants(t, 0, "TagNotFound") // works without a cluster
 	for _, args := range [][]string{
 		{"-n", toolsNamespace, "no-such-pod"}, {"-n", toolsNamespace, "-o", "xml"}, {"-A", "fine"}, {"explain", "NoSuchCause"}, {"--context", "none"},
 	} {
@@ -260,7 +260,7 @@ func (p programs) watchesRemedies(t *testing.T, reader string) {
 	ctx := t.Context()
 	cmd := exec.CommandContext(ctx, "env", "kubectl", "why-pull", "--watch")
 	cmd.Env = p.environment(t, reader)
-	var out, problems shout
+	var out, problems safeBuffer
 	cmd.Stdout, cmd.Stderr = &out, &problems
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -276,7 +276,7 @@ func (p programs) watchesRemedies(t *testing.T, reader string) {
 	}
 	shows("tools/web-0")
 	p.follow(t, "web-0", map[string]string{"<username>": registry.Alice, "<password>": registry.AlicePassword})
-	for _, pod := range []string{"web-0", "web-1", "worker"} { // the one secret mends all three
+	for _, pod := range []string{"web-0", "web-1", "worker"} { // the one secret fixes all three
 		shared.waitRunning(ctx, t, toolsNamespace, pod)
 		shows("tools/" + pod + ": no longer failing\n")
 	}
@@ -293,27 +293,27 @@ func (p programs) watchesRemedies(t *testing.T, reader string) {
 	}
 }
 
-// shout is a buffer that is written while it is read.
-type shout struct {
+// safeBuffer is a buffer that can be read while it is written.
+type safeBuffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
 }
 
 // Write implements io.Writer.
-func (s *shout) Write(p []byte) (int, error) {
+func (s *safeBuffer) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.b.Write(p)
 }
 
-func (s *shout) String() string {
+func (s *safeBuffer) String() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.b.String()
 }
 
-// follow runs the commands under "Remedy", with what a person fills in, as
-// somebody who may.
+// follow runs the commands of a pod's remedy with the placeholders filled in, as an
+// administrator.
 func (p programs) follow(t *testing.T, pod string, fill map[string]string) {
 	t.Helper()
 	story := p.whyPull(t, shared.lab.KubeconfigPath(), "-n", toolsNamespace, pod).out
@@ -336,8 +336,8 @@ func (p programs) follow(t *testing.T, pod string, fill map[string]string) {
 	}
 }
 
-// parkAgent takes the agent from the node, until the returned function or the
-// end of the test brings it back.
+// parkAgent removes the agent from the node, until the returned function is called or
+// the test ends.
 func parkAgent(t *testing.T) (back func()) {
 	t.Helper()
 	ctx := context.WithoutCancel(t.Context())
@@ -363,8 +363,8 @@ func parkAgent(t *testing.T) (back func()) {
 	return back
 }
 
-// TestNoAgentNoReport runs alone, since it takes the agent from the node: of a
-// pod that fails there then it is said that there is no report, and fleet.
+// TestNoAgentNoReport is not parallel, because it removes the agent from the node: for
+// a pod that fails there, the plugin says that there is no report, and why.
 func TestNoAgentNoReport(t *testing.T) {
 	ctx := t.Context()
 	p := build(t, "kubectl-why_pull")
@@ -374,7 +374,7 @@ func TestNoAgentNoReport(t *testing.T) {
 	if err := s.Break(ctx, shared.lab); err != nil {
 		t.Fatal(err)
 	}
-	var got said
+	var got output
 	shared.eventually(ctx, t, func() (string, bool) {
 		got = p.whyPull(t, shared.lab.KubeconfigPath(), "-n", s.Name)
 		return "the pod to fail: " + got.out + got.problems, got.status != 0
@@ -391,11 +391,11 @@ func TestNoAgentNoReport(t *testing.T) {
 	p.whyPull(t, shared.lab.KubeconfigPath(), "-n", s.Name).wants(t, 1, "1 pod on node lab-node: RepositoryNotFound, repository "+registry.PlainHost+"/e2e/no-agent")
 }
 
-// checkOnNode is where the program is on the lab's node.
+// checkOnNode is the path of the program on the lab's node.
 const checkOnNode = "/opt/whypull/whypull"
 
-// TestCheck: whypull check on the node, by the runtime that is there, and on a
-// machine that has none, gives the agent's verdicts before there is a pod.
+// whypull check gives the agent's verdicts before there is a pod, both on the node,
+// with its runtime, and on a machine without a runtime.
 func TestCheck(t *testing.T) {
 	t.Parallel()
 	p := build(t, "whypull")
@@ -416,13 +416,13 @@ func TestCheck(t *testing.T) {
 }
 
 // checkThere runs whypull check on the lab's node.
-func checkThere(t *testing.T, stdin string, args ...string) said {
+func checkThere(t *testing.T, stdin string, args ...string) output {
 	t.Helper()
 	cmd := lab.Command(append([]string{checkOnNode, "check"}, args...)...)
 	var out, problems bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &out, &problems
 	err := shared.lab.Run(t.Context(), cmd)
-	s := said{out: out.String(), problems: problems.String(), status: statusOf(t, err)}
+	s := output{out: out.String(), problems: problems.String(), status: statusOf(t, err)}
 	for _, password := range []string{demo.WrongPassword(), registry.AlicePassword, registry.BobPassword, registry.ReaderPassword} {
 		if strings.Contains(s.out+s.problems, password) {
 			t.Errorf("whypull check %v shows a password:\n%s%s", args, s.out, s.problems)
@@ -437,7 +437,7 @@ func checksImages(t *testing.T) {
 	checkThere(t, "", good).wants(t, 0, "containerd 2.", runtime, "– image ", "not on node lab-node", "✓ nodeDNS ", "✓ registry ", "✓ "+good+" can be pulled")
 	checkThere(t, "", absent).wants(t, 1, "containerd 2.", runtime, "✗ registry ", "✗ TagNotFound (Confirmed): ", "tag 1.1; it has 1.0", "# name this image instead: "+good)
 	checkThere(t, "", registry.HubHost+"/e2e/check:1.0").wants(t, 1, "✗ AuthenticationRequired (Confirmed): ")
-	// The kubelet's own login is the node's, and wrong.
+	// The kubelet's credentials on the node are wrong.
 	checkThere(t, "", registry.NodeLoginHost+"/e2e/check:1.0").wants(t, 1, "/var/lib/kubelet/config.json has credentials for", "✗ CredentialsRejected (Confirmed): ")
 	var d check.Document[report.Document]
 	s := checkThere(t, "", "-o", "json", absent)
@@ -451,12 +451,12 @@ func checksImages(t *testing.T) {
 	}
 }
 
-// checksManifests gives it what the demo's pods are made from: it says of each,
-// before there is a pod, what the agent says once it has failed.
+// checksManifests runs whypull check on the manifests of the demo's pods: it must give
+// the agent's verdict for each before there is a pod.
 func checksManifests(t *testing.T) {
 	checked := 0
 	for _, s := range demo.All() {
-		if s.Prepare != nil || s.Mend != nil || s.Debug != "" || len(s.Manifests) != 1 || notByFiles(s.Name) {
+		if s.Prepare != nil || s.Fix != nil || s.Debug != "" || len(s.Manifests) != 1 || notByFiles(s.Name) {
 			continue
 		}
 		checked++
@@ -490,14 +490,15 @@ func checksManifests(t *testing.T) {
 	t.Run("service account", checksServiceAccount)
 }
 
-// renamed gives a scenario's text other images, which the node never gets.
+// renamed replaces the images in a scenario's text with others that the node never
+// gets.
 func renamed(text string) string {
 	return strings.NewReplacer("/demo/", "/checked/", "/Demo/", "/Checked/", "demo/", "checked/", "team-a/", "team-a/checked-", "team-b/", "team-b/checked-").Replace(text)
 }
 
-// notByFiles are the scenarios of which the files and the node do not tell all: a
-// secret may be in the cluster, the runtime's text is what a mirror's answer shows
-// in, and two are mended on the node when TestScenarios has run.
+// notByFiles reports whether files and node do not suffice for a scenario: a secret may
+// be in the cluster, a mirror's answer shows only in the runtime's message, and
+// TestScenarios has fixed two on the node.
 func notByFiles(scenario string) bool {
 	return slices.Contains([]string{"secret-missing", "mirror-hides-origin", "ca-unknown", "plain-http"}, scenario)
 }
@@ -515,8 +516,7 @@ func push(t *testing.T, images ...string) {
 	}
 }
 
-// checksServiceAccount: a pod without pull secrets has those of its service
-// account, of any file.
+// A pod without pull secrets gets those of its service account, from any file.
 func checksServiceAccount(t *testing.T) {
 	image := registry.HubHost + "/e2e/check:1.0"
 	account := "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: puller}\nimagePullSecrets: [{name: regcred}]\n---\n"
@@ -536,7 +536,7 @@ func checksServiceAccount(t *testing.T) {
 	}
 }
 
-// checksElsewhere runs it on this machine, with no runtime to ask and the
+// checksElsewhere runs whypull check on this machine, without a runtime, against the
 // registry behind a forwarded port.
 func (p programs) checksElsewhere(t *testing.T) {
 	address, err := shared.lab.Forward(t.Context(), registry.PlainHost)
@@ -544,7 +544,7 @@ func (p programs) checksElsewhere(t *testing.T) {
 		t.Fatal(err)
 	}
 	none, runtime := []string{"check", "--host-root=" + t.TempDir(), "-o", "json"}, "there is no container runtime socket at "
-	if _, err := os.Stat("/run/containerd/containerd.sock"); err == nil { // this machine has one, which is not the lab's
+	if _, err := os.Stat("/run/containerd/containerd.sock"); err == nil { // this machine has a runtime that is not the lab's
 		none, runtime = append(none, "--cri-socket="), "no container runtime is asked"
 	}
 	for tag, want := range map[string]struct {

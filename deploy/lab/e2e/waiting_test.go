@@ -13,7 +13,7 @@ import (
 	"github.com/whypull/whypull/deploy/lab/registry"
 )
 
-// assertEntries checks that evidence is there, in this order.
+// assertEntries checks that the evidence contains want, in this order.
 func assertEntries(t *testing.T, got []demo.Evidence, want ...demo.Evidence) {
 	t.Helper()
 	if missing := evidenceInOrder(got, want); missing != nil {
@@ -21,9 +21,9 @@ func assertEntries(t *testing.T, got []demo.Evidence, want ...demo.Evidence) {
 	}
 }
 
-// TestSandboxImage: a node that has lost the sandbox image, and cannot get it,
-// starts no pod and says so nowhere in their status. whypull does, and tells
-// when it is over. It runs alone: meanwhile no other pod can start.
+// TestSandboxImage removes the sandbox image from a node that cannot pull it. The node
+// starts no pod, and no pod's status says why. whypull reports it, and reports when it
+// is over. Not parallel, because no other pod can start meanwhile.
 func TestSandboxImage(t *testing.T) {
 	ctx := t.Context()
 	onNode := func(argv ...string) {
@@ -58,8 +58,8 @@ func TestSandboxImage(t *testing.T) {
 	})
 }
 
-// TestStalledPull: a pull that has stopped in the middle shows no reason in the
-// pod's status. whypull says where it stands and, once it goes on, is silent.
+// A pull that stops halfway shows no reason in the pod's status. whypull reports how
+// far it got and, once it continues, removes the report.
 func TestStalledPull(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -77,8 +77,7 @@ func TestStalledPull(t *testing.T) {
 	waitUnmarked(ctx, t, s.Name, "app")
 }
 
-// breakStalled makes a pod whose pull stops in the middle, in a namespace of this
-// name.
+// breakStalled creates a pod whose pull stops halfway, in a namespace of this name.
 func breakStalled(t *testing.T, name string) demo.Scenario {
 	t.Helper()
 	ctx := t.Context()
@@ -101,7 +100,7 @@ func breakStalled(t *testing.T, name string) demo.Scenario {
 	return s
 }
 
-// waitUnmarked waits until a pod carries nothing of whypull's.
+// waitUnmarked waits until a pod has none of whypull's annotations.
 func waitUnmarked(ctx context.Context, t *testing.T, namespace, pod string) {
 	t.Helper()
 	shared.eventually(ctx, t, func() (string, bool) {

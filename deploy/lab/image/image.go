@@ -1,5 +1,5 @@
-// Package image makes container images out of single static programs, without
-// a container engine.
+// Package image builds container images from single static programs, without a
+// container engine.
 package image
 
 import (
@@ -25,22 +25,23 @@ import (
 
 // Options describes an image.
 type Options struct {
-	// Name makes the image's identity: images with equal content would be one
-	// image to the runtime, whatever they are called.
+	// Name determines the image's digest: the runtime treats images with equal content
+	// as one image, whatever their names.
 	Name string
-	// Program is the static program on this machine; it becomes /<base name>.
+	// Program is the path of the static program on this machine; in the image it is
+	// /<base name>.
 	Program string
-	// Entrypoint defaults to the program; Args follow it.
+	// Entrypoint defaults to the program. Args follow it.
 	Entrypoint []string
 	Args       []string
 	User       string
 	// Architecture defaults to this machine's.
 	Architecture string
-	// Padding adds a file with this many bytes that do not compress.
+	// Padding is the size in bytes of an additional, incompressible file.
 	Padding int
 }
 
-// Build makes an image in memory.
+// Build returns an image in memory.
 func Build(o Options) (v1.Image, error) {
 	layer, err := layerOf(o)
 	if err != nil {
@@ -104,7 +105,7 @@ func add(w *tar.Writer, file string, mode int64, data []byte) error {
 	return err
 }
 
-// Index makes an image index with the given images, each for its own platform.
+// Index returns an image index with the given images, each for its own platform.
 func Index(images ...v1.Image) (v1.ImageIndex, error) {
 	index := v1.ImageIndex(empty.Index)
 	for _, i := range images {
@@ -117,8 +118,8 @@ func Index(images ...v1.Image) (v1.ImageIndex, error) {
 	return index, nil
 }
 
-// WriteArchive stores an image under a reference as an archive that
-// "ctr images import" takes.
+// WriteArchive writes an image as an archive for "ctr images import", under a
+// reference.
 func WriteArchive(file, reference string, i v1.Image) error {
 	tag, err := name.NewTag(reference, name.WeakValidation)
 	if err != nil {
@@ -130,12 +131,12 @@ func WriteArchive(file, reference string, i v1.Image) error {
 	return nil
 }
 
-// FileName turns an image reference into a name for a file.
+// FileName returns a file name for an image reference.
 func FileName(reference string) string {
 	return strings.NewReplacer("/", "_", ":", "_", "@", "_").Replace(path.Clean(reference)) + ".tar"
 }
 
-// noise returns bytes that depend on seed only and do not compress.
+// noise returns n incompressible bytes, determined by seed.
 func noise(seed string, n int) []byte {
 	state := uint64(14695981039346656037)
 	for _, b := range []byte(seed) {

@@ -17,8 +17,8 @@ import (
 	"github.com/whypull/whypull/agent/keyring"
 )
 
-// tally counts what the cases were like, so that a run of nothing but refused
-// input is not taken for agreement.
+// tally counts kinds of cases, so that a run with only rejected input does not count as
+// agreement.
 type tally struct {
 	sync.Mutex
 	cases, badImages, broken, withLogins, several, tied, hubFallback, ofNode, both, badFiles uint64
@@ -46,7 +46,7 @@ func TestSameAsKubelet(t *testing.T) {
 	}
 }
 
-// silenceKubelet stops a log line for each entry that does not parse.
+// silenceKubelet turns off the kubelet's log line for each entry that does not parse.
 func silenceKubelet() {
 	klog.SetSlogLogger(slog.New(slog.DiscardHandler))
 }
@@ -112,8 +112,8 @@ func (s *tally) add(a answer, l keyring.Lookup, n *keyring.NodeFile) {
 	count(&s.hubFallback, len(l.Logins) > 0 && strings.Contains(l.Logins[0].Key, "index.docker.io"))
 }
 
-// differ compares the answers. Logins that share a place are compared as a
-// set: the kubelet's order among them is random.
+// differ returns how the two answers differ, or "". It compares credentials for the
+// same position as a set, because the kubelet's order among them is random.
 func differ(theirs, ours answer, l keyring.Lookup) string {
 	switch {
 	case (theirs.Err != nil) != (ours.Err != nil):
@@ -147,7 +147,7 @@ func settle(all []attempt, places []keyring.Login) []attempt {
 	return out
 }
 
-// contradiction checks that the explanations agree with the logins.
+// contradiction checks that the explanations agree with the credentials.
 func contradiction(l keyring.Lookup) string {
 	matching := 0
 	states := slices.Clone(l.Secrets)
@@ -178,8 +178,8 @@ func wrongReason(theirs answer, l keyring.Lookup) string {
 	if theirs.Broken == nil || l.Broken == nil {
 		return ""
 	}
-	raw, said := theirs.Broken.Error(), l.Broken.Error()
-	for _, class := range []struct{ raw, said string }{
+	raw, ours := theirs.Broken.Error(), l.Broken.Error()
+	for _, class := range []struct{ raw, ours string }{
 		{`^illegal base64 data at input byte (\d+)$`, `is not base64 \(at byte $1\)`},
 		{`^unable to parse auth field`, `is not the base64 of user:password`},
 		{`^json: .* field DockerConfigJSON\.HttpHeaders`, `"HttpHeaders" are not`},
@@ -190,17 +190,17 @@ func wrongReason(theirs answer, l keyring.Lookup) string {
 	} {
 		pattern := regexp.MustCompile(class.raw)
 		if at := pattern.FindStringSubmatchIndex(raw); at != nil {
-			want := string(pattern.ExpandString(nil, class.said, raw, at))
-			if regexp.MustCompile(want).MatchString(said) {
+			want := string(pattern.ExpandString(nil, class.ours, raw, at))
+			if regexp.MustCompile(want).MatchString(ours) {
 				return ""
 			}
-			return fmt.Sprintf("the kubelet says %q, we say %q", raw, said)
+			return fmt.Sprintf("the kubelet says %q, we say %q", raw, ours)
 		}
 	}
 	return fmt.Sprintf("the kubelet says %q, which is none of the kinds we know", raw)
 }
 
-// wrongServer checks that the server which we tell people to name works.
+// wrongServer checks that the server that we recommend for an image matches it.
 func wrongServer(image string) string {
 	server := keyring.ServerFor(imageOf(image))
 	if server == "" {
@@ -215,7 +215,7 @@ func wrongServer(image string) string {
 	return ""
 }
 
-// wrongFile checks which files of the node are passed over.
+// wrongFile checks which of the node's files are skipped.
 func wrongFile(n *keyring.NodeFile) string {
 	if n == nil {
 		return ""

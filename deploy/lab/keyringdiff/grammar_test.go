@@ -10,8 +10,8 @@ import (
 	"github.com/whypull/whypull/agent/keyring"
 )
 
-// grammar makes random cases that are mostly sensible, so that entries match,
-// with every mistake that people or programs make mixed in.
+// grammar generates random cases. Most are valid, so that entries match; the others
+// have the mistakes that people and programs make.
 type grammar struct {
 	*rand.Rand
 	image  string
@@ -26,7 +26,7 @@ func (g *grammar) oneIn(n int) bool { return g.IntN(n) == 0 }
 
 func (g *grammar) pick(from ...string) string { return from[g.IntN(len(from))] }
 
-// often returns usual, and one of the others once in n times.
+// often returns usual, except once in n times one of the others.
 func (g *grammar) often(n int, usual string, others ...string) string {
 	if g.oneIn(n) {
 		return g.pick(others...)
@@ -82,7 +82,7 @@ func (g *grammar) path() string {
 		"/library/nginx", "/v2/v2/", "/v2/v2/app", "/v1/v2/app", "/v1//team", "/V2/", "/./team", "/team/../team", "/team app", `/te\am`)
 }
 
-// keyOfImage is a key for the image of the case, or close to it.
+// keyOfImage returns a key that matches the image of the case, or nearly does.
 func (g *grammar) keyOfImage() string {
 	name, _, _ := strings.Cut(g.image, "@")
 	if tag := strings.LastIndex(name, ":"); tag > strings.LastIndex(name, "/") && !g.oneIn(8) {
@@ -146,14 +146,14 @@ func (g *grammar) mutate(s string) string {
 	return string(b)
 }
 
-// login returns a user and password that no other entry of the case has.
-func (g *grammar) login() (username, password string) {
+// credentials returns a user and a password that no other entry of the case has.
+func (g *grammar) credentials() (username, password string) {
 	g.logins++
 	return g.often(8, fmt.Sprintf("user%d", g.logins), "", "same", " x", "ü:"), g.often(8, fmt.Sprintf("pass%d", g.logins), "", "same", "a:b", "x\n", "\xff\xfe")
 }
 
 func (g *grammar) auth() string {
-	username, password := g.login()
+	username, password := g.credentials()
 	good := base64.StdEncoding.EncodeToString([]byte(username + ":" + password))
 	if !g.oneIn(12) {
 		return g.often(4, good, strings.TrimRight(good, "="), good[:len(good)/2]+"\n"+good[len(good)/2:], good+"\n", "\r\n"+good)
@@ -168,7 +168,7 @@ func text(s string) string {
 	return string(b)
 }
 
-// oddValue is a value of a wrong type, or null.
+// oddValue returns a value of a wrong type, or null.
 func (g *grammar) oddValue() string {
 	return g.pick("null", "null", "null", "1", "1e999", "true", `"x"`, "[]", "{}", `["a"]`, `{"a":1}`, `{"a":"b"}`, `{"auth":"dTpw"}`)
 }
@@ -184,7 +184,7 @@ func (g *grammar) entry() string {
 	if g.oneIn(40) {
 		return g.oddValue()
 	}
-	username, password := g.login()
+	username, password := g.credentials()
 	var fields []string
 	add := func(n int, name, value string) {
 		if g.oneIn(n) {
@@ -238,7 +238,7 @@ func (g *grammar) dockerConfigJSON() string {
 	return "{" + strings.Join(parts, ",") + "}"
 }
 
-// document spoils a document as a whole now and then.
+// document sometimes breaks a whole document.
 func (g *grammar) document(good string) []byte {
 	switch g.IntN(80) {
 	case 0:
@@ -266,7 +266,7 @@ func (g *grammar) secret(name string) keyring.Secret {
 	return s
 }
 
-// nodeFile is a docker configuration on the node, or none.
+// nodeFile returns a docker configuration of the node, or nil.
 func (g *grammar) nodeFile() *keyring.NodeFile {
 	switch g.IntN(4) {
 	case 0:
@@ -278,7 +278,7 @@ func (g *grammar) nodeFile() *keyring.NodeFile {
 	}
 }
 
-// next is one case.
+// next returns the next case.
 func (g *grammar) next() (image string, from keyring.Sources) {
 	g.image = g.anyImage()
 	for i := range g.IntN(4) {

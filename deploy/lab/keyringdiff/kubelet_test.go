@@ -15,22 +15,22 @@ import (
 	"github.com/whypull/whypull/agent/podwatch"
 )
 
-// attempt is one login, from either side.
+// attempt is one pair of credentials, from either side.
 type attempt struct {
 	Secret, UID, Username, Password, Hash string
 	OfNode                                bool
 }
 
-// answer is what either side says of one case.
+// answer is the result of either side for one case.
 type answer struct {
 	Image    string
 	Attempts []attempt
 	Err      error // the image does not parse
-	Broken   error // a secret does not
+	Broken   error // a secret does not parse
 }
 
-// askKubelet does what the kubelet's makeLookupPullCredentialsFunc does, with a
-// docker configuration on the node and no plugins.
+// askKubelet reimplements the kubelet's makeLookupPullCredentialsFunc, with a docker
+// configuration on the node and no plugins.
 func askKubelet(image string, from keyring.Sources) answer {
 	repo, _, _, err := parsers.ParseImageName(image)
 	if err != nil {
@@ -56,8 +56,8 @@ func askKubelet(image string, from keyring.Sources) answer {
 	return out
 }
 
-// nodeKeyring is what providersDockerKeyring.Lookup makes of a file; empty if
-// the kubelet does not take it.
+// nodeKeyring returns what providersDockerKeyring.Lookup makes of a file; it is empty
+// if the kubelet rejects the file.
 func nodeKeyring(n *keyring.NodeFile) credentialprovider.DockerKeyring {
 	ring := &credentialprovider.BasicDockerKeyring{}
 	if n != nil {
@@ -68,8 +68,8 @@ func nodeKeyring(n *keyring.NodeFile) credentialprovider.DockerKeyring {
 	return ring
 }
 
-// nodeConfig decodes as readDockerConfigJSONFileFromBytes, which is not
-// exported, and ReadDockerConfigFileFromBytes.
+// nodeConfig decodes like readDockerConfigJSONFileFromBytes, which is not exported, and
+// ReadDockerConfigFileFromBytes.
 func nodeConfig(n keyring.NodeFile) (credentialprovider.DockerConfig, error) {
 	if n.Legacy {
 		return credentialprovider.ReadDockerConfigFileFromBytes(n.Data)
@@ -88,13 +88,13 @@ func apiSecrets(secrets []keyring.Secret) []v1.Secret {
 	return out
 }
 
-// imageOf is an image as the agent parses it.
+// imageOf returns an image as the agent parses it.
 func imageOf(written string) diagnosis.Image {
 	image, _ := podwatch.ParseImage(written)
 	return image
 }
 
-// askOurs passes a file that is not valid over, as agent/kubelet does.
+// askOurs skips an invalid file, as agent/kubelet does.
 func askOurs(image string, from keyring.Sources) (answer, keyring.Lookup) {
 	if from.Node != nil && !from.Node.Valid() {
 		from.Node = nil

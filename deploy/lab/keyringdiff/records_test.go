@@ -21,13 +21,13 @@ import (
 	"github.com/whypull/whypull/agent/kubelet"
 )
 
-// recordCase is a node with records of pulled images, and a pod that wants one.
+// recordCase is a node with records of pulled images, and a pod that wants one of them.
 type recordCase struct {
 	*rand.Rand
 	t        *testing.T
 	root     string
 	accessor pullmanager.PullRecordsAccessor
-	spoilt   bool // a record does not decode
+	broken   bool // a record does not decode
 }
 
 func (c *recordCase) pick(from ...string) string { return from[c.IntN(len(from))] }
@@ -37,7 +37,8 @@ func (c *recordCase) image() string {
 		"hub.test/team/app:1", "hub.test/team/app@sha256:"+fmt.Sprintf("%064d", 1), "hub.test/team/app:1@sha256:"+fmt.Sprintf("%064d", 1), "hub.test:5000/app", "Not/Valid", "")
 }
 
-// name is what a record is kept under; not always one that the kubelet writes.
+// name returns the name that a record is stored under; not always one that the kubelet
+// writes.
 func (c *recordCase) name(image string) string {
 	if c.IntN(2) == 0 {
 		name, _, _ := strings.Cut(image, "@")
@@ -63,7 +64,7 @@ func (c *recordCase) account() kubeletconfig.ImagePullServiceAccount {
 func (c *recordCase) credentials() kubeletconfig.ImagePullCredentials {
 	var out kubeletconfig.ImagePullCredentials
 	n := c.IntN(3)
-	if c.IntN(8) == 0 { // about the limit from which on names alone do not count
+	if c.IntN(8) == 0 { // around the limit above which names alone do not count
 		n = 98 + c.IntN(4)
 	}
 	for range n {
@@ -95,8 +96,8 @@ func (c *recordCase) fill(image, ref string) {
 	}
 }
 
-// spoil changes a record on disk now and then: to the older version, and to
-// what the kubelet refuses or disregards.
+// spoil sometimes changes a record on disk: to the older version, and to what the
+// kubelet rejects or ignores.
 func (c *recordCase) spoil(dir, key string, asked bool) {
 	file := filepath.Join(c.root, "var/lib/kubelet/image_manager", dir, fmt.Sprintf("sha256-%x", sha256.Sum256([]byte(key))))
 	data, err := os.ReadFile(file)
@@ -113,7 +114,7 @@ func (c *recordCase) spoil(dir, key string, asked bool) {
 		data = bytes.Replace(data, []byte("v1beta1"), []byte(c.pick("v1", "v2beta1", "")), 1)
 	case 4:
 		data = bytes.Replace(data, []byte(`"kind":"Image`), []byte(`"kind":"Other`), 1)
-	case 5: // a file under the hash of another key
+	case 5: // a record in the file of another key
 		data, bad = bytes.ReplaceAll(data, []byte(`"image`), []byte(`"Image`)), true
 	case 6:
 		c.must(os.Rename(file, file+".tmp"))
@@ -127,7 +128,7 @@ func (c *recordCase) spoil(dir, key string, asked bool) {
 	default:
 		bad = false
 	}
-	c.spoilt = c.spoilt || bad && asked
+	c.broken = c.broken || bad && asked
 	c.must(os.WriteFile(file, data, 0o600))
 }
 
@@ -138,24 +139,24 @@ func (c *recordCase) must(err error) {
 	}
 }
 
-// TestVerdictSameAsKubelet asks both whether a pod may use an image.
+// TestVerdictSameAsKubelet asks both sides whether a pod may use an image.
 func TestVerdictSameAsKubelet(t *testing.T) {
 	silenceKubelet()
 	seed, cases := number(t, "KEYRINGDIFF_SEED", 1), min(number(t, "KEYRINGDIFF_CASES", 5_000), 50_000)
-	said, dir := map[kubelet.Verdict]uint64{}, t.TempDir()
+	verdicts, dir := map[kubelet.Verdict]uint64{}, t.TempDir()
 	for n := range cases {
-		said[compareVerdicts(t, dir, seed, n)]++
+		verdicts[compareVerdicts(t, dir, seed, n)]++
 		if t.Failed() {
 			t.Fatalf("KEYRINGDIFF_SEED=%d case %d", seed, n)
 		}
 	}
-	t.Logf("seed %d: %d cases: %v", seed, cases, said)
+	t.Logf("seed %d: %d cases: %v", seed, cases, verdicts)
 	for _, v := range []kubelet.Verdict{
 		kubelet.VerdictNotVisible, kubelet.VerdictNotPulledByKubelet, kubelet.VerdictNodeWide, kubelet.VerdictThisPod,
 		kubelet.VerdictOtherCredentials, kubelet.VerdictNoCredentialsRecorded, kubelet.VerdictOtherSpelling, kubelet.VerdictPulling,
 	} {
-		if said[v] < cases/200 {
-			t.Errorf("verdict %q only in %d cases", v, said[v])
+		if verdicts[v] < cases/200 {
+			t.Errorf("verdict %q only in %d cases", v, verdicts[v])
 		}
 	}
 }
@@ -165,10 +166,10 @@ func compareVerdicts(t *testing.T, dir string, seed, n uint64) kubelet.Verdict {
 	var err error
 	c.root, err = os.MkdirTemp(dir, "")
 	c.must(err)
-	defer os.RemoveAll(c.root) //nolint:errcheck // the test's own folder goes too
+	defer os.RemoveAll(c.root) //nolint:errcheck // t.TempDir removes it too
 	c.accessor, err = pullmanager.NewFSPullRecordsAccessor(klog.Background(), filepath.Join(c.root, "var/lib/kubelet"))
 	c.must(err)
-	// Made before there are intents: it would ask a runtime about those.
+	// Created before there are intents: it would ask a runtime about those.
 	manager, err := pullmanager.NewImagePullManager(t.Context(), c.accessor, pullmanager.NeverVerifyPreloadedPullPolicy(), nil, 1)
 	c.must(err)
 
@@ -186,7 +187,7 @@ func compareVerdicts(t *testing.T, dir string, seed, n uint64) kubelet.Verdict {
 	}
 	c.fill(q.Image.Written, q.ImageRef)
 
-	answer := kubelet.New(kubelet.Options{Root: c.root}).Verdict(q) // first: the kubelet writes what it learns
+	answer := kubelet.New(kubelet.Options{Root: c.root}).Verdict(q) // ours first: the kubelet writes what it learns
 	verdict := answer.Verdict
 	mustPull := func(image string) bool {
 		must, err := manager.MustAttemptImagePull(t.Context(), image, q.ImageRef,
@@ -198,8 +199,8 @@ func compareVerdicts(t *testing.T, dir string, seed, n uint64) kubelet.Verdict {
 	}
 	written := q.Image.Written
 	must := mustPull(written)
-	if want, known := demandsPull(verdict); known && want != must || verdict == kubelet.VerdictNotVisible && (!must || !c.spoilt) {
-		t.Errorf("we say %q, the kubelet says %t (spoilt: %t): %+v", verdict, must, c.spoilt, q)
+	if want, known := demandsPull(verdict); known && want != must || verdict == kubelet.VerdictNotVisible && (!must || !c.broken) {
+		t.Errorf("we say %q, the kubelet says %t (broken: %t): %+v", verdict, must, c.broken, q)
 	}
 	if answer.Recorded != "" {
 		if other := answer.Recorded + strings.TrimPrefix(written, answer.Written); other == written || mustPull(other) {
@@ -222,7 +223,7 @@ func demandsPull(v kubelet.Verdict) (must, known bool) {
 	}
 }
 
-// TestDockerConfigSameAsKubelet compares which of the node's files counts.
+// TestDockerConfigSameAsKubelet compares which of the node's files is used.
 func TestDockerConfigSameAsKubelet(t *testing.T) {
 	silenceKubelet()
 	places := []string{"var/lib/kubelet/config.json", "config.json", ".docker/config.json", "var/lib/kubelet/.dockercfg", ".dockercfg"}

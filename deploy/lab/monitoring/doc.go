@@ -1,3 +1,3 @@
-// Package monitoring holds the tests of the alert rules, the inhibition, the dashboard and the
+// Package monitoring tests the alert rules, the inhibition rules, the dashboard and the
 // metrics with Prometheus's and Alertmanager's own code.
 package monitoring

@@ -19,15 +19,15 @@ import (
 	"github.com/whypull/whypull/deploy/monitoring"
 )
 
-// labelSet is an alert, by its labels.
+// labelSet identifies an alert by its labels.
 type labelSet map[string]string
 
 func (l labelSet) String() string {
 	return strings.TrimSpace(strings.Join([]string{l["alertname"], l["severity"], l["cause"], l["registry"]}, " "))
 }
 
-// alertmanagerConfig is the inhibition that we ship, in a configuration that
-// Alertmanager takes; without is the rule that is left out, or -1.
+// alertmanagerConfig writes our inhibition rules into a complete Alertmanager
+// configuration. without is the index of a rule to leave out, or -1.
 func alertmanagerConfig(t *testing.T, without int) (path string, rules int) {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(folder, "alertmanager.yaml"))
@@ -50,8 +50,7 @@ func alertmanagerConfig(t *testing.T, without int) (path string, rules int) {
 	return path, rules
 }
 
-// muted are those of the firing alerts that Alertmanager's own inhibition keeps
-// silent, in their order.
+// muted returns the firing alerts that Alertmanager inhibits, in their order.
 func muted(t *testing.T, config string, firing []labelSet) []labelSet {
 	t.Helper()
 	in, err := json.Marshal(firing)
@@ -73,8 +72,8 @@ func muted(t *testing.T, config string, firing []labelSet) []labelSet {
 	return all
 }
 
-// fire are the alerts that Prometheus makes of these series, when they have been
-// there for half an hour. promtool tells them when it has expected none.
+// fire returns the alerts that fire after half an hour of these series. promtool prints
+// them because the test expects none.
 func fire(t *testing.T, series ...string) []labelSet {
 	t.Helper()
 	dir := t.TempDir()
@@ -104,13 +103,13 @@ func fire(t *testing.T, series ...string) []labelSet {
 		all = append(all, l)
 	}
 	if len(all) == 0 {
-		t.Fatalf("promtool tells of no alert: %v\n%s", err, out)
+		t.Fatalf("promtool printed no alert: %v\n%s", err, out)
 	}
 	return all
 }
 
-// failures are the series of a registry of which every cause is seen, on so many
-// nodes and in so many namespaces.
+// failures returns the series of a registry with every cause, on the given number of
+// nodes and in the given number of namespaces.
 func failures(registry string, nodes, namespaces int) []string {
 	var out []string
 	for _, e := range diagnosis.Catalogue() {
@@ -125,11 +124,11 @@ func failures(registry string, nodes, namespaces int) []string {
 }
 
 const (
-	broken = "hub.example.com"   // everything is wrong with it
+	broken = "hub.example.com"   // everything fails
 	lonely = "other.example.com" // one pod fails for each cause
 )
 
-// allAlerts are the alerts that our rules give of both registries.
+// allAlerts returns the alerts of both registries.
 func allAlerts(t *testing.T) []labelSet {
 	t.Helper()
 	const day = 86400
@@ -137,7 +136,7 @@ func allAlerts(t *testing.T) []labelSet {
 	for _, series := range [][]string{
 		append(failures(broken, 2, 3), `whypull_dns_mismatch{registry="`+broken+`",instance="n0"} 1`,
 			fmt.Sprintf(`whypull_registry_tls_expiry_timestamp_seconds{registry="%s",instance="n0"} %d`, broken, day)),
-		// What comes before, and is still there for a while.
+		// Alerts that fire earlier and may still be active.
 		{`whypull_registry_ratelimit_remaining{registry="` + broken + `",instance="n0"} 3`,
 			fmt.Sprintf(`whypull_registry_tls_expiry_timestamp_seconds{registry="%s",instance="n0"} %d`, broken, 10*day)},
 		append(failures(lonely, 1, 1), fmt.Sprintf(`whypull_registry_tls_expiry_timestamp_seconds{registry="%s",instance="n0"} %d`, lonely, 10*day)),
@@ -146,12 +145,12 @@ func allAlerts(t *testing.T) []labelSet {
 		all = append(all, fire(t, series...)...)
 	}
 	slices.SortFunc(all, func(a, b labelSet) int { return strings.Compare(a.String(), b.String()) })
-	// A disk or an agent has no registry: it is the same in several.
+	// Alerts about a disk or an agent have no registry and occur several times.
 	return slices.CompactFunc(all, func(a, b labelSet) bool { return maps.Equal(a, b) })
 }
 
-// silencer is the alert that is to keep another one silent; "" for none.
-func silencer(l labelSet) string {
+// inhibitor returns the alert that must inhibit l; "" for none.
+func inhibitor(l labelSet) string {
 	own := l["alertname"] == "WhypullPullFailing"
 	switch {
 	case own && slices.Contains(causesOf("WhypullRegistryDown"), l["cause"]):
@@ -168,7 +167,7 @@ func silencer(l labelSet) string {
 	return ""
 }
 
-// causesOf are the causes that the expression of an alert puts together.
+// causesOf returns the causes in the expression of an alert.
 func causesOf(alert string) []string {
 	_, rule, _ := strings.Cut(monitoring.Rules(), "- alert: "+alert+"\n")
 	found := regexp.MustCompile(`cause=~"([^"]+)"`).FindStringSubmatch(rule)
@@ -178,9 +177,8 @@ func causesOf(alert string) []string {
 	return strings.Split(found[1], "|")
 }
 
-// TestInhibition: Alertmanager takes the inhibition, and of the alerts that our
-// rules give it keeps those silent of which another one knows more, of the same
-// registry, and no others.
+// Alertmanager accepts the inhibition rules, and inhibits exactly the alerts that
+// another alert about the same registry covers.
 func TestInhibition(t *testing.T) {
 	config, rules := alertmanagerConfig(t, -1)
 	if out, err := exec.CommandContext(t.Context(), tool(t, "alertmanager", "amtool"), "check-config", config).CombinedOutput(); err != nil ||
@@ -190,18 +188,18 @@ func TestInhibition(t *testing.T) {
 	all := allAlerts(t)
 	var want []string
 	for _, l := range all {
-		if l["registry"] == broken && silencer(l) != "" {
+		if l["registry"] == broken && inhibitor(l) != "" {
 			want = append(want, l.String())
 		}
 	}
 	got := names(muted(t, config, all))
 	if !slices.Equal(got, want) {
-		t.Errorf("of %d alerts there are silent\n%s\nand should be\n%s", len(all), strings.Join(got, "\n"), strings.Join(want, "\n"))
+		t.Errorf("%d alerts; inhibited are\n%s\nwant\n%s", len(all), strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 	if least := len(causesOf("WhypullRegistryDown")) + len(causesOf("WhypullCredentialsBroken")) + 2 + 1 + 1; len(want) != least {
-		t.Errorf("%d alerts are to be silent of %d: the rules do not give what the inhibition is about\n%v", len(want), least, all)
+		t.Errorf("%d of %d alerts must be inhibited: the rules lack some alerts\n%v", len(want), least, all)
 	}
-	t.Run("source", func(t *testing.T) { silentOnlyWithSource(t, config, all, want) })
+	t.Run("source", func(t *testing.T) { mutedOnlyWithSource(t, config, all, want) })
 	t.Run("rules", func(t *testing.T) { everyRuleCounts(t, rules, all, want) })
 }
 
@@ -213,31 +211,31 @@ func names(all []labelSet) []string {
 	return out
 }
 
-// silentOnlyWithSource: without the alert that knows more, what it kept silent is
-// told.
-func silentOnlyWithSource(t *testing.T, config string, all []labelSet, before []string) {
-	sources := map[string]int{} // to how many are silent by it
+// mutedOnlyWithSource checks that an inhibited alert is not inhibited without its
+// source.
+func mutedOnlyWithSource(t *testing.T, config string, all []labelSet, before []string) {
+	sources := map[string]int{} // source to the number of alerts that it inhibits
 	for _, l := range all {
-		if l["registry"] == broken && silencer(l) != "" {
-			sources[silencer(l)]++
+		if l["registry"] == broken && inhibitor(l) != "" {
+			sources[inhibitor(l)]++
 		}
 	}
 	for source, n := range sources {
 		rest := slices.DeleteFunc(slices.Clone(all), func(l labelSet) bool {
-			return l["alertname"] == source && l["registry"] == broken && silencer(l) == ""
+			return l["alertname"] == source && l["registry"] == broken && inhibitor(l) == ""
 		})
 		if got := muted(t, config, rest); len(rest) != len(all)-1 || len(got) != len(before)-n {
-			t.Errorf("without %s (%d of %d alerts are left) %d are silent, want %d:\n%v", source, len(rest), len(all), len(got), len(before)-n, got)
+			t.Errorf("without %s (%d of %d alerts are left) %d are inhibited, want %d:\n%v", source, len(rest), len(all), len(got), len(before)-n, got)
 		}
 	}
 }
 
-// everyRuleCounts: with one rule of the inhibition left out, less is silent.
+// everyRuleCounts checks that fewer alerts are inhibited without any one of the rules.
 func everyRuleCounts(t *testing.T, rules int, all []labelSet, before []string) {
 	for i := range rules {
 		config, _ := alertmanagerConfig(t, i)
 		if got := muted(t, config, all); len(got) >= len(before) {
-			t.Errorf("rule %d does nothing", i)
+			t.Errorf("rule %d has no effect", i)
 		}
 	}
 }

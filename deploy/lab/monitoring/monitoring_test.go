@@ -26,7 +26,7 @@ import (
 
 const folder = "../../monitoring"
 
-// tool is the path of one of the lab's programs.
+// tool returns the path of one of the lab's programs.
 func tool(t *testing.T, family, name string) string {
 	t.Helper()
 	cache, err := binaries.OpenCache("", os.Stderr)
@@ -41,7 +41,7 @@ func tool(t *testing.T, family, name string) string {
 	return paths[name]
 }
 
-// promtool runs Prometheus's own tool.
+// promtool runs promtool and returns its output.
 func promtool(t *testing.T, stdin []byte, args ...string) (string, error) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), tool(t, "prometheus", "promtool"), args...)
@@ -62,8 +62,8 @@ func TestRules(t *testing.T) {
 	mustPass(t, nil, "test", "rules", filepath.Join(folder, "rules.test.yaml"))
 }
 
-// TestRulesCanFail: a rule that is wrong is found.
-func TestRulesCanFail(t *testing.T) {
+// The rule tests detect a wrong rule.
+func TestWrongRuleFails(t *testing.T) {
 	dir := t.TempDir()
 	rules := strings.Replace(monitoring.Rules(), ") >= 2", ") >= 3", 1)
 	tests, err := os.ReadFile(filepath.Join(folder, "rules.test.yaml"))
@@ -73,12 +73,11 @@ func TestRulesCanFail(t *testing.T) {
 	write(t, filepath.Join(dir, "rules.yaml"), rules)
 	write(t, filepath.Join(dir, "rules.test.yaml"), string(tests))
 	if out, err := promtool(t, nil, "test", "rules", filepath.Join(dir, "rules.test.yaml")); err == nil || !strings.Contains(out, "WhypullRegistryDown") {
-		t.Errorf("a wrong rule passes: %v\n%s", err, out)
+		t.Errorf("a wrong rule passes the tests: %v\n%s", err, out)
 	}
 }
 
-// TestEveryCauseFires: a failure of each cause that lasts sets off one alert,
-// which names the cause, and an alert of its own only where there is one.
+// A lasting failure of each cause fires exactly one alert, which names the cause.
 func TestEveryCauseFires(t *testing.T) {
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "rules.yaml"), monitoring.Rules())
@@ -117,8 +116,8 @@ func write(t *testing.T, path, text string) {
 	}
 }
 
-// TestDashboardParses: Prometheus's parser takes every query of the dashboard.
-func TestDashboardParses(t *testing.T) {
+// Prometheus accepts every query of the dashboard.
+func TestDashboardQueriesParse(t *testing.T) {
 	var text strings.Builder
 	text.WriteString("groups:\n- name: dashboard\n  rules:\n")
 	n := 0
@@ -136,14 +135,14 @@ func TestDashboardParses(t *testing.T) {
 	}
 	write(t, file, strings.Replace(text.String(), "sum by (cause) (", "sum by (cause) ((", 1))
 	if out, err := promtool(t, nil, "check", "rules", file); err == nil {
-		t.Errorf("a query that does not parse passes:\n%s", out)
+		t.Errorf("an invalid query passes:\n%s", out)
 	}
 }
 
-// TestDashboardTakesBothHistograms: a panel shows the same whether Prometheus has
-// scraped whypull's histograms as text, as native ones, or some so and some so.
-func TestDashboardTakesBothHistograms(t *testing.T) {
-	panels := map[string]string{} // title to what it shows of the series below
+// A panel shows the same values for histograms scraped as text, as native histograms,
+// or a mix of both.
+func TestDashboardSupportsBothHistogramFormats(t *testing.T) {
+	panels := map[string]string{} // panel title to its value for the series below
 	panels["Latency by phase"] = `[{labels: '{phase="tls"}', value: 0.25}]`
 	panels["Check duration"] = `[{labels: '{check="registry"}', value: 0.25}]`
 	panels["Checks by outcome"] = `[{labels: '{check="registry", outcome="Failed"}', value: 0.4}]`
@@ -179,7 +178,7 @@ func TestDashboardTakesBothHistograms(t *testing.T) {
 	mustPass(t, nil, "test", "rules", file)
 }
 
-// TestScrapeConfiguration: it is one for Prometheus.
+// The scrape configuration is valid.
 func TestScrapeConfiguration(t *testing.T) {
 	scrape, err := os.ReadFile(filepath.Join(folder, "scrape.yaml"))
 	if err != nil {
@@ -194,7 +193,7 @@ func TestScrapeConfiguration(t *testing.T) {
 	mustPass(t, nil, "check", "config", file)
 }
 
-// TestMetrics: the metrics of a node where much fails keep to Prometheus's habits.
+// The metrics of a node with many failures follow Prometheus's conventions.
 func TestMetrics(t *testing.T) {
 	m := report.NewMetrics("v1")
 	for i, e := range diagnosis.Catalogue() {
@@ -224,15 +223,15 @@ func TestMetrics(t *testing.T) {
 	mustPass(t, text.Bytes(), "check", "metrics")
 }
 
-// TestComponent: kustomize takes the component, and the PodMonitor in it finds the
-// pods of the DaemonSet and their port.
+// kustomize accepts the component, and its PodMonitor selects the pods and the port of
+// the DaemonSet.
 func TestComponent(t *testing.T) {
 	dir := t.TempDir()
 	deploy, err := filepath.Abs("../..")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if deploy, err = filepath.Rel(dir, deploy); err != nil { // kustomize takes no absolute path
+	if deploy, err = filepath.Rel(dir, deploy); err != nil { // kustomize rejects absolute paths
 		t.Fatal(err)
 	}
 	write(t, filepath.Join(dir, "kustomization.yaml"), "resources: ["+deploy+"]\ncomponents: ["+deploy+"/monitoring]\n")
@@ -253,7 +252,7 @@ func TestComponent(t *testing.T) {
 	for kind, into := range map[string]any{"PodMonitor": &monitor, "DaemonSet": &agents, "PrometheusRule": nil} {
 		i := slices.IndexFunc(strings.Split(string(out), "\n---\n"), func(s string) bool { return strings.Contains("\n"+s, "\nkind: "+kind+"\n") })
 		if i < 0 {
-			t.Fatalf("there is no %s in\n%s", kind, out)
+			t.Fatalf("no %s in\n%s", kind, out)
 		}
 		if into == nil {
 			continue
@@ -270,6 +269,6 @@ func TestComponent(t *testing.T) {
 	endpoints := monitor.Spec.PodMetricsEndpoints
 	if selector.Empty() || !selector.Matches(labels.Set(agents.Spec.Template.Labels)) || len(endpoints) != 1 || !endpoints[0].HonorLabels ||
 		!slices.ContainsFunc(ports, func(p corev1.ContainerPort) bool { return p.Name == endpoints[0].Port }) {
-		t.Errorf("%+v does not find %+v", monitor, agents.Spec.Template)
+		t.Errorf("%+v does not select %+v", monitor, agents.Spec.Template)
 	}
 }

@@ -13,22 +13,23 @@ import (
 	"github.com/miekg/dns"
 )
 
-// maxAliases is how many aliases are followed from one name.
+// maxAliases is the maximum number of aliases to follow from one name.
 const maxAliases = 8
 
-// ttl is for how many seconds an answer may be kept.
+// ttl is the time to live of an answer, in seconds.
 const ttl = 1
 
-// Server answers questions by the table in a file, which it reads for each.
+// Server is a DNS server that answers from a table in a file. It reads the file for
+// each query.
 type Server struct {
 	file string
-	mu   sync.Mutex // of log and last
+	mu   sync.Mutex // guards log and last
 	log  io.Writer
 	last Table
 }
 
-// New makes a server for the table in file. It writes a line for each question
-// to log: the view, the transport, the type, the name, and who asks.
+// New returns a server for the table in file. It writes one line per query to log:
+// view, transport, type, name, client.
 func New(file string, log io.Writer) (*Server, error) {
 	table, err := ReadTable(file)
 	if err != nil {
@@ -37,7 +38,7 @@ func New(file string, log io.Writer) (*Server, error) {
 	return &Server{file: file, log: log, last: table}, nil
 }
 
-// Listen opens an address, host:port, for UDP and TCP.
+// Listen listens on an address, host:port, for UDP and TCP.
 func Listen(ctx context.Context, address string) (net.PacketConn, net.Listener, error) {
 	var config net.ListenConfig
 	listener, err := config.Listen(ctx, "tcp", address)
@@ -51,12 +52,12 @@ func Listen(ctx context.Context, address string) (net.PacketConn, net.Listener, 
 	return conn, listener, nil
 }
 
-// Serve gives the answers of a view to who asks there, until ctx ends.
+// Serve answers queries with the answers of a view until ctx is done.
 func (s *Server) Serve(ctx context.Context, view string, conn net.PacketConn, listener net.Listener) error {
 	handler := dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) { s.answer(ctx, view, w, q) })
 	servers := []*dns.Server{{PacketConn: conn, Handler: handler}, {Listener: listener, Handler: handler}}
-	// Closing the sockets ends them at any time; Shutdown does so only once they
-	// have begun.
+	// Closing the sockets always ends the servers; Shutdown only works once they have
+	// started.
 	defer context.AfterFunc(ctx, func() { _, _ = conn.Close(), listener.Close() })()
 	ended := make(chan error, len(servers))
 	for _, server := range servers {
@@ -70,8 +71,7 @@ func (s *Server) Serve(ctx context.Context, view string, conn net.PacketConn, li
 	return nil
 }
 
-// ServeViews answers at all addresses, which are given with their views, until
-// ctx ends.
+// ServeViews serves each address with its view, until ctx is done.
 func (s *Server) ServeViews(ctx context.Context, views map[string]string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -86,7 +86,7 @@ func (s *Server) ServeViews(ctx context.Context, views map[string]string) error 
 	var all error
 	for range views {
 		all = errors.Join(all, <-ended)
-		cancel() // one that fails takes the others with it
+		cancel() // if one fails, all stop
 	}
 	return all
 }
@@ -97,7 +97,7 @@ func (s *Server) answer(ctx context.Context, view string, w dns.ResponseWriter, 
 	}
 	question := q.Question[0]
 	network := w.LocalAddr().Network()
-	table := s.noted(view, network, question, w.RemoteAddr())
+	table := s.record(view, network, question, w.RemoteAddr())
 	answer := table.Find(view, question.Name)
 	if !wait(ctx, answer.Delay) || answer.Silent {
 		return
@@ -105,9 +105,9 @@ func (s *Server) answer(ctx context.Context, view string, w dns.ResponseWriter, 
 	_ = w.WriteMsg(table.reply(view, q, network == "udp"))
 }
 
-// noted writes the line of a question and returns the table as it is now. A
-// file that is being written holds no table: the last one counts until then.
-func (s *Server) noted(view, network string, q dns.Question, client net.Addr) Table {
+// record logs a query and returns the current table. While the file is being written it
+// may not parse; the last table is used until then.
+func (s *Server) record(view, network string, q dns.Question, client net.Addr) Table {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	_, _ = fmt.Fprintf(s.log, "%s %s %s %s %s\n", view, network, dns.TypeToString[q.Qtype], q.Name, client)
@@ -117,12 +117,12 @@ func (s *Server) noted(view, network string, q dns.Question, client net.Addr) Ta
 	return s.last
 }
 
-// reply is the message for a question, whose name has an answer.
+// reply returns the response to a query.
 func (t Table) reply(view string, q *dns.Msg, udp bool) *dns.Msg {
 	name := q.Question[0].Name
 	m := new(dns.Msg).SetReply(q)
-	// Without either of them Go takes an answer without records for one of a
-	// server that knows nothing (net.errLameReferral).
+	// Without one of them, Go treats an answer without records as a lame referral
+	// (net.errLameReferral).
 	m.Authoritative, m.RecursionAvailable = true, true
 	for range maxAliases {
 		answer := t.Find(view, name)
@@ -146,7 +146,7 @@ func (t Table) reply(view string, q *dns.Msg, udp bool) *dns.Msg {
 	return m
 }
 
-// records are the addresses of the kind that was asked for.
+// records returns the addresses of the requested type as resource records.
 func records(name string, kind uint16, addresses []netip.Addr) []dns.RR {
 	var all []dns.RR
 	for _, a := range addresses {
@@ -164,7 +164,7 @@ func header(name string, kind uint16) dns.RR_Header {
 	return dns.RR_Header{Name: name, Rrtype: kind, Class: dns.ClassINET, Ttl: ttl}
 }
 
-// wait reports whether the time passed before ctx ended.
+// wait reports whether d has passed before ctx was done.
 func wait(ctx context.Context, d time.Duration) bool {
 	if d <= 0 {
 		return ctx.Err() == nil

@@ -16,7 +16,7 @@ import (
 	"github.com/miekg/dns"
 )
 
-// long is how long a test waits for what must come.
+// long is how long a test waits for what must happen.
 const long = 30 * time.Second
 
 func addresses(all ...string) Answer {
@@ -27,8 +27,7 @@ func addresses(all ...string) Answer {
 	return a
 }
 
-// running is a server with a view "a" and a view "b", each at an address of
-// its own.
+// running is a server with the views "a" and "b", each at its own address.
 type running struct {
 	t    *testing.T
 	file string
@@ -79,7 +78,7 @@ func start(t *testing.T, table Table) *running {
 	return r
 }
 
-// listen finds a port that is free for UDP and TCP.
+// listen finds a port that is free for both UDP and TCP.
 func listen(t *testing.T) (net.PacketConn, net.Listener) {
 	t.Helper()
 	for range 50 {
@@ -102,7 +101,7 @@ func (r *running) write(table Table) {
 	}
 }
 
-// ask returns the answer as a line.
+// ask returns the answer as one line.
 func (r *running) ask(view, network, name string, kind uint16) string {
 	r.t.Helper()
 	client := &dns.Client{Net: network, Timeout: long}
@@ -180,8 +179,7 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-// A silent name is asked for, and only another one is answered on the same
-// socket.
+// A silent name gets no answer, while another name is answered on the same socket.
 func TestSilence(t *testing.T) {
 	t.Parallel()
 	r := start(t, Table{{Name: "silent.test", Answer: Answer{Silent: true}}, {Name: "loud.test", Answer: addresses("192.0.2.1")}})
@@ -211,12 +209,12 @@ func TestSilence(t *testing.T) {
 		}
 		got = append(got, question)
 	}
-	if slices.Sort(got); !slices.Equal(got, want) { // they are answered side by side
+	if slices.Sort(got); !slices.Equal(got, want) { // they are answered concurrently
 		t.Errorf("log %q, want %q", got, want)
 	}
 }
 
-// The table may be changed at any time; while it is written, the last counts.
+// The table may change at any time. While it is being written, the last one is used.
 func TestChanges(t *testing.T) {
 	t.Parallel()
 	r := start(t, Table{{Name: "x.test", Answer: addresses("192.0.2.1")}})

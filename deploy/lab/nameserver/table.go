@@ -1,5 +1,5 @@
-// Package nameserver is a name server that says of one name what each of those
-// who ask may be told, and fails in the ways in which name servers fail.
+// Package nameserver is a DNS server that can give each client a different answer for
+// the same name, and can fail in the ways in which DNS servers fail.
 package nameserver
 
 import (
@@ -14,39 +14,38 @@ import (
 	"github.com/miekg/dns"
 )
 
-// Record is what is said of a name.
+// Record is the answer for a name.
 type Record struct {
-	// Name is without the last dot. "*.example" stands for every name below
-	// example that has no record of its own (RFC 4592).
+	// Name has no trailing dot. "*.example" matches every name below example that has
+	// no record of its own (RFC 4592).
 	Name string `json:"name"`
-	// View is to whom it is said; empty for everybody who has no record of
-	// their own.
+	// View selects the clients that get this answer; empty means all that have no
+	// record of their own.
 	View string `json:"view,omitempty"`
 	Answer
 }
 
-// Answer is an answer, or none. The zero value says that the name exists and
-// has no addresses.
+// Answer describes a response. The zero value means that the name exists and has no
+// addresses.
 type Answer struct {
 	Addresses []netip.Addr `json:"addresses,omitempty"`
-	// Alias is the name that this one stands for (CNAME). What is said of that
-	// name is said here too.
+	// Alias is the canonical name (CNAME). The answer includes that name's.
 	Alias string `json:"alias,omitempty"`
-	// Rcode is a response code by its name: NXDOMAIN, SERVFAIL, REFUSED.
+	// Rcode is the name of a response code: NXDOMAIN, SERVFAIL, REFUSED.
 	Rcode string `json:"rcode,omitempty"`
-	// Silent answers never.
+	// Silent means that there is no response.
 	Silent bool `json:"silent,omitempty"`
-	// Truncated says over UDP only that the answer is too long for it.
+	// Truncated sends a truncated response over UDP.
 	Truncated bool `json:"truncated,omitempty"`
-	// Delay is how long the answer takes.
+	// Delay is the time before the response.
 	Delay time.Duration `json:"delay,omitempty"`
 }
 
-// Table is all that a server knows.
+// Table holds all records of a server.
 type Table []Record
 
-// Find returns what is said of a name in a view: a record of the name before
-// one of a wildcard, the view's own before everybody's. A name without any
+// Find returns the answer for a name in a view. A record of the name takes precedence
+// over a wildcard, a record of the view over one for all views. A name without a record
 // does not exist.
 func (t Table) Find(view, name string) Answer {
 	name = strings.ToLower(strings.TrimSuffix(name, "."))
@@ -61,7 +60,7 @@ func (t Table) Find(view, name string) Answer {
 	return Answer{Rcode: dns.RcodeToString[dns.RcodeNameError]}
 }
 
-// wildcards are the patterns that stand for a name, the nearest first.
+// wildcards returns the wildcards that match a name, the closest first.
 func wildcards(name string) []string {
 	var all []string
 	for {
@@ -74,7 +73,7 @@ func wildcards(name string) []string {
 	}
 }
 
-// Write writes the table as a server reads it.
+// Write encodes the table for ReadTable.
 func (t Table) Write() ([]byte, error) {
 	data, err := json.MarshalIndent(t, "", "  ")
 	if err != nil {

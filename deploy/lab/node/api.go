@@ -13,11 +13,11 @@ import (
 	"time"
 )
 
-// apiClient asks the API server the few things that tell when the lab is ready.
+// apiClient sends the API server the few requests that show when the lab is ready.
 type apiClient struct {
 	http *http.Client
-	// started is when this run of the lab began: what the API server remembers
-	// of an earlier one is no sign of life.
+	// started is when this run of the lab started: the API server also remembers the
+	// heartbeats of earlier runs.
 	started time.Time
 }
 
@@ -35,7 +35,7 @@ func newAPIClient() (*apiClient, error) {
 	config := &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}
 	return &apiClient{
 		http:    &http.Client{Transport: &http.Transport{TLSClientConfig: config}, Timeout: 10 * time.Second},
-		started: time.Now().Truncate(time.Second), // the API has whole seconds
+		started: time.Now().Truncate(time.Second), // the API has a resolution of one second
 	}, nil
 }
 
@@ -67,7 +67,7 @@ func (c *apiClient) get(ctx context.Context, path string, into any) error {
 
 func (c *apiClient) ready(ctx context.Context) error { return c.get(ctx, "/readyz", nil) }
 
-// nodeObject is what the lab wants to know of the node.
+// nodeObject holds the fields of the Node that the lab needs.
 type nodeObject struct {
 	Spec struct {
 		Taints []struct {
@@ -92,7 +92,7 @@ func (n nodeObject) ready(since time.Time) error {
 		}
 		return errors.New("the node is not ready: " + c.Message)
 	}
-	return errors.New("the node has not said that it is ready")
+	return errors.New("the node is not ready yet")
 }
 
 func (c *apiClient) nodeReady(ctx context.Context) error {
@@ -103,8 +103,8 @@ func (c *apiClient) nodeReady(ctx context.Context) error {
 	return node.ready(c.started)
 }
 
-// waitSettled waits until the cluster takes pods: the node has no taint any
-// more, and the default namespace has what every pod refers to.
+// waitSettled waits until the cluster accepts pods: the node has no taint, and the
+// default namespace has what every pod refers to.
 func (c *apiClient) waitSettled(ctx context.Context) error {
 	for {
 		err := c.settled(ctx)

@@ -21,7 +21,7 @@ const (
 	ClusterDNSServer = "dns-cluster"
 )
 
-// components is the table of everything that runs in the lab.
+// components returns all components of the lab.
 func components(api *apiClient) []supervise.Component {
 	return []supervise.Component{
 		{Name: "etcd", Title: "the cluster's store", Argv: etcdArgs(), Ready: listens("127.0.0.1:2379")},
@@ -33,7 +33,7 @@ func components(api *apiClient) []supervise.Component {
 		{Name: Kubelet, Title: "the node", Argv: kubeletArgs(), After: []string{APIServer, "sandbox-image"}, Ready: api.nodeReady},
 		{Name: NodeDNS, Title: "the node's resolver", Argv: dnsArgs("node"), Ready: listens(DNSAddress + ":53")},
 		{Name: ClusterDNSServer, Title: "the cluster's resolver", Argv: dnsArgs("cluster"), After: []string{APIServer}, Ready: listens(ClusterDNS + ":53")},
-		{Name: registry.NameServer, Title: "names that are told to each asker otherwise", Argv: []string{"/proc/self/exe"}, Env: roleEnvironment(RoleNames), AccessLog: true, Ready: listens(registry.PodViewAddress + ":53")},
+		{Name: registry.NameServer, Title: "DNS names with different answers for each client", Argv: []string{"/proc/self/exe"}, Env: roleEnvironment(RoleNames), AccessLog: true, Ready: listens(registry.PodViewAddress + ":53")},
 		registryComponent(registry.Hub, "the registry with passwords"),
 		registryComponent(registry.Token, "the registry with tokens"),
 		registryComponent(registry.Plain, "the registry without TLS"),
@@ -108,7 +108,7 @@ func roleEnvironment(role string) []string {
 	return append(box.Environment(), box.RoleVariable+"="+role)
 }
 
-// listens says that a component is ready when it takes connections.
+// listens returns a readiness check that passes when the address accepts connections.
 func listens(address string) func(context.Context) error {
 	return func(ctx context.Context) error { return dial(ctx, "tcp", address) }
 }

@@ -19,29 +19,29 @@ const (
 	Name = "lab-node"
 	// Address is the node's address.
 	Address = "10.201.0.2"
-	// DNSAddress is that of the resolver in the node's /etc/resolv.conf.
+	// DNSAddress is the resolver in the node's /etc/resolv.conf.
 	DNSAddress = "10.201.0.53"
-	// ClusterDNS is the resolver that pods get.
+	// ClusterDNS is the resolver of pods.
 	ClusterDNS = "10.96.0.10"
 	// SilentAddress never answers.
 	SilentAddress = registry.SilentAddress
-	// ServiceAddress is that of the API server's service.
+	// ServiceAddress is the address of the API server's Service.
 	ServiceAddress = "10.96.0.1"
-	// PodNetwork is where pods get their addresses from.
+	// PodNetwork is the pod network's CIDR.
 	PodNetwork = "10.244.0.0/22"
-	// ZoneFile maps addresses to names, as /etc/hosts does, for the node's
-	// resolver, which reads it again within a second after a change.
+	// ZoneFile maps addresses to names in the format of /etc/hosts. The node's resolver
+	// reloads it within a second after a change.
 	ZoneFile = "/etc/lab/dns/hosts"
-	// NamesFile is the name server's table, a nameserver.Table, which it reads for
-	// each question.
+	// NamesFile is the DNS server's table, a nameserver.Table. The server reads it for
+	// each query.
 	NamesFile = "/etc/lab/dns/names.json"
-	// SandboxImage is the image of every pod's first process.
+	// SandboxImage is the sandbox (pause) image.
 	SandboxImage = "pause.lab.example/pause:1.0"
-	// SandboxArchive is where the lab finds that image at start.
+	// SandboxArchive is the archive from which the lab loads that image at startup.
 	SandboxArchive = "/var/lib/lab/pause.tar"
-	// ToolDir has all the lab's programs, by name.
+	// ToolDir contains all programs of the lab, by name.
 	ToolDir = "/opt/lab/bin"
-	// LogDir has a log of each component.
+	// LogDir contains the log of each component.
 	LogDir = "/var/log/lab"
 
 	apiPort     = "6443"
@@ -51,10 +51,10 @@ const (
 	kubeDir     = "/etc/kubernetes"
 )
 
-// APIAddress is where the API server listens.
+// APIAddress is the API server's listen address.
 const APIAddress = Address + ":" + apiPort
 
-// Addresses are those of the lab's network device, with prefix lengths.
+// Addresses returns the addresses of the lab's network device, with prefix lengths.
 func Addresses() []string {
 	all := []string{Address + "/24", DNSAddress + "/24", ServiceAddress + "/32", ClusterDNS + "/32"}
 	for _, a := range registry.Addresses() {
@@ -63,18 +63,18 @@ func Addresses() []string {
 	return all
 }
 
-// Authorities are the certificate authorities of a lab.
+// Authorities holds the certificate authorities of a lab.
 type Authorities struct {
-	// Cluster signs what Kubernetes uses, Registry what the registries show.
+	// Cluster signs the certificates of Kubernetes, Registry those of the registries.
 	Cluster, Registry *catest.Pair
-	// Public is the one authority in the node's own list of trusted ones.
+	// Public is the only CA in the node's trust store.
 	Public *catest.Pair
-	// ServiceAccounts holds the key of service account tokens.
+	// ServiceAccounts holds the key that signs service account tokens.
 	ServiceAccounts *catest.Pair
 }
 
-// OpenAuthorities reads a lab's authorities from dir, and makes those that are
-// missing: what they have signed stays good when the lab is started again.
+// OpenAuthorities reads a lab's CAs from dir and creates missing ones. Existing
+// certificates therefore stay valid when the lab is started again.
 func OpenAuthorities(dir string) (Authorities, error) {
 	var a Authorities
 	for name, target := range map[string]**catest.Pair{
@@ -95,7 +95,7 @@ func OpenAuthorities(dir string) (Authorities, error) {
 	return a, nil
 }
 
-// Write writes all files of the node, besides its programs, below root.
+// Write writes all files of the node except its programs below root.
 func Write(root string, a Authorities) error {
 	if err := writeCertificates(root, a); err != nil {
 		return err
@@ -124,7 +124,7 @@ func writeFile(path, content string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
 		return fmt.Errorf("node configuration: %w", err)
 	}
-	// The node's files are for all its users, as on a real node.
+	// World-readable, as on a real node.
 	if err := os.WriteFile(path, []byte(content), 0o644); err != nil { // #nosec G306
 		return fmt.Errorf("node configuration: %w", err)
 	}
@@ -158,14 +158,14 @@ func writeCertificates(root string, a Authorities) error {
 	return nil
 }
 
-// clients are the users with a kubeconfig on the node.
+// clients returns the users that have a kubeconfig on the node.
 func clients() map[string]catest.Request {
 	return map[string]catest.Request{
 		"admin":              {CommonName: "lab-admin", Organizations: []string{"system:masters"}},
 		"controller-manager": {CommonName: "system:kube-controller-manager"},
 		"scheduler":          {CommonName: "system:kube-scheduler"},
 		"kubelet":            {CommonName: "system:node:" + Name, Organizations: []string{"system:nodes"}, Names: []string{Name, Address, "127.0.0.1"}},
-		// The cluster's resolver reads services, endpoints and namespaces.
+		// CoreDNS reads services, endpoints and namespaces.
 		"coredns": {CommonName: "lab-coredns", Organizations: []string{"system:masters"}},
 	}
 }
@@ -180,8 +180,8 @@ func certificates() map[string]catest.Request {
 	return all
 }
 
-// AdminKubeconfig is a kubeconfig with everything in it, for the machine
-// outside, where the API server is at url.
+// AdminKubeconfig returns a self-contained kubeconfig for use on the machine, where the
+// API server is at url.
 func AdminKubeconfig(a Authorities, url string) (string, error) {
 	admin, err := a.Cluster.Issue(clients()["admin"])
 	if err != nil {
@@ -217,7 +217,7 @@ current-context: lab
 `
 }
 
-// systemFiles are those that every machine has.
+// systemFiles returns the files that every machine has.
 func systemFiles(a Authorities) map[string]string {
 	return map[string]string{ // #nosec G101 -- not a secret
 		"/etc/passwd":                        "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
@@ -257,8 +257,7 @@ state = "/run/containerd"
     bin_dirs = ["/opt/cni/bin"]
     conf_dir = "/etc/cni/net.d"
 `,
-		// What the runtime's process has in its environment, as it stands on a node
-		// with systemd.
+		// The runtime's environment, where a node with systemd has it.
 		"/etc/systemd/system/containerd.service.d/http-proxy.conf": "[Service]\nEnvironment=\"" +
 			strings.Join(registry.ProxyEnvironment(), "\" \"") + "\"\n",
 		"/etc/cni/net.d/10-lab.conflist": `{
@@ -316,8 +315,8 @@ syncFrequency: 10s
 func dnsFiles() map[string]string {
 	return map[string]string{
 		ZoneFile: Zone(registry.Hosts()),
-		// The node's resolver knows the zone file and nothing else, and says so at
-		// once: below the names there is an empty root zone.
+		// The node's resolver knows only the zone file, and rejects all other names at
+		// once: below it is an empty root zone.
 		"/etc/lab/dns/root": ". 1 IN SOA ns.lab.example. hostmaster.lab.example. 1 3600 600 86400 1\n. 1 IN NS ns.lab.example.\n",
 		"/etc/lab/dns/node.conf": `. {
   bind ` + DNSAddress + `
@@ -330,7 +329,7 @@ func dnsFiles() map[string]string {
   }
   file /etc/lab/dns/root .
 }
-` + passOn(DNSAddress, registry.NodeViewAddress),
+` + forwardZone(DNSAddress, registry.NodeViewAddress),
 		"/etc/lab/dns/cluster.conf": `. {
   bind ` + ClusterDNS + `
   errors
@@ -342,12 +341,13 @@ func dnsFiles() map[string]string {
   }
   forward . ` + DNSAddress + `
 }
-` + passOn(ClusterDNS, registry.ClusterViewAddress),
+` + forwardZone(ClusterDNS, registry.ClusterViewAddress),
 	}
 }
 
-// passOn makes a resolver ask the name server about its zone.
-func passOn(resolver, server string) string {
+// forwardZone returns the configuration that makes a resolver forward NameZone to the
+// DNS server.
+func forwardZone(resolver, server string) string {
 	return registry.NameZone + ` {
   bind ` + resolver + `
   errors
@@ -356,7 +356,7 @@ func passOn(resolver, server string) string {
 `
 }
 
-// Zone is the content of the zone file for names and their addresses.
+// Zone returns the content of the zone file for the given names and addresses.
 func Zone(hosts map[string]string) string {
 	var lines strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(hosts)) {

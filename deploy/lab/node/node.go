@@ -1,4 +1,4 @@
-// Package node is a Kubernetes node and its control plane: the table of its
+// Package node runs a Kubernetes node and its control plane: the table of its
 // components, their configuration, and the process that supervises them.
 package node
 
@@ -21,7 +21,7 @@ import (
 	"github.com/whypull/whypull/deploy/lab/supervise"
 )
 
-// Roles that a program plays inside the lab (see box.RoleVariable).
+// Roles that a program can have inside the lab (see box.RoleVariable).
 const (
 	RoleSupervise = "supervise"
 	RoleTokens    = "tokens"
@@ -30,17 +30,17 @@ const (
 	RoleNames     = "names"
 )
 
-// ControlSocket is where the supervisor takes requests.
+// ControlSocket is the supervisor's control socket.
 const ControlSocket = "/run/lab/control.sock"
 
-// forwardsFile says how many sockets of the machine lead to the API server.
+// forwardsFile holds the number of inherited sockets that lead to the API server.
 const forwardsFile = "/etc/lab/forwards"
 
-// ForwardsFile is the content of the file that tells how many listening
-// sockets the supervisor inherits, and its path.
+// ForwardsFile returns the path and content of the file with the number of listening
+// sockets that the supervisor inherits.
 func ForwardsFile(n int) (path, content string) { return forwardsFile, strconv.Itoa(n) + "\n" }
 
-// Reexec plays one of the lab's roles when this process was started for one.
+// Reexec runs one of the lab's roles if this process was started for one.
 func Reexec() (played bool, err error) {
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM)
 	defer stop()
@@ -60,7 +60,7 @@ func Reexec() (played bool, err error) {
 	}
 }
 
-// serveNames answers for the zone of which each asker is told something else.
+// serveNames serves the zone whose answers depend on the client.
 func serveNames(ctx context.Context) error {
 	server, err := nameserver.New(NamesFile, os.Stdout)
 	if err != nil {
@@ -69,9 +69,9 @@ func serveNames(ctx context.Context) error {
 	return server.ServeViews(ctx, registry.Views())
 }
 
-// run supervises the node until it is told to stop.
+// run supervises the node until it gets a signal to stop.
 func run(ctx context.Context) error {
-	// Components that ask for their environment get the node's and no role.
+	// Components inherit the node's environment, but no role.
 	if err := os.Unsetenv(box.RoleVariable); err != nil {
 		return fmt.Errorf("environment: %w", err)
 	}
@@ -100,8 +100,8 @@ func run(ctx context.Context) error {
 	return supervisor.Serve(ctx, ControlSocket)
 }
 
-// forwardedListeners are the sockets of the machine that the supervisor has
-// inherited, and the service address, which has no proxy of its own here.
+// forwardedListeners returns the sockets that the supervisor has inherited from the
+// machine, and a listener for the Service address, because there is no kube-proxy.
 func forwardedListeners(ctx context.Context) ([]net.Listener, error) {
 	service, err := (&net.ListenConfig{}).Listen(ctx, "tcp", ServiceAddress+":443")
 	if err != nil {
@@ -127,7 +127,7 @@ func forwardedListeners(ctx context.Context) ([]net.Listener, error) {
 	return all, nil
 }
 
-// Forward hands every connection on to one of dial's, until ctx ends.
+// Forward forwards every connection to one from dial, until ctx is done.
 func Forward(ctx context.Context, listener net.Listener, dial func() (net.Conn, error)) {
 	defer context.AfterFunc(ctx, func() { _ = listener.Close() })()
 	for {
@@ -144,7 +144,7 @@ func Forward(ctx context.Context, listener net.Listener, dial func() (net.Conn, 
 	}
 }
 
-// splice copies both ways until both sides have ended.
+// splice copies in both directions until both sides are closed.
 func splice(a, b net.Conn) {
 	defer func() { _ = b.Close() }()
 	var both sync.WaitGroup

@@ -121,7 +121,7 @@ func TestNodeIsReadyOnlyByItsOwnWord(t *testing.T) {
 		LastHeartbeatTime     time.Time
 	}{"Ready", "True", "", now.Add(-time.Minute)})
 	if err := n.ready(now); err == nil {
-		t.Error("ready by what an earlier run has said")
+		t.Error("ready because of an earlier run")
 	}
 	n.Status.Conditions[0].LastHeartbeatTime = now
 	if err := n.ready(now); err != nil {

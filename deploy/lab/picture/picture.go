@@ -1,6 +1,5 @@
-// Package picture draws the dashboard's panels, with what Prometheus answers to
-// their queries, as one SVG. It is no Grafana: it shows the same numbers, and
-// stands in the documentation where nobody has Grafana at hand.
+// Package picture draws the dashboard's panels as an SVG, with Prometheus's answers to
+// their queries. It is not Grafana; it shows the same numbers, for the documentation.
 package picture
 
 import (
@@ -16,17 +15,16 @@ import (
 	"github.com/whypull/whypull/deploy/monitoring"
 )
 
-// Answer is what Prometheus says to the queries of a panel, with the legend of
-// each series.
+// Answer is the result of a panel's queries.
 type Answer []Series
 
-// Series is a line of a panel.
+// Series is one line of a panel.
 type Series struct {
 	Name string
 	demo.Sample
 }
 
-// Last is the newest value; false if there is none.
+// Last returns the newest value, or false if there is none.
 func (s Series) Last() (float64, bool) {
 	for _, p := range slices.Backward(s.Points) {
 		if !math.IsNaN(p.Value) {
@@ -36,8 +34,7 @@ func (s Series) Last() (float64, bool) {
 	return 0, false
 }
 
-// Named gives a series the name that a legend such as "{{node}} {{instance}}"
-// makes of its labels.
+// Named returns a series named by a legend such as "{{node}} {{instance}}".
 func Named(legend string, s demo.Sample) Series {
 	for label, value := range s.Labels {
 		legend = strings.ReplaceAll(legend, "{{"+label+"}}", value)
@@ -49,12 +46,12 @@ func Named(legend string, s demo.Sample) Series {
 const (
 	width  = 1280
 	column = width / 24
-	unit   = 26 // of height
+	unit   = 26 // height of one of Grafana's units
 	margin = 8
 	line   = 15
 )
 
-// picture is being drawn.
+// picture is a picture being drawn.
 type picture struct {
 	strings.Builder
 	from, to time.Time
@@ -66,7 +63,7 @@ func palette() []string {
 
 func colour(i int) string { return palette()[i%len(palette())] }
 
-// Draw returns the sections of the dashboard as they were from one time to another.
+// Draw returns the SVG of the dashboard's sections for the given time range.
 func Draw(sections []monitoring.Section, answers map[string]Answer, from, to time.Time) string {
 	p := &picture{from: from, to: to}
 	y := margin
@@ -78,7 +75,7 @@ func Draw(sections []monitoring.Section, answers map[string]Answer, from, to tim
 	return head + p.String() + "</svg>\n"
 }
 
-// section draws one below the other and returns where the next begins.
+// section draws a section at y and returns where the next one starts.
 func (p *picture) section(s monitoring.Section, answers map[string]Answer, y int) int {
 	p.text(margin, y+line, "#ffffff", "bold", s.Title)
 	y += line + margin
@@ -93,7 +90,7 @@ func (p *picture) section(s monitoring.Section, answers map[string]Answer, y int
 	return y + height
 }
 
-// box is a place in the picture.
+// box is a rectangle in the picture.
 type box struct{ x, y, w, h int }
 
 func (p *picture) panel(panel monitoring.Panel, a Answer, b box) {
@@ -114,7 +111,7 @@ func (p *picture) panel(panel monitoring.Panel, a Answer, b box) {
 	}
 }
 
-// level is the colour of a value by the panel's thresholds.
+// level returns the color of a value by the panel's thresholds.
 func level(panel monitoring.Panel, value float64) string {
 	colours := []string{"#73bf69", "#ff9830", "#f2495c"}
 	if panel.Falling {
@@ -127,8 +124,8 @@ func level(panel monitoring.Panel, value float64) string {
 	return colours[n]
 }
 
-// rows are values with the names of their series, the highest first; of a table
-// the name is all its labels that tell something.
+// rows draws the last values with the names of their series, the highest first. In a
+// table, the name is the namespace and pod, container, cause and registry.
 func (p *picture) rows(panel monitoring.Panel, a Answer, b box) {
 	sorted(a)
 	if panel.Falling {
@@ -153,7 +150,7 @@ func (p *picture) rows(panel monitoring.Panel, a Answer, b box) {
 	}
 }
 
-// sorted puts series in the order of their last values, the highest first.
+// sorted sorts series by their last values, the highest first.
 func sorted(a Answer) {
 	slices.SortStableFunc(a, func(s, o Series) int {
 		x, _ := s.Last()
@@ -162,7 +159,7 @@ func sorted(a Answer) {
 	})
 }
 
-// lines are series over time, on top of each other where the panel stacks them.
+// lines draws series over time, stacked if the panel is.
 func (p *picture) lines(panel monitoring.Panel, a Answer, b box) {
 	legend := min(len(a), 2+b.w/500)*line + 4
 	chart := box{b.x + 52, b.y + 2, b.w - 52, b.h - legend - line - 6}
@@ -186,7 +183,7 @@ func (p *picture) lines(panel monitoring.Panel, a Answer, b box) {
 		highest = 1
 	}
 	p.axes(panel, chart, highest)
-	for i := range slices.Backward(tops) { // the highest behind
+	for i := range slices.Backward(tops) { // the highest in the background
 		p.curve(tops[i], chart, highest, colour(i), panel.Stacked)
 	}
 	p.legend(a, box{b.x, chart.y + chart.h + line + 4, b.w, legend})
@@ -205,7 +202,7 @@ func (p *picture) axes(panel monitoring.Panel, c box, highest float64) {
 	}
 }
 
-// curve is one line; where there is a gap in the points, there is one in it.
+// curve draws one line, with gaps where points are missing.
 func (p *picture) curve(points []demo.Point, c box, highest float64, colour string, filled bool) {
 	place := func(pt demo.Point) string {
 		x := float64(c.x) + float64(c.w)*float64(pt.At.Sub(p.from))/float64(p.to.Sub(p.from))
@@ -230,7 +227,7 @@ func (p *picture) curve(points []demo.Point, c box, highest float64, colour stri
 	}
 }
 
-// Step is between the points of a series.
+// Step is the interval between the points of a series.
 const Step = 5 * time.Second
 
 func (p *picture) legend(a Answer, b box) {
@@ -260,11 +257,11 @@ func (p *picture) text(x, y int, fill, weight, s string) {
 
 func escaped(s string) string {
 	var out strings.Builder
-	_ = xml.EscapeText(&out, []byte(s)) // to memory
+	_ = xml.EscapeText(&out, []byte(s)) // writes to memory cannot fail
 	return out.String()
 }
 
-// formatted is a value with Grafana's unit.
+// formatted returns a value in Grafana's unit.
 func formatted(v float64, unit string) string {
 	switch unit {
 	case "s":

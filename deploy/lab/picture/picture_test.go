@@ -55,7 +55,7 @@ func TestDraw(t *testing.T) {
 	}
 }
 
-// TestGap: where there is no value, no line is drawn.
+// Where there is no value, no line is drawn.
 func TestGap(t *testing.T) {
 	panel := monitoring.Panel{Title: "Lines", Kind: "timeseries", Unit: "s", Width: 24}
 	sections := []monitoring.Section{{Title: "x", Height: 8, Panels: []monitoring.Panel{panel}}}

@@ -12,16 +12,16 @@ import (
 	"github.com/whypull/whypull/deploy/monitoring"
 )
 
-// every is how long after a way to break a pod the next one follows; settle is
-// how long they are looked at after the last.
+// every is the interval between two scenarios; settle is how long to record after the
+// last one.
 const (
 	every  = 6 * time.Second
 	settle = 45 * time.Second
 )
 
-// Take makes whypull's dashboard anew: it starts the lab, installs whypull from
-// its source tree, breaks the demo's pods one after the other under the eyes of
-// a Prometheus, mends some by taking them away, and draws what that has seen.
+// Take draws whypull's dashboard: it starts the lab, installs whypull from its source
+// tree, breaks the demo's pods one after the other while a Prometheus records, recovers
+// some by deleting them, and draws the result.
 func Take(ctx context.Context, l *lab.Lab, source string, progress io.Writer) (string, error) {
 	if err := l.Up(ctx, progress); err != nil {
 		return "", err
@@ -46,7 +46,7 @@ func Take(ctx context.Context, l *lab.Lab, source string, progress io.Writer) (s
 	return Draw(sections, answers, begin, end), nil
 }
 
-// happen breaks pods, and takes every third away again when all are broken.
+// happen breaks all pods, and then deletes every third.
 func happen(ctx context.Context, l *lab.Lab, progress io.Writer) error {
 	all := demo.Scenarios()
 	for i, s := range all {
@@ -78,8 +78,7 @@ func wait(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// ask has the queries of the dashboard answered, and leaves out the sections
-// about which there is nothing to say.
+// ask runs the dashboard's queries, and leaves out sections without data.
 func ask(ctx context.Context, p *demo.Prometheus, from, to time.Time) ([]monitoring.Section, map[string]Answer, error) {
 	answers := map[string]Answer{}
 	sections := monitoring.Sections()

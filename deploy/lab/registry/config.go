@@ -13,16 +13,16 @@ import (
 	"github.com/whypull/whypull/cri/catest"
 )
 
-// configDir holds the registries' configuration inside the lab.
+// configDir is the directory with the registries' configuration inside the lab.
 const configDir = "/etc/lab/registry"
 
-// AuthorityFile has the certificate of the registries' authority inside the lab.
+// AuthorityFile is the CA certificate of the registries inside the lab.
 const AuthorityFile = configDir + "/ca.crt"
 
-// ConfigFile is the configuration file of a registry inside the lab.
+// ConfigFile returns the configuration file of a registry inside the lab.
 func ConfigFile(registry string) string { return configDir + "/" + registry + ".yaml" }
 
-// Address is where a registry listens inside the lab.
+// Address returns the listen address of a registry inside the lab.
 func Address(registry string) string {
 	return map[string]string{
 		Hub: hubAddress + ":443", Token: tokenAddress + ":443", Plain: plainAddress + ":5000", Auth: authAddress + ":443",
@@ -30,7 +30,7 @@ func Address(registry string) string {
 	}[registry]
 }
 
-// WriteConfig writes the registries' files, and what the node knows of the
+// WriteConfig writes the registries' files, and the node's configuration for the
 // registries, below root. The authority signs their certificates.
 func WriteConfig(root string, authority *catest.Pair) error {
 	dir := filepath.Join(root, configDir)
@@ -55,7 +55,7 @@ func writeFile(path, content string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
 		return fmt.Errorf("registry configuration: %w", err)
 	}
-	// The node's files are for all its users, as on a real node.
+	// World-readable, as on a real node.
 	if err := os.WriteFile(path, []byte(content), 0o644); err != nil { // #nosec G306
 		return fmt.Errorf("registry configuration: %w", err)
 	}
@@ -120,7 +120,7 @@ func configs(dir string) (map[string]string, error) {
 func htpasswd() (string, error) {
 	var lines strings.Builder
 	for _, login := range [][2]string{{Alice, AlicePassword}, {Bob, BobPassword}} {
-		// A cheap hash: the passwords are public, and each request checks one.
+		// A cheap hash: the passwords are public, and every request checks one.
 		hash, err := bcrypt.GenerateFromPassword([]byte(login[1]), bcrypt.MinCost)
 		if err != nil {
 			return "", fmt.Errorf("password file: %w", err)
@@ -130,7 +130,8 @@ func htpasswd() (string, error) {
 	return lines.String(), nil
 }
 
-// config is the part that all registries share. It ends in the http section.
+// config returns the configuration that all registries share. It ends in the http
+// section.
 func config(name string) string {
 	return `version: 0.1
 log:
@@ -152,16 +153,16 @@ func tlsConfig(pair string) string {
     key: ` + configDir + "/" + pair + ".key\n"
 }
 
-// HostsFile is the node's configuration of one of the registries with TLS, as
-// it should be, and its path.
+// HostsFile returns the path and content of the node's correct hosts.toml for one of
+// the registries with TLS.
 func HostsFile(host string) (path, content string) {
 	const dir = "/etc/containerd/certs.d/"
 	return dir + host + "/hosts.toml", fmt.Sprintf("server = %q\nca = %q\n\n[host.%q]\n  ca = %q\n",
 		"https://"+host, dir+HubHost+"/ca.crt", "https://"+host, dir+HubHost+"/ca.crt")
 }
 
-// hostFiles is what containerd is told about the registries. UntrustedHost and
-// PlainHost2 are left out on purpose.
+// hostFiles returns containerd's configuration for the registries. UntrustedHost and
+// PlainHost2 are omitted on purpose.
 func hostFiles(ca string) map[string]string {
 	const dir = "/etc/containerd/certs.d/"
 	files := map[string]string{

@@ -9,69 +9,69 @@ import (
 	"github.com/whypull/whypull/deploy/lab/nameserver"
 )
 
-// NameServer is the name of the component that answers for NameZone.
+// NameServer is the name of the component that serves NameZone.
 const NameServer = "name-server"
 
-// NameZone is the domain of the names of which each is told something else.
-// They have no registry of their own: where they lead to one, it is PlainHost.
+// NameZone is the domain of the names whose answers depend on the client. They have no
+// registry of their own: those that resolve to one lead to PlainHost.
 const NameZone = "dns.lab.example"
 
-// Who asks the name server. The node's resolver and the cluster's pass
-// questions on to it, each at an address of its own; a pod may have one of the
-// addresses as its own resolver.
+// Views of the DNS server. The node's resolver and the cluster's DNS forward queries to
+// it, each to a different address; a pod may use one of the addresses as its own
+// resolver.
 const (
 	NodeView    = "node"
 	ClusterView = "cluster"
 	PodView     = "pod"
 )
 
-// Where the name server answers.
+// Addresses of the DNS server, and addresses in its answers.
 const (
 	NodeViewAddress    = "10.201.0.54"
 	ClusterViewAddress = "10.201.0.55"
 	PodViewAddress     = "10.201.0.56"
-	// ClosedAddress is an address of the lab where no port is open.
+	// ClosedAddress is an address of the lab without an open port.
 	ClosedAddress = closedAddress
-	// PlainAddress is that of the registry without TLS.
+	// PlainAddress is the address of the registry without TLS.
 	PlainAddress = plainAddress
-	// OutsideAddress is in a network to which the lab has no way (RFC 5737), and
-	// OutsideAddress6 is such an address of IPv6 (RFC 3849).
+	// OutsideAddress is in a network to which the lab has no route (RFC 5737).
+	// OutsideAddress6 is its IPv6 counterpart (RFC 3849).
 	OutsideAddress  = "203.0.113.7"
 	OutsideAddress6 = "2001:db8::7"
 )
 
-// WildDomain is a domain in which every name is that of SilentAddress: what a
-// search list must not have.
+// WildDomain is a domain in which every name resolves to SilentAddress, which a search
+// domain must not do.
 const WildDomain = "wild." + NameZone
 
-// Views maps the addresses of the name server, with ports, to who asks there.
+// Views maps the addresses of the DNS server, with ports, to their views.
 func Views() map[string]string {
 	return map[string]string{
 		NodeViewAddress + ":53": NodeView, ClusterViewAddress + ":53": ClusterView, PodViewAddress + ":53": PodView,
 	}
 }
 
-// NameHost is the registry of a label in NameZone, as it stands in image
-// references.
+// NameHost returns the registry host of a label in NameZone, as in image references.
 func NameHost(label string) string { return label + "." + NameZone + ":5000" }
 
-// Names are the labels of NameZone that have something to tell. The node is
-// told to speak plain HTTP with each.
+// Names returns the labels of NameZone that have an answer. The node is configured to
+// use plain HTTP with each.
 func Names() []string {
 	return slices.Sorted(maps.Keys(names()))
 }
 
-// told is what the node is told of a name, and what pods are, whomever they ask.
-type told struct{ node, pods *nameserver.Answer }
+// answers holds the answers for one name: the node's, and that of pods from any
+// resolver.
+type answers struct{ node, pods *nameserver.Answer }
 
-// names is the table of NameZone, by label. Views that are not told anything
-// are told that the name does not exist.
-func names() map[string]told {
+// names returns the answers of NameZone, by label. A view without an answer gets
+// NXDOMAIN.
+func names() map[string]answers {
 	plain, servfail, silent := at(plainAddress), &nameserver.Answer{Rcode: "SERVFAIL"}, &nameserver.Answer{Silent: true}
-	both := func(a *nameserver.Answer) told { return told{node: a, pods: a} }
+	both := func(a *nameserver.Answer) answers { return answers{node: a, pods: a} }
 	slow, cut := at(plainAddress), at(plainAddress)
 	slow.Delay, cut.Truncated = time.Second, true
-	return map[string]told{
+	return map[string]answers{
 		"everywhere":    both(plain),
 		"cluster-only":  {pods: plain},
 		"node-only":     {node: plain},
@@ -93,7 +93,7 @@ func names() map[string]told {
 	}
 }
 
-// NameTable is what the name server starts with.
+// NameTable returns the initial table of the DNS server.
 func NameTable() nameserver.Table {
 	table := nameserver.Table{{Name: "*." + WildDomain, Answer: *at(SilentAddress)}}
 	all := names()

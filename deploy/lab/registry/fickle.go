@@ -9,31 +9,30 @@ import (
 	"sync"
 )
 
-// What FickleHost does to a pull's blobs.
+// What FickleHost does with the blobs of a pull.
 const (
 	// FickleRefuse answers 503.
 	FickleRefuse = "refuse"
-	// FickleSlow sends them at fickleRate.
+	// FickleSlow sends blobs at fickleRate.
 	FickleSlow = "slow"
-	// FicklePass gives them.
+	// FicklePass sends blobs at full speed.
 	FicklePass = "pass"
 )
 
-// fickleRate is in bytes a second: enough for a pull that ends where a second
-// brings none.
+// fickleRate is in bytes per second: enough to finish a pull that would be canceled
+// after a second without data.
 const fickleRate = 6 << 20
 
-// Fickle is an image of FickleHost, and the same as it is pushed to PlainHost.
-// There is one plan for each pull by a container runtime, and the last is for all
-// that follow too. The name of an image may be used once in a lab's life.
+// Fickle returns the names of an image on FickleHost and of the same image on
+// PlainHost, where it must be pushed. plan has one entry for each pull by a container
+// runtime; the last applies to all later pulls too. Use each name only once in a lab.
 func Fickle(name string, plan ...string) (image, pushed string) {
 	repository := "/e2e/" + name + "/" + strings.Join(plan, "-") + ":1.0"
 	return FickleHost + repository, PlainHost + repository
 }
 
-// fickle shows the registry at target. It counts a runtime's pulls of a
-// repository by the question for the tag, with which each begins; others than
-// runtimes get what they ask for.
+// fickle is a proxy for the registry at target. It counts a runtime's pulls of a
+// repository by the tag requests that start them. Other clients are not affected.
 func fickle(target *url.URL) http.Handler {
 	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target) }, FlushInterval: -1}
 	slowly := slow(target, fickleRate)
@@ -63,7 +62,7 @@ func fickle(target *url.URL) http.Handler {
 	})
 }
 
-// repositoryOf splits the path of a request: /v2/<repository>/blobs/<digest>.
+// repositoryOf splits a request path: /v2/<repository>/blobs/<digest>.
 func repositoryOf(url string) (repository, object string) {
 	rest := strings.TrimPrefix(url, "/v2/")
 	for _, kind := range []string{"/manifests/", "/blobs/"} {

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// asked is one request of a runtime, or of somebody else, and what comes of it.
+// asked sends one request with a user agent and returns the result.
 func asked(ctx context.Context, t *testing.T, method, address, agent string) (status, bytes int, err error) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(ctx, method, address, nil)
@@ -28,8 +28,8 @@ func asked(ctx context.Context, t *testing.T, method, address, agent string) (st
 	return resp.StatusCode, len(data), err
 }
 
-// TestFickle: each pull of a runtime meets what is planned for it, the last plan
-// is for all that follow, and nobody else is met by any.
+// Each pull by a runtime follows its plan, the last plan applies to all later pulls,
+// and other clients are not affected.
 func TestFickle(t *testing.T) {
 	t.Parallel()
 	const whole, runtime = 64 << 10, "containerd/v2"
@@ -70,7 +70,7 @@ func TestFickle(t *testing.T) {
 		if refused := status == http.StatusServiceUnavailable; refused != (want == FickleRefuse) || !refused && bytes != whole {
 			t.Errorf("pull %d: %d with %d bytes, want %s", pull, status, bytes, want)
 		}
-		if took := time.Since(start); want == FickleSlow && took < whole*time.Second/fickleRate*8/10 { // what is on its way at the end has been sent
+		if took := time.Since(start); want == FickleSlow && took < whole*time.Second/fickleRate*8/10 { // data in flight at the end counts as sent
 			t.Errorf("pull %d took %v", pull, took)
 		}
 	}

@@ -8,9 +8,9 @@ import (
 	"sync"
 )
 
-// flaky shows the registry at target, which fails the first three requests with a
-// login for each path of a manifest that a container runtime makes, and none after
-// that: containerd asks once as a host, and twice as the server behind all hosts.
+// flaky is a proxy for the registry at target. It fails the first three authenticated
+// requests of a container runtime for each manifest path: containerd asks once as a
+// host, and twice as the server behind all hosts.
 func flaky(target *url.URL, transport http.RoundTripper) http.Handler {
 	proxy := &httputil.ReverseProxy{Transport: transport, Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target) }}
 	var mu sync.Mutex

@@ -13,8 +13,7 @@ import (
 	"time"
 )
 
-// logged writes one line for each request to standard output, in the same form
-// as the registries do.
+// logged writes one line per request to standard output, in the registries' own format.
 func logged(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		recorder := &statusRecorder{ResponseWriter: w, status: http.StatusOK}
@@ -35,7 +34,7 @@ type statusRecorder struct {
 	status int
 }
 
-// Unwrap is for http.ResponseController.
+// Unwrap implements the interface that http.ResponseController needs.
 func (r *statusRecorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 
 func (r *statusRecorder) WriteHeader(status int) {
@@ -43,8 +42,8 @@ func (r *statusRecorder) WriteHeader(status int) {
 	r.ResponseWriter.WriteHeader(status)
 }
 
-// ServeExpired shows the hub behind certificates that have expired or will soon,
-// ExpiredHost, ExpiringHost and EndingHost, until ctx ends.
+// ServeExpired serves the hub with certificates that have expired or will soon, as
+// ExpiredHost, ExpiringHost and EndingHost, until ctx is done.
 func ServeExpired(ctx context.Context) error {
 	ca, err := os.ReadFile(AuthorityFile)
 	if err != nil {
@@ -61,7 +60,8 @@ func ServeExpired(ctx context.Context) error {
 // Dialer connects to a literal address inside the lab.
 type Dialer func(ctx context.Context, network, address string) (net.Conn, error)
 
-// Transport reaches the registries by their names and trusts their authority.
+// Transport returns a transport that reaches the registries by name and trusts their
+// CA.
 func Transport(dial Dialer, authority []byte) *http.Transport {
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(authority)

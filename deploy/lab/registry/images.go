@@ -15,27 +15,27 @@ import (
 	"github.com/whypull/whypull/deploy/lab/image"
 )
 
-// Images that are there from the start.
+// Images that exist from the start.
 const (
-	// Nginx112, Nginx113, HubTeamA and HubTeamB want Alice or Bob. All but the
-	// images called tools run the pause program.
+	// Nginx112, Nginx113, HubTeamA and HubTeamB require the credentials of Alice or
+	// Bob. All images except those called tools run the pause program.
 	Nginx112 = HubHost + "/nginx/nginx:1.12.1"
 	Nginx113 = HubHost + "/nginx/nginx:1.13.0"
 	HubTeamA = HubHost + "/team-a/app:1.0"
 	HubTeamB = HubHost + "/team-b/app:1.0"
-	// TokenPublic is for everybody, TokenTeamA for Reader, TokenTeamB for Admin.
+	// TokenPublic is public, TokenTeamA is for Reader, TokenTeamB for Admin.
 	TokenPublic = TokenHost + "/public/app:1.0"
 	TokenTeamA  = TokenHost + "/team-a/app:1.0"
 	TokenTeamB  = TokenHost + "/team-b/app:1.0"
-	// PlainApp and PlainTools are for everybody. PlainTools can resolve names
-	// and make requests.
+	// PlainApp and PlainTools are public. PlainTools can resolve names and send
+	// requests.
 	PlainApp   = PlainHost + "/public/app:1.0"
 	PlainTools = PlainHost + "/public/tools:1.0"
 	// PlainForeign is an index without an image for this machine's architecture.
 	PlainForeign = PlainHost + "/public/foreign:1.0"
 )
 
-// Seed pushes the images that are there from the start.
+// Seed pushes the images that exist from the start.
 func Seed(ctx context.Context, transport http.RoundTripper, pauseProgram, toolsProgram string) error {
 	for _, reference := range []string{Nginx112, Nginx113, HubTeamA, HubTeamB, TokenPublic, TokenTeamA, TokenTeamB, PlainApp} {
 		if err := pushProgram(ctx, transport, reference, image.Options{Name: reference, Program: pauseProgram}); err != nil {
@@ -117,5 +117,5 @@ func options(ctx context.Context, transport http.RoundTripper, ref name.Referenc
 	}
 }
 
-// LogFile is the name of a registry's access log in the log folder.
+// LogFile returns the name of a registry's access log in the log directory.
 func LogFile(registry string) string { return path.Base(registry) + ".access.log" }

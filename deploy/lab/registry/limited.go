@@ -12,14 +12,14 @@ import (
 	"time"
 )
 
-// limitedFor is for how many seconds LimitedHost wants to be left alone.
+// limitedFor is LimitedHost's Retry-After, in seconds.
 const limitedFor = "60"
 
-// NearLeft is how many requests NearHost says that it still allows.
+// NearLeft is the number of requests that NearHost reports as left.
 const NearLeft = 3
 
-// ServeLimited answers for LimitedHost, NearHost, StallHost, SlowHost, FlakyHost
-// and FickleHost until ctx ends.
+// ServeLimited serves LimitedHost, NearHost, StallHost, SlowHost, FlakyHost and
+// FickleHost until ctx is done.
 func ServeLimited(ctx context.Context) error {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", Address(Limited))
 	if err != nil {
@@ -57,8 +57,8 @@ func ServeLimited(ctx context.Context) error {
 	return nil
 }
 
-// limited refuses what costs, as Docker Hub does: not the question whether it
-// is a registry.
+// limited refuses what counts toward the limit, as Docker Hub does: not the request for
+// /v2/.
 func limited(w http.ResponseWriter, r *http.Request) {
 	if strings.Contains(r.URL.Path, "/manifests/") {
 		w.Header().Set("Retry-After", limitedFor)
@@ -68,7 +68,7 @@ func limited(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// near has nothing, and tells of its limit as Docker Hub does.
+// near has no images, and reports its limit as Docker Hub does.
 func near(w http.ResponseWriter, r *http.Request) {
 	if strings.Contains(r.URL.Path, "/manifests/") {
 		w.Header().Set("Ratelimit-Limit", "100;w=21600")
@@ -77,8 +77,8 @@ func near(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// KubeletFile is the kubelet's own file of logins, with a wrong one for
-// NodeLoginHost, and its path.
+// KubeletFile returns the path and content of the kubelet's own credentials file, with
+// wrong credentials for NodeLoginHost.
 func KubeletFile(password string) (path, content string) {
 	return "/var/lib/kubelet/config.json", fmt.Sprintf(`{"auths":{%q:{"username":%q,"password":%q}}}`, NodeLoginHost, Alice, password)
 }

@@ -9,21 +9,21 @@ import (
 	"strings"
 )
 
-// Host names of the registries, as they stand in image references.
+// Host names of the registries, as in image references.
 const (
-	// HubHost and HubHost2 are one registry: passwords, TLS by the lab's own
-	// authority, which the node knows for these names through hosts.toml.
+	// HubHost and HubHost2 are one registry with passwords. Its certificate is from the
+	// lab's own CA, which hosts.toml configures for these names.
 	HubHost  = "hub.test.company.com"
 	HubHost2 = "hub.test2.company.com"
-	// UntrustedHost is the same registry under a name for which the node does
-	// not know the authority.
+	// UntrustedHost is the same registry under a name for which the node does not trust
+	// the CA.
 	UntrustedHost = "untrusted.lab.example"
-	// MismatchHost is the same registry under a name that its certificate lacks.
+	// MismatchHost is the same registry under a name that is not in its certificate.
 	MismatchHost = "mismatch.lab.example"
-	// ExpiredHost is the same registry behind a certificate that has expired.
+	// ExpiredHost is the same registry with an expired certificate.
 	ExpiredHost = "expired.lab.example"
-	// ExpiringHost and EndingHost are the same registry behind certificates that
-	// end in ten days and in two.
+	// ExpiringHost and EndingHost are the same registry with certificates that expire
+	// in ten days and in two.
 	ExpiringHost = "expiring.lab.example"
 	EndingHost   = "ending.lab.example"
 
@@ -33,57 +33,56 @@ const (
 	TokenHost2 = "quay.lab.example"
 	AuthHost   = "auth.lab.example"
 
-	// PlainHost speaks plain HTTP and wants no login; the node is told so.
+	// PlainHost uses plain HTTP without authentication; the node is configured for it.
 	PlainHost = "plain.lab.example:5000"
-	// PlainHost2 is the same registry under a name that the node takes for TLS.
+	// PlainHost2 is the same registry under a name for which the node expects TLS.
 	PlainHost2 = "plain2.lab.example:5000"
 
-	// MirroredHost is the registry with passwords behind a mirror that has
-	// nothing: PlainHost.
+	// MirroredHost is the registry with passwords behind an empty mirror, PlainHost.
 	MirroredHost = "mirrored.lab.example"
-	// MisconfiguredHost is the same registry; the node's hosts.toml for it does
-	// not parse, so that the node does not know the authority.
+	// MisconfiguredHost is the same registry. The node's hosts.toml for it does not
+	// parse, so the node does not trust the CA.
 	MisconfiguredHost = "misconfigured.lab.example"
-	// NodeLoginHost is the same registry; the kubelet's own file has a wrong
-	// password for it.
+	// NodeLoginHost is the same registry. The kubelet's own credentials file has a
+	// wrong password for it.
 	NodeLoginHost = "nodelogin.lab.example"
-	// ProxiedHost is the same registry; the runtime asks it through a proxy that
+	// ProxiedHost is the same registry, which the runtime reaches through a proxy that
 	// is down (see ProxyEnvironment).
 	ProxiedHost = "behind.proxy.example"
 	// LimitedHost answers every request for a manifest with 429.
 	LimitedHost = "limited.lab.example:5000"
-	// NearHost has nothing, and says that it allows NearLeft requests more.
+	// NearHost has no images, and reports NearLeft requests left.
 	NearHost = "near.lab.example:5000"
 
-	// StallHost is PlainHost, but its blobs stop in the middle until there is a
-	// file StallRelease.
+	// StallHost is PlainHost, but its blobs stop halfway until the file StallRelease
+	// exists.
 	StallHost = "stall.lab.example:5000"
 
-	// FlakyHost is HubHost, but fails a runtime's first request for a manifest that
-	// brings a login.
+	// FlakyHost is HubHost, but fails a runtime's first authenticated request for a
+	// manifest.
 	FlakyHost = "flaky.lab.example:5000"
-	// SlowHost is PlainHost, but its blobs come at SlowRate bytes a second.
+	// SlowHost is PlainHost, but sends blobs at SlowRate bytes per second.
 	SlowHost = "slow.lab.example:5000"
-	// FickleHost is PlainHost, but treats each pull's blobs as the image's name says
-	// (see Fickle).
+	// FickleHost is PlainHost, but sends the blobs of each pull as the image's name
+	// determines (see Fickle).
 	FickleHost = "fickle.lab.example:5000"
 
 	// ClosedHost has an address where nothing listens.
 	ClosedHost = "closed.lab.example:5001"
 	// SilentHost has an address that never answers.
 	SilentHost = "silent.lab.example"
-	// MissingHost does not exist: the node's resolver says NXDOMAIN.
+	// MissingHost does not exist: the node's resolver answers NXDOMAIN.
 	MissingHost = "missing.lab.example"
 )
 
-// Users and their passwords. They guard nothing but the lab.
+// Users and their passwords. They protect nothing but the lab.
 const (
-	// Alice and Bob may use everything on HubHost.
+	// Alice and Bob have access to everything on HubHost.
 	Alice         = "alice"
 	AlicePassword = "alice-of-the-lab" // #nosec G101 -- not a secret
 	Bob           = "bob"
 	BobPassword   = "bob-of-the-lab" // #nosec G101 -- not a secret
-	// Reader may pull team-a/* from TokenHost, Admin may do everything there.
+	// Reader may pull team-a/* from TokenHost; Admin has full access.
 	Reader         = "reader"
 	ReaderPassword = "reader-of-the-lab" // #nosec G101 -- not a secret
 	Admin          = "admin"
@@ -109,11 +108,11 @@ const (
 	closedAddress  = "10.201.0.14"
 	expiredAddress = "10.201.0.15"
 	limitedAddress = "10.201.0.16"
-	// SilentAddress is in the lab's network, and nothing has it.
+	// SilentAddress is in the lab's network, and no host has it.
 	SilentAddress = "10.201.0.99"
 )
 
-// Hosts maps the registries' names, without ports, to their addresses.
+// Hosts maps the registries' host names to their addresses.
 func Hosts() map[string]string {
 	return map[string]string{
 		HubHost: hubAddress, HubHost2: hubAddress, UntrustedHost: hubAddress, MismatchHost: hubAddress,
@@ -127,7 +126,7 @@ func Hosts() map[string]string {
 	}
 }
 
-// Addresses lists the addresses that the lab's network device must have.
+// Addresses returns the addresses that the lab's network device must have.
 func Addresses() []string {
 	set := map[string]bool{}
 	for _, a := range Hosts() {
@@ -147,7 +146,7 @@ func withoutPort(host string) string {
 	return host
 }
 
-// Resolve turns host:port into address:port by the lab's own names.
+// Resolve replaces the host of host:port by its address in the lab.
 func Resolve(hostPort string) string {
 	host, port, err := net.SplitHostPort(hostPort)
 	if err != nil {
@@ -159,12 +158,12 @@ func Resolve(hostPort string) string {
 	return hostPort
 }
 
-// ProxyEnvironment is that of the container runtime: one registry's domain is
-// behind a proxy, which is down. The cluster's own names are not, as NO_PROXY
-// on nodes should have it.
+// ProxyEnvironment returns the container runtime's proxy variables. One registry's
+// domain is behind a proxy, which is down. NO_PROXY covers the cluster's own names, as
+// it should on nodes.
 func ProxyEnvironment() []string {
 	return []string{"HTTPS_PROXY=http://" + closedAddress + ":3128", "NO_PROXY=.lab.example,.company.com,.cluster.local,registry,localhost,127.0.0.0/8,10.0.0.0/8"}
 }
 
-// ServesPlainHTTP says that a host is one of the registry without TLS.
+// ServesPlainHTTP reports whether a host is the registry without TLS.
 func ServesPlainHTTP(host string) bool { return host == PlainHost || host == PlainHost2 }

@@ -96,7 +96,8 @@ func ask(t *testing.T, service http.Handler, method, user, password, scope strin
 	return response
 }
 
-// accessIn reads a token as a registry does: with the published key set.
+// accessIn verifies a token with the published key set, as a registry does, and returns
+// its access.
 func accessIn(t *testing.T, body []byte, key *catest.Pair) []Access {
 	t.Helper()
 	var answer struct{ Token string }
@@ -145,7 +146,7 @@ func TestWriteConfig(t *testing.T) {
 	}
 	for _, host := range []string{UntrustedHost, PlainHost2} {
 		if _, err := os.Stat(filepath.Join(root, "/etc/containerd/certs.d", host)); err == nil {
-			t.Errorf("the node is told about %s", host)
+			t.Errorf("hosts.toml for %s must not exist", host)
 		}
 	}
 }
@@ -228,8 +229,8 @@ func TestLimitedRefusesManifestsOnly(t *testing.T) {
 	}
 }
 
-// TestNearTellsOfItsLimit: where Docker Hub does, and it has no image.
-func TestNearTellsOfItsLimit(t *testing.T) {
+// NearHost reports its limit as Docker Hub does, and has no image.
+func TestNearReportsItsLimit(t *testing.T) {
 	for path, want := range map[string]string{"/v2/": "", "/v2/demo/app/manifests/1.0": "3;w=21600"} {
 		response := httptest.NewRecorder()
 		near(response, httptest.NewRequestWithContext(t.Context(), http.MethodHead, path, nil))
@@ -239,8 +240,8 @@ func TestNearTellsOfItsLimit(t *testing.T) {
 	}
 }
 
-// TestCertificatesEnd: each when the alerts on it want it to.
-func TestCertificatesEnd(t *testing.T) {
+// Each certificate expires when its alert needs it.
+func TestCertificatesExpire(t *testing.T) {
 	dir, authority := t.TempDir(), newPair(t)
 	if err := writeCertificates(dir, authority); err != nil {
 		t.Fatal(err)
@@ -263,8 +264,8 @@ func TestCertificatesEnd(t *testing.T) {
 	}
 }
 
-// TestTheProxyIsForOneRegistry: all others are asked directly.
-func TestTheProxyIsForOneRegistry(t *testing.T) {
+// The runtime reaches all other registries directly.
+func TestProxyIsForOneRegistry(t *testing.T) {
 	for _, v := range ProxyEnvironment() {
 		name, value, _ := strings.Cut(v, "=")
 		t.Setenv(name, value)
@@ -278,8 +279,7 @@ func TestTheProxyIsForOneRegistry(t *testing.T) {
 	}
 }
 
-// TestOneHostsFileIsBroken: the node's files for the other registries are
-// tables as they should be.
+// The node's files for the other registries are valid TOML.
 func TestOneHostsFileIsBroken(t *testing.T) {
 	for path, content := range hostFiles("ca") {
 		if !strings.HasSuffix(path, "hosts.toml") {
@@ -309,8 +309,7 @@ func TestKubeletFileIsForOneRegistry(t *testing.T) {
 	}
 }
 
-// TestStall: a blob stops in the middle until it is released; small ones and
-// manifests pass.
+// A blob stops halfway until it is released; small blobs and manifests pass.
 func TestStall(t *testing.T) {
 	t.Parallel()
 	const whole = 3 * stallAt
@@ -365,8 +364,8 @@ func TestStall(t *testing.T) {
 	}
 }
 
-// TestNames: the node speaks plain HTTP with every name of the zone, and where
-// a name leads to an address of the lab, somebody has it.
+// The node uses plain HTTP with every name of the zone, and every address in the lab
+// belongs to something.
 func TestNames(t *testing.T) {
 	files, table := hostFiles("ca"), NameTable()
 	for _, label := range Names() {

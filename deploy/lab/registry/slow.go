@@ -9,11 +9,10 @@ import (
 	"time"
 )
 
-// SlowRate is how many bytes of a blob SlowHost sends in a second.
+// SlowRate is the rate of SlowHost's blobs in bytes per second.
 const SlowRate = 512 << 10
 
-// slow shows the registry at target, whose blobs come at a rate of bytes a
-// second.
+// slow is a proxy for the registry at target that sends blobs at rate bytes per second.
 func slow(target *url.URL, rate int) http.Handler {
 	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target) }, FlushInterval: -1}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -24,7 +23,7 @@ func slow(target *url.URL, rate int) http.Handler {
 	})
 }
 
-// slowWriter waits after what it has written for as long as the rate wants.
+// slowWriter sleeps after each write to keep to the rate.
 type slowWriter struct {
 	http.ResponseWriter
 	ctx     context.Context //nolint:containedctx // of the one request that it answers
@@ -33,7 +32,7 @@ type slowWriter struct {
 	written int
 }
 
-// Unwrap is for http.ResponseController.
+// Unwrap implements the interface that http.ResponseController needs.
 func (w *slowWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 func (w *slowWriter) Write(p []byte) (int, error) {

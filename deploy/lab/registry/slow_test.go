@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// TestSlow: a blob takes as long as its rate wants, and comes whole; manifests do
-// not wait.
+// A blob takes as long as its rate requires and is complete; manifests are not slowed
+// down.
 func TestSlow(t *testing.T) {
 	t.Parallel()
 	const whole, rate = 100 << 10, 200 << 10
@@ -43,7 +43,7 @@ func TestSlow(t *testing.T) {
 	if n := get(blobs.URL + "/v2/x/blobs/large"); n != whole {
 		t.Errorf("blob: %d bytes", n)
 	}
-	if took := time.Since(start); took < whole*time.Second/rate*8/10 { // what is on its way at the end has been sent
+	if took := time.Since(start); took < whole*time.Second/rate*8/10 { // data in flight at the end counts as sent
 		t.Errorf("the blob took %v", took)
 	}
 }

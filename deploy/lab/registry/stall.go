@@ -10,15 +10,14 @@ import (
 	"time"
 )
 
-// StallRelease is the file on the node that lets StallHost go on.
+// StallRelease is the file on the node that lets StallHost continue.
 const StallRelease = "/var/lib/lab/stall-release"
 
-// stallAt is after how many bytes of a blob a registry stalls; smaller ones
-// pass.
+// stallAt is the number of bytes after which a blob stalls; smaller blobs pass.
 const stallAt = 64 << 10
 
-// stall shows the registry at target, whose blobs stop in the middle until
-// there is a file of the name release.
+// stall is a proxy for the registry at target whose blobs stop halfway until the file
+// release exists.
 func stall(target *url.URL, release string) http.Handler {
 	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target) }, FlushInterval: -1}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -29,7 +28,7 @@ func stall(target *url.URL, release string) http.Handler {
 	})
 }
 
-// stallingWriter waits after stallAt bytes.
+// stallingWriter blocks after stallAt bytes.
 type stallingWriter struct {
 	http.ResponseWriter
 	ctx     context.Context //nolint:containedctx // of the one request that it answers

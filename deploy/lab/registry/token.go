@@ -26,14 +26,14 @@ const (
 	signingKeyID  = "lab"
 )
 
-// Access is one right in a token, in the form of the registries' protocol.
+// Access is one permission in a token, in the format of the registry token protocol.
 type Access struct {
 	Type    string   `json:"type"`
 	Name    string   `json:"name"`
 	Actions []string `json:"actions"`
 }
 
-// Grant returns what a user (or nobody: "") gets of the scopes asked for.
+// Grant returns what a user ("" for anonymous) gets of the requested scopes.
 func Grant(user string, scopes []string) []Access {
 	granted := []Access{}
 	for _, scope := range scopes {
@@ -72,7 +72,7 @@ type TokenService struct {
 	users  map[string]string
 }
 
-// NewTokenService makes a service that signs with the given pair's key.
+// NewTokenService returns a service that signs tokens with the given pair's key.
 func NewTokenService(key *catest.Pair) (*TokenService, error) {
 	options := (&jose.SignerOptions{}).WithType("JWT").WithHeader("kid", signingKeyID)
 	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: key.Key}, options)
@@ -83,7 +83,8 @@ func NewTokenService(key *catest.Pair) (*TokenService, error) {
 	return &TokenService{signer: signer, users: users}, nil
 }
 
-// ServeHTTP answers GET with a token. It knows no POST, as some registries do not.
+// ServeHTTP answers GET with a token. It does not support POST; neither do some
+// registries.
 func (s *TokenService) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodGet {
 		http.Error(w, "use GET", http.StatusMethodNotAllowed)
@@ -115,7 +116,7 @@ func (s *TokenService) knows(user, password string) bool {
 
 func (s *TokenService) issue(user, service string, scopes []string, now time.Time) (string, error) {
 	var split []string
-	for _, scope := range scopes { // several may stand in one parameter
+	for _, scope := range scopes { // one parameter may contain several
 		split = append(split, strings.Fields(scope)...)
 	}
 	claims := jwt.Claims{
@@ -129,7 +130,7 @@ func (s *TokenService) issue(user, service string, scopes []string, now time.Tim
 	return token, nil
 }
 
-// keySet returns the public key of the token service as registries read it.
+// keySet returns the token service's public key as registries read it.
 func keySet(key *catest.Pair) ([]byte, error) {
 	set := jose.JSONWebKeySet{Keys: []jose.JSONWebKey{
 		{Key: key.Key.Public(), KeyID: signingKeyID, Algorithm: string(jose.ES256), Use: "sig"},
@@ -141,7 +142,7 @@ func keySet(key *catest.Pair) ([]byte, error) {
 	return data, nil
 }
 
-// ServeTokens runs the token service inside the lab until ctx ends.
+// ServeTokens runs the token service inside the lab until ctx is done.
 func ServeTokens(ctx context.Context) error {
 	key, err := catest.Read(configDir + "/token-key")
 	if err != nil {
@@ -154,8 +155,7 @@ func ServeTokens(ctx context.Context) error {
 	return serveTLS(ctx, net.JoinHostPort(authAddress, "443"), logged(service), "auth")
 }
 
-// serveTLS shows the one of the certificates that has the name which is asked for,
-// else the first.
+// serveTLS serves with the certificate for the requested name, or else the first one.
 func serveTLS(ctx context.Context, address string, handler http.Handler, certificates ...string) error {
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
 	for _, name := range certificates {

@@ -14,20 +14,20 @@ import (
 )
 
 const (
-	// role is that of the box's main process.
+	// role is the role of the box's main process.
 	role = "retry"
-	// doneFile is written inside the box when all is well.
+	// doneFile is written inside the box when all tests pass.
 	doneFile = "/var/lib/lab/done"
 )
 
-// run starts a box in the lab's folder, waits for its main process, and tells
-// whether that was content. What it printed is in the log.
+// run starts a box in the lab's directory, waits for its main process, and reports
+// whether its tests passed. log is its output.
 func run(ctx context.Context, l *lab.Lab, progress io.Writer) (log string, passed bool, err error) {
 	tools, err := l.Build(ctx, progress)
 	if err != nil {
 		return "", false, err
 	}
-	if err := l.Remove(ctx); err != nil { // what an earlier run has left when it was killed
+	if err := l.Remove(ctx); err != nil { // leftovers of an earlier run that was killed
 		return "", false, err
 	}
 	log = filepath.Join(l.Dir(), "retry.log")
@@ -50,7 +50,7 @@ func run(ctx context.Context, l *lab.Lab, progress io.Writer) (log string, passe
 	return log, err == nil, nil
 }
 
-// gone returns when the box has ended by itself.
+// gone returns when the box has exited.
 func gone(ctx context.Context, b *box.Box) error {
 	for b.Alive() {
 		select {

@@ -25,11 +25,12 @@ import (
 
 const (
 	namespace = "faults"
-	// strange says nothing, so that all has to be found out.
+	// strange is a message without information, so that only the checks can find the
+	// cause.
 	strange = "something that nobody has seen before"
 )
 
-// pullSecrets are logins by the name of the secret, for a registry each.
+// pullSecrets holds credentials for one registry each, by the name of the secret.
 type pullSecrets []faulttest.Credential
 
 // Secret implements probe.Secrets.
@@ -50,8 +51,7 @@ func (s pullSecrets) Secret(_ context.Context, ns, name string) (kube.Secret, er
 	return kube.Secret{}, kube.ErrNotFound
 }
 
-// agent is what the agent has on a node with this runtime, but for the API
-// server.
+// agent holds what the agent has on a node with this runtime, except the API server.
 type agent struct {
 	collector *probe.Collector
 	again     chan string
@@ -75,7 +75,7 @@ func newAgent(t *testing.T, r runtimes.Runtime, l scratchpull.Limits, secrets ..
 	return a
 }
 
-// failure is that of a pod whose pull has ended in these words.
+// failure returns the failure of a pod whose pull ended with this message.
 func (a agent) failure(t *testing.T, image, text string) diagnosis.Failure {
 	t.Helper()
 	pod := &corev1.Pod{
@@ -97,7 +97,7 @@ func (a agent) failure(t *testing.T, image, text string) diagnosis.Failure {
 	return all[0]
 }
 
-// judge examines a failure until the retry, if there is one, has ended.
+// judge examines a failure until its retry, if there is one, has finished.
 func (a agent) judge(t *testing.T, f diagnosis.Failure) diagnosis.Verdict {
 	t.Helper()
 	for {
@@ -112,13 +112,13 @@ func (a agent) judge(t *testing.T, f diagnosis.Failure) diagnosis.Verdict {
 	}
 }
 
-// retries is the evidence of the pull tried again.
+// retries returns the evidence of the retried pull.
 func retries(v diagnosis.Verdict) []diagnosis.Finding {
 	return slices.DeleteFunc(slices.Clone(v.Evidence), func(e diagnosis.Finding) bool { return e.Pull().Retry == nil })
 }
 
-// told is a verdict for the log of a test.
-func told(v diagnosis.Verdict) string {
+// describe formats a verdict for the log of a test.
+func describe(v diagnosis.Verdict) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s, %s: %s", v.Cause, v.Confidence, v.Summary)
 	for _, e := range v.Evidence {
@@ -129,7 +129,7 @@ func told(v diagnosis.Verdict) string {
 	return b.String()
 }
 
-// robots is the login of the large registry's, as a pod has it.
+// robots returns the large registry's credentials, as a pod has them.
 func robots() faulttest.Credential {
 	return faulttest.Credential{Source: "robots", Key: host, Username: user, Password: password}
 }
@@ -138,7 +138,7 @@ func clerks() faulttest.Credential {
 	return faulttest.Credential{Source: "clerks", Key: host, Username: clerk, Password: clerksPassword}
 }
 
-// put stores an image of noise in the large registry.
+// put stores an incompressible image in the large registry.
 func put(t *testing.T, repository string, size, layers int64) (reference string) {
 	t.Helper()
 	image, err := noise(size, layers)

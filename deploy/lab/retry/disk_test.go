@@ -21,11 +21,11 @@ import (
 	"github.com/whypull/whypull/deploy/lab/runtimes"
 )
 
-// small is the size of a file system on which the images of TestInsideDiskTooSmall
-// have no place.
+// small is the size of a file system that is too small for the images of
+// TestInsideDiskTooSmall.
 const small = "24m"
 
-// resize gives the file system of a runtime's root another size.
+// resize changes the size of the file system of a runtime's root.
 func resize(t *testing.T, r runtimes.Runtime, size string) {
 	t.Helper()
 	if err := unix.Mount("tmpfs", r.Root(), "tmpfs", unix.MS_REMOUNT, "size="+size); err != nil {
@@ -33,7 +33,7 @@ func resize(t *testing.T, r runtimes.Runtime, size string) {
 	}
 }
 
-// spare are limits as the agent has them: so many bytes have to be left.
+// spare returns the agent's limits, with floor bytes to keep free.
 func spare(r runtimes.Runtime, floor uint64) scratchpull.Limits {
 	l := limits()
 	l.Floor = floor
@@ -47,7 +47,7 @@ func spare(r runtimes.Runtime, floor uint64) scratchpull.Limits {
 	return l
 }
 
-// fill writes until no byte is left, and gives the way to take it away.
+// fill fills the file system, and returns a function that frees the space again.
 func fill(t *testing.T, r runtimes.Runtime) (empty func()) {
 	t.Helper()
 	name := filepath.Join(r.Root(), "ballast")
@@ -66,7 +66,7 @@ func fill(t *testing.T, r runtimes.Runtime) (empty func()) {
 	}
 }
 
-// attempt is the kubelet's pull, of which the runtime keeps what it wants to.
+// attempt pulls as the kubelet does; the runtime keeps what it received.
 func attempt(t *testing.T, r runtimes.Runtime, image string) string {
 	t.Helper()
 	req := &runtimeapi.PullImageRequest{Image: &runtimeapi.ImageSpec{Image: image}, Auth: &runtimeapi.AuthConfig{Username: user, Password: password}}
@@ -80,8 +80,8 @@ func attempt(t *testing.T, r runtimes.Runtime, image string) string {
 	return said
 }
 
-// cleanedUp returns when the runtime has removed what it had of an image that it
-// could not store.
+// cleanedUp waits until the runtime has removed the leftovers of an image that it could
+// not store.
 func cleanedUp(t *testing.T, r runtimes.Runtime, image string) {
 	t.Helper()
 	runtime, err := cri.Dial(r.Socket())
@@ -104,24 +104,25 @@ func cleanedUp(t *testing.T, r runtimes.Runtime, image string) {
 	}
 }
 
-// want asserts a verdict on the pull of an image, by an agent that leaves so many
-// bytes free, and what is told of it.
+// want checks the verdict on the pull of an image, by an agent that keeps floor bytes
+// free, and its summary.
 func want(t *testing.T, r runtimes.Runtime, floor uint64, image, said string, cause diagnosis.Cause, in ...string) {
 	t.Helper()
 	a := newAgent(t, r, spare(r, floor), robots())
 	v := a.judge(t, a.failure(t, image, said))
-	t.Log(told(v))
+	t.Log(describe(v))
 	if v.Cause != cause {
-		t.Errorf("with %d bytes to be left free: want %s: %s", floor, cause, told(v))
+		t.Errorf("with %d bytes to keep free: want %s: %s", floor, cause, describe(v))
 	}
 	for _, s := range in {
-		if !strings.Contains(told(v), s) {
-			t.Errorf("with %d bytes to be left free: want %q in %s", floor, s, told(v))
+		if !strings.Contains(describe(v), s) {
+			t.Errorf("with %d bytes to keep free: want %q in %s", floor, s, describe(v))
 		}
 	}
 }
 
-// missing is what the summary has of a file system that is too small.
+// missing returns the start and end of the summary's part about a file system that is
+// too small.
 func missing(r runtimes.Runtime, needed string) (start, end string) {
 	return " are missing on node lab-node's file system of " + r.Root() + "/io.containerd.content.v1.content (content store, image store): ",
 		" MiB are free, and the image needs about " + needed + " once unpacked\n"
@@ -133,10 +134,10 @@ const (
 	whole = "came whole"
 )
 
-// A pull that found no room, by the runtime's own words: the file system is
-// named, whether the image is pulled again or, for want of space, replayed, and
-// how much is missing there by the size that the registry tells, since the runtime
-// has cleaned up; and once there is room, the pull tried again shows it.
+// The runtime's message says that a pull found no space. The summary names the file
+// system, whether the image is pulled again or, for lack of space, replayed. It also
+// says how much space is missing, by the size that the registry reports, because the
+// runtime has cleaned up. Once there is space, the retried pull succeeds.
 func TestInsideDiskTooSmall(t *testing.T) {
 	eachRuntime(t, func(t *testing.T, r runtimes.Runtime) {
 		for name, parts := range map[string]struct {
@@ -161,7 +162,7 @@ func TestInsideDiskTooSmall(t *testing.T) {
 	})
 }
 
-// A file system that others have filled to the last byte.
+// Other files have filled the file system completely.
 func TestInsideDiskFull(t *testing.T) {
 	eachRuntime(t, func(t *testing.T, r runtimes.Runtime) {
 		image := put(t, "full-"+r.Tool, 1<<20, 2)

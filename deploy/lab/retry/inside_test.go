@@ -27,9 +27,9 @@ import (
 )
 
 const (
-	// pullerRole is that of a process that pulls and is killed.
+	// pullerRole is the role of a process that pulls and is killed.
 	pullerRole = "retry-puller"
-	// pullerSocket and pullerImage are its variables.
+	// pullerSocket and pullerImage are its environment variables.
 	pullerSocket = "RETRY_SOCKET"
 	pullerImage  = "RETRY_IMAGE"
 	certsDir     = "/etc/containerd/certs.d"
@@ -37,12 +37,12 @@ const (
 	worksFor = 2 * time.Minute
 )
 
-// capable are the runtimes that can pull in a namespace of ours.
+// capable returns the runtimes that support pulls in a namespace of our own.
 func capable() []runtimes.Runtime { return runtimes.Releases()[:2] }
 
 func modern(r runtimes.Runtime) bool { return strings.HasPrefix(r.Name, "containerd 2") }
 
-// hostsDir is what a pull on this runtime is given.
+// hostsDir returns the hosts directory for a pull on this runtime.
 func hostsDir(r runtimes.Runtime) string {
 	if modern(r) {
 		return certsDir
@@ -50,7 +50,7 @@ func hostsDir(r runtimes.Runtime) string {
 	return ""
 }
 
-// limits are those of pulls that may be slow.
+// limits returns limits for pulls that may be slow.
 func limits() scratchpull.Limits {
 	return scratchpull.Limits{Bytes: 1 << 30, Time: worksFor, Idle: worksFor, Free: func() (uint64, error) { return 1 << 40, nil }}
 }
@@ -65,8 +65,8 @@ func puller(t *testing.T, r runtimes.Runtime, l scratchpull.Limits) *scratchpull
 	return p
 }
 
-// eachRuntime runs a test inside the box on each capable runtime, and compares
-// what the runtime holds before and after.
+// eachRuntime runs a test inside the box on each capable runtime, and checks that the
+// runtime holds the same before and after.
 func eachRuntime(t *testing.T, test func(*testing.T, runtimes.Runtime)) {
 	if world == nil {
 		t.Skip("runs inside the box of TestRetry")
@@ -122,7 +122,7 @@ func request(r runtimes.Runtime, c faulttest.Case) scratchpull.Request {
 	return req
 }
 
-// kubelet is the runtime as the kubelet sees it.
+// kubelet is a CRI client, like the kubelet's.
 type kubelet struct {
 	runtimeapi.ImageServiceClient
 	records imagesapi.ImagesClient
@@ -138,7 +138,7 @@ func images(t *testing.T, r runtimes.Runtime) kubelet {
 	return kubelet{runtimeapi.NewImageServiceClient(conn), imagesapi.NewImagesClient(conn)}
 }
 
-// seen tells whether the kubelet sees an image.
+// seen reports whether the kubelet sees an image.
 func seen(t *testing.T, s kubelet, image string) bool {
 	t.Helper()
 	all, err := s.ListImages(context.Background(), &runtimeapi.ListImagesRequest{})
@@ -188,8 +188,8 @@ func text(err error) string {
 	return ""
 }
 
-// pullAndRemove is the kubelet's pull. One that fails when all is stored leaves
-// a record, with content, that CRI does not know.
+// pullAndRemove pulls as the kubelet does and removes the image. A pull that fails
+// after everything is stored leaves a record, with content, that CRI does not show.
 func pullAndRemove(ctx context.Context, s kubelet, image string, login *scratchpull.Login) error {
 	req := &runtimeapi.PullImageRequest{Image: &runtimeapi.ImageSpec{Image: image}}
 	if login != nil {
@@ -204,9 +204,9 @@ func pullAndRemove(ctx context.Context, s kubelet, image string, login *scratchp
 	return errors.New(status.Convert(pull).Message())
 }
 
-// Every case of the world of faults, on the release whose CRI pulls through the
-// same service: the same outcome, in the same words.
-func TestInsideTheWordsAreThoseOfTheKubeletsPull(t *testing.T) {
+// Every case of the fault registry, on the release whose CRI uses the same transfer
+// service: the same outcome, with the same message.
+func TestInsideMessagesMatchTheKubeletsPull(t *testing.T) {
 	eachRuntime(t, func(t *testing.T, r runtimes.Runtime) {
 		if !modern(r) {
 			t.Skip("CRI of 1.7 does not use the service")
@@ -232,13 +232,13 @@ func TestInsideTheWordsAreThoseOfTheKubeletsPull(t *testing.T) {
 	})
 }
 
-// plain is a text without what differs from one attempt to the next.
+// plain returns a message without what differs between attempts.
 func plain(s string) string {
 	for _, differs := range []string{
-		`\?[^ "]*`,            // CRI redacts queries, message.Read does for us
-		`127\.0\.0\.1:\d+->`,  // the port of a connection
-		`extract-\d+-\S+`,     // a snapshot in the making
-		`containerd-mount\d+`, // where it was mounted
+		`\?[^ "]*`,            // CRI redacts queries; message.Read does so for us
+		`127\.0\.0\.1:\d+->`,  // source port of a connection
+		`extract-\d+-\S+`,     // snapshot being extracted
+		`containerd-mount\d+`, // its mount point
 		`current time \S+`,    //
 	} {
 		s = regexp.MustCompile(differs).ReplaceAllString(s, "…")
@@ -270,11 +270,12 @@ func TestInsideLoginsAndContentAreTried(t *testing.T) {
 	})
 }
 
-// robot is who may pull from the large registry.
+// robot returns credentials that may pull from the large registry.
 func robot() *scratchpull.Login { return &scratchpull.Login{User: user, Password: password} }
 
-// held is a request for an image of which one layer does not come until it is
-// released; begun is closed when some of that, and all else, has come.
+// held returns a request for an image with one layer that is held back until it is
+// released. begun is closed when everything else, and the start of that layer, has
+// arrived.
 func held(t *testing.T, r runtimes.Runtime, repository string) (req scratchpull.Request, begun <-chan struct{}, release func()) {
 	t.Helper()
 	image, release, err := large.hold(repository + "-" + r.Tool)
@@ -283,7 +284,7 @@ func held(t *testing.T, r runtimes.Runtime, repository string) (req scratchpull.
 	}
 	first := make(chan struct{})
 	blobs := map[string]scratchpull.Blob{}
-	told := false
+	closed := false
 	return scratchpull.Request{Ref: image, Login: robot(), HostsDir: hostsDir(r), Progress: func(b scratchpull.Blob) {
 		blobs[b.Digest.String()] = b
 		done := 0
@@ -294,8 +295,8 @@ func held(t *testing.T, r runtimes.Runtime, repository string) (req scratchpull.
 			}
 			part = part || b.Kind == "layer" && !b.Done && b.Fetched > 0
 		}
-		if done == 1 && part && !told {
-			told = true
+		if done == 1 && part && !closed {
+			closed = true
 			close(first)
 		}
 	}}, first, release
@@ -308,8 +309,8 @@ func await(ctx context.Context, what <-chan struct{}) {
 	}
 }
 
-// ended reports whether a pull was ended by its caller, or by itself since the
-// kubelet had begun one.
+// ended reports whether a pull was canceled, either by its caller or because the
+// kubelet started one.
 func ended(res scratchpull.Result, err error) bool {
 	return errors.Is(err, context.Canceled) || err == nil && res.Stopped == scratchpull.StoppedGaveWay
 }
@@ -362,8 +363,7 @@ func TestInsideLimitsEndAPull(t *testing.T) {
 	})
 }
 
-// pullUntilKilled is the process of pullerRole: it says when it is in the
-// middle.
+// pullUntilKilled is the process of pullerRole: it reports when it is halfway.
 func pullUntilKilled() error {
 	p, err := scratchpull.New(os.Getenv(pullerSocket), "", limits())
 	if err != nil {
@@ -418,8 +418,8 @@ func TestInsideSweepAfterAKill(t *testing.T) {
 	})
 }
 
-// What the node has is not fetched again, and is told apart.
-func TestInsideContentOfTheKubeletsIsShared(t *testing.T) {
+// Content that the node has is not fetched again, and is counted separately.
+func TestInsideKubeletContentIsShared(t *testing.T) {
 	eachRuntime(t, func(t *testing.T, r runtimes.Runtime) {
 		kubelet := images(t, r)
 		c := caseNamed(t, "token-works")
@@ -445,8 +445,8 @@ func TestInsideContentOfTheKubeletsIsShared(t *testing.T) {
 	})
 }
 
-// While the content is there, a pod without the secret is refused as ever.
-func TestInsideAPodWithoutTheSecretGainsNothing(t *testing.T) {
+// While the content is there, a pod without the secret is still refused.
+func TestInsidePodWithoutSecretIsRefused(t *testing.T) {
 	eachRuntime(t, func(t *testing.T, r runtimes.Runtime) {
 		req, begun, _ := held(t, r, "private")
 		kubelet := images(t, r)
@@ -469,9 +469,9 @@ func TestInsideAPodWithoutTheSecretGainsNothing(t *testing.T) {
 	})
 }
 
-// A pull of the kubelet's that meets ours gets its image, whatever becomes of
-// ours: what it was given of our content stays.
-func TestInsideAPullOfTheKubeletsIsNotHarmed(t *testing.T) {
+// A pull of the kubelet that meets ours gets its image, even if ours is canceled:
+// shared content stays.
+func TestInsideKubeletPullIsNotHarmed(t *testing.T) {
 	eachRuntime(t, func(t *testing.T, r runtimes.Runtime) {
 		req, begun, release := held(t, r, "both")
 		node := images(t, r)
@@ -482,7 +482,7 @@ func TestInsideAPullOfTheKubeletsIsNotHarmed(t *testing.T) {
 			defer cancel()
 			await(ctx, begun)
 			go func() { theirs <- pullAndRemove(t.Context(), node, req.Ref, robot()) }()
-			time.Sleep(time.Second / 2) // theirs is on its way; sooner or later, it has to succeed
+			time.Sleep(time.Second / 2) // theirs is in progress; it must succeed in any case
 		}()
 		if res, err := puller(t, r, limits()).Pull(ctx, req); !ended(res, err) || res.Leftover != nil {
 			t.Error(res, err, text(err))

@@ -20,10 +20,10 @@ import (
 	"github.com/whypull/whypull/deploy/lab/runtimes"
 )
 
-// roomy is the size of the file system of a runtime's root.
+// roomy is the normal size of the file system of a runtime's root.
 const roomy = "2g"
 
-// What there is inside the box, for the tests that run there.
+// State inside the box, for the tests that run there.
 var (
 	world *faulttest.World
 	large *store
@@ -91,8 +91,8 @@ func start() (stop func(), err error) {
 	return stop, settle(ctx)
 }
 
-// mountRoots gives each capable runtime a file system of its own for all that it
-// stores, so that a test can make it small.
+// mountRoots gives each capable runtime its own file system, so that a test can shrink
+// it.
 func mountRoots() error {
 	for _, r := range capable() {
 		if err := os.MkdirAll(r.Root(), 0o711); err != nil {
@@ -105,8 +105,8 @@ func mountRoots() error {
 	return nil
 }
 
-// environment is the runtimes': the proxy of the world is not for the large
-// registry.
+// environment returns the runtimes' environment: the fault registry's proxy is not used
+// for the large registry.
 func environment() []string {
 	variables := world.ProxyEnv()
 	for i, v := range variables {
@@ -118,8 +118,8 @@ func environment() []string {
 	return variables
 }
 
-// settle has each runtime pull once as the kubelet does, so that what this
-// makes for ever, the namespace k8s.io, is there from the start.
+// settle lets each runtime pull once as the kubelet does, so that what this creates
+// permanently, the namespace k8s.io, exists from the start.
 func settle(ctx context.Context) error {
 	for _, r := range runtimes.Releases() {
 		conn, err := cri.Connect(r.Socket())

@@ -22,12 +22,12 @@ import (
 	"github.com/whypull/whypull/deploy/lab/runtimes"
 )
 
-// shares is how many blobs containerd fetches at once for all that pull
+// shares is how many blobs containerd fetches at once for all pulls together
 // (max_concurrent_downloads), by default.
 const shares = 3
 
-// slowImage makes an image of which no layer comes, with more layers than there are
-// shares. It is released at the end of the test.
+// slowImage returns an image with more layers than there are shares, all held back
+// until the end of the test.
 func slowImage(t *testing.T, repository string) (reference string) {
 	t.Helper()
 	reference, release, err := large.holdFrom(repository, 0, shares+1)
@@ -38,7 +38,7 @@ func slowImage(t *testing.T, repository string) (reference string) {
 	return reference
 }
 
-// holding waits until so many requests for a repository are held up.
+// holding waits until the number of held requests for a repository is want.
 func holding(t *testing.T, repository string, want int) {
 	t.Helper()
 	for deadline := time.Now().Add(worksFor); large.heldUp(repository) != want; time.Sleep(10 * time.Millisecond) {
@@ -48,8 +48,8 @@ func holding(t *testing.T, repository string, want int) {
 	}
 }
 
-// victim is the kubelet's pull of a small image from another registry, which is
-// fast, and how long it takes.
+// victim pulls a small image from another, fast registry, as the kubelet does, and
+// returns how long it takes.
 func victim(t *testing.T, r runtimes.Runtime) time.Duration {
 	t.Helper()
 	start := time.Now()
@@ -59,7 +59,7 @@ func victim(t *testing.T, r runtimes.Runtime) time.Duration {
 	return time.Since(start)
 }
 
-// hog pulls as anybody may who has the runtime's socket, and gives way to nobody.
+// hog pulls as any client of the runtime's socket can, and never gives way.
 func hog(ctx context.Context, r runtimes.Runtime, reference string) error {
 	conn, err := cri.Connect(r.Socket())
 	if err != nil {
@@ -76,7 +76,7 @@ func hog(ctx context.Context, r runtimes.Runtime, reference string) error {
 		Transfer(ctx, from, image.NewStore(reference))
 }
 
-// robotHelper gives the robot's login to whoever asks.
+// robotHelper returns the robot's credentials for any host.
 type robotHelper struct{}
 
 // GetCredentials implements registry.CredentialHelper.
@@ -84,8 +84,8 @@ func (robotHelper) GetCredentials(_ context.Context, _, host string) (registry.C
 	return registry.Credentials{Host: host, Username: user, Secret: password}, nil
 }
 
-// What the other tests of this file rely on: somebody who pulls in another
-// namespace, and gives way to nobody, keeps the kubelet waiting.
+// The other tests of this file rely on this: a client that pulls in another namespace
+// and does not give way delays the kubelet.
 func TestInsideDownloadsAreShared(t *testing.T) {
 	if world == nil {
 		t.Skip("runs inside the box of TestRetry")
@@ -120,7 +120,7 @@ func TestInsideDownloadsAreShared(t *testing.T) {
 	}
 }
 
-// sweep removes all of a namespace.
+// sweep removes everything in a namespace.
 func sweep(ctx context.Context, r runtimes.Runtime, namespace string) error {
 	p, err := scratchpull.New(r.Socket(), namespace, limits())
 	if err != nil {
@@ -129,9 +129,9 @@ func sweep(ctx context.Context, r runtimes.Runtime, namespace string) error {
 	return errors.Join(p.Sweep(ctx), p.Close())
 }
 
-// A pull tried again that hangs at a slow registry, with all shares of the
-// downloads, lets go of them when the kubelet begins a pull from another one.
-func TestInsideARetryGivesWay(t *testing.T) {
+// A retried pull that hangs at a slow registry and holds all download slots releases
+// them when the kubelet starts a pull from another registry.
+func TestInsideRetryGivesWay(t *testing.T) {
 	eachRuntime(t, func(t *testing.T, r runtimes.Runtime) {
 		if !modern(r) {
 			t.Skip("CRI of 1.7 does not use the service: its pull need not wait, and may be over before anybody looks")
@@ -150,7 +150,7 @@ func TestInsideARetryGivesWay(t *testing.T) {
 		}()
 		holding(t, repository, shares)
 		beside := victim(t, r)
-		// Nobody has released a layer: nothing but the end of the retry closes these.
+		// Nobody has released a layer: only the end of the retry closes these.
 		holding(t, repository, 0)
 		t.Logf("the kubelet's pull takes %s alone, and %s beside a retry that hangs", alone, beside)
 		got := <-retried
@@ -160,8 +160,8 @@ func TestInsideARetryGivesWay(t *testing.T) {
 	})
 }
 
-// One that gets no byte ends by itself.
-func TestInsideARetryWithoutBytesEnds(t *testing.T) {
+// A retried pull without any data ends on its own.
+func TestInsideRetryWithoutDataEnds(t *testing.T) {
 	eachRuntime(t, func(t *testing.T, r runtimes.Runtime) {
 		repository := "idle-" + r.Tool
 		req := scratchpull.Request{Ref: slowImage(t, repository), Login: robot(), HostsDir: hostsDir(r)}
@@ -175,10 +175,9 @@ func TestInsideARetryWithoutBytesEnds(t *testing.T) {
 	})
 }
 
-// While a pull of the kubelet's is under way, none is tried again by the runtime:
-// it is replayed. What that leaves behind when it has failed keeps nothing from
-// being tried again.
-func TestInsideNoRetryBesideAPullOfTheKubelets(t *testing.T) {
+// During a pull of the kubelet, the runtime retries none: the pull is replayed. What
+// the kubelet's pull leaves behind when it fails does not prevent retries.
+func TestInsideNoRetryDuringKubeletPull(t *testing.T) {
 	eachRuntime(t, func(t *testing.T, r runtimes.Runtime) {
 		repository, other := "kubelets-"+r.Tool, "beside-"+r.Tool
 		slow, fast := slowImage(t, repository), put(t, other, 1<<10, 1)
@@ -202,7 +201,7 @@ func TestInsideNoRetryBesideAPullOfTheKubelets(t *testing.T) {
 			v := a.judge(t, a.failure(t, fast, strange))
 			again := retries(v)
 			if v.Cause != diagnosis.NotReproducible || len(again) != 1 || !strings.HasPrefix(again[0].Detail, want) {
-				t.Errorf("want %q: %s", want, told(v))
+				t.Errorf("want %q: %s", want, describe(v))
 			}
 		}
 		tried("replayed with secret robots")
@@ -217,7 +216,7 @@ func TestInsideNoRetryBesideAPullOfTheKubelets(t *testing.T) {
 	})
 }
 
-// noLeases returns when no pull of the kubelet's is under way.
+// noLeases returns when the kubelet has no pull in progress.
 func noLeases(t *testing.T, r runtimes.Runtime) {
 	t.Helper()
 	for deadline := time.Now().Add(worksFor); ; time.Sleep(10 * time.Millisecond) {

@@ -9,8 +9,8 @@ import (
 	"github.com/whypull/whypull/deploy/lab/runtimes"
 )
 
-// Many layers, and a few bytes: the pull tried again gets the whole.
-func TestInsideImagesOfManyLayersComeWhole(t *testing.T) {
+// An image of many small layers is pulled completely.
+func TestInsideManyLayersArePulled(t *testing.T) {
 	eachRuntime(t, func(t *testing.T, r runtimes.Runtime) {
 		for name, parts := range map[string]struct{ size, layers int64 }{"forty": {32 << 10, 40}, "one": {1 << 20, 1}} {
 			image := put(t, name+"-"+r.Tool, parts.size, parts.layers)
@@ -21,18 +21,18 @@ func TestInsideImagesOfManyLayersComeWhole(t *testing.T) {
 			}
 			a := newAgent(t, r, limits(), robots())
 			v := a.judge(t, a.failure(t, image, strange))
-			t.Logf("%s: %s", name, told(v))
+			t.Logf("%s: %s", name, describe(v))
 			again := retries(v)
 			if v.Cause != diagnosis.NotReproducible || v.Confidence != diagnosis.Confirmed || len(again) != 1 ||
 				!strings.HasPrefix(again[0].Detail, "pulled again by the runtime with secret robots") {
-				t.Errorf("%s: %s", name, told(v))
+				t.Errorf("%s: %s", name, describe(v))
 			}
 		}
 	})
 }
 
-// An image beyond the limit is not fetched, but looked at.
-func TestInsideALargeImageIsReplayed(t *testing.T) {
+// An image beyond the size limit is not pulled, but replayed.
+func TestInsideLargeImageIsReplayed(t *testing.T) {
 	eachRuntime(t, func(t *testing.T, r runtimes.Runtime) {
 		repository := "sparse-" + r.Tool
 		image, sent, err := large.sparse(repository)
@@ -52,16 +52,16 @@ func TestInsideALargeImageIsReplayed(t *testing.T) {
 		before, asked := sent.Load(), large.requests(repository)
 		a := newAgent(t, r, l, robots())
 		v := a.judge(t, a.failure(t, image, strange))
-		t.Logf("by the agent: %d bytes sent, %d requests: %s", sent.Load()-before, large.requests(repository)-asked, told(v))
+		t.Logf("by the agent: %d bytes sent, %d requests: %s", sent.Load()-before, large.requests(repository)-asked, describe(v))
 		again := retries(v)
 		if v.Cause != diagnosis.NotReproducible || len(again) != 1 || !strings.HasPrefix(again[0].Detail, "replayed with secret robots") {
-			t.Error(told(v))
+			t.Error(describe(v))
 		}
 	})
 }
 
-// Replayed alone, it takes a few requests.
-func TestInsideAReplayAsksLittle(t *testing.T) {
+// A replay alone sends only a few requests.
+func TestInsideReplaySendsFewRequests(t *testing.T) {
 	eachRuntime(t, func(t *testing.T, r runtimes.Runtime) {
 		repository := "asks-" + r.Tool
 		image, sent, err := large.sparse(repository)
@@ -72,9 +72,9 @@ func TestInsideAReplayAsksLittle(t *testing.T) {
 		a.collector.Retry.Isolated = nil
 		v := a.judge(t, a.failure(t, image, strange))
 		requests := large.requests(repository)
-		t.Logf("%d bytes sent, %d requests: %s", sent.Load(), requests, told(v))
+		t.Logf("%d bytes sent, %d requests: %s", sent.Load(), requests, describe(v))
 		if v.Cause != diagnosis.NotReproducible || sent.Load() > 1<<20 || requests > 30 {
-			t.Errorf("%d bytes, %d requests: %s", sent.Load(), requests, told(v))
+			t.Errorf("%d bytes, %d requests: %s", sent.Load(), requests, describe(v))
 		}
 	})
 }

@@ -17,7 +17,7 @@ import (
 // sparseSize is the size of a layer of zeros.
 const sparseSize = 1 << 30
 
-// sparse is an archive of one file of zeros, of which nobody has the bytes.
+// sparse is an archive of one file of zeros, generated while it is read.
 type sparse struct{}
 
 // ReadAt implements io.ReaderAt.
@@ -37,8 +37,8 @@ func (sparse) ReadAt(p []byte, at int64) (int, error) {
 	return n, nil
 }
 
-// sparseHead is what the archive begins with: behind it there are zeros, those of
-// the file and those of the archive's end.
+// sparseHead returns the start of the archive. Everything after it is zeros: the file's
+// and those at the archive's end.
 func sparseHead() ([]byte, error) {
 	var b bytes.Buffer
 	header := &tar.Header{Typeflag: tar.TypeReg, Name: "zeros", Mode: 0o644, Size: sparseSize - 3*512}
@@ -48,7 +48,7 @@ func sparseHead() ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// counted counts what is sent.
+// counted counts the bytes sent.
 type counted struct {
 	http.ResponseWriter
 	sent *atomic.Int64
@@ -61,32 +61,33 @@ func (c *counted) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// sparseLayer is a layer that the registry does not store. Nobody gets to its
-// end, so its digest is made up.
+// sparseLayer is a layer that the registry does not store. Nobody reads it to the end,
+// so its digest is made up.
 type sparseLayer struct{ digest v1.Hash }
 
-// Digest implements v1.Layer, as the others do.
+// Digest implements v1.Layer.
 func (l sparseLayer) Digest() (v1.Hash, error) { return l.digest, nil }
 
-// DiffID is the digest as well: the layer is not compressed.
+// DiffID implements v1.Layer. It equals the digest, because the layer is not
+// compressed.
 func (l sparseLayer) DiffID() (v1.Hash, error) { return l.digest, nil }
 
-// Size is in bytes.
+// Size implements v1.Layer.
 func (sparseLayer) Size() (int64, error) { return sparseSize, nil }
 
-// MediaType is that of an archive that is not compressed.
+// MediaType implements v1.Layer.
 func (sparseLayer) MediaType() (types.MediaType, error) { return types.OCIUncompressedLayer, nil }
 
-// Compressed is the layer as the registry sends it.
+// Compressed implements v1.Layer.
 func (sparseLayer) Compressed() (io.ReadCloser, error) {
 	return io.NopCloser(io.NewSectionReader(sparse{}, 0, sparseSize)), nil
 }
 
-// Uncompressed is the same.
+// Uncompressed implements v1.Layer.
 func (l sparseLayer) Uncompressed() (io.ReadCloser, error) { return l.Compressed() }
 
-// sparse puts an image with a layer of zeros into the registry; sent is how much of
-// it was sent, in bytes.
+// sparse adds an image with a layer of zeros to the registry; sent counts the bytes of
+// it that were sent.
 func (s *store) sparse(repository string) (reference string, sent *atomic.Int64, err error) {
 	digest, _, err := v1.SHA256(strings.NewReader(repository))
 	if err != nil {

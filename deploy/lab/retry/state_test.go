@@ -25,11 +25,11 @@ import (
 	"github.com/whypull/whypull/deploy/lab/runtimes"
 )
 
-// snapshotter is that of every runtime of the box.
+// snapshotter is the snapshotter of every runtime in the box.
 const snapshotter = "overlayfs"
 
-// state is everything that a runtime holds, a line each, sorted: namespaces and
-// what is in them, and the files of the stores.
+// state returns everything that a runtime holds, one per line and sorted: namespaces
+// with their content, and the files of the stores.
 func state(ctx context.Context, r runtimes.Runtime) ([]string, error) {
 	conn, err := cri.Connect(r.Socket())
 	if err != nil {
@@ -57,7 +57,7 @@ func state(ctx context.Context, r runtimes.Runtime) ([]string, error) {
 	return lines, err
 }
 
-// holdings are what the namespace of ctx has.
+// holdings returns the content of the namespace of ctx.
 func holdings(ctx context.Context, conn grpc.ClientConnInterface) ([]string, error) {
 	var lines []string
 	images, err := imagesapi.NewImagesClient(conn).List(ctx, &imagesapi.ListImagesRequest{})
@@ -90,7 +90,7 @@ func holdings(ctx context.Context, conn grpc.ClientConnInterface) ([]string, err
 	return lines, errors.Join(blobs, err, layers)
 }
 
-// stored are the files of blobs, of unfinished blobs, and the folders of
+// stored returns the files of blobs and unfinished blobs, and the directories of
 // snapshots.
 func stored(r runtimes.Runtime) ([]string, error) {
 	var lines []string

@@ -28,40 +28,37 @@ import (
 )
 
 const (
-	// host is the registry of large images: the box's own address, since
-	// runtimes treat localhost as nobody else.
+	// host is the registry of large images. It uses the box's own address, because
+	// runtimes treat localhost specially.
 	host = "240.0.0.2:5443"
-	// trusted is where the runtimes find the registry's authority.
+	// trusted is where the runtimes find the registry's CA.
 	trusted = "/etc/ssl/certs/retry.pem"
-	// piece is the size of a layer, and given what comes of it at once while
-	// the registry is held up.
+	// piece is the size of a layer. given is how much of it is sent at once while the
+	// registry holds the rest back.
 	piece = 8 << 20
 	given = 1 << 20
 
 	user, password = "robot", "correct-horse"
-	// clerk logs in as well, and may not have the layers that are forbidden to
-	// him.
+	// clerk is another user, who is denied the forbidden layers.
 	clerk, clerksPassword = "clerk", "battery-staple"
 )
 
-// store is a registry that gives its layers out as slowly as it is told to, and
-// wants a login.
+// store is a registry that requires credentials and can hold layers back.
 type store struct {
 	next http.Handler
 	mu   sync.Mutex
-	held map[string]chan struct{} // by the digest of a layer that stops after the first bytes, until it is closed
-	// forbidden are digests that the clerk may not have, and zeros those of layers
-	// that are made as they are sent, with what was sent of them, in bytes.
+	held map[string]chan struct{} // by digest; the layer stops after its first bytes until the channel is closed
+	// forbidden holds digests that the clerk is denied. zeros maps the digests of
+	// layers that are generated while they are sent to the bytes sent of them.
 	forbidden map[string]bool
 	zeros     map[string]*atomic.Int64
 	asked     map[string]int // requests by repository
-	// hanging is how many requests there are, by repository, whose answers are held
-	// up at this moment.
+	// hanging is the current number of held requests, by repository.
 	hanging map[string]int
 }
 
-// serve starts the registry. The runtimes have to be started after it: they
-// read the authorities that they trust once.
+// serve starts the registry. Start the runtimes after it, because they read the trusted
+// CAs only once.
 func serve() (*store, func(), error) {
 	authority, err := catest.NewAuthority(catest.Request{CommonName: "retry"})
 	if err != nil {
@@ -126,13 +123,13 @@ func (s *store) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.next.ServeHTTP(w, r)
 }
 
-// repositoryOf is the name in a path of the registry's.
+// repositoryOf returns the repository of a request path.
 func repositoryOf(path string) string {
 	name, _, _ := strings.Cut(strings.TrimPrefix(path, "/v2/"), "/")
 	return name
 }
 
-// slow gives out the first bytes, and then nothing until it is opened.
+// slow sends the first bytes, and then nothing until it is released.
 type slow struct {
 	http.ResponseWriter
 	open, gone <-chan struct{}
@@ -158,14 +155,14 @@ func (s *slow) Write(data []byte) (n int, err error) {
 	return n, err
 }
 
-// hold makes an image of two layers, of which the second is held up until it is
+// hold returns an image of two layers, the second of which is held back until it is
 // released.
 func (s *store) hold(repository string) (reference string, release func(), err error) {
 	return s.holdFrom(repository, 1, 2)
 }
 
-// holdFrom makes an image of so many layers, of which the first ones come and the
-// others are held up until they are released.
+// holdFrom returns an image of all layers, of which the first ones are sent and the
+// others are held back until they are released.
 func (s *store) holdFrom(repository string, first int, all int64) (reference string, release func(), err error) {
 	reference = host + "/" + repository + ":1"
 	image, err := noise(piece, all)
@@ -195,15 +192,14 @@ func (s *store) hang(repository string, more int) {
 	s.hanging[repository] += more
 }
 
-// heldUp is how many requests for a repository are held up at this moment.
+// heldUp returns the current number of held requests for a repository.
 func (s *store) heldUp(repository string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.hanging[repository]
 }
 
-// noise is an image for this machine of so many layers, of so many bytes each,
-// that do not pack.
+// noise returns an image for this machine with incompressible layers of size bytes.
 func noise(size, layers int64) (v1.Image, error) {
 	image, err := random.Image(size, layers)
 	if err != nil {
@@ -220,7 +216,7 @@ func noise(size, layers int64) (v1.Image, error) {
 	return image, nil
 }
 
-// push stores an image without the way over the network.
+// push stores an image without using the network.
 func (s *store) push(reference string, image v1.Image) error {
 	ref, err := name.ParseReference(reference, name.Insecure)
 	if err != nil {
@@ -229,7 +225,7 @@ func (s *store) push(reference string, image v1.Image) error {
 	return remote.Write(ref, image, remote.WithTransport(direct{s.next}))
 }
 
-// direct has a handler in this process answer requests.
+// direct is a RoundTripper that calls a handler in this process.
 type direct struct{ to http.Handler }
 
 // RoundTrip implements http.RoundTripper.
@@ -244,7 +240,7 @@ func (d direct) RoundTrip(r *http.Request) (*http.Response, error) {
 	return response, nil
 }
 
-// manifest stores an image but for layers that are not to be stored.
+// manifest stores an image except for layers that must not be stored.
 func (s *store) manifest(reference string, image v1.Image) error {
 	ref, err := name.ParseReference(reference, name.Insecure)
 	if err != nil {
@@ -270,7 +266,7 @@ func (s *store) manifest(reference string, image v1.Image) error {
 	return remote.Put(ref, image, to)
 }
 
-// requests is how many there were for a repository.
+// requests returns how many requests there were for a repository.
 func (s *store) requests(repository string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -12,9 +12,9 @@ import (
 	"github.com/whypull/whypull/deploy/lab/runtimes"
 )
 
-// What only a transfer meets is found by the pull tried again, where the
-// runtime's text says nothing.
-func TestInsideARetryFindsTheTruth(t *testing.T) {
+// The retried pull finds faults that only a transfer meets, where the runtime's message
+// says nothing.
+func TestInsideRetryFindsTheCause(t *testing.T) {
 	eachRuntime(t, func(t *testing.T, r runtimes.Runtime) {
 		settled := map[string]bool{"second-403": true, "second-500": true} // without a pull
 		for _, fault := range []string{
@@ -29,17 +29,16 @@ func TestInsideARetryFindsTheTruth(t *testing.T) {
 				want = diagnosis.Cause(truth)
 			}
 			if v.Cause != want || v.Confidence != diagnosis.Confirmed || len(retries(v)) == 0 && !settled[fault] {
-				t.Errorf("%s: want %s: %s", fault, want, told(v))
+				t.Errorf("%s: want %s: %s", fault, want, describe(v))
 			}
-			t.Logf("%s: %s", fault, told(v))
+			t.Logf("%s: %s", fault, describe(v))
 		}
 	})
 }
 
-// One login after the other is tried, as the kubelet does, and each is told
-// apart. What the clerk may not have is behind the layers that are looked at
-// without a pull.
-func TestInsideARetryTellsLoginsApart(t *testing.T) {
+// All credentials are tried in turn, as the kubelet does, and reported separately. What
+// the clerk is denied comes after the layers that are checked without a pull.
+func TestInsideRetryReportsEachCredential(t *testing.T) {
 	eachRuntime(t, func(t *testing.T, r runtimes.Runtime) {
 		image := put(t, "forbidden-"+r.Tool, 32<<10, 40)
 		forbid(t, image)
@@ -47,7 +46,7 @@ func TestInsideARetryTellsLoginsApart(t *testing.T) {
 		for name, tc := range map[string]struct {
 			logins []faulttest.Credential
 			cause  diagnosis.Cause
-			tried  []string // what the evidence of each begins with
+			tried  []string // prefixes of the evidence for each
 		}{
 			"one that may not": {[]faulttest.Credential{clerks()}, diagnosis.AccessDenied, []string{"Failed AccessDenied secret clerks"}},
 			"the second may":   {[]faulttest.Credential{clerks(), robots()}, diagnosis.NotReproducible, []string{"Failed AccessDenied secret clerks", "Passed  secret robots"}},
@@ -57,13 +56,13 @@ func TestInsideARetryTellsLoginsApart(t *testing.T) {
 		} {
 			a := newAgent(t, r, limits(), tc.logins...)
 			v := a.judge(t, a.failure(t, image, strange))
-			t.Logf("%s: %s", name, told(v))
+			t.Logf("%s: %s", name, describe(v))
 			if name == "none may" && !strings.Contains(v.Summary, "accepts the login of pull secret clerks, but does not let it pull") {
 				t.Errorf("%s: %s", name, v.Summary)
 			}
 			again := retries(v)
 			if v.Cause != tc.cause || v.Confidence != diagnosis.Confirmed || len(again) != len(tc.tried) {
-				t.Errorf("%s: want %s: %s", name, tc.cause, told(v))
+				t.Errorf("%s: want %s: %s", name, tc.cause, describe(v))
 				continue
 			}
 			for i, e := range again {
@@ -75,7 +74,7 @@ func TestInsideARetryTellsLoginsApart(t *testing.T) {
 	})
 }
 
-// whose is the login of a retry.
+// whose returns the credentials of a retry.
 func whose(e diagnosis.Finding) string {
 	for _, login := range []string{"secret nobodys", "secret clerks", "secret robots"} {
 		if strings.Contains(e.Detail, login) {
@@ -85,7 +84,7 @@ func whose(e diagnosis.Finding) string {
 	return ""
 }
 
-// forbid keeps the last layer of an image from the clerk.
+// forbid denies the clerk the last layer of an image.
 func forbid(t *testing.T, reference string) {
 	t.Helper()
 	ref, err := name.ParseReference(reference, name.Insecure)

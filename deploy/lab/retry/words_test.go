@@ -8,8 +8,9 @@ import (
 	"testing"
 )
 
-// It comes last, by the name of its file: the logs then have all that the others have done.
-func TestInsideNoLoginIsInTheRuntimesLogs(t *testing.T) {
+// Because of its file's name this test runs last, when the logs hold the output of all
+// others.
+func TestInsideNoPasswordInRuntimeLogs(t *testing.T) {
 	if world == nil {
 		t.Skip("runs inside the box of TestRetry")
 	}

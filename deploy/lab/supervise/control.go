@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// Serve answers requests of a Client on a socket until ctx ends.
+// Serve answers requests of a Client on a socket until ctx is done.
 func (s *Supervisor) Serve(ctx context.Context, socket string) error {
 	if err := os.MkdirAll(filepath.Dir(socket), 0o750); err != nil {
 		return fmt.Errorf("control socket: %w", err)
@@ -50,7 +50,7 @@ func (s *Supervisor) handler() http.Handler {
 // Client talks to a supervisor through its socket.
 type Client struct{ http *http.Client }
 
-// NewClient makes a client of the supervisor that serves on socket.
+// NewClient returns a client for the supervisor that serves on socket.
 func NewClient(socket string) *Client {
 	transport := &http.Transport{
 		DisableKeepAlives: true,
@@ -61,7 +61,7 @@ func NewClient(socket string) *Client {
 	return &Client{http: &http.Client{Transport: transport, Timeout: 10 * time.Second}}
 }
 
-// States asks how all components are.
+// States returns the states of all components.
 func (c *Client) States(ctx context.Context) ([]State, error) {
 	body, err := c.do(ctx, http.MethodGet, "/states")
 	if err != nil {
@@ -74,12 +74,12 @@ func (c *Client) States(ctx context.Context) ([]State, error) {
 	return states, nil
 }
 
-// Stop ends a component and keeps it down, and returns when it has ended.
+// Stop stops a component until Start, and returns when it has exited.
 func (c *Client) Stop(ctx context.Context, name string) error {
 	return c.change(ctx, name, "stop", func(s State) bool { return s.PID == 0 })
 }
 
-// Start lets a stopped component run again, and returns when it is ready.
+// Start starts a stopped component, and returns when it is ready.
 func (c *Client) Start(ctx context.Context, name string) error {
 	return c.change(ctx, name, "start", func(s State) bool { return s.Ready && s.PID != 0 })
 }
@@ -124,7 +124,7 @@ func (c *Client) do(ctx context.Context, method, path string) ([]byte, error) {
 	return body, nil
 }
 
-// Tail returns the last lines of a file, or why there are none.
+// Tail returns the last lines of a file, or the error of reading it.
 func Tail(path string, lines int) string {
 	data, err := os.ReadFile(filepath.Clean(path))
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package supervise starts the components of a node in the order in which they
-// need each other, starts again those that end, and tells how they are.
+// Package supervise starts the components of a node in the order of their dependencies,
+// restarts those that exit, and reports their states.
 package supervise
 
 import (
@@ -17,29 +17,29 @@ import (
 const (
 	restartDelay = time.Second
 	readyPoll    = 50 * time.Millisecond
-	// maxEarlyExits is how often a component may end before it was ready once.
+	// maxEarlyExits is how often a component may exit before it is first ready.
 	maxEarlyExits = 3
 )
 
-// Component is a program, or a task that ends by itself.
+// Component is a program, or a task that runs once.
 type Component struct {
 	Name string
-	// Title says in a few words what starting it is for.
+	// Title is a short description for progress output.
 	Title string
 	Argv  []string
 	Env   []string
 	// After names the components that must be ready first.
 	After []string
-	// Ready reports nil when the component can be used. Without it the component
-	// is ready once it runs.
+	// Ready returns nil when the component is usable. If Ready is nil, the component is
+	// ready once it runs.
 	Ready func(ctx context.Context) error
-	// Task is run to its end instead of Argv; done is ready.
+	// Task runs once instead of Argv; when it has finished, the component is ready.
 	Task func(ctx context.Context) error
-	// AccessLog keeps standard output apart, in NAME.access.log.
+	// AccessLog writes standard output to a separate file, NAME.access.log.
 	AccessLog bool
 }
 
-// State is how a component is.
+// State is the state of a component.
 type State struct {
 	Name     string    `json:"name"`
 	Title    string    `json:"title"`
@@ -50,11 +50,11 @@ type State struct {
 	Started  time.Time `json:"started,omitzero"`
 	// ReadyAfter is the time from the start of the supervisor.
 	ReadyAfter time.Duration `json:"readyAfter,omitempty"`
-	// Trouble is why it ended the last time, in its own words.
+	// Trouble is the last output or error of the component before it last exited.
 	Trouble string `json:"trouble,omitempty"`
-	// Waiting is what its own check says is missing.
+	// Waiting is the last error of the component's readiness check.
 	Waiting string `json:"waiting,omitempty"`
-	// Failed says that the component does not come up.
+	// Failed means that the component does not start.
 	Failed bool `json:"failed,omitempty"`
 }
 
@@ -69,15 +69,15 @@ type Supervisor struct {
 // member is a component at run time.
 type member struct {
 	Component
-	ready chan struct{} // closed when it was ready for the first time
+	ready chan struct{} // closed when it is ready for the first time
 
 	mu    sync.Mutex
 	state State
 	want  bool          // false: stopped on request
-	wake  chan struct{} // told when want changes
+	wake  chan struct{} // signaled when want changes
 }
 
-// New makes a supervisor that writes the components' output into logDir.
+// New returns a supervisor that writes the components' output to logDir.
 func New(logDir string, components []Component) (*Supervisor, error) {
 	s := &Supervisor{logDir: logDir, started: time.Now(), members: map[string]*member{}}
 	for _, c := range components {
@@ -100,7 +100,7 @@ func New(logDir string, components []Component) (*Supervisor, error) {
 	return s, nil
 }
 
-// Run runs everything until ctx ends.
+// Run runs all components until ctx is done.
 func (s *Supervisor) Run(ctx context.Context) {
 	var all sync.WaitGroup
 	for _, m := range s.members {
@@ -161,7 +161,7 @@ func (s *Supervisor) once(ctx context.Context, m *member) error {
 	return s.explain(m, err)
 }
 
-// explain tells why a component has ended, in its own words.
+// explain returns why a component has exited, with its last output.
 func (s *Supervisor) explain(m *member, err error) error {
 	if !m.isWanted() {
 		return nil
@@ -207,7 +207,7 @@ func closeAll(files []*os.File) {
 	}
 }
 
-// watch marks the component ready when its own check says so.
+// watch marks the component ready when its readiness check passes.
 func (s *Supervisor) watch(ctx context.Context, m *member) {
 	for m.Ready != nil {
 		attempt, cancel := context.WithTimeout(ctx, 5*time.Second)
@@ -236,7 +236,7 @@ func (s *Supervisor) markReady(m *member) {
 	})
 }
 
-// States returns how all components are, in the order they were given.
+// States returns the states of all components, in the order of New.
 func (s *Supervisor) States() []State {
 	var states []State
 	for _, name := range s.order {
@@ -245,10 +245,10 @@ func (s *Supervisor) States() []State {
 	return states
 }
 
-// Stop ends a component and keeps it down.
+// Stop stops a component until Start.
 func (s *Supervisor) Stop(name string) error { return s.setWanted(name, false) }
 
-// Start lets a stopped component run again.
+// Start starts a stopped component.
 func (s *Supervisor) Start(name string) error { return s.setWanted(name, true) }
 
 func (s *Supervisor) setWanted(name string, want bool) error {
@@ -333,7 +333,7 @@ func (m *member) snapshot() State {
 	return m.state
 }
 
-// sleep reports whether the time passed before ctx ended.
+// sleep reports whether d has passed before ctx was done.
 func sleep(ctx context.Context, d time.Duration) bool {
 	select {
 	case <-ctx.Done():

@@ -133,7 +133,7 @@ func run(t *testing.T, components ...Component) *Supervisor {
 	return s
 }
 
-// start runs the supervisor and ends what it has started with the test.
+// start runs the supervisor until the test ends.
 func start(t *testing.T, s *Supervisor) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())

@@ -10,7 +10,7 @@ import (
 	"github.com/whypull/whypull/deploy/lab/picture"
 )
 
-// withSource adds the flag that says where whypull's source tree is.
+// withSource adds the flag for the path of whypull's source tree.
 func withSource(c *cobra.Command, source *string) *cobra.Command {
 	c.Flags().StringVar(source, "source", "../..", "whypull's source tree")
 	return c
@@ -69,7 +69,7 @@ func removeCommand(o *options) *cobra.Command {
 	}
 }
 
-// with opens the lab for a command.
+// with returns a cobra run function that opens the lab and calls run.
 func (o *options) with(run func(*cobra.Command, *lab.Lab) error) func(*cobra.Command, []string) error {
 	return func(c *cobra.Command, _ []string) error {
 		l, err := o.open()

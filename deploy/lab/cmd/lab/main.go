@@ -32,13 +32,13 @@ func main() {
 	}
 }
 
-// exitStatus is that of a command that was run inside the lab and has spoken
-// for itself.
+// exitStatus is the status of a command that ran inside the lab and has printed its own
+// errors.
 type exitStatus int
 
 func (s exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
 
-// options are the flags that all commands share.
+// options holds the flags that all commands share.
 type options struct {
 	dir   string
 	cache string
