@@ -126,7 +126,7 @@ func (l *Lab) WriteFile(path string, data []byte) error {
 	defer func() { _ = root.Close() }()
 	path = strings.TrimPrefix(path, "/")
 	if err := root.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return fmt.Errorf("folder on the node: %w", err)
+		return fmt.Errorf("directory on the node: %w", err)
 	}
 	return root.WriteFile(path, data, 0o644)
 }
@@ -223,7 +223,7 @@ func (l *Lab) BuildImage(reference, program string, o image.Options) (string, er
 	}
 	dir := l.path("images")
 	if err := os.MkdirAll(dir, 0o750); err != nil {
-		return "", fmt.Errorf("image folder: %w", err)
+		return "", fmt.Errorf("image directory: %w", err)
 	}
 	path := filepath.Join(dir, image.FileName(reference))
 	return path, image.WriteArchive(path, reference, built)

@@ -71,7 +71,7 @@ func DefaultDir() (string, error) {
 	}
 	base, err := os.UserCacheDir()
 	if err != nil {
-		return "", fmt.Errorf("no folder for the lab (set %s): %w", DirVariable, err)
+		return "", fmt.Errorf("no directory for the lab (set %s): %w", DirVariable, err)
 	}
 	return filepath.Join(base, "whypull", "lab"), nil
 }
@@ -86,7 +86,7 @@ func Open(dir string) (*Lab, error) {
 	}
 	dir, err := filepath.Abs(dir)
 	if err != nil {
-		return nil, fmt.Errorf("lab folder: %w", err)
+		return nil, fmt.Errorf("lab directory: %w", err)
 	}
 	return &Lab{dir: dir}, nil
 }
@@ -117,10 +117,10 @@ func (l *Lab) load() (settings, error) {
 		return s, nil
 	}
 	if err != nil {
-		return s, fmt.Errorf("settings of the lab: %w", err)
+		return s, fmt.Errorf("lab settings: %w", err)
 	}
 	if err := json.Unmarshal(data, &s); err != nil {
-		return s, fmt.Errorf("settings of the lab: %w", err)
+		return s, fmt.Errorf("lab settings: %w", err)
 	}
 	return s, nil
 }
@@ -128,10 +128,10 @@ func (l *Lab) load() (settings, error) {
 func (l *Lab) save(s settings) error {
 	data, err := json.MarshalIndent(s, "", "  ")
 	if err != nil {
-		return fmt.Errorf("settings of the lab: %w", err)
+		return fmt.Errorf("lab settings: %w", err)
 	}
 	if err := os.WriteFile(l.path("settings.json"), data, 0o600); err != nil {
-		return fmt.Errorf("settings of the lab: %w", err)
+		return fmt.Errorf("lab settings: %w", err)
 	}
 	return nil
 }
@@ -139,7 +139,7 @@ func (l *Lab) save(s settings) error {
 // lock prevents other processes from starting or stopping the lab.
 func (l *Lab) lock(ctx context.Context) (unlock func(), err error) {
 	if err := os.MkdirAll(l.dir, 0o750); err != nil {
-		return nil, fmt.Errorf("lab folder: %w", err)
+		return nil, fmt.Errorf("lab directory: %w", err)
 	}
 	f, err := os.OpenFile(l.path("lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
@@ -151,7 +151,7 @@ func (l *Lab) lock(ctx context.Context) (unlock func(), err error) {
 			return func() { _ = f.Close() }, nil
 		}
 		if !errors.Is(err, unix.EWOULDBLOCK) || !pause(ctx) {
-			return nil, errors.Join(fmt.Errorf("the lab is being started or stopped by another process: %w", err), f.Close())
+			return nil, errors.Join(fmt.Errorf("another process is starting or stopping the lab: %w", err), f.Close())
 		}
 	}
 }
@@ -233,7 +233,7 @@ func (l *Lab) down(ctx context.Context) error {
 		return err
 	}
 	if err := os.Remove(l.path("box.pid")); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("lab folder: %w", err)
+		return fmt.Errorf("lab directory: %w", err)
 	}
 	return nil
 }
@@ -254,7 +254,7 @@ func (l *Lab) Remove(ctx context.Context) error {
 	}
 	for _, name := range []string{"var", "log", "skeleton", "root", "pki", "box.json", "admin.kubeconfig"} {
 		if err := os.RemoveAll(l.path(name)); err != nil {
-			return fmt.Errorf("lab folder: %w", err)
+			return fmt.Errorf("lab directory: %w", err)
 		}
 	}
 	return nil

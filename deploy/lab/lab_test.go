@@ -44,7 +44,7 @@ func TestALabThatDoesNotExist(t *testing.T) {
 		t.Errorf("stop: %v", err)
 	}
 	if _, err := l.KubectlPath(); err == nil {
-		t.Error("it has a kubectl")
+		t.Error("KubectlPath returned no error")
 	}
 }
 

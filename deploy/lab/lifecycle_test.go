@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 // TestLifecycle runs two labs side by side through their whole life cycle.
 func TestLifecycle(t *testing.T) {
 	if testing.Short() || os.Geteuid() != 0 {
-		t.Skip("a lab takes root and some time")
+		t.Skip("needs root, and takes minutes")
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 25*time.Minute)
 	defer cancel()
@@ -59,7 +59,7 @@ func TestLifecycle(t *testing.T) {
 		traces[1].assertGone(ctx, t)
 	})
 	t.Run("down twice is harmless", func(t *testing.T) { down(ctx, t, first) })
-	t.Run("the machine is as before", func(t *testing.T) {
+	t.Run("the machine is unchanged", func(t *testing.T) {
 		if after := machineState(ctx, t); after != before {
 			t.Errorf("the machine's network or firewall changed\nbefore:\n%s\nafter:\n%s", before, after)
 		}
@@ -91,7 +91,7 @@ func upTwice(ctx context.Context, t *testing.T, l *lab.Lab) {
 		t.Fatal(err)
 	}
 	if after := find(t, l).PID; after != before {
-		t.Errorf("a second up started another box: %d, then %d", before, after)
+		t.Errorf("a second up started another box: PID %d, then %d", before, after)
 	}
 }
 
@@ -261,7 +261,7 @@ func keepsCluster(ctx context.Context, t *testing.T, l *lab.Lab, before string) 
 	}
 	kubectl(ctx, t, l, "", "get", "namespace", "only-in-the-first")
 	if after := apiURL(ctx, t, l); after != before {
-		t.Errorf("the API server has moved from %s to %s", before, after)
+		t.Errorf("the API server moved from %s to %s", before, after)
 	}
 }
 
@@ -317,7 +317,7 @@ func eventually(ctx context.Context, t *testing.T, what string, holds func() boo
 	for !holds() {
 		select {
 		case <-ctx.Done():
-			t.Fatalf("never came true: %s", what)
+			t.Fatalf("timed out waiting for: %s", what)
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
@@ -353,9 +353,9 @@ func (tr traces) assertGone(ctx context.Context, t *testing.T) {
 	if err != nil || bytes.Contains(mounts, []byte(tr.dir)) {
 		t.Errorf("mounts of %s are left (%v)", tr.dir, err)
 	}
-	folders, err := filepath.Glob("/sys/fs/cgroup/*/" + tr.cgroup)
-	if more, _ := filepath.Glob("/sys/fs/cgroup/" + tr.cgroup); err != nil || len(folders)+len(more) > 0 {
-		t.Errorf("cgroup folders are left: %v %v (%v)", folders, more, err)
+	cgroups, err := filepath.Glob("/sys/fs/cgroup/*/" + tr.cgroup)
+	if more, _ := filepath.Glob("/sys/fs/cgroup/" + tr.cgroup); err != nil || len(cgroups)+len(more) > 0 {
+		t.Errorf("cgroups are left: %v %v (%v)", cgroups, more, err)
 	}
 }
 

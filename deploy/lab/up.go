@@ -27,7 +27,7 @@ func (l *Lab) Up(ctx context.Context, progress io.Writer) error {
 		progress = io.Discard
 	}
 	if os.Geteuid() != 0 {
-		return errors.New("the lab makes namespaces, mounts and cgroups: run it as root")
+		return errors.New("the lab creates namespaces, mounts and cgroups: run it as root")
 	}
 	unlock, err := l.lock(ctx)
 	if err != nil {
@@ -53,7 +53,7 @@ func (l *Lab) Up(ctx context.Context, progress io.Writer) error {
 	return nil
 }
 
-// start prepares the lab's folder and starts the box.
+// start prepares the lab's directory and starts the box.
 func (l *Lab) start(ctx context.Context, progress io.Writer) (*box.Box, error) {
 	tools, err := l.Build(ctx, progress)
 	if err != nil {
@@ -130,12 +130,12 @@ func (l *Lab) listen(ctx context.Context) (*net.TCPListener, error) {
 // writeFiles writes the kubeconfig and all files to copy into the node.
 func (l *Lab) writeFiles(port int, pauseProgram string) error {
 	for _, dir := range []string{"var/lib/lab", "var/log", "var/tmp", "log"} {
-		if err := os.MkdirAll(l.path(dir), 0o755); err != nil { // #nosec G301 -- the node's own folders
-			return fmt.Errorf("lab folder: %w", err)
+		if err := os.MkdirAll(l.path(dir), 0o755); err != nil { // #nosec G301 -- the node's own directories
+			return fmt.Errorf("lab directory: %w", err)
 		}
 	}
 	if err := os.RemoveAll(l.path("skeleton")); err != nil {
-		return fmt.Errorf("lab folder: %w", err)
+		return fmt.Errorf("lab directory: %w", err)
 	}
 	authorities, err := node.OpenAuthorities(l.path("pki"))
 	if err != nil {
@@ -146,7 +146,7 @@ func (l *Lab) writeFiles(port int, pauseProgram string) error {
 	}
 	name, content := node.ForwardsFile(1)
 	if err := os.WriteFile(l.path("skeleton", name), []byte(content), 0o600); err != nil {
-		return fmt.Errorf("lab folder: %w", err)
+		return fmt.Errorf("lab directory: %w", err)
 	}
 	kubeconfig, err := node.AdminKubeconfig(authorities, apiURL(port))
 	if err != nil {
@@ -171,10 +171,10 @@ func (l *Lab) writeKubeletFile() error {
 	name, content := registry.KubeletFile("not-the-password")
 	name = l.path(name)
 	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil { // #nosec G301 -- the kubelet's own mode
-		return fmt.Errorf("kubelet's folder: %w", err)
+		return fmt.Errorf("kubelet's directory: %w", err)
 	}
 	if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
-		return fmt.Errorf("kubelet's file of logins: %w", err)
+		return fmt.Errorf("kubelet's credentials file: %w", err)
 	}
 	return nil
 }
@@ -225,7 +225,7 @@ func (l *Lab) waitReady(ctx context.Context, b *box.Box, progress io.Writer) err
 			}
 		}
 		if !b.Alive() {
-			return l.withLog(errors.New("the lab has ended"))
+			return l.withLog(errors.New("the lab has exited"))
 		}
 		if !pause(ctx) {
 			return fmt.Errorf("the lab is not ready: %w%s", ctx.Err(), waitingFor(states))
@@ -241,7 +241,7 @@ func (l *Lab) withLog(err error) error {
 func report(progress io.Writer, states []supervise.State, reported map[string]bool) (done bool, err error) {
 	for _, s := range states {
 		if s.Failed {
-			return false, fmt.Errorf("%s (%s) does not come up: %s", s.Name, s.Title, s.Trouble)
+			return false, fmt.Errorf("%s (%s) does not start: %s", s.Name, s.Title, s.Trouble)
 		}
 		if s.Ready && !reported[s.Name] {
 			reported[s.Name] = true

@@ -45,16 +45,16 @@ func OpenCache(dir string, progress io.Writer) (*Cache, error) {
 	if dir == "" {
 		base, err := os.UserCacheDir()
 		if err != nil {
-			return nil, fmt.Errorf("no cache folder (set %s): %w", CacheVariable, err)
+			return nil, fmt.Errorf("no cache directory (set %s): %w", CacheVariable, err)
 		}
 		dir = filepath.Join(base, "whypull")
 	}
 	dir, err := filepath.Abs(filepath.Join(dir, "bin"))
 	if err != nil {
-		return nil, fmt.Errorf("cache folder: %w", err)
+		return nil, fmt.Errorf("cache directory: %w", err)
 	}
 	if err := os.MkdirAll(dir, 0o750); err != nil { // #nosec G703 -- the user names it
-		return nil, fmt.Errorf("cache folder: %w", err)
+		return nil, fmt.Errorf("cache directory: %w", err)
 	}
 	return &Cache{dir: dir, progress: progress}, nil
 }
@@ -122,7 +122,7 @@ func (c *Cache) ensure(ctx context.Context, f Family, dir, prefix string) error 
 	}
 	work, err := os.MkdirTemp(c.dir, "build-")
 	if err != nil {
-		return fmt.Errorf("work folder: %w", err)
+		return fmt.Errorf("work directory: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(work) }()
 	if err := c.compile(ctx, f, work, prefix); err != nil {
@@ -169,7 +169,7 @@ func (f Family) writeModule(dir string) error {
 		}
 		target := filepath.Join(dir, f.target(name))
 		if err := os.MkdirAll(filepath.Dir(target), 0o750); err != nil {
-			return fmt.Errorf("module folder: %w", err)
+			return fmt.Errorf("module directory: %w", err)
 		}
 		if err := os.WriteFile(target, data, 0o600); err != nil {
 			return fmt.Errorf("module file: %w", err)

@@ -122,7 +122,7 @@ func TestBuild(t *testing.T) {
 		t.Errorf("pause was built %d times:\n%s", built, progress.String())
 	}
 	if left, _ := filepath.Glob(filepath.Join(dir, "bin", "build-*")); len(left) > 0 {
-		t.Errorf("work folders are left: %v", left)
+		t.Errorf("work directories are left: %v", left)
 	}
 }
 
@@ -153,7 +153,7 @@ func TestLockWaitsNoLongerThanItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := lockFile(ctx, path); err == nil {
-		t.Error("two locks on one file")
+		t.Error("locked a locked file")
 	}
 }
 
@@ -168,7 +168,7 @@ func guest(t *testing.T) Family {
 			return f
 		}
 	}
-	t.Fatal("no family is called guest")
+	t.Fatal("no family named guest")
 	return Family{}
 }
 

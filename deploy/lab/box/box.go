@@ -68,7 +68,7 @@ var ErrNotRunning = errors.New("the lab is not running")
 // Start starts a box. Its output goes to logs; it inherits the listeners.
 func Start(ctx context.Context, spec Spec, logs *os.File, listeners []*os.File) (*Box, error) {
 	if os.Getenv(RoleVariable) != "" {
-		return nil, errors.New("this program does not call lab.Reexec first thing in main, as it must to start a lab")
+		return nil, errors.New("to start a lab, this program must call lab.Reexec first in main")
 	}
 	spec.Listeners = len(listeners)
 	data, err := json.Marshal(spec)
@@ -243,7 +243,7 @@ func (b *Box) Kill(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("process %d does not end: %w", b.PID, ctx.Err())
+			return fmt.Errorf("process %d does not exit: %w", b.PID, ctx.Err())
 		case <-time.After(10 * time.Millisecond):
 		}
 	}

@@ -58,14 +58,14 @@ func TestRemoveTreeRemovesFoldersOnly(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	if err := removeTree(ctx, dir); err == nil {
-		t.Error("a folder in use was removed")
+		t.Error("a cgroup in use was removed")
 	}
 }
 
 func TestFind(t *testing.T) {
 	dir := t.TempDir()
 	if _, err := Find(dir); !errors.Is(err, ErrNotRunning) {
-		t.Errorf("an empty folder: %v", err)
+		t.Errorf("an empty cgroup: %v", err)
 	}
 	if err := writePID(dir, os.Getpid()); err != nil {
 		t.Fatal(err)

@@ -177,7 +177,7 @@ func removeTree(ctx context.Context, dir string) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("cgroup folder %s is still in use: %w", dir, err)
+			return fmt.Errorf("cgroup %s is still in use: %w", dir, err)
 		case <-time.After(50 * time.Millisecond):
 		}
 	}

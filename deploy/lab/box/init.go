@@ -78,7 +78,7 @@ func reap(main int) error {
 		case err != nil:
 			return fmt.Errorf("waiting for processes: %w", err)
 		case pid == main:
-			return fmt.Errorf("the main process of the box has ended (exit status %d, signal %d)", status.ExitStatus(), status.Signal())
+			return fmt.Errorf("the main process of the box exited (exit status %d, signal %d)", status.ExitStatus(), status.Signal())
 		}
 	}
 }

@@ -47,6 +47,6 @@ func TestOverlayNamesWhatIsThere(t *testing.T) {
 		}
 	}
 	if found != 2 {
-		t.Errorf("%d folders in\n%s", found, text)
+		t.Errorf("%d directories in\n%s", found, text)
 	}
 }

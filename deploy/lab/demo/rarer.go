@@ -36,7 +36,7 @@ func expect(cause, confidence string, summary []string, evidence ...Evidence) []
 func mirrorHides() Scenario {
 	reference := registry.MirroredHost + "/demo/mirrored:1.0"
 	return Scenario{
-		Name: "mirror-hides-origin", Title: "a mirror without the image hides that the registry wants credentials",
+		Name: "mirror-hides-upstream", Title: "a mirror without the image hides that the upstream registry requires credentials",
 		Images: []string{hub("mirrored")}, Manifests: []string{Pod("app", reference, "", "")},
 		Expect: expect("MirrorFailed", confirmed, []string{registry.PlainHost},
 			Evidence{"message", "Failed", "TagNotFound", "not found"},
@@ -65,7 +65,7 @@ func hostsFileBroken() Scenario {
 
 func platformMismatch() Scenario {
 	return Scenario{
-		Name: "platform-mismatch", Title: "the image is not made for the node's architecture",
+		Name: "platform-mismatch", Title: "the image has no variant for the node's architecture",
 		Manifests: []string{Pod("app", registry.PlainForeign, "", "")},
 		Expect: expect("PlatformMismatch", confirmed, []string{"linux/"},
 			Evidence{"message", "Failed", "PlatformMismatch", ""},
@@ -145,7 +145,7 @@ func writeLayer(l *lab.Lab, i v1.Image, change func([]byte)) error {
 func tokenExpired() Scenario {
 	reference := registry.TokenHost + "/team-a/token-expired:1.0"
 	return Scenario{
-		Name: "token-expired", Title: "the secret holds a token that has expired", Images: []string{reference},
+		Name: "token-expired", Title: "the token in the secret has expired", Images: []string{reference},
 		Manifests: []string{manifests(Secret("regcred", registry.TokenHost, "robot", expiredToken()), Pod("app", reference, "", PullSecrets("regcred")))},
 		Expect: expect("CredentialsExpired", confirmed, []string{"regcred", "expired"},
 			Evidence{"credentials", "Failed", "CredentialExpired", "expired on 2020-01-01"},
@@ -162,7 +162,7 @@ func expiredToken() string {
 
 func rateLimited() Scenario {
 	return Scenario{
-		Name: "rate-limited", Title: "the registry wants to be asked later",
+		Name: "rate-limited", Title: "the registry limits the rate of pulls",
 		Manifests: []string{Pod("app", registry.LimitedHost+"/demo/limited:1.0", "", "")}, Unfixable: true,
 		Expect: expect("RateLimited", confirmed, []string{registry.LimitedHost},
 			Evidence{"message", "Failed", "RateLimited", "429"},
@@ -172,7 +172,7 @@ func rateLimited() Scenario {
 
 func proxyDown() Scenario {
 	return Scenario{
-		Name: "proxy-down", Title: "the node asks the registry through a proxy that is down",
+		Name: "proxy-down", Title: "the node's proxy for the registry is down",
 		Manifests: []string{Pod("app", registry.ProxiedHost+"/demo/proxied:1.0", "", "")}, Unfixable: true,
 		Expect: expect("ProxyFailed", confirmed, []string{"proxy"},
 			Evidence{"message", "Failed", "ProxyFailed", "proxyconnect"},
@@ -182,7 +182,7 @@ func proxyDown() Scenario {
 
 func nodeLogin() Scenario {
 	return Scenario{
-		Name: "node-login-wrong", Title: "the node's own login for the registry is wrong",
+		Name: "node-credentials-wrong", Title: "the node's own credentials for the registry are wrong",
 		Manifests: []string{Pod("app", registry.NodeLoginHost+"/demo/node-login:1.0", "", "")}, Unfixable: true,
 		Expect: expect("CredentialsRejected", confirmed, []string{registry.NodeLoginHost},
 			Evidence{"message", "Failed", "CredentialsRejected", "401"},

@@ -27,15 +27,15 @@ func Run(ctx context.Context, l *lab.Lab, source string, out, progress io.Writer
 	step := func(n int, what string) {
 		fmt.Fprintf(progress, "[%d/3] %5.1f s  %s\n", n, time.Since(start).Seconds(), what)
 	}
-	step(1, "whypull: build it, deploy it with the manifests in deploy/")
+	step(1, "building whypull and deploying it with the manifests in deploy/")
 	if err := Install(ctx, l, source, Options{}); err != nil {
 		return err
 	}
-	step(2, fmt.Sprintf("%d ways to break a pod", len(Scenarios())))
+	step(2, fmt.Sprintf("breaking pods in %d ways", len(Scenarios())))
 	if err := breakAll(ctx, l); err != nil {
 		return err
 	}
-	step(3, "the reports")
+	step(3, "waiting for the reports")
 	rows, err := collect(ctx, l)
 	if err != nil {
 		return err
@@ -90,7 +90,7 @@ func collect(ctx context.Context, l *lab.Lab) ([]row, error) {
 		}
 		select {
 		case <-ctx.Done():
-			return nil, fmt.Errorf("whypull has not explained %s: %w", missing, ctx.Err())
+			return nil, fmt.Errorf("whypull has no report on %s: %w", missing, ctx.Err())
 		case <-time.After(500 * time.Millisecond):
 		}
 	}
@@ -166,12 +166,12 @@ func show(out io.Writer, l *lab.Lab, rows []row) error {
 		return err
 	}
 	_, err = fmt.Fprintf(out, `
-Look further:
+To look further:
   export KUBECONFIG=%s PATH=%s:$PATH
   kubectl -n secret-for-another-host describe pod app
   kubectl -n secret-for-another-host get pod app -o jsonpath='{.metadata.annotations.whypull\.dev/report}'
-To try the remedies: hub.* takes %s with %s, ghcr and quay take %s with %s.
-Stop it all: make demo-down
+Credentials for the remedies: user %s with password %s for hub.*, user %s with password %s for ghcr and quay.
+To stop the demo: make demo-down
 `, l.KubeconfigPath(), strings.TrimSuffix(kubectl, "/kubectl"),
 		registry.Alice, registry.AlicePassword, registry.Admin, registry.AdminPassword)
 	return err

@@ -23,7 +23,7 @@ func TestScenariosAreApart(t *testing.T) {
 			images[image] = s.Name
 		}
 		if len(s.Expect) == 0 || s.Title == "" {
-			t.Errorf("%s expects nothing or has no title", s.Name)
+			t.Errorf("%s has no expectation or no title", s.Name)
 		}
 	}
 }

@@ -21,7 +21,7 @@ func All() []Scenario {
 
 func secrets() []Scenario {
 	return []Scenario{{
-		Name: "secret-for-another-host", Title: "the secret is for hub.test…, the image on hub.test2…",
+		Name: "secret-for-another-host", Title: "the secret is for hub.test…, but the image is on hub.test2…",
 		Images: []string{registry.HubHost2 + "/demo/another-host:1.0"},
 		Manifests: []string{manifests(Secret("regcred", registry.HubHost, registry.Alice, registry.AlicePassword),
 			Pod("app", registry.HubHost2+"/demo/another-host:1.0", "", PullSecrets("regcred")))},
@@ -38,7 +38,7 @@ func secrets() []Scenario {
 			}}},
 		Fill: credentials(registry.Alice, registry.AlicePassword),
 	}, {
-		Name: "no-secret", Title: "a private image, and no secret", Images: []string{hub("no-secret")},
+		Name: "no-secret", Title: "private image, but no secret", Images: []string{hub("no-secret")},
 		Manifests: []string{Pod("app", hub("no-secret"), "", "")},
 		Expect: []Expectation{{Pod: "app", Container: "app", Kind: "container", Cause: "AuthenticationRequired", Confidence: confirmed,
 			Summary: []string{registry.HubHost, "demo/no-secret", "the pod brings none"},
@@ -49,7 +49,7 @@ func secrets() []Scenario {
 			}}},
 		Fill: credentials(registry.Alice, registry.AlicePassword),
 	}, {
-		Name: "secret-missing", Title: "the secret that the pod names does not exist here", Images: []string{hub("secret-missing")},
+		Name: "secret-missing", Title: "the pod's secret does not exist in its namespace", Images: []string{hub("secret-missing")},
 		Manifests: []string{Pod("app", hub("secret-missing"), "", PullSecrets("regcred"))},
 		Expect: []Expectation{{Pod: "app", Container: "app", Kind: "container", Cause: "PullSecretMissing", Confidence: confirmed,
 			Summary: []string{"regcred", "secret-missing", registry.HubHost},
@@ -71,7 +71,7 @@ func secrets() []Scenario {
 			}}},
 		Fill: credentials(registry.Alice, registry.AlicePassword),
 	}, {
-		Name: "two-secrets-both-wrong", Title: "two secrets, and the registry refuses both", Images: []string{hub("both-wrong")},
+		Name: "two-secrets-both-wrong", Title: "the registry rejects both secrets", Images: []string{hub("both-wrong")},
 		Manifests: []string{manifests(Secret("first", registry.HubHost, registry.Alice, wrongPassword),
 			Secret("second", registry.HubHost, registry.Bob, wrongPassword),
 			Pod("app", hub("both-wrong"), "", PullSecrets("first", "second")))},
@@ -126,7 +126,7 @@ func policies() []Scenario {
 			Pod("first", image, "", PullSecrets("regcred")))
 	}
 	return []Scenario{{
-		Name: "never-absent", Title: "policy Never, and the image is not there", Images: []string{plain("never-absent")},
+		Name: "never-absent", Title: "policy Never, but the image is not on the node", Images: []string{plain("never-absent")},
 		Manifests: []string{Pod("app", plain("never-absent"), "Never", "")},
 		Expect: []Expectation{{Pod: "app", Container: "app", Kind: "container", Cause: "ImageNotPresent", Confidence: confirmed,
 			Summary: []string{"never-absent", "lab-node", "Never"},
@@ -136,7 +136,7 @@ func policies() []Scenario {
 				{"registry", "NotRun", "", "Never"},
 			}}},
 	}, {
-		Name: "never-present", Title: "policy Never, and the image is there for another pod", Images: []string{hub("never-present")},
+		Name: "never-present", Title: "policy Never, and the image is only verified for another pod", Images: []string{hub("never-present")},
 		Manifests: []string{granted(hub("never-present")), Pod("app", hub("never-present"), "Never", "")},
 		Expect: []Expectation{{Pod: "app", Container: "app", Kind: "container", Cause: "ImageNotVerifiedForPod", Confidence: confirmed,
 			Summary: []string{"is on node lab-node", "credentials"},
@@ -146,7 +146,7 @@ func policies() []Scenario {
 			}}},
 		Fill: credentials(registry.Alice, registry.AlicePassword),
 	}, {
-		Name: "present-no-secret", Title: "the image is there, the pod has no secret", Images: []string{hub("present")},
+		Name: "present-no-secret", Title: "the image is on the node, but the pod has no secret", Images: []string{hub("present")},
 		Manifests: []string{granted(hub("present")), Pod("app", hub("present"), "IfNotPresent", "")},
 		Expect: []Expectation{{Pod: "app", Container: "app", Kind: "container", Cause: "ImageNotVerifiedForPod", Confidence: confirmed,
 			Summary: []string{"is on node lab-node", "credentials"},
@@ -177,7 +177,7 @@ func names() []Scenario {
 			Evidence: []Evidence{{"registry", "Failed", "RepositoryNotFound", "demo/repositroy"}}}},
 		Fill: map[string]string{"<repository>": "demo/repository", "<tag>": "1.0"},
 	}, {
-		Name: "name-invalid", Title: "the image's name has capitals", Images: []string{plain("name-invalid")},
+		Name: "name-invalid", Title: "the image name has upper-case letters", Images: []string{plain("name-invalid")},
 		Manifests: []string{Pod("app", registry.PlainHost+"/Demo/Name-Invalid:1.0", "", "")},
 		Expect: []Expectation{{Pod: "app", Container: "app", Kind: "container", Cause: "InvalidImageName", Confidence: confirmed,
 			Summary: []string{"not a valid image name", plain("name-invalid")},
@@ -226,7 +226,7 @@ func withSecret(s Scenario, manifest string) Scenario {
 func access() []Scenario {
 	image, hidden := registry.TokenHost+"/team-b/demo:1.0", registry.TokenHost2+"/team-b/hidden:1.0"
 	return []Scenario{{
-		Name: "denied-with-login", Title: "the login is good, the registry refuses it the repository, and says so of every name", Images: []string{image},
+		Name: "denied-with-credentials", Title: "the credentials are valid but have no access, and the registry does not say whether the repository exists", Images: []string{image},
 		Manifests: []string{manifests(Secret("regcred", registry.TokenHost, registry.Reader, registry.ReaderPassword),
 			Pod("app", image, "", PullSecrets("regcred")))},
 		Expect: []Expectation{{Pod: "app", Container: "app", Kind: "container", Cause: "DeniedOrNotFound", Confidence: confirmed,
@@ -237,7 +237,7 @@ func access() []Scenario {
 			}}},
 		Fill: credentials(registry.Admin, registry.AdminPassword),
 	}, {
-		Name: "denied-or-not-found", Title: "no secret, and the registry does not say whether the repository exists", Images: []string{hidden},
+		Name: "denied-or-not-found", Title: "no secret, and the registry does not reveal whether the repository exists", Images: []string{hidden},
 		Manifests: []string{Pod("app", hidden, "", "")},
 		Expect: []Expectation{{Pod: "app", Container: "app", Kind: "container", Cause: "DeniedOrNotFound", Confidence: confirmed,
 			Summary: []string{registry.TokenHost2, "team-b/hidden", "does not say whether it exists"},

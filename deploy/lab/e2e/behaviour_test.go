@@ -58,7 +58,7 @@ func (c *cluster) waitRunning(ctx context.Context, t *testing.T, namespace, pod 
 
 // A pod that recovers in place loses its annotations and series, and gets a recovery
 // Event.
-func TestHealing(t *testing.T) {
+func TestRecovery(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	image := registry.HubHost + "/e2e/healing:1.0"
@@ -167,7 +167,7 @@ func TestManyPodsOneProbe(t *testing.T) {
 }
 
 // The remedy for a Deployment's pod changes the Deployment.
-func TestDeploymentIsMended(t *testing.T) {
+func TestDeploymentIsFixed(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	image := registry.PlainHost + "/e2e/deployed"
@@ -222,7 +222,7 @@ func TestRestartedAgentRepeatsNothing(t *testing.T) {
 	})
 	after := shared.settled(ctx, t, s.Name, "app")
 	if before.Containers[0].Since != after.Containers[0].Since {
-		t.Errorf("the incident began at %s, and after the restart at %s", before.Containers[0].Since, after.Containers[0].Since)
+		t.Errorf("failing since %s, after the restart since %s", before.Containers[0].Since, after.Containers[0].Since)
 	}
 	assertEvent(ctx, t, s.Name, "app", "RepositoryNotFound")
 }
@@ -254,7 +254,7 @@ func TestNoPasswordAnywhere(t *testing.T) {
 	for what, text := range texts {
 		for _, password := range []string{demo.WrongPassword(), registry.AlicePassword, registry.ReaderPassword} {
 			if strings.Contains(text, password) {
-				t.Errorf("the %s hold the password %s", what, password)
+				t.Errorf("the %s contain the password %s", what, password)
 			}
 		}
 	}

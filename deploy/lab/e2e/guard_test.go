@@ -55,7 +55,7 @@ func TestAnotherNamespaceAndName(t *testing.T) {
 		t.Errorf("the agent's verdict: %+v", got)
 	}
 	if m := shared.metrics(ctx, t); !strings.Contains(m, "\nwhypull_admission_guarded 1\n") {
-		t.Errorf("the agent writes, and its metrics do not say that it is guarded:\n%s", m)
+		t.Errorf("the agent writes, but its metrics do not report it as guarded:\n%s", m)
 	}
 	client := clientFrom(t, agentKubeconfig(ctx, t, otherNamespace, otherPrefix+"whypull-agent"))
 	assertPodPolicy(t, client, s.Name, otherPrefix+"whypull-own-node-only")

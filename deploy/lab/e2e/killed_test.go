@@ -30,7 +30,7 @@ func TestKilledInRetry(t *testing.T) {
 					return
 				}
 			}
-			t.Error("the kubelet has always been quicker, or has always pulled meanwhile")
+			t.Error("the kubelet was always faster, or pulled meanwhile")
 		})
 	}
 }
@@ -46,7 +46,7 @@ func killedBeforeVerdict(t *testing.T, name string) bool {
 		return false
 	}
 	was := killAgent(t)
-	t.Logf("what containerd has for whypull after that: %q", leftovers(t))
+	t.Logf("containerd's content for whypull afterward: %q", leftovers(t))
 	anotherAgent(t, was)
 	c := shared.settled(ctx, t, name, "app").Containers[0]
 	if slices.ContainsFunc(c.Evidence, func(e demo.Evidence) bool { return strings.HasPrefix(e.Detail, "replayed ") }) {
@@ -74,9 +74,9 @@ func killedForGood(t *testing.T, name string) bool {
 	}
 	was := killAgent(t)
 	left := leftovers(t)
-	t.Logf("what containerd has for whypull after that: %q", left)
+	t.Logf("containerd's content for whypull afterward: %q", left)
 	if now := agentStatus(t); left == "" && now.ContainerID == was.ContainerID && now.State.Running == nil {
-		t.Error("containerd has kept nothing, so that there is nothing to sweep")
+		t.Error("containerd kept nothing, so there is nothing to sweep")
 	}
 	if _, err := shared.lab.Kubectl(t.Context(), nil, "-n", name, "delete", "pod", "app", "--grace-period=0", "--force"); err != nil {
 		t.Fatal(err)
@@ -112,7 +112,7 @@ func assertNothingLeft(t *testing.T, before string) {
 		return "nothing of whypull's in containerd, not " + left, left == ""
 	})
 	if after := images(t); after != before {
-		t.Errorf("the images that pods find were %s, and are %s", before, after)
+		t.Errorf("images on the node: %s before, %s after", before, after)
 	}
 }
 
@@ -148,10 +148,10 @@ func receiving(t *testing.T, namespace string, already int) bool {
 		return false
 	}
 	has := leftovers(t)
-	t.Logf("what containerd has of the pull while it runs: %q", has)
+	t.Logf("containerd's content during the pull: %q", has)
 	for _, want := range []string{"leases", "content", "active"} {
 		if !strings.Contains(has, want+":") {
-			t.Errorf("in the middle of the retry containerd has no %s: %s", want, has)
+			t.Errorf("during the retry containerd has no %s: %s", want, has)
 		}
 	}
 	if report := shared.said(t, namespace, "app"); !strings.Contains(report, "the pull is being tried again") {
@@ -228,7 +228,7 @@ func anotherAgent(t *testing.T, was corev1.ContainerStatus) {
 		return fmt.Sprintf("another agent: %+v", now), now.ContainerID != was.ContainerID && now.Ready
 	})
 	if now := agentStatus(t); now.RestartCount <= was.RestartCount || now.LastTerminationState.Terminated == nil || now.LastTerminationState.Terminated.ExitCode != 137 {
-		t.Errorf("the agent was not killed and started again: %+v", now)
+		t.Errorf("the agent was not restarted: %+v", now)
 	}
 }
 

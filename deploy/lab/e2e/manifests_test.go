@@ -37,11 +37,11 @@ func TestComponentForOlderClusters(t *testing.T) {
 	out := withComponent(t, "direct-pod-access")
 	for resource := range strings.SplitSeq(out, "\n---\n") {
 		if strings.Contains(resource, "\nkind: ClusterRole\n") && !strings.Contains(resource, "- pods\n  verbs:\n  - list\n  - watch") {
-			t.Errorf("the component does not let the agents read pods:\n%s", resource)
+			t.Errorf("the component does not grant reading pods:\n%s", resource)
 		}
 	}
 	if strings.Contains(out, "- secrets\n  verbs:\n  - get") {
-		t.Errorf("the component lets the agents read secrets:\n%s", out)
+		t.Errorf("the component grants reading secrets:\n%s", out)
 	}
 }
 
@@ -57,12 +57,12 @@ func TestComponentForThePodNetwork(t *testing.T) {
 		"- name: WHYPULL_POD_NETWORK\n          value: \"true\"\n",
 	} {
 		if !strings.Contains(out, want) {
-			t.Errorf("the manifests have no\n%s", want)
+			t.Errorf("the manifests lack\n%s", want)
 		}
 	}
 	for _, not := range []string{"privileged: true", "hostPID", "SYS_PTRACE"} {
 		if strings.Contains(out, not) {
-			t.Errorf("the component gives more than it has to: %s", not)
+			t.Errorf("the component grants more than needed: %s", not)
 		}
 	}
 }
@@ -81,10 +81,10 @@ func TestComponentForTheDisk(t *testing.T) {
 		"- hostPath:\n          path: /var/lib/containers/storage\n          type: Directory\n",
 	} {
 		if !strings.Contains(out, want) {
-			t.Errorf("the manifests have no\n%s", want)
+			t.Errorf("the manifests lack\n%s", want)
 		}
 	}
 	if strings.Count(out, "/var/lib/containerd") != 2 || strings.Contains(out, "privileged: true") {
-		t.Errorf("the component gives more than it has to:\n%s", out)
+		t.Errorf("the component grants more than needed:\n%s", out)
 	}
 }

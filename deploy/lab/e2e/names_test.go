@@ -224,7 +224,7 @@ func (c nameCase) assert(t *testing.T, namespace string) {
 		t.Errorf("summary %q lacks %q", got.Summary, missing)
 	}
 	if c.cause == "RepositoryNotFound" && strings.Contains(got.Summary, "resolve") {
-		t.Errorf("the summary makes a cause of the pod's name service: %s", got.Summary)
+		t.Errorf("the summary blames the pod's DNS: %s", got.Summary)
 	}
 	for _, want := range c.evidence {
 		assertEntries(t, got.Evidence, want)
@@ -456,7 +456,7 @@ func TestPodNetworkRights(t *testing.T) {
 	got := shared.settled(t.Context(), t, "no-capability", "app").Containers[0]
 	assertEntries(t, got.Evidence, demo.Evidence{Check: "podDNS", Outcome: "NotRun", Detail: "whypull may not enter the pod's network namespace: the capability SYS_ADMIN is missing"})
 	if n := len(slices.DeleteFunc(got.Evidence, func(e demo.Evidence) bool { return e.Check != "podDNS" })); n != 1 {
-		t.Errorf("%d entries of the pod's name service", n)
+		t.Errorf("%d entries of the pod's DNS", n)
 	}
 
 	patchAgent(t, environmentOff(t, "WHYPULL_POD_NETWORK"))

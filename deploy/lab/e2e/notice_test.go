@@ -78,7 +78,7 @@ func (c *cluster) nextVerdict(ctx context.Context, t *testing.T, namespace, pod,
 
 // Once the cause is gone, whypull reports that, and the time of the kubelet's next
 // attempt, before that attempt.
-func TestNotice(t *testing.T) {
+func TestRecheck(t *testing.T) {
 	t.Parallel()
 	address := registry.Resolve(registry.PlainHost)
 	hosts := "/etc/containerd/certs.d/" + address + "/hosts.toml"

@@ -32,13 +32,13 @@ func TestAlerts(t *testing.T) {
 	breakAlerts(t, namespace, inCluster)
 	for _, want := range []expectedAlert{
 		{"WhypullRateLimitNear", map[string]string{"registry": registry.NearHost, "severity": "info", "cause": "RateLimited"},
-			[]string{registry.NearHost, fmt.Sprintf("after %d more", registry.NearLeft)}},
+			[]string{registry.NearHost, fmt.Sprintf("after %d more requests", registry.NearLeft)}},
 		{"WhypullCertificateExpiring", map[string]string{"registry": registry.ExpiringHost, "severity": "warning", "cause": "TLSExpired"},
-			[]string{"certificate of " + registry.ExpiringHost + " ends in 9d "}},
+			[]string{"certificate of " + registry.ExpiringHost + " expires in 9d "}},
 		{"WhypullCertificateExpiring", map[string]string{"registry": registry.EndingHost, "severity": "critical", "cause": "TLSExpired"},
-			[]string{"certificate of " + registry.EndingHost + " ends in 1d "}},
-		{"WhypullDNSSplit", map[string]string{"registry": inCluster, "severity": "warning"}, []string{inCluster, "resolves otherwise on 1 node(s)"}},
-		{"WhypullDiskFull", map[string]string{"node": "lab-node", "severity": "critical", "cause": "DiskFull"}, []string{"no room for images on node lab-node"}},
+			[]string{"certificate of " + registry.EndingHost + " expires in 1d "}},
+		{"WhypullDNSSplit", map[string]string{"registry": inCluster, "severity": "warning"}, []string{inCluster, "resolves differently on 1 node(s)"}},
+		{"WhypullDiskFull", map[string]string{"node": "lab-node", "severity": "critical", "cause": "DiskFull"}, []string{"no disk space for images on node lab-node"}},
 	} {
 		shared.eventually(t.Context(), t, func() (string, bool) {
 			got, all := p.firing(t, want)
@@ -48,12 +48,12 @@ func TestAlerts(t *testing.T) {
 			return fmt.Sprintf("%s %v to fire: %v\n%v", want.name, want.labels, all, p.query(t, "ALERTS")), got != nil
 		})
 	}
-	p.leavesAlone(t)
+	p.assertNoOtherAlerts(t)
 }
 
-// leavesAlone checks that a certificate valid for a year, and a registry that resolves
+// assertNoOtherAlerts checks that a certificate valid for a year, and a registry that resolves
 // alike on both sides, cause no alert.
-func (p prometheus) leavesAlone(t *testing.T) {
+func (p prometheus) assertNoOtherAlerts(t *testing.T) {
 	t.Helper()
 	all, err := p.Alerts(t.Context())
 	if err != nil {

@@ -127,7 +127,7 @@ func (p prometheus) alertFiresAndStops(t *testing.T) {
 	}
 	flaps(ctx, t, s.Name, "app")
 	if now := p.refusing(t); len(now) != 1 || !now[0].ActiveAt.Equal(first.ActiveAt) {
-		t.Errorf("the alert has begun anew: %+v, then %+v", first, now)
+		t.Errorf("the alert started again: %+v, then %+v", first, now)
 	}
 	if err := shared.lab.StartComponent(ctx, registry.Token); err != nil {
 		t.Fatal(err)

@@ -58,7 +58,7 @@ func assertReport(t *testing.T, report podReport, want demo.Expectation) {
 		t.Errorf("summary %q lacks %q", got.Summary, missing)
 	}
 	if missing := evidenceInOrder(got.Evidence, want.Evidence); missing != nil {
-		t.Errorf("evidence lacks, in its order, %+v\n%+v", *missing, got.Evidence)
+		t.Errorf("evidence lacks, in this order, %+v\n%+v", *missing, got.Evidence)
 	}
 	if strings.Contains(fmt.Sprint(report), demo.WrongPassword()) {
 		t.Errorf("the report shows a password: %+v", report)

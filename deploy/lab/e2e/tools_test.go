@@ -116,8 +116,8 @@ func TestKubectlWhyPull(t *testing.T) {
 	breakTools(t)
 	reader := podReader(t)
 	admin := shared.lab.KubeconfigPath()
-	t.Run("table", func(t *testing.T) { p.tellsWhatPodsShare(t, admin) })
-	t.Run("json", func(t *testing.T) { p.tellsPrograms(t, admin) })
+	t.Run("table", func(t *testing.T) { p.groupsPods(t, admin) })
+	t.Run("json", func(t *testing.T) { p.printsDocuments(t, admin) })
 	t.Run("statuses", func(t *testing.T) { p.exits(t, admin) })
 	t.Run("rights", func(t *testing.T) { p.needsOnlyPods(t, reader) })
 	t.Run("watch", func(t *testing.T) { p.watchesRemedies(t, reader) })
@@ -175,12 +175,12 @@ func podReader(t *testing.T) string {
 	return path
 }
 
-func (p programs) tellsWhatPodsShare(t *testing.T, kubeconfig string) {
+func (p programs) groupsPods(t *testing.T, kubeconfig string) {
 	s := p.whyPull(t, kubeconfig, "-n", toolsNamespace)
 	s.wants(t, 1, toolsGroup, "rejects the credentials of pull secret regcred", "\n  web-0 ", "\n  web-1 ", "\n  worker ", toolsTag, "\n  tag ",
 		"4 pods in namespace tools cannot pull their images, for 2 reasons.")
 	if strings.Contains(s.out, "fine") {
-		t.Errorf("it speaks of the pod that runs:\n%s", s.out)
+		t.Errorf("the output mentions the running pod:\n%s", s.out)
 	}
 	p.whyPull(t, kubeconfig, "-n", toolsNamespace, "-o", "wide").wants(t, 1, "CONFIDENCE", "\n  web-0 ", "Confirmed")
 	p.whyPull(t, kubeconfig, "-n", toolsNamespace, "pod/web-0").wants(t, 1, "pod tools/web-0 on node lab-node", "container app: CredentialsRejected (Confirmed",
@@ -190,7 +190,7 @@ func (p programs) tellsWhatPodsShare(t *testing.T, kubeconfig string) {
 	p.whyPull(t, kubeconfig, "-A").wants(t, 1, toolsGroup, "\n  tools/web-0 ", "in all namespaces cannot pull their images")
 }
 
-func (p programs) tellsPrograms(t *testing.T, kubeconfig string) {
+func (p programs) printsDocuments(t *testing.T, kubeconfig string) {
 	var fromJSON, fromYAML fleet.Overview
 	s := p.whyPull(t, kubeconfig, "-n", toolsNamespace, "-o", "json")
 	s.wants(t, 1)
@@ -245,7 +245,7 @@ func (p programs) exits(t *testing.T, kubeconfig string) {
 func (p programs) needsOnlyPods(t *testing.T, reader string) {
 	for _, right := range []string{"get secrets", "list events", "patch pods", "list pods -A", "get nodes"} {
 		if s := p.here(t, reader, "", "kubectl", append([]string{"auth", "can-i"}, strings.Fields(right)...)...); s.status == 0 {
-			t.Fatalf("the reader may %s: the test shows nothing", right)
+			t.Fatalf("the reader may %s, so the test proves nothing", right)
 		}
 	}
 	p.whyPull(t, reader).wants(t, 1, toolsGroup, toolsTag, "4 pods in namespace tools cannot pull their images, for 2 reasons.")
@@ -289,7 +289,7 @@ func (p programs) watchesRemedies(t *testing.T, reader string) {
 		t.Fatal(err)
 	}
 	if status := statusOf(t, <-ended); status != 0 {
-		t.Errorf("--watch ends with %d when nothing fails any more:\n%s%s", status, out.String(), problems.String())
+		t.Errorf("--watch exits with %d when nothing fails any more:\n%s%s", status, out.String(), problems.String())
 	}
 }
 
@@ -500,7 +500,7 @@ func renamed(text string) string {
 // be in the cluster, a mirror's answer shows only in the runtime's message, and
 // TestScenarios has fixed two on the node.
 func notByFiles(scenario string) bool {
-	return slices.Contains([]string{"secret-missing", "mirror-hides-origin", "ca-unknown", "plain-http"}, scenario)
+	return slices.Contains([]string{"secret-missing", "mirror-hides-upstream", "ca-unknown", "plain-http"}, scenario)
 }
 
 func push(t *testing.T, images ...string) {

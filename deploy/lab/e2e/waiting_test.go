@@ -17,7 +17,7 @@ import (
 func assertEntries(t *testing.T, got []demo.Evidence, want ...demo.Evidence) {
 	t.Helper()
 	if missing := evidenceInOrder(got, want); missing != nil {
-		t.Errorf("evidence lacks, in its order, %+v\n%+v", *missing, got)
+		t.Errorf("evidence lacks, in this order, %+v\n%+v", *missing, got)
 	}
 }
 

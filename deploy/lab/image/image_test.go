@@ -25,10 +25,10 @@ func TestImagesOfDifferentNamesAreDifferent(t *testing.T) {
 	p := program(t)
 	a, b, again := id(t, build(t, Options{Name: "a", Program: p})), id(t, build(t, Options{Name: "b", Program: p})), id(t, build(t, Options{Name: "a", Program: p}))
 	if a == b {
-		t.Error("two images have one id")
+		t.Error("two images have the same digest")
 	}
 	if a != again {
-		t.Error("the same image has two ids")
+		t.Error("the same image has two digests")
 	}
 }
 
@@ -73,13 +73,13 @@ func TestArchiveHasTheReference(t *testing.T) {
 		t.Error("the archive has another image")
 	}
 	if err := WriteArchive(path, "UPPER::", built); err == nil {
-		t.Error("a malformed name was taken")
+		t.Error("a malformed name was accepted")
 	}
 }
 
 func TestMissingProgram(t *testing.T) {
 	if _, err := Build(Options{Name: "a", Program: filepath.Join(t.TempDir(), "none")}); err == nil {
-		t.Error("an image without its program")
+		t.Error("no error for a missing program")
 	}
 }
 

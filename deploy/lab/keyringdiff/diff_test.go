@@ -39,7 +39,7 @@ func TestSameAsKubelet(t *testing.T) {
 			})
 		}
 	})
-	t.Logf("seed %d: %d cases; %d images refused, %d lookups broken, %d with logins (%d with several, %d with tied places, %d by the fallback to Docker Hub, %d of the node, %d of it and of secrets; %d node files refused)",
+	t.Logf("seed %d: %d cases; %d images rejected, %d lookups broken, %d with credentials (%d with several, %d with tied places, %d by the fallback to Docker Hub, %d of the node, %d of it and of secrets; %d node files refused)",
 		seed, sum.cases, sum.badImages, sum.broken, sum.withLogins, sum.several, sum.tied, sum.hubFallback, sum.ofNode, sum.both, sum.badFiles)
 	if sum.withLogins < cases/10 || sum.broken < cases/50 || sum.hubFallback < cases/1000 || sum.both < cases/50 || sum.badFiles < cases/200 {
 		t.Error("the cases do not exercise the rules")
@@ -51,11 +51,11 @@ func silenceKubelet() {
 	klog.SetSlogLogger(slog.New(slog.DiscardHandler))
 }
 
-func number(t *testing.T, variable string, otherwise uint64) uint64 {
+func number(t *testing.T, variable string, fallback uint64) uint64 {
 	t.Helper()
 	s := os.Getenv(variable)
 	if s == "" {
-		return otherwise
+		return fallback
 	}
 	n, err := strconv.ParseUint(s, 10, 64)
 	if err != nil {
@@ -168,7 +168,7 @@ func contradiction(l keyring.Lookup) string {
 		}
 	}
 	if l.Broken == nil && matching != len(l.Logins) {
-		return "the entries that match are not those of the logins"
+		return "the matching entries are not those of the credentials"
 	}
 	return ""
 }

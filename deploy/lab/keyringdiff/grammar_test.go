@@ -14,8 +14,8 @@ import (
 // have the mistakes that people and programs make.
 type grammar struct {
 	*rand.Rand
-	image  string
-	logins int
+	image string
+	users int
 }
 
 func newGrammar(seed, number uint64) *grammar {
@@ -148,8 +148,8 @@ func (g *grammar) mutate(s string) string {
 
 // credentials returns a user and a password that no other entry of the case has.
 func (g *grammar) credentials() (username, password string) {
-	g.logins++
-	return g.often(8, fmt.Sprintf("user%d", g.logins), "", "same", " x", "ü:"), g.often(8, fmt.Sprintf("pass%d", g.logins), "", "same", "a:b", "x\n", "\xff\xfe")
+	g.users++
+	return g.often(8, fmt.Sprintf("user%d", g.users), "", "same", " x", "ü:"), g.often(8, fmt.Sprintf("pass%d", g.users), "", "same", "a:b", "x\n", "\xff\xfe")
 }
 
 func (g *grammar) auth() string {

@@ -101,11 +101,11 @@ func askOurs(image string, from keyring.Sources) (answer, keyring.Lookup) {
 	}
 	l, err := keyring.Find(imageOf(image), from)
 	out := answer{Image: l.Image, Err: err, Broken: l.Broken}
-	for _, login := range l.Logins {
-		a := attempt{UID: login.UID, Hash: login.Hash(), OfNode: login.OfNode}
-		a.Username, a.Password = login.Reveal()
-		if !login.OfNode {
-			a.Secret = login.Source
+	for _, c := range l.Logins {
+		a := attempt{UID: c.UID, Hash: c.Hash(), OfNode: c.OfNode}
+		a.Username, a.Password = c.Reveal()
+		if !c.OfNode {
+			a.Secret = c.Source
 		}
 		out.Attempts = append(out.Attempts, a)
 	}

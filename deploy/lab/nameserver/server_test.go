@@ -118,7 +118,7 @@ func (r *running) ask(view, network, name string, kind uint16) string {
 		words = append(words, strings.Join(fields[3:], " "))
 	}
 	if !m.Authoritative || !m.RecursionAvailable {
-		r.t.Errorf("%s: an answer of a server that knows nothing", name)
+		r.t.Errorf("%s: a lame referral", name)
 	}
 	return strings.Join(words, ", ")
 }
@@ -236,7 +236,7 @@ func TestChanges(t *testing.T) {
 func TestServeViews(t *testing.T) {
 	t.Parallel()
 	if _, err := New(filepath.Join(t.TempDir(), "missing"), &safeBuffer{}); err == nil {
-		t.Error("a server without a table")
+		t.Error("no error for a missing table")
 	}
 	r := start(t, nil)
 	server, err := New(r.file, &safeBuffer{})
@@ -244,11 +244,11 @@ func TestServeViews(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := server.ServeViews(t.Context(), map[string]string{r.at["a"]: "a"}); err == nil {
-		t.Error("two servers at one address")
+		t.Error("no error for a second server on the same address")
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := server.ServeViews(ctx, map[string]string{"127.0.0.1:0": "a"}); err != nil {
-		t.Errorf("an end on request: %v", err)
+		t.Errorf("error after cancellation: %v", err)
 	}
 }

@@ -77,7 +77,7 @@ func wildcards(name string) []string {
 func (t Table) Write() ([]byte, error) {
 	data, err := json.MarshalIndent(t, "", "  ")
 	if err != nil {
-		return nil, fmt.Errorf("table of names: %w", err)
+		return nil, fmt.Errorf("DNS table: %w", err)
 	}
 	return data, nil
 }
@@ -86,11 +86,11 @@ func (t Table) Write() ([]byte, error) {
 func ReadTable(file string) (Table, error) {
 	data, err := os.ReadFile(file) // #nosec G304 -- the lab's own file
 	if err != nil {
-		return nil, fmt.Errorf("table of names: %w", err)
+		return nil, fmt.Errorf("DNS table: %w", err)
 	}
 	var t Table
 	if err := json.Unmarshal(data, &t); err != nil {
-		return nil, fmt.Errorf("table of names: %w", err)
+		return nil, fmt.Errorf("DNS table: %w", err)
 	}
 	return t, nil
 }

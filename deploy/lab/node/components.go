@@ -24,24 +24,24 @@ const (
 // components returns all components of the lab.
 func components(api *apiClient) []supervise.Component {
 	return []supervise.Component{
-		{Name: "etcd", Title: "the cluster's store", Argv: etcdArgs(), Ready: listens("127.0.0.1:2379")},
+		{Name: "etcd", Title: "etcd", Argv: etcdArgs(), Ready: listens("127.0.0.1:2379")},
 		{Name: APIServer, Title: "the API server", Argv: apiServerArgs(), After: []string{"etcd"}, Ready: api.ready},
 		{Name: "kube-controller-manager", Title: "controllers", Argv: controllerManagerArgs(), After: []string{APIServer}},
 		{Name: "kube-scheduler", Title: "the scheduler", Argv: schedulerArgs(), After: []string{APIServer}},
 		{Name: Containerd, Title: "the container runtime", Argv: []string{tool("containerd")}, Env: append(box.Environment(), registry.ProxyEnvironment()...), Ready: dials("/run/containerd/containerd.sock")},
-		{Name: "sandbox-image", Title: "the pods' sandbox image", After: []string{Containerd}, Task: importSandbox},
+		{Name: "sandbox-image", Title: "the sandbox image", After: []string{Containerd}, Task: importSandbox},
 		{Name: Kubelet, Title: "the node", Argv: kubeletArgs(), After: []string{APIServer, "sandbox-image"}, Ready: api.nodeReady},
-		{Name: NodeDNS, Title: "the node's resolver", Argv: dnsArgs("node"), Ready: listens(DNSAddress + ":53")},
-		{Name: ClusterDNSServer, Title: "the cluster's resolver", Argv: dnsArgs("cluster"), After: []string{APIServer}, Ready: listens(ClusterDNS + ":53")},
+		{Name: NodeDNS, Title: "the node's DNS", Argv: dnsArgs("node"), Ready: listens(DNSAddress + ":53")},
+		{Name: ClusterDNSServer, Title: "the cluster's DNS", Argv: dnsArgs("cluster"), After: []string{APIServer}, Ready: listens(ClusterDNS + ":53")},
 		{Name: registry.NameServer, Title: "DNS names with different answers for each client", Argv: []string{"/proc/self/exe"}, Env: roleEnvironment(RoleNames), AccessLog: true, Ready: listens(registry.PodViewAddress + ":53")},
 		registryComponent(registry.Hub, "the registry with passwords"),
 		registryComponent(registry.Token, "the registry with tokens"),
 		registryComponent(registry.Plain, "the registry without TLS"),
 		{Name: registry.Auth, Title: "the token service", Argv: []string{"/proc/self/exe"}, Env: roleEnvironment(RoleTokens), AccessLog: true, Ready: listens(registry.Address(registry.Auth))},
-		{Name: "registry-expired", Title: "a certificate that has expired", Argv: []string{"/proc/self/exe"}, Env: roleEnvironment(RoleExpired), AccessLog: true},
-		{Name: registry.Limited, Title: "the registry with a limit", Argv: []string{"/proc/self/exe"}, Env: roleEnvironment(RoleLimited), AccessLog: true, Ready: listens(registry.Address(registry.Limited))},
+		{Name: "registry-expired", Title: "the registry with expired certificates", Argv: []string{"/proc/self/exe"}, Env: roleEnvironment(RoleExpired), AccessLog: true},
+		{Name: registry.Limited, Title: "the registry with a rate limit", Argv: []string{"/proc/self/exe"}, Env: roleEnvironment(RoleLimited), AccessLog: true, Ready: listens(registry.Address(registry.Limited))},
 		{Name: "images", Title: "the registries' images", After: []string{registry.Hub, registry.Token, registry.Plain, registry.Auth}, Task: seed},
-		{Name: "cluster", Title: "a cluster that takes pods", After: []string{Kubelet, "kube-controller-manager", "kube-scheduler"}, Task: api.waitSettled},
+		{Name: "cluster", Title: "the cluster accepts pods", After: []string{Kubelet, "kube-controller-manager", "kube-scheduler"}, Task: api.waitSettled},
 	}
 }
 

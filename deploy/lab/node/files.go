@@ -243,11 +243,11 @@ state = "/run/containerd"
   [plugins."io.containerd.cri.v1.images".pinned_images]
     sandbox = "` + SandboxImage + `"
   [plugins."io.containerd.cri.v1.images".registry]
-    # One folder: a list is not understood where images are pulled.
+    # A single directory: the transfer service does not support a list.
     config_path = "/etc/containerd/certs.d"
 
 [plugins."io.containerd.cri.v1.runtime"]
-  # The lab may run without the right to lower a process's score.
+  # The lab may lack the permission to lower a process's OOM score.
   restrict_oom_score_adj = true
   [plugins."io.containerd.cri.v1.runtime".containerd]
     default_runtime_name = "runc"
@@ -293,7 +293,7 @@ tlsPrivateKeyFile: ` + pkiDir + `/kubelet.key
 clusterDomain: ` + clusterName + `
 clusterDNS: [` + ClusterDNS + `]
 resolvConf: /etc/resolv.conf
-# Any Linux machine will do: cgroup v1 or v2, with swap, with a full disk.
+# Run on any Linux machine: cgroup v1 or v2, with swap, with a full disk.
 failCgroupV1: false
 cgroupDriver: cgroupfs
 cgroupsPerQOS: false
@@ -302,7 +302,7 @@ failSwapOn: false
 evictionHard: {}
 imageGCHighThresholdPercent: 100
 maxPods: 300
-# Tests pull side by side.
+# Tests pull in parallel.
 registryPullQPS: 0
 serializeImagePulls: false
 maxParallelImagePulls: 10

@@ -53,7 +53,7 @@ func TestAuthoritiesAreKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !first.Cluster.Certificate.Equal(second.Cluster.Certificate) || first.Cluster.Certificate.Equal(first.Registry.Certificate) {
-		t.Error("authorities change, or are all the same")
+		t.Error("authorities change, or are identical")
 	}
 }
 
@@ -90,7 +90,7 @@ func TestZoneHasEveryRegistryOnAnAddressOfTheLab(t *testing.T) {
 	for line := range strings.Lines(zone) {
 		address, _, _ := strings.Cut(line, " ")
 		if address != SilentAddress && !slices.Contains(Addresses(), address+"/24") {
-			t.Errorf("nobody has the address of %s", line)
+			t.Errorf("no host has the address of %s", line)
 		}
 	}
 	if strings.Contains(zone, registry.MissingHost) {
@@ -105,7 +105,7 @@ func TestComponents(t *testing.T) {
 	}
 	for _, c := range all {
 		if c.Title == "" || (c.Task == nil) == (c.Argv == nil) {
-			t.Errorf("component %s is neither program nor task, or has no title", c.Name)
+			t.Errorf("component %s needs a title, and either a program or a task", c.Name)
 		}
 	}
 }

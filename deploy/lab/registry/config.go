@@ -119,13 +119,13 @@ func configs(dir string) (map[string]string, error) {
 
 func htpasswd() (string, error) {
 	var lines strings.Builder
-	for _, login := range [][2]string{{Alice, AlicePassword}, {Bob, BobPassword}} {
+	for _, user := range [][2]string{{Alice, AlicePassword}, {Bob, BobPassword}} {
 		// A cheap hash: the passwords are public, and every request checks one.
-		hash, err := bcrypt.GenerateFromPassword([]byte(login[1]), bcrypt.MinCost)
+		hash, err := bcrypt.GenerateFromPassword([]byte(user[1]), bcrypt.MinCost)
 		if err != nil {
 			return "", fmt.Errorf("password file: %w", err)
 		}
-		fmt.Fprintf(&lines, "%s:%s\n", login[0], hash)
+		fmt.Fprintf(&lines, "%s:%s\n", user[0], hash)
 	}
 	return lines.String(), nil
 }

@@ -63,7 +63,7 @@ func TestFickle(t *testing.T) {
 	for pull, want := range []string{FickleRefuse, FickleSlow, FicklePass, FickleRefuse, FickleRefuse} {
 		resolve()
 		if _, bytes := blob("whypull/1"); bytes != whole {
-			t.Errorf("pull %d: somebody else gets %d bytes", pull, bytes)
+			t.Errorf("pull %d: another client gets %d bytes", pull, bytes)
 		}
 		start := time.Now()
 		status, bytes := blob(runtime)

@@ -89,7 +89,7 @@ const (
 	AdminPassword  = "admin-of-the-lab" // #nosec G101 -- not a secret
 )
 
-// Names of the registries' components, logs and storage folders.
+// Names of the registries' components, logs and storage directories.
 const (
 	Hub   = "registry-hub"
 	Token = "registry-token"

@@ -259,7 +259,7 @@ func TestCertificatesExpire(t *testing.T) {
 		}
 		left := time.Until(pair.Certificate.NotAfter)
 		if err := pair.Certificate.VerifyHostname(want.host); err != nil || left < want.after || left > want.atLatest {
-			t.Errorf("%s ends in %v (%v)", name, left, err)
+			t.Errorf("%s expires in %v (%v)", name, left, err)
 		}
 	}
 }
@@ -292,7 +292,7 @@ func TestOneHostsFileIsBroken(t *testing.T) {
 	}
 	path, content := HostsFile(MisconfiguredHost)
 	if _, there := hostFiles("ca")[path]; !there || !strings.HasPrefix(content, "server = \"https://"+MisconfiguredHost+"\"") {
-		t.Errorf("%s mended: %s", path, content)
+		t.Errorf("%s without its error: %s", path, content)
 	}
 }
 
@@ -304,7 +304,7 @@ func TestKubeletFileIsForOneRegistry(t *testing.T) {
 	if err := json.Unmarshal([]byte(content), &file); err != nil {
 		t.Fatal(err)
 	}
-	if login := file.Auths[NodeLoginHost]; path != "/var/lib/kubelet/config.json" || len(file.Auths) != 1 || login.Username != Alice || login.Password != "a-password" {
+	if c := file.Auths[NodeLoginHost]; path != "/var/lib/kubelet/config.json" || len(file.Auths) != 1 || c.Username != Alice || c.Password != "a-password" {
 		t.Errorf("%s: %s", path, content)
 	}
 }
@@ -378,11 +378,11 @@ func TestNames(t *testing.T) {
 	for _, r := range table {
 		for _, a := range r.Addresses {
 			if !slices.Contains(Addresses(), a.String()) && !slices.Contains(outside, a.String()) {
-				t.Errorf("nobody has the address %s of %s", a, r.Name)
+				t.Errorf("no host has the address %s of %s", a, r.Name)
 			}
 		}
 		if !strings.HasSuffix(r.Name, "."+NameZone) {
-			t.Errorf("%s is not in the zone that is asked about", r.Name)
+			t.Errorf("%s is not in the zone", r.Name)
 		}
 	}
 	for view, want := range map[string]string{NodeView: "NXDOMAIN", ClusterView: "", PodView: ""} {

@@ -32,7 +32,7 @@ func run(ctx context.Context, l *lab.Lab, progress io.Writer) (log string, passe
 	}
 	log = filepath.Join(l.Dir(), "retry.log")
 	if err := os.MkdirAll(l.Dir(), 0o755); err != nil {
-		return "", false, fmt.Errorf("lab folder: %w", err)
+		return "", false, fmt.Errorf("lab directory: %w", err)
 	}
 	out, err := os.Create(filepath.Clean(log))
 	if err != nil {
@@ -55,7 +55,7 @@ func gone(ctx context.Context, b *box.Box) error {
 	for b.Alive() {
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("the box was cut short: %w", ctx.Err())
+			return fmt.Errorf("the box did not finish: %w", ctx.Err())
 		case <-time.After(100 * time.Millisecond):
 		}
 	}

@@ -98,7 +98,7 @@ func same(t *testing.T, before, after []string) {
 	}
 	for _, line := range before {
 		if !slices.Contains(after, line) {
-			t.Errorf("taken away: %s", line)
+			t.Errorf("removed: %s", line)
 		}
 	}
 }
@@ -110,7 +110,7 @@ func caseNamed(t *testing.T, name string) faulttest.Case {
 			return c
 		}
 	}
-	t.Fatalf("the world has no case %s", name)
+	t.Fatalf("no fault case %s", name)
 	return faulttest.Case{}
 }
 
@@ -190,10 +190,10 @@ func text(err error) string {
 
 // pullAndRemove pulls as the kubelet does and removes the image. A pull that fails
 // after everything is stored leaves a record, with content, that CRI does not show.
-func pullAndRemove(ctx context.Context, s kubelet, image string, login *scratchpull.Login) error {
+func pullAndRemove(ctx context.Context, s kubelet, image string, credentials *scratchpull.Login) error {
 	req := &runtimeapi.PullImageRequest{Image: &runtimeapi.ImageSpec{Image: image}}
-	if login != nil {
-		req.Auth = &runtimeapi.AuthConfig{Username: login.User, Password: login.Password}
+	if credentials != nil {
+		req.Auth = &runtimeapi.AuthConfig{Username: credentials.User, Password: credentials.Password}
 	}
 	_, pull := s.PullImage(ctx, req)
 	_, remove := s.RemoveImage(ctx, &runtimeapi.RemoveImageRequest{Image: &runtimeapi.ImageSpec{Image: image}})
@@ -209,7 +209,7 @@ func pullAndRemove(ctx context.Context, s kubelet, image string, login *scratchp
 func TestInsideMessagesMatchTheKubeletsPull(t *testing.T) {
 	eachRuntime(t, func(t *testing.T, r runtimes.Runtime) {
 		if !modern(r) {
-			t.Skip("CRI of 1.7 does not use the service")
+			t.Skip("CRI of 1.7 does not use the transfer service")
 		}
 		kubelet, p := images(t, r), puller(t, r, limits())
 		for _, c := range world.Cases() {
@@ -223,7 +223,7 @@ func TestInsideMessagesMatchTheKubeletsPull(t *testing.T) {
 				t.Errorf("%s: left behind: %v", c.Name, res.Leftover)
 			}
 			if (want == nil) != (err == nil) || want != nil && plain(want.Error()) != plain(text(err)) {
-				t.Errorf("%s:\nkubelet: %v\nwe:      %v: %s", c.Name, want, err, text(err))
+				t.Errorf("%s:\nkubelet: %v\nours:    %v: %s", c.Name, want, err, text(err))
 			}
 			if e, ok := errors.AsType[*scratchpull.Error](err); ok && e.Op != scratchpull.OpTransfer {
 				t.Errorf("%s: %s failed", c.Name, e.Op)
@@ -410,7 +410,7 @@ func TestInsideSweepAfterAKill(t *testing.T) {
 		}
 		_ = cmd.Wait()
 		if left := holds(t, r); slices.Equal(left, before) {
-			t.Error("the killed process has left nothing: this test shows nothing")
+			t.Error("the killed process left nothing behind, so this test proves nothing")
 		}
 		if err := puller(t, r, limits()).Sweep(t.Context()); err != nil {
 			t.Error(err)

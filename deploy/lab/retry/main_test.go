@@ -161,6 +161,6 @@ func TestRetry(t *testing.T) {
 	}
 	t.Logf("inside the box:\n%s", said)
 	if !passed {
-		t.Error("the tests inside the box have failed")
+		t.Error("the tests inside the box failed")
 	}
 }

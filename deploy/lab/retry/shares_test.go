@@ -106,14 +106,14 @@ func TestInsideDownloadsAreShared(t *testing.T) {
 	go func() { done <- victim(t, r) }()
 	select {
 	case took := <-done:
-		t.Errorf("the kubelet's pull took %s beside one that has all shares", took)
+		t.Errorf("the kubelet's pull took only %s while another pull held all slots", took)
 		cancel()
 	case <-time.After(3 * time.Second):
 		cancel()
-		t.Logf("the kubelet's pull took %s beside one that had all shares for 3 s", <-done)
+		t.Logf("the kubelet's pull took %s after another pull held all slots for 3 s", <-done)
 	}
 	if err := <-hogs; err == nil {
-		t.Error("the hog's pull has succeeded")
+		t.Error("the hog's pull succeeded")
 	}
 	if err := sweep(t.Context(), r, "hog"); err != nil {
 		t.Error(err)
@@ -134,7 +134,7 @@ func sweep(ctx context.Context, r runtimes.Runtime, namespace string) error {
 func TestInsideRetryGivesWay(t *testing.T) {
 	eachRuntime(t, func(t *testing.T, r runtimes.Runtime) {
 		if !modern(r) {
-			t.Skip("CRI of 1.7 does not use the service: its pull need not wait, and may be over before anybody looks")
+			t.Skip("CRI of 1.7 does not use the transfer service: its pull does not wait, and may finish before the test looks")
 		}
 		repository := "gives-way-" + r.Tool
 		req := scratchpull.Request{Ref: slowImage(t, repository), Login: robot(), HostsDir: hostsDir(r)}
@@ -149,10 +149,10 @@ func TestInsideRetryGivesWay(t *testing.T) {
 			retried <- outcome{res, err}
 		}()
 		holding(t, repository, shares)
-		beside := victim(t, r)
+		during := victim(t, r)
 		// Nobody has released a layer: only the end of the retry closes these.
 		holding(t, repository, 0)
-		t.Logf("the kubelet's pull takes %s alone, and %s beside a retry that hangs", alone, beside)
+		t.Logf("the kubelet's pull takes %s alone, and %s during a retry that hangs", alone, during)
 		got := <-retried
 		if got.err != nil || got.res.Stopped != scratchpull.StoppedGaveWay || got.res.Leftover != nil {
 			t.Errorf("%+v, %v: %s", got.res, got.err, text(got.err))
@@ -179,7 +179,7 @@ func TestInsideRetryWithoutDataEnds(t *testing.T) {
 // the kubelet's pull leaves behind when it fails does not prevent retries.
 func TestInsideNoRetryDuringKubeletPull(t *testing.T) {
 	eachRuntime(t, func(t *testing.T, r runtimes.Runtime) {
-		repository, other := "kubelets-"+r.Tool, "beside-"+r.Tool
+		repository, other := "kubelets-"+r.Tool, "other-"+r.Tool
 		slow, fast := slowImage(t, repository), put(t, other, 1<<10, 1)
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
@@ -207,7 +207,7 @@ func TestInsideNoRetryDuringKubeletPull(t *testing.T) {
 		tried("replayed with secret robots")
 		cancel()
 		if err := <-theirs; err == nil {
-			t.Error("the kubelet's pull has succeeded")
+			t.Error("the kubelet's pull succeeded")
 		}
 		holding(t, repository, 0)
 		noLeases(t, r)

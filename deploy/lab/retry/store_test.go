@@ -95,7 +95,7 @@ func listen(certificate tls.Certificate) (*store, func(), error) {
 // ServeHTTP implements http.Handler.
 func (s *store) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	u, p, _ := r.BasicAuth()
-	if logins := map[string]string{user: password, clerk: clerksPassword}; p == "" || logins[u] != p {
+	if passwords := map[string]string{user: password, clerk: clerksPassword}; p == "" || passwords[u] != p {
 		w.Header().Set("Www-Authenticate", `Basic realm="registry"`)
 		http.Error(w, `{"errors":[{"code":"UNAUTHORIZED","message":"who are you"}]}`, http.StatusUnauthorized)
 		return

@@ -44,9 +44,9 @@ func TestInsideRetryReportsEachCredential(t *testing.T) {
 		forbid(t, image)
 		nobody := faulttest.Credential{Source: "nobodys", Key: host, Username: "nobody", Password: "guessed"}
 		for name, tc := range map[string]struct {
-			logins []faulttest.Credential
-			cause  diagnosis.Cause
-			tried  []string // prefixes of the evidence for each
+			credentials []faulttest.Credential
+			cause       diagnosis.Cause
+			tried       []string // prefixes of the evidence for each
 		}{
 			"one that may not": {[]faulttest.Credential{clerks()}, diagnosis.AccessDenied, []string{"Failed AccessDenied secret clerks"}},
 			"the second may":   {[]faulttest.Credential{clerks(), robots()}, diagnosis.NotReproducible, []string{"Failed AccessDenied secret clerks", "Passed  secret robots"}},
@@ -54,7 +54,7 @@ func TestInsideRetryReportsEachCredential(t *testing.T) {
 			"the third may":    {[]faulttest.Credential{nobody, clerks(), robots()}, diagnosis.NotReproducible, []string{"Failed CredentialsRejected secret nobodys", "Failed AccessDenied secret clerks", "Passed  secret robots"}},
 			"none may":         {[]faulttest.Credential{clerks(), nobody}, diagnosis.AccessDenied, []string{"Failed AccessDenied secret clerks", "Failed CredentialsRejected secret nobodys"}},
 		} {
-			a := newAgent(t, r, limits(), tc.logins...)
+			a := newAgent(t, r, limits(), tc.credentials...)
 			v := a.judge(t, a.failure(t, image, strange))
 			t.Logf("%s: %s", name, describe(v))
 			if name == "none may" && !strings.Contains(v.Summary, "accepts the login of pull secret clerks, but does not let it pull") {
@@ -76,9 +76,9 @@ func TestInsideRetryReportsEachCredential(t *testing.T) {
 
 // whose returns the credentials of a retry.
 func whose(e diagnosis.Finding) string {
-	for _, login := range []string{"secret nobodys", "secret clerks", "secret robots"} {
-		if strings.Contains(e.Detail, login) {
-			return login
+	for _, source := range []string{"secret nobodys", "secret clerks", "secret robots"} {
+		if strings.Contains(e.Detail, source) {
+			return source
 		}
 	}
 	return ""

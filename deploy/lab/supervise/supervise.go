@@ -169,7 +169,7 @@ func (s *Supervisor) explain(m *member, err error) error {
 	if err == nil {
 		err = errors.New("exit status 0")
 	}
-	return fmt.Errorf("%s has ended: %w; its last lines:\n%s", m.Name, err, Tail(s.logPath(m.Name, ".log"), 15))
+	return fmt.Errorf("%s exited: %w; its last lines:\n%s", m.Name, err, Tail(s.logPath(m.Name, ".log"), 15))
 }
 
 func (s *Supervisor) logPath(name, suffix string) string { return filepath.Join(s.logDir, name+suffix) }
@@ -254,7 +254,7 @@ func (s *Supervisor) Start(name string) error { return s.setWanted(name, true) }
 func (s *Supervisor) setWanted(name string, want bool) error {
 	m := s.members[name]
 	if m == nil || m.Task != nil {
-		return fmt.Errorf("no component is called %q", name)
+		return fmt.Errorf("no component named %q", name)
 	}
 	m.mu.Lock()
 	m.want = want

@@ -24,13 +24,13 @@ func TestOrder(t *testing.T) {
 	)
 	eventually(t, "second is ready", func() bool { return state(s, "second").Ready })
 	if restarts := state(s, "second").Restarts; restarts != 0 {
-		t.Errorf("second was run before first: %d", restarts)
+		t.Errorf("second ran before first: %d", restarts)
 	}
 }
 
 func TestUnknownDependency(t *testing.T) {
 	if _, err := New(t.TempDir(), []Component{{Name: "a", After: []string{"b"}}}); err == nil {
-		t.Error("a component waits for one that does not exist")
+		t.Error("no error for a dependency that does not exist")
 	}
 }
 
@@ -59,7 +59,7 @@ func TestReadyWhenItsCheckSaysSo(t *testing.T) {
 	}})
 	eventually(t, "its check was made", func() bool { return state(s, "a").Waiting == "not yet" })
 	if state(s, "a").Ready {
-		t.Error("ready against its own check")
+		t.Error("ready although its readiness check fails")
 	}
 	ready.Store(true)
 	eventually(t, "it is ready", func() bool { st := state(s, "a"); return st.Ready && st.Waiting == "" })
@@ -155,7 +155,7 @@ func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(2 * time.Minute); !holds(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("never came true: %s", what)
+			t.Fatalf("timed out waiting for: %s", what)
 		}
 	}
 }

@@ -12,7 +12,7 @@ import (
 
 // withSource adds the flag for the path of whypull's source tree.
 func withSource(c *cobra.Command, source *string) *cobra.Command {
-	c.Flags().StringVar(source, "source", "../..", "whypull's source tree")
+	c.Flags().StringVar(source, "source", "../..", "path of whypull's source tree")
 	return c
 }
 
@@ -27,7 +27,7 @@ func installCommand(o *options) *cobra.Command {
 func demoCommand(o *options) *cobra.Command {
 	var source string
 	return withSource(upFlags(&cobra.Command{
-		Use: "demo", Short: "Start the lab, deploy whypull, break pods, and show what whypull says", Args: cobra.NoArgs,
+		Use: "demo", Short: "Start the lab, deploy whypull, break pods, and show whypull's reports", Args: cobra.NoArgs,
 		RunE: o.with(func(c *cobra.Command, l *lab.Lab) error {
 			return demo.Run(c.Context(), l, source, c.OutOrStdout(), c.ErrOrStderr())
 		}),
@@ -37,7 +37,7 @@ func demoCommand(o *options) *cobra.Command {
 func benchCommand(o *options) *cobra.Command {
 	var source string
 	return withSource(upFlags(&cobra.Command{
-		Use: "bench", Short: "Measure whypull on the lab, whose cluster is made anew", Args: cobra.NoArgs,
+		Use: "bench", Short: "Benchmark whypull on the lab, with a new cluster", Args: cobra.NoArgs,
 		RunE: o.with(func(c *cobra.Command, l *lab.Lab) error {
 			return demo.Bench(c.Context(), l, source, c.OutOrStdout(), c.ErrOrStderr())
 		}),
@@ -47,7 +47,7 @@ func benchCommand(o *options) *cobra.Command {
 func pictureCommand(o *options) *cobra.Command {
 	var source string
 	return withSource(upFlags(&cobra.Command{
-		Use: "picture FILE", Short: "Break pods under the eyes of Prometheus, and draw the dashboard as SVG", Args: cobra.ExactArgs(1),
+		Use: "picture FILE", Short: "Break pods while Prometheus records, and draw the dashboard as SVG", Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			l, err := o.open()
 			if err != nil {
@@ -57,14 +57,14 @@ func pictureCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return os.WriteFile(args[0], []byte(svg), 0o644) // #nosec G306 G703 -- for everybody, where the user says
+			return os.WriteFile(args[0], []byte(svg), 0o644) // #nosec G306 G703 -- world-readable, at the user's path
 		},
 	}, o), &source)
 }
 
 func removeCommand(o *options) *cobra.Command {
 	return &cobra.Command{
-		Use: "remove", Short: "Stop the lab and forget its cluster; the built programs stay", Args: cobra.NoArgs,
+		Use: "remove", Short: "Stop the lab and delete its cluster; the built programs are kept", Args: cobra.NoArgs,
 		RunE: o.with(func(c *cobra.Command, l *lab.Lab) error { return l.Remove(c.Context()) }),
 	}
 }

@@ -58,24 +58,24 @@ func newCommand() *cobra.Command {
 	o := &options{}
 	root := &cobra.Command{
 		Use:           "lab",
-		Short:         "A real single-node Kubernetes cluster with registries, inside this machine",
+		Short:         "Run a real single-node Kubernetes cluster with registries on this machine",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.PersistentFlags().StringVar(&o.dir, "dir", "", "folder of the lab (default $"+lab.DirVariable+", else one in the user's cache)")
+	root.PersistentFlags().StringVar(&o.dir, "dir", "", "directory of the lab (default $"+lab.DirVariable+", else one in the user's cache)")
 	root.AddCommand(buildCommand(o), upCommand(o), downCommand(o), resetCommand(o), statusCommand(o), kubeconfigCommand(o), execCommand(o), loadCommand(o), installCommand(o), demoCommand(o), benchCommand(o), pictureCommand(o), removeCommand(o))
 	return root
 }
 
 func upFlags(c *cobra.Command, o *options) *cobra.Command {
-	c.Flags().IntVar(&o.port, "port", 0, "port on 127.0.0.1 for the API server (default the one used before, else a free one)")
-	c.Flags().StringVar(&o.cache, "cache", "", "folder for the built programs (default $WHYPULL_CACHE, else one in the user's cache)")
+	c.Flags().IntVar(&o.port, "port", 0, "port on 127.0.0.1 for the API server (default the last one used, else a free one)")
+	c.Flags().StringVar(&o.cache, "cache", "", "cache directory for the built programs (default $WHYPULL_CACHE, else one in the user's cache)")
 	return c
 }
 
 func buildCommand(o *options) *cobra.Command {
 	return upFlags(&cobra.Command{
-		Use: "build", Short: "Build the lab's programs, once for each machine, and start nothing", Args: cobra.NoArgs,
+		Use: "build", Short: "Build the lab's programs (once per machine) without starting it", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			l, err := o.open()
 			if err != nil {
@@ -89,7 +89,7 @@ func buildCommand(o *options) *cobra.Command {
 
 func upCommand(o *options) *cobra.Command {
 	return upFlags(&cobra.Command{
-		Use: "up", Short: "Start the lab and wait until it takes pods; harmless when it runs", Args: cobra.NoArgs,
+		Use: "up", Short: "Start the lab, if it is not running, and wait until it accepts pods", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			l, err := o.open()
 			if err != nil {
@@ -102,7 +102,7 @@ func upCommand(o *options) *cobra.Command {
 
 func downCommand(o *options) *cobra.Command {
 	return &cobra.Command{
-		Use: "down", Short: "Stop the lab and leave nothing running; its cluster is kept for the next up", Args: cobra.NoArgs,
+		Use: "down", Short: "Stop the lab; its cluster is kept for the next up", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			l, err := o.open()
 			if err != nil {
@@ -128,7 +128,7 @@ func resetCommand(o *options) *cobra.Command {
 
 func statusCommand(o *options) *cobra.Command {
 	return &cobra.Command{
-		Use: "status", Short: "Tell how the lab and its components are; exit status 1 unless all are ready", Args: cobra.NoArgs,
+		Use: "status", Short: "Show the state of the lab and its components; exit status 1 unless all are ready", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			l, err := o.open()
 			if err != nil {
@@ -145,7 +145,7 @@ func statusCommand(o *options) *cobra.Command {
 
 func printStatus(c *cobra.Command, status lab.Status) error {
 	out := c.OutOrStdout()
-	_, _ = fmt.Fprintln(out, "folder:     ", status.Dir)
+	_, _ = fmt.Fprintln(out, "directory:  ", status.Dir)
 	if !status.Running {
 		return lab.ErrNotRunning
 	}
@@ -203,7 +203,7 @@ func execCommand(o *options) *cobra.Command {
 
 func loadCommand(o *options) *cobra.Command {
 	return &cobra.Command{
-		Use: "load ARCHIVE", Short: "Put the images of an archive into the node's runtime", Args: cobra.ExactArgs(1),
+		Use: "load ARCHIVE", Short: "Import the images of an archive into the node's runtime", Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			l, err := o.open()
 			if err != nil {

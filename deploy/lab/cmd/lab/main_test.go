@@ -42,7 +42,7 @@ func TestPrintStatus(t *testing.T) {
 		{Name: "a", Title: "the first", Ready: true}, {Name: "b", Stopped: true}, {Name: "c"},
 	}})
 	if err == nil {
-		t.Error("a lab with a stopped component is ready")
+		t.Error("a lab with a stopped component counts as ready")
 	}
 	for _, want := range []string{"ready", "stopped", "waiting", "the first"} {
 		if !strings.Contains(out.String(), want) {
@@ -53,7 +53,7 @@ func TestPrintStatus(t *testing.T) {
 
 func TestExecWantsACommand(t *testing.T) {
 	if _, err := execute(t, "exec"); err == nil {
-		t.Error("no command was taken")
+		t.Error("no error without a command")
 	}
 }
 
