@@ -23,8 +23,8 @@ type Family struct {
 	Tags    string
 	LDFlags string
 	Tools   []Tool
-	// Module has the files of a module of ours; nil: the module is in the
-	// modules folder.
+	// Module holds the files of a module of our own. If nil, the module is in the
+	// modules directory.
 	Module fs.FS
 }
 

@@ -18,10 +18,10 @@ import (
 	"go.podman.io/image/v5/types"
 )
 
-// errIsImage is CRI-O's answer to an image that failed as an image.
+// errIsImage is CRI-O's error for a container image where an artifact is expected.
 var errIsImage = errors.New("reference is a container image, not an OCI artifact")
 
-// artifacts are OCI artifacts, each in a layout of its own below dir.
+// artifacts stores OCI artifacts, each in its own layout below dir.
 type artifacts struct {
 	dir string
 
@@ -33,14 +33,14 @@ func newArtifacts(dir string) *artifacts {
 	return &artifacts{dir: dir, digests: map[string]digest.Digest{}}
 }
 
-// find returns the digest of an artifact, "" if there is none of that name.
+// find returns the digest of an artifact, or "" if there is none of that name.
 func (a *artifacts) find(name string) digest.Digest {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.digests[name]
 }
 
-// pull brings an artifact in and returns its ID. An image is refused.
+// pull pulls an artifact and returns its ID. It returns errIsImage for an image.
 func (a *artifacts) pull(ctx context.Context, system *types.SystemContext, source types.ImageReference) (id string, err error) {
 	if err := refuseImage(ctx, system, source); err != nil {
 		return "", fmt.Errorf("image reference: %w", err)
@@ -84,7 +84,7 @@ func (a *artifacts) folder(name string) string {
 	return filepath.Join(a.dir, fmt.Sprintf("%x", sha256.Sum256([]byte(name))))
 }
 
-// refuseImage returns errIsImage for a container image, nil for an artifact.
+// refuseImage returns errIsImage for a container image, and nil for an artifact.
 func refuseImage(ctx context.Context, system *types.SystemContext, source types.ImageReference) error {
 	body, mediaType, err := manifestOf(ctx, system, source, nil)
 	if err != nil {
@@ -122,8 +122,8 @@ func manifestOf(ctx context.Context, system *types.SystemContext, source types.I
 	return opened.GetManifest(ctx, instance)
 }
 
-// isImage reports whether a manifest with such a configuration is an image's:
-// its types say so, and it has no artifact type.
+// isImage reports whether a manifest with this media type and configuration type is an
+// image's and has no artifact type.
 func isImage(body []byte, mediaType, configType string) bool {
 	images := []string{
 		ocispec.MediaTypeImageManifest, manifest.DockerV2Schema2MediaType,

@@ -9,10 +9,10 @@ import (
 	"go.podman.io/image/v5/types"
 )
 
-// version is the release of CRI-O whose behavior this program has.
+// version is the CRI-O release that this program imitates.
 const version = "1.37.0"
 
-// config is what crio.conf says about images.
+// config holds the image settings of crio.conf.
 type config struct {
 	CRIO struct {
 		Root          string `toml:"root"`
@@ -36,7 +36,7 @@ type imageConfig struct {
 	ShortNameMode        string        `toml:"short_name_mode"`
 }
 
-// defaults are those of CRI-O 1.37.
+// defaults returns the defaults of CRI-O 1.37.
 func defaults() config {
 	var c config
 	c.CRIO.Root = "/var/lib/containers/storage"
@@ -52,8 +52,8 @@ func defaults() config {
 	return c
 }
 
-// loadConfig reads the configuration file, if it exists, and then its drop-ins
-// by name: what a file does not mention stays.
+// loadConfig reads the configuration file, if it exists, and then its drop-ins in order
+// of their names. Settings that a file does not mention are kept.
 func loadConfig(file, dir string) (config, error) {
 	c := defaults()
 	var files []string

@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// registry has an image, a chart, and an image whose layer is missing.
+// registry serves an image, a chart, and an image whose layer is missing.
 func registry(t *testing.T) (host string) {
 	t.Helper()
 	blobs := map[string][]byte{}
@@ -87,7 +87,7 @@ func layer(t *testing.T) (packed, unpacked []byte) {
 	return gz.Bytes(), file.Bytes()
 }
 
-// open makes a server for which the hosts are insecure.
+// open returns a server that treats the hosts as insecure.
 func open(t *testing.T, hosts ...string) *server {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -155,7 +155,7 @@ func TestImageComesAndGoes(t *testing.T) {
 	}
 }
 
-// An image is listed under all its names, and goes with the last of them.
+// An image is listed under all its names, and removed with the last of them.
 func TestNamesOfAnImage(t *testing.T) {
 	host := registry(t)
 	s := open(t, host)
@@ -181,8 +181,8 @@ func TestNamesOfAnImage(t *testing.T) {
 	}
 }
 
-// The words around an error say what CRI-O has tried, and the prefix what the
-// kubelet makes of it.
+// The message around an error says what CRI-O tried, and its prefix determines the
+// kubelet's reason.
 func TestWordsOfErrors(t *testing.T) {
 	host, closed := registry(t), closedPort(t)
 	s := open(t, host, closed)
@@ -216,7 +216,7 @@ func closedPort(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// A namespace's credentials serve one pull of one repository.
+// A namespace's credentials are used for one pull of one repository.
 func TestCredentialsOfANamespace(t *testing.T) {
 	s := open(t)
 	// sha256 of "registry.example/image"
@@ -272,12 +272,12 @@ func TestLogin(t *testing.T) {
 		"encoded":      {&runtimeapi.AuthConfig{Auth: "dTpwOnEA"}, "u", "p:q"},
 		"without user": {&runtimeapi.AuthConfig{Password: "p"}, "", ""},
 	} {
-		got, err := login(test.given)
+		got, err := credentials(test.given)
 		if err != nil || (got == nil) != (test.user == "") || got != nil && (got.Username != test.user || got.Password != test.password) {
 			t.Errorf("%s: %v, %v", name, got, err)
 		}
 	}
-	if _, err := login(&runtimeapi.AuthConfig{Auth: "?"}); err == nil {
+	if _, err := credentials(&runtimeapi.AuthConfig{Auth: "?"}); err == nil {
 		t.Error("? is no base64")
 	}
 }
@@ -307,7 +307,7 @@ func TestWithoutTagOfDigest(t *testing.T) {
 	}
 }
 
-// The time begins with the first progress.
+// The time limit starts with the first progress.
 func TestWatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		progress, stopped := make(chan types.ProgressProperties), make(chan struct{})

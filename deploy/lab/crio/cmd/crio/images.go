@@ -15,8 +15,8 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
-// ImageStatus implements runtimeapi.ImageServiceServer. An image that is not
-// there is no error.
+// ImageStatus implements runtimeapi.ImageServiceServer. A missing image is not an
+// error.
 func (s *server) ImageStatus(_ context.Context, r *runtimeapi.ImageStatusRequest) (*runtimeapi.ImageStatusResponse, error) {
 	name := r.GetImage().GetImage()
 	if name == "" {
@@ -59,8 +59,8 @@ func (s *server) ListImages(_ context.Context, r *runtimeapi.ListImagesRequest) 
 	return &answer, nil
 }
 
-// RemoveImage implements runtimeapi.ImageServiceServer: the name goes, and with
-// its last name the image. What is not there needs no removing.
+// RemoveImage implements runtimeapi.ImageServiceServer. It removes the name, and with
+// its last name the image. A missing image is not an error.
 func (s *server) RemoveImage(_ context.Context, r *runtimeapi.RemoveImageRequest) (*runtimeapi.RemoveImageResponse, error) {
 	name := r.GetImage().GetImage()
 	image, err := s.find(name)
@@ -77,8 +77,8 @@ func (s *server) RemoveImage(_ context.Context, r *runtimeapi.RemoveImageRequest
 	return &runtimeapi.RemoveImageResponse{}, err
 }
 
-// ImageFsInfo implements runtimeapi.ImageServiceServer. As CRI-O's, it names the
-// directory of the images' descriptions and counts only what is there.
+// ImageFsInfo implements runtimeapi.ImageServiceServer. As in CRI-O, it names the
+// directory of the image metadata and counts only that.
 func (s *server) ImageFsInfo(context.Context, *runtimeapi.ImageFsInfoRequest) (*runtimeapi.ImageFsInfoResponse, error) {
 	dir := filepath.Join(s.store.GraphRoot(), s.store.GraphDriverName()+"-images")
 	var bytes, inodes uint64
@@ -93,7 +93,7 @@ func (s *server) ImageFsInfo(context.Context, *runtimeapi.ImageFsInfoRequest) (*
 		}
 		return err
 	})
-	if err != nil && !errors.Is(err, fs.ErrNotExist) { // an image may go meanwhile
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // an image may be removed meanwhile
 		return nil, err
 	}
 	usage := []*runtimeapi.FilesystemUsage{{
@@ -103,12 +103,12 @@ func (s *server) ImageFsInfo(context.Context, *runtimeapi.ImageFsInfoRequest) (*
 	return &runtimeapi.ImageFsInfoResponse{ImageFilesystems: usage, ContainerFilesystems: usage}, nil
 }
 
-// find returns the image of a name or ID, nil if the store has none.
+// find returns the image with a name or ID, or nil if the store has none.
 func (s *server) find(name string) (*storage.Image, error) {
 	if regexp.MustCompile(`^[0-9a-f]{64}$`).MatchString(name) {
 		image, err := s.store.Image(name)
 		if errors.Is(err, storage.ErrImageUnknown) {
-			return nil, nil //nolint:nilnil // not there
+			return nil, nil //nolint:nilnil // not found
 		}
 		return image, err
 	}
@@ -122,10 +122,10 @@ func (s *server) find(name string) (*storage.Image, error) {
 			return image, err
 		}
 	}
-	return nil, nil //nolint:nilnil // not there
+	return nil, nil //nolint:nilnil // not found
 }
 
-// imageNamed returns the image of a full name, or istorage.ErrNoSuchImage.
+// imageNamed returns the image with a full name, or istorage.ErrNoSuchImage.
 func (s *server) imageNamed(name reference.Named) (*storage.Image, error) {
 	unresolved, err := istorage.Transport.NewStoreReference(s.store, name, "")
 	if err != nil {
@@ -135,8 +135,8 @@ func (s *server) imageNamed(name reference.Named) (*storage.Image, error) {
 	return image, err
 }
 
-// describe is an image as CRI has it. Each repository of its names has the
-// image under each of its digests.
+// describe returns an image in CRI's form. Each repository of its names is listed with
+// each of its digests.
 func (s *server) describe(image *storage.Image) (*runtimeapi.Image, error) {
 	size, err := s.store.ImageSize(image.ID)
 	if err != nil {
@@ -162,7 +162,7 @@ func (s *server) describe(image *storage.Image) (*runtimeapi.Image, error) {
 	return described, nil
 }
 
-// artifact is an artifact as CRI has it, nil if there is none of that name.
+// artifact returns an artifact in CRI's form, or nil if there is none of that name.
 func (s *server) artifact(name string) *runtimeapi.Image {
 	found := s.artifacts.find(name)
 	if found == digest.Digest("") {

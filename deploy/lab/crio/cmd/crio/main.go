@@ -1,5 +1,4 @@
-// Command crio serves the parts of CRI that have to do with images, as CRI-O
-// 1.37 does.
+// Command crio serves the image-related parts of CRI as CRI-O 1.37 does.
 package main
 
 import (
@@ -19,7 +18,7 @@ import (
 )
 
 func main() {
-	if reexec.Init() { // the library unpacks layers in a process of their own
+	if reexec.Init() { // the library unpacks layers in a separate process
 		return
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
@@ -30,7 +29,7 @@ func main() {
 	}
 }
 
-// run serves until ctx ends.
+// run serves until ctx is done.
 func run(ctx context.Context, args []string, usage io.Writer) error {
 	flags := flag.NewFlagSet("crio", flag.ContinueOnError)
 	flags.SetOutput(usage)
@@ -52,7 +51,7 @@ func run(ctx context.Context, args []string, usage io.Writer) error {
 	return s.serve(ctx)
 }
 
-// serve answers at the socket until ctx ends.
+// serve serves on the socket until ctx is done.
 func (s *server) serve(ctx context.Context) error {
 	socket := s.config.CRIO.API.Listen
 	if err := os.MkdirAll(filepath.Dir(socket), 0o750); err != nil {

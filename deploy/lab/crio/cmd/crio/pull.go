@@ -25,8 +25,8 @@ import (
 	crierrors "k8s.io/cri-api/pkg/errors"
 )
 
-// PullImage implements runtimeapi.ImageServiceServer. The prefixes of its
-// errors are those that the kubelet makes reasons of.
+// PullImage implements runtimeapi.ImageServiceServer. The kubelet turns the prefixes of
+// its errors into reasons.
 func (s *server) PullImage(ctx context.Context, r *runtimeapi.PullImageRequest) (*runtimeapi.PullImageResponse, error) {
 	id, err := s.pull(ctx, r)
 	var policy signature.PolicyRequirementError
@@ -42,8 +42,8 @@ func (s *server) PullImage(ctx context.Context, r *runtimeapi.PullImageRequest) 
 	return &runtimeapi.PullImageResponse{ImageRef: id}, nil
 }
 
-// pull tries each image that a name may stand for, and returns the last error
-// when all fail.
+// pull tries each image that a name may stand for. If all fail, it returns the last
+// error.
 func (s *server) pull(ctx context.Context, r *runtimeapi.PullImageRequest) (id string, err error) {
 	image := r.GetImage().GetImage()
 	system, done, err := s.contextFor(r.GetSandboxConfig().GetMetadata().GetNamespace(), image)
@@ -52,7 +52,7 @@ func (s *server) pull(ctx context.Context, r *runtimeapi.PullImageRequest) (id s
 	}
 	defer done()
 	system.DockerLogMirrorChoice = true
-	if system.DockerAuthConfig, err = login(r.GetAuth()); err != nil {
+	if system.DockerAuthConfig, err = credentials(r.GetAuth()); err != nil {
 		return "", err
 	}
 	candidates, err := s.candidates(image)
@@ -67,9 +67,9 @@ func (s *server) pull(ctx context.Context, r *runtimeapi.PullImageRequest) (id s
 	return "", err
 }
 
-// login returns the credential of a request, nil if it brings none. One without
-// a user name counts as none.
-func login(auth *runtimeapi.AuthConfig) (*types.DockerAuthConfig, error) {
+// credentials returns the credentials of a request, or nil if it has none. Credentials
+// without a user name count as none.
+func credentials(auth *runtimeapi.AuthConfig) (*types.DockerAuthConfig, error) {
 	user, password := auth.GetUsername(), auth.GetPassword()
 	if encoded := auth.GetAuth(); encoded != "" {
 		decoded, err := base64.StdEncoding.DecodeString(encoded)
@@ -80,14 +80,14 @@ func login(auth *runtimeapi.AuthConfig) (*types.DockerAuthConfig, error) {
 		password = strings.Trim(password, "\x00")
 	}
 	if user == "" {
-		return nil, nil //nolint:nilnil // that is what the image library takes for "none"
+		return nil, nil //nolint:nilnil // the image library takes nil for "none"
 	}
 	return &types.DockerAuthConfig{Username: user, Password: password}, nil
 }
 
-// contextFor returns the library's settings for a namespace, which may have a
-// signature policy and credentials of its own. The credentials serve one pull:
-// done removes them.
+// contextFor returns the library's settings for a namespace, which may have its own
+// signature policy and credentials. The credentials are valid for one pull: done
+// removes them.
 func (s *server) contextFor(namespace, image string) (system *types.SystemContext, done func(), err error) {
 	copied := *s.system
 	system, done = &copied, func() {}
@@ -114,7 +114,7 @@ func (s *server) contextFor(namespace, image string) (system *types.SystemContex
 	return system, done, nil
 }
 
-// candidates are the full names that a name may stand for.
+// candidates returns the full names that a name may stand for.
 func (s *server) candidates(image string) ([]reference.Named, error) {
 	resolved, err := shortnames.Resolve(s.system, image)
 	if err != nil {
@@ -130,8 +130,8 @@ func (s *server) candidates(image string) ([]reference.Named, error) {
 	return names, nil
 }
 
-// withoutTagOfDigest drops the tag of a name that has a digest, which the
-// library refuses together.
+// withoutTagOfDigest drops the tag of a name that also has a digest, because the
+// library rejects both together.
 func withoutTagOfDigest(name reference.Named) reference.Named {
 	digested, ok := name.(reference.Digested)
 	if !ok {
@@ -143,8 +143,8 @@ func withoutTagOfDigest(name reference.Named) reference.Named {
 	return name
 }
 
-// pullCandidate pulls an image, and what is no image as an artifact. A pull that
-// makes no progress is canceled where a limit is set.
+// pullCandidate pulls an image, or an artifact if it is not an image. If a limit is
+// set, it cancels a pull that makes no progress.
 func (s *server) pullCandidate(ctx context.Context, system *types.SystemContext, name reference.Named) (id string, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -170,7 +170,7 @@ func (s *server) pullCandidate(ctx context.Context, system *types.SystemContext,
 	return image.ID, nil
 }
 
-// copyImage brings an image into the store.
+// copyImage copies an image into the store.
 func (s *server) copyImage(ctx context.Context, cancel func(), system *types.SystemContext, name reference.Named, source types.ImageReference) error {
 	destination, err := istorage.Transport.NewStoreReference(s.store, name, "")
 	if err != nil {
@@ -192,8 +192,8 @@ func (s *server) copyImage(ctx context.Context, cancel func(), system *types.Sys
 	return err
 }
 
-// watch calls stop when, after the first progress, none is made for as long as
-// limit.
+// watch calls stop when no progress has been made for limit, starting with the first
+// progress.
 func watch(progress <-chan types.ProgressProperties, limit time.Duration, stop func()) {
 	timer := time.AfterFunc(limit, stop)
 	timer.Stop()
@@ -211,8 +211,8 @@ func policyContext(system *types.SystemContext) (*signature.PolicyContext, error
 	return signature.NewPolicyContext(policy)
 }
 
-// mayBeArtifact reports whether CRI-O goes on to pull an artifact after the
-// error: not where the network or the caller has ended the pull.
+// mayBeArtifact reports whether CRI-O tries to pull an artifact after this error. It
+// does not if the network or the caller ended the pull.
 func mayBeArtifact(err error) bool {
 	var network net.Error
 	return err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) && !errors.As(err, &network)

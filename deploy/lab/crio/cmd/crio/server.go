@@ -11,8 +11,8 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
-// server is CRI-O's image service, and as much of its runtime service as
-// clients need that run no container.
+// server implements CRI-O's image service, and as much of its runtime service as
+// clients that run no containers need.
 type server struct {
 	runtimeapi.UnimplementedImageServiceServer
 	runtimeapi.UnimplementedRuntimeServiceServer
@@ -43,8 +43,8 @@ func (s *server) Version(context.Context, *runtimeapi.VersionRequest) (*runtimea
 	}, nil
 }
 
-// Status implements runtimeapi.RuntimeServiceServer. Its information, when
-// asked for, names the sandbox image.
+// Status implements runtimeapi.RuntimeServiceServer. With verbose set, it names the
+// sandbox image.
 func (s *server) Status(_ context.Context, r *runtimeapi.StatusRequest) (*runtimeapi.StatusResponse, error) {
 	answer := &runtimeapi.StatusResponse{Status: &runtimeapi.RuntimeStatus{Conditions: []*runtimeapi.RuntimeCondition{
 		{Type: runtimeapi.RuntimeReady, Status: true}, {Type: runtimeapi.NetworkReady, Status: true},
