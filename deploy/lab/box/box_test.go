@@ -24,7 +24,7 @@ func TestHierarchies(t *testing.T) {
 		mountinfo string
 		want      []hierarchy
 	}{
-		"v1 beside v2": {v1Mounts, []hierarchy{
+		"v1 and v2": {v1Mounts, []hierarchy{
 			{mount: "/sys/fs/cgroup/cpu,cpuacct", options: "cpu,cpuacct"},
 			{mount: "/sys/fs/cgroup/memory", options: "memory"},
 			{mount: "/sys/fs/cgroup/systemd", options: "none,name=systemd"},
