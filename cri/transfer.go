@@ -3,7 +3,6 @@ package cri
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
@@ -16,6 +15,8 @@ import (
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/errdefs/pkg/errgrpc"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/whypull/whypull/cri/oci"
 )
 
 // Limits on what is read of a content store.
@@ -142,8 +143,8 @@ func (r *Runtime) manifest(ctx context.Context, i content.Info) []StoredBlob {
 	if err != nil {
 		return nil // it may have been deleted in the meantime
 	}
-	var m ocispec.Manifest
-	if json.Unmarshal(data, &m) != nil || digestOfRef(m.Config.Digest.String()) == "" { // an image's config has a field of that name
+	m, err := oci.ReadManifest(data)
+	if err != nil || digestOfRef(m.Config.Digest.String()) == "" { // an image's config has a field of that name
 		return nil
 	}
 	blobs := []StoredBlob{{Digest: m.Config.Digest.String(), Size: m.Config.Size}}

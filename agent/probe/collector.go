@@ -37,7 +37,8 @@ type Options struct {
 	Node    NodeCredentials // nil: the node's files are not read
 	Basis   Basis           // nil: nobody wants to know what a verdict rests on
 	// Registries are how registries are talked to; their Resolve is the
-	// collector's own, which asks as Resolver says.
+	// collector's own, which asks as Resolver says. So is their Room, if there is
+	// none.
 	Registries nodeconfig.Options
 	Resolver   NodeResolver
 	// Transfers are the pulls under way; nil: they are not followed.
@@ -91,6 +92,9 @@ func New(o Options) *Collector {
 	c.pods = share.New[shareKey](maxLookups, share.For[*podAnswer](lookupLife), c.now)
 	c.images = share.New[string](0, share.For[*imageAnswer](0), c.now) // nothing is kept
 	c.options.Resolve = c.dns.resolve
+	if c.options.Room == nil {
+		c.options.Room = registry.NewRoom()
+	}
 	c.asker.heard = c.heard
 	return c
 }

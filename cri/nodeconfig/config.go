@@ -56,6 +56,9 @@ type Options struct {
 	Resolve registry.ResolveFunc
 	// Proxy chooses the proxy; nil is as the runtime does, see ProxySettings.
 	Proxy registry.ProxyFunc
+	// Room bounds the memory for answers, over all conversations of the process;
+	// nil: each conversation has one of its own.
+	Room *registry.Room
 	// Timeouts of a conversation; zero fields have defaults.
 	Timeouts registry.Timeouts
 }

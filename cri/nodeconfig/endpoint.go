@@ -190,7 +190,7 @@ func (c *Config) newEndpoint(namespace string, h docker.RegistryHost, transport 
 			Path: h.Path, Namespace: namespace, Capabilities: h.Capabilities, Header: h.Header,
 			TakesSchema1: takesSchema1(c.opts.RuntimeVersion),
 			Transport:    transport, Proxy: c.opts.Proxy, Resolve: c.opts.Resolve,
-			Version: c.opts.Version, Timeouts: c.opts.Timeouts,
+			Version: c.opts.Version, Timeouts: c.opts.Timeouts, Room: c.opts.Room,
 		},
 	}
 }

@@ -3,7 +3,6 @@ package registry
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"math"
@@ -17,6 +16,8 @@ import (
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/whypull/whypull/cri/oci"
 )
 
 const (
@@ -181,7 +182,9 @@ func (i *inspection) verdict(phase Phase, f flaw) {
 type document struct {
 	mediaType string
 	digest    digest.Digest
-	body      []byte
+	manifest  ocispec.Manifest
+	index     []ocispec.Descriptor
+	unread    error // that kept it from being decoded
 }
 
 // top fetches what the reference names. If that is not possible, the answer is
@@ -191,6 +194,7 @@ func (i *inspection) top(ctx context.Context) (document, bool) {
 	if err != nil {
 		return document{}, false
 	}
+	defer r.release()
 	if !r.good() || i.meaning(r) != "" || isSchema1(contentType(r.header)) {
 		i.judge(ctx, r) // nothing is known of what a runtime makes of the first schema
 		return document{}, false
@@ -222,7 +226,7 @@ func (i *inspection) blamed(d digest.Digest) string {
 // wanted and the registry's own word, its form, its type (core/images,
 // validateMediaType).
 func (i *inspection) verified(r reply, want ...digest.Digest) (document, flaw) {
-	d := document{mediaType: contentType(r.header), body: r.body}
+	d := document{mediaType: contentType(r.header)}
 	if r.broken != nil {
 		return d, i.brokenOff(r.status, r.broken)
 	}
@@ -239,13 +243,23 @@ func (i *inspection) verified(r reply, want ...digest.Digest) (document, flaw) {
 			return d, flaw{fault: FaultContentCorrupt, status: r.status}
 		}
 	}
-	return d, flaw{fault: formFault(d), status: r.status}
+	if f := formFlaw(d.mediaType, r); f.found() {
+		return d, f
+	}
+	if images.IsManifestType(d.mediaType) {
+		d.manifest, d.unread = oci.ReadManifest(r.body)
+	} else {
+		d.index, d.unread = oci.ReadIndex(r.body)
+	}
+	return d, flaw{}
 }
 
 // brokenOff is the flaw of a body that did not come to its end. One that is
 // shorter than announced is the registry's, other troubles are the network's.
 func (i *inspection) brokenOff(status int, err error) flaw {
 	switch {
+	case noRoom(err) != nil:
+		return flaw{err: ErrNoRoom}
 	case errors.Is(err, ErrBodyTooLarge):
 		return flaw{fault: FaultUnsupportedFormat, status: status, err: err}
 	case errors.Is(err, io.ErrUnexpectedEOF):
@@ -257,49 +271,43 @@ func (i *inspection) brokenOff(status int, err error) flaw {
 	}
 }
 
-// formFault is what is wrong with the form of a manifest: not JSON, or of a
+// formFlaw is what is wrong with the form of a manifest: not JSON, or of a
 // type that the runtime does not take, or of another type than announced.
-func formFault(d document) Fault {
-	var form struct {
-		MediaType string            `json:"mediaType"`
-		Config    json.RawMessage   `json:"config"`
-		Layers    []json.RawMessage `json:"layers"`
-		Manifests []json.RawMessage `json:"manifests"`
-		FSLayers  []json.RawMessage `json:"fsLayers"`
-	}
-	if err := json.Unmarshal(d.body, &form); err != nil {
-		return FaultContentCorrupt
+func formFlaw(mediaType string, r reply) flaw {
+	form, err := oci.ReadForm(r.body)
+	switch {
+	case errors.Is(err, oci.ErrTooLarge):
+		return flaw{err: ErrTooManyParts}
+	case err != nil:
+		return flaw{fault: FaultContentCorrupt, status: r.status}
 	}
 	var ok bool
 	switch {
-	case len(form.FSLayers) > 0:
-	case images.IsManifestType(d.mediaType):
-		ok = len(form.Manifests) == 0 && !images.IsIndexType(form.MediaType)
-	case images.IsIndexType(d.mediaType):
-		ok = len(form.Config) == 0 && len(form.Layers) == 0 && !images.IsManifestType(form.MediaType)
+	case form.FSLayers > 0:
+	case images.IsManifestType(mediaType):
+		ok = form.Manifests == 0 && !images.IsIndexType(form.MediaType)
+	case images.IsIndexType(mediaType):
+		ok = !form.Config && form.Layers == 0 && !images.IsManifestType(form.MediaType)
 	}
 	if !ok {
-		return FaultUnsupportedFormat
+		return flaw{fault: FaultUnsupportedFormat, status: r.status}
 	}
-	return ""
+	return flaw{}
 }
 
 // manifestOf gives the manifest of the platform, for which it goes down from an
 // index.
 func (i *inspection) manifestOf(ctx context.Context, d document) (ocispec.Manifest, flaw) {
 	for range maxDepth {
-		if images.IsManifestType(d.mediaType) {
-			var m ocispec.Manifest
-			if err := json.Unmarshal(d.body, &m); err != nil {
-				return m, i.unreadable(d)
-			}
-			return m, flaw{}
-		}
-		var index ocispec.Index
-		if err := json.Unmarshal(d.body, &index); err != nil {
+		switch {
+		case errors.Is(d.unread, oci.ErrTooLarge):
+			return ocispec.Manifest{}, flaw{err: ErrTooManyParts}
+		case d.unread != nil:
 			return ocispec.Manifest{}, i.unreadable(d)
+		case images.IsManifestType(d.mediaType):
+			return d.manifest, flaw{}
 		}
-		child, ok := i.choose(index.Manifests)
+		child, ok := i.choose(d.index)
 		if !ok {
 			return ocispec.Manifest{}, flaw{fault: FaultPlatformMismatch, status: http.StatusOK}
 		}
@@ -381,6 +389,7 @@ func (i *inspection) child(ctx context.Context, want ocispec.Descriptor) (docume
 	if err != nil {
 		return document{}, i.unanswered(err)
 	}
+	defer r.release()
 	if f := i.refusal(r); f.found() {
 		return document{}, f
 	}
@@ -403,6 +412,9 @@ func (i *inspection) unanswered(err error) flaw {
 // refusal is the flaw of an answer that is not the content that a manifest
 // names.
 func (i *inspection) refusal(r reply) flaw {
+	if err := noRoom(r.broken); err != nil {
+		return flaw{err: err}
+	}
 	i.read(r)
 	fault := i.meaning(r)
 	if fault == FaultNotFound {

@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +18,8 @@ import (
 	"github.com/containerd/containerd/v2/core/remotes/docker"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/whypull/whypull/cri/oci"
 )
 
 const (
@@ -128,11 +129,16 @@ func (i *inspection) config(ctx context.Context, d ocispec.Descriptor) (ocispec.
 	if d.Size > maxManifest {
 		return image, i.at(d, i.glance(ctx, d))
 	}
-	body, f := i.whole(ctx, d)
+	r, f := i.whole(ctx, d)
+	defer r.release()
 	if i.at(d, f).found() || !isImage(d.MediaType) {
 		return image, f
 	}
-	if err := json.Unmarshal(body, &image); err != nil {
+	image, err := oci.ReadImage(r.body)
+	switch {
+	case errors.Is(err, oci.ErrTooLarge):
+		return image, flaw{err: ErrTooManyParts}
+	case err != nil:
 		return image, i.at(d, flaw{fault: FaultContentCorrupt, status: http.StatusOK})
 	}
 	return image, i.platformFlaw(image.Platform)
@@ -233,7 +239,7 @@ func (i *inspection) fetch(ctx context.Context, d ocispec.Descriptor, part *span
 	resp, err := i.get(ctx, d, part)
 	if err == nil && resp.StatusCode == http.StatusUnauthorized && i.answer.Scheme == SchemeNone && !i.endpoint.Settings.Pings {
 		// A registry that protects its blobs and not its manifests.
-		if i.challenged(ctx, read(resp)) == nil {
+		if i.challenged(ctx, i.receive(resp, maxBody)) == nil {
 			resp, err = i.get(ctx, d, part)
 		}
 	}
@@ -251,7 +257,7 @@ func (i *inspection) declined(resp *http.Response, d ocispec.Descriptor) flaw {
 			return flaw{}
 		}
 	}
-	f := i.refusal(read(resp))
+	f := i.refusal(i.receive(resp, maxBody))
 	if !f.found() {
 		f.fault = FaultUnexpectedAnswer
 	}
@@ -327,21 +333,21 @@ func sizeOf(resp *http.Response) (size int64, known bool) {
 	return resp.ContentLength, resp.ContentLength >= 0 && !encoded
 }
 
-// whole fetches and verifies a small blob.
-func (i *inspection) whole(ctx context.Context, d ocispec.Descriptor) ([]byte, flaw) {
+// whole fetches and verifies a small blob. The reply is the caller's to release.
+func (i *inspection) whole(ctx context.Context, d ocispec.Descriptor) (reply, flaw) {
 	resp, f := i.open(ctx, d, nil)
 	if f.found() {
-		return nil, f
+		return reply{}, f
 	}
-	r := read(resp)
+	r := i.receive(resp, limitFor(resp))
 	switch {
 	case errors.Is(r.broken, ErrBodyTooLarge), r.broken == nil && int64(len(r.body)) != d.Size,
 		r.broken == nil && d.Digest.Algorithm().FromBytes(r.body) != d.Digest:
-		return nil, flaw{fault: FaultContentCorrupt, status: r.status}
+		return r, flaw{fault: FaultContentCorrupt, status: r.status}
 	case r.broken != nil:
-		return nil, i.brokenOff(r.status, r.broken)
+		return r, i.brokenOff(r.status, r.broken)
 	}
-	return r.body, flaw{}
+	return r, flaw{}
 }
 
 // download fetches layers, those first that the caller names and then the
@@ -379,6 +385,11 @@ func (i *inspection) verify(ctx context.Context, d ocispec.Descriptor) flaw {
 // verifyBody reads a layer to its end.
 func (i *inspection) verifyBody(resp *http.Response, d ocispec.Descriptor) flaw {
 	corrupt := flaw{fault: FaultContentCorrupt, status: resp.StatusCode}
+	held := place{room: i.room}
+	defer held.leave()
+	if err := held.take(resp.Request.Context(), unpackRoom); err != nil {
+		return flaw{err: err}
+	}
 	verifier := d.Digest.Verifier()
 	body := &counted{Reader: io.TeeReader(resp.Body, verifier)}
 	sound := isSound(body, d.MediaType, i.unpacked[d.Digest])
@@ -452,7 +463,7 @@ func isGzip(r io.Reader, layer bool, unpacked digest.Digest) bool {
 	check := digest.Canonical.Digester()
 	content := io.TeeReader(io.LimitReader(z, maxUnpacked), check.Hash())
 	if layer {
-		if _, err := tar.NewReader(content).Next(); errors.Is(err, tar.ErrHeader) {
+		if _, err := tar.NewReader(io.LimitReader(content, maxArchiveHeader)).Next(); errors.Is(err, tar.ErrHeader) {
 			return false
 		}
 	}

@@ -73,6 +73,9 @@ type Settings struct {
 	Resolve ResolveFunc
 	// Version is this program's, for the User-Agent header.
 	Version string
+	// Room bounds the memory for answers, over all conversations that have it;
+	// nil: each conversation has one of its own.
+	Room *Room
 	// Timeouts of a conversation; all are set.
 	Timeouts Timeouts
 }

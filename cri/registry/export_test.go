@@ -19,3 +19,14 @@ func (o InspectOptions) Within(total time.Duration) InspectOptions {
 	o.total = total
 	return o
 }
+
+// Fill takes all of a room, until it is given back.
+func (r *Room) Fill() (free func()) {
+	if !r.small.TryAcquire(smallRoom) || !r.large.TryAcquire(largeRoom) {
+		panic("the room is in use")
+	}
+	return func() {
+		r.small.Release(smallRoom)
+		r.large.Release(largeRoom)
+	}
+}

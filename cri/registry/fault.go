@@ -111,6 +111,12 @@ const (
 	ErrChallengeElsewhere Refusal = "credential for the target of a redirect refused"
 	// ErrBodyTooLarge: an answer is larger than any honest one.
 	ErrBodyTooLarge Refusal = "answer too large"
+	// ErrNoRoom: other answers took the memory that there is for them until our
+	// time was over. It says nothing of the registry.
+	ErrNoRoom Refusal = "no memory for the answer in time"
+	// ErrTooManyParts: a manifest, an index or a config has more entries than any
+	// honest one. The runtime may take it all the same.
+	ErrTooManyParts Refusal = "content has too many parts"
 	// ErrTooManyRedirects: the runtime stops after ten as well.
 	ErrTooManyRedirects Refusal = "too many redirects"
 )
@@ -138,10 +144,10 @@ func ladder() []rung {
 }
 
 // faultOf says what is wrong, from the types in an error's chain alone, and ""
-// if the caller gave up. phase decides where the types do not: Go has no types
+// if the caller gave up, or we did. phase decides where the types do not: Go has no types
 // for most errors of a TLS handshake.
 func faultOf(err error, phase Phase) Fault {
-	if err == nil || errors.Is(err, context.Canceled) {
+	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, ErrNoRoom) || errors.Is(err, ErrTooManyParts) {
 		return ""
 	}
 	for _, step := range ladder() {
@@ -334,7 +340,7 @@ func isPolicy(status int, code ErrorCode, body []byte) bool {
 	if code == CodePolicyViolation || code == CodePolicyViolationOld {
 		return true
 	}
-	text := strings.ToLower(string(body))
+	text := strings.ToLower(wordsOf(body))
 	return slices.ContainsFunc([]string{
 		"due to configured policy in", "download blocking policy", "policy violation", "quarantined", "not signed in notary",
 		"blocked by policy",

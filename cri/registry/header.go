@@ -23,6 +23,8 @@ const (
 	maxNames      = 8  // of a certificate
 	maxCommonName = 64 // bytes, as in X.520
 	maxHostName   = 253
+	maxChallenges = 8 << 10  // bytes of all challenges of an answer
+	maxSearched   = 16 << 10 // bytes of a body that are searched for words
 )
 
 // retryAfter reads the header Retry-After, which has seconds or a date.
@@ -164,6 +166,21 @@ func proxyAnswered(status int, h http.Header) bool {
 		}
 	}
 	return false
+}
+
+// wordsOf is as much of a body as is searched for words.
+func wordsOf(body []byte) string { return string(body[:min(len(body), maxSearched)]) }
+
+// boundChallenges drops challenges beyond a size that no honest ones have: to
+// parse one takes memory that grows with the square of its size.
+func boundChallenges(h http.Header) {
+	left := maxChallenges
+	for n, c := range h.Values("Www-Authenticate") {
+		if left -= len(c); left < 0 {
+			h["Www-Authenticate"] = h["Www-Authenticate"][:n]
+			return
+		}
+	}
 }
 
 // challengeSaysExpired looks for such words in a challenge, where RFC 6750 has

@@ -3,6 +3,7 @@ package registry
 import (
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/json"
 	"errors"
 	"net"
 	"net/http"
@@ -200,7 +201,11 @@ func TestErrorCode(t *testing.T) {
 }
 
 func TestValidTags(t *testing.T) {
-	got := validTags([]string{"v1", "latest", "v1", "", "-x", "a b", "a/b", strings.Repeat("x", 129), "1.0_a-B", "x\n"})
+	body, err := json.Marshal(map[string][]string{"tags": {"v1", "latest", "v1", "", "-x", "a b", "a/b", strings.Repeat("x", 129), "1.0_a-B", "x\n"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := tagsOf(body)
 	if want := []string{"1.0_a-B", "latest", "v1"}; !reflect.DeepEqual(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}

@@ -2,7 +2,6 @@ package registry
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
 	"net/url"
 	"slices"
@@ -10,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/distribution/reference"
+
+	"github.com/whypull/whypull/cri/oci"
 )
 
 // maxTags bounds the tags that are asked for and handed on.
@@ -88,14 +89,15 @@ func neighbour(tag string) string {
 	return tag[:(len(tag)+1)/2]
 }
 
+// tagsOf reads a list of tags, and keeps what the grammar of tags allows, sorted.
 func tagsOf(body []byte) []string {
-	var list struct {
-		Tags []string `json:"tags"`
-	}
-	if err := json.Unmarshal(body, &list); err != nil {
+	tags, err := oci.ReadTags(body, isTag)
+	if err != nil {
 		return nil
 	}
-	return validTags(list.Tags)
+	slices.Sort(tags)
+	tags = slices.Compact(tags)
+	return tags[:min(len(tags), maxTags)]
 }
 
 // fromNoTags reads a 404 for the list of tags. One that does not come from a
@@ -130,36 +132,22 @@ func (c *conversation) fromManifest(ctx context.Context) Fault {
 // errorCode reads the first known code of an error body, and whether the body
 // is one of a registry's API.
 func errorCode(body []byte) (code ErrorCode, isAPI bool) {
-	var answer struct {
-		Errors []struct {
-			Code string `json:"code"`
-		} `json:"errors"`
-	}
-	if err := json.Unmarshal(body, &answer); err != nil {
+	codes, err := oci.ReadErrorCodes(body)
+	if err != nil {
 		return "", false
 	}
-	for _, e := range answer.Errors {
-		if code := knownCode(e.Code); code != "" {
+	for _, said := range codes {
+		if code := knownCode(said); code != "" {
 			return code, true
 		}
 	}
-	return "", len(answer.Errors) > 0
-}
-
-// validTags keeps what the grammar of tags allows, sorted.
-func validTags(tags []string) []string {
-	var valid []string
-	for _, tag := range tags {
-		if len(tag) <= 128 && isTag(tag) {
-			valid = append(valid, tag)
-		}
-	}
-	slices.Sort(valid)
-	valid = slices.Compact(valid)
-	return valid[:min(len(valid), maxTags)]
+	return "", len(codes) > 0
 }
 
 func isTag(s string) bool {
+	if len(s) > 128 {
+		return false
+	}
 	loc := reference.TagRegexp.FindStringIndex(s)
 	return loc != nil && loc[0] == 0 && loc[1] == len(s)
 }

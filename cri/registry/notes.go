@@ -38,6 +38,8 @@ type notes struct {
 	place string
 	// token is the last answer of the token server.
 	token tokenAnswer
+	// noRoom: an answer was not read, for want of room.
+	noRoom bool
 }
 
 // tokenAnswer is what containerd's token client does not hand on.
@@ -283,6 +285,18 @@ func (n *notes) way() (proxy string, cert *x509.Certificate) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.lastProxy, n.cert
+}
+
+func (n *notes) foundNoRoom() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.noRoom = true
+}
+
+func (n *notes) hadNoRoom() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.noRoom
 }
 
 func (n *notes) usesProxy() bool {

@@ -67,7 +67,10 @@ func (c *conversation) pinged(ctx context.Context) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	r := read(resp)
+	r := c.receive(resp, maxBody)
+	if err := noRoom(r.broken); err != nil {
+		return r, err
+	}
 	if r.status != http.StatusOK && r.status != http.StatusUnauthorized {
 		return r, errPing
 	}

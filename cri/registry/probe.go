@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -58,6 +57,7 @@ type conversation struct {
 	dialer     *dialer
 	transport  *http.Transport
 	client     *http.Client
+	room       *Room
 	authorizer docker.Authorizer
 	answer     Answer
 }
@@ -72,6 +72,9 @@ func newConversation(ctx context.Context, e Endpoint, ref reference.Named, login
 	c := &conversation{endpoint: e, login: login, notes: newNotes(), repository: repository(ref)}
 	c.answer.Endpoint = e.String()
 	c.object, c.digested = object(ref)
+	if c.room = e.Settings.Room; c.room == nil {
+		c.room = NewRoom()
+	}
 	g := c.connect(ctx)
 	c.authorizer = docker.NewDockerAuthorizer(
 		docker.WithAuthClient(tokenClient(g)),
@@ -85,7 +88,7 @@ func newConversation(ctx context.Context, e Endpoint, ref reference.Named, login
 func (c *conversation) connect(ctx context.Context) guard {
 	c.dialer = &dialer{ctx: ctx, settings: &c.endpoint.Settings, notes: c.notes}
 	c.transport = newTransport(c.endpoint, c.dialer)
-	g := guard{next: c.transport, notes: c.notes}
+	g := guard{next: c.transport, notes: c.notes, room: c.room}
 	c.client = registryClient(c.endpoint, g)
 	return g
 }
@@ -160,6 +163,13 @@ type reply struct {
 	body     []byte         // of a GET, bounded
 	broken   error          // that cut the body off
 	blob     bool           // the answer is of the repository's blobs
+	place    place          // of a body that may be large
+}
+
+// release ends that the body is held: it may be collected.
+func (r *reply) release() {
+	r.body = nil
+	r.place.leave()
 }
 
 // good tells a status with which the runtime goes on.
@@ -208,7 +218,17 @@ func (c *conversation) send(ctx context.Context, method string, phase Phase, que
 	if err != nil {
 		return reply{}, err
 	}
-	return read(resp), nil
+	r := c.receive(resp, limitFor(resp))
+	return r, noRoom(r.broken)
+}
+
+// noRoom returns an error that is for want of room, nil for others: nothing is
+// known of an answer that was not read.
+func noRoom(err error) error {
+	if errors.Is(err, ErrNoRoom) {
+		return ErrNoRoom
+	}
+	return nil
 }
 
 // request prepares a request, for which a token may be fetched.
@@ -239,14 +259,23 @@ func (c *conversation) do(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// read takes an answer to its end.
-func read(resp *http.Response) reply {
+// receive takes an answer to its end. Where more than maxBody may come, the
+// reply is the caller's to release.
+func (c *conversation) receive(resp *http.Response, limit int64) reply {
 	defer resp.Body.Close() //nolint:errcheck // only read from
+	boundChallenges(resp.Header)
 	r := reply{
 		method: resp.Request.Method, status: resp.StatusCode, header: resp.Header,
-		url: resp.Request.URL, response: resp,
+		url: resp.Request.URL, response: resp, place: place{room: c.room},
 	}
-	r.body, r.broken = io.ReadAll(resp.Body)
+	r.body, r.broken = readBody(resp.Request.Context(), resp, limit, &r.place)
+	if noRoom(r.broken) != nil {
+		c.notes.foundNoRoom()
+		r.release()
+	}
+	if limit <= maxBody {
+		r.place.leave() // what is small is looked at and dropped soon
+	}
 	return r
 }
 
@@ -411,6 +440,9 @@ func (c *conversation) blame(err error) {
 // conclude writes the verdict.
 func (c *conversation) conclude(phase Phase, fault Fault, status int, err error) {
 	a := &c.answer
+	if !a.Found && c.notes.hadNoRoom() {
+		fault, err = "", ErrNoRoom // the words that were not read may say something else
+	}
 	a.Phase, a.Fault, a.Status = phase, fault, status
 	if fault == FaultProxyFailed {
 		a.ProxyStatus, a.ProxyFault = status, beforeProxy(err)
@@ -506,7 +538,7 @@ func (c *conversation) read(r reply) {
 		// clocks, and not of the login.
 		fresh := c.answer.TokenIssued && c.answer.Challenge == ChallengeInvalidToken
 		c.answer.SaysExpired = c.answer.CredentialSent && !fresh &&
-			(saysExpired(string(r.body)) || challengeSaysExpired(r.header))
+			(saysExpired(wordsOf(r.body)) || challengeSaysExpired(r.header))
 	}
 }
 

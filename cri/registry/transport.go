@@ -92,6 +92,7 @@ func newTransport(e Endpoint, d *dialer) *http.Transport {
 type guard struct {
 	next  http.RoundTripper
 	notes *notes
+	room  *Room
 }
 
 // RoundTrip implements http.RoundTripper. It returns errors as they are,
@@ -101,15 +102,22 @@ func (g guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return resp, err
 	}
-	limit := limitOf(req.Context())
-	if resp.StatusCode >= http.StatusBadRequest {
-		limit = maxBody // the bound of what was asked for is none for words about it
-	}
-	resp.Body = &bounded{body: resp.Body, left: limit}
+	resp.Body = &bounded{body: resp.Body, left: limitFor(resp)}
 	if isToken(req.Context()) {
+		boundChallenges(resp.Header)
+		resp.Body = &placed{ReadCloser: resp.Body, ctx: req.Context(), size: maxBody, place: place{room: g.room}, notes: g.notes}
 		g.overhear(req, resp)
 	}
 	return resp, nil
+}
+
+// limitFor is the bound of an answer's body: that of what was asked for is none
+// for words about it.
+func limitFor(resp *http.Response) int64 {
+	if resp.StatusCode >= http.StatusMultipleChoices {
+		return maxBody
+	}
+	return limitOf(resp.Request.Context())
 }
 
 // overhear takes note of a token server's answer, and leaves its body to be

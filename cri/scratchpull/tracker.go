@@ -2,14 +2,15 @@ package scratchpull
 
 import (
 	"cmp"
-	"encoding/json"
+	"errors"
 	"slices"
 	"strings"
 	"sync"
 
 	"github.com/containerd/containerd/v2/core/transfer"
 	"github.com/opencontainers/go-digest"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/whypull/whypull/cri/oci"
 )
 
 const (
@@ -118,12 +119,14 @@ func (t *tracker) size(d digest.Digest, size int64) {
 // addManifest adds the parts that a manifest lists to the size of the image:
 // containerd starts with only a few layers at a time.
 func (t *tracker) addManifest(data []byte) {
-	var m ocispec.Manifest
-	if json.Unmarshal(data, &m) != nil {
+	m, err := oci.ReadManifest(data)
+	tooMany := errors.Is(err, oci.ErrTooLarge)
+	if err != nil && !tooMany {
 		return // the runtime will report it
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.tooMany = t.tooMany || tooMany
 	for _, d := range append(m.Layers, m.Config) {
 		if t.tooMany = t.tooMany || len(t.sizes) >= 2*maxBlobs; t.tooMany {
 			return

@@ -1,0 +1,216 @@
+package registry_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"runtime/metrics"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/whypull/whypull/cri/registry"
+	"github.com/whypull/whypull/cri/registry/registrytest"
+)
+
+// roomy is how much memory one hostile answer may take beside what there was, with
+// garbage: several times what is kept of it.
+const roomy = 48 << 20
+
+// peak is by how much the heap grows at most while something runs, garbage
+// included.
+func peak(t *testing.T, run func()) uint64 {
+	t.Helper()
+	heap := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+	read := func() uint64 {
+		metrics.Read(heap)
+		return heap[0].Value.Uint64()
+	}
+	runtime.GC()
+	base := read()
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	var most uint64
+	wg.Go(func() {
+		for {
+			most = max(most, read())
+			select {
+			case <-done:
+				return
+			case <-time.After(time.Millisecond):
+			}
+		}
+	})
+	run()
+	close(done)
+	wg.Wait()
+	grown := max(most, base) - base
+	t.Logf("the heap grew by %d MiB", grown>>20)
+	return grown
+}
+
+// stuffed is a JSON text of nearly 4 MiB: as many entries as there is room for.
+func stuffed(before, entry, after string) []byte {
+	n := (4<<20 - len(before) - len(after)) / (len(entry) + 1)
+	var b bytes.Buffer
+	b.WriteString(before)
+	b.WriteString(strings.TrimSuffix(strings.Repeat(entry+",", n), ","))
+	b.WriteString(after)
+	return b.Bytes()
+}
+
+// A manifest, an index or a config of millions of nothings is not decoded into
+// millions of somethings.
+func TestStuffedContent(t *testing.T) {
+	config := `{"schemaVersion":2,"config":{},`
+	for name, tc := range map[string]struct {
+		mediaType string
+		body      []byte
+	}{
+		"layers":     {ocispec.MediaTypeImageManifest, stuffed(config+`"layers":[`, "{}", "]}")},
+		"manifests":  {ocispec.MediaTypeImageIndex, stuffed(`{"schemaVersion":2,"manifests":[`, "{}", "]}")},
+		"urls":       {ocispec.MediaTypeImageManifest, stuffed(config+`"layers":[{"urls":[`, `""`, "]}]}")},
+		"both cases": {ocispec.MediaTypeImageManifest, stuffed(config+`"LAYERS":[`, "{}", "]}")},
+		"a digest":   {ocispec.MediaTypeImageManifest, stuffed(config+`"layers":[{"digest":"`, `aaaaaaaaaaaaaaa`, `"}]}`)},
+		"features":   {ocispec.MediaTypeImageIndex, stuffed(`{"manifests":[{"platform":{"os.features":[`, `""`, "]}}]}")},
+		"notes":      {ocispec.MediaTypeImageManifest, stuffed(config+`"layers":[],"annotations":{`, `"":""`, "}}")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, _, _ := holding(t, func(c *registrytest.Content) (top, blamed ocispec.Descriptor) {
+				top = c.Manifest(tc.mediaType, tc.body)
+				return top, top
+			})
+			var a registry.Answer
+			if got := peak(t, func() { a = inspect(t, s, ":1.0", registry.InspectOptions{}.Within(time.Minute)) }); got > roomy {
+				t.Errorf("%d MiB for one answer of 4", got>>20)
+			}
+			if a.Found {
+				t.Errorf("answer %+v", a)
+			}
+		})
+	}
+}
+
+// The same of a config, which is only looked into where the manifest is fine.
+func TestStuffedConfig(t *testing.T) {
+	for name, body := range map[string][]byte{
+		"diff_ids": stuffed(`{"os":"linux","architecture":"amd64","rootfs":{"diff_ids":[`, `""`, "]}}"),
+		"history":  stuffed(`{"os":"linux","architecture":"amd64","history":[`, "{}", "]}"),
+		"env":      stuffed(`{"os":"linux","architecture":"amd64","config":{"Env":[`, `""`, "]}}"),
+		"labels":   stuffed(`{"os":"linux","architecture":"amd64","config":{"Labels":{`, `"":""`, "}}}"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, _, _ := holding(t, func(c *registrytest.Content) (top, blamed ocispec.Descriptor) {
+				top = c.Artifact(c.Blob(ocispec.MediaTypeImageConfig, body), c.Layer(1))
+				return top, top
+			})
+			var a registry.Answer
+			if got := peak(t, func() { a = inspect(t, s, ":1.0", registry.InspectOptions{}.Within(time.Minute)) }); got > roomy {
+				t.Errorf("%d MiB for one answer of 4", got>>20)
+			}
+			if a.Found {
+				t.Errorf("answer %+v", a)
+			}
+		})
+	}
+}
+
+// Many manifests at once wait for each other, and not one is blamed for it.
+func TestManyLargeManifests(t *testing.T) {
+	s, _, _ := holding(t, func(c *registrytest.Content) (top, blamed ocispec.Descriptor) {
+		top = c.Image(amd64(), c.Layer(1))
+		body := strings.TrimSuffix(string(c.Body(top)), "}")
+		var notes []string
+		for n := range 1000 {
+			notes = append(notes, fmt.Sprintf(`"note.%d":%q`, n, strings.Repeat("x", 4000)))
+		}
+		top = c.Manifest(ocispec.MediaTypeImageManifest, []byte(body+`,"annotations":{`+strings.Join(notes, ",")+"}}"))
+		return top, top
+	})
+	opts := options(trusting(t, s))
+	opts.Room = registry.NewRoom()
+	const patience = 5 * time.Minute
+	opts.Timeouts = registry.Timeouts{DNS: patience, Connect: patience, TLS: patience, Response: patience, Total: patience}
+	e := endpoint(t, opts, s.Host)
+	name := ref(t, s.Host+"/team/app:1.0")
+	answers := make([]registry.Answer, 24) // 64 take half a minute with the race detector
+	if got := peak(t, func() {
+		var wg sync.WaitGroup
+		for n := range answers {
+			wg.Go(func() {
+				answers[n] = e.Inspect(t.Context(), name, nil, registry.InspectOptions{}.On(amd64()).Within(patience))
+			})
+		}
+		wg.Wait()
+	}); got > roomy {
+		t.Errorf("%d MiB for %d answers of 4", got>>20, len(answers))
+	}
+	for _, a := range answers {
+		if !a.Found {
+			t.Errorf("answer %+v", a)
+		}
+	}
+}
+
+// An answer for which there is no room in time says nothing: neither that the
+// image is there nor that anything is wrong. With room, the same questions are
+// answered, and nothing is left of the answers.
+func TestNoRoom(t *testing.T) {
+	content := registrytest.NewContent(t)
+	content.Tag("1.0", content.Image(amd64(), content.Layer(1)))
+	s := registrytest.New(t, registrytest.Config{Logins: known(), Repositories: []registrytest.Repository{
+		{Name: "team/app", Content: content},
+		{Name: "team/token", Tags: []string{"1.0"}, Auth: registrytest.Bearer},
+		{Name: "team/words", Tags: []string{"1.0"}, Status: 403, ErrorBody: `{"errors":[{"code":"PROJECTPOLICYVIOLATION"}]}`},
+		{Name: "team/missing", Tags: []string{"other"}},
+	}})
+	opts := options(trusting(t, s))
+	opts.Room = registry.NewRoom()
+	e := endpoint(t, opts, s.Host)
+	inspected := registry.InspectOptions{}.On(amd64())
+	probe := func(name string) func(context.Context, time.Duration) registry.Answer {
+		return func(ctx context.Context, _ time.Duration) registry.Answer {
+			return e.Probe(ctx, ref(t, s.Host+"/team/"+name+":1.0"), good())
+		}
+	}
+	for name, tc := range map[string]struct {
+		ask  func(context.Context, time.Duration) registry.Answer
+		want registry.Fault // with room
+	}{
+		"manifest": {func(ctx context.Context, total time.Duration) registry.Answer {
+			return e.Inspect(ctx, ref(t, s.Host+"/team/app:1.0"), nil, inspected.Within(total))
+		}, ""},
+		"replay": {func(ctx context.Context, total time.Duration) registry.Answer {
+			return e.Replay(ctx, ref(t, s.Host+"/team/app:1.0"), nil, inspected.Within(total)).Answer
+		}, ""},
+		"token":   {probe("token"), ""},
+		"words":   {probe("words"), registry.FaultPolicyBlocked},
+		"missing": {probe("missing"), registry.FaultTagNotFound},
+	} {
+		t.Run(name, func(t *testing.T) {
+			free := opts.Room.Fill()
+			var a registry.Answer
+			for total := 200 * time.Millisecond; !errors.Is(a.Err, registry.ErrNoRoom); total *= 2 {
+				if total > time.Minute { // less may not be enough to get to the answer
+					t.Fatalf("answer %+v", a)
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), total)
+				a = tc.ask(ctx, total)
+				cancel()
+			}
+			if checkErr(t, a); a.Found || a.Fault != "" {
+				t.Errorf("without room: found %t, %q", a.Found, a.Fault)
+			}
+			free()
+			if a = tc.ask(t.Context(), time.Minute); a.Found != (tc.want == "") || a.Fault != tc.want {
+				t.Errorf("with room: %+v", a)
+			}
+		})
+	}
+	opts.Room.Fill()() // panics if anything is held
+}
