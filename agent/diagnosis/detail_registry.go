@@ -173,6 +173,8 @@ func (r *RegistryFacts) troubleDetail(at string, fault Fault) string {
 		return fmt.Sprintf("the name of %s cannot be resolved", r.who(at))
 	case FaultAddressForbidden:
 		return who + " leads to a link-local or metadata address, which whypull does not talk to"
+	case FaultAddressUnspecified:
+		return who + " leads to no address at all: DNS servers answer so for names that they block (a DNS sinkhole)"
 	}
 	return fmt.Sprintf("%s gives an answer that no registry should give%s", who, r.status())
 }

@@ -41,7 +41,8 @@ const (
 	FaultConnectionRefused  Fault = "ConnectionRefused"
 	FaultConnectionTimeout  Fault = "ConnectionTimeout"
 	FaultNetworkUnreachable Fault = "NetworkUnreachable"
-	FaultAddressForbidden   Fault = "AddressForbidden" // link-local or metadata address: we do not talk to it
+	FaultAddressForbidden   Fault = "AddressForbidden"   // link-local or metadata address: we do not talk to it
+	FaultAddressUnspecified Fault = "AddressUnspecified" // 0.0.0.0 or ::, with which DNS servers block a name
 	FaultProxyFailed        Fault = "ProxyFailed"
 
 	// TLS
@@ -143,6 +144,7 @@ var faultRows = map[Fault]faultRow{ //nolint:gochecknoglobals // never written
 	FaultConnectionTimeout:            {cause: ConnectionTimeout, text: true},
 	FaultNetworkUnreachable:           {cause: NetworkUnreachable, text: true},
 	FaultAddressForbidden:             {},
+	FaultAddressUnspecified:           {},
 	FaultProxyFailed:                  {cause: ProxyFailed, text: true},
 	FaultTLSUntrusted:                 {cause: TLSUntrusted, text: true},
 	FaultTLSHostnameMismatch:          {cause: TLSHostnameMismatch, text: true},

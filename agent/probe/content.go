@@ -87,7 +87,7 @@ func contentEvidence(a registry.Answer, login *keyring.Login) (diagnosis.Evidenc
 		e.Outcome = diagnosis.Passed
 	case a.Fault == "":
 		e.Outcome = diagnosis.Inconclusive
-	case a.Fault == registry.FaultAddressForbidden:
+	case a.Fault == registry.FaultAddressForbidden, a.Fault == registry.FaultAddressUnspecified:
 		e.Outcome = diagnosis.NotRun
 	}
 	return e, facts

@@ -260,7 +260,7 @@ func (v visit) evidence(at registry.Endpoint, a registry.Answer, login *keyring.
 		e.Outcome = diagnosis.Passed
 	case a.Fault == "":
 		e.Outcome = diagnosis.Inconclusive
-	case a.Fault == registry.FaultAddressForbidden: // the runtime may talk to it all the same
+	case a.Fault == registry.FaultAddressForbidden, a.Fault == registry.FaultAddressUnspecified: // the runtime may talk to it all the same
 		e.Outcome = diagnosis.NotRun
 	case a.Fault == registry.FaultTLSUntrusted && v.blind:
 		facts.Reserve = diagnosis.ReserveAuthorities

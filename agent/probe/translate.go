@@ -19,6 +19,7 @@ var registryFaults = map[registry.Fault]diagnosis.Fault{
 	registry.FaultConnectionTimeout:   diagnosis.FaultConnectionTimeout,
 	registry.FaultNetworkUnreachable:  diagnosis.FaultNetworkUnreachable,
 	registry.FaultAddressForbidden:    diagnosis.FaultAddressForbidden,
+	registry.FaultAddressUnspecified:  diagnosis.FaultAddressUnspecified,
 	registry.FaultProxyFailed:         diagnosis.FaultProxyFailed,
 	registry.FaultTLSUntrusted:        diagnosis.FaultTLSUntrusted,
 	registry.FaultTLSHostnameMismatch: diagnosis.FaultTLSHostnameMismatch,

@@ -6,9 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
-	"strings"
 	"sync"
-	"syscall"
 	"time"
 )
 
@@ -130,52 +128,4 @@ func (d *dialer) close() {
 	for _, conn := range d.conns {
 		_ = conn.Close() // usually closed already
 	}
-}
-
-// refuseForbidden is a net.Dialer's Control: it sees the address that is
-// really connected to, whatever a name resolved to before.
-func refuseForbidden(_, address string, _ syscall.RawConn) error {
-	to, err := netip.ParseAddrPort(address)
-	if err != nil || Forbidden(to.Addr()) {
-		return ErrAddressForbidden
-	}
-	return nil
-}
-
-// forbiddenHost tells a host at which no registry is, where somebody else
-// resolves and dials it: a forbidden address, the name of a cloud's metadata
-// service, and a number in a form that netip does not read and inet_aton(3)
-// takes for an address.
-func forbiddenHost(host string) bool {
-	host = strings.TrimSuffix(strings.ToLower(host), ".")
-	if addr, err := netip.ParseAddr(host); err == nil {
-		return Forbidden(addr)
-	}
-	last := host[strings.LastIndexByte(host, '.')+1:]
-	for _, base := range []int{0, 10} { // 08 is a number as well
-		if _, err := strconv.ParseUint(last, base, 64); err == nil {
-			return true
-		}
-	}
-	return host == "metadata.google.internal" || host == "metadata"
-}
-
-// Forbidden tells an address at which no registry is, but something that
-// answers to anyone on the node. Loopback is allowed: node-local registries
-// exist.
-func Forbidden(addr netip.Addr) bool {
-	addr = addr.Unmap().WithZone("")
-	if addr.IsUnspecified() || addr.IsMulticast() || addr.IsLinkLocalUnicast() {
-		return true
-	}
-	switch addr.String() {
-	case "fd00:ec2::254", // AWS metadata
-		"fd20:ce::254",    // Google metadata
-		"100.100.100.200", // Alibaba metadata
-		"168.63.129.16",   // Azure host services
-		"192.0.0.192",     // Oracle metadata
-		"255.255.255.255": // broadcast
-		return true
-	}
-	return addr.Is4() && addr.As4()[0] == 0
 }

@@ -34,6 +34,9 @@ const (
 	FaultConnectionTimeout  Fault = "ConnectionTimeout"
 	FaultNetworkUnreachable Fault = "NetworkUnreachable"
 	FaultAddressForbidden   Fault = "AddressForbidden" // link-local or metadata address: never dialed
+	// FaultAddressUnspecified: 0.0.0.0 or ::, with which a DNS server answers for
+	// names that it blocks; never dialed.
+	FaultAddressUnspecified Fault = "AddressUnspecified"
 	FaultProxyFailed        Fault = "ProxyFailed"
 
 	// TLS
@@ -67,7 +70,7 @@ const (
 func Faults() []Fault {
 	return []Fault{
 		FaultNameNotFound, FaultDNSFailure, FaultConnectionRefused, FaultConnectionTimeout, FaultNetworkUnreachable, FaultAddressForbidden,
-		FaultProxyFailed,
+		FaultAddressUnspecified, FaultProxyFailed,
 		FaultTLSUntrusted, FaultTLSHostnameMismatch, FaultTLSExpired, FaultTLSHandshakeFailed, FaultHTTPSMismatch,
 		FaultUnauthorized, FaultInsufficientScope, FaultForbidden, FaultNotFound, FaultTagNotFound, FaultRepositoryNotFound,
 		FaultRateLimited, FaultServerError, FaultUnexpectedAnswer, FaultPolicyBlocked, FaultWebPage,
@@ -102,6 +105,8 @@ const (
 	// ErrAddressForbidden: link-local, a cloud's metadata service, or no
 	// address of one machine at all.
 	ErrAddressForbidden Refusal = "address refused: link-local, metadata or not unicast"
+	// ErrAddressUnspecified: 0.0.0.0 or ::, which is no address at all.
+	ErrAddressUnspecified Refusal = "address refused: unspecified"
 	// ErrTokenRedirected: a token server answered with a redirect, behind
 	// which the credential would have gone.
 	ErrTokenRedirected Refusal = "redirect of a token request refused"
@@ -172,6 +177,8 @@ func refusalFault(err error) Fault {
 		return ""
 	case r == ErrAddressForbidden:
 		return FaultAddressForbidden
+	case r == ErrAddressUnspecified:
+		return FaultAddressUnspecified
 	case r == ErrChallengeElsewhere:
 		return FaultUnauthorized
 	default:

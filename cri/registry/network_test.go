@@ -166,15 +166,20 @@ func TestCallerGivesUp(t *testing.T) {
 func TestForbiddenAddresses(t *testing.T) {
 	for _, addr := range []string{
 		"169.254.169.254", "::ffff:169.254.169.254", "fe80::1", "fd00:ec2::254", "0.0.0.0", "::", "0.1.2.3",
-		"224.0.0.1", "ff02::1", "100.100.100.200", "168.63.129.16",
+		"224.0.0.1", "ff02::1", "100.100.100.200", "168.63.129.16", "::ffff:0.0.0.0",
+		"64:ff9b::a9fe:a9fe", "64:ff9b:1::a9fe:a9fe", "2002:a9fe:a9fe::1", "::169.254.169.254", "fd00:ec2::23",
 	} {
 		opts := options(node(t, nil))
 		opts.Resolve = func(context.Context, string) ([]netip.Addr, error) {
 			return []netip.Addr{netip.MustParseAddr(addr)}, nil
 		}
 		a := app(t, opts, "metadata.test", nil)
-		check(t, a, registry.FaultAddressForbidden, registry.PhaseConnect)
-		if !errors.Is(a.Err, registry.ErrAddressForbidden) {
+		want, why := registry.FaultAddressForbidden, registry.ErrAddressForbidden
+		if addr == "0.0.0.0" || addr == "::" || addr == "::ffff:0.0.0.0" {
+			want, why = registry.FaultAddressUnspecified, registry.ErrAddressUnspecified
+		}
+		check(t, a, want, registry.PhaseConnect)
+		if !errors.Is(a.Err, why) {
 			t.Errorf("%s: error %v", addr, a.Err)
 		}
 	}

@@ -414,7 +414,7 @@ func (c *conversation) failed(ctx context.Context, err error) {
 // orProxy makes a fault the proxy's where the request has not come past it. An
 // address that we refuse, and a caller who gave up, stay what they are.
 func (c *conversation) orProxy(fault Fault) Fault {
-	if fault != "" && fault != FaultAddressForbidden && c.notes.atProxy() {
+	if fault != "" && fault != FaultAddressForbidden && fault != FaultAddressUnspecified && c.notes.atProxy() {
 		return FaultProxyFailed
 	}
 	return fault

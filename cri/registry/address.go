@@ -1,0 +1,105 @@
+package registry
+
+import (
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// The places of IPv6 that stand for addresses of IPv4, and those of clouds.
+//
+//nolint:gochecknoglobals // never written
+var (
+	compatible = netip.MustParsePrefix("::/96")           // RFC 4291, 2.5.5.1
+	translated = netip.MustParsePrefix("::ffff:0:0:0/96") // RFC 7915, 6
+	nat64      = netip.MustParsePrefix("64:ff9b::/96")    // RFC 6052, 2.1
+	nat64Local = netip.MustParsePrefix("64:ff9b:1::/48")  // RFC 8215
+	sixToFour  = netip.MustParsePrefix("2002::/16")       // RFC 3056
+	teredo     = netip.MustParsePrefix("2001::/32")       // RFC 4380
+	awsLocal   = netip.MustParsePrefix("fd00:ec2::/32")   // metadata, credentials of pods, DNS, time
+	thisHost   = netip.MustParsePrefix("0.0.0.0/8")       // RFC 1122, 3.2.1.3
+)
+
+// refuseForbidden is a net.Dialer's Control: it sees the address that is
+// really connected to, whatever a name resolved to before.
+func refuseForbidden(_, address string, _ syscall.RawConn) error {
+	to, err := netip.ParseAddrPort(address)
+	switch {
+	case err != nil:
+		return ErrAddressForbidden
+	case to.Addr().Unmap().WithZone("").IsUnspecified():
+		return ErrAddressUnspecified
+	case Forbidden(to.Addr()):
+		return ErrAddressForbidden
+	}
+	return nil
+}
+
+// forbiddenHost reports a host at which no registry is, where somebody else
+// resolves and dials it: a forbidden address, the name of a cloud's metadata
+// service, and a number in a form that netip does not read and inet_aton(3)
+// takes for an address.
+func forbiddenHost(host string) bool {
+	host = strings.TrimSuffix(strings.ToLower(host), ".")
+	if addr, err := netip.ParseAddr(host); err == nil {
+		return Forbidden(addr)
+	}
+	last := host[strings.LastIndexByte(host, '.')+1:]
+	for _, base := range []int{0, 10} { // 08 is a number as well
+		if _, err := strconv.ParseUint(last, base, 64); err == nil {
+			return true
+		}
+	}
+	return host == "metadata.google.internal" || host == "metadata"
+}
+
+// Forbidden reports whether at an address there is no registry, but something
+// that answers to anyone on the node, or nothing at all. An address that stands
+// for a forbidden one of IPv4 is forbidden too. Loopback is allowed: node-local
+// registries exist.
+func Forbidden(addr netip.Addr) bool {
+	addr = addr.Unmap().WithZone("")
+	if addr.IsUnspecified() || addr.IsMulticast() || addr.IsLinkLocalUnicast() || thisHost.Contains(addr) || awsLocal.Contains(addr) {
+		return true
+	}
+	switch addr.String() {
+	case "fd20:ce::254", // Google metadata
+		"fd00:c1::a9fe:a9fe", // Oracle metadata
+		"fd00:42::42",        // Scaleway metadata
+		"100.100.100.200",    // Alibaba metadata
+		"168.63.129.16",      // Azure host services
+		"192.0.0.192",        // Oracle metadata
+		"255.255.255.255":    // broadcast
+		return true
+	}
+	return !addr.Is4() && slices.ContainsFunc(embedded(addr), Forbidden)
+}
+
+// embedded returns the addresses of IPv4 to which something between here and
+// there may translate one of IPv6.
+func embedded(addr netip.Addr) []netip.Addr {
+	b := addr.As16()
+	at := func(i, j, k, l int) netip.Addr { return netip.AddrFrom4([4]byte{b[i], b[j], b[k], b[l]}) }
+	last := at(12, 13, 14, 15)
+	switch {
+	case addr.IsLoopback():
+		return nil
+	case compatible.Contains(addr), translated.Contains(addr), nat64.Contains(addr):
+		return []netip.Addr{last}
+	case nat64Local.Contains(addr):
+		// How long the prefix is, is the network's own affair (RFC 6052, 2.2). Zeros
+		// are what a longer one has in the place of the address.
+		shorter := []netip.Addr{at(6, 7, 9, 10), at(7, 9, 10, 11), at(9, 10, 11, 12)}
+		return append(slices.DeleteFunc(shorter, thisHost.Contains), last)
+	case sixToFour.Contains(addr):
+		return []netip.Addr{at(2, 3, 4, 5)}
+	case teredo.Contains(addr):
+		client := netip.AddrFrom4([4]byte{^b[12], ^b[13], ^b[14], ^b[15]})
+		return []netip.Addr{at(4, 5, 6, 7), client}
+	case b[8]&^2 == 0 && b[9] == 0 && b[10] == 0x5e && b[11] == 0xfe: // ISATAP: RFC 5214, 6.1
+		return []netip.Addr{last}
+	}
+	return nil
+}
