@@ -245,6 +245,11 @@ const (
 	ReserveAuthorities  Reserve = "authorities"  // the node's certificate authorities were not found
 	ReserveCertificate  Reserve = "certificate"  // the certificate that the node's configuration names cannot be seen
 	ReserveProxyUnknown Reserve = "proxyUnknown" // it is not known whether the runtime goes through a proxy
+
+	ReserveRealmInsecure     Reserve = "realmInsecure"     // credentials are asked for by a token server without TLS
+	ReserveChallengeInsecure Reserve = "challengeInsecure" // credentials are asked for behind a redirect to plain HTTP
+	ReserveNoMemory          Reserve = "noMemory"          // other answers took the memory that there is for them
+	ReserveTooManyParts      Reserve = "tooManyParts"      // there is more in the manifest or the config than is read
 )
 
 // ConfigFacts is what is wrong with the node's registry configuration.

@@ -72,6 +72,9 @@ func reserveDetail(r Reserve) string {
 		return "; but whypull cannot see the certificate that the node's configuration names for it"
 	case ReserveProxyUnknown:
 		return "; whether the runtime goes through a proxy is not known"
+	case ReserveNoMemory:
+		return ": other registries' answers took the memory that whypull has for them"
+	case ReserveRealmInsecure, ReserveChallengeInsecure, ReserveTooManyParts: // have sentences of their own
 	}
 	return ""
 }
@@ -175,6 +178,12 @@ func (r *RegistryFacts) troubleDetail(at string, fault Fault) string {
 		return who + " leads to a link-local or metadata address, which whypull does not talk to"
 	case FaultAddressUnspecified:
 		return who + " leads to no address at all: DNS servers answer so for names that they block (a DNS sinkhole)"
+	}
+	switch r.Reserve { //nolint:exhaustive // the others qualify an answer
+	case ReserveRealmInsecure:
+		return fmt.Sprintf("%s asks for a token over plain HTTP (%s), where whypull sends no credentials", at, r.who(at))
+	case ReserveChallengeInsecure:
+		return at + " redirects to plain HTTP and asks for credentials there, where whypull sends none"
 	}
 	return fmt.Sprintf("%s gives an answer that no registry should give%s", who, r.status())
 }
@@ -337,8 +346,10 @@ func (f Failure) soundDetail(e *Evidence, r *RegistryFacts) string {
 		return fmt.Sprintf("%s has one image, for %s; node %s is %s: the pull succeeds and the container cannot start", at, some(r.Platforms), f.Node, r.Platform)
 	case r.Artifact:
 		return fmt.Sprintf("%s has something else than an image under this name: the pull succeeds and the container cannot start", at)
+	case r.Reserve == ReserveTooManyParts:
+		return fmt.Sprintf("%s has a manifest or a config for the image with more in it than whypull reads, and than any honest one has", at)
 	case e.Outcome != Passed:
-		return fmt.Sprintf("%s was not asked to the end for the image's content", at)
+		return fmt.Sprintf("%s was not asked to the end for the image's content%s", at, reserveDetail(r.Reserve))
 	}
 	return fmt.Sprintf("%s has the image's manifest and blobs (%d looked at), and they are in order", at, r.Looked)
 }

@@ -262,6 +262,8 @@ func (v visit) evidence(at registry.Endpoint, a registry.Answer, login *keyring.
 		e.Outcome = diagnosis.Inconclusive
 	case a.Fault == registry.FaultAddressForbidden, a.Fault == registry.FaultAddressUnspecified: // the runtime may talk to it all the same
 		e.Outcome = diagnosis.NotRun
+	case facts.Reserve == diagnosis.ReserveRealmInsecure, facts.Reserve == diagnosis.ReserveChallengeInsecure: // the runtime may do it
+		e.Outcome = diagnosis.NotRun
 	case a.Fault == registry.FaultTLSUntrusted && v.blind:
 		facts.Reserve = diagnosis.ReserveAuthorities
 	case a.Fault == registry.FaultTLSUntrusted && at.Blind, a.Fault == registry.FaultTLSHandshakeFailed && at.BlindClient:
@@ -298,6 +300,7 @@ func typed(a registry.Answer, login *keyring.Login) (diagnosis.Evidence, *diagno
 		Proxy: a.Proxy, ProxyStatus: a.ProxyStatus, ProxyFault: reportFault(a.ProxyFault),
 		Via: a.Via, Blob: a.Blob, Platform: a.Platform, Platforms: a.Platforms, OtherPlatform: a.OtherPlatform, Artifact: a.Artifact,
 		Looked: a.Looked, Exists: a.Exists == registry.ExistsYes, SaysExpired: a.SaysExpired, Timings: timings(a.Durations),
+		Reserve: reserve(a.Err),
 	}
 	if login != nil {
 		facts.Credential = credential(*login)

@@ -2,6 +2,7 @@ package probe
 
 import (
 	"cmp"
+	"errors"
 	"time"
 
 	"github.com/whypull/whypull/agent/diagnosis"
@@ -64,6 +65,22 @@ func reportFault(f registry.Fault) diagnosis.Fault {
 		return ""
 	}
 	return cmp.Or(registryFaults[f], diagnosis.FaultUnexpectedAnswer)
+}
+
+// reserve returns what we refused to do in a conversation, though the runtime may
+// do it.
+func reserve(err error) diagnosis.Reserve {
+	switch {
+	case errors.Is(err, registry.ErrRealmInsecure):
+		return diagnosis.ReserveRealmInsecure
+	case errors.Is(err, registry.ErrChallengeInsecure):
+		return diagnosis.ReserveChallengeInsecure
+	case errors.Is(err, registry.ErrNoRoom):
+		return diagnosis.ReserveNoMemory
+	case errors.Is(err, registry.ErrTooManyParts):
+		return diagnosis.ReserveTooManyParts
+	}
+	return ""
 }
 
 // timings returns how long each phase of a conversation took; nil for nil.

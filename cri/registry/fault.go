@@ -112,6 +112,9 @@ const (
 	ErrTokenRedirected Refusal = "redirect of a token request refused"
 	// ErrRealmInsecure: an https registry names a token server without TLS.
 	ErrRealmInsecure Refusal = "token server without TLS refused"
+	// ErrChallengeInsecure: a registry was asked over https, sent to plain http,
+	// and the credential is asked for there. The runtime would give it.
+	ErrChallengeInsecure Refusal = "credential asked for over plain http refused"
 	// ErrChallengeElsewhere: the host of a redirect asks for the credential.
 	ErrChallengeElsewhere Refusal = "credential for the target of a redirect refused"
 	// ErrBodyTooLarge: an answer is larger than any honest one.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -13,6 +14,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -677,5 +679,107 @@ func TestMirrorIsAskedWithNamespace(t *testing.T) {
 		if got := s.Requests()[i].Query; got != want {
 			t.Errorf("query %q, want %q", got, want)
 		}
+	}
+}
+
+// downgrading is a registry that sends from https to plain http at the same
+// port, where it asks for a credential. It remembers what is sent in the clear.
+func downgrading(t *testing.T, challenge func(host string) string) (host string, ca *catest.CA, clear func() []string) {
+	t.Helper()
+	ca = catest.New(t)
+	cert := ca.Issue(catest.Request{Names: []string{registrytest.Name}}).TLS()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	host = registrytest.Name + ":" + port
+	var mu sync.Mutex
+	var heard []string
+	server := &http.Server{
+		ErrorLog: log.New(io.Discard, "", 0), ReadHeaderTimeout: time.Minute,
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_ = r.ParseForm()
+			if said := r.Header.Get("Authorization") + r.Form.Encode(); said != "" && r.TLS == nil {
+				mu.Lock()
+				heard = append(heard, said)
+				mu.Unlock()
+			}
+			switch {
+			case r.URL.Path == "/token":
+				_, _ = io.WriteString(w, `{"token":"t","access_token":"t"}`)
+			case r.TLS != nil:
+				http.Redirect(w, r, "http://"+host+r.URL.Path, http.StatusTemporaryRedirect)
+			default:
+				w.Header().Set("Www-Authenticate", challenge(host))
+				w.WriteHeader(http.StatusUnauthorized)
+			}
+		}),
+	}
+	go func() { _ = server.Serve(&either{l, &tls.Config{Certificates: []tls.Certificate{cert}}}) }()
+	t.Cleanup(func() { _ = server.Close() })
+	return host, ca, func() []string {
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.Clone(heard)
+	}
+}
+
+// either is a listener whose connections speak TLS if the client does.
+type either struct {
+	net.Listener
+	config *tls.Config
+}
+
+func (e *either) Accept() (net.Conn, error) {
+	conn, err := e.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	first := make([]byte, 1)
+	if _, err := conn.Read(first); err != nil {
+		return conn, nil // whoever reads it sees the same
+	}
+	if first[0] == 0x16 {
+		return tls.Server(&again{conn, first}, e.config), nil
+	}
+	return &again{conn, first}, nil
+}
+
+// A credential for an https registry is not sent in the clear, and not to a
+// token server that somebody in the clear names.
+func TestDowngradedChallenge(t *testing.T) {
+	for name, tc := range map[string]struct {
+		challenge func(host string) string
+		want      registry.Refusal
+		phase     registry.Phase
+	}{
+		"http realm":  {func(host string) string { return `Bearer realm="http://` + host + `/token",service="s"` }, registry.ErrRealmInsecure, registry.PhaseToken},
+		"https realm": {func(host string) string { return `Bearer realm="https://` + host + `/token",service="s"` }, registry.ErrChallengeInsecure, registry.PhaseToken},
+		"basic":       {func(string) string { return `Basic realm="r"` }, registry.ErrChallengeInsecure, registry.PhasePing},
+	} {
+		t.Run(name, func(t *testing.T) {
+			host, ca, clear := downgrading(t, tc.challenge)
+			opts := options(node(t, map[string]string{"etc/ssl/certs/ca-certificates.crt": string(ca.PEM())}))
+			a := app(t, opts, host, good())
+			check(t, a, registry.FaultUnexpectedAnswer, tc.phase)
+			if !errors.Is(a.Err, tc.want) || a.CredentialSent || a.TokenIssued {
+				t.Errorf("answer %+v", a)
+			}
+			if got := clear(); len(got) > 0 {
+				t.Errorf("sent in the clear: %q", got)
+			}
+		})
+	}
+}
+
+// A realm on another https host is what Docker Hub has.
+func TestRealmOnAnotherHost(t *testing.T) {
+	ca := catest.New(t)
+	repositories := []registrytest.Repository{{Name: "team/app", Tags: []string{"1.0"}, Auth: registrytest.Bearer}}
+	tokens := registrytest.New(t, registrytest.Config{CA: ca, Logins: known(), Repositories: repositories})
+	s := registrytest.New(t, registrytest.Config{CA: ca, Realm: "https://" + tokens.Host + "/token", Repositories: repositories})
+	if a := app(t, options(trusting(t, s)), s.Host, good()); !a.Found || !a.CredentialSent || a.TokenHost != tokens.Host {
+		t.Errorf("answer %+v", a)
 	}
 }

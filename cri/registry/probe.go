@@ -355,17 +355,35 @@ func (c *conversation) challenged(ctx context.Context, r reply) error {
 	if r.url.Host != c.endpoint.Host {
 		return ErrChallengeElsewhere
 	}
+	// Who can answer in plain http could also name a token server of his own.
+	downgraded := r.url.Scheme != "https" && firstScheme(r.response) == "https"
 	if c.answer.Scheme == SchemeBearer {
+		scheme := r.url.Scheme
+		if downgraded {
+			scheme = "https"
+		}
 		var err error
-		if c.answer.TokenHost, err = tokenServer(challenges, r.url.Scheme); err != nil {
+		if c.answer.TokenHost, err = tokenServer(challenges, scheme); err != nil {
 			return err
 		}
+	}
+	if downgraded {
+		return ErrChallengeInsecure
 	}
 	if err := c.authorizer.AddResponses(ctx, []*http.Response{r.response}); err != nil {
 		return err
 	}
 	c.answer.CredentialSent = !c.login.empty()
 	return nil
+}
+
+// firstScheme returns the scheme that was spoken before any redirect.
+func firstScheme(resp *http.Response) string {
+	req := resp.Request
+	for req.Response != nil {
+		req = req.Response.Request
+	}
+	return req.URL.Scheme
 }
 
 // refused writes the answer for a 401 to which there is none of ours.
