@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -28,6 +29,7 @@ func main() {
 	// client-go would log to the terminal. Code that does not take its logger
 	// from the context takes this one.
 	klog.SetSlogLogger(slog.New(slog.DiscardHandler))
+	log.SetOutput(io.Discard) // net/http quotes there what servers send unasked
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
 

@@ -86,6 +86,7 @@ func (o agentOptions) run(ctx context.Context) error {
 		return err
 	}
 	klog.SetSlogLogger(log.With("from", "client-go"))
+	takeStandardLog(log)
 	if o.node == "" {
 		return wrong("node-name", errors.New("the node's name is missing"))
 	}
