@@ -5,6 +5,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 VERSION ?= dev
+FUZZTIME ?= 30s
 LAB := deploy/lab
 MODULES := . $(LAB) $(LAB)/keyringdiff
 # The image library of CRI-O needs no C with these tags; the lab builds it so too.
@@ -31,7 +32,7 @@ demo-down: ## stop the demo's cluster and leave nothing behind
 	cd $(LAB) && go run ./cmd/lab remove
 
 .PHONY: test
-test: test-format test-vet test-lint test-unit test-same test-lab test-keyring test-e2e ## everything
+test: test-format test-vet test-lint test-unit test-same test-fuzz test-lab test-keyring test-e2e ## everything
 
 .PHONY: test-format
 test-format: ## gofmt
@@ -54,6 +55,10 @@ test-unit: ## unit tests of the product
 test-same: ## same facts, same verdict
 	go test -race -run 'TestScenarios$$|TestDiagnoseIsPure|TestDecide' ./agent/diagnosis
 
+.PHONY: test-fuzz
+test-fuzz: ## every fuzz target for a moment
+	$(MAKE) fuzz FUZZTIME=3s
+
 .PHONY: test-lab
 test-lab: lab-build ## unit and life-cycle tests of the lab
 	cd $(LAB) && go test -shuffle=on -timeout 30m $$(go list ./... | grep -vE '/(e2e|runtimes)$$')
@@ -75,6 +80,11 @@ lab-build: # the lab's programs: minutes on a new machine, nothing after that
 bench: lab-build ## size, memory, time to diagnosis, requests; measured on the lab
 	go test -run '^$$' -bench . ./agent/diagnosis
 	cd $(LAB) && go run ./cmd/lab bench --source ../.. --dir "$${WHYPULL_LAB_DIR:-$${XDG_CACHE_HOME:-$$HOME/.cache}/whypull/lab}-bench"
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME each
+	@go test -list '^Fuzz' ./... | awk '/^Fuzz/ { names[++n] = $$1 } /^ok/ { for (i = 1; i <= n; i++) print $$2, names[i]; n = 0 }' | \
+	while read -r package target; do echo "$$target"; go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) "$$package" </dev/null; done
 
 .PHONY: vuln
 vuln: ## govulncheck; needs the vulnerability database
