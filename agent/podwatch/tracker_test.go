@@ -575,7 +575,8 @@ func TestEmitsOneAtATime(t *testing.T) {
 	}
 }
 
-// Any sequence of states ends in memory that holds what fails, and no more.
+// Any sequence of states ends in memory that holds what fails or waits, and no
+// more.
 func FuzzTracker(f *testing.F) {
 	f.Add([]byte{0, 1, 2, 3})
 	f.Add([]byte{1, 7, 1, 6, 9, 1})
@@ -584,14 +585,19 @@ func FuzzTracker(f *testing.F) {
 		runs(), ends("Error"), waits("CrashLoopBackOff", ""), waits("InvalidImageName", ""),
 	}
 	f.Fuzz(func(t *testing.T, script []byte) {
-		open := map[string]bool{}
+		failing, waiting := map[string]bool{}, map[string]bool{}
 		tracker := NewTracker("whypull.dev/", start, func(u Update) {
 			for _, r := range u.Recovered {
-				if !open[u.UID] {
+				if !failing[u.UID] {
 					t.Errorf("%s has recovered without an incident", r.Container)
 				}
 			}
-			open[u.UID] = len(u.Failures) > 0
+			for _, s := range u.Started {
+				if !waiting[u.UID] {
+					t.Errorf("%s has started and did not wait", s.Container)
+				}
+			}
+			failing[u.UID], waiting[u.UID] = len(u.Failures) > 0, len(u.Waiting) > 0
 		})
 		for i, b := range script {
 			p := newPod(app(states[int(b)%len(states)]))
@@ -608,7 +614,7 @@ func FuzzTracker(f *testing.F) {
 			}
 		}
 		for _, p := range tracker.pods {
-			if !open[p.uid] || len(p.incidents) == 0 {
+			if failing[p.uid] != (len(p.incidents) > 0) || waiting[p.uid] != (len(p.waiting) > 0) || len(p.incidents)+len(p.waiting) == 0 {
 				t.Errorf("got %+v in memory, which nobody was told of", p)
 			}
 		}
@@ -616,8 +622,8 @@ func FuzzTracker(f *testing.F) {
 		if len(tracker.pods) != 0 {
 			t.Errorf("got %d pods in memory after an empty list, want 0", len(tracker.pods))
 		}
-		for uid, failing := range open {
-			if failing {
+		for uid := range failing {
+			if failing[uid] || waiting[uid] {
 				t.Errorf("%s: nobody was told that it is gone", uid)
 			}
 		}
