@@ -65,6 +65,9 @@ func TestContent(t *testing.T) {
 			func(e diagnosis.Evidence) bool {
 				return e.Registry().Platform != "" && len(e.Registry().Platforms) == 2
 			}},
+		"too many layers": {func(c *registrytest.Content) ocispec.Descriptor {
+			return c.Image(here("s390x"), slices.Repeat([]ocispec.Descriptor{c.Layer(1)}, 513)...)
+		}, "context canceled", "Inconclusive | https://HUB has a manifest or a config for the image with more in it than whypull reads, and than any honest one has", nil},
 		"blob missing": {broken(func(o *registrytest.Object) { o.Status = http.StatusNotFound }), "could not fetch content descriptor",
 			"Failed | ContentMissing | https://HUB does not have DIGEST, which the image's own manifest names (HTTP 404)",
 			func(e diagnosis.Evidence) bool { return strings.HasPrefix(e.Registry().Blob, "sha256:") }},
