@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -27,6 +29,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/transport"
+	"k8s.io/client-go/util/flowcontrol"
 
 	"github.com/whypull/whypull/agent/share"
 )
@@ -67,6 +70,8 @@ type Client struct {
 	access       Access
 	core         rest.Interface // as the agent's own account
 	events       rest.Interface
+	tokens       rest.Interface // reviews of tokens
+	rights       rest.Interface // reviews of users' rights
 	asNode       rest.Interface // as the node, impersonated by the agent's account
 	refusals     *refusals      // of impersonation, where the agent's own account is allowed
 	bothRefused  *refusals      // of impersonation, where the agent's own account is refused too
@@ -106,6 +111,13 @@ func New(cfg *rest.Config, node string, access Access) (*Client, error) {
 	if c.asNode, err = restClient(cfg, corev1.SchemeGroupVersion, codecs, asNode); err != nil {
 		return nil, err
 	}
+	cfg.RateLimiter = flowcontrol.NewTokenBucketRateLimiter(reviewRate, reviewBurst)
+	if c.tokens, err = restClient(cfg, authenticationv1.SchemeGroupVersion, codecs, own); err != nil {
+		return nil, err
+	}
+	if c.rights, err = restClient(cfg, authorizationv1.SchemeGroupVersion, codecs, own); err != nil {
+		return nil, err
+	}
 	return c, nil
 }
 
@@ -115,6 +127,8 @@ func newScheme() *runtime.Scheme {
 	s := runtime.NewScheme()
 	s.AddKnownTypes(corev1.SchemeGroupVersion, &corev1.Pod{}, &corev1.PodList{}, &corev1.Secret{})
 	s.AddKnownTypes(eventsv1.SchemeGroupVersion, &eventsv1.Event{})
+	s.AddKnownTypes(authenticationv1.SchemeGroupVersion, &authenticationv1.TokenReview{})
+	s.AddKnownTypes(authorizationv1.SchemeGroupVersion, &authorizationv1.SubjectAccessReview{})
 	s.AddKnownTypes(metav1.SchemeGroupVersion, &metav1.PartialObjectMetadata{})
 	metav1.AddToGroupVersion(s, corev1.SchemeGroupVersion)
 	metav1.AddToGroupVersion(s, eventsv1.SchemeGroupVersion)

@@ -1,0 +1,128 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
+
+	"github.com/whypull/whypull/agent/kube/apitest"
+)
+
+// reviewed answers as the API server does to the reviews of a token, with the
+// verdicts given, and checks what it is asked.
+func reviewed(t *testing.T, authenticated, allowed bool) func(http.ResponseWriter, request) {
+	t.Helper()
+	decode := func(r request, into runtime.Object) {
+		scheme := newScheme()
+		if _, _, err := protobuf.NewSerializer(scheme, scheme).Decode([]byte(r.Body), nil, into); err != nil {
+			t.Errorf("request body: %v", err)
+		}
+	}
+	return func(w http.ResponseWriter, r request) {
+		w.Header().Set("Content-Type", runtime.ContentTypeProtobuf)
+		switch r.Line() {
+		case "POST /apis/authentication.k8s.io/v1/tokenreviews":
+			var got authenticationv1.TokenReview
+			decode(r, &got)
+			got.SetGroupVersionKind(authenticationv1.SchemeGroupVersion.WithKind("TokenReview"))
+			got.Status.Authenticated = authenticated && got.Spec.Token == password
+			got.Status.User = authenticationv1.UserInfo{Username: "prometheus", UID: "u-1", Groups: []string{"scrapers"},
+				Extra: map[string]authenticationv1.ExtraValue{"scopes": {"a", "b"}}}
+			apitest.Write(w, runtime.ContentTypeProtobuf, &got)
+		case "POST /apis/authorization.k8s.io/v1/subjectaccessreviews":
+			var got authorizationv1.SubjectAccessReview
+			decode(r, &got)
+			s := got.Spec
+			if s.User != "prometheus" || s.UID != "u-1" || strings.Join(s.Groups, ",") != "scrapers" || strings.Join(s.Extra["scopes"], ",") != "a,b" ||
+				s.ResourceAttributes != nil || *s.NonResourceAttributes != (authorizationv1.NonResourceAttributes{Path: "/metrics", Verb: "get"}) {
+				t.Errorf("asked about %+v", s)
+			}
+			got.SetGroupVersionKind(authorizationv1.SchemeGroupVersion.WithKind("SubjectAccessReview"))
+			got.Status.Allowed = allowed
+			apitest.Write(w, runtime.ContentTypeProtobuf, &got)
+		default:
+			t.Errorf("request %s", r.Line())
+		}
+	}
+}
+
+func TestAuthorize(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		authenticated, allowed bool
+		want                   error
+		requests               int
+	}{
+		"allowed":   {true, true, nil, 2},
+		"forbidden": {true, false, ErrForbidden, 2},
+		"unknown":   {false, true, ErrUnauthenticated, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newAPIServer(t, reviewed(t, tc.authenticated, tc.allowed))
+			if err := s.client(t, AccessAuto).Authorize(t.Context(), password, "/metrics"); !errors.Is(err, tc.want) {
+				t.Errorf("error %v, want %v", err, tc.want)
+			}
+			if n := len(s.All()); n != tc.requests {
+				t.Errorf("%d requests, want %d", n, tc.requests)
+			}
+		})
+	}
+}
+
+// What keeps the API server from deciding is neither of the two refusals, and
+// has nothing of the token, whatever the API server quotes.
+func TestAuthorizeUndecided(t *testing.T) {
+	t.Parallel()
+	for name, answer := range map[string]func(http.ResponseWriter, request){
+		"no right": func(w http.ResponseWriter, _ request) {
+			apitest.Fail(w, http.StatusForbidden, metav1.StatusReasonForbidden, "tokenreviews is forbidden: "+password)
+		},
+		"too many": func(w http.ResponseWriter, _ request) { w.Header().Set("Retry-After", "1"); w.WriteHeader(429) },
+		"ill": func(w http.ResponseWriter, _ request) {
+			apitest.Fail(w, 500, metav1.StatusReasonInternalError, password)
+		},
+		"no content": func(w http.ResponseWriter, _ request) { _, _ = w.Write([]byte(password)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newAPIServer(t, answer)
+			err := s.client(t, AccessAuto).Authorize(t.Context(), password, "/metrics")
+			if err == nil || errors.Is(err, ErrForbidden) || errors.Is(err, ErrUnauthenticated) || strings.Contains(err.Error(), password) {
+				t.Errorf("error %v", err)
+			}
+			if n := len(s.All()); n != 1 {
+				t.Errorf("%d requests, want 1", n)
+			}
+		})
+	}
+}
+
+// Reviews have a limit of their own: those who make tokens up cannot use up what
+// the agent needs for its own requests.
+func TestAuthorizeIsLimited(t *testing.T) {
+	t.Parallel()
+	s := newAPIServer(t, reviewed(t, false, false))
+	c := s.client(t, AccessAuto)
+	for range reviewBurst {
+		if err := c.Authorize(t.Context(), "made up", "/metrics"); !errors.Is(err, ErrUnauthenticated) {
+			t.Fatalf("error %v", err)
+		}
+	}
+	if got := c.tokens.GetRateLimiter(); got != c.rights.GetRateLimiter() || got == c.core.GetRateLimiter() || got.QPS() != reviewRate {
+		t.Error("the reviews do not share one limit of their own")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := c.Authorize(ctx, "made up", "/metrics"); err == nil || len(s.All()) != reviewBurst {
+		t.Errorf("error %v after %d requests", err, len(s.All()))
+	}
+}
