@@ -57,6 +57,13 @@ type causeAndConfidence struct {
 
 // NewMetrics returns the metrics of an agent of this version.
 func NewMetrics(version string) *Metrics {
+	m := NewMetricsWithoutPods(version)
+	m.registry.MustRegister(progress{m}, podFailures{m})
+	return m
+}
+
+// NewMetricsWithoutPods is NewMetrics without the series that name pods.
+func NewMetricsWithoutPods(version string) *Metrics {
 	m := &Metrics{registry: prometheus.NewRegistry(), failing: map[string][]diagnosis.Verdict{}, pulling: map[string][]diagnosis.Progress{}, counted: map[causeAndConfidence]bool{},
 		certificates: newRecent(certificateLife), limits: newRecent(limitLife)}
 	m.diagnoses = prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -86,7 +93,7 @@ func NewMetrics(version string) *Metrics {
 		Name: "whypull_build_info", Help: "1, labelled with the version of whypull and of Go.",
 		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()}})
 	info.Set(1)
-	m.registry.MustRegister(m.diagnoses, m.time, m.checks, m.phases, m.criUp, m.writes, m.secrets, m.synced, m.guarded, info, failing{m}, mismatch{m}, progress{m}, podFailures{m}, registries{m},
+	m.registry.MustRegister(m.diagnoses, m.time, m.checks, m.phases, m.criUp, m.writes, m.secrets, m.synced, m.guarded, info, failing{m}, mismatch{m}, registries{m},
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

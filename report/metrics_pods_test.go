@@ -117,3 +117,38 @@ func TestEqualLabelsAreOne(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Without pods no label names one, its namespace or its container, and the
+// counts are the same.
+func TestMetricsWithoutPods(t *testing.T) {
+	t.Parallel()
+	labels := func(m *Metrics) (values []string, failing float64) {
+		m.Failing("1", []diagnosis.Verdict{failingSince("web", "side", diagnosis.TagNotFound, time.Unix(1, 0)), stalled("db", 5, 9)})
+		m.Pulling("2", []diagnosis.Progress{going("mq", 31, 46)})
+		families, err := m.Gatherer().Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range families {
+			for _, series := range f.GetMetric() {
+				for _, l := range series.GetLabel() {
+					values = append(values, l.GetValue())
+				}
+				if f.GetName() == "whypull_failing_containers" {
+					failing += series.GetGauge().GetValue()
+				}
+			}
+		}
+		return values, failing
+	}
+	with, want := labels(NewMetrics("v1"))
+	without, got := labels(NewMetricsWithoutPods("v1"))
+	for _, name := range []string{"web", "db", "mq", "side", "shop"} {
+		if !slices.Contains(with, name) || slices.Contains(without, name) {
+			t.Errorf("%s is named in %q, and without pods in %q", name, with, without)
+		}
+	}
+	if got != want || got != 2 {
+		t.Errorf("%g containers fail, and without pods %g", want, got)
+	}
+}
