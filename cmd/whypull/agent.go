@@ -42,6 +42,8 @@ type agentOptions struct {
 	secretAccess string
 	policy       bool
 	listen       string
+	metricsAuth  string
+	podLabels    bool
 	stallAfter   time.Duration
 	podNetwork   bool
 	pullRetry    string
@@ -70,6 +72,8 @@ func agentCommand() *cobra.Command {
 	f.StringVar(&o.secretAccess, "secret-access", "auto", "how pull secrets are read: auto, impersonate, direct or none")
 	f.BoolVar(&o.policy, "require-admission-policy", true, "write nothing before the API server has refused dry runs that the admission policies forbid")
 	f.StringVar(&o.listen, "listen-address", ":9779", "address for /metrics, /healthz and /readyz")
+	f.StringVar(&o.metricsAuth, "metrics-auth", "none", "who may read /metrics: none (everybody) or token (bearer tokens with the right to get the nonResourceURL /metrics)")
+	f.BoolVar(&o.podLabels, "metrics-pod-labels", true, "export the metrics that name pods; the counts remain without them")
 	f.BoolVar(&o.podNetwork, "pod-network", false, "enter the network namespaces of pods to ask for names there (wants SYS_ADMIN); else their name servers are asked from the node's network")
 	f.StringVar(&o.pullRetry, "pull-retry", "", "how a failed pull is tried again where that can add to the verdict: isolated, replay or off; empty: isolated with containerd, else replay")
 	f.StringVar(&o.retryBytes, "pull-retry-max-bytes", "512Mi", "the largest image, compressed, that is pulled again; larger ones are replayed")
@@ -153,7 +157,11 @@ func (o agentOptions) restConfig() (*rest.Config, error) {
 
 // serve runs the parts until the context ends or the listener fails.
 func (o agentOptions) serve(ctx context.Context, log *slog.Logger, client *kube.Client, runtime *cri.Runtime) error {
-	metrics, pods, changes := report.NewMetrics(version), agent.NewPods(), recheck.New(client, o.hostRoot)
+	protect, err := protection(o.metricsAuth, client, log)
+	if err != nil {
+		return wrong("metrics-auth", err)
+	}
+	metrics, pods, changes := o.newMetrics(), agent.NewPods(), recheck.New(client, o.hostRoot)
 	retry, stopRetry, err := o.retry(log, pods)
 	if err != nil {
 		return err
@@ -174,7 +182,7 @@ func (o agentOptions) serve(ctx context.Context, log *slog.Logger, client *kube.
 		cache.ReflectorOptions{Name: "pods", Backoff: kube.WatchBackoff()})
 
 	watch := podWatch{tracker: tracker, lastHeard: client.LastHeard, now: time.Now}
-	server := &http.Server{Addr: o.listen, Handler: handler(metrics, watch, runtime), ReadHeaderTimeout: 5 * time.Second}
+	server := newServer(o.listen, handler(metrics, watch, newRuntimeHealth(runtime, log, time.Now), protect), log)
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	var wg sync.WaitGroup
@@ -187,11 +195,18 @@ func (o agentOptions) serve(ctx context.Context, log *slog.Logger, client *kube.
 	wg.Go(func() { reflector.RunWithContext(ctx) })
 	wg.Go(func() { loop.Run(ctx) })
 	wg.Go(func() { changes.Run(ctx, pods, collector.NodeChanged) })
-	log.Info("started", "version", version, "node", o.node)
+	log.Info("started", "version", version, "node", o.node, "memory_limit", limitOwnMemory())
 	<-ctx.Done()
 	wg.Wait()
 	log.Info("stopped")
 	return failed
+}
+
+func (o agentOptions) newMetrics() *report.Metrics {
+	if o.podLabels {
+		return report.NewMetrics(version)
+	}
+	return report.NewMetricsWithoutPods(version)
 }
 
 // writer returns what writes to the API server, and what has to run beside it.
@@ -214,8 +229,8 @@ func watchFailure(log *slog.Logger) func(error) {
 	return func(err error) { log.Warn("watch on pods failed", "err", err) }
 }
 
-// listen serves until the context ends, and a moment longer for those who
-// still wait for an answer.
+// listen serves on a server's address until the context ends, and a moment longer
+// for those who still wait for an answer.
 func listen(ctx context.Context, s *http.Server) error {
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.Addr)
 	if err != nil {
@@ -224,6 +239,10 @@ func listen(ctx context.Context, s *http.Server) error {
 		}
 		return wrong("listen-address", err)
 	}
+	return serve(ctx, s, newFairListener(l))
+}
+
+func serve(ctx context.Context, s *http.Server, l net.Listener) error {
 	closed := make(chan struct{})
 	unregister := context.AfterFunc(ctx, func() {
 		defer close(closed)
@@ -233,7 +252,7 @@ func listen(ctx context.Context, s *http.Server) error {
 			_ = s.Close()
 		}
 	})
-	err = s.Serve(l)
+	err := s.Serve(l)
 	if errors.Is(err, http.ErrServerClosed) {
 		<-closed
 		return nil

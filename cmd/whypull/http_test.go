@@ -1,16 +1,19 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -24,17 +27,39 @@ import (
 	"github.com/whypull/whypull/report"
 )
 
+// clock is one that a test sets.
+type clock struct {
+	mu sync.Mutex
+	at time.Time
+}
+
+func newClock() *clock { return &clock{at: time.Now()} }
+
+func (c *clock) now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.at
+}
+
+func (c *clock) advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.at = c.at.Add(d)
+}
+
 // fakeRuntime is ready or not.
 type fakeRuntime struct {
 	mu       sync.Mutex
 	err      error
 	deadline bool
+	asked    int
 }
 
 func (r *fakeRuntime) Ready(ctx context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	_, r.deadline = ctx.Deadline()
+	r.asked++
 	return r.err
 }
 
@@ -48,6 +73,9 @@ type served struct {
 	tracker *podwatch.Tracker
 	pods    podWatch
 	runtime *fakeRuntime
+	health  *runtimeHealth
+	clock   *clock // of the runtime's health
+	log     *bytes.Buffer
 	handler http.Handler
 }
 
@@ -58,11 +86,18 @@ func newServed() served {
 // newServedWith serves with a watch whose last sign of life is as lastHeard
 // returns.
 func newServedWith(lastHeard func(time.Time) time.Time) served {
-	s := served{runtime: &fakeRuntime{}}
+	s := served{runtime: &fakeRuntime{}, clock: newClock(), log: &bytes.Buffer{}}
 	s.tracker = podwatch.NewTracker(report.Prefix, time.Now, func(podwatch.Update) {})
 	s.pods = podWatch{tracker: s.tracker, lastHeard: lastHeard, now: time.Now}
-	s.handler = handler(report.NewMetrics("v9"), s.pods, s.runtime)
+	s.health = newRuntimeHealth(s.runtime, slog.New(slog.NewTextHandler(s.log, nil)), s.clock.now)
+	s.handler = handler(report.NewMetrics("v9"), s.pods, s.health, forEverybody)
 	return s
+}
+
+// sets has the runtime answer differently, once it is asked again.
+func (s served) sets(err error) {
+	s.runtime.set(err)
+	s.clock.advance(readinessLife)
 }
 
 func (s served) get(method, path, accept string) *httptest.ResponseRecorder {
@@ -96,13 +131,162 @@ func TestHealth(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.want(t, "/readyz", 200, "ok")
-	s.runtime.set(errors.New("container runtime: Status: Down (Unavailable)"))
-	s.want(t, "/readyz", 503, "container runtime: Status: Down (Unavailable)")
+	s.sets(errors.New("container runtime: Status: Down (Unavailable)"))
+	s.want(t, "/readyz", 503, "the container runtime is not ready") // what it said is nobody's business
 	s.want(t, "/healthz", 200, "ok")
-	s.runtime.set(nil)
+	s.sets(errors.New("container runtime: Status: Down (Unavailable)"))
+	s.want(t, "/readyz", 503, "the container runtime is not ready")
+	if got := s.log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, `err="container runtime: Status: Down (Unavailable)"`) {
+		t.Errorf("log %s", got)
+	}
+	s.sets(nil)
 	s.want(t, "/readyz", 200, "ok")
 	if !s.runtime.deadline {
 		t.Error("the runtime may take as long as it likes")
+	}
+}
+
+// Whoever asks for the agent's readiness or its metrics, and gives up at once or
+// not, has the runtime asked no more often than every few seconds.
+func TestRuntimeIsAskedSeldom(t *testing.T) {
+	t.Parallel()
+	s := newServed()
+	if err := s.tracker.Replace(nil, "1"); err != nil {
+		t.Fatal(err)
+	}
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 100 {
+		s.want(t, "/readyz", 200, "ok")
+		_ = s.get("GET", "/metrics", "")
+		_ = s.health.Ready(gone)
+	}
+	if s.runtime.asked != 1 {
+		t.Errorf("asked %d times, want once", s.runtime.asked)
+	}
+	s.clock.advance(readinessLife - 1)
+	s.want(t, "/readyz", 200, "ok")
+	if s.runtime.asked != 1 {
+		t.Errorf("asked %d times before the answer's life was over", s.runtime.asked)
+	}
+}
+
+// One who gives up while the runtime is being asked does not have it asked again.
+func TestRuntimeAnswersForOthers(t *testing.T) {
+	t.Parallel()
+	asked, release := make(chan struct{}), make(chan struct{})
+	runtime := &slowRuntime{asked: asked, release: release}
+	health := newRuntimeHealth(runtime, slog.New(slog.DiscardHandler), time.Now)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- health.Ready(ctx) }()
+	<-asked
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+	close(release)
+	eventually(t, "the runtime's answer", func() bool { return health.Ready(t.Context()) == nil })
+	if runtime.canceled {
+		t.Error("the runtime's answer was not waited for")
+	}
+}
+
+// slowRuntime answers once it is released, and the first time only.
+type slowRuntime struct {
+	asked    chan<- struct{}
+	release  <-chan struct{}
+	canceled bool
+}
+
+func (r *slowRuntime) Ready(ctx context.Context) error {
+	r.asked <- struct{}{} // blocks for ever the second time
+	select {
+	case <-r.release:
+	case <-ctx.Done():
+		r.canceled = true
+	}
+	return nil
+}
+
+// A scrape whose client has gone does not say that the runtime is down.
+func TestMetricsOfOneWhoIsGone(t *testing.T) {
+	t.Parallel()
+	s, m := newServed(), report.NewMetrics("v9")
+	h := handler(m, s.pods, s.health, forEverybody)
+	scrape := func(ctx context.Context) string {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil).WithContext(ctx))
+		return w.Body.String()
+	}
+	if !strings.Contains(scrape(t.Context()), "whypull_cri_up 1\n") {
+		t.Fatal("the runtime is down")
+	}
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	_ = scrape(gone)
+	families, err := m.Gatherer().Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == "whypull_cri_up" && f.GetMetric()[0].GetGauge().GetValue() != 1 {
+			t.Error("the runtime is said to be down")
+		}
+	}
+}
+
+// What takes long is a scrape, and never a probe; and the scrapes take turns.
+func TestMetricsTakeTurns(t *testing.T) {
+	t.Parallel()
+	var running, most atomic.Int32
+	h := inTurn(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		most.Store(max(most.Load(), running.Add(1)))
+		time.Sleep(time.Millisecond)
+		running.Add(-1)
+	}))
+	var wg sync.WaitGroup
+	for range 16 {
+		wg.Go(func() { h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/metrics", nil)) })
+	}
+	wg.Wait()
+	if most.Load() != 1 {
+		t.Errorf("%d at once", most.Load())
+	}
+}
+
+// An encoder for zstd takes megabytes; gzip's is small.
+func TestMetricsCompression(t *testing.T) {
+	t.Parallel()
+	s := newServed()
+	for accept, want := range map[string]string{"": "", "gzip": "gzip", "zstd": "", "zstd,gzip": "gzip"} {
+		r := httptest.NewRequest("GET", "/metrics", nil)
+		r.Header.Set("Accept-Encoding", accept)
+		w := httptest.NewRecorder()
+		s.handler.ServeHTTP(w, r)
+		if got := w.Header().Get("Content-Encoding"); w.Code != 200 || got != want {
+			t.Errorf("accepting %q: %d, %q", accept, w.Code, got)
+		}
+	}
+}
+
+// The protection is before the metrics, and not before the kubelet's probes.
+func TestProtectionOfMetrics(t *testing.T) {
+	t.Parallel()
+	s := newServed()
+	if err := s.tracker.Replace(nil, "1"); err != nil {
+		t.Fatal(err)
+	}
+	s.handler = handler(report.NewMetrics("v9"), s.pods, s.health, newAuthenticated().protect)
+	s.want(t, "/metrics", 401, "Unauthorized")
+	s.want(t, "/healthz", 200, "ok")
+	s.want(t, "/readyz", 200, "ok")
+	r := httptest.NewRequest("GET", "/metrics", nil)
+	r.Header.Set("Authorization", "Bearer good")
+	w := httptest.NewRecorder()
+	s.handler.ServeHTTP(w, r)
+	if w.Code != 200 || !strings.Contains(w.Body.String(), "whypull_build_info") {
+		t.Errorf("with a token: %d %s", w.Code, w.Body)
 	}
 }
 
@@ -124,7 +308,7 @@ func TestReadyWhileTheWatchIsHeardOf(t *testing.T) {
 		time.Sleep(time.Minute)
 		s.want(t, "/readyz", 200, "ok")
 		time.Sleep(time.Second)
-		s.want(t, "/readyz", 503, "the watch on pods has been silent for 1m1s")
+		s.want(t, "/readyz", 503, "the watch on pods is silent")
 		s.want(t, "/healthz", 200, "ok")
 		alive = time.Now()
 		s.want(t, "/readyz", 200, "ok")
@@ -132,7 +316,7 @@ func TestReadyWhileTheWatchIsHeardOf(t *testing.T) {
 			t.Errorf("the metrics have no %s", want)
 		}
 		time.Sleep(time.Hour)
-		s.want(t, "/readyz", 503, "the watch on pods has been silent for 1h0m0s")
+		s.want(t, "/readyz", 503, "the watch on pods is silent")
 		if err := s.tracker.Bookmark("2"); err != nil {
 			t.Fatal(err)
 		}
@@ -188,7 +372,7 @@ func TestMetricsAreCurrent(t *testing.T) {
 	if !has("whypull_cri_up 1") || !has("whypull_last_sync_timestamp_seconds 0") {
 		t.Error("before the sync")
 	}
-	s.runtime.set(errors.New("down"))
+	s.sets(errors.New("down"))
 	if err := s.tracker.Replace(nil, "1"); err != nil {
 		t.Fatal(err)
 	}
@@ -268,7 +452,7 @@ func TestNativeHistogramsAreServed(t *testing.T) {
 	t.Parallel()
 	s, m := newServed(), report.NewMetrics("v9")
 	m.Checked(diagnosis.CheckRegistry, diagnosis.Passed, 30*time.Millisecond)
-	s.handler = handler(m, s.pods, s.runtime)
+	s.handler = handler(m, s.pods, s.health, forEverybody)
 	w := s.get("GET", "/metrics", "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.6,text/plain;version=0.0.4;q=0.2")
 	decoder := expfmt.NewDecoder(w.Body, expfmt.ResponseFormat(w.Header()))
 	for {

@@ -47,6 +47,8 @@ func TestStatus(t *testing.T) {
 			stderr: `whypull: --secret-access or WHYPULL_SECRET_ACCESS: secret access "all": want auto, impersonate, direct or none`},
 		"level": {args: with("--log-level", "loud"), status: 2,
 			stderr: `whypull: --log-level or WHYPULL_LOG_LEVEL: slog: level string "loud": unknown name`},
+		"metrics": {args: with("--metrics-auth", "all"), status: 2,
+			stderr: `whypull: --metrics-auth or WHYPULL_METRICS_AUTH: metrics authentication "all": want none or token`},
 		"format": {args: with("--log-format", "xml"), status: 2,
 			stderr: `whypull: --log-format or WHYPULL_LOG_FORMAT: log format "xml": want json or text`},
 		"format, environment": {args: with(), env: map[string]string{"WHYPULL_LOG_FORMAT": "xml"}, status: 2,
@@ -257,7 +259,7 @@ func TestFlagHelp(t *testing.T) {
 	})
 	want := []string{
 		"containerd-config", "cri-socket", "host-root", "image-credential-provider-config", "kubeconfig", "kubelet-root-dir", "listen-address",
-		"log-format", "log-level", "node-name", "pod-network", "pull-retry", "pull-retry-max-bytes", "pull-stall-after", "registry-config-path", "require-admission-policy", "secret-access",
+		"log-format", "log-level", "metrics-auth", "metrics-pod-labels", "node-name", "pod-network", "pull-retry", "pull-retry-max-bytes", "pull-stall-after", "registry-config-path", "require-admission-policy", "secret-access",
 	}
 	if !slices.Equal(names, want) {
 		t.Errorf("flags %q, want %q", names, want)

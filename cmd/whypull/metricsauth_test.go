@@ -1,0 +1,178 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/whypull/whypull/agent/kube"
+)
+
+// fakeAuthorizer answers as it is told, and counts.
+type fakeAuthorizer struct {
+	mu    sync.Mutex
+	err   map[string]error // by token; the others are not valid
+	asked []string
+}
+
+func (a *fakeAuthorizer) Authorize(_ context.Context, token, path string) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.asked = append(a.asked, token+" "+path)
+	if err, known := a.err[token]; known {
+		return err
+	}
+	return kube.ErrUnauthenticated
+}
+
+func (a *fakeAuthorizer) set(token string, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.err[token] = err
+}
+
+type authenticated struct {
+	*tokenAuth
+	api   *fakeAuthorizer
+	clock *clock
+	log   *bytes.Buffer
+}
+
+func newAuthenticated() authenticated {
+	a := authenticated{api: &fakeAuthorizer{err: map[string]error{"good": nil, "other": kube.ErrForbidden}}, clock: newClock(), log: &bytes.Buffer{}}
+	a.tokenAuth = newTokenAuth(a.api, slog.New(slog.NewTextHandler(a.log, nil)), a.clock.now)
+	return a
+}
+
+func (a authenticated) get(header string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest("GET", "/metrics", nil)
+	if header != "" {
+		r.Header.Set("Authorization", header)
+	}
+	w := httptest.NewRecorder()
+	a.protect(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "secret") })).ServeHTTP(w, r)
+	return w
+}
+
+func (a authenticated) want(t *testing.T, header string, status, asked int) {
+	t.Helper()
+	w := a.get(header)
+	if w.Code != status || strings.Contains(w.Body.String(), "secret") != (status == 200) {
+		t.Errorf("%q: %d %s, want %d", header, w.Code, w.Body, status)
+	}
+	if challenge := w.Header().Get("WWW-Authenticate"); (challenge != "") != (status == 401) {
+		t.Errorf("%q: %d with challenge %q", header, status, challenge)
+	}
+	if len(a.api.asked) != asked {
+		t.Errorf("%q: the API server was asked %q, want %d times", header, a.api.asked, asked)
+	}
+}
+
+func TestTokenAuth(t *testing.T) {
+	t.Parallel()
+	a := newAuthenticated()
+	for _, none := range []string{"", "Bearer", "Bearer ", "Basic good", "good", "Bearergood"} {
+		a.want(t, none, 401, 0)
+	}
+	a.want(t, "Bearer good", 200, 1)
+	a.want(t, "bearer good", 200, 1)
+	a.want(t, "Bearer other", 403, 2)
+	a.want(t, "Bearer made-up", 401, 3)
+	a.want(t, "Bearer made-up", 401, 3)
+	if a.api.asked[0] != "good /metrics" {
+		t.Errorf("asked %q", a.api.asked)
+	}
+	if a.log.Len() > 0 {
+		t.Errorf("log %s", a.log)
+	}
+}
+
+// A right ends a minute after it is withdrawn, and one that is granted works ten
+// seconds after a refusal.
+func TestTokenAuthIsReviewedAgain(t *testing.T) {
+	t.Parallel()
+	a := newAuthenticated()
+	a.want(t, "Bearer good", 200, 1)
+	a.want(t, "Bearer other", 403, 2)
+	a.api.set("good", kube.ErrForbidden)
+	a.api.set("other", nil)
+	a.clock.advance(refusedLife - 1)
+	a.want(t, "Bearer other", 403, 2)
+	a.clock.advance(1)
+	a.want(t, "Bearer other", 200, 3)
+	a.clock.advance(allowedLife - refusedLife - 1)
+	a.want(t, "Bearer good", 200, 3)
+	a.clock.advance(1)
+	a.want(t, "Bearer good", 403, 4)
+}
+
+// An API server that does not decide opens nothing, and its errors are not kept.
+func TestTokenAuthUndecided(t *testing.T) {
+	t.Parallel()
+	a := newAuthenticated()
+	a.api.set("good", errors.New("token review: the API server answered 500"))
+	a.want(t, "Bearer good", 503, 1)
+	if !strings.Contains(a.log.String(), "token review: the API server answered 500") || strings.Contains(a.log.String(), "good") {
+		t.Errorf("log %s", a.log)
+	}
+	a.api.set("good", nil)
+	a.want(t, "Bearer good", 200, 2)
+}
+
+// Whoever makes tokens up costs the API server little, the agent no memory and
+// its log no line, and does not keep others from the metrics.
+func TestTokenAuthFlood(t *testing.T) {
+	t.Parallel()
+	a := newAuthenticated()
+	a.want(t, "Bearer good", 200, 1)
+	for range 10 {
+		for i := range 500 {
+			if w := a.get(fmt.Sprintf("Bearer made-up-%d-%d", i, len(a.api.asked))); w.Code != 401 && w.Code != 503 {
+				t.Fatalf("status %d", w.Code)
+			}
+		}
+		a.clock.advance(allowedLife / 10)
+	}
+	const seconds = int(allowedLife / time.Second)
+	if n := len(a.api.asked); n > 1+unknownBurst+seconds*unknownRate {
+		t.Errorf("the API server was asked %d times", n)
+	}
+	if n := a.decisions.Len(); n > decisionLimit {
+		t.Errorf("%d decisions are kept", n)
+	}
+	if a.log.Len() > 0 {
+		t.Errorf("log %s", a.log)
+	}
+	for i := range 500 {
+		_ = a.get(fmt.Sprintf("Bearer again-%d", i))
+	}
+	a.want(t, "Bearer good", 200, len(a.api.asked)+1) // its minute is over
+}
+
+func TestProtection(t *testing.T) {
+	t.Parallel()
+	log := slog.New(slog.DiscardHandler)
+	inner := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
+	for flag, want := range map[string]int{"none": 200, "token": 401} {
+		protect, err := protection(flag, &fakeAuthorizer{}, log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := httptest.NewRecorder()
+		protect(inner).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+		if w.Code != want {
+			t.Errorf("%s: %d, want %d", flag, w.Code, want)
+		}
+	}
+	if _, err := protection("mtls", nil, log); err == nil || err.Error() != `metrics authentication "mtls": want none or token` {
+		t.Errorf("error %v", err)
+	}
+}
