@@ -118,7 +118,10 @@ func prepare(ctx context.Context, o Options, stdin io.Reader) (*checker, []targe
 	targets := []target{ofImage(o.Image, c.name, c.now)}
 	if len(o.Files) > 0 {
 		var err error
-		if c.objects, err = load(o.Files, o.Namespace, stdin); err != nil {
+		if c.objects, err = loadOrLeave(ctx, o.Files, o.Namespace, stdin); err != nil {
+			if ctx.Err() != nil {
+				return nil, nil, ctx.Err()
+			}
 			return nil, nil, &FlagError{"file", oneLine(err)}
 		}
 		targets = c.objects.targets(c.name, c.now)

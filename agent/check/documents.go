@@ -2,6 +2,7 @@ package check
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,8 +15,12 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// maxFile bounds what is read of a file.
-const maxFile = 16 << 20
+// maxFile bounds what is read of a file, in bytes, and maxDocuments how many
+// documents it may have.
+const (
+	maxFile      = 16 << 20
+	maxDocuments = 10_000
+)
 
 // stdinName stands for standard input, as in kubectl.
 const stdinName = "-"
@@ -54,48 +59,90 @@ func read(name string, stdin io.Reader) ([]byte, error) {
 
 // documents takes a file of YAML documents, or of JSON objects one behind the
 // other, apart. Empty documents are left out, but counted.
-func documents(file string, data []byte) ([]document, error) {
+func documents(ctx context.Context, file string, data []byte) ([]document, error) {
 	if file == stdinName {
 		file = "standard input"
 	}
+	parts, err := split(ctx, data)
+	if err != nil {
+		return nil, err
+	}
 	var out []document
-	for _, part := range split(data) {
-		part.at.file = file
-		if bare(part.json) {
-			continue
+	for _, part := range parts {
+		if err := ctx.Err(); err != nil {
+			return nil, err
 		}
+		part.at.file = file
 		converted, err := convert(part)
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, converted...)
+		if out = append(out, converted...); len(out) > maxDocuments {
+			return nil, fmt.Errorf("%s: more than %d documents", file, maxDocuments)
+		}
 	}
 	return out, nil
 }
 
-// split cuts a stream at the marks of YAML 1.2 (9.1.2, 9.1.3): "---", behind
-// which content may stand, and "...". The text is not yet JSON.
-func split(data []byte) []document {
-	parts := []document{{at: place{number: 1, line: 1}}}
-	number := 0
+// split cuts a stream into the documents that have content; more than
+// maxDocuments+1 are left out. The text is not yet JSON.
+func split(ctx context.Context, data []byte) ([]document, error) {
+	s := newSplitter(bare)
 	for text := range bytes.Lines(bytes.TrimPrefix(data, []byte("\uFEFF"))) {
-		number++
-		last := &parts[len(parts)-1]
-		rest, begins := marked(text, "---")
-		_, ends := marked(text, "...")
-		switch {
-		case begins && bare(last.json): // what stands before the first mark
-			last.json, last.at.line = rest, number
-		case begins:
-			parts = append(parts, document{at: place{number: last.at.number + 1, line: number}, json: rest})
-		case ends && !bare(last.json):
-			parts = append(parts, document{at: place{number: last.at.number + 1, line: number + 1}})
-		case ends:
-		default:
-			last.json = append(last.json, text...)
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if s.line(text); len(s.parts) > maxDocuments+1 {
+			break
 		}
 	}
-	return parts
+	if !s.content {
+		s.parts = s.parts[:len(s.parts)-1]
+	}
+	return s.parts, nil
+}
+
+// splitter cuts a stream at the marks of YAML 1.2 (9.1.2, 9.1.3): "---", behind
+// which content may stand, and "...". It looks at each line once.
+type splitter struct {
+	parts   []document // all but the last have content
+	content bool       // the last has some
+	number  int        // of the line
+	bare    func(line []byte) bool
+}
+
+func newSplitter(bare func(line []byte) bool) *splitter {
+	return &splitter{parts: []document{{at: place{number: 1, line: 1}}}, bare: bare}
+}
+
+func (s *splitter) line(text []byte) {
+	s.number++
+	rest, begins := marked(text, "---")
+	_, ends := marked(text, "...")
+	switch {
+	case begins:
+		s.begin(s.number)
+		text = rest
+	case ends:
+		if s.content {
+			s.begin(s.number + 1)
+		}
+		return
+	}
+	last := &s.parts[len(s.parts)-1]
+	last.json = append(last.json, text...)
+	s.content = s.content || !s.bare(text)
+}
+
+// begin begins a document, in place of the last one if that has no content.
+func (s *splitter) begin(line int) {
+	last := &s.parts[len(s.parts)-1]
+	if !s.content {
+		last.json, last.at.line = nil, line
+		return
+	}
+	s.parts = append(s.parts, document{at: place{number: last.at.number + 1, line: line}})
+	s.content = false
 }
 
 // marked tells that a line is a mark, and what stands behind it. The mark is
@@ -108,16 +155,11 @@ func marked(line []byte, mark string) (rest []byte, ok bool) {
 	return append([]byte("   "), rest...), true
 }
 
-// bare tells that a text has no content at all but blanks, comments and
-// directives.
-func bare(text []byte) bool {
-	for line := range bytes.Lines(text) {
-		line = bytes.TrimSpace(line)
-		if len(line) > 0 && line[0] != '#' && line[0] != '%' {
-			return false
-		}
-	}
-	return true
+// bare reports whether a line has no content but a blank, a comment or a
+// directive.
+func bare(line []byte) bool {
+	line = bytes.TrimSpace(line)
+	return len(line) == 0 || line[0] == '#' || line[0] == '%'
 }
 
 // convert makes JSON of a document: several where it is of JSON objects.
@@ -135,13 +177,14 @@ func convert(d document) ([]document, error) {
 	return []document{d}, nil
 }
 
-// objectsOf reads JSON objects one behind the other.
+// objectsOf reads JSON objects one behind the other, and none beyond the one that
+// is too many.
 func objectsOf(d document) ([]document, bool) {
 	var out []document
 	for dec := json.NewDecoder(bytes.NewReader(d.json)); ; {
 		var raw json.RawMessage
 		err := dec.Decode(&raw)
-		if errors.Is(err, io.EOF) {
+		if errors.Is(err, io.EOF) || len(out) > maxDocuments {
 			return out, true
 		}
 		if err != nil {

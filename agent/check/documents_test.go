@@ -1,6 +1,9 @@
 package check
 
 import (
+	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -37,7 +40,7 @@ func TestDocuments(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			docs, err := documents("x.yaml", []byte(tc.text))
+			docs, err := documents(t.Context(), "x.yaml", []byte(tc.text))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -49,6 +52,85 @@ func TestDocuments(t *testing.T) {
 				t.Errorf("got %q, want %q", got, tc.want)
 			}
 		})
+	}
+}
+
+// Each line is looked at once, however many marks there are behind a text without
+// content, which is still to be joined with what follows.
+func TestSplittingIsLinear(t *testing.T) {
+	t.Parallel()
+	const marks = 100_000
+	for name, text := range map[string]string{
+		"comments, then ends":      strings.Repeat("# comment\n", marks) + strings.Repeat("...\n", marks) + "a: 1\n",
+		"comments between ends":    strings.Repeat("#\n...\n", marks) + "a: 1\n",
+		"directives, then begins":  strings.Repeat("%D\n", marks) + strings.Repeat("---\n", marks) + "a: 1\n",
+		"content after comments":   strings.Repeat("#\n", marks) + "a: 1\n" + strings.Repeat("...\n", marks),
+		"blank lines between ends": strings.Repeat("\n\n...\n", marks) + "a: 1\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			looked := 0
+			s := newSplitter(func(line []byte) bool {
+				looked += len(line)
+				return bare(line)
+			})
+			for line := range bytes.Lines([]byte(text)) {
+				s.line(line)
+			}
+			if looked > len(text) {
+				t.Errorf("looked at %d bytes of %d", looked, len(text))
+			}
+			docs, err := documents(t.Context(), "x.yaml", []byte(text))
+			if err != nil || len(docs) != 1 || string(docs[0].json) != `{"a":1}` {
+				t.Errorf("got %v, %v", docs, err)
+			}
+		})
+	}
+}
+
+func TestTooManyDocuments(t *testing.T) {
+	t.Parallel()
+	for name, document := range map[string]string{"begins": "---\na: 1\n", "ends": "a: 1\n...\n", "JSON": "{}"} {
+		docs, err := documents(t.Context(), "x.yaml", []byte(strings.Repeat(document, maxDocuments)))
+		if err != nil || len(docs) != maxDocuments {
+			t.Errorf("%s, as many as may be: %d, %v", name, len(docs), err)
+		}
+		for _, n := range []int{maxDocuments + 1, 10 * maxDocuments} {
+			docs, err := documents(t.Context(), "x.yaml", []byte(strings.Repeat(document, n)))
+			if err == nil || err.Error() != "x.yaml: more than 10000 documents" {
+				t.Errorf("%s, %d: %d, %v", name, n, len(docs), err)
+			}
+		}
+	}
+}
+
+// Whoever waits no longer does not wait for a pipe that nobody writes to, and
+// nothing is split, converted or read in for them.
+func TestLoadEndsWithTheContext(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	r, w := io.Pipe()
+	defer w.Close() //nolint:errcheck // of a test
+	ended := make(chan error)
+	go func() {
+		_, err := Run(ctx, Options{Files: []string{stdinName}, Output: "text"}, r, io.Discard)
+		ended <- err
+	}()
+	if _, err := io.WriteString(w, "kind: Pod\n"); err != nil { // it is being read
+		t.Fatal(err)
+	}
+	cancel()
+	if err := <-ended; err != context.Canceled { //nolint:errorlint // not of a flag
+		t.Errorf("error %v", err)
+	}
+	if _, err := split(ctx, []byte("a: 1")); !errors.Is(err, context.Canceled) {
+		t.Errorf("split: %v", err)
+	}
+	if _, err := documents(ctx, "x.yaml", []byte("a: 1")); !errors.Is(err, context.Canceled) {
+		t.Errorf("documents: %v", err)
+	}
+	if err := (&objects{}).add(ctx, document{json: []byte(`{"kind":"Node"}`)}, ""); !errors.Is(err, context.Canceled) {
+		t.Errorf("add: %v", err)
 	}
 }
 

@@ -2,6 +2,7 @@ package check
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -47,20 +48,40 @@ func (o *objects) String() string {
 	return fmt.Sprintf("%d pods, %d secrets, %d service accounts", len(o.pods), len(o.secrets), len(o.accounts))
 }
 
+// loadOrLeave is load until the context ends: a read of a pipe that nobody writes
+// to, and the conversion of a large document, go on without anybody who waits.
+func loadOrLeave(ctx context.Context, files []string, namespace string, stdin io.Reader) (*objects, error) {
+	type result struct {
+		objects *objects
+		err     error
+	}
+	done := make(chan result, 1)
+	go func() {
+		o, err := load(ctx, files, namespace, stdin)
+		done <- result{o, err}
+	}()
+	select {
+	case r := <-done:
+		return r.objects, r.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
 // load reads the manifests. An error names the file, and the document in it.
-func load(files []string, namespace string, stdin io.Reader) (*objects, error) {
+func load(ctx context.Context, files []string, namespace string, stdin io.Reader) (*objects, error) {
 	o := &objects{namespace: cmp.Or(namespace, defaultNamespace), secrets: map[key]kube.Secret{}, accounts: map[key][]string{}}
 	for _, name := range files {
 		data, err := read(name, stdin)
 		if err != nil {
 			return nil, err
 		}
-		docs, err := documents(name, data)
+		docs, err := documents(ctx, name, data)
 		if err != nil {
 			return nil, err
 		}
 		for _, d := range docs {
-			if err := o.add(d, ""); err != nil {
+			if err := o.add(ctx, d, ""); err != nil {
 				return nil, fmt.Errorf("%s: %w", d.at, err)
 			}
 		}
@@ -127,7 +148,10 @@ type workload struct {
 }
 
 // add takes an object in. An item of a list may leave its kind to the list.
-func (o *objects) add(d document, kind string) error {
+func (o *objects) add(ctx context.Context, d document, kind string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	var h header
 	if err := kjson.UnmarshalCaseSensitivePreserveInts(d.json, &h); err != nil {
 		return fmt.Errorf("is no Kubernetes object: %w", err)
@@ -150,15 +174,15 @@ func (o *objects) add(d document, kind string) error {
 		return o.addWorkload(d, h, "spec.jobTemplate.spec.template.", func(w *workload) corev1.PodSpec { return w.Spec.JobTemplate.Spec.Template.Spec })
 	}
 	if of, isList := strings.CutSuffix(h.Kind, "List"); isList {
-		return o.addList(d, h, of)
+		return o.addList(ctx, d, h, of)
 	}
 	o.note("%s: %s is passed over: whypull knows of no pod in such an object", d.at, strings.TrimSuffix(h.Kind+" "+h.name(), " "))
 	return nil
 }
 
-func (o *objects) addList(d document, h header, kind string) error {
+func (o *objects) addList(ctx context.Context, d document, h header, kind string) error {
 	for i, item := range h.Items {
-		if err := o.add(document{at: d.at, json: item}, kind); err != nil {
+		if err := o.add(ctx, document{at: d.at, json: item}, kind); err != nil {
 			return fmt.Errorf("item %d: %w", i+1, err)
 		}
 	}

@@ -14,7 +14,7 @@ import (
 // loaded reads one manifest.
 func loaded(t *testing.T, text string) *objects {
 	t.Helper()
-	o, err := load([]string{"-"}, "", strings.NewReader(text))
+	o, err := load(t.Context(), []string{"-"}, "", strings.NewReader(text))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,7 +119,7 @@ func TestBadManifests(t *testing.T) {
 		"{kind: Secret, apiVersion: v1, metadata: {name: s}, stringData: {p: 12345678}}":      "standard input, document 1: Secret s: json: cannot unmarshal number into Go struct field",
 		"kind: Secret\nstringData:\n  a: " + password + ": x\n":                               "standard input, document 1: line 3: mapping values are not allowed in this context",
 	} {
-		o, err := load([]string{"-"}, "", strings.NewReader(text))
+		o, err := load(t.Context(), []string{"-"}, "", strings.NewReader(text))
 		if err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%q: %v, error %v, want %s", text, o, err, want)
 			continue
@@ -136,7 +136,7 @@ func TestSeveralFiles(t *testing.T) {
 	dir := t.TempDir()
 	first := write(t, filepath.Join(dir, "1.yaml"), "{apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {containers: [{name: app, image: a}]}}")
 	second := write(t, filepath.Join(dir, "2.json"), `{"apiVersion":"v1","kind":"ServiceAccount","metadata":{"name":"default"},"imagePullSecrets":[{"name":"s"},{"name":""}]}`)
-	o, err := load([]string{first, "-", second}, "shop", strings.NewReader("{apiVersion: v1, kind: Pod, metadata: {name: b}, spec: {serviceAccountName: builder, containers: [{name: app, image: a}]}}"))
+	o, err := load(t.Context(), []string{first, "-", second}, "shop", strings.NewReader("{apiVersion: v1, kind: Pod, metadata: {name: b}, spec: {serviceAccountName: builder, containers: [{name: app, image: a}]}}"))
 	if err != nil {
 		t.Fatal(err)
 	}
