@@ -24,7 +24,7 @@ func main() { os.Exit(run(os.Args[1:])) }
 const usageError = 2
 
 func run(args []string) int {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	ctx, stop := untilSignal(context.Background())
 	defer stop()
 	takeStandardLog(slog.New(slog.DiscardHandler)) // the agent has a log of its own
 	cmd := root()
@@ -39,6 +39,14 @@ func run(args []string) int {
 		return usageError
 	}
 	return 0
+}
+
+// untilSignal returns a context that the first SIGINT or SIGTERM ends. The second
+// ends the process at once, whatever it still does.
+func untilSignal(parent context.Context) (context.Context, context.CancelFunc) {
+	ctx, stop := signal.NotifyContext(parent, syscall.SIGINT, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop)
+	return ctx, stop
 }
 
 func root() *cobra.Command {
