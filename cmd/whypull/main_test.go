@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -14,8 +15,13 @@ import (
 
 	dto "github.com/prometheus/client_model/go"
 	"github.com/spf13/pflag"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/whypull/whypull/agent/kube"
+	"github.com/whypull/whypull/agent/kube/apitest"
 	"github.com/whypull/whypull/report"
 )
 
@@ -128,9 +134,19 @@ func TestStatusAddressInUse(t *testing.T) {
 }
 
 // get returns a response's status and body, "" if there is none.
-func get(address, path string) string {
+func get(address, path string) string { return getAs("", address, path) }
+
+// getAs is get with a bearer token, if there is one.
+func getAs(token, address, path string) string {
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	resp, err := client.Get("http://" + address + path)
+	r, err := http.NewRequest(http.MethodGet, "http://"+address+path, nil)
+	if err != nil {
+		return err.Error()
+	}
+	if token != "" {
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
+	resp, err := client.Do(r)
 	if err != nil {
 		return ""
 	}
@@ -167,6 +183,51 @@ func TestTerminate(t *testing.T) {
 	}
 	if got := get(address, "/healthz"); got != "" {
 		t.Errorf("/healthz after the end: %s", got)
+	}
+}
+
+// With --metrics-auth=token the API server decides who gets the metrics, and with
+// --metrics-pod-labels=false none of them names a pod.
+func TestMetricsFlags(t *testing.T) {
+	noGoroutinesLeft(t)
+	errs := redirect(t, &os.Stderr)
+	api := apitest.NewScript(t, func(w http.ResponseWriter, r apitest.Request) {
+		switch path.Base(r.URL.Path) {
+		case "tokenreviews":
+			review := &authenticationv1.TokenReview{TypeMeta: metav1.TypeMeta{APIVersion: "authentication.k8s.io/v1", Kind: "TokenReview"}}
+			review.Status.Authenticated = strings.Contains(r.Body, "prometheus-token")
+			apitest.Write(w, runtime.ContentTypeProtobuf, review)
+		case "subjectaccessreviews":
+			review := &authorizationv1.SubjectAccessReview{TypeMeta: metav1.TypeMeta{APIVersion: "authorization.k8s.io/v1", Kind: "SubjectAccessReview"}}
+			review.Status.Allowed = strings.Contains(r.Body, "/metrics")
+			apitest.Write(w, runtime.ContentTypeProtobuf, review)
+		default:
+			apitest.Fail(w, http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable, "not yet")
+		}
+	})
+	address := freePort(t)
+	args := []string{"agent", "--node-name", "n", "--kubeconfig", apitest.Kubeconfig(t, api.URL, nil), "--listen-address", address,
+		"--cri-socket", filepath.Join(t.TempDir(), "none.sock"), "--metrics-auth", "token", "--metrics-pod-labels=false"}
+	status := make(chan int)
+	go func() { status <- run(args) }()
+	eventually(t, "/healthz", func() bool { return get(address, "/healthz") == "200 OK ok" })
+	if got := get(address, "/metrics"); got != "401 Unauthorized Unauthorized" {
+		t.Errorf("without a token: %s", got)
+	}
+	if got := getAs("made-up", address, "/metrics"); got != "401 Unauthorized Unauthorized" {
+		t.Errorf("with a token that is made up: %s", got)
+	}
+	if got := getAs("prometheus-token", address, "/metrics"); !strings.HasPrefix(got, "200 OK ") || strings.Contains(got, "whypull_pod_failure_info") {
+		t.Errorf("with a token: %s", got)
+	}
+	if err := syscall.Kill(os.Getpid(), syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-status; got != 0 {
+		t.Errorf("status %d, want 0", got)
+	}
+	if log := errs(); strings.Contains(log, "prometheus-token") || strings.Contains(log, "made-up") {
+		t.Errorf("a token is in the log:\n%s", log)
 	}
 }
 
