@@ -62,7 +62,7 @@ func NewMetrics(version string) *Metrics {
 	return m
 }
 
-// NewMetricsWithoutPods is NewMetrics without the series that name pods.
+// NewMetricsWithoutPods is NewMetrics without the metrics that name pods.
 func NewMetricsWithoutPods(version string) *Metrics {
 	m := &Metrics{registry: prometheus.NewRegistry(), failing: map[string][]diagnosis.Verdict{}, pulling: map[string][]diagnosis.Progress{}, counted: map[causeAndConfidence]bool{},
 		certificates: newRecent(certificateLife), limits: newRecent(limitLife)}

@@ -118,8 +118,8 @@ func TestEqualLabelsAreOne(t *testing.T) {
 	}
 }
 
-// Without pods no label names one, its namespace or its container, and the
-// counts are the same.
+// Without the metrics that name pods, no label has a pod's name, namespace or
+// container, and the counts are the same.
 func TestMetricsWithoutPods(t *testing.T) {
 	t.Parallel()
 	labels := func(m *Metrics) (values []string, failing float64) {

@@ -118,7 +118,7 @@ func prepare(ctx context.Context, o Options, stdin io.Reader) (*checker, []targe
 	targets := []target{ofImage(o.Image, c.name, c.now)}
 	if len(o.Files) > 0 {
 		var err error
-		if c.objects, err = loadOrLeave(ctx, o.Files, o.Namespace, stdin); err != nil {
+		if c.objects, err = loadUnlessCanceled(ctx, o.Files, o.Namespace, stdin); err != nil {
 			if ctx.Err() != nil {
 				return nil, nil, ctx.Err()
 			}

@@ -15,8 +15,8 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// maxFile bounds what is read of a file, in bytes, and maxDocuments how many
-// documents it may have.
+// maxFile is the size limit of a file in bytes, and maxDocuments the limit on its
+// documents.
 const (
 	maxFile      = 16 << 20
 	maxDocuments = 10_000
@@ -84,8 +84,8 @@ func documents(ctx context.Context, file string, data []byte) ([]document, error
 	return out, nil
 }
 
-// split cuts a stream into the documents that have content; more than
-// maxDocuments+1 are left out. The text is not yet JSON.
+// split returns the documents of a stream that have content, as they are written.
+// It stops after maxDocuments+2.
 func split(ctx context.Context, data []byte) ([]document, error) {
 	s := newSplitter(bare)
 	for text := range bytes.Lines(bytes.TrimPrefix(data, []byte("\uFEFF"))) {
@@ -102,12 +102,13 @@ func split(ctx context.Context, data []byte) ([]document, error) {
 	return s.parts, nil
 }
 
-// splitter cuts a stream at the marks of YAML 1.2 (9.1.2, 9.1.3): "---", behind
-// which content may stand, and "...". It looks at each line once.
+// splitter splits a stream at the markers of YAML 1.2 (9.1.2, 9.1.3): "---", which
+// content may follow on the same line, and "...". It examines each line once, so
+// its work is linear in the size of the stream.
 type splitter struct {
 	parts   []document // all but the last have content
-	content bool       // the last has some
-	number  int        // of the line
+	content bool       // the last has content
+	number  int        // number of lines so far
 	bare    func(line []byte) bool
 }
 
@@ -134,7 +135,7 @@ func (s *splitter) line(text []byte) {
 	s.content = s.content || !s.bare(text)
 }
 
-// begin begins a document, in place of the last one if that has no content.
+// begin starts a document, which replaces the last one if that has no content.
 func (s *splitter) begin(line int) {
 	last := &s.parts[len(s.parts)-1]
 	if !s.content {

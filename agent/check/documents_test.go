@@ -55,8 +55,7 @@ func TestDocuments(t *testing.T) {
 	}
 }
 
-// Each line is looked at once, however many marks there are behind a text without
-// content, which is still to be joined with what follows.
+// Each line is examined once, however many markers follow text without content.
 func TestSplittingIsLinear(t *testing.T) {
 	t.Parallel()
 	const marks = 100_000
@@ -69,16 +68,16 @@ func TestSplittingIsLinear(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			looked := 0
+			examined := 0
 			s := newSplitter(func(line []byte) bool {
-				looked += len(line)
+				examined += len(line)
 				return bare(line)
 			})
 			for line := range bytes.Lines([]byte(text)) {
 				s.line(line)
 			}
-			if looked > len(text) {
-				t.Errorf("looked at %d bytes of %d", looked, len(text))
+			if examined > len(text) {
+				t.Errorf("%d bytes examined of %d", examined, len(text))
 			}
 			docs, err := documents(t.Context(), "x.yaml", []byte(text))
 			if err != nil || len(docs) != 1 || string(docs[0].json) != `{"a":1}` {
@@ -104,8 +103,7 @@ func TestTooManyDocuments(t *testing.T) {
 	}
 }
 
-// Whoever waits no longer does not wait for a pipe that nobody writes to, and
-// nothing is split, converted or read in for them.
+// Loading ends with the context, also while it reads from an idle pipe.
 func TestLoadEndsWithTheContext(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -116,11 +114,11 @@ func TestLoadEndsWithTheContext(t *testing.T) {
 		_, err := Run(ctx, Options{Files: []string{stdinName}, Output: "text"}, r, io.Discard)
 		ended <- err
 	}()
-	if _, err := io.WriteString(w, "kind: Pod\n"); err != nil { // it is being read
+	if _, err := io.WriteString(w, "kind: Pod\n"); err != nil { // returns once it is read
 		t.Fatal(err)
 	}
 	cancel()
-	if err := <-ended; err != context.Canceled { //nolint:errorlint // not of a flag
+	if err := <-ended; err != context.Canceled { //nolint:errorlint // must not be wrapped in a FlagError
 		t.Errorf("error %v", err)
 	}
 	if _, err := split(ctx, []byte("a: 1")); !errors.Is(err, context.Canceled) {

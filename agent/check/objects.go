@@ -48,9 +48,10 @@ func (o *objects) String() string {
 	return fmt.Sprintf("%d pods, %d secrets, %d service accounts", len(o.pods), len(o.secrets), len(o.accounts))
 }
 
-// loadOrLeave is load until the context ends: a read of a pipe that nobody writes
-// to, and the conversion of a large document, go on without anybody who waits.
-func loadOrLeave(ctx context.Context, files []string, namespace string, stdin io.Reader) (*objects, error) {
+// loadUnlessCanceled is load, but returns as soon as the context ends. A read from an
+// idle pipe and the conversion of a large document cannot be interrupted; they are
+// abandoned.
+func loadUnlessCanceled(ctx context.Context, files []string, namespace string, stdin io.Reader) (*objects, error) {
 	type result struct {
 		objects *objects
 		err     error

@@ -9,22 +9,22 @@ import (
 	authorizationv1 "k8s.io/api/authorization/v1"
 )
 
-// ErrUnauthenticated is returned for a token that the API server does not accept.
+// ErrUnauthenticated is returned for a token that is not valid.
 var ErrUnauthenticated = errors.New("token is not valid")
 
-// ErrForbidden is returned for a token whose user lacks the right.
+// ErrForbidden is returned for a valid token whose user may not read the path.
 var ErrForbidden = errors.New("no right to read the path")
 
-// The limit on reviews a second, of which one token takes two. It bounds what
-// somebody can cost the API server who makes tokens up.
+// The limit on reviews per second; one token takes two. It bounds the load that
+// made-up tokens put on the API server.
 const (
 	reviewRate  = 4
 	reviewBurst = 20
 )
 
-// Authorize returns nil if the user of a bearer token may get a path that is no
-// resource, such as /metrics; otherwise ErrUnauthenticated, ErrForbidden, or what
-// kept the API server from deciding. No error holds the token.
+// Authorize returns nil if the user of a bearer token may get a non-resource path,
+// such as /metrics. The error is ErrUnauthenticated or ErrForbidden, or another one
+// if the API server made no decision. No error contains the token.
 func (c *Client) Authorize(ctx context.Context, token, path string) error {
 	review := &authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: token}}
 	if err := c.tokens.Post().Resource("tokenreviews").Body(review).MaxRetries(0).Do(ctx).Into(review); err != nil {
@@ -43,7 +43,7 @@ func (c *Client) Authorize(ctx context.Context, token, path string) error {
 	return nil
 }
 
-// accessOf asks whether a user may get the path.
+// accessOf returns the question whether a user may get the path.
 func accessOf(user authenticationv1.UserInfo, path string) authorizationv1.SubjectAccessReviewSpec {
 	extra := map[string]authorizationv1.ExtraValue{}
 	for k, v := range user.Extra {

@@ -16,8 +16,8 @@ import (
 	"github.com/whypull/whypull/agent/kube/apitest"
 )
 
-// reviewed answers as the API server does to the reviews of a token, with the
-// verdicts given, and checks what it is asked.
+// reviewed responds to reviews as the API server does, with the given results, and
+// checks the requests.
 func reviewed(t *testing.T, authenticated, allowed bool) func(http.ResponseWriter, request) {
 	t.Helper()
 	decode := func(r request, into runtime.Object) {
@@ -43,7 +43,7 @@ func reviewed(t *testing.T, authenticated, allowed bool) func(http.ResponseWrite
 			s := got.Spec
 			if s.User != "prometheus" || s.UID != "u-1" || strings.Join(s.Groups, ",") != "scrapers" || strings.Join(s.Extra["scopes"], ",") != "a,b" ||
 				s.ResourceAttributes != nil || *s.NonResourceAttributes != (authorizationv1.NonResourceAttributes{Path: "/metrics", Verb: "get"}) {
-				t.Errorf("asked about %+v", s)
+				t.Errorf("subject access review %+v", s)
 			}
 			got.SetGroupVersionKind(authorizationv1.SchemeGroupVersion.WithKind("SubjectAccessReview"))
 			got.Status.Allowed = allowed
@@ -78,8 +78,8 @@ func TestAuthorize(t *testing.T) {
 	}
 }
 
-// What keeps the API server from deciding is neither of the two refusals, and
-// has nothing of the token, whatever the API server quotes.
+// An error without a decision is not a refusal, and does not contain the token even
+// if the API server's message does.
 func TestAuthorizeUndecided(t *testing.T) {
 	t.Parallel()
 	for name, answer := range map[string]func(http.ResponseWriter, request){
@@ -106,8 +106,8 @@ func TestAuthorizeUndecided(t *testing.T) {
 	}
 }
 
-// Reviews have a limit of their own: those who make tokens up cannot use up what
-// the agent needs for its own requests.
+// Reviews have their own rate limit, so made-up tokens do not use up that of the
+// agent's other requests.
 func TestAuthorizeIsLimited(t *testing.T) {
 	t.Parallel()
 	s := newAPIServer(t, reviewed(t, false, false))
@@ -118,7 +118,7 @@ func TestAuthorizeIsLimited(t *testing.T) {
 		}
 	}
 	if got := c.tokens.GetRateLimiter(); got != c.rights.GetRateLimiter() || got == c.core.GetRateLimiter() || got.QPS() != reviewRate {
-		t.Error("the reviews do not share one limit of their own")
+		t.Error("the reviews do not share one limit that is theirs alone")
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

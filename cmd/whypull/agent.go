@@ -72,8 +72,8 @@ func agentCommand() *cobra.Command {
 	f.StringVar(&o.secretAccess, "secret-access", "auto", "how pull secrets are read: auto, impersonate, direct or none")
 	f.BoolVar(&o.policy, "require-admission-policy", true, "write nothing before the API server has refused dry runs that the admission policies forbid")
 	f.StringVar(&o.listen, "listen-address", ":9779", "address for /metrics, /healthz and /readyz")
-	f.StringVar(&o.metricsAuth, "metrics-auth", "none", "who may read /metrics: none (everybody) or token (bearer tokens with the right to get the nonResourceURL /metrics)")
-	f.BoolVar(&o.podLabels, "metrics-pod-labels", true, "export the metrics that name pods; the counts remain without them")
+	f.StringVar(&o.metricsAuth, "metrics-auth", "none", "authentication for /metrics: none or token (bearer tokens whose user may get the nonResourceURL /metrics)")
+	f.BoolVar(&o.podLabels, "metrics-pod-labels", true, "export the metrics that name pods; counts are exported in any case")
 	f.BoolVar(&o.podNetwork, "pod-network", false, "enter the network namespaces of pods to ask for names there (wants SYS_ADMIN); else their name servers are asked from the node's network")
 	f.StringVar(&o.pullRetry, "pull-retry", "", "how a failed pull is tried again where that can add to the verdict: isolated, replay or off; empty: isolated with containerd, else replay")
 	f.StringVar(&o.retryBytes, "pull-retry-max-bytes", "512Mi", "the largest image, compressed, that is pulled again; larger ones are replayed")
@@ -202,6 +202,7 @@ func (o agentOptions) serve(ctx context.Context, log *slog.Logger, client *kube.
 	return failed
 }
 
+// newMetrics returns the metrics that --metrics-pod-labels allows.
 func (o agentOptions) newMetrics() *report.Metrics {
 	if o.podLabels {
 		return report.NewMetrics(version)
@@ -229,8 +230,7 @@ func watchFailure(log *slog.Logger) func(error) {
 	return func(err error) { log.Warn("watch on pods failed", "err", err) }
 }
 
-// listen serves on a server's address until the context ends, and a moment longer
-// for those who still wait for an answer.
+// listen serves on the server's address until the context ends; see serve.
 func listen(ctx context.Context, s *http.Server) error {
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.Addr)
 	if err != nil {
@@ -242,6 +242,8 @@ func listen(ctx context.Context, s *http.Server) error {
 	return serve(ctx, s, newFairListener(l))
 }
 
+// serve serves until the context ends, then finishes the requests in flight within
+// a few seconds.
 func serve(ctx context.Context, s *http.Server, l net.Listener) error {
 	closed := make(chan struct{})
 	unregister := context.AfterFunc(ctx, func() {

@@ -52,64 +52,68 @@ func (w podWatch) ready() error {
 }
 
 const (
-	// readinessLife is how long the runtime's answer serves, so that it is not
-	// asked as often as somebody sends a request. The kubelet asks every five
-	// seconds.
+	// readinessLife is how long the runtime's status is cached, so that requests
+	// to the agent do not become requests to the runtime. The kubelet probes every
+	// five seconds.
 	readinessLife = 3 * time.Second
-	// readinessTimeout bounds the runtime's answer.
+	// readinessTimeout bounds a status request to the runtime.
 	readinessTimeout = 2 * time.Second
 )
 
-// runtimeAnswer is what the runtime answered last.
-type runtimeAnswer struct{ err error }
+// runtimeStatus is the result of a status request; err is nil if the runtime is
+// ready.
+type runtimeStatus struct{ err error }
 
-// runtimeHealth is the readiness of the runtime, of which it is asked at most
-// once in readinessLife, whoever wants to know.
+// runtimeHealth caches whether the runtime is ready. Concurrent callers share one
+// status request.
 type runtimeHealth struct {
 	runtime readiness
 	log     *slog.Logger
 	down    atomic.Bool
-	answers *share.Cache[struct{}, *runtimeAnswer]
+	cached  *share.Cache[struct{}, *runtimeStatus]
 }
 
 func newRuntimeHealth(runtime readiness, log *slog.Logger, now func() time.Time) *runtimeHealth {
 	return &runtimeHealth{runtime: runtime, log: log,
-		answers: share.New[struct{}](1, share.For[*runtimeAnswer](readinessLife), now)}
+		cached: share.New[struct{}](1, share.For[*runtimeStatus](readinessLife), now)}
 }
 
-// Ready implements readiness. The error is that of ctx, or one that may be shown
-// to anybody; what the runtime says goes to the log.
+// Ready implements readiness. The error is that of ctx, or a constant one that is
+// safe to show to unauthenticated clients; the runtime's own error is logged.
 func (h *runtimeHealth) Ready(ctx context.Context) error {
-	answer, err := h.answers.Get(ctx, struct{}{}, func(ctx context.Context) (*runtimeAnswer, error) {
-		// It goes on without the one who asks: else a request that is given up
-		// would cost a call of the runtime each.
+	status, err := h.cached.Get(ctx, struct{}{}, func(ctx context.Context) (*runtimeStatus, error) {
+		// Detached from the caller, so that an aborted request does not cost
+		// another status request.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readinessTimeout)
 		defer cancel()
-		return &runtimeAnswer{h.ask(ctx)}, nil
+		return &runtimeStatus{h.request(ctx)}, nil
 	})
 	if err != nil {
 		return err
 	}
-	return answer.err
+	return status.err
 }
 
-func (h *runtimeHealth) ask(ctx context.Context) error {
+// request asks the runtime for its status, and logs when it becomes not ready.
+func (h *runtimeHealth) request(ctx context.Context) error {
 	err := h.runtime.Ready(ctx)
-	if wasDown := h.down.Swap(err != nil); err == nil {
+	wasDown := h.down.Swap(err != nil)
+	if err == nil {
 		return nil
-	} else if !wasDown {
+	}
+	if !wasDown {
 		h.log.Warn("container runtime is not ready", "err", err)
 	}
 	return errors.New("the container runtime is not ready")
 }
 
-// metricsTimeout bounds the answer to a scrape: Prometheus waits for ten seconds
-// unless it is configured otherwise.
+// metricsTimeout bounds the response to a scrape. Prometheus's scrape_timeout is
+// ten seconds by default.
 const metricsTimeout = 8 * time.Second
 
-// handler serves /metrics, to those whom protect lets through, and to everybody
-// /healthz (the process is alive) and /readyz (the watch has synced and is alive,
-// and the runtime answers), which say no more than that.
+// handler serves /metrics behind protect and, without authentication, /healthz (the
+// process is alive) and /readyz (the watch has synced and is alive, and the runtime
+// is ready). The latter two reveal nothing else.
 func handler(m *report.Metrics, pods podWatch, runtime readiness, protect func(http.Handler) http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET "+metricsPath, protect(metrics(m, pods, runtime)))
@@ -128,9 +132,9 @@ func handler(m *report.Metrics, pods podWatch, runtime readiness, protect func(h
 	return mux
 }
 
-// metrics serves the metrics, for one request at a time. An answer is complete
-// before any of it is sent, so that nobody takes the turn of others by reading
-// slowly. zstd is not offered: its encoder takes megabytes.
+// metrics serves the metrics, one request at a time. The TimeoutHandler buffers the
+// response, so a client that reads slowly does not block the next one. zstd is not
+// offered because its encoder takes megabytes of memory.
 func metrics(m *report.Metrics, pods podWatch, runtime readiness) http.Handler {
 	exposed := promhttp.HandlerFor(m.Gatherer(), promhttp.HandlerOpts{
 		EnableOpenMetrics: true, OfferedCompressions: []promhttp.Compression{promhttp.Identity, promhttp.Gzip},
@@ -146,8 +150,8 @@ func metrics(m *report.Metrics, pods podWatch, runtime readiness) http.Handler {
 	})), metricsTimeout, "the metrics took too long\n")
 }
 
-// inTurn handles one request at a time; the others wait. How many do is bounded by
-// the number of connections, each of which carries one request at a time.
+// inTurn serves one request at a time; the others wait. Their number is bounded by
+// the number of connections, each of which has one request at a time.
 func inTurn(h http.Handler) http.Handler {
 	turn := make(chan struct{}, 1)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -160,20 +164,20 @@ func inTurn(h http.Handler) http.Handler {
 	})
 }
 
-// forEverybody is the protection of --metrics-auth=none.
-func forEverybody(h http.Handler) http.Handler { return h }
+// unprotected is the protection of --metrics-auth=none.
+func unprotected(h http.Handler) http.Handler { return h }
 
-// Bounds on what a connection may take, in time and bytes. A service account's
-// token has one to two KiB.
+// Bounds on the time and bytes of a connection. A service account token has one to
+// two KiB.
 const (
 	headerTimeout  = 5 * time.Second
 	readTimeout    = 10 * time.Second
 	writeTimeout   = 15 * time.Second
-	idleTimeout    = 2 * time.Minute // longer than two scrapes are apart
+	idleTimeout    = 2 * time.Minute // longer than a usual scrape interval
 	maxHeaderBytes = 8 << 10
 )
 
-// newServer returns a server with bounds. Its connections have to come from a
+// newServer returns a server with these bounds. It expects connections from a
 // fairListener.
 func newServer(address string, h http.Handler, log *slog.Logger) *http.Server {
 	return &http.Server{

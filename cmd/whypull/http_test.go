@@ -27,7 +27,7 @@ import (
 	"github.com/whypull/whypull/report"
 )
 
-// clock is one that a test sets.
+// clock is a clock that a test advances.
 type clock struct {
 	mu sync.Mutex
 	at time.Time
@@ -74,7 +74,7 @@ type served struct {
 	pods    podWatch
 	runtime *fakeRuntime
 	health  *runtimeHealth
-	clock   *clock // of the runtime's health
+	clock   *clock // used by health
 	log     *bytes.Buffer
 	handler http.Handler
 }
@@ -90,12 +90,12 @@ func newServedWith(lastHeard func(time.Time) time.Time) served {
 	s.tracker = podwatch.NewTracker(report.Prefix, time.Now, func(podwatch.Update) {})
 	s.pods = podWatch{tracker: s.tracker, lastHeard: lastHeard, now: time.Now}
 	s.health = newRuntimeHealth(s.runtime, slog.New(slog.NewTextHandler(s.log, nil)), s.clock.now)
-	s.handler = handler(report.NewMetrics("v9"), s.pods, s.health, forEverybody)
+	s.handler = handler(report.NewMetrics("v9"), s.pods, s.health, unprotected)
 	return s
 }
 
-// sets has the runtime answer differently, once it is asked again.
-func (s served) sets(err error) {
+// setRuntime sets the runtime's status and expires the cached one.
+func (s served) setRuntime(err error) {
 	s.runtime.set(err)
 	s.clock.advance(readinessLife)
 }
@@ -131,24 +131,24 @@ func TestHealth(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.want(t, "/readyz", 200, "ok")
-	s.sets(errors.New("container runtime: Status: Down (Unavailable)"))
-	s.want(t, "/readyz", 503, "the container runtime is not ready") // what it said is nobody's business
+	s.setRuntime(errors.New("container runtime: Status: Down (Unavailable)"))
+	s.want(t, "/readyz", 503, "the container runtime is not ready") // and not its error
 	s.want(t, "/healthz", 200, "ok")
-	s.sets(errors.New("container runtime: Status: Down (Unavailable)"))
+	s.setRuntime(errors.New("container runtime: Status: Down (Unavailable)"))
 	s.want(t, "/readyz", 503, "the container runtime is not ready")
 	if got := s.log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, `err="container runtime: Status: Down (Unavailable)"`) {
 		t.Errorf("log %s", got)
 	}
-	s.sets(nil)
+	s.setRuntime(nil)
 	s.want(t, "/readyz", 200, "ok")
 	if !s.runtime.deadline {
 		t.Error("the runtime may take as long as it likes")
 	}
 }
 
-// Whoever asks for the agent's readiness or its metrics, and gives up at once or
-// not, has the runtime asked no more often than every few seconds.
-func TestRuntimeIsAskedSeldom(t *testing.T) {
+// Requests for readiness or metrics, including aborted ones, do not become status
+// requests to the runtime.
+func TestRuntimeStatusIsCached(t *testing.T) {
 	t.Parallel()
 	s := newServed()
 	if err := s.tracker.Replace(nil, "1"); err != nil {
@@ -162,17 +162,17 @@ func TestRuntimeIsAskedSeldom(t *testing.T) {
 		_ = s.health.Ready(gone)
 	}
 	if s.runtime.asked != 1 {
-		t.Errorf("asked %d times, want once", s.runtime.asked)
+		t.Errorf("%d status requests, want 1", s.runtime.asked)
 	}
 	s.clock.advance(readinessLife - 1)
 	s.want(t, "/readyz", 200, "ok")
 	if s.runtime.asked != 1 {
-		t.Errorf("asked %d times before the answer's life was over", s.runtime.asked)
+		t.Errorf("%d status requests before the cached status expired", s.runtime.asked)
 	}
 }
 
-// One who gives up while the runtime is being asked does not have it asked again.
-func TestRuntimeAnswersForOthers(t *testing.T) {
+// A caller that leaves during a status request does not cancel it for the others.
+func TestRuntimeStatusOutlivesItsCaller(t *testing.T) {
 	t.Parallel()
 	asked, release := make(chan struct{}), make(chan struct{})
 	runtime := &slowRuntime{asked: asked, release: release}
@@ -186,13 +186,13 @@ func TestRuntimeAnswersForOthers(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 	close(release)
-	eventually(t, "the runtime's answer", func() bool { return health.Ready(t.Context()) == nil })
+	eventually(t, "the runtime's status", func() bool { return health.Ready(t.Context()) == nil })
 	if runtime.canceled {
-		t.Error("the runtime's answer was not waited for")
+		t.Error("the status request was canceled")
 	}
 }
 
-// slowRuntime answers once it is released, and the first time only.
+// slowRuntime responds to one request, after it is released.
 type slowRuntime struct {
 	asked    chan<- struct{}
 	release  <-chan struct{}
@@ -200,7 +200,7 @@ type slowRuntime struct {
 }
 
 func (r *slowRuntime) Ready(ctx context.Context) error {
-	r.asked <- struct{}{} // blocks for ever the second time
+	r.asked <- struct{}{} // blocks forever the second time
 	select {
 	case <-r.release:
 	case <-ctx.Done():
@@ -209,11 +209,11 @@ func (r *slowRuntime) Ready(ctx context.Context) error {
 	return nil
 }
 
-// A scrape whose client has gone does not say that the runtime is down.
-func TestMetricsOfOneWhoIsGone(t *testing.T) {
+// A scrape whose client has disconnected does not report the runtime as down.
+func TestMetricsOfDisconnectedClient(t *testing.T) {
 	t.Parallel()
 	s, m := newServed(), report.NewMetrics("v9")
-	h := handler(m, s.pods, s.health, forEverybody)
+	h := handler(m, s.pods, s.health, unprotected)
 	scrape := func(ctx context.Context) string {
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil).WithContext(ctx))
@@ -231,13 +231,12 @@ func TestMetricsOfOneWhoIsGone(t *testing.T) {
 	}
 	for _, f := range families {
 		if f.GetName() == "whypull_cri_up" && f.GetMetric()[0].GetGauge().GetValue() != 1 {
-			t.Error("the runtime is said to be down")
+			t.Error("the runtime is reported as down")
 		}
 	}
 }
 
-// What takes long is a scrape, and never a probe; and the scrapes take turns.
-func TestMetricsTakeTurns(t *testing.T) {
+func TestMetricsAreServedInTurn(t *testing.T) {
 	t.Parallel()
 	var running, most atomic.Int32
 	h := inTurn(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
@@ -251,11 +250,11 @@ func TestMetricsTakeTurns(t *testing.T) {
 	}
 	wg.Wait()
 	if most.Load() != 1 {
-		t.Errorf("%d at once", most.Load())
+		t.Errorf("%d requests at once", most.Load())
 	}
 }
 
-// An encoder for zstd takes megabytes; gzip's is small.
+// zstd is not offered, because its encoder takes megabytes of memory.
 func TestMetricsCompression(t *testing.T) {
 	t.Parallel()
 	s := newServed()
@@ -270,7 +269,7 @@ func TestMetricsCompression(t *testing.T) {
 	}
 }
 
-// The protection is before the metrics, and not before the kubelet's probes.
+// The metrics are protected, the kubelet's probes are not.
 func TestProtectionOfMetrics(t *testing.T) {
 	t.Parallel()
 	s := newServed()
@@ -372,7 +371,7 @@ func TestMetricsAreCurrent(t *testing.T) {
 	if !has("whypull_cri_up 1") || !has("whypull_last_sync_timestamp_seconds 0") {
 		t.Error("before the sync")
 	}
-	s.sets(errors.New("down"))
+	s.setRuntime(errors.New("down"))
 	if err := s.tracker.Replace(nil, "1"); err != nil {
 		t.Fatal(err)
 	}
@@ -452,7 +451,7 @@ func TestNativeHistogramsAreServed(t *testing.T) {
 	t.Parallel()
 	s, m := newServed(), report.NewMetrics("v9")
 	m.Checked(diagnosis.CheckRegistry, diagnosis.Passed, 30*time.Millisecond)
-	s.handler = handler(m, s.pods, s.health, forEverybody)
+	s.handler = handler(m, s.pods, s.health, unprotected)
 	w := s.get("GET", "/metrics", "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.6,text/plain;version=0.0.4;q=0.2")
 	decoder := expfmt.NewDecoder(w.Body, expfmt.ResponseFormat(w.Header()))
 	for {

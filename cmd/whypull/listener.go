@@ -10,19 +10,19 @@ import (
 	"sync/atomic"
 )
 
-// Limits on open connections. Each costs some 32 KiB, and whoever reaches the
-// node's address may open them.
+// Limits on open connections. Each costs about 32 KiB, and anyone who can reach
+// the node's address can open them.
 const (
-	connectionLimit = 32 // of all other machines and pods
-	addressLimit    = 8  // of one address; the node itself counts as one
+	connectionLimit = 32 // from all addresses except loopback
+	addressLimit    = 8  // from one address; loopback counts as one
 )
 
-// fairListener is a listener with a bounded number of open connections. It never
-// stops accepting, since the kubelet's probes would then wait behind whoever came
-// first: a new connection takes the place of the one that has waited longest for
-// a request, of its own address if that has reached its limit, otherwise of the
-// address that holds the most. Connections from the node itself, which are the
-// kubelet's, have places of their own.
+// fairListener bounds the number of open connections. It never stops accepting,
+// because the kubelet's probes would then queue behind idle connections. Instead a
+// new connection replaces the oldest one that is not serving a request: one of the
+// same address if that is at its limit, otherwise one of the address with the most
+// connections. Loopback connections, which the kubelet's probes use, are not
+// counted with the others.
 type fairListener struct {
 	net.Listener
 	source func(net.Addr) netip.Addr
@@ -31,20 +31,21 @@ type fairListener struct {
 	open []*fairConn // oldest first
 }
 
-// fairConn is an open connection of a fairListener.
+// fairConn is an open connection that a fairListener accepted.
 type fairConn struct {
 	net.Conn
 	listener *fairListener
 	from     netip.Addr
-	busy     atomic.Bool // a request of it is being answered
+	busy     atomic.Bool // a request is being served
 }
 
 func newFairListener(l net.Listener) *fairListener { return &fairListener{Listener: l, source: source} }
 
-// thisNode is the source of all connections from the node itself.
+// thisNode returns the source that all loopback connections count for.
 func thisNode() netip.Addr { return netip.IPv6Loopback() }
 
-// source returns whom a connection from an address is counted for.
+// source returns the address that a connection from a counts for; the zero value
+// if a is not a TCP address.
 func source(a net.Addr) netip.Addr {
 	tcp, ok := a.(*net.TCPAddr)
 	if !ok {
@@ -71,7 +72,8 @@ func (l *fairListener) Accept() (net.Conn, error) {
 	}
 }
 
-// admit returns the connection with a place, or nil if none can be made.
+// admit adds a connection to the open ones and closes another to make room if
+// necessary. It returns nil if there is no room.
 func (l *fairListener) admit(conn net.Conn) *fairConn {
 	c := &fairConn{Conn: conn, listener: l, from: l.source(conn.RemoteAddr())}
 	l.mu.Lock()
@@ -82,26 +84,26 @@ func (l *fairListener) admit(conn net.Conn) *fairConn {
 	}
 	if victim != nil {
 		l.drop(victim)
-		_ = victim.Conn.Close() // the server's read of it fails, and it lets go
+		_ = victim.Conn.Close() // ends the server's read, and with it its goroutine
 	}
 	l.open = append(l.open, c)
 	return c
 }
 
-// room reports whether there is a place for one more connection, and which open
-// one has to be closed for it, if any.
+// room reports whether one more connection from an address is allowed, and returns
+// the open connection that must be closed for it, if any.
 func (l *fairListener) room(from netip.Addr) (victim *fairConn, ok bool) {
-	counts, strangers := map[netip.Addr]int{}, 0
+	counts, others := map[netip.Addr]int{}, 0
 	for _, c := range l.open {
 		counts[c.from]++
 		if c.from != thisNode() {
-			strangers++
+			others++
 		}
 	}
 	switch {
 	case counts[from] >= addressLimit:
 		victim = l.longestWaiting(counts, func(c *fairConn) bool { return c.from == from })
-	case from != thisNode() && strangers >= connectionLimit:
+	case from != thisNode() && others >= connectionLimit:
 		victim = l.longestWaiting(counts, func(c *fairConn) bool { return c.from != thisNode() })
 	default:
 		return nil, true
@@ -109,8 +111,8 @@ func (l *fairListener) room(from netip.Addr) (victim *fairConn, ok bool) {
 	return victim, victim != nil
 }
 
-// longestWaiting returns the oldest connection without a request of the address
-// that holds the most, among those that count; nil if all of them are busy.
+// longestWaiting returns, of the connections that among selects, the oldest that
+// is not busy of the address that holds the most; nil if all are busy.
 func (l *fairListener) longestWaiting(held map[netip.Addr]int, among func(*fairConn) bool) *fairConn {
 	var found *fairConn
 	for _, c := range l.open {
@@ -135,13 +137,13 @@ func (c *fairConn) Close() error {
 
 type connKey struct{}
 
-// withConn is an http.Server's ConnContext.
+// withConn implements an http.Server's ConnContext; marksBusy needs it.
 func withConn(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, c)
 }
 
-// marksBusy keeps the connection of a request from being closed while the request
-// is being answered. One that has sent a part of a request still waits.
+// marksBusy protects the connection of a request from being replaced while the
+// request is served. A connection that has sent part of a request is not busy.
 func marksBusy(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if c, ok := r.Context().Value(connKey{}).(*fairConn); ok {

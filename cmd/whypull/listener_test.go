@@ -15,25 +15,26 @@ import (
 	"time"
 )
 
-// neighbor is a listener's server in this process. Requests from 127.0.0.1 are the
-// node's own; those from other loopback addresses stand for other machines.
-type neighbor struct {
+// boundedServer is a server behind a fairListener. Connections from 127.0.0.1 count
+// as loopback, those from other addresses of 127.0.0.0/8 as from other machines.
+type boundedServer struct {
 	address  string
 	listener *fairListener
 }
 
-const self = "127.0.0.1"
+// probeAddress is the address that the kubelet's probes come from.
+const probeAddress = "127.0.0.1"
 
-func serveNeighbors(t *testing.T, h http.Handler) neighbor {
+func serveBounded(t *testing.T, h http.Handler) boundedServer {
 	t.Helper()
-	inner, err := net.Listen("tcp", self+":0")
+	inner, err := net.Listen("tcp", probeAddress+":0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	l := newFairListener(inner)
 	l.source = func(a net.Addr) netip.Addr {
 		ip := netip.MustParseAddrPort(a.String()).Addr()
-		if ip.String() == self {
+		if ip.String() == probeAddress {
 			return source(a)
 		}
 		return ip
@@ -47,11 +48,11 @@ func serveNeighbors(t *testing.T, h http.Handler) neighbor {
 			t.Errorf("server: %v", err)
 		}
 	})
-	return neighbor{inner.Addr().String(), l}
+	return boundedServer{inner.Addr().String(), l}
 }
 
-// connect opens a connection from an address. It ends with the test.
-func (n neighbor) connect(t *testing.T, from string) net.Conn {
+// connect opens a connection from an address; the test's cleanup closes it.
+func (n boundedServer) connect(t *testing.T, from string) net.Conn {
 	t.Helper()
 	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}, Timeout: long}
 	conn, err := dialer.DialContext(t.Context(), "tcp", n.address)
@@ -62,8 +63,8 @@ func (n neighbor) connect(t *testing.T, from string) net.Conn {
 	return conn
 }
 
-// ask sends a request on a connection and returns the status, "" if the server
-// has closed it.
+// ask sends a request on a connection and returns the response's status; "" if the
+// server has closed the connection.
 func ask(t *testing.T, conn net.Conn, path string) string {
 	t.Helper()
 	_ = conn.SetDeadline(time.Now().Add(long))
@@ -77,20 +78,21 @@ func ask(t *testing.T, conn net.Conn, path string) string {
 	return resp.Status
 }
 
-func (n neighbor) held() (strangers, own int) {
+// held returns the number of open connections from other addresses and from loopback.
+func (n boundedServer) held() (others, loopback int) {
 	n.listener.mu.Lock()
 	defer n.listener.mu.Unlock()
 	for _, c := range n.listener.open {
 		if c.from == thisNode() {
-			own++
+			loopback++
 		} else {
-			strangers++
+			others++
 		}
 	}
-	return strangers, own
+	return others, loopback
 }
 
-// footprint is the memory in use, and the number of goroutines.
+// footprint returns the memory in use and the number of goroutines.
 func footprint() (bytes uint64, goroutines int) {
 	runtime.GC()
 	var m runtime.MemStats
@@ -98,22 +100,22 @@ func footprint() (bytes uint64, goroutines int) {
 	return m.HeapInuse + m.StackInuse, runtime.NumGoroutine()
 }
 
-// Whoever opens thousands of connections and says nothing takes no memory of the
-// agent, and keeps neither the kubelet nor Prometheus from it.
+// Thousands of idle connections take little memory and do not lock out the kubelet
+// or Prometheus.
 func TestIdleConnections(t *testing.T) {
 	s := newServed()
-	n := serveNeighbors(t, s.handler)
+	n := serveBounded(t, s.handler)
 	before, goroutines := footprint()
 	for i := range 4000 {
 		_ = n.connect(t, fmt.Sprintf("127.0.1.%d", i%10))
 	}
-	eventually(t, "the last connection's place", func() bool { strangers, _ := n.held(); return strangers == connectionLimit })
-	eventually(t, "the end of the others", func() bool { return runtime.NumGoroutine() < goroutines+4*connectionLimit })
+	eventually(t, "as many connections as allowed", func() bool { others, _ := n.held(); return others == connectionLimit })
+	eventually(t, "the end of the replaced connections", func() bool { return runtime.NumGoroutine() < goroutines+4*connectionLimit })
 	if after, _ := footprint(); after > before+16<<20 {
 		t.Errorf("%d KiB more are in use", (after-before)>>10)
 	}
 	for range 3 {
-		if got := ask(t, n.connect(t, self), "/healthz"); got != "200 OK" {
+		if got := ask(t, n.connect(t, probeAddress), "/healthz"); got != "200 OK" {
 			t.Errorf("the kubelet gets %q", got)
 		}
 		if got := ask(t, n.connect(t, "127.0.0.9"), "/metrics"); got != "200 OK" {
@@ -122,11 +124,11 @@ func TestIdleConnections(t *testing.T) {
 	}
 }
 
-// Who sends requests as fast as they are answered, or a part of one, has its own
-// places only.
+// A client that keeps its connections busy is limited to addressLimit, and does not
+// lock out others.
 func TestBusyConnections(t *testing.T) {
 	asked, release := make(chan struct{}, 100), make(chan struct{})
-	n := serveNeighbors(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	n := serveBounded(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/slow" {
 			asked <- struct{}{}
 			<-release
@@ -141,7 +143,7 @@ func TestBusyConnections(t *testing.T) {
 	}
 	busy("127.0.0.2", addressLimit)
 	if got := ask(t, n.connect(t, "127.0.0.2"), "/"); got != "" {
-		t.Errorf("one more of the busy address gets %q", got)
+		t.Errorf("one more connection of the busy address gets %q", got)
 	}
 	if got := ask(t, n.connect(t, "127.0.0.3"), "/"); got != "200 OK" {
 		t.Errorf("another address gets %q", got)
@@ -150,34 +152,34 @@ func TestBusyConnections(t *testing.T) {
 		busy(fmt.Sprintf("127.0.0.%d", 10+i), addressLimit)
 	}
 	if got := ask(t, n.connect(t, "127.0.0.3"), "/"); got != "" {
-		t.Errorf("one more than the limit gets %q", got)
+		t.Errorf("a connection beyond the limit gets %q", got)
 	}
-	if got := ask(t, n.connect(t, self), "/"); got != "200 OK" {
+	if got := ask(t, n.connect(t, probeAddress), "/"); got != "200 OK" {
 		t.Errorf("the kubelet gets %q", got)
 	}
-	if strangers, _ := n.held(); strangers != connectionLimit {
-		t.Errorf("%d connections are open", strangers)
+	if others, _ := n.held(); others != connectionLimit {
+		t.Errorf("%d connections are open", others)
 	}
 }
 
-// Half a request keeps no place: it has not begun.
-func TestHalfRequests(t *testing.T) {
-	n := serveNeighbors(t, http.NotFoundHandler())
+// A connection that has sent part of a request can be replaced.
+func TestPartialRequests(t *testing.T) {
+	n := serveBounded(t, http.NotFoundHandler())
 	for range 2 * addressLimit {
-		_, _ = io.WriteString(n.connect(t, self), "GET /healthz HTTP/1.1\r\nHost:")
+		_, _ = io.WriteString(n.connect(t, probeAddress), "GET /healthz HTTP/1.1\r\nHost:")
 	}
-	if got := ask(t, n.connect(t, self), "/"); got != "404 Not Found" {
+	if got := ask(t, n.connect(t, probeAddress), "/"); got != "404 Not Found" {
 		t.Errorf("the kubelet gets %q", got)
 	}
-	if _, own := n.held(); own > addressLimit {
-		t.Errorf("%d connections are open", own)
+	if _, loopback := n.held(); loopback > addressLimit {
+		t.Errorf("%d connections are open", loopback)
 	}
 }
 
-// The one who gives way is the oldest of the address that holds the most; one
-// connection of Prometheus outlives any number of somebody else's.
-func TestWhoGivesWay(t *testing.T) {
-	n := serveNeighbors(t, http.NotFoundHandler())
+// The oldest connection of the address with the most connections is replaced, so a
+// single connection from Prometheus is kept.
+func TestWhichConnectionIsReplaced(t *testing.T) {
+	n := serveBounded(t, http.NotFoundHandler())
 	prometheus := n.connect(t, "127.0.0.9")
 	var first net.Conn
 	for i := range 2 * connectionLimit {
@@ -194,25 +196,25 @@ func TestWhoGivesWay(t *testing.T) {
 	}
 }
 
-// A place is free again when its connection ends.
-func TestPlacesAreFreed(t *testing.T) {
-	n := serveNeighbors(t, http.NotFoundHandler())
+// A closed connection no longer counts.
+func TestClosedConnections(t *testing.T) {
+	n := serveBounded(t, http.NotFoundHandler())
 	var conns []net.Conn
 	for i := range connectionLimit {
 		conns = append(conns, n.connect(t, fmt.Sprintf("127.0.0.%d", 2+i/addressLimit)))
 	}
-	eventually(t, "all connections", func() bool { strangers, _ := n.held(); return strangers == connectionLimit })
+	eventually(t, "all connections", func() bool { others, _ := n.held(); return others == connectionLimit })
 	for _, c := range conns {
 		_ = c.Close()
 	}
-	eventually(t, "no connection", func() bool { strangers, _ := n.held(); return strangers == 0 })
+	eventually(t, "no connection", func() bool { others, _ := n.held(); return others == 0 })
 }
 
-// Headers are bounded in size; a service account's token fits.
+// Headers are bounded in size; a service account token fits.
 func TestHeaderBounds(t *testing.T) {
-	n := serveNeighbors(t, http.NotFoundHandler())
+	n := serveBounded(t, http.NotFoundHandler())
 	for size, want := range map[int]string{4 << 10: "404 Not Found", 32 << 10: "431 Request Header Fields Too Large"} {
-		conn := n.connect(t, self)
+		conn := n.connect(t, probeAddress)
 		_, _ = fmt.Fprintf(conn, "GET / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n", strings.Repeat("x", size))
 		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 		if err != nil || resp.Status != want {
@@ -221,7 +223,7 @@ func TestHeaderBounds(t *testing.T) {
 	}
 }
 
-// Nothing that a client does or leaves undone is waited for without end.
+// Every wait for a client has a timeout.
 func TestServerBounds(t *testing.T) {
 	t.Parallel()
 	s := newServer(":1", http.NotFoundHandler(), slog.New(slog.DiscardHandler))
@@ -233,7 +235,7 @@ func TestServerBounds(t *testing.T) {
 		}
 	}
 	if s.WriteTimeout <= metricsTimeout || metricsTimeout <= readinessTimeout {
-		t.Error("an answer may take longer than its connection allows")
+		t.Error("a response may take longer than its connection allows")
 	}
 }
 

@@ -41,8 +41,8 @@ func run(args []string) int {
 	return 0
 }
 
-// untilSignal returns a context that the first SIGINT or SIGTERM ends. The second
-// ends the process at once, whatever it still does.
+// untilSignal returns a context that the first SIGINT or SIGTERM cancels. A second
+// one terminates the process at once.
 func untilSignal(parent context.Context) (context.Context, context.CancelFunc) {
 	ctx, stop := signal.NotifyContext(parent, syscall.SIGINT, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)

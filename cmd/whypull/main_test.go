@@ -136,7 +136,7 @@ func TestStatusAddressInUse(t *testing.T) {
 // get returns a response's status and body, "" if there is none.
 func get(address, path string) string { return getAs("", address, path) }
 
-// getAs is get with a bearer token, if there is one.
+// getAs is get with a bearer token, unless it is empty.
 func getAs(token, address, path string) string {
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	r, err := http.NewRequest(http.MethodGet, "http://"+address+path, nil)
@@ -186,8 +186,8 @@ func TestTerminate(t *testing.T) {
 	}
 }
 
-// With --metrics-auth=token the API server decides who gets the metrics, and with
-// --metrics-pod-labels=false none of them names a pod.
+// With --metrics-auth=token the API server decides on access to the metrics, and with
+// --metrics-pod-labels=false no metric names a pod.
 func TestMetricsFlags(t *testing.T) {
 	noGoroutinesLeft(t)
 	errs := redirect(t, &os.Stderr)

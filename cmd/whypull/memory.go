@@ -9,17 +9,16 @@ import (
 	"strings"
 )
 
-// cgroupRoot is where a container sees its own cgroup.
+// cgroupRoot is the directory in which a container finds its own cgroup.
 const cgroupRoot = "/sys/fs/cgroup"
 
-// memoryShare is the percentage of the container's memory limit that Go's runtime
-// tries to stay below; the rest is for what it does not count, such as the
-// kernel's buffers and files in memory.
+// memoryShare is the percentage of the container's memory limit that becomes Go's
+// soft limit. The rest is for memory that Go's runtime does not count, such as
+// socket buffers and files in a tmpfs.
 const memoryShare = 85
 
-// limitMemory has the garbage collector respect the container's memory limit,
-// unless GOMEMLIMIT says what it has to respect. It returns the limit in bytes,
-// 0 if it sets none.
+// limitMemory sets Go's soft memory limit from the container's limit, unless the
+// environment has GOMEMLIMIT. It returns the limit in bytes; 0 if it set none.
 func limitMemory(cgroup fs.FS, lookUp func(string) (string, bool), set func(int64) int64) int64 {
 	if _, there := lookUp("GOMEMLIMIT"); there {
 		return 0
@@ -31,12 +30,13 @@ func limitMemory(cgroup fs.FS, lookUp func(string) (string, bool), set func(int6
 	return limit
 }
 
+// limitOwnMemory is limitMemory for this process.
 func limitOwnMemory() int64 {
 	return limitMemory(os.DirFS(cgroupRoot), os.LookupEnv, debug.SetMemoryLimit)
 }
 
-// cgroupLimit returns the memory limit of a cgroup in bytes, of version 2 or 1; 0
-// if it has none.
+// cgroupLimit returns the memory limit in bytes of a cgroup of version 2 or 1; 0 if
+// it has none.
 func cgroupLimit(cgroup fs.FS) int64 {
 	for _, file := range []string{"memory.max", "memory/memory.limit_in_bytes"} {
 		text, err := fs.ReadFile(cgroup, file)
@@ -44,7 +44,7 @@ func cgroupLimit(cgroup fs.FS) int64 {
 			continue
 		}
 		limit, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
-		if err != nil || limit < 0 || limit > math.MaxInt64/2 { // "max", or what version 1 has for it
+		if err != nil || limit < 0 || limit > math.MaxInt64/2 { // "max", or version 1's equivalent
 			return 0
 		}
 		return limit

@@ -16,41 +16,43 @@ import (
 	"github.com/whypull/whypull/agent/share"
 )
 
-// metricsPath is where the metrics are, and the nonResourceURL of their RBAC.
+// metricsPath is the URL path of the metrics and their nonResourceURL in RBAC.
 const metricsPath = "/metrics"
 
-// authorizer decides whether the bearer of a token may get a path.
+// authorizer decides whether a token's user may get a path. kube.Client is one.
 type authorizer interface {
 	Authorize(ctx context.Context, token, path string) error
 }
 
-// How long the API server's decisions serve, how long a token that had the right
-// is remembered, and how many are kept; the refusals go first. A right that is
-// withdrawn ends within the first of these.
 const (
-	allowedLife   = time.Minute
-	refusedLife   = 10 * time.Second
-	knownLife     = time.Hour
+	// allowedLife and refusedLife are how long a decision of the API server is
+	// valid. A revoked right is lost within allowedLife.
+	allowedLife = time.Minute
+	refusedLife = 10 * time.Second
+	// knownLife is how long a token that was allowed is exempt from unknownRate.
+	knownLife = time.Hour
+	// decisionLimit is the number of decisions kept; refusals are evicted first.
 	decisionLimit = 64
-	// decisionTimeout bounds the API server's answers.
+	// decisionTimeout bounds the two requests to the API server.
 	decisionTimeout = 5 * time.Second
 )
 
-// The API server is asked about at most so many unknown tokens a second, and so
-// many at once. Tokens that had the right do not count: who makes tokens up must
-// not keep Prometheus from the metrics.
+// The limit on unknown tokens sent to the API server, per second and at once. It
+// does not apply to known ones, so a flood of made-up tokens does not lock out
+// Prometheus.
 const (
 	unknownRate  = 1
 	unknownBurst = 10
 )
 
-// errBusy is returned for a token beyond the limit on unknown ones.
+// errBusy is returned for an unknown token beyond the limit.
 var errBusy = errors.New("too many unknown tokens")
 
-// decision is the HTTP status for the bearer of a token.
+// decision is the API server's decision on a token, as an HTTP status: 200, 401 or
+// 403.
 type decision struct{ status int }
 
-// life returns how long a decision is kept, not how long it serves.
+// life returns how long a decision is kept; one that allows is valid for less.
 func (d *decision) life() time.Duration {
 	if d.status == http.StatusOK {
 		return knownLife
@@ -58,8 +60,7 @@ func (d *decision) life() time.Duration {
 	return refusedLife
 }
 
-// tokenAuth lets requests through whose bearer token has the right to get
-// /metrics, by RBAC's nonResourceURLs.
+// tokenAuth serves requests with a bearer token whose user may get metricsPath.
 type tokenAuth struct {
 	api       authorizer
 	log       *slog.Logger
@@ -73,11 +74,11 @@ func newTokenAuth(api authorizer, log *slog.Logger, now func() time.Time) *token
 		decisions: share.New[[sha256.Size]byte](decisionLimit, (*decision).life, now)}
 }
 
-// protection returns what --metrics-auth puts before /metrics.
+// protection returns the middleware for a value of --metrics-auth.
 func protection(flag string, api authorizer, log *slog.Logger) (func(http.Handler) http.Handler, error) {
 	switch flag {
 	case "none":
-		return forEverybody, nil
+		return unprotected, nil
 	case "token":
 		return newTokenAuth(api, log, time.Now).protect, nil
 	}
@@ -98,8 +99,8 @@ func (a *tokenAuth) protect(h http.Handler) http.Handler {
 	})
 }
 
-// decide returns the HTTP status for a request: 200 if it may pass, and 503 if the
-// API server does not decide.
+// decide returns the HTTP status for a request: 200 if it is allowed, 503 if there
+// is no decision.
 func (a *tokenAuth) decide(r *http.Request) int {
 	token := bearer(r)
 	if token == "" {
@@ -122,13 +123,13 @@ func (a *tokenAuth) decide(r *http.Request) int {
 	case err == nil:
 		return d.status
 	case r.Context().Err() == nil && !errors.Is(err, errBusy):
-		a.log.Warn("access to metrics is undecided", "err", err)
+		a.log.Warn("metrics request could not be authorized", "err", err)
 	}
 	return http.StatusServiceUnavailable
 }
 
-// decisionOn returns the decision that the API server's answer is, or the error
-// that kept it from one.
+// decisionOn returns the decision that an error of an authorizer stands for, or the
+// error itself if it is not a decision.
 func decisionOn(err error) (*decision, error) {
 	switch {
 	case err == nil:

@@ -16,10 +16,10 @@ import (
 	"github.com/whypull/whypull/agent/kube"
 )
 
-// fakeAuthorizer answers as it is told, and counts.
+// fakeAuthorizer returns the errors it is given and records what it is asked.
 type fakeAuthorizer struct {
 	mu    sync.Mutex
-	err   map[string]error // by token; the others are not valid
+	err   map[string]error // by token; others are not valid
 	asked []string
 }
 
@@ -72,7 +72,7 @@ func (a authenticated) want(t *testing.T, header string, status, asked int) {
 		t.Errorf("%q: %d with challenge %q", header, status, challenge)
 	}
 	if len(a.api.asked) != asked {
-		t.Errorf("%q: the API server was asked %q, want %d times", header, a.api.asked, asked)
+		t.Errorf("%q: requests to the API server %q, want %d", header, a.api.asked, asked)
 	}
 }
 
@@ -95,9 +95,9 @@ func TestTokenAuth(t *testing.T) {
 	}
 }
 
-// A right ends a minute after it is withdrawn, and one that is granted works ten
-// seconds after a refusal.
-func TestTokenAuthIsReviewedAgain(t *testing.T) {
+// A revoked right is lost after a minute, and a granted one works ten seconds after
+// a refusal.
+func TestTokenAuthExpires(t *testing.T) {
 	t.Parallel()
 	a := newAuthenticated()
 	a.want(t, "Bearer good", 200, 1)
@@ -114,7 +114,7 @@ func TestTokenAuthIsReviewedAgain(t *testing.T) {
 	a.want(t, "Bearer good", 403, 4)
 }
 
-// An API server that does not decide opens nothing, and its errors are not kept.
+// Without a decision there are no metrics, and errors are not cached.
 func TestTokenAuthUndecided(t *testing.T) {
 	t.Parallel()
 	a := newAuthenticated()
@@ -127,8 +127,8 @@ func TestTokenAuthUndecided(t *testing.T) {
 	a.want(t, "Bearer good", 200, 2)
 }
 
-// Whoever makes tokens up costs the API server little, the agent no memory and
-// its log no line, and does not keep others from the metrics.
+// Made-up tokens cost the API server little, do not fill the agent's memory or log,
+// and do not lock out a token that was allowed before.
 func TestTokenAuthFlood(t *testing.T) {
 	t.Parallel()
 	a := newAuthenticated()
@@ -143,7 +143,7 @@ func TestTokenAuthFlood(t *testing.T) {
 	}
 	const seconds = int(allowedLife / time.Second)
 	if n := len(a.api.asked); n > 1+unknownBurst+seconds*unknownRate {
-		t.Errorf("the API server was asked %d times", n)
+		t.Errorf("%d requests to the API server", n)
 	}
 	if n := a.decisions.Len(); n > decisionLimit {
 		t.Errorf("%d decisions are kept", n)
@@ -154,7 +154,7 @@ func TestTokenAuthFlood(t *testing.T) {
 	for i := range 500 {
 		_ = a.get(fmt.Sprintf("Bearer again-%d", i))
 	}
-	a.want(t, "Bearer good", 200, len(a.api.asked)+1) // its minute is over
+	a.want(t, "Bearer good", 200, len(a.api.asked)+1) // the decision has expired
 }
 
 func TestProtection(t *testing.T) {

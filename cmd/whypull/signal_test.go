@@ -12,11 +12,12 @@ import (
 	"time"
 )
 
-// program has the test binary run as a program that does not end by itself.
+// program is the variable that makes TestEndless run.
 const program = "WHYPULL_TEST_PROGRAM"
 
-// TestEndless is that program; as a test it does nothing. It says when it can be
-// asked to end, and when it has been.
+// TestEndless is a program for TestSecondSignal that does not end by itself; without
+// the variable it does nothing. It prints when it has started and when it has been
+// signaled.
 func TestEndless(t *testing.T) {
 	if os.Getenv(program) == "" {
 		return
@@ -25,11 +26,11 @@ func TestEndless(t *testing.T) {
 	defer stop()
 	fmt.Println("started")
 	<-ctx.Done()
-	fmt.Println("asked")
+	fmt.Println("signaled")
 	time.Sleep(time.Hour)
 }
 
-// The first SIGTERM asks a program to end, and the second ends it.
+// The second SIGTERM terminates a process that is still busy after the first.
 func TestSecondSignal(t *testing.T) {
 	self, err := os.Executable()
 	if err != nil {
@@ -47,7 +48,7 @@ func TestSecondSignal(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines := bufio.NewScanner(out)
-	for _, want := range []string{"started", "asked"} {
+	for _, want := range []string{"started", "signaled"} {
 		if !lines.Scan() || lines.Text() != want {
 			t.Fatalf("got %q, want %q: %v", lines.Text(), want, cmd.Wait())
 		}
@@ -55,7 +56,7 @@ func TestSecondSignal(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// One that comes before the first has been seen through counts for the first.
+	// A signal that arrives while the first is being handled counts as the first.
 	ended := make(chan struct{})
 	go func() {
 		for {
@@ -75,7 +76,7 @@ func TestSecondSignal(t *testing.T) {
 	}
 }
 
-// A check that waits for its manifests ends when it is asked to.
+// SIGTERM ends a check that is reading manifests from an idle pipe.
 func TestSignalWhileReading(t *testing.T) {
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -88,7 +89,7 @@ func TestSignalWhileReading(t *testing.T) {
 	defer func() { os.Stdin = old }()
 	ended := make(chan int)
 	go func() { ended <- run([]string{"check", "-f", "-"}) }()
-	if _, err := w.WriteString(strings.Repeat("#\n", 1<<19)); err != nil { // more than a pipe holds: it is being read
+	if _, err := w.WriteString(strings.Repeat("#\n", 1<<19)); err != nil { // more than a pipe holds, so it is being read
 		t.Fatal(err)
 	}
 	if err := syscall.Kill(os.Getpid(), syscall.SIGTERM); err != nil {

@@ -10,9 +10,9 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// The component metrics-auth has the agents ask the API server, and grants them
-// the two rights that this takes. Its service account can read metrics and
-// nothing else.
+// The component metrics-auth turns authentication on and grants the agents exactly
+// the two rights that it needs. Its service account may read metrics and nothing
+// else.
 func TestComponentForMetricsAuth(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join("..", "components", "metrics-auth")

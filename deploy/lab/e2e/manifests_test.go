@@ -67,6 +67,23 @@ func TestComponentForThePodNetwork(t *testing.T) {
 	}
 }
 
+// The API server accepts the manifests with the component, and the component turns
+// authentication on and grants the rights that it needs.
+func TestComponentForMetricsAuth(t *testing.T) {
+	t.Parallel()
+	out := withComponent(t, "metrics-auth")
+	for _, want := range []string{
+		"- name: WHYPULL_METRICS_AUTH\n          value: token\n",
+		"- tokenreviews\n  verbs:\n  - create\n",
+		"- subjectaccessreviews\n  verbs:\n  - create\n",
+		"- nonResourceURLs:\n  - /metrics\n  verbs:\n  - get\n",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the manifests lack\n%s", want)
+		}
+	}
+}
+
 // The API server accepts the manifests with the component. The manifests mount one
 // directory of containerd, without images, and the component adds those of CRI-O; all
 // are read-only.
