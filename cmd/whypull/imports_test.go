@@ -73,33 +73,34 @@ func allowed() map[string][]string {
 		"agent/diagnosis":         {},
 		"agent/diagnosis/message": {"agent/diagnosis"},
 
-		"agent/keyring":   {"agent/diagnosis"},
-		"agent/kube":      {"agent/diagnosis", "agent/share"},
-		"agent/kubelet":   {"agent/diagnosis", "agent/share", "agent/keyring", "cri/hostfs", "cri/systemd"},
+		"agent/keyring":   {"agent/diagnosis", "cri/credential"},
+		"agent/kube":      {"agent/diagnosis", "agent/share", "cri/credential"},
+		"agent/kubelet":   {"agent/diagnosis", "agent/share", "agent/keyring", "cri/credential", "cri/hostfs", "cri/systemd"},
 		"agent/recheck":   {"agent/diagnosis", "agent/kube", "cri/hostfs"},
 		"agent/podwatch":  {"agent/diagnosis"},
 		"agent/share":     {},
-		"agent/probe":     {"agent/diagnosis", "agent/share", "agent/diagnosis/message", "agent/keyring", "agent/kube", "agent/kubelet", "agent/podwatch", "agent/dns", "cri", "cri/disk", "cri/hostfs", "cri/scratchpull", "cri/netns", "cri/nodeconfig", "cri/registry"},
+		"agent/probe":     {"agent/diagnosis", "agent/share", "agent/diagnosis/message", "agent/keyring", "agent/kube", "agent/kubelet", "agent/podwatch", "agent/dns", "cri", "cri/credential", "cri/disk", "cri/hostfs", "cri/scratchpull", "cri/netns", "cri/nodeconfig", "cri/registry"},
 		"agent":           {"agent/diagnosis", "agent/diagnosis/message", "agent/kube", "agent/podwatch"},
 		"cri":             {"cri/oci"},
 		"cri/disk":        {"cri/hostfs"},
 		"cri/hostfs":      {},
-		"cri/systemd":     {"cri/hostfs"},
+		"cri/systemd":     {"cri/credential", "cri/hostfs"},
 		"cri/netns":       {},
 		"cri/oci":         {},
-		"cri/scratchpull": {"cri", "cri/oci"},
-		"cri/nodeconfig":  {"cri/hostfs", "cri/registry", "cri/systemd"},
-		"cri/registry":    {"cri/oci"},
+		"cri/scratchpull": {"cri", "cri/credential", "cri/oci"},
+		"cri/nodeconfig":  {"cri/credential", "cri/hostfs", "cri/registry", "cri/systemd"},
+		"cri/registry":    {"cri/credential", "cri/oci"},
+		"cri/credential":  {},
 		"deploy/runbook":  {"agent/diagnosis"},
 		"report":          {"agent", "agent/diagnosis", "agent/kube", "agent/podwatch"},
 		"report/fleet":    {"agent/diagnosis", "agent/podwatch", "deploy/runbook", "report"},
-		"agent/check":     {"agent/diagnosis", "agent/keyring", "agent/kube", "agent/kubelet", "agent/podwatch", "agent/probe", "cri", "cri/nodeconfig", "cri/registry"},
+		"agent/check":     {"agent/diagnosis", "agent/keyring", "agent/kube", "agent/kubelet", "agent/podwatch", "agent/probe", "cri", "cri/credential", "cri/nodeconfig", "cri/registry"},
 	}
 }
 
 // fakes lists the packages that only tests, and other fakes, may import.
 func fakes() []string {
-	return []string{"catest", "critest", "registrytest", "nodeconfigtest", "faulttest", "dnstest", "leaktest", "scratchpulltest", "sockettest", "apitest"}
+	return []string{"catest", "critest", "registrytest", "nodeconfigtest", "faulttest", "dnstest", "leaktest", "credentialtest", "scratchpulltest", "sockettest", "apitest"}
 }
 
 // TestArchitecture checks the import graph against the design.
