@@ -31,7 +31,7 @@ func (k *Kubelet) service() service {
 		if presence == Present && err == nil {
 			var values []string
 			for _, v := range systemd.ParseEnvironmentFile(string(f.Data)) {
-				values = append(values, v.Value)
+				values = append(values, v.Value.Reveal())
 				env = env.Set(v)
 			}
 			s.texts = append(s.texts, strings.Join(values, "\n"))

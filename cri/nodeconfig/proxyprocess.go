@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/whypull/whypull/cri/credential"
 	"github.com/whypull/whypull/cri/hostfs"
 	"github.com/whypull/whypull/cri/systemd"
 )
@@ -132,7 +133,7 @@ func parseEnviron(data []byte) systemd.Environment {
 			continue
 		}
 		seen[name] = true
-		env = append(env, systemd.Variable{Name: name, Value: value})
+		env = append(env, systemd.Variable{Name: name, Value: credential.Redact(value)})
 	}
 	return env
 }

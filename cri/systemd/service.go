@@ -1,13 +1,11 @@
 package systemd
 
 import (
-	"fmt"
-	"io"
-	"log/slog"
 	"path"
 	"slices"
 	"strings"
 
+	"github.com/whypull/whypull/cri/credential"
 	"github.com/whypull/whypull/cri/hostfs"
 )
 
@@ -38,19 +36,12 @@ type Service struct {
 	host     hostfs.FS
 	name     string
 	files    []string
-	texts    []string
+	texts    []credential.Redacted[string]
 	defaults Environment // of the manager
 	own      Environment
-	patterns []string // of environment files
-	unset    []string
+	patterns []string                      // of environment files
+	unset    []credential.Redacted[string] // names, and assignments with their values
 }
-
-// Format implements fmt.Formatter, because package fmt does not call that of
-// the variables inside.
-func (s Service) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, s.name+".service") }
-
-// LogValue implements slog.LogValuer.
-func (s Service) LogValue() slog.Value { return slog.StringValue(s.name + ".service") }
 
 // ReadService reads the unit of a service such as "containerd", its drop-ins,
 // and the manager's configuration. It skips files that cannot be read.
@@ -74,7 +65,13 @@ func (s Service) Files() []string { return s.files }
 
 // Texts returns the values in the Service section of each file, the file with
 // the highest precedence first: command lines, and variables that they may use.
-func (s Service) Texts() []string { return s.texts }
+func (s Service) Texts() []string {
+	var out []string
+	for _, text := range s.texts {
+		out = append(out, text.Reveal())
+	}
+	return out
+}
 
 // unitFiles returns the files of a unit in the order in which systemd reads
 // them: the unit file, then the drop-ins by name.
@@ -116,7 +113,7 @@ func (s *Service) read(name, section string) {
 		s.apply(d, name)
 		values = append(values, d.value)
 	}
-	s.texts = append(s.texts, strings.Join(values, "\n"))
+	s.texts = append(s.texts, credential.Redact(strings.Join(values, "\n")))
 }
 
 // apply applies a directive; an empty value resets earlier ones.
@@ -137,7 +134,9 @@ func (s *Service) apply(d directive, file string) {
 			s.unset = nil
 			return
 		}
-		s.unset = append(s.unset, words(d.value)...)
+		for _, word := range words(d.value) {
+			s.unset = append(s.unset, credential.Redact(word))
+		}
 	}
 }
 
@@ -147,7 +146,7 @@ func (s *Service) assign(env Environment, value, file string) Environment {
 	}
 	for _, word := range words(value) {
 		if name, value, ok := strings.Cut(s.expand(word), "="); ok {
-			env = env.Set(Variable{Name: name, Value: value, File: file})
+			env = env.Set(Variable{Name: name, Value: credential.Redact(value), File: file})
 		}
 	}
 	return env
@@ -179,7 +178,7 @@ func (s Service) Environment() Environment {
 		}
 	}
 	for _, assignment := range s.unset {
-		env = env.Unset(assignment)
+		env = env.Unset(assignment.Reveal())
 	}
 	return env
 }

@@ -3,6 +3,8 @@ package systemd
 import (
 	"encoding/hex"
 	"strings"
+
+	"github.com/whypull/whypull/cri/credential"
 )
 
 // directive is one assignment in a unit file.
@@ -113,7 +115,7 @@ func ParseEnvironmentFile(text string) Environment {
 			continue
 		}
 		p.at += equals + 1
-		env = env.Set(Variable{Name: strings.TrimSpace(line[:equals]), Value: p.value()})
+		env = env.Set(Variable{Name: strings.TrimSpace(line[:equals]), Value: credential.Redact(p.value())})
 	}
 	return env
 }
