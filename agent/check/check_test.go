@@ -16,6 +16,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"google.golang.org/grpc/codes"
 
+	"github.com/whypull/whypull/cri/credential"
 	"github.com/whypull/whypull/cri/critest"
 	"github.com/whypull/whypull/cri/registry/faulttest"
 	"github.com/whypull/whypull/report"
@@ -24,7 +25,7 @@ import (
 // everything is a manifest with all that there may be.
 func everything(t *testing.T, w *faulttest.World) string {
 	t.Helper()
-	good, login := caseOf(t, w, "works"), caseOf(t, w, "basic-works")
+	good, closed := caseOf(t, w, "works"), caseOf(t, w, "basic-works")
 	gone, hidden := caseOf(t, w, "manifest-404"), caseOf(t, w, "basic-anonymous")
 	return `apiVersion: apps/v1
 kind: Deployment
@@ -35,12 +36,12 @@ spec:
       imagePullSecrets: [{name: reg}, {name: other}]
       initContainers: [{name: init, image: "` + good.Image + `"}]
       containers:
-      - {name: app, image: "` + login.Image + `"}
+      - {name: app, image: "` + closed.Image + `"}
       - {name: old, image: "` + gone.Image + `", imagePullPolicy: Always}
       - {name: typo, image: "Not/Valid:1"}
       volumes: [{name: model, image: {reference: "` + good.Image + `"}}]
 ---
-` + strings.ReplaceAll(secretOf(t, "reg", "", dockerAuths(t, login.Credentials...)), "namespace: ''", "namespace: shop") + `
+` + strings.ReplaceAll(secretOf(t, "reg", "", dockerAuths(t, closed.Credentials...)), "namespace: ''", "namespace: shop") + `
 ---
 {apiVersion: v1, kind: Service, metadata: {name: web}}
 ---
@@ -105,19 +106,19 @@ func valid(t *testing.T, report any) {
 func TestImages(t *testing.T) {
 	t.Parallel()
 	w := world(t)
-	login := caseOf(t, w, "basic-works")
-	config := write(t, filepath.Join(t.TempDir(), "config.json"), dockerAuths(t, login.Credentials...))
-	wrong := login.Credentials[0]
-	wrong.Password = password
+	closed := caseOf(t, w, "basic-works")
+	config := write(t, filepath.Join(t.TempDir(), "config.json"), dockerAuths(t, closed.Credentials...))
+	wrong := closed.Credentials[0]
+	wrong.Password = credential.Redact(password)
 	bad := write(t, filepath.Join(t.TempDir(), "bad.json"), dockerAuths(t, wrong))
 	for name, tc := range map[string]struct {
 		image, config string
 		pullable      bool
 	}{
 		"works":          {caseOf(t, w, "works").Image, "", true},
-		"login":          {login.Image, config, true},
-		"login-none":     {login.Image, "", false},
-		"login-wrong":    {login.Image, bad, false},
+		"login":          {closed.Image, config, true},
+		"login-none":     {closed.Image, "", false},
+		"login-wrong":    {closed.Image, bad, false},
 		"login-needless": {caseOf(t, w, "works").Image, config, true},
 		"gone":           {caseOf(t, w, "manifest-404").Image, "", false},
 		"invalid":        {"https://Hub.example/a", "", false},
@@ -146,18 +147,18 @@ func TestImages(t *testing.T) {
 func TestSecretBeforeDockerConfig(t *testing.T) {
 	t.Parallel()
 	w := world(t)
-	login := caseOf(t, w, "basic-works")
-	wrong := login.Credentials[0]
-	wrong.Password = password
+	closed := caseOf(t, w, "basic-works")
+	wrong := closed.Credentials[0]
+	wrong.Password = credential.Redact(password)
 	o := options(w)
 	o.Files = []string{"-"}
 	o.DockerConfig = write(t, filepath.Join(t.TempDir(), "config.json"), dockerAuths(t, wrong))
-	if got := do(t, o, podOf(t, login)); !got.pullable || !strings.Contains(got.text, "gives it with secret "+login.Credentials[0].Source) {
+	if got := do(t, o, podOf(t, closed)); !got.pullable || !strings.Contains(got.text, "gives it with secret "+closed.Credentials[0].Source) {
 		t.Errorf("%+v", got)
 	}
-	o.DockerConfig = write(t, filepath.Join(t.TempDir(), "config.json"), dockerAuths(t, login.Credentials...))
-	login.Credentials[0] = wrong
-	got := do(t, o, podOf(t, login))
+	o.DockerConfig = write(t, filepath.Join(t.TempDir(), "config.json"), dockerAuths(t, closed.Credentials...))
+	closed.Credentials[0] = wrong
+	got := do(t, o, podOf(t, closed))
 	refused, given := strings.Index(got.text, "refuses the login with secret"), strings.Index(got.text, "gives it with the node's own credential")
 	if !got.pullable || refused < 0 || given < refused {
 		t.Errorf("%+v", got)

@@ -177,11 +177,11 @@ func basic(user, pass string) string {
 }
 
 // dockerAuths is a docker configuration.
-func dockerAuths(t *testing.T, logins ...faulttest.Credential) string {
+func dockerAuths(t *testing.T, credentials ...faulttest.Credential) string {
 	t.Helper()
 	auths := map[string]any{}
-	for _, l := range logins {
-		auths[l.Key] = map[string]string{"auth": basic(l.Username, l.Password)}
+	for _, l := range credentials {
+		auths[l.Key] = map[string]string{"auth": basic(l.Reveal())}
 	}
 	return asJSON(t, map[string]any{"auths": auths})
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/whypull/whypull/agent/keyring"
 	"github.com/whypull/whypull/agent/kubelet"
+	"github.com/whypull/whypull/cri/credential"
 )
 
 // node is the machine as the kubelet's files show it, with the docker
@@ -37,7 +38,7 @@ func dockerConfig(name string) (file *keyring.NodeFile, notes []string, err erro
 	if err != nil {
 		return nil, nil, err
 	}
-	file = &keyring.NodeFile{Path: name, Data: data, Legacy: filepath.Base(name) == ".dockercfg"}
+	file = &keyring.NodeFile{Path: name, Data: credential.Redact(data), Legacy: filepath.Base(name) == ".dockercfg"}
 	if info, err := os.Stat(name); err == nil {
 		file.Changed = info.ModTime()
 	}
@@ -55,7 +56,7 @@ func unrun(name string, file *keyring.NodeFile) []string {
 		CredsStore  string                     `json:"credsStore"`
 		CredHelpers map[string]string          `json:"credHelpers"`
 	}
-	if file.Legacy || json.Unmarshal(file.Data, &config) != nil {
+	if file.Legacy || json.Unmarshal(file.Data.Reveal(), &config) != nil {
 		return nil
 	}
 	var parts []string

@@ -17,6 +17,7 @@ import (
 	kjson "sigs.k8s.io/json"
 
 	"github.com/whypull/whypull/agent/kube"
+	"github.com/whypull/whypull/cri/credential"
 )
 
 // defaultNamespace is kubectl's, where nothing else is said.
@@ -251,7 +252,7 @@ func (o *objects) addSecret(d document, h header) error {
 	}
 	o.secrets[k] = kube.Secret{
 		Namespace: k.namespace, Name: k.name, Type: string(cmp.Or(s.Type, corev1.SecretTypeOpaque)), UID: string(s.UID),
-		Changed: newest(s.ObjectMeta), Data: s.Data,
+		Changed: newest(s.ObjectMeta), Data: credential.Redact(s.Data),
 	}
 	return nil
 }

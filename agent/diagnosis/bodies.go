@@ -78,7 +78,7 @@ type CredentialFacts struct {
 	Elsewhere Elsewhere
 	// Credential is the one that has expired: at ExpiredAt by its own account; else
 	// it was Changed longer ago than its Lifetime.
-	Credential         *Credential
+	Credential         *CredentialRef
 	ExpiredAt, Changed time.Time
 	Lifetime           time.Duration
 	// Expires is when the last of the source's credentials expires, if that is in
@@ -161,7 +161,7 @@ type RegistryFacts struct {
 	// Reference is the image that was asked for.
 	Reference string
 	// Credential says with which credential: nil for none (anonymous).
-	Credential *Credential
+	Credential *CredentialRef
 	// Phase is where the conversation ended.
 	Phase Phase
 	// Status is the HTTP status that decided, 0 if there was none.
@@ -361,7 +361,7 @@ const (
 // RetryFacts is a pull that was tried again.
 type RetryFacts struct {
 	// Credential says with which credential: nil for none (anonymous).
-	Credential *Credential
+	Credential *CredentialRef
 	// Cause is what the failure shows by itself, Unknown where nobody knows the
 	// words.
 	Cause Cause
@@ -489,7 +489,7 @@ func (e *Evidence) Answer() *RegistryFacts {
 }
 
 // Credential returns the credential that an attempt was made with, nil for none.
-func (e *Evidence) Credential() *Credential {
+func (e *Evidence) Credential() *CredentialRef {
 	switch b := e.Body.(type) {
 	case *RegistryFacts:
 		return b.Credential

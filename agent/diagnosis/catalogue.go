@@ -48,9 +48,9 @@ type row struct {
 	// ofManifest reports whether a question for the manifest shows the cause. A rate
 	// limit is not among them: registries count other requests.
 	ofManifest bool
-	// afterLogin reports whether a text shows the cause only after the registry has
+	// afterCredentials reports whether a text shows the cause only after the registry has
 	// accepted, or at least looked at, credentials.
-	afterLogin bool
+	afterCredentials bool
 	// answer reports whether a text shows the cause only where the registry has
 	// answered; anonymous, whether it is the answer to a pull without credentials.
 	answer, anonymous bool
@@ -208,7 +208,7 @@ var catalogue = []row{ //nolint:gochecknoglobals // never written
 		},
 		summary: expiredSummary, remedy: expiredRemedy,
 		kin:        kinAccess,
-		ofManifest: true, afterLogin: true, rank: 5,
+		ofManifest: true, afterCredentials: true, rank: 5,
 	},
 	{
 		Entry: Entry{
@@ -248,7 +248,7 @@ var catalogue = []row{ //nolint:gochecknoglobals // never written
 		},
 		summary: tagNotFoundSummary, remedy: tagRemedy,
 		kin:        kinUndisclosed | kinOtherName,
-		ofManifest: true, afterLogin: true, rank: 7,
+		ofManifest: true, afterCredentials: true, rank: 7,
 	},
 	{
 		Entry: Entry{
@@ -258,7 +258,7 @@ var catalogue = []row{ //nolint:gochecknoglobals // never written
 		},
 		summary: repositoryNotFoundSummary, remedy: repositoryRemedy,
 		kin:        kinUndisclosed,
-		ofManifest: true, afterLogin: true, rank: 6,
+		ofManifest: true, afterCredentials: true, rank: 6,
 	},
 	{
 		Entry: Entry{
@@ -267,7 +267,7 @@ var catalogue = []row{ //nolint:gochecknoglobals // never written
 			Advice:  "Build the image for this platform, or schedule the pod elsewhere.",
 		},
 		summary: detailSummary(FaultPlatformMismatch), remedy: platformRemedy,
-		retry: retryTellsNoMore, afterLogin: true,
+		retry: retryTellsNoMore, afterCredentials: true,
 	},
 	{
 		Entry: Entry{
@@ -277,7 +277,7 @@ var catalogue = []row{ //nolint:gochecknoglobals // never written
 		},
 		summary: detailSummary(FaultUnsupportedFormat, FaultWebPage), remedy: formatRemedy,
 		kin:   kinPage,
-		retry: retryMeetsIt, afterLogin: true,
+		retry: retryMeetsIt, afterCredentials: true,
 	},
 	{
 		Entry: Entry{
@@ -287,7 +287,7 @@ var catalogue = []row{ //nolint:gochecknoglobals // never written
 		},
 		summary: detailSummary(FaultContentCorrupt, FaultContentMissing),
 		kin:     kinStore | kinBrokenOff | kinPage | kinOtherName,
-		retry:   retryMeetsIt, afterLogin: true,
+		retry:   retryMeetsIt, afterCredentials: true,
 	},
 	{
 		Entry: Entry{
@@ -430,7 +430,7 @@ var catalogue = []row{ //nolint:gochecknoglobals // never written
 			Advice:  "Wait, pull with credentials, or use a mirror.",
 		},
 		summary: detailSummary(FaultRateLimited), remedy: rateLimitRemedy,
-		retry: retryTellsNoMore, afterLogin: true,
+		retry: retryTellsNoMore, afterCredentials: true,
 	},
 	{
 		Entry: Entry{
@@ -474,7 +474,7 @@ var catalogue = []row{ //nolint:gochecknoglobals // never written
 			Advice:  "Free space on the node, or enlarge the file system.",
 		},
 		summary: diskFullSummary, remedy: diskFullRemedy,
-		retry: retryMeetsIt, afterLogin: true, onNode: true,
+		retry: retryMeetsIt, afterCredentials: true, onNode: true,
 	},
 	{
 		Entry: Entry{
@@ -483,7 +483,7 @@ var catalogue = []row{ //nolint:gochecknoglobals // never written
 			Advice:  "Remove the image from the node's runtime and pull it again.",
 		},
 		kin:   kinStore,
-		retry: retryMeetsIt, afterLogin: true, onNode: true,
+		retry: retryMeetsIt, afterCredentials: true, onNode: true,
 	},
 	{
 		Entry: Entry{

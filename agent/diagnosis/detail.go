@@ -196,7 +196,7 @@ func expiredDetail(c *CredentialFacts) string {
 		c.source(), c.Credential.key(), c.Changed.UTC().Format(minute), hours(c.Lifetime))
 }
 
-func (c *Credential) key() string {
+func (c *CredentialRef) key() string {
 	if c == nil {
 		return ""
 	}
@@ -265,7 +265,7 @@ func shortDigest(digest string) string {
 }
 
 // with names the credential of an attempt.
-func (c *Credential) with() string {
+func (c *CredentialRef) with() string {
 	switch {
 	case c == nil:
 		return "without credentials"

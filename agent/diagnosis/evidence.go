@@ -95,8 +95,8 @@ const (
 	UseRefused Use = "refused" // this pod has to prove credentials first
 )
 
-// Credential names a credential without showing it.
-type Credential struct {
+// CredentialRef names a credential without showing it.
+type CredentialRef struct {
 	// Source is the secret's name, or the node's file that has it.
 	Source string
 	// OfNode reports whether the credential is the node's own and not of a secret.
@@ -111,7 +111,7 @@ type Credential struct {
 
 // Is reports whether both are the same credential of one pull, by its place in the
 // kubelet's order, or both none.
-func (c *Credential) Is(other *Credential) bool {
+func (c *CredentialRef) Is(other *CredentialRef) bool {
 	if c == nil || other == nil {
 		return c == other
 	}

@@ -29,9 +29,9 @@ func aNode() *facts {
 		named("mirror-name", atMirror(found(CheckNodeDNS, FaultNameNotFound))),
 		named("mirror-skipped", atMirror(Evidence{Check: CheckRegistry, Outcome: NotRun})),
 		named("name", Evidence{Check: CheckNodeDNS, Outcome: Passed}),
-		named("mirror-401", atMirror(withLogin("a", answer(FaultUnauthorized)))),
-		named("first", withLogin("a", answer(FaultUnauthorized))),
-		named("second", withLogin("b", answer(FaultForbidden))),
+		named("mirror-401", atMirror(attemptWith("a", answer(FaultUnauthorized)))),
+		named("first", attemptWith("a", answer(FaultUnauthorized))),
+		named("second", attemptWith("b", answer(FaultForbidden))),
 		named("none", answer(FaultUnauthorized)),
 		named("unasked", Evidence{Check: CheckRegistry, Outcome: NotRun, Fault: FaultUnauthorized}),
 		named("forgotten", Evidence{Check: CheckRegistry, Fault: FaultUnauthorized}),
@@ -80,9 +80,9 @@ func TestQuestionsUnderNever(t *testing.T) {
 	}
 }
 
-// TestAttemptsWithoutLogin: where the kubelet has no login it makes one attempt
+// TestAttemptsWithoutCredentials: where the kubelet has no credential it makes one attempt
 // without.
-func TestAttemptsWithoutLogin(t *testing.T) {
+func TestAttemptsWithoutCredentials(t *testing.T) {
 	x := given(named("mirror", atMirror(answer(FaultNotFound))), named("none", answer(FaultUnauthorized)))
 	if got := details(x.attempts()); got != "mirror none" {
 		t.Error(got)
@@ -163,7 +163,7 @@ func TestEvasive(t *testing.T) {
 		if got := given(answer(fault)).evasive(); got != want {
 			t.Errorf("%q: %v", fault, got)
 		}
-		if given(withLogin("a", answer(fault))).evasive() {
+		if given(attemptWith("a", answer(fault))).evasive() {
 			t.Errorf("%q with a login", fault)
 		}
 	}

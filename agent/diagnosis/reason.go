@@ -126,9 +126,9 @@ const (
 	ConfigMisplaced           ConfigProblem = "Misplaced"
 
 	// Something cannot be seen, or is not run.
-	ConfigHidden           ConfigProblem = "Hidden"
-	ConfigLoginUnusable    ConfigProblem = "LoginUnusable"
-	ConfigCredentialHelper ConfigProblem = "CredentialHelper" //nolint:gosec // a name, not a secret
+	ConfigHidden             ConfigProblem = "Hidden"
+	ConfigCredentialUnusable ConfigProblem = "CredentialUnusable"
+	ConfigCredentialHelper   ConfigProblem = "CredentialHelper" //nolint:gosec // a name, not a secret
 )
 
 // configSentences are about the file %s.
@@ -153,6 +153,6 @@ var configSentences = map[ConfigProblem]string{ //nolint:gochecknoglobals,gosec 
 	ConfigNoCapableHost:        "%s has no effect: none of its hosts has the capabilities that such a reference needs (pull, and resolve for a tag)",
 	ConfigMisplaced:            "%s has no effect: it is not where containerd looks",
 	ConfigHidden:               "%s, which the node's configuration names, cannot be seen by whypull, since it is not below what is mounted; the runtime may see it",
-	ConfigLoginUnusable:        "%s has a credential for the registry that whypull cannot use; the runtime sends it if the pod brings none",
+	ConfigCredentialUnusable:   "%s has a credential for the registry that whypull cannot use; the runtime sends it if the pod brings none",
 	ConfigCredentialHelper:     "%s names a credential helper for the registry, which whypull does not run; the runtime does if the pod brings no credential",
 }

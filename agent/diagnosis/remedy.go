@@ -495,7 +495,7 @@ func rejectedRemedy(x *facts) []string {
 	return lines
 }
 
-func expiredRemedy(x *facts) []string { return x.renewUsed(x.expiredLogins()) }
+func expiredRemedy(x *facts) []string { return x.renewUsed(x.expiredCredentials()) }
 
 func deniedRemedy(x *facts) []string {
 	refused := x.refusedContents()
@@ -536,7 +536,7 @@ func (x *facts) renewUsed(attempts []*Evidence) []string {
 	}
 }
 
-// rateLimitRemedy waits; where the pull brings no login, one has a limit of its
+// rateLimitRemedy waits; where the pull brings no credential, one has a limit of its
 // own.
 func rateLimitRemedy(x *facts) []string {
 	when := "it succeeds when the limit is over"

@@ -62,7 +62,7 @@ func (x *facts) refutes(e *Evidence, cause Cause) bool {
 	return e.Retry().Replay == nil || !x.row(cause).onNode
 }
 
-// failedAgain reports whether the pull, tried again with every login, failed.
+// failedAgain reports whether the pull, tried again with every credential, failed.
 func (x *facts) failedAgain() bool {
 	all := x.retries()
 	return slices.ContainsFunc(all, (*Evidence).failed) && !slices.ContainsFunc(all, (*Evidence).passed)

@@ -90,7 +90,7 @@ var rules = []rule{ //nolint:gochecknoglobals // never written
 
 	// Credentials: what the pod brings, then what it fails to bring.
 	{CredentialsExpired, unlessUntried(credentialsExpired)},
-	{DeniedOrNotFound, unlessUntried(scopeRefusedToLogin)},
+	{DeniedOrNotFound, unlessUntried(scopeRefusedToCredentials)},
 	{AccessDenied, unlessUntried(accessDenied)},
 	{CredentialsRejected, unlessUntried(credentialsRejected)},
 	{CredentialsRejected, secretsUnreadAndTextSays},
@@ -282,7 +282,7 @@ func mirrorReplaces(x *facts, cause Cause) Confidence {
 // unusable are the mirrors' answers that the runtime takes for the image's, and
 // fails over: what the manifest holds, or a page in its place.
 func (x *facts) unusable() []*Evidence {
-	works := x.works() // with another login than what fails
+	works := x.works() // with another credential than what fails
 	return filter(x.mirrors(), func(e *Evidence) bool {
 		return e.Registry().Content && !works || (e.Fault == FaultWebPage || e.Fault == FaultUnsupportedFormat) && e.Registry().Status == 200
 	})
@@ -295,7 +295,7 @@ func contentRefused(x *facts, cause Cause) Confidence {
 	if len(all) == 0 || x.works() {
 		return ""
 	}
-	if all[0].redirected() || x.untriedMatch() { // it need not be about the login, or the kubelet has one more
+	if all[0].redirected() || x.untriedMatch() { // it need not be about the credential, or the kubelet has one more
 		return weaker(Likely, x.agreed(cause))
 	}
 	return x.agreed(cause)
@@ -328,7 +328,7 @@ func (x *facts) reached() bool {
 	if e.Host != "" && !x.isOwn(e.Host) || x.ofMirror(cause) {
 		return false
 	}
-	return e.AfterManifest || x.row(cause).answer || x.row(cause).afterLogin
+	return e.AfterManifest || x.row(cause).answer || x.row(cause).afterCredentials
 }
 
 // registryFails applies when an attempt at the upstream registry ended in one of
@@ -482,9 +482,9 @@ func credentialsExpired(x *facts, cause Cause) Confidence {
 	return ""
 }
 
-// scopeRefusedToLogin: the registry takes the credentials, gives them no right to the
+// scopeRefusedToCredentials: the registry takes the credentials, gives them no right to the
 // repository, and says the same of repositories that do not exist.
-func scopeRefusedToLogin(x *facts, cause Cause) Confidence {
+func scopeRefusedToCredentials(x *facts, cause Cause) Confidence {
 	if x.works() || len(x.undisclosed()) == 0 || len(x.undisclosed()) < len(x.denied()) {
 		return ""
 	}
@@ -540,7 +540,7 @@ func limitedForOthers(x *facts, _ Cause) Confidence {
 	return Likely
 }
 
-// credentialsOfOthersRejected: the text shows that the pull brought a login, and the pod has
+// credentialsOfOthersRejected: the text shows that the pull brought a credential, and the pod has
 // none: it is the node's own or a credential provider's.
 func credentialsOfOthersRejected(x *facts, _ Cause) Confidence {
 	if x.works() || x.credentialed() || x.unread() || !x.wantsCredentials() || !x.message().CredentialsSent {
@@ -583,7 +583,7 @@ func (x *facts) wants() Confidence {
 
 // further reports whether the runtime's text speaks of a step that a pull without
 // credentials does not reach at a registry that wants some. Such a pull had a
-// login that we do not see: the node's own, or a credential provider's.
+// credential that we do not see: the node's own, or a credential provider's.
 func (x *facts) further() bool {
 	r := x.reading()
 	if x.ofMirror(r) {
@@ -592,7 +592,7 @@ func (x *facts) further() bool {
 	if e, ok := x.refusal(); ok && r == AccessDenied {
 		return e.Fault == FaultUnauthorized
 	}
-	return x.message().AfterManifest || x.message().CredentialsSent || x.row(r).afterLogin
+	return x.message().AfterManifest || x.message().CredentialsSent || x.row(r).afterCredentials
 }
 
 // credentialsWantedBut applies when the registry refuses an attempt without credentials

@@ -34,7 +34,7 @@ func with(e Evidence, change func(*RegistryFacts)) Evidence {
 }
 
 // withCredential returns evidence with a changed credential.
-func withCredential(e Evidence, change func(*Credential)) Evidence {
+func withCredential(e Evidence, change func(*CredentialRef)) Evidence {
 	return with(e, func(r *RegistryFacts) {
 		c := *r.Credential
 		change(&c)
@@ -42,8 +42,8 @@ func withCredential(e Evidence, change func(*Credential)) Evidence {
 	})
 }
 
-func withLogin(source string, e Evidence) Evidence {
-	return with(e, func(r *RegistryFacts) { r.Credential = &Credential{Source: source, Order: 1} })
+func attemptWith(source string, e Evidence) Evidence {
+	return with(e, func(r *RegistryFacts) { r.Credential = &CredentialRef{Source: source, Order: 1} })
 }
 
 func about(e Evidence) Evidence { return with(e, func(r *RegistryFacts) { r.Content = true }) }
@@ -55,7 +55,7 @@ func through(proxy string, e Evidence) Evidence {
 func existing(e Evidence) Evidence { return with(e, func(r *RegistryFacts) { r.Exists = true }) }
 
 func validity(v Validity, e Evidence) Evidence {
-	return withCredential(e, func(c *Credential) { c.Validity = v })
+	return withCredential(e, func(c *CredentialRef) { c.Validity = v })
 }
 
 func provider() Evidence {
@@ -75,10 +75,12 @@ func sent(e Evidence) Evidence {
 }
 
 func untried(source string) Evidence {
-	return Evidence{Check: CheckRegistry, Outcome: NotRun, Body: &RegistryFacts{Credential: &Credential{Source: source, Order: 2}}}
+	return Evidence{Check: CheckRegistry, Outcome: NotRun, Body: &RegistryFacts{Credential: &CredentialRef{Source: source, Order: 2}}}
 }
 
-func ofNode(e Evidence) Evidence { return withCredential(e, func(c *Credential) { c.OfNode = true }) }
+func ofNode(e Evidence) Evidence {
+	return withCredential(e, func(c *CredentialRef) { c.OfNode = true })
+}
 
 func at(endpoint, via string, e Evidence) Evidence {
 	e.Endpoint.URL = endpoint
@@ -112,7 +114,7 @@ func maybe(c Check, f Fault) Evidence { return Evidence{Check: c, Outcome: Incon
 // TestDecide is the table of single decisions that no scenario file needs to
 // spell out.
 func TestDecide(t *testing.T) {
-	auth, reject := answer(FaultUnauthorized), withLogin("a", answer(FaultUnauthorized))
+	auth, reject := answer(FaultUnauthorized), attemptWith("a", answer(FaultUnauthorized))
 	for _, c := range []struct {
 		name       string
 		x          *facts
@@ -142,15 +144,15 @@ func TestDecide(t *testing.T) {
 		{"missing, registry silent, no text", given(secretOf("a", Failed, FaultSecretMissing)), Unknown, Suspected},
 		{"missing before wrong type", given(secretOf("a", Failed, FaultSecretWrongType), secretOf("b", Failed, FaultSecretMissing), auth), PullSecretMissing, Confirmed},
 		{"wrong type before no match", given(secretOf("a", Failed, FaultNoMatchingCredential), secretOf("b", Failed, FaultSecretWrongType), auth), PullSecretMalformed, Confirmed},
-		{"missing beside a login that is refused", given(secretOf("a", Failed, FaultSecretMissing), secretOf("b", Passed, ""), withLogin("b", answer(FaultUnauthorized)), auth), CredentialsRejected, Confirmed},
+		{"missing beside a login that is refused", given(secretOf("a", Failed, FaultSecretMissing), secretOf("b", Passed, ""), attemptWith("b", answer(FaultUnauthorized)), auth), CredentialsRejected, Confirmed},
 		{"missing beside a login that is to be tried", given(text(AuthenticationRequired), secretOf("a", Failed, FaultSecretMissing), secretOf("b", Passed, "")), AuthenticationRequired, Suspected},
-		{"one login refused, another passes", given(reject, withLogin("b", answer(""))), NotReproducible, Likely},
+		{"one login refused, another passes", given(reject, attemptWith("b", answer(""))), NotReproducible, Likely},
 		{"refused login, public image", given(text(CredentialsRejected), reject, answer("")), CredentialsRejected, Confirmed},
-		{"403 outranks 401 whatever the order", given(withLogin("a", answer(FaultForbidden)), withLogin("b", answer(FaultUnauthorized))), AccessDenied, Confirmed},
-		{"404 outranks both", given(reject, withLogin("b", answer(FaultForbidden)), withLogin("c", answer(FaultTagNotFound))), TagNotFound, Confirmed},
-		{"rate limit outranks a refusal", given(reject, withLogin("b", answer(FaultRateLimited))), RateLimited, Confirmed},
-		{"expired outranks denied", given(text(CredentialsExpired), withLogin("a", answer(FaultForbidden))), CredentialsExpired, Likely},
-		{"expired, and it works", given(text(CredentialsExpired), withLogin("a", answer(""))), NotReproducible, Confirmed},
+		{"403 outranks 401 whatever the order", given(attemptWith("a", answer(FaultForbidden)), attemptWith("b", answer(FaultUnauthorized))), AccessDenied, Confirmed},
+		{"404 outranks both", given(reject, attemptWith("b", answer(FaultForbidden)), attemptWith("c", answer(FaultTagNotFound))), TagNotFound, Confirmed},
+		{"rate limit outranks a refusal", given(reject, attemptWith("b", answer(FaultRateLimited))), RateLimited, Confirmed},
+		{"expired outranks denied", given(text(CredentialsExpired), attemptWith("a", answer(FaultForbidden))), CredentialsExpired, Likely},
+		{"expired, and it works", given(text(CredentialsExpired), attemptWith("a", answer(""))), NotReproducible, Confirmed},
 		{"anonymous 404 does not outrank a login's 401", given(reject, answer(FaultTagNotFound)), CredentialsRejected, Confirmed},
 		{"mirror passes, origin refuses", given(atMirror(answer("")), auth), NotReproducible, Likely},
 		{"mirror 401 is no want of the origin, without a text that tells which is shown", given(atMirror(auth), answer(FaultTagNotFound)), TagNotFound, Likely},
@@ -172,12 +174,12 @@ func TestDecide(t *testing.T) {
 		{"the token server has gone away since", given(text(CredentialsRejected), atPhase(PhaseToken, answer(FaultConnectionRefused))), ConnectionRefused, Likely},
 		{"withheld by a policy", given(answer(FaultPolicyBlocked)), PolicyBlocked, Confirmed},
 		{"token that names its end, refused", given(validity(ValidityExpired, reject)), CredentialsExpired, Confirmed},
-		{"token that names its end, taken", given(validity(ValidityExpired, withLogin("a", answer("")))), NotReproducible, Likely},
+		{"token that names its end, taken", given(validity(ValidityExpired, attemptWith("a", answer("")))), NotReproducible, Likely},
 		{"token older than such tokens live, refused", given(validity(ValidityOutlived, reject)), CredentialsExpired, Likely},
 		{"token that is still good, refused", given(validity(ValidityGood, reject)), CredentialsRejected, Confirmed},
-		{"scope refused to a login", given(withLogin("a", answer(FaultInsufficientScope))), DeniedOrNotFound, Confirmed},
-		{"scope refused to a login, repository known to exist", given(existing(withLogin("a", answer(FaultInsufficientScope)))), AccessDenied, Confirmed},
-		{"scope refused to one login, forbidden to another", given(withLogin("a", answer(FaultInsufficientScope)), withLogin("b", answer(FaultForbidden))), AccessDenied, Confirmed},
+		{"scope refused to a login", given(attemptWith("a", answer(FaultInsufficientScope))), DeniedOrNotFound, Confirmed},
+		{"scope refused to a login, repository known to exist", given(existing(attemptWith("a", answer(FaultInsufficientScope)))), AccessDenied, Confirmed},
+		{"scope refused to one login, forbidden to another", given(attemptWith("a", answer(FaultInsufficientScope)), attemptWith("b", answer(FaultForbidden))), AccessDenied, Confirmed},
 		{"scope refused to anyone, repository known to exist", given(existing(answer(FaultInsufficientScope)), secretOf("", Failed, FaultNoCredentials)), AuthenticationRequired, Confirmed},
 		{"a provider is for it, and has given nothing", given(text(AuthenticationRequired), auth, provider(), secretOf("", Failed, FaultNoCredentials)), CredentialProviderFailed, Likely},
 		{"a provider is for it, and the text says nothing", given(auth, provider(), secretOf("", Failed, FaultNoCredentials)), AuthenticationRequired, Likely},
@@ -204,14 +206,14 @@ func TestDecide(t *testing.T) {
 		{"the text shows a login that is not the pod's", given(sent(text(CredentialsRejected)), auth, secretOf("", Failed, FaultNoCredentials)), CredentialsRejected, Likely},
 		{"the text shows a login, and a secret is missing", given(sent(text(CredentialsRejected)), auth, secretOf("a", Failed, FaultSecretMissing)), CredentialsRejected, Likely},
 		{"one login refused, one not tried", given(reject, untried("b")), CredentialsRejected, Likely},
-		{"one login limited, one not tried", given(withLogin("a", answer(FaultRateLimited)), untried("b")), RateLimited, Likely},
+		{"one login limited, one not tried", given(attemptWith("a", answer(FaultRateLimited)), untried("b")), RateLimited, Likely},
 		{"limited for others, and the text says so", given(text(RateLimited), Evidence{Check: CheckRegistry, Outcome: NotRun, Fault: FaultRateLimited}), RateLimited, Likely},
 		{"limited for others, and the text is of something else", given(text(TagNotFound), Evidence{Check: CheckRegistry, Outcome: NotRun, Fault: FaultRateLimited}), TagNotFound, Suspected},
-		{"the pod's login before the node's", given(reject, ofNode(withLogin("file", answer(FaultForbidden)))), CredentialsRejected, Confirmed},
-		{"the node's login alone", given(ofNode(withLogin("file", answer(FaultForbidden)))), AccessDenied, Confirmed},
-		{"a mirror refuses the node's login, the registry gives it to anyone", given(ofNode(atMirror(withLogin("file", answer(FaultUnauthorized)))), answer("")), NotReproducible, Likely},
-		{"a mirror refuses the node's login, the registry has no such tag", given(text(TagNotFound), ofNode(atMirror(withLogin("file", answer(FaultUnauthorized)))), answer(FaultTagNotFound)), TagNotFound, Confirmed},
-		{"a blob's place refuses", given(text(AccessDenied), withLogin("a", answer("")), about(at("https://cdn.example.com", "https://hub.example.com", withLogin("a", answer(FaultForbidden))))), AccessDenied, Likely},
+		{"the pod's login before the node's", given(reject, ofNode(attemptWith("file", answer(FaultForbidden)))), CredentialsRejected, Confirmed},
+		{"the node's login alone", given(ofNode(attemptWith("file", answer(FaultForbidden)))), AccessDenied, Confirmed},
+		{"a mirror refuses the node's login, the registry gives it to anyone", given(ofNode(atMirror(attemptWith("file", answer(FaultUnauthorized)))), answer("")), NotReproducible, Likely},
+		{"a mirror refuses the node's login, the registry has no such tag", given(text(TagNotFound), ofNode(atMirror(attemptWith("file", answer(FaultUnauthorized)))), answer(FaultTagNotFound)), TagNotFound, Confirmed},
+		{"a blob's place refuses", given(text(AccessDenied), attemptWith("a", answer("")), about(at("https://cdn.example.com", "https://hub.example.com", attemptWith("a", answer(FaultForbidden))))), AccessDenied, Likely},
 		{"a mirror hides what is only likely", given(text(RegistryError), atMirror(answer(FaultServerError)), answer(FaultNotFound)), MirrorFailed, Likely},
 		{"configuration odd, tag missing", given(Evidence{Check: CheckRegistry, Outcome: Inconclusive, Fault: FaultConfigInvalid}, answer(FaultTagNotFound)), TagNotFound, Confirmed},
 		{"pod DNS decides nothing", given(found(CheckPodDNS, FaultNameNotFound)), Unknown, Suspected},
@@ -357,7 +359,7 @@ func TestWeaker(t *testing.T) {
 	}
 }
 
-// TestFurther: a login that we do not see has brought the pull further than we
+// TestFurther: a credential that we do not see has brought the pull further than we
 // get.
 func TestFurther(t *testing.T) {
 	anonymous := answer(FaultUnauthorized)

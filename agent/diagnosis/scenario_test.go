@@ -187,13 +187,13 @@ func (s *verdictCase) set(key, value string) error {
 	return nil
 }
 
-// number gives a login its place in the kubelet's order, which is that in which
+// number gives a credential its place in the kubelet's order, which is that in which
 // the file names them first.
-func (s *verdictCase) number(c *Credential) {
+func (s *verdictCase) number(c *CredentialRef) {
 	if c == nil {
 		return
 	}
-	var before []Credential
+	var before []CredentialRef
 	for _, e := range s.evidence {
 		old := e.Credential()
 		if old == nil {
@@ -352,7 +352,7 @@ func setCredentials(b *CredentialFacts, key, value string) (_ bool, err error) {
 		b.Lifetime, err = time.ParseDuration(value)
 	case "login":
 		source, key, _ := strings.Cut(value, "@")
-		b.Credential = &Credential{Source: source, Key: key, Order: 1}
+		b.Credential = &CredentialRef{Source: source, Key: key, Order: 1}
 	case "near":
 		b.Near, b.NearPlace = value, true
 	default:
@@ -379,7 +379,7 @@ func setRegistry(e *Evidence, b *RegistryFacts, key, value string) (_ bool, err 
 	switch key {
 	case "login":
 		source, key, _ := strings.Cut(value, "@")
-		b.Credential = &Credential{Source: source, Key: key, Order: 1, OfNode: strings.HasPrefix(source, "/")}
+		b.Credential = &CredentialRef{Source: source, Key: key, Order: 1, OfNode: strings.HasPrefix(source, "/")}
 	case "validity":
 		b.Credential.Validity = Validity(value)
 	case "candidates":
@@ -463,7 +463,7 @@ func setRetry(e *Evidence, r *RetryFacts, key, value string) (_ bool, err error)
 		r.Cause = Cause(value)
 	case "login":
 		source, key, _ := strings.Cut(value, "@")
-		r.Credential = &Credential{Source: source, Key: key, Order: 1}
+		r.Credential = &CredentialRef{Source: source, Key: key, Order: 1}
 	case "content":
 		r.Replay, e.Endpoint.URL = &RegistryFacts{Content: true, Blob: value}, cmp.Or(e.Endpoint.URL, "https://hub.example.com")
 	case "message":

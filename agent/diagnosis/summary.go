@@ -338,9 +338,9 @@ func (x *facts) wanted() string {
 	return x.Registry
 }
 
-// expiredLogins are the refused attempts whose login is known to be over, else
+// expiredCredentials are the refused attempts whose credential is known to be over, else
 // all of them.
-func (x *facts) expiredLogins() []*Evidence {
+func (x *facts) expiredCredentials() []*Evidence {
 	if over := x.overdue(); len(over) > 0 {
 		return over
 	}
@@ -418,7 +418,7 @@ func expiredSummary(x *facts) string {
 	if e, ok := x.first(CheckCredentials, FaultCredentialExpired); ok && e.Credential() != nil {
 		return fmt.Sprintf("%s refuses the login: %s", x.Registry, x.detail(e))
 	}
-	whose := x.whose(x.expiredLogins())
+	whose := x.whose(x.expiredCredentials())
 	if whose == "" {
 		return ""
 	}

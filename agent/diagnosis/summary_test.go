@@ -123,8 +123,8 @@ func TestSummaryOfManySecrets(t *testing.T) {
 }
 
 func TestWhose(t *testing.T) {
-	reject := withLogin("a", answer(FaultUnauthorized))
-	node := withLogin("/var/lib/kubelet/config.json", answer(FaultUnauthorized))
+	reject := attemptWith("a", answer(FaultUnauthorized))
+	node := attemptWith("/var/lib/kubelet/config.json", answer(FaultUnauthorized))
 	for _, c := range []struct {
 		name, want string
 		x          *facts

@@ -252,9 +252,9 @@ func spoiltBody(b Body, text string) Body {
 		}
 	}
 	words := func(s *[]string) { *s = slices.Repeat([]string{text}, len(*s)) }
-	login := func(c **Credential) {
+	cred := func(c **CredentialRef) {
 		if old := *c; old != nil {
-			*c = &Credential{Source: text, Key: text, Order: old.Order, Validity: old.Validity}
+			*c = &CredentialRef{Source: text, Key: text, Order: old.Order, Validity: old.Validity}
 		}
 	}
 	switch b := b.(type) {
@@ -279,7 +279,7 @@ func spoiltBody(b Body, text string) Body {
 			word(s)
 		}
 		words(&out.Hosts)
-		login(&out.Credential)
+		cred(&out.Credential)
 		return &out
 	case *DNSFacts:
 		out := *b
@@ -294,7 +294,7 @@ func spoiltBody(b Body, text string) Body {
 		}
 		words(&out.Platforms)
 		words(&out.Candidates)
-		login(&out.Credential)
+		cred(&out.Credential)
 		if b.Config != nil {
 			out.Config = &ConfigFacts{File: text, Line: b.Config.Line, Problem: b.Config.Problem}
 		}
@@ -308,7 +308,7 @@ func spoiltBody(b Body, text string) Body {
 		words(&out.Sources)
 		if b.Retry != nil {
 			retry := *b.Retry
-			login(&retry.Credential)
+			cred(&retry.Credential)
 			out.Retry = &retry
 		}
 		return &out
@@ -346,7 +346,7 @@ func anything(r *rand.Rand) Evidence {
 		if r.IntN(2) == 0 {
 			validities := []Validity{ValidityUnknown, ValidityGood, ValidityExpired, ValidityOutlived}
 			n := r.IntN(3)
-			b.Credential = &Credential{Source: fmt.Sprint("s", n), Order: n + 1, Validity: validities[r.IntN(len(validities))]}
+			b.Credential = &CredentialRef{Source: fmt.Sprint("s", n), Order: n + 1, Validity: validities[r.IntN(len(validities))]}
 		}
 		b.Content, b.Exists, b.SaysExpired = r.IntN(4) == 0, r.IntN(4) == 0, r.IntN(8) == 0
 		e.Body = &b

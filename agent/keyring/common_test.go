@@ -8,6 +8,7 @@ import (
 
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/podwatch"
+	"github.com/whypull/whypull/cri/credential"
 )
 
 // The user and password of the tests are words that occur in nothing else, so
@@ -21,16 +22,21 @@ func basic(username, password string) string { return encode(username + ":" + pa
 
 func encode(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
 
+// dataOf is the data of a secret with one key.
+func dataOf(key string, content []byte) credential.Redacted[map[string][]byte] {
+	return credential.Redact(map[string][]byte{key: content})
+}
+
 // configJSON is a pull secret of the current type with this content.
 func configJSON(name, content string) Secret {
 	return Secret{Namespace: "default", Name: name, Type: TypeDockerConfigJSON,
-		Data: map[string][]byte{DataDockerConfigJSON: []byte(content)}}
+		Data: dataOf(DataDockerConfigJSON, []byte(content))}
 }
 
 // legacy is a pull secret of the older type with this content.
 func legacy(name, content string) Secret {
 	return Secret{Namespace: "default", Name: name, Type: TypeDockercfg,
-		Data: map[string][]byte{DataDockercfg: []byte(content)}}
+		Data: dataOf(DataDockercfg, []byte(content))}
 }
 
 // withKeys is a good pull secret for these registry keys. The user of each
@@ -52,11 +58,11 @@ func find(t *testing.T, image string, secrets ...Secret) Lookup {
 	return l
 }
 
-// places lists the logins as "order secret key".
+// places lists the credentials as "order secret key".
 func places(l Lookup) string {
 	var out []string
-	for _, login := range l.Logins {
-		out = append(out, fmt.Sprintf("%d %s %s", login.Order, login.Source, login.Key))
+	for _, c := range l.Credentials {
+		out = append(out, fmt.Sprintf("%d %s %s", c.Order, c.Source, c.Key))
 	}
 	return strings.Join(out, "; ")
 }

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Problem is what keeps the kubelet from taking logins from a secret.
+// Problem is what keeps the kubelet from taking credentials from a secret.
 type Problem string
 
 // The problems. Malformed breaks the lookup of the whole pod; for all others
@@ -23,8 +23,8 @@ const (
 	Malformed   Problem = "Malformed"   // does not decode
 	WrongShape  Problem = "WrongShape"  // decodes, but has the shape of the other type
 	NoEntries   Problem = "NoEntries"   // decodes, and names no registry
-	OnlyTokens  Problem = "OnlyTokens"  // tokens without user and password: the kubelet sends empty logins
-	EmptyLogins Problem = "EmptyLogins" // no entry has a user or a password: the kubelet sends empty logins
+	OnlyTokens  Problem = "OnlyTokens"  // tokens without user and password: the kubelet sends empty credentials
+	EmptyLogins Problem = "EmptyLogins" // no entry has a user or a password: the kubelet sends empty credentials
 )
 
 // content is what the kubelet reads from one secret.
@@ -46,7 +46,7 @@ func read(s Secret) content {
 		c.problem, c.reason = unread(s, dataKey)
 		return c
 	}
-	c.fill(dataKey, s.Data[dataKey])
+	c.fill(dataKey, s.Data.Reveal()[dataKey])
 	return c
 }
 
@@ -61,7 +61,7 @@ func unread(s Secret, dataKey string) (Problem, string) {
 	if dataKey == "" {
 		return WrongType, fmt.Sprintf("its type is %s, not %q; the kubelet ignores it", quote(s.Type), TypeDockerConfigJSON)
 	}
-	if _, ok := s.Data[dataKey]; ok {
+	if _, ok := s.Data.Reveal()[dataKey]; ok {
 		return EmptyData, fmt.Sprintf("its %q is empty; the kubelet ignores it", dataKey)
 	}
 	other, otherType := DataDockercfg, TypeDockercfg
@@ -85,10 +85,10 @@ type decoded struct {
 
 // shape tells from which mould a content is, to explain one without entries.
 type shape struct {
-	dataKey     string
-	hasAuths    bool // a dockerconfigjson's outer level
-	stores      bool // credHelpers or credsStore, which the kubelet does not read
-	loginsAtTop bool // a dockercfg's level: registry keys at the top
+	dataKey      string
+	hasAuths     bool // a dockerconfigjson's outer level
+	stores       bool // credHelpers or credsStore, which the kubelet does not read
+	entriesAtTop bool // a dockercfg's level: registry keys at the top
 }
 
 func decode(dataKey string, data []byte) decoded {
@@ -184,14 +184,14 @@ func shapeOf(dataKey string, data []byte) shape {
 			sh.hasAuths = true
 		case strings.EqualFold(name, "credHelpers"), strings.EqualFold(name, "credsStore"):
 			sh.stores = true
-		case holdsLogin(value):
-			sh.loginsAtTop = true
+		case holdsCredential(value):
+			sh.entriesAtTop = true
 		}
 	}
 	return sh
 }
 
-func holdsLogin(value json.RawMessage) bool {
+func holdsCredential(value json.RawMessage) bool {
 	var e struct{ Auth, Username, Password json.RawMessage }
 	return json.Unmarshal(value, &e) == nil && len(e.Auth)+len(e.Username)+len(e.Password) > 0
 }
@@ -202,7 +202,7 @@ func (s shape) mistaken(a auths) bool {
 	if s.dataKey == DataDockercfg {
 		return s.hasAuths && a.all(entry.empty)
 	}
-	return s.loginsAtTop && len(a.entries) == 0
+	return s.entriesAtTop && len(a.entries) == 0
 }
 
 func (s shape) mistake() string {

@@ -1,5 +1,5 @@
 // Package keyring turns pull secrets and the node's own docker configuration
-// into logins, by the kubelet's rules and in the kubelet's order, and says of
+// into credentials, by the kubelet's rules and in the kubelet's order, and says of
 // every entry that does not help why it does not.
 //
 // The rules are those of k8s.io/kubernetes v1.37.2: pkg/credentialprovider

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// Doubt is what looks wrong about a login that the kubelet takes as it is.
+// Doubt is what looks wrong about a credential that the kubelet takes as it is.
 type Doubt string
 
 // The doubts.
@@ -19,12 +19,12 @@ const (
 	NoPassword   Doubt = "NoPassword"   // a user without a password
 	LineBreak    Doubt = "LineBreak"    // user or password begins or ends with a blank or line break
 	AuthWins     Doubt = "AuthWins"     // "auth" says something else than "username" and "password"
-	HubLoginLeak Doubt = "HubLoginLeak" // Docker Hub's login goes to a registry that is not Docker Hub
+	HubLoginLeak Doubt = "HubLoginLeak" // Docker Hub's credential goes to a registry that is not Docker Hub
 )
 
-// entry is one login of a secret with the registry key it stands under.
+// entry is one credential of a secret with the registry key it stands under.
 type entry struct {
-	key       string // as written: may hold a login in front of an "@"
+	key       string // as written: may hold a credential in front of an "@"
 	effective string // as the kubelet indexes it
 	address   bool   // the key parses
 	fault     string // why it breaks the secret; empty if it does not
@@ -32,7 +32,7 @@ type entry struct {
 	overruled bool
 	username  string
 	password  string
-	email     string // goes into the kubelet's hash of the login
+	email     string // goes into the kubelet's hash of the credential
 }
 
 // usable tells that the kubelet has the entry in its index
@@ -122,7 +122,7 @@ func notPair(plain []byte) string {
 	return ": there is no colon in it"
 }
 
-// doubt is what looks wrong about the login.
+// doubt is what looks wrong about the credential.
 func (e entry) doubt() Doubt {
 	switch {
 	case e.fault != "":

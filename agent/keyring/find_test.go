@@ -46,7 +46,7 @@ func TestImageDoesNotParse(t *testing.T) {
 }
 
 // TestContent: what DockerConfigEntry.UnmarshalJSON and its callers take and
-// refuse. The login is written user/password, several in order.
+// refuse. The credential is written user/password, several in order.
 func TestContent(t *testing.T) {
 	good := basic("u", "p:q") // the password has a colon in it
 	const broken = "BROKEN"
@@ -113,8 +113,8 @@ func revealed(l Lookup) string {
 		return "BROKEN"
 	}
 	var out []string
-	for _, login := range l.Logins {
-		username, password := login.Reveal()
+	for _, c := range l.Credentials {
+		username, password := c.Reveal()
 		out = append(out, username+"/"+password)
 	}
 	return strings.Join(out, "; ")
@@ -141,13 +141,13 @@ func TestDockercfg(t *testing.T) {
 func TestProblem(t *testing.T) {
 	entry := []byte(`{"auths":{"r.io":{"auth":"dTpw"}}}`)
 	of := func(typ, dataKey string, content []byte) Secret {
-		return Secret{Name: "s", Type: typ, Data: map[string][]byte{dataKey: content}}
+		return Secret{Name: "s", Type: typ, Data: dataOf(dataKey, content)}
 	}
 	for _, tt := range []struct {
-		name   string
-		secret Secret
-		want   Problem
-		logins int
+		name        string
+		secret      Secret
+		want        Problem
+		credentials int
 	}{
 		{"good", of(TypeDockerConfigJSON, DataDockerConfigJSON, entry), "", 1},
 		{"opaque", of("Opaque", DataDockerConfigJSON, entry), WrongType, 0},
@@ -163,14 +163,14 @@ func TestProblem(t *testing.T) {
 		{"no entries", configJSON("s", `{"auths":{}}`), NoEntries, 0},
 		{"credential store", configJSON("s", `{"credHelpers":{"r.io":"ecr-login"}}`), NoEntries, 0},
 		{"token", configJSON("s", `{"auths":{"r.io":{"identitytoken":"t"}}}`), OnlyTokens, 1},
-		{"empty login", configJSON("s", `{"auths":{"r.io":{}},"credsStore":"desktop"}`), EmptyLogins, 1},
+		{"empty credential", configJSON("s", `{"auths":{"r.io":{}},"credsStore":"desktop"}`), EmptyLogins, 1},
 		{"one of two is empty", configJSON("s", `{"auths":{"r.io":{},"x":{"auth":"dTpw"}}}`), "", 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			l := find(t, "r.io/a", tt.secret)
 			got := l.Secrets[0]
-			if got.Problem != tt.want || len(l.Logins) != tt.logins {
-				t.Errorf("got %q (%s) and %d logins, want %q and %d", got.Problem, got.Reason, len(l.Logins), tt.want, tt.logins)
+			if got.Problem != tt.want || len(l.Credentials) != tt.credentials {
+				t.Errorf("got %q (%s) and %d credentials, want %q and %d", got.Problem, got.Reason, len(l.Credentials), tt.want, tt.credentials)
 			}
 			if (got.Reason == "") != (tt.want == "") {
 				t.Errorf("the reason of %q is %q", got.Problem, got.Reason)
@@ -179,10 +179,10 @@ func TestProblem(t *testing.T) {
 	}
 }
 
-func TestEmptyLogin(t *testing.T) {
+func TestEmptyCredential(t *testing.T) {
 	l := find(t, "r.io/a", configJSON("s", `{"auths":{"r.io":{"identitytoken":"t"},"r.io/a":{"auth":"dTpw"}}}`))
-	if len(l.Logins) != 2 || l.Logins[0].Empty() || !l.Logins[1].Empty() {
-		t.Errorf("got %v", l.Logins)
+	if len(l.Credentials) != 2 || l.Credentials[0].Empty() || !l.Credentials[1].Empty() {
+		t.Errorf("got %v", l.Credentials)
 	}
 }
 
@@ -195,8 +195,8 @@ func TestBroken(t *testing.T) {
 	if !errors.As(l.Broken, &malformed) || malformed.Secret != "bad" {
 		t.Fatalf("got %v, want the secret bad", l.Broken)
 	}
-	if len(l.Logins) != 0 {
-		t.Errorf("got logins from a broken lookup: %v", l.Logins)
+	if len(l.Credentials) != 0 {
+		t.Errorf("got credentials from a broken lookup: %v", l.Credentials)
 	}
 	if !l.Secrets[0].Matches() {
 		t.Error("the state of the good secret does not say that it would match")
@@ -262,7 +262,7 @@ func TestHubFallback(t *testing.T) {
 		}
 	}
 	if got := find(t, "localhost/app", hubSecret).Secrets[0].Entries[0].Doubt; got != HubLoginLeak {
-		t.Errorf("got %q for Docker Hub's login on localhost", got)
+		t.Errorf("got %q for Docker Hub's credential on localhost", got)
 	}
 }
 
@@ -283,14 +283,14 @@ func TestManyEntries(t *testing.T) {
 // a map has no influence.
 func TestInputIsNotChanged(t *testing.T) {
 	secrets := []Secret{withKeys("a", "h.io", "https://h.io", "*.io", "http://h.io/v2/"), withKeys("b", "h.io/team", "x")}
-	before := string(secrets[0].Data[DataDockerConfigJSON])
+	before := string(secrets[0].Data.Reveal()[DataDockerConfigJSON])
 	want := fmt.Sprintf("%+v", find(t, "h.io/team/app", secrets...))
 	for range 50 {
 		if got := fmt.Sprintf("%+v", find(t, "h.io/team/app", secrets...)); got != want {
 			t.Fatalf("got %s\nwant %s", got, want)
 		}
 	}
-	if string(secrets[0].Data[DataDockerConfigJSON]) != before {
+	if string(secrets[0].Data.Reveal()[DataDockerConfigJSON]) != before {
 		t.Error("the secret was changed")
 	}
 }

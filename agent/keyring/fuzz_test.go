@@ -3,11 +3,13 @@ package keyring
 import (
 	"encoding/json"
 	"testing"
+
+	"github.com/whypull/whypull/cri/credential/credentialtest"
 )
 
 // FuzzFind feeds Find with a registry key and a piece of text put somewhere
 // into a secret. Nothing may panic, no text may show a credential, and the
-// explanations must agree with the logins.
+// explanations must agree with the credentials.
 func FuzzFind(f *testing.F) {
 	for _, image := range []string{"nginx", "localhost/app", "hub.example.com:443/team/app:1", "[::1]:5000/a"} {
 		for i, key := range []string{"hub.example.com", "https://index.docker.io/v1/", "*.example.com:443/team", "a b", "h[", "oci://x/@"} {
@@ -22,8 +24,8 @@ func FuzzFind(f *testing.F) {
 				return
 			}
 			checkConsistent(t, l)
-			if form := leaks(everything(t, l)); form != "" {
-				t.Errorf("shows %q in %s", form, everything(t, l))
+			if form := credentialtest.Find(everything(l), taboos()...); form != "" {
+				t.Errorf("shows %q in %s", form, everything(l))
 			}
 		}
 		_ = ServerFor(imageOf(image))
@@ -73,7 +75,7 @@ func checkConsistent(t *testing.T, l Lookup) {
 			}
 		}
 	}
-	if l.Broken == nil && matching != len(l.Logins) {
-		t.Errorf("%d entries match and there are %d logins", matching, len(l.Logins))
+	if l.Broken == nil && matching != len(l.Credentials) {
+		t.Errorf("%d entries match and there are %d credentials", matching, len(l.Credentials))
 	}
 }

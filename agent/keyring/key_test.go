@@ -97,8 +97,8 @@ func TestKey(t *testing.T) {
 			if got.Why != tt.want || got.Matches != (tt.want == "") {
 				t.Errorf("got %q (%s), want %q", got.Why, got.Text, tt.want)
 			}
-			if got.Matches != (len(l.Logins) == 1) {
-				t.Errorf("matches is %v with %d logins", got.Matches, len(l.Logins))
+			if got.Matches != (len(l.Credentials) == 1) {
+				t.Errorf("matches is %v with %d credentials", got.Matches, len(l.Credentials))
 			}
 		})
 	}

@@ -19,7 +19,7 @@ type Sources struct {
 	// Node is the node's own docker configuration; nil if there is none, or if
 	// it is not known.
 	Node *NodeFile
-	// Now is the time that the validity of logins is judged at; zero: it is not.
+	// Now is the time that the validity of credentials is judged at; zero: it is not.
 	Now time.Time
 }
 
@@ -31,19 +31,19 @@ type Lookup struct {
 	Image string
 	// Host is the registry host of Image, with its port if it names one.
 	Host string
-	// Logins are the kubelet's attempts in their order: those of the secrets,
+	// Credentials are the kubelet's attempts in their order: those of the secrets,
 	// then those of the node's file; those of credential provider plugins would
 	// come after them. If there are none at all, the kubelet makes one anonymous
 	// attempt, unless Broken is set; if there are some, it makes none
 	// (kuberuntime PullImage).
-	Logins []Login
+	Credentials []Credential
 	// Secrets has one state per given secret, in the order given.
 	Secrets []SecretState
 	// Node is the state of the node's file, under its path; nil without one.
 	Node *SecretState
 	// Broken is a *MalformedError if one of the secrets makes the kubelet
 	// give up on every image of the pod that it has to look up credentials
-	// for, whatever the other secrets hold. Logins is then empty; the states
+	// for, whatever the other secrets hold. Credentials is then empty; the states
 	// still tell what would match once the secret is mended.
 	Broken error
 }
@@ -51,7 +51,7 @@ type Lookup struct {
 // SecretState says what the kubelet makes of one secret.
 type SecretState struct {
 	Name string
-	// Problem is empty when the kubelet can take logins from the secret; that
+	// Problem is empty when the kubelet can take credentials from the secret; that
 	// does not mean that one of them is for the image.
 	Problem Problem
 	// Reason is a sentence for people on Problem: what is wrong and where,
@@ -77,11 +77,11 @@ type Entry struct {
 	// Host is the host[:port] that the kubelet reads from the key, empty if
 	// the key is no address.
 	Host string
-	// Matches tells that the kubelet tries the entry's login for the image.
+	// Matches tells that the kubelet tries the entry's credential for the image.
 	Matches bool
 	// Why says why the entry does not match; empty if it does.
 	Why WhyNot
-	// Doubt is what looks wrong about the login itself; empty if nothing does.
+	// Doubt is what looks wrong about the credential itself; empty if nothing does.
 	Doubt Doubt
 	// Text is a sentence for people on Why, else on Doubt; never content.
 	Text string
@@ -117,7 +117,7 @@ func Find(image diagnosis.Image, from Sources) (Lookup, error) {
 		out.Secrets = append(out.Secrets, c.state(t, tried))
 	}
 	if out.Broken == nil {
-		out.Logins = index.logins(tried, 1, from.Now)
+		out.Credentials = index.credentials(tried, 1, from.Now)
 	}
 	out.addNode(from, t)
 	return out, nil
@@ -136,7 +136,7 @@ func (l *Lookup) addNode(from Sources, t target) {
 	state := c.state(t, tried)
 	l.Node = &state
 	if l.Broken == nil {
-		l.Logins = append(l.Logins, index.logins(tried, 1+len(l.Logins), from.Now)...)
+		l.Credentials = append(l.Credentials, index.credentials(tried, 1+len(l.Credentials), from.Now)...)
 	}
 }
 

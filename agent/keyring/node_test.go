@@ -3,16 +3,19 @@ package keyring
 import (
 	"strings"
 	"testing"
+
+	"github.com/whypull/whypull/cri/credential"
+	"github.com/whypull/whypull/cri/credential/credentialtest"
 )
 
 // TestNodeFile: the node's file is a keyring of its own that comes after the
 // secrets' (UnionDockerKeyring.Lookup).
 func TestNodeFile(t *testing.T) {
 	file := func(content string) *NodeFile {
-		return &NodeFile{Path: "/var/lib/kubelet/config.json", Data: []byte(content)}
+		return &NodeFile{Path: "/var/lib/kubelet/config.json", Data: credential.Redact([]byte(content))}
 	}
 	old := func(content string) *NodeFile {
-		return &NodeFile{Path: "/.dockercfg", Legacy: true, Data: []byte(content)}
+		return &NodeFile{Path: "/.dockercfg", Legacy: true, Data: credential.Redact([]byte(content))}
 	}
 	const path = "/var/lib/kubelet/config.json"
 	auth := `{"auth":"` + basic("u", testPass) + `"}`
@@ -48,9 +51,9 @@ func TestNodeFile(t *testing.T) {
 		if (l.Node != nil) != (tt.node != nil) || l.Node != nil && l.Node.Name != tt.node.Path {
 			t.Errorf("%s: the state of the node's file is %+v", tt.name, l.Node)
 		}
-		for _, login := range l.Logins {
-			if login.OfNode != strings.HasPrefix(login.Source, "/") {
-				t.Errorf("%s: %v is of the node: %t", tt.name, login, login.OfNode)
+		for _, c := range l.Credentials {
+			if c.OfNode != strings.HasPrefix(c.Source, "/") {
+				t.Errorf("%s: %v is of the node: %t", tt.name, c, c.OfNode)
 			}
 		}
 	}
@@ -62,31 +65,26 @@ func TestNodeFileValid(t *testing.T) {
 		"": false, "{": false, "{}": true, "null": true, `{"auths":[]}`: false, `{"auths":{"r.io":{"auth":"%%"}}}`: false,
 		`{"auths":{}}`: true, `{"auths":{"r.io":{}}}`: true, `{"credsStore":"x"}`: true, `"x"`: false,
 	} {
-		if got := (NodeFile{Data: []byte(content)}).Valid(); got != want {
+		if got := (NodeFile{Data: credential.Redact([]byte(content))}).Valid(); got != want {
 			t.Errorf("%s: valid %t, want %t", content, got, want)
 		}
 	}
-	if (NodeFile{Legacy: true, Data: []byte(`{"auths":{"r.io":{"auth":"%%"}}}`)}).Valid() == false {
+	if (NodeFile{Legacy: true, Data: credential.Redact([]byte(`{"auths":{"r.io":{"auth":"%%"}}}`))}).Valid() == false {
 		t.Error("the older kind was read as the newer")
 	}
 }
 
-func TestNodeFileIsHidden(t *testing.T) {
-	n := NodeFile{Path: "/config.json", Data: []byte(`{"auths":{"h.io":{"username":"` + testUser + `","password":"` + testPass + `"}}}`)}
-	for name, v := range map[string]any{"value": n, "pointer": &n, "list": []NodeFile{n}, "sources": Sources{Node: &n}} {
-		if form := leaks(shown(t, v)); form != "" {
-			t.Errorf("%s: shows %q in %s", name, form, shown(t, v))
-		}
+func TestSourcesAreHidden(t *testing.T) {
+	n := NodeFile{Path: "/config.json", Data: credential.Redact([]byte(`{"auths":{"h.io":{"username":"` + testUser + `","password":"` + testPass + `"}}}`))}
+	from := Sources{Node: &n}
+	credentialtest.NeverShows(t, from, taboos()...)
+	l, err := Find(imageOf("h.io/a"), from)
+	if err != nil || len(l.Credentials) != 1 {
+		t.Fatalf("%d credentials, error %v", len(l.Credentials), err)
 	}
-	l, err := Find(imageOf("h.io/a"), Sources{Node: &n})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if form := leaks(shown(t, l)); form != "" || len(l.Logins) != 1 {
-		t.Errorf("shows %q of %d logins in %s", form, len(l.Logins), shown(t, l))
-	}
-	if want := `login 1 of the node's file "/config.json" for "h.io"`; l.Logins[0].String() != want {
-		t.Errorf("got %s, want %s", l.Logins[0], want)
+	credentialtest.NeverShows(t, l, taboos()...)
+	if c := l.Credentials[0]; !c.OfNode || c.Source != "/config.json" || c.Key != "h.io" || c.Order != 1 {
+		t.Errorf("got %v", c)
 	}
 }
 

@@ -1,17 +1,13 @@
 package keyring
 
 import (
-	"encoding/json"
-	"fmt"
-	"log/slog"
-	"strconv"
 	"time"
 
 	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/cri/credential"
 )
 
-// NodeFile is a docker configuration on the node. As with a Secret, printing
-// one shows nothing of its data.
+// NodeFile is a docker configuration on the node.
 type NodeFile struct {
 	// Path is the file's path on the node.
 	Path string
@@ -21,7 +17,7 @@ type NodeFile struct {
 	// Changed is when the file was last written; zero if unknown.
 	Changed time.Time
 	// Data is the file's content.
-	Data []byte
+	Data credential.Redacted[[]byte]
 }
 
 // Valid tells whether the kubelet takes the file. One that it does not take it
@@ -35,27 +31,8 @@ func (n NodeFile) read() content {
 	if n.Legacy {
 		dataKey = DataDockercfg
 	}
-	c.fill(dataKey, n.Data)
+	c.fill(dataKey, n.Data.Reveal())
 	return c
-}
-
-// String names the file without showing its data.
-func (n NodeFile) String() string { return "node file " + strconv.Quote(n.Path) }
-
-// GoString is String, so that %#v shows no more than %v.
-func (n NodeFile) GoString() string { return n.String() }
-
-// Format writes String whatever the verb is.
-func (n NodeFile) Format(f fmt.State, _ rune) { writeOnly(f, n.String()) }
-
-// LogValue is the file's path for slog.
-func (n NodeFile) LogValue() slog.Value { return slog.StringValue(n.Path) }
-
-// MarshalJSON writes the file's path. It returns no error.
-func (n NodeFile) MarshalJSON() ([]byte, error) {
-	return json.Marshal(struct {
-		Path string `json:"path"`
-	}{n.Path})
 }
 
 // Covers tells whether a pattern, such as one of a credential provider's

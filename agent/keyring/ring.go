@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/whypull/whypull/cri/credential"
 )
 
 // ring has the entries of all secrets by effective key, and under one key in
@@ -28,7 +30,7 @@ func newRing(contents []content) ring {
 	return r
 }
 
-// attempts returns the effective keys whose logins the kubelet tries, in its
+// attempts returns the effective keys whose credentials the kubelet tries, in its
 // order: reverse-sorted, so that of two keys for one host the longer path
 // comes first (BasicDockerKeyring.Add). The key of Docker Hub is the fallback
 // when nothing matches (BasicDockerKeyring.Lookup).
@@ -54,26 +56,26 @@ func among(tried []string, key string) bool {
 	return found
 }
 
-// logins returns the attempts one by one, with places from first on. The
+// credentials returns the attempts one by one, with places from first on. The
 // kubelet does not remove duplicates.
-func (r ring) logins(tried []string, first int, now time.Time) []Login {
-	var out []Login
+func (r ring) credentials(tried []string, first int, now time.Time) []Credential {
+	var out []Credential
 	for _, key := range tried {
 		place, last := 0, -1
 		for _, h := range r[key] {
 			if h.place != last {
 				place, last = first+len(out), h.place
 			}
-			out = append(out, h.login(place, now))
+			out = append(out, h.credential(place, now))
 		}
 	}
 	return out
 }
 
-func (h held) login(order int, now time.Time) Login {
-	l := NewLogin(h.from.name, h.entry.key, order, h.entry.username, h.entry.password)
-	l.OfNode, l.UID, l.Changed = h.from.ofNode, h.from.uid, h.from.changed
-	l.hash = h.entry.hash
-	l.judge(now)
-	return l
+func (h held) credential(order int, now time.Time) Credential {
+	c := NewCredential(h.from.name, h.entry.key, order, credential.New(h.entry.username, h.entry.password))
+	c.OfNode, c.UID, c.Changed = h.from.ofNode, h.from.uid, h.from.changed
+	c.hash = h.entry.hash
+	c.judge(now)
+	return c
 }

@@ -12,7 +12,7 @@ const longest = 160
 // hidden stands for what is not shown.
 const hidden = "…"
 
-// safeKey is a registry key without the parts in which a login may stand: what
+// safeKey is a registry key without the parts in which a credential may stand: what
 // is in front of an "@", behind a "?" or "#", and a port that is none.
 func safeKey(key string) string {
 	scheme, authority := schemeOf(key), authorityOf(key)

@@ -1,11 +1,9 @@
 package keyring
 
 import (
-	"encoding/json"
-	"fmt"
-	"log/slog"
-	"strconv"
 	"time"
+
+	"github.com/whypull/whypull/cri/credential"
 )
 
 // The types of pull secrets that the kubelet reads, and the key of each in the
@@ -17,10 +15,7 @@ const (
 	DataDockercfg        = ".dockercfg"
 )
 
-// Secret is what the kubelet looks at in a pull secret. Print, log or encode
-// one and its data stays hidden. Other than with a Login, that is only as good
-// as the printer: fmt asks the methods neither of unexported fields nor for
-// %p, so keep a Secret no longer than needed.
+// Secret is what the kubelet looks at in a pull secret.
 type Secret struct {
 	Namespace, Name, Type string
 	// UID is the object's; empty if unknown.
@@ -29,38 +24,12 @@ type Secret struct {
 	Changed time.Time
 	// Data is the secret's decoded data; only DataDockerConfigJSON and
 	// DataDockercfg matter.
-	Data map[string][]byte
-}
-
-// String names the secret without showing its data.
-func (s Secret) String() string {
-	return "secret " + strconv.Quote(s.Namespace+"/"+s.Name) + " of type " + strconv.Quote(s.Type)
-}
-
-// GoString is String, so that %#v shows no more than %v.
-func (s Secret) GoString() string { return s.String() }
-
-// Format writes String whatever the verb is.
-func (s Secret) Format(f fmt.State, _ rune) { writeOnly(f, s.String()) }
-
-// LogValue is the secret's name and type for slog.
-func (s Secret) LogValue() slog.Value {
-	return slog.GroupValue(
-		slog.String("namespace", s.Namespace), slog.String("name", s.Name), slog.String("type", s.Type))
-}
-
-// MarshalJSON writes the secret's name and type. It returns no error.
-func (s Secret) MarshalJSON() ([]byte, error) {
-	return json.Marshal(struct {
-		Namespace string `json:"namespace"`
-		Name      string `json:"name"`
-		Type      string `json:"type"`
-	}{s.Namespace, s.Name, s.Type})
+	Data credential.Redacted[map[string][]byte]
 }
 
 // has tells that the data key is there and not empty: what the kubelet asks
 // before it reads a secret.
-func (s Secret) has(dataKey string) bool { return len(s.Data[dataKey]) > 0 }
+func (s Secret) has(dataKey string) bool { return len(s.Data.Reveal()[dataKey]) > 0 }
 
 // dataKey is where a secret of this type keeps its content, "" if the kubelet
 // does not read secrets of this type (secretsToTrackedDockerConfigs).

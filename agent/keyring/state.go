@@ -1,7 +1,7 @@
 package keyring
 
 // state tells what the kubelet makes of the secret when it looks for t and
-// tries the logins under the effective keys.
+// tries the credentials under the effective keys.
 func (c content) state(t target, tried []string) SecretState {
 	const most = 500
 	out := SecretState{Name: c.name, Problem: c.problem, Reason: c.reason}

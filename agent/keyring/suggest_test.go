@@ -68,7 +68,7 @@ func TestServerForMatches(t *testing.T) {
 		if got != tt.want {
 			t.Errorf("%s: got %q, want %q", tt.image, got, tt.want)
 		}
-		if got != "" && len(find(t, tt.image, withKeys("s", got)).Logins) != 1 {
+		if got != "" && len(find(t, tt.image, withKeys("s", got)).Credentials) != 1 {
 			t.Errorf("%s: a secret for %q does not match", tt.image, got)
 		}
 	}

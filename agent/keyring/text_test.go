@@ -99,9 +99,9 @@ func writeProblems(t *testing.T, b *strings.Builder) {
 	for _, s := range []Secret{
 		{Type: "Opaque"},
 		{Type: TypeDockerConfigJSON},
-		{Type: TypeDockerConfigJSON, Data: map[string][]byte{DataDockerConfigJSON: nil}},
-		{Type: TypeDockerConfigJSON, Data: map[string][]byte{DataDockercfg: []byte("{}")}},
-		{Type: TypeDockercfg, Data: map[string][]byte{DataDockerConfigJSON: []byte("{}")}},
+		{Type: TypeDockerConfigJSON, Data: dataOf(DataDockerConfigJSON, nil)},
+		{Type: TypeDockerConfigJSON, Data: dataOf(DataDockercfg, []byte("{}"))},
+		{Type: TypeDockercfg, Data: dataOf(DataDockerConfigJSON, []byte("{}"))},
 		configJSON("", `{}`),
 		configJSON("", `{"auths":{}}`),
 		configJSON("", `{"credsStore":"desktop"}`),

@@ -14,27 +14,27 @@ import (
 // have a few kilobytes.
 const longestToken = 64 << 10
 
-// judge fills in what the login shows of its time.
-func (l *Login) judge(now time.Time) {
-	username, password := l.Reveal()
-	l.Expires = expiry(username, password)
-	if !l.Expires.IsZero() {
-		l.Validity = state(l.Expires, now, diagnosis.ValidityGood, diagnosis.ValidityExpired)
+// judge fills in what the credential shows of its time.
+func (c *Credential) judge(now time.Time) {
+	username, password := c.Reveal()
+	c.Expires = expiry(username, password)
+	if !c.Expires.IsZero() {
+		c.Validity = state(c.Expires, now, diagnosis.ValidityGood, diagnosis.ValidityExpired)
 		return
 	}
-	l.Lifetime = lifetime(username)
-	if l.Lifetime > 0 && !l.Changed.IsZero() {
-		l.Validity = state(l.Changed.Add(l.Lifetime), now, diagnosis.ValidityUnknown, diagnosis.ValidityOutlived)
+	c.Lifetime = lifetime(username)
+	if c.Lifetime > 0 && !c.Changed.IsZero() {
+		c.Validity = state(c.Changed.Add(c.Lifetime), now, diagnosis.ValidityUnknown, diagnosis.ValidityOutlived)
 	}
 }
 
-// nearEnd is how short before its end a login is worth a word.
+// nearEnd is how short before its end a credential is worth a word.
 const nearEnd = time.Hour
 
-// EndsSoon tells that the login is good at this time, and says itself that it
+// EndsSoon tells that the credential is good at this time, and says itself that it
 // will be no more in less than an hour.
-func (l Login) EndsSoon(now time.Time) bool {
-	return l.Validity == diagnosis.ValidityGood && now.Before(l.Expires) && l.Expires.Sub(now) < nearEnd
+func (c Credential) EndsSoon(now time.Time) bool {
+	return c.Validity == diagnosis.ValidityGood && now.Before(c.Expires) && c.Expires.Sub(now) < nearEnd
 }
 
 // state is one of two by whether the end is to come. Without a clock nothing

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/cri/credential"
 )
 
 // webToken is an unsigned token with these claims.
@@ -68,10 +69,10 @@ func TestValidity(t *testing.T) {
 			s := configJSON("s", string(content))
 			s.Changed = tt.changed
 			l, err := Find(imageOf("r.io/a"), Sources{Secrets: []Secret{s}, Now: now})
-			if err != nil || len(l.Logins) != 1 {
-				t.Fatalf("%d logins, error %v", len(l.Logins), err)
+			if err != nil || len(l.Credentials) != 1 {
+				t.Fatalf("%d credentials, error %v", len(l.Credentials), err)
 			}
-			got := l.Logins[0]
+			got := l.Credentials[0]
 			if got.Validity != tt.want || !got.Expires.Equal(tt.expires) || !got.Changed.Equal(tt.changed) {
 				t.Errorf("%q, ends %s; want %q, %s", got.Validity, got.Expires, tt.want, tt.expires)
 			}
@@ -79,14 +80,14 @@ func TestValidity(t *testing.T) {
 				t.Error("outlived, but for how long such a token lives nobody says")
 			}
 			unclocked, _ := Find(imageOf("r.io/a"), Sources{Secrets: []Secret{s}})
-			if v := unclocked.Logins[0].Validity; v != diagnosis.ValidityUnknown {
+			if v := unclocked.Credentials[0].Validity; v != diagnosis.ValidityUnknown {
 				t.Errorf("without a clock: %q", v)
 			}
 		})
 	}
 }
 
-// TestHash: hashAuthConfig, over the login's fields in this order, without those
+// TestHash: hashAuthConfig, over the credential's fields in this order, without those
 // that are empty.
 func TestHash(t *testing.T) {
 	for entry, hashed := range map[string]string{
@@ -97,12 +98,12 @@ func TestHash(t *testing.T) {
 		`{"username":"u","password":"<&>"}`: `{"username":"u","password":"\u003c\u0026\u003e"}`,
 	} {
 		l := find(t, "r.io/a", configJSON("s", `{"auths":{"r.io":`+entry+`}}`))
-		if got, want := l.Logins[0].Hash(), fmt.Sprintf("%x", sha256.Sum256([]byte(hashed))); got != want {
+		if got, want := l.Credentials[0].Hash(), fmt.Sprintf("%x", sha256.Sum256([]byte(hashed))); got != want {
 			t.Errorf("%s: got %s, want %s", entry, got, want)
 		}
 	}
-	if (Login{}).Hash() != "" || NewLogin("s", "k", 1, "u", "p").Hash() != "" {
-		t.Error("a login of unknown origin has a hash")
+	if (Credential{}).Hash() != "" || NewCredential("s", "k", 1, credential.New("u", "p")).Hash() != "" {
+		t.Error("a credential of unknown origin has a hash")
 	}
 }
 
@@ -120,12 +121,12 @@ func TestEndsSoon(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	for end, want := range map[time.Duration]bool{-1: false, 0: false, 1: true, nearEnd - 1: true, nearEnd: false} {
-		l := Login{Validity: diagnosis.ValidityGood, Expires: now.Add(end)}
+		l := Credential{Validity: diagnosis.ValidityGood, Expires: now.Add(end)}
 		if got := l.EndsSoon(now); got != want {
 			t.Errorf("%s before its end: %v", end, got)
 		}
 	}
-	if (Login{Validity: diagnosis.ValidityExpired, Expires: now.Add(1)}).EndsSoon(now) || (Login{Validity: diagnosis.ValidityGood}).EndsSoon(now) {
-		t.Error("a login that is over, or names no end, ends soon")
+	if (Credential{Validity: diagnosis.ValidityExpired, Expires: now.Add(1)}).EndsSoon(now) || (Credential{Validity: diagnosis.ValidityGood}).EndsSoon(now) {
+		t.Error("a credential that is over, or names no end, ends soon")
 	}
 }

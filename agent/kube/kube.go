@@ -32,6 +32,7 @@ import (
 	"k8s.io/client-go/util/flowcontrol"
 
 	"github.com/whypull/whypull/agent/share"
+	"github.com/whypull/whypull/cri/credential"
 )
 
 // Access is the identity with which secrets and pods are read.
@@ -270,7 +271,7 @@ type Secret struct {
 	// Changed is the time of the last write according to the metadata; zero if
 	// unknown.
 	Changed time.Time
-	Data    map[string][]byte
+	Data    credential.Redacted[map[string][]byte]
 }
 
 // The Node authorizer learns of a pod's secrets from its own watch, and may lag
@@ -313,7 +314,7 @@ func (c *Client) readSecret(ctx context.Context, namespace, name string) (Secret
 	if err != nil {
 		return Secret{}, secretError(namespace, name, err)
 	}
-	return Secret{Namespace: namespace, Name: name, Type: string(s.Type), UID: string(s.UID), Version: version(s.ObjectMeta), Changed: changed(s.ObjectMeta), Data: s.Data}, nil
+	return Secret{Namespace: namespace, Name: name, Type: string(s.Type), UID: string(s.UID), Version: version(s.ObjectMeta), Changed: changed(s.ObjectMeta), Data: credential.Redact(s.Data)}, nil
 }
 
 // secretError returns the error for a secret that could not be read.

@@ -24,6 +24,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/whypull/whypull/agent/kube/apitest"
+	"github.com/whypull/whypull/cri/credential/credentialtest"
 )
 
 func TestParseAccess(t *testing.T) {
@@ -115,9 +116,10 @@ func TestSecretAccess(t *testing.T) {
 				if !errors.Is(err, tc.want) {
 					t.Errorf("error %v, want %v", err, tc.want)
 				}
-				if want := (err == nil); want != (string(got.Data[corev1.DockerConfigJsonKey]) == password) {
+				if want := (err == nil); want != (string(got.Data.Reveal()[corev1.DockerConfigJsonKey]) == password) {
 					t.Errorf("secret %v with error %v", got.Data, err)
 				}
+				credentialtest.NeverShows(t, got, password)
 				wantLines(t, "requests", s.Lines(), want...)
 			}
 			noGroups(t, s.All())
@@ -174,8 +176,8 @@ func TestSecret(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got.Namespace != "team" || got.Name != "pull" || got.Type != "kubernetes.io/dockerconfigjson" || len(got.Data) != 1 {
-				t.Errorf("secret %s/%s of type %s with %d keys", got.Namespace, got.Name, got.Type, len(got.Data))
+			if got.Namespace != "team" || got.Name != "pull" || got.Type != "kubernetes.io/dockerconfigjson" || len(got.Data.Reveal()) != 1 {
+				t.Errorf("secret %s/%s of type %s with %d keys", got.Namespace, got.Name, got.Type, len(got.Data.Reveal()))
 			}
 			r := s.All()[0]
 			if accept := r.Header.Get("Accept"); accept != "application/vnd.kubernetes.protobuf,application/json" {
@@ -270,8 +272,8 @@ func TestSecretErrors(t *testing.T) {
 			t.Parallel()
 			s := newAPIServer(t, func(w http.ResponseWriter, _ request) { tc.answer(w) })
 			got, err := s.client(t, AccessAuto).Secret(t.Context(), "team", "pull")
-			if err == nil || errors.Is(err, ErrNotFound) || errors.Is(err, ErrNoAccess) || got.Data != nil {
-				t.Fatalf("error %v, secret with %d keys", err, len(got.Data))
+			if err == nil || errors.Is(err, ErrNotFound) || errors.Is(err, ErrNoAccess) || got.Data.Reveal() != nil {
+				t.Fatalf("error %v, secret with %d keys", err, len(got.Data.Reveal()))
 			}
 			if text := strings.ReplaceAll(err.Error(), s.URL, "URL"); text != tc.want {
 				t.Errorf("error %q, want %q", text, tc.want)

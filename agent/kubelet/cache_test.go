@@ -20,7 +20,7 @@ func TestCache(t *testing.T) {
 		first, then         string
 	}{
 		"docker configuration": {"var/lib/kubelet/config.json", other("a"), other("b"),
-			func(k *Kubelet) string { f, _ := k.DockerConfig(); return string(f.Data) }, other("a"), other("b")},
+			func(k *Kubelet) string { f, _ := k.DockerConfig(); return string(f.Data.Reveal()) }, other("a"), other("b")},
 		"docker configuration that appears": {"var/lib/kubelet/config.json", "", "{}",
 			func(k *Kubelet) string { _, p := k.DockerConfig(); return string(p) }, "absent", "present"},
 		"providers": {"etc/p", providerYAML("v1", ecr), providerYAML("v1", "b *.dkr.ecr.*.amazonaws.com"),
@@ -63,7 +63,7 @@ func TestCacheUnderSteadyUse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		read := func() string {
 			f, _ := k.DockerConfig()
-			return string(f.Data)
+			return string(f.Data.Reveal())
 		}
 		read()
 		for i := range 3 {
@@ -104,7 +104,7 @@ func TestCacheServesConcurrentPods(t *testing.T) {
 		for i := range data {
 			wg.Go(func() {
 				f, _ := k.DockerConfig()
-				data[i] = &f.Data[0]
+				data[i] = &f.Data.Reveal()[0]
 			})
 		}
 		wg.Wait()

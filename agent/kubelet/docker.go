@@ -4,6 +4,7 @@ import (
 	"path"
 
 	"github.com/whypull/whypull/agent/keyring"
+	"github.com/whypull/whypull/cri/credential"
 )
 
 // DockerConfig returns the node's docker configuration that the kubelet takes
@@ -22,7 +23,7 @@ func (k *Kubelet) readDockerConfig() (keyring.NodeFile, Presence) {
 		if presence == NotVisible {
 			return keyring.NodeFile{}, NotVisible
 		}
-		f.Data, f.Changed = read.Data, read.Changed
+		f.Data, f.Changed = credential.Redact(read.Data), read.Changed
 		if presence == Present && err == nil && f.Valid() {
 			return f, Present
 		}

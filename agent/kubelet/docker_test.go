@@ -44,8 +44,8 @@ func TestDockerConfig(t *testing.T) {
 			if got != tc.want || f.Path != tc.path {
 				t.Errorf("%q of %s, want %q of %s", got, f.Path, tc.want, tc.path)
 			}
-			if (got == Present) != (f.Data != nil && !f.Changed.IsZero()) {
-				t.Errorf("%q with %d bytes of %s", got, len(f.Data), f.Changed)
+			if (got == Present) != (f.Data.Reveal() != nil && !f.Changed.IsZero()) {
+				t.Errorf("%q with %d bytes of %s", got, len(f.Data.Reveal()), f.Changed)
 			}
 		})
 	}

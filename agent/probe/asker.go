@@ -12,10 +12,11 @@ import (
 
 	"github.com/whypull/whypull/agent/keyring"
 	"github.com/whypull/whypull/agent/share"
+	"github.com/whypull/whypull/cri/credential"
 	"github.com/whypull/whypull/cri/registry"
 )
 
-// How long an answer serves. What a registry says of an image and a login
+// How long an answer serves. What a registry says of an image and a credential
 // stands for longer than a failure on the way, which may pass.
 const (
 	answerLife  = 5 * time.Minute
@@ -35,11 +36,11 @@ type asker struct {
 	heard func(registry.Endpoint, reference.Named, registry.Answer)
 }
 
-// question is what makes two askings the same. A login is there as a digest
+// question is what makes two askings the same. A credential is there as a digest
 // under a key of this process.
 type question struct {
 	endpoint, source, image string
-	login                   [sha256.Size]byte
+	cred                    [sha256.Size]byte
 	settle                  bool
 	content                 string // "" for the manifest alone, else what is looked at
 }
@@ -47,7 +48,7 @@ type question struct {
 // reply is the answer to a question.
 type reply struct {
 	answer   registry.Answer
-	borrowed bool // it was to another login
+	borrowed bool // it was to another credential
 	trouble  bool // it was to another question
 }
 
@@ -63,31 +64,31 @@ func newAsker() *asker {
 // time, unless the endpoint wants to be left alone. settle allows it one question
 // more where the endpoint refuses the repository without saying whether it
 // exists. borrowed tells that the endpoint was not asked, since it wants to be
-// left alone by somebody with another login.
-func (a *asker) ask(ctx context.Context, e registry.Endpoint, ref reference.Named, login *keyring.Login, since time.Time, settle bool) (answer registry.Answer, borrowed bool) {
-	q := a.question(e, ref, login)
+// left alone by somebody with another credential.
+func (a *asker) ask(ctx context.Context, e registry.Endpoint, ref reference.Named, cred *keyring.Credential, since time.Time, settle bool) (answer registry.Answer, borrowed bool) {
+	q := a.question(e, ref, cred)
 	q.settle = settle
 	return a.share(ctx, e, q, since, func(ctx context.Context) registry.Answer {
-		answer := e.Probe(ctx, e.Reference(ref), reveal(login))
+		answer := e.Probe(ctx, e.Reference(ref), sent(cred))
 		a.heard(e, ref, answer)
 		if settle && unsettled(answer) {
-			answer.Exists = e.Control(ctx, e.Reference(ref), reveal(login))
+			answer.Exists = e.Control(ctx, e.Reference(ref), sent(cred))
 		}
 		return answer
 	})
 }
 
 // inspect returns what the endpoint holds.
-func (a *asker) inspect(ctx context.Context, e registry.Endpoint, ref reference.Named, login *keyring.Login, want registry.InspectOptions, since time.Time) (answer registry.Answer, borrowed bool) {
-	q := a.question(e, ref, login)
+func (a *asker) inspect(ctx context.Context, e registry.Endpoint, ref reference.Named, cred *keyring.Credential, want registry.InspectOptions, since time.Time) (answer registry.Answer, borrowed bool) {
+	q := a.question(e, ref, cred)
 	q.content = fmt.Sprint(want.Thorough, want.Blobs)
 	return a.share(ctx, e, q, since, func(ctx context.Context) registry.Answer {
-		return e.Inspect(ctx, e.Reference(ref), reveal(login), want)
+		return e.Inspect(ctx, e.Reference(ref), sent(cred), want)
 	})
 }
 
-func (a *asker) question(e registry.Endpoint, ref reference.Named, login *keyring.Login) question {
-	return question{endpoint: e.String(), source: e.Source, image: e.Key(ref), login: a.digest(login)}
+func (a *asker) question(e registry.Endpoint, ref reference.Named, cred *keyring.Credential) question {
+	return question{endpoint: e.String(), source: e.Source, image: e.Key(ref), cred: a.digest(cred)}
 }
 
 // unsettled tells of a refusal that says nothing of the repository's existence.
@@ -146,7 +147,7 @@ func (a *asker) trouble(q question, since time.Time) (r *reply, found bool) {
 	answer.Blob, answer.Digest, answer.MediaType, answer.Exists = "", "", "", ""
 	answer.Tags, answer.Platforms, answer.Looked = nil, nil, 0
 	answer.Parts, answer.Compressed = nil, 0
-	return &reply{answer: answer, borrowed: by.login != q.login && !aboutEndpoint(answer), trouble: true}, true
+	return &reply{answer: answer, borrowed: by.cred != q.cred && !aboutEndpoint(answer), trouble: true}, true
 }
 
 // leaveAlone tells that the endpoint wants not to be asked for a while,
@@ -177,11 +178,11 @@ func life(answer registry.Answer) time.Duration {
 	return answerLife
 }
 
-func (a *asker) digest(login *keyring.Login) (sum [sha256.Size]byte) {
-	if login == nil {
+func (a *asker) digest(cred *keyring.Credential) (sum [sha256.Size]byte) {
+	if cred == nil {
 		return sum
 	}
-	user, password := login.Reveal()
+	user, password := cred.Reveal()
 	mac := hmac.New(sha256.New, a.salt[:])
 	mac.Write([]byte(user))
 	mac.Write([]byte{0})
@@ -190,10 +191,10 @@ func (a *asker) digest(login *keyring.Login) (sum [sha256.Size]byte) {
 	return sum
 }
 
-func reveal(login *keyring.Login) *registry.Login {
-	if login == nil {
+// sent returns what goes to the registry; nil for an anonymous request.
+func sent(cred *keyring.Credential) *credential.Credential {
+	if cred == nil {
 		return nil
 	}
-	user, password := login.Reveal()
-	return &registry.Login{Username: user, Password: password}
+	return &cred.Credential
 }

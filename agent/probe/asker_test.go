@@ -14,6 +14,7 @@ import (
 	"github.com/distribution/reference"
 
 	"github.com/whypull/whypull/agent/keyring"
+	"github.com/whypull/whypull/cri/credential"
 	"github.com/whypull/whypull/cri/registry"
 )
 
@@ -305,9 +306,9 @@ func TestWaiterGivesUp(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		a := newAsker()
-		login := keyring.NewLogin("pull", "hub.test", 1, user, password)
+		cred := keyring.NewCredential("pull", "hub.test", 1, credential.New(user, password))
 		ref := named(t, "hub.test/app:1")
-		q := question{endpoint: "https://hub.test", image: hub().Key(ref), login: a.digest(&login)}
+		q := question{endpoint: "https://hub.test", image: hub().Key(ref), cred: a.digest(&cred)}
 		release := make(chan struct{})
 		go a.put(q, time.Time{}, func() registry.Answer {
 			<-release
@@ -317,8 +318,8 @@ func TestWaiterGivesUp(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var gone, there registry.Answer
 		var wg sync.WaitGroup
-		wg.Go(func() { gone, _ = a.ask(ctx, hub(), ref, &login, time.Time{}, false) })
-		wg.Go(func() { there, _ = a.ask(t.Context(), hub(), ref, &login, time.Time{}, false) })
+		wg.Go(func() { gone, _ = a.ask(ctx, hub(), ref, &cred, time.Time{}, false) })
+		wg.Go(func() { there, _ = a.ask(t.Context(), hub(), ref, &cred, time.Time{}, false) })
 		synctest.Wait()
 		cancel()
 		synctest.Wait()
@@ -348,40 +349,40 @@ func TestAskTooLate(t *testing.T) {
 func TestDigest(t *testing.T) {
 	t.Parallel()
 	a, b := newAsker(), newAsker()
-	login := func(user, password string) *keyring.Login {
-		l := keyring.NewLogin("pull", "hub.test", 1, user, password)
+	cred := func(user, password string) *keyring.Credential {
+		l := keyring.NewCredential("pull", "hub.test", 1, credential.New(user, password))
 		return &l
 	}
 	if a.digest(nil) != [32]byte{} {
 		t.Error("no login has a digest")
 	}
-	if one, same := a.digest(login("u", "p")), a.digest(login("u", "p")); one != same {
+	if one, same := a.digest(cred("u", "p")), a.digest(cred("u", "p")); one != same {
 		t.Error("one login has two digests")
 	}
 	seen := map[[32]byte]string{a.digest(nil): "none"}
 	for _, l := range [][2]string{{"u", "p"}, {"u", "q"}, {"v", "p"}, {"up", ""}, {"", "up"}} {
-		d := a.digest(login(l[0], l[1]))
+		d := a.digest(cred(l[0], l[1]))
 		if other, dup := seen[d]; dup {
 			t.Errorf("%q and %s have one digest", l, other)
 		}
 		seen[d] = fmt.Sprintf("%q", l)
 	}
-	if a.digest(login("u", "p")) == b.digest(login("u", "p")) {
+	if a.digest(cred("u", "p")) == b.digest(cred("u", "p")) {
 		t.Error("two processes have the same digest: it could be looked up")
 	}
 }
 
-func TestReveal(t *testing.T) {
+func TestSent(t *testing.T) {
 	t.Parallel()
-	if reveal(nil) != nil {
+	if sent(nil) != nil {
 		t.Error("a login was made of none")
 	}
-	l := keyring.NewLogin("pull", "hub.test", 1, user, password)
-	got := reveal(&l)
-	if got.Username != user || got.Password != password {
+	l := keyring.NewCredential("pull", "hub.test", 1, credential.New(user, password))
+	got := sent(&l)
+	if got.Username.Reveal() != user || got.Password.Reveal() != password {
 		t.Error("the login is another")
 	}
-	discreet(t, fmt.Sprintf("%v %+v %#v %s", got, *got, got, l))
+	discreet(t, fmt.Sprintf("%v %+v %#v %v", got, *got, got, l))
 }
 
 // Where everybody has given up before the endpoint was free, it is not asked.
@@ -418,7 +419,7 @@ func TestAbandonedQuestionIsNotAsked(t *testing.T) {
 func TestTroubleTellsNothingOfOthers(t *testing.T) {
 	t.Parallel()
 	a := newAsker()
-	theirs := question{endpoint: "https://hub.test", image: "hub.test/private:1", content: "x", login: [32]byte{1}}
+	theirs := question{endpoint: "https://hub.test", image: "hub.test/private:1", content: "x", cred: [32]byte{1}}
 	a.put(theirs, time.Time{}, func() registry.Answer {
 		return registry.Answer{Fault: registry.FaultRateLimited, Phase: registry.PhaseBlob, RetryAfter: time.Minute, Blob: "sha256:1", Tags: []string{"v1"},
 			Platforms: []string{"linux/arm64"}, Digest: "sha256:2", Looked: 3, Exists: registry.ExistsYes}

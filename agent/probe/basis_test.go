@@ -41,7 +41,7 @@ func (n *notes) Files(_ diagnosis.Failure, paths []string) {
 func TestSecretsAreNoted(t *testing.T) {
 	t.Parallel()
 	broken := errors.New("503")
-	good := loginFor("hub.test")
+	good := secretFor("hub.test")
 	good.Version = "uid/7"
 	n := &notes{}
 	c := &Collector{Options: Options{Metrics: &fakeMetrics{}, Basis: n, Secrets: &fakeSecrets{byName: map[string]kube.Secret{"good": good}, errs: map[string]error{"broken": broken}}}}

@@ -17,6 +17,7 @@ import (
 	"github.com/whypull/whypull/agent/keyring"
 	"github.com/whypull/whypull/agent/kube"
 	"github.com/whypull/whypull/agent/kubelet"
+	"github.com/whypull/whypull/cri/credential"
 	"github.com/whypull/whypull/cri/critest"
 	"github.com/whypull/whypull/cri/dnstest"
 	"github.com/whypull/whypull/cri/nodeconfig"
@@ -88,7 +89,7 @@ func causeCases() []causeCase {
 		{cause: diagnosis.PullSecretMalformed, fault: "basic-anonymous", text: "illegal base64 data at input byte 0", failure: secrets("broken"),
 			node: secret("broken", func(string) kube.Secret { return pullSecret(`{"auths":{"other.example":{"auth":"%%%"}}}`) })},
 		{cause: diagnosis.PullSecretNoMatch, fault: "basic-anonymous", text: noBasicText, failure: secrets("regcred"),
-			node: secret("regcred", func(host string) kube.Secret { return loginFor(host) })},
+			node: secret("regcred", func(host string) kube.Secret { return secretFor(host) })},
 		{cause: diagnosis.AuthenticationRequired, fault: "basic-anonymous", text: noBasicText},
 		{cause: diagnosis.CredentialsRejected, fault: "basic-wrong", text: statusText + "401 Unauthorized"},
 		{cause: diagnosis.CredentialsExpired, fault: "expired-jwt", text: statusText + "401 Unauthorized"},
@@ -256,9 +257,9 @@ func newNodeIn(t *testing.T, w *faulttest.World, fault faulttest.Case) *node {
 		t.Fatal(err)
 	}
 	for _, l := range fault.Credentials {
-		n.secrets.byName[l.Source] = kube.Secret{Type: keyring.TypeDockerConfigJSON, Data: map[string][]byte{
-			keyring.DataDockerConfigJSON: []byte(dockerConfig(l.Username, l.Password, l.Key)),
-		}}
+		n.secrets.byName[l.Source] = kube.Secret{Type: keyring.TypeDockerConfigJSON, Data: credential.Redact(map[string][]byte{
+			keyring.DataDockerConfigJSON: []byte(dockerConfig(l.Username.Reveal(), l.Password.Reveal(), l.Key)),
+		})}
 	}
 	n.resolver.port, n.resolver.patience = netip.MustParseAddrPort(w.NameServer()).Port(), 0
 	n.again(func(o *nodeconfig.Options) { o.CertsDir, o.Proxy = "/etc/containerd/certs.d", w.Proxy })

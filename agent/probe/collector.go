@@ -128,7 +128,7 @@ func (c *Collector) heard(e registry.Endpoint, ref reference.Named, a registry.A
 // the evidence of all checks, once. fresh asks anew what an earlier examination
 // has asked.
 func (c *Collector) Collect(ctx context.Context, f diagnosis.Failure, fresh bool) ([]diagnosis.Evidence, <-chan []diagnosis.Evidence) {
-	known, logins := c.quick(ctx, f)
+	known, creds := c.quick(ctx, f)
 	look := c.lookAtDisk(ctx, f, known)
 	quick := known
 	known = slices.Concat(quick, look.evidence())
@@ -149,10 +149,10 @@ func (c *Collector) Collect(ctx context.Context, f diagnosis.Failure, fresh bool
 		since = c.asker.now()
 	}
 	go func() {
-		found := c.network(ctx, f, text, logins, since)
+		found := c.network(ctx, f, text, creds, since)
 		look.learn(found)
 		if f.Stall == "" {
-			pull = c.retried(ctx, f, slices.Concat(quick, found, look.evidence()), logins)
+			pull = c.retried(ctx, f, slices.Concat(quick, found, look.evidence()), creds)
 			look.learn(pull)
 		}
 		all <- slices.Concat(quick, found, look.evidence(), pull)
@@ -161,12 +161,12 @@ func (c *Collector) Collect(ctx context.Context, f diagnosis.Failure, fresh bool
 }
 
 // quick runs the checks that answer at once.
-func (c *Collector) quick(ctx context.Context, f diagnosis.Failure) ([]diagnosis.Evidence, []keyring.Login) {
+func (c *Collector) quick(ctx context.Context, f diagnosis.Failure) ([]diagnosis.Evidence, []keyring.Credential) {
 	var image diagnosis.Evidence
 	var id string
 	var took time.Duration
 	var credentials []diagnosis.Evidence
-	var logins []keyring.Login
+	var creds []keyring.Credential
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		start := time.Now()
@@ -175,13 +175,13 @@ func (c *Collector) quick(ctx context.Context, f diagnosis.Failure) ([]diagnosis
 	})
 	wg.Go(func() {
 		start := time.Now()
-		credentials, logins = c.checkCredentials(ctx, f)
+		credentials, creds = c.checkCredentials(ctx, f)
 		c.Metrics.Checked(diagnosis.CheckCredentials, worst(credentials), time.Since(start))
 	})
 	wg.Wait()
-	image = c.checkUse(f, image, id, credentials, logins)
+	image = c.checkUse(f, image, id, credentials, creds)
 	c.Metrics.Checked(image.Check, image.Outcome, took)
-	return append([]diagnosis.Evidence{messageEvidence(f), image}, credentials...), logins
+	return append([]diagnosis.Evidence{messageEvidence(f), image}, credentials...), creds
 }
 
 // needless says why the network has nothing to add, or "".
@@ -222,7 +222,7 @@ func stillRunning(checks ...diagnosis.Check) []diagnosis.Evidence {
 
 // network resolves the registry's name and asks its endpoints, in the
 // runtime's order.
-func (c *Collector) network(ctx context.Context, f diagnosis.Failure, text diagnosis.Evidence, logins []keyring.Login, since time.Time) []diagnosis.Evidence {
+func (c *Collector) network(ctx context.Context, f diagnosis.Failure, text diagnosis.Evidence, creds []keyring.Credential, since time.Time) []diagnosis.Evidence {
 	config := c.configs.load(ctx, c.options, c.Images)
 	c.noteFiles(f, config)
 	names, refusal := fullNames(config, f)
@@ -245,7 +245,7 @@ func (c *Collector) network(ctx context.Context, f diagnosis.Failure, text diagn
 		}
 		pod := c.beside(ctx, f, config, endpoints)
 		blind := slices.ContainsFunc(notices, func(n nodeconfig.Notice) bool { return n.Kind == nodeconfig.NoticeNoAuthorities })
-		v := visit{c: c, f: f, text: text, config: config, ref: ref, logins: logins, since: since, blind: blind}
+		v := visit{c: c, f: f, text: text, config: config, ref: ref, creds: creds, since: since, blind: blind}
 		found := v.endpoints(ctx, endpoints)
 		if len(found) == 0 {
 			found = skipped(diagnosis.ReasonNoEndpoint, diagnosis.CheckNodeDNS, diagnosis.CheckRegistry)

@@ -20,6 +20,7 @@ import (
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/kube"
 	"github.com/whypull/whypull/cri/catest"
+	"github.com/whypull/whypull/cri/credential"
 	"github.com/whypull/whypull/cri/critest"
 	"github.com/whypull/whypull/cri/dnstest"
 	"github.com/whypull/whypull/cri/nodeconfig"
@@ -39,11 +40,11 @@ func open(t *testing.T) *registrytest.Server {
 	return registrytest.New(t, registrytest.Config{Repositories: []registrytest.Repository{{Name: "team/app", Tags: []string{"1.0"}}}})
 }
 
-// closed is one that wants a login.
+// closed is one that wants a credential.
 func closed(t *testing.T, auth registrytest.Auth) *registrytest.Server {
 	t.Helper()
 	return registrytest.New(t, registrytest.Config{
-		Logins:       map[string]string{user: password},
+		Passwords:    map[string]string{user: password},
 		Repositories: []registrytest.Repository{{Name: "team/app", Tags: []string{"1.0"}, Auth: auth}},
 	})
 }
@@ -191,7 +192,7 @@ func TestPresentIsAsked(t *testing.T) {
 	wantLines(t, "registry", replaced(of(f, got, diagnosis.CheckRegistry), s.Host, "HUB"), "Failed | Unauthorized | https://HUB wants credentials (HTTP 401)")
 }
 
-func TestLogins(t *testing.T) {
+func TestCredentialsInOrder(t *testing.T) {
 	t.Parallel()
 	const refused = "Failed | Unauthorized | https://HUB refuses the login with secret %s (entry HUB) (HTTP 401)"
 	const wants = "Failed | Unauthorized | https://HUB wants credentials (HTTP 401)"
@@ -244,8 +245,8 @@ func TestNothingSecretInEvidence(t *testing.T) {
 	for _, auth := range []registrytest.Auth{registrytest.Basic, registrytest.Bearer} {
 		s := closed(t, auth)
 		n := newNode(t, s.CA, nil)
-		n.secrets.byName["good"], n.secrets.byName["bad"] = loginFor("other.test"), pullSecret(dockerConfig(user, password+"x", s.Host))
-		n.secrets.byName["broken"] = kube.Secret{Type: "Opaque", Data: map[string][]byte{"x": []byte(password)}}
+		n.secrets.byName["good"], n.secrets.byName["bad"] = secretFor("other.test"), pullSecret(dockerConfig(user, password+"x", s.Host))
+		n.secrets.byName["broken"] = kube.Secret{Type: "Opaque", Data: credential.Redact(map[string][]byte{"x": []byte(password)})}
 		f := failure(s.Host+"/team/app:1.0", "good", "bad", "broken", "gone")
 		f.Message = "failed to resolve: https://" + user + ":" + password + "@hub.test/v2/: 401 Unauthorized"
 		got := n.collect(f)
@@ -301,10 +302,10 @@ func TestOneConversationForManyAtOnce(t *testing.T) {
 	}
 }
 
-// Another login, another image, or the same login of another secret's name.
+// Another credential, another image, or the same credential of another secret's name.
 func TestConversationsApart(t *testing.T) {
 	t.Parallel()
-	s := registrytest.New(t, registrytest.Config{Logins: map[string]string{user: password}, Repositories: []registrytest.Repository{
+	s := registrytest.New(t, registrytest.Config{Passwords: map[string]string{user: password}, Repositories: []registrytest.Repository{
 		{Name: "team/app", Tags: []string{"1.0", "2.0"}, Auth: registrytest.Basic},
 	}})
 	n := newNode(t, s.CA, nil)
@@ -667,13 +668,13 @@ func TestMirrorOfDigests(t *testing.T) {
 	wantAsked(t, mirror, "HEAD /v2/team/app/manifests/"+registrytest.Digest)
 }
 
-// The kubelet makes no anonymous attempt beside one with a login, so that an
+// The kubelet makes no anonymous attempt beside one with a credential, so that an
 // anonymous success at a mirror ends nothing.
 func TestAnonymousSuccessEndsNothing(t *testing.T) {
 	t.Parallel()
 	ca := catest.New(t)
-	logins := map[string]string{user: password}
-	mirror := registrytest.New(t, registrytest.Config{CA: ca, Logins: logins, Repositories: []registrytest.Repository{{Name: "team/app", Tags: []string{"1.0"}, Auth: registrytest.Basic}}})
+	creds := map[string]string{user: password}
+	mirror := registrytest.New(t, registrytest.Config{CA: ca, Passwords: creds, Repositories: []registrytest.Repository{{Name: "team/app", Tags: []string{"1.0"}, Auth: registrytest.Basic}}})
 	origin := registrytest.New(t, registrytest.Config{CA: ca, Repositories: []registrytest.Repository{{Name: "team/app", Tags: []string{"1.0"}}}})
 	n := newNode(t, ca, map[string]string{"certs.d/" + origin.Host + "/hosts.toml": toml("https://"+origin.Host, "https://"+mirror.Host)})
 	n.secrets.byName["pull"] = pullSecret(dockerConfig(user, "x", origin.Host))
@@ -812,7 +813,7 @@ func TestMetricsOfChecks(t *testing.T) {
 	t.Parallel()
 	s := closed(t, registrytest.Basic)
 	n := newNode(t, s.CA, nil)
-	n.secrets.byName["a"], n.secrets.byName["b"] = pullSecret(dockerConfig(user, "x", s.Host)), loginFor("other.test")
+	n.secrets.byName["a"], n.secrets.byName["b"] = pullSecret(dockerConfig(user, "x", s.Host)), secretFor("other.test")
 	n.collect(failure(s.Host+"/team/app:1.0", "a", "b"))
 	wantLines(t, "checks", n.metrics.sorted(), "credentials Failed", "image Failed", "nodeDNS Passed", "registry Failed", "registry Failed")
 	wantLines(t, "secrets", n.metrics.secrets, "found", "found")

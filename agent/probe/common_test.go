@@ -22,6 +22,7 @@ import (
 	"github.com/whypull/whypull/agent/podwatch"
 	"github.com/whypull/whypull/cri"
 	"github.com/whypull/whypull/cri/catest"
+	"github.com/whypull/whypull/cri/credential"
 	"github.com/whypull/whypull/cri/critest"
 	"github.com/whypull/whypull/cri/dnstest"
 	"github.com/whypull/whypull/cri/leaktest"
@@ -40,7 +41,7 @@ const (
 // slow; nothing waits that long when all is well.
 const long = 30 * time.Second
 
-// dockerConfig is the content of a pull secret with one login for each key.
+// dockerConfig is the content of a pull secret with one credential for each key.
 func dockerConfig(user, password string, keys ...string) string {
 	var entries []string
 	for _, k := range keys {
@@ -51,10 +52,10 @@ func dockerConfig(user, password string, keys ...string) string {
 
 // pullSecret is a secret with such a content.
 func pullSecret(content string) kube.Secret {
-	return kube.Secret{Type: keyring.TypeDockerConfigJSON, Data: map[string][]byte{keyring.DataDockerConfigJSON: []byte(content)}}
+	return kube.Secret{Type: keyring.TypeDockerConfigJSON, Data: credential.Redact(map[string][]byte{keyring.DataDockerConfigJSON: []byte(content)})}
 }
 
-func loginFor(keys ...string) kube.Secret { return pullSecret(dockerConfig(user, password, keys...)) }
+func secretFor(keys ...string) kube.Secret { return pullSecret(dockerConfig(user, password, keys...)) }
 
 // fakeSecrets is an API server's secrets by name, in namespace "team".
 type fakeSecrets struct {
@@ -276,7 +277,7 @@ func whole(e diagnosis.Evidence) string {
 // detail is the sentence of a piece of evidence.
 func detail(f diagnosis.Failure, e diagnosis.Evidence) string { return diagnosis.Detail(f, &e) }
 
-// discreet asserts that a text holds nothing of the login.
+// discreet asserts that a text holds nothing of the credential.
 func discreet(t *testing.T, text string) {
 	t.Helper()
 	for _, taboo := range []string{user, password, "registry's own words"} {

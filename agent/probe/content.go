@@ -16,16 +16,16 @@ import (
 // content looks at what the manifest holds where the runtime's text is about
 // something that comes after it, or about nothing: that costs requests which
 // count, and a download where the text speaks of corrupt content.
-func (v visit) content(ctx context.Context, e registry.Endpoint, found registry.Answer, login *keyring.Login) []diagnosis.Evidence {
+func (v visit) content(ctx context.Context, e registry.Endpoint, found registry.Answer, cred *keyring.Credential) []diagnosis.Evidence {
 	if !v.laterStep(e) {
 		return nil
 	}
 	start := time.Now()
-	answer, borrowed := v.c.asker.inspect(ctx, e, resolved(v.ref, found), login, v.inspection(), v.since)
+	answer, borrowed := v.c.asker.inspect(ctx, e, resolved(v.ref, found), cred, v.inspection(), v.since)
 	if borrowed {
 		return nil
 	}
-	evidence, facts := contentEvidence(answer, login)
+	evidence, facts := contentEvidence(answer, cred)
 	if slices.Contains(aboutDisk, v.text.Message().Cause) {
 		facts.Size, facts.Missing = v.c.sizes(ctx, answer)
 	}
@@ -77,8 +77,8 @@ var ofLaterSteps = []diagnosis.Cause{ //nolint:gochecknoglobals // never written
 }
 
 // contentEvidence is the answer of Inspect or of Replay.
-func contentEvidence(a registry.Answer, login *keyring.Login) (diagnosis.Evidence, *diagnosis.RegistryFacts) {
-	e, facts := typed(a, login)
+func contentEvidence(a registry.Answer, cred *keyring.Credential) (diagnosis.Evidence, *diagnosis.RegistryFacts) {
+	e, facts := typed(a, cred)
 	facts.Content = true
 	switch {
 	case a.Found && (a.OtherPlatform || a.Artifact):

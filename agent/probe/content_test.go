@@ -14,6 +14,7 @@ import (
 
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/keyring"
+	"github.com/whypull/whypull/cri/credential"
 	"github.com/whypull/whypull/cri/nodeconfig"
 	"github.com/whypull/whypull/cri/registry"
 	"github.com/whypull/whypull/cri/registry/registrytest"
@@ -150,9 +151,9 @@ func TestContentBrieflyAndElsewhere(t *testing.T) {
 	}
 }
 
-// A login that gets the manifest, and not what it names, is not the last one that
+// A credential that gets the manifest, and not what it names, is not the last one that
 // the kubelet tries.
-func TestContentRefusedToALogin(t *testing.T) {
+func TestContentRefusedToACredential(t *testing.T) {
 	t.Parallel()
 	const manifestOf, layerOf = "HEAD /v2/team/app/manifests/1.0", "GET /v2/team/app/blobs/LAYER Basic"
 	gives := func(l string) string {
@@ -166,7 +167,7 @@ func TestContentRefusedToALogin(t *testing.T) {
 		return "Failed | Unauthorized | https://HUB refuses the login with secret " + l + " (entry HUB) (HTTP 401)"
 	}
 	for name, tc := range map[string]struct {
-		logins     []string // the users; all but "stranger" may have the manifest, and "owner" the layer
+		creds      []string // the users; all but "stranger" may have the manifest, and "owner" the layer
 		want       []string
 		cause      diagnosis.Cause
 		confidence diagnosis.Confidence
@@ -195,14 +196,14 @@ func TestContentRefusedToALogin(t *testing.T) {
 				}
 			})
 			content.Tag("1.0", content.Image(platforms.DefaultSpec(), layer))
-			s := registrytest.New(t, registrytest.Config{Logins: map[string]string{"clerk": password, "guest": password, "owner": password},
+			s := registrytest.New(t, registrytest.Config{Passwords: map[string]string{"clerk": password, "guest": password, "owner": password},
 				Repositories: []registrytest.Repository{{Name: "team/app", Content: content, Auth: registrytest.Basic}}})
 			n := newNode(t, s.CA, nil)
 			n.collector.Brief = true
-			for _, l := range tc.logins {
+			for _, l := range tc.creds {
 				n.secrets.byName[l] = pullSecret(dockerConfig(l, password, s.Host))
 			}
-			f := failure(s.Host+"/team/app:1.0", tc.logins...)
+			f := failure(s.Host+"/team/app:1.0", tc.creds...)
 			f.Message = `failed to pull and unpack image "x": failed to copy: httpReadSeeker: failed open: unexpected status from GET request to https://` +
 				s.Host + "/v2/team/app/blobs/" + layer.Digest.String() + ": 403 Forbidden"
 			all := n.collect(f)
@@ -218,20 +219,20 @@ func TestContentRefusedToALogin(t *testing.T) {
 			if got := count(asked, layerOf); got != tc.layers {
 				t.Errorf("the layer was asked for %d times, want %d: %q", got, tc.layers, asked)
 			}
-			if got := count(asked, manifestOf); got > 2*len(tc.logins) { // a challenge, and the answer to it
+			if got := count(asked, manifestOf); got > 2*len(tc.creds) { // a challenge, and the answer to it
 				t.Errorf("%d requests for the manifest: %q", got, asked)
 			}
-			n.replaysUpTo(f, tc.logins, "owner")
+			n.replaysUpTo(f, tc.creds, "owner")
 		})
 	}
 }
 
-// replaysUpTo asserts that a replay tries one login after the other, and ends with
+// replaysUpTo asserts that a replay tries one credential after the other, and ends with
 // the good one.
-func (n *node) replaysUpTo(f diagnosis.Failure, logins []string, good string) {
+func (n *node) replaysUpTo(f diagnosis.Failure, creds []string, good string) {
 	n.t.Helper()
 	n.collector.Retry.Mode = RetryReplay
-	job, ok := n.collector.retryOf(n.t.Context(), f, loginsOf(n.t, n, f))
+	job, ok := n.collector.retryOf(n.t.Context(), f, credentialsOf(n.t, n, f))
 	if !ok {
 		n.t.Fatal("nothing to try")
 	}
@@ -240,7 +241,7 @@ func (n *node) replaysUpTo(f diagnosis.Failure, logins []string, good string) {
 		got = append(got, e.Credential().Source+" "+string(e.Outcome)+string(e.Retry().Cause))
 	}
 	causes := map[string]diagnosis.Cause{"stranger": diagnosis.CredentialsRejected, "clerk": diagnosis.AccessDenied, "guest": diagnosis.AccessDenied}
-	for _, l := range logins {
+	for _, l := range creds {
 		if l == good {
 			want = append(want, l+" Passed")
 			break
@@ -305,24 +306,24 @@ func TestResolved(t *testing.T) {
 // runtime keeps the pull's from gets nothing of the pod's.
 func TestAttemptsAtEndpoint(t *testing.T) {
 	t.Parallel()
-	own := &registry.Login{Username: "node", Password: "pw"}
-	ours := []keyring.Login{keyring.NewLogin("a", "hub.test", 1, user, password), keyring.NewLogin("empty", "hub.test", 2, "", "")}
+	own := credential.New("node", "pw")
+	ours := []keyring.Credential{keyring.NewCredential("a", "hub.test", 1, credential.New(user, password)), keyring.NewCredential("empty", "hub.test", 2, credential.New("", ""))}
 	config := nodeconfig.Load(nodeconfig.Options{Root: t.TempDir()})
 	for name, tc := range map[string]struct {
-		logins []keyring.Login
-		at     registry.Endpoint
-		want   []string
+		creds []keyring.Credential
+		at    registry.Endpoint
+		want  []string
 	}{
 		"the pod's":               {ours, registry.Endpoint{}, []string{"a", ""}},
 		"none":                    {nil, registry.Endpoint{}, []string{""}},
-		"the pod's, not the node": {ours, registry.Endpoint{NodeLogin: own, NodeLoginSource: "/etc/x"}, []string{"a", ""}},
-		"the node's":              {nil, registry.Endpoint{NodeLogin: own, NodeLoginSource: "/etc/x"}, []string{"/etc/x", ""}},
-		"an empty login":          {ours[1:], registry.Endpoint{NodeLogin: own, NodeLoginSource: "/etc/x"}, []string{""}},
+		"the pod's, not the node": {ours, registry.Endpoint{NodeCredential: &own, NodeCredentialSource: "/etc/x"}, []string{"a", ""}},
+		"the node's":              {nil, registry.Endpoint{NodeCredential: &own, NodeCredentialSource: "/etc/x"}, []string{"/etc/x", ""}},
+		"an empty login":          {ours[1:], registry.Endpoint{NodeCredential: &own, NodeCredentialSource: "/etc/x"}, []string{""}},
 		"kept from a mirror":      {ours, registry.Endpoint{WithoutCredential: true}, []string{""}},
-		"a mirror of the node's":  {ours, registry.Endpoint{WithoutCredential: true, NodeLogin: own, NodeLoginSource: "/etc/x"}, []string{"/etc/x", ""}},
+		"a mirror of the node's":  {ours, registry.Endpoint{WithoutCredential: true, NodeCredential: &own, NodeCredentialSource: "/etc/x"}, []string{"/etc/x", ""}},
 	} {
 		var got []string
-		for _, l := range (visit{logins: tc.logins, config: config}).attempts(tc.at) {
+		for _, l := range (visit{creds: tc.creds, config: config}).attempts(tc.at) {
 			source := ""
 			if l != nil {
 				source = l.Source
@@ -337,7 +338,7 @@ func TestAttemptsAtEndpoint(t *testing.T) {
 }
 
 // A registry that refuses a repository without saying whether it exists is
-// asked once for one that does not: once with the login, not without it too.
+// asked once for one that does not: once with the credential, not without it too.
 func TestSettled(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -349,11 +350,11 @@ func TestSettled(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := registrytest.New(t, registrytest.Config{Logins: map[string]string{user: password}, Others: tc.others, Repositories: []registrytest.Repository{
+			s := registrytest.New(t, registrytest.Config{Passwords: map[string]string{user: password}, Others: tc.others, Repositories: []registrytest.Repository{
 				{Name: "team/app", Tags: []string{"1.0"}, Auth: registrytest.Bearer, Users: []string{"nobody"}},
 			}})
 			n := newNode(t, s.CA, nil)
-			n.secrets.byName["a"] = loginFor(s.Host)
+			n.secrets.byName["a"] = secretFor(s.Host)
 			all := n.collect(failure(s.Host+"/team/app:1.0", "a"))
 			i := slices.IndexFunc(all, func(e diagnosis.Evidence) bool { return e.Credential() != nil })
 			if i < 0 || all[i].Fault != diagnosis.FaultInsufficientScope || all[i].Registry().Exists != tc.exists {
@@ -421,8 +422,8 @@ func platformHere() *regexp.Regexp {
 	return regexp.MustCompile(`is ` + regexp.QuoteMeta(platforms.Format(platforms.DefaultSpec())) + `(\b)`)
 }
 
-// Logins that the kubelet would try, and that were not tried, are told of.
-func TestUntriedLogins(t *testing.T) {
+// Credentials that the kubelet would try, and that were not tried, are told of.
+func TestUntriedCredentials(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		repository registrytest.Repository
@@ -434,10 +435,10 @@ func TestUntriedLogins(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := registrytest.New(t, registrytest.Config{Logins: map[string]string{user: password}, Repositories: []registrytest.Repository{tc.repository}})
+			s := registrytest.New(t, registrytest.Config{Passwords: map[string]string{user: password}, Repositories: []registrytest.Repository{tc.repository}})
 			n := newNode(t, s.CA, nil)
 			var names []string
-			for i := range maxLogins + 2 {
+			for i := range maxCredentials + 2 {
 				names = append(names, fmt.Sprint("s", i))
 				n.secrets.byName[names[i]] = pullSecret(dockerConfig(user, fmt.Sprint("wrong", i), s.Host))
 			}
@@ -454,13 +455,13 @@ func TestUntriedLogins(t *testing.T) {
 	}
 }
 
-// A registry that asks for no login gives every login the same answer, and is
+// A registry that asks for no credential gives every credential the same answer, and is
 // asked once.
-func TestLoginThatNobodyAsksFor(t *testing.T) {
+func TestCredentialThatNobodyAsksFor(t *testing.T) {
 	t.Parallel()
 	s := open(t)
 	n := newNode(t, s.CA, nil)
-	n.secrets.byName["a"], n.secrets.byName["b"] = loginFor(s.Host), pullSecret(dockerConfig(user, "other", s.Host))
+	n.secrets.byName["a"], n.secrets.byName["b"] = secretFor(s.Host), pullSecret(dockerConfig(user, "other", s.Host))
 	got := n.collect(failure(s.Host+"/team/app:9.9", "a", "b"))
 	wantLines(t, "evidence", replaced(of(failure(s.Host+"/team/app:9.9", "a", "b"), got, diagnosis.CheckRegistry), s.Host, "HUB"), "Failed | TagNotFound | https://HUB has repository team/app, but not what is asked for (HTTP 404)")
 	if heads(s) != 1 {

@@ -42,13 +42,13 @@ type NodeCredentials interface {
 	Verdict(q kubelet.Question) kubelet.Answer
 }
 
-// checkCredentials works out which logins the kubelet would try, and what is
+// checkCredentials works out which credentials the kubelet would try, and what is
 // wrong with each secret that brings none.
-func (c *Collector) checkCredentials(ctx context.Context, f diagnosis.Failure) ([]diagnosis.Evidence, []keyring.Login) {
+func (c *Collector) checkCredentials(ctx context.Context, f diagnosis.Failure) ([]diagnosis.Evidence, []keyring.Credential) {
 	if !f.Ref().Valid() { // the kubelet does not come to the secrets
 		return skipped(diagnosis.ReasonNoSecretRead, diagnosis.CheckCredentials), nil
 	}
-	if f.Kind == diagnosis.KindSandbox { // podsandbox ensureImageExists brings no login of the kubelet's
+	if f.Kind == diagnosis.KindSandbox { // podsandbox ensureImageExists brings no credential of the kubelet's
 		return []diagnosis.Evidence{{Check: diagnosis.CheckCredentials, Outcome: diagnosis.Failed, Fault: diagnosis.FaultNoCredentials}}, nil
 	}
 	evidence, secrets, places := c.readSecrets(ctx, f)
@@ -60,7 +60,7 @@ func (c *Collector) checkCredentials(ctx context.Context, f diagnosis.Failure) (
 		evidence[places[i]] = judge(s, found, c.now())
 	}
 	evidence = append(evidence, nodeEvidence(found, c.now())...)
-	return append(evidence, c.providers(f)...), found.Logins
+	return append(evidence, c.providers(f)...), found.Credentials
 }
 
 // readSecrets reads what the pod names. Of each secret read it returns the
@@ -160,14 +160,14 @@ func judge(s keyring.SecretState, found keyring.Lookup, now time.Time) diagnosis
 	case s.Problem != "":
 		e.Fault, facts.Problem = secretFault(s.Problem), s.Reason
 	case s.Matches():
-		entry := matched(s, found.Logins)
+		entry := matched(s, found.Credentials)
 		if bringsNone(entry) {
 			e.Fault, facts.Problem = diagnosis.FaultSecretEmpty, entry.Text
-		} else if old, ok := outdated(found.Logins, s.Name, false); ok {
+		} else if old, ok := outdated(found.Credentials, s.Name, false); ok {
 			e.Fault = expired(facts, old)
 		} else {
 			e.Outcome, facts.Key, facts.Note = diagnosis.Passed, entry.Key, entry.Text
-			facts.Expires = soon(found.Logins, s.Name, false, now)
+			facts.Expires = soon(found.Credentials, s.Name, false, now)
 		}
 	default:
 		e.Fault = diagnosis.FaultNoMatchingCredential
@@ -187,9 +187,9 @@ func secretFault(p keyring.Problem) diagnosis.Fault {
 	}
 }
 
-// matched is the first entry that is for the image: one with a login that is
-// not over its time if there is any, else one with a login.
-func matched(s keyring.SecretState, logins []keyring.Login) keyring.Entry {
+// matched is the first entry that is for the image: one with a credential that is
+// not over its time if there is any, else one with a credential.
+func matched(s keyring.SecretState, creds []keyring.Credential) keyring.Entry {
 	var found []keyring.Entry
 	for _, e := range s.Entries {
 		if e.Matches {
@@ -197,7 +197,7 @@ func matched(s keyring.SecretState, logins []keyring.Login) keyring.Entry {
 		}
 	}
 	over := func(e keyring.Entry) bool {
-		return slices.ContainsFunc(logins, func(l keyring.Login) bool { return l.Source == s.Name && l.Key == e.Key && overdue(l) })
+		return slices.ContainsFunc(creds, func(l keyring.Credential) bool { return l.Source == s.Name && l.Key == e.Key && overdue(l) })
 	}
 	rank := func(e keyring.Entry) int {
 		switch {
@@ -212,7 +212,7 @@ func matched(s keyring.SecretState, logins []keyring.Login) keyring.Entry {
 	return slices.MinFunc(found, func(a, b keyring.Entry) int { return rank(a) - rank(b) })
 }
 
-// bringsNone reports whether the entry's login is empty: the kubelet sends it, and
+// bringsNone reports whether the entry's credential is empty: the kubelet sends it, and
 // the runtime takes it for none.
 func bringsNone(e keyring.Entry) bool {
 	return e.Doubt == keyring.TokenOnly || e.Doubt == keyring.NoLogin

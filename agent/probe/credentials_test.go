@@ -12,6 +12,7 @@ import (
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/keyring"
 	"github.com/whypull/whypull/agent/kube"
+	"github.com/whypull/whypull/cri/credential"
 )
 
 func TestCheckCredentials(t *testing.T) {
@@ -25,7 +26,7 @@ func TestCheckCredentials(t *testing.T) {
 		errs    map[string]error
 		want    []string
 		faulty  []diagnosis.Fault
-		logins  []string // source, key, order
+		creds   []string // source, key, order
 		reads   []string
 		metrics []string
 	}{
@@ -51,7 +52,7 @@ func TestCheckCredentials(t *testing.T) {
 			},
 		},
 		"wrong type": {
-			secrets: []string{"pull"}, byName: map[string]kube.Secret{"pull": {Type: "Opaque", Data: map[string][]byte{"password": []byte(password)}}},
+			secrets: []string{"pull"}, byName: map[string]kube.Secret{"pull": {Type: "Opaque", Data: credential.Redact(map[string][]byte{"password": []byte(password)})}},
 			reads: []string{"team/pull"}, metrics: []string{"found"},
 			want: []string{`Failed | SecretWrongType | pull secret pull: its type is "Opaque", not "kubernetes.io/dockerconfigjson"; the kubelet ignores it`},
 		},
@@ -74,58 +75,58 @@ func TestCheckCredentials(t *testing.T) {
 		"tokens only": {
 			secrets: []string{"pull"}, byName: map[string]kube.Secret{"pull": pullSecret(`{"auths":{"hub.test":{"identitytoken":"` + password + `"}}}`)},
 			reads: []string{"team/pull"}, metrics: []string{"found"},
-			faulty: []diagnosis.Fault{diagnosis.FaultSecretEmpty}, logins: []string{"pull hub.test 1"},
+			faulty: []diagnosis.Fault{diagnosis.FaultSecretEmpty}, creds: []string{"pull hub.test 1"},
 		},
 		"a token for this registry, a login for another": {
 			secrets: []string{"pull"},
 			byName:  map[string]kube.Secret{"pull": pullSecret(`{"auths":{"hub.test":{"registrytoken":"` + password + `"},"other.test":{"auth":"` + auth + `"}}}`)},
-			reads:   []string{"team/pull"}, metrics: []string{"found"}, logins: []string{"pull hub.test 1"},
+			reads:   []string{"team/pull"}, metrics: []string{"found"}, creds: []string{"pull hub.test 1"},
 			want: []string{`Failed | SecretWithoutCredentials | pull secret pull: the entry for "hub.test" has only a token, which the kubelet does not read: it sends an empty login`},
 		},
 		"an empty login and a good one": {
 			secrets: []string{"pull"},
 			byName:  map[string]kube.Secret{"pull": pullSecret(`{"auths":{"hub.test/team":{},"hub.test":{"auth":"` + auth + `"}}}`)},
-			reads:   []string{"team/pull"}, metrics: []string{"found"}, logins: []string{"pull hub.test/team 1", "pull hub.test 2"},
+			reads:   []string{"team/pull"}, metrics: []string{"found"}, creds: []string{"pull hub.test/team 1", "pull hub.test 2"},
 			want: []string{"Passed | secret pull has credentials for hub.test under hub.test"},
 		},
 		"for another host": {
-			secrets: []string{"pull"}, byName: map[string]kube.Secret{"pull": loginFor("hub2.test", "quay.test")}, reads: []string{"team/pull"}, metrics: []string{"found"},
+			secrets: []string{"pull"}, byName: map[string]kube.Secret{"pull": secretFor("hub2.test", "quay.test")}, reads: []string{"team/pull"}, metrics: []string{"found"},
 			want: []string{"Failed | NoMatchingCredential | secret pull is for hub2.test, quay.test, the image is on hub.test"},
 		},
 		"for another port": {
-			secrets: []string{"pull"}, byName: map[string]kube.Secret{"pull": loginFor("hub.test:443")}, reads: []string{"team/pull"}, metrics: []string{"found"},
+			secrets: []string{"pull"}, byName: map[string]kube.Secret{"pull": secretFor("hub.test:443")}, reads: []string{"team/pull"}, metrics: []string{"found"},
 			want: []string{`Failed | NoMatchingCredential | secret pull is for hub.test:443; "hub.test:443" names port 443; the image is on hub.test (no port and the default port are not the same to the kubelet)`},
 		},
 		"for another path": {
-			secrets: []string{"pull"}, byName: map[string]kube.Secret{"pull": loginFor("hub.test/ops")}, reads: []string{"team/pull"}, metrics: []string{"found"},
+			secrets: []string{"pull"}, byName: map[string]kube.Secret{"pull": secretFor("hub.test/ops")}, reads: []string{"team/pull"}, metrics: []string{"found"},
 			want: []string{`Failed | NoMatchingCredential | secret pull is for hub.test/ops; "hub.test/ops" is for other paths; the image is hub.test/team/app`},
 		},
 		"for many hosts": {
-			secrets: []string{"pull"}, byName: map[string]kube.Secret{"pull": loginFor("g.test", "f.test", "e.test", "d.test", "c.test", "b.test", "a.test")},
+			secrets: []string{"pull"}, byName: map[string]kube.Secret{"pull": secretFor("g.test", "f.test", "e.test", "d.test", "c.test", "b.test", "a.test")},
 			reads: []string{"team/pull"}, metrics: []string{"found"},
 			want: []string{"Failed | NoMatchingCredential | secret pull is for a.test, b.test, c.test, d.test, e.test and 2 more, the image is on hub.test"},
 		},
 		"match": {
-			secrets: []string{"pull"}, byName: map[string]kube.Secret{"pull": loginFor("https://hub.test/v2/")}, reads: []string{"team/pull"}, metrics: []string{"found"},
-			want: []string{"Passed | secret pull has credentials for hub.test under https://hub.test/v2/"}, logins: []string{"pull https://hub.test/v2/ 1"},
+			secrets: []string{"pull"}, byName: map[string]kube.Secret{"pull": secretFor("https://hub.test/v2/")}, reads: []string{"team/pull"}, metrics: []string{"found"},
+			want: []string{"Passed | secret pull has credentials for hub.test under https://hub.test/v2/"}, creds: []string{"pull https://hub.test/v2/ 1"},
 		},
 		"match, with a line break": {
 			secrets: []string{"pull"}, byName: map[string]kube.Secret{"pull": pullSecret(dockerConfig(user, password+"\n", "hub.test"))},
-			reads: []string{"team/pull"}, metrics: []string{"found"}, logins: []string{"pull hub.test 1"},
+			reads: []string{"team/pull"}, metrics: []string{"found"}, creds: []string{"pull hub.test 1"},
 			want: []string{`Passed | secret pull has credentials for hub.test under hub.test: the entry for "hub.test" has a user or password that begins or ends with a blank or line break, which the kubelet sends along`},
 		},
 		"old type": {
-			secrets: []string{"pull"}, reads: []string{"team/pull"}, metrics: []string{"found"}, logins: []string{"pull hub.test 1"},
-			byName: map[string]kube.Secret{"pull": {Type: keyring.TypeDockercfg, Data: map[string][]byte{keyring.DataDockercfg: []byte(`{"hub.test":{"auth":"` + auth + `"}}`)}}},
+			secrets: []string{"pull"}, reads: []string{"team/pull"}, metrics: []string{"found"}, creds: []string{"pull hub.test 1"},
+			byName: map[string]kube.Secret{"pull": {Type: keyring.TypeDockercfg, Data: credential.Redact(map[string][]byte{keyring.DataDockercfg: []byte(`{"hub.test":{"auth":"` + auth + `"}}`)})}},
 			want:   []string{"Passed | secret pull has credentials for hub.test under hub.test"},
 		},
 		"several, one of each": {
 			secrets: []string{"gone", "other", "good", "closed", "glob"},
-			byName:  map[string]kube.Secret{"other": loginFor("other.test"), "good": loginFor("hub.test"), "glob": loginFor("*.test")},
+			byName:  map[string]kube.Secret{"other": secretFor("other.test"), "good": secretFor("hub.test"), "glob": secretFor("*.test")},
 			errs:    map[string]error{"closed": kube.ErrNoAccess},
 			reads:   []string{"team/gone", "team/other", "team/good", "team/closed", "team/glob"},
 			metrics: []string{"missing", "found", "found", "forbidden", "found"},
-			logins:  []string{"good hub.test 1", "glob *.test 2"},
+			creds:   []string{"good hub.test 1", "glob *.test 2"},
 			want: []string{
 				"Failed | SecretNotFound | secret gone does not exist in namespace team",
 				"Failed | NoMatchingCredential | secret other is for other.test, the image is on hub.test",
@@ -135,13 +136,13 @@ func TestCheckCredentials(t *testing.T) {
 			},
 		},
 		"one malformed beside a good one": {
-			secrets: []string{"good", "bad"}, byName: map[string]kube.Secret{"good": loginFor("hub.test"), "bad": pullSecret(`{"auths":"x"}`)},
+			secrets: []string{"good", "bad"}, byName: map[string]kube.Secret{"good": secretFor("hub.test"), "bad": pullSecret(`{"auths":"x"}`)},
 			reads: []string{"team/good", "team/bad"}, metrics: []string{"found", "found"},
-			faulty: []diagnosis.Fault{"", diagnosis.FaultSecretMalformed}, // the kubelet takes no login at all
+			faulty: []diagnosis.Fault{"", diagnosis.FaultSecretMalformed}, // the kubelet takes no credential at all
 		},
 		"named twice": {
-			secrets: []string{"pull", "pull"}, byName: map[string]kube.Secret{"pull": loginFor("hub.test")},
-			reads: []string{"team/pull"}, metrics: []string{"found"}, logins: []string{"pull hub.test 1", "pull hub.test 2"},
+			secrets: []string{"pull", "pull"}, byName: map[string]kube.Secret{"pull": secretFor("hub.test")},
+			reads: []string{"team/pull"}, metrics: []string{"found"}, creds: []string{"pull hub.test 1", "pull hub.test 2"},
 			want: []string{"Passed | secret pull has credentials for hub.test under hub.test", "Passed | secret pull has credentials for hub.test under hub.test"},
 		},
 		"missing, named twice": {
@@ -149,7 +150,7 @@ func TestCheckCredentials(t *testing.T) {
 			want: []string{"Failed | SecretNotFound | secret pull does not exist in namespace team", "Failed | SecretNotFound | secret pull does not exist in namespace team"},
 		},
 		"invalid image": {
-			image: "Hub/App", secrets: []string{"pull"}, byName: map[string]kube.Secret{"pull": loginFor("hub.test")},
+			image: "Hub/App", secrets: []string{"pull"}, byName: map[string]kube.Secret{"pull": secretFor("hub.test")},
 			want: []string{"NotRun | the image reference does not parse, so no secret is read"},
 		},
 		"invalid image, no secret": {image: "Hub/App", want: []string{"NotRun | the image reference does not parse, so no secret is read"}},
@@ -162,7 +163,7 @@ func TestCheckCredentials(t *testing.T) {
 			if tc.image != "" {
 				f.SetImage(parsed(tc.image))
 			}
-			got, logins := c.checkCredentials(t.Context(), f)
+			got, creds := c.checkCredentials(t.Context(), f)
 			wellFormed(t, f, got)
 			if tc.want != nil {
 				wantLines(t, "evidence", of(f, got, diagnosis.CheckCredentials), tc.want...)
@@ -170,10 +171,10 @@ func TestCheckCredentials(t *testing.T) {
 			if tc.faulty != nil {
 				wantFaults(t, got, tc.faulty)
 			}
-			wantLines(t, "logins", places(logins), tc.logins...)
+			wantLines(t, "logins", places(creds), tc.creds...)
 			wantLines(t, "reads", secrets.reads, tc.reads...)
 			wantLines(t, "metrics", metrics.secrets, tc.metrics...)
-			discreet(t, fmt.Sprintf("%+v %#v", logins, logins))
+			discreet(t, fmt.Sprintf("%+v %#v", creds, creds))
 		})
 	}
 }
@@ -189,9 +190,9 @@ func wantFaults(t *testing.T, got []diagnosis.Evidence, want []diagnosis.Fault) 
 	}
 }
 
-func places(logins []keyring.Login) []string {
+func places(creds []keyring.Credential) []string {
 	var out []string
-	for _, l := range logins {
+	for _, l := range creds {
 		out = append(out, fmt.Sprint(l.Source, " ", l.Key, " ", l.Order))
 	}
 	return out
@@ -200,7 +201,7 @@ func places(logins []keyring.Login) []string {
 // The fields on which rules decide say the same as the sentence.
 func TestCredentialFields(t *testing.T) {
 	t.Parallel()
-	c := &Collector{Options: Options{Metrics: &fakeMetrics{}, Secrets: &fakeSecrets{byName: map[string]kube.Secret{"other": loginFor("z.test", "a.test")}}}}
+	c := &Collector{Options: Options{Metrics: &fakeMetrics{}, Secrets: &fakeSecrets{byName: map[string]kube.Secret{"other": secretFor("z.test", "a.test")}}}}
 	got, _ := c.checkCredentials(t.Context(), failure(image, "other", "gone"))
 	if got[0].Credentials().Secret != "other" || !slices.Equal(got[0].Credentials().Hosts, []string{"a.test", "z.test"}) {
 		t.Errorf("evidence %+v", got[0])
@@ -246,14 +247,14 @@ func TestHostsOfEverySecretRead(t *testing.T) {
 	}
 }
 
-// A login in front of a registry key's "@" is not told either.
+// A credential in front of a registry key's "@" is not told either.
 func TestCredentialInKey(t *testing.T) {
 	t.Parallel()
 	for _, host := range []string{"hub.test", "other.test"} {
-		c := &Collector{Options: Options{Metrics: &fakeMetrics{}, Secrets: &fakeSecrets{byName: map[string]kube.Secret{"pull": loginFor("https://" + user + ":" + password + "@" + host)}}}}
-		got, logins := c.checkCredentials(t.Context(), failure(image, "pull"))
+		c := &Collector{Options: Options{Metrics: &fakeMetrics{}, Secrets: &fakeSecrets{byName: map[string]kube.Secret{"pull": secretFor("https://" + user + ":" + password + "@" + host)}}}}
+		got, creds := c.checkCredentials(t.Context(), failure(image, "pull"))
 		wellFormed(t, failure(image, "pull"), got)
-		discreet(t, fmt.Sprint(got, logins))
+		discreet(t, fmt.Sprint(got, creds))
 		if text := detail(failure(image, "pull"), got[0]); !strings.Contains(text, host) {
 			t.Errorf("the host is not told: %s", text)
 		}
@@ -262,10 +263,10 @@ func TestCredentialInKey(t *testing.T) {
 
 func TestCheckCredentialsWithoutAPIServer(t *testing.T) {
 	t.Parallel()
-	got, logins := (&Collector{Options: Options{Metrics: &fakeMetrics{}}}).checkCredentials(t.Context(), failure(image, "pull"))
+	got, creds := (&Collector{Options: Options{Metrics: &fakeMetrics{}}}).checkCredentials(t.Context(), failure(image, "pull"))
 	wantLines(t, "evidence", of(failure(image, "pull"), got, diagnosis.CheckCredentials), "NotRun | SecretUnreadable | no API server to read secrets from")
-	if logins != nil {
-		t.Errorf("logins %v", logins)
+	if creds != nil {
+		t.Errorf("logins %v", creds)
 	}
 }
 
@@ -274,10 +275,10 @@ func TestCheckCredentialsNotGiven(t *testing.T) {
 	t.Parallel()
 	m := &fakeMetrics{}
 	c := &Collector{Options: Options{Metrics: m, Secrets: &fakeSecrets{errs: map[string]error{"pull": fmt.Errorf("reading: %w", Unread("secret pull is not in the files"))}}}}
-	got, logins := c.checkCredentials(t.Context(), failure(image, "pull"))
+	got, creds := c.checkCredentials(t.Context(), failure(image, "pull"))
 	wantLines(t, "evidence", of(failure(image, "pull"), got, diagnosis.CheckCredentials), "NotRun | SecretUnreadable | secret pull is not in the files")
-	if len(logins) != 0 || len(m.secrets) != 0 || got[0].Credentials().Secret != "pull" {
-		t.Errorf("logins %v, metrics %v, %+v", logins, m.secrets, got[0])
+	if len(creds) != 0 || len(m.secrets) != 0 || got[0].Credentials().Secret != "pull" {
+		t.Errorf("logins %v, metrics %v, %+v", creds, m.secrets, got[0])
 	}
 }
 

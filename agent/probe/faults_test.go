@@ -88,7 +88,7 @@ func diagnoseCase(t *testing.T, w *faulttest.World, c faulttest.Case, limits reg
 	var names []string
 	for _, l := range c.Credentials {
 		names = append(names, l.Source)
-		secrets.byName[l.Source] = pullSecret(dockerConfig(l.Username, l.Password, l.Key))
+		secrets.byName[l.Source] = pullSecret(dockerConfig(l.Username.Reveal(), l.Password.Reveal(), l.Key))
 	}
 	collector := New(Options{Secrets: secrets, Metrics: &fakeMetrics{}, Registries: nodeconfig.Options{
 		Root: root, CertsDir: "/etc/containerd/certs.d", TempDir: t.TempDir(), Version: "test", Proxy: w.Proxy, Timeouts: limits,
@@ -116,7 +116,7 @@ func secretive(t *testing.T, c faulttest.Case, all []diagnosis.Evidence) {
 		text += whole(e)
 	}
 	for _, l := range c.Credentials {
-		if strings.Contains(text, l.Password) {
+		if strings.Contains(text, l.Password.Reveal()) {
 			t.Errorf("%s: the password is in the evidence", c.Name)
 		}
 	}

@@ -76,11 +76,11 @@ func (c *Collector) askImage(ctx context.Context, image string) *imageAnswer {
 // checkUse adds to the evidence on an image that is there whether the kubelet
 // lets this pod use it (images.EnsureImageExists, PullManager.MustAttemptImagePull).
 // With the policy Always it does not ask.
-func (c *Collector) checkUse(f diagnosis.Failure, image diagnosis.Evidence, id string, credentials []diagnosis.Evidence, logins []keyring.Login) diagnosis.Evidence {
+func (c *Collector) checkUse(f diagnosis.Failure, image diagnosis.Evidence, id string, credentials []diagnosis.Evidence, creds []keyring.Credential) diagnosis.Evidence {
 	if c.Node == nil || id == "" || f.PullPolicy != "IfNotPresent" && f.PullPolicy != "Never" {
 		return image
 	}
-	a := c.Node.Verdict(useQuestion(f, id, credentials, logins))
+	a := c.Node.Verdict(useQuestion(f, id, credentials, creds))
 	facts := &diagnosis.ImageFacts{Record: records[a.Verdict], Recorded: a.Recorded, Written: a.Written}
 	image.Body = facts
 	if facts.Use() == diagnosis.UseRefused {
@@ -105,9 +105,9 @@ var records = map[kubelet.Verdict]diagnosis.Record{ //nolint:gochecknoglobals //
 	kubelet.VerdictUndecided:             diagnosis.RecordUndecided,
 }
 
-// useQuestion is what the kubelet asks its records: only the logins of the pod's
+// useQuestion is what the kubelet asks its records: only the credentials of the pod's
 // own secrets count.
-func useQuestion(f diagnosis.Failure, id string, credentials []diagnosis.Evidence, logins []keyring.Login) kubelet.Question {
+func useQuestion(f diagnosis.Failure, id string, credentials []diagnosis.Evidence, creds []keyring.Credential) kubelet.Question {
 	q := kubelet.Question{
 		Image: f.Ref(), ImageRef: id,
 		ServiceAccount: kubelet.ServiceAccount{Namespace: f.Namespace, Name: f.ServiceAccount},
@@ -115,7 +115,7 @@ func useQuestion(f diagnosis.Failure, id string, credentials []diagnosis.Evidenc
 			return e.Fault == diagnosis.FaultSecretUnreadable || e.Fault == diagnosis.FaultSecretMalformed
 		}),
 	}
-	for _, l := range logins {
+	for _, l := range creds {
 		if !l.OfNode {
 			q.Secrets = append(q.Secrets, kubelet.Secret{UID: l.UID, Namespace: f.Namespace, Name: l.Source, CredentialHash: l.Hash()})
 		}

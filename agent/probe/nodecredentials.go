@@ -8,7 +8,7 @@ import (
 	"github.com/whypull/whypull/agent/kubelet"
 )
 
-// now is the time by which logins are judged.
+// now is the time by which credentials are judged.
 func (c *Collector) now() time.Time {
 	if c.asker == nil {
 		return time.Now()
@@ -35,7 +35,7 @@ func nodeEvidence(found keyring.Lookup, now time.Time) []diagnosis.Evidence {
 	if found.Node == nil || !found.Node.Matches() {
 		return nil
 	}
-	entry := matched(*found.Node, found.Logins)
+	entry := matched(*found.Node, found.Credentials)
 	facts := &diagnosis.CredentialFacts{File: found.Node.Name, Key: entry.Key, Note: entry.Text}
 	if found.Node.Problem != "" {
 		facts.Problem, facts.Note = found.Node.Reason, "" // one is enough
@@ -43,22 +43,22 @@ func nodeEvidence(found keyring.Lookup, now time.Time) []diagnosis.Evidence {
 	e := diagnosis.Evidence{Check: diagnosis.CheckCredentials, Outcome: diagnosis.Passed, Body: facts}
 	if bringsNone(entry) {
 		e.Outcome = diagnosis.Inconclusive
-	} else if old, ok := outdated(found.Logins, found.Node.Name, true); ok {
+	} else if old, ok := outdated(found.Credentials, found.Node.Name, true); ok {
 		e.Outcome, e.Fault = diagnosis.Failed, expired(facts, old)
 	} else {
-		facts.Expires = soon(found.Logins, found.Node.Name, true, now)
+		facts.Expires = soon(found.Credentials, found.Node.Name, true, now)
 	}
 	return []diagnosis.Evidence{e}
 }
 
-// outdated returns the first login of a source if all that it has for the image
+// outdated returns the first credential of a source if all that it has for the image
 // are over their time.
-func outdated(logins []keyring.Login, source string, ofNode bool) (first keyring.Login, ok bool) {
-	for _, l := range logins {
+func outdated(creds []keyring.Credential, source string, ofNode bool) (first keyring.Credential, ok bool) {
+	for _, l := range creds {
 		switch {
 		case l.Source != source || l.OfNode != ofNode || l.Empty():
 		case !overdue(l):
-			return keyring.Login{}, false
+			return keyring.Credential{}, false
 		case !ok:
 			first, ok = l, true
 		}
@@ -66,17 +66,17 @@ func outdated(logins []keyring.Login, source string, ofNode bool) (first keyring
 	return first, ok
 }
 
-// overdue reports whether a login is over its time by its own account or by its age.
-func overdue(l keyring.Login) bool {
+// overdue reports whether a credential is over its time by its own account or by its age.
+func overdue(l keyring.Credential) bool {
 	return l.Validity == diagnosis.ValidityExpired || l.Validity == diagnosis.ValidityOutlived
 }
 
-// soon returns when the last of a source's logins expires that name their end, if
+// soon returns when the last of a source's credentials expires that name their end, if
 // all of them do so within the hour; else the zero time. One that names none may
 // stay.
-func soon(logins []keyring.Login, source string, ofNode bool, now time.Time) time.Time {
+func soon(creds []keyring.Credential, source string, ofNode bool, now time.Time) time.Time {
 	var last time.Time
-	for _, l := range logins {
+	for _, l := range creds {
 		if l.Source != source || l.OfNode != ofNode || l.Empty() || overdue(l) {
 			continue
 		}
@@ -90,9 +90,9 @@ func soon(logins []keyring.Login, source string, ofNode bool, now time.Time) tim
 	return last
 }
 
-// expired notes the facts of a login that has expired.
-func expired(facts *diagnosis.CredentialFacts, l keyring.Login) diagnosis.Fault {
-	facts.Credential = credential(l)
+// expired notes the facts of a credential that has expired.
+func expired(facts *diagnosis.CredentialFacts, l keyring.Credential) diagnosis.Fault {
+	facts.Credential = credentialRef(l)
 	if l.Validity == diagnosis.ValidityExpired {
 		facts.ExpiredAt = l.Expires
 	} else {
@@ -101,9 +101,9 @@ func expired(facts *diagnosis.CredentialFacts, l keyring.Login) diagnosis.Fault 
 	return diagnosis.FaultCredentialExpired
 }
 
-// credential names a login in evidence.
-func credential(l keyring.Login) *diagnosis.Credential {
-	return &diagnosis.Credential{Source: l.Source, OfNode: l.OfNode, Key: l.Key, Order: l.Order, Validity: l.Validity}
+// credentialRef names a credential in evidence.
+func credentialRef(l keyring.Credential) *diagnosis.CredentialRef {
+	return &diagnosis.CredentialRef{Source: l.Source, OfNode: l.OfNode, Key: l.Key, Order: l.Order, Validity: l.Validity}
 }
 
 // providers are the plugins that the kubelet asks too. What they answer is not

@@ -16,6 +16,7 @@ import (
 	"github.com/whypull/whypull/agent/keyring"
 	"github.com/whypull/whypull/agent/kube"
 	"github.com/whypull/whypull/agent/kubelet"
+	"github.com/whypull/whypull/cri/credential"
 	"github.com/whypull/whypull/cri/critest"
 )
 
@@ -42,7 +43,7 @@ func TestNodeCredentials(t *testing.T) {
 		content string
 		secrets []string
 		want    []string
-		logins  []string
+		creds   []string
 	}{
 		"a match": {dockerConfig(user, password, "hub.test"), []string{"gone"},
 			[]string{missing, "Passed | the node's file /var/lib/kubelet/config.json has credentials for hub.test under hub.test"},
@@ -66,13 +67,13 @@ func TestNodeCredentials(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			secrets := &fakeSecrets{byName: map[string]kube.Secret{"good": loginFor("hub.test"), "bad": pullSecret("{")}}
+			secrets := &fakeSecrets{byName: map[string]kube.Secret{"good": secretFor("hub.test"), "bad": pullSecret("{")}}
 			c := &Collector{Options: Options{Secrets: secrets, Metrics: &fakeMetrics{}, Node: kubeletOf(t, map[string]string{nodeFile: tc.content})}}
-			got, logins := c.checkCredentials(t.Context(), failure(image, tc.secrets...))
+			got, creds := c.checkCredentials(t.Context(), failure(image, tc.secrets...))
 			wellFormed(t, failure(image, tc.secrets...), got)
 			wantLines(t, "evidence", of(failure(image, tc.secrets...), got, diagnosis.CheckCredentials), tc.want...)
-			wantLines(t, "logins", places(logins), tc.logins...)
-			for _, l := range logins {
+			wantLines(t, "logins", places(creds), tc.creds...)
+			for _, l := range creds {
 				if l.OfNode != strings.HasPrefix(l.Source, "/") {
 					t.Errorf("%v is of the node: %t", l, l.OfNode)
 				}
@@ -86,9 +87,9 @@ func TestNodeCredentialsNotVisible(t *testing.T) {
 	t.Parallel()
 	for name, node := range map[string]NodeCredentials{"none": nil, "not mounted": kubeletOf(t, nil)} {
 		c := &Collector{Options: Options{Secrets: &fakeSecrets{}, Metrics: &fakeMetrics{}, Node: node}}
-		got, logins := c.checkCredentials(t.Context(), failure(image))
-		if len(got) != 1 || len(logins) != 0 {
-			t.Errorf("%s: %+v, %v", name, got, logins)
+		got, creds := c.checkCredentials(t.Context(), failure(image))
+		if len(got) != 1 || len(creds) != 0 {
+			t.Errorf("%s: %+v, %v", name, got, creds)
 		}
 	}
 }
@@ -97,7 +98,7 @@ func TestProvidersEvidence(t *testing.T) {
 	t.Parallel()
 	const config = `{"apiVersion":"kubelet.config.k8s.io/v1","kind":"CredentialProviderConfig","providers":[
 		{"name":"z-provider","matchImages":["*.test"],"tokenAttributes":{}},{"name":"gcr","matchImages":["gcr.io"]},{"name":"a-provider","matchImages":["x.test","hub.test/%74eam"]}]}`
-	c := &Collector{Options: Options{Secrets: &fakeSecrets{byName: map[string]kube.Secret{"good": loginFor("hub.test")}}, Metrics: &fakeMetrics{}, Node: kubeletOf(t, map[string]string{"etc/eks/image-credential-provider/config.json": config})}}
+	c := &Collector{Options: Options{Secrets: &fakeSecrets{byName: map[string]kube.Secret{"good": secretFor("hub.test")}}, Metrics: &fakeMetrics{}, Node: kubeletOf(t, map[string]string{"etc/eks/image-credential-provider/config.json": config})}}
 	got, _ := c.checkCredentials(t.Context(), failure(image, "good"))
 	wellFormed(t, failure(image, "good"), got)
 	wantLines(t, "evidence", of(failure(image, "good"), got, diagnosis.CheckCredentials),
@@ -109,7 +110,7 @@ func TestProvidersEvidence(t *testing.T) {
 	}
 }
 
-// A login that is over its time is told with dates, not ages.
+// A credential that is over its time is told with dates, not ages.
 func TestExpiredCredentials(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 1, 5, 0, 0, 0, 0, time.UTC)
@@ -200,7 +201,7 @@ func TestMissingSecretElsewhere(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			secrets := &findingSecrets{exists: tc.exists, err: tc.err, fakeSecrets: fakeSecrets{byName: map[string]kube.Secret{"good": loginFor("hub.test")}}}
+			secrets := &findingSecrets{exists: tc.exists, err: tc.err, fakeSecrets: fakeSecrets{byName: map[string]kube.Secret{"good": secretFor("hub.test")}}}
 			c := &Collector{Options: Options{Secrets: secrets, Metrics: &fakeMetrics{}}}
 			got, _ := c.checkCredentials(t.Context(), failure(image, "pull", "good"))
 			wellFormed(t, failure(image, "pull", "good"), got)
@@ -260,7 +261,7 @@ func TestImageUse(t *testing.T) {
 			t.Parallel()
 			n := newNode(t, nil, nil)
 			n.runtime.Add(critest.NewImage(id, []string{image}, nil))
-			pull := loginFor("hub.test")
+			pull := secretFor("hub.test")
 			pull.UID = "u-1"
 			n.secrets.byName, n.secrets.errs = map[string]kube.Secret{"pull": pull}, map[string]error{"closed": kube.ErrNoAccess}
 			n.collector.Node = kubeletOf(t, tc.files)
@@ -349,19 +350,19 @@ func TestImageUseAbsent(t *testing.T) {
 	wantLines(t, "evidence", of(f, known, diagnosis.CheckImage), "Failed | ImageAbsent | the image is not on node worker-3")
 }
 
-// What is there and cannot be used has a login that the kubelet hashes as we do.
+// What is there and cannot be used has a credential that the kubelet hashes as we do.
 func TestImageUseByHash(t *testing.T) {
 	t.Parallel()
 	found, err := keyring.Find(parsed(image), keyring.Sources{Secrets: []keyring.Secret{{Name: "x", Type: keyring.TypeDockerConfigJSON,
-		Data: map[string][]byte{keyring.DataDockerConfigJSON: []byte(dockerConfig(user, password, "hub.test"))}}}})
+		Data: credential.Redact(map[string][]byte{keyring.DataDockerConfigJSON: []byte(dockerConfig(user, password, "hub.test"))})}}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	n := newNode(t, nil, nil)
 	n.runtime.Add(critest.NewImage("sha256:1", []string{image}, nil))
-	n.secrets.byName = map[string]kube.Secret{"pull": loginFor("hub.test")}
+	n.secrets.byName = map[string]kube.Secret{"pull": secretFor("hub.test")}
 	root := writeFiles(t, recordOf("sha256:1", "hub.test/team/app", fmt.Sprintf(
-		`{"kubernetesSecrets":[{"uid":"u-7","namespace":"other","name":"y","credentialHash":%q}]}`, found.Logins[0].Hash())))
+		`{"kubernetesSecrets":[{"uid":"u-7","namespace":"other","name":"y","credentialHash":%q}]}`, found.Credentials[0].Hash())))
 	if _, err := os.Stat(filepath.Join(root, "var/lib/kubelet/image_manager/pulled")); err != nil {
 		t.Fatal(err)
 	}
@@ -371,13 +372,13 @@ func TestImageUseByHash(t *testing.T) {
 	known, _ := n.collector.quick(t.Context(), f)
 	wantLines(t, "evidence", of(f, known, diagnosis.CheckImage),
 		"Passed | the image is on node worker-3, and the kubelet lets this pod use it: it has the credentials of an earlier pull")
-	if text := fmt.Sprintf("%+v", known); strings.Contains(text, found.Logins[0].Hash()) {
+	if text := fmt.Sprintf("%+v", known); strings.Contains(text, found.Credentials[0].Hash()) {
 		t.Errorf("the hash is in the evidence: %s", text)
 	}
 }
 
 // A token that is over within the hour is said to be, by the absolute time, as
-// long as no other of the source's logins stays.
+// long as no other of the source's credentials stays.
 func TestCredentialExpiresSoon(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)

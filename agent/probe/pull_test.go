@@ -225,7 +225,7 @@ func TestPullEvidence(t *testing.T) {
 func TestSandboxEvidence(t *testing.T) {
 	t.Parallel()
 	n := followed(t)
-	n.secrets.byName["regcred"] = loginFor("registry.k8s.io")
+	n.secrets.byName["regcred"] = secretFor("registry.k8s.io")
 	f := starting("registry.test/team/app:v1")
 	f.PullSecrets, f.Since = []string{"regcred"}, noon()
 	hanging := n.hanging([]diagnosis.Failure{f})

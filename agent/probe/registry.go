@@ -20,8 +20,8 @@ import (
 	"github.com/whypull/whypull/cri/registry"
 )
 
-// maxLogins bounds what one pod's secrets can make whypull ask of a registry.
-const maxLogins = 8
+// maxCredentials bounds what one pod's secrets can make whypull ask of a registry.
+const maxCredentials = 8
 
 // visit is the asking of one image's endpoints for one failure.
 type visit struct {
@@ -30,7 +30,7 @@ type visit struct {
 	text   diagnosis.Evidence // what the runtime's message supports
 	config *nodeconfig.Config
 	ref    reference.Named
-	logins []keyring.Login
+	creds  []keyring.Credential
 	since  time.Time // earlier answers do not serve
 	blind  bool      // the node's certificate authorities were not found
 }
@@ -57,9 +57,9 @@ func (v visit) endpoints(ctx context.Context, all []registry.Endpoint) []diagnos
 }
 
 // served reports whether the kubelet's attempt would succeed at this endpoint: with
-// one of the logins where there are any, else without; and that nothing is wrong
+// one of the credentials where there are any, else without; and that nothing is wrong
 // with what it would get.
-func served(found []diagnosis.Evidence, attempts []*keyring.Login) bool {
+func served(found []diagnosis.Evidence, attempts []*keyring.Credential) bool {
 	return slices.ContainsFunc(found, func(e diagnosis.Evidence) bool {
 		bad := func(o diagnosis.Evidence) bool {
 			return o.Registry().Content && o.Outcome == diagnosis.Failed && o.Credential().Is(e.Credential())
@@ -69,8 +69,8 @@ func served(found []diagnosis.Evidence, attempts []*keyring.Login) bool {
 	})
 }
 
-// endpoint resolves one endpoint's name and asks it: with each login in the
-// kubelet's order until one is good, then without any. A login that gets the
+// endpoint resolves one endpoint's name and asks it: with each credential in the
+// kubelet's order until one is good, then without any. A credential that gets the
 // manifest and is refused what it names is not good: the kubelet goes on to the
 // next after any failure (kuberuntime, PullImage). Without any it then is not
 // asked, since that would tell no more.
@@ -85,51 +85,51 @@ func (v visit) endpoint(ctx context.Context, e registry.Endpoint) []diagnosis.Ev
 	}
 	out := v.tell(nil, name...)
 	attempts := v.attempts(e)
-	if e.WithoutCredential && len(v.logins) > 0 {
+	if e.WithoutCredential && len(v.creds) > 0 {
 		withheld := unaskedOf(diagnosis.ReasonCredentialsWithheld, nil)
 		withheld.Outcome = diagnosis.Inconclusive
 		out = v.tell(out, v.mark(e, withheld))
 	}
 	refused := false
-	for i, login := range attempts {
-		if refused && login == nil {
+	for i, cred := range attempts {
+		if refused && cred == nil {
 			break
 		}
-		answer, found := v.attempt(ctx, e, login, len(attempts) == 1 || login != nil)
+		answer, found := v.attempt(ctx, e, cred, len(attempts) == 1 || cred != nil)
 		out = append(out, found...)
 		if answer.Fault == registry.FaultRateLimited {
 			out = v.tell(out, v.untried(e, attempts[i+1:], diagnosis.ReasonLimited)...)
 		}
 		another := answer.Found && slices.ContainsFunc(found, contentRefused)
 		refused = refused || another
-		if !another && (answer.Found || aboutEndpoint(answer) || answer.Fault == registry.FaultRateLimited || login != nil && indifferent(answer)) {
+		if !another && (answer.Found || aboutEndpoint(answer) || answer.Fault == registry.FaultRateLimited || cred != nil && indifferent(answer)) {
 			return out
 		}
 	}
-	if usable := v.usable(); len(usable) > maxLogins && !e.WithoutCredential {
-		out = v.tell(out, v.untried(e, usable[maxLogins:], diagnosis.ReasonEnoughTried)...)
+	if usable := v.usable(); len(usable) > maxCredentials && !e.WithoutCredential {
+		out = v.tell(out, v.untried(e, usable[maxCredentials:], diagnosis.ReasonEnoughTried)...)
 	}
 	return out
 }
 
-// attempt asks an endpoint with one login, for the content too where it is one of
+// attempt asks an endpoint with one credential, for the content too where it is one of
 // the kubelet's own attempts.
-func (v visit) attempt(ctx context.Context, e registry.Endpoint, login *keyring.Login, kubelets bool) (registry.Answer, []diagnosis.Evidence) {
+func (v visit) attempt(ctx context.Context, e registry.Endpoint, cred *keyring.Credential, kubelets bool) (registry.Answer, []diagnosis.Evidence) {
 	start := time.Now()
-	answer, borrowed := v.c.asker.ask(ctx, e, v.ref, login, v.since, kubelets)
-	evidence := v.mark(e, v.evidence(e, answer, login))
+	answer, borrowed := v.c.asker.ask(ctx, e, v.ref, cred, v.since, kubelets)
+	evidence := v.mark(e, v.evidence(e, answer, cred))
 	if borrowed {
 		evidence.Outcome, evidence.Reason = diagnosis.NotRun, diagnosis.ReasonLimitedForOthers
 	}
 	v.c.Metrics.Checked(evidence.Check, evidence.Outcome, time.Since(start))
 	out := v.tell(nil, evidence)
 	if answer.Found && kubelets {
-		out = v.tell(out, v.content(ctx, e, answer, login)...)
+		out = v.tell(out, v.content(ctx, e, answer, cred)...)
 	}
 	return answer, out
 }
 
-// contentRefused reports whether a login may not have what the manifest names, so
+// contentRefused reports whether a credential may not have what the manifest names, so
 // that another may.
 func contentRefused(e diagnosis.Evidence) bool {
 	faults := []diagnosis.Fault{diagnosis.FaultForbidden, diagnosis.FaultUnauthorized, diagnosis.FaultInsufficientScope}
@@ -142,52 +142,52 @@ func (v visit) tell(out []diagnosis.Evidence, e ...diagnosis.Evidence) []diagnos
 	return append(out, e...)
 }
 
-// indifferent reports whether an endpoint has answered without asking for the login, so
+// indifferent reports whether an endpoint has answered without asking for the credential, so
 // that it gives any other the same answer.
 func indifferent(a registry.Answer) bool {
 	return a.Status != 0 && !a.CredentialSent && a.Scheme == registry.SchemeNone
 }
 
-// untried are the logins that the kubelet would try and whypull has not tried.
-func (v visit) untried(e registry.Endpoint, logins []*keyring.Login, why diagnosis.Reason) []diagnosis.Evidence {
+// untried are the credentials that the kubelet would try and whypull has not tried.
+func (v visit) untried(e registry.Endpoint, creds []*keyring.Credential, why diagnosis.Reason) []diagnosis.Evidence {
 	var out []diagnosis.Evidence
-	for _, login := range logins {
-		if login != nil {
-			out = append(out, v.mark(e, unaskedOf(why, credential(*login))))
+	for _, cred := range creds {
+		if cred != nil {
+			out = append(out, v.mark(e, unaskedOf(why, credentialRef(*cred))))
 		}
 	}
-	return out[:min(len(out), maxLogins)]
+	return out[:min(len(out), maxCredentials)]
 }
 
 // unaskedOf is evidence that an endpoint was not asked with a credential.
-func unaskedOf(why diagnosis.Reason, c *diagnosis.Credential) diagnosis.Evidence {
+func unaskedOf(why diagnosis.Reason, c *diagnosis.CredentialRef) diagnosis.Evidence {
 	return diagnosis.Evidence{Outcome: diagnosis.NotRun, Reason: why, Body: &diagnosis.RegistryFacts{Credential: c}}
 }
 
-// usable are the logins that a runtime sends: one without a user is none.
-func (v visit) usable() []*keyring.Login {
-	var out []*keyring.Login
-	for i := range v.logins {
-		if !v.logins[i].Empty() {
-			out = append(out, &v.logins[i])
+// usable are the credentials that a runtime sends: one without a user is none.
+func (v visit) usable() []*keyring.Credential {
+	var out []*keyring.Credential
+	for i := range v.creds {
+		if !v.creds[i].Empty() {
+			out = append(out, &v.creds[i])
 		}
 	}
 	return out
 }
 
-// attempts are the logins to try at an endpoint; nil stands for none. The
+// attempts are the credentials to try at an endpoint; nil stands for none. The
 // node's own stands in where the pull brings none.
-func (v visit) attempts(e registry.Endpoint) []*keyring.Login {
+func (v visit) attempts(e registry.Endpoint) []*keyring.Credential {
 	out := v.usable()
 	if e.WithoutCredential {
 		out = nil
 	}
-	if len(out) == 0 && e.NodeLogin != nil && (len(v.logins) == 0 || e.WithoutCredential || v.config.EmptyLoginFallsBack()) {
-		own := keyring.NewLogin(e.NodeLoginSource, e.Host, 1, e.NodeLogin.Username, e.NodeLogin.Password)
+	if len(out) == 0 && e.NodeCredential != nil && (len(v.creds) == 0 || e.WithoutCredential || v.config.EmptyCredentialFallsBack()) {
+		own := keyring.NewCredential(e.NodeCredentialSource, e.Host, 1, *e.NodeCredential)
 		own.OfNode = true
 		out = append(out, &own)
 	}
-	return append(out[:min(len(out), maxLogins)], nil)
+	return append(out[:min(len(out), maxCredentials)], nil)
 }
 
 // name checks the endpoint's name. A literal address has none, and behind a
@@ -238,7 +238,7 @@ func hostname(hostport string) string {
 }
 
 // aboutEndpoint reports whether an answer is the same whatever is asked of the
-// endpoint, and with which login.
+// endpoint, and with which credential.
 func aboutEndpoint(a registry.Answer) bool {
 	switch a.Phase {
 	case registry.PhaseDNS, registry.PhaseConnect, registry.PhaseTLS:
@@ -251,9 +251,9 @@ func aboutEndpoint(a registry.Answer) bool {
 }
 
 // evidence is the answer to one question for the manifest.
-func (v visit) evidence(at registry.Endpoint, a registry.Answer, login *keyring.Login) diagnosis.Evidence {
-	a = meant(a, login)
-	e, facts := typed(a, login)
+func (v visit) evidence(at registry.Endpoint, a registry.Answer, cred *keyring.Credential) diagnosis.Evidence {
+	a = meant(a, cred)
+	e, facts := typed(a, cred)
 	facts.Reference = v.ref.String()
 	switch {
 	case a.Found:
@@ -280,11 +280,11 @@ func (v visit) evidence(at registry.Endpoint, a registry.Answer, login *keyring.
 }
 
 // meant is the answer with the fault that it has in this conversation: a token
-// server that forbids a login, and does not call it wrong, may as well forbid
+// server that forbids a credential, and does not call it wrong, may as well forbid
 // the repository; a page for people is not a registry's word that it has
 // nothing.
-func meant(a registry.Answer, login *keyring.Login) registry.Answer {
-	if login != nil && a.Phase == registry.PhaseToken && a.Status == http.StatusForbidden && a.Fault == registry.FaultUnauthorized {
+func meant(a registry.Answer, cred *keyring.Credential) registry.Answer {
+	if cred != nil && a.Phase == registry.PhaseToken && a.Status == http.StatusForbidden && a.Fault == registry.FaultUnauthorized {
 		a.Fault = registry.FaultForbidden
 	}
 	if a.Fault == registry.FaultNotFound && a.HTML {
@@ -294,7 +294,7 @@ func meant(a registry.Answer, login *keyring.Login) registry.Answer {
 }
 
 // typed is the part of evidence that is taken from the answer as it is.
-func typed(a registry.Answer, login *keyring.Login) (diagnosis.Evidence, *diagnosis.RegistryFacts) {
+func typed(a registry.Answer, cred *keyring.Credential) (diagnosis.Evidence, *diagnosis.RegistryFacts) {
 	facts := &diagnosis.RegistryFacts{
 		Phase: registryPhases[a.Phase], Status: a.Status, TokenHost: a.TokenHost, RetryAfter: a.RetryAfter,
 		Proxy: a.Proxy, ProxyStatus: a.ProxyStatus, ProxyFault: reportFault(a.ProxyFault),
@@ -302,8 +302,8 @@ func typed(a registry.Answer, login *keyring.Login) (diagnosis.Evidence, *diagno
 		Looked: a.Looked, Exists: a.Exists == registry.ExistsYes, SaysExpired: a.SaysExpired, Timings: timings(a.Durations),
 		Reserve: reserve(a.Err),
 	}
-	if login != nil {
-		facts.Credential = credential(*login)
+	if cred != nil {
+		facts.Credential = credentialRef(*cred)
 	}
 	if a.Via == "" || a.Via == a.Endpoint { // else they are those of the registry
 		facts.Addresses = addressTexts(a.Addresses)

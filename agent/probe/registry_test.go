@@ -11,6 +11,7 @@ import (
 
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/keyring"
+	"github.com/whypull/whypull/cri/credential"
 	"github.com/whypull/whypull/cri/nodeconfig"
 	"github.com/whypull/whypull/cri/registry"
 )
@@ -25,7 +26,7 @@ func visitOf(t *testing.T, ref string) visit {
 
 func TestSentences(t *testing.T) {
 	t.Parallel()
-	login := keyring.NewLogin("pull", "hub.test", 2, user, password)
+	cred := keyring.NewCredential("pull", "hub.test", 2, credential.New(user, password))
 	cert := &registry.Certificate{Subject: "x", Issuer: "Test Authority", Names: []string{"a.test", "b.test"},
 		NotBefore: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), NotAfter: time.Date(2026, 1, 2, 0, 0, 0, 0, time.FixedZone("", 3600))}
 	type answer = registry.Answer
@@ -33,20 +34,20 @@ func TestSentences(t *testing.T) {
 	remote := netip.MustParseAddrPort("10.0.0.9:443")
 	for name, tc := range map[string]struct {
 		answer answer
-		login  *keyring.Login
+		cred   *keyring.Credential
 		blind  bool
 		want   string
 	}{
 		"found":             {answer{Found: true, Phase: manifest, Status: 200}, nil, false, "Passed | https://hub.test has the manifest and gives it without credentials"},
-		"found with login":  {answer{Found: true, Phase: manifest, Status: 200}, &login, false, "Passed | https://hub.test has the manifest and gives it with secret pull (entry hub.test)"},
+		"found with login":  {answer{Found: true, Phase: manifest, Status: 200}, &cred, false, "Passed | https://hub.test has the manifest and gives it with secret pull (entry hub.test)"},
 		"given up":          {answer{}, nil, false, "Inconclusive | https://hub.test was not asked to the end"},
 		"wants credentials": {answer{Fault: registry.FaultUnauthorized, Phase: manifest, Status: 401}, nil, false, "Failed | Unauthorized | https://hub.test wants credentials (HTTP 401)"},
-		"refuses login":     {answer{Fault: registry.FaultUnauthorized, Phase: manifest, Status: 401}, &login, false, "Failed | Unauthorized | https://hub.test refuses the login with secret pull (entry hub.test) (HTTP 401)"},
+		"refuses login":     {answer{Fault: registry.FaultUnauthorized, Phase: manifest, Status: 401}, &cred, false, "Failed | Unauthorized | https://hub.test refuses the login with secret pull (entry hub.test) (HTTP 401)"},
 		"token server wants credentials": {answer{Fault: registry.FaultUnauthorized, Phase: token, Status: 401, TokenHost: "auth.test"}, nil, false,
 			"Failed | Unauthorized | token server auth.test wants credentials (HTTP 401)"},
-		"token server refuses login": {answer{Fault: registry.FaultUnauthorized, Phase: token, Status: 403, TokenHost: "auth.test"}, &login, false,
+		"token server refuses login": {answer{Fault: registry.FaultUnauthorized, Phase: token, Status: 403, TokenHost: "auth.test"}, &cred, false,
 			"Failed | Forbidden | token server auth.test forbids pulling team/app with secret pull (entry hub.test) (HTTP 403)"},
-		"scope": {answer{Fault: registry.FaultInsufficientScope, Phase: manifest, Status: 401, TokenHost: "auth.test"}, &login, false,
+		"scope": {answer{Fault: registry.FaultInsufficientScope, Phase: manifest, Status: 401, TokenHost: "auth.test"}, &cred, false,
 			"Failed | InsufficientScope | auth.test issues a token with secret pull (entry hub.test), but not for pulling team/app"},
 		"forbidden":         {answer{Fault: registry.FaultForbidden, Phase: manifest, Status: 403}, nil, false, "Failed | Forbidden | https://hub.test forbids pulling team/app without credentials (HTTP 403)"},
 		"tag":               {answer{Fault: registry.FaultTagNotFound, Phase: manifest, Status: 404}, nil, false, "Failed | TagNotFound | https://hub.test has repository team/app, but not what is asked for (HTTP 404)"},
@@ -98,10 +99,10 @@ func TestSentences(t *testing.T) {
 			}
 			v := visitOf(t, image)
 			v.blind = tc.blind
-			e := v.evidence(hub(), tc.answer, tc.login)
+			e := v.evidence(hub(), tc.answer, tc.cred)
 			wellFormed(t, failure(image), []diagnosis.Evidence{e})
 			wantLines(t, "evidence", of(failure(image), []diagnosis.Evidence{e}, diagnosis.CheckRegistry), tc.want)
-			if (e.Credential() != nil) != (tc.login != nil) || string(e.Registry().Phase) != string(tc.answer.Phase) || e.Registry().Status != tc.answer.Status {
+			if (e.Credential() != nil) != (tc.cred != nil) || string(e.Registry().Phase) != string(tc.answer.Phase) || e.Registry().Status != tc.answer.Status {
 				t.Errorf("evidence %+v", e)
 			}
 		})
@@ -110,12 +111,12 @@ func TestSentences(t *testing.T) {
 
 func TestEvidenceFields(t *testing.T) {
 	t.Parallel()
-	login := keyring.NewLogin("pull", "hub.test/v2/", 3, user, password)
+	cred := keyring.NewCredential("pull", "hub.test/v2/", 3, credential.New(user, password))
 	e := visitOf(t, image).evidence(hub(), registry.Answer{
 		Endpoint: "https://hub.test", Fault: registry.FaultTagNotFound, Phase: registry.PhaseManifest, Status: 404,
 		RetryAfter: 1500 * time.Millisecond, Tags: []string{"0.9", "1.0.1", "2.0"}, Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.1")},
-	}, &login)
-	if *e.Credential() != (diagnosis.Credential{Source: "pull", Key: "hub.test/v2/", Order: 3}) {
+	}, &cred)
+	if *e.Credential() != (diagnosis.CredentialRef{Source: "pull", Key: "hub.test/v2/", Order: 3}) {
 		t.Errorf("credential %+v", e.Credential())
 	}
 	if e.Registry().RetryAfter != 1500*time.Millisecond || !slices.Equal(e.Registry().Addresses, []string{"192.0.2.1"}) {
@@ -175,20 +176,20 @@ func TestHostname(t *testing.T) {
 
 func TestAttempts(t *testing.T) {
 	t.Parallel()
-	login := func(source, user, password string) keyring.Login {
-		return keyring.NewLogin(source, "hub.test", 1, user, password)
+	cred := func(source, user, password string) keyring.Credential {
+		return keyring.NewCredential(source, "hub.test", 1, credential.New(user, password))
 	}
 	for name, tc := range map[string]struct {
-		logins []keyring.Login
-		want   []string
+		creds []keyring.Credential
+		want  []string
 	}{
 		"none":          {nil, []string{"-"}},
-		"two":           {[]keyring.Login{login("a", "u", "p"), login("b", "u", "p")}, []string{"a", "b", "-"}},
-		"empty":         {[]keyring.Login{login("a", "", "")}, []string{"-"}},
-		"empty between": {[]keyring.Login{login("a", "u", "p"), login("b", "", ""), login("c", "", "p")}, []string{"a", "c", "-"}},
+		"two":           {[]keyring.Credential{cred("a", "u", "p"), cred("b", "u", "p")}, []string{"a", "b", "-"}},
+		"empty":         {[]keyring.Credential{cred("a", "", "")}, []string{"-"}},
+		"empty between": {[]keyring.Credential{cred("a", "u", "p"), cred("b", "", ""), cred("c", "", "p")}, []string{"a", "c", "-"}},
 	} {
 		var got []string
-		for _, l := range (visit{logins: tc.logins}).attempts(hub()) {
+		for _, l := range (visit{creds: tc.creds}).attempts(hub()) {
 			if l == nil {
 				got = append(got, "-")
 			} else {
@@ -204,7 +205,7 @@ func TestServed(t *testing.T) {
 	answer := func(o diagnosis.Outcome, facts diagnosis.RegistryFacts) diagnosis.Evidence {
 		return diagnosis.Evidence{Check: diagnosis.CheckRegistry, Outcome: o, Body: &facts}
 	}
-	first, second := &diagnosis.Credential{}, &diagnosis.Credential{Order: 2}
+	first, second := &diagnosis.CredentialRef{}, &diagnosis.CredentialRef{Order: 2}
 	pass := answer(diagnosis.Passed, diagnosis.RegistryFacts{})
 	with := answer(diagnosis.Passed, diagnosis.RegistryFacts{Credential: first})
 	fail := answer(diagnosis.Failed, diagnosis.RegistryFacts{})
@@ -212,10 +213,10 @@ func TestServed(t *testing.T) {
 	bad := answer(diagnosis.Failed, diagnosis.RegistryFacts{Content: true, Credential: first})
 	next := answer(diagnosis.Passed, diagnosis.RegistryFacts{Credential: second})
 	badNext := answer(diagnosis.Failed, diagnosis.RegistryFacts{Content: true, Credential: second})
-	one, two := []*keyring.Login{nil}, []*keyring.Login{{}, nil}
+	one, two := []*keyring.Credential{nil}, []*keyring.Credential{{}, nil}
 	for name, tc := range map[string]struct {
 		found    []diagnosis.Evidence
-		attempts []*keyring.Login
+		attempts []*keyring.Credential
 		want     bool
 	}{
 		"anonymous, no login":   {[]diagnosis.Evidence{dns, pass}, one, true},

@@ -80,10 +80,10 @@ type retries struct {
 	all map[retryKey]*retryState
 }
 
-// retryKey is the image, with the logins that the kubelet would try.
+// retryKey is the image, with the credentials that the kubelet would try.
 type retryKey struct {
-	image  string
-	logins [sha256.Size]byte
+	image string
+	creds [sha256.Size]byte
 }
 
 type retryState struct {
@@ -156,16 +156,16 @@ type pullRetry struct {
 	config    *nodeconfig.Config
 	ref       reference.Named
 	endpoints []registry.Endpoint
-	logins    []*keyring.Login // the kubelet's order; nil for none
+	creds     []*keyring.Credential // the kubelet's order; nil for none
 }
 
 // retried gives the evidence of the pull tried again, where that can add to what
 // is known.
-func (c *Collector) retried(ctx context.Context, f diagnosis.Failure, evidence []diagnosis.Evidence, logins []keyring.Login) []diagnosis.Evidence {
+func (c *Collector) retried(ctx context.Context, f diagnosis.Failure, evidence []diagnosis.Evidence, creds []keyring.Credential) []diagnosis.Evidence {
 	if why := c.retryNeedless(f, evidence); why != "" {
 		return skipped(why, diagnosis.CheckPull)
 	}
-	job, ok := c.retryOf(ctx, f, logins)
+	job, ok := c.retryOf(ctx, f, creds)
 	if !ok {
 		return skipped(diagnosis.ReasonNobodyToPull, diagnosis.CheckPull)
 	}
@@ -191,7 +191,7 @@ func (c *Collector) retryNeedless(f diagnosis.Failure, evidence []diagnosis.Evid
 }
 
 // retryOf is the pull that the kubelet would make.
-func (c *Collector) retryOf(ctx context.Context, f diagnosis.Failure, logins []keyring.Login) (pullRetry, bool) {
+func (c *Collector) retryOf(ctx context.Context, f diagnosis.Failure, creds []keyring.Credential) (pullRetry, bool) {
 	r := pullRetry{c: c, f: f, config: c.configs.load(ctx, c.options, c.Images)}
 	names, _ := fullNames(r.config, f)
 	if len(names) == 0 {
@@ -201,23 +201,23 @@ func (c *Collector) retryOf(ctx context.Context, f diagnosis.Failure, logins []k
 	var err error
 	r.endpoints, _, err = r.config.EndpointsFor(ctx, domain(r.ref, f), r.ref)
 	r.endpoints = slices.DeleteFunc(r.endpoints, func(e registry.Endpoint) bool { return !e.Serves(r.ref) })
-	r.logins = visit{logins: logins}.usable()
-	if r.logins = r.logins[:min(len(r.logins), maxLogins)]; len(r.logins) == 0 {
-		r.logins = []*keyring.Login{nil}
+	r.creds = visit{creds: creds}.usable()
+	if r.creds = r.creds[:min(len(r.creds), maxCredentials)]; len(r.creds) == 0 {
+		r.creds = []*keyring.Credential{nil}
 	}
 	return r, err == nil && len(r.endpoints) > 0
 }
 
 func (r pullRetry) key() retryKey {
 	var all []byte
-	for _, l := range r.logins {
+	for _, l := range r.creds {
 		d := r.c.asker.digest(l)
 		all = append(all, d[:]...)
 	}
-	return retryKey{image: r.ref.String(), logins: sha256.Sum256(all)}
+	return retryKey{image: r.ref.String(), creds: sha256.Sum256(all)}
 }
 
-// run tries the pull again, with one login after the other until one is good.
+// run tries the pull again, with one credential after the other until one is good.
 func (r pullRetry) run() []diagnosis.Evidence {
 	ctx, cancel := context.WithTimeout(context.Background(), retryTime)
 	defer cancel()
@@ -236,7 +236,7 @@ func (r pullRetry) try(ctx context.Context) []diagnosis.Evidence {
 		return r.replay(ctx)
 	}
 	fallBack, why := false, []diagnosis.Evidence(nil)
-	out := r.each(func(l *keyring.Login) (diagnosis.Evidence, bool) {
+	out := r.each(func(l *keyring.Credential) (diagnosis.Evidence, bool) {
 		e, usable := r.isolated(ctx, dir, l)
 		fallBack = fallBack || !usable
 		if !usable && e.Pull().Room != nil {
@@ -250,17 +250,17 @@ func (r pullRetry) try(ctx context.Context) []diagnosis.Evidence {
 	return out
 }
 
-// each tries the logins in turn, until one is good or tells to stop.
-func (r pullRetry) each(try func(*keyring.Login) (e diagnosis.Evidence, stop bool)) []diagnosis.Evidence {
+// each tries the credentials in turn, until one is good or tells to stop.
+func (r pullRetry) each(try func(*keyring.Credential) (e diagnosis.Evidence, stop bool)) []diagnosis.Evidence {
 	var out []diagnosis.Evidence
-	for _, l := range r.logins {
+	for _, l := range r.creds {
 		e, stop := try(l)
 		e.Check = diagnosis.CheckPull
 		if e.Body == nil {
 			e.Body = &diagnosis.PullFacts{Retry: &diagnosis.RetryFacts{}}
 		}
 		if again := e.Pull().Retry; again != nil && l != nil {
-			again.Credential = credential(*l)
+			again.Credential = credentialRef(*l)
 		}
 		out = append(out, e)
 		if stop || e.Outcome == diagnosis.Passed {
@@ -274,11 +274,10 @@ func (r pullRetry) each(try func(*keyring.Login) (e diagnosis.Evidence, stop boo
 // false where it cannot, or will not: for so large an image, for want of space, at
 // a registry that sends nothing, or while the kubelet pulls. Want of space is
 // said.
-func (r pullRetry) isolated(ctx context.Context, dir string, l *keyring.Login) (e diagnosis.Evidence, usable bool) {
+func (r pullRetry) isolated(ctx context.Context, dir string, l *keyring.Credential) (e diagnosis.Evidence, usable bool) {
 	request := scratchpull.Request{Ref: r.ref.String(), HostsDir: dir, Yield: r.awaited()}
 	if l != nil {
-		login := reveal(l)
-		request.Login = &scratchpull.Login{User: login.Username, Password: login.Password}
+		request.Credential = &l.Credential
 	}
 	result, err := r.c.Retry.Isolated.Pull(ctx, request)
 	failed := (*scratchpull.Error)(nil)
@@ -360,8 +359,8 @@ func (r pullRetry) replay(ctx context.Context) []diagnosis.Evidence {
 	var out []diagnosis.Evidence
 	v := visit{c: r.c, f: r.f, text: messageEvidence(r.f), config: r.config, ref: r.ref}
 	for _, endpoint := range r.endpoints {
-		found := r.each(func(l *keyring.Login) (diagnosis.Evidence, bool) {
-			t := endpoint.Replay(ctx, endpoint.Reference(r.ref), reveal(l), v.inspection())
+		found := r.each(func(l *keyring.Credential) (diagnosis.Evidence, bool) {
+			t := endpoint.Replay(ctx, endpoint.Reference(r.ref), sent(l), v.inspection())
 			for _, p := range t.Pieces { // a large one may take as long as it does at a MiB a second
 				r.c.took(endpoint, p.Took-time.Duration(p.Received)*time.Second/(1<<20))
 			}
@@ -383,7 +382,7 @@ func (r pullRetry) replay(ctx context.Context) []diagnosis.Evidence {
 }
 
 // replayCause is what a replay shows by itself.
-func replayCause(fault registry.Fault, l *keyring.Login) diagnosis.Cause {
+func replayCause(fault registry.Fault, l *keyring.Credential) diagnosis.Cause {
 	if fault == registry.FaultUnauthorized && l != nil {
 		return diagnosis.CredentialsRejected
 	}

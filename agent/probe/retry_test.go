@@ -122,8 +122,8 @@ func TestRetryIsolated(t *testing.T) {
 	}
 }
 
-// With several logins each is tried, in the kubelet's order, until one is good.
-func TestRetryLoginByLogin(t *testing.T) {
+// With several credentials each is tried, in the kubelet's order, until one is good.
+func TestRetryCredentialByCredential(t *testing.T) {
 	t.Parallel()
 	n, f, done := retrying(t, RetryIsolated, "basic-anonymous")
 	host := hostOfImage(f.Image)
@@ -133,14 +133,14 @@ func TestRetryLoginByLogin(t *testing.T) {
 	f.PullSecrets = []string{"first", "second", "third"}
 	var users []string
 	isolatedIn(t, n, "v2.4.2", func(ctx context.Context, tr *scratchpulltest.Transfer) error {
-		user, password, err := tr.Login(host)
+		user, password, err := tr.Credential(host)
 		users = append(users, user)
 		if err != nil || password != "right" {
 			return grpcstatus.Error(codes.Unknown, "unexpected status from HEAD request to https://"+host+"/v2/x/manifests/v1: 401 Unauthorized")
 		}
 		return wholePull(ctx, tr)
 	})
-	job, ok := n.collector.retryOf(t.Context(), f, loginsOf(t, n, f))
+	job, ok := n.collector.retryOf(t.Context(), f, credentialsOf(t, n, f))
 	if !ok {
 		t.Fatal("nothing to try")
 	}
@@ -473,9 +473,9 @@ func TestParseRetryMode(t *testing.T) {
 	}
 }
 
-// loginsOf are the logins that the kubelet would try for a failure.
-func loginsOf(t *testing.T, n *node, f diagnosis.Failure) []keyring.Login {
+// credentialsOf are the credentials that the kubelet would try for a failure.
+func credentialsOf(t *testing.T, n *node, f diagnosis.Failure) []keyring.Credential {
 	t.Helper()
-	_, logins := n.collector.checkCredentials(t.Context(), f)
-	return logins
+	_, creds := n.collector.checkCredentials(t.Context(), f)
+	return creds
 }

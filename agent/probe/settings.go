@@ -60,9 +60,9 @@ var (
 	}
 	// hidden are those of what the runtime may see and whypull does not.
 	hidden = map[nodeconfig.NoticeKind]diagnosis.ConfigProblem{
-		nodeconfig.NoticeFileHidden:        diagnosis.ConfigHidden,
-		nodeconfig.NoticeNodeLoginUnusable: diagnosis.ConfigLoginUnusable,
-		nodeconfig.NoticeCredentialHelper:  diagnosis.ConfigCredentialHelper,
+		nodeconfig.NoticeFileHidden:             diagnosis.ConfigHidden,
+		nodeconfig.NoticeNodeCredentialUnusable: diagnosis.ConfigCredentialUnusable,
+		nodeconfig.NoticeCredentialHelper:       diagnosis.ConfigCredentialHelper,
 	}
 )
 

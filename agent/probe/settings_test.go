@@ -13,16 +13,16 @@ import (
 func TestConfigEvidence(t *testing.T) {
 	t.Parallel()
 	for kind, want := range map[nodeconfig.NoticeKind]string{
-		nodeconfig.NoticeHostsFileInvalid:      "RegistryConfigInvalid: /x does not parse (line 7); containerd ignores it",
-		nodeconfig.NoticeHostsFileMisnamed:     "RegistryConfigInvalid: /x is not read by anybody; the name is hosts.toml",
-		nodeconfig.NoticeConfigPathIgnored:     "RegistryConfigInvalid: /x is not read: config_path lists several folders, which containerd's transfer service takes for one",
-		nodeconfig.NoticeConfigUnreadable:      "RegistryConfigInvalid: /x does not parse (line 7); the runtime that is running has read another one",
-		nodeconfig.NoticeMirrorsWithConfigPath: "RegistryConfigInvalid: /x sets registry.mirrors or configs.tls beside config_path, with which containerd's CRI plugin does not load; the one that is running has read another file",
-		nodeconfig.NoticeFileHidden:            ": /x, which the node's configuration names, cannot be seen by whypull, since it is not below what is mounted; the runtime may see it",
-		nodeconfig.NoticeNodeLoginUnusable:     ": /x has a credential for the registry that whypull cannot use; the runtime sends it if the pod brings none",
-		nodeconfig.NoticeCredentialHelper:      ": /x names a credential helper for the registry, which whypull does not run; the runtime does if the pod brings no credential",
-		nodeconfig.NoticeNoAuthorities:         "", // said where it matters
-		nodeconfig.NoticeKind("SomethingNew"):  "",
+		nodeconfig.NoticeHostsFileInvalid:       "RegistryConfigInvalid: /x does not parse (line 7); containerd ignores it",
+		nodeconfig.NoticeHostsFileMisnamed:      "RegistryConfigInvalid: /x is not read by anybody; the name is hosts.toml",
+		nodeconfig.NoticeConfigPathIgnored:      "RegistryConfigInvalid: /x is not read: config_path lists several folders, which containerd's transfer service takes for one",
+		nodeconfig.NoticeConfigUnreadable:       "RegistryConfigInvalid: /x does not parse (line 7); the runtime that is running has read another one",
+		nodeconfig.NoticeMirrorsWithConfigPath:  "RegistryConfigInvalid: /x sets registry.mirrors or configs.tls beside config_path, with which containerd's CRI plugin does not load; the one that is running has read another file",
+		nodeconfig.NoticeFileHidden:             ": /x, which the node's configuration names, cannot be seen by whypull, since it is not below what is mounted; the runtime may see it",
+		nodeconfig.NoticeNodeCredentialUnusable: ": /x has a credential for the registry that whypull cannot use; the runtime sends it if the pod brings none",
+		nodeconfig.NoticeCredentialHelper:       ": /x names a credential helper for the registry, which whypull does not run; the runtime does if the pod brings no credential",
+		nodeconfig.NoticeNoAuthorities:          "", // said where it matters
+		nodeconfig.NoticeKind("SomethingNew"):   "",
 	} {
 		got := ""
 		for _, e := range configEvidence([]nodeconfig.Notice{{Kind: kind, Path: "/x", Line: 7}}) {

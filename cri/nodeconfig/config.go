@@ -2,9 +2,6 @@ package nodeconfig
 
 import (
 	"crypto/x509"
-	"fmt"
-	"io"
-	"log/slog"
 	"os"
 	"path/filepath"
 
@@ -22,9 +19,6 @@ const defaultConfigFile = "/etc/containerd/config.toml"
 // maxConfigFile bounds any configuration file or CA bundle of the node. The
 // bundles of the distributions have 200 to 500 KiB.
 const maxConfigFile = 8 << 20
-
-// redacted is what is printed in place of what may hold a password.
-const redacted = "REDACTED"
 
 // runtimeCRIO is CRI-O's name for itself (CRI, Version).
 const runtimeCRIO = "cri-o"
@@ -54,7 +48,8 @@ type Options struct {
 	Version string
 	// Resolve resolves host names; nil is Go's resolver.
 	Resolve registry.ResolveFunc
-	// Proxy chooses the proxy; nil is as the runtime does, see ProxySettings.
+	// Proxy chooses the proxy; nil is as the runtime does, from the environment of
+	// its process.
 	Proxy registry.ProxyFunc
 	// Room bounds the memory for answers, over all conversations of the process;
 	// nil: each conversation has one of its own.
@@ -74,10 +69,10 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// EmptyLoginFallsBack tells that the runtime takes the node's own credential
+// EmptyCredentialFallsBack tells that the runtime takes the node's own credential
 // where the pull brings one without user and password. containerd does so only
 // where the pull brings none at all (PullImage, GetAuth).
-func (c *Config) EmptyLoginFallsBack() bool { return c.opts.isCRIO() }
+func (c *Config) EmptyCredentialFallsBack() bool { return c.opts.isCRIO() }
 
 func (o Options) isCRIO() bool { return o.Runtime == runtimeCRIO }
 
@@ -93,17 +88,10 @@ type Config struct {
 	crioRoot      string   // crio.conf's "root"; "" where unset
 	crioHelpers   []string // for credentials, in order
 	pool          *x509.CertPool
-	proxy         ProxySettings
+	proxy         proxies
 	explicitProxy bool
 	notices       []Notice
 }
-
-// Format implements fmt.Formatter: the node's credentials are in it, in fields
-// whose own methods package fmt does not call.
-func (Config) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, redacted) }
-
-// LogValue implements slog.LogValuer.
-func (Config) LogValue() slog.Value { return slog.StringValue(redacted) }
 
 // Load reads the node's configuration. It never fails: a configuration that is
 // missing means the runtime's defaults, and one that is broken as well, with a
@@ -159,8 +147,8 @@ func (c *Config) Notices() []Notice { return c.notices }
 // that it ignores though they are configured. The default since 2.2 is
 // configMigration's neighbour in plugins/cri/images: mirrors alone undo it.
 func (s settings) directories(v runtimeVersion) (used, ignored []string) {
-	configPath := s.registry.ConfigPath
-	if configPath == "" && len(s.registry.Mirrors) == 0 && v.atLeast(2, 2) {
+	configPath := s.registry.Reveal().ConfigPath
+	if configPath == "" && len(s.registry.Reveal().Mirrors) == 0 && v.atLeast(2, 2) {
 		configPath = defaultConfigPath
 	}
 	if configPath == "" {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 
+	"github.com/whypull/whypull/cri/credential"
 	"github.com/whypull/whypull/cri/hostfs"
 )
 
@@ -23,7 +24,8 @@ const (
 
 // settings are those settings of containerd that decide about endpoints.
 type settings struct {
-	registry registrySettings
+	// registry has the node's credentials, and headers for its registries.
+	registry credential.Redacted[registrySettings]
 	file     string // the last one that has any of the registry's settings
 	// localPull: the CRI plugin pulls by itself, not by the transfer service,
 	// which decides what a config_path with several directories means.
@@ -220,7 +222,7 @@ func newSettings(images map[string]any) (settings, error) {
 	registry, err := decodeRegistry(table(images, "registry"))
 	sandbox, _ := table(images, "pinned_images")["sandbox"].(string)
 	return settings{
-		registry: registry, sandboxImage: sandbox, discards: images["discard_unpacked_layers"] == true,
+		registry: credential.Redact(registry), sandboxImage: sandbox, discards: images["discard_unpacked_layers"] == true,
 		localPull: registry.isLegacy() ||
 			images["use_local_image_pull"] == true ||
 			images["disable_snapshot_annotations"] == false ||

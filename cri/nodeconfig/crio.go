@@ -306,7 +306,7 @@ func (c *Config) crioEndpoint(ref reference.Named, source sysregistriesv2.PullSo
 	if err != nil {
 		return e, notices, err
 	}
-	return e, append(notices, c.addNodeLogin(&e)...), nil
+	return e, append(notices, c.addNodeCredential(&e)...), nil
 }
 
 // isInsecure tells what crio.conf says of the registry that an image names

@@ -229,7 +229,7 @@ func TestCRIOCertificates(t *testing.T) {
 	}
 }
 
-func TestCRIONodeLogin(t *testing.T) {
+func TestCRIONodeCredential(t *testing.T) {
 	entry := func(key, user string) string {
 		return "{\"auths\":{\"" + key + "\":{\"auth\":\"" + base64.StdEncoding.EncodeToString([]byte(user+":"+secret)) + "\"}}}"
 	}
@@ -254,13 +254,13 @@ func TestCRIONodeLogin(t *testing.T) {
 		"helper":          {files: map[string]string{own: "{\"credHelpers\":{\"hub.test\":\"x\"}}"}, notice: nodeconfig.NoticeCredentialHelper},
 		"global helper":   {files: map[string]string{registries: "credential-helpers = ['pass']\n"}, notice: nodeconfig.NoticeCredentialHelper},
 		"files, by name":  {files: map[string]string{registries: "credential-helpers = ['containers-auth.json']\n", own: entry("hub.test", "alice")}, user: "alice", source: own},
-		"no JSON":         {files: map[string]string{own: "{"}, notice: nodeconfig.NoticeNodeLoginUnusable},
+		"no JSON":         {files: map[string]string{own: "{"}, notice: nodeconfig.NoticeNodeCredentialUnusable},
 		"token alone":     {files: map[string]string{own: raw("hub.test", `{"identitytoken":"x"}`), docker: entry("hub.test", "alice")}, user: "alice", source: docker},
-		"token beside":    {files: map[string]string{own: raw("hub.test", `{"identitytoken":"x","auth":"YTpi"}`), docker: entry("hub.test", "alice")}, notice: nodeconfig.NoticeNodeLoginUnusable},
+		"token beside":    {files: map[string]string{own: raw("hub.test", `{"identitytoken":"x","auth":"YTpi"}`), docker: entry("hub.test", "alice")}, notice: nodeconfig.NoticeNodeCredentialUnusable},
 		"empty entry":     {files: map[string]string{own: raw("hub.test", "{}"), docker: entry("hub.test", "alice")}, user: "alice", source: docker},
 		"no colon":        {files: map[string]string{own: raw("hub.test", `{"auth":"YQ=="}`), docker: entry("hub.test", "alice")}, user: "alice", source: docker},
-		"no base64":       {files: map[string]string{own: raw("hub.test", `{"auth":"%"}`), docker: entry("hub.test", "alice")}, notice: nodeconfig.NoticeNodeLoginUnusable},
-		"no user":         {files: map[string]string{own: entry("hub.test", "")}, notice: nodeconfig.NoticeNodeLoginUnusable},
+		"no base64":       {files: map[string]string{own: raw("hub.test", `{"auth":"%"}`), docker: entry("hub.test", "alice")}, notice: nodeconfig.NoticeNodeCredentialUnusable},
+		"no user":         {files: map[string]string{own: entry("hub.test", "")}, notice: nodeconfig.NoticeNodeCredentialUnusable},
 		"of old":          {files: map[string]string{dockercfg: `{"https://hub.test/v1/":{"auth":"` + base64.StdEncoding.EncodeToString([]byte("alice:"+secret)) + `"}}`}, user: "alice", source: dockercfg},
 		"of old, a part":  {files: map[string]string{dockercfg: `{"hub.test/team":{"auth":"%"},"hub.test":{"auth":"` + base64.StdEncoding.EncodeToString([]byte("alice:"+secret)) + `"}}`}, user: "alice", source: dockercfg},
 	} {
@@ -276,9 +276,9 @@ func TestCRIONodeLogin(t *testing.T) {
 			if got := kinds(notices); tc.notice == "" && len(got) > 0 || tc.notice != "" && !slices.Equal(got, []nodeconfig.NoticeKind{tc.notice}) {
 				t.Errorf("notices %v, want %q", notices, tc.notice)
 			}
-			login, source := eps[0].NodeLogin, strings.TrimPrefix(eps[0].NodeLoginSource, "/")
-			if (login != nil) != (tc.user != "") || login != nil && login.Username != tc.user || source != tc.source {
-				t.Errorf("login %t of %q", login != nil, source)
+			found, source := eps[0].NodeCredential, strings.TrimPrefix(eps[0].NodeCredentialSource, "/")
+			if (found != nil) != (tc.user != "") || found != nil && found.Username.Reveal() != tc.user || source != tc.source {
+				t.Errorf("credential %t of %q", found != nil, source)
 			}
 		})
 	}

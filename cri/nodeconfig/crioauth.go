@@ -10,6 +10,7 @@ import (
 
 	"go.podman.io/image/v5/pkg/sysregistriesv2"
 
+	"github.com/whypull/whypull/cri/credential"
 	"github.com/whypull/whypull/cri/registry"
 )
 
@@ -39,15 +40,15 @@ type authEntry struct {
 	IdentityToken string `json:"identitytoken"`
 }
 
-// addNodeLogin gives an endpoint the credential that CRI-O has for it: from the
+// addNodeCredential gives an endpoint the credential that CRI-O has for it: from the
 // first of "credential-helpers" that has one, of which the files are one
 // (pkg/docker/config, getCredentialsWithHomeDir).
-func (c *Config) addNodeLogin(e *registry.Endpoint) []Notice {
+func (c *Config) addNodeCredential(e *registry.Endpoint) []Notice {
 	for _, helper := range c.crioHelpers {
 		if helper != sysregistriesv2.AuthenticationFileHelper {
 			return []Notice{{Kind: NoticeCredentialHelper, Path: registriesFile}}
 		}
-		if notices := c.searchAuthFiles(e); e.NodeLogin != nil || len(notices) > 0 {
+		if notices := c.searchAuthFiles(e); e.NodeCredential != nil || len(notices) > 0 {
 			return notices
 		}
 	}
@@ -63,18 +64,18 @@ func (c *Config) searchAuthFiles(e *registry.Endpoint) []Notice {
 		}
 		file, err := parseAuthFile(data, name == dockerCfg)
 		if err != nil {
-			return []Notice{{Kind: NoticeNodeLoginUnusable, Path: name}}
+			return []Notice{{Kind: NoticeNodeCredentialUnusable, Path: name}}
 		}
 		if file.CredHelpers[keys[len(keys)-1]] != "" {
 			return []Notice{{Kind: NoticeCredentialHelper, Path: name}}
 		}
 		entry, _ := file.find(keys)
-		login, unusable := entry.login()
+		found, unusable := entry.credential()
 		if unusable {
-			return []Notice{{Kind: NoticeNodeLoginUnusable, Path: name}}
+			return []Notice{{Kind: NoticeNodeCredentialUnusable, Path: name}}
 		}
-		if login != nil {
-			e.NodeLogin, e.NodeLoginSource = login, name
+		if found != nil {
+			e.NodeCredential, e.NodeCredentialSource = found, name
 			return nil
 		}
 	}
@@ -89,11 +90,11 @@ func parseAuthFile(data []byte, legacy bool) (authFile, error) {
 	return file, json.Unmarshal(data, &file)
 }
 
-// login is what CRI-O makes of an entry (decodeDockerAuth). One without "auth",
-// or with one that has no colon, is none: the next file is looked at. What it
-// would use and a Login cannot hold is unusable: an identity token, or half a
-// login.
-func (a authEntry) login() (login *registry.Login, unusable bool) {
+// credential returns what CRI-O makes of an entry (decodeDockerAuth). One without
+// "auth", or with one that has no colon, is none: the next file is looked at. What
+// it would use and a Credential cannot hold is unusable: an identity token, or a
+// user name or password alone.
+func (a authEntry) credential() (found *credential.Credential, unusable bool) {
 	decoded, err := base64.StdEncoding.DecodeString(a.Auth)
 	if err != nil {
 		return nil, true

@@ -18,6 +18,7 @@ import (
 	"github.com/distribution/reference"
 	"github.com/sirupsen/logrus"
 
+	"github.com/whypull/whypull/cri/credential"
 	"github.com/whypull/whypull/cri/registry"
 )
 
@@ -62,19 +63,20 @@ func (c *Config) Endpoints(ctx context.Context, host string) ([]registry.Endpoin
 	notices = append(append(c.ignoredNotices(host), c.misplaced(host)...), notices...)
 	for i := range endpoints {
 		settings := &endpoints[i].Settings
-		settings.TokenHeader = c.tokenHeader(settings.Header)
-		settings.Header = c.withHeaders(settings.Header)
+		own := settings.Header.Reveal()
+		settings.TokenHeader = credential.Redact(c.tokenHeader(own))
+		settings.Header = credential.Redact(c.withHeaders(own))
 	}
-	return endpoints, append(notices, c.addNodeLogins(endpoints)...), err
+	return endpoints, append(notices, c.addNodeCredentials(endpoints)...), err
 }
 
 // withHeaders puts registry.headers, which the runtime sends to all hosts,
 // before those of one host (core/remotes/docker, request).
 func (c *Config) withHeaders(own http.Header) http.Header {
-	if len(c.settings.registry.Headers) == 0 {
+	if len(c.settings.registry.Reveal().Headers) == 0 {
 		return own
 	}
-	all := c.settings.registry.header()
+	all := c.settings.registry.Reveal().header()
 	for key, values := range own {
 		all[key] = append(all[key], values...)
 	}
@@ -93,7 +95,7 @@ func (c *Config) tokenHeader(own http.Header) http.Header {
 	case len(own) > 0:
 		return own
 	case c.settings.pullsLocally(v):
-		return c.settings.registry.header()
+		return c.settings.registry.Reveal().header()
 	}
 	return nil
 }
@@ -187,7 +189,7 @@ func (c *Config) newEndpoint(namespace string, h docker.RegistryHost, transport 
 		Mirror:     namespace != "",
 		SkipVerify: transport.TLSClientConfig.InsecureSkipVerify,
 		Settings: registry.Settings{
-			Path: h.Path, Namespace: namespace, Capabilities: h.Capabilities, Header: h.Header,
+			Path: h.Path, Namespace: namespace, Capabilities: h.Capabilities, Header: credential.Redact(h.Header),
 			TakesSchema1: takesSchema1(c.opts.RuntimeVersion),
 			Transport:    transport, Proxy: c.opts.Proxy, Resolve: c.opts.Resolve,
 			Version: c.opts.Version, Timeouts: c.opts.Timeouts, Room: c.opts.Room,

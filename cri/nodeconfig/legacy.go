@@ -12,6 +12,7 @@ import (
 	"github.com/containerd/containerd/v2/core/remotes/docker"
 	"github.com/pelletier/go-toml/v2"
 
+	"github.com/whypull/whypull/cri/credential"
 	"github.com/whypull/whypull/cri/registry"
 )
 
@@ -95,12 +96,12 @@ func (r registrySettings) withAuths() registrySettings {
 // (ValidateImageConfig; ValidatePluginConfig in 1.x, of "tls" as well). The
 // runtime that is running was started with others.
 func (s settings) contradicts(v runtimeVersion) bool {
-	if s.registry.ConfigPath == "" {
+	if s.registry.Reveal().ConfigPath == "" {
 		return false
 	}
 	hasTLS := func(r legacyRegistry) bool { return r.TLS != nil }
-	return len(s.registry.Mirrors) > 0 ||
-		!v.atLeast(2, 0) && slices.ContainsFunc(slices.Collect(maps.Values(s.registry.Configs)), hasTLS)
+	return len(s.registry.Reveal().Mirrors) > 0 ||
+		!v.atLeast(2, 0) && slices.ContainsFunc(slices.Collect(maps.Values(s.registry.Reveal().Configs)), hasTLS)
 }
 
 // usesMirrors tells that endpoints come from registry.mirrors and .configs:
@@ -115,7 +116,7 @@ func (c *Config) legacyEndpoints(host string) ([]registry.Endpoint, []Notice, er
 	invalid := func(err error) error {
 		return &ConfigError{Notice{Kind: NoticeMirrorInvalid, Path: c.settings.file}, err}
 	}
-	urls, err := c.settings.registry.endpoints(host)
+	urls, err := c.settings.registry.Reveal().endpoints(host)
 	if err != nil {
 		return nil, nil, invalid(err)
 	}
@@ -191,8 +192,8 @@ func (c *Config) legacyEndpoint(domain string, u *url.URL) (registry.Endpoint, [
 		Host: u.Host, Scheme: u.Scheme, Path: u.Path,
 		Capabilities: docker.HostCapabilityResolve | docker.HostCapabilityPull,
 	}, c.freshTransport())
-	config, ok := c.settings.registry.Configs[u.Host]
-	_, mirrored := c.settings.registry.Mirrors[domain]
+	config, ok := c.settings.registry.Reveal().Configs[u.Host]
+	_, mirrored := c.settings.registry.Reveal().Mirrors[domain]
 	if ok || mirrored || e.Mirror {
 		e.Source = c.settings.file
 	}
@@ -233,10 +234,10 @@ func (c *Config) legacyTLS(e *registry.Endpoint, t legacyTLS) ([]Notice, error) 
 	return notices, nil
 }
 
-// login is what containerd makes of an "auth" (ParseAuth). What has no user is
-// an identity token to it, which a Login cannot hold, and a user without a
-// password is none that its authorizer sends: unusable is true then.
-func (a legacyAuth) login() (login *registry.Login, unusable bool) {
+// credential returns what containerd makes of an "auth" (ParseAuth). What has no
+// user is an identity token to it, which a Credential cannot hold, and a user
+// without a password is none that its authorizer sends: unusable is true then.
+func (a legacyAuth) credential() (found *credential.Credential, unusable bool) {
 	switch {
 	case a.Username != "":
 		return complete(a.Username, a.Password)
@@ -256,28 +257,29 @@ func (a legacyAuth) login() (login *registry.Login, unusable bool) {
 	return complete(user, strings.Trim(password, "\x00"))
 }
 
-// complete gives a login that has both parts.
-func complete(user, password string) (login *registry.Login, unusable bool) {
+// complete returns a credential that has both parts.
+func complete(user, password string) (found *credential.Credential, unusable bool) {
 	if user == "" || password == "" {
 		return nil, true
 	}
-	return &registry.Login{Username: user, Password: password}, false
+	c := credential.New(user, password)
+	return &c, false
 }
 
-// addNodeLogins gives the endpoints the credentials that containerd has for
+// addNodeCredentials gives the endpoints the credentials that containerd has for
 // them: registry.configs by the endpoint's host (PullImage).
-func (c *Config) addNodeLogins(endpoints []registry.Endpoint) (notices []Notice) {
+func (c *Config) addNodeCredentials(endpoints []registry.Endpoint) (notices []Notice) {
 	for i := range endpoints {
-		config := c.settings.registry.Configs[endpoints[i].Host]
+		config := c.settings.registry.Reveal().Configs[endpoints[i].Host]
 		if config.Auth == nil {
 			continue
 		}
-		login, unusable := config.Auth.login()
-		if login != nil {
-			endpoints[i].NodeLogin, endpoints[i].NodeLoginSource = login, c.settings.file
+		found, unusable := config.Auth.credential()
+		if found != nil {
+			endpoints[i].NodeCredential, endpoints[i].NodeCredentialSource = found, c.settings.file
 		}
 		if unusable {
-			notices = append(notices, Notice{Kind: NoticeNodeLoginUnusable, Path: c.settings.file})
+			notices = append(notices, Notice{Kind: NoticeNodeCredentialUnusable, Path: c.settings.file})
 		}
 	}
 	return notices

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/whypull/whypull/cri/catest"
+	"github.com/whypull/whypull/cri/credential"
+	"github.com/whypull/whypull/cri/credential/credentialtest"
 	"github.com/whypull/whypull/cri/nodeconfig"
 	"github.com/whypull/whypull/cri/registry"
 	"github.com/whypull/whypull/cri/registry/registrytest"
@@ -151,7 +153,7 @@ func TestLegacyTLS(t *testing.T) {
 	}
 }
 
-func TestNodeLogin(t *testing.T) {
+func TestNodeCredential(t *testing.T) {
 	encoded := base64.StdEncoding.EncodeToString([]byte("alice:" + secret))
 	auth := func(host, text string) string { return "[registry.configs.\"" + host + "\".auth]\n" + text }
 	for name, tc := range map[string]struct {
@@ -167,12 +169,12 @@ func TestNodeLogin(t *testing.T) {
 		"auths win":                {table: auth("hub.test", "username = 'bob'\n") + "[registry.auths.\"hub.test\"]\nusername = 'alice'\npassword = '" + secret + "'\n", user: "alice"},
 		"another host":             {table: auth("x.test", "username = 'bob'\n")},
 		"empty":                    {table: auth("hub.test", "")},
-		"token":                    {table: auth("hub.test", "identitytoken = '"+secret+"'\n"), notice: nodeconfig.NoticeNodeLoginUnusable},
-		"encoded wrongly":          {table: auth("hub.test", "auth = '%'\n"), notice: nodeconfig.NoticeNodeLoginUnusable},
-		"encoded token":            {table: auth("hub.test", "auth = '"+base64.StdEncoding.EncodeToString([]byte(":"+secret))+"'\n"), notice: nodeconfig.NoticeNodeLoginUnusable},
-		"no password":              {table: auth("hub.test", "username = 'alice'\n"), notice: nodeconfig.NoticeNodeLoginUnusable},
-		"encoded, password empty":  {table: auth("hub.test", "auth = '"+base64.StdEncoding.EncodeToString([]byte("alice:"))+"'\n"), notice: nodeconfig.NoticeNodeLoginUnusable},
-		"encoded without password": {table: auth("hub.test", "auth = 'YQ=='\n"), notice: nodeconfig.NoticeNodeLoginUnusable},
+		"token":                    {table: auth("hub.test", "identitytoken = '"+secret+"'\n"), notice: nodeconfig.NoticeNodeCredentialUnusable},
+		"encoded wrongly":          {table: auth("hub.test", "auth = '%'\n"), notice: nodeconfig.NoticeNodeCredentialUnusable},
+		"encoded token":            {table: auth("hub.test", "auth = '"+base64.StdEncoding.EncodeToString([]byte(":"+secret))+"'\n"), notice: nodeconfig.NoticeNodeCredentialUnusable},
+		"no password":              {table: auth("hub.test", "username = 'alice'\n"), notice: nodeconfig.NoticeNodeCredentialUnusable},
+		"encoded, password empty":  {table: auth("hub.test", "auth = '"+base64.StdEncoding.EncodeToString([]byte("alice:"))+"'\n"), notice: nodeconfig.NoticeNodeCredentialUnusable},
+		"encoded without password": {table: auth("hub.test", "auth = 'YQ=='\n"), notice: nodeconfig.NoticeNodeCredentialUnusable},
 	} {
 		t.Run(name, func(t *testing.T) {
 			opts := configured(t, tc.table, nil)
@@ -185,17 +187,16 @@ func TestNodeLogin(t *testing.T) {
 				t.Errorf("notices %v, want %s", notices, tc.notice)
 			}
 			if tc.user == "" {
-				if e.NodeLogin != nil || e.NodeLoginSource != "" {
-					t.Errorf("a login of %q", e.NodeLoginSource)
+				if e.NodeCredential != nil || e.NodeCredentialSource != "" {
+					t.Errorf("a credential of %q", e.NodeCredentialSource)
 				}
 				return
 			}
-			if e.NodeLogin == nil || e.NodeLogin.Username != tc.user || e.NodeLogin.Password != secret || e.NodeLoginSource != "/etc/containerd/config.toml" {
-				t.Fatalf("login %t of %q", e.NodeLogin != nil, e.NodeLoginSource)
+			if e.NodeCredential == nil || !is(*e.NodeCredential, tc.user, secret) || e.NodeCredentialSource != "/etc/containerd/config.toml" {
+				t.Fatalf("credential %t of %q", e.NodeCredential != nil, e.NodeCredentialSource)
 			}
-			if text := fmt.Sprintf("%v %+v %#v %v", e, e, e.NodeLogin, nodeconfig.Load(opts)); strings.Contains(text, secret) {
-				t.Errorf("printed: %s", text)
-			}
+			credentialtest.NeverShows(t, e, secret)
+			credentialtest.NeverShows(t, *nodeconfig.Load(opts), secret)
 		})
 	}
 }
@@ -243,4 +244,9 @@ func TestLegacyInvalid(t *testing.T) {
 	if got := kinds(nodeconfig.Load(opts).Notices()); !slices.Equal(got, []nodeconfig.NoticeKind{nodeconfig.NoticeConfigUnreadable}) {
 		t.Errorf("notices %v", got)
 	}
+}
+
+func is(c credential.Credential, username, password string) bool {
+	u, p := c.Reveal()
+	return u == username && p == password
 }

@@ -46,11 +46,11 @@ const (
 	// no URL, or a certificate that cannot be read, or has no key. containerd
 	// refuses the pull. Only as the Kind of a *ConfigError.
 	NoticeMirrorInvalid NoticeKind = "MirrorInvalid"
-	// NoticeNodeLoginUnusable: the node has a credential for an endpoint that
+	// NoticeNodeCredentialUnusable: the node has a credential for an endpoint that
 	// whypull cannot use: an identity token without a user, or one that does
 	// not decode. What the endpoint says without a credential says nothing of
 	// the runtime.
-	NoticeNodeLoginUnusable NoticeKind = "NodeLoginUnusable"
+	NoticeNodeCredentialUnusable NoticeKind = "NodeCredentialUnusable"
 	// NoticeCredentialHelper: CRI-O asks a program for the credential of an
 	// endpoint if the pull brings none. It is not run here, so that what the
 	// endpoint says without a credential says nothing of the runtime.

@@ -2,9 +2,6 @@ package nodeconfig
 
 import (
 	"cmp"
-	"fmt"
-	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
@@ -18,50 +15,41 @@ import (
 	"github.com/whypull/whypull/cri/systemd"
 )
 
-// ProxySettings are the proxies of the runtime's process: what its HTTP client
+// proxies are the proxies of the runtime's process: what its HTTP client
 // (net/http, ProxyFromEnvironment) reads from its environment. Their values may
-// hold passwords; a ProxySettings does not print.
+// hold passwords, and are where nothing prints them: in a function.
 //
 // The agent's own environment is no substitute: it is another process, in a
 // container.
-type ProxySettings struct {
+type proxies struct {
 	source string
 	choose func(*url.URL) (*url.URL, error) // nil: not known, no proxy
 }
 
-// Format implements fmt.Formatter.
-func (ProxySettings) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, redacted) }
-
-// LogValue implements slog.LogValuer.
-func (ProxySettings) LogValue() slog.Value { return slog.StringValue(redacted) }
-
-// MarshalText keeps encoders from seeing it.
-func (ProxySettings) MarshalText() ([]byte, error) { return []byte(redacted), nil }
-
 // readProxy finds the proxies of the node's runtime: in the environment of its
 // process, else in the systemd unit that starts it.
-func readProxy(fs hostfs.FS, opts Options) ProxySettings {
+func readProxy(fs hostfs.FS, opts Options) proxies {
 	if env, ok := processEnvironment(fs, opts); ok {
-		return newProxySettings(env, "the environment of "+opts.processName())
+		return newProxies(env, "the environment of "+opts.processName())
 	}
 	for _, unit := range opts.units() {
 		service := systemd.ReadService(fs, unit)
 		if files := service.Files(); len(files) > 0 {
 			env := forContainerd(unit, service.Environment())
-			return newProxySettings(env, cmp.Or(env.FileOf(proxyVariables()...), files[0]))
+			return newProxies(env, cmp.Or(env.FileOf(proxyVariables()...), files[0]))
 		}
 	}
-	return ProxySettings{}
+	return proxies{}
 }
 
-func newProxySettings(env systemd.Environment, source string) ProxySettings {
+func newProxies(env systemd.Environment, source string) proxies {
 	config := httpproxy.Config{
 		HTTPProxy:  env.First("HTTP_PROXY", "http_proxy"),
 		HTTPSProxy: env.First("HTTPS_PROXY", "https_proxy"),
 		NoProxy:    env.First("NO_PROXY", "no_proxy"),
 		CGI:        env.First("REQUEST_METHOD") != "",
 	}
-	return ProxySettings{source: source, choose: config.ProxyFunc()}
+	return proxies{source: source, choose: config.ProxyFunc()}
 }
 
 func proxyVariables() []string {
@@ -69,7 +57,7 @@ func proxyVariables() []string {
 }
 
 // proxy is a ProxyFunc.
-func (p ProxySettings) proxy(req *http.Request) (*url.URL, error) {
+func (p proxies) proxy(req *http.Request) (*url.URL, error) {
 	if p.choose == nil {
 		return nil, nil //nolint:nilnil // http.Transport's convention for no proxy
 	}

@@ -17,7 +17,7 @@ func (c *Config) TransferDir(endpoints []registry.Endpoint) (dir string, same bo
 		return "", false
 	}
 	for _, e := range endpoints {
-		if e.NodeLogin != nil || !v.atLeast(2, 0) && (e.Source != "" || e.HTTPFallback) {
+		if e.NodeCredential != nil || !v.atLeast(2, 0) && (e.Source != "" || e.HTTPFallback) {
 			return "", false
 		}
 	}

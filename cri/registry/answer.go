@@ -39,7 +39,7 @@ type Answer struct {
 	ErrorCode ErrorCode
 	// HTML: the answer was a page for people, and not of a registry's API.
 	HTML bool
-	// SaysExpired: the registry or its token server refused the login with
+	// SaysExpired: the registry or its token server refused the credential with
 	// words that say that it has expired.
 	SaysExpired bool
 	// Exists is for what Control says of the repository, where the caller spends
@@ -49,8 +49,8 @@ type Answer struct {
 	Scheme AuthScheme
 	// Challenge is the "error" of the last 401's challenge.
 	Challenge ChallengeError
-	// CredentialSent: the registry or its token server was sent the login. If
-	// neither asked, a login is not sent.
+	// CredentialSent: the registry or its token server was sent the credential. If
+	// neither asked, a credential is not sent.
 	CredentialSent bool
 	// TokenIssued: the token server gave a token, for the credential if one
 	// was sent, else for an anonymous client.

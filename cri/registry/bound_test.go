@@ -163,7 +163,7 @@ func TestManyLargeManifests(t *testing.T) {
 func TestNoRoom(t *testing.T) {
 	content := registrytest.NewContent(t)
 	content.Tag("1.0", content.Image(amd64(), content.Layer(1)))
-	s := registrytest.New(t, registrytest.Config{Logins: known(), Repositories: []registrytest.Repository{
+	s := registrytest.New(t, registrytest.Config{Passwords: known(), Repositories: []registrytest.Repository{
 		{Name: "team/app", Content: content},
 		{Name: "team/token", Tags: []string{"1.0"}, Auth: registrytest.Bearer},
 		{Name: "team/words", Tags: []string{"1.0"}, Status: 403, ErrorBody: `{"errors":[{"code":"PROJECTPOLICYVIOLATION"}]}`},

@@ -18,13 +18,14 @@ import (
 	"github.com/containerd/log"
 	"github.com/sirupsen/logrus"
 
+	"github.com/whypull/whypull/cri/credential"
 	"github.com/whypull/whypull/cri/registry"
 	"github.com/whypull/whypull/cri/registry/registrytest"
 )
 
 // containerd resolves a reference with containerd's own resolver, set up as
 // its transfer service does, against the test registry.
-func containerd(t *testing.T, s *registrytest.Server, image string, login *registry.Login) error {
+func containerd(t *testing.T, s *registrytest.Server, image string, cred *credential.Credential) error {
 	t.Helper()
 	logger := logrus.New()
 	logger.SetOutput(io.Discard)
@@ -33,10 +34,10 @@ func containerd(t *testing.T, s *registrytest.Server, image string, login *regis
 	var client *http.Client
 	resolver := docker.NewResolver(docker.ResolverOptions{Hosts: config.ConfigureHosts(ctx, config.HostOptions{
 		Credentials: func(string) (string, string, error) {
-			if login == nil || login.Username == "" {
+			if cred == nil || cred.Username.Reveal() == "" {
 				return "", "", nil
 			}
-			return login.Username, login.Password, nil
+			return cred.Username.Reveal(), cred.Password.Reveal(), nil
 		},
 		UpdateClient: func(c *http.Client) error {
 			client = c
@@ -76,7 +77,7 @@ func TestAgreesWithContainerd(t *testing.T) {
 			}
 			tc.config.Repositories = []registrytest.Repository{tc.repo}
 			s := registrytest.New(t, tc.config)
-			err := containerd(t, s, s.Host+"/team/app"+tc.object, tc.login)
+			err := containerd(t, s, s.Host+"/team/app"+tc.object, tc.cred)
 			if (err == nil) != tc.want.Found {
 				t.Errorf("containerd: %v; we: found %t", err, tc.want.Found)
 			}
@@ -112,18 +113,18 @@ func TestAcceptHeader(t *testing.T) {
 // One endpoint may be probed by several at a time.
 func TestConcurrentProbes(t *testing.T) {
 	noGoroutinesLeft(t)
-	s := registrytest.New(t, registrytest.Config{Logins: known(), Repositories: []registrytest.Repository{
+	s := registrytest.New(t, registrytest.Config{Passwords: known(), Repositories: []registrytest.Repository{
 		{Name: "team/app", Tags: []string{"1.0"}, Auth: registrytest.Bearer},
 	}})
 	e := endpoint(t, options(trusting(t, s)), s.Host)
 	var wg sync.WaitGroup
 	for i := range 8 {
 		wg.Go(func() {
-			login := good()
+			cred := good()
 			if i%2 == 1 {
-				login = bad()
+				cred = bad()
 			}
-			if a := e.Probe(t.Context(), ref(t, s.Host+"/team/app:1.0"), login); a.Found != (i%2 == 0) {
+			if a := e.Probe(t.Context(), ref(t, s.Host+"/team/app:1.0"), cred); a.Found != (i%2 == 0) {
 				t.Errorf("probe %d: found %t: %v", i, a.Found, a.Err)
 			}
 		})

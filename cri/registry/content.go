@@ -17,6 +17,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/whypull/whypull/cri/credential"
 	"github.com/whypull/whypull/cri/oci"
 )
 
@@ -66,10 +67,10 @@ type InspectOptions struct {
 // manifest was had, there is neither Found nor a Fault, Err is the context's
 // error, and Looked tells how far it came. A blob is not begun in the last
 // eighth of the time.
-func (e Endpoint) Inspect(ctx context.Context, ref reference.Named, login *Login, want InspectOptions) Answer {
+func (e Endpoint) Inspect(ctx context.Context, ref reference.Named, cred *credential.Credential, want InspectOptions) Answer {
 	ctx, cancel := context.WithTimeout(quiet(ctx), cmp.Or(want.total, inspectTotal))
 	defer cancel()
-	c := newConversation(ctx, e, ref, login)
+	c := newConversation(ctx, e, ref, cred)
 	defer c.close()
 	i := newInspection(c, want)
 	i.ends, _ = ctx.Deadline()

@@ -15,6 +15,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/whypull/whypull/cri/catest"
+	"github.com/whypull/whypull/cri/credential"
 	"github.com/whypull/whypull/cri/registry"
 	"github.com/whypull/whypull/cri/registry/registrytest"
 	"github.com/whypull/whypull/cri/sockettest"
@@ -445,7 +446,7 @@ func TestInspectRedirectedBlobs(t *testing.T) {
 				o.Location = to + "/v2/cdn/blobs/" + layer.Digest.String() + "?signature=" + secret
 			})
 			content.Tag("1.0", content.Image(amd64(), layer))
-			s := registrytest.New(t, registrytest.Config{CA: ca, Logins: known(), Repositories: []registrytest.Repository{
+			s := registrytest.New(t, registrytest.Config{CA: ca, Passwords: known(), Repositories: []registrytest.Repository{
 				{Name: "team/app", Content: content, Auth: registrytest.Bearer},
 			}})
 			a := endpoint(t, options(trusting(t, s)), s.Host).Inspect(t.Context(), ref(t, s.Host+"/team/app:1.0"), good(), registry.InspectOptions{}.On(amd64()))
@@ -484,7 +485,7 @@ func elsewhere(ca *catest.CA, change func(*registrytest.Object)) func(*testing.T
 func TestInspectProtectedBlobs(t *testing.T) {
 	content := registrytest.NewContent(t)
 	content.Tag("1.0", content.Image(amd64(), content.Layer(1)))
-	s := registrytest.New(t, registrytest.Config{Logins: known(), Repositories: []registrytest.Repository{
+	s := registrytest.New(t, registrytest.Config{Passwords: known(), Repositories: []registrytest.Repository{
 		{Name: "team/app", Content: content, BlobAuth: new(registrytest.Basic)},
 	}})
 	e := endpoint(t, options(trusting(t, s)), s.Host)
@@ -500,13 +501,13 @@ func TestInspectWithoutManifest(t *testing.T) {
 	for name, tc := range map[string]struct {
 		config registrytest.Config
 		repo   registrytest.Repository
-		login  *registry.Login
+		cred   *credential.Credential
 		want   registry.Fault
 		phase  registry.Phase
 	}{
 		"tag missing":     {repo: registrytest.Repository{Tags: []string{"2.0"}}, want: registry.FaultTagNotFound, phase: registry.PhaseManifest},
-		"login refused":   {config: registrytest.Config{Logins: known()}, repo: registrytest.Repository{Auth: registrytest.Basic}, login: bad(), want: registry.FaultUnauthorized, phase: registry.PhaseManifest},
-		"token refused":   {config: registrytest.Config{Logins: known()}, repo: registrytest.Repository{Auth: registrytest.Bearer}, login: bad(), want: registry.FaultUnauthorized, phase: registry.PhaseToken},
+		"login refused":   {config: registrytest.Config{Passwords: known()}, repo: registrytest.Repository{Auth: registrytest.Basic}, cred: bad(), want: registry.FaultUnauthorized, phase: registry.PhaseManifest},
+		"token refused":   {config: registrytest.Config{Passwords: known()}, repo: registrytest.Repository{Auth: registrytest.Bearer}, cred: bad(), want: registry.FaultUnauthorized, phase: registry.PhaseToken},
 		"withheld":        {repo: registrytest.Repository{Status: 412}, want: registry.FaultPolicyBlocked, phase: registry.PhaseManifest},
 		"connection lost": {repo: registrytest.Repository{Behaviour: registrytest.Reset}, want: registry.FaultNetworkUnreachable, phase: registry.PhaseManifest},
 	} {
@@ -514,7 +515,7 @@ func TestInspectWithoutManifest(t *testing.T) {
 			tc.repo.Name = "team/app"
 			tc.config.Repositories = []registrytest.Repository{tc.repo}
 			s := registrytest.New(t, tc.config)
-			a := endpoint(t, options(trusting(t, s)), s.Host).Inspect(t.Context(), ref(t, s.Host+"/team/app:1.0"), tc.login, registry.InspectOptions{})
+			a := endpoint(t, options(trusting(t, s)), s.Host).Inspect(t.Context(), ref(t, s.Host+"/team/app:1.0"), tc.cred, registry.InspectOptions{})
 			check(t, a, tc.want, tc.phase)
 			if a.Looked != 0 || a.Platform == "" {
 				t.Errorf("answer %+v", a)

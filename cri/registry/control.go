@@ -8,20 +8,22 @@ import (
 	"strings"
 
 	"github.com/distribution/reference"
+
+	"github.com/whypull/whypull/cri/credential"
 )
 
 // Control asks for a repository that cannot exist, beside the one of the
-// reference and with the same login. It is for after Probe was refused the
+// reference and with the same credential. It is for after Probe was refused the
 // repository (FaultUnauthorized, FaultInsufficientScope, FaultForbidden), which
 // registries that do not say what exists answer to both: if this one is
 // answered with "no such repository", the refused one exists. "" means that the
 // question was not answered.
 //
 // It is one GET; after a 401, one exchange for a token and the GET once more.
-func (e Endpoint) Control(ctx context.Context, ref reference.Named, login *Login) Existence {
+func (e Endpoint) Control(ctx context.Context, ref reference.Named, cred *credential.Credential) Existence {
 	ctx, cancel := context.WithTimeout(quiet(ctx), e.Settings.Timeouts.Total)
 	defer cancel()
-	c := newConversation(ctx, e, ref, login)
+	c := newConversation(ctx, e, ref, cred)
 	defer c.close()
 	c.repository = sibling(c.repository)
 	r, err := c.ask(ctx, http.MethodGet, PhasePing)

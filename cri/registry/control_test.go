@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/whypull/whypull/cri/credential"
 	"github.com/whypull/whypull/cri/registry"
 	"github.com/whypull/whypull/cri/registry/registrytest"
 )
@@ -19,7 +20,7 @@ func TestControl(t *testing.T) {
 	page := http.Header{"Docker-Distribution-Api-Version": {""}, "Content-Type": {"text/html"}}
 	for name, tc := range map[string]struct {
 		others *registrytest.Repository
-		login  *registry.Login
+		cred   *credential.Credential
 		want   registry.Existence
 		lines  []string // with $R for the repository
 	}{
@@ -37,9 +38,9 @@ func TestControl(t *testing.T) {
 		"breaks the connection off": {&registrytest.Repository{Behaviour: registrytest.Reset}, nil, "", []string{"GET $R"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := registrytest.New(t, registrytest.Config{Logins: known(), Others: tc.others})
+			s := registrytest.New(t, registrytest.Config{Passwords: known(), Others: tc.others})
 			e := endpoint(t, options(trusting(t, s)), s.Host)
-			if got := e.Control(t.Context(), ref(t, s.Host+"/team/sub/app:1.0"), tc.login); got != tc.want {
+			if got := e.Control(t.Context(), ref(t, s.Host+"/team/sub/app:1.0"), tc.cred); got != tc.want {
 				t.Errorf("got %q, want %q", got, tc.want)
 			}
 			name := regexp.MustCompile(`/v2/team/sub/whypull-[a-z0-9]{20,}/manifests/1\.0`)

@@ -1,14 +1,13 @@
 package registry
 
 import (
-	"fmt"
-	"io"
-	"log/slog"
 	"net/http"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/remotes/docker"
 	"github.com/distribution/reference"
+
+	"github.com/whypull/whypull/cri/credential"
 )
 
 // Endpoint is one registry that the runtime would ask for an image. Package
@@ -33,11 +32,11 @@ type Endpoint struct {
 	// BlindClient is true if that holds for a client certificate:
 	// FaultTLSHandshakeFailed, or an answer that wants one, says nothing.
 	BlindClient bool
-	// NodeLogin is the node's own credential for it, nil if there is none. The
-	// runtime sends it only if the pull brings none, or WithoutCredential.
-	NodeLogin *Login
-	// NodeLoginSource is the path, on the node, of the file that has NodeLogin.
-	NodeLoginSource string
+	// NodeCredential is the node's own for it, nil if there is none. The runtime
+	// sends it only if the pull brings none, or WithoutCredential.
+	NodeCredential *credential.Credential
+	// NodeCredentialSource is the path, on the node, of the file that has it.
+	NodeCredentialSource string
 	// WithoutCredential is true if the runtime keeps the pull's credential from
 	// it: with CRI-O, a mirror of another host (newPullClient).
 	WithoutCredential bool
@@ -45,8 +44,7 @@ type Endpoint struct {
 	Settings Settings
 }
 
-// Settings are how the runtime asks an endpoint, and how whypull does. They have
-// headers of hosts.toml, which often hold secrets, and keys: they do not print.
+// Settings are how the runtime asks an endpoint, and how whypull does.
 type Settings struct {
 	// Path is the API's, as a rule /v2.
 	Path string
@@ -62,15 +60,15 @@ type Settings struct {
 	// TakesSchema1 is true if the runtime takes manifests of the first schema.
 	TakesSchema1 bool
 	// Header is what the runtime sends besides its own, and TokenHeader what it
-	// sends to the token server.
-	Header, TokenHeader http.Header
+	// sends to the token server. Those of hosts.toml often hold secrets.
+	Header, TokenHeader credential.Redacted[http.Header]
 	// Transport is a template, which is cloned for every conversation: the TLS
 	// settings count.
-	Transport *http.Transport
+	Transport *http.Transport `json:"-"` // has private keys
 	// Proxy chooses the proxy.
-	Proxy ProxyFunc
+	Proxy ProxyFunc `json:"-"`
 	// Resolve resolves host names; nil is Go's resolver.
-	Resolve ResolveFunc
+	Resolve ResolveFunc `json:"-"`
 	// Version is this program's, for the User-Agent header.
 	Version string
 	// Room bounds the memory for answers, over all conversations that have it;
@@ -79,15 +77,6 @@ type Settings struct {
 	// Timeouts of a conversation; all are set.
 	Timeouts Timeouts
 }
-
-// Format implements fmt.Formatter.
-func (Settings) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, redacted) }
-
-// LogValue implements slog.LogValuer.
-func (Settings) LogValue() slog.Value { return slog.StringValue(redacted) }
-
-// MarshalText keeps encoders from seeing them.
-func (Settings) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
 // Timeouts bound the parts of a conversation with an endpoint. The defaults
 // add up to less than the kubelet waits between two attempts.
@@ -132,12 +121,6 @@ func (e Endpoint) Key(ref reference.Named) string {
 
 // String is the endpoint as scheme://host[:port].
 func (e Endpoint) String() string { return e.Scheme + "://" + e.Host }
-
-// Format implements fmt.Formatter, so that no verb shows more than String.
-func (e Endpoint) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, e.String()) }
-
-// LogValue implements slog.LogValuer.
-func (e Endpoint) LogValue() slog.Value { return slog.StringValue(e.String()) }
 
 // Serves tells whether the runtime asks this endpoint for the reference: a tag
 // needs the capabilities pull and resolve, a digest only pull

@@ -20,15 +20,16 @@ import (
 	"time"
 
 	"github.com/whypull/whypull/cri/catest"
+	"github.com/whypull/whypull/cri/credential"
 	"github.com/whypull/whypull/cri/nodeconfig"
 	"github.com/whypull/whypull/cri/registry"
 	"github.com/whypull/whypull/cri/registry/registrytest"
 	"github.com/whypull/whypull/cri/sockettest"
 )
 
-func app(t *testing.T, opts nodeconfig.Options, host string, login *registry.Login) registry.Answer {
+func app(t *testing.T, opts nodeconfig.Options, host string, cred *credential.Credential) registry.Answer {
 	t.Helper()
-	return endpoint(t, opts, host).Probe(t.Context(), ref(t, host+"/team/app:1.0"), login)
+	return endpoint(t, opts, host).Probe(t.Context(), ref(t, host+"/team/app:1.0"), cred)
 }
 
 func check(t *testing.T, a registry.Answer, f registry.Fault, phase registry.Phase) {
@@ -189,7 +190,7 @@ func TestForbiddenAddresses(t *testing.T) {
 
 func redirecting(to string) registrytest.Config {
 	return registrytest.Config{
-		Logins:       known(),
+		Passwords:    known(),
 		Repositories: []registrytest.Repository{{Name: "team/app", Auth: registrytest.Basic, Behaviour: registrytest.Redirect, Location: to}},
 	}
 }
@@ -208,7 +209,7 @@ func TestRedirectToForbiddenAddress(t *testing.T) {
 func TestRedirectToOtherHost(t *testing.T) {
 	ca := catest.New(t)
 	for _, auth := range []registrytest.Auth{registrytest.Open, registrytest.Basic} {
-		target := registrytest.New(t, registrytest.Config{CA: ca, Logins: known(), Repositories: []registrytest.Repository{
+		target := registrytest.New(t, registrytest.Config{CA: ca, Passwords: known(), Repositories: []registrytest.Repository{
 			{Name: "team/app", Tags: []string{"1.0"}, Auth: auth},
 		}})
 		config := redirecting("https://" + target.Host + "/v2/team/app/manifests/1.0")
@@ -256,7 +257,7 @@ func TestTLS(t *testing.T) {
 			s := registrytest.New(t, registrytest.Config{CA: ca, Certificate: cert, Repositories: repositories()})
 			a := app(t, options(trusting(t, s)), s.Host, good())
 			check(t, a, tc.want, registry.PhaseTLS)
-			var asked []string // for the time, without the login
+			var asked []string // for the time, without the credential
 			if tc.want == registry.FaultTLSExpired {
 				asked = []string{"HEAD /v2/"}
 			}
@@ -357,7 +358,7 @@ func (a *again) Read(p []byte) (int, error) {
 }
 
 func TestPlainRegistry(t *testing.T) {
-	s := registrytest.New(t, registrytest.Config{Plain: true, Logins: known(), Repositories: []registrytest.Repository{
+	s := registrytest.New(t, registrytest.Config{Plain: true, Passwords: known(), Repositories: []registrytest.Repository{
 		{Name: "team/app", Tags: []string{"1.0"}, Auth: registrytest.Bearer},
 	}})
 	a := app(t, plainHosts(t, s.Host), s.Host, good())
@@ -777,7 +778,7 @@ func TestDowngradedChallenge(t *testing.T) {
 func TestRealmOnAnotherHost(t *testing.T) {
 	ca := catest.New(t)
 	repositories := []registrytest.Repository{{Name: "team/app", Tags: []string{"1.0"}, Auth: registrytest.Bearer}}
-	tokens := registrytest.New(t, registrytest.Config{CA: ca, Logins: known(), Repositories: repositories})
+	tokens := registrytest.New(t, registrytest.Config{CA: ca, Passwords: known(), Repositories: repositories})
 	s := registrytest.New(t, registrytest.Config{CA: ca, Realm: "https://" + tokens.Host + "/token", Repositories: repositories})
 	if a := app(t, options(trusting(t, s)), s.Host, good()); !a.Found || !a.CredentialSent || a.TokenHost != tokens.Host {
 		t.Errorf("answer %+v", a)

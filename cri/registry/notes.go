@@ -48,7 +48,7 @@ type tokenAnswer struct {
 	status  int
 	page    bool // HTML
 	proxys  bool // a proxy's own answer to a plain request
-	expired bool // says that the login has expired
+	expired bool // says that the credential has expired
 }
 
 func newNotes() *notes {

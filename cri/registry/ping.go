@@ -95,7 +95,7 @@ func (c *conversation) badPing(ctx context.Context, r reply) {
 }
 
 // pingChallenge prepares the answer to a challenge. One that CRI-O knows no
-// answer to, or has no login for, does not keep it from asking without
+// answer to, or has no credential for, does not keep it from asking without
 // (setupRequestAuth). With an error, the answer is written already.
 func (c *conversation) pingChallenge(ctx context.Context, r reply) error {
 	if len(auth.ParseAuthHeader(r.header)) == 0 {

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/whypull/whypull/cri/credential"
 	"github.com/whypull/whypull/cri/nodeconfig/nodeconfigtest"
 	"github.com/whypull/whypull/cri/registry"
 	"github.com/whypull/whypull/cri/registry/registrytest"
@@ -32,28 +33,28 @@ func TestCRIOPing(t *testing.T) {
 	for name, tc := range map[string]struct {
 		repo   registrytest.Repository
 		status int
-		login  *registry.Login
+		cred   *credential.Credential
 		fault  registry.Fault
 		phase  registry.Phase
 		lines  []string
 	}{
-		"open":                       {repo: open, login: good(), phase: registry.PhaseManifest, lines: []string{ping, head}},
-		"basic":                      {repo: basic, login: good(), phase: registry.PhaseManifest, lines: []string{ping, head + " Basic"}},
+		"open":                       {repo: open, cred: good(), phase: registry.PhaseManifest, lines: []string{ping, head}},
+		"basic":                      {repo: basic, cred: good(), phase: registry.PhaseManifest, lines: []string{ping, head + " Basic"}},
 		"basic, no login":            {repo: basic, fault: registry.FaultUnauthorized, phase: registry.PhaseManifest, lines: []string{ping, head}},
-		"bearer":                     {repo: bearer, login: good(), phase: registry.PhaseManifest, lines: []string{ping, post, head + " Bearer"}},
-		"a challenge that is late":   {repo: basic, status: 200, login: good(), fault: registry.FaultUnauthorized, phase: registry.PhaseManifest, lines: []string{ping, head}},
-		"401 without a challenge":    {repo: open, status: 401, login: good(), phase: registry.PhaseManifest, lines: []string{ping, head}},
-		"no API at /v2/":             {repo: open, status: 404, login: good(), fault: registry.FaultUnexpectedAnswer, phase: registry.PhasePing, lines: []string{ping}},
+		"bearer":                     {repo: bearer, cred: good(), phase: registry.PhaseManifest, lines: []string{ping, post, head + " Bearer"}},
+		"a challenge that is late":   {repo: basic, status: 200, cred: good(), fault: registry.FaultUnauthorized, phase: registry.PhaseManifest, lines: []string{ping, head}},
+		"401 without a challenge":    {repo: open, status: 401, cred: good(), phase: registry.PhaseManifest, lines: []string{ping, head}},
+		"no API at /v2/":             {repo: open, status: 404, cred: good(), fault: registry.FaultUnexpectedAnswer, phase: registry.PhasePing, lines: []string{ping}},
 		"forbidden":                  {repo: open, status: 403, fault: registry.FaultForbidden, phase: registry.PhasePing, lines: []string{ping}},
 		"out of order":               {repo: open, status: 503, fault: registry.FaultServerError, phase: registry.PhasePing, lines: []string{ping}},
 		"another status of success":  {repo: open, status: 204, fault: registry.FaultUnexpectedAnswer, phase: registry.PhasePing, lines: []string{ping}},
 		"too many requests":          {repo: open, status: 429, fault: registry.FaultRateLimited, phase: registry.PhasePing, lines: []string{ping}},
-		"a scheme that is not known": {repo: registrytest.Repository{Tags: []string{"1.0"}, Auth: registrytest.Basic, Challenge: "Negotiate"}, login: good(), fault: registry.FaultUnauthorized, phase: registry.PhaseManifest, lines: []string{ping, head}},
+		"a scheme that is not known": {repo: registrytest.Repository{Tags: []string{"1.0"}, Auth: registrytest.Basic, Challenge: "Negotiate"}, cred: good(), fault: registry.FaultUnauthorized, phase: registry.PhaseManifest, lines: []string{ping, head}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tc.repo.Name = "team/app"
-			s := registrytest.New(t, registrytest.Config{Logins: known(), PingStatus: tc.status, Repositories: []registrytest.Repository{tc.repo}})
-			a := ofCRIO(t, s, false).Probe(t.Context(), ref(t, s.Host+"/team/app:1.0"), tc.login)
+			s := registrytest.New(t, registrytest.Config{Passwords: known(), PingStatus: tc.status, Repositories: []registrytest.Repository{tc.repo}})
+			a := ofCRIO(t, s, false).Probe(t.Context(), ref(t, s.Host+"/team/app:1.0"), tc.cred)
 			check(t, a, tc.fault, tc.phase)
 			if !slices.Equal(s.Lines(), tc.lines) || s.Requests()[0].Query != "" || s.Requests()[0].Auth != "" {
 				t.Errorf("requests %q, want %q", s.Lines(), tc.lines)
@@ -93,7 +94,7 @@ func TestCRIOPingFallsBack(t *testing.T) {
 func TestCRIOPingOfOthers(t *testing.T) {
 	content := registrytest.NewContent(t)
 	content.Tag("1.0", content.Image(amd64(), content.Layer(1)))
-	s := registrytest.New(t, registrytest.Config{Logins: known(), Repositories: []registrytest.Repository{
+	s := registrytest.New(t, registrytest.Config{Passwords: known(), Repositories: []registrytest.Repository{
 		{Name: "team/app", Content: content, BlobAuth: new(registrytest.Basic)},
 	}})
 	e := ofCRIO(t, s, false)

@@ -17,19 +17,21 @@ import (
 	"github.com/containerd/containerd/v2/core/remotes/docker/auth"
 	"github.com/distribution/reference"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/whypull/whypull/cri/credential"
 )
 
 // Probe asks the endpoint for the manifest of a reference, as the runtime asks
-// when it resolves an image, with the login or, if that is nil, anonymously.
+// when it resolves an image, with the credential or, if that is nil, anonymously.
 //
 // It is one conversation: a HEAD of the manifest; after a 401, one exchange
 // for a token and the HEAD once more. A HEAD brings no words: after a 403, a
-// 412 or a 401 for a login that was sent, one GET of the same follows, as
+// 412 or a 401 for a credential that was sent, one GET of the same follows, as
 // containerd does after a 403 (core/remotes/docker/resolver.go, Resolve). After
 // a 404 there are up to two requests that tell a missing tag from a missing
 // repository and, for a digest, one before them for a blob of that digest, as
 // containerd does. Nothing is tried again. The exchange is containerd's: with a
-// login it is a POST, and a GET if the token server does not take that.
+// credential it is a POST, and a GET if the token server does not take that.
 //
 // So a manifest that is there takes one request if it is open, two with a basic
 // challenge, and two and one for the token with a bearer challenge. When Probe
@@ -37,10 +39,10 @@ import (
 //
 // CRI-O's way is another: a GET of /v2/ comes first, and only what that asks for
 // is answered (go.podman.io/image, docker, detectPropertiesHelper).
-func (e Endpoint) Probe(ctx context.Context, ref reference.Named, login *Login) Answer {
+func (e Endpoint) Probe(ctx context.Context, ref reference.Named, cred *credential.Credential) Answer {
 	ctx, cancel := context.WithTimeout(quiet(ctx), e.Settings.Timeouts.Total)
 	defer cancel()
-	c := newConversation(ctx, e, ref, login)
+	c := newConversation(ctx, e, ref, cred)
 	defer c.close()
 	c.hold(ctx)
 	return c.finish()
@@ -52,7 +54,7 @@ type conversation struct {
 	repository string
 	object     string // tag or digest
 	digested   bool
-	login      *Login
+	cred       *credential.Credential
 	notes      *notes
 	dialer     *dialer
 	transport  *http.Transport
@@ -68,8 +70,8 @@ func (c *conversation) finish() Answer {
 	return c.answer
 }
 
-func newConversation(ctx context.Context, e Endpoint, ref reference.Named, login *Login) *conversation {
-	c := &conversation{endpoint: e, login: login, notes: newNotes(), repository: repository(ref)}
+func newConversation(ctx context.Context, e Endpoint, ref reference.Named, cred *credential.Credential) *conversation {
+	c := &conversation{endpoint: e, cred: cred, notes: newNotes(), repository: repository(ref)}
 	c.answer.Endpoint = e.String()
 	c.object, c.digested = object(ref)
 	if c.room = e.Settings.Room; c.room == nil {
@@ -78,7 +80,7 @@ func newConversation(ctx context.Context, e Endpoint, ref reference.Named, login
 	g := c.connect(ctx)
 	c.authorizer = docker.NewDockerAuthorizer(
 		docker.WithAuthClient(tokenClient(g)),
-		docker.WithAuthCreds(login.given),
+		docker.WithAuthCreds(authCredentials(cred)),
 		docker.WithAuthHeader(c.tokenHeader()),
 	)
 	return c
@@ -316,7 +318,7 @@ func (c *conversation) url(query string, what ...string) string {
 // Accept, our own User-Agent.
 func (c *conversation) header() http.Header {
 	h := http.Header{}
-	for key, values := range c.endpoint.Settings.Header {
+	for key, values := range c.endpoint.Settings.Header.Reveal() {
 		h[key] = append(h[key], values...)
 	}
 	h.Set("Accept", strings.Join([]string{
@@ -332,7 +334,7 @@ func (c *conversation) header() http.Header {
 // tokenHeader is what a request of the token server carries.
 func (c *conversation) tokenHeader() http.Header {
 	h := http.Header{}
-	for key, values := range c.endpoint.Settings.TokenHeader {
+	for key, values := range c.endpoint.Settings.TokenHeader.Reveal() {
 		h[key] = append(h[key], values...)
 	}
 	h.Set("User-Agent", userAgent(c.endpoint.Settings.Version))
@@ -373,7 +375,7 @@ func (c *conversation) challenged(ctx context.Context, r reply) error {
 	if err := c.authorizer.AddResponses(ctx, []*http.Response{r.response}); err != nil {
 		return err
 	}
-	c.answer.CredentialSent = !c.login.empty()
+	c.answer.CredentialSent = sends(c.cred)
 	return nil
 }
 
@@ -553,7 +555,7 @@ func (c *conversation) read(r reply) {
 	switch r.status {
 	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden:
 		// A token that was just issued and is called expired is a matter of
-		// clocks, and not of the login.
+		// clocks, and not of the credential.
 		fresh := c.answer.TokenIssued && c.answer.Challenge == ChallengeInvalidToken
 		c.answer.SaysExpired = c.answer.CredentialSent && !fresh &&
 			(saysExpired(wordsOf(r.body)) || challengeSaysExpired(r.header))

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/whypull/whypull/cri/credential"
 	"github.com/whypull/whypull/cri/registry"
 	"github.com/whypull/whypull/cri/registry/registrytest"
 )
@@ -18,13 +19,18 @@ type exchange struct {
 	config registrytest.Config
 	repo   registrytest.Repository
 	object string // ":1.0" if empty
-	login  *registry.Login
+	cred   *credential.Credential
 	want   registry.Answer // without Endpoint, addresses, certificate, durations
 	lines  []string        // of the requests, with $M for the manifest
 }
 
-func good() *registry.Login { return &registry.Login{Username: "user", Password: secret} }
-func bad() *registry.Login  { return &registry.Login{Username: "user", Password: secret + "x"} }
+func given(username, password string) *credential.Credential {
+	c := credential.New(username, password)
+	return &c
+}
+
+func good() *credential.Credential { return given("user", secret) }
+func bad() *credential.Credential  { return given("user", secret+"x") }
 
 func known() map[string]string { return map[string]string{"user": secret, "other": "x"} }
 
@@ -54,7 +60,7 @@ func plainCases() []exchange {
 	return []exchange{
 		{name: "found", repo: registrytest.Repository{Tags: []string{"1.0"}}, want: found(registry.Answer{}), lines: []string{head}},
 		{
-			name: "login not asked for", repo: registrytest.Repository{Tags: []string{"1.0"}}, login: good(),
+			name: "login not asked for", repo: registrytest.Repository{Tags: []string{"1.0"}}, cred: good(),
 			want: found(registry.Answer{}), lines: []string{head},
 		},
 		{
@@ -102,7 +108,7 @@ func plainCases() []exchange {
 			want: fault(registry.FaultNetworkUnreachable, registry.PhasePing, 0, registry.Answer{}), lines: []string{head},
 		},
 		{
-			name: "401 without challenge", repo: registrytest.Repository{Auth: registrytest.Basic, Challenge: "Negotiate"}, login: good(),
+			name: "401 without challenge", repo: registrytest.Repository{Auth: registrytest.Basic, Challenge: "Negotiate"}, cred: good(),
 			want:  fault(registry.FaultUnauthorized, registry.PhasePing, 401, registry.Answer{Scheme: registry.SchemeUnknown}),
 			lines: []string{head},
 		},
@@ -156,27 +162,27 @@ func basicCases() []exchange {
 	asked := registry.Answer{Scheme: registry.SchemeBasic, CredentialSent: true}
 	return []exchange{
 		{
-			name: "basic, no login", config: registrytest.Config{Logins: known()}, repo: basic,
+			name: "basic, no login", config: registrytest.Config{Passwords: known()}, repo: basic,
 			want:  fault(registry.FaultUnauthorized, registry.PhasePing, 401, registry.Answer{Scheme: registry.SchemeBasic}),
 			lines: []string{head},
 		},
 		{
-			name: "basic, good login", config: registrytest.Config{Logins: known()}, repo: basic, login: good(),
+			name: "basic, good login", config: registrytest.Config{Passwords: known()}, repo: basic, cred: good(),
 			want: found(asked), lines: []string{head, head + " Basic"},
 		},
 		{
-			name: "basic, bad login", config: registrytest.Config{Logins: known()}, repo: basic, login: bad(),
+			name: "basic, bad login", config: registrytest.Config{Passwords: known()}, repo: basic, cred: bad(),
 			want:  fault(registry.FaultUnauthorized, registry.PhaseManifest, 401, unauthorized(asked)),
 			lines: []string{head, head + " Basic", get + " Basic"},
 		},
 		{
-			name: "a login without user name is none", config: registrytest.Config{Logins: known()}, repo: basic,
-			login: &registry.Login{Password: secret},
+			name: "a login without user name is none", config: registrytest.Config{Passwords: known()}, repo: basic,
+			cred:  given("", secret),
 			want:  fault(registry.FaultUnauthorized, registry.PhasePing, 401, registry.Answer{Scheme: registry.SchemeBasic}),
 			lines: []string{head},
 		},
 		{
-			name: "basic, tag missing", config: registrytest.Config{Logins: known()}, login: good(),
+			name: "basic, tag missing", config: registrytest.Config{Passwords: known()}, cred: good(),
 			repo:  registrytest.Repository{Tags: []string{"2.0"}, Auth: registrytest.Basic},
 			want:  fault(registry.FaultTagNotFound, registry.PhaseManifest, 404, registry.Answer{Scheme: registry.SchemeBasic, CredentialSent: true, Tags: []string{"2.0"}}),
 			lines: []string{head, head + " Basic", tags + " Basic"},
@@ -199,15 +205,15 @@ func bearerCases() []exchange {
 	return []exchange{
 		{name: "bearer, anonymous", repo: bearer, want: found(issued(anonymous)), lines: []string{head, fetch, head + " Bearer"}},
 		{
-			name: "bearer, good login", config: registrytest.Config{Logins: known()}, repo: bearer, login: good(),
+			name: "bearer, good login", config: registrytest.Config{Passwords: known()}, repo: bearer, cred: good(),
 			want: found(issued(sent)), lines: []string{head, post, head + " Bearer"},
 		},
 		{
-			name: "bearer, token server without POST", config: registrytest.Config{Logins: known(), TokenGET: true}, repo: bearer, login: good(),
+			name: "bearer, token server without POST", config: registrytest.Config{Passwords: known(), TokenGET: true}, repo: bearer, cred: good(),
 			want: found(issued(sent)), lines: []string{head, post, fetch + " Basic", head + " Bearer"},
 		},
 		{
-			name: "bearer, bad login", config: registrytest.Config{Logins: known()}, repo: bearer, login: bad(),
+			name: "bearer, bad login", config: registrytest.Config{Passwords: known()}, repo: bearer, cred: bad(),
 			want: fault(registry.FaultUnauthorized, registry.PhaseToken, 401, sent), lines: []string{head, post, fetch + " Basic"},
 		},
 		{
@@ -215,21 +221,21 @@ func bearerCases() []exchange {
 			want: fault(registry.FaultUnauthorized, registry.PhaseToken, 401, anonymous), lines: []string{head, fetch},
 		},
 		{
-			name: "bearer, token server forbids", config: registrytest.Config{TokenStatus: 403}, repo: bearer, login: good(),
+			name: "bearer, token server forbids", config: registrytest.Config{TokenStatus: 403}, repo: bearer, cred: good(),
 			want: fault(registry.FaultUnauthorized, registry.PhaseToken, 403, sent), lines: []string{head, post},
 		},
 		{
-			name: "bearer, login without access", config: registrytest.Config{Logins: known()}, repo: others, login: good(),
+			name: "bearer, login without access", config: registrytest.Config{Passwords: known()}, repo: others, cred: good(),
 			want:  fault(registry.FaultInsufficientScope, registry.PhaseManifest, 401, unauthorized(noScope(sent))),
 			lines: []string{head, post, head + " Bearer", get + " Bearer"},
 		},
 		{
-			name: "bearer, anonymous without access", config: registrytest.Config{Logins: known()}, repo: bearer,
+			name: "bearer, anonymous without access", config: registrytest.Config{Passwords: known()}, repo: bearer,
 			want:  fault(registry.FaultInsufficientScope, registry.PhaseManifest, 401, noScope(anonymous)),
 			lines: []string{head, fetch, head + " Bearer"},
 		},
 		{
-			name: "bearer, forbidden", config: registrytest.Config{Logins: known()}, login: good(),
+			name: "bearer, forbidden", config: registrytest.Config{Passwords: known()}, cred: good(),
 			repo:  registrytest.Repository{Auth: registrytest.Bearer, Status: 403},
 			want:  fault(registry.FaultForbidden, registry.PhaseManifest, 403, denied(issued(sent))),
 			lines: []string{head, post, head + " Bearer", get + " Bearer"},
@@ -246,7 +252,7 @@ func bearerCases() []exchange {
 			lines: []string{head, fetch},
 		},
 		{
-			name: "bearer, token server broken", config: registrytest.Config{TokenStatus: 500}, repo: bearer, login: good(),
+			name: "bearer, token server broken", config: registrytest.Config{TokenStatus: 500}, repo: bearer, cred: good(),
 			want: fault(registry.FaultServerError, registry.PhaseToken, 500, sent), lines: []string{head, post},
 		},
 		{
@@ -259,16 +265,16 @@ func bearerCases() []exchange {
 		},
 		{
 			name:   "bearer, token request redirected",
-			config: registrytest.Config{TokenStatus: 302, TokenHeader: http.Header{"Location": {"/v2/team/app/tags/list"}}}, repo: bearer, login: good(),
+			config: registrytest.Config{TokenStatus: 302, TokenHeader: http.Header{"Location": {"/v2/team/app/tags/list"}}}, repo: bearer, cred: good(),
 			want: fault(registry.FaultUnexpectedAnswer, registry.PhaseToken, 0, sent), lines: []string{head, post},
 		},
 		{
-			name: "bearer, realm without TLS", config: registrytest.Config{Realm: "http://registry.test:1/token"}, repo: bearer, login: good(),
+			name: "bearer, realm without TLS", config: registrytest.Config{Realm: "http://registry.test:1/token"}, repo: bearer, cred: good(),
 			want:  fault(registry.FaultUnexpectedAnswer, registry.PhaseToken, 401, registry.Answer{Scheme: registry.SchemeBearer}),
 			lines: []string{head},
 		},
 		{
-			name: "bearer, no realm", repo: registrytest.Repository{Auth: registrytest.Bearer, Challenge: "Bearer"}, login: good(),
+			name: "bearer, no realm", repo: registrytest.Repository{Auth: registrytest.Bearer, Challenge: "Bearer"}, cred: good(),
 			want:  fault(registry.FaultUnexpectedAnswer, registry.PhaseToken, 401, registry.Answer{Scheme: registry.SchemeBearer}),
 			lines: []string{head},
 		},
@@ -307,13 +313,13 @@ func wordsCases() []exchange {
 			lines: []string{head, tags}},
 		{name: "503 page", repo: registrytest.Repository{Status: 503, Header: nothing, ErrorBody: "<html>"},
 			want: fault(registry.FaultServerError, registry.PhaseManifest, 503, registry.Answer{HTML: true}), lines: []string{head}},
-		{name: "ECR's expired token", config: registrytest.Config{Logins: known()}, login: good(),
+		{name: "ECR's expired token", config: registrytest.Config{Passwords: known()}, cred: good(),
 			repo:  registrytest.Repository{Auth: registrytest.Basic, Status: 403, ErrorBody: "Your Authorization Token has expired."},
 			want:  fault(registry.FaultForbidden, registry.PhaseManifest, 403, expired(basic)),
 			lines: []string{head, head + " Basic", get + " Basic"}},
 		{name: "expired, without a login", repo: registrytest.Repository{Status: 403, ErrorBody: "token has expired"},
 			want: fault(registry.FaultForbidden, registry.PhaseManifest, 403, registry.Answer{}), lines: []string{head, get}},
-		{name: "expired password", config: registrytest.Config{Logins: known()}, login: bad(),
+		{name: "expired password", config: registrytest.Config{Passwords: known()}, cred: bad(),
 			repo:  registrytest.Repository{Auth: registrytest.Basic, ErrorBody: `{"errors":[{"code":"UNAUTHORIZED","message":"own words: password has expired"}]}`},
 			want:  fault(registry.FaultUnauthorized, registry.PhaseManifest, 401, unauthorized(expired(basic))),
 			lines: []string{head, head + " Basic", get + " Basic"}},
@@ -332,9 +338,9 @@ func expiryCases() []exchange {
 	const words = `{"details":"unauthorized: personal access token is expired"}`
 	sent := registry.Answer{Scheme: registry.SchemeBearer, CredentialSent: true}
 	return []exchange{
-		{name: "expired token, refused twice", config: registrytest.Config{TokenStatus: 401, TokenBody: words}, repo: bearer, login: good(),
+		{name: "expired token, refused twice", config: registrytest.Config{TokenStatus: 401, TokenBody: words}, repo: bearer, cred: good(),
 			want: fault(registry.FaultUnauthorized, registry.PhaseToken, 401, expired(sent)), lines: []string{head, post, fetch + " Basic"}},
-		{name: "expired token, forbidden", config: registrytest.Config{TokenStatus: 403, TokenBody: words}, repo: bearer, login: good(),
+		{name: "expired token, forbidden", config: registrytest.Config{TokenStatus: 403, TokenBody: words}, repo: bearer, cred: good(),
 			want: fault(registry.FaultUnauthorized, registry.PhaseToken, 403, expired(sent)), lines: []string{head, post}},
 		{name: "anonymous has no token to expire", config: registrytest.Config{TokenStatus: 401, TokenBody: words}, repo: bearer,
 			want: fault(registry.FaultUnauthorized, registry.PhaseToken, 401, registry.Answer{Scheme: registry.SchemeBearer}), lines: []string{head, fetch}},
@@ -345,12 +351,12 @@ func expiryCases() []exchange {
 			config: registrytest.Config{TokenStatus: 429, TokenHeader: http.Header{"Ratelimit-Reset": {"30"}}},
 			want:   fault(registry.FaultRateLimited, registry.PhaseToken, 429, registry.Answer{Scheme: registry.SchemeBearer, RetryAfter: 30 * time.Second}),
 			lines:  []string{head, fetch}},
-		{name: "a fresh token called expired is a matter of clocks", config: registrytest.Config{Logins: known()}, login: good(),
+		{name: "a fresh token called expired is a matter of clocks", config: registrytest.Config{Passwords: known()}, cred: good(),
 			repo: registrytest.Repository{Auth: registrytest.Bearer, Status: 401, Header: http.Header{"Www-Authenticate": {`Bearer error="invalid_token",error_description="The token expired"`}}},
 			want: fault(registry.FaultInsufficientScope, registry.PhaseManifest, 401, unauthorized(registry.Answer{
 				Scheme: registry.SchemeBearer, CredentialSent: true, TokenIssued: true, Challenge: registry.ChallengeInvalidToken})),
 			lines: []string{head, post, head + " Bearer", get + " Bearer"}},
-		{name: "expired by the challenge", config: registrytest.Config{Logins: known()}, login: good(),
+		{name: "expired by the challenge", config: registrytest.Config{Passwords: known()}, cred: good(),
 			repo: registrytest.Repository{Auth: registrytest.Basic, Status: 401, Header: http.Header{"Www-Authenticate": {`Bearer error="invalid_token",error_description="The token expired"`}}},
 			want: fault(registry.FaultUnauthorized, registry.PhaseManifest, 401, unauthorized(expired(registry.Answer{
 				Scheme: registry.SchemeBasic, CredentialSent: true, Challenge: registry.ChallengeInvalidToken}))),
@@ -374,7 +380,7 @@ func (tc exchange) run(t *testing.T) {
 	}
 	tc.config.Repositories = []registrytest.Repository{tc.repo}
 	s := registrytest.New(t, tc.config)
-	a := endpoint(t, options(trusting(t, s)), s.Host).Probe(t.Context(), ref(t, s.Host+"/team/app"+tc.object), tc.login)
+	a := endpoint(t, options(trusting(t, s)), s.Host).Probe(t.Context(), ref(t, s.Host+"/team/app"+tc.object), tc.cred)
 
 	checkErr(t, a)
 	checkMeasured(t, &a, s)

@@ -12,6 +12,8 @@ import (
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/whypull/whypull/cri/credential"
 )
 
 const (
@@ -95,7 +97,7 @@ func (p Piece) Sound() bool { return p.Seen != "" && p.Fault == "" && p.Err == n
 // Replay does what a pull does as far as it goes without storing anything: the
 // manifest and the config in full and verified, as Inspect does, and the first
 // and the last bytes of every layer, up to 200, three at a time. Nothing of it is
-// written anywhere. Call it for each endpoint and login in the runtime's order,
+// written anywhere. Call it for each endpoint and credential in the runtime's order,
 // after Probe has found the manifest.
 //
 // It takes one request for the manifest, one more for an index, one for the
@@ -110,11 +112,11 @@ func (p Piece) Sound() bool { return p.Seen != "" && p.Fault == "" && p.Err == n
 // eight failures, and after 30 s, of which one blob takes no more than ten. What was
 // not asked for then is counted in Unasked, and is neither good nor bad. As with
 // Inspect, the registry is not to blame for our own deadline.
-func (e Endpoint) Replay(ctx context.Context, ref reference.Named, login *Login, want InspectOptions) Transfer {
+func (e Endpoint) Replay(ctx context.Context, ref reference.Named, cred *credential.Credential, want InspectOptions) Transfer {
 	total := cmp.Or(want.total, replayTotal)
 	ctx, cancel := context.WithTimeout(quiet(ctx), total)
 	defer cancel()
-	c := newConversation(ctx, e, ref, login)
+	c := newConversation(ctx, e, ref, cred)
 	defer c.close()
 	r := &replay{inspection: newInspection(c, want), left: maxDownload}
 	r.ends, _ = ctx.Deadline()

@@ -9,6 +9,7 @@ import (
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 
+	"github.com/whypull/whypull/cri/credential"
 	"github.com/whypull/whypull/cri/nodeconfig"
 	"github.com/whypull/whypull/cri/registry"
 	"github.com/whypull/whypull/cri/registry/faulttest"
@@ -16,13 +17,13 @@ import (
 
 const ages = 10 * time.Minute
 
-// attempt is one endpoint with one login, as the runtime tries them.
+// attempt is one endpoint with one credential, as the runtime tries them.
 type attempt struct {
 	inspected registry.Answer
 	replayed  registry.Transfer
 }
 
-// attempts replays a case as the runtime pulls it: login after login, and with
+// attempts replays a case as the runtime pulls it: credential after credential, and with
 // each endpoint after endpoint, until one has the image.
 func attempts(t *testing.T, w *faulttest.World, c faulttest.Case) []attempt {
 	patient := registry.Timeouts{DNS: ages, Connect: ages, TLS: ages, Response: ages, Total: ages}
@@ -31,9 +32,9 @@ func attempts(t *testing.T, w *faulttest.World, c faulttest.Case) []attempt {
 	}
 	name := ref(t, c.Image)
 	host, _, _ := strings.Cut(c.Image, "/")
-	logins := []*registry.Login{nil}
+	credentials := []*credential.Credential{nil}
 	for n, l := range c.Credentials {
-		logins = append(logins[:n], &registry.Login{Username: l.Username, Password: l.Password})
+		credentials = append(credentials[:n], &l.Credential)
 	}
 	want := registry.InspectOptions{}.Within(ages)
 	thorough := want
@@ -43,10 +44,10 @@ func attempts(t *testing.T, w *faulttest.World, c faulttest.Case) []attempt {
 		return nil // a configuration with which there is no endpoint
 	}
 	var out []attempt
-	for _, login := range logins {
+	for _, cred := range credentials {
 		for _, e := range eps {
-			asked := resolved(t, e, name, login)
-			a := attempt{e.Inspect(t.Context(), asked, login, thorough), e.Replay(t.Context(), asked, login, want)}
+			asked := resolved(t, e, name, cred)
+			a := attempt{e.Inspect(t.Context(), asked, cred, thorough), e.Replay(t.Context(), asked, cred, want)}
 			if out = append(out, a); a.replayed.Found {
 				return out
 			}
@@ -57,9 +58,9 @@ func attempts(t *testing.T, w *faulttest.World, c faulttest.Case) []attempt {
 
 // resolved is the reference by the digest that the endpoint tells, as the runtime
 // goes on with it.
-func resolved(t *testing.T, e registry.Endpoint, name reference.Named, login *registry.Login) reference.Named {
+func resolved(t *testing.T, e registry.Endpoint, name reference.Named, cred *credential.Credential) reference.Named {
 	asked := e.Reference(name)
-	dgst := digest.Digest(e.Probe(t.Context(), asked, login).Digest)
+	dgst := digest.Digest(e.Probe(t.Context(), asked, cred).Digest)
 	if dgst.Validate() != nil {
 		return asked
 	}

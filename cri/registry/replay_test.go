@@ -486,7 +486,7 @@ func TestReplayRedirected(t *testing.T) {
 	}
 	there.Break(layers[4], func(o *registrytest.Object) { o.Status = 403 })
 	here.Tag("1.0", here.Image(amd64(), layers...))
-	s := registrytest.New(t, registrytest.Config{CA: ca, Logins: known(), Repositories: []registrytest.Repository{
+	s := registrytest.New(t, registrytest.Config{CA: ca, Passwords: known(), Repositories: []registrytest.Repository{
 		{Name: "team/app", Content: here, Auth: registrytest.Bearer},
 	}})
 	a := endpoint(t, options(trusting(t, s)), s.Host).Replay(t.Context(), ref(t, s.Host+"/team/app:1.0"), good(), patient())

@@ -109,7 +109,7 @@ func TestProxyIsNotToldForbiddenHosts(t *testing.T) {
 		if a.Fault != registry.FaultAddressForbidden || !errors.Is(a.Err, registry.ErrAddressForbidden) {
 			t.Errorf("redirect to %s: answer %+v", host, a)
 		}
-		s = registrytest.New(t, registrytest.Config{Logins: known(), Realm: "https://" + host + "/token", Repositories: []registrytest.Repository{
+		s = registrytest.New(t, registrytest.Config{Passwords: known(), Realm: "https://" + host + "/token", Repositories: []registrytest.Repository{
 			{Name: "team/app", Tags: []string{"1.0"}, Auth: registrytest.Bearer},
 		}})
 		opts = options(trusting(t, s))

@@ -20,6 +20,8 @@ import (
 	"github.com/sirupsen/logrus"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/emptypb"
+
+	"github.com/whypull/whypull/cri/credential"
 )
 
 // expiry is the label with the time after which the garbage collector may
@@ -146,20 +148,21 @@ func (c *recordingClient) Transfer(ctx context.Context, in *transferapi.Transfer
 // credentials even if there are none, because that changes containerd's error
 // for a refusal.
 func source(t target) []registry.Opt {
-	var credential Login
-	if t.Login != nil {
-		credential = *t.Login
+	var h helper
+	if t.Credential != nil {
+		h.Credential = *t.Credential
 	}
-	return []registry.Opt{registry.WithHostDir(t.HostsDir), registry.WithCredentials(helper(credential))}
+	return []registry.Opt{registry.WithHostDir(t.HostsDir), registry.WithCredentials(h)}
 }
 
 // helper offers one credential to every host that asks (CRI's ParseAuth without
 // a server address).
-type helper Login
+type helper struct{ credential.Credential }
 
 // GetCredentials implements registry.CredentialHelper.
 func (h helper) GetCredentials(_ context.Context, _, host string) (registry.Credentials, error) {
-	return registry.Credentials{Host: host, Username: h.User, Secret: h.Password}, nil
+	username, password := h.Reveal()
+	return registry.Credentials{Host: host, Username: username, Secret: password}, nil
 }
 
 // destination returns where to store the image. The record expires in case it

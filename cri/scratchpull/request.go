@@ -4,41 +4,23 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 
 	"github.com/containerd/platforms"
 	"github.com/distribution/reference"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/whypull/whypull/cri/credential"
 )
-
-// Login is one credential. It shows itself nowhere: not in text, not in logs,
-// not in JSON.
-type Login struct {
-	User     string `json:"-"`
-	Password string `json:"-"`
-}
-
-// hidden stands for a Login.
-const hidden = "login (hidden)"
-
-// String hides the login.
-func (Login) String() string { return hidden }
-
-// GoString hides the login.
-func (Login) GoString() string { return hidden }
-
-// LogValue hides the login.
-func (Login) LogValue() slog.Value { return slog.StringValue(hidden) }
 
 // Request describes what to pull, and with which credential.
 type Request struct {
 	// Ref is the image as the kubelet passes it to the runtime.
 	Ref string
-	// Login is offered to every host that asks, as CRI does if the kubelet
+	// Credential is offered to every host that asks, as CRI does if the kubelet
 	// passes no server address, which it never does; nil means none. The
 	// kubelet tries one credential after the other; so must the caller, with
 	// one Pull each.
-	Login *Login
+	Credential *credential.Credential
 	// HostsDir is the runtime's config_path, as containerd sees it: the
 	// directory with one directory per registry. "" if there is none. With
 	// containerd 1.7 it must be "", so omit it if it has nothing for this

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+
+	"github.com/whypull/whypull/cri/credential"
 )
 
 // The runtimes of Case.TruthOn.
@@ -38,15 +40,9 @@ type Credential struct {
 	// Source is the name of the secret.
 	Source string
 	// Key is the registry key in it.
-	Key                string
-	Username, Password string
+	Key string
+	credential.Credential
 }
-
-// String shows neither the user nor the password.
-func (c Credential) String() string { return c.Source + " (" + c.Key + ")" }
-
-// GoString shows neither the user nor the password.
-func (c Credential) GoString() string { return c.String() }
 
 // On is what is really wrong for a runtime, "containerd 1.7" for example.
 func (c Case) On(runtime string) Truth {
@@ -62,8 +58,8 @@ type spec struct {
 	// host is the image's registry: one of the world's hosts; "" is the good
 	// one.
 	host string
-	// logins are the pod's, in their order.
-	logins []login
+	// credentials are the pod's, in their order.
+	credentials []credential.Credential
 	// object is what is asked for of the repository; "" is the tag.
 	object string
 	// repo is what the image's registry has at the path of the case; nil:
@@ -77,9 +73,6 @@ type spec struct {
 	crio crioSettings
 }
 
-// login is a user name and a password.
-type login struct{ user, password string }
-
 func byName(a, b Case) int { return strings.Compare(a.Name, b.Name) }
 
 // finish fills in what follows from the rest, and sorts.
@@ -91,9 +84,9 @@ func (w *World) finish(specs []spec) []Case {
 		if c.Policy == "" {
 			c.Policy = "IfNotPresent"
 		}
-		for i, l := range s.logins {
+		for i, l := range s.credentials {
 			c.Credentials = append(c.Credentials, Credential{
-				Source: "login-" + string(rune('a'+i)), Key: w.hostport(s.host), Username: l.user, Password: l.password,
+				Source: "login-" + string(rune('a'+i)), Key: w.hostport(s.host), Credential: l,
 			})
 		}
 		out = append(out, c)

@@ -6,13 +6,14 @@ import (
 	"net"
 	"net/http"
 
+	"github.com/whypull/whypull/cri/credential"
 	"github.com/whypull/whypull/cri/registry/registrytest"
 )
 
 // describe makes the tables of cases.
 func (w *World) describe() error {
 	for _, table := range []func() []spec{
-		w.networkCases, w.loginCases, w.scopeCases, w.tokenCases, w.refusalCases, w.redirectCases, w.blobCases, w.cdnCases,
+		w.networkCases, w.credentialCases, w.scopeCases, w.tokenCases, w.refusalCases, w.redirectCases, w.blobCases, w.cdnCases,
 		w.mirrorCases, w.configCases, w.proxyCases,
 	} {
 		w.specs = append(w.specs, table()...)
@@ -64,9 +65,9 @@ func (s spec) slowly() spec {
 	return s
 }
 
-// as gives the pod logins.
-func (s spec) as(logins ...login) spec {
-	s.logins = logins
+// as gives the pod credentials.
+func (s spec) as(credentials ...credential.Credential) spec {
+	s.credentials = credentials
 	return s
 }
 

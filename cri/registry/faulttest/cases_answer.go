@@ -24,7 +24,7 @@ func (w *World) refusalCases() []spec {
 	out := []spec{
 		guarded("forbidden-login", AccessDenied, denied),
 		guarded("forbidden-login-without-body", AccessDenied, answer(http.StatusForbidden)),
-		// There is no challenge, so a login would never be asked for.
+		// There is no challenge, so a credential would never be asked for.
 		said("forbidden-anonymous", AccessDenied, denied),
 		said("policy-403", PolicyBlocked, violation(http.StatusForbidden)),
 		said("policy-412", PolicyBlocked, violation(http.StatusPreconditionFailed)),

@@ -75,7 +75,7 @@ func mirrorHost(s *spec, fault string) string {
 // it.
 //
 // containerd 2.4 (core/remotes/docker/resolver.go, Resolve) shows the error
-// that came furthest: no answer or no login, then 404, then other statuses; of
+// that came furthest: no answer or no credential, then 404, then other statuses; of
 // equals, the first. Before, it was the first that was not a 404.
 func mirrorTruth(s *spec, mirror, origin string) {
 	own := map[string]Truth{

@@ -35,7 +35,7 @@ const (
 // error, or "" where the pull works.
 func expected() map[string]string {
 	out := map[string]string{}
-	for _, part := range []map[string]string{expectedWorks(), expectedNetwork(), expectedLogin(), expectedAnswer(), expectedContent(), expectedTransfer(), expectedNode()} {
+	for _, part := range []map[string]string{expectedWorks(), expectedNetwork(), expectedCredentials(), expectedAnswer(), expectedContent(), expectedTransfer(), expectedNode()} {
 		maps.Copy(out, part)
 	}
 	return out
@@ -85,7 +85,7 @@ func expectedNetwork() map[string]string {
 	}
 }
 
-func expectedLogin() map[string]string {
+func expectedCredentials() map[string]string {
 	token := `https://tokens\.fault\.example:\d+/token/`
 	return map[string]string{
 		"basic-anonymous": noBasic, "basic-wrong": head401, "basic-two-wrong": head401, "unauthorized-without-challenge": head401,

@@ -32,7 +32,7 @@ type puller struct {
 	limit time.Duration // of connecting, of a handshake, and of waiting for an answer
 }
 
-// pull tries the logins in turn, as the kubelet does. The error is the last.
+// pull tries the credentials in turn, as the kubelet does. The error is the last.
 func (p puller) pull(ctx context.Context, c Case) error {
 	quiet := logrus.New()
 	quiet.SetOutput(io.Discard)
@@ -52,7 +52,7 @@ func (p puller) pull(ctx context.Context, c Case) error {
 func (p puller) attempt(ctx context.Context, image string, l Credential) error {
 	hosts := config.ConfigureHosts(ctx, config.HostOptions{
 		HostDir:      config.HostDirFromRoot(filepath.Join(p.w.Root(), "etc/containerd/certs.d")),
-		Credentials:  func(string) (string, string, error) { return l.Username, l.Password, nil },
+		Credentials:  func(string) (string, string, error) { return l.Username.Reveal(), l.Password.Reveal(), nil },
 		UpdateClient: p.update,
 	})
 	resolver := docker.NewResolver(docker.ResolverOptions{Hosts: hosts})

@@ -87,7 +87,7 @@ func (s *Server) allowed(w http.ResponseWriter, r *http.Request, repo Repository
 	switch repo.Auth {
 	case Basic:
 		user, password, ok := r.BasicAuth()
-		if ok && s.login(user, password) && repo.admits(user) {
+		if ok && s.knows(user, password) && repo.admits(user) {
 			return true
 		}
 		s.challenge(w, repo, basicChallenge)
@@ -127,8 +127,9 @@ func (s *Server) realm() string {
 	return scheme + "://" + s.Host + "/token"
 }
 
-func (s *Server) login(user, password string) bool {
-	want, ok := s.Logins[user]
+// knows reports whether a user has this password.
+func (s *Server) knows(user, password string) bool {
+	want, ok := s.Passwords[user]
 	return ok && want == password
 }
 
@@ -158,8 +159,8 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusNotFound, "UNKNOWN")
 		return
 	}
-	user, password, anonymous := TokenLogin(r)
-	if anonymous && s.NoAnonymous || !anonymous && !s.login(user, password) {
+	user, password, anonymous := TokenCredential(r)
+	if anonymous && s.NoAnonymous || !anonymous && !s.knows(user, password) {
 		fail(w, http.StatusUnauthorized, "UNAUTHORIZED")
 		return
 	}
@@ -171,8 +172,8 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(map[string]string{"token": token, "access_token": token})
 }
 
-// TokenLogin is the login of a request for a token.
-func TokenLogin(r *http.Request) (user, password string, anonymous bool) {
+// TokenCredential is the credential of a request for a token.
+func TokenCredential(r *http.Request) (user, password string, anonymous bool) {
 	if r.Method == http.MethodPost {
 		return r.FormValue("username"), r.FormValue("password"), false
 	}
@@ -185,7 +186,7 @@ func TokenLogin(r *http.Request) (user, password string, anonymous bool) {
 func (s *Server) grant(scope, user string, anonymous bool) string {
 	name := strings.TrimSuffix(strings.TrimPrefix(scope, "repository:"), ":pull")
 	for _, repo := range s.Repositories {
-		if repo.Name == name && (anonymous && repo.Users == nil && len(s.Logins) == 0 || !anonymous && repo.admits(user)) {
+		if repo.Name == name && (anonymous && repo.Users == nil && len(s.Passwords) == 0 || !anonymous && repo.admits(user)) {
 			return TokenFor(name)
 		}
 	}

@@ -96,8 +96,8 @@ type Config struct {
 	Plain bool
 	// ClientCA: only clients with a certificate of it may connect.
 	ClientCA *catest.CA
-	// Logins are the passwords by user name.
-	Logins map[string]string
+	// Passwords are those of the users, by name.
+	Passwords map[string]string
 	// TokenStatus is what /token answers instead of a token, with TokenBody if
 	// that is set.
 	TokenStatus int
@@ -107,7 +107,7 @@ type Config struct {
 	TokenBody string
 	// TokenGET: the token server answers 404 to a POST.
 	TokenGET bool
-	// NoAnonymous: the token server answers 401 to a client without a login.
+	// NoAnonymous: the token server answers 401 to a client without a credential.
 	NoAnonymous bool
 	// Realm replaces the URL of the token server in challenges.
 	Realm        string

@@ -127,8 +127,8 @@ func (t *Transfer) Tell(event, name string, progress, total int64) error {
 	return t.progress.Send(typeurl.MarshalProto(a))
 }
 
-// Login requests the credential for a host.
-func (t *Transfer) Login(host string) (user, password string, err error) {
+// Credential requests the credential for a host.
+func (t *Transfer) Credential(host string) (user, password string, err error) {
 	a, err := typeurl.MarshalAny(&transfertypes.AuthRequest{Host: host, Reference: t.Reference})
 	if err != nil {
 		return "", "", err

@@ -15,13 +15,14 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/whypull/whypull/agent/keyring"
+	"github.com/whypull/whypull/cri/credential"
 )
 
 // tally counts kinds of cases, so that a run with only rejected input does not count as
 // agreement.
 type tally struct {
 	sync.Mutex
-	cases, badImages, broken, withLogins, several, tied, hubFallback, ofNode, both, badFiles uint64
+	cases, badImages, broken, withCredentials, several, tied, hubFallback, ofNode, both, badFiles uint64
 }
 
 func TestSameAsKubelet(t *testing.T) {
@@ -40,8 +41,8 @@ func TestSameAsKubelet(t *testing.T) {
 		}
 	})
 	t.Logf("seed %d: %d cases; %d images rejected, %d lookups broken, %d with credentials (%d with several, %d with tied places, %d by the fallback to Docker Hub, %d of the node, %d of it and of secrets; %d node files refused)",
-		seed, sum.cases, sum.badImages, sum.broken, sum.withLogins, sum.several, sum.tied, sum.hubFallback, sum.ofNode, sum.both, sum.badFiles)
-	if sum.withLogins < cases/10 || sum.broken < cases/50 || sum.hubFallback < cases/1000 || sum.both < cases/50 || sum.badFiles < cases/200 {
+		seed, sum.cases, sum.badImages, sum.broken, sum.withCredentials, sum.several, sum.tied, sum.hubFallback, sum.ofNode, sum.both, sum.badFiles)
+	if sum.withCredentials < cases/10 || sum.broken < cases/50 || sum.hubFallback < cases/1000 || sum.both < cases/50 || sum.badFiles < cases/200 {
 		t.Error("the cases do not exercise the rules")
 	}
 }
@@ -82,11 +83,12 @@ func compare(t *testing.T, seed, n uint64, sum *tally) {
 func show(from keyring.Sources) string {
 	var b strings.Builder
 	if from.Node != nil {
-		fmt.Fprintf(&b, "node legacy %t %q\n", from.Node.Legacy, from.Node.Data)
+		fmt.Fprintf(&b, "node legacy %t %q\n", from.Node.Legacy, from.Node.Data.Reveal())
 	}
 	for _, s := range from.Secrets {
+		data := s.Data.Reveal()
 		fmt.Fprintf(&b, "%s type %q %s %q %s %q\n", s.Name, s.Type,
-			keyring.DataDockerConfigJSON, s.Data[keyring.DataDockerConfigJSON], keyring.DataDockercfg, s.Data[keyring.DataDockercfg])
+			keyring.DataDockerConfigJSON, data[keyring.DataDockerConfigJSON], keyring.DataDockercfg, data[keyring.DataDockercfg])
 	}
 	return b.String()
 }
@@ -102,14 +104,14 @@ func (s *tally) add(a answer, l keyring.Lookup, n *keyring.NodeFile) {
 	count(&s.cases, true)
 	count(&s.badImages, a.Err != nil)
 	count(&s.broken, a.Broken != nil)
-	count(&s.withLogins, len(a.Attempts) > 0)
+	count(&s.withCredentials, len(a.Attempts) > 0)
 	count(&s.several, len(a.Attempts) > 1)
-	count(&s.tied, len(l.Logins) > 1 && l.Logins[len(l.Logins)-1].Order < len(l.Logins))
+	count(&s.tied, len(l.Credentials) > 1 && l.Credentials[len(l.Credentials)-1].Order < len(l.Credentials))
 	ofNode := func(a attempt) bool { return a.OfNode }
 	count(&s.ofNode, slices.ContainsFunc(a.Attempts, ofNode))
 	count(&s.both, slices.ContainsFunc(a.Attempts, ofNode) && !a.Attempts[0].OfNode)
 	count(&s.badFiles, n != nil && !n.Valid())
-	count(&s.hubFallback, len(l.Logins) > 0 && strings.Contains(l.Logins[0].Key, "index.docker.io"))
+	count(&s.hubFallback, len(l.Credentials) > 0 && strings.Contains(l.Credentials[0].Key, "index.docker.io"))
 }
 
 // differ returns how the two answers differ, or "". It compares credentials for the
@@ -122,14 +124,14 @@ func differ(theirs, ours answer, l keyring.Lookup) string {
 		return "the names differ"
 	case (theirs.Broken != nil) != (ours.Broken != nil):
 		return "one accepts the secrets, one does not"
-	case !slices.Equal(settle(theirs.Attempts, l.Logins), settle(ours.Attempts, l.Logins)):
+	case !slices.Equal(settle(theirs.Attempts, l.Credentials), settle(ours.Attempts, l.Credentials)):
 		return "the attempts differ"
 	default:
 		return ""
 	}
 }
 
-func settle(all []attempt, places []keyring.Login) []attempt {
+func settle(all []attempt, places []keyring.Credential) []attempt {
 	out := slices.Clone(all)
 	if len(all) != len(places) {
 		return out
@@ -167,7 +169,7 @@ func contradiction(l keyring.Lookup) string {
 			}
 		}
 	}
-	if l.Broken == nil && matching != len(l.Logins) {
+	if l.Broken == nil && matching != len(l.Credentials) {
 		return "the matching entries are not those of the credentials"
 	}
 	return ""
@@ -206,9 +208,9 @@ func wrongServer(image string) string {
 	if server == "" {
 		return ""
 	}
-	made := keyring.Secret{Name: "made", Type: keyring.TypeDockerConfigJSON, Data: map[string][]byte{
+	made := keyring.Secret{Name: "made", Type: keyring.TypeDockerConfigJSON, Data: credential.Redact(map[string][]byte{
 		keyring.DataDockerConfigJSON: []byte(`{"auths":{` + text(server) + `:{"username":"u","password":"p","auth":"dTpw"}}}`),
-	}}
+	})}
 	if a := askKubelet(image, keyring.Sources{Secrets: []keyring.Secret{made}}); len(a.Attempts) != 1 {
 		return "the kubelet does not use a secret for the server " + server
 	}

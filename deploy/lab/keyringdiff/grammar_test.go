@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/whypull/whypull/agent/keyring"
+	"github.com/whypull/whypull/cri/credential"
 )
 
 // grammar generates random cases. Most are valid, so that entries match; the others
@@ -255,13 +256,14 @@ func (g *grammar) document(good string) []byte {
 }
 
 func (g *grammar) secret(name string) keyring.Secret {
-	s := keyring.Secret{Namespace: "ns", Name: name, Data: map[string][]byte{}}
+	data := map[string][]byte{}
+	s := keyring.Secret{Namespace: "ns", Name: name, Data: credential.Redact(data)}
 	s.Type = g.often(4, keyring.TypeDockerConfigJSON, keyring.TypeDockercfg, keyring.TypeDockercfg, keyring.TypeDockercfg, "Opaque", "")
 	if !g.oneIn(30) && s.Type != keyring.TypeDockercfg || g.oneIn(30) {
-		s.Data[keyring.DataDockerConfigJSON] = g.document(g.dockerConfigJSON())
+		data[keyring.DataDockerConfigJSON] = g.document(g.dockerConfigJSON())
 	}
 	if !g.oneIn(30) && s.Type == keyring.TypeDockercfg || g.oneIn(30) {
-		s.Data[keyring.DataDockercfg] = g.document(g.often(20, g.entries(), g.dockerConfigJSON()))
+		data[keyring.DataDockercfg] = g.document(g.often(20, g.entries(), g.dockerConfigJSON()))
 	}
 	return s
 }
@@ -270,9 +272,9 @@ func (g *grammar) secret(name string) keyring.Secret {
 func (g *grammar) nodeFile() *keyring.NodeFile {
 	switch g.IntN(4) {
 	case 0:
-		return &keyring.NodeFile{Path: "/.dockercfg", Legacy: true, Data: g.document(g.often(20, g.entries(), g.dockerConfigJSON()))}
+		return &keyring.NodeFile{Path: "/.dockercfg", Legacy: true, Data: credential.Redact(g.document(g.often(20, g.entries(), g.dockerConfigJSON())))}
 	case 1, 2:
-		return &keyring.NodeFile{Path: "/var/lib/kubelet/config.json", Data: g.document(g.dockerConfigJSON())}
+		return &keyring.NodeFile{Path: "/var/lib/kubelet/config.json", Data: credential.Redact(g.document(g.dockerConfigJSON()))}
 	default:
 		return nil
 	}

@@ -72,10 +72,10 @@ func nodeKeyring(n *keyring.NodeFile) credentialprovider.DockerKeyring {
 // ReadDockerConfigFileFromBytes.
 func nodeConfig(n keyring.NodeFile) (credentialprovider.DockerConfig, error) {
 	if n.Legacy {
-		return credentialprovider.ReadDockerConfigFileFromBytes(n.Data)
+		return credentialprovider.ReadDockerConfigFileFromBytes(n.Data.Reveal())
 	}
 	var cfg credentialprovider.DockerConfigJSON
-	err := json.Unmarshal(n.Data, &cfg)
+	err := json.Unmarshal(n.Data.Reveal(), &cfg)
 	return cfg.Auths, err
 }
 
@@ -83,7 +83,7 @@ func apiSecrets(secrets []keyring.Secret) []v1.Secret {
 	out := make([]v1.Secret, len(secrets))
 	for i, s := range secrets {
 		out[i].Namespace, out[i].Name, out[i].UID = s.Namespace, s.Name, types.UID(s.UID)
-		out[i].Type, out[i].Data = v1.SecretType(s.Type), s.Data
+		out[i].Type, out[i].Data = v1.SecretType(s.Type), s.Data.Reveal()
 	}
 	return out
 }
@@ -101,7 +101,7 @@ func askOurs(image string, from keyring.Sources) (answer, keyring.Lookup) {
 	}
 	l, err := keyring.Find(imageOf(image), from)
 	out := answer{Image: l.Image, Err: err, Broken: l.Broken}
-	for _, c := range l.Logins {
+	for _, c := range l.Credentials {
 		a := attempt{UID: c.UID, Hash: c.Hash(), OfNode: c.OfNode}
 		a.Username, a.Password = c.Reveal()
 		if !c.OfNode {

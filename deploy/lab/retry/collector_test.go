@@ -16,6 +16,7 @@ import (
 	"github.com/whypull/whypull/agent/podwatch"
 	"github.com/whypull/whypull/agent/probe"
 	"github.com/whypull/whypull/cri"
+	"github.com/whypull/whypull/cri/credential"
 	"github.com/whypull/whypull/cri/nodeconfig"
 	"github.com/whypull/whypull/cri/registry/faulttest"
 	"github.com/whypull/whypull/cri/scratchpull"
@@ -40,13 +41,13 @@ func (s pullSecrets) Secret(_ context.Context, ns, name string) (kube.Secret, er
 			continue
 		}
 		data, err := json.Marshal(map[string]any{"auths": map[string]any{
-			c.Key: map[string]string{"username": c.Username, "password": c.Password},
+			c.Key: map[string]string{"username": c.Username.Reveal(), "password": c.Password.Reveal()},
 		}})
 		if err != nil {
 			return kube.Secret{}, fmt.Errorf("secret %s: %w", name, err)
 		}
 		return kube.Secret{Namespace: ns, Name: name, Type: string(corev1.SecretTypeDockerConfigJson),
-			Data: map[string][]byte{corev1.DockerConfigJsonKey: data}}, nil
+			Data: credential.Redact(map[string][]byte{corev1.DockerConfigJsonKey: data})}, nil
 	}
 	return kube.Secret{}, kube.ErrNotFound
 }
@@ -131,11 +132,11 @@ func describe(v diagnosis.Verdict) string {
 
 // robots returns the large registry's credentials, as a pod has them.
 func robots() faulttest.Credential {
-	return faulttest.Credential{Source: "robots", Key: host, Username: user, Password: password}
+	return faulttest.Credential{Source: "robots", Key: host, Credential: credential.New(user, password)}
 }
 
 func clerks() faulttest.Credential {
-	return faulttest.Credential{Source: "clerks", Key: host, Username: clerk, Password: clerksPassword}
+	return faulttest.Credential{Source: "clerks", Key: host, Credential: credential.New(clerk, clerksPassword)}
 }
 
 // put stores an incompressible image in the large registry.

@@ -20,6 +20,7 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/whypull/whypull/cri"
+	"github.com/whypull/whypull/cri/credential"
 	"github.com/whypull/whypull/cri/registry/faulttest"
 	"github.com/whypull/whypull/cri/scratchpull"
 	"github.com/whypull/whypull/deploy/lab/box"
@@ -117,7 +118,7 @@ func caseNamed(t *testing.T, name string) faulttest.Case {
 func request(r runtimes.Runtime, c faulttest.Case) scratchpull.Request {
 	req := scratchpull.Request{Ref: c.Image, HostsDir: hostsDir(r)}
 	if len(c.Credentials) > 0 {
-		req.Login = &scratchpull.Login{User: c.Credentials[0].Username, Password: c.Credentials[0].Password}
+		req.Credential = &c.Credentials[0].Credential
 	}
 	return req
 }
@@ -190,10 +191,10 @@ func text(err error) string {
 
 // pullAndRemove pulls as the kubelet does and removes the image. A pull that fails
 // after everything is stored leaves a record, with content, that CRI does not show.
-func pullAndRemove(ctx context.Context, s kubelet, image string, credentials *scratchpull.Login) error {
+func pullAndRemove(ctx context.Context, s kubelet, image string, credentials *credential.Credential) error {
 	req := &runtimeapi.PullImageRequest{Image: &runtimeapi.ImageSpec{Image: image}}
 	if credentials != nil {
-		req.Auth = &runtimeapi.AuthConfig{Username: credentials.User, Password: credentials.Password}
+		req.Auth = &runtimeapi.AuthConfig{Username: credentials.Username.Reveal(), Password: credentials.Password.Reveal()}
 	}
 	_, pull := s.PullImage(ctx, req)
 	_, remove := s.RemoveImage(ctx, &runtimeapi.RemoveImageRequest{Image: &runtimeapi.ImageSpec{Image: image}})
@@ -217,7 +218,7 @@ func TestInsideMessagesMatchTheKubeletsPull(t *testing.T) {
 				continue
 			}
 			req := request(r, c)
-			want := pullAndRemove(t.Context(), kubelet, c.Image, req.Login)
+			want := pullAndRemove(t.Context(), kubelet, c.Image, req.Credential)
 			res, err := p.Pull(t.Context(), req)
 			if res.Leftover != nil {
 				t.Errorf("%s: left behind: %v", c.Name, res.Leftover)
@@ -271,7 +272,10 @@ func TestInsideLoginsAndContentAreTried(t *testing.T) {
 }
 
 // robot returns credentials that may pull from the large registry.
-func robot() *scratchpull.Login { return &scratchpull.Login{User: user, Password: password} }
+func robot() *credential.Credential {
+	c := credential.New(user, password)
+	return &c
+}
 
 // held returns a request for an image with one layer that is held back until it is
 // released. begun is closed when everything else, and the start of that layer, has
@@ -285,7 +289,7 @@ func held(t *testing.T, r runtimes.Runtime, repository string) (req scratchpull.
 	first := make(chan struct{})
 	blobs := map[string]scratchpull.Blob{}
 	closed := false
-	return scratchpull.Request{Ref: image, Login: robot(), HostsDir: hostsDir(r), Progress: func(b scratchpull.Blob) {
+	return scratchpull.Request{Ref: image, Credential: robot(), HostsDir: hostsDir(r), Progress: func(b scratchpull.Blob) {
 		blobs[b.Digest.String()] = b
 		done := 0
 		part := false
@@ -373,7 +377,7 @@ func pullUntilKilled() error {
 	if err := json.Unmarshal([]byte(os.Getenv(pullerImage)), &req.Ref); err != nil {
 		return err
 	}
-	req.Login = robot()
+	req.Credential = robot()
 	req.Progress = func(b scratchpull.Blob) {
 		if b.Kind == "layer" && b.Done {
 			_, _ = os.Stdout.WriteString("half\n")

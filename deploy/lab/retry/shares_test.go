@@ -137,7 +137,7 @@ func TestInsideRetryGivesWay(t *testing.T) {
 			t.Skip("CRI of 1.7 does not use the transfer service: its pull does not wait, and may finish before the test looks")
 		}
 		repository := "gives-way-" + r.Tool
-		req := scratchpull.Request{Ref: slowImage(t, repository), Login: robot(), HostsDir: hostsDir(r)}
+		req := scratchpull.Request{Ref: slowImage(t, repository), Credential: robot(), HostsDir: hostsDir(r)}
 		alone := victim(t, r)
 		type outcome struct {
 			res scratchpull.Result
@@ -164,7 +164,7 @@ func TestInsideRetryGivesWay(t *testing.T) {
 func TestInsideRetryWithoutDataEnds(t *testing.T) {
 	eachRuntime(t, func(t *testing.T, r runtimes.Runtime) {
 		repository := "idle-" + r.Tool
-		req := scratchpull.Request{Ref: slowImage(t, repository), Login: robot(), HostsDir: hostsDir(r)}
+		req := scratchpull.Request{Ref: slowImage(t, repository), Credential: robot(), HostsDir: hostsDir(r)}
 		l := limits()
 		l.Idle = 0 // as the agent has it
 		res, err := puller(t, r, l).Pull(t.Context(), req)
@@ -191,7 +191,7 @@ func TestInsideNoRetryDuringKubeletPull(t *testing.T) {
 			theirs <- err
 		}()
 		holding(t, repository, shares)
-		res, err := puller(t, r, limits()).Pull(t.Context(), scratchpull.Request{Ref: fast, Login: robot(), HostsDir: hostsDir(r)})
+		res, err := puller(t, r, limits()).Pull(t.Context(), scratchpull.Request{Ref: fast, Credential: robot(), HostsDir: hostsDir(r)})
 		if err != nil || res.Stopped != scratchpull.StoppedGaveWay || res.Stage != scratchpull.StageNone || large.requests(other) > 0 {
 			t.Errorf("%+v, %v (%s), %d requests", res, err, text(err), large.requests(other))
 		}

@@ -14,7 +14,7 @@ func TestInsideManyLayersArePulled(t *testing.T) {
 	eachRuntime(t, func(t *testing.T, r runtimes.Runtime) {
 		for name, parts := range map[string]struct{ size, layers int64 }{"forty": {32 << 10, 40}, "one": {1 << 20, 1}} {
 			image := put(t, name+"-"+r.Tool, parts.size, parts.layers)
-			res, err := puller(t, r, limits()).Pull(t.Context(), scratchpull.Request{Ref: image, Login: robot(), HostsDir: hostsDir(r)})
+			res, err := puller(t, r, limits()).Pull(t.Context(), scratchpull.Request{Ref: image, Credential: robot(), HostsDir: hostsDir(r)})
 			if err != nil || res.Stage != scratchpull.StageDone || !res.Unpacked || res.Leftover != nil || res.Fetched() != res.Bytes ||
 				int64(len(res.Blobs)) != parts.layers+2 {
 				t.Errorf("%s: %d blobs, %d of %d bytes, %+v, %v (%s)", name, len(res.Blobs), res.Fetched(), res.Bytes, res, err, text(err))
@@ -41,7 +41,7 @@ func TestInsideLargeImageIsReplayed(t *testing.T) {
 		}
 		l := limits()
 		l.Bytes = sparseSize / 2
-		res, err := puller(t, r, l).Pull(t.Context(), scratchpull.Request{Ref: image, Login: robot(), HostsDir: hostsDir(r)})
+		res, err := puller(t, r, l).Pull(t.Context(), scratchpull.Request{Ref: image, Credential: robot(), HostsDir: hostsDir(r)})
 		t.Logf("alone: %d bytes sent, %d fetched, %d requests", sent.Load(), res.Fetched(), large.requests(repository))
 		if err != nil || res.Stopped != scratchpull.StoppedTooLarge || res.Leftover != nil || res.Bytes < sparseSize {
 			t.Errorf("%+v, %v (%s)", res, err, text(err))

@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/cri/credential"
 	"github.com/whypull/whypull/cri/registry/faulttest"
 	"github.com/whypull/whypull/deploy/lab/runtimes"
 )
@@ -42,7 +43,7 @@ func TestInsideRetryReportsEachCredential(t *testing.T) {
 	eachRuntime(t, func(t *testing.T, r runtimes.Runtime) {
 		image := put(t, "forbidden-"+r.Tool, 32<<10, 40)
 		forbid(t, image)
-		nobody := faulttest.Credential{Source: "nobodys", Key: host, Username: "nobody", Password: "guessed"}
+		nobody := faulttest.Credential{Source: "nobodys", Key: host, Credential: credential.New("nobody", "guessed")}
 		for name, tc := range map[string]struct {
 			credentials []faulttest.Credential
 			cause       diagnosis.Cause

@@ -20,6 +20,7 @@ import (
 	crierrors "k8s.io/cri-api/pkg/errors"
 
 	"github.com/whypull/whypull/agent/kube"
+	"github.com/whypull/whypull/cri/credential"
 	"github.com/whypull/whypull/cri/registry/faulttest"
 )
 
@@ -59,8 +60,8 @@ func (s images) pull(ctx context.Context, c faulttest.Case) error {
 		return s.attempt(ctx, c, nil)
 	}
 	var failures []error
-	for _, login := range c.Credentials {
-		err := s.attempt(ctx, c, &runtimeapi.AuthConfig{Username: login.Username, Password: login.Password})
+	for _, given := range c.Credentials {
+		err := s.attempt(ctx, c, &runtimeapi.AuthConfig{Username: given.Username.Reveal(), Password: given.Password.Reveal()})
 		if err == nil {
 			return nil
 		}
@@ -71,9 +72,9 @@ func (s images) pull(ctx context.Context, c faulttest.Case) error {
 
 // attempt asks the runtime once. Of its error the code Unknown is left out:
 // k8s.io/cri-client, remoteImageService.pullImageV1.
-func (s images) attempt(ctx context.Context, c faulttest.Case, login *runtimeapi.AuthConfig) error {
+func (s images) attempt(ctx context.Context, c faulttest.Case, cred *runtimeapi.AuthConfig) error {
 	_, err := s.client.PullImage(ctx, &runtimeapi.PullImageRequest{
-		Image: &runtimeapi.ImageSpec{Image: c.Image, UserSpecifiedImage: c.Image}, Auth: login,
+		Image: &runtimeapi.ImageSpec{Image: c.Image, UserSpecifiedImage: c.Image}, Auth: cred,
 		SandboxConfig: &runtimeapi.PodSandboxConfig{Metadata: &runtimeapi.PodSandboxMetadata{Name: c.Name, Namespace: namespace, Uid: c.Name}},
 	})
 	if answer, ok := status.FromError(err); ok && answer.Code() == codes.Unknown {
@@ -161,13 +162,13 @@ func (s secrets) Secret(_ context.Context, ns, name string) (kube.Secret, error)
 			continue
 		}
 		data, err := json.Marshal(map[string]any{"auths": map[string]any{
-			c.Key: map[string]string{"username": c.Username, "password": c.Password},
+			c.Key: map[string]string{"username": c.Username.Reveal(), "password": c.Password.Reveal()},
 		}})
 		if err != nil {
 			return kube.Secret{}, fmt.Errorf("secret %s: %w", name, err)
 		}
 		return kube.Secret{Namespace: ns, Name: name, Type: string(corev1.SecretTypeDockerConfigJson),
-			Data: map[string][]byte{corev1.DockerConfigJsonKey: data}}, nil
+			Data: credential.Redact(map[string][]byte{corev1.DockerConfigJsonKey: data})}, nil
 	}
 	return kube.Secret{}, kube.ErrNotFound
 }

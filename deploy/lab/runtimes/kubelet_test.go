@@ -18,6 +18,7 @@ import (
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/kube"
 	"github.com/whypull/whypull/agent/podwatch"
+	"github.com/whypull/whypull/cri/credential"
 	"github.com/whypull/whypull/cri/registry/faulttest"
 )
 
@@ -70,32 +71,32 @@ func serve(t *testing.T, p *puller) images {
 	return service
 }
 
-func logins(passwords ...string) []faulttest.Credential {
+func creds(passwords ...string) []faulttest.Credential {
 	var all []faulttest.Credential
 	for i, p := range passwords {
 		name := string(rune('a' + i))
-		all = append(all, faulttest.Credential{Source: "login-" + name, Key: "registry.example:5000", Username: name, Password: p})
+		all = append(all, faulttest.Credential{Source: "login-" + name, Key: "registry.example:5000", Credential: credential.New(name, p)})
 	}
 	return all
 }
 
 func TestPullTriesOneLoginAfterTheOther(t *testing.T) {
 	for name, test := range map[string]struct {
-		logins []faulttest.Credential
-		code   codes.Code
-		tried  []string
-		err    string
+		creds []faulttest.Credential
+		code  codes.Code
+		tried []string
+		err   string
 	}{
-		"the second is good":          {logins("x", "good", "y"), codes.Unknown, []string{"a", "b"}, ""},
-		"all are wrong":               {logins("x", "y"), codes.Unknown, []string{"a", "b"}, "[refused: a, refused: b]"},
-		"one is wrong":                {logins("x"), codes.Unknown, []string{"a"}, "refused: a"},
+		"the second is good":          {creds("x", "good", "y"), codes.Unknown, []string{"a", "b"}, ""},
+		"all are wrong":               {creds("x", "y"), codes.Unknown, []string{"a", "b"}, "[refused: a, refused: b]"},
+		"one is wrong":                {creds("x"), codes.Unknown, []string{"a"}, "refused: a"},
 		"none":                        {nil, codes.Unknown, []string{""}, "refused: "},
-		"a code other than Unknown":   {logins("x"), codes.NotFound, []string{"a"}, "rpc error: code = NotFound desc = refused: a"},
-		"the same error is told once": {append(logins("x"), logins("y")...), codes.Unknown, []string{"a", "a"}, "refused: a"},
+		"a code other than Unknown":   {creds("x"), codes.NotFound, []string{"a"}, "rpc error: code = NotFound desc = refused: a"},
+		"the same error is told once": {append(creds("x"), creds("y")...), codes.Unknown, []string{"a", "a"}, "refused: a"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := &puller{password: "good", code: test.code}
-			err := serve(t, p).pull(t.Context(), faulttest.Case{Name: "c", Image: "registry.example:5000/c:v1", Credentials: test.logins})
+			err := serve(t, p).pull(t.Context(), faulttest.Case{Name: "c", Image: "registry.example:5000/c:v1", Credentials: test.creds})
 			if text(err) != test.err {
 				t.Errorf("error %q, want %q", text(err), test.err)
 			}
@@ -149,7 +150,7 @@ func text(err error) string {
 }
 
 func TestTheAgentSeesTheFailureOfACase(t *testing.T) {
-	c := faulttest.Case{Name: "a-case", Image: "registry.example:5000/a-case:v1", Policy: "Always", Credentials: logins("x", "y")}
+	c := faulttest.Case{Name: "a-case", Image: "registry.example:5000/a-case:v1", Policy: "Always", Credentials: creds("x", "y")}
 	all := podwatch.Failures(failedPod(c, errors.New("refused")))
 	if len(all) != 1 {
 		t.Fatalf("%d failures", len(all))
@@ -167,7 +168,7 @@ func TestTheAgentSeesTheFailureOfACase(t *testing.T) {
 // TestSecretsBringTheLoginsOfACase: what the pull was given is what the pod's
 // secrets hold, in the same order.
 func TestSecretsBringTheLoginsOfACase(t *testing.T) {
-	c := faulttest.Case{Image: "registry.example:5000/a-case:v1", Credentials: append(logins("x", "y"), logins("z")...)}
+	c := faulttest.Case{Image: "registry.example:5000/a-case:v1", Credentials: append(creds("x", "y"), creds("z")...)}
 	source := secrets{c}
 	var got []string
 	for _, name := range secretNames(c) {
@@ -178,7 +179,7 @@ func TestSecretsBringTheLoginsOfACase(t *testing.T) {
 		if s.Type != "kubernetes.io/dockerconfigjson" || s.Name != name || s.Namespace != namespace {
 			t.Errorf("secret %s/%s of type %s", s.Namespace, s.Name, s.Type)
 		}
-		got = append(got, string(s.Data[".dockerconfigjson"]))
+		got = append(got, string(s.Data.Reveal()[".dockerconfigjson"]))
 	}
 	want := []string{
 		`{"auths":{"registry.example:5000":{"password":"x","username":"a"}}}`,

@@ -4,13 +4,14 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/whypull/whypull/cri/credential"
 	"github.com/whypull/whypull/cri/registry/registrytest"
 )
 
 const anyToken = true
 
-// loginCases are about credentials that the registry itself looks at.
-func (w *World) loginCases() []spec {
+// credentialCases are about credentials that the registry itself looks at.
+func (w *World) credentialCases() []spec {
 	guarded := func() *repository { return &repository{admit: basic(unauthorized())} }
 	saysExpired := func(status int) *repository {
 		said := saying(status, "DENIED", "Your authorization token has expired. Reauthenticate and try again.")
@@ -27,7 +28,7 @@ func (w *World) loginCases() []spec {
 		simple("basic-second-login-works", "", Works, guarded()).as(wrong(), right()),
 		simple("basic-anonymous", "", AuthenticationRequired, guarded()),
 		simple("basic-wrong", "", CredentialsRejected, guarded()).as(wrong()),
-		simple("basic-two-wrong", "", CredentialsRejected, guarded()).as(wrong(), login{"other", "wrong-too"}),
+		simple("basic-two-wrong", "", CredentialsRejected, guarded()).as(wrong(), credential.New("other", "wrong-too")),
 		simple("unauthorized-without-challenge", "", AuthenticationRequired, &repository{all: unauthorized()}),
 		simple("expired-says-registry", "", CredentialsExpired, saysExpired(http.StatusUnauthorized)).as(wrong()),
 		simple("expired-says-registry-403", "", CredentialsExpired, saysExpired(http.StatusForbidden)).as(wrong()),
@@ -80,11 +81,11 @@ func (w *World) tokenCases() []spec {
 		refusing("token-anonymous-429", RateLimited, http.StatusTooManyRequests, !anyToken).slowly(),
 		refusing("token-anonymous-503", RegistryError, http.StatusServiceUnavailable, !anyToken),
 		refusing("token-login-401", CredentialsRejected, http.StatusUnauthorized, !anyToken).as(wrong()),
-		// 401 is the status for a login that is wrong; 403 says that it may not.
+		// 401 is the status for a credential that is wrong; 403 says that it may not.
 		refusing("token-login-403", AccessDenied, http.StatusForbidden, !anyToken).as(wrong()),
 		refusing("token-login-429", RateLimited, http.StatusTooManyRequests, !anyToken).as(wrong()).slowly(),
 		refusing("token-login-503", RegistryError, http.StatusServiceUnavailable, !anyToken).as(wrong()),
-		// Anyone may pull this, but for those who bring a wrong login.
+		// Anyone may pull this, but for those who bring a wrong credential.
 		refusing("public-spoiled-by-login", CredentialsRejected, http.StatusUnauthorized, anyToken).as(wrong()),
 		from("expired-says-token-server", CredentialsExpired, issuer("", !anyToken, expired)).as(wrong()),
 		from("token-missing", RegistryError, text(http.StatusOK, "application/json", "{}")),

@@ -7,25 +7,31 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/whypull/whypull/cri/credential"
 	"github.com/whypull/whypull/cri/registry/registrytest"
 )
 
-// right is the login that every registry and token server of the world takes,
-// wrong one that none takes.
-func right() login { return login{"robot", "correct-horse"} }
-func wrong() login { return login{"robot", "battery-staple"} }
+// right is the credential that every registry and token server of the world
+// takes, wrong one that none takes.
+func right() credential.Credential { return credential.New("robot", "correct-horse") }
+func wrong() credential.Credential { return credential.New("robot", "battery-staple") }
 
-// jwt is a login whose password is a token with a time of its own.
-func jwt(expires time.Time) login {
-	part := func(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }
-	return login{"oauth2accesstoken", part(`{"alg":"none","typ":"JWT"}`) + "." +
-		part(fmt.Sprintf(`{"iat":%d,"exp":%d}`, expires.Add(-time.Hour).Unix(), expires.Unix())) + "." + part("signature")}
+func isRight(username, password string) bool {
+	rightName, rightPassword := right().Reveal()
+	return username == rightName && password == rightPassword
 }
 
-// basic admits those who bring the right login, and answers others.
+// jwt is a credential whose password is a token with a time of its own.
+func jwt(expires time.Time) credential.Credential {
+	part := func(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }
+	return credential.New("oauth2accesstoken", part(`{"alg":"none","typ":"JWT"}`)+"."+
+		part(fmt.Sprintf(`{"iat":%d,"exp":%d}`, expires.Add(-time.Hour).Unix(), expires.Unix()))+"."+part("signature"))
+}
+
+// basic admits those who bring the right credential, and answers others.
 func basic(refused http.HandlerFunc) func(http.ResponseWriter, *http.Request) bool {
 	return func(w http.ResponseWriter, r *http.Request) bool {
-		if user, password, ok := r.BasicAuth(); ok && (login{user, password}) == right() {
+		if user, password, ok := r.BasicAuth(); ok && isRight(user, password) {
 			return true
 		}
 		w.Header().Set("Www-Authenticate", `Basic realm="registry"`)
@@ -68,11 +74,11 @@ func issue(token string) http.HandlerFunc {
 	}
 }
 
-// issuer gives a token to those with the right login, and, if anonymous, to
+// issuer gives a token to those with the right credential, and, if anonymous, to
 // those without any; it answers others.
 func issuer(token string, anonymous bool, refused http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		if user, password, none := registrytest.TokenLogin(r); (login{user, password}) == right() || none && anonymous {
+		if user, password, none := registrytest.TokenCredential(r); isRight(user, password) || none && anonymous {
 			issue(token)(w, r)
 			return
 		}
