@@ -9,51 +9,51 @@ import (
 
 // The kubelet's back-off between two attempts to pull an image for a pod
 // (kubelet.go, imageBackOffPeriod and MaxImageBackOff; flowcontrol.Backoff): it
-// doubles with each failed attempt, and is forgotten when there was none for
-// twice the longest.
+// doubles with each failed attempt and is reset after twice the maximum without
+// an attempt.
 const (
 	firstBackOff   = 10 * time.Second
 	longestBackOff = 300 * time.Second
-	backOffForgot  = 2 * longestBackOff
-	// betweenSyncs is about how long after a failed sync of a pod the next one
-	// comes (pod_workers.go: backOffPeriod, and up to half as much more).
+	backOffReset   = 2 * longestBackOff
+	// betweenSyncs is about the time from a pod's failed sync to the next one
+	// (pod_workers.go: backOffPeriod plus up to half of it as jitter).
 	betweenSyncs = 12 * time.Second
 )
 
-// tries are the failed attempts to pull one image for one pod. The kubelet
-// counts them by the image as the spec has it, for all containers together.
+// tries counts the failed attempts to pull one image for one pod. The kubelet
+// counts them per image as written in the spec, over all containers.
 type tries struct {
-	seen int       // 0: how many there were is not known
-	last time.Time // when the last one was seen to fail
+	seen int       // 0: unknown
+	last time.Time // when the last failure was seen
 }
 
-// failedOnceMore adds an attempt.
-func (t tries) failedOnceMore(at time.Time) tries {
-	if at.Sub(t.last) > backOffForgot {
+// add returns t with one more attempt, which failed at the given time.
+func (t tries) add(at time.Time) tries {
+	if at.Sub(t.last) > backOffReset {
 		return tries{1, at}
 	}
 	return tries{t.seen + 1, at}
 }
 
-// shown adds the attempt that a status shows. The kubelet writes a pod's status
-// before it tries (kubelet.go, SyncPod), so that an attempt is seen with the
-// sync after it; only the first one is seen at once, since the new sandbox causes
-// another sync.
+// shown adds an attempt that the pod's status shows. The kubelet writes the
+// status before it pulls (kubelet.go, SyncPod), so an attempt shows up one sync
+// late; only the first is seen at once, because the new sandbox causes another
+// sync.
 func (t tries) shown(at time.Time) tries {
 	if t.seen == 0 {
-		return t.failedOnceMore(at)
+		return t.add(at)
 	}
-	return t.failedOnceMore(latest(t.next(), at.Add(-betweenSyncs)))
+	return t.add(latest(t.next(), at.Add(-betweenSyncs)))
 }
 
-// hidden adds the attempt that no status has shown: where the kubelet waits, and
-// by the sync of which that is told the wait for the last attempt that was seen
-// was over, there was another one, which failed with the same words.
+// hidden adds an attempt that the pod's status did not show: when the kubelet is
+// seen backing off and the back-off after the last known attempt was already
+// over by that sync, there was another attempt that failed with the same message.
 func (t tries) hidden(waitsAt time.Time) tries {
 	if t.seen == 0 || waitsAt.Add(-betweenSyncs).Before(t.next()) {
 		return t
 	}
-	return t.failedOnceMore(latest(t.last, waitsAt.Add(-2*betweenSyncs)))
+	return t.add(latest(t.last, waitsAt.Add(-2*betweenSyncs)))
 }
 
 func latest(a, b time.Time) time.Time {
@@ -63,7 +63,7 @@ func latest(a, b time.Time) time.Time {
 	return b
 }
 
-// next is when the back-off ends; zero if that is not known.
+// next returns when the back-off ends; zero if unknown.
 func (t tries) next() time.Time {
 	if t.seen == 0 {
 		return time.Time{}
@@ -75,9 +75,9 @@ func (t tries) next() time.Time {
 	return t.last.Add(min(d, longestBackOff))
 }
 
-// count carries the attempts of a pod on to its new state, and fills the
-// NextTry of its failures. An incident that a list shows for the first time may
-// have had any number of attempts, and so may all that follow it.
+// count returns the attempts of a pod in its new state and sets NextTry of its
+// failures. When an incident first appears in a list (listed), the number of
+// attempts so far is unknown, and stays unknown.
 func (p *tracked) count(u Update, incidents map[diagnosis.Subject]diagnosis.Failure, listed bool) map[string]tries {
 	out := map[string]tries{}
 	for _, f := range u.Failures {
@@ -117,8 +117,7 @@ func (p *tracked) triesOf(image string) (tries, bool) {
 	return t, ok
 }
 
-// triedAgain tells that one of the image's failures shows an attempt that was
-// not there before.
+// triedAgain reports whether one of the image's failures shows a new attempt.
 func (p *tracked) triedAgain(now []diagnosis.Failure, image string) bool {
 	for _, f := range now {
 		if f.Image != image || !attempted(f.Reason) {
@@ -132,8 +131,8 @@ func (p *tracked) triedAgain(now []diagnosis.Failure, image string) bool {
 	return false
 }
 
-// beginsToWait tells that what showed an attempt, of the image's failures, now
-// shows that the kubelet waits.
+// beginsToWait reports whether one of the image's failures went from an attempt
+// to ImagePullBackOff.
 func (p *tracked) beginsToWait(now []diagnosis.Failure, image string) bool {
 	return !p.triedAgain(now, image) && slices.ContainsFunc(now, func(f diagnosis.Failure) bool {
 		was, open := p.incident(f.Subject())
@@ -141,11 +140,11 @@ func (p *tracked) beginsToWait(now []diagnosis.Failure, image string) bool {
 	})
 }
 
-// attempted tells that a reason is what an attempt to pull has ended in.
+// attempted reports whether a waiting reason is the result of an attempt to pull.
 func attempted(reason string) bool {
 	return reason == "ErrImagePull" || reason == "RegistryUnavailable" || reason == "SignatureValidationFailed"
 }
 
-// backsOff tells that the kubelet waits between attempts. Where it does not come
-// to pulling at all it looks again with every sync of the pod.
+// backsOff reports whether the kubelet backs off between attempts. For the other
+// reasons it does not get as far as pulling and checks again at every sync.
 func backsOff(reason string) bool { return attempted(reason) || reason == "ImagePullBackOff" }

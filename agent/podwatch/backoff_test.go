@@ -9,7 +9,7 @@ import (
 	"github.com/whypull/whypull/agent/diagnosis"
 )
 
-// clocked is a tracker with a clock that is set by hand.
+// clocked is a tracker with a manual clock.
 type clocked struct {
 	tracker *Tracker
 	at      time.Time
@@ -59,7 +59,7 @@ func wantNext(t *testing.T, what string, got []time.Duration, want ...time.Durat
 
 const unknownTry = time.Duration(-1)
 
-// The back-off doubles with each attempt that is seen to fail, and stays the
+// The back-off doubles with each failed attempt that is seen and stays the
 // same in between.
 func TestNextTry(t *testing.T) {
 	t.Parallel()
@@ -71,7 +71,7 @@ func TestNextTry(t *testing.T) {
 	for i, d := range []time.Duration{20, 40, 80, 160, 300, 300, 300} {
 		wantNext(t, "waiting", c.sees(t, next-9*time.Second, newPod(app(waiting))), next)
 		wantNext(t, "still waiting", c.sees(t, next-1, newPod(app(waiting))), next)
-		seen := next + 3*time.Second + betweenSyncs // it tried three seconds late, and the sync after that tells
+		seen := next + 3*time.Second + betweenSyncs // it tried three seconds late, and the next sync shows it
 		next += 3*time.Second + d*time.Second
 		wantNext(t, "failed", c.sees(t, seen, newPod(app(failed))), next)
 		wantNext(t, "seen again", c.sees(t, seen+1, newPod(app(failed))), next)
@@ -81,8 +81,8 @@ func TestNextTry(t *testing.T) {
 	}
 }
 
-// Another text of the same reason is another attempt, though no waiting was seen
-// between them.
+// Another message with the same reason is another attempt, even without a back-off
+// in between.
 func TestNextTryWithoutBackOffBetween(t *testing.T) {
 	t.Parallel()
 	c := newClocked()
@@ -90,8 +90,8 @@ func TestNextTryWithoutBackOffBetween(t *testing.T) {
 	wantNext(t, "second", c.sees(t, 12*time.Second, newPod(app(waits("ErrImagePull", "two")))), 30*time.Second)
 }
 
-// Who comes too late to see how often the kubelet has tried does not know; nor
-// later on.
+// If the agent starts too late to see how often the kubelet has tried, the number
+// is unknown and stays unknown.
 func TestNextTryOfOldIncident(t *testing.T) {
 	t.Parallel()
 	c := newClocked()
@@ -106,7 +106,7 @@ func TestNextTryOfOldIncident(t *testing.T) {
 	wantNext(t, "a new incident", c.sees(t, time.Hour, newPod(app(waits("ErrImagePull", "x")))), time.Hour+10*time.Second)
 }
 
-// A list that comes later does not make what is known unknown.
+// A later list does not make a known number unknown.
 func TestNextTryAfterRelist(t *testing.T) {
 	t.Parallel()
 	c := newClocked()
@@ -117,7 +117,7 @@ func TestNextTryAfterRelist(t *testing.T) {
 	wantNext(t, "listed again", nextOf(c.last.Failures), 10*time.Second)
 }
 
-// The kubelet counts by image: containers with the same one share the back-off,
+// The kubelet counts per image: containers with the same one share the back-off,
 // others have their own, and so has another image in the same container.
 func TestNextTryIsOfAnImage(t *testing.T) {
 	t.Parallel()
@@ -135,8 +135,7 @@ func TestNextTryIsOfAnImage(t *testing.T) {
 	wantNext(t, "replaced image", c.sees(t, time.Minute, newPod(wanting(image+"2"), app(failed))), 70*time.Second)
 }
 
-// Where the kubelet does not come to pulling it does not wait either, as far as
-// anybody can tell.
+// Where the kubelet does not get as far as pulling, there is no back-off either.
 func TestNoNextTry(t *testing.T) {
 	t.Parallel()
 	for _, reason := range []string{"InvalidImageName", "ErrImageNeverPull", "ImageInspectError"} {
@@ -144,15 +143,15 @@ func TestNoNextTry(t *testing.T) {
 	}
 }
 
-// After twice the longest back-off the kubelet begins anew.
-func TestBackOffForgotten(t *testing.T) {
+// After twice the longest back-off the kubelet starts over.
+func TestBackOffReset(t *testing.T) {
 	t.Parallel()
 	at := start()
 	was := tries{seen: 6, last: at}
-	if got := was.failedOnceMore(at.Add(backOffForgot)).seen; got != 7 {
+	if got := was.add(at.Add(backOffReset)).seen; got != 7 {
 		t.Errorf("in time: %d attempts", got)
 	}
-	if got := was.failedOnceMore(at.Add(backOffForgot + 1)).seen; got != 1 {
+	if got := was.add(at.Add(backOffReset + 1)).seen; got != 1 {
 		t.Errorf("later: %d attempts", got)
 	}
 	if got := (tries{seen: 1000, last: at}).next(); !got.Equal(at.Add(longestBackOff)) {
@@ -160,8 +159,8 @@ func TestBackOffForgotten(t *testing.T) {
 	}
 }
 
-// The second attempt fails with the same words, and the status stays as it is
-// until the kubelet says that it waits.
+// The second attempt fails with the same message, and the status stays the same
+// until the kubelet reports the back-off.
 func TestHiddenAttempt(t *testing.T) {
 	t.Parallel()
 	failed, waiting := newPod(app(waits("ErrImagePull", "not found"))), newPod(app(waits("ImagePullBackOff", backOff)))
@@ -171,8 +170,8 @@ func TestHiddenAttempt(t *testing.T) {
 		want     time.Duration
 		attempts int
 	}{
-		{"told at once", time.Second, 10 * time.Second, 1},
-		{"told with the sync after", 15 * time.Second, 10 * time.Second, 1},
+		{"reported at once", time.Second, 10 * time.Second, 1},
+		{"reported with the next sync", 15 * time.Second, 10 * time.Second, 1},
 		{"after a hidden attempt", 24 * time.Second, 20 * time.Second, 2},
 		{"after one that took a while", 60 * time.Second, 56 * time.Second, 2},
 	} {
@@ -185,7 +184,7 @@ func TestHiddenAttempt(t *testing.T) {
 	}
 }
 
-// TestRecordedIncident: what a kubelet 1.37 wrote, whose third attempt was at 39
+// TestRecordedIncident replays what a kubelet 1.37 wrote, whose third attempt was at 39
 // seconds by its Events.
 func TestRecordedIncident(t *testing.T) {
 	t.Parallel()
@@ -200,7 +199,7 @@ func TestRecordedIncident(t *testing.T) {
 	}
 }
 
-// Of what is not known nothing is guessed.
+// An unknown number of attempts is not guessed.
 func TestHiddenAttemptOfOldIncident(t *testing.T) {
 	t.Parallel()
 	if got := (tries{}).hidden(start()); got != (tries{}) {

@@ -1,5 +1,5 @@
-// Package podwatch follows the pods of one node and tells which of their
-// containers cannot get their image, and which could again.
+// Package podwatch follows the pods of one node and reports which of their
+// containers cannot get their image and which have recovered.
 package podwatch
 
 import (
@@ -14,24 +14,24 @@ import (
 	"github.com/whypull/whypull/agent/diagnosis"
 )
 
-// Failures returns the containers and image volumes of a pod that cannot get
-// their image by the pod's own status, in the order of the spec: init,
-// regular, ephemeral. An image volume that several containers mount is there
-// once. Since is left zero.
+// Failures returns the containers and image volumes that cannot get their image
+// according to the pod's status, in the order of the spec: init, regular,
+// ephemeral. An image volume that several containers mount is returned once.
+// Since is zero.
 func Failures(pod *corev1.Pod) []diagnosis.Failure {
 	return settle(sightings(pod), func(diagnosis.Subject) bool { return false })
 }
 
-// sighting is a container that fails by its status, with what its text says it
-// is about. Reading the texts is most of the work with a pod.
+// sighting is a container whose status shows a failed pull, with the image that
+// the message names.
 type sighting struct {
-	failure diagnosis.Failure // the container's own, or that of the volume which the text names
-	// volumes are the failures of the image volumes that it may be instead, the
-	// likeliest first: of a text that names no image.
+	failure diagnosis.Failure // the container's own, or that of the volume whose image the message names
+	// volumes are the image volumes that may have failed instead, most likely
+	// first; only when the message names no image.
 	volumes []diagnosis.Failure
 }
 
-// sightings returns what the pod's status shows, in the order of the spec.
+// sightings returns the failed pulls that the pod's status shows, in the order of the spec.
 func sightings(pod *corev1.Pod) []sighting {
 	if over(pod) {
 		return nil
@@ -45,9 +45,9 @@ func sightings(pod *corev1.Pod) []sighting {
 	return out
 }
 
-// settle returns the failures that the sightings are of. A text that names no
-// image ("pull QPS exceeded") is about the volume whose incident is open, if
-// there is one.
+// settle returns the failure of each sighting, without duplicates. A message that
+// names no image ("pull QPS exceeded") is taken to be about the volume with an
+// open incident, if there is one.
 func settle(all []sighting, open func(diagnosis.Subject) bool) []diagnosis.Failure {
 	var out []diagnosis.Failure
 	for _, s := range all {
@@ -62,12 +62,12 @@ func settle(all []sighting, open func(diagnosis.Subject) bool) []diagnosis.Failu
 	return out
 }
 
-// over tells that nobody tries to pull for the pod any more.
+// over reports whether the kubelet has stopped pulling for the pod.
 func over(pod *corev1.Pod) bool {
 	return pod.DeletionTimestamp != nil || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
 }
 
-// container is what the three kinds of containers have in common.
+// container holds what the three kinds of containers have in common.
 type container struct {
 	kind   diagnosis.Kind
 	name   string
@@ -122,11 +122,11 @@ func statusOf(all []corev1.ContainerStatus, name string) *corev1.ContainerStatus
 	return nil
 }
 
-// failing tells that a waiting reason speaks of the image. The kubelet's
-// reasons are single words (images/types.go); since 1.33 the raw text of a
-// malformed pull secret's error can stand there too, which is never one word
-// and which the message repeats. (A missing RuntimeClass gives a raw reason as
-// well, but no message.)
+// failing reports whether a waiting reason is about the image. The kubelet's
+// reasons are single words (images/types.go). Since 1.33 the reason can also be
+// the raw error of a malformed pull secret, which has several words and is
+// repeated in the message. (A missing RuntimeClass gives a raw reason too, but no
+// message.)
 func failing(reason, message string) bool {
 	switch reason {
 	case "ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName",
@@ -136,16 +136,16 @@ func failing(reason, message string) bool {
 	return strings.Contains(reason, " ") && strings.HasSuffix(message, reason)
 }
 
-// undecided tells that a waiting reason says nothing of the image: the
-// kubelet's defaults, which also stand while a pull is under way.
+// undecided reports whether a waiting reason says nothing about the image: the
+// kubelet's defaults, which are also set during a pull.
 func undecided(reason string) bool {
 	return reason == "" || reason == "ContainerCreating" || reason == "PodInitializing"
 }
 
 // sight returns what a container's waiting state shows. The kubelet reports a
 // volume's failed pull on each container that mounts it (kuberuntime
-// toKubeContainerImageVolumes), and only the image in the text tells it from the
-// container's own. Of several failing volumes the one that is mounted last wins.
+// toKubeContainerImageVolumes); only the image in the message distinguishes it
+// from the container's own. Of several failing volumes the last mounted wins.
 func sight(pod *corev1.Pod, c container) sighting {
 	w, image := c.waiting(), imageOf(c.image)
 	s := sighting{failure: newFailure(pod, c, image)}
@@ -183,7 +183,8 @@ func newFailure(pod *corev1.Pod, c container, image diagnosis.Image) diagnosis.F
 	return f
 }
 
-// ofVolume makes a container's failure that of an image volume which it mounts.
+// ofVolume returns a copy of a container's failure, changed into that of an image
+// volume that the container mounts.
 func ofVolume(f diagnosis.Failure, v *corev1.Volume, image diagnosis.Image) diagnosis.Failure {
 	f.Kind, f.Container, f.PullPolicy = diagnosis.KindImageVolume, v.Name, string(v.Image.PullPolicy)
 	f.SetImage(image)
@@ -191,8 +192,8 @@ func ofVolume(f diagnosis.Failure, v *corev1.Volume, image diagnosis.Image) diag
 }
 
 // ParseImage parses an image reference by the rules of the kubelet and the
-// runtimes (github.com/distribution/reference). Of one that does not parse the
-// image has only what was written.
+// runtimes (github.com/distribution/reference). On error the image has only
+// Written set.
 func ParseImage(written string) (diagnosis.Image, error) {
 	named, err := reference.ParseNormalizedNamed(written)
 	if err != nil {
@@ -202,13 +203,13 @@ func ParseImage(written string) (diagnosis.Image, error) {
 	return diagnosis.NewImage(written, named.Name()), nil
 }
 
-// imageOf is ParseImage for those who see from the image that it does not parse.
+// imageOf is ParseImage without the error; see diagnosis.Image.Valid.
 func imageOf(written string) diagnosis.Image {
 	image, _ := ParseImage(written)
 	return image
 }
 
-// sandboxUID is the pod's uid as the kubelet gives it to the runtime: of a
+// sandboxUID returns the pod's UID as the kubelet passes it to the runtime: for a
 // static pod, the hash of its manifest (kubelet config.applyDefaults).
 func sandboxUID(pod *corev1.Pod) string {
 	if hash := pod.Annotations["kubernetes.io/config.hash"]; hash != "" && pod.Annotations[corev1.MirrorPodAnnotationKey] != "" {
@@ -236,25 +237,24 @@ func imageVolume(pod *corev1.Pod, name string) *corev1.Volume {
 	return nil
 }
 
-// mentions tells that a text names an image: as it was written, or as the
-// kubelet or the runtime completes it. Of a tag and a digest containerd keeps
-// the digest. A bare word may be anything, unless it is quoted.
+// mentions reports whether a message names an image, as written or as the kubelet
+// or the runtime completes it. With both a tag and a digest, containerd names only
+// the digest. A bare word counts only in quotes.
 func mentions(text string, image diagnosis.Image) bool {
-	if strings.Contains(text, strconv.Quote(image.Written)) || strings.ContainsAny(image.Written, "/:@") && names(text, image.Written) {
+	if strings.Contains(text, strconv.Quote(image.Written)) || strings.ContainsAny(image.Written, "/:@") && containsName(text, image.Written) {
 		return true
 	}
 	switch {
 	case !image.Valid():
 		return false
 	case image.Digest != "":
-		return names(text, image.Name()+"@"+image.Digest)
+		return containsName(text, image.Name()+"@"+image.Digest)
 	}
-	return names(text, image.Reference()) || image.Tag == "" && names(text, image.Written+":latest")
+	return containsName(text, image.Reference()) || image.Tag == "" && containsName(text, image.Written+":latest")
 }
 
-// names tells that word stands in text by itself, not as the beginning or the
-// end of a longer name.
-func names(text, word string) bool {
+// containsName reports whether text contains name, not as part of a longer name.
+func containsName(text, word string) bool {
 	for at := 0; word != ""; at++ {
 		i := strings.Index(text[at:], word)
 		if i < 0 {
@@ -286,8 +286,8 @@ func continued(s string, atEnd bool) bool {
 		b >= '0' && b <= '9' || b >= 'a' && b <= 'z' || b >= 'A' && b <= 'Z'
 }
 
-// owner is the workload to edit. A ReplicaSet that a Deployment made is named
-// after it and the template's hash, which is a label of the pod.
+// owner returns the workload to edit. A Deployment's ReplicaSet is named
+// after it plus the template's hash, which is also a label of the pod.
 func owner(pod *corev1.Pod) diagnosis.Owner {
 	for _, o := range pod.OwnerReferences {
 		if o.Controller == nil || !*o.Controller {
@@ -303,8 +303,8 @@ func owner(pod *corev1.Pod) diagnosis.Owner {
 	return diagnosis.Owner{}
 }
 
-// qualified is the owner's kind, with its group behind it, as kubectl takes it,
-// where that is none of Kubernetes' own: others have kinds of the same name.
+// qualified returns the owner's kind as kubectl takes it, with the API group
+// appended ("Service.serving.knative.dev") unless it is a built-in one.
 func qualified(o metav1.OwnerReference) string {
 	group, _, found := strings.Cut(o.APIVersion, "/")
 	if !found || group == "apps" || group == "batch" {

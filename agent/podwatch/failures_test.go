@@ -27,7 +27,7 @@ func TestFailuresByReason(t *testing.T) {
 		{"RegistryUnavailable", "image pull failed for " + image + " because the registry is unavailable: x", true},
 		{"SignatureValidationFailed", "image pull failed for " + image + " because the signature validation failed: x", true},
 
-		// A pull secret that does not decode: the error's text stands in both.
+		// A pull secret that does not decode: the error is in both.
 		{badBase64, badBase64, true},
 		{"unable to parse auth field, must be formatted as base64(username:password)", "unable to parse auth field, must be formatted as base64(username:password)", true},
 		{"json: cannot unmarshal string into Go struct field DockerConfigJSON.auths of type credentialprovider.DockerConfig",
@@ -37,7 +37,7 @@ func TestFailuresByReason(t *testing.T) {
 		{"failed to record image pull intent: write /x: no space left on device",
 			`Failed to record image pull intent for container image "` + image + `": failed to record image pull intent: write /x: no space left on device`, true},
 
-		// False friends.
+		// Reasons that are not about the image.
 		{"", "", false},
 		{"ContainerCreating", "", false},
 		{"PodInitializing", "", false},
@@ -140,7 +140,7 @@ func TestRegistryOfImage(t *testing.T) {
 		{"[fd00::1]:5000/app", "[fd00::1]:5000", "app"},
 		{"hub.test/app@sha256:" + strings.Repeat("a", 64), "hub.test", "app"},
 		{"hub.test/app:1@sha256:" + strings.Repeat("a", 64), "hub.test", "app"},
-		// Nothing that parses.
+		// Invalid references.
 		{"UPPER/Case:::x", "", ""},
 		{"hub.test/App", "", ""},
 		{"http://hub.test/app", "", ""},
@@ -189,8 +189,8 @@ func TestEveryKindInTheOrderOfTheSpec(t *testing.T) {
 	}
 }
 
-// A pod may have a container and an init container of the same status name in
-// different lists; each is judged by its own list.
+// A pod may have a container and an init container of the same name in
+// different status lists; each is looked up in its own list.
 func TestStatusListsAreKeptApart(t *testing.T) {
 	t.Parallel()
 	pod := newPod(app(runs()), withInit("app", "hub.test/init", waits("ErrImagePull", "x")))
@@ -287,11 +287,11 @@ func TestImageVolumeMounts(t *testing.T) {
 			newPod(withVolume("data", models), app(blamed(models)), withContainer("side", "hub.test/side:1", blamed(models), "data")),
 			[]string{"imageVolume data"},
 		},
-		"the other container fails by itself": {
+		"the other container has its own failure": {
 			newPod(withVolume("data", models), app(blamed(models)), withContainer("side", "hub.test/side:1", blamed("hub.test/side:1"))),
 			[]string{"imageVolume data", "container side"},
 		},
-		"nobody mounts it, nobody waits": {
+		"not mounted, no container waits": {
 			newPod(unmounted("data", models), app(runs())), nil,
 		},
 		"the container does not mount it": {
@@ -341,19 +341,19 @@ func TestOwner(t *testing.T) {
 		edit func(*corev1.Pod)
 		want diagnosis.Owner
 	}{
-		"Deployment":               {ownedBy("ReplicaSet", "web-5d7f8", yes, hash), diagnosis.Owner{Kind: "Deployment", Name: "web"}},
-		"Deployment with dashes":   {ownedBy("ReplicaSet", "web-5d7f8-5d7f8", yes, hash), diagnosis.Owner{Kind: "Deployment", Name: "web-5d7f8"}},
-		"ReplicaSet by itself":     {ownedBy("ReplicaSet", "web", yes, nil), diagnosis.Owner{Kind: "ReplicaSet", Name: "web"}},
-		"ReplicaSet, foreign hash": {ownedBy("ReplicaSet", "web-aaaaa", yes, hash), diagnosis.Owner{Kind: "ReplicaSet", Name: "web-aaaaa"}},
-		"ReplicaSet, empty hash":   {ownedBy("ReplicaSet", "web-", yes, map[string]string{"pod-template-hash": ""}), diagnosis.Owner{Kind: "ReplicaSet", Name: "web-"}},
-		"StatefulSet":              {ownedBy("StatefulSet", "db", yes, nil), diagnosis.Owner{Kind: "StatefulSet", Name: "db"}},
-		"StatefulSet with a hash":  {ownedBy("StatefulSet", "db-5d7f8", yes, hash), diagnosis.Owner{Kind: "StatefulSet", Name: "db-5d7f8"}},
-		"DaemonSet":                {ownedBy("DaemonSet", "agent", yes, nil), diagnosis.Owner{Kind: "DaemonSet", Name: "agent"}},
-		"Job":                      {ownedBy("Job", "import", yes, nil), diagnosis.Owner{Kind: "Job", Name: "import"}},
-		"static pod's mirror":      {ownedBy("Node", "worker-3", yes, nil), diagnosis.Owner{Kind: "Node", Name: "worker-3"}},
-		"nobody":                   {func(*corev1.Pod) {}, diagnosis.Owner{}},
-		"an owner that is none":    {ownedBy("ConfigMap", "x", no, nil), diagnosis.Owner{}},
-		"controller not said":      {ownedBy("ConfigMap", "x", nil, nil), diagnosis.Owner{}},
+		"Deployment":                {ownedBy("ReplicaSet", "web-5d7f8", yes, hash), diagnosis.Owner{Kind: "Deployment", Name: "web"}},
+		"Deployment with dashes":    {ownedBy("ReplicaSet", "web-5d7f8-5d7f8", yes, hash), diagnosis.Owner{Kind: "Deployment", Name: "web-5d7f8"}},
+		"ReplicaSet of nobody":      {ownedBy("ReplicaSet", "web", yes, nil), diagnosis.Owner{Kind: "ReplicaSet", Name: "web"}},
+		"ReplicaSet, foreign hash":  {ownedBy("ReplicaSet", "web-aaaaa", yes, hash), diagnosis.Owner{Kind: "ReplicaSet", Name: "web-aaaaa"}},
+		"ReplicaSet, empty hash":    {ownedBy("ReplicaSet", "web-", yes, map[string]string{"pod-template-hash": ""}), diagnosis.Owner{Kind: "ReplicaSet", Name: "web-"}},
+		"StatefulSet":               {ownedBy("StatefulSet", "db", yes, nil), diagnosis.Owner{Kind: "StatefulSet", Name: "db"}},
+		"StatefulSet with a hash":   {ownedBy("StatefulSet", "db-5d7f8", yes, hash), diagnosis.Owner{Kind: "StatefulSet", Name: "db-5d7f8"}},
+		"DaemonSet":                 {ownedBy("DaemonSet", "agent", yes, nil), diagnosis.Owner{Kind: "DaemonSet", Name: "agent"}},
+		"Job":                       {ownedBy("Job", "import", yes, nil), diagnosis.Owner{Kind: "Job", Name: "import"}},
+		"static pod's mirror":       {ownedBy("Node", "worker-3", yes, nil), diagnosis.Owner{Kind: "Node", Name: "worker-3"}},
+		"nobody":                    {func(*corev1.Pod) {}, diagnosis.Owner{}},
+		"owner is not a controller": {ownedBy("ConfigMap", "x", no, nil), diagnosis.Owner{}},
+		"controller not set":        {ownedBy("ConfigMap", "x", nil, nil), diagnosis.Owner{}},
 		"the controller of two": {func(p *corev1.Pod) {
 			ownedBy("ConfigMap", "x", no, nil)(p)
 			ownedBy("Job", "import", yes, nil)(p)
@@ -369,7 +369,7 @@ func TestOwner(t *testing.T) {
 	}
 }
 
-func TestNames(t *testing.T) {
+func TestContainsName(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		text, word string
@@ -390,8 +390,8 @@ func TestNames(t *testing.T) {
 		{"my-app", "app", false},
 		{"my_app", "app", false},
 		{"my.app", "app", false},
-		{"appé", "app", true}, // no letter of a name
-		{"pull", "l", false},  // nor does its second l begin a name
+		{"appé", "app", true}, // not a character of a name
+		{"pull", "l", false},  // the second l does not begin a name
 		{"x-aa:1", "a", false},
 		{"aaa aa", "aa", true},
 		{"", "app", false},
@@ -399,13 +399,13 @@ func TestNames(t *testing.T) {
 		{"", "", false},
 	}
 	for _, tt := range tests {
-		if got := names(tt.text, tt.word); got != tt.want {
-			t.Errorf("names(%q, %q): got %v, want %v", tt.text, tt.word, got, tt.want)
+		if got := containsName(tt.text, tt.word); got != tt.want {
+			t.Errorf("containsName(%q, %q): got %v, want %v", tt.text, tt.word, got, tt.want)
 		}
 	}
 }
 
-// Whatever stands in a pod, nothing panics and every failure has a name.
+// No pod makes it panic, and every failure has a name.
 func FuzzBlamedVolume(f *testing.F) {
 	f.Add("hub.test/app:1", "hub.test/app:12", `failed to pull "hub.test/app:12": not found`)
 	f.Add("", "", "")

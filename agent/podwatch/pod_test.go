@@ -11,7 +11,7 @@ import (
 	"github.com/whypull/whypull/agent/diagnosis"
 )
 
-// image is what the pods of these tests want, unless they say otherwise.
+// image is the image of the pods of these tests, unless set.
 const image = "hub.test/team/app:1.0"
 
 // newPod returns a pod with one container, app, that has no status yet.

@@ -16,32 +16,31 @@ import (
 // Update is what a change of a pod means for whypull.
 type Update struct {
 	Namespace, Name, UID string
-	// Failures are the containers that fail now. Since is when that began, and
-	// stays while the reason goes to and fro.
+	// Failures are the containers that fail now. Since is when the incident began;
+	// it does not change while ErrImagePull and ImagePullBackOff alternate.
 	Failures []diagnosis.Failure
-	// Waiting are the containers that wait without a reason, whose images may be
-	// on their way. Since is when that was first seen.
+	// Waiting are the containers that wait without a reason and may be pulling
+	// their image. Since is when that was first seen.
 	Waiting []diagnosis.Failure
-	// Pulling is how far the pulls of some of Waiting are. A Tracker leaves it
-	// empty: no status of a pod tells.
+	// Pulling is the progress of the pulls of some of Waiting. A Tracker leaves it
+	// empty, since a pod's status does not show it.
 	Pulling []diagnosis.Progress
-	// Started are containers that waited so before and have their image.
+	// Started are containers that were Waiting before and now have their image.
 	Started []diagnosis.Failure
-	// Recovered are the containers that failed before and have their image.
+	// Recovered are the containers that failed before and now have their image.
 	Recovered []diagnosis.Failure
-	// Annotations are whypull's own, as the pod has them.
+	// Annotations are the pod's annotations that belong to whypull.
 	Annotations map[string]string
-	// Gone tells that the pod is no more.
+	// Gone reports whether the pod has been deleted.
 	Gone bool
 	// SeenAt is when the change came in.
 	SeenAt time.Time
 }
 
 // Tracker turns the states of pods into updates. It keeps no pods, only their
-// incidents: one for a container, from the first failing status until the
-// image is there, however often ErrImagePull and ImagePullBackOff alternate.
-// It implements cache.ReflectorStore, so that the pods of a node pass through
-// it without being stored.
+// incidents: one per container, from the first failing status until the image
+// is there, however often ErrImagePull and ImagePullBackOff alternate. It
+// implements cache.ReflectorStore, so pods pass through it without being stored.
 type Tracker struct {
 	emit   func(Update)
 	now    func() time.Time
@@ -50,7 +49,7 @@ type Tracker struct {
 	mu     sync.Mutex
 	pods   map[string]*tracked // by namespace/name
 	synced bool
-	listed bool // what is observed is part of a list, which does not tell what was before
+	listed bool // the pod being observed comes from a list, so earlier states are unknown
 	heard  time.Time
 }
 
@@ -61,24 +60,24 @@ type tracked struct {
 	tries     map[string]tries // by image
 }
 
-// NewTracker returns a tracker that gives each update to emit, one at a time,
-// in order. Annotations are those whose key begins with prefix.
+// NewTracker returns a tracker that passes each update to emit, one at a time and
+// in order. Update.Annotations are those whose key begins with prefix.
 func NewTracker(prefix string, now func() time.Time, emit func(Update)) *Tracker {
 	return &Tracker{emit: emit, now: now, prefix: prefix, pods: map[string]*tracked{}}
 }
 
-// Synced tells that the watch has delivered the pods that were there at its
-// start, and when it was last heard of.
+// Synced reports whether the watch has delivered the pods that existed at its
+// start, and returns when the watch last delivered anything.
 func (t *Tracker) Synced() (bool, time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.synced, t.heard
 }
 
-// Add takes a pod in; it is part of cache.ReflectorStore.
+// Add implements cache.ReflectorStore.
 func (t *Tracker) Add(obj any) error { return t.Update(obj) }
 
-// Update takes a pod's new state in; it is part of cache.ReflectorStore.
+// Update implements cache.ReflectorStore.
 func (t *Tracker) Update(obj any) error {
 	pod, ok := obj.(*corev1.Pod)
 	if !ok {
@@ -91,7 +90,7 @@ func (t *Tracker) Update(obj any) error {
 	return nil
 }
 
-// Delete forgets a pod; it is part of cache.ReflectorStore.
+// Delete implements cache.ReflectorStore.
 func (t *Tracker) Delete(obj any) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -102,8 +101,8 @@ func (t *Tracker) Delete(obj any) error {
 	return nil
 }
 
-// Replace takes all pods of the node at once, after a new watch; it is part of
-// cache.ReflectorStore.
+// Replace implements cache.ReflectorStore: it receives all pods of the node when
+// the watch starts.
 func (t *Tracker) Replace(objs []any, _ string) error {
 	present := map[string]bool{}
 	var all []seen
@@ -138,10 +137,10 @@ func (t *Tracker) dropAbsent(present map[string]bool) {
 	}
 }
 
-// Resync does nothing; it is part of cache.ReflectorStore.
+// Resync implements cache.ReflectorStore. It does nothing.
 func (t *Tracker) Resync() error { return nil }
 
-// Bookmark notes that the watch is alive; it is cache.ReflectorBookmarkStore.
+// Bookmark implements cache.ReflectorBookmarkStore: it records that the watch is alive.
 func (t *Tracker) Bookmark(string) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -149,7 +148,7 @@ func (t *Tracker) Bookmark(string) error {
 	return nil
 }
 
-// seen is a pod with what its status shows, read before the tracker is locked.
+// seen holds a pod and what its status shows, computed before the tracker is locked.
 type seen struct {
 	pod     *corev1.Pod
 	failing []sighting
@@ -163,7 +162,7 @@ func (t *Tracker) observe(s seen) {
 	pod := s.pod
 	name := pod.Namespace + "/" + pod.Name
 	old := t.pods[name]
-	if old != nil && old.uid != string(pod.UID) { // deleted and made anew between two watches
+	if old != nil && old.uid != string(pod.UID) { // deleted and created again between two watches
 		t.forget(pod.Namespace, pod.Name, old.uid)
 		old = nil
 	}
@@ -181,8 +180,8 @@ func (t *Tracker) observe(s seen) {
 	}
 }
 
-// advance carries the incidents of a pod on to its new state, and fills the
-// update's Failures and Recovered.
+// advance returns the incidents of a pod in its new state and sets the update's
+// Failures and Recovered.
 func (p *tracked) advance(s seen, u *Update) map[diagnosis.Subject]diagnosis.Failure {
 	incidents := map[diagnosis.Subject]diagnosis.Failure{}
 	for _, f := range settle(s.failing, p.open) {
@@ -213,8 +212,8 @@ func (p *tracked) advance(s seen, u *Update) map[diagnosis.Subject]diagnosis.Fai
 	return incidents
 }
 
-// wait fills the update's Waiting and Started. While an image volume fails the
-// kubelet does not come to the containers.
+// wait sets the update's Waiting and Started. While an image volume fails, the
+// kubelet does not get to the containers.
 func (p *tracked) wait(s seen, incidents map[diagnosis.Subject]diagnosis.Failure, u *Update) {
 	atVolumes := slices.ContainsFunc(u.Failures, func(f diagnosis.Failure) bool { return f.Kind == diagnosis.KindImageVolume })
 	for _, f := range s.waiting {
@@ -238,7 +237,7 @@ func (p *tracked) wait(s seen, incidents map[diagnosis.Subject]diagnosis.Failure
 	}
 }
 
-// waited is what was known of a container that waits.
+// waited returns the earlier record of a waiting container; nil if there is none.
 func (p *tracked) waited(f diagnosis.Failure) *diagnosis.Failure {
 	if p == nil {
 		return nil
@@ -251,8 +250,8 @@ func (p *tracked) waited(f diagnosis.Failure) *diagnosis.Failure {
 	return nil
 }
 
-// sortByPod puts failures in the order of the pod's spec; a volume stands where
-// the first container is that mounts it.
+// sortByPod sorts failures in the order of the pod's spec; a volume comes with
+// the first container that mounts it.
 func sortByPod(failures []diagnosis.Failure, pod *corev1.Pod) {
 	all := containers(pod)
 	place := func(f diagnosis.Failure) int {
@@ -263,8 +262,8 @@ func sortByPod(failures []diagnosis.Failure, pod *corev1.Pod) {
 	})
 }
 
-// bareBackOff tells that the text says no more than that the kubelet waits:
-// always before 1.32, and after a restart of the kubelet since.
+// bareBackOff reports whether the message says only that the kubelet backs off:
+// always before 1.32; since then, only after a restart of the kubelet.
 func bareBackOff(f diagnosis.Failure) bool {
 	return f.Reason == "ImagePullBackOff" && f.Message == "Back-off pulling image "+strconv.Quote(f.Image)
 }
@@ -277,13 +276,13 @@ const (
 	withdrawn
 )
 
-// outcomeOf says what became of an incident whose container no longer has a
+// outcomeOf returns how an incident ended whose container no longer has a
 // failing reason.
 func outcomeOf(pod *corev1.Pod, was diagnosis.Failure) incidentOutcome {
 	if pod.DeletionTimestamp != nil {
 		return withdrawn
 	}
-	var seen []incidentOutcome // one for each container that the incident would show at
+	var seen []incidentOutcome // one per container whose status would show the incident
 	for _, c := range containers(pod) {
 		if concerns(c, was) {
 			seen = append(seen, stateOutcome(c))
@@ -298,7 +297,7 @@ func outcomeOf(pod *corev1.Pod, was diagnosis.Failure) incidentOutcome {
 	return withdrawn
 }
 
-// concerns tells that an incident would show at this container.
+// concerns reports whether an incident would show in this container's status.
 func concerns(c container, was diagnosis.Failure) bool {
 	if was.Kind != diagnosis.KindImageVolume {
 		return c.kind == was.Kind && c.name == was.Container && c.image == was.Image
@@ -306,10 +305,11 @@ func concerns(c container, was diagnosis.Failure) bool {
 	return c.mountsVolume(was.Container)
 }
 
-// stateOutcome: running, ended, or waiting for something that comes after the
-// image (kuberuntime startContainer pulls first) all mean that it is there.
-// Waiting for another image says nothing of this one; nor does the end that the
-// kubelet writes for containers which never were, when it gives up a pod.
+// stateOutcome returns recovered if a container's state shows that it has its
+// image: it runs, has ended, or waits for something that comes after the pull
+// (kuberuntime startContainer pulls first). Waiting for another image says nothing
+// about this one, nor does ContainerStatusUnknown, which the kubelet sets for
+// containers that were never created.
 func stateOutcome(c container) incidentOutcome {
 	if c.status == nil {
 		return undetermined

@@ -15,14 +15,14 @@ import (
 	"github.com/whypull/whypull/agent/diagnosis"
 )
 
-// What the reflector wants.
+// The interfaces that the reflector uses.
 var (
 	_ cache.ReflectorStore         = (*Tracker)(nil)
 	_ cache.ReflectorBookmarkStore = (*Tracker)(nil)
 )
 
 // watch is a tracker whose clock goes one second further with each look, and
-// which writes down what it emits.
+// which records what it emits.
 type watch struct {
 	t       *testing.T
 	tracker *Tracker
@@ -309,8 +309,8 @@ func TestBareBackOffWithoutAnEarlierMessage(t *testing.T) {
 	}
 }
 
-// The pull of an image volume shows at every container that mounts it, and a
-// text that names no image could be about either.
+// The pull of an image volume shows in every container that mounts it, and a
+// message that names no image could be about either.
 func TestVolumeIncidents(t *testing.T) {
 	t.Parallel()
 	const models = "hub.test/models:1"
@@ -363,12 +363,12 @@ func TestDelete(t *testing.T) {
 		delete any
 		want   string
 	}{
-		"failing":               {[]*corev1.Pod{failed}, failed, "gone"},
-		"healthy":               {[]*corev1.Pod{newPod(app(runs()))}, newPod(), ""},
-		"never seen":            {nil, newPod(), ""},
-		"an earlier pod's":      {[]*corev1.Pod{failed}, newPod(uid("uid-0")), ""},
-		"told of when deleting": {[]*corev1.Pod{failed, newPod(deleted)}, newPod(), ""},
-		"no pod at all":         {[]*corev1.Pod{failed}, "web", ""},
+		"failing":                          {[]*corev1.Pod{failed}, failed, "gone"},
+		"healthy":                          {[]*corev1.Pod{newPod(app(runs()))}, newPod(), ""},
+		"never seen":                       {nil, newPod(), ""},
+		"an earlier pod's":                 {[]*corev1.Pod{failed}, newPod(uid("uid-0")), ""},
+		"reported when its deletion began": {[]*corev1.Pod{failed, newPod(deleted)}, newPod(), ""},
+		"no pod at all":                    {[]*corev1.Pod{failed}, "web", ""},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -575,8 +575,8 @@ func TestEmitsOneAtATime(t *testing.T) {
 	}
 }
 
-// Any sequence of states ends in memory that holds what fails or waits, and no
-// more.
+// After any sequence of states the tracker holds what fails or waits, and nothing
+// else.
 func FuzzTracker(f *testing.F) {
 	f.Add([]byte{0, 1, 2, 3})
 	f.Add([]byte{1, 7, 1, 6, 9, 1})
@@ -615,7 +615,7 @@ func FuzzTracker(f *testing.F) {
 		}
 		for _, p := range tracker.pods {
 			if failing[p.uid] != (len(p.incidents) > 0) || waiting[p.uid] != (len(p.waiting) > 0) || len(p.incidents)+len(p.waiting) == 0 {
-				t.Errorf("got %+v in memory, which nobody was told of", p)
+				t.Errorf("got %+v in memory without an update for it", p)
 			}
 		}
 		_ = tracker.Replace(nil, "")
@@ -624,7 +624,7 @@ func FuzzTracker(f *testing.F) {
 		}
 		for uid := range failing {
 			if failing[uid] || waiting[uid] {
-				t.Errorf("%s: nobody was told that it is gone", uid)
+				t.Errorf("%s: no update says that it is gone", uid)
 			}
 		}
 	})

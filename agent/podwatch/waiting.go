@@ -9,10 +9,10 @@ import (
 )
 
 // Waiting returns the containers and image volumes of a pod whose image may be
-// on its way by the pod's own status: those that the kubelet comes to next and
-// that wait without a reason. The order is that of the kubelet (kuberuntime
+// being pulled according to the pod's status: those that the kubelet starts next
+// and that wait without a reason. The order is the kubelet's (kuberuntime
 // SyncPod): image volumes, ephemeral containers, init containers one at a time,
-// the others. Since is left zero.
+// the others. Since is zero.
 func Waiting(pod *corev1.Pod) []diagnosis.Failure {
 	if over(pod) || pod.Spec.NodeName == "" {
 		return nil
@@ -26,8 +26,8 @@ func Waiting(pod *corev1.Pod) []diagnosis.Failure {
 	return append(volumesOf(pod, out), out...)
 }
 
-// next are the containers that wait without a reason, as far as the kubelet is
-// past what it starts before them.
+// next returns the containers that wait without a reason and that the kubelet
+// starts next.
 func next(pod *corev1.Pod) []container {
 	var out []container
 	initialised := true
@@ -45,14 +45,14 @@ func next(pod *corev1.Pod) []container {
 	return out
 }
 
-// idle: the kubelet has seen the container, and gives no reason why it waits.
+// idle reports whether the kubelet has seen the container and gives no reason why it waits.
 func idle(c container) bool {
 	w := c.waiting()
 	return w != nil && undecided(w.Reason)
 }
 
-// past tells that the kubelet goes on to what comes after an init container: it
-// has ended well or, as a sidecar, has started.
+// past reports whether the kubelet goes on to what comes after an init container:
+// it has exited with 0 or, as a sidecar, has started.
 func past(pod *corev1.Pod, c container) bool {
 	if c.status == nil {
 		return false
@@ -66,8 +66,8 @@ func past(pod *corev1.Pod, c container) bool {
 	return sidecar && c.status.State.Running != nil
 }
 
-// volumesOf are the image volumes of a pod of which nothing has started: they
-// are pulled before its first container.
+// volumesOf returns the image volumes of a pod in which nothing has started: they
+// are pulled before the first container.
 func volumesOf(pod *corev1.Pod, waiting []diagnosis.Failure) []diagnosis.Failure {
 	started := func(c container) bool { return c.status != nil && (c.waiting() == nil || c.status.RestartCount > 0) }
 	if len(waiting) == 0 || slices.ContainsFunc(containers(pod), started) {

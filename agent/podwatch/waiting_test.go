@@ -29,7 +29,7 @@ func TestWaiting(t *testing.T) {
 		"an init container has failed": {newPod(withInit("one", "hub.test/1", failedEnd()), app(initialising)), ""},
 		"a sidecar runs":               {newPod(sidecar("one", "hub.test/1", runs()), app(initialising)), "container/app/" + image},
 		"a sidecar starts":             {newPod(sidecar("one", "hub.test/1", initialising), app(initialising)), "initContainer/one/hub.test/1"},
-		"ephemeral, beside one that runs": {newPod(app(runs()), withEphemeral("debug", "hub.test/d", creating)),
+		"ephemeral, with another that runs": {newPod(app(runs()), withEphemeral("debug", "hub.test/d", creating)),
 			"ephemeralContainer/debug/hub.test/d"},
 		"an image volume comes first": {newPod(withVolume("model", "hub.test/m"), app(creating)), "imageVolume/model/hub.test/m container/app/" + image},
 		"an image volume of a pod that has begun": {newPod(withVolume("model", "hub.test/m"), app(creating), withContainer("side", "hub.test/s", runs())),
@@ -63,7 +63,7 @@ func sidecar(name, image string, s corev1.ContainerState) func(*corev1.Pod) {
 	}
 }
 
-// TestWaitingSince: the time is that of the first look, for as long as the
+// TestWaitingSince checks that Since is the time of the first update for as long as the
 // container wants the same image.
 func TestWaitingSince(t *testing.T) {
 	t.Parallel()
@@ -83,7 +83,7 @@ func TestWaitingSince(t *testing.T) {
 	w.wantPods(0)
 }
 
-// TestSandboxUID: the runtime knows a static pod by its manifest's hash.
+// TestSandboxUID checks that a static pod has its manifest's hash, as in the runtime.
 func TestSandboxUID(t *testing.T) {
 	t.Parallel()
 	mirror := newPod(annotated("kubernetes.io/config.hash", "hash-1", "kubernetes.io/config.mirror", "hash-1"), app(waits("ErrImagePull", "x")))

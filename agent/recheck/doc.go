@@ -1,4 +1,4 @@
-// Package recheck tells when what a verdict rested on is no longer as it was:
-// another version of a pull secret, a changed file of the node. It looks at
-// versions and times only, and reads no content.
+// Package recheck triggers another examination when something that a verdict was
+// based on has changed: a pull secret or a file of the node. It compares versions
+// and times only and reads no content.
 package recheck

@@ -10,20 +10,20 @@ import (
 	"github.com/whypull/whypull/cri/hostfs"
 )
 
-// racy is how young a change is about which a file's state says nothing: what
-// was read beside may be older than it, since readers share what they read for
-// a second.
+// racy is the age below which a file's last change is not trusted: the content
+// that was read may be older, since readers share what they have read for a
+// second.
 const racy = 2 * time.Second
 
-// state is what a path showed at one look.
+// state is the state of a path at one time.
 type state struct {
-	mark    string // equal as long as nothing has changed
+	mark    string // stays the same until the file changes
 	changed time.Time
 }
 
-// look returns the state of a path of the node whose file system is mounted at
-// root. A link that leads out of what is mounted is followed on this machine, as
-// the readers of resolv.conf do.
+// look returns the state of a path on the node whose file system is mounted at
+// root. A symbolic link that leads out of the mount is followed in the agent's own
+// file system, as the readers of resolv.conf do.
 func look(root, name string) state {
 	host := hostfs.New(root)
 	info, err := host.Stat(name)
@@ -44,7 +44,7 @@ func look(root, name string) state {
 	return s
 }
 
-// settled tells that the state had been so for a while at the time of the look.
+// settled reports whether the last change was long enough before at.
 func (s state) settled(at time.Time) bool {
 	return s.changed.IsZero() || at.Sub(s.changed).Abs() >= racy
 }

@@ -15,51 +15,51 @@ import (
 	"github.com/whypull/whypull/agent/kube"
 )
 
-// The watch's times and bounds.
+// The watch's intervals and limits.
 const (
-	// every is how often it looks, give or take jitter: a change is seen within
-	// eleven seconds, so that a new verdict is there within fifteen.
+	// every is the interval between two checks, plus or minus jitter: a change is
+	// noticed within 11 seconds, and the new verdict is published within 15.
 	every  = 10 * time.Second
 	jitter = time.Second
-	// patience bounds the requests of one look together.
+	// patience is the time limit for all requests of one check.
 	patience = 8 * time.Second
-	// mostSecrets is how many secrets one look asks for. Those beyond come next.
+	// mostSecrets is the number of secrets that one check requests; the next check goes on with the others.
 	mostSecrets = 20
-	// refusedFor is how long a secret that may not be read is left alone.
+	// refusedFor is how long a forbidden secret is not requested again.
 	refusedFor = time.Minute
-	// calm is for how long a pod is left alone after a change was noticed. After
-	// a few changes the time doubles with each, up to calmest, and all is forgotten
-	// after quiet: what is written all the time calls for no more verdicts.
+	// calm is the pause for a pod after a change was noticed. After a few changes
+	// the pause doubles with each one, up to calmest; after quiet without a change it
+	// starts over. So a secret that is written all the time does not cause an
+	// examination each time.
 	calm    = every - jitter
 	few     = 4
 	calmest = 5 * time.Minute
 	quiet   = 10 * time.Minute
 )
 
-// The versions of secrets that there are none of.
+// Values in place of a secret's version.
 const (
 	missing  = "missing"
-	unlooked = "" // not known
+	unlooked = "" // unknown
 	refused  = "refused"
 )
 
-// Secrets tells which version of a secret there is, without its content. The
-// errors are kube.ErrNotFound, kube.ErrNoAccess or any other.
+// Secrets returns the version of a secret, without its content. Errors wrap
+// kube.ErrNotFound, kube.ErrNoAccess or neither.
 type Secrets interface {
 	SecretVersion(ctx context.Context, namespace, name string) (string, error)
 }
 
-// Pods are those whose failures are followed.
+// Pods are the pods whose failures are followed.
 type Pods interface {
-	// Failing returns all failures that are known, whether they have a verdict or
-	// not.
+	// Failing returns all known failures, with or without a verdict.
 	Failing() []diagnosis.Failure
-	// Reexamine has a pod examined.
+	// Reexamine schedules an examination of the pod.
 	Reexamine(uid string, fresh bool)
 }
 
-// Watch remembers what each verdict rested on, and looks from time to time
-// whether that is still so. It is safe for use by many goroutines.
+// Watch remembers what each verdict is based on and checks at intervals whether
+// any of it has changed. It is safe for concurrent use.
 type Watch struct {
 	root    string
 	secrets Secrets
@@ -68,8 +68,8 @@ type Watch struct {
 	mu     sync.Mutex
 	bases  map[diagnosis.Subject]*basis
 	pauses map[string]pause  // by pod uid
-	files  map[string]glance // by path; of the last moment
-	cursor secret            // the last secret that was asked for
+	files  map[string]glance // by path; for a second
+	cursor secret            // the last secret that was requested
 	shut   map[secret]time.Time
 }
 
@@ -79,19 +79,19 @@ func (s secret) compare(o secret) int {
 	return cmp.Or(cmp.Compare(s.namespace, o.namespace), cmp.Compare(s.name, o.name))
 }
 
-// basis is what a verdict rested on.
+// basis is what a verdict is based on.
 type basis struct {
 	secrets map[secret]string // the version
-	files   map[string]string // the mark; empty if it is equal to none
+	files   map[string]string // the mark; empty if it must count as changed
 }
 
-// pause keeps a pod from being examined all the time.
+// pause limits how often a pod is examined.
 type pause struct {
 	times int
 	last  time.Time
 }
 
-// length is how long the pod is left alone.
+// length returns how long the pod is not examined again.
 func (p pause) length() time.Duration {
 	d := calm
 	for range p.times - few {
@@ -107,23 +107,23 @@ type glance struct {
 	at    time.Time
 }
 
-// New returns a watch over secrets, nil for none, and over the files of the
-// node whose file system is mounted at root; "" is "/".
+// New returns a watch over secrets (may be nil) and over the files of the node
+// whose file system is mounted at root; "" is "/".
 func New(secrets Secrets, root string) *Watch {
 	return &Watch{root: filepath.Clean("/" + root), secrets: secrets, now: time.Now,
 		bases: map[diagnosis.Subject]*basis{}, pauses: map[string]pause{}, files: map[string]glance{}, shut: map[secret]time.Time{}}
 }
 
-// Secret notes which version of a secret an examination has read. The error is
-// that of the reading.
+// Secret records the version of a secret that an examination has read, or the
+// error of reading it.
 func (w *Watch) Secret(f diagnosis.Failure, name, version string, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.of(f).secrets[secret{f.Namespace, name}] = versionOf(version, err)
 }
 
-// Files notes the files of the node that an examination is about to read, in
-// place of those that an earlier one has read.
+// Files records the files of the node that an examination is about to read, in
+// place of those of an earlier examination.
 func (w *Watch) Files(f diagnosis.Failure, paths []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -147,7 +147,7 @@ func (w *Watch) of(f diagnosis.Failure) *basis {
 	return w.bases[key]
 }
 
-// versionOf is what a reading tells of a secret's version.
+// versionOf returns the version to remember after reading a secret.
 func versionOf(version string, err error) string {
 	switch {
 	case err == nil:
@@ -160,7 +160,7 @@ func versionOf(version string, err error) string {
 	return unlooked
 }
 
-// glance looks at a path, once for all who ask within a moment.
+// glance returns the state of a path, which may be a second old.
 func (w *Watch) glance(path string, now time.Time) state {
 	const moment = time.Second
 	if g, ok := w.files[path]; ok && now.Sub(g.at) < moment {
@@ -171,8 +171,8 @@ func (w *Watch) glance(path string, now time.Time) state {
 	return s
 }
 
-// Run looks until the context ends. nodeChanged is called before the pods are
-// examined that a change of the node's files is about.
+// Run checks at intervals until the context ends. It calls nodeChanged before it
+// schedules pods because of a changed file.
 func (w *Watch) Run(ctx context.Context, pods Pods, nodeChanged func()) {
 	for {
 		timer := time.NewTimer(every - jitter + rand.N(2*jitter)) //nolint:gosec // jitter, not a secret
@@ -186,7 +186,7 @@ func (w *Watch) Run(ctx context.Context, pods Pods, nodeChanged func()) {
 	}
 }
 
-// look looks once, and has those pods examined that rest on what has changed.
+// look checks once and schedules the pods whose verdicts are based on something that has changed.
 func (w *Watch) look(ctx context.Context, pods Pods, nodeChanged func()) {
 	failing := pods.Failing()
 	w.forget(failing)
@@ -200,7 +200,7 @@ func (w *Watch) look(ctx context.Context, pods Pods, nodeChanged func()) {
 	}
 }
 
-// forget drops what is kept about what fails no more.
+// forget drops the records of containers that no longer fail.
 func (w *Watch) forget(failing []diagnosis.Failure) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -214,8 +214,8 @@ func (w *Watch) forget(failing []diagnosis.Failure) {
 	clear(w.files)
 }
 
-// versions asks for the versions of the secrets that verdicts rest on, once for
-// each and in turn where there are many.
+// versions requests the versions of the secrets that verdicts are based on, each
+// once; if there are more than mostSecrets, they take turns.
 func (w *Watch) versions(ctx context.Context) map[secret]string {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -227,14 +227,14 @@ func (w *Watch) versions(ctx context.Context) map[secret]string {
 		}
 		out[s] = versionOf(v, err)
 		if out[s] == refused {
-			w.shutOut(s)
+			w.pauseSecret(s)
 		}
-		w.passed(s)
+		w.moveCursor(s)
 	}
 	return out
 }
 
-// turn returns the secrets whose turn it is.
+// turn returns the secrets to request in this check.
 func (w *Watch) turn() []secret {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -254,24 +254,24 @@ func (w *Watch) turn() []secret {
 		return sorted
 	}
 	first := slices.IndexFunc(sorted, func(s secret) bool { return s.compare(w.cursor) > 0 })
-	first = max(first, 0) // after the last one it begins anew
+	first = max(first, 0) // after the last one it starts over
 	return append(slices.Clone(sorted[first:]), sorted[:first]...)[:mostSecrets]
 }
 
-func (w *Watch) passed(s secret) {
+func (w *Watch) moveCursor(s secret) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.cursor = s
 }
 
-func (w *Watch) shutOut(s secret) {
+func (w *Watch) pauseSecret(s secret) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.shut[s] = w.now().Add(refusedFor)
 }
 
-// changed returns the pods to examine, in the order of the failures, and
-// whether one of them is so because of the node's files.
+// changed returns the UIDs of the pods to examine, in the order of the failures,
+// and whether a file of the node is the reason for one of them.
 func (w *Watch) changed(failing []diagnosis.Failure, versions map[secret]string) (uids []string, ofNode bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -316,8 +316,8 @@ func secretsDiffer(b *basis, versions map[secret]string) bool {
 	return false
 }
 
-// mayDisturb tells that a pod was left alone for long enough, and begins the
-// next pause. A change that is not told now differs at the next look as well.
+// mayDisturb reports whether a pod's pause is over and, if so, starts the next
+// one. A change that has to wait is seen again at the next check.
 func (w *Watch) mayDisturb(uid string, now time.Time) bool {
 	p := w.pauses[uid]
 	since := now.Sub(p.last)

@@ -16,7 +16,7 @@ import (
 	"github.com/whypull/whypull/agent/kube"
 )
 
-// secrets is an API server that counts what it is asked.
+// secrets is an API server that records the requests.
 type secrets struct {
 	mu       sync.Mutex
 	versions map[string]string
@@ -52,7 +52,7 @@ func (s *secrets) set(key, version string, err error) {
 	s.versions[key], s.errs[key] = version, err
 }
 
-// takeAsked returns what was asked since the last time.
+// takeAsked returns the requests since the last call.
 func (s *secrets) takeAsked() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -61,7 +61,7 @@ func (s *secrets) takeAsked() []string {
 	return asked
 }
 
-// pods are those that fail. Examining one reads its secrets and files, as an
+// pods are the failing pods. Examining one reads its secrets and files, as the
 // agent does.
 type pods struct {
 	w     *Watch
@@ -124,8 +124,8 @@ func (p *pods) nodeChanged() {
 	p.ofNode++
 }
 
-// takeAgain returns who was examined anew since the last time.
-func (p *pods) takeAgain() []string {
+// takeReexamined returns the pods that were examined again since the last call.
+func (p *pods) takeReexamined() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	again := p.again
@@ -137,7 +137,7 @@ func failure(uid string, secrets ...string) diagnosis.Failure {
 	return diagnosis.Failure{Namespace: "team", UID: uid, Container: "app", Kind: diagnosis.KindContainer, PullSecrets: secrets}
 }
 
-// inWatch runs a test with a watch in a bubble of its own time.
+// inWatch runs a test with a watch in a synctest bubble.
 func inWatch(t *testing.T, test func(*testing.T, *pods, string)) {
 	t.Helper()
 	t.Parallel()
@@ -160,14 +160,14 @@ func passes(d time.Duration) {
 	synctest.Wait()
 }
 
-func wantAgain(t *testing.T, what string, p *pods, want ...string) {
+func wantReexamined(t *testing.T, what string, p *pods, want ...string) {
 	t.Helper()
-	if got := p.takeAgain(); !slices.Equal(got, want) {
+	if got := p.takeReexamined(); !slices.Equal(got, want) {
 		t.Errorf("%s: got %q examined, want %q", what, got, want)
 	}
 }
 
-// What becomes of a secret is noticed within eleven seconds, once.
+// A change of a secret is noticed within eleven seconds, once.
 func TestSecretIsNoticed(t *testing.T) {
 	t.Parallel()
 	for name, step := range map[string]struct {
@@ -176,14 +176,14 @@ func TestSecretIsNoticed(t *testing.T) {
 		want          bool
 	}{
 		"changed":               {was: "u/1", is: "u/2", want: true},
-		"made anew":             {was: "u/1", is: "v/1", want: true},
-		"made":                  {is: "u/1", want: true},
+		"created again":         {was: "u/1", is: "v/1", want: true},
+		"created":               {is: "u/1", want: true},
 		"deleted":               {was: "u/1", want: true},
-		"to be read at last":    {wasErr: kube.ErrNoAccess, is: "u/1", want: true},
+		"no longer forbidden":   {wasErr: kube.ErrNoAccess, is: "u/1", want: true},
 		"read after an error":   {wasErr: errors.New("503"), is: "u/1", want: true},
-		"as it was":             {was: "u/1", is: "u/1"},
+		"unchanged":             {was: "u/1", is: "u/1"},
 		"still missing":         {},
-		"still refused":         {wasErr: kube.ErrNoAccess, isErr: kube.ErrNoAccess},
+		"still forbidden":       {wasErr: kube.ErrNoAccess, isErr: kube.ErrNoAccess},
 		"an error":              {was: "u/1", isErr: errors.New("503")},
 		"missing, and an error": {isErr: errors.New("503")},
 	} {
@@ -197,9 +197,9 @@ func TestSecretIsNoticed(t *testing.T) {
 				if step.want {
 					want = []string{"a"}
 				}
-				wantAgain(t, "at first", p, want...)
+				wantReexamined(t, "at first", p, want...)
 				passes(5 * (every + jitter))
-				wantAgain(t, "later", p)
+				wantReexamined(t, "later", p)
 				if p.fresh || p.ofNode > 0 {
 					t.Error("a secret calls for no other answers of a registry")
 				}
@@ -208,7 +208,7 @@ func TestSecretIsNoticed(t *testing.T) {
 	}
 }
 
-// However many pods name a secret, it is asked for once in an interval.
+// However many pods name a secret, it is requested once per interval.
 func TestSecretIsAskedForOnce(t *testing.T) {
 	inWatch(t, func(t *testing.T, p *pods, _ string) {
 		var all []diagnosis.Failure
@@ -223,13 +223,13 @@ func TestSecretIsAskedForOnce(t *testing.T) {
 		}
 		p.s.set("team/pull", "u/2", nil)
 		passes(every + jitter)
-		if n := len(p.takeAgain()); n != 250 {
+		if n := len(p.takeReexamined()); n != 250 {
 			t.Errorf("got %d pods examined, want all 250", n)
 		}
 	})
 }
 
-// Many secrets take turns, and each has one.
+// Many secrets take turns.
 func TestSecretsTakeTurns(t *testing.T) {
 	inWatch(t, func(t *testing.T, p *pods, _ string) {
 		var names []string
@@ -267,7 +267,7 @@ func TestTurnIsBounded(t *testing.T) {
 	}
 }
 
-// Who may not read a secret does not ask for it every ten seconds.
+// A forbidden secret is not requested every ten seconds.
 func TestRefusalIsRemembered(t *testing.T) {
 	inWatch(t, func(t *testing.T, p *pods, _ string) {
 		p.s.set("team/pull", "", kube.ErrNoAccess)
@@ -276,11 +276,11 @@ func TestRefusalIsRemembered(t *testing.T) {
 		if n := len(p.s.takeAsked()); n < 7 || n > 10 {
 			t.Errorf("got %d requests in ten minutes, want one a minute", n)
 		}
-		wantAgain(t, "refused all the time", p)
+		wantReexamined(t, "refused all the time", p)
 	})
 }
 
-// An API server that hangs keeps nothing from being noticed later.
+// After an API server has hung, changes are still noticed.
 func TestHangingServer(t *testing.T) {
 	inWatch(t, func(t *testing.T, p *pods, _ string) {
 		p.s.set("team/pull", "u/1", nil)
@@ -290,23 +290,23 @@ func TestHangingServer(t *testing.T) {
 		p.s.mu.Unlock()
 		p.s.set("team/pull", "u/2", nil)
 		passes(time.Minute)
-		wantAgain(t, "hanging", p)
+		wantReexamined(t, "hanging", p)
 		p.s.mu.Lock()
 		p.s.hangs = false
 		p.s.mu.Unlock()
 		passes(every + jitter + patience)
-		wantAgain(t, "after it", p, "a")
+		wantReexamined(t, "after it", p, "a")
 	})
 }
 
-// Of a pod that fails no more nothing is asked, and nothing kept.
+// For a pod that no longer fails, nothing is requested and nothing kept.
 func TestForgotten(t *testing.T) {
 	inWatch(t, func(t *testing.T, p *pods, _ string) {
 		p.files = []string{"/x"}
 		p.fail(failure("a", "pull"), failure("b", "other"))
 		p.s.set("team/pull", "u/1", nil)
 		passes(every + jitter)
-		wantAgain(t, "both fail", p, "a")
+		wantReexamined(t, "both fail", p, "a")
 		p.fail()
 		p.s.takeAsked()
 		passes(2 * refusedFor)
@@ -321,8 +321,8 @@ func TestForgotten(t *testing.T) {
 	})
 }
 
-// What changes all the time calls for ever fewer examinations; after a while of
-// rest the next one comes soon.
+// A secret that changes all the time causes fewer and fewer examinations; after
+// some time without changes the next one is examined at once.
 func TestRestlessSecret(t *testing.T) {
 	inWatch(t, func(t *testing.T, p *pods, _ string) {
 		p.fail(failure("a", "pull"))
@@ -330,25 +330,25 @@ func TestRestlessSecret(t *testing.T) {
 			p.s.set("team/pull", fmt.Sprint("u/", i), nil)
 			passes(every)
 		}
-		if n := len(p.takeAgain()); n < 10 || n > 24 {
+		if n := len(p.takeReexamined()); n < 10 || n > 24 {
 			t.Errorf("got %d examinations in an hour of changes, want a few, then one in five minutes", n)
 		}
 		passes(2 * quiet)
-		p.takeAgain()
+		p.takeReexamined()
 		p.s.set("team/pull", "v/1", nil)
 		passes(every + jitter)
-		wantAgain(t, "after a rest", p, "a")
+		wantReexamined(t, "after a rest", p, "a")
 	})
 }
 
-// One of a person's first changes is as good as another.
+// Each of the first few changes is examined at once.
 func TestSeveralChanges(t *testing.T) {
 	inWatch(t, func(t *testing.T, p *pods, _ string) {
 		p.fail(failure("a", "pull"))
 		for i := range few {
 			p.s.set("team/pull", fmt.Sprint("u/", i), nil)
 			passes(every + jitter)
-			wantAgain(t, fmt.Sprint("change ", i), p, "a")
+			wantReexamined(t, fmt.Sprint("change ", i), p, "a")
 		}
 	})
 }
@@ -371,7 +371,7 @@ func TestFileIsNoticed(t *testing.T) {
 		before, change func(t *testing.T, file string)
 		want           bool
 	}{
-		"made":      {nil, func(t *testing.T, f string) { write(t, f, "x") }, true},
+		"created":   {nil, func(t *testing.T, f string) { write(t, f, "x") }, true},
 		"rewritten": {func(t *testing.T, f string) { write(t, f, "x") }, func(t *testing.T, f string) { write(t, f, "longer") }, true},
 		"replaced by one of the same size and time": {func(t *testing.T, f string) { write(t, f, "x") }, func(t *testing.T, f string) {
 			info, err := os.Stat(f)
@@ -399,7 +399,7 @@ func TestFileIsNoticed(t *testing.T) {
 				p.files = []string{file}
 				p.fail(failure("a"), failure("b"))
 				passes(every + jitter)
-				wantAgain(t, "before", p)
+				wantReexamined(t, "before", p)
 				tt.change(t, root+file)
 				passes(every + jitter)
 				var want []string
@@ -407,9 +407,9 @@ func TestFileIsNoticed(t *testing.T) {
 				if tt.want {
 					want, ofNode = []string{"a", "b"}, 1
 				}
-				wantAgain(t, "after", p, want...)
+				wantReexamined(t, "after", p, want...)
 				if p.ofNode != ofNode {
-					t.Errorf("the node was told to have changed %d times, want %d", p.ofNode, ofNode)
+					t.Errorf("nodeChanged was called %d times, want %d", p.ofNode, ofNode)
 				}
 				if len(p.s.takeAsked()) > 0 {
 					t.Error("the API server was asked")
@@ -419,8 +419,8 @@ func TestFileIsNoticed(t *testing.T) {
 	}
 }
 
-// A file that has changed a moment before it was noted may have been read
-// before: the pod is examined once more.
+// A file that changed just before it was recorded may have been read before the
+// change: the pod is examined once more.
 func TestYoungFile(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
@@ -441,11 +441,11 @@ func TestYoungFile(t *testing.T) {
 		w.now = func() time.Time { return changed.Add(tt.age) }
 		w.Files(f, []string{"/etc/hosts"})
 		w.look(t.Context(), p, p.nodeChanged)
-		wantAgain(t, tt.name, p, tt.want...)
+		wantReexamined(t, tt.name, p, tt.want...)
 	}
 }
 
-// Links mean what they mean on the node.
+// Symbolic links are resolved as on the node.
 func TestLook(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
