@@ -11,7 +11,7 @@ import (
 	"github.com/whypull/whypull/agent/diagnosis"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "update the golden files and the generated parts of schema.json")
 
 func observed() time.Time { return time.Date(2026, 1, 2, 3, 4, 5, 678, time.UTC) }
 
@@ -71,7 +71,7 @@ func summary(s string) func(*diagnosis.Verdict) {
 	return func(v *diagnosis.Verdict) { v.Summary = s }
 }
 
-// annotate renders verdicts, and checks what holds for all annotations.
+// annotate renders verdicts and checks the invariants of all annotations.
 func annotate(t *testing.T, verdicts ...diagnosis.Verdict) map[string]string {
 	t.Helper()
 	r, err := render(verdicts, nil, "worker-3", observed())
@@ -88,14 +88,14 @@ func annotate(t *testing.T, verdicts ...diagnosis.Verdict) map[string]string {
 	return got
 }
 
-// timeless is what an agent that comes later compares of a report.
-func timeless(t *testing.T, annotation string) string {
+// withoutTimes returns what a restarted agent compares of a report.
+func withoutTimes(t *testing.T, annotation string) string {
 	t.Helper()
 	d, err := Parse(annotation)
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := d.timeless()
+	out, err := d.withoutTimes()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +112,7 @@ func checkText(t *testing.T, what, s string, limit int) {
 	}
 }
 
-// golden compares with a file of testdata.
+// golden compares text with a file in testdata.
 func golden(t *testing.T, name, got string) {
 	t.Helper()
 	path := filepath.Join("testdata", name)
@@ -126,6 +126,6 @@ func golden(t *testing.T, name, got string) {
 		t.Fatal(err)
 	}
 	if got != string(want) {
-		t.Errorf("%s (write anew with -update):\ngot\n%s\nwant\n%s", path, got, want)
+		t.Errorf("%s (update with -update):\ngot\n%s\nwant\n%s", path, got, want)
 	}
 }

@@ -1,5 +1,5 @@
-// Package report puts verdicts where people and programs look: annotations
-// and Events on the pod, metrics, the log.
+// Package report publishes verdicts: annotations and Events on the pod, metrics,
+// the log.
 package report
 
 import (
@@ -18,7 +18,7 @@ import (
 // ever added.
 const Schema = "whypull.dev/v1"
 
-// The annotations' keys.
+// The keys of the annotations.
 const (
 	Prefix            = "whypull.dev/"
 	CauseAnnotation   = Prefix + "cause"
@@ -26,18 +26,18 @@ const (
 	ReportAnnotation  = Prefix + "report"
 )
 
-// ReportLimit is the most bytes that the report annotation may have.
+// ReportLimit is the maximum size of the report annotation in bytes.
 const ReportLimit = 4096
 
-// Document is the report annotation: all failing containers of one pod.
+// Document is the content of the report annotation: all failing containers of one pod.
 type Document struct {
 	Schema     string      `json:"schema"`
 	Node       string      `json:"node"`
 	ObservedAt string      `json:"observedAt"`
 	Containers []Container `json:"containers"`
-	// Omitted counts the failing containers that found no room.
+	// Omitted is the number of failing containers left out to stay within ReportLimit.
 	Omitted int `json:"omitted,omitempty"`
-	// Pulling are images on their way, for which nothing has failed; at most
+	// Pulling are images being pulled, for which nothing has failed; at most
 	// pullingLimit.
 	Pulling []Pulling `json:"pulling,omitempty"`
 }
@@ -74,7 +74,7 @@ func Causes(verdicts []diagnosis.Verdict) string {
 	return strings.Join(slices.Compact(all), ",")
 }
 
-// Summary returns one sentence for all verdicts of a pod.
+// Summary returns one sentence for all verdicts of a pod, at most diagnosis.SummaryLimit bytes.
 func Summary(verdicts []diagnosis.Verdict) string {
 	if len(verdicts) == 0 {
 		return ""
@@ -82,8 +82,8 @@ func Summary(verdicts []diagnosis.Verdict) string {
 	return withMore(verdicts[0].Summary, len(verdicts)-1)
 }
 
-// withMore is a sentence within the limit of a summary, and how many more there
-// are.
+// withMore returns a sentence with " (and N more)" appended, within
+// diagnosis.SummaryLimit.
 func withMore(sentence string, more int) string {
 	rest := ""
 	if more > 0 {
@@ -92,7 +92,7 @@ func withMore(sentence string, more int) string {
 	return clip(sentence, diagnosis.SummaryLimit-len(rest)) + rest
 }
 
-// NewDocument returns the whole document, whatever its size.
+// NewDocument returns the complete document, which may exceed ReportLimit.
 func NewDocument(verdicts []diagnosis.Verdict, node string, observed time.Time) Document {
 	d := Document{Schema: Schema, Node: node, ObservedAt: stamp(observed), Containers: []Container{}}
 	for _, v := range verdicts {
@@ -118,8 +118,8 @@ func newContainer(v diagnosis.Verdict) Container {
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
-// safe makes a text from the cluster valid UTF-8 without control characters,
-// those that turn the direction of writing included.
+// safe returns s as valid UTF-8 without control characters, including those that
+// change the direction of text.
 func safe(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r == utf8.RuneError || unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) {
@@ -129,17 +129,16 @@ func safe(s string) string {
 	}, s)
 }
 
-// fit encodes the document within ReportLimit. It gives up what a reader
-// misses least first: long details, then evidence that found nothing, then
-// remedies after the first container's, then evidence, then containers. What is
-// left of the document is left in d.
+// fit encodes the document within ReportLimit. It drops the least useful parts
+// first: long details, then evidence that found nothing, then remedies after the
+// first container's, then evidence, then containers. d is changed accordingly.
 func (d *Document) fit() (string, error) {
-	for _, give := range concessions() {
+	for _, reduce := range reductions() {
 		out, err := encode(*d)
 		if err != nil || len(out) <= ReportLimit {
 			return out, err
 		}
-		give(d)
+		reduce(d)
 	}
 	for {
 		out, err := encode(*d)
@@ -151,7 +150,7 @@ func (d *Document) fit() (string, error) {
 	}
 }
 
-func concessions() []func(*Document) {
+func reductions() []func(*Document) {
 	return []func(*Document){
 		eachContainer(func(c *Container) { c.shorten(200) }),
 		shortenPulling,
@@ -169,10 +168,10 @@ func concessions() []func(*Document) {
 	}
 }
 
-func eachContainer(give func(*Container)) func(*Document) {
+func eachContainer(reduce func(*Container)) func(*Document) {
 	return func(d *Document) {
 		for i := range d.Containers {
-			give(&d.Containers[i])
+			reduce(&d.Containers[i])
 		}
 	}
 }
@@ -197,9 +196,9 @@ func encode(d Document) (string, error) {
 	return strings.TrimSuffix(b.String(), "\n"), nil
 }
 
-// timeless returns the document's bytes with its times left out, to tell
+// withoutTimes returns the encoded document with its times empty, to find out
 // whether anything else has changed.
-func (d Document) timeless() (string, error) {
+func (d Document) withoutTimes() (string, error) {
 	d.ObservedAt = ""
 	d.Containers, d.Pulling = slices.Clone(d.Containers), slices.Clone(d.Pulling)
 	for i := range d.Containers {
@@ -211,7 +210,7 @@ func (d Document) timeless() (string, error) {
 	return encode(d)
 }
 
-// clip cuts s to at most n bytes at a rune boundary.
+// clip cuts s to at most n bytes, ellipsis included, at a rune boundary.
 func clip(s string, n int) string {
 	const ellipsis = "…"
 	if len(s) <= n {

@@ -57,7 +57,7 @@ func TestEveryClosedValueIsValid(t *testing.T) {
 	}
 }
 
-// What the domain makes of nothing but a failure is a valid report, too.
+// The verdict on a failure without evidence is a valid report, too.
 func TestDiagnosedVerdictsAreValid(t *testing.T) {
 	t.Parallel()
 	failure := newVerdict().Failure
@@ -214,8 +214,8 @@ func TestReportLimit(t *testing.T) {
 	}
 }
 
-// What is given up first, and what stays to the end.
-func TestConcessions(t *testing.T) {
+// What is cut first, and what stays to the end.
+func TestReductions(t *testing.T) {
 	t.Parallel()
 	parse := func(t *testing.T, verdicts []diagnosis.Verdict) Document {
 		t.Helper()
@@ -303,8 +303,7 @@ func TestConcessions(t *testing.T) {
 	})
 }
 
-// The verdicts belong to the agent; making room in the report is not to change
-// them.
+// The verdicts belong to the agent; shortening the report must not change them.
 func TestAnnotationsLeaveTheVerdictsAlone(t *testing.T) {
 	t.Parallel()
 	verdicts, same := many(50, 300, "é"), many(50, 300, "é")
@@ -330,8 +329,8 @@ func TestDeterministicBytes(t *testing.T) {
 		if first[ReportAnnotation] == second[ReportAnnotation] {
 			t.Error("got the same report at another time, want the times in it")
 		}
-		// An agent that has restarted compares with what it finds on the pod.
-		if got, want := r.content, timeless(t, first[ReportAnnotation]); got != want {
+		// A restarted agent compares with the pod's annotation.
+		if got, want := r.content, withoutTimes(t, first[ReportAnnotation]); got != want {
 			t.Errorf("got\n%s\nwant\n%s", got, want)
 		}
 		if first[CauseAnnotation] != second[CauseAnnotation] || first[SummaryAnnotation] != second[SummaryAnnotation] {
@@ -340,9 +339,9 @@ func TestDeterministicBytes(t *testing.T) {
 	}
 }
 
-func TestTimelessTellsChanges(t *testing.T) {
+func TestWithoutTimesShowsChanges(t *testing.T) {
 	t.Parallel()
-	was := timeless(t, annotate(t, newVerdict())[ReportAnnotation])
+	was := withoutTimes(t, annotate(t, newVerdict())[ReportAnnotation])
 	for name, edit := range map[string]func(*diagnosis.Verdict){
 		"cause":      cause(diagnosis.TagNotFound),
 		"confidence": func(v *diagnosis.Verdict) { v.Confidence = diagnosis.Suspected },
@@ -351,7 +350,7 @@ func TestTimelessTellsChanges(t *testing.T) {
 		"remedy":     func(v *diagnosis.Verdict) { v.Remedy = nil },
 		"evidence":   func(v *diagnosis.Verdict) { v.Evidence = v.Evidence[1:] },
 	} {
-		if timeless(t, annotate(t, newVerdict(edit))[ReportAnnotation]) == was {
+		if withoutTimes(t, annotate(t, newVerdict(edit))[ReportAnnotation]) == was {
 			t.Errorf("%s: got the same bytes, want others", name)
 		}
 	}
@@ -359,7 +358,7 @@ func TestTimelessTellsChanges(t *testing.T) {
 		"since":   func(v *diagnosis.Verdict) { v.Failure.Since = observed() },
 		"message": func(v *diagnosis.Verdict) { v.Failure.Reason, v.Failure.Message = "ImagePullBackOff", "other" },
 	} {
-		if timeless(t, annotate(t, newVerdict(edit))[ReportAnnotation]) != was {
+		if withoutTimes(t, annotate(t, newVerdict(edit))[ReportAnnotation]) != was {
 			t.Errorf("%s: got other bytes, want the same", name)
 		}
 	}
@@ -384,7 +383,7 @@ func TestParseErrors(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct{ annotation, want string }{
 		"none":           {"", "unexpected end of JSON input"},
-		"no JSON":        {"PullSecretNoMatch", "invalid character"},
+		"not JSON":       {"PullSecretNoMatch", "invalid character"},
 		"cut off":        {`{"schema":"whypull.dev/v1","node":`, "unexpected end"},
 		"another schema": {`{"schema":"whypull.dev/v2"}`, `schema "whypull.dev/v2", want "whypull.dev/v1"`},
 		"no schema":      {`{}`, `schema "", want`},
@@ -406,7 +405,7 @@ func TestParseErrors(t *testing.T) {
 	}
 }
 
-// Whatever a cluster's texts hold, the report is valid and within its bounds.
+// Whatever the cluster's texts contain, the report is valid and within its limit.
 func FuzzAnnotations(f *testing.F) {
 	f.Add("app", "hub.test/app:1", "a detail", "a remedy", 3)
 	f.Add("\xff\x00", "\u202e", "\u2028", "<&>\"\\", 50)

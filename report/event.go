@@ -18,7 +18,7 @@ import (
 // the node.
 const Controller = "whypull.dev/agent"
 
-// What the API server takes (events.k8s.io validation).
+// Limits of the API server in bytes (events.k8s.io validation).
 const (
 	noteLimit     = 1024
 	instanceLimit = 128
@@ -27,13 +27,13 @@ const (
 // RecoveredReason is the reason of the Event that ends an incident.
 const RecoveredReason = "ImagePullRecovered"
 
-// FailureEvent is the Warning for a new verdict. Its name is made from the
-// verdict, so that the same one is never recorded twice.
+// FailureEvent returns the Warning for a new verdict. Its name is derived from the
+// verdict, so the same verdict is never recorded twice.
 func FailureEvent(v diagnosis.Verdict, now time.Time) *eventsv1.Event {
 	return newEvent(v.Failure, corev1.EventTypeWarning, string(v.Cause), v.Summary, now)
 }
 
-// RecoveredEvent is the Normal Event for a container that has got its image.
+// RecoveredEvent returns the Normal Event for a container that now has its image.
 func RecoveredEvent(f diagnosis.Failure, now time.Time) *eventsv1.Event {
 	note := string(f.Kind) + " " + f.Container + " has its image " + safe(f.Image)
 	return newEvent(f, corev1.EventTypeNormal, RecoveredReason, note, now)
@@ -56,18 +56,18 @@ func newEvent(f diagnosis.Failure, kind, reason, note string, now time.Time) *ev
 	}
 }
 
-// eventName is unique for an incident and what is said of it, and as long as
-// a name may be.
+// eventName returns a name that is unique for an incident, reason and note, at
+// most 253 bytes.
 func eventName(f diagnosis.Failure, reason, note string) string {
 	sum := sha256.Sum256([]byte(f.UID + "\x00" + string(f.Kind) + "\x00" + f.Container + "\x00" + f.Image +
 		"\x00" + stamp(f.Since) + "\x00" + reason + "\x00" + note))
 	return clipName(f.Pod, 253-1-16) + "." + hex.EncodeToString(sum[:8])
 }
 
-// clipName leaves no dot or dash at the end, where a name may not have one.
+// clipName cuts a name to n bytes, without a dot or dash at the end.
 func clipName(s string, n int) string { return strings.TrimRight(s[:min(len(s), n)], ".-") }
 
-// fieldPath is the kubelet's own form; a volume and a sandbox have none.
+// fieldPath returns the field path as the kubelet writes it; empty for a volume and a sandbox.
 func fieldPath(f diagnosis.Failure) string {
 	switch f.Kind {
 	case diagnosis.KindContainer:

@@ -16,15 +16,15 @@ import (
 	"github.com/whypull/whypull/agent/diagnosis"
 )
 
-// topRegistries is how many registries get a label value of their own; the
-// rest are "other". failingSeries is how many series whypull_failing_containers
-// may have.
+// topRegistries is the number of registries with a label value of their own; the
+// rest are "other". failingSeries is the maximum number of series of
+// whypull_failing_containers.
 const (
 	topRegistries = 10
 	failingSeries = 48
 )
 
-// Metrics are whypull's own. All labels are closed sets or bounded.
+// Metrics are the agent's metrics. The values of all labels are closed sets or bounded. It is safe for concurrent use.
 type Metrics struct {
 	registry *prometheus.Registry
 
@@ -46,8 +46,9 @@ type Metrics struct {
 	certificates, limits *recent // by registry
 }
 
-// diagnosisSeries is how many series whypull_diagnoses_total has by cause. What
-// comes to a node after as many different ones is counted as other.
+// diagnosisSeries is the number of pairs of cause and confidence that
+// whypull_diagnoses_total counts separately. Verdicts with further pairs have the
+// cause "other".
 const diagnosisSeries = 20
 
 type causeAndConfidence struct {
@@ -55,7 +56,7 @@ type causeAndConfidence struct {
 	confidence diagnosis.Confidence
 }
 
-// NewMetrics returns the metrics of an agent of this version.
+// NewMetrics returns the metrics of an agent; version is that of whypull_build_info.
 func NewMetrics(version string) *Metrics {
 	m := NewMetricsWithoutPods(version)
 	m.registry.MustRegister(progress{m}, podFailures{m})
@@ -67,18 +68,18 @@ func NewMetricsWithoutPods(version string) *Metrics {
 	m := &Metrics{registry: prometheus.NewRegistry(), failing: map[string][]diagnosis.Verdict{}, pulling: map[string][]diagnosis.Progress{}, counted: map[causeAndConfidence]bool{},
 		certificates: newRecent(certificateLife), limits: newRecent(limitLife)}
 	m.diagnoses = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "whypull_diagnoses_total", Help: "Verdicts reached, by cause and confidence."}, []string{"cause", "confidence"})
+		Name: "whypull_diagnoses_total", Help: "Number of verdicts, by cause and confidence."}, []string{"cause", "confidence"})
 	m.time = prometheus.NewHistogram(prometheus.HistogramOpts{
-		Name: "whypull_time_to_diagnosis_seconds", Help: "Time from the kubelet's failing status being seen to the annotation being written.",
+		Name: "whypull_time_to_diagnosis_seconds", Help: "Time in seconds from seeing the kubelet's failed status to writing the pod's annotation.",
 		Buckets: []float64{.05, .1, .3, 1, 2, 5, 10}})
-	m.checks = prometheus.NewHistogramVec(native("whypull_check_duration_seconds", "Duration of the checks that ran, by check and outcome."), []string{"check", "outcome"})
-	m.phases = prometheus.NewHistogramVec(native("whypull_registry_probe_phase_seconds", "Duration of the phases of conversations with registries."), []string{"phase"})
+	m.checks = prometheus.NewHistogramVec(native("whypull_check_duration_seconds", "Duration in seconds of the checks that ran, by check and outcome."), []string{"check", "outcome"})
+	m.phases = prometheus.NewHistogramVec(native("whypull_registry_probe_phase_seconds", "Duration in seconds of the phases of registry probes, by phase."), []string{"phase"})
 	m.criUp = prometheus.NewGauge(prometheus.GaugeOpts{
-		Name: "whypull_cri_up", Help: "1 if the container runtime answered the last time it was asked, else 0."})
+		Name: "whypull_cri_up", Help: "1 if the container runtime answered the last request, 0 if it did not."})
 	m.writes = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "whypull_api_writes_total", Help: "Requests to the API server that write, by result."}, []string{"result"})
+		Name: "whypull_api_writes_total", Help: "Number of write requests to the API server, by result."}, []string{"result"})
 	m.secrets = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "whypull_secret_reads_total", Help: "Pull secrets read, by result."}, []string{"result"})
+		Name: "whypull_secret_reads_total", Help: "Number of pull secrets read, by result."}, []string{"result"})
 	for _, result := range []string{"success", "error"} {
 		m.writes.WithLabelValues(result) // so that a first error is an increase
 	}
@@ -86,11 +87,11 @@ func NewMetricsWithoutPods(version string) *Metrics {
 		m.secrets.WithLabelValues(result)
 	}
 	m.synced = prometheus.NewGauge(prometheus.GaugeOpts{
-		Name: "whypull_last_sync_timestamp_seconds", Help: "Unix time at which the watch on pods was last heard of."})
+		Name: "whypull_last_sync_timestamp_seconds", Help: "Unix time at which the watch on pods last received data."})
 	m.guarded = prometheus.NewGaugeVec(prometheus.GaugeOpts{
-		Name: "whypull_admission_guarded", Help: "1 if the API server refuses the agent what the admission policies forbid, else 0; absent if they are not required."}, nil)
+		Name: "whypull_admission_guarded", Help: "1 if the API server is known to enforce the admission policies on the agent, 0 if not; absent if they are not required."}, nil)
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
-		Name: "whypull_build_info", Help: "1, labelled with the version of whypull and of Go.",
+		Name: "whypull_build_info", Help: "Always 1; the labels are the versions of whypull and of Go.",
 		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()}})
 	info.Set(1)
 	m.registry.MustRegister(m.diagnoses, m.time, m.checks, m.phases, m.criUp, m.writes, m.secrets, m.synced, m.guarded, info, failing{m}, mismatch{m}, registries{m},
@@ -98,15 +99,15 @@ func NewMetricsWithoutPods(version string) *Metrics {
 	return m
 }
 
-// native are the options of a native histogram without classic buckets. Who does
-// not scrape native histograms gets three series of it, count, sum and the bucket
-// of all, and so averages; who does gets one, and quantiles to within a half.
+// native returns the options of a native histogram without classic buckets. A
+// server that does not scrape native histograms gets three series (count, sum and
+// the +Inf bucket), enough for averages.
 func native(name, help string) prometheus.HistogramOpts {
 	return prometheus.HistogramOpts{Name: name, Help: help, NativeHistogramBucketFactor: 1.5,
 		NativeHistogramMaxBucketNumber: 40, NativeHistogramMinResetDuration: time.Hour}
 }
 
-// Gatherer gives the metrics to whoever exposes them.
+// Gatherer returns the gatherer to expose the metrics with.
 func (m *Metrics) Gatherer() prometheus.Gatherer {
 	return prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) {
 		families, err := m.registry.Gather()
@@ -114,9 +115,9 @@ func (m *Metrics) Gatherer() prometheus.Gatherer {
 	})
 }
 
-// unwanted tells of what the library knows of a process beside CPU time, memory,
-// open files and start: limits, and what the network carries, which in the node's
-// network is the node's.
+// unwanted reports whether a metric of the process collector is dropped: all but
+// CPU time, memory, open files and start time. Its network metrics would be those
+// of the whole node, since the agent runs in the host network.
 func unwanted(f *dto.MetricFamily) bool {
 	wanted := []string{"process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds", "process_start_time_seconds"}
 	return strings.HasPrefix(f.GetName(), "process_") && !slices.Contains(wanted, f.GetName())
@@ -127,7 +128,7 @@ func (m *Metrics) Diagnosed(v diagnosis.Verdict) {
 	m.diagnoses.WithLabelValues(m.countedAs(causeAndConfidence{string(v.Cause), v.Confidence}), string(v.Confidence)).Inc()
 }
 
-// countedAs is the cause under which a verdict is counted.
+// countedAs returns the cause label of a verdict: its cause or "other".
 func (m *Metrics) countedAs(k causeAndConfidence) string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -140,10 +141,10 @@ func (m *Metrics) countedAs(k causeAndConfidence) string {
 
 const otherCauses = "other"
 
-// Told notes how long it took from seeing a failure to telling it.
-func (m *Metrics) Told(d time.Duration) { m.time.Observe(d.Seconds()) }
+// TimeToDiagnosis records the time from seeing a failure to writing its annotation.
+func (m *Metrics) TimeToDiagnosis(d time.Duration) { m.time.Observe(d.Seconds()) }
 
-// Checked notes how long a check took. One that did not run took no time.
+// Checked records how long a check took. It ignores checks that did not run.
 func (m *Metrics) Checked(check diagnosis.Check, outcome diagnosis.Outcome, d time.Duration) {
 	if outcome == diagnosis.NotRun {
 		return
@@ -151,14 +152,14 @@ func (m *Metrics) Checked(check diagnosis.Check, outcome diagnosis.Outcome, d ti
 	m.checks.WithLabelValues(string(check), string(outcome)).Observe(d.Seconds())
 }
 
-// Phase notes how long a phase of a conversation with a registry took.
+// Phase records how long a phase of a registry probe took.
 func (m *Metrics) Phase(phase diagnosis.Phase, d time.Duration) {
 	if phase != diagnosis.PhaseBlob { // which may be large
 		m.phases.WithLabelValues(string(phase)).Observe(d.Seconds())
 	}
 }
 
-// RuntimeUp notes whether the runtime answers.
+// RuntimeUp records whether the runtime answers.
 func (m *Metrics) RuntimeUp(up bool) {
 	m.criUp.Set(0)
 	if up {
@@ -166,7 +167,7 @@ func (m *Metrics) RuntimeUp(up bool) {
 	}
 }
 
-// Guarded notes whether the admission policies are proved to limit the agent.
+// Guarded records whether the admission policies are known to be enforced on the agent.
 func (m *Metrics) Guarded(guarded bool) {
 	value := 0.0
 	if guarded {
@@ -175,14 +176,14 @@ func (m *Metrics) Guarded(guarded bool) {
 	m.guarded.WithLabelValues().Set(value)
 }
 
-// Wrote counts a write to the API server.
+// Wrote counts a write request to the API server with its error, if any.
 func (m *Metrics) Wrote(err error) { m.writes.WithLabelValues(result(err)).Inc() }
 
-// SecretRead counts the reading of a secret; result is found, missing,
-// forbidden or error.
+// SecretRead counts one read of a pull secret; result is found, missing, forbidden
+// or error.
 func (m *Metrics) SecretRead(result string) { m.secrets.WithLabelValues(result).Inc() }
 
-// Synced notes when the watch was last heard of.
+// Synced records when the watch last received data.
 func (m *Metrics) Synced(t time.Time) { m.synced.Set(float64(t.UnixMilli()) / 1000) }
 
 func result(err error) string {
@@ -192,8 +193,8 @@ func result(err error) string {
 	return "success"
 }
 
-// Failing sets the verdicts of a pod's failing containers; none removes the
-// pod.
+// Failing sets the verdicts on a pod's failing containers; an empty slice removes
+// the pod.
 func (m *Metrics) Failing(uid string, verdicts []diagnosis.Verdict) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -204,15 +205,15 @@ func (m *Metrics) Failing(uid string, verdicts []diagnosis.Verdict) {
 	m.failing[uid] = verdicts
 }
 
-// failing is a collector, since which registries are named depends on all
-// that fail at the time.
+// failing collects whypull_failing_containers. It is a collector because the
+// registries that are named depend on all current failures.
 type failing struct{ m *Metrics }
 
 type causeAndRegistry struct{ cause, registry string }
 
 func (failing) desc() *prometheus.Desc {
 	return prometheus.NewDesc("whypull_failing_containers",
-		"Containers of this node that cannot get their image, by cause and registry.", []string{"cause", "registry"}, nil)
+		"Number of containers on this node that cannot get their image, by cause and registry.", []string{"cause", "registry"}, nil)
 }
 
 // Describe implements prometheus.Collector.
@@ -232,7 +233,7 @@ func (m *Metrics) countFailing() map[causeAndRegistry]int {
 	counts := map[causeAndRegistry]int{}
 	for _, verdicts := range m.failing {
 		for _, v := range verdicts {
-			registry := oneOf(named, v.Failure.Registry)
+			registry := registryLabel(named, v.Failure.Registry)
 			counts[causeAndRegistry{string(v.Cause), registry}]++
 		}
 	}
@@ -241,16 +242,16 @@ func (m *Metrics) countFailing() map[causeAndRegistry]int {
 
 const otherRegistries = "other"
 
-// oneOf is the label of a registry.
-func oneOf(named []string, registry string) string {
+// registryLabel returns the label value of a registry.
+func registryLabel(named []string, registry string) string {
 	if slices.Contains(named, registry) {
 		return registry
 	}
 	return otherRegistries
 }
 
-// fold adds the smallest counts to their cause's other registries, until at
-// most n are left or no registry is named any more.
+// fold moves the smallest counts to the registry "other" of their cause until at
+// most n counts are left or no registry is named.
 func fold(counts map[causeAndRegistry]int, n int) map[causeAndRegistry]int {
 	named := slices.DeleteFunc(slices.Collect(maps.Keys(counts)), func(k causeAndRegistry) bool { return k.registry == otherRegistries })
 	slices.SortFunc(named, func(a, b causeAndRegistry) int {
@@ -266,7 +267,7 @@ func fold(counts map[causeAndRegistry]int, n int) map[causeAndRegistry]int {
 	return counts
 }
 
-// namedRegistries are the registries with the most failures.
+// namedRegistries returns the topRegistries registries with the most failures. m.mu must be held.
 func (m *Metrics) namedRegistries() []string {
 	counts := map[string]int{}
 	for _, verdicts := range m.failing {
@@ -284,13 +285,12 @@ func (m *Metrics) namedRegistries() []string {
 	return all[:min(len(all), topRegistries)]
 }
 
-// mismatch is a collector of how the names of failing registries fare in pods
-// beside on the node.
+// mismatch collects whypull_dns_mismatch.
 type mismatch struct{ m *Metrics }
 
 func (mismatch) desc() *prometheus.Desc {
 	return prometheus.NewDesc("whypull_dns_mismatch",
-		"1 if a failing pod and its node resolve the registry's name differently, 0 if they agree.", []string{"registry"}, nil)
+		"1 if a failing pod and its node resolve the registry's name differently, 0 if they agree, by registry.", []string{"registry"}, nil)
 }
 
 // Describe implements prometheus.Collector.
@@ -314,7 +314,7 @@ func (m *Metrics) mismatches() map[string]bool {
 	out := map[string]bool{}
 	for _, verdicts := range m.failing {
 		for _, v := range verdicts {
-			registry := oneOf(named, v.Failure.Registry)
+			registry := registryLabel(named, v.Failure.Registry)
 			for _, e := range v.Evidence {
 				if e.DNS().Compared != "" {
 					out[registry] = out[registry] || e.DNS().Compared.Differs()

@@ -10,13 +10,13 @@ import (
 	"github.com/whypull/whypull/agent/diagnosis"
 )
 
-// podSeries is how many failing containers of a node have series of their own,
-// those that have failed longest: two each, whypull_pod_failure_info and
+// podSeries is the maximum number of failing containers with series of their own,
+// those that have failed longest: one of whypull_pod_failure_info and one of
 // whypull_pod_failure_start_timestamp_seconds. whypull_failing_containers counts
-// them all, and whypull_pod_failure_info_dropped the others.
+// them all, whypull_pod_failure_info_dropped those beyond the limit.
 const podSeries = 50
 
-// podFailures is a collector of the failing containers by name.
+// podFailures collects the metrics that name failing containers.
 type podFailures struct{ m *Metrics }
 
 // podLabels are the labels of one failing container.
@@ -28,7 +28,7 @@ func (l podLabels) values() []string {
 
 func (l podLabels) compare(o podLabels) int { return slices.Compare(l.values(), o.values()) }
 
-// podFailure is a failing container and since when it fails.
+// podFailure is a failing container and the start of its failure.
 type podFailure struct {
 	labels podLabels
 	since  time.Time
@@ -36,9 +36,9 @@ type podFailure struct {
 
 func (podFailures) descs() (info, start, dropped *prometheus.Desc) {
 	labels := []string{"namespace", "pod", "container", "cause", "registry"}
-	return prometheus.NewDesc("whypull_pod_failure_info", "1 for a container that cannot get its image, while it cannot.", labels, nil),
-		prometheus.NewDesc("whypull_pod_failure_start_timestamp_seconds", "Unix time since which a container cannot get its image.", labels, nil),
-		prometheus.NewDesc("whypull_pod_failure_info_dropped", "Failing containers of this node without a whypull_pod_failure_info of their own.", nil, nil)
+	return prometheus.NewDesc("whypull_pod_failure_info", "Always 1, for each container that currently cannot get its image, at most 50 per node.", labels, nil),
+		prometheus.NewDesc("whypull_pod_failure_start_timestamp_seconds", "Unix time since which the container cannot get its image, with the labels of whypull_pod_failure_info.", labels, nil),
+		prometheus.NewDesc("whypull_pod_failure_info_dropped", "Number of failing containers on this node without a whypull_pod_failure_info series because of its limit.", nil, nil)
 }
 
 // Describe implements prometheus.Collector.
@@ -61,9 +61,9 @@ func (c podFailures) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(dropped, prometheus.GaugeValue, float64(len(all)-len(named)))
 }
 
-// podFailures are the failing containers, those first that have failed longest.
-// What has the same labels is one: a volume may be called as a container is, and
-// a pod as the one that it replaces.
+// podFailures returns the failing containers, longest failing first. Those with
+// the same labels are merged: a volume can have the name of a container, and a pod
+// that of the pod it replaces.
 func (m *Metrics) podFailures() []podFailure {
 	m.mu.Lock()
 	defer m.mu.Unlock()

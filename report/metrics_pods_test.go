@@ -10,12 +10,12 @@ import (
 )
 
 const podHeaders = `
-# HELP whypull_pod_failure_info 1 for a container that cannot get its image, while it cannot.
+# HELP whypull_pod_failure_info Always 1, for each container that currently cannot get its image, at most 50 per node.
 # TYPE whypull_pod_failure_info gauge
-%s# HELP whypull_pod_failure_info_dropped Failing containers of this node without a whypull_pod_failure_info of their own.
+%s# HELP whypull_pod_failure_info_dropped Number of failing containers on this node without a whypull_pod_failure_info series because of its limit.
 # TYPE whypull_pod_failure_info_dropped gauge
 whypull_pod_failure_info_dropped %d
-# HELP whypull_pod_failure_start_timestamp_seconds Unix time since which a container cannot get its image.
+# HELP whypull_pod_failure_start_timestamp_seconds Unix time since which the container cannot get its image, with the labels of whypull_pod_failure_info.
 # TYPE whypull_pod_failure_start_timestamp_seconds gauge
 %s`
 
@@ -23,7 +23,7 @@ func podMetrics() []string {
 	return []string{"whypull_pod_failure_info", "whypull_pod_failure_info_dropped", "whypull_pod_failure_start_timestamp_seconds"}
 }
 
-// failingSince is a verdict on a container of a pod.
+// failingSince returns a verdict on a container of a pod.
 func failingSince(pod, name string, c diagnosis.Cause, since time.Time) diagnosis.Verdict {
 	return newVerdict(cause(c), container(name), func(v *diagnosis.Verdict) { v.Failure.Pod, v.Failure.Since = pod, since })
 }
@@ -32,7 +32,7 @@ func TestPodFailures(t *testing.T) {
 	t.Parallel()
 	m := NewMetrics("v1")
 	wantMetrics(t, m, `
-# HELP whypull_pod_failure_info_dropped Failing containers of this node without a whypull_pod_failure_info of their own.
+# HELP whypull_pod_failure_info_dropped Number of failing containers on this node without a whypull_pod_failure_info series because of its limit.
 # TYPE whypull_pod_failure_info_dropped gauge
 whypull_pod_failure_info_dropped 0
 `, podMetrics()...)
@@ -53,8 +53,8 @@ whypull_pod_failure_info_dropped 0
 		"whypull_pod_failure_start_timestamp_seconds"+odd+" 1.7000000005e+09\n"), podMetrics()...)
 }
 
-// TestLongestFailuresAreNamed: of more than fifty, those that have failed
-// longest have series, the others are counted, and a new one takes none away.
+// TestLongestFailuresAreNamed checks that of more than fifty failures the longest
+// have series, the others are counted, and a new one replaces none.
 func TestLongestFailuresAreNamed(t *testing.T) {
 	t.Parallel()
 	m := NewMetrics("v1")
@@ -65,7 +65,7 @@ func TestLongestFailuresAreNamed(t *testing.T) {
 		t.Errorf("%d are named, from %s to %s", n, first, last)
 	}
 	wantMetrics(t, m, `
-# HELP whypull_pod_failure_info_dropped Failing containers of this node without a whypull_pod_failure_info of their own.
+# HELP whypull_pod_failure_info_dropped Number of failing containers on this node without a whypull_pod_failure_info series because of its limit.
 # TYPE whypull_pod_failure_info_dropped gauge
 whypull_pod_failure_info_dropped 5
 `, "whypull_pod_failure_info_dropped")
@@ -75,8 +75,8 @@ whypull_pod_failure_info_dropped 5
 	}
 }
 
-// namedPods are the first and the last of the pods with series of their own, and
-// how many there are.
+// namedPods returns the number of pods with series of their own, and the first and
+// the last of them.
 func namedPods(t *testing.T, m *Metrics) (first, last string, n int) {
 	t.Helper()
 	families, err := m.Gatherer().Gather()
@@ -100,8 +100,8 @@ func namedPods(t *testing.T, m *Metrics) (first, last string, n int) {
 	return pods[0], pods[len(pods)-1], len(pods)
 }
 
-// TestEqualLabelsAreOne: a scrape with two series of the same labels would fail
-// as a whole.
+// TestEqualLabelsAreOne checks that there are no duplicate series, with which the
+// whole scrape would fail.
 func TestEqualLabelsAreOne(t *testing.T) {
 	t.Parallel()
 	m := NewMetrics("v1")

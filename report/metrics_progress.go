@@ -9,10 +9,10 @@ import (
 	"github.com/whypull/whypull/agent/diagnosis"
 )
 
-// progressSeries is how many pulls each of the two metrics tells of.
+// progressSeries is the maximum number of pulls in each of the two metrics.
 const progressSeries = 5
 
-// Pulling sets how far the pulls of a pod are that go on; none removes the pod.
+// Pulling sets the progress of a pod's running pulls; an empty slice removes the pod.
 func (m *Metrics) Pulling(uid string, pulls []diagnosis.Progress) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -23,10 +23,10 @@ func (m *Metrics) Pulling(uid string, pulls []diagnosis.Progress) {
 	m.pulling[uid] = pulls
 }
 
-// progress is a collector of pulls under way.
+// progress collects the metrics of running pulls.
 type progress struct{ m *Metrics }
 
-// pull is one under way, with the values of its labels.
+// pull is a running pull with the values of its labels.
 type pull struct {
 	namespace, pod, container, cause, registry string
 	done, total                                int64
@@ -46,9 +46,9 @@ func (p pull) stalled() float64 {
 func (progress) desc() (bytes, stalled *prometheus.Desc) {
 	labels := []string{"namespace", "pod", "container", "cause", "registry"}
 	return prometheus.NewDesc("whypull_pull_progress_bytes",
-			"Bytes that have come of the largest images on their way, compressed; the cause is empty while the pull goes on.", labels, nil),
+			"Compressed bytes received of the images being pulled, the largest 5 per node; cause is empty unless the pull has stalled.", labels, nil),
 		prometheus.NewDesc("whypull_pull_stalled",
-			"1 if a pull under way receives nothing, 0 if it goes on; for those that have stalled first, then the largest.", labels, nil)
+			"1 if a pull has stalled, 0 if it makes progress, at most 5 per node: stalled pulls first, then the largest images.", labels, nil)
 }
 
 // Describe implements prometheus.Collector.
@@ -71,8 +71,8 @@ func (c progress) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// pulls are those that go on and those that have stalled, the largest first.
-// There is one for a pod and container.
+// pulls returns the pulls that make progress and those that have stalled, largest
+// first, with distinct labels.
 func (m *Metrics) pulls() []pull {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -101,7 +101,7 @@ func (m *Metrics) pulls() []pull {
 	return distinct(all)
 }
 
-// stalledPull is the pull that a verdict says has stalled.
+// stalledPull returns the pull that a verdict reports as stalled, if it does.
 func stalledPull(v diagnosis.Verdict) (pull, bool) {
 	f := v.Failure
 	for _, e := range v.Evidence {
@@ -112,8 +112,8 @@ func stalledPull(v diagnosis.Verdict) (pull, bool) {
 	return pull{}, false
 }
 
-// distinct leaves out what has the same labels as one before: Prometheus would
-// take none of the metrics.
+// distinct removes pulls with the labels of an earlier one: with a duplicate
+// series the whole scrape would fail.
 func distinct(all []pull) []pull {
 	seen := map[[5]string]bool{}
 	return slices.DeleteFunc(all, func(p pull) bool {

@@ -7,7 +7,7 @@ import (
 	"github.com/whypull/whypull/agent/diagnosis"
 )
 
-// stalled is a verdict on a pull that has stalled.
+// stalled returns a verdict on a stalled pull.
 func stalled(pod string, done, total int64) diagnosis.Verdict {
 	return newVerdict(cause(diagnosis.PullStalled), func(v *diagnosis.Verdict) {
 		v.Failure.Pod = pod
@@ -21,10 +21,10 @@ func going(pod string, done, total int64) diagnosis.Progress {
 
 const (
 	progressHead = `
-# HELP whypull_pull_progress_bytes Bytes that have come of the largest images on their way, compressed; the cause is empty while the pull goes on.
+# HELP whypull_pull_progress_bytes Compressed bytes received of the images being pulled, the largest 5 per node; cause is empty unless the pull has stalled.
 # TYPE whypull_pull_progress_bytes gauge
 `
-	stalledHead = `# HELP whypull_pull_stalled 1 if a pull under way receives nothing, 0 if it goes on; for those that have stalled first, then the largest.
+	stalledHead = `# HELP whypull_pull_stalled 1 if a pull has stalled, 0 if it makes progress, at most 5 per node: stalled pulls first, then the largest images.
 # TYPE whypull_pull_stalled gauge
 `
 )
@@ -47,7 +47,7 @@ func TestProgressMetrics(t *testing.T) {
 	wantMetrics(t, m, "", names...)
 }
 
-// Of many pulls the largest are told, and those that have stalled.
+// Of many pulls the largest and the stalled ones have series.
 func TestProgressMetricsAreBounded(t *testing.T) {
 	t.Parallel()
 	m := NewMetrics("v1")
@@ -68,8 +68,8 @@ func TestProgressMetricsAreBounded(t *testing.T) {
 	wantMetrics(t, m, "\n"+stalledHead+stood, "whypull_pull_stalled")
 }
 
-// A container and an image volume of a pod may have the same name: there is one
-// series all the same, or nothing could be gathered.
+// A container and an image volume of a pod can have the same name: there must be
+// one series, or the scrape would fail.
 func TestProgressMetricsAreDistinct(t *testing.T) {
 	t.Parallel()
 	m := NewMetrics("v1")

@@ -10,23 +10,22 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// What a registry has said of itself is told for as long as it can be thought to
-// hold: a certificate may be renewed without our knowing, and requests that are
-// left are used up or given anew.
+// How long a value from a registry is exposed. After that it may no longer be
+// true: certificates are renewed, and rate limits are reset.
 const (
 	certificateLife = 24 * time.Hour
 	limitLife       = time.Hour
 )
 
-// registrySeries is how many registries are named by each metric of theirs: those
-// that come to their end first. The rest are other, with the first of them.
-// heardRegistries is how many are remembered.
+// registrySeries is the maximum number of registries that each metric names: those
+// with the lowest values. The others are "other", with their lowest value.
+// heardRegistries is the maximum number of registries that are remembered.
 const (
 	registrySeries  = 5
 	heardRegistries = 64
 )
 
-// recent remembers a number that each registry has told last.
+// recent holds the last value of each registry.
 type recent struct {
 	life time.Duration
 
@@ -43,7 +42,7 @@ func newRecent(life time.Duration) *recent {
 	return &recent{life: life, values: map[string]heardValue{}}
 }
 
-// set remembers a number, in the place of the oldest where there are too many.
+// set stores a value and drops the oldest if there are more than heardRegistries.
 func (r *recent) set(registry string, value float64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -68,7 +67,7 @@ func (r *recent) expire() {
 	maps.DeleteFunc(r.values, func(_ string, v heardValue) bool { return now.Sub(v.at) > r.life })
 }
 
-// lowest are the lowest numbers by registry, and the lowest of the rest as other.
+// lowest returns the lowest values by registry, and the lowest of the rest as "other".
 func (r *recent) lowest() map[string]float64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -87,13 +86,13 @@ func (r *recent) lowest() map[string]float64 {
 	return out
 }
 
-// CertificateExpires notes until when a registry's certificate will be accepted.
+// CertificateExpires records when the registry's certificate chain expires.
 func (m *Metrics) CertificateExpires(registry string, at time.Time) {
 	m.certificates.set(registry, float64(at.Unix()))
 }
 
-// RateLimit notes how many requests a registry still allows; known is false if
-// it answers and does not say.
+// RateLimit records how many requests a registry still allows; known is false if
+// its response does not say.
 func (m *Metrics) RateLimit(registry string, remaining int, known bool) {
 	if !known {
 		m.limits.forget(registry)
@@ -102,14 +101,14 @@ func (m *Metrics) RateLimit(registry string, remaining int, known bool) {
 	m.limits.set(registry, float64(remaining))
 }
 
-// registries is a collector of what registries have said of themselves.
+// registries collects the metrics of registries' own values.
 type registries struct{ m *Metrics }
 
 func (registries) descs() (expiry, remaining *prometheus.Desc) {
 	return prometheus.NewDesc("whypull_registry_tls_expiry_timestamp_seconds",
-			"Unix time at which the first certificate ends of the chain that a registry was last verified by.", []string{"registry"}, nil),
+			"Unix time at which the first certificate of the registry's verified chain expires, by registry.", []string{"registry"}, nil),
 		prometheus.NewDesc("whypull_registry_ratelimit_remaining",
-			"Requests that a registry allows before it limits their rate, by its last answer.", []string{"registry"}, nil)
+			"Number of requests left before the registry limits the rate, as of its last response, by registry.", []string{"registry"}, nil)
 }
 
 // Describe implements prometheus.Collector.

@@ -10,11 +10,11 @@ import (
 
 const (
 	expiryHeader = `
-# HELP whypull_registry_tls_expiry_timestamp_seconds Unix time at which the first certificate ends of the chain that a registry was last verified by.
+# HELP whypull_registry_tls_expiry_timestamp_seconds Unix time at which the first certificate of the registry's verified chain expires, by registry.
 # TYPE whypull_registry_tls_expiry_timestamp_seconds gauge
 `
 	limitHeader = `
-# HELP whypull_registry_ratelimit_remaining Requests that a registry allows before it limits their rate, by its last answer.
+# HELP whypull_registry_ratelimit_remaining Number of requests left before the registry limits the rate, as of its last response, by registry.
 # TYPE whypull_registry_ratelimit_remaining gauge
 `
 )
@@ -73,8 +73,8 @@ func TestLowest(t *testing.T) {
 	}
 }
 
-// TestRecentIsForgotten: what was heard long ago is told no more, and the oldest
-// makes room.
+// TestRecentIsForgotten checks that old values are no longer exposed and that the
+// oldest is dropped when there are too many.
 func TestRecentIsForgotten(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

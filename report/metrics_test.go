@@ -22,7 +22,7 @@ func wantMetrics(t *testing.T, m *Metrics, want string, names ...string) {
 	}
 }
 
-// failingAt returns a verdict of this cause at that registry.
+// failingAt returns a verdict with this cause and registry.
 func failingAt(c diagnosis.Cause, registry string, compared ...diagnosis.Comparison) diagnosis.Verdict {
 	return newVerdict(cause(c), func(v *diagnosis.Verdict) {
 		v.Failure.Registry = registry
@@ -32,7 +32,7 @@ func failingAt(c diagnosis.Cause, registry string, compared ...diagnosis.Compari
 	})
 }
 
-// series counts what a scrape would store.
+// series returns the number of series that a scrape would store.
 func series(t *testing.T, m *Metrics) int {
 	t.Helper()
 	families, err := m.Gatherer().Gather()
@@ -53,7 +53,7 @@ func series(t *testing.T, m *Metrics) int {
 }
 
 const failingHeader = `
-# HELP whypull_failing_containers Containers of this node that cannot get their image, by cause and registry.
+# HELP whypull_failing_containers Number of containers on this node that cannot get their image, by cause and registry.
 # TYPE whypull_failing_containers gauge
 `
 
@@ -153,15 +153,15 @@ func TestDiagnosesTotal(t *testing.T) {
 	m.Diagnosed(newVerdict())
 	m.Diagnosed(newVerdict(func(v *diagnosis.Verdict) { v.Confidence = diagnosis.Suspected }))
 	wantMetrics(t, m, `
-# HELP whypull_diagnoses_total Verdicts reached, by cause and confidence.
+# HELP whypull_diagnoses_total Number of verdicts, by cause and confidence.
 # TYPE whypull_diagnoses_total counter
 whypull_diagnoses_total{cause="PullSecretNoMatch",confidence="Confirmed"} 2
 whypull_diagnoses_total{cause="PullSecretNoMatch",confidence="Suspected"} 1
 `, "whypull_diagnoses_total")
 }
 
-// TestDiagnosesAreBounded: what comes after twenty different ones is counted, by
-// its confidence.
+// TestDiagnosesAreBounded checks that after twenty pairs further verdicts are
+// counted as other, by confidence.
 func TestDiagnosesAreBounded(t *testing.T) {
 	t.Parallel()
 	m := NewMetrics("v1")
@@ -199,7 +199,7 @@ func TestMismatch(t *testing.T) {
 	m.Failing("c", []diagnosis.Verdict{failingAt(diagnosis.DNSFailure, "agreed.test", diagnosis.ComparedNeither)})
 	m.Failing("d", []diagnosis.Verdict{failingAt(diagnosis.DNSFailure, "unknown.test")})
 	wantMetrics(t, m, `
-# HELP whypull_dns_mismatch 1 if a failing pod and its node resolve the registry's name differently, 0 if they agree.
+# HELP whypull_dns_mismatch 1 if a failing pod and its node resolve the registry's name differently, 0 if they agree, by registry.
 # TYPE whypull_dns_mismatch gauge
 whypull_dns_mismatch{registry="agreed.test"} 0
 whypull_dns_mismatch{registry="split.test"} 1
@@ -207,7 +207,7 @@ whypull_dns_mismatch{registry="split.test"} 1
 	m.Failing("a", nil)
 	m.Failing("c", nil)
 	wantMetrics(t, m, `
-# HELP whypull_dns_mismatch 1 if a failing pod and its node resolve the registry's name differently, 0 if they agree.
+# HELP whypull_dns_mismatch 1 if a failing pod and its node resolve the registry's name differently, 0 if they agree, by registry.
 # TYPE whypull_dns_mismatch gauge
 whypull_dns_mismatch{registry="split.test"} 0
 `, "whypull_dns_mismatch")
@@ -219,7 +219,7 @@ func TestPhases(t *testing.T) {
 	m.Phase(diagnosis.PhaseTLS, 100*time.Millisecond)
 	m.Phase(diagnosis.PhaseBlob, time.Hour)
 	wantMetrics(t, m, `
-# HELP whypull_registry_probe_phase_seconds Duration of the phases of conversations with registries.
+# HELP whypull_registry_probe_phase_seconds Duration in seconds of the phases of registry probes, by phase.
 # TYPE whypull_registry_probe_phase_seconds histogram
 whypull_registry_probe_phase_seconds_bucket{phase="tls",le="+Inf"} 1
 whypull_registry_probe_phase_seconds_sum{phase="tls"} 0.1
@@ -230,10 +230,10 @@ whypull_registry_probe_phase_seconds_count{phase="tls"} 1
 func TestTimeToDiagnosis(t *testing.T) {
 	t.Parallel()
 	m := NewMetrics("v1")
-	m.Told(250 * time.Millisecond)
-	m.Told(20 * time.Second)
+	m.TimeToDiagnosis(250 * time.Millisecond)
+	m.TimeToDiagnosis(20 * time.Second)
 	wantMetrics(t, m, `
-# HELP whypull_time_to_diagnosis_seconds Time from the kubelet's failing status being seen to the annotation being written.
+# HELP whypull_time_to_diagnosis_seconds Time in seconds from seeing the kubelet's failed status to writing the pod's annotation.
 # TYPE whypull_time_to_diagnosis_seconds histogram
 whypull_time_to_diagnosis_seconds_bucket{le="0.05"} 0
 whypull_time_to_diagnosis_seconds_bucket{le="0.1"} 0
@@ -254,7 +254,7 @@ func TestChecks(t *testing.T) {
 	m.Checked(diagnosis.CheckRegistry, diagnosis.Failed, 2*time.Second)
 	m.Checked(diagnosis.CheckPodDNS, diagnosis.NotRun, 0) // took no time
 	wantMetrics(t, m, `
-# HELP whypull_check_duration_seconds Duration of the checks that ran, by check and outcome.
+# HELP whypull_check_duration_seconds Duration in seconds of the checks that ran, by check and outcome.
 # TYPE whypull_check_duration_seconds histogram
 whypull_check_duration_seconds_bucket{check="registry",outcome="Failed",le="+Inf"} 1
 whypull_check_duration_seconds_sum{check="registry",outcome="Failed"} 2
@@ -262,8 +262,8 @@ whypull_check_duration_seconds_count{check="registry",outcome="Failed"} 1
 `, "whypull_check_duration_seconds")
 }
 
-// TestDurationsAreNative: who scrapes native histograms gets quantiles of what is
-// a count and a sum to others.
+// TestDurationsAreNative checks that native histograms have buckets and the text
+// format has count and sum.
 func TestDurationsAreNative(t *testing.T) {
 	t.Parallel()
 	m := NewMetrics("v1")
@@ -284,7 +284,7 @@ func TestDurationsAreNative(t *testing.T) {
 		}
 		found++
 		h := f.GetMetric()[0].GetHistogram()
-		// Deltas from bucket to bucket: nine in the first, eight fewer in the other.
+		// Deltas between buckets: nine in the first, eight fewer in the other.
 		if d := h.GetPositiveDelta(); len(d) != 2 || d[0] != 9 || d[1] != -8 || h.GetSchema() != 1 || h.GetSampleCount() != 10 || len(h.GetBucket()) != 0 {
 			t.Errorf("%s: %v", f.GetName(), h)
 		}
@@ -294,7 +294,7 @@ func TestDurationsAreNative(t *testing.T) {
 	}
 }
 
-// TestProcess: of the process there is what people look at, and nothing of the
+// TestProcess checks that the useful process metrics are exposed, and none of the
 // node's network.
 func TestProcess(t *testing.T) {
 	t.Parallel()
@@ -313,8 +313,8 @@ func TestProcess(t *testing.T) {
 	}
 }
 
-// An agent that needs no admission policy has no series that an alert would take
-// for a missing one.
+// An agent that requires no admission policy has no series that would fire the
+// alert on a missing one.
 func TestGuarded(t *testing.T) {
 	t.Parallel()
 	m := NewMetrics("v1")
@@ -327,7 +327,7 @@ func TestGuarded(t *testing.T) {
 			value = 1
 		}
 		wantMetrics(t, m, fmt.Sprintf(`
-# HELP whypull_admission_guarded 1 if the API server refuses the agent what the admission policies forbid, else 0; absent if they are not required.
+# HELP whypull_admission_guarded 1 if the API server is known to enforce the admission policies on the agent, 0 if not; absent if they are not required.
 # TYPE whypull_admission_guarded gauge
 whypull_admission_guarded %d
 `, value), name)
@@ -339,14 +339,14 @@ func TestCountersStartAtZero(t *testing.T) {
 	m := NewMetrics("v1")
 	names := []string{"whypull_api_writes_total", "whypull_secret_reads_total", "whypull_cri_up"}
 	const text = `
-# HELP whypull_api_writes_total Requests to the API server that write, by result.
+# HELP whypull_api_writes_total Number of write requests to the API server, by result.
 # TYPE whypull_api_writes_total counter
 whypull_api_writes_total{result="error"} %d
 whypull_api_writes_total{result="success"} %d
-# HELP whypull_cri_up 1 if the container runtime answered the last time it was asked, else 0.
+# HELP whypull_cri_up 1 if the container runtime answered the last request, 0 if it did not.
 # TYPE whypull_cri_up gauge
 whypull_cri_up %d
-# HELP whypull_secret_reads_total Pull secrets read, by result.
+# HELP whypull_secret_reads_total Number of pull secrets read, by result.
 # TYPE whypull_secret_reads_total counter
 whypull_secret_reads_total{result="error"} %d
 whypull_secret_reads_total{result="forbidden"} %d
@@ -373,17 +373,17 @@ func TestSelf(t *testing.T) {
 	m := NewMetrics("v1.2.3")
 	m.Synced(time.UnixMilli(1_700_000_000_250))
 	wantMetrics(t, m, `
-# HELP whypull_build_info 1, labelled with the version of whypull and of Go.
+# HELP whypull_build_info Always 1; the labels are the versions of whypull and of Go.
 # TYPE whypull_build_info gauge
 whypull_build_info{goversion="`+runtime.Version()+`",version="v1.2.3"} 1
-# HELP whypull_last_sync_timestamp_seconds Unix time at which the watch on pods was last heard of.
+# HELP whypull_last_sync_timestamp_seconds Unix time at which the watch on pods last received data.
 # TYPE whypull_last_sync_timestamp_seconds gauge
 whypull_last_sync_timestamp_seconds 1.70000000025e+09
 `, "whypull_build_info", "whypull_last_sync_timestamp_seconds")
 }
 
-// worst is a node where everything fails that can: 250 pods over 40 registries,
-// 100 pulls under way, every cause, confidence, check and outcome of a check that runs today.
+// worst is the worst case of a node: 250 failing pods over 40 registries,
+// 100 running pulls, every cause, confidence, check and outcome of a check that runs today.
 func worst() *Metrics {
 	m := NewMetrics("v1")
 	all := diagnosis.Catalogue()

@@ -21,20 +21,20 @@ type Writer interface {
 	Event(ctx context.Context, e *eventsv1.Event) error
 }
 
-// rewrite is the least time between two writes to a pod that say the same
-// cause.
-const rewrite = time.Minute
+// rewriteInterval is the minimum time between two writes to a pod with the same
+// causes.
+const rewriteInterval = time.Minute
 
-// Queue holds the pods that wait to be served.
+// Queue is the queue of pods to process.
 type Queue interface {
-	// Again has a pod served again after a while.
+	// Again queues a pod again after a delay.
 	Again(uid string, after time.Duration)
-	// Busy reports whether pods wait.
+	// Busy reports whether pods are queued.
 	Busy() bool
 }
 
 // Publisher writes verdicts to the pods, the metrics and the log. It writes only
-// what is new.
+// changes.
 type Publisher struct {
 	writer  Writer
 	queue   Queue
@@ -44,8 +44,8 @@ type Publisher struct {
 	now     func() time.Time
 }
 
-// NewPublisher returns a publisher for a node's pods. A pod whose write is put
-// off is served again through the queue.
+// NewPublisher returns a publisher for the pods of a node. A pod whose write is
+// deferred is queued again.
 func NewPublisher(w Writer, q Queue, m *Metrics, log *slog.Logger, node string) *Publisher {
 	return &Publisher{writer: w, queue: q, metrics: m, log: log, node: node, now: time.Now}
 }
@@ -64,189 +64,192 @@ func (p *Publisher) Pod(uid string) agent.PodPublisher {
 // podPublisher publishes the verdicts on one pod.
 type podPublisher struct {
 	*Publisher
-	uid  string
-	told *published // nil until the first verdicts come
+	uid   string
+	state *podState // nil until the first verdicts
 }
 
-// published is what has been published of a pod.
-type published struct {
+// podState is what has been published about a pod.
+type podState struct {
 	causes     string
-	content    string // the report without its times; empty if none is on the pod
-	first      bool   // made before the slow checks had answered
+	content    string // the report without its times; empty if the pod has none
+	first      bool   // made before the slow checks were done
 	at         time.Time
-	owed       bool // its Events have been put off once
-	containers map[diagnosis.Subject]*telling
-	pulls      map[diagnosis.Subject]adopted // that an earlier run of the agent followed
+	deferred   bool // its Events have been deferred once
+	containers map[diagnosis.Subject]*containerState
+	pulls      map[diagnosis.Subject]earlierIncident // followed by an earlier run of the agent
 }
 
-// telling is what has been told of one container.
-type telling struct {
-	final   string    // image that a final verdict on the pod is about, empty if none
-	event   saying    // told by an Event
-	counted saying    // told by the metrics
-	timed   time.Time // beginning of the incident whose time to diagnosis is measured
-	earlier adopted   // what an earlier run of the agent saw
+// containerState is what has been published about one container.
+type containerState struct {
+	final   string          // image of the final verdict on the pod; empty if none
+	event   announcement    // the last Event
+	counted announcement    // the last one counted in the metrics
+	timed   time.Time       // start of the incident whose time to diagnosis has been measured
+	earlier earlierIncident // from an earlier run of the agent
 }
 
-// saying is what is said once: a cause of an incident.
-type saying struct {
+// announcement identifies what is published once: a cause of an incident.
+type announcement struct {
 	cause diagnosis.Cause
-	since int64 // the incident's beginning, Unix time
+	since int64 // start of the incident, Unix time in seconds
 }
 
-func sayingOf(v diagnosis.Verdict) saying { return saying{v.Cause, v.Failure.Since.Unix()} }
+func announcementOf(v diagnosis.Verdict) announcement {
+	return announcement{v.Cause, v.Failure.Since.Unix()}
+}
 
-// adopted is an incident that an earlier run of the agent saw.
-type adopted struct {
+// earlierIncident is an incident from an earlier run of the agent.
+type earlierIncident struct {
 	image string
 	since time.Time
 }
 
-func newPublished() *published {
-	return &published{containers: map[diagnosis.Subject]*telling{}, pulls: map[diagnosis.Subject]adopted{}}
+func newPodState() *podState {
+	return &podState{containers: map[diagnosis.Subject]*containerState{}, pulls: map[diagnosis.Subject]earlierIncident{}}
 }
 
-// about returns what has been told of a failure's container.
-func (t *published) about(key diagnosis.Subject) *telling {
+// container returns the state of a failure's container; it creates one if needed.
+func (t *podState) container(key diagnosis.Subject) *containerState {
 	if t.containers[key] == nil {
-		t.containers[key] = &telling{}
+		t.containers[key] = &containerState{}
 	}
 	return t.containers[key]
 }
 
 // Verdicts implements agent.PodPublisher.
 func (p *podPublisher) Verdicts(ctx context.Context, u podwatch.Update, verdicts []diagnosis.Verdict, final bool) error {
-	if p.told == nil {
-		p.told = adopt(p.uid, u.Annotations)
+	if p.state == nil {
+		p.state = adopt(p.uid, u.Annotations)
 	}
-	told := p.told
+	state := p.state
 	p.metrics.Pulling(u.UID, u.Pulling)
 	if len(verdicts) == 0 {
 		p.metrics.Failing(u.UID, nil)
 	}
 	if len(verdicts)+len(u.Pulling) == 0 {
-		return p.clear(ctx, u, told)
+		return p.clear(ctx, u, state)
 	}
-	if !final && told.settled(verdicts) {
+	if !final && state.hasFinal(verdicts) {
 		return nil
 	}
-	verdicts = told.continued(verdicts)
+	verdicts = state.withBeginnings(verdicts)
 	p.metrics.Failing(u.UID, verdicts)
-	current, err := p.annotate(ctx, u, told, verdicts, final)
+	current, err := p.annotate(ctx, u, state, verdicts, final)
 	if err != nil {
 		return err
 	}
 	if current {
-		p.measure(told, verdicts)
+		p.measure(state, verdicts)
 	}
 	switch {
 	case !final:
-	case !told.owed && p.queue.Busy():
-		told.owed = true
+	case !state.deferred && p.queue.Busy():
+		state.deferred = true
 		p.queue.Again(u.UID, 0)
 	default:
-		told.owed = false
-		p.events(ctx, told, verdicts)
+		state.deferred = false
+		p.events(ctx, state, verdicts)
 	}
 	return nil
 }
 
-// adopt reads what an earlier run of the agent has told. Annotations that are
-// not whypull's reports are not taken for one.
-func adopt(uid string, annotations map[string]string) *published {
-	told := newPublished()
+// adopt returns the state that an earlier run of the agent has left in the
+// annotations; empty if they hold no valid report.
+func adopt(uid string, annotations map[string]string) *podState {
+	state := newPodState()
 	doc, err := Parse(annotations[ReportAnnotation])
 	if err != nil {
-		return told
+		return state
 	}
-	content, err := doc.timeless()
+	content, err := doc.withoutTimes()
 	if err != nil {
-		return told
+		return state
 	}
-	told.causes, told.content = annotations[CauseAnnotation], content
-	told.at, _ = time.Parse(time.RFC3339, doc.ObservedAt) // zero: long ago
+	state.causes, state.content = annotations[CauseAnnotation], content
+	state.at, _ = time.Parse(time.RFC3339, doc.ObservedAt) // zero: long ago
 	for _, c := range doc.Containers {
-		told.adopt(uid, c)
+		state.adopt(uid, c)
 	}
 	for _, g := range doc.Pulling {
 		if since, err := time.Parse(time.RFC3339, g.Since); err == nil {
-			told.pulls[diagnosis.Subject{UID: uid, Kind: diagnosis.Kind(g.Kind), Name: g.Name}] = adopted{g.Image, since}
+			state.pulls[diagnosis.Subject{UID: uid, Kind: diagnosis.Kind(g.Kind), Name: g.Name}] = earlierIncident{g.Image, since}
 		}
 	}
-	return told
+	return state
 }
 
-// adopt takes over what an earlier run has told of one container. Of a first
-// verdict, which has had no Event, that is only when the incident began.
-func (t *published) adopt(uid string, c Container) {
+// adopt takes over one container of a report of an earlier run. If that was a
+// first verdict, for which there is no Event yet, only the start of the incident
+// is taken over.
+func (t *podState) adopt(uid string, c Container) {
 	since, err := time.Parse(time.RFC3339, c.Since)
 	if err != nil {
 		return
 	}
-	of := t.about(diagnosis.Subject{UID: uid, Kind: diagnosis.Kind(c.Kind), Name: c.Name})
-	of.earlier, of.timed = adopted{c.Image, since}, since
+	of := t.container(diagnosis.Subject{UID: uid, Kind: diagnosis.Kind(c.Kind), Name: c.Name})
+	of.earlier, of.timed = earlierIncident{c.Image, since}, since
 	if slices.ContainsFunc(c.Evidence, func(e Entry) bool { return e.Fault == string(diagnosis.FaultPending) }) {
 		t.first = true
 		return
 	}
 	of.final = c.Image
-	of.event = saying{diagnosis.Cause(c.Cause), since.Unix()}
+	of.event = announcement{diagnosis.Cause(c.Cause), since.Unix()}
 	of.counted = of.event
 }
 
-// settled tells that the pod has a final verdict about each of the images: a
-// first one, made of less, does not replace that.
-func (t *published) settled(verdicts []diagnosis.Verdict) bool {
+// hasFinal reports whether the pod has a final verdict for each of the images. A
+// first verdict, made of less evidence, does not replace a final one.
+func (t *podState) hasFinal(verdicts []diagnosis.Verdict) bool {
 	return !slices.ContainsFunc(verdicts, func(v diagnosis.Verdict) bool {
-		return t.about(v.Failure.Subject()).final != v.Failure.Image
+		return t.container(v.Failure.Subject()).final != v.Failure.Image
 	})
 }
 
-// continued gives incidents that an earlier run saw their true beginning.
-// Another image is another incident.
-func (t *published) continued(verdicts []diagnosis.Verdict) []diagnosis.Verdict {
+// withBeginnings returns the verdicts with Since taken from an earlier run of the
+// agent where it saw the same incident. Another image is another incident.
+func (t *podState) withBeginnings(verdicts []diagnosis.Verdict) []diagnosis.Verdict {
 	out := slices.Clone(verdicts)
 	for i := range out {
 		f := &out[i].Failure
-		switch of := t.about(f.Subject()); {
+		switch of := t.container(f.Subject()); {
 		case of.earlier.since.IsZero():
 		case of.earlier.image == f.Image:
 			f.Since = of.earlier.since
 		default:
-			of.earlier = adopted{}
+			of.earlier = earlierIncident{}
 		}
 	}
 	return out
 }
 
-// annotate writes the annotations if they say anything new: at once for new
-// causes and for what replaces a first verdict, else not more often than once a
-// minute. It tells whether the pod has them now.
-func (p *Publisher) annotate(ctx context.Context, u podwatch.Update, told *published, verdicts []diagnosis.Verdict, final bool) (bool, error) {
-	now, err := render(verdicts, told.pullsOf(u), p.node, p.now())
+// annotate writes the annotations if they have changed: at once if the causes have
+// changed or a first verdict is replaced, otherwise at most once per
+// rewriteInterval. It returns whether the pod's annotations are up to date.
+func (p *Publisher) annotate(ctx context.Context, u podwatch.Update, state *podState, verdicts []diagnosis.Verdict, final bool) (bool, error) {
+	now, err := render(verdicts, state.pullsOf(u), p.node, p.now())
 	if err != nil {
 		return false, err
 	}
 	causes := now.annotations[CauseAnnotation]
-	if now.content == told.content {
-		told.wrote(verdicts, final)
-		told.first = told.first || retrying(verdicts)
+	if now.content == state.content {
+		state.written(verdicts, final)
+		state.first = state.first || retrying(verdicts)
 		return true, nil
 	}
-	if wait := rewrite - p.now().Sub(told.at); causes == told.causes && wait > 0 && !told.first {
-		p.queue.Again(u.UID, min(wait, rewrite))
+	if wait := rewriteInterval - p.now().Sub(state.at); causes == state.causes && wait > 0 && !state.first {
+		p.queue.Again(u.UID, min(wait, rewriteInterval))
 		return false, nil
 	}
-	patch := map[string]*string{CauseAnnotation: nil} // a pod that only pulls has none
+	patch := map[string]*string{CauseAnnotation: nil} // none while nothing has failed
 	for k, v := range now.annotations {
 		patch[k] = &v
 	}
 	if err := p.write(ctx, u, patch); err != nil {
 		return false, err
 	}
-	told.content, told.causes, told.at = now.content, causes, p.now()
-	told.wrote(verdicts, final)
-	told.first = told.first || retrying(verdicts)
+	state.content, state.causes, state.at = now.content, causes, p.now()
+	state.written(verdicts, final)
+	state.first = state.first || retrying(verdicts)
 	p.logPulls(u)
 	for _, v := range verdicts {
 		p.log.Info("diagnosed", "namespace", u.Namespace, "pod", u.Name, "container", v.Failure.Container,
@@ -256,16 +259,16 @@ func (p *Publisher) annotate(ctx context.Context, u podwatch.Update, told *publi
 	return true, nil
 }
 
-// retrying tells that a pull is still being tried again, whose result is worth
-// writing at once.
+// retrying reports whether a pull retry is still running, whose result is to be
+// written at once.
 func retrying(verdicts []diagnosis.Verdict) bool {
 	return slices.ContainsFunc(verdicts, func(v diagnosis.Verdict) bool {
 		return slices.ContainsFunc(v.Evidence, func(e diagnosis.Finding) bool { return e.Fault == diagnosis.FaultPending })
 	})
 }
 
-// logPulls tells of the layers of images on their way: the report has no room
-// for them.
+// logPulls logs the layers of the images being pulled, for which the report has
+// no room.
 func (p *Publisher) logPulls(u podwatch.Update) {
 	for _, g := range u.Pulling {
 		p.log.Debug("pulling", "namespace", u.Namespace, "pod", u.Name, "container", g.Failure.Container, "image", g.Failure.Image,
@@ -273,8 +276,9 @@ func (p *Publisher) logPulls(u podwatch.Update) {
 	}
 }
 
-// pullsOf gives pulls that an earlier run saw their true beginning.
-func (t *published) pullsOf(u podwatch.Update) []diagnosis.Progress {
+// pullsOf returns the update's pulls with Since taken from an earlier run of the
+// agent where it saw the same pull.
+func (t *podState) pullsOf(u podwatch.Update) []diagnosis.Progress {
 	out := slices.Clone(u.Pulling)
 	for i := range out {
 		f := &out[i].Failure
@@ -285,8 +289,8 @@ func (t *published) pullsOf(u podwatch.Update) []diagnosis.Progress {
 	return out
 }
 
-// logTimings tells how long each phase of the conversations took: the report
-// does not, since it would change with every diagnosis.
+// logTimings logs how long each phase of the registry probes took. The report does
+// not have it, since it would change with every diagnosis.
 func (p *Publisher) logTimings(v diagnosis.Verdict) {
 	for _, e := range v.Evidence {
 		if len(e.Registry().Timings) == 0 {
@@ -298,12 +302,12 @@ func (p *Publisher) logTimings(v diagnosis.Verdict) {
 				phases = append(phases, slog.Duration(string(phase), d))
 			}
 		}
-		p.log.Debug("asked", "endpoint", e.Endpoint.URL, "outcome", e.Outcome, "fault", e.Fault, slog.Group("phases", phases...))
+		p.log.Debug("registry probed", "endpoint", e.Endpoint.URL, "outcome", e.Outcome, "fault", e.Fault, slog.Group("phases", phases...))
 	}
 }
 
-// wrote notes what the pod's annotations are about.
-func (t *published) wrote(verdicts []diagnosis.Verdict, final bool) {
+// written records which images the pod's annotations are about.
+func (t *podState) written(verdicts []diagnosis.Verdict, final bool) {
 	t.first = !final
 	for _, of := range t.containers {
 		of.final = ""
@@ -312,63 +316,63 @@ func (t *published) wrote(verdicts []diagnosis.Verdict, final bool) {
 		return
 	}
 	for _, v := range verdicts {
-		t.about(v.Failure.Subject()).final = v.Failure.Image
+		t.container(v.Failure.Subject()).final = v.Failure.Image
 	}
 }
 
 func (p *Publisher) write(ctx context.Context, u podwatch.Update, patch map[string]*string) error {
 	err := p.writer.Annotate(ctx, u.Namespace, u.Name, u.UID, patch)
 	if !errors.Is(err, kube.ErrNotFound) {
-		p.wrote(err)
+		p.countWrite(err)
 	}
 	return err
 }
 
-// wrote counts a write, but not one that was held back: the API server got none.
-func (p *Publisher) wrote(err error) {
+// countWrite counts a write to the API server, but not one that the guard held
+// back.
+func (p *Publisher) countWrite(err error) {
 	if !errors.Is(err, kube.ErrUnguarded) {
 		p.metrics.Wrote(err)
 	}
 }
 
-// clear takes whypull's annotations off a pod that fails no more. A pod that
-// has none is left alone.
-func (p *Publisher) clear(ctx context.Context, u podwatch.Update, told *published) error {
-	if told.content == "" && !p.Reported(u.Annotations) {
+// clear removes whypull's annotations, if any, from a pod that no longer fails.
+func (p *Publisher) clear(ctx context.Context, u podwatch.Update, state *podState) error {
+	if state.content == "" && !p.Reported(u.Annotations) {
 		return nil
 	}
 	patch := map[string]*string{CauseAnnotation: nil, SummaryAnnotation: nil, ReportAnnotation: nil}
 	if err := p.write(ctx, u, patch); err != nil {
 		return err
 	}
-	failed := told.causes != "" || u.Annotations[CauseAnnotation] != ""
-	*told = *newPublished()
+	failed := state.causes != "" || u.Annotations[CauseAnnotation] != ""
+	*state = *newPodState()
 	if failed {
 		p.log.Info("recovered", "namespace", u.Namespace, "pod", u.Name)
 	}
 	return nil
 }
 
-// measure notes how long it took to tell of each new incident.
-func (p *Publisher) measure(told *published, verdicts []diagnosis.Verdict) {
+// measure records the time to diagnosis of each new incident.
+func (p *Publisher) measure(state *podState, verdicts []diagnosis.Verdict) {
 	for _, v := range verdicts {
-		of := told.about(v.Failure.Subject())
+		of := state.container(v.Failure.Subject())
 		if of.timed.Equal(v.Failure.Since) {
 			continue
 		}
 		of.timed = v.Failure.Since
-		if v.Failure.Stall != "" { // no change of the pod's status began it
+		if v.Failure.Stall != "" { // it did not begin with a change of the pod's status
 			continue
 		}
-		p.metrics.Told(p.now().Sub(v.Failure.Since))
+		p.metrics.TimeToDiagnosis(p.now().Sub(v.Failure.Since))
 	}
 }
 
-// events counts each verdict that is new for its incident, and records an Event
-// for it.
-func (p *Publisher) events(ctx context.Context, told *published, verdicts []diagnosis.Verdict) {
+// events counts each verdict that is new for its incident and creates an Event for
+// it.
+func (p *Publisher) events(ctx context.Context, state *podState, verdicts []diagnosis.Verdict) {
 	for _, v := range verdicts {
-		of, said := told.about(v.Failure.Subject()), sayingOf(v)
+		of, said := state.container(v.Failure.Subject()), announcementOf(v)
 		if of.counted != said {
 			of.counted = said
 			p.metrics.Diagnosed(v)
@@ -377,7 +381,7 @@ func (p *Publisher) events(ctx context.Context, told *published, verdicts []diag
 			continue
 		}
 		if err := p.event(ctx, FailureEvent(v, p.now())); err != nil {
-			continue // the annotation is there; the next time tries again
+			continue // retried with the pod's next verdict
 		}
 		of.event = said
 	}
@@ -385,23 +389,23 @@ func (p *Publisher) events(ctx context.Context, told *published, verdicts []diag
 
 func (p *Publisher) event(ctx context.Context, e *eventsv1.Event) error {
 	err := p.writer.Event(ctx, e)
-	p.wrote(err)
+	p.countWrite(err)
 	if err != nil {
-		p.log.Warn("event not recorded", "namespace", e.Namespace, "pod", e.Regarding.Name, "reason", e.Reason, "err", err)
+		p.log.Warn("create event failed", "namespace", e.Namespace, "pod", e.Regarding.Name, "reason", e.Reason, "err", err)
 	}
 	return err
 }
 
-// Recovered implements agent.PodPublisher. Of a container that got its image
-// before anything was told of it, nothing is.
+// Recovered implements agent.PodPublisher. It does nothing for a container about
+// which nothing has been published.
 func (p *podPublisher) Recovered(ctx context.Context, f diagnosis.Failure) {
-	if p.told != nil && p.told.end(f) {
+	if p.state != nil && p.state.end(f) {
 		_ = p.event(ctx, RecoveredEvent(f, p.now())) // logged and counted there
 	}
 }
 
-// end ends an incident, and reports whether it had been told of.
-func (t *published) end(f diagnosis.Failure) bool {
+// end drops an incident and reports whether it had been published.
+func (t *podState) end(f diagnosis.Failure) bool {
 	of := t.containers[f.Subject()]
 	delete(t.containers, f.Subject())
 	return of != nil && !of.timed.IsZero()
@@ -411,5 +415,5 @@ func (t *published) end(f diagnosis.Failure) bool {
 func (p *podPublisher) Forget() {
 	p.metrics.Failing(p.uid, nil)
 	p.metrics.Pulling(p.uid, nil)
-	p.told = nil
+	p.state = nil
 }

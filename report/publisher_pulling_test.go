@@ -8,8 +8,8 @@ import (
 	"github.com/whypull/whypull/agent/podwatch"
 )
 
-// onItsWay is an update of a pod whose container app is pulled.
-func onItsWay(done int64) podwatch.Update {
+// pullingUpdate returns an update of a pod whose container app is being pulled.
+func pullingUpdate(done int64) podwatch.Update {
 	u := watched()
 	f := failureOf("app")
 	f.Reason, f.Message = "ContainerCreating", ""
@@ -19,14 +19,15 @@ func onItsWay(done int64) podwatch.Update {
 
 func (d *desk) pulling(done int64) *desk {
 	d.t.Helper()
-	if err := d.try(onItsWay(done), true); err != nil {
+	if err := d.try(pullingUpdate(done), true); err != nil {
 		d.t.Error(err)
 	}
 	return d
 }
 
-// A pod that only pulls has no cause and no Event, and is rewritten once a
-// minute; when it is done nothing is left, and nothing has recovered.
+// A pod that only pulls has no cause and no Event, and its annotations are
+// rewritten at most once a minute; when the pull is done they are removed without a
+// recovery.
 func TestPublishPulling(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)
@@ -54,8 +55,8 @@ func TestPublishPulling(t *testing.T) {
 	}
 }
 
-// A pull that stalls is a failure, told at once; so is that it goes on, and the
-// cause is gone then.
+// A stalled pull is a failure, published at once; so is its progress later, which
+// removes the cause.
 func TestPublishStallAndGoOn(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)
@@ -77,8 +78,8 @@ func TestPublishStallAndGoOn(t *testing.T) {
 	d.want("has its image", 3, 2)
 }
 
-// Another agent goes on where the first has stopped: it writes no sooner, keeps
-// the beginning, and takes the annotations off when all is done.
+// A restarted agent continues where the first stopped: it writes no sooner, keeps
+// Since, and removes the annotations when the pull is done.
 func TestPublishPullingThroughARestart(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)
@@ -86,7 +87,7 @@ func TestPublishPullingThroughARestart(t *testing.T) {
 	d.restart()
 	again := func(done int64) {
 		t.Helper()
-		u := onItsWay(done)
+		u := pullingUpdate(done)
 		u.Annotations = d.annotations()
 		u.Pulling[0].Failure.Since = d.at
 		if err := d.try(u, true); err != nil {
@@ -115,12 +116,12 @@ func TestPublishPullingThroughARestart(t *testing.T) {
 	}
 }
 
-// What fails beside a pull is told as ever, and stays when the pull is done.
+// A failure of a pod with a running pull is published as usual and stays when the pull is done.
 func TestPublishPullingBesideFailing(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)
 	v := verdict("side", diagnosis.TagNotFound)
-	if err := d.try(onItsWay(10), true, v); err != nil {
+	if err := d.try(pullingUpdate(10), true, v); err != nil {
 		t.Fatal(err)
 	}
 	d.want("both", 1, 1)

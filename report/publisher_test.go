@@ -22,8 +22,8 @@ import (
 	"github.com/whypull/whypull/agent/podwatch"
 )
 
-// writer is an API server that keeps what is written to it, and fails when it
-// is told to.
+// writer is an API server that keeps what is written to it and can be made to
+// fail.
 type writer struct {
 	mu          sync.Mutex
 	patches     []map[string]*string
@@ -54,7 +54,7 @@ func (w *writer) Event(_ context.Context, e *eventsv1.Event) error {
 	return nil
 }
 
-// desk is a publisher with a clock that is set by hand.
+// desk is a publisher with a manual clock.
 type desk struct {
 	t         *testing.T
 	publisher *Publisher
@@ -77,7 +77,7 @@ func (d *desk) Again(uid string, after time.Duration) {
 // Busy implements Queue.
 func (d *desk) Busy() bool { return d.busy }
 
-// quiet is a queue that nobody waits in.
+// quiet is an empty queue.
 type quiet struct{}
 
 func (quiet) Again(string, time.Duration) {}
@@ -89,7 +89,7 @@ func newDesk(t *testing.T) *desk {
 	return d
 }
 
-// restart puts a new agent in the place of the old one.
+// restart replaces the publisher, as a restart of the agent does.
 func (d *desk) restart() {
 	d.metrics = NewMetrics("v1")
 	d.publisher = NewPublisher(d.w, d, d.metrics, slog.New(slog.DiscardHandler), "worker-3")
@@ -97,8 +97,8 @@ func (d *desk) restart() {
 	d.p = d.publisher.Pod("uid-1")
 }
 
-// TestEventsAfterOthersAnnotations: while other pods wait their Events are put off,
-// once, and come in the pod's next turn, though nothing else is new.
+// TestEventsAfterOthersAnnotations checks that Events are deferred once while other
+// pods are queued, and come in the pod's next turn even if nothing else is new.
 func TestEventsAfterOthersAnnotations(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)
@@ -111,7 +111,7 @@ func TestEventsAfterOthersAnnotations(t *testing.T) {
 	d.want("in its next turn, whoever waits then", 1, 1)
 	d.wantAgain("in its next turn")
 	d.busy = false
-	d.later(rewrite)
+	d.later(rewriteInterval)
 	d.publish(true, verdict("app", diagnosis.RepositoryNotFound))
 	d.want("while nobody waits", 2, 2)
 	d.wantAgain("while nobody waits")
@@ -119,7 +119,7 @@ func TestEventsAfterOthersAnnotations(t *testing.T) {
 
 func (d *desk) later(by time.Duration) { d.at = d.at.Add(by) }
 
-// publish tells verdicts of the pod as the watch has it.
+// publish publishes verdicts on the pod as the watch has it.
 func (d *desk) publish(final bool, verdicts ...diagnosis.Verdict) {
 	d.t.Helper()
 	if err := d.try(watched(), final, verdicts...); err != nil {
@@ -131,7 +131,7 @@ func (d *desk) try(u podwatch.Update, final bool, verdicts ...diagnosis.Verdict)
 	return d.p.Verdicts(d.t.Context(), u, verdicts, final)
 }
 
-// want checks how many writes there have been.
+// want checks the number of patches and Events.
 func (d *desk) want(what string, patches, events int) {
 	d.t.Helper()
 	if got := len(d.w.patches); got != patches {
@@ -150,7 +150,7 @@ func (d *desk) wantAgain(what string, want ...time.Duration) {
 	d.again = nil
 }
 
-// annotations are what the pod has after all patches.
+// annotations returns the pod's annotations after all patches.
 func (d *desk) annotations() map[string]string {
 	out := map[string]string{}
 	for _, patch := range d.w.patches {
@@ -184,7 +184,7 @@ func (d *desk) wantMetric(want string, names ...string) {
 func (d *desk) wantWrites(success, failed int) {
 	d.t.Helper()
 	d.wantMetric(fmt.Sprintf(`
-# HELP whypull_api_writes_total Requests to the API server that write, by result.
+# HELP whypull_api_writes_total Number of write requests to the API server, by result.
 # TYPE whypull_api_writes_total counter
 whypull_api_writes_total{result="error"} %d
 whypull_api_writes_total{result="success"} %d
@@ -216,7 +216,7 @@ func (d *desk) wantFailing(lines ...string) {
 		want += "whypull_failing_containers" + l + "\n"
 	}
 	if want != "" {
-		want = "# HELP whypull_failing_containers Containers of this node that cannot get their image, by cause and registry.\n" +
+		want = "# HELP whypull_failing_containers Number of containers on this node that cannot get their image, by cause and registry.\n" +
 			"# TYPE whypull_failing_containers gauge\n" + want
 	}
 	d.wantMetric(want, "whypull_failing_containers")
@@ -234,7 +234,7 @@ func verdict(name string, cause diagnosis.Cause, edits ...func(*diagnosis.Verdic
 	return v
 }
 
-// guess makes a verdict one of the first hour: the slow checks are still out.
+// guess makes a verdict a first one: the slow checks are still running.
 func guess(v *diagnosis.Verdict) {
 	v.Confidence = diagnosis.Suspected
 	v.Evidence = []diagnosis.Finding{{Evidence: diagnosis.Evidence{Check: diagnosis.CheckRegistry, Outcome: diagnosis.NotRun, Fault: diagnosis.FaultPending}}}
@@ -321,7 +321,7 @@ func TestAnotherCauseIsWrittenAtOnce(t *testing.T) {
 	}
 	d.wantAgain("causes change")
 	d.wantMetric(`
-# HELP whypull_diagnoses_total Verdicts reached, by cause and confidence.
+# HELP whypull_diagnoses_total Number of verdicts, by cause and confidence.
 # TYPE whypull_diagnoses_total counter
 whypull_diagnoses_total{cause="DNSFailure",confidence="Confirmed"} 1
 whypull_diagnoses_total{cause="TagNotFound",confidence="Confirmed"} 2
@@ -346,7 +346,7 @@ func TestFinalReplacesFirstAtOnce(t *testing.T) {
 		d.want("then the minute counts", 2, 1)
 		d.wantTimed(1, 1)
 		d.wantMetric(`
-# HELP whypull_diagnoses_total Verdicts reached, by cause and confidence.
+# HELP whypull_diagnoses_total Number of verdicts, by cause and confidence.
 # TYPE whypull_diagnoses_total counter
 whypull_diagnoses_total{cause="TagNotFound",confidence="Confirmed"} 1
 `, "whypull_diagnoses_total")
@@ -365,7 +365,7 @@ func TestFinalThatSaysTheSameAsTheFirst(t *testing.T) {
 }
 
 // A registry that hangs is examined again every five minutes, and each time the
-// quick checks are done first: their guess does not replace what is known.
+// quick checks are done first: their verdict does not replace the final one.
 func TestFirstDoesNotReplaceFinal(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)
@@ -405,7 +405,7 @@ func TestFirstOfSomethingNew(t *testing.T) {
 	}
 }
 
-// A first verdict of another image is on the pod: the final one of before is
+// A first verdict on another image is on the pod: the earlier final one is
 // not there any more.
 func TestFirstAfterTheImageWasEditedToAndFro(t *testing.T) {
 	t.Parallel()
@@ -471,7 +471,7 @@ func TestEventThatCannotBeRecorded(t *testing.T) {
 	d.publish(true, verdict("app", diagnosis.TagNotFound))
 	d.want("next time", 1, 1)
 	d.wantMetric(`
-# HELP whypull_diagnoses_total Verdicts reached, by cause and confidence.
+# HELP whypull_diagnoses_total Number of verdicts, by cause and confidence.
 # TYPE whypull_diagnoses_total counter
 whypull_diagnoses_total{cause="TagNotFound",confidence="Confirmed"} 1
 `, "whypull_diagnoses_total")
@@ -514,7 +514,7 @@ func TestAnnotationsThatCannotBeWritten(t *testing.T) {
 				d.wantWrites(0, tt.counted)
 				d.wantTimed(0, 0)
 				d.p.Recovered(t.Context(), failureOf("app"))
-				d.want("recovered, which nobody was told of", 0, 0)
+				d.want("recovered, nothing published before", 0, 0)
 				d.w.annotateErr = nil
 				d.later(time.Second)
 				d.publish(true, verdict("app", diagnosis.TagNotFound))
@@ -525,7 +525,7 @@ func TestAnnotationsThatCannotBeWritten(t *testing.T) {
 	}
 }
 
-// restarted returns a desk whose agent has told a verdict and was restarted.
+// restarted returns a desk whose agent has published a verdict and was restarted.
 func restarted(t *testing.T, final bool, verdicts ...diagnosis.Verdict) (*desk, podwatch.Update) {
 	t.Helper()
 	d := newDesk(t)
@@ -541,7 +541,7 @@ func TestRestartedAgentSaysNothingTwice(t *testing.T) {
 	t.Parallel()
 	old := []diagnosis.Verdict{verdict("app", diagnosis.TagNotFound), verdict("side", diagnosis.DNSFailure)}
 	d, u := restarted(t, true, old...)
-	// The new agent believes that it all began just now.
+	// For the new agent the incident has only just begun.
 	now := []diagnosis.Verdict{
 		verdict("app", diagnosis.TagNotFound, sinceLater(10*time.Minute)),
 		verdict("side", diagnosis.DNSFailure, sinceLater(10*time.Minute)),
@@ -573,7 +573,7 @@ func TestRestartedAgentSaysNothingTwice(t *testing.T) {
 	d.wantTimed(0, 0)
 	const start = "whypull_pod_failure_start_timestamp_seconds"
 	d.wantMetric(`
-# HELP `+start+` Unix time since which a container cannot get its image.
+# HELP `+start+` Unix time since which the container cannot get its image, with the labels of whypull_pod_failure_info.
 # TYPE `+start+` gauge
 `+start+`{cause="AccessDenied",container="app",namespace="shop",pod="web",registry="hub.test"} 1.767323041e+09
 `+start+`{cause="DNSFailure",container="side",namespace="shop",pod="web",registry="hub.test"} 1.767323041e+09
@@ -718,7 +718,7 @@ func TestRecoveredPod(t *testing.T) {
 		t.Errorf("got event %s %s, want Normal ImagePullRecovered", e.Type, e.Reason)
 	}
 	d.publish(true)
-	d.want("recovered, told again", 2, 2)
+	d.want("recovered, published again", 2, 2)
 }
 
 func TestRecoveredWhileTheAgentWasAway(t *testing.T) {
@@ -747,7 +747,7 @@ func TestRemovalThatFailsIsTriedAgain(t *testing.T) {
 }
 
 // A pod that fails again before it was forgotten gets its annotations and its
-// Event anew, the very same as before or not.
+// Event again, with the same verdict or another.
 func TestFailsAgainAfterRemoval(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)
@@ -777,7 +777,7 @@ func TestRecoveredContainerOfAPodThatStillFails(t *testing.T) {
 	d.want("fails again", 3, 4)
 }
 
-func TestRecoveredBeforeAnythingWasTold(t *testing.T) {
+func TestRecoveredBeforeAnythingWasPublished(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)
 	d.p.Recovered(t.Context(), failureOf("app"))
@@ -796,7 +796,7 @@ func TestRecoveredAfterAFirstVerdict(t *testing.T) {
 	d := newDesk(t)
 	d.publish(false, verdict("app", diagnosis.TagNotFound, guess))
 	d.p.Recovered(t.Context(), failureOf("app"))
-	d.want("the annotation had told it", 1, 1)
+	d.want("the annotation had it", 1, 1)
 }
 
 func TestTimeIsMeasuredWhenItIsWritten(t *testing.T) {
@@ -808,7 +808,7 @@ func TestTimeIsMeasuredWhenItIsWritten(t *testing.T) {
 	d.later(9 * time.Second)
 	side := verdict("side", diagnosis.TagNotFound, sinceLater(9*time.Second))
 	d.publish(true, app, side) // put off: the same cause within the minute
-	d.want("put off", 1, 2)
+	d.want("deferred", 1, 2)
 	d.wantTimed(1, 1)
 	d.later(51 * time.Second)
 	d.publish(true, app, side)
@@ -883,7 +883,7 @@ func (collector) Collect(context.Context, diagnosis.Failure, bool) ([]diagnosis.
 	return found, all
 }
 
-// The whole: the agent with its publisher, as it is wired.
+// The agent with its publisher, as in production.
 func TestAgentWithPublisher(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -902,7 +902,7 @@ func TestAgentWithPublisher(t *testing.T) {
 		}()
 		pods.Observe(watched(failureOf("app")))
 		time.Sleep(time.Second)
-		// Every examination finds other words, but nothing is written twice in a minute.
+		// Every examination finds another message, but nothing is written twice in a minute.
 		for i := range 30 {
 			f := failureOf("app")
 			f.PullPolicy = []string{"Always", "Never"}[i%2]
@@ -920,8 +920,8 @@ func TestAgentWithPublisher(t *testing.T) {
 	})
 }
 
-// How long the phases of a conversation took is in the log, in their order, and
-// not in the report, which would change with it.
+// The durations of a probe's phases are in the log, in order, and not in the
+// report, which would change with them.
 func TestTimingsAreLogged(t *testing.T) {
 	t.Parallel()
 	var log strings.Builder
@@ -959,7 +959,7 @@ func failureOf(name string) diagnosis.Failure {
 	}
 }
 
-// watched is what the watch shows of a pod.
+// watched returns the update of a pod from the watch.
 func watched(failures ...diagnosis.Failure) podwatch.Update {
 	return podwatch.Update{Namespace: "shop", Name: "web", UID: "uid-1", Failures: failures, SeenAt: time.Now()}
 }

@@ -6,11 +6,11 @@ import (
 	"github.com/whypull/whypull/agent/diagnosis"
 )
 
-// pullingLimit is how many images on their way a report tells of. They have
-// room in it beside nothing else.
+// pullingLimit is the maximum number of images being pulled in a report. Without
+// failing containers they fit into ReportLimit.
 const pullingLimit = 5
 
-// Pulling is an image on its way, for a container that waits and has not failed.
+// Pulling is an image being pulled, for a container that waits and has not failed.
 type Pulling struct {
 	Name       string `json:"name"`
 	Kind       string `json:"kind"`
@@ -27,10 +27,10 @@ type rendering struct {
 	content     string // the report without its times
 }
 
-// render renders the verdicts of one pod and how far its images on their way
-// are, either of which may be empty, as the three annotations. Without verdicts
-// there is no cause, and the summary tells how far the first image is. The same
-// arguments give the same bytes, but for the document's times.
+// render returns the three annotations for the verdicts and the pulls in progress
+// of one pod; either may be empty. Without verdicts there is no cause, and the
+// summary is the progress of the first pull. The same arguments give the same
+// bytes, apart from the document's times.
 func render(verdicts []diagnosis.Verdict, pulls []diagnosis.Progress, node string, observed time.Time) (rendering, error) {
 	d := NewDocument(verdicts, node, observed)
 	for _, p := range pulls[:min(len(pulls), pullingLimit)] {
@@ -40,7 +40,7 @@ func render(verdicts []diagnosis.Verdict, pulls []diagnosis.Progress, node strin
 	if err != nil {
 		return rendering{}, err
 	}
-	content, err := d.timeless()
+	content, err := d.withoutTimes()
 	if err != nil {
 		return rendering{}, err
 	}
@@ -59,8 +59,7 @@ func newPulling(p diagnosis.Progress) Pulling {
 	}
 }
 
-// shortenPulling leaves of the images on their way what a reader needs to know
-// them.
+// shortenPulling shortens the names of the images being pulled.
 func shortenPulling(d *Document) {
 	for i := range d.Pulling {
 		d.Pulling[i].Image = clip(d.Pulling[i].Image, 96)

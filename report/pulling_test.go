@@ -8,7 +8,7 @@ import (
 	"github.com/whypull/whypull/agent/diagnosis"
 )
 
-// pulls makes a pull that goes on, of 3.1 of 4.6 GiB.
+// pulls returns a pull in progress, at 3.1 of 4.6 GiB.
 func pulls(edits ...func(*diagnosis.Progress)) diagnosis.Progress {
 	p := diagnosis.Progress{Failure: newVerdict().Failure, Done: 3328599654, Total: 4939212390, Rate: 12.7 * (1 << 20)}
 	for _, edit := range edits {
@@ -21,7 +21,7 @@ func named(name string) func(*diagnosis.Progress) {
 	return func(p *diagnosis.Progress) { p.Failure.Container = name }
 }
 
-// together renders verdicts and pulls, and checks what holds for all reports.
+// together renders verdicts and pulls and checks the invariants of all reports.
 func together(t *testing.T, verdicts []diagnosis.Verdict, all ...diagnosis.Progress) map[string]string {
 	t.Helper()
 	r, err := render(verdicts, all, "worker-3", observed())
@@ -52,7 +52,7 @@ func TestOnlyPulling(t *testing.T) {
 	}
 }
 
-// What fails comes first.
+// Failures come first.
 func TestFailingAndPulling(t *testing.T) {
 	t.Parallel()
 	got := together(t, []diagnosis.Verdict{newVerdict()}, pulls(named("side")))
@@ -66,10 +66,10 @@ func TestFailingAndPulling(t *testing.T) {
 }
 
 // The times of pulls are left out, their bytes are not.
-func TestTimelessPulling(t *testing.T) {
+func TestWithoutTimesPulling(t *testing.T) {
 	t.Parallel()
 	of := func(edits ...func(*diagnosis.Progress)) string {
-		return timeless(t, together(t, nil, pulls(edits...))[ReportAnnotation])
+		return withoutTimes(t, together(t, nil, pulls(edits...))[ReportAnnotation])
 	}
 	if of() != of(func(p *diagnosis.Progress) { p.Failure.Since = observed() }) {
 		t.Error("the time makes a difference")
@@ -79,8 +79,8 @@ func TestTimelessPulling(t *testing.T) {
 	}
 }
 
-// However much there is, the report keeps within its limit, and what fails is
-// not given up for what goes on.
+// The report stays within its limit, and failures are not dropped in favor of
+// pulls in progress.
 func TestPullingKeepsTheLimit(t *testing.T) {
 	t.Parallel()
 	for name, image := range map[string]string{"short": "a", "long": strings.Repeat("x", 5000), "quotes": strings.Repeat(`"`, 5000), "wide": strings.Repeat("é", 3000)} {

@@ -8,15 +8,14 @@ import (
 	"unicode"
 )
 
-// readLimit is the most bytes that Parse takes. Later versions of whypull may
-// write more than ReportLimit, but whoever can write annotations can write 256
-// KiB of them.
+// readLimit is the maximum size in bytes that Parse accepts. Later versions of
+// whypull may write more than ReportLimit, but anybody who may annotate a pod can
+// write 256 KiB.
 const readLimit = 16 * ReportLimit
 
-// Parse reads a report annotation. Fields that it does not know are passed
-// over, since v1 only ever adds some; a document of another schema, one that is
-// far too long, or none at all is an error. The texts are as they were found:
-// see Printable.
+// Parse decodes a report annotation. It ignores unknown fields, since v1 only ever
+// adds fields. An empty annotation, another schema and more than readLimit bytes
+// are errors. The texts are not made safe for a terminal: see Printable.
 func Parse(annotation string) (Document, error) {
 	if len(annotation) > readLimit {
 		return Document{}, fmt.Errorf("report annotation: %d bytes, more than %d", len(annotation), readLimit)
@@ -31,7 +30,7 @@ func Parse(annotation string) (Document, error) {
 	return d, nil
 }
 
-// Printable returns a copy of the document whose texts may be shown on a
+// Printable returns a copy of the document whose texts are safe to show on a
 // terminal.
 func (d Document) Printable() Document {
 	d.Schema, d.Node, d.ObservedAt = Printable(d.Schema), Printable(d.Node), Printable(d.ObservedAt)
@@ -64,10 +63,10 @@ const escapes = "(?:\x1b\\[|\u009b)[0-?]*[ -/]*[@-~]" +
 	"|(?:\x1b[\\]PX^_]|[\u009d\u0090\u0098\u009e\u009f])[^\x07\x1b\u009c]*(?:\x07|\x1b\\\\|\u009c)" +
 	"|\x1b[ -/]*[0-~]"
 
-// Printable returns a text from the cluster as it may be shown on a terminal, in
-// one line: without escape sequences, control characters, and those that turn
-// the direction of writing or cannot be seen. White space of any kind becomes a
-// blank, invalid UTF-8 the replacement character.
+// Printable returns s as one line that is safe to show on a terminal: without
+// escape sequences, control characters, and characters that are invisible or
+// change the direction of text. White space becomes a blank, invalid UTF-8 the
+// replacement character.
 func Printable(s string) string {
 	s = strings.ToValidUTF8(s, "\uFFFD")
 	if plain(s) {
@@ -87,7 +86,7 @@ func Printable(s string) string {
 	}, s)
 }
 
-// plain tells that there is nothing to do, as for nearly all texts.
+// plain reports whether s needs no change, as nearly all texts.
 func plain(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) })
 }

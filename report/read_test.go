@@ -63,8 +63,8 @@ func FuzzPrintable(f *testing.F) {
 	})
 }
 
-// Every text of a document is made printable, those of fields to come as well:
-// the test fills what it finds.
+// Every text of a document is made printable, including fields added later: the
+// test fills all fields by reflection.
 func TestDocumentPrintable(t *testing.T) {
 	t.Parallel()
 	const bad = "\u001b[31m\u202ex"

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"os"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -42,7 +43,7 @@ var compiled = sync.OnceValues(func() (*jsonschema.Schema, error) {
 	return c.Compile("schema.json")
 })
 
-// shipped is the schema as far as these tests look at it.
+// shipped is the part of the schema that these tests look at.
 type shipped struct {
 	Properties map[string]struct{ Const string }
 	Required   []string
@@ -66,23 +67,55 @@ func readSchema(t *testing.T) shipped {
 	return s
 }
 
-func TestSchemaKnowsTheClosedSets(t *testing.T) {
+// The enums of the schema are generated from the constants; only this test writes
+// the file, since the others compile it.
+//
+//go:generate go test . -run ^TestSchemaEnums$ -update
+func TestSchemaEnums(t *testing.T) {
 	t.Parallel()
 	var causes []string
 	for _, e := range diagnosis.Catalogue() {
 		causes = append(causes, string(e.Cause))
 	}
-	s := readSchema(t)
-	for name, want := range map[string][]string{
+	enums := map[string][]string{
 		"cause": causes, "check": texts(diagnosis.Checks()), "kind": texts(kinds()),
 		"outcome": texts(outcomes()), "confidence": texts(confidences()),
-	} {
+	}
+	if *update {
+		writeEnums(t, enums)
+	}
+	s := readSchema(t)
+	for name, want := range enums {
 		if got := s.Defs[name].Enum; !slices.Equal(got, want) {
-			t.Errorf("enum of %s:\ngot  %q\nwant %q", name, got, want)
+			t.Errorf("enum of %s (update with go generate):\ngot  %q\nwant %q", name, got, want)
 		}
 	}
 	if got := s.Properties["schema"].Const; got != Schema {
 		t.Errorf("schema: got %q, want %q", got, Schema)
+	}
+}
+
+// writeEnums replaces the values of enums in schema.json and leaves the rest of
+// the file as it is.
+func writeEnums(t *testing.T, enums map[string][]string) {
+	t.Helper()
+	raw, err := os.ReadFile("schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, values := range enums {
+		enum := regexp.MustCompile(`(?s)("` + name + `": \{\n      "description": "[^\n]*",\n      "enum": )\[.*?\]`)
+		if n := len(enum.FindAll(raw, -1)); n != 1 {
+			t.Fatalf("schema.json: got %d enums of %s, want 1", n, name)
+		}
+		list, err := json.MarshalIndent(values, "      ", "  ")
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw = enum.ReplaceAll(raw, append([]byte("${1}"), list...))
+	}
+	if err := os.WriteFile("schema.json", raw, 0o600); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -94,8 +127,7 @@ func texts[S ~string](all []S) []string {
 	return out
 }
 
-// Every field that we write is in the schema, and required unless it may be
-// left out.
+// Every field of a report is in the schema, and required unless it has omitempty.
 func TestSchemaKnowsTheFields(t *testing.T) {
 	t.Parallel()
 	s := readSchema(t)
@@ -146,21 +178,21 @@ func TestSchemaRefuses(t *testing.T) {
 	t.Parallel()
 	full := annotate(t, newVerdict())[ReportAnnotation]
 	tests := map[string]struct{ old, new string }{
-		"another version":     {`"whypull.dev/v1"`, `"whypull.dev/v2"`},
-		"no node":             {`"node":`, `"x":`},
-		"time of another day": {`03:04:05Z`, `99:04:05Z`},
-		"time with a zone":    {`03:04:05Z`, `03:04:05+01:00`},
-		"no since":            {`"since":`, `"x":`},
-		"unknown kind":        {`"kind":"container"`, `"kind":"sidecar"`},
-		"unknown cause":       {`"PullSecretNoMatch"`, `"NoIdea"`},
-		"unknown confidence":  {`"Confirmed"`, `"Certain"`},
-		"unknown check":       {`"check":"image"`, `"check":"disk"`},
-		"unknown outcome":     {`"outcome":"Failed"`, `"outcome":"failed"`},
-		"fault with blanks":   {`"fault":"ImageAbsent"`, `"fault":"image absent"`},
-		"remedy no list":      {`"remedy":[`, `"remedy":null,"x":[`},
-		"empty summary":       {`"summary":"`, `"summary":"","x":"`},
-		"omitted none":        {`"node":`, `"omitted":0,"node":`},
-		"containers no list":  {`"containers":[`, `"containers":{},"x":[`},
+		"another version":       {`"whypull.dev/v1"`, `"whypull.dev/v2"`},
+		"no node":               {`"node":`, `"x":`},
+		"time of another day":   {`03:04:05Z`, `99:04:05Z`},
+		"time with a zone":      {`03:04:05Z`, `03:04:05+01:00`},
+		"no since":              {`"since":`, `"x":`},
+		"unknown kind":          {`"kind":"container"`, `"kind":"sidecar"`},
+		"unknown cause":         {`"PullSecretNoMatch"`, `"NoIdea"`},
+		"unknown confidence":    {`"Confirmed"`, `"Certain"`},
+		"unknown check":         {`"check":"image"`, `"check":"disk"`},
+		"unknown outcome":       {`"outcome":"Failed"`, `"outcome":"failed"`},
+		"fault with blanks":     {`"fault":"ImageAbsent"`, `"fault":"image absent"`},
+		"remedy not a list":     {`"remedy":[`, `"remedy":null,"x":[`},
+		"empty summary":         {`"summary":"`, `"summary":"","x":"`},
+		"omitted none":          {`"node":`, `"omitted":0,"node":`},
+		"containers not a list": {`"containers":[`, `"containers":{},"x":[`},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -207,7 +207,7 @@ func TestMetrics(t *testing.T) {
 		m.Phase(phase, time.Second)
 	}
 	m.Checked(diagnosis.CheckRegistry, diagnosis.Failed, time.Second)
-	m.Told(time.Second)
+	m.TimeToDiagnosis(time.Second)
 	m.CertificateExpires("hub.test", time.Now())
 	m.RateLimit("hub.test", 7, true)
 	families, err := m.Gatherer().Gather()
