@@ -17,6 +17,7 @@ import (
 	"github.com/whypull/whypull/report"
 )
 
+//go:generate go test . -update
 var update = flag.Bool("update", false, "write the generated parts")
 
 const (

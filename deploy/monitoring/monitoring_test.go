@@ -13,6 +13,7 @@ import (
 	"github.com/whypull/whypull/deploy/runbook"
 )
 
+//go:generate go test . -update
 var update = flag.Bool("update", false, "write the generated files")
 
 // ruleFile holds the fields of a rule file that the tests check.

@@ -14,6 +14,7 @@ import (
 	"github.com/whypull/whypull/agent/diagnosis"
 )
 
+//go:generate go test . -update
 var update = flag.Bool("update", false, "write the generated parts of the pages")
 
 const index = "README.md"

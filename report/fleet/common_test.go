@@ -16,6 +16,7 @@ import (
 	"github.com/whypull/whypull/report"
 )
 
+//go:generate go test . -update
 var update = flag.Bool("update", false, "update the golden files")
 
 // noon is the time of all tests.
