@@ -1,5 +1,5 @@
-// Package agent is the loop of one node: pods come in from the watch, failing
-// containers are examined and judged, verdicts go out to pod, metrics and log.
+// Package agent is the main loop of a node: it takes pods from the watch, examines
+// and diagnoses failing containers, and passes the verdicts to a publisher.
 package agent
 
 import (
@@ -18,58 +18,58 @@ import (
 
 // Collector examines containers.
 type Collector interface {
-	// Follow returns those of a pod's waiting containers whose pull hangs, and how
-	// far the pulls are that go on.
+	// Follow returns those of a pod's waiting containers whose pull hangs, and the
+	// progress of the others' pulls.
 	Follow(ctx context.Context, waiting []diagnosis.Failure) (hanging []diagnosis.Failure, going []diagnosis.Progress)
-	// Collect examines one failing container. The first return value is what is
-	// known at once; the channel delivers all of the evidence, once, within the
-	// bounds of the checks.
+	// Collect examines one failing container. first is the evidence of the quick
+	// checks; the channel delivers all of the evidence, once, within the time limits
+	// of the checks. fresh bypasses what is cached from registries.
 	Collect(ctx context.Context, f diagnosis.Failure, fresh bool) (first []diagnosis.Evidence, all <-chan []diagnosis.Evidence)
 }
 
 // Publisher publishes verdicts.
 type Publisher interface {
-	// Pod returns what publishes the verdicts on one pod.
+	// Pod returns the publisher of one pod.
 	Pod(uid string) PodPublisher
-	// Reported reports whether a pod's annotations hold a report that an agent has
-	// written.
+	// Reported reports whether a pod's annotations hold a valid report.
 	Reported(annotations map[string]string) bool
 }
 
 // PodPublisher publishes the verdicts on one pod, and remembers what it has
 // published. The loop uses it from one goroutine at a time.
 type PodPublisher interface {
-	// Verdicts publishes the pod's verdicts, and how far the update's pulls are.
-	// None of either means that nothing fails or is pulled any more.
+	// Verdicts publishes the pod's verdicts and the progress of the update's pulls.
+	// If there are none of either, nothing fails or is pulled any more. final is
+	// false while the slow checks are still running.
 	Verdicts(ctx context.Context, pod podwatch.Update, verdicts []diagnosis.Verdict, final bool) error
 	// Recovered publishes that a container has got its image.
 	Recovered(ctx context.Context, f diagnosis.Failure)
-	// Forget drops what is kept about the pod, which is gone or fails no more.
+	// Forget drops the state of the pod, which is gone or no longer fails.
 	Forget()
 }
 
 // The loop's times.
 const (
-	// patience is how long a verdict waits for the slow checks before a first
-	// one, made of the quick checks, goes out.
+	// patience is how long a verdict waits for the slow checks before a first one,
+	// made of the quick checks, is published.
 	patience = 600 * time.Millisecond
-	// refresh is after how long a pod that still fails is examined anew.
+	// refresh is the interval after which a pod that still fails is examined again.
 	refresh = 5 * time.Minute
-	// settle is how long a failing pod is left alone after a verdict, unless
-	// what the kubelet says changes to something else.
+	// settle is the age of a verdict from which a change of the kubelet's message
+	// makes the registries be asked again.
 	settle = 10 * time.Second
-	// lookAfter is how long a container may wait without a reason before its pull
-	// is looked at, and lookAgain how often that is done then.
+	// lookAfter is how long a container waits without a reason before the progress of
+	// its pull is checked; lookAgain is the interval of that check.
 	lookAfter = 30 * time.Second
 	lookAgain = 10 * time.Second
-	// spread is the most by which the first examination is put off, so that a
-	// fleet does not ask one registry at the same moment.
+	// spread is the maximum random delay of an examination, so that not all nodes
+	// ask a registry at the same time.
 	spread = 100 * time.Millisecond
-	// workers examine that many pods side by side.
+	// workers is the number of pods examined concurrently.
 	workers = 64
 )
 
-// Agent serves the pods of a node.
+// Agent examines the pods of a node.
 type Agent struct {
 	pods      *Pods
 	collector Collector
@@ -78,12 +78,12 @@ type Agent struct {
 	now       func() time.Time
 }
 
-// New returns an agent that serves pods.
+// New returns an agent for pods.
 func New(pods *Pods, c Collector, p Publisher, log *slog.Logger) *Agent {
 	return &Agent{pods: pods, collector: c, publisher: p, log: log, now: time.Now}
 }
 
-// Run works until the context ends, and returns when all work has stopped.
+// Run examines pods until the context ends, and returns when all workers have stopped.
 func (a *Agent) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	for range workers {
@@ -103,11 +103,11 @@ func (a *Agent) next(ctx context.Context) bool {
 		return false
 	}
 	defer a.pods.queue.Done(uid)
-	if ctx.Err() != nil { // the queue hands out the rest before it stops
+	if ctx.Err() != nil { // the queue still returns the remaining pods
 		return true
 	}
 	if err := a.process(ctx, uid); err != nil {
-		a.log.Warn("pod not served", "uid", uid, "err", err)
+		a.log.Warn("process pod failed", "uid", uid, "err", err)
 		a.pods.queue.AddRateLimited(uid)
 		return true
 	}
@@ -139,9 +139,10 @@ func (a *Agent) process(ctx context.Context, uid string) error {
 	return a.examine(ctx, w)
 }
 
-// withHanging adds to a pod's failures those of its waiting containers whose
-// pull hangs, and the pulls that go on, once they have waited for long. Of a pod
-// that carries a report that was so when an earlier run of the agent looked.
+// withHanging returns the update with the hanging pulls of waiting containers
+// added to Failures, and the others' progress in Pulling. It checks pulls only
+// after lookAfter, unless the pod already has a report from an earlier run of the
+// agent.
 func (a *Agent) withHanging(ctx context.Context, u podwatch.Update) podwatch.Update {
 	if len(u.Waiting) == 0 {
 		return u
@@ -157,8 +158,8 @@ func (a *Agent) withHanging(ctx context.Context, u podwatch.Update) podwatch.Upd
 	return u
 }
 
-// sandboxes publishes of sandboxes whose image had been missing that they are
-// there: no status of the pod shows it.
+// sandboxes publishes the recovery of sandboxes whose image was missing, since the
+// pod's status does not show it.
 func (a *Agent) sandboxes(ctx context.Context, w work) {
 	missing := slices.ContainsFunc(w.update.Failures, func(f diagnosis.Failure) bool { return f.Kind == diagnosis.KindSandbox })
 	for subject, j := range w.judged {
@@ -168,18 +169,18 @@ func (a *Agent) sandboxes(ctx context.Context, w work) {
 	}
 }
 
-// gone reports whether there is no pod to write to any more.
+// gone reports whether the error is that the pod no longer exists.
 func gone(err error) bool { return errors.Is(err, kube.ErrNotFound) }
 
-// examine judges the failing containers of a pod again where that is due, and
-// publishes the verdicts: a first one when the slow checks let wait, and the
+// examine examines those failing containers of a pod that are due and publishes
+// the verdicts: a first one if the slow checks take longer than patience, and the
 // final one.
 func (a *Agent) examine(ctx context.Context, w work) error {
 	u := w.update
 	round := a.begin(ctx, w)
 	if round.slow(patience) {
 		if err := publish(ctx, w, round.verdicts(), false); err != nil && !gone(err) {
-			a.log.Warn("first verdict not written", "namespace", u.Namespace, "pod", u.Name, "err", err)
+			a.log.Warn("write first verdict failed", "namespace", u.Namespace, "pod", u.Name, "err", err)
 		}
 	}
 	round.wait()
@@ -192,7 +193,7 @@ func (a *Agent) examine(ctx context.Context, w work) error {
 }
 
 func publish(ctx context.Context, w work, v []diagnosis.Verdict, final bool) error {
-	if ctx.Err() != nil { // a check that was cut short is no evidence
+	if ctx.Err() != nil { // canceled checks are no evidence
 		return nil
 	}
 	return w.published.Verdicts(ctx, w.update, v, final)

@@ -54,7 +54,7 @@ func TestOnlyWhatIsNewIsExamined(t *testing.T) {
 	})
 }
 
-// What calls for another examination, and what does not.
+// Which changes call for another examination.
 func TestDue(t *testing.T) {
 	t.Parallel()
 	const refused = "dial tcp 10.0.0.1:443: connect: connection refused"
@@ -137,7 +137,7 @@ func TestFresh(t *testing.T) {
 		l.sees(settle-time.Second, update(failure("app")))
 		l.sees(settle+time.Second, update(other))         // soon after the last
 		l.sees(time.Second, update(failure("app")))       // a while after
-		l.sees(refresh+refresh/4, update(failure("app"))) // by itself
+		l.sees(refresh+refresh/4, update(failure("app"))) // without a change
 		var got []bool
 		for _, a := range l.collector.asks() {
 			got = append(got, a.fresh)
@@ -162,7 +162,7 @@ func TestRefresh(t *testing.T) {
 	})
 }
 
-// A change in between puts the refresh off, but not by another interval.
+// A change in between delays the refresh, but not by a whole interval.
 func TestRefreshAfterAChange(t *testing.T) {
 	inLoop(t, nil, func(l *loop) {
 		l.sees(refresh-time.Minute, update(failure("app")))
@@ -173,7 +173,7 @@ func TestRefreshAfterAChange(t *testing.T) {
 	})
 }
 
-// Of several containers the one that was examined first is due first.
+// The container that was examined first is due first.
 func TestRefreshPerContainer(t *testing.T) {
 	inLoop(t, nil, func(l *loop) {
 		l.sees(refresh-2*time.Second, update(failure("app")))
@@ -183,7 +183,7 @@ func TestRefreshPerContainer(t *testing.T) {
 		l.wantAsks(3)
 		l.sees(refresh)
 		if got := l.collector.asks()[2].container; got != "app" {
-			t.Errorf("got %s examined anew, want app", got)
+			t.Errorf("got %s examined again, want app", got)
 		}
 	})
 }
@@ -237,7 +237,7 @@ func TestOneOfTwoRecovers(t *testing.T) {
 	})
 }
 
-func TestRecoveriesAreToldOnceThoughTheRestFails(t *testing.T) {
+func TestRecoveriesArePublishedOnceThoughTheRestFails(t *testing.T) {
 	inLoop(t, nil, func(l *loop) {
 		l.sees(time.Second, update(failure("app")))
 		l.publisher.fails = []error{errAPI}
@@ -247,7 +247,7 @@ func TestRecoveriesAreToldOnceThoughTheRestFails(t *testing.T) {
 	})
 }
 
-// Updates that come faster than they are served lose no recovery.
+// No recovery is lost when updates come faster than they are processed.
 func TestRecoveriesAreCollected(t *testing.T) {
 	inLoop(t, nil, func(l *loop) {
 		l.sees(time.Second, update(failure("app"), failure("side")))
@@ -334,7 +334,7 @@ func TestWriteErrorsAreTriedAgain(t *testing.T) {
 	})
 }
 
-func TestBackOffOfWritesStartsAnew(t *testing.T) {
+func TestBackOffOfWritesIsReset(t *testing.T) {
 	inLoop(t, nil, func(l *loop) {
 		l.publisher.fails = []error{errAPI, errAPI, nil, errAPI}
 		l.sees(10*time.Second, update(failure("app")))
@@ -443,8 +443,7 @@ func TestWorkers(t *testing.T) {
 	})
 }
 
-// Many pods at once, with all that may befall them, end in order; the race
-// detector looks on.
+// Many pods at once, with all kinds of updates; for the race detector.
 func TestManyPods(t *testing.T) {
 	const pods = 200
 	uid := func(i int) string { return fmt.Sprint("uid-", i) }
@@ -488,7 +487,7 @@ func TestManyPods(t *testing.T) {
 	})
 }
 
-// A text is read again when it changes, and only then.
+// A message is read again only when it changes.
 func TestTextIsReadOnce(t *testing.T) {
 	t.Parallel()
 	f := failure("app")

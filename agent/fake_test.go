@@ -14,8 +14,8 @@ import (
 	"github.com/whypull/whypull/agent/podwatch"
 )
 
-// The names of verdicts in these tests: which examination of a container they
-// are from, and whether all of its evidence was in.
+// The names of verdicts in these tests: the examination of the container, and
+// whether all of its evidence was there.
 func firstOf(container string, n int) string { return fmt.Sprint("first ", n, " of ", container) }
 func allOf(container string, n int) string   { return fmt.Sprint("all ", n, " of ", container) }
 
@@ -26,14 +26,14 @@ func evidence(text string) []diagnosis.Evidence {
 	return []diagnosis.Evidence{{Check: diagnosis.CheckMessage, Outcome: diagnosis.Inconclusive, Body: &diagnosis.MessageFacts{Text: text}}}
 }
 
-// ask is one call of the collector.
+// ask is one call of Collect.
 type ask struct {
 	container string
 	fresh     bool
 	at        time.Time
 }
 
-// collector answers after a while.
+// collector answers after a delay.
 type collector struct {
 	takes map[string]time.Duration // by container; 0 if not there, deaf if it does not end
 	mu    sync.Mutex
@@ -45,7 +45,7 @@ type collector struct {
 	most  int
 }
 
-// deaf is a collector that does not end, not even when the context does.
+// deaf makes Collect ignore the end of the context.
 const deaf time.Duration = -1
 
 func (c *collector) hang(hangs map[string]diagnosis.Stall) {
@@ -80,7 +80,7 @@ func (c *collector) Follow(_ context.Context, waiting []diagnosis.Failure) ([]di
 	return out, going
 }
 
-// proof is evidence of a transfer that stands still.
+// proof adds evidence of a stalled transfer.
 func proof(f diagnosis.Failure, all []diagnosis.Evidence) []diagnosis.Evidence {
 	if f.Stall == diagnosis.StallTransfer || f.Stall == diagnosis.StallSandbox {
 		all = append(all, diagnosis.Evidence{Check: diagnosis.CheckPull, Outcome: diagnosis.Failed, Fault: diagnosis.FaultStalled})
@@ -122,7 +122,7 @@ func (c *collector) asks() []ask {
 	return c.asked
 }
 
-// publisher writes down what it is told, a line each.
+// publisher records its calls, one line each.
 type publisher struct {
 	mu    sync.Mutex
 	start time.Time
@@ -197,7 +197,7 @@ func (p podPublisher) Forget() {
 	p.note(p.uid + ": forget")
 }
 
-// loop is an agent that runs in a bubble of its own time.
+// loop is an agent that runs in a synctest bubble.
 type loop struct {
 	t         *testing.T
 	pods      *Pods
@@ -236,7 +236,7 @@ func (l *loop) sees(wait time.Duration, updates ...podwatch.Update) {
 	synctest.Wait()
 }
 
-// want compares all that the publisher was told since the last time.
+// want compares the publisher's calls since the last want.
 func (l *loop) want(want ...string) {
 	l.t.Helper()
 	l.publisher.mu.Lock()
@@ -248,8 +248,7 @@ func (l *loop) want(want ...string) {
 	l.publisher.lines, l.publisher.at = nil, nil
 }
 
-// wantAt checks that what was told as number i was told after a while, give or
-// take the spread of the start.
+// wantAt checks that the publisher's call i came after a time, plus at most spread.
 func (l *loop) wantAt(i int, want time.Duration) {
 	l.t.Helper()
 	l.publisher.mu.Lock()
@@ -293,7 +292,7 @@ func failure(name string, edits ...func(*diagnosis.Failure)) diagnosis.Failure {
 	return f
 }
 
-// update is what the watch tells of a pod.
+// update returns an update from the watch.
 func update(failures ...diagnosis.Failure) podwatch.Update {
 	u := podwatch.Update{Namespace: "shop", Name: "web", UID: "uid-1", Failures: failures, SeenAt: time.Now()}
 	if len(failures) > 0 {

@@ -13,8 +13,8 @@ import (
 	"github.com/whypull/whypull/agent/podwatch"
 )
 
-// Pods are the pods of a node that fail or wait, with all that is known of each,
-// and the queue of those to be served. It is safe for use by many goroutines.
+// Pods holds the pods of a node that fail or wait, their state, and the queue of
+// those to process. It is safe for concurrent use.
 type Pods struct {
 	queue workqueue.TypedRateLimitingInterface[string]
 
@@ -22,27 +22,27 @@ type Pods struct {
 	pods map[string]*pod // by uid
 }
 
-// pod is what is known of one pod.
+// pod is the state of one pod.
 type pod struct {
 	update    podwatch.Update
 	recovered []diagnosis.Failure          // not published yet
 	judged    map[diagnosis.Subject]judged // replaced, never changed
-	published PodPublisher                 // nil until the pod is served
-	stale     bool                         // what the verdicts rest on has changed
-	fresh     bool                         // and what was asked does not serve any more
+	published PodPublisher                 // nil until the pod is processed
+	stale     bool                         // something that the verdicts are based on has changed
+	fresh     bool                         // and registries must be asked again
 }
 
-// judged is a verdict with what it was made from.
+// judged is a verdict with its basis.
 type judged struct {
 	verdict diagnosis.Verdict
 	text    text
 	asked   string // fingerprint of the failure
 	at      time.Time
 	next    time.Time // the failure's NextTry
-	unread  time.Time // since when it stands for want of a secret that could be read before; else zero
+	unread  time.Time // since when it is kept because a secret is no longer readable; zero if it is not
 }
 
-// work is what there is to do for a pod.
+// work is a snapshot of a pod to process.
 type work struct {
 	update    podwatch.Update
 	recovered []diagnosis.Failure
@@ -50,7 +50,7 @@ type work struct {
 	published PodPublisher
 }
 
-// NewPods returns no pods.
+// NewPods returns an empty Pods.
 func NewPods() *Pods {
 	return &Pods{
 		queue: workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[string](200*time.Millisecond, time.Minute)),
@@ -58,7 +58,7 @@ func NewPods() *Pods {
 	}
 }
 
-// Observe takes in what the watch has seen. It does not block.
+// Observe records an update from the watch and queues the pod. It does not block.
 func (p *Pods) Observe(u podwatch.Update) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -76,15 +76,15 @@ func (p *Pods) Observe(u podwatch.Update) {
 	p.queue.Add(u.UID)
 }
 
-// Busy reports whether pods wait to be served.
+// Busy reports whether pods are queued.
 func (p *Pods) Busy() bool { return p.queue.Len() > 0 }
 
-// Again has a pod served again after a while.
+// Again queues a pod again after a delay.
 func (p *Pods) Again(uid string, after time.Duration) { p.queue.AddAfter(uid, after) }
 
-// Reexamine has the failures of a pod examined though they are as they were,
-// since what their verdicts rest on has changed. fresh asks registries again. A
-// pod that fails no more is left alone.
+// Reexamine queues a pod and has all of its failures examined, because something
+// that their verdicts are based on has changed. With fresh, registries are asked
+// again. It ignores unknown pods.
 func (p *Pods) Reexamine(uid string, fresh bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -96,8 +96,8 @@ func (p *Pods) Reexamine(uid string, fresh bool) {
 	p.queue.AddAfter(uid, rand.N(spread)) //nolint:gosec // jitter, not a secret
 }
 
-// Failing returns the failures of all pods, and the containers that may come to
-// be such, sorted by pod.
+// Failing returns the failures of all pods, and the waiting containers and
+// sandboxes, which may turn into failures, sorted by pod UID.
 func (p *Pods) Failing() []diagnosis.Failure {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -108,7 +108,7 @@ func (p *Pods) Failing() []diagnosis.Failure {
 			continue
 		}
 		out = append(append(out, of.update.Failures...), of.update.Waiting...)
-		for _, f := range of.update.Waiting { // the pod's sandbox may be what it waits for
+		for _, f := range of.update.Waiting { // it may be waiting for the pod's sandbox
 			f.Kind, f.Container = diagnosis.KindSandbox, diagnosis.SandboxName
 			out = append(out, f)
 		}
@@ -129,8 +129,8 @@ func (p *Pods) Waiting() []diagnosis.Failure {
 	return out
 }
 
-// take returns what there is to do for a pod, and marks its recoveries as
-// published. open gives a pod that is served for the first time its publisher.
+// take returns the work for a pod and removes its pending recoveries. open creates
+// the publisher of a pod that is processed for the first time.
 func (p *Pods) take(uid string, open func(uid string) PodPublisher) (work, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -146,7 +146,7 @@ func (p *Pods) take(uid string, open func(uid string) PodPublisher) (work, bool)
 	return w, true
 }
 
-// drop forgets a pod that is gone or fails no more.
+// drop forgets a pod that is gone or no longer fails.
 func (p *Pods) drop(uid string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -155,15 +155,14 @@ func (p *Pods) drop(uid string) {
 		return
 	}
 	if !of.update.Gone && len(of.update.Failures)+len(of.update.Waiting) > 0 {
-		of.judged = nil // it has begun to fail again meanwhile, or may yet
+		of.judged = nil // it fails again by now, or may soon
 		return
 	}
 	delete(p.pods, uid)
 	of.published.Forget()
 }
 
-// staleness reports whether a pod was to be examined again, and takes that as
-// done.
+// staleness returns the flags set by Reexamine and resets them.
 func (p *Pods) staleness(uid string) (stale, fresh bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -176,7 +175,7 @@ func (p *Pods) staleness(uid string) (stale, fresh bool) {
 	return stale, fresh
 }
 
-// remember keeps the verdicts on a pod.
+// remember stores the verdicts on a pod.
 func (p *Pods) remember(uid string, all map[diagnosis.Subject]judged) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

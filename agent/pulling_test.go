@@ -7,7 +7,7 @@ import (
 	"github.com/whypull/whypull/agent/diagnosis"
 )
 
-// A pull that goes on is told at each look, and not examined.
+// The progress of a pull is published at each check, without an examination.
 func TestPulling(t *testing.T) {
 	inLoop(t, nil, func(l *loop) {
 		l.collector.pull(map[string]int64{"app": 31})
@@ -24,8 +24,8 @@ func TestPulling(t *testing.T) {
 	})
 }
 
-// What fails, what hangs and what goes on is told together.
-func TestPullingBesideFailing(t *testing.T) {
+// Failures, hanging pulls and progress are published together.
+func TestPullingWithFailing(t *testing.T) {
 	inLoop(t, nil, func(l *loop) {
 		l.collector.pull(map[string]int64{"side": 31})
 		l.collector.hang(map[string]diagnosis.Stall{"slow": diagnosis.StallTransfer})
@@ -38,8 +38,8 @@ func TestPullingBesideFailing(t *testing.T) {
 	})
 }
 
-// After a restart of the agent a pod that has been told of is looked at at once:
-// for the new agent it has only just begun to wait.
+// After a restart of the agent the pulls of a pod with a report are checked at
+// once, although for the new agent it has only just begun to wait.
 func TestPullingThroughARestart(t *testing.T) {
 	inLoop(t, nil, func(l *loop) {
 		l.collector.pull(map[string]int64{"app": 31})

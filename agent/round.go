@@ -26,16 +26,16 @@ type exam struct {
 
 	mu      sync.Mutex
 	verdict diagnosis.Verdict
-	unread  time.Time // as judged has it
+	unread  time.Time // as in judged
 }
 
-// text is a waiting state's text with what it says: it is read when it changes.
+// text is the reason and message of a waiting state with the facts read from them.
 type text struct {
 	reason, message string
-	facts           *diagnosis.MessageFacts // nil: of no text yet
+	facts           *diagnosis.MessageFacts // nil: nothing read yet
 }
 
-// of returns the failure's text, read.
+// of returns the text of a failure. It reads the message only if it has changed.
 func (t text) of(f diagnosis.Failure) text {
 	if t.facts != nil && t.reason == f.Reason && t.message == f.Message {
 		return t
@@ -43,8 +43,8 @@ func (t text) of(f diagnosis.Failure) text {
 	return text{f.Reason, f.Message, message.Read(f.Reason, f.Message)}
 }
 
-// begin starts the examination of those containers that are due; the others
-// keep their verdict.
+// begin starts the examination of the containers that are due; the others keep
+// their verdict.
 func (a *Agent) begin(ctx context.Context, w work) *round {
 	r := &round{done: make(chan struct{})}
 	var wg sync.WaitGroup
@@ -56,8 +56,8 @@ func (a *Agent) begin(ctx context.Context, w work) *round {
 		e.asked = fingerprint(f)
 		needed, fresh := !known || stale, again
 		if known {
-			due, anew := old.due(f, e.asked, a.now())
-			needed, fresh = needed || due, fresh || anew
+			due, ask := old.due(f, e.asked, a.now())
+			needed, fresh = needed || due, fresh || ask
 		}
 		r.exams = append(r.exams, e)
 		if !needed {
@@ -65,7 +65,7 @@ func (a *Agent) begin(ctx context.Context, w work) *round {
 			continue
 		}
 		e.at = a.now()
-		if !f.NextTry.After(e.at) { // it has tried or is about to, and the status does not show it yet
+		if !f.NextTry.After(e.at) { // the attempt is over or about to begin, which the status does not show yet
 			f.NextTry = time.Time{}
 		}
 		first, all := a.collector.Collect(ctx, f, fresh)
@@ -99,23 +99,23 @@ func (e *exam) judged() judged {
 	return judged{verdict: e.verdict, text: e.text, asked: e.asked, at: e.at, next: e.failure.NextTry, unread: e.unread}
 }
 
-// failedSince reports whether the kubelet has tried once more, and failed, after
-// a verdict that found nothing to fail.
+// failedSince reports whether another attempt of the kubelet has failed after the
+// verdict NotReproducible.
 func (j judged) failedSince(f diagnosis.Failure) bool {
 	return j.verdict.Cause == diagnosis.NotReproducible && !j.next.Equal(f.NextTry)
 }
 
-// due reports whether a failure needs to be examined again: it has come back, it
-// says something else than before, or it is a while ago; and whether registries
-// have to be asked again for that.
+// due reports whether a failure is to be examined again, because it is a new
+// incident, its fingerprint has changed or the verdict is old; and whether
+// registries are to be asked again.
 func (j judged) due(f diagnosis.Failure, asked string, now time.Time) (examine, fresh bool) {
 	age := now.Sub(j.at)
 	changed := j.asked != asked || !j.verdict.Failure.Since.Equal(f.Since)
-	others := j.verdict.Failure.Queue != f.Queue // of which no registry knows
+	others := j.verdict.Failure.Queue != f.Queue // registries are not involved
 	return changed || others || j.failedSince(f) || age >= refresh, changed && age >= settle
 }
 
-// slow tells that the examination is not over after d.
+// slow reports whether the examination is still running after d.
 func (r *round) slow(d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -129,8 +129,7 @@ func (r *round) slow(d time.Duration) bool {
 
 func (r *round) wait() { <-r.done }
 
-// ages returns how long it is until the oldest of the verdicts is due for
-// another examination.
+// ages returns the time until the oldest verdict is due for another examination.
 func (r *round) ages(now time.Time) time.Duration {
 	left := refresh
 	for _, e := range r.exams {
@@ -139,7 +138,7 @@ func (r *round) ages(now time.Time) time.Duration {
 	return max(left, 0)
 }
 
-// judged returns all verdicts with what they were made from.
+// judged returns all verdicts with their basis.
 func (r *round) judged() map[diagnosis.Subject]judged {
 	out := map[diagnosis.Subject]judged{}
 	for _, e := range r.exams {
@@ -148,8 +147,8 @@ func (r *round) judged() map[diagnosis.Subject]judged {
 	return out
 }
 
-// verdicts returns one verdict per failing container, in the pod's order, as
-// far as they have come.
+// verdicts returns the current verdict on each failing container, in the order of
+// the pod's spec.
 func (r *round) verdicts() []diagnosis.Verdict {
 	out := make([]diagnosis.Verdict, 0, len(r.exams))
 	for _, e := range r.exams {
@@ -160,15 +159,15 @@ func (r *round) verdicts() []diagnosis.Verdict {
 	return out
 }
 
-// idle: a pull that seemed to hang, with nothing that keeps it from going on.
-// What the pod waits for is something else.
+// idle reports whether a verdict is about a pull that seemed to hang and for which
+// no cause was found: the pod waits for something else.
 func idle(v diagnosis.Verdict) bool {
 	return v.Failure.Stall != "" && (v.Cause == diagnosis.Unknown || v.Cause == diagnosis.NotReproducible)
 }
 
-// fingerprint is what of a failure, whose text is read, calls for another
-// examination when it changes. What a pull ends in alternates with ImagePullBackOff and is the same;
-// a text is reduced to what it says.
+// fingerprint returns those fields of a failure that call for another examination
+// when they change; f.Facts must be set. ErrImagePull and ImagePullBackOff, which
+// alternate, are the same, and a message counts by its facts.
 func fingerprint(f diagnosis.Failure) string {
 	reason := f.Reason
 	switch reason {

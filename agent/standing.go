@@ -7,11 +7,11 @@ import (
 	"github.com/whypull/whypull/agent/diagnosis"
 )
 
-// standing returns the verdict to go on with after a failure was examined again,
-// whose fingerprint is asked:
-// the new one, or the one that stands where the new one is weaker for want of a
-// pull secret that could be read before. The verdict that stands then says since
-// when the secret could not be read, which is returned, too; else the zero time.
+// standing returns the verdict to use after a failure with the fingerprint asked
+// was examined again. This is the new verdict (made), unless it is weaker only
+// because a pull secret can no longer be read: then it is the previous one, with
+// evidence that says since when the secret is unreadable. The returned time is that
+// one; zero for a new verdict.
 func (j judged) standing(f diagnosis.Failure, asked string, made diagnosis.Verdict, at time.Time) (diagnosis.Verdict, time.Time) {
 	unread := j.newlyUnread(made)
 	unchanged := j.asked == asked && j.verdict.Failure.Since.Equal(f.Since) && !j.failedSince(f)
@@ -20,15 +20,15 @@ func (j judged) standing(f diagnosis.Failure, asked string, made diagnosis.Verdi
 	}
 	stands := j.verdict
 	stands.Failure = made.Failure
-	if !j.unread.IsZero() { // it says so already
+	if !j.unread.IsZero() { // the evidence is there already
 		return stands, j.unread
 	}
 	stands.Evidence = slices.Insert(slices.Clone(stands.Evidence), afterCredentials(stands.Evidence), unreadSince(f, unread, at)...)
 	return stands, at
 }
 
-// newlyUnread returns the evidence of secrets that could not be read, of those
-// that the verdict that stands was made with.
+// newlyUnread returns the evidence of secrets that are unreadable now and were
+// readable for the previous verdict.
 func (j judged) newlyUnread(made diagnosis.Verdict) []diagnosis.Evidence {
 	var out []diagnosis.Evidence
 	for _, e := range made.Evidence {
@@ -44,7 +44,7 @@ func (j judged) newlyUnread(made diagnosis.Verdict) []diagnosis.Evidence {
 
 func unreadable(e diagnosis.Evidence) bool { return e.Fault == diagnosis.FaultSecretUnreadable }
 
-// unreadSince returns what is said of secrets that could be read before.
+// unreadSince returns the findings for secrets that have become unreadable at a time.
 func unreadSince(f diagnosis.Failure, unread []diagnosis.Evidence, at time.Time) []diagnosis.Finding {
 	out := slices.Clone(unread)
 	for i, e := range out {
@@ -53,7 +53,7 @@ func unreadSince(f diagnosis.Failure, unread []diagnosis.Evidence, at time.Time)
 	return diagnosis.Findings(f, out)
 }
 
-// afterCredentials is where evidence of credentials goes that comes later.
+// afterCredentials returns the index at which to insert more evidence of credentials.
 func afterCredentials(all []diagnosis.Finding) int {
 	for i, e := range slices.Backward(all) {
 		if e.Check == diagnosis.CheckCredentials {

@@ -9,8 +9,7 @@ import (
 	"github.com/whypull/whypull/agent/diagnosis"
 )
 
-// scripted answers all examinations with the same evidence until it is given
-// other.
+// scripted returns the same evidence from all examinations until it is changed.
 type scripted struct {
 	collector
 	evidence []diagnosis.Evidence
@@ -22,7 +21,7 @@ func (c *scripted) Collect(context.Context, diagnosis.Failure, bool) ([]diagnosi
 	return c.evidence, all
 }
 
-// denied is what is found where the registry wants credentials, with the given
+// denied returns evidence that the registry requires credentials, with the given
 // evidence of the pull secret.
 func denied(secret diagnosis.Evidence) []diagnosis.Evidence {
 	facts := *secret.Credentials()
@@ -43,7 +42,7 @@ func unread(o diagnosis.Outcome) []diagnosis.Evidence {
 	return denied(diagnosis.Evidence{Outcome: o, Fault: diagnosis.FaultSecretUnreadable})
 }
 
-// standings is an agent whose examinations are made one at a time.
+// standings is an agent that makes one examination at a time.
 type standings struct {
 	t         *testing.T
 	agent     *Agent
@@ -85,8 +84,8 @@ func details(v diagnosis.Verdict) string {
 	return strings.Join(out, "\n")
 }
 
-// A verdict stands while the API server does not let the secret be read that it
-// rests on, and says since when; it is replaced once the secret can be read.
+// A verdict is kept while a secret that it is based on is unreadable, and says since
+// when; it is replaced once the secret is readable again.
 func TestVerdictStandsWhileTheSecretIsUnreadable(t *testing.T) {
 	t.Parallel()
 	s := newStandings(t)
@@ -117,8 +116,8 @@ func TestVerdictStandsWhileTheSecretIsUnreadable(t *testing.T) {
 	}
 }
 
-// What is weaker replaces the verdict where the failure is another one, or where
-// all has been read.
+// A weaker verdict replaces the previous one if the failure is another one or all
+// secrets have been read.
 func TestVerdictDoesNotStand(t *testing.T) {
 	t.Parallel()
 	refused := append(denied(diagnosis.Evidence{Outcome: diagnosis.NotRun, Fault: diagnosis.FaultSecretUnreadable}),

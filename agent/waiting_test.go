@@ -8,7 +8,7 @@ import (
 	"github.com/whypull/whypull/agent/podwatch"
 )
 
-// waits is an update of a pod whose container has begun to wait just now.
+// waits returns an update of a pod whose container has just begun to wait.
 func waits(containers ...string) podwatch.Update {
 	u := update()
 	for _, name := range containers {
@@ -17,7 +17,7 @@ func waits(containers ...string) podwatch.Update {
 	return u
 }
 
-// A pod that starts as pods do is not looked at.
+// The pulls of a pod that starts quickly are not checked.
 func TestWaitingBriefly(t *testing.T) {
 	inLoop(t, nil, func(l *loop) {
 		w := waits("app")
@@ -35,8 +35,8 @@ func TestWaitingBriefly(t *testing.T) {
 	})
 }
 
-// One that waits for long is looked at every so often, and nothing is said as
-// long as its pull goes on.
+// The pull of a container that waits for long is checked at intervals; nothing is
+// published while it makes progress.
 func TestWaitingForLong(t *testing.T) {
 	inLoop(t, nil, func(l *loop) {
 		l.sees(lookAfter+5*lookAgain, waits("app"))
@@ -48,8 +48,8 @@ func TestWaitingForLong(t *testing.T) {
 	})
 }
 
-// A pull that hangs is examined once; when it goes on the verdict is taken
-// back, and when it hangs again there is a new one.
+// A hanging pull is examined once. When it continues, the verdict is withdrawn;
+// when it hangs again, there is a new one.
 func TestHanging(t *testing.T) {
 	inLoop(t, nil, func(l *loop) {
 		l.collector.hang(map[string]diagnosis.Stall{"app": diagnosis.StallTransfer})
@@ -65,8 +65,8 @@ func TestHanging(t *testing.T) {
 	})
 }
 
-// A pull that seemed to hang, and of which no check finds why, is not spoken
-// of: the pod waits for something else.
+// A pull that seems to hang and for which no check finds a cause is not published:
+// the pod waits for something else.
 func TestHangingForNoReason(t *testing.T) {
 	inLoop(t, nil, func(l *loop) {
 		l.collector.hang(map[string]diagnosis.Stall{"app": diagnosis.StallUnbegun})
@@ -76,7 +76,7 @@ func TestHangingForNoReason(t *testing.T) {
 	})
 }
 
-// A missing sandbox is told of, and that it is there.
+// A missing sandbox image and its recovery are published.
 func TestSandboxComes(t *testing.T) {
 	inLoop(t, nil, func(l *loop) {
 		l.collector.hang(map[string]diagnosis.Stall{"app": diagnosis.StallSandbox})
@@ -90,7 +90,7 @@ func TestSandboxComes(t *testing.T) {
 	})
 }
 
-// What fails and what hangs of one pod is told together.
+// Failures and hanging pulls of one pod are published together.
 func TestFailingAndHanging(t *testing.T) {
 	inLoop(t, nil, func(l *loop) {
 		l.collector.hang(map[string]diagnosis.Stall{"side": diagnosis.StallTransfer})

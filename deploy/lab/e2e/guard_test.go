@@ -118,7 +118,7 @@ func assertHeldBack(t *testing.T, namespace string) {
 		m := shared.metrics(ctx, t)
 		return "the agent to hold back a verdict:\n" + m + log,
 			strings.Contains(m, "\nwhypull_admission_guarded 0\n") && strings.Contains(m, `whypull_failing_containers{cause="RepositoryNotFound"`) &&
-				strings.Contains(log, `"msg":"nothing is written"`) && strings.Contains(log, `"msg":"pod not served"`)
+				strings.Contains(log, `"msg":"nothing is written"`) && strings.Contains(log, `"msg":"process pod failed"`)
 	})
 	if report := shared.said(t, namespace, "app"); report != "" {
 		t.Errorf("the agent has written %s", report)

@@ -8,8 +8,8 @@ import (
 	"github.com/whypull/whypull/agent/diagnosis"
 )
 
-// A pod whose verdicts rest on what has changed is examined at once, all of its
-// containers, with new questions if that is asked for.
+// Reexamine has all containers of a pod examined at once, with fresh requests to
+// registries if asked for.
 func TestReexamine(t *testing.T) {
 	inLoop(t, nil, func(l *loop) {
 		l.sees(time.Second, update(failure("app"), failure("side")))
@@ -31,7 +31,7 @@ func TestReexamine(t *testing.T) {
 	})
 }
 
-// What changes while a pod is examined is not lost.
+// A change during an examination is not lost.
 func TestReexamineDuringExamination(t *testing.T) {
 	inLoop(t, map[string]time.Duration{"app": 5 * time.Second}, func(l *loop) {
 		l.sees(time.Second, update(failure("app")))
@@ -52,7 +52,7 @@ func TestReexamineOfNobody(t *testing.T) {
 	})
 }
 
-// The next examination comes after the usual time all the same.
+// The next examination still comes after the usual interval.
 func TestRefreshAfterReexamine(t *testing.T) {
 	inLoop(t, nil, func(l *loop) {
 		l.sees(time.Minute, update(failure("app")))
@@ -122,14 +122,14 @@ func newAgent(t *testing.T) idleAgent {
 	return idleAgent{a}
 }
 
-// settled remembers a verdict that a pod had for a while.
+// settled stores an old verdict on a pod.
 func (a idleAgent) settled(v diagnosis.Verdict) {
 	f := v.Failure
 	e := &exam{failure: f, asked: fingerprint(read(f)), at: a.now().Add(-settle), verdict: v}
 	a.pods.remember(f.UID, (&round{exams: []*exam{e}}).judged())
 }
 
-// due is what the agent makes of a failure of a pod that it knows.
+// due returns whether the agent examines a failure of a known pod again.
 func (a idleAgent) due(f diagnosis.Failure) (examine, fresh bool) {
 	w, _ := a.pods.take(f.UID, a.publisher.Pod)
 	old, known := w.judged[f.Subject()]
@@ -139,14 +139,14 @@ func (a idleAgent) due(f diagnosis.Failure) (examine, fresh bool) {
 	return old.due(f, fingerprint(read(f)), a.now())
 }
 
-// read is the failure with what its text says.
+// read returns the failure with the facts of its message.
 func read(f diagnosis.Failure) diagnosis.Failure {
 	f.Facts = text{}.of(f).facts
 	return f
 }
 
-// Where all was well and the kubelet's next attempt has failed, it is looked at
-// again; registries are not asked anew for that.
+// After NotReproducible, another failed attempt of the kubelet causes an
+// examination, but no fresh requests to registries.
 func TestAttemptAfterNotReproducible(t *testing.T) {
 	t.Parallel()
 	at := began()
@@ -166,7 +166,7 @@ func TestAttemptAfterNotReproducible(t *testing.T) {
 	}
 }
 
-// A time that has passed is not told as one to come.
+// The summary names no next attempt that is already over.
 func TestPastNextTry(t *testing.T) {
 	t.Parallel()
 	for after, kept := range map[time.Duration]bool{-time.Second: false, time.Hour: true} {
@@ -186,8 +186,8 @@ func TestPastNextTry(t *testing.T) {
 	}
 }
 
-// Another pod that waits behind a pull that hangs is told of, without asking
-// anybody anew.
+// Another pod that waits behind a hanging pull changes the verdict, without fresh
+// requests.
 func TestAnotherPodWaitsBehind(t *testing.T) {
 	t.Parallel()
 	a := newAgent(t)
