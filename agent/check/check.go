@@ -26,43 +26,43 @@ import (
 	"github.com/whypull/whypull/cri/registry"
 )
 
-// Options are what the user asks for.
+// Options are the flags and arguments of whypull check.
 type Options struct {
-	// Image is the image to check; empty where Files are given.
+	// Image is the image to check; empty if there are Files.
 	Image string
 	// Files are manifests; "-" is standard input.
 	Files []string
-	// Namespace is that of objects that name none; empty: default.
+	// Namespace is the namespace of objects that set none; empty: default.
 	Namespace string
-	// DockerConfig is a docker configuration to take as the node's own
-	// credentials; empty: what the kubelet of this machine has, if there is one.
+	// DockerConfig is the path of a docker config.json to use as the node's own
+	// credentials; empty: the file of this machine's kubelet, if it has one.
 	DockerConfig string
-	// Socket is the runtime's CRI socket; empty: none is asked. SocketWanted
-	// makes it an error that there is none.
+	// Socket is the runtime's CRI socket; empty: no runtime is used. With
+	// SocketWanted, a missing socket is an error.
 	Socket       string
 	SocketWanted bool
-	// Platform is os/arch[/variant]; empty: that of this machine.
+	// Platform is os/arch[/variant]; empty: this machine's.
 	Platform string
-	// Download has layers downloaded and verified, up to 32 MiB of an image.
+	// Download downloads and verifies up to 32 MiB of each image's layers.
 	Download bool
 	// Output is text or json.
 	Output string
-	// The next five are as the agent's flags of these names.
+	// The next five are like the agent's flags.
 	HostRoot, ContainerdConfig, RegistryDir, KubeletDir, Providers string
-	// Version of this program.
+	// Version is the version of whypull.
 	Version string
-	// Report returns what the JSON output has of a pod's verdicts, reached on a
-	// node at a time; the text has none.
+	// Report returns the report on a pod's verdicts for the JSON output; unused for
+	// text.
 	Report func(verdicts []diagnosis.Verdict, node string, observed time.Time) any
 
-	node     string                               // empty: the machine's name
-	now      time.Time                            // zero: the time
+	node     string                               // empty: the hostname
+	now      time.Time                            // zero: the current time
 	timeouts registry.Timeouts                    // zero: the agent's
-	proxy    registry.ProxyFunc                   // nil: the runtime's, or that of the environment
+	proxy    registry.ProxyFunc                   // nil: the runtime's or the environment's
 	lookUp   func(variable string) (string, bool) // nil: the environment
 }
 
-// FlagError is an error over the value of a flag.
+// FlagError is an error about the value of a flag.
 type FlagError struct {
 	Flag string
 	Err  error
@@ -71,12 +71,12 @@ type FlagError struct {
 // Error implements error.
 func (e *FlagError) Error() string { return "--" + e.Flag + ": " + e.Err.Error() }
 
-// Unwrap gives the error over the value.
+// Unwrap returns Err.
 func (e *FlagError) Unwrap() error { return e.Err }
 
-// Run checks the images and writes what it finds to out. It returns whether all
-// of them can be pulled. An error is one of usage, or of this machine: then
-// nothing is said of the images.
+// Run checks the images and writes the results to out. It reports whether all of
+// them can be pulled. An error is one of usage or of this machine and says nothing
+// about the images.
 func Run(ctx context.Context, o Options, stdin io.Reader, out io.Writer) (pullable bool, err error) {
 	c, targets, err := prepare(ctx, o, stdin)
 	if err != nil {
@@ -97,7 +97,7 @@ func Run(ctx context.Context, o Options, stdin io.Reader, out io.Writer) (pullab
 type checker struct {
 	options     Options
 	objects     *objects
-	name        string // of this machine
+	name        string // this machine's, as node name
 	platform    ocispec.Platform
 	runtime     *cri.Runtime // nil: none
 	runtimeSays string
@@ -106,7 +106,7 @@ type checker struct {
 	now         time.Time
 }
 
-// prepare reads all that the user names.
+// prepare validates the options and reads the files.
 func prepare(ctx context.Context, o Options, stdin io.Reader) (*checker, []target, error) {
 	if err := o.validate(); err != nil {
 		return nil, nil, err
@@ -141,7 +141,7 @@ func prepare(ctx context.Context, o Options, stdin io.Reader) (*checker, []targe
 	return c, targets, nil
 }
 
-// identify finds out what this machine is called, what it is, and when.
+// identify sets the node name, the platform and the time.
 func (c *checker) identify() (err error) {
 	if c.now = c.options.now; c.now.IsZero() {
 		c.now = time.Now()
@@ -155,25 +155,25 @@ func (c *checker) identify() (err error) {
 	return err
 }
 
-// oneLine is an error over what stands in a file, for a terminal.
+// oneLine returns an error about a file's content with text that is safe to show on a terminal.
 func oneLine(err error) error { return errors.New(look{}.plain(err.Error())) }
 
 func (o Options) validate() error {
 	switch {
 	case o.Image == "" && len(o.Files) == 0:
-		return errors.New("name an image, or manifests with -f")
+		return errors.New("pass an image, or manifests with -f")
 	case o.Image != "" && len(o.Files) > 0:
-		return errors.New("name an image or manifests, not both")
+		return errors.New("pass an image or manifests, not both")
 	case o.Output == "json" && o.Report == nil:
-		return errors.New("JSON output: no report to put into it")
+		return errors.New("JSON output needs Options.Report")
 	case o.Output != "text" && o.Output != "json":
 		return &FlagError{"output", fmt.Errorf("output %q: want text or json", o.Output)}
 	}
 	return nil
 }
 
-// platformOf is the platform that images are looked at for. Nodes of Kubernetes
-// run Linux or Windows; who sits at another system means Linux.
+// platformOf returns the platform to check images for. Kubernetes nodes run Linux
+// or Windows; on another system the default is Linux.
 func platformOf(s string) (ocispec.Platform, error) {
 	if s != "" {
 		return platforms.Parse(s)
@@ -185,11 +185,11 @@ func platformOf(s string) (ocispec.Platform, error) {
 	return p, nil
 }
 
-// dial looks for the runtime. That there is none is no error, unless one was
-// asked for.
+// dial connects to the container runtime. A missing socket is an error only with
+// SocketWanted.
 func (c *checker) dial(ctx context.Context) error {
 	if c.options.Socket == "" {
-		c.runtimeSays = "no container runtime is asked (--cri-socket is empty)"
+		c.runtimeSays = "no container runtime used (--cri-socket is empty)"
 		return nil
 	}
 	runtime, err := cri.Dial(c.options.Socket)
@@ -202,14 +202,14 @@ func (c *checker) dial(ctx context.Context) error {
 		if c.options.SocketWanted {
 			return err
 		}
-		c.runtimeSays = "there is no container runtime socket at " + path
+		c.runtimeSays = "no container runtime socket at " + path
 		return nil
 	}
 	c.runtime = runtime
 	name, version, err := runtime.Version(ctx)
 	c.runtimeSays = fmt.Sprintf("%s %s at %s", name, version, path)
 	if err != nil {
-		c.runtimeSays = fmt.Sprintf("the container runtime at %s does not answer: %v", path, err)
+		c.runtimeSays = fmt.Sprintf("container runtime at %s does not respond: %v", path, err)
 	}
 	return nil
 }
@@ -220,18 +220,18 @@ func (c *checker) close() {
 	}
 }
 
-// collect returns what the agent's collector works with on this machine.
+// collect returns the options of the agent's collector for this machine.
 func (c *checker) collect(n node) probe.Options {
 	o := nodeconfig.Options{
 		Root: c.options.HostRoot, CertsDir: c.options.RegistryDir, ConfigFile: c.options.ContainerdConfig,
 		Version: c.options.Version, Timeouts: c.options.timeouts, Proxy: c.options.proxy,
 	}
-	var images probe.Images // an interface that holds no pointer, and not one that holds nil
+	var images probe.Images // a nil interface, not one that holds a nil pointer
 	if c.runtime != nil {
 		images = c.runtime
 	} else if proxy, from := ownProxy(); proxy != nil && o.Proxy == nil {
 		o.Proxy = proxy
-		c.notes = append(c.notes, fmt.Sprintf("with no container runtime to take it from, the proxy is this program's own (%s)", from))
+		c.notes = append(c.notes, fmt.Sprintf("proxy settings are from this program's environment (%s), since there is no container runtime to take them from", from))
 	}
 	return probe.Options{
 		Images: images, Secrets: fromFiles{c.objects}, Metrics: silent{}, Node: n,
@@ -240,8 +240,8 @@ func (c *checker) collect(n node) probe.Options {
 	}
 }
 
-// ownProxy is the proxy of this program's environment, and the variables that
-// set it; nil if there is none.
+// ownProxy returns the proxy from this program's environment and the variables
+// that set it; nil if there is none.
 func ownProxy() (proxy registry.ProxyFunc, from string) {
 	config := httpproxy.FromEnvironment()
 	var set []string
@@ -258,7 +258,7 @@ func ownProxy() (proxy registry.ProxyFunc, from string) {
 	return func(r *http.Request) (*url.URL, error) { return choose(r.URL) }, strings.Join(set, ", ")
 }
 
-// silent are the metrics of a program that has none.
+// silent discards metrics.
 type silent struct{}
 
 // Checked implements probe.Metrics.

@@ -22,7 +22,7 @@ import (
 	"github.com/whypull/whypull/report"
 )
 
-// everything is a manifest with all that there may be.
+// everything is a manifest with all supported kinds of objects and images.
 func everything(t *testing.T, w *faulttest.World) string {
 	t.Helper()
 	good, closed := caseOf(t, w, "works"), caseOf(t, w, "basic-works")
@@ -81,7 +81,7 @@ func TestJSON(t *testing.T) {
 	}
 }
 
-// valid holds a report to the schema that the repository ships.
+// valid checks a report against the schema.
 func valid(t *testing.T, report any) {
 	t.Helper()
 	c := jsonschema.NewCompiler()
@@ -115,13 +115,13 @@ func TestImages(t *testing.T) {
 		image, config string
 		pullable      bool
 	}{
-		"works":          {caseOf(t, w, "works").Image, "", true},
-		"login":          {closed.Image, config, true},
-		"login-none":     {closed.Image, "", false},
-		"login-wrong":    {closed.Image, bad, false},
-		"login-needless": {caseOf(t, w, "works").Image, config, true},
-		"gone":           {caseOf(t, w, "manifest-404").Image, "", false},
-		"invalid":        {"https://Hub.example/a", "", false},
+		"works":                {caseOf(t, w, "works").Image, "", true},
+		"credentials":          {closed.Image, config, true},
+		"credentials-none":     {closed.Image, "", false},
+		"credentials-wrong":    {closed.Image, bad, false},
+		"credentials-needless": {caseOf(t, w, "works").Image, config, true},
+		"gone":                 {caseOf(t, w, "manifest-404").Image, "", false},
+		"invalid":              {"https://Hub.example/a", "", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -165,8 +165,8 @@ func TestSecretBeforeDockerConfig(t *testing.T) {
 	}
 }
 
-// A secret that is not in the files is never said to be missing, and what a
-// public image needs is not spoilt by it.
+// A secret that is not in the files is never reported as missing, and does not
+// affect a public image.
 func TestSecretNotGiven(t *testing.T) {
 	t.Parallel()
 	w := world(t)
@@ -183,13 +183,13 @@ func TestSecretNotGiven(t *testing.T) {
 		if got.pullable != want.pullable || v.Cause != want.cause || v.Confidence == "Confirmed" || !strings.Contains(v.Summary, "given") || strings.Contains(got.text, "does not exist") {
 			t.Errorf("%s: %t, %s (%s): %s", name, got.pullable, v.Cause, v.Confidence, v.Summary)
 		}
-		if want.cause == "Unknown" && !slices.Equal(v.Remedy, []string{"# give secret reg too, from a file or from the cluster: kubectl -n shop get secret reg -o yaml | whypull check -f - …"}) {
+		if want.cause == "Unknown" && !slices.Equal(v.Remedy, []string{"# pass secret reg too, from a file or from the cluster: kubectl -n shop get secret reg -o yaml | whypull check -f - …"}) {
 			t.Errorf("remedy %q", v.Remedy)
 		}
 	}
 }
 
-// The runtime is asked whether it has the image; the kubelet's records say
+// The runtime reports whether the image is present; the kubelet's records decide
 // whether a pod may use it.
 func TestRuntime(t *testing.T) {
 	t.Parallel()
@@ -201,7 +201,7 @@ func TestRuntime(t *testing.T) {
 	down := critest.New(t)
 	down.Set(critest.Fault{Code: codes.Unavailable})
 	const here = " is on node ci-1, so no pull is needed here "
-	// A record of the kubelet's that lets every pod of the node use the image.
+	// A record that lets all pods on the node use the image.
 	record := fmt.Sprintf(`{"kind":"ImagePulledRecord","apiVersion":"kubelet.config.k8s.io/v1beta1","lastUpdatedTime":"2026-01-02T03:04:05Z","imageRef":"sha256:2","credentialMapping":{%q:{"nodePodsAccessible":true}}}`,
 		strings.TrimSuffix(recorded, ":v1"))
 	write(t, filepath.Join(w.Root(), "kubelet/image_manager/pulled", fmt.Sprintf("sha256-%x", sha256.Sum256([]byte("sha256:2")))), record)
@@ -211,7 +211,7 @@ func TestRuntime(t *testing.T) {
 		pullable              bool
 		summary, detail       string // contained
 	}{
-		"there":              {runtime.Socket, good, "IfNotPresent", true, true, good + here + "(IfNotPresent); it can be pulled too", "the image is on node ci-1"},
+		"there":              {runtime.Socket, good, "IfNotPresent", true, true, good + here + "(IfNotPresent); it can also be pulled", "the image is on node ci-1"},
 		"there, and no more": {runtime.Socket, bad, "IfNotPresent", true, true, bad + here + "(IfNotPresent); a pull would fail: ", "the image is on node ci-1"},
 		"recorded":           {runtime.Socket, recorded, "IfNotPresent", true, true, recorded + here + "(IfNotPresent); a pull would fail: ", "and the kubelet lets every pod of the node use it"},
 		"no records":         {runtime.Socket, bad, "IfNotPresent", false, false, "but not tag", "the image is on node ci-1"},
@@ -220,8 +220,8 @@ func TestRuntime(t *testing.T) {
 		"not there":          {empty.Socket, good, "IfNotPresent", true, true, good + " can be pulled", "the image is not on node ci-1"},
 		"not there, never":   {empty.Socket, good, "Never", true, false, "and the pull policy is Never, so nothing will fetch it", "the image is not on node ci-1"},
 		"down":               {down.Socket, good, "IfNotPresent", true, true, good + " can be pulled", "of node ci-1 does not answer"},
-		"down, never":        {down.Socket, good, "Never", true, false, "the pull policy is Never, and whether image " + good + " is on node ci-1 could not be found out", "does not answer"},
-		"none, never":        {"", good, "Never", true, false, "the pull policy is Never, and whether image " + good + " is on node ci-1 could not be found out", "--cri-socket is empty"},
+		"down, never":        {down.Socket, good, "Never", true, false, "cannot tell whether image " + good + " is on node ci-1, and the pull policy is Never", "does not answer"},
+		"none, never":        {"", good, "Never", true, false, "cannot tell whether image " + good + " is on node ci-1, and the pull policy is Never", "--cri-socket is empty"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -248,7 +248,7 @@ func TestRuntime(t *testing.T) {
 	}
 }
 
-// A socket that was not asked for need not be there.
+// The default socket may be missing.
 func TestSocket(t *testing.T) {
 	t.Parallel()
 	w := world(t)
@@ -260,9 +260,9 @@ func TestSocket(t *testing.T) {
 		says   string
 		bad    bool
 	}{
-		{"", true, "no container runtime is asked (--cri-socket is empty)", false},
-		{none, false, "there is no container runtime socket at " + none, false},
-		{"unix://" + none, false, "there is no container runtime socket at " + none, false},
+		{"", true, "no container runtime used (--cri-socket is empty)", false},
+		{none, false, "no container runtime socket at " + none, false},
+		{"unix://" + none, false, "no container runtime socket at " + none, false},
 		{none, true, "", true},
 		{"tcp://127.0.0.1:1", false, "", true},
 		{"unix://" + runtime.Socket, true, "containerd v2.4.2 at " + runtime.Socket, false},
@@ -312,15 +312,15 @@ func TestUsage(t *testing.T) {
 		options Options
 		want    string
 	}{
-		"nothing":   {Options{Output: "text"}, "name an image, or manifests with -f"},
-		"both":      {Options{Output: "text", Image: "a", Files: []string{"-"}}, "name an image or manifests, not both"},
+		"nothing":   {Options{Output: "text"}, "pass an image, or manifests with -f"},
+		"both":      {Options{Output: "text", Image: "a", Files: []string{"-"}}, "pass an image or manifests, not both"},
 		"output":    {Options{Output: "yaml", Image: "a"}, `--output: output "yaml": want text or json`},
 		"platform":  {Options{Output: "text", Image: "a", Platform: "a/b/c/d"}, `--platform: `},
 		"no file":   {Options{Output: "text", Files: []string{filepath.Join(t.TempDir(), "none")}}, "--file: open "},
 		"a folder":  {Options{Output: "text", Files: []string{t.TempDir()}}, "--file: read "},
-		"no pods":   {Options{Output: "text", Files: []string{"-"}}, "--file: there is no pod in the manifests, and no workload with one"},
+		"no pods":   {Options{Output: "text", Files: []string{"-"}}, "--file: no pod or workload in the manifests"},
 		"no config": {Options{Output: "text", Image: "a", DockerConfig: filepath.Join(t.TempDir(), "none")}, "--docker-config: open "},
-		"stdin":     {Options{Output: "text", Image: "a", DockerConfig: "-"}, "--docker-config: -: the kubelet does not take such a file"},
+		"stdin":     {Options{Output: "text", Image: "a", DockerConfig: "-"}, "--docker-config: -: invalid docker config: "},
 	} {
 		got := do(t, tc.options, "")
 		if got.err == nil || !strings.HasPrefix(got.err.Error(), tc.want) || got.pullable || got.text != "" {
@@ -329,7 +329,7 @@ func TestUsage(t *testing.T) {
 	}
 }
 
-// Who is interrupted has no answer, and none is made up.
+// An interrupted check has no result.
 func TestInterrupted(t *testing.T) {
 	t.Parallel()
 	w := world(t)
@@ -346,7 +346,7 @@ func TestInterrupted(t *testing.T) {
 	}
 }
 
-// Nothing of a manifest moves a terminal's cursor, in no output.
+// Nothing in a manifest moves a terminal's cursor, in any output.
 func TestHostileManifest(t *testing.T) {
 	t.Parallel()
 	w := world(t)
@@ -385,7 +385,7 @@ func TestEscaped(t *testing.T) {
 	}
 }
 
-// The proxy of this program's environment serves where there is no runtime.
+// Without a runtime the proxy of this program's environment is used.
 func TestOwnProxy(t *testing.T) {
 	for _, name := range []string{"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"} {
 		t.Setenv(name, "")
@@ -399,10 +399,10 @@ func TestOwnProxy(t *testing.T) {
 	o := options(w)
 	o.Image, o.proxy = proxied.Image, nil
 	got := do(t, o, "")
-	if !got.pullable || !strings.Contains(got.text, "the proxy is this program's own (HTTPS_PROXY)") || !strings.Contains(got.text, "through the proxy") {
+	if !got.pullable || !strings.Contains(got.text, "proxy settings are from this program's environment (HTTPS_PROXY)") || !strings.Contains(got.text, "through the proxy") {
 		t.Errorf("%+v", got)
 	}
-	// Where there is a runtime its own settings count, and it has none here.
+	// With a runtime only its own settings count; here it has none.
 	o.Socket = critest.New(t).Socket
 	if got := do(t, o, ""); got.pullable || strings.Contains(got.text, "this program's own") {
 		t.Errorf("%+v", got)

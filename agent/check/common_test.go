@@ -25,17 +25,16 @@ import (
 	"github.com/whypull/whypull/report"
 )
 
-// long is how long a test waits for what must happen.
+// long is the time limit for what must happen.
 const long = time.Minute
 
-// update writes the golden files anew.
-var update = flag.Bool("update", false, "write the golden files anew")
+// update updates the golden files.
+var update = flag.Bool("update", false, "update the golden files")
 
-// password is in everything that is given to the command, and must be in nothing
-// that comes out.
+// password is in all input of the command and must not be in any output.
 const password = "correct-horse-battery"
 
-// shared is the world of all tests; it takes a while to make.
+// shared is the world of all tests; creating it is slow.
 var shared struct {
 	once  sync.Once
 	world *faulttest.World
@@ -52,8 +51,8 @@ func TestMain(m *testing.M) {
 	os.Exit(status)
 }
 
-// world is a world of faults, whose names are in the hosts file: the collector's
-// resolver asks port 53, which a test may not have.
+// world is a faulttest world whose names are in the hosts file: the resolver uses
+// port 53, on which a test may not listen.
 func world(t *testing.T) *faulttest.World {
 	t.Helper()
 	shared.once.Do(func() {
@@ -94,13 +93,13 @@ func nameHosts(t *testing.T, w *faulttest.World) {
 	write(t, filepath.Join(w.Root(), "etc/hosts"), text)
 }
 
-// host is the name of an image's registry.
+// host returns the hostname of an image's registry.
 func host(image string) string {
 	h, _, _ := net.SplitHostPort(strings.SplitN(image, "/", 2)[0])
 	return h
 }
 
-// caseOf is the world's case of a name.
+// caseOf returns the world's case with a name.
 func caseOf(t *testing.T, w *faulttest.World, name string) faulttest.Case {
 	t.Helper()
 	all := w.Cases()
@@ -111,7 +110,7 @@ func caseOf(t *testing.T, w *faulttest.World, name string) faulttest.Case {
 	return all[i]
 }
 
-// options are those of a machine in the world, without a runtime.
+// options returns the options for a machine in the world, without a runtime.
 func options(w *faulttest.World) Options {
 	return Options{
 		Output: "text", HostRoot: w.Root(), RegistryDir: "/etc/containerd/certs.d", KubeletDir: "/var/lib/kubelet", Version: "test",
@@ -122,20 +121,20 @@ func options(w *faulttest.World) Options {
 	}
 }
 
-// reportOf is the report as the command hands it in.
+// reportOf is Options.Report as in the command.
 func reportOf(v []diagnosis.Verdict, node string, at time.Time) any {
 	return report.NewDocument(v, node, at)
 }
 
-// outcome is what a run of the command gives.
+// outcome is the result of a run of the command.
 type outcome struct {
 	pullable bool
 	err      error
 	text     string
 }
 
-// do runs the command. Whatever it writes is searched for passwords and for what
-// moves a cursor.
+// do runs the command and checks that its output has no password and nothing that
+// moves the cursor.
 func do(t *testing.T, o Options, stdin string) outcome {
 	t.Helper()
 	var out bytes.Buffer
@@ -160,7 +159,7 @@ func tidy(t *testing.T, text string) {
 	}
 }
 
-// parsed is the JSON output.
+// parsed returns the parsed JSON output.
 func (o outcome) parsed(t *testing.T) Document[report.Document] {
 	t.Helper()
 	var d Document[report.Document]
@@ -195,7 +194,7 @@ func asJSON(t *testing.T, v any) string {
 	return string(b)
 }
 
-// podOf is a manifest of a pod for a case, with its secrets.
+// podOf returns a manifest of a pod for a case, with its secrets.
 func podOf(t *testing.T, c faulttest.Case) string {
 	t.Helper()
 	var secrets []map[string]string
@@ -227,8 +226,8 @@ func write(t *testing.T, name, text string) string {
 	return name
 }
 
-// golden compares a text with a file of testdata, but for what differs from run
-// to run: ports, directories, digests.
+// golden compares text with a file in testdata, except what differs between runs:
+// ports, directories, digests.
 func golden(t *testing.T, name, text string, variable ...string) {
 	t.Helper()
 	text = regexp.MustCompile(`(\.example|localhost|127\.0\.0\.1):\d+`).ReplaceAllString(text, "$1:PORT")
@@ -253,7 +252,7 @@ func golden(t *testing.T, name, text string, variable ...string) {
 	}
 }
 
-// proxyOf is the world's proxy for an image, as a URL.
+// proxyOf returns the URL of the world's proxy for an image.
 func proxyOf(t *testing.T, w *faulttest.World, image string) string {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+strings.SplitN(image, "/", 2)[0]+"/v2/", nil)

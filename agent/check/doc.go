@@ -1,4 +1,4 @@
-// Package check diagnoses images without a cluster: one that is named, or those
-// of the pods in manifests, on this machine, by the checks that the agent makes
-// on a node.
+// Package check implements whypull check: it runs the agent's checks on this
+// machine, without a cluster, for one image or for the images of the pods in
+// manifests.
 package check

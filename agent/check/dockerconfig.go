@@ -15,8 +15,8 @@ import (
 	"github.com/whypull/whypull/cri/credential"
 )
 
-// node is the machine as the kubelet's files show it, with the docker
-// configuration that the user names in the place of the kubelet's own.
+// node is this machine as the kubelet's files describe it, with the docker
+// config of --docker-config, if any, in place of the kubelet's own.
 type node struct {
 	*kubelet.Kubelet
 	file *keyring.NodeFile
@@ -30,9 +30,8 @@ func (n node) DockerConfig() (keyring.NodeFile, kubelet.Presence) {
 	return n.Kubelet.DockerConfig()
 }
 
-// dockerConfig reads a docker configuration as the kubelet would read it as its
-// node's, and says what of it has no effect. Nothing of its content is in an
-// error.
+// dockerConfig reads a docker config as the kubelet reads the node's. notes say
+// what in it has no effect. Errors contain nothing of its content.
 func dockerConfig(name string) (file *keyring.NodeFile, notes []string, err error) {
 	data, err := read(name, strings.NewReader("")) // "-" has no credentials
 	if err != nil {
@@ -43,14 +42,15 @@ func dockerConfig(name string) (file *keyring.NodeFile, notes []string, err erro
 		file.Changed = info.ModTime()
 	}
 	if !file.Valid() {
-		return nil, nil, errors.New(name + ": the kubelet does not take such a file: it is no JSON, or an entry of it cannot be decoded")
+		return nil, nil, errors.New(name + ": invalid docker config: it is not JSON or has an entry that cannot be decoded, so the kubelet ignores the whole file")
 	}
-	return file, unrun(name, file), nil
+	return file, ignored(name, file), nil
 }
 
-// unrun says what there is in a file besides auths: a docker client would run
-// programs for it, and the kubelet does not (credentialprovider.ReadDockerConfigFile).
-func unrun(name string, file *keyring.NodeFile) []string {
+// ignored returns notes on credential helpers in a docker config, which a docker
+// client runs and the kubelet does not (credentialprovider.ReadDockerConfigFile),
+// and on missing auths.
+func ignored(name string, file *keyring.NodeFile) []string {
 	var config struct {
 		Auths       map[string]json.RawMessage `json:"auths"`
 		CredsStore  string                     `json:"credsStore"`
@@ -68,9 +68,9 @@ func unrun(name string, file *keyring.NodeFile) []string {
 	}
 	switch {
 	case len(parts) > 0:
-		return []string{fmt.Sprintf("%s: %s: not run, as the kubelet does not run it; only auths count", name, strings.Join(parts, " and "))}
+		return []string{fmt.Sprintf("%s: %s ignored: the kubelet runs no credential helpers; only auths count", name, strings.Join(parts, " and "))}
 	case len(config.Auths) == 0:
-		return []string{name + ": has no auths, and so no credentials"}
+		return []string{name + ": no auths, so no credentials"}
 	}
 	return nil
 }

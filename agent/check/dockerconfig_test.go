@@ -21,14 +21,14 @@ func TestDockerConfig(t *testing.T) {
 		bad        bool
 	}{
 		"auths":            {"config.json", `{"auths":` + auth + `}`, nil, false},
-		"a store":          {"config.json", `{"auths":` + auth + `,"credsStore":"pass"}`, []string{"credsStore pass: not run, as the kubelet does not run it; only auths count"}, false},
-		"helpers":          {"config.json", `{"credHelpers":{"b.example":"x","a.example":"y"}}`, []string{"credHelpers for a.example, b.example: not run, as the kubelet does not run it; only auths count"}, false},
-		"both":             {"config.json", `{"credsStore":"s","credHelpers":{"a":"y"}}`, []string{"credsStore s and credHelpers for a: not run, as the kubelet does not run it; only auths count"}, false},
-		"nothing":          {"config.json", `{}`, []string{"has no auths, and so no credentials"}, false},
+		"a store":          {"config.json", `{"auths":` + auth + `,"credsStore":"pass"}`, []string{"credsStore pass ignored: the kubelet runs no credential helpers; only auths count"}, false},
+		"helpers":          {"config.json", `{"credHelpers":{"b.example":"x","a.example":"y"}}`, []string{"credHelpers for a.example, b.example ignored: the kubelet runs no credential helpers; only auths count"}, false},
+		"both":             {"config.json", `{"credsStore":"s","credHelpers":{"a":"y"}}`, []string{"credsStore s and credHelpers for a ignored: the kubelet runs no credential helpers; only auths count"}, false},
+		"nothing":          {"config.json", `{}`, []string{"no auths, so no credentials"}, false},
 		"old":              {".dockercfg", auth, nil, false},
-		"old in the new":   {"config.json", auth, []string{"has no auths, and so no credentials"}, false},
-		"no JSON":          {"config.json", password, nil, true},
-		"an entry is none": {"config.json", `{"auths":{"hub.example":{"auth":"` + password + `"}}}`, nil, true},
+		"old in the new":   {"config.json", auth, []string{"no auths, so no credentials"}, false},
+		"not JSON":         {"config.json", password, nil, true},
+		"an invalid entry": {"config.json", `{"auths":{"hub.example":{"auth":"` + password + `"}}}`, nil, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -57,7 +57,7 @@ func TestDockerConfig(t *testing.T) {
 	}
 }
 
-// What the user names takes the place of what the kubelet has.
+// The file of --docker-config replaces the kubelet's.
 func TestNode(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()

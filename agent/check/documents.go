@@ -25,11 +25,11 @@ const (
 // stdinName stands for standard input, as in kubectl.
 const stdinName = "-"
 
-// place is where a document stands.
+// place is the position of a document.
 type place struct {
 	file   string
 	number int // of the document in its file, from 1
-	line   int // that it begins in, from 1
+	line   int // first line, from 1
 }
 
 func (p place) String() string { return fmt.Sprintf("%s, document %d", p.file, p.number) }
@@ -40,7 +40,7 @@ type document struct {
 	json []byte
 }
 
-// read reads a file whole, or standard input.
+// read reads a whole file, or standard input; at most maxFile bytes.
 func read(name string, stdin io.Reader) ([]byte, error) {
 	if name != stdinName {
 		f, err := os.Open(name) //nolint:gosec // the user names it
@@ -57,8 +57,8 @@ func read(name string, stdin io.Reader) ([]byte, error) {
 	return data, err
 }
 
-// documents takes a file of YAML documents, or of JSON objects one behind the
-// other, apart. Empty documents are left out, but counted.
+// documents splits a file into YAML documents or concatenated JSON objects, and
+// converts them to JSON. Empty documents are skipped but counted.
 func documents(ctx context.Context, file string, data []byte) ([]document, error) {
 	if file == stdinName {
 		file = "standard input"
@@ -146,8 +146,8 @@ func (s *splitter) begin(line int) {
 	s.content = false
 }
 
-// marked tells that a line is a mark, and what stands behind it. The mark is
-// replaced by blanks, so that columns stay.
+// marked reports whether a line begins with a marker, and returns the line with the
+// marker replaced by blanks, so that columns in errors are right.
 func marked(line []byte, mark string) (rest []byte, ok bool) {
 	rest, ok = bytes.CutPrefix(line, []byte(mark))
 	if !ok || len(rest) > 0 && !strings.ContainsRune(" \t\r\n", rune(rest[0])) {
@@ -163,7 +163,7 @@ func bare(line []byte) bool {
 	return len(line) == 0 || line[0] == '#' || line[0] == '%'
 }
 
-// convert makes JSON of a document: several where it is of JSON objects.
+// convert converts a document to JSON; concatenated JSON objects give several documents.
 func convert(d document) ([]document, error) {
 	if bytes.HasPrefix(bytes.TrimSpace(d.json), []byte("{")) {
 		if out, ok := objectsOf(d); ok {
@@ -178,7 +178,7 @@ func convert(d document) ([]document, error) {
 	return []document{d}, nil
 }
 
-// objectsOf reads JSON objects one behind the other, and none beyond the one that
+// objectsOf splits concatenated JSON objects, and none beyond the one that
 // is too many.
 func objectsOf(d document) ([]document, bool) {
 	var out []document
@@ -197,8 +197,8 @@ func objectsOf(d document) ([]document, bool) {
 	}
 }
 
-// located is an error of package yaml with the line counted from the beginning
-// of the file.
+// located returns an error of package yaml with line numbers of the file instead
+// of the document.
 func (d document) located(err error) error {
 	text := err.Error()
 	for _, noise := range []string{"error converting YAML to JSON: ", "yaml: ", "unmarshal errors:\n"} {

@@ -30,13 +30,13 @@ func TestDocuments(t *testing.T) {
 		"an end":             {"a: 1\n...\nb: 2\n", []string{`1/1 {"a":1}`, `2/3 {"b":2}`}},
 		"an end and a mark":  {"a: 1\n...\n---\nb: 2\n", []string{`1/1 {"a":1}`, `2/3 {"b":2}`}},
 		"ends alone":         {"...\n...\na: 1\n", []string{`1/1 {"a":1}`}},
-		"no mark":            {"a: |\n  ---\n  b\n", []string{`1/1 {"a":"---\nb\n"}`}},
-		"nearly a mark":      {"----: 1\n", []string{`1/1 {"----":1}`}},
+		"an indented marker": {"a: |\n  ---\n  b\n", []string{`1/1 {"a":"---\nb\n"}`}},
+		"not a marker":       {"----: 1\n", []string{`1/1 {"----":1}`}},
 		"Windows":            {"a: 1\r\n---\r\nb: 2\r\n", []string{`1/1 {"a":1}`, `2/2 {"b":2}`}},
 		"byte order mark":    {"\uFEFFa: 1\n", []string{`1/1 {"a":1}`}},
 		"JSON":               {`{"a": 1}`, []string{`1/1 {"a": 1}`}},
 		"JSON after another": {"{\"a\": 1}\n{\"b\": 2} {\"c\": 3}", []string{`1/1 {"a": 1}`, `2/1 {"b": 2}`, `3/1 {"c": 3}`}},
-		"flow, and no JSON":  {"{a: 1}", []string{`1/1 {"a":1}`}},
+		"flow, not JSON":     {"{a: 1}", []string{`1/1 {"a":1}`}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

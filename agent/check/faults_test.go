@@ -10,8 +10,8 @@ import (
 	"github.com/whypull/whypull/cri/registry/faulttest"
 )
 
-// TestEveryFault: what can be pulled is said to be, what cannot is never said
-// to be, and a cause that is Confirmed is the right one.
+// TestEveryFault checks that exactly the images that can be pulled are reported as
+// such and that every Confirmed cause is right.
 func TestEveryFault(t *testing.T) {
 	t.Parallel()
 	w := world(t)
@@ -37,7 +37,7 @@ func TestEveryFault(t *testing.T) {
 	}
 }
 
-// Layers are read where that is asked for, and only there.
+// Layers are downloaded only with Download.
 func TestDownload(t *testing.T) {
 	t.Parallel()
 	w := world(t)
@@ -75,8 +75,8 @@ func holds(t *testing.T, c faulttest.Case, got outcome) {
 	clusterless(t, c.Name, got.text)
 }
 
-// clusterless asserts that nothing is said of a kubelet's words, and no command
-// is given that is about a pod in a cluster.
+// clusterless asserts that the output has nothing about the kubelet's message and no
+// command about a pod in a cluster.
 func clusterless(t *testing.T, name, text string) {
 	for _, s := range []string{
 		"the kubelet says", "the kubelet gives no more", "will try again", "goes on trying", "whypull may not read", "pod/web",

@@ -13,24 +13,24 @@ import (
 	"github.com/whypull/whypull/agent/podwatch"
 )
 
-// target is one image to check: that of a container or volume of a pod, or the
-// one of the command line.
+// target is one image to check: that of a container or image volume of a pod, or
+// the one on the command line.
 type target struct {
-	pod     int // its index; one image of the command line has 0
+	pod     int // index of the pod; 0 for the image on the command line
 	failure diagnosis.Failure
-	account string // a service account that may name pull secrets, and is not known
+	account string // service account that is not in the files and may have pull secrets; else empty
 }
 
-// ofImage is the target of an image that was named on the command line: the
-// question is whether it can be pulled, so the policy is Always.
+// ofImage returns the target for the image on the command line. Its pull policy is
+// Always, since the question is whether it can be pulled.
 func ofImage(image, node string, now time.Time) target {
 	f := diagnosis.Failure{Node: node, Container: "image", Kind: diagnosis.KindContainer, PullPolicy: string(corev1.PullAlways), Offline: true, Since: now}
 	f.SetImage(imageOf(image))
 	return target{failure: f}
 }
 
-// targets are the images of all pods: of init containers, containers, ephemeral
-// containers and image volumes.
+// targets returns the images of all pods: of init containers, containers,
+// ephemeral containers and image volumes.
 func (o *objects) targets(node string, now time.Time) []target {
 	var out []target
 	for i, p := range o.pods {
@@ -47,7 +47,7 @@ func (o *objects) targets(node string, now time.Time) []target {
 	return out
 }
 
-// images are the pod's images with their pull policies.
+// images returns the pod's images with their pull policies.
 func (p pod) images() []diagnosis.Failure {
 	var out []diagnosis.Failure
 	add := func(kind diagnosis.Kind, name, written string, policy corev1.PullPolicy) {
@@ -73,9 +73,9 @@ func (p pod) images() []diagnosis.Failure {
 	return out
 }
 
-// defaultPolicy is what the API server fills in (apis/core/v1, SetDefaults_Container
-// and SetDefaults_Volume): Always for the tag latest, also where it is implied,
-// and IfNotPresent for all else, also for what does not parse.
+// defaultPolicy returns the pull policy that the API server sets (apis/core/v1,
+// SetDefaults_Container and SetDefaults_Volume): Always for the tag latest, also if
+// implied; otherwise IfNotPresent, also for invalid references.
 func defaultPolicy(image diagnosis.Image) corev1.PullPolicy {
 	if image.Latest() {
 		return corev1.PullAlways
@@ -83,14 +83,14 @@ func defaultPolicy(image diagnosis.Image) corev1.PullPolicy {
 	return corev1.PullIfNotPresent
 }
 
-// imageOf parses an image; of one that does not parse it has what was written.
+// imageOf parses an image reference; on error the image has only Written set.
 func imageOf(written string) diagnosis.Image {
 	image, _ := podwatch.ParseImage(written)
 	return image
 }
 
-// otherPlatforms says which pods are for nodes of another platform, as far as
-// they say so (nodeSelector with the well-known labels; spec.os).
+// otherPlatforms returns a note for each pod that requires nodes of another
+// platform by its nodeSelector (well-known labels) or spec.os.
 func (o *objects) otherPlatforms(of ocispec.Platform) []string {
 	var out []string
 	for _, p := range o.pods {
@@ -100,7 +100,7 @@ func (o *objects) otherPlatforms(of ocispec.Platform) []string {
 		}
 		system, arch = cmp.Or(system, of.OS), cmp.Or(arch, of.Architecture)
 		if system != of.OS || arch != of.Architecture {
-			out = append(out, fmt.Sprintf("%s: %s %s wants nodes of %s/%s, and is checked for %s: --platform changes that",
+			out = append(out, fmt.Sprintf("%s: %s %s needs nodes of %s/%s but is checked for %s; set --platform to change that",
 				p.at, p.kind, p.name, system, arch, platforms.Format(of)))
 		}
 	}

@@ -24,7 +24,7 @@ func TestDefaultPolicy(t *testing.T) {
 	}
 }
 
-// Whatever wants an image is there, in the pod's order.
+// All images of a pod, in the order of the spec.
 func TestTargets(t *testing.T) {
 	t.Parallel()
 	o := loaded(t, `apiVersion: apps/v1
@@ -82,7 +82,7 @@ func TestOtherPlatforms(t *testing.T) {
 		o := loaded(t, "{apiVersion: v1, kind: Pod, metadata: {name: web}, spec: {"+spec+"containers: [{name: app, image: a}]}}")
 		got := strings.Join(o.otherPlatforms(ocispec.Platform{OS: "linux", Architecture: "amd64"}), "; ")
 		if want != "" {
-			want = "standard input, document 1: Pod web wants nodes of " + want + ", and is checked for linux/amd64: --platform changes that"
+			want = "standard input, document 1: Pod web needs nodes of " + want + " but is checked for linux/amd64; set --platform to change that"
 		}
 		if got != want {
 			t.Errorf("%s: %q, want %q", spec, got, want)

@@ -19,18 +19,18 @@ const Schema = "whypull.dev/check/v1"
 // Document is the JSON output, with reports of type R.
 type Document[R any] struct {
 	Schema string `json:"schema"`
-	// Pullable tells that all images can be pulled, or need not be.
+	// Pullable reports whether all images can be pulled or need no pull.
 	Pullable bool   `json:"pullable"`
 	Platform string `json:"platform"`
-	// Runtime says which container runtime was asked, or that there is none.
+	// Runtime is the container runtime's name, version and socket, or why none was used.
 	Runtime string `json:"runtime"`
-	// Notes say what of the input was passed over or has no effect.
+	// Notes say what in the input was ignored or has no effect.
 	Notes []string `json:"notes"`
 	Pods  []Pod[R] `json:"pods"`
 }
 
-// Pod is what came of one pod; of an image of the command line, only the report
-// is there.
+// Pod is the result for one pod. For an image on the command line only Pullable
+// and Report are set.
 type Pod[R any] struct {
 	// Source is the file and the document in it.
 	Source    string `json:"source,omitempty"`
@@ -38,12 +38,12 @@ type Pod[R any] struct {
 	Namespace string `json:"namespace,omitempty"`
 	Name      string `json:"name,omitempty"`
 	Pullable  bool   `json:"pullable"`
-	// Report is as in the annotation whypull.dev/report, and never cut short. An
-	// image that can be pulled has the cause NotReproducible there.
+	// Report is like the annotation whypull.dev/report but never shortened. An image
+	// that can be pulled has the cause NotReproducible in it.
 	Report R `json:"report"`
 }
 
-// jsonWriter writes for programs: all at once, in the end.
+// jsonWriter writes one JSON document at the end.
 type jsonWriter struct{ out io.Writer }
 
 func (*jsonWriter) begin(*checker, []target)              {}
@@ -64,9 +64,9 @@ func (w *jsonWriter) end(c *checker, all []result) error {
 	return err
 }
 
-// escaped is JSON in which everything that is not to be shown as it is stands
-// as \u…; package json leaves C1 and the marks of direction alone. Outside of
-// strings JSON has none of them but line ends.
+// escaped returns JSON with control and formatting characters as \u…, including C1
+// and bidirectional controls, which package json does not escape. Outside of
+// strings JSON has none but line breaks.
 func escaped(s string) string {
 	var b strings.Builder
 	for _, r := range s {

@@ -8,15 +8,15 @@ import (
 	"github.com/whypull/whypull/agent/diagnosis"
 )
 
-// result is what came of one image.
+// result is the result for one image.
 type result struct {
 	target   target
 	verdict  diagnosis.Verdict
 	pullable bool // or needs no pull
 }
 
-// judge decides on an image. What the agent calls not reproducible is the good
-// news here.
+// judge returns the result for an image. NotReproducible means here that the image
+// can be pulled.
 func (c *checker) judge(t target, evidence []diagnosis.Evidence) result {
 	v := diagnosis.Diagnose(t.failure, evidence)
 	r := result{target: t, verdict: v, pullable: v.Cause == diagnosis.NotReproducible}
@@ -28,12 +28,12 @@ func (c *checker) judge(t target, evidence []diagnosis.Evidence) result {
 			r.verdict.Summary, r.verdict.Confidence = v.Summary+"; "+but, diagnosis.Likely
 		}
 	case v.Cause == diagnosis.Unknown && t.failure.PullPolicy == "Never":
-		r.verdict.Summary = fmt.Sprintf("the pull policy is Never, and whether image %s is on node %s could not be found out", t.failure.Image, t.failure.Node)
+		r.verdict.Summary = fmt.Sprintf("cannot tell whether image %s is on node %s, and the pull policy is Never", t.failure.Image, t.failure.Node)
 	}
 	switch {
 	case r.pullable:
 		r.verdict.Remedy = nil
-	case v.Cause == diagnosis.Unknown: // its advice is to read the evidence, which is there already
+	case v.Cause == diagnosis.Unknown: // its remedy is to read the evidence, which is printed above
 		r.verdict.Remedy = c.hints(r)
 	default:
 		r.verdict.Remedy = append(c.hints(r), v.Remedy...)
@@ -42,7 +42,7 @@ func (c *checker) judge(t target, evidence []diagnosis.Evidence) result {
 	return r
 }
 
-// presence is what the runtime says of the image.
+// presence returns the runtime's evidence about the image; zero if there is none.
 func presence(evidence []diagnosis.Evidence) diagnosis.Evidence {
 	i := slices.IndexFunc(evidence, func(e diagnosis.Evidence) bool { return e.Check == diagnosis.CheckImage })
 	if i < 0 {
@@ -51,16 +51,16 @@ func presence(evidence []diagnosis.Evidence) diagnosis.Evidence {
 	return evidence[i]
 }
 
-// sufficient tells that the kubelet starts a container from an image that is
-// there without asking a registry. Without its records it is not known whether
-// it wants credentials proved first (KEP-2535): with IfNotPresent the registry
-// decides then.
+// sufficient reports whether the kubelet uses an image that is present without
+// asking a registry. Without its records of pulled images it is unknown whether the
+// pod has to prove its credentials first (KEP-2535), so with IfNotPresent the
+// registry's answer decides.
 func sufficient(u diagnosis.Use, policy string) bool {
 	return policy == "Never" || policy == "IfNotPresent" && (u == diagnosis.UseAllowed || u == diagnosis.UseDefault)
 }
 
-// atHand makes it the good news that the image is there already, and says what
-// another node would meet.
+// atHand turns r into the result for an image that is present and adds what a pull
+// on another node would give.
 func (r *result) atHand(image diagnosis.Evidence, evidence []diagnosis.Evidence) {
 	f := r.target.failure
 	r.verdict.Cause, r.verdict.Confidence, r.pullable = diagnosis.NotReproducible, diagnosis.Likely, true
@@ -74,15 +74,15 @@ func (r *result) atHand(image diagnosis.Evidence, evidence []diagnosis.Evidence)
 	elsewhere := diagnosis.Diagnose(f, filter(evidence, func(e diagnosis.Evidence) bool { return e.Check != diagnosis.CheckImage }))
 	switch elsewhere.Cause {
 	case diagnosis.NotReproducible:
-		r.verdict.Summary += "; it can be pulled too"
+		r.verdict.Summary += "; it can also be pulled"
 	case diagnosis.Unknown:
 	default:
 		r.verdict.Summary += "; a pull would fail: " + elsewhere.Summary
 	}
 }
 
-// unsettled is what is odd about an image that can be pulled: it may be for
-// another platform, or none at all.
+// unsettled returns what is inconclusive about the content of an image that can be
+// pulled, such as an unusual platform; empty if nothing is.
 func unsettled(f diagnosis.Failure, evidence []diagnosis.Evidence) string {
 	for _, e := range evidence {
 		if e.Registry().Content && e.Outcome == diagnosis.Inconclusive {
@@ -92,7 +92,7 @@ func unsettled(f diagnosis.Failure, evidence []diagnosis.Evidence) string {
 	return ""
 }
 
-// hints say where credentials may come from that were not given.
+// hints returns remedy lines on credentials that were not passed to the command.
 func (c *checker) hints(r result) []string {
 	f, about := r.target.failure, []diagnosis.Cause{diagnosis.AuthenticationRequired, diagnosis.DeniedOrNotFound, diagnosis.Unknown}
 	if !slices.Contains(about, r.verdict.Cause) || f.PullPolicy == "Never" {
@@ -101,21 +101,21 @@ func (c *checker) hints(r result) []string {
 	var out []string
 	for _, e := range r.verdict.Evidence {
 		if e.Fault == diagnosis.FaultSecretUnreadable && e.Credentials().Secret != "" {
-			out = append(out, fmt.Sprintf("# give secret %s too, from a file or from the cluster: kubectl -n %s get secret %s -o yaml | whypull check -f - …", e.Credentials().Secret, f.Namespace, e.Credentials().Secret))
+			out = append(out, fmt.Sprintf("# pass secret %s too, from a file or from the cluster: kubectl -n %s get secret %s -o yaml | whypull check -f - …", e.Credentials().Secret, f.Namespace, e.Credentials().Secret))
 		}
 	}
 	switch {
 	case len(out) > 0:
 	case r.target.account != "":
-		out = append(out, fmt.Sprintf("# service account %s is not in the files; if the cluster's names pull secrets, a new pod gets them", r.target.account))
+		out = append(out, fmt.Sprintf("# service account %s is not in the files; if it has pull secrets in the cluster, new pods use them", r.target.account))
 	case len(f.PullSecrets) == 0 && c.options.DockerConfig == "":
-		out = append(out, "# to check with a login, give a docker config.json: --docker-config")
+		out = append(out, "# to check with credentials, pass a docker config.json with --docker-config")
 	}
 	return out
 }
 
-// adapt puts the agent's evidence into what holds without a cluster: there are
-// no words of a kubelet, no network of a pod, and no pull to follow.
+// adapt removes the evidence that does not apply without a cluster (the kubelet's
+// message, the pod's DNS, the running pull) and adapts the rest.
 func (c *checker) adapt(evidence []diagnosis.Evidence, inPod bool) []diagnosis.Evidence {
 	out := slices.DeleteFunc(slices.Clone(evidence), func(e diagnosis.Evidence) bool {
 		return slices.Contains([]diagnosis.Check{diagnosis.CheckMessage, diagnosis.CheckPodDNS, diagnosis.CheckPull}, e.Check)
@@ -136,7 +136,7 @@ func (c *checker) adapt(evidence []diagnosis.Evidence, inPod bool) []diagnosis.E
 	return out
 }
 
-// clip cuts a summary to the length that the report's contract allows.
+// clip cuts a summary to diagnosis.SummaryLimit bytes.
 func clip(s string) string {
 	const ellipsis = "…"
 	if len(s) <= diagnosis.SummaryLimit {

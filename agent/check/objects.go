@@ -20,13 +20,13 @@ import (
 	"github.com/whypull/whypull/cri/credential"
 )
 
-// defaultNamespace is kubectl's, where nothing else is said.
+// defaultNamespace is the namespace of objects that set none, as in kubectl.
 const defaultNamespace = "default"
 
 // key names an object of one kind.
 type key struct{ namespace, name string }
 
-// pod is a pod, or what a workload makes its pods of.
+// pod is a pod or a workload's pod template.
 type pod struct {
 	at        string // file and document
 	kind      string // "Pod", "Deployment"
@@ -35,16 +35,16 @@ type pod struct {
 	spec      corev1.PodSpec
 }
 
-// objects are what the manifests hold.
+// objects are the objects in the manifests.
 type objects struct {
-	namespace string // of those that name none
+	namespace string // of objects that set none
 	pods      []pod
 	secrets   map[key]kube.Secret
 	accounts  map[key][]string // the pull secrets of service accounts
-	notes     []string         // on what was passed over
+	notes     []string         // on what was ignored
 }
 
-// String tells how much there is, and nothing of the secrets.
+// String returns the numbers of objects, without content.
 func (o *objects) String() string {
 	return fmt.Sprintf("%d pods, %d secrets, %d service accounts", len(o.pods), len(o.secrets), len(o.accounts))
 }
@@ -70,7 +70,7 @@ func loadUnlessCanceled(ctx context.Context, files []string, namespace string, s
 	}
 }
 
-// load reads the manifests. An error names the file, and the document in it.
+// load reads the manifests. Errors name the file and the document in it.
 func load(ctx context.Context, files []string, namespace string, stdin io.Reader) (*objects, error) {
 	o := &objects{namespace: cmp.Or(namespace, defaultNamespace), secrets: map[key]kube.Secret{}, accounts: map[key][]string{}}
 	for _, name := range files {
@@ -89,13 +89,13 @@ func load(ctx context.Context, files []string, namespace string, stdin io.Reader
 		}
 	}
 	if len(o.pods) == 0 {
-		return nil, errors.New("there is no pod in the manifests, and no workload with one" + o.passed())
+		return nil, errors.New("no pod or workload in the manifests" + o.ignored())
 	}
 	return o, nil
 }
 
-// passed tells what there was in place of a pod.
-func (o *objects) passed() string {
+// ignored returns the notes in parentheses; empty if there are none.
+func (o *objects) ignored() string {
 	if len(o.notes) == 0 {
 		return ""
 	}
@@ -106,7 +106,7 @@ func (o *objects) note(format string, args ...any) {
 	o.notes = append(o.notes, fmt.Sprintf(format, args...))
 }
 
-// header is what all objects have.
+// header holds the fields that all objects have.
 type header struct {
 	APIVersion string `json:"apiVersion"`
 	Kind       string `json:"kind"`
@@ -118,8 +118,7 @@ type header struct {
 	Items []json.RawMessage `json:"items"`
 }
 
-// name is what the object is called; one that the API server names ends with
-// "…".
+// name returns the object's name, or generateName with "…" appended.
 func (h header) name() string {
 	if h.Metadata.Name == "" && h.Metadata.GenerateName != "" {
 		return h.Metadata.GenerateName + "…"
@@ -135,8 +134,7 @@ func (h header) group() string {
 	return group
 }
 
-// workload is as much of a workload as is about its pods. The types of
-// k8s.io/api/apps and batch would have the rest as well, which nobody needs.
+// workload holds the pod templates of all kinds of workloads.
 type workload struct {
 	Template corev1.PodTemplateSpec `json:"template"` // of a PodTemplate
 	Spec     struct {
@@ -149,19 +147,19 @@ type workload struct {
 	} `json:"spec"`
 }
 
-// add takes an object in. An item of a list may leave its kind to the list.
+// add adds an object. kind is its default kind, for items of a list.
 func (o *objects) add(ctx context.Context, d document, kind string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	var h header
 	if err := kjson.UnmarshalCaseSensitivePreserveInts(d.json, &h); err != nil {
-		return fmt.Errorf("is no Kubernetes object: %w", err)
+		return fmt.Errorf("not a Kubernetes object: %w", err)
 	}
 	h.Kind = cmp.Or(h.Kind, kind)
 	switch h.group() + "/" + h.Kind {
 	case "/":
-		return errors.New("is no Kubernetes object: it has no kind")
+		return errors.New("not a Kubernetes object: it has no kind")
 	case "/Pod":
 		return o.addPod(d, h)
 	case "/Secret":
@@ -178,7 +176,7 @@ func (o *objects) add(ctx context.Context, d document, kind string) error {
 	if of, isList := strings.CutSuffix(h.Kind, "List"); isList {
 		return o.addList(ctx, d, h, of)
 	}
-	o.note("%s: %s is passed over: whypull knows of no pod in such an object", d.at, strings.TrimSuffix(h.Kind+" "+h.name(), " "))
+	o.note("%s: %s ignored: whypull knows no pods in this kind of object", d.at, strings.TrimSuffix(h.Kind+" "+h.name(), " "))
 	return nil
 }
 
@@ -191,9 +189,8 @@ func (o *objects) addList(ctx context.Context, d document, h header, kind string
 	return nil
 }
 
-// decode reads an object as the API server does: names of fields count as they
-// are written. Unknown ones, which it drops, are noted where they begin with
-// prefix.
+// decode decodes an object as the API server does, with case-sensitive field
+// names. Unknown fields that begin with prefix are noted.
 func (o *objects) decode(d document, h header, into any, prefix string) error {
 	strict, err := kjson.UnmarshalStrict(d.json, into)
 	if err != nil {
@@ -202,13 +199,13 @@ func (o *objects) decode(d document, h header, into any, prefix string) error {
 	for _, e := range strict {
 		field := strings.TrimPrefix(e.Error(), `unknown field "`)
 		if strings.HasPrefix(field, prefix) && !strings.HasPrefix(field, "status.") {
-			o.note("%s: %s %s: %s, which has no effect", d.at, h.Kind, h.name(), e)
+			o.note("%s: %s %s: %s ignored", d.at, h.Kind, h.name(), e)
 		}
 	}
 	return nil
 }
 
-// in is the namespace of an object.
+// in returns the namespace of an object.
 func (o *objects) in(h header) string { return cmp.Or(h.Metadata.Namespace, o.namespace) }
 
 func (o *objects) addPod(d document, h header) error {
@@ -229,7 +226,7 @@ func (o *objects) addWorkload(d document, h header, prefix string, spec func(*wo
 
 func (o *objects) keep(d document, h header, spec corev1.PodSpec) error {
 	if len(spec.Containers)+len(spec.InitContainers)+len(spec.EphemeralContainers) == 0 {
-		return fmt.Errorf("%s %s: there is no container in it", h.Kind, h.name())
+		return fmt.Errorf("%s %s: no containers", h.Kind, h.name())
 	}
 	o.pods = append(o.pods, pod{at: d.at.String(), kind: h.Kind, namespace: o.in(h), name: h.name(), spec: spec})
 	return nil
@@ -248,7 +245,7 @@ func (o *objects) addSecret(d document, h header) error {
 	}
 	k := key{o.in(h), s.Name}
 	if _, twice := o.secrets[k]; twice {
-		o.note("%s: secret %s of namespace %s is there twice, and the last counts", d.at, k.name, k.namespace)
+		o.note("%s: secret %s in namespace %s is defined twice; the last one counts", d.at, k.name, k.namespace)
 	}
 	o.secrets[k] = kube.Secret{
 		Namespace: k.namespace, Name: k.name, Type: string(cmp.Or(s.Type, corev1.SecretTypeOpaque)), UID: string(s.UID),
@@ -257,8 +254,8 @@ func (o *objects) addSecret(d document, h header) error {
 	return nil
 }
 
-// newest is when an object that was read from a cluster was last written; zero
-// for one that was not.
+// newest returns when an object from a cluster was last written; zero for one that
+// is not from a cluster.
 func newest(m metav1.ObjectMeta) time.Time {
 	t := m.CreationTimestamp.Time
 	for _, f := range m.ManagedFields {
@@ -278,7 +275,7 @@ func (o *objects) addAccount(d document, h header) error {
 	return nil
 }
 
-// named are the names that the kubelet looks at.
+// named returns the names in refs, without the empty ones that the kubelet skips.
 func named(refs []corev1.LocalObjectReference) []string {
 	var out []string
 	for _, r := range refs {
@@ -289,10 +286,9 @@ func named(refs []corev1.LocalObjectReference) []string {
 	return out
 }
 
-// pullSecrets are the names of the pod's pull secrets: its own or, where it has
-// none, those of its service account (admission plugin ServiceAccount, which
-// looks at the list and not at what is in it). unknown is the service account
-// if that would count, and is not in the manifests.
+// pullSecrets returns the names of the pod's pull secrets: its own or, if its list
+// is empty, those of its service account (admission plugin ServiceAccount). unknown
+// is the service account if it is needed and not in the manifests.
 func (o *objects) pullSecrets(p pod) (names []string, unknown string) {
 	if len(p.spec.ImagePullSecrets) > 0 {
 		return named(p.spec.ImagePullSecrets), ""
@@ -305,13 +301,13 @@ func (o *objects) pullSecrets(p pod) (names []string, unknown string) {
 	return names, ""
 }
 
-// account is the pod's service account, as the API server completes it.
+// account returns the pod's service account, with the API server's default.
 func (p pod) account() string {
 	return cmp.Or(p.spec.ServiceAccountName, p.spec.DeprecatedServiceAccount, "default")
 }
 
-// elsewhere are the other namespaces for which the manifests have a secret of
-// the name.
+// elsewhere returns the other namespaces in which the manifests have a secret of
+// the same name.
 func (o *objects) elsewhere(k key) []string {
 	var out []string
 	for other := range maps.Keys(o.secrets) {

@@ -21,7 +21,7 @@ func loaded(t *testing.T, text string) *objects {
 	return o
 }
 
-// template is a pod template's spec with one container.
+// template returns a pod template's spec with one container.
 const template = `{spec: {containers: [{name: app, image: hub.example/app}]}}`
 
 func TestKinds(t *testing.T) {
@@ -55,7 +55,7 @@ func TestKinds(t *testing.T) {
 	}
 }
 
-// Kinds of other groups are others, whatever their name is.
+// A kind with the same name in another group is another kind.
 func TestNotes(t *testing.T) {
 	t.Parallel()
 	o := loaded(t, `apiVersion: v1
@@ -79,14 +79,14 @@ status: {unheardOf: true}
 {apiVersion: v1, kind: Secret, metadata: {name: s}}
 `)
 	want := []string{
-		`standard input, document 1: Pod web: unknown field "spec.containers[0].imagePullpolicy", which has no effect`,
-		`standard input, document 1: Pod web: unknown field "spec.imagepullsecrets", which has no effect`,
-		"standard input, document 2: Job v is passed over: whypull knows of no pod in such an object",
-		"standard input, document 3: ConfigMap c-… is passed over: whypull knows of no pod in such an object",
-		"standard input, document 4: Thing is passed over: whypull knows of no pod in such an object",
-		`standard input, document 5: Deployment d: unknown field "spec.template.spec.pullSecrets", which has no effect`,
-		`standard input, document 6: Secret s: unknown field "dta", which has no effect`,
-		"standard input, document 7: secret s of namespace default is there twice, and the last counts",
+		`standard input, document 1: Pod web: unknown field "spec.containers[0].imagePullpolicy" ignored`,
+		`standard input, document 1: Pod web: unknown field "spec.imagepullsecrets" ignored`,
+		"standard input, document 2: Job v ignored: whypull knows no pods in this kind of object",
+		"standard input, document 3: ConfigMap c-… ignored: whypull knows no pods in this kind of object",
+		"standard input, document 4: Thing ignored: whypull knows no pods in this kind of object",
+		`standard input, document 5: Deployment d: unknown field "spec.template.spec.pullSecrets" ignored`,
+		`standard input, document 6: Secret s: unknown field "dta" ignored`,
+		"standard input, document 7: secret s in namespace default is defined twice; the last one counts",
 	}
 	got := slices.Clone(o.notes)
 	slices.Sort(got)
@@ -101,19 +101,19 @@ status: {unheardOf: true}
 func TestBadManifests(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
-		"":                                "there is no pod in the manifests, and no workload with one",
-		"{kind: Service, apiVersion: v1}": "there is no pod in the manifests, and no workload with one (standard input, document 1: Service is passed over: whypull knows of no pod in such an object)",
-		"a: 1":                            "standard input, document 1: is no Kubernetes object: it has no kind",
-		"[1, 2]":                          "standard input, document 1: is no Kubernetes object: json: cannot unmarshal array",
-		"just text":                       "standard input, document 1: is no Kubernetes object: json: cannot unmarshal string",
+		"":                                "no pod or workload in the manifests",
+		"{kind: Service, apiVersion: v1}": "no pod or workload in the manifests (standard input, document 1: Service ignored: whypull knows no pods in this kind of object)",
+		"a: 1":                            "standard input, document 1: not a Kubernetes object: it has no kind",
+		"[1, 2]":                          "standard input, document 1: not a Kubernetes object: json: cannot unmarshal array",
+		"just text":                       "standard input, document 1: not a Kubernetes object: json: cannot unmarshal string",
 		"a: 1\n b: {\n":                   "standard input, document 1: line 2: mapping values are not allowed in this context",
 		"kind: Pod\n---\na: [\n":          "standard input, document 2: line 3: did not find expected node content",
 		"# c\n---\nkind: Pod\nkind: Pod":  `standard input, document 1: line 4: key "kind" already set in map`,
 		"image: {{ .Values.image }}":      "standard input, document 1: ",
 		"a: \x01":                         "standard input, document 1: control characters are not allowed",
-		"{kind: Pod, apiVersion: v1, metadata: {name: web}}":                                  "standard input, document 1: Pod web: there is no container in it",
+		"{kind: Pod, apiVersion: v1, metadata: {name: web}}":                                  "standard input, document 1: Pod web: no containers",
 		"{kind: Pod, apiVersion: v1, metadata: {name: web}, spec: {containers: x}}":           "standard input, document 1: Pod web: json: cannot unmarshal string into Go struct field PodSpec.spec.containers",
-		"{kind: List, apiVersion: v1, items: [{kind: List, items: [{}]}]}":                    "standard input, document 1: item 1: item 1: is no Kubernetes object: it has no kind",
+		"{kind: List, apiVersion: v1, items: [{kind: List, items: [{}]}]}":                    "standard input, document 1: item 1: item 1: not a Kubernetes object: it has no kind",
 		"{kind: Secret, apiVersion: v1, metadata: {name: s}, data: {a: '" + password + "!'}}": "standard input, document 1: Secret s: illegal base64 data at input byte",
 		"{kind: Secret, apiVersion: v1, metadata: {name: s}, data: [" + password + "]}":       "standard input, document 1: Secret s: json: cannot unmarshal array",
 		"{kind: Secret, apiVersion: v1, metadata: {name: s}, stringData: {p: 12345678}}":      "standard input, document 1: Secret s: json: cannot unmarshal number into Go struct field",
@@ -130,7 +130,7 @@ func TestBadManifests(t *testing.T) {
 	}
 }
 
-// Objects may be in any file, before or after what names them.
+// Objects may be in any file, before or after their references.
 func TestSeveralFiles(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -151,8 +151,8 @@ func TestSeveralFiles(t *testing.T) {
 	}
 }
 
-// A service account's secrets go into a pod that has none, and are not added to
-// those that it has (admission plugin ServiceAccount).
+// A pod gets its service account's secrets only if it has none of its own
+// (admission plugin ServiceAccount).
 func TestPullSecrets(t *testing.T) {
 	t.Parallel()
 	const accounts = `
@@ -206,8 +206,8 @@ stringData: {b: plain}
 		t.Errorf("got %v, error %v, want %v", got, err, want)
 	}
 	for name, want := range map[string]string{
-		"s": "secret s of namespace shop is not in the files, so it was not tried; it may be in the cluster; the one of that name in the files is for namespace a, b, default, and does not count",
-		"t": "secret t of namespace shop is not in the files, so it was not tried; it may be in the cluster",
+		"s": "secret s in namespace shop is not in the files, so it was not tried; it may exist in the cluster; the files have that name only in other namespaces: a, b, default",
+		"t": "secret t in namespace shop is not in the files, so it was not tried; it may exist in the cluster",
 	} {
 		if _, err := (fromFiles{o}).Secret(t.Context(), "shop", name); err == nil || err.Error() != want {
 			t.Errorf("%s: error %v, want %s", name, err, want)

@@ -9,10 +9,10 @@ import (
 	"github.com/whypull/whypull/agent/probe"
 )
 
-// atOnce is how many images are checked at a time.
+// atOnce is the number of images checked concurrently.
 const atOnce = 4
 
-// writer shows what is found, in the order of the targets.
+// writer writes the output, in the order of the targets.
 type writer interface {
 	begin(c *checker, targets []target)
 	target(c *checker, t target)
@@ -22,15 +22,15 @@ type writer interface {
 	end(c *checker, all []result) error
 }
 
-// examination is one image under way. What comes over live is in all as well.
+// examination is a running check of one image. Evidence from live is also in all.
 type examination struct {
 	first, live, all chan []diagnosis.Evidence
 }
 
-// mostLive is how much evidence of an image may wait to be shown.
+// mostLive is the buffer size for evidence of an image that is not shown yet.
 const mostLive = 64
 
-// run checks all targets, a few at a time, and shows them one by one.
+// run checks all targets, atOnce at a time, and shows them one by one.
 func (c *checker) run(ctx context.Context, targets []target, w writer) (pullable bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -57,7 +57,7 @@ func (c *checker) run(ctx context.Context, targets []target, w writer) (pullable
 	return pullable, w.end(c, results)
 }
 
-// follow shows the evidence of one image as it comes, and returns all of it.
+// follow shows the evidence about one image as it arrives, and returns all of it.
 func (c *checker) follow(ctx context.Context, x examination, t target, w writer) ([]diagnosis.Evidence, error) {
 	shown := 0
 	show := func(all []diagnosis.Evidence) {
@@ -74,7 +74,7 @@ func (c *checker) follow(ctx context.Context, x examination, t target, w writer)
 			for len(x.live) > 0 {
 				show(<-x.live)
 			}
-			if ctx.Err() != nil { // a check that was cut short is no evidence
+			if ctx.Err() != nil { // canceled checks are no evidence
 				w.evidence(t, nil)
 				return nil, ctx.Err()
 			}
@@ -89,7 +89,7 @@ func (c *checker) follow(ctx context.Context, x examination, t target, w writer)
 	}
 }
 
-// start begins the examinations; they go on while the earlier ones are shown.
+// start starts the examinations, which run while earlier ones are shown.
 func (c *checker) start(ctx context.Context, targets []target) []examination {
 	exams := make([]examination, len(targets))
 	for i := range exams {
@@ -116,7 +116,7 @@ func (c *checker) start(ctx context.Context, targets []target) []examination {
 		go func() {
 			for i := range next {
 				f := targets[i].failure
-				f.UID = strconv.Itoa(i) // by which its evidence is known
+				f.UID = strconv.Itoa(i) // identifies the target in Found
 				first, all := collector.Collect(ctx, f, false)
 				exams[i].first <- first
 				exams[i].all <- <-all
@@ -135,7 +135,7 @@ func receive(ctx context.Context, from <-chan []diagnosis.Evidence) ([]diagnosis
 	}
 }
 
-// quickly tells of the checks that need no network.
+// quickly reports whether evidence is from a check that needs no network.
 func quickly(e diagnosis.Evidence) bool {
 	return e.Check == diagnosis.CheckImage || e.Check == diagnosis.CheckCredentials
 }

@@ -15,16 +15,16 @@ import (
 	"github.com/whypull/whypull/agent/diagnosis"
 )
 
-// look is how text is shown.
+// look is the style of the text output.
 type look struct {
 	terminal bool
-	colours  bool // only on a terminal
-	ascii    bool // where the locale has no UTF-8
+	colors   bool // only on a terminal
+	ascii    bool // the locale is not UTF-8
 }
 
-// lookOf is the look that fits the output: colours where it is a terminal, unless
-// NO_COLOR is set to anything; what is not ASCII where the locale is of UTF-8
-// (POSIX: LC_ALL, else LC_CTYPE, else LANG).
+// lookOf returns the look for an output: colors on a terminal unless NO_COLOR is
+// set, and characters beyond ASCII if the locale is UTF-8 (POSIX: LC_ALL, else
+// LC_CTYPE, else LANG).
 func lookOf(out io.Writer, env func(string) (string, bool)) look {
 	get := func(name string) string {
 		value, _ := env(name)
@@ -34,35 +34,35 @@ func lookOf(out io.Writer, env func(string) (string, bool)) look {
 	f, isFile := out.(*os.File)
 	terminal := isFile && term.IsTerminal(int(f.Fd())) && get("TERM") != "dumb"
 	return look{
-		terminal: terminal, colours: terminal && get("NO_COLOR") == "",
+		terminal: terminal, colors: terminal && get("NO_COLOR") == "",
 		ascii: !strings.Contains(locale, "UTF-8") && !strings.Contains(locale, "UTF8"),
 	}
 }
 
-// sign is what stands before a line.
+// sign is the mark at the beginning of a line.
 type sign int
 
 const (
-	signNone sign = iota // not run, or no matter
+	signNone sign = iota // not run or irrelevant
 	signGood
 	signBad
-	signOpen // could not tell
+	signOpen // inconclusive
 )
 
 func (l look) mark(s sign) string {
-	marks, colours := []string{"–", "✓", "✗", "?"}, []string{"2", "32", "31", "33"}
+	marks, colors := []string{"–", "✓", "✗", "?"}, []string{"2", "32", "31", "33"}
 	if l.ascii {
 		marks = []string{"-", "+", "x", "?"}
 	}
-	if !l.colours {
+	if !l.colors {
 		return marks[s]
 	}
-	return "\x1b[" + colours[s] + "m" + marks[s] + "\x1b[0m"
+	return "\x1b[" + colors[s] + "m" + marks[s] + "\x1b[0m"
 }
 
-// plain makes one line of a text from a file or a registry that stays where it
-// is put: without what moves the cursor, breaks the line or turns the direction
-// of writing.
+// plain returns a text from a file or a registry as one line that is safe to show
+// on a terminal: without characters that move the cursor, break the line or change
+// the direction of text.
 func (l look) plain(s string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
@@ -75,7 +75,7 @@ func (l look) plain(s string) string {
 	}, l.spelled(s))
 }
 
-// spelled writes whypull's own few signs in ASCII.
+// spelled replaces whypull's own non-ASCII characters if the look is ASCII.
 func (l look) spelled(s string) string {
 	if !l.ascii {
 		return s
@@ -83,11 +83,11 @@ func (l look) spelled(s string) string {
 	return strings.NewReplacer("…", "...", "–", "-", "“", `"`, "”", `"`).Replace(s)
 }
 
-// text writes for people.
+// text writes the text output.
 type text struct {
 	out  io.Writer
 	look look
-	err  error // the first of writing
+	err  error // the first write error
 }
 
 func newText(out io.Writer, l look) *text { return &text{out: out, look: l} }
@@ -103,14 +103,14 @@ func (t *text) line(format string, args ...any) {
 	}
 }
 
-// waiting shows on a terminal what is being waited for, until evidence comes.
+// waiting shows on a terminal what is being checked, until evidence arrives.
 func (t *text) waiting(at target) {
 	if t.look.terminal && at.failure.Registry != "" {
-		_, _ = fmt.Fprint(t.out, t.look.plain(fmt.Sprintf("  … asking for %s", at.failure.Registry)))
+		_, _ = fmt.Fprint(t.out, t.look.plain(fmt.Sprintf("  … checking %s", at.failure.Registry)))
 	}
 }
 
-// arrived takes away what waiting has shown.
+// arrived erases what waiting has shown.
 func (t *text) arrived() {
 	if t.look.terminal {
 		_, _ = fmt.Fprint(t.out, "\r\x1b[K")
@@ -122,7 +122,7 @@ func (t *text) marked(indent string, s sign, format string, args ...any) {
 }
 
 func (t *text) begin(c *checker, _ []target) {
-	t.line("on %s, for %s; %s", c.name, platforms.Format(c.platform), c.runtimeSays)
+	t.line("on %s, platform %s; %s", c.name, platforms.Format(c.platform), c.runtimeSays)
 	for _, n := range append(c.notes, c.objects.notes...) {
 		t.line("note: %s", n)
 	}
@@ -159,8 +159,8 @@ func (t *text) evidence(at target, all []diagnosis.Evidence) {
 	}
 }
 
-// signOf is a check's sign. That an image is not there yet, or that there is no
-// pull secret, is no failure by itself.
+// signOf returns the sign for a piece of evidence. An image that is not present
+// yet and a missing pull secret alone are no failures.
 func signOf(e diagnosis.Evidence, policy string) sign {
 	switch {
 	case e.Fault == diagnosis.FaultNoCredentials, e.Fault == diagnosis.FaultImageAbsent && policy != "Never":
@@ -198,7 +198,7 @@ func (t *text) end(_ *checker, all []result) error {
 	return t.err
 }
 
-// good are those that can be pulled.
+// good returns the results that can be pulled.
 func good(all []result) []result {
 	var out []result
 	for _, r := range all {

@@ -17,7 +17,7 @@ func TestLook(t *testing.T) {
 		"": true, "LANG=C": true, "LANG=C.UTF-8": false, "LANG=de_DE.utf8": false, "LANG=en_US.ISO-8859-1": true,
 		"LC_ALL=C LANG=C.UTF-8": true, "LC_ALL=C.UTF-8 LANG=C": false, "LC_CTYPE=C.UTF-8 LANG=C": false, "LC_ALL= LC_CTYPE=C LANG=C.UTF-8": true,
 	} {
-		if got := lookOf(&bytes.Buffer{}, environment(env)); got.ascii != ascii || got.colours {
+		if got := lookOf(&bytes.Buffer{}, environment(env)); got.ascii != ascii || got.colors {
 			t.Errorf("%s: %+v", env, got)
 		}
 	}
@@ -26,20 +26,20 @@ func TestLook(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer file.Close() //nolint:errcheck // of a test
-	if lookOf(file, environment("TERM=xterm")).colours {
-		t.Error("colours in a file")
+	if lookOf(file, environment("TERM=xterm")).colors {
+		t.Error("colors in a file")
 	}
 	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer null.Close() //nolint:errcheck // of a test
-	if lookOf(null, environment("TERM=xterm")).colours {
-		t.Error("colours in a device that is no terminal")
+	if lookOf(null, environment("TERM=xterm")).colors {
+		t.Error("colors in a device that is no terminal")
 	}
 }
 
-// A terminal gets colours, unless it or its user wants none.
+// A terminal gets colors unless it is dumb or NO_COLOR is set.
 func TestLookOfTerminal(t *testing.T) {
 	t.Parallel()
 	terminal, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
@@ -49,20 +49,19 @@ func TestLookOfTerminal(t *testing.T) {
 	defer terminal.Close() //nolint:errcheck // of a test
 	for env, want := range map[string]bool{"TERM=xterm": true, "": true, "NO_COLOR=1": false, "NO_COLOR=": true, "TERM=dumb": false} {
 		got := lookOf(terminal, environment(env))
-		if got.colours != want || got.terminal != (env != "TERM=dumb") {
+		if got.colors != want || got.terminal != (env != "TERM=dumb") {
 			t.Errorf("%s: %+v", env, got)
 		}
 	}
 }
 
-// On a terminal people see what is waited for; elsewhere nothing is written that
-// has to be taken back.
+// What is being checked is shown only on a terminal, where it can be erased.
 func TestWaiting(t *testing.T) {
 	t.Parallel()
 	at := target{failure: diagnosis.Failure{Registry: "hub.\x1bexample", Node: "n"}}
 	for l, want := range map[look]string{
 		{}:               "  ✓ image       the image is on node n\n",
-		{terminal: true}: "  … asking for hub.example\r\x1b[K  ✓ image       the image is on node n\n",
+		{terminal: true}: "  … checking hub.example\r\x1b[K  ✓ image       the image is on node n\n",
 	} {
 		var out strings.Builder
 		w := newText(&out, l)
@@ -75,7 +74,7 @@ func TestWaiting(t *testing.T) {
 	}
 }
 
-// environment is one of the variables in text.
+// environment returns a lookup function for the variables in text.
 func environment(text string) func(string) (string, bool) {
 	return func(name string) (string, bool) {
 		for setting := range strings.FieldsSeq(text) {
@@ -90,10 +89,10 @@ func environment(text string) func(string) (string, bool) {
 func TestMarks(t *testing.T) {
 	t.Parallel()
 	for l, want := range map[look]string{
-		{}:                           "– ✓ ✗ ?",
-		{ascii: true}:                "- + x ?",
-		{colours: true}:              "\x1b[2m–\x1b[0m \x1b[32m✓\x1b[0m \x1b[31m✗\x1b[0m \x1b[33m?\x1b[0m",
-		{ascii: true, colours: true}: "\x1b[2m-\x1b[0m \x1b[32m+\x1b[0m \x1b[31mx\x1b[0m \x1b[33m?\x1b[0m",
+		{}:                          "– ✓ ✗ ?",
+		{ascii: true}:               "- + x ?",
+		{colors: true}:              "\x1b[2m–\x1b[0m \x1b[32m✓\x1b[0m \x1b[31m✗\x1b[0m \x1b[33m?\x1b[0m",
+		{ascii: true, colors: true}: "\x1b[2m-\x1b[0m \x1b[32m+\x1b[0m \x1b[31mx\x1b[0m \x1b[33m?\x1b[0m",
 	} {
 		if got := strings.Join([]string{l.mark(signNone), l.mark(signGood), l.mark(signBad), l.mark(signOpen)}, " "); got != want {
 			t.Errorf("%+v: %q", l, got)
@@ -137,14 +136,14 @@ func TestSigns(t *testing.T) {
 	}
 }
 
-// broken is an output that takes nothing.
+// broken is an output that cannot be written to.
 type broken struct{}
 
 var errBroken = errors.New("no space left on device")
 
 func (broken) Write([]byte) (int, error) { return 0, errBroken }
 
-// What could not be written is an error, whatever came of the checks.
+// A write error is returned, whatever the result of the checks.
 func TestOutputBreaks(t *testing.T) {
 	t.Parallel()
 	for _, output := range []string{"text", "json"} {

@@ -32,9 +32,9 @@ func TestCheckStatus(t *testing.T) {
 		stderr string // is
 	}{
 		"help":               {args: []string{"--help"}, status: 0, stdout: "Exit status: 0 if all images can be pulled"},
-		"nothing":            {status: 2, stderr: "whypull: name an image, or manifests with -f"},
+		"nothing":            {status: 2, stderr: "whypull: pass an image, or manifests with -f"},
 		"two images":         {args: []string{"a", "b"}, status: 2, stderr: "whypull: accepts at most 1 arg(s), received 2"},
-		"both":               {args: []string{"a", "-f", manifest}, status: 2, stderr: "whypull: name an image or manifests, not both"},
+		"both":               {args: []string{"a", "-f", manifest}, status: 2, stderr: "whypull: pass an image or manifests, not both"},
 		"unknown flag":       {args: []string{"--nonsense"}, status: 2, stderr: "whypull: unknown flag: --nonsense"},
 		"output":             {args: []string{"a", "-o", "xml"}, status: 2, stderr: `whypull: --output or WHYPULL_OUTPUT: output "xml": want text or json`},
 		"invalid name":       {args: []string{"Not/Valid"}, status: 1, stdout: "InvalidImageName (Confirmed)"},

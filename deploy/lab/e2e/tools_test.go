@@ -543,9 +543,9 @@ func (p programs) checksElsewhere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	none, runtime := []string{"check", "--host-root=" + t.TempDir(), "-o", "json"}, "there is no container runtime socket at "
+	none, runtime := []string{"check", "--host-root=" + t.TempDir(), "-o", "json"}, "no container runtime socket at "
 	if _, err := os.Stat("/run/containerd/containerd.sock"); err == nil { // this machine has a runtime that is not the lab's
-		none, runtime = append(none, "--cri-socket="), "no container runtime is asked"
+		none, runtime = append(none, "--cri-socket="), "no container runtime used"
 	}
 	for tag, want := range map[string]struct {
 		status int
