@@ -56,30 +56,30 @@ func agentCommand() *cobra.Command {
 	var o agentOptions
 	cmd := &cobra.Command{
 		Use:   "agent",
-		Short: "Watches the pods of one node and diagnoses failed pulls (the DaemonSet's process)",
+		Short: "Watch the pods of one node and diagnose failed image pulls; runs as a DaemonSet",
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Context()) },
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.node, "node-name", "", "name of this node's Node object")
-	f.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig for the API server; empty: the pod's service account")
+	f.StringVar(&o.kubeconfig, "kubeconfig", "", "path to a kubeconfig for the API server; the pod's service account when empty")
 	f.StringVar(&o.criSocket, "cri-socket", "unix:///run/containerd/containerd.sock", "the container runtime's CRI socket")
-	f.StringVar(&o.hostRoot, "host-root", "/", "where the node's file system is mounted; its /etc is read")
-	f.StringVar(&o.registryDir, "registry-config-path", "", "the node's folder of hosts.toml files; empty: as containerd's config.toml says")
-	f.StringVar(&o.containerd, "containerd-config", "/etc/containerd/config.toml", "containerd's configuration file on the node (k3s and rke2 have it elsewhere)")
-	f.StringVar(&o.kubeletDir, "kubelet-root-dir", "/var/lib/kubelet", "the kubelet's --root-dir; its records of pulled images and its config.json are read where mounted")
-	f.StringVar(&o.providers, "image-credential-provider-config", "", "the kubelet's flag of this name; empty: looked for in the kubelet's unit files")
-	f.StringVar(&o.secretAccess, "secret-access", "auto", "how pull secrets are read: auto, impersonate, direct or none")
-	f.BoolVar(&o.policy, "require-admission-policy", true, "write nothing before the API server has refused dry runs that the admission policies forbid")
-	f.StringVar(&o.listen, "listen-address", ":9779", "address for /metrics, /healthz and /readyz")
+	f.StringVar(&o.hostRoot, "host-root", "/", "directory at which the node's root file system is mounted")
+	f.StringVar(&o.registryDir, "registry-config-path", "", "the node's directory of hosts.toml files; read from containerd's config.toml when empty")
+	f.StringVar(&o.containerd, "containerd-config", "/etc/containerd/config.toml", "containerd's configuration file on the node (k3s and RKE2 use another path)")
+	f.StringVar(&o.kubeletDir, "kubelet-root-dir", "/var/lib/kubelet", "the kubelet's --root-dir, with its records of pulled images and its config.json, if mounted")
+	f.StringVar(&o.providers, "image-credential-provider-config", "", "path to the kubelet's CredentialProviderConfig file; detected from the kubelet's unit when empty")
+	f.StringVar(&o.secretAccess, "secret-access", "auto", "access to pull secrets: auto, impersonate, direct or none")
+	f.BoolVar(&o.policy, "require-admission-policy", true, "write to the API server only after dry runs have proved that it enforces the admission policies")
+	f.StringVar(&o.listen, "listen-address", ":9779", "listen address for /metrics, /healthz and /readyz")
 	f.StringVar(&o.metricsAuth, "metrics-auth", "none", "authentication for /metrics: none or token (bearer tokens whose user may get the nonResourceURL /metrics)")
-	f.BoolVar(&o.podLabels, "metrics-pod-labels", true, "export the metrics that name pods; counts are exported in any case")
-	f.BoolVar(&o.podNetwork, "pod-network", false, "enter the network namespaces of pods to ask for names there (wants SYS_ADMIN); else their name servers are asked from the node's network")
-	f.StringVar(&o.pullRetry, "pull-retry", "", "how a failed pull is tried again where that can add to the verdict: isolated, replay or off; empty: isolated with containerd, else replay")
-	f.StringVar(&o.retryBytes, "pull-retry-max-bytes", "512Mi", "the largest image, compressed, that is pulled again; larger ones are replayed")
-	f.DurationVar(&o.stallAfter, "pull-stall-after", probe.DefaultStallAfter, "how long a running pull receives nothing before it is said to have stalled")
-	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
-	f.StringVar(&o.logFormat, "log-format", "json", "json or text")
+	f.BoolVar(&o.podLabels, "metrics-pod-labels", true, "export of the metrics that name pods; counts are always exported")
+	f.BoolVar(&o.podNetwork, "pod-network", false, "DNS lookups in the network namespaces of pods (requires SYS_ADMIN); from the node's network when false")
+	f.StringVar(&o.pullRetry, "pull-retry", "", "method of the pull retry: isolated, replay or off; isolated with containerd and replay otherwise when empty")
+	f.StringVar(&o.retryBytes, "pull-retry-max-bytes", "512Mi", "maximum compressed size of an image for an isolated pull retry; larger ones are replayed")
+	f.DurationVar(&o.stallAfter, "pull-stall-after", probe.DefaultStallAfter, "time without a received byte after which a running pull counts as stalled")
+	f.StringVar(&o.logLevel, "log-level", "info", "log level: debug, info, warn or error")
+	f.StringVar(&o.logFormat, "log-format", "json", "log format: json or text")
 	twins(f)
 	return cmd
 }
@@ -92,13 +92,13 @@ func (o agentOptions) run(ctx context.Context) error {
 	klog.SetSlogLogger(log.With("from", "client-go"))
 	takeStandardLog(log)
 	if o.node == "" {
-		return wrong("node-name", errors.New("the node's name is missing"))
+		return wrong("node-name", errors.New("missing; want the name of this node, such as worker-3"))
 	}
-	if o.listen == "" { // package net would take it for any port of any address
-		return wrong("listen-address", errors.New("the address is empty"))
+	if o.listen == "" { // package net would listen on any port
+		return wrong("listen-address", errors.New("empty; want an address, such as :9779"))
 	}
 	if o.stallAfter <= 0 {
-		return wrong("pull-stall-after", errors.New("the time is not positive"))
+		return wrong("pull-stall-after", errors.New("want a positive duration, such as 1m"))
 	}
 	client, err := o.client()
 	if err != nil {
@@ -155,7 +155,7 @@ func (o agentOptions) restConfig() (*rest.Config, error) {
 	return cfg, nil
 }
 
-// serve runs the parts until the context ends or the listener fails.
+// serve runs the agent's components until the context ends or the listener fails.
 func (o agentOptions) serve(ctx context.Context, log *slog.Logger, client *kube.Client, runtime *cri.Runtime) error {
 	protect, err := protection(o.metricsAuth, client, log)
 	if err != nil {
@@ -210,7 +210,7 @@ func (o agentOptions) newMetrics() *report.Metrics {
 	return report.NewMetricsWithoutPods(version)
 }
 
-// writer returns what writes to the API server, and what has to run beside it.
+// writer returns the writer to the API server and a function to run with the agent.
 func (o agentOptions) writer(client *kube.Client, metrics *report.Metrics, log *slog.Logger) (report.Writer, func(context.Context)) {
 	if !o.policy {
 		log.Warn("admission policies are not required")
@@ -224,8 +224,7 @@ func (o agentOptions) registries() nodeconfig.Options {
 	return nodeconfig.Options{Root: o.hostRoot, CertsDir: o.registryDir, ConfigFile: o.containerd, Version: version}
 }
 
-// watchFailure logs what keeps the watch from working; the reflector tries
-// again by itself.
+// watchFailure logs errors of the watch; the reflector retries.
 func watchFailure(log *slog.Logger) func(error) {
 	return func(err error) { log.Warn("watch on pods failed", "err", err) }
 }
@@ -250,7 +249,7 @@ func serve(ctx context.Context, s *http.Server, l net.Listener) error {
 		defer close(closed)
 		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
 		defer cancel()
-		if s.Shutdown(grace) != nil { // whoever still asks is cut off
+		if s.Shutdown(grace) != nil { // close the remaining connections
 			_ = s.Close()
 		}
 	})
