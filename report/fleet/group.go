@@ -60,7 +60,7 @@ func commonOf(cause diagnosis.Cause) common {
 		return commonSecret
 	case diagnosis.RepositoryNotFound, diagnosis.AccessDenied, diagnosis.DeniedOrNotFound:
 		return commonRepository
-	case diagnosis.DiskFull, diagnosis.ImageStoreCorrupt, diagnosis.RuntimeError, diagnosis.PullThrottled, diagnosis.SandboxImageFailed:
+	case diagnosis.PullThrottled:
 		return commonNode
 	case diagnosis.AuthenticationRequired, diagnosis.CredentialProviderFailed, diagnosis.RegistryNameNotFound, diagnosis.DNSFailure,
 		diagnosis.ConnectionRefused, diagnosis.ConnectionTimeout, diagnosis.NetworkUnreachable, diagnosis.TLSUntrusted,
@@ -68,22 +68,26 @@ func commonOf(cause diagnosis.Cause) common {
 		diagnosis.ProxyFailed, diagnosis.MirrorFailed, diagnosis.RegistryConfigInvalid, diagnosis.RateLimited,
 		diagnosis.RegistryError, diagnosis.PullTimeout, diagnosis.PullStalled, diagnosis.NotReproducible:
 		return commonRegistry
-	default: // causes of the image itself, and future ones
-		return commonImage
 	}
+	if fixedOnNode(cause) {
+		return commonNode
+	}
+	return commonImage // also for causes of later versions
+}
+
+// fixedOnNode reports whether a cause is fixed by whoever runs the node.
+func fixedOnNode(cause diagnosis.Cause) bool {
+	return slices.ContainsFunc(diagnosis.Catalogue(), func(e diagnosis.Entry) bool {
+		return e.Cause == cause && e.Fixer == diagnosis.FixNode
+	})
 }
 
 // nodeSpecific reports whether a cause can differ between nodes for the same
 // image: the node has to be fixed, or it depends on where the node is.
 func nodeSpecific(cause diagnosis.Cause) bool {
-	if slices.Contains([]diagnosis.Cause{
+	return fixedOnNode(cause) || slices.Contains([]diagnosis.Cause{
 		diagnosis.RegistryNameNotFound, diagnosis.ConnectionRefused, diagnosis.TLSExpired, diagnosis.PlatformMismatch,
-	}, cause) {
-		return true
-	}
-	return slices.ContainsFunc(diagnosis.Catalogue(), func(e diagnosis.Entry) bool {
-		return e.Cause == cause && e.Fixer == diagnosis.FixNode
-	})
+	}, cause)
 }
 
 // key returns the group that a container belongs to, without members, and the
