@@ -487,6 +487,15 @@ var catalogue = []row{ //nolint:gochecknoglobals // never written
 	},
 	{
 		Entry: Entry{
+			Cause: ImageVolumeUnsupported, Label: "image_volume_unsupported", Title: "Image volumes not supported", Fixer: FixNode,
+			Meaning: "The node's container runtime does not support image volumes.",
+			Advice:  "Upgrade the node's runtime to containerd 2.1, CRI-O 1.31 or later, or use a volume of another type.",
+		},
+		remedy: imageVolumeRemedy,
+		retry:  retryTellsNoMore, onNode: true,
+	},
+	{
+		Entry: Entry{
 			Cause: RuntimeError, Label: "runtime_error", Title: "Runtime error", Transient: true, Fixer: FixNode,
 			Meaning: "The container runtime failed on the node, whatever the registry says.",
 			Advice:  "Read the runtime's log on the node.",

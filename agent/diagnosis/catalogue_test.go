@@ -92,7 +92,8 @@ func TestCatalogueLabels(t *testing.T) {
 		TLSHandshakeFailed: "tls_handshake_failed", HTTPSMismatch: "http_https_mismatch", ProxyFailed: "proxy_error",
 		MirrorFailed: "mirror_error", RateLimited: "rate_limited", RegistryError: "registry_server_error", PullThrottled: "pull_qps_exceeded",
 		PullTimeout: "pull_cancelled_or_progress_timeout", DiskFull: "disk_full", ImageStoreCorrupt: "image_gc_or_store_corrupt",
-		RuntimeError: "runtime_error", Unknown: "unknown",
+		ImageVolumeUnsupported: "image_volume_unsupported",
+		RuntimeError:           "runtime_error", Unknown: "unknown",
 	}
 	for _, e := range Catalogue() {
 		label, labelled := want[e.Cause]

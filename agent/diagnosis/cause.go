@@ -47,6 +47,7 @@ const (
 	PullStalled              Cause = "PullStalled"
 	DiskFull                 Cause = "DiskFull"
 	ImageStoreCorrupt        Cause = "ImageStoreCorrupt"
+	ImageVolumeUnsupported   Cause = "ImageVolumeUnsupported"
 	RuntimeError             Cause = "RuntimeError"
 	NotReproducible          Cause = "NotReproducible"
 	Unknown                  Cause = "Unknown"

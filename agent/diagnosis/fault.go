@@ -108,6 +108,7 @@ const (
 	FaultTextPullThrottled            Fault = "PullThrottled"
 	FaultTextPullTimeout              Fault = "PullTimeout"
 	FaultTextImageStoreCorrupt        Fault = "ImageStoreCorrupt"
+	FaultTextImageVolumeUnsupported   Fault = "ImageVolumeUnsupported"
 	FaultTextRuntimeError             Fault = "RuntimeError"
 	FaultTextNotReproducible          Fault = "NotReproducible"
 )
@@ -194,6 +195,7 @@ var faultRows = map[Fault]faultRow{ //nolint:gochecknoglobals // never written
 	FaultTextPullThrottled:            {cause: PullThrottled, text: true},
 	FaultTextPullTimeout:              {cause: PullTimeout, text: true},
 	FaultTextImageStoreCorrupt:        {cause: ImageStoreCorrupt, text: true},
+	FaultTextImageVolumeUnsupported:   {cause: ImageVolumeUnsupported, text: true},
 	FaultTextRuntimeError:             {cause: RuntimeError, text: true},
 	FaultTextNotReproducible:          {cause: NotReproducible, text: true},
 }

@@ -138,6 +138,19 @@ func sandboxRemedy(x *facts) []string {
 	}
 }
 
+// imageVolumeRemedy: a runtime that does not know image volumes cannot be
+// configured to.
+func imageVolumeRemedy(x *facts) []string {
+	lines := []string{
+		comment("node %s needs containerd 2.1, CRI-O 1.31 or later; to see what it runs:", x.Node),
+		x.kubectl("get", quote("node/"+x.Node), "-o", "wide"),
+	}
+	if x.Kind == KindImageVolume {
+		lines = append(lines, comment("until it is upgraded, schedule the pod on another node, or replace volume %s with an emptyDir volume that an init container with the same image fills", x.Container))
+	}
+	return lines
+}
+
 // stalledRemedy: the kubelet never gives up a pull, not even with its pod; the
 // runtime does only where it has a limit (image_pull_progress_timeout), which
 // containerd's transfer service does not keep.

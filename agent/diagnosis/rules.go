@@ -25,6 +25,8 @@ var rules = []rule{ //nolint:gochecknoglobals // never written
 	// The pod's own words: nothing is asked of a registry.
 	{InvalidImageName, checkFinds(CheckImage, FaultNameInvalid)},
 	{ImageNotPresent, neverAndAbsent},
+	// After the pull: the image is on the node, and is of no use there.
+	{ImageVolumeUnsupported, mountRefused},
 	{NotReproducible, usableNow},
 	{ImageNotVerifiedForPod, neverAndPresent},
 	{ImageNotPresent, neverAndSilent},
@@ -406,6 +408,18 @@ func neverAndPresent(x *facts, _ Cause) Confidence {
 		return Confirmed
 	}
 	return Likely
+}
+
+// mountRefused: by its text the runtime cannot mount the image, which the kubelet
+// asks for once the image is on the node. That it is there bears the text out.
+func mountRefused(x *facts, cause Cause) Confidence {
+	switch {
+	case x.reading() != cause:
+		return ""
+	case x.present():
+		return Likely
+	}
+	return Suspected
 }
 
 // usableNow: the image is on the node, and the kubelet's records allow it to this

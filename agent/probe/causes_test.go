@@ -125,6 +125,13 @@ func causeCases() []causeCase {
 		{cause: diagnosis.PullTimeout, fault: "works", text: "rpc error: code = Canceled desc = " + unpackText + "context canceled"},
 		{cause: diagnosis.DiskFull, fault: "works", text: unpackText + "failed to copy: write /var/lib/containerd/io.containerd.content.v1.content/ingest/x/data: no space left on device"},
 		{cause: diagnosis.ImageStoreCorrupt, fault: "works", text: `rpc error: code = NotFound desc = ` + unpackText + `unable to prepare extraction snapshot: parent snapshot sha256:0123456789012345678901234567890123456789012345678901234567890123 does not exist: not found`},
+		{cause: diagnosis.ImageVolumeUnsupported, fault: "works", text: `failed to generate container "0123456789012345678901234567890123456789012345678901234567890123" spec: failed to apply OCI options: failed to mkdir "": mkdir : no such file or directory`,
+			failure: func(f *diagnosis.Failure) {
+				f.Reason, f.Kind, f.Container, f.PullPolicy = "CreateContainerError", diagnosis.KindImageVolume, "data", "IfNotPresent"
+			},
+			node: func(_ *testing.T, n *node) {
+				n.runtime.Add(critest.NewImage("sha256:1", []string{imageOf(n)}, nil))
+			}},
 		{cause: diagnosis.RuntimeError, fault: "works", text: `Failed to inspect image "": rpc error: code = Unavailable desc = connection error: desc = "transport: Error while dialing: dial unix /run/containerd/containerd.sock: connect: no such file or directory"`,
 			failure: func(f *diagnosis.Failure) { f.Reason, f.PullPolicy = "ImageInspectError", "IfNotPresent" },
 			node:    func(_ *testing.T, n *node) { n.runtime.Set(critest.Fault{Code: codes.Unavailable}) }},

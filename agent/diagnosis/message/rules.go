@@ -38,6 +38,10 @@ var textRules = []textRule{
 	{cause: diagnosis.Unknown, any: "oci runtime", not: "initializing source|failed to resolve|pull access denied"},
 	{cause: diagnosis.Unknown, any: "create pod sandbox", with: "context deadline exceeded|context canceled", not: "image|pull|pulling|pause|dial|url"},
 
+	// Runtimes that know no image volume take it for a mount of the host's path "":
+	// containerd before 2.1 (WithMounts), CRI-O before 1.31, cri-dockerd.
+	{cause: diagnosis.ImageVolumeUnsupported, any: "failed to mkdir \"\": mkdir :|mount.hostpath is empty|invalid mount config for type _: field source must not be empty"},
+
 	// The kubelet, before it asks the runtime: images/helpers.go, kubelet_pods.go,
 	// credentialprovider/config.go (the raw errors of a secret), image_manager.go.
 	{cause: diagnosis.PullThrottled, any: "pull qps exceeded|qps exceeded|qps limit"},
