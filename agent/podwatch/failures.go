@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/agent/diagnosis/message"
 )
 
 // Failures returns the containers and image volumes that cannot get their image
@@ -75,6 +76,8 @@ type container struct {
 	policy corev1.PullPolicy
 	mounts []corev1.VolumeMount
 	status *corev1.ContainerStatus
+	// images are the image volumes that it mounts, in the order of its mounts.
+	images []*corev1.Volume
 }
 
 func (c container) waiting() *corev1.ContainerStateWaiting {
@@ -86,8 +89,21 @@ func (c container) waiting() *corev1.ContainerStateWaiting {
 
 func (c container) failing() bool {
 	w := c.waiting()
-	return w != nil && failing(w.Reason, w.Message)
+	return w != nil && (failing(w.Reason, w.Message) || c.cannotMount())
 }
+
+// cannotMount reports whether the container cannot be created because the runtime
+// does not support image volumes. The reason stands for many other errors, so the
+// text has to show it, and the container has to mount such a volume.
+func (c container) cannotMount() bool {
+	w := c.waiting()
+	return w != nil && w.Reason == createContainerError && len(c.images) > 0 &&
+		message.Read(w.Reason, w.Message).Cause == diagnosis.ImageVolumeUnsupported
+}
+
+// createContainerError is the waiting reason where the runtime has refused to create
+// a container, which comes after all pulls (kuberuntime startContainer).
+const createContainerError = "CreateContainerError"
 
 func (c container) mountsVolume(name string) bool {
 	return slices.ContainsFunc(c.mounts, func(m corev1.VolumeMount) bool { return m.Name == name })
@@ -98,17 +114,28 @@ func containers(pod *corev1.Pod) []container {
 	for i := range pod.Spec.InitContainers {
 		c := &pod.Spec.InitContainers[i]
 		out = append(out, container{diagnosis.KindInitContainer, c.Name, c.Image, c.ImagePullPolicy, c.VolumeMounts,
-			statusOf(pod.Status.InitContainerStatuses, c.Name)})
+			statusOf(pod.Status.InitContainerStatuses, c.Name), imagesIn(pod, c.VolumeMounts)})
 	}
 	for i := range pod.Spec.Containers {
 		c := &pod.Spec.Containers[i]
 		out = append(out, container{diagnosis.KindContainer, c.Name, c.Image, c.ImagePullPolicy, c.VolumeMounts,
-			statusOf(pod.Status.ContainerStatuses, c.Name)})
+			statusOf(pod.Status.ContainerStatuses, c.Name), imagesIn(pod, c.VolumeMounts)})
 	}
 	for i := range pod.Spec.EphemeralContainers {
 		c := &pod.Spec.EphemeralContainers[i]
 		out = append(out, container{diagnosis.KindEphemeralContainer, c.Name, c.Image, c.ImagePullPolicy, c.VolumeMounts,
-			statusOf(pod.Status.EphemeralContainerStatuses, c.Name)})
+			statusOf(pod.Status.EphemeralContainerStatuses, c.Name), imagesIn(pod, c.VolumeMounts)})
+	}
+	return out
+}
+
+// imagesIn returns the image volumes among the mounts of a container.
+func imagesIn(pod *corev1.Pod, mounts []corev1.VolumeMount) []*corev1.Volume {
+	var out []*corev1.Volume
+	for _, m := range mounts {
+		if v := imageVolume(pod, m.Name); v != nil {
+			out = append(out, v)
+		}
 	}
 	return out
 }
@@ -149,15 +176,15 @@ func undecided(reason string) bool {
 func sight(pod *corev1.Pod, c container) sighting {
 	w, image := c.waiting(), imageOf(c.image)
 	s := sighting{failure: newFailure(pod, c, image)}
+	if c.cannotMount() { // names no image; the runtime fails over the first of them
+		v := c.images[0]
+		return sighting{failure: ofVolume(s.failure, v, imageOf(v.Image.Reference))}
+	}
 	text := w.Reason + " " + w.Message
 	if mentions(text, image) {
 		return s
 	}
-	for _, m := range slices.Backward(c.mounts) {
-		v := imageVolume(pod, m.Name)
-		if v == nil {
-			continue
-		}
+	for _, v := range slices.Backward(c.images) {
 		image := imageOf(v.Image.Reference)
 		of := ofVolume(s.failure, v, image)
 		if mentions(text, image) {

@@ -43,6 +43,7 @@ func TestFailuresByReason(t *testing.T) {
 		{"PodInitializing", "", false},
 		{"CrashLoopBackOff", "back-off 10s restarting failed container=app pod=web_shop(uid-1)", false},
 		{"CreateContainerError", "ImageVolumeMountFailed: x", false},
+		{"CreateContainerError", unmountable, false}, // it mounts no image volume
 		{"CreateContainerConfigError", `secret "db" not found`, false},
 		{"CreateContainerConfigError", "unable to find target container app", false},
 		{"RunContainerError", "exec format error", false},
@@ -268,6 +269,49 @@ func TestImageVolumes(t *testing.T) {
 			}
 			if f.Kind != kind || f.Image != ref || f.PullPolicy != policy {
 				t.Errorf("got %s %s %s, want %s %s %s", f.Kind, f.Image, f.PullPolicy, kind, ref, policy)
+			}
+		})
+	}
+}
+
+// unmountable is what containerd 1.7 says where the kubelet asks it to mount an image
+// volume.
+const unmountable = `failed to generate container "5b1f0c9a" spec: failed to apply OCI options: failed to mkdir "": mkdir : no such file or directory`
+
+// A runtime that supports no image volumes refuses the container, not the pull.
+func TestUnsupportedImageVolumes(t *testing.T) {
+	t.Parallel()
+	const models, other = "hub.test/models:1", "hub.test/other:1"
+	const reason = "CreateContainerError"
+	tests := map[string]struct {
+		pod  *corev1.Pod
+		want []string
+	}{
+		"containerd": {newPod(withVolume("data", models), app(waits(reason, unmountable))), []string{"imageVolume data " + models}},
+		"CRI-O":      {newPod(withVolume("data", models), app(waits(reason, "mount.HostPath is empty"))), []string{"imageVolume data " + models}},
+		"cri-dockerd": {newPod(withVolume("data", models), app(waits(reason, `Error response from daemon: invalid mount config for type "bind": field Source must not be empty`))),
+			[]string{"imageVolume data " + models}},
+		"two volumes, the first": {newPod(withVolume("data", models), withVolume("more", other), app(waits(reason, unmountable))),
+			[]string{"imageVolume data " + models}},
+		"two containers, once": {newPod(withVolume("data", models), app(waits(reason, unmountable)), withContainer("side", "hub.test/side:1", waits(reason, unmountable), "data")),
+			[]string{"imageVolume data " + models}},
+		"another container cannot pull": {newPod(withVolume("data", models), app(waits(reason, unmountable)), withContainer("side", "hub.test/side:1", waits("ErrImagePull", "x"))),
+			[]string{"imageVolume data " + models, "container side hub.test/side:1"}},
+		"the volume is not mounted": {newPod(unmounted("data", models), app(waits(reason, unmountable))), nil},
+		"another error":             {newPod(withVolume("data", models), app(waits(reason, `failed to mkdir "/srv/data": mkdir /srv/data: read-only file system`))), nil},
+		"the runtime supports them": {newPod(withVolume("data", models), app(waits(reason, "failed to mount image volume: ImageVolumeMountFailed: failed to unpack image volume: x"))), nil},
+		"another reason":            {newPod(withVolume("data", models), app(waits("RunContainerError", unmountable))), nil},
+		"the pod is being deleted":  {newPod(withVolume("data", models), app(waits(reason, unmountable)), deleted), nil},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var got []string
+			for _, f := range Failures(tt.pod) {
+				got = append(got, string(f.Kind)+" "+f.Container+" "+f.Image)
+			}
+			if !slices.Equal(got, tt.want) {
+				t.Errorf("got %q, want %q", got, tt.want)
 			}
 		})
 	}

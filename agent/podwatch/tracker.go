@@ -212,10 +212,12 @@ func (p *tracked) advance(s seen, u *Update) map[diagnosis.Subject]diagnosis.Fai
 	return incidents
 }
 
-// wait sets the update's Waiting and Started. While an image volume fails, the
-// kubelet does not get to the containers.
+// wait sets the update's Waiting and Started. While the pull of an image volume
+// fails, the kubelet does not get to the containers.
 func (p *tracked) wait(s seen, incidents map[diagnosis.Subject]diagnosis.Failure, u *Update) {
-	atVolumes := slices.ContainsFunc(u.Failures, func(f diagnosis.Failure) bool { return f.Kind == diagnosis.KindImageVolume })
+	atVolumes := slices.ContainsFunc(u.Failures, func(f diagnosis.Failure) bool {
+		return f.Kind == diagnosis.KindImageVolume && f.Reason != createContainerError
+	})
 	for _, f := range s.waiting {
 		if _, failing := incidents[f.Subject()]; failing || atVolumes {
 			continue
@@ -317,7 +319,7 @@ func stateOutcome(c container) incidentOutcome {
 	if w := c.waiting(); w != nil && undecided(w.Reason) {
 		return undetermined
 	}
-	if end := c.status.State.Terminated; c.failing() || end != nil && end.Reason == "ContainerStatusUnknown" {
+	if end := c.status.State.Terminated; c.failing() && !c.cannotMount() || end != nil && end.Reason == "ContainerStatusUnknown" {
 		return withdrawn
 	}
 	return recovered

@@ -316,7 +316,7 @@ func TestVolumeIncidents(t *testing.T) {
 	const models = "hub.test/models:1"
 	named := waits("ImagePullBackOff", `Back-off pulling image "`+models+`": ErrImagePull: pull QPS exceeded`)
 	nameless, pulling := waits("ErrImagePull", "pull QPS exceeded"), waits("ContainerCreating", "")
-	own := waits("ErrImagePull", `failed to pull and unpack image "`+image+`": x`)
+	own, unmounted := waits("ErrImagePull", `failed to pull and unpack image "`+image+`": x`), waits("CreateContainerError", unmountable)
 	one := func(s corev1.ContainerState) *corev1.Pod { return newPod(withVolume("data", models), app(s)) }
 	two := func(a, b corev1.ContainerState) *corev1.Pod {
 		return newPod(withVolume("data", models), app(a), withContainer("side", "hub.test/s", b, "data"))
@@ -333,6 +333,9 @@ func TestVolumeIncidents(t *testing.T) {
 		"one of two undecided":          {{two(named, named), "!data"}, {two(runs(), pulling), "!data"}, {two(runs(), runs()), "+data"}},
 		"one of two still fails":        {{two(named, named), "!data"}, {two(pulling, named), "!data"}, {two(runs(), named), "!data"}},
 		"the other fails without names": {{two(named, pulling), "!data"}, {two(pulling, nameless), "!data"}},
+		"pulled, and not mounted":       {{one(named), "!data"}, {one(unmounted), "!data"}, {one(pulling), "!data ?app"}, {one(unmounted), "!data *app"}, {one(runs()), "+data"}},
+		"the container's own, pulled":   {{one(own), "!app"}, {one(unmounted), "!data +app"}, {one(runs()), "+data"}},
+		"not mounted, the other pulls":  {{newPod(withVolume("data", models), app(unmounted), withContainer("side", "hub.test/s", pulling)), "!data ?side"}},
 	}
 	for name, steps := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -77,7 +77,7 @@ func allowed() map[string][]string {
 		"agent/kube":      {"agent/diagnosis", "agent/share", "cri/credential"},
 		"agent/kubelet":   {"agent/diagnosis", "agent/share", "agent/keyring", "cri/credential", "cri/hostfs", "cri/systemd"},
 		"agent/recheck":   {"agent/diagnosis", "agent/kube", "cri/hostfs"},
-		"agent/podwatch":  {"agent/diagnosis"},
+		"agent/podwatch":  {"agent/diagnosis", "agent/diagnosis/message"},
 		"agent/share":     {},
 		"agent/probe":     {"agent/diagnosis", "agent/share", "agent/diagnosis/message", "agent/keyring", "agent/kube", "agent/kubelet", "agent/podwatch", "agent/dns", "cri", "cri/credential", "cri/disk", "cri/hostfs", "cri/scratchpull", "cri/netns", "cri/nodeconfig", "cri/registry"},
 		"agent":           {"agent/diagnosis", "agent/diagnosis/message", "agent/kube", "agent/podwatch"},
