@@ -173,8 +173,13 @@ type RegistryFacts struct {
 	Proxy       string
 	ProxyStatus int
 	ProxyFault  Fault
-	// Via is the endpoint that redirected here, for blobs.
-	Via string
+	// Via is the endpoint that redirected here, Hops the way of that as
+	// scheme://host[:port], and Targets the places that any request was redirected
+	// to.
+	Via           string
+	Hops, Targets []string
+	// Page reports whether the answer was a page for people.
+	Page bool
 	// Remote is the address that was talked to; Addresses are those of the
 	// endpoint's name.
 	Remote    string

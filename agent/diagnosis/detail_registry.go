@@ -17,8 +17,34 @@ func (f Failure) registryDetail(e *Evidence, r *RegistryFacts) string {
 		return notAskedDetail(e, r)
 	case r.Content:
 		return f.contentDetail(e, r)
+	case e.redirected():
+		return f.hopDetail(e, r) + reserveDetail(r.Reserve)
 	}
 	return f.answerDetail(e, r) + reserveDetail(r.Reserve)
+}
+
+// hopDetail says what came of asking for the manifest at the place that the
+// registry has redirected to.
+func (f Failure) hopDetail(e *Evidence, r *RegistryFacts) string {
+	at := e.Endpoint.URL
+	switch e.Fault { //nolint:exhaustive // the others have the registry's sentences
+	case FaultForbidden, FaultUnauthorized, FaultInsufficientScope:
+		if r.Page {
+			return fmt.Sprintf("%s, to which %s redirects%s, refuses the request with a web page%s, as a firewall or a proxy does", at, r.Via, r.way(), r.status())
+		}
+		return fmt.Sprintf("%s, to which %s redirects%s, refuses the request%s", at, r.Via, r.way(), r.status())
+	case FaultWebPage:
+		return fmt.Sprintf("%s, to which %s redirects%s, answers with a web page%s, as a firewall, a proxy or a login page does", at, r.Via, r.way(), r.status())
+	}
+	return fmt.Sprintf("%s; %s redirects there%s", f.answerDetail(e, r), r.Via, r.way())
+}
+
+// way is the way of a redirect between its two ends.
+func (r *RegistryFacts) way() string {
+	if len(r.Hops) < 2 {
+		return ""
+	}
+	return " by way of " + some(r.Hops[:len(r.Hops)-1])
 }
 
 func (c *ConfigFacts) detail() string {
@@ -128,6 +154,9 @@ func (r *RegistryFacts) unauthorizedDetail(at string) string {
 // who is whom the last part of a conversation was with.
 func (r *RegistryFacts) who(at string) string {
 	if r.Phase == PhaseToken && r.TokenHost != "" {
+		if n := len(r.Hops); n > 0 {
+			return fmt.Sprintf("%s, to which token server %s redirects,", r.Hops[n-1], r.TokenHost)
+		}
 		return "token server " + r.TokenHost
 	}
 	return at
@@ -136,7 +165,7 @@ func (r *RegistryFacts) who(at string) string {
 // whoAt is who with the address that was talked to, as far as it is known.
 func (r *RegistryFacts) whoAt(at string) string {
 	switch who := r.who(at); {
-	case who != at, r.Via != "" && r.Via != at: // the address is not its own
+	case who != at, r.Via != "" && r.Via != at && r.Remote == "": // the address is not its own
 		return who
 	case r.Remote != "":
 		return who + " (" + r.Remote + ")"
@@ -299,7 +328,7 @@ func (f Failure) contentDetail(e *Evidence, r *RegistryFacts) string {
 	}
 	from, redirected := at, r.Via != "" && r.Via != at
 	if redirected {
-		from = fmt.Sprintf("%s, to which %s sends,", at, r.Via)
+		from = fmt.Sprintf("%s, to which %s sends%s,", at, r.Via, r.way())
 	}
 	switch fault := r.fault(e); fault { //nolint:exhaustive // what can be wrong with the way there has its own sentences
 	case "":
@@ -321,7 +350,10 @@ func (f Failure) contentDetail(e *Evidence, r *RegistryFacts) string {
 		return fmt.Sprintf("%s fails for %s%s%s", from, what, r.status(), r.retryDetail())
 	}
 	if redirected {
-		return fmt.Sprintf("%s; %s sends there for the image's blobs", f.answerDetail(e, r), r.Via)
+		if r.Blob == "" {
+			return f.hopDetail(e, r)
+		}
+		return fmt.Sprintf("%s; %s sends there for the image's blobs%s", f.answerDetail(e, r), r.Via, r.way())
 	}
 	return f.answerDetail(e, r)
 }

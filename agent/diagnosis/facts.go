@@ -154,7 +154,7 @@ func (x *facts) elsewhere() string {
 	return host
 }
 
-// redirected is the failure at a place that the registry redirects to for blobs.
+// redirected is the failure at a place that the registry redirects to.
 func (x *facts) redirected() (*Evidence, bool) {
 	return find(x.origin(), func(e *Evidence) bool { return e.redirected() })
 }
@@ -314,7 +314,7 @@ func (x *facts) unread() bool {
 // refusal is the upstream registry's refusal of an attempt without credentials.
 func (x *facts) refusal() (*Evidence, bool) {
 	return find(x.anonymous(), func(e *Evidence) bool {
-		return e.failed() && (e.Fault == FaultUnauthorized || e.Fault == FaultInsufficientScope || e.Fault == FaultForbidden)
+		return e.failed() && !e.redirected() && (e.Fault == FaultUnauthorized || e.Fault == FaultInsufficientScope || e.Fault == FaultForbidden)
 	})
 }
 
@@ -334,7 +334,9 @@ func (x *facts) evasive() bool {
 // refused are the attempts whose credentials came to nothing: the pod's own where
 // it has any, since whoever reads the verdict can change those.
 func (x *facts) refused() []*Evidence {
-	with := func(e *Evidence) bool { return e.Registry().Credential != nil && !e.Registry().Content }
+	with := func(e *Evidence) bool {
+		return e.Registry().Credential != nil && !e.Registry().Content && !e.redirected()
+	}
 	ofPod := func(e *Evidence) bool { return with(e) && !e.Registry().Credential.OfNode }
 	if slices.ContainsFunc(x.origin(), ofPod) {
 		return x.seen.refused.of(x.origin(), ofPod)
@@ -357,6 +359,21 @@ func (x *facts) denied() []*Evidence {
 // there is such a repository.
 func (x *facts) undisclosed() []*Evidence {
 	return filter(x.denied(), func(e *Evidence) bool { return e.Fault == FaultInsufficientScope && !e.Registry().Exists })
+}
+
+// refusedElsewhere is the refusal of a place that the registry redirects to for the
+// manifest, or the page of such a place where the manifest or a blob should be:
+// neither has to do with the credentials for the registry.
+func (x *facts) refusedElsewhere() (*Evidence, bool) {
+	return find(x.origin(), func(e *Evidence) bool {
+		switch e.Fault { //nolint:exhaustive // the others are no refusals
+		case FaultWebPage:
+			return e.redirected()
+		case FaultForbidden, FaultUnauthorized, FaultInsufficientScope:
+			return e.redirected() && !e.Registry().Content
+		}
+		return false
+	})
 }
 
 // refusedContents are the attempts at the upstream registry that got the

@@ -71,6 +71,7 @@ var rules = []rule{ //nolint:gochecknoglobals // never written
 	{TLSExpired, registryFails(FaultTLSExpired)},
 	{TLSHandshakeFailed, registryFails(FaultTLSHandshakeFailed)},
 	{HTTPSMismatch, registryFails(FaultHTTPSMismatch)},
+	{AccessDenied, refusedElsewhere},
 	{RateLimited, unlessUntried(registryFails(FaultRateLimited))},
 	{RateLimited, limitedForOthers},
 	{RegistryError, registryFails(FaultServerError)},
@@ -288,6 +289,15 @@ func (x *facts) unusable() []*Evidence {
 	return filter(x.mirrors(), func(e *Evidence) bool {
 		return e.Registry().Content && !works || (e.Fault == FaultWebPage || e.Fault == FaultUnsupportedFormat) && e.Registry().Status == 200
 	})
+}
+
+// refusedElsewhere: the registry redirects to a place that refuses the request. It
+// may be a firewall that does, or the registry's own storage.
+func refusedElsewhere(x *facts, cause Cause) Confidence {
+	if _, ok := x.refusedElsewhere(); !ok || x.works() {
+		return ""
+	}
+	return weaker(Likely, x.agreed(cause))
 }
 
 // contentRefused: the manifest can be pulled, a blob of it not, with any

@@ -426,6 +426,9 @@ func expiredSummary(x *facts) string {
 }
 
 func deniedSummary(x *facts) string {
+	if e, ok := x.refusedElsewhere(); ok {
+		return x.detail(e)
+	}
 	if all := x.refusedContents(); len(used(all)) > 1 {
 		return fmt.Sprintf("%s gives the manifest and refuses %s with any login of %s", all[0].at(), blobOf(all), x.whose(all))
 	} else if len(all) > 0 {

@@ -298,7 +298,7 @@ func typed(a registry.Answer, cred *keyring.Credential) (diagnosis.Evidence, *di
 	facts := &diagnosis.RegistryFacts{
 		Phase: registryPhases[a.Phase], Status: a.Status, TokenHost: a.TokenHost, RetryAfter: a.RetryAfter,
 		Proxy: a.Proxy, ProxyStatus: a.ProxyStatus, ProxyFault: reportFault(a.ProxyFault),
-		Via: a.Via, Blob: a.Blob, Platform: a.Platform, Platforms: a.Platforms, OtherPlatform: a.OtherPlatform, Artifact: a.Artifact,
+		Via: a.Via, Hops: a.Hops, Targets: a.Targets, Page: a.HTML, Blob: a.Blob, Platform: a.Platform, Platforms: a.Platforms, OtherPlatform: a.OtherPlatform, Artifact: a.Artifact,
 		Looked: a.Looked, Exists: a.Exists == registry.ExistsYes, SaysExpired: a.SaysExpired, Timings: timings(a.Durations),
 		Reserve: reserve(a.Err),
 	}

@@ -14,12 +14,17 @@ import (
 // number, one of a closed set, or checked against its grammar and bounded.
 type Answer struct {
 	// Endpoint is the endpoint asked, as scheme://host[:port]. The scheme is
-	// the one that was spoken, where the endpoint may be either. In PhaseBlob it
+	// the one that was spoken, where the endpoint may be either. Of a failure it
 	// is the place that failed, which may be the target of a redirect.
 	Endpoint string
-	// Via is the endpoint that redirected to Endpoint, in PhaseBlob; "" if
-	// there was no redirect to another place.
+	// Via is the endpoint that redirected to Endpoint; "" if there was no
+	// redirect to another place.
 	Via string
+	// Hops are the places that the request that failed was redirected to, in
+	// order and as scheme://host[:port], at most 10: the last one is Endpoint or,
+	// in PhaseToken, the one in the place of the token server. Targets are those
+	// that any request was redirected to, sorted, at most 16.
+	Hops, Targets []string
 	// Found: the manifest is there, and the runtime may have it with this
 	// credential; of Inspect, also that all that it looked at is fine. Only
 	// Found is good news: no Fault can also mean that the conversation was not

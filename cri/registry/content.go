@@ -317,6 +317,7 @@ func (i *inspection) manifestOf(ctx context.Context, d document) (ocispec.Manife
 		if d, f = i.child(ctx, child); f.found() {
 			if !f.unfinished() {
 				i.answer.Blob = child.Digest.String()
+				i.sentTo(i.notes.trail())
 			}
 			return ocispec.Manifest{}, f
 		}

@@ -113,9 +113,7 @@ func (i *inspection) at(d ocispec.Descriptor, f flaw) flaw {
 	if d.Digest.Validate() == nil {
 		i.answer.Blob = d.Digest.String()
 	}
-	if place := i.notes.redirectedTo(); place != "" && place != i.answer.Endpoint {
-		i.answer.Via, i.answer.Endpoint = i.answer.Endpoint, place
-	}
+	i.sentTo(i.notes.trail())
 	return f
 }
 

@@ -107,7 +107,7 @@ const (
 	ErrAddressForbidden Refusal = "address refused: link-local, metadata or not unicast"
 	// ErrAddressUnspecified: 0.0.0.0 or ::, which is no address at all.
 	ErrAddressUnspecified Refusal = "address refused: unspecified"
-	// ErrTokenRedirected: a token server answered with a redirect, behind
+	// ErrTokenRedirected: a token server answered a login with a redirect, behind
 	// which the credential would have gone.
 	ErrTokenRedirected Refusal = "redirect of a token request refused"
 	// ErrRealmInsecure: an https registry names a token server without TLS.

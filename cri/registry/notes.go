@@ -24,18 +24,21 @@ type notes struct {
 	started   map[Phase]time.Time
 	durations map[Phase]time.Duration
 	addrs     []netip.Addr
-	remote    netip.AddrPort
-	cert      *x509.Certificate
-	expiry    time.Time // of what was verified, or refused for its time
 	proxy     string
+	// own is what was seen of the endpoint, and away of the last place that it
+	// has redirected to.
+	own, away peer
 	// lastProxy and target are of the last request, also aside: the proxy, and
 	// the host:port to which it is to open a tunnel, "" if it need not.
 	lastProxy, target string
 	tunnels           map[string]bool // that are or were open, by target
 	speaksHTTP        bool            // the last proxy does, and can answer by itself
-	// place is where the last request was redirected to, as
-	// scheme://host[:port]; "" if it was not.
-	place string
+	// hops are the places that the last request was redirected to, in order, as
+	// scheme://host[:port]; home is the place that it was made to.
+	home string
+	hops []string
+	// targets are the places that any request was redirected to.
+	targets []string
 	// token is the last answer of the token server.
 	token tokenAnswer
 	// noRoom: an answer was not read, for want of room.
@@ -49,6 +52,13 @@ type tokenAnswer struct {
 	page    bool // HTML
 	proxys  bool // a proxy's own answer to a plain request
 	expired bool // says that the credential has expired
+}
+
+// peer is what was seen of whoever is at the other end.
+type peer struct {
+	remote netip.AddrPort
+	cert   *x509.Certificate
+	expiry time.Time // of what was verified, or refused for its time
 }
 
 func newNotes() *notes {
@@ -113,7 +123,7 @@ func (n *notes) connected(conn net.Conn, aside bool) {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.remote = netip.AddrPortFrom(remote.Addr().Unmap(), remote.Port())
+	n.peer().remote = netip.AddrPortFrom(remote.Addr().Unmap(), remote.Port())
 }
 
 func (n *notes) presented(certs []*x509.Certificate) {
@@ -122,7 +132,7 @@ func (n *notes) presented(certs []*x509.Certificate) {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.cert = certs[0]
+	n.peer().cert = certs[0]
 }
 
 // verified notes until when what was verified will be accepted. Go refuses a
@@ -142,7 +152,7 @@ func (n *notes) verified(chains [][]*x509.Certificate) {
 func (n *notes) expires(at time.Time) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.expiry = at
+	n.peer().expiry = at
 }
 
 // trace watches one request to the registry; what is the phase that waiting
@@ -240,16 +250,71 @@ func (n *notes) atProxy() bool {
 	return n.target != "" && !n.tunnels[n.target]
 }
 
-func (n *notes) redirected(place string) {
+// begin forgets where the last request was redirected to.
+func (n *notes) begin() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.place = place
+	n.home, n.hops = "", nil
+}
+
+// redirected notes the way of a request from home so far.
+func (n *notes) redirected(home string, hops []string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	last := n.last()
+	n.home, n.hops = home, hops
+	n.addTargets(hops...)
+	if n.last() != last {
+		n.away = peer{}
+	}
+}
+
+// addTargets adds places that requests were redirected to.
+func (n *notes) addTargets(places ...string) {
+	for _, place := range places {
+		if len(n.targets) < maxTargets && !slices.Contains(n.targets, place) {
+			n.targets = append(n.targets, place)
+		}
+	}
+}
+
+// joins adds the targets of another conversation.
+func (n *notes) joins(other *notes) {
+	other.mu.Lock()
+	targets := slices.Clone(other.targets)
+	other.mu.Unlock()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.addTargets(targets...)
+}
+
+// last is the place that the last request was redirected to.
+func (n *notes) last() string {
+	if len(n.hops) == 0 {
+		return ""
+	}
+	return n.hops[len(n.hops)-1]
+}
+
+// peer is whoever the last request is with.
+func (n *notes) peer() *peer {
+	if last := n.last(); last != "" && last != n.home {
+		return &n.away
+	}
+	return &n.own
 }
 
 func (n *notes) redirectedTo() string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.place
+	return n.last()
+}
+
+// trail is the way of the last request.
+func (n *notes) trail() []string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.hops
 }
 
 func (n *notes) tokenAnswered(answer tokenAnswer) {
@@ -267,15 +332,20 @@ func (n *notes) fill(a *Answer) {
 	a.Durations = n.durations
 	n.durations = map[Phase]time.Duration{} // a straggler keeps off the answer
 	a.Addresses = n.addrs
-	a.Remote = n.remote
+	a.Targets = slices.Sorted(slices.Values(n.targets))
+	with := n.own
+	if a.Via != "" {
+		with = n.away
+	}
+	a.Remote = with.remote
 	a.Proxy = n.proxy
 	atProxy := a.Fault == FaultProxyFailed
-	if atProxy || a.Phase == PhaseBlob && !a.Found {
+	if atProxy || (a.Phase == PhaseBlob || a.Via != "") && !a.Found {
 		a.Proxy = n.lastProxy
 	}
-	if n.cert != nil && !atProxy {
-		a.Certificate = describe(n.cert)
-		a.CertificateExpiry = n.expiry
+	if with.cert != nil && !atProxy {
+		a.Certificate = describe(with.cert)
+		a.CertificateExpiry = with.expiry
 	}
 }
 
@@ -284,7 +354,7 @@ func (n *notes) fill(a *Answer) {
 func (n *notes) way() (proxy string, cert *x509.Certificate) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.lastProxy, n.cert
+	return n.lastProxy, n.peer().cert
 }
 
 func (n *notes) foundNoRoom() {

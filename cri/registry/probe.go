@@ -164,6 +164,7 @@ type reply struct {
 	response *http.Response // for containerd's authorizer, without its body
 	body     []byte         // of a GET, bounded
 	broken   error          // that cut the body off
+	hops     []string       // the places that the request was redirected to
 	blob     bool           // the answer is of the repository's blobs
 	place    place          // of a body that may be large
 }
@@ -221,6 +222,7 @@ func (c *conversation) send(ctx context.Context, method string, phase Phase, que
 		return reply{}, err
 	}
 	r := c.receive(resp, limitFor(resp))
+	r.hops = c.notes.trail()
 	return r, noRoom(r.broken)
 }
 
@@ -249,7 +251,7 @@ func (c *conversation) request(ctx context.Context, method, query string, what .
 
 // do makes a request. The body of the answer is the caller's to close.
 func (c *conversation) do(req *http.Request) (*http.Response, error) {
-	c.notes.redirected("")
+	c.notes.begin()
 	resp, err := c.client.Do(req) //nolint:gosec // asking registries is what this is for; the dialer refuses other addresses
 	if err != nil {
 		return nil, err
@@ -288,6 +290,7 @@ func (c *conversation) authorize(ctx context.Context, req *http.Request) error {
 		return c.authorizer.Authorize(ctx, req)
 	}
 	defer c.tokenPhase()()
+	c.notes.begin()
 	if err := c.authorizer.Authorize(withAside(c.notes.traceAside(ctx), PhaseToken), req); err != nil {
 		return err
 	}
@@ -394,6 +397,10 @@ func (c *conversation) refused(r reply, err error) {
 	if c.answer.Scheme == SchemeBearer {
 		phase = PhaseToken
 	}
+	if errors.Is(err, ErrChallengeElsewhere) {
+		phase = PhaseManifest
+		c.sentTo(r.hops)
+	}
 	c.conclude(phase, faultOf(err, phase), r.status, err)
 }
 
@@ -412,6 +419,7 @@ func (c *conversation) noToken(token *tokenError) {
 	c.answer.HTML = last.page && status > 0
 	c.answer.SaysExpired = last.expired && c.answer.CredentialSent
 	c.blame(token.err)
+	c.answer.Hops = c.notes.trail()
 	c.conclude(PhaseToken, fault, status, token.err)
 }
 
@@ -427,6 +435,7 @@ func (c *conversation) failed(ctx context.Context, err error) {
 		fault = FaultHTTPSMismatch
 	}
 	c.blame(err)
+	c.sentTo(c.notes.trail())
 	c.compareClocks(ctx, fault)
 	c.conclude(phase, fault, proxyStatus(err), err)
 }
@@ -520,7 +529,34 @@ func (c *conversation) judge(ctx context.Context, r reply) {
 	case r.status == http.StatusBadRequest && c.speaksTLS(ctx, fault):
 		fault = FaultHTTPSMismatch
 	}
+	if c.ofHop(r, fault) {
+		c.sentTo(r.hops)
+	}
 	c.conclude(PhaseManifest, fault, r.status, nil)
+}
+
+// ofHop reports whether a fault is that of the place to which the registry has
+// redirected, and not the registry's answer from another host of its own.
+func (c *conversation) ofHop(r reply, fault Fault) bool {
+	if len(r.hops) == 0 || r.url.Host == c.endpoint.Host {
+		return false
+	}
+	switch fault { //nolint:exhaustive // the others are of the image
+	case FaultUnauthorized, FaultInsufficientScope, FaultForbidden, FaultPolicyBlocked, FaultRateLimited, FaultServerError,
+		FaultUnexpectedAnswer, FaultWebPage, FaultHTTPSMismatch, FaultProxyFailed:
+		return true
+	}
+	return r.page()
+}
+
+// sentTo makes the answer one of the last of the places that a request was
+// redirected to.
+func (c *conversation) sentTo(hops []string) {
+	a := &c.answer
+	if len(hops) == 0 || a.Via != "" || hops[len(hops)-1] == a.Endpoint {
+		return
+	}
+	a.Via, a.Endpoint, a.Hops = a.Endpoint, hops[len(hops)-1], hops
 }
 
 // worded repeats a HEAD that was refused as a GET, whose answer has words. An

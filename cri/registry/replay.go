@@ -273,7 +273,10 @@ func (r *replay) lookAtLayers(ctx context.Context) {
 	for _, l := range r.lanes(ctx, min(lanes, len(r.layers))) {
 		wg.Go(func() {
 			if l.conversation != r.conversation {
-				defer l.close()
+				defer func() {
+					l.close()
+					r.notes.joins(l.notes)
+				}()
 			}
 			for k, ok := r.take(); ok; k, ok = r.take() {
 				l.answer = base

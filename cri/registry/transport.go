@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/remotes/docker"
@@ -25,6 +26,8 @@ const (
 	maxHeader = 64 << 10
 	// maxRedirects is the runtime's (core/remotes/docker/resolver.go).
 	maxRedirects = 10
+	// maxTargets bounds the places that are remembered of redirects.
+	maxTargets = 16
 )
 
 // asideKey marks the context of what is not about the endpoint's own manifest:
@@ -173,7 +176,7 @@ func registryClient(e Endpoint, g guard) *http.Client {
 			if len(via) >= maxRedirects {
 				return ErrTooManyRedirects
 			}
-			g.notes.redirected(origin(req.URL))
+			g.notes.redirected(trailOf(req, via))
 			if !sameOrigin(req.URL, via[0].URL) {
 				req.Header = plainHeader(req.Header) //nolint:gosec // without the credential, that is
 			}
@@ -186,12 +189,37 @@ func registryClient(e Endpoint, g guard) *http.Client {
 	return client
 }
 
-// tokenClient follows no redirect, and does not fall back to http.
+// tokenClient does not fall back to http, and follows a redirect only where no
+// credential goes along.
 func tokenClient(g guard) *http.Client {
 	return &http.Client{
-		Transport:     g,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return ErrTokenRedirected },
+		Transport: g,
+		CheckRedirect: func(req *http.Request, via []*http.Request) error {
+			g.notes.redirected(trailOf(req, via))
+			switch {
+			case via[0].Method != http.MethodGet || via[0].Header.Get("Authorization") != "":
+				return ErrTokenRedirected
+			case len(via) >= maxRedirects:
+				return ErrTooManyRedirects
+			case !sameOrigin(req.URL, via[0].URL):
+				req.Header = plainHeader(req.Header)
+			}
+			return nil
+		},
 	}
+}
+
+// trailOf is the way of a request: where it was made to, and the places that it
+// was redirected to, as scheme://host[:port].
+func trailOf(req *http.Request, via []*http.Request) (home string, hops []string) {
+	home = origin(via[0].URL)
+	last := home
+	for _, r := range append(slices.Clone(via[1:]), req) {
+		if o := origin(r.URL); o != last {
+			hops, last = append(hops, o), o
+		}
+	}
+	return home, hops
 }
 
 // origin is the place of an address, as scheme://host[:port].
