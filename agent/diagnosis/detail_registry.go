@@ -3,6 +3,7 @@ package diagnosis
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -16,11 +17,30 @@ func (f Failure) registryDetail(e *Evidence, r *RegistryFacts) string {
 	case e.Reason != "":
 		return notAskedDetail(e, r)
 	case r.Content:
-		return f.contentDetail(e, r)
+		return f.contentDetail(e, r) + alsoNeeded(e, r)
 	case e.redirected():
 		return f.hopDetail(e, r) + reserveDetail(r.Reserve)
 	}
-	return f.answerDetail(e, r) + reserveDetail(r.Reserve)
+	return f.answerDetail(e, r) + reserveDetail(r.Reserve) + alsoNeeded(e, r)
+}
+
+// alsoNeeded names the hosts beside the endpoint's own that a pull which passes
+// needs as well: token server, and what requests were redirected to.
+func alsoNeeded(e *Evidence, r *RegistryFacts) string {
+	if e.Outcome != Passed {
+		return ""
+	}
+	var hosts []string
+	for _, host := range append([]string{r.TokenHost}, r.Targets...) {
+		host = strings.TrimPrefix(strings.TrimPrefix(host, "https://"), "http://")
+		if host != "" && host != hostOf(e.Endpoint.URL) && !slices.Contains(hosts, host) {
+			hosts = append(hosts, host)
+		}
+	}
+	if len(hosts) == 0 {
+		return ""
+	}
+	return "; a pull also needs " + some(hosts)
 }
 
 // hopDetail says what came of asking for the manifest at the place that the

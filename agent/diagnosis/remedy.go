@@ -18,6 +18,9 @@ func (x *facts) remedy(cause Cause) []string {
 	if of := x.row(cause).remedy; of != nil {
 		lines = of(x)
 	}
+	if e, ok := x.redirected(); ok && e.Fault.Points() == cause && x.row(cause).kin&(kinName|kinConnection|kinTLS) != 0 {
+		lines = x.hopRemedy(e, cause)
+	}
 	if len(lines) == 0 {
 		lines = x.advise(cause)
 	}
@@ -511,6 +514,11 @@ func rejectedRemedy(x *facts) []string {
 func expiredRemedy(x *facts) []string { return x.renewUsed(x.expiredCredentials()) }
 
 func deniedRemedy(x *facts) []string {
+	if e, ok := x.refusedElsewhere(); ok {
+		host := hostOf(e.Endpoint.URL)
+		first := comment("pulls from %s also need %s, to which it redirects: allow that host in the firewall or proxy between node %s and there, or use a mirror", x.Registry, host, x.Node)
+		return append([]string{first}, onNodeRemedy("curl -sv --max-time 20")(x)...)
+	}
 	refused := x.refusedContents()
 	if len(refused) > 0 && refused[0].redirected() {
 		return x.elsewhereRemedy(hostOf(refused[0].Endpoint.URL))
@@ -520,6 +528,22 @@ func deniedRemedy(x *facts) []string {
 		return nil
 	}
 	return append([]string{comment("have the user granted pull on %s, or take another user:", x.Repository)}, lines...)
+}
+
+// hopRemedy lets the node come through to a host that the registry redirects to,
+// which a firewall that allows the registry alone does not.
+func (x *facts) hopRemedy(e *Evidence, cause Cause) []string {
+	host, command := hostOf(e.Endpoint.URL), "curl -sv --max-time 20"
+	first := comment("pulls from %s also need %s, to which it redirects: let node %s reach that host (firewall, proxy, NO_PROXY), or use a mirror", x.Registry, host, x.Node)
+	switch {
+	case x.row(cause).kin&kinName != 0:
+		first = comment("pulls from %s also need %s, to which it redirects: have node %s resolve that name, or use a mirror", x.Registry, host, x.Node)
+		command = "getent ahosts"
+	case x.row(cause).kin&kinTLS != 0:
+		first = comment("pulls from %s also need %s, to which it redirects: exempt that host from TLS inspection, or have node %s trust the authority that inspects", x.Registry, host, x.Node)
+		command = "curl -svk --max-time 20"
+	}
+	return append([]string{first}, onNodeRemedy(command)(x)...)
 }
 
 // elsewhereRemedy: a registry sends for blobs to addresses that it has signed, by

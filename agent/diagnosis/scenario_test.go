@@ -392,6 +392,10 @@ func setRegistry(e *Evidence, b *RegistryFacts, key, value string) (_ bool, err 
 		b.Phase = Phase(value)
 	case "content":
 		b.Content, b.Blob, e.Endpoint.URL = true, value, cmp.Or(e.Endpoint.URL, "https://hub.example.com")
+	case "hops":
+		b.Hops = strings.Split(value, ",")
+	case "page":
+		b.Page = value == "yes"
 	case "platforms":
 		b.Platform, value, _ = strings.Cut(value, ":")
 		b.Platforms = strings.Split(value, ",")

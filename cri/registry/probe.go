@@ -524,6 +524,7 @@ func (c *conversation) judge(ctx context.Context, r reply) {
 	case fault == "":
 		c.answer.Found = true
 		c.answer.Digest, c.answer.MediaType = descriptor(r.header)
+	case r.status == http.StatusNotFound && r.page() && c.ofHop(r, fault): // no registry said so
 	case r.status == http.StatusNotFound:
 		fault = c.whatIsMissing(ctx)
 	case r.status == http.StatusBadRequest && c.speaksTLS(ctx, fault):

@@ -1,0 +1,207 @@
+package check
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/cri/catest"
+	"github.com/whypull/whypull/cri/registry"
+	"github.com/whypull/whypull/cri/registry/registrytest"
+	"github.com/whypull/whypull/cri/sockettest"
+	"github.com/whypull/whypull/report"
+)
+
+// machine is a machine without a runtime, whose registries are on loopback ports
+// under names of their own.
+type machine struct {
+	t     *testing.T
+	root  string
+	ca    *catest.CA
+	hosts string
+}
+
+func newMachine(t *testing.T) *machine {
+	t.Helper()
+	m := &machine{t: t, root: t.TempDir(), ca: catest.New(t), hosts: "127.0.0.1 localhost\n"}
+	m.file("etc/ssl/certs/ca-certificates.crt", string(m.ca.PEM()))
+	return m
+}
+
+func (m *machine) file(name, text string) { write(m.t, filepath.Join(m.root, name), text) }
+
+// names gives a name the loopback address.
+func (m *machine) names(name, address string) { m.hosts += address + " " + name + "\n" }
+
+// serve starts a registry of that name, and returns its host:port.
+func (m *machine) serve(name string, config registrytest.Config) string {
+	m.t.Helper()
+	if config.Certificate == nil {
+		config.Certificate = m.ca.Issue(catest.Request{Names: []string{name}})
+	}
+	return m.named(name, registrytest.New(m.t, config).Address)
+}
+
+// named gives a loopback address a name.
+func (m *machine) named(name, address string) string {
+	m.t.Helper()
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.names(name, "127.0.0.1")
+	return net.JoinHostPort(name, port)
+}
+
+// hostsFile configures a registry.
+func (m *machine) hostsFile(registry, text string) {
+	m.file("etc/containerd/certs.d/"+registry+"/hosts.toml", text)
+}
+
+// check runs the command for an image.
+func (m *machine) check(image string, change ...func(*Options)) diagnosed {
+	m.t.Helper()
+	m.file("etc/hosts", m.hosts)
+	direct := func(*http.Request) (*url.URL, error) { return nil, nil }
+	o := Options{
+		Image: image, Output: "json", HostRoot: m.root, RegistryDir: "/etc/containerd/certs.d", KubeletDir: "/var/lib/kubelet", Version: "test",
+		Platform: "linux/amd64", node: "ci-1", now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), proxy: direct,
+		lookUp: environment("LANG=C.UTF-8"), Report: reportOf,
+		timeouts: registry.Timeouts{DNS: long, Connect: long, TLS: long, Response: long, Total: long},
+	}
+	for _, c := range change {
+		c(&o)
+	}
+	got := do(m.t, o, "")
+	if got.err != nil {
+		m.t.Fatal(got.err)
+	}
+	d := got.parsed(m.t)
+	if len(d.Pods) != 1 || len(d.Pods[0].Report.Containers) != 1 {
+		m.t.Fatalf("%s: %+v", image, d)
+	}
+	return diagnosed{m.t, got.pullable, d.Pods[0].Report.Containers[0]}
+}
+
+// diagnosed is the verdict of one image.
+type diagnosed struct {
+	t        *testing.T
+	pullable bool
+	report.Container
+}
+
+// is holds the verdict against the expert's; words have to be in the summary or the
+// remedy.
+func (d diagnosed) is(cause diagnosis.Cause, confidence diagnosis.Confidence, words ...string) {
+	d.t.Helper()
+	everything := fmt.Sprint(d.Summary, "\n", strings.Join(d.Remedy, "\n"))
+	if string(d.Cause) != string(cause) || string(d.Confidence) != string(confidence) || d.pullable != (cause == diagnosis.NotReproducible) {
+		d.t.Errorf("%s (%s), pullable %t, want %s (%s)\n%s\n%+v", d.Cause, d.Confidence, d.pullable, cause, confidence, everything, d.Evidence)
+	}
+	for _, w := range words {
+		if !strings.Contains(everything, w) {
+			d.t.Errorf("no %q in\n%s", w, everything)
+		}
+	}
+}
+
+// image is a registry's repository with an image of one layer.
+func image(t *testing.T, name string) (registrytest.Repository, *registrytest.Content) {
+	t.Helper()
+	content := registrytest.NewContent(t)
+	content.Tag("v1", content.Image(ocispec.Platform{OS: "linux", Architecture: "amd64"}, content.Layer(50)))
+	return registrytest.Repository{Name: name, Content: content}, content
+}
+
+// only is a registry with one repository.
+func only(r registrytest.Repository) registrytest.Config {
+	return registrytest.Config{Repositories: []registrytest.Repository{r}}
+}
+
+// answering answers each request of a repository in the same way.
+func answering(name string, answer http.HandlerFunc) registrytest.Config {
+	return only(registrytest.Repository{Name: name, Serve: func(w http.ResponseWriter, r *http.Request, _, _ string) { answer(w, r) }})
+}
+
+func page(status int) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		w.WriteHeader(status)
+		_, _ = w.Write([]byte("<html><body>blocked</body></html>"))
+	}
+}
+
+// R01: the registry redirects the question for the manifest to a host that the
+// node does not come through to. The fault, the host and the remedy are of that
+// host.
+func TestR01ManifestRedirected(t *testing.T) {
+	t.Parallel()
+	redirected := func(t *testing.T, target func(m *machine) string) (diagnosed, string) {
+		m := newMachine(t)
+		to := target(m)
+		at := m.serve("registry.test", only(registrytest.Repository{
+			Name: "pause", Behaviour: registrytest.Redirect, Location: "https://" + to + "/v2/k8s/pause/manifests/3.9",
+		}))
+		return m.check(at + "/pause:3.9"), to
+	}
+	block := func(status int) func(m *machine) string {
+		return func(m *machine) string { return m.serve("fw.test", answering("k8s/pause", page(status))) }
+	}
+	for name, c := range map[string]struct {
+		target     func(m *machine) string
+		cause      diagnosis.Cause
+		confidence diagnosis.Confidence
+	}{
+		"refused": {func(m *machine) string { return m.named("refused.test", "127.0.0.1:"+sockettest.ClosedPort(t)) }, diagnosis.ConnectionRefused, diagnosis.Confirmed},
+		"untrusted": {func(m *machine) string {
+			return m.serve("inspected.test", registrytest.Config{Certificate: catest.New(m.t).Issue(catest.Request{Names: []string{"inspected.test"}})})
+		}, diagnosis.TLSUntrusted, diagnosis.Confirmed},
+		"wrong name": {func(m *machine) string {
+			return m.serve("wrong.test", registrytest.Config{Certificate: m.ca.Issue(catest.Request{Names: []string{"other.test"}})})
+		}, diagnosis.TLSHostnameMismatch, diagnosis.Confirmed},
+		"block page":             {block(http.StatusForbidden), diagnosis.AccessDenied, diagnosis.Likely},
+		"block page, status 200": {block(http.StatusOK), diagnosis.AccessDenied, diagnosis.Likely},
+		"block page, status 401": {block(http.StatusUnauthorized), diagnosis.AccessDenied, diagnosis.Likely},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d, to := redirected(t, c.target)
+			d.is(c.cause, c.confidence, to, "redirects", "# pulls from", "curl")
+		})
+	}
+}
+
+// R47: the same for blobs.
+func TestR47BlobRedirected(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	to := m.serve("fw.test", answering("cdn", page(http.StatusOK)))
+	r, content := image(t, "pause")
+	layer := content.Layer(50)
+	content.Break(layer, func(o *registrytest.Object) { o.Location = "https://" + to + "/v2/cdn/blobs/" + layer.Digest.String() })
+	m.check(m.serve("registry.test", only(r))+"/pause:v1").is(diagnosis.AccessDenied, diagnosis.Likely, to, "sends there")
+}
+
+// What a pull needs beside the registry is in the evidence where it succeeds.
+func TestHostsOfAPull(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	r, _ := image(t, "k8s/pause")
+	to := m.serve("region.test", only(r))
+	at := m.serve("registry.test", answering("pause", func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "https://"+to+strings.Replace(r.URL.Path, "/v2/", "/v2/k8s/", 1), http.StatusTemporaryRedirect)
+	}))
+	d := m.check(at + "/pause:v1")
+	d.is(diagnosis.NotReproducible, diagnosis.Confirmed)
+	if all := fmt.Sprint(d.Evidence); !strings.Contains(all, "a pull also needs "+to) {
+		t.Errorf("no %s in %s", to, all)
+	}
+}
