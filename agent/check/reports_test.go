@@ -205,3 +205,89 @@ func TestHostsOfAPull(t *testing.T) {
 		t.Errorf("no %s in %s", to, all)
 	}
 }
+
+// mirrored is a registry with an image, and a mirror of it that answers requests
+// for what follows the tag in a way of its own.
+func mirrored(t *testing.T, capabilities string, ways map[string]http.HandlerFunc) (m *machine, ref, mirror string) {
+	t.Helper()
+	m = newMachine(t)
+	r, _ := image(t, "team/app")
+	at := m.serve("registry.test", only(r))
+	served := registrytest.New(t, registrytest.Config{CA: m.ca, Repositories: []registrytest.Repository{r}})
+	mirror = m.serve("mirror.test", only(registrytest.Repository{Name: "team/app", Serve: func(w http.ResponseWriter, r *http.Request, kind, object string) {
+		if kind == "manifests" && object != "v1" {
+			kind = "digests"
+		}
+		if way := ways[kind]; way != nil {
+			way(w, r)
+			return
+		}
+		served.ServeHTTP(w, r)
+	}}))
+	m.hostsFile(at, "server = \"https://"+at+"\"\n[host.\"https://"+mirror+"\"]\n  capabilities = ["+capabilities+"]\n")
+	return m, at + "/team/app:v1", mirror
+}
+
+// R02: containerd asks the next host when a manifest by digest or a blob cannot be
+// opened at a mirror.
+func TestR02NextHost(t *testing.T) {
+	t.Parallel()
+	status := func(code int) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) }
+	}
+	reset := func(w http.ResponseWriter, _ *http.Request) { registrytest.BreakOff(w) }
+	closed := "https://127.0.0.1:" + sockettest.ClosedPort(t) + "/x"
+	nowhere := func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, closed, http.StatusTemporaryRedirect) }
+	for name, way := range map[string]http.HandlerFunc{
+		"404": status(404), "403": status(403), "401": status(401), "500": status(500), "429": status(429), "reset": reset, "redirect": nowhere, "page 404": page(404),
+	} {
+		for _, kind := range []string{"blobs", "digests"} {
+			t.Run(kind+" "+name, func(t *testing.T) {
+				t.Parallel()
+				m, ref, _ := mirrored(t, `"pull", "resolve"`, map[string]http.HandlerFunc{kind: way})
+				m.check(ref).is(diagnosis.NotReproducible, diagnosis.Confirmed)
+				m, ref, _ = mirrored(t, `"pull"`, map[string]http.HandlerFunc{kind: way})
+				m.check(ref).is(diagnosis.NotReproducible, diagnosis.Confirmed)
+			})
+		}
+	}
+}
+
+// R03: a mirror that only serves content ends the pull with other bytes or a page.
+func TestR03OtherBytes(t *testing.T) {
+	t.Parallel()
+	other := func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`{"something":"else"}`)) }
+	for name, ways := range map[string]map[string]http.HandlerFunc{
+		"a page in place of everything":   {"blobs": page(200), "digests": page(200), "manifests": page(200)},
+		"a page in place of blobs":        {"blobs": page(200)},
+		"a page in place of the manifest": {"digests": page(200)},
+		"other blobs":                     {"blobs": other},
+		"another manifest": {"digests": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", ocispec.MediaTypeImageManifest)
+			_, _ = w.Write([]byte(`{"schemaVersion":2,"config":{},"layers":[]}`))
+		}},
+		"no manifest, other blobs": {"digests": http.NotFound, "blobs": other},
+	} {
+		for _, capabilities := range []string{`"pull"`, `"pull", "resolve"`} {
+			if ways["manifests"] != nil && capabilities != `"pull"` {
+				continue // it is the mirror that resolves the tag then
+			}
+			t.Run(name+" "+capabilities, func(t *testing.T) {
+				t.Parallel()
+				m, ref, mirror := mirrored(t, capabilities, ways)
+				m.check(ref).is(diagnosis.MirrorFailed, diagnosis.Confirmed, mirror)
+			})
+		}
+	}
+}
+
+// What no host has is no fault of the mirror's.
+func TestNoHostHasIt(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	r, content := image(t, "team/app")
+	content.Break(content.Layer(50), func(o *registrytest.Object) { o.Status = http.StatusNotFound })
+	at, mirror := m.serve("registry.test", only(r)), m.serve("mirror.test", only(r))
+	m.hostsFile(at, "server = \"https://"+at+"\"\n[host.\"https://"+mirror+"\"]\n")
+	m.check(at+"/team/app:v1").is(diagnosis.ContentCorrupt, diagnosis.Confirmed, "https://"+at+" does not have")
+}

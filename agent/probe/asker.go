@@ -82,6 +82,9 @@ func (a *asker) ask(ctx context.Context, e registry.Endpoint, ref reference.Name
 func (a *asker) inspect(ctx context.Context, e registry.Endpoint, ref reference.Named, cred *keyring.Credential, want registry.InspectOptions, since time.Time) (answer registry.Answer, borrowed bool) {
 	q := a.question(e, ref, cred)
 	q.content = fmt.Sprint(want.Thorough, want.Blobs)
+	for _, s := range want.Sources {
+		q.content += " " + s.Endpoint.Key(s.Reference)
+	}
 	return a.share(ctx, e, q, since, func(ctx context.Context) registry.Answer {
 		return e.Inspect(ctx, e.Reference(ref), sent(cred), want)
 	})
@@ -132,7 +135,7 @@ func (a *asker) trouble(q question, since time.Time) (r *reply, found bool) {
 	var longest share.Kept[*reply]
 	for other, k := range a.answers.All() {
 		answer := k.Value.answer
-		if other.endpoint != q.endpoint || answer.Via != "" { // the last is another's trouble
+		if other.endpoint != q.endpoint || answer.Via != "" || answer.Source > 0 { // the others are another's trouble
 			continue
 		}
 		unreachable := aboutEndpoint(answer) && other.source == q.source && !k.Fetched.Before(since)

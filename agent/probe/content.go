@@ -21,7 +21,9 @@ func (v visit) content(ctx context.Context, e registry.Endpoint, found registry.
 		return nil
 	}
 	start := time.Now()
-	answer, borrowed := v.c.asker.inspect(ctx, e, resolved(v.ref, found), cred, v.inspection(), v.since)
+	want, ref := v.inspection(), resolved(v.ref, found)
+	want.Sources = v.sources(e, ref, cred)
+	answer, borrowed := v.c.asker.inspect(ctx, e, ref, cred, want, v.since)
 	if borrowed {
 		return nil
 	}
@@ -29,9 +31,64 @@ func (v visit) content(ctx context.Context, e registry.Endpoint, found registry.
 	if slices.Contains(aboutDisk, v.text.Message().Cause) {
 		facts.Size, facts.Missing = v.c.sizes(ctx, answer)
 	}
-	evidence = v.mark(e, evidence)
+	out := []diagnosis.Evidence{v.mark(at(e, want.Sources, answer.Source), evidence)}
 	v.c.Metrics.Checked(evidence.Check, evidence.Outcome, time.Since(start))
-	return []diagnosis.Evidence{evidence}
+	for _, m := range answer.Missed {
+		if m.Source != answer.Source && m.Status != 0 { // the others were not reached
+			out = append(out, v.mark(at(e, want.Sources, m.Source), missedEvidence(m, answer, cred)))
+		}
+	}
+	return out
+}
+
+// at is the endpoint of a source; without sources there is the one that was asked.
+func at(e registry.Endpoint, sources []registry.Source, n int) registry.Endpoint {
+	if len(sources) == 0 {
+		return e
+	}
+	return sources[n].Endpoint
+}
+
+// missedEvidence is about one more source that could not give the piece that no
+// source gave.
+func missedEvidence(m registry.Missed, a registry.Answer, cred *keyring.Credential) diagnosis.Evidence {
+	e, facts := contentEvidence(registry.Answer{Endpoint: m.Endpoint, Via: m.Via, Fault: m.Fault, Status: m.Status, Phase: a.Phase, Blob: a.Blob}, cred)
+	e.Body = facts
+	return e
+}
+
+// sources are the endpoints that containerd takes the content from once a tag has
+// been resolved, in its order: all that have the capability pull, whether or not
+// they resolve tags (core/remotes/docker/fetcher.go). None where there is but one,
+// where no digest is known, and for CRI-O, which stays with the mirror that has
+// the manifest.
+func (v visit) sources(e registry.Endpoint, ref reference.Named, cred *keyring.Credential) []registry.Source {
+	if _, digested := ref.(reference.Digested); !digested || e.Settings.Pings {
+		return nil
+	}
+	var out []registry.Source
+	seen := map[string]bool{}
+	for _, o := range v.all {
+		key := o.Key(v.ref)
+		if seen[key] || !o.Pulls() || v.cut[key] {
+			continue
+		}
+		seen[key] = true
+		out = append(out, registry.Source{Endpoint: o, Reference: o.Reference(ref), Credential: sent(v.credentialFor(o, e, cred))})
+	}
+	if len(out) < 2 {
+		return nil
+	}
+	return out
+}
+
+// credentialFor is what the runtime sends to an endpoint in a pull for which
+// another endpoint gets a credential: the same, or the node's own for each.
+func (v visit) credentialFor(o, e registry.Endpoint, cred *keyring.Credential) *keyring.Credential {
+	if o.Key(v.ref) == e.Key(v.ref) || cred != nil && !cred.OfNode {
+		return cred
+	}
+	return v.attempts(o)[0]
 }
 
 // inspection returns what of the content is worth looking at, by the runtime's

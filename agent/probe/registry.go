@@ -33,6 +33,10 @@ type visit struct {
 	creds  []keyring.Credential
 	since  time.Time // earlier answers do not serve
 	blind  bool      // the node's certificate authorities were not found
+	// all are the endpoints of the image, and cut those to which the node does not
+	// come through, by their keys.
+	all []registry.Endpoint
+	cut map[string]bool
 }
 
 // endpoints asks one endpoint after the other, until one would serve the pull.
@@ -42,6 +46,7 @@ type visit struct {
 func (v visit) endpoints(ctx context.Context, all []registry.Endpoint) []diagnosis.Evidence {
 	var out []diagnosis.Evidence
 	asked := map[string]bool{}
+	v.all, v.cut = all, map[string]bool{}
 	for _, e := range all {
 		if asked[e.Key(v.ref)] || !e.Serves(v.ref) {
 			continue
@@ -77,6 +82,7 @@ func served(found []diagnosis.Evidence, attempts []*keyring.Credential) bool {
 func (v visit) endpoint(ctx context.Context, e registry.Endpoint) []diagnosis.Evidence {
 	name, reachable := v.name(ctx, e)
 	if !reachable {
+		v.cut[e.Key(v.ref)] = true
 		why := diagnosis.ReasonUnresolved
 		if name[0].Fault == "" {
 			why = diagnosis.ReasonNotLookedUp
@@ -122,6 +128,7 @@ func (v visit) attempt(ctx context.Context, e registry.Endpoint, cred *keyring.C
 		evidence.Outcome, evidence.Reason = diagnosis.NotRun, diagnosis.ReasonLimitedForOthers
 	}
 	v.c.Metrics.Checked(evidence.Check, evidence.Outcome, time.Since(start))
+	v.cut[e.Key(v.ref)] = v.cut[e.Key(v.ref)] || aboutEndpoint(answer) && answer.Via == ""
 	out := v.tell(nil, evidence)
 	if answer.Found && kubelets {
 		out = v.tell(out, v.content(ctx, e, answer, cred)...)

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -155,7 +156,8 @@ type pullRetry struct {
 	f         diagnosis.Failure
 	config    *nodeconfig.Config
 	ref       reference.Named
-	endpoints []registry.Endpoint
+	endpoints []registry.Endpoint // that resolve the image's name
+	all       []registry.Endpoint // and those that only have content
 	creds     []*keyring.Credential // the kubelet's order; nil for none
 }
 
@@ -200,6 +202,7 @@ func (c *Collector) retryOf(ctx context.Context, f diagnosis.Failure, creds []ke
 	r.ref = names[0]
 	var err error
 	r.endpoints, _, err = r.config.EndpointsFor(ctx, domain(r.ref, f), r.ref)
+	r.all = slices.Clone(r.endpoints)
 	r.endpoints = slices.DeleteFunc(r.endpoints, func(e registry.Endpoint) bool { return !e.Serves(r.ref) })
 	r.creds = visit{creds: creds}.usable()
 	if r.creds = r.creds[:min(len(r.creds), maxCredentials)]; len(r.creds) == 0 {
@@ -354,31 +357,51 @@ func failedAgain(text string) diagnosis.Evidence {
 	return e
 }
 
-// replay asks the endpoints for what a pull asks for.
+// replay asks the endpoints for what a pull asks for, up to the one that has the
+// image's name: the runtime asks no other for the name then.
 func (r pullRetry) replay(ctx context.Context) []diagnosis.Evidence {
 	var out []diagnosis.Evidence
-	v := visit{c: r.c, f: r.f, text: messageEvidence(r.f), config: r.config, ref: r.ref}
+	v := visit{c: r.c, f: r.f, text: messageEvidence(r.f), config: r.config, ref: r.ref, all: r.all}
 	for _, endpoint := range r.endpoints {
-		found := r.each(func(l *keyring.Credential) (diagnosis.Evidence, bool) {
-			t := endpoint.Replay(ctx, endpoint.Reference(r.ref), sent(l), v.inspection())
+		ends := false
+		found := r.each(func(c *keyring.Credential) (diagnosis.Evidence, bool) {
+			t, from := r.transfer(ctx, v, endpoint, c)
 			for _, p := range t.Pieces { // a large one may take as long as it does at a MiB a second
 				r.c.took(endpoint, p.Took-time.Duration(p.Received)*time.Second/(1<<20))
 			}
-			e, answer := contentEvidence(t.Answer, l)
+			e, answer := contentEvidence(t.Answer, c)
 			answer.Size, answer.Missing = r.c.sizes(ctx, t.Answer)
-			e.Endpoint.Mirror = endpoint.Mirror
+			e.Endpoint.Mirror = from.Mirror
 			e.Body = &diagnosis.PullFacts{Retry: &diagnosis.RetryFacts{
-				Cause: replayCause(t.Fault, l), Replay: answer,
+				Cause: replayCause(t.Fault, c), Replay: answer,
 				Whole: t.Found && t.Unasked == 0 && t.Unfinished == 0, Layers: t.Layers, Bytes: t.Compressed,
 			}}
+			ends = ends || t.Found || t.Digest != "" || t.Fault == registry.FaultWebPage && t.Status == http.StatusOK
 			return e, t.Fault == registry.FaultRateLimited
 		})
 		out = append(out, found...)
-		if slices.ContainsFunc(found, func(e diagnosis.Evidence) bool { return e.Outcome == diagnosis.Passed }) {
+		if ends {
 			break
 		}
 	}
 	return out
+}
+
+// transfer replays the transfer of the image whose name an endpoint has, from all
+// endpoints that the runtime would ask for the content, and returns the one that
+// the result is about.
+func (r pullRetry) transfer(ctx context.Context, v visit, e registry.Endpoint, c *keyring.Credential) (registry.Transfer, registry.Endpoint) {
+	ref, want := e.Reference(r.ref), v.inspection()
+	if !e.Settings.Pings && len(r.all) > 1 {
+		found := e.Probe(ctx, ref, sent(c))
+		if !found.Found {
+			return registry.Transfer{Answer: found}, e
+		}
+		ref = resolved(ref, found)
+		want.Sources = v.sources(e, ref, c)
+	}
+	t := e.Replay(ctx, ref, sent(c), want)
+	return t, at(e, want.Sources, t.Source)
 }
 
 // replayCause is what a replay shows by itself.

@@ -92,6 +92,11 @@ type Answer struct {
 	// and Replay.
 	Parts      []Part
 	Compressed int64
+	// Source is the index of the source that the answer is of, and Missed are the
+	// sources that could not give the piece that failed, if none could. Of Inspect
+	// and Replay with several sources.
+	Source int
+	Missed []Missed
 	// Looked is how many blobs Inspect looked at, the config among them.
 	Looked int
 	// Blob is the digest of what is missing, corrupt or refused: a blob, or the

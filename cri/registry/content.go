@@ -46,6 +46,11 @@ type InspectOptions struct {
 	// Thorough downloads up to 32 MiB of layers and verifies them.
 	Thorough bool
 
+	// Sources are the endpoints that the runtime takes content from, in its order;
+	// none stands for the endpoint alone. With several, the reference is the first
+	// one's, by digest.
+	Sources []Source
+
 	// Platform is the node's; nil is that of this process, as containerd has it.
 	Platform *ocispec.Platform
 
@@ -70,18 +75,19 @@ type InspectOptions struct {
 func (e Endpoint) Inspect(ctx context.Context, ref reference.Named, cred *credential.Credential, want InspectOptions) Answer {
 	ctx, cancel := context.WithTimeout(quiet(ctx), cmp.Or(want.total, inspectTotal))
 	defer cancel()
-	c := newConversation(ctx, e, ref, cred)
-	defer c.close()
-	i := newInspection(c, want)
+	i := newInspection(newTurns(ctx, e, ref, cred, want), want)
+	defer i.turns.close()
 	i.ends, _ = ctx.Deadline()
 	i.rest = time.Until(i.ends) / 8
 	i.run(ctx, i.contents)
-	return c.finish()
+	return i.finish()
 }
 
 // inspection is one Inspect under way.
 type inspection struct {
-	*conversation
+	*conversation // the one that goes on
+	turns         turns
+	begun         *conversation // that has given what the reference names
 	want     InspectOptions
 	platform ocispec.Platform
 	match    platforms.MatchComparer
@@ -97,8 +103,9 @@ type inspection struct {
 	received int64
 }
 
-func newInspection(c *conversation, want InspectOptions) *inspection {
-	i := &inspection{conversation: c, want: want, looked: map[digest.Digest]bool{}}
+func newInspection(t turns, want InspectOptions) *inspection {
+	c := t.all[0].conversation
+	i := &inspection{conversation: c, turns: t, want: want, looked: map[digest.Digest]bool{}}
 	if i.platform = platforms.DefaultSpec(); want.Platform != nil {
 		i.platform = platforms.Normalize(*want.Platform)
 	}
@@ -172,6 +179,9 @@ func (i *inspection) verdict(phase Phase, f flaw) {
 		i.answer.Blob, f = "", flaw{err: context.DeadlineExceeded} // what comes when we hang up is no answer
 	}
 	if !f.found() {
+		if i.begun != nil {
+			i.turnTo(i.begun)
+		}
 		i.answer.Found = true
 		i.answer.Blob = ""
 		f.status = http.StatusOK
@@ -191,6 +201,9 @@ type document struct {
 // top fetches what the reference names. If that is not possible, the answer is
 // written already.
 func (i *inspection) top(ctx context.Context) (document, bool) {
+	if len(i.turns.all) > 1 {
+		return i.topOfTurns(ctx)
+	}
 	r, err := i.ask(withLimit(ctx, maxManifest+1), http.MethodGet, PhaseManifest)
 	if err != nil {
 		return document{}, false
@@ -200,6 +213,11 @@ func (i *inspection) top(ctx context.Context) (document, bool) {
 		i.judge(ctx, r) // nothing is known of what a runtime makes of the first schema
 		return document{}, false
 	}
+	return i.topOf(r)
+}
+
+// topOf reads what the reference names.
+func (i *inspection) topOf(r reply) (document, bool) {
 	var want []digest.Digest
 	if i.digested {
 		want = append(want, digest.Digest(i.object))
@@ -211,6 +229,7 @@ func (i *inspection) top(ctx context.Context) (document, bool) {
 		return d, false
 	}
 	i.answer.Digest, i.answer.MediaType = d.digest.String(), d.mediaType
+	i.begun = i.conversation
 	return d, true
 }
 
@@ -387,14 +406,11 @@ func isWord(s string) bool {
 
 // child fetches what an index names.
 func (i *inspection) child(ctx context.Context, want ocispec.Descriptor) (document, flaw) {
-	r, err := i.send(withLimit(ctx, maxManifest+1), http.MethodGet, PhaseManifest, "", "manifests", want.Digest.String())
-	if err != nil {
-		return document{}, i.unanswered(err)
-	}
-	defer r.release()
-	if f := i.refusal(r); f.found() {
+	r, f := i.childInTurn(ctx, want.Digest)
+	if f.found() {
 		return document{}, f
 	}
+	defer r.release()
 	d, f := i.verified(r, want.Digest)
 	if !f.found() && want.Size != int64(len(r.body)) {
 		f = flaw{fault: FaultContentCorrupt, status: r.status}

@@ -210,13 +210,23 @@ type span struct{ first, last int64 }
 // open asks for a blob, or for a part that begins with its first byte. The body
 // is the caller's to close if there is no flaw.
 func (i *inspection) open(ctx context.Context, d ocispec.Descriptor, part *span) (*http.Response, flaw) {
+	var resp *http.Response
+	f := i.inTurn(func() (f flaw) {
+		resp, f = i.openOne(ctx, d, part)
+		return f
+	})
+	return resp, f
+}
+
+// openOne is open at one source.
+func (i *inspection) openOne(ctx context.Context, d ocispec.Descriptor, part *span) (*http.Response, flaw) {
 	resp, f := i.fetch(ctx, d, part)
 	if f.found() {
 		return nil, f
 	}
 	if part != nil && noRanges(resp.StatusCode) { // the first byte of nothing, or a server without ranges
 		_ = resp.Body.Close()
-		return i.open(ctx, d, nil)
+		return i.openOne(ctx, d, nil)
 	}
 	if f := i.declined(resp, d); f.found() {
 		return nil, f

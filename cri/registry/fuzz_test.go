@@ -146,7 +146,7 @@ func FuzzContent(f *testing.F) {
 	add("text/plain; charset", `{"fsLayers":[{}]}`)
 	add(ocispec.MediaTypeImageConfig, `{"os":"linux","architecture":"arm64","rootfs":{"diff_ids":["sha256:x"]}}`)
 	f.Fuzz(func(t *testing.T, mediaType, said string, body []byte) {
-		i := newInspection(&conversation{notes: newNotes()}, InspectOptions{Blobs: []string{said}, Platform: &ocispec.Platform{OS: "linux", Architecture: "amd64"}})
+		i := newInspection(turns{all: []*turn{{conversation: &conversation{notes: newNotes()}}}}, InspectOptions{Blobs: []string{said}, Platform: &ocispec.Platform{OS: "linux", Architecture: "amd64"}})
 		r := reply{status: http.StatusOK, header: http.Header{"Content-Type": {mediaType}, "Docker-Content-Digest": {said}}, body: body}
 		d, flaw := i.verified(r)
 		if right := digest.FromBytes(body); !flaw.found() && d.digest != right && digest.Digest(said).Validate() != nil {

@@ -116,11 +116,11 @@ func TestHopCertificates(t *testing.T) {
 // A token server's redirect is followed by a pull without a login alone.
 func TestTokenRedirected(t *testing.T) {
 	ca := catest.New(t)
-	tokens := registrytest.New(t, registrytest.Config{CA: ca, Logins: known()})
+	tokens := registrytest.New(t, registrytest.Config{CA: ca, Passwords: known()})
 	gone := registrytest.Name + ":" + sockettest.ClosedPort(t)
 	for name, to := range map[string]string{"good": tokens.Host, "gone": gone} {
 		s := registrytest.New(t, registrytest.Config{
-			CA: ca, Logins: known(), TokenStatus: http.StatusFound, TokenHeader: http.Header{"Location": {"https://" + to + "/token"}},
+			CA: ca, Passwords: known(), TokenStatus: http.StatusFound, TokenHeader: http.Header{"Location": {"https://" + to + "/token"}},
 			Repositories: []registrytest.Repository{{Name: "team/app", Tags: []string{"1.0"}, Auth: registrytest.Bearer}},
 		})
 		a := app(t, options(trusting(t, s)), s.Host, nil)

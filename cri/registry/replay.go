@@ -116,13 +116,12 @@ func (e Endpoint) Replay(ctx context.Context, ref reference.Named, cred *credent
 	total := cmp.Or(want.total, replayTotal)
 	ctx, cancel := context.WithTimeout(quiet(ctx), total)
 	defer cancel()
-	c := newConversation(ctx, e, ref, cred)
-	defer c.close()
-	r := &replay{inspection: newInspection(c, want), left: maxDownload}
+	r := &replay{inspection: newInspection(newTurns(ctx, e, ref, cred, want), want), left: maxDownload}
+	defer r.turns.close()
 	r.ends, _ = ctx.Deadline()
 	r.rest = total / 16
 	r.run(ctx, r.contents)
-	r.transfer.Answer = c.finish()
+	r.transfer.Answer = r.finish()
 	if r.blamed != nil {
 		r.blamed.fill(&r.transfer.Answer)
 	}
@@ -150,6 +149,8 @@ type verdict struct {
 	asked bool
 	// answer, proxy and cert are of the lane that looked, for a flaw.
 	answer Answer
+	source int
+	missed []Missed
 	proxy  string
 	cert   *x509.Certificate
 }
@@ -268,28 +269,49 @@ func (i *inspection) harmless(f flaw) error {
 // lookAtLayers looks at all layers, a few side by side. The first lane goes on
 // with the connection that there is.
 func (r *replay) lookAtLayers(ctx context.Context) {
-	base := r.answer
+	base := r.answers()
 	var wg sync.WaitGroup
-	for _, l := range r.lanes(ctx, min(lanes, len(r.layers))) {
+	for n, l := range r.lanes(ctx, min(lanes, len(r.layers))) {
 		wg.Go(func() {
-			if l.conversation != r.conversation {
+			if n > 0 {
 				defer func() {
-					l.close()
-					r.notes.joins(l.notes)
+					l.turns.close()
+					for _, one := range l.turns.all {
+						r.notes.joins(one.notes)
+					}
 				}()
 			}
 			for k, ok := r.take(); ok; k, ok = r.take() {
-				l.answer = base
+				l.restore(base)
 				r.done(k, l.lookAt(ctx, r.layers[k], &r.transfer.Pieces[k+1], r))
 			}
 		})
 	}
 	wg.Wait()
-	r.answer = base
+	r.restore(base)
 	for k, v := range r.verdicts {
 		if v.asked && !v.unfinished() {
 			r.looked[r.layers[k].Digest] = true
 		}
+	}
+}
+
+// answers are those of all sources, with what is known of the image.
+func (i *inspection) answers() []Answer {
+	out := make([]Answer, len(i.turns.all))
+	here := i.conversation
+	for k, one := range i.turns.all {
+		i.turnTo(one.conversation)
+		out[k] = one.answer
+	}
+	i.turnTo(here)
+	return out
+}
+
+// restore takes back what the answers have of a layer.
+func (i *inspection) restore(base []Answer) {
+	for k, one := range i.turns.all {
+		one.answer = base[k]
 	}
 }
 
@@ -300,7 +322,8 @@ func (r *replay) lanes(ctx context.Context, count int) []*inspection {
 		l := *r.inspection
 		l.looked = map[digest.Digest]bool{}
 		if n > 0 {
-			l.conversation = r.fork(ctx)
+			l.turns = r.turns.fork(ctx)
+			l.conversation = l.turns.all[r.turns.index(r.conversation)].conversation
 		}
 		out[n] = &l
 	}
@@ -361,7 +384,8 @@ func (r *replay) count() {
 func (r *replay) decide() flaw {
 	for _, v := range r.verdicts {
 		if v.fault != "" {
-			r.answer, r.blamed = v.answer, &v
+			r.conversation = r.turns.all[v.source].conversation
+			r.answer, r.blamed, r.turns.missed = v.answer, &v, v.missed
 			return v.flaw
 		}
 	}

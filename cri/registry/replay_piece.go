@@ -43,7 +43,7 @@ func (i *inspection) lookAt(ctx context.Context, d ocispec.Descriptor, p *Piece,
 	v := verdict{flaw: f, asked: true}
 	if f.found() {
 		p.Seen = ""
-		v.answer = i.answer
+		v.answer, v.source, v.missed = i.answer, i.turns.index(i.conversation), i.turns.missed
 		v.proxy, v.cert = i.notes.way()
 	}
 	return v

@@ -1,0 +1,240 @@
+package registry
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/containerd/containerd/v2/core/remotes/docker"
+	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/whypull/whypull/cri/credential"
+)
+
+// Source is an endpoint that the runtime takes content from.
+type Source struct {
+	Endpoint Endpoint
+	// Reference is what is asked for there, by digest.
+	Reference reference.Named
+	// Credential is what the runtime sends; nil for none.
+	Credential *credential.Credential
+}
+
+// Missed is a source that could not give a piece of content which another one
+// was then asked for.
+type Missed struct {
+	// Source is the index among the sources.
+	Source int
+	// Endpoint is the place that failed, and Via the endpoint that redirected
+	// there, "" for none.
+	Endpoint, Via string
+	Fault         Fault
+	Status        int
+}
+
+// Pulls reports whether the runtime takes content from this endpoint, which is by
+// digest (core/remotes/docker/fetcher.go, Fetch).
+func (e Endpoint) Pulls() bool {
+	return e.Settings.Capabilities.Has(docker.HostCapabilityPull)
+}
+
+// turns are the conversations with the sources of an inspection, in the runtime's
+// order: a piece that one cannot give is asked of the next. Only the opening of a
+// piece goes on to the next: bytes that are wrong, or a page with the status 200,
+// end the pull (core/remotes/docker/fetcher.go, Fetch; content.Copy).
+type turns struct {
+	all []*turn
+	// missed are those that could not give the last piece.
+	missed []Missed
+}
+
+// turn is the conversation with one source.
+type turn struct {
+	*conversation
+	// down is why the source is not asked any more; no flaw while it is.
+	down flaw
+}
+
+// newTurns makes the conversations of an inspection: with the sources that are
+// wanted, else with the one endpoint.
+func newTurns(ctx context.Context, e Endpoint, ref reference.Named, cred *credential.Credential, want InspectOptions) turns {
+	sources := want.Sources
+	if len(sources) == 0 {
+		sources = []Source{{e, ref, cred}}
+	}
+	var t turns
+	for _, s := range sources {
+		t.all = append(t.all, &turn{conversation: newConversation(ctx, s.Endpoint, s.Reference, s.Credential)})
+	}
+	return t
+}
+
+// fork is for a conversation of its own with each source.
+func (t turns) fork(ctx context.Context) turns {
+	var out turns
+	for _, one := range t.all {
+		out.all = append(out.all, &turn{one.fork(ctx), one.down})
+	}
+	return out
+}
+
+func (t turns) close() {
+	for _, one := range t.all {
+		one.close()
+	}
+}
+
+// index is the place of a conversation among the sources.
+func (t turns) index(c *conversation) int {
+	for k, one := range t.all {
+		if one.conversation == c {
+			return k
+		}
+	}
+	return 0
+}
+
+// inTurn opens a piece at one source after the other, until one gives it or ends
+// the pull. That one is the conversation to go on with; where none gives the piece
+// it is the first, whose error the runtime shows.
+func (i *inspection) inTurn(open func() flaw) flaw {
+	if len(i.turns.all) == 1 {
+		return open()
+	}
+	i.turns.missed = nil
+	var first flaw
+	for k, one := range i.turns.all {
+		f := one.down
+		i.turnTo(one.conversation)
+		if !f.found() {
+			one.renew()
+			f = open()
+		}
+		if !f.found() || !goesOn(f) {
+			return f
+		}
+		i.turns.miss(k, one, f)
+		if k == 0 {
+			first = f
+		}
+	}
+	i.turnTo(i.turns.all[0].conversation)
+	return first
+}
+
+// renew takes back what the answer has of an earlier piece.
+func (c *conversation) renew() {
+	a := &c.answer
+	if a.Via != "" {
+		a.Endpoint = a.Via
+	}
+	a.Via, a.Hops, a.Fault, a.Status, a.Err = "", nil, "", 0, nil
+	a.RetryAfter, a.HTML, a.ErrorCode, a.SaysExpired = 0, false, "", false
+}
+
+// goesOn reports whether the runtime asks the next source after a flaw.
+func goesOn(f flaw) bool {
+	return !f.unfinished() && f.status != http.StatusOK && f.status != http.StatusPartialContent
+}
+
+// miss notes what became of a source. One that could not be reached, does not take
+// the credential or wants to be left alone is not asked again.
+func (t *turns) miss(k int, one *turn, f flaw) {
+	m := Missed{Source: k, Endpoint: one.answer.Endpoint, Via: one.answer.Via, Fault: f.fault, Status: f.status}
+	if hops := one.notes.trail(); m.Via == "" && len(hops) > 0 && hops[len(hops)-1] != m.Endpoint {
+		m.Via, m.Endpoint = m.Endpoint, hops[len(hops)-1]
+	}
+	t.missed = append(t.missed, m)
+	leaveAlone := f.status == http.StatusUnauthorized || f.status == http.StatusTooManyRequests || one.answer.RetryAfter > 0
+	if leaveAlone || f.status == 0 && m.Via == "" {
+		one.down = f
+	}
+}
+
+// turnTo goes on with another conversation, which takes over what is known of the
+// image.
+func (i *inspection) turnTo(c *conversation) {
+	if c == i.conversation {
+		return
+	}
+	a, from := &c.answer, &i.answer
+	a.Platform, a.Platforms, a.OtherPlatform, a.Artifact = from.Platform, from.Platforms, from.OtherPlatform, from.Artifact
+	a.Parts, a.Compressed, a.Looked = from.Parts, from.Compressed, from.Looked
+	a.Digest, a.MediaType = from.Digest, from.MediaType
+	a.Blob, a.Found = "", false
+	c.notes.setPhase(i.notes.current())
+	i.conversation = c
+}
+
+// topOfTurns fetches the manifest of a digest at one source after the other. If
+// that is not possible, the answer is written already.
+func (i *inspection) topOfTurns(ctx context.Context) (document, bool) {
+	var r reply
+	f := i.inTurn(func() (f flaw) {
+		r, f = i.asked(ctx)
+		return f
+	})
+	switch {
+	case f.found() && f.err != nil && i.answer.Fault == f.fault: // ask has written it
+		return document{}, false
+	case f.found():
+		i.answer.Blob = i.object
+		i.sentTo(i.notes.trail())
+		i.verdict(PhaseManifest, f)
+		return document{}, false
+	}
+	defer r.release()
+	if isSchema1(contentType(r.header)) {
+		i.judge(ctx, r)
+		return document{}, false
+	}
+	return i.topOf(r)
+}
+
+// asked asks a source for the manifest, as the first thing of a conversation.
+func (i *inspection) asked(ctx context.Context) (reply, flaw) {
+	r, err := i.ask(withLimit(ctx, maxManifest+1), http.MethodGet, PhaseManifest)
+	if err != nil {
+		return r, flaw{fault: i.answer.Fault, status: i.answer.Status, err: err}
+	}
+	f := i.refusal(r)
+	if f.found() {
+		r.release()
+	}
+	return r, f
+}
+
+// childInTurn fetches a manifest that an index names.
+func (i *inspection) childInTurn(ctx context.Context, want digest.Digest) (reply, flaw) {
+	var r reply
+	f := i.inTurn(func() (f flaw) {
+		if len(i.turns.all) > 1 { // it may be the first thing that this source is asked for
+			i.object, i.digested = want.String(), true
+			r, f = i.asked(ctx)
+			return f
+		}
+		var err error
+		if r, err = i.send(withLimit(ctx, maxManifest+1), http.MethodGet, PhaseManifest, "", "manifests", want.String()); err != nil {
+			return i.unanswered(err)
+		}
+		if f = i.refusal(r); f.found() {
+			r.release()
+		}
+		return f
+	})
+	return r, f
+}
+
+// finish is the answer of the conversation that decided.
+func (i *inspection) finish() Answer {
+	i.answer.Source = i.turns.index(i.conversation)
+	if i.answer.Fault != "" {
+		i.answer.Missed = i.turns.missed
+	}
+	for _, one := range i.turns.all {
+		if one.conversation != i.conversation {
+			i.notes.joins(one.notes)
+		}
+	}
+	return i.conversation.finish()
+}

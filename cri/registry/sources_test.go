@@ -1,0 +1,125 @@
+package registry_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/distribution/reference"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/whypull/whypull/cri/catest"
+	"github.com/whypull/whypull/cri/registry"
+	"github.com/whypull/whypull/cri/registry/registrytest"
+)
+
+// Each piece is asked of one source after the other; what opens and is wrong ends
+// it, and so does a page.
+func TestSources(t *testing.T) {
+	ca := catest.New(t)
+	content := registrytest.NewContent(t)
+	layers := []ocispec.Descriptor{content.Layer(50), content.Layer(70), content.Layer(100_000)}
+	manifest := content.Index(content.Image(amd64(), layers...))
+	content.Tag("1.0", manifest)
+	whole := registrytest.New(t, registrytest.Config{CA: ca, Repositories: []registrytest.Repository{{Name: "team/app", Content: content}}})
+	second := layers[1].Digest.String()
+	for name, tc := range map[string]struct {
+		way   func(kind, object string) http.HandlerFunc // nil: as the good one
+		found bool
+		fault registry.Fault
+		at    int
+	}{
+		"has all":         {func(string, string) http.HandlerFunc { return nil }, true, "", 0},
+		"has nothing":     {func(string, string) http.HandlerFunc { return http.NotFound }, true, "", 1},
+		"lacks a layer":   {func(_, object string) http.HandlerFunc { return when(object == second, http.NotFound) }, true, "", 0},
+		"lacks manifests": {func(kind, _ string) http.HandlerFunc { return when(kind == "manifests", http.NotFound) }, true, "", 1},
+		"forbids a layer": {func(_, object string) http.HandlerFunc {
+			return when(object == second, status(403, "text/html", "<html>"))
+		}, true, "", 0},
+		"wrong layer": {func(_, object string) http.HandlerFunc {
+			return when(object == second, status(200, "application/octet-stream", "x"))
+		}, false, registry.FaultContentCorrupt, 0},
+		"page for a layer": {func(_, object string) http.HandlerFunc {
+			return when(object == second, status(200, "text/html", "<html>"))
+		}, false, registry.FaultWebPage, 0},
+		"page for a manifest": {func(kind, _ string) http.HandlerFunc {
+			return when(kind == "manifests", status(200, "text/html", "<html>"))
+		}, false, registry.FaultWebPage, 0},
+		"lacks the manifest, wrong layer": {func(kind, object string) http.HandlerFunc {
+			if kind == "manifests" {
+				return http.NotFound
+			}
+			return when(object == second, status(200, "application/octet-stream", "x"))
+		}, false, registry.FaultContentCorrupt, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			mirror := registrytest.New(t, registrytest.Config{CA: ca, Repositories: []registrytest.Repository{
+				{Name: "team/app", Serve: func(w http.ResponseWriter, r *http.Request, kind, object string) {
+					if way := tc.way(kind, object); way != nil {
+						way(w, r)
+						return
+					}
+					whole.ServeHTTP(w, r)
+				}},
+			}})
+			want := registry.InspectOptions{}.On(amd64()).Within(time.Minute)
+			for _, s := range []*registrytest.Server{mirror, whole} {
+				named, err := reference.WithDigest(reference.TrimNamed(ref(t, s.Host+"/team/app")), manifest.Digest)
+				if err != nil {
+					t.Fatal(err)
+				}
+				want.Sources = append(want.Sources, registry.Source{Endpoint: endpoint(t, options(trusting(t, s)), s.Host), Reference: named})
+			}
+			e := want.Sources[0].Endpoint
+			for how, a := range map[string]registry.Answer{
+				"inspected": e.Inspect(t.Context(), want.Sources[0].Reference, nil, want),
+				"replayed":  e.Replay(t.Context(), want.Sources[0].Reference, nil, want).Answer,
+			} {
+				checkErr(t, a)
+				if a.Found != tc.found || a.Fault != tc.fault || a.Source != tc.at {
+					t.Errorf("%s: found %t, fault %q, source %d: %+v", how, a.Found, a.Fault, a.Source, a)
+				}
+				if home := "https://" + []string{mirror.Host, whole.Host}[tc.at]; a.Endpoint != home || a.Digest != manifest.Digest.String() && a.Found {
+					t.Errorf("%s: endpoint %s, want %s, digest %s", how, a.Endpoint, home, a.Digest)
+				}
+			}
+		})
+	}
+}
+
+func when(is bool, h http.HandlerFunc) http.HandlerFunc {
+	if is {
+		return h
+	}
+	return nil
+}
+
+// A source that cannot be reached, or does not take the credential, is asked once;
+// where no source has a piece, the first one's answer is the answer.
+func TestSourcesAskedOnce(t *testing.T) {
+	ca := catest.New(t)
+	content := registrytest.NewContent(t)
+	layer := content.Layer(50)
+	image := content.Image(amd64(), layer)
+	content.Tag("1.0", image)
+	content.Break(layer, func(o *registrytest.Object) { o.Status = http.StatusNotFound })
+	guarded := registrytest.New(t, registrytest.Config{CA: ca, Repositories: []registrytest.Repository{{Name: "team/app", Content: content, Auth: registrytest.Basic}}})
+	open := registrytest.New(t, registrytest.Config{CA: ca, Repositories: []registrytest.Repository{{Name: "team/app", Content: content}}})
+	var want registry.InspectOptions
+	for _, s := range []*registrytest.Server{guarded, open} {
+		named, err := reference.WithDigest(reference.TrimNamed(ref(t, s.Host+"/team/app")), image.Digest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want.Sources = append(want.Sources, registry.Source{Endpoint: endpoint(t, options(trusting(t, s)), s.Host), Reference: named, Credential: bad()})
+	}
+	a := want.Sources[0].Endpoint.Inspect(t.Context(), want.Sources[0].Reference, nil, want.On(amd64()))
+	checkErr(t, a)
+	if a.Found || a.Source != 0 || a.Fault != registry.FaultUnauthorized || len(a.Missed) != 2 || a.Missed[1].Fault != registry.FaultContentMissing {
+		t.Errorf("answer %+v", a)
+	}
+	if lines := strings.Join(guarded.Lines(), "\n"); strings.Count(lines, "Basic") > 1 {
+		t.Errorf("the wrong credential was sent several times:\n%s", lines)
+	}
+}
