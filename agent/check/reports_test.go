@@ -237,7 +237,9 @@ func TestR02NextHost(t *testing.T) {
 	}
 	reset := func(w http.ResponseWriter, _ *http.Request) { registrytest.BreakOff(w) }
 	closed := "https://127.0.0.1:" + sockettest.ClosedPort(t) + "/x"
-	nowhere := func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, closed, http.StatusTemporaryRedirect) }
+	nowhere := func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, closed, http.StatusTemporaryRedirect)
+	}
 	for name, way := range map[string]http.HandlerFunc{
 		"404": status(404), "403": status(403), "401": status(401), "500": status(500), "429": status(429), "reset": reset, "redirect": nowhere, "page 404": page(404),
 	} {

@@ -156,8 +156,8 @@ type pullRetry struct {
 	f         diagnosis.Failure
 	config    *nodeconfig.Config
 	ref       reference.Named
-	endpoints []registry.Endpoint // that resolve the image's name
-	all       []registry.Endpoint // and those that only have content
+	endpoints []registry.Endpoint   // that resolve the image's name
+	all       []registry.Endpoint   // and those that only have content
 	creds     []*keyring.Credential // the kubelet's order; nil for none
 }
 

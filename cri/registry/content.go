@@ -88,9 +88,9 @@ type inspection struct {
 	*conversation // the one that goes on
 	turns         turns
 	begun         *conversation // that has given what the reference names
-	want     InspectOptions
-	platform ocispec.Platform
-	match    platforms.MatchComparer
+	want          InspectOptions
+	platform      ocispec.Platform
+	match         platforms.MatchComparer
 	// chosen is what an index names for the platform; nil without an index.
 	chosen *ocispec.Descriptor
 	looked map[digest.Digest]bool
