@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -224,7 +225,7 @@ func (c *checker) close() {
 func (c *checker) collect(n node) probe.Options {
 	o := nodeconfig.Options{
 		Root: c.options.HostRoot, CertsDir: c.options.RegistryDir, ConfigFile: c.options.ContainerdConfig,
-		Version: c.options.Version, Timeouts: c.options.timeouts, Proxy: c.options.proxy,
+		Version: c.options.Version, Timeouts: patient(c.options.timeouts), Proxy: c.options.proxy,
 	}
 	var images probe.Images // a nil interface, not one that holds a nil pointer
 	if c.runtime != nil {
@@ -238,6 +239,15 @@ func (c *checker) collect(n node) probe.Options {
 		Registries: o, Resolver: probe.NodeResolver{Root: filepath.Clean("/" + c.options.HostRoot)},
 		Platform: &c.platform, Brief: !c.options.Download,
 	}
+}
+
+// patient are time limits for somebody who waits, in place of the agent's: a slow
+// registry has time to answer, and the runtime's own limit for a handshake is kept.
+func patient(t registry.Timeouts) registry.Timeouts {
+	t.TLS = cmp.Or(t.TLS, 10*time.Second)
+	t.Response = cmp.Or(t.Response, 20*time.Second)
+	t.Total = cmp.Or(t.Total, 30*time.Second)
+	return t
 }
 
 // ownProxy returns the proxy from this program's environment and the variables

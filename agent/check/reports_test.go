@@ -206,6 +206,16 @@ func TestHostsOfAPull(t *testing.T) {
 	}
 }
 
+// R18: a registry that takes longer than whypull waits need not take longer than the
+// runtime does.
+func TestR18SlowRegistry(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	at := m.serve("slow.test", only(registrytest.Repository{Name: "team/app", Behaviour: registrytest.Hang}))
+	hurry := func(o *Options) { o.timeouts.Response = time.Second }
+	m.check(at+"/team/app:v1", hurry).is(diagnosis.ConnectionTimeout, diagnosis.Likely, "the runtime waits longer")
+}
+
 // mirrored is a registry with an image, and a mirror of it that answers requests
 // for what follows the tag in a way of its own.
 func mirrored(t *testing.T, capabilities string, ways map[string]http.HandlerFunc) (m *machine, ref, mirror string) {

@@ -166,6 +166,9 @@ type RegistryFacts struct {
 	Phase Phase
 	// Status is the HTTP status that decided, 0 if there was none.
 	Status int
+	// Waited is how long whypull has waited for what did not come, for
+	// FaultConnectionTimeout.
+	Waited time.Duration
 	// TokenHost is the host[:port] of the token server.
 	TokenHost string
 	// Proxy is the proxy that the endpoint was asked through, as host[:port];

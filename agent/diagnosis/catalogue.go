@@ -325,7 +325,7 @@ var catalogue = []row{ //nolint:gochecknoglobals // never written
 			Meaning: "Connecting to the registry, its TLS handshake or its answer timed out.",
 			Advice:  "Check routes and firewalls between the node and the registry.",
 		},
-		summary: connectionSummary(FaultConnectionTimeout), remedy: onNodeRemedy("curl -sv --max-time 20"),
+		summary: timeoutSummary, remedy: onNodeRemedy("curl -sv --max-time 20"),
 		kin:        kinConnection | kinTimeout,
 		ofManifest: true,
 	},

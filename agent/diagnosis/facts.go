@@ -3,6 +3,7 @@ package diagnosis
 import (
 	"slices"
 	"strings"
+	"time"
 )
 
 // facts is a failure with its evidence, asked in the words of the rules. The
@@ -260,6 +261,36 @@ func (x *facts) origin() []*Evidence {
 // of the faults.
 func (x *facts) atOrigin(faults ...Fault) (*Evidence, bool) { return firstOf(x.origin(), faults...) }
 
+// The runtimes' own limits (containerd, core/remotes/docker/config, ConfigureHosts;
+// containers/image has the same of net/http). For an answer there is none.
+const (
+	runtimeConnects    = 30 * time.Second
+	runtimeShakesHands = 10 * time.Second
+)
+
+// impatient reports whether the upstream registry was too slow for whypull, and need
+// not be for the runtime.
+func (x *facts) impatient() bool {
+	e, ok := x.atOrigin(FaultConnectionTimeout)
+	return ok && x.tooSlow(e)
+}
+
+// tooSlow reports whether an answer did not come in whypull's time, and may come in
+// the runtime's: the runtime's text does not say otherwise.
+func (x *facts) tooSlow(e *Evidence) bool {
+	r := x.reading()
+	if e.Fault != FaultConnectionTimeout || r != Unknown && x.row(r).kin&kinTimeout != 0 {
+		return false
+	}
+	switch e.Registry().Phase { //nolint:exhaustive // the others have no limit
+	case PhaseConnect:
+		return e.Registry().Waited < runtimeConnects
+	case PhaseTLS:
+		return e.Registry().Waited < runtimeShakesHands
+	}
+	return true
+}
+
 // anonymous are the upstream registry's answers without credentials.
 func (x *facts) anonymous() []*Evidence {
 	return x.seen.anonymous.of(x.asked(), func(e *Evidence) bool {
@@ -290,6 +321,15 @@ func (x *facts) serves(e *Evidence) bool {
 // whole reports whether works also speaks of what the manifest holds.
 func (x *facts) whole() bool {
 	return x.works() && slices.ContainsFunc(x.attempts(), func(e *Evidence) bool { return e.Registry().Content && e.passed() })
+}
+
+// unfinished reports whether whypull's time was over before it had looked at what
+// the manifest holds.
+func (x *facts) unfinished() bool {
+	return slices.ContainsFunc(x.attempts(), func(e *Evidence) bool {
+		r := e.Registry()
+		return r.Content && e.Outcome == Inconclusive && !r.OtherPlatform && !r.Artifact
+	})
 }
 
 // credentialed reports whether the kubelet would bring credentials.

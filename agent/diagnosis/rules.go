@@ -64,7 +64,7 @@ var rules = []rule{ //nolint:gochecknoglobals // never written
 	{RegistryNameNotFound, registryFails(FaultNameNotFound)},
 	{DNSFailure, registryFails(FaultDNSFailure)},
 	{ConnectionRefused, noConnection(FaultConnectionRefused)},
-	{ConnectionTimeout, noConnection(FaultConnectionTimeout)},
+	{ConnectionTimeout, noAnswer},
 	{NetworkUnreachable, noConnection(FaultNetworkUnreachable)},
 	{TLSUntrusted, registryFails(FaultTLSUntrusted)},
 	{TLSHostnameMismatch, registryFails(FaultTLSHostnameMismatch)},
@@ -279,6 +279,9 @@ func mirrorReplaces(x *facts, cause Cause) Confidence {
 	if len(bad) == 0 || slices.ContainsFunc(x.origin(), own) {
 		return ""
 	}
+	if slices.ContainsFunc(bad, x.tooSlow) {
+		return Likely
+	}
 	return x.agreed(cause)
 }
 
@@ -365,6 +368,17 @@ func noConnection(fault Fault) condition {
 		}
 		return registryFails(fault)(x, cause)
 	}
+}
+
+// noAnswer is noConnection for what does not come in whypull's time. The runtime may
+// wait longer: it is no more than likely then, unless the runtime's text says that
+// it has waited in vain as well.
+func noAnswer(x *facts, cause Cause) Confidence {
+	c := noConnection(FaultConnectionTimeout)(x, cause)
+	if x.impatient() {
+		return weaker(Likely, c)
+	}
+	return c
 }
 
 // unlessWorks: none of the kubelet's attempts would succeed now, and a condition
@@ -675,6 +689,9 @@ func mirrorsAskedAlone(x *facts, cause Cause) Confidence {
 	if x.works() || len(x.mirrors()) == 0 || !x.replaced() {
 		return ""
 	}
+	if slices.ContainsFunc(x.mirrors(), x.tooSlow) {
+		return Likely
+	}
 	return x.agreed(cause)
 }
 
@@ -687,6 +704,8 @@ func everyCheckPasses(x *facts, _ Cause) Confidence {
 	case !x.works() || x.beyond():
 		return ""
 	case x.reading() == Unknown && !x.Offline || x.unread() && !x.credentialed():
+		return Likely
+	case x.unfinished():
 		return Likely
 	case x.message().AfterManifest && x.message().Blob == "": // it may be of a layer that was not looked at
 		return Likely

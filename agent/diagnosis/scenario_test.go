@@ -392,6 +392,8 @@ func setRegistry(e *Evidence, b *RegistryFacts, key, value string) (_ bool, err 
 		b.Phase = Phase(value)
 	case "content":
 		b.Content, b.Blob, e.Endpoint.URL = true, value, cmp.Or(e.Endpoint.URL, "https://hub.example.com")
+	case "waited":
+		b.Waited, err = time.ParseDuration(value)
 	case "hops":
 		b.Hops = strings.Split(value, ",")
 	case "page":

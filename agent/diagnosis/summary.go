@@ -53,6 +53,15 @@ func connectionSummary(fault Fault) func(*facts) string {
 	return func(x *facts) string { return x.onlyNode(detailSummary(fault)) }
 }
 
+// timeoutSummary is connectionSummary for what may only be slow.
+func timeoutSummary(x *facts) string {
+	s := connectionSummary(FaultConnectionTimeout)(x)
+	if s != "" && x.impatient() {
+		s += "; the runtime waits longer than whypull does"
+	}
+	return s
+}
+
 func shortSummary(x *facts) string {
 	e, _ := x.first(CheckRegistry, FaultNameAmbiguous)
 	return x.detail(e)

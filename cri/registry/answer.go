@@ -38,6 +38,9 @@ type Answer struct {
 	// Status is the HTTP status that decided, 0 if there was none. In
 	// PhaseToken it is the token server's.
 	Status int
+	// Waited is how long was waited for what did not come, for
+	// FaultConnectionTimeout.
+	Waited time.Duration
 	// ErrorCode is the error code of the OCI distribution specification that
 	// came with Status, "" if none did. A HEAD request brings none, a GET that
 	// follows it does.

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -62,6 +63,7 @@ type conversation struct {
 	room       *Room
 	authorizer docker.Authorizer
 	answer     Answer
+	began      time.Time
 }
 
 // finish gives the answer.
@@ -71,7 +73,7 @@ func (c *conversation) finish() Answer {
 }
 
 func newConversation(ctx context.Context, e Endpoint, ref reference.Named, cred *credential.Credential) *conversation {
-	c := &conversation{endpoint: e, cred: cred, notes: newNotes(), repository: repository(ref)}
+	c := &conversation{began: time.Now(), endpoint: e, cred: cred, notes: newNotes(), repository: repository(ref)}
 	c.answer.Endpoint = e.String()
 	c.object, c.digested = object(ref)
 	if c.room = e.Settings.Room; c.room == nil {
@@ -479,10 +481,21 @@ func (c *conversation) conclude(phase Phase, fault Fault, status int, err error)
 	if dns := (*net.DNSError)(nil); errors.As(err, &dns) {
 		a.DNSServer = dns.Server
 	}
+	if fault == FaultConnectionTimeout {
+		a.Waited = c.patience()
+	}
 	if a.Found {
 		return
 	}
 	a.Err = &Error{Endpoint: a.Endpoint, Phase: phase, Fault: fault, Status: status, cause: harmless(err)}
+}
+
+// patience is how long was waited for what did not come: as long as the step that
+// it is about may take, and no longer than the conversation has taken.
+func (c *conversation) patience() time.Duration {
+	t := c.endpoint.Settings.Timeouts
+	own := map[Phase]time.Duration{PhaseDNS: t.DNS, PhaseConnect: t.Connect, PhaseTLS: t.TLS}[c.notes.step()]
+	return min(cmp.Or(own, t.Response), time.Since(c.began))
 }
 
 // speaksTLS finds out whether an endpoint that is configured for http, and
