@@ -206,6 +206,64 @@ func TestHostsOfAPull(t *testing.T) {
 	}
 }
 
+// R11: a server that does not speak TLS at all.
+func TestR11NoTLS(t *testing.T) {
+	t.Parallel()
+	for name, banner := range map[string]string{
+		"ssh": "SSH-2.0-OpenSSH_9.6\r\n", "smtp": "220 mail.test ESMTP\r\n", "page": "<!DOCTYPE HTML><html>", "http": "HTTP/1.0 400 Bad Request\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := newMachine(t)
+			at := m.named(name+".test", banners(t, banner))
+			m.check(at+"/team/app:v1").is(diagnosis.HTTPSMismatch, diagnosis.Confirmed, at)
+		})
+	}
+}
+
+// banners is a server that answers whatever comes with the same bytes.
+func banners(t *testing.T, banner string) (address string) {
+	t.Helper()
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = conn.Write([]byte(banner))
+			_, _ = conn.Read(make([]byte, 1024))
+			_ = conn.Close()
+		}
+	}()
+	return l.Addr().String()
+}
+
+// R17: an index without an image for any platform.
+func TestR17NoPlatform(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	r, content := image(t, "team/app")
+	content.Tag("none", content.Index())
+	m.check(m.serve("registry.test", only(r))+"/team/app:none").is(diagnosis.PlatformMismatch, diagnosis.Confirmed, "is for no platform")
+}
+
+// R57: containerd fetches no layer of an image whose config has the type of 2015.
+func TestR57OldConfig(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	r, content := image(t, "team/app")
+	layer := content.Layer(50)
+	config := content.Config(ocispec.Platform{OS: "linux", Architecture: "amd64"}, content.Unpacked(layer))
+	config = content.Blob("application/octet-stream", content.Body(config))
+	content.Tag("old", content.Artifact(config, layer))
+	m.check(m.serve("registry.test", only(r))+"/team/app:old").is(diagnosis.UnsupportedFormat, diagnosis.Confirmed)
+}
+
 // R18: a registry that takes longer than whypull waits need not take longer than the
 // runtime does.
 func TestR18SlowRegistry(t *testing.T) {

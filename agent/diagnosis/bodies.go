@@ -166,6 +166,9 @@ type RegistryFacts struct {
 	Phase Phase
 	// Status is the HTTP status that decided, 0 if there was none.
 	Status int
+	// OtherProtocol reports whether the server speaks neither TLS nor HTTP, for
+	// FaultHTTPSMismatch.
+	OtherProtocol bool
 	// Waited is how long whypull has waited for what did not come, for
 	// FaultConnectionTimeout.
 	Waited time.Duration

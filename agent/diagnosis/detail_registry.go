@@ -215,6 +215,9 @@ func (r *RegistryFacts) troubleDetail(at string, fault Fault) string {
 	case FaultTLSHandshakeFailed:
 		return who + " and the node do not agree on TLS: client certificate, protocol or cipher"
 	case FaultHTTPSMismatch:
+		if r.OtherProtocol {
+			return who + " does not speak TLS, and the node is set to speak TLS with it: another port, or another protocol"
+		}
 		if strings.HasPrefix(at, "https://") {
 			return who + " speaks plain HTTP, and the node is set to speak TLS with it"
 		}
@@ -383,9 +386,18 @@ func (r *RegistryFacts) fault(e *Evidence) Fault { return cmp.Or(e.Fault, r.Show
 
 func (f Failure) platformDetail(r *RegistryFacts) string {
 	if r.PlatformWanted {
-		return fmt.Sprintf("the image is for %s, and %s is wanted", some(r.Platforms), r.Platform)
+		return fmt.Sprintf("the image is for %s, and %s is wanted", platformList(r.Platforms), r.Platform)
 	}
-	return fmt.Sprintf("%s is for %s; node %s is %s", f.Image, some(r.Platforms), f.Node, r.Platform)
+	return fmt.Sprintf("%s is for %s; node %s is %s", f.Image, platformList(r.Platforms), f.Node, r.Platform)
+}
+
+// platformList names the platforms of an image. An index may have none: of
+// attestations alone, or empty.
+func platformList(all []string) string {
+	if len(all) == 0 {
+		return "no platform"
+	}
+	return some(all)
 }
 
 // soundDetail says what was looked at and is in order.

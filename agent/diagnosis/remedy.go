@@ -732,6 +732,9 @@ func platformRemedy(x *facts) []string {
 	if !ok || e.Registry().Platform == "" {
 		return nil
 	}
+	if len(e.Registry().Platforms) == 0 {
+		return []string{comment("build and push %s for %s (docker buildx build --platform …): the index that is there names no platform", x.image(), e.Registry().Platform)}
+	}
 	return []string{
 		comment("build and push %s for %s as well (docker buildx build --platform …), or let the pod run where one of these fits: %s", x.image(), e.Registry().Platform, list(e.Registry().Platforms)),
 		nodesByPlatform,
@@ -790,6 +793,13 @@ func untrustedRemedy(x *facts) []string {
 func httpsRemedy(x *facts) []string {
 	if x.elsewhere() != "" {
 		return nil
+	}
+	if e, ok := x.atOrigin(FaultHTTPSMismatch); ok && e.Registry().OtherProtocol {
+		lines := []string{
+			comment("see what answers there; ask from node %s: curl -sv --max-time 20 %s", x.Node, quote(strings.Replace(x.endpoint(), "https://", "http://", 1)+"/v2/")),
+			comment("if the registry is on another port, correct it:"),
+		}
+		return append(lines, x.setImage(blank("registry:port")+"/"+x.Repository+x.Ref().Suffix())...)
 	}
 	if file := x.configFile(); file != "" {
 		return x.inFile(file, "correct the registry's scheme")

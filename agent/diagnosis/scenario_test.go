@@ -392,6 +392,8 @@ func setRegistry(e *Evidence, b *RegistryFacts, key, value string) (_ bool, err 
 		b.Phase = Phase(value)
 	case "content":
 		b.Content, b.Blob, e.Endpoint.URL = true, value, cmp.Or(e.Endpoint.URL, "https://hub.example.com")
+	case "protocol":
+		b.OtherProtocol = value == "other"
 	case "waited":
 		b.Waited, err = time.ParseDuration(value)
 	case "hops":
@@ -400,7 +402,9 @@ func setRegistry(e *Evidence, b *RegistryFacts, key, value string) (_ bool, err 
 		b.Page = value == "yes"
 	case "platforms":
 		b.Platform, value, _ = strings.Cut(value, ":")
-		b.Platforms = strings.Split(value, ",")
+		if value != "" {
+			b.Platforms = strings.Split(value, ",")
+		}
 	case "says":
 		b.Exists, b.SaysExpired = value == "exists", value == "expired"
 	case "retry":

@@ -303,7 +303,7 @@ func meant(a registry.Answer, cred *keyring.Credential) registry.Answer {
 // typed is the part of evidence that is taken from the answer as it is.
 func typed(a registry.Answer, cred *keyring.Credential) (diagnosis.Evidence, *diagnosis.RegistryFacts) {
 	facts := &diagnosis.RegistryFacts{
-		Phase: registryPhases[a.Phase], Status: a.Status, Waited: a.Waited, TokenHost: a.TokenHost, RetryAfter: a.RetryAfter,
+		Phase: registryPhases[a.Phase], Status: a.Status, Waited: a.Waited, OtherProtocol: a.OtherProtocol, TokenHost: a.TokenHost, RetryAfter: a.RetryAfter,
 		Proxy: a.Proxy, ProxyStatus: a.ProxyStatus, ProxyFault: reportFault(a.ProxyFault),
 		Via: a.Via, Hops: a.Hops, Targets: a.Targets, Page: a.HTML, Blob: a.Blob, Platform: a.Platform, Platforms: a.Platforms, OtherPlatform: a.OtherPlatform, Artifact: a.Artifact,
 		Looked: a.Looked, Exists: a.Exists == registry.ExistsYes, SaysExpired: a.SaysExpired, Timings: timings(a.Durations),

@@ -38,6 +38,8 @@ type Answer struct {
 	// Status is the HTTP status that decided, 0 if there was none. In
 	// PhaseToken it is the token server's.
 	Status int
+	// OtherProtocol: the server speaks neither TLS nor HTTP, for FaultHTTPSMismatch.
+	OtherProtocol bool
 	// Waited is how long was waited for what did not come, for
 	// FaultConnectionTimeout.
 	Waited time.Duration

@@ -172,6 +172,9 @@ func (i *inspection) platformFlaw(p ocispec.Platform) flaw {
 // on plugins of the node, and is not judged.
 func (i *inspection) unpackFault(ctx context.Context, m ocispec.Manifest, config ocispec.Image) Fault {
 	i.answer.Artifact = isArtifact(m)
+	if i.forgetsLayers(m) {
+		return FaultUnsupportedFormat
+	}
 	if i.answer.Artifact || i.answer.OtherPlatform || !images.IsConfigType(m.Config.MediaType) || m.Config.Size > maxManifest {
 		return ""
 	}
@@ -185,6 +188,13 @@ func (i *inspection) unpackFault(ctx context.Context, m ocispec.Manifest, config
 		return FaultUnsupportedFormat
 	}
 	return ""
+}
+
+// forgetsLayers reports whether containerd pulls the config and none of the layers:
+// its unpacker fetches them once it has a config of a type that it knows (core/unpack,
+// Unpack), and the one of images of 2015 is none.
+func (i *inspection) forgetsLayers(m ocispec.Manifest) bool {
+	return m.Config.MediaType == docker.LegacyConfigMediaType && knownLayers(m) > 0 && !i.endpoint.Settings.Pings
 }
 
 // knownLayers is how many layers of a manifest are of a type that is a layer's.

@@ -225,14 +225,27 @@ func tlsFault(err error) Fault {
 	case errors.Is(err, http.ErrSchemeMismatch):
 		return FaultHTTPSMismatch
 	case errors.As(err, &record):
-		if string(record.RecordHeader[:]) == "HTTP/" {
-			return FaultHTTPSMismatch
+		if speaksRecords(record.RecordHeader) {
+			return FaultTLSHandshakeFailed
 		}
-		return FaultTLSHandshakeFailed
+		return FaultHTTPSMismatch
 	case isAlert(err):
 		return FaultTLSHandshakeFailed
 	}
 	return certificateFault(err)
+}
+
+// speaksRecords reports whether bytes are the header of a record of TLS (RFC 8446,
+// 5.1): else the server speaks plain HTTP, or another protocol.
+func speaksRecords(header [5]byte) bool {
+	return header[0] >= 20 && header[0] <= 24 && header[1] == 3
+}
+
+// otherProtocol reports whether an error shows a server that speaks neither TLS nor
+// HTTP: nothing of its own is known to begin as an answer of HTTP does.
+func otherProtocol(err error) bool {
+	record, ok := errors.AsType[tls.RecordHeaderError](err)
+	return ok && !speaksRecords(record.RecordHeader) && string(record.RecordHeader[:]) != "HTTP/"
 }
 
 // isAlert: the type of an alert is not exported, the operation is a field.

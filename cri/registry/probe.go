@@ -481,6 +481,7 @@ func (c *conversation) conclude(phase Phase, fault Fault, status int, err error)
 	if dns := (*net.DNSError)(nil); errors.As(err, &dns) {
 		a.DNSServer = dns.Server
 	}
+	a.OtherProtocol = fault == FaultHTTPSMismatch && otherProtocol(err)
 	if fault == FaultConnectionTimeout {
 		a.Waited = c.patience()
 	}
