@@ -61,6 +61,8 @@ var textRules = []textRule{
 	// Signatures: containers/image policy.json, containerd's image verifiers,
 	// Docker content trust, Harbor with Notary or cosign.
 	{cause: diagnosis.SignatureRejected, any: "signaturevalidationfailed|signature validation failed|a signature was required|source image rejected|is rejected by policy|rejected by policy|image verifier|no matching signatures|no signatures found|no valid signature|signature verification failed|failed to verify signature|failed to verify the signature|cryptographic signature|invalid signature|invalid gpg signature|signature for identity|not signed by|is not signed|not signed|remote trust data does not exist|no valid trust data|path to a trusted root|invalid policy in|signature verification policy|unrecognized signature format|unsupported signature format|signatures do not satisf|failed signature verification|manifest unverified|error validating signature|error verifying signature|signature not found|no signature found|missing _ annotation", not: "x509: "},
+	// A manifest of the first schema without its signature (docker/libtrust).
+	{cause: diagnosis.UnsupportedFormat, any: "_: no signatures$"},
 	// Policies of Harbor, Xray, Nexus Firewall, registries.conf, VPC service
 	// controls, ACR's firewall, admission.
 	{cause: diagnosis.PolicyBlocked, any: "due to configured policy|projectpolicyviolation|project_policy_violation|quarantine|quarantined|blocking policy|blocked by|current image with|severity of vulnerab|operation is disallowed|is blocked in|registry is blocked|organization's policy|organizational policy|denied by attestor|image policy webhook|legal reasons|export control|not available in your country|not available in your region|security policy|policy violation|violates policy|is not allowed access|download blocked"},
@@ -73,6 +75,10 @@ var textRules = []textRule{
 
 	// The node's registry configuration: containerd's hosts.toml, registries.conf.
 	{cause: diagnosis.RegistryConfigInvalid, any: "no resolve hosts|registries configuration|hosts.toml|host tree|load ca cert|read ca cert|read cert file|load cert file|initialize cert pool|system cert pool|no corresponding key file|no corresponding cert file|parse registry endpoint"},
+	// The address of an endpoint, in the words of net/url and net/http; containerd's
+	// refusal to load its CRI plugin.
+	{cause: diagnosis.RegistryConfigInvalid, any: "missing protocol scheme|unsupported protocol scheme|first path segment in url|invalid port _|in host name|no host in request url|invalid url escape|invalid control character in url|invalid userinfo|in host$", not: "proxy|location header|failed to parse location|realm"},
+	{cause: diagnosis.RegistryConfigInvalid, any: "cannot be set when", with: "config_path|_ is provided"},
 
 	// The runtime itself cannot be reached; not a connection to a registry.
 	{cause: diagnosis.RuntimeError, any: "dial unix|_.sock|unknown service runtime|unknown service containerd|connect to the docker daemon|docker daemon running|for api route and version|transport is closing|error reading from server|larger than max|containerd.sock|crio.sock|docker.sock|cri-dockerd.sock"},
