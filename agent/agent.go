@@ -40,13 +40,18 @@ type Publisher interface {
 type PodPublisher interface {
 	// Verdicts publishes the pod's verdicts and the progress of the update's pulls.
 	// If there are none of either, nothing fails or is pulled any more. final is
-	// false while the slow checks are still running.
+	// false while the slow checks are still running. The error is ErrDeferred if the
+	// pod is to be kept until it is served again.
 	Verdicts(ctx context.Context, pod podwatch.Update, verdicts []diagnosis.Verdict, final bool) error
 	// Recovered publishes that a container has got its image.
 	Recovered(ctx context.Context, f diagnosis.Failure)
 	// Forget drops the state of the pod, which is gone or no longer fails.
 	Forget()
 }
+
+// ErrDeferred is the error of a write that a PodPublisher has deferred. It has
+// the pod served again when the write is due.
+var ErrDeferred = errors.New("the write is deferred")
 
 // The loop's times.
 const (
@@ -130,7 +135,11 @@ func (a *Agent) process(ctx context.Context, uid string) error {
 	w.update = a.withHanging(ctx, w.update)
 	a.sandboxes(ctx, w)
 	if len(w.update.Failures) == 0 {
-		if err := w.published.Verdicts(ctx, w.update, nil, true); err != nil && !gone(err) {
+		err := w.published.Verdicts(ctx, w.update, nil, true)
+		switch {
+		case errors.Is(err, ErrDeferred):
+			return nil
+		case err != nil && !gone(err):
 			return err
 		}
 		a.pods.drop(uid)
@@ -186,10 +195,11 @@ func (a *Agent) examine(ctx context.Context, w work) error {
 	round.wait()
 	a.pods.remember(u.UID, round.judged())
 	a.pods.queue.AddAfter(u.UID, round.ages(a.now())+rand.N(refresh/4)) //nolint:gosec // jitter
-	if err := publish(ctx, w, round.verdicts(), true); err != nil && !gone(err) {
-		return err
+	err := publish(ctx, w, round.verdicts(), true)
+	if gone(err) || errors.Is(err, ErrDeferred) {
+		return nil
 	}
-	return nil
+	return err
 }
 
 func publish(ctx context.Context, w work, v []diagnosis.Verdict, final bool) error {

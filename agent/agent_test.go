@@ -258,6 +258,22 @@ func TestRecoveriesAreCollected(t *testing.T) {
 	})
 }
 
+// A removal that is deferred keeps the pod until it is made.
+func TestRemovalDeferred(t *testing.T) {
+	inLoop(t, nil, func(l *loop) {
+		l.publisher.fails = []error{ErrDeferred}
+		l.sees(time.Second, update())
+		l.want("uid-1: clear")
+		l.wantPods(1)
+		l.sees(5 * time.Minute)
+		l.want()
+		l.pods.Again("uid-1", 0)
+		l.sees(time.Second)
+		l.want("uid-1: clear", "uid-1: forget")
+		l.wantPods(0)
+	})
+}
+
 func TestGone(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {

@@ -42,12 +42,13 @@ type Publisher struct {
 	log     *slog.Logger
 	node    string
 	now     func() time.Time
+	removed *removals
 }
 
 // NewPublisher returns a publisher for the pods of a node. A pod whose write is
 // deferred is queued again.
 func NewPublisher(w Writer, q Queue, m *Metrics, log *slog.Logger, node string) *Publisher {
-	return &Publisher{writer: w, queue: q, metrics: m, log: log, node: node, now: time.Now}
+	return &Publisher{writer: w, queue: q, metrics: m, log: log, node: node, now: time.Now, removed: newRemovals()}
 }
 
 // Reported implements agent.Publisher.
@@ -74,7 +75,9 @@ type podState struct {
 	content    string // the report without its times; empty if the pod has none
 	first      bool   // made before the slow checks were done
 	at         time.Time
-	deferred   bool // its Events have been deferred once
+	seal       seal      // of the annotations that this run of the agent has written; zero if none
+	begun      time.Time // when that write began
+	deferred   bool      // its Events have been deferred once
 	containers map[diagnosis.Subject]*containerState
 	pulls      map[diagnosis.Subject]earlierIncident // followed by an earlier run of the agent
 }
@@ -119,7 +122,7 @@ func (t *podState) container(key diagnosis.Subject) *containerState {
 // Verdicts implements agent.PodPublisher.
 func (p *podPublisher) Verdicts(ctx context.Context, u podwatch.Update, verdicts []diagnosis.Verdict, final bool) error {
 	if p.state == nil {
-		p.state = adopt(p.uid, u.Annotations)
+		p.state = adopt(p.uid, u.Annotations, p.now())
 	}
 	state := p.state
 	p.metrics.Pulling(u.UID, u.Pulling)
@@ -155,7 +158,7 @@ func (p *podPublisher) Verdicts(ctx context.Context, u podwatch.Update, verdicts
 
 // adopt returns the state that an earlier run of the agent has left in the
 // annotations; empty if they hold no valid report.
-func adopt(uid string, annotations map[string]string) *podState {
+func adopt(uid string, annotations map[string]string, now time.Time) *podState {
 	state := newPodState()
 	doc, err := Parse(annotations[ReportAnnotation])
 	if err != nil {
@@ -166,7 +169,9 @@ func adopt(uid string, annotations map[string]string) *podState {
 		return state
 	}
 	state.causes, state.content = annotations[CauseAnnotation], content
-	state.at, _ = time.Parse(time.RFC3339, doc.ObservedAt) // zero: long ago
+	if at, err := time.Parse(time.RFC3339, doc.ObservedAt); err == nil && !at.After(now) { // no agent has written what is to come
+		state.at = at
+	}
 	for _, c := range doc.Containers {
 		state.adopt(uid, c)
 	}
@@ -222,24 +227,30 @@ func (t *podState) withBeginnings(verdicts []diagnosis.Verdict) []diagnosis.Verd
 	return out
 }
 
-// annotate writes the annotations if they have changed: at once if the causes have
-// changed or a first verdict is replaced, otherwise at most once per
-// rewriteInterval. It returns whether the pod's annotations are up to date.
+// annotate writes the annotations if they have changed, or if somebody has edited
+// them: at once if the causes have changed or a first verdict is replaced,
+// otherwise at most once per rewriteInterval. It returns whether the pod's annotations are up to date.
 func (p *Publisher) annotate(ctx context.Context, u podwatch.Update, state *podState, verdicts []diagnosis.Verdict, final bool) (bool, error) {
 	now, err := render(verdicts, state.pullsOf(u), p.node, p.now())
 	if err != nil {
 		return false, err
 	}
 	causes := now.annotations[CauseAnnotation]
-	if now.content == state.content {
+	same := now.content == state.content
+	edited := same && state.edited(u, now)
+	if wait := rewriteInterval - p.now().Sub(state.at); wait > 0 && (edited || !same && causes == state.causes && !state.first) {
+		p.queue.Again(u.UID, min(wait, rewriteInterval))
+		if !edited {
+			return false, nil
+		}
+		edited = false // until then
+	}
+	if same && !edited {
 		state.written(verdicts, final)
 		state.first = state.first || retrying(verdicts)
 		return true, nil
 	}
-	if wait := rewriteInterval - p.now().Sub(state.at); causes == state.causes && wait > 0 && !state.first {
-		p.queue.Again(u.UID, min(wait, rewriteInterval))
-		return false, nil
-	}
+	begun := p.now()
 	patch := map[string]*string{CauseAnnotation: nil} // none while nothing has failed
 	for k, v := range now.annotations {
 		patch[k] = &v
@@ -248,6 +259,7 @@ func (p *Publisher) annotate(ctx context.Context, u podwatch.Update, state *podS
 		return false, err
 	}
 	state.content, state.causes, state.at = now.content, causes, p.now()
+	state.seal, state.begun = sealOf(now.annotations), begun
 	state.written(verdicts, final)
 	state.first = state.first || retrying(verdicts)
 	p.logPulls(u)
@@ -336,15 +348,22 @@ func (p *Publisher) countWrite(err error) {
 	}
 }
 
-// clear removes whypull's annotations, if any, from a pod that no longer fails.
+// clear removes whypull's annotations, if any, from a pod that no longer fails. A
+// report that this run of the agent has not written is removed at most once per
+// rewriteInterval; until then the error is agent.ErrDeferred.
 func (p *Publisher) clear(ctx context.Context, u podwatch.Update, state *podState) error {
 	if state.content == "" && !p.Reported(u.Annotations) {
 		return nil
+	}
+	if wait := p.removed.wait(u.UID, p.now()); wait > 0 && state.seal == (seal{}) {
+		p.queue.Again(u.UID, wait)
+		return agent.ErrDeferred
 	}
 	patch := map[string]*string{CauseAnnotation: nil, SummaryAnnotation: nil, ReportAnnotation: nil}
 	if err := p.write(ctx, u, patch); err != nil {
 		return err
 	}
+	p.removed.note(u.UID, p.now())
 	failed := state.causes != "" || u.Annotations[CauseAnnotation] != ""
 	*state = *newPodState()
 	if failed {

@@ -150,10 +150,14 @@ func (d *desk) wantAgain(what string, want ...time.Duration) {
 	d.again = nil
 }
 
+func (d *desk) annotations() map[string]string { return d.w.annotations() }
+
 // annotations returns the pod's annotations after all patches.
-func (d *desk) annotations() map[string]string {
+func (w *writer) annotations() map[string]string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	out := map[string]string{}
-	for _, patch := range d.w.patches {
+	for _, patch := range w.patches {
 		for k, v := range patch {
 			if v == nil {
 				delete(out, k)
@@ -900,13 +904,18 @@ func TestAgentWithPublisher(t *testing.T) {
 			cancel()
 			<-stopped
 		}()
-		pods.Observe(watched(failureOf("app")))
+		see := func(f diagnosis.Failure) {
+			u := watched(f)
+			u.SeenAt, u.Annotations = time.Now(), w.annotations()
+			pods.Observe(u)
+		}
+		see(failureOf("app"))
 		time.Sleep(time.Second)
 		// Every examination finds another message, but nothing is written twice in a minute.
 		for i := range 30 {
 			f := failureOf("app")
 			f.PullPolicy = []string{"Always", "Never"}[i%2]
-			pods.Observe(watched(f))
+			see(f)
 			time.Sleep(10 * time.Second)
 		}
 		w.mu.Lock()
@@ -959,7 +968,8 @@ func failureOf(name string) diagnosis.Failure {
 	}
 }
 
-// watched returns the update of a pod from the watch.
+// watched returns the update of a pod from the watch, as it was before anything was
+// written to it.
 func watched(failures ...diagnosis.Failure) podwatch.Update {
-	return podwatch.Update{Namespace: "shop", Name: "web", UID: "uid-1", Failures: failures, SeenAt: time.Now()}
+	return podwatch.Update{Namespace: "shop", Name: "web", UID: "uid-1", Failures: failures, SeenAt: began()}
 }

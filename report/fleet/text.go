@@ -24,8 +24,8 @@ func (o Overview) Table(l Layout, now time.Time, namespace string, wide bool) st
 	for i := range o.Groups {
 		g := &o.Groups[i]
 		b.WriteString(l.headline(g))
-		if g.Summary != "" {
-			b.WriteString(wrap(g.Summary, "  ", l.Width))
+		if line := g.summaryLine(); line != "" {
+			b.WriteString(wrap(line, "  ", l.Width))
 		}
 		if line := fleetLine(g.images(), g.RunsOn, g.PointsTo); line != "" {
 			b.WriteString(wrap(line, "  ", l.Width))

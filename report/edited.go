@@ -1,0 +1,69 @@
+package report
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/whypull/whypull/agent/podwatch"
+)
+
+// seal is the hash of a pod's annotations.
+type seal [sha256.Size]byte
+
+// sealOf returns the seal of the annotations that whypull writes; others in the
+// map do not count.
+func sealOf(annotations map[string]string) seal {
+	own := map[string]string{}
+	for _, key := range []string{CauseAnnotation, SummaryAnnotation, ReportAnnotation} {
+		if text, there := annotations[key]; there {
+			own[key] = text
+		}
+	}
+	text, _ := json.Marshal(own) //nolint:errchkjson // a map of strings
+	return sha256.Sum256(text)
+}
+
+// edited reports whether somebody has changed or removed the annotations, which
+// were to say what they say now: whoever may write to a pod can forge its report.
+// What the watch had seen before the annotations were written does not count. Of
+// a report that an earlier run of the agent has written, only the other two
+// annotations can be compared.
+func (t *podState) edited(u podwatch.Update, now rendering) bool {
+	if t.seal != (seal{}) {
+		return u.SeenAt.After(t.begun) && sealOf(u.Annotations) != t.seal
+	}
+	expected := maps.Clone(now.annotations)
+	expected[ReportAnnotation] = u.Annotations[ReportAnnotation]
+	return sealOf(u.Annotations) != sealOf(expected)
+}
+
+// removals are when reports were removed from pods, as far as it is less than
+// rewriteInterval ago. It is safe for use by many goroutines.
+type removals struct {
+	mu sync.Mutex
+	at map[string]time.Time // by uid
+}
+
+func newRemovals() *removals { return &removals{at: map[string]time.Time{}} }
+
+// wait returns how long the next removal from a pod has to wait.
+func (r *removals) wait(uid string, now time.Time) time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	at, there := r.at[uid]
+	if !there {
+		return 0
+	}
+	return max(rewriteInterval-now.Sub(at), 0)
+}
+
+// note records a removal, and forgets those that are long ago.
+func (r *removals) note(uid string, now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	maps.DeleteFunc(r.at, func(_ string, at time.Time) bool { return now.Sub(at) >= rewriteInterval })
+	r.at[uid] = now
+}
