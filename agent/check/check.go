@@ -237,7 +237,7 @@ func (c *checker) collect(n node) probe.Options {
 	return probe.Options{
 		Images: images, Secrets: fromFiles{c.objects}, Metrics: silent{}, Node: n,
 		Registries: o, Resolver: probe.NodeResolver{Root: filepath.Clean("/" + c.options.HostRoot)},
-		Platform: &c.platform, Brief: !c.options.Download,
+		Platform: &c.platform, Brief: !c.options.Download, Unrestricted: true,
 	}
 }
 

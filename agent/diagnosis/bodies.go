@@ -18,6 +18,9 @@ type ImageFacts struct {
 	Others []string
 	// Record is what the kubelet's records say of the image and this pod.
 	Record Record
+	// OwnNamespace reports whether the kubelet's records name the pod's own
+	// namespace: its pods have used the image on this node.
+	OwnNamespace bool
 	// Recorded is the name under which the kubelet has recorded the pull, and
 	// Written the part of the pod's spelling that it stands for.
 	Recorded, Written string

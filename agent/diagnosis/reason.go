@@ -12,6 +12,7 @@ const (
 	ReasonNoSecretRead    Reason = "NoSecretRead"
 	ReasonSecretMalformed Reason = "SecretMalformed"
 	ReasonPolicyNever     Reason = "PolicyNever"
+	ReasonNotDisclosed    Reason = "NotDisclosed"
 	ReasonNoRegistry      Reason = "NoRegistry"
 	ReasonNoRegistryFound Reason = "NoRegistryFound"
 	ReasonRuntimeAsksNone Reason = "RuntimeAsksNone"
@@ -67,6 +68,7 @@ var reasonSentences = map[Reason]string{ //nolint:gochecknoglobals // never writ
 	ReasonNoSecretRead:    "the image reference does not parse, so no secret is read",
 	ReasonSecretMalformed: "the kubelet gives up over the malformed secret before it asks anybody",
 	ReasonPolicyNever:     "the pull policy is Never, so nobody is asked",
+	ReasonNotDisclosed:    "whether the image is on the node is disclosed only to a pod that is known to be allowed to use it",
 	ReasonNoRegistry:      "the image names no registry",
 	ReasonNoRegistryFound: "no registry was found in the image reference",
 	ReasonRuntimeAsksNone: "the runtime asks nobody",

@@ -243,7 +243,7 @@ func invalidNameSummary(x *facts) string {
 
 func notPresentSummary(x *facts) string {
 	if !x.absent() {
-		return fmt.Sprintf("the kubelet does not find image %s on node %s, or not for this pod, and with the pull policy Never nothing will fetch it", x.image(), x.Node)
+		return fmt.Sprintf("image %s is not present on node %s, or present but not verified for this pod: the kubelet does not say which; with the pull policy Never it pulls nothing", x.image(), x.Node)
 	}
 	return fmt.Sprintf("image %s is not on node %s and the pull policy is Never, so nothing will fetch it", x.image(), x.Node)
 }

@@ -10,6 +10,7 @@
 // Answers have three values: a file outside of the mounted part of the node's
 // file system is not visible, which differs from absent. Records name the
 // namespaces that use an image and contain password hashes; this package
-// returns conclusions only, and from the records themselves nothing but another
-// spelling of the image name that the caller asked about.
+// returns conclusions only: from the records themselves nothing but another
+// spelling of the image name that the caller asked about, and whether the pod's
+// own namespace is named.
 package kubelet

@@ -73,6 +73,9 @@ type Answer struct {
 	// both without tag and digest. Both are set for VerdictOtherSpelling only;
 	// they differ in spelling only.
 	Recorded, Written string
+	// OwnNamespace reports whether credentials of the pod's own namespace are
+	// recorded, so that its pods have used the image on this node.
+	OwnNamespace bool
 }
 
 // Question asks whether a pod may use an image.
@@ -218,7 +221,7 @@ func (r record) answer(q Question) Answer {
 	}
 	name := q.Image.Untagged() // like trimImageTagDigest: not normalized
 	if c := r.CredentialMapping[name]; !c.empty() {
-		return Answer{Verdict: c.verdict(q)}
+		return Answer{Verdict: c.verdict(q), OwnNamespace: c.ofNamespace(q.ServiceAccount.Namespace)}
 	}
 	for _, spelling := range slices.Sorted(maps.Keys(r.CredentialMapping)) {
 		if v := r.CredentialMapping[spelling].verdict(q); sameName(spelling, q.Image) && (v == VerdictNodeWide || v == VerdictThisPod) {
@@ -232,6 +235,12 @@ func (r record) answer(q Question) Answer {
 // accepted.
 func (c credentials) empty() bool {
 	return !c.NodePodsAccessible && len(c.Secrets) == 0 && len(c.ServiceAccounts) == 0
+}
+
+// ofNamespace reports whether credentials of a namespace were recorded.
+func (c credentials) ofNamespace(namespace string) bool {
+	return namespace != "" && (slices.ContainsFunc(c.Secrets, func(s Secret) bool { return s.Namespace == namespace }) ||
+		slices.ContainsFunc(c.ServiceAccounts, func(a ServiceAccount) bool { return a.Namespace == namespace }))
 }
 
 // verdict compares the recorded credentials with the pod's.

@@ -108,10 +108,32 @@ func TestVerdict(t *testing.T) {
 			if got.Verdict != tc.want {
 				t.Errorf("%q, want %q", got.Verdict, tc.want)
 			}
-			if spelt := got.Recorded != "" && got.Written != ""; spelt != (tc.want == VerdictOtherSpelling) || !spelt && got != (Answer{Verdict: tc.want}) {
+			if spelt := got.Recorded != "" && got.Written != ""; spelt != (tc.want == VerdictOtherSpelling) || !spelt && got.Recorded+got.Written != "" {
 				t.Errorf("recorded as %q, written %q", got.Recorded, got.Written)
 			}
 		})
+	}
+}
+
+// A record names namespaces; what is said is whether the pod's own is among them.
+func TestOwnNamespace(t *testing.T) {
+	t.Parallel()
+	theirs := strings.ReplaceAll(regcred, `"team"`, `"other"`)
+	for mapping, want := range map[string]map[string]bool{
+		`"nginx":` + regcred:                                   {"team": true, "other": false, "": false},
+		`"nginx":` + theirs:                                    {"team": false, "other": true},
+		`"nginx":` + account:                                   {"team": true, "other": false},
+		`"nginx":` + open:                                      {"team": false},
+		`"nginx":` + theirs + `,"copy":` + regcred:             {"team": false}, // the same image under another name
+		strings.ReplaceAll(`"nginx":`+account, `"team"`, `""`): {"": false},
+	} {
+		n := newNode(t, map[string]string{records + "pulling/": "", pulled(ref): pulledRecord(mapping)})
+		for namespace, own := range want {
+			q := Question{Image: imageOf("nginx:1.27"), ImageRef: ref, ServiceAccount: ServiceAccount{Namespace: namespace, Name: "x"}}
+			if got := n.Verdict(q).OwnNamespace; got != own {
+				t.Errorf("%s: namespace %q: %t, want %t", mapping, namespace, got, own)
+			}
+		}
 	}
 }
 

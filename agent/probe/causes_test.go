@@ -76,7 +76,7 @@ func causeCases() []causeCase {
 		{cause: diagnosis.ImageNotVerifiedForPod, fault: "basic-anonymous", text: noBasicText,
 			failure: func(f *diagnosis.Failure) { f.PullPolicy = "IfNotPresent" },
 			node: func(t *testing.T, n *node) {
-				const theirs = `{"kubernetesSecrets":[{"uid":"u-7","namespace":"sesame","name":"tulip","credentialHash":"0badc0de"}]}`
+				const theirs = `{"kubernetesSecrets":[{"uid":"u-7","namespace":"team","name":"tulip","credentialHash":"0badc0de"}]}`
 				image := imageOf(n)
 				n.runtime.Add(critest.NewImage("sha256:1", []string{image}, nil))
 				addFiles(t, n, recordOf("sha256:1", strings.TrimSuffix(image, ":v1"), theirs))

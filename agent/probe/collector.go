@@ -51,6 +51,9 @@ type Options struct {
 	// Brief: no layer is downloaded, whatever the runtime's text says. That they
 	// are there is looked at all the same.
 	Brief bool
+	// Unrestricted: whoever reads the evidence may look at the whole node, so that
+	// what the node has is shown of every image.
+	Unrestricted bool
 	// Found, if set, is called with the network's evidence as it comes, in the
 	// order that it has in the end; by several goroutines, one for each failure.
 	Found func(f diagnosis.Failure, e ...diagnosis.Evidence)
@@ -134,14 +137,14 @@ func (c *Collector) Collect(ctx context.Context, f diagnosis.Failure, fresh bool
 	known = slices.Concat(quick, look.evidence())
 	all := make(chan []diagnosis.Evidence, 1)
 	if why := needless(f, known); why != "" {
-		evidence := slices.Concat(known, skipped(why, diagnosis.CheckNodeDNS, diagnosis.CheckPodDNS, diagnosis.CheckRegistry, diagnosis.CheckPull))
+		evidence := slices.Concat(c.disclosed(f, known, nil), skipped(why, diagnosis.CheckNodeDNS, diagnosis.CheckPodDNS, diagnosis.CheckRegistry, diagnosis.CheckPull))
 		all <- evidence
 		return evidence, all
 	}
 	pull := c.checkPull(ctx, f)
-	first := slices.Concat(known, pending(), pull)
+	first := slices.Concat(c.disclosed(f, known, nil), pending(), pull)
 	if f.Stall == "" {
-		first = slices.Concat(known, pending(), stillRunning(diagnosis.CheckPull))
+		first = slices.Concat(c.disclosed(f, known, nil), pending(), stillRunning(diagnosis.CheckPull))
 	}
 	text := known[0]
 	var since time.Time
@@ -150,6 +153,7 @@ func (c *Collector) Collect(ctx context.Context, f diagnosis.Failure, fresh bool
 	}
 	go func() {
 		found := c.network(ctx, f, text, creds, since)
+		quick := c.disclosed(f, quick, found)
 		look.learn(found)
 		if f.Stall == "" {
 			pull = c.retried(ctx, f, slices.Concat(quick, found, look.evidence()), creds)

@@ -62,7 +62,7 @@ func TestCollect(t *testing.T) {
 	wellFormed(t, failure(s.Host+"/team/app:1.0"), first)
 	for check, want := range map[diagnosis.Check]string{
 		diagnosis.CheckMessage:     "Failed | TagNotFound | the kubelet says: failed to resolve image: " + s.Host + "/team/app:1.0: not found",
-		diagnosis.CheckImage:       "Failed | ImageAbsent | the image is not on node worker-3",
+		diagnosis.CheckImage:       "NotRun | whether the image is on the node is disclosed only to a pod that is known to be allowed to use it",
 		diagnosis.CheckCredentials: "Failed | NoCredentials | the pod names no pull secret",
 		diagnosis.CheckNodeDNS:     "NotRun | Pending | still running",
 		diagnosis.CheckRegistry:    "NotRun | Pending | still running",
@@ -137,7 +137,7 @@ func TestNeedless(t *testing.T) {
 	}{
 		"never, present": {policy: "Never", prepare: func(r *critest.Runtime, image string) { r.Add(critest.NewImage("sha256:1", []string{image}, nil)) },
 			why: "the pull policy is Never, so nobody is asked"},
-		"never, absent": {policy: "Never", why: "the pull policy is Never, so nobody is asked", fault: diagnosis.FaultImageAbsent},
+		"never, absent": {policy: "Never", why: "the pull policy is Never, so nobody is asked"},
 		"never, runtime gone": {policy: "Never", prepare: func(r *critest.Runtime, _ string) { r.Stop() },
 			why: "the pull policy is Never, so nobody is asked", fault: diagnosis.FaultRuntimeUnready},
 		"never, runtime fails": {policy: "Never", prepare: func(r *critest.Runtime, _ string) { r.Set(critest.Fault{Code: codes.Internal}) },
@@ -145,7 +145,7 @@ func TestNeedless(t *testing.T) {
 		"never, invalid name": {policy: "Never", image: "Hub/App", why: "the image reference does not parse, so there is nobody to ask", fault: diagnosis.FaultNameInvalid},
 		"invalid name":        {policy: "Always", image: "http://registry.test/app", why: "the image reference does not parse, so there is nobody to ask", fault: diagnosis.FaultNameInvalid},
 		"malformed secret": {policy: "IfNotPresent", secret: new(pullSecret("{" + password)),
-			why: "the kubelet gives up over the malformed secret before it asks anybody", fault: diagnosis.FaultImageAbsent},
+			why: "the kubelet gives up over the malformed secret before it asks anybody"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -188,7 +188,7 @@ func TestPresentIsAsked(t *testing.T) {
 	f.PullPolicy = "IfNotPresent"
 	n.runtime.Add(critest.NewImage("sha256:1", []string{f.Image}, nil))
 	got := n.collect(f)
-	wantLines(t, "image", of(f, got, diagnosis.CheckImage), "Passed | the image is on node worker-3")
+	wantLines(t, "image", of(f, got, diagnosis.CheckImage), "NotRun | whether the image is on the node is disclosed only to a pod that is known to be allowed to use it")
 	wantLines(t, "registry", replaced(of(f, got, diagnosis.CheckRegistry), s.Host, "HUB"), "Failed | Unauthorized | https://HUB wants credentials (HTTP 401)")
 }
 

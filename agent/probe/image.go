@@ -67,7 +67,7 @@ type imageAnswer struct {
 func (c *Collector) askImage(ctx context.Context, image string) *imageAnswer {
 	img, present, err := c.Images.Image(ctx, image)
 	a := &imageAnswer{id: img.ID, present: present, err: err}
-	if err == nil && !present {
+	if err == nil && !present && c.Unrestricted {
 		a.others, _ = c.Images.OtherNames(ctx, image) // which only adds to the sentence
 	}
 	return a
@@ -81,7 +81,7 @@ func (c *Collector) checkUse(f diagnosis.Failure, image diagnosis.Evidence, id s
 		return image
 	}
 	a := c.Node.Verdict(useQuestion(f, id, credentials, creds))
-	facts := &diagnosis.ImageFacts{Record: records[a.Verdict], Recorded: a.Recorded, Written: a.Written}
+	facts := &diagnosis.ImageFacts{Record: records[a.Verdict], OwnNamespace: a.OwnNamespace, Recorded: a.Recorded, Written: a.Written}
 	image.Body = facts
 	if facts.Use() == diagnosis.UseRefused {
 		image.Outcome, image.Fault = diagnosis.Failed, diagnosis.FaultNotVerified
@@ -90,6 +90,37 @@ func (c *Collector) checkUse(f diagnosis.Failure, image diagnosis.Evidence, id s
 		facts.Candidates = []string{a.Recorded + strings.TrimPrefix(f.Image, a.Written)}
 	}
 	return image
+}
+
+// disclosed returns the evidence as the pod's report may show it. Whoever may
+// create a pod reads its report, and must not learn from it whether an image of
+// others is on the node: the kubelet words that the same on purpose (KEP-2535).
+// So it is shown only of an image that the pod can pull, as what the registries
+// answered shows, or is recorded as allowed to use. An absent image and a
+// present one that the pod may not use look the same.
+func (c *Collector) disclosed(f diagnosis.Failure, known, found []diagnosis.Evidence) []diagnosis.Evidence {
+	if c.Unrestricted || f.Kind == diagnosis.KindSandbox || slices.ContainsFunc(found, pullable) {
+		return known
+	}
+	out := slices.Clone(known)
+	for i, e := range out {
+		shows := e.Outcome == diagnosis.Passed || e.Fault == diagnosis.FaultImageAbsent || e.Fault == diagnosis.FaultNotVerified
+		if e.Check == diagnosis.CheckImage && shows && !recordedForPod(e.Image()) {
+			out[i] = diagnosis.Evidence{Check: diagnosis.CheckImage, Outcome: diagnosis.NotRun, Reason: diagnosis.ReasonNotDisclosed}
+		}
+	}
+	return out
+}
+
+// pullable reports whether a registry gives the image to the pod, or to anyone.
+func pullable(e diagnosis.Evidence) bool {
+	return e.Check == diagnosis.CheckRegistry && e.Outcome == diagnosis.Passed && e.Fault == "" && e.Endpoint.URL != ""
+}
+
+// recordedForPod reports whether the kubelet's records show that the pod, or
+// another of its namespace, has been allowed to use the image.
+func recordedForPod(i *diagnosis.ImageFacts) bool {
+	return i.Use() == diagnosis.UseAllowed || i.Record == diagnosis.RecordOtherSpelling || i.OwnNamespace
 }
 
 // records has what a verdict of the kubelet's records is in a report. Disabled

@@ -13,6 +13,7 @@ import (
 
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/cri/critest"
+	"github.com/whypull/whypull/cri/registry/registrytest"
 )
 
 const image = "hub.test/team/app:1.0"
@@ -62,6 +63,7 @@ func TestCheckImage(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			n := newNode(t, nil, nil)
+			n.collector.Unrestricted = true
 			if tc.prepare != nil {
 				tc.prepare(n.runtime)
 			}
@@ -71,6 +73,108 @@ func TestCheckImage(t *testing.T) {
 			if !slices.Equal(n.metrics.up, tc.up) {
 				t.Errorf("metrics were told %v, want %v", n.metrics.up, tc.up)
 			}
+		})
+	}
+}
+
+// TestImagesOfOthers: whoever may create a pod learns nothing from its report of
+// the images that others have on the node. Whatever is there, the evidence and the
+// verdict are the same, unless the pod can pull the image or is recorded as
+// allowed to use it.
+func TestImagesOfOthers(t *testing.T) {
+	t.Parallel()
+	const id = "sha256:1"
+	const theirs = `{"kubernetesSecrets":[{"uid":"u-7","namespace":"sesame","name":"tulip","credentialHash":"0badc0de"}]}`
+	kept := map[string]string{"var/lib/kubelet/image_manager/pulled/x": ""}
+	present := func(r *critest.Runtime, image string) { r.Add(critest.NewImage(id, []string{image}, nil)) }
+	states := map[string]struct {
+		files   func(name string) map[string]string
+		prepare func(r *critest.Runtime, image string)
+	}{
+		"absent": {},
+		"another tag": {prepare: func(r *critest.Runtime, image string) {
+			r.Add(critest.NewImage(id, []string{strings.TrimSuffix(image, "1.0") + "secret-feature"}, nil))
+		}},
+		"no records":      {prepare: present},
+		"not pulled":      {func(string) map[string]string { return kept }, present},
+		"others' secret":  {func(name string) map[string]string { return recordOf(id, name, theirs) }, present},
+		"another name":    {func(string) map[string]string { return recordOf(id, "hub.test/copy", `{"nodePodsAccessible":true}`) }, present},
+		"nobody's record": {func(name string) map[string]string { return recordOf(id, name, `{}`) }, present},
+	}
+	report := func(t *testing.T, s *registrytest.Server, policy, state string) string {
+		t.Helper()
+		n, f := newNode(t, s.CA, nil), failure(s.Host+"/team/app:1.0")
+		f.PullPolicy, f.ServiceAccount = policy, "default"
+		if policy == "Never" {
+			f.Reason, f.Message = "ErrImageNeverPull", `Container image "`+f.Image+`" is not present with pull policy of Never`
+		}
+		if st := states[state]; st.prepare != nil {
+			st.prepare(n.runtime, f.Image)
+			if st.files != nil {
+				n.collector.Node = kubeletOf(t, st.files(s.Host+"/team/app"))
+			}
+		}
+		first, all := n.collector.Collect(t.Context(), f, false)
+		wellFormed(t, f, first)
+		out := ""
+		for _, evidence := range [][]diagnosis.Evidence{first, <-all} {
+			v := diagnosis.Diagnose(f, evidence)
+			out += strings.Join(append([]string{string(v.Cause), string(v.Confidence), v.Summary}, v.Remedy...), "\n") + "\n"
+			for _, e := range v.Evidence {
+				out += strings.Join([]string{string(e.Check), string(e.Outcome), string(e.Fault), e.Detail}, " | ") + "\n"
+			}
+		}
+		return strings.ReplaceAll(out, n.dns.Address, "DNS")
+	}
+	s := closed(t, registrytest.Basic)
+	for _, policy := range []string{"Never", "IfNotPresent", "Always"} {
+		want := report(t, s, policy, "absent")
+		if strings.Contains(want, "is on node") || strings.Contains(want, "is not on node") {
+			t.Errorf("%s: it says whether the image is there:\n%s", policy, want)
+		}
+		if ambiguous := strings.Contains(want, "ImageNotPresent\nSuspected\n") && strings.Contains(want, "the kubelet does not say which"); policy == "Never" && !ambiguous {
+			t.Errorf("got\n%s", want)
+		}
+		for state := range states {
+			if got := report(t, s, policy, state); got != want {
+				t.Errorf("policy %s, %s: got\n%s\nwant the same as of an absent one:\n%s", policy, state, got, want)
+			}
+		}
+	}
+}
+
+// What the pod can pull, or is recorded as allowed to use, is shown to it; to a
+// reader who may look at the whole node everything is.
+func TestImagesDisclosed(t *testing.T) {
+	t.Parallel()
+	ours := `{"kubernetesSecrets":[{"uid":"u-7","namespace":"team","name":"another","credentialHash":"0badc0de"}]}`
+	for name, tc := range map[string]struct {
+		policy       string
+		open         bool // the registry gives the image to anyone
+		record       string
+		unrestricted bool
+		want         string
+	}{
+		"it can be pulled":                     {"IfNotPresent", true, "", false, "Passed | the image is on node worker-3"},
+		"it can be pulled, and is not":         {"Never", true, "", false, "NotRun | whether the image is on the node is disclosed only to a pod that is known to be allowed to use it"},
+		"recorded for all":                     {"Never", false, `{"nodePodsAccessible":true}`, false, "Passed | the image is on node worker-3, and the kubelet lets every pod of the node use it"},
+		"recorded for another pod of its team": {"Never", false, ours, false, "Failed | NotVerifiedForPod | the image is on node worker-3, but the kubelet does not let this pod use it: it was pulled with credentials that this pod does not have; it would if the pod had the pull secret of an earlier pull, or another policy than Never"},
+		"unrestricted":                         {"Never", false, "", true, "Passed | the image is on node worker-3"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := closed(t, registrytest.Basic)
+			if tc.open {
+				s = open(t)
+			}
+			n, f := newNode(t, s.CA, nil), failure(s.Host+"/team/app:1.0")
+			f.PullPolicy, f.ServiceAccount = tc.policy, "default"
+			n.collector.Unrestricted = tc.unrestricted
+			n.runtime.Add(critest.NewImage("sha256:1", []string{f.Image}, nil))
+			if tc.record != "" {
+				n.collector.Node = kubeletOf(t, recordOf("sha256:1", s.Host+"/team/app", tc.record))
+			}
+			wantLines(t, "image", of(f, n.collect(f), diagnosis.CheckImage), tc.want)
 		})
 	}
 }

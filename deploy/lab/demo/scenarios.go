@@ -128,11 +128,11 @@ func policies() []Scenario {
 	return []Scenario{{
 		Name: "never-absent", Title: "policy Never, but the image is not on the node", Images: []string{plain("never-absent")},
 		Manifests: []string{Pod("app", plain("never-absent"), "Never", "")},
-		Expect: []Expectation{{Pod: "app", Container: "app", Kind: "container", Cause: "ImageNotPresent", Confidence: confirmed,
+		Expect: []Expectation{{Pod: "app", Container: "app", Kind: "container", Cause: "ImageNotPresent", Confidence: "Suspected",
 			Summary: []string{"never-absent", "lab-node", "Never"},
 			Evidence: []Evidence{
 				{"message", "Failed", "ImageNotPresent", "not present with pull policy of Never"},
-				{"image", "Failed", "ImageAbsent", "not on node lab-node"},
+				{"image", "NotRun", "", "disclosed only to a pod"},
 				{"registry", "NotRun", "", "Never"},
 			}}},
 	}, {
