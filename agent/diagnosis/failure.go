@@ -46,6 +46,8 @@ type Failure struct {
 	Owner Owner
 	// HostNetwork reports whether the pod has the node's network.
 	HostNetwork bool
+	// NameServers are those that the pod's own spec chooses (dnsConfig).
+	NameServers []string
 	// Stall says how the pull hangs of a container that waits without a reason;
 	// empty for one that fails.
 	Stall Stall

@@ -46,6 +46,7 @@ const (
 	ReasonSandboxDown  Reason = "SandboxDown"
 	ReasonSandboxError Reason = "SandboxError"
 	ReasonNoSettings   Reason = "NoSettings"
+	ReasonOwnServers   Reason = "OwnServers"
 	ReasonNoNetns      Reason = "NoNetns"
 	ReasonNotMounted   Reason = "NotMounted"
 	ReasonNotShared    Reason = "NotShared"
@@ -92,6 +93,7 @@ var reasonSentences = map[Reason]string{ //nolint:gochecknoglobals // never writ
 	ReasonNoSocket:        "no container runtime socket to ask for the pod's sandbox",
 	ReasonSandboxDown:     "the pod's sandbox does not run, so it has no network",
 	ReasonNoSettings:      "the container runtime does not tell the pod's resolver settings",
+	ReasonOwnServers:      "the pod chooses its own resolvers; whypull asks these only from the pod's own network, and never at a link-local or metadata address",
 	ReasonNoNetns:         "the container runtime does not tell the pod's network namespace",
 	ReasonNotMounted:      "whypull may not enter the pod's network namespace: the node's /var/run/netns is not mounted",
 	ReasonNotShared:       "whypull may not enter the pod's network namespace: /var/run/netns is mounted without mountPropagation HostToContainer",

@@ -206,6 +206,9 @@ func newFailure(pod *corev1.Pod, c container, image diagnosis.Image) diagnosis.F
 		Owner:          owner(pod),
 		HostNetwork:    pod.Spec.HostNetwork,
 	}
+	if pod.Spec.DNSConfig != nil {
+		f.NameServers = pod.Spec.DNSConfig.Nameservers
+	}
 	f.SetImage(image)
 	return f
 }

@@ -1,6 +1,7 @@
 package podwatch
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -141,4 +142,18 @@ func only(t *testing.T, p *corev1.Pod) diagnosis.Failure {
 		t.Fatalf("got %d failures, want 1: %+v", len(got), got)
 	}
 	return got[0]
+}
+
+// A failure knows which name servers the pod's own spec chooses.
+func TestNameServers(t *testing.T) {
+	t.Parallel()
+	pod := &corev1.Pod{
+		Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: "hub.test/app:1"}}, DNSConfig: &corev1.PodDNSConfig{Nameservers: []string{"169.254.169.254"}}},
+		Status: corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{{Name: "app",
+			State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ErrImagePull", Message: "x"}}}}},
+	}
+	all := Failures(pod)
+	if len(all) != 1 || !slices.Equal(all[0].NameServers, []string{"169.254.169.254"}) {
+		t.Errorf("got %+v", all)
+	}
 }

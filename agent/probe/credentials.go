@@ -3,6 +3,7 @@ package probe
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -40,6 +41,9 @@ type NodeCredentials interface {
 	Providers(image diagnosis.Image) ([]kubelet.Provider, kubelet.Presence)
 	// Verdict says whether it lets a pod use an image that is there.
 	Verdict(q kubelet.Question) kubelet.Answer
+	// ClusterDNS are the name servers that it gives to pods, as far as that is
+	// visible.
+	ClusterDNS() []netip.Addr
 }
 
 // checkCredentials works out which credentials the kubelet would try, and what is

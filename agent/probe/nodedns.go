@@ -2,6 +2,7 @@ package probe
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/whypull/whypull/agent/diagnosis"
@@ -32,9 +33,14 @@ func (r NodeResolver) Lookup(ctx context.Context, host string) dns.Answer {
 	return a
 }
 
-// lookupEvidence is a lookup on the node.
+// lookupEvidence is a lookup on the node. It says nothing of another name than the
+// registry's: what the node's search list makes of that is for the node to know.
 func lookupEvidence(a dns.Answer, host string) diagnosis.Evidence {
-	e := diagnosis.Evidence{Check: diagnosis.CheckNodeDNS, Outcome: diagnosis.Failed, Fault: a.Fault, Body: lookupFacts(a, host)}
+	facts := lookupFacts(a, host)
+	if !strings.EqualFold(facts.Name, strings.TrimSuffix(host, ".")) {
+		facts.Name, facts.Alias = "", ""
+	}
+	e := diagnosis.Evidence{Check: diagnosis.CheckNodeDNS, Outcome: diagnosis.Failed, Fault: a.Fault, Body: facts}
 	switch {
 	case a.Unknown:
 		e.Outcome = diagnosis.Inconclusive

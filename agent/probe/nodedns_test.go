@@ -78,7 +78,10 @@ func TestLookupEvidence(t *testing.T) {
 		answer answer
 		want   string
 	}{
-		"found": {answer{Addresses: one, Server: "10.0.0.53:53"}, "Passed | hub.test resolves to 192.0.2.1, 2001:db8::1 (resolver 10.0.0.53:53)"},
+		"found":              {answer{Addresses: one, Server: "10.0.0.53:53"}, "Passed | hub.test resolves to 192.0.2.1, 2001:db8::1 (resolver 10.0.0.53:53)"},
+		"by the search list": {answer{Addresses: one[:1], Server: "10.0.0.53:53", Name: "hub.test.hidden.corp"}, "Passed | hub.test resolves to 192.0.2.1 (resolver 10.0.0.53:53)"},
+		"by the search list, an alias": {answer{Fault: diagnosis.FaultNameNotFound, Server: "10.0.0.53:53", Name: "hub.test.hidden.corp", Canonical: "else.hidden.corp", Dangling: true, Why: "no such name (NXDOMAIN)"},
+			"Failed | NameNotFound | the registry's name hub.test does not resolve on node worker-3: no such name (NXDOMAIN), says resolver 10.0.0.53:53"},
 		"hosts": {answer{Addresses: one[:1], Why: "the hosts file"}, "Passed | hub.test resolves to 192.0.2.1 (the node's hosts file)"},
 		"nxdomain": {answer{Fault: diagnosis.FaultNameNotFound, Server: "10.0.0.53:53", Why: "no such name (NXDOMAIN)"},
 			"Failed | NameNotFound | the registry's name hub.test does not resolve on node worker-3: no such name (NXDOMAIN), says resolver 10.0.0.53:53"},

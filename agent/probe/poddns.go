@@ -126,8 +126,8 @@ func (c *Collector) podView(ctx context.Context, f diagnosis.Failure) (podView, 
 		return podView{}, barred
 	}
 	v := podView{root: c.options.Root, port: c.podPort}
-	var ok bool
-	if v.config, ok = c.podConfig(sandbox); !ok {
+	var ok, written bool
+	if v.config, written, ok = c.podConfig(sandbox); !ok {
 		return v, unasked{reason: diagnosis.ReasonNoSettings}
 	}
 	switch {
@@ -139,6 +139,9 @@ func (c *Collector) podView(ctx context.Context, f diagnosis.Failure) (podView, 
 		return v, unasked{reason: diagnosis.ReasonNoNetns}
 	default:
 		v.netns = sandbox.NetNS
+	}
+	if v.config.Servers, ok = c.allowed(v, f, written); !ok {
+		return v, unasked{reason: diagnosis.ReasonOwnServers}
 	}
 	v.key = strings.Join([]string{"pod", f.Namespace, f.Owner.Kind, f.Owner.Name, fmt.Sprint(v.config), string(v.from)}, "\x00")
 	return v, unasked{}
@@ -181,16 +184,52 @@ func (c *Collector) sandbox(ctx context.Context, f diagnosis.Failure) (cri.Sandb
 }
 
 // podConfig is the pod's resolv.conf: as the runtime reports it, else the file
-// that it has made, where that can be read.
-func (c *Collector) podConfig(s cri.Sandbox) (dns.Config, bool) {
+// that it has made, where that can be read. Containers of the pod may have
+// written to the file.
+func (c *Collector) podConfig(s cri.Sandbox) (config dns.Config, written, ok bool) {
 	if s.HasDNS && len(s.DNS.Servers) > 0 {
-		return dns.NewConfig(s.DNS.Servers, s.DNS.Searches, s.DNS.Options), true
+		return dns.NewConfig(s.DNS.Servers, s.DNS.Searches, s.DNS.Options), false, true
 	}
 	if s.ResolvConf == "" {
-		return dns.Config{}, false
+		return dns.Config{}, false, false
 	}
 	text, err := hostfs.New(c.options.Root).ReadStart(s.ResolvConf, maxResolvConf)
-	return dns.ParseConfig(text), err == nil
+	return dns.ParseConfig(text), true, err == nil
+}
+
+// allowed returns those of a pod's name servers that may be asked from the
+// view's network; not ok if the first of them, which settles nearly all names,
+// is none. From the node's network only those are asked that the kubelet gives to
+// pods: with another the pod's owner would have the node ask what only the node
+// reaches, such as a metadata service, and read the answer in the report. What the
+// pod's spec chooses, or a file says that its containers may have written to, is
+// asked in the pod's own network, and there not at an address that is forbidden
+// to registries either.
+func (c *Collector) allowed(v podView, f diagnosis.Failure, written bool) ([]netip.Addr, bool) {
+	all := v.config.Servers
+	if v.netns != "" && len(all) == 0 {
+		return nil, true // the pod's own network is asked itself
+	}
+	known := dns.FromFiles(c.options.Root).Servers
+	if c.Node != nil {
+		known = append(known, c.Node.ClusterDNS()...)
+	}
+	var out []netip.Addr
+	for _, s := range all {
+		given := slices.Contains(known, s) || !written && !chosen(f, s)
+		if given || v.netns != "" && !registry.Forbidden(s) {
+			out = append(out, s)
+		}
+	}
+	return out, len(out) > 0 && out[0] == all[0]
+}
+
+// chosen reports whether a pod's spec names a name server.
+func chosen(f diagnosis.Failure, server netip.Addr) bool {
+	return slices.ContainsFunc(f.NameServers, func(s string) bool {
+		a, err := netip.ParseAddr(s)
+		return err == nil && a.Unmap().WithZone("") == server.Unmap().WithZone("")
+	})
 }
 
 // ask resolves the registry's name and, from the pod's own network, tries a

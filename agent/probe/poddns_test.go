@@ -216,6 +216,7 @@ func TestPodNamesFromFile(t *testing.T) {
 	}
 	n, pods := withPod(t, critest.Sandbox{ID: "s-1", PodUID: "u-1", Info: string(info)})
 	addFiles(t, n, map[string]string{file: "nameserver 127.0.0.2\nsearch corp.test\n"})
+	n.collector.Node = kubeletOf(t, map[string]string{"var/lib/kubelet/config.yaml": clusterDNS("127.0.0.2")})
 	pods.Set("hub.test", dnstest.Zone{Addresses: []string{"10.0.0.1"}})
 	n.collector.options.Timeouts = quickly()
 	wantLines(t, "pod", replaced(of(podFailure(), n.collect(podFailure()), diagnosis.CheckPodDNS), fmt.Sprintf("127.0.0.2:%d", pods.Port), "SERVER"),
@@ -226,6 +227,88 @@ func TestPodNamesFromFile(t *testing.T) {
 	another := podFailure() // whose answer is its own
 	another.Namespace = "another"
 	wantLines(t, "without it", of(another, n.collect(another), diagnosis.CheckPodDNS), "NotRun | the container runtime does not tell the pod's resolver settings")
+}
+
+// clusterDNS is a kubelet's configuration that gives pods this name server.
+func clusterDNS(server string) string {
+	return "kind: KubeletConfiguration\nclusterDNS: [\"" + server + "\"]\n"
+}
+
+// TestServersOfThePodsChoice: whoever may create a pod must not have the node ask
+// servers of the pod's choice, and read in the report what they answer.
+func TestServersOfThePodsChoice(t *testing.T) {
+	t.Parallel()
+	const refused = "NotRun | the pod chooses its own resolvers; whypull asks these only from the pod's own network, and never at a link-local or metadata address"
+	const asked = "Passed | in the pod hub.test resolves to 10.0.0.9 (resolver SERVER)"
+	file := "/run/containers/storage/overlay-containers/s-1/userdata/resolv.conf"
+	info, err := json.Marshal(map[string]any{"runtimeSpec": map[string]any{"mounts": []any{map[string]any{"destination": "/etc/resolv.conf", "source": file}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	written := critest.Sandbox{ID: "s-1", PodUID: "u-1", Info: string(info)}
+	shared := sandboxOf([]string{"127.0.0.2"})
+	shared.HostNetwork = true
+	for name, tc := range map[string]struct {
+		sandbox critest.Sandbox
+		chosen  []string          // by the pod's spec
+		files   map[string]string // of the node
+		want    string
+	}{
+		"the kubelet's":                       {sandboxOf([]string{"127.0.0.2"}), nil, nil, asked + aside},
+		"the kubelet's, and another":          {sandboxOf([]string{"127.0.0.2", "127.0.0.3"}), []string{"127.0.0.3"}, nil, asked + aside},
+		"chosen":                              {sandboxOf([]string{"127.0.0.2"}), []string{"127.0.0.2"}, nil, refused},
+		"chosen, in another form":             {sandboxOf([]string{"::ffff:127.0.0.2"}), []string{"::ffff:127.0.0.2"}, nil, refused},
+		"chosen, with the node's network":     {shared, []string{"127.0.0.2"}, nil, refused},
+		"chosen, and the cluster's":           {sandboxOf([]string{"127.0.0.2"}), []string{"127.0.0.2"}, map[string]string{"var/lib/kubelet/config.yaml": clusterDNS("127.0.0.2")}, asked + aside},
+		"chosen, and not the cluster's":       {sandboxOf([]string{"127.0.0.2"}), []string{"127.0.0.2"}, map[string]string{"var/lib/kubelet/config.yaml": clusterDNS("127.0.0.3")}, refused},
+		"by a file that containers may write": {written, nil, map[string]string{file: "nameserver 127.0.0.2\n"}, refused},
+		"by a file, and none":                 {written, nil, map[string]string{file: "search corp.test\n"}, refused},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n, pods := withPod(t, tc.sandbox)
+			addFiles(t, n, tc.files)
+			n.collector.Node = kubeletOf(t, tc.files)
+			pods.Set("hub.test", dnstest.Zone{Addresses: []string{"10.0.0.9"}})
+			n.collector.options.Timeouts = quickly()
+			f := podFailure()
+			f.NameServers = tc.chosen
+			wantLines(t, "pod", replaced(of(f, n.collect(f), diagnosis.CheckPodDNS), fmt.Sprintf("127.0.0.2:%d", pods.Port), "SERVER"), tc.want)
+			if q := pods.Queries(); len(q) > 0 && tc.want == refused {
+				t.Errorf("asked %v", q)
+			}
+		})
+	}
+}
+
+// In the pod's own network its servers are asked, but not where something answers
+// to the node.
+func TestServersInThePodsNetwork(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct{ servers, chosen, cluster, want string }{
+		"the pod's own":             {"10.1.2.3 127.0.0.1", "10.1.2.3 127.0.0.1", "", "10.1.2.3 127.0.0.1"},
+		"metadata":                  {"169.254.169.254", "169.254.169.254", "", ""},
+		"metadata, embedded":        {"64:ff9b::a9fe:a9fe", "64:ff9b::a9fe:a9fe", "", ""},
+		"metadata, second":          {"10.1.2.3 fd00:ec2::253", "10.1.2.3 fd00:ec2::253", "", "10.1.2.3"},
+		"node-local, chosen":        {"169.254.20.10", "169.254.20.10", "", ""},
+		"node-local, the kubelet's": {"169.254.20.10", "", "", "169.254.20.10"},
+		"node-local, by its file":   {"169.254.20.10", "169.254.20.10", "169.254.20.10", "169.254.20.10"},
+		"metadata beside it":        {"169.254.169.254", "169.254.169.254", "169.254.20.10", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n := newNode(t, nil, nil)
+			if tc.cluster != "" {
+				n.collector.Node = kubeletOf(t, map[string]string{"var/lib/kubelet/config.yaml": clusterDNS(tc.cluster)})
+			}
+			f := podFailure()
+			f.NameServers = strings.Fields(tc.chosen)
+			got, ok := n.collector.allowed(podView{netns: "/var/run/netns/cni-1", config: dns.NewConfig(strings.Fields(tc.servers), nil, nil)}, f, false)
+			if text := strings.Join(addressTexts(got), " "); text != tc.want || ok != (tc.want != "") {
+				t.Errorf("%q, %t, want %q", text, ok, tc.want)
+			}
+		})
+	}
 }
 
 // Pods of one workload that fail together share the answer; those of another

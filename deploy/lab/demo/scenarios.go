@@ -29,7 +29,7 @@ func secrets() []Scenario {
 			Summary: []string{"regcred", registry.HubHost, registry.HubHost2},
 			Evidence: []Evidence{
 				{"message", "Failed", "AuthenticationRequired", "no basic auth credentials"},
-				{"image", "Failed", "ImageAbsent", "lab-node"},
+				{"image", "NotRun", "", "disclosed only to a pod"},
 				{"credentials", "Failed", "NoMatchingCredential", "secret regcred is for hub.test.company.com, the image is on hub.test2.company.com"},
 				{"nodeDNS", "Passed", "", registry.HubHost2},
 				{"podDNS", "Passed", "", "in the pod " + registry.HubHost2 + " resolves to "},
@@ -43,7 +43,7 @@ func secrets() []Scenario {
 		Expect: []Expectation{{Pod: "app", Container: "app", Kind: "container", Cause: "AuthenticationRequired", Confidence: confirmed,
 			Summary: []string{registry.HubHost, "demo/no-secret", "the pod brings none"},
 			Evidence: []Evidence{
-				{"image", "Failed", "ImageAbsent", ""},
+				{"image", "NotRun", "", "disclosed only to a pod"},
 				{"credentials", "Failed", "NoCredentials", "names no pull secret"},
 				{"registry", "Failed", "Unauthorized", "HTTP 401"},
 			}}},
