@@ -183,7 +183,7 @@ func TestSecretNotGiven(t *testing.T) {
 		if got.pullable != want.pullable || v.Cause != want.cause || v.Confidence == "Confirmed" || !strings.Contains(v.Summary, "given") || strings.Contains(got.text, "does not exist") {
 			t.Errorf("%s: %t, %s (%s): %s", name, got.pullable, v.Cause, v.Confidence, v.Summary)
 		}
-		if want.cause == "Unknown" && !slices.Equal(v.Remedy, []string{"# pass secret reg too, from a file or from the cluster: kubectl -n shop get secret reg -o yaml | whypull check -f - …"}) {
+		if want.cause == "Unknown" && !slices.Equal(v.Remedy, []string{"# pass secret reg too with -f, from a file or from the output of kubectl -n shop get secret reg -o yaml"}) {
 			t.Errorf("remedy %q", v.Remedy)
 		}
 	}

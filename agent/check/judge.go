@@ -101,15 +101,16 @@ func (c *checker) hints(r result) []string {
 	var out []string
 	for _, e := range r.verdict.Evidence {
 		if e.Fault == diagnosis.FaultSecretUnreadable && e.Credentials().Secret != "" {
-			out = append(out, fmt.Sprintf("# pass secret %s too, from a file or from the cluster: kubectl -n %s get secret %s -o yaml | whypull check -f - …", e.Credentials().Secret, f.Namespace, e.Credentials().Secret))
+			secret := e.Credentials().Secret
+			out = append(out, diagnosis.Comment("pass secret %s too with -f, from a file or from the output of kubectl -n %s get secret %s -o yaml", secret, f.Namespace, secret))
 		}
 	}
 	switch {
 	case len(out) > 0:
 	case r.target.account != "":
-		out = append(out, fmt.Sprintf("# service account %s is not in the files; if it has pull secrets in the cluster, new pods use them", r.target.account))
+		out = append(out, diagnosis.Comment("service account %s is not in the files, and if it has pull secrets in the cluster, new pods use them", r.target.account))
 	case len(f.PullSecrets) == 0 && c.options.DockerConfig == "":
-		out = append(out, "# to check with credentials, pass a docker config.json with --docker-config")
+		out = append(out, diagnosis.Comment("to check with credentials, pass a docker config.json with --docker-config"))
 	}
 	return out
 }
