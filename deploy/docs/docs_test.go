@@ -1,0 +1,83 @@
+// Package docs_test holds the documents to the code.
+package docs_test
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// Each line of the threat model names a test that exists.
+func TestThreatModelNamesTests(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("threat-model.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder, name, lines := regexp.MustCompile("`((?:agent|cmd|cri|deploy|report)[^`]*)`"), regexp.MustCompile("`((?:Test|Fuzz)[A-Za-z0-9]+)`"), 0
+	for line := range strings.Lines(string(page)) {
+		cells := strings.Split(line, "|")
+		if len(cells) < 4 || strings.Contains(cells[1], "---") || strings.TrimSpace(cells[1]) == "attack" {
+			continue
+		}
+		lines++
+		last, named := cells[len(cells)-2], false
+		for _, part := range strings.Split(last, ",") {
+			if m := folder.FindStringSubmatch(part); m != nil {
+				tests := testsIn(t, filepath.Join("..", "..", m[1]))
+				for _, n := range name.FindAllStringSubmatch(last, -1) {
+					named = named || strings.Contains(tests, "func "+n[1]+"(")
+				}
+			}
+		}
+		if !named && !strings.Contains(last, "make fuzz") {
+			t.Errorf("no test for: %s", strings.TrimSpace(line))
+		}
+	}
+	if lines < 10 {
+		t.Errorf("the page has only %d attacks", lines)
+	}
+}
+
+// testsIn returns the test files of a folder.
+func testsIn(t *testing.T, dir string) string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no tests in %s: %v", dir, err)
+	}
+	var all strings.Builder
+	for _, f := range files {
+		data, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.Write(data)
+	}
+	return all.String()
+}
+
+// Links between the documents lead somewhere.
+func TestLinks(t *testing.T) {
+	t.Parallel()
+	pages, err := filepath.Glob("*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pages = append(pages, "../../README.md", "../../SECURITY.md", "../../CHANGELOG.md", "../../agent/diagnosis/README.md", "../monitoring/README.md", "../runbook/README.md", "../lab/README.md")
+	link := regexp.MustCompile(`\]\(([^)#:]+)[)#]`)
+	for _, page := range pages {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		for _, m := range link.FindAllStringSubmatch(string(text), -1) {
+			if _, err := os.Stat(filepath.Join(filepath.Dir(page), m[1])); err != nil {
+				t.Errorf("%s: %v", page, err)
+			}
+		}
+	}
+}
