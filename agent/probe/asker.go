@@ -16,40 +16,40 @@ import (
 	"github.com/whypull/whypull/cri/registry"
 )
 
-// How long an answer serves. What a registry says of an image and a credential
-// stands for longer than a failure on the way, which may pass.
+// How long an answer is reused. What a registry says about an image and a
+// credential is valid for longer than a failure on the way, which may be transient.
 const (
 	answerLife  = 5 * time.Minute
 	troubleLife = 20 * time.Second
 )
 
-// maxAnswers bounds the answers that are kept, of all registries together.
+// maxAnswers is the maximum number of cached answers, over all registries.
 const maxAnswers = 2000
 
-// asker asks registries on behalf of all pods: one at a time per endpoint, and
-// once for all who want the same answer.
+// asker sends the requests of all pods to registries: one at a time per endpoint,
+// and once for all pods that need the same answer.
 type asker struct {
 	salt    [32]byte
 	now     func() time.Time
 	answers *share.Cache[question, *reply]
-	// heard is told what came of each conversation about a manifest.
+	// heard is called with the answer to each manifest request.
 	heard func(registry.Endpoint, reference.Named, registry.Answer)
 }
 
-// question is what makes two askings the same. A credential is there as a digest
-// under a key of this process.
+// question is the cache key of an answer. It has a keyed digest of the credential,
+// with a random key of this process.
 type question struct {
 	endpoint, source, image string
 	cred                    [sha256.Size]byte
 	settle                  bool
-	content                 string // "" for the manifest alone, else what is looked at
+	content                 string // "" for the manifest only, else the options of Inspect
 }
 
 // reply is the answer to a question.
 type reply struct {
 	answer   registry.Answer
-	borrowed bool // it was to another credential
-	trouble  bool // it was to another question
+	borrowed bool // it is from a request with another credential
+	trouble  bool // it is the answer to another question
 }
 
 func newAsker() *asker {
@@ -60,11 +60,11 @@ func newAsker() *asker {
 	return a
 }
 
-// ask returns the endpoint's answer, and none that was had before the given
-// time, unless the endpoint wants to be left alone. settle allows it one question
-// more where the endpoint refuses the repository without saying whether it
-// exists. borrowed tells that the endpoint was not asked, since it wants to be
-// left alone by somebody with another credential.
+// ask returns the endpoint's answer to a manifest request, not older than since
+// unless the endpoint limits requests (see leaveAlone). settle allows one more
+// request if the endpoint refuses the repository without saying whether it exists.
+// borrowed reports that the endpoint was not asked because it limits requests with
+// another credential.
 func (a *asker) ask(ctx context.Context, e registry.Endpoint, ref reference.Named, cred *keyring.Credential, since time.Time, settle bool) (answer registry.Answer, borrowed bool) {
 	q := a.question(e, ref, cred)
 	q.settle = settle
@@ -78,7 +78,7 @@ func (a *asker) ask(ctx context.Context, e registry.Endpoint, ref reference.Name
 	})
 }
 
-// inspect returns what the endpoint holds.
+// inspect is ask for the content of the image.
 func (a *asker) inspect(ctx context.Context, e registry.Endpoint, ref reference.Named, cred *keyring.Credential, want registry.InspectOptions, since time.Time) (answer registry.Answer, borrowed bool) {
 	q := a.question(e, ref, cred)
 	q.content = fmt.Sprint(want.Thorough, want.Blobs)
@@ -94,13 +94,13 @@ func (a *asker) question(e registry.Endpoint, ref reference.Named, cred *keyring
 	return question{endpoint: e.String(), source: e.Source, image: e.Key(ref), cred: a.digest(cred)}
 }
 
-// unsettled tells of a refusal that says nothing of the repository's existence.
+// unsettled reports whether an answer is a refusal that does not say whether the repository exists.
 func unsettled(answer registry.Answer) bool {
 	return answer.Fault == registry.FaultInsufficientScope ||
 		answer.Fault == registry.FaultForbidden && answer.Phase == registry.PhaseManifest
 }
 
-// share has a question asked once for all who want the same answer.
+// share returns the cached answer to a question or gets it, once for all callers.
 func (a *asker) share(ctx context.Context, e registry.Endpoint, q question, since time.Time, get func(context.Context) registry.Answer) (answer registry.Answer, borrowed bool) {
 	serves := func(k share.Kept[*reply]) bool { return !k.Fetched.Before(since) || leaveAlone(k.Value.answer) }
 	r, err := a.answers.GetIf(ctx, q, serves, func(ctx context.Context) (*reply, error) { return a.fulfil(ctx, q, since, get), nil })
@@ -110,15 +110,15 @@ func (a *asker) share(ctx context.Context, e registry.Endpoint, q question, sinc
 	return r.answer, r.borrowed
 }
 
-// forget drops the answers, also those that are yet to come, for all who ask
-// from now on. What wants to be left alone still does.
+// forget drops all answers, including those of running requests, for later callers.
+// Answers of endpoints that limit requests are kept.
 func (a *asker) forget() {
 	a.answers.Forget(func(r *reply) bool { return leaveAlone(r.answer) })
 }
 
-// fulfil gets the answer to a question, from the trouble that another had with
-// the endpoint or by asking. A conversation that has begun goes on to its end,
-// for those who come next: it has time limits of its own.
+// fulfil returns the answer to a question: that of another question with the same
+// failure of the endpoint, or a new one. A request is not canceled with ctx, since
+// other pods may need its answer; it has its own timeouts.
 func (a *asker) fulfil(ctx context.Context, q question, since time.Time, get func(context.Context) registry.Answer) *reply {
 	if r, known := a.trouble(q, since); known {
 		return r
@@ -126,16 +126,16 @@ func (a *asker) fulfil(ctx context.Context, q question, since time.Time, get fun
 	return &reply{answer: get(context.WithoutCancel(ctx))}
 }
 
-// trouble returns an answer to another question about the same endpoint that
-// serves for this one too: the endpoint wants to be left alone or, as was
-// found since the given time, could not be talked to. The one that stands
-// longest is taken. What is in it of another pod's image is left out.
+// trouble returns the answer to another question at the same endpoint that also
+// holds for this one: the endpoint limits requests or was unreachable at or after
+// since. If there are several, it returns the one that is valid for longest. Details
+// of the other image are removed.
 func (a *asker) trouble(q question, since time.Time) (r *reply, found bool) {
 	var by question
 	var longest share.Kept[*reply]
 	for other, k := range a.answers.All() {
 		answer := k.Value.answer
-		if other.endpoint != q.endpoint || answer.Via != "" || answer.Source > 0 { // the others are another's trouble
+		if other.endpoint != q.endpoint || answer.Via != "" || answer.Source > 0 { // the failure is of another host
 			continue
 		}
 		unreachable := aboutEndpoint(answer) && other.source == q.source && !k.Fetched.Before(since)
@@ -153,14 +153,14 @@ func (a *asker) trouble(q question, since time.Time) (r *reply, found bool) {
 	return &reply{answer: answer, borrowed: by.cred != q.cred && !aboutEndpoint(answer), trouble: true}, true
 }
 
-// leaveAlone tells that the endpoint wants not to be asked for a while,
-// whatever it is about.
+// leaveAlone reports whether the endpoint must not be asked for a while, whatever
+// the question.
 func leaveAlone(answer registry.Answer) bool {
 	return answer.Fault == registry.FaultRateLimited || answer.Fault == registry.FaultServerError && answer.RetryAfter > 0
 }
 
-// life is how long a reply serves. Trouble is not kept under the second question:
-// it would last longer with each image that comes along.
+// life returns how long a reply is reused. The answer to another question is not
+// cached again: it would live longer with each new image.
 func (r *reply) life() time.Duration {
 	if r.trouble {
 		return 0
@@ -168,7 +168,7 @@ func (r *reply) life() time.Duration {
 	return life(r.answer)
 }
 
-// life is how long an answer serves.
+// life returns how long an answer is reused.
 func life(answer registry.Answer) time.Duration {
 	switch {
 	case answer.Fault == registry.FaultRateLimited:
@@ -194,7 +194,7 @@ func (a *asker) digest(cred *keyring.Credential) (sum [sha256.Size]byte) {
 	return sum
 }
 
-// sent returns what goes to the registry; nil for an anonymous request.
+// sent returns the credential to send to the registry; nil for an anonymous request.
 func sent(cred *keyring.Credential) *credential.Credential {
 	if cred == nil {
 		return nil

@@ -18,7 +18,7 @@ import (
 	"github.com/whypull/whypull/cri/registry"
 )
 
-// hub is the endpoint https://hub.test of no particular configuration.
+// hub returns the endpoint https://hub.test with default settings.
 func hub() registry.Endpoint { return registry.Endpoint{Scheme: "https", Host: "hub.test"} }
 
 func named(t *testing.T, s string) reference.Named {
@@ -30,7 +30,7 @@ func named(t *testing.T, s string) reference.Named {
 	return reference.TagNameOnly(n)
 }
 
-// put asks a question as ask does, of a registry that is a function.
+// put asks a question like ask, with a function as the registry.
 func (a *asker) put(q question, since time.Time, probe func() registry.Answer) registry.Answer {
 	answer, _ := a.share(context.Background(), registry.Endpoint{}, q, since, func(context.Context) registry.Answer { return probe() })
 	return answer
@@ -105,8 +105,8 @@ func TestAnswersExpire(t *testing.T) {
 	}
 }
 
-// Trouble with an endpoint serves for other images; and it ends, however many
-// of them come along.
+// A failure of an endpoint is reused for other images and expires, however many of
+// them ask.
 func TestTroubleIsShared(t *testing.T) {
 	t.Parallel()
 	for name, answer := range map[string]registry.Answer{"refused": refused, "limited": limited} {
@@ -170,8 +170,8 @@ func TestTroubleOfOthers(t *testing.T) {
 	}
 }
 
-// Of two troubles the one that stands longest is told, whatever the order of a
-// map is.
+// Of two failures the one that is valid for longer is returned, whatever the map's
+// order.
 func TestLongestTroubleCounts(t *testing.T) {
 	t.Parallel()
 	for range 20 {
@@ -212,7 +212,7 @@ func TestFresh(t *testing.T) {
 	}
 }
 
-// Of many who want a fresh answer at once, one asks.
+// Concurrent requests for a fresh answer are made once.
 func TestFreshTogether(t *testing.T) {
 	t.Parallel()
 	for name, images := range map[string]func(i int) string{
@@ -246,7 +246,7 @@ func TestFreshTogether(t *testing.T) {
 	}
 }
 
-// One conversation at a time with an endpoint, side by side with others.
+// Requests to one endpoint are sequential, those to different ones concurrent.
 func TestLanes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -301,7 +301,7 @@ func TestAskerBounded(t *testing.T) {
 	})
 }
 
-// Whoever gives up hears nothing; the others hear the answer.
+// A canceled caller gets nothing; the others get the answer.
 func TestWaiterGivesUp(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -334,7 +334,7 @@ func TestWaiterGivesUp(t *testing.T) {
 	})
 }
 
-// For one who has given up already, no registry is asked.
+// For a caller that is already canceled, no registry is asked.
 func TestAskTooLate(t *testing.T) {
 	t.Parallel()
 	a := newAsker()
@@ -354,10 +354,10 @@ func TestDigest(t *testing.T) {
 		return &l
 	}
 	if a.digest(nil) != [32]byte{} {
-		t.Error("no login has a digest")
+		t.Error("no credential has a digest")
 	}
 	if one, same := a.digest(cred("u", "p")), a.digest(cred("u", "p")); one != same {
-		t.Error("one login has two digests")
+		t.Error("one credential has two digests")
 	}
 	seen := map[[32]byte]string{a.digest(nil): "none"}
 	for _, l := range [][2]string{{"u", "p"}, {"u", "q"}, {"v", "p"}, {"up", ""}, {"", "up"}} {
@@ -375,17 +375,17 @@ func TestDigest(t *testing.T) {
 func TestSent(t *testing.T) {
 	t.Parallel()
 	if sent(nil) != nil {
-		t.Error("a login was made of none")
+		t.Error("a credential was made of none")
 	}
 	l := keyring.NewCredential("pull", "hub.test", 1, credential.New(user, password))
 	got := sent(&l)
 	if got.Username.Reveal() != user || got.Password.Reveal() != password {
-		t.Error("the login is another")
+		t.Error("got another credential")
 	}
 	discreet(t, fmt.Sprintf("%v %+v %#v %v", got, *got, got, l))
 }
 
-// Where everybody has given up before the endpoint was free, it is not asked.
+// If all callers are canceled before the endpoint is free, it is not asked.
 func TestAbandonedQuestionIsNotAsked(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -415,7 +415,7 @@ func TestAbandonedQuestionIsNotAsked(t *testing.T) {
 	})
 }
 
-// What an endpoint says of another pod's image stays there.
+// Details of another pod's image are not returned.
 func TestTroubleTellsNothingOfOthers(t *testing.T) {
 	t.Parallel()
 	a := newAsker()

@@ -6,23 +6,22 @@ import (
 	"github.com/whypull/whypull/cri/nodeconfig"
 )
 
-// Basis remembers what the verdict on a failure rests on.
+// Basis records what the verdict on a failure is based on.
 type Basis interface {
-	// Secret notes which version of a pull secret was read; the error is that of
-	// the reading.
+	// Secret records the version of a pull secret that was read, or the error.
 	Secret(f diagnosis.Failure, name, version string, err error)
-	// Files notes the files of the node that are read for the failure. They need
+	// Files records the files of the node that are read for the failure. They need
 	// not exist.
 	Files(f diagnosis.Failure, paths []string)
 }
 
-// credentialFiles tells where the kubelet looks for the node's credentials. A
-// NodeCredentials may implement it.
+// credentialFiles returns the paths where the kubelet looks for the node's
+// credentials. A NodeCredentials may implement it.
 type credentialFiles interface{ DockerConfigPaths() []string }
 
-// NodeChanged has everything asked anew that was learned by the node's files:
-// its registry configuration, its name service, and what registries answered.
-// A registry that wants to be left alone is left alone all the same.
+// NodeChanged drops everything that depends on the node's files: the registry
+// configuration, DNS answers and the answers of registries. Endpoints that limit
+// requests are still not asked.
 func (c *Collector) NodeChanged() {
 	c.configs.forget()
 	c.dns.answers.Forget(nil)
@@ -37,7 +36,7 @@ func (c *Collector) noteSecret(f diagnosis.Failure, name string, s kube.Secret, 
 	}
 }
 
-// noteFiles notes what decides about the endpoints, the names and the node's
+// noteFiles records the files that determine the endpoints, DNS and the node's
 // credentials.
 func (c *Collector) noteFiles(f diagnosis.Failure, config *nodeconfig.Config) {
 	if c.Basis == nil {

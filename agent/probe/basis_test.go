@@ -17,7 +17,7 @@ import (
 	"github.com/whypull/whypull/cri/registry"
 )
 
-// notes is what a Basis was told, a line each.
+// notes records the calls of a Basis, one line each.
 type notes struct {
 	mu    sync.Mutex
 	lines []string
@@ -36,8 +36,8 @@ func (n *notes) Files(_ diagnosis.Failure, paths []string) {
 	n.files = paths
 }
 
-// What a verdict rests on is noted: of each secret the version that was read, or
-// why none was.
+// The basis of a verdict is recorded: for each secret the version that was read, or the
+// error.
 func TestSecretsAreNoted(t *testing.T) {
 	t.Parallel()
 	broken := errors.New("503")
@@ -66,8 +66,7 @@ func TestFilesAreNoted(t *testing.T) {
 	(&Collector{}).noteFiles(diagnosis.Failure{}, nil) // nobody wants to know
 }
 
-// After a change of the node an answer serves nobody any more, unless the
-// registry wants to be left alone.
+// After a change of the node no answer is reused, unless the registry limits requests.
 func TestNodeChanged(t *testing.T) {
 	t.Parallel()
 	c := New(Options{Metrics: &fakeMetrics{}, Registries: nodeconfig.Options{Root: t.TempDir()}})
@@ -100,8 +99,8 @@ func TestNodeChanged(t *testing.T) {
 	}
 }
 
-// An answer that comes after it was forgotten goes to those who waited for it,
-// and does not take the place of the new one.
+// An answer that arrives after it was forgotten is returned to its callers but does not
+// replace the new one.
 func TestForgottenAnswerComesLate(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

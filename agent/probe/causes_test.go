@@ -26,21 +26,21 @@ import (
 
 var update = flag.Bool("update", false, "write the verdicts and the evidence of each cause to testdata/causes")
 
-// causeCase brings about one cause: a fault of the world, what a runtime writes
-// of it, and what else there is on the node.
+// causeCase produces one cause: a fault of the world, the runtime's message about it, and
+// the state of the node.
 type causeCase struct {
 	cause diagnosis.Cause
 	fault string // a case of faulttest
 	text  string // of the runtime; IMAGE and HOST stand for those of the fault
-	// failure and node change what the fault's case makes.
+	// failure and node edit what the fault's case creates.
 	failure func(*diagnosis.Failure)
 	node    func(*testing.T, *node)
-	// hangs: the container waits without a reason, and the collector finds out
-	// by itself what hangs.
+	// hangs: the container waits without a reason, and the collector has to find out
+	// what hangs.
 	hangs bool
 }
 
-// The runtimes' texts, as containerd 2.4 writes them where nothing else is said.
+// The messages of containerd 2.4, unless noted.
 const (
 	unpackText  = `failed to pull and unpack image "IMAGE": `
 	resolveText = unpackText + `failed to resolve image: `
@@ -159,8 +159,8 @@ func causeCases() []causeCase {
 	}
 }
 
-// TestEveryCause brings about every cause of the catalogue on real sockets, and
-// holds the verdict and the whole evidence against testdata/causes.
+// TestEveryCause produces every cause of the catalogue on real sockets and compares the
+// verdict and all of the evidence with testdata/causes.
 func TestEveryCause(t *testing.T) {
 	t.Parallel()
 	w, err := faulttest.Start(faulttest.Config{Root: t.TempDir()})
@@ -225,7 +225,7 @@ func (c causeCase) check(t *testing.T, w *faulttest.World) {
 	}
 }
 
-// failing is the container that fails over the fault, with the runtime's text.
+// failing returns the container that fails with the fault, with the runtime's message.
 func (c causeCase) failing(fault faulttest.Case) diagnosis.Failure {
 	var secrets []string
 	for _, l := range fault.Credentials {
@@ -273,7 +273,7 @@ func newNodeIn(t *testing.T, w *faulttest.World, fault faulttest.Case) *node {
 	return n
 }
 
-// imageOf is the image of the fault that the node was made for.
+// imageOf returns the image of the fault that the node was created for.
 func imageOf(n *node) string {
 	image, err := os.ReadFile(filepath.Join(n.options.Root, "image"))
 	if err != nil {
@@ -309,8 +309,8 @@ func everyLine(all []diagnosis.Finding) string {
 	return b.String()
 }
 
-// normal takes out of a text what differs from run to run: ports, times, and
-// digests of what is made anew each time.
+// normal replaces what differs between runs: ports, times, and digests of generated
+// content.
 func normal(s string) string {
 	for _, r := range []struct{ pattern, with string }{
 		{`(\.example|\.test|127\.0\.0\.1|127\.0\.0\.53):\d+`, "$1:PORT"},

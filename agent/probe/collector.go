@@ -17,61 +17,59 @@ import (
 	"github.com/whypull/whypull/cri/registry"
 )
 
-// Metrics are told what the checks cost and found.
+// Metrics records durations and results of the checks.
 type Metrics interface {
 	Checked(check diagnosis.Check, outcome diagnosis.Outcome, d time.Duration)
 	Phase(phase diagnosis.Phase, d time.Duration)
 	RuntimeUp(up bool)
 	SecretRead(result string)
-	// CertificateExpires and RateLimit tell what was heard of a registry: of an
-	// image's own, by the image's registry host, or of a mirror, by its own.
+	// CertificateExpires and RateLimit record what a registry has sent. registry is
+	// the host in the image reference, or that of the mirror.
 	CertificateExpires(registry string, at time.Time)
 	RateLimit(registry string, remaining int, known bool)
 }
 
-// Options are what a Collector works with.
+// Options configure a Collector.
 type Options struct {
-	Images  Images  // nil: there is no runtime to ask
-	Secrets Secrets // nil: there is no API server to ask
+	Images  Images  // nil: no container runtime
+	Secrets Secrets // nil: no API server
 	Metrics Metrics
 	Node    NodeCredentials // nil: the node's files are not read
-	Basis   Basis           // nil: nobody wants to know what a verdict rests on
-	// Registries are how registries are talked to; their Resolve is the
-	// collector's own, which asks as Resolver says. So is their Room, if there is
-	// none.
+	Basis   Basis           // nil: not recorded
+	// Registries are the options for registry requests. Resolve is replaced by the
+	// collector's, which uses Resolver; Room is set if nil.
 	Registries nodeconfig.Options
 	Resolver   NodeResolver
-	// Transfers are the pulls under way; nil: they are not followed.
+	// Transfers are the runtime's running pulls; nil: they are not followed.
 	Transfers Transfers
-	// StallAfter is for how long a pull receives nothing before it has stalled;
-	// 0: DefaultStallAfter.
+	// StallAfter is the time without a received byte after which a pull counts as
+	// stalled; 0: DefaultStallAfter.
 	StallAfter time.Duration
-	// Platform is the one that images are looked at for; nil: this process's.
+	// Platform is the platform to check images for; nil: this process's.
 	Platform *ocispec.Platform
-	// Brief: no layer is downloaded, whatever the runtime's text says. That they
-	// are there is looked at all the same.
+	// Brief: no layers are downloaded, whatever the runtime's message says. Whether
+	// they exist is still checked.
 	Brief bool
-	// Unrestricted: whoever reads the evidence may look at the whole node, so that
-	// what the node has is shown of every image.
+	// Unrestricted: the readers of the evidence may see the whole node, so it is shown
+	// for every image whether the node has it.
 	Unrestricted bool
-	// Found, if set, is called with the network's evidence as it comes, in the
-	// order that it has in the end; by several goroutines, one for each failure.
+	// Found, if set, is called with the evidence of the network checks as it arrives,
+	// in its final order, from one goroutine per failure.
 	Found func(f diagnosis.Failure, e ...diagnosis.Evidence)
-	// Retry is how failed pulls are tried again.
+	// Retry configures the retry of failed pulls.
 	Retry Retry
-	// Filesystems are where the runtime has images; nil: where it has them by its
+	// Filesystems returns the runtime's image file systems; nil: those in its
 	// configuration.
 	Filesystems Filesystems
-	// Sandboxes are where pods' networks are; nil: names are not asked for as pods
-	// do.
+	// Sandboxes returns pods' sandboxes; nil: no DNS lookups as a pod.
 	Sandboxes Sandboxes
-	// PodNetwork: the network namespaces of pods are entered; else their name
-	// servers are asked from the node's network.
+	// PodNetwork: a pod's lookups are made in its network namespace; otherwise its
+	// DNS servers are asked from the node's network.
 	PodNetwork bool
 }
 
-// Collector gathers evidence. It is safe for use by many goroutines, and asks
-// a registry only once where many pods need the same answer.
+// Collector collects evidence. It asks a registry only once if several pods need
+// the same answer. It is safe for concurrent use.
 type Collector struct {
 	Options
 
@@ -80,7 +78,7 @@ type Collector struct {
 	pods    *share.Cache[shareKey, *podAnswer]
 	images  *share.Cache[string, *imageAnswer]
 	retries *retries
-	podPort uint16 // of pods' name servers; 0: 53
+	podPort uint16 // of pods' DNS servers; 0: 53
 	asker   *asker
 	configs *configs
 
@@ -102,8 +100,7 @@ func New(o Options) *Collector {
 	return c
 }
 
-// heard notes in the metrics a conversation that was held, and notes a registry
-// that is slow.
+// heard records the metrics of an answer, and whether the registry is slow.
 func (c *Collector) heard(e registry.Endpoint, ref reference.Named, a registry.Answer) {
 	for phase, took := range timings(a.Durations) {
 		c.Metrics.Phase(phase, took)
@@ -126,10 +123,10 @@ func (c *Collector) heard(e registry.Endpoint, ref reference.Named, a registry.A
 	}
 }
 
-// Collect examines a failing container. The first evidence is complete for the
-// checks that need neither the network nor patience; the channel then delivers
-// the evidence of all checks, once. fresh asks anew what an earlier examination
-// has asked.
+// Collect examines a failing container. It returns the evidence of the quick checks
+// (message, image, credentials, disks); the channel delivers the evidence of all
+// checks, once. fresh
+// ignores answers of registries from earlier examinations.
 func (c *Collector) Collect(ctx context.Context, f diagnosis.Failure, fresh bool) ([]diagnosis.Evidence, <-chan []diagnosis.Evidence) {
 	known, creds := c.quick(ctx, f)
 	look := c.lookAtDisk(ctx, f, known)
@@ -164,7 +161,7 @@ func (c *Collector) Collect(ctx context.Context, f diagnosis.Failure, fresh bool
 	return first, all
 }
 
-// quick runs the checks that answer at once.
+// quick runs the checks that need neither DNS nor registries.
 func (c *Collector) quick(ctx context.Context, f diagnosis.Failure) ([]diagnosis.Evidence, []keyring.Credential) {
 	var image diagnosis.Evidence
 	var id string
@@ -188,7 +185,7 @@ func (c *Collector) quick(ctx context.Context, f diagnosis.Failure) ([]diagnosis
 	return append([]diagnosis.Evidence{messageEvidence(f), image}, credentials...), creds
 }
 
-// needless says why the network has nothing to add, or "".
+// needless returns why the network checks would add nothing; "" if they would.
 func needless(f diagnosis.Failure, known []diagnosis.Evidence) diagnosis.Reason {
 	for _, e := range known {
 		switch {
@@ -198,7 +195,7 @@ func needless(f diagnosis.Failure, known []diagnosis.Evidence) diagnosis.Reason 
 			return diagnosis.ReasonSecretMalformed
 		}
 	}
-	if f.PullPolicy == "Never" { // whatever the runtime says, or does not
+	if f.PullPolicy == "Never" { // whatever the runtime's message says
 		return diagnosis.ReasonPolicyNever
 	}
 	return ""
@@ -224,8 +221,8 @@ func stillRunning(checks ...diagnosis.Check) []diagnosis.Evidence {
 	return out
 }
 
-// network resolves the registry's name and asks its endpoints, in the
-// runtime's order.
+// network resolves the registry's name and asks its endpoints, in the order of the
+// runtime.
 func (c *Collector) network(ctx context.Context, f diagnosis.Failure, text diagnosis.Evidence, creds []keyring.Credential, since time.Time) []diagnosis.Evidence {
 	config := c.configs.load(ctx, c.options, c.Images)
 	c.noteFiles(f, config)
@@ -247,7 +244,7 @@ func (c *Collector) network(ctx context.Context, f diagnosis.Failure, text diagn
 			out = append(out, skipped(diagnosis.ReasonRuntimeAsksNone, diagnosis.CheckPodDNS)...)
 			continue
 		}
-		pod := c.beside(ctx, f, config, endpoints)
+		pod := c.startPodDNS(ctx, f, config, endpoints)
 		blind := slices.ContainsFunc(notices, func(n nodeconfig.Notice) bool { return n.Kind == nodeconfig.NoticeNoAuthorities })
 		v := visit{c: c, f: f, text: text, config: config, ref: ref, creds: creds, since: since, blind: blind}
 		found := v.endpoints(ctx, endpoints)
@@ -259,16 +256,17 @@ func (c *Collector) network(ctx context.Context, f diagnosis.Failure, text diagn
 	return out
 }
 
-// found hands on evidence as it comes.
+// found passes evidence to Found.
 func (c *Collector) found(f diagnosis.Failure, e ...diagnosis.Evidence) {
 	if c.Found != nil && len(e) > 0 {
 		c.Found(f, e...)
 	}
 }
 
-// beside begins the pod's name check, and gives the way to wait for it. It is
-// made for the image's own registry, which a node asks last.
-func (c *Collector) beside(ctx context.Context, f diagnosis.Failure, config *nodeconfig.Config, endpoints []registry.Endpoint) func() []diagnosis.Evidence {
+// startPodDNS starts the pod's DNS check and returns a function that waits for its
+// evidence. It checks the upstream registry, which the runtime asks after the
+// mirrors.
+func (c *Collector) startPodDNS(ctx context.Context, f diagnosis.Failure, config *nodeconfig.Config, endpoints []registry.Endpoint) func() []diagnosis.Evidence {
 	i := slices.IndexFunc(endpoints, func(e registry.Endpoint) bool { return !e.Mirror })
 	said := func(e diagnosis.Evidence) func() []diagnosis.Evidence {
 		e.Check, e.Outcome = diagnosis.CheckPodDNS, diagnosis.NotRun
@@ -289,8 +287,8 @@ func (c *Collector) beside(ctx context.Context, f diagnosis.Failure, config *nod
 	return func() []diagnosis.Evidence { return <-done }
 }
 
-// completed returns an image's name as package registry takes it: normalized, and
-// with the tag latest if it has neither tag nor digest.
+// completed returns the normalized reference of an image, with the tag latest if it
+// has neither tag nor digest.
 func completed(image string) (reference.Named, error) {
 	named, err := reference.ParseNormalizedNamed(image)
 	if err != nil {
@@ -299,8 +297,8 @@ func completed(image string) (reference.Named, error) {
 	return reference.TagNameOnly(named), nil
 }
 
-// fullNames are the names that the runtime tries for the image: one, unless it
-// is CRI-O and the image names no registry; or why it tries none.
+// fullNames returns the references that the runtime tries for the image: one,
+// unless it is CRI-O and the image is a short name; or evidence why it tries none.
 func fullNames(config *nodeconfig.Config, f diagnosis.Failure) ([]reference.Named, []diagnosis.Evidence) {
 	short := config.ShortName(f.Image)
 	if short.Refused != "" {
@@ -315,8 +313,8 @@ func fullNames(config *nodeconfig.Config, f diagnosis.Failure) ([]reference.Name
 	return names, nil
 }
 
-// refusedShort is about a name without a registry that the runtime resolves to
-// none.
+// refusedShort returns the evidence about a short name that the runtime does not
+// resolve.
 func refusedShort(short nodeconfig.ShortName) []diagnosis.Evidence {
 	e := diagnosis.Evidence{
 		Check: diagnosis.CheckRegistry, Outcome: diagnosis.Failed, Fault: diagnosis.FaultNameAmbiguous,
@@ -328,8 +326,8 @@ func refusedShort(short nodeconfig.ShortName) []diagnosis.Evidence {
 	return append(skipped(diagnosis.ReasonNoRegistry, diagnosis.CheckNodeDNS), e)
 }
 
-// domain is the registry of a name. Package reference takes a host with an
-// underscore for a part of the path; the runtime, and the failure, do not.
+// domain returns the registry of a reference. Unlike package reference, the runtime
+// and diagnosis.Failure accept a host with an underscore.
 func domain(ref reference.Named, f diagnosis.Failure) string {
 	if ref.Name() == f.Ref().Name() {
 		return f.Registry
@@ -337,7 +335,7 @@ func domain(ref reference.Named, f diagnosis.Failure) string {
 	return reference.Domain(ref)
 }
 
-// worst is the outcome to book a check with several pieces of evidence under.
+// worst returns the outcome under which a check with several pieces of evidence is counted.
 func worst(all []diagnosis.Evidence) diagnosis.Outcome {
 	out := diagnosis.NotRun
 	for _, e := range all {

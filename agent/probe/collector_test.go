@@ -40,7 +40,7 @@ func open(t *testing.T) *registrytest.Server {
 	return registrytest.New(t, registrytest.Config{Repositories: []registrytest.Repository{{Name: "team/app", Tags: []string{"1.0"}}}})
 }
 
-// closed is one that wants a credential.
+// closed is one that requires a credential.
 func closed(t *testing.T, auth registrytest.Auth) *registrytest.Server {
 	t.Helper()
 	return registrytest.New(t, registrytest.Config{
@@ -49,7 +49,7 @@ func closed(t *testing.T, auth registrytest.Auth) *registrytest.Server {
 	})
 }
 
-// replaced is the lines with what differs from run to run in them replaced.
+// replaced returns the lines with what differs between runs replaced.
 func replaced(lines []string, names ...string) []string {
 	return strings.Split(strings.NewReplacer(names...).Replace(strings.Join(lines, "\n")), "\n")
 }
@@ -113,7 +113,7 @@ func nonBlocking(c <-chan []diagnosis.Evidence) <-chan []diagnosis.Evidence {
 	return out
 }
 
-// Nobody has to take the evidence: the one who began may be gone.
+// Nobody needs to receive the evidence: the caller may be gone.
 func TestCollectUnheard(t *testing.T) {
 	noGoroutinesLeft(t)
 	s := open(t)
@@ -123,8 +123,8 @@ func TestCollectUnheard(t *testing.T) {
 	}
 }
 
-// Where there is no reason to ask a registry, none is asked, and the first
-// evidence is all of it.
+// If there is no reason to ask a registry, none is asked, and the first evidence is
+// complete.
 func TestNeedless(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -178,8 +178,8 @@ func TestNeedless(t *testing.T) {
 	}
 }
 
-// IfNotPresent with the image on the node still asks: the kubelet wants the
-// pod to prove its credentials.
+// With IfNotPresent and the image on the node the registry is still asked: the kubelet
+// may require the pod to prove its credentials.
 func TestPresentIsAsked(t *testing.T) {
 	t.Parallel()
 	s := closed(t, registrytest.Basic)
@@ -219,7 +219,7 @@ func TestCredentialsInOrder(t *testing.T) {
 		"twice the same": {auth: registrytest.Basic, secrets: map[string]string{"a": "x", "b": "x"}, named: []string{"a", "b"},
 			want:  []string{fmt.Sprintf(refused, "a"), fmt.Sprintf(refused, "b"), wants},
 			asked: []string{manifest, manifest + " Basic", body, manifest}},
-		"unreadable beside a good one": {auth: registrytest.Basic, secrets: map[string]string{"a": password}, named: []string{"gone", "a"},
+		"unreadable and a good one": {auth: registrytest.Basic, secrets: map[string]string{"a": password}, named: []string{"gone", "a"},
 			want: []string{"Passed | https://HUB has the manifest and gives it with secret a (entry HUB)"}, asked: []string{manifest, manifest + " Basic"}},
 	} {
 		for _, fresh := range []bool{false, true} {
@@ -278,7 +278,7 @@ func TestOneConversationForMany(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if got := heads(s); got > 2*15+2 { // a fresh one that began after an answer asks anew
+	if got := heads(s); got > 2*15+2 { // a fresh one that began after an answer asks again
 		t.Errorf("%d requests", got)
 	}
 }
@@ -346,7 +346,7 @@ func TestFreshAsksAnew(t *testing.T) {
 	}
 }
 
-// A dead endpoint is tried once for all images that are wanted of it.
+// A dead endpoint is tried once for all images.
 func TestDeadEndpointTriedOnce(t *testing.T) {
 	noGoroutinesLeft(t)
 	d := newDead(t)
@@ -405,7 +405,7 @@ func TestRateLimitIsObeyed(t *testing.T) {
 	}
 }
 
-// One who gives up does not spoil it for the others, and has learnt nothing.
+// A canceled examination does not affect the others and has no result.
 func TestCancellation(t *testing.T) {
 	noGoroutinesLeft(t)
 	asked, release := make(chan struct{}), make(chan struct{})
@@ -430,7 +430,7 @@ func TestCancellation(t *testing.T) {
 	}
 }
 
-// hold makes the first lookup of a conversation wait.
+// hold blocks the first lookup of a conversation.
 func hold(asked, release chan struct{}, resolve registry.ResolveFunc) registry.ResolveFunc {
 	var once sync.Once
 	return func(ctx context.Context, host string) ([]netip.Addr, error) {
@@ -442,7 +442,7 @@ func hold(asked, release chan struct{}, resolve registry.ResolveFunc) registry.R
 	}
 }
 
-// A collect that was cut short before it began asks nobody and blames nobody.
+// A Collect that is canceled before it begins asks nobody and has no fault.
 func TestCancelledBefore(t *testing.T) {
 	noGoroutinesLeft(t)
 	s := closed(t, registrytest.Basic)
@@ -544,8 +544,8 @@ func TestTagCandidates(t *testing.T) {
 	}
 }
 
-// Without the node's authorities, a certificate that is not trusted says
-// nothing; with the host's own, all is well.
+// Without the node's CA certificates an untrusted certificate proves nothing; with the
+// host's own it is trusted.
 func TestAuthorities(t *testing.T) {
 	t.Parallel()
 	s := open(t)
@@ -588,7 +588,7 @@ func TestAuthorities(t *testing.T) {
 	}
 }
 
-// What whypull itself cannot do is no fault of the node's configuration.
+// What whypull itself cannot do is not a fault of the node's configuration.
 func TestOwnTrouble(t *testing.T) {
 	t.Parallel()
 	s := open(t)
@@ -601,7 +601,7 @@ func TestOwnTrouble(t *testing.T) {
 	wantLines(t, "DNS", of(failure(s.Host+"/team/app:1.0"), got, diagnosis.CheckNodeDNS), "NotRun | the node's registry configuration names no endpoint")
 }
 
-// toml is a hosts.toml with mirrors before the server.
+// toml returns a hosts.toml with mirrors before the server.
 func toml(server string, mirrors ...string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "server = %q\n", server)
@@ -668,8 +668,8 @@ func TestMirrorOfDigests(t *testing.T) {
 	wantAsked(t, mirror, "HEAD /v2/team/app/manifests/"+registrytest.Digest)
 }
 
-// The kubelet makes no anonymous attempt beside one with a credential, so that an
-// anonymous success at a mirror ends nothing.
+// The kubelet makes no anonymous attempt after one with a credential, so an anonymous
+// success at a mirror does not end the checks.
 func TestAnonymousSuccessEndsNothing(t *testing.T) {
 	t.Parallel()
 	ca := catest.New(t)
@@ -720,7 +720,7 @@ func TestMetadataAddress(t *testing.T) {
 	wantLines(t, "registry", of(failure("metadata.test/team/app:1.0"), got, diagnosis.CheckRegistry), "NotRun | AddressForbidden | https://metadata.test (169.254.169.254) leads to a link-local or metadata address, which whypull does not talk to")
 }
 
-// The same facts give the same evidence, but for what was measured.
+// The same facts give the same evidence, except for measurements.
 func TestDeterministic(t *testing.T) {
 	t.Parallel()
 	s := closed(t, registrytest.Bearer)
@@ -769,7 +769,7 @@ func TestWorst(t *testing.T) {
 	}
 }
 
-// The network has no part in a reference that does not parse, whoever asks.
+// For a reference that does not parse, the network is never used.
 func TestNetworkWithoutName(t *testing.T) {
 	t.Parallel()
 	n := newNode(t, nil, nil)
@@ -780,7 +780,7 @@ func TestNetworkWithoutName(t *testing.T) {
 	}
 }
 
-// Copies of the node's files do not stay.
+// Copies of the node's files are removed.
 func TestNothingLeftInTempDir(t *testing.T) {
 	t.Parallel()
 	s := open(t)
@@ -808,7 +808,7 @@ func TestNobodyServes(t *testing.T) {
 	wantAsked(t, s)
 }
 
-// What a check cost is told once for each time it was made, whatever it found.
+// The duration of each check is recorded once, whatever its result.
 func TestMetricsOfChecks(t *testing.T) {
 	t.Parallel()
 	s := closed(t, registrytest.Basic)

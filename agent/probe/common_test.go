@@ -31,14 +31,14 @@ import (
 	"github.com/whypull/whypull/cri/sockettest"
 )
 
-// user and password must appear nowhere in what a check says.
+// user and password must not appear in any output of a check.
 const (
 	user     = "r0bot-jane"
 	password = "s3cret-passw0rd"
 )
 
-// long is how long a test waits for what must happen, on a machine however
-// slow; nothing waits that long when all is well.
+// long is the time limit for what must happen, also on a slow machine; no passing test
+// waits that long.
 const long = 30 * time.Second
 
 // dockerConfig is the content of a pull secret with one credential for each key.
@@ -84,7 +84,7 @@ func (s *fakeSecrets) Secret(ctx context.Context, namespace, name string) (kube.
 	return secret, nil
 }
 
-// fakeMetrics remembers what it is told.
+// fakeMetrics records its calls.
 type fakeMetrics struct {
 	mu      sync.Mutex
 	checked []string
@@ -162,8 +162,8 @@ func writeFiles(t *testing.T, files map[string]string) string {
 	return root
 }
 
-// node is everything that a collector meets: a runtime, an API server's
-// secrets, name servers, and the node's files.
+// node is the environment of a collector: a runtime, an API server's secrets, DNS
+// servers, and the node's files.
 type node struct {
 	t         *testing.T
 	runtime   *critest.Runtime
@@ -175,8 +175,8 @@ type node struct {
 	collector *Collector
 }
 
-// newNode makes a node that trusts ca, knows registry.test, and has the given
-// files besides.
+// newNode returns a node that trusts ca, resolves registry.test, and has the given files
+// in addition.
 func newNode(t *testing.T, ca *catest.CA, files map[string]string) *node {
 	t.Helper()
 	all := map[string]string{}
@@ -201,13 +201,13 @@ func newNode(t *testing.T, ca *catest.CA, files map[string]string) *node {
 	return n
 }
 
-// again makes a collector with changed options.
+// again creates a collector with changed options.
 func (n *node) again(change func(*nodeconfig.Options)) {
 	change(&n.options)
 	n.collector = New(Options{Images: n.collector.Images, Secrets: n.secrets, Metrics: n.metrics, Registries: n.options, Resolver: n.resolver})
 }
 
-// failure is a failing container of the image, with the named pull secrets.
+// failure returns a failing container with the image and the named pull secrets.
 func failure(image string, secrets ...string) diagnosis.Failure {
 	f := diagnosis.Failure{
 		Namespace: "team", Pod: "web", UID: "u-1", Node: "worker-3", Container: "app", Kind: diagnosis.KindContainer,
@@ -218,13 +218,13 @@ func failure(image string, secrets ...string) diagnosis.Failure {
 	return f
 }
 
-// parsed is an image as the watch on pods parses it.
+// parsed returns an image as package podwatch parses it.
 func parsed(written string) diagnosis.Image {
 	image, _ := podwatch.ParseImage(written)
 	return image
 }
 
-// collect gives all the evidence on a failure.
+// collect returns all of the evidence about a failure.
 func (n *node) collect(f diagnosis.Failure) []diagnosis.Evidence {
 	n.t.Helper()
 	return n.collectFresh(f, false)
@@ -243,7 +243,7 @@ func (n *node) collectFresh(f diagnosis.Failure, fresh bool) []diagnosis.Evidenc
 	}
 }
 
-// wellFormed asserts what holds for all evidence whatsoever.
+// wellFormed asserts the invariants of all evidence.
 func wellFormed(t *testing.T, f diagnosis.Failure, all []diagnosis.Evidence) {
 	t.Helper()
 	outcomes := []diagnosis.Outcome{diagnosis.Passed, diagnosis.Failed, diagnosis.Inconclusive, diagnosis.NotRun}
@@ -264,7 +264,7 @@ func wellFormed(t *testing.T, f diagnosis.Failure, all []diagnosis.Evidence) {
 	}
 }
 
-// whole is evidence as a text, with all that its pointers point to.
+// whole returns evidence as a text, including the targets of pointers.
 func whole(e diagnosis.Evidence) string {
 	body, err := json.Marshal(e.Body)
 	if err != nil {
@@ -274,10 +274,10 @@ func whole(e diagnosis.Evidence) string {
 	return fmt.Sprintf("%+v %s", e, body)
 }
 
-// detail is the sentence of a piece of evidence.
+// detail returns the sentence of a piece of evidence.
 func detail(f diagnosis.Failure, e diagnosis.Evidence) string { return diagnosis.Detail(f, &e) }
 
-// discreet asserts that a text holds nothing of the credential.
+// discreet asserts that a text contains nothing of the credential.
 func discreet(t *testing.T, text string) {
 	t.Helper()
 	for _, taboo := range []string{user, password, "registry's own words"} {
@@ -287,7 +287,7 @@ func discreet(t *testing.T, text string) {
 	}
 }
 
-// of are the lines of one check: outcome, fault and sentence.
+// of returns the lines of one check: outcome, fault and sentence.
 func of(f diagnosis.Failure, all []diagnosis.Evidence, check diagnosis.Check) []string {
 	var out []string
 	for _, e := range diagnosis.Findings(f, all) {
@@ -312,21 +312,19 @@ func wantAsked(t *testing.T, s *registrytest.Server, want ...string) {
 	wantLines(t, "requests", s.Lines(), want...)
 }
 
-// heads is how many manifests a registry was asked for.
+// heads returns the number of manifest requests to a registry.
 func heads(s *registrytest.Server) int {
 	return len(slices.DeleteFunc(s.Lines(), func(l string) bool { return !strings.HasPrefix(l, "HEAD ") }))
 }
 
-// noGoroutinesLeft fails the test if it ends with more goroutines of this
-// package or of net/http's client than it began with. It is to be called
-// first, and not in a parallel test.
+// noGoroutinesLeft fails the test if it ends with more goroutines of this package or of
+// net/http's client than it began with. Call it first and not in a parallel test.
 func noGoroutinesLeft(t *testing.T) {
 	t.Helper()
 	leaktest.Check(t, leaktest.With("whypull/agent/probe.(*", "net/http.(*Transport)"))
 }
 
-// dead is an endpoint that takes connections, counts them, and breaks them off
-// at once.
+// dead is an endpoint that accepts connections, counts them, and closes them at once.
 type dead struct {
 	host string // registry.test:port
 
@@ -352,7 +350,7 @@ func (d *dead) connections() int {
 	return d.conns
 }
 
-// clock is a clock that only a test moves.
+// clock is a manual clock.
 type clock struct {
 	mu  sync.Mutex
 	now time.Time
@@ -372,7 +370,7 @@ func (c *clock) advance(d time.Duration) {
 	c.now = c.now.Add(d)
 }
 
-// clocked gives the node's collector a clock of the test's.
+// clocked sets a manual clock in the node's collector.
 func (n *node) clocked() *clock {
 	c := newClock()
 	n.collector.asker.now = c.Now

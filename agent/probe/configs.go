@@ -10,23 +10,23 @@ import (
 )
 
 const (
-	// configLife is how long the node's registry configuration serves pods that
-	// fail at the same time: reading it parses the node's trust store. A change of
-	// it that is noticed ends that, see NodeChanged.
+	// configLife is how long the node's registry configuration is cached for pods
+	// that fail at the same time: reading it parses the node's trust store. See also
+	// NodeChanged.
 	configLife = 5 * time.Second
-	// versionLife is how long the runtime's answer to what it is serves.
+	// versionLife is how long the runtime's name and version are cached.
 	versionLife = time.Minute
 )
 
-// configs shares what was read of the node's registry configuration. A registry's
-// own hosts.toml is read for each visit all the same.
+// configs caches the node's registry configuration. A registry's hosts.toml is read
+// for each visit.
 type configs struct {
 	loaded   *share.Cache[struct{}, *nodeconfig.Config]
 	versions *share.Cache[struct{}, *version]
 	last     atomic.Pointer[version]
 }
 
-// version is what the runtime says that it is.
+// version is the runtime's name and version.
 type version struct{ runtime, release string }
 
 func newConfigs(now func() time.Time) *configs {
@@ -36,16 +36,16 @@ func newConfigs(now func() time.Time) *configs {
 	}
 }
 
-// forget has the configuration read anew.
+// forget drops the cached configuration.
 func (c *configs) forget() {
 	c.loaded.Forget(nil)
 	c.versions.Forget(nil)
 }
 
-// load reads the configuration as the runtime reads it: which files count, and
-// what they mean, depends on its name and version. Without an answer of the
-// runtime it is taken for a new containerd. That takes a moment only, and is done
-// also when ctx is over: nothing can be said without it.
+// load returns the configuration as the runtime reads it: which files count and
+// what they mean depends on its name and version. If the runtime does not answer,
+// it is taken for a recent containerd. load is quick and ignores the end of ctx,
+// since all other checks need the configuration.
 func (c *configs) load(ctx context.Context, o nodeconfig.Options, runtime Images) *nodeconfig.Config {
 	config, _ := c.loaded.Get(context.WithoutCancel(ctx), struct{}{}, func(ctx context.Context) (*nodeconfig.Config, error) {
 		if runtime != nil {
@@ -57,8 +57,8 @@ func (c *configs) load(ctx context.Context, o nodeconfig.Options, runtime Images
 	return config
 }
 
-// version is the runtime's name and version; one that does not answer is what it
-// last was.
+// version returns the runtime's name and version; the last known ones if it does not
+// answer.
 func (c *configs) version(ctx context.Context, from Images) version {
 	v, err := c.versions.Get(ctx, struct{}{}, func(ctx context.Context) (*version, error) {
 		name, release, err := from.Version(ctx)

@@ -13,9 +13,9 @@ import (
 	"github.com/whypull/whypull/cri/registry"
 )
 
-// content looks at what the manifest holds where the runtime's text is about
-// something that comes after it, or about nothing: that costs requests which
-// count, and a download where the text speaks of corrupt content.
+// content checks what the manifest refers to, if the runtime's message is about a
+// step after the manifest or unclear: this costs requests that count for rate
+// limits, and a download if the message is about corrupt content.
 func (v visit) content(ctx context.Context, e registry.Endpoint, found registry.Answer, cred *keyring.Credential) []diagnosis.Evidence {
 	if !v.laterStep(e) {
 		return nil
@@ -91,8 +91,7 @@ func (v visit) credentialFor(o, e registry.Endpoint, cred *keyring.Credential) *
 	return v.attempts(o)[0]
 }
 
-// inspection returns what of the content is worth looking at, by the runtime's
-// text.
+// inspection returns which content to check, depending on the runtime's message.
 func (v visit) inspection() registry.InspectOptions {
 	want := registry.InspectOptions{
 		Thorough: !v.c.Brief && slices.Contains(worthDownloading, v.text.Message().Cause), Compatible: v.config.PullsCompatible(), Platform: v.c.Platform,
@@ -103,8 +102,8 @@ func (v visit) inspection() registry.InspectOptions {
 	return want
 }
 
-// resolved is the reference that the runtime fetches after it has found the
-// manifest: by the digest that it was told.
+// resolved returns the reference that the runtime fetches after the manifest
+// request: by the digest in its answer.
 func resolved(ref reference.Named, found registry.Answer) reference.Named {
 	if dgst := digest.Digest(found.Digest); dgst.Validate() == nil {
 		if by, err := reference.WithDigest(reference.TrimNamed(ref), dgst); err == nil {
@@ -114,26 +113,25 @@ func resolved(ref reference.Named, found registry.Answer) reference.Named {
 	return ref
 }
 
-// laterStep reports whether the runtime's text is about what follows the question
-// for the manifest: a blob, a host that the registry sends to, the content, how
-// large it is.
+// laterStep reports whether the runtime's message is about a step after the
+// manifest request: a blob, a host of a redirect, the content, its size.
 func (v visit) laterStep(e registry.Endpoint) bool {
 	t := v.text.Message()
 	elsewhere := t.Host != "" && t.Host != e.Host && t.Host != v.f.Registry && t.Cause != diagnosis.Unknown
 	return t.Cause == diagnosis.Unknown || t.AfterManifest || t.Blob != "" || slices.Contains(ofLaterSteps, t.Cause) || elsewhere
 }
 
-// worthDownloading are the causes for which blobs are downloaded whole.
+// worthDownloading are the causes for which whole blobs are downloaded.
 var worthDownloading = []diagnosis.Cause{ //nolint:gochecknoglobals // never written
 	diagnosis.ContentCorrupt, diagnosis.ImageStoreCorrupt, diagnosis.UnsupportedFormat, diagnosis.Unknown,
 }
 
-// ofLaterSteps are the causes of what follows the question for the manifest.
+// ofLaterSteps are the causes of failures after the manifest request.
 var ofLaterSteps = []diagnosis.Cause{ //nolint:gochecknoglobals // never written
 	diagnosis.DiskFull, diagnosis.PullTimeout, diagnosis.PlatformMismatch, diagnosis.UnsupportedFormat, diagnosis.ContentCorrupt, diagnosis.ImageStoreCorrupt,
 }
 
-// contentEvidence is the answer of Inspect or of Replay.
+// contentEvidence returns the evidence from an answer of Inspect or Replay.
 func contentEvidence(a registry.Answer, cred *keyring.Credential) (diagnosis.Evidence, *diagnosis.RegistryFacts) {
 	e, facts := typed(a, cred)
 	facts.Content = true

@@ -35,8 +35,7 @@ func holding(t *testing.T, build func(*registrytest.Content) ocispec.Descriptor)
 
 const corruptText = `failed to pull and unpack image "x": failed commit on ref "layer-sha256:0123456789012345678901234567890123456789012345678901234567890123": unexpected commit digest sha256:1123456789012345678901234567890123456789012345678901234567890123, expected sha256:0123456789012345678901234567890123456789012345678901234567890123: failed precondition`
 
-// What the manifest holds is looked at where the text speaks of it, and is told
-// as evidence of its own.
+// The content is checked if the message is about it, and has its own evidence.
 func TestContent(t *testing.T) {
 	t.Parallel()
 	const has = "Passed | https://HUB has the manifest and gives it without credentials"
@@ -318,7 +317,7 @@ func TestAttemptsAtEndpoint(t *testing.T) {
 		"none":                    {nil, registry.Endpoint{}, []string{""}},
 		"the pod's, not the node": {ours, registry.Endpoint{NodeCredential: &own, NodeCredentialSource: "/etc/x"}, []string{"a", ""}},
 		"the node's":              {nil, registry.Endpoint{NodeCredential: &own, NodeCredentialSource: "/etc/x"}, []string{"/etc/x", ""}},
-		"an empty login":          {ours[1:], registry.Endpoint{NodeCredential: &own, NodeCredentialSource: "/etc/x"}, []string{""}},
+		"an empty credential":     {ours[1:], registry.Endpoint{NodeCredential: &own, NodeCredentialSource: "/etc/x"}, []string{""}},
 		"kept from a mirror":      {ours, registry.Endpoint{WithoutCredential: true}, []string{""}},
 		"a mirror of the node's":  {ours, registry.Endpoint{WithoutCredential: true, NodeCredential: &own, NodeCredentialSource: "/etc/x"}, []string{"/etc/x", ""}},
 	} {
@@ -328,7 +327,7 @@ func TestAttemptsAtEndpoint(t *testing.T) {
 			if l != nil {
 				source = l.Source
 				if l.OfNode != (source == "/etc/x") {
-					t.Errorf("%s: login %v", name, l)
+					t.Errorf("%s: credential %v", name, l)
 				}
 			}
 			got = append(got, source)
@@ -346,7 +345,7 @@ func TestSettled(t *testing.T) {
 		exists bool
 	}{
 		"hides what exists": {&registrytest.Repository{Auth: registrytest.Bearer, Users: []string{"nobody"}}, false},
-		"tells it":          {nil, true},
+		"says so":           {nil, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -422,7 +421,7 @@ func platformHere() *regexp.Regexp {
 	return regexp.MustCompile(`is ` + regexp.QuoteMeta(platforms.Format(platforms.DefaultSpec())) + `(\b)`)
 }
 
-// Credentials that the kubelet would try, and that were not tried, are told of.
+// There is evidence about credentials that the kubelet would try and that were not tried.
 func TestUntriedCredentials(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {

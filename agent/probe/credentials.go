@@ -13,43 +13,42 @@ import (
 	"github.com/whypull/whypull/agent/kubelet"
 )
 
-// Secrets reads pull secrets. The errors are kube.ErrNotFound, kube.ErrNoAccess
-// or any other.
+// Secrets reads pull secrets. Errors wrap kube.ErrNotFound, kube.ErrNoAccess or
+// neither.
 type Secrets interface {
 	Secret(ctx context.Context, namespace, name string) (kube.Secret, error)
 }
 
-// Unread is a Secrets' error that says by itself, in a sentence for the report,
-// why a secret is not to be had.
+// Unread is an error of Secrets whose text is a sentence for the report on why a
+// secret was not read.
 type Unread string
 
 // Error implements error.
 func (u Unread) Error() string { return string(u) }
 
-// SecretFinder reports whether another namespace than this one has a secret of a
-// name. A Secrets may implement it. The errors are kube.ErrNoAccess or any other.
+// SecretFinder reports whether another namespace has a secret of the same name. A
+// Secrets may implement it. Errors wrap kube.ErrNoAccess or not.
 type SecretFinder interface {
 	ExistsElsewhere(ctx context.Context, namespace, secretName string) (bool, error)
 }
 
-// NodeCredentials is what the kubelet has on its node's disk that decides about
-// credentials.
+// NodeCredentials reads the kubelet's files that concern credentials.
 type NodeCredentials interface {
-	// DockerConfig is the file that the kubelet takes the node's credentials from.
+	// DockerConfig returns the file with the node's own credentials.
 	DockerConfig() (keyring.NodeFile, kubelet.Presence)
-	// Providers are the credential provider plugins that it asks for an image.
+	// Providers returns the credential provider plugins for an image.
 	Providers(image diagnosis.Image) ([]kubelet.Provider, kubelet.Presence)
-	// Verdict says whether it lets a pod use an image that is there.
+	// Verdict returns whether the kubelet lets a pod use an image that is present.
 	Verdict(q kubelet.Question) kubelet.Answer
 	// ClusterDNS are the name servers that it gives to pods, as far as that is
 	// visible.
 	ClusterDNS() []netip.Addr
 }
 
-// checkCredentials works out which credentials the kubelet would try, and what is
-// wrong with each secret that brings none.
+// checkCredentials returns the credentials that the kubelet would try, and the
+// evidence about each secret.
 func (c *Collector) checkCredentials(ctx context.Context, f diagnosis.Failure) ([]diagnosis.Evidence, []keyring.Credential) {
-	if !f.Ref().Valid() { // the kubelet does not come to the secrets
+	if !f.Ref().Valid() { // the kubelet does not get to the secrets
 		return skipped(diagnosis.ReasonNoSecretRead, diagnosis.CheckCredentials), nil
 	}
 	if f.Kind == diagnosis.KindSandbox { // podsandbox ensureImageExists brings no credential of the kubelet's
@@ -67,8 +66,8 @@ func (c *Collector) checkCredentials(ctx context.Context, f diagnosis.Failure) (
 	return append(evidence, c.providers(f)...), found.Credentials
 }
 
-// readSecrets reads what the pod names. Of each secret read it returns the
-// place in the evidence, which is yet to be filled.
+// readSecrets reads the pod's pull secrets. places are the indexes in evidence of
+// the secrets that were read, which the caller fills.
 func (c *Collector) readSecrets(ctx context.Context, f diagnosis.Failure) (evidence []diagnosis.Evidence, secrets []keyring.Secret, places []int) {
 	if len(f.PullSecrets) == 0 {
 		return []diagnosis.Evidence{namesNone()}, nil, nil
@@ -85,12 +84,12 @@ func (c *Collector) readSecrets(ctx context.Context, f diagnosis.Failure) (evide
 	return evidence, secrets, places
 }
 
-// namesNone is the evidence on a pod without pull secrets.
+// namesNone returns the evidence about a pod without pull secrets.
 func namesNone() diagnosis.Evidence {
 	return diagnosis.Evidence{Check: diagnosis.CheckCredentials, Outcome: diagnosis.Failed, Fault: diagnosis.FaultNoCredentials}
 }
 
-// reader reads each secret once, though a pod may name it twice.
+// reader returns a function that reads each secret once, even if the pod names it twice.
 func (c *Collector) reader(ctx context.Context, f diagnosis.Failure) func(name string) (keyring.Secret, diagnosis.Evidence) {
 	type result struct {
 		secret   keyring.Secret
@@ -107,8 +106,7 @@ func (c *Collector) reader(ctx context.Context, f diagnosis.Failure) func(name s
 	}
 }
 
-// readSecret reads one secret; the evidence has a Fault if there is none to go
-// on with.
+// readSecret reads one secret. The evidence has a Fault if it could not be read.
 func (c *Collector) readSecret(ctx context.Context, f diagnosis.Failure, name string) (keyring.Secret, diagnosis.Evidence) {
 	facts := &diagnosis.CredentialFacts{Secret: name}
 	e := diagnosis.Evidence{Check: diagnosis.CheckCredentials, Body: facts}
@@ -138,8 +136,8 @@ func (c *Collector) readSecret(ctx context.Context, f diagnosis.Failure, name st
 	return keyring.Secret{Namespace: s.Namespace, Name: name, UID: s.UID, Changed: s.Changed, Type: s.Type, Data: s.Data}, e
 }
 
-// elsewhere returns whether there is a secret of the missing one's name in another
-// namespace.
+// elsewhere returns whether another namespace has a secret with the name of the
+// missing one.
 func (c *Collector) elsewhere(ctx context.Context, namespace, name string) diagnosis.Elsewhere {
 	finder, ok := c.Secrets.(SecretFinder)
 	if !ok {
@@ -155,8 +153,9 @@ func (c *Collector) elsewhere(ctx context.Context, namespace, name string) diagn
 	return ""
 }
 
-// judge turns the keyring's view of one secret into evidence. It always has the
-// secret's registry keys: who makes the secret anew loses them all.
+// judge returns the evidence about one secret that was read. It always has the
+// secret's registry keys, all of which would be lost if the secret were created
+// again.
 func judge(s keyring.SecretState, found keyring.Lookup, now time.Time) diagnosis.Evidence {
 	facts := &diagnosis.CredentialFacts{Secret: s.Name, Hosts: hosts(s)}
 	e := diagnosis.Evidence{Check: diagnosis.CheckCredentials, Outcome: diagnosis.Failed, Body: facts}
@@ -191,8 +190,8 @@ func secretFault(p keyring.Problem) diagnosis.Fault {
 	}
 }
 
-// matched is the first entry that is for the image: one with a credential that is
-// not over its time if there is any, else one with a credential.
+// matched returns the first entry that matches the image, preferring entries with a
+// credential that has not expired, then entries with any credential.
 func matched(s keyring.SecretState, creds []keyring.Credential) keyring.Entry {
 	var found []keyring.Entry
 	for _, e := range s.Entries {
@@ -216,13 +215,13 @@ func matched(s keyring.SecretState, creds []keyring.Credential) keyring.Entry {
 	return slices.MinFunc(found, func(a, b keyring.Entry) int { return rank(a) - rank(b) })
 }
 
-// bringsNone reports whether the entry's credential is empty: the kubelet sends it, and
-// the runtime takes it for none.
+// bringsNone reports whether the entry's credential is empty: the kubelet sends it
+// but the runtime treats it as anonymous.
 func bringsNone(e keyring.Entry) bool {
 	return e.Doubt == keyring.TokenOnly || e.Doubt == keyring.NoLogin
 }
 
-// hosts are the secret's registry keys, as a person should read them.
+// hosts returns the secret's distinct registry keys, sorted.
 func hosts(s keyring.SecretState) []string {
 	var out []string
 	for _, e := range s.Entries {
@@ -232,9 +231,8 @@ func hosts(s keyring.SecretState) []string {
 	return slices.Compact(out)
 }
 
-// whyNot returns the reason why the entry that was most likely meant does not
-// match, where it is not simply another host, and whether it says where the image
-// is.
+// whyNot returns why the most similar entry does not match, unless it is just for
+// another host, and whether the text names the image's registry or path.
 func whyNot(s keyring.SecretState, found keyring.Lookup) (text string, place bool) {
 	near, ok := found.Nearest()
 	if !ok || near.Secret != s.Name || near.Entry.Why == keyring.OtherHost {

@@ -77,13 +77,13 @@ func TestCheckCredentials(t *testing.T) {
 			reads: []string{"team/pull"}, metrics: []string{"found"},
 			faulty: []diagnosis.Fault{diagnosis.FaultSecretEmpty}, creds: []string{"pull hub.test 1"},
 		},
-		"a token for this registry, a login for another": {
+		"a token for this registry, a credential for another": {
 			secrets: []string{"pull"},
 			byName:  map[string]kube.Secret{"pull": pullSecret(`{"auths":{"hub.test":{"registrytoken":"` + password + `"},"other.test":{"auth":"` + auth + `"}}}`)},
 			reads:   []string{"team/pull"}, metrics: []string{"found"}, creds: []string{"pull hub.test 1"},
 			want: []string{`Failed | SecretWithoutCredentials | pull secret pull: the entry for "hub.test" has only a token, which the kubelet does not read: it sends an empty login`},
 		},
-		"an empty login and a good one": {
+		"an empty credential and a good one": {
 			secrets: []string{"pull"},
 			byName:  map[string]kube.Secret{"pull": pullSecret(`{"auths":{"hub.test/team":{},"hub.test":{"auth":"` + auth + `"}}}`)},
 			reads:   []string{"team/pull"}, metrics: []string{"found"}, creds: []string{"pull hub.test/team 1", "pull hub.test 2"},
@@ -135,7 +135,7 @@ func TestCheckCredentials(t *testing.T) {
 				"Passed | secret glob has credentials for hub.test under *.test",
 			},
 		},
-		"one malformed beside a good one": {
+		"a malformed one and a good one": {
 			secrets: []string{"good", "bad"}, byName: map[string]kube.Secret{"good": secretFor("hub.test"), "bad": pullSecret(`{"auths":"x"}`)},
 			reads: []string{"team/good", "team/bad"}, metrics: []string{"found", "found"},
 			faulty: []diagnosis.Fault{"", diagnosis.FaultSecretMalformed}, // the kubelet takes no credential at all
@@ -171,7 +171,7 @@ func TestCheckCredentials(t *testing.T) {
 			if tc.faulty != nil {
 				wantFaults(t, got, tc.faulty)
 			}
-			wantLines(t, "logins", places(creds), tc.creds...)
+			wantLines(t, "credentials", places(creds), tc.creds...)
 			wantLines(t, "reads", secrets.reads, tc.reads...)
 			wantLines(t, "metrics", metrics.secrets, tc.metrics...)
 			discreet(t, fmt.Sprintf("%+v %#v", creds, creds))
@@ -211,8 +211,8 @@ func TestCredentialFields(t *testing.T) {
 	}
 }
 
-// Whatever is wrong with a secret that was read: all its registries are told, so
-// that nobody replaces it as if it were for one.
+// Whatever is wrong with a secret that was read, all its registries are listed, so that
+// nobody replaces it as if it had only one.
 func TestHostsOfEverySecretRead(t *testing.T) {
 	t.Parallel()
 	// {"alg":"none"}.{"exp":1767323040}: 2026-01-02 03:04 UTC
@@ -222,15 +222,15 @@ func TestHostsOfEverySecretRead(t *testing.T) {
 		content string
 		fault   diagnosis.Fault
 	}{
-		"a login":               {`{"auths":{"hub.test":{"username":"u","password":"p"}` + other, ""},
-		"no login":              {`{"auths":{"hub.test":{}` + other, diagnosis.FaultSecretEmpty},
+		"a credential":          {`{"auths":{"hub.test":{"username":"u","password":"p"}` + other, ""},
+		"no credential":         {`{"auths":{"hub.test":{}` + other, diagnosis.FaultSecretEmpty},
 		"a token alone":         {`{"auths":{"hub.test":{"identitytoken":"x"}` + other, diagnosis.FaultSecretEmpty},
-		"no login for any":      {`{"auths":{"hub.test":{},"other.test":{}}}`, diagnosis.FaultSecretEmpty},
+		"no credential for any": {`{"auths":{"hub.test":{},"other.test":{}}}`, diagnosis.FaultSecretEmpty},
 		"tokens alone":          {`{"auths":{"hub.test":{"registrytoken":"x"},"other.test":{}}}`, diagnosis.FaultSecretEmpty},
-		"a login that is over":  {`{"auths":{"hub.test":{"username":"u","password":"` + ended + `"}` + other, diagnosis.FaultCredentialExpired},
+		"an expired credential": {`{"auths":{"hub.test":{"username":"u","password":"` + ended + `"}` + other, diagnosis.FaultCredentialExpired},
 		"a malformed entry":     {`{"auths":{"hub.test":{"auth":"%"}` + other, diagnosis.FaultSecretMalformed},
 		"another is malformed":  {`{"auths":{"hub.test":{"username":"u","password":"p"},"other.test":{"auth":"%"}}}`, diagnosis.FaultSecretMalformed},
-		"malformed beside them": {`{"HttpHeaders":1,"auths":{"hub.test":{}` + other, diagnosis.FaultSecretMalformed},
+		"malformed, too":        {`{"HttpHeaders":1,"auths":{"hub.test":{}` + other, diagnosis.FaultSecretMalformed},
 		"no match":              {`{"auths":{"hub.test:1":{"username":"u","password":"p"}` + other, diagnosis.FaultNoMatchingCredential},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -247,7 +247,7 @@ func TestHostsOfEverySecretRead(t *testing.T) {
 	}
 }
 
-// A credential in front of a registry key's "@" is not told either.
+// A credential before a registry key's "@" is not shown either.
 func TestCredentialInKey(t *testing.T) {
 	t.Parallel()
 	for _, host := range []string{"hub.test", "other.test"} {
@@ -256,7 +256,7 @@ func TestCredentialInKey(t *testing.T) {
 		wellFormed(t, failure(image, "pull"), got)
 		discreet(t, fmt.Sprint(got, creds))
 		if text := detail(failure(image, "pull"), got[0]); !strings.Contains(text, host) {
-			t.Errorf("the host is not told: %s", text)
+			t.Errorf("the host is not named: %s", text)
 		}
 	}
 }
@@ -266,11 +266,11 @@ func TestCheckCredentialsWithoutAPIServer(t *testing.T) {
 	got, creds := (&Collector{Options: Options{Metrics: &fakeMetrics{}}}).checkCredentials(t.Context(), failure(image, "pull"))
 	wantLines(t, "evidence", of(failure(image, "pull"), got, diagnosis.CheckCredentials), "NotRun | SecretUnreadable | no API server to read secrets from")
 	if creds != nil {
-		t.Errorf("logins %v", creds)
+		t.Errorf("credentials %v", creds)
 	}
 }
 
-// A secret that was not given is not one that is missing, and who has it says so.
+// A secret that was not given is not missing; the error says why it was not read.
 func TestCheckCredentialsNotGiven(t *testing.T) {
 	t.Parallel()
 	m := &fakeMetrics{}
@@ -282,7 +282,7 @@ func TestCheckCredentialsNotGiven(t *testing.T) {
 	}
 }
 
-// A read that was cut short is not a secret that is missing.
+// After a canceled read a secret is not missing.
 func TestCheckCredentialsCancelled(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())

@@ -14,33 +14,32 @@ import (
 	"github.com/whypull/whypull/cri/registry"
 )
 
-// diskPatience is for how long file systems are waited for.
+// diskPatience is the time limit for the disk check.
 const diskPatience = time.Second
 
-// Filesystems finds where the runtime has images.
+// Filesystems returns the file systems of the runtime's images.
 type Filesystems interface {
 	ImageFilesystems(ctx context.Context) ([]cri.ImageFilesystem, error)
 }
 
-// diskLook is a look at the file systems that a pull writes to. A nil one sees
-// nothing.
+// diskLook is the result of checking the file systems that a pull writes to. A nil
+// one has no evidence.
 type diskLook struct {
 	f       diagnosis.Failure
 	all     []disk.Filesystem
 	store   disk.Store
 	image   imageSize
-	certain bool // the text says that there is no room
+	certain bool // the message says that there is no space left
 	present bool // the image is on the node
 }
 
-// imageSize is how large an image is, and how much of it is not on the node, in
-// bytes of its compressed form. The zero value is not known.
+// imageSize is the compressed size of an image and of its blobs that are not on the
+// node, in bytes. The zero value is unknown.
 type imageSize struct{ size, missing int64 }
 
-// lookAtDisk looks at the room on the file systems that a pull writes to, where
-// the runtime's text says that there is none, or says nothing that speaks against
-// it. It is asked before anybody outside the node is blamed. It gives nil where
-// nothing is to be seen.
+// lookAtDisk checks the free space of the file systems that a pull writes to, if
+// the runtime's message says that there is none or does not exclude it. It returns
+// nil if there is nothing to check.
 func (c *Collector) lookAtDisk(ctx context.Context, f diagnosis.Failure, known []diagnosis.Evidence) *diskLook {
 	text := known[0]
 	if f.PullPolicy == "Never" || f.Stall != "" || text.Message().IntentUnrecorded || !slices.Contains(aboutDisk, cmp.Or(text.Message().Cause, diagnosis.Unknown)) {
@@ -62,9 +61,9 @@ func (c *Collector) lookAtDisk(ctx context.Context, f diagnosis.Failure, known [
 	return l
 }
 
-// learn takes the image's size from what a registry has told, unless the runtime's
-// own books have it. Where the text does not speak of room, an image that is there
-// already, and one that the registry does not give, are no reason to look for it.
+// learn takes the image's size from a registry's answer, unless the runtime has it.
+// If the message is not about space, the size is ignored for an image that is
+// present or that the registry refuses.
 func (l *diskLook) learn(found []diagnosis.Evidence) {
 	if l == nil || l.image != (imageSize{}) {
 		return
@@ -78,7 +77,7 @@ func (l *diskLook) learn(found []diagnosis.Evidence) {
 	}
 }
 
-// evidence holds what there is against what the image needs.
+// evidence compares the free space with what the image needs.
 func (l *diskLook) evidence() []diagnosis.Evidence {
 	if l == nil {
 		return nil
@@ -100,8 +99,8 @@ func (l *diskLook) evidence() []diagnosis.Evidence {
 	return out
 }
 
-// needs is what is left to write of the image, if its size is known. Of one that
-// has come whole that is what it unpacks to.
+// needs returns the space that the rest of the pull needs, if the image's size is
+// known. After a complete download that is the unpacked size.
 func (l *diskLook) needs() []disk.Need {
 	if l.image.size == 0 {
 		return nil
@@ -113,11 +112,11 @@ func (l *diskLook) needs() []disk.Need {
 	return slices.DeleteFunc(all, func(n disk.Need) bool { return n.Use != disk.UseImages })
 }
 
-// aboutDisk are the texts' causes that go with a full file system: the runtime
-// does not always say what has kept it from writing.
+// aboutDisk are the causes in messages that a full file system can have: the runtime
+// does not always say why a write failed.
 var aboutDisk = []diagnosis.Cause{diagnosis.DiskFull, diagnosis.Unknown, diagnosis.RuntimeError, diagnosis.ImageStoreCorrupt} //nolint:gochecknoglobals // never written
 
-// places are the directories that a pull writes to on this node.
+// places returns the directories that a pull writes to on this node.
 func (c *Collector) places(ctx context.Context) ([]disk.Place, disk.Store) {
 	storage := c.configs.load(ctx, c.options, c.Images).Storage()
 	var images []string
@@ -141,9 +140,9 @@ func (c *Collector) places(ctx context.Context) ([]disk.Place, disk.Store) {
 	return disk.Containerd(storage.Root, images), store
 }
 
-// storedSize is the size of an image of which the runtime has the manifest: one
-// that has come lately, and not its layers. A manifest does not name its tag, so
-// it is the newest of the repository's.
+// storedSize returns the size of an image of which the runtime has a recent manifest
+// but not all layers. Since a manifest does not have its tag, it uses the newest one
+// of the repository.
 func (c *Collector) storedSize(ctx context.Context, f diagnosis.Failure) imageSize {
 	if c.Transfers == nil || f.Repository == "" {
 		return imageSize{}
@@ -163,13 +162,13 @@ func (c *Collector) storedSize(ctx context.Context, f diagnosis.Failure) imageSi
 	return out
 }
 
-// contents finds which blobs the runtime has. A Transfers may implement it.
+// contents reports which blobs the runtime has. A Transfers may implement it.
 type contents interface {
 	Present(ctx context.Context, digests []string) (map[string]bool, error)
 }
 
-// sizes are an image's size by the registry, and how much of that is not on the
-// node; all of it where the runtime does not tell. In bytes.
+// sizes returns an image's compressed size by the registry and how much of it is not
+// on the node, in bytes; all of it if the runtime cannot say.
 func (c *Collector) sizes(ctx context.Context, a registry.Answer) (size, missing int64) {
 	store, ok := c.Transfers.(contents)
 	if !ok || len(a.Parts) == 0 {
@@ -192,16 +191,16 @@ func (c *Collector) sizes(ctx context.Context, a registry.Answer) (size, missing
 	return a.Compressed, max(missing, 0)
 }
 
-// shortage is a file system that is full, or too small for the image. Where the
-// runtime has found no room and there is one file system to write to, that it is
-// too small is known, and only by how much is estimated.
+// shortage returns the evidence about a file system that is full or too small for
+// the image. If the runtime ran out of space and there is only one file system, it is
+// certain that it is too small; only by how much is an estimate.
 func (l *diskLook) shortage(s disk.Shortage) diagnosis.Evidence {
 	of := filesystem(s.Filesystem)
 	of.Needed, of.Full, of.NoInodes = s.Needed, s.Full(), s.NoInodes()
 	facts := l.facts([]diagnosis.Filesystem{of})
 	facts.Disk.Estimated, facts.Disk.Sole = s.Estimated, len(l.all) == 1 && l.certain
 	e := diagnosis.Evidence{Check: diagnosis.CheckPull, Outcome: diagnosis.Failed, Fault: diagnosis.FaultDiskFull, Body: facts}
-	if !l.certain && (s.Estimated || s.Presumed) || s.Estimated && !facts.Disk.Sole { // alone that is no reason to blame anything
+	if !l.certain && (s.Estimated || s.Presumed) || s.Estimated && !facts.Disk.Sole { // not sufficient alone
 		e.Outcome = diagnosis.Inconclusive
 	}
 	return e
@@ -212,8 +211,8 @@ func (l *diskLook) facts(all []diagnosis.Filesystem) *diagnosis.PullFacts {
 	return &diagnosis.PullFacts{Disk: &diagnosis.DiskFacts{Filesystems: all, Partial: partial}}
 }
 
-// room is the file systems that are not short, and those that cannot be seen: the
-// text may be of an earlier moment, or of one of these.
+// room returns the evidence that no file system is too small, with those that could
+// not be checked: the message may be outdated or about one of these.
 func (l *diskLook) room() diagnosis.Evidence {
 	e := diagnosis.Evidence{Check: diagnosis.CheckPull, Outcome: diagnosis.NotRun}
 	var all []diagnosis.Filesystem
@@ -228,7 +227,7 @@ func (l *diskLook) room() diagnosis.Evidence {
 	return e
 }
 
-// unseen are the file systems that could not be looked at.
+// unseen returns the file systems that could not be checked.
 func (l *diskLook) unseen() []diagnosis.Filesystem {
 	var out []diagnosis.Filesystem
 	for _, s := range l.all {

@@ -121,14 +121,14 @@ func TestDisk(t *testing.T) {
 		"one is full, the other not seen": {func(n *node) { fill(n.t, n.tmpfs(contentDir, "size=1m")) }, fullText(app),
 			[]string{"Failed | DiskFull | no byte of 1.0 MiB is left on node worker-3's file system of " + contentDir + " (content store)",
 				"NotRun | how much room there is at /var/lib/containerd/io.containerd.snapshotter.v1.overlayfs (image store) is not known: not mounted into the agent"}},
-		"full, and the text is of a login":        {func(n *node) { fill(n.t, n.tmpfs(tmpmounts, "size=1m")) }, denied, nil},
-		"full, and nothing is pulled":             {func(n *node) { fill(n.t, n.tmpfs(tmpmounts, "size=1m")) }, never, nil},
-		"full, and it is the kubelet that writes": {func(n *node) { fill(n.t, n.tmpfs(tmpmounts, "size=1m")) }, unrecorded, nil},
-		"full, and the pull has not failed":       {func(n *node) { fill(n.t, n.tmpfs(tmpmounts, "size=1m")) }, stalled, nil},
-		"too small by the image's size":           {func(n *node) { both(n, "size=64k"); n.half(app, 1<<20) }, silent, []string{"Failed | DiskFull | about 3.9 MiB are missing on " + where + "): 64.0 KiB are free, and the image needs about 4.0 MiB once unpacked"}},
-		"too small by an estimate":                {func(n *node) { both(n, "size=2m"); n.half(app, 1<<20) }, fullText(app), []string{"Failed | DiskFull | about 2.0 MiB are missing on " + where + "): 2.0 MiB are free, and the image needs about 4.0 MiB once unpacked"}},
-		"large enough for the image's size":       {func(n *node) { both(n, "size=8m"); n.half(app, 1<<20) }, silent, nil},
-		"another runtime, nothing mounted":        {func(n *node) { n.runtime.Name = "cri-o" }, fullText(app), []string{"NotRun | how much room there is at /var/tmp (temporary files) and /var/lib/containers/storage (image store) is not known: not mounted into the agent"}},
+		"full, and the message is about a credential": {func(n *node) { fill(n.t, n.tmpfs(tmpmounts, "size=1m")) }, denied, nil},
+		"full, and nothing is pulled":                 {func(n *node) { fill(n.t, n.tmpfs(tmpmounts, "size=1m")) }, never, nil},
+		"full, and it is the kubelet that writes":     {func(n *node) { fill(n.t, n.tmpfs(tmpmounts, "size=1m")) }, unrecorded, nil},
+		"full, and the pull has not failed":           {func(n *node) { fill(n.t, n.tmpfs(tmpmounts, "size=1m")) }, stalled, nil},
+		"too small by the image's size":               {func(n *node) { both(n, "size=64k"); n.half(app, 1<<20) }, silent, []string{"Failed | DiskFull | about 3.9 MiB are missing on " + where + "): 64.0 KiB are free, and the image needs about 4.0 MiB once unpacked"}},
+		"too small by an estimate":                    {func(n *node) { both(n, "size=2m"); n.half(app, 1<<20) }, fullText(app), []string{"Failed | DiskFull | about 2.0 MiB are missing on " + where + "): 2.0 MiB are free, and the image needs about 4.0 MiB once unpacked"}},
+		"large enough for the image's size":           {func(n *node) { both(n, "size=8m"); n.half(app, 1<<20) }, silent, nil},
+		"another runtime, nothing mounted":            {func(n *node) { n.runtime.Name = "cri-o" }, fullText(app), []string{"NotRun | how much room there is at /var/tmp (temporary files) and /var/lib/containers/storage (image store) is not known: not mounted into the agent"}},
 		"another runtime, its room is known": {func(n *node) {
 			n.runtime.Name = "cri-o"
 			fill(n.t, n.tmpfs("/var/tmp", "size=1m"))

@@ -18,9 +18,9 @@ import (
 	"github.com/whypull/whypull/cri/registry/faulttest"
 )
 
-// TestConfirmedIsNeverWrong holds the verdicts that come of facts alone,
-// without a word of a runtime, against what is really wrong. A verdict may be
-// weak where the facts do not tell; one that is Confirmed must be right.
+// TestConfirmedIsNeverWrong compares the verdicts from facts alone, without a runtime's
+// message, with the actual fault. A verdict may be weak if the facts do not decide; a
+// Confirmed one must be right.
 func TestConfirmedIsNeverWrong(t *testing.T) {
 	t.Parallel()
 	w, err := faulttest.Start(faulttest.Config{Root: t.TempDir()})
@@ -137,8 +137,7 @@ func lines(all []diagnosis.Finding) string {
 	return b.String()
 }
 
-// table shows all verdicts beside the truth; those that are not right are
-// marked.
+// table returns all verdicts with the right ones; wrong verdicts are marked.
 func table(cases []faulttest.Case, verdicts []diagnosis.Verdict) string {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)

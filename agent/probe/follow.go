@@ -11,27 +11,27 @@ import (
 	"github.com/whypull/whypull/cri"
 )
 
-// The bounds of what is remembered of looks at pulls.
+// Limits of what is remembered about running pulls.
 const (
 	maxFollowed = 1000        // containers; there are 110 pods on a node by default
-	rateWindow  = time.Minute // over which a rate is measured, and for which looks are kept
+	rateWindow  = time.Minute // over which a rate is measured and records are kept
 	rateSpan    = 5 * time.Second
 	maxSamples  = 16 // of one container
 	lately      = 30 * time.Second
 	maxBehind   = 3 // pods that are named
 )
 
-// books are the runtime's books as they are in one look: the content store is
-// listed once for a pod, and once for each of its repositories.
-type books struct {
+// snapshot caches the runtime's content store during one check of a pod: ingests
+// are listed once, stored images once per repository.
+type snapshot struct {
 	from    Transfers
 	ingests []cri.Ingest
 	read    bool
 	stored  map[string][]cri.Stored
 }
 
-// Ingests is Transfers' of that name.
-func (b *books) Ingests(ctx context.Context) ([]cri.Ingest, error) {
+// Ingests is like Transfers.Ingests.
+func (b *snapshot) Ingests(ctx context.Context) ([]cri.Ingest, error) {
 	if b.read {
 		return b.ingests, nil
 	}
@@ -43,8 +43,8 @@ func (b *books) Ingests(ctx context.Context) ([]cri.Ingest, error) {
 	return all, nil
 }
 
-// Stored is Transfers' of that name.
-func (b *books) Stored(ctx context.Context, registry, repository string) ([]cri.Stored, error) {
+// Stored is like Transfers.Stored.
+func (b *snapshot) Stored(ctx context.Context, registry, repository string) ([]cri.Stored, error) {
 	key := registry + "/" + repository
 	if all, ok := b.stored[key]; ok {
 		return all, nil
@@ -60,8 +60,8 @@ func (b *books) Stored(ctx context.Context, registry, repository string) ([]cri.
 	return all, nil
 }
 
-// follower remembers the last looks at waiting containers. Those of a pod that
-// is gone are not renewed, and go after rateWindow. The zero value is ready.
+// follower records the progress of waiting containers' pulls. Records are dropped
+// rateWindow after their last update. The zero value is ready to use.
 type follower struct {
 	mu       sync.Mutex
 	followed map[diagnosis.Subject]*look
@@ -70,19 +70,19 @@ type follower struct {
 type look struct {
 	of      diagnosis.Failure
 	seen    time.Time
-	queued  bool     // no byte had come, and others were received
-	stalled bool     // bytes had come, and then no more
+	queued  bool     // nothing received yet, while other images were
+	stalled bool     // it has received bytes and then no more
 	samples []sample // the oldest first
 }
 
-// sample is how many bytes there were at a moment.
+// sample is the number of bytes received at a time.
 type sample struct {
 	at   time.Time
 	done int64
 }
 
-// saw notes a look, and returns how far the pull is.
-func (l *follower) saw(f diagnosis.Failure, s standstill, now time.Time) diagnosis.Progress {
+// record records the state of a pull and returns its progress.
+func (l *follower) record(f diagnosis.Failure, s pullState, now time.Time) diagnosis.Progress {
 	p := diagnosis.Progress{Failure: f, Done: s.done, Total: s.total, Layers: s.layers}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -108,15 +108,15 @@ func (l *follower) saw(f diagnosis.Failure, s standstill, now time.Time) diagnos
 	return p
 }
 
-// rate takes a sample and gives bytes a second since the oldest of the last
-// minute; 0 where that is too short a while ago. containerd's numbers grow by
-// 1 MiB at a time, so two looks at a slow pull would tell too much or too little.
-func (w *look) rate(s standstill, now time.Time) float64 {
+// rate adds a sample and returns the bytes per second since the oldest sample in
+// rateWindow; 0 if that is less than rateSpan ago. containerd's offsets grow in
+// steps of 1 MiB, so two samples of a slow pull would be too inaccurate.
+func (w *look) rate(s pullState, now time.Time) float64 {
 	if s.stage != receiving {
 		w.samples = nil
 		return 0
 	}
-	if n := len(w.samples); n > 0 && s.done < w.samples[n-1].done { // it has begun anew
+	if n := len(w.samples); n > 0 && s.done < w.samples[n-1].done { // it has started over
 		w.samples = nil
 	}
 	w.samples = slices.DeleteFunc(w.samples, func(x sample) bool { return now.Sub(x.at) > rateWindow })
@@ -131,8 +131,8 @@ func (w *look) rate(s standstill, now time.Time) float64 {
 	return float64(s.done-first.done) / span.Seconds()
 }
 
-// behind returns the other pods that have lately been seen to wait without a byte;
-// nil if there are none.
+// behind returns the other pods that recently waited without receiving anything; nil
+// if there are none.
 func (l *follower) behind(f diagnosis.Failure, now time.Time) *diagnosis.Behind {
 	names, others := l.waiting(f, now)
 	if len(names)+others == 0 {
@@ -142,8 +142,8 @@ func (l *follower) behind(f diagnosis.Failure, now time.Time) *diagnosis.Behind 
 	return &diagnosis.Behind{Pods: named, More: len(names) - len(named), Others: others}
 }
 
-// ahead is the pull that stalls while a pod waits without a byte, of several one
-// of the pod's own namespace.
+// ahead returns the stalled pull that a pod waits for, preferably one in the pod's
+// namespace.
 func (l *follower) ahead(f diagnosis.Failure, now time.Time) (diagnosis.Failure, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -165,8 +165,8 @@ func (l *follower) ahead(f diagnosis.Failure, now time.Time) (diagnosis.Failure,
 	return slices.MinFunc(all, func(a, b diagnosis.Failure) int { return strings.Compare(rank(a), rank(b)) }), true
 }
 
-// queue is how a pull that hangs stands to those of other pods.
-func (c *Collector) queue(ctx context.Context, f diagnosis.Failure, s standstill) string {
+// queue describes how a hanging pull blocks other pods or is blocked by one; "" if neither.
+func (c *Collector) queue(ctx context.Context, f diagnosis.Failure, s pullState) string {
 	switch {
 	case s.way == diagnosis.StallBehind:
 		return c.waitedFor(ctx, f).Detail()
@@ -178,8 +178,8 @@ func (c *Collector) queue(ctx context.Context, f diagnosis.Failure, s standstill
 	return ""
 }
 
-// waitedFor returns the pull that a pod waits for, as far as the pod's report may
-// name it.
+// waitedFor returns the pull that a pod waits for. It names no pod of another
+// namespace.
 func (c *Collector) waitedFor(ctx context.Context, f diagnosis.Failure) diagnosis.Ahead {
 	switch first, known := c.follower.ahead(f, c.now()); {
 	case !known:
@@ -212,8 +212,8 @@ func (l *follower) waiting(f diagnosis.Failure, now time.Time) (names []string, 
 	return names, others
 }
 
-// sources are the hosts that the node asks for an image, as its configuration
-// has them, in that order.
+// sources returns the hosts that the node asks for an image, in the order of its
+// configuration.
 func (c *Collector) sources(ctx context.Context, f diagnosis.Failure) []string {
 	ref, err := completed(f.Image)
 	if err != nil {

@@ -35,7 +35,7 @@ func (n *node) going(waiting ...diagnosis.Failure) []string {
 	return out
 }
 
-// TestFollow: a rate is told by the second look, and is that of the last minute.
+// TestFollow checks that there is a rate from the second check on, over the last minute.
 func TestFollow(t *testing.T) {
 	t.Parallel()
 	n, f, now := begun(t)
@@ -62,10 +62,10 @@ func TestFollow(t *testing.T) {
 	wantLines(t, "no byte for a minute", n.going(f), "app: pulling 140 of 300 B")
 	now.advance(10 * time.Second)
 	comes(10)
-	wantLines(t, "anew", n.going(f), "app: pulling 110 of 300 B")
+	wantLines(t, "started over", n.going(f), "app: pulling 110 of 300 B")
 	now.advance(10 * time.Second)
 	comes(110)
-	wantLines(t, "anew, second", n.going(f), "app: pulling 210 of 300 B at 10 B/s, less than a minute left")
+	wantLines(t, "started over, second", n.going(f), "app: pulling 210 of 300 B at 10 B/s, less than a minute left")
 	now.advance(2 * time.Minute)
 	wantLines(t, "stalled", n.going(f), "app hangs: transfer")
 }
@@ -84,7 +84,7 @@ func TestFollowUnpacking(t *testing.T) {
 	wantLines(t, "there", n.going(f))
 }
 
-// TestFollowListsOnce: two containers with one image are one look at the books.
+// TestFollowListsOnce checks that the content store is listed once for two containers with one image.
 func TestFollowListsOnce(t *testing.T) {
 	t.Parallel()
 	n, f, now := begun(t)
@@ -108,13 +108,13 @@ func TestFollowedIsBounded(t *testing.T) {
 	f := starting("registry.test/team/app:v1")
 	for i := range maxFollowed + 10 {
 		f.UID = fmt.Sprint(i)
-		l.saw(f, standstill{stage: receiving}, noon())
+		l.record(f, pullState{stage: receiving}, noon())
 	}
 	if len(l.followed) != maxFollowed {
 		t.Errorf("%d are remembered", len(l.followed))
 	}
 	for i := range maxSamples + 10 {
-		l.saw(starting(f.Image), standstill{stage: receiving}, noon().Add(2*time.Minute+time.Duration(i)*time.Millisecond))
+		l.record(starting(f.Image), pullState{stage: receiving}, noon().Add(2*time.Minute+time.Duration(i)*time.Millisecond))
 	}
 	if len(l.followed) != 1 {
 		t.Errorf("%d are remembered after two minutes", len(l.followed))
@@ -126,14 +126,14 @@ func TestFollowedIsBounded(t *testing.T) {
 	}
 }
 
-// TestAnotherImageIsAnotherPull: the rate begins anew.
+// TestAnotherImageIsAnotherPull checks that the rate starts over.
 func TestAnotherImageIsAnotherPull(t *testing.T) {
 	t.Parallel()
 	var l follower
 	f := starting("registry.test/team/app:v1")
-	l.saw(f, standstill{stage: receiving, done: 10}, noon())
+	l.record(f, pullState{stage: receiving, done: 10}, noon())
 	f.SetImage(parsed("registry.test/team/app:v2"))
-	if p := l.saw(f, standstill{stage: receiving, done: 1000}, noon().Add(10*time.Second)); p.Rate != 0 {
+	if p := l.record(f, pullState{stage: receiving, done: 1000}, noon().Add(10*time.Second)); p.Rate != 0 {
 		t.Errorf("rate %v", p.Rate)
 	}
 }
@@ -172,7 +172,7 @@ func TestBehind(t *testing.T) {
 					w.UID = p.namespace + p.name
 				}
 				for _, w.Container = range []string{"app", "side"} {
-					l.saw(w, standstill{stage: p.stage}, noon().Add(-p.ago))
+					l.record(w, pullState{stage: p.stage}, noon().Add(-p.ago))
 				}
 			}
 			var got []string
@@ -207,9 +207,8 @@ func TestBehindIsEvidence(t *testing.T) {
 	}
 }
 
-// TestQueue: a look at a pull that hangs tells how it stands to those of other
-// pods, and so does the evidence: who waits for it, and for which it waits; of
-// another namespace no name is told.
+// TestQueue checks that a hanging pull and its evidence name the pods that wait for it and
+// the pod it waits for, but no pod of another namespace.
 func TestQueue(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct{ namespace, ahead, behind string }{

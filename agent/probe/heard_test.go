@@ -10,8 +10,8 @@ import (
 	"github.com/whypull/whypull/cri/registry"
 )
 
-// TestHeard: what a registry says of its certificate and its limit is told under
-// the image's registry, what a mirror says under the mirror's name.
+// TestHeard checks that certificate and rate limit are recorded under the image's registry,
+// those of a mirror under the mirror's name.
 func TestHeard(t *testing.T) {
 	t.Parallel()
 	end := time.Unix(1_800_000_000, 0)
@@ -23,12 +23,12 @@ func TestHeard(t *testing.T) {
 		expires  map[string]time.Time
 		limits   []string
 	}{
-		"nothing told":        {endpoint: own, answer: registry.Answer{Fault: registry.FaultConnectionRefused}},
-		"all told":            {own, registry.Answer{Found: true, RateLimit: limit, CertificateExpiry: end}, map[string]time.Time{"docker.io": end}, []string{"docker.io 7 true"}},
+		"nothing known":       {endpoint: own, answer: registry.Answer{Fault: registry.FaultConnectionRefused}},
+		"all known":           {own, registry.Answer{Found: true, RateLimit: limit, CertificateExpiry: end}, map[string]time.Time{"docker.io": end}, []string{"docker.io 7 true"}},
 		"a mirror":            {mirror, registry.Answer{Found: true, RateLimit: limit, CertificateExpiry: end}, map[string]time.Time{"mirror.test:5000": end}, []string{"mirror.test:5000 7 true"}},
 		"without a limit":     {own, registry.Answer{Found: true}, nil, []string{"docker.io 0 false"}},
 		"refused":             {own, registry.Answer{Fault: registry.FaultUnauthorized}, nil, nil},
-		"refused, and told":   {own, registry.Answer{Fault: registry.FaultTagNotFound, RateLimit: limit}, nil, []string{"docker.io 7 true"}},
+		"refused, and known":  {own, registry.Answer{Fault: registry.FaultTagNotFound, RateLimit: limit}, nil, []string{"docker.io 7 true"}},
 		"limited":             {own, registry.Answer{Fault: registry.FaultRateLimited}, nil, []string{"docker.io 0 true"}},
 		"limited, with words": {own, registry.Answer{Fault: registry.FaultRateLimited, RateLimit: limit}, nil, []string{"docker.io 0 true"}},
 	} {

@@ -12,16 +12,16 @@ import (
 	"github.com/whypull/whypull/cri"
 )
 
-// Images reports whether the runtime has an image, and which runtime it is.
+// Images reports which images the container runtime has, and its name and version.
 type Images interface {
 	Version(ctx context.Context) (name, version string, err error)
 	Image(ctx context.Context, ref string) (img cri.Image, present bool, err error)
 	OtherNames(ctx context.Context, ref string) ([]string, error)
 }
 
-// checkImage asks the runtime for the image, as the kubelet's own check before
-// a pull does (images.imagePullPrecheck). It also returns the runtime's ID of
-// the image, empty if it is not there.
+// checkImage asks the runtime for the image, as the kubelet does before a pull
+// (images.imagePullPrecheck). It also returns the runtime's ID of the image; empty if
+// it is not present.
 func (c *Collector) checkImage(ctx context.Context, f diagnosis.Failure) (diagnosis.Evidence, string) {
 	e := diagnosis.Evidence{Check: diagnosis.CheckImage}
 	if !f.Ref().Valid() {
@@ -54,28 +54,27 @@ func (c *Collector) checkImage(ctx context.Context, f diagnosis.Failure) (diagno
 	return e, ""
 }
 
-// imageAnswer is what the runtime says of an image.
+// imageAnswer is the runtime's answer about an image.
 type imageAnswer struct {
 	id      string
 	present bool
 	err     error
-	others  []string // names like it, of one that is not there
+	others  []string // similar names, if it is not present
 }
 
-// askImage asks the runtime once for all pods that fail over an image at the same
-// moment.
+// askImage asks the runtime for an image.
 func (c *Collector) askImage(ctx context.Context, image string) *imageAnswer {
 	img, present, err := c.Images.Image(ctx, image)
 	a := &imageAnswer{id: img.ID, present: present, err: err}
 	if err == nil && !present && c.Unrestricted {
-		a.others, _ = c.Images.OtherNames(ctx, image) // which only adds to the sentence
+		a.others, _ = c.Images.OtherNames(ctx, image) // an error only makes the detail shorter
 	}
 	return a
 }
 
-// checkUse adds to the evidence on an image that is there whether the kubelet
+// checkUse adds to the evidence about an image that is present whether the kubelet
 // lets this pod use it (images.EnsureImageExists, PullManager.MustAttemptImagePull).
-// With the policy Always it does not ask.
+// With the pull policy Always the kubelet always pulls.
 func (c *Collector) checkUse(f diagnosis.Failure, image diagnosis.Evidence, id string, credentials []diagnosis.Evidence, creds []keyring.Credential) diagnosis.Evidence {
 	if c.Node == nil || id == "" || f.PullPolicy != "IfNotPresent" && f.PullPolicy != "Never" {
 		return image
@@ -92,12 +91,12 @@ func (c *Collector) checkUse(f diagnosis.Failure, image diagnosis.Evidence, id s
 	return image
 }
 
-// disclosed returns the evidence as the pod's report may show it. Whoever may
-// create a pod reads its report, and must not learn from it whether an image of
-// others is on the node: the kubelet words that the same on purpose (KEP-2535).
-// So it is shown only of an image that the pod can pull, as what the registries
-// answered shows, or is recorded as allowed to use. An absent image and a
-// present one that the pod may not use look the same.
+// disclosed returns the evidence that the pod's report may show. Anybody who may create a
+// pod can read its report and must not learn from it whether another's image is on the
+// node: the kubelet's message is the same in both cases on purpose (KEP-2535). So presence
+// is shown only for an image that the pod can pull, according to the registries' answers,
+// or that the kubelet's records allow it to use. An absent image and a present one that the
+// pod may not use look the same.
 func (c *Collector) disclosed(f diagnosis.Failure, known, found []diagnosis.Evidence) []diagnosis.Evidence {
 	if c.Unrestricted || f.Kind == diagnosis.KindSandbox || slices.ContainsFunc(found, pullable) {
 		return known
@@ -112,7 +111,7 @@ func (c *Collector) disclosed(f diagnosis.Failure, known, found []diagnosis.Evid
 	return out
 }
 
-// pullable reports whether a registry gives the image to the pod, or to anyone.
+// pullable reports whether the pod, or anybody, can pull the image from a registry.
 func pullable(e diagnosis.Evidence) bool {
 	return e.Check == diagnosis.CheckRegistry && e.Outcome == diagnosis.Passed && e.Fault == "" && e.Endpoint.URL != ""
 }
@@ -123,8 +122,8 @@ func recordedForPod(i *diagnosis.ImageFacts) bool {
 	return i.Use() == diagnosis.UseAllowed || i.Record == diagnosis.RecordOtherSpelling || i.OwnNamespace
 }
 
-// records has what a verdict of the kubelet's records is in a report. Disabled
-// settles nothing: see there.
+// records maps verdicts of the kubelet's records to those of a report.
+// VerdictDisabled has none.
 var records = map[kubelet.Verdict]diagnosis.Record{ //nolint:gochecknoglobals // never written
 	kubelet.VerdictNodeWide:              diagnosis.RecordNodeWide,
 	kubelet.VerdictThisPod:               diagnosis.RecordThisPod,
@@ -136,8 +135,8 @@ var records = map[kubelet.Verdict]diagnosis.Record{ //nolint:gochecknoglobals //
 	kubelet.VerdictUndecided:             diagnosis.RecordUndecided,
 }
 
-// useQuestion is what the kubelet asks its records: only the credentials of the pod's
-// own secrets count.
+// useQuestion returns the kubelet's query of its records. Only credentials of the
+// pod's own secrets count.
 func useQuestion(f diagnosis.Failure, id string, credentials []diagnosis.Evidence, creds []keyring.Credential) kubelet.Question {
 	q := kubelet.Question{
 		Image: f.Ref(), ImageRef: id,
@@ -154,8 +153,8 @@ func useQuestion(f diagnosis.Failure, id string, credentials []diagnosis.Evidenc
 	return q
 }
 
-// ofRepository returns those of an image's other names that are of its own
-// repository: what else is on the node is not this pod's.
+// ofRepository returns the names in the image's own repository. A report must not
+// name other images on the node.
 func ofRepository(f diagnosis.Failure, names []string) []string {
 	repository := f.Registry + "/" + f.Repository
 	return slices.DeleteFunc(slices.Clone(names), func(name string) bool {
@@ -164,8 +163,8 @@ func ofRepository(f diagnosis.Failure, names []string) []string {
 	})
 }
 
-// wrong returns what is wrong with a reference, without the library's repeating
-// the reference; "" where it parses.
+// wrong returns what is wrong with a reference, without the reference; "" if it
+// parses.
 func wrong(image string) string {
 	_, err := podwatch.ParseImage(image)
 	switch {
@@ -177,8 +176,8 @@ func wrong(image string) string {
 	return strings.TrimPrefix(err.Error(), "invalid reference format: ")
 }
 
-// corrections are names that parse and that may have been meant: each mends
-// one usual mistake, or all of them.
+// corrections returns a valid reference that was probably meant, with the usual
+// mistakes fixed; nil if there is none.
 func corrections(image string) []string {
 	s := strings.TrimSpace(image)
 	for _, scheme := range []string{"https://", "http://", "docker://", "oci://"} {
@@ -199,7 +198,7 @@ func corrections(image string) []string {
 	return []string{s}
 }
 
-// lowerPath puts the repository in lower case, not the tag.
+// lowerPath lowercases the repository but not the tag.
 func lowerPath(s string) string {
 	cut := len(s)
 	slash := strings.LastIndex(s, "/") + 1
@@ -209,7 +208,7 @@ func lowerPath(s string) string {
 	return strings.ToLower(s[:cut]) + s[cut:]
 }
 
-// plainTag replaces what a tag may not hold, such as the + of a version with
+// plainTag replaces characters that a tag must not have, such as the + of a version with
 // build metadata.
 func plainTag(s string) string {
 	slash := strings.LastIndex(s, "/") + 1

@@ -71,7 +71,7 @@ func TestCheckImage(t *testing.T) {
 			wellFormed(t, failure(image), []diagnosis.Evidence{e})
 			wantLines(t, "evidence", of(failure(image), []diagnosis.Evidence{e}, diagnosis.CheckImage), tc.want)
 			if !slices.Equal(n.metrics.up, tc.up) {
-				t.Errorf("metrics were told %v, want %v", n.metrics.up, tc.up)
+				t.Errorf("metrics got %v, want %v", n.metrics.up, tc.up)
 			}
 		})
 	}

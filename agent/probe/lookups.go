@@ -11,12 +11,10 @@ import (
 	"github.com/whypull/whypull/agent/share"
 )
 
-// lookupLife is how long a lookup serves other pods that fail at the same
-// time.
+// lookupLife is how long a lookup is cached for pods that fail at the same time.
 const lookupLife = 5 * time.Second
 
-// nameView is a place that names are asked from. Lookups from places of the
-// same key are one and the same.
+// nameView is a resolver with a key. Lookups of views with the same key are shared.
 type nameView struct {
 	key      string
 	resolver interface {
@@ -30,18 +28,18 @@ type lookups struct {
 	answers *share.Cache[shareKey, *dns.Answer]
 }
 
-// shareKey is what is asked, from where.
+// shareKey identifies a lookup.
 type shareKey struct{ view, host string }
 
-// maxLookups bounds the answers that are kept.
+// maxLookups is the maximum number of cached answers.
 const maxLookups = 1000
 
 func newLookups(node NodeResolver, now func() time.Time) *lookups {
 	return &lookups{node: nameView{key: "node", resolver: node}, answers: share.New[shareKey](maxLookups, share.For[*dns.Answer](lookupLife), now)}
 }
 
-// lookup gives the answer for a host from a place. It may be up to lookupLife
-// old. One that has begun goes on to its end, for those who come next.
+// lookup returns the answer for a host in a view, which may be up to lookupLife old.
+// A running lookup is not canceled with ctx, since other pods may need its answer.
 func (l *lookups) lookup(ctx context.Context, from nameView, host string) dns.Answer {
 	a, err := l.answers.Get(ctx, shareKey{from.key, host}, func(ctx context.Context) (*dns.Answer, error) {
 		a := from.resolver.Lookup(context.WithoutCancel(ctx), host)
@@ -53,7 +51,7 @@ func (l *lookups) lookup(ctx context.Context, from nameView, host string) dns.An
 	return *a
 }
 
-// resolve is a registry.ResolveFunc: what the node resolves a host to.
+// resolve is a registry.ResolveFunc that resolves a host as the node does.
 func (l *lookups) resolve(ctx context.Context, host string) ([]netip.Addr, error) {
 	a := l.lookup(ctx, l.node, host)
 	switch {

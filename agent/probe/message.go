@@ -5,7 +5,7 @@ import (
 	"github.com/whypull/whypull/agent/diagnosis/message"
 )
 
-// messageEvidence returns what the kubelet's and the runtime's own words support.
+// messageEvidence returns the evidence from the message of the kubelet and the runtime.
 func messageEvidence(f diagnosis.Failure) diagnosis.Evidence {
 	r := factsOf(f)
 	e := diagnosis.Evidence{Check: diagnosis.CheckMessage, Outcome: diagnosis.Inconclusive, Body: r}
@@ -15,7 +15,7 @@ func messageEvidence(f diagnosis.Failure) diagnosis.Evidence {
 	return e
 }
 
-// factsOf returns what the failure's text says.
+// factsOf returns the facts in the failure's message.
 func factsOf(f diagnosis.Failure) *diagnosis.MessageFacts {
 	if f.Facts != nil {
 		return f.Facts

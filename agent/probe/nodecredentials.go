@@ -8,7 +8,7 @@ import (
 	"github.com/whypull/whypull/agent/kubelet"
 )
 
-// now is the time by which credentials are judged.
+// now returns the current time of the collector's clock.
 func (c *Collector) now() time.Time {
 	if c.asker == nil {
 		return time.Now()
@@ -16,8 +16,8 @@ func (c *Collector) now() time.Time {
 	return c.asker.now()
 }
 
-// nodeFile is the docker configuration of the node; nil if there is none, or
-// none that is visible.
+// nodeFile returns the node's docker config; nil if there is none or it is not
+// visible.
 func (c *Collector) nodeFile() *keyring.NodeFile {
 	if c.Node == nil {
 		return nil
@@ -29,8 +29,8 @@ func (c *Collector) nodeFile() *keyring.NodeFile {
 	return &file
 }
 
-// nodeEvidence is about the node's own credentials if there are any for the
-// image. That there are none is no fault of anything.
+// nodeEvidence returns the evidence about the node's own credentials for the image;
+// nil if there are none, which is normal.
 func nodeEvidence(found keyring.Lookup, now time.Time) []diagnosis.Evidence {
 	if found.Node == nil || !found.Node.Matches() {
 		return nil
@@ -51,8 +51,8 @@ func nodeEvidence(found keyring.Lookup, now time.Time) []diagnosis.Evidence {
 	return []diagnosis.Evidence{e}
 }
 
-// outdated returns the first credential of a source if all that it has for the image
-// are over their time.
+// outdated returns the first credential of a source if all its credentials for the
+// image have expired.
 func outdated(creds []keyring.Credential, source string, ofNode bool) (first keyring.Credential, ok bool) {
 	for _, l := range creds {
 		switch {
@@ -66,14 +66,13 @@ func outdated(creds []keyring.Credential, source string, ofNode bool) (first key
 	return first, ok
 }
 
-// overdue reports whether a credential is over its time by its own account or by its age.
+// overdue reports whether a credential has expired, by its own content or by its age.
 func overdue(l keyring.Credential) bool {
 	return l.Validity == diagnosis.ValidityExpired || l.Validity == diagnosis.ValidityOutlived
 }
 
-// soon returns when the last of a source's credentials expires that name their end, if
-// all of them do so within the hour; else the zero time. One that names none may
-// stay.
+// soon returns when the last of a source's credentials expires, if all of them
+// expire within the hour; else the zero time.
 func soon(creds []keyring.Credential, source string, ofNode bool, now time.Time) time.Time {
 	var last time.Time
 	for _, l := range creds {
@@ -90,7 +89,7 @@ func soon(creds []keyring.Credential, source string, ofNode bool, now time.Time)
 	return last
 }
 
-// expired notes the facts of a credential that has expired.
+// expired sets the facts about an expired credential.
 func expired(facts *diagnosis.CredentialFacts, l keyring.Credential) diagnosis.Fault {
 	facts.Credential = credentialRef(l)
 	if l.Validity == diagnosis.ValidityExpired {
@@ -101,13 +100,13 @@ func expired(facts *diagnosis.CredentialFacts, l keyring.Credential) diagnosis.F
 	return diagnosis.FaultCredentialExpired
 }
 
-// credentialRef names a credential in evidence.
+// credentialRef returns the reference to a credential in evidence.
 func credentialRef(l keyring.Credential) *diagnosis.CredentialRef {
 	return &diagnosis.CredentialRef{Source: l.Source, OfNode: l.OfNode, Key: l.Key, Order: l.Order, Validity: l.Validity}
 }
 
-// providers are the plugins that the kubelet asks too. What they answer is not
-// known, so it is no good news and no bad.
+// providers returns the evidence about the credential provider plugins for the
+// image. Their credentials are unknown.
 func (c *Collector) providers(f diagnosis.Failure) []diagnosis.Evidence {
 	if c.Node == nil {
 		return nil

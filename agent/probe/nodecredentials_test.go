@@ -58,7 +58,7 @@ func TestNodeCredentials(t *testing.T) {
 		"no match":    {dockerConfig(user, password, "other.test"), nil, []string{named}, nil},
 		"malformed":   {`{"auths":{"hub.test":{"auth":"` + password + `%"}}}`, nil, []string{named}, nil},
 		"store alone": {`{"credsStore":"x"}`, nil, []string{named}, nil},
-		"a store beside an entry": {`{"auths":{"hub.test":{}},"credsStore":"x"}`, nil,
+		"a store and an entry": {`{"auths":{"hub.test":{}},"credsStore":"x"}`, nil,
 			[]string{named, `Inconclusive | the node's file /var/lib/kubelet/config.json names hub.test: no entry has a user and password: they are in a credential store ("credsStore", "credHelpers"), which the kubelet does not ask`},
 			[]string{"/var/lib/kubelet/config.json hub.test 1"}},
 		"a malformed secret": {dockerConfig(user, password, "hub.test"), []string{"bad"},
@@ -72,7 +72,7 @@ func TestNodeCredentials(t *testing.T) {
 			got, creds := c.checkCredentials(t.Context(), failure(image, tc.secrets...))
 			wellFormed(t, failure(image, tc.secrets...), got)
 			wantLines(t, "evidence", of(failure(image, tc.secrets...), got, diagnosis.CheckCredentials), tc.want...)
-			wantLines(t, "logins", places(creds), tc.creds...)
+			wantLines(t, "credentials", places(creds), tc.creds...)
 			for _, l := range creds {
 				if l.OfNode != strings.HasPrefix(l.Source, "/") {
 					t.Errorf("%v is of the node: %t", l, l.OfNode)
@@ -110,7 +110,7 @@ func TestProvidersEvidence(t *testing.T) {
 	}
 }
 
-// A credential that is over its time is told with dates, not ages.
+// An expired credential is described with dates, not ages.
 func TestExpiredCredentials(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 1, 5, 0, 0, 0, 0, time.UTC)
@@ -136,11 +136,11 @@ func TestExpiredCredentials(t *testing.T) {
 			"Failed | CredentialExpired | secret pull (entry hub.test) holds a token and was last changed on 2026-01-02 00:00 UTC; such tokens live 12 hours", diagnosis.ValidityOutlived},
 		"by its age, one hour": {aged(content(entry("hub.test", "oauth2accesstoken", password))),
 			"Failed | CredentialExpired | secret pull (entry hub.test) holds a token and was last changed on 2026-01-02 00:00 UTC; such tokens live 1 hour", diagnosis.ValidityOutlived},
-		"beside one that is good": {pullSecret(content(entry("hub.test/team", "u", ended), entry("hub.test", "u", password))),
+		"and a good one": {pullSecret(content(entry("hub.test/team", "u", ended), entry("hub.test", "u", password))),
 			"Passed | secret pull has credentials for hub.test under hub.test", ""},
-		"beside a longer one that is good": {pullSecret(content(entry("hub.test", "u", ended), entry("hub.test/team", "u", password))),
+		"and a good one with a longer key": {pullSecret(content(entry("hub.test", "u", ended), entry("hub.test/team", "u", password))),
 			"Passed | secret pull has credentials for hub.test under hub.test/team", ""},
-		"beside an empty one": {pullSecret(content(entry("hub.test", "u", ended), entry("hub.test/team", "", ""))),
+		"and an empty one": {pullSecret(content(entry("hub.test", "u", ended), entry("hub.test/team", "", ""))),
 			"Failed | CredentialExpired | secret pull (entry hub.test) holds a token that expired on 2026-01-02 03:04 UTC", diagnosis.ValidityExpired},
 		"for another registry": {pullSecret(content(entry("other.test", "u", ended), entry("hub.test", "u", password))),
 			"Passed | secret pull has credentials for hub.test under hub.test", ""},
@@ -278,11 +278,11 @@ func TestImageUse(t *testing.T) {
 			}
 			outcome, _, _ := strings.Cut(tc.want, " ")
 			if !slices.Contains(n.metrics.sorted(), "image "+outcome) {
-				t.Errorf("metrics were told %q", n.metrics.sorted())
+				t.Errorf("metrics got %q", n.metrics.sorted())
 			}
 			for _, taboo := range []string{"sesame", "tulip", "0badc0de", "u-7", "hub.test/copy"} {
 				if strings.Contains(fmt.Sprintf("%+v", known), taboo) {
-					t.Errorf("the evidence tells %q of the kubelet's records: %+v", taboo, known)
+					t.Errorf("the evidence shows %q of the kubelet's records: %+v", taboo, known)
 				}
 			}
 		})
@@ -418,7 +418,7 @@ func TestCredentialExpiresSoon(t *testing.T) {
 	}
 }
 
-// The node's own file is told of in the same way.
+// The same for the node's own file.
 func TestNodeCredentialExpiresSoon(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)

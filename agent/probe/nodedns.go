@@ -9,20 +9,19 @@ import (
 	"github.com/whypull/whypull/agent/dns"
 )
 
-// NodeResolver resolves names as the container runtime does: runtimes are
-// static Go programs, so Go's own resolver with the node's files, /etc/hosts
-// first, then the servers of /etc/resolv.conf with its search list, and no
-// other source of names.
+// NodeResolver resolves names as the container runtime does. Runtimes are static Go
+// programs and use Go's resolver: /etc/hosts, then the servers of /etc/resolv.conf
+// with its search list, nothing else.
 type NodeResolver struct {
 	// Root is where the node's file system is mounted; "/" or empty on the
 	// node itself.
 	Root string
 
 	port     uint16        // of the servers; 0: 53
-	patience time.Duration // with a server, and twice that in all; 0: the defaults
+	patience time.Duration // timeout per server, twice that per lookup; 0: the defaults
 }
 
-// Lookup resolves a host name. It always answers within five seconds.
+// Lookup resolves a hostname. It returns within five seconds.
 func (r NodeResolver) Lookup(ctx context.Context, host string) dns.Answer {
 	view := dns.FromFiles(r.Root)
 	view.Port, view.ServerTimeout, view.LookupTimeout = r.port, r.patience, 2*r.patience
@@ -33,8 +32,8 @@ func (r NodeResolver) Lookup(ctx context.Context, host string) dns.Answer {
 	return a
 }
 
-// lookupEvidence is a lookup on the node. It says nothing of another name than the
-// registry's: what the node's search list makes of that is for the node to know.
+// lookupEvidence returns the evidence from a lookup on the node. It does not show names
+// other than the registry's, which would reveal the node's search list.
 func lookupEvidence(a dns.Answer, host string) diagnosis.Evidence {
 	facts := lookupFacts(a, host)
 	if !strings.EqualFold(facts.Name, strings.TrimSuffix(host, ".")) {
@@ -50,7 +49,7 @@ func lookupEvidence(a dns.Answer, host string) diagnosis.Evidence {
 	return e
 }
 
-// lookupFacts are those of any lookup.
+// lookupFacts returns the facts of a lookup.
 func lookupFacts(a dns.Answer, host string) *diagnosis.DNSFacts {
 	facts := &diagnosis.DNSFacts{
 		Host: host, Server: a.Server, Upstream: addressTexts(a.Upstream), Addresses: addressTexts(a.Addresses), Name: a.Name, Why: a.Why,

@@ -19,45 +19,44 @@ import (
 	"github.com/whypull/whypull/cri/registry"
 )
 
-// Sandboxes finds the sandbox of a pod. The errors are cri.ErrNoSandbox,
-// cri.ErrSandboxNotReady or any other.
+// Sandboxes returns the sandbox of a pod. Errors wrap cri.ErrNoSandbox,
+// cri.ErrSandboxNotReady or neither.
 type Sandboxes interface {
 	Sandbox(ctx context.Context, podUID string) (cri.Sandbox, error)
 }
 
-// connectTimeout bounds the connection that is tried from a pod's network.
+// connectTimeout is the timeout of the connection attempt from a pod's network.
 const connectTimeout = 2 * time.Second
 
-// maxResolvConf is how much of a sandbox's resolv.conf is read, in bytes.
+// maxResolvConf is the number of bytes that are read of a sandbox's resolv.conf.
 const maxResolvConf = 64 << 10
 
-// podView is where the names of a pod are asked from.
+// podView is a pod's DNS configuration and network.
 type podView struct {
 	key    string
 	config dns.Config
 	port   uint16 // of the servers; 0: 53
-	// root and netns are the way into the pod's network; netns is empty where it
-	// is asked from the node's.
+	// root and netns locate the pod's network namespace; netns is empty if lookups
+	// are made from the node's network.
 	root, netns string
-	// from is the network that is entered. What fails in the node's need not fail
-	// in the pod.
+	// from is the network that lookups are made from. What fails in the node's
+	// network may work in the pod.
 	from diagnosis.Vantage
 }
 
-// podAnswer is what a pod's view showed of a registry.
+// podAnswer is the result of a lookup and a connection attempt as a pod.
 type podAnswer struct {
 	names dns.Answer
-	// barred is why the pod's network could not be entered.
+	// barred is the error of entering the pod's network.
 	barred error
-	// tried is the address and port to which a connection was tried, and err how
-	// that ended.
+	// tried is the address and port of the connection attempt, err its error.
 	tried string
 	err   error
 }
 
-// podNames resolves the registry's name as the pod would, and tries a
-// connection from there. Pulls never go that way; it tells a name that only the
-// cluster knows from one that nobody knows.
+// podNames resolves the registry's name as the pod does and tries a connection from
+// its network. Pulls do not use the pod's network; this distinguishes a name that
+// only the cluster's DNS knows from one that does not exist.
 func (c *Collector) podNames(ctx context.Context, f diagnosis.Failure, e registry.Endpoint) []diagnosis.Evidence {
 	start := time.Now()
 	view, barred := c.podView(ctx, f)
@@ -65,10 +64,10 @@ func (c *Collector) podNames(ctx context.Context, f diagnosis.Failure, e registr
 		return barred.evidence()
 	}
 	answer, err := c.pods.Get(ctx, shareKey{view.key, e.String()}, func(ctx context.Context) (*podAnswer, error) {
-		ctx = context.WithoutCancel(ctx) // it goes on to its end, for those who come next
+		ctx = context.WithoutCancel(ctx) // other pods may need the answer
 		a := view.ask(ctx, e)
 		if (a.names.Fault != "" || a.err != nil) && c.moved(ctx, f, view) {
-			a.barred = netns.ErrGone // a network that is taken down answers nobody
+			a.barred = netns.ErrGone // the network was being removed
 		}
 		return &a, nil
 	})
@@ -80,7 +79,7 @@ func (c *Collector) podNames(ctx context.Context, f diagnosis.Failure, e registr
 	case answer.names.Unknown:
 		return unasked{diagnosis.ReasonNameUnasked, answer.names.Why}.evidence()
 	}
-	node := c.dns.lookup(ctx, c.dns.node, hostname(e.Host)) // the very answer that the node's check has
+	node := c.dns.lookup(ctx, c.dns.node, hostname(e.Host)) // the same cached answer as in the node's check
 	names := podEvidence(answer.names, view, hostname(e.Host), node)
 	c.Metrics.Checked(names.Check, names.Outcome, time.Since(start))
 	out := []diagnosis.Evidence{names}
@@ -93,7 +92,7 @@ func (c *Collector) podNames(ctx context.Context, f diagnosis.Failure, e registr
 	return out
 }
 
-// moved reports whether a pod has no longer the network that was asked from.
+// moved reports whether the pod no longer has the network that the lookup was made from.
 func (c *Collector) moved(ctx context.Context, f diagnosis.Failure, from podView) bool {
 	if from.netns == "" {
 		return false
@@ -102,7 +101,7 @@ func (c *Collector) moved(ctx context.Context, f diagnosis.Failure, from podView
 	return barred.reason != "" || now.netns != from.netns
 }
 
-// barredBy says why a pod's network could not be entered.
+// barredBy returns the reason why a pod's network could not be entered.
 func barredBy(err error) diagnosis.Reason {
 	switch {
 	case errors.Is(err, netns.ErrGone):
@@ -117,9 +116,9 @@ func barredBy(err error) diagnosis.Reason {
 	return diagnosis.ReasonNotEntered
 }
 
-// podView finds the pod's resolver settings and the way into its network; or
-// says why there is none. Pods of one workload share their answers: they have
-// the same settings and, to a network policy, the same labels.
+// podView returns the pod's DNS configuration and network, or why there is none.
+// Pods of one workload share answers: they have the same configuration and, for
+// network policies, the same labels.
 func (c *Collector) podView(ctx context.Context, f diagnosis.Failure) (podView, unasked) {
 	sandbox, barred := c.sandbox(ctx, f)
 	if barred.reason != "" {
@@ -147,8 +146,8 @@ func (c *Collector) podView(ctx context.Context, f diagnosis.Failure) (podView, 
 	return v, unasked{}
 }
 
-// unasked is why a pod's names were not asked for, with an error's text where that
-// says it; the zero value if they can be.
+// unasked is why the pod's DNS was not checked, with the text of an error, if any;
+// the zero value if it can be.
 type unasked struct {
 	reason diagnosis.Reason
 	text   string
@@ -162,7 +161,7 @@ func (u unasked) evidence() []diagnosis.Evidence {
 	return []diagnosis.Evidence{e}
 }
 
-// sandbox asks for the pod's sandbox, or says why there is none to ask from.
+// sandbox returns the pod's sandbox, or why there is none.
 func (c *Collector) sandbox(ctx context.Context, f diagnosis.Failure) (cri.Sandbox, unasked) {
 	none := unasked{reason: diagnosis.ReasonNoSandbox}
 	switch {
@@ -183,9 +182,9 @@ func (c *Collector) sandbox(ctx context.Context, f diagnosis.Failure) (cri.Sandb
 	return s, unasked{}
 }
 
-// podConfig is the pod's resolv.conf: as the runtime reports it, else the file
-// that it has made, where that can be read. Containers of the pod may have
-// written to the file.
+// podConfig returns the pod's resolv.conf: as the runtime reports it, else the file that
+// the runtime has created, if it can be read. written reports that it is the file, which
+// the pod's containers may have changed.
 func (c *Collector) podConfig(s cri.Sandbox) (config dns.Config, written, ok bool) {
 	if s.HasDNS && len(s.DNS.Servers) > 0 {
 		return dns.NewConfig(s.DNS.Servers, s.DNS.Searches, s.DNS.Options), false, true
@@ -241,7 +240,7 @@ func (v podView) ask(ctx context.Context, e registry.Endpoint) podAnswer {
 		view.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
 			return v.dial(ctx, network, address)
 		}
-		if a.barred = v.bars(); a.barred != nil {
+		if a.barred = v.accessError(); a.barred != nil {
 			return a
 		}
 	}
@@ -270,9 +269,9 @@ func portOf(e registry.Endpoint) string {
 	return "443"
 }
 
-// bars is why the pod's network cannot be entered, nil where it can. It makes a
-// socket there, since only that needs the right.
-func (v podView) bars() error {
+// accessError returns why the pod's network cannot be entered; nil if it can. It
+// creates a socket there, since only that needs the capability.
+func (v podView) accessError() error {
 	conn, err := v.dial(context.Background(), "udp", "127.0.0.1:53")
 	if err == nil {
 		return conn.Close()
@@ -288,11 +287,11 @@ func (v podView) dial(ctx context.Context, network, address string) (net.Conn, e
 	if err != nil {
 		return nil, err
 	}
-	defer ns.Close() //nolint:errcheck // what was opened in it stays open
+	defer ns.Close() //nolint:errcheck // connections made in it stay open
 	return ns.DialContext(ctx, network, address)
 }
 
-// podEvidence is a pod's lookup, beside the node's.
+// podEvidence returns the evidence from a pod's lookup, compared with the node's.
 func podEvidence(a dns.Answer, v podView, host string, node dns.Answer) diagnosis.Evidence {
 	facts := lookupFacts(a, host)
 	facts.From, facts.Compared, facts.NodeAddresses = v.from, compare(node, a), addressTexts(node.Addresses)
@@ -300,14 +299,14 @@ func podEvidence(a dns.Answer, v podView, host string, node dns.Answer) diagnosi
 	switch {
 	case a.Fault == "":
 		e.Outcome = diagnosis.Passed
-	case v.from == diagnosis.VantageNode: // a network policy may bar the node, or not the pod
+	case v.from == diagnosis.VantageNode: // network policies may treat the node and the pod differently
 		e.Outcome = diagnosis.Inconclusive
 	}
 	return e
 }
 
-// connectionEvidence is the connection tried from the pod. It fails nothing: pulls
-// do not go that way.
+// connectionEvidence returns the evidence from the connection attempt from the pod.
+// It never fails the check, since pulls do not use the pod's network.
 func connectionEvidence(a podAnswer) diagnosis.Evidence {
 	facts := &diagnosis.DNSFacts{Connection: a.tried}
 	e := diagnosis.Evidence{Check: diagnosis.CheckPodDNS, Outcome: diagnosis.Passed, Body: facts}
@@ -330,13 +329,12 @@ func connectionTrouble(err error) diagnosis.Trouble {
 	return diagnosis.TroubleBroken
 }
 
-// compare is how a name fares on the node and in the pod. Two sets of public
-// addresses are not held against each other: large registries give each who
-// asks another part of theirs.
+// compare compares the answers for a name on the node and in the pod. Different
+// public addresses count as the same: large registries give each client other ones.
 func compare(node, pod dns.Answer) diagnosis.Comparison {
 	found := func(a dns.Answer) bool { return len(a.Addresses) > 0 }
 	common := func(a netip.Addr) bool {
-		return slices.ContainsFunc(pod.Addresses, func(b netip.Addr) bool { return a == b || near(a, b) && node.Name == pod.Name })
+		return slices.ContainsFunc(pod.Addresses, func(b netip.Addr) bool { return a == b || sameNetwork(a, b) && node.Name == pod.Name })
 	}
 	switch {
 	case node.Unknown || pod.Unknown:
@@ -355,9 +353,9 @@ func compare(node, pod dns.Answer) diagnosis.Comparison {
 	return diagnosis.ComparedOther
 }
 
-// near reports whether two addresses are of one network, as the members of a pool have them:
-// of one /24, or /64.
-func near(a, b netip.Addr) bool {
+// sameNetwork reports whether two addresses are in the same /24 or /64, like the
+// members of a pool.
+func sameNetwork(a, b netip.Addr) bool {
 	bits := 64
 	if a.Is4() {
 		bits = 24
@@ -366,7 +364,7 @@ func near(a, b netip.Addr) bool {
 	return err == nil && network.Contains(b)
 }
 
-// private reports whether an address is not of the public internet.
+// private reports whether an address is not on the public internet.
 func private(a netip.Addr) bool {
 	return a.IsPrivate() || a.IsLoopback() || a.IsLinkLocalUnicast() || netip.MustParsePrefix("100.64.0.0/10").Contains(a)
 }

@@ -206,7 +206,7 @@ func TestPodNamesHostNetwork(t *testing.T) {
 		"Failed | NameNotFound | in the pod the registry's name hub.test does not resolve: no such name (NXDOMAIN), says resolver SERVER, the pod has the node's network")
 }
 
-// The file that the runtime has made serves where it tells no settings.
+// If the runtime reports no DNS configuration, its resolv.conf file is used.
 func TestPodNamesFromFile(t *testing.T) {
 	t.Parallel()
 	const file = "/run/containers/storage/overlay-containers/s-1/userdata/resolv.conf"

@@ -10,22 +10,22 @@ import (
 	"github.com/whypull/whypull/cri"
 )
 
-// Transfers shows what the runtime is doing: which pods have a sandbox, what it
-// receives, and what it has received of a repository. Runtimes that do not tell
-// give an error.
+// Transfers returns the runtime's state: whether a pod has a sandbox, which blobs
+// are being received, and which images of a repository are stored. Runtimes that
+// cannot say return an error.
 type Transfers interface {
 	SandboxReady(ctx context.Context, podUID string) (bool, error)
 	Ingests(ctx context.Context) ([]cri.Ingest, error)
 	Stored(ctx context.Context, registry, repository string) ([]cri.Stored, error)
 }
 
-// DefaultStallAfter is for how long a pull receives nothing before it is said
-// to have stalled.
+// DefaultStallAfter is the time without a received byte after which a pull counts
+// as stalled.
 const DefaultStallAfter = time.Minute
 
-// Follow looks at a pod's waiting containers: it returns those whose pull hangs,
-// with the way in which it does, or the pod's sandbox, if that is what is
-// missing; and how far the pulls are that go on. It asks nobody outside the node.
+// Follow checks the pulls of a pod's waiting containers. It returns those that hang,
+// with Stall set, or the pod's sandbox if its image is missing; and the progress of
+// the others. It makes no requests beyond the node.
 func (c *Collector) Follow(ctx context.Context, waiting []diagnosis.Failure) ([]diagnosis.Failure, []diagnosis.Progress) {
 	if c.Transfers == nil || c.Images == nil || len(waiting) == 0 {
 		return nil, nil
@@ -39,13 +39,13 @@ func (c *Collector) Follow(ctx context.Context, waiting []diagnosis.Failure) ([]
 	}
 	var hanging []diagnosis.Failure
 	var going []diagnosis.Progress
-	books := &books{from: c.Transfers}
+	cache := &snapshot{from: c.Transfers}
 	for _, f := range waiting {
-		s, err := c.standstill(ctx, f, books)
+		s, err := c.pullState(ctx, f, cache)
 		if err != nil {
 			continue
 		}
-		p := c.follower.saw(f, s, c.now())
+		p := c.follower.record(f, s, c.now())
 		switch {
 		case s.way != "":
 			f.Stall = s.way
@@ -58,8 +58,8 @@ func (c *Collector) Follow(ctx context.Context, waiting []diagnosis.Failure) ([]
 	return hanging, going
 }
 
-// withoutSandbox is the failure of a pod whose sandbox's image is not on the
-// node; none where it is, or where it is not known which that is.
+// withoutSandbox returns the failure of a pod whose sandbox image is not on the
+// node; nil if it is present or unknown.
 func (c *Collector) withoutSandbox(ctx context.Context, f diagnosis.Failure) []diagnosis.Failure {
 	image, err := podwatch.ParseImage(c.configs.load(ctx, c.options, c.Images).SandboxImage())
 	if err != nil {
@@ -74,46 +74,46 @@ func (c *Collector) withoutSandbox(ctx context.Context, f diagnosis.Failure) []d
 	return []diagnosis.Failure{f}
 }
 
-// standstill is what the runtime's books say of a pull. That of one that is not
-// there, or of which they say nothing, is the zero value.
-type standstill struct {
+// pullState is the state of a pull in the runtime's content store. The zero value:
+// no pull, or unknown.
+type pullState struct {
 	way         diagnosis.Stall // "" unless it hangs
-	since       time.Time       // when the last byte came
-	blob        string          // that is not complete
+	since       time.Time       // when the last byte was received
+	blob        string          // the incomplete blob
 	done, total int64           // bytes of the image
 	layers      []diagnosis.Layer
 	stage       stage
-	// alone: nothing is received but this image.
+	// alone reports whether nothing but this image is being received.
 	alone bool
 }
 
-// stage is what happens to an image.
+// stage is the stage of a pull.
 type stage string
 
-// The stages. The zero value: nothing, or what is not known.
+// The stages. The zero value: none, or unknown.
 const (
-	receiving stage = "receiving" // or it was received, and hangs
-	unpacking stage = "unpacking" // all of it has come
-	queued    stage = "queued"    // no byte has come, and others are received
+	receiving stage = "receiving" // also if it hangs
+	unpacking stage = "unpacking" // the download is complete
+	queued    stage = "queued"    // nothing received yet, while other images are
 )
 
-// standstill reads the runtime's books on a container's image.
-func (c *Collector) standstill(ctx context.Context, f diagnosis.Failure, b *books) (standstill, error) {
+// pullState returns the state of the pull of a container's image.
+func (c *Collector) pullState(ctx context.Context, f diagnosis.Failure, b *snapshot) (pullState, error) {
 	_, present, err := c.Images.Image(ctx, f.Image)
 	if err != nil || present && f.PullPolicy != "Always" {
-		return standstill{}, err
+		return pullState{}, err
 	}
 	ingests, err := b.Ingests(ctx)
 	if err != nil {
-		return standstill{}, err
+		return pullState{}, err
 	}
 	stored, err := b.Stored(ctx, f.Registry, f.Repository)
 	if err != nil {
-		return standstill{}, err
+		return pullState{}, err
 	}
 	s := judgeTransfer(f, ingests, stored, c.now(), c.stallAfter())
-	if s.stage == unpacking && present { // an earlier pull's: this pod may wait for something else
-		return standstill{}, nil
+	if s.stage == unpacking && present { // from an earlier pull; this pod may wait for something else
+		return pullState{}, nil
 	}
 	return s, nil
 }
@@ -125,11 +125,11 @@ func (c *Collector) stallAfter() time.Duration {
 	return DefaultStallAfter
 }
 
-// judgeTransfer reports whether a pull stands still, by what is received at this
-// moment and what has been received of its repository. A pull is known by the
-// blobs that a manifest of its repository names: what is received does not say
-// for whom. One that is being unpacked receives nothing and does not hang.
-func judgeTransfer(f diagnosis.Failure, ingests []cri.Ingest, stored []cri.Stored, now time.Time, after time.Duration) standstill {
+// judgeTransfer returns the state of a pull from the blobs being received and the
+// images stored of its repository. Ingests do not name their image, so a pull is
+// recognized by the blobs in a manifest of its repository. A pull that is being
+// unpacked receives nothing and does not hang.
+func judgeTransfer(f diagnosis.Failure, ingests []cri.Ingest, stored []cri.Stored, now time.Time, after time.Duration) pullState {
 	for _, s := range stored {
 		if own := ofManifest(s, ingests); len(own) > 0 {
 			return judgeOwn(s, own, len(own) == len(ingests), now, after)
@@ -138,7 +138,7 @@ func judgeTransfer(f diagnosis.Failure, ingests []cri.Ingest, stored []cri.Store
 	recent := func(s cri.Stored) bool { return complete(s) && s.Fetched.After(f.Since.Add(-after)) }
 	if i := slices.IndexFunc(stored, recent); i >= 0 {
 		done, total := received(stored[i], nil)
-		return standstill{stage: unpacking, done: done, total: total, layers: layers(stored[i], nil)}
+		return pullState{stage: unpacking, done: done, total: total, layers: layers(stored[i], nil)}
 	}
 	at := queued
 	if len(ingests) == 0 {
@@ -146,19 +146,19 @@ func judgeTransfer(f diagnosis.Failure, ingests []cri.Ingest, stored []cri.Store
 	}
 	switch {
 	case now.Sub(f.Since) < after:
-		return standstill{stage: at}
+		return pullState{stage: at}
 	case len(ingests) == 0:
-		return standstill{way: diagnosis.StallUnbegun, since: f.Since}
+		return pullState{way: diagnosis.StallUnbegun, since: f.Since}
 	}
 	if last := newest(ingests); now.Sub(last.Updated) >= after {
-		return standstill{way: diagnosis.StallBehind, since: last.Updated, blob: last.Digest, stage: at}
+		return pullState{way: diagnosis.StallBehind, since: last.Updated, blob: last.Digest, stage: at}
 	}
-	return standstill{stage: at} // it waits its turn
+	return pullState{stage: at} // it waits its turn
 }
 
-// judgeOwn is judgeTransfer for an image of which something is received.
-func judgeOwn(s cri.Stored, own []cri.Ingest, alone bool, now time.Time, after time.Duration) standstill {
-	out := standstill{stage: receiving, alone: alone, layers: layers(s, own)}
+// judgeOwn is judgeTransfer for an image of which blobs are being received.
+func judgeOwn(s cri.Stored, own []cri.Ingest, alone bool, now time.Time, after time.Duration) pullState {
+	out := pullState{stage: receiving, alone: alone, layers: layers(s, own)}
 	out.done, out.total = received(s, own)
 	if last := newest(own); now.Sub(last.Updated) >= after {
 		out.way, out.since, out.blob = diagnosis.StallTransfer, last.Updated, last.Digest
@@ -166,7 +166,7 @@ func judgeOwn(s cri.Stored, own []cri.Ingest, alone bool, now time.Time, after t
 	return out
 }
 
-// ofManifest are those of the ingests that a manifest names.
+// ofManifest returns the ingests of blobs in a manifest.
 func ofManifest(s cri.Stored, ingests []cri.Ingest) []cri.Ingest {
 	var out []cri.Ingest
 	for _, i := range ingests {
@@ -185,7 +185,7 @@ func complete(s cri.Stored) bool {
 	return !slices.ContainsFunc(s.Blobs, func(b cri.StoredBlob) bool { return !b.Present })
 }
 
-// received is how much of an image is there, and how large it is, in bytes.
+// received returns the bytes received of an image and its size in bytes.
 func received(s cri.Stored, ingests []cri.Ingest) (done, total int64) {
 	for _, b := range s.Blobs {
 		total += b.Size
@@ -199,7 +199,7 @@ func received(s cri.Stored, ingests []cri.Ingest) (done, total int64) {
 	return done, total
 }
 
-// layers are the parts of an image, with how much of each is there.
+// layers returns the progress of an image's blobs.
 func layers(s cri.Stored, ingests []cri.Ingest) []diagnosis.Layer {
 	var out []diagnosis.Layer
 	for _, b := range s.Blobs {
@@ -217,7 +217,7 @@ func layers(s cri.Stored, ingests []cri.Ingest) []diagnosis.Layer {
 	return out
 }
 
-// checkPull is what the runtime's books say of a pull that hangs.
+// checkPull returns the evidence about a pull that hangs.
 func (c *Collector) checkPull(ctx context.Context, f diagnosis.Failure) []diagnosis.Evidence {
 	facts := &diagnosis.PullFacts{Since: f.Since}
 	e := diagnosis.Evidence{Check: diagnosis.CheckPull, Outcome: diagnosis.Failed, Body: facts}
@@ -229,7 +229,7 @@ func (c *Collector) checkPull(ctx context.Context, f diagnosis.Failure) []diagno
 		return nil
 	case diagnosis.StallUnbegun, diagnosis.StallTransfer, diagnosis.StallBehind:
 	}
-	s, err := c.standstill(ctx, f, &books{from: c.Transfers})
+	s, err := c.pullState(ctx, f, &snapshot{from: c.Transfers})
 	if err != nil {
 		return skipped(diagnosis.ReasonNoTransfers, diagnosis.CheckPull)
 	}
@@ -243,7 +243,7 @@ func (c *Collector) checkPull(ctx context.Context, f diagnosis.Failure) []diagno
 	case diagnosis.StallBehind:
 		e.Fault, facts.Ahead = diagnosis.FaultWaitsForIt, c.waitedFor(ctx, f)
 	case diagnosis.StallUnbegun:
-		e.Outcome, e.Fault = diagnosis.Inconclusive, diagnosis.FaultUnbegun // the kubelet may wait for something else
+		e.Outcome, e.Fault = diagnosis.Inconclusive, diagnosis.FaultUnbegun // the pod may wait for something else
 	case diagnosis.StallSandbox, "":
 		return []diagnosis.Evidence{{Check: diagnosis.CheckPull, Outcome: diagnosis.Passed, Reason: diagnosis.ReasonPullGoesOn}}
 	}

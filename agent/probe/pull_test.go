@@ -52,31 +52,31 @@ func TestJudgeTransfer(t *testing.T) {
 		since   time.Time
 		ingests []cri.Ingest
 		stored  []cri.Stored
-		want    standstill
+		want    pullState
 	}{
 		"waits for a moment": {since: short},
-		"nothing has come":   {since: long, want: standstill{way: diagnosis.StallUnbegun, since: long}},
+		"nothing has come":   {since: long, want: pullState{way: diagnosis.StallUnbegun, since: long}},
 		"comes": {since: long, ingests: []cri.Ingest{ingestOf("b", 1, short)}, stored: []cri.Stored{manifestOf(long, "Ab")},
-			want: standstill{stage: receiving, alone: true, done: 101, total: 200, layers: layersOf("A", 100, "b", 1)}},
+			want: pullState{stage: receiving, alone: true, done: 101, total: 200, layers: layersOf("A", 100, "b", 1)}},
 		"stands still": {since: long, ingests: []cri.Ingest{ingestOf("b", 1, ago(after))}, stored: []cri.Stored{manifestOf(long, "Abc")},
-			want: standstill{diagnosis.StallTransfer, ago(after), blobOf("b"), 101, 300, layersOf("A", 100, "b", 1, "c", 0), receiving, true}},
+			want: pullState{diagnosis.StallTransfer, ago(after), blobOf("b"), 101, 300, layersOf("A", 100, "b", 1, "c", 0), receiving, true}},
 		"stands still, by a moment not": {since: long, ingests: []cri.Ingest{ingestOf("b", 1, ago(after-time.Second))}, stored: []cri.Stored{manifestOf(long, "Abc")},
-			want: standstill{stage: receiving, alone: true, done: 101, total: 300, layers: layersOf("A", 100, "b", 1, "c", 0)}},
+			want: pullState{stage: receiving, alone: true, done: 101, total: 300, layers: layersOf("A", 100, "b", 1, "c", 0)}},
 		"one of two layers comes": {since: long, ingests: []cri.Ingest{ingestOf("b", 1, long), ingestOf("c", 1, short)},
 			stored: []cri.Stored{manifestOf(long, "Abc")},
-			want:   standstill{stage: receiving, alone: true, done: 102, total: 300, layers: layersOf("A", 100, "b", 1, "c", 1)}},
+			want:   pullState{stage: receiving, alone: true, done: 102, total: 300, layers: layersOf("A", 100, "b", 1, "c", 1)}},
 		"another image comes, this one stands still": {since: long, ingests: []cri.Ingest{ingestOf("b", 7, long), ingestOf("d", 1, short)},
-			stored: []cri.Stored{manifestOf(long, "Abc")}, want: standstill{diagnosis.StallTransfer, long, blobOf("b"), 107, 300, layersOf("A", 100, "b", 7, "c", 0), receiving, false}},
-		"it waits its turn": {since: long, ingests: []cri.Ingest{ingestOf("d", 1, short)}, want: standstill{stage: queued}},
+			stored: []cri.Stored{manifestOf(long, "Abc")}, want: pullState{diagnosis.StallTransfer, long, blobOf("b"), 107, 300, layersOf("A", 100, "b", 7, "c", 0), receiving, false}},
+		"it waits its turn": {since: long, ingests: []cri.Ingest{ingestOf("d", 1, short)}, want: pullState{stage: queued}},
 		"it waits behind one that stands still": {since: long, ingests: []cri.Ingest{ingestOf("d", 1, long)},
-			want: standstill{way: diagnosis.StallBehind, since: long, blob: blobOf("d"), stage: queued}},
-		"it has just begun to wait behind one": {since: short, ingests: []cri.Ingest{ingestOf("d", 1, long)}, want: standstill{stage: queued}},
+			want: pullState{way: diagnosis.StallBehind, since: long, blob: blobOf("d"), stage: queued}},
+		"it has just begun to wait behind one": {since: short, ingests: []cri.Ingest{ingestOf("d", 1, long)}, want: pullState{stage: queued}},
 		"it is unpacked": {since: long, stored: []cri.Stored{manifestOf(short, "ABC")},
-			want: standstill{stage: unpacking, done: 300, total: 300, layers: layersOf("A", 100, "b", 100, "c", 100)}},
+			want: pullState{stage: unpacking, done: 300, total: 300, layers: layersOf("A", 100, "b", 100, "c", 100)}},
 		"an older tag is complete, this one has not begun": {since: short.Add(-2 * after), stored: []cri.Stored{manifestOf(ago(time.Hour), "ABC")},
-			want: standstill{way: diagnosis.StallUnbegun, since: short.Add(-2 * after)}},
+			want: pullState{way: diagnosis.StallUnbegun, since: short.Add(-2 * after)}},
 		"the layer is there already, whoever still writes it": {since: long, ingests: []cri.Ingest{ingestOf("b", 1, long)}, stored: []cri.Stored{manifestOf(short, "AB")},
-			want: standstill{stage: unpacking, done: 200, total: 200, layers: layersOf("a", 100, "b", 100)}},
+			want: pullState{stage: unpacking, done: 200, total: 200, layers: layersOf("a", 100, "b", 100)}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -199,8 +199,8 @@ func TestAlwaysIsPulledThoughPresent(t *testing.T) {
 	}
 }
 
-// TestPullEvidence: what the books say stands in the report, and the sentence
-// stays the same while nothing happens.
+// TestPullEvidence checks that the state of the content store is in the evidence and that the
+// sentence stays the same while nothing happens.
 func TestPullEvidence(t *testing.T) {
 	t.Parallel()
 	n := followed(t)

@@ -20,29 +20,28 @@ import (
 	"github.com/whypull/whypull/cri/registry"
 )
 
-// maxCredentials bounds what one pod's secrets can make whypull ask of a registry.
+// maxCredentials is the maximum number of a pod's credentials that are tried at an endpoint.
 const maxCredentials = 8
 
-// visit is the asking of one image's endpoints for one failure.
+// visit holds the context of asking an image's endpoints for one failure.
 type visit struct {
 	c      *Collector
 	f      diagnosis.Failure
-	text   diagnosis.Evidence // what the runtime's message supports
+	text   diagnosis.Evidence // of the runtime's message
 	config *nodeconfig.Config
 	ref    reference.Named
 	creds  []keyring.Credential
-	since  time.Time // earlier answers do not serve
-	blind  bool      // the node's certificate authorities were not found
-	// all are the endpoints of the image, and cut those to which the node does not
-	// come through, by their keys.
+	since  time.Time // older cached answers are not used
+	blind  bool      // the node's CA certificates were not found
+	// all are the endpoints of the image, and cut has the keys of those that the node
+	// cannot reach.
 	all []registry.Endpoint
 	cut map[string]bool
 }
 
-// endpoints asks one endpoint after the other, until one would serve the pull.
-// The registry that the image names often stands twice in the runtime's list,
-// as a host and as the server behind all hosts; it is asked once, with the
-// settings that come first.
+// endpoints asks one endpoint after another until one would serve the pull. The
+// upstream registry is often twice in the runtime's list, as a host and as the
+// server; it is asked once, with the settings that come first.
 func (v visit) endpoints(ctx context.Context, all []registry.Endpoint) []diagnosis.Evidence {
 	var out []diagnosis.Evidence
 	asked := map[string]bool{}
@@ -61,9 +60,9 @@ func (v visit) endpoints(ctx context.Context, all []registry.Endpoint) []diagnos
 	return out
 }
 
-// served reports whether the kubelet's attempt would succeed at this endpoint: with
-// one of the credentials where there are any, else without; and that nothing is wrong
-// with what it would get.
+// served reports whether the kubelet's attempt would succeed at this endpoint, with
+// one of the credentials or, if there are none, anonymously, and the content is
+// right.
 func served(found []diagnosis.Evidence, attempts []*keyring.Credential) bool {
 	return slices.ContainsFunc(found, func(e diagnosis.Evidence) bool {
 		bad := func(o diagnosis.Evidence) bool {
@@ -74,11 +73,11 @@ func served(found []diagnosis.Evidence, attempts []*keyring.Credential) bool {
 	})
 }
 
-// endpoint resolves one endpoint's name and asks it: with each credential in the
-// kubelet's order until one is good, then without any. A credential that gets the
-// manifest and is refused what it names is not good: the kubelet goes on to the
-// next after any failure (kuberuntime, PullImage). Without any it then is not
-// asked, since that would tell no more.
+// endpoint resolves one endpoint's name and asks it with each credential in the
+// kubelet's order until one works, then anonymously. A credential that may read the
+// manifest but not the content does not work: the kubelet tries the next one after
+// any failure (kuberuntime, PullImage). After such a credential there is no
+// anonymous request, which would show nothing new.
 func (v visit) endpoint(ctx context.Context, e registry.Endpoint) []diagnosis.Evidence {
 	name, reachable := v.name(ctx, e)
 	if !reachable {
@@ -87,14 +86,14 @@ func (v visit) endpoint(ctx context.Context, e registry.Endpoint) []diagnosis.Ev
 		if name[0].Fault == "" {
 			why = diagnosis.ReasonNotLookedUp
 		}
-		return v.tell(nil, append(name, v.mark(e, unaskedOf(why, nil)))...)
+		return v.emit(nil, append(name, v.mark(e, unaskedOf(why, nil)))...)
 	}
-	out := v.tell(nil, name...)
+	out := v.emit(nil, name...)
 	attempts := v.attempts(e)
 	if e.WithoutCredential && len(v.creds) > 0 {
 		withheld := unaskedOf(diagnosis.ReasonCredentialsWithheld, nil)
 		withheld.Outcome = diagnosis.Inconclusive
-		out = v.tell(out, v.mark(e, withheld))
+		out = v.emit(out, v.mark(e, withheld))
 	}
 	refused := false
 	for i, cred := range attempts {
@@ -104,7 +103,7 @@ func (v visit) endpoint(ctx context.Context, e registry.Endpoint) []diagnosis.Ev
 		answer, found := v.attempt(ctx, e, cred, len(attempts) == 1 || cred != nil)
 		out = append(out, found...)
 		if answer.Fault == registry.FaultRateLimited {
-			out = v.tell(out, v.untried(e, attempts[i+1:], diagnosis.ReasonLimited)...)
+			out = v.emit(out, v.untried(e, attempts[i+1:], diagnosis.ReasonLimited)...)
 		}
 		another := answer.Found && slices.ContainsFunc(found, contentRefused)
 		refused = refused || another
@@ -113,13 +112,13 @@ func (v visit) endpoint(ctx context.Context, e registry.Endpoint) []diagnosis.Ev
 		}
 	}
 	if usable := v.usable(); len(usable) > maxCredentials && !e.WithoutCredential {
-		out = v.tell(out, v.untried(e, usable[maxCredentials:], diagnosis.ReasonEnoughTried)...)
+		out = v.emit(out, v.untried(e, usable[maxCredentials:], diagnosis.ReasonEnoughTried)...)
 	}
 	return out
 }
 
-// attempt asks an endpoint with one credential, for the content too where it is one of
-// the kubelet's own attempts.
+// attempt asks an endpoint with one credential; also for the content, if it is an
+// attempt that the kubelet makes (kubelets).
 func (v visit) attempt(ctx context.Context, e registry.Endpoint, cred *keyring.Credential, kubelets bool) (registry.Answer, []diagnosis.Evidence) {
 	start := time.Now()
 	answer, borrowed := v.c.asker.ask(ctx, e, v.ref, cred, v.since, kubelets)
@@ -129,33 +128,33 @@ func (v visit) attempt(ctx context.Context, e registry.Endpoint, cred *keyring.C
 	}
 	v.c.Metrics.Checked(evidence.Check, evidence.Outcome, time.Since(start))
 	v.cut[e.Key(v.ref)] = v.cut[e.Key(v.ref)] || aboutEndpoint(answer) && answer.Via == ""
-	out := v.tell(nil, evidence)
+	out := v.emit(nil, evidence)
 	if answer.Found && kubelets {
-		out = v.tell(out, v.content(ctx, e, answer, cred)...)
+		out = v.emit(out, v.content(ctx, e, answer, cred)...)
 	}
 	return answer, out
 }
 
-// contentRefused reports whether a credential may not have what the manifest names, so
-// that another may.
+// contentRefused reports whether a credential may not read the content, so that the
+// next one has to be tried.
 func contentRefused(e diagnosis.Evidence) bool {
 	faults := []diagnosis.Fault{diagnosis.FaultForbidden, diagnosis.FaultUnauthorized, diagnosis.FaultInsufficientScope}
 	return e.Registry().Content && e.Outcome == diagnosis.Failed && slices.Contains(faults, e.Fault)
 }
 
-// tell adds evidence to what there is, and hands it on.
-func (v visit) tell(out []diagnosis.Evidence, e ...diagnosis.Evidence) []diagnosis.Evidence {
+// emit appends evidence to out and passes it to Found.
+func (v visit) emit(out []diagnosis.Evidence, e ...diagnosis.Evidence) []diagnosis.Evidence {
 	v.c.found(v.f, e...)
 	return append(out, e...)
 }
 
-// indifferent reports whether an endpoint has answered without asking for the credential, so
-// that it gives any other the same answer.
+// indifferent reports whether an endpoint answered without asking for credentials,
+// so that other credentials give the same answer.
 func indifferent(a registry.Answer) bool {
 	return a.Status != 0 && !a.CredentialSent && a.Scheme == registry.SchemeNone
 }
 
-// untried are the credentials that the kubelet would try and whypull has not tried.
+// untried returns the evidence about credentials that the kubelet would try but whypull did not.
 func (v visit) untried(e registry.Endpoint, creds []*keyring.Credential, why diagnosis.Reason) []diagnosis.Evidence {
 	var out []diagnosis.Evidence
 	for _, cred := range creds {
@@ -166,12 +165,12 @@ func (v visit) untried(e registry.Endpoint, creds []*keyring.Credential, why dia
 	return out[:min(len(out), maxCredentials)]
 }
 
-// unaskedOf is evidence that an endpoint was not asked with a credential.
+// unaskedOf returns evidence that an endpoint was not asked with a credential.
 func unaskedOf(why diagnosis.Reason, c *diagnosis.CredentialRef) diagnosis.Evidence {
 	return diagnosis.Evidence{Outcome: diagnosis.NotRun, Reason: why, Body: &diagnosis.RegistryFacts{Credential: c}}
 }
 
-// usable are the credentials that a runtime sends: one without a user is none.
+// usable returns the credentials that a runtime sends: those that are not empty.
 func (v visit) usable() []*keyring.Credential {
 	var out []*keyring.Credential
 	for i := range v.creds {
@@ -182,8 +181,8 @@ func (v visit) usable() []*keyring.Credential {
 	return out
 }
 
-// attempts are the credentials to try at an endpoint; nil stands for none. The
-// node's own stands in where the pull brings none.
+// attempts returns the credentials to try at an endpoint; nil is the anonymous
+// request. The endpoint's own credential is used if the pull has none.
 func (v visit) attempts(e registry.Endpoint) []*keyring.Credential {
 	out := v.usable()
 	if e.WithoutCredential {
@@ -197,8 +196,8 @@ func (v visit) attempts(e registry.Endpoint) []*keyring.Credential {
 	return append(out[:min(len(out), maxCredentials)], nil)
 }
 
-// name checks the endpoint's name. A literal address has none, and behind a
-// proxy the node does not resolve it.
+// name checks the DNS name of the endpoint and reports whether it can be asked. An IP
+// address has no name, and with a proxy the node does not resolve it.
 func (v visit) name(ctx context.Context, e registry.Endpoint) ([]diagnosis.Evidence, bool) {
 	host := hostname(e.Host)
 	unasked := diagnosis.Evidence{Check: diagnosis.CheckNodeDNS, Outcome: diagnosis.NotRun}
@@ -217,7 +216,7 @@ func (v visit) name(ctx context.Context, e registry.Endpoint) ([]diagnosis.Evide
 	return []diagnosis.Evidence{evidence}, len(answer.Addresses) > 0
 }
 
-// mark puts the endpoint to a piece of evidence.
+// mark sets the endpoint of a piece of evidence.
 func (v visit) mark(e registry.Endpoint, ev diagnosis.Evidence) diagnosis.Evidence {
 	if ev.Check == "" {
 		ev.Check = diagnosis.CheckRegistry
@@ -244,8 +243,8 @@ func hostname(hostport string) string {
 	return strings.Trim(hostport, "[]")
 }
 
-// aboutEndpoint reports whether an answer is the same whatever is asked of the
-// endpoint, and with which credential.
+// aboutEndpoint reports whether the endpoint would give the same answer to any
+// request with any credential.
 func aboutEndpoint(a registry.Answer) bool {
 	switch a.Phase {
 	case registry.PhaseDNS, registry.PhaseConnect, registry.PhaseTLS:
@@ -257,9 +256,9 @@ func aboutEndpoint(a registry.Answer) bool {
 	return a.Fault == registry.FaultConnectionTimeout || a.Fault == registry.FaultHTTPSMismatch
 }
 
-// evidence is the answer to one question for the manifest.
+// evidence returns the evidence from the answer to a manifest request.
 func (v visit) evidence(at registry.Endpoint, a registry.Answer, cred *keyring.Credential) diagnosis.Evidence {
-	a = meant(a, cred)
+	a = adjusted(a, cred)
 	e, facts := typed(a, cred)
 	facts.Reference = v.ref.String()
 	switch {
@@ -267,7 +266,7 @@ func (v visit) evidence(at registry.Endpoint, a registry.Answer, cred *keyring.C
 		e.Outcome = diagnosis.Passed
 	case a.Fault == "":
 		e.Outcome = diagnosis.Inconclusive
-	case a.Fault == registry.FaultAddressForbidden, a.Fault == registry.FaultAddressUnspecified: // the runtime may talk to it all the same
+	case a.Fault == registry.FaultAddressForbidden, a.Fault == registry.FaultAddressUnspecified: // the runtime may use it
 		e.Outcome = diagnosis.NotRun
 	case facts.Reserve == diagnosis.ReserveRealmInsecure, facts.Reserve == diagnosis.ReserveChallengeInsecure: // the runtime may do it
 		e.Outcome = diagnosis.NotRun
@@ -286,11 +285,10 @@ func (v visit) evidence(at registry.Endpoint, a registry.Answer, cred *keyring.C
 	return e
 }
 
-// meant is the answer with the fault that it has in this conversation: a token
-// server that forbids a credential, and does not call it wrong, may as well forbid
-// the repository; a page for people is not a registry's word that it has
-// nothing.
-func meant(a registry.Answer, cred *keyring.Credential) registry.Answer {
+// adjusted returns the answer with a fault that fits this request: a 403 of a token
+// server may be about the repository and not about the credential, and an HTML page
+// is no registry's "not found".
+func adjusted(a registry.Answer, cred *keyring.Credential) registry.Answer {
 	if cred != nil && a.Phase == registry.PhaseToken && a.Status == http.StatusForbidden && a.Fault == registry.FaultUnauthorized {
 		a.Fault = registry.FaultForbidden
 	}
@@ -300,7 +298,7 @@ func meant(a registry.Answer, cred *keyring.Credential) registry.Answer {
 	return a
 }
 
-// typed is the part of evidence that is taken from the answer as it is.
+// typed returns evidence with the facts of an answer.
 func typed(a registry.Answer, cred *keyring.Credential) (diagnosis.Evidence, *diagnosis.RegistryFacts) {
 	facts := &diagnosis.RegistryFacts{
 		Phase: registryPhases[a.Phase], Status: a.Status, Waited: a.Waited, OtherProtocol: a.OtherProtocol, TokenHost: a.TokenHost, RetryAfter: a.RetryAfter,
@@ -312,7 +310,7 @@ func typed(a registry.Answer, cred *keyring.Credential) (diagnosis.Evidence, *di
 	if cred != nil {
 		facts.Credential = credentialRef(*cred)
 	}
-	if a.Via == "" || a.Via == a.Endpoint { // else they are those of the registry
+	if a.Via == "" || a.Via == a.Endpoint { // else they are the registry's
 		facts.Addresses = addressTexts(a.Addresses)
 	}
 	if a.Remote.IsValid() {
@@ -333,7 +331,7 @@ func typed(a registry.Answer, cred *keyring.Credential) (diagnosis.Evidence, *di
 	}, facts
 }
 
-// tagOf is the tag that is asked for; none if it is a digest.
+// tagOf returns the tag of a reference; "" if it has a digest.
 func tagOf(ref reference.Named) string {
 	if _, ok := ref.(reference.Digested); ok {
 		return ""
@@ -344,9 +342,8 @@ func tagOf(ref reference.Named) string {
 	return ""
 }
 
-// nearest puts tags in the order of their likeness to want, the most alike
-// first, and of those that are as alike the newest version; at most five. Without
-// want there is no order to offer.
+// nearest returns the five tags most similar to want, most similar first, newer
+// versions before older ones; nil if want is empty.
 func nearest(tags []string, want string) []string {
 	const most = 5
 	if want == "" {
@@ -359,8 +356,8 @@ func nearest(tags []string, want string) []string {
 	return out[:min(len(out), most)]
 }
 
-// byVersion compares tags as versions: runs of digits as numbers, the rest as
-// text, so that 1.10 comes after 1.9.
+// byVersion compares tags as versions: digits as numbers, the rest as text, so that
+// 1.10 comes after 1.9.
 func byVersion(a, b string) int {
 	for a != "" && b != "" {
 		var x, y string
@@ -379,7 +376,7 @@ func byVersion(a, b string) int {
 	return cmp.Compare(len(a), len(b))
 }
 
-// run cuts off the longest start of s that is of digits alone, or has none.
+// run splits s after its longest prefix of only digits or only non-digits.
 func run(s string) (start, rest string) {
 	digit := func(i int) bool { return s[i] >= '0' && s[i] <= '9' }
 	i := 1

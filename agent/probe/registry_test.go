@@ -38,14 +38,14 @@ func TestSentences(t *testing.T) {
 		blind  bool
 		want   string
 	}{
-		"found":             {answer{Found: true, Phase: manifest, Status: 200}, nil, false, "Passed | https://hub.test has the manifest and gives it without credentials"},
-		"found with login":  {answer{Found: true, Phase: manifest, Status: 200}, &cred, false, "Passed | https://hub.test has the manifest and gives it with secret pull (entry hub.test)"},
-		"given up":          {answer{}, nil, false, "Inconclusive | https://hub.test was not asked to the end"},
-		"wants credentials": {answer{Fault: registry.FaultUnauthorized, Phase: manifest, Status: 401}, nil, false, "Failed | Unauthorized | https://hub.test wants credentials (HTTP 401)"},
-		"refuses login":     {answer{Fault: registry.FaultUnauthorized, Phase: manifest, Status: 401}, &cred, false, "Failed | Unauthorized | https://hub.test refuses the login with secret pull (entry hub.test) (HTTP 401)"},
+		"found":                 {answer{Found: true, Phase: manifest, Status: 200}, nil, false, "Passed | https://hub.test has the manifest and gives it without credentials"},
+		"found with credential": {answer{Found: true, Phase: manifest, Status: 200}, &cred, false, "Passed | https://hub.test has the manifest and gives it with secret pull (entry hub.test)"},
+		"given up":              {answer{}, nil, false, "Inconclusive | https://hub.test was not asked to the end"},
+		"wants credentials":     {answer{Fault: registry.FaultUnauthorized, Phase: manifest, Status: 401}, nil, false, "Failed | Unauthorized | https://hub.test wants credentials (HTTP 401)"},
+		"rejects credential":    {answer{Fault: registry.FaultUnauthorized, Phase: manifest, Status: 401}, &cred, false, "Failed | Unauthorized | https://hub.test refuses the login with secret pull (entry hub.test) (HTTP 401)"},
 		"token server wants credentials": {answer{Fault: registry.FaultUnauthorized, Phase: token, Status: 401, TokenHost: "auth.test"}, nil, false,
 			"Failed | Unauthorized | token server auth.test wants credentials (HTTP 401)"},
-		"token server refuses login": {answer{Fault: registry.FaultUnauthorized, Phase: token, Status: 403, TokenHost: "auth.test"}, &cred, false,
+		"token server rejects credential": {answer{Fault: registry.FaultUnauthorized, Phase: token, Status: 403, TokenHost: "auth.test"}, &cred, false,
 			"Failed | Forbidden | token server auth.test forbids pulling team/app with secret pull (entry hub.test) (HTTP 403)"},
 		"scope": {answer{Fault: registry.FaultInsufficientScope, Phase: manifest, Status: 401, TokenHost: "auth.test"}, &cred, false,
 			"Failed | InsufficientScope | auth.test issues a token with secret pull (entry hub.test), but not for pulling team/app"},
@@ -219,15 +219,15 @@ func TestServed(t *testing.T) {
 		attempts []*keyring.Credential
 		want     bool
 	}{
-		"anonymous, no login":   {[]diagnosis.Evidence{dns, pass}, one, true},
-		"name only":             {[]diagnosis.Evidence{dns}, one, false},
-		"failed":                {[]diagnosis.Evidence{dns, fail}, one, false},
-		"with the login":        {[]diagnosis.Evidence{dns, with}, two, true},
-		"only without login":    {[]diagnosis.Evidence{dns, fail, pass}, two, false}, // the kubelet does not try that
-		"nothing was found out": {nil, two, false},
-		"not the content":       {[]diagnosis.Evidence{dns, with, bad}, two, false},
-		"not to the first":      {[]diagnosis.Evidence{dns, with, bad, next}, two, true},
-		"the second's content":  {[]diagnosis.Evidence{dns, with, bad, next, badNext}, two, false},
+		"anonymous, no credential":    {[]diagnosis.Evidence{dns, pass}, one, true},
+		"name only":                   {[]diagnosis.Evidence{dns}, one, false},
+		"failed":                      {[]diagnosis.Evidence{dns, fail}, one, false},
+		"with the credential":         {[]diagnosis.Evidence{dns, with}, two, true},
+		"only without the credential": {[]diagnosis.Evidence{dns, fail, pass}, two, false}, // the kubelet does not try that
+		"nothing was found out":       {nil, two, false},
+		"not the content":             {[]diagnosis.Evidence{dns, with, bad}, two, false},
+		"not to the first":            {[]diagnosis.Evidence{dns, with, bad, next}, two, true},
+		"the second's content":        {[]diagnosis.Evidence{dns, with, bad, next, badNext}, two, false},
 	} {
 		if got := served(tc.found, tc.attempts); got != tc.want {
 			t.Errorf("%s: %t, want %t", name, got, tc.want)

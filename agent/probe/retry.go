@@ -20,22 +20,22 @@ import (
 	"github.com/whypull/whypull/cri/scratchpull"
 )
 
-// RetryMode is how a pull is tried again.
+// RetryMode is the method of the pull retry.
 type RetryMode string
 
 // The modes. Auto is Isolated with containerd, else Replay.
 const (
 	RetryOff  RetryMode = "off"
 	RetryAuto RetryMode = ""
-	// RetryIsolated: containerd pulls into a namespace of whypull's own, where no
-	// pod finds the image; where it cannot, or the image is large, the registry slow,
-	// or the kubelet wants containerd's downloads, Replay.
+	// RetryIsolated: containerd pulls into a containerd namespace of whypull, where
+	// no pod can use the image. Replay if it cannot, the image is large, the registry
+	// is slow, or the kubelet is about to pull.
 	RetryIsolated RetryMode = "isolated"
-	// RetryReplay: what a pull asks for is asked for, and nothing is stored.
+	// RetryReplay: whypull sends the requests of a pull and stores nothing.
 	RetryReplay RetryMode = "replay"
 )
 
-// ParseRetryMode returns the mode that a flag's value names; empty is RetryAuto.
+// ParseRetryMode parses a flag's value; empty is RetryAuto.
 func ParseRetryMode(s string) (RetryMode, error) {
 	m := RetryMode(s)
 	if !slices.Contains([]RetryMode{RetryAuto, RetryOff, RetryIsolated, RetryReplay}, m) {
@@ -44,35 +44,34 @@ func ParseRetryMode(s string) (RetryMode, error) {
 	return m, nil
 }
 
-// IsolatedPuller pulls where no pod finds the image.
+// IsolatedPuller pulls an image so that no pod can use it.
 type IsolatedPuller interface {
 	Pull(ctx context.Context, r scratchpull.Request) (scratchpull.Result, error)
 }
 
-// Retry is how failed pulls are tried again. The zero value tries none.
+// Retry configures the pull retry. The zero value retries nothing.
 type Retry struct {
 	Mode     RetryMode
 	Isolated IsolatedPuller
-	// Waiting, if set, returns the containers of all pods that wait without a
-	// reason: the kubelet may be about to pull for them.
+	// Waiting, if set, returns all waiting containers for which the kubelet may be
+	// about to pull.
 	Waiting func() []diagnosis.Failure
-	// SlowAfter is how long a registry may take for an answer before it counts as
-	// slow, whose images are replayed then; 0: DefaultSlowAfter.
+	// SlowAfter is the response time from which a registry counts as slow, so that its
+	// images are replayed; 0: DefaultSlowAfter.
 	SlowAfter time.Duration
-	// Again is told of a pod whose pull was tried again meanwhile.
+	// Again is called when the retry of a pod's pull has finished.
 	Again func(podUID string)
 }
 
-// The times of retries: how long the result of one serves, doubled each time
-// that the next one shows the same; and how long one may take.
+// The result of a retry is reused for retryLife, doubled with each further retry up
+// to retryLongest. retryTime is the time limit of one.
 const (
 	retryLife    = 5 * time.Minute
 	retryLongest = 80 * time.Minute
 	retryTime    = 2 * time.Minute
 )
 
-// retries are the pulls tried again, one at a time, each for all that want the
-// same.
+// retries runs pull retries, one at a time, and caches their results.
 type retries struct {
 	now func() time.Time
 	one sync.Mutex // held while one runs
@@ -81,7 +80,7 @@ type retries struct {
 	all map[retryKey]*retryState
 }
 
-// retryKey is the image, with the credentials that the kubelet would try.
+// retryKey is the image and the credentials that the kubelet would try.
 type retryKey struct {
 	image string
 	creds [sha256.Size]byte
@@ -91,18 +90,18 @@ type retryState struct {
 	evidence []diagnosis.Evidence // nil while it runs
 	until    time.Time
 	life     time.Duration
-	waiting  []string // pods that have it examined again when it is done
+	waiting  []string // UIDs of pods to examine again when it is done
 }
 
 func newRetries() *retries { return &retries{now: time.Now, all: map[retryKey]*retryState{}} }
 
-// get returns the result of a retry; if there is none that serves, it begins one
-// and returns nil.
+// get returns the cached result of a retry. If there is none, it starts a retry and
+// returns nil.
 func (r *retries) get(key retryKey, uid string, run func() []diagnosis.Evidence, again func(uid string)) []diagnosis.Evidence {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := r.now()
-	for k, s := range r.all { // one whose life was not renewed
+	for k, s := range r.all { // expired and not renewed
 		if s.evidence != nil && now.After(s.until.Add(s.life)) {
 			delete(r.all, k)
 		}
@@ -139,7 +138,7 @@ func (r *retries) run(s *retryState, run func() []diagnosis.Evidence, again func
 	}
 }
 
-// forget drops the results; what runs goes on.
+// forget drops the results but not running retries.
 func (r *retries) forget() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -150,7 +149,7 @@ func (r *retries) forget() {
 	}
 }
 
-// pullRetry is a pull to be tried again.
+// pullRetry is one pull to retry.
 type pullRetry struct {
 	c         *Collector
 	f         diagnosis.Failure
@@ -161,8 +160,7 @@ type pullRetry struct {
 	creds     []*keyring.Credential // the kubelet's order; nil for none
 }
 
-// retried gives the evidence of the pull tried again, where that can add to what
-// is known.
+// retried returns the evidence of the pull retry, if it can add to the verdict.
 func (c *Collector) retried(ctx context.Context, f diagnosis.Failure, evidence []diagnosis.Evidence, creds []keyring.Credential) []diagnosis.Evidence {
 	if why := c.retryNeedless(f, evidence); why != "" {
 		return skipped(why, diagnosis.CheckPull)
@@ -178,7 +176,7 @@ func (c *Collector) retried(ctx context.Context, f diagnosis.Failure, evidence [
 	return found
 }
 
-// retryNeedless says why a pull is not tried again, or "".
+// retryNeedless returns why a pull is not retried; "" if it is.
 func (c *Collector) retryNeedless(f diagnosis.Failure, evidence []diagnosis.Evidence) diagnosis.Reason {
 	if c.Retry.Mode == RetryOff || c.Retry.Again == nil {
 		return diagnosis.ReasonRetryOff
@@ -192,7 +190,7 @@ func (c *Collector) retryNeedless(f diagnosis.Failure, evidence []diagnosis.Evid
 	return diagnosis.ReasonRetryNeedless
 }
 
-// retryOf is the pull that the kubelet would make.
+// retryOf returns the pull that the kubelet would make.
 func (c *Collector) retryOf(ctx context.Context, f diagnosis.Failure, creds []keyring.Credential) (pullRetry, bool) {
 	r := pullRetry{c: c, f: f, config: c.configs.load(ctx, c.options, c.Images)}
 	names, _ := fullNames(r.config, f)
@@ -220,7 +218,7 @@ func (r pullRetry) key() retryKey {
 	return retryKey{image: r.ref.String(), creds: sha256.Sum256(all)}
 }
 
-// run tries the pull again, with one credential after the other until one is good.
+// run retries the pull with one credential after another until one works.
 func (r pullRetry) run() []diagnosis.Evidence {
 	ctx, cancel := context.WithTimeout(context.Background(), retryTime)
 	defer cancel()
@@ -253,7 +251,7 @@ func (r pullRetry) try(ctx context.Context) []diagnosis.Evidence {
 	return out
 }
 
-// each tries the credentials in turn, until one is good or tells to stop.
+// each calls try with each credential until one works or try returns stop.
 func (r pullRetry) each(try func(*keyring.Credential) (e diagnosis.Evidence, stop bool)) []diagnosis.Evidence {
 	var out []diagnosis.Evidence
 	for _, l := range r.creds {
@@ -273,10 +271,9 @@ func (r pullRetry) each(try func(*keyring.Credential) (e diagnosis.Evidence, sto
 	return out
 }
 
-// isolated has containerd pull into a namespace of whypull's own. usable is
-// false where it cannot, or will not: for so large an image, for want of space, at
-// a registry that sends nothing, or while the kubelet pulls. Want of space is
-// said.
+// isolated has containerd pull into whypull's namespace. usable is false if it could
+// not: the image is too large, space is low, the registry sends nothing, or the
+// kubelet is about to pull. Low space gives evidence.
 func (r pullRetry) isolated(ctx context.Context, dir string, l *keyring.Credential) (e diagnosis.Evidence, usable bool) {
 	request := scratchpull.Request{Ref: r.ref.String(), HostsDir: dir, Yield: r.awaited()}
 	if l != nil {
@@ -287,7 +284,7 @@ func (r pullRetry) isolated(ctx context.Context, dir string, l *keyring.Credenti
 	switch {
 	case errors.As(err, &failed) && failed.Op == scratchpull.OpTransfer:
 		return failedAgain(failed.Text), true
-	case err != nil: // nothing was learnt
+	case err != nil: // no result
 		return e, false
 	case result.Stopped == scratchpull.StoppedLowSpace:
 		return withoutSpace(result), false
@@ -304,8 +301,8 @@ func (r pullRetry) isolated(ctx context.Context, dir string, l *keyring.Credenti
 	return e, true
 }
 
-// awaited returns what reports whether a pod waits for an image that the kubelet
-// has yet to have pulled. It asks the runtime once for each container.
+// awaited returns a function that reports whether a pod waits for a pull of the
+// kubelet. It asks the runtime once per container.
 func (r pullRetry) awaited() func(context.Context) bool {
 	if r.c.Retry.Waiting == nil {
 		return nil
@@ -323,8 +320,7 @@ func (r pullRetry) awaited() func(context.Context) bool {
 	}
 }
 
-// pulls reports whether the kubelet has the runtime pull for a container that it
-// starts, as far as is known.
+// pulls reports whether the kubelet will probably pull for a container.
 func (c *Collector) pulls(ctx context.Context, f diagnosis.Failure) bool {
 	switch {
 	case f.PullPolicy == "Never":
@@ -336,15 +332,15 @@ func (c *Collector) pulls(ctx context.Context, f diagnosis.Failure) bool {
 	return err != nil || !present
 }
 
-// withoutSpace: a pull into a namespace of whypull's own would leave too little
-// space to others.
+// withoutSpace returns the evidence that an isolated pull would leave too little
+// space.
 func withoutSpace(result scratchpull.Result) diagnosis.Evidence {
 	return diagnosis.Evidence{Check: diagnosis.CheckPull, Outcome: diagnosis.NotRun, Body: &diagnosis.PullFacts{
 		Room: &diagnosis.Room{Free: result.Free, Floor: result.Floor, Stopped: result.Stage != scratchpull.StageNone},
 	}}
 }
 
-// failedAgain is the runtime's own failure of the pull tried again.
+// failedAgain returns the evidence of a retry that failed in the runtime.
 func failedAgain(text string) diagnosis.Evidence {
 	read := message.Read("ErrImagePull", text)
 	e := diagnosis.Evidence{
@@ -357,8 +353,8 @@ func failedAgain(text string) diagnosis.Evidence {
 	return e
 }
 
-// replay asks the endpoints for what a pull asks for, up to the one that has the
-// image's name: the runtime asks no other for the name then.
+// replay sends the requests of a pull to the endpoints, up to the one that resolves the
+// image's name: the runtime then asks no other for it.
 func (r pullRetry) replay(ctx context.Context) []diagnosis.Evidence {
 	var out []diagnosis.Evidence
 	v := visit{c: r.c, f: r.f, text: messageEvidence(r.f), config: r.config, ref: r.ref, all: r.all}
@@ -366,7 +362,7 @@ func (r pullRetry) replay(ctx context.Context) []diagnosis.Evidence {
 		ends := false
 		found := r.each(func(c *keyring.Credential) (diagnosis.Evidence, bool) {
 			t, from := r.transfer(ctx, v, endpoint, c)
-			for _, p := range t.Pieces { // a large one may take as long as it does at a MiB a second
+			for _, p := range t.Pieces { // a large blob may take one second per MiB
 				r.c.took(endpoint, p.Took-time.Duration(p.Received)*time.Second/(1<<20))
 			}
 			e, answer := contentEvidence(t.Answer, c)
@@ -387,9 +383,9 @@ func (r pullRetry) replay(ctx context.Context) []diagnosis.Evidence {
 	return out
 }
 
-// transfer replays the transfer of the image whose name an endpoint has, from all
-// endpoints that the runtime would ask for the content, and returns the one that
-// the result is about.
+// transfer replays the download of an image whose name endpoint e resolves, from all
+// endpoints that the runtime would ask for the content, and returns the endpoint that the
+// result is about.
 func (r pullRetry) transfer(ctx context.Context, v visit, e registry.Endpoint, c *keyring.Credential) (registry.Transfer, registry.Endpoint) {
 	ref, want := e.Reference(r.ref), v.inspection()
 	if !e.Settings.Pings && len(r.all) > 1 {
@@ -404,7 +400,7 @@ func (r pullRetry) transfer(ctx context.Context, v visit, e registry.Endpoint, c
 	return t, at(e, want.Sources, t.Source)
 }
 
-// replayCause is what a replay shows by itself.
+// replayCause returns the cause that a fault of a replay shows alone.
 func replayCause(fault registry.Fault, l *keyring.Credential) diagnosis.Cause {
 	if fault == registry.FaultUnauthorized && l != nil {
 		return diagnosis.CredentialsRejected

@@ -40,7 +40,7 @@ func retrying(t *testing.T, mode RetryMode, fault string) (n *node, f diagnosis.
 	return n, c.failing(of), done
 }
 
-// isolatedIn gives the node a containerd that pulls as told.
+// isolatedIn sets an isolated puller that calls pull.
 func isolatedIn(t *testing.T, n *node, version string, pull func(context.Context, *scratchpulltest.Transfer) error) *scratchpulltest.Containerd {
 	t.Helper()
 	return isolatedFor(t, n, version, long, pull)
@@ -122,7 +122,7 @@ func TestRetryIsolated(t *testing.T) {
 	}
 }
 
-// With several credentials each is tried, in the kubelet's order, until one is good.
+// Several credentials are tried in the kubelet's order until one works.
 func TestRetryCredentialByCredential(t *testing.T) {
 	t.Parallel()
 	n, f, done := retrying(t, RetryIsolated, "basic-anonymous")
@@ -160,7 +160,7 @@ func TestRetryCredentialByCredential(t *testing.T) {
 	}
 }
 
-// What containerd will not do, or not for so large an image, is replayed.
+// If containerd cannot pull, or the image is too large, the pull is replayed.
 func TestRetryFallsBack(t *testing.T) {
 	t.Parallel()
 	large := func(_ context.Context, tr *scratchpulltest.Transfer) error {
@@ -195,7 +195,7 @@ func TestRetryFallsBack(t *testing.T) {
 	}
 }
 
-// A pull that is not tried again for want of space says so, and is replayed.
+// If an isolated pull has too little space, there is evidence of it, and the pull is replayed.
 func TestRetryWithoutSpace(t *testing.T) {
 	t.Parallel()
 	n, f, done := retrying(t, RetryAuto, "works")
@@ -310,7 +310,7 @@ func TestRetryGivesWay(t *testing.T) {
 	}
 }
 
-// A registry that sent nothing once is not pulled from again for a while.
+// After a registry has sent nothing, images are not pulled from it for some time.
 func TestRetryRemembersASlowRegistry(t *testing.T) {
 	t.Parallel()
 	n, f, done := retrying(t, RetryAuto, "works")
@@ -421,7 +421,7 @@ func TestRetriesAreShared(t *testing.T) {
 	}
 	end <- struct{}{}
 	if both := []string{<-done, <-done}; !slices.Contains(both, "one") || !slices.Contains(both, "two") {
-		t.Errorf("told %q", both)
+		t.Errorf("got %q", both)
 	}
 	for life := retryLife; life <= 2*retryLongest; life *= 2 {
 		c.advance(min(life, retryLongest) - time.Second)
@@ -446,7 +446,7 @@ func TestRetriesAreShared(t *testing.T) {
 	<-done
 }
 
-// Where no pull is tried again, the evidence says why.
+// If there is no retry, the evidence says why.
 func TestRetryNeedless(t *testing.T) {
 	t.Parallel()
 	n, f, _ := retrying(t, RetryOff, "works")
@@ -473,7 +473,7 @@ func TestParseRetryMode(t *testing.T) {
 	}
 }
 
-// credentialsOf are the credentials that the kubelet would try for a failure.
+// credentialsOf returns the credentials that the kubelet would try for a failure.
 func credentialsOf(t *testing.T, n *node, f diagnosis.Failure) []keyring.Credential {
 	t.Helper()
 	_, creds := n.collector.checkCredentials(t.Context(), f)

@@ -8,8 +8,8 @@ import (
 	"github.com/whypull/whypull/cri/nodeconfig"
 )
 
-// refusedConfig is about a configuration without endpoints: one with which the
-// runtime refuses the pull, or one that whypull itself cannot work with.
+// refusedConfig returns the evidence about a configuration without endpoints: one
+// with which the runtime refuses the pull, or that whypull cannot use.
 func refusedConfig(err error) []diagnosis.Evidence {
 	out := skipped(diagnosis.ReasonNoEndpointNamed, diagnosis.CheckNodeDNS)
 	refused, ok := errors.AsType[*nodeconfig.ConfigError](err)
@@ -27,19 +27,19 @@ func refusedConfig(err error) []diagnosis.Evidence {
 	return append(out, e)
 }
 
-// What is wrong with a configuration, in the words of a report.
+// Problems of the node's configuration, as in a report.
 //
 //nolint:gochecknoglobals // never written
 var (
-	// flaws are those over which the runtime refuses the pull.
+	// flaws are problems with which the runtime refuses the pull.
 	flaws = map[nodeconfig.NoticeKind]diagnosis.ConfigProblem{
 		nodeconfig.NoticeCertificatesUnusable: diagnosis.ConfigCertificatesUnusable,
 		nodeconfig.NoticeLocationInvalid:      diagnosis.ConfigLocationInvalid,
 		nodeconfig.NoticeMirrorInvalid:        diagnosis.ConfigEndpointInvalid,
 		nodeconfig.NoticeBlocked:              diagnosis.ConfigBlocked,
 	}
-	// withoutEffect are those of what somebody has configured and the runtime does
-	// not do; those of a hosts.toml without effect depend on the reason.
+	// withoutEffect are settings that the runtime ignores; for an ignored hosts.toml
+	// see also misplaced.
 	withoutEffect = map[nodeconfig.NoticeKind]diagnosis.ConfigProblem{
 		nodeconfig.NoticeConfigUnreadable:      diagnosis.ConfigUnreadable,
 		nodeconfig.NoticeHostsFileInvalid:      diagnosis.ConfigHostsUnreadable,
@@ -58,7 +58,7 @@ var (
 		nodeconfig.ReasonNoHostTable:     diagnosis.ConfigIgnoredWithoutTable,
 		nodeconfig.ReasonNoCapableHost:   diagnosis.ConfigNoCapableHost,
 	}
-	// hidden are those of what the runtime may see and whypull does not.
+	// hidden are settings that the runtime may see and whypull cannot.
 	hidden = map[nodeconfig.NoticeKind]diagnosis.ConfigProblem{
 		nodeconfig.NoticeFileHidden:             diagnosis.ConfigHidden,
 		nodeconfig.NoticeNodeCredentialUnusable: diagnosis.ConfigCredentialUnusable,
@@ -66,9 +66,9 @@ var (
 	}
 )
 
-// configEvidence is what is odd about the node's registry configuration: what has
-// no effect, as a fault that may explain a failure, and what whypull cannot see,
-// as a reserve.
+// configEvidence returns the evidence about the node's registry configuration:
+// settings without effect, as a fault that may explain a failure, and settings that
+// whypull cannot see.
 func configEvidence(notices []nodeconfig.Notice) []diagnosis.Evidence {
 	var out []diagnosis.Evidence
 	for _, n := range notices {
@@ -84,7 +84,7 @@ func configEvidence(notices []nodeconfig.Notice) []diagnosis.Evidence {
 	return out
 }
 
-// ineffective returns what has no effect, "" for any other notice.
+// ineffective returns the problem of a setting without effect; "" for other notices.
 func ineffective(n nodeconfig.Notice) diagnosis.ConfigProblem {
 	switch {
 	case n.Kind == nodeconfig.NoticeHostsFileInvalid && n.Reason == nodeconfig.ReasonNoHostTable:

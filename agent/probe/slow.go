@@ -10,32 +10,30 @@ import (
 )
 
 const (
-	// DefaultSlowAfter is how long a registry may take for one step of a
-	// conversation, or for the few bytes of a blob that a replay asks for, before it
-	// counts as slow.
+	// DefaultSlowAfter is the duration of one phase of a request, or of a replay's
+	// small blob read, from which a registry counts as slow.
 	DefaultSlowAfter = time.Second
-	// slowFor is how long it counts as slow then.
+	// slowFor is how long it counts as slow.
 	slowFor = time.Hour
-	// maxSlow bounds the registries that are remembered. Without room for one more
-	// all count as slow.
+	// maxSlow is the maximum number of slow registries. When it is reached, all
+	// registries count as slow.
 	maxSlow = 1000
 )
 
-// took notes how long an endpoint needed for something that a fast one does at
-// once.
+// took records how long an endpoint took for something that a fast one does at once.
 func (c *Collector) took(e registry.Endpoint, d time.Duration) {
 	if d >= cmp.Or(c.Retry.SlowAfter, DefaultSlowAfter) {
 		c.slow.add(e, c.now())
 	}
 }
 
-// slowness remembers which registries were slow. The zero value is ready.
+// slowness records which registries are slow. The zero value is ready to use.
 type slowness struct {
 	mu    sync.Mutex
 	until map[string]time.Time // by the endpoint's host
 }
 
-// add notes that an endpoint is slow.
+// add records that an endpoint is slow.
 func (s *slowness) add(e registry.Endpoint, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -48,7 +46,7 @@ func (s *slowness) add(e registry.Endpoint, now time.Time) {
 	}
 }
 
-// any reports whether one of the endpoints was slow lately.
+// any reports whether one of the endpoints counts as slow.
 func (s *slowness) any(endpoints []registry.Endpoint, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -9,8 +9,7 @@ import (
 	"github.com/whypull/whypull/cri/registry"
 )
 
-// registryFaults has the fault of a report for each fault of a conversation
-// with a registry.
+// registryFaults maps the faults of package registry to those of a report.
 //
 //nolint:gochecknoglobals // never written
 var registryFaults = map[registry.Fault]diagnosis.Fault{
@@ -44,8 +43,7 @@ var registryFaults = map[registry.Fault]diagnosis.Fault{
 	registry.FaultContentMissing:      diagnosis.FaultContentMissing,
 }
 
-// registryPhases has the phase of a report for each phase of a conversation
-// with a registry.
+// registryPhases maps the phases of package registry to those of a report.
 //
 //nolint:gochecknoglobals // never written
 var registryPhases = map[registry.Phase]diagnosis.Phase{
@@ -58,8 +56,8 @@ var registryPhases = map[registry.Phase]diagnosis.Phase{
 	registry.PhaseBlob:     diagnosis.PhaseBlob,
 }
 
-// reportFault returns the fault of a report for a fault of a conversation; ""
-// for "". What has no row is an answer that nobody expects.
+// reportFault returns the fault of a report for a fault of package registry; "" for
+// "" and FaultUnexpectedAnswer for unknown ones.
 func reportFault(f registry.Fault) diagnosis.Fault {
 	if f == "" {
 		return ""
@@ -67,8 +65,8 @@ func reportFault(f registry.Fault) diagnosis.Fault {
 	return cmp.Or(registryFaults[f], diagnosis.FaultUnexpectedAnswer)
 }
 
-// reserve returns what we refused to do in a conversation, though the runtime may
-// do it.
+// reserve returns what whypull refused to do with a registry although the runtime
+// may do it.
 func reserve(err error) diagnosis.Reserve {
 	switch {
 	case errors.Is(err, registry.ErrRealmInsecure):
@@ -83,7 +81,7 @@ func reserve(err error) diagnosis.Reserve {
 	return ""
 }
 
-// timings returns how long each phase of a conversation took; nil for nil.
+// timings returns the durations by the phases of a report; nil for nil.
 func timings(took map[registry.Phase]time.Duration) map[diagnosis.Phase]time.Duration {
 	if took == nil {
 		return nil
