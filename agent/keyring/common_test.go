@@ -22,24 +22,24 @@ func basic(username, password string) string { return encode(username + ":" + pa
 
 func encode(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
 
-// dataOf is the data of a secret with one key.
+// dataOf returns the data of a secret with one key.
 func dataOf(key string, content []byte) credential.Redacted[map[string][]byte] {
 	return credential.Redact(map[string][]byte{key: content})
 }
 
-// configJSON is a pull secret of the current type with this content.
+// configJSON returns a pull secret of the current type with this content.
 func configJSON(name, content string) Secret {
 	return Secret{Namespace: "default", Name: name, Type: TypeDockerConfigJSON,
 		Data: dataOf(DataDockerConfigJSON, []byte(content))}
 }
 
-// legacy is a pull secret of the older type with this content.
+// legacy returns a pull secret of the older type with this content.
 func legacy(name, content string) Secret {
 	return Secret{Namespace: "default", Name: name, Type: TypeDockercfg,
 		Data: dataOf(DataDockercfg, []byte(content))}
 }
 
-// withKeys is a good pull secret for these registry keys. The user of each
+// withKeys returns a valid pull secret for these registry keys. The user of each
 // entry is its key, the password the test's.
 func withKeys(name string, keys ...string) Secret {
 	var entries []string
@@ -67,7 +67,7 @@ func places(l Lookup) string {
 	return strings.Join(out, "; ")
 }
 
-// imageOf is an image as the watch on pods parses it.
+// imageOf returns an image as package podwatch parses it.
 func imageOf(written string) diagnosis.Image {
 	image, _ := podwatch.ParseImage(written)
 	return image

@@ -11,20 +11,20 @@ import (
 	"time"
 )
 
-// Problem is what keeps the kubelet from taking credentials from a secret.
+// Problem is the reason why the kubelet takes no credentials from a secret.
 type Problem string
 
-// The problems. Malformed breaks the lookup of the whole pod; for all others
-// the kubelet goes on without a word.
+// The problems. With Malformed the kubelet finds no credentials for the whole pod;
+// with the others it silently goes on.
 const (
-	WrongType   Problem = "WrongType"   // neither of the two types of pull secrets
-	MissingData Problem = "MissingData" // the data key of its type is missing
-	EmptyData   Problem = "EmptyData"   // the data key of its type is there and empty
-	Malformed   Problem = "Malformed"   // does not decode
-	WrongShape  Problem = "WrongShape"  // decodes, but has the shape of the other type
-	NoEntries   Problem = "NoEntries"   // decodes, and names no registry
-	OnlyTokens  Problem = "OnlyTokens"  // tokens without user and password: the kubelet sends empty credentials
-	EmptyLogins Problem = "EmptyLogins" // no entry has a user or a password: the kubelet sends empty credentials
+	WrongType        Problem = "WrongType"        // neither of the two types of pull secrets
+	MissingData      Problem = "MissingData"      // the data key of its type is missing
+	EmptyData        Problem = "EmptyData"        // the data key of its type is empty
+	Malformed        Problem = "Malformed"        // does not decode
+	WrongShape       Problem = "WrongShape"       // decodes but has the format of the other type
+	NoEntries        Problem = "NoEntries"        // decodes but names no registry
+	OnlyTokens       Problem = "OnlyTokens"       // tokens without user and password: the kubelet sends empty credentials
+	EmptyCredentials Problem = "EmptyCredentials" // no entry has a user or a password: the kubelet sends empty credentials
 )
 
 // content is what the kubelet reads from one secret.
@@ -38,7 +38,7 @@ type content struct {
 	entries []entry // sorted by key
 }
 
-// read decodes a secret the way secretsToTrackedDockerConfigs does.
+// read decodes a secret as secretsToTrackedDockerConfigs does.
 func read(s Secret) content {
 	c := content{name: s.Name, uid: s.UID, changed: s.Changed}
 	dataKey := s.dataKey()
@@ -56,7 +56,7 @@ func (c *content) fill(dataKey string, data []byte) {
 	c.problem, c.reason = d.verdict()
 }
 
-// unread says why the kubelet passes a secret over.
+// unread returns why the kubelet ignores a secret.
 func unread(s Secret, dataKey string) (Problem, string) {
 	if dataKey == "" {
 		return WrongType, fmt.Sprintf("its type is %s, not %q; the kubelet ignores it", quote(s.Type), TypeDockerConfigJSON)
@@ -69,21 +69,21 @@ func unread(s Secret, dataKey string) (Problem, string) {
 		other, otherType = DataDockerConfigJSON, TypeDockerConfigJSON
 	}
 	if s.has(other) {
-		return MissingData, fmt.Sprintf("it has %q, which goes with the type %q, and no %q; the kubelet ignores it",
+		return MissingData, fmt.Sprintf("it has %q, which belongs to the type %q, and no %q; the kubelet ignores it",
 			other, otherType, dataKey)
 	}
 	return MissingData, fmt.Sprintf("it has no %q; the kubelet ignores it", dataKey)
 }
 
-// decoded is the content of a data key. fault says what makes the kubelet
-// refuse it.
+// decoded is the content of a data key. fault is why the kubelet rejects it; empty
+// if it does not.
 type decoded struct {
 	auths auths
 	shape shape
 	fault string
 }
 
-// shape tells from which mould a content is, to explain one without entries.
+// shape describes the format of a content, to explain one without entries.
 type shape struct {
 	dataKey      string
 	hasAuths     bool // a dockerconfigjson's outer level
@@ -110,17 +110,16 @@ type outer struct {
 	HTTPHeaders headers `json:"HttpHeaders"`
 }
 
-// faults are sentences on what makes the kubelet refuse a secret, noted
-// instead of ending the decoding, so that one can tell which entry it was and
-// what the others are. Both are in the order of the document.
+// faults collects the sentences on why the kubelet rejects a secret. Decoding goes on
+// after a fault, so that the other entries are known. Both are in document order.
 type faults struct {
-	entries []string // of a single entry
-	levels  []string // of what the entries stand in
+	entries []string // of single entries
+	levels  []string // of the levels above the entries
 }
 
-// first is the sentence that agrees with the kubelet's error: broken JSON is
-// found before anything else; a faulty entry ends the decoding, while a wrong
-// type outside of one is only remembered until the end.
+// first returns the sentence that corresponds to the kubelet's error: invalid JSON
+// comes first, then a faulty entry, which ends the kubelet's decoding, then a wrong
+// type outside of entries.
 func (f faults) first(err error, data []byte) string {
 	var syntax *json.SyntaxError
 	switch {
@@ -139,11 +138,11 @@ func (f faults) first(err error, data []byte) string {
 	}
 }
 
-// headers stands for a map of strings that the kubelet decodes and makes no
-// use of: it refuses a secret in which it is something else.
+// headers is a map of strings that the kubelet decodes but does not use: it rejects
+// a secret in which it has another type.
 type headers struct{ faults *faults }
 
-// UnmarshalJSON notes a wrong type. It returns no error.
+// UnmarshalJSON records a wrong type. It returns no error.
 func (h *headers) UnmarshalJSON(data []byte) error {
 	var fields map[string]string
 	if json.Unmarshal(data, &fields) != nil {
@@ -165,13 +164,13 @@ func (d decoded) verdict() (Problem, string) {
 	case d.auths.some(entry.hasToken):
 		return OnlyTokens, `no entry has a user and password, only an "identitytoken" or "registrytoken", which the kubelet does not read`
 	case d.shape.stores:
-		return EmptyLogins, `no entry has a user and password: they are in a credential store ("credsStore", "credHelpers"), which the kubelet does not ask`
+		return EmptyCredentials, `no entry has a user and password: they are in a credential store ("credsStore", "credHelpers"), which the kubelet does not use`
 	default:
-		return EmptyLogins, "no entry has a user and password"
+		return EmptyCredentials, "no entry has a user and password"
 	}
 }
 
-// shapeOf looks at the top level only. What does not decode has no shape.
+// shapeOf returns the shape of the top level; none if data does not decode.
 func shapeOf(dataKey string, data []byte) shape {
 	var top map[string]json.RawMessage
 	if json.Unmarshal(data, &top) != nil {
@@ -196,8 +195,8 @@ func holdsCredential(value json.RawMessage) bool {
 	return json.Unmarshal(value, &e) == nil && len(e.Auth)+len(e.Username)+len(e.Password) > 0
 }
 
-// mistaken tells that a secret of one type has the content of the other: the
-// kubelet then finds nothing, or an entry for a registry called "auths".
+// mistaken reports whether a secret of one type has the content of the other: the
+// kubelet then finds nothing, or an entry for a registry named "auths".
 func (s shape) mistaken(a auths) bool {
 	if s.dataKey == DataDockercfg {
 		return s.hasAuths && a.all(entry.empty)
@@ -207,17 +206,17 @@ func (s shape) mistaken(a auths) bool {
 
 func (s shape) mistake() string {
 	if s.dataKey == DataDockercfg {
-		return fmt.Sprintf(`its %q has an "auths" level, which goes with the type %q; the kubelet finds no login in it`,
+		return fmt.Sprintf(`its %q has an "auths" level, which belongs to the type %q; the kubelet finds no credentials in it`,
 			DataDockercfg, TypeDockerConfigJSON)
 	}
-	return fmt.Sprintf(`its %q has the registries at the top and not under "auths"; the kubelet finds no login in it`,
+	return fmt.Sprintf(`its %q has the registries at the top and not under "auths"; the kubelet finds no credentials in it`,
 		DataDockerConfigJSON)
 }
 
 func (s shape) emptiness() string {
 	switch {
 	case s.stores:
-		return `it names a credential store ("credsStore", "credHelpers") and no login; the kubelet does not ask credential stores`
+		return `it has no credentials, only a credential store ("credsStore", "credHelpers"), which the kubelet does not use`
 	case s.dataKey == DataDockerConfigJSON && !s.hasAuths:
 		return `it has no "auths"`
 	default:
@@ -225,16 +224,15 @@ func (s shape) emptiness() string {
 	}
 }
 
-// auths is the map from registry key to entry to which the kubelet's
-// DockerConfig decodes.
+// auths is the map from registry keys to entries, the kubelet's DockerConfig.
 type auths struct {
 	entries map[string]entry
 	faults  *faults
 }
 
-// UnmarshalJSON is called once per "auths" in the document. A second one adds
-// to the first and null removes all, as with the map of the kubelet. It
-// returns no error but that of broken JSON, which cannot happen here.
+// UnmarshalJSON is called once per "auths" in the document. As in the kubelet, a
+// second one adds to the first and null removes all. It returns an error only for
+// invalid JSON, which cannot happen here.
 func (a *auths) UnmarshalJSON(data []byte) error {
 	switch kind := kindOf(data); kind {
 	case "null":
@@ -270,7 +268,7 @@ func (a *auths) add(d *json.Decoder) error {
 	return nil
 }
 
-// set keeps the last of several entries with one key, but the fault of any.
+// set keeps the last of several entries with the same key, but the faults of all.
 func (a *auths) set(key string, value json.RawMessage) {
 	e := newEntry(key, value)
 	a.entries[key] = e
@@ -306,7 +304,7 @@ func notJSON(err *json.SyntaxError, data []byte) string {
 	inner, bad := base64.StdEncoding.DecodeString(strings.TrimSpace(string(data)))
 	switch {
 	case bad == nil && json.Valid(inner):
-		hint = ": it is base64-encoded once too often"
+		hint = ": it is base64-encoded twice"
 	case bytes.HasPrefix(data, []byte("\xef\xbb\xbf")):
 		hint = ": it begins with a byte order mark"
 	}
@@ -348,13 +346,13 @@ func kindOf(data []byte) string {
 	}
 }
 
-// article puts a or an in front of the name of a JSON type.
+// article returns the name of a JSON type with its article.
 func article(kind string) string {
 	switch kind {
 	case "array", "object":
 		return "an " + kind
 	case "bool":
-		return "true or false"
+		return "a boolean"
 	default:
 		return "a " + kind
 	}

@@ -8,26 +8,26 @@ import (
 	"strings"
 )
 
-// Doubt is what looks wrong about a credential that the kubelet takes as it is.
+// Doubt is what looks wrong about a credential that the kubelet accepts.
 type Doubt string
 
 // The doubts.
 const (
-	TokenOnly    Doubt = "TokenOnly"    // a token that the kubelet does not read, no user and password
-	NoLogin      Doubt = "NoLogin"      // neither user nor password
-	NoUser       Doubt = "NoUser"       // a password without a user
-	NoPassword   Doubt = "NoPassword"   // a user without a password
-	LineBreak    Doubt = "LineBreak"    // user or password begins or ends with a blank or line break
-	AuthWins     Doubt = "AuthWins"     // "auth" says something else than "username" and "password"
-	HubLoginLeak Doubt = "HubLoginLeak" // Docker Hub's credential goes to a registry that is not Docker Hub
+	TokenOnly         Doubt = "TokenOnly"         // a token that the kubelet does not read, no user and password
+	NoCredential      Doubt = "NoCredential"      // neither user nor password
+	NoUser            Doubt = "NoUser"            // a password without a user
+	NoPassword        Doubt = "NoPassword"        // a user without a password
+	LineBreak         Doubt = "LineBreak"         // user or password begins or ends with a blank or line break
+	AuthWins          Doubt = "AuthWins"          // "auth" differs from "username" and "password"
+	HubCredentialLeak Doubt = "HubCredentialLeak" // Docker Hub's credential goes to a registry that is not Docker Hub
 )
 
-// entry is one credential of a secret with the registry key it stands under.
+// entry is one credential of a secret with its registry key.
 type entry struct {
-	key       string // as written: may hold a credential in front of an "@"
+	key       string // as written: may have a credential before an "@"
 	effective string // as the kubelet indexes it
 	address   bool   // the key parses
-	fault     string // why it breaks the secret; empty if it does not
+	fault     string // why the kubelet rejects the secret because of it; empty if it does not
 	token     bool
 	overruled bool
 	username  string
@@ -35,7 +35,7 @@ type entry struct {
 	email     string // goes into the kubelet's hash of the credential
 }
 
-// usable tells that the kubelet has the entry in its index
+// usable reports whether the kubelet has the entry in its index
 // (BasicDockerKeyring.Add drops those whose key does not parse).
 func (e entry) usable() bool { return e.address && e.fault == "" }
 
@@ -71,8 +71,8 @@ func (e *entry) decode(value json.RawMessage) string {
 	return e.decodeAuth(f.Auth)
 }
 
-// decodeAuth follows decodeDockerConfigFieldAuth: "auth" overrules the other
-// fields, and whether it is padded is decided on its last character.
+// decodeAuth follows decodeDockerConfigFieldAuth: "auth" overrides the other fields,
+// and the last character decides whether it is padded.
 func (e *entry) decodeAuth(auth string) string {
 	encoding := base64.RawStdEncoding
 	if strings.HasSuffix(strings.TrimSpace(auth), "=") {
@@ -91,11 +91,11 @@ func (e *entry) decodeAuth(auth string) string {
 	return ""
 }
 
-// where names the entry in a sentence.
+// where returns the entry's name in sentences.
 func (e entry) where() string { return "the entry for " + quote(safeKey(e.key)) }
 
-// notBase64 says what an "auth" field probably is instead. The offset is that
-// of the kubelet's "illegal base64 data at input byte".
+// notBase64 returns what an "auth" field probably is instead. The offset is that in
+// the kubelet's "illegal base64 data at input byte".
 func notBase64(auth string, err error) string {
 	hint := ""
 	switch {
@@ -117,12 +117,12 @@ func notBase64(auth string, err error) string {
 func notPair(plain []byte) string {
 	inner, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(plain)))
 	if err == nil && strings.Contains(string(inner), ":") {
-		return ": it is encoded once too often"
+		return ": it is base64-encoded twice"
 	}
-	return ": there is no colon in it"
+	return ": it has no colon"
 }
 
-// doubt is what looks wrong about the credential.
+// doubt returns what looks wrong about the credential.
 func (e entry) doubt() Doubt {
 	switch {
 	case e.fault != "":
@@ -130,7 +130,7 @@ func (e entry) doubt() Doubt {
 	case e.empty() && e.token:
 		return TokenOnly
 	case e.empty():
-		return NoLogin
+		return NoCredential
 	case e.username == "":
 		return NoUser
 	case e.password == "":
@@ -146,24 +146,24 @@ func (e entry) doubt() Doubt {
 
 func padded(s string) bool { return strings.TrimSpace(s) != s }
 
-// doubtText is the sentence on a doubt.
+// doubtText returns the sentence on a doubt.
 func doubtText(d Doubt, e entry) string {
 	where := e.where()
 	switch d {
 	case TokenOnly:
-		return where + " has only a token, which the kubelet does not read: it sends an empty login"
-	case NoLogin:
-		return where + " has neither user nor password: the kubelet sends an empty login"
+		return where + " has only a token, which the kubelet does not read: it sends empty credentials"
+	case NoCredential:
+		return where + " has neither user nor password: the kubelet sends empty credentials"
 	case NoUser:
 		return where + " has a password and no user"
 	case NoPassword:
 		return where + " has a user and no password"
 	case LineBreak:
-		return where + " has a user or password that begins or ends with a blank or line break, which the kubelet sends along"
+		return where + " has a user or password that begins or ends with a blank or line break, which the kubelet sends too"
 	case AuthWins:
 		return where + ` has an "auth" that differs from its "username" and "password"; the kubelet uses "auth"`
-	case HubLoginLeak:
-		return where + " is Docker Hub's; the kubelet uses it here too, because the image's host has neither dot nor port"
+	case HubCredentialLeak:
+		return where + " is for Docker Hub; the kubelet uses it here too, because the image's host has no dot and no port"
 	default:
 		return ""
 	}

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// TestImageName: ParseImageName, as makeLookupPullCredentialsFunc calls it.
+// TestImageName compares with ParseImageName, as makeLookupPullCredentialsFunc calls it.
 func TestImageName(t *testing.T) {
 	digest := "@sha256:" + strings.Repeat("a1", 32)
 	for _, tt := range []struct{ image, name, host string }{
@@ -45,8 +45,8 @@ func TestImageDoesNotParse(t *testing.T) {
 	}
 }
 
-// TestContent: what DockerConfigEntry.UnmarshalJSON and its callers take and
-// refuse. The credential is written user/password, several in order.
+// TestContent checks what DockerConfigEntry.UnmarshalJSON and its callers accept and
+// reject. Credentials are written as user/password, in order.
 func TestContent(t *testing.T) {
 	good := basic("u", "p:q") // the password has a colon in it
 	const broken = "BROKEN"
@@ -120,7 +120,7 @@ func revealed(l Lookup) string {
 	return strings.Join(out, "; ")
 }
 
-// TestDockercfg: the older type has the entries at the top.
+// TestDockercfg checks that the older type has the entries at the top level.
 func TestDockercfg(t *testing.T) {
 	for _, tt := range []struct{ content, want string }{
 		{`{"r.io":{"auth":"dTpw"}}`, "u/p"},
@@ -136,8 +136,8 @@ func TestDockercfg(t *testing.T) {
 	}
 }
 
-// TestProblem: secretsToTrackedDockerConfigs passes a secret over without a
-// word unless its type and data key belong together.
+// TestProblem checks that, like secretsToTrackedDockerConfigs, a secret is ignored
+// unless its type and data key belong together.
 func TestProblem(t *testing.T) {
 	entry := []byte(`{"auths":{"r.io":{"auth":"dTpw"}}}`)
 	of := func(typ, dataKey string, content []byte) Secret {
@@ -163,7 +163,7 @@ func TestProblem(t *testing.T) {
 		{"no entries", configJSON("s", `{"auths":{}}`), NoEntries, 0},
 		{"credential store", configJSON("s", `{"credHelpers":{"r.io":"ecr-login"}}`), NoEntries, 0},
 		{"token", configJSON("s", `{"auths":{"r.io":{"identitytoken":"t"}}}`), OnlyTokens, 1},
-		{"empty credential", configJSON("s", `{"auths":{"r.io":{}},"credsStore":"desktop"}`), EmptyLogins, 1},
+		{"empty credential", configJSON("s", `{"auths":{"r.io":{}},"credsStore":"desktop"}`), EmptyCredentials, 1},
 		{"one of two is empty", configJSON("s", `{"auths":{"r.io":{},"x":{"auth":"dTpw"}}}`), "", 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -186,8 +186,8 @@ func TestEmptyCredential(t *testing.T) {
 	}
 }
 
-// TestBroken: MakeDockerKeyring gives up at the first malformed secret, before
-// the others and before the node's own credentials.
+// TestBroken checks that, like MakeDockerKeyring, the lookup ends at the first
+// malformed secret, without the other secrets and the node's credentials.
 func TestBroken(t *testing.T) {
 	l := find(t, "r.io/a",
 		withKeys("good", "r.io"), configJSON("bad", `{"auths":{"x":{"auth":"%"}}}`), configJSON("worse", `[`))
@@ -206,8 +206,8 @@ func TestBroken(t *testing.T) {
 	}
 }
 
-// TestOrder: reverse-sorted keys, for one key the order of the secrets, no
-// duplicates removed.
+// TestOrder checks the order: keys reverse-sorted, for one key the order of the
+// secrets, with duplicates.
 func TestOrder(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
@@ -261,13 +261,13 @@ func TestHubFallback(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", tt.image, got, tt.want)
 		}
 	}
-	if got := find(t, "localhost/app", hubSecret).Secrets[0].Entries[0].Doubt; got != HubLoginLeak {
+	if got := find(t, "localhost/app", hubSecret).Secrets[0].Entries[0].Doubt; got != HubCredentialLeak {
 		t.Errorf("got %q for Docker Hub's credential on localhost", got)
 	}
 }
 
-// TestManyEntries: a secret with thousands of keys neither hides a match nor
-// fills the state.
+// TestManyEntries checks that a secret with thousands of keys has a bounded state and
+// that no match is lost.
 func TestManyEntries(t *testing.T) {
 	keys := []string{"hub.example.com", "zzz.example.com"}
 	for i := range 5000 {
@@ -279,8 +279,8 @@ func TestManyEntries(t *testing.T) {
 	}
 }
 
-// TestInputIsNotChanged: the caller's secrets are only read, and the order of
-// a map has no influence.
+// TestInputIsNotChanged checks that the caller's secrets are not changed and that map
+// order has no influence.
 func TestInputIsNotChanged(t *testing.T) {
 	secrets := []Secret{withKeys("a", "h.io", "https://h.io", "*.io", "http://h.io/v2/"), withKeys("b", "h.io/team", "x")}
 	before := string(secrets[0].Data.Reveal()[DataDockerConfigJSON])

@@ -7,9 +7,9 @@ import (
 	"github.com/whypull/whypull/cri/credential/credentialtest"
 )
 
-// FuzzFind feeds Find with a registry key and a piece of text put somewhere
-// into a secret. Nothing may panic, no text may show a credential, and the
-// explanations must agree with the credentials.
+// FuzzFind calls Find with a registry key and a text at some place in a secret.
+// Nothing may panic, no text may contain a credential, and the explanations must be
+// consistent with the credentials.
 func FuzzFind(f *testing.F) {
 	for _, image := range []string{"nginx", "localhost/app", "hub.example.com:443/team/app:1", "[::1]:5000/a"} {
 		for i, key := range []string{"hub.example.com", "https://index.docker.io/v1/", "*.example.com:443/team", "a b", "h[", "oci://x/@"} {
@@ -32,8 +32,8 @@ func FuzzFind(f *testing.F) {
 	})
 }
 
-// spoiled returns secrets with the test's credentials: as they should be, in
-// the key, and with something odd at some place in the content.
+// spoiled returns secrets with the test's credentials: valid, in the key, and with the
+// text at some place in the content.
 func spoiled(key, odd string, at uint16, older bool) []Secret {
 	secret := configJSON
 	before, behind := `{"auths":{`, `}}`

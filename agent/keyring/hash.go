@@ -6,8 +6,8 @@ import (
 	"encoding/json"
 )
 
-// hash is hashAuthConfig of the kubelet, over the fields that
-// BasicDockerKeyring.Add fills in.
+// hash is the kubelet's hashAuthConfig, over the fields that BasicDockerKeyring.Add
+// sets.
 func (e entry) hash() string {
 	encoded, err := json.Marshal(struct { //nolint:gosec // hashed, not shown
 		Username string `json:"username,omitempty"`

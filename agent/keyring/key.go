@@ -9,18 +9,18 @@ import (
 	"github.com/whypull/whypull/agent/diagnosis"
 )
 
-// hubKey is the effective key that stands for Docker Hub
-// (defaultRegistryHost), hub the host in the names of its images, and
-// hubServer the address that docker login and kubectl write for it.
+// hubKey is the effective key of Docker Hub (defaultRegistryHost), hub the host in
+// the names of its images, and hubServer the address that docker login and kubectl
+// write for it.
 const (
 	hubKey    = "index.docker.io"
 	hub       = "docker.io"
 	hubServer = "https://index.docker.io/v1/"
 )
 
-// effectiveKey is what BasicDockerKeyring.Add makes of a registry key: no
-// scheme, no user, no query, and without a leading /v1/ or /v2/ of the path.
-// False if the key does not parse: the kubelet then drops the entry.
+// effectiveKey returns a registry key as BasicDockerKeyring.Add indexes it: without
+// scheme, user, query, and a leading /v1/ or /v2/ of the path. It returns false if
+// the key does not parse: the kubelet drops the entry.
 func effectiveKey(written string) (string, bool) {
 	if !strings.HasPrefix(written, "https://") && !strings.HasPrefix(written, "http://") {
 		written = "https://" + written
@@ -39,16 +39,16 @@ func effectiveKey(written string) (string, bool) {
 	return u.Host + p, true
 }
 
-// endpoint is a key or an image, taken apart for matching.
+// endpoint is a parsed key or image.
 type endpoint struct {
 	labels []string // of the host
 	port   string
 	path   string
 }
 
-// newEndpoint parses what has no scheme (ParseSchemelessURL and SplitURL). An
-// effective key is parsed here for the second time, as the kubelet does, and
-// can mean less than at first: what was "%3F" has become a "?".
+// newEndpoint parses a key or image without scheme (ParseSchemelessURL and SplitURL).
+// Like the kubelet, it parses an effective key for the second time, which can change
+// it: "%3F" has become "?".
 func newEndpoint(s string) (endpoint, bool) {
 	u, err := url.Parse("https://" + s)
 	if err != nil {
@@ -63,8 +63,8 @@ func newEndpoint(s string) (endpoint, bool) {
 
 func (e endpoint) host() string { return strings.Join(e.labels, ".") }
 
-// covers is URLsMatch: same port, as many labels, each matched as a shell
-// pattern, and a path that is a prefix of the other as a string.
+// covers is URLsMatch: the same port, the same number of labels, each matched as a
+// shell pattern, and a path that is a string prefix of the image's.
 func (e endpoint) covers(image endpoint) bool {
 	return e.port == image.port && e.coversHost(image) && strings.HasPrefix(image.path, e.path)
 }
@@ -84,7 +84,7 @@ func (e endpoint) coversHost(image endpoint) bool {
 // target is an image as the kubelet looks it up.
 type target struct {
 	endpoint
-	name     string // normalised, without tag
+	name     string // normalized, without tag
 	registry string // the first part of the name
 	valid    bool   // the name parses as a URL; "[:::]:5000/app" does not
 	bare     bool   // the image as written names no registry
@@ -103,9 +103,9 @@ func (t target) matches(effective string) bool {
 	return ok && t.valid && e.covers(t.endpoint)
 }
 
-// defaultRegistry is isDefaultRegistryMatch for normalised names. Besides
-// Docker Hub these are hosts without dot and port: "localhost", and what is
-// taken for a host because of a capital letter.
+// defaultRegistry is isDefaultRegistryMatch for normalized names. Apart from Docker
+// Hub it is true for hosts without dot and port: "localhost", and names that count as
+// a host because of an uppercase letter.
 func (t target) defaultRegistry() bool {
 	return t.registry == hub || !strings.ContainsAny(t.registry, ".:")
 }

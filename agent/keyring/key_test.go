@@ -2,8 +2,8 @@ package keyring
 
 import "testing"
 
-// TestKey: BasicDockerKeyring.Add, URLsMatch and Lookup, one key at a time.
-// An empty reason means that the key matches.
+// TestKey checks BasicDockerKeyring.Add, URLsMatch and Lookup, one key at a time. An
+// empty reason means that the key matches.
 func TestKey(t *testing.T) {
 	const image = "hub.example.com/team/app:1"
 	for _, tt := range []struct {

@@ -10,86 +10,83 @@ import (
 	"github.com/whypull/whypull/agent/diagnosis"
 )
 
-// Sources are where the kubelet looks for credentials, in its order; those of
-// credential provider plugins, which come last, are not known here.
+// Sources are where the kubelet looks for credentials, in its order, except for
+// credential provider plugins, which come last.
 type Sources struct {
-	// Secrets are those of the pod's imagePullSecrets that exist, in the pod's
-	// order; one that is listed twice counts twice, as for the kubelet.
+	// Secrets are the existing imagePullSecrets of the pod, in its order. As for the
+	// kubelet, one that is listed twice counts twice.
 	Secrets []Secret
-	// Node is the node's own docker configuration; nil if there is none, or if
-	// it is not known.
+	// Node is the node's docker config; nil if there is none or it is unknown.
 	Node *NodeFile
-	// Now is the time that the validity of credentials is judged at; zero: it is not.
+	// Now is the time at which credentials are checked for expiry; zero: they are not.
 	Now time.Time
 }
 
-// Lookup is what the kubelet finds for one image in the secrets of one pod and
-// in the node's own file.
+// Lookup is what the kubelet finds for an image in the secrets of a pod and the
+// node's docker config.
 type Lookup struct {
-	// Image is the normalised name without tag and digest, as the kubelet
-	// looks it up: "docker.io/library/nginx" for "nginx:1.27".
+	// Image is the normalized name without tag and digest, as the kubelet looks it
+	// up: "docker.io/library/nginx" for "nginx:1.27".
 	Image string
 	// Host is the registry host of Image, with its port if it names one.
 	Host string
-	// Credentials are the kubelet's attempts in their order: those of the secrets,
-	// then those of the node's file; those of credential provider plugins would
-	// come after them. If there are none at all, the kubelet makes one anonymous
-	// attempt, unless Broken is set; if there are some, it makes none
+	// Credentials are the kubelet's attempts in order: those of the secrets, then
+	// those of the node's file. Credential provider plugins would follow. Only if
+	// there are none at all and Broken is nil, the kubelet makes an anonymous attempt
 	// (kuberuntime PullImage).
 	Credentials []Credential
-	// Secrets has one state per given secret, in the order given.
+	// Secrets has one state per secret, in the order of Sources.Secrets.
 	Secrets []SecretState
-	// Node is the state of the node's file, under its path; nil without one.
+	// Node is the state of the node's file, named by its path; nil if there is none.
 	Node *SecretState
-	// Broken is a *MalformedError if one of the secrets makes the kubelet
-	// give up on every image of the pod that it has to look up credentials
-	// for, whatever the other secrets hold. Credentials is then empty; the states
-	// still tell what would match once the secret is mended.
+	// Broken is a *MalformedError if one of the secrets makes the kubelet give up on
+	// all images of the pod for which it needs credentials, whatever is in the other
+	// secrets. Credentials is then empty; the states still show what would match once
+	// the secret is fixed.
 	Broken error
 }
 
-// SecretState says what the kubelet makes of one secret.
+// SecretState describes how the kubelet reads one secret.
 type SecretState struct {
 	Name string
-	// Problem is empty when the kubelet can take credentials from the secret; that
-	// does not mean that one of them is for the image.
+	// Problem is empty if the kubelet can take credentials from the secret, whether or
+	// not one of them matches the image.
 	Problem Problem
-	// Reason is a sentence for people on Problem: what is wrong and where,
-	// never content. Empty when Problem is.
+	// Reason is a sentence on Problem: what is wrong and where, without content. Empty
+	// if Problem is.
 	Reason string
-	// Entries are the registry keys in the secret, sorted. Of those that do
-	// not match there are at most 500.
+	// Entries are the registry keys in the secret, sorted. At most 500 do not match.
 	Entries []Entry
-	// Omitted is how many entries were left out for that reason.
+	// Omitted is the number of entries left out because of that limit.
 	Omitted int
 }
 
-// Matches tells that at least one entry of the secret is for the image.
+// Matches reports whether an entry of the secret matches the image.
 func (s SecretState) Matches() bool {
 	return slices.ContainsFunc(s.Entries, func(e Entry) bool { return e.Matches })
 }
 
-// Entry says what the kubelet makes of one registry key of a secret.
+// Entry describes how the kubelet uses one registry key of a secret.
 type Entry struct {
-	// Key is the registry key as written in the secret, but without what
-	// stands in front of an "@" and behind a "?", and cut when very long.
+	// Key is the registry key as written in the secret, but without the parts before
+	// an "@" and after a "?", and truncated if very long.
 	Key string
-	// Host is the host[:port] that the kubelet reads from the key, empty if
-	// the key is no address.
+	// Host is the host[:port] that the kubelet reads from the key; empty if the key
+	// does not parse.
 	Host string
-	// Matches tells that the kubelet tries the entry's credential for the image.
+	// Matches reports whether the kubelet tries the entry's credential for the image.
 	Matches bool
-	// Why says why the entry does not match; empty if it does.
+	// Why is why the entry does not match; empty if it does.
 	Why WhyNot
-	// Doubt is what looks wrong about the credential itself; empty if nothing does.
+	// Doubt is what looks wrong about the credential; empty if nothing does.
 	Doubt Doubt
-	// Text is a sentence for people on Why, else on Doubt; never content.
+	// Text is a sentence on Why or Doubt, without content.
 	Text string
 }
 
-// MalformedError says that a pull secret breaks the whole lookup. Its text
-// holds no content of the secret. The kubelet puts the raw text of its own
-// error into the container's waiting reason since version 1.33.
+// MalformedError is the error of a pull secret that makes the kubelet's whole lookup
+// fail. Its text has no content of the secret. Since 1.33 the kubelet writes the raw
+// text of its own error into the container's waiting reason.
 type MalformedError struct {
 	// Secret is the secret's name.
 	Secret string
@@ -97,10 +94,10 @@ type MalformedError struct {
 	Reason string
 }
 
-// Error names the secret and what is wrong in it.
+// Error implements error.
 func (e *MalformedError) Error() string { return fmt.Sprintf("pull secret %q: %s", e.Secret, e.Reason) }
 
-// Find looks the image up in the sources. It returns an error if the image does
+// Find looks the image up in the sources. It returns an error only if the image does
 // not parse.
 func Find(image diagnosis.Image, from Sources) (Lookup, error) {
 	if !image.Valid() {
@@ -123,9 +120,9 @@ func Find(image diagnosis.Image, from Sources) (Lookup, error) {
 	return out, nil
 }
 
-// addNode looks the image up in the node's file, which is a keyring of its own
-// (UnionDockerKeyring.Lookup): it is asked whatever the secrets have, and its
-// fallback to Docker Hub does not depend on theirs.
+// addNode looks the image up in the node's file, which is a separate keyring
+// (UnionDockerKeyring.Lookup): it is used whatever is in the secrets, and has its own
+// fallback to Docker Hub.
 func (l *Lookup) addNode(from Sources, t target) {
 	if from.Node == nil {
 		return
@@ -140,7 +137,7 @@ func (l *Lookup) addNode(from Sources, t target) {
 	}
 }
 
-// firstBroken is the error at which MakeDockerKeyring stops: it reads the
+// firstBroken returns the error at which MakeDockerKeyring stops, which reads the
 // secrets in the pod's order.
 func firstBroken(contents []content) error {
 	for _, c := range contents {

@@ -8,8 +8,8 @@ import (
 	"github.com/whypull/whypull/cri/credential/credentialtest"
 )
 
-// TestNodeFile: the node's file is a keyring of its own that comes after the
-// secrets' (UnionDockerKeyring.Lookup).
+// TestNodeFile checks that the node's file is a separate keyring after that of the
+// secrets (UnionDockerKeyring.Lookup).
 func TestNodeFile(t *testing.T) {
 	file := func(content string) *NodeFile {
 		return &NodeFile{Path: "/var/lib/kubelet/config.json", Data: credential.Redact([]byte(content))}
@@ -59,7 +59,7 @@ func TestNodeFile(t *testing.T) {
 	}
 }
 
-// TestNodeFileValid: what ReadDockerConfigFile passes over.
+// TestNodeFileValid checks which files ReadDockerConfigFile ignores.
 func TestNodeFileValid(t *testing.T) {
 	for content, want := range map[string]bool{
 		"": false, "{": false, "{}": true, "null": true, `{"auths":[]}`: false, `{"auths":{"r.io":{"auth":"%%"}}}`: false,
@@ -88,7 +88,7 @@ func TestSourcesAreHidden(t *testing.T) {
 	}
 }
 
-// TestCovers: URLsMatchStr, as credential providers' matchImages use it.
+// TestCovers checks URLsMatchStr, as used for credential providers' matchImages.
 func TestCovers(t *testing.T) {
 	for _, tt := range []struct {
 		pattern, image string

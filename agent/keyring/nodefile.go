@@ -7,12 +7,12 @@ import (
 	"github.com/whypull/whypull/cri/credential"
 )
 
-// NodeFile is a docker configuration on the node.
+// NodeFile is a docker config file on the node.
 type NodeFile struct {
 	// Path is the file's path on the node.
 	Path string
-	// Legacy tells that it is a .dockercfg, which has the registries at the top,
-	// and not a config.json.
+	// Legacy reports whether it is a .dockercfg, which has the registries at the top
+	// level, and not a config.json.
 	Legacy bool
 	// Changed is when the file was last written; zero if unknown.
 	Changed time.Time
@@ -20,9 +20,8 @@ type NodeFile struct {
 	Data credential.Redacted[[]byte]
 }
 
-// Valid tells whether the kubelet takes the file. One that it does not take it
-// passes over, and looks for the next; one that it takes ends the search,
-// whatever is in it (credentialprovider.ReadDockerConfigFile).
+// Valid reports whether the kubelet accepts the file. The kubelet uses the first
+// valid file, whatever is in it (credentialprovider.ReadDockerConfigFile).
 func (n NodeFile) Valid() bool { return n.read().problem != Malformed }
 
 func (n NodeFile) read() content {
@@ -35,10 +34,10 @@ func (n NodeFile) read() content {
 	return c
 }
 
-// Covers tells whether a pattern, such as one of a credential provider's
-// matchImages, stands for the image by the rules that the kubelet has for the
-// keys of secrets (credentialprovider.URLsMatchStr): but nothing is cut off the
-// pattern, neither a scheme nor /v1/ or /v2/. False if the image does not parse.
+// Covers reports whether a pattern, such as one in a credential provider's
+// matchImages, matches the image by the kubelet's rules for the keys of secrets
+// (credentialprovider.URLsMatchStr), except that no scheme and no /v1/ or /v2/ is
+// removed. It returns false if the image does not parse.
 func Covers(pattern string, image diagnosis.Image) bool {
 	return image.Valid() && newTarget(image).matches(pattern)
 }

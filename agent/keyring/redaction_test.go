@@ -8,7 +8,7 @@ import (
 	"github.com/whypull/whypull/cri/credential/credentialtest"
 )
 
-// taboos are what must not be shown of the tests' credential.
+// taboos are the texts of the tests' credential that must not be shown.
 func taboos() []string { return []string{testUser, testPass, basic(testUser, testPass)} }
 
 func TestCredentialIsHidden(t *testing.T) {
@@ -28,7 +28,7 @@ func TestSecretIsHidden(t *testing.T) {
 	credentialtest.NeverShows(t, NodeFile{Path: "/config.json", Data: credential.Redact([]byte(content))}, taboos()...)
 }
 
-// TestLookupIsHidden puts the credentials wherever they could be met.
+// TestLookupIsHidden puts the credentials wherever they could occur.
 func TestLookupIsHidden(t *testing.T) {
 	for name, secret := range credentialEverywhere() {
 		l := find(t, "h.io/a", secret)
@@ -38,7 +38,7 @@ func TestLookupIsHidden(t *testing.T) {
 	}
 }
 
-// everything that a Lookup can be made to say.
+// everything returns all texts of a Lookup.
 func everything(l Lookup) string {
 	near, _ := l.Nearest()
 	text := credentialtest.Shown(l) + credentialtest.Shown(near) + fmt.Sprint(l.Broken) + fmt.Sprintf("%#v", l.Broken)

@@ -8,12 +8,12 @@ import (
 	"github.com/whypull/whypull/cri/credential"
 )
 
-// ring has the entries of all secrets by effective key, and under one key in
-// the order of the secrets: the kubelet's BasicDockerKeyring.
+// ring holds the entries of all secrets by effective key, those of one key in the
+// order of the secrets, like the kubelet's BasicDockerKeyring.
 type ring map[string][]held
 
 type held struct {
-	place int // of its secret in the pod's list
+	place int // index of its secret in the pod's list
 	from  content
 	entry entry
 }
@@ -31,9 +31,9 @@ func newRing(contents []content) ring {
 }
 
 // attempts returns the effective keys whose credentials the kubelet tries, in its
-// order: reverse-sorted, so that of two keys for one host the longer path
-// comes first (BasicDockerKeyring.Add). The key of Docker Hub is the fallback
-// when nothing matches (BasicDockerKeyring.Lookup).
+// order: reverse-sorted, so that longer paths of a host come first
+// (BasicDockerKeyring.Add). If nothing matches, the key of Docker Hub is the fallback
+// (BasicDockerKeyring.Lookup).
 func (r ring) attempts(t target) []string {
 	var tried []string
 	for key := range r {
@@ -50,14 +50,14 @@ func (r ring) attempts(t target) []string {
 
 func descending(a, b string) int { return strings.Compare(b, a) }
 
-// among tells that a key is one of those that attempts returned.
+// among reports whether a key is in the result of attempts.
 func among(tried []string, key string) bool {
 	_, found := slices.BinarySearchFunc(tried, key, descending)
 	return found
 }
 
-// credentials returns the attempts one by one, with places from first on. The
-// kubelet does not remove duplicates.
+// credentials returns the attempts with Order from first on. Like the kubelet, it
+// does not remove duplicates.
 func (r ring) credentials(tried []string, first int, now time.Time) []Credential {
 	var out []Credential
 	for _, key := range tried {

@@ -5,15 +5,14 @@ import (
 	"strings"
 )
 
-// longest is how much of a key is shown, in bytes. A host name has at most
-// 253; the rest of an image's name seldom helps.
+// longest is the number of bytes of a key that are shown.
 const longest = 160
 
-// hidden stands for what is not shown.
+// hidden replaces what is not shown.
 const hidden = "…"
 
-// safeKey is a registry key without the parts in which a credential may stand: what
-// is in front of an "@", behind a "?" or "#", and a port that is none.
+// safeKey returns a registry key without the parts that may contain a credential:
+// before an "@", after a "?" or "#", and a port that is not a number.
 func safeKey(key string) string {
 	scheme, authority := schemeOf(key), authorityOf(key)
 	rest := key[len(scheme)+len(authority):]
@@ -27,7 +26,7 @@ func safeKey(key string) string {
 	return printable(scheme + shown + safeRest(rest))
 }
 
-// authorityOf is what stands between the scheme and the path.
+// authorityOf returns the part between the scheme and the path.
 func authorityOf(key string) string {
 	s := key[len(schemeOf(key)):]
 	if end := strings.IndexAny(s, "/?#"); end >= 0 {
@@ -36,9 +35,9 @@ func authorityOf(key string) string {
 	return s
 }
 
-// strangePort tells that what follows the first colon is no port and not the
-// wildcard that people write for one: it may be a password. What is in front
-// of it is then returned only if it looks like the name of a host.
+// strangePort reports whether the part after the first colon is neither a port nor
+// "*", so that it may be a password. The part before it is then returned only if it
+// looks like a hostname.
 func strangePort(authority string) (host string, strange bool) {
 	if strings.HasPrefix(authority, "[") {
 		return "", false
@@ -64,8 +63,8 @@ func safeRest(rest string) string {
 	return rest
 }
 
-// printable cuts a text from a secret to a bearable length and makes it valid
-// UTF-8. Control characters are left to quote.
+// printable truncates a text from a secret and makes it valid UTF-8. Control
+// characters are left to quote.
 func printable(s string) string {
 	if len(s) > longest {
 		s = s[:longest] + hidden
@@ -73,5 +72,5 @@ func printable(s string) string {
 	return strings.ToValidUTF8(s, "")
 }
 
-// quote makes a text from a secret fit for a sentence.
+// quote returns a text from a secret in quotes, for a sentence.
 func quote(s string) string { return strconv.Quote(printable(s)) }

@@ -15,10 +15,10 @@ const (
 	DataDockercfg        = ".dockercfg"
 )
 
-// Secret is what the kubelet looks at in a pull secret.
+// Secret holds the parts of a pull secret that the kubelet reads.
 type Secret struct {
 	Namespace, Name, Type string
-	// UID is the object's; empty if unknown.
+	// UID is the object's UID; empty if unknown.
 	UID string
 	// Changed is when the secret was last written; zero if unknown.
 	Changed time.Time
@@ -27,12 +27,12 @@ type Secret struct {
 	Data credential.Redacted[map[string][]byte]
 }
 
-// has tells that the data key is there and not empty: what the kubelet asks
+// has reports whether the data key exists and is not empty, as the kubelet checks
 // before it reads a secret.
 func (s Secret) has(dataKey string) bool { return len(s.Data.Reveal()[dataKey]) > 0 }
 
-// dataKey is where a secret of this type keeps its content, "" if the kubelet
-// does not read secrets of this type (secretsToTrackedDockerConfigs).
+// dataKey returns the data key of the secret's type; "" if the kubelet does not read
+// secrets of this type (secretsToTrackedDockerConfigs).
 func (s Secret) dataKey() string {
 	switch s.Type {
 	case TypeDockerConfigJSON:

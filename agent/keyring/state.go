@@ -1,7 +1,7 @@
 package keyring
 
-// state tells what the kubelet makes of the secret when it looks for t and
-// tries the credentials under the effective keys.
+// state returns how the kubelet reads the secret for image t, given the effective
+// keys whose credentials it tries.
 func (c content) state(t target, tried []string) SecretState {
 	const most = 500
 	out := SecretState{Name: c.name, Problem: c.problem, Reason: c.reason}
@@ -28,13 +28,13 @@ func (e entry) state(t target, tried []string) Entry {
 		return out
 	}
 	if e.effective == hubKey && t.registry != hub && !t.matches(hubKey) {
-		out.Doubt = HubLoginLeak
+		out.Doubt = HubCredentialLeak
 	}
 	out.Text = doubtText(out.Doubt, e)
 	return out
 }
 
-// host is the entry's host[:port] as the kubelet matches it, in safe form.
+// host returns the entry's host[:port] as the kubelet matches it, safe to show.
 func (e entry) host() string {
 	at, ok := newEndpoint(e.effective)
 	switch {

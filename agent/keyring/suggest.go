@@ -10,17 +10,16 @@ import (
 	"github.com/whypull/whypull/agent/diagnosis"
 )
 
-// Near is the entry that was most likely meant for the image.
+// Near is the entry that was probably meant for the image.
 type Near struct {
 	// Secret is the name of the entry's secret.
 	Secret string
 	Entry  Entry
 }
 
-// Nearest returns the entry that needs the least change to match the image:
-// first those with the right host, then by how much the hosts differ, then in
-// the order of the secrets and keys. False if an entry matches already, or
-// there is none.
+// Nearest returns the entry that needs the least change to match the image: those
+// with the right host first, then by the difference between the hosts, then in the
+// order of secrets and keys. It returns false if an entry matches or there is none.
 func (l Lookup) Nearest() (Near, bool) {
 	if slices.ContainsFunc(l.Secrets, SecretState.Matches) {
 		return Near{}, false
@@ -34,8 +33,8 @@ func (l Lookup) Nearest() (Near, bool) {
 	}), true
 }
 
-// candidates are the entries worth comparing; so few, because a secret may
-// hold thousands and the comparison is quadratic in the length of each.
+// candidates returns the entries to compare, limited because a secret may have
+// thousands and each comparison is quadratic in the length.
 func (l Lookup) candidates() []Near {
 	const most = 200
 	var all []Near
@@ -47,8 +46,8 @@ func (l Lookup) candidates() []Near {
 	return all[:min(len(all), most)]
 }
 
-// distance orders entries by how much is wrong with them. What is not about
-// the host is less than any difference between hosts.
+// distance returns how much is wrong with an entry. Anything but the host counts less
+// than any difference between hosts.
 func (l Lookup) distance(e Entry) int {
 	switch e.Why {
 	case OtherPath, VersionPath, HubPath, LetterCase, HubUnused, BadPattern:
@@ -60,8 +59,7 @@ func (l Lookup) distance(e Entry) int {
 	}
 }
 
-// guess is the host that the key was meant to name, where the kubelet reads
-// none or another from it.
+// guess returns the host that the key was probably meant to name.
 func guess(e Entry) string {
 	if e.Host != "" && e.Why != OtherScheme {
 		return e.Host
@@ -69,12 +67,11 @@ func guess(e Entry) string {
 	return strings.TrimSpace(authorityOf(e.Key))
 }
 
-// ServerFor returns what to write behind --docker-server in "kubectl create
-// secret docker-registry" so that the kubelet uses the secret for the image:
-// "https://index.docker.io/v1/" for images of Docker Hub, host[:port] for all
-// others. It returns "" if the image is no valid reference, and if no key can
-// name its registry (an IPv6 address without a port: the kubelet takes the
-// brackets for a pattern).
+// ServerFor returns the --docker-server of "kubectl create secret docker-registry"
+// with which the kubelet uses the secret for the image: "https://index.docker.io/v1/"
+// for Docker Hub, host[:port] for all others. It returns "" if the image is not valid
+// or no key can match its registry (an IPv6 address without a port: the kubelet reads
+// the brackets as a pattern).
 func ServerFor(image diagnosis.Image) string {
 	if !image.Valid() {
 		return ""

@@ -45,7 +45,7 @@ func TestNearest(t *testing.T) {
 	}
 }
 
-// TestServerForMatches: what we tell people to write works.
+// TestServerForMatches checks that a secret with the suggested server matches.
 func TestServerForMatches(t *testing.T) {
 	for _, tt := range []struct{ image, want string }{
 		{"nginx", "https://index.docker.io/v1/"},

@@ -2,6 +2,7 @@ package keyring
 
 import (
 	"cmp"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -9,8 +10,9 @@ import (
 	"testing"
 )
 
-// TestSentences compares every sentence for people with testdata. Set
-// UPDATE_GOLDEN=1 to write it anew, and read the difference.
+var update = flag.Bool("update", false, "update the golden file")
+
+// TestSentences compares every sentence for people with testdata.
 func TestSentences(t *testing.T) {
 	var b strings.Builder
 	writeWhyNot(t, &b)
@@ -22,7 +24,7 @@ func TestSentences(t *testing.T) {
 
 func golden(t *testing.T, file, got string) {
 	t.Helper()
-	if os.Getenv("UPDATE_GOLDEN") != "" {
+	if *update {
 		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -32,7 +34,7 @@ func golden(t *testing.T, file, got string) {
 		t.Fatal(err)
 	}
 	if got != string(want) {
-		t.Errorf("%s differs; got:\n%s", file, got)
+		t.Errorf("%s (update with -update): got:\n%s", file, got)
 	}
 }
 
@@ -80,7 +82,7 @@ func writeEntry(b *strings.Builder, l Lookup, image string) {
 }
 
 func writeDoubts(t *testing.T, b *strings.Builder) {
-	b.WriteString("\n# What looks wrong about a login\n")
+	b.WriteString("\n# What looks wrong about a credential\n")
 	for _, entry := range []string{
 		`{"identitytoken":"t"}`,
 		`{}`,

@@ -10,11 +10,11 @@ import (
 	"github.com/whypull/whypull/agent/diagnosis"
 )
 
-// longestToken bounds what is looked into for an end. The tokens of registries
-// have a few kilobytes.
+// longestToken is the maximum size in bytes of a token that is decoded. Tokens of
+// registries have a few kilobytes.
 const longestToken = 64 << 10
 
-// judge fills in what the credential shows of its time.
+// judge sets Validity, Expires and Lifetime.
 func (c *Credential) judge(now time.Time) {
 	username, password := c.Reveal()
 	c.Expires = expiry(username, password)
@@ -28,17 +28,17 @@ func (c *Credential) judge(now time.Time) {
 	}
 }
 
-// nearEnd is how short before its end a credential is worth a word.
+// nearEnd is the time before expiry from which a credential counts as expiring soon.
 const nearEnd = time.Hour
 
-// EndsSoon tells that the credential is good at this time, and says itself that it
-// will be no more in less than an hour.
+// EndsSoon reports whether the credential is valid now and has an expiry time within
+// the next hour.
 func (c Credential) EndsSoon(now time.Time) bool {
 	return c.Validity == diagnosis.ValidityGood && now.Before(c.Expires) && c.Expires.Sub(now) < nearEnd
 }
 
-// state is one of two by whether the end is to come. Without a clock nothing
-// is known.
+// state returns before or after, depending on whether end is later than now; unknown
+// if now is zero.
 func state(end, now time.Time, before, after diagnosis.Validity) diagnosis.Validity {
 	switch {
 	case now.IsZero():
@@ -50,9 +50,9 @@ func state(end, now time.Time, before, after diagnosis.Validity) diagnosis.Valid
 	}
 }
 
-// lifetime is how long tokens that come with this user live, as their makers
-// document: Google's OAuth2 access tokens, Amazon ECR's authorization tokens,
-// and the refresh tokens of Azure's registries.
+// lifetime returns the documented lifetime of tokens with this user name: Google's
+// OAuth2 access tokens, Amazon ECR's authorization tokens, and the refresh tokens of
+// Azure Container Registry; 0 for other user names.
 func lifetime(username string) time.Duration {
 	switch username {
 	case "oauth2accesstoken":
@@ -66,8 +66,8 @@ func lifetime(username string) time.Duration {
 	}
 }
 
-// expiry is the end that a password names, zero if it names none. Nothing is
-// verified: a wrong end helps nobody, and the registry has the last word.
+// expiry returns the expiry time in a password; zero if it has none. Signatures are
+// not verified: the registry decides.
 func expiry(username, password string) time.Time {
 	switch {
 	case len(password) > longestToken:
@@ -102,8 +102,8 @@ func decodePart(part string, into any) bool {
 	return err == nil && json.Unmarshal(plain, into) == nil
 }
 
-// ecrExpiry reads the field "expiration" beside the encrypted payload that
-// Amazon ECR hands out as a password.
+// ecrExpiry reads the field "expiration" next to the encrypted payload in a password
+// of Amazon ECR.
 func ecrExpiry(token string) time.Time {
 	plain, err := base64.StdEncoding.DecodeString(token)
 	if err != nil {

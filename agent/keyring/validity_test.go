@@ -13,7 +13,7 @@ import (
 	"github.com/whypull/whypull/cri/credential"
 )
 
-// webToken is an unsigned token with these claims.
+// webToken returns an unsigned token with these claims.
 func webToken(claims string) string {
 	part := func(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }
 	return part(`{"alg":"RS256"}`) + "." + part(claims) + "." + part("signature")
@@ -87,7 +87,7 @@ func TestValidity(t *testing.T) {
 	}
 }
 
-// TestHash: hashAuthConfig, over the credential's fields in this order, without those
+// TestHash checks hashAuthConfig: over the credential's fields in this order, without those
 // that are empty.
 func TestHash(t *testing.T) {
 	for entry, hashed := range map[string]string{

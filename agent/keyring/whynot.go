@@ -7,28 +7,27 @@ import (
 	"strings"
 )
 
-// WhyNot says why an entry is not for an image.
+// WhyNot is the reason why an entry does not match an image.
 type WhyNot string
 
-// The reasons, in the order in which they are looked for; each stands for
-// entries that those before it do not explain.
+// The reasons, in the order in which they are checked.
 const (
-	Undecodable  WhyNot = "Undecodable"  // the entry itself breaks the secret
+	Undecodable  WhyNot = "Undecodable"  // the entry is malformed
 	NotAnAddress WhyNot = "NotAnAddress" // the key does not parse: the kubelet drops the entry
 	OtherScheme  WhyNot = "OtherScheme"  // the key begins with a scheme that is not http or https
 	HubUnused    WhyNot = "HubUnused"    // index.docker.io, and another entry matches the image
 	HubPath      WhyNot = "HubPath"      // index.docker.io with a path, as in https://index.docker.io/v1
-	HubAlias     WhyNot = "HubAlias"     // another name of Docker Hub's, which the kubelet does not know
-	BadPattern   WhyNot = "BadPattern"   // the host is read as a pattern, and is none or not itself
-	LetterCase   WhyNot = "LetterCase"   // the same host in other letters, upper or lower
-	LabelCount   WhyNot = "LabelCount"   // a wildcard stands for exactly one part of a host name
+	HubAlias     WhyNot = "HubAlias"     // another name of Docker Hub that the kubelet does not know
+	BadPattern   WhyNot = "BadPattern"   // the host is read as a pattern that is invalid or does not match itself
+	LetterCase   WhyNot = "LetterCase"   // the same host in different case
+	LabelCount   WhyNot = "LabelCount"   // a wildcard matches exactly one label of a hostname
 	OtherHost    WhyNot = "OtherHost"    // another host
 	OtherPort    WhyNot = "OtherPort"    // the same host, another port or none
-	VersionPath  WhyNot = "VersionPath"  // /v1 or /v2 without a slash behind it is a path
-	OtherPath    WhyNot = "OtherPath"    // the key's path is not the beginning of the image's
+	VersionPath  WhyNot = "VersionPath"  // /v1 or /v2 without a trailing slash is a path
+	OtherPath    WhyNot = "OtherPath"    // the key's path is not a prefix of the image's
 )
 
-// whyNot is the first reason that applies to an entry that does not match.
+// whyNot returns the first reason that applies to an entry that does not match.
 func (e entry) whyNot(t target) WhyNot {
 	if why := e.unusable(t); why != "" {
 		return why
@@ -46,7 +45,7 @@ func (e entry) whyNot(t target) WhyNot {
 	return key.restDiffers(t.endpoint)
 }
 
-// unusable are the reasons that have nothing to do with the image.
+// unusable returns the reasons that do not depend on the image.
 func (e entry) unusable(t target) WhyNot {
 	switch {
 	case e.fault != "":
@@ -62,7 +61,7 @@ func (e entry) unusable(t target) WhyNot {
 	}
 }
 
-// hubTrap are the reasons peculiar to images of Docker Hub.
+// hubTrap returns the reasons specific to images of Docker Hub.
 func (e entry) hubTrap(key endpoint, t target) WhyNot {
 	switch {
 	case t.registry != hub:
@@ -76,8 +75,8 @@ func (e entry) hubTrap(key endpoint, t target) WhyNot {
 	}
 }
 
-// hubAliases are names of Docker Hub that people take from its own pages and
-// from the addresses in error messages.
+// hubAliases returns names of Docker Hub that people take from its website and from
+// error messages.
 func hubAliases() []string {
 	return []string{
 		"registry-1.docker.io", "registry.docker.io", "registry.hub.docker.com", "hub.docker.com",
@@ -98,7 +97,7 @@ func (e endpoint) hostDiffers(image endpoint) WhyNot {
 	}
 }
 
-// pattern tells that every label is a valid shell pattern.
+// pattern reports whether every label is a valid shell pattern.
 func (e endpoint) pattern() bool {
 	for _, label := range e.labels {
 		if _, err := path.Match(label, ""); err != nil {
@@ -108,8 +107,8 @@ func (e endpoint) pattern() bool {
 	return true
 }
 
-// suffixOf tells that the labels behind the first, which is the wildcard, are
-// the end of the image's host, so that only the number of labels is wrong.
+// suffixOf reports whether the labels after the first, which is the wildcard, are a
+// suffix of the image's host, so that only the number of labels is wrong.
 func (e endpoint) suffixOf(image endpoint) bool {
 	fixed := e.labels[1:]
 	return len(e.labels) != len(image.labels) && len(fixed) <= len(image.labels) &&
@@ -127,7 +126,7 @@ func (e endpoint) restDiffers(image endpoint) WhyNot {
 	}
 }
 
-// whyNotText is the sentence on a reason.
+// whyNotText returns the sentence on a reason.
 func (e entry) whyNotText(why WhyNot, t target) string {
 	key := quote(safeKey(e.key))
 	switch why {
@@ -136,25 +135,25 @@ func (e entry) whyNotText(why WhyNot, t target) string {
 	case NotAnAddress:
 		return key + " is not the address of a registry" + notAddress(e.key) + "; the kubelet ignores the entry"
 	case OtherScheme:
-		return fmt.Sprintf("%s begins with %q; the kubelet understands only http:// and https:// there", key, otherScheme(e.key))
+		return fmt.Sprintf("%s begins with %q; the kubelet accepts only http:// and https://", key, otherScheme(e.key))
 	case HubUnused:
 		return key + " is used only when no other entry matches, and another one does"
 	case HubPath:
-		return fmt.Sprintf("%s is read as a path on Docker Hub; its key is %q, with the slash at the end", key, hubServer)
+		return fmt.Sprintf("%s is read as a path on Docker Hub; its key is %q, with a trailing slash", key, hubServer)
 	case HubAlias:
 		return fmt.Sprintf("%s is never used for images of Docker Hub; its key is %q", key, hubServer)
 	case BadPattern:
-		return key + " is read as a pattern with wildcards, which does not stand for " + t.registry
+		return key + " is read as a wildcard pattern, which does not match " + t.registry
 	case LetterCase:
 		return key + " and the image's host " + t.registry + " differ in upper and lower case"
 	case LabelCount:
-		return key + " does not stand for " + t.registry + ": a wildcard is exactly one part of a host name"
+		return key + " does not match " + t.registry + ": a wildcard matches exactly one part of a hostname"
 	case OtherHost:
 		return key + " is for another host; the image is on " + t.place()
 	case OtherPort:
 		return key + " names " + e.portText() + "; the image is on " + t.registry + portTrap(e, t)
 	case VersionPath:
-		return key + " is read as a path; it needs a slash at the end, or no path at all"
+		return key + " is read as a path; it needs a trailing slash, or no path at all"
 	case OtherPath:
 		return key + " is for other paths; the image is " + t.name + pathTrap(e)
 	default:
@@ -162,8 +161,8 @@ func (e entry) whyNotText(why WhyNot, t target) string {
 	}
 }
 
-// place names the image's host, and why it is Docker Hub when the image does
-// not say so.
+// place returns the image's host, and why it is Docker Hub if the image does not name
+// it.
 func (t target) place() string {
 	if t.bare {
 		return t.registry + ", because it names no registry"
@@ -177,7 +176,7 @@ func notAddress(key string) string {
 	case strings.ContainsAny(key, " \t\r\n"):
 		return ": it contains a blank"
 	case strings.HasSuffix(authority, ":*"):
-		return ": there are no wildcards in ports"
+		return ": wildcards do not work in ports"
 	default:
 		return ""
 	}
@@ -190,34 +189,33 @@ func (e entry) portText() string {
 	return "no port"
 }
 
-// portTrap explains that the kubelet does not know default ports.
+// portTrap returns a hint that the kubelet does not know default ports.
 func portTrap(e entry, t target) string {
 	key, _ := newEndpoint(e.effective)
 	ports := []string{key.port, t.port}
 	if slices.Contains(ports, "") && (slices.Contains(ports, "443") || slices.Contains(ports, "80")) {
-		return " (no port and the default port are not the same to the kubelet)"
+		return " (to the kubelet, no port and the default port differ)"
 	}
 	return ""
 }
 
-// pathTrap explains the paths that look right.
+// pathTrap returns a hint on paths that look right.
 func pathTrap(e entry) string {
 	key, _ := newEndpoint(e.effective)
 	switch {
 	case strings.ContainsAny(key.path, "*?["):
-		return " (there are no wildcards in paths)"
+		return " (wildcards do not work in paths)"
 	case strings.ContainsAny(key.path, ":@"):
-		return " (a key has no tag and no digest)"
+		return " (a key must not have a tag or digest)"
 	case strings.HasSuffix(key.path, "/"):
-		return " (the slash at the key's end counts)"
+		return " (the trailing slash counts)"
 	default:
 		return ""
 	}
 }
 
-// otherScheme returns the scheme at the beginning of a key, with its slashes,
-// unless the kubelet cuts it off. It looks for exactly these two in exactly
-// these letters.
+// otherScheme returns the scheme of a key, with its slashes, unless it is one of the
+// two that the kubelet removes, which are case-sensitive.
 func otherScheme(key string) string {
 	scheme := schemeOf(key)
 	if scheme == "https://" || scheme == "http://" {
@@ -226,7 +224,7 @@ func otherScheme(key string) string {
 	return scheme
 }
 
-// schemeOf returns what looks like a scheme, with its slashes.
+// schemeOf returns what looks like a scheme, with its slashes; "" if nothing does.
 func schemeOf(key string) string {
 	scheme, _, found := strings.Cut(key, "://")
 	if !found || scheme == "" || strings.Trim(strings.ToLower(scheme), "abcdefghijklmnopqrstuvwxyz0123456789+-") != "" {

@@ -218,7 +218,7 @@ func matched(s keyring.SecretState, creds []keyring.Credential) keyring.Entry {
 // bringsNone reports whether the entry's credential is empty: the kubelet sends it
 // but the runtime treats it as anonymous.
 func bringsNone(e keyring.Entry) bool {
-	return e.Doubt == keyring.TokenOnly || e.Doubt == keyring.NoLogin
+	return e.Doubt == keyring.TokenOnly || e.Doubt == keyring.NoCredential
 }
 
 // hosts returns the secret's distinct registry keys, sorted.

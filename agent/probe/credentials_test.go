@@ -81,7 +81,7 @@ func TestCheckCredentials(t *testing.T) {
 			secrets: []string{"pull"},
 			byName:  map[string]kube.Secret{"pull": pullSecret(`{"auths":{"hub.test":{"registrytoken":"` + password + `"},"other.test":{"auth":"` + auth + `"}}}`)},
 			reads:   []string{"team/pull"}, metrics: []string{"found"}, creds: []string{"pull hub.test 1"},
-			want: []string{`Failed | SecretWithoutCredentials | pull secret pull: the entry for "hub.test" has only a token, which the kubelet does not read: it sends an empty login`},
+			want: []string{`Failed | SecretWithoutCredentials | pull secret pull: the entry for "hub.test" has only a token, which the kubelet does not read: it sends empty credentials`},
 		},
 		"an empty credential and a good one": {
 			secrets: []string{"pull"},
@@ -95,7 +95,7 @@ func TestCheckCredentials(t *testing.T) {
 		},
 		"for another port": {
 			secrets: []string{"pull"}, byName: map[string]kube.Secret{"pull": secretFor("hub.test:443")}, reads: []string{"team/pull"}, metrics: []string{"found"},
-			want: []string{`Failed | NoMatchingCredential | secret pull is for hub.test:443; "hub.test:443" names port 443; the image is on hub.test (no port and the default port are not the same to the kubelet)`},
+			want: []string{`Failed | NoMatchingCredential | secret pull is for hub.test:443; "hub.test:443" names port 443; the image is on hub.test (to the kubelet, no port and the default port differ)`},
 		},
 		"for another path": {
 			secrets: []string{"pull"}, byName: map[string]kube.Secret{"pull": secretFor("hub.test/ops")}, reads: []string{"team/pull"}, metrics: []string{"found"},
@@ -113,7 +113,7 @@ func TestCheckCredentials(t *testing.T) {
 		"match, with a line break": {
 			secrets: []string{"pull"}, byName: map[string]kube.Secret{"pull": pullSecret(dockerConfig(user, password+"\n", "hub.test"))},
 			reads: []string{"team/pull"}, metrics: []string{"found"}, creds: []string{"pull hub.test 1"},
-			want: []string{`Passed | secret pull has credentials for hub.test under hub.test: the entry for "hub.test" has a user or password that begins or ends with a blank or line break, which the kubelet sends along`},
+			want: []string{`Passed | secret pull has credentials for hub.test under hub.test: the entry for "hub.test" has a user or password that begins or ends with a blank or line break, which the kubelet sends too`},
 		},
 		"old type": {
 			secrets: []string{"pull"}, reads: []string{"team/pull"}, metrics: []string{"found"}, creds: []string{"pull hub.test 1"},

@@ -59,7 +59,7 @@ func TestNodeCredentials(t *testing.T) {
 		"malformed":   {`{"auths":{"hub.test":{"auth":"` + password + `%"}}}`, nil, []string{named}, nil},
 		"store alone": {`{"credsStore":"x"}`, nil, []string{named}, nil},
 		"a store and an entry": {`{"auths":{"hub.test":{}},"credsStore":"x"}`, nil,
-			[]string{named, `Inconclusive | the node's file /var/lib/kubelet/config.json names hub.test: no entry has a user and password: they are in a credential store ("credsStore", "credHelpers"), which the kubelet does not ask`},
+			[]string{named, `Inconclusive | the node's file /var/lib/kubelet/config.json names hub.test: no entry has a user and password: they are in a credential store ("credsStore", "credHelpers"), which the kubelet does not use`},
 			[]string{"/var/lib/kubelet/config.json hub.test 1"}},
 		"a malformed secret": {dockerConfig(user, password, "hub.test"), []string{"bad"},
 			[]string{"Failed | SecretMalformed | pull secret bad: its content is not valid JSON (at byte 1)",

@@ -187,7 +187,7 @@ func wrongReason(theirs answer, l keyring.Lookup) string {
 		{`^json: .* field DockerConfigJSON\.HttpHeaders`, `"HttpHeaders" are not`},
 		{`^json: cannot unmarshal (array|object) into`, `is an $1, not`},
 		{`^json: cannot unmarshal (string|number) into`, `is a $1, not`},
-		{`^json: cannot unmarshal bool into`, `is true or false, not`},
+		{`^json: cannot unmarshal bool into`, `is a boolean, not`},
 		{`^invalid character|^unexpected end`, `is not valid JSON`},
 	} {
 		pattern := regexp.MustCompile(class.raw)
