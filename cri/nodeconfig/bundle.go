@@ -9,9 +9,9 @@ import (
 	"github.com/whypull/whypull/cri/hostfs"
 )
 
-// bundleFiles and bundleDirs are where Go's crypto/x509 (root_linux.go) looks
-// for the system's authorities: the first file that is there, and all the
-// directories. containerd does the same, once, when it starts.
+// bundleFiles and bundleDirs return where Go's crypto/x509 (root_linux.go) looks for
+// the system's CA certificates: the first file that exists, and all directories.
+// containerd does the same once, when it starts.
 func bundleFiles() []string {
 	return []string{
 		"/etc/ssl/certs/ca-certificates.crt",
@@ -25,11 +25,11 @@ func bundleFiles() []string {
 
 func bundleDirs() []string { return []string{"/etc/ssl/certs", "/etc/pki/tls/certs"} }
 
-// systemPool gives the node's authorities; found is false if there are none,
-// so that nothing can be said about a certificate's authority.
+// systemPool returns the node's CA certificates; found is false if there are none, so
+// that an untrusted certificate proves nothing.
 //
-// For the process's own root it is nil, which means Go's own pool: there the
-// standard library looks in the very same places.
+// For the process's own root the pool is nil, which means Go's pool: the standard
+// library looks in the same places.
 func systemPool(host hostfs.FS) (pool *x509.CertPool, found bool) {
 	if host.IsHost() {
 		return nil, true
@@ -64,8 +64,8 @@ func addDir(host hostfs.FS, pool *x509.CertPool, dir string) (found bool) {
 	return found
 }
 
-// isAlias tells a link to a neighbour: directories of authorities hold each
-// certificate under its name and its hash.
+// isAlias reports whether a file is a link within its directory: directories of CA
+// certificates have each one under its name and its hash.
 func isAlias(host hostfs.FS, name string) bool {
 	target := host.Readlink(name)
 	return target != "" && !strings.Contains(target, "/")

@@ -16,14 +16,14 @@ const defaultConfigPath = "/etc/containerd/certs.d:/etc/docker/certs.d"
 
 const defaultConfigFile = "/etc/containerd/config.toml"
 
-// maxConfigFile bounds any configuration file or CA bundle of the node. The
+// maxConfigFile is the maximum size of a configuration file or CA bundle. The
 // bundles of the distributions have 200 to 500 KiB.
 const maxConfigFile = 8 << 20
 
 // runtimeCRIO is CRI-O's name for itself (CRI, Version).
 const runtimeCRIO = "cri-o"
 
-// Options says where the node's configuration is and how to talk to
+// Options say where the node's configuration is and how to send requests to
 // registries. The zero value is for a process on the node itself.
 type Options struct {
 	// Root is where the node's root file system is mounted; "" is "/".
@@ -35,24 +35,24 @@ type Options struct {
 	// is /etc/containerd/config.toml.
 	ConfigFile string
 	// Runtime is the runtime's name as CRI reports it: "cri-o", or "containerd",
-	// for which "" stands too, and any other name.
+	// which is also assumed for "" and any other name.
 	Runtime string
-	// RuntimeVersion is the runtime's version as CRI reports it; it decides
-	// what an unset or composite config_path means, and what becomes of short
-	// names. "" is the newest that is known: containerd 2.4, CRI-O 1.37.
+	// RuntimeVersion is the runtime's version as CRI reports it; it determines what an
+	// unset or composite config_path and a short name mean. "" is the newest known
+	// version: containerd 2.4, CRI-O 1.37.
 	RuntimeVersion string
 	// TempDir is a writable directory of this process, for copies of the
 	// node's files; "" is the system's.
 	TempDir string
-	// Version of this program, for the User-Agent header.
+	// Version is the version of whypull, for the User-Agent header.
 	Version string
-	// Resolve resolves host names; nil is Go's resolver.
+	// Resolve resolves hostnames; nil is Go's resolver.
 	Resolve registry.ResolveFunc
-	// Proxy chooses the proxy; nil is as the runtime does, from the environment of
-	// its process.
+	// Proxy chooses the proxy; nil: like the runtime, from the environment of its
+	// process.
 	Proxy registry.ProxyFunc
-	// Room bounds the memory for answers, over all conversations of the process;
-	// nil: each conversation has one of its own.
+	// Room limits the memory for responses, over all conversations of the process;
+	// nil: each conversation has its own.
 	Room *registry.Room
 	// Timeouts of a conversation; zero fields have defaults.
 	Timeouts registry.Timeouts
@@ -69,14 +69,14 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// EmptyCredentialFallsBack tells that the runtime takes the node's own credential
-// where the pull brings one without user and password. containerd does so only
-// where the pull brings none at all (PullImage, GetAuth).
+// EmptyCredentialFallsBack reports whether the runtime uses the node's own credential
+// if the pull's has no user and password. containerd does so only if the pull has no
+// credential at all (PullImage, GetAuth).
 func (c *Config) EmptyCredentialFallsBack() bool { return c.opts.isCRIO() }
 
 func (o Options) isCRIO() bool { return o.Runtime == runtimeCRIO }
 
-// Config is the registry configuration of the node at one moment.
+// Config is the node's registry configuration at one time.
 type Config struct {
 	opts          Options
 	fs            hostfs.FS
@@ -93,14 +93,13 @@ type Config struct {
 	notices       []Notice
 }
 
-// Load reads the node's configuration. It never fails: a configuration that is
-// missing means the runtime's defaults, and one that is broken as well, with a
-// notice, since the runtime that is running was started with another one.
+// Load reads the node's configuration. It never fails: a missing configuration means
+// the runtime's defaults, and so does an invalid one, with a notice, since the running
+// runtime was started with another one.
 //
-// Load for every diagnosis: containerd reads hosts.toml anew for every pull.
-// Its own file, CRI-O's files and the settings of a systemd unit are read by
-// the runtime when it starts or is told to, so there this Config can be ahead
-// of it.
+// Call Load for every diagnosis: containerd reads hosts.toml for every pull. The
+// runtime reads its own file, CRI-O's files and the systemd unit only when it starts
+// or reloads, so Config can be newer than what the runtime uses.
 func Load(opts Options) *Config {
 	opts = opts.withDefaults()
 	c := &Config{opts: opts, fs: hostfs.New(opts.Root), explicitProxy: opts.Proxy != nil}
@@ -140,12 +139,12 @@ func (c *Config) loadContainerd() {
 
 func (c *Config) notice(n Notice) { c.notices = append(c.notices, n) }
 
-// Notices gives what is odd about the configuration as a whole.
+// Notices returns the notices about the configuration as a whole.
 func (c *Config) Notices() []Notice { return c.notices }
 
-// directories gives the directories that the runtime looks through, and those
-// that it ignores though they are configured. The default since 2.2 is
-// configMigration's neighbour in plugins/cri/images: mirrors alone undo it.
+// directories returns the directories that the runtime searches, and the configured
+// ones that it ignores. The default since 2.2 is in plugins/cri/images, next to
+// configMigration: only mirrors disable it.
 func (s settings) directories(v runtimeVersion) (used, ignored []string) {
 	configPath := s.registry.Reveal().ConfigPath
 	if configPath == "" && len(s.registry.Reveal().Mirrors) == 0 && v.atLeast(2, 2) {
@@ -162,33 +161,33 @@ func (s settings) directories(v runtimeVersion) (used, ignored []string) {
 	return []string{configPath}, list
 }
 
-// PullsCompatible tells that the runtime takes, of an index, an image for what
-// the node's platform can run as well, such as 386 on amd64: containerd's CRI
-// plugin does where it pulls by itself (platforms.Default), its transfer service
-// takes the platform itself, and containers/image takes older variants only.
+// PullsCompatible reports whether the runtime accepts from an index an image for a
+// compatible platform, such as 386 on amd64: containerd's CRI plugin does when it
+// pulls itself (platforms.Default), its transfer service accepts only the platform,
+// and containers/image also older variants.
 func (c *Config) PullsCompatible() bool {
 	return !c.opts.isCRIO() && c.settings.pullsLocally(parseVersion(c.opts.RuntimeVersion))
 }
 
-// pullsLocally tells that the CRI plugin pulls by itself, as it always did
-// before 2.1, and not by the transfer service.
+// pullsLocally reports whether the CRI plugin pulls itself, as always before 2.1, and
+// not through the transfer service.
 func (s settings) pullsLocally(v runtimeVersion) bool { return s.localPull || !v.atLeast(2, 1) }
 
-// runtimeVersion is a runtime's version as far as it decides something.
+// runtimeVersion is a runtime's version.
 type runtimeVersion struct{ *version.Version }
 
 func (v runtimeVersion) atLeast(major, minor uint) bool {
 	return v.AtLeast(version.MajorMinor(major, minor))
 }
 
-// wantsHostTable tells that a hosts.toml without any [host] is invalid: it was
-// until 1.7.32 (remotes/docker/config, parseHostsFile).
+// wantsHostTable reports whether a hosts.toml without any [host] is invalid, as until
+// 1.7.32 (remotes/docker/config, parseHostsFile).
 func (v runtimeVersion) wantsHostTable() bool {
 	return v.LessThan(version.MajorMinor(1, 7).WithPatch(32))
 }
 
-// parseVersion reads "v2.1.4", "1.7.35~ds1", "2.0.5-k3s1". What cannot be read
-// is taken for the newest that we know.
+// parseVersion parses "v2.1.4", "1.7.35~ds1", "2.0.5-k3s1". Anything else is the
+// newest known version.
 func parseVersion(s string) runtimeVersion {
 	v, err := version.ParseGeneric(s)
 	if err != nil || v.Major() == 0 {

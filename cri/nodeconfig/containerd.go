@@ -18,21 +18,21 @@ const (
 	pluginImages = "io.containerd.cri.v1.images" // containerd 2.0+
 	pluginCRI    = "io.containerd.grpc.v1.cri"   // before, and in files of version 3 and less
 	pluginV1     = "cri"                         // in files of version 1
-	// maxImports bounds the files that one configuration imports.
+	// maxImports is the maximum number of files that a configuration may import.
 	maxImports = 64
 )
 
-// settings are those settings of containerd that decide about endpoints.
+// settings are containerd's settings that determine the endpoints.
 type settings struct {
 	// registry has the node's credentials, and headers for its registries.
 	registry credential.Redacted[registrySettings]
 	file     string // the last one that has any of the registry's settings
-	// localPull: the CRI plugin pulls by itself, not by the transfer service,
-	// which decides what a config_path with several directories means.
+	// localPull: the CRI plugin pulls itself, not through the transfer service, which
+	// determines what a config_path with several directories means.
 	localPull bool
-	// sandboxImage is the one of every pod's sandbox; "" where unset.
+	// sandboxImage is the sandbox (pause) image; "" if unset.
 	sandboxImage string
-	// root is where containerd keeps its data; "" where unset. discards is
+	// root is containerd's data directory; "" if unset. discards is
 	// discard_unpacked_layers.
 	root     string
 	discards bool
@@ -112,7 +112,7 @@ func readConfigFile(fs hostfs.FS, name string) (configFile, error) {
 	return config, toml.Unmarshal(data, &config)
 }
 
-// lineOf gives the line of an error of the TOML decoder, 0 if it has none.
+// lineOf returns the line in an error of the TOML decoder; 0 if it has none.
 func lineOf(err error) int {
 	var decode *toml.DecodeError
 	if !errors.As(err, &decode) {
@@ -122,8 +122,8 @@ func lineOf(err error) int {
 	return line
 }
 
-// resolveImports gives the node's paths of imported files: relative to the
-// importing file, with patterns where there is a star.
+// resolveImports returns the node's paths of imported files. Imports are relative to
+// the importing file and may be patterns with a star.
 func resolveImports(fs hostfs.FS, parent string, imports []string) []string {
 	var names []string
 	for _, name := range imports {
@@ -142,9 +142,9 @@ func expand(fs hostfs.FS, pattern string) []string {
 	return fs.Glob(pattern)
 }
 
-// images gives the settings of the image plugin. In files before version 4
-// they may be the CRI plugin's, which containerd migrates. containerd 1.x looks
-// for one name, by the version that all files have together.
+// images returns the settings of the image plugin. In files before version 4 they may
+// be in the CRI plugin's section, which containerd migrates. containerd 1.x uses one
+// section name, by the highest version of all files.
 func (c configFile) images(v runtimeVersion, all []importedFile) map[string]any {
 	if !v.atLeast(2, 0) {
 		return flatten(table(c.Plugins, oldPlugin(all)))
@@ -165,7 +165,7 @@ func (c configFile) images(v runtimeVersion, all []importedFile) map[string]any 
 	return images
 }
 
-// oldPlugin is the name of the CRI plugin's section for containerd 1.x.
+// oldPlugin returns the name of the CRI plugin's section for containerd 1.x.
 func oldPlugin(all []importedFile) string {
 	version := 0
 	for _, f := range all {
@@ -179,8 +179,8 @@ func oldPlugin(all []importedFile) string {
 	return pluginCRI
 }
 
-// flatten gives what an old CRI plugin's section says of images, under the
-// names of the image plugin.
+// flatten returns the image settings in an old CRI plugin's section, with the names of
+// the image plugin.
 func flatten(old map[string]any) map[string]any {
 	images := map[string]any{}
 	migrate(images, old, "registry", "max_concurrent_downloads", "image_pull_with_sync_fs")
@@ -216,8 +216,8 @@ func table(parent map[string]any, key string) map[string]any {
 	return t
 }
 
-// newSettings decides as CheckLocalImagePullConfigs (internal/cri/config) does
-// whether images are pulled by the transfer service.
+// newSettings determines like CheckLocalImagePullConfigs (internal/cri/config) whether
+// the transfer service pulls images.
 func newSettings(images map[string]any) (settings, error) {
 	registry, err := decodeRegistry(table(images, "registry"))
 	sandbox, _ := table(images, "pinned_images")["sandbox"].(string)

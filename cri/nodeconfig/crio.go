@@ -30,13 +30,13 @@ const (
 	shortNameDisabled  = "disabled"
 )
 
-// registriesFiles gives the places of registries.conf, of which the first that
-// is there counts (go.podman.io/storage, pkg/configfile).
+// registriesFiles returns the paths of registries.conf; the first that exists counts
+// (go.podman.io/storage, pkg/configfile).
 func registriesFiles() []string {
 	return []string{registriesFile, "/usr/share/containers/registries.conf"}
 }
 
-// registriesDirs gives the directories of its drop-ins, the strongest first.
+// registriesDirs returns the directories of its drop-ins, highest precedence first.
 func registriesDirs() []string {
 	return []string{
 		"/etc/containers/registries.rootful.conf.d", "/etc/containers/registries.conf.d",
@@ -44,7 +44,7 @@ func registriesDirs() []string {
 	}
 }
 
-// crioSettings are those settings of crio.conf that decide about pulls
+// crioSettings are the settings of crio.conf that concern pulls
 // (pkg/config, ImageConfig). Its "registries" are not read since 1.24.
 type crioSettings struct {
 	GlobalAuthFile     string   `toml:"global_auth_file"`
@@ -55,8 +55,8 @@ type crioSettings struct {
 	BigFilesTemporaryDir string `toml:"big_files_temporary_dir"`
 }
 
-// loadCRIO reads crio.conf with its drop-ins, and looks at whether
-// registries.conf can be read.
+// loadCRIO reads crio.conf with its drop-ins and checks whether registries.conf can be
+// read.
 func (c *Config) loadCRIO() {
 	for _, name := range append([]string{crioConfigFile}, c.fs.Files(crioConfigDir)...) {
 		data, err := c.fs.ReadFile(name, maxConfigFile)
@@ -87,10 +87,9 @@ func (c *Config) loadCRIO() {
 	}
 }
 
-// withRegistries calls use with a copy of the node's registries.conf, its
-// drop-ins and the table of short names, as package sysregistriesv2 reads them.
-// That package keeps what it reads, by path, for the life of a process; here
-// the files are read each time. What does not parse is a *ConfigError.
+// withRegistries calls use with a copy of the node's registries.conf, its drop-ins and
+// the short-name aliases for package sysregistriesv2, which caches what it has read by
+// path for the life of the process. A file that does not parse is a *ConfigError.
 func (c *Config) withRegistries(use func(*types.SystemContext) error) error {
 	dir, err := os.MkdirTemp(c.opts.TempDir, "whypull-registries-")
 	if err != nil {
@@ -114,7 +113,7 @@ func (c *Config) withRegistries(use func(*types.SystemContext) error) error {
 	return errors.Join(err, os.RemoveAll(dir))
 }
 
-// copyRegistries makes the copies; it gives the node's path of each.
+// copyRegistries makes the copies and returns the node's path of each.
 func (c *Config) copyRegistries(sys *types.SystemContext) (map[string]string, error) {
 	err := errors.Join(
 		os.Mkdir(sys.SystemRegistriesConfDirPath, 0o700),
@@ -134,7 +133,7 @@ func (c *Config) copyRegistries(sys *types.SystemContext) (map[string]string, er
 	return copies, err
 }
 
-// copyNames gives the node's path of each copy, by the copy's path.
+// copyNames returns the node's path of each copy, by the copy's path.
 func (c *Config) copyNames(sys *types.SystemContext) map[string]string {
 	copies := map[string]string{sys.UserShortNameAliasConfPath: shortNamesFile}
 	for _, name := range c.registriesInOrder() {
@@ -147,7 +146,7 @@ func (c *Config) copyNames(sys *types.SystemContext) map[string]string {
 	return copies
 }
 
-// registriesInOrder gives the node's files of registries in the order in which
+// registriesInOrder returns the node's files of registries in the order in which
 // they are read: later ones win.
 func (c *Config) registriesInOrder() []string {
 	var files []string
@@ -160,7 +159,7 @@ func (c *Config) registriesInOrder() []string {
 	return append(files, c.fs.DropIns(registriesDirs(), []string{""})...)
 }
 
-// brokenRegistries says which file an error is about: the package names it.
+// brokenRegistries returns a notice for the file that the package names in an error.
 func brokenRegistries(err error, copies map[string]string) Notice {
 	n := Notice{Kind: NoticeConfigUnreadable, Path: registriesFile}
 	for file, name := range copies {
@@ -174,9 +173,9 @@ func brokenRegistries(err error, copies map[string]string) Notice {
 	return n
 }
 
-// crioEndpoints gives the sources that CRI-O would pull an image from, in its
-// order (go.podman.io/image, docker, newImageSource): the mirrors, then the
-// registry's own location.
+// crioEndpoints returns the endpoints from which CRI-O would pull an image, in its
+// order (go.podman.io/image, docker, newImageSource): the mirrors, then the registry's
+// location.
 func (c *Config) crioEndpoints(ref reference.Named) (endpoints []registry.Endpoint, notices []Notice, err error) {
 	err = c.withRegistries(func(sys *types.SystemContext) error {
 		var err error
@@ -184,8 +183,8 @@ func (c *Config) crioEndpoints(ref reference.Named) (endpoints []registry.Endpoi
 		return err
 	})
 	if refused := (*ConfigError)(nil); errors.As(err, &refused) && refused.Kind == NoticeConfigUnreadable {
-		// Load has said so. CRI-O does not start with such a file; the one that
-		// is running knows an older one.
+		// Load has a notice for it. CRI-O does not start with such a file; the running
+		// one has read an older one.
 		e, found, err := c.crioEndpoint(ref, sysregistriesv2.PullSource{Reference: ref})
 		return []registry.Endpoint{e}, found, err
 	}
@@ -208,7 +207,7 @@ func (c *Config) pullSources(sys *types.SystemContext, ref reference.Named) (end
 		}
 		notices = append(notices, found...)
 		if err != nil {
-			// An endpoint that cannot be used is passed over, as one that fails.
+			// CRI-O skips an endpoint that cannot be used, like one that fails.
 			if firstErr == nil {
 				firstErr = err
 			}
@@ -226,8 +225,8 @@ func (c *Config) pullSources(sys *types.SystemContext, ref reference.Named) (end
 	return nil, notices, firstErr
 }
 
-// sourcesOf gives what package sysregistriesv2 makes of a reference, and the
-// node's file that says so.
+// sourcesOf returns the sources of a reference by package sysregistriesv2, and the
+// node's file that configures them.
 func (c *Config) sourcesOf(sys *types.SystemContext, ref reference.Named) ([]sysregistriesv2.PullSource, string, error) {
 	theirs, err := asTheirs(ref)
 	if err != nil {
@@ -248,8 +247,8 @@ func (c *Config) sourcesOf(sys *types.SystemContext, ref reference.Named) ([]sys
 	return sources, from, nil
 }
 
-// refuseBlocked is the check of newDockerClient, which is for the location that
-// is asked and not for the one that the image names.
+// refuseBlocked is the check of newDockerClient, which is about the location that is
+// asked and not the one in the image.
 func (c *Config) refuseBlocked(sys *types.SystemContext, ref reference.Named) error {
 	entry, err := sysregistriesv2.FindRegistry(sys, ref.Name())
 	if err != nil || entry == nil || !entry.Blocked {
@@ -258,8 +257,8 @@ func (c *Config) refuseBlocked(sys *types.SystemContext, ref reference.Named) er
 	return &ConfigError{Notice{Kind: NoticeBlocked, Path: c.fileOfPrefix(entry.Prefix)}, nil}
 }
 
-// fileOfPrefix gives the last of the node's files that has an entry for a
-// prefix: it replaces those of earlier files.
+// fileOfPrefix returns the last of the node's files with an entry for a prefix, which
+// replaces those of earlier files.
 func (c *Config) fileOfPrefix(prefix string) string {
 	for _, name := range slices.Backward(c.registriesInOrder()) {
 		data, err := c.fs.ReadFile(name, maxConfigFile)
@@ -281,7 +280,7 @@ func (c *Config) fileOfPrefix(prefix string) string {
 	return registriesFile
 }
 
-// crioEndpoint makes an endpoint of a source (newPullClient, newDockerClient).
+// crioEndpoint returns the endpoint of a source (newPullClient, newDockerClient).
 func (c *Config) crioEndpoint(ref reference.Named, source sysregistriesv2.PullSource) (registry.Endpoint, []Notice, error) {
 	rewritten, err := reference.ParseNamed(source.Reference.String())
 	if err != nil {
@@ -309,9 +308,9 @@ func (c *Config) crioEndpoint(ref reference.Named, source sysregistriesv2.PullSo
 	return e, append(notices, c.addNodeCredential(&e)...), nil
 }
 
-// isInsecure tells what crio.conf says of the registry that an image names
-// (internal/storage, isSecureIndex), which then goes for all its sources. Of
-// names, CRI-O looks up the addresses too; here a name is in no network.
+// isInsecure reports whether a registry is insecure by crio.conf (internal/storage,
+// isSecureIndex), which then applies to all its sources. CRI-O also resolves names to
+// check their addresses; this function does not.
 func (s crioSettings) isInsecure(hostport string) bool {
 	host, _, err := net.SplitHostPort(hostport)
 	if err != nil {

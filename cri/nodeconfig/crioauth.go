@@ -14,10 +14,9 @@ import (
 	"github.com/whypull/whypull/cri/registry"
 )
 
-// authFiles gives the files in which CRI-O looks for a credential if a pull
-// brings none, in its order (pkg/docker/config, getAuthFilePaths):
-// global_auth_file alone if it is set. Those of a namespace (/etc/crio/auth)
-// are not known here.
+// authFiles returns the files in which CRI-O looks for a credential if the pull has
+// none, in its order (pkg/docker/config, getAuthFilePaths): only global_auth_file if it
+// is set. Those of a namespace (/etc/crio/auth) are not included.
 func (s crioSettings) authFiles() []string {
 	if s.GlobalAuthFile != "" {
 		return []string{s.GlobalAuthFile}
@@ -25,14 +24,14 @@ func (s crioSettings) authFiles() []string {
 	return []string{"/run/containers/0/auth.json", "/root/.config/containers/auth.json", "/root/.docker/config.json", dockerCfg}
 }
 
-// dockerCfg is Docker's file of old, which has the entries at its top.
+// dockerCfg is Docker's old file, which has the entries at the top level.
 const dockerCfg = "/root/.dockercfg"
 
 // authFile is containers-auth.json(5).
 type authFile struct {
 	Auths       map[string]authEntry `json:"auths"`
 	CredHelpers map[string]string    `json:"credHelpers"`
-	legacy      bool                 // Docker's of old, whose keys are for hosts alone
+	legacy      bool                 // Docker's old file, whose keys are only hosts
 }
 
 type authEntry struct {
@@ -40,8 +39,8 @@ type authEntry struct {
 	IdentityToken string `json:"identitytoken"`
 }
 
-// addNodeCredential gives an endpoint the credential that CRI-O has for it: from the
-// first of "credential-helpers" that has one, of which the files are one
+// addNodeCredential sets the credential that CRI-O has for an endpoint: from the first
+// of "credential-helpers" that has one; the files count as one of them
 // (pkg/docker/config, getCredentialsWithHomeDir).
 func (c *Config) addNodeCredential(e *registry.Endpoint) []Notice {
 	for _, helper := range c.crioHelpers {
@@ -90,10 +89,10 @@ func parseAuthFile(data []byte, legacy bool) (authFile, error) {
 	return file, json.Unmarshal(data, &file)
 }
 
-// credential returns what CRI-O makes of an entry (decodeDockerAuth). One without
-// "auth", or with one that has no colon, is none: the next file is looked at. What
-// it would use and a Credential cannot hold is unusable: an identity token, or a
-// user name or password alone.
+// credential returns the credential that CRI-O reads from an entry (decodeDockerAuth):
+// none without "auth" or if that has no colon; then the next file is read. unusable
+// reports that CRI-O would use something that a Credential cannot hold: an identity
+// token, or a user name or password alone.
 func (a authEntry) credential() (found *credential.Credential, unusable bool) {
 	decoded, err := base64.StdEncoding.DecodeString(a.Auth)
 	if err != nil {
@@ -110,8 +109,8 @@ func (a authEntry) credential() (found *credential.Credential, unusable bool) {
 	return complete(user, password)
 }
 
-// authKeys gives the keys that are for a repository, the most specific first,
-// the host last.
+// authKeys returns the keys that match a repository, most specific first, the host
+// last.
 func authKeys(name string) []string {
 	keys := []string{name}
 	for strings.Contains(name, "/") {
@@ -121,8 +120,8 @@ func authKeys(name string) []string {
 	return keys
 }
 
-// find gives the entry for the most specific key; else one for the host in the
-// forms that Docker writes, such as https://index.docker.io/v1/.
+// find returns the entry with the most specific key, else one for the host in Docker's
+// forms, such as https://index.docker.io/v1/.
 func (f authFile) find(keys []string) (authEntry, bool) {
 	if f.legacy {
 		keys = keys[len(keys)-1:]

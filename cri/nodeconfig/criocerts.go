@@ -10,7 +10,7 @@ import (
 	"github.com/whypull/whypull/cri/registry"
 )
 
-// certDirs gives the directories in which CRI-O looks for a host's
+// certDirs returns the directories in which CRI-O looks for a host's
 // certificates; the first that has one for it counts (docker_client.go,
 // dockerCertDir).
 func certDirs() []string {
@@ -20,12 +20,12 @@ func certDirs() []string {
 	}
 }
 
-// errNoPair is a certificate without its key, or the other way round.
+// errNoPair is a certificate without its key or a key without its certificate.
 var errNoPair = errors.New("a client certificate needs a key of its name, and a key a certificate")
 
-// setupCertificates takes the certificates of a host's directory (pkg/
-// tlsclientconfig, SetupCertificates): authorities from *.crt, client
-// certificates from *.cert with *.key.
+// setupCertificates adds the certificates in a host's directory (pkg/tlsclientconfig,
+// SetupCertificates): CA certificates from *.crt, client certificates from *.cert with
+// *.key.
 func (c *Config) setupCertificates(e *registry.Endpoint, host string) ([]Notice, error) {
 	dir := ""
 	for _, root := range certDirs() {
@@ -51,8 +51,8 @@ func (c *Config) setupCertificates(e *registry.Endpoint, host string) ([]Notice,
 	return notices, nil
 }
 
-// certificate takes one file of a directory; hidden is the path of one that
-// this process cannot see.
+// certificate adds one file of a directory; hidden is its path if this process cannot
+// see it.
 func (c *Config) certificate(e *registry.Endpoint, dir, name string, names []string) (hidden string, err error) {
 	file, config := path.Join(dir, name), e.Settings.Transport.TLSClientConfig
 	switch base, extension := strings.TrimSuffix(name, path.Ext(name)), path.Ext(name); extension {
@@ -63,7 +63,7 @@ func (c *Config) certificate(e *registry.Endpoint, dir, name string, names []str
 		}
 		err := c.addCA(config, file)
 		if errors.Is(err, os.ErrNotExist) {
-			return "", nil // a link to nothing, which is passed over
+			return "", nil // a dangling link is skipped
 		}
 		return "", err
 	case ".cert":

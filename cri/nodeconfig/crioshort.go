@@ -12,23 +12,23 @@ import (
 	"k8s.io/apimachinery/pkg/util/version"
 )
 
-// ShortNameRefusal says why the runtime does not resolve a short name. The
+// ShortNameRefusal is why the runtime does not resolve a short name. The
 // values are a closed set.
 type ShortNameRefusal string
 
 // The refusals of short names.
 const (
-	// ShortNameAmbiguous: several registries come into question, and the mode
-	// "enforcing" forbids to try one after the other.
+	// ShortNameAmbiguous: there are several candidate registries, and the mode
+	// "enforcing" forbids trying one after another.
 	ShortNameAmbiguous ShortNameRefusal = "Ambiguous"
 	// ShortNameNoRegistries: there is no alias and no registry to search.
 	ShortNameNoRegistries ShortNameRefusal = "NoRegistries"
-	// ShortNameUnresolvable: the name is none, or the configuration cannot be
+	// ShortNameUnresolvable: the name is invalid, or the configuration cannot be
 	// read.
 	ShortNameUnresolvable ShortNameRefusal = "Unresolvable"
 )
 
-// ShortName says what the runtime makes of an image's name.
+// ShortName is how the runtime resolves an image's name.
 type ShortName struct {
 	// Short is true if the name has no registry, so that the runtime has to
 	// find one. containerd never has to: it takes docker.io (and Short is
@@ -36,17 +36,17 @@ type ShortName struct {
 	Short bool
 	// Candidates are the full names that the runtime tries, in its order.
 	Candidates []string
-	// Alias is true if an alias gives the only candidate.
+	// Alias is true if the only candidate is from an alias.
 	Alias bool
-	// Refused says why the runtime tries none of them; "" if it does.
+	// Refused is why the runtime tries none of them; "" if it does.
 	Refused ShortNameRefusal
 	// Source is the file of the node that lists the registries or has the
 	// alias; "" if there is none.
 	Source string
 }
 
-// ShortName tells what the runtime makes of an image's name as a pod has it.
-// With CRI-O it is an alias from registries.conf or the cache of short names,
+// ShortName returns how the runtime resolves an image's name as written in a pod.
+// CRI-O uses an alias from registries.conf or the cache of short names,
 // else every registry of unqualified-search-registries (pkg/shortnames,
 // Resolve). CRI-O 1.35 and later refuse several unless short_name_mode in
 // crio.conf is "disabled"; before, all were tried whatever registries.conf
@@ -67,9 +67,9 @@ func (c *Config) ShortName(name string) ShortName {
 	return s
 }
 
-// isShort tells a name without a registry: what stands before the first slash
-// is no host (parseUnnormalizedShortName). "docker.io/nginx" has one, though it
-// is not in full.
+// isShort reports whether a name has no registry: the part before the first slash is
+// not a host (parseUnnormalizedShortName). "docker.io/nginx" has one, although it is not
+// normalized.
 func isShort(name string) bool {
 	parsed, err := reference.Parse(name)
 	if err != nil {
@@ -133,7 +133,7 @@ func (s *ShortName) add(name string) error {
 	return nil
 }
 
-// shortNameMode is CRI-O's own, not that of registries.conf.
+// shortNameMode returns the mode in crio.conf, not the one in registries.conf.
 func (c *Config) shortNameMode() string {
 	known := []string{shortNameEnforcing, shortNameDisabled}
 	if slices.Contains(known, c.crio.ShortNameMode) {
@@ -152,10 +152,10 @@ func (c *Config) crioVersion() runtimeVersion {
 	return parseVersion(c.opts.RuntimeVersion)
 }
 
-// nodePath gives the node's path of a file that was copied.
+// nodePath returns the node's path of a file that was copied.
 func (c *Config) nodePath(sys *types.SystemContext, name string) string {
 	return c.copyNames(sys)[name]
 }
 
-// asTheirs gives a reference as the other library has it.
+// asTheirs converts a reference to the type of the containers libraries.
 func asTheirs(ref reference.Named) (theirs.Named, error) { return theirs.ParseNamed(ref.String()) }

@@ -22,14 +22,13 @@ import (
 	"github.com/whypull/whypull/cri/registry"
 )
 
-// EndpointsFor gives the endpoints for one image in the runtime's order, those
-// first that serve it. host is the registry of the image's normalised name
-// ("docker.io", "hub.example.com:5000"). Notices say what is odd about this
-// host's configuration; the endpoints are those that the runtime would use all
-// the same.
+// EndpointsFor returns the endpoints for an image in the runtime's order, those that
+// serve it first. host is the registry of the image's normalized name ("docker.io",
+// "hub.example.com:5000"). Notices are about this host's configuration; the endpoints
+// are those that the runtime uses despite them.
 //
-// A configuration with which the runtime refuses the pull is a *ConfigError.
-// Other errors are this process's own trouble, such as no temporary directory.
+// A configuration with which the runtime refuses the pull is a *ConfigError. Other
+// errors are this process's own, such as a missing temporary directory.
 func (c *Config) EndpointsFor(ctx context.Context, host string, ref reference.Named) ([]registry.Endpoint, []Notice, error) {
 	if c.opts.isCRIO() {
 		return c.crioEndpoints(ref)
@@ -42,9 +41,8 @@ func (c *Config) EndpointsFor(ctx context.Context, host string, ref reference.Na
 	return endpoints, notices, err
 }
 
-// Endpoints is EndpointsFor where only the host is known. With CRI-O, whose
-// configuration may be for a part of a registry, it is for images that no
-// longer prefix matches.
+// Endpoints is EndpointsFor if only the host is known. With CRI-O, which can configure
+// parts of a registry, it is for images that match no longer prefix.
 func (c *Config) Endpoints(ctx context.Context, host string) ([]registry.Endpoint, []Notice, error) {
 	if c.opts.isCRIO() {
 		ref, err := reference.ParseNamed(host + "/whypull/whypull:latest")
@@ -83,10 +81,10 @@ func (c *Config) withHeaders(own http.Header) http.Header {
 	return all
 }
 
-// tokenHeader gives the header that containerd sends to a token server. Before
-// 2.1 it is none; since then a host's own or, if it has none, registry.headers
-// where the CRI plugin pulls by itself (core/remotes/docker/config,
-// ConfigureHosts; internal/cri/server/images, registryHosts).
+// tokenHeader returns the header that containerd sends to a token server: none before
+// 2.1; since then the host's or, if it has none and the CRI plugin pulls itself,
+// registry.headers (core/remotes/docker/config, ConfigureHosts;
+// internal/cri/server/images, registryHosts).
 func (c *Config) tokenHeader(own http.Header) http.Header {
 	v := parseVersion(c.opts.RuntimeVersion)
 	switch {
@@ -100,7 +98,7 @@ func (c *Config) tokenHeader(own http.Header) http.Header {
 	return nil
 }
 
-// hostEndpoints gives the endpoints that the directories of hosts configure.
+// hostEndpoints returns the endpoints configured in the hosts' directories.
 func (c *Config) hostEndpoints(ctx context.Context, host string) ([]registry.Endpoint, []Notice, error) {
 	dir, err := c.findHostDir(host, c.dirs)
 	if err != nil {
@@ -126,9 +124,9 @@ func (c *Config) hostEndpoints(ctx context.Context, host string) ([]registry.End
 	return endpoints, notices, errors.Join(err, v.close())
 }
 
-// applyHostsFile adds to the endpoints what hosts.toml says and containerd's
-// package does not hand on: which files are hidden, and dial_timeout (of
-// containerd 2.1 and later: view).
+// applyHostsFile adds to the endpoints what containerd's package does not return from
+// hosts.toml: which files are hidden, and dial_timeout (containerd 2.1 and later; see
+// view).
 func (c *Config) applyHostsFile(endpoints []registry.Endpoint, v view) (notices []Notice) {
 	timeouts := dialTimeouts(v.doc)
 	for i := range endpoints {
@@ -181,7 +179,7 @@ func (v view) hostDir(string) (string, error) {
 	return v.dir, nil
 }
 
-// newEndpoint makes an endpoint; namespace is what it is told in ?ns=.
+// newEndpoint returns an endpoint; namespace is the value of ?ns=.
 func (c *Config) newEndpoint(namespace string, h docker.RegistryHost, transport *http.Transport) registry.Endpoint {
 	return registry.Endpoint{
 		Scheme:     h.Scheme,
@@ -197,8 +195,8 @@ func (c *Config) newEndpoint(namespace string, h docker.RegistryHost, transport 
 	}
 }
 
-// takesSchema1: containerd 1.x converts manifests of the first schema, and
-// CRI-O, whose version begins with 1 too, reads them.
+// takesSchema1 reports whether the runtime accepts manifests of the first schema:
+// containerd 1.x converts them, and CRI-O, whose version also begins with 1, reads them.
 func takesSchema1(version string) bool {
 	return strings.HasPrefix(strings.TrimPrefix(version, "v"), "1.")
 }
@@ -236,14 +234,13 @@ func (c *Config) fileNotices(dir string, invalid error) []Notice {
 	return []Notice{{Kind: NoticeHostsFileMisnamed, Path: misnamed}}
 }
 
-// clients collects the transports that containerd makes, before it wraps
-// them, and gives each host the node's authorities.
+// clients collects the transports that containerd makes, before it wraps them, and
+// gives each host the node's CA certificates.
 //
-// containerd adds a host's "ca" to the pool of the transport that it clones,
-// or to the system's pool if there is none; ours is of another image. A clone
-// shares the pool, so each clone that was made is followed by a fresh pool.
-// DefaultTLS would be the obvious way to set one, but it also makes containerd
-// try https on every http endpoint.
+// containerd adds a host's "ca" to the pool of the transport that it clones, or to the
+// system's pool, which in our image is not the node's. Clones share the pool, so each
+// one gets a fresh one. DefaultTLS would be simpler but makes containerd try https on
+// every http endpoint.
 type clients struct {
 	pool       *x509.CertPool // nil: Go's own
 	base       *http.Transport
@@ -254,8 +251,8 @@ func newClients(pool *x509.CertPool) *clients {
 	return &clients{pool: pool, transports: map[*http.Client]*http.Transport{}}
 }
 
-// update is a config.UpdateClientFunc: called for the default client first,
-// then for every host that has a client of its own.
+// update is a config.UpdateClientFunc: it is called for the default client, then for
+// every host with its own client.
 func (s *clients) update(client *http.Client) error {
 	transport, ok := client.Transport.(*http.Transport)
 	if !ok {
@@ -271,8 +268,8 @@ func (s *clients) update(client *http.Client) error {
 	return nil
 }
 
-// recordedError keeps the first error that containerd's package logs: the only
-// way in which it reports a hosts.toml that does not parse.
+// recordedError holds the first error that containerd's package logs, its only report of
+// a hosts.toml that does not parse.
 type recordedError struct{ err error }
 
 // Levels implements logrus.Hook.

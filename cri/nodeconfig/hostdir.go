@@ -11,8 +11,8 @@ import (
 
 const hostsFile = "hosts.toml"
 
-// hostDirs gives the names that a host's directory may have, in containerd's
-// order (core/remotes/docker/config, hostPaths).
+// hostDirs returns the possible names of a host's directory in containerd's order
+// (core/remotes/docker/config, hostPaths).
 func hostDirs(host string) []string {
 	names := []string{host, "_default"}
 	if i := strings.LastIndex(host, ":"); i > 0 {
@@ -21,8 +21,8 @@ func hostDirs(host string) []string {
 	return names
 }
 
-// findHostDir gives the directory of the node for a host: the first one that
-// exists; "" if there is none.
+// findHostDir returns the first existing directory of the node for a host; "" if there
+// is none.
 func (c *Config) findHostDir(host string, roots []string) (string, error) {
 	for _, root := range roots {
 		for _, name := range hostDirs(host) {
@@ -35,14 +35,14 @@ func (c *Config) findHostDir(host string, roots []string) (string, error) {
 	return "", nil
 }
 
-// view is a host's directory as containerd's package can read it.
+// view is a host's directory in a form that containerd's package can read.
 type view struct {
 	dir    string // of this process
 	temp   bool   // to be removed
 	doc    []byte // hosts.toml, as containerd's package reads it
 	hidden []hiddenFile
-	// without is true if the runtime takes hosts.toml for broken because it has
-	// no table of a host.
+	// without is true if hosts.toml is invalid to the runtime because it has no host
+	// table.
 	without bool
 }
 
@@ -60,11 +60,10 @@ func (v view) close() error {
 	return os.RemoveAll(v.dir)
 }
 
-// view makes the node's directory readable with ordinary file access. With
-// the node's root at a mount point, absolute paths in hosts.toml and absolute
-// links point to the wrong place; then it is a directory with a copy of
-// hosts.toml in which they are right, and that says nothing of files that are
-// not mounted.
+// view makes the node's directory readable for containerd's package. If the node's root
+// is at a mount point, absolute paths in hosts.toml and absolute links are wrong in this
+// process; then the view is a directory with a copy of hosts.toml with adjusted paths
+// and without files that are not mounted.
 func (c *Config) view(nodeDir string) (view, error) {
 	real, err := c.fs.Resolve(nodeDir)
 	if err != nil {
@@ -79,7 +78,7 @@ func (c *Config) view(nodeDir string) (view, error) {
 		doc, unknown = dropDialTimeouts(doc) // the package knows it, and refuses a bad one
 	}
 	if c.fs.IsHost() && !unknown {
-		return view{dir: real, doc: doc}, nil // containerd's package meets the same error
+		return view{dir: real, doc: doc}, nil // containerd's package gets the same error
 	}
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return view{}, err
@@ -106,7 +105,7 @@ func (c *Config) view(nodeDir string) (view, error) {
 	return c.copyView(nodeDir, v)
 }
 
-// rebase gives the path, for this process, of a file of the node.
+// rebase returns the path in this process of a file of the node.
 func (c *Config) rebase(name string) string {
 	real, err := c.fs.Resolve(name)
 	if err != nil {
@@ -115,10 +114,9 @@ func (c *Config) rebase(name string) string {
 	return real
 }
 
-// hides tells that a file of the node cannot be seen by this process, which
-// says nothing of the node: with only some of the node's directories mounted,
-// the file is in none of them, or only a link to it is; or this process may not
-// read it. Below /etc, which is always mounted, what is not there does not
+// hides reports whether a file of the node may exist although this process cannot see
+// it: it is outside of the mounted directories, or only a link to it is inside, or this
+// process may not read it. Below /etc, which is always mounted, a missing file does not
 // exist.
 func (c *Config) hides(name string) bool {
 	if c.fs.IsHost() {
@@ -148,8 +146,8 @@ func (c *Config) hides(name string) bool {
 	return there == "/" || c.leadsToMount(there)
 }
 
-// leadsToMount tells a directory that may be there only because one of those
-// that are read here is mounted below it.
+// leadsToMount reports whether a directory may exist only because a mounted one is below
+// it.
 func (c *Config) leadsToMount(dir string) bool {
 	for _, name := range []string{c.opts.ConfigFile, c.opts.CertsDir} {
 		if strings.HasPrefix(path.Clean("/"+name), dir+"/") {
@@ -164,8 +162,8 @@ func (c *Config) hasLinks(dir string) bool {
 	return err == nil && slices.ContainsFunc(entries, func(e os.DirEntry) bool { return e.Type()&os.ModeSymlink != 0 })
 }
 
-// copyView makes the copy: hosts.toml rewritten, and links to the certificate
-// files, which containerd uses when there is no valid hosts.toml.
+// copyView makes the copy: the rewritten hosts.toml and links to the certificate files,
+// which containerd uses if there is no valid hosts.toml.
 func (c *Config) copyView(nodeDir string, v view) (view, error) {
 	dir, err := os.MkdirTemp(c.opts.TempDir, "whypull-hosts-")
 	if err != nil {
@@ -186,8 +184,8 @@ func (c *Config) copyView(nodeDir string, v view) (view, error) {
 	return v, nil
 }
 
-// linkCerts links the certificate files, except those that are hidden, and
-// what belongs to them.
+// linkCerts links the certificate files, except hidden ones and the files that belong to
+// them.
 func (c *Config) linkCerts(nodeDir, dir string) (hidden []hiddenFile, err error) {
 	entries, err := c.fs.ReadDir(nodeDir)
 	if err != nil {

@@ -11,17 +11,16 @@ import (
 	"github.com/pelletier/go-toml/v2/unstable"
 )
 
-// replacement is a string value in a TOML document and what to put there.
+// replacement is a value in a TOML document and its new text.
 type replacement struct {
 	offset, length uint32
 	text           string
 }
 
-// rewritePaths gives the text of a hosts.toml in which every path in "ca" and
-// "client" went through convert, and whether that changed anything. The text
-// is edited in place because containerd takes the order of the hosts from the
-// order of the tables, which decoding and encoding would lose. A document that
-// does not parse stays as it is: containerd is to say so.
+// rewritePaths returns a hosts.toml with every path in "ca" and "client" converted, and
+// whether that changed anything. It edits the text, because containerd takes the order of
+// the hosts from the order of the tables, which decoding and encoding would lose. A
+// document that does not parse is returned as is: containerd reports the error.
 func rewritePaths(doc []byte, convert func(string) string) (rewritten []byte, changed bool) {
 	return edit(doc, pathKeys(), func(_ string, key *unstable.Node) []replacement {
 		var edits []replacement
@@ -34,9 +33,9 @@ func rewritePaths(doc []byte, convert func(string) string) (rewritten []byte, ch
 	})
 }
 
-// dropPaths gives the text of a hosts.toml in which the keys "ca" and "client"
-// have a name that nobody reads where drop wants that of one of their paths.
-// host is the host[:port] of the key's table, "" for the server's.
+// dropPaths returns a hosts.toml in which the keys "ca" and "client" are renamed to
+// unused names if drop returns true for one of their paths. host is the host[:port] of
+// the key's table; "" for the server's.
 func dropPaths(doc []byte, drop func(host, key, path string) bool) (rewritten []byte, changed bool) {
 	return edit(doc, pathKeys(), func(host string, key *unstable.Node) []replacement {
 		var edits []replacement
@@ -49,16 +48,15 @@ func dropPaths(doc []byte, drop func(host, key, path string) bool) (rewritten []
 	})
 }
 
-// dropDialTimeouts gives the text of a hosts.toml in which the key dial_timeout
-// has a name that nobody reads.
+// dropDialTimeouts returns a hosts.toml in which the key dial_timeout is renamed to an
+// unused name.
 func dropDialTimeouts(doc []byte) (rewritten []byte, changed bool) {
 	return edit(doc, []string{"dial_timeout"}, func(_ string, key *unstable.Node) []replacement {
 		return []replacement{renamed(key)}
 	})
 }
 
-// renamed puts a name that nobody reads in the place of a key: one of its own,
-// since a table has a key once.
+// renamed renames a key to a unique unused name, since keys of a table must be distinct.
 func renamed(key *unstable.Node) replacement {
 	it := key.Key()
 	it.Next()
@@ -68,8 +66,7 @@ func renamed(key *unstable.Node) replacement {
 
 func pathKeys() []string { return []string{"ca", "client"} }
 
-// edit makes the edits that are wanted of the server's and the hosts' keys of
-// the given names.
+// edit applies the edits of the server's and the hosts' keys with the given names.
 func edit(doc []byte, names []string, editsOf func(host string, key *unstable.Node) []replacement) (edited []byte, changed bool) {
 	var edits []replacement
 	parser := unstable.Parser{}
@@ -92,7 +89,7 @@ func edit(doc []byte, names []string, editsOf func(host string, key *unstable.No
 	return apply(doc, edits), true
 }
 
-// hostOf gives the host[:port] of the table that a key is in, "" for the root.
+// hostOf returns the host[:port] of a key's table; "" for the root.
 // Only [host."URL"] has paths; its sub-table is the headers.
 func hostOf(table []string) (host string, ok bool) {
 	switch {
@@ -104,7 +101,7 @@ func hostOf(table []string) (host string, ok bool) {
 	return urlHost(table[1]), true
 }
 
-// urlHost is the host[:port] of a host's address, which may lack the scheme
+// urlHost returns the host[:port] of a host's address, which may have no scheme
 // (parseHostConfig).
 func urlHost(address string) string {
 	if !strings.HasPrefix(address, "http") {
@@ -117,15 +114,15 @@ func urlHost(address string) string {
 	return u.Host
 }
 
-// lacksHosts tells a hosts.toml that is right but for having no table of a
-// host. containerd 1.x takes it for broken (getSortedHosts).
+// lacksHosts reports whether a hosts.toml is valid but has no host table, which
+// containerd 1.x rejects (getSortedHosts).
 func lacksHosts(doc []byte) bool {
 	var file map[string]any
 	err := toml.Unmarshal(doc, &file)
 	return err == nil && len(doc) > 0 && table(file, "host") == nil
 }
 
-// dialTimeouts gives dial_timeout by host[:port]; that of the server under "".
+// dialTimeouts returns dial_timeout by host[:port]; the server's under "".
 func dialTimeouts(doc []byte) map[string]time.Duration {
 	type host struct {
 		DialTimeout string `toml:"dial_timeout"`
@@ -135,7 +132,7 @@ func dialTimeouts(doc []byte) map[string]time.Duration {
 		Hosts map[string]host `toml:"host"`
 	}
 	if err := toml.Unmarshal(doc, &file); err != nil {
-		return nil // containerd has refused it
+		return nil // containerd rejects it
 	}
 	out := map[string]time.Duration{}
 	out[""], _ = time.ParseDuration(file.DialTimeout)
@@ -153,7 +150,7 @@ func keyOf(n *unstable.Node) []string {
 	return parts
 }
 
-// texts finds the strings of a value: one, a list, or a list of pairs.
+// texts returns the strings in a value: one, a list, or a list of pairs.
 func texts(n *unstable.Node, found []*unstable.Node) []*unstable.Node {
 	switch n.Kind { //nolint:exhaustive // other types are errors that containerd reports
 	case unstable.String:
@@ -166,7 +163,7 @@ func texts(n *unstable.Node, found []*unstable.Node) []*unstable.Node {
 	return found
 }
 
-// apply makes the edits, which are in the document's order.
+// apply applies edits, which must be in document order.
 func apply(doc []byte, edits []replacement) []byte {
 	doc = slices.Clone(doc)
 	for _, e := range slices.Backward(edits) {
@@ -175,7 +172,7 @@ func apply(doc []byte, edits []replacement) []byte {
 	return doc
 }
 
-// quote writes a basic string of TOML. Go's %q has escapes that TOML lacks.
+// quote returns a TOML basic string. Go's %q has escapes that TOML lacks.
 func quote(s string) string {
 	var b strings.Builder
 	b.WriteByte('"')

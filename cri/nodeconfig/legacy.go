@@ -17,8 +17,8 @@ import (
 )
 
 // registrySettings is the table "registry" of containerd's image plugin
-// (internal/cri/config, Registry). Mirrors, Configs and Auths are deprecated,
-// and in use.
+// (internal/cri/config, Registry). Mirrors, Configs and Auths are deprecated but still
+// in use.
 type registrySettings struct {
 	ConfigPath string                    `toml:"config_path"`
 	Mirrors    map[string]legacyMirror   `toml:"mirrors"`
@@ -50,8 +50,8 @@ type legacyTLS struct {
 	Key  string `toml:"key_file"`
 }
 
-// decodeRegistry reads the table as containerd does, which refuses the whole
-// plugin over a value of a wrong type.
+// decodeRegistry decodes the table like containerd, which does not load the plugin if a
+// value has a wrong type.
 func decodeRegistry(registry map[string]any) (registrySettings, error) {
 	var out registrySettings
 	data, err := toml.Marshal(registry)
@@ -64,14 +64,14 @@ func decodeRegistry(registry map[string]any) (registrySettings, error) {
 	return out.withAuths(), nil
 }
 
-// header is a copy of what goes to all hosts.
+// header returns a copy of the header for all hosts.
 func (r registrySettings) header() http.Header { return http.Header(r.Headers).Clone() }
 
 func (r registrySettings) isLegacy() bool {
 	return len(r.Mirrors) > 0 || len(r.Configs) > 0 || len(r.Auths) > 0
 }
 
-// withAuths maps "auths" to "configs", over which they win (ValidateImageConfig).
+// withAuths merges "auths" into "configs", over which they take precedence (ValidateImageConfig).
 func (r registrySettings) withAuths() registrySettings {
 	for _, endpoint := range slices.Sorted(maps.Keys(r.Auths)) {
 		u, err := url.Parse(endpoint)
@@ -92,9 +92,9 @@ func (r registrySettings) withAuths() registrySettings {
 	return r
 }
 
-// contradicts tells settings with which the CRI plugin does not load
-// (ValidateImageConfig; ValidatePluginConfig in 1.x, of "tls" as well). The
-// runtime that is running was started with others.
+// contradicts reports whether the CRI plugin does not load with the settings
+// (ValidateImageConfig; ValidatePluginConfig in 1.x, which also checks "tls"). The running
+// runtime was started with others.
 func (s settings) contradicts(v runtimeVersion) bool {
 	if s.registry.Reveal().ConfigPath == "" {
 		return false
@@ -104,13 +104,13 @@ func (s settings) contradicts(v runtimeVersion) bool {
 		!v.atLeast(2, 0) && slices.ContainsFunc(slices.Collect(maps.Values(s.registry.Reveal().Configs)), hasTLS)
 }
 
-// usesMirrors tells that endpoints come from registry.mirrors and .configs:
-// where the CRI plugin pulls by itself and has no config_path (registryHosts).
+// usesMirrors reports whether endpoints come from registry.mirrors and .configs: the CRI
+// plugin pulls itself and has no config_path (registryHosts).
 func (c *Config) usesMirrors() bool {
 	return c.unset && c.settings.pullsLocally(parseVersion(c.opts.RuntimeVersion))
 }
 
-// legacyEndpoints gives the endpoints as registryHosts of the CRI plugin does
+// legacyEndpoints returns the endpoints like registryHosts of the CRI plugin
 // (internal/cri/server/images/image_pull.go; pkg/cri/server in 1.x).
 func (c *Config) legacyEndpoints(host string) ([]registry.Endpoint, []Notice, error) {
 	invalid := func(err error) error {
@@ -161,7 +161,7 @@ func (r registrySettings) endpoints(host string) ([]*url.URL, error) {
 	return append(urls, &url.URL{Scheme: legacyScheme(defaultHost), Host: defaultHost, Path: "/v2"}), nil
 }
 
-// legacyURL is addDefaultScheme and what registryHosts makes of the result.
+// legacyURL is addDefaultScheme followed by the parsing in registryHosts.
 func legacyURL(endpoint string) (*url.URL, error) {
 	if !strings.Contains(endpoint, "://") {
 		u, err := url.Parse("dummy://" + endpoint)
@@ -234,9 +234,9 @@ func (c *Config) legacyTLS(e *registry.Endpoint, t legacyTLS) ([]Notice, error) 
 	return notices, nil
 }
 
-// credential returns what containerd makes of an "auth" (ParseAuth). What has no
-// user is an identity token to it, which a Credential cannot hold, and a user
-// without a password is none that its authorizer sends: unusable is true then.
+// credential returns the credential that containerd reads from an "auth" (ParseAuth).
+// unusable reports that it has no user, which makes it an identity token that a Credential
+// cannot hold, or no password, so that the authorizer does not send it.
 func (a legacyAuth) credential() (found *credential.Credential, unusable bool) {
 	switch {
 	case a.Username != "":
@@ -266,8 +266,8 @@ func complete(user, password string) (found *credential.Credential, unusable boo
 	return &c, false
 }
 
-// addNodeCredentials gives the endpoints the credentials that containerd has for
-// them: registry.configs by the endpoint's host (PullImage).
+// addNodeCredentials sets the credentials that containerd has for the endpoints: those in
+// registry.configs by the endpoint's host (PullImage).
 func (c *Config) addNodeCredentials(endpoints []registry.Endpoint) (notices []Notice) {
 	for i := range endpoints {
 		config := c.settings.registry.Reveal().Configs[endpoints[i].Host]

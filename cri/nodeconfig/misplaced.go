@@ -9,8 +9,8 @@ func ignoredFile(name string, reason NoticeReason) Notice {
 	return Notice{Kind: NoticeHostsFileIgnored, Path: name, Reason: reason}
 }
 
-// misplaced reports files that somebody wrote for this host and that have no
-// effect where they are.
+// misplaced returns notices for files that are meant for this host and have no effect
+// where they are.
 func (c *Config) misplaced(host string) []Notice {
 	var notices []Notice
 	if c.unset && c.opts.CertsDir == "" {

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// NoticeKind says what is odd about the node's configuration. The values are
+// NoticeKind is the kind of a problem in the node's configuration. The values are
 // a closed set.
 type NoticeKind string
 
@@ -15,82 +15,77 @@ const (
 	// of it, cannot be read or does not parse; containerd's defaults are
 	// assumed.
 	NoticeConfigUnreadable NoticeKind = "ConfigUnreadable"
-	// NoticeConfigPathIgnored: config_path has several directories, one of
-	// them is for this host, and the runtime looks at none: its transfer
-	// service takes the list for the name of one directory (containerd 2.2+,
-	// where such a list is the default).
+	// NoticeConfigPathIgnored: config_path has several directories, one of them is for
+	// this host, and the runtime reads none: its transfer service takes the list for
+	// one directory name (containerd 2.2+, where such a list is the default).
 	NoticeConfigPathIgnored NoticeKind = "ConfigPathIgnored"
-	// NoticeHostsFileInvalid: hosts.toml does not parse, or is one that this
-	// version takes for broken (Reason). containerd only logs it and goes on as
-	// if the file were not there.
+	// NoticeHostsFileInvalid: hosts.toml does not parse or is invalid in this version
+	// (Reason). containerd only logs it and continues as if the file did not exist.
 	NoticeHostsFileInvalid NoticeKind = "HostsFileInvalid"
-	// NoticeHostsFileMisnamed: there is a host.toml, which nobody reads, and
-	// no hosts.toml.
+	// NoticeHostsFileMisnamed: there is a host.toml, which is never read, and no
+	// hosts.toml.
 	NoticeHostsFileMisnamed NoticeKind = "HostsFileMisnamed"
-	// NoticeHostsFileUnusable: hosts.toml names a certificate or key that
-	// cannot be read or is none. containerd refuses the pull. Only as the
-	// Kind of a *ConfigError.
+	// NoticeHostsFileUnusable: hosts.toml names a certificate or key that cannot be read
+	// or is invalid. containerd refuses the pull. Only as Kind of a *ConfigError.
 	NoticeHostsFileUnusable NoticeKind = "HostsFileUnusable"
 	// NoticeHostsFileIgnored: there is a file for this host that has no effect
 	// where it is; Reason says why.
 	NoticeHostsFileIgnored NoticeKind = "HostsFileIgnored"
-	// NoticeFileHidden: the configuration names a file that this process cannot
-	// see, since it is not mounted or not readable; the runtime may see it. The
-	// endpoint that it is for has Blind or BlindClient.
+	// NoticeFileHidden: the configuration names a file that this process cannot read,
+	// because it is not mounted or not readable; the runtime may read it. Its endpoint
+	// has Blind or BlindClient set.
 	NoticeFileHidden NoticeKind = "FileHidden"
-	// NoticeMirrorsWithConfigPath: registry.mirrors (or configs.tls, containerd
-	// 1.x) together with config_path. With such a file containerd's CRI plugin
-	// does not load: the one that is running has read an older file.
+	// NoticeMirrorsWithConfigPath: registry.mirrors (or configs.tls, containerd 1.x)
+	// together with config_path. containerd's CRI plugin does not load with such a file:
+	// the running one has read an older file.
 	NoticeMirrorsWithConfigPath NoticeKind = "MirrorsWithConfigPath"
-	// NoticeMirrorInvalid: registry.mirrors or .configs has an endpoint that is
-	// no URL, or a certificate that cannot be read, or has no key. containerd
-	// refuses the pull. Only as the Kind of a *ConfigError.
+	// NoticeMirrorInvalid: registry.mirrors or .configs has an endpoint that is not a
+	// URL, or a certificate that cannot be read or has no key. containerd refuses the
+	// pull. Only as Kind of a *ConfigError.
 	NoticeMirrorInvalid NoticeKind = "MirrorInvalid"
 	// NoticeNodeCredentialUnusable: the node has a credential for an endpoint that
-	// whypull cannot use: an identity token without a user, or one that does
-	// not decode. What the endpoint says without a credential says nothing of
-	// the runtime.
+	// whypull cannot use: an identity token without a user, or one that does not decode.
+	// The endpoint's anonymous response then says nothing about the runtime.
 	NoticeNodeCredentialUnusable NoticeKind = "NodeCredentialUnusable"
-	// NoticeCredentialHelper: CRI-O asks a program for the credential of an
-	// endpoint if the pull brings none. It is not run here, so that what the
-	// endpoint says without a credential says nothing of the runtime.
+	// NoticeCredentialHelper: CRI-O runs a credential helper for an endpoint if the pull
+	// has no credential. whypull does not run it, so the endpoint's anonymous response
+	// says nothing about the runtime.
 	NoticeCredentialHelper NoticeKind = "CredentialHelper" //nolint:gosec // no credential
-	// NoticeBlocked: CRI-O's registries.conf blocks the registry or a part of
-	// it. Only as the Kind of a *ConfigError.
+	// NoticeBlocked: CRI-O's registries.conf blocks the registry or a part of it. Only as
+	// Kind of a *ConfigError.
 	NoticeBlocked NoticeKind = "Blocked"
-	// NoticeCertificatesUnusable: a directory of certs.d has a client
-	// certificate without its key (the names are x.cert and x.key), a key
-	// without its certificate, or a file that cannot be read or is none. CRI-O
-	// refuses the pull. Only as the Kind of a *ConfigError.
+	// NoticeCertificatesUnusable: a directory in certs.d has a client certificate without
+	// its key (x.cert and x.key), a key without its certificate, or a file that cannot be
+	// read or is invalid. CRI-O refuses the pull. Only as Kind of a *ConfigError.
 	NoticeCertificatesUnusable NoticeKind = "CertificatesUnusable"
-	// NoticeLocationInvalid: a location of registries.conf makes no valid name
-	// of this image. CRI-O refuses the pull. Only as the Kind of a *ConfigError.
+	// NoticeLocationInvalid: with a location in registries.conf the image's name becomes
+	// invalid. CRI-O refuses the pull. Only as Kind of a *ConfigError.
 	NoticeLocationInvalid NoticeKind = "LocationInvalid"
-	// NoticeNoAuthorities: the node's CA bundle was not found, so
-	// FaultTLSUntrusted says nothing.
+	// NoticeNoAuthorities: the node's CA bundle was not found, so FaultTLSUntrusted
+	// proves nothing.
 	NoticeNoAuthorities NoticeKind = "NoAuthorities"
 )
 
-// NoticeReason says why a file has no effect. The values are a closed set.
+// NoticeReason is why a file has no effect. The values are a closed set.
 type NoticeReason string
 
 // The reasons of NoticeHostsFileIgnored and NoticeHostsFileInvalid.
 const (
-	// ReasonNoHostTable: of NoticeHostsFileInvalid; the file parses and has no
-	// [host."…"], which containerd 1.x takes for an error.
+	// ReasonNoHostTable: of NoticeHostsFileInvalid; the file parses but has no
+	// [host."…"], which is an error in containerd 1.x.
 	ReasonNoHostTable NoticeReason = "NoHostTable"
-	// ReasonUpstreamName: the folder is named for a host that serves Docker
-	// Hub; the runtime looks for docker.io.
+	// ReasonUpstreamName: the directory is named after a host that serves Docker Hub; the
+	// runtime looks for docker.io.
 	ReasonUpstreamName NoticeReason = "UpstreamName"
-	// ReasonNameHasScheme: the folder is in one for a scheme ("https:").
+	// ReasonNameHasScheme: the directory is in one for a scheme ("https:").
 	ReasonNameHasScheme NoticeReason = "NameHasScheme"
 	// ReasonNameHasPath: the file is for a path of the host; the runtime looks
 	// for the host alone.
 	ReasonNameHasPath NoticeReason = "NameHasPath"
-	// ReasonPortFolder: the folder is named host_port; the runtime looks for
+	// ReasonPortFolder: the directory is named host_port; the runtime looks for
 	// host_port_ and host:port.
 	ReasonPortFolder NoticeReason = "PortFolder"
-	// ReasonNoFolder: hosts.toml is in no folder of a host.
+	// ReasonNoFolder: hosts.toml is not in a host's directory.
 	ReasonNoFolder NoticeReason = "NoFolder"
 	// ReasonConfigPathUnset: containerd before 2.2 has no config_path unless it
 	// is set.
@@ -100,16 +95,16 @@ const (
 	ReasonNoCapableHost NoticeReason = "NoCapableHost"
 )
 
-// Notice is an oddity of the node's configuration. It holds no text of a file:
-// hosts.toml may have passwords in its headers.
+// Notice is a problem in the node's configuration. It has no text from a file:
+// hosts.toml may contain passwords in its headers.
 type Notice struct {
 	Kind   NoticeKind
 	Path   string       // on the node
-	Line   int          // from 1; 0 if not known
-	Reason NoticeReason // "" if the kind says all
+	Line   int          // from 1; 0 if unknown
+	Reason NoticeReason // "" if the kind says everything
 }
 
-// String is the notice's kind, place and reason.
+// String returns the kind, place and reason.
 func (n Notice) String() string {
 	var b strings.Builder
 	b.WriteString(string(n.Kind))
@@ -125,8 +120,8 @@ func (n Notice) String() string {
 	return b.String()
 }
 
-// ConfigError is a configuration with which the runtime has no endpoint at
-// all. Its text holds no text of a file.
+// ConfigError is the error of a configuration with which the runtime has no endpoint. Its
+// text has no text from a file.
 type ConfigError struct {
 	Notice
 	err error
@@ -135,5 +130,5 @@ type ConfigError struct {
 // Error implements error.
 func (e *ConfigError) Error() string { return "registry configuration: " + e.String() }
 
-// Unwrap gives containerd's own error, whose text may quote the file.
+// Unwrap returns containerd's error, whose text may quote the file.
 func (e *ConfigError) Unwrap() error { return e.err }

@@ -15,19 +15,18 @@ import (
 	"github.com/whypull/whypull/cri/systemd"
 )
 
-// proxies are the proxies of the runtime's process: what its HTTP client
-// (net/http, ProxyFromEnvironment) reads from its environment. Their values may
-// hold passwords, and are where nothing prints them: in a function.
+// proxies are the proxies of the runtime's process, which its HTTP client reads from the
+// environment (net/http, ProxyFromEnvironment). They may contain passwords and are in a
+// function so that they cannot be printed.
 //
-// The agent's own environment is no substitute: it is another process, in a
-// container.
+// The agent's environment is no substitute: it is another process, in a container.
 type proxies struct {
 	source string
-	choose func(*url.URL) (*url.URL, error) // nil: not known, no proxy
+	choose func(*url.URL) (*url.URL, error) // nil: unknown, no proxy
 }
 
-// readProxy finds the proxies of the node's runtime: in the environment of its
-// process, else in the systemd unit that starts it.
+// readProxy returns the proxies of the node's runtime, from the environment of its
+// process or else from its systemd unit.
 func readProxy(fs hostfs.FS, opts Options) proxies {
 	if env, ok := processEnvironment(fs, opts); ok {
 		return newProxies(env, "the environment of "+opts.processName())
@@ -64,16 +63,14 @@ func (p proxies) proxy(req *http.Request) (*url.URL, error) {
 	return p.choose(req.URL)
 }
 
-// ProxyKnown tells whether the proxies of the runtime are known: they were
-// given in Options.Proxy, or the environment of its process or its systemd unit
-// could be read. If it is false, requests are made without a proxy, and whether
-// the runtime uses one is not known.
+// ProxyKnown reports whether the runtime's proxies are known: from Options.Proxy, the
+// environment of its process or its systemd unit. If not, requests are made without a
+// proxy, and it is unknown whether the runtime uses one.
 func (c *Config) ProxyKnown() bool { return c.explicitProxy || c.proxy.choose != nil }
 
-// ProxyFor gives the proxy that an endpoint is asked through, as host[:port],
-// and where that is configured: "the environment of containerd", or the path,
-// on the node, of the file of a systemd unit. Both are "" if there is none; the
-// source also if the proxy was given in Options.Proxy.
+// ProxyFor returns the proxy for an endpoint as host[:port], and where it is configured:
+// "the environment of containerd" or the path on the node of a systemd unit file. Both are
+// "" if there is none; source is also "" with Options.Proxy.
 func (c *Config) ProxyFor(e registry.Endpoint) (hostport, source string) {
 	req := &http.Request{Method: http.MethodGet, URL: &url.URL{Scheme: e.Scheme, Host: e.Host, Path: "/v2/"}}
 	proxy, err := c.opts.Proxy(req)
@@ -83,7 +80,7 @@ func (c *Config) ProxyFor(e registry.Endpoint) (hostport, source string) {
 	return shownHost(proxy), c.proxy.source
 }
 
-// shownHost is the host of a proxy's address: never its user or password.
+// shownHost returns the host of a proxy's URL, without user and password.
 func shownHost(u *url.URL) string {
 	if port := u.Port(); port != "" {
 		return net.JoinHostPort(u.Hostname(), port)
@@ -91,7 +88,7 @@ func shownHost(u *url.URL) string {
 	return u.Host
 }
 
-// processName is the name of the runtime's process, as the kernel has it.
+// processName returns the name of the runtime's process in the kernel.
 func (o Options) processName() string {
 	if o.isCRIO() {
 		return "crio"
@@ -99,9 +96,9 @@ func (o Options) processName() string {
 	return "containerd"
 }
 
-// units gives the systemd units that may start the runtime, the likeliest
-// first: a distribution of Kubernetes with a containerd of its own keeps that
-// one's configuration in its own directory.
+// units returns the systemd units that may start the runtime, most likely first: a
+// Kubernetes distribution with its own containerd has that one's configuration in its own
+// directory.
 func (o Options) units() []string {
 	if o.isCRIO() {
 		return []string{"crio", "cri-o"}
@@ -119,7 +116,7 @@ func (o Options) units() []string {
 	return units
 }
 
-// boolOrder sorts what is true before what is not.
+// boolOrder sorts true before false.
 func boolOrder(a, b bool) int {
 	switch {
 	case a == b:
@@ -131,10 +128,9 @@ func boolOrder(a, b bool) int {
 	}
 }
 
-// forContainerd gives the environment that k3s, rke2 and k0s start their
-// containerd with: of the variables that begin with CONTAINERD_ the rest of
-// the name is set for it, behind all others (k3s, pkg/agent/containerd, Run).
-// As in package os/exec, the last of several wins.
+// forContainerd returns the environment in which k3s, RKE2 and k0s start their
+// containerd: variables named CONTAINERD_X are added as X after all others (k3s,
+// pkg/agent/containerd, Run). As in package os/exec, the last of several wins.
 func forContainerd(unit string, env systemd.Environment) systemd.Environment {
 	if unit == "containerd" || unit == "crio" || unit == "cri-o" {
 		return env

@@ -12,12 +12,12 @@ import (
 	"github.com/whypull/whypull/cri/systemd"
 )
 
-// maxEnviron bounds what is read of a process.
+// maxEnviron is the number of bytes that are read of a process's environment.
 const maxEnviron = 1 << 20
 
-// processEnvironment reads the environment of the runtime's process. Its name
-// and command line can be read by everybody who shares its PID namespace, the
-// environment only with the right to trace it.
+// processEnvironment reads the environment of the runtime's process. Every process in the
+// PID namespace can read its name and command line, but the environment only with the
+// right to trace it.
 func processEnvironment(host hostfs.FS, opts Options) (systemd.Environment, bool) {
 	for _, p := range []proc{{host}, {hostfs.New("/")}} {
 		pids := p.processes()
@@ -41,7 +41,7 @@ func processEnvironment(host hostfs.FS, opts Options) (systemd.Environment, bool
 // proc is the proc file system that is mounted at /proc.
 type proc struct{ fs hostfs.FS }
 
-// processes gives the process ids, ascending.
+// processes returns the process IDs, ascending.
 func (p proc) processes() []int {
 	var pids []int
 	for _, name := range p.fs.List("/proc") {
@@ -53,10 +53,10 @@ func (p proc) processes() []int {
 	return pids
 }
 
-// candidates gives the processes that may be the runtime: of its name and with
-// its configuration file; any one of its name if it is alone. A node can run
-// more than one containerd, Docker's for one. A container can give its process
-// any name, so only the node's own root counts.
+// candidates returns the processes that may be the runtime: those with its name and its
+// configuration file, or a single one with its name. A node can run several containerds,
+// such as Docker's. Since a container can name its process as it likes, only processes of
+// the node's root user count.
 func (p proc) candidates(pids []int, opts Options) []int {
 	var named, configured []int
 	for _, pid := range pids {
@@ -75,8 +75,8 @@ func (p proc) candidates(pids []int, opts Options) []int {
 	return configured
 }
 
-// isNodes tells a process of the node's root (real and effective user) that is
-// in the PID namespace of the proc file system, and not in one below it
+// isNodes reports whether a process is of the node's root user (real and effective) and
+// in the PID namespace of the proc file system, not in a child namespace
 // (proc_pid_status(5), Uid and NSpid).
 func (p proc) isNodes(pid int) bool {
 	status, err := p.read(pid, "status")
@@ -96,7 +96,7 @@ func (p proc) isNodes(pid int) bool {
 	return root && own
 }
 
-// configOf is the configuration file of a containerd, by its command line.
+// configOf returns the configuration file in the command line of a containerd.
 func (p proc) configOf(pid int) string {
 	cmdline, err := p.read(pid, "cmdline")
 	if err != nil {
@@ -122,8 +122,8 @@ func (p proc) read(pid int, name string) ([]byte, error) {
 	return p.fs.ReadStart(path.Join("/proc", strconv.Itoa(pid), name), maxEnviron)
 }
 
-// parseEnviron reads /proc/<pid>/environ. Of several of one name the first
-// counts (package syscall, copyenv).
+// parseEnviron parses /proc/<pid>/environ. Of several variables with the same name the
+// first counts (package syscall, copyenv).
 func parseEnviron(data []byte) systemd.Environment {
 	var env systemd.Environment
 	seen := map[string]bool{}

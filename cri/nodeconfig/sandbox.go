@@ -1,9 +1,8 @@
 package nodeconfig
 
-// SandboxImage is the image of the process that holds a pod's sandbox, as the
-// node's configuration has it; where that does not say, the runtime's own
-// default (DefaultSandboxImage of containerd's internal/cri/config, by version).
-// It is "" where neither is known.
+// SandboxImage returns the sandbox (pause) image in the node's configuration, or else the
+// runtime's default (DefaultSandboxImage of containerd's internal/cri/config, by version);
+// "" if neither is known.
 func (c *Config) SandboxImage() string {
 	if c.opts.isCRIO() {
 		return c.crio.PauseImage

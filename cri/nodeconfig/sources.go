@@ -2,15 +2,14 @@ package nodeconfig
 
 import "path"
 
-// maxSources bounds the files of one host's directory that are told.
+// maxSources is the maximum number of files of a host's directory in Sources.
 const maxSources = 32
 
-// Sources gives the paths of the node, files and directories, whose change may
-// change what EndpointsFor gives for a registry, whether they are there or not:
-// the runtime's own configuration file, and the host's directories with what is
-// in them; for CRI-O registries.conf with its drop-ins, and the directories of
-// certificates. What the runtime's file imports is not among them, nor are the
-// settings of its service: a running runtime does not follow those.
+// Sources returns the files and directories on the node, existing or not, that determine
+// the result of EndpointsFor for a registry: the runtime's configuration file and the
+// host's directories with their files; for CRI-O registries.conf with its drop-ins and the
+// certificate directories. Imports of the runtime's file and its service's settings are
+// not included: a running runtime does not notice their changes.
 func (c *Config) Sources(host string) []string {
 	if c.opts.isCRIO() {
 		return c.crioSources(host)
@@ -35,8 +34,8 @@ func (c *Config) crioSources(host string) []string {
 	return out
 }
 
-// inDirectory is a directory, which changes when a file comes or goes, and what
-// is in it.
+// inDirectory returns a directory, which changes when a file is added or removed, and its
+// files.
 func (c *Config) inDirectory(dir string) []string {
 	files := c.fs.Files(dir)
 	return append([]string{dir}, files[:min(len(files), maxSources)]...)

@@ -6,15 +6,15 @@ import (
 	"github.com/pelletier/go-toml/v2"
 )
 
-// Storage is where the runtime keeps what it pulls, as paths of the node.
+// Storage is where the runtime stores images, as paths on the node.
 type Storage struct {
 	// Root is containerd's root, or CRI-O's graph root.
 	Root string
-	// Temporary is CRI-O's directory for large files; "" where it has its
-	// default, /var/tmp, and with containerd.
+	// Temporary is CRI-O's directory for large files; "" for its default, /var/tmp, and
+	// with containerd.
 	Temporary string
-	// DiscardsLayers is containerd's discard_unpacked_layers: layers are kept no
-	// longer than until they are unpacked.
+	// DiscardsLayers is containerd's discard_unpacked_layers: layers are deleted once
+	// they are unpacked.
 	DiscardsLayers bool
 }
 
@@ -23,14 +23,14 @@ const (
 	defaultGraphRoot      = "/var/lib/containers/storage" // go.podman.io/storage, types
 )
 
-// storageFiles gives the places of storage.conf, of which the first that is there
-// counts. Their drop-ins are not read.
+// storageFiles returns the paths of storage.conf; the first that exists counts. Drop-ins
+// are not read.
 func storageFiles() []string {
 	return []string{"/etc/containers/storage.conf", "/usr/share/containers/storage.conf"}
 }
 
-// Storage reads the node's configuration. A directory that the runtime was told
-// on its command line (containerd --root, crio --root) is not known.
+// Storage returns the storage in the node's configuration. A directory on the runtime's
+// command line (containerd --root, crio --root) is not known.
 func (c *Config) Storage() Storage {
 	if c.opts.isCRIO() {
 		return Storage{Root: c.graphRoot(), Temporary: c.crio.BigFilesTemporaryDir}
@@ -43,7 +43,7 @@ func (c *Config) Storage() Storage {
 	return out
 }
 
-// graphRoot is crio.conf's "root", else that of storage.conf (pkg/config,
+// graphRoot returns "root" of crio.conf, else that of storage.conf (pkg/config,
 // DefaultConfig and RootConfig).
 func (c *Config) graphRoot() string {
 	if path.IsAbs(c.crioRoot) {

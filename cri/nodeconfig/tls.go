@@ -8,7 +8,7 @@ import (
 	"github.com/containerd/containerd/v2/core/remotes/docker"
 )
 
-// freshTransport is a transport with the node's authorities, and nothing else.
+// freshTransport returns a transport with only the node's CA certificates set.
 func (c *Config) freshTransport() *http.Transport {
 	transport := docker.DefaultHTTPTransport(&tls.Config{})
 	if c.pool != nil {
@@ -17,8 +17,8 @@ func (c *Config) freshTransport() *http.Transport {
 	return transport
 }
 
-// hiddenOf gives the first of some files of the node that this process cannot
-// see.
+// hiddenOf returns the first of some files of the node that this process cannot see; ""
+// if there is none.
 func (c *Config) hiddenOf(names ...string) string {
 	for _, name := range names {
 		if c.hides(name) {
@@ -45,7 +45,7 @@ func (c *Config) addClient(config *tls.Config, cert, key string) error {
 	return nil
 }
 
-// addCA adds authorities to the node's. A file without any is no error.
+// addCA adds CA certificates to the node's. A file without any is no error.
 func (c *Config) addCA(config *tls.Config, name string) error {
 	pem, err := c.fs.ReadFile(name, maxConfigFile)
 	if err != nil {

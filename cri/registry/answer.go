@@ -267,7 +267,7 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("registry %s: %s: %s", e.Endpoint, e.Phase, what)
 }
 
-// Unwrap gives the cause if it is of a type that carries no text of a registry.
+// Unwrap returns the cause if it is of a type that carries no text of a registry.
 func (e *Error) Unwrap() error { return e.cause }
 
 // harmless reduces an error to the part of its chain that cannot hold a

@@ -315,7 +315,7 @@ func formFlaw(mediaType string, r reply) flaw {
 	return flaw{}
 }
 
-// manifestOf gives the manifest of the platform, for which it goes down from an
+// manifestOf returns the manifest of the platform, for which it goes down from an
 // index.
 func (i *inspection) manifestOf(ctx context.Context, d document) (ocispec.Manifest, flaw) {
 	for range maxDepth {

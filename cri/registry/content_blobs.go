@@ -73,7 +73,7 @@ func unpackedDigests(m ocispec.Manifest, config ocispec.Image) map[digest.Digest
 	return out
 }
 
-// order gives the layers that the runtime would fetch from this registry, those
+// order returns the layers that the runtime would fetch from this registry, those
 // first that the caller names, each once. What an artifact has in the place of
 // layers is fetched, and what looks like a layer of an image is not (core/unpack,
 // Unpack). Those with addresses of their own are not of this registry.

@@ -207,7 +207,7 @@ func saysExpired(text string) bool {
 	return false
 }
 
-// schemeOf gives the scheme that the runtime takes among the challenges, which
+// schemeOf returns the scheme that the runtime takes among the challenges, which
 // are in its order, and the error that comes with it.
 func schemeOf(challenges []auth.Challenge) (AuthScheme, ChallengeError) {
 	for _, c := range challenges {
@@ -229,7 +229,7 @@ func knownChallenge(s string) ChallengeError {
 	return ""
 }
 
-// tokenServer gives the host of the realm, also with ErrRealmInsecure: a realm
+// tokenServer returns the host of the realm, also with ErrRealmInsecure: a realm
 // without TLS is only for a registry without TLS, as the credential goes there.
 func tokenServer(challenges []auth.Challenge, scheme string) (string, error) {
 	for _, c := range challenges {

@@ -66,7 +66,7 @@ type conversation struct {
 	began      time.Time
 }
 
-// finish gives the answer.
+// finish returns the answer.
 func (c *conversation) finish() Answer {
 	c.notes.fill(&c.answer)
 	return c.answer

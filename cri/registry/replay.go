@@ -330,7 +330,7 @@ func (r *replay) lanes(ctx context.Context, count int) []*inspection {
 	return out
 }
 
-// take gives the next layer to look at.
+// take returns the next layer to look at.
 func (r *replay) take() (n int, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -379,7 +379,7 @@ func (r *replay) count() {
 	t.Unasked += t.Layers - len(r.layers)
 }
 
-// decide gives the flaw of the first layer that fails, whose answer becomes that
+// decide returns the flaw of the first layer that fails, whose answer becomes that
 // of the whole; else that of our own time.
 func (r *replay) decide() flaw {
 	for _, v := range r.verdicts {
