@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// Answer is what an endpoint said, or what kept it from saying anything. It
-// holds no text that the registry chose freely: what comes from there is a
-// number, one of a closed set, or checked against its grammar and bounded.
+// Answer is an endpoint's response, or why there is none. It has no text that the registry
+// chose freely: values from the registry are numbers, in a closed set, or checked against
+// their grammar and limited in size.
 type Answer struct {
 	// Endpoint is the endpoint asked, as scheme://host[:port]. The scheme is
 	// the one that was spoken, where the endpoint may be either. Of a failure it
@@ -30,13 +30,13 @@ type Answer struct {
 	// Found is good news: no Fault can also mean that the conversation was not
 	// held to its end (Err says why: the caller gave up, or our time was over).
 	Found bool
-	// Fault is what is wrong; "" if nothing is, or nothing is known.
+	// Fault is what is wrong; "" if nothing is or it is unknown.
 	Fault Fault
-	// Phase is where the conversation ended. PhaseToken covers everything
-	// about the token server, its name and certificate too.
+	// Phase is where the conversation ended. PhaseToken includes the DNS name and the
+	// certificate of the token server.
 	Phase Phase
-	// Status is the HTTP status that decided, 0 if there was none. In
-	// PhaseToken it is the token server's.
+	// Status is the decisive HTTP status; 0 if there was none. In PhaseToken it is the
+	// token server's.
 	Status int
 	// OtherProtocol: the server speaks neither TLS nor HTTP, for FaultHTTPSMismatch.
 	OtherProtocol bool
@@ -47,54 +47,52 @@ type Answer struct {
 	// came with Status, "" if none did. A HEAD request brings none, a GET that
 	// follows it does.
 	ErrorCode ErrorCode
-	// HTML: the answer was a page for people, and not of a registry's API.
+	// HTML: the response was an HTML page and not from a registry's API.
 	HTML bool
-	// SaysExpired: the registry or its token server refused the credential with
-	// words that say that it has expired.
+	// SaysExpired: the registry or its token server rejected the credential and said that
+	// it has expired.
 	SaysExpired bool
-	// Exists is for what Control says of the repository, where the caller spends
-	// its requests; Probe and Inspect leave it empty.
+	// Exists is for the caller to store the result of Control; Probe and Inspect leave it
+	// empty.
 	Exists Existence
-	// Scheme says how the registry asked for a credential.
+	// Scheme is how the registry asked for a credential.
 	Scheme AuthScheme
-	// Challenge is the "error" of the last 401's challenge.
+	// Challenge is the "error" in the last 401's challenge.
 	Challenge ChallengeError
-	// CredentialSent: the registry or its token server was sent the credential. If
-	// neither asked, a credential is not sent.
+	// CredentialSent: the credential was sent to the registry or its token server. It is
+	// not sent if neither asks for it.
 	CredentialSent bool
-	// TokenIssued: the token server gave a token, for the credential if one
-	// was sent, else for an anonymous client.
+	// TokenIssued: the token server issued a token, for the credential if one was sent,
+	// else an anonymous one.
 	TokenIssued bool
-	// TokenHost is the token server, host[:port]; "" if none was named. It is
-	// set as well where we refuse to talk to it.
+	// TokenHost is the token server, host[:port]; "" if there is none. It is also set if
+	// whypull refuses to use it.
 	TokenHost string
-	// RetryAfter is how long the registry, its token server or the target of a
-	// redirect wants to be left alone: Retry-After or, with a 429,
-	// RateLimit-Reset and X-RateLimit-Reset. 0 if it did not say; at most 24
-	// hours.
+	// RetryAfter is how long the registry, its token server or the target of a redirect
+	// asks clients to wait: Retry-After or, with a 429, RateLimit-Reset and
+	// X-RateLimit-Reset. 0 if it does not; at most 24 hours.
 	RetryAfter time.Duration
-	// RateLimit is the registry's account of its limit; nil if it gave none.
+	// RateLimit is the registry's rate limit; nil if it sent none.
 	RateLimit *RateLimit
-	// Tags are tags of the repository that exist, sorted, for
-	// FaultTagNotFound; at most 100. If the list has more pages, they are those
-	// about where the missing tag would be.
+	// Tags are existing tags of the repository, sorted, at most 100, for
+	// FaultTagNotFound. If the list has more pages, they are those around the missing
+	// tag.
 	Tags []string
-	// Platforms are those that the image is for, as os/arch[/variant], sorted,
-	// at most 16: those of an index, without attestations, or the one of a
-	// config. Platform is the one that was looked for. Of Inspect.
+	// Platforms are the image's platforms, as os/arch[/variant], sorted, at most 16: those
+	// of an index, without attestations, or the one in a config. Platform is the requested
+	// one. Of Inspect.
 	Platforms []string
 	Platform  string
-	// OtherPlatform: a manifest without an index is for another platform. The
-	// runtime pulls it all the same; the container cannot start.
+	// OtherPlatform: a manifest without an index is for another platform. The runtime
+	// pulls it, but the container cannot start.
 	OtherPlatform bool
-	// Artifact: the manifest is not of an image (a Helm chart, a signature).
-	// The runtime pulls it, and cannot start it.
+	// Artifact: the manifest is not an image's (a Helm chart, a signature). The runtime
+	// pulls it but cannot start it.
 	Artifact bool
-	// Parts are the config and the layers that the runtime would fetch from this
-	// endpoint for the platform, each once, at most 201, and Compressed is the size
-	// of all of them, in bytes, as the manifest has it: what a pull without any of
-	// them downloads. None and 0 as long as the manifest is not known. Of Inspect
-	// and Replay.
+	// Parts are the config and the layers that the runtime would fetch from this endpoint
+	// for the platform, each once, at most 201. Compressed is the sum of their sizes in
+	// the manifest, in bytes: the download size of a pull. Both are empty if the manifest
+	// is unknown. Of Inspect and Replay.
 	Parts      []Part
 	Compressed int64
 	// Source is the index of the source that the answer is of, and Missed are the
@@ -104,88 +102,84 @@ type Answer struct {
 	Missed []Missed
 	// Looked is how many blobs Inspect looked at, the config among them.
 	Looked int
-	// Blob is the digest of what is missing, corrupt or refused: a blob, or the
-	// manifest of a platform.
+	// Blob is the digest of the blob or platform manifest that is missing, corrupt or
+	// refused.
 	Blob string
-	// Digest and MediaType of the manifest, if Found and valid; of Inspect, if
-	// the manifest that the reference names is as it should be.
+	// Digest and MediaType of the manifest, if Found and valid; of Inspect, if the
+	// manifest of the reference is right.
 	Digest    string
 	MediaType string
-	// Addresses are what the endpoint's name (or its proxy's) resolved to, in
-	// the order of the resolver; those of a redirect's target are not.
+	// Addresses are the addresses of the endpoint's name (or its proxy's), in the
+	// resolver's order, without those of a redirect's target.
 	Addresses []netip.Addr
 	// Remote is the address of the last connection.
 	Remote netip.AddrPort
-	// DNSServer is the resolver that failed, for PhaseDNS, as host:port.
+	// DNSServer is the DNS server that failed, for PhaseDNS, as host:port.
 	DNSServer string
-	// Proxy is the proxy that was used, as host:port; "" for none. With a
-	// proxy the node does not resolve the registry's name. For FaultProxyFailed
-	// and in PhaseBlob it is the one of the request that failed.
+	// Proxy is the proxy that was used, as host:port; "" for none. With a proxy the node
+	// does not resolve the registry's name. For FaultProxyFailed and in PhaseBlob it is
+	// that of the failed request.
 	Proxy string
-	// ProxyStatus is the HTTP status of the proxy's own answer, for
-	// FaultProxyFailed; 0 if it gave none.
+	// ProxyStatus is the HTTP status of the proxy's own response, for FaultProxyFailed; 0
+	// if there was none.
 	ProxyStatus int
-	// ProxyFault is what kept the proxy from being asked at all, for
-	// FaultProxyFailed; "" if it was, or that is not known.
+	// ProxyFault is why the proxy could not be reached, for FaultProxyFailed; "" if it was
+	// reached or that is unknown.
 	ProxyFault Fault
-	// Clock is the registry's, for FaultTLSExpired of its own certificate.
+	// Clock is the registry's clock, for FaultTLSExpired of its own certificate.
 	Clock Clock
-	// Certificate is the registry's own or, if one of a chain was refused, that
-	// one; nil without TLS, and for FaultProxyFailed.
+	// Certificate is the registry's certificate or the one in its chain that was rejected;
+	// nil without TLS and for FaultProxyFailed.
 	Certificate *Certificate
-	// CertificateExpiry is until when the node will accept the registry's
-	// certificate: the earliest end of its verified chain, of the chain that
-	// lasts longest where there are several; of a certificate that is refused
-	// for its time, its own end. Zero without TLS, where the runtime does not
-	// verify, and for certificates that are refused for another reason.
+	// CertificateExpiry is when the node stops accepting the registry's certificate: the
+	// first expiry in its verified chain, or in the longest-lived of several chains; for a
+	// certificate that is expired or not yet valid, its own expiry. Zero without TLS,
+	// without verification, and for certificates rejected for another reason.
 	CertificateExpiry time.Time
-	// Durations are how long each phase took that was entered. Probe's first
-	// request counts as PhasePing, whatever its answer; PhaseToken has
-	// everything about the token server, PhaseBlob everything about blobs, the
-	// connection to a redirect's target and the transfer included.
+	// Durations are the durations of the phases that were entered. Probe's first request
+	// counts as PhasePing; PhaseToken includes everything about the token server, PhaseBlob
+	// everything about blobs, including connections to redirect targets and transfers.
 	Durations map[Phase]time.Duration
-	// Err is the error behind Fault, without anything secret: its text is made
-	// of Phase, host, Fault and Status. It unwraps to a *net.DNSError, a
-	// syscall.Errno, a Refusal or a context's error if such was the cause.
+	// Err is the error behind Fault, without secrets: its text has Phase, host, Fault and
+	// Status. It unwraps to a *net.DNSError, a syscall.Errno, a Refusal or a context error
+	// if that was the cause.
 	Err error
 }
 
-// Part is a blob that a manifest names.
+// Part is a blob in a manifest.
 type Part struct {
-	Digest string // "" where the manifest has none that is valid
+	Digest string // "" if invalid
 	Size   int64  // bytes
 }
 
-// Certificate tells about an X.509 certificate. Names are cleaned of anything
-// but letters, digits and common punctuation, and bounded.
+// Certificate describes an X.509 certificate. Names are limited in length, and characters
+// other than letters, digits and common punctuation are removed.
 type Certificate struct {
 	Subject, Issuer     string   // common name, else organization
-	Names               []string // DNS names and addresses it is for, at most 8
+	Names               []string // DNS names and IP addresses, at most 8
 	NotBefore, NotAfter time.Time
 }
 
-// RateLimit is a registry's account of a client's limit, from the headers
-// ratelimit-limit and ratelimit-remaining that Docker Hub sends
-// ("0;w=21600"), and RateLimit-Reset or X-RateLimit-Reset of others.
+// RateLimit is a client's rate limit, from Docker Hub's headers ratelimit-limit and
+// ratelimit-remaining ("0;w=21600") and others' RateLimit-Reset or X-RateLimit-Reset.
 type RateLimit struct {
 	Limit, Remaining int // requests
-	// Window is the time over which they are counted: the longest that a client
-	// without any left has to wait. 0 if the registry did not say.
+	// Window is the period of the limit, the longest time that a client may have to wait;
+	// 0 if unknown.
 	Window time.Duration
-	// Reset is when the count starts anew; 0 if the registry did not say. Both
-	// are at most 24 hours.
+	// Reset is the time until the limit is reset; 0 if unknown. Both are at most 24 hours.
 	Reset time.Duration
 }
 
-// Existence is what a control question says of a repository that is refused.
+// Existence is the result of Control for a repository that was refused.
 type Existence string
 
-// The existences. "" is for a question that was not asked or not answered.
+// The existences. "" means not asked or not answered.
 const (
-	// ExistsYes: the registry says of a repository beside it that there is no
-	// such repository, and does not say so of this one.
+	// ExistsYes: the registry says that another repository does not exist, but refuses
+	// this one.
 	ExistsYes Existence = "yes"
-	// ExistsUnknown: the registry refuses what cannot exist in the same way.
+	// ExistsUnknown: the registry refuses a nonexistent repository in the same way.
 	ExistsUnknown Existence = "unknown"
 )
 
@@ -197,7 +191,7 @@ const (
 	SchemeNone   AuthScheme = ""
 	SchemeBasic  AuthScheme = "basic"
 	SchemeBearer AuthScheme = "bearer"
-	// SchemeUnknown: a 401 without a challenge that the runtime can answer.
+	// SchemeUnknown: a 401 without a challenge that the runtime supports.
 	SchemeUnknown AuthScheme = "unknown"
 )
 
@@ -211,8 +205,8 @@ const (
 	ChallengeInvalidRequest    ChallengeError = "invalid_request"
 )
 
-// ErrorCode is an error code of the OCI distribution specification, or one of
-// those that registries have added to it.
+// ErrorCode is an error code of the OCI distribution specification or a known extension of
+// it.
 type ErrorCode string
 
 // The error codes.
@@ -229,9 +223,9 @@ const (
 	CodeUnavailable     ErrorCode = "UNAVAILABLE"
 	CodeUnknown         ErrorCode = "UNKNOWN"
 	CodeBlobUnknown     ErrorCode = "BLOB_UNKNOWN"
-	// CodePolicyViolation is Harbor's, with status 412, for what a project's
-	// policy withholds (vulnerabilities, missing signature);
-	// CodePolicyViolationOld is that of its older versions.
+	// CodePolicyViolation is Harbor's code, with status 412, for images that a project's
+	// policy blocks (vulnerabilities, missing signature). CodePolicyViolationOld is that of
+	// older versions.
 	CodePolicyViolation    ErrorCode = "PROJECTPOLICYVIOLATION"
 	CodePolicyViolationOld ErrorCode = "PROJECT_POLICY_VIOLATION"
 )
@@ -246,7 +240,7 @@ func knownCode(s string) ErrorCode {
 	return ""
 }
 
-// Error is why a conversation did not find the manifest.
+// Error is the error of a conversation that did not find the manifest.
 type Error struct {
 	Endpoint string
 	Phase    Phase
@@ -267,11 +261,11 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("registry %s: %s: %s", e.Endpoint, e.Phase, what)
 }
 
-// Unwrap returns the cause if it is of a type that carries no text of a registry.
+// Unwrap returns the cause if its type cannot contain text from a registry.
 func (e *Error) Unwrap() error { return e.cause }
 
-// harmless reduces an error to the part of its chain that cannot hold a
-// secret, an URL or words of a registry.
+// harmless returns the part of an error's chain that cannot contain a secret, a URL or text
+// from a registry.
 func harmless(err error) error {
 	var (
 		dns    *net.DNSError

@@ -6,28 +6,28 @@ import (
 	"time"
 )
 
-// clockSlack is how far two clocks may be apart before one is called wrong.
+// clockSlack is the difference up to which two clocks count as equal.
 const clockSlack = 5 * time.Minute
 
-// Clock is the registry's clock against the node's.
+// Clock compares the registry's clock with the node's.
 type Clock struct {
-	// Known: the registry has told its time. It did so over a connection that
-	// nobody vouches for, and nothing but the question was said on it.
+	// Known: the registry has sent its time, over an unverified connection that was used
+	// for nothing else.
 	Known bool
-	// Ahead is how far the registry's clock is before the node's, rounded to
-	// minutes; negative if the node's is before; 0 if they are about the same.
+	// Ahead is how far the registry's clock is ahead of the node's, rounded to minutes;
+	// negative if it is behind; 0 if they are about the same.
 	Ahead time.Duration
 }
 
-// compareClocks asks the registry what time it is, where its certificate is not
-// valid now: either the certificate is out of date or the node's clock is.
+// compareClocks asks the registry for its time if its certificate is not valid now: either
+// the certificate or the node's clock is wrong.
 func (c *conversation) compareClocks(ctx context.Context, fault Fault) {
 	if fault != FaultTLSExpired || c.notes.usesProxy() {
 		return
 	}
 	t := c.transport.Clone()
 	defer t.CloseIdleConnections()
-	t.TLSClientConfig.InsecureSkipVerify = true // nothing secret is said, and the answer is only a hint
+	t.TLSClientConfig.InsecureSkipVerify = true // nothing secret is sent, and the time is only a hint
 	client := http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	ctx = withAside(ctx, PhaseTLS)
 	req, err := http.NewRequestWithContext(ctx, http.MethodHead, c.endpoint.String()+"/v2/", http.NoBody)
@@ -43,7 +43,7 @@ func (c *conversation) compareClocks(ctx context.Context, fault Fault) {
 	c.answer.Clock = clockOf(resp.Header, time.Now())
 }
 
-// clockOf reads the header Date (RFC 9110, 6.6.1).
+// clockOf parses the header Date (RFC 9110, 6.6.1).
 func clockOf(h http.Header, now time.Time) Clock {
 	at, err := http.ParseTime(h.Get("Date"))
 	if err != nil {

@@ -22,26 +22,25 @@ import (
 )
 
 const (
-	// maxManifest bounds a manifest and a config: containerd refuses larger
+	// maxManifest is the maximum size of a manifest and a config: containerd rejects larger
 	// manifests (core/remotes/docker/resolver.go, MaxManifestSize).
 	maxManifest = 4 << 20
-	// maxDepth bounds an index in an index.
+	// maxDepth is the maximum depth of nested indexes.
 	maxDepth = 4
-	// maxPlatforms bounds the platforms that are handed on.
+	// maxPlatforms is the maximum number of Answer.Platforms.
 	maxPlatforms = 16
-	// inspectTotal is how long Inspect takes at most.
+	// inspectTotal is the time limit of Inspect.
 	inspectTotal = 9 * time.Second
 )
 
-// InspectOptions says what Inspect looks at.
+// InspectOptions are the options of Inspect and Replay.
 type InspectOptions struct {
-	// Compatible: the runtime takes images for what the platform can run as
-	// well, such as 386 on amd64. containerd's transfer service, its way to pull
-	// since 2.1, takes only the platform itself; the way before it took others.
+	// Compatible: the runtime accepts images for compatible platforms, such as 386 on
+	// amd64. containerd's transfer service, which pulls since 2.1, accepts only the
+	// platform itself.
 	Compatible bool
-	// Blobs are digests of the image that are looked at first: those that the
-	// runtime's text names. Digests that the manifest does not name are left
-	// out.
+	// Blobs are digests to check first: those in the runtime's message. Digests that are
+	// not in the manifest are ignored.
 	Blobs []string
 	// Thorough downloads up to 32 MiB of layers and verifies them.
 	Thorough bool
@@ -54,24 +53,21 @@ type InspectOptions struct {
 	// Platform is the node's; nil is that of this process, as containerd has it.
 	Platform *ocispec.Platform
 
-	total time.Duration // of the whole conversation; 0 is inspectTotal
+	total time.Duration // time limit of the conversation; 0: inspectTotal
 }
 
-// Inspect looks at what the endpoint holds for a reference, as the runtime
-// would take it: the manifest by GET, of an index the one for the platform, its
-// config, and up to eight layers by a GET of their first byte. Found means that
-// all of that is there and is what it says it is. PhaseManifest is about
-// manifests, PhaseBlob about config and layers.
+// Inspect checks the content of an image at the endpoint as the runtime would fetch it: the
+// manifest by GET, from an index the one for the platform, its config, and the first byte
+// of up to eight layers. Found means that all of that exists and is right. PhaseManifest is
+// about manifests, PhaseBlob about config and layers.
 //
-// It is for after Probe has found the manifest's name. For an open image with
-// one manifest it takes one request for the manifest, one for the config and
-// one per layer looked at; an index takes one more, a challenge what it takes
-// in Probe. Thorough takes one more per layer downloaded.
+// Call it after Probe has found the manifest. An open image with one manifest takes one
+// request for the manifest, one for the config and one per checked layer; an index takes
+// one more, a challenge as many as in Probe, Thorough one more per downloaded layer.
 //
-// The registry is not to blame for our own deadline: where that comes once the
-// manifest was had, there is neither Found nor a Fault, Err is the context's
-// error, and Looked tells how far it came. A blob is not begun in the last
-// eighth of the time.
+// Our own deadline is no fault of the registry: if it comes after the manifest, there is
+// neither Found nor a Fault, Err is the context's error, and Looked is the number of blobs
+// checked. No blob is started in the last eighth of the time.
 func (e Endpoint) Inspect(ctx context.Context, ref reference.Named, cred *credential.Credential, want InspectOptions) Answer {
 	ctx, cancel := context.WithTimeout(quiet(ctx), cmp.Or(want.total, inspectTotal))
 	defer cancel()
@@ -83,7 +79,7 @@ func (e Endpoint) Inspect(ctx context.Context, ref reference.Named, cred *creden
 	return i.finish()
 }
 
-// inspection is one Inspect under way.
+// inspection is one running Inspect.
 type inspection struct {
 	*conversation // the one that goes on
 	turns         turns
@@ -94,12 +90,12 @@ type inspection struct {
 	// chosen is what an index names for the platform; nil without an index.
 	chosen *ocispec.Descriptor
 	looked map[digest.Digest]bool
-	// unpacked is what the config says of the layers' content.
+	// unpacked are the digests of the unpacked layers in the config.
 	unpacked map[digest.Digest]digest.Digest
-	// ends is when our own time is over, rest what it takes to begin a blob.
+	// ends is our deadline, rest the time that must be left to start a blob.
 	ends time.Time
 	rest time.Duration
-	// received is how many bytes of blobs have come.
+	// received is the number of bytes of blobs received.
 	received int64
 }
 
@@ -117,8 +113,7 @@ func newInspection(t turns, want InspectOptions) *inspection {
 	return i
 }
 
-// flaw is what is wrong with something that the registry holds. No fault is no
-// flaw.
+// flaw is what is wrong with content at the registry. The zero value: nothing.
 type flaw struct {
 	fault  Fault
 	status int
@@ -127,18 +122,16 @@ type flaw struct {
 
 func (f flaw) found() bool { return f.fault != "" || f.err != nil }
 
-// unfinished tells a flaw that is ours alone: the time was over, or the caller
-// gave up.
+// unfinished reports whether the check was ended by our deadline or the caller.
 func (f flaw) unfinished() bool { return f.fault == "" && f.err != nil }
 
-// late tells that our own time is over, or will be in a moment, after the
-// registry has shown that it answers.
+// late reports whether our deadline has passed, or will within moment, after the registry
+// has answered.
 func (i *inspection) late(moment time.Duration) bool {
 	return i.answer.Digest != "" && time.Until(i.ends) <= moment
 }
 
-// run is the inspection from the first request to the verdict; contents looks at
-// the blobs of the manifest that it comes to.
+// run runs the inspection; contents checks the blobs of the platform's manifest.
 func (i *inspection) run(ctx context.Context, contents func(context.Context, ocispec.Manifest) flaw) {
 	d, ok := i.top(ctx)
 	if !ok {
@@ -156,7 +149,7 @@ func (i *inspection) run(ctx context.Context, contents func(context.Context, oci
 	i.verdict(phase, f)
 }
 
-// measure notes how large the image is.
+// measure records the size of the image.
 func (i *inspection) measure(m ocispec.Manifest) {
 	a := &i.answer
 	all := append([]ocispec.Descriptor{m.Config}, i.order(m)...)
@@ -172,11 +165,11 @@ func (i *inspection) measure(m ocispec.Manifest) {
 	}
 }
 
-// verdict writes the answer.
+// verdict fills in the answer.
 func (i *inspection) verdict(phase Phase, f flaw) {
 	i.answer.Looked = len(i.looked)
 	if f.fault == FaultContentCorrupt && i.late(0) {
-		i.answer.Blob, f = "", flaw{err: context.DeadlineExceeded} // what comes when we hang up is no answer
+		i.answer.Blob, f = "", flaw{err: context.DeadlineExceeded} // a failure after our deadline proves nothing
 	}
 	if !f.found() {
 		if i.begun != nil {
@@ -198,8 +191,8 @@ type document struct {
 	unread    error // that kept it from being decoded
 }
 
-// top fetches what the reference names. If that is not possible, the answer is
-// written already.
+// top fetches the manifest or index of the reference. If it returns false, the answer is
+// already filled in.
 func (i *inspection) top(ctx context.Context) (document, bool) {
 	if len(i.turns.all) > 1 {
 		return i.topOfTurns(ctx)
@@ -210,7 +203,7 @@ func (i *inspection) top(ctx context.Context) (document, bool) {
 	}
 	defer r.release()
 	if !r.good() || i.meaning(r) != "" || isSchema1(contentType(r.header)) {
-		i.judge(ctx, r) // nothing is known of what a runtime makes of the first schema
+		i.judge(ctx, r) // it is unknown how the runtime reads the first schema
 		return document{}, false
 	}
 	return i.topOf(r)
@@ -233,8 +226,7 @@ func (i *inspection) topOf(r reply) (document, bool) {
 	return d, true
 }
 
-// blamed is the digest of a manifest that is at fault: only one that somebody
-// asked for.
+// blamed returns the digest of a faulty manifest, if it was requested by digest.
 func (i *inspection) blamed(d digest.Digest) string {
 	if i.digested {
 		return i.object
@@ -242,9 +234,8 @@ func (i *inspection) blamed(d digest.Digest) string {
 	return d.String()
 }
 
-// verified checks a manifest as the runtime does: its digest against those
-// wanted and the registry's own word, its form, its type (core/images,
-// validateMediaType).
+// verified checks a manifest as the runtime does: its digest against those wanted and the
+// registry's header, its form, its type (core/images, validateMediaType).
 func (i *inspection) verified(r reply, want ...digest.Digest) (document, flaw) {
 	d := document{mediaType: contentType(r.header)}
 	if r.broken != nil {
@@ -274,8 +265,8 @@ func (i *inspection) verified(r reply, want ...digest.Digest) (document, flaw) {
 	return d, flaw{}
 }
 
-// brokenOff is the flaw of a body that did not come to its end. One that is
-// shorter than announced is the registry's, other troubles are the network's.
+// brokenOff returns the flaw of a truncated body: the registry's if it is shorter than
+// announced, else the network's.
 func (i *inspection) brokenOff(status int, err error) flaw {
 	switch {
 	case noRoom(err) != nil:
@@ -291,8 +282,8 @@ func (i *inspection) brokenOff(status int, err error) flaw {
 	}
 }
 
-// formFlaw is what is wrong with the form of a manifest: not JSON, or of a
-// type that the runtime does not take, or of another type than announced.
+// formFlaw returns what is wrong with the form of a manifest: it is not JSON, of a type
+// that the runtime does not accept, or of another type than announced.
 func formFlaw(mediaType string, r reply) flaw {
 	form, err := oci.ReadForm(r.body)
 	switch {
@@ -315,8 +306,7 @@ func formFlaw(mediaType string, r reply) flaw {
 	return flaw{}
 }
 
-// manifestOf returns the manifest of the platform, for which it goes down from an
-// index.
+// manifestOf returns the manifest of the platform, following indexes.
 func (i *inspection) manifestOf(ctx context.Context, d document) (ocispec.Manifest, flaw) {
 	for range maxDepth {
 		switch {
@@ -349,9 +339,8 @@ func (i *inspection) unreadable(d document) flaw {
 	return flaw{fault: FaultUnsupportedFormat, status: http.StatusOK}
 }
 
-// choose takes from an index what the runtime takes (core/images, Manifest, and
-// FilterPlatforms): the best match, and after all matches one without a
-// platform, whose config decides.
+// choose returns the entry of an index that the runtime uses (core/images, Manifest, and
+// FilterPlatforms): the best match, or else one without a platform, whose config decides.
 func (i *inspection) choose(list []ocispec.Descriptor) (ocispec.Descriptor, bool) {
 	i.answer.Platforms = platformsOf(list)
 	list = slices.DeleteFunc(slices.Clone(list), func(d ocispec.Descriptor) bool {
@@ -376,7 +365,7 @@ func (i *inspection) choose(list []ocispec.Descriptor) (ocispec.Descriptor, bool
 	return list[0], true
 }
 
-// platformsOf names the platforms of an index, without those of attestations.
+// platformsOf returns the platforms of an index, without those of attestations.
 func platformsOf(list []ocispec.Descriptor) []string {
 	var names []string
 	for _, d := range list {
@@ -390,7 +379,7 @@ func platformsOf(list []ocispec.Descriptor) []string {
 	return names[:min(len(names), maxPlatforms)]
 }
 
-// platformName is os/arch[/variant], "" for what is no name of a platform.
+// platformName returns os/arch[/variant]; "" if it is not a valid platform.
 func platformName(p ocispec.Platform) string {
 	p = platforms.Normalize(ocispec.Platform{OS: p.OS, Architecture: p.Architecture, Variant: p.Variant})
 	if p.OS == "unknown" || p.Architecture == "unknown" || !isWord(p.OS) || !isWord(p.Architecture) || p.Variant != "" && !isWord(p.Variant) {
@@ -399,12 +388,12 @@ func platformName(p ocispec.Platform) string {
 	return platforms.Format(p)
 }
 
-// isWord tells what operating systems, architectures and variants look like.
+// isWord reports whether s looks like an operating system, architecture or variant.
 func isWord(s string) bool {
 	return s != "" && len(s) <= 24 && clean(s, len(s)) == s && !strings.ContainsAny(s, " :*[]()")
 }
 
-// child fetches what an index names.
+// child fetches a manifest or index in an index.
 func (i *inspection) child(ctx context.Context, want ocispec.Descriptor) (document, flaw) {
 	r, f := i.childInTurn(ctx, want.Digest)
 	if f.found() {
@@ -418,7 +407,7 @@ func (i *inspection) child(ctx context.Context, want ocispec.Descriptor) (docume
 	return d, f
 }
 
-// unanswered is the flaw of a request without an answer.
+// unanswered returns the flaw of a request without a response.
 func (i *inspection) unanswered(err error) flaw {
 	if i.late(0) {
 		return flaw{err: context.DeadlineExceeded}
@@ -427,8 +416,7 @@ func (i *inspection) unanswered(err error) flaw {
 	return flaw{fault: i.orProxy(faultOf(err, i.notes.step())), status: proxyStatus(err), err: err}
 }
 
-// refusal is the flaw of an answer that is not the content that a manifest
-// names.
+// refusal returns the flaw of a response that is not the content in a manifest.
 func (i *inspection) refusal(r reply) flaw {
 	if err := noRoom(r.broken); err != nil {
 		return flaw{err: err}

@@ -30,7 +30,7 @@ const (
 	markSize     = 262       // bytes up to where an archive says that it is one
 )
 
-// contents looks at the blobs of a manifest.
+// contents checks the blobs of a manifest.
 func (i *inspection) contents(ctx context.Context, m ocispec.Manifest) flaw {
 	if f := i.described(ctx, m); f.found() {
 		return f
@@ -47,7 +47,7 @@ func (i *inspection) contents(ctx context.Context, m ocispec.Manifest) flaw {
 	return i.download(ctx, layers)
 }
 
-// described fetches the config, and holds it against the manifest.
+// described fetches the config and compares it with the manifest.
 func (i *inspection) described(ctx context.Context, m ocispec.Manifest) flaw {
 	config, f := i.config(ctx, m.Config)
 	if f.found() {
@@ -60,8 +60,8 @@ func (i *inspection) described(ctx context.Context, m ocispec.Manifest) flaw {
 	return flaw{}
 }
 
-// unpackedDigests gives, by a layer's digest, the one that the config says of
-// what is in it (rootfs.diff_ids); none if the two lists do not go together.
+// unpackedDigests returns the digests of the unpacked layers (rootfs.diff_ids) by the
+// layers' digests; none if the lists differ in length.
 func unpackedDigests(m ocispec.Manifest, config ocispec.Image) map[digest.Digest]digest.Digest {
 	if len(m.Layers) != len(config.RootFS.DiffIDs) {
 		return nil
@@ -73,10 +73,9 @@ func unpackedDigests(m ocispec.Manifest, config ocispec.Image) map[digest.Digest
 	return out
 }
 
-// order returns the layers that the runtime would fetch from this registry, those
-// first that the caller names, each once. What an artifact has in the place of
-// layers is fetched, and what looks like a layer of an image is not (core/unpack,
-// Unpack). Those with addresses of their own are not of this registry.
+// order returns the layers that the runtime would fetch from this registry, each once, those
+// in InspectOptions.Blobs first. An artifact's entries are fetched, unless they look like an
+// image's layers (core/unpack, Unpack). Layers with their own URLs are not in this registry.
 func (i *inspection) order(m ocispec.Manifest) []ocispec.Descriptor {
 	var layers []ocispec.Descriptor
 	listed, artifact := map[digest.Digest]bool{}, isArtifact(m)
@@ -91,7 +90,7 @@ func (i *inspection) order(m ocispec.Manifest) []ocispec.Descriptor {
 	return layers
 }
 
-// rank is the place of a blob among those that the caller names.
+// rank returns the position of a blob in InspectOptions.Blobs.
 func (i *inspection) rank(d ocispec.Descriptor) int {
 	if n := slices.Index(i.want.Blobs, d.Digest.String()); n >= 0 {
 		return n
@@ -99,8 +98,8 @@ func (i *inspection) rank(d ocispec.Descriptor) int {
 	return len(i.want.Blobs)
 }
 
-// at notes a blob as looked at and, if something is wrong with it, which one it
-// is and where it was asked for.
+// at counts a blob as checked and, if it has a flaw, records which blob it is and the host
+// that was asked.
 func (i *inspection) at(d ocispec.Descriptor, f flaw) flaw {
 	if f.unfinished() {
 		return f
@@ -117,8 +116,8 @@ func (i *inspection) at(d ocispec.Descriptor, f flaw) flaw {
 	return f
 }
 
-// config fetches the config and reads what the image is for. That of an
-// artifact may be anything.
+// config fetches the config and reads the image's platform. An artifact's config may be
+// anything.
 func (i *inspection) config(ctx context.Context, d ocispec.Descriptor) (ocispec.Image, flaw) {
 	var image ocispec.Image
 	if d.Digest.Validate() != nil || d.Size < 0 {
@@ -142,15 +141,14 @@ func (i *inspection) config(ctx context.Context, d ocispec.Descriptor) (ocispec.
 	return image, i.platformFlaw(image.Platform)
 }
 
-// isImage tells the configs of images (core/remotes/docker/converter.go has the
-// old one).
+// isImage reports whether a config's media type is an image's (the old one is in
+// core/remotes/docker/converter.go).
 func isImage(configType string) bool {
 	return images.IsConfigType(configType) || configType == docker.LegacyConfigMediaType
 }
 
-// platformFlaw is for the platform that a config names: it decides where an
-// index does not say (core/images, Manifest), and is nothing to the pull where
-// there is no index.
+// platformFlaw returns the flaw of a config's platform. It matters if the index has no
+// platform (core/images, Manifest); without an index the pull ignores it.
 func (i *inspection) platformFlaw(p ocispec.Platform) flaw {
 	match := i.match.Match(p)
 	switch {
@@ -165,11 +163,11 @@ func (i *inspection) platformFlaw(p ocispec.Platform) flaw {
 	return flaw{}
 }
 
-// unpackFault tells layers that containerd cannot unpack: those without a
-// processor (core/diff, compressedHandler), and a number of layers that is not
-// that of the config (core/unpack, unpack). It unpacks neither artifacts nor
-// images for other platforms. What is encrypted, or a file system image, depends
-// on plugins of the node, and is not judged.
+// unpackFault returns the fault of layers that containerd cannot unpack: those without a
+// processor (core/diff, compressedHandler), and another number of layers than in the config
+// (core/unpack, unpack). containerd does not unpack artifacts and images for other
+// platforms. Encrypted layers and file system images depend on the node's plugins and are
+// not checked.
 func (i *inspection) unpackFault(ctx context.Context, m ocispec.Manifest, config ocispec.Image) Fault {
 	i.answer.Artifact = isArtifact(m)
 	if i.forgetsLayers(m) {
@@ -208,17 +206,17 @@ func knownLayers(m ocispec.Manifest) int {
 	return known
 }
 
-// isArtifact tells a manifest that is not an image's.
+// isArtifact reports whether a manifest is not an image's.
 func isArtifact(m ocispec.Manifest) bool {
 	return !isImage(m.Config.MediaType) || knownLayers(m) == 0 && len(m.Layers) > 0
 }
 
-// span is the part of a blob that is asked for: its first and its last byte, as
-// in RFC 9110, 14.1.2. No span is the whole.
+// span is a requested byte range of a blob: first and last byte, as in RFC 9110, 14.1.2. nil
+// is the whole blob.
 type span struct{ first, last int64 }
 
-// open asks for a blob, or for a part that begins with its first byte. The body
-// is the caller's to close if there is no flaw.
+// open requests a blob, or a part that begins with its first byte. If there is no flaw, the
+// caller must close the body.
 func (i *inspection) open(ctx context.Context, d ocispec.Descriptor, part *span) (*http.Response, flaw) {
 	var resp *http.Response
 	f := i.inTurn(func() (f flaw) {
@@ -234,7 +232,7 @@ func (i *inspection) openOne(ctx context.Context, d ocispec.Descriptor, part *sp
 	if f.found() {
 		return nil, f
 	}
-	if part != nil && noRanges(resp.StatusCode) { // the first byte of nothing, or a server without ranges
+	if part != nil && noRanges(resp.StatusCode) { // an empty blob, or a server without ranges
 		_ = resp.Body.Close()
 		return i.openOne(ctx, d, nil)
 	}
@@ -244,19 +242,19 @@ func (i *inspection) openOne(ctx context.Context, d ocispec.Descriptor, part *sp
 	return resp, flaw{}
 }
 
-// noRanges tells what servers without ranges answer who do not ignore them.
+// noRanges reports whether a status is that of a server that rejects ranges.
 func noRanges(status int) bool {
 	return status == http.StatusBadRequest || status == http.StatusRequestedRangeNotSatisfiable || status == http.StatusNotImplemented
 }
 
-// fetch asks for a blob or a part of it, whatever the answer's status.
+// fetch requests a blob or a part of it and returns any status.
 func (i *inspection) fetch(ctx context.Context, d ocispec.Descriptor, part *span) (*http.Response, flaw) {
 	if i.late(i.rest) {
 		return nil, flaw{err: context.DeadlineExceeded}
 	}
 	resp, err := i.get(ctx, d, part)
 	if err == nil && resp.StatusCode == http.StatusUnauthorized && i.answer.Scheme == SchemeNone && !i.endpoint.Settings.Pings {
-		// A registry that protects its blobs and not its manifests.
+		// The registry protects its blobs but not its manifests.
 		if i.challenged(ctx, i.receive(resp, maxBody)) == nil {
 			resp, err = i.get(ctx, d, part)
 		}
@@ -267,8 +265,8 @@ func (i *inspection) fetch(ctx context.Context, d ocispec.Descriptor, part *span
 	return resp, flaw{}
 }
 
-// declined is the flaw of an answer that has neither a blob nor a part of one. It
-// is read to its end then.
+// declined returns the flaw of a response without a blob or a part of one, and reads it to
+// its end.
 func (i *inspection) declined(resp *http.Response, d ocispec.Descriptor) flaw {
 	if resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusPartialContent {
 		if !isHTML(resp.Header) || d.MediaType == "text/html" {
@@ -311,8 +309,7 @@ func (m *metered) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// glance asks for the first byte of a blob, and compares the size that comes
-// with it.
+// glance requests the first byte of a blob and compares the size in the response.
 func (i *inspection) glance(ctx context.Context, d ocispec.Descriptor) flaw {
 	resp, f := i.open(ctx, d, &span{})
 	if f.found() {
@@ -331,7 +328,7 @@ func (i *inspection) glance(ctx context.Context, d ocispec.Descriptor) flaw {
 	return flaw{}
 }
 
-// cutShort is the flaw of a blob that ends too early.
+// cutShort returns the flaw of a blob that ends too early.
 func (i *inspection) cutShort(status int, err error) flaw {
 	if errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF
@@ -339,8 +336,8 @@ func (i *inspection) cutShort(status int, err error) flaw {
 	return i.brokenOff(status, err)
 }
 
-// sizeOf is the size of a blob by the header of an answer: of the whole in
-// Content-Range (RFC 9110, 14.4), or the length of an answer that is the whole.
+// sizeOf returns the size of a blob from the response header: from Content-Range (RFC 9110,
+// 14.4), or the length of a whole response.
 func sizeOf(resp *http.Response) (size int64, known bool) {
 	if resp.StatusCode == http.StatusPartialContent {
 		_, total, _ := strings.Cut(resp.Header.Get("Content-Range"), "/")
@@ -351,7 +348,7 @@ func sizeOf(resp *http.Response) (size int64, known bool) {
 	return resp.ContentLength, resp.ContentLength >= 0 && !encoded
 }
 
-// whole fetches and verifies a small blob. The reply is the caller's to release.
+// whole fetches and verifies a small blob. The caller must release the reply.
 func (i *inspection) whole(ctx context.Context, d ocispec.Descriptor) (reply, flaw) {
 	resp, f := i.open(ctx, d, nil)
 	if f.found() {
@@ -368,8 +365,8 @@ func (i *inspection) whole(ctx context.Context, d ocispec.Descriptor) (reply, fl
 	return r, flaw{}
 }
 
-// download fetches layers, those first that the caller names and then the
-// smallest, as far as they fit.
+// download fetches layers, those in InspectOptions.Blobs first and then the smallest, within
+// the limits.
 func (i *inspection) download(ctx context.Context, layers []ocispec.Descriptor) flaw {
 	slices.SortStableFunc(layers, func(a, b ocispec.Descriptor) int {
 		if order := i.rank(a) - i.rank(b); order != 0 {
@@ -390,7 +387,7 @@ func (i *inspection) download(ctx context.Context, layers []ocispec.Descriptor) 
 	return flaw{}
 }
 
-// verify downloads a layer, and keeps nothing of it.
+// verify downloads and verifies a layer without storing it.
 func (i *inspection) verify(ctx context.Context, d ocispec.Descriptor) flaw {
 	resp, f := i.open(ctx, d, nil)
 	if f.found() {
@@ -400,7 +397,7 @@ func (i *inspection) verify(ctx context.Context, d ocispec.Descriptor) flaw {
 	return i.verifyBody(resp, d)
 }
 
-// verifyBody reads a layer to its end.
+// verifyBody verifies a layer's body.
 func (i *inspection) verifyBody(resp *http.Response, d ocispec.Descriptor) flaw {
 	corrupt := flaw{fault: FaultContentCorrupt, status: resp.StatusCode}
 	held := place{room: i.room}
@@ -411,7 +408,7 @@ func (i *inspection) verifyBody(resp *http.Response, d ocispec.Descriptor) flaw 
 	verifier := d.Digest.Verifier()
 	body := &counted{Reader: io.TeeReader(resp.Body, verifier)}
 	sound := isSound(body, d.MediaType, i.unpacked[d.Digest])
-	_, _ = io.Copy(io.Discard, body) // what is left; the error is kept
+	_, _ = io.Copy(io.Discard, body) // the rest; counted keeps the error
 	switch {
 	case errors.Is(body.err, ErrBodyTooLarge):
 		return corrupt
@@ -440,8 +437,8 @@ func (c *counted) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// isSound tells whether a layer is packed as it should be. unpacked is the digest
-// that what is in it has to have, "" if not known.
+// isSound reports whether a layer can be unpacked. unpacked is the expected digest of its
+// unpacked content; "" if unknown.
 func isSound(body io.Reader, mediaType string, unpacked digest.Digest) bool {
 	buffered := bufio.NewReader(body)
 	mark, _ := buffered.Peek(markSize)
@@ -453,9 +450,9 @@ func isSound(body io.Reader, mediaType string, unpacked digest.Digest) bool {
 
 func gzipMark() []byte { return []byte{0x1f, 0x8b, 0x08} }
 
-// isMarked tells whether the beginning of a layer is as it should be. The runtime
-// goes by the first bytes, and takes what has no mark of a packer for a plain
-// archive (pkg/archive/compression, DetectCompression).
+// isMarked reports whether the first bytes of a layer are right. The runtime detects the
+// compression by them and treats anything else as a tar archive
+// (pkg/archive/compression, DetectCompression).
 func isMarked(mark []byte, mediaType string) bool {
 	switch {
 	case bytes.HasPrefix(mark, gzipMark()):
@@ -463,16 +460,15 @@ func isMarked(mark []byte, mediaType string) bool {
 	case bytes.HasPrefix(mark, []byte{0x28, 0xb5, 0x2f, 0xfd}), bytes.HasPrefix(mark[min(1, len(mark)):], []byte{0x2a, 0x4d, 0x18}):
 		return true // zstd
 	case !images.IsLayerType(mediaType) || strings.Contains(mediaType, "encrypted") || len(mark) < markSize:
-		return true // nothing is known of it
+		return true // unknown
 	}
 	packed := strings.HasSuffix(mediaType, "gzip") || strings.HasSuffix(mediaType, "zstd")
 	mark = mark[:markSize]
 	return !packed || bytes.HasSuffix(mark, []byte("ustar")) || len(bytes.Trim(mark, "\x00")) == 0
 }
 
-// isGzip tells whether a stream unpacks to its end and, for a layer, whether
-// what is in it is an archive with the digest that it has to have. One that
-// unpacks to more than we look at is taken for good.
+// isGzip reports whether a stream decompresses and, for a layer, whether its content is an
+// archive with the expected digest. A layer that is larger than maxUnpacked counts as right.
 func isGzip(r io.Reader, layer bool, unpacked digest.Digest) bool {
 	z, err := gzip.NewReader(r)
 	if err != nil {

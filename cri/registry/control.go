@@ -12,14 +12,13 @@ import (
 	"github.com/whypull/whypull/cri/credential"
 )
 
-// Control asks for a repository that cannot exist, beside the one of the
-// reference and with the same credential. It is for after Probe was refused the
-// repository (FaultUnauthorized, FaultInsufficientScope, FaultForbidden), which
-// registries that do not say what exists answer to both: if this one is
-// answered with "no such repository", the refused one exists. "" means that the
-// question was not answered.
+// Control requests a repository that cannot exist, with the same parent and credential as
+// the reference's. Call it after Probe was refused (FaultUnauthorized,
+// FaultInsufficientScope, FaultForbidden): registries that do not reveal what exists refuse
+// both; if this one gets "no such repository", the refused one exists. "" means that there
+// was no usable response.
 //
-// It is one GET; after a 401, one exchange for a token and the GET once more.
+// It takes one GET; after a 401, one token exchange and another GET.
 func (e Endpoint) Control(ctx context.Context, ref reference.Named, cred *credential.Credential) Existence {
 	ctx, cancel := context.WithTimeout(quiet(ctx), e.Settings.Timeouts.Total)
 	defer cancel()
@@ -36,7 +35,7 @@ func (e Endpoint) Control(ctx context.Context, ref reference.Named, cred *creden
 	return existence(r)
 }
 
-// sibling is a name beside a repository's that nobody has given.
+// sibling returns the name of a nonexistent repository with the same parent.
 func sibling(repository string) string {
 	return path.Join(path.Dir(repository), "whypull-"+strings.ToLower(rand.Text()))
 }
