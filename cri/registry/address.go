@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// The places of IPv6 that stand for addresses of IPv4, and those of clouds.
+// IPv6 prefixes that embed IPv4 addresses, and prefixes of clouds.
 //
 //nolint:gochecknoglobals // never written
 var (
@@ -22,8 +22,8 @@ var (
 	thisHost   = netip.MustParsePrefix("0.0.0.0/8")       // RFC 1122, 3.2.1.3
 )
 
-// refuseForbidden is a net.Dialer's Control: it sees the address that is
-// really connected to, whatever a name resolved to before.
+// refuseForbidden is a net.Dialer's Control: it gets the address that is actually connected
+// to, whatever the name resolved to before.
 func refuseForbidden(_, address string, _ syscall.RawConn) error {
 	to, err := netip.ParseAddrPort(address)
 	switch {
@@ -37,17 +37,16 @@ func refuseForbidden(_, address string, _ syscall.RawConn) error {
 	return nil
 }
 
-// forbiddenHost reports a host at which no registry is, where somebody else
-// resolves and dials it: a forbidden address, the name of a cloud's metadata
-// service, and a number in a form that netip does not read and inet_aton(3)
-// takes for an address.
+// forbiddenHost reports whether a proxy must not be asked to connect to a host: a forbidden
+// address, the name of a cloud's metadata service, or a number that netip does not parse but
+// inet_aton(3) reads as an address.
 func forbiddenHost(host string) bool {
 	host = strings.TrimSuffix(strings.ToLower(host), ".")
 	if addr, err := netip.ParseAddr(host); err == nil {
 		return Forbidden(addr)
 	}
 	last := host[strings.LastIndexByte(host, '.')+1:]
-	for _, base := range []int{0, 10} { // 08 is a number as well
+	for _, base := range []int{0, 10} { // 08 is a number, too
 		if _, err := strconv.ParseUint(last, base, 64); err == nil {
 			return true
 		}
@@ -55,10 +54,9 @@ func forbiddenHost(host string) bool {
 	return host == "metadata.google.internal" || host == "metadata"
 }
 
-// Forbidden reports whether at an address there is no registry, but something
-// that answers to anyone on the node, or nothing at all. An address that stands
-// for a forbidden one of IPv4 is forbidden too. Loopback is allowed: node-local
-// registries exist.
+// Forbidden reports whether an address cannot be a registry's: a service for the node itself,
+// such as a cloud's metadata service, or not a unicast address. IPv6 addresses that embed a
+// forbidden IPv4 address are forbidden, too. Loopback is allowed: node-local registries exist.
 func Forbidden(addr netip.Addr) bool {
 	addr = addr.Unmap().WithZone("")
 	if addr.IsUnspecified() || addr.IsMulticast() || addr.IsLinkLocalUnicast() || thisHost.Contains(addr) || awsLocal.Contains(addr) {
@@ -77,8 +75,7 @@ func Forbidden(addr netip.Addr) bool {
 	return !addr.Is4() && slices.ContainsFunc(embedded(addr), Forbidden)
 }
 
-// embedded returns the addresses of IPv4 to which something between here and
-// there may translate one of IPv6.
+// embedded returns the IPv4 addresses to which the network may translate an IPv6 address.
 func embedded(addr netip.Addr) []netip.Addr {
 	b := addr.As16()
 	at := func(i, j, k, l int) netip.Addr { return netip.AddrFrom4([4]byte{b[i], b[j], b[k], b[l]}) }
@@ -89,8 +86,8 @@ func embedded(addr netip.Addr) []netip.Addr {
 	case compatible.Contains(addr), translated.Contains(addr), nat64.Contains(addr):
 		return []netip.Addr{last}
 	case nat64Local.Contains(addr):
-		// How long the prefix is, is the network's own affair (RFC 6052, 2.2). Zeros
-		// are what a longer one has in the place of the address.
+		// The length of the prefix depends on the network (RFC 6052, 2.2). A longer one
+		// has zeros in the place of the address.
 		shorter := []netip.Addr{at(6, 7, 9, 10), at(7, 9, 10, 11), at(9, 10, 11, 12)}
 		return append(slices.DeleteFunc(shorter, thisHost.Contains), last)
 	case sixToFour.Contains(addr):

@@ -10,20 +10,19 @@ import (
 )
 
 const (
-	// smallRoom is the room for answers of up to maxBody, and for the beginnings of
-	// larger ones; largeRoom is that for larger ones, two at a time. They are apart
-	// so that a registry that is slow with a large one keeps nobody else waiting.
+	// smallRoom is the memory for responses of up to maxBody and the beginnings of larger
+	// ones; largeRoom is that for larger ones, two at a time. They are separate so that a
+	// slow large response does not block others.
 	smallRoom = 4 << 20
 	largeRoom = 2 * (maxManifest + 1)
-	// unpackRoom is what unpacking a layer takes.
+	// unpackRoom is the memory for unpacking a layer.
 	unpackRoom = 128 << 10
-	// maxArchiveHeader bounds what is read of a layer's first archive header.
+	// maxArchiveHeader is the number of bytes that are read of a layer's first archive header.
 	maxArchiveHeader = 32 << 10
 )
 
-// Room bounds how many bytes of answers are held in memory at once, over all
-// conversations that share it: 12 MiB. What finds no room waits, and with
-// ErrNoRoom gives up when its time is over.
+// Room limits the memory for responses of all conversations that share it to 12 MiB. A
+// response that does not fit waits, and fails with ErrNoRoom at its deadline.
 type Room struct{ small, large *semaphore.Weighted }
 
 // NewRoom returns an empty room.
@@ -31,13 +30,13 @@ func NewRoom() *Room {
 	return &Room{small: semaphore.NewWeighted(smallRoom), large: semaphore.NewWeighted(largeRoom)}
 }
 
-// place is what one answer takes of a room. The zero value takes none.
+// place is the part of a room that one response has. The zero value has none.
 type place struct {
 	room         *Room
 	small, large int64
 }
 
-// take waits for room for so many bytes beside those that there are.
+// take waits for n more bytes of the room.
 func (p *place) take(ctx context.Context, n int64) error {
 	if p.room == nil || n <= 0 {
 		return nil
@@ -66,11 +65,10 @@ func (p *place) leave() {
 	p.small, p.large = 0, 0
 }
 
-// readBody reads a body into memory for which it waits for room: as much as is
-// announced or, if nothing is, first for a small answer and then for the largest.
-// An answer waits at most twice, and holding a large place waits for nothing: so
-// no two wait for each other. The place is the caller's to leave, also after an
-// error.
+// readBody reads a body into memory and waits for room first: as much as announced or, if the
+// size is unknown, for a small response and then for the largest. There is no deadlock: a
+// response waits at most twice, and never while it has a large place. The caller must leave
+// the place, also after an error.
 func readBody(ctx context.Context, resp *http.Response, limit int64, p *place) ([]byte, error) {
 	if resp.Request.Method == http.MethodHead || resp.Body == http.NoBody {
 		return nil, nil
@@ -84,7 +82,7 @@ func readBody(ctx context.Context, resp *http.Response, limit int64, p *place) (
 	}
 	body := &bounded{body: resp.Body, left: limit}
 	data, err := fill(body, make([]byte, 0, size+1))
-	if err == nil && int64(len(data)) <= limit { // there is more than was expected
+	if err == nil && int64(len(data)) <= limit { // larger than expected
 		if err := p.take(ctx, limit); err != nil {
 			return nil, err
 		}
@@ -96,7 +94,7 @@ func readBody(ctx context.Context, resp *http.Response, limit int64, p *place) (
 	return data, err
 }
 
-// fill reads until there is no room or an error, which may be io.EOF.
+// fill reads until data is full or an error, which may be io.EOF.
 func fill(r io.Reader, data []byte) ([]byte, error) {
 	for len(data) < cap(data) {
 		n, err := r.Read(data[len(data):cap(data)])
@@ -108,8 +106,8 @@ func fill(r io.Reader, data []byte) ([]byte, error) {
 	return data, nil
 }
 
-// placed is a body that somebody else reads into memory: it waits for room before
-// its first byte, and leaves it when it is closed.
+// placed is a body that other code reads into memory: it waits for room before the first byte
+// and leaves it on Close.
 type placed struct {
 	io.ReadCloser
 	ctx   context.Context //nolint:containedctx // of the request, as net/http has it

@@ -6,8 +6,8 @@ import "github.com/whypull/whypull/cri/credential"
 // (containerd, ParseAuth).
 func sends(c *credential.Credential) bool { return c != nil && c.Username.Reveal() != "" }
 
-// authCredentials returns the credential that the runtime sends, to whatever host
-// asks.
+// authCredentials returns a function that returns the credential that the runtime sends,
+// whatever the host.
 func authCredentials(c *credential.Credential) func(host string) (username, password string, err error) {
 	return func(string) (username, password string, err error) {
 		if sends(c) {

@@ -10,9 +10,8 @@ import (
 	"time"
 )
 
-// dialer opens the connections of one conversation, keeps them, and closes
-// them at its end: a dial or a handshake that net/http has in the background
-// must not outlive the conversation.
+// dialer opens the connections of one conversation and closes them at its end: a dial or
+// handshake in the background of net/http must not outlive the conversation.
 type dialer struct {
 	ctx      context.Context //nolint:containedctx // of the conversation; net/http detaches the one it hands over
 	settings *Settings
@@ -23,8 +22,8 @@ type dialer struct {
 	closed bool
 }
 
-// dial is a http.Transport's DialContext. Of the context only the values
-// count, which say what the connection is for.
+// dial is an http.Transport's DialContext. It uses only the values of the context, which say
+// what the connection is for.
 func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
@@ -69,8 +68,8 @@ func (d *dialer) resolve(ctx context.Context, host string) ([]netip.Addr, error)
 	return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 }
 
-// asDNSError makes sure that whatever a resolver returns is known as its own,
-// so that its "connection refused" is not taken for the registry's.
+// asDNSError wraps a resolver's error so that, for example, its "connection refused" is not
+// mistaken for the registry's.
 func asDNSError(err error, host string) error {
 	if _, ok := errors.AsType[*net.DNSError](err); ok {
 		return err
@@ -84,9 +83,8 @@ func asDNSError(err error, host string) error {
 	}
 }
 
-// connect tries the addresses in turn and shares the time between them, as
-// package net does, so that the first one cannot use up all of it. The first
-// error is the one to report.
+// connect tries the addresses in turn and divides the timeout among them, as package net
+// does, so that the first cannot use up all of it. It returns the first error.
 func (d *dialer) connect(network string, addrs []netip.Addr, port uint16, aside bool) (net.Conn, error) {
 	defer d.notes.enter(PhaseConnect, aside)()
 	deadline := time.Now().Add(d.settings.Timeouts.Connect)
@@ -110,7 +108,7 @@ func (d *dialer) connectOne(network string, to netip.AddrPort, timeout time.Dura
 	return nd.DialContext(d.ctx, network, to.String())
 }
 
-// keep remembers the connection, or closes it if the conversation is over.
+// keep registers the connection, or closes it if the conversation is over.
 func (d *dialer) keep(conn net.Conn) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -21,8 +21,8 @@ import (
 	"github.com/containerd/errdefs"
 )
 
-// Fault is what is wrong with a conversation; "" if nothing is, or nothing is
-// known.
+// Fault is what went wrong in a conversation; "" if nothing did or it is
+// unknown.
 type Fault string
 
 // The faults that a conversation can have.
@@ -34,7 +34,7 @@ const (
 	FaultConnectionTimeout  Fault = "ConnectionTimeout"
 	FaultNetworkUnreachable Fault = "NetworkUnreachable"
 	FaultAddressForbidden   Fault = "AddressForbidden" // link-local or metadata address: never dialed
-	// FaultAddressUnspecified: 0.0.0.0 or ::, with which a DNS server answers for
+	// FaultAddressUnspecified: 0.0.0.0 or ::, which DNS servers return for
 	// names that it blocks; never dialed.
 	FaultAddressUnspecified Fault = "AddressUnspecified"
 	FaultProxyFailed        Fault = "ProxyFailed"
@@ -50,20 +50,20 @@ const (
 	FaultUnauthorized       Fault = "Unauthorized"      // 401, or the token server refused the credential
 	FaultInsufficientScope  Fault = "InsufficientScope" // a token was issued, but not for this repository
 	FaultForbidden          Fault = "Forbidden"         // 403, denied
-	FaultNotFound           Fault = "NotFound"          // 404 without a code for the tag or the repository
+	FaultNotFound           Fault = "NotFound"          // 404 without a code for a tag or repository
 	FaultTagNotFound        Fault = "TagNotFound"
 	FaultRepositoryNotFound Fault = "RepositoryNotFound"
 	FaultRateLimited        Fault = "RateLimited"
 	FaultServerError        Fault = "ServerError" // 5xx
 	FaultUnexpectedAnswer   Fault = "UnexpectedAnswer"
 	FaultPolicyBlocked      Fault = "PolicyBlocked" // 451, or the error code of a policy
-	FaultWebPage            Fault = "WebPage"       // HTML in place of a registry's answer
+	FaultWebPage            Fault = "WebPage"       // an HTML page instead of a registry's response
 
 	// content
 	FaultPlatformMismatch  Fault = "PlatformMismatch"
 	FaultUnsupportedFormat Fault = "UnsupportedFormat"
-	FaultContentCorrupt    Fault = "ContentCorrupt" // wrong digest, wrong size, broken off
-	FaultContentMissing    Fault = "ContentMissing" // the manifest names what the registry does not have
+	FaultContentCorrupt    Fault = "ContentCorrupt" // wrong digest, wrong size, truncated
+	FaultContentMissing    Fault = "ContentMissing" // the registry lacks a blob or manifest that is referenced
 )
 
 // Faults returns all faults. The caller owns the result.
@@ -97,42 +97,42 @@ func Phases() []Phase {
 	return []Phase{PhaseDNS, PhaseConnect, PhaseTLS, PhasePing, PhaseToken, PhaseManifest, PhaseBlob}
 }
 
-// Refusal is something that we refuse to do though the runtime would.
+// Refusal is something that whypull refuses to do although the runtime would.
 type Refusal string
 
 // The refusals.
 const (
-	// ErrAddressForbidden: link-local, a cloud's metadata service, or no
-	// address of one machine at all.
+	// ErrAddressForbidden: a link-local address, a cloud's metadata service, or not a
+	// unicast address.
 	ErrAddressForbidden Refusal = "address refused: link-local, metadata or not unicast"
-	// ErrAddressUnspecified: 0.0.0.0 or ::, which is no address at all.
+	// ErrAddressUnspecified: 0.0.0.0 or ::.
 	ErrAddressUnspecified Refusal = "address refused: unspecified"
 	// ErrTokenRedirected: a token server answered a login with a redirect, behind
 	// which the credential would have gone.
 	ErrTokenRedirected Refusal = "redirect of a token request refused"
 	// ErrRealmInsecure: an https registry names a token server without TLS.
 	ErrRealmInsecure Refusal = "token server without TLS refused"
-	// ErrChallengeInsecure: a registry was asked over https, sent to plain http,
-	// and the credential is asked for there. The runtime would give it.
+	// ErrChallengeInsecure: an https registry redirected to plain http, where the
+	// credential is requested. The runtime would send it.
 	ErrChallengeInsecure Refusal = "credential asked for over plain http refused"
-	// ErrChallengeElsewhere: the host of a redirect asks for the credential.
+	// ErrChallengeElsewhere: the target of a redirect asks for the credential.
 	ErrChallengeElsewhere Refusal = "credential for the target of a redirect refused"
-	// ErrBodyTooLarge: an answer is larger than any honest one.
+	// ErrBodyTooLarge: a response is larger than any legitimate one.
 	ErrBodyTooLarge Refusal = "answer too large"
-	// ErrNoRoom: other answers took the memory that there is for them until our
-	// time was over. It says nothing of the registry.
+	// ErrNoRoom: other responses used up the memory until our deadline. It says nothing
+	// about the registry.
 	ErrNoRoom Refusal = "no memory for the answer in time"
 	// ErrTooManyParts: a manifest, an index or a config has more entries than any
-	// honest one. The runtime may take it all the same.
+	// legitimate one. The runtime may accept it.
 	ErrTooManyParts Refusal = "content has too many parts"
-	// ErrTooManyRedirects: the runtime stops after ten as well.
+	// ErrTooManyRedirects: like the runtime, whypull follows ten.
 	ErrTooManyRedirects Refusal = "too many redirects"
 )
 
 // Error implements error.
 func (r Refusal) Error() string { return string(r) }
 
-// proxyRefused is a proxy's answer to CONNECT other than 200.
+// proxyRefused is a proxy's response to CONNECT other than 200.
 type proxyRefused struct{ status int }
 
 // Error implements error.
@@ -140,20 +140,19 @@ func (p proxyRefused) Error() string {
 	return "proxy answered CONNECT with status " + strconv.Itoa(p.status)
 }
 
-// rung is one step of the ladder: a family of errors, and its fault ("" if
-// the error is of another family).
+// rung is one step of the ladder: it returns the fault of a family of errors; "" for other
+// errors.
 type rung func(error) Fault
 
-// ladder is the order in which an error is tried. An error often fits several
-// families, as the chain of "connection refused" by a DNS server does; the
-// first one to fit is the one that explains.
+// ladder returns the rungs in the order in which they are tried. An error often fits
+// several, such as "connection refused" from a DNS server; the first one counts.
 func ladder() []rung {
 	return []rung{refusalFault, proxyFault, dnsFault, tlsFault, httpError, authFault, networkFault}
 }
 
-// faultOf says what is wrong, from the types in an error's chain alone, and ""
-// if the caller gave up, or we did. phase decides where the types do not: Go has no types
-// for most errors of a TLS handshake.
+// faultOf returns the fault of an error by the types in its chain; "" if the caller gave up or
+// our deadline passed. phase decides if the types do not: Go has no types for most errors of
+// a TLS handshake.
 func faultOf(err error, phase Phase) Fault {
 	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, ErrNoRoom) || errors.Is(err, ErrTooManyParts) {
 		return ""
@@ -161,7 +160,7 @@ func faultOf(err error, phase Phase) Fault {
 	for _, step := range ladder() {
 		fault := step(err)
 		if fault == FaultConnectionTimeout && phase == PhaseDNS {
-			return FaultDNSFailure // our deadline came before the resolver's
+			return FaultDNSFailure // our deadline passed before the resolver's
 		}
 		if fault != "" {
 			return fault
@@ -189,8 +188,8 @@ func refusalFault(err error) Fault {
 	}
 }
 
-// proxyFault comes before the name service: a proxy's name that does not
-// resolve is the proxy's fault.
+// proxyFault comes before dnsFault: a proxy's name that does not resolve is the proxy's
+// fault.
 func proxyFault(err error) Fault {
 	var refused proxyRefused
 	if hasOp(err, "proxyconnect") || hasOp(err, "socks connect") || errors.As(err, &refused) {
@@ -199,7 +198,7 @@ func proxyFault(err error) Fault {
 	return ""
 }
 
-// beforeProxy is what is wrong with the way to a proxy, "" if it was reached.
+// beforeProxy returns why a proxy could not be reached; "" if it was.
 func beforeProxy(err error) Fault {
 	if !hasOp(err, "proxyconnect") && !hasOp(err, "socks connect") || errors.As(err, new(proxyRefused)) {
 		return ""
@@ -251,7 +250,7 @@ func otherProtocol(err error) bool {
 // isAlert: the type of an alert is not exported, the operation is a field.
 func isAlert(err error) bool { return hasOp(err, "remote error") || hasOp(err, "local error") }
 
-// hasOp looks for the operation of package net in all of an error's chain.
+// hasOp reports whether an error's chain has a net.OpError with the operation.
 func hasOp(err error, name string) bool {
 	var op *net.OpError
 	for errors.As(err, &op) {
@@ -291,8 +290,8 @@ func httpError(err error) Fault {
 
 func authFault(err error) Fault {
 	switch {
-	case errors.Is(err, docker.ErrInvalidAuthorization), // a credential is wanted, and there is none
-		errdefs.IsNotImplemented(err): // it is wanted in a way that the runtime does not know
+	case errors.Is(err, docker.ErrInvalidAuthorization), // a credential is required, and there is none
+		errdefs.IsNotImplemented(err): // the runtime does not support the scheme
 		return FaultUnauthorized
 	case errors.Is(err, auth.ErrNoToken):
 		return FaultUnexpectedAnswer
@@ -301,7 +300,7 @@ func authFault(err error) Fault {
 	}
 }
 
-// networkFault comes last: its errors are at the end of most other chains.
+// networkFault comes last: most other chains end with its errors.
 func networkFault(err error) Fault {
 	var timeout net.Error
 	switch {
@@ -330,8 +329,8 @@ func unreachable(err error) bool {
 	return false
 }
 
-// statusFault is the meaning of an HTTP status without any context. A 404 can
-// mean more; 407 is only ever said by a proxy.
+// statusFault returns the fault of an HTTP status without context. A 404 can mean more; 407
+// is only sent by proxies.
 func statusFault(status int) Fault {
 	switch {
 	case status == http.StatusUnauthorized:
@@ -353,9 +352,9 @@ func statusFault(status int) Fault {
 	}
 }
 
-// isPolicy tells that a refusal is a policy's and not for want of a right: by
-// Harbor's error code, or by words of a closed set that Harbor, Artifactory
-// with Xray and Nexus Firewall use.
+// isPolicy reports whether a refusal is because of a policy and not of missing permissions:
+// by Harbor's error code or by known phrases of Harbor, Artifactory with Xray and Nexus
+// Firewall.
 func isPolicy(status int, code ErrorCode, body []byte) bool {
 	if status != http.StatusForbidden && status != http.StatusPreconditionFailed || startsPage(body) {
 		return false
@@ -370,9 +369,8 @@ func isPolicy(status int, code ErrorCode, body []byte) bool {
 	}, func(words string) bool { return strings.Contains(text, words) })
 }
 
-// tokenFault is the fault of a token request that failed: a token server that
-// does not exist, or forbids, is not the registry saying so of the image. step
-// is where the request was.
+// tokenFault returns the fault of a failed token request: a 404 or 403 of the token server is
+// not the registry's response for the image. step is the phase of the request.
 func tokenFault(err error, step Phase) Fault {
 	var status remoteerrors.ErrUnexpectedStatus
 	if !errors.As(err, &status) {

@@ -108,7 +108,7 @@ func FuzzTags(f *testing.F) {
 		if len(tags) > maxTags || !slices.IsSorted(tags) || slices.ContainsFunc(tags, func(s string) bool { return !isTag(s) }) {
 			t.Errorf("tags %q", tags)
 		}
-		if near := neighbour(missing); !strings.HasPrefix(missing, near) || near == "" && missing != "" {
+		if near := neighbor(missing); !strings.HasPrefix(missing, near) || near == "" && missing != "" {
 			t.Errorf("%q comes before %q", near, missing)
 		}
 	})

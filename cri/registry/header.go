@@ -27,7 +27,7 @@ const (
 	maxSearched   = 16 << 10 // bytes of a body that are searched for words
 )
 
-// retryAfter reads the header Retry-After, which has seconds or a date.
+// retryAfter parses the header Retry-After, in seconds or as a date.
 func retryAfter(h http.Header, now time.Time) time.Duration {
 	value := h.Get("Retry-After")
 	var d time.Duration
@@ -39,9 +39,9 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 	return bounded24(d)
 }
 
-// wait is how long an answer asks to wait. The reset of a limit counts only
-// with a 429: registries send it with good answers too. The window of Docker
-// Hub's limit does not count: it is an upper bound, often by hours.
+// wait returns how long a response asks clients to wait. The reset of a limit counts only with
+// a 429: registries also send it with other responses. The window of Docker Hub's limit does
+// not count: it is an upper bound, often of hours.
 func wait(status int, h http.Header, now time.Time) time.Duration {
 	if d := retryAfter(h, now); d > 0 || status != http.StatusTooManyRequests {
 		return d
@@ -49,9 +49,8 @@ func wait(status int, h http.Header, now time.Time) time.Duration {
 	return limitReset(h, now)
 }
 
-// limitReset reads when a limit is lifted: seconds from now, as the IETF's
-// draft has it, or the time in seconds or milliseconds since 1970, as GitLab
-// and GitHub do.
+// limitReset parses when a limit is reset: seconds from now, as in the IETF draft, or seconds
+// or milliseconds since 1970, as GitLab and GitHub send it.
 func limitReset(h http.Header, now time.Time) time.Duration {
 	for _, key := range []string{"RateLimit-Reset", "X-RateLimit-Reset"} {
 		n, err := strconv.ParseInt(strings.TrimSpace(h.Get(key)), 10, 64)
@@ -70,8 +69,8 @@ func limitReset(h http.Header, now time.Time) time.Duration {
 
 func bounded24(d time.Duration) time.Duration { return min(max(d, 0), maxRetryAfter) }
 
-// rateLimit reads the headers of Docker Hub, "100;w=21600", and of others;
-// without them it gives what is known already.
+// rateLimit parses the headers of Docker Hub ("100;w=21600") and others; it returns known if
+// there are none.
 func rateLimit(h http.Header, known *RateLimit, now time.Time) *RateLimit {
 	limit, okLimit := leadingNumber(h.Get("Ratelimit-Limit"))
 	remaining, okRemaining := leadingNumber(h.Get("Ratelimit-Remaining"))
@@ -98,8 +97,8 @@ func leadingNumber(s string) (int, bool) {
 	return int(n), err == nil
 }
 
-// descriptor reads digest and media type of a manifest. The media type is one
-// of those that the runtime knows, or nothing.
+// descriptor parses the digest and media type of a manifest; the media type is "" unless the
+// runtime knows it.
 func descriptor(h http.Header) (dgst, mediaType string) {
 	if d, err := digest.Parse(h.Get("Docker-Content-Digest")); err == nil {
 		dgst = d.String()
@@ -110,14 +109,14 @@ func descriptor(h http.Header) (dgst, mediaType string) {
 	return dgst, ""
 }
 
-// isManifest tells the media types that the runtime can pull by name
-// (core/images, Manifest).
+// isManifest reports whether the runtime can pull a media type by name (core/images,
+// Manifest).
 func isManifest(mediaType string) bool {
 	return images.IsManifestType(mediaType) || images.IsIndexType(mediaType)
 }
 
-// isSchema1 tells a manifest of the first schema, as the runtime does: plain
-// text is one (core/remotes/docker/resolver.go, getManifestMediaType).
+// isSchema1 reports whether a media type is a manifest of the first schema, which for the
+// runtime includes text/plain (core/remotes/docker/resolver.go, getManifestMediaType).
 func isSchema1(mediaType string) bool {
 	switch mediaType {
 	case images.MediaTypeDockerSchema1Manifest, "application/vnd.docker.distribution.manifest.v1+json", "text/plain":
@@ -126,7 +125,7 @@ func isSchema1(mediaType string) bool {
 	return false
 }
 
-// contentType is the media type without its parameters, "" if there is none.
+// contentType returns the media type without parameters; "" if there is none.
 func contentType(h http.Header) string {
 	t, _, err := mime.ParseMediaType(h.Get("Content-Type"))
 	if err != nil {
@@ -137,20 +136,19 @@ func contentType(h http.Header) string {
 
 func isHTML(h http.Header) bool { return contentType(h) == "text/html" }
 
-// isAPI tells the header with which most registries mark their answers.
+// isAPI reports whether the response has the header that most registries send.
 func isAPI(h http.Header) bool {
 	return strings.HasPrefix(h.Get("Docker-Distribution-Api-Version"), "registry/2")
 }
 
-// startsPage tells a page for people by its beginning, whatever its type says.
+// startsPage reports whether a body begins like an HTML page, whatever its media type.
 func startsPage(body []byte) bool {
 	start := strings.ToLower(strings.TrimSpace(string(body[:min(len(body), 256)])))
 	return strings.HasPrefix(start, "<html") || strings.HasPrefix(start, "<!doctype html")
 }
 
-// proxyAnswered tells an answer that a proxy gave by itself, to a plain request
-// that it should have passed on. Via alone is also in what is passed on, so
-// only the statuses that speak of the way count with it.
+// proxyAnswered reports whether a response to a plain request is the proxy's own. Via is also
+// in forwarded responses, so with it only gateway statuses count.
 func proxyAnswered(status int, h http.Header) bool {
 	if h.Get("X-Squid-Error") != "" {
 		return status >= http.StatusBadRequest
@@ -168,11 +166,11 @@ func proxyAnswered(status int, h http.Header) bool {
 	return false
 }
 
-// wordsOf is as much of a body as is searched for words.
+// wordsOf returns the part of a body that is searched for phrases.
 func wordsOf(body []byte) string { return string(body[:min(len(body), maxSearched)]) }
 
-// boundChallenges drops challenges beyond a size that no honest ones have: to
-// parse one takes memory that grows with the square of its size.
+// boundChallenges removes challenges that are larger than any legitimate ones: parsing takes
+// memory quadratic in their size.
 func boundChallenges(h http.Header) {
 	left := maxChallenges
 	for n, c := range h.Values("Www-Authenticate") {
@@ -183,15 +181,13 @@ func boundChallenges(h http.Header) {
 	}
 }
 
-// challengeSaysExpired looks for such words in a challenge, where RFC 6750 has
-// them in error_description.
+// challengeSaysExpired reports whether a challenge says so, in error_description (RFC 6750).
 func challengeSaysExpired(h http.Header) bool {
 	return saysExpired(strings.Join(h.Values("Www-Authenticate"), " "))
 }
 
-// saysExpired tells words that say that a token or a password has expired, of a
-// closed set: ECR, Docker Hub, GitLab, Azure and RFC 6750 have these. A
-// certificate or a signed address that has expired is something else.
+// saysExpired reports whether a text says that a token or password has expired, by known
+// phrases of ECR, Docker Hub, GitLab, Azure and RFC 6750, and not a certificate or signed URL.
 func saysExpired(text string) bool {
 	text = strings.Join(strings.Fields(strings.ToLower(text)), " ")
 	for _, what := range []string{"token", "password", "credential", "credentials", "secret", "secret keys", "api key", "login"} {
@@ -207,11 +203,11 @@ func saysExpired(text string) bool {
 	return false
 }
 
-// schemeOf returns the scheme that the runtime takes among the challenges, which
-// are in its order, and the error that comes with it.
+// schemeOf returns the scheme that the runtime uses of the challenges, which are in its order,
+// and the challenge's error.
 func schemeOf(challenges []auth.Challenge) (AuthScheme, ChallengeError) {
 	for _, c := range challenges {
-		switch c.Scheme { //nolint:exhaustive // the runtime does not know digest either
+		switch c.Scheme { //nolint:exhaustive // the runtime does not support digest either
 		case auth.BearerAuth:
 			return SchemeBearer, knownChallenge(c.Parameters["error"])
 		case auth.BasicAuth:
@@ -229,8 +225,8 @@ func knownChallenge(s string) ChallengeError {
 	return ""
 }
 
-// tokenServer returns the host of the realm, also with ErrRealmInsecure: a realm
-// without TLS is only for a registry without TLS, as the credential goes there.
+// tokenServer returns the host of the realm, also with ErrRealmInsecure: since the credential
+// is sent to the realm, a realm without TLS is accepted only from a registry without TLS.
 func tokenServer(challenges []auth.Challenge, scheme string) (string, error) {
 	for _, c := range challenges {
 		if c.Scheme != auth.BearerAuth {
@@ -248,7 +244,7 @@ func tokenServer(challenges []auth.Challenge, scheme string) (string, error) {
 	return "", errors.New("no bearer challenge")
 }
 
-// unexpectedStatus is the status in an error of containerd's, or 0.
+// unexpectedStatus returns the status in an error of containerd; 0 if there is none.
 func unexpectedStatus(err error) int {
 	if status, ok := errors.AsType[remoteerrors.ErrUnexpectedStatus](err); ok {
 		return status.StatusCode
@@ -263,7 +259,7 @@ func proxyStatus(err error) int {
 	return 0
 }
 
-// describe tells about a certificate, without trusting a byte of it.
+// describe returns the description of an untrusted certificate.
 func describe(cert *x509.Certificate) *Certificate {
 	names := slices.Clone(cert.DNSNames)
 	for _, ip := range cert.IPAddresses {
@@ -290,7 +286,7 @@ func title(commonName string, organization []string) string {
 	return clean(commonName, maxCommonName)
 }
 
-// clean drops everything but letters, digits and some punctuation, and cuts.
+// clean removes everything but letters, digits and some punctuation, and truncates to limit bytes.
 func clean(s string, limit int) string {
 	s = strings.Map(func(r rune) rune {
 		switch {

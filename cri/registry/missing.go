@@ -13,12 +13,11 @@ import (
 	"github.com/whypull/whypull/cri/oci"
 )
 
-// maxTags bounds the tags that are asked for and handed on.
+// maxTags is the maximum number of tags that are requested and returned.
 const maxTags = 100
 
-// fromBlobs asks for a digest that is no manifest's among the blobs, and gives
-// that answer if there is one, as containerd does (core/remotes/docker,
-// Resolve).
+// fromBlobs requests a digest that is not a manifest's as a blob, as containerd does
+// (core/remotes/docker, Resolve), and returns that reply if it exists.
 func (c *conversation) fromBlobs(ctx context.Context, r reply) reply {
 	if !c.digested || r.status != http.StatusNotFound {
 		return r
@@ -31,8 +30,8 @@ func (c *conversation) fromBlobs(ctx context.Context, r reply) reply {
 	return blob
 }
 
-// whatIsMissing tells after a 404 whether the repository is missing or only
-// the tag. It leaves FaultNotFound if the registry does not let one tell.
+// whatIsMissing returns after a 404 whether the repository is missing or only the tag;
+// FaultNotFound if the registry does not reveal it.
 func (c *conversation) whatIsMissing(ctx context.Context) Fault {
 	r, err := c.tags(ctx, "")
 	if err != nil {
@@ -46,11 +45,11 @@ func (c *conversation) whatIsMissing(ctx context.Context) Fault {
 	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusMethodNotAllowed:
 		return c.fromManifest(ctx)
 	default:
-		return FaultNotFound // a registry under load is not asked more
+		return FaultNotFound // no more requests to an overloaded registry
 	}
 }
 
-// tags asks for a page of the list of tags, that behind the given one.
+// tags requests the page of the tag list after last.
 func (c *conversation) tags(ctx context.Context, last string) (reply, error) {
 	query := "n=" + strconv.Itoa(maxTags)
 	if last != "" {
@@ -59,19 +58,19 @@ func (c *conversation) tags(ctx context.Context, last string) (reply, error) {
 	return c.send(ctx, http.MethodGet, PhaseManifest, query, "tags", "list")
 }
 
-// fromTags reads a list of tags. An empty one says nothing: some registries
-// give it for a repository that does not exist. If there are more than the
-// page has, the page about the missing tag is of more help.
+// fromTags parses a list of tags. An empty one proves nothing: some registries send it for a
+// repository that does not exist. If there are more pages, the one around the missing tag is
+// more helpful.
 func (c *conversation) fromTags(ctx context.Context, r reply) Fault {
 	tags := tagsOf(r.body)
 	if len(tags) > 0 && !c.digested && strings.Contains(r.header.Get("Link"), "next") {
-		if near, err := c.tags(ctx, neighbour(c.object)); err == nil && near.good() {
+		if near, err := c.tags(ctx, neighbor(c.object)); err == nil && near.good() {
 			if page := tagsOf(near.body); len(page) > 0 {
 				tags = page
 			}
 		}
 	}
-	// A registry that lists the tag and does not have it is at odds with itself.
+	// The registry lists the tag but does not have it.
 	if len(tags) == 0 || slices.Contains(tags, c.object) {
 		return FaultNotFound
 	}
@@ -79,17 +78,17 @@ func (c *conversation) fromTags(ctx context.Context, r reply) Fault {
 	return FaultTagNotFound
 }
 
-// neighbour is what comes some way before a tag in the list's order, which is
-// that of characters (OCI distribution specification, content discovery): the
-// tag without its last number or word, or its first half.
-func neighbour(tag string) string {
+// neighbor returns a string that sorts somewhat before a tag in the list's lexical order (OCI
+// distribution specification, content discovery): the tag without its last number or word, or
+// its first half.
+func neighbor(tag string) string {
 	if i := strings.LastIndexAny(tag, ".-_"); i > 0 {
 		return tag[:i]
 	}
 	return tag[:(len(tag)+1)/2]
 }
 
-// tagsOf reads a list of tags, and keeps what the grammar of tags allows, sorted.
+// tagsOf parses a list of tags and returns the valid ones, sorted.
 func tagsOf(body []byte) []string {
 	tags, err := oci.ReadTags(body, isTag)
 	if err != nil {
@@ -100,8 +99,8 @@ func tagsOf(body []byte) []string {
 	return tags[:min(len(tags), maxTags)]
 }
 
-// fromNoTags reads a 404 for the list of tags. One that does not come from a
-// registry's API, but from any web server, says nothing.
+// fromNoTags interprets a 404 for the list of tags. One that is not from a registry's API
+// proves nothing.
 func (c *conversation) fromNoTags(r reply) Fault {
 	code, speaksAPI := errorCode(r.body)
 	c.answer.ErrorCode = code
@@ -111,8 +110,8 @@ func (c *conversation) fromNoTags(r reply) Fault {
 	return FaultNotFound
 }
 
-// fromManifest asks for the manifest once more, this time with a body that
-// says what is unknown, where the list of tags is refused.
+// fromManifest requests the manifest once more by GET, if the list of tags is refused: the
+// error body says what is unknown.
 func (c *conversation) fromManifest(ctx context.Context) Fault {
 	r, err := c.manifest(ctx, http.MethodGet, PhaseManifest)
 	if err != nil {
@@ -129,8 +128,8 @@ func (c *conversation) fromManifest(ctx context.Context) Fault {
 	}
 }
 
-// errorCode reads the first known code of an error body, and whether the body
-// is one of a registry's API.
+// errorCode returns the first known code in an error body, and whether the body is from a
+// registry's API.
 func errorCode(body []byte) (code ErrorCode, isAPI bool) {
 	codes, err := oci.ReadErrorCodes(body)
 	if err != nil {

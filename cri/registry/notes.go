@@ -14,13 +14,13 @@ import (
 	"time"
 )
 
-// notes is what is observed during a conversation, also by the goroutines of
-// net/http. What goes on aside, with the token server and for blobs, counts as
-// PhaseToken and PhaseBlob altogether.
+// notes records what is observed during a conversation, also by the goroutines of net/http.
+// Side requests, to the token server and for blobs, count as PhaseToken and PhaseBlob as a
+// whole.
 type notes struct {
 	mu        sync.Mutex
 	phase     Phase
-	inner     Phase // aside: dns, connect, tls or ""
+	inner     Phase // of side requests: dns, connect, tls or ""
 	started   map[Phase]time.Time
 	durations map[Phase]time.Duration
 	addrs     []netip.Addr
@@ -41,16 +41,16 @@ type notes struct {
 	targets []string
 	// token is the last answer of the token server.
 	token tokenAnswer
-	// noRoom: an answer was not read, for want of room.
+	// noRoom: a response was not read for lack of memory.
 	noRoom bool
 }
 
-// tokenAnswer is what containerd's token client does not hand on.
+// tokenAnswer holds what containerd's token client does not return.
 type tokenAnswer struct {
 	wait    time.Duration
 	status  int
 	page    bool // HTML
-	proxys  bool // a proxy's own answer to a plain request
+	proxys  bool // the proxy's own response to a plain request
 	expired bool // says that the credential has expired
 }
 
@@ -70,7 +70,7 @@ func newNotes() *notes {
 	}
 }
 
-// enter starts a phase; the function that it returns ends it.
+// enter starts a phase; the returned function ends it.
 func (n *notes) enter(phase Phase, aside bool) (leave func()) {
 	if aside {
 		n.setInner(phase)
@@ -88,8 +88,8 @@ func (n *notes) current() Phase {
 	return n.phase
 }
 
-// step is the phase that decides where an error has no type: aside, that of the
-// connection that was being made.
+// step returns the phase that decides if an error has no type: for side requests, that of the
+// connection being made.
 func (n *notes) step() Phase {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -135,9 +135,9 @@ func (n *notes) presented(certs []*x509.Certificate) {
 	n.peer().cert = certs[0]
 }
 
-// verified notes until when what was verified will be accepted. Go refuses a
-// chain as soon as any of its certificates has ended, the root included, and
-// then takes another one if it has one (crypto/x509, Certificate.Verify).
+// verified records until when the verified chains are valid. Go rejects a chain when any of its
+// certificates has expired, including the root, and then uses another one if there is one
+// (crypto/x509, Certificate.Verify).
 func (n *notes) verified(chains [][]*x509.Certificate) {
 	var longest time.Time
 	for _, chain := range chains {
@@ -155,8 +155,8 @@ func (n *notes) expires(at time.Time) {
 	n.peer().expiry = at
 }
 
-// trace watches one request to the registry; what is the phase that waiting
-// for its answer counts as.
+// trace traces one request to the registry; what is the phase under which waiting for the
+// response counts.
 func (n *notes) trace(ctx context.Context, what Phase) context.Context {
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		TLSHandshakeStart: func() {
@@ -175,7 +175,7 @@ func (n *notes) trace(ctx context.Context, what Phase) context.Context {
 	})
 }
 
-// traceAside watches requests aside, whose durations are counted elsewhere.
+// traceAside traces side requests, whose durations are counted elsewhere.
 func (n *notes) traceAside(ctx context.Context) context.Context {
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		TLSHandshakeStart: func() { n.setInner(PhaseTLS) },
@@ -183,8 +183,7 @@ func (n *notes) traceAside(ctx context.Context) context.Context {
 	})
 }
 
-// mark and measure bracket a part of a conversation whose begin and end are in
-// different goroutines.
+// mark and measure enclose a phase that begins and ends in different goroutines.
 func (n *notes) mark(phase Phase) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -206,10 +205,9 @@ func (n *notes) setPhase(phase Phase) {
 	n.phase = phase
 }
 
-// watchProxy wraps the choice of the proxy to note it, without its password. A
-// proxy connects to whatever it is told, out of sight of our dialer: it is not
-// told an address that we refuse. Only a proxy that speaks HTTP opens a tunnel
-// of which net/http tells (OnProxyConnectResponse).
+// watchProxy wraps the choice of the proxy and records it, without its password. A proxy makes
+// connections outside of our dialer, so it must not get an address that we refuse. net/http
+// reports tunnels only of HTTP proxies (OnProxyConnectResponse).
 func (n *notes) watchProxy(choose ProxyFunc) ProxyFunc {
 	return func(req *http.Request) (*url.URL, error) {
 		proxy, err := choose(req)
@@ -234,16 +232,15 @@ func (n *notes) watchProxy(choose ProxyFunc) ProxyFunc {
 	}
 }
 
-// tunnelled notes that a proxy has opened a tunnel.
+// tunnelled records that a proxy has opened a tunnel.
 func (n *notes) tunnelled(target string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.tunnels[target] = true
 }
 
-// atProxy tells that the last request has not come past its proxy: what went
-// wrong is the proxy's. Package net/http says so of errors before the CONNECT,
-// but not of a CONNECT that is never answered.
+// atProxy reports whether the last request failed at its proxy. net/http marks errors before
+// the CONNECT, but not a CONNECT without a response.
 func (n *notes) atProxy() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -320,17 +317,17 @@ func (n *notes) trail() []string {
 func (n *notes) tokenAnswered(answer tokenAnswer) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	// A GET follows a POST that was refused, and its refusal says no more.
+	// A GET follows a refused POST, and its refusal adds nothing.
 	answer.expired = answer.expired || n.token.expired && answer.status >= http.StatusBadRequest
 	n.token = answer
 }
 
-// fill copies the notes into an answer.
+// fill copies the notes to an answer.
 func (n *notes) fill(a *Answer) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	a.Durations = n.durations
-	n.durations = map[Phase]time.Duration{} // a straggler keeps off the answer
+	n.durations = map[Phase]time.Duration{} // late goroutines must not change the answer
 	a.Addresses = n.addrs
 	a.Targets = slices.Sorted(slices.Values(n.targets))
 	with := n.own
@@ -349,8 +346,7 @@ func (n *notes) fill(a *Answer) {
 	}
 }
 
-// way tells of the last request: its proxy, and the certificate that was last
-// seen or refused.
+// way returns the proxy of the last request, and the certificate last seen or rejected.
 func (n *notes) way() (proxy string, cert *x509.Certificate) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -381,8 +377,8 @@ func (n *notes) lastToken() tokenAnswer {
 	return n.token
 }
 
-// throughProxy tells that the last request went through a proxy that may have
-// answered in the place of the host that was asked.
+// throughProxy reports whether the last request went through a proxy that may have sent the
+// response itself.
 func (n *notes) throughProxy() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()

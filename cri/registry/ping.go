@@ -10,9 +10,8 @@ import (
 	"github.com/containerd/errdefs"
 )
 
-// askAfterPing is ask as CRI-O does it: the answer to /v2/ alone says whether a
-// credential is sent, and a 401 that follows is final. With an error, the answer
-// is written already.
+// askAfterPing is ask like CRI-O: only the response to /v2/ decides whether a credential is
+// sent, and a later 401 is final. On error the answer is already filled in.
 func (c *conversation) askAfterPing(ctx context.Context, method string) (reply, error) {
 	if err := c.ping(ctx); err != nil {
 		return reply{}, err
@@ -24,12 +23,12 @@ func (c *conversation) askAfterPing(ctx context.Context, method string) (reply, 
 	return r, err
 }
 
-// errPing is an answer to /v2/ with which the pull fails.
+// errPing means that the response to /v2/ makes the pull fail.
 var errPing = errors.New("neither 200 nor 401")
 
-// ping asks /v2/ (docker_client.go, detectPropertiesHelper): over https and, for
-// an insecure registry, over http after any failure. If both fail, the first
-// failure explains, unless the server speaks no TLS.
+// ping requests /v2/ (docker_client.go, detectPropertiesHelper): over https and, for an
+// insecure registry, over http after any failure. If both fail, the first failure counts,
+// unless the server does not speak TLS.
 func (c *conversation) ping(ctx context.Context) error {
 	r, err := c.pinged(ctx)
 	if err != nil && c.endpoint.HTTPFallback {
@@ -55,7 +54,7 @@ func (c *conversation) ping(ctx context.Context) error {
 	return c.pingChallenge(ctx, r)
 }
 
-// pinged makes the request: without a credential, and without ?ns=.
+// pinged makes the request, without a credential and without ?ns=.
 func (c *conversation) pinged(ctx context.Context) (reply, error) {
 	req, err := http.NewRequestWithContext(c.notes.trace(ctx, PhasePing), http.MethodGet, c.endpoint.String()+"/v2/", http.NoBody)
 	if err != nil {
@@ -77,8 +76,8 @@ func (c *conversation) pinged(ctx context.Context) (reply, error) {
 	return r, nil
 }
 
-// badPing writes the answer for a status that ends the pull. What is missing is
-// the registry's API, and not the image.
+// badPing fills in the answer for a status that ends the pull. A 404 means that the registry's
+// API is missing, not the image.
 func (c *conversation) badPing(ctx context.Context, r reply) {
 	c.read(r)
 	fault := c.meaning(r)
@@ -94,9 +93,9 @@ func (c *conversation) badPing(ctx context.Context, r reply) {
 	c.conclude(PhasePing, fault, r.status, nil)
 }
 
-// pingChallenge prepares the answer to a challenge. One that CRI-O knows no
-// answer to, or has no credential for, does not keep it from asking without
-// (setupRequestAuth). With an error, the answer is written already.
+// pingChallenge prepares the response to a challenge. If CRI-O does not support it or has no
+// credential, it makes anonymous requests (setupRequestAuth). On error the answer is already
+// filled in.
 func (c *conversation) pingChallenge(ctx context.Context, r reply) error {
 	if len(auth.ParseAuthHeader(r.header)) == 0 {
 		return nil

@@ -22,24 +22,22 @@ import (
 	"github.com/whypull/whypull/cri/credential"
 )
 
-// Probe asks the endpoint for the manifest of a reference, as the runtime asks
-// when it resolves an image, with the credential or, if that is nil, anonymously.
+// Probe requests the manifest of a reference from the endpoint, as the runtime does when it
+// resolves an image, with the credential or, if it is nil, anonymously.
 //
-// It is one conversation: a HEAD of the manifest; after a 401, one exchange
-// for a token and the HEAD once more. A HEAD brings no words: after a 403, a
-// 412 or a 401 for a credential that was sent, one GET of the same follows, as
-// containerd does after a 403 (core/remotes/docker/resolver.go, Resolve). After
-// a 404 there are up to two requests that tell a missing tag from a missing
-// repository and, for a digest, one before them for a blob of that digest, as
-// containerd does. Nothing is tried again. The exchange is containerd's: with a
-// credential it is a POST, and a GET if the token server does not take that.
+// It is one conversation: a HEAD of the manifest; after a 401, one token exchange and another
+// HEAD. HEAD has no error body: after a 403, a 412 or a 401 for a sent credential, a GET
+// follows, as in containerd after a 403 (core/remotes/docker/resolver.go, Resolve). After a
+// 404 there are up to two requests to distinguish a missing tag from a missing repository and,
+// for a digest, one before them for a blob with that digest, as in containerd. Nothing is
+// retried. The token exchange is containerd's: a POST with a credential, and a GET if the
+// token server does not accept that.
 //
-// So a manifest that is there takes one request if it is open, two with a basic
-// challenge, and two and one for the token with a bearer challenge. When Probe
-// returns, every connection is closed.
+// So an existing manifest takes one request if it is public, two with a basic challenge, and
+// three with a bearer challenge. When Probe returns, all connections are closed.
 //
-// CRI-O's way is another: a GET of /v2/ comes first, and only what that asks for
-// is answered (go.podman.io/image, docker, detectPropertiesHelper).
+// CRI-O works differently: it requests /v2/ first and answers only that challenge
+// (go.podman.io/image, docker, detectPropertiesHelper).
 func (e Endpoint) Probe(ctx context.Context, ref reference.Named, cred *credential.Credential) Answer {
 	ctx, cancel := context.WithTimeout(quiet(ctx), e.Settings.Timeouts.Total)
 	defer cancel()
@@ -49,7 +47,7 @@ func (e Endpoint) Probe(ctx context.Context, ref reference.Named, cred *credenti
 	return c.finish()
 }
 
-// conversation is one probe under way.
+// conversation is one running probe.
 type conversation struct {
 	endpoint   Endpoint
 	repository string
@@ -66,7 +64,7 @@ type conversation struct {
 	began      time.Time
 }
 
-// finish returns the answer.
+// finish completes and returns the answer.
 func (c *conversation) finish() Answer {
 	c.notes.fill(&c.answer)
 	return c.answer
@@ -88,7 +86,7 @@ func newConversation(ctx context.Context, e Endpoint, ref reference.Named, cred 
 	return c
 }
 
-// connect makes what the conversation needs for connections of its own.
+// connect creates the conversation's own dialer and clients.
 func (c *conversation) connect(ctx context.Context) guard {
 	c.dialer = &dialer{ctx: ctx, settings: &c.endpoint.Settings, notes: c.notes}
 	c.transport = newTransport(c.endpoint, c.dialer)
@@ -97,9 +95,8 @@ func (c *conversation) connect(ctx context.Context) guard {
 	return g
 }
 
-// fork is a conversation beside this one, which goes on from here with the same
-// authorization and with connections and notes of its own: those of a
-// conversation are for one request at a time.
+// fork returns another conversation with the same authorization but its own connections and
+// notes, which can be used for only one request at a time.
 func (c *conversation) fork(ctx context.Context) *conversation {
 	f := *c
 	f.notes = newNotes()
@@ -107,8 +104,7 @@ func (c *conversation) fork(ctx context.Context) *conversation {
 	return &f
 }
 
-// object is what follows the repository in a reference; a digest wins over a
-// tag, and no tag means "latest".
+// object returns the digest of a reference, else its tag, else "latest".
 func object(ref reference.Named) (name string, digested bool) {
 	if d, ok := ref.(reference.Digested); ok {
 		return d.Digest().String(), true
@@ -124,14 +120,14 @@ func (c *conversation) close() {
 	c.dialer.close()
 }
 
-// hold is the conversation from the first request to the verdict.
+// hold runs the conversation from the first request to the answer.
 func (c *conversation) hold(ctx context.Context) {
 	r, err := c.ask(ctx, http.MethodHead, PhasePing)
 	if err != nil {
 		return
 	}
 	if r.status == http.StatusMethodNotAllowed {
-		// The runtime does so too, for registries without HEAD.
+		// The runtime does the same for registries without HEAD.
 		if r, err = c.manifest(ctx, http.MethodGet, PhaseManifest); err != nil {
 			c.failed(ctx, err)
 			return
@@ -140,8 +136,8 @@ func (c *conversation) hold(ctx context.Context) {
 	c.judge(ctx, r)
 }
 
-// ask asks for the manifest and, after a 401, again. phase is that of the first
-// request. With an error, the answer is written already.
+// ask requests the manifest, and again after a 401. phase is that of the first request. On
+// error the answer is already filled in.
 func (c *conversation) ask(ctx context.Context, method string, phase Phase) (reply, error) {
 	if c.endpoint.Settings.Pings {
 		return c.askAfterPing(ctx, method)
@@ -157,12 +153,12 @@ func (c *conversation) ask(ctx context.Context, method string, phase Phase) (rep
 	return c.authorized(ctx, method, r)
 }
 
-// reply is an answer of the registry that was read and closed.
+// reply is a response of the registry, read and closed.
 type reply struct {
 	method   string
 	status   int
 	header   http.Header
-	url      *url.URL       // that answered, after redirects
+	url      *url.URL       // after redirects
 	response *http.Response // for containerd's authorizer, without its body
 	body     []byte         // of a GET, bounded
 	broken   error          // that cut the body off
@@ -171,20 +167,20 @@ type reply struct {
 	place    place          // of a body that may be large
 }
 
-// release ends that the body is held: it may be collected.
+// release frees the body's memory.
 func (r *reply) release() {
 	r.body = nil
 	r.place.leave()
 }
 
-// good tells a status with which the runtime goes on.
+// good reports whether the runtime continues with the status.
 func (r reply) good() bool { return r.status >= 200 && r.status < 300 }
 
-// page tells that the answer is for people.
+// page reports whether the response is an HTML page.
 func (r reply) page() bool { return isHTML(r.header) || startsPage(r.body) }
 
-// authorized answers a 401 and asks again. With an error, the answer is
-// written already.
+// authorized responds to a 401 and repeats the request. On error the answer is already filled
+// in.
 func (c *conversation) authorized(ctx context.Context, method string, r reply) (reply, error) {
 	if err := c.challenged(ctx, r); err != nil {
 		c.refused(r, err)
@@ -197,22 +193,22 @@ func (c *conversation) authorized(ctx context.Context, method string, r reply) (
 	return again, err
 }
 
-// tokenError is an error of the exchange for a token.
+// tokenError is an error of the token exchange.
 type tokenError struct{ err error }
 
 // Error implements error.
 func (t *tokenError) Error() string { return t.err.Error() }
 
-// Unwrap gives containerd's error.
+// Unwrap returns containerd's error.
 func (t *tokenError) Unwrap() error { return t.err }
 
-// manifest asks for the manifest.
+// manifest requests the manifest.
 func (c *conversation) manifest(ctx context.Context, method string, phase Phase) (reply, error) {
 	return c.send(ctx, method, phase, "", "manifests", c.object)
 }
 
-// send makes one request of the registry, with the authorization that there
-// is. phase says what waiting for the answer counts as.
+// send sends one request to the registry with the current authorization. phase is the phase
+// under which waiting for the response counts.
 func (c *conversation) send(ctx context.Context, method string, phase Phase, query string, what ...string) (reply, error) {
 	req, err := c.request(ctx, method, query, what...)
 	if err != nil {
@@ -228,8 +224,8 @@ func (c *conversation) send(ctx context.Context, method string, phase Phase, que
 	return r, noRoom(r.broken)
 }
 
-// noRoom returns an error that is for want of room, nil for others: nothing is
-// known of an answer that was not read.
+// noRoom returns err if it is for lack of memory, else nil: nothing is known about a response
+// that was not read.
 func noRoom(err error) error {
 	if errors.Is(err, ErrNoRoom) {
 		return ErrNoRoom
@@ -237,7 +233,7 @@ func noRoom(err error) error {
 	return nil
 }
 
-// request prepares a request, for which a token may be fetched.
+// request creates a request, for which it may fetch a token.
 func (c *conversation) request(ctx context.Context, method, query string, what ...string) (*http.Request, error) {
 	ctx = docker.WithScope(ctx, "repository:"+c.repository+":pull")
 	req, err := http.NewRequestWithContext(ctx, method, c.url(query, what...), http.NoBody)
@@ -251,7 +247,7 @@ func (c *conversation) request(ctx context.Context, method, query string, what .
 	return req, nil
 }
 
-// do makes a request. The body of the answer is the caller's to close.
+// do sends a request. The caller must close the response's body.
 func (c *conversation) do(req *http.Request) (*http.Response, error) {
 	c.notes.begin()
 	resp, err := c.client.Do(req) //nolint:gosec // asking registries is what this is for; the dialer refuses other addresses
@@ -425,7 +421,7 @@ func (c *conversation) noToken(token *tokenError) {
 	c.conclude(PhaseToken, fault, status, token.err)
 }
 
-// failed writes the answer for a request that got none.
+// failed fills in the answer for a request without a response.
 func (c *conversation) failed(ctx context.Context, err error) {
 	if token := (*tokenError)(nil); errors.As(err, &token) {
 		c.noToken(token)
@@ -442,8 +438,8 @@ func (c *conversation) failed(ctx context.Context, err error) {
 	c.conclude(phase, fault, proxyStatus(err), err)
 }
 
-// orProxy makes a fault the proxy's where the request has not come past it. An
-// address that we refuse, and a caller who gave up, stay what they are.
+// orProxy returns FaultProxyFailed if the request failed at the proxy, else fault. Refused
+// addresses and canceled requests are not changed.
 func (c *conversation) orProxy(fault Fault) Fault {
 	if fault != "" && fault != FaultAddressForbidden && fault != FaultAddressUnspecified && c.notes.atProxy() {
 		return FaultProxyFailed
@@ -451,7 +447,7 @@ func (c *conversation) orProxy(fault Fault) Fault {
 	return fault
 }
 
-// blame notes the certificate that an error is about.
+// blame records the certificate that an error is about.
 func (c *conversation) blame(err error) {
 	var (
 		verification *tls.CertificateVerificationError
@@ -468,11 +464,11 @@ func (c *conversation) blame(err error) {
 	}
 }
 
-// conclude writes the verdict.
+// conclude fills in the answer's result.
 func (c *conversation) conclude(phase Phase, fault Fault, status int, err error) {
 	a := &c.answer
 	if !a.Found && c.notes.hadNoRoom() {
-		fault, err = "", ErrNoRoom // the words that were not read may say something else
+		fault, err = "", ErrNoRoom // the body that was not read may change the fault
 	}
 	a.Phase, a.Fault, a.Status = phase, fault, status
 	if fault == FaultProxyFailed {
@@ -517,7 +513,7 @@ func (c *conversation) speaksTLS(ctx context.Context, fault Fault) bool {
 	if err != nil {
 		return false
 	}
-	// Nothing is sent over it, so nobody needs to be verified.
+	// Nothing is sent over it, so the certificate need not be verified.
 	client := tls.Client(conn, &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // see above
 	return client.HandshakeContext(ctx) == nil
 }
@@ -529,7 +525,7 @@ func withPort(host, port string) string {
 	return net.JoinHostPort(strings.Trim(host, "[]"), port)
 }
 
-// judge reads the answer of the registry itself.
+// judge fills in the answer from the registry's response.
 func (c *conversation) judge(ctx context.Context, r reply) {
 	r = c.fromBlobs(ctx, c.worded(ctx, r))
 	c.read(r)
@@ -592,7 +588,7 @@ func (c *conversation) worded(ctx context.Context, r reply) reply {
 	return again
 }
 
-// read takes from an answer what is not its status.
+// read takes from a response what is not its status.
 func (c *conversation) read(r reply) {
 	c.answer.RetryAfter = wait(r.status, r.header, time.Now())
 	c.answer.HTML = r.page()
@@ -605,21 +601,21 @@ func (c *conversation) read(r reply) {
 	}
 	switch r.status {
 	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden:
-		// A token that was just issued and is called expired is a matter of
-		// clocks, and not of the credential.
+		// If a token that was just issued has expired, a clock is wrong, not the
+		// credential.
 		fresh := c.answer.TokenIssued && c.answer.Challenge == ChallengeInvalidToken
 		c.answer.SaysExpired = c.answer.CredentialSent && !fresh &&
 			(saysExpired(wordsOf(r.body)) || challengeSaysExpired(r.header))
 	}
 }
 
-// meaning is the fault of an answer, "" if it is as it should be.
+// meaning returns the fault of a response; "" if it is right.
 func (c *conversation) meaning(r reply) Fault {
 	switch {
 	case r.url.Scheme == "http" && c.notes.throughProxy() && proxyAnswered(r.status, r.header):
 		return FaultProxyFailed
 	case r.good() && r.page():
-		return FaultWebPage // a login page in between
+		return FaultWebPage // a captive portal or login page
 	case r.good():
 		return c.unsupported(r)
 	case r.status == http.StatusUnauthorized:
@@ -634,9 +630,8 @@ func (c *conversation) meaning(r reply) Fault {
 	}
 }
 
-// unsupported tells a manifest that the runtime cannot take, by what its header
-// says: one of the first schema, which containerd takes no more since 2.0, and a
-// blob that is no manifest.
+// unsupported reports by the header whether the runtime cannot use a manifest: it is of the
+// first schema, which containerd 2.0 removed, or a blob that is not a manifest.
 func (c *conversation) unsupported(r reply) Fault {
 	mediaType := contentType(r.header)
 	if isSchema1(mediaType) && !c.endpoint.Settings.TakesSchema1 || r.blob && !isManifest(mediaType) {
@@ -645,8 +640,8 @@ func (c *conversation) unsupported(r reply) Fault {
 	return ""
 }
 
-// repository is the path of a reference below its registry. Package reference
-// takes a host with an underscore for a part of the path; the runtime does not.
+// repository returns the path of a reference below its registry. Unlike package reference, the
+// runtime accepts a host with an underscore.
 func repository(ref reference.Named) string {
 	_, path, _ := strings.Cut(ref.Name(), "/")
 	return path

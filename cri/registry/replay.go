@@ -17,101 +17,93 @@ import (
 )
 
 const (
-	// maxLayers bounds the layers that Replay looks at. Docker makes at most 127,
-	// and overlayfs takes 500.
+	// maxLayers is the maximum number of layers that Replay checks. Docker creates at
+	// most 127, and overlayfs supports 500.
 	maxLayers = 200
-	// lanes is how many layers are looked at side by side: as many as containerd
-	// fetches (max_concurrent_downloads).
+	// lanes is the number of layers checked concurrently, as many as containerd fetches
+	// (max_concurrent_downloads).
 	lanes = 3
-	// replayTotal is how long Replay takes at most, and a third of it is how long
-	// one blob may.
+	// replayTotal is the time limit of Replay; one blob may take a third of it.
 	replayTotal = 30 * time.Second
-	// maxFailures ends a replay: what failed so often tells no more by failing
-	// again.
+	// maxFailures is the number of failures after which a replay ends.
 	maxFailures = 8
 )
 
-// Transfer is what came of Replay. Its Answer is that of the whole: Found means
-// that all that was looked at is fine, else it is the answer for the first blob,
-// in the order of Pieces, that fails, or that of our own deadline.
+// Transfer is the result of Replay. Its Answer is about the whole: Found means that everything
+// checked is right; otherwise it is the answer for the first failed blob in the order of Pieces,
+// or that of our own deadline.
 type Transfer struct {
 	Answer
-	// Layers is how many layers the runtime would fetch from this endpoint: 0 as
-	// long as the manifest is not known, and a layer that is there twice counts
-	// once.
+	// Layers is the number of distinct layers that the runtime would fetch from this
+	// endpoint; 0 if the manifest is unknown.
 	Layers int
-	// Foreign is how many layers have addresses of their own, at which nobody
-	// was asked. They are not in Layers.
+	// Foreign is the number of layers with their own URLs, which are not checked and not
+	// in Layers.
 	Foreign int
-	// Pieces are the config and the layers, in the order in which they were
-	// looked at: the config, those that InspectOptions.Blobs names, the others as
-	// in the manifest. At most 201.
+	// Pieces are the config and the layers in the order of the checks: the config, those
+	// in InspectOptions.Blobs, the others as in the manifest. At most 201.
 	Pieces []Piece
-	// Failed, Unfinished and Unasked count pieces: those with a fault, those
-	// that did not come in our time, and those not asked for (layers beyond
-	// the 200th are among them). What was asked for is in Looked.
+	// Failed, Unfinished and Unasked are numbers of pieces: with a fault, not received
+	// before our deadline, and not requested (including layers beyond the 200th). Looked
+	// counts those requested.
 	Failed, Unfinished, Unasked int
 }
 
-// Seen is how much of a blob was looked at.
+// Seen is how much of a blob was checked.
 type Seen string
 
-// The amounts. "" is nothing, or nothing that says anything.
+// The amounts. "" is nothing or nothing conclusive.
 const (
-	// SeenFirst: the size, if the server told it, and the first bytes. It stays
-	// at that for a large blob at a server without ranges.
+	// SeenFirst: the size, if the server sent it, and the first bytes; this is all for a
+	// large blob at a server without ranges.
 	SeenFirst Seen = "first"
 	// SeenEnds: the first and the last bytes.
 	SeenEnds Seen = "ends"
-	// SeenWhole: all of it, and the digest is right.
+	// SeenWhole: all of it, with the right digest.
 	SeenWhole Seen = "whole"
 )
 
 // Piece is one blob of an image.
 type Piece struct {
-	// Digest is "" where the manifest has none that is valid.
+	// Digest is "" if it is invalid in the manifest.
 	Digest string
-	// Size in bytes, as the manifest has it.
+	// Size in bytes, as in the manifest.
 	Size   int64
 	Config bool
 	Seen   Seen
-	// Endpoint is the place that was asked, as scheme://host[:port], and Via is
-	// the endpoint that redirected there, "" for none. Both are "" for a piece
-	// that was not asked for.
+	// Endpoint is the host that was asked, as scheme://host[:port], and Via the endpoint
+	// that redirected to it; "" for none. Both are "" for a piece that was not requested.
 	Endpoint, Via string
-	// Fault is what is wrong, "" if nothing is or nothing is known; Status is the
-	// HTTP status that came with it.
+	// Fault is what is wrong; "" if nothing is or it is unknown. Status is the HTTP status
+	// of the response.
 	Fault  Fault
 	Status int
-	// Err is the error behind Fault, as Answer has it. Without a Fault it is a
-	// context's error: it took longer than we have.
+	// Err is the error behind Fault, as in Answer. Without a Fault it is a context error:
+	// our deadline passed.
 	Err error
-	// Received is how many bytes came, and Took how long it was.
+	// Received is the number of bytes received, and Took the duration.
 	Received int64
 	Took     time.Duration
 }
 
-// Sound tells that something of the piece was seen and nothing is wrong with it.
+// Sound reports whether the piece was checked, at least in part, and is right.
 func (p Piece) Sound() bool { return p.Seen != "" && p.Fault == "" && p.Err == nil }
 
-// Replay does what a pull does as far as it goes without storing anything: the
-// manifest and the config in full and verified, as Inspect does, and the first
-// and the last bytes of every layer, up to 200, three at a time. Nothing of it is
-// written anywhere. Call it for each endpoint and credential in the runtime's order,
-// after Probe has found the manifest.
+// Replay makes the requests of a pull without storing anything: the whole manifest and config,
+// verified as in Inspect, and the first and the last bytes of up to 200 layers, three at a time.
+// Call it for each endpoint and credential in the runtime's order, after Probe has found the
+// manifest.
 //
-// It takes one request for the manifest, one more for an index, one for the
-// config, two for each layer, and one for each that has up to 64 KiB, which is
-// verified; a challenge takes what it takes in Probe. It downloads at most 1 KiB of
-// a larger layer. A server that ignores ranges gets one request for each layer,
-// of which up to 1 MiB is read: smaller layers are verified then, 32 MiB of them
-// at most, and of the others the size and the first bytes are known. Thorough
-// adds what it adds in Inspect.
+// It takes one request for the manifest, one more for an index, one for the config, two for each
+// layer, or one for a layer of up to 64 KiB, which is verified; a challenge takes as many as in
+// Probe. It downloads at most 1 KiB of a larger layer. A server that ignores ranges gets one
+// request for each layer, of which up to 1 MiB is read: smaller layers are verified, up to 32
+// MiB in total; of the others only the size and the first bytes are checked. Thorough adds the
+// same as in Inspect.
 //
-// It stops where anybody asks to be left alone (status 429, or Retry-After), after
-// eight failures, and after 30 s, of which one blob takes no more than ten. What was
-// not asked for then is counted in Unasked, and is neither good nor bad. As with
-// Inspect, the registry is not to blame for our own deadline.
+// It stops when a server asks clients to wait (status 429 or Retry-After), after eight failures,
+// and after 30 s, of which one blob takes at most ten. Pieces that were not requested are counted
+// in Unasked and prove nothing. As in Inspect, our own deadline is no fault of the registry.
 func (e Endpoint) Replay(ctx context.Context, ref reference.Named, cred *credential.Credential, want InspectOptions) Transfer {
 	total := cmp.Or(want.total, replayTotal)
 	ctx, cancel := context.WithTimeout(quiet(ctx), total)
@@ -128,26 +120,26 @@ func (e Endpoint) Replay(ctx context.Context, ref reference.Named, cred *credent
 	return r.transfer
 }
 
-// replay is one Replay under way.
+// replay is one running Replay.
 type replay struct {
 	*inspection
 	transfer Transfer
 	layers   []ocispec.Descriptor
-	blamed   *verdict // that decides
+	blamed   *verdict // the decisive one
 
 	mu       sync.Mutex
 	next     int  // of layers
-	stopped  bool // nothing more is to be asked for
+	stopped  bool // no more requests
 	failed   int
-	left     int64     // bytes that may be downloaded from servers without ranges
+	left     int64     // bytes left for downloads from servers without ranges
 	verdicts []verdict // by layer
 }
 
-// verdict is what came of looking at one layer.
+// verdict is the result of checking one layer.
 type verdict struct {
 	flaw
 	asked bool
-	// answer, proxy and cert are of the lane that looked, for a flaw.
+	// answer, proxy and cert are of the lane that found the flaw.
 	answer Answer
 	source int
 	missed []Missed
@@ -155,7 +147,7 @@ type verdict struct {
 	cert   *x509.Certificate
 }
 
-// fill writes what only the lane knows.
+// fill copies what only the lane knows.
 func (v *verdict) fill(a *Answer) {
 	a.Proxy = v.proxy
 	switch {
@@ -166,7 +158,7 @@ func (v *verdict) fill(a *Answer) {
 	}
 }
 
-// contents looks at the blobs of a manifest.
+// contents checks the blobs of a manifest.
 func (r *replay) contents(ctx context.Context, m ocispec.Manifest) flaw {
 	r.plan(m)
 	defer r.count()
@@ -183,7 +175,7 @@ func (r *replay) contents(ctx context.Context, m ocispec.Manifest) flaw {
 	return r.verifyMore(ctx)
 }
 
-// verifyMore downloads layers of which not all was seen.
+// verifyMore downloads layers that were not completely checked.
 func (r *replay) verifyMore(ctx context.Context) flaw {
 	f := r.download(ctx, r.unverified())
 	for n, d := range r.layers {
@@ -195,7 +187,7 @@ func (r *replay) verifyMore(ctx context.Context) flaw {
 	return f
 }
 
-// plan notes what is to be looked at.
+// plan lists the pieces to check.
 func (r *replay) plan(m ocispec.Manifest) {
 	t := &r.transfer
 	r.layers = r.order(m)
@@ -222,7 +214,7 @@ func pieceOf(d ocispec.Descriptor) Piece {
 	return p
 }
 
-// config looks at the config.
+// config checks the config.
 func (r *replay) config(ctx context.Context, m ocispec.Manifest) flaw {
 	p, start := &r.transfer.Pieces[0], time.Now()
 	f := r.described(ctx, m)
@@ -241,15 +233,15 @@ func (r *replay) config(ctx context.Context, m ocispec.Manifest) flaw {
 	return f
 }
 
-// blames tells that a flaw is one of the config itself, and not of what it says.
+// blames reports whether a flaw is one of the config blob, not of its content.
 func (r *replay) blames(f flaw, config ocispec.Descriptor) bool {
 	return f.found() && (f.unfinished() || r.answer.Blob != "" || config.Digest.Validate() != nil || config.Size < 0)
 }
 
-// place is where the last request went.
+// place returns the host of the last request and the endpoint that redirected to it.
 func (i *inspection) place() (endpoint, via string) {
 	endpoint = i.answer.Endpoint
-	if i.answer.Via != "" { // at has put it there
+	if i.answer.Via != "" { // set by at
 		return endpoint, i.answer.Via
 	}
 	if place := i.notes.redirectedTo(); place != "" && place != endpoint {
@@ -258,7 +250,7 @@ func (i *inspection) place() (endpoint, via string) {
 	return endpoint, ""
 }
 
-// harmless is the error of a flaw as others may see it.
+// harmless returns the error of a flaw without secrets.
 func (i *inspection) harmless(f flaw) error {
 	if !f.found() {
 		return nil
@@ -266,8 +258,8 @@ func (i *inspection) harmless(f flaw) error {
 	return &Error{Endpoint: i.answer.Endpoint, Phase: PhaseBlob, Fault: f.fault, Status: f.status, cause: harmless(f.err)}
 }
 
-// lookAtLayers looks at all layers, a few side by side. The first lane goes on
-// with the connection that there is.
+// lookAtLayers checks all layers, a few concurrently. The first lane reuses the existing
+// connection.
 func (r *replay) lookAtLayers(ctx context.Context) {
 	base := r.answers()
 	var wg sync.WaitGroup
@@ -330,7 +322,7 @@ func (r *replay) lanes(ctx context.Context, count int) []*inspection {
 	return out
 }
 
-// take returns the next layer to look at.
+// take returns the next layer to check.
 func (r *replay) take() (n int, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -341,7 +333,7 @@ func (r *replay) take() (n int, ok bool) {
 	return r.next - 1, true
 }
 
-// done notes what came of a layer, and stops where nothing more is to be asked.
+// done records the result for a layer and decides whether to stop.
 func (r *replay) done(n int, v verdict) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -352,7 +344,7 @@ func (r *replay) done(n int, v verdict) {
 	r.stopped = r.stopped || r.failed >= maxFailures || v.fault == FaultRateLimited || v.answer.RetryAfter > 0
 }
 
-// spend takes bytes from what may be downloaded from servers without ranges.
+// spend reserves bytes for downloads from servers without ranges, if enough are left.
 func (r *replay) spend(size int64) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -363,7 +355,7 @@ func (r *replay) spend(size int64) bool {
 	return true
 }
 
-// count adds up the pieces.
+// count counts the pieces by result.
 func (r *replay) count() {
 	t := &r.transfer
 	for _, p := range t.Pieces {
@@ -379,8 +371,8 @@ func (r *replay) count() {
 	t.Unasked += t.Layers - len(r.layers)
 }
 
-// decide returns the flaw of the first layer that fails, whose answer becomes that
-// of the whole; else that of our own time.
+// decide returns the flaw of the first failed layer, whose answer becomes that of the whole;
+// else that of our own deadline.
 func (r *replay) decide() flaw {
 	for _, v := range r.verdicts {
 		if v.fault != "" {
@@ -400,7 +392,7 @@ func (r *replay) decide() flaw {
 	return flaw{}
 }
 
-// unverified are the layers of which not all was seen.
+// unverified returns the layers that were not completely checked.
 func (r *replay) unverified() []ocispec.Descriptor {
 	var out []ocispec.Descriptor
 	for n, d := range r.layers {

@@ -13,19 +13,18 @@ import (
 )
 
 const (
-	// edge is how many bytes the beginning and the end of a layer are.
+	// edge is the number of bytes of a layer's beginning and end that are requested.
 	edge = 512
-	// maxSmall is the size up to which a layer is fetched as a whole.
+	// maxSmall is the size up to which a layer is fetched whole.
 	maxSmall = 64 << 10
-	// maxPart bounds what is read of a layer from a server without ranges.
+	// maxPart is the number of bytes that are read of a layer from a server without ranges.
 	maxPart = 1 << 20
 )
 
-// allowance lets a lane download so many bytes of a layer that need not come in
-// parts.
+// allowance limits the bytes that lanes download from servers without ranges.
 type allowance interface{ spend(size int64) bool }
 
-// lookAt looks at one layer. It takes no longer than a third of the whole time.
+// lookAt checks one layer, within a third of the time limit.
 func (i *inspection) lookAt(ctx context.Context, d ocispec.Descriptor, p *Piece, all allowance) verdict {
 	whole, start := i.ends, time.Now()
 	defer func() { i.ends = whole }()
@@ -49,7 +48,7 @@ func (i *inspection) lookAt(ctx context.Context, d ocispec.Descriptor, p *Piece,
 	return v
 }
 
-// piece looks at as much of a layer as can be had for two requests.
+// piece checks as much of a layer as possible with two requests.
 func (i *inspection) piece(ctx context.Context, d ocispec.Descriptor, p *Piece, all allowance) flaw {
 	if d.Size <= maxSmall {
 		return seen(p, SeenWhole, i.verify(ctx, d))
@@ -67,13 +66,12 @@ func (i *inspection) piece(ctx context.Context, d ocispec.Descriptor, p *Piece, 
 		return seen(p, SeenWhole, i.verifyBody(resp, d))
 	}
 	if f := seen(p, SeenFirst, i.beginning(resp, d)); f.found() || !ranged {
-		return f // and hang up, if there is more
+		return f // and close the connection if there is more
 	}
 	return i.ending(ctx, d, p)
 }
 
-// begin asks for the first bytes, and for the whole of a server that gives others
-// instead.
+// begin requests the first bytes, or the whole layer if the server returns other bytes.
 func (i *inspection) begin(ctx context.Context, d ocispec.Descriptor) (*http.Response, flaw) {
 	resp, f := i.open(ctx, d, &span{0, edge - 1})
 	if f.found() {
@@ -86,7 +84,7 @@ func (i *inspection) begin(ctx context.Context, d ocispec.Descriptor) (*http.Res
 	return resp, flaw{}
 }
 
-// seen notes how much was seen if it is in order.
+// seen records how much was checked if there is no flaw.
 func seen(p *Piece, much Seen, f flaw) flaw {
 	if !f.found() {
 		p.Seen = much
@@ -94,8 +92,8 @@ func seen(p *Piece, much Seen, f flaw) flaw {
 	return f
 }
 
-// beginning reads the first bytes, and looks at whether they are those of a
-// layer. A server may give fewer than it was asked for (RFC 9110, 15.3.7).
+// beginning reads the first bytes and checks whether they are those of a layer. A server may send
+// fewer than requested (RFC 9110, 15.3.7).
 func (i *inspection) beginning(resp *http.Response, d ocispec.Descriptor) flaw {
 	size := int64(edge)
 	if _, last, known := partOf(resp); known {
@@ -114,9 +112,8 @@ func (i *inspection) beginning(resp *http.Response, d ocispec.Descriptor) flaw {
 	return flaw{}
 }
 
-// ending asks for the last bytes. A pull never asks so: a server that does not
-// give this part, though it gave another, has said nothing of the layer, unless it
-// says that the layer is of another size or breaks off.
+// ending requests the last bytes, which a pull never does: a server that does not send them
+// proves nothing about the layer, unless it reports another size or truncates the response.
 func (i *inspection) ending(ctx context.Context, d ocispec.Descriptor, p *Piece) flaw {
 	resp, f := i.fetch(ctx, d, &span{d.Size - edge, d.Size - 1})
 	if f.found() {
@@ -146,8 +143,7 @@ func (i *inspection) ending(ctx context.Context, d ocispec.Descriptor, p *Piece)
 	return flaw{}
 }
 
-// toldSize is sizeOf, and the size that comes with a part that was refused
-// (RFC 9110, 15.5.17).
+// toldSize is sizeOf, but also reads the size from a 416 (RFC 9110, 15.5.17).
 func toldSize(resp *http.Response) (size int64, known bool) {
 	switch resp.StatusCode {
 	case http.StatusOK, http.StatusPartialContent:
@@ -159,7 +155,7 @@ func toldSize(resp *http.Response) (size int64, known bool) {
 	return 0, false
 }
 
-// partOf reads which bytes an answer has, as Content-Range says: "bytes 0-511/1024".
+// partOf returns the byte range of a response, from Content-Range: "bytes 0-511/1024".
 func partOf(resp *http.Response) (first, last int64, known bool) {
 	if resp.StatusCode != http.StatusPartialContent {
 		return 0, 0, false

@@ -16,22 +16,22 @@ import (
 )
 
 const (
-	// maxBody bounds the body of an answer: a hundred tags of 128 bytes have 13
-	// KiB, tokens of the large clouds have up to 20 KiB. Manifests and blobs
-	// have bounds of their own.
+	// maxBody is the maximum size of a response body: a hundred tags of 128 bytes have 13
+	// KiB, tokens of the large clouds up to 20 KiB. Manifests and blobs have their own
+	// limits.
 	maxBody = 256 << 10
-	// maxWords bounds what is read of a token server's answer for its words.
+	// maxWords is the number of bytes of a token server's response that are searched for phrases.
 	maxWords = 4 << 10
-	// maxHeader bounds the header of any answer.
+	// maxHeader is the maximum size of a response header.
 	maxHeader = 64 << 10
-	// maxRedirects is the runtime's (core/remotes/docker/resolver.go).
+	// maxRedirects is the runtime's limit (core/remotes/docker/resolver.go).
 	maxRedirects = 10
 	// maxTargets bounds the places that are remembered of redirects.
 	maxTargets = 16
 )
 
-// asideKey marks the context of what is not about the endpoint's own manifest:
-// the requests to a token server, and those for blobs. Its value is the phase.
+// asideKey marks the context of side requests: those to a token server and for blobs. Its value
+// is the phase.
 type asideKey struct{}
 
 func withAside(ctx context.Context, phase Phase) context.Context {
@@ -42,7 +42,7 @@ func isAside(ctx context.Context) bool { return ctx.Value(asideKey{}) != nil }
 
 func isToken(ctx context.Context) bool { return ctx.Value(asideKey{}) == PhaseToken }
 
-// limitKey is for a bound of the body other than maxBody.
+// limitKey is the context key of a body limit other than maxBody.
 type limitKey struct{}
 
 func withLimit(ctx context.Context, limit int64) context.Context {
@@ -56,23 +56,22 @@ func limitOf(ctx context.Context) int64 {
 	return maxBody
 }
 
-// ResolveFunc resolves a host name to addresses. A *net.DNSError in its error
-// decides between "no such name" and "no answer".
+// ResolveFunc resolves a hostname to addresses. A *net.DNSError in its error distinguishes a name
+// that does not exist from a failed lookup.
 type ResolveFunc func(ctx context.Context, host string) ([]netip.Addr, error)
 
-// ProxyFunc says which proxy a request takes, nil for none.
+// ProxyFunc returns the proxy for a request; nil for none.
 type ProxyFunc func(*http.Request) (*url.URL, error)
 
-// quiet keeps containerd's log lines, which quote registries, out of this
-// process's output.
+// quiet suppresses containerd's log lines, which quote registries.
 func quiet(ctx context.Context) context.Context {
 	logger := logrus.New()
 	logger.SetOutput(io.Discard)
 	return log.WithLogger(ctx, logrus.NewEntry(logger))
 }
 
-// newTransport is the endpoint's transport, as containerd configures it, for
-// one conversation.
+// newTransport returns the endpoint's transport for one conversation, as configured by
+// containerd.
 func newTransport(e Endpoint, d *dialer) *http.Transport {
 	t := e.Settings.Transport.Clone()
 	t.DialContext = d.dial
@@ -90,16 +89,16 @@ func newTransport(e Endpoint, d *dialer) *http.Transport {
 	return t
 }
 
-// guard bounds every body and notes what token servers answer: containerd's
-// token client reads to the end, and drops the headers.
+// guard limits every body and records responses of token servers: containerd's token client reads
+// bodies to the end and drops the headers.
 type guard struct {
 	next  http.RoundTripper
 	notes *notes
 	room  *Room
 }
 
-// RoundTrip implements http.RoundTripper. It returns errors as they are,
-// because http.Client compares the type of a TLS error.
+// RoundTrip implements http.RoundTripper. It does not wrap errors, because http.Client compares the
+// type of a TLS error.
 func (g guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp, err := g.next.RoundTrip(req)
 	if err != nil {
@@ -109,13 +108,13 @@ func (g guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	if isToken(req.Context()) {
 		boundChallenges(resp.Header)
 		resp.Body = &placed{ReadCloser: resp.Body, ctx: req.Context(), size: maxBody, place: place{room: g.room}, notes: g.notes}
-		g.overhear(req, resp)
+		g.recordToken(req, resp)
 	}
 	return resp, nil
 }
 
-// limitFor is the bound of an answer's body: that of what was asked for is none
-// for words about it.
+// limitFor returns the limit of a response's body. The limit of the requested content does not
+// apply to error bodies.
 func limitFor(resp *http.Response) int64 {
 	if resp.StatusCode >= http.StatusMultipleChoices {
 		return maxBody
@@ -123,16 +122,15 @@ func limitFor(resp *http.Response) int64 {
 	return limitOf(resp.Request.Context())
 }
 
-// overhear takes note of a token server's answer, and leaves its body to be
-// read. Words count only in a refusal; of a good answer, which has the token,
-// the first byte tells a page.
-func (g guard) overhear(req *http.Request, resp *http.Response) {
+// recordToken records a token server's response and leaves its body unread. Phrases count only in an
+// error; of a success, which has the token, only the first byte is read, to detect an HTML page.
+func (g guard) recordToken(req *http.Request, resp *http.Response) {
 	limit := 1
 	if resp.StatusCode >= http.StatusBadRequest {
 		limit = maxWords
 	}
 	body := bufio.NewReaderSize(resp.Body, maxWords)
-	words, _ := body.Peek(limit) // an error comes again when the body is read
+	words, _ := body.Peek(limit) // an error is returned again when the body is read
 	resp.Body = struct {
 		io.Reader
 		io.Closer
@@ -166,9 +164,9 @@ func (b *bounded) Read(p []byte) (int, error) {
 // Close implements io.Closer.
 func (b *bounded) Close() error { return b.body.Close() }
 
-// registryClient follows redirects as the runtime does, but takes nothing but
-// the plain request to another place: the runtime would carry headers of
-// hosts.toml there, and Go the credential to a subdomain or to http.
+// registryClient follows redirects like the runtime, but sends only the plain request to another
+// origin: the runtime would send the headers of hosts.toml, and Go the credential to a subdomain or
+// to http.
 func registryClient(e Endpoint, g guard) *http.Client {
 	client := &http.Client{
 		Transport: g,
@@ -178,7 +176,7 @@ func registryClient(e Endpoint, g guard) *http.Client {
 			}
 			g.notes.redirected(trailOf(req, via))
 			if !sameOrigin(req.URL, via[0].URL) {
-				req.Header = plainHeader(req.Header) //nolint:gosec // without the credential, that is
+				req.Header = plainHeader(req.Header) //nolint:gosec // it has no credential
 			}
 			return nil
 		},
