@@ -13,22 +13,21 @@ import (
 // chose freely: values from the registry are numbers, in a closed set, or checked against
 // their grammar and limited in size.
 type Answer struct {
-	// Endpoint is the endpoint asked, as scheme://host[:port]. The scheme is
-	// the one that was spoken, where the endpoint may be either. Of a failure it
-	// is the place that failed, which may be the target of a redirect.
+	// Endpoint is the endpoint, as scheme://host[:port], with the scheme that was used if
+	// both are possible. After a failure it is the host that failed, which may be the
+	// target of a redirect.
 	Endpoint string
-	// Via is the endpoint that redirected to Endpoint; "" if there was no
-	// redirect to another place.
+	// Via is the endpoint that redirected to Endpoint; "" without a redirect to another
+	// host.
 	Via string
-	// Hops are the places that the request that failed was redirected to, in
-	// order and as scheme://host[:port], at most 10: the last one is Endpoint or,
-	// in PhaseToken, the one in the place of the token server. Targets are those
-	// that any request was redirected to, sorted, at most 16.
+	// Hops are the redirect targets of the failed request, in order, as
+	// scheme://host[:port], at most 10; the last one is Endpoint or, in PhaseToken, the
+	// one that replaces the token server. Targets are the redirect targets of all
+	// requests, sorted, at most 16.
 	Hops, Targets []string
-	// Found: the manifest is there, and the runtime may have it with this
-	// credential; of Inspect, also that all that it looked at is fine. Only
-	// Found is good news: no Fault can also mean that the conversation was not
-	// held to its end (Err says why: the caller gave up, or our time was over).
+	// Found: the manifest exists and the credential may read it; of Inspect, also that
+	// everything it checked is right. An empty Fault alone is no success: the
+	// conversation may have been ended early by the caller or a timeout (see Err).
 	Found bool
 	// Fault is what is wrong; "" if nothing is or it is unknown.
 	Fault Fault
@@ -43,9 +42,8 @@ type Answer struct {
 	// Waited is how long was waited for what did not come, for
 	// FaultConnectionTimeout.
 	Waited time.Duration
-	// ErrorCode is the error code of the OCI distribution specification that
-	// came with Status, "" if none did. A HEAD request brings none, a GET that
-	// follows it does.
+	// ErrorCode is the error code of the OCI distribution specification in the body of
+	// the response; "" if there was none, as always after HEAD.
 	ErrorCode ErrorCode
 	// HTML: the response was an HTML page and not from a registry's API.
 	HTML bool
@@ -100,7 +98,7 @@ type Answer struct {
 	// and Replay with several sources.
 	Source int
 	Missed []Missed
-	// Looked is how many blobs Inspect looked at, the config among them.
+	// Looked is the number of blobs that Inspect checked, including the config.
 	Looked int
 	// Blob is the digest of the blob or platform manifest that is missing, corrupt or
 	// refused.

@@ -50,7 +50,7 @@ type InspectOptions struct {
 	// one's, by digest.
 	Sources []Source
 
-	// Platform is the node's; nil is that of this process, as containerd has it.
+	// Platform is the node's platform; nil: this process's, as determined by containerd.
 	Platform *ocispec.Platform
 
 	total time.Duration // time limit of the conversation; 0: inspectTotal
@@ -87,7 +87,7 @@ type inspection struct {
 	want          InspectOptions
 	platform      ocispec.Platform
 	match         platforms.MatchComparer
-	// chosen is what an index names for the platform; nil without an index.
+	// chosen is the entry of an index for the platform; nil without an index.
 	chosen *ocispec.Descriptor
 	looked map[digest.Digest]bool
 	// unpacked are the digests of the unpacked layers in the config.

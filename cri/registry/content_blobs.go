@@ -195,7 +195,7 @@ func (i *inspection) forgetsLayers(m ocispec.Manifest) bool {
 	return m.Config.MediaType == docker.LegacyConfigMediaType && knownLayers(m) > 0 && !i.endpoint.Settings.Pings
 }
 
-// knownLayers is how many layers of a manifest are of a type that is a layer's.
+// knownLayers returns the number of layers with a known layer type.
 func knownLayers(m ocispec.Manifest) int {
 	known := 0
 	for _, d := range m.Layers {

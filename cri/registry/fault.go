@@ -247,7 +247,7 @@ func otherProtocol(err error) bool {
 	return ok && !speaksRecords(record.RecordHeader) && string(record.RecordHeader[:]) != "HTTP/"
 }
 
-// isAlert: the type of an alert is not exported, the operation is a field.
+// isAlert reports whether the error is a TLS alert, by its operation, since its type is not exported.
 func isAlert(err error) bool { return hasOp(err, "remote error") || hasOp(err, "local error") }
 
 // hasOp reports whether an error's chain has a net.OpError with the operation.

@@ -28,18 +28,18 @@ type notes struct {
 	// own is what was seen of the endpoint, and away of the last place that it
 	// has redirected to.
 	own, away peer
-	// lastProxy and target are of the last request, also aside: the proxy, and
-	// the host:port to which it is to open a tunnel, "" if it need not.
+	// lastProxy and target are of the last request, including side requests: the proxy and
+	// the host:port to which it must open a tunnel; "" if none is needed.
 	lastProxy, target string
-	tunnels           map[string]bool // that are or were open, by target
-	speaksHTTP        bool            // the last proxy does, and can answer by itself
+	tunnels           map[string]bool // opened so far, by target
+	speaksHTTP        bool            // the last proxy does, so it can send its own responses
 	// hops are the places that the last request was redirected to, in order, as
 	// scheme://host[:port]; home is the place that it was made to.
 	home string
 	hops []string
 	// targets are the places that any request was redirected to.
 	targets []string
-	// token is the last answer of the token server.
+	// token is the last response of the token server.
 	token tokenAnswer
 	// noRoom: a response was not read for lack of memory.
 	noRoom bool
@@ -58,7 +58,7 @@ type tokenAnswer struct {
 type peer struct {
 	remote netip.AddrPort
 	cert   *x509.Certificate
-	expiry time.Time // of what was verified, or refused for its time
+	expiry time.Time // of what was verified or was expired
 }
 
 func newNotes() *notes {

@@ -160,11 +160,11 @@ type reply struct {
 	header   http.Header
 	url      *url.URL       // after redirects
 	response *http.Response // for containerd's authorizer, without its body
-	body     []byte         // of a GET, bounded
-	broken   error          // that cut the body off
+	body     []byte         // of a GET, limited in size
+	broken   error          // the error that truncated the body
 	hops     []string       // the places that the request was redirected to
-	blob     bool           // the answer is of the repository's blobs
-	place    place          // of a body that may be large
+	blob     bool           // the response is for a blob
+	place    place          // in the room, for a body that may be large
 }
 
 // release frees the body's memory.
@@ -276,7 +276,7 @@ func (c *conversation) receive(resp *http.Response, limit int64) reply {
 		r.release()
 	}
 	if limit <= maxBody {
-		r.place.leave() // what is small is looked at and dropped soon
+		r.place.leave() // small bodies are read and dropped soon
 	}
 	return r
 }
@@ -495,9 +495,8 @@ func (c *conversation) patience() time.Duration {
 	return min(cmp.Or(own, t.Response), time.Since(c.began))
 }
 
-// speaksTLS finds out whether an endpoint that is configured for http, and
-// that gave no sensible answer to it, wants TLS: by a handshake, since the
-// texts with which servers complain have no common form.
+// speaksTLS reports whether an endpoint that is configured for http and did not respond
+// properly requires TLS. It tries a handshake, since servers' error texts have no common form.
 func (c *conversation) speaksTLS(ctx context.Context, fault Fault) bool {
 	phase := c.notes.current()
 	if c.endpoint.Scheme != "http" || c.notes.usesProxy() ||
@@ -570,8 +569,8 @@ func (c *conversation) sentTo(hops []string) {
 	a.Via, a.Endpoint, a.Hops = a.Endpoint, hops[len(hops)-1], hops
 }
 
-// worded repeats a HEAD that was refused as a GET, whose answer has words. An
-// answer with another status is of no use.
+// worded repeats a refused HEAD as a GET, whose response has an error body. A response with
+// another status is ignored.
 func (c *conversation) worded(ctx context.Context, r reply) reply {
 	switch {
 	case r.method != http.MethodHead:

@@ -307,7 +307,7 @@ func (i *inspection) restore(base []Answer) {
 	}
 }
 
-// lanes are inspections for one of several layers at a time.
+// lanes returns inspections for concurrent checks of layers.
 func (r *replay) lanes(ctx context.Context, count int) []*inspection {
 	out := make([]*inspection, count)
 	for n := range out {

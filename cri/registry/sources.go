@@ -11,52 +11,51 @@ import (
 	"github.com/whypull/whypull/cri/credential"
 )
 
-// Source is an endpoint that the runtime takes content from.
+// Source is an endpoint from which the runtime fetches content.
 type Source struct {
 	Endpoint Endpoint
-	// Reference is what is asked for there, by digest.
+	// Reference is the reference to request, by digest.
 	Reference reference.Named
 	// Credential is what the runtime sends; nil for none.
 	Credential *credential.Credential
 }
 
-// Missed is a source that could not give a piece of content which another one
-// was then asked for.
+// Missed is a source that could not provide a piece of content, so that the next one was
+// asked for it.
 type Missed struct {
 	// Source is the index among the sources.
 	Source int
-	// Endpoint is the place that failed, and Via the endpoint that redirected
-	// there, "" for none.
+	// Endpoint is the host that failed, and Via the endpoint that redirected to it; ""
+	// for none.
 	Endpoint, Via string
 	Fault         Fault
 	Status        int
 }
 
-// Pulls reports whether the runtime takes content from this endpoint, which is by
-// digest (core/remotes/docker/fetcher.go, Fetch).
+// Pulls reports whether the runtime fetches content, by digest, from this endpoint
+// (core/remotes/docker/fetcher.go, Fetch).
 func (e Endpoint) Pulls() bool {
 	return e.Settings.Capabilities.Has(docker.HostCapabilityPull)
 }
 
-// turns are the conversations with the sources of an inspection, in the runtime's
-// order: a piece that one cannot give is asked of the next. Only the opening of a
-// piece goes on to the next: bytes that are wrong, or a page with the status 200,
-// end the pull (core/remotes/docker/fetcher.go, Fetch; content.Copy).
+// turns are the conversations with the sources of an inspection, in the runtime's order. If
+// one cannot open a piece, the next is asked. Wrong bytes, or an HTML page with status 200,
+// end the pull instead (core/remotes/docker/fetcher.go, Fetch; content.Copy).
 type turns struct {
 	all []*turn
-	// missed are those that could not give the last piece.
+	// missed are the sources that could not provide the last piece.
 	missed []Missed
 }
 
 // turn is the conversation with one source.
 type turn struct {
 	*conversation
-	// down is why the source is not asked any more; no flaw while it is.
+	// down is why the source is no longer asked; zero while it is.
 	down flaw
 }
 
-// newTurns makes the conversations of an inspection: with the sources that are
-// wanted, else with the one endpoint.
+// newTurns returns the conversations of an inspection: with the sources in the options, or
+// else with the one endpoint.
 func newTurns(ctx context.Context, e Endpoint, ref reference.Named, cred *credential.Credential, want InspectOptions) turns {
 	sources := want.Sources
 	if len(sources) == 0 {
@@ -69,7 +68,7 @@ func newTurns(ctx context.Context, e Endpoint, ref reference.Named, cred *creden
 	return t
 }
 
-// fork is for a conversation of its own with each source.
+// fork returns turns with a new conversation for each source.
 func (t turns) fork(ctx context.Context) turns {
 	var out turns
 	for _, one := range t.all {
@@ -84,7 +83,7 @@ func (t turns) close() {
 	}
 }
 
-// index is the place of a conversation among the sources.
+// index returns the index of a conversation's source.
 func (t turns) index(c *conversation) int {
 	for k, one := range t.all {
 		if one.conversation == c {
@@ -94,9 +93,9 @@ func (t turns) index(c *conversation) int {
 	return 0
 }
 
-// inTurn opens a piece at one source after the other, until one gives it or ends
-// the pull. That one is the conversation to go on with; where none gives the piece
-// it is the first, whose error the runtime shows.
+// inTurn opens a piece at one source after another until one provides it or ends the pull, and
+// continues with that one's conversation; if none provides it, with the first one's, whose
+// error the runtime reports.
 func (i *inspection) inTurn(open func() flaw) flaw {
 	if len(i.turns.all) == 1 {
 		return open()
@@ -122,7 +121,7 @@ func (i *inspection) inTurn(open func() flaw) flaw {
 	return first
 }
 
-// renew takes back what the answer has of an earlier piece.
+// renew resets what the answer has from an earlier piece.
 func (c *conversation) renew() {
 	a := &c.answer
 	if a.Via != "" {
@@ -137,8 +136,8 @@ func goesOn(f flaw) bool {
 	return !f.unfinished() && f.status != http.StatusOK && f.status != http.StatusPartialContent
 }
 
-// miss notes what became of a source. One that could not be reached, does not take
-// the credential or wants to be left alone is not asked again.
+// miss records the failure of a source. One that cannot be reached, rejects the credential or
+// limits requests is not asked again.
 func (t *turns) miss(k int, one *turn, f flaw) {
 	m := Missed{Source: k, Endpoint: one.answer.Endpoint, Via: one.answer.Via, Fault: f.fault, Status: f.status}
 	if hops := one.notes.trail(); m.Via == "" && len(hops) > 0 && hops[len(hops)-1] != m.Endpoint {
@@ -151,8 +150,7 @@ func (t *turns) miss(k int, one *turn, f flaw) {
 	}
 }
 
-// turnTo goes on with another conversation, which takes over what is known of the
-// image.
+// turnTo continues with another conversation, which takes over what is known about the image.
 func (i *inspection) turnTo(c *conversation) {
 	if c == i.conversation {
 		return
@@ -166,8 +164,8 @@ func (i *inspection) turnTo(c *conversation) {
 	i.conversation = c
 }
 
-// topOfTurns fetches the manifest of a digest at one source after the other. If
-// that is not possible, the answer is written already.
+// topOfTurns fetches the manifest of a digest from one source after another. If it returns
+// false, the answer is already filled in.
 func (i *inspection) topOfTurns(ctx context.Context) (document, bool) {
 	var r reply
 	f := i.inTurn(func() (f flaw) {
@@ -175,7 +173,7 @@ func (i *inspection) topOfTurns(ctx context.Context) (document, bool) {
 		return f
 	})
 	switch {
-	case f.found() && f.err != nil && i.answer.Fault == f.fault: // ask has written it
+	case f.found() && f.err != nil && i.answer.Fault == f.fault: // filled in by ask
 		return document{}, false
 	case f.found():
 		i.answer.Blob = i.object
@@ -191,7 +189,7 @@ func (i *inspection) topOfTurns(ctx context.Context) (document, bool) {
 	return i.topOf(r)
 }
 
-// asked asks a source for the manifest, as the first thing of a conversation.
+// asked requests the manifest from a source, as the first request of a conversation.
 func (i *inspection) asked(ctx context.Context) (reply, flaw) {
 	r, err := i.ask(withLimit(ctx, maxManifest+1), http.MethodGet, PhaseManifest)
 	if err != nil {
@@ -204,11 +202,11 @@ func (i *inspection) asked(ctx context.Context) (reply, flaw) {
 	return r, f
 }
 
-// childInTurn fetches a manifest that an index names.
+// childInTurn fetches a manifest in an index.
 func (i *inspection) childInTurn(ctx context.Context, want digest.Digest) (reply, flaw) {
 	var r reply
 	f := i.inTurn(func() (f flaw) {
-		if len(i.turns.all) > 1 { // it may be the first thing that this source is asked for
+		if len(i.turns.all) > 1 { // it may be the first request to this source
 			i.object, i.digested = want.String(), true
 			r, f = i.asked(ctx)
 			return f
@@ -225,7 +223,7 @@ func (i *inspection) childInTurn(ctx context.Context, want digest.Digest) (reply
 	return r, f
 }
 
-// finish is the answer of the conversation that decided.
+// finish returns the answer of the decisive conversation.
 func (i *inspection) finish() Answer {
 	i.answer.Source = i.turns.index(i.conversation)
 	if i.answer.Fault != "" {

@@ -220,7 +220,7 @@ func trailOf(req *http.Request, via []*http.Request) (home string, hops []string
 	return home, hops
 }
 
-// origin is the place of an address, as scheme://host[:port].
+// origin returns the origin of a URL, as scheme://host[:port].
 func origin(u *url.URL) string { return u.Scheme + "://" + clean(u.Host, maxHostName) }
 
 func sameOrigin(a, b *url.URL) bool { return a.Scheme == b.Scheme && a.Host == b.Host }
