@@ -361,3 +361,31 @@ func TestNoHostHasIt(t *testing.T) {
 	m.hostsFile(at, "server = \"https://"+at+"\"\n[host.\"https://"+mirror+"\"]\n")
 	m.check(at+"/team/app:v1").is(diagnosis.ContentCorrupt, diagnosis.Confirmed, "https://"+at+" does not have")
 }
+
+// R05: a path that begins with /v2/ gets another /v2 without override_path. R04, for
+// docker.io, is in package nodeconfig: its names have no ports.
+func TestR05PathDoubled(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	r, _ := image(t, "proj-a/team/app")
+	mirror := m.serve("mirror.test", only(r))
+	at := m.named("registry.test", "127.0.0.1:"+sockettest.ClosedPort(t))
+	file := func(more string) {
+		m.hostsFile(at, "server = \"https://"+at+"\"\n\n[host.\"https://"+mirror+"/v2/proj-a\"]\n  capabilities = [\"pull\", \"resolve\"]\n"+more)
+	}
+	file("")
+	m.check(at+"/team/app:v1").is(diagnosis.RegistryConfigInvalid, diagnosis.Likely, "hosts.toml (line 3)", "override_path = true is missing")
+	file("  override_path = true\n")
+	m.check(at+"/team/app:v1").is(diagnosis.NotReproducible, diagnosis.Confirmed)
+}
+
+// R06: the containerd of k3s and RKE2 rewrites repositories for a mirror.
+func TestR06Rewrite(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	r, _ := image(t, "hmirror/team/app")
+	mirror := m.serve("mirror.test", only(r))
+	at := m.named("registry.test", "127.0.0.1:"+sockettest.ClosedPort(t))
+	m.hostsFile(at, "[host.\"https://"+mirror+"/v2\"]\n  capabilities = [\"pull\", \"resolve\"]\n  [host.\"https://"+mirror+"/v2\".rewrite]\n    \"(.*)\" = \"hmirror/$1\"\n")
+	m.check(at+"/team/app:v1").is(diagnosis.NotReproducible, diagnosis.Confirmed)
+}

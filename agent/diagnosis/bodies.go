@@ -273,6 +273,9 @@ type ConfigFacts struct {
 	Line int
 	// Problem is what is wrong.
 	Problem ConfigProblem
+	// Endpoint is the one that it is about, as scheme://host[:port]; "" if it is
+	// about none.
+	Endpoint string
 }
 
 // PullFacts is a pull: one under way, the room that it needs, or one that was

@@ -332,6 +332,36 @@ func (x *facts) unfinished() bool {
 	})
 }
 
+// ineffective is what is odd about the node's configuration, and not about the
+// address of one endpoint.
+func (x *facts) ineffective() (*Evidence, bool) {
+	return find(x.of(CheckRegistry), func(e *Evidence) bool { return e.Fault == FaultConfigInvalid && e.Config().Endpoint == "" })
+}
+
+// wrongConfig is what is wrong with the node's configuration: what the runtime
+// refuses, an address at which there is no registry, what has no effect.
+func (x *facts) wrongConfig() (*Evidence, bool) {
+	if e, ok := x.first(CheckRegistry, FaultConfigInvalid); ok {
+		return e, true
+	}
+	if e, ok := x.misconfigured(); ok {
+		return e, true
+	}
+	return x.ineffective()
+}
+
+// misconfigured is the address in the node's configuration at which no registry's
+// API can be, and where nothing was found.
+func (x *facts) misconfigured() (*Evidence, bool) {
+	nothing := []Fault{FaultNotFound, FaultTagNotFound, FaultRepositoryNotFound, FaultWebPage, FaultUnexpectedAnswer, FaultUnsupportedFormat}
+	answers := func(e *Evidence) bool { return e.Registry().Status != 0 && !e.Endpoint.Mirror }
+	return find(x.of(CheckRegistry), func(c *Evidence) bool {
+		at := c.Config().Endpoint
+		e, ok := find(x.attempts(), func(e *Evidence) bool { return e.failed() && e.at() == at && slices.Contains(nothing, e.Fault) })
+		return c.ran() && at != "" && ok && (!e.Endpoint.Mirror || !slices.ContainsFunc(x.origin(), answers))
+	})
+}
+
 // credentialed reports whether the kubelet would bring credentials.
 func (x *facts) credentialed() bool {
 	return slices.ContainsFunc(x.attempts(), func(e *Evidence) bool { return e.Registry().Credential != nil })

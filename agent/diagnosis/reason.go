@@ -129,6 +129,11 @@ const (
 	ConfigNoCapableHost       ConfigProblem = "NoCapableHost"
 	ConfigMisplaced           ConfigProblem = "Misplaced"
 
+	// An endpoint leads to no registry's API.
+	ConfigWebSite            ConfigProblem = "WebSite"
+	ConfigPathDoubled        ConfigProblem = "PathDoubled"
+	ConfigPathWithoutVersion ConfigProblem = "PathWithoutVersion"
+
 	// Something cannot be seen, or is not run.
 	ConfigHidden             ConfigProblem = "Hidden"
 	ConfigCredentialUnusable ConfigProblem = "CredentialUnusable"
@@ -156,6 +161,9 @@ var configSentences = map[ConfigProblem]string{ //nolint:gochecknoglobals,gosec 
 	ConfigIgnoredWithoutTable:  "%s has no effect: it has no [host] table",
 	ConfigNoCapableHost:        "%s has no effect: none of its hosts has the capabilities that such a reference needs (pull, and resolve for a tag)",
 	ConfigMisplaced:            "%s has no effect: it is not where containerd looks",
+	ConfigWebSite:              "%s{line} names Docker's web site as a registry; Docker Hub's registry is https://registry-1.docker.io",
+	ConfigPathDoubled:          "%s{line} has a host with a path that begins with /v2/, to which containerd appends another /v2; override_path = true is missing",
+	ConfigPathWithoutVersion:   "%s{line} has an endpoint whose path lacks /v2, which the runtime does not append to it",
 	ConfigHidden:               "%s, which the node's configuration names, cannot be seen by whypull, since it is not below what is mounted; the runtime may see it",
 	ConfigCredentialUnusable:   "%s has a credential for the registry that whypull cannot use; the runtime sends it if the pod brings none",
 	ConfigCredentialHelper:     "%s names a credential helper for the registry, which whypull does not run; the runtime does if the pod brings no credential",

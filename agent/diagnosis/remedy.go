@@ -743,7 +743,7 @@ func platformRemedy(x *facts) []string {
 
 // configRemedy says what to correct, and where.
 func configRemedy(x *facts) []string {
-	e, ok := x.noted(CheckRegistry, FaultConfigInvalid)
+	e, ok := x.wrongConfig()
 	if !ok {
 		return x.advise(RegistryConfigInvalid)
 	}

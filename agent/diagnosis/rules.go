@@ -52,6 +52,7 @@ var rules = []rule{ //nolint:gochecknoglobals // never written
 
 	// A node's setting that would matter for this registry and is not in effect.
 	{RegistryConfigInvalid, configRefused},
+	{RegistryConfigInvalid, endpointMisconfigured},
 	{RegistryConfigInvalid, configWithoutEffect},
 
 	// A mirror's answer is what the runtime shows, or takes.
@@ -164,10 +165,24 @@ func configRefused(x *facts, cause Cause) Confidence {
 	return x.agreed(cause)
 }
 
+// endpointMisconfigured: the node's configuration has an address at which no
+// registry's API can be, and so it answers; and the upstream registry, where that is
+// another, gives no answer.
+func endpointMisconfigured(x *facts, cause Cause) Confidence {
+	e, ok := x.misconfigured()
+	if !ok || x.works() {
+		return ""
+	}
+	if e.Config().Problem == ConfigWebSite {
+		return x.agreed(cause)
+	}
+	return Likely
+}
+
 // configWithoutEffect: a setting for this registry is not in effect, and the
 // registry cannot be talked to without one.
 func configWithoutEffect(x *facts, _ Cause) Confidence {
-	e, ok := x.noted(CheckRegistry, FaultConfigInvalid)
+	e, ok := x.ineffective()
 	if !ok || e.Outcome != Inconclusive || x.works() {
 		return ""
 	}
@@ -175,7 +190,7 @@ func configWithoutEffect(x *facts, _ Cause) Confidence {
 	if _, ok := x.atOrigin(trust...); ok {
 		return Likely
 	}
-	if !perRegistry(e.Config().File) { // it need not have to do with this one
+	if !perRegistry(e.Config().File) && e.Config().Problem != ConfigMirrorsBesidePath { // it need not have to do with this one
 		return ""
 	}
 	if !slices.ContainsFunc(x.of(CheckRegistry), func(e *Evidence) bool { return e.Endpoint.URL != "" }) {

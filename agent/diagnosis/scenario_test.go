@@ -421,6 +421,10 @@ func setRegistry(e *Evidence, b *RegistryFacts, key, value string) (_ bool, err 
 		}
 	case "config":
 		b.Config = &ConfigFacts{Problem: ConfigProblem(value)}
+	case "line":
+		b.Config.Line, err = strconv.Atoi(value)
+	case "endpoint":
+		b.Config.Endpoint = value
 	case "file":
 		if b.Config != nil {
 			b.Config.File = value

@@ -194,11 +194,11 @@ func runtimeSummary(x *facts) string {
 }
 
 func configSummary(x *facts) string {
-	e, _ := x.noted(CheckRegistry, FaultConfigInvalid)
-	if e == &none {
+	e, _ := x.wrongConfig()
+	switch {
+	case e == &none:
 		return ""
-	}
-	if x.has(CheckRegistry, FaultConfigInvalid) {
+	case e.failed(), e.Config().Endpoint != "":
 		return x.detail(e)
 	}
 	return x.detail(e) + "; this may be why the pull from " + x.Registry + " fails"

@@ -289,6 +289,13 @@ func spoiltBody(b Body, text string) Body {
 		return &out
 	case *RegistryFacts:
 		out := *b
+		place := func(s *string) {
+			if *s != "" {
+				*s = "https://" + spoiltHost(hostOf(*s), text)
+			}
+		}
+		words(&out.Hops)
+		words(&out.Targets)
 		for _, s := range []*string{&out.Via, &out.Proxy, &out.Platform, &out.Reference, &out.TokenHost, &out.Remote, &out.Blob, &out.Source} {
 			word(s)
 		}
@@ -296,7 +303,8 @@ func spoiltBody(b Body, text string) Body {
 		words(&out.Candidates)
 		cred(&out.Credential)
 		if b.Config != nil {
-			out.Config = &ConfigFacts{File: text, Line: b.Config.Line, Problem: b.Config.Problem}
+			out.Config = &ConfigFacts{File: text, Line: b.Config.Line, Problem: b.Config.Problem, Endpoint: b.Config.Endpoint}
+			place(&out.Config.Endpoint)
 		}
 		if b.Certificate != nil {
 			out.Certificate = &Certificate{Issuer: text, Names: []string{text}}

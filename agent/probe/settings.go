@@ -47,6 +47,9 @@ var (
 		nodeconfig.NoticeConfigPathIgnored:     diagnosis.ConfigPathList,
 		nodeconfig.NoticeMirrorsWithConfigPath: diagnosis.ConfigMirrorsBesidePath,
 		nodeconfig.NoticeHostsFileIgnored:      diagnosis.ConfigMisplaced,
+		nodeconfig.NoticeWebSite:               diagnosis.ConfigWebSite,
+		nodeconfig.NoticePathDoubled:           diagnosis.ConfigPathDoubled,
+		nodeconfig.NoticePathWithoutVersion:    diagnosis.ConfigPathWithoutVersion,
 	}
 	misplaced = map[nodeconfig.NoticeReason]diagnosis.ConfigProblem{
 		nodeconfig.ReasonUpstreamName:    diagnosis.ConfigUpstreamName,
@@ -73,7 +76,7 @@ func configEvidence(notices []nodeconfig.Notice) []diagnosis.Evidence {
 	var out []diagnosis.Evidence
 	for _, n := range notices {
 		e := diagnosis.Evidence{Check: diagnosis.CheckRegistry, Outcome: diagnosis.Inconclusive, Fault: diagnosis.FaultConfigInvalid}
-		facts := &diagnosis.ConfigFacts{File: n.Path, Line: n.Line, Problem: ineffective(n)}
+		facts := &diagnosis.ConfigFacts{File: n.Path, Line: n.Line, Problem: ineffective(n), Endpoint: n.Endpoint}
 		if facts.Problem == "" {
 			e.Fault, facts.Problem = "", hidden[n.Kind]
 		}

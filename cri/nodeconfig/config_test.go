@@ -197,7 +197,8 @@ server = "https://origin.test"
 	opts.CertsDir = "/certs.d"
 	eps, notices := endpoints(t, opts, "docker.io")
 	want := []string{"https://zzz.test", "http://aaa.test:5000", "https://mmm.test", "https://origin.test"}
-	if !slices.Equal(names(eps), want) || len(notices) != 0 {
+	bare := nodeconfig.Notice{Kind: nodeconfig.NoticePathWithoutVersion, Path: "/certs.d/docker.io/hosts.toml", Line: 4, Endpoint: "https://zzz.test"}
+	if !slices.Equal(names(eps), want) || !slices.Equal(notices, []nodeconfig.Notice{bare}) {
 		t.Fatalf("endpoints %q, notices %v; want %q in the file's order", names(eps), notices, want)
 	}
 	tag, digest := ref(t, "nginx:1.0"), ref(t, "nginx@"+registrytest.Digest)
@@ -422,5 +423,67 @@ func TestNoticeText(t *testing.T) {
 	n := nodeconfig.Notice{Kind: nodeconfig.NoticeHostsFileInvalid, Path: "/etc/x", Line: 3}
 	if got, want := n.String(), "HostsFileInvalid /etc/x:3"; got != want {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// An endpoint at which no registry's API can be is named with its line.
+func TestAddressNotices(t *testing.T) {
+	for name, tc := range map[string]struct {
+		host, file string
+		want       []nodeconfig.Notice
+	}{
+		"web site": {"docker.io", "# comment\nserver = \"https://docker.io\"\n[host.\"https://m.test\"]\n", []nodeconfig.Notice{
+			{Kind: nodeconfig.NoticeWebSite, Line: 2, Endpoint: "https://docker.io"},
+		}},
+		"web site as a host": {"docker.io", "\n[host.\"https://hub.docker.com\"]\n", []nodeconfig.Notice{
+			{Kind: nodeconfig.NoticeWebSite, Line: 2, Endpoint: "https://hub.docker.com"},
+		}},
+		"registry":  {"docker.io", "server = \"https://registry-1.docker.io\"\n[host.\"https://m.test/v2\"]\n", nil},
+		"no server": {"docker.io", "[host.\"https://m.test\"]\n", nil},
+		"doubled": {"hub.test", "server = \"https://hub.test\"\n\n[host.\"https://m.test:443/v2/proj\"]\ncapabilities = [\"pull\"]\n", []nodeconfig.Notice{
+			{Kind: nodeconfig.NoticePathDoubled, Line: 3, Endpoint: "https://m.test:443"},
+		}},
+		"doubled server": {"hub.test", "server = \"https://m.test/v2/proj\"\n", []nodeconfig.Notice{
+			{Kind: nodeconfig.NoticePathDoubled, Line: 1, Endpoint: "https://m.test"},
+		}},
+		"overridden": {"hub.test", "[host.\"https://m.test/v2/proj\"]\noverride_path = true\n", nil},
+		"overridden without v2": {"hub.test", "[host.\"https://m.test/proj\"]\noverride_path = true\n", []nodeconfig.Notice{
+			{Kind: nodeconfig.NoticePathWithoutVersion, Line: 1, Endpoint: "https://m.test"},
+		}},
+		"path before v2": {"hub.test", "[host.\"https://m.test/api/docker/repo\"]\n", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			opts := options(node(t, map[string]string{"certs.d/" + tc.host + "/hosts.toml": tc.file}))
+			opts.CertsDir = "/certs.d"
+			_, notices := endpoints(t, opts, tc.host)
+			for i := range tc.want {
+				tc.want[i].Path = "/certs.d/" + tc.host + "/hosts.toml"
+			}
+			if !slices.Equal(notices, tc.want) {
+				t.Errorf("notices %+v, want %+v", notices, tc.want)
+			}
+		})
+	}
+}
+
+// The tables "rewrite" are for the containerd of k3s and RKE2; others pass them over.
+func TestRewrite(t *testing.T) {
+	const table = "[host.\"https://m.test\".rewrite]\n\"^library/(.*)\" = \"hub/$1\"\n\"(\" = \"x\"\n"
+	for version, want := range map[string]string{"2.0.5-k3s1": "hub/alpine", "v1.7.23-k3s2": "hub/alpine", "": "hub/alpine", "2.0.5": "library/alpine", "1.7.35": "library/alpine"} {
+		opts := options(node(t, map[string]string{"certs.d/docker.io/hosts.toml": "[host.\"https://m.test\"]\n" + table}))
+		opts.CertsDir, opts.RuntimeVersion = "/certs.d", version
+		eps, _ := endpoints(t, opts, "docker.io")
+		for _, name := range []string{"alpine:3", "alpine@" + registrytest.Digest} {
+			image := ref(t, name)
+			if got := eps[0].Reference(image).String(); got != strings.Replace(image.String(), "library/alpine", want, 1) {
+				t.Errorf("%q: the mirror is asked for %s", version, got)
+			}
+			if got := eps[1].Reference(image).String(); got != image.String() {
+				t.Errorf("%q: the registry is asked for %s", version, got)
+			}
+		}
+		if other := ref(t, "quay.io/team/app:1"); eps[0].Reference(other).String() != other.String() {
+			t.Errorf("%q: %s", version, eps[0].Reference(other))
+		}
 	}
 }

@@ -120,6 +120,13 @@ func (c *Config) hostEndpoints(ctx context.Context, host string) ([]registry.End
 	}
 	if invalid.err == nil {
 		notices = append(notices, c.applyHostsFile(endpoints, v)...)
+		tables := hostTables(v.doc)
+		notices = append(notices, addressNotices(host, path.Join(dir, hostsFile), endpoints, tables)...)
+		for i := range endpoints[:max(len(endpoints)-1, 0)] {
+			if c.rewrites() {
+				endpoints[i].Settings.Rewrite = rewritten(tables[endpoints[i].Host].rewrites)
+			}
+		}
 	}
 	return endpoints, notices, errors.Join(err, v.close())
 }

@@ -28,7 +28,8 @@ type registrySettings struct {
 }
 
 type legacyMirror struct {
-	Endpoints []string `toml:"endpoint"`
+	Endpoints []string          `toml:"endpoint"`
+	Rewrite   map[string]string `toml:"rewrite"` // of k3s and RKE2
 }
 
 type legacyRegistry struct {
@@ -129,6 +130,12 @@ func (c *Config) legacyEndpoints(host string) ([]registry.Endpoint, []Notice, er
 		if err != nil {
 			return nil, nil, invalid(err)
 		}
+		if e.Source != "" && lacksVersion(u.Path) {
+			notices = append(notices, Notice{Kind: NoticePathWithoutVersion, Path: c.settings.file, Endpoint: e.String()})
+		}
+		if e.Mirror && c.rewrites() {
+			e.Settings.Rewrite = rewritten(rewriteRules(c.settings.registry.Reveal().mirror(host).Rewrite))
+		}
 		endpoints, notices = append(endpoints, e), append(notices, hidden...)
 	}
 	return endpoints, notices, nil
@@ -137,10 +144,7 @@ func (c *Config) legacyEndpoints(host string) ([]registry.Endpoint, []Notice, er
 // endpoints is registryEndpoints: the mirrors of the host or, if it has none,
 // of "*", then the host itself unless it is among them.
 func (r registrySettings) endpoints(host string) ([]*url.URL, error) {
-	mirror, ok := r.Mirrors[host]
-	if !ok {
-		mirror = r.Mirrors["*"]
-	}
+	mirror := r.mirror(host)
 	defaultHost, err := docker.DefaultHost(host)
 	if err != nil {
 		return nil, err
@@ -159,6 +163,14 @@ func (r registrySettings) endpoints(host string) ([]*url.URL, error) {
 		return urls, nil
 	}
 	return append(urls, &url.URL{Scheme: legacyScheme(defaultHost), Host: defaultHost, Path: "/v2"}), nil
+}
+
+// mirror is that of a host or, if it has none, of "*".
+func (r registrySettings) mirror(host string) legacyMirror {
+	if mirror, ok := r.Mirrors[host]; ok {
+		return mirror
+	}
+	return r.Mirrors["*"]
 }
 
 // legacyURL is addDefaultScheme followed by the parsing in registryHosts.

@@ -61,6 +61,15 @@ const (
 	// NoticeLocationInvalid: with a location in registries.conf the image's name becomes
 	// invalid. CRI-O refuses the pull. Only as Kind of a *ConfigError.
 	NoticeLocationInvalid NoticeKind = "LocationInvalid"
+	// NoticeWebSite: an endpoint for docker.io is Docker's web site, which is no
+	// registry.
+	NoticeWebSite NoticeKind = "WebSite"
+	// NoticePathDoubled: the path of an endpoint begins with /v2/, and containerd
+	// appends /v2 to it, since override_path is not set.
+	NoticePathDoubled NoticeKind = "PathDoubled"
+	// NoticePathWithoutVersion: the path of an endpoint is without /v2, and the
+	// runtime takes it as it is.
+	NoticePathWithoutVersion NoticeKind = "PathWithoutVersion"
 	// NoticeNoAuthorities: the node's CA bundle was not found, so FaultTLSUntrusted
 	// proves nothing.
 	NoticeNoAuthorities NoticeKind = "NoAuthorities"
@@ -102,6 +111,9 @@ type Notice struct {
 	Path   string       // on the node
 	Line   int          // from 1; 0 if unknown
 	Reason NoticeReason // "" if the kind says everything
+	// Endpoint is the one that it is about, as scheme://host[:port]; "" if it is
+	// about none.
+	Endpoint string
 }
 
 // String returns the kind, place and reason.

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/remotes/docker"
@@ -54,6 +55,9 @@ type Settings struct {
 	Capabilities docker.HostCapabilities
 	// Rewritten replaces the pull's reference; nil if it is the same.
 	Rewritten reference.Named
+	// Rewrite gives the repository that is asked for in place of the pull's; nil for
+	// the same.
+	Rewrite func(repository string) string `json:"-"`
 	// Pings is true if the runtime requests /v2/ first (CRI-O).
 	Pings bool
 	// TakesSchema1 is true if the runtime accepts manifests of the first schema.
@@ -107,7 +111,31 @@ func (e Endpoint) Reference(ref reference.Named) reference.Named {
 	if e.Settings.Rewritten != nil {
 		return e.Settings.Rewritten
 	}
+	if e.Settings.Rewrite != nil {
+		return renamed(ref, e.Settings.Rewrite(repository(ref)))
+	}
 	return ref
+}
+
+// renamed is a reference with another repository; the same where that is no valid
+// name.
+func renamed(ref reference.Named, repository string) reference.Named {
+	registry, _, _ := strings.Cut(ref.Name(), "/")
+	out, err := reference.WithName(registry + "/" + repository)
+	if err != nil {
+		return ref
+	}
+	if t, ok := ref.(reference.Tagged); ok {
+		if tagged, err := reference.WithTag(out, t.Tag()); err == nil {
+			out = tagged
+		}
+	}
+	if d, ok := ref.(reference.Digested); ok {
+		if digested, err := reference.WithDigest(out, d.Digest()); err == nil {
+			out = digested
+		}
+	}
+	return out
 }
 
 // Key identifies the request for a reference at this endpoint: endpoints of the same host can
