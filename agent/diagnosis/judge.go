@@ -132,6 +132,10 @@ func (x *facts) retried(cause Cause, confidence Confidence) (Cause, Confidence) 
 	switch {
 	case len(all) == 0, confidence == Confirmed && cause != NotReproducible:
 		return cause, confidence
+	case x.onlyReplayed() && cause != NotReproducible && x.beyondReplay(cause):
+		return cause, confidence
+	case x.onlyReplayed():
+		return NotReproducible, Likely
 	case slices.ContainsFunc(all, func(e *Evidence) bool { return e.passed() && x.refutes(e, cause) }):
 		return NotReproducible, Confirmed
 	case len(failed) == 0 && cause == NotReproducible && x.failedAgain():

@@ -56,10 +56,24 @@ func (x *facts) telling(e *Evidence) int {
 }
 
 // refutes reports whether a pull tried again which passes speaks against a cause. A
-// replay stores nothing and has the runtime do nothing, so it
-// does not against what is wrong on the node itself.
+// replay stores nothing, has the runtime do nothing, and fetches no more than the
+// ends of large layers: it does not speak against what is wrong on the node itself,
+// a transfer that takes too long, a policy, or what nobody knows.
 func (x *facts) refutes(e *Evidence, cause Cause) bool {
-	return e.Retry().Replay == nil || !x.row(cause).onNode
+	return e.Retry().Replay == nil || !x.beyondReplay(cause)
+}
+
+func (x *facts) beyondReplay(cause Cause) bool {
+	row := x.row(cause)
+	return row.onNode || row.kin&kinTimeout != 0 || slices.Contains([]Cause{PolicyBlocked, SignatureRejected, Unknown}, cause)
+}
+
+// onlyReplayed reports whether the pull passes when it is tried again by a replay
+// alone, which does not speak against what the runtime's text is about.
+func (x *facts) onlyReplayed() bool {
+	passed := filter(x.retries(), (*Evidence).passed)
+	replayed := func(e *Evidence) bool { return e.Retry().Replay != nil }
+	return len(passed) > 0 && !slices.ContainsFunc(passed, func(e *Evidence) bool { return !replayed(e) }) && x.beyondReplay(x.reading())
 }
 
 // failedAgain reports whether the pull, tried again with every credential, failed.

@@ -520,6 +520,9 @@ func worksNowSummary(x *facts) string {
 	if e, ok := x.found(); ok && e.Image().Use() == UseAllowed && !x.works() {
 		return fmt.Sprintf("image %s is on node %s now, and the kubelet lets this pod use it; it %s", x.image(), x.Node, x.nextTry())
 	}
+	if x.onlyReplayed() {
+		return fmt.Sprintf("every check of %s passes now, of large layers only their ends; nothing was stored or unpacked; the kubelet %s", x.image(), x.nextTry())
+	}
 	return fmt.Sprintf("every check of %s passes now; the kubelet %s", x.image(), x.nextTry())
 }
 
