@@ -1,9 +1,11 @@
 package check
 
 import (
+	"crypto/tls"
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"path/filepath"
 	"strings"
@@ -388,4 +390,60 @@ func TestR06Rewrite(t *testing.T) {
 	at := m.named("registry.test", "127.0.0.1:"+sockettest.ClosedPort(t))
 	m.hostsFile(at, "[host.\"https://"+mirror+"/v2\"]\n  capabilities = [\"pull\", \"resolve\"]\n  [host.\"https://"+mirror+"/v2\".rewrite]\n    \"(.*)\" = \"hmirror/$1\"\n")
 	m.check(at+"/team/app:v1").is(diagnosis.NotReproducible, diagnosis.Confirmed)
+}
+
+// A token server that answers 403 says by a request without a scope whether it
+// refuses the credential or the repository.
+func TestTokenForbidden(t *testing.T) {
+	t.Parallel()
+	const key = "user"
+	for name, c := range map[string]struct {
+		password  string
+		anonymous int // of a request without a credential and without a scope
+		given     bool
+		cause     diagnosis.Cause
+	}{
+		"credential refused":           {"old", http.StatusOK, true, diagnosis.CredentialsRejected},
+		"repository refused":           {password, http.StatusOK, true, diagnosis.DeniedOrNotFound},
+		"everything refused":           {"old", http.StatusForbidden, true, diagnosis.AccessDenied},
+		"repository refused to anyone": {password, http.StatusOK, false, diagnosis.DeniedOrNotFound},
+		"anyone refused":               {password, http.StatusForbidden, false, diagnosis.AuthenticationRequired},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m := newMachine(t)
+			tokens := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				user, pass, _ := r.BasicAuth()
+				if r.Method == http.MethodPost {
+					user, pass = r.FormValue("username"), r.FormValue("password")
+				}
+				status := http.StatusForbidden
+				switch {
+				case r.FormValue("scope") != "":
+				case user == "":
+					status = c.anonymous
+				case user == key && pass == password:
+					status = http.StatusOK
+				}
+				w.WriteHeader(status)
+				_, _ = w.Write([]byte(`{"token":"t"}`))
+			}))
+			cert := m.ca.Issue(catest.Request{Names: []string{"tokens.test"}}).TLS()
+			tokens.TLS = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+			tokens.StartTLS()
+			t.Cleanup(tokens.Close)
+			config := only(registrytest.Repository{Name: "team/app", Auth: registrytest.Bearer})
+			config.Realm = "https://" + m.named("tokens.test", tokens.Listener.Addr().String()) + "/token"
+			at := m.serve("registry.test", config)
+			confidence := diagnosis.Confirmed
+			if c.cause == diagnosis.AccessDenied {
+				confidence = diagnosis.Likely
+			}
+			m.check(at+"/team/app:v1", func(o *Options) {
+				if c.given {
+					o.DockerConfig = write(t, filepath.Join(t.TempDir(), "config.json"), `{"auths":{"`+at+`":{"auth":"`+basic(key, c.password)+`"}}}`)
+				}
+			}).is(c.cause, confidence)
+		})
+	}
 }

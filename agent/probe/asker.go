@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/distribution/reference"
@@ -74,8 +75,27 @@ func (a *asker) ask(ctx context.Context, e registry.Endpoint, ref reference.Name
 		if settle && unsettled(answer) {
 			answer.Exists = e.Control(ctx, e.Reference(ref), sent(cred))
 		}
+		if tokenForbidden(answer) {
+			answer.Standing = a.standing(ctx, e, ref, cred, since)
+		}
 		return answer
 	})
+}
+
+// tokenForbidden reports whether a token server refuses a token without saying
+// whether it is over the credential.
+func tokenForbidden(answer registry.Answer) bool {
+	return answer.Phase == registry.PhaseToken && answer.Status == http.StatusForbidden && answer.Fault == registry.FaultUnauthorized
+}
+
+// standing returns what the token server of an endpoint says of a credential, for
+// whatever image.
+func (a *asker) standing(ctx context.Context, e registry.Endpoint, ref reference.Named, cred *keyring.Credential, since time.Time) registry.Standing {
+	q := question{endpoint: "token server of " + e.String(), source: e.Source, cred: a.digest(cred)}
+	answer, _ := a.share(ctx, e, q, since, func(ctx context.Context) registry.Answer {
+		return registry.Answer{Standing: e.Standing(ctx, e.Reference(ref), sent(cred))}
+	})
+	return answer.Standing
 }
 
 // inspect is ask for the content of the image.

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"net"
-	"net/http"
 	"path"
 	"slices"
 	"strconv"
@@ -286,10 +285,14 @@ func (v visit) evidence(at registry.Endpoint, a registry.Answer, cred *keyring.C
 }
 
 // adjusted returns the answer with a fault that fits this request: a 403 of a token
-// server may be about the repository and not about the credential, and an HTML page
-// is no registry's "not found".
+// server is about the repository where it takes the credential otherwise, and may be
+// about either where it does not say; and an HTML page is no registry's "not found".
 func adjusted(a registry.Answer, cred *keyring.Credential) registry.Answer {
-	if cred != nil && a.Phase == registry.PhaseToken && a.Status == http.StatusForbidden && a.Fault == registry.FaultUnauthorized {
+	switch {
+	case !tokenForbidden(a):
+	case a.Standing == registry.StandingAccepted:
+		a.Fault = registry.FaultInsufficientScope
+	case a.Standing == "" && cred != nil:
 		a.Fault = registry.FaultForbidden
 	}
 	if a.Fault == registry.FaultNotFound && a.HTML {

@@ -53,6 +53,9 @@ type Answer struct {
 	// Exists is for the caller to store the result of Control; Probe and Inspect leave it
 	// empty.
 	Exists Existence
+	// Standing is for what Standing says of the credential, where the caller spends
+	// its requests; Probe and Inspect leave it empty.
+	Standing Standing
 	// Scheme is how the registry asked for a credential.
 	Scheme AuthScheme
 	// Challenge is the "error" in the last 401's challenge.
