@@ -447,3 +447,11 @@ func TestTokenForbidden(t *testing.T) {
 		})
 	}
 }
+
+// R19: a name that resolves to 0.0.0.0.
+func TestR19Sinkhole(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.names("zero.test", "0.0.0.0")
+	m.check("zero.test/team/app:v1").is(diagnosis.RegistryNameNotFound, diagnosis.Confirmed, "DNS sinkhole", "the node's hosts file")
+}

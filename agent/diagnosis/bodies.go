@@ -135,6 +135,9 @@ type DNSFacts struct {
 	// pod; "" for a lookup. Trouble says how that failed, "" if it did not.
 	Connection string
 	Trouble    Trouble
+	// Sinkhole reports whether the name resolves to 0.0.0.0 or :: alone, which DNS
+	// servers answer for names that they block; Addresses are empty then.
+	Sinkhole bool
 }
 
 // Vantage is the network from which the names of a pod are asked for.

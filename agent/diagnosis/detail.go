@@ -327,6 +327,8 @@ func (f Failure) nodeLookupDetail(e *Evidence, d *DNSFacts) string {
 		by += ", which asks " + strings.Join(d.Upstream, ", ")
 	}
 	switch {
+	case d.Sinkhole:
+		return fmt.Sprintf("the registry's name %s resolves to 0.0.0.0 on node %s (%s): DNS servers answer so for names that they block (a DNS sinkhole)", d.Host, f.Node, by)
 	case e.Outcome == Inconclusive:
 		return fmt.Sprintf("the registry's name %s could not be looked up on node %s: %s", d.Host, f.Node, d.Why)
 	case e.Fault == "":

@@ -94,6 +94,12 @@ func registryNameRemedy(x *facts) []string {
 	if e, ok := x.pod(); ok && e.DNS().Compared == ComparedOnlyPod && len(e.DNS().Addresses) > 0 {
 		return x.clusterNameRemedy(e)
 	}
+	if e, ok := x.unresolved(FaultNameNotFound); ok && e.DNS().Sinkhole {
+		return []string{
+			comment("allow %s in the DNS filter that node %s's resolver has (it answers 0.0.0.0), or use a mirror; ask there:", hostOnly(x.host()), x.Node),
+			"getent ahosts " + quote(hostOnly(x.host())),
+		}
+	}
 	lines := []string{
 		comment("if the name is right, node %s has to resolve it; ask there: getent ahosts %s", x.Node, quote(hostOnly(x.host()))),
 		comment("if it is wrong, correct it:"),

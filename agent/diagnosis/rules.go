@@ -63,6 +63,7 @@ var rules = []rule{ //nolint:gochecknoglobals // never written
 	{RegistryNameNotFound, nameUnresolved(FaultNameNotFound)},
 	{DNSFailure, nameUnresolved(FaultDNSFailure)},
 	{RegistryNameNotFound, registryFails(FaultNameNotFound)},
+	{RegistryNameNotFound, sinkhole},
 	{DNSFailure, registryFails(FaultDNSFailure)},
 	{ConnectionRefused, noConnection(FaultConnectionRefused)},
 	{ConnectionTimeout, noAnswer},
@@ -359,6 +360,12 @@ func (x *facts) reached() bool {
 		return false
 	}
 	return e.AfterManifest || x.row(cause).answer || x.row(cause).afterCredentials
+}
+
+// sinkhole: the name of a host that a pull needs beside the registry resolves to no
+// address. whypull does not connect to 0.0.0.0, which is the node itself.
+func sinkhole(x *facts, cause Cause) Confidence {
+	return weaker(Likely, registryFails(FaultAddressUnspecified)(x, cause))
 }
 
 // registryFails applies when an attempt at the upstream registry ended in one of

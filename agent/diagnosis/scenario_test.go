@@ -367,6 +367,8 @@ func setDNS(b *DNSFacts, key, value string) bool {
 		b.Addresses = strings.Split(value, ",")
 	case "nodeAddresses":
 		b.NodeAddresses = strings.Split(value, ",")
+	case "sinkhole":
+		b.Sinkhole = value == "yes"
 	case "compared":
 		b.Compared = Comparison(value)
 	default:

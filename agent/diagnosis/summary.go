@@ -85,6 +85,9 @@ func nameSummary(fault Fault) func(*facts) string {
 		if e, ok := x.unresolved(fault); ok {
 			return x.detail(e) + x.inPod()
 		}
+		if fault == FaultNameNotFound {
+			return detailSummary(fault, FaultAddressUnspecified)(x)
+		}
 		return detailSummary(fault)(x)
 	}
 }

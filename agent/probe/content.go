@@ -142,7 +142,7 @@ func contentEvidence(a registry.Answer, cred *keyring.Credential) (diagnosis.Evi
 		e.Outcome = diagnosis.Passed
 	case a.Fault == "":
 		e.Outcome = diagnosis.Inconclusive
-	case a.Fault == registry.FaultAddressForbidden, a.Fault == registry.FaultAddressUnspecified:
+	case a.Fault == registry.FaultAddressForbidden:
 		e.Outcome = diagnosis.NotRun
 	}
 	return e, facts

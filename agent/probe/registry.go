@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"net"
+	"net/netip"
 	"path"
 	"slices"
 	"strconv"
@@ -211,8 +212,15 @@ func (v visit) name(ctx context.Context, e registry.Endpoint) ([]diagnosis.Evide
 	start := time.Now()
 	answer := v.c.dns.lookup(ctx, v.c.dns.node, host)
 	evidence := v.mark(e, lookupEvidence(answer, host))
+	reachable := len(answer.Addresses) > 0
+	if facts := evidence.DNS(); sinkhole(answer.Addresses) {
+		blocked := *facts
+		blocked.Sinkhole, blocked.Addresses = true, nil
+		evidence.Outcome, evidence.Fault, evidence.Body = diagnosis.Failed, diagnosis.FaultNameNotFound, &blocked
+		reachable = false
+	}
 	v.c.Metrics.Checked(evidence.Check, evidence.Outcome, time.Since(start))
-	return []diagnosis.Evidence{evidence}, len(answer.Addresses) > 0
+	return []diagnosis.Evidence{evidence}, reachable
 }
 
 // mark sets the endpoint of a piece of evidence.
@@ -233,6 +241,12 @@ func (v visit) mark(e registry.Endpoint, ev diagnosis.Evidence) diagnosis.Eviden
 		}
 	}
 	return ev
+}
+
+// sinkhole reports whether addresses are none: a DNS server that blocks a name
+// answers 0.0.0.0 or ::.
+func sinkhole(addresses []netip.Addr) bool {
+	return len(addresses) > 0 && !slices.ContainsFunc(addresses, func(a netip.Addr) bool { return !a.IsUnspecified() })
 }
 
 func hostname(hostport string) string {
@@ -265,7 +279,7 @@ func (v visit) evidence(at registry.Endpoint, a registry.Answer, cred *keyring.C
 		e.Outcome = diagnosis.Passed
 	case a.Fault == "":
 		e.Outcome = diagnosis.Inconclusive
-	case a.Fault == registry.FaultAddressForbidden, a.Fault == registry.FaultAddressUnspecified: // the runtime may use it
+	case a.Fault == registry.FaultAddressForbidden: // the runtime may use it
 		e.Outcome = diagnosis.NotRun
 	case facts.Reserve == diagnosis.ReserveRealmInsecure, facts.Reserve == diagnosis.ReserveChallengeInsecure: // the runtime may do it
 		e.Outcome = diagnosis.NotRun
