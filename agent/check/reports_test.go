@@ -405,7 +405,7 @@ func TestTokenForbidden(t *testing.T) {
 	}{
 		"credential refused":           {"old", http.StatusOK, true, diagnosis.CredentialsRejected},
 		"repository refused":           {password, http.StatusOK, true, diagnosis.DeniedOrNotFound},
-		"everything refused":           {"old", http.StatusForbidden, true, diagnosis.AccessDenied},
+		"everything refused":           {"old", http.StatusForbidden, true, diagnosis.DeniedOrNotFound},
 		"repository refused to anyone": {password, http.StatusOK, false, diagnosis.DeniedOrNotFound},
 		"anyone refused":               {password, http.StatusForbidden, false, diagnosis.AuthenticationRequired},
 	} {
@@ -436,7 +436,7 @@ func TestTokenForbidden(t *testing.T) {
 			config.Realm = "https://" + m.named("tokens.test", tokens.Listener.Addr().String()) + "/token"
 			at := m.serve("registry.test", config)
 			confidence := diagnosis.Confirmed
-			if c.cause == diagnosis.AccessDenied {
+			if c.anonymous == http.StatusForbidden && c.given {
 				confidence = diagnosis.Likely
 			}
 			m.check(at+"/team/app:v1", func(o *Options) {

@@ -96,6 +96,7 @@ var rules = []rule{ //nolint:gochecknoglobals // never written
 	// Credentials: what the pod brings, then what it fails to bring.
 	{CredentialsExpired, unlessUntried(credentialsExpired)},
 	{DeniedOrNotFound, unlessUntried(scopeRefusedToCredentials)},
+	{DeniedOrNotFound, unlessUntried(tokenDenied)},
 	{AccessDenied, unlessUntried(accessDenied)},
 	{CredentialsRejected, unlessUntried(credentialsRejected)},
 	{CredentialsRejected, secretsUnreadAndTextSays},
@@ -549,6 +550,16 @@ func scopeRefusedToCredentials(x *facts, cause Cause) Confidence {
 		return ""
 	}
 	return x.agreed(cause)
+}
+
+// tokenDenied: the token server forbids the credentials, and anybody else in the same
+// way: it may not take them, not let them pull, or have no such repository.
+func tokenDenied(x *facts, cause Cause) Confidence {
+	toAll := func(e *Evidence) bool { return e.Registry().Phase == PhaseToken && e.Fault == FaultForbidden && !e.Registry().Exists }
+	if x.works() || len(x.denied()) == 0 || !slices.ContainsFunc(x.denied(), toAll) || slices.ContainsFunc(x.denied(), func(e *Evidence) bool { return !toAll(e) }) {
+		return ""
+	}
+	return weaker(Likely, x.agreed(cause))
 }
 
 // accessDenied: a registry that takes the credentials forbids the repository. A token
