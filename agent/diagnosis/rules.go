@@ -555,7 +555,9 @@ func scopeRefusedToCredentials(x *facts, cause Cause) Confidence {
 // tokenDenied: the token server forbids the credentials, and anybody else in the same
 // way: it may not take them, not let them pull, or have no such repository.
 func tokenDenied(x *facts, cause Cause) Confidence {
-	toAll := func(e *Evidence) bool { return e.Registry().Phase == PhaseToken && e.Fault == FaultForbidden && !e.Registry().Exists }
+	toAll := func(e *Evidence) bool {
+		return e.Registry().Phase == PhaseToken && e.Fault == FaultForbidden && !e.Registry().Exists
+	}
 	if x.works() || len(x.denied()) == 0 || !slices.ContainsFunc(x.denied(), toAll) || slices.ContainsFunc(x.denied(), func(e *Evidence) bool { return !toAll(e) }) {
 		return ""
 	}

@@ -102,10 +102,12 @@ func New(o Options) *Collector {
 
 // heard records the metrics of an answer, and whether the registry is slow.
 func (c *Collector) heard(e registry.Endpoint, ref reference.Named, a registry.Answer) {
+	var longest time.Duration
 	for phase, took := range timings(a.Durations) {
 		c.Metrics.Phase(phase, took)
-		c.took(e, took)
+		longest = max(longest, took)
 	}
+	c.answered(e, longest)
 	host := reference.Domain(ref)
 	if e.Mirror {
 		host = e.Host

@@ -290,7 +290,7 @@ func (r pullRetry) isolated(ctx context.Context, dir string, l *keyring.Credenti
 		return withoutSpace(result), false
 	case result.Stopped == scratchpull.StoppedIdle:
 		for _, endpoint := range r.endpoints {
-			r.c.slow.add(endpoint, r.c.now())
+			r.c.slow.add(endpoint, r.c.now(), true)
 		}
 		return e, false
 	case result.Stopped != scratchpull.NotStopped:
@@ -362,9 +362,11 @@ func (r pullRetry) replay(ctx context.Context) []diagnosis.Evidence {
 		ends := false
 		found := r.each(func(c *keyring.Credential) (diagnosis.Evidence, bool) {
 			t, from := r.transfer(ctx, v, endpoint, c)
-			for _, p := range t.Pieces { // a large blob may take one second per MiB
-				r.c.took(endpoint, p.Took-time.Duration(p.Received)*time.Second/(1<<20))
+			var longest time.Duration
+			for _, p := range t.Pieces { // a large one may take a second for each MiB
+				longest = max(longest, p.Took-time.Duration(p.Received)*time.Second/(1<<20))
 			}
+			r.c.answered(endpoint, longest)
 			e, answer := contentEvidence(t.Answer, c)
 			answer.Size, answer.Missing = r.c.sizes(ctx, t.Answer)
 			e.Endpoint.Mirror = from.Mirror

@@ -339,19 +339,29 @@ func TestSlowness(t *testing.T) {
 	if s.any([]registry.Endpoint{one, other}, now) {
 		t.Error("a fast registry is slow")
 	}
-	s.add(one, now)
+	s.add(one, now, false)
 	if s.any([]registry.Endpoint{other}, now) || !s.any([]registry.Endpoint{other, one}, now.Add(slowFor-1)) || s.any([]registry.Endpoint{one}, now.Add(slowFor)) {
 		t.Error("not the slow registry, or not for as long")
 	}
+	s.remove(one)
+	if s.any([]registry.Endpoint{one}, now) {
+		t.Error("a registry that answers fast again is slow")
+	}
+	s.add(one, now, true)
+	s.add(one, now, false)
+	s.remove(one)
+	if !s.any([]registry.Endpoint{one}, now) {
+		t.Error("a registry that sent nothing in a retry is not slow")
+	}
 	for i := range 2 * maxSlow {
-		s.add(registry.Endpoint{Host: fmt.Sprint(i)}, now)
+		s.add(registry.Endpoint{Host: fmt.Sprint(i)}, now, false)
 	}
-	if len(s.until) != maxSlow || !s.any([]registry.Endpoint{other}, now) {
-		t.Errorf("%d are remembered", len(s.until))
+	if len(s.all) != maxSlow || !s.any([]registry.Endpoint{other}, now) {
+		t.Errorf("%d are remembered", len(s.all))
 	}
-	s.add(other, now.Add(2*slowFor))
-	if len(s.until) != 1 {
-		t.Errorf("%d are remembered after all were forgotten", len(s.until))
+	s.add(other, now.Add(2*slowFor), false)
+	if len(s.all) != 1 {
+		t.Errorf("%d are remembered after all were forgotten", len(s.all))
 	}
 }
 

@@ -20,29 +20,48 @@ const (
 	maxSlow = 1000
 )
 
-// took records how long an endpoint took for something that a fast one does at once.
-func (c *Collector) took(e registry.Endpoint, d time.Duration) {
-	if d >= cmp.Or(c.Retry.SlowAfter, DefaultSlowAfter) {
-		c.slow.add(e, c.now())
+// answered records the longest step of a conversation with an endpoint. The last
+// conversation decides: one slow answer says little about a registry.
+func (c *Collector) answered(e registry.Endpoint, longest time.Duration) {
+	if longest >= cmp.Or(c.Retry.SlowAfter, DefaultSlowAfter) {
+		c.slow.add(e, c.now(), false)
+		return
 	}
+	c.slow.remove(e)
 }
 
-// slowness records which registries are slow. The zero value is ready to use.
+// slowness remembers which registries were slow. The zero value is ready.
 type slowness struct {
-	mu    sync.Mutex
-	until map[string]time.Time // by the endpoint's host
+	mu  sync.Mutex
+	all map[string]slow // by the endpoint's host
+}
+
+// slow is how long a registry counts as slow, and whether it sent nothing in a pull
+// retry, which a fast answer to a small request does not disprove.
+type slow struct {
+	until time.Time
+	idle  bool
 }
 
 // add records that an endpoint is slow.
-func (s *slowness) add(e registry.Endpoint, now time.Time) {
+func (s *slowness) add(e registry.Endpoint, now time.Time, idle bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	maps.DeleteFunc(s.until, func(_ string, until time.Time) bool { return now.After(until) })
-	if s.until == nil {
-		s.until = map[string]time.Time{}
+	maps.DeleteFunc(s.all, func(_ string, of slow) bool { return now.After(of.until) })
+	if s.all == nil {
+		s.all = map[string]slow{}
 	}
-	if _, known := s.until[e.Host]; known || len(s.until) < maxSlow {
-		s.until[e.Host] = now.Add(slowFor)
+	if before, known := s.all[e.Host]; known || len(s.all) < maxSlow {
+		s.all[e.Host] = slow{until: now.Add(slowFor), idle: idle || before.idle}
+	}
+}
+
+// remove records that an endpoint answers fast.
+func (s *slowness) remove(e registry.Endpoint) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.all[e.Host].idle {
+		delete(s.all, e.Host)
 	}
 }
 
@@ -51,9 +70,9 @@ func (s *slowness) any(endpoints []registry.Endpoint, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, e := range endpoints {
-		if now.Before(s.until[e.Host]) {
+		if now.Before(s.all[e.Host].until) {
 			return true
 		}
 	}
-	return len(s.until) >= maxSlow
+	return len(s.all) >= maxSlow
 }
