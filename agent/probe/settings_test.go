@@ -21,6 +21,9 @@ func TestConfigEvidence(t *testing.T) {
 		nodeconfig.NoticeFileHidden:             ": /x, which the node's configuration names, cannot be seen by whypull, since it is not below what is mounted; the runtime may see it",
 		nodeconfig.NoticeNodeCredentialUnusable: ": /x has a credential for the registry that whypull cannot use; the runtime sends it if the pod brings none",
 		nodeconfig.NoticeCredentialHelper:       ": /x names a credential helper for the registry, which whypull does not run; the runtime does if the pod brings no credential",
+		nodeconfig.NoticeWebSite:                "RegistryConfigInvalid: /x (line 7) names Docker's web site as a registry; Docker Hub's registry is https://registry-1.docker.io",
+		nodeconfig.NoticePathDoubled:            "RegistryConfigInvalid: /x (line 7) has a host with a path that begins with /v2/, to which containerd appends another /v2; override_path = true is missing",
+		nodeconfig.NoticePathWithoutVersion:     "RegistryConfigInvalid: /x (line 7) has an endpoint whose path lacks /v2, which the runtime does not append to it",
 		nodeconfig.NoticeNoAuthorities:          "", // said where it matters
 		nodeconfig.NoticeKind("SomethingNew"):   "",
 	} {
