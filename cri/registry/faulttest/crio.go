@@ -76,6 +76,9 @@ func onCRIO(specs []spec) []spec {
 // from GET /v2/ that a registry wants credentials, so registries that do have a
 // host of their own there.
 func (w *World) CRIOCases() []Case {
+	if len(w.plans) > 0 {
+		return w.generatedForCRIO()
+	}
 	specs := make([]spec, 0, len(w.specs))
 	for _, s := range w.specs {
 		switch {

@@ -63,7 +63,7 @@ func (w *World) hostport(host string) string {
 
 // names are those that the good certificates are for.
 func names() []string {
-	return []string{"*." + domain, "*." + hostUntrusted + "." + domain, "*." + hostHub + "." + domain, "*." + proxiedDomain, "*." + downDomain}
+	return []string{"*." + domain, "*." + hostUntrusted + "." + domain, "*." + hostHub + "." + domain, "*." + hostExpired + "." + domain, "*." + proxiedDomain, "*." + downDomain}
 }
 
 // certificate is what a host presents; nil: it has no TLS.
@@ -181,6 +181,9 @@ func (w *World) handler(host string) http.Handler {
 			}
 			registrytest.BreakOff(rw)
 		})
+	}
+	if len(w.plans) > 0 && host != "proxy" {
+		return w.generatedHandler()
 	}
 	var p registrytest.Server
 	mux := http.NewServeMux()

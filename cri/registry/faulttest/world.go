@@ -33,6 +33,8 @@ type Config struct {
 	// RetryAfter is for how long a registry that says so wants no further
 	// request; 0 is 21 s. CRI-O waits that long several times in one pull.
 	RetryAfter time.Duration
+	// Generate makes the world have other cases than its own.
+	Generate Generate
 }
 
 // World is a running world of faults.
@@ -45,7 +47,9 @@ type World struct {
 	addresses map[string]string // host:port of the servers, by host
 	specs     []spec
 	inProcess []spec
-	written   []string // files to remove
+	plans     []*plan
+	sites     map[string]*site // by label
+	written   []string         // files to remove
 
 	done    chan struct{}
 	closers []func()
@@ -83,7 +87,11 @@ func (w *World) start() error {
 	if err := w.silentPorts(); err != nil {
 		return err
 	}
-	if err := w.describe(); err != nil {
+	describe := w.describe
+	if w.config.Generate.Cases > 0 {
+		describe = w.generate
+	}
+	if err := describe(); err != nil {
 		return err
 	}
 	if err := w.serve(listeners); err != nil {
@@ -154,6 +162,11 @@ func (w *World) writeFiles() error {
 		}
 	}
 	maps.Copy(files, w.crioFiles())
+	for name, content := range w.generatedFiles() {
+		name = filepath.Join(w.config.Root, name)
+		files[name] = content
+		w.written = append(w.written, name)
+	}
 	w.written = append(w.written, w.crioPath("registries.conf"), w.crioPath("certs.d"))
 	var failures []error
 	for _, name := range sortedKeys(files) {

@@ -48,19 +48,21 @@ func Reexec() (played bool, err error) {
 	if played, err := box.Reexec(); played || err != nil {
 		return played, err
 	}
-	if os.Getenv(box.RoleVariable) != role {
+	roles := map[string]func(context.Context) error{role: inside, generatedRole: insideGenerated}
+	play := roles[os.Getenv(box.RoleVariable)]
+	if play == nil {
 		return false, nil
+	}
+	if err := os.Unsetenv(box.RoleVariable); err != nil {
+		return false, fmt.Errorf("environment: %w", err)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM)
 	defer stop()
-	return true, inside(ctx)
+	return true, play(ctx)
 }
 
 // inside runs the world and the runtimes, and every case on each of them.
 func inside(ctx context.Context) error {
-	if err := os.Unsetenv(box.RoleVariable); err != nil {
-		return fmt.Errorf("environment: %w", err)
-	}
 	world, err := faulttest.Start(faulttest.Config{Root: "/", DNS: nameServer, RetryAfter: retryAfter})
 	if err != nil {
 		return fmt.Errorf("world of faults: %w", err)
@@ -139,7 +141,7 @@ type results struct {
 	to *json.Encoder
 }
 
-func (r *results) add(one Result) error {
+func (r *results) add(one any) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err := r.to.Encode(one); err != nil {

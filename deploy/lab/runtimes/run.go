@@ -1,10 +1,8 @@
 package runtimes
 
 import (
-	"bufio"
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -35,11 +33,14 @@ func Run(ctx context.Context, l *lab.Lab, runtimes []Runtime, progress io.Writer
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, l.Down(context.WithoutCancel(ctx))) }()
-	b, err := start(ctx, l, runtimes, tools)
+	b, err := start(ctx, l, runtimes, tools, role)
 	if err != nil {
 		return nil, err
 	}
-	if err := wait(ctx, b, l, progress); err != nil {
+	if err := wait(ctx, b, l, progress, func() int {
+		some, _ := read(hostPath(l, resultsFile)) // only for progress
+		return len(some)
+	}); err != nil {
 		return nil, err
 	}
 	return read(hostPath(l, resultsFile))
@@ -60,7 +61,7 @@ func build(ctx context.Context, l *lab.Lab, runtimes []Runtime, progress io.Writ
 }
 
 // start prepares the folder and starts the box.
-func start(ctx context.Context, l *lab.Lab, runtimes []Runtime, tools binaries.Paths) (*box.Box, error) {
+func start(ctx context.Context, l *lab.Lab, runtimes []Runtime, tools binaries.Paths, role string) (*box.Box, error) {
 	if err := os.MkdirAll(filepath.Dir(logFile(l)), 0o755); err != nil { // #nosec G301 -- the box's own folder
 		return nil, fmt.Errorf("lab folder: %w", err)
 	}
@@ -96,7 +97,7 @@ func hostPath(l *lab.Lab, inside string) string { return filepath.Join(l.Dir(), 
 func logFile(l *lab.Lab) string { return filepath.Join(l.Dir(), "log", "runtimes.log") }
 
 // wait returns when the box has ended, which it does by itself.
-func wait(ctx context.Context, b *box.Box, l *lab.Lab, progress io.Writer) error {
+func wait(ctx context.Context, b *box.Box, l *lab.Lab, progress io.Writer, results func() int) error {
 	begun := time.Now()
 	told := begun
 	for b.Alive() {
@@ -109,9 +110,7 @@ func wait(ctx context.Context, b *box.Box, l *lab.Lab, progress io.Writer) error
 			continue
 		}
 		told = time.Now()
-		if some, err := read(hostPath(l, resultsFile)); err == nil {
-			_, _ = fmt.Fprintf(progress, "%4.0f s: %d results\n", time.Since(begun).Seconds(), len(some))
-		}
+		_, _ = fmt.Fprintf(progress, "%4.0f s: %d results\n", time.Since(begun).Seconds(), results())
 	}
 	if _, err := os.Stat(hostPath(l, doneFile)); err != nil {
 		return fmt.Errorf("the box has ended too early; its last lines:\n%s", supervise.Tail(logFile(l), 15))
@@ -119,32 +118,13 @@ func wait(ctx context.Context, b *box.Box, l *lab.Lab, progress io.Writer) error
 	return nil
 }
 
-// read returns the results so far. An unfinished last line is left out.
+// read returns the results so far, in the order of Run.
 func read(path string) ([]Result, error) {
-	f, err := os.Open(filepath.Clean(path))
-	if err != nil {
-		return nil, fmt.Errorf("results: %w", err)
-	}
-	defer func() { _ = f.Close() }()
-	var all []Result
-	for lines := bufio.NewReader(f); ; {
-		line, err := lines.ReadBytes('\n')
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return nil, fmt.Errorf("results: %w", err)
-		}
-		var one Result
-		if err := json.Unmarshal(line, &one); err != nil {
-			return nil, fmt.Errorf("results: %w", err)
-		}
-		all = append(all, one)
-	}
+	all, err := readLines[Result](path)
 	slices.SortStableFunc(all, func(a, b Result) int {
 		return cmp.Or(cmp.Compare(a.Case, b.Case), cmp.Compare(place(a.Runtime), place(b.Runtime)))
 	})
-	return all, nil
+	return all, err
 }
 
 // place is a runtime's place among all.
