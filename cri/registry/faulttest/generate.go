@@ -304,7 +304,9 @@ func (w *World) planRegistries(d dice, p *plan, registries []*site) string {
 	if d.chance(5) {
 		text.WriteString("blocked = true\n")
 	}
-	if d.chance(8) {
+	// CRI-O takes a file with both settings for invalid.
+	digestOnly := d.chance(8)
+	if digestOnly {
 		text.WriteString("mirror-by-digest-only = true\n")
 	}
 	for _, s := range registries[1:] {
@@ -312,7 +314,7 @@ func (w *World) planRegistries(d dice, p *plan, registries []*site) string {
 		if insecure(s) {
 			text.WriteString("insecure = true\n")
 		}
-		if d.chance(15) {
+		if d.chance(15) && !digestOnly {
 			fmt.Fprintf(&text, "pull-from-mirror = %q\n", of(d, "all", "digest-only", "tag-only"))
 		}
 	}

@@ -1,6 +1,7 @@
 package faulttest
 
 import (
+	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
@@ -59,7 +60,13 @@ func (s *site) admit(w *World, rw http.ResponseWriter, r *http.Request, name str
 		if s.way == hostPlain {
 			scheme = "http"
 		}
-		return w.bearerFrom(scheme+"://"+w.hostport(s.host())+"/token", name, "")(rw, r)
+		realm := scheme + "://" + w.hostport(s.host()) + "/token"
+		if name == "" {
+			rw.Header().Set("Www-Authenticate", fmt.Sprintf(`Bearer realm=%q,service=%q`, realm, domain))
+			unauthorized()(rw, r)
+			return false
+		}
+		return w.bearerFrom(realm, name, "")(rw, r)
 	}
 	return true
 }
@@ -121,5 +128,5 @@ func (s *site) find(kind, object string) (document, bool) {
 		return here.top, true
 	}
 	found, ok := here.documents()[digest.Digest(object)]
-	return found, ok
+	return found, ok && (kind == "manifests") == (object == here.top.digest().String())
 }
