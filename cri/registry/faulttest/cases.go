@@ -29,7 +29,7 @@ func (w *World) describe() error {
 	}
 	w.specs = append(w.specs, transfers...)
 	w.inProcess = w.proxyDownCases()
-	w.specs = onCRIO(w.specs)
+	w.specs = w.heal(onCRIO(w.specs))
 	return w.fill()
 }
 

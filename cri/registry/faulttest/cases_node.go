@@ -28,12 +28,14 @@ func (w *World) mirrored(mirror, origin string) spec {
 	case "404":
 		s.repo = nil
 	case hostNXDOMAIN:
-		s.host += "." + hostNXDOMAIN
+		if w.repair != repairOthers {
+			s.host += "." + hostNXDOMAIN
+		}
 	}
-	at := mirrorHost(&s, mirror)
-	s.crio.mirror = w.hostport(at)
+	at := w.mirrorHost(&s, mirror)
+	s.crio.mirror = w.at(at)
 	s.files = hostsFile(fmt.Sprintf("server = %q\n[host.%q]\n  capabilities = [\"pull\", \"resolve\"]\n",
-		"https://"+w.hostport(s.host), "https://"+w.hostport(at)))
+		"https://"+w.hostport(s.host), "https://"+w.at(at)))
 	mirrorTruth(&s, mirror, origin)
 	return s
 }
@@ -42,7 +44,7 @@ func (w *World) mirrored(mirror, origin string) spec {
 func (w *World) mirrorOnly(mirror string) spec {
 	name := "mirror-only-" + mirror
 	s := simple(name, name, MirrorFailed, &repository{})
-	s.crio.location = w.hostport(mirrorHost(&s, mirror))
+	s.crio.location = w.at(w.mirrorHost(&s, mirror))
 	s.files = hostsFile(fmt.Sprintf("server = %[1]q\n[host.%[1]q]\n", "https://"+s.crio.location))
 	return s
 }
@@ -50,7 +52,10 @@ func (w *World) mirrorOnly(mirror string) spec {
 func hostsFile(content string) map[string]string { return map[string]string{"hosts.toml": content} }
 
 // mirrorHost gives a case's mirror its fault, and tells where it is.
-func mirrorHost(s *spec, fault string) string {
+func (w *World) mirrorHost(s *spec, fault string) string {
+	if w.repair == repairMirrors {
+		fault = "works"
+	}
 	switch fault {
 	case "works":
 		s.mirror = &repository{}
@@ -101,17 +106,6 @@ func mirrorTruth(s *spec, mirror, origin string) {
 
 // configCases are about the node's own settings for a registry.
 func (w *World) configCases() []spec {
-	at := func(name, behind string, truth Truth, file, format string) spec {
-		host := name
-		if behind != "" {
-			host += "." + behind
-		}
-		s := simple(name, host, truth, &repository{})
-		text := strings.NewReplacer("TLS", `"https://`+w.hostport(host)+`"`, "PLAIN", `"http://`+w.hostport(host)+`"`).Replace(format)
-		s.files = map[string]string{file: text, "authority.pem": string(w.stranger.PEM())}
-		s.crio = crioConfig(name, string(w.stranger.PEM()))
-		return s
-	}
 	const (
 		toml      = "hosts.toml"
 		trusting  = "server = TLS\n[host.TLS]\n  ca = \"authority.pem\"\n"
@@ -123,6 +117,22 @@ func (w *World) configCases() []spec {
 		lax       = "server = TLS\n[host.TLS]\n  skip_verify = true\n"
 		hostless  = "server = TLS\nca = \"authority.pem\"\n"
 	)
+	at := func(name, behind string, truth Truth, file, format string) spec {
+		host := name
+		if behind != "" {
+			host += "." + behind
+		}
+		s := simple(name, host, truth, &repository{})
+		s.crio = crioConfig(name, string(w.stranger.PEM()))
+		if w.repair == repairOthers {
+			file, format = toml, trusting
+			s.crio = crioConfig("config-ca-works", string(w.stranger.PEM()))
+		}
+		text := strings.NewReplacer("TLS", `"https://`+w.hostport(host)+`"`, "PLAIN", `"http://`+w.hostport(host)+`"`).Replace(format)
+		s.files = map[string]string{file: text, "authority.pem": string(w.stranger.PEM())}
+		return s
+	}
+
 	invalid := RegistryConfigInvalid
 	return []spec{
 		at("config-ca-works", hostUntrusted, Works, toml, trusting),

@@ -124,9 +124,9 @@ func (w *World) crioPath(name string) string {
 	return filepath.Join(w.config.Root, "etc/containers", name)
 }
 
-// crioFiles are the files of a node with CRI-O, by path.
-func (w *World) crioFiles() map[string]string {
-	var registries strings.Builder
+// crioFiles are the certificates of a node with CRI-O, by path. It adds its tables
+// to those of registries.conf.
+func (w *World) crioFiles(registries *strings.Builder) map[string]string {
 	files := map[string]string{}
 	for _, s := range w.specs {
 		host := w.hostport(s.host)
@@ -138,7 +138,6 @@ func (w *World) crioFiles() map[string]string {
 			files[filepath.Join(w.crioPath("certs.d"), host, name)] = content
 		}
 	}
-	files[w.crioPath("registries.conf")] = registries.String()
 	return files
 }
 

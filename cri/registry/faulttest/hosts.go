@@ -50,6 +50,11 @@ func (w *World) hostport(host string) string {
 	if host == "" {
 		host = hostGood
 	}
+	return w.at(w.reachable(host))
+}
+
+// at is where a host is, with its faults.
+func (w *World) at(host string) string {
 	address, ok := w.addresses[strings.TrimPrefix(host[strings.LastIndex(host, ".")+1:], "cdn-")]
 	if !ok {
 		address = w.addresses[hostGood]
@@ -172,7 +177,7 @@ func (w *World) serveHTTP(host string, l net.Listener) error {
 func (w *World) handler(host string) http.Handler {
 	switch host {
 	case "proxy":
-		return &proxy{target: w.addresses[hostGood], done: w.done}
+		return &proxy{target: w.addresses[hostGood], done: w.done, repaired: w.repairedPorts}
 	case hostHangHTTP:
 		return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 			select {

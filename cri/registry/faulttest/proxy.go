@@ -7,27 +7,33 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 
 	"github.com/whypull/whypull/cri/registry/registrytest"
 	"github.com/whypull/whypull/cri/sockettest"
 )
 
 // proxy is a proxy that behaves by the first label of the host that it is
-// asked for. All hosts that it reaches are one.
+// asked for. All hosts that it reaches are one, but for those of repaired cases.
 type proxy struct {
 	target string // host:port
-	done   <-chan struct{}
-	dial   net.Dialer
+	// repaired has the ports behind which no host has a fault.
+	repaired *sync.Map
+	done     <-chan struct{}
+	dial     net.Dialer
 }
 
 // ServeHTTP implements http.Handler.
 func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Via", "1.1 proxy")
-	host := r.URL.Hostname()
+	host, port := r.URL.Hostname(), r.URL.Port()
 	if r.Method == http.MethodConnect {
-		host, _, _ = net.SplitHostPort(r.Host)
+		host, port, _ = net.SplitHostPort(r.Host)
 	}
 	label, _, _ := strings.Cut(host, ".")
+	if _, repaired := p.repaired.Load(port); repaired {
+		label = "" // the host of a case without its fault
+	}
 	switch label {
 	case "proxy-403":
 		answer(http.StatusForbidden)(w, r)
@@ -59,7 +65,13 @@ func (p *proxy) tunnel(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	up, err := p.dial.DialContext(ctx, "tcp", p.target)
+	target := p.target
+	if _, port, _ := net.SplitHostPort(r.Host); port != "" {
+		if _, repaired := p.repaired.Load(port); repaired {
+			target = net.JoinHostPort(sockettest.Loopback, port)
+		}
+	}
+	up, err := p.dial.DialContext(ctx, "tcp", target)
 	if err != nil {
 		answer(http.StatusBadGateway)(w, r)
 		return

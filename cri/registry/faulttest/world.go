@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -33,6 +34,8 @@ type Config struct {
 	// RetryAfter is for how long a registry that says so wants no further
 	// request; 0 is 21 s. CRI-O waits that long several times in one pull.
 	RetryAfter time.Duration
+	// Healed: the world also has each case without its fault.
+	Healed bool
 	// Generate makes the world have other cases than its own.
 	Generate Generate
 }
@@ -47,9 +50,13 @@ type World struct {
 	addresses map[string]string // host:port of the servers, by host
 	specs     []spec
 	inProcess []spec
-	plans     []*plan
-	sites     map[string]*site // by label
-	written   []string         // files to remove
+	repair    repair
+	healed    []*World
+	// repairedPorts are those of the good registries of healed.
+	repairedPorts *sync.Map
+	plans         []*plan
+	sites         map[string]*site // by label
+	written       []string         // files to remove
 
 	done    chan struct{}
 	closers []func()
@@ -61,7 +68,7 @@ func Start(config Config) (*World, error) {
 	if config.Platform == "" {
 		config.Platform = "linux/" + runtime.GOARCH
 	}
-	w := &World{config: config, addresses: map[string]string{}, done: make(chan struct{})}
+	w := &World{config: config, addresses: map[string]string{}, done: make(chan struct{}), repairedPorts: &sync.Map{}}
 	if err := w.start(); err != nil {
 		w.Close()
 		return nil, fmt.Errorf("world of faults: %w", err)
@@ -80,6 +87,19 @@ func (w *World) start() error {
 	if w.dns, err = dnstest.Listen(cmp.Or(w.config.DNS, net.JoinHostPort(sockettest.Loopback, "0")), zoneOf); err != nil {
 		return err
 	}
+	if err := w.open(); err != nil {
+		return err
+	}
+	if w.config.Healed {
+		if err := w.repaired(); err != nil {
+			return err
+		}
+	}
+	return w.writeFiles()
+}
+
+// open makes the cases and starts what serves them.
+func (w *World) open() error {
 	listeners, err := w.listen()
 	if err != nil {
 		return err
@@ -94,10 +114,7 @@ func (w *World) start() error {
 	if err := describe(); err != nil {
 		return err
 	}
-	if err := w.serve(listeners); err != nil {
-		return err
-	}
-	return w.writeFiles()
+	return w.serve(listeners)
 }
 
 // Close ends the world, with all connections, and removes the files that it
@@ -107,8 +124,10 @@ func (w *World) Close() { w.closing.Do(w.close) }
 func (w *World) close() {
 	close(w.done)
 	var wg sync.WaitGroup
-	for _, c := range w.closers {
-		wg.Go(c)
+	for _, world := range w.all() {
+		for _, c := range world.closers {
+			wg.Go(c)
+		}
 	}
 	wg.Wait()
 	if w.dns != nil {
@@ -130,6 +149,9 @@ func (w *World) InProcess() []Case { return w.finish(w.inProcess) }
 func (w *World) retryAfter() string {
 	return strconv.Itoa(int(cmp.Or(w.config.RetryAfter, 21*time.Second) / time.Second))
 }
+
+// all are the world and those without its faults.
+func (w *World) all() []*World { return append([]*World{w}, w.healed...) }
 
 // Root is the directory below which the node's files are.
 func (w *World) Root() string { return w.config.Root }
@@ -154,14 +176,18 @@ func (w *World) writeFiles() error {
 		filepath.Join(w.config.Root, "etc/hosts"):       "127.0.0.1 localhost\n",
 	}
 	w.written = append(w.written, bundle)
-	for _, s := range w.specs {
-		dir := w.certsDir(w.hostport(s.host))
-		for name, content := range s.files {
-			files[filepath.Join(dir, name)] = content
-			w.written = append(w.written, dir)
+	var registries strings.Builder
+	for _, world := range w.all() {
+		for _, s := range world.specs {
+			dir := w.certsDir(world.hostport(s.host))
+			for name, content := range s.files {
+				files[filepath.Join(dir, name)] = content
+				w.written = append(w.written, dir)
+			}
 		}
+		maps.Copy(files, world.crioFiles(&registries))
 	}
-	maps.Copy(files, w.crioFiles())
+	files[w.crioPath("registries.conf")] = registries.String()
 	for name, content := range w.generatedFiles() {
 		name = filepath.Join(w.config.Root, name)
 		files[name] = content
