@@ -38,6 +38,10 @@ const (
 	// retryAfter is what a registry of the world wants that limits requests.
 	// CRI-O waits that long eight times in one pull.
 	retryAfter = 9 * time.Second
+	// ingestsKept is how long containerd may keep content of the right size and the
+	// wrong digest. Until its garbage collection has run, it fails without asking
+	// the registry again.
+	ingestsKept = 30 * time.Second
 	// atOnce is how many cases a runtime pulls side by side. Most of them wait.
 	atOnce = 24
 )
@@ -63,7 +67,7 @@ func Reexec() (played bool, err error) {
 
 // inside runs the world and the runtimes, and every case on each of them.
 func inside(ctx context.Context) error {
-	world, err := faulttest.Start(faulttest.Config{Root: "/", DNS: nameServer, RetryAfter: retryAfter})
+	world, err := faulttest.Start(faulttest.Config{Root: "/", DNS: nameServer, RetryAfter: retryAfter, Healed: true})
 	if err != nil {
 		return fmt.Errorf("world of faults: %w", err)
 	}
@@ -161,7 +165,7 @@ func runAll(ctx context.Context, runtimes []Runtime, world *faulttest.World, out
 		}
 		// Those that wait the longest begin first.
 		slices.SortStableFunc(cases, func(a, b faulttest.Case) int { return slow(b) - slow(a) })
-		all.Go(func() { errs[i] = runCases(ctx, r, cases, out) })
+		all.Go(func() { errs[i] = runCases(ctx, r, world, cases, out) })
 	}
 	all.Wait()
 	return errors.Join(errs...)
@@ -175,7 +179,7 @@ func slow(c faulttest.Case) int {
 }
 
 // runCases runs every case on one runtime.
-func runCases(ctx context.Context, r Runtime, cases []faulttest.Case, out *results) error {
+func runCases(ctx context.Context, r Runtime, world *faulttest.World, cases []faulttest.Case, out *results) error {
 	service, err := dialImages(r.Socket())
 	if err != nil {
 		return err
@@ -194,6 +198,9 @@ func runCases(ctx context.Context, r Runtime, cases []faulttest.Case, out *resul
 		all.Go(func() {
 			defer func() { <-places }()
 			result, err := runCase(ctx, r, service, runtime, c)
+			if err == nil {
+				err = verify(ctx, service, world, c, &result)
+			}
 			errs[i] = errors.Join(err, out.add(result))
 		})
 	}
@@ -223,6 +230,22 @@ func runCase(ctx context.Context, r Runtime, service images, runtime *cri.Runtim
 	result.Reason, result.Message = f.Reason, f.Message
 	result.Cause, result.Confidence, result.Summary, result.Evidence = v.Cause, v.Confidence, v.Summary, v.Evidence
 	return result, nil
+}
+
+// verify tries out what a verdict claims: that the image can be pulled now, or
+// that it can be pulled without the cause.
+func verify(ctx context.Context, service images, world *faulttest.World, c faulttest.Case, result *Result) error {
+	var err error
+	switch {
+	case result.Pulled:
+	case result.Cause == diagnosis.NotReproducible:
+		result.Repeated, err = service.try(ctx, c)
+	case result.Confidence == diagnosis.Confirmed:
+		if healed, ok := world.Healed(c.Name, result.Runtime, faulttest.Truth(result.Cause)); ok {
+			result.Healed, err = service.tryFor(ctx, healed, ingestsKept)
+		}
+	}
+	return err
 }
 
 // judge examines a failure as whypull's agent does on a node with this runtime.

@@ -70,6 +70,34 @@ func (s images) pull(ctx context.Context, c faulttest.Case) error {
 	return utilerrors.NewAggregate(failures)
 }
 
+// try pulls an image and removes it again.
+func (s images) try(ctx context.Context, c faulttest.Case) (*Trial, error) {
+	if err := s.pull(ctx, c); err != nil {
+		return &Trial{Image: c.Image, Message: err.Error()}, nil //nolint:nilerr // the trial has it
+	}
+	if err := s.remove(ctx, c); err != nil {
+		return nil, fmt.Errorf("removing %s: %w", c.Image, err)
+	}
+	return &Trial{Image: c.Image, Pulled: true}, nil
+}
+
+// tryFor tries again, as the kubelet does, until a pull works or the time is over.
+func (s images) tryFor(ctx context.Context, c faulttest.Case, limit time.Duration) (*Trial, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit+pullLimit)
+	defer cancel()
+	for end := time.Now().Add(limit); ; {
+		trial, err := s.try(ctx, c)
+		if err != nil || trial.Pulled || time.Now().After(end) {
+			return trial, err
+		}
+		select {
+		case <-ctx.Done():
+			return trial, nil
+		case <-time.After(time.Second):
+		}
+	}
+}
+
 // attempt asks the runtime once. Of its error the code Unknown is left out:
 // k8s.io/cri-client, remoteImageService.pullImageV1.
 func (s images) attempt(ctx context.Context, c faulttest.Case, cred *runtimeapi.AuthConfig) error {

@@ -74,6 +74,19 @@ type Result struct {
 	Confidence diagnosis.Confidence
 	Summary    string
 	Evidence   []diagnosis.Finding
+	// Repeated is another pull, right after a verdict that it can succeed; nil:
+	// there was no such verdict.
+	Repeated *Trial
+	// Healed is a pull of the case without the cause, after a verdict that is
+	// confirmed; nil: there was none, or the world has no such variant.
+	Healed *Trial
 	// Seconds is how long all attempts of the pull took together.
 	Seconds float64
+}
+
+// Trial is a pull that tries out a verdict.
+type Trial struct {
+	Image   string
+	Pulled  bool
+	Message string // the last error
 }

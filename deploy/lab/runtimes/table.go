@@ -109,6 +109,30 @@ func Complaints(all []Result) []string {
 	for _, of := range byCase(all) {
 		out = append(out, disagreements(of)...)
 	}
+	return append(out, refuted(all)...)
+}
+
+// refuted are the verdicts that a trial has refuted, and those that none could
+// try out.
+func refuted(all []Result) []string {
+	var out []string
+	for _, one := range all {
+		where := one.Case + " on " + one.Runtime
+		notReproducible := one.Cause == diagnosis.NotReproducible
+		switch {
+		case one.Pulled:
+		case notReproducible && one.Repeated == nil:
+			out = append(out, where+": NotReproducible, but nobody has pulled again")
+		case notReproducible && !one.Repeated.Pulled:
+			out = append(out, where+": NotReproducible, but the same pull fails again")
+		case notReproducible || one.Confidence != diagnosis.Confirmed:
+		case one.Healed == nil && one.Cause != one.Truth: // has its own complaint
+		case one.Healed == nil:
+			out = append(out, fmt.Sprintf("%s: %s is confirmed, but there is no case without it", where, one.Cause))
+		case !one.Healed.Pulled:
+			out = append(out, fmt.Sprintf("%s: %s is confirmed, but without it the pull fails", where, one.Cause))
+		}
+	}
 	return out
 }
 
@@ -140,6 +164,11 @@ func Texts(all []Result) string {
 		}
 		fmt.Fprintf(&text, "%s on %s (%.0f s), truth %s: %s %s\n", one.Case, one.Runtime, one.Seconds, one.Truth, one.Cause, one.Confidence)
 		fmt.Fprintf(&text, "  %s: %s\n  says: %s\n", one.Reason, normalise(one.Message), normalise(one.Summary))
+		for name, trial := range map[string]*Trial{"again": one.Repeated, "without the cause": one.Healed} {
+			if trial != nil && !trial.Pulled {
+				fmt.Fprintf(&text, "  %s: %s\n", name, normalise(trial.Message))
+			}
+		}
 		for _, e := range one.Evidence {
 			fmt.Fprintf(&text, "  %s %s %s: %s\n", e.Check, e.Outcome, e.Fault, normalise(e.Detail))
 		}

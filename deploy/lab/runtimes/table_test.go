@@ -11,7 +11,11 @@ import (
 
 // on is a failure's result; an empty cause is a pull that worked.
 func on(runtime string, truth, cause diagnosis.Cause, confidence diagnosis.Confidence) Result {
-	return Result{Case: "a-case", Runtime: runtime, Truth: truth, Pulled: cause == "", Cause: cause, Confidence: confidence}
+	one := Result{Case: "a-case", Runtime: runtime, Truth: truth, Pulled: cause == "", Cause: cause, Confidence: confidence}
+	if confidence == diagnosis.Confirmed {
+		one.Healed = &Trial{Pulled: true}
+	}
+	return one
 }
 
 func TestComplaints(t *testing.T) {
@@ -40,6 +44,23 @@ func TestComplaints(t *testing.T) {
 			on(new24, diagnosis.TagNotFound, "", "")}, []string{"the pull works, but TagNotFound"}},
 		"it fails where it should work": {[]Result{
 			on(new24, "", diagnosis.Unknown, diagnosis.Suspected)}, []string{"nothing is said to be wrong"}},
+		"can be pulled, and cannot": {[]Result{
+			{Case: "a-case", Runtime: new24, Truth: diagnosis.TagNotFound, Cause: diagnosis.NotReproducible, Repeated: &Trial{}}},
+			[]string{"the same pull fails again"}},
+		"can be pulled, and is": {[]Result{
+			{Case: "a-case", Runtime: new24, Truth: diagnosis.TagNotFound, Cause: diagnosis.NotReproducible, Repeated: &Trial{Pulled: true}}}, nil},
+		"can be pulled, untried": {[]Result{
+			{Case: "a-case", Runtime: new24, Truth: diagnosis.TagNotFound, Cause: diagnosis.NotReproducible}},
+			[]string{"nobody has pulled again"}},
+		"confirmed, and it fails without it": {[]Result{
+			{Case: "a-case", Runtime: new24, Truth: diagnosis.TagNotFound, Cause: diagnosis.TagNotFound, Confidence: diagnosis.Confirmed, Healed: &Trial{Message: "failed"}}},
+			[]string{"TagNotFound is confirmed, but without it the pull fails"}},
+		"confirmed and wrong, untried": {[]Result{
+			{Case: "a-case", Runtime: new24, Truth: diagnosis.TagNotFound, Cause: diagnosis.AccessDenied, Confidence: diagnosis.Confirmed}},
+			[]string{"AccessDenied is confirmed, but the truth is TagNotFound"}},
+		"confirmed, untried": {[]Result{
+			{Case: "a-case", Runtime: new24, Truth: diagnosis.TagNotFound, Cause: diagnosis.TagNotFound, Confidence: diagnosis.Confirmed}},
+			[]string{"there is no case without it"}},
 		"it works and fails as it should": {[]Result{
 			on(new24, "", "", ""), on(old17, diagnosis.RegistryError, diagnosis.RegistryError, diagnosis.Confirmed)}, nil},
 	} {

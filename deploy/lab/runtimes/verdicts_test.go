@@ -31,6 +31,8 @@ const (
 var mistakes = map[string]string{
 	"child-manifest-404 on CRI-O 1.37: NotReproducible is confirmed, but the truth is ContentCorrupt":                                               unreadManifest,
 	"child-manifest-404: ContentCorrupt on containerd 2.4, NotReproducible on CRI-O 1.37, but the truth is the same (ContentCorrupt)":               unreadManifest,
+	"child-manifest-404 on CRI-O 1.37: NotReproducible, but the same pull fails again":                                                              unreadManifest,
+	"config-500 on CRI-O 1.37: NotReproducible, but the same pull fails again":                                                                      unreadManifest,
 	"config-500 on CRI-O 1.37: NotReproducible is confirmed, but the truth is RegistryError":                                                        unreadManifest,
 	"config-500: RegistryError on containerd 2.4, NotReproducible on CRI-O 1.37, but the truth is the same (RegistryError)":                         unreadManifest,
 	"mirror-404-origin-nxdomain on CRI-O 1.37: RegistryNameNotFound is confirmed, but the truth is MirrorFailed":                                    silentMirror,
