@@ -58,19 +58,19 @@ func missedEvidence(m registry.Missed, a registry.Answer, cred *keyring.Credenti
 }
 
 // sources are the endpoints that containerd takes the content from once a tag has
-// been resolved, in its order: all that have the capability pull, whether or not
-// they resolve tags (core/remotes/docker/fetcher.go). None where there is but one,
-// where no digest is known, and for CRI-O, which stays with the mirror that has
-// the manifest.
+// been resolved, in its order: all of them, whatever their capabilities, if one has
+// the capability pull (core/remotes/docker/fetcher.go, Fetch, which filters the
+// hosts only to count them). None where there is but one, where no digest is known,
+// and for CRI-O, which stays with the mirror that has the manifest.
 func (v visit) sources(e registry.Endpoint, ref reference.Named, cred *keyring.Credential) []registry.Source {
-	if _, digested := ref.(reference.Digested); !digested || e.Settings.Pings {
+	if _, digested := ref.(reference.Digested); !digested || e.Settings.Pings || !slices.ContainsFunc(v.all, registry.Endpoint.Pulls) {
 		return nil
 	}
 	var out []registry.Source
 	seen := map[string]bool{}
 	for _, o := range v.all {
 		key := o.Key(v.ref)
-		if seen[key] || !o.Pulls() || v.cut[key] {
+		if seen[key] || v.cut[key] {
 			continue
 		}
 		seen[key] = true

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/containerd/containerd/v2/core/remotes/docker"
 	"github.com/containerd/platforms"
 	"github.com/distribution/reference"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -465,5 +466,29 @@ func TestCredentialThatNobodyAsksFor(t *testing.T) {
 	wantLines(t, "evidence", replaced(of(failure(s.Host+"/team/app:9.9", "a", "b"), got, diagnosis.CheckRegistry), s.Host, "HUB"), "Failed | TagNotFound | https://HUB has repository team/app, but not what is asked for (HTTP 404)")
 	if heads(s) != 1 {
 		t.Errorf("requests %q", s.Lines())
+	}
+}
+
+// containerd counts the hosts with the capability pull, and then asks all of them.
+func TestContentComesFromHostsWithoutTheCapability(t *testing.T) {
+	t.Parallel()
+	ref, err := reference.ParseNamed("hub.example/app@" + registrytest.Digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := func(host string, capabilities docker.HostCapabilities) registry.Endpoint {
+		return registry.Endpoint{Scheme: "https", Host: host, Settings: registry.Settings{Path: "/v2", Capabilities: capabilities}}
+	}
+	resolve, push, pull := at("resolve.example", docker.HostCapabilityResolve), at("push.example", docker.HostCapabilityPush), at("pull.example", docker.HostCapabilityPull)
+	cred := &keyring.Credential{}
+	var got []string
+	for _, s := range (visit{ref: ref, all: []registry.Endpoint{resolve, push, pull}}).sources(pull, ref, cred) {
+		got = append(got, s.Endpoint.Host)
+	}
+	if want := []string{"resolve.example", "push.example", "pull.example"}; !slices.Equal(got, want) {
+		t.Errorf("asks %q, want %q", got, want)
+	}
+	if got := (visit{ref: ref, all: []registry.Endpoint{resolve, push}}).sources(resolve, ref, cred); got != nil {
+		t.Errorf("without the capability pull: %v", got)
 	}
 }

@@ -126,8 +126,9 @@ func (c *conversation) hold(ctx context.Context) {
 	if err != nil {
 		return
 	}
-	if r.status == http.StatusMethodNotAllowed {
-		// The runtime does the same for registries without HEAD.
+	if r.status == http.StatusMethodNotAllowed || r.good() && r.page() && r.header.Get("Docker-Content-Digest") == "" {
+		// The runtime does so too, for registries without HEAD and where the answer
+		// names no digest.
 		if r, err = c.manifest(ctx, http.MethodGet, PhaseManifest); err != nil {
 			c.failed(ctx, err)
 			return

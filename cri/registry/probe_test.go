@@ -426,3 +426,22 @@ func checkMeasured(t *testing.T, a *registry.Answer, s *registrytest.Server) {
 	}
 	a.Endpoint, a.Remote, a.Addresses, a.Durations, a.Certificate, a.CertificateExpiry = "", netip.AddrPort{}, nil, nil, nil, time.Time{}
 }
+
+// A page that answers HEAD says nothing of the manifest: without a digest the
+// runtime asks again with GET.
+func TestProbeGetsWhatHeadDoesNotKnow(t *testing.T) {
+	t.Parallel()
+	s := registrytest.New(t, registrytest.Config{Repositories: []registrytest.Repository{{Name: "team/app", Serve: func(w http.ResponseWriter, r *http.Request, _, _ string) {
+		if r.Method == http.MethodHead {
+			w.Header().Set("Content-Type", "text/html")
+			return
+		}
+		w.Header().Set("Content-Type", "application/vnd.oci.image.manifest.v1+json")
+		w.Header().Set("Docker-Content-Digest", registrytest.Digest)
+		_, _ = w.Write([]byte("{}"))
+	}}}})
+	a := endpoint(t, options(trusting(t, s)), s.Host).Probe(t.Context(), ref(t, s.Host+"/team/app:1.0"), nil)
+	if !a.Found || a.Digest != registrytest.Digest {
+		t.Errorf("%+v", a)
+	}
+}

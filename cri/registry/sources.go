@@ -32,8 +32,8 @@ type Missed struct {
 	Status        int
 }
 
-// Pulls reports whether the runtime fetches content, by digest, from this endpoint
-// (core/remotes/docker/fetcher.go, Fetch).
+// Pulls reports whether the endpoint has the capability pull. Without any that has
+// it the runtime fetches no content (core/remotes/docker/fetcher.go, Fetch).
 func (e Endpoint) Pulls() bool {
 	return e.Settings.Capabilities.Has(docker.HostCapabilityPull)
 }
