@@ -21,7 +21,10 @@ func (v visit) content(ctx context.Context, e registry.Endpoint, found registry.
 		return nil
 	}
 	start := time.Now()
-	want, ref := v.inspection(), resolved(v.ref, found)
+	want, ref := v.inspection(), v.ref
+	if !e.Settings.Pings { // CRI-O fetches the manifest of the tag
+		ref = resolved(ref, found)
+	}
 	want.Sources = v.sources(e, ref, cred)
 	answer, borrowed := v.c.asker.inspect(ctx, e, ref, cred, want, v.since)
 	if borrowed {

@@ -244,7 +244,8 @@ func (i *inspection) verified(r reply, want ...digest.Digest) (document, flaw) {
 	if len(r.body) > maxManifest {
 		return d, flaw{fault: FaultUnsupportedFormat, status: r.status}
 	}
-	if said, err := digest.Parse(r.header.Get("Docker-Content-Digest")); err == nil {
+	// CRI-O trusts the body that it gets for a tag.
+	if said, err := digest.Parse(r.header.Get("Docker-Content-Digest")); err == nil && !i.endpoint.Settings.Pings {
 		want = append(want, said)
 	}
 	d.digest = digest.FromBytes(r.body)

@@ -123,18 +123,33 @@ func (c *conversation) close() {
 // hold runs the conversation from the first request to the answer.
 func (c *conversation) hold(ctx context.Context) {
 	r, err := c.ask(ctx, http.MethodHead, PhasePing)
-	if err != nil {
-		return
-	}
-	if r.status == http.StatusMethodNotAllowed || r.good() && r.page() && r.header.Get("Docker-Content-Digest") == "" {
-		// The runtime does so too, for registries without HEAD and where the answer
-		// names no digest.
+	if c.wantsGet(r, err) {
+		c.renew()
 		if r, err = c.manifest(ctx, http.MethodGet, PhaseManifest); err != nil {
 			c.failed(ctx, err)
-			return
 		}
 	}
-	c.judge(ctx, r)
+	if err == nil {
+		c.judge(ctx, r)
+	}
+}
+
+// wantsGet reports whether a GET has to follow a HEAD, since the runtime makes one
+// too. containerd does for registries without HEAD, and where the answer names no
+// digest. CRI-O makes no HEAD at all, so that one which fails says nothing of the
+// pull, unless it is about the credential or about too many requests.
+func (c *conversation) wantsGet(r reply, err error) bool {
+	pings := c.endpoint.Settings.Pings
+	switch {
+	case err != nil:
+		a := &c.answer
+		return pings && a.Fault == FaultNetworkUnreachable && a.Phase == PhaseManifest && a.Via == ""
+	case r.good():
+		return r.page() && r.header.Get("Docker-Content-Digest") == ""
+	case r.status == http.StatusMethodNotAllowed:
+		return true
+	}
+	return pings && r.status != http.StatusUnauthorized && r.status != http.StatusTooManyRequests
 }
 
 // ask requests the manifest, and again after a 401. phase is that of the first request. On
