@@ -74,7 +74,7 @@ func summary(s string) func(*diagnosis.Verdict) {
 // annotate renders verdicts and checks the invariants of all annotations.
 func annotate(t *testing.T, verdicts ...diagnosis.Verdict) map[string]string {
 	t.Helper()
-	r, err := render(verdicts, nil, "worker-3", observed())
+	r, err := render(verdicts, nil, 0, "worker-3", observed())
 	if err != nil {
 		t.Fatalf("got error %v, want none", err)
 	}

@@ -35,7 +35,8 @@ type Document struct {
 	Node       string      `json:"node"`
 	ObservedAt string      `json:"observedAt"`
 	Containers []Container `json:"containers"`
-	// Omitted is the number of failing containers left out to stay within ReportLimit.
+	// Omitted is the number of failing containers left out to stay within ReportLimit,
+	// or not examined.
 	Omitted int `json:"omitted,omitempty"`
 	// Pulling are images being pulled, for which nothing has failed; at most
 	// pullingLimit.
@@ -76,10 +77,15 @@ func Causes(verdicts []diagnosis.Verdict) string {
 
 // Summary returns one sentence for all verdicts of a pod, at most diagnosis.SummaryLimit bytes.
 func Summary(verdicts []diagnosis.Verdict) string {
+	return summaryOf(verdicts, 0)
+}
+
+// summaryOf is Summary of a pod of which more containers fail than are examined.
+func summaryOf(verdicts []diagnosis.Verdict, unexamined int) string {
 	if len(verdicts) == 0 {
 		return ""
 	}
-	return withMore(verdicts[0].Summary, len(verdicts)-1)
+	return withMore(verdicts[0].Summary, len(verdicts)-1+unexamined)
 }
 
 // withMore returns a sentence with " (and N more)" appended, within

@@ -321,7 +321,7 @@ func TestDeterministicBytes(t *testing.T) {
 		for i := range later {
 			later[i].Failure.Since = later[i].Failure.Since.Add(time.Hour)
 		}
-		r, err := render(later, nil, "worker-3", observed().Add(42*time.Minute))
+		r, err := render(later, nil, 0, "worker-3", observed().Add(42*time.Minute))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -421,4 +421,21 @@ func FuzzAnnotations(f *testing.F) {
 		}
 		annotate(t, verdicts...)
 	})
+}
+
+// Containers that are not examined are counted like those that find no room.
+func TestUnexaminedContainersAreCounted(t *testing.T) {
+	t.Parallel()
+	verdicts := []diagnosis.Verdict{newVerdict(summary("a")), newVerdict(summary("b"))}
+	r, err := render(verdicts, nil, 36, "worker-3", observed())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var d Document
+	if err := json.Unmarshal([]byte(r.annotations[ReportAnnotation]), &d); err != nil || d.Omitted != 36 {
+		t.Errorf("%d containers are omitted, want 36; %v", d.Omitted, err)
+	}
+	if got, want := r.annotations[SummaryAnnotation], "a (and 37 more)"; got != want {
+		t.Errorf("summary %q, want %q", got, want)
+	}
 }

@@ -231,7 +231,7 @@ func (t *podState) withBeginnings(verdicts []diagnosis.Verdict) []diagnosis.Verd
 // them: at once if the causes have changed or a first verdict is replaced,
 // otherwise at most once per rewriteInterval. It returns whether the pod's annotations are up to date.
 func (p *Publisher) annotate(ctx context.Context, u podwatch.Update, state *podState, verdicts []diagnosis.Verdict, final bool) (bool, error) {
-	now, err := render(verdicts, state.pullsOf(u), p.node, p.now())
+	now, err := render(verdicts, state.pullsOf(u), u.Unexamined, p.node, p.now())
 	if err != nil {
 		return false, err
 	}

@@ -31,8 +31,9 @@ type rendering struct {
 // of one pod; either may be empty. Without verdicts there is no cause, and the
 // summary is the progress of the first pull. The same arguments give the same
 // bytes, apart from the document's times.
-func render(verdicts []diagnosis.Verdict, pulls []diagnosis.Progress, node string, observed time.Time) (rendering, error) {
+func render(verdicts []diagnosis.Verdict, pulls []diagnosis.Progress, unexamined int, node string, observed time.Time) (rendering, error) {
 	d := NewDocument(verdicts, node, observed)
+	d.Omitted = unexamined
 	for _, p := range pulls[:min(len(pulls), pullingLimit)] {
 		d.Pulling = append(d.Pulling, newPulling(p))
 	}
@@ -44,7 +45,7 @@ func render(verdicts []diagnosis.Verdict, pulls []diagnosis.Progress, node strin
 	if err != nil {
 		return rendering{}, err
 	}
-	out := rendering{map[string]string{ReportAnnotation: doc, CauseAnnotation: Causes(verdicts), SummaryAnnotation: Summary(verdicts)}, content}
+	out := rendering{map[string]string{ReportAnnotation: doc, CauseAnnotation: Causes(verdicts), SummaryAnnotation: summaryOf(verdicts, unexamined)}, content}
 	if len(verdicts) == 0 && len(pulls) > 0 {
 		delete(out.annotations, CauseAnnotation)
 		out.annotations[SummaryAnnotation] = withMore(pulls[0].Detail(), len(pulls)-1)

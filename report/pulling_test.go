@@ -24,7 +24,7 @@ func named(name string) func(*diagnosis.Progress) {
 // together renders verdicts and pulls and checks the invariants of all reports.
 func together(t *testing.T, verdicts []diagnosis.Verdict, all ...diagnosis.Progress) map[string]string {
 	t.Helper()
-	r, err := render(verdicts, all, "worker-3", observed())
+	r, err := render(verdicts, all, 0, "worker-3", observed())
 	if err != nil {
 		t.Fatal(err)
 	}

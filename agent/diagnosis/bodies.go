@@ -77,6 +77,9 @@ type CredentialFacts struct {
 	// UnreadSince is when a source could not be read any more that a verdict rests
 	// on.
 	UnreadSince time.Time
+	// More is how many pull secrets the pod names beyond those that are read; the
+	// evidence is then of all of these.
+	More int
 	// Elsewhere says whether another namespace has a secret of this name.
 	Elsewhere Elsewhere
 	// Credential is the one that has expired: at ExpiredAt by its own account; else
@@ -202,6 +205,10 @@ type RegistryFacts struct {
 	// SaysExpired reports whether the registry or its token server says that the
 	// credential has expired.
 	SaysExpired bool
+	// RejectedAt is when the credential was rejected that was not sent again, for
+	// whichever image that was, and NotBefore when whypull tries it again, unless it
+	// changes before; zero where it was sent.
+	RejectedAt, NotBefore time.Time
 	// RetryAfter is when the registry may be asked again; 0 if it did not say.
 	RetryAfter time.Duration
 	// Limit is how many requests the registry counts in a Window; 0 if it did not

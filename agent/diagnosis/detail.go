@@ -125,6 +125,8 @@ func (f Failure) credentialDetail(e *Evidence, c *CredentialFacts) string {
 		return fmt.Sprintf("secret %s has been unreadable since %s; the verdict is from before", c.Secret, c.UnreadSince.UTC().Format(time.RFC3339))
 	case c.Unread != "":
 		return c.Unread
+	case c.More > 0:
+		return fmt.Sprintf("the pod names %d more pull secrets, which whypull does not read", c.More)
 	case e.Reason == ReasonSecretForbidden:
 		return fmt.Sprintf("whypull may not read secret %s; impersonate-on:associated-node:get or get on it would allow that", c.Secret)
 	}

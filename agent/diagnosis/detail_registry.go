@@ -104,6 +104,10 @@ func notAskedDetail(e *Evidence, r *RegistryFacts) string {
 		return fmt.Sprintf("%s was not asked %s, since it limits the rate of requests", at, with)
 	case ReasonLimitedForOthers:
 		return fmt.Sprintf("%s was not asked %s: it limits the requests of others on this node, and wants to be left alone for now", at, with)
+	case ReasonQueueFull:
+		return fmt.Sprintf("%s was not asked %s, since too many questions of this namespace wait for it", at, with)
+	case ReasonOutOfTime:
+		return fmt.Sprintf("%s was not asked %s: the examination's time was over", at, with)
 	case ReasonEnoughTried:
 		return fmt.Sprintf("%s was not asked %s, since %d others were", at, with, maxCredentials)
 	}
@@ -168,7 +172,20 @@ func (r *RegistryFacts) unauthorizedDetail(at string) string {
 	if r.SaysExpired {
 		expired = " and says that it has expired"
 	}
-	return fmt.Sprintf("%s refuses the login %s%s%s", r.who(at), r.Credential.with(), expired, r.status())
+	return fmt.Sprintf("%s refuses the login %s%s%s%s", r.who(at), r.Credential.with(), expired, r.status(), r.notBefore())
+}
+
+// notBefore says when the credential is tried again, which may lock its account.
+func (r *RegistryFacts) notBefore() string {
+	if r.RejectedAt.IsZero() {
+		return ""
+	}
+	what := "the secret"
+	if r.Credential.OfNode {
+		what = "the file"
+	}
+	return fmt.Sprintf("; rejected at %s, not tried again before %s or a change of %s",
+		r.RejectedAt.UTC().Format(minute), r.NotBefore.UTC().Format(minute), what)
 }
 
 // who is whom the last part of a conversation was with.

@@ -38,8 +38,10 @@ type Failure struct {
 	Reason, Message string
 	// Facts are what they say; nil where nobody has read them yet.
 	Facts *MessageFacts
-	// PullSecrets are the names in spec.imagePullSecrets, in their order.
+	// PullSecrets are the distinct names in spec.imagePullSecrets, in their order.
 	PullSecrets []string
+	// MoreSecrets is how many names there are beyond those, which are not examined.
+	MoreSecrets int
 	// ServiceAccount is the pod's.
 	ServiceAccount string
 	// Owner says who made the pod, so that a remedy names what to edit.

@@ -35,6 +35,7 @@ const (
 	ReasonConfigUnusable        Reason = "ConfigUnusable"
 	ReasonNoTransfers           Reason = "NoTransfers"
 	ReasonRetrying              Reason = "Retrying"
+	ReasonRetryQueueFull        Reason = "RetryQueueFull"
 
 	// names
 	ReasonIsAddress    Reason = "IsAddress"
@@ -60,6 +61,9 @@ const (
 	ReasonLimited             Reason = "Limited"
 	ReasonLimitedForOthers    Reason = "LimitedForOthers"
 	ReasonEnoughTried         Reason = "EnoughTried"
+	ReasonQueueFull           Reason = "QueueFull"
+	ReasonOutOfTime           Reason = "OutOfTime"
+	ReasonManyUnderWay        Reason = "ManyUnderWay"
 )
 
 // reasonSentences are those that are the same whatever else is known.
@@ -88,6 +92,8 @@ var reasonSentences = map[Reason]string{ //nolint:gochecknoglobals // never writ
 	ReasonNoTransfers:     "the container runtime does not tell what it receives",
 	ReasonRetrying:        "the pull is being tried again",
 	ReasonCutShort:        "the check was cut short",
+	ReasonManyUnderWay:    "too many containers of this namespace are being examined",
+	ReasonRetryQueueFull:  "the pull was not tried again: too many of this namespace wait for that",
 	ReasonSandboxGone:     "the pod's sandbox has gone meanwhile",
 	ReasonNoSandbox:       "the pod has no sandbox, and so no network",
 	ReasonNoSocket:        "no container runtime socket to ask for the pod's sandbox",

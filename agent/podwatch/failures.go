@@ -15,12 +15,21 @@ import (
 	"github.com/whypull/whypull/agent/diagnosis/message"
 )
 
+// Limits on what is examined of one pod: its spec may hold whatever fits into an
+// API object.
+const (
+	maxExamined = 64  // containers, and image volumes
+	maxSecrets  = 32  // distinct pull secrets
+	maxName     = 253 // bytes of a secret's name; no secret has a longer one
+)
+
 // Failures returns the containers and image volumes that cannot get their image
 // according to the pod's status, in the order of the spec: init, regular,
-// ephemeral. An image volume that several containers mount is returned once.
-// Since is zero.
+// ephemeral; at most maxExamined. An image volume that several containers mount is
+// returned once. Since is zero.
 func Failures(pod *corev1.Pod) []diagnosis.Failure {
-	return settle(sightings(pod), func(diagnosis.Subject) bool { return false })
+	all, _ := sightings(pod, containers(pod))
+	return settle(all, func(diagnosis.Subject) bool { return false })
 }
 
 // sighting is a container whose status shows a failed pull, with the image that
@@ -32,18 +41,26 @@ type sighting struct {
 	volumes []diagnosis.Failure
 }
 
-// sightings returns the failed pulls that the pod's status shows, in the order of the spec.
-func sightings(pod *corev1.Pod) []sighting {
+// sightings returns the failed pulls that the pod's status shows, in the order of
+// the spec, and the number of failing containers beyond maxExamined.
+func sightings(pod *corev1.Pod, all []container) (out []sighting, more int) {
 	if over(pod) {
-		return nil
+		return nil, 0
 	}
-	var out []sighting
-	for _, c := range containers(pod) {
-		if c.failing() {
-			out = append(out, sight(pod, c))
+	var base *diagnosis.Failure
+	for _, c := range all {
+		switch {
+		case !c.failing():
+		case len(out) == maxExamined:
+			more++
+		default:
+			if base == nil {
+				base = newFailure(pod)
+			}
+			out = append(out, sight(*base, c))
 		}
 	}
-	return out
+	return out, more
 }
 
 // settle returns the failure of each sighting, without duplicates. A message that
@@ -76,8 +93,17 @@ type container struct {
 	policy corev1.PullPolicy
 	mounts []corev1.VolumeMount
 	status *corev1.ContainerStatus
-	// images are the image volumes that it mounts, in the order of its mounts.
-	images []*corev1.Volume
+	// images are the image volumes that it mounts, in the order of its mounts; at most
+	// maxExamined.
+	images []*imageVolume
+	// sidecar reports whether it is an init container that keeps running.
+	sidecar bool
+}
+
+// imageVolume is an image volume with its image, parsed.
+type imageVolume struct {
+	*corev1.Volume
+	image diagnosis.Image
 }
 
 func (c container) waiting() *corev1.ContainerStateWaiting {
@@ -111,42 +137,76 @@ func (c container) mountsVolume(name string) bool {
 
 func containers(pod *corev1.Pod) []container {
 	var out []container
+	images := imageVolumes(pod)
+	status := byName(pod.Status.InitContainerStatuses)
 	for i := range pod.Spec.InitContainers {
 		c := &pod.Spec.InitContainers[i]
+		sidecar := c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
 		out = append(out, container{diagnosis.KindInitContainer, c.Name, c.Image, c.ImagePullPolicy, c.VolumeMounts,
-			statusOf(pod.Status.InitContainerStatuses, c.Name), imagesIn(pod, c.VolumeMounts)})
+			status(c.Name), mounted(images, c.VolumeMounts), sidecar})
 	}
+	status = byName(pod.Status.ContainerStatuses)
 	for i := range pod.Spec.Containers {
 		c := &pod.Spec.Containers[i]
 		out = append(out, container{diagnosis.KindContainer, c.Name, c.Image, c.ImagePullPolicy, c.VolumeMounts,
-			statusOf(pod.Status.ContainerStatuses, c.Name), imagesIn(pod, c.VolumeMounts)})
+			status(c.Name), mounted(images, c.VolumeMounts), false})
 	}
+	status = byName(pod.Status.EphemeralContainerStatuses)
 	for i := range pod.Spec.EphemeralContainers {
 		c := &pod.Spec.EphemeralContainers[i]
 		out = append(out, container{diagnosis.KindEphemeralContainer, c.Name, c.Image, c.ImagePullPolicy, c.VolumeMounts,
-			statusOf(pod.Status.EphemeralContainerStatuses, c.Name), imagesIn(pod, c.VolumeMounts)})
+			status(c.Name), mounted(images, c.VolumeMounts), false})
 	}
 	return out
 }
 
-// imagesIn returns the image volumes among the mounts of a container.
-func imagesIn(pod *corev1.Pod, mounts []corev1.VolumeMount) []*corev1.Volume {
-	var out []*corev1.Volume
+// imageVolumes returns the pod's image volumes by name, at most maxExamined.
+func imageVolumes(pod *corev1.Pod) map[string]*imageVolume {
+	var out map[string]*imageVolume
+	for i := range pod.Spec.Volumes {
+		v := &pod.Spec.Volumes[i]
+		if v.Image == nil || out[v.Name] != nil || len(out) == maxExamined {
+			continue
+		}
+		if out == nil {
+			out = map[string]*imageVolume{}
+		}
+		out[v.Name] = &imageVolume{v, imageOf(v.Image.Reference)}
+	}
+	return out
+}
+
+// mounted returns the image volumes among the mounts of a container.
+func mounted(images map[string]*imageVolume, mounts []corev1.VolumeMount) []*imageVolume {
+	if len(images) == 0 {
+		return nil
+	}
+	var out []*imageVolume
 	for _, m := range mounts {
-		if v := imageVolume(pod, m.Name); v != nil {
+		if v := images[m.Name]; v != nil && !slices.Contains(out, v) {
 			out = append(out, v)
 		}
 	}
 	return out
 }
 
-func statusOf(all []corev1.ContainerStatus, name string) *corev1.ContainerStatus {
-	for i := range all {
-		if all[i].Name == name {
-			return &all[i]
+// byName returns a lookup of container statuses. A pod can have thousands, in
+// another order than its spec, so a search for each container would take long.
+func byName(all []corev1.ContainerStatus) func(name string) *corev1.ContainerStatus {
+	const few = 8
+	if len(all) <= few {
+		return func(name string) *corev1.ContainerStatus {
+			if i := slices.IndexFunc(all, func(s corev1.ContainerStatus) bool { return s.Name == name }); i >= 0 {
+				return &all[i]
+			}
+			return nil
 		}
 	}
-	return nil
+	found := make(map[string]*corev1.ContainerStatus, len(all))
+	for i := range slices.Backward(all) {
+		found[all[i].Name] = &all[i]
+	}
+	return func(name string) *corev1.ContainerStatus { return found[name] }
 }
 
 // failing reports whether a waiting reason is about the image. The kubelet's
@@ -173,21 +233,20 @@ func undecided(reason string) bool {
 // volume's failed pull on each container that mounts it (kuberuntime
 // toKubeContainerImageVolumes); only the image in the message distinguishes it
 // from the container's own. Of several failing volumes the last mounted wins.
-func sight(pod *corev1.Pod, c container) sighting {
+func sight(base diagnosis.Failure, c container) sighting {
 	w, image := c.waiting(), imageOf(c.image)
-	s := sighting{failure: newFailure(pod, c, image)}
+	s := sighting{failure: ofContainer(base, c, image)}
 	if c.cannotMount() { // names no image; the runtime fails over the first of them
 		v := c.images[0]
-		return sighting{failure: ofVolume(s.failure, v, imageOf(v.Image.Reference))}
+		return sighting{failure: ofVolume(s.failure, v.Volume, v.image)}
 	}
 	text := w.Reason + " " + w.Message
-	if mentions(text, image) {
+	if len(c.images) == 0 || mentions(text, image) {
 		return s
 	}
 	for _, v := range slices.Backward(c.images) {
-		image := imageOf(v.Image.Reference)
-		of := ofVolume(s.failure, v, image)
-		if mentions(text, image) {
+		of := ofVolume(s.failure, v.Volume, v.image)
+		if mentions(text, v.image) {
 			return sighting{failure: of}
 		}
 		s.volumes = append(s.volumes, of)
@@ -195,13 +254,10 @@ func sight(pod *corev1.Pod, c container) sighting {
 	return s
 }
 
-func newFailure(pod *corev1.Pod, c container, image diagnosis.Image) diagnosis.Failure {
-	w := c.waiting()
-	f := diagnosis.Failure{
+// newFailure returns what the failures of one pod have in common.
+func newFailure(pod *corev1.Pod) *diagnosis.Failure {
+	f := &diagnosis.Failure{
 		Namespace: pod.Namespace, Pod: pod.Name, UID: string(pod.UID), Node: pod.Spec.NodeName, SandboxUID: sandboxUID(pod),
-		Container: c.name, Kind: c.kind, PullPolicy: string(c.policy),
-		Reason: w.Reason, Message: w.Message,
-		PullSecrets:    pullSecrets(pod),
 		ServiceAccount: pod.Spec.ServiceAccountName,
 		Owner:          owner(pod),
 		HostNetwork:    pod.Spec.HostNetwork,
@@ -209,6 +265,15 @@ func newFailure(pod *corev1.Pod, c container, image diagnosis.Image) diagnosis.F
 	if pod.Spec.DNSConfig != nil {
 		f.NameServers = pod.Spec.DNSConfig.Nameservers
 	}
+	f.PullSecrets, f.MoreSecrets = pullSecrets(pod)
+	return f
+}
+
+// ofContainer returns a copy of a pod's failure, changed into that of a container.
+func ofContainer(f diagnosis.Failure, c container, image diagnosis.Image) diagnosis.Failure {
+	w := c.waiting()
+	f.Container, f.Kind, f.PullPolicy = c.name, c.kind, string(c.policy)
+	f.Reason, f.Message = w.Reason, w.Message
 	f.SetImage(image)
 	return f
 }
@@ -248,23 +313,19 @@ func sandboxUID(pod *corev1.Pod) string {
 	return string(pod.UID)
 }
 
-func pullSecrets(pod *corev1.Pod) []string {
-	var out []string
+// pullSecrets returns the distinct names in spec.imagePullSecrets, at most
+// maxSecrets, and the number of entries with other names.
+func pullSecrets(pod *corev1.Pod) (names []string, more int) {
 	for _, s := range pod.Spec.ImagePullSecrets {
-		if s.Name != "" { // the kubelet skips entries without a name
-			out = append(out, s.Name)
+		switch {
+		case s.Name == "", slices.Contains(names, s.Name): // the kubelet skips entries without a name
+		case len(names) == maxSecrets, len(s.Name) > maxName:
+			more++
+		default:
+			names = append(names, s.Name)
 		}
 	}
-	return out
-}
-
-func imageVolume(pod *corev1.Pod, name string) *corev1.Volume {
-	for i := range pod.Spec.Volumes {
-		if v := &pod.Spec.Volumes[i]; v.Name == name && v.Image != nil {
-			return v
-		}
-	}
-	return nil
+	return names, more
 }
 
 // mentions reports whether a message names an image, as written or as the kubelet

@@ -111,7 +111,7 @@ func TestFailureFields(t *testing.T) {
 		Namespace: "shop", Pod: "web", UID: "uid-1", SandboxUID: "uid-1", Node: "worker-3", Container: "app", Kind: diagnosis.KindContainer,
 		Image: image, Registry: "hub.test", Repository: "team/app", PullPolicy: "IfNotPresent",
 		Reason: "ErrImagePull", Message: "no basic auth credentials",
-		PullSecrets: []string{"b", "a", "b"}, ServiceAccount: "builder", HostNetwork: true,
+		PullSecrets: []string{"b", "a"}, ServiceAccount: "builder", HostNetwork: true,
 	}
 	if got := only(t, pod); fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)

@@ -19,6 +19,8 @@ type Update struct {
 	// Failures are the containers that fail now. Since is when the incident began;
 	// it does not change while ErrImagePull and ImagePullBackOff alternate.
 	Failures []diagnosis.Failure
+	// Unexamined is the number of containers that fail beyond those in Failures.
+	Unexamined int
 	// Waiting are the containers that wait without a reason and may be pulling
 	// their image. Since is when that was first seen.
 	Waiting []diagnosis.Failure
@@ -151,11 +153,17 @@ func (t *Tracker) Bookmark(string) error {
 // seen holds a pod and what its status shows, computed before the tracker is locked.
 type seen struct {
 	pod     *corev1.Pod
+	all     []container
 	failing []sighting
+	more    int // containers that fail beyond those
 	waiting []diagnosis.Failure
 }
 
-func newSeen(pod *corev1.Pod) seen { return seen{pod, sightings(pod), Waiting(pod)} }
+func newSeen(pod *corev1.Pod) seen {
+	all := containers(pod)
+	failing, more := sightings(pod, all)
+	return seen{pod, all, failing, more, waiting(pod, all)}
+}
 
 func (t *Tracker) observe(s seen) {
 	t.heard = t.now()
@@ -166,7 +174,7 @@ func (t *Tracker) observe(s seen) {
 		t.forget(pod.Namespace, pod.Name, old.uid)
 		old = nil
 	}
-	u := Update{Namespace: pod.Namespace, Name: pod.Name, UID: string(pod.UID), SeenAt: t.heard, Annotations: t.own(pod)}
+	u := Update{Namespace: pod.Namespace, Name: pod.Name, UID: string(pod.UID), SeenAt: t.heard, Annotations: t.own(pod), Unexamined: s.more}
 	incidents := old.advance(s, &u)
 	tries := old.count(u, incidents, t.listed)
 	old.wait(s, incidents, &u)
@@ -199,8 +207,11 @@ func (p *tracked) advance(s seen, u *Update) map[diagnosis.Subject]diagnosis.Fai
 		if _, still := incidents[was.Subject()]; still {
 			continue
 		}
-		switch outcomeOf(s.pod, was) {
+		switch outcomeOf(s, was) {
 		case undetermined:
+			if len(u.Failures) == maxExamined {
+				continue
+			}
 			incidents[was.Subject()] = was
 			u.Failures = append(u.Failures, was)
 		case recovered:
@@ -208,7 +219,7 @@ func (p *tracked) advance(s seen, u *Update) map[diagnosis.Subject]diagnosis.Fai
 		case withdrawn:
 		}
 	}
-	sortByPod(u.Failures, s.pod)
+	sortByPod(u.Failures, s.all)
 	return incidents
 }
 
@@ -233,7 +244,7 @@ func (p *tracked) wait(s seen, incidents map[diagnosis.Subject]diagnosis.Failure
 	}
 	for _, was := range p.waiting {
 		same := func(f diagnosis.Failure) bool { return f.Subject() == was.Subject() }
-		if !slices.ContainsFunc(u.Waiting, same) && !slices.ContainsFunc(u.Failures, same) && outcomeOf(s.pod, was) == recovered {
+		if !slices.ContainsFunc(u.Waiting, same) && !slices.ContainsFunc(u.Failures, same) && outcomeOf(s, was) == recovered {
 			u.Started = append(u.Started, was)
 		}
 	}
@@ -254,8 +265,7 @@ func (p *tracked) waited(f diagnosis.Failure) *diagnosis.Failure {
 
 // sortByPod sorts failures in the order of the pod's spec; a volume comes with
 // the first container that mounts it.
-func sortByPod(failures []diagnosis.Failure, pod *corev1.Pod) {
-	all := containers(pod)
+func sortByPod(failures []diagnosis.Failure, all []container) {
 	place := func(f diagnosis.Failure) int {
 		return slices.IndexFunc(all, func(c container) bool { return concerns(c, f) })
 	}
@@ -280,18 +290,18 @@ const (
 
 // outcomeOf returns how an incident ended whose container no longer has a
 // failing reason.
-func outcomeOf(pod *corev1.Pod, was diagnosis.Failure) incidentOutcome {
-	if pod.DeletionTimestamp != nil {
+func outcomeOf(s seen, was diagnosis.Failure) incidentOutcome {
+	if s.pod.DeletionTimestamp != nil {
 		return withdrawn
 	}
 	var seen []incidentOutcome // one per container whose status would show the incident
-	for _, c := range containers(pod) {
+	for _, c := range s.all {
 		if concerns(c, was) {
 			seen = append(seen, stateOutcome(c))
 		}
 	}
 	switch {
-	case slices.Contains(seen, undetermined) && !over(pod):
+	case slices.Contains(seen, undetermined) && !over(s.pod):
 		return undetermined
 	case slices.Contains(seen, recovered):
 		return recovered

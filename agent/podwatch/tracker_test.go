@@ -642,7 +642,7 @@ func TestSortByPodPutsVolumesWhereTheyAreMounted(t *testing.T) {
 		{Kind: diagnosis.KindImageVolume, Container: "more"},
 		{Kind: diagnosis.KindContainer, Container: "app", Image: image},
 	}
-	sortByPod(got, pod)
+	sortByPod(got, containers(pod))
 	if s := brief(Update{Failures: got}); s != "!app !more !side !data" {
 		t.Errorf("got %q, want %q", s, "!app !more !side !data")
 	}

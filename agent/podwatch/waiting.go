@@ -12,33 +12,40 @@ import (
 // being pulled according to the pod's status: those that the kubelet starts next
 // and that wait without a reason. The order is the kubelet's (kuberuntime
 // SyncPod): image volumes, ephemeral containers, init containers one at a time,
-// the others. Since is zero.
+// the others. There are at most maxExamined of the volumes, and of the rest. Since
+// is zero.
 func Waiting(pod *corev1.Pod) []diagnosis.Failure {
-	if over(pod) || pod.Spec.NodeName == "" {
+	return waiting(pod, containers(pod))
+}
+
+func waiting(pod *corev1.Pod, all []container) []diagnosis.Failure {
+	coming := next(all)
+	if over(pod) || pod.Spec.NodeName == "" || len(coming) == 0 {
 		return nil
 	}
+	base := newFailure(pod)
 	var out []diagnosis.Failure
-	for _, c := range next(pod) {
-		f := sight(pod, c).failure
+	for _, c := range coming[:min(len(coming), maxExamined)] {
+		f := sight(*base, c).failure
 		f.Message = ""
 		out = append(out, f)
 	}
-	return append(volumesOf(pod, out), out...)
+	return append(volumesOf(pod, all, out), out...)
 }
 
 // next returns the containers that wait without a reason and that the kubelet
 // starts next.
-func next(pod *corev1.Pod) []container {
+func next(all []container) []container {
 	var out []container
 	initialised := true
-	for _, c := range containers(pod) {
+	for _, c := range all {
 		if c.kind == diagnosis.KindContainer && !initialised {
 			continue
 		}
 		if idle(c) && (c.kind != diagnosis.KindInitContainer || initialised) {
 			out = append(out, c)
 		}
-		if c.kind == diagnosis.KindInitContainer && !past(pod, c) {
+		if c.kind == diagnosis.KindInitContainer && !past(c) {
 			initialised = false
 		}
 	}
@@ -53,29 +60,26 @@ func idle(c container) bool {
 
 // past reports whether the kubelet goes on to what comes after an init container:
 // it has exited with 0 or, as a sidecar, has started.
-func past(pod *corev1.Pod, c container) bool {
+func past(c container) bool {
 	if c.status == nil {
 		return false
 	}
 	if end := c.status.State.Terminated; end != nil {
 		return end.ExitCode == 0
 	}
-	sidecar := slices.ContainsFunc(pod.Spec.InitContainers, func(i corev1.Container) bool {
-		return i.Name == c.name && i.RestartPolicy != nil && *i.RestartPolicy == corev1.ContainerRestartPolicyAlways
-	})
-	return sidecar && c.status.State.Running != nil
+	return c.sidecar && c.status.State.Running != nil
 }
 
 // volumesOf returns the image volumes of a pod in which nothing has started: they
 // are pulled before the first container.
-func volumesOf(pod *corev1.Pod, waiting []diagnosis.Failure) []diagnosis.Failure {
+func volumesOf(pod *corev1.Pod, all []container, waiting []diagnosis.Failure) []diagnosis.Failure {
 	started := func(c container) bool { return c.status != nil && (c.waiting() == nil || c.status.RestartCount > 0) }
-	if len(waiting) == 0 || slices.ContainsFunc(containers(pod), started) {
+	if len(waiting) == 0 || slices.ContainsFunc(all, started) {
 		return nil
 	}
 	var out []diagnosis.Failure
 	for i := range pod.Spec.Volumes {
-		if v := &pod.Spec.Volumes[i]; v.Image != nil && v.Image.Reference != "" {
+		if v := &pod.Spec.Volumes[i]; v.Image != nil && v.Image.Reference != "" && len(out) < maxExamined {
 			out = append(out, ofVolume(waiting[0], v, imageOf(v.Image.Reference)))
 		}
 	}

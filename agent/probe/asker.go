@@ -1,16 +1,19 @@
 package probe
 
 import (
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
 
 	"github.com/distribution/reference"
 
+	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/keyring"
 	"github.com/whypull/whypull/agent/share"
 	"github.com/whypull/whypull/cri/credential"
@@ -24,15 +27,25 @@ const (
 	troubleLife = 20 * time.Second
 )
 
-// maxAnswers is the maximum number of cached answers, over all registries.
-const maxAnswers = 2000
+// borrowedLife is how long a rate limit that another namespace, or another
+// credential, was told counts for everybody else.
+const borrowedLife = 5 * time.Minute
+
+// Limits of the asker, over all registries.
+const (
+	maxAnswers = 2000 // cached answers
+	maxWaiting = 512  // questions of one namespace that wait for one endpoint
+	maxOpen    = 64   // concurrent conversations
+)
 
 // asker sends the requests of all pods to registries: one at a time per endpoint,
-// and once for all pods that need the same answer.
+// and once for all pods that need the same answer. Namespaces take turns.
 type asker struct {
-	salt    [32]byte
-	now     func() time.Time
-	answers *share.Cache[question, *reply]
+	salt     [32]byte
+	now      func() time.Time
+	answers  *share.Cache[question, *reply]
+	open     *share.Lanes // limits concurrent conversations
+	rejected rejections
 	// heard is called with the answer to each manifest request.
 	heard func(registry.Endpoint, reference.Named, registry.Answer)
 }
@@ -41,22 +54,48 @@ type asker struct {
 // with a random key of this process.
 type question struct {
 	endpoint, source, image string
+	upstream                string // behind a mirror
 	cred                    [sha256.Size]byte
 	settle                  bool
 	content                 string // "" for the manifest only, else the options of Inspect
 }
 
+func (q question) rejection() rejectionKey { return rejectionKey{q.endpoint, q.upstream, q.cred} }
+
 // reply is the answer to a question.
 type reply struct {
 	answer   registry.Answer
-	borrowed bool // it is from a request with another credential
-	trouble  bool // it is the answer to another question
+	tenant   string    // namespace of the pod that asked
+	borrowed bool      // it is from a request with another credential, or of another namespace
+	trouble  bool      // it is the answer to another question
+	rejected time.Time // when the credential was rejected that was not sent again; else zero
+}
+
+// origin is how an answer was obtained.
+type origin struct {
+	// reason is why the endpoint was not asked; "" if it was, or if its answer to
+	// another question holds.
+	reason diagnosis.Reason
+	// rejected is when the endpoint rejected the credential that was not sent again,
+	// and again is when it may be sent again; else zero.
+	rejected, again time.Time
+}
+
+func (r *reply) origin() origin {
+	var o origin
+	if r.borrowed {
+		o.reason = diagnosis.ReasonLimitedForOthers
+	}
+	if !r.rejected.IsZero() {
+		o.rejected, o.again = r.rejected, r.rejected.Add(rejectedFor)
+	}
+	return o
 }
 
 func newAsker() *asker {
-	a := &asker{now: time.Now, heard: func(registry.Endpoint, reference.Named, registry.Answer) {}}
+	a := &asker{now: time.Now, open: share.NewLanes(maxOpen, maxWaiting), heard: func(registry.Endpoint, reference.Named, registry.Answer) {}}
 	endpoint := func(q question) string { return q.endpoint }
-	a.answers = share.NewInTurn(maxAnswers, (*reply).life, func() time.Time { return a.now() }, endpoint)
+	a.answers = share.NewInTurn(maxAnswers, maxWaiting, (*reply).life, func() time.Time { return a.now() }, endpoint)
 	_, _ = rand.Read(a.salt[:]) // never fails, by its documentation
 	return a
 }
@@ -64,12 +103,10 @@ func newAsker() *asker {
 // ask returns the endpoint's answer to a manifest request, not older than since
 // unless the endpoint limits requests (see leaveAlone). settle allows one more
 // request if the endpoint refuses the repository without saying whether it exists.
-// borrowed reports that the endpoint was not asked because it limits requests with
-// another credential.
-func (a *asker) ask(ctx context.Context, e registry.Endpoint, ref reference.Named, cred *keyring.Credential, since time.Time, settle bool) (answer registry.Answer, borrowed bool) {
+func (a *asker) ask(ctx context.Context, e registry.Endpoint, ref reference.Named, cred *keyring.Credential, since time.Time, settle bool) (registry.Answer, origin) {
 	q := a.question(e, ref, cred)
 	q.settle = settle
-	return a.share(ctx, e, q, since, func(ctx context.Context) registry.Answer {
+	return a.share(ctx, q, since, func(ctx context.Context) registry.Answer {
 		answer := e.Probe(ctx, e.Reference(ref), sent(cred))
 		a.heard(e, ref, answer)
 		if settle && unsettled(answer) {
@@ -92,26 +129,30 @@ func tokenForbidden(answer registry.Answer) bool {
 // whatever image.
 func (a *asker) standing(ctx context.Context, e registry.Endpoint, ref reference.Named, cred *keyring.Credential, since time.Time) registry.Standing {
 	q := question{endpoint: "token server of " + e.String(), source: e.Source, cred: a.digest(cred)}
-	answer, _ := a.share(ctx, e, q, since, func(ctx context.Context) registry.Answer {
+	answer, _ := a.share(ctx, q, since, func(ctx context.Context) registry.Answer {
 		return registry.Answer{Standing: e.Standing(ctx, e.Reference(ref), sent(cred))}
 	})
 	return answer.Standing
 }
 
 // inspect is ask for the content of the image.
-func (a *asker) inspect(ctx context.Context, e registry.Endpoint, ref reference.Named, cred *keyring.Credential, want registry.InspectOptions, since time.Time) (answer registry.Answer, borrowed bool) {
+func (a *asker) inspect(ctx context.Context, e registry.Endpoint, ref reference.Named, cred *keyring.Credential, want registry.InspectOptions, since time.Time) (registry.Answer, origin) {
 	q := a.question(e, ref, cred)
 	q.content = fmt.Sprint(want.Thorough, want.Blobs)
 	for _, s := range want.Sources {
 		q.content += " " + s.Endpoint.Key(s.Reference)
 	}
-	return a.share(ctx, e, q, since, func(ctx context.Context) registry.Answer {
+	return a.share(ctx, q, since, func(ctx context.Context) registry.Answer {
 		return e.Inspect(ctx, e.Reference(ref), sent(cred), want)
 	})
 }
 
 func (a *asker) question(e registry.Endpoint, ref reference.Named, cred *keyring.Credential) question {
-	return question{endpoint: e.String(), source: e.Source, image: e.Key(ref), cred: a.digest(cred)}
+	q := question{endpoint: e.String(), source: e.Source, image: e.Key(ref), cred: a.digest(cred)}
+	if e.Mirror {
+		q.upstream = cmp.Or(e.Settings.Namespace, reference.Domain(ref))
+	}
+	return q
 }
 
 // unsettled reports whether an answer is a refusal that does not say whether the repository exists.
@@ -121,13 +162,24 @@ func unsettled(answer registry.Answer) bool {
 }
 
 // share returns the cached answer to a question or gets it, once for all callers.
-func (a *asker) share(ctx context.Context, e registry.Endpoint, q question, since time.Time, get func(context.Context) registry.Answer) (answer registry.Answer, borrowed bool) {
+func (a *asker) share(ctx context.Context, q question, since time.Time, get func(context.Context) registry.Answer) (registry.Answer, origin) {
 	serves := func(k share.Kept[*reply]) bool { return !k.Fetched.Before(since) || leaveAlone(k.Value.answer) }
-	r, err := a.answers.GetIf(ctx, q, serves, func(ctx context.Context) (*reply, error) { return a.fulfil(ctx, q, since, get), nil })
+	r, err := a.answers.GetIf(ctx, q, serves, func(ctx context.Context) (*reply, error) { return a.fulfil(ctx, q, since, get) })
 	if err != nil {
-		return registry.Answer{Endpoint: e.String(), Err: err}, false
+		return registry.Answer{Endpoint: q.endpoint, Err: err}, origin{reason: notAsked(ctx, err)}
 	}
-	return r.answer, r.borrowed
+	return r.answer, r.origin()
+}
+
+// notAsked is why an endpoint was not asked; "" where the whole check was given up.
+func notAsked(ctx context.Context, err error) diagnosis.Reason {
+	switch {
+	case errors.Is(err, share.ErrBusy):
+		return diagnosis.ReasonQueueFull
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return diagnosis.ReasonOutOfTime
+	}
+	return ""
 }
 
 // forget drops all answers, including those of running requests, for later callers.
@@ -136,41 +188,91 @@ func (a *asker) forget() {
 	a.answers.Forget(func(r *reply) bool { return leaveAlone(r.answer) })
 }
 
-// fulfil returns the answer to a question: that of another question with the same
-// failure of the endpoint, or a new one. A request is not canceled with ctx, since
-// other pods may need its answer; it has its own timeouts.
-func (a *asker) fulfil(ctx context.Context, q question, since time.Time, get func(context.Context) registry.Answer) *reply {
-	if r, known := a.trouble(q, since); known {
-		return r
+// fulfil returns the answer to a question: that of another question, if it holds for
+// this one, or a new one. A request is not canceled with ctx, since other pods may
+// need its answer; it has its own timeouts.
+func (a *asker) fulfil(ctx context.Context, q question, since time.Time, get func(context.Context) registry.Answer) (*reply, error) {
+	if r, known := a.known(ctx, q, since); known {
+		return r, nil
 	}
-	return &reply{answer: get(context.WithoutCancel(ctx))}
+	leave, err := a.open.Enter(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	r := &reply{answer: get(context.WithoutCancel(ctx)), tenant: share.Tenant(ctx)}
+	if q.content == "" && q.cred != [sha256.Size]byte{} && rejects(r.answer) {
+		a.rejected.note(q.rejection(), r.answer, r.tenant, a.now())
+	}
+	return r, nil
+}
+
+// known returns what was said to another question, where that answers this one.
+func (a *asker) known(ctx context.Context, q question, since time.Time) (*reply, bool) {
+	if r, known := a.trouble(share.Tenant(ctx), q, since); known {
+		return r, true
+	}
+	if one, known := a.rejected.of(q.rejection(), a.now()); known {
+		return &reply{answer: one.answer, rejected: one.at, trouble: true}, true
+	}
+	return nil, false
+}
+
+// rejects reports whether an endpoint has rejected a credential, so that it is not
+// sent there for now.
+func (a *asker) rejects(e registry.Endpoint, ref reference.Named, cred *keyring.Credential) bool {
+	_, known := a.rejected.of(a.question(e, ref, cred).rejection(), a.now())
+	return known
 }
 
 // trouble returns the answer to another question at the same endpoint that also
 // holds for this one: the endpoint limits requests or was unreachable at or after
-// since. If there are several, it returns the one that is valid for longest. Details
-// of the other image are removed.
-func (a *asker) trouble(q question, since time.Time) (r *reply, found bool) {
-	var by question
-	var longest share.Kept[*reply]
+// since. If there are several, it returns one of the tenant's own if there is any,
+// and of these the one that is valid for longest. Details of the other image are
+// removed.
+func (a *asker) trouble(tenant string, q question, since time.Time) (r *reply, found bool) {
+	var best share.Kept[*reply]
+	borrowed := false
 	for other, k := range a.answers.All() {
 		answer := k.Value.answer
 		if other.endpoint != q.endpoint || answer.Via != "" || answer.Source > 0 { // the failure is of another host
 			continue
 		}
-		unreachable := aboutEndpoint(answer) && other.source == q.source && !k.Fetched.Before(since)
-		if (unreachable || leaveAlone(answer)) && k.Until.After(longest.Until) {
-			by, longest, found = other, k, true
+		unreachable := unreachable(answer, other.upstream == q.upstream) && other.source == q.source && !k.Fetched.Before(since)
+		limited := leaveAlone(answer) && other.upstream == q.upstream
+		lends := !unreachable && (other.cred != q.cred || k.Value.tenant != tenant)
+		if lends {
+			k.Until = earlier(k.Until, k.Fetched.Add(borrowedLife))
+			limited = limited && a.now().Before(k.Until)
+		}
+		switch {
+		case !unreachable && !limited, found && lends && !borrowed:
+		case !found || borrowed && !lends || k.Until.After(best.Until):
+			best, borrowed, found = k, lends, true
 		}
 	}
 	if !found {
 		return nil, false
 	}
-	answer := longest.Value.answer
-	answer.Blob, answer.Digest, answer.MediaType, answer.Exists = "", "", "", ""
-	answer.Tags, answer.Platforms, answer.Looked = nil, nil, 0
-	answer.Parts, answer.Compressed = nil, 0
-	return &reply{answer: answer, borrowed: by.cred != q.cred && !aboutEndpoint(answer), trouble: true}, true
+	return &reply{answer: general(best.Value.answer), borrowed: borrowed, trouble: true}, true
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
+// unreachable reports whether an answer is that an endpoint could not be talked to.
+// A mirror that lets one wait may do so for its upstream's sake.
+func unreachable(answer registry.Answer, sameUpstream bool) bool {
+	switch answer.Phase {
+	case registry.PhasePing, registry.PhaseToken, registry.PhaseManifest, registry.PhaseBlob:
+		return sameUpstream && aboutEndpoint(answer)
+	case registry.PhaseDNS, registry.PhaseConnect, registry.PhaseTLS:
+	}
+	return aboutEndpoint(answer)
 }
 
 // leaveAlone reports whether the endpoint must not be asked for a while, whatever

@@ -32,7 +32,7 @@ func named(t *testing.T, s string) reference.Named {
 
 // put asks a question like ask, with a function as the registry.
 func (a *asker) put(q question, since time.Time, probe func() registry.Answer) registry.Answer {
-	answer, _ := a.share(context.Background(), registry.Endpoint{}, q, since, func(context.Context) registry.Answer { return probe() })
+	answer, _ := a.share(context.Background(), q, since, func(context.Context) registry.Answer { return probe() })
 	return answer
 }
 
@@ -424,7 +424,7 @@ func TestTroubleTellsNothingOfOthers(t *testing.T) {
 		return registry.Answer{Fault: registry.FaultRateLimited, Phase: registry.PhaseBlob, RetryAfter: time.Minute, Blob: "sha256:1", Tags: []string{"v1"},
 			Platforms: []string{"linux/arm64"}, Digest: "sha256:2", Looked: 3, Exists: registry.ExistsYes}
 	})
-	r, found := a.trouble(question{endpoint: "https://hub.test", image: "hub.test/mine:1"}, time.Time{})
+	r, found := a.trouble("", question{endpoint: "https://hub.test", image: "hub.test/mine:1"}, time.Time{})
 	got, borrowed := r.answer, r.borrowed
 	if !found || !borrowed || got.Fault != registry.FaultRateLimited || got.RetryAfter != time.Minute {
 		t.Errorf("answer %+v, borrowed %v, found %v", got, borrowed, found)

@@ -84,11 +84,47 @@ type Collector struct {
 
 	follower follower
 	slow     slowness
+	begun    underWay
+	patience time.Duration // that the slow checks of a failure have together
+}
+
+const (
+	// examinationTime is for how long the slow checks of a failure may go on: longer
+	// than eight credentials take at a registry that hangs.
+	examinationTime = 2 * time.Minute
+	// maxUnderWay is how many failures of one namespace are examined at once.
+	maxUnderWay = 512
+)
+
+// underWay counts examinations by namespace. The zero value is ready.
+type underWay struct {
+	mu  sync.Mutex
+	all map[string]int
+}
+
+// enter counts one more, or says why there may be none. leave ends it.
+func (u *underWay) enter(namespace string) (leave func(), why diagnosis.Reason) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.all == nil {
+		u.all = map[string]int{}
+	}
+	if u.all[namespace] >= maxUnderWay {
+		return nil, diagnosis.ReasonManyUnderWay
+	}
+	u.all[namespace]++
+	return func() {
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		if u.all[namespace]--; u.all[namespace] == 0 {
+			delete(u.all, namespace)
+		}
+	}, ""
 }
 
 // New returns a collector.
 func New(o Options) *Collector {
-	c := &Collector{Options: o, options: o.Registries, asker: newAsker(), retries: newRetries()}
+	c := &Collector{Options: o, options: o.Registries, asker: newAsker(), retries: newRetries(), patience: examinationTime}
 	c.dns, c.configs = newLookups(o.Resolver, c.now), newConfigs(c.now)
 	c.pods = share.New[shareKey](maxLookups, share.For[*podAnswer](lookupLife), c.now)
 	c.images = share.New[string](0, share.For[*imageAnswer](0), c.now) // nothing is kept
@@ -127,15 +163,23 @@ func (c *Collector) heard(e registry.Endpoint, ref reference.Named, a registry.A
 
 // Collect examines a failing container. It returns the evidence of the quick checks
 // (message, image, credentials, disks); the channel delivers the evidence of all
-// checks, once. fresh
-// ignores answers of registries from earlier examinations.
+// checks, once. fresh ignores answers of registries from earlier examinations.
+//
+// The slow checks have examinationTime together, and at most maxUnderWay failures of
+// one namespace are examined at once; what was not checked is NotRun.
 func (c *Collector) Collect(ctx context.Context, f diagnosis.Failure, fresh bool) ([]diagnosis.Evidence, <-chan []diagnosis.Evidence) {
+	ctx = share.WithTenant(ctx, f.Namespace)
 	known, creds := c.quick(ctx, f)
 	look := c.lookAtDisk(ctx, f, known)
 	quick := known
 	known = slices.Concat(quick, look.evidence())
 	all := make(chan []diagnosis.Evidence, 1)
-	if why := needless(f, known); why != "" {
+	why := needless(f, known)
+	leave := func() {}
+	if why == "" {
+		leave, why = c.begun.enter(f.Namespace)
+	}
+	if why != "" {
 		evidence := slices.Concat(c.disclosed(f, known, nil), skipped(why, diagnosis.CheckNodeDNS, diagnosis.CheckPodDNS, diagnosis.CheckRegistry, diagnosis.CheckPull))
 		all <- evidence
 		return evidence, all
@@ -151,7 +195,10 @@ func (c *Collector) Collect(ctx context.Context, f diagnosis.Failure, fresh bool
 		since = c.asker.now()
 	}
 	go func() {
-		found := c.network(ctx, f, text, creds, since)
+		defer leave()
+		limited, cancel := context.WithTimeout(ctx, c.patience)
+		defer cancel()
+		found := c.network(limited, f, text, creds, since)
 		quick := c.disclosed(f, quick, found)
 		look.learn(found)
 		if f.Stall == "" {

@@ -26,11 +26,14 @@ func (v visit) content(ctx context.Context, e registry.Endpoint, found registry.
 		ref = resolved(ref, found)
 	}
 	want.Sources = v.sources(e, ref, cred)
-	answer, borrowed := v.c.asker.inspect(ctx, e, ref, cred, want, v.since)
-	if borrowed {
+	answer, from := v.c.asker.inspect(ctx, e, ref, cred, want, v.since)
+	if from.reason == diagnosis.ReasonLimitedForOthers {
 		return nil
 	}
 	evidence, facts := contentEvidence(answer, cred)
+	if from.reason != "" {
+		evidence.Outcome, evidence.Reason = diagnosis.NotRun, from.reason
+	}
 	if slices.Contains(aboutDisk, v.text.Message().Cause) {
 		facts.Size, facts.Missing = v.c.sizes(ctx, answer)
 	}
@@ -73,11 +76,12 @@ func (v visit) sources(e registry.Endpoint, ref reference.Named, cred *keyring.C
 	seen := map[string]bool{}
 	for _, o := range v.all {
 		key := o.Key(v.ref)
-		if seen[key] || v.cut[key] {
+		own := v.credentialFor(o, e, cred)
+		if seen[key] || v.cut[key] || v.c.asker.rejects(o, v.ref, own) {
 			continue
 		}
 		seen[key] = true
-		out = append(out, registry.Source{Endpoint: o, Reference: o.Reference(ref), Credential: sent(v.credentialFor(o, e, cred))})
+		out = append(out, registry.Source{Endpoint: o, Reference: o.Reference(ref), Credential: sent(own)})
 	}
 	if len(out) < 2 {
 		return nil

@@ -11,6 +11,7 @@ import (
 	"github.com/whypull/whypull/agent/keyring"
 	"github.com/whypull/whypull/agent/kube"
 	"github.com/whypull/whypull/agent/kubelet"
+	"github.com/whypull/whypull/agent/share"
 )
 
 // Secrets reads pull secrets. Errors wrap kube.ErrNotFound, kube.ErrNoAccess or
@@ -69,17 +70,23 @@ func (c *Collector) checkCredentials(ctx context.Context, f diagnosis.Failure) (
 // readSecrets reads the pod's pull secrets. places are the indexes in evidence of
 // the secrets that were read, which the caller fills.
 func (c *Collector) readSecrets(ctx context.Context, f diagnosis.Failure) (evidence []diagnosis.Evidence, secrets []keyring.Secret, places []int) {
-	if len(f.PullSecrets) == 0 {
+	if len(f.PullSecrets)+f.MoreSecrets == 0 {
 		return []diagnosis.Evidence{namesNone()}, nil, nil
 	}
 	evidence = make([]diagnosis.Evidence, len(f.PullSecrets))
-	read := c.reader(ctx, f)
+	ctx = share.WithOnce(ctx)
 	for i, name := range f.PullSecrets {
-		s, e := read(name)
+		s, e := c.read(ctx, f, name)
 		evidence[i] = e
 		if e.Fault == "" {
 			secrets, places = append(secrets, s), append(places, i)
 		}
+	}
+	if f.MoreSecrets > 0 {
+		evidence = append(evidence, diagnosis.Evidence{
+			Check: diagnosis.CheckCredentials, Outcome: diagnosis.NotRun, Fault: diagnosis.FaultSecretUnreadable,
+			Body: &diagnosis.CredentialFacts{More: f.MoreSecrets},
+		})
 	}
 	return evidence, secrets, places
 }
@@ -89,21 +96,23 @@ func namesNone() diagnosis.Evidence {
 	return diagnosis.Evidence{Check: diagnosis.CheckCredentials, Outcome: diagnosis.Failed, Fault: diagnosis.FaultNoCredentials}
 }
 
-// reader returns a function that reads each secret once, even if the pod names it twice.
-func (c *Collector) reader(ctx context.Context, f diagnosis.Failure) func(name string) (keyring.Secret, diagnosis.Evidence) {
-	type result struct {
+// secretRead is one reading of a secret; secretKey makes it happen once for all
+// containers of a pod.
+type (
+	secretRead struct {
 		secret   keyring.Secret
 		evidence diagnosis.Evidence
 	}
-	had := map[string]result{}
-	return func(name string) (keyring.Secret, diagnosis.Evidence) {
-		r, ok := had[name]
-		if !ok {
-			r.secret, r.evidence = c.readSecret(ctx, f, name)
-			had[name] = r
-		}
-		return r.secret, r.evidence
-	}
+	secretKey struct{ namespace, name string }
+)
+
+// read reads a secret once, though a pod may name it for many containers.
+func (c *Collector) read(ctx context.Context, f diagnosis.Failure, name string) (keyring.Secret, diagnosis.Evidence) {
+	r := share.Once(ctx, secretKey{f.Namespace, name}, func() (r secretRead) {
+		r.secret, r.evidence = c.readSecret(ctx, f, name)
+		return r
+	})
+	return r.secret, r.evidence
 }
 
 // readSecret reads one secret. The evidence has a Fault if it could not be read.

@@ -69,7 +69,7 @@ func (c *Collector) withoutSandbox(ctx context.Context, f diagnosis.Failure) []d
 		return nil
 	}
 	f.Kind, f.Container, f.Stall = diagnosis.KindSandbox, diagnosis.SandboxName, diagnosis.StallSandbox
-	f.PullPolicy, f.PullSecrets = "IfNotPresent", nil
+	f.PullPolicy, f.PullSecrets, f.MoreSecrets = "IfNotPresent", nil, 0
 	f.SetImage(image)
 	return []diagnosis.Failure{f}
 }

@@ -121,10 +121,13 @@ func (v visit) endpoint(ctx context.Context, e registry.Endpoint) []diagnosis.Ev
 // attempt that the kubelet makes (kubelets).
 func (v visit) attempt(ctx context.Context, e registry.Endpoint, cred *keyring.Credential, kubelets bool) (registry.Answer, []diagnosis.Evidence) {
 	start := time.Now()
-	answer, borrowed := v.c.asker.ask(ctx, e, v.ref, cred, v.since, kubelets)
+	answer, from := v.c.asker.ask(ctx, e, v.ref, cred, v.since, kubelets)
 	evidence := v.mark(e, v.evidence(e, answer, cred))
-	if borrowed {
-		evidence.Outcome, evidence.Reason = diagnosis.NotRun, diagnosis.ReasonLimitedForOthers
+	if from.reason != "" {
+		evidence.Outcome, evidence.Reason = diagnosis.NotRun, from.reason
+	}
+	if facts := evidence.Registry(); evidence.Fault == diagnosis.FaultUnauthorized {
+		facts.RejectedAt, facts.NotBefore = from.rejected, from.again
 	}
 	v.c.Metrics.Checked(evidence.Check, evidence.Outcome, time.Since(start))
 	v.cut[e.Key(v.ref)] = v.cut[e.Key(v.ref)] || aboutEndpoint(answer) && answer.Via == ""

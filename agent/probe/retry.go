@@ -15,6 +15,7 @@ import (
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/diagnosis/message"
 	"github.com/whypull/whypull/agent/keyring"
+	"github.com/whypull/whypull/agent/share"
 	"github.com/whypull/whypull/cri/nodeconfig"
 	"github.com/whypull/whypull/cri/registry"
 	"github.com/whypull/whypull/cri/scratchpull"
@@ -71,10 +72,17 @@ const (
 	retryTime    = 2 * time.Minute
 )
 
-// retries runs pull retries, one at a time, and caches their results.
+// Limits of retries.
+const (
+	maxRetriesWaiting = 64   // of one namespace
+	maxRetries        = 1000 // cached results
+)
+
+// retries runs pull retries, one at a time, and caches their results. Namespaces
+// take turns.
 type retries struct {
 	now func() time.Time
-	one sync.Mutex // held while one runs
+	one *share.Lanes
 
 	mu  sync.Mutex
 	all map[retryKey]*retryState
@@ -87,17 +95,20 @@ type retryKey struct {
 }
 
 type retryState struct {
+	tenant   string
 	evidence []diagnosis.Evidence // nil while it runs
 	until    time.Time
 	life     time.Duration
 	waiting  []string // UIDs of pods to examine again when it is done
 }
 
-func newRetries() *retries { return &retries{now: time.Now, all: map[retryKey]*retryState{}} }
+func newRetries() *retries {
+	return &retries{now: time.Now, one: share.NewLanes(1, maxRetriesWaiting), all: map[retryKey]*retryState{}}
+}
 
-// get returns the cached result of a retry. If there is none, it starts a retry and
-// returns nil.
-func (r *retries) get(key retryKey, uid string, run func() []diagnosis.Evidence, again func(uid string)) []diagnosis.Evidence {
+// get returns the cached result of a retry. If there is none, it starts a retry for
+// the tenant and returns nil.
+func (r *retries) get(tenant string, key retryKey, uid string, run func() []diagnosis.Evidence, again func(uid string)) []diagnosis.Evidence {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := r.now()
@@ -118,16 +129,19 @@ func (r *retries) get(key retryKey, uid string, run func() []diagnosis.Evidence,
 		}
 		old = s
 	}
-	next := &retryState{waiting: []string{uid}, life: min(2*old.life, retryLongest)}
+	r.drop()
+	next := &retryState{tenant: tenant, waiting: []string{uid}, life: min(2*old.life, retryLongest)}
 	r.all[key] = next
 	go r.run(next, run, again)
 	return nil
 }
 
 func (r *retries) run(s *retryState, run func() []diagnosis.Evidence, again func(uid string)) {
-	r.one.Lock()
-	evidence := run()
-	r.one.Unlock()
+	evidence := skipped(diagnosis.ReasonRetryQueueFull, diagnosis.CheckPull)
+	if leave, err := r.one.Enter(share.WithTenant(context.Background(), s.tenant), ""); err == nil {
+		evidence = run()
+		leave()
+	}
 	r.mu.Lock()
 	s.evidence, s.until = evidence, r.now().Add(s.life)
 	waiting := s.waiting
@@ -136,6 +150,29 @@ func (r *retries) run(s *retryState, run func() []diagnosis.Evidence, again func
 	for _, uid := range waiting {
 		again(uid)
 	}
+}
+
+// drop drops a result if there are too many: that of the tenant with the most results
+// that expires first.
+func (r *retries) drop() {
+	if len(r.all) < maxRetries {
+		return
+	}
+	has, most := map[string]int{}, 0
+	for _, s := range r.all {
+		if s.evidence != nil {
+			has[s.tenant]++
+			most = max(most, has[s.tenant])
+		}
+	}
+	var first *retryState
+	var of retryKey
+	for key, s := range r.all {
+		if s.evidence != nil && has[s.tenant] == most && (first == nil || s.until.Before(first.until)) {
+			first, of = s, key
+		}
+	}
+	delete(r.all, of)
 }
 
 // forget drops the results but not running retries.
@@ -169,7 +206,10 @@ func (c *Collector) retried(ctx context.Context, f diagnosis.Failure, evidence [
 	if !ok {
 		return skipped(diagnosis.ReasonNobodyToPull, diagnosis.CheckPull)
 	}
-	found := c.retries.get(job.key(), f.UID, job.run, c.Retry.Again)
+	if len(job.creds) == 0 {
+		return skipped(diagnosis.ReasonRetryNeedless, diagnosis.CheckPull)
+	}
+	found := c.retries.get(f.Namespace, job.key(), f.UID, job.run, c.Retry.Again)
 	if found == nil {
 		return []diagnosis.Evidence{{Check: diagnosis.CheckPull, Outcome: diagnosis.NotRun, Fault: diagnosis.FaultPending, Reason: diagnosis.ReasonRetrying}}
 	}
@@ -206,6 +246,10 @@ func (c *Collector) retryOf(ctx context.Context, f diagnosis.Failure, creds []ke
 	if r.creds = r.creds[:min(len(r.creds), maxCredentials)]; len(r.creds) == 0 {
 		r.creds = []*keyring.Credential{nil}
 	}
+	// A rejected credential is not sent again: that may lock its account.
+	r.creds = slices.DeleteFunc(r.creds, func(cred *keyring.Credential) bool {
+		return slices.ContainsFunc(r.endpoints, func(e registry.Endpoint) bool { return c.asker.rejects(e, r.ref, cred) })
+	})
 	return r, err == nil && len(r.endpoints) > 0
 }
 

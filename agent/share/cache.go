@@ -23,18 +23,20 @@ type Kept[V any] struct {
 }
 
 // New returns a cache that keeps at most limit values; beyond that, it drops
-// the one that would expire first. life returns how long a value serves after
-// it was fetched. A value with no life is returned to the waiting callers and
-// not kept.
+// the one that would expire first, of the tenant that has most. life returns how
+// long a value serves after it was fetched. A value with no life is returned to
+// the waiting callers and not kept.
 func New[K comparable, V any](limit int, life func(V) time.Duration, now func() time.Time) *Cache[K, V] {
-	return &Cache[K, V]{store{limit: limit, life: func(v any) time.Duration { return life(as[V](v)) }, now: now, entries: map[any]*entry{}}}
+	return &Cache[K, V]{store: store{limit: limit, life: func(v any) time.Duration { return life(as[V](v)) }, now: now, entries: map[any]*entry{}}}
 }
 
 // NewInTurn returns a cache that fetches one key of a group at a time. The next
 // fetch starts when the value of the previous one is visible to All, unless no
-// caller waits for it any more.
-func NewInTurn[K comparable, V any](limit int, life func(V) time.Duration, now func() time.Time, group func(K) string) *Cache[K, V] {
+// caller waits for it any more. Tenants take turns. At most waiting fetches of one
+// tenant wait in a group; for one more, Get returns ErrBusy.
+func NewInTurn[K comparable, V any](limit, waiting int, life func(V) time.Duration, now func() time.Time, group func(K) string) *Cache[K, V] {
 	c := New[K](limit, life, now)
+	c.store.lanes = NewLanes(1, waiting)
 	c.store.group = func(key any) string { return group(as[K](key)) }
 	return c
 }

@@ -341,7 +341,7 @@ func TestInTurn(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		group := func(key string) string { return key[:1] }
-		c := share.NewInTurn(many, func(a answer) time.Duration { return a.life }, time.Now, group)
+		c := share.NewInTurn(many, many, func(a answer) time.Duration { return a.life }, time.Now, group)
 		sources := map[string]*source{"a": {}, "b": {}}
 		fetch := func(key string) func(context.Context) (answer, error) {
 			return func(ctx context.Context) (answer, error) {

@@ -2,54 +2,162 @@ package share
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"sync"
 )
 
-// lanes are named mutexes whose waiters can give up. The zero value is ready to
-// use.
-type lanes struct {
+// ErrBusy is the error for a tenant of whom too many callers wait already.
+var ErrBusy = errors.New("too many wait")
+
+type tenantKey struct{}
+
+// WithTenant returns a context for work on behalf of a tenant: a namespace, as a
+// rule. Work without one is the tenant's whose name is empty.
+func WithTenant(ctx context.Context, tenant string) context.Context {
+	return context.WithValue(ctx, tenantKey{}, tenant)
+}
+
+// Tenant returns on whose behalf a context's work is done.
+func Tenant(ctx context.Context) string {
+	tenant, _ := ctx.Value(tenantKey{}).(string)
+	return tenant
+}
+
+// Lanes are named semaphores whose waiters can give up. Tenants take turns, so
+// that however many callers of one of them wait, another's waits for at most one
+// of them. Lanes nobody uses take no memory. It is safe for concurrent use.
+type Lanes struct {
+	size  int // how many may hold a lane at once
+	limit int // how many callers of a tenant may wait for a lane
+
 	mu  sync.Mutex
 	all map[string]*lane // only those in use
 }
 
 type lane struct {
-	turn  chan struct{} // holds a token while the lane is taken
-	users int           // including those who wait
+	name    string
+	holders int
+	queues  []*queue // of tenants with waiting callers, the next to be served first
 }
 
-// enter waits until the lane is free. The error is that of ctx; the caller must
-// call leave in any case.
-func (l *lanes) enter(ctx context.Context, name string) (leave func(), err error) {
-	own := l.join(name)
+type queue struct {
+	tenant  string
+	waiting []*ticket // the next to be served first
+}
+
+// ticket is a place in a lane. It may wait for several tenants, who want the same.
+type ticket struct {
+	lane *lane
+	turn chan struct{} // closed once the ticket holds the lane
+	held bool
+}
+
+// NewLanes returns lanes that size callers hold at a time, and for each of which
+// at most limit callers of a tenant wait.
+func NewLanes(size, limit int) *Lanes {
+	return &Lanes{size: size, limit: limit, all: map[string]*lane{}}
+}
+
+// Enter waits until the context's tenant may have the lane. The error is that of
+// ctx, or ErrBusy; without one the caller must call leave.
+func (l *Lanes) Enter(ctx context.Context, name string) (leave func(), err error) {
+	t, err := l.take(name, Tenant(ctx))
+	if err != nil {
+		return nil, err
+	}
+	if err := l.wait(ctx, t); err != nil {
+		l.leave(t)
+		return nil, err
+	}
+	return func() { l.leave(t) }, nil
+}
+
+// wait waits for the ticket's turn. The error is that of ctx.
+func (l *Lanes) wait(ctx context.Context, t *ticket) error {
 	select {
-	case own.turn <- struct{}{}:
-		leave = func() {
-			<-own.turn
-			l.quit(name, own)
-		}
+	case <-t.turn:
 	case <-ctx.Done():
-		leave = func() { l.quit(name, own) }
 	}
-	return leave, ctx.Err() // which may have ended as the lane became free
+	return ctx.Err() // which may have ended as the lane became free
 }
 
-func (l *lanes) join(name string) *lane {
+// take returns a ticket, which the caller must return by leave.
+func (l *Lanes) take(name, tenant string) (*ticket, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.all == nil {
-		l.all = map[string]*lane{}
+	of := l.all[name]
+	if of == nil {
+		of = &lane{name: name}
 	}
-	if l.all[name] == nil {
-		l.all[name] = &lane{turn: make(chan struct{}, 1)}
+	t := &ticket{lane: of, turn: make(chan struct{})}
+	if of.holders < l.size {
+		of.give(t)
+	} else if !of.push(t, tenant, l.limit) {
+		return nil, ErrBusy
 	}
-	l.all[name].users++
-	return l.all[name]
+	l.all[name] = of
+	return t, nil
 }
 
-func (l *lanes) quit(name string, own *lane) {
+// also has a ticket wait for another tenant as well: it is served when the turn of
+// either comes.
+func (l *Lanes) also(t *ticket, tenant string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if own.users--; own.users == 0 {
-		delete(l.all, name)
+	if !t.held {
+		t.lane.push(t, tenant, l.limit)
 	}
+}
+
+// leave gives a ticket back, and the lane to the next.
+func (l *Lanes) leave(t *ticket) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	of := t.lane
+	if !t.held {
+		of.remove(t)
+		return
+	}
+	of.holders--
+	if len(of.queues) > 0 {
+		next := of.queues[0]
+		of.queues = append(of.queues[1:], next) // its tenant's next waiter is served after all others'
+		of.give(next.waiting[0])
+	} else if of.holders == 0 {
+		delete(l.all, of.name)
+	}
+}
+
+// give gives the lane to a ticket.
+func (l *lane) give(t *ticket) {
+	l.remove(t)
+	l.holders++
+	t.held = true
+	close(t.turn)
+}
+
+// push has a ticket wait, unless there are enough of the tenant's.
+func (l *lane) push(t *ticket, tenant string, limit int) bool {
+	i := slices.IndexFunc(l.queues, func(q *queue) bool { return q.tenant == tenant })
+	if i < 0 {
+		l.queues = append(l.queues, &queue{tenant: tenant, waiting: []*ticket{t}})
+		return true
+	}
+	q := l.queues[i]
+	if len(q.waiting) >= limit {
+		return false
+	}
+	if !slices.Contains(q.waiting, t) {
+		q.waiting = append(q.waiting, t)
+	}
+	return true
+}
+
+// remove takes a ticket out of all queues.
+func (l *lane) remove(t *ticket) {
+	for _, q := range l.queues {
+		q.waiting = slices.DeleteFunc(q.waiting, func(o *ticket) bool { return o == t })
+	}
+	l.queues = slices.DeleteFunc(l.queues, func(q *queue) bool { return len(q.waiting) == 0 })
 }

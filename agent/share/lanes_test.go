@@ -3,6 +3,8 @@ package share
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -10,29 +12,34 @@ import (
 	"time"
 )
 
+const roomy = 1000
+
 // A lane admits one at a time, concurrently with other lanes; unused lanes are
 // dropped.
 func TestLanes(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		var l lanes
-		var wg sync.WaitGroup
-		start := time.Now()
-		for i := range 30 {
-			wg.Go(func() {
-				leave, err := l.enter(t.Context(), strconv.Itoa(i%3))
-				defer leave()
-				if err != nil {
-					t.Error(err)
-				}
-				time.Sleep(time.Second)
-			})
-		}
-		wg.Wait()
-		if took := time.Since(start); took != 10*time.Second || len(l.all) != 0 {
-			t.Errorf("it took %s; %d lanes are held", took, len(l.all))
-		}
-	})
+	for size, want := range map[int]time.Duration{1: 10 * time.Second, 2: 5 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			l := NewLanes(size, roomy)
+			var wg sync.WaitGroup
+			start := time.Now()
+			for i := range 30 {
+				wg.Go(func() {
+					leave, err := l.Enter(t.Context(), strconv.Itoa(i%3))
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					defer leave()
+					time.Sleep(time.Second)
+				})
+			}
+			wg.Wait()
+			if took := time.Since(start); took != want || len(l.all) != 0 {
+				t.Errorf("size %d: it took %s, want %s; %d lanes are held", size, took, want, len(l.all))
+			}
+		})
+	}
 }
 
 // A waiter that gives up leaves the lane to the next, whether or not it was
@@ -40,15 +47,14 @@ func TestLanes(t *testing.T) {
 func TestLaneGivenUp(t *testing.T) {
 	t.Parallel()
 	for _, free := range []bool{true, false} {
-		var l lanes
+		l := NewLanes(1, roomy)
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		leave := func() {}
 		if !free {
-			leave, _ = l.enter(t.Context(), "a")
+			leave, _ = l.Enter(t.Context(), "a")
 		}
-		late, err := l.enter(ctx, "a")
-		if late(); !errors.Is(err, context.Canceled) {
+		if _, err := l.Enter(ctx, "a"); !errors.Is(err, context.Canceled) {
 			t.Error(err)
 		}
 		leave()
@@ -56,4 +62,121 @@ func TestLaneGivenUp(t *testing.T) {
 			t.Errorf("%d lanes are held", len(l.all))
 		}
 	}
+}
+
+// order has waiters come one after the other to a lane that is held, and returns
+// in which order they have it.
+func order(t *testing.T, l *Lanes, waiters ...string) (served []string) {
+	t.Helper()
+	hold, err := l.Enter(t.Context(), "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for i, tenant := range waiters {
+		wg.Go(func() {
+			leave, err := l.Enter(WithTenant(t.Context(), tenant), "a")
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				served = append(served, fmt.Sprint(tenant, i, ": ", err))
+				return
+			}
+			served = append(served, fmt.Sprint(tenant, i))
+			leave()
+		})
+		synctest.Wait()
+	}
+	hold()
+	wg.Wait()
+	return served
+}
+
+// However many of one tenant wait, another's is served after one of them.
+func TestTenantsTakeTurns(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		got := order(t, NewLanes(1, roomy), "bad", "bad", "bad", "bad", "good", "good", "other")
+		want := []string{"bad0", "good4", "other6", "bad1", "good5", "bad2", "bad3"}
+		if !slices.Equal(got, want) {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	})
+}
+
+// Beyond the limit a tenant's callers are refused, and only theirs.
+func TestTenantsWaitersAreBounded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := NewLanes(1, 2)
+		got := order(t, l, "bad", "bad", "bad", "good")
+		want := []string{"bad2: " + ErrBusy.Error(), "bad0", "good3", "bad1"}
+		if !slices.Equal(got, want) || len(l.all) != 0 {
+			t.Errorf("got %q, want %q; %d lanes are held", got, want, len(l.all))
+		}
+	})
+}
+
+// A value that a tenant has waited for long is fetched for another when its own
+// turn comes, once.
+func TestJoinedFetchWaitsInBothQueues(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := NewInTurn(roomy, roomy, For[string](time.Hour), time.Now, func(string) string { return "registry" })
+		var mu sync.Mutex
+		var fetched []string
+		var wg sync.WaitGroup
+		get := func(tenant, key string) {
+			wg.Go(func() {
+				_, err := c.Get(WithTenant(t.Context(), tenant), key, func(context.Context) (string, error) {
+					time.Sleep(time.Second)
+					mu.Lock()
+					defer mu.Unlock()
+					fetched = append(fetched, key)
+					return key, nil
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			})
+			synctest.Wait()
+		}
+		for i := range 20 {
+			get("bad", strconv.Itoa(i))
+		}
+		get("good", "19") // the last of the other tenant's
+		wg.Wait()
+		if len(fetched) != 20 || fetched[2] != "19" {
+			t.Errorf("fetched %q, want 19 third, and once", fetched)
+		}
+	})
+}
+
+// A cache that one tenant fills holds what the others have.
+func TestOneTenantDropsNothingOfOthers(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := New[string](10, func(life time.Duration) time.Duration { return life }, time.Now)
+		get := func(tenant, key string, life time.Duration) (fetched bool) {
+			_, err := c.Get(WithTenant(t.Context(), tenant), key, func(context.Context) (time.Duration, error) {
+				fetched = true
+				return life, nil
+			})
+			if err != nil {
+				t.Error(err)
+			}
+			return fetched
+		}
+		get("good", "mine", time.Minute)
+		for i := range 100 {
+			get("bad", strconv.Itoa(i), 24*time.Hour)
+		}
+		if get("good", "mine", time.Minute) {
+			t.Error("what another tenant has fetched took the place of it")
+		}
+		if c.Len() != 10 {
+			t.Errorf("%d values are kept, want 10", c.Len())
+		}
+	})
 }

@@ -13,7 +13,7 @@ type store struct {
 	life  func(value any) time.Duration
 	now   func() time.Time
 	group func(key any) string // nil: fetches do not wait for each other
-	lanes lanes                // by group
+	lanes *Lanes               // by group
 
 	mu      sync.Mutex
 	entries map[any]*entry
@@ -27,10 +27,12 @@ type kept struct {
 
 // entry is a fetch, and its value once the fetch has ended.
 type entry struct {
-	kept  kept
-	err   error
-	ended bool
-	done  chan struct{} // closed at the end of the fetch
+	kept   kept
+	err    error
+	ended  bool
+	done   chan struct{} // closed at the end of the fetch
+	tenant string        // for whom it is fetched
+	turn   *ticket       // nil: it waits for no other fetch
 
 	cancel    context.CancelFunc // cancels the fetch's context
 	waiting   int
@@ -41,7 +43,10 @@ type fetchFunc func(context.Context) (any, error)
 
 func (s *store) get(ctx context.Context, key any, serves func(kept) bool, fetch fetchFunc) (any, error) {
 	for ctx.Err() == nil {
-		e := s.join(ctx, key, serves, fetch)
+		e, err := s.join(ctx, key, serves, fetch)
+		if err != nil {
+			return nil, err
+		}
 		select {
 		case <-e.done:
 			if e.err != nil && e.abandoned {
@@ -55,19 +60,36 @@ func (s *store) get(ctx context.Context, key any, serves func(kept) bool, fetch 
 	return nil, ctx.Err()
 }
 
-// join returns the entry of a key, and starts a fetch if no entry serves.
-func (s *store) join(ctx context.Context, key any, serves func(kept) bool, fetch fetchFunc) *entry {
+// join returns the entry of a key, and starts a fetch if no entry serves. A fetch
+// that waits for its turn then does so for this caller's tenant as well.
+func (s *store) join(ctx context.Context, key any, serves func(kept) bool, fetch fetchFunc) (*entry, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	tenant := Tenant(ctx)
 	e := s.entries[key]
-	if e == nil || e.ended && (s.expired(e) || !serves(e.kept)) {
+	switch {
+	case e == nil || e.ended && (s.expired(e) || !serves(e.kept)):
+		turn, err := s.queue(key, tenant)
+		if err != nil {
+			return nil, err
+		}
 		ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-		e = &entry{done: make(chan struct{}), cancel: cancel}
+		e = &entry{done: make(chan struct{}), cancel: cancel, tenant: tenant, turn: turn}
 		s.entries[key] = e
 		go s.run(ctx, key, e, fetch)
+	case !e.ended && e.turn != nil && e.tenant != tenant:
+		s.lanes.also(e.turn, tenant)
 	}
 	e.waiting++
-	return e
+	return e, nil
+}
+
+// queue returns a key's place among the fetches of its group.
+func (s *store) queue(key any, tenant string) (*ticket, error) {
+	if s.group == nil {
+		return nil, nil
+	}
+	return s.lanes.take(s.group(key), tenant)
 }
 
 // leave removes one waiting caller.
@@ -85,20 +107,16 @@ func (s *store) leave(e *entry) {
 // recover a panic of the fetch: that ends the process.
 func (s *store) run(ctx context.Context, key any, e *entry, fetch fetchFunc) {
 	defer e.cancel()
-	leave, err := s.enter(ctx, key)
-	defer leave()
+	var err error
+	if e.turn != nil {
+		defer s.lanes.leave(e.turn)
+		err = s.lanes.wait(ctx, e.turn)
+	}
 	var value any
 	if err == nil {
 		value, err = fetch(ctx)
 	}
 	s.keep(key, e, value, err)
-}
-
-func (s *store) enter(ctx context.Context, key any) (leave func(), err error) {
-	if s.group == nil {
-		return func() {}, nil
-	}
-	return s.lanes.enter(ctx, s.group(key))
 }
 
 // keep ends a fetch, and keeps its value unless it was forgotten in the
@@ -133,25 +151,37 @@ func (s *store) expire() {
 	s.drop()
 }
 
-// drop removes expired values, and one value if the cache is over its limit.
+// drop removes expired values, and one value if the cache is over its limit: of
+// the tenant that has most, the first to expire. What one tenant fetches drops
+// nothing of those who have less.
 func (s *store) drop() {
-	n := 0
-	var first any // the first to expire
+	n, most := 0, 0
 	for key, e := range s.entries {
 		switch {
 		case !e.ended:
 		case s.expired(e):
 			delete(s.entries, key)
 		default:
-			if n == 0 || e.kept.until.Before(s.entries[first].kept.until) {
-				first = key
-			}
 			n++
 		}
 	}
-	if n > s.limit {
-		delete(s.entries, first)
+	if n <= s.limit {
+		return
 	}
+	has := map[string]int{}
+	for _, e := range s.entries {
+		if e.ended {
+			has[e.tenant]++
+			most = max(most, has[e.tenant])
+		}
+	}
+	var first any
+	for key, e := range s.entries {
+		if e.ended && has[e.tenant] == most && (first == nil || e.kept.until.Before(s.entries[first].kept.until)) {
+			first = key
+		}
+	}
+	delete(s.entries, first)
 }
 
 func (s *store) expired(e *entry) bool { return !s.now().Before(e.kept.until) }

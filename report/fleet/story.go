@@ -30,7 +30,7 @@ func (p Pod) Story(l Layout, now time.Time) string {
 		b.WriteString("\n" + l.story(p, c, now))
 	}
 	if p.Report != nil && p.Report.Omitted > 0 {
-		fmt.Fprintf(&b, "\nThe report is full and omits %s.\n", count(p.Report.Omitted, "container"))
+		fmt.Fprintf(&b, "\nThe report omits %s.\n", count(p.Report.Omitted, "container"))
 	}
 	return b.String()
 }

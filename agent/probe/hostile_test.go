@@ -1,0 +1,424 @@
+package probe
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/agent/share"
+	"github.com/whypull/whypull/cri/nodeconfig"
+	"github.com/whypull/whypull/cri/registry"
+	"github.com/whypull/whypull/cri/registry/registrytest"
+)
+
+// What a pod names beyond what is read is said in one piece of evidence.
+func TestSecretsBeyondTheBound(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, nil, nil)
+	n.secrets.byName["regcred"] = secretFor("hub.test")
+	f := failure("hub.test/team/app:1", "regcred")
+	f.MoreSecrets = 99_968
+	evidence, creds := n.collector.checkCredentials(t.Context(), f)
+	wantLines(t, "credentials", of(f, evidence, diagnosis.CheckCredentials),
+		"Passed | secret regcred has credentials for hub.test under hub.test",
+		"NotRun | SecretUnreadable | the pod names 99968 more pull secrets, which whypull does not read")
+	if len(creds) != 1 || len(n.secrets.reads) != 1 {
+		t.Errorf("%d credentials of %d reads, want one", len(creds), len(n.secrets.reads))
+	}
+}
+
+// inNamespace returns a context for the work of a namespace.
+func inNamespace(t *testing.T, namespace string) context.Context {
+	t.Helper()
+	return share.WithTenant(t.Context(), namespace)
+}
+
+// Behind a shared mirror one tenant's upstream limits requests for a day; that is
+// nothing to pods whose images are of another.
+func TestLimitOfAnotherUpstreamBehindOneMirror(t *testing.T) {
+	t.Parallel()
+	mirror := registrytest.New(t, registrytest.Config{Others: &registrytest.Repository{Serve: func(w http.ResponseWriter, r *http.Request, _, _ string) {
+		if r.URL.Query().Get("ns") == "evil.test" {
+			w.Header().Set("Retry-After", "86400")
+			w.WriteHeader(http.StatusTooManyRequests)
+			return
+		}
+		w.Header().Set("Content-Type", ocispec.MediaTypeImageManifest)
+		w.Header().Set("Docker-Content-Digest", registrytest.Digest)
+	}}})
+	hosts := "[host.\"https://" + mirror.Host + "\"]\n  capabilities = [\"pull\", \"resolve\"]\n"
+	n := newNode(t, mirror.CA, map[string]string{"certs.d/evil.test/hosts.toml": hosts, "certs.d/good.test/hosts.toml": hosts})
+	attack, victim := failure("evil.test/app:1"), failure("good.test/app:1")
+	attack.Namespace = "evil"
+	if got := of(attack, n.collect(attack), diagnosis.CheckRegistry); len(got) == 0 || !strings.HasPrefix(got[0], "Failed | RateLimited") {
+		t.Fatalf("the attack does not work: %q", got)
+	}
+	for range 2 {
+		if got := of(victim, n.collect(victim), diagnosis.CheckRegistry); len(got) == 0 || !strings.HasPrefix(got[0], "Passed") {
+			t.Errorf("the victim's evidence %q", got)
+		}
+	}
+}
+
+// Another's limit at the same upstream is neither a failure, nor does it keep one
+// from asking for long.
+func TestBorrowedLimit(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a := newAsker()
+		day := limited
+		day.RetryAfter = 24 * time.Hour
+		asked := 0
+		ask := func(namespace, image string, answer registry.Answer) origin {
+			_, from := a.share(inNamespace(t, namespace), about(image), time.Time{}, func(context.Context) registry.Answer { asked++; return answer })
+			return from
+		}
+		ask("evil", "theirs", day)
+		if from := ask("evil", "theirs too", day); from.reason != "" || asked != 1 {
+			t.Errorf("the limit does not count for its own namespace: %+v, asked %d times", from, asked)
+		}
+		if from := ask("good", "mine", found); from.reason != diagnosis.ReasonLimitedForOthers {
+			t.Errorf("not marked as another's: %+v", from)
+		}
+		time.Sleep(borrowedLife)
+		if from := ask("good", "mine", found); from.reason != "" || asked != 2 {
+			t.Errorf("after %s: %+v, asked %d times, want to be asked", borrowedLife, from, asked)
+		}
+		ask("evil", "theirs again", day)
+		if asked != 2 {
+			t.Error("the limit was not obeyed where it is in force")
+		}
+	})
+}
+
+// A mirror that lets one wait for its upstream's sake can be talked to all the
+// same.
+func TestHangingUpstreamBehindOneMirror(t *testing.T) {
+	t.Parallel()
+	for phase, want := range map[registry.Phase]bool{registry.PhaseManifest: true, registry.PhaseConnect: false} {
+		a, asked := newAsker(), false
+		hangs := registry.Answer{Fault: registry.FaultConnectionTimeout, Phase: phase}
+		theirs, mine := about("theirs"), about("mine")
+		theirs.upstream, mine.upstream = "evil.test", "good.test"
+		a.put(theirs, time.Time{}, func() registry.Answer { return hangs })
+		a.put(mine, time.Time{}, func() registry.Answer { asked = true; return found })
+		if asked != want {
+			t.Errorf("%s: asked %t, want %t", phase, asked, want)
+		}
+	}
+}
+
+// Any number of hosts that want to be left alone for a day take a bounded place,
+// and not that of others' answers.
+func TestLimitsOfManyHostsAreBounded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a, asked := newAsker(), 0
+		ask := func(namespace string, q question, answer registry.Answer) {
+			a.share(inNamespace(t, namespace), q, time.Time{}, func(context.Context) registry.Answer { asked++; return answer })
+		}
+		ask("good", about("mine"), found)
+		day := limited
+		day.RetryAfter = 24 * time.Hour
+		for i := range maxAnswers + 100 {
+			ask("evil", question{endpoint: fmt.Sprint("https://evil", i), image: "app"}, day)
+		}
+		if n := a.answers.Len(); n > maxAnswers {
+			t.Errorf("%d answers are kept, want at most %d", n, maxAnswers)
+		}
+		asked = 0
+		if ask("good", about("mine"), found); asked != 0 {
+			t.Error("the attacker's answers took the place of the victim's")
+		}
+	})
+}
+
+// Of many questions of one namespace for one registry those beyond a bound are
+// not asked, and another namespace's goes before all that wait.
+func TestQuestionsOfOneNamespaceAreBounded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a := newAsker()
+		release := make(chan struct{})
+		var mu sync.Mutex
+		var order []string
+		refused := 0
+		var wg sync.WaitGroup
+		ask := func(namespace, image string) {
+			wg.Go(func() {
+				_, from := a.share(inNamespace(t, namespace), about(image), time.Time{}, func(context.Context) registry.Answer {
+					<-release
+					mu.Lock()
+					defer mu.Unlock()
+					order = append(order, namespace)
+					return found
+				})
+				mu.Lock()
+				defer mu.Unlock()
+				if from.reason == diagnosis.ReasonQueueFull {
+					refused++
+				}
+			})
+		}
+		for i := range 1 + maxWaiting + 10 {
+			ask("evil", strconv.Itoa(i))
+		}
+		synctest.Wait()
+		ask("good", "mine")
+		synctest.Wait()
+		close(release)
+		wg.Wait()
+		if refused != 10 {
+			t.Errorf("%d questions were refused, want 10", refused)
+		}
+		if at := slices.Index(order, "good"); at < 0 || at > 2 {
+			t.Errorf("the victim's question came after %d others", at)
+		}
+	})
+}
+
+// However many registries hang, a conversation with another one begins when one of
+// theirs ends.
+func TestConversationsAreBounded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a := newAsker()
+		var now, most atomic.Int32
+		var wg sync.WaitGroup
+		for i := range 4 * maxOpen {
+			wg.Go(func() {
+				a.share(inNamespace(t, "evil"), question{endpoint: fmt.Sprint("https://evil", i)}, time.Time{}, func(context.Context) registry.Answer {
+					most.Store(max(most.Load(), now.Add(1)))
+					defer now.Add(-1)
+					time.Sleep(9 * time.Second)
+					return registry.Answer{Fault: registry.FaultConnectionTimeout, Phase: registry.PhasePing}
+				})
+			})
+		}
+		synctest.Wait()
+		start := time.Now()
+		a.share(inNamespace(t, "good"), about("mine"), time.Time{}, func(context.Context) registry.Answer { return found })
+		if took := time.Since(start); took > 9*time.Second {
+			t.Errorf("the victim waited %s for a place", took)
+		}
+		wg.Wait()
+		if n := most.Load(); n != maxOpen {
+			t.Errorf("%d conversations at once, want %d", n, maxOpen)
+		}
+	})
+}
+
+// rejecting is a registry of many repositories that knows no such password.
+func rejecting(t *testing.T, auth registrytest.Auth) *registrytest.Server {
+	t.Helper()
+	config := registrytest.Config{Passwords: map[string]string{user: "another"}}
+	for i := range 10 {
+		config.Repositories = append(config.Repositories, registrytest.Repository{Name: fmt.Sprint("team/app", i), Tags: []string{"1"}, Auth: auth})
+	}
+	return registrytest.New(t, config)
+}
+
+// tries is how many requests a registry got with a credential for it.
+func tries(s *registrytest.Server) int {
+	n := 0
+	for _, r := range s.Requests() {
+		if r.Auth == "Basic" || r.Method == http.MethodPost {
+			n++
+		}
+	}
+	return n
+}
+
+// Ten images and one wrong password are one try, until the secret changes or an
+// hour is over.
+func TestRejectedCredentialIsTriedOnce(t *testing.T) {
+	t.Parallel()
+	for name, auth := range map[string]registrytest.Auth{"basic": registrytest.Basic, "bearer": registrytest.Bearer} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := rejecting(t, auth)
+			n := newNode(t, s.CA, nil)
+			c := n.clocked()
+			n.secrets.byName["robot"] = pullSecret(dockerConfig(user, password, s.Host))
+			image := func(i int) diagnosis.Failure { return failure(fmt.Sprintf("%s/team/app%d:1", s.Host, i), "robot") }
+			var wg sync.WaitGroup
+			for i := range 10 {
+				wg.Go(func() {
+					_, all := n.collector.Collect(t.Context(), image(i), false)
+					<-all
+				})
+			}
+			wg.Wait()
+			one := tries(s)
+			if one == 0 || one > 2 { // a HEAD and, for the registry's words, a GET; or a POST and a GET of the token server
+				t.Fatalf("%d requests with the wrong password for 10 images, want those of one try", one)
+			}
+			for range 11 {
+				c.advance(5 * time.Minute)
+				for i := range 10 {
+					n.collectFresh(image(i), true)
+				}
+			}
+			if got := tries(s); got != one {
+				t.Errorf("%d requests with it after 55 minutes, want %d", got, one)
+			}
+			got := of(image(3), n.collect(image(3)), diagnosis.CheckRegistry)
+			if len(got) == 0 || !strings.HasPrefix(got[0], "Failed | Unauthorized") ||
+				!strings.HasSuffix(got[0], "; rejected at 2026-01-02 03:04 UTC, not tried again before 2026-01-02 04:04 UTC or a change of the secret") {
+				t.Errorf("evidence %q", got)
+			}
+			n.secrets.byName["robot"] = pullSecret(dockerConfig(user, "another", s.Host))
+			if got := of(image(3), n.collect(image(3)), diagnosis.CheckRegistry); len(got) != 1 || !strings.HasPrefix(got[0], "Passed") {
+				t.Errorf("evidence once the secret has changed: %q", got)
+			}
+			n.secrets.byName["robot"] = pullSecret(dockerConfig(user, password, s.Host))
+			before := tries(s)
+			c.advance(5*time.Minute + 1)
+			n.collect(image(1))
+			if got := tries(s) - before; got != one {
+				t.Errorf("%d requests with it after an hour, want %d", got, one)
+			}
+		})
+	}
+}
+
+// That a repository is refused says nothing of the credential.
+func TestRefusedRepositoryIsNoRejection(t *testing.T) {
+	t.Parallel()
+	sent := func(a registry.Answer) registry.Answer {
+		a.CredentialSent = true
+		return a
+	}
+	for name, tc := range map[string]struct {
+		answer registry.Answer
+		want   bool
+	}{
+		"password":                {sent(registry.Answer{Fault: registry.FaultUnauthorized, Phase: registry.PhaseManifest, Status: 401}), true},
+		"password, at the ping":   {sent(registry.Answer{Fault: registry.FaultUnauthorized, Phase: registry.PhasePing, Status: 401}), true},
+		"token server":            {sent(registry.Answer{Fault: registry.FaultUnauthorized, Phase: registry.PhaseToken, Status: 401}), true},
+		"token server forbids":    {sent(registry.Answer{Fault: registry.FaultUnauthorized, Phase: registry.PhaseToken, Status: 403}), false},
+		"not sent":                {registry.Answer{Fault: registry.FaultUnauthorized, Phase: registry.PhaseManifest, Status: 401}, false},
+		"scope":                   {sent(registry.Answer{Fault: registry.FaultInsufficientScope, Phase: registry.PhaseManifest, Status: 401}), false},
+		"forbidden":               {sent(registry.Answer{Fault: registry.FaultForbidden, Phase: registry.PhaseManifest, Status: 403}), false},
+		"where it redirects to":   {sent(registry.Answer{Fault: registry.FaultUnauthorized, Phase: registry.PhaseManifest, Status: 401, Via: "https://hub.test"}), false},
+		"a blob":                  {sent(registry.Answer{Fault: registry.FaultUnauthorized, Phase: registry.PhaseBlob, Status: 401}), false},
+		"found":                   {sent(found), false},
+		"limited at token server": {sent(registry.Answer{Fault: registry.FaultRateLimited, Phase: registry.PhaseToken, Status: 429}), false},
+	} {
+		if got := rejects(tc.answer); got != tc.want {
+			t.Errorf("%s: %t, want %t", name, got, tc.want)
+		}
+	}
+}
+
+// One namespace's rejected credentials push none of another's out.
+func TestRejectionsAreBounded(t *testing.T) {
+	t.Parallel()
+	var r rejections
+	now := newClock().Now()
+	key := func(i int) rejectionKey {
+		k := rejectionKey{endpoint: "https://hub.test"}
+		binary.BigEndian.PutUint32(k.cred[:], uint32(i))
+		return k
+	}
+	r.note(key(0), registry.Answer{}, "good", now)
+	for i := 1; i < maxRejections+100; i++ {
+		r.note(key(i), registry.Answer{}, "evil", now.Add(time.Second))
+	}
+	if _, known := r.of(key(0), now); !known || len(r.all) != maxRejections {
+		t.Errorf("known %t; %d rejections, want %d", known, len(r.all), maxRejections)
+	}
+	r.note(key(1), registry.Answer{}, "evil", now.Add(2*rejectedFor))
+	if len(r.all) != 1 {
+		t.Errorf("%d rejections are kept once they are over, want the new one", len(r.all))
+	}
+}
+
+// Pulls are tried again for each namespace in turn, and for none without bound.
+func TestRetriesTakeTurns(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRetries()
+		release := make(chan struct{})
+		var mu sync.Mutex
+		var order []string
+		begin := func(namespace, image string) {
+			r.get(namespace, retryKey{image: image}, image, func() []diagnosis.Evidence {
+				<-release
+				mu.Lock()
+				defer mu.Unlock()
+				order = append(order, namespace)
+				return skipped(diagnosis.ReasonPullGoesOn, diagnosis.CheckPull)
+			}, func(string) {})
+			synctest.Wait()
+		}
+		for i := range 1 + maxRetriesWaiting + 5 {
+			begin("evil", strconv.Itoa(i))
+		}
+		begin("good", "mine")
+		close(release)
+		synctest.Wait()
+		if at := slices.Index(order, "good"); at < 0 || at > 2 || len(order) != 2+maxRetriesWaiting {
+			t.Errorf("the victim's came after %d others, of %d", at, len(order))
+		}
+		full := 0
+		for i := range 1 + maxRetriesWaiting + 5 {
+			e := r.get("evil", retryKey{image: strconv.Itoa(i)}, "", nil, nil)
+			if len(e) == 1 && e[0].Reason == diagnosis.ReasonRetryQueueFull {
+				full++
+			}
+		}
+		if full != 5 {
+			t.Errorf("%d were told that there are too many, want 5", full)
+		}
+	})
+}
+
+// The slow checks end, whatever the registry does; what was not asked by then has
+// not run.
+func TestExaminationEnds(t *testing.T) {
+	t.Parallel()
+	s := registrytest.New(t, registrytest.Config{Others: &registrytest.Repository{Behaviour: registrytest.Hang}})
+	n := newNode(t, s.CA, nil)
+	n.again(func(o *nodeconfig.Options) { o.Timeouts = registry.Timeouts{Total: time.Hour, Response: time.Hour} })
+	n.collector.patience = time.Millisecond
+	f := failure(s.Host + "/team/app:1")
+	got := of(f, n.collect(f), diagnosis.CheckRegistry)
+	if len(got) != 1 || !strings.HasPrefix(got[0], "NotRun") {
+		t.Errorf("evidence %q", got)
+	}
+}
+
+// Beyond a number of failures of one namespace the slow checks are not begun.
+func TestExaminationsAreBounded(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, nil, nil)
+	for range maxUnderWay {
+		if _, why := n.collector.begun.enter("team"); why != "" {
+			t.Fatal(why)
+		}
+	}
+	f := failure("hub.test/team/app:1")
+	first, all := n.collector.Collect(t.Context(), f, false)
+	wantLines(t, "evidence", of(f, first, diagnosis.CheckRegistry), "NotRun | too many containers of this namespace are being examined")
+	if got := <-all; len(got) != len(first) {
+		t.Errorf("more came: %+v", got)
+	}
+	leave, why := n.collector.begun.enter("other")
+	if why != "" {
+		t.Errorf("another namespace: %s", why)
+	}
+	leave()
+}
