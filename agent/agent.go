@@ -55,6 +55,10 @@ var ErrDeferred = errors.New("the write is deferred")
 
 // The loop's times.
 const (
+	// firstRetry is how long a pod waits that could not be processed; the delay doubles
+	// with each failure, up to lastRetry.
+	firstRetry = 200 * time.Millisecond
+	lastRetry  = time.Minute
 	// patience is how long a verdict waits for the slow checks before a first one,
 	// made of the quick checks, is published.
 	patience = 600 * time.Millisecond
@@ -70,7 +74,7 @@ const (
 	// spread is the maximum random delay of an examination, so that not all nodes
 	// ask a registry at the same time.
 	spread = 100 * time.Millisecond
-	// workers is the number of pods examined concurrently.
+	// workers is the number of pods processed concurrently. None waits for slow checks.
 	workers = 64
 )
 
@@ -81,6 +85,7 @@ type Agent struct {
 	publisher Publisher
 	log       *slog.Logger
 	now       func() time.Time
+	rounds    sync.WaitGroup // examinations in progress
 }
 
 // New returns an agent for pods.
@@ -100,23 +105,24 @@ func (a *Agent) Run(ctx context.Context) {
 	<-ctx.Done()
 	a.pods.queue.ShutDown()
 	wg.Wait()
+	a.rounds.Wait()
 }
 
 func (a *Agent) next(ctx context.Context) bool {
-	uid, stop := a.pods.queue.Get()
+	k, stop := a.pods.queue.Get()
 	if stop {
 		return false
 	}
-	defer a.pods.queue.Done(uid)
+	defer a.pods.queue.Done(k)
 	if ctx.Err() != nil { // the queue still returns the remaining pods
 		return true
 	}
-	if err := a.process(ctx, uid); err != nil {
-		a.log.Warn("process pod failed", "uid", uid, "err", err)
-		a.pods.queue.AddRateLimited(uid)
+	if err := a.process(ctx, k.uid); err != nil {
+		a.log.Warn("process pod failed", "uid", k.uid, "err", err)
+		a.pods.queue.AddRateLimited(k)
 		return true
 	}
-	a.pods.queue.Forget(uid)
+	a.pods.queue.Forget(k)
 	return true
 }
 
@@ -132,7 +138,13 @@ func (a *Agent) process(ctx context.Context, uid string) error {
 		a.pods.drop(uid)
 		return nil
 	}
-	w.update = a.withHanging(ctx, w.update)
+	if w.round != nil {
+		if w.round.concerns(w) {
+			return a.goOn(ctx, w.round)
+		}
+		a.pods.abandoned(uid)
+	}
+	w.update, w.look = a.withHanging(ctx, w.update)
 	a.sandboxes(ctx, w)
 	if len(w.update.Failures) == 0 {
 		err := w.published.Verdicts(ctx, w.update, nil, true)
@@ -151,20 +163,20 @@ func (a *Agent) process(ctx context.Context, uid string) error {
 // withHanging returns the update with the hanging pulls of waiting containers
 // added to Failures, and the others' progress in Pulling. It checks pulls only
 // after lookAfter, unless the pod already has a report from an earlier run of the
-// agent.
-func (a *Agent) withHanging(ctx context.Context, u podwatch.Update) podwatch.Update {
+// agent. It also returns when the next check is due; zero for none.
+func (a *Agent) withHanging(ctx context.Context, u podwatch.Update) (podwatch.Update, time.Time) {
 	if len(u.Waiting) == 0 {
-		return u
+		return u, time.Time{}
 	}
 	oldest := slices.MinFunc(u.Waiting, func(a, b diagnosis.Failure) int { return a.Since.Compare(b.Since) })
 	if left := lookAfter - a.now().Sub(oldest.Since); left > 0 && !a.publisher.Reported(u.Annotations) {
-		a.pods.queue.AddAfter(u.UID, left)
-		return u
+		a.pods.queue.AddAfter(key{u.Namespace, u.UID}, left)
+		return u, a.now().Add(left)
 	}
-	a.pods.queue.AddAfter(u.UID, lookAgain)
+	a.pods.queue.AddAfter(key{u.Namespace, u.UID}, lookAgain)
 	hanging, going := a.collector.Follow(ctx, u.Waiting)
 	u.Failures, u.Pulling = append(slices.Clip(u.Failures), hanging...), going
-	return u
+	return u, a.now().Add(lookAgain)
 }
 
 // sandboxes publishes the recovery of sandboxes whose image was missing, since the
@@ -181,21 +193,56 @@ func (a *Agent) sandboxes(ctx context.Context, w work) {
 // gone reports whether the error is that the pod no longer exists.
 func gone(err error) bool { return errors.Is(err, kube.ErrNotFound) }
 
-// examine examines those failing containers of a pod that are due and publishes
-// the verdicts: a first one if the slow checks take longer than patience, and the
-// final one.
+// examine examines those failing containers of a pod that are due. It publishes the
+// verdicts unless slow checks are still running: then it queues the pod again for a
+// first verdict after patience, and for the final one when the checks have ended.
 func (a *Agent) examine(ctx context.Context, w work) error {
-	u := w.update
-	round := a.begin(ctx, w)
-	if round.slow(patience) {
-		if err := publish(ctx, w, round.verdicts(), false); err != nil && !gone(err) {
-			a.log.Warn("write first verdict failed", "namespace", u.Namespace, "pod", u.Name, "err", err)
-		}
+	r := a.begin(ctx, w)
+	if r.over() {
+		return a.end(ctx, r)
 	}
-	round.wait()
-	a.pods.remember(u.UID, round.judged())
-	a.pods.queue.AddAfter(u.UID, round.ages(a.now())+rand.N(refresh/4)) //nolint:gosec // jitter
-	err := publish(ctx, w, round.verdicts(), true)
+	a.pods.begun(w.update.UID, r)
+	a.rounds.Go(func() {
+		if r.slow(patience) {
+			r.late.Store(true)
+			a.pods.queue.Add(w.key())
+			r.wait()
+		}
+		a.pods.queue.Add(w.key())
+	})
+	return nil
+}
+
+// goOn publishes the verdicts of an examination if it has ended, otherwise a first
+// verdict, once, if that is due.
+func (a *Agent) goOn(ctx context.Context, r *round) error {
+	if r.over() {
+		return a.end(ctx, r)
+	}
+	if !r.late.Load() || r.told {
+		return nil
+	}
+	err := publish(ctx, r.work, r.verdicts(), false)
+	r.told = !errors.Is(err, ErrDeferred)
+	if err != nil && r.told && !gone(err) {
+		u := r.work.update
+		a.log.Warn("write first verdict failed", "namespace", u.Namespace, "pod", u.Name, "err", err)
+	}
+	return nil
+}
+
+// end stores and publishes the verdicts of an examination that has ended.
+func (a *Agent) end(ctx context.Context, r *round) error {
+	u := r.work.update
+	defer r.cancel()
+	if a.pods.ended(u.UID, r) {
+		defer a.pods.queue.Add(r.work.key())
+	}
+	if look := r.work.look; !look.IsZero() && !a.now().Before(look) { // the check was due during the examination
+		a.pods.queue.AddAfter(r.work.key(), lookAgain)
+	}
+	a.pods.queue.AddAfter(r.work.key(), r.ages(a.now())+rand.N(refresh/4)) //nolint:gosec // jitter
+	err := publish(ctx, r.work, r.verdicts(), true)
 	if gone(err) || errors.Is(err, ErrDeferred) {
 		return nil
 	}

@@ -41,7 +41,8 @@ type collector struct {
 	pulls map[string]int64           // bytes done, by container
 	looks int                        // at waiting containers
 	asked []ask
-	now   int // examinations that are under way
+	stuck bool // the quick checks do not end before the context does
+	now   int  // examinations that are under way
 	most  int
 }
 
@@ -89,6 +90,9 @@ func proof(f diagnosis.Failure, all []diagnosis.Evidence) []diagnosis.Evidence {
 }
 
 func (c *collector) Collect(ctx context.Context, f diagnosis.Failure, fresh bool) ([]diagnosis.Evidence, <-chan []diagnosis.Evidence) {
+	if c.stuck {
+		defer func() { <-ctx.Done() }()
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.asked = append(c.asked, ask{f.Container, fresh, time.Now()})

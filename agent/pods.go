@@ -16,7 +16,7 @@ import (
 // Pods holds the pods of a node that fail or wait, their state, and the queue of
 // those to process. It is safe for concurrent use.
 type Pods struct {
-	queue workqueue.TypedRateLimitingInterface[string]
+	queue workqueue.TypedRateLimitingInterface[key]
 
 	mu   sync.Mutex
 	pods map[string]*pod // by uid
@@ -28,6 +28,8 @@ type pod struct {
 	recovered []diagnosis.Failure          // not published yet
 	judged    map[diagnosis.Subject]judged // replaced, never changed
 	published PodPublisher                 // nil until the pod is processed
+	seen      int                          // how often the watch has updated it
+	round     *round                       // the examination in progress; nil for none
 	stale     bool                         // something that the verdicts are based on has changed
 	fresh     bool                         // and registries must be asked again
 }
@@ -48,14 +50,16 @@ type work struct {
 	recovered []diagnosis.Failure
 	judged    map[diagnosis.Subject]judged
 	published PodPublisher
+	seen      int
+	round     *round
+	look      time.Time // when the next check of its pulls is due; zero for none
 }
+
+func (w work) key() key { return key{w.update.Namespace, w.update.UID} }
 
 // NewPods returns an empty Pods.
 func NewPods() *Pods {
-	return &Pods{
-		queue: workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[string](200*time.Millisecond, time.Minute)),
-		pods:  map[string]*pod{},
-	}
+	return &Pods{queue: newQueue(), pods: map[string]*pod{}}
 }
 
 // Observe records an update from the watch and queues the pod. It does not block.
@@ -68,19 +72,28 @@ func (p *Pods) Observe(u podwatch.Update) {
 		p.pods[u.UID] = of
 	}
 	of.update = u
+	of.seen++
 	of.recovered = append(append(of.recovered, u.Recovered...), u.Started...)
 	if len(of.judged) == 0 && !u.Gone {
-		p.queue.AddAfter(u.UID, rand.N(spread)) //nolint:gosec // jitter, not a secret
+		p.queue.AddAfter(of.key(), rand.N(spread)) //nolint:gosec // jitter, not a secret
 		return
 	}
-	p.queue.Add(u.UID)
+	p.queue.Add(of.key())
 }
 
 // Busy reports whether pods are queued.
 func (p *Pods) Busy() bool { return p.queue.Len() > 0 }
 
-// Again queues a pod again after a delay.
-func (p *Pods) Again(uid string, after time.Duration) { p.queue.AddAfter(uid, after) }
+// Again queues a pod again after a delay. It ignores unknown pods.
+func (p *Pods) Again(uid string, after time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if of := p.pods[uid]; of != nil {
+		p.queue.AddAfter(of.key(), after)
+	}
+}
+
+func (p *pod) key() key { return key{p.update.Namespace, p.update.UID} }
 
 // Reexamine queues a pod and has all of its failures examined, because something
 // that their verdicts are based on has changed. With fresh, registries are asked
@@ -93,7 +106,7 @@ func (p *Pods) Reexamine(uid string, fresh bool) {
 		return
 	}
 	of.stale, of.fresh = true, of.fresh || fresh
-	p.queue.AddAfter(uid, rand.N(spread)) //nolint:gosec // jitter, not a secret
+	p.queue.AddAfter(of.key(), rand.N(spread)) //nolint:gosec // jitter, not a secret
 }
 
 // Failing returns the failures of all pods, and the waiting containers and
@@ -141,7 +154,7 @@ func (p *Pods) take(uid string, open func(uid string) PodPublisher) (work, bool)
 	if of.published == nil {
 		of.published = open(uid)
 	}
-	w := work{update: of.update, recovered: of.recovered, judged: of.judged, published: of.published}
+	w := work{update: of.update, recovered: of.recovered, judged: of.judged, published: of.published, seen: of.seen, round: of.round}
 	of.recovered = nil
 	return w, true
 }
@@ -154,6 +167,7 @@ func (p *Pods) drop(uid string) {
 	if of == nil {
 		return
 	}
+	of.abandon()
 	if !of.update.Gone && len(of.update.Failures)+len(of.update.Waiting) > 0 {
 		of.judged = nil // it fails again by now, or may soon
 		return
@@ -173,6 +187,45 @@ func (p *Pods) staleness(uid string) (stale, fresh bool) {
 	stale, fresh = of.stale, of.fresh
 	of.stale, of.fresh = false, false
 	return stale, fresh
+}
+
+// begun stores the examination of a pod that is in progress.
+func (p *Pods) begun(uid string, r *round) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if of := p.pods[uid]; of != nil {
+		of.round = r
+	}
+}
+
+// abandoned cancels the examination of a pod.
+func (p *Pods) abandoned(uid string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if of := p.pods[uid]; of != nil {
+		of.abandon()
+	}
+}
+
+func (p *pod) abandon() {
+	if p.round != nil {
+		p.round.cancel()
+		p.round = nil
+	}
+}
+
+// ended stores the verdicts of a pod's examination, and reports whether the pod, or
+// what its verdicts are based on, has changed since the examination began.
+func (p *Pods) ended(uid string, r *round) (again bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	of := p.pods[uid]
+	if of == nil {
+		return false
+	}
+	of.abandon()
+	of.judged = r.judged()
+	return of.seen != r.work.seen || of.stale
 }
 
 // remember stores the verdicts on a pod.

@@ -2,19 +2,26 @@ package agent
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/diagnosis/message"
+	"github.com/whypull/whypull/agent/share"
 )
 
 // round is one examination of all failing containers of a pod.
 type round struct {
-	exams []*exam
-	done  chan struct{}
+	work   work // what it was begun for
+	exams  []*exam
+	cancel context.CancelFunc
+	done   chan struct{}
+	late   atomic.Bool // a first verdict is due
+	told   bool        // it has been published; used only while the pod is processed
 }
 
 // exam is the examination of one container.
@@ -46,8 +53,10 @@ func (t text) of(f diagnosis.Failure) text {
 // begin starts the examination of the containers that are due; the others keep
 // their verdict.
 func (a *Agent) begin(ctx context.Context, w work) *round {
-	r := &round{done: make(chan struct{})}
+	ctx, cancel := context.WithCancel(share.WithOnce(ctx))
+	r := &round{work: w, cancel: cancel, done: make(chan struct{})}
 	var wg sync.WaitGroup
+	slow := false
 	stale, again := a.pods.staleness(w.update.UID)
 	for _, f := range w.update.Failures {
 		old, known := w.judged[f.Subject()]
@@ -70,21 +79,54 @@ func (a *Agent) begin(ctx context.Context, w work) *round {
 		}
 		first, all := a.collector.Collect(ctx, f, fresh)
 		e.set(old.standing(e.failure, e.asked, diagnosis.Diagnose(f, first), e.at))
+		take := func(evidence []diagnosis.Evidence, ok bool) {
+			if ok {
+				e.set(old.standing(e.failure, e.asked, diagnosis.Diagnose(f, evidence), e.at))
+			}
+		}
+		select {
+		case evidence, ok := <-all:
+			take(evidence, ok)
+			continue
+		default:
+		}
+		slow = true
 		wg.Go(func() {
 			select {
 			case evidence, ok := <-all:
-				if ok {
-					e.set(old.standing(e.failure, e.asked, diagnosis.Diagnose(f, evidence), e.at))
-				}
+				take(evidence, ok)
 			case <-ctx.Done():
 			}
 		})
+	}
+	if !slow {
+		close(r.done)
+		return r
 	}
 	go func() {
 		wg.Wait()
 		close(r.done)
 	}()
 	return r
+}
+
+// over reports whether the examination has ended.
+func (r *round) over() bool {
+	select {
+	case <-r.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// concerns drops the containers that have recovered since, and reports whether any
+// are left.
+func (r *round) concerns(w work) bool {
+	r.exams = slices.DeleteFunc(r.exams, func(e *exam) bool {
+		return slices.ContainsFunc(w.recovered, func(f diagnosis.Failure) bool { return f.Subject() == e.failure.Subject() })
+	})
+	return len(r.exams) > 0 && len(w.update.Failures)+len(w.update.Waiting) > 0
 }
 
 func (e *exam) set(v diagnosis.Verdict, unread time.Time) {
@@ -175,5 +217,5 @@ func fingerprint(f diagnosis.Failure) string {
 		reason = "pull"
 	}
 	r := f.Facts
-	return strings.Join([]string{f.Image, f.PullPolicy, reason, string(r.Cause), r.Host, strconv.Itoa(r.Status), strings.Join(f.PullSecrets, ","), string(f.Stall)}, "\x00")
+	return strings.Join([]string{f.Image, f.PullPolicy, reason, string(r.Cause), r.Host, strconv.Itoa(r.Status), strings.Join(f.PullSecrets, ","), strconv.Itoa(f.MoreSecrets), string(f.Stall)}, "\x00")
 }

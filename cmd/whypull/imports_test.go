@@ -80,7 +80,7 @@ func allowed() map[string][]string {
 		"agent/podwatch":  {"agent/diagnosis", "agent/diagnosis/message"},
 		"agent/share":     {},
 		"agent/probe":     {"agent/diagnosis", "agent/share", "agent/diagnosis/message", "agent/keyring", "agent/kube", "agent/kubelet", "agent/podwatch", "agent/dns", "cri", "cri/credential", "cri/disk", "cri/hostfs", "cri/scratchpull", "cri/netns", "cri/nodeconfig", "cri/registry"},
-		"agent":           {"agent/diagnosis", "agent/diagnosis/message", "agent/kube", "agent/podwatch"},
+		"agent":           {"agent/diagnosis", "agent/diagnosis/message", "agent/kube", "agent/podwatch", "agent/share"},
 		"cri":             {"cri/oci"},
 		"cri/disk":        {"cri/hostfs"},
 		"cri/hostfs":      {},

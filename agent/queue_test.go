@@ -1,0 +1,114 @@
+package agent
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/agent/podwatch"
+)
+
+// However many pods of one namespace are to be served, another's is served after
+// one of them.
+func TestNamespacesTakeTurns(t *testing.T) {
+	t.Parallel()
+	var q turns
+	for i := range 4 {
+		q.Push(key{"evil", fmt.Sprint("e", i)})
+	}
+	q.Push(key{"good", "g0"})
+	q.Push(key{"good", "g1"})
+	q.Push(key{"other", "o0"})
+	var got []string
+	for q.Len() > 0 {
+		got = append(got, q.Pop().uid)
+	}
+	if want := []string{"e0", "g0", "o0", "e1", "g1", "e2", "e3"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if len(q.waiting)+len(q.order) != 0 {
+		t.Errorf("namespaces without pods are kept: %+v", q)
+	}
+}
+
+// of gives an update another namespace and pod.
+func of(u podwatch.Update, namespace, uid string) podwatch.Update {
+	u.Namespace, u.UID = namespace, uid
+	for i := range u.Failures {
+		u.Failures[i].Namespace, u.Failures[i].UID = namespace, uid
+	}
+	return u
+}
+
+// 250 pods of one namespace whose registry answers nothing keep nobody's first
+// verdict, neither their own nor another's.
+func TestManyPodsAtAHangingRegistry(t *testing.T) {
+	const pods = 250
+	inLoop(t, map[string]time.Duration{"slow": time.Hour}, func(l *loop) {
+		for i := range pods {
+			l.pods.Observe(of(update(failure("slow")), "evil", fmt.Sprint("evil-", i)))
+		}
+		l.sees(time.Second, of(update(failure("app")), "good", "victim"))
+		l.publisher.mu.Lock()
+		defer l.publisher.mu.Unlock()
+		if len(l.publisher.lines) != pods+1 {
+			t.Fatalf("%d verdicts, want a first one of each pod and the victim's", len(l.publisher.lines))
+		}
+		if i := slices.IndexFunc(l.publisher.lines, func(line string) bool { return line == "victim: all 1 of app" }); i < 0 || l.publisher.at[i] > spread {
+			t.Errorf("the victim's verdict is line %d", i)
+		}
+		if last := l.publisher.at[pods]; last > patience+spread {
+			t.Errorf("the last first verdict came after %s", last)
+		}
+	})
+}
+
+// A container that recovers while its pod is examined is told to have recovered at
+// once, and not to fail after that.
+func TestRecoveryWhileExamined(t *testing.T) {
+	inLoop(t, map[string]time.Duration{"app": 5 * time.Second, "side": 5 * time.Second}, func(l *loop) {
+		l.sees(2*time.Second, update(failure("app"), failure("side")))
+		l.sees(time.Second, recovered(update(failure("side")), failure("app")))
+		l.want("uid-1: first 1 of app, first 1 of side, so far", "uid-1: recovered app")
+		l.sees(10 * time.Second)
+		l.want("uid-1: all 1 of side", "uid-1: all 1 of side")
+		l.sees(time.Second, recovered(update(), failure("side")))
+		l.want("uid-1: recovered side", "uid-1: clear", "uid-1: forget")
+	})
+}
+
+// A pod that gets all its images while it is examined is cleared at once.
+func TestAllRecoverWhileExamined(t *testing.T) {
+	inLoop(t, map[string]time.Duration{"app": time.Hour}, func(l *loop) {
+		l.sees(time.Second, update(failure("app")))
+		l.sees(time.Second, recovered(update(), failure("app")))
+		l.want("uid-1: first 1 of app, so far", "uid-1: recovered app", "uid-1: clear", "uid-1: forget")
+		l.wantPods(0)
+	})
+}
+
+// What changes while a pod is examined is examined next.
+func TestChangeWhileExamined(t *testing.T) {
+	inLoop(t, map[string]time.Duration{"app": 5 * time.Second}, func(l *loop) {
+		l.sees(time.Second, update(failure("app")))
+		l.sees(time.Second, update(failure("app", func(f *diagnosis.Failure) { f.Image = "hub.test/app:2" })))
+		l.sees(20 * time.Second)
+		l.want("uid-1: first 1 of app, so far", "uid-1: all 1 of app", "uid-1: first 2 of app, so far", "uid-1: all 2 of app")
+		l.wantAsks(2)
+	})
+}
+
+// A look at pulls that was due while the pod was examined is made after that.
+func TestLookWhileExamined(t *testing.T) {
+	inLoop(t, map[string]time.Duration{"app": 3 * lookAfter}, func(l *loop) {
+		l.collector.pull(map[string]int64{"side": 31})
+		u := waits("side")
+		u.Failures = []diagnosis.Failure{failure("app")}
+		l.sees(3*lookAfter+spread, u)
+		l.want("uid-1: first 1 of app, so far", "uid-1: all 1 of app")
+		l.sees(lookAgain)
+		l.want("uid-1: all 1 of app, 31 bytes of side")
+	})
+}
