@@ -103,11 +103,12 @@ func newAsker() *asker {
 // ask returns the endpoint's answer to a manifest request, not older than since
 // unless the endpoint limits requests (see leaveAlone). settle allows one more
 // request if the endpoint refuses the repository without saying whether it exists.
-func (a *asker) ask(ctx context.Context, e registry.Endpoint, ref reference.Named, cred *keyring.Credential, since time.Time, settle bool) (registry.Answer, origin) {
+// required is its answer without credentials; nil if that is not known.
+func (a *asker) ask(ctx context.Context, e registry.Endpoint, ref reference.Named, cred *keyring.Credential, since time.Time, settle bool, required *registry.AuthRequired) (registry.Answer, origin) {
 	q := a.question(e, ref, cred)
 	q.settle = settle
 	return a.share(ctx, q, since, func(ctx context.Context) registry.Answer {
-		answer := e.Probe(ctx, e.Reference(ref), sent(cred))
+		answer := e.ProbeAfter(ctx, required, e.Reference(ref), sent(cred))
 		a.heard(e, ref, answer)
 		if settle && unsettled(answer) {
 			answer.Exists = e.Control(ctx, e.Reference(ref), sent(cred))

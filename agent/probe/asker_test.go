@@ -318,8 +318,8 @@ func TestWaiterGivesUp(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var gone, there registry.Answer
 		var wg sync.WaitGroup
-		wg.Go(func() { gone, _ = a.ask(ctx, hub(), ref, &cred, time.Time{}, false) })
-		wg.Go(func() { there, _ = a.ask(t.Context(), hub(), ref, &cred, time.Time{}, false) })
+		wg.Go(func() { gone, _ = a.ask(ctx, hub(), ref, &cred, time.Time{}, false, nil) })
+		wg.Go(func() { there, _ = a.ask(t.Context(), hub(), ref, &cred, time.Time{}, false, nil) })
 		synctest.Wait()
 		cancel()
 		synctest.Wait()
@@ -340,7 +340,7 @@ func TestAskTooLate(t *testing.T) {
 	a := newAsker()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	got, _ := a.ask(ctx, hub(), named(t, "hub.test/app:1"), nil, time.Time{}, false) // hub() would crash if it were asked
+	got, _ := a.ask(ctx, hub(), named(t, "hub.test/app:1"), nil, time.Time{}, false, nil) // hub() would crash if it were asked
 	if got.Found || got.Fault != "" || !errors.Is(got.Err, context.Canceled) || a.answers.Len() != 0 {
 		t.Errorf("answer %+v, %d questions", got, a.answers.Len())
 	}
@@ -399,7 +399,7 @@ func TestAbandonedQuestionIsNotAsked(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan registry.Answer)
 		go func() {
-			got, _ := a.ask(ctx, hub(), named(t, "hub.test/app:1"), nil, time.Time{}, false)
+			got, _ := a.ask(ctx, hub(), named(t, "hub.test/app:1"), nil, time.Time{}, false, nil)
 			done <- got
 		}()
 		synctest.Wait()

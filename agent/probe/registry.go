@@ -96,11 +96,13 @@ func (v visit) endpoint(ctx context.Context, e registry.Endpoint) []diagnosis.Ev
 		out = v.emit(out, v.mark(e, withheld))
 	}
 	refused := false
+	var required *registry.AuthRequired
 	for i, cred := range attempts {
 		if refused && cred == nil {
 			break
 		}
-		answer, found := v.attempt(ctx, e, cred, len(attempts) == 1 || cred != nil)
+		answer, found := v.attempt(ctx, e, cred, len(attempts) == 1 || cred != nil, required)
+		required = cmp.Or(answer.AuthRequired, required)
 		out = append(out, found...)
 		if answer.Fault == registry.FaultRateLimited {
 			out = v.emit(out, v.untried(e, attempts[i+1:], diagnosis.ReasonLimited)...)
@@ -119,9 +121,9 @@ func (v visit) endpoint(ctx context.Context, e registry.Endpoint) []diagnosis.Ev
 
 // attempt asks an endpoint with one credential; also for the content, if it is an
 // attempt that the kubelet makes (kubelets).
-func (v visit) attempt(ctx context.Context, e registry.Endpoint, cred *keyring.Credential, kubelets bool) (registry.Answer, []diagnosis.Evidence) {
+func (v visit) attempt(ctx context.Context, e registry.Endpoint, cred *keyring.Credential, kubelets bool, required *registry.AuthRequired) (registry.Answer, []diagnosis.Evidence) {
 	start := time.Now()
-	answer, from := v.c.asker.ask(ctx, e, v.ref, cred, v.since, kubelets)
+	answer, from := v.c.asker.ask(ctx, e, v.ref, cred, v.since, kubelets, required)
 	evidence := v.mark(e, v.evidence(e, answer, cred))
 	if from.reason != "" {
 		evidence.Outcome, evidence.Reason = diagnosis.NotRun, from.reason

@@ -101,5 +101,6 @@ func general(a registry.Answer) registry.Answer {
 	a.Blob, a.Digest, a.MediaType, a.Exists = "", "", "", ""
 	a.Tags, a.Platforms, a.Looked = nil, nil, 0
 	a.Parts, a.Compressed, a.Source, a.Missed = nil, 0, 0, nil
+	a.AuthRequired = nil
 	return a
 }

@@ -31,6 +31,9 @@ type Answer struct {
 	Found bool
 	// Fault is what is wrong; "" if nothing is or it is unknown.
 	Fault Fault
+	// AuthRequired is the endpoint's answer to the request without credentials; nil if it
+	// did not ask for any.
+	AuthRequired *AuthRequired
 	// Phase is where the conversation ended. PhaseToken includes the DNS name and the
 	// certificate of the token server.
 	Phase Phase

@@ -39,12 +39,7 @@ import (
 // CRI-O works differently: it requests /v2/ first and answers only that challenge
 // (go.podman.io/image, docker, detectPropertiesHelper).
 func (e Endpoint) Probe(ctx context.Context, ref reference.Named, cred *credential.Credential) Answer {
-	ctx, cancel := context.WithTimeout(quiet(ctx), e.Settings.Timeouts.Total)
-	defer cancel()
-	c := newConversation(ctx, e, ref, cred)
-	defer c.close()
-	c.hold(ctx)
-	return c.finish()
+	return e.ProbeAfter(ctx, nil, ref, cred)
 }
 
 // conversation is one running probe.
@@ -158,6 +153,9 @@ func (c *conversation) ask(ctx context.Context, method string, phase Phase) (rep
 	if c.endpoint.Settings.Pings {
 		return c.askAfterPing(ctx, method)
 	}
+	if c.answer.AuthRequired != nil {
+		return c.authorized(ctx, method, c.answer.AuthRequired.reply)
+	}
 	r, err := c.manifest(ctx, method, phase)
 	if err != nil {
 		c.failed(ctx, err)
@@ -166,6 +164,7 @@ func (c *conversation) ask(ctx context.Context, method string, phase Phase) (rep
 	if r.status != http.StatusUnauthorized {
 		return r, nil
 	}
+	c.answer.AuthRequired = c.newAuthRequired(r)
 	return c.authorized(ctx, method, r)
 }
 

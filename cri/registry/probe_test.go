@@ -380,19 +380,35 @@ func (tc exchange) run(t *testing.T) {
 	}
 	tc.config.Repositories = []registrytest.Repository{tc.repo}
 	s := registrytest.New(t, tc.config)
-	a := endpoint(t, options(trusting(t, s)), s.Host).Probe(t.Context(), ref(t, s.Host+"/team/app"+tc.object), tc.cred)
+	e, of := endpoint(t, options(trusting(t, s)), s.Host), ref(t, s.Host+"/team/app"+tc.object)
+	a := e.Probe(t.Context(), of, tc.cred)
 
 	checkErr(t, a)
 	checkMeasured(t, &a, s)
 	if a.Scheme == registry.SchemeBearer && a.Challenge == "" && tc.repo.Challenge == "" && tc.config.Realm == "" && a.TokenHost != s.Host {
 		t.Errorf("token host %q, want %q", a.TokenHost, s.Host)
 	}
-	a.TokenHost, a.Err = "", nil
+	required := a.AuthRequired
+	a.TokenHost, a.Err, a.AuthRequired = "", nil, nil
 	if !reflect.DeepEqual(a, tc.want) {
 		t.Errorf("answer\n%+v, want\n%+v", a, tc.want)
 	}
 	if got := s.Lines(); !slices.Equal(got, tc.lines) {
 		t.Errorf("requests %q, want %q", got, tc.lines)
+	}
+	if required == nil {
+		if slices.Contains([]registry.AuthScheme{registry.SchemeBasic, registry.SchemeBearer}, a.Scheme) {
+			t.Error("what the endpoint said without credentials was not kept")
+		}
+		return
+	}
+	again := e.ProbeAfter(t.Context(), required, of, tc.cred)
+	if got := s.Lines()[len(tc.lines):]; !slices.Equal(got, tc.lines[1:]) {
+		t.Errorf("requests after a refusal without credentials %q, want %q", got, tc.lines[1:])
+	}
+	if again.Found != a.Found || again.Fault != a.Fault || again.Phase != a.Phase || again.Status != a.Status || again.Scheme != a.Scheme ||
+		again.CredentialSent != a.CredentialSent || again.SaysExpired != a.SaysExpired || again.Challenge != a.Challenge {
+		t.Errorf("answer after a refusal without credentials\n%+v, want\n%+v", again, a)
 	}
 	for _, r := range s.Requests() {
 		if r.UserAgent != "whypull/1.2.3" {
