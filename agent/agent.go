@@ -219,12 +219,12 @@ func (a *Agent) goOn(ctx context.Context, r *round) error {
 	if r.over() {
 		return a.end(ctx, r)
 	}
-	if !r.late.Load() || r.told {
+	if !r.late.Load() || r.published {
 		return nil
 	}
 	err := publish(ctx, r.work, r.verdicts(), false)
-	r.told = !errors.Is(err, ErrDeferred)
-	if err != nil && r.told && !gone(err) {
+	r.published = !errors.Is(err, ErrDeferred)
+	if err != nil && r.published && !gone(err) {
 		u := r.work.update
 		a.log.Warn("write first verdict failed", "namespace", u.Namespace, "pod", u.Name, "err", err)
 	}

@@ -65,8 +65,8 @@ func TestManyPodsAtAHangingRegistry(t *testing.T) {
 	})
 }
 
-// A container that recovers while its pod is examined is told to have recovered at
-// once, and not to fail after that.
+// The recovery of a container is published while its pod is still being examined,
+// and no failure of it after that.
 func TestRecoveryWhileExamined(t *testing.T) {
 	inLoop(t, map[string]time.Duration{"app": 5 * time.Second, "side": 5 * time.Second}, func(l *loop) {
 		l.sees(2*time.Second, update(failure("app"), failure("side")))

@@ -16,12 +16,12 @@ import (
 
 // round is one examination of all failing containers of a pod.
 type round struct {
-	work   work // what it was begun for
-	exams  []*exam
-	cancel context.CancelFunc
-	done   chan struct{}
-	late   atomic.Bool // a first verdict is due
-	told   bool        // it has been published; used only while the pod is processed
+	work      work // what it was begun for
+	exams     []*exam
+	cancel    context.CancelFunc
+	done      chan struct{}
+	late      atomic.Bool // a first verdict is due
+	published bool        // it has been published; used only while the pod is processed
 }
 
 // exam is the examination of one container.

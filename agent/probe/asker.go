@@ -27,8 +27,8 @@ const (
 	troubleLife = 20 * time.Second
 )
 
-// borrowedLife is how long a rate limit that another namespace, or another
-// credential, was told counts for everybody else.
+// borrowedLife is how long a rate limit that was returned to another namespace, or
+// for another credential, keeps the endpoint from being asked.
 const borrowedLife = 5 * time.Minute
 
 // Limits of the asker, over all registries.
@@ -265,8 +265,8 @@ func earlier(a, b time.Time) time.Time {
 	return b
 }
 
-// unreachable reports whether an answer is that an endpoint could not be talked to.
-// A mirror that lets one wait may do so for its upstream's sake.
+// unreachable reports whether an answer shows that the endpoint is unreachable. A
+// mirror's timeout may be that of its upstream registry.
 func unreachable(answer registry.Answer, sameUpstream bool) bool {
 	switch answer.Phase {
 	case registry.PhasePing, registry.PhaseToken, registry.PhaseManifest, registry.PhaseBlob:

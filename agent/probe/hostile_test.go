@@ -120,8 +120,8 @@ func TestHangingUpstreamBehindOneMirror(t *testing.T) {
 	}
 }
 
-// Any number of hosts that want to be left alone for a day take a bounded place,
-// and not that of others' answers.
+// Rate limits of any number of hosts take a bounded part of the cache, and displace
+// nobody else's answers.
 func TestLimitsOfManyHostsAreBounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
