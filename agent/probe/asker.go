@@ -196,17 +196,24 @@ func (a *asker) fulfil(ctx context.Context, q question, since time.Time, get fun
 	if r, known := a.known(ctx, q, since); known {
 		return r, nil
 	}
-	leave, err := a.open.Enter(ctx, "")
-	if err != nil {
-		return nil, err
+	if ctx.Value(openKey{}) == nil { // else this is part of an open conversation
+		leave, err := a.open.Enter(ctx, "")
+		if err != nil {
+			return nil, err
+		}
+		defer leave()
+		ctx = context.WithValue(ctx, openKey{}, true)
 	}
-	defer leave()
 	r := &reply{answer: get(context.WithoutCancel(ctx)), tenant: share.Tenant(ctx)}
 	if q.content == "" && q.cred != [sha256.Size]byte{} && rejects(r.answer) {
 		a.rejected.note(q.rejection(), r.answer, r.tenant, a.now())
 	}
 	return r, nil
 }
+
+// openKey marks the context of an open conversation: what it asks besides must not
+// wait until there may be another one.
+type openKey struct{}
 
 // known returns what was said to another question, where that answers this one.
 func (a *asker) known(ctx context.Context, q question, since time.Time) (*reply, bool) {

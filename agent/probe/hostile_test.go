@@ -220,6 +220,27 @@ func TestConversationsAreBounded(t *testing.T) {
 	})
 }
 
+// What a conversation asks besides does not wait for a place: all may be taken by
+// such conversations.
+func TestOpenConversationsAskBesides(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a := newAsker()
+		var wg sync.WaitGroup
+		for i := range 2 * maxOpen {
+			wg.Go(func() {
+				host := fmt.Sprint("https://evil", i)
+				a.share(inNamespace(t, "evil"), question{endpoint: host}, time.Time{}, func(ctx context.Context) registry.Answer {
+					time.Sleep(time.Second)
+					answer, _ := a.share(ctx, question{endpoint: "besides " + host}, time.Time{}, func(context.Context) registry.Answer { return found })
+					return answer
+				})
+			})
+		}
+		wg.Wait()
+	})
+}
+
 // rejecting is a registry of many repositories that knows no such password.
 func rejecting(t *testing.T, auth registrytest.Auth) *registrytest.Server {
 	t.Helper()
@@ -309,6 +330,7 @@ func TestRefusedRepositoryIsNoRejection(t *testing.T) {
 		"password, at the ping":   {sent(registry.Answer{Fault: registry.FaultUnauthorized, Phase: registry.PhasePing, Status: 401}), true},
 		"token server":            {sent(registry.Answer{Fault: registry.FaultUnauthorized, Phase: registry.PhaseToken, Status: 401}), true},
 		"token server forbids":    {sent(registry.Answer{Fault: registry.FaultUnauthorized, Phase: registry.PhaseToken, Status: 403}), false},
+		"token server refuses it": {sent(registry.Answer{Fault: registry.FaultUnauthorized, Phase: registry.PhaseToken, Status: 403, Standing: registry.StandingRefused}), true},
 		"not sent":                {registry.Answer{Fault: registry.FaultUnauthorized, Phase: registry.PhaseManifest, Status: 401}, false},
 		"scope":                   {sent(registry.Answer{Fault: registry.FaultInsufficientScope, Phase: registry.PhaseManifest, Status: 401}), false},
 		"forbidden":               {sent(registry.Answer{Fault: registry.FaultForbidden, Phase: registry.PhaseManifest, Status: 403}), false},

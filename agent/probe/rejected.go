@@ -48,7 +48,7 @@ func rejects(a registry.Answer) bool {
 	case a.Fault != registry.FaultUnauthorized || !a.CredentialSent || a.Via != "":
 		return false
 	case a.Phase == registry.PhaseToken:
-		return a.Status != http.StatusForbidden // see meant
+		return a.Status != http.StatusForbidden || a.Standing == registry.StandingRefused // see meant
 	}
 	return a.Phase == registry.PhasePing || a.Phase == registry.PhaseManifest
 }
