@@ -91,11 +91,20 @@ func related(img *runtime.Image, named reference.Named) []string {
 		if err != nil || other.String() == self {
 			continue
 		}
-		if same || other.Name() == named.Name() {
+		if same || other.Name() == named.Name() || builtHere(other, named) {
 			names = append(names, other.String())
 		}
 	}
 	return names
+}
+
+// builtHere reports whether a name is the one that buildah and podman give to an image
+// that is built under another without a registry: localhost/NAME.
+func builtHere(other, named reference.Named) bool {
+	if reference.Domain(other) != "localhost" || reference.Domain(named) != "docker.io" {
+		return false
+	}
+	return strings.TrimPrefix(reference.Path(named), "library/") == reference.Path(other)
 }
 
 func holdsDigest(img *runtime.Image, named reference.Named) bool {

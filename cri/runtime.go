@@ -2,6 +2,7 @@ package cri
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net"
 	"path/filepath"
@@ -110,6 +111,27 @@ func (r *Runtime) Ready(ctx context.Context) error {
 		}
 	}
 	return &Error{Op: "Status", Kind: KindNotReady, Code: codes.OK}
+}
+
+// SandboxImage returns the image of the process that holds a pod's sandbox, as the
+// runtime's own settings have it; "" where it does not say. Errors are of type
+// *Error.
+func (r *Runtime) SandboxImage(ctx context.Context) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	resp, err := r.runtime.Status(ctx, &runtime.StatusRequest{Verbose: true})
+	if err != nil {
+		return "", callError("Status", err)
+	}
+	for _, text := range resp.GetInfo() {
+		var info struct {
+			SandboxImage string `json:"sandboxImage"`
+		}
+		if json.Unmarshal([]byte(text), &info) == nil && info.SandboxImage != "" {
+			return info.SandboxImage, nil
+		}
+	}
+	return "", nil
 }
 
 func notFound(err error) bool { return status.Code(err) == codes.NotFound }

@@ -158,6 +158,7 @@ func TestOtherNames(t *testing.T) {
 		critest.NewImage("sha256:1", []string{nginx + ":1.25", nginx + ":1.24"}, []string{nginx + "@" + digest}),
 		critest.NewImage("sha256:2", []string{"quay.io/team/nginx:1.25"}, nil),
 		critest.NewImage("sha256:3", []string{"<none>:<none>"}, nil),
+		critest.NewImage("sha256:4", []string{"localhost/video:v1"}, nil),
 	)
 	r := dial(t, fake.Socket)
 	for _, tc := range []struct {
@@ -168,6 +169,8 @@ func TestOtherNames(t *testing.T) {
 		{"nginx", []string{nginx + ":1.24", nginx + ":1.25", nginx + "@" + digest}},
 		{"example.com/mirror/nginx@" + digest, []string{nginx + ":1.24", nginx + ":1.25", nginx + "@" + digest}},
 		{"example.com/nginx:1.25", nil},
+		{"video:v1", []string{"localhost/video:v1"}}, // as buildah names it
+		{"example.com/video:v1", nil},
 		{"UPPER::x", nil},
 	} {
 		got, err := r.OtherNames(t.Context(), tc.ref)

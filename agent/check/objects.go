@@ -198,6 +198,10 @@ func (o *objects) decode(d document, h header, into any, prefix string) error {
 	}
 	for _, e := range strict {
 		field := strings.TrimPrefix(e.Error(), `unknown field "`)
+		if at, misplaced := strings.CutSuffix(field, `imagePullSecrets"`); misplaced {
+			o.note("%s: %s %s: nobody reads imagePullSecrets in %s; it belongs in %sspec, beside containers", d.at, h.Kind, h.name(), cmp.Or(strings.TrimSuffix(at, "."), "the object itself"), prefix)
+			continue
+		}
 		if strings.HasPrefix(field, prefix) && !strings.HasPrefix(field, "status.") {
 			o.note("%s: %s %s: %s ignored", d.at, h.Kind, h.name(), e)
 		}

@@ -217,3 +217,23 @@ stringData: {b: plain}
 		t.Errorf("shows %s", s)
 	}
 }
+
+// Where nobody reads them, pull secrets are noted, with the place where they belong.
+func TestMisplacedPullSecrets(t *testing.T) {
+	t.Parallel()
+	const container = "containers: [{name: app, image: a}]"
+	for text, want := range map[string]string{
+		"{apiVersion: apps/v1, kind: Deployment, metadata: {name: d}, spec: {imagePullSecrets: [{name: s}], template: {spec: {" + container + "}}}}": "Deployment d: nobody reads imagePullSecrets in spec; it belongs in spec.template.spec, beside containers",
+		"{apiVersion: apps/v1, kind: Deployment, metadata: {name: d}, imagePullSecrets: [{name: s}], spec: {template: {spec: {" + container + "}}}}": "Deployment d: nobody reads imagePullSecrets in the object itself; it belongs in spec.template.spec, beside containers",
+		"{apiVersion: v1, kind: Pod, metadata: {name: p}, spec: {containers: [{name: app, image: a, imagePullSecrets: [{name: s}]}]}}":               "Pod p: nobody reads imagePullSecrets in spec.containers[0]; it belongs in spec, beside containers",
+		"{apiVersion: v1, kind: Pod, metadata: {name: p}, spec: {imagePullSecrets: [{name: s}], " + container + "}}":                                 "",
+	} {
+		o, err := load(t.Context(), []string{"-"}, "", strings.NewReader(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.TrimPrefix(strings.Join(o.notes, "\n"), "standard input, document 1: "); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}

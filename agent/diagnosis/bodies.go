@@ -68,6 +68,9 @@ type CredentialFacts struct {
 	Problem string
 	// Note is what is odd about the entry that matches, in the keyring's words.
 	Note string
+	// IfRejected is what may be wrong with the credential of the entry that matches, in
+	// the keyring's words, should the registry refuse it.
+	IfRejected string
 	// Near is why the entry that looks most like the image's does not match, in the
 	// keyring's words; NearPlace reports whether these say where the image is.
 	Near      string
@@ -125,8 +128,8 @@ type DNSFacts struct {
 	Alias string
 	// Why is what a lookup without addresses came to, in a few words.
 	Why string
-	// Proxy is the proxy that resolves the name in the node's place, as host[:port],
-	// and ProxySource where that is configured.
+	// Proxy is the proxy that resolves the name in the node's place, as host[:port]
+	// with the scheme in front unless that is http, and ProxySource where that is configured.
 	Proxy, ProxySource string
 	// From is the network that was asked from.
 	From Vantage
@@ -171,6 +174,9 @@ type RegistryFacts struct {
 	Reference string
 	// Credential says with which credential: nil for none (anonymous).
 	Credential *CredentialRef
+	// Unsent reports whether the runtime does not send the credential, since the
+	// registry does not ask for one where the runtime would see it.
+	Unsent bool
 	// Phase is where the conversation ended.
 	Phase Phase
 	// Status is the HTTP status that decided, 0 if there was none.
@@ -183,8 +189,8 @@ type RegistryFacts struct {
 	Waited time.Duration
 	// TokenHost is the host[:port] of the token server.
 	TokenHost string
-	// Proxy is the proxy that the endpoint was asked through, as host[:port];
-	// ProxyStatus is its own HTTP status, and ProxyFault what kept whypull from it.
+	// Proxy is the proxy that the endpoint was asked through, as host[:port]
+	// with the scheme in front unless that is http; ProxyStatus is its own HTTP status, and ProxyFault what kept whypull from it.
 	Proxy       string
 	ProxyStatus int
 	ProxyFault  Fault

@@ -138,6 +138,7 @@ var catalogue = []row{ //nolint:gochecknoglobals // never written
 			Meaning: "The runtime's signature policy refused the image.",
 			Advice:  "Sign the image, or correct the node's signature policy.",
 		},
+		summary: signatureSummary, remedy: signatureRemedy,
 		retry: retryTellsNoMore,
 	},
 	{
@@ -146,9 +147,9 @@ var catalogue = []row{ //nolint:gochecknoglobals // never written
 			Meaning: "The registry or an admission layer withholds the image.",
 			Advice:  "Ask the registry's owner which policy blocks the image.",
 		},
-		summary: detailSummary(FaultPolicyBlocked),
-		kin:     kinForbidden,
-		retry:   retryTellsNoMore,
+		summary: detailSummary(FaultPolicyBlocked), remedy: blockedRemedy,
+		kin:   kinForbidden,
+		retry: retryTellsNoMore,
 	},
 	{
 		Entry: Entry{
@@ -226,9 +227,9 @@ var catalogue = []row{ //nolint:gochecknoglobals // never written
 			Meaning: "A kubelet credential provider plugin failed, so the pull went out without credentials.",
 			Advice:  "Mend the plugin; the kubelet's log has its error.",
 		},
-		summary: providerSummary,
-		kin:     kinAccess,
-		retry:   retryTellsNoMore, ofManifest: true,
+		summary: providerSummary, remedy: helperRemedy,
+		kin:   kinAccess,
+		retry: retryTellsNoMore, ofManifest: true,
 	},
 	{
 		Entry: Entry{

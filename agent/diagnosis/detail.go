@@ -127,6 +127,8 @@ func (f Failure) credentialDetail(e *Evidence, c *CredentialFacts) string {
 		return c.Unread
 	case c.More > 0:
 		return fmt.Sprintf("the pod names %d more pull secrets, which whypull does not read", c.More)
+	case e.Reason == ReasonProviderNear:
+		return fmt.Sprintf("the kubelet's credential provider %s is for %s, which does not match %s/%s: port and path have to be as in the image's name", c.Provider, c.Pattern, f.Registry, f.Repository)
 	case e.Reason == ReasonSecretForbidden:
 		return fmt.Sprintf("whypull may not read secret %s; impersonate-on:associated-node:get or get on it would allow that", c.Secret)
 	}

@@ -168,6 +168,9 @@ func (r *RegistryFacts) unauthorizedDetail(at string) string {
 	if r.Credential == nil {
 		return fmt.Sprintf("%s wants credentials%s", r.who(at), r.status())
 	}
+	if r.Unsent {
+		return fmt.Sprintf("%s wants credentials%s, but asks for none at /v2/, where alone CRI-O looks; so it does not send the login %s", r.who(at), r.status(), r.Credential.with())
+	}
 	expired := ""
 	if r.SaysExpired {
 		expired = " and says that it has expired"

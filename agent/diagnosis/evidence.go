@@ -64,6 +64,13 @@ type Endpoint struct {
 	// configures the endpoint; ConfigFile is the runtime's own file, where that
 	// does.
 	ConfigDir, ConfigFile string
+	// CRIO reports whether it is CRI-O that asks, whose configuration is in
+	// registries.conf and certs.d. Unloaded reports whether it need not have read
+	// what ConfigFile says now.
+	CRIO, Unloaded bool
+	// Image is the full name, without tag or digest, that CRI-O asks for in place of
+	// a short one; "" where the image names its registry.
+	Image string
 }
 
 // Comparison is how a name fares on the node and in the pod.

@@ -222,7 +222,13 @@ func (x *facts) found() (*Evidence, bool) {
 // odd about the node's registry configuration is evidence of the same check, but
 // nobody's answer.
 func (x *facts) asked() []*Evidence {
-	return x.seen.asked.of(x.of(CheckRegistry), func(e *Evidence) bool { return e.ran() && e.Fault != FaultConfigInvalid })
+	return x.seen.asked.of(x.of(CheckRegistry), func(e *Evidence) bool { return e.ran() && e.Fault != FaultConfigInvalid && !e.ofPolicy() })
+}
+
+// ofPolicy reports whether evidence is about the node's signature policy.
+func (e *Evidence) ofPolicy() bool {
+	p := e.Config().Problem
+	return p == ConfigPolicyRejects || p == ConfigPolicySigned
 }
 
 // attempts are the answers of the endpoints that the kubelet's own attempts
@@ -416,7 +422,12 @@ func (x *facts) refused() []*Evidence {
 
 // rejected are the attempts whose credentials the registry did not take.
 func (x *facts) rejected() []*Evidence {
-	return x.seen.rejected.of(x.refused(), func(e *Evidence) bool { return e.Fault == FaultUnauthorized })
+	return x.seen.rejected.of(x.refused(), func(e *Evidence) bool { return e.Fault == FaultUnauthorized && !e.Registry().Unsent })
+}
+
+// unsent are the attempts whose credentials the runtime does not send.
+func (x *facts) unsent() []*Evidence {
+	return filter(x.refused(), func(e *Evidence) bool { return e.Registry().Unsent })
 }
 
 // denied are the attempts whose credentials the registry took, but whose
@@ -501,7 +512,9 @@ func (x *facts) mirrors() []*Evidence {
 // replaced reports whether the node asks mirrors only, so that the upstream
 // registry has no part in the failure.
 func (x *facts) replaced() bool {
-	own := func(e *Evidence) bool { return !e.Endpoint.Mirror && e.Fault != FaultConfigInvalid }
+	own := func(e *Evidence) bool {
+		return !e.Endpoint.Mirror && e.Fault != FaultConfigInvalid && e.Registry().Config == nil
+	}
 	return !slices.ContainsFunc(x.of(CheckRegistry), own) && !slices.ContainsFunc(x.of(CheckNodeDNS), own)
 }
 

@@ -1,12 +1,16 @@
 package diagnosis
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // Diagnose decides why a container cannot get its image. It always answers;
 // Unknown where nothing is known.
 func Diagnose(f Failure, evidence []Evidence) Verdict {
 	all := sorted(evidence)
-	x := newFacts(f, all)
+	asked := completed(f, all)
+	x := newFacts(asked, all)
 	cause, confidence := x.judged()
 	return Verdict{
 		Failure:    f,
@@ -14,8 +18,30 @@ func Diagnose(f Failure, evidence []Evidence) Verdict {
 		Confidence: confidence,
 		Summary:    clip(x.summary(cause), SummaryLimit),
 		Remedy:     x.remedy(cause),
-		Evidence:   Findings(f, all),
+		Evidence:   Findings(asked, all),
 	}
+}
+
+// completed is the failure with the registry and the repository that the runtime
+// asks for in place of a short name: of several, those that fail, else the first.
+func completed(f Failure, evidence []Evidence) Failure {
+	name := ""
+	for i := range evidence {
+		e := &evidence[i]
+		if e.Endpoint.Image == "" || e.Endpoint.Mirror {
+			continue
+		}
+		if name == "" || e.Check == CheckRegistry && e.failed() {
+			name = e.Endpoint.Image
+		}
+		if e.Check == CheckRegistry && e.failed() {
+			break
+		}
+	}
+	if host, repository, found := strings.Cut(name, "/"); found {
+		f.Registry, f.Repository = host, repository
+	}
+	return f
 }
 
 // sorted puts evidence in the order of the checks; within a check the order
@@ -116,10 +142,29 @@ func (x *facts) agreed(cause Cause) Confidence {
 	if hidden, _ := x.hidden(); r == Unknown && hidden != "" && cause != MirrorFailed {
 		return Likely // the runtime may have shown either
 	}
+	if r == Unknown && x.unloaded() {
+		return Likely // the runtime may have another configuration
+	}
 	if r == Unknown || x.akin(r, cause) || x.ofMirror(r) {
 		return Confirmed
 	}
 	return Likely
+}
+
+// unloaded reports whether an answer rests on a file that the runtime need not have
+// read since it was changed.
+func (x *facts) unloaded() bool {
+	return slices.ContainsFunc(x.attempts(), func(e *Evidence) bool { return e.Endpoint.Unloaded }) || x.changed() != nil
+}
+
+// changed is the note of a file that was changed after the runtime had started;
+// nil if there is none.
+func (x *facts) changed() *Evidence {
+	e, ok := find(x.of(CheckRegistry), func(e *Evidence) bool { return e.Config().Problem == ConfigNotLoaded })
+	if !ok {
+		return nil
+	}
+	return e
 }
 
 // retried holds what the rules say against the pull tried again. What a check

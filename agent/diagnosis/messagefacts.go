@@ -16,6 +16,9 @@ type MessageFacts struct {
 	// AfterManifest reports whether the text is about a step that comes after the
 	// manifest: copying or unpacking blobs.
 	AfterManifest bool
+	// RuntimeHelper reports whether it was the runtime's own credential helper that
+	// failed, and not a plugin of the kubelet.
+	RuntimeHelper bool
 	// CredentialsSent reports whether the pull brought credentials: containerd asks
 	// for an "anonymous token" without, and for an "oauth token" with them
 	// (core/remotes/docker, authorizer).

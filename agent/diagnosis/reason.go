@@ -37,6 +37,9 @@ const (
 	ReasonRetrying              Reason = "Retrying"
 	ReasonRetryQueueFull        Reason = "RetryQueueFull"
 
+	// credentials
+	ReasonProviderNear Reason = "ProviderNear" // the pattern nearly matches the image
+
 	// names
 	ReasonIsAddress    Reason = "IsAddress"
 	ReasonCutShort     Reason = "CutShort"
@@ -119,7 +122,13 @@ const (
 	ConfigEndpointInvalid      ConfigProblem = "EndpointInvalid"
 	ConfigBlocked              ConfigProblem = "Blocked"
 
+	ConfigAuthFileBroken       ConfigProblem = "AuthFileBroken"
+	ConfigPolicyUnusable       ConfigProblem = "PolicyUnusable"
+	ConfigSignatureStoreBroken ConfigProblem = "SignatureStoreBroken"
+	ConfigPolicyRejects        ConfigProblem = "PolicyRejects"
+
 	// Something has no effect.
+	ConfigNotLoaded           ConfigProblem = "NotLoaded"
 	ConfigUnreadable          ConfigProblem = "Unreadable"
 	ConfigHostsUnreadable     ConfigProblem = "HostsUnreadable"
 	ConfigHostsWithoutTable   ConfigProblem = "HostsWithoutTable"
@@ -140,10 +149,22 @@ const (
 	ConfigPathDoubled        ConfigProblem = "PathDoubled"
 	ConfigPathWithoutVersion ConfigProblem = "PathWithoutVersion"
 
+	// Something that would matter where the registry is not reached.
+	ConfigSectionIgnored    ConfigProblem = "SectionIgnored"
+	ConfigProxyNoConf       ConfigProblem = "ProxyNoConf"
+	ConfigProxyNoSection    ConfigProblem = "ProxyNoSection"
+	ConfigProxyQuotes       ConfigProblem = "ProxyQuotes"
+	ConfigProxyOneWord      ConfigProblem = "ProxyOneWord"
+	ConfigProxyExport       ConfigProblem = "ProxyExport"
+	ConfigProxyHTTPOnly     ConfigProblem = "ProxyHTTPOnly"
+	ConfigProxyOfLogins     ConfigProblem = "ProxyOfLogins"
+	ConfigProxyNotRestarted ConfigProblem = "ProxyNotRestarted"
+
 	// Something cannot be seen, or is not run.
 	ConfigHidden             ConfigProblem = "Hidden"
 	ConfigCredentialUnusable ConfigProblem = "CredentialUnusable"
 	ConfigCredentialHelper   ConfigProblem = "CredentialHelper" //nolint:gosec // a name, not a secret
+	ConfigPolicySigned       ConfigProblem = "PolicySigned"
 )
 
 // configSentences are about the file %s.
@@ -153,6 +174,21 @@ var configSentences = map[ConfigProblem]string{ //nolint:gochecknoglobals,gosec 
 	ConfigLocationInvalid:      "%s has a location that makes no valid name of this image; the runtime refuses the pull over it",
 	ConfigEndpointInvalid:      "%s has an endpoint that is no URL, or a certificate that cannot be read, or has no key; the runtime refuses the pull over it",
 	ConfigBlocked:              "the node's %s blocks the registry, or this part of it",
+	ConfigAuthFileBroken:       "the node's file of credentials %s does not parse; CRI-O fails over it in every pull that brings no credentials",
+	ConfigPolicyUnusable:       "the node's signature policy %s does not parse; CRI-O refuses every pull over it",
+	ConfigSignatureStoreBroken: "%s, where CRI-O looks up signature stores, does not parse; CRI-O refuses every pull over it",
+	ConfigPolicyRejects:        "the node's signature policy %s rejects the image, whatever signatures it has",
+	ConfigPolicySigned:         "the node's signature policy %s wants the image to be signed; whypull does not verify signatures",
+	ConfigNotLoaded:            "%s was changed after CRI-O had started; unless CRI-O was told to reload since, it works with what was there before",
+	ConfigSectionIgnored:       "%s has settings of registries in the section of a plugin that is called otherwise in a file of its version, so they have no effect",
+	ConfigProxyNoConf:          "%s sets a proxy without effect: systemd reads only drop-ins whose names end with .conf",
+	ConfigProxyNoSection:       "%s sets a proxy without effect: it has no line [Service]",
+	ConfigProxyQuotes:          "%s sets a proxy without effect: its quotes are typographic ones",
+	ConfigProxyOneWord:         "%s sets a proxy without effect: several variables in one pair of quotes are one to systemd",
+	ConfigProxyExport:          "%s sets a proxy without effect: systemd knows no export in such a file",
+	ConfigProxyHTTPOnly:        "%s sets a proxy for http alone; registries are asked over https, which takes HTTPS_PROXY",
+	ConfigProxyOfLogins:        "%s sets a proxy for logins alone; services do not read it",
+	ConfigProxyNotRestarted:    "%s sets a proxy that the runtime's process does not have: it was not restarted since",
 	ConfigUnreadable:           "%s does not parse{line}; the runtime that is running has read another one",
 	ConfigHostsUnreadable:      "%s does not parse{line}; containerd ignores it",
 	ConfigHostsWithoutTable:    "%s has no [host] table, without which containerd 1.x ignores it",

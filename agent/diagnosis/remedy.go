@@ -24,6 +24,9 @@ func (x *facts) remedy(cause Cause) []string {
 	if len(lines) == 0 {
 		lines = x.advise(cause)
 	}
+	if full := x.fullName(); full != "" && cause != NotReproducible {
+		lines = append([]string{comment("the image's name has no registry, and CRI-O takes %s for it; write that into the pod: the kubelet chooses credentials by the name as it is written", full)}, lines...)
+	}
 	lines = slices.DeleteFunc(lines, func(line string) bool { return line == "" })
 	for i := range lines {
 		lines[i] = printable(lines[i])
@@ -38,6 +41,16 @@ func (x *facts) advise(cause Cause) []string {
 		advice = cmp.Or(x.row(cause).offlineAdvice, advice)
 	}
 	return []string{comment("%s", advice), x.kubectl("describe", quote("pod/"+x.Pod))}
+}
+
+// fullName is the name that CRI-O takes for a short one where that is not of
+// docker.io, "" for any other.
+func (x *facts) fullName() string {
+	short := slices.ContainsFunc(x.all, func(e *Evidence) bool { return e.Endpoint.Image != "" })
+	if !short || x.Registry == "docker.io" {
+		return ""
+	}
+	return x.Registry + "/" + x.Repository
 }
 
 // nothingRemedy watches the kubelet's next attempt.
@@ -160,6 +173,14 @@ func imageVolumeRemedy(x *facts) []string {
 	return lines
 }
 
+// service is the runtime's.
+func (x *facts) service() string {
+	if x.crio() {
+		return "crio"
+	}
+	return "containerd"
+}
+
 // stalledRemedy: the kubelet never gives up a pull, not even with its pod; the
 // runtime does only where it has a limit (image_pull_progress_timeout), which
 // containerd's transfer service does not keep.
@@ -175,7 +196,7 @@ func stalledRemedy(x *facts) []string {
 		comment("on node %s: does the registry answer?", x.Node),
 		"curl -sv --max-time 20 -o /dev/null " + quote(x.endpoint()+"/v2/"),
 		comment("once it does, there: restart the runtime, which gives the pull up (running containers go on); deleting the pod does not:"),
-		"systemctl restart containerd",
+		"systemctl restart " + x.service(),
 	}
 }
 
@@ -499,6 +520,9 @@ func (x *facts) renew(secret string) []string {
 }
 
 func noCredentialsRemedy(x *facts) []string {
+	if len(x.unsent()) > 0 {
+		return unsentRemedy(x)
+	}
 	var lines []string
 	if unread := x.secrets(FaultSecretUnreadable); len(unread) > 0 && !x.Offline {
 		lines = append(lines, comment("%s either not there or not for %s:", pullSecrets(unread, "is", "are"), x.Registry))
@@ -508,6 +532,9 @@ func noCredentialsRemedy(x *facts) []string {
 
 func rejectedRemedy(x *facts) []string {
 	lines := x.renewUsed(x.orAgain(x.rejected(), CredentialsRejected))
+	if e, ok := find(x.of(CheckCredentials), func(e *Evidence) bool { return e.passed() && e.Credentials().IfRejected != "" }); ok {
+		lines = append([]string{comment("%s", e.Credentials().IfRejected)}, lines...)
+	}
 	if len(lines) == 0 && x.message().CredentialsSent {
 		return append([]string{comment("on node %s, look at the kubelet's own credentials (/var/lib/kubelet/config.json) and credential providers; or give the pod its own:", x.Node)}, x.addSecret()...)
 	}
@@ -702,7 +729,14 @@ func mirrorRemedy(x *facts) []string {
 	if file == "" {
 		file = x.hostsDir() + "/hosts.toml"
 	}
-	lines = append(lines, comment("on node %s: mend the mirror, or take it out of %s:", x.Node, file))
+	if withheld, ok := find(x.of(CheckRegistry), func(e *Evidence) bool { return e.Endpoint.Mirror && e.Reason == ReasonCredentialsWithheld }); ok {
+		lines = append(lines, comment("CRI-O does not send the pod's credentials to %s: put the mirror's own into the node's global_auth_file, or name %s in the image", hostOf(withheld.Endpoint.URL), hostOf(withheld.Endpoint.URL)))
+	}
+	reload := ""
+	if readsRegistries(file) {
+		reload = ", and run " + reloadCRIO + " after a change"
+	}
+	lines = append(lines, comment("on node %s: mend the mirror, or take it out of %s%s:", x.Node, file, reload))
 	return append(lines, "curl -sv --max-time 20 "+quote(e[0].Endpoint.URL+"/v2/"))
 }
 
@@ -712,7 +746,12 @@ func proxyRemedy(x *facts) []string {
 	if !ok || e.Registry().Proxy == "" {
 		return nil
 	}
+	tls := ""
+	if strings.HasPrefix(e.Registry().Proxy, "https://") {
+		tls = comment("HTTPS_PROXY begins with https://, so that the runtime speaks TLS with the proxy itself; most proxies take http:// there")
+	}
 	return []string{
+		tls,
 		comment("on node %s, ask through the proxy as the runtime does:", x.Node),
 		"curl -sv --max-time 20 --proxy " + quote(e.Registry().Proxy) + " " + quote(e.Endpoint.URL+"/v2/"),
 		comment("then mend the proxy, or set NO_PROXY for %s in the runtime's environment and restart the runtime", hostOnly(x.host())),
@@ -753,13 +792,77 @@ func configRemedy(x *facts) []string {
 	if !ok {
 		return x.advise(RegistryConfigInvalid)
 	}
+	if e.Config().Problem == ConfigNotLoaded {
+		return []string{
+			comment("on node %s, have CRI-O read its registries again: %s", x.Node, x.detail(e)),
+			reloadCRIO, x.kubectl("get", quote("pod/"+x.Pod), "--watch"),
+		}
+	}
 	when := "the runtime reads it anew for each pull"
-	if !perRegistry(e.Config().File) {
+	switch {
+	case readsRegistries(e.Config().File):
+		when = "then have CRI-O read it again with " + reloadCRIO
+	case !perRegistry(e.Config().File) && !slices.Contains(readForEachPull, e.Config().Problem):
 		when = "then restart the runtime, which reads it when it starts"
 	}
 	return []string{
 		comment("on node %s, correct this; %s: %s", x.Node, when, x.detail(e)),
 		x.kubectl("get", quote("pod/"+x.Pod), "--watch"),
+	}
+}
+
+// readForEachPull are the problems of files that CRI-O reads for each pull.
+//
+//nolint:gochecknoglobals // never written
+var readForEachPull = []ConfigProblem{ConfigAuthFileBroken, ConfigPolicyUnusable, ConfigSignatureStoreBroken, ConfigCertificatesUnusable}
+
+// helperRemedy is for the runtime's own credential helper.
+func helperRemedy(x *facts) []string {
+	if !x.message().RuntimeHelper {
+		return nil
+	}
+	return []string{
+		comment("on node %s: install or correct the program docker-credential-… that credHelpers of the runtime's file of credentials, or credential-helpers of registries.conf, names; or give the pod a pull secret", x.Node),
+		x.kubectl("get", quote("pod/"+x.Pod), "--watch"),
+	}
+}
+
+// unsentRemedy is for a registry that does not ask for credentials where CRI-O looks.
+func unsentRemedy(x *facts) []string {
+	return []string{
+		comment("have %s answer GET /v2/ with 401 and a WWW-Authenticate header, as the distribution specification has it; ask on node %s:", x.host(), x.Node),
+		"curl -sv --max-time 20 " + quote(x.endpoint()+"/v2/"),
+	}
+}
+
+// reloadCRIO has CRI-O read registries.conf again, without a restart.
+const reloadCRIO = "systemctl reload crio"
+
+// readsRegistries reports whether a file is one that CRI-O keeps until it is told to
+// reload.
+func readsRegistries(file string) bool { return strings.Contains(file, "/registries.conf") }
+
+// signatureRemedy says where the policy is that has refused the image.
+func signatureRemedy(x *facts) []string {
+	e := x.policy()
+	if e == nil {
+		return nil
+	}
+	return []string{
+		comment("sign the image, or on node %s change what %s says of %s; CRI-O reads it anew for each pull:", x.Node, e.Config().File, x.Registry),
+		"cat " + quote(e.Config().File),
+	}
+}
+
+// blockedRemedy says where the node itself blocks the registry.
+func blockedRemedy(x *facts) []string {
+	e, ok := find(x.of(CheckRegistry), func(e *Evidence) bool { return e.Config().Problem == ConfigBlocked })
+	if !ok {
+		return nil
+	}
+	return []string{
+		comment("on node %s, take blocked = true out of the entry for %s in %s if the registry is to be used; then:", x.Node, x.Registry, e.Config().File),
+		reloadCRIO,
 	}
 }
 
@@ -782,8 +885,11 @@ func untrustedRemedy(x *facts) []string {
 	if x.elsewhere() != "" { // hosts.toml is about registries only
 		return nil
 	}
-	if file := x.configFile(); file != "" {
+	if file := x.configFile(); file != "" && !x.crio() {
 		return x.inFile(file, "give the registry's CA certificate")
+	}
+	if x.crio() {
+		return x.certificateOfCRIO()
 	}
 	dir, url := x.hostsDir(), x.endpoint()
 	return []string{
@@ -793,6 +899,33 @@ func untrustedRemedy(x *facts) []string {
 		"mkdir -p " + quote(dir) + " && cat > " + quote(dir+"/ca.crt") + " <ca.crt>",
 		comment("a hosts.toml that is there already is left alone: add ca = \"ca.crt\" to its host; CRI-O reads /etc/containers/certs.d/%s/ca.crt instead:", x.Registry),
 		hostsFile(dir, `server = "`+url+`"`, `[host."`+url+`"]`, `ca = "ca.crt"`),
+	}
+}
+
+// certificateOfCRIO gives CRI-O the registry's authority.
+func (x *facts) certificateOfCRIO() []string {
+	dir := "/etc/containers/certs.d/" + x.host()
+	return []string{
+		comment("on node %s, with the CA certificate of %s in <ca.crt>; CRI-O reads it anew for each pull:", x.Node, x.host()),
+		"mkdir -p " + quote(dir) + " && cat > " + quote(dir+"/ca.crt") + " <ca.crt>",
+	}
+}
+
+// schemeOfCRIO lets CRI-O speak plain HTTP, by a file of its own.
+func (x *facts) schemeOfCRIO() []string {
+	if file := x.configFile(); file != "" {
+		return []string{
+			comment("on node %s, set insecure = true for %s in %s if it is to speak plain HTTP; then:", x.Node, x.host(), file),
+			reloadCRIO,
+		}
+	}
+	const dir = "/etc/containers/registries.conf.d"
+	file := quote(dir + "/" + strings.NewReplacer(":", "_", "/", "_").Replace(x.host()) + ".conf")
+	return []string{
+		comment("on node %s, if %s is to speak plain HTTP:", x.Node, x.host()),
+		"mkdir -p " + quote(dir),
+		"test -e " + file + " || printf '%s\\n' " + quote("[[registry]]") + " " + quote(`location = "`+x.host()+`"`) + " " + quote("insecure = true") + " > " + file,
+		reloadCRIO,
 	}
 }
 
@@ -806,6 +939,9 @@ func httpsRemedy(x *facts) []string {
 			comment("if the registry is on another port, correct it:"),
 		}
 		return append(lines, x.setImage(blank("registry:port")+"/"+x.Repository+x.Ref().Suffix())...)
+	}
+	if x.crio() {
+		return x.schemeOfCRIO()
 	}
 	if file := x.configFile(); file != "" {
 		return x.inFile(file, "correct the registry's scheme")

@@ -68,7 +68,10 @@ func filled(lines []string, dir string) string {
 	for _, name := range []string{"image", "tag", "repository", "registry", "registry:port", "username", "password", "ca.crt"} {
 		s = strings.ReplaceAll(s, "<"+name+">", "VALUE")
 	}
-	return strings.ReplaceAll(s, "/etc/containerd/certs.d", dir)
+	for _, folder := range []string{"/etc/containerd/certs.d", "/etc/containers/certs.d", "/etc/containers/registries.conf.d"} {
+		s = strings.ReplaceAll(s, folder, dir)
+	}
+	return s
 }
 
 // run checks a remedy with a shell and then runs it against the stubs.

@@ -21,6 +21,7 @@ var rules = []rule{ //nolint:gochecknoglobals // never written
 	// A transfer that has begun and stands still is no failure yet, whatever
 	// the registry says now.
 	{PullStalled, booksShow(FaultStalled, FaultWaitsForIt)},
+	{PullStalled, unansweredUnderCRIO},
 
 	// The pod's own words: nothing is asked of a registry.
 	{InvalidImageName, checkFinds(CheckImage, FaultNameInvalid)},
@@ -38,7 +39,10 @@ var rules = []rule{ //nolint:gochecknoglobals // never written
 	// The kubelet's and the runtime's own refusals, which no probe can see.
 	{ShortNameAmbiguous, checkFinds(CheckRegistry, FaultNameAmbiguous)},
 	{ShortNameAmbiguous, textSays},
+	{SignatureRejected, policyRejects},
+	{SignatureRejected, policyWants},
 	{SignatureRejected, textSays},
+	{MirrorFailed, blockedBehindMirror},
 	{PolicyBlocked, registryFails(FaultPolicyBlocked)},
 	{PolicyBlocked, textSays},
 	{PullThrottled, textSays},
@@ -53,11 +57,13 @@ var rules = []rule{ //nolint:gochecknoglobals // never written
 	// A node's setting that would matter for this registry and is not in effect.
 	{RegistryConfigInvalid, configRefused},
 	{RegistryConfigInvalid, endpointMisconfigured},
+	{RegistryConfigInvalid, configByText},
 	{RegistryConfigInvalid, configWithoutEffect},
 
 	// A mirror's answer is what the runtime shows, or takes.
 	{MirrorFailed, mirrorHides},
 	{MirrorFailed, mirrorReplaces},
+	{MirrorFailed, mirrorsUnhelped},
 
 	// The way to the registry, step by step.
 	{RegistryNameNotFound, nameUnresolved(FaultNameNotFound)},
@@ -94,6 +100,7 @@ var rules = []rule{ //nolint:gochecknoglobals // never written
 	{TagNotFound, notFoundAnywhere},
 
 	// Credentials: what the pod brings, then what it fails to bring.
+	{AuthenticationRequired, unlessWorks(credentialsUnsent)},
 	{CredentialsExpired, unlessUntried(credentialsExpired)},
 	{DeniedOrNotFound, unlessUntried(scopeRefusedToCredentials)},
 	{DeniedOrNotFound, unlessUntried(tokenDenied)},
@@ -118,6 +125,9 @@ var rules = []rule{ //nolint:gochecknoglobals // never written
 	// Only mirrors are asked, and none has helped.
 	{MirrorFailed, mirrorsAskedAlone},
 
+	// It passes with what the runtime need not have read yet.
+	{RegistryConfigInvalid, configNotLoaded},
+
 	// All that we can ask passes now.
 	{NotReproducible, everyCheckPasses},
 }
@@ -140,6 +150,17 @@ func booksShow(faults ...Fault) condition {
 		}
 		return Confirmed
 	}
+}
+
+// unansweredUnderCRIO: a pull goes on under CRI-O, which waits without end, and the
+// registry accepts connections and does not answer.
+func unansweredUnderCRIO(x *facts, _ Cause) Confidence {
+	e, ok := x.atOrigin(FaultConnectionTimeout)
+	answers := []Phase{PhasePing, PhaseToken, PhaseManifest}
+	if !ok || x.Stall != StallUnbegun || !e.Endpoint.CRIO || x.works() || !slices.Contains(answers, e.Registry().Phase) {
+		return ""
+	}
+	return Likely
 }
 
 // diskFull: a file system that a pull writes to is full, or has less room than
@@ -179,6 +200,97 @@ func endpointMisconfigured(x *facts, cause Cause) Confidence {
 		return x.agreed(cause)
 	}
 	return Likely
+}
+
+// configByText: the runtime's text speaks of the node's own configuration, of which
+// whypull sees nothing wrong, or nothing at all.
+func configByText(x *facts, cause Cause) Confidence {
+	if x.reading() != cause {
+		return ""
+	}
+	if _, ok := x.noted(CheckRegistry, FaultConfigInvalid); ok && x.changed() == nil {
+		return Likely
+	}
+	return Suspected
+}
+
+// configNotLoaded: the pull would work now, by a configuration that was changed
+// after the runtime had started, and the text is of a pull by another one.
+func configNotLoaded(x *facts, _ Cause) Confidence {
+	if x.changed() == nil || !x.works() || x.beyond() || x.reading() == Unknown {
+		return ""
+	}
+	return Likely
+}
+
+// policyRejects: the node's signature policy takes no such image. It is asked after
+// the registry, so that a pull which fails there has not come to it.
+func policyRejects(x *facts, cause Cause) Confidence {
+	if !x.has(CheckRegistry, FaultTextSignatureRejected) || !x.works() && x.reading() != cause {
+		return ""
+	}
+	return x.agreed(cause)
+}
+
+// policyWants: the node's signature policy wants a signature, and the text says that
+// it was not satisfied.
+func policyWants(x *facts, cause Cause) Confidence {
+	if x.policy() == nil || x.reading() != cause {
+		return ""
+	}
+	return Likely
+}
+
+// policy is what is known of the signature policy that an image is held against, nil
+// where it takes every image or is not known.
+func (x *facts) policy() *Evidence {
+	of := []ConfigProblem{ConfigPolicyRejects, ConfigPolicySigned}
+	e, ok := find(x.of(CheckRegistry), func(e *Evidence) bool { return slices.Contains(of, e.Config().Problem) })
+	if !ok {
+		return nil
+	}
+	return e
+}
+
+// credentialsUnsent: the registry wants credentials, and does not say so where the
+// runtime looks, so that those of the pod are not sent.
+func credentialsUnsent(x *facts, cause Cause) Confidence {
+	if len(x.unsent()) == 0 {
+		return ""
+	}
+	return x.agreed(cause)
+}
+
+// blockedBehindMirror: the node blocks the upstream registry, so that the image can
+// come from a mirror alone, and none has it.
+func blockedBehindMirror(x *facts, cause Cause) Confidence {
+	if x.works() || !x.blocked() || len(x.mirrors()) == 0 {
+		return ""
+	}
+	return x.agreed(cause)
+}
+
+// blocked reports whether the node's own configuration blocks the registry.
+func (x *facts) blocked() bool {
+	return x.replaced() && slices.ContainsFunc(x.of(CheckRegistry), func(e *Evidence) bool { return e.Config().Problem == ConfigBlocked })
+}
+
+// mirrorsUnhelped: there is no way to the upstream registry, as on a node without
+// access to the Internet, and the mirrors that are to stand in for it fail in
+// another way. CRI-O shows both.
+func mirrorsUnhelped(x *facts, cause Cause) Confidence {
+	if x.works() || !x.crio() || len(x.mirrors()) == 0 {
+		return ""
+	}
+	if hidden, _ := x.hidden(); !unreachable(hidden) { // it is none, or that of the mirrors too
+		return ""
+	}
+	return x.agreed(cause)
+}
+
+// crio reports whether CRI-O asks.
+func (x *facts) crio() bool {
+	return slices.ContainsFunc(x.all, func(e *Evidence) bool { return e.Endpoint.CRIO })
 }
 
 // configWithoutEffect: a setting for this registry is not in effect, and the
@@ -662,8 +774,9 @@ func (x *facts) further() bool {
 	if x.ofMirror(r) {
 		return false
 	}
-	if e, ok := x.refusal(); ok && r == AccessDenied {
-		return e.Fault == FaultUnauthorized
+	if e, ok := x.refusal(); ok && r == AccessDenied && !x.message().CredentialsSent {
+		// A token server that forbids does so to anyone; CRI-O's text is the same.
+		return e.Fault == FaultUnauthorized && e.Registry().Phase != PhaseToken
 	}
 	return x.message().AfterManifest || x.message().CredentialsSent || x.row(r).afterCredentials
 }
@@ -740,7 +853,7 @@ func everyCheckPasses(x *facts, _ Cause) Confidence {
 		return ""
 	case x.reading() == Unknown && !x.Offline || x.unread() && !x.credentialed():
 		return Likely
-	case x.unfinished():
+	case x.unfinished(), x.unloaded(), x.policy() != nil:
 		return Likely
 	case x.message().AfterManifest && x.message().Blob == "": // it may be of a layer that was not looked at
 		return Likely

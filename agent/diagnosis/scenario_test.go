@@ -274,6 +274,12 @@ func (e *Evidence) setForTest(key, value string) error {
 	case "dir":
 		e.Endpoint.ConfigDir = value
 		return nil
+	case "crio":
+		e.Endpoint.CRIO, e.Endpoint.ConfigFile = true, strings.TrimPrefix(value, "-")
+		return nil
+	case "full":
+		e.Endpoint.Image = value
+		return nil
 	case "reason":
 		e.Reason = Reason(value)
 		return nil
@@ -409,6 +415,8 @@ func setRegistry(e *Evidence, b *RegistryFacts, key, value string) (_ bool, err 
 		}
 	case "says":
 		b.Exists, b.SaysExpired = value == "exists", value == "expired"
+	case "unsent":
+		b.Unsent = value == "true"
 	case "retry":
 		b.RetryAfter, err = time.ParseDuration(value)
 	case "issuer":

@@ -67,7 +67,22 @@ func shortSummary(x *facts) string {
 	return x.detail(e)
 }
 
+// signatureSummary names the policy that has refused the image.
+func signatureSummary(x *facts) string {
+	e := x.policy()
+	switch {
+	case e == nil:
+		return ""
+	case e.Config().Problem == ConfigPolicySigned:
+		return fmt.Sprintf("CRI-O refuses %s: it has no signature that the node's policy %s accepts", x.image(), e.Config().File)
+	}
+	return x.detail(e)
+}
+
 func providerSummary(x *facts) string {
+	if x.message().RuntimeHelper {
+		return fmt.Sprintf("the credential helper of node %s's container runtime fails for %s; the runtime asks it where a pull brings no credentials", x.Node, x.image())
+	}
 	e, ok := x.noted(CheckCredentials, FaultProviderMatches)
 	if !ok {
 		return ""
@@ -83,7 +98,11 @@ func providerSummary(x *facts) string {
 func nameSummary(fault Fault) func(*facts) string {
 	return func(x *facts) string {
 		if e, ok := x.unresolved(fault); ok {
-			return x.detail(e) + x.inPod()
+			s := x.detail(e) + x.inPod()
+			if unused := x.unused(); unused != nil {
+				s += "; " + x.detail(unused)
+			}
+			return s
 		}
 		if fault == FaultNameNotFound {
 			return detailSummary(fault, FaultAddressUnspecified)(x)
@@ -105,6 +124,9 @@ func sandboxSummary(x *facts) string {
 func stalledSummary(x *facts) string {
 	e, ok := x.first(CheckPull, FaultStalled, FaultWaitsForIt)
 	if !ok {
+		if e, ok = x.atOrigin(FaultConnectionTimeout); ok {
+			return fmt.Sprintf("CRI-O waits without end for %s: %s", x.image(), x.detail(e))
+		}
 		return ""
 	}
 	switch bad := x.origin(); {
@@ -160,6 +182,19 @@ func (x *facts) fullDirectory() string {
 	return x.message().FullStore
 }
 
+// unused is a setting that would matter where a registry is not reached, and that has
+// no effect; nil if there is none.
+func (x *facts) unused() *Evidence {
+	e, ok := find(x.of(CheckRegistry), func(e *Evidence) bool {
+		p := e.Config().Problem
+		return p == ConfigSectionIgnored || strings.HasPrefix(string(p), "Proxy")
+	})
+	if !ok {
+		return nil
+	}
+	return e
+}
+
 // inPod says how the name that the node does not resolve fares in the pod.
 func (x *facts) inPod() string {
 	e, _ := x.pod()
@@ -178,6 +213,9 @@ func (x *facts) onlyNode(say func(*facts) string) string {
 	s := say(x)
 	if s == "" {
 		return ""
+	}
+	if e := x.unused(); e != nil {
+		s += "; " + x.detail(e)
 	}
 	if x.onlyIPv6() {
 		s += "; its name has only IPv6 addresses"
@@ -201,6 +239,8 @@ func configSummary(x *facts) string {
 	switch {
 	case e == &none:
 		return ""
+	case e == x.changed() && x.works():
+		return x.detail(e) + "; by the file as it is now, the pull works"
 	case e.failed(), e.Config().Endpoint != "":
 		return x.detail(e)
 	}
@@ -213,6 +253,10 @@ func mirrorSummary(x *facts) string {
 	switch {
 	case len(all) == 0:
 		return ""
+	case x.blocked():
+		return fmt.Sprintf("node %s asks mirrors only, since it blocks %s itself, and they fail: %s", x.Node, x.Registry, x.detail(x.shown()))
+	case x.crio() && unreachable(hidden):
+		return fmt.Sprintf("node %s has no way to %s, and its mirror fails: %s", x.Node, x.Registry, x.detail(x.shown()))
 	case x.replaced():
 		return fmt.Sprintf("node %s asks a mirror in place of %s, and it fails: %s", x.Node, x.Registry, x.detail(all[0]))
 	case hidden != "":
@@ -223,6 +267,11 @@ func mirrorSummary(x *facts) string {
 		return ""
 	}
 	return fmt.Sprintf("node %s takes %s from a mirror: %s", x.Node, x.image(), x.detail(content[0]))
+}
+
+// unreachable reports whether a cause is that there is no way to a registry.
+func unreachable(c Cause) bool {
+	return slices.Contains([]Cause{RegistryNameNotFound, DNSFailure, ConnectionRefused, ConnectionTimeout, NetworkUnreachable}, c)
 }
 
 // shown is the failure at the mirror that the runtime's text is about, else at
@@ -360,6 +409,9 @@ func (x *facts) expiredCredentials() []*Evidence {
 }
 
 func authenticationRequiredSummary(x *facts) string {
+	if unsent := x.unsent(); len(unsent) > 0 {
+		return fmt.Sprintf("%s asks for no credentials at /v2/, but does for %s; CRI-O looks at /v2/ alone, so those of %s are not sent", x.Registry, x.Repository, x.whose(unsent))
+	}
 	none := "the pod brings none"
 	if len(x.PullSecrets) > 0 {
 		none = "the pull brought none"
@@ -369,6 +421,9 @@ func authenticationRequiredSummary(x *facts) string {
 	}
 	if e, ok := x.noted(CheckCredentials, FaultProviderMatches); ok {
 		none += fmt.Sprintf(", unless credential provider %s gives some", e.Credentials().Provider)
+	}
+	if e, ok := find(x.of(CheckCredentials), func(e *Evidence) bool { return e.Reason == ReasonProviderNear }); ok {
+		none += "; " + x.detail(e)
 	}
 	return fmt.Sprintf("%s wants credentials for %s and %s%s", x.Registry, x.Repository, none, x.blind())
 }

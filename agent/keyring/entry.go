@@ -20,6 +20,8 @@ const (
 	LineBreak         Doubt = "LineBreak"         // user or password begins or ends with a blank or line break
 	AuthWins          Doubt = "AuthWins"          // "auth" differs from "username" and "password"
 	HubCredentialLeak Doubt = "HubCredentialLeak" // Docker Hub's credential goes to a registry that is not Docker Hub
+	RobotName         Doubt = "RobotName"         // a Harbor robot's user without the part from the "$" on
+	OtherFolder       Doubt = "OtherFolder"       // the key's path ends within a part of the image's path
 )
 
 // entry is one credential of a secret with its registry key.
@@ -139,6 +141,8 @@ func (e entry) doubt() Doubt {
 		return LineBreak
 	case e.overruled:
 		return AuthWins
+	case e.username == "robot" || strings.HasPrefix(e.username, "robot+"):
+		return RobotName
 	default:
 		return ""
 	}
@@ -162,6 +166,10 @@ func doubtText(d Doubt, e entry) string {
 		return where + " has a user or password that begins or ends with a blank or line break, which the kubelet sends too"
 	case AuthWins:
 		return where + ` has an "auth" that differs from its "username" and "password"; the kubelet uses "auth"`
+	case RobotName:
+		return where + ` has the user robot; that of a Harbor robot account is robot$NAME, and a shell takes $NAME out unless the name is in single quotes`
+	case OtherFolder:
+		return where + " matches by the letters of the image's path alone, which goes on in the same word: with a slash at the end it would be for that project only"
 	case HubCredentialLeak:
 		return where + " is for Docker Hub; the kubelet uses it here too, because the image's host has no dot and no port"
 	default:

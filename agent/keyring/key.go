@@ -98,6 +98,17 @@ func newTarget(image diagnosis.Image) target {
 	return t
 }
 
+// endsInWord reports whether the entry's path ends inside a part of the image's:
+// the key reg/team is for reg/team-b too.
+func (e entry) endsInWord(t target) bool {
+	key, ok := newEndpoint(e.effective)
+	if !ok || strings.HasSuffix(key.path, "/") || key.path == "" {
+		return false
+	}
+	rest, found := strings.CutPrefix(t.path, key.path)
+	return found && rest != "" && !strings.HasPrefix(rest, "/")
+}
+
 func (t target) matches(effective string) bool {
 	e, ok := newEndpoint(effective)
 	return ok && t.valid && e.covers(t.endpoint)

@@ -30,6 +30,9 @@ func (e entry) state(t target, tried []string) Entry {
 	if e.effective == hubKey && t.registry != hub && !t.matches(hubKey) {
 		out.Doubt = HubCredentialLeak
 	}
+	if out.Doubt == "" && e.endsInWord(t) {
+		out.Doubt = OtherFolder
+	}
 	out.Text = doubtText(out.Doubt, e)
 	return out
 }

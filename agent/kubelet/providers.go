@@ -44,6 +44,42 @@ func (k *Kubelet) Providers(image diagnosis.Image) ([]Provider, Presence) {
 	return out, presence
 }
 
+// NearProviders returns the plugins that are not for the image, by a pattern that
+// nearly is: it lacks the image's port, has a wildcard in its path, or begins with
+// a scheme. The kubelet takes port and path as they are written.
+func (k *Kubelet) NearProviders(image diagnosis.Image) []Provider {
+	all, presence := readCached(k.plugins, "", k.readPlugins)
+	if presence != Present {
+		return nil
+	}
+	var out []Provider
+	for _, p := range all {
+		if slices.ContainsFunc(p.MatchImages, func(pattern string) bool { return keyring.Covers(pattern, image) }) {
+			continue
+		}
+		i := slices.IndexFunc(p.MatchImages, func(pattern string) bool { return nearlyCovers(pattern, image) })
+		if i >= 0 && safePattern(p.MatchImages[i]) != "" {
+			out = append(out, Provider{Name: p.Name, Pattern: p.MatchImages[i]})
+		}
+	}
+	return out
+}
+
+// nearlyCovers reports whether a pattern would cover an image without its scheme and
+// the wildcards at its path's end, and with the image's port.
+func nearlyCovers(pattern string, image diagnosis.Image) bool {
+	if _, rest, found := strings.Cut(pattern, "://"); found {
+		pattern = rest
+	}
+	host, folder, _ := strings.Cut(pattern, "/")
+	name, _, _ := strings.Cut(host, ":")
+	if _, port, found := strings.Cut(image.Registry, ":"); found {
+		name += ":" + port
+	}
+	folder, _, _ = strings.Cut(folder, "*")
+	return keyring.Covers(strings.TrimSuffix(name+"/"+folder, "/"), image)
+}
+
 // readPlugins returns all configured plugins.
 func (k *Kubelet) readPlugins() ([]providerPlugin, Presence) {
 	name, presence := k.providerPath()

@@ -129,3 +129,32 @@ func TestProvidersNotConfigured(t *testing.T) {
 		t.Errorf("%v for what is no image", all)
 	}
 }
+
+// A pattern that nearly matches is noted: the kubelet takes port and path as they
+// are written, and knows no scheme.
+func TestNearProviders(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		pattern, image string
+		near           bool
+	}{
+		"port lacks":         {"10.9.8.7", "10.9.8.7:5000/library/nginx:1", true},
+		"another port":       {"10.9.8.7:80", "10.9.8.7:5000/library/nginx:1", true},
+		"a port too many":    {"reg.test:443", "reg.test/app:1", true},
+		"wildcard in a path": {"harbor.test/*", "harbor.test/team/app:1", true},
+		"wildcard behind":    {"harbor.test/team/*", "harbor.test/team/app:1", true},
+		"scheme":             {"https://acme.azurecr.io", "acme.azurecr.io/team/app:1", true},
+		"it matches":         {"*.azurecr.io", "acme.azurecr.io/team/app:1", false},
+		"another host":       {"10.9.8.8", "10.9.8.7:5000/library/nginx:1", false},
+		"another path":       {"harbor.test/other/*", "harbor.test/team/app:1", false},
+	} {
+		k := newNode(t, map[string]string{"etc/p": providerYAML("v1", "corp "+tc.pattern)})
+		k.providerConfig = "/etc/p"
+		if got := k.NearProviders(imageOf(tc.image)); (len(got) == 1) != tc.near || tc.near && got[0].Pattern != tc.pattern {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+	if got := newNode(t, nil).NearProviders(imageOf(ecrImage)); got != nil {
+		t.Errorf("%+v", got)
+	}
+}

@@ -275,7 +275,8 @@ func stillRunning(checks ...diagnosis.Check) []diagnosis.Evidence {
 func (c *Collector) network(ctx context.Context, f diagnosis.Failure, text diagnosis.Evidence, creds []keyring.Credential, since time.Time) []diagnosis.Evidence {
 	config := c.configs.load(ctx, c.options, c.Images)
 	c.noteFiles(f, config)
-	names, refusal := fullNames(config, f)
+	config = configFor(config, f)
+	names, short, refusal := fullNames(config, f)
 	if refusal != nil {
 		return append(refusal, skipped(diagnosis.ReasonNoRegistry, diagnosis.CheckPodDNS)...)
 	}
@@ -295,14 +296,24 @@ func (c *Collector) network(ctx context.Context, f diagnosis.Failure, text diagn
 		}
 		pod := c.startPodDNS(ctx, f, config, endpoints)
 		blind := slices.ContainsFunc(notices, func(n nodeconfig.Notice) bool { return n.Kind == nodeconfig.NoticeNoAuthorities })
-		v := visit{c: c, f: f, text: text, config: config, ref: ref, creds: creds, since: since, blind: blind}
+		v := visit{c: c, f: f, text: text, config: config, ref: ref, creds: creds, since: since, blind: blind, short: short}
 		found := v.endpoints(ctx, endpoints)
 		if len(found) == 0 {
 			found = skipped(diagnosis.ReasonNoEndpoint, diagnosis.CheckNodeDNS, diagnosis.CheckRegistry)
 		}
-		out = append(append(out, found...), pod()...)
+		beside := unreachedEvidence(notices, found)
+		c.found(f, beside...)
+		out = append(append(append(out, found...), beside...), pod()...)
 	}
 	return out
+}
+
+// configFor is the node's configuration as it is for one failure's pull.
+func configFor(config *nodeconfig.Config, f diagnosis.Failure) *nodeconfig.Config {
+	if f.Kind == diagnosis.KindSandbox {
+		return config.ForSandbox()
+	}
+	return config.ForPod(f.Namespace, f.Image)
 }
 
 // found passes evidence to Found.
@@ -346,25 +357,30 @@ func completed(image string) (reference.Named, error) {
 	return reference.TagNameOnly(named), nil
 }
 
-// fullNames returns the references that the runtime tries for the image: one,
-// unless it is CRI-O and the image is a short name; or evidence why it tries none.
-func fullNames(config *nodeconfig.Config, f diagnosis.Failure) ([]reference.Named, []diagnosis.Evidence) {
+// fullNames are the names that the runtime tries for the image: one, unless it
+// is CRI-O and the image names no registry; or why it tries none.
+func fullNames(config *nodeconfig.Config, f diagnosis.Failure) (names []reference.Named, isShort bool, refusal []diagnosis.Evidence) {
 	short := config.ShortName(f.Image)
 	if short.Refused != "" {
-		return nil, refusedShort(short)
+		return nil, false, refusedShort(short)
 	}
-	var names []reference.Named
 	for _, candidate := range short.Candidates {
 		if ref, err := completed(candidate); err == nil {
 			names = append(names, ref)
 		}
 	}
-	return names, nil
+	return names, short.Short, nil
 }
 
 // refusedShort returns the evidence about a short name that the runtime does not
 // resolve.
 func refusedShort(short nodeconfig.ShortName) []diagnosis.Evidence {
+	if short.Refused == nodeconfig.ShortNameInvalid {
+		const why = "CRI-O's image library takes no name whose registry is a literal IPv6 address"
+		return append(skipped(diagnosis.ReasonNoRegistry, diagnosis.CheckNodeDNS, diagnosis.CheckRegistry), diagnosis.Evidence{
+			Check: diagnosis.CheckImage, Outcome: diagnosis.Failed, Fault: diagnosis.FaultNameInvalid, Body: &diagnosis.ImageFacts{Invalid: why},
+		})
+	}
 	e := diagnosis.Evidence{
 		Check: diagnosis.CheckRegistry, Outcome: diagnosis.Failed, Fault: diagnosis.FaultNameAmbiguous,
 		Body: &diagnosis.RegistryFacts{Candidates: short.Candidates, Source: short.Source},

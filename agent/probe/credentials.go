@@ -44,6 +44,9 @@ type NodeCredentials interface {
 	// ClusterDNS are the name servers that it gives to pods, as far as that is
 	// visible.
 	ClusterDNS() []netip.Addr
+	// NearProviders are the plugins that it does not ask, by a pattern that nearly
+	// matches.
+	NearProviders(image diagnosis.Image) []kubelet.Provider
 }
 
 // checkCredentials returns the credentials that the kubelet would try, and the
@@ -179,6 +182,9 @@ func judge(s keyring.SecretState, found keyring.Lookup, now time.Time) diagnosis
 			e.Fault = expired(facts, old)
 		} else {
 			e.Outcome, facts.Key, facts.Note = diagnosis.Passed, entry.Key, entry.Text
+			if entry.Doubt == keyring.RobotName { // some registries have such users
+				facts.Note, facts.IfRejected = "", entry.Text
+			}
 			facts.Expires = soon(found.Credentials, s.Name, false, now)
 		}
 	default:

@@ -37,6 +37,9 @@ func nodeEvidence(found keyring.Lookup, now time.Time) []diagnosis.Evidence {
 	}
 	entry := matched(*found.Node, found.Credentials)
 	facts := &diagnosis.CredentialFacts{File: found.Node.Name, Key: entry.Key, Note: entry.Text}
+	if entry.Doubt == keyring.RobotName { // no shell stands between a file and its writer
+		facts.Note = ""
+	}
 	if found.Node.Problem != "" {
 		facts.Problem, facts.Note = found.Node.Reason, "" // one is enough
 	}
@@ -117,6 +120,12 @@ func (c *Collector) providers(f diagnosis.Failure) []diagnosis.Evidence {
 		out = append(out, diagnosis.Evidence{
 			Check: diagnosis.CheckCredentials, Outcome: diagnosis.NotRun, Fault: diagnosis.FaultProviderMatches,
 			Body: &diagnosis.CredentialFacts{Provider: p.Name, Pattern: p.Pattern, TokenMode: p.TokenMode},
+		})
+	}
+	for _, p := range c.Node.NearProviders(f.Ref()) {
+		out = append(out, diagnosis.Evidence{
+			Check: diagnosis.CheckCredentials, Outcome: diagnosis.NotRun, Reason: diagnosis.ReasonProviderNear,
+			Body: &diagnosis.CredentialFacts{Provider: p.Name, Pattern: p.Pattern},
 		})
 	}
 	return out

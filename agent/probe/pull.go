@@ -8,6 +8,7 @@ import (
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/podwatch"
 	"github.com/whypull/whypull/cri"
+	"github.com/whypull/whypull/cri/nodeconfig"
 )
 
 // Transfers returns the runtime's state: whether a pod has a sandbox, which blobs
@@ -15,6 +16,8 @@ import (
 // cannot say return an error.
 type Transfers interface {
 	SandboxReady(ctx context.Context, podUID string) (bool, error)
+	// SandboxImage is "" where the runtime does not say.
+	SandboxImage(ctx context.Context) (string, error)
 	Ingests(ctx context.Context) ([]cri.Ingest, error)
 	Stored(ctx context.Context, registry, repository string) ([]cri.Stored, error)
 }
@@ -43,6 +46,10 @@ func (c *Collector) Follow(ctx context.Context, waiting []diagnosis.Failure) ([]
 	for _, f := range waiting {
 		s, err := c.pullState(ctx, f, cache)
 		if err != nil {
+			if c.waitsForCRIO(ctx, f) {
+				f.Stall = diagnosis.StallUnbegun
+				hanging = append(hanging, f)
+			}
 			continue
 		}
 		p := c.follower.record(f, s, c.now())
@@ -58,10 +65,26 @@ func (c *Collector) Follow(ctx context.Context, waiting []diagnosis.Failure) ([]
 	return hanging, going
 }
 
+// waitsForCRIO reports whether a container has waited for its image as long as a
+// pull may receive nothing, on a node whose runtime keeps no books: CRI-O, which
+// waits without end for a registry that accepts and never answers. Whether it
+// does is for the registry to show.
+func (c *Collector) waitsForCRIO(ctx context.Context, f diagnosis.Failure) bool {
+	if c.configs.version(ctx, c.Images).runtime != nodeconfig.RuntimeCRIO || c.now().Sub(f.Since) < c.stallAfter() {
+		return false
+	}
+	_, present, err := c.Images.Image(ctx, f.Image)
+	return err == nil && (!present || f.PullPolicy == "Always")
+}
+
 // withoutSandbox returns the failure of a pod whose sandbox image is not on the
 // node; nil if it is present or unknown.
 func (c *Collector) withoutSandbox(ctx context.Context, f diagnosis.Failure) []diagnosis.Failure {
-	image, err := podwatch.ParseImage(c.configs.load(ctx, c.options, c.Images).SandboxImage())
+	name, err := c.Transfers.SandboxImage(ctx)
+	if err != nil || name == "" {
+		name = c.configs.load(ctx, c.options, c.Images).SandboxImage()
+	}
+	image, err := podwatch.ParseImage(name)
 	if err != nil {
 		return nil
 	}

@@ -154,8 +154,12 @@ func TestHanging(t *testing.T) {
 		}, ""},
 		"another runtime": {func(n *node) {
 			n.runtime.AddSandbox(critest.Sandbox{ID: "s-1", PodUID: "u-1"})
-			n.runtime.Name = "cri-o"
+			n.runtime.Name = "frakti"
 		}, ""},
+		"CRI-O, which keeps no books": {func(n *node) {
+			n.runtime.AddSandbox(critest.Sandbox{ID: "s-1", PodUID: "u-1"})
+			n.runtime.Name = "cri-o"
+		}, diagnosis.StallUnbegun},
 		"no sandbox and no image": {func(*node) {}, diagnosis.StallSandbox},
 		"no sandbox, but an image": {func(n *node) {
 			n.runtime.Add(critest.NewImage("sha256:1", []string{"registry.k8s.io/pause:3.10.2"}, nil))

@@ -33,6 +33,7 @@ type visit struct {
 	creds  []keyring.Credential
 	since  time.Time // older cached answers are not used
 	blind  bool      // the node's CA certificates were not found
+	short  bool      // the image names no registry, and the runtime has found one
 	// all are the endpoints of the image, and cut has the keys of those that the node
 	// cannot reach.
 	all []registry.Endpoint
@@ -53,7 +54,7 @@ func (v visit) endpoints(ctx context.Context, all []registry.Endpoint) []diagnos
 		asked[e.Key(v.ref)] = true
 		found := v.endpoint(ctx, e)
 		out = append(out, found...)
-		if served(found, v.attempts(e)) {
+		if served(found, v.attempts(e)) || e.Settings.Pings && slices.ContainsFunc(found, takenForManifest) {
 			break
 		}
 	}
@@ -73,12 +74,35 @@ func served(found []diagnosis.Evidence, attempts []*keyring.Credential) bool {
 	})
 }
 
+// takenForManifest reports whether an endpoint answers with a page where the manifest
+// should be, and as if it were one: CRI-O then asks nobody else.
+func takenForManifest(e diagnosis.Evidence) bool {
+	return e.Check == diagnosis.CheckRegistry && e.Outcome == diagnosis.Failed && e.Fault == diagnosis.FaultWebPage &&
+		e.Registry().Status == http.StatusOK && e.Registry().Phase == diagnosis.PhaseManifest
+}
+
+// brokenCredentials is about an endpoint that the runtime does not come to: it fails
+// over the node's file of credentials, which it reads where the pull brings none.
+func (v visit) brokenCredentials(e registry.Endpoint) []diagnosis.Evidence {
+	facts := &diagnosis.ConfigFacts{File: e.NodeCredentialBroken, Problem: diagnosis.ConfigAuthFileBroken}
+	broken := v.mark(e, diagnosis.Evidence{
+		Outcome: diagnosis.Failed, Fault: diagnosis.FaultConfigInvalid, Body: &diagnosis.RegistryFacts{Config: facts},
+	})
+	if len(v.usable()) > 0 { // which the registry itself gets
+		broken.Outcome = diagnosis.NotRun
+	}
+	return v.emit(nil, broken)
+}
+
 // endpoint resolves one endpoint's name and asks it with each credential in the
 // kubelet's order until one works, then anonymously. A credential that may read the
 // manifest but not the content does not work: the kubelet tries the next one after
 // any failure (kuberuntime, PullImage). After such a credential there is no
 // anonymous request, which would show nothing new.
 func (v visit) endpoint(ctx context.Context, e registry.Endpoint) []diagnosis.Evidence {
+	if e.NodeCredentialBroken != "" && (len(v.usable()) == 0 || e.WithoutCredential) {
+		return v.brokenCredentials(e)
+	}
 	name, reachable := v.name(ctx, e)
 	if !reachable {
 		v.cut[e.Key(v.ref)] = true
@@ -236,7 +260,10 @@ func (v visit) mark(e registry.Endpoint, ev diagnosis.Evidence) diagnosis.Eviden
 	if ev.Endpoint.URL == "" {
 		ev.Endpoint.URL = e.String()
 	}
-	ev.Endpoint.Mirror = e.Mirror
+	ev.Endpoint.Mirror, ev.Endpoint.CRIO, ev.Endpoint.Unloaded = e.Mirror, e.Settings.Pings, e.Unloaded
+	if v.short {
+		ev.Endpoint.Image = v.ref.Name()
+	}
 	switch path.Ext(e.Source) {
 	case ".toml", ".conf": // the runtime's own file
 		ev.Endpoint.ConfigFile = e.Source
@@ -279,6 +306,8 @@ func (v visit) evidence(at registry.Endpoint, a registry.Answer, cred *keyring.C
 	a = adjusted(a, cred)
 	e, facts := typed(a, cred)
 	facts.Reference = v.ref.String()
+	// CRI-O takes a challenge from /v2/ alone: without one it keeps the credentials.
+	facts.Unsent = at.Settings.Pings && cred != nil && a.Fault == registry.FaultUnauthorized && !a.CredentialSent
 	switch {
 	case a.Found:
 		e.Outcome = diagnosis.Passed

@@ -3,6 +3,7 @@ package probe
 import (
 	"cmp"
 	"errors"
+	"slices"
 
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/cri/nodeconfig"
@@ -37,6 +38,9 @@ var (
 		nodeconfig.NoticeLocationInvalid:      diagnosis.ConfigLocationInvalid,
 		nodeconfig.NoticeMirrorInvalid:        diagnosis.ConfigEndpointInvalid,
 		nodeconfig.NoticeBlocked:              diagnosis.ConfigBlocked,
+
+		nodeconfig.NoticePolicyUnusable:         diagnosis.ConfigPolicyUnusable,
+		nodeconfig.NoticeSignatureStoreUnusable: diagnosis.ConfigSignatureStoreBroken,
 	}
 	// withoutEffect are settings that the runtime ignores; for an ignored hosts.toml
 	// see also misplaced.
@@ -50,6 +54,7 @@ var (
 		nodeconfig.NoticeWebSite:               diagnosis.ConfigWebSite,
 		nodeconfig.NoticePathDoubled:           diagnosis.ConfigPathDoubled,
 		nodeconfig.NoticePathWithoutVersion:    diagnosis.ConfigPathWithoutVersion,
+		nodeconfig.NoticeNotLoaded:             diagnosis.ConfigNotLoaded,
 	}
 	misplaced = map[nodeconfig.NoticeReason]diagnosis.ConfigProblem{
 		nodeconfig.ReasonUpstreamName:    diagnosis.ConfigUpstreamName,
@@ -66,8 +71,55 @@ var (
 		nodeconfig.NoticeFileHidden:             diagnosis.ConfigHidden,
 		nodeconfig.NoticeNodeCredentialUnusable: diagnosis.ConfigCredentialUnusable,
 		nodeconfig.NoticeCredentialHelper:       diagnosis.ConfigCredentialHelper,
+
+		nodeconfig.NoticePolicyWantsSignature: diagnosis.ConfigPolicySigned,
+		nodeconfig.NoticeBlocked:              diagnosis.ConfigBlocked, // one of several places
 	}
 )
+
+// ignoredProxies are the problems of proxies without effect.
+//
+//nolint:gochecknoglobals // never written
+var ignoredProxies = map[nodeconfig.NoticeReason]diagnosis.ConfigProblem{
+	nodeconfig.ReasonNoConf:       diagnosis.ConfigProxyNoConf,
+	nodeconfig.ReasonNoSection:    diagnosis.ConfigProxyNoSection,
+	nodeconfig.ReasonQuotes:       diagnosis.ConfigProxyQuotes,
+	nodeconfig.ReasonOneWord:      diagnosis.ConfigProxyOneWord,
+	nodeconfig.ReasonExport:       diagnosis.ConfigProxyExport,
+	nodeconfig.ReasonHTTPOnly:     diagnosis.ConfigProxyHTTPOnly,
+	nodeconfig.ReasonOfLogins:     diagnosis.ConfigProxyOfLogins,
+	nodeconfig.ReasonNotRestarted: diagnosis.ConfigProxyNotRestarted,
+}
+
+// unreachedEvidence is what somebody has set for the runtime, which has no effect, and
+// with which a registry would perhaps be reached that is not: it is told in such a
+// case alone.
+func unreachedEvidence(notices []nodeconfig.Notice, found []diagnosis.Evidence) []diagnosis.Evidence {
+	ways := []diagnosis.Fault{
+		diagnosis.FaultNameNotFound, diagnosis.FaultDNSFailure, diagnosis.FaultConnectionRefused,
+		diagnosis.FaultConnectionTimeout, diagnosis.FaultNetworkUnreachable, diagnosis.FaultTLSUntrusted, diagnosis.FaultHTTPSMismatch,
+	}
+	unreached := func(e diagnosis.Evidence) bool {
+		return e.Outcome == diagnosis.Failed && slices.Contains(ways, e.Fault)
+	}
+	if !slices.ContainsFunc(found, unreached) {
+		return nil
+	}
+	var out []diagnosis.Evidence
+	for _, n := range notices {
+		problem := ignoredProxies[n.Reason]
+		if n.Kind == nodeconfig.NoticeSectionIgnored {
+			problem = diagnosis.ConfigSectionIgnored
+		}
+		if problem != "" {
+			out = append(out, diagnosis.Evidence{
+				Check: diagnosis.CheckRegistry, Outcome: diagnosis.Inconclusive,
+				Body: &diagnosis.RegistryFacts{Config: &diagnosis.ConfigFacts{File: n.Path, Problem: problem}},
+			})
+		}
+	}
+	return out
+}
 
 // configEvidence returns the evidence about the node's registry configuration:
 // settings without effect, as a fault that may explain a failure, and settings that
@@ -79,6 +131,9 @@ func configEvidence(notices []nodeconfig.Notice) []diagnosis.Evidence {
 		facts := &diagnosis.ConfigFacts{File: n.Path, Line: n.Line, Problem: ineffective(n), Endpoint: n.Endpoint}
 		if facts.Problem == "" {
 			e.Fault, facts.Problem = "", hidden[n.Kind]
+		}
+		if n.Kind == nodeconfig.NoticePolicyRejects {
+			e.Outcome, e.Fault, facts.Problem = diagnosis.Failed, diagnosis.FaultTextSignatureRejected, diagnosis.ConfigPolicyRejects
 		}
 		if e.Body = (&diagnosis.RegistryFacts{Config: facts}); facts.Problem != "" {
 			out = append(out, e)

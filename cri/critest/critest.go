@@ -5,6 +5,7 @@ package critest
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -46,6 +47,8 @@ type Runtime struct {
 	// Name and Release are what the runtime reports. Set them before the first
 	// call.
 	Name, Release string
+	// SandboxImage is what a verbose status says, as CRI-O has it; "" says nothing.
+	SandboxImage string
 
 	tb          testing.TB
 	mu          sync.Mutex
@@ -192,12 +195,16 @@ func (r *Runtime) Version(ctx context.Context, _ *runtime.VersionRequest) (*runt
 }
 
 // Status implements CRI.
-func (r *Runtime) Status(ctx context.Context, _ *runtime.StatusRequest) (*runtime.StatusResponse, error) {
+func (r *Runtime) Status(ctx context.Context, req *runtime.StatusRequest) (*runtime.StatusResponse, error) {
 	f, err := r.enter(ctx, "Status")
 	if err != nil {
 		return nil, err
 	}
-	return &runtime.StatusResponse{Status: &runtime.RuntimeStatus{Conditions: []*runtime.RuntimeCondition{
+	resp := &runtime.StatusResponse{Status: &runtime.RuntimeStatus{Conditions: []*runtime.RuntimeCondition{
 		{Type: runtime.RuntimeReady, Status: !f.NotReady},
-	}}}, nil
+	}}}
+	if r.SandboxImage != "" && req.GetVerbose() {
+		resp.Info = map[string]string{"config": fmt.Sprintf(`{"sandboxImage":%q}`, r.SandboxImage)}
+	}
+	return resp, nil
 }

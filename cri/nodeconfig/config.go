@@ -20,8 +20,8 @@ const defaultConfigFile = "/etc/containerd/config.toml"
 // bundles of the distributions have 200 to 500 KiB.
 const maxConfigFile = 8 << 20
 
-// runtimeCRIO is CRI-O's name for itself (CRI, Version).
-const runtimeCRIO = "cri-o"
+// RuntimeCRIO is CRI-O's name for itself (CRI, Version).
+const RuntimeCRIO = "cri-o"
 
 // Options say where the node's configuration is and how to send requests to
 // registries. The zero value is for a process on the node itself.
@@ -74,23 +74,28 @@ func (o Options) withDefaults() Options {
 // credential at all (PullImage, GetAuth).
 func (c *Config) EmptyCredentialFallsBack() bool { return c.opts.isCRIO() }
 
-func (o Options) isCRIO() bool { return o.Runtime == runtimeCRIO }
+func (o Options) isCRIO() bool { return o.Runtime == RuntimeCRIO }
 
 // Config is the node's registry configuration at one time.
 type Config struct {
-	opts          Options
-	fs            hostfs.FS
-	dirs          []string // of the node, in order; each is looked through
-	ignored       []string // directories of a config_path that the runtime does not look at
-	unset         bool     // there is no config_path
-	settings      settings // containerd's
-	crio          crioSettings
-	crioRoot      string   // crio.conf's "root"; "" where unset
-	crioHelpers   []string // for credentials, in order
-	pool          *x509.CertPool
-	proxy         proxies
-	explicitProxy bool
-	notices       []Notice
+	opts        Options
+	fs          hostfs.FS
+	dirs        []string // of the node, in order; each is looked through
+	ignored     []string // directories of a config_path that the runtime does not look at
+	unset       bool     // there is no config_path
+	settings    settings // containerd's
+	crio        crioSettings
+	crioRoot    string   // crio.conf's "root"; "" where unset
+	crioHelpers []string // for credentials, in order
+	crioProcess process
+	// crioRegistries is the file of CRI-O's flag in place of registries.conf.
+	crioRegistries string
+	// namespace and namespaceAuth are of the pod that pulls, "" where that is not known.
+	namespace, namespaceAuth string
+	pool                     *x509.CertPool
+	proxy                    proxies
+	explicitProxy            bool
+	notices                  []Notice
 }
 
 // Load reads the node's configuration. It never fails: a missing configuration means
@@ -106,6 +111,7 @@ func Load(opts Options) *Config {
 	if !c.explicitProxy {
 		c.proxy = readProxy(c.fs, opts)
 		c.opts.Proxy = c.proxy.proxy
+		c.noteProxy()
 	}
 	var found bool
 	if c.pool, found = systemPool(c.fs); !found {

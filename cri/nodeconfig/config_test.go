@@ -71,7 +71,7 @@ func TestConfigPath(t *testing.T) {
 		{"version 4", "version = 4\n" + own, "v2.4.2", "/my/certs", true, ""},
 		{"version 2", "version = 2\n" + old, "v1.7.35", "/my/certs", true, ""},
 		{"version 2, migrated", "version = 2\n" + old, "v2.4.2", "/my/certs", true, ""},
-		{"version 4, the old plugin is ignored", "version = 4\n" + old, "v2.4.2", "/my/certs", false, ""},
+		{"version 4, the old plugin is ignored", "version = 4\n" + old, "v2.4.2", "/my/certs", false, nodeconfig.NoticeSectionIgnored},
 		{"version 1", "[plugins.cri.registry]\nconfig_path = '/my/certs'\n", "v1.6.36", "/my/certs", true, ""},
 		{"list, transfer service", "version = 3\n" + list, "v2.4.2", "/my/certs", false, nodeconfig.NoticeConfigPathIgnored},
 		{"list, before the transfer service", "version = 3\n" + list, "v2.0.5", "/my/certs", true, ""},

@@ -57,6 +57,9 @@ func readContainerd(fs hostfs.FS, file string, v runtimeVersion) (settings, []No
 	for _, f := range files {
 		root = cmp.Or(f.config.Root, root)
 		images := f.config.images(v, files)
+		if f.ignoredSection(images) {
+			notices = append(notices, Notice{Kind: NoticeSectionIgnored, Path: f.name})
+		}
 		if len(table(images, "registry")) > 0 {
 			last = f.name
 		}

@@ -3,10 +3,10 @@ package nodeconfig
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
-	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -30,27 +30,17 @@ const (
 	shortNameDisabled  = "disabled"
 )
 
-// registriesFiles returns the paths of registries.conf; the first that exists counts
-// (go.podman.io/storage, pkg/configfile).
-func registriesFiles() []string {
-	return []string{registriesFile, "/usr/share/containers/registries.conf"}
-}
-
-// registriesDirs returns the directories of its drop-ins, highest precedence first.
-func registriesDirs() []string {
-	return []string{
-		"/etc/containers/registries.rootful.conf.d", "/etc/containers/registries.conf.d",
-		"/usr/share/containers/registries.rootful.conf.d", "/usr/share/containers/registries.conf.d",
-	}
-}
-
-// crioSettings are the settings of crio.conf that concern pulls
+// crioSettings are those settings of crio.conf that decide about pulls
 // (pkg/config, ImageConfig). Its "registries" are not read since 1.24.
 type crioSettings struct {
 	GlobalAuthFile     string   `toml:"global_auth_file"`
 	InsecureRegistries []string `toml:"insecure_registries"`
 	ShortNameMode      string   `toml:"short_name_mode"` // 1.35+
 	PauseImage         string   `toml:"pause_image"`
+	PauseImageAuthFile string   `toml:"pause_image_auth_file"`
+	SignaturePolicy    string   `toml:"signature_policy"`
+	SignaturePolicyDir string   `toml:"signature_policy_dir"`
+	NamespacedAuthDir  string   `toml:"namespaced_auth_dir"`
 	// BigFilesTemporaryDir is in the same section (ImageConfig).
 	BigFilesTemporaryDir string `toml:"big_files_temporary_dir"`
 }
@@ -77,6 +67,9 @@ func (c *Config) loadCRIO() {
 			c.notice(Notice{Kind: NoticeConfigUnreadable, Path: name, Line: lineOf(err)})
 		}
 	}
+	c.crioProcess = runtimeProcess(c.fs, c.opts)
+	c.crioRegistries = c.registriesFlag()
+	c.noteUnloaded()
 	c.crioHelpers = []string{sysregistriesv2.AuthenticationFileHelper}
 	err := c.withRegistries(func(sys *types.SystemContext) (err error) {
 		c.crioHelpers, err = sysregistriesv2.CredentialHelpers(sys)
@@ -104,7 +97,7 @@ func (c *Config) withRegistries(use func(*types.SystemContext) error) error {
 	copies, err := c.copyRegistries(sys)
 	if err == nil {
 		if _, broken := sysregistriesv2.TryUpdatingCache(sys); broken != nil {
-			err = &ConfigError{brokenRegistries(broken, copies), broken}
+			err = &ConfigError{c.brokenRegistries(broken, copies), broken}
 		}
 	}
 	if err == nil {
@@ -126,7 +119,7 @@ func (c *Config) copyRegistries(sys *types.SystemContext) (map[string]string, er
 			continue
 		}
 		if readErr == nil {
-			readErr = os.WriteFile(to, data, 0o600)
+			readErr = os.WriteFile(to, c.secondVersion(data), 0o600)
 		}
 		err = errors.Join(err, readErr)
 	}
@@ -136,9 +129,9 @@ func (c *Config) copyRegistries(sys *types.SystemContext) (map[string]string, er
 // copyNames returns the node's path of each copy, by the copy's path.
 func (c *Config) copyNames(sys *types.SystemContext) map[string]string {
 	copies := map[string]string{sys.UserShortNameAliasConfPath: shortNamesFile}
-	for _, name := range c.registriesInOrder() {
-		to := filepath.Join(sys.SystemRegistriesConfDirPath, path.Base(name))
-		if slices.Contains(registriesFiles(), name) {
+	for i, name := range c.registriesInOrder() {
+		to := filepath.Join(sys.SystemRegistriesConfDirPath, fmt.Sprintf("%06d.conf", i))
+		if slices.Contains(c.registriesFiles(), name) {
 			to = sys.SystemRegistriesConfPath
 		}
 		copies[to] = name
@@ -146,22 +139,52 @@ func (c *Config) copyNames(sys *types.SystemContext) map[string]string {
 	return copies
 }
 
-// registriesInOrder returns the node's files of registries in the order in which
-// they are read: later ones win.
-func (c *Config) registriesInOrder() []string {
-	var files []string
-	for _, name := range registriesFiles() {
-		if c.fs.IsFile(name) {
-			files = append(files, name)
-			break
-		}
+// secondVersion returns a registries.conf of the first version as one of the
+// second; any other as it is. CRI-O's older library reads both.
+func (c *Config) secondVersion(data []byte) []byte {
+	type list struct {
+		Registries []string `toml:"registries"`
 	}
-	return append(files, c.fs.DropIns(registriesDirs(), []string{""})...)
+	var old struct {
+		Registries struct {
+			Search   list `toml:"search"`
+			Insecure list `toml:"insecure"`
+			Block    list `toml:"block"`
+		} `toml:"registries"`
+		Second []map[string]any `toml:"registry"`
+	}
+	if !c.readsHome() || toml.Unmarshal(data, &old) != nil || len(old.Second) > 0 {
+		return data
+	}
+	r := old.Registries
+	if len(r.Search.Registries)+len(r.Insecure.Registries)+len(r.Block.Registries) == 0 {
+		return data
+	}
+	type entry struct {
+		Location string `toml:"location"`
+		Insecure bool   `toml:"insecure"`
+		Blocked  bool   `toml:"blocked"`
+	}
+	var converted struct {
+		Search     []string `toml:"unqualified-search-registries,omitempty"`
+		Registries []entry  `toml:"registry"`
+	}
+	converted.Search = r.Search.Registries
+	for _, location := range slices.Compact(slices.Sorted(slices.Values(slices.Concat(r.Insecure.Registries, r.Block.Registries)))) {
+		converted.Registries = append(converted.Registries, entry{
+			location, slices.Contains(r.Insecure.Registries, location), slices.Contains(r.Block.Registries, location),
+		})
+	}
+	out, err := toml.Marshal(converted)
+	if err != nil {
+		return data
+	}
+	return out
 }
 
-// brokenRegistries returns a notice for the file that the package names in an error.
-func brokenRegistries(err error, copies map[string]string) Notice {
-	n := Notice{Kind: NoticeConfigUnreadable, Path: registriesFile}
+// brokenRegistries says which file an error is about: the package names it.
+func (c *Config) brokenRegistries(err error, copies map[string]string) Notice {
+	n := Notice{Kind: NoticeConfigUnreadable, Path: c.mainRegistries()}
 	for file, name := range copies {
 		if strings.Contains(err.Error(), `"`+file+`"`) {
 			n.Path = name
@@ -177,6 +200,14 @@ func brokenRegistries(err error, copies map[string]string) Notice {
 // order (go.podman.io/image, docker, newImageSource): the mirrors, then the registry's
 // location.
 func (c *Config) crioEndpoints(ref reference.Named) (endpoints []registry.Endpoint, notices []Notice, err error) {
+	if err := c.brokenSignatureStore(); err != nil {
+		return nil, nil, err
+	}
+	policy, err := c.heldAgainstPolicy(ref)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { notices = append(policy, notices...) }()
 	err = c.withRegistries(func(sys *types.SystemContext) error {
 		var err error
 		endpoints, notices, err = c.pullSources(sys, ref)
@@ -217,6 +248,10 @@ func (c *Config) pullSources(sys *types.SystemContext, ref reference.Named) (end
 			continue
 		}
 		e.Source = from
+		if from != "" {
+			loaded, _ := c.loaded(from)
+			e.Unloaded = !loaded
+		}
 		endpoints = append(endpoints, e)
 	}
 	if len(endpoints) > 0 {
@@ -277,14 +312,14 @@ func (c *Config) fileOfPrefix(prefix string) string {
 			}
 		}
 	}
-	return registriesFile
+	return c.mainRegistries()
 }
 
 // crioEndpoint returns the endpoint of a source (newPullClient, newDockerClient).
 func (c *Config) crioEndpoint(ref reference.Named, source sysregistriesv2.PullSource) (registry.Endpoint, []Notice, error) {
 	rewritten, err := reference.ParseNamed(source.Reference.String())
 	if err != nil {
-		return registry.Endpoint{}, nil, &ConfigError{Notice{Kind: NoticeLocationInvalid, Path: registriesFile}, err}
+		return registry.Endpoint{}, nil, &ConfigError{Notice{Kind: NoticeLocationInvalid, Path: c.mainRegistries()}, err}
 	}
 	domain := reference.Domain(rewritten)
 	host := domain
@@ -298,14 +333,21 @@ func (c *Config) crioEndpoint(ref reference.Named, source sysregistriesv2.PullSo
 	e.Settings.Rewritten, e.Settings.Pings = rewritten, true
 	e.WithoutCredential = domain != reference.Domain(ref)
 	e.Mirror = rewritten.Name() != ref.Name()
-	insecure := source.Endpoint.Insecure || c.crio.isInsecure(reference.Domain(ref))
+	insecure := source.Endpoint.Insecure || c.insecureByDefault(reference.Domain(ref))
 	e.Settings.Transport.TLSClientConfig.InsecureSkipVerify = insecure
 	e.SkipVerify, e.HTTPFallback = insecure, insecure
 	notices, err := c.setupCertificates(&e, domain)
 	if err != nil {
 		return e, notices, err
 	}
+	e.Settings.NoDockerZstd = !c.crioVersion().atLeast(1, 35)
 	return e, append(notices, c.addNodeCredential(&e)...), nil
+}
+
+// insecureByDefault reports what CRI-O itself says of a registry: since 1.35 it
+// leaves that to registries.conf.
+func (c *Config) insecureByDefault(hostport string) bool {
+	return !c.crioVersion().atLeast(1, 35) && c.crio.isInsecure(hostport)
 }
 
 // isInsecure reports whether a registry is insecure by crio.conf (internal/storage,

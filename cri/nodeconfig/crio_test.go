@@ -37,11 +37,13 @@ func TestCRIOSources(t *testing.T) {
 		"plain.test/a:1":      {"https plain.test/a:1"},
 	} {
 		t.Run(image, func(t *testing.T) {
-			eps, notices, err := sources(t, crio(t, map[string]string{
+			opts := crio(t, map[string]string{
 				registries:                     mirrors,
 				"etc/crio/crio.conf":           "[crio.image]\ninsecure_registries = ['10.0.0.0/8']\n",
 				"etc/crio/crio.conf.d/10.conf": "[crio.image]\ninsecure_registries = ['10.0.0.0/8', 'plain.test:80']\n[crio.runtime]\nx = 1\n",
-			}), image)
+			})
+			opts.RuntimeVersion = "1.34.2" // the last that has insecure registries of its own
+			eps, notices, err := sources(t, opts, image)
 			if err != nil || len(notices) > 0 {
 				t.Fatalf("notices %v, %v", notices, err)
 			}
@@ -170,9 +172,6 @@ func TestCRIODropIns(t *testing.T) {
 		want  string
 	}{
 		"later wins":   {map[string]string{registries: entry("a.test"), registryD + "1.conf": entry("b.test"), registryD + "2.conf": entry("c.test")}, "c.test"},
-		"vendor's":     {map[string]string{"usr/share/containers/registries.conf": entry("a.test")}, "a.test"},
-		"hidden":       {map[string]string{registries: "", "usr/share/containers/registries.conf": entry("a.test")}, ""},
-		"same name":    {map[string]string{registryD + "1.conf": entry("b.test"), "usr/share/containers/registries.conf.d/1.conf": entry("a.test")}, "b.test"},
 		"other suffix": {map[string]string{registryD + "1.toml": entry("b.test")}, ""},
 	} {
 		eps, _, err := sources(t, crio(t, tc.files), "hub.test/a:1")
@@ -243,6 +242,7 @@ func TestCRIONodeCredential(t *testing.T) {
 		user   string
 		source string
 		notice nodeconfig.NoticeKind
+		broken string
 	}{
 		"host":            {files: map[string]string{own: entry("hub.test", "alice")}, user: "alice", source: own},
 		"repository":      {files: map[string]string{own: entry("hub.test/team", "alice")}, user: "alice", source: own},
@@ -254,12 +254,13 @@ func TestCRIONodeCredential(t *testing.T) {
 		"helper":          {files: map[string]string{own: "{\"credHelpers\":{\"hub.test\":\"x\"}}"}, notice: nodeconfig.NoticeCredentialHelper},
 		"global helper":   {files: map[string]string{registries: "credential-helpers = ['pass']\n"}, notice: nodeconfig.NoticeCredentialHelper},
 		"files, by name":  {files: map[string]string{registries: "credential-helpers = ['containers-auth.json']\n", own: entry("hub.test", "alice")}, user: "alice", source: own},
-		"no JSON":         {files: map[string]string{own: "{"}, notice: nodeconfig.NoticeNodeCredentialUnusable},
+		"no JSON":         {files: map[string]string{own: "{"}, broken: own},
+		"later, no JSON":  {files: map[string]string{own: entry("hub.test", "alice"), docker: "{"}, user: "alice", source: own},
 		"token alone":     {files: map[string]string{own: raw("hub.test", `{"identitytoken":"x"}`), docker: entry("hub.test", "alice")}, user: "alice", source: docker},
 		"token beside":    {files: map[string]string{own: raw("hub.test", `{"identitytoken":"x","auth":"YTpi"}`), docker: entry("hub.test", "alice")}, notice: nodeconfig.NoticeNodeCredentialUnusable},
 		"empty entry":     {files: map[string]string{own: raw("hub.test", "{}"), docker: entry("hub.test", "alice")}, user: "alice", source: docker},
 		"no colon":        {files: map[string]string{own: raw("hub.test", `{"auth":"YQ=="}`), docker: entry("hub.test", "alice")}, user: "alice", source: docker},
-		"no base64":       {files: map[string]string{own: raw("hub.test", `{"auth":"%"}`), docker: entry("hub.test", "alice")}, notice: nodeconfig.NoticeNodeCredentialUnusable},
+		"no base64":       {files: map[string]string{own: raw("hub.test", `{"auth":"%"}`), docker: entry("hub.test", "alice")}, broken: own},
 		"no user":         {files: map[string]string{own: entry("hub.test", "")}, notice: nodeconfig.NoticeNodeCredentialUnusable},
 		"of old":          {files: map[string]string{dockercfg: `{"https://hub.test/v1/":{"auth":"` + base64.StdEncoding.EncodeToString([]byte("alice:"+secret)) + `"}}`}, user: "alice", source: dockercfg},
 		"of old, a part":  {files: map[string]string{dockercfg: `{"hub.test/team":{"auth":"%"},"hub.test":{"auth":"` + base64.StdEncoding.EncodeToString([]byte("alice:"+secret)) + `"}}`}, user: "alice", source: dockercfg},
@@ -275,6 +276,9 @@ func TestCRIONodeCredential(t *testing.T) {
 			}
 			if got := kinds(notices); tc.notice == "" && len(got) > 0 || tc.notice != "" && !slices.Equal(got, []nodeconfig.NoticeKind{tc.notice}) {
 				t.Errorf("notices %v, want %q", notices, tc.notice)
+			}
+			if broken := strings.TrimPrefix(eps[0].NodeCredentialBroken, "/"); broken != tc.broken {
+				t.Errorf("broken file %q, want %q", broken, tc.broken)
 			}
 			found, source := eps[0].NodeCredential, strings.TrimPrefix(eps[0].NodeCredentialSource, "/")
 			if (found != nil) != (tc.user != "") || found != nil && found.Username.Reveal() != tc.user || source != tc.source {
@@ -300,7 +304,9 @@ func TestShortName(t *testing.T) {
 		"a port":        {image: "b:5000/nginx:1", files: disabled, want: nodeconfig.ShortName{Candidates: []string{"b:5000/nginx:1"}}},
 		"localhost":     {image: "localhost/nginx:1", files: disabled, want: nodeconfig.ShortName{Candidates: []string{"localhost/nginx:1"}}},
 		"several":       {files: map[string]string{registries: two}, want: nodeconfig.ShortName{Short: true, Candidates: both, Refused: nodeconfig.ShortNameAmbiguous, Source: "/" + registries}},
-		"several, 1.34": {files: map[string]string{registries: two}, version: "1.34.0", want: nodeconfig.ShortName{Short: true, Candidates: both, Source: "/" + registries}},
+		"several, 1.34": {files: map[string]string{registries: two}, version: "1.34.0", want: nodeconfig.ShortName{Short: true, Candidates: both, Refused: nodeconfig.ShortNameAmbiguous, Source: "/" + registries}},
+		"several, 1.33": {files: map[string]string{registries: two}, version: "1.33.9", want: nodeconfig.ShortName{Short: true, Candidates: both, Source: "/" + registries}},
+		"IPv6 literal":  {image: "[2001:db8::5]:5000/team/app:v1", want: nodeconfig.ShortName{Refused: nodeconfig.ShortNameInvalid}},
 		"disabled":      {files: disabled, want: nodeconfig.ShortName{Short: true, Candidates: both, Source: "/" + registries}},
 		"one":           {files: map[string]string{registryD + "x.conf": "unqualified-search-registries = ['docker.io']\n"}, want: nodeconfig.ShortName{Short: true, Candidates: both[1:], Source: "/" + registryD + "x.conf"}},
 		"none":          {want: nodeconfig.ShortName{Short: true, Refused: nodeconfig.ShortNameNoRegistries}},

@@ -1,27 +1,69 @@
 package nodeconfig
 
 import (
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"maps"
 	"path"
 	"slices"
 	"strings"
 
+	"github.com/distribution/reference"
 	"go.podman.io/image/v5/pkg/sysregistriesv2"
 
 	"github.com/whypull/whypull/cri/credential"
 	"github.com/whypull/whypull/cri/registry"
 )
 
-// authFiles returns the files in which CRI-O looks for a credential if the pull has
-// none, in its order (pkg/docker/config, getAuthFilePaths): only global_auth_file if it
-// is set. Those of a namespace (/etc/crio/auth) are not included.
-func (s crioSettings) authFiles() []string {
-	if s.GlobalAuthFile != "" {
-		return []string{s.GlobalAuthFile}
+// authFiles gives the files in which CRI-O looks for a credential if a pull
+// brings none, in its order (pkg/docker/config, getAuthFilePaths):
+// the one of the pod's namespace and image alone if there is one, else
+// global_auth_file if it is set.
+func (c *Config) authFiles() []string {
+	if c.namespaceAuth != "" {
+		return []string{c.namespaceAuth}
+	}
+	if c.crio.GlobalAuthFile != "" {
+		return []string{c.crio.GlobalAuthFile}
 	}
 	return []string{"/run/containers/0/auth.json", "/root/.config/containers/auth.json", "/root/.docker/config.json", dockerCfg}
+}
+
+// ForPod returns the configuration as it is for one pod's pull: CRI-O has policies
+// and credentials for a namespace (/etc/crio/policies, /etc/crio/auth). image is
+// the name as the pod has it.
+func (c *Config) ForPod(namespace, image string) *Config {
+	if !c.opts.isCRIO() || namespace == "" || strings.ContainsAny(namespace, "/\x00") {
+		return c
+	}
+	own := *c
+	own.namespace = namespace
+	names := []string{image}
+	if named, err := reference.ParseNormalizedNamed(image); err == nil {
+		names = append(names, reference.TagNameOnly(named).String(), named.String())
+	}
+	for _, name := range names {
+		sum := sha256.Sum256([]byte(name))
+		file := path.Join(defaulted(c.crio.NamespacedAuthDir, defaultNamespaceAuths), namespace+"-"+hex.EncodeToString(sum[:])+".json")
+		if c.fs.IsFile(file) {
+			own.namespaceAuth = file
+			break
+		}
+	}
+	return &own
+}
+
+// ForSandbox returns the configuration as it is for the sandbox's image: CRI-O has
+// credentials of its own for that (pause_image_auth_file).
+func (c *Config) ForSandbox() *Config {
+	if !c.opts.isCRIO() || c.crio.PauseImageAuthFile == "" {
+		return c
+	}
+	own := *c
+	own.crio.GlobalAuthFile = c.crio.PauseImageAuthFile
+	return &own
 }
 
 // dockerCfg is Docker's old file, which has the entries at the top level.
@@ -45,9 +87,9 @@ type authEntry struct {
 func (c *Config) addNodeCredential(e *registry.Endpoint) []Notice {
 	for _, helper := range c.crioHelpers {
 		if helper != sysregistriesv2.AuthenticationFileHelper {
-			return []Notice{{Kind: NoticeCredentialHelper, Path: registriesFile}}
+			return []Notice{{Kind: NoticeCredentialHelper, Path: c.mainRegistries()}}
 		}
-		if notices := c.searchAuthFiles(e); e.NodeCredential != nil || len(notices) > 0 {
+		if notices := c.searchAuthFiles(e); e.NodeCredential != nil || e.NodeCredentialBroken != "" || len(notices) > 0 {
 			return notices
 		}
 	}
@@ -56,19 +98,24 @@ func (c *Config) addNodeCredential(e *registry.Endpoint) []Notice {
 
 func (c *Config) searchAuthFiles(e *registry.Endpoint) []Notice {
 	keys := authKeys(e.Settings.Rewritten.Name())
-	for _, name := range c.crio.authFiles() {
+	for _, name := range c.authFiles() {
 		data, err := c.fs.ReadFile(name, maxConfigFile)
 		if err != nil {
 			continue
 		}
 		file, err := parseAuthFile(data, name == dockerCfg)
 		if err != nil {
-			return []Notice{{Kind: NoticeNodeCredentialUnusable, Path: name}}
+			e.NodeCredentialBroken = name
+			return nil
 		}
 		if file.CredHelpers[keys[len(keys)-1]] != "" {
 			return []Notice{{Kind: NoticeCredentialHelper, Path: name}}
 		}
 		entry, _ := file.find(keys)
+		if _, err := base64.StdEncoding.DecodeString(entry.Auth); err != nil {
+			e.NodeCredentialBroken = name
+			return nil
+		}
 		found, unusable := entry.credential()
 		if unusable {
 			return []Notice{{Kind: NoticeNodeCredentialUnusable, Path: name}}

@@ -10,17 +10,7 @@ import (
 	"github.com/whypull/whypull/cri/registry"
 )
 
-// certDirs returns the directories in which CRI-O looks for a host's
-// certificates; the first that has one for it counts (docker_client.go,
-// dockerCertDir).
-func certDirs() []string {
-	return []string{
-		"/etc/containers/certs.rootful.d", "/etc/containers/certs.d",
-		"/usr/share/containers/certs.rootful.d", "/usr/share/containers/certs.d", "/etc/docker/certs.d",
-	}
-}
-
-// errNoPair is a certificate without its key or a key without its certificate.
+// errNoPair is a certificate without its key, or the other way round.
 var errNoPair = errors.New("a client certificate needs a key of its name, and a key a certificate")
 
 // setupCertificates adds the certificates in a host's directory (pkg/tlsclientconfig,
@@ -28,7 +18,7 @@ var errNoPair = errors.New("a client certificate needs a key of its name, and a 
 // *.key.
 func (c *Config) setupCertificates(e *registry.Endpoint, host string) ([]Notice, error) {
 	dir := ""
-	for _, root := range certDirs() {
+	for _, root := range c.certDirs() {
 		if dir = path.Join(root, host); c.fs.IsDir(dir) {
 			break
 		}

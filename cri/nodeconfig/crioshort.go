@@ -23,6 +23,9 @@ const (
 	ShortNameAmbiguous ShortNameRefusal = "Ambiguous"
 	// ShortNameNoRegistries: there is no alias and no registry to search.
 	ShortNameNoRegistries ShortNameRefusal = "NoRegistries"
+	// ShortNameInvalid: the runtime's image library takes no such name, though the
+	// kubelet does: one whose registry is a literal IPv6 address.
+	ShortNameInvalid ShortNameRefusal = "Invalid"
 	// ShortNameUnresolvable: the name is invalid, or the configuration cannot be
 	// read.
 	ShortNameUnresolvable ShortNameRefusal = "Unresolvable"
@@ -48,13 +51,16 @@ type ShortName struct {
 // ShortName returns how the runtime resolves an image's name as written in a pod.
 // CRI-O uses an alias from registries.conf or the cache of short names,
 // else every registry of unqualified-search-registries (pkg/shortnames,
-// Resolve). CRI-O 1.35 and later refuse several unless short_name_mode in
+// Resolve). CRI-O 1.34 and later refuse several unless short_name_mode in
 // crio.conf is "disabled"; before, all were tried whatever registries.conf
 // says of short-name-mode.
 func (c *Config) ShortName(name string) ShortName {
 	normalized, err := reference.ParseNormalizedNamed(name)
 	if err != nil {
 		return ShortName{Refused: ShortNameUnresolvable}
+	}
+	if c.opts.isCRIO() && !isTheirs(normalized) {
+		return ShortName{Refused: ShortNameInvalid}
 	}
 	if !c.opts.isCRIO() || !isShort(name) {
 		return ShortName{Candidates: []string{reference.TagNameOnly(normalized).String()}}
@@ -139,7 +145,7 @@ func (c *Config) shortNameMode() string {
 	if slices.Contains(known, c.crio.ShortNameMode) {
 		return c.crio.ShortNameMode
 	}
-	if c.crioVersion().atLeast(1, 35) {
+	if c.crioVersion().atLeast(1, 34) {
 		return shortNameEnforcing
 	}
 	return shortNameDisabled
@@ -155,6 +161,13 @@ func (c *Config) crioVersion() runtimeVersion {
 // nodePath returns the node's path of a file that was copied.
 func (c *Config) nodePath(sys *types.SystemContext, name string) string {
 	return c.copyNames(sys)[name]
+}
+
+// isTheirs reports whether the other library parses a reference: it has no literal
+// IPv6 addresses (docker/reference).
+func isTheirs(ref reference.Named) bool {
+	_, err := asTheirs(ref)
+	return err == nil
 }
 
 // asTheirs converts a reference to the type of the containers libraries.

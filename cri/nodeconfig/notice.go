@@ -70,6 +70,28 @@ const (
 	// NoticePathWithoutVersion: the path of an endpoint is without /v2, and the
 	// runtime takes it as it is.
 	NoticePathWithoutVersion NoticeKind = "PathWithoutVersion"
+	// NoticeNotLoaded: a file or folder of CRI-O's registries was changed after CRI-O
+	// had started. It reads them again only when it is told to (SIGHUP), which cannot
+	// be seen.
+	NoticeNotLoaded NoticeKind = "NotLoaded"
+	// NoticePolicyUnusable: the signature policy does not parse. CRI-O refuses every
+	// pull. Only as the Kind of a *ConfigError.
+	NoticePolicyUnusable NoticeKind = "PolicyUnusable"
+	// NoticeSignatureStoreUnusable: a file of registries.d does not parse. CRI-O
+	// refuses every pull. Only as the Kind of a *ConfigError.
+	NoticeSignatureStoreUnusable NoticeKind = "SignatureStoreUnusable"
+	// NoticePolicyRejects: the signature policy rejects the image, whatever signatures
+	// it has.
+	NoticePolicyRejects NoticeKind = "PolicyRejects"
+	// NoticePolicyWantsSignature: the signature policy wants the image to be signed,
+	// which is not looked at here.
+	NoticePolicyWantsSignature NoticeKind = "PolicyWantsSignature"
+	// NoticeProxyIgnored: a file sets a proxy for the runtime's service, and the runtime
+	// does not have it; Reason says why.
+	NoticeProxyIgnored NoticeKind = "ProxyIgnored"
+	// NoticeSectionIgnored: containerd's own file has settings of registries in the
+	// section of a plugin that is called otherwise in a file of its version.
+	NoticeSectionIgnored NoticeKind = "SectionIgnored"
 	// NoticeNoAuthorities: the node's CA bundle was not found, so FaultTLSUntrusted
 	// proves nothing.
 	NoticeNoAuthorities NoticeKind = "NoAuthorities"
@@ -102,6 +124,18 @@ const (
 	// ReasonNoCapableHost: no host of the file has the capabilities that the
 	// reference needs: "pull", and "resolve" for a tag.
 	ReasonNoCapableHost NoticeReason = "NoCapableHost"
+)
+
+// The reasons of NoticeProxyIgnored.
+const (
+	ReasonNoConf       NoticeReason = "NoConf"       // the drop-in's name does not end with .conf
+	ReasonNoSection    NoticeReason = "NoSection"    // it has no [Service]
+	ReasonQuotes       NoticeReason = "Quotes"       // it has typographic quotes
+	ReasonOneWord      NoticeReason = "OneWord"      // several variables are in one pair of quotes
+	ReasonExport       NoticeReason = "Export"       // a file of environment is written for a shell
+	ReasonHTTPOnly     NoticeReason = "HTTPOnly"     // there is a proxy for http alone
+	ReasonOfLogins     NoticeReason = "OfLogins"     // the file is for logins and not for services
+	ReasonNotRestarted NoticeReason = "NotRestarted" // the process that runs does not have it
 )
 
 // Notice is a problem in the node's configuration. It has no text from a file:

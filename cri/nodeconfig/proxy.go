@@ -22,14 +22,18 @@ import (
 // The agent's environment is no substitute: it is another process, in a container.
 type proxies struct {
 	source string
-	choose func(*url.URL) (*url.URL, error) // nil: unknown, no proxy
+	choose func(*url.URL) (*url.URL, error) // nil: not known, no proxy
+	// ofProcess is true if they are those of the process that runs.
+	ofProcess bool
 }
 
 // readProxy returns the proxies of the node's runtime, from the environment of its
 // process or else from its systemd unit.
 func readProxy(fs hostfs.FS, opts Options) proxies {
 	if env, ok := processEnvironment(fs, opts); ok {
-		return newProxies(env, "the environment of "+opts.processName())
+		p := newProxies(env, "the environment of "+opts.processName())
+		p.ofProcess = true
+		return p
 	}
 	for _, unit := range opts.units() {
 		service := systemd.ReadService(fs, unit)
@@ -82,10 +86,14 @@ func (c *Config) ProxyFor(e registry.Endpoint) (hostport, source string) {
 
 // shownHost returns the host of a proxy's URL, without user and password.
 func shownHost(u *url.URL) string {
+	host := u.Host
 	if port := u.Port(); port != "" {
-		return net.JoinHostPort(u.Hostname(), port)
+		host = net.JoinHostPort(u.Hostname(), port)
 	}
-	return u.Host
+	if u.Scheme != "" && u.Scheme != "http" {
+		return u.Scheme + "://" + host // spoken to over TLS, or SOCKS
+	}
+	return host
 }
 
 // processName returns the name of the runtime's process in the kernel.

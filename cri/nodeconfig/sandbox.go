@@ -5,6 +5,9 @@ package nodeconfig
 // "" if neither is known.
 func (c *Config) SandboxImage() string {
 	if c.opts.isCRIO() {
+		if c.crio.PauseImage == "" && c.crioVersion().atLeast(1, 37) {
+			return "registry.k8s.io/pause:3.10.1" // pkg/config, DefaultPauseImage
+		}
 		return c.crio.PauseImage
 	}
 	if c.settings.sandboxImage != "" {

@@ -24,11 +24,16 @@ func (c *Config) Sources(host string) []string {
 }
 
 func (c *Config) crioSources(host string) []string {
-	out := append([]string{crioConfigFile}, registriesFiles()...)
-	for _, dir := range registriesDirs() {
+	out := append([]string{crioConfigFile}, c.registriesFiles()...)
+	if policy := c.policyPath(); policy != "" {
+		out = append(out, policy)
+	}
+	out = append(out, c.authFiles()...)
+	dirs, _ := c.registriesDirs()
+	for _, dir := range append(dirs, "/etc/containers/registries.d") {
 		out = append(out, c.inDirectory(dir)...)
 	}
-	for _, root := range certDirs() {
+	for _, root := range c.certDirs() {
 		out = append(out, c.inDirectory(path.Join(root, host))...)
 	}
 	return out

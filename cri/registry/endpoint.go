@@ -36,8 +36,14 @@ type Endpoint struct {
 	// NodeCredential is the node's own credential for it; nil if there is none. The
 	// runtime sends it only if the pull has none, or with WithoutCredential.
 	NodeCredential *credential.Credential
-	// NodeCredentialSource is the path, on the node, of the file that has it.
+	// NodeCredentialSource is the path, on the node, of the file that has NodeCredential.
 	NodeCredentialSource string
+	// NodeCredentialBroken is the path, on the node, of a file of credentials that does not
+	// parse, and over which the runtime fails where it would look for NodeCredential; ""
+	// for none.
+	NodeCredentialBroken string
+	// Unloaded is true if the runtime need not have read what Source says now.
+	Unloaded bool
 	// WithoutCredential is true if the runtime does not send it the pull's credential:
 	// with CRI-O, a mirror on another host (newPullClient).
 	WithoutCredential bool
@@ -62,6 +68,9 @@ type Settings struct {
 	Pings bool
 	// TakesSchema1 is true if the runtime accepts manifests of the first schema.
 	TakesSchema1 bool
+	// NoDockerZstd is true if the runtime does not know layers of Docker's media type
+	// that are compressed with zstd.
+	NoDockerZstd bool
 	// Header are additional headers of the runtime's requests, TokenHeader those of
 	// requests to the token server. Those in hosts.toml often contain secrets.
 	Header, TokenHeader credential.Redacted[http.Header]

@@ -520,8 +520,12 @@ func TestProxy(t *testing.T) {
 		opts.Proxy = func(*http.Request) (*url.URL, error) { return u, nil }
 		a := app(t, opts, s.Host, nil)
 		checkErr(t, a)
-		if a.Proxy != u.Host {
-			t.Errorf("proxy %q, want %q", a.Proxy, u.Host)
+		want := u.Host
+		if u.Scheme != "http" {
+			want = u.Scheme + "://" + u.Host
+		}
+		if a.Proxy != want {
+			t.Errorf("proxy %q, want %q", a.Proxy, want)
 		}
 		return a
 	}

@@ -220,16 +220,25 @@ func (n *notes) watchProxy(choose ProxyFunc) ProxyFunc {
 		if forbiddenHost(req.URL.Hostname()) {
 			return nil, ErrAddressForbidden
 		}
-		n.lastProxy = proxy.Host
+		n.lastProxy = shownProxy(proxy)
 		n.speaksHTTP = proxy.Scheme == "http" || proxy.Scheme == "https"
 		if req.URL.Scheme == "https" && n.speaksHTTP {
 			n.target = withPort(req.URL.Host, "443")
 		}
 		if !isAside(req.Context()) {
-			n.proxy = proxy.Host
+			n.proxy = n.lastProxy
 		}
 		return proxy, err
 	}
+}
+
+// shownProxy is a proxy's host[:port], with the scheme where that is not plain HTTP:
+// a proxy with https:// in front is spoken to over TLS, which few proxies do.
+func shownProxy(proxy *url.URL) string {
+	if proxy.Scheme == "" || proxy.Scheme == "http" {
+		return proxy.Host
+	}
+	return proxy.Scheme + "://" + proxy.Host
 }
 
 // tunnelled records that a proxy has opened a tunnel.

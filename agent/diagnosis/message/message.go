@@ -19,6 +19,7 @@ func Read(reason, text string) *diagnosis.MessageFacts {
 	facts.Text = shorten(redact(printable(tidy(text))))
 	facts.AfterManifest = afterManifest(facts.Text)
 	facts.FullStore = fullStore(facts.Text)
+	facts.RuntimeHelper = facts.Cause == diagnosis.CredentialProviderFailed && indexFold(facts.Text, "getting username and password") >= 0
 	facts.IntentUnrecorded = strings.Contains(text, "record image pull intent")
 	return &facts
 }
@@ -53,17 +54,25 @@ func afterManifest(text string) bool {
 var afterManifestWords = []string{
 	"failed to copy", "httpreadseeker", "reading blob", "copying blob", "writing blob", "failed to extract layer",
 	"failed to unpack image", "failed commit on ref",
+	"copying system image from manifest list", "parsing image configuration", "fetching blob", "unpacking failed",
+	"adding layer with blob", "setting up to decompress blob", "storing blob to file", "committing the finished image",
 }
 
-// fullStore returns the directory of containerd's content store from the text of
-// a write to it that found no space left, "" from any other.
+// fullStore returns the directory of containerd's content store, or the one that
+// CRI-O keeps blobs in while it pulls them, from the text of a write to it that
+// found no space left, "" from any other.
 func fullStore(text string) string {
 	before, _, full := strings.Cut(text, ": no space left on device")
-	dir, _, store := strings.Cut(before[strings.LastIndexByte(before, ' ')+1:], "/ingest/")
-	if !full || !store || !strings.HasPrefix(dir, "/") {
+	if !full {
 		return ""
 	}
-	return dir
+	file := before[strings.LastIndexByte(before, ' ')+1:]
+	for _, below := range []string{"/ingest/", "/container_images_"} {
+		if dir, _, store := strings.Cut(file, below); store && strings.HasPrefix(dir, "/") {
+			return dir
+		}
+	}
+	return ""
 }
 
 func bound(s string) string {
@@ -115,28 +124,98 @@ func decisive(attempts []attempt) attempt {
 func readAttempt(text string) attempt {
 	text, mirrors := cutMirrors(cutArtifact(text))
 	a := readError(text)
-	if mirrors != "" && a.Cause == diagnosis.Unknown {
-		a = readError(mirrors)
-		a.Cause, a.rule = diagnosis.MirrorFailed, len(textRules)
+	if mirrors == "" {
+		if a.Cause != diagnosis.Unknown && relocated(text) {
+			a.Cause = diagnosis.MirrorFailed
+		}
+		return a
+	}
+	if m := readError(mirrors); mirrorDecides(m.Cause, a.Cause) {
+		m.Cause, m.rule = diagnosis.MirrorFailed, len(textRules)
+		return m
 	}
 	return a
+}
+
+// mirrorDecides reports whether a pull fails over a mirror that fails, by the
+// causes of both: the upstream registry is not meant to be reached, or there is no
+// way to it at all, as on a node without access to the Internet. That both fail
+// in the same way is no mirror's fault.
+func mirrorDecides(mirror, upstream diagnosis.Cause) bool {
+	switch upstream {
+	case diagnosis.Unknown, diagnosis.PolicyBlocked:
+		return true
+	case diagnosis.RegistryNameNotFound, diagnosis.DNSFailure, diagnosis.ConnectionRefused, diagnosis.ConnectionTimeout, diagnosis.NetworkUnreachable:
+		return mirror != upstream
+	default:
+		return false
+	}
+}
+
+// relocated reports whether containers/image was at another registry than the one
+// that the image names: registries.conf has another location for it.
+func relocated(text string) bool {
+	image := wordBeforeColon(text, "initializing source docker://")
+	asked := authority(wordBeforeColon(text, "pinging container registry "))
+	if _, after, found := strings.Cut(text, "reading manifest "); found && asked == "" {
+		asked = hostOfName(wordBeforeColon(after, " in "))
+	}
+	named := hostOfName(image)
+	if named == "docker.io" && asked == "registry-1.docker.io" {
+		return false
+	}
+	return image != "" && asked != "" && asked != named
+}
+
+// wordBeforeColon returns the word behind lead, which an error follows; "" if
+// the word is broken off.
+func wordBeforeColon(s, lead string) string {
+	_, after, _ := strings.Cut(s, lead)
+	word, _, _ := strings.Cut(after[:min(len(after), maxQuoted)], " ")
+	name, whole := strings.CutSuffix(word, ":")
+	if !whole {
+		return ""
+	}
+	return name
+}
+
+// hostOfName returns the registry of an image's name; docker.io where it has
+// none, "" for no name.
+func hostOfName(name string) string {
+	if name == "" {
+		return ""
+	}
+	host, _, found := strings.Cut(name, "/")
+	if !found || !strings.ContainsAny(host, ".:") && host != "localhost" {
+		return "docker.io"
+	}
+	return host
 }
 
 func readError(text string) attempt {
 	masked := mask(text)
 	status := httpStatus(masked)
 	p := newPhrases(masked)
-	cause, rule := causeOf(p, status, indexFold(text, "docker.io") >= 0)
+	own := p
+	if at := serverWords(masked); at >= 0 {
+		own = newPhrases(masked[:at])
+	}
+	cause, rule := causeOf(p, own, status, indexFold(text, "docker.io") >= 0)
 	return attempt{rule: rule, MessageFacts: diagnosis.MessageFacts{
 		Cause: cause, Host: hostIn(text), Status: status, Blob: blobIn(text),
-		BehindProxy: status == 407 || p.any(proxyAnswers), SaysExpired: p.any(expiredCredentials),
+		BehindProxy: status == 407 || own.any(proxyAnswers), SaysExpired: p.any(expiredCredentials),
 	}}
 }
 
-// causeOf applies the rules; hub reports whether the text is about Docker Hub.
-func causeOf(p *phrases, status int, hub bool) (cause diagnosis.Cause, rule int) {
+// causeOf applies the rules to all that a text says, or to own, which are the
+// runtime's words alone; hub reports whether the text is about Docker Hub.
+func causeOf(all, own *phrases, status int, hub bool) (cause diagnosis.Cause, rule int) {
 	for i := range textRules {
 		r := &textRules[i]
+		p := all
+		if slices.Contains(ofNode, r.cause) {
+			p = own
+		}
 		if r.from > 0 && (status < r.from || status > r.to) {
 			continue
 		}

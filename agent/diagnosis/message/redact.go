@@ -114,7 +114,12 @@ func redactUser(word string) string {
 	b.WriteString(before)
 	for found {
 		b.WriteString("://")
+		image := strings.HasSuffix(before, "docker")
 		before, rest, found = strings.Cut(rest, "://")
+		if image && !strings.ContainsAny(before, "@%/?") {
+			b.WriteString(before) // an image and its tag
+			continue
+		}
 		b.WriteString(redactAuthority(before))
 	}
 	return b.String()
@@ -195,7 +200,7 @@ func redactPairs(s string) string {
 			continue
 		}
 		key, quoted := keyBefore(s[:i], s[i] == ':')
-		if !secretKey(key) || s[i-1] == ' ' && s[i] == ':' && openingQuote(strings.TrimLeft(s[i+1:min(len(s), i+9)], " ")) == 0 {
+		if !secretKey(key) || failsToGet(s[:i], s[i:]) || s[i-1] == ' ' && s[i] == ':' && openingQuote(strings.TrimLeft(s[i+1:min(len(s), i+9)], " ")) == 0 {
 			continue
 		}
 		from, to := valueAfter(s, i+1, s[i] == ':', quoted, key)
@@ -210,6 +215,18 @@ func redactPairs(s string) string {
 	b.WriteString(s[done:])
 	return b.String()
 }
+
+// failsToGet reports whether an error of containers/image stands around a colon:
+// no password follows its words.
+func failsToGet(before, after string) bool {
+	if !strings.HasSuffix(before, "getting username and password") {
+		return false
+	}
+	return slices.ContainsFunc(prose, func(words string) bool { return strings.HasPrefix(after, words) })
+}
+
+//nolint:gochecknoglobals // never written
+var prose = []string{": reading JSON file ", ": illegal base64 data", ": error getting credentials", ": unmarshaling JSON"}
 
 // keyBefore returns the word, in lower case, that s ends with, and whether it
 // is quoted. Before a colon, the last part of a path is an image's name.

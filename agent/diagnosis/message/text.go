@@ -157,7 +157,7 @@ func nextToken(s string, i int) (token string, rest int) {
 	if rest < len(s) && s[rest] == '"' && !strings.Contains(token, `"`) {
 		rest++ // the end of a name whose start was cut off
 	}
-	if hasName(token) && namesHost(s[:i]) {
+	if hasName(token) && namesHost(s[:i]) || isNamed(s[:i], s[min(i+len(token), len(s)):]) {
 		return token, rest
 	}
 	return plainName(token), rest
@@ -175,7 +175,72 @@ func namesHost(s string) bool {
 }
 
 //nolint:gochecknoglobals // never written
-var nameWords = []string{"lookup ", "registry ", "host ", "for ", "image "}
+var nameWords = []string{"lookup ", "registry ", "host ", "for ", "image ", "image: "}
+
+// isNamed reports whether what stands between two pieces of a text is a name,
+// whatever it looks like: an image's, a tag, a registry's.
+func isNamed(before, after string) bool {
+	return slices.ContainsFunc(namePlaces, func(p namePlace) bool {
+		return endsFold(before, p.before) && (p.after == "" || hasPrefixFold(after, p.after))
+	})
+}
+
+// namePlace is a place of a name: the words before it and after it, in lower case.
+type namePlace struct{ before, after string }
+
+//nolint:gochecknoglobals // never written
+var namePlaces = []namePlace{
+	{"access denied for ", ""}, {"reading manifest ", " in "}, {"image name ", " returns"},
+	{"pinging container registry ", ""}, {"pinging docker registry ", ""}, {"lookup ", " on "}, {"lookup ", ": "},
+	{"manifest for ", " not found"}, {"registry ", " is blocked"}, {"project ", " not found"},
+	{"repository ", " not found"}, {"image ", " not found"}, {"tag ", " not found"},
+	{"pull image ", ": "}, {"pull failed for ", " because "}, {"is valid for ", ", not "}, {"pulling from host ", ""},
+	{"mirrors also failed: [", ""},
+}
+
+func endsFold(s, suffix string) bool {
+	return len(s) >= len(suffix) && strings.EqualFold(s[len(s)-len(suffix):], suffix)
+}
+
+// serverWords returns where a registry's own words start in a masked text, which
+// go to its end; -1 if there are none. So the runtimes quote the body of an
+// answer: with its code, or as it is.
+func serverWords(masked string) int {
+	first := -1
+	note := func(at int) {
+		if at >= 0 && (first < 0 || at < first) {
+			first = at
+		}
+	}
+	for _, lead := range []string{"reading manifest _ in _: ", "fetching blob: ", "invalid username/password: "} {
+		_, after, found := strings.Cut(masked, lead)
+		if !found {
+			continue
+		}
+		if code, _, ok := strings.Cut(after, ": "); ok && slices.Contains(registryCodes, code) {
+			note(len(masked) - len(after) + len(code))
+		}
+	}
+	if at := strings.Index(masked, "statuscode: "); at >= 0 {
+		if quote := strings.Index(masked[at:], `, "`); quote == len("statuscode: 404") {
+			note(at + quote)
+		}
+	}
+	if at := strings.Index(masked, "server message: "); at >= 0 {
+		note(at)
+	}
+	return first
+}
+
+// registryCodes are the codes of the distribution specification, as containers/image
+// writes them.
+//
+//nolint:gochecknoglobals // never written
+var registryCodes = []string{
+	"unauthorized", "denied", "unsupported", "toomanyrequests", "unavailable", "unknown", "digest invalid", "size invalid",
+	"name invalid", "tag invalid", "name unknown", "manifest unknown", "manifest invalid", "manifest unverified",
+	"manifest blob unknown", "blob unknown",
+}
 
 // quotedName returns q if it can be the name of something, "" if it is prose or
 // a code of the registry's ("DENIED").

@@ -20,29 +20,9 @@ var (
 	only   = flag.String("only", "", "the `name` of the one runtime to run; the golden file is then left alone")
 )
 
-const (
-	unreadManifest = "the text of CRI-O is not read as one that comes after the manifest, so the check of the manifest refutes it"
-	silentMirror   = "CRI-O names the mirror's failure too, but the upstream registry's NXDOMAIN alone is taken for the cause"
-	tokenRefused   = "a token server's 403 without credentials is read as a refusal of this pod's"
-)
-
-// mistakes are the complaints about CRI-O that are known to be right, and what
-// makes whypull say the wrong thing.
-var mistakes = map[string]string{
-	"child-manifest-404 on CRI-O 1.37: NotReproducible is confirmed, but the truth is ContentCorrupt":                                               unreadManifest,
-	"child-manifest-404: ContentCorrupt on containerd 2.4, NotReproducible on CRI-O 1.37, but the truth is the same (ContentCorrupt)":               unreadManifest,
-	"child-manifest-404 on CRI-O 1.37: NotReproducible, but the same pull fails again":                                                              unreadManifest,
-	"config-500 on CRI-O 1.37: NotReproducible, but the same pull fails again":                                                                      unreadManifest,
-	"config-500 on CRI-O 1.37: NotReproducible is confirmed, but the truth is RegistryError":                                                        unreadManifest,
-	"config-500: RegistryError on containerd 2.4, NotReproducible on CRI-O 1.37, but the truth is the same (RegistryError)":                         unreadManifest,
-	"mirror-404-origin-nxdomain on CRI-O 1.37: RegistryNameNotFound is confirmed, but the truth is MirrorFailed":                                    silentMirror,
-	"mirror-404-origin-nxdomain: MirrorFailed on containerd 2.4, RegistryNameNotFound on CRI-O 1.37, but the truth is the same (MirrorFailed)":      silentMirror,
-	"mirror-500-origin-nxdomain on CRI-O 1.37: RegistryNameNotFound is confirmed, but the truth is MirrorFailed":                                    silentMirror,
-	"mirror-500-origin-nxdomain: MirrorFailed on containerd 2.4, RegistryNameNotFound on CRI-O 1.37, but the truth is the same (MirrorFailed)":      silentMirror,
-	"mirror-refused-origin-nxdomain on CRI-O 1.37: RegistryNameNotFound is confirmed, but the truth is MirrorFailed":                                silentMirror,
-	"mirror-refused-origin-nxdomain: MirrorFailed on containerd 2.4, RegistryNameNotFound on CRI-O 1.37, but the truth is the same (MirrorFailed)":  silentMirror,
-	"token-anonymous-403: AuthenticationRequired on containerd 2.4, AccessDenied on CRI-O 1.37, but the truth is the same (AuthenticationRequired)": tokenRefused,
-}
+// mistakes are the complaints that are known to be right, and what makes whypull
+// say the wrong thing.
+var mistakes = map[string]string{}
 
 func TestMain(m *testing.M) {
 	played, err := Reexec()

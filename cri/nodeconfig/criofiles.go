@@ -1,0 +1,132 @@
+package nodeconfig
+
+import (
+	"cmp"
+	"path"
+	"strings"
+
+	"github.com/whypull/whypull/cri/systemd"
+)
+
+// The places of CRI-O's files are those of its image library: up to CRI-O 1.37
+// that is go.podman.io/image 5.38 or older, which knows the home of root and not
+// the vendor's directory (sysregistriesv2, newConfigWrapperWithHomeDir; docker,
+// dockerCertDir); later ones read what go.podman.io/storage, pkg/configfile finds.
+const (
+	homeConfig            = "/root/.config/containers"
+	homeRegistriesFile    = homeConfig + "/registries.conf"
+	homeRegistriesDir     = homeConfig + "/registries.conf.d"
+	registriesDir         = "/etc/containers/registries.conf.d"
+	defaultPoliciesDir    = "/etc/crio/policies"
+	defaultNamespaceAuths = "/etc/crio/auth"
+)
+
+// readsHome reports whether CRI-O has an image library of the older kind.
+func (c *Config) readsHome() bool { return !c.crioVersion().atLeast(1, 38) }
+
+// registriesFiles returns the places of registries.conf, of which the first that
+// is there counts.
+func (c *Config) registriesFiles() []string {
+	switch {
+	case c.crioRegistries != "": // crio --registries-conf
+		return []string{c.crioRegistries}
+	case c.readsHome():
+		return []string{homeRegistriesFile, registriesFile}
+	default:
+		return []string{registriesFile, "/usr/share/containers/registries.conf"}
+	}
+}
+
+// mainRegistries returns the registries.conf that is there, else the one that
+// people would write.
+func (c *Config) mainRegistries() string {
+	for _, name := range c.registriesFiles() {
+		if c.fs.IsFile(name) {
+			return name
+		}
+	}
+	return cmp.Or(c.crioRegistries, registriesFile)
+}
+
+// registriesDirs returns the directories of drop-ins, the strongest first, and
+// whether files of one name stand for each other.
+func (c *Config) registriesDirs() (dirs []string, byName bool) {
+	switch {
+	case !c.readsHome():
+		return []string{
+			"/etc/containers/registries.rootful.conf.d", registriesDir,
+			"/usr/share/containers/registries.rootful.conf.d", "/usr/share/containers/registries.conf.d",
+		}, true
+	case c.crioRegistries == "" && c.fs.IsFile(homeRegistriesFile):
+		return []string{homeRegistriesDir}, false
+	default:
+		return []string{homeRegistriesDir, registriesDir}, false
+	}
+}
+
+// registriesInOrder returns the node's files of registries in the order in which
+// they are read: later ones win.
+func (c *Config) registriesInOrder() []string {
+	var files []string
+	if main := c.mainRegistries(); c.fs.IsFile(main) {
+		files = append(files, main)
+	}
+	dirs, byName := c.registriesDirs()
+	if byName {
+		return append(files, c.fs.DropIns(dirs, []string{""})...)
+	}
+	for i := range dirs {
+		files = append(files, c.fs.DropIns(dirs[len(dirs)-1-i:len(dirs)-i], []string{""})...)
+	}
+	return files
+}
+
+// certDirs returns the directories in which CRI-O looks for a host's certificates;
+// the first that has one for it counts (docker_client.go, dockerCertDir).
+func (c *Config) certDirs() []string {
+	if c.readsHome() {
+		return []string{homeConfig + "/certs.d", "/etc/containers/certs.d", "/etc/docker/certs.d"}
+	}
+	return []string{
+		"/etc/containers/certs.rootful.d", "/etc/containers/certs.d",
+		"/usr/share/containers/certs.rootful.d", "/usr/share/containers/certs.d", "/etc/docker/certs.d",
+	}
+}
+
+// registriesFlag returns the file that CRI-O is told in place of registries.conf:
+// on the command line of its process, else on that of its unit; "" for none.
+func (c *Config) registriesFlag() string {
+	if c.crioProcess.found {
+		return registriesOf(c.crioProcess.args)
+	}
+	for _, unit := range c.opts.units() {
+		service := systemd.ReadService(c.fs, unit)
+		for _, text := range service.Texts() {
+			if name := registriesOf(strings.Fields(text)); name != "" {
+				return name
+			}
+		}
+		for _, v := range service.Environment() {
+			if name := registriesOf(strings.Fields(v.Value.Reveal())); name != "" { // of $CRIO_CONFIG_OPTIONS
+				return name
+			}
+		}
+	}
+	return ""
+}
+
+func registriesOf(args []string) string {
+	for i, arg := range args {
+		flag, value, hasValue := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+		if !strings.HasPrefix(arg, "-") || flag != "registries-conf" {
+			continue
+		}
+		if !hasValue && i+1 < len(args) {
+			value = args[i+1]
+		}
+		if value = strings.Trim(value, `"'`); path.IsAbs(value) {
+			return value
+		}
+	}
+	return ""
+}

@@ -1,0 +1,101 @@
+package nodeconfig
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/whypull/whypull/cri/hostfs"
+)
+
+// process is the runtime's process, as far as it can be seen.
+type process struct {
+	found   bool
+	args    []string
+	started time.Time
+}
+
+// clockTick is the unit of /proc/<pid>/stat on every architecture (proc(5), USER_HZ).
+const clockTick = time.Second / 100
+
+// runtimeProcess looks for the runtime's process.
+func runtimeProcess(host hostfs.FS, opts Options) process {
+	for _, p := range []proc{{host}, {hostfs.New("/")}} {
+		pids := p.processes()
+		if len(pids) == 0 {
+			continue
+		}
+		for _, pid := range p.candidates(pids, opts) {
+			cmdline, err := p.read(pid, "cmdline")
+			if started := p.started(pid); err == nil && !started.IsZero() {
+				return process{true, strings.Split(strings.TrimRight(string(cmdline), "\x00"), "\x00"), started}
+			}
+		}
+		return process{}
+	}
+	return process{}
+}
+
+// started returns when a process was started, to the second; the zero time if
+// that cannot be read.
+func (p proc) started(pid int) time.Time {
+	stat, err := p.read(pid, "stat")
+	if err != nil {
+		return time.Time{}
+	}
+	const place = 19 // starttime, counted from the state, which follows the name
+	fields := strings.Fields(string(stat)[strings.LastIndexByte(string(stat), ')')+1:])
+	if len(fields) <= place {
+		return time.Time{}
+	}
+	ticks, err := strconv.ParseInt(fields[place], 10, 64)
+	booted, ok := p.booted()
+	if err != nil || !ok {
+		return time.Time{}
+	}
+	return booted.Add(time.Duration(ticks) * clockTick)
+}
+
+// booted returns when the machine was started.
+func (p proc) booted() (time.Time, bool) {
+	stat, err := p.fs.ReadStart("/proc/stat", maxEnviron)
+	if err != nil {
+		return time.Time{}, false
+	}
+	for line := range strings.SplitSeq(string(stat), "\n") {
+		if value, ok := strings.CutPrefix(line, "btime "); ok {
+			seconds, err := strconv.ParseInt(strings.TrimSpace(value), 10, 64)
+			return time.Unix(seconds, 0), err == nil
+		}
+	}
+	return time.Time{}, false
+}
+
+// loadMargin is by how much times of files and of processes may be off.
+const loadMargin = 2 * time.Second
+
+// loaded reports whether the runtime has read a file since its last change, for
+// all that can be seen: a file or directory that is as old as the process. That
+// CRI-O was told to read it again (SIGHUP) cannot be seen.
+func (c *Config) loaded(name string) (loaded, known bool) {
+	if !c.crioProcess.found {
+		return false, false
+	}
+	info, err := c.fs.Stat(name)
+	if err != nil {
+		return false, false
+	}
+	return !info.ModTime().After(c.crioProcess.started.Add(loadMargin)), true
+}
+
+// noteUnloaded notes the first file of registries that was changed after CRI-O
+// was started: what it says may not be in effect.
+func (c *Config) noteUnloaded() {
+	dirs, _ := c.registriesDirs()
+	for _, name := range append(c.registriesInOrder(), dirs...) {
+		if loaded, known := c.loaded(name); known && !loaded {
+			c.notice(Notice{Kind: NoticeNotLoaded, Path: name})
+			return
+		}
+	}
+}

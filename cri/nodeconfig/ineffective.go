@@ -1,0 +1,119 @@
+package nodeconfig
+
+import (
+	"net/http"
+	"net/url"
+	"path"
+	"strings"
+
+	"github.com/whypull/whypull/cri/systemd"
+)
+
+// noteProxy notes a proxy that somebody has set for the runtime, and that is not in
+// effect for registries, which are asked over https.
+func (c *Config) noteProxy() {
+	if c.proxy.choose == nil {
+		return
+	}
+	req := &http.Request{URL: &url.URL{Scheme: "https", Host: "registry.example"}}
+	if proxy, err := c.proxy.proxy(req); err != nil || proxy != nil {
+		return
+	}
+	for _, unit := range c.opts.units() {
+		for _, name := range c.serviceFiles(unit) {
+			if reason := c.proxyFlaw(name); reason != "" {
+				c.notice(Notice{Kind: NoticeProxyIgnored, Path: name, Reason: reason})
+				return
+			}
+		}
+	}
+	if text := c.text(loginEnvironment); setsProxy(text) {
+		c.notice(Notice{Kind: NoticeProxyIgnored, Path: loginEnvironment, Reason: ReasonOfLogins})
+	}
+}
+
+// loginEnvironment is read for people who log in (pam_env), and for no service.
+const loginEnvironment = "/etc/environment"
+
+// serviceFiles returns the files that are meant for a service: what is in the
+// folders of its drop-ins, whatever its name, its unit, and its files of
+// environment.
+func (c *Config) serviceFiles(unit string) []string {
+	var files []string
+	for _, root := range []string{"/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"} {
+		files = append(files, c.fs.Files(path.Join(root, unit+".service.d"))...)
+	}
+	service := systemd.ReadService(c.fs, unit)
+	files = append(files, service.Files()...)
+	return append(files, service.EnvironmentFiles()...)
+}
+
+func (c *Config) text(name string) string {
+	data, err := c.fs.ReadFile(name, maxConfigFile)
+	if err != nil {
+		return ""
+	}
+	return string(data)
+}
+
+// setsProxy reports whether a text assigns a proxy for https.
+func setsProxy(text string) bool {
+	return strings.Contains(text, "HTTPS_PROXY=") || strings.Contains(text, "https_proxy=")
+}
+
+// proxyFlaw says why a file of a service has no effect, "" if it sets no proxy, or
+// if nothing can be seen that is wrong with it.
+func (c *Config) proxyFlaw(name string) NoticeReason {
+	text := c.text(name)
+	isUnit := path.Ext(path.Dir(name)) == ".d" || path.Ext(name) == ".service"
+	switch {
+	case !setsProxy(text):
+		if strings.Contains(text, "HTTP_PROXY=") || strings.Contains(text, "http_proxy=") {
+			return ReasonHTTPOnly
+		}
+		return ""
+	case isUnit && path.Ext(name) != ".conf" && path.Ext(name) != ".service":
+		return ReasonNoConf
+	case strings.ContainsAny(text, "“”„‘’"):
+		return ReasonQuotes
+	case isUnit && !strings.Contains(text, "[Service]"):
+		return ReasonNoSection
+	case !isUnit && strings.Contains(text, "export "):
+		return ReasonExport
+	case isUnit && oneWord(text):
+		return ReasonOneWord
+	case c.proxy.ofProcess && strings.HasPrefix(name, "/etc/"):
+		return ReasonNotRestarted
+	}
+	return ""
+}
+
+// oneWord reports whether an assignment of systemd's Environment= has several
+// variables between one pair of quotes, which makes them one.
+func oneWord(text string) bool {
+	for line := range strings.SplitSeq(text, "\n") {
+		value, found := strings.CutPrefix(strings.TrimSpace(line), `Environment="`)
+		if !found {
+			continue
+		}
+		inner, _, _ := strings.Cut(value, `"`)
+		if first, _, several := strings.Cut(inner, " "); several && !setsProxy(first) && setsProxy(inner) {
+			return true
+		}
+	}
+	return false
+}
+
+// ignoredSection reports whether a file of containerd's has the registry's settings
+// in the section of a plugin whose name is of another version of the file.
+func (f importedFile) ignoredSection(used map[string]any) bool {
+	if len(table(used, "registry")) > 0 {
+		return false
+	}
+	for _, name := range []string{pluginImages, pluginCRI, pluginV1} {
+		if len(table(table(f.config.Plugins, name), "registry")) > 0 {
+			return true
+		}
+	}
+	return false
+}

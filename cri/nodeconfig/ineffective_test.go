@@ -1,0 +1,67 @@
+package nodeconfig_test
+
+import (
+	"testing"
+
+	"github.com/whypull/whypull/cri/nodeconfig"
+)
+
+// A proxy that somebody has set, and that the runtime does not have.
+func TestProxyWithoutEffect(t *testing.T) {
+	const set = "HTTPS_PROXY=http://p.test:3128"
+	for name, tc := range map[string]struct {
+		files  map[string]string
+		path   string
+		reason nodeconfig.NoticeReason
+	}{
+		"none":                {files: map[string]string{own: "[Service]\n"}},
+		"in effect":           {files: map[string]string{own: "[Service]\nEnvironment=" + set + "\n"}},
+		"typographic quotes":  {files: map[string]string{own: "[Service]\n", dropIn + "p.conf": "[Service]\nEnvironment=”" + set + "”\n"}, path: dropIn + "p.conf", reason: nodeconfig.ReasonQuotes},
+		"no section":          {files: map[string]string{own: "[Service]\n", dropIn + "p.conf": "Environment=" + set + "\n"}, path: dropIn + "p.conf", reason: nodeconfig.ReasonNoSection},
+		"no .conf":            {files: map[string]string{own: "[Service]\n", dropIn + "p": "[Service]\nEnvironment=" + set + "\n"}, path: dropIn + "p", reason: nodeconfig.ReasonNoConf},
+		"one word":            {files: map[string]string{own: "[Service]\n", dropIn + "p.conf": "[Service]\nEnvironment=\"HTTP_PROXY=http://p.test:1 " + set + "\"\n"}, path: dropIn + "p.conf", reason: nodeconfig.ReasonOneWord},
+		"export":              {files: map[string]string{own: "[Service]\nEnvironmentFile=/etc/p.env\n", "etc/p.env": "export " + set + "\n"}, path: "etc/p.env", reason: nodeconfig.ReasonExport},
+		"for http alone":      {files: map[string]string{own: "[Service]\nEnvironment=HTTP_PROXY=http://p.test:1\n"}, path: own, reason: nodeconfig.ReasonHTTPOnly},
+		"for logins":          {files: map[string]string{own: "[Service]\n", "etc/environment": set + "\n"}, path: "etc/environment", reason: nodeconfig.ReasonOfLogins},
+		"not restarted since": {files: with(process(7, "containerd", "containerd", "A=b"), map[string]string{own: "[Service]\nEnvironment=" + set + "\n"}), path: own, reason: nodeconfig.ReasonNotRestarted},
+	} {
+		opts := ofRuntime(node(t, with(tc.files)))
+		var got []nodeconfig.Notice
+		for _, n := range nodeconfig.Load(opts).Notices() {
+			if n.Kind == nodeconfig.NoticeProxyIgnored {
+				got = append(got, n)
+			}
+		}
+		if (len(got) == 1) != (tc.reason != "") || len(got) == 1 && (got[0].Path != "/"+tc.path || got[0].Reason != tc.reason) {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+// Settings of registries under the name that the plugin has in a file of another
+// version.
+func TestSectionWithoutEffect(t *testing.T) {
+	const mirrors = ".registry.mirrors.\"docker.io\"]\nendpoint = [\"https://mirror.test\"]\n"
+	for name, tc := range map[string]struct {
+		config, version string
+		ignored         bool
+	}{
+		"version 2":            {"version = 2\n[plugins.\"io.containerd.grpc.v1.cri\"" + mirrors, "1.7.20", false},
+		"no version, its name": {"[plugins.cri" + mirrors, "1.7.20", false},
+		"no version":           {"[plugins.\"io.containerd.grpc.v1.cri\"" + mirrors, "1.7.20", true},
+		"version 1 in 2":       {"version = 2\n[plugins.cri" + mirrors, "1.7.20", true},
+		"version 3 in 1.7":     {"version = 2\n[plugins.\"io.containerd.cri.v1.images\"" + mirrors, "1.7.20", true},
+		"version 3":            {"version = 3\n[plugins.\"io.containerd.cri.v1.images\"" + mirrors, "2.1.0", false},
+		"version 1 in 3":       {"version = 3\n[plugins.cri" + mirrors, "2.1.0", true},
+	} {
+		opts := options(node(t, map[string]string{"etc/containerd/config.toml": tc.config}))
+		opts.RuntimeVersion = tc.version
+		got := false
+		for _, n := range nodeconfig.Load(opts).Notices() {
+			got = got || n == nodeconfig.Notice{Kind: nodeconfig.NoticeSectionIgnored, Path: "/etc/containerd/config.toml"}
+		}
+		if got != tc.ignored {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
