@@ -72,7 +72,8 @@ func (p proxies) proxy(req *http.Request) (*url.URL, error) {
 // proxy, and it is unknown whether the runtime uses one.
 func (c *Config) ProxyKnown() bool { return c.explicitProxy || c.proxy.choose != nil }
 
-// ProxyFor returns the proxy for an endpoint as host[:port], and where it is configured:
+// ProxyFor returns the proxy for an endpoint as host[:port], with the scheme in front
+// unless that is http, and where it is configured:
 // "the environment of containerd" or the path on the node of a systemd unit file. Both are
 // "" if there is none; source is also "" with Options.Proxy.
 func (c *Config) ProxyFor(e registry.Endpoint) (hostport, source string) {

@@ -120,7 +120,8 @@ type Answer struct {
 	Remote netip.AddrPort
 	// DNSServer is the DNS server that failed, for PhaseDNS, as host:port.
 	DNSServer string
-	// Proxy is the proxy that was used, as host:port; "" for none. With a proxy the node
+	// Proxy is the proxy that was used, as host:port, with the scheme in front unless
+	// that is http; "" for none. With a proxy the node
 	// does not resolve the registry's name. For FaultProxyFailed and in PhaseBlob it is
 	// that of the failed request.
 	Proxy string

@@ -175,7 +175,7 @@ func namesHost(s string) bool {
 }
 
 //nolint:gochecknoglobals // never written
-var nameWords = []string{"lookup ", "registry ", "host ", "for ", "image ", "image: "}
+var nameWords = []string{"lookup ", "registry ", "host ", "for ", "image "}
 
 // isNamed reports whether what stands between two pieces of a text is a name,
 // whatever it looks like: an image's, a tag, a registry's.
