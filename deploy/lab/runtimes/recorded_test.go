@@ -76,7 +76,7 @@ func timeless(s string) string {
 	for _, r := range [][2]string{
 		{`[0-9a-f]{64}`, "DIGEST"},
 		{`\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z`, "TIME"},
-		{`container_images_storage\d+`, "TEMPORARY"},
+		{`container_images_storage\d+/\d+`, "TEMPORARY"},
 		{`(\d+ )?@ ?[0-9.]+ ms`, "@PROGRESS"},
 		{`\b127\.0\.0\.1:\d+`, "ADDRESS"},
 		{`:\d{4,5}\b`, ":PORT"},
