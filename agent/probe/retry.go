@@ -407,8 +407,8 @@ func (r pullRetry) replay(ctx context.Context) []diagnosis.Evidence {
 		found := r.each(func(c *keyring.Credential) (diagnosis.Evidence, bool) {
 			t, from := r.transfer(ctx, v, endpoint, c)
 			var longest time.Duration
-			for _, p := range t.Pieces { // a large one may take a second for each MiB
-				longest = max(longest, p.Took-time.Duration(p.Received)*time.Second/(1<<20))
+			for _, p := range t.Pieces { // a large one may take a second for each whole MiB
+				longest = max(longest, p.Took-time.Duration(p.Received>>20)*time.Second)
 			}
 			r.c.answered(endpoint, longest)
 			e, answer := contentEvidence(t.Answer, c)
