@@ -93,8 +93,8 @@ func TestVerdictStandsWhileTheSecretIsUnreadable(t *testing.T) {
 	if was.Cause != diagnosis.PullSecretNoMatch || was.Confidence != diagnosis.Confirmed {
 		t.Fatalf("%s, %s", was.Cause, was.Confidence)
 	}
-	const note = " secret regcred has been unreadable since 2026-01-02T03:07:01Z; the verdict is from before"
-	const found = "Failed secret regcred is for other.test, the image is on hub.test\n"
+	const note = " secret regcred has been unreadable since 2026-01-02T03:07:01Z; the verdict is older than that"
+	const found = "Failed secret regcred has credentials for other.test, but the image is on hub.test\n"
 	for i, o := range []diagnosis.Outcome{diagnosis.NotRun, diagnosis.Inconclusive, diagnosis.NotRun} {
 		got := s.examine(unread(o), says("ImagePullBackOff", "no basic auth credentials"))
 		if got.Cause != was.Cause || got.Confidence != was.Confidence || got.Summary != was.Summary {

@@ -153,13 +153,13 @@ func TestSecretBeforeDockerConfig(t *testing.T) {
 	o := options(w)
 	o.Files = []string{"-"}
 	o.DockerConfig = write(t, filepath.Join(t.TempDir(), "config.json"), dockerAuths(t, wrong))
-	if got := do(t, o, podOf(t, closed)); !got.pullable || !strings.Contains(got.text, "gives it with secret "+closed.Credentials[0].Source) {
+	if got := do(t, o, podOf(t, closed)); !got.pullable || !strings.Contains(got.text, "with the credentials in secret "+closed.Credentials[0].Source) {
 		t.Errorf("%+v", got)
 	}
 	o.DockerConfig = write(t, filepath.Join(t.TempDir(), "config.json"), dockerAuths(t, closed.Credentials...))
 	closed.Credentials[0] = wrong
 	got := do(t, o, podOf(t, closed))
-	refused, given := strings.Index(got.text, "refuses the login with secret"), strings.Index(got.text, "gives it with the node's own credential")
+	refused, given := strings.Index(got.text, "rejects the credentials in secret"), strings.Index(got.text, "serves the manifest with the node's credentials")
 	if !got.pullable || refused < 0 || given < refused {
 		t.Errorf("%+v", got)
 	}
@@ -213,14 +213,14 @@ func TestRuntime(t *testing.T) {
 	}{
 		"there":              {runtime.Socket, good, "IfNotPresent", true, true, good + here + "(IfNotPresent); it can also be pulled", "the image is on node ci-1"},
 		"there, and no more": {runtime.Socket, bad, "IfNotPresent", true, true, bad + here + "(IfNotPresent); a pull would fail: ", "the image is on node ci-1"},
-		"recorded":           {runtime.Socket, recorded, "IfNotPresent", true, true, recorded + here + "(IfNotPresent); a pull would fail: ", "and the kubelet lets every pod of the node use it"},
-		"no records":         {runtime.Socket, bad, "IfNotPresent", false, false, "but not tag", "the image is on node ci-1"},
-		"no records, never":  {runtime.Socket, bad, "Never", false, true, bad + here + "(Never)", "nobody is asked"},
-		"always":             {runtime.Socket, bad, "Always", true, false, "but not tag", "the image is on node ci-1"},
+		"recorded":           {runtime.Socket, recorded, "IfNotPresent", true, true, recorded + here + "(IfNotPresent); a pull would fail: ", "and the kubelet lets every pod on the node use it"},
+		"no records":         {runtime.Socket, bad, "IfNotPresent", false, false, "does not exist", "the image is on node ci-1"},
+		"no records, never":  {runtime.Socket, bad, "Never", false, true, bad + here + "(Never)", "contacts no registry"},
+		"always":             {runtime.Socket, bad, "Always", true, false, "does not exist", "the image is on node ci-1"},
 		"not there":          {empty.Socket, good, "IfNotPresent", true, true, good + " can be pulled", "the image is not on node ci-1"},
-		"not there, never":   {empty.Socket, good, "Never", true, false, "and the pull policy is Never, so nothing will fetch it", "the image is not on node ci-1"},
-		"down":               {down.Socket, good, "IfNotPresent", true, true, good + " can be pulled", "of node ci-1 does not answer"},
-		"down, never":        {down.Socket, good, "Never", true, false, "cannot tell whether image " + good + " is on node ci-1, and the pull policy is Never", "does not answer"},
+		"not there, never":   {empty.Socket, good, "Never", true, false, "and the pull policy Never prevents a pull", "the image is not on node ci-1"},
+		"down":               {down.Socket, good, "IfNotPresent", true, true, good + " can be pulled", "on node ci-1 does not respond"},
+		"down, never":        {down.Socket, good, "Never", true, false, "cannot tell whether image " + good + " is on node ci-1, and the pull policy is Never", "does not respond"},
 		"none, never":        {"", good, "Never", true, false, "cannot tell whether image " + good + " is on node ci-1, and the pull policy is Never", "--cri-socket is empty"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -399,7 +399,7 @@ func TestOwnProxy(t *testing.T) {
 	o := options(w)
 	o.Image, o.proxy = proxied.Image, nil
 	got := do(t, o, "")
-	if !got.pullable || !strings.Contains(got.text, "proxy settings are from this program's environment (HTTPS_PROXY)") || !strings.Contains(got.text, "through the proxy") {
+	if !got.pullable || !strings.Contains(got.text, "proxy settings are from this program's environment (HTTPS_PROXY)") || !strings.Contains(got.text, "through proxy ") {
 		t.Errorf("%+v", got)
 	}
 	// With a runtime only its own settings count; here it has none.

@@ -176,7 +176,7 @@ func TestR01ManifestRedirected(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			d, to := redirected(t, c.target)
-			d.is(c.cause, c.confidence, to, "redirects", "# pulls from", "curl")
+			d.is(c.cause, c.confidence, to, "redirect", "# Pulls from", "curl")
 		})
 	}
 }
@@ -189,7 +189,7 @@ func TestR47BlobRedirected(t *testing.T) {
 	r, content := image(t, "pause")
 	layer := content.Layer(50)
 	content.Break(layer, func(o *registrytest.Object) { o.Location = "https://" + to + "/v2/cdn/blobs/" + layer.Digest.String() })
-	m.check(m.serve("registry.test", only(r))+"/pause:v1").is(diagnosis.AccessDenied, diagnosis.Likely, to, "sends there")
+	m.check(m.serve("registry.test", only(r))+"/pause:v1").is(diagnosis.AccessDenied, diagnosis.Likely, to, "redirects there")
 }
 
 // What a pull needs beside the registry is in the evidence where it succeeds.

@@ -133,7 +133,7 @@ type DNSFacts struct {
 	Proxy, ProxySource string
 	// From is the network that was asked from.
 	From Vantage
-	// Compared is how the name fares in the pod beside on the node, where it
+	// Compared compares the lookups in the pod and on the node, where the name
 	// resolves to NodeAddresses.
 	Compared      Comparison
 	NodeAddresses []string
@@ -385,10 +385,10 @@ type Unseen string
 // The reasons, in the order in which a sentence has them.
 const (
 	UnseenNotMounted Unseen = "not mounted into the agent"
-	UnseenMissing    Unseen = "there is no such directory on the node"
-	UnseenForbidden  Unseen = "the agent may not look at it"
-	UnseenTimeout    Unseen = "the file system does not answer"
-	UnseenFailed     Unseen = "the file system answers with an error"
+	UnseenMissing    Unseen = "no such directory on the node"
+	UnseenForbidden  Unseen = "permission denied"
+	UnseenTimeout    Unseen = "the file system does not respond"
+	UnseenFailed     Unseen = "the file system returns an error"
 )
 
 // RetryFacts is a pull that was tried again.

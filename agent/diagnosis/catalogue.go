@@ -1,6 +1,8 @@
 package diagnosis
 
-// Fixer says whose work ends a failure.
+import "strings"
+
+// Fixer is who can fix a failure.
 type Fixer string
 
 // The fixers.
@@ -11,7 +13,7 @@ const (
 	FixRegistry    Fixer = "registry"    // whoever runs the registry
 )
 
-// Entry is what people read of a cause, whatever the failure.
+// Entry describes a cause independently of a failure.
 type Entry struct {
 	Cause Cause
 	// Label is the cause's name in collections of runtime messages, "" where
@@ -21,75 +23,74 @@ type Entry struct {
 	Title string
 	// Meaning is one sentence: when the cause is true.
 	Meaning string
-	// Transient reports whether it may pass without anybody doing anything.
+	// Transient reports whether the failure may go away without a fix.
 	Transient bool
 	// Fixer is who can fix it.
 	Fixer Fixer
-	// Advice is the remedy in words; the commands for one pod are made from
-	// its facts.
+	// Advice is the remedy in words, without the names of one pod.
 	Advice string
 }
 
-// row is everything that is said and decided by a cause alone.
+// row holds everything that depends on the cause alone.
 type row struct {
 	Entry
-	// offlineAdvice stands for Advice where there is no cluster; "" for the same.
+	// offlineAdvice replaces Advice if there is no cluster; "" means the same.
 	offlineAdvice string
 
-	// summary makes the summary; nil, or "": the meaning, with the image.
+	// summary returns the summary; if nil or "", the summary is the meaning.
 	summary func(*facts) string
-	// remedy makes the remedy; nil, or none: the advice.
+	// remedy returns the remedy; if nil or empty, the remedy is the advice.
 	remedy func(*facts) []string
 
-	// kin are the families of the cause: see [facts.akin].
+	// kin are the families of the cause, see [facts.akin].
 	kin kin
-	// retry says what a pull that is tried again adds.
+	// retry is what a retried pull can show.
 	retry retryClass
-	// ofManifest reports whether a question for the manifest shows the cause. A rate
-	// limit is not among them: registries count other requests.
+	// ofManifest reports whether a request for the manifest shows the cause. It does
+	// not show a rate limit, because registries count other requests.
 	ofManifest bool
 	// afterCredentials reports whether a text shows the cause only after the registry has
-	// accepted, or at least looked at, credentials.
+	// at least looked at credentials.
 	afterCredentials bool
-	// answer reports whether a text shows the cause only where the registry has
+	// answer reports whether a text shows the cause only if the registry has
 	// answered; anonymous, whether it is the answer to a pull without credentials.
 	answer, anonymous bool
-	// onNode reports whether the cause is on the node itself, so that a replay does
-	// not speak against it.
+	// onNode reports whether the cause is on the node itself, so that a replay cannot
+	// refute it.
 	onNode bool
-	// rank is the place among the causes that credentials decide, from the attempt
-	// that came least far; 0 for all others, which come after these.
+	// rank orders the causes that depend on credentials by how far an attempt got;
+	// 0 for all others, which got further.
 	rank int
 }
 
 // kin is a set of families.
 type kin uint16
 
-// The families: texts are coarser than facts, so that a text which speaks of one
-// member may come from another.
+// The families. Texts are coarser than facts: a text that shows one member may come
+// from another.
 const (
 	kinAccess      kin = 1 << iota // what credentials decide
-	kinUndisclosed                 // a registry may not say which
+	kinUndisclosed                 // the registry does not say which
 	kinName
 	kinConnection
 	kinTimeout
 	kinTLS
 	kinPresence
 	kinForbidden // both are a 403 to a runtime
-	kinStore     // a runtime's store fails over what it was sent
-	kinBrokenOff // a body that breaks off
-	kinPage      // of a page instead of a manifest
-	kinOtherName // of a manifest that names another
+	kinStore     // the runtime's store fails on what it received
+	kinBrokenOff // a truncated body
+	kinPage      // a web page instead of a manifest
+	kinOtherName // a manifest under another name
 )
 
-// retryClass says what a pull that is tried again adds to a cause.
+// retryClass is what a retried pull can show of a cause.
 type retryClass uint8
 
 // The classes.
 const (
-	retryMayTell     retryClass = iota // it may show another cause
-	retryTellsNoMore                   // nothing
-	retryMeetsIt                       // only a pull meets what comes after the manifest
+	retryMayShowMore retryClass = iota // it may show another cause
+	retryShowsNoMore                   // nothing
+	retryShowsIt                       // only a pull gets past the manifest
 )
 
 // catalogue has a row for every cause, in the order of the documentation.
@@ -97,65 +98,65 @@ var catalogue = []row{ //nolint:gochecknoglobals // never written
 	{
 		Entry: Entry{
 			Cause: InvalidImageName, Label: "invalid_reference", Title: "Invalid image name", Fixer: FixApplication,
-			Meaning: "The image reference does not parse by the kubelet's rules.",
-			Advice:  "Correct the image's name.",
+			Meaning: "The image reference is not valid.",
+			Advice:  "Correct the image name.",
 		},
 		summary: invalidNameSummary, remedy: nameRemedy,
-		retry: retryTellsNoMore,
+		retry: retryShowsNoMore,
 	},
 	{
 		Entry: Entry{
 			Cause: ShortNameAmbiguous, Label: "short_name_ambiguous", Title: "Ambiguous short name", Fixer: FixApplication,
-			Meaning: "The runtime will not guess which registry a short image name means.",
-			Advice:  "Write the image's name with its registry.",
+			Meaning: "The image has a short name without a registry, and the runtime does not choose one.",
+			Advice:  "Write the image name with its registry.",
 		},
 		summary: shortSummary, remedy: shortRemedy,
-		retry: retryTellsNoMore,
+		retry: retryShowsNoMore,
 	},
 	{
 		Entry: Entry{
 			Cause: ImageNotPresent, Label: "never_pull_missing", Title: "Image not on the node", Fixer: FixApplication,
-			Meaning: "The pull policy is Never and the runtime has no such image.",
-			Advice:  "Let the kubelet pull (IfNotPresent), or load the image on the node first.",
+			Meaning: "The pull policy is Never, and the image is not on the node.",
+			Advice:  "Use the pull policy IfNotPresent, or load the image onto the node first.",
 		},
 		summary: notPresentSummary, remedy: neverRemedy,
 		kin:   kinPresence,
-		retry: retryTellsNoMore, ofManifest: true,
+		retry: retryShowsNoMore, ofManifest: true,
 	},
 	{
 		Entry: Entry{
-			Cause: ImageNotVerifiedForPod, Title: "Image present, pod not entitled", Fixer: FixApplication,
-			Meaning: "The image is on the node, but the kubelet will not let this pod use it before it has proved credentials for it.",
-			Advice:  "Give the pod a pull secret that may pull the image.",
+			Cause: ImageNotVerifiedForPod, Title: "Image present, not allowed for the pod", Fixer: FixApplication,
+			Meaning: "The image is on the node, but the kubelet requires credentials for it that this pod does not have.",
+			Advice:  "Give the pod a pull secret that can pull the image.",
 		},
 		summary: notVerifiedSummary, remedy: notVerifiedRemedy,
 		kin:   kinAccess | kinPresence,
-		retry: retryTellsNoMore,
+		retry: retryShowsNoMore,
 	},
 	{
 		Entry: Entry{
 			Cause: SignatureRejected, Label: "signature_rejected", Title: "Signature rejected", Fixer: FixRegistry,
-			Meaning: "The runtime's signature policy refused the image.",
-			Advice:  "Sign the image, or correct the node's signature policy.",
+			Meaning: "The signature policy of the container runtime rejects the image.",
+			Advice:  "Sign the image, or correct the signature policy of the node.",
 		},
 		summary: signatureSummary, remedy: signatureRemedy,
-		retry: retryTellsNoMore,
+		retry: retryShowsNoMore,
 	},
 	{
 		Entry: Entry{
 			Cause: PolicyBlocked, Label: "policy_blocked", Title: "Blocked by policy", Fixer: FixRegistry,
-			Meaning: "The registry or an admission layer withholds the image.",
-			Advice:  "Ask the registry's owner which policy blocks the image.",
+			Meaning: "The registry, or a policy in front of it, blocks the image.",
+			Advice:  "Ask the owner of the registry which policy blocks the image.",
 		},
 		summary: detailSummary(FaultPolicyBlocked), remedy: blockedRemedy,
 		kin:   kinForbidden,
-		retry: retryTellsNoMore,
+		retry: retryShowsNoMore,
 	},
 	{
 		Entry: Entry{
 			Cause: PullSecretMissing, Label: "pull_secret_missing", Title: "Pull secret missing", Fixer: FixApplication,
-			Meaning: "A pull secret that the pod names is not in its namespace, and the registry wants credentials.",
-			Advice:  "Create the secret in the pod's namespace.",
+			Meaning: "A pull secret of the pod does not exist in its namespace, and the registry requires credentials.",
+			Advice:  "Create the secret in the namespace of the pod.",
 		},
 		summary: secretMissingSummary, remedy: missingRemedy,
 		kin:        kinAccess,
@@ -164,18 +165,18 @@ var catalogue = []row{ //nolint:gochecknoglobals // never written
 	{
 		Entry: Entry{
 			Cause: PullSecretMalformed, Label: "pull_secret_malformed", Title: "Pull secret malformed", Fixer: FixApplication,
-			Meaning: "A pull secret has the wrong type, lacks its key, is empty or does not decode.",
-			Advice:  "Create the secret anew with kubectl create secret docker-registry.",
+			Meaning: "A pull secret has the wrong type, lacks its data key, is empty or cannot be decoded.",
+			Advice:  "Create the secret again with kubectl create secret docker-registry.",
 		},
 		summary: secretMalformedSummary, remedy: malformedRemedy,
 		kin:   kinAccess,
-		retry: retryTellsNoMore, ofManifest: true,
+		retry: retryShowsNoMore, ofManifest: true,
 	},
 	{
 		Entry: Entry{
 			Cause: PullSecretNoMatch, Title: "Pull secret for another registry", Fixer: FixApplication,
-			Meaning: "The pull secrets are fine, but none has an entry for this image's registry and path.",
-			Advice:  "Create a secret for the image's own registry.",
+			Meaning: "The pull secrets are valid, but none has credentials for the registry and path of the image.",
+			Advice:  "Create a pull secret for the registry of the image.",
 		},
 		summary: noMatchSummary, remedy: noMatchRemedy,
 		kin:        kinAccess,
@@ -184,8 +185,8 @@ var catalogue = []row{ //nolint:gochecknoglobals // never written
 	{
 		Entry: Entry{
 			Cause: AuthenticationRequired, Label: "auth_required_no_credentials", Title: "Credentials required", Fixer: FixApplication,
-			Meaning: "The registry wants credentials and the pod brings none.",
-			Advice:  "Create a pull secret and name it in imagePullSecrets.",
+			Meaning: "The registry requires credentials, and the pod has none.",
+			Advice:  "Create a pull secret and add it to imagePullSecrets.",
 		},
 		summary: authenticationRequiredSummary, remedy: noCredentialsRemedy,
 		kin:        kinAccess,
@@ -194,8 +195,8 @@ var catalogue = []row{ //nolint:gochecknoglobals // never written
 	{
 		Entry: Entry{
 			Cause: CredentialsRejected, Label: "auth_credentials_rejected", Title: "Credentials rejected", Fixer: FixApplication,
-			Meaning: "The registry refuses the credentials that the pod brings.",
-			Advice:  "Replace the user name or password in the secret.",
+			Meaning: "The registry rejects the credentials of the pod.",
+			Advice:  "Replace the credentials in the pull secret.",
 		},
 		summary: rejectedSummary, remedy: rejectedRemedy,
 		kin:        kinAccess,
@@ -204,8 +205,8 @@ var catalogue = []row{ //nolint:gochecknoglobals // never written
 	{
 		Entry: Entry{
 			Cause: CredentialsExpired, Label: "auth_token_expired", Title: "Credentials expired", Fixer: FixApplication,
-			Meaning: "The credentials were good once and have expired.",
-			Advice:  "Renew the token in the secret.",
+			Meaning: "The credentials have expired.",
+			Advice:  "Renew the token in the pull secret.",
 		},
 		summary: expiredSummary, remedy: expiredRemedy,
 		kin:        kinAccess,
@@ -214,7 +215,7 @@ var catalogue = []row{ //nolint:gochecknoglobals // never written
 	{
 		Entry: Entry{
 			Cause: AccessDenied, Label: "auth_forbidden", Title: "Access denied", Fixer: FixRegistry,
-			Meaning: "The login works, but this repository or scope is refused to it.",
+			Meaning: "The registry accepts the credentials, but denies them access to the repository.",
 			Advice:  "Grant the user pull access to the repository, or use another user.",
 		},
 		summary: deniedSummary, remedy: deniedRemedy,
@@ -224,18 +225,18 @@ var catalogue = []row{ //nolint:gochecknoglobals // never written
 	{
 		Entry: Entry{
 			Cause: CredentialProviderFailed, Label: "credential_provider_failed", Title: "Credential provider failed", Transient: true, Fixer: FixNode,
-			Meaning: "A kubelet credential provider plugin failed, so the pull went out without credentials.",
-			Advice:  "Mend the plugin; the kubelet's log has its error.",
+			Meaning: "A credential provider plugin of the kubelet failed, so the pull was made without credentials.",
+			Advice:  "Fix the credential provider plugin, whose error is in the kubelet log.",
 		},
 		summary: providerSummary, remedy: helperRemedy,
 		kin:   kinAccess,
-		retry: retryTellsNoMore, ofManifest: true,
+		retry: retryShowsNoMore, ofManifest: true,
 	},
 	{
 		Entry: Entry{
 			Cause: DeniedOrNotFound, Label: "denied_or_not_found", Title: "Denied or not found", Fixer: FixApplication,
-			Meaning: "The registry will not say whether the repository exists, and no credential at hand settles it.",
-			Advice:  "Check the repository's name; if it is right, add a pull secret that may pull it.",
+			Meaning: "The repository does not exist or requires other credentials, and the registry does not say which.",
+			Advice:  "Check the repository name, and if it is correct, add a pull secret that can pull the image.",
 		},
 		summary: deniedOrNotFoundSummary, remedy: deniedOrNotFoundRemedy,
 		kin:        kinAccess | kinUndisclosed,
@@ -244,8 +245,8 @@ var catalogue = []row{ //nolint:gochecknoglobals // never written
 	{
 		Entry: Entry{
 			Cause: TagNotFound, Label: "not_found_tag", Title: "Tag not found", Fixer: FixApplication,
-			Meaning: "The repository exists, the tag or digest does not.",
-			Advice:  "Use a tag that exists, or push this one.",
+			Meaning: "The repository exists, but the tag or digest does not.",
+			Advice:  "Use a tag that exists, or push the missing one.",
 		},
 		summary: tagNotFoundSummary, remedy: tagRemedy,
 		kin:        kinUndisclosed | kinOtherName,
@@ -254,8 +255,8 @@ var catalogue = []row{ //nolint:gochecknoglobals // never written
 	{
 		Entry: Entry{
 			Cause: RepositoryNotFound, Label: "not_found_repository", Title: "Repository not found", Fixer: FixApplication,
-			Meaning: "The registry answers and has no such repository.",
-			Advice:  "Correct the repository's name, or push the image.",
+			Meaning: "The repository does not exist on the registry.",
+			Advice:  "Correct the repository name, or push the image.",
 		},
 		summary: repositoryNotFoundSummary, remedy: repositoryRemedy,
 		kin:        kinUndisclosed,
@@ -264,37 +265,37 @@ var catalogue = []row{ //nolint:gochecknoglobals // never written
 	{
 		Entry: Entry{
 			Cause: PlatformMismatch, Label: "platform_mismatch", Title: "Wrong platform", Fixer: FixApplication,
-			Meaning: "The image has no variant for the node's operating system and architecture.",
-			Advice:  "Build the image for this platform, or schedule the pod elsewhere.",
+			Meaning: "The image has no variant for the operating system and architecture of the node.",
+			Advice:  "Build the image for this platform, or run the pod on another node.",
 		},
 		summary: detailSummary(FaultPlatformMismatch), remedy: platformRemedy,
-		retry: retryTellsNoMore, afterCredentials: true,
+		retry: retryShowsNoMore, afterCredentials: true,
 	},
 	{
 		Entry: Entry{
 			Cause: UnsupportedFormat, Label: "unsupported_format", Title: "Unsupported format", Fixer: FixApplication,
-			Meaning: "The runtime cannot handle the image's media type or schema.",
+			Meaning: "The container runtime does not support the media type or schema of the image.",
 			Advice:  "Build and push the image again in a current format.",
 		},
 		summary: detailSummary(FaultUnsupportedFormat, FaultWebPage), remedy: formatRemedy,
 		kin:   kinPage,
-		retry: retryMeetsIt, afterCredentials: true,
+		retry: retryShowsIt, afterCredentials: true,
 	},
 	{
 		Entry: Entry{
 			Cause: ContentCorrupt, Label: "content_corrupt", Title: "Corrupt content", Fixer: FixRegistry,
-			Meaning: "What the registry sends is not what the manifest says.",
-			Advice:  "Push the image again; check proxies and storage of the registry.",
+			Meaning: "The registry serves content that does not match the manifest.",
+			Advice:  "Push the image again, and check the storage of the registry and the proxies in front of it.",
 		},
 		summary: detailSummary(FaultContentCorrupt, FaultContentMissing),
 		kin:     kinStore | kinBrokenOff | kinPage | kinOtherName,
-		retry:   retryMeetsIt, afterCredentials: true,
+		retry:   retryShowsIt, afterCredentials: true,
 	},
 	{
 		Entry: Entry{
 			Cause: RegistryNameNotFound, Label: "dns_nxdomain", Title: "Registry name not found", Fixer: FixApplication,
-			Meaning: "The registry's name does not exist in the node's name service, or has no address.",
-			Advice:  "Correct the registry's name in the image, or give the node's resolver the name.",
+			Meaning: "The node cannot resolve the host name of the registry, because it does not exist or has no address.",
+			Advice:  "Correct the registry in the image name, or add the name to the DNS that the node uses.",
 		},
 		summary: nameSummary(FaultNameNotFound), remedy: registryNameRemedy,
 		kin:        kinName,
@@ -302,19 +303,19 @@ var catalogue = []row{ //nolint:gochecknoglobals // never written
 	},
 	{
 		Entry: Entry{
-			Cause: DNSFailure, Label: "dns_timeout_or_server_failure", Title: "Name service failed", Transient: true, Fixer: FixNode,
-			Meaning: "The node's resolver timed out, failed, refused or could not be reached.",
-			Advice:  "Mend the node's resolver.",
+			Cause: DNSFailure, Label: "dns_timeout_or_server_failure", Title: "DNS lookup failed", Transient: true, Fixer: FixNode,
+			Meaning: "The resolver of the node timed out, failed, refused the query or is unreachable.",
+			Advice:  "Fix the resolver of the node.",
 		},
-		summary: nameSummary(FaultDNSFailure), remedy: onNodeRemedy("getent ahosts"),
+		summary: nameSummary(FaultDNSFailure), remedy: resolveRemedy,
 		kin:        kinName,
 		ofManifest: true,
 	},
 	{
 		Entry: Entry{
 			Cause: ConnectionRefused, Label: "connection_refused", Title: "Connection refused", Transient: true, Fixer: FixRegistry,
-			Meaning: "Nothing listens at the registry's address and port.",
-			Advice:  "Start the registry, or correct the port in the image's name.",
+			Meaning: "Nothing is listening on the address and port of the registry.",
+			Advice:  "Start the registry, or correct the port in the image name.",
 		},
 		summary: connectionSummary(FaultConnectionRefused), remedy: portRemedy,
 		kin:        kinConnection,
@@ -323,28 +324,28 @@ var catalogue = []row{ //nolint:gochecknoglobals // never written
 	{
 		Entry: Entry{
 			Cause: ConnectionTimeout, Label: "network_timeout", Title: "Connection timed out", Transient: true, Fixer: FixNode,
-			Meaning: "Connecting to the registry, its TLS handshake or its answer timed out.",
+			Meaning: "The connection to the registry, the TLS handshake or a response timed out.",
 			Advice:  "Check routes and firewalls between the node and the registry.",
 		},
-		summary: timeoutSummary, remedy: onNodeRemedy("curl -sv --max-time 20"),
+		summary: timeoutSummary, remedy: connectRemedy,
 		kin:        kinConnection | kinTimeout,
 		ofManifest: true,
 	},
 	{
 		Entry: Entry{
 			Cause: NetworkUnreachable, Label: "network_unreachable_or_reset", Title: "Network unreachable or reset", Transient: true, Fixer: FixNode,
-			Meaning: "There is no route to the registry, or the connection breaks.",
-			Advice:  "Check routes, firewalls and the registry's load balancer.",
+			Meaning: "There is no route to the registry, or the connection is reset.",
+			Advice:  "Check routes, firewalls and the load balancer of the registry.",
 		},
-		summary: connectionSummary(FaultNetworkUnreachable), remedy: onNodeRemedy("curl -sv --max-time 20"),
+		summary: connectionSummary(FaultNetworkUnreachable), remedy: connectRemedy,
 		kin:        kinConnection,
 		ofManifest: true,
 	},
 	{
 		Entry: Entry{
 			Cause: TLSUntrusted, Label: "tls_unknown_authority", Title: "Certificate not trusted", Fixer: FixNode,
-			Meaning: "The registry's certificate is signed by an authority that the node does not trust.",
-			Advice:  "Give the node's runtime the registry's CA certificate.",
+			Meaning: "The certificate of the registry is signed by an authority that the node does not trust.",
+			Advice:  "Add the CA certificate of the registry to the container runtime on the node.",
 		},
 		summary: detailSummary(FaultTLSUntrusted), remedy: untrustedRemedy,
 		kin:        kinTLS,
@@ -353,8 +354,8 @@ var catalogue = []row{ //nolint:gochecknoglobals // never written
 	{
 		Entry: Entry{
 			Cause: TLSHostnameMismatch, Label: "tls_hostname_mismatch", Title: "Certificate for another name", Fixer: FixRegistry,
-			Meaning: "The registry's certificate is not valid for its name.",
-			Advice:  "Use a name that is in the certificate, or have the certificate reissued.",
+			Meaning: "The certificate of the registry is not valid for its host name.",
+			Advice:  "Use a host name that is in the certificate, or reissue the certificate.",
 		},
 		summary: detailSummary(FaultTLSHostnameMismatch), remedy: certificateRemedy(TLSHostnameMismatch),
 		kin:        kinTLS,
@@ -363,8 +364,8 @@ var catalogue = []row{ //nolint:gochecknoglobals // never written
 	{
 		Entry: Entry{
 			Cause: TLSExpired, Label: "tls_expired", Title: "Certificate expired or not yet valid", Fixer: FixRegistry,
-			Meaning: "The registry's certificate is outside its time of validity by the node's clock.",
-			Advice:  "Renew the certificate; check the node's clock.",
+			Meaning: "The certificate of the registry has expired or is not yet valid, according to the clock of the node.",
+			Advice:  "Renew the certificate, and check the clock of the node.",
 		},
 		summary: detailSummary(FaultTLSExpired), remedy: certificateRemedy(TLSExpired),
 		kin:        kinTLS,
@@ -373,8 +374,8 @@ var catalogue = []row{ //nolint:gochecknoglobals // never written
 	{
 		Entry: Entry{
 			Cause: TLSHandshakeFailed, Label: "tls_handshake_failed", Title: "TLS handshake failed", Fixer: FixNode,
-			Meaning: "The registry and the node do not agree on TLS: client certificate, protocol or cipher.",
-			Advice:  "Configure the client certificate or protocol that the registry wants.",
+			Meaning: "The registry and the node do not agree on the client certificate, TLS version or cipher suite.",
+			Advice:  "Configure the client certificate or TLS version that the registry requires.",
 		},
 		summary:    detailSummary(FaultTLSHandshakeFailed),
 		kin:        kinTLS,
@@ -383,8 +384,8 @@ var catalogue = []row{ //nolint:gochecknoglobals // never written
 	{
 		Entry: Entry{
 			Cause: HTTPSMismatch, Label: "http_https_mismatch", Title: "HTTP and HTTPS mixed up", Fixer: FixNode,
-			Meaning: "Plain HTTP is spoken where TLS is expected, or the other way round.",
-			Advice:  "Tell the node's runtime which protocol the registry speaks.",
+			Meaning: "The node uses HTTPS where the registry speaks plain HTTP, or the other way around.",
+			Advice:  "Configure the scheme of the registry in the container runtime on the node.",
 		},
 		summary: detailSummary(FaultHTTPSMismatch), remedy: httpsRemedy,
 		kin:        kinTLS,
@@ -393,16 +394,16 @@ var catalogue = []row{ //nolint:gochecknoglobals // never written
 	{
 		Entry: Entry{
 			Cause: ProxyFailed, Label: "proxy_error", Title: "Proxy failed", Transient: true, Fixer: FixNode,
-			Meaning: "The fault is the proxy's, not the registry's.",
-			Advice:  "Mend the proxy or the node's proxy settings.",
+			Meaning: "The proxy between the node and the registry fails.",
+			Advice:  "Fix the proxy, or the proxy settings of the node.",
 		},
 		summary: detailSummary(FaultProxyFailed, FaultWebPage), remedy: proxyRemedy,
 	},
 	{
 		Entry: Entry{
 			Cause: MirrorFailed, Label: "mirror_error", Title: "Mirror failed", Transient: true, Fixer: FixNode,
-			Meaning: "A configured mirror's answer hides or replaces the origin's.",
-			Advice:  "Mend the mirror, or take it out of the node's registry configuration.",
+			Meaning: "The error of a registry mirror hides the one of the upstream registry, or the mirror is the only source.",
+			Advice:  "Fix the mirror, or remove it from the registry configuration of the node.",
 		},
 		summary: mirrorSummary, remedy: mirrorRemedy,
 		ofManifest: true,
@@ -410,60 +411,60 @@ var catalogue = []row{ //nolint:gochecknoglobals // never written
 	{
 		Entry: Entry{
 			Cause: RegistryConfigInvalid, Title: "Registry configuration invalid", Fixer: FixNode,
-			Meaning: "The node's own registry configuration is broken or not in effect, and without it the pull fails.",
-			Advice:  "Correct the node's registry configuration.",
+			Meaning: "The registry configuration of the node is invalid or has no effect, and the pull needs it.",
+			Advice:  "Correct the registry configuration of the node.",
 		},
 		summary: configSummary, remedy: configRemedy,
-		retry: retryTellsNoMore,
+		retry: retryShowsNoMore,
 	},
 	{
 		Entry: Entry{
 			Cause: SandboxImageFailed, Title: "Sandbox image failed", Fixer: FixNode,
 			Meaning: "The pod's sandbox (pause) image cannot be pulled, so no container can start.",
-			Advice:  "Make the sandbox image available to the node.",
+			Advice:  "Make the sandbox image available on the node.",
 		},
 		summary: sandboxSummary, remedy: sandboxRemedy,
 	},
 	{
 		Entry: Entry{
 			Cause: RateLimited, Label: "rate_limited", Title: "Rate limited", Transient: true, Fixer: FixRegistry,
-			Meaning: "The registry limits how often the node may pull.",
+			Meaning: "The rate limit of the registry is exceeded.",
 			Advice:  "Wait, pull with credentials, or use a mirror.",
 		},
 		summary: detailSummary(FaultRateLimited), remedy: rateLimitRemedy,
-		retry: retryTellsNoMore, afterCredentials: true,
+		retry: retryShowsNoMore, afterCredentials: true,
 	},
 	{
 		Entry: Entry{
 			Cause: RegistryError, Label: "registry_server_error", Title: "Registry error", Transient: true, Fixer: FixRegistry,
-			Meaning: "The registry answers with a server error.",
-			Advice:  "Ask the registry's owner; the kubelet goes on trying.",
+			Meaning: "The registry returns a server error.",
+			Advice:  "Ask the owner of the registry while the kubelet keeps retrying.",
 		},
-		offlineAdvice: "Ask the registry's owner.",
+		offlineAdvice: "Ask the owner of the registry.",
 		summary:       detailSummary(FaultServerError, FaultWebPage, FaultUnexpectedAnswer),
 		ofManifest:    true, answer: true,
 	},
 	{
 		Entry: Entry{
 			Cause: PullThrottled, Label: "pull_qps_exceeded", Title: "Pull throttled by the kubelet", Transient: true, Fixer: FixCluster,
-			Meaning: "The kubelet's own limit on registry pulls was exceeded.",
-			Advice:  "Wait, or raise registryPullQPS and registryBurst.",
+			Meaning: "The pull rate limit of the kubelet itself is exceeded.",
+			Advice:  "Wait, or raise registryPullQPS and registryBurst in the kubelet configuration.",
 		},
-		retry: retryTellsNoMore,
+		retry: retryShowsNoMore,
 	},
 	{
 		Entry: Entry{
-			Cause: PullTimeout, Label: "pull_cancelled_or_progress_timeout", Title: "Pull cancelled", Transient: true, Fixer: FixNode,
-			Meaning: "The pull was cancelled, ran into its deadline or made no progress.",
-			Advice:  "Check the bandwidth to the registry and the runtime's time limits.",
+			Cause: PullTimeout, Label: "pull_cancelled_or_progress_timeout", Title: "Pull canceled", Transient: true, Fixer: FixNode,
+			Meaning: "The pull was canceled, exceeded its deadline or made no progress.",
+			Advice:  "Check the bandwidth to the registry and the timeouts of the container runtime.",
 		},
 		kin:   kinTimeout | kinBrokenOff,
-		retry: retryMeetsIt,
+		retry: retryShowsIt,
 	},
 	{
 		Entry: Entry{
 			Cause: PullStalled, Title: "Pull stalled", Transient: true, Fixer: FixRegistry,
-			Meaning: "A running pull has received nothing for a while.",
+			Meaning: "A pull in progress has received almost nothing for a while.",
 			Advice:  "Check the network path to the registry.",
 		},
 		summary: stalledSummary, remedy: stalledRemedy,
@@ -471,58 +472,58 @@ var catalogue = []row{ //nolint:gochecknoglobals // never written
 	{
 		Entry: Entry{
 			Cause: DiskFull, Label: "disk_full", Title: "Disk full", Fixer: FixNode,
-			Meaning: "A file system that the pull needs has no space left.",
+			Meaning: "A file system that the pull writes to has no space left.",
 			Advice:  "Free space on the node, or enlarge the file system.",
 		},
 		summary: diskFullSummary, remedy: diskFullRemedy,
-		retry: retryMeetsIt, afterCredentials: true, onNode: true,
+		retry: retryShowsIt, afterCredentials: true, onNode: true,
 	},
 	{
 		Entry: Entry{
 			Cause: ImageStoreCorrupt, Label: "image_gc_or_store_corrupt", Title: "Image store corrupt", Fixer: FixNode,
-			Meaning: "The runtime's own store misses or breaks content.",
-			Advice:  "Remove the image from the node's runtime and pull it again.",
+			Meaning: "The image store of the container runtime lacks content or is corrupt.",
+			Advice:  "Remove the image from the node and pull it again.",
 		},
 		kin:   kinStore,
-		retry: retryMeetsIt, afterCredentials: true, onNode: true,
+		retry: retryShowsIt, afterCredentials: true, onNode: true,
 	},
 	{
 		Entry: Entry{
 			Cause: ImageVolumeUnsupported, Label: "image_volume_unsupported", Title: "Image volumes not supported", Fixer: FixNode,
-			Meaning: "The node's container runtime does not support image volumes.",
-			Advice:  "Upgrade the node's runtime to containerd 2.1, CRI-O 1.31 or later, or use a volume of another type.",
+			Meaning: "The container runtime of the node does not support image volumes.",
+			Advice:  "Upgrade the node to containerd 2.1, CRI-O 1.31 or later, or use a volume of another type.",
 		},
 		remedy: imageVolumeRemedy,
-		retry:  retryTellsNoMore, onNode: true,
+		retry:  retryShowsNoMore, onNode: true,
 	},
 	{
 		Entry: Entry{
 			Cause: RuntimeError, Label: "runtime_error", Title: "Runtime error", Transient: true, Fixer: FixNode,
-			Meaning: "The container runtime failed on the node, whatever the registry says.",
-			Advice:  "Read the runtime's log on the node.",
+			Meaning: "The container runtime on the node failed.",
+			Advice:  "Read the log of the container runtime on the node.",
 		},
 		summary: runtimeSummary,
-		retry:   retryMeetsIt, onNode: true,
+		retry:   retryShowsIt, onNode: true,
 	},
 	{
 		Entry: Entry{
 			Cause: NotReproducible, Title: "Works now", Transient: true, Fixer: FixCluster,
-			Meaning: "Every check passes now; the kubelet will succeed when it tries again.",
-			Advice:  "Wait for the kubelet's next attempt, at most five minutes.",
+			Meaning: "All checks pass now, so the next attempt of the kubelet should succeed.",
+			Advice:  "Wait for the next attempt of the kubelet, five minutes at most.",
 		},
-		summary: worksNowSummary, remedy: nothingRemedy,
+		summary: worksNowSummary, remedy: watchRemedy,
 	},
 	{
 		Entry: Entry{
 			Cause: Unknown, Label: "unknown", Title: "Unknown", Fixer: FixCluster,
-			Meaning: "The evidence does not settle the cause.",
-			Advice:  "Read the evidence.",
+			Meaning: "No check shows the cause.",
+			Advice:  "Read the evidence in the report.",
 		},
 		summary: unknownSummary,
 	},
 }
 
-// byCause finds the row of a cause.
+// byCause has the rows by cause.
 var byCause = func() map[Cause]*row { //nolint:gochecknoglobals // never written
 	out := make(map[Cause]*row, len(catalogue))
 	for i := range catalogue {
@@ -530,6 +531,12 @@ var byCause = func() map[Cause]*row { //nolint:gochecknoglobals // never written
 	}
 	return out
 }()
+
+// clause returns the meaning as a part of a sentence.
+func (e Entry) clause() string {
+	s := strings.TrimSuffix(e.Meaning, ".")
+	return strings.ToLower(s[:1]) + s[1:]
+}
 
 // Catalogue returns every cause once, in the order of the documentation.
 func Catalogue() []Entry {

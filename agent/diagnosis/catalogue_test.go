@@ -74,9 +74,9 @@ func TestCatalogueTexts(t *testing.T) {
 }
 
 // TestCatalogueLabels: the table of the design, which the collected messages are
-// labelled by.
+// labeled by.
 func TestCatalogueLabels(t *testing.T) {
-	unlabelled := []Cause{
+	unlabeled := []Cause{
 		ImageNotVerifiedForPod, PullSecretNoMatch, RegistryConfigInvalid, SandboxImageFailed, PullStalled, NotReproducible,
 	}
 	want := map[Cause]string{
@@ -96,8 +96,8 @@ func TestCatalogueLabels(t *testing.T) {
 		RuntimeError:           "runtime_error", Unknown: "unknown",
 	}
 	for _, e := range Catalogue() {
-		label, labelled := want[e.Cause]
-		if labelled == slices.Contains(unlabelled, e.Cause) || e.Label != label {
+		label, labeled := want[e.Cause]
+		if labeled == slices.Contains(unlabeled, e.Cause) || e.Label != label {
 			t.Errorf("%s: label %q, want %q", e.Cause, e.Label, label)
 		}
 		if e.Cause.Label() != e.Label {
@@ -110,7 +110,7 @@ func TestCatalogueLabels(t *testing.T) {
 func TestCatalogueTransient(t *testing.T) {
 	for _, e := range Catalogue() {
 		if e.Transient && e.Fixer == FixApplication {
-			t.Errorf("%s passes by itself, and the application has to mend it", e.Cause)
+			t.Errorf("%s passes by itself, and the application has to fix it", e.Cause)
 		}
 	}
 }

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Detail returns what people read of a piece of evidence: one sentence without
-// credentials, and without anything that a registry worded freely.
+// Detail returns a piece of evidence as one sentence for people. It contains no
+// credentials and no free text of a registry.
 func Detail(f Failure, e *Evidence) string {
 	if s, ok := reasonSentences[e.Reason]; ok {
 		return s
@@ -30,7 +30,7 @@ func Detail(f Failure, e *Evidence) string {
 	return f.bareDetail(e)
 }
 
-// bareDetail is about evidence that needs no facts but those of the failure.
+// bareDetail returns the sentence of evidence without a body.
 func (f Failure) bareDetail(e *Evidence) string {
 	switch e.Check {
 	case CheckImage:
@@ -48,9 +48,9 @@ func (f Failure) bareDetail(e *Evidence) string {
 
 func (f Failure) messageDetail(m *MessageFacts) string {
 	if m.Text == "" {
-		return fmt.Sprintf("the kubelet gives no more than the reason %s", f.Reason)
+		return fmt.Sprintf("the kubelet reports only the reason %s", f.Reason)
 	}
-	return "the kubelet says: " + m.Text
+	return "the kubelet reports: " + m.Text
 }
 
 // --- images
@@ -58,11 +58,11 @@ func (f Failure) messageDetail(m *MessageFacts) string {
 func (f Failure) imageDetail(e *Evidence, i *ImageFacts) string {
 	switch {
 	case e.Reason == ReasonMachineUnknown:
-		return "whether the image is on this machine is not known: " + i.Error
+		return "whether the image is on this machine is unknown: " + i.Error
 	case e.Fault == FaultNameInvalid:
 		return "the image reference does not parse" + after(": ", i.Invalid)
 	case e.Fault == FaultRuntimeUnready:
-		return fmt.Sprintf("the container runtime of node %s does not answer: %s", f.Node, i.Error)
+		return fmt.Sprintf("the container runtime on node %s does not respond: %s", f.Node, i.Error)
 	case e.Fault == FaultImageAbsent && len(i.Others) > 0:
 		return fmt.Sprintf("the image is not on node %s; the node has %s", f.Node, strings.Join(i.Others, ", "))
 	case e.Fault == FaultImageAbsent:
@@ -73,56 +73,56 @@ func (f Failure) imageDetail(e *Evidence, i *ImageFacts) string {
 	return i.Error
 }
 
-// recordDetail is the end of the sentence on an image that is there. It says
-// nothing of who else uses the image.
+// recordDetail returns the end of the sentence about an image that is on the node.
+// It does not name other users of the image.
 func (f Failure) recordDetail(i *ImageFacts) string {
 	switch i.Record {
 	case RecordNotPulled:
-		return "; the kubelet has no record of pulling it, and by default lets every pod use such an image (not with imagePullCredentialsVerificationPolicy AlwaysVerify)"
+		return "; the kubelet has no record of pulling it and lets every pod use it, unless imagePullCredentialsVerificationPolicy is AlwaysVerify"
 	case RecordNodeWide:
-		return ", and the kubelet lets every pod of the node use it"
+		return ", and the kubelet lets every pod on the node use it"
 	case RecordThisPod:
-		return ", and the kubelet lets this pod use it: it has the credentials of an earlier pull"
+		return ", and the kubelet lets this pod use it, because it has the credentials of an earlier pull"
 	case RecordOtherCredentials, RecordOtherSpelling, RecordNoCredentials:
 		return ", but the kubelet does not let this pod use it: " + refusedUse(i, f.PullPolicy == "Never")
 	case RecordPulling:
-		return "; the kubelet has begun a pull of it, and lets no pod use it before one has ended"
+		return "; the kubelet is pulling it and lets no pod use it until that has finished"
 	case RecordUndecided:
-		return "; whether the kubelet lets this pod use it depends on credentials that are not all known here"
+		return "; whether the kubelet lets this pod use it depends on credentials that whypull does not know"
 	}
 	return ""
 }
 
-// refusedUse says why, and what would help. With the policy Never there is no
-// pull to prove credentials by: they have to be recorded already, under the name
-// as the pod writes it.
+// refusedUse says why the kubelet refuses the image to the pod, and what would
+// help. With the policy Never no pull can prove credentials: they must be recorded
+// already, under the name as the pod writes it.
 func refusedUse(i *ImageFacts, never bool) string {
 	switch {
 	case i.Record == RecordOtherSpelling && never:
-		return fmt.Sprintf("it is recorded as %s; the pod writes %s; it would with the recorded spelling, or another policy than Never", i.Recorded, i.Written)
+		return fmt.Sprintf("it is recorded as %s, but the pod has %s; use the recorded name, or a pull policy other than Never", i.Recorded, i.Written)
 	case i.Record == RecordOtherSpelling:
-		return fmt.Sprintf("it is recorded as %s; the pod writes %s; it would with the recorded spelling, or after a pull under this one", i.Recorded, i.Written)
+		return fmt.Sprintf("it is recorded as %s, but the pod has %s; use the recorded name, or let the kubelet pull it under this one", i.Recorded, i.Written)
 	case i.Record == RecordNoCredentials && never:
-		return "the kubelet has no record of a pull under this name; no pull secret changes that, only another policy than Never"
+		return "no pull under this name is recorded; only a pull policy other than Never helps, not a pull secret"
 	case i.Record == RecordNoCredentials:
-		return "the kubelet has no record of a pull under this name; it would after one"
+		return "no pull under this name is recorded yet"
 	case never:
-		return "it was pulled with credentials that this pod does not have; it would if the pod had the pull secret of an earlier pull, or another policy than Never"
+		return "it was pulled with credentials that this pod does not have; add the pull secret of an earlier pull, or use a pull policy other than Never"
 	default:
-		return "it was pulled with credentials that this pod does not have; it would after a pull with a pull secret that the registry accepts"
+		return "it was pulled with credentials that this pod does not have; add a pull secret that the registry accepts"
 	}
 }
 
 // --- credentials
 
-// minute is how the times of credentials are written: dates and no ages, since
-// evidence must not change with every look.
+// minute is the layout of the times of credentials. They are dates, not ages,
+// because evidence must not change with every look.
 const minute = "2006-01-02 15:04 UTC"
 
 func (f Failure) credentialDetail(e *Evidence, c *CredentialFacts) string {
 	switch {
 	case !c.UnreadSince.IsZero():
-		return fmt.Sprintf("secret %s has been unreadable since %s; the verdict is from before", c.Secret, c.UnreadSince.UTC().Format(time.RFC3339))
+		return fmt.Sprintf("secret %s has been unreadable since %s; the verdict is older than that", c.Secret, c.UnreadSince.UTC().Format(time.RFC3339))
 	case c.Unread != "":
 		return c.Unread
 	case c.More > 0:
@@ -130,7 +130,7 @@ func (f Failure) credentialDetail(e *Evidence, c *CredentialFacts) string {
 	case e.Reason == ReasonProviderNear:
 		return fmt.Sprintf("the kubelet's credential provider %s is for %s, which does not match %s/%s: port and path have to be as in the image's name", c.Provider, c.Pattern, f.Registry, f.Repository)
 	case e.Reason == ReasonSecretForbidden:
-		return fmt.Sprintf("whypull may not read secret %s; impersonate-on:associated-node:get or get on it would allow that", c.Secret)
+		return fmt.Sprintf("whypull is not allowed to read secret %s; grant get on it, or impersonate-on:associated-node:get", c.Secret)
 	}
 	switch e.Fault { //nolint:exhaustive // the others are of other checks
 	case FaultNoCredentials:
@@ -144,9 +144,9 @@ func (f Failure) credentialDetail(e *Evidence, c *CredentialFacts) string {
 	case FaultCredentialExpired:
 		return expiredDetail(c)
 	case FaultNoMatchingCredential:
-		return fmt.Sprintf("secret %s is for %s%s", c.Secret, some(c.Hosts), f.nearDetail(c))
+		return fmt.Sprintf("secret %s has credentials for %s%s", c.Secret, some(c.Hosts), f.nearDetail(c))
 	case FaultSecretMalformed, FaultSecretWrongType, FaultSecretEmpty:
-		return "pull secret " + c.Secret + after(": ", c.Problem)
+		return "pull secret " + c.Secret + " is not usable" + after(": ", c.Problem)
 	}
 	return f.matchDetail(e, c)
 }
@@ -154,13 +154,13 @@ func (f Failure) credentialDetail(e *Evidence, c *CredentialFacts) string {
 func (f Failure) noCredentials() string {
 	switch {
 	case f.Kind == KindSandbox: // podsandbox ensureImageExists brings no credentials of the kubelet's
-		return "the runtime pulls the sandbox image without any pull secret or credentials of the kubelet"
+		return "the runtime pulls the sandbox image without pull secrets or other credentials of the kubelet"
 	case f.ServiceAccount == "" || f.Offline:
-		return "the pod names no pull secret"
+		return "the pod has no pull secret"
 	}
-	// Those of the service account are copied when a pod is made (admission plugin
-	// ServiceAccount).
-	return fmt.Sprintf("the pod names no pull secret; one that is added to service account %s counts for new pods only", f.ServiceAccount)
+	// The secrets of the service account are copied when a pod is created (admission
+	// plugin ServiceAccount).
+	return fmt.Sprintf("the pod has no pull secret; one that is added to service account %s applies to new pods only", f.ServiceAccount)
 }
 
 func elsewhereDetail(e Elsewhere) string {
@@ -168,7 +168,7 @@ func elsewhereDetail(e Elsewhere) string {
 	case ElsewhereExists:
 		return "; a secret of that name exists in another namespace"
 	case ElsewhereUnknown:
-		return "; one of that name in another namespace does not count"
+		return "; one of that name in another namespace would not count"
 	}
 	return ""
 }
@@ -182,7 +182,7 @@ func (f Failure) providerDetail(c *CredentialFacts) string {
 	if pattern == "" {
 		pattern = f.Registry
 	}
-	return fmt.Sprintf("the kubelet also asks credential provider %s, which is configured for %s%s; whypull does not run it", c.Provider, pattern, mode)
+	return fmt.Sprintf("the kubelet also runs credential provider %s, which is configured for %s%s; whypull does not run it", c.Provider, pattern, mode)
 }
 
 func (c *CredentialFacts) source() string {
@@ -194,9 +194,9 @@ func (c *CredentialFacts) source() string {
 
 func expiredDetail(c *CredentialFacts) string {
 	if !c.ExpiredAt.IsZero() {
-		return fmt.Sprintf("%s (entry %s) holds a token that expired on %s", c.source(), c.Credential.key(), c.ExpiredAt.UTC().Format(minute))
+		return fmt.Sprintf("%s (entry %s) has a token that expired at %s", c.source(), c.Credential.key(), c.ExpiredAt.UTC().Format(minute))
 	}
-	return fmt.Sprintf("%s (entry %s) holds a token and was last changed on %s; such tokens live %s",
+	return fmt.Sprintf("%s (entry %s) has a token and was last changed at %s, but such tokens expire after %s",
 		c.source(), c.Credential.key(), c.Changed.UTC().Format(minute), hours(c.Lifetime))
 }
 
@@ -214,24 +214,24 @@ func hours(d time.Duration) string {
 	return fmt.Sprintf("%d hours", int(d.Hours()))
 }
 
-// nearDetail says where the image is, and the reason why the entry that was most
-// likely meant does not match, where it is not simply another host.
+// nearDetail says where the image is, and why the entry that was most likely meant
+// does not match if it is not simply for another host.
 func (f Failure) nearDetail(c *CredentialFacts) string {
 	if c.Near != "" && c.NearPlace {
 		return "; " + c.Near
 	}
-	return ", the image is on " + f.Registry + after("; ", c.Near)
+	return ", but the image is on " + f.Registry + after("; ", c.Near)
 }
 
-// matchDetail is about an entry that is for the image.
+// matchDetail returns the sentence about an entry that is for the image.
 func (f Failure) matchDetail(e *Evidence, c *CredentialFacts) string {
 	if c.File != "" && e.Outcome == Inconclusive {
-		return fmt.Sprintf("the node's file %s names %s", c.File, f.Registry) + after(": ", c.Problem) + after(": ", c.Note)
+		return fmt.Sprintf("the node's file %s has an entry for %s", c.File, f.Registry) + after(": ", c.Problem) + after(": ", c.Note)
 	}
-	has := fmt.Sprintf("%s has credentials for %s under %s", c.source(), f.Registry, c.Key)
+	has := fmt.Sprintf("%s has credentials for %s (entry %s)", c.source(), f.Registry, c.Key)
 	ends := ""
 	if !c.Expires.IsZero() {
-		ends = "; it is a token that expires at " + c.Expires.UTC().Format(minute)
+		ends = "; the token expires at " + c.Expires.UTC().Format(minute)
 	}
 	if c.File != "" {
 		return has + ends + after(": ", c.Problem) + after(": ", c.Note)
@@ -262,32 +262,37 @@ func some(all []string) string {
 	return s
 }
 
-// shortDigest is a digest as people write it to each other.
+// shortDigest returns the algorithm and the first 12 digits of a digest.
 func shortDigest(digest string) string {
 	const most = len("sha256:") + 12
 	return digest[:min(len(digest), most)]
 }
 
-// with names the credential of an attempt.
+// with says with which credentials an attempt is made.
 func (c *CredentialRef) with() string {
-	switch {
-	case c == nil:
+	if c == nil {
 		return "without credentials"
-	case c.OfNode:
-		return fmt.Sprintf("with the node's own credential from %s (entry %s)", c.Source, c.Key)
 	}
-	return fmt.Sprintf("with secret %s (entry %s)", c.Source, c.Key)
+	return "with " + c.where()
+}
+
+// where says where the credentials come from.
+func (c *CredentialRef) where() string {
+	if c.OfNode {
+		return fmt.Sprintf("the node's credentials in %s (entry %s)", c.Source, c.Key)
+	}
+	return fmt.Sprintf("the credentials in secret %s (entry %s)", c.Source, c.Key)
 }
 
 func moment(t time.Time) string { return t.UTC().Format("15:04:05 UTC") }
 
-// unsignedSize is Size of a number that may be too large for it.
+// unsignedSize is Size for numbers that may be too large for an int64.
 func unsignedSize(n uint64) string {
 	const most = 1<<63 - 1
 	return Size(int64(min(n, most))) // #nosec G115 -- it fits
 }
 
-// hostsInTurn names the hosts that are asked in turn.
+// hostsInTurn names the first host and those that are asked if it fails.
 func hostsInTurn(hosts []string) string {
 	switch len(hosts) {
 	case 0:
@@ -295,7 +300,7 @@ func hostsInTurn(hosts []string) string {
 	case 1:
 		return hosts[0]
 	}
-	return hosts[0] + " (or, where that does not serve it, " + some(hosts[1:]) + ")"
+	return hosts[0] + " (fallback: " + some(hosts[1:]) + ")"
 }
 
 // --- names
@@ -303,9 +308,9 @@ func hostsInTurn(hosts []string) string {
 func (f Failure) dnsDetail(e *Evidence, d *DNSFacts) string {
 	switch {
 	case e.Reason == ReasonIsAddress:
-		return d.Host + " is an address; there is no name to resolve"
+		return d.Host + " is an IP address, not a name"
 	case e.Reason == ReasonNameUnasked:
-		return "the name could not be asked for in the pod: " + d.Why
+		return "the name could not be looked up in the pod: " + d.Why
 	case e.Reason == ReasonSandboxError:
 		return d.Why
 	case d.Proxy != "":
@@ -313,7 +318,7 @@ func (f Failure) dnsDetail(e *Evidence, d *DNSFacts) string {
 		if d.ProxySource != "" {
 			source = fmt.Sprintf(" (%s)", d.ProxySource)
 		}
-		return fmt.Sprintf("%s is asked through the proxy %s%s, which resolves the name", e.Endpoint.URL, d.Proxy, source)
+		return fmt.Sprintf("requests to %s go through proxy %s%s, which resolves the name", e.Endpoint.URL, d.Proxy, source)
 	case d.Connection != "":
 		return connectionDetail(d)
 	case e.Check == CheckPodDNS:
@@ -325,44 +330,56 @@ func (f Failure) dnsDetail(e *Evidence, d *DNSFacts) string {
 func (f Failure) nodeLookupDetail(e *Evidence, d *DNSFacts) string {
 	by := "the node's hosts file"
 	if d.Server != "" {
-		by = "resolver " + d.Server
-	}
-	if len(d.Upstream) > 0 {
-		by += ", which asks " + strings.Join(d.Upstream, ", ")
+		by = "resolver " + d.server()
 	}
 	switch {
 	case d.Sinkhole:
-		return fmt.Sprintf("the registry's name %s resolves to 0.0.0.0 on node %s (%s): DNS servers answer so for names that they block (a DNS sinkhole)", d.Host, f.Node, by)
+		return fmt.Sprintf("node %s cannot resolve %s: %s answers 0.0.0.0, as DNS filters do for names that they block (a DNS sinkhole)", f.Node, d.Host, by)
 	case e.Outcome == Inconclusive:
-		return fmt.Sprintf("the registry's name %s could not be looked up on node %s: %s", d.Host, f.Node, d.Why)
-	case e.Fault == "":
-		return fmt.Sprintf("%s resolves to %s (%s)", d.Host, strings.Join(d.Addresses, ", "), by+d.searched())
-	case e.Fault == FaultNameNotFound && d.Server == "":
-		return fmt.Sprintf("the registry's name %s does not resolve on node %s: %s", d.Host, f.Node, d.why())
-	case e.Fault == FaultNameNotFound:
-		return fmt.Sprintf("the registry's name %s does not resolve on node %s: %s, says %s", d.Host, f.Node, d.why(), by)
+		return fmt.Sprintf("node %s could not look up %s: %s", f.Node, d.Host, d.Why)
+	case e.Fault != "":
+		return fmt.Sprintf("node %s cannot resolve %s: %s", f.Node, d.Host, d.answer())
 	}
-	return fmt.Sprintf("the registry's name %s cannot be resolved on node %s: resolver %s: %s", d.Host, f.Node, d.Server, d.Why)
+	return fmt.Sprintf("node %s resolves %s to %s (%s)", f.Node, d.Host, strings.Join(d.Addresses, ", "), by+d.searched())
 }
 
 func podLookupDetail(e *Evidence, d *DNSFacts) string {
-	from := map[Vantage]string{VantageShared: ", the pod has the node's network", VantageNode: ", asked from the node's network"}[d.From]
-	switch {
-	case e.Fault == "":
-		s := fmt.Sprintf("in the pod %s resolves to %s (resolver %s%s)%s", d.Host, strings.Join(d.Addresses, ", "), d.Server, d.searched(), from)
-		if d.Compared == ComparedOther {
-			s += fmt.Sprintf("; other addresses than on the node, where it is %s", some(d.NodeAddresses))
-		}
-		return s
-	case e.Fault == FaultNameNotFound && d.Server == "":
-		return fmt.Sprintf("in the pod the registry's name %s does not resolve: %s%s", d.Host, d.why(), from)
-	case e.Fault == FaultNameNotFound:
-		return fmt.Sprintf("in the pod the registry's name %s does not resolve: %s, says resolver %s%s", d.Host, d.why(), d.Server, from)
+	from := map[Vantage]string{VantageShared: ", the pod uses the node's network", VantageNode: ", asked from the node's network"}[d.From]
+	if e.Fault != "" {
+		return fmt.Sprintf("the pod's DNS cannot resolve %s: %s%s", d.Host, d.answer(), from)
 	}
-	return fmt.Sprintf("in the pod the registry's name %s cannot be resolved: resolver %s: %s%s", d.Host, d.Server, d.Why, from)
+	s := fmt.Sprintf("the pod's DNS resolves %s to %s (resolver %s%s)%s", d.Host, strings.Join(d.Addresses, ", "), d.Server, d.searched(), from)
+	if d.Compared == ComparedOther {
+		s += "; the node resolves it to " + some(d.NodeAddresses)
+	}
+	return s
 }
 
-// searched is about a name that the search list has completed.
+// server names the resolver and those that it forwards to.
+func (d *DNSFacts) server() string {
+	return d.Server + after(", which forwards to ", strings.Join(d.Upstream, ", "))
+}
+
+// answer says what a resolver answered to a lookup that found nothing.
+func (d *DNSFacts) answer() string {
+	why := d.Why
+	if d.Alias != "" {
+		why = fmt.Sprintf("it is an alias of %s, which does not exist", d.Alias)
+	}
+	switch rest, of := strings.CutPrefix(why, "it "); {
+	case d.Server == "":
+		return why
+	case d.Alias != "":
+		return fmt.Sprintf("%s (resolver %s)", why, d.server())
+	case of:
+		return fmt.Sprintf("resolver %s %s", d.Server, rest)
+	case strings.HasPrefix(why, "its "):
+		return fmt.Sprintf("resolver %s: %s", d.Server, why)
+	}
+	return fmt.Sprintf("%s from %s", why, d.server())
+}
+
+// searched returns the name that the search list has made of the registry's.
 func (d *DNSFacts) searched() string {
 	if d.Name == "" || strings.EqualFold(d.Name, strings.TrimSuffix(d.Host, ".")) {
 		return ""
@@ -370,19 +387,11 @@ func (d *DNSFacts) searched() string {
 	return ", as " + d.Name
 }
 
-// why is what a lookup came to that has found nothing, in a few words.
-func (d *DNSFacts) why() string {
-	if d.Alias != "" {
-		return fmt.Sprintf("it is an alias of %s, which does not exist", d.Alias)
-	}
-	return d.Why
-}
-
 func connectionDetail(d *DNSFacts) string {
 	if d.Trouble == "" {
 		return fmt.Sprintf("a connection from the pod to %s succeeds", d.Connection)
 	}
-	return fmt.Sprintf("a connection from the pod to %s fails (%s); pulls do not go that way, but the node's", d.Connection, d.Trouble)
+	return fmt.Sprintf("a connection from the pod to %s fails (%s), but images are pulled from the node", d.Connection, d.Trouble)
 }
 
 // --- pulls
@@ -396,18 +405,18 @@ func (f Failure) pullDetail(e *Evidence, p *PullFacts) string {
 	case p.Disk != nil:
 		return f.diskDetail(e, p.Disk)
 	case p.Behind != nil:
-		return fmt.Sprintf("node %s receives no other image meanwhile, as when the kubelet pulls one at a time; pods that wait for theirs without a byte: %s", f.Node, p.Behind.Detail(f))
+		return fmt.Sprintf("node %s receives no other image meanwhile, as if the kubelet pulled one at a time; pods that wait for theirs: %s", f.Node, p.Behind.Detail(f))
 	}
 	switch e.Fault { //nolint:exhaustive // the others are of other checks
 	case FaultNoSandbox:
-		return fmt.Sprintf("the pod has no sandbox since %s at least, and its image is not on node %s", moment(p.Since), f.Node)
+		return fmt.Sprintf("the pod has had no sandbox since %s or earlier, and the sandbox image is not on node %s", moment(p.Since), f.Node)
 	case FaultStalled:
-		return fmt.Sprintf("the pull of %s from %s stands still: less than 1 MiB has come since %s; it has %s of %s, and of %s not all",
+		return fmt.Sprintf("the pull of %s from %s has stalled: less than 1 MiB received since %s; it has %s of %s, and blob %s is incomplete",
 			f.Image, hostsInTurn(p.Sources), moment(p.Since), Size(p.Done), Size(p.Total), shortDigest(p.Blob))
 	case FaultWaitsForIt:
-		return fmt.Sprintf("the pull of %s has not begun: the node waits for the pull of %s, of which less than 1 MiB has come since %s", f.Image, p.Ahead.Detail(), moment(p.Since))
+		return fmt.Sprintf("the pull of %s has not started: the node waits for the pull of %s, which has received less than 1 MiB since %s", f.Image, p.Ahead.Detail(), moment(p.Since))
 	case FaultUnbegun:
-		return fmt.Sprintf("of %s no byte has come from %s since %s", f.Image, f.Registry, moment(p.Since))
+		return fmt.Sprintf("nothing of %s has been received from %s since %s", f.Image, f.Registry, moment(p.Since))
 	}
 	return ""
 }
@@ -416,49 +425,49 @@ func (f Failure) pullDetail(e *Evidence, p *PullFacts) string {
 func (a Ahead) Detail() string {
 	switch {
 	case a.Hidden:
-		return "another image, for a pod of another namespace"
+		return "another image, for a pod in another namespace"
 	case a.Pod == "":
 		return "another image"
 	}
-	return fmt.Sprintf("pod %s's image from %s", a.Pod, hostsInTurn(a.Sources))
+	return fmt.Sprintf("the image of pod %s from %s", a.Pod, hostsInTurn(a.Sources))
 }
 
-// Detail names the pods that wait: a pod's report may do so for its own namespace
-// only.
+// Detail names the waiting pods of the failure's own namespace and counts the
+// others, which a pod's report must not name.
 func (b *Behind) Detail(f Failure) string {
 	var parts []string
 	if len(b.Pods) > 0 {
 		parts = append(parts, strings.Join(b.Pods, ", "))
 	}
 	if b.More > 0 {
-		parts = append(parts, fmt.Sprintf("%d more of namespace %s", b.More, f.Namespace))
+		parts = append(parts, fmt.Sprintf("%d more in namespace %s", b.More, f.Namespace))
 	}
 	if b.Others > 0 {
-		parts = append(parts, fmt.Sprintf("%d of other namespaces", b.Others))
+		parts = append(parts, fmt.Sprintf("%d in other namespaces", b.Others))
 	}
 	return strings.Join(parts, "; ")
 }
 
 func (f Failure) roomDetail(r *Room) string {
-	what := "was not asked to pull " + f.Image + " again"
+	what := "the pull of " + f.Image + " was not retried"
 	if r.Stopped {
-		what = "was stopped while it pulled " + f.Image + " again"
+		what = "the retried pull of " + f.Image + " was stopped"
 	}
-	return fmt.Sprintf("the runtime %s, for want of room: %s are free on node %s, and whypull leaves %s to others", what, unsignedSize(r.Free), f.Node, unsignedSize(r.Floor))
+	return fmt.Sprintf("%s for lack of disk space: node %s has %s free, and whypull leaves %s free for others", what, f.Node, unsignedSize(r.Free), unsignedSize(r.Floor))
 }
 
 func (f Failure) retryDetail(e *Evidence, r *RetryFacts) string {
 	switch with := r.Credential.with(); {
 	case r.Replay != nil && r.Whole:
-		return fmt.Sprintf("replayed %s: %s gives manifest, config, and the first and last bytes of each of %d layers (%s in all)",
+		return fmt.Sprintf("pull replayed %s: %s serves the manifest, the config, and the first and last bytes of each of %d layers (%s in total)",
 			with, e.Endpoint.URL, r.Layers, Size(r.Bytes))
 	case r.Replay != nil:
-		return fmt.Sprintf("replayed %s: %s", with, f.contentDetail(e, r.Replay))
+		return fmt.Sprintf("pull replayed %s: %s", with, f.contentDetail(e, r.Replay))
 	case r.Message != nil:
-		return fmt.Sprintf("pulled again by the runtime %s, it fails: %s", with, r.Message.Text)
+		return fmt.Sprintf("the runtime retried the pull %s and it failed: %s", with, r.Message.Text)
 	default:
-		return fmt.Sprintf("pulled again by the runtime %s, where no pod finds it, %s came whole: %s, of them %s from the registry; nothing of it was kept",
-			with, f.Image, Size(r.Bytes), Size(r.Fetched))
+		return fmt.Sprintf("the runtime retried the pull of %s %s and it succeeded: %s, %s of them from the registry; nothing was kept",
+			f.Image, with, Size(r.Bytes), Size(r.Fetched))
 	}
 }
 
@@ -476,9 +485,9 @@ func (f Failure) diskDetail(e *Evidence, d *DiskFacts) string {
 		if s.Unseen != "" {
 			continue
 		}
-		part := fmt.Sprintf("%s%s are free now on node %s's file system of %s", unsignedSize(s.Free), s.fewInodes(), f.Node, s.directory())
-		if len(parts) > 0 {
-			part = fmt.Sprintf("%s%s on that of %s", unsignedSize(s.Free), s.fewInodes(), s.directory())
+		part := fmt.Sprintf("%s%s free on %s", unsignedSize(s.Free), s.fewInodes(), s.directory())
+		if len(parts) == 0 {
+			part = fmt.Sprintf("node %s now has %s", f.Node, part)
 		}
 		if s.Needed > 0 {
 			part += ", and " + d.wants(s)
@@ -488,28 +497,29 @@ func (f Failure) diskDetail(e *Evidence, d *DiskFacts) string {
 	return strings.Join(append(parts, unseenDetail(d.Filesystems)...), "; ")
 }
 
-// shortageDetail is about a file system that is full, or too small for the image.
+// shortageDetail returns the sentence about a file system that is full, or too
+// small for the image.
 func (f Failure) shortageDetail(d *DiskFacts, s Filesystem) string {
-	where := fmt.Sprintf("node %s's file system of %s", f.Node, s.directory())
-	missing := unsignedSize(s.Needed - min(s.Free, s.Needed))
 	switch {
 	case s.NoInodes:
-		return fmt.Sprintf("no inodes are left on %s, so no file can be made there; %s are free", where, unsignedSize(s.Free))
+		return fmt.Sprintf("node %s has no inodes left on %s, so no file can be created; %s free", f.Node, s.directory(), unsignedSize(s.Free))
 	case s.Full && s.Needed > 0:
-		return fmt.Sprintf("no byte of %s is left on %s, and %s", unsignedSize(s.Total), where, d.wants(s))
+		return fmt.Sprintf("node %s has no space left on %s (0 B of %s), and %s", f.Node, s.directory(), unsignedSize(s.Total), d.wants(s))
 	case s.Full:
-		return fmt.Sprintf("no byte of %s is left on %s", unsignedSize(s.Total), where)
-	case d.Estimated && !d.Sole:
-		return fmt.Sprintf("%s may be missing on %s: %s are free, and %s", missing, where, unsignedSize(s.Free), d.wants(s))
+		return fmt.Sprintf("node %s has no space left on %s (0 B of %s)", f.Node, s.directory(), unsignedSize(s.Total))
 	}
-	return fmt.Sprintf("about %s are missing on %s: %s are free, and %s", missing, where, unsignedSize(s.Free), d.wants(s))
+	few := "has"
+	if d.Estimated && !d.Sole {
+		few = "may have"
+	}
+	return fmt.Sprintf("node %s %s too little space on %s: %s free, and %s", f.Node, few, s.directory(), unsignedSize(s.Free), d.wants(s))
 }
 
-// wants says how many bytes of a file system the image needs.
+// wants says how much space on a file system the image needs.
 func (d *DiskFacts) wants(s Filesystem) string {
 	what, unpacked := "the image", ""
 	if d.Partial {
-		what = "what is left of the image"
+		what = "the rest of the image"
 	}
 	if slices.Contains(s.Uses, FilesystemImages) {
 		unpacked = " once unpacked"
@@ -517,8 +527,8 @@ func (d *DiskFacts) wants(s Filesystem) string {
 	return fmt.Sprintf("%s needs about %s%s", what, unsignedSize(s.Needed), unpacked)
 }
 
-// directory names a file system. Of one that was seen at another directory, which
-// is on the same unless the node has mounted something in between, it says so.
+// directory names a file system, and the other directory at which it was seen: that
+// is on the same one unless the node has mounted something in between.
 func (s Filesystem) directory() string {
 	seen := ""
 	if s.Presumed && s.Seen != "" {
@@ -535,17 +545,16 @@ func (s Filesystem) purposes() string {
 	return strings.Join(uses, ", ")
 }
 
-// fewInodes says how many inodes are free where they are few: an image has many
-// files. The number changes all the time.
+// fewInodes says how many inodes are free if they are few.
 func (s Filesystem) fewInodes() string {
 	const share = 20
 	if s.TotalInodes == 0 || s.FreeInodes > s.TotalInodes/share {
 		return ""
 	}
-	return fmt.Sprintf(" and no more than %d of %d inodes", s.FreeInodes, s.TotalInodes)
+	return fmt.Sprintf(" and only %d of %d inodes", s.FreeInodes, s.TotalInodes)
 }
 
-// unseenDetail says what could not be looked at, and why, a part for each reason.
+// unseenDetail returns a part for each reason why file systems could not be seen.
 func unseenDetail(all []Filesystem) []string {
 	var parts []string
 	for _, why := range []Unseen{UnseenNotMounted, UnseenMissing, UnseenForbidden, UnseenTimeout, UnseenFailed} {
@@ -556,7 +565,7 @@ func unseenDetail(all []Filesystem) []string {
 			}
 		}
 		if len(where) > 0 {
-			parts = append(parts, fmt.Sprintf("how much room there is at %s is not known: %s", strings.Join(where, " and "), why))
+			parts = append(parts, fmt.Sprintf("free space at %s is unknown: %s", strings.Join(where, " and "), why))
 		}
 	}
 	return parts

@@ -24,8 +24,8 @@ func (f Failure) registryDetail(e *Evidence, r *RegistryFacts) string {
 	return f.answerDetail(e, r) + reserveDetail(r.Reserve) + alsoNeeded(e, r)
 }
 
-// alsoNeeded names the hosts beside the endpoint's own that a pull which passes
-// needs as well: token server, and what requests were redirected to.
+// alsoNeeded names the other hosts that a pull which passes needs: the token server,
+// and the targets of redirects.
 func alsoNeeded(e *Evidence, r *RegistryFacts) string {
 	if e.Outcome != Passed {
 		return ""
@@ -43,18 +43,18 @@ func alsoNeeded(e *Evidence, r *RegistryFacts) string {
 	return "; a pull also needs " + some(hosts)
 }
 
-// hopDetail says what came of asking for the manifest at the place that the
-// registry has redirected to.
+// hopDetail returns the sentence about a request for the manifest at the server that
+// the registry redirects to.
 func (f Failure) hopDetail(e *Evidence, r *RegistryFacts) string {
 	at := e.Endpoint.URL
 	switch e.Fault { //nolint:exhaustive // the others have the registry's sentences
 	case FaultForbidden, FaultUnauthorized, FaultInsufficientScope:
 		if r.Page {
-			return fmt.Sprintf("%s, to which %s redirects%s, refuses the request with a web page%s, as a firewall or a proxy does", at, r.Via, r.way(), r.status())
+			return fmt.Sprintf("%s (redirected from %s%s) denies the request with a web page%s, as a firewall or proxy does", at, r.Via, r.way(), r.httpStatus())
 		}
-		return fmt.Sprintf("%s, to which %s redirects%s, refuses the request%s", at, r.Via, r.way(), r.status())
+		return fmt.Sprintf("%s (redirected from %s%s) denies the request%s", at, r.Via, r.way(), r.status())
 	case FaultWebPage:
-		return fmt.Sprintf("%s, to which %s redirects%s, answers with a web page%s, as a firewall, a proxy or a login page does", at, r.Via, r.way(), r.status())
+		return fmt.Sprintf("%s (redirected from %s%s) returned a web page%s, as a firewall, proxy or login page does", at, r.Via, r.way(), r.httpStatus())
 	}
 	return fmt.Sprintf("%s; %s redirects there%s", f.answerDetail(e, r), r.Via, r.way())
 }
@@ -64,7 +64,7 @@ func (r *RegistryFacts) way() string {
 	if len(r.Hops) < 2 {
 		return ""
 	}
-	return " by way of " + some(r.Hops[:len(r.Hops)-1])
+	return " through " + some(r.Hops[:len(r.Hops)-1])
 }
 
 func (c *ConfigFacts) detail() string {
@@ -75,41 +75,41 @@ func (c *ConfigFacts) detail() string {
 	return strings.NewReplacer("%s", c.File, "{line}", line).Replace(configSentences[c.Problem])
 }
 
-// shortNameDetail is about a name without a registry that the runtime resolves to
-// none.
+// shortNameDetail returns the sentence about a short name that the runtime does not
+// resolve.
 func (f Failure) shortNameDetail(e *Evidence, r *RegistryFacts) string {
 	switch {
 	case e.Reason == ReasonShortNameUnresolvable:
-		return fmt.Sprintf("%s names no registry, and what the runtime makes of it could not be found out", f.Image)
+		return fmt.Sprintf("%s has no registry, and how the runtime completes it is unknown", f.Image)
 	case len(r.Candidates) > 0:
-		return fmt.Sprintf("%s names no registry, and the runtime will not choose among %s (%s)", f.Image, some(r.Candidates), r.Source)
+		return fmt.Sprintf("%s has no registry, and the runtime does not choose among %s (%s)", f.Image, some(r.Candidates), r.Source)
 	}
-	return fmt.Sprintf("%s names no registry, and the node's %s has none to search for it", f.Image, cmp.Or(r.Source, "registries.conf"))
+	return fmt.Sprintf("%s has no registry, and %s on the node lists none to search", f.Image, cmp.Or(r.Source, "registries.conf"))
 }
 
-// maxCredentials is how many credentials of one pull are tried.
+// maxCredentials is the number of credentials that are tried for one pull.
 const maxCredentials = 8
 
-// notAskedDetail says why an endpoint was not asked.
+// notAskedDetail says why an endpoint was not checked.
 func notAskedDetail(e *Evidence, r *RegistryFacts) string {
 	at, with := e.Endpoint.URL, r.Credential.with()
 	switch e.Reason { //nolint:exhaustive // the others have sentences of their own
 	case ReasonUnresolved:
-		return fmt.Sprintf("%s was not asked, since its name does not resolve", at)
+		return fmt.Sprintf("%s was not checked: its name does not resolve", at)
 	case ReasonNotLookedUp:
-		return fmt.Sprintf("%s was not asked, since its name could not be looked up", at)
+		return fmt.Sprintf("%s was not checked: its name could not be looked up", at)
 	case ReasonCredentialsWithheld:
-		return fmt.Sprintf("the runtime does not send the pod's credentials to %s, which is another host than the image's; the node's own would be used", at)
+		return fmt.Sprintf("the runtime does not send the pod's credentials to %s, which is not the host of the image; it would use those of the node", at)
 	case ReasonLimited:
-		return fmt.Sprintf("%s was not asked %s, since it limits the rate of requests", at, with)
+		return fmt.Sprintf("%s was not checked %s: its rate limit is exceeded", at, with)
 	case ReasonLimitedForOthers:
-		return fmt.Sprintf("%s was not asked %s: it limits the requests of others on this node, and wants to be left alone for now", at, with)
+		return fmt.Sprintf("%s was not checked %s: its rate limit is exceeded by other pulls on this node", at, with)
 	case ReasonQueueFull:
-		return fmt.Sprintf("%s was not asked %s, since too many questions of this namespace wait for it", at, with)
+		return fmt.Sprintf("%s was not checked %s: too many checks of this namespace are waiting for it", at, with)
 	case ReasonOutOfTime:
-		return fmt.Sprintf("%s was not asked %s: the examination's time was over", at, with)
+		return fmt.Sprintf("%s was not checked %s: the examination ran out of time", at, with)
 	case ReasonEnoughTried:
-		return fmt.Sprintf("%s was not asked %s, since %d others were", at, with, maxCredentials)
+		return fmt.Sprintf("%s was not checked %s: %d other credentials were", at, with, maxCredentials)
 	}
 	return ""
 }
@@ -117,68 +117,68 @@ func notAskedDetail(e *Evidence, r *RegistryFacts) string {
 func reserveDetail(r Reserve) string {
 	switch r {
 	case ReserveAuthorities:
-		return "; but whypull has not found the node's authorities, so it cannot tell"
+		return "; but whypull did not find the node's CA certificates, so this is uncertain"
 	case ReserveCertificate:
-		return "; but whypull cannot see the certificate that the node's configuration names for it"
+		return "; but whypull cannot read the certificate that the node's configuration names for it"
 	case ReserveProxyUnknown:
-		return "; whether the runtime goes through a proxy is not known"
+		return "; whether the runtime uses a proxy is unknown"
 	case ReserveNoMemory:
-		return ": other registries' answers took the memory that whypull has for them"
+		return ": the memory for responses is used by other registries"
 	case ReserveRealmInsecure, ReserveChallengeInsecure, ReserveTooManyParts: // have sentences of their own
 	}
 	return ""
 }
 
-// answerDetail says what came of asking for the manifest.
+// answerDetail returns the sentence about a request for the manifest.
 func (f Failure) answerDetail(e *Evidence, r *RegistryFacts) string {
 	at, repo, with := e.Endpoint.URL, f.Repository, r.Credential.with()
 	switch cmp.Or(e.Fault, r.Shown) { //nolint:exhaustive // the others kept the registry from being asked
 	case "":
 		if e.Outcome == Passed {
-			return fmt.Sprintf("%s has the manifest and gives it %s", at, with)
+			return fmt.Sprintf("%s serves the manifest %s", at, with)
 		}
-		return fmt.Sprintf("%s was not asked to the end", at)
+		return fmt.Sprintf("the check of %s was not completed", at)
 	case FaultUnauthorized:
 		return r.unauthorizedDetail(at)
 	case FaultInsufficientScope:
-		return fmt.Sprintf("%s issues a token %s, but not for pulling %s", cmp.Or(r.TokenHost, at), with, repo)
+		return fmt.Sprintf("%s issues a token %s, but without pull access to %s", cmp.Or(r.TokenHost, at), with, repo)
 	case FaultForbidden:
-		return fmt.Sprintf("%s forbids pulling %s %s%s", r.who(at), repo, with, r.status())
+		return fmt.Sprintf("%s denies pull access to %s %s%s", r.who(at), repo, with, r.status())
 	case FaultPolicyBlocked:
-		return fmt.Sprintf("%s withholds %s by a policy%s", at, f.Image, r.status())
+		return fmt.Sprintf("%s blocks %s by policy%s", at, f.Image, r.status())
 	case FaultWebPage:
-		return fmt.Sprintf("%s answers with a web page%s: a login page in between, a web server, no registry", r.who(at), r.status())
+		return fmt.Sprintf("%s returned a web page%s: a login page, proxy or web server responds instead of a registry", r.who(at), r.httpStatus())
 	case FaultUnsupportedFormat:
-		return fmt.Sprintf("%s has %s in a format that the runtime does not take (schema 1)", at, f.Image)
+		return fmt.Sprintf("%s has %s only in manifest schema 1, which the runtime does not support", at, f.Image)
 	case FaultTagNotFound:
-		return fmt.Sprintf("%s has repository %s, but not what is asked for%s", at, repo, r.status())
+		return fmt.Sprintf("%s has repository %s, but not %s%s", at, repo, f.version(), r.status())
 	case FaultRepositoryNotFound:
 		return fmt.Sprintf("%s has no repository %s%s", at, repo, r.status())
 	case FaultNotFound:
-		return fmt.Sprintf("%s finds nothing at %s and does not say whether the repository exists%s", at, r.Reference, r.status())
+		return fmt.Sprintf("%s has no manifest for %s%s and does not say whether the repository exists", at, r.Reference, r.httpStatus())
 	case FaultRateLimited:
-		return fmt.Sprintf("%s limits the rate of requests%s%s", r.who(at), r.status(), r.retryDetail())
+		return fmt.Sprintf("the rate limit of %s is exceeded%s%s", r.who(at), r.httpStatus(), r.retryDetail())
 	case FaultServerError:
-		return fmt.Sprintf("%s answers with a server error%s", r.who(at), r.status())
+		return fmt.Sprintf("%s returned a server error%s", r.who(at), r.status())
 	}
 	return r.troubleDetail(at, cmp.Or(e.Fault, r.Shown))
 }
 
 func (r *RegistryFacts) unauthorizedDetail(at string) string {
 	if r.Credential == nil {
-		return fmt.Sprintf("%s wants credentials%s", r.who(at), r.status())
+		return fmt.Sprintf("%s requires credentials%s", r.who(at), r.status())
 	}
 	if r.Unsent {
-		return fmt.Sprintf("%s wants credentials%s, but asks for none at /v2/, where alone CRI-O looks; so it does not send the login %s", r.who(at), r.status(), r.Credential.with())
+		return fmt.Sprintf("%s requires credentials%s, but not at /v2/, the only place that CRI-O checks, so CRI-O does not send %s", r.who(at), r.status(), r.Credential.where())
 	}
 	expired := ""
 	if r.SaysExpired {
-		expired = " and says that it has expired"
+		expired = " as expired"
 	}
-	return fmt.Sprintf("%s refuses the login %s%s%s%s", r.who(at), r.Credential.with(), expired, r.status(), r.notBefore())
+	return fmt.Sprintf("%s rejects %s%s%s%s", r.who(at), r.Credential.where(), expired, r.status(), r.notBefore())
 }
 
-// notBefore says when the credential is tried again, which may lock its account.
+// notBefore returns when the credential is tried again: each try may lock its account.
 func (r *RegistryFacts) notBefore() string {
 	if r.RejectedAt.IsZero() {
 		return ""
@@ -191,18 +191,18 @@ func (r *RegistryFacts) notBefore() string {
 		r.RejectedAt.UTC().Format(minute), r.NotBefore.UTC().Format(minute), what)
 }
 
-// who is whom the last part of a conversation was with.
+// who names the server that the last request went to.
 func (r *RegistryFacts) who(at string) string {
 	if r.Phase == PhaseToken && r.TokenHost != "" {
 		if n := len(r.Hops); n > 0 {
-			return fmt.Sprintf("%s, to which token server %s redirects,", r.Hops[n-1], r.TokenHost)
+			return fmt.Sprintf("%s (redirected from token server %s)", r.Hops[n-1], r.TokenHost)
 		}
 		return "token server " + r.TokenHost
 	}
 	return at
 }
 
-// whoAt is who with the address that was talked to, as far as it is known.
+// whoAt is who with the address of the server, if that is known.
 func (r *RegistryFacts) whoAt(at string) string {
 	switch who := r.who(at); {
 	case who != at, r.Via != "" && r.Via != at && r.Remote == "": // the address is not its own
@@ -216,67 +216,76 @@ func (r *RegistryFacts) whoAt(at string) string {
 	}
 }
 
-// troubleDetail says what kept the registry from being asked.
+// troubleDetail says what kept whypull from an answer of the registry.
 func (r *RegistryFacts) troubleDetail(at string, fault Fault) string {
 	who := r.whoAt(at)
 	switch fault { //nolint:exhaustive // the others have sentences of their own
 	case FaultConnectionRefused:
-		return who + " refuses the connection: nothing listens there"
+		return who + " refuses connections: nothing is listening there"
 	case FaultConnectionTimeout:
-		return fmt.Sprintf("%s did not answer in time (%s)", who, r.Phase.step())
+		return fmt.Sprintf("the %s %s timed out", r.Phase.step(), who)
 	case FaultNetworkUnreachable:
-		return fmt.Sprintf("%s cannot be reached or breaks the connection (%s)", who, r.Phase.step())
+		return fmt.Sprintf("the %s %s failed: unreachable or connection reset", r.Phase.step(), who)
 	case FaultTLSUntrusted:
-		return who + " has a certificate that the node does not trust" + r.Certificate.issuer()
+		return fmt.Sprintf("the certificate of %s is not trusted by the node%s", who, r.Certificate.issuer())
 	case FaultTLSHostnameMismatch:
-		return who + " has a certificate for another name" + r.Certificate.names()
+		return fmt.Sprintf("the certificate of %s is for %s", who, r.Certificate.names())
 	case FaultTLSExpired:
-		return who + " has a certificate that is not valid now" + r.Certificate.validity() + r.oddClock()
+		return fmt.Sprintf("the certificate of %s has expired or is not yet valid%s%s", who, r.Certificate.validity(), r.oddClock())
 	case FaultTLSHandshakeFailed:
-		return who + " and the node do not agree on TLS: client certificate, protocol or cipher"
+		return fmt.Sprintf("the TLS handshake with %s failed: client certificate, protocol version or cipher suite", who)
 	case FaultHTTPSMismatch:
 		if r.OtherProtocol {
-			return who + " does not speak TLS, and the node is set to speak TLS with it: another port, or another protocol"
+			return who + " does not speak TLS, but the node is configured to use HTTPS: wrong port or another protocol"
 		}
 		if strings.HasPrefix(at, "https://") {
-			return who + " speaks plain HTTP, and the node is set to speak TLS with it"
+			return who + " speaks plain HTTP, but the node is configured to use HTTPS"
 		}
-		return who + " speaks TLS, and the node is set to speak plain HTTP with it"
+		return who + " speaks HTTPS, but the node is configured to use plain HTTP"
 	case FaultProxyFailed:
-		return fmt.Sprintf("the proxy %s fails for %s%s%s", r.Proxy, at, r.proxyStatus(), r.proxyTrouble())
+		return fmt.Sprintf("proxy %s fails for %s%s%s", r.Proxy, at, r.proxyStatus(), r.proxyTrouble())
 	case FaultNameNotFound, FaultDNSFailure:
-		return fmt.Sprintf("the name of %s cannot be resolved", r.who(at))
+		return fmt.Sprintf("the name of %s does not resolve", r.who(at))
 	case FaultAddressForbidden:
-		return who + " leads to a link-local or metadata address, which whypull does not talk to"
+		return who + " has a link-local or metadata address, which whypull does not connect to"
 	case FaultAddressUnspecified:
-		return who + " leads to no address at all: DNS servers answer so for names that they block (a DNS sinkhole)"
+		return who + " resolves to an unspecified address, as DNS servers answer for names that they block (a DNS sinkhole)"
 	}
 	switch r.Reserve { //nolint:exhaustive // the others qualify an answer
 	case ReserveRealmInsecure:
-		return fmt.Sprintf("%s asks for a token over plain HTTP (%s), where whypull sends no credentials", at, r.who(at))
+		return fmt.Sprintf("%s has its token server on plain HTTP (%s), where whypull sends no credentials", at, r.who(at))
 	case ReserveChallengeInsecure:
 		return at + " redirects to plain HTTP and asks for credentials there, where whypull sends none"
 	}
-	return fmt.Sprintf("%s gives an answer that no registry should give%s", who, r.status())
+	return fmt.Sprintf("%s returned an unexpected response%s", who, r.status())
 }
 
-// step is a phase in people's words.
+// step returns what is done in a phase, before the name of the server.
 func (p Phase) step() string {
 	switch p {
 	case PhaseConnect:
-		return "connecting"
+		return "connection to"
 	case PhaseTLS:
-		return "TLS handshake"
+		return "TLS handshake with"
 	case PhaseToken:
-		return "asking for a token"
+		return "token request to"
 	case PhaseBlob:
-		return "asking for a blob"
+		return "blob request to"
 	case PhaseDNS, PhasePing, PhaseManifest:
 	}
-	return "waiting for an answer"
+	return "request to"
 }
 
+// status returns the HTTP status for the end of a sentence.
 func (r *RegistryFacts) status() string {
+	if r.Status == 0 {
+		return ""
+	}
+	return fmt.Sprintf(": HTTP %d", r.Status)
+}
+
+// httpStatus returns the HTTP status for the middle of a sentence.
+func (r *RegistryFacts) httpStatus() string {
 	if r.Status == 0 {
 		return ""
 	}
@@ -286,9 +295,9 @@ func (r *RegistryFacts) status() string {
 func (r *RegistryFacts) retryDetail() string {
 	switch {
 	case r.RetryAfter > 0:
-		return fmt.Sprintf("; it may be asked again in %s", r.RetryAfter)
+		return fmt.Sprintf("; retry in %s", r.RetryAfter)
 	case r.Window > 0:
-		return fmt.Sprintf("; it counts %d requests in %s", r.Limit, r.Window)
+		return fmt.Sprintf("; the limit is %d requests in %s", r.Limit, r.Window)
 	}
 	return ""
 }
@@ -297,20 +306,20 @@ func (r *RegistryFacts) proxyStatus() string {
 	if r.ProxyStatus == 0 {
 		return ""
 	}
-	return fmt.Sprintf(" (the proxy's own answer is HTTP %d)", r.ProxyStatus)
+	return fmt.Sprintf(": HTTP %d from the proxy", r.ProxyStatus)
 }
 
-// proxyTrouble says why a proxy could not be asked.
+// proxyTrouble says why the proxy could not be used.
 func (r *RegistryFacts) proxyTrouble() string {
-	switch r.ProxyFault { //nolint:exhaustive // what keeps nobody from asking
+	switch r.ProxyFault { //nolint:exhaustive // only these keep whypull from the proxy
 	case FaultNameNotFound, FaultDNSFailure:
-		return ": its name cannot be resolved"
+		return ": its name does not resolve"
 	case FaultConnectionRefused:
-		return ": it refuses the connection, nothing listens there"
+		return ": it refuses connections"
 	case FaultConnectionTimeout:
-		return ": it did not answer in time"
+		return ": it timed out"
 	case FaultNetworkUnreachable:
-		return ": it cannot be reached or breaks the connection"
+		return ": it is unreachable or resets the connection"
 	}
 	return ""
 }
@@ -324,19 +333,19 @@ func (c *Certificate) issuer() string {
 
 func (c *Certificate) names() string {
 	if c == nil || len(c.Names) == 0 {
-		return ""
+		return "another name"
 	}
-	return ": it is for " + strings.Join(c.Names, ", ")
+	return strings.Join(c.Names, ", ") + ", not for this name"
 }
 
 func (c *Certificate) validity() string {
 	if c == nil {
 		return ""
 	}
-	return fmt.Sprintf(": it is valid from %s to %s", c.NotBefore.UTC().Format(time.RFC3339), c.NotAfter.UTC().Format(time.RFC3339))
+	return fmt.Sprintf(" (valid from %s to %s)", c.NotBefore.UTC().Format(time.RFC3339), c.NotAfter.UTC().Format(time.RFC3339))
 }
 
-// oddClock says whose clock is the odd one.
+// oddClock compares the registry's clock with the node's.
 func (r *RegistryFacts) oddClock() string {
 	switch ahead := r.Clock; {
 	case ahead == nil:
@@ -350,8 +359,7 @@ func (r *RegistryFacts) oddClock() string {
 	}
 }
 
-// drift is a duration as people say it, which does not change while a clock
-// drifts.
+// drift returns a rounded duration, which does not change while a clock drifts.
 func drift(d time.Duration) string {
 	const day = 24 * time.Hour
 	switch {
@@ -363,52 +371,49 @@ func drift(d time.Duration) string {
 	return fmt.Sprintf("%d minutes", d/time.Minute)
 }
 
-// contentDetail says what came of looking at what the manifest holds.
+// contentDetail returns the sentence about the content that a manifest lists.
 func (f Failure) contentDetail(e *Evidence, r *RegistryFacts) string {
 	at, what := e.Endpoint.URL, "the manifest"
 	if r.Blob != "" {
-		what = shortDigest(r.Blob)
+		what = "blob " + shortDigest(r.Blob)
 	}
 	from, redirected := at, r.Via != "" && r.Via != at
 	if redirected {
-		from = fmt.Sprintf("%s, to which %s sends%s,", at, r.Via, r.way())
+		from = fmt.Sprintf("%s (redirected from %s%s)", at, r.Via, r.way())
 	}
-	switch fault := r.fault(e); fault { //nolint:exhaustive // what can be wrong with the way there has its own sentences
+	switch cmp.Or(e.Fault, r.Shown) { //nolint:exhaustive // the others kept whypull from an answer
 	case "":
-		return f.soundDetail(e, r)
+		return f.contentPassed(e, r)
 	case FaultPlatformMismatch:
 		return f.platformDetail(r)
 	case FaultUnsupportedFormat:
-		return fmt.Sprintf("%s has %s in a format that the runtime does not unpack", at, f.Image)
+		return fmt.Sprintf("%s has %s in a format that the runtime cannot unpack", at, f.Image)
 	case FaultContentCorrupt:
-		return fmt.Sprintf("%s sends %s otherwise than the image says: its digest, size or compression is wrong, or it breaks off", from, what)
+		return fmt.Sprintf("%s from %s is corrupt: digest or size mismatch, bad compression, or truncated", what, from)
 	case FaultContentMissing:
-		return fmt.Sprintf("%s does not have %s, which the image's own manifest names%s", from, what, r.status())
+		return fmt.Sprintf("%s does not have %s, which the manifest lists%s", from, what, r.status())
 	case FaultForbidden, FaultUnauthorized, FaultInsufficientScope:
 		if redirected {
-			return fmt.Sprintf("%s gives the manifest, and %s, to which it sends, refuses %s%s", r.Via, at, what, r.status())
+			return fmt.Sprintf("%s serves the manifest, but %s, where it redirects to, denies %s%s", r.Via, at, what, r.status())
 		}
-		return fmt.Sprintf("%s gives the manifest and refuses %s %s%s", from, what, r.Credential.with(), r.status())
+		return fmt.Sprintf("%s serves the manifest, but denies %s %s%s", from, what, r.Credential.with(), r.status())
 	case FaultRateLimited, FaultServerError:
-		return fmt.Sprintf("%s fails for %s%s%s", from, what, r.status(), r.retryDetail())
+		return fmt.Sprintf("%s cannot be downloaded from %s%s%s", what, from, r.status(), r.retryDetail())
 	}
 	if redirected {
 		if r.Blob == "" {
 			return f.hopDetail(e, r)
 		}
-		return fmt.Sprintf("%s; %s sends there for the image's blobs%s", f.answerDetail(e, r), r.Via, r.way())
+		return fmt.Sprintf("%s; %s redirects there for blobs%s", f.answerDetail(e, r), r.Via, r.way())
 	}
 	return f.answerDetail(e, r)
 }
 
-// fault is the fault of an answer.
-func (r *RegistryFacts) fault(e *Evidence) Fault { return cmp.Or(e.Fault, r.Shown) }
-
 func (f Failure) platformDetail(r *RegistryFacts) string {
 	if r.PlatformWanted {
-		return fmt.Sprintf("the image is for %s, and %s is wanted", platformList(r.Platforms), r.Platform)
+		return fmt.Sprintf("the image is for %s, not for %s", platformList(r.Platforms), r.Platform)
 	}
-	return fmt.Sprintf("%s is for %s; node %s is %s", f.Image, platformList(r.Platforms), f.Node, r.Platform)
+	return fmt.Sprintf("%s is for %s, but node %s is %s", f.Image, platformList(r.Platforms), f.Node, r.Platform)
 }
 
 // platformList names the platforms of an image. An index may have none: of
@@ -420,20 +425,20 @@ func platformList(all []string) string {
 	return some(all)
 }
 
-// soundDetail says what was looked at and is in order.
-func (f Failure) soundDetail(e *Evidence, r *RegistryFacts) string {
+// contentPassed returns the sentence about content without a fault.
+func (f Failure) contentPassed(e *Evidence, r *RegistryFacts) string {
 	at := e.Endpoint.URL
 	switch {
 	case r.OtherPlatform && r.PlatformWanted:
-		return fmt.Sprintf("the image is for %s and is pulled all the same; its container cannot start on %s", some(r.Platforms), r.Platform)
+		return fmt.Sprintf("the image is for %s: the pull succeeds, but the container cannot start on %s", some(r.Platforms), r.Platform)
 	case r.OtherPlatform:
-		return fmt.Sprintf("%s has one image, for %s; node %s is %s: the pull succeeds and the container cannot start", at, some(r.Platforms), f.Node, r.Platform)
+		return fmt.Sprintf("%s has one image, for %s, but node %s is %s: the pull succeeds, but the container cannot start", at, some(r.Platforms), f.Node, r.Platform)
 	case r.Artifact:
-		return fmt.Sprintf("%s has something else than an image under this name: the pull succeeds and the container cannot start", at)
+		return fmt.Sprintf("%s has an artifact under this name that is not an image: the pull succeeds, but the container cannot start", at)
 	case r.Reserve == ReserveTooManyParts:
-		return fmt.Sprintf("%s has a manifest or a config for the image with more in it than whypull reads, and than any honest one has", at)
+		return fmt.Sprintf("%s has a manifest or config for the image with more entries than whypull reads", at)
 	case e.Outcome != Passed:
-		return fmt.Sprintf("%s was not asked to the end for the image's content%s", at, reserveDetail(r.Reserve))
+		return fmt.Sprintf("the check of the image content at %s was not completed%s", at, reserveDetail(r.Reserve))
 	}
-	return fmt.Sprintf("%s has the image's manifest and blobs (%d looked at), and they are in order", at, r.Looked)
+	return fmt.Sprintf("%s serves the manifest and blobs of the image (%d checked)", at, r.Looked)
 }

@@ -16,7 +16,7 @@ const (
 )
 
 // Failure is one container, or image volume, of a pod that cannot get its
-// image, as the pod's own object tells it.
+// image, as in the pod's API object.
 type Failure struct {
 	Namespace, Pod, UID, Node string
 	// SandboxUID is the pod's uid as the runtime knows it: of a static pod that
@@ -53,8 +53,8 @@ type Failure struct {
 	// Stall says how the pull hangs of a container that waits without a reason;
 	// empty for one that fails.
 	Stall Stall
-	// Queue tells of a pull that hangs which pods wait for it, or for which it
-	// waits, in words that the pod's report may use; "" for none.
+	// Queue names the pods that wait for a stalled pull, or the pull that it waits
+	// for, in words for the pod's report; "" if there are none.
 	Queue string
 	// Offline reports whether there is no pod in a cluster and no text of a kubelet:
 	// the image is that of a manifest, or of a command line.

@@ -170,7 +170,7 @@ func (x *facts) changed() *Evidence {
 // retried holds what the rules say against the pull tried again. What a check
 // has found by itself, typed, stands; what rests on the runtime's words, or on
 // nothing, does not stand against its deed. Of several credentials' failures the one
-// that tells most decides.
+// that shows most decides.
 func (x *facts) retried(cause Cause, confidence Confidence) (Cause, Confidence) {
 	all := x.retries()
 	failed := x.failedRetries()

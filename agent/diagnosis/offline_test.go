@@ -28,11 +28,11 @@ func TestOfflineRemedies(t *testing.T) {
 			if strings.HasPrefix(line, "kubectl ") && !strings.Contains(line, " create secret docker-registry ") && line != nodesByPlatform {
 				t.Errorf("%s: %s", s.name(), line)
 			}
-			if strings.Contains(line, "kubectl replace") || strings.Contains(line, "goes on trying") || strings.Contains(line, "deletes the") {
+			if strings.Contains(line, "kubectl replace") || strings.Contains(line, "keeps retrying") || strings.Contains(line, "deletes the") {
 				t.Errorf("%s: %s", s.name(), line)
 			}
 		}
-		if strings.Contains(v.Summary, "whypull may not read") || strings.Contains(v.Summary, "try again") {
+		if strings.Contains(v.Summary, "whypull is not allowed") || strings.Contains(v.Summary, "retries") {
 			t.Errorf("%s: %s", s.name(), v.Summary)
 		}
 		if v.Cause != NotReproducible { // good news, and nothing to do
@@ -51,7 +51,8 @@ func TestOfflineVerdicts(t *testing.T) {
 	wrong := Evidence{Check: CheckCredentials, Outcome: Failed, Fault: FaultSecretWrongType, Body: &CredentialFacts{Secret: "reg", Problem: "wrong type"}}
 	absent := Evidence{Check: CheckImage, Outcome: Failed, Fault: FaultImageAbsent}
 	usable := Evidence{Check: CheckImage, Outcome: Passed, Body: &ImageFacts{Record: RecordThisPod}}
-	create := "kubectl -n shop create secret docker-registry reg --docker-server=hub.example.com --docker-username=<username> --docker-password=<password> --dry-run=client -o yaml"
+	create := "kubectl -n shop create secret docker-registry reg --dry-run=client -o yaml --from-file=.dockerconfigjson=<config.json>"
+	where := " from config.json, a file with credentials for hub.example.com that docker login or podman login --authfile has written:"
 	for name, tc := range map[string]struct {
 		policy     string
 		evidence   []Evidence
@@ -66,27 +67,28 @@ func TestOfflineVerdicts(t *testing.T) {
 		"there": {"IfNotPresent", []Evidence{usable}, NotReproducible, Confirmed,
 			"image hub.example.com/team/app:1.2 is on node worker-3, and the kubelet lets this pod use it", []string{}},
 		"refused, a secret not given": {"Always", []Evidence{unread, refused}, Unknown, Suspected,
-			"hub.example.com wants credentials, and pull secret reg is not given, so it is not known whether the image can be pulled", nil},
+			"hub.example.com requires credentials, and pull secret reg is not given, so whether the image can be pulled is unknown", nil},
 		"refused, secrets not given": {"Always", []Evidence{unread, other, refused}, Unknown, Suspected,
-			"hub.example.com wants credentials, and pull secrets reg, more are not given, so it is not known whether the image can be pulled", nil},
-		"nothing known": {"Always", nil, Unknown, Suspected, "the checks do not settle whether hub.example.com/team/app:1.2 can be pulled", nil},
-		"wrong type":    {"Always", []Evidence{wrong, refused}, PullSecretMalformed, Confirmed, "pull secret reg: wrong type", []string{create}},
-		"no login": {"Always", []Evidence{none, refused}, AuthenticationRequired, Confirmed, "hub.example.com wants credentials for team/app and the pod brings none",
+			"hub.example.com requires credentials, and pull secrets reg, more are not given, so whether the image can be pulled is unknown", nil},
+		"nothing known": {"Always", nil, Unknown, Suspected, "the checks do not show whether hub.example.com/team/app:1.2 can be pulled", nil},
+		"wrong type":    {"Always", []Evidence{wrong, refused}, PullSecretMalformed, Confirmed, "pull secret reg is not usable: wrong type", []string{"# Replace pull secret reg" + where, create}},
+		"no login": {"Always", []Evidence{none, refused}, AuthenticationRequired, Confirmed, "hub.example.com requires credentials for team/app, but the pod has no pull secret",
 			[]string{
-				"kubectl -n shop create secret docker-registry pull-hub.example.com --docker-server=hub.example.com --docker-username=<username> --docker-password=<password>",
-				`# put this into the pod's spec: {"imagePullSecrets":[{"name":"pull-hub.example.com"}]}`,
+				"# Create pull secret pull-hub.example.com" + where,
+				"kubectl -n shop create secret docker-registry pull-hub.example.com --from-file=.dockerconfigjson=<config.json>",
+				`# In the pod spec, add the pull secret: '{"imagePullSecrets":[{"name":"pull-hub.example.com"}]}'`,
 			}},
-		"never": {"Never", []Evidence{absent}, ImageNotPresent, Confirmed, "image hub.example.com/team/app:1.2 is not on node worker-3 and the pull policy is Never, so nothing will fetch it",
+		"never": {"Never", []Evidence{absent}, ImageNotPresent, Confirmed, "image hub.example.com/team/app:1.2 is not on node worker-3, and the pull policy Never prevents a pull",
 			[]string{
-				"# load the image on node worker-3, or let the kubelet pull it:",
-				`# put this into the pod's spec: {"containers":[{"imagePullPolicy":"IfNotPresent","name":"app"}]}`,
+				"# Load the image onto node worker-3, or let the kubelet pull it.",
+				`# In the pod spec, set the pull policy IfNotPresent: '{"containers":[{"imagePullPolicy":"IfNotPresent","name":"app"}]}'`,
 			}},
 		"tag": {"Always", []Evidence{none, {Check: CheckRegistry, Outcome: Failed, Fault: FaultTagNotFound, Endpoint: Endpoint{URL: at}}}, TagNotFound, Confirmed,
-			"hub.example.com has repository team/app, but not tag 1.2", []string{"# name this image instead: hub.example.com/team/app:<tag>"}},
+			"tag 1.2 does not exist in hub.example.com/team/app", []string{"# Put image hub.example.com/team/app:<tag> into the manifest, to use a tag that exists"}},
 		"limit": {"Always", []Evidence{none, {Check: CheckRegistry, Outcome: Failed, Fault: FaultRateLimited, Endpoint: Endpoint{URL: at}, Body: &RegistryFacts{RetryAfter: time.Minute}}}, RateLimited, Confirmed,
-			at + " limits the rate of requests; it may be asked again in 1m0s", []string{"# the registry may be asked again in 1m0s", "# a pull secret for hub.example.com would give the pod a limit of its own; a mirror spares both"}},
+			"the rate limit of " + at + " is exceeded; retry in 1m0s", []string{"# The registry allows a retry in 1m0s", "# A pull secret for hub.example.com gives the pod its own limit. A mirror avoids the limit"}},
 		"server error": {"Always", []Evidence{none, {Check: CheckRegistry, Outcome: Failed, Fault: FaultServerError, Endpoint: Endpoint{URL: at}}}, RegistryError, Confirmed,
-			at + " answers with a server error", []string{"# Ask the registry's owner."}},
+			at + " returned a server error", []string{"# Ask the owner of the registry."}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := offline()
@@ -106,13 +108,13 @@ func TestOfflineVerdicts(t *testing.T) {
 func TestOfflineEphemeral(t *testing.T) {
 	f := offline()
 	f.Kind, f.PullPolicy = KindEphemeralContainer, "Never"
-	want := []string{`# put this into the pod's spec: {"ephemeralContainers":[{"imagePullPolicy":"IfNotPresent","name":"app"}],"imagePullSecrets":"x"}`}
+	want := []string{`# In the pod spec, add the pull secret and set the pull policy IfNotPresent: '{"ephemeralContainers":[{"imagePullPolicy":"IfNotPresent","name":"app"}],"imagePullSecrets":"x"}'`}
 	if got := (&facts{Failure: f}).allowPull(map[string]any{"imagePullSecrets": "x"}); !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	f.PullPolicy = "Always"
-	want = []string{`# put this into the pod's spec: {"imagePullSecrets":"x"}`}
-	if got := (&facts{Failure: f}).debugAnew(map[string]any{"imagePullSecrets": "x"}); !slices.Equal(got, want) {
+	want = []string{`# In the pod spec, add the pull secret: '{"imagePullSecrets":"x"}'`}
+	if got := (&facts{Failure: f}).attach(map[string]any{"imagePullSecrets": "x"}); !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }

@@ -1,13 +1,14 @@
 package diagnosis
 
-// Reason is why a check was not run, or came to nothing.
+// Reason is why a check was not run, or has no result.
 type Reason string
 
-// The reasons. The zero value: the check was run, or its body says why not.
+// The reasons. The zero value means that the check ran, or that its body says why
+// not.
 const (
 	ReasonPending Reason = "Pending" // it still runs
 
-	// whose answer would make no difference
+	// not needed
 	ReasonNameInvalid     Reason = "NameInvalid"
 	ReasonNoSecretRead    Reason = "NoSecretRead"
 	ReasonSecretMalformed Reason = "SecretMalformed"
@@ -26,7 +27,7 @@ const (
 	ReasonNoPod           Reason = "NoPod"
 	ReasonPullGoesOn      Reason = "PullGoesOn"
 
-	// what could not be asked
+	// not possible
 	ReasonNoRuntime             Reason = "NoRuntime"
 	ReasonMachineUnknown        Reason = "MachineUnknown"
 	ReasonNoAPIServer           Reason = "NoAPIServer"
@@ -69,48 +70,48 @@ const (
 	ReasonManyUnderWay        Reason = "ManyUnderWay"
 )
 
-// reasonSentences are those that are the same whatever else is known.
+// reasonSentences are the sentences of reasons that need no other facts.
 var reasonSentences = map[Reason]string{ //nolint:gochecknoglobals // never written
 	ReasonPending:         "still running",
-	ReasonNameInvalid:     "the image reference does not parse, so there is nobody to ask",
-	ReasonNoSecretRead:    "the image reference does not parse, so no secret is read",
-	ReasonSecretMalformed: "the kubelet gives up over the malformed secret before it asks anybody",
-	ReasonPolicyNever:     "the pull policy is Never, so nobody is asked",
-	ReasonNotDisclosed:    "whether the image is on the node is disclosed only to a pod that is known to be allowed to use it",
-	ReasonNoRegistry:      "the image names no registry",
-	ReasonNoRegistryFound: "no registry was found in the image reference",
-	ReasonRuntimeAsksNone: "the runtime asks nobody",
-	ReasonNoEndpoint:      "the node's configuration has no endpoint that serves such a reference",
+	ReasonNameInvalid:     "the image reference does not parse, so there is no registry to check",
+	ReasonNoSecretRead:    "the image reference does not parse, so no secret was read",
+	ReasonSecretMalformed: "the kubelet fails on the malformed secret before it contacts a registry",
+	ReasonPolicyNever:     "the pull policy is Never, so the kubelet contacts no registry",
+	ReasonNotDisclosed:    "whether the image is on the node is shown only to a pod that is known to be allowed to use it",
+	ReasonNoRegistry:      "the image has no registry",
+	ReasonNoRegistryFound: "the image reference has no registry",
+	ReasonRuntimeAsksNone: "the runtime contacts no registry",
+	ReasonNoEndpoint:      "the node's configuration has no endpoint for this image",
 	ReasonNoEndpointNamed: "the node's registry configuration names no endpoint",
-	ReasonMirrorsOnly:     "the node asks mirrors only",
-	ReasonRetryNeedless:   "the pull was not tried again: the other checks settle it, or it could not settle more",
-	ReasonRetryOff:        "pulls are not tried again (--pull-retry=off)",
-	ReasonRetrySandbox:    "a sandbox's image is not pulled again",
-	ReasonNobodyToPull:    "the node's configuration names nobody to pull from",
-	ReasonNoPod:           "no pod is given, and so no pull secret",
-	ReasonPullGoesOn:      "the pull goes on",
-	ReasonNoRuntime:       "no container runtime socket to ask",
-	ReasonNoAPIServer:     "no API server to read secrets from",
-	ReasonConfigUnusable:  "whypull could not work with the node's registry configuration",
-	ReasonNoTransfers:     "the container runtime does not tell what it receives",
-	ReasonRetrying:        "the pull is being tried again",
+	ReasonMirrorsOnly:     "the node uses only mirrors",
+	ReasonRetryNeedless:   "the pull was not retried: the other checks are sufficient, or a retry would show no more",
+	ReasonRetryOff:        "pulls are not retried (--pull-retry=off)",
+	ReasonRetrySandbox:    "the pull of a sandbox image is not retried",
+	ReasonNobodyToPull:    "the node's configuration has no registry to pull from",
+	ReasonNoPod:           "no pod was given, so there is no pull secret",
+	ReasonPullGoesOn:      "the pull is in progress",
+	ReasonNoRuntime:       "no container runtime socket is available",
+	ReasonNoAPIServer:     "no API server is available to read secrets from",
+	ReasonConfigUnusable:  "whypull could not use the node's registry configuration",
+	ReasonNoTransfers:     "the container runtime does not report its transfers",
+	ReasonRetrying:        "the pull is being retried",
 	ReasonCutShort:        "the check was cut short",
 	ReasonManyUnderWay:    "too many containers of this namespace are being examined",
-	ReasonRetryQueueFull:  "the pull was not tried again: too many of this namespace wait for that",
-	ReasonSandboxGone:     "the pod's sandbox has gone meanwhile",
-	ReasonNoSandbox:       "the pod has no sandbox, and so no network",
-	ReasonNoSocket:        "no container runtime socket to ask for the pod's sandbox",
-	ReasonSandboxDown:     "the pod's sandbox does not run, so it has no network",
-	ReasonNoSettings:      "the container runtime does not tell the pod's resolver settings",
-	ReasonOwnServers:      "the pod chooses its own resolvers; whypull asks these only from the pod's own network, and never at a link-local or metadata address",
-	ReasonNoNetns:         "the container runtime does not tell the pod's network namespace",
-	ReasonNotMounted:      "whypull may not enter the pod's network namespace: the node's /var/run/netns is not mounted",
-	ReasonNotShared:       "whypull may not enter the pod's network namespace: /var/run/netns is mounted without mountPropagation HostToContainer",
-	ReasonNoCapability:    "whypull may not enter the pod's network namespace: the capability SYS_ADMIN is missing",
+	ReasonRetryQueueFull:  "the pull was not retried: too many retries of this namespace are waiting",
+	ReasonSandboxGone:     "the pod's sandbox no longer exists",
+	ReasonNoSandbox:       "the pod has no sandbox, so it has no network",
+	ReasonNoSocket:        "no container runtime socket is available to look up the pod's sandbox",
+	ReasonSandboxDown:     "the pod's sandbox is not running, so it has no network",
+	ReasonNoSettings:      "the container runtime does not report the pod's DNS configuration",
+	ReasonOwnServers:      "the pod has its own resolvers, which whypull queries only from the network of the pod, and never at a link-local or metadata address",
+	ReasonNoNetns:         "the container runtime does not report the pod's network namespace",
+	ReasonNotMounted:      "whypull cannot enter the pod's network namespace: the node's /var/run/netns is not mounted",
+	ReasonNotShared:       "whypull cannot enter the pod's network namespace: /var/run/netns is mounted without mountPropagation HostToContainer",
+	ReasonNoCapability:    "whypull cannot enter the pod's network namespace: the capability SYS_ADMIN is missing",
 	ReasonNotEntered:      "whypull could not enter the pod's network namespace",
 }
 
-// ConfigProblem is what is wrong with a file of the node's registry configuration.
+// ConfigProblem is a problem of a file of the node's registry configuration.
 type ConfigProblem string
 
 // The problems.
@@ -167,46 +168,46 @@ const (
 	ConfigPolicySigned       ConfigProblem = "PolicySigned"
 )
 
-// configSentences are about the file %s.
+// configSentences have the file as %s and, where it is known, the line as {line}.
 var configSentences = map[ConfigProblem]string{ //nolint:gochecknoglobals,gosec // never written, no secret
-	ConfigCertificateUnusable:  "%s names a certificate or key that cannot be read or is none; the runtime refuses the pull over it",
-	ConfigCertificatesUnusable: "%s has a client certificate without its key, a key without its certificate, or a file that cannot be read or is none; the runtime refuses the pull over it",
-	ConfigLocationInvalid:      "%s has a location that makes no valid name of this image; the runtime refuses the pull over it",
-	ConfigEndpointInvalid:      "%s has an endpoint that is no URL, or a certificate that cannot be read, or has no key; the runtime refuses the pull over it",
-	ConfigBlocked:              "the node's %s blocks the registry, or this part of it",
-	ConfigAuthFileBroken:       "the node's file of credentials %s does not parse; CRI-O fails over it in every pull that brings no credentials",
-	ConfigPolicyUnusable:       "the node's signature policy %s does not parse; CRI-O refuses every pull over it",
-	ConfigSignatureStoreBroken: "%s, where CRI-O looks up signature stores, does not parse; CRI-O refuses every pull over it",
+	ConfigCertificateUnusable:  "%s names a certificate or key that cannot be read or is not valid, so the runtime refuses the pull",
+	ConfigCertificatesUnusable: "%s has a client certificate without its key, a key without its certificate, or a file that cannot be read or is not valid, so the runtime refuses the pull",
+	ConfigLocationInvalid:      "%s has a location that makes the name of this image invalid, so the runtime refuses the pull",
+	ConfigEndpointInvalid:      "%s has an endpoint that is not a URL, or a certificate that cannot be read or has no key, so the runtime refuses the pull",
+	ConfigBlocked:              "%s on the node blocks the registry, or this part of it",
+	ConfigAuthFileBroken:       "the node's credentials file %s does not parse, so CRI-O fails every pull that brings no credentials",
+	ConfigPolicyUnusable:       "the node's signature policy %s does not parse, so CRI-O refuses every pull",
+	ConfigSignatureStoreBroken: "%s, where CRI-O looks up signature stores, does not parse, so CRI-O refuses every pull",
 	ConfigPolicyRejects:        "the node's signature policy %s rejects the image, whatever signatures it has",
-	ConfigPolicySigned:         "the node's signature policy %s wants the image to be signed; whypull does not verify signatures",
-	ConfigNotLoaded:            "%s was changed after CRI-O had started; unless CRI-O was told to reload since, it works with what was there before",
-	ConfigSectionIgnored:       "%s has settings of registries in the section of a plugin that is called otherwise in a file of its version, so they have no effect",
+	ConfigPolicySigned:         "the node's signature policy %s requires the image to be signed; whypull does not verify signatures",
+	ConfigNotLoaded:            "%s was changed after CRI-O had started; unless CRI-O was reloaded since, it uses the earlier version",
+	ConfigSectionIgnored:       "%s has registry settings under a plugin name of another configuration version, so they have no effect",
 	ConfigProxyNoConf:          "%s sets a proxy without effect: systemd reads only drop-ins whose names end with .conf",
-	ConfigProxyNoSection:       "%s sets a proxy without effect: it has no line [Service]",
-	ConfigProxyQuotes:          "%s sets a proxy without effect: its quotes are typographic ones",
-	ConfigProxyOneWord:         "%s sets a proxy without effect: several variables in one pair of quotes are one to systemd",
-	ConfigProxyExport:          "%s sets a proxy without effect: systemd knows no export in such a file",
-	ConfigProxyHTTPOnly:        "%s sets a proxy for http alone; registries are asked over https, which takes HTTPS_PROXY",
-	ConfigProxyOfLogins:        "%s sets a proxy for logins alone; services do not read it",
+	ConfigProxyNoSection:       "%s sets a proxy without effect: it has no [Service] line",
+	ConfigProxyQuotes:          "%s sets a proxy without effect: it has typographic quotes",
+	ConfigProxyOneWord:         "%s sets a proxy without effect: systemd reads several variables in one pair of quotes as one",
+	ConfigProxyExport:          "%s sets a proxy without effect: systemd does not support export in this file",
+	ConfigProxyHTTPOnly:        "%s sets a proxy for http only; registries use https, which needs HTTPS_PROXY",
+	ConfigProxyOfLogins:        "%s sets a proxy for login sessions only; services do not read it",
 	ConfigProxyNotRestarted:    "%s sets a proxy that the runtime's process does not have: it was not restarted since",
-	ConfigUnreadable:           "%s does not parse{line}; the runtime that is running has read another one",
+	ConfigUnreadable:           "%s does not parse{line}; the running runtime has read an earlier version",
 	ConfigHostsUnreadable:      "%s does not parse{line}; containerd ignores it",
-	ConfigHostsWithoutTable:    "%s has no [host] table, without which containerd 1.x ignores it",
-	ConfigHostsMisnamed:        "%s is not read by anybody; the name is hosts.toml",
-	ConfigPathList:             "%s is not read: config_path lists several folders, which containerd's transfer service takes for one",
-	ConfigMirrorsBesidePath:    "%s sets registry.mirrors or configs.tls beside config_path, with which containerd's CRI plugin does not load; the one that is running has read another file",
-	ConfigUpstreamName:         "%s has no effect: containerd looks for the registry's name in the image, which is docker.io",
-	ConfigFolderNotHost:        "%s has no effect: containerd looks for a folder with the registry's host alone",
-	ConfigPortFolder:           "%s has no effect: containerd looks for host:port or host_port_",
-	ConfigNoFolder:             "%s has no effect: containerd looks in a folder named for the registry's host",
+	ConfigHostsWithoutTable:    "%s has no [host] table, so containerd 1.x ignores it",
+	ConfigHostsMisnamed:        "%s is ignored: the file must be named hosts.toml",
+	ConfigPathList:             "%s is ignored: config_path lists several directories, which containerd's transfer service takes for one",
+	ConfigMirrorsBesidePath:    "%s sets both config_path and registry.mirrors or configs.tls, so containerd's CRI plugin would not load; the running one has read an earlier version",
+	ConfigUpstreamName:         "%s has no effect: containerd uses the registry name of the image, which is docker.io",
+	ConfigFolderNotHost:        "%s has no effect: containerd expects a directory named after the registry's host only",
+	ConfigPortFolder:           "%s has no effect: containerd expects a directory named host:port or host_port_",
+	ConfigNoFolder:             "%s has no effect: containerd expects a directory named after the registry's host",
 	ConfigPathUnset:            "%s has no effect: containerd's config_path is not set",
 	ConfigIgnoredWithoutTable:  "%s has no effect: it has no [host] table",
-	ConfigNoCapableHost:        "%s has no effect: none of its hosts has the capabilities that such a reference needs (pull, and resolve for a tag)",
+	ConfigNoCapableHost:        "%s has no effect: none of its hosts has the capabilities that the image needs (pull, and resolve for a tag)",
 	ConfigMisplaced:            "%s has no effect: it is not where containerd looks",
 	ConfigWebSite:              "%s{line} names Docker's web site as a registry; Docker Hub's registry is https://registry-1.docker.io",
-	ConfigPathDoubled:          "%s{line} has a host with a path that begins with /v2/, to which containerd appends another /v2; override_path = true is missing",
+	ConfigPathDoubled:          "%s{line} has a host with a path that begins with /v2/, to which containerd appends another /v2, because override_path = true is missing",
 	ConfigPathWithoutVersion:   "%s{line} has an endpoint whose path lacks /v2, which the runtime does not append to it",
-	ConfigHidden:               "%s, which the node's configuration names, cannot be seen by whypull, since it is not below what is mounted; the runtime may see it",
-	ConfigCredentialUnusable:   "%s has a credential for the registry that whypull cannot use; the runtime sends it if the pod brings none",
-	ConfigCredentialHelper:     "%s names a credential helper for the registry, which whypull does not run; the runtime does if the pod brings no credential",
+	ConfigHidden:               "%s, which the node's configuration names, is not mounted into whypull; the runtime may read it",
+	ConfigCredentialUnusable:   "%s has credentials for the registry that whypull cannot use; the runtime sends them if the pod has none",
+	ConfigCredentialHelper:     "%s names a credential helper for the registry, which whypull does not run; the runtime does if the pod has no credentials",
 }

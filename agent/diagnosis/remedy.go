@@ -4,15 +4,15 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
 )
 
-// remedy is what to run for this one failure. A line is a shell command or,
-// with # in front, what a person has to know before the next one. What a
-// person must fill in stands in <angle brackets>: a shell refuses such a line
-// until it is filled in.
+// remedy returns what to run for this failure. A line is a shell command or, with
+// # in front, what to know before the next one. What a person must fill in is in
+// <angle brackets>: a shell refuses such a line until it is filled in.
 func (x *facts) remedy(cause Cause) []string {
 	var lines []string
 	if of := x.row(cause).remedy; of != nil {
@@ -34,7 +34,7 @@ func (x *facts) remedy(cause Cause) []string {
 	return lines
 }
 
-// advise is the remedy of a cause that has no command of its own.
+// advise returns the remedy of a cause that has none of its own.
 func (x *facts) advise(cause Cause) []string {
 	advice := x.row(cause).Advice
 	if x.Offline {
@@ -43,7 +43,7 @@ func (x *facts) advise(cause Cause) []string {
 	return []string{comment("%s", advice), x.kubectl("describe", quote("pod/"+x.Pod))}
 }
 
-// fullName is the name that CRI-O takes for a short one where that is not of
+// fullName returns the name that CRI-O takes for a short one where that is not of
 // docker.io, "" for any other.
 func (x *facts) fullName() string {
 	short := slices.ContainsFunc(x.all, func(e *Evidence) bool { return e.Endpoint.Image != "" })
@@ -53,15 +53,15 @@ func (x *facts) fullName() string {
 	return x.Registry + "/" + x.Repository
 }
 
-// nothingRemedy watches the kubelet's next attempt.
-func nothingRemedy(x *facts) []string {
-	return []string{x.kubectl("get", quote("pod/"+x.Pod), "--watch")}
-}
+// watchRemedy watches the kubelet's next attempt.
+func watchRemedy(x *facts) []string { return []string{x.watch()} }
+
+func (x *facts) watch() string { return x.kubectl("get", quote("pod/"+x.Pod), "--watch") }
 
 // needsCluster are the verbs of commands about what is in a cluster already.
 var needsCluster = []string{"get", "describe", "edit", "debug", "delete"} //nolint:gochecknoglobals // never written
 
-// kubectl is a command, "" where there is no cluster for it.
+// kubectl returns a command, "" if there is no cluster for it.
 func (x *facts) kubectl(verb string, args ...string) string {
 	if x.Offline && slices.Contains(needsCluster, verb) {
 		return ""
@@ -76,104 +76,93 @@ func (x *facts) kubectl(verb string, args ...string) string {
 // --- images
 
 func nameRemedy(x *facts) []string {
-	if e, ok := x.first(CheckImage, FaultNameInvalid); ok && len(e.Image().Candidates) > 0 {
-		return x.setImage(e.Image().Candidates[0])
+	if e, _ := x.first(CheckImage, FaultNameInvalid); len(e.Image().Candidates) > 0 {
+		return x.setImage(e.Image().Candidates[0], "correct the image name")
 	}
-	return x.setImage(blank("image"))
+	return x.setImage(blank("image"), "correct the image name")
 }
 
-func shortRemedy(x *facts) []string { return x.setImage(blank("registry") + "/" + x.Image) }
+func shortRemedy(x *facts) []string {
+	return x.setImage(blank("registry")+"/"+x.Image, "add the registry to the image name")
+}
 
 func tagRemedy(x *facts) []string {
-	e, ok := x.atOrigin(FaultTagNotFound)
-	if image := x.Ref(); image.Digest != "" && image.Tag != "" {
-		return append([]string{comment("by the digest there is nothing; without it the image is what tag %s is now, if there is one:", image.Tag)}, x.setImage(image.WithTag(image.Tag))...)
+	e, _ := x.atOrigin(FaultTagNotFound)
+	switch image := x.Ref(); {
+	case image.Digest != "" && image.Tag != "":
+		return x.setImage(image.WithTag(image.Tag), "use the tag without the digest, which does not exist")
+	case len(e.Registry().Candidates) == 0:
+		return x.setImage(image.WithTag(blank("tag")), "use a tag that exists")
+	default:
+		return x.setImage(image.WithTag(e.Registry().Candidates[0]), "use the closest tag that exists, or push "+x.version()+" instead")
 	}
-	if !ok || len(e.Registry().Candidates) == 0 {
-		return x.setImage(x.Ref().WithTag(blank("tag")))
-	}
-	lines := []string{comment("of the tags that exist, %s is the most like it; push the missing one if that was not meant", e.Registry().Candidates[0])}
-	return append(lines, x.setImage(x.Ref().WithTag(e.Registry().Candidates[0]))...)
 }
 
 func repositoryRemedy(x *facts) []string {
-	return x.setImage(x.Registry + "/" + blank("repository") + ":" + blank("tag"))
+	return x.setImage(x.Registry+"/"+blank("repository")+":"+blank("tag"), "correct the repository")
 }
 
 func registryNameRemedy(x *facts) []string {
 	if x.elsewhere() != "" {
-		return onNodeRemedy("getent ahosts")(x)
+		return resolveRemedy(x)
 	}
 	if e, ok := x.pod(); ok && e.DNS().Compared == ComparedOnlyPod && len(e.DNS().Addresses) > 0 {
 		return x.clusterNameRemedy(e)
 	}
+	host := hostOnly(x.host())
 	if e, ok := x.unresolved(FaultNameNotFound); ok && e.DNS().Sinkhole {
 		return []string{
-			comment("allow %s in the DNS filter that node %s's resolver has (it answers 0.0.0.0), or use a mirror; ask there:", hostOnly(x.host()), x.Node),
-			"getent ahosts " + quote(hostOnly(x.host())),
+			comment("Allow %s in the DNS filter of the resolver of node %s, which answers 0.0.0.0. Or use a mirror. Check on the node:", host, x.Node),
+			"getent ahosts " + quote(host),
 		}
 	}
-	lines := []string{
-		comment("if the name is right, node %s has to resolve it; ask there: getent ahosts %s", x.Node, quote(hostOnly(x.host()))),
-		comment("if it is wrong, correct it:"),
-	}
-	return append(lines, x.setImage(blank("registry")+"/"+x.Repository+x.Ref().Suffix())...)
+	return append([]string{comment("If %s is correct, node %s must resolve it. Check on the node: getent ahosts %s", host, x.Node, host)},
+		x.setImage(blank("registry")+"/"+x.Repository+x.Ref().Suffix(), "correct the registry if its name is wrong")...)
 }
 
-// clusterNameRemedy: the registry's name is one that only the cluster's name
-// service knows, and pulls are made by nodes.
+// clusterNameRemedy is for a registry's name that only the cluster's DNS knows,
+// because nodes pull images.
 func (x *facts) clusterNameRemedy(pod *Evidence) []string {
-	host, address, full := hostOnly(x.host()), pod.DNS().Addresses[0], pod.DNS().Name
-	if full == "" {
-		full = host
-	}
-	lines := []string{
-		comment("nodes do not ask the cluster's name service; any one of these helps. A name or address in the image that nodes reach as well (a NodePort, an ingress, a load balancer):"),
-	}
-	lines = append(lines, x.setImage(blank("registry:port")+"/"+x.Repository+x.Ref().Suffix())...)
-	return append(lines,
-		comment("or have the nodes' resolver forward the domain of %s to the cluster's (the image then has to name it in full), or give containerd an endpoint for it in hosts.toml; or, if %s is the address of a Service, which keeps it, on each node:", full, address),
+	host, address := hostOnly(x.host()), pod.DNS().Addresses[0]
+	return append(x.setImage(blank("registry:port")+"/"+x.Repository+x.Ref().Suffix(), "use an address that nodes can reach, such as a NodePort, an ingress or a load balancer"),
+		comment("Or forward the domain of %s from the resolver of the nodes to the cluster DNS and use that full name in the image. Or set an endpoint for it in hosts.toml. Or, if %s is the fixed address of a Service, on each node:", cmp.Or(pod.DNS().Name, host), address),
 		"echo "+quote(address+" "+host)+" | tee -a /etc/hosts",
 	)
 }
 
 func portRemedy(x *facts) []string {
 	if x.elsewhere() != "" {
-		return onNodeRemedy("curl -sv --max-time 20")(x)
+		return connectRemedy(x)
 	}
-	lines := []string{
-		comment("nothing listens there: start the registry; ask from node %s: curl -sv --max-time 20 %s", x.Node, quote(x.endpoint()+"/v2/")),
-		comment("or, if host or port are wrong, correct them:"),
-	}
-	return append(lines, x.setImage(blank("registry:port")+"/"+x.Repository+x.Ref().Suffix())...)
+	return append([]string{comment("Start the registry. Check from node %s: curl -sv --max-time 20 %s", x.Node, x.endpoint()+"/v2/")},
+		x.setImage(blank("registry:port")+"/"+x.Repository+x.Ref().Suffix(), "correct the host and port if they are wrong")...)
 }
 
-// sandboxRemedy: the sandbox's image is the node's affair. Pull secrets are never
-// used for it.
+// sandboxRemedy changes the node: pull secrets are never used for a sandbox image.
 func sandboxRemedy(x *facts) []string {
 	return []string{
-		comment("on node %s: see why its runtime cannot pull the image:", x.Node),
+		comment("On node %s, see why the runtime cannot pull the sandbox image:", x.Node),
 		"crictl pull " + quote(x.Image),
-		comment("or name one that the node can have, in the runtime's configuration, and restart it: containerd 2: [plugins.'io.containerd.cri.v1.images'.pinned_images] sandbox; containerd 1: sandbox_image; CRI-O: pause_image"),
-		comment("the pod starts by itself then:"),
-		x.kubectl("get", quote("pod/"+x.Pod), "--watch"),
+		comment("Or configure a sandbox image that the node can pull, and restart the runtime. Setting in containerd 2: %s. In containerd 1: sandbox_image. In CRI-O: pause_image", "sandbox in [plugins.\"io.containerd.cri.v1.images\".pinned_images]"),
+		comment("The pod then starts on its own:"),
+		x.watch(),
 	}
 }
 
-// imageVolumeRemedy: a runtime that does not know image volumes cannot be
-// configured to.
+// imageVolumeRemedy upgrades the runtime: one without image volumes cannot be
+// configured to support them.
 func imageVolumeRemedy(x *facts) []string {
 	lines := []string{
-		comment("node %s needs containerd 2.1, CRI-O 1.31 or later; to see what it runs:", x.Node),
+		comment("Upgrade the container runtime of node %s to containerd 2.1, CRI-O 1.31 or later. See what it runs:", x.Node),
 		x.kubectl("get", quote("node/"+x.Node), "-o", "wide"),
 	}
 	if x.Kind == KindImageVolume {
-		lines = append(lines, comment("until it is upgraded, schedule the pod on another node, or replace volume %s with an emptyDir volume that an init container with the same image fills", x.Container))
+		lines = append(lines, comment("Until then, run the pod on another node, or replace volume %s with an emptyDir volume that an init container with the same image fills", x.Container))
 	}
 	return lines
 }
 
-// service is the runtime's.
+// service returns the name of the runtime's unit.
 func (x *facts) service() string {
 	if x.crio() {
 		return "crio"
@@ -181,51 +170,50 @@ func (x *facts) service() string {
 	return "containerd"
 }
 
-// stalledRemedy: the kubelet never gives up a pull, not even with its pod; the
-// runtime does only where it has a limit (image_pull_progress_timeout), which
-// containerd's transfer service does not keep.
+// stalledRemedy restarts the runtime: the kubelet never cancels a pull, not even
+// with its pod; the runtime does only if it has a limit
+// (image_pull_progress_timeout), which containerd's transfer service ignores.
 func stalledRemedy(x *facts) []string {
+	const restart = "systemctl restart containerd"
 	if x.has(CheckPull, FaultWaitsForIt) {
 		return []string{
-			comment("on node %s: restart the runtime, which gives the stalled pull up (running containers go on); deleting a pod does not:", x.Node),
-			"systemctl restart containerd",
-			comment("so that one pull does not hold up others: serializeImagePulls: false and maxParallelImagePulls in the kubelet's configuration"),
+			comment("On node %s, restart the runtime to cancel the stalled pull. Running containers keep running. Deleting the pod does not cancel it:", x.Node),
+			restart,
+			comment("To keep one pull from blocking others, set serializeImagePulls: false and maxParallelImagePulls in the kubelet configuration"),
 		}
 	}
 	return []string{
-		comment("on node %s: does the registry answer?", x.Node),
+		comment("On node %s, check that the registry responds:", x.Node),
 		"curl -sv --max-time 20 -o /dev/null " + quote(x.endpoint()+"/v2/"),
-		comment("once it does, there: restart the runtime, which gives the pull up (running containers go on); deleting the pod does not:"),
+		comment("When it does, restart the runtime to cancel the stalled pull. Running containers keep running. Deleting the pod does not cancel it:"),
 		"systemctl restart " + x.service(),
 	}
 }
 
-// diskFullRemedy: the kubelet removes images by itself only from a share of the
-// image store's file system on (imageGCHighThresholdPercent), and looks at no other.
+// diskFullRemedy frees space: the kubelet only removes images when the image
+// store's file system is fuller than imageGCHighThresholdPercent, and looks at no
+// other.
 func diskFullRemedy(x *facts) []string {
-	var of string
-	switch dirs := x.directories(); {
-	case x.intentUnrecorded():
+	of := after(" ", strings.Join(x.directories(), " "))
+	if x.intentUnrecorded() {
 		of = " " + kubeletsRoot
-	case len(dirs) > 0:
-		of = " " + strings.Join(dirs, " ")
 	}
 	return []string{
-		comment("on node %s: see which file system is full, of bytes or of inodes:", x.Node),
+		comment("On node %s, find the file system that has no bytes or no inodes left:", x.Node),
 		"df -h" + of,
 		"df -i" + of,
-		comment("there: remove the images that no container uses, or free the space otherwise:"),
+		comment("Then remove the images that no container uses, or free space in another way:"),
 		"crictl rmi --prune",
-		comment("the kubelet tries again by itself:"),
-		x.kubectl("get", quote("pod/"+x.Pod), "--watch"),
+		comment("The kubelet retries on its own:"),
+		x.watch(),
 	}
 }
 
 // kubeletsRoot is the kubelet's default --root-dir.
 const kubeletsRoot = "/var/lib/kubelet"
 
-// directories are where the file systems that were looked at can be asked for, as
-// words for a shell.
+// directories returns a directory on each file system that could be seen, as words
+// for a shell.
 func (x *facts) directories() []string {
 	var out []string
 	for _, e := range x.of(CheckPull) {
@@ -238,16 +226,17 @@ func (x *facts) directories() []string {
 	return out
 }
 
-// setImage changes the image where the pod comes from.
-func (x *facts) setImage(image string) []string {
+// setImage changes the image in the workload that creates the pod. what continues
+// "In the Deployment web, …".
+func (x *facts) setImage(image, what string) []string {
 	if x.Offline {
-		return []string{comment("name this image instead: %s", image)}
+		return []string{comment("Put image %s into the manifest, to %s", image, what)}
 	}
 	switch x.Kind {
 	case KindEphemeralContainer:
-		return []string{comment("an ephemeral container cannot be changed; start another one:"), x.debug("--image=" + quote(image))}
+		return []string{comment("Start another ephemeral container, because one cannot be changed, and %s:", what), x.debug("--image=" + quote(image))}
 	case KindImageVolume:
-		return x.patchPod(map[string]any{"volumes": []any{
+		return x.patchPod(what, map[string]any{"volumes": []any{
 			map[string]any{"name": x.Container, "image": map[string]any{"reference": image}},
 		}})
 	case KindContainer, KindInitContainer, KindSandbox:
@@ -255,14 +244,15 @@ func (x *facts) setImage(image string) []string {
 	set := quote(x.Container) + "=" + quote(image)
 	switch {
 	case x.static():
-		return []string{comment("the pod is static: put image %s into its manifest on node %s", image, x.Node)}
-	case x.Owner.Kind == "":
-		return []string{x.kubectl("set image", x.target(), set)}
-	case slices.Contains(patchable, x.Owner.Kind):
-		return append([]string{x.kubectl("set image", x.target(), set)}, x.again()...)
+		return []string{comment("Put image %s into the manifest of static pod %s on node %s, to %s", image, x.Pod, x.Node, what)}
+	case x.Owner.Kind == "" || x.patchable():
+		return append([]string{comment("In %s, %s:", x.place(), what), x.kubectl("set image", x.target(), set)}, x.recreate()...)
+	}
+	if x.Owner.Kind == "Job" {
+		what += " and create it again"
 	}
 	return []string{
-		comment("%s %s makes the pod: correct the image there (a Job has to be made anew); until then:", x.Owner.Kind, x.Owner.Name),
+		comment("In %s, which creates the pod, %s. Until then, change the pod:", x.owner(), what),
 		x.kubectl("set image", quote("pod/"+x.Pod), set),
 	}
 }
@@ -272,171 +262,169 @@ func (x *facts) debug(args ...string) string {
 	return x.kubectl("debug", append([]string{quote("pod/" + x.Pod)}, args...)...)
 }
 
-// again recreates the pod where its owner does not do so by itself when the
-// template changes: a StatefulSet waits for a pod that is not ready before it
-// replaces one, the others never replace any.
-func (x *facts) again() []string {
+// recreate deletes the pod if its owner does not replace it after a change of the
+// template: a StatefulSet waits for a pod that is not ready, and these others never
+// replace any.
+func (x *facts) recreate() []string {
 	if !slices.Contains([]string{"StatefulSet", "ReplicaSet", "ReplicationController"}, x.Owner.Kind) {
 		return nil
 	}
-	return []string{
-		comment("%s %s does not replace this pod by itself:", x.Owner.Kind, x.Owner.Name),
-		x.kubectl("delete", quote("pod/"+x.Pod)),
-	}
+	return []string{comment("Delete the pod, because %s does not replace it on its own:", x.owner()), x.kubectl("delete", quote("pod/"+x.Pod))}
 }
 
-// static reports whether the pod stands in a file on its node.
+// static reports whether the pod comes from a file on its node.
 func (x *facts) static() bool { return x.Owner.Kind == "Node" }
 
-// target is what kubectl is to change: the workload, or the pod itself.
+// patchable reports whether the owner has a pod template that may be changed.
+func (x *facts) patchable() bool {
+	return slices.Contains([]string{"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController"}, x.Owner.Kind)
+}
+
+// target returns what kubectl has to change: the workload, or the pod itself.
 func (x *facts) target() string {
-	if slices.Contains(patchable, x.Owner.Kind) {
+	if x.patchable() {
 		return quote(strings.ToLower(x.Owner.Kind) + "/" + x.Owner.Name)
 	}
 	return quote("pod/" + x.Pod)
 }
 
-// patchable are the workloads whose pod template may be changed.
-var patchable = []string{"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController"} //nolint:gochecknoglobals // never written
+// place names the target.
+func (x *facts) place() string {
+	if x.patchable() {
+		return x.owner()
+	}
+	return "pod " + x.Pod
+}
+
+func (x *facts) owner() string { return fmt.Sprintf("the %s %s", x.Owner.Kind, x.Owner.Name) }
 
 // --- policy
 
 func neverRemedy(x *facts) []string {
-	lines := []string{comment("load the image on node %s, or let the kubelet pull it:", x.Node)}
-	return append(lines, x.allowPull(map[string]any{})...)
+	return append([]string{comment("Load the image onto node %s, or let the kubelet pull it.", x.Node)}, x.allowPull(nil)...)
 }
 
 func notVerifiedRemedy(x *facts) []string {
-	if e, ok := x.first(CheckImage, FaultNotVerified); ok && len(e.Image().Candidates) > 0 {
-		return append([]string{comment("the kubelet knows the image by another spelling of its name:")}, x.setImage(e.Image().Candidates[0])...)
+	e, refused := x.first(CheckImage, FaultNotVerified)
+	if len(e.Image().Candidates) > 0 {
+		return x.setImage(e.Image().Candidates[0], "use the image name that the kubelet has recorded")
 	}
-	spec := map[string]any{}
+	never := x.PullPolicy == "Never"
+	if refused && e.Image().Record == RecordNoCredentials && never {
+		return x.allowPull(nil)
+	}
 	var lines []string
-	if e, ok := x.first(CheckImage, FaultNotVerified); ok && e.Image().Record == RecordNoCredentials && x.PullPolicy == "Never" {
-		return x.allowPull(spec)
-	}
+	var spec map[string]any
 	if !x.matched() && !x.credentialed() && !x.static() {
-		secret := x.wantedSecret()
-		lines = append(lines, x.createSecret(secret))
+		secret := x.newSecret()
+		if missing := x.secrets(FaultSecretMissing); slices.ContainsFunc(missing, validName) {
+			secret = missing[slices.IndexFunc(missing, validName)]
+		}
+		lines = x.createSecret(secret)
 		if !slices.Contains(x.PullSecrets, secret) {
 			spec = attached(secret)
 		}
 	}
 	switch {
-	case x.PullPolicy == "Never":
+	case never:
 		return append(lines, x.allowPull(spec)...)
-	case len(spec) > 0 && x.Kind == KindEphemeralContainer:
-		return append(lines, x.debugAnew(spec)...)
 	case len(spec) > 0:
-		return append(lines, x.patchPod(spec)...)
+		return append(lines, x.attach(spec)...)
 	}
 	return lines
 }
 
-// wantedSecret is the name of the secret to make: the one that the pod already
-// names, or a new one.
-func (x *facts) wantedSecret() string {
-	missing := x.secrets(FaultSecretMissing)
-	if i := slices.IndexFunc(missing, validName); i >= 0 {
-		return missing[i]
-	}
-	return x.newSecret()
-}
-
 // allowPull changes the policy Never of the failing container to IfNotPresent,
-// and what else there is in spec.
+// together with the changes in spec.
 func (x *facts) allowPull(spec map[string]any) []string {
-	one := func(container map[string]any) []any {
-		container["name"] = x.Container
-		return []any{container}
+	what := "set the pull policy IfNotPresent"
+	if len(spec) > 0 {
+		what = "add the pull secret and " + what
 	}
+	spec = maps.Clone(spec)
+	if spec == nil {
+		spec = map[string]any{}
+	}
+	field, change := "containers", map[string]any{"name": x.Container, "imagePullPolicy": "IfNotPresent"}
 	switch x.Kind {
 	case KindImageVolume:
-		spec["volumes"] = one(map[string]any{"image": map[string]any{"pullPolicy": "IfNotPresent"}})
+		field, change = "volumes", map[string]any{"name": x.Container, "image": map[string]any{"pullPolicy": "IfNotPresent"}}
 	case KindInitContainer:
-		spec["initContainers"] = one(map[string]any{"imagePullPolicy": "IfNotPresent"})
+		field = "initContainers"
 	case KindEphemeralContainer:
 		if !x.Offline {
-			return x.debugAnew(spec)
+			return x.attach(spec)
 		}
-		spec["ephemeralContainers"] = one(map[string]any{"imagePullPolicy": "IfNotPresent"})
-	default:
-		spec["containers"] = one(map[string]any{"imagePullPolicy": "IfNotPresent"})
+		field = "ephemeralContainers"
+	case KindContainer, KindSandbox:
 	}
-	return x.patchPod(spec)
+	spec[field] = []any{change}
+	return x.patchPod(what, spec)
 }
 
-// debugAnew starts the ephemeral container again, where need be in a pod
-// that is recreated with spec.
-func (x *facts) debugAnew(spec map[string]any) []string {
+// attach adds the pull secret in spec, if any, to the pod, and starts an ephemeral
+// container again, with the policy IfNotPresent instead of Never.
+func (x *facts) attach(spec map[string]any) []string {
 	var lines []string
 	if len(spec) > 0 {
-		lines = x.patchPod(spec)
+		lines = x.patchPod("add the pull secret", spec)
 	}
-	if x.Offline {
+	switch {
+	case x.Kind != KindEphemeralContainer || x.Offline:
 		return lines
-	}
-	if len(spec) > 0 && x.Owner.Kind != "" {
-		return append(lines, comment("then start the ephemeral container in the new pod"))
+	case len(spec) > 0 && x.Owner.Kind != "":
+		return append(lines, comment("Then start the ephemeral container in the new pod"))
 	}
 	args := []string{"--image=" + quote(x.Image)}
 	if x.PullPolicy == "Never" {
 		args = append(args, "--image-pull-policy=IfNotPresent")
 	}
-	return append(lines, comment("an ephemeral container cannot be changed; start another one:"), x.debug(args...))
+	return append(lines, comment("Start another ephemeral container, because one cannot be changed:"), x.debug(args...))
 }
 
-// patchPod changes the pod's spec for good: in the workload's template, or, for
-// a pod that nobody manages, by recreating it (most of its spec cannot be
-// changed in place).
-func (x *facts) patchPod(spec map[string]any) []string {
+// patchPod changes the pod's spec for good: in the workload's template or, for a
+// pod without an owner, by recreating it. what continues "In the Deployment web, …".
+func (x *facts) patchPod(what string, spec map[string]any) []string {
 	if x.Offline {
-		return []string{comment("put this into the pod's spec: %s", asJSON(spec))}
+		return []string{comment("In the pod spec, %s: %s", what, asJSON(spec))}
 	}
 	secrets, only := spec["imagePullSecrets"]
-	switch kind := x.Owner.Kind; {
-	case slices.Contains(patchable, kind):
+	switch {
+	case x.patchable():
 		template := map[string]any{"spec": map[string]any{"template": map[string]any{"spec": spec}}}
-		return append([]string{x.kubectl("patch", x.target(), "-p", quote(asJSON(template)))}, x.again()...)
+		return append([]string{comment("In %s, %s:", x.place(), what), x.kubectl("patch", x.target(), "-p", quote(asJSON(template)))}, x.recreate()...)
 	case x.static():
-		return []string{comment("the pod is static: put this into the spec of its manifest on node %s: %s", x.Node, asJSON(spec))}
-	case kind == "":
-		return x.remake(spec)
+		return []string{comment("In the manifest of static pod %s on node %s, %s: %s", x.Pod, x.Node, what, asJSON(spec))}
+	case x.Owner.Kind == "":
+		return x.remake(what, spec)
 	case only && len(spec) == 1 && len(x.PullSecrets) == 0:
 		return x.patchServiceAccount(secrets)
-	default:
-		return []string{comment("%s %s makes the pod: put this into its pod template's spec and make it anew: %s", kind, x.Owner.Name, asJSON(spec))}
 	}
+	return []string{comment("In the pod template of %s, %s and create it again: %s", x.owner(), what, asJSON(spec))}
 }
 
-// remake deletes a pod that nobody manages and recreates it. A pod may not be
-// created with ephemeral containers in it. The output of the first command
-// carries the namespace, so the second needs none.
-func (x *facts) remake(spec map[string]any) []string {
+// remake recreates a pod without an owner. A pod cannot be created with ephemeral
+// containers. The output of the first command has the namespace, so the second
+// needs none.
+func (x *facts) remake(what string, spec map[string]any) []string {
 	spec["ephemeralContainers"] = nil
 	patch := asJSON(map[string]any{"spec": spec})
 	return []string{
-		comment("this deletes the pod and makes it anew, since most of a pod cannot be changed in place:"),
+		comment("In %s, %s. This deletes the pod and creates it again, because most of a pod cannot be changed in place:", x.place(), what),
 		x.kubectl("patch", x.target(), "--dry-run=client -o json -p", quote(patch)) + " | kubectl replace --force -f -",
 	}
 }
 
-// patchServiceAccount serves pods whose template cannot be changed, such as a
-// Job's: the service account's secrets go into every new pod that names none
+// patchServiceAccount is for pods whose template cannot be changed, such as a
+// Job's: the service account's secrets go into every new pod that has none
 // (admission plugin ServiceAccount).
 func (x *facts) patchServiceAccount(secrets any) []string {
+	account := cmp.Or(x.ServiceAccount, "default")
 	return []string{
-		comment("every new pod of service account %s gets the secret; %s %s then makes the pod anew:", x.account(), x.Owner.Kind, x.Owner.Name),
-		x.kubectl("patch", quote("serviceaccount/"+x.account()), "-p", quote(asJSON(map[string]any{"imagePullSecrets": secrets}))),
+		comment("In service account %s, add the pull secret for every new pod. Then delete the pod, so that %s creates another one:", account, x.owner()),
+		x.kubectl("patch", quote("serviceaccount/"+account), "-p", quote(asJSON(map[string]any{"imagePullSecrets": secrets}))),
 		x.kubectl("delete", quote("pod/"+x.Pod)),
 	}
-}
-
-func (x *facts) account() string {
-	if x.ServiceAccount == "" {
-		return "default"
-	}
-	return x.ServiceAccount
 }
 
 // --- secrets
@@ -448,65 +436,57 @@ func missingRemedy(x *facts) []string {
 	case len(missing) == 0:
 		return nil
 	case i < 0:
-		return append([]string{comment("%q is no name that a secret can have; give the pod another one:", missing[0])}, x.addSecret()...)
+		return append([]string{comment("Use another pull secret, because %s is not a valid secret name.", missing[0])}, x.addSecret()...)
 	}
-	return append(x.spelling(), x.createSecret(missing[i]))
+	return append(x.spelling(), x.createSecret(missing[i])...)
 }
 
-// spelling is the first thing to do where the registry does not say whether it
-// has the repository at all.
+// spelling comes first if the registry does not say whether the repository exists.
 func (x *facts) spelling() []string {
 	if !x.evasive() {
 		return nil
 	}
-	return []string{comment("check that %s/%s is spelled right; if it is:", x.Registry, x.Repository)}
+	return []string{comment("Check that %s is spelled correctly. If it is, continue.", x.Registry+"/"+x.Repository)}
 }
 
 func malformedRemedy(x *facts) []string {
 	if e, ok := x.first(CheckCredentials, FaultSecretMalformed); ok {
-		if len(e.Credentials().Hosts) > 1 && validName(e.Credentials().Secret) {
+		secret, hosts := e.Credentials().Secret, e.Credentials().Hosts
+		if len(hosts) > 1 && validName(secret) {
 			return []string{
-				comment("it has entries for %s as well, which are lost if it is made anew: mend the one entry", list(e.Credentials().Hosts)),
-				x.kubectl("edit", quote("secret/"+e.Credentials().Secret)),
+				comment("In secret %s, fix the malformed entry. It also has entries for %s", secret, list(hosts)),
+				x.kubectl("edit", quote("secret/"+secret)),
 			}
 		}
-		return []string{x.replaceSecret(e.Credentials().Secret, false)}
+		return x.replaceSecret(secret, false)
 	}
-	if e, ok := x.first(CheckCredentials, FaultSecretWrongType, FaultSecretEmpty); ok {
-		if e.Fault == FaultSecretEmpty {
-			return append(x.spelling(), x.renew(e.Credentials().Secret)...)
-		}
-		if x.Offline {
-			return append(x.spelling(), x.replaceSecret(e.Credentials().Secret, true))
-		}
-		// A secret's type cannot be changed in place.
-		return append(x.spelling(), comment("this deletes the secret and makes it anew; if something else uses it, take another name and add it to imagePullSecrets"),
-			x.replaceSecret(e.Credentials().Secret, true))
+	e, ok := x.first(CheckCredentials, FaultSecretWrongType, FaultSecretEmpty)
+	switch {
+	case !ok:
+		return nil
+	case e.Fault == FaultSecretEmpty:
+		return append(x.spelling(), x.renew(e.Credentials().Secret)...)
 	}
-	return nil
+	return append(x.spelling(), x.replaceSecret(e.Credentials().Secret, true)...)
 }
 
 func noMatchRemedy(x *facts) []string {
-	if x.evasive() { // the secret may be innocent, so it is left alone
+	secrets := x.secrets(FaultNoMatchingCredential)
+	switch {
+	case x.evasive(): // the secret may be fine, so it stays
 		return append(x.spelling(), x.addSecret()...)
-	}
-	return x.renewFirst(x.secrets(FaultNoMatchingCredential))
-}
-
-// renewFirst renews the first of several secrets; nil if there is none.
-func (x *facts) renewFirst(secrets []string) []string {
-	if len(secrets) == 0 {
+	case len(secrets) == 0:
 		return nil
 	}
 	return x.renew(secrets[0])
 }
 
-// renew replaces a secret in place where that loses nothing but the one entry
-// that is of no use here, and adds another secret where it would.
+// renew replaces a secret if only the entry that does not help is lost, else adds
+// another one.
 func (x *facts) renew(secret string) []string {
 	i := slices.IndexFunc(x.all, func(e *Evidence) bool { return e.Check == CheckCredentials && e.Credentials().Secret == secret })
 	if i < 0 {
-		return []string{comment("replace the login in %s, on node %s", secret, x.Node)}
+		return []string{comment("On node %s, replace the credentials in %s", x.Node, secret)}
 	}
 	hosts := x.all[i].Credentials().Hosts
 	if len(hosts) > 1 {
@@ -514,9 +494,9 @@ func (x *facts) renew(secret string) []string {
 	}
 	var lines []string
 	if len(hosts) == 1 && hosts[0] != x.Registry && hosts[0] != server(x.Registry) {
-		lines = append(lines, comment("this replaces the secret's only entry, for %s; if other pods need that, take another name and add it to imagePullSecrets", hosts[0]))
+		lines = append(lines, comment("This replaces the only entry of the secret, for %s. If other pods need it, use another secret name and add that to imagePullSecrets.", hosts[0]))
 	}
-	return append(lines, x.replaceSecret(secret, false))
+	return append(lines, x.replaceSecret(secret, false)...)
 }
 
 func noCredentialsRemedy(x *facts) []string {
@@ -525,7 +505,7 @@ func noCredentialsRemedy(x *facts) []string {
 	}
 	var lines []string
 	if unread := x.secrets(FaultSecretUnreadable); len(unread) > 0 && !x.Offline {
-		lines = append(lines, comment("%s either not there or not for %s:", pullSecrets(unread, "is", "are"), x.Registry))
+		lines = append(lines, comment("Add another pull secret, because %s missing or not for %s.", pullSecrets(unread, "is", "are"), x.Registry))
 	}
 	return append(lines, x.addSecret()...)
 }
@@ -536,21 +516,21 @@ func rejectedRemedy(x *facts) []string {
 		lines = append([]string{comment("%s", e.Credentials().IfRejected)}, lines...)
 	}
 	if len(lines) == 0 && x.message().CredentialsSent {
-		return append([]string{comment("on node %s, look at the kubelet's own credentials (/var/lib/kubelet/config.json) and credential providers; or give the pod its own:", x.Node)}, x.addSecret()...)
+		return append([]string{comment("Check the credentials of the kubelet on node %s, in /var/lib/kubelet/config.json and its credential providers. Or give the pod its own.", x.Node)}, x.addSecret()...)
 	}
 	if slices.ContainsFunc(x.anonymous(), (*Evidence).passed) && len(used(x.rejected())) > 0 && len(lines) > 0 {
-		return append([]string{comment("take %s out of imagePullSecrets, since nobody needs credentials here, or mend it:", list(used(x.rejected())))}, lines...)
+		return append([]string{comment("Remove %s from imagePullSecrets, because the image is public. Or replace the credentials.", list(used(x.rejected())))}, lines...)
 	}
 	return lines
 }
 
-func expiredRemedy(x *facts) []string { return x.renewUsed(x.expiredCredentials()) }
+func expiredRemedy(x *facts) []string { return x.renewUsed(x.expired()) }
 
 func deniedRemedy(x *facts) []string {
 	if e, ok := x.refusedElsewhere(); ok {
 		host := hostOf(e.Endpoint.URL)
-		first := comment("pulls from %s also need %s, to which it redirects: allow that host in the firewall or proxy between node %s and there, or use a mirror", x.Registry, host, x.Node)
-		return append([]string{first}, onNodeRemedy("curl -sv --max-time 20")(x)...)
+		first := comment("Pulls from %s also need %s, to which it redirects: allow it in the firewall or proxy between node %s and that host. Or use a mirror.", x.Registry, host, x.Node)
+		return append([]string{first}, connectRemedy(x)...)
 	}
 	refused := x.refusedContents()
 	if len(refused) > 0 && refused[0].redirected() {
@@ -560,38 +540,36 @@ func deniedRemedy(x *facts) []string {
 	if len(lines) == 0 {
 		return nil
 	}
-	return append([]string{comment("have the user granted pull on %s, or take another user:", x.Repository)}, lines...)
+	return append([]string{comment("On %s, grant the user pull access to %s. Or use another user.", x.Registry, x.Repository)}, lines...)
 }
 
-// hopRemedy lets the node come through to a host that the registry redirects to,
-// which a firewall that allows the registry alone does not.
+// hopRemedy gives the node access to a host that the registry redirects to, which a
+// firewall that allows only the registry does not.
 func (x *facts) hopRemedy(e *Evidence, cause Cause) []string {
 	host, command := hostOf(e.Endpoint.URL), "curl -sv --max-time 20"
-	first := comment("pulls from %s also need %s, to which it redirects: let node %s reach that host (firewall, proxy, NO_PROXY), or use a mirror", x.Registry, host, x.Node)
+	fix := "let node %s connect to it, through the firewall or proxy"
 	switch {
 	case x.row(cause).kin&kinName != 0:
-		first = comment("pulls from %s also need %s, to which it redirects: have node %s resolve that name, or use a mirror", x.Registry, host, x.Node)
-		command = "getent ahosts"
+		fix, command = "make node %s resolve its name", "getent ahosts"
 	case x.row(cause).kin&kinTLS != 0:
-		first = comment("pulls from %s also need %s, to which it redirects: exempt that host from TLS inspection, or have node %s trust the authority that inspects", x.Registry, host, x.Node)
-		command = "curl -svk --max-time 20"
+		fix, command = "exempt it from TLS inspection, or make node %s trust the authority that inspects", "curl -svk --max-time 20"
 	}
-	return append([]string{first}, onNodeRemedy(command)(x)...)
+	return append([]string{comment("Pulls from %s also need %s, to which it redirects: "+fix+". Or use a mirror.", x.Registry, host, x.Node)}, x.onNode(command, "check the host")...)
 }
 
-// elsewhereRemedy: a registry sends for blobs to addresses that it has signed, by
-// its own clock, for a storage that holds them against its own; neither the credentials
-// nor the node's clock has a part in that.
+// elsewhereRemedy is for blobs: the registry redirects to URLs that it has signed,
+// by its own clock, for a storage that checks them by its own. Neither the
+// credentials nor the node's clock matter.
 func (x *facts) elsewhereRemedy(host string) []string {
 	lines := []string{
-		comment("the registry gives the manifest; it is %s that refuses: look for a proxy, a firewall or an endpoint policy between node %s and there", host, x.Node),
-		comment("if it refuses other nodes as well, have the registry's right to its own storage looked at, and its clock, by which it signs the addresses"),
+		comment("The registry serves the manifest, but %s denies the blob. Look for a proxy, a firewall or an endpoint policy between node %s and that host.", host, x.Node),
+		comment("If it denies other nodes too, check the access of the registry to its storage, and its clock, by which it signs the URLs."),
 	}
-	return append(lines, onNodeRemedy("curl -sv --max-time 20")(x)...)
+	return append(lines, connectRemedy(x)...)
 }
 
-// renewUsed renews the secret that attempts were made with, else the one that
-// would be used; nil if none is known.
+// renewUsed renews the secret of the attempts, else the one that has credentials
+// for the image; nil if none is known.
 func (x *facts) renewUsed(attempts []*Evidence) []string {
 	if sources := append(used(attempts), x.matching()...); len(sources) > 0 {
 		return x.renew(sources[0])
@@ -600,58 +578,50 @@ func (x *facts) renewUsed(attempts []*Evidence) []string {
 	if len(unread) == 0 {
 		return nil
 	}
-	return []string{
-		comment("whypull may not read secret %s; if it holds nothing but this login, replace it:", unread[0]),
-		x.replaceSecret(unread[0], false),
-	}
+	return append([]string{comment("Replace secret %s only if it has no entries for other registries. whypull is not allowed to read it.", unread[0])},
+		x.replaceSecret(unread[0], false)...)
 }
 
-// rateLimitRemedy waits; where the pull brings no credential, one has a limit of its
-// own.
+// rateLimitRemedy waits; a pull without credentials may use some, which have a
+// limit of their own.
 func rateLimitRemedy(x *facts) []string {
-	when := "it succeeds when the limit is over"
-	if e, ok := x.atOrigin(FaultRateLimited); ok && e.Registry().RetryAfter > 0 {
-		when = fmt.Sprintf("the registry may be asked again in %s", e.Registry().RetryAfter.Truncate(time.Second))
+	when := "The pull succeeds when the limit has reset"
+	if e, _ := x.atOrigin(FaultRateLimited); e.Registry().RetryAfter > 0 {
+		when = fmt.Sprintf("The registry allows a retry in %s", e.Registry().RetryAfter.Truncate(time.Second))
 	}
-	lines := []string{comment("the kubelet goes on trying; %s", when)}
-	if x.Offline {
-		lines = []string{comment("%s", when)}
+	if !x.Offline {
+		when += ". The kubelet keeps retrying"
 	}
+	lines := []string{comment("%s", when)}
 	if !x.credentialed() && len(x.PullSecrets) == 0 {
-		lines = append(lines, comment("a pull secret for %s would give the pod a limit of its own; a mirror spares both", x.Registry))
+		lines = append(lines, comment("A pull secret for %s gives the pod its own limit. A mirror avoids the limit", x.Registry))
 	}
-	return append(lines, x.kubectl("get", quote("pod/"+x.Pod), "--watch"))
+	return append(lines, x.watch())
 }
 
 func deniedOrNotFoundRemedy(x *facts) []string {
 	if len(x.orAgain(x.undisclosed(), DeniedOrNotFound)) > 0 {
 		return deniedRemedy(x)
 	}
-	lines := []string{comment("check that %s/%s is spelled right; if it is, give the pod credentials that may pull it:", x.Registry, x.Repository)}
-	return append(lines, x.addSecret()...)
+	return append([]string{comment("Check that %s is spelled correctly. If it is, give the pod credentials that can pull it.", x.Registry+"/"+x.Repository)}, x.addSecret()...)
 }
 
-// addSecret makes a new secret and gives it to the pod.
+// addSecret creates a new secret and adds it to the pod.
 func (x *facts) addSecret() []string {
 	if x.static() {
-		return []string{comment("a static pod has no pull secrets: put a login for %s into /var/lib/kubelet/config.json on node %s", x.Registry, x.Node)}
+		return []string{comment("On node %s, add credentials for %s to /var/lib/kubelet/config.json, because a static pod cannot use pull secrets", x.Node, x.Registry)}
 	}
 	name := x.newSecret()
-	lines := []string{x.createSecret(name)}
-	if x.Kind == KindEphemeralContainer {
-		return append(lines, x.debugAnew(attached(name))...)
-	}
-	return append(lines, x.patchPod(attached(name))...)
+	return append(x.createSecret(name), x.attach(attached(name))...)
 }
 
-// attached is a pod's spec that names one more secret: such a list is merged
-// with the one that is there.
+// attached returns a pod's spec with one more pull secret: the list is merged with
+// the one of the pod.
 func attached(secret string) map[string]any {
 	return map[string]any{"imagePullSecrets": []any{map[string]any{"name": secret}}}
 }
 
-// newSecret is a name for a secret for the image's registry, as the API
-// server allows it.
+// newSecret returns a valid name for a secret for the image's registry.
 func (x *facts) newSecret() string {
 	name := strings.Map(func(r rune) rune {
 		if r == '.' || r == '-' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' {
@@ -663,39 +633,46 @@ func (x *facts) newSecret() string {
 	return strings.TrimRight("pull-"+strings.TrimLeft(name[:min(len(name), most)], "-."), "-.")
 }
 
-// validName tells what the API server takes for the name of a secret. It does
-// not ask this of the names in imagePullSecrets.
+// validName reports whether the API server accepts the name for a secret. It does
+// not validate the names in imagePullSecrets.
 func validName(name string) bool {
 	odd := func(r rune) bool { return r != '.' && r != '-' && (r < '0' || r > '9') && (r < 'a' || r > 'z') }
 	return name != "" && len(name) <= 253 && !strings.ContainsFunc(name, odd) && strings.Trim(name, "-.") == name
 }
 
-func (x *facts) createSecret(name string) string {
-	if !validName(name) {
-		return comment("%q is no name that a secret can have", name)
+// createSecret creates a secret of the credentials in a file: a password in a
+// command would be in the process list and the shell's history.
+func (x *facts) createSecret(name string) []string { return x.secretCommand("Create", name, "", "") }
+
+// replaceSecret replaces a secret. Its type cannot be changed in place, so force
+// deletes it first. The output of the first command has the namespace, so the
+// second needs none.
+func (x *facts) replaceSecret(name string, force bool) []string {
+	const print = "--dry-run=client -o yaml"
+	switch {
+	case x.Offline:
+		return x.secretCommand("Replace", name, print, "")
+	case !force:
+		return x.secretCommand("Replace", name, print, " | kubectl replace -f -")
 	}
-	return x.kubectl("create secret docker-registry", quote(name),
-		"--docker-server="+quote(server(x.Registry)), "--docker-username=<username>", "--docker-password=<password>")
+	warning := comment("This deletes the secret and creates it again. If something else uses it, use another name and add that to imagePullSecrets.")
+	return append([]string{warning}, x.secretCommand("Replace", name, print, " | kubectl replace --force -f -")...)
 }
 
-// replaceSecret recreates a secret. The output of the first command carries
-// the namespace given by -n, so the second needs none.
-func (x *facts) replaceSecret(name string, force bool) string {
+// secretCommand returns the command for a secret, with further flags and what to do with
+// its output. The blank comes last, where every shell takes it for a syntax error.
+func (x *facts) secretCommand(verb, name, flags, then string) []string {
 	if !validName(name) {
-		return x.createSecret(name)
+		return []string{comment("Use another name for the secret, because %s is not valid", name)}
 	}
-	if x.Offline {
-		return x.createSecret(name) + " --dry-run=client -o yaml"
+	return []string{
+		comment("%s pull secret %s from config.json, a file with credentials for %s that docker login or podman login --authfile has written:", verb, name, server(x.Registry)),
+		x.kubectl("create secret docker-registry", quote(name)) + after(" ", flags) + " --from-file=.dockerconfigjson=<config.json>" + then,
 	}
-	verb := " | kubectl replace"
-	if force {
-		verb += " --force"
-	}
-	return x.createSecret(name) + " --dry-run=client -o yaml" + verb + " -f -"
 }
 
-// server is the key under which the kubelet finds a credential for a registry
-// (credentialprovider: Docker Hub's images are found by its old index name).
+// server returns the key under which the kubelet finds the credentials of a
+// registry (credentialprovider: Docker Hub has its old index name).
 func server(registry string) string {
 	if registry == "docker.io" {
 		return "https://index.docker.io/v1/"
@@ -705,83 +682,79 @@ func server(registry string) string {
 
 // --- node
 
-// certificateRemedy has no command that fixes it; it shows the certificate as the
-// node gets it, whatever is wrong with it.
+// certificateRemedy has no command that fixes the certificate; it shows the one
+// that the node gets.
 func certificateRemedy(cause Cause) func(*facts) []string {
 	return func(x *facts) []string {
-		return append([]string{comment("%s", x.row(cause).Advice)}, onNodeRemedy("curl -svk --max-time 20")(x)...)
+		return append([]string{comment("%s", x.row(cause).Advice)}, x.onNode("curl -svk --max-time 20", "look at the certificate")...)
 	}
 }
 
-// mirrorRemedy fixes what is wrong behind the mirror, since the mirror itself may
-// only lack what the registry would not give it; and says where the mirror is
-// configured.
+// mirrorRemedy fixes what the mirror's error hides, since the mirror may only lack
+// what the registry denies to it, and then the mirror.
 func mirrorRemedy(x *facts) []string {
-	var lines []string
-	if hidden, _ := x.hidden(); hidden != "" {
-		lines = append(x.withoutMirrors().remedy(hidden), comment("and for the mirror:"))
-	}
-	e := x.mirrors()
-	if len(e) == 0 {
+	all := x.mirrors()
+	if len(all) == 0 {
 		return nil
 	}
-	file := e[0].Endpoint.ConfigFile
-	if file == "" {
-		file = x.hostsDir() + "/hosts.toml"
+	var lines []string
+	if hidden, _ := x.hidden(); hidden != "" {
+		lines = x.withoutMirrors().remedy(hidden)
 	}
+	file := cmp.Or(all[0].Endpoint.ConfigFile, x.hostsDir()+"/hosts.toml")
 	if withheld, ok := find(x.of(CheckRegistry), func(e *Evidence) bool { return e.Endpoint.Mirror && e.Reason == ReasonCredentialsWithheld }); ok {
-		lines = append(lines, comment("CRI-O does not send the pod's credentials to %s: put the mirror's own into the node's global_auth_file, or name %s in the image", hostOf(withheld.Endpoint.URL), hostOf(withheld.Endpoint.URL)))
+		host := hostOf(withheld.Endpoint.URL)
+		lines = append(lines, comment("CRI-O does not send the pod's credentials to %s: add the credentials of the mirror to global_auth_file on the node, or use %s in the image", host, host))
 	}
 	reload := ""
 	if readsRegistries(file) {
 		reload = ", and run " + reloadCRIO + " after a change"
 	}
-	lines = append(lines, comment("on node %s: mend the mirror, or take it out of %s%s:", x.Node, file, reload))
-	return append(lines, "curl -sv --max-time 20 "+quote(e[0].Endpoint.URL+"/v2/"))
+	return append(lines, comment("On node %s, fix the mirror, or remove it from %s%s:", x.Node, file, reload),
+		"curl -sv --max-time 20 "+quote(all[0].Endpoint.URL+"/v2/"))
 }
 
-// proxyRemedy asks for the registry through the proxy, as the runtime does.
+// proxyRemedy sends a request through the proxy, as the runtime does.
 func proxyRemedy(x *facts) []string {
-	e, ok := x.atOrigin(FaultProxyFailed, FaultWebPage)
-	if !ok || e.Registry().Proxy == "" {
+	e, _ := x.atOrigin(FaultProxyFailed, FaultWebPage)
+	if e.Registry().Proxy == "" {
 		return nil
 	}
 	tls := ""
 	if strings.HasPrefix(e.Registry().Proxy, "https://") {
-		tls = comment("HTTPS_PROXY begins with https://, so that the runtime speaks TLS with the proxy itself; most proxies take http:// there")
+		tls = comment("HTTPS_PROXY starts with https://, so the runtime uses TLS to the proxy itself. Most proxies expect http:// there")
 	}
 	return []string{
 		tls,
-		comment("on node %s, ask through the proxy as the runtime does:", x.Node),
+		comment("On node %s, use the proxy as the runtime does:", x.Node),
 		"curl -sv --max-time 20 --proxy " + quote(e.Registry().Proxy) + " " + quote(e.Endpoint.URL+"/v2/"),
-		comment("then mend the proxy, or set NO_PROXY for %s in the runtime's environment and restart the runtime", hostOnly(x.host())),
+		comment("Then fix the proxy, or add %s to NO_PROXY in the environment of the runtime and restart the runtime", hostOnly(x.host())),
 	}
 }
 
 // nodesByPlatform shows the platform of every node.
 const nodesByPlatform = "kubectl get nodes --label-columns=kubernetes.io/os,kubernetes.io/arch"
 
-// formatRemedy looks at what the node gets, where that is no manifest at all.
+// formatRemedy shows what the node gets if that is not a manifest at all.
 func formatRemedy(x *facts) []string {
 	if _, ok := x.atOrigin(FaultWebPage); !ok {
 		return nil
 	}
-	lines := []string{comment("find out who answers in place of %s: a login page of the network, a web server, a proxy", x.Registry)}
-	return append(lines, onNodeRemedy("curl -sv --max-time 20")(x)...)
+	return append([]string{comment("Find out what responds instead of %s: a login page of the network, a web server or a proxy.", x.Registry)}, connectRemedy(x)...)
 }
 
 // platformRemedy has no command that builds an image; it shows where the image
 // would run.
 func platformRemedy(x *facts) []string {
-	e, ok := x.atOrigin(FaultPlatformMismatch)
-	if !ok || e.Registry().Platform == "" {
+	e, _ := x.atOrigin(FaultPlatformMismatch)
+	if e.Registry().Platform == "" {
 		return nil
 	}
 	if len(e.Registry().Platforms) == 0 {
-		return []string{comment("build and push %s for %s (docker buildx build --platform …): the index that is there names no platform", x.image(), e.Registry().Platform)}
+		return []string{comment("Build and push %s for %s with docker buildx build --platform, because the existing index names no platform", x.image(), e.Registry().Platform)}
 	}
 	return []string{
-		comment("build and push %s for %s as well (docker buildx build --platform …), or let the pod run where one of these fits: %s", x.image(), e.Registry().Platform, list(e.Registry().Platforms)),
+		comment("Build and push %s for %s too, with docker buildx build --platform. Or run the pod on a node with one of these platforms: %s", x.image(), e.Registry().Platform, list(e.Registry().Platforms)),
 		nodesByPlatform,
 	}
 }
@@ -790,25 +763,19 @@ func platformRemedy(x *facts) []string {
 func configRemedy(x *facts) []string {
 	e, ok := x.wrongConfig()
 	if !ok {
-		return x.advise(RegistryConfigInvalid)
+		return nil
 	}
 	if e.Config().Problem == ConfigNotLoaded {
-		return []string{
-			comment("on node %s, have CRI-O read its registries again: %s", x.Node, x.detail(e)),
-			reloadCRIO, x.kubectl("get", quote("pod/"+x.Pod), "--watch"),
-		}
+		return []string{comment("On node %s, reload CRI-O: %s", x.Node, x.detail(e)), reloadCRIO, x.watch()}
 	}
-	when := "the runtime reads it anew for each pull"
+	when := "The runtime reads it again for each pull"
 	switch {
 	case readsRegistries(e.Config().File):
-		when = "then have CRI-O read it again with " + reloadCRIO
+		when = "Then reload CRI-O: " + reloadCRIO
 	case !perRegistry(e.Config().File) && !slices.Contains(readForEachPull, e.Config().Problem):
-		when = "then restart the runtime, which reads it when it starts"
+		when = "Then restart the runtime, which reads it when it starts"
 	}
-	return []string{
-		comment("on node %s, correct this; %s: %s", x.Node, when, x.detail(e)),
-		x.kubectl("get", quote("pod/"+x.Pod), "--watch"),
-	}
+	return []string{comment("On node %s, correct this: %s. %s", x.Node, x.detail(e), when), x.watch()}
 }
 
 // readForEachPull are the problems of files that CRI-O reads for each pull.
@@ -816,69 +783,72 @@ func configRemedy(x *facts) []string {
 //nolint:gochecknoglobals // never written
 var readForEachPull = []ConfigProblem{ConfigAuthFileBroken, ConfigPolicyUnusable, ConfigSignatureStoreBroken, ConfigCertificatesUnusable}
 
-// helperRemedy is for the runtime's own credential helper.
+// helperRemedy fixes the credential helper of the runtime.
 func helperRemedy(x *facts) []string {
 	if !x.message().RuntimeHelper {
 		return nil
 	}
 	return []string{
-		comment("on node %s: install or correct the program docker-credential-… that credHelpers of the runtime's file of credentials, or credential-helpers of registries.conf, names; or give the pod a pull secret", x.Node),
-		x.kubectl("get", quote("pod/"+x.Pod), "--watch"),
+		comment("On node %s, install or fix the docker-credential- program that credHelpers in the credentials file of the runtime, or credential-helpers in registries.conf, names. Or give the pod a pull secret.", x.Node),
+		x.watch(),
 	}
 }
 
-// unsentRemedy is for a registry that does not ask for credentials where CRI-O looks.
+// unsentRemedy fixes a registry that does not require credentials where CRI-O checks.
 func unsentRemedy(x *facts) []string {
 	return []string{
-		comment("have %s answer GET /v2/ with 401 and a WWW-Authenticate header, as the distribution specification has it; ask on node %s:", x.host(), x.Node),
+		comment("Make %s answer GET /v2/ with 401 and a WWW-Authenticate header, as the distribution specification requires. Check on node %s:", x.host(), x.Node),
 		"curl -sv --max-time 20 " + quote(x.endpoint()+"/v2/"),
 	}
 }
 
-// reloadCRIO has CRI-O read registries.conf again, without a restart.
+// reloadCRIO makes CRI-O read registries.conf again, without a restart.
 const reloadCRIO = "systemctl reload crio"
 
 // readsRegistries reports whether a file is one that CRI-O keeps until it is told to
 // reload.
 func readsRegistries(file string) bool { return strings.Contains(file, "/registries.conf") }
 
-// signatureRemedy says where the policy is that has refused the image.
+// signatureRemedy names the policy that refused the image.
 func signatureRemedy(x *facts) []string {
 	e := x.policy()
 	if e == nil {
 		return nil
 	}
 	return []string{
-		comment("sign the image, or on node %s change what %s says of %s; CRI-O reads it anew for each pull:", x.Node, e.Config().File, x.Registry),
+		comment("Sign the image, or on node %s change the entry in %s for %s. CRI-O reads it again for each pull:", x.Node, e.Config().File, x.Registry),
 		"cat " + quote(e.Config().File),
 	}
 }
 
-// blockedRemedy says where the node itself blocks the registry.
+// blockedRemedy names the file in which the node blocks the registry.
 func blockedRemedy(x *facts) []string {
 	e, ok := find(x.of(CheckRegistry), func(e *Evidence) bool { return e.Config().Problem == ConfigBlocked })
 	if !ok {
 		return nil
 	}
 	return []string{
-		comment("on node %s, take blocked = true out of the entry for %s in %s if the registry is to be used; then:", x.Node, x.Registry, e.Config().File),
+		comment("On node %s, remove blocked = true from the entry for %s in %s if the registry may be used. Then:", x.Node, x.Registry, e.Config().File),
 		reloadCRIO,
 	}
 }
 
-// onNodeRemedy says what to ask on the node, with the command that shows it.
-func onNodeRemedy(command string) func(*facts) []string {
-	return func(x *facts) []string {
-		host, url := x.host(), x.endpoint()+"/v2/"
-		if e := x.elsewhere(); e != "" {
-			host, url = e, "https://"+e+"/"
-		}
-		what := quote(url)
-		if !strings.HasPrefix(command, "curl") {
-			what = quote(hostOnly(host))
-		}
-		return []string{comment("on node %s:", x.Node), command + " " + what}
+func resolveRemedy(x *facts) []string { return x.onNode("getent ahosts", "resolve the name") }
+
+func connectRemedy(x *facts) []string {
+	return x.onNode("curl -sv --max-time 20", "connect to the registry")
+}
+
+// onNode runs a command on the node with the host or, for curl, the URL that fails.
+func (x *facts) onNode(command, why string) []string {
+	host, url := x.host(), x.endpoint()+"/v2/"
+	if e := x.elsewhere(); e != "" {
+		host, url, why = e, "https://"+e+"/", strings.Replace(why, "the registry", "the host", 1)
 	}
+	if !strings.HasPrefix(command, "curl") {
+		url = hostOnly(host)
+	}
+	return []string{comment("On node %s, %s:", x.Node, why), command + " " + quote(url)}
 }
 
 func untrustedRemedy(x *facts) []string {
@@ -886,18 +856,18 @@ func untrustedRemedy(x *facts) []string {
 		return nil
 	}
 	if file := x.configFile(); file != "" && !x.crio() {
-		return x.inFile(file, "give the registry's CA certificate")
+		return x.inFile(file, "set the CA certificate")
 	}
 	if x.crio() {
 		return x.certificateOfCRIO()
 	}
 	dir, url := x.hostsDir(), x.endpoint()
 	return []string{
-		comment("on node %s, with the CA certificate of %s in <ca.crt>:", x.Node, x.host()),
-		// In this order a shell refuses the line until it is filled in, also
-		// where there is a file ca.crt.
+		comment("On node %s, add the CA certificate of %s from the file ca.crt:", x.Node, x.host()),
+		// In this order a shell refuses the line until it is filled in, even if there
+		// is a file ca.crt.
 		"mkdir -p " + quote(dir) + " && cat > " + quote(dir+"/ca.crt") + " <ca.crt>",
-		comment("a hosts.toml that is there already is left alone: add ca = \"ca.crt\" to its host; CRI-O reads /etc/containers/certs.d/%s/ca.crt instead:", x.Registry),
+		comment("An existing hosts.toml is not changed: add %s to its host. CRI-O reads /etc/containers/certs.d/%s/ca.crt instead:", `ca = "ca.crt"`, x.Registry),
 		hostsFile(dir, `server = "`+url+`"`, `[host."`+url+`"]`, `ca = "ca.crt"`),
 	}
 }
@@ -906,7 +876,7 @@ func untrustedRemedy(x *facts) []string {
 func (x *facts) certificateOfCRIO() []string {
 	dir := "/etc/containers/certs.d/" + x.host()
 	return []string{
-		comment("on node %s, with the CA certificate of %s in <ca.crt>; CRI-O reads it anew for each pull:", x.Node, x.host()),
+		comment("On node %s, install the CA certificate of %s from <ca.crt>. CRI-O reads it again for each pull:", x.Node, x.host()),
 		"mkdir -p " + quote(dir) + " && cat > " + quote(dir+"/ca.crt") + " <ca.crt>",
 	}
 }
@@ -915,14 +885,14 @@ func (x *facts) certificateOfCRIO() []string {
 func (x *facts) schemeOfCRIO() []string {
 	if file := x.configFile(); file != "" {
 		return []string{
-			comment("on node %s, set insecure = true for %s in %s if it is to speak plain HTTP; then:", x.Node, x.host(), file),
+			comment("On node %s, set insecure = true for %s in %s if the registry uses plain HTTP. Then:", x.Node, x.host(), file),
 			reloadCRIO,
 		}
 	}
 	const dir = "/etc/containers/registries.conf.d"
 	file := quote(dir + "/" + strings.NewReplacer(":", "_", "/", "_").Replace(x.host()) + ".conf")
 	return []string{
-		comment("on node %s, if %s is to speak plain HTTP:", x.Node, x.host()),
+		comment("On node %s, if %s uses plain HTTP:", x.Node, x.host()),
 		"mkdir -p " + quote(dir),
 		"test -e " + file + " || printf '%s\\n' " + quote("[[registry]]") + " " + quote(`location = "`+x.host()+`"`) + " " + quote("insecure = true") + " > " + file,
 		reloadCRIO,
@@ -934,17 +904,14 @@ func httpsRemedy(x *facts) []string {
 		return nil
 	}
 	if e, ok := x.atOrigin(FaultHTTPSMismatch); ok && e.Registry().OtherProtocol {
-		lines := []string{
-			comment("see what answers there; ask from node %s: curl -sv --max-time 20 %s", x.Node, quote(strings.Replace(x.endpoint(), "https://", "http://", 1)+"/v2/")),
-			comment("if the registry is on another port, correct it:"),
-		}
-		return append(lines, x.setImage(blank("registry:port")+"/"+x.Repository+x.Ref().Suffix())...)
+		first := comment("Find out what responds there. Check from node %s: curl -sv --max-time 20 %s", x.Node, strings.Replace(x.endpoint(), "https://", "http://", 1)+"/v2/")
+		return append([]string{first}, x.setImage(blank("registry:port")+"/"+x.Repository+x.Ref().Suffix(), "correct the port if the registry has another one")...)
 	}
 	if x.crio() {
 		return x.schemeOfCRIO()
 	}
 	if file := x.configFile(); file != "" {
-		return x.inFile(file, "correct the registry's scheme")
+		return x.inFile(file, "correct the scheme")
 	}
 	dir := x.hostsDir()
 	url := "http://" + x.host()
@@ -952,13 +919,13 @@ func httpsRemedy(x *facts) []string {
 		url = "https://" + x.host()
 	}
 	return []string{
-		comment("on node %s; a hosts.toml that is there already is left alone: correct the scheme in it:", x.Node),
+		comment("On node %s, set the scheme of %s. An existing hosts.toml is not changed: correct the scheme in it:", x.Node, x.Registry),
 		"mkdir -p " + quote(dir),
 		hostsFile(dir, `server = "`+url+`"`, `[host."`+url+`"]`),
 	}
 }
 
-// hostsFile writes a file of these lines, unless there is one.
+// hostsFile writes a file with these lines, unless it exists.
 func hostsFile(dir string, lines ...string) string {
 	words := make([]string, len(lines))
 	for i, l := range lines {
@@ -968,27 +935,23 @@ func hostsFile(dir string, lines ...string) string {
 	return "test -e " + file + " || printf '%s\\n' " + strings.Join(words, " ") + " > " + file
 }
 
-// configFile is the runtime's own file that configures the registry, "" where
-// that is hosts.toml or nothing.
+// configFile returns the runtime's own file that configures the registry, "" if it
+// is hosts.toml or none.
 func (x *facts) configFile() string {
-	for _, e := range x.origin() {
-		if e.Endpoint.ConfigFile != "" {
-			return e.Endpoint.ConfigFile
-		}
-	}
-	return ""
+	e, _ := find(x.origin(), func(e *Evidence) bool { return e.Endpoint.ConfigFile != "" })
+	return e.Endpoint.ConfigFile
 }
 
 // inFile says what to do in the runtime's own file.
 func (x *facts) inFile(file, what string) []string {
-	how := "registry.configs of this host has its TLS settings; containerd reads it when it starts"
+	how := "containerd has it in registry.configs of this host and reads the file when it starts"
 	if strings.HasPrefix(file, "/etc/containers/") {
-		how = "CRI-O takes CA certificates from /etc/containers/certs.d/" + x.host() + ", and insecure = true for plain HTTP from this file"
+		how = "CRI-O reads CA certificates from /etc/containers/certs.d/" + x.host() + ", and insecure = true for plain HTTP from this file"
 	}
-	return []string{comment("on node %s, %s: %s is configured in %s (%s)", x.Node, what, x.Registry, file, how), x.kubectl("get", quote("pod/"+x.Pod), "--watch")}
+	return []string{comment("On node %s, %s of %s in %s. %s", x.Node, what, x.Registry, file, how), x.watch()}
 }
 
-// hostsDir is where containerd looks for the registry's hosts.toml.
+// hostsDir returns the directory of containerd's hosts.toml for the registry.
 func (x *facts) hostsDir() string {
 	root := "/etc/containerd/certs.d"
 	for _, e := range x.of(CheckRegistry) {
@@ -1001,8 +964,8 @@ func (x *facts) hostsDir() string {
 
 // --- words
 
-// What a person has to fill in stands between these two in a text that is not
-// yet quoted. They are private to whoever uses them; no image has them.
+// What a person has to fill in is between these two in a text that is not yet
+// quoted. They are of the private use area; no image has them.
 const (
 	blankStart = "\uE000"
 	blankEnd   = "\uE001"
@@ -1010,7 +973,7 @@ const (
 
 func blank(name string) string { return blankStart + name + blankEnd }
 
-// blanks are the names that blank is called with.
+// blanks are the names that blank may have.
 var blanks = []string{"image", "tag", "repository", "registry", "registry:port"} //nolint:gochecknoglobals // never written
 
 // cutBlank cuts s around its first blank; name is "" if there is none.
@@ -1027,14 +990,20 @@ func cutBlank(s string) (before, name, after string) {
 	return s, "", ""
 }
 
-// comment is a line that a shell skips. What is in it may come from anybody:
-// remedy takes the line ends out.
+// comment returns a line that a shell skips. Its arguments may come from anybody
+// and are quoted if need be: an interactive zsh runs a pasted comment as a command
+// whose name is #. format has nothing that is special to a shell.
 func comment(format string, args ...any) string {
-	return "# " + strings.NewReplacer(blankStart, "<", blankEnd, ">").Replace(fmt.Sprintf(format, args...))
+	for i, arg := range args {
+		if s, ok := arg.(string); ok && (s == "" || strings.ContainsFunc(s, func(r rune) bool { return r != ' ' && unsafeRune(r) })) {
+			args[i] = quote(s)
+		}
+	}
+	return "# " + fmt.Sprintf(format, args...)
 }
 
-// quote makes s one word for a POSIX shell, as it is where that is safe. The
-// blanks in it stay open, so that a shell refuses the word.
+// quote returns s as one word for a POSIX shell, unchanged if that is safe. The
+// blanks in it are not quoted, so that a shell refuses the word.
 func quote(s string) string {
 	before, name, after := cutBlank(s)
 	if name == "" {
@@ -1062,7 +1031,7 @@ func unsafeRune(r rune) bool {
 	return !ok
 }
 
-// asJSON renders a patch; json.Marshal cannot fail on maps of strings.
+// asJSON returns a patch, whose maps of strings always encode.
 func asJSON(v any) string {
 	var b strings.Builder
 	enc := json.NewEncoder(&b)

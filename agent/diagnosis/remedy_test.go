@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -65,7 +66,7 @@ func commands(t testing.TB, dir string) [][]string {
 // filled is a remedy as a person runs it. What it writes on a node goes to dir.
 func filled(lines []string, dir string) string {
 	s := strings.Join(lines, "\n") + "\n"
-	for _, name := range []string{"image", "tag", "repository", "registry", "registry:port", "username", "password", "ca.crt"} {
+	for _, name := range []string{"image", "tag", "repository", "registry", "registry:port", "config.json", "ca.crt"} {
 		s = strings.ReplaceAll(s, "<"+name+">", "VALUE")
 	}
 	for _, folder := range []string{"/etc/containerd/certs.d", "/etc/containers/certs.d", "/etc/containers/registries.conf.d"} {
@@ -189,7 +190,7 @@ func sameFilled(got, text string) bool {
 
 func flags() []string {
 	return []string{
-		"-n", "-o", "-p", "-f", "-", "--dry-run=", "--docker-server=", "--docker-username=", "--docker-password=", "--image=",
+		"-n", "-o", "-p", "-f", "-", "--dry-run=", "--from-file=", "--image=",
 		"--image-pull-policy=", "--watch", "--force", "--label-columns=",
 	}
 }
@@ -255,14 +256,46 @@ func TestRemediesRefuseBlanks(t *testing.T) {
 	}
 }
 
-// TestRemediesHaveNoSecretInThem: what a person types in is a blank.
-func TestRemediesHaveNoSecretInThem(t *testing.T) {
+// TestRemediesHaveNoPasswordInThem: credentials are never part of a command, where
+// the process list and the shell's history would show them.
+func TestRemediesHaveNoPasswordInThem(t *testing.T) {
+	n := 0
 	for _, s := range verdictCases(t) {
 		for _, line := range Diagnose(s.failure, s.evidence).Remedy {
-			for _, flag := range []string{"--docker-username=", "--docker-password="} {
-				if _, value, ok := strings.Cut(line, flag); ok && !strings.HasPrefix(value, "<") {
-					t.Errorf("%s: %s", s.name(), line)
-				}
+			if strings.Contains(line, "--docker-") || strings.Contains(line, "password") {
+				t.Errorf("%s: %s", s.name(), line)
+			}
+			if strings.Contains(line, " --from-file=.dockerconfigjson=<config.json>") {
+				n++
+			}
+		}
+	}
+	if n == 0 {
+		t.Error("no remedy creates a secret")
+	}
+}
+
+// TestCommentsAreHarmless: an interactive zsh runs a pasted comment, so that nothing
+// in it may be special to a shell but what is quoted, and the blanks.
+func TestCommentsAreHarmless(t *testing.T) {
+	quoted := regexp.MustCompile(`'[^']*'|\\'|<[a-z.:]+>`)
+	check := func(line string) {
+		t.Helper()
+		if rest := quoted.ReplaceAllString(line[1:], ""); strings.HasPrefix(line, "#") && strings.ContainsAny(rest, "`$;&|<>()'\"\\!*?[]{}~#") {
+			t.Errorf("%q in %s", rest, line)
+		}
+	}
+	for _, e := range Catalogue() {
+		check("# " + e.Advice)
+	}
+	cases := kindsOfRemedy(t)
+	for _, s := range cases {
+		for _, line := range Diagnose(s.failure, s.evidence).Remedy {
+			check(line)
+		}
+		for _, text := range hostile() {
+			for _, line := range harmless(s, text).Remedy {
+				check(line)
 			}
 		}
 	}
@@ -304,7 +337,7 @@ func TestRemediesOfBarePods(t *testing.T) {
 			if !strings.Contains(line, `"ephemeralContainers":null`) || !strings.HasSuffix(line, " --dry-run=client -o json -p "+quote(patchIn(line))+" | kubectl replace --force -f -") {
 				t.Errorf("%s: %s", s.name(), line)
 			}
-			if i == 0 || !strings.Contains(lines[i-1], "deletes the pod") {
+			if i == 0 || !strings.Contains(lines[i-1], "This deletes the pod") {
 				t.Errorf("%s does not say that the pod is deleted", s.name())
 			}
 			if s.failure.Owner.Kind != "" {
@@ -416,7 +449,7 @@ func TestCutBlank(t *testing.T) {
 }
 
 func TestComment(t *testing.T) {
-	if got := comment("put %s in", "a:"+blank("tag")); got != "# put a:<tag> in" {
+	if got := comment("put %s in %s", "a:"+blank("tag"), "pod `id`"); got != "# put a:<tag> in 'pod `id`'" {
 		t.Error(got)
 	}
 }
@@ -453,15 +486,16 @@ func TestNewSecret(t *testing.T) {
 // it might be taken for a flag.
 func TestSecretCommands(t *testing.T) {
 	x := &facts{Failure: ordinary()}
-	for _, line := range []string{x.createSecret("--from-file=/etc/shadow"), x.replaceSecret("-n", true), x.createSecret("")} {
+	for _, line := range slices.Concat(x.createSecret("--from-file=/etc/shadow"), x.replaceSecret("-n", true), x.createSecret("")) {
 		if !strings.HasPrefix(line, "# ") {
 			t.Error(line)
 		}
 	}
-	if got := x.replaceSecret("a", true); !strings.HasSuffix(got, "--dry-run=client -o yaml | kubectl replace --force -f -") {
+	const create = "kubectl -n shop create secret docker-registry a --dry-run=client -o yaml --from-file=.dockerconfigjson=<config.json>"
+	if got := x.replaceSecret("a", true); got[len(got)-1] != create+" | kubectl replace --force -f -" {
 		t.Error(got)
 	}
-	if got := x.replaceSecret("a", false); !strings.HasSuffix(got, "--dry-run=client -o yaml | kubectl replace -f -") {
+	if got := x.replaceSecret("a", false); got[len(got)-1] != create+" | kubectl replace -f -" {
 		t.Error(got)
 	}
 }

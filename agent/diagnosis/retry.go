@@ -11,11 +11,11 @@ func WantsRetry(f Failure, evidence []Evidence) bool {
 		return false
 	}
 	cause, confidence := x.judged()
-	if x.row(cause).retry == retryTellsNoMore || x.down() {
+	if x.row(cause).retry == retryShowsNoMore || x.down() {
 		return false
 	}
 	switch reading := x.reading(); {
-	case cause == Unknown, cause == NotReproducible, x.message().AfterManifest, x.row(cause).retry == retryMeetsIt:
+	case cause == Unknown, cause == NotReproducible, x.message().AfterManifest, x.row(cause).retry == retryShowsIt:
 		return true
 	case confidence == Confirmed:
 		return false
@@ -76,7 +76,7 @@ func (x *facts) onlyReplayed() bool {
 	return len(passed) > 0 && !slices.ContainsFunc(passed, func(e *Evidence) bool { return !replayed(e) }) && x.beyondReplay(x.reading())
 }
 
-// failedAgain reports whether the pull, tried again with every credential, failed.
+// failedAgain reports whether the retried pull failed with all credentials.
 func (x *facts) failedAgain() bool {
 	all := x.retries()
 	return slices.ContainsFunc(all, (*Evidence).failed) && !slices.ContainsFunc(all, (*Evidence).passed)
@@ -85,7 +85,7 @@ func (x *facts) failedAgain() bool {
 // asWell adds to a sentence that the pull was tried again and failed.
 func (x *facts) asWell() string {
 	if x.failedAgain() {
-		return "; pulled again, it fails as well"
+		return "; a retried pull fails too"
 	}
 	return ""
 }

@@ -18,8 +18,8 @@ type condition func(x *facts, cause Cause) Confidence
 var rules = []rule{ //nolint:gochecknoglobals // never written
 	// The image of the sandbox: the rules below say why it cannot be pulled.
 	{SandboxImageFailed, sandboxImage},
-	// A transfer that has begun and stands still is no failure yet, whatever
-	// the registry says now.
+	// A transfer that has stalled is not a failure yet, whatever the registry answers
+	// now.
 	{PullStalled, booksShow(FaultStalled, FaultWaitsForIt)},
 	{PullStalled, unansweredUnderCRIO},
 
@@ -88,7 +88,7 @@ var rules = []rule{ //nolint:gochecknoglobals // never written
 
 	{RepositoryNotFound, pageNotFound},
 
-	// The manifest can be pulled, and what it holds is of no use.
+	// The manifest can be pulled, but its content is not usable.
 	{PlatformMismatch, registryFails(FaultPlatformMismatch)},
 	{UnsupportedFormat, registryFails(FaultUnsupportedFormat, FaultWebPage)},
 	{ContentCorrupt, registryFails(FaultContentCorrupt, FaultContentMissing)},
@@ -102,7 +102,7 @@ var rules = []rule{ //nolint:gochecknoglobals // never written
 	// Credentials: what the pod brings, then what it fails to bring.
 	{AuthenticationRequired, unlessWorks(credentialsUnsent)},
 	{CredentialsExpired, unlessUntried(credentialsExpired)},
-	{DeniedOrNotFound, unlessUntried(scopeRefusedToCredentials)},
+	{DeniedOrNotFound, unlessUntried(scopeDeniedToCredentials)},
 	{DeniedOrNotFound, unlessUntried(tokenDenied)},
 	{AccessDenied, unlessUntried(accessDenied)},
 	{CredentialsRejected, unlessUntried(credentialsRejected)},
@@ -132,8 +132,8 @@ var rules = []rule{ //nolint:gochecknoglobals // never written
 	{NotReproducible, everyCheckPasses},
 }
 
-// sandboxImage: a pod has no sandbox, and there is a cause why its image cannot
-// be had.
+// sandboxImage: a pod has no sandbox, and there is a cause why the sandbox image
+// cannot be pulled.
 func sandboxImage(x *facts, _ Cause) Confidence {
 	if x.Kind != KindSandbox {
 		return ""
@@ -142,7 +142,7 @@ func sandboxImage(x *facts, _ Cause) Confidence {
 	return confidence
 }
 
-// booksShow: the runtime's own books show that a pull stands still.
+// booksShow: the runtime's own records show that a pull has stalled.
 func booksShow(faults ...Fault) condition {
 	return func(x *facts, _ Cause) Confidence {
 		if !x.has(CheckPull, faults...) {
@@ -401,7 +401,7 @@ func (x *facts) showsMirror() bool {
 }
 
 // mirrorReplaces: a mirror has the manifest, so that the runtime takes it from
-// there, and what it holds is of no use though the origin's may be.
+// there, and its content is not usable though the upstream registry's may be.
 func mirrorReplaces(x *facts, cause Cause) Confidence {
 	bad := x.unusable()
 	own := func(e *Evidence) bool { return e.Registry().Content && e.failed() }
@@ -417,7 +417,7 @@ func mirrorReplaces(x *facts, cause Cause) Confidence {
 // unusable are the mirrors' answers that the runtime takes for the image's, and
 // fails over: what the manifest holds, or a page in its place.
 func (x *facts) unusable() []*Evidence {
-	works := x.works() // with another credential than what fails
+	works := x.works() // with other credentials than those that fail
 	return filter(x.mirrors(), func(e *Evidence) bool {
 		return e.Registry().Content && !works || (e.Fault == FaultWebPage || e.Fault == FaultUnsupportedFormat) && e.Registry().Status == 200
 	})
@@ -439,7 +439,7 @@ func contentRefused(x *facts, cause Cause) Confidence {
 	if len(all) == 0 || x.works() {
 		return ""
 	}
-	if all[0].redirected() || x.untriedMatch() { // it need not be about the credential, or the kubelet has one more
+	if all[0].redirected() || x.untriedMatch() { // it need not be the credentials, or the kubelet has more of them
 		return weaker(Likely, x.agreed(cause))
 	}
 	return x.agreed(cause)
@@ -637,8 +637,8 @@ func notFoundAnywhere(x *facts, cause Cause) Confidence {
 	return Likely
 }
 
-// credentialsExpired: the registry refuses the credentials, and the credentials themselves, the registry's
-// words to us or its words to the runtime say why.
+// credentialsExpired: the registry rejects the credentials, and the credentials
+// themselves or an answer of the registry say why.
 func credentialsExpired(x *facts, cause Cause) Confidence {
 	if x.works() || len(x.denied())+len(x.rejected()) == 0 {
 		return ""
@@ -655,17 +655,17 @@ func credentialsExpired(x *facts, cause Cause) Confidence {
 	return ""
 }
 
-// scopeRefusedToCredentials: the registry takes the credentials, gives them no right to the
-// repository, and says the same of repositories that do not exist.
-func scopeRefusedToCredentials(x *facts, cause Cause) Confidence {
+// scopeDeniedToCredentials: the registry accepts the credentials, denies them the
+// repository, and does the same for repositories that do not exist.
+func scopeDeniedToCredentials(x *facts, cause Cause) Confidence {
 	if x.works() || len(x.undisclosed()) == 0 || len(x.undisclosed()) < len(x.denied()) {
 		return ""
 	}
 	return x.agreed(cause)
 }
 
-// tokenDenied: the token server forbids the credentials, and anybody else in the same
-// way: it may not take them, not let them pull, or have no such repository.
+// tokenDenied: the token server denies the credentials in the same way as anybody: it
+// may reject them, give them no pull access, or have no such repository.
 func tokenDenied(x *facts, cause Cause) Confidence {
 	toAll := func(e *Evidence) bool {
 		return e.Registry().Phase == PhaseToken && e.Fault == FaultForbidden && !e.Registry().Exists
@@ -676,8 +676,8 @@ func tokenDenied(x *facts, cause Cause) Confidence {
 	return weaker(Likely, x.agreed(cause))
 }
 
-// accessDenied: a registry that takes the credentials forbids the repository. A token
-// server that forbids may as well mean the credentials.
+// accessDenied: a registry that accepts the credentials denies the repository. A
+// token server that does so may mean the credentials.
 func accessDenied(x *facts, cause Cause) Confidence {
 	if x.works() || len(x.denied()) == 0 {
 		return ""
@@ -704,8 +704,8 @@ func providerFailed(x *facts, _ Cause) Confidence {
 	return Likely
 }
 
-// unlessUntried makes a verdict on credentials no more than likely where one that the
-// kubelet would try was not tried.
+// unlessUntried makes a verdict on credentials Likely at most if the kubelet would
+// try credentials that whypull has not tried.
 func unlessUntried(when condition) condition {
 	return func(x *facts, cause Cause) Confidence {
 		if c := when(x, cause); !x.untried() || c == "" {
@@ -725,8 +725,8 @@ func limitedForOthers(x *facts, _ Cause) Confidence {
 	return Likely
 }
 
-// credentialsOfOthersRejected: the text shows that the pull brought a credential, and the pod has
-// none: it is the node's own or a credential provider's.
+// credentialsOfOthersRejected: the text shows that the pull had credentials, and the
+// pod has none: they are the node's own or a credential provider's.
 func credentialsOfOthersRejected(x *facts, _ Cause) Confidence {
 	if x.works() || x.credentialed() || x.unread() || !x.wantsCredentials() || !x.message().CredentialsSent {
 		return ""
@@ -768,7 +768,7 @@ func (x *facts) wants() Confidence {
 
 // further reports whether the runtime's text speaks of a step that a pull without
 // credentials does not reach at a registry that wants some. Such a pull had a
-// credential that we do not see: the node's own, or a credential provider's.
+// credentials that whypull does not see: the node's own, or a credential provider's.
 func (x *facts) further() bool {
 	r := x.reading()
 	if x.ofMirror(r) {
@@ -820,10 +820,9 @@ func scopeRefusedToAnyone(x *facts, cause Cause) Confidence {
 	return x.agreed(cause)
 }
 
-// secretsUnreadAndTextSays applies when the pod's secrets may not be read, so that only the
-// runtime's text can tell what became of them, and the registry bears it out:
-// it wants credentials, or would give the image to anyone who brings no wrong
-// ones.
+// secretsUnreadAndTextSays: whypull cannot read the pod's secrets, so that only the
+// runtime's text shows what is wrong with them, and the registry agrees: it requires
+// credentials, or serves the image to anyone without wrong ones.
 func secretsUnreadAndTextSays(x *facts, cause Cause) Confidence {
 	if x.credentialed() || !x.unread() || x.reading() != cause || !x.wantsCredentials() && !x.works() {
 		return ""
@@ -831,8 +830,8 @@ func secretsUnreadAndTextSays(x *facts, cause Cause) Confidence {
 	return Likely
 }
 
-// mirrorsAskedAlone: the node's configuration puts mirrors in the place of the
-// image's own registry, and they fail.
+// mirrorsAskedAlone: the node uses mirrors instead of the upstream registry, and they
+// fail.
 func mirrorsAskedAlone(x *facts, cause Cause) Confidence {
 	if x.works() || len(x.mirrors()) == 0 || !x.replaced() {
 		return ""

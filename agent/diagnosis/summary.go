@@ -10,7 +10,7 @@ import (
 	"unicode/utf8"
 )
 
-// summary is the verdict in one sentence.
+// summary returns the verdict in one sentence.
 func (x *facts) summary(cause Cause) string {
 	if of := x.row(cause).summary; of != nil {
 		if s := printable(of(x)); s != "" {
@@ -20,18 +20,18 @@ func (x *facts) summary(cause Cause) string {
 	return printable(x.general(cause))
 }
 
-// general is the sentence of a cause that has none of its own: the
-// catalogue's meaning, the image, and the host that the text blames if that is
-// not the image's.
+// general returns the summary of a cause that has none of its own: the image,
+// the catalogue's meaning, and the host that the text blames if that is not the
+// upstream registry.
 func (x *facts) general(cause Cause) string {
-	where := "image " + x.image()
+	at := ""
 	if host := x.elsewhere(); host != "" && x.reading() == cause {
-		where += ", at " + host
+		at = fmt.Sprintf(" (at %s)", host)
 	}
-	return fmt.Sprintf("%s (%s)%s", strings.TrimSuffix(x.row(cause).Meaning, "."), where, x.asWell())
+	return fmt.Sprintf("%s cannot be pulled: %s%s%s", x.image(), x.row(cause).clause(), at, x.asWell())
 }
 
-// image is the image as written; of a very long name the middle is left out.
+// image returns the image as written, without the middle of a very long name.
 func (x *facts) image() string {
 	const most, half = 120, 56
 	if len(x.Image) <= most {
@@ -40,7 +40,7 @@ func (x *facts) image() string {
 	return x.Image[:half] + "…" + x.Image[len(x.Image)-half:]
 }
 
-// detailSummary takes the decisive evidence's own sentence; "" where there is none.
+// detailSummary returns the sentence of the decisive evidence, "" if there is none.
 func detailSummary(faults ...Fault) func(*facts) string {
 	return func(x *facts) string {
 		e, _ := x.atOrigin(faults...)
@@ -48,7 +48,7 @@ func detailSummary(faults ...Fault) func(*facts) string {
 	}
 }
 
-// connectionSummary is detailSummary for what keeps the node from the registry.
+// connectionSummary is detailSummary with what is known of the pod's own network.
 func connectionSummary(fault Fault) func(*facts) string {
 	return func(x *facts) string { return x.onlyNode(detailSummary(fault)) }
 }
@@ -88,13 +88,13 @@ func providerSummary(x *facts) string {
 		return ""
 	}
 	if x.reading() != AuthenticationRequired {
-		return fmt.Sprintf("%s refuses %s: the kubelet's credential provider %s, which is for it, has given no credentials, or some that may not pull it", x.Registry, x.Repository, e.Credentials().Provider)
+		return fmt.Sprintf("kubelet credential provider %s returned no credentials with pull access to %s, and %s denies the pull", e.Credentials().Provider, x.Repository, x.Registry)
 	}
-	return fmt.Sprintf("%s wants credentials, and the pull went out without: the kubelet's credential provider %s, which is for it, has given none", x.Registry, e.Credentials().Provider)
+	return fmt.Sprintf("kubelet credential provider %s returned no credentials, but %s requires them for %s", e.Credentials().Provider, x.Registry, x.Repository)
 }
 
-// nameSummary is detailSummary for names: that of the registry, or the one of a server
-// to which the registry sends its callers.
+// nameSummary is detailSummary for the name of the registry, or of a server to
+// which the registry redirects.
 func nameSummary(fault Fault) func(*facts) string {
 	return func(x *facts) string {
 		if e, ok := x.unresolved(fault); ok {
@@ -116,63 +116,57 @@ func sandboxSummary(x *facts) string {
 	if cause == "" {
 		return ""
 	}
-	return fmt.Sprintf("no container of the pod can start: node %s cannot get the sandbox image %s: %s", x.Node, x.image(), x.asContainer().summary(cause))
+	return fmt.Sprintf("no container of the pod can start: node %s cannot pull sandbox image %s: %s", x.Node, x.image(), x.asContainer().summary(cause))
 }
 
-// stalledSummary takes the sentence of the books, with what the registry says now; not
-// where it is another's pull that stalls, most likely of another registry.
+// stalledSummary returns the sentence about the transfer and, if the pull of this
+// image has stalled and not another one, what the registry answers now.
 func stalledSummary(x *facts) string {
 	e, ok := x.first(CheckPull, FaultStalled, FaultWaitsForIt)
 	if !ok {
 		if e, ok = x.atOrigin(FaultConnectionTimeout); ok {
-			return fmt.Sprintf("CRI-O waits without end for %s: %s", x.image(), x.detail(e))
+			return fmt.Sprintf("CRI-O waits for %s without a time limit: %s", x.image(), x.detail(e))
 		}
 		return ""
 	}
 	switch bad := x.origin(); {
-	case e.Fault == FaultWaitsForIt:
-		return x.detail(e)
+	case e.Fault != FaultStalled:
 	case x.works():
-		return x.detail(e) + "; the registry answers whypull"
+		return x.detail(e) + "; the registry responds to whypull"
 	case len(bad) > 0:
-		return x.detail(e) + "; asked now: " + x.detail(bad[0])
+		return x.detail(e) + "; now: " + x.detail(bad[0])
 	}
 	return x.detail(e)
 }
 
-// diskFullSummary takes the sentence about the file systems, also where none of them
-// is full any more: a runtime removes what it has written of an image that it
-// could not store. Where none can be seen there is the directory in the runtime's
-// words.
+// diskFullSummary returns the sentence about the file systems, even if none of
+// them is full now: a runtime removes what it wrote of an image that it could not
+// store. If no file system can be seen, it names the directory that the runtime's
+// text names.
 func diskFullSummary(x *facts) string {
 	if x.intentUnrecorded() {
-		return fmt.Sprintf("the kubelet finds no space left on node %s's file system of its own files (%s), where it notes down each pull before it begins", x.Node, kubeletsRoot)
+		return fmt.Sprintf("no space left in %s on node %s, where the kubelet records each pull before it starts", kubeletsRoot, x.Node)
 	}
 	looked := filter(x.of(CheckPull), func(e *Evidence) bool { return e.Pull().Retry == nil })
-	if e, ok := firstOf(filter(looked, (*Evidence).failed), FaultDiskFull); ok {
-		return x.detail(e)
-	}
-	if e, ok := firstOf(looked, FaultDiskFull); ok {
-		return x.detail(e)
+	for _, some := range [][]*Evidence{filter(looked, (*Evidence).failed), looked} {
+		if e, ok := firstOf(some, FaultDiskFull); ok {
+			return x.detail(e)
+		}
 	}
 	_, failed := x.first(CheckPull, FaultDiskFull)
 	for _, e := range looked {
 		switch {
 		case len(e.Disk().Seen()) == 0 || !e.ran(), e.Disk().Presumed() && failed: // it seems to be the wrong one
 		case failed:
-			return "pulled again, the runtime finds no space left; " + x.detail(e)
+			return "the runtime ran out of disk space, in a retried pull too; " + x.detail(e)
 		default:
-			return "the runtime found no space left; " + x.detail(e)
+			return "the runtime ran out of disk space; " + x.detail(e)
 		}
 	}
-	said := fmt.Sprintf("node %s had no space left for what the runtime writes", x.Node)
-	if dir := x.fullDirectory(); dir != "" {
-		said += " to " + dir
-	}
-	return said + x.asWell()
+	return fmt.Sprintf("node %s has no space left for what the runtime writes%s%s", x.Node, after(" to ", x.fullDirectory()), x.asWell())
 }
 
-// fullDirectory is containerd's content store, if the runtime's words are of it.
+// fullDirectory returns containerd's content store if the runtime's text names it.
 func (x *facts) fullDirectory() string {
 	for _, e := range x.retries() {
 		if m := e.Retry().Message; m != nil && m.FullStore != "" {
@@ -195,20 +189,20 @@ func (x *facts) unused() *Evidence {
 	return e
 }
 
-// inPod says how the name that the node does not resolve fares in the pod.
+// inPod returns what the pod's DNS says of a name that the node does not resolve.
 func (x *facts) inPod() string {
 	e, _ := x.pod()
 	switch e.DNS().Compared {
 	case ComparedOnlyPod:
-		return fmt.Sprintf("; but in the pod it does (%s, says %s), and pulls use the node's resolver", list(e.DNS().Addresses), e.DNS().Server)
+		return fmt.Sprintf("; the pod's DNS resolves it to %s, but image pulls use the node's resolver", list(e.DNS().Addresses))
 	case ComparedNeither:
-		return fmt.Sprintf("; nor does it in the pod (%s)", e.DNS().Server)
+		return fmt.Sprintf("; the pod's DNS (%s) does not resolve it either", e.DNS().Server)
 	case "", ComparedSame, ComparedOther, ComparedOnlyNode:
 	}
 	return ""
 }
 
-// onlyNode adds that the pod reaches what the node does not.
+// onlyNode adds what the pod can do and the node cannot.
 func (x *facts) onlyNode(say func(*facts) string) string {
 	s := say(x)
 	if s == "" {
@@ -221,10 +215,10 @@ func (x *facts) onlyNode(say func(*facts) string) string {
 		s += "; its name has only IPv6 addresses"
 	}
 	if e, ok := x.pod(); ok && e.DNS().Compared == ComparedOther {
-		s += fmt.Sprintf("; in the pod it is %s", list(e.DNS().Addresses))
+		s += fmt.Sprintf("; the pod's DNS resolves it to %s", list(e.DNS().Addresses))
 	}
 	if x.podReaches() {
-		s += "; from the pod a connection succeeds"
+		s += "; the pod can connect to it"
 	}
 	return s
 }
@@ -258,15 +252,15 @@ func mirrorSummary(x *facts) string {
 	case x.crio() && unreachable(hidden):
 		return fmt.Sprintf("node %s has no way to %s, and its mirror fails: %s", x.Node, x.Registry, x.detail(x.shown()))
 	case x.replaced():
-		return fmt.Sprintf("node %s asks a mirror in place of %s, and it fails: %s", x.Node, x.Registry, x.detail(all[0]))
+		return fmt.Sprintf("%s; node %s uses this mirror instead of %s", x.detail(all[0]), x.Node, x.Registry)
 	case hidden != "":
-		return fmt.Sprintf("a mirror's answer hides that %s; the mirror: %s", x.withoutMirrors().summary(hidden), x.detail(x.shown()))
+		return fmt.Sprintf("%s; a mirror's error hides this: %s", x.withoutMirrors().summary(hidden), x.detail(x.shown()))
 	}
 	content := x.unusable()
 	if len(content) == 0 {
 		return ""
 	}
-	return fmt.Sprintf("node %s takes %s from a mirror: %s", x.Node, x.image(), x.detail(content[0]))
+	return fmt.Sprintf("%s; node %s pulls %s from this mirror", x.detail(content[0]), x.Node, x.image())
 }
 
 // unreachable reports whether a cause is that there is no way to a registry.
@@ -274,8 +268,8 @@ func unreachable(c Cause) bool {
 	return slices.Contains([]Cause{RegistryNameNotFound, DNSFailure, ConnectionRefused, ConnectionTimeout, NetworkUnreachable}, c)
 }
 
-// shown is the failure at the mirror that the runtime's text is about, else at
-// the first.
+// shown returns the failure at the mirror that the runtime's text is about, else
+// at the first mirror.
 func (x *facts) shown() *Evidence {
 	all, host, cause := x.mirrors(), x.message().Host, x.reading()
 	i := slices.IndexFunc(all, func(e *Evidence) bool { return hostOf(e.Endpoint.URL) == host })
@@ -286,40 +280,40 @@ func (x *facts) shown() *Evidence {
 }
 
 func invalidNameSummary(x *facts) string {
-	s := fmt.Sprintf("%q is not a valid image name", x.Image)
-	if e, ok := x.first(CheckImage, FaultNameInvalid); ok && len(e.Image().Candidates) > 0 {
-		return s + fmt.Sprintf("; probably meant: %s", e.Image().Candidates[0])
+	s := fmt.Sprintf("image name %q is not valid", x.Image)
+	if e, _ := x.first(CheckImage, FaultNameInvalid); len(e.Image().Candidates) > 0 {
+		s += fmt.Sprintf("; did you mean %s?", e.Image().Candidates[0])
 	}
 	return s
 }
 
 func notPresentSummary(x *facts) string {
 	if !x.absent() {
-		return fmt.Sprintf("image %s is not present on node %s, or present but not verified for this pod: the kubelet does not say which; with the pull policy Never it pulls nothing", x.image(), x.Node)
+		return fmt.Sprintf("image %s is not present on node %s or not verified for this pod: the kubelet does not say which, and the pull policy Never prevents a pull", x.image(), x.Node)
 	}
-	return fmt.Sprintf("image %s is not on node %s and the pull policy is Never, so nothing will fetch it", x.image(), x.Node)
+	return fmt.Sprintf("image %s is not on node %s, and the pull policy Never prevents a pull", x.image(), x.Node)
 }
 
 func notVerifiedSummary(x *facts) string {
 	if e, ok := x.first(CheckImage, FaultNotVerified); ok && e.Image().Record != "" {
 		return x.detail(e)
 	}
-	why := "the pod brings no credentials"
+	why := "the pod has no pull secret"
 	switch {
 	case x.matched() || x.credentialed():
-		why = "the policy Never leaves the kubelet no way to check the pod's"
+		why = "with the pull policy Never it cannot check those of the pod"
 	case x.has(CheckCredentials, FaultNoMatchingCredential):
 		why = "no pull secret of the pod is for " + x.Registry
 	case x.has(CheckCredentials, FaultSecretMissing):
 		why = "the pod's pull secret does not exist"
 	case x.unread():
-		why = "whypull may not read the pod's pull secret"
+		why = "whypull is not allowed to read the pod's pull secret"
 	}
-	return fmt.Sprintf("image %s is on node %s, but the kubelet lets a pod use it only with credentials that may pull it, and %s",
+	return fmt.Sprintf("image %s is on node %s, but the kubelet requires credentials that can pull it, and %s",
 		x.image(), x.Node, why)
 }
 
-// secrets names the secrets with one of the faults, each once.
+// secrets returns the names of the secrets with one of the faults, each once.
 func (x *facts) secrets(faults ...Fault) []string {
 	return names(filter(x.of(CheckCredentials), func(e *Evidence) bool { return slices.Contains(faults, e.Fault) }))
 }
@@ -339,16 +333,11 @@ func secretMissingSummary(x *facts) string {
 	if len(missing) == 0 {
 		return ""
 	}
-	return fmt.Sprintf("%s not in namespace %s, and %s wants credentials%s", pullSecrets(missing, "is", "are"), x.Namespace, x.Registry, x.reserve())
-}
-
-// reserve is added where the registry refuses everybody alike, so that the
-// image's name may as well be wrong.
-func (x *facts) reserve() string {
-	if !x.evasive() {
-		return ""
+	s := fmt.Sprintf("%s not exist in namespace %s, and %s requires credentials", pullSecrets(missing, "does", "do"), x.Namespace, x.Registry)
+	if x.evasive() { // the image's name may be wrong as well
+		s += fmt.Sprintf(" or has no repository %s: it does not say which", x.Repository)
 	}
-	return fmt.Sprintf(" or has no %s: it does not say which", x.Repository)
+	return s
 }
 
 func secretMalformedSummary(x *facts) string {
@@ -360,7 +349,7 @@ func secretMalformedSummary(x *facts) string {
 	return ""
 }
 
-// matching names the secrets that are for the image.
+// matching returns the names of the secrets that have credentials for the image.
 func (x *facts) matching() []string { return names(filter(x.of(CheckCredentials), matches)) }
 
 func noMatchSummary(x *facts) string {
@@ -368,26 +357,22 @@ func noMatchSummary(x *facts) string {
 	if len(all) == 1 && all[0].Credentials().Near != "" {
 		return "pull " + x.detail(all[0])
 	}
-	var parts []string
+	if len(all) == 0 {
+		return ""
+	}
+	var hosts []string
 	for _, e := range all {
-		parts = append(parts, fmt.Sprintf("pull secret %s is for %s", e.Credentials().Secret, list(e.Credentials().Hosts)))
+		hosts = append(hosts, e.Credentials().Hosts...)
 	}
-	if len(parts) == 0 {
-		return ""
+	s := fmt.Sprintf("%s credentials for %s, but the image is on %s", pullSecrets(names(all), "has", "have"), list(hosts), x.wanted())
+	if x.evasive() {
+		s += ", which does not say whether it exists"
 	}
-	return fmt.Sprintf("%s, but the image is on %s%s", strings.Join(parts, "; "), x.wanted(), x.doubt())
+	return s
 }
 
-// doubt is reserve for a sentence that speaks of the image's place.
-func (x *facts) doubt() string {
-	if !x.evasive() {
-		return ""
-	}
-	return ", which does not say whether it exists"
-}
-
-// wanted is the registry, with the repository where a secret has the right
-// host and another path.
+// wanted returns the registry, with the repository if a secret has the right host
+// and another path.
 func (x *facts) wanted() string {
 	for _, e := range x.of(CheckCredentials) {
 		for _, h := range e.Credentials().Hosts {
@@ -399,9 +384,9 @@ func (x *facts) wanted() string {
 	return x.Registry
 }
 
-// expiredCredentials are the refused attempts whose credential is known to be over, else
-// all of them.
-func (x *facts) expiredCredentials() []*Evidence {
+// expired returns the refused attempts whose credentials are known to have
+// expired, else all of them.
+func (x *facts) expired() []*Evidence {
 	if over := x.overdue(); len(over) > 0 {
 		return over
 	}
@@ -410,25 +395,25 @@ func (x *facts) expiredCredentials() []*Evidence {
 
 func authenticationRequiredSummary(x *facts) string {
 	if unsent := x.unsent(); len(unsent) > 0 {
-		return fmt.Sprintf("%s asks for no credentials at /v2/, but does for %s; CRI-O looks at /v2/ alone, so those of %s are not sent", x.Registry, x.Repository, x.whose(unsent))
+		return fmt.Sprintf("%s requires no credentials at /v2/, but does for %s; CRI-O checks only /v2/, so it does not send those of %s", x.Registry, x.Repository, x.whose(unsent))
 	}
-	none := "the pod brings none"
+	none := "the pod has no pull secret"
 	if len(x.PullSecrets) > 0 {
-		none = "the pull brought none"
+		none = "the pull was made without any"
 	}
 	if x.Stall == StallSandbox {
-		none = "the runtime brings none for a sandbox's image"
+		none = "the runtime pulls a sandbox image without any"
 	}
 	if e, ok := x.noted(CheckCredentials, FaultProviderMatches); ok {
-		none += fmt.Sprintf(", unless credential provider %s gives some", e.Credentials().Provider)
+		none += fmt.Sprintf(", unless credential provider %s returns some", e.Credentials().Provider)
 	}
 	if e, ok := find(x.of(CheckCredentials), func(e *Evidence) bool { return e.Reason == ReasonProviderNear }); ok {
 		none += "; " + x.detail(e)
 	}
-	return fmt.Sprintf("%s wants credentials for %s and %s%s", x.Registry, x.Repository, none, x.blind())
+	return fmt.Sprintf("%s requires credentials for %s, but %s%s", x.Registry, x.Repository, none, x.blind())
 }
 
-// blind tells of the secrets that whypull may not read.
+// blind returns the end of a sentence that names the secrets whypull cannot read.
 func (x *facts) blind() string {
 	unread := x.secrets(FaultSecretUnreadable)
 	if len(unread) == 0 {
@@ -437,10 +422,11 @@ func (x *facts) blind() string {
 	if x.Offline {
 		return "; not given: " + pullSecrets(unread, "", "")
 	}
-	return "; whypull may not read " + pullSecrets(unread, "", "")
+	return "; whypull is not allowed to read " + pullSecrets(unread, "", "")
 }
 
-// used names the credentials of attempts in the kubelet's order, each once.
+// used returns the sources of the credentials of attempts, in the kubelet's order,
+// each once.
 func used(attempts []*Evidence) []string {
 	var out []string
 	for _, e := range attempts {
@@ -451,8 +437,8 @@ func used(attempts []*Evidence) []string {
 	return out
 }
 
-// whose names the credentials that attempts were made with, else those that
-// would be used: "pull secret a", or "" when none is known.
+// whose names the sources of the credentials of attempts, else those of the
+// credentials for the image, such as "pull secret a"; "" if none is known.
 func (x *facts) whose(attempts []*Evidence) string {
 	sources := used(attempts)
 	if len(sources) == 0 {
@@ -468,28 +454,28 @@ func (x *facts) whose(attempts []*Evidence) string {
 }
 
 func rejectedSummary(x *facts) string {
-	s := fmt.Sprintf("%s rejects the credentials that the pull brings%s", x.Registry, x.blind())
+	s := fmt.Sprintf("%s rejects the credentials of the pull%s", x.Registry, x.blind())
 	if x.message().CredentialsSent && !x.unread() {
-		s += "; they are not the pod's, but the node's own or a credential provider's"
+		s += "; they come from the node or a credential provider, not from the pod"
 	}
 	if whose := x.whose(x.orAgain(x.rejected(), CredentialsRejected)); whose != "" {
-		s = fmt.Sprintf("%s rejects the credentials of %s", x.Registry, whose)
+		s = fmt.Sprintf("%s rejects the credentials in %s", x.Registry, whose)
 	}
 	if slices.ContainsFunc(x.anonymous(), (*Evidence).passed) {
-		s += "; the image is public and would be had without them"
+		s += "; the image is public and needs none"
 	}
 	return s
 }
 
 func expiredSummary(x *facts) string {
 	if e, ok := x.first(CheckCredentials, FaultCredentialExpired); ok && e.Credential() != nil {
-		return fmt.Sprintf("%s refuses the login: %s", x.Registry, x.detail(e))
+		return fmt.Sprintf("%s; %s rejects it", x.detail(e), x.Registry)
 	}
-	whose := x.whose(x.expiredCredentials())
+	whose := x.whose(x.expired())
 	if whose == "" {
 		return ""
 	}
-	return fmt.Sprintf("the credentials of %s for %s have expired", whose, x.Registry)
+	return fmt.Sprintf("the credentials in %s for %s have expired", whose, x.Registry)
 }
 
 func deniedSummary(x *facts) string {
@@ -497,50 +483,49 @@ func deniedSummary(x *facts) string {
 		return x.detail(e)
 	}
 	if all := x.refusedContents(); len(used(all)) > 1 {
-		return fmt.Sprintf("%s gives the manifest and refuses %s with any login of %s", all[0].at(), blobOf(all), x.whose(all))
+		return fmt.Sprintf("%s serves the manifest, but denies %s with the credentials in %s", all[0].at(), blobOf(all), x.whose(all))
 	} else if len(all) > 0 {
 		return x.detail(all[0]) + x.rejectedToo()
 	}
 	denied := x.orAgain(x.denied(), AccessDenied)
 	if e, ok := x.refusal(); ok && len(denied) == 0 && e.Fault == FaultForbidden {
-		return x.detail(e) + "; it asks for no credentials"
+		return x.detail(e) + "; it does not ask for any"
 	}
 	if whose := x.whose(denied); whose != "" {
-		return fmt.Sprintf("%s accepts the login of %s, but does not let it pull %s%s", x.Registry, whose, x.Repository, x.rejectedToo())
+		return fmt.Sprintf("%s accepts the credentials in %s, but they have no pull access to %s%s", x.Registry, whose, x.Repository, x.rejectedToo())
 	}
-	return fmt.Sprintf("%s refuses repository %s to the pull%s", x.Registry, x.Repository, x.blind())
+	return fmt.Sprintf("%s denies pull access to repository %s%s", x.Registry, x.Repository, x.blind())
 }
 
-// blobOf names the blob that was refused to several credentials, if it is one.
+// blobOf names the blob that was denied to all attempts, if it is the same one.
 func blobOf(all []*Evidence) string {
-	const most = len("sha256:") + 12
 	blob := all[0].Registry().Blob
 	if blob == "" || slices.ContainsFunc(all, func(e *Evidence) bool { return e.Registry().Blob != blob }) {
-		return "what it names"
+		return "its blobs"
 	}
-	return blob[:min(len(blob), most)]
+	return "blob " + shortDigest(blob)
 }
 
-// rejectedToo tells of credentials that the registry does not take, where another
-// decides.
+// rejectedToo returns the end of a sentence that names rejected credentials which
+// do not decide.
 func (x *facts) rejectedToo() string {
 	names := used(x.orAgain(x.rejected(), CredentialsRejected))
 	if len(names) == 0 {
 		return ""
 	}
-	return "; it rejects the login of " + list(names)
+	return "; it rejects those in " + list(names)
 }
 
 func deniedOrNotFoundSummary(x *facts) string {
 	undisclosed := x.orAgain(x.undisclosed(), DeniedOrNotFound)
 	if whose := x.whose(undisclosed); whose != "" && len(undisclosed) > 0 {
-		return fmt.Sprintf("%s accepts the login of %s, but refuses repository %s to it and does not say whether it exists%s", x.Registry, whose, x.Repository, x.rejectedToo())
+		return fmt.Sprintf("%s accepts the credentials in %s, but denies them repository %s and does not say whether it exists%s", x.Registry, whose, x.Repository, x.rejectedToo())
 	}
-	s := fmt.Sprintf("%s refuses repository %s and does not say whether it exists", x.Registry, x.Repository)
+	s := fmt.Sprintf("%s denies repository %s and does not say whether it exists", x.Registry, x.Repository)
 	if x.unread() {
 		return s + x.blind()
 	}
-	return s + "; the pod has no credentials that settle it"
+	return s + "; the pod has no credentials that would show it"
 }
 
 func tagNotFoundSummary(x *facts) string {
@@ -548,16 +533,16 @@ func tagNotFoundSummary(x *facts) string {
 	if !ok {
 		return fmt.Sprintf("%s has no manifest for %s", x.Registry, x.image())
 	}
-	s := fmt.Sprintf("%s has repository %s, but not %s", x.Registry, x.Repository, x.version())
+	s := fmt.Sprintf("%s does not exist in %s/%s", x.version(), x.Registry, x.Repository)
 	if len(e.Registry().Candidates) > 0 {
-		s += "; it has " + list(e.Registry().Candidates)
+		s += "; closest tags: " + list(e.Registry().Candidates)
 	}
 	return s
 }
 
-// version is the tag or digest of the image as written, "tag latest" if none.
-func (x *facts) version() string {
-	image := x.Ref()
+// version returns the tag or digest of the image as written, "tag latest" if none.
+func (f Failure) version() string {
+	image := f.Ref()
 	if image.Digest != "" {
 		return "digest " + image.Digest
 	}
@@ -568,7 +553,7 @@ func repositoryNotFoundSummary(x *facts) string {
 	if e, ok := x.atOrigin(FaultWebPage); ok {
 		return x.detail(e)
 	}
-	return fmt.Sprintf("%s answers, but has no repository %s", x.Registry, x.Repository)
+	return fmt.Sprintf("repository %s does not exist on %s", x.Repository, x.Registry)
 }
 
 func worksNowSummary(x *facts) string {
@@ -579,27 +564,27 @@ func worksNowSummary(x *facts) string {
 		return fmt.Sprintf("image %s is on node %s now, and the kubelet lets this pod use it; it %s", x.image(), x.Node, x.nextTry())
 	}
 	if x.onlyReplayed() {
-		return fmt.Sprintf("every check of %s passes now, of large layers only their ends; nothing was stored or unpacked; the kubelet %s", x.image(), x.nextTry())
+		return fmt.Sprintf("all checks of %s pass now, of large layers only their ends; nothing was stored or unpacked; the kubelet %s", x.image(), x.nextTry())
 	}
-	return fmt.Sprintf("every check of %s passes now; the kubelet %s", x.image(), x.nextTry())
+	return fmt.Sprintf("all checks of %s pass now; the kubelet %s", x.image(), x.nextTry())
 }
 
-// nextTry says when the kubelet tries again: with the first sync of the pod after
-// its back-off, and syncs that fail are up to betweenSyncs apart; where it is not
-// known, within the longest back-off that there is (MaxImageBackOff).
+// nextTry says when the kubelet retries: with the first sync of the pod after the
+// back-off, up to betweenSyncs later; if the end of the back-off is not known,
+// within the longest one (MaxImageBackOff).
 func (x *facts) nextTry() string {
 	if x.NextTry.IsZero() {
-		return "will try again within five minutes"
+		return "retries within five minutes"
 	}
 	from := x.NextTry.UTC()
-	return fmt.Sprintf("tries again between about %s and %s", from.Format(time.TimeOnly), from.Add(betweenSyncs).Format("15:04:05 UTC"))
+	return fmt.Sprintf("retries between about %s and %s", from.Format(time.TimeOnly), from.Add(betweenSyncs).Format("15:04:05 UTC"))
 }
 
-// betweenSyncs is the longest that the kubelet takes from a sync of a pod that
-// has failed to the next (pod_workers.go: backOffPeriod, and half as much more).
+// betweenSyncs is the longest time between a failed sync of a pod and the next
+// (pod_workers.go: backOffPeriod, and half as much more).
 const betweenSyncs = 15 * time.Second
 
-// pullableSummary is the good news where nobody tries the pull again.
+// pullableSummary is worksNowSummary without a kubelet that retries.
 func (x *facts) pullableSummary() string {
 	if !x.works() {
 		return fmt.Sprintf("image %s is on node %s, and the kubelet lets this pod use it", x.image(), x.Node)
@@ -610,19 +595,20 @@ func (x *facts) pullableSummary() string {
 func unknownSummary(x *facts) string {
 	if unread := x.secrets(FaultSecretUnreadable); len(unread) > 0 && x.wantsCredentials() {
 		if x.Offline {
-			return fmt.Sprintf("%s wants credentials, and %s not given, so it is not known whether the image can be pulled",
+			return fmt.Sprintf("%s requires credentials, and %s not given, so whether the image can be pulled is unknown",
 				x.Registry, pullSecrets(unread, "is", "are"))
 		}
-		return fmt.Sprintf("%s wants credentials; whypull may not read %s and cannot tell what is wrong with it",
+		return fmt.Sprintf("%s requires credentials, but whypull is not allowed to read %s, so what is wrong is unknown",
 			x.Registry, pullSecrets(unread, "", ""))
 	}
 	if x.Offline {
-		return fmt.Sprintf("the checks do not settle whether %s can be pulled", x.image())
+		return fmt.Sprintf("the checks do not show whether %s can be pulled", x.image())
 	}
-	return fmt.Sprintf("the evidence does not settle why %s cannot be pulled%s", x.image(), x.asWell())
+	return fmt.Sprintf("no check shows why %s cannot be pulled%s", x.image(), x.asWell())
 }
 
-// pullSecrets makes "pull secret a is", "pull secrets a, b are".
+// pullSecrets returns "pull secret a is" or "pull secrets a, b are", with one and
+// many as the verbs.
 func pullSecrets(names []string, one, many string) string {
 	noun, verb := "pull secret", one
 	if len(names) > 1 {

@@ -147,8 +147,8 @@ func TestWhose(t *testing.T) {
 func TestNextTryInSummary(t *testing.T) {
 	at := time.Date(2026, 1, 2, 13, 4, 30, 0, time.FixedZone("", 3600))
 	for want, next := range map[string]time.Time{
-		"every check of hub.test/a:1 passes now; the kubelet tries again between about 12:04:30 and 12:04:45 UTC": at,
-		"every check of hub.test/a:1 passes now; the kubelet will try again within five minutes":                  {},
+		"all checks of hub.test/a:1 pass now; the kubelet retries between about 12:04:30 and 12:04:45 UTC": at,
+		"all checks of hub.test/a:1 pass now; the kubelet retries within five minutes":                     {},
 	} {
 		f := Failure{Image: "hub.test/a:1", Registry: "hub.test", Repository: "a", NextTry: next}
 		v := Diagnose(f, []Evidence{{Check: CheckRegistry, Outcome: Passed, Endpoint: Endpoint{URL: "https://hub.test"}}})
@@ -158,7 +158,7 @@ func TestNextTryInSummary(t *testing.T) {
 	}
 	f := Failure{Image: "hub.test/a:1", Registry: "hub.test", Node: "n", PullPolicy: "Never", Reason: "ErrImageNeverPull", NextTry: at}
 	v := Diagnose(f, []Evidence{{Check: CheckMessage, Outcome: Failed, Body: &MessageFacts{Cause: ImageNotPresent}}, {Check: CheckImage, Outcome: Passed, Body: &ImageFacts{Record: RecordThisPod}}})
-	if v.Cause != NotReproducible || !strings.HasSuffix(v.Summary, "it tries again between about 12:04:30 and 12:04:45 UTC") {
+	if v.Cause != NotReproducible || !strings.HasSuffix(v.Summary, "it retries between about 12:04:30 and 12:04:45 UTC") {
 		t.Errorf("%s: %s", v.Cause, v.Summary)
 	}
 }

@@ -133,8 +133,8 @@ func TestForgottenAnswerComesLate(t *testing.T) {
 func TestServiceAccountIsForNewPods(t *testing.T) {
 	t.Parallel()
 	for account, want := range map[string]string{
-		"":        "the pod names no pull secret",
-		"builder": "the pod names no pull secret; one that is added to service account builder counts for new pods only",
+		"":        "the pod has no pull secret",
+		"builder": "the pod has no pull secret; one that is added to service account builder applies to new pods only",
 	} {
 		if got := namesNone(); detail(diagnosis.Failure{ServiceAccount: account}, got) != want || got.Fault != diagnosis.FaultNoCredentials {
 			t.Errorf("%q: got %+v", account, got)

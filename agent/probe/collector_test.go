@@ -61,9 +61,9 @@ func TestCollect(t *testing.T) {
 	first, all := n.collector.Collect(t.Context(), failure(s.Host+"/team/app:1.0"), false)
 	wellFormed(t, failure(s.Host+"/team/app:1.0"), first)
 	for check, want := range map[diagnosis.Check]string{
-		diagnosis.CheckMessage:     "Failed | TagNotFound | the kubelet says: failed to resolve image: " + s.Host + "/team/app:1.0: not found",
-		diagnosis.CheckImage:       "NotRun | whether the image is on the node is disclosed only to a pod that is known to be allowed to use it",
-		diagnosis.CheckCredentials: "Failed | NoCredentials | the pod names no pull secret",
+		diagnosis.CheckMessage:     "Failed | TagNotFound | the kubelet reports: failed to resolve image: " + s.Host + "/team/app:1.0: not found",
+		diagnosis.CheckImage:       "NotRun | whether the image is on the node is shown only to a pod that is known to be allowed to use it",
+		diagnosis.CheckCredentials: "Failed | NoCredentials | the pod has no pull secret",
 		diagnosis.CheckNodeDNS:     "NotRun | Pending | still running",
 		diagnosis.CheckRegistry:    "NotRun | Pending | still running",
 		diagnosis.CheckPodDNS:      "NotRun | Pending | still running", diagnosis.CheckPull: "NotRun | Pending | still running",
@@ -74,12 +74,12 @@ func TestCollect(t *testing.T) {
 	wellFormed(t, failure(s.Host+"/team/app:1.0"), final)
 	names := []string{s.Host, "HUB", n.dns.Address, "DNS"}
 	for check, want := range map[diagnosis.Check]string{
-		diagnosis.CheckMessage:     "Failed | TagNotFound | the kubelet says: failed to resolve image: HUB/team/app:1.0: not found",
+		diagnosis.CheckMessage:     "Failed | TagNotFound | the kubelet reports: failed to resolve image: HUB/team/app:1.0: not found",
 		diagnosis.CheckImage:       "Failed | ImageAbsent | the image is not on node worker-3",
-		diagnosis.CheckCredentials: "Failed | NoCredentials | the pod names no pull secret",
-		diagnosis.CheckNodeDNS:     "Passed | registry.test resolves to 127.0.0.1 (resolver DNS)",
-		diagnosis.CheckRegistry:    "Passed | https://HUB has the manifest and gives it without credentials",
-		diagnosis.CheckPodDNS:      "NotRun | no container runtime socket to ask for the pod's sandbox", diagnosis.CheckPull: "NotRun | pulls are not tried again (--pull-retry=off)",
+		diagnosis.CheckCredentials: "Failed | NoCredentials | the pod has no pull secret",
+		diagnosis.CheckNodeDNS:     "Passed | node worker-3 resolves registry.test to 127.0.0.1 (resolver DNS)",
+		diagnosis.CheckRegistry:    "Passed | https://HUB serves the manifest without credentials",
+		diagnosis.CheckPodDNS:      "NotRun | no container runtime socket is available to look up the pod's sandbox", diagnosis.CheckPull: "NotRun | pulls are not retried (--pull-retry=off)",
 	} {
 		wantLines(t, "evidence", replaced(of(failure(s.Host+"/team/app:1.0"), final, check), names...), want)
 	}
@@ -136,16 +136,16 @@ func TestNeedless(t *testing.T) {
 		fault   diagnosis.Fault // of the image check
 	}{
 		"never, present": {policy: "Never", prepare: func(r *critest.Runtime, image string) { r.Add(critest.NewImage("sha256:1", []string{image}, nil)) },
-			why: "the pull policy is Never, so nobody is asked"},
-		"never, absent": {policy: "Never", why: "the pull policy is Never, so nobody is asked"},
+			why: "the pull policy is Never, so the kubelet contacts no registry"},
+		"never, absent": {policy: "Never", why: "the pull policy is Never, so the kubelet contacts no registry"},
 		"never, runtime gone": {policy: "Never", prepare: func(r *critest.Runtime, _ string) { r.Stop() },
-			why: "the pull policy is Never, so nobody is asked", fault: diagnosis.FaultRuntimeUnready},
+			why: "the pull policy is Never, so the kubelet contacts no registry", fault: diagnosis.FaultRuntimeUnready},
 		"never, runtime fails": {policy: "Never", prepare: func(r *critest.Runtime, _ string) { r.Set(critest.Fault{Code: codes.Internal}) },
-			why: "the pull policy is Never, so nobody is asked"},
-		"never, invalid name": {policy: "Never", image: "Hub/App", why: "the image reference does not parse, so there is nobody to ask", fault: diagnosis.FaultNameInvalid},
-		"invalid name":        {policy: "Always", image: "http://registry.test/app", why: "the image reference does not parse, so there is nobody to ask", fault: diagnosis.FaultNameInvalid},
+			why: "the pull policy is Never, so the kubelet contacts no registry"},
+		"never, invalid name": {policy: "Never", image: "Hub/App", why: "the image reference does not parse, so there is no registry to check", fault: diagnosis.FaultNameInvalid},
+		"invalid name":        {policy: "Always", image: "http://registry.test/app", why: "the image reference does not parse, so there is no registry to check", fault: diagnosis.FaultNameInvalid},
 		"malformed secret": {policy: "IfNotPresent", secret: new(pullSecret("{" + password)),
-			why: "the kubelet gives up over the malformed secret before it asks anybody"},
+			why: "the kubelet fails on the malformed secret before it contacts a registry"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -188,14 +188,14 @@ func TestPresentIsAsked(t *testing.T) {
 	f.PullPolicy = "IfNotPresent"
 	n.runtime.Add(critest.NewImage("sha256:1", []string{f.Image}, nil))
 	got := n.collect(f)
-	wantLines(t, "image", of(f, got, diagnosis.CheckImage), "NotRun | whether the image is on the node is disclosed only to a pod that is known to be allowed to use it")
-	wantLines(t, "registry", replaced(of(f, got, diagnosis.CheckRegistry), s.Host, "HUB"), "Failed | Unauthorized | https://HUB wants credentials (HTTP 401)")
+	wantLines(t, "image", of(f, got, diagnosis.CheckImage), "NotRun | whether the image is on the node is shown only to a pod that is known to be allowed to use it")
+	wantLines(t, "registry", replaced(of(f, got, diagnosis.CheckRegistry), s.Host, "HUB"), "Failed | Unauthorized | https://HUB requires credentials: HTTP 401")
 }
 
 func TestCredentialsInOrder(t *testing.T) {
 	t.Parallel()
-	const refused = "Failed | Unauthorized | https://HUB refuses the login with secret %s (entry HUB) (HTTP 401)"
-	const wants = "Failed | Unauthorized | https://HUB wants credentials (HTTP 401)"
+	const refused = "Failed | Unauthorized | https://HUB rejects the credentials in secret %s (entry HUB): HTTP 401"
+	const wants = "Failed | Unauthorized | https://HUB requires credentials: HTTP 401"
 	body := "GET " + strings.TrimPrefix(manifest, "HEAD ") + " Basic" // for the error's code: HEAD has no body
 	for name, tc := range map[string]struct {
 		auth    registrytest.Auth
@@ -206,21 +206,21 @@ func TestCredentialsInOrder(t *testing.T) {
 	}{
 		"none": {auth: registrytest.Basic, want: []string{wants}, asked: []string{manifest}},
 		"good": {auth: registrytest.Basic, secrets: map[string]string{"a": password}, named: []string{"a"},
-			want: []string{"Passed | https://HUB has the manifest and gives it with secret a (entry HUB)"}, asked: []string{manifest, manifest + " Basic"}},
+			want: []string{"Passed | https://HUB serves the manifest with the credentials in secret a (entry HUB)"}, asked: []string{manifest, manifest + " Basic"}},
 		"good, token server": {auth: registrytest.Bearer, secrets: map[string]string{"a": password}, named: []string{"a"},
-			want:  []string{"Passed | https://HUB has the manifest and gives it with secret a (entry HUB)"},
+			want:  []string{"Passed | https://HUB serves the manifest with the credentials in secret a (entry HUB)"},
 			asked: []string{manifest, "POST /token", manifest + " Bearer"}},
 		"two that fail, in order": {auth: registrytest.Basic, secrets: map[string]string{"a": "x", "b": "y"}, named: []string{"b", "a"},
 			want:  []string{fmt.Sprintf(refused, "b"), fmt.Sprintf(refused, "a"), wants},
 			asked: []string{manifest, manifest + " Basic", body, manifest + " Basic", body}},
 		"the second works": {auth: registrytest.Basic, secrets: map[string]string{"a": "x", "b": password, "c": "z"}, named: []string{"a", "b", "c"},
-			want:  []string{fmt.Sprintf(refused, "a"), "Passed | https://HUB has the manifest and gives it with secret b (entry HUB)"},
+			want:  []string{fmt.Sprintf(refused, "a"), "Passed | https://HUB serves the manifest with the credentials in secret b (entry HUB)"},
 			asked: []string{manifest, manifest + " Basic", body, manifest + " Basic"}},
 		"twice the same": {auth: registrytest.Basic, secrets: map[string]string{"a": "x", "b": "x"}, named: []string{"a", "b"},
 			want:  []string{fmt.Sprintf(refused, "a"), fmt.Sprintf(refused, "b"), wants},
 			asked: []string{manifest, manifest + " Basic", body}},
 		"unreadable and a good one": {auth: registrytest.Basic, secrets: map[string]string{"a": password}, named: []string{"gone", "a"},
-			want: []string{"Passed | https://HUB has the manifest and gives it with secret a (entry HUB)"}, asked: []string{manifest, manifest + " Basic"}},
+			want: []string{"Passed | https://HUB serves the manifest with the credentials in secret a (entry HUB)"}, asked: []string{manifest, manifest + " Basic"}},
 	} {
 		for _, fresh := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, fresh %t", name, fresh), func(t *testing.T) {
@@ -384,8 +384,8 @@ func TestRateLimitIsObeyed(t *testing.T) {
 	c := n.clocked()
 	n.secrets.byName["pull"] = pullSecret(dockerConfig(user, password, s.Host))
 	app, other := failure(s.Host+"/team/app:1.0"), failure(s.Host+"/team/other:1.0", "pull")
-	own := "Failed | RateLimited | https://HUB limits the rate of requests (HTTP 429); it may be asked again in 10m0s"
-	theirs := "NotRun | RateLimited | https://HUB was not asked with secret pull (entry HUB): it limits the requests of others on this node, and wants to be left alone for now"
+	own := "Failed | RateLimited | the rate limit of https://HUB is exceeded (HTTP 429); retry in 10m0s"
+	theirs := "NotRun | RateLimited | https://HUB was not checked with the credentials in secret pull (entry HUB): its rate limit is exceeded by other pulls on this node"
 	for i, f := range []diagnosis.Failure{app, other, app, other} {
 		for _, fresh := range []bool{false, true} {
 			got := n.collectFresh(f, fresh)
@@ -424,9 +424,9 @@ func TestCancellation(t *testing.T) {
 	cancel()
 	lost := <-gone
 	wellFormed(t, f, lost)
-	wantLines(t, "evidence of the one who gave up", replaced(of(f, lost, diagnosis.CheckRegistry), back.Host, "HUB"), "Inconclusive | http://HUB was not asked to the end")
+	wantLines(t, "evidence of the one who gave up", replaced(of(f, lost, diagnosis.CheckRegistry), back.Host, "HUB"), "Inconclusive | the check of http://HUB was not completed")
 	close(release)
-	wantLines(t, "evidence of the other", replaced(of(f, <-there, diagnosis.CheckRegistry), back.Host, "HUB"), "Passed | http://HUB has the manifest and gives it without credentials")
+	wantLines(t, "evidence of the other", replaced(of(f, <-there, diagnosis.CheckRegistry), back.Host, "HUB"), "Passed | http://HUB serves the manifest without credentials")
 	if got := heads(back); got != 1 {
 		t.Errorf("%d requests, want 1", got)
 	}
@@ -469,8 +469,8 @@ func TestNameTrouble(t *testing.T) {
 		zone dnstest.Zone
 		want string
 	}{
-		"nxdomain": {dnstest.Zone{Rcode: 3}, "Failed | NameNotFound | the registry's name gone.test does not resolve on node worker-3: no such name (NXDOMAIN), says resolver DNS"},
-		"servfail": {dnstest.Zone{Rcode: 2}, "Failed | DNSFailure | the registry's name gone.test cannot be resolved on node worker-3: resolver DNS: it answered SERVFAIL"},
+		"nxdomain": {dnstest.Zone{Rcode: 3}, "Failed | NameNotFound | node worker-3 cannot resolve gone.test: no such name (NXDOMAIN) from DNS"},
+		"servfail": {dnstest.Zone{Rcode: 2}, "Failed | DNSFailure | node worker-3 cannot resolve gone.test: resolver DNS answered SERVFAIL"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -478,7 +478,7 @@ func TestNameTrouble(t *testing.T) {
 			n.dns.Set("gone.test", tc.zone)
 			got := n.collect(failure("gone.test:5000/team/app:1.0"))
 			wantLines(t, "DNS", replaced(of(failure("gone.test:5000/team/app:1.0"), got, diagnosis.CheckNodeDNS), n.dns.Address, "DNS"), tc.want)
-			wantLines(t, "registry", of(failure("gone.test:5000/team/app:1.0"), got, diagnosis.CheckRegistry), "NotRun | https://gone.test:5000 was not asked, since its name does not resolve")
+			wantLines(t, "registry", of(failure("gone.test:5000/team/app:1.0"), got, diagnosis.CheckRegistry), "NotRun | https://gone.test:5000 was not checked: its name does not resolve")
 		})
 	}
 }
@@ -494,18 +494,18 @@ func TestRegistryTrouble(t *testing.T) {
 		image  string
 		want   string
 	}{
-		"healthy":       {registrytest.Config{Repositories: repos}, "team/app:1.0", "Passed | https://HUB has the manifest and gives it without credentials"},
-		"digest":        {registrytest.Config{Repositories: repos}, "team/app@" + registrytest.Digest, "Passed | https://HUB has the manifest and gives it without credentials"},
-		"other tag":     {registrytest.Config{Repositories: repos}, "team/app:1.1", "Failed | TagNotFound | https://HUB has repository team/app, but not what is asked for (HTTP 404)"},
-		"no repository": {registrytest.Config{Repositories: repos}, "team/none:1.0", "Failed | RepositoryNotFound | https://HUB has no repository team/none (HTTP 404)"},
-		"forbidden":     {registrytest.Config{Repositories: []registrytest.Repository{{Name: "team/app", Status: 403}}}, "team/app:1.0", "Failed | Forbidden | https://HUB forbids pulling team/app without credentials (HTTP 403)"},
-		"server error":  {registrytest.Config{Repositories: []registrytest.Repository{{Name: "team/app", Status: 502}}}, "team/app:1.0", "Failed | ServerError | https://HUB answers with a server error (HTTP 502)"},
-		"expired":       {registrytest.Config{Certificate: expired, Repositories: repos}, "team/app:1.0", "Failed | TLSExpired | https://HUB (ADDR) has a certificate that is not valid now"},
-		"other name":    {registrytest.Config{Certificate: otherName, Repositories: repos}, "team/app:1.0", "Failed | TLSHostnameMismatch | https://HUB (ADDR) has a certificate for another name: it is for other.test"},
-		"plain":         {registrytest.Config{Plain: true, Repositories: repos}, "team/app:1.0", "Failed | HTTPSMismatch | https://HUB (ADDR) speaks plain HTTP, and the node is set to speak TLS with it"},
-		"reset":         {registrytest.Config{Repositories: []registrytest.Repository{{Name: "team/app", Behaviour: registrytest.Reset}}}, "team/app:1.0", "Failed | NetworkUnreachable | https://HUB (ADDR) cannot be reached or breaks the connection (waiting for an answer)"},
+		"healthy":       {registrytest.Config{Repositories: repos}, "team/app:1.0", "Passed | https://HUB serves the manifest without credentials"},
+		"digest":        {registrytest.Config{Repositories: repos}, "team/app@" + registrytest.Digest, "Passed | https://HUB serves the manifest without credentials"},
+		"other tag":     {registrytest.Config{Repositories: repos}, "team/app:1.1", "Failed | TagNotFound | https://HUB has repository team/app, but not tag 1.1: HTTP 404"},
+		"no repository": {registrytest.Config{Repositories: repos}, "team/none:1.0", "Failed | RepositoryNotFound | https://HUB has no repository team/none: HTTP 404"},
+		"forbidden":     {registrytest.Config{Repositories: []registrytest.Repository{{Name: "team/app", Status: 403}}}, "team/app:1.0", "Failed | Forbidden | https://HUB denies pull access to team/app without credentials: HTTP 403"},
+		"server error":  {registrytest.Config{Repositories: []registrytest.Repository{{Name: "team/app", Status: 502}}}, "team/app:1.0", "Failed | ServerError | https://HUB returned a server error: HTTP 502"},
+		"expired":       {registrytest.Config{Certificate: expired, Repositories: repos}, "team/app:1.0", "Failed | TLSExpired | the certificate of https://HUB (ADDR) has expired or is not yet valid"},
+		"other name":    {registrytest.Config{Certificate: otherName, Repositories: repos}, "team/app:1.0", "Failed | TLSHostnameMismatch | the certificate of https://HUB (ADDR) is for other.test, not for this name"},
+		"plain":         {registrytest.Config{Plain: true, Repositories: repos}, "team/app:1.0", "Failed | HTTPSMismatch | https://HUB (ADDR) speaks plain HTTP, but the node is configured to use HTTPS"},
+		"reset":         {registrytest.Config{Repositories: []registrytest.Repository{{Name: "team/app", Behaviour: registrytest.Reset}}}, "team/app:1.0", "Failed | NetworkUnreachable | the request to https://HUB (ADDR) failed: unreachable or connection reset"},
 		"token server": {registrytest.Config{TokenStatus: 503, Repositories: []registrytest.Repository{{Name: "team/app", Auth: registrytest.Bearer}}}, "team/app:1.0",
-			"Failed | ServerError | token server HUB answers with a server error (HTTP 503)"},
+			"Failed | ServerError | token server HUB returned a server error: HTTP 503"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -514,7 +514,7 @@ func TestRegistryTrouble(t *testing.T) {
 			n := newNode(t, ca, nil)
 			got := replaced(of(failure(s.Host+"/"+tc.image), n.collect(failure(s.Host+"/"+tc.image)), diagnosis.CheckRegistry), s.Host, "HUB", s.Address, "ADDR")
 			if name == "expired" { // the times differ
-				got[0], _, _ = strings.Cut(got[0], ": it is valid from ")
+				got[0], _, _ = strings.Cut(got[0], " (valid from ")
 			}
 			if len(got) != 1 || got[0] != tc.want {
 				t.Errorf("evidence %q, want %q", got, tc.want)
@@ -551,32 +551,32 @@ func TestTagCandidates(t *testing.T) {
 func TestAuthorities(t *testing.T) {
 	t.Parallel()
 	s := open(t)
-	const untrusted = `https://HUB (ADDR) has a certificate that the node does not trust (issued by "Test Authority")`
+	const untrusted = `the certificate of https://HUB (ADDR) is not trusted by the node (issued by "Test Authority")`
 	for name, tc := range map[string]struct {
 		ca    *catest.CA
 		files map[string]string
 		want  []string
 	}{
-		"the node's": {ca: s.CA, want: []string{"Passed | https://HUB has the manifest and gives it without credentials"}},
+		"the node's": {ca: s.CA, want: []string{"Passed | https://HUB serves the manifest without credentials"}},
 		"another":    {ca: catest.New(t), want: []string{"Failed | TLSUntrusted | " + untrusted}},
-		"none":       {want: []string{"Inconclusive | " + untrusted + "; but whypull has not found the node's authorities, so it cannot tell"}},
+		"none":       {want: []string{"Inconclusive | " + untrusted + "; but whypull did not find the node's CA certificates, so this is uncertain"}},
 		"the host's": {ca: catest.New(t), files: map[string]string{
 			"certs.d/" + s.Host + "/hosts.toml": "server = \"https://" + s.Host + "\"\nca = \"ca.pem\"\n", "certs.d/" + s.Host + "/ca.pem": string(s.CA.PEM()),
-		}, want: []string{"Passed | https://HUB has the manifest and gives it without credentials"}},
+		}, want: []string{"Passed | https://HUB serves the manifest without credentials"}},
 		"hosts.toml misnamed": {ca: catest.New(t), files: map[string]string{"certs.d/" + s.Host + "/host.toml": "ca = \"ca.pem\"\n"}, want: []string{
-			"Inconclusive | RegistryConfigInvalid | /certs.d/HUB/host.toml is not read by anybody; the name is hosts.toml", "Failed | TLSUntrusted | " + untrusted}},
+			"Inconclusive | RegistryConfigInvalid | /certs.d/HUB/host.toml is ignored: the file must be named hosts.toml", "Failed | TLSUntrusted | " + untrusted}},
 		"hosts.toml invalid": {ca: catest.New(t), files: map[string]string{"certs.d/" + s.Host + "/hosts.toml": "\n\nca = " + password + "\n"}, want: []string{
 			"Inconclusive | RegistryConfigInvalid | /certs.d/HUB/hosts.toml does not parse (line 3); containerd ignores it", "Failed | TLSUntrusted | " + untrusted}},
 		"a file is missing": {ca: s.CA, files: map[string]string{"certs.d/" + s.Host + "/hosts.toml": "server = \"https://" + s.Host + "\"\nca = \"/etc/" + password + ".pem\"\n"}, want: []string{
-			"Failed | RegistryConfigInvalid | /certs.d/HUB/hosts.toml names a certificate or key that cannot be read or is none; the runtime refuses the pull over it"}},
+			"Failed | RegistryConfigInvalid | /certs.d/HUB/hosts.toml names a certificate or key that cannot be read or is not valid, so the runtime refuses the pull"}},
 		"a file is none": {ca: s.CA, files: map[string]string{"certs.d/" + s.Host + "/hosts.toml": "server = \"https://" + s.Host + "\"\nca = \"/etc/none.pem\"\n", "etc/none.pem": password}, want: []string{
-			"Failed | RegistryConfigInvalid | /certs.d/HUB/hosts.toml names a certificate or key that cannot be read or is none; the runtime refuses the pull over it"}},
+			"Failed | RegistryConfigInvalid | /certs.d/HUB/hosts.toml names a certificate or key that cannot be read or is not valid, so the runtime refuses the pull"}},
 		"a file is not mounted": {ca: s.CA, files: map[string]string{"certs.d/" + s.Host + "/hosts.toml": "server = \"https://" + s.Host + "\"\nca = \"/usr/ca.pem\"\n"}, want: []string{
-			"Inconclusive | /usr/ca.pem, which the node's configuration names, cannot be seen by whypull, since it is not below what is mounted; the runtime may see it",
-			"Passed | https://HUB has the manifest and gives it without credentials"}},
+			"Inconclusive | /usr/ca.pem, which the node's configuration names, is not mounted into whypull; the runtime may read it",
+			"Passed | https://HUB serves the manifest without credentials"}},
 		"a file is not mounted, and would be needed": {ca: catest.New(t), files: map[string]string{"certs.d/" + s.Host + "/hosts.toml": "server = \"https://" + s.Host + "\"\nca = \"/usr/ca.pem\"\n"}, want: []string{
-			"Inconclusive | /usr/ca.pem, which the node's configuration names, cannot be seen by whypull, since it is not below what is mounted; the runtime may see it",
-			"Inconclusive | " + untrusted + "; but whypull cannot see the certificate that the node's configuration names for it"}},
+			"Inconclusive | /usr/ca.pem, which the node's configuration names, is not mounted into whypull; the runtime may read it",
+			"Inconclusive | " + untrusted + "; but whypull cannot read the certificate that the node's configuration names for it"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -599,7 +599,7 @@ func TestOwnTrouble(t *testing.T) {
 	})
 	n.again(func(o *nodeconfig.Options) { o.TempDir = filepath.Join(o.TempDir, "none") })
 	got := n.collect(failure(s.Host + "/team/app:1.0"))
-	wantLines(t, "registry", of(failure(s.Host+"/team/app:1.0"), got, diagnosis.CheckRegistry), "NotRun | whypull could not work with the node's registry configuration")
+	wantLines(t, "registry", of(failure(s.Host+"/team/app:1.0"), got, diagnosis.CheckRegistry), "NotRun | whypull could not use the node's registry configuration")
 	wantLines(t, "DNS", of(failure(s.Host+"/team/app:1.0"), got, diagnosis.CheckNodeDNS), "NotRun | the node's registry configuration names no endpoint")
 }
 
@@ -626,20 +626,20 @@ func TestMirrors(t *testing.T) {
 		want   []string
 		dns    int
 	}{
-		"mirror serves": {toml("https://"+origin.Host, "https://"+full.Host), []string{"Passed | https://FULL has the manifest and gives it without credentials"}, 1},
+		"mirror serves": {toml("https://"+origin.Host, "https://"+full.Host), []string{"Passed | https://FULL serves the manifest without credentials"}, 1},
 		"mirror lacks it": {toml("https://"+origin.Host, "https://"+empty.Host), []string{
-			"Failed | TagNotFound | https://EMPTY has repository team/app, but not what is asked for (HTTP 404)",
-			"Passed | https://ORIGIN has the manifest and gives it without credentials"}, 2},
+			"Failed | TagNotFound | https://EMPTY has repository team/app, but not tag 1.0: HTTP 404",
+			"Passed | https://ORIGIN serves the manifest without credentials"}, 2},
 		"in order": {toml("https://"+origin.Host, "https://"+empty.Host, "https://"+full.Host), []string{
-			"Failed | TagNotFound | https://EMPTY has repository team/app, but not what is asked for (HTTP 404)",
-			"Passed | https://FULL has the manifest and gives it without credentials"}, 2},
+			"Failed | TagNotFound | https://EMPTY has repository team/app, but not tag 1.0: HTTP 404",
+			"Passed | https://FULL serves the manifest without credentials"}, 2},
 		"stands twice": {toml("https://"+empty.Host, "https://"+empty.Host), []string{
-			"Failed | TagNotFound | https://EMPTY has repository team/app, but not what is asked for (HTTP 404)"}, 1},
+			"Failed | TagNotFound | https://EMPTY has repository team/app, but not tag 1.0: HTTP 404"}, 1},
 		"mirror's name is gone": {toml("https://"+origin.Host, "https://gone.test"), []string{
-			"NotRun | https://gone.test was not asked, since its name does not resolve",
-			"Passed | https://ORIGIN has the manifest and gives it without credentials"}, 2},
+			"NotRun | https://gone.test was not checked: its name does not resolve",
+			"Passed | https://ORIGIN serves the manifest without credentials"}, 2},
 		"mirror of digests only": {toml("https://"+origin.Host, "https://"+empty.Host) + "capabilities = [\"pull\"]\n", []string{
-			"Passed | https://ORIGIN has the manifest and gives it without credentials"}, 1},
+			"Passed | https://ORIGIN serves the manifest without credentials"}, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -682,9 +682,9 @@ func TestAnonymousSuccessEndsNothing(t *testing.T) {
 	n.secrets.byName["pull"] = pullSecret(dockerConfig(user, "x", origin.Host))
 	got := replaced(of(failure(origin.Host+"/team/app:1.0", "pull"), n.collect(failure(origin.Host+"/team/app:1.0", "pull")), diagnosis.CheckRegistry), origin.Host, "ORIGIN", mirror.Host, "MIRROR")
 	wantLines(t, "evidence", got,
-		"Failed | Unauthorized | https://MIRROR refuses the login with secret pull (entry ORIGIN) (HTTP 401)",
-		"Failed | Unauthorized | https://MIRROR wants credentials (HTTP 401)",
-		"Passed | https://ORIGIN has the manifest and gives it with secret pull (entry ORIGIN)")
+		"Failed | Unauthorized | https://MIRROR rejects the credentials in secret pull (entry ORIGIN): HTTP 401",
+		"Failed | Unauthorized | https://MIRROR requires credentials: HTTP 401",
+		"Passed | https://ORIGIN serves the manifest with the credentials in secret pull (entry ORIGIN)")
 }
 
 func TestLiteralAddress(t *testing.T) {
@@ -693,8 +693,8 @@ func TestLiteralAddress(t *testing.T) {
 	n := newNode(t, s.CA, nil)
 	// containerd verifies no certificate of a loopback address.
 	got := n.collect(failure(s.Address + "/team/app:1.0"))
-	wantLines(t, "DNS", of(failure(s.Address+"/team/app:1.0"), got, diagnosis.CheckNodeDNS), "NotRun | 127.0.0.1 is an address; there is no name to resolve")
-	wantLines(t, "registry", replaced(of(failure(s.Address+"/team/app:1.0"), got, diagnosis.CheckRegistry), s.Address, "ADDR"), "Passed | https://ADDR has the manifest and gives it without credentials")
+	wantLines(t, "DNS", of(failure(s.Address+"/team/app:1.0"), got, diagnosis.CheckNodeDNS), "NotRun | 127.0.0.1 is an IP address, not a name")
+	wantLines(t, "registry", replaced(of(failure(s.Address+"/team/app:1.0"), got, diagnosis.CheckRegistry), s.Address, "ADDR"), "Passed | https://ADDR serves the manifest without credentials")
 	wantLines(t, "questions", n.dns.Queries())
 }
 
@@ -709,8 +709,8 @@ func TestProxy(t *testing.T) {
 		}
 	})
 	got := n.collect(failure("gone.test/team/app:1.0"))
-	wantLines(t, "DNS", replaced(of(failure("gone.test/team/app:1.0"), got, diagnosis.CheckNodeDNS), proxy, "PROXY"), "NotRun | https://gone.test is asked through the proxy PROXY, which resolves the name")
-	wantLines(t, "registry", replaced(of(failure("gone.test/team/app:1.0"), got, diagnosis.CheckRegistry), proxy, "PROXY"), "Failed | ProxyFailed | the proxy PROXY fails for https://gone.test: it refuses the connection, nothing listens there")
+	wantLines(t, "DNS", replaced(of(failure("gone.test/team/app:1.0"), got, diagnosis.CheckNodeDNS), proxy, "PROXY"), "NotRun | requests to https://gone.test go through proxy PROXY, which resolves the name")
+	wantLines(t, "registry", replaced(of(failure("gone.test/team/app:1.0"), got, diagnosis.CheckRegistry), proxy, "PROXY"), "Failed | ProxyFailed | proxy PROXY fails for https://gone.test: it refuses connections")
 	wantLines(t, "questions", n.dns.Queries())
 }
 
@@ -719,7 +719,7 @@ func TestMetadataAddress(t *testing.T) {
 	n := newNode(t, nil, nil)
 	n.dns.Set("metadata.test", dnstest.Zone{Addresses: []string{"169.254.169.254"}})
 	got := n.collect(failure("metadata.test/team/app:1.0"))
-	wantLines(t, "registry", of(failure("metadata.test/team/app:1.0"), got, diagnosis.CheckRegistry), "NotRun | AddressForbidden | https://metadata.test (169.254.169.254) leads to a link-local or metadata address, which whypull does not talk to")
+	wantLines(t, "registry", of(failure("metadata.test/team/app:1.0"), got, diagnosis.CheckRegistry), "NotRun | AddressForbidden | https://metadata.test (169.254.169.254) has a link-local or metadata address, which whypull does not connect to")
 }
 
 // The same facts give the same evidence, except for measurements.
@@ -804,8 +804,8 @@ func TestNobodyServes(t *testing.T) {
 	s := open(t)
 	n := newNode(t, s.CA, map[string]string{"certs.d/" + s.Host + "/hosts.toml": "server = \"https://" + s.Host + "\"\ncapabilities = [\"pull\"]\n"})
 	got := n.collect(failure(s.Host + "/team/app:1.0"))
-	const want = "NotRun | the node's configuration has no endpoint that serves such a reference"
-	wantLines(t, "registry", replaced(of(failure(s.Host+"/team/app:1.0"), got, diagnosis.CheckRegistry), s.Host, "HUB"), "Inconclusive | RegistryConfigInvalid | /certs.d/HUB/hosts.toml has no effect: none of its hosts has the capabilities that such a reference needs (pull, and resolve for a tag)", want)
+	const want = "NotRun | the node's configuration has no endpoint for this image"
+	wantLines(t, "registry", replaced(of(failure(s.Host+"/team/app:1.0"), got, diagnosis.CheckRegistry), s.Host, "HUB"), "Inconclusive | RegistryConfigInvalid | /certs.d/HUB/hosts.toml has no effect: none of its hosts has the capabilities that the image needs (pull, and resolve for a tag)", want)
 	wantLines(t, "DNS", of(failure(s.Host+"/team/app:1.0"), got, diagnosis.CheckNodeDNS), want)
 	wantAsked(t, s)
 }

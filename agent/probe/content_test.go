@@ -39,7 +39,7 @@ const corruptText = `failed to pull and unpack image "x": failed commit on ref "
 // The content is checked if the message is about it, and has its own evidence.
 func TestContent(t *testing.T) {
 	t.Parallel()
-	const has = "Passed | https://HUB has the manifest and gives it without credentials"
+	const has = "Passed | https://HUB serves the manifest without credentials"
 	elsewhere := func(p ocispec.Platform) func(*registrytest.Content) ocispec.Descriptor {
 		return func(c *registrytest.Content) ocispec.Descriptor { return c.Image(p, c.Layer(10)) }
 	}
@@ -56,34 +56,34 @@ func TestContent(t *testing.T) {
 		want  string // "" for no such evidence
 		field func(diagnosis.Evidence) bool
 	}{
-		"sound": {elsewhere(here("s390x")), "context canceled", "Inconclusive | https://HUB has one image, for linux/s390x; node worker-3 is PLATFORM: the pull succeeds and the container cannot start",
+		"sound": {elsewhere(here("s390x")), "context canceled", "Inconclusive | https://HUB has one image, for linux/s390x, but node worker-3 is PLATFORM: the pull succeeds, but the container cannot start",
 			func(e diagnosis.Evidence) bool { return slices.Equal(e.Registry().Platforms, []string{"linux/s390x"}) }},
 		"text of an earlier step": {elsewhere(here("s390x")), "dial tcp 10.0.0.1:443: connect: connection refused", "", nil},
 		"index for others": {func(c *registrytest.Content) ocispec.Descriptor {
 			return c.Index(c.Image(here("s390x"), c.Layer(1)), c.Image(here("ppc64le"), c.Layer(2)))
 		},
-			"no match for platform in manifest: not found", "Failed | PlatformMismatch | HUB/team/app:1.0 is for linux/ppc64le, linux/s390x; node worker-3 is PLATFORM",
+			"no match for platform in manifest: not found", "Failed | PlatformMismatch | HUB/team/app:1.0 is for linux/ppc64le, linux/s390x, but node worker-3 is PLATFORM",
 			func(e diagnosis.Evidence) bool {
 				return e.Registry().Platform != "" && len(e.Registry().Platforms) == 2
 			}},
 		"too many layers": {func(c *registrytest.Content) ocispec.Descriptor {
 			return c.Image(here("s390x"), slices.Repeat([]ocispec.Descriptor{c.Layer(1)}, 513)...)
-		}, "context canceled", "Inconclusive | https://HUB has a manifest or a config for the image with more in it than whypull reads, and than any honest one has", nil},
+		}, "context canceled", "Inconclusive | https://HUB has a manifest or config for the image with more entries than whypull reads", nil},
 		"blob missing": {broken(func(o *registrytest.Object) { o.Status = http.StatusNotFound }), "could not fetch content descriptor",
-			"Failed | ContentMissing | https://HUB does not have DIGEST, which the image's own manifest names (HTTP 404)",
+			"Failed | ContentMissing | https://HUB does not have blob DIGEST, which the manifest lists: HTTP 404",
 			func(e diagnosis.Evidence) bool { return strings.HasPrefix(e.Registry().Blob, "sha256:") }},
 		"blob refused": {broken(func(o *registrytest.Object) { o.Status = http.StatusForbidden }), corruptText,
-			"Failed | Forbidden | https://HUB gives the manifest and refuses DIGEST without credentials (HTTP 403)", nil},
+			"Failed | Forbidden | https://HUB serves the manifest, but denies blob DIGEST without credentials: HTTP 403", nil},
 		"blob broken": {broken(func(o *registrytest.Object) { o.Status = http.StatusBadGateway }), corruptText,
-			"Failed | ServerError | https://HUB fails for DIGEST (HTTP 502)", nil},
+			"Failed | ServerError | blob DIGEST cannot be downloaded from https://HUB: HTTP 502", nil},
 		"blob elsewhere": {broken(func(o *registrytest.Object) { o.Location = "https://127.0.0.1:1/x?Signature=s3cret-passw0rd" }), corruptText,
-			"Failed | ConnectionRefused | https://127.0.0.1:1 refuses the connection: nothing listens there; https://HUB sends there for the image's blobs",
+			"Failed | ConnectionRefused | https://127.0.0.1:1 refuses connections: nothing is listening there; https://HUB redirects there for blobs",
 			func(e diagnosis.Evidence) bool { return e.Registry().Via != "" && len(e.Registry().Addresses) == 0 }},
 		"blob corrupt": {broken(func(o *registrytest.Object) { o.Sent = []byte(strings.Repeat("x", len(o.Body))) }), corruptText,
-			"Failed | ContentCorrupt | https://HUB sends DIGEST otherwise than the image says: its digest, size or compression is wrong, or it breaks off", nil},
+			"Failed | ContentCorrupt | blob DIGEST from https://HUB is corrupt: digest or size mismatch, bad compression, or truncated", nil},
 		"something else": {func(c *registrytest.Content) ocispec.Descriptor {
 			return c.Artifact(c.Blob("application/vnd.cncf.helm.config.v1+json", []byte("{}")), c.Blob("application/vnd.example", []byte("x")))
-		}, "unsupported media type", "Inconclusive | https://HUB has something else than an image under this name: the pull succeeds and the container cannot start", nil},
+		}, "unsupported media type", "Inconclusive | https://HUB has an artifact under this name that is not an image: the pull succeeds, but the container cannot start", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -157,14 +157,14 @@ func TestContentRefusedToACredential(t *testing.T) {
 	t.Parallel()
 	const manifestOf, layerOf = "HEAD /v2/team/app/manifests/1.0", "GET /v2/team/app/blobs/LAYER Basic"
 	gives := func(l string) string {
-		return "Passed | https://HUB has the manifest and gives it with secret " + l + " (entry HUB)"
+		return "Passed | https://HUB serves the manifest with the credentials in secret " + l + " (entry HUB)"
 	}
 	refuses := func(l string) string {
-		return "Failed | Forbidden | https://HUB gives the manifest and refuses DIGEST with secret " + l + " (entry HUB) (HTTP 403)"
+		return "Failed | Forbidden | https://HUB serves the manifest, but denies blob DIGEST with the credentials in secret " + l + " (entry HUB): HTTP 403"
 	}
-	const whole = "Passed | https://HUB has the image's manifest and blobs (2 looked at), and they are in order"
+	const whole = "Passed | https://HUB serves the manifest and blobs of the image (2 checked)"
 	rejects := func(l string) string {
-		return "Failed | Unauthorized | https://HUB refuses the login with secret " + l + " (entry HUB) (HTTP 401)"
+		return "Failed | Unauthorized | https://HUB rejects the credentials in secret " + l + " (entry HUB): HTTP 401"
 	}
 	for name, tc := range map[string]struct {
 		creds      []string // the users; all but "stranger" may have the manifest, and "owner" the layer
@@ -272,7 +272,7 @@ func TestTroubleElsewhereIsNotTheRegistrys(t *testing.T) {
 	first, second := failure(s.Host+"/team/app:1.0"), failure(s.Host+"/team/app:2.0")
 	first.Message = corruptText
 	n.collect(first)
-	wantLines(t, "evidence", replaced(of(second, n.collect(second), diagnosis.CheckRegistry), s.Host, "HUB"), "Passed | https://HUB has the manifest and gives it without credentials")
+	wantLines(t, "evidence", replaced(of(second, n.collect(second), diagnosis.CheckRegistry), s.Host, "HUB"), "Passed | https://HUB serves the manifest without credentials")
 }
 
 // The content is fetched by the digest that the registry has named, as the
@@ -387,10 +387,10 @@ func TestShortNames(t *testing.T) {
 		config string
 		want   []string
 	}{
-		"an alias":      {"unqualified-search-registries = [\"a.test\"]\n[aliases]\n\"app\" = \"" + s.Host + "/team/app\"\n", []string{"Passed | https://HUB has the manifest and gives it without credentials"}},
-		"one to search": {"unqualified-search-registries = [\"" + s.Host + "\"]\n", []string{"Failed | RepositoryNotFound | https://HUB has no repository library/app (HTTP 404)"}},
-		"none":          {"", []string{"Failed | AmbiguousName | app:1.0 names no registry, and the node's registries.conf has none to search for it"}},
-		"two":           {"unqualified-search-registries = [\"a.test\", \"b.test\"]\n", []string{"Failed | AmbiguousName | app:1.0 names no registry, and the runtime will not choose among a.test/app:1.0, b.test/app:1.0 (/etc/containers/registries.conf)"}},
+		"an alias":      {"unqualified-search-registries = [\"a.test\"]\n[aliases]\n\"app\" = \"" + s.Host + "/team/app\"\n", []string{"Passed | https://HUB serves the manifest without credentials"}},
+		"one to search": {"unqualified-search-registries = [\"" + s.Host + "\"]\n", []string{"Failed | RepositoryNotFound | https://HUB has no repository library/app: HTTP 404"}},
+		"none":          {"", []string{"Failed | AmbiguousName | app:1.0 has no registry, and registries.conf on the node lists none to search"}},
+		"two":           {"unqualified-search-registries = [\"a.test\", \"b.test\"]\n", []string{"Failed | AmbiguousName | app:1.0 has no registry, and the runtime does not choose among a.test/app:1.0, b.test/app:1.0 (/etc/containers/registries.conf)"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -433,8 +433,8 @@ func TestUntriedCredentials(t *testing.T) {
 		untried    int
 		why        string
 	}{
-		"too many": {registrytest.Repository{Name: "team/app", Auth: registrytest.Basic}, 2, "since 8 others were"},
-		"limited":  {registrytest.Repository{Name: "team/app", Status: http.StatusTooManyRequests}, 8, "since it limits the rate of requests"},
+		"too many": {registrytest.Repository{Name: "team/app", Auth: registrytest.Basic}, 2, "8 other credentials were"},
+		"limited":  {registrytest.Repository{Name: "team/app", Status: http.StatusTooManyRequests}, 8, "its rate limit is exceeded"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -466,7 +466,7 @@ func TestCredentialThatNobodyAsksFor(t *testing.T) {
 	n := newNode(t, s.CA, nil)
 	n.secrets.byName["a"], n.secrets.byName["b"] = secretFor(s.Host), pullSecret(dockerConfig(user, "other", s.Host))
 	got := n.collect(failure(s.Host+"/team/app:9.9", "a", "b"))
-	wantLines(t, "evidence", replaced(of(failure(s.Host+"/team/app:9.9", "a", "b"), got, diagnosis.CheckRegistry), s.Host, "HUB"), "Failed | TagNotFound | https://HUB has repository team/app, but not what is asked for (HTTP 404)")
+	wantLines(t, "evidence", replaced(of(failure(s.Host+"/team/app:9.9", "a", "b"), got, diagnosis.CheckRegistry), s.Host, "HUB"), "Failed | TagNotFound | https://HUB has repository team/app, but not tag 9.9: HTTP 404")
 	if heads(s) != 1 {
 		t.Errorf("requests %q", s.Lines())
 	}

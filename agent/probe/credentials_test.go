@@ -30,14 +30,14 @@ func TestCheckCredentials(t *testing.T) {
 		reads   []string
 		metrics []string
 	}{
-		"none named": {want: []string{"Failed | NoCredentials | the pod names no pull secret"}},
+		"none named": {want: []string{"Failed | NoCredentials | the pod has no pull secret"}},
 		"missing": {
 			secrets: []string{"pull"}, reads: []string{"team/pull"}, metrics: []string{"missing"},
 			want: []string{"Failed | SecretNotFound | secret pull does not exist in namespace team"},
 		},
 		"no access": {
 			secrets: []string{"pull"}, errs: map[string]error{"pull": kube.ErrNoAccess}, reads: []string{"team/pull"}, metrics: []string{"forbidden"},
-			want: []string{"NotRun | SecretUnreadable | whypull may not read secret pull; impersonate-on:associated-node:get or get on it would allow that"},
+			want: []string{"NotRun | SecretUnreadable | whypull is not allowed to read secret pull; grant get on it, or impersonate-on:associated-node:get"},
 		},
 		"API server ill": {
 			secrets: []string{"pull"}, errs: map[string]error{"pull": ill}, reads: []string{"team/pull"}, metrics: []string{"error"},
@@ -47,14 +47,14 @@ func TestCheckCredentials(t *testing.T) {
 			secrets: []string{"a", "b"}, errs: map[string]error{"a": fmt.Errorf("x: %w", kube.ErrNoAccess), "b": fmt.Errorf("x: %w", kube.ErrNotFound)},
 			reads: []string{"team/a", "team/b"}, metrics: []string{"forbidden", "missing"},
 			want: []string{
-				"NotRun | SecretUnreadable | whypull may not read secret a; impersonate-on:associated-node:get or get on it would allow that",
+				"NotRun | SecretUnreadable | whypull is not allowed to read secret a; grant get on it, or impersonate-on:associated-node:get",
 				"Failed | SecretNotFound | secret b does not exist in namespace team",
 			},
 		},
 		"wrong type": {
 			secrets: []string{"pull"}, byName: map[string]kube.Secret{"pull": {Type: "Opaque", Data: credential.Redact(map[string][]byte{"password": []byte(password)})}},
 			reads: []string{"team/pull"}, metrics: []string{"found"},
-			want: []string{`Failed | SecretWrongType | pull secret pull: its type is "Opaque", not "kubernetes.io/dockerconfigjson"; the kubelet ignores it`},
+			want: []string{`Failed | SecretWrongType | pull secret pull is not usable: its type is "Opaque", not "kubernetes.io/dockerconfigjson"; the kubelet ignores it`},
 		},
 		"not JSON": {
 			secrets: []string{"pull"}, byName: map[string]kube.Secret{"pull": pullSecret(`{"auths":{` + password)},
@@ -66,7 +66,7 @@ func TestCheckCredentials(t *testing.T) {
 		},
 		"empty data": {
 			secrets: []string{"pull"}, byName: map[string]kube.Secret{"pull": pullSecret("")}, reads: []string{"team/pull"}, metrics: []string{"found"},
-			want: []string{`Failed | SecretWithoutCredentials | pull secret pull: its ".dockerconfigjson" is empty; the kubelet ignores it`},
+			want: []string{`Failed | SecretWithoutCredentials | pull secret pull is not usable: its ".dockerconfigjson" is empty; the kubelet ignores it`},
 		},
 		"no entries": {
 			secrets: []string{"pull"}, byName: map[string]kube.Secret{"pull": pullSecret(`{"auths":{}}`)}, reads: []string{"team/pull"}, metrics: []string{"found"},
@@ -81,44 +81,44 @@ func TestCheckCredentials(t *testing.T) {
 			secrets: []string{"pull"},
 			byName:  map[string]kube.Secret{"pull": pullSecret(`{"auths":{"hub.test":{"registrytoken":"` + password + `"},"other.test":{"auth":"` + auth + `"}}}`)},
 			reads:   []string{"team/pull"}, metrics: []string{"found"}, creds: []string{"pull hub.test 1"},
-			want: []string{`Failed | SecretWithoutCredentials | pull secret pull: the entry for "hub.test" has only a token, which the kubelet does not read: it sends empty credentials`},
+			want: []string{`Failed | SecretWithoutCredentials | pull secret pull is not usable: the entry for "hub.test" has only a token, which the kubelet does not read: it sends empty credentials`},
 		},
 		"an empty credential and a good one": {
 			secrets: []string{"pull"},
 			byName:  map[string]kube.Secret{"pull": pullSecret(`{"auths":{"hub.test/team":{},"hub.test":{"auth":"` + auth + `"}}}`)},
 			reads:   []string{"team/pull"}, metrics: []string{"found"}, creds: []string{"pull hub.test/team 1", "pull hub.test 2"},
-			want: []string{"Passed | secret pull has credentials for hub.test under hub.test"},
+			want: []string{"Passed | secret pull has credentials for hub.test (entry hub.test)"},
 		},
 		"for another host": {
 			secrets: []string{"pull"}, byName: map[string]kube.Secret{"pull": secretFor("hub2.test", "quay.test")}, reads: []string{"team/pull"}, metrics: []string{"found"},
-			want: []string{"Failed | NoMatchingCredential | secret pull is for hub2.test, quay.test, the image is on hub.test"},
+			want: []string{"Failed | NoMatchingCredential | secret pull has credentials for hub2.test, quay.test, but the image is on hub.test"},
 		},
 		"for another port": {
 			secrets: []string{"pull"}, byName: map[string]kube.Secret{"pull": secretFor("hub.test:443")}, reads: []string{"team/pull"}, metrics: []string{"found"},
-			want: []string{`Failed | NoMatchingCredential | secret pull is for hub.test:443; "hub.test:443" names port 443; the image is on hub.test (to the kubelet, no port and the default port differ)`},
+			want: []string{`Failed | NoMatchingCredential | secret pull has credentials for hub.test:443; "hub.test:443" names port 443; the image is on hub.test (to the kubelet, no port and the default port differ)`},
 		},
 		"for another path": {
 			secrets: []string{"pull"}, byName: map[string]kube.Secret{"pull": secretFor("hub.test/ops")}, reads: []string{"team/pull"}, metrics: []string{"found"},
-			want: []string{`Failed | NoMatchingCredential | secret pull is for hub.test/ops; "hub.test/ops" is for other paths; the image is hub.test/team/app`},
+			want: []string{`Failed | NoMatchingCredential | secret pull has credentials for hub.test/ops; "hub.test/ops" is for other paths; the image is hub.test/team/app`},
 		},
 		"for many hosts": {
 			secrets: []string{"pull"}, byName: map[string]kube.Secret{"pull": secretFor("g.test", "f.test", "e.test", "d.test", "c.test", "b.test", "a.test")},
 			reads: []string{"team/pull"}, metrics: []string{"found"},
-			want: []string{"Failed | NoMatchingCredential | secret pull is for a.test, b.test, c.test, d.test, e.test and 2 more, the image is on hub.test"},
+			want: []string{"Failed | NoMatchingCredential | secret pull has credentials for a.test, b.test, c.test, d.test, e.test and 2 more, but the image is on hub.test"},
 		},
 		"match": {
 			secrets: []string{"pull"}, byName: map[string]kube.Secret{"pull": secretFor("https://hub.test/v2/")}, reads: []string{"team/pull"}, metrics: []string{"found"},
-			want: []string{"Passed | secret pull has credentials for hub.test under https://hub.test/v2/"}, creds: []string{"pull https://hub.test/v2/ 1"},
+			want: []string{"Passed | secret pull has credentials for hub.test (entry https://hub.test/v2/)"}, creds: []string{"pull https://hub.test/v2/ 1"},
 		},
 		"match, with a line break": {
 			secrets: []string{"pull"}, byName: map[string]kube.Secret{"pull": pullSecret(dockerConfig(user, password+"\n", "hub.test"))},
 			reads: []string{"team/pull"}, metrics: []string{"found"}, creds: []string{"pull hub.test 1"},
-			want: []string{`Passed | secret pull has credentials for hub.test under hub.test: the entry for "hub.test" has a user or password that begins or ends with a blank or line break, which the kubelet sends too`},
+			want: []string{`Passed | secret pull has credentials for hub.test (entry hub.test): the entry for "hub.test" has a user or password that begins or ends with a blank or line break, which the kubelet sends too`},
 		},
 		"old type": {
 			secrets: []string{"pull"}, reads: []string{"team/pull"}, metrics: []string{"found"}, creds: []string{"pull hub.test 1"},
 			byName: map[string]kube.Secret{"pull": {Type: keyring.TypeDockercfg, Data: credential.Redact(map[string][]byte{keyring.DataDockercfg: []byte(`{"hub.test":{"auth":"` + auth + `"}}`)})}},
-			want:   []string{"Passed | secret pull has credentials for hub.test under hub.test"},
+			want:   []string{"Passed | secret pull has credentials for hub.test (entry hub.test)"},
 		},
 		"several, one of each": {
 			secrets: []string{"gone", "other", "good", "closed", "glob"},
@@ -129,10 +129,10 @@ func TestCheckCredentials(t *testing.T) {
 			creds:   []string{"good hub.test 1", "glob *.test 2"},
 			want: []string{
 				"Failed | SecretNotFound | secret gone does not exist in namespace team",
-				"Failed | NoMatchingCredential | secret other is for other.test, the image is on hub.test",
-				"Passed | secret good has credentials for hub.test under hub.test",
-				"NotRun | SecretUnreadable | whypull may not read secret closed; impersonate-on:associated-node:get or get on it would allow that",
-				"Passed | secret glob has credentials for hub.test under *.test",
+				"Failed | NoMatchingCredential | secret other has credentials for other.test, but the image is on hub.test",
+				"Passed | secret good has credentials for hub.test (entry hub.test)",
+				"NotRun | SecretUnreadable | whypull is not allowed to read secret closed; grant get on it, or impersonate-on:associated-node:get",
+				"Passed | secret glob has credentials for hub.test (entry *.test)",
 			},
 		},
 		"a malformed one and a good one": {
@@ -143,7 +143,7 @@ func TestCheckCredentials(t *testing.T) {
 		"named twice": {
 			secrets: []string{"pull", "pull"}, byName: map[string]kube.Secret{"pull": secretFor("hub.test")},
 			reads: []string{"team/pull"}, metrics: []string{"found"}, creds: []string{"pull hub.test 1", "pull hub.test 2"},
-			want: []string{"Passed | secret pull has credentials for hub.test under hub.test", "Passed | secret pull has credentials for hub.test under hub.test"},
+			want: []string{"Passed | secret pull has credentials for hub.test (entry hub.test)", "Passed | secret pull has credentials for hub.test (entry hub.test)"},
 		},
 		"missing, named twice": {
 			secrets: []string{"pull", "pull"}, reads: []string{"team/pull"}, metrics: []string{"missing"},
@@ -151,9 +151,9 @@ func TestCheckCredentials(t *testing.T) {
 		},
 		"invalid image": {
 			image: "Hub/App", secrets: []string{"pull"}, byName: map[string]kube.Secret{"pull": secretFor("hub.test")},
-			want: []string{"NotRun | the image reference does not parse, so no secret is read"},
+			want: []string{"NotRun | the image reference does not parse, so no secret was read"},
 		},
-		"invalid image, no secret": {image: "Hub/App", want: []string{"NotRun | the image reference does not parse, so no secret is read"}},
+		"invalid image, no secret": {image: "Hub/App", want: []string{"NotRun | the image reference does not parse, so no secret was read"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -264,7 +264,7 @@ func TestCredentialInKey(t *testing.T) {
 func TestCheckCredentialsWithoutAPIServer(t *testing.T) {
 	t.Parallel()
 	got, creds := (&Collector{Options: Options{Metrics: &fakeMetrics{}}}).checkCredentials(t.Context(), failure(image, "pull"))
-	wantLines(t, "evidence", of(failure(image, "pull"), got, diagnosis.CheckCredentials), "NotRun | SecretUnreadable | no API server to read secrets from")
+	wantLines(t, "evidence", of(failure(image, "pull"), got, diagnosis.CheckCredentials), "NotRun | SecretUnreadable | no API server is available to read secrets from")
 	if creds != nil {
 		t.Errorf("credentials %v", creds)
 	}

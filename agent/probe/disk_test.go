@@ -86,7 +86,7 @@ func TestDisk(t *testing.T) {
 	unrecorded.Message = "Failed to record image pull intent for container image \"" + app.Image + "\": failed to record image pull intent: open /var/lib/kubelet/image_manager/pulling/x: no space left on device"
 	stalled := silent
 	stalled.Stall = diagnosis.StallTransfer
-	const where = "node worker-3's file system of " + contentDir + " (content store, image store"
+	const where = contentDir + " (content store, image store"
 	const seen = where + ", seen at " + tmpmounts + ")"
 	both := func(n *node, options string) {
 		n.runtime.SetFilesystems([]*runtime.FilesystemUsage{critest.NewFilesystem(contentDir+"/snap", 1, 1)}, nil)
@@ -100,40 +100,40 @@ func TestDisk(t *testing.T) {
 		f      diagnosis.Failure
 		want   []string
 	}{
-		"nothing is mounted": {func(*node) {}, fullText(app), []string{"NotRun | how much room there is at " + contentDir +
-			" (content store) and /var/lib/containerd/io.containerd.snapshotter.v1.overlayfs (image store) is not known: not mounted into the agent"}},
+		"nothing is mounted": {func(*node) {}, fullText(app), []string{"NotRun | free space at " + contentDir +
+			" (content store) and /var/lib/containerd/io.containerd.snapshotter.v1.overlayfs (image store) is unknown: not mounted into the agent"}},
 		"nothing is mounted, and the text does not speak of it": {func(*node) {}, silent, nil},
 		"room, and the text says there is none": {func(n *node) { n.tmpfs(tmpmounts, "size=8m,nr_inodes=100") }, fullText(app),
-			[]string{"Inconclusive | 8.0 MiB are free now on " + seen}},
+			[]string{"Inconclusive | node worker-3 now has 8.0 MiB free on " + seen}},
 		"few inodes": {func(n *node) { n.files(n.tmpfs(tmpmounts, "size=8m,nr_inodes=40"), 37) }, fullText(app),
-			[]string{"Inconclusive | 8.0 MiB and no more than 2 of 40 inodes are free now on " + seen}},
+			[]string{"Inconclusive | node worker-3 now has 8.0 MiB and only 2 of 40 inodes free on " + seen}},
 		"room, and the text does not speak of it": {func(n *node) { n.tmpfs(tmpmounts, "size=8m,nr_inodes=100") }, silent, nil},
 		"full by the stand-in": {func(n *node) { fill(n.t, n.tmpfs(tmpmounts, "size=1m")) }, fullText(app),
-			[]string{"Failed | DiskFull | no byte of 1.0 MiB is left on " + seen}},
+			[]string{"Failed | DiskFull | node worker-3 has no space left on " + seen + " (0 B of 1.0 MiB)"}},
 		"full by the stand-in, and the text does not speak of it": {func(n *node) { fill(n.t, n.tmpfs(tmpmounts, "size=1m")) }, silent,
-			[]string{"Inconclusive | DiskFull | no byte of 1.0 MiB is left on " + seen}},
+			[]string{"Inconclusive | DiskFull | node worker-3 has no space left on " + seen + " (0 B of 1.0 MiB)"}},
 		"no inodes": {func(n *node) { n.tmpfs(tmpmounts, "size=1m,nr_inodes=1") }, fullText(app),
-			[]string{"Failed | DiskFull | no inodes are left on " + seen + ", so no file can be made there; 1.0 MiB are free"}},
+			[]string{"Failed | DiskFull | node worker-3 has no inodes left on " + seen + ", so no file can be created; 1.0 MiB free"}},
 		"full itself, and the text does not speak of it": {func(n *node) {
 			n.tmpfs("/var/lib/containerd/io.containerd.snapshotter.v1.overlayfs", "size=1m")
 			fill(n.t, n.tmpfs(contentDir, "size=1m"))
-		}, silent, []string{"Failed | DiskFull | no byte of 1.0 MiB is left on node worker-3's file system of " + contentDir + " (content store)"}},
+		}, silent, []string{"Failed | DiskFull | node worker-3 has no space left on " + contentDir + " (content store) (0 B of 1.0 MiB)"}},
 		"one is full, the other not seen": {func(n *node) { fill(n.t, n.tmpfs(contentDir, "size=1m")) }, fullText(app),
-			[]string{"Failed | DiskFull | no byte of 1.0 MiB is left on node worker-3's file system of " + contentDir + " (content store)",
-				"NotRun | how much room there is at /var/lib/containerd/io.containerd.snapshotter.v1.overlayfs (image store) is not known: not mounted into the agent"}},
+			[]string{"Failed | DiskFull | node worker-3 has no space left on " + contentDir + " (content store) (0 B of 1.0 MiB)",
+				"NotRun | free space at /var/lib/containerd/io.containerd.snapshotter.v1.overlayfs (image store) is unknown: not mounted into the agent"}},
 		"full, and the message is about a credential": {func(n *node) { fill(n.t, n.tmpfs(tmpmounts, "size=1m")) }, denied, nil},
 		"full, and nothing is pulled":                 {func(n *node) { fill(n.t, n.tmpfs(tmpmounts, "size=1m")) }, never, nil},
 		"full, and it is the kubelet that writes":     {func(n *node) { fill(n.t, n.tmpfs(tmpmounts, "size=1m")) }, unrecorded, nil},
 		"full, and the pull has not failed":           {func(n *node) { fill(n.t, n.tmpfs(tmpmounts, "size=1m")) }, stalled, nil},
-		"too small by the image's size":               {func(n *node) { both(n, "size=64k"); n.half(app, 1<<20) }, silent, []string{"Failed | DiskFull | about 3.9 MiB are missing on " + where + "): 64.0 KiB are free, and the image needs about 4.0 MiB once unpacked"}},
-		"too small by an estimate":                    {func(n *node) { both(n, "size=2m"); n.half(app, 1<<20) }, fullText(app), []string{"Failed | DiskFull | about 2.0 MiB are missing on " + where + "): 2.0 MiB are free, and the image needs about 4.0 MiB once unpacked"}},
+		"too small by the image's size":               {func(n *node) { both(n, "size=64k"); n.half(app, 1<<20) }, silent, []string{"Failed | DiskFull | node worker-3 has too little space on " + where + "): 64.0 KiB free, and the image needs about 4.0 MiB once unpacked"}},
+		"too small by an estimate":                    {func(n *node) { both(n, "size=2m"); n.half(app, 1<<20) }, fullText(app), []string{"Failed | DiskFull | node worker-3 has too little space on " + where + "): 2.0 MiB free, and the image needs about 4.0 MiB once unpacked"}},
 		"large enough for the image's size":           {func(n *node) { both(n, "size=8m"); n.half(app, 1<<20) }, silent, nil},
-		"another runtime, nothing mounted":            {func(n *node) { n.runtime.Name = "cri-o" }, fullText(app), []string{"NotRun | how much room there is at /var/tmp (temporary files) and /var/lib/containers/storage (image store) is not known: not mounted into the agent"}},
+		"another runtime, nothing mounted":            {func(n *node) { n.runtime.Name = "cri-o" }, fullText(app), []string{"NotRun | free space at /var/tmp (temporary files) and /var/lib/containers/storage (image store) is unknown: not mounted into the agent"}},
 		"another runtime, its room is known": {func(n *node) {
 			n.runtime.Name = "cri-o"
 			fill(n.t, n.tmpfs("/var/tmp", "size=1m"))
 			n.tmpfs("/var/lib/containers/storage", "size=1m")
-		}, fullText(app), []string{"Failed | DiskFull | no byte of 1.0 MiB is left on node worker-3's file system of /var/tmp (temporary files)"}},
+		}, fullText(app), []string{"Failed | DiskFull | node worker-3 has no space left on /var/tmp (temporary files) (0 B of 1.0 MiB)"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -168,7 +168,7 @@ func noise(c *registrytest.Content, size int) ocispec.Descriptor {
 func TestDiskByTheRegistrysSize(t *testing.T) {
 	t.Parallel()
 	const mib = 1 << 20
-	const where = "node worker-3's file system of " + contentDir + " (content store, image store"
+	const where = contentDir + " (content store, image store"
 	both := func(options string) func(*node) {
 		return func(n *node) {
 			n.runtime.SetFilesystems([]*runtime.FilesystemUsage{critest.NewFilesystem(contentDir+"/snap", 1, 1)}, nil)
@@ -184,7 +184,7 @@ func TestDiskByTheRegistrysSize(t *testing.T) {
 			n.tmpfs("/var/lib/containerd/io.containerd.snapshotter.v1.overlayfs", images)
 		}
 	}
-	const snapshots = "node worker-3's file system of /var/lib/containerd/io.containerd.snapshotter.v1.overlayfs (image store)"
+	const snapshots = "/var/lib/containerd/io.containerd.snapshotter.v1.overlayfs (image store)"
 	silent := func(f diagnosis.Failure) diagnosis.Failure {
 		f.Message = "something that nobody has written before"
 		return f
@@ -200,28 +200,28 @@ func TestDiskByTheRegistrysSize(t *testing.T) {
 		confidence diagnosis.Confidence
 	}{
 		"smaller than what comes": {change: both("size=1m"), text: fullText, cause: diagnosis.DiskFull, confidence: diagnosis.Confirmed,
-			want: []string{"Failed | DiskFull | about 7.0 MiB are missing on " + where + "): 1.0 MiB are free, and the image needs about 8.0 MiB once unpacked"}},
+			want: []string{"Failed | DiskFull | node worker-3 has too little space on " + where + "): 1.0 MiB free, and the image needs about 8.0 MiB once unpacked"}},
 		"smaller than what it unpacks to": {change: both("size=4m"), text: fullText, cause: diagnosis.DiskFull, confidence: diagnosis.Likely,
-			want: []string{"Failed | DiskFull | about 4.0 MiB are missing on " + where + "): 4.0 MiB are free, and the image needs about 8.0 MiB once unpacked"}},
+			want: []string{"Failed | DiskFull | node worker-3 has too little space on " + where + "): 4.0 MiB free, and the image needs about 8.0 MiB once unpacked"}},
 		"a part of it is there": {change: both("size=512k"), text: fullText, held: 1, cause: diagnosis.DiskFull, confidence: diagnosis.Confirmed,
-			want: []string{"Failed | DiskFull | about 3.5 MiB are missing on " + where + "): 512 KiB are free, and what is left of the image needs about 4.0 MiB once unpacked"}},
+			want: []string{"Failed | DiskFull | node worker-3 has too little space on " + where + "): 512 KiB free, and the rest of the image needs about 4.0 MiB once unpacked"}},
 		"all but the unpacked is there": {change: both("size=1m"), text: fullText, held: 3, cause: diagnosis.DiskFull, confidence: diagnosis.Likely,
-			want: []string{"Failed | DiskFull | about 5.0 MiB are missing on " + where + "): 1.0 MiB are free, and the image needs about 6.0 MiB once unpacked"}},
+			want: []string{"Failed | DiskFull | node worker-3 has too little space on " + where + "): 1.0 MiB free, and the image needs about 6.0 MiB once unpacked"}},
 		"large enough by now": {change: both("size=64m"), text: fullText, cause: diagnosis.DiskFull, confidence: diagnosis.Suspected,
-			want:    []string{"Inconclusive | 64.0 MiB are free now on " + where + "), and the image needs about 8.0 MiB once unpacked"},
-			summary: "the runtime found no space left; 64.0 MiB are free now on " + where + "), and the image needs about 8.0 MiB once unpacked"},
+			want:    []string{"Inconclusive | node worker-3 now has 64.0 MiB free on " + where + "), and the image needs about 8.0 MiB once unpacked"},
+			summary: "the runtime ran out of disk space; node worker-3 now has 64.0 MiB free on " + where + "), and the image needs about 8.0 MiB once unpacked"},
 		"one of two is too small": {change: apart("size=1m", "size=64m"), text: fullText, cause: diagnosis.DiskFull, confidence: diagnosis.Confirmed,
-			want: []string{"Failed | DiskFull | about 1.0 MiB are missing on node worker-3's file system of " + contentDir + " (content store): 1.0 MiB are free, and the image needs about 2.0 MiB"}},
+			want: []string{"Failed | DiskFull | node worker-3 has too little space on " + contentDir + " (content store): 1.0 MiB free, and the image needs about 2.0 MiB"}},
 		"both are large enough": {change: apart("size=64m", "size=32m"), text: fullText, cause: diagnosis.DiskFull, confidence: diagnosis.Suspected,
-			want: []string{"Inconclusive | 64.0 MiB are free now on node worker-3's file system of " + contentDir + " (content store), and the image needs about 2.0 MiB; " +
-				"32.0 MiB on that of /var/lib/containerd/io.containerd.snapshotter.v1.overlayfs (image store), and the image needs about 6.0 MiB once unpacked"},
+			want: []string{"Inconclusive | node worker-3 now has 64.0 MiB free on " + contentDir + " (content store), and the image needs about 2.0 MiB; " +
+				"32.0 MiB free on /var/lib/containerd/io.containerd.snapshotter.v1.overlayfs (image store), and the image needs about 6.0 MiB once unpacked"},
 			summary: "-"},
 		"one of two may be too small": {change: apart("size=64m", "size=4m"), text: fullText, cause: diagnosis.DiskFull, confidence: diagnosis.Likely,
-			want: []string{"Inconclusive | DiskFull | 2.0 MiB may be missing on " + snapshots + ": 4.0 MiB are free, and the image needs about 6.0 MiB once unpacked"}},
+			want: []string{"Inconclusive | DiskFull | node worker-3 may have too little space on " + snapshots + ": 4.0 MiB free, and the image needs about 6.0 MiB once unpacked"}},
 		"full": {change: func(n *node) { both("size=1m")(n); fill(n.t, filepath.Join(n.options.Root, contentDir)) }, text: fullText, cause: diagnosis.DiskFull, confidence: diagnosis.Confirmed,
-			want: []string{"Failed | DiskFull | no byte of 1.0 MiB is left on " + where + "), and the image needs about 8.0 MiB once unpacked"}},
+			want: []string{"Failed | DiskFull | node worker-3 has no space left on " + where + ") (0 B of 1.0 MiB), and the image needs about 8.0 MiB once unpacked"}},
 		"smaller, and the text does not speak of it": {change: both("size=1m"), text: silent, cause: diagnosis.DiskFull, confidence: diagnosis.Confirmed,
-			want: []string{"Failed | DiskFull | about 7.0 MiB are missing on " + where + "): 1.0 MiB are free, and the image needs about 8.0 MiB once unpacked"}},
+			want: []string{"Failed | DiskFull | node worker-3 has too little space on " + where + "): 1.0 MiB free, and the image needs about 8.0 MiB once unpacked"}},
 		"smaller, but the image is there": {change: both("size=1m"), text: silent, present: true, cause: diagnosis.NotReproducible, confidence: diagnosis.Likely},
 		"smaller, but all of it is there": {change: both("size=1m"), text: silent, held: 3, cause: diagnosis.NotReproducible, confidence: diagnosis.Likely},
 	} {
@@ -251,7 +251,7 @@ func TestDiskByTheRegistrysSize(t *testing.T) {
 				n.runtime.Add(critest.NewImage("sha256:1", []string{f.Image}, nil))
 			}
 			all := n.collect(f)
-			got := slices.DeleteFunc(of(f, all, diagnosis.CheckPull), func(l string) bool { return strings.HasPrefix(l, "NotRun | pulls are not tried again") })
+			got := slices.DeleteFunc(of(f, all, diagnosis.CheckPull), func(l string) bool { return strings.HasPrefix(l, "NotRun | pulls are not retried") })
 			wantLines(t, "disk", got, tc.want...)
 			v := diagnosis.Diagnose(f, all)
 			if v.Cause != tc.cause || v.Confidence != tc.confidence {

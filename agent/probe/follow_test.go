@@ -143,7 +143,7 @@ func TestAnotherImageIsAnotherPull(t *testing.T) {
 func TestBehind(t *testing.T) {
 	t.Parallel()
 	f := starting("registry.test/team/app:v1")
-	const head = "Inconclusive | node worker-3 receives no other image meanwhile, as when the kubelet pulls one at a time; pods that wait for theirs without a byte: "
+	const head = "Inconclusive | node worker-3 receives no other image meanwhile, as if the kubelet pulled one at a time; pods that wait for theirs: "
 	type pod struct {
 		namespace, name string
 		stage           stage
@@ -155,12 +155,12 @@ func TestBehind(t *testing.T) {
 	}{
 		"nobody":                 {nil, ""},
 		"one":                    {[]pod{{"team", "b", queued, 0}}, "b"},
-		"one of another":         {[]pod{{"hidden", "h", queued, 0}}, "1 of other namespaces"},
+		"one of another":         {[]pod{{"hidden", "h", queued, 0}}, "1 in other namespaces"},
 		"not one that is pulled": {[]pod{{"team", "b", receiving, 0}, {"team", "c", "", 0}, {"team", "d", unpacking, 0}}, ""},
 		"not one of long ago":    {[]pod{{"team", "b", queued, lately + time.Second}}, ""},
 		"itself":                 {[]pod{{"team", "web", queued, 0}}, ""},
 		"many": {[]pod{{"team", "e", queued, 0}, {"hidden", "h", queued, 0}, {"team", "d", queued, 0}, {"team", "c", queued, 0}, {"team", "b", queued, 0}, {"team", "a", queued, 0}, {"hidden", "i", queued, 0}},
-			"a, b, c; 2 more of namespace team; 2 of other namespaces"},
+			"a, b, c; 2 more in namespace team; 2 in other namespaces"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -212,8 +212,8 @@ func TestBehindIsEvidence(t *testing.T) {
 func TestQueue(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct{ namespace, ahead, behind string }{
-		"of one namespace": {"team", "pod web's image from registry.test", "second"},
-		"of two":           {"hidden", "another image, for a pod of another namespace", "1 of other namespaces"},
+		"of one namespace": {"team", "the image of pod web from registry.test", "second"},
+		"of two":           {"hidden", "another image, for a pod in another namespace", "1 in other namespaces"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -241,8 +241,8 @@ func TestQueue(t *testing.T) {
 				t.Errorf("it waits for %q, want %q", got, tc.ahead)
 			}
 			second.Stall = diagnosis.StallBehind
-			wantLines(t, "behind", of(second, n.collect(second), diagnosis.CheckPull), "Failed | PullWaits | the pull of elsewhere.test/team/other:v1 has not begun: the node waits for the pull of "+
-				tc.ahead+", of which less than 1 MiB has come since "+f.Since.UTC().Format("15:04:05 UTC"))
+			wantLines(t, "behind", of(second, n.collect(second), diagnosis.CheckPull), "Failed | PullWaits | the pull of elsewhere.test/team/other:v1 has not started: the node waits for the pull of "+
+				tc.ahead+", which has received less than 1 MiB since "+f.Since.UTC().Format("15:04:05 UTC"))
 			now.advance(lately + time.Second)
 			if got := queue(second); got != "another image" {
 				t.Errorf("of a pull that is looked at no more: %q", got)
@@ -258,8 +258,8 @@ func TestSources(t *testing.T) {
 	for name, tc := range map[string]struct{ image, config, want string }{
 		"its own":        {"registry.test/team/app:v1", "", "registry.test"},
 		"Docker Hub":     {"nginx", "", "registry-1.docker.io"},
-		"a mirror":       {"registry.test/team/app:v1", one, "near.test (or, where that does not serve it, registry.test)"},
-		"two":            {"registry.test/team/app:v1", one + "[host.\"https://far.test\"]\n", "near.test (or, where that does not serve it, far.test, registry.test)"},
+		"a mirror":       {"registry.test/team/app:v1", one, "near.test (fallback: registry.test)"},
+		"two":            {"registry.test/team/app:v1", one + "[host.\"https://far.test\"]\n", "near.test (fallback: far.test, registry.test)"},
 		"what is broken": {"registry.test/team/app:v1", "server = [", "registry.test"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -270,7 +270,7 @@ func TestSources(t *testing.T) {
 			}
 			n := newNode(t, nil, files)
 			e := diagnosis.Evidence{Check: diagnosis.CheckPull, Fault: diagnosis.FaultStalled, Body: &diagnosis.PullFacts{Sources: n.collector.sources(t.Context(), failure(tc.image))}}
-			if got := detail(failure(tc.image), e); !strings.Contains(got, " from "+tc.want+" stands still") {
+			if got := detail(failure(tc.image), e); !strings.Contains(got, " from "+tc.want+" has stalled") {
 				t.Errorf("got %q, want %q", got, tc.want)
 			}
 		})

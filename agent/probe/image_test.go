@@ -49,7 +49,7 @@ func TestCheckImage(t *testing.T) {
 		},
 		"gone": {
 			prepare: (*critest.Runtime).Stop,
-			want:    "Inconclusive | RuntimeUnready | the container runtime of node worker-3 does not answer: container runtime: ImageStatus: Down (Unavailable)", up: []bool{false},
+			want:    "Inconclusive | RuntimeUnready | the container runtime on node worker-3 does not respond: container runtime: ImageStatus: Down (Unavailable)", up: []bool{false},
 		},
 		"failing": {
 			prepare: func(r *critest.Runtime) { r.Set(critest.Fault{Code: codes.Unknown}) },
@@ -156,9 +156,9 @@ func TestImagesDisclosed(t *testing.T) {
 		want         string
 	}{
 		"it can be pulled":                     {"IfNotPresent", true, "", false, "Passed | the image is on node worker-3"},
-		"it can be pulled, and is not":         {"Never", true, "", false, "NotRun | whether the image is on the node is disclosed only to a pod that is known to be allowed to use it"},
-		"recorded for all":                     {"Never", false, `{"nodePodsAccessible":true}`, false, "Passed | the image is on node worker-3, and the kubelet lets every pod of the node use it"},
-		"recorded for another pod of its team": {"Never", false, ours, false, "Failed | NotVerifiedForPod | the image is on node worker-3, but the kubelet does not let this pod use it: it was pulled with credentials that this pod does not have; it would if the pod had the pull secret of an earlier pull, or another policy than Never"},
+		"it can be pulled, and is not":         {"Never", true, "", false, "NotRun | whether the image is on the node is shown only to a pod that is known to be allowed to use it"},
+		"recorded for all":                     {"Never", false, `{"nodePodsAccessible":true}`, false, "Passed | the image is on node worker-3, and the kubelet lets every pod on the node use it"},
+		"recorded for another pod of its team": {"Never", false, ours, false, "Failed | NotVerifiedForPod | the image is on node worker-3, but the kubelet does not let this pod use it: it was pulled with credentials that this pod does not have; add the pull secret of an earlier pull, or use a pull policy other than Never"},
 		"unrestricted":                         {"Never", false, "", true, "Passed | the image is on node worker-3"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -215,7 +215,7 @@ func TestCheckImageCancelled(t *testing.T) {
 func TestCheckImageWithoutRuntime(t *testing.T) {
 	t.Parallel()
 	e, _ := (&Collector{Options: Options{Metrics: &fakeMetrics{}}}).checkImage(t.Context(), failure(image))
-	wantLines(t, "evidence", of(failure(image), []diagnosis.Evidence{e}, diagnosis.CheckImage), "NotRun | no container runtime socket to ask")
+	wantLines(t, "evidence", of(failure(image), []diagnosis.Evidence{e}, diagnosis.CheckImage), "NotRun | no container runtime socket is available")
 }
 
 func TestInvalidName(t *testing.T) {

@@ -18,12 +18,12 @@ func TestMessage(t *testing.T) {
 	}{
 		"names a cause": {
 			reason: "ErrImagePull", message: `failed to pull and unpack image "hub.test/app:1": failed to resolve image: failed to do request: Head "https://hub.test/v2/app/manifests/1": dial tcp: lookup hub.test on 10.0.0.53:53: no such host`,
-			want:  `Failed | RegistryNameNotFound | the kubelet says: failed to pull and unpack image "hub.test/app:1": failed to resolve image: failed to do request: Head "https://hub.test/v2/app/manifests/1": dial tcp: lookup hub.test on 10.0.0.53:53: no such host`,
+			want:  `Failed | RegistryNameNotFound | the kubelet reports: failed to pull and unpack image "hub.test/app:1": failed to resolve image: failed to do request: Head "https://hub.test/v2/app/manifests/1": dial tcp: lookup hub.test on 10.0.0.53:53: no such host`,
 			cause: diagnosis.RegistryNameNotFound, host: "hub.test",
 		},
-		"says nothing":  {reason: "ErrImagePull", message: "things went wrong", want: "Inconclusive | the kubelet says: things went wrong", cause: diagnosis.Unknown},
-		"reason alone":  {reason: "ErrImagePull", want: "Inconclusive | the kubelet gives no more than the reason ErrImagePull", cause: diagnosis.Unknown},
-		"with a status": {reason: "ErrImagePull", message: "unexpected status from HEAD request to https://hub.test/v2/app/manifests/1: 503 Service Unavailable", want: "Failed | RegistryError | the kubelet says: unexpected status from HEAD request to https://hub.test/v2/app/manifests/1: 503 Service Unavailable", cause: diagnosis.RegistryError, host: "hub.test", status: 503},
+		"says nothing":  {reason: "ErrImagePull", message: "things went wrong", want: "Inconclusive | the kubelet reports: things went wrong", cause: diagnosis.Unknown},
+		"reason alone":  {reason: "ErrImagePull", want: "Inconclusive | the kubelet reports only the reason ErrImagePull", cause: diagnosis.Unknown},
+		"with a status": {reason: "ErrImagePull", message: "unexpected status from HEAD request to https://hub.test/v2/app/manifests/1: 503 Service Unavailable", want: "Failed | RegistryError | the kubelet reports: unexpected status from HEAD request to https://hub.test/v2/app/manifests/1: 503 Service Unavailable", cause: diagnosis.RegistryError, host: "hub.test", status: 503},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

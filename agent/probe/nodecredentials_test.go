@@ -38,7 +38,7 @@ const nodeFile = "var/lib/kubelet/config.json"
 func TestNodeCredentials(t *testing.T) {
 	t.Parallel()
 	const missing = "Failed | SecretNotFound | secret gone does not exist in namespace team"
-	const named = "Failed | NoCredentials | the pod names no pull secret"
+	const named = "Failed | NoCredentials | the pod has no pull secret"
 	for name, tc := range map[string]struct {
 		content string
 		secrets []string
@@ -46,24 +46,24 @@ func TestNodeCredentials(t *testing.T) {
 		creds   []string
 	}{
 		"a match": {dockerConfig(user, password, "hub.test"), []string{"gone"},
-			[]string{missing, "Passed | the node's file /var/lib/kubelet/config.json has credentials for hub.test under hub.test"},
+			[]string{missing, "Passed | the node's file /var/lib/kubelet/config.json has credentials for hub.test (entry hub.test)"},
 			[]string{"/var/lib/kubelet/config.json hub.test 1"}},
 		"a match, no secret named": {dockerConfig(user, password, "hub.test"), nil,
-			[]string{named, "Passed | the node's file /var/lib/kubelet/config.json has credentials for hub.test under hub.test"},
+			[]string{named, "Passed | the node's file /var/lib/kubelet/config.json has credentials for hub.test (entry hub.test)"},
 			[]string{"/var/lib/kubelet/config.json hub.test 1"}},
 		"after the secret": {dockerConfig(user, password, "hub.test/team", "hub.test"), []string{"good"},
-			[]string{"Passed | secret good has credentials for hub.test under hub.test",
-				"Passed | the node's file /var/lib/kubelet/config.json has credentials for hub.test under hub.test"},
+			[]string{"Passed | secret good has credentials for hub.test (entry hub.test)",
+				"Passed | the node's file /var/lib/kubelet/config.json has credentials for hub.test (entry hub.test)"},
 			[]string{"good hub.test 1", "/var/lib/kubelet/config.json hub.test/team 2", "/var/lib/kubelet/config.json hub.test 3"}},
 		"no match":    {dockerConfig(user, password, "other.test"), nil, []string{named}, nil},
 		"malformed":   {`{"auths":{"hub.test":{"auth":"` + password + `%"}}}`, nil, []string{named}, nil},
 		"store alone": {`{"credsStore":"x"}`, nil, []string{named}, nil},
 		"a store and an entry": {`{"auths":{"hub.test":{}},"credsStore":"x"}`, nil,
-			[]string{named, `Inconclusive | the node's file /var/lib/kubelet/config.json names hub.test: no entry has a user and password: they are in a credential store ("credsStore", "credHelpers"), which the kubelet does not use`},
+			[]string{named, `Inconclusive | the node's file /var/lib/kubelet/config.json has an entry for hub.test: no entry has a user and password: they are in a credential store ("credsStore", "credHelpers"), which the kubelet does not use`},
 			[]string{"/var/lib/kubelet/config.json hub.test 1"}},
 		"a malformed secret": {dockerConfig(user, password, "hub.test"), []string{"bad"},
-			[]string{"Failed | SecretMalformed | pull secret bad: its content is not valid JSON (at byte 1)",
-				"Passed | the node's file /var/lib/kubelet/config.json has credentials for hub.test under hub.test"}, nil},
+			[]string{"Failed | SecretMalformed | pull secret bad is not usable: its content is not valid JSON (at byte 1)",
+				"Passed | the node's file /var/lib/kubelet/config.json has credentials for hub.test (entry hub.test)"}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -102,9 +102,9 @@ func TestProvidersEvidence(t *testing.T) {
 	got, _ := c.checkCredentials(t.Context(), failure(image, "good"))
 	wellFormed(t, failure(image, "good"), got)
 	wantLines(t, "evidence", of(failure(image, "good"), got, diagnosis.CheckCredentials),
-		"Passed | secret good has credentials for hub.test under hub.test",
-		"NotRun | CredentialProviderMatches | the kubelet also asks credential provider z-provider, which is configured for *.test and gets a token of the pod's service account; whypull does not run it",
-		"NotRun | CredentialProviderMatches | the kubelet also asks credential provider a-provider, which is configured for hub.test; whypull does not run it")
+		"Passed | secret good has credentials for hub.test (entry hub.test)",
+		"NotRun | CredentialProviderMatches | the kubelet also runs credential provider z-provider, which is configured for *.test and gets a token of the pod's service account; whypull does not run it",
+		"NotRun | CredentialProviderMatches | the kubelet also runs credential provider a-provider, which is configured for hub.test; whypull does not run it")
 	if got[1].Credentials().Provider != "z-provider" || got[2].Credentials().Provider != "a-provider" {
 		t.Errorf("providers %q, %q", got[1].Credentials().Provider, got[2].Credentials().Provider)
 	}
@@ -131,21 +131,21 @@ func TestExpiredCredentials(t *testing.T) {
 		validity diagnosis.Validity
 	}{
 		"by its own account": {pullSecret(content(entry("hub.test", "u", ended))),
-			"Failed | CredentialExpired | secret pull (entry hub.test) holds a token that expired on 2026-01-02 03:04 UTC", diagnosis.ValidityExpired},
+			"Failed | CredentialExpired | secret pull (entry hub.test) has a token that expired at 2026-01-02 03:04 UTC", diagnosis.ValidityExpired},
 		"by its age": {aged(content(entry("hub.test", "AWS", password))),
-			"Failed | CredentialExpired | secret pull (entry hub.test) holds a token and was last changed on 2026-01-02 00:00 UTC; such tokens live 12 hours", diagnosis.ValidityOutlived},
+			"Failed | CredentialExpired | secret pull (entry hub.test) has a token and was last changed at 2026-01-02 00:00 UTC, but such tokens expire after 12 hours", diagnosis.ValidityOutlived},
 		"by its age, one hour": {aged(content(entry("hub.test", "oauth2accesstoken", password))),
-			"Failed | CredentialExpired | secret pull (entry hub.test) holds a token and was last changed on 2026-01-02 00:00 UTC; such tokens live 1 hour", diagnosis.ValidityOutlived},
+			"Failed | CredentialExpired | secret pull (entry hub.test) has a token and was last changed at 2026-01-02 00:00 UTC, but such tokens expire after 1 hour", diagnosis.ValidityOutlived},
 		"and a good one": {pullSecret(content(entry("hub.test/team", "u", ended), entry("hub.test", "u", password))),
-			"Passed | secret pull has credentials for hub.test under hub.test", ""},
+			"Passed | secret pull has credentials for hub.test (entry hub.test)", ""},
 		"and a good one with a longer key": {pullSecret(content(entry("hub.test", "u", ended), entry("hub.test/team", "u", password))),
-			"Passed | secret pull has credentials for hub.test under hub.test/team", ""},
+			"Passed | secret pull has credentials for hub.test (entry hub.test/team)", ""},
 		"and an empty one": {pullSecret(content(entry("hub.test", "u", ended), entry("hub.test/team", "", ""))),
-			"Failed | CredentialExpired | secret pull (entry hub.test) holds a token that expired on 2026-01-02 03:04 UTC", diagnosis.ValidityExpired},
+			"Failed | CredentialExpired | secret pull (entry hub.test) has a token that expired at 2026-01-02 03:04 UTC", diagnosis.ValidityExpired},
 		"for another registry": {pullSecret(content(entry("other.test", "u", ended), entry("hub.test", "u", password))),
-			"Passed | secret pull has credentials for hub.test under hub.test", ""},
+			"Passed | secret pull has credentials for hub.test (entry hub.test)", ""},
 		"a password, however old": {aged(content(entry("hub.test", "u", password))),
-			"Passed | secret pull has credentials for hub.test under hub.test", ""},
+			"Passed | secret pull has credentials for hub.test (entry hub.test)", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -196,8 +196,8 @@ func TestMissingSecretElsewhere(t *testing.T) {
 	}{
 		"nowhere":         {false, nil, missing},
 		"in another":      {true, nil, missing + "; a secret of that name exists in another namespace"},
-		"without a right": {false, kube.ErrNoAccess, missing + "; one of that name in another namespace does not count"},
-		"API server ill":  {true, context.DeadlineExceeded, missing + "; one of that name in another namespace does not count"},
+		"without a right": {false, kube.ErrNoAccess, missing + "; one of that name in another namespace would not count"},
+		"API server ill":  {true, context.DeadlineExceeded, missing + "; one of that name in another namespace would not count"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -205,7 +205,7 @@ func TestMissingSecretElsewhere(t *testing.T) {
 			c := &Collector{Options: Options{Secrets: secrets, Metrics: &fakeMetrics{}}}
 			got, _ := c.checkCredentials(t.Context(), failure(image, "pull", "good"))
 			wellFormed(t, failure(image, "pull", "good"), got)
-			wantLines(t, "evidence", of(failure(image, "pull", "good"), got, diagnosis.CheckCredentials), tc.want, "Passed | secret good has credentials for hub.test under hub.test")
+			wantLines(t, "evidence", of(failure(image, "pull", "good"), got, diagnosis.CheckCredentials), tc.want, "Passed | secret good has credentials for hub.test (entry hub.test)")
 			wantLines(t, "reads", secrets.reads, "team/pull", "not team/pull", "team/good")
 		})
 	}
@@ -231,31 +231,31 @@ func TestImageUse(t *testing.T) {
 		use     diagnosis.Use
 		want    string
 	}{
-		"pulled for all":          {files: recordOf(id, "hub.test/team/app", all), use: diagnosis.UseAllowed, want: "Passed | " + here + ", and the kubelet lets every pod of the node use it"},
-		"pulled with this secret": {files: recordOf(id, "hub.test/team/app", ours), secrets: []string{"pull"}, use: diagnosis.UseAllowed, want: "Passed | " + here + ", and the kubelet lets this pod use it: it has the credentials of an earlier pull"},
+		"pulled for all":          {files: recordOf(id, "hub.test/team/app", all), use: diagnosis.UseAllowed, want: "Passed | " + here + ", and the kubelet lets every pod on the node use it"},
+		"pulled with this secret": {files: recordOf(id, "hub.test/team/app", ours), secrets: []string{"pull"}, use: diagnosis.UseAllowed, want: "Passed | " + here + ", and the kubelet lets this pod use it, because it has the credentials of an earlier pull"},
 		"pulled by others": {files: recordOf(id, "hub.test/team/app", theirs), secrets: []string{"pull"}, use: diagnosis.UseRefused,
-			want: "Failed | NotVerifiedForPod | " + here + ", but the kubelet does not let this pod use it: it was pulled with credentials that this pod does not have; it would after a pull with a pull secret that the registry accepts"},
+			want: "Failed | NotVerifiedForPod | " + here + ", but the kubelet does not let this pod use it: it was pulled with credentials that this pod does not have; add a pull secret that the registry accepts"},
 		"pulled by others, policy Never": {files: recordOf(id, "hub.test/team/app", theirs), policy: "Never", use: diagnosis.UseRefused,
-			want: "Failed | NotVerifiedForPod | " + here + ", but the kubelet does not let this pod use it: it was pulled with credentials that this pod does not have; it would if the pod had the pull secret of an earlier pull, or another policy than Never"},
+			want: "Failed | NotVerifiedForPod | " + here + ", but the kubelet does not let this pod use it: it was pulled with credentials that this pod does not have; add the pull secret of an earlier pull, or use a pull policy other than Never"},
 		"pulled under another repository": {files: recordOf(id, "hub.test/copy", all), use: diagnosis.UseRefused,
-			want: "Failed | NotVerifiedForPod | " + here + ", but the kubelet does not let this pod use it: the kubelet has no record of a pull under this name; it would after one"},
+			want: "Failed | NotVerifiedForPod | " + here + ", but the kubelet does not let this pod use it: no pull under this name is recorded yet"},
 		"pulled under another repository, policy Never": {files: recordOf(id, "hub.test/copy", all), policy: "Never", use: diagnosis.UseRefused,
-			want: "Failed | NotVerifiedForPod | " + here + ", but the kubelet does not let this pod use it: the kubelet has no record of a pull under this name; no pull secret changes that, only another policy than Never"},
+			want: "Failed | NotVerifiedForPod | " + here + ", but the kubelet does not let this pod use it: no pull under this name is recorded; only a pull policy other than Never helps, not a pull secret"},
 		"a pull that was cut short, a secret unreadable": {files: recordOf(id, "hub.test/team/app", `{}`), secrets: []string{"closed"}, use: diagnosis.UseRefused,
-			want: "Failed | NotVerifiedForPod | " + here + ", but the kubelet does not let this pod use it: the kubelet has no record of a pull under this name; it would after one"},
+			want: "Failed | NotVerifiedForPod | " + here + ", but the kubelet does not let this pod use it: no pull under this name is recorded yet"},
 		"pulled by others, a secret unreadable": {files: recordOf(id, "hub.test/team/app", theirs), secrets: []string{"closed"},
-			want: "Passed | " + here + "; whether the kubelet lets this pod use it depends on credentials that are not all known here"},
+			want: "Passed | " + here + "; whether the kubelet lets this pod use it depends on credentials that whypull does not know"},
 		"pulled for the account": {files: recordOf(id, "hub.test/team/app", account),
-			want: "Passed | " + here + "; whether the kubelet lets this pod use it depends on credentials that are not all known here"},
+			want: "Passed | " + here + "; whether the kubelet lets this pod use it depends on credentials that whypull does not know"},
 		"pulled by others, policy Always": {files: recordOf(id, "hub.test/team/app", theirs), policy: "Always", want: "Passed | " + here},
 		"not pulled by the kubelet": {files: map[string]string{"var/lib/kubelet/image_manager/pulled/x": ""}, use: diagnosis.UseDefault,
-			want: "Passed | " + here + "; the kubelet has no record of pulling it, and by default lets every pod use such an image (not with imagePullCredentialsVerificationPolicy AlwaysVerify)"},
+			want: "Passed | " + here + "; the kubelet has no record of pulling it and lets every pod use it, unless imagePullCredentialsVerificationPolicy is AlwaysVerify"},
 		"records not visible": {want: "Passed | " + here},
 		"no records kept":     {files: map[string]string{"var/lib/kubelet/image_manager/x": ""}, want: "Passed | " + here},
 		"begun": {files: map[string]string{
 			"var/lib/kubelet/image_manager/pulled/x":                                                     "",
 			fmt.Sprintf("var/lib/kubelet/image_manager/pulling/sha256-%x", sha256.Sum256([]byte(image))): `{"kind":"ImagePullIntent","apiVersion":"kubelet.config.k8s.io/v1beta1","image":"` + image + `"}`,
-		}, want: "Passed | " + here + "; the kubelet has begun a pull of it, and lets no pod use it before one has ended"},
+		}, want: "Passed | " + here + "; the kubelet is pulling it and lets no pod use it until that has finished"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -295,11 +295,11 @@ func TestImageUseOtherSpelling(t *testing.T) {
 	digest := "@sha256:" + strings.Repeat("a", 64)
 	const refused = "Failed | NotVerifiedForPod | the image is on node worker-3, but the kubelet does not let this pod use it: "
 	for name, tc := range map[string]struct{ image, policy, want, candidate string }{
-		"with a tag":    {"docker.io/library/nginx:1", "IfNotPresent", "it is recorded as nginx; the pod writes docker.io/library/nginx; it would with the recorded spelling, or after a pull under this one", "nginx:1"},
-		"policy Never":  {"docker.io/library/nginx:1", "Never", "it is recorded as nginx; the pod writes docker.io/library/nginx; it would with the recorded spelling, or another policy than Never", "nginx:1"},
-		"with a digest": {"docker.io/nginx" + digest, "Never", "it is recorded as nginx; the pod writes docker.io/nginx; it would with the recorded spelling, or another policy than Never", "nginx" + digest},
-		"with both":     {"library/nginx:1" + digest, "Never", "it is recorded as nginx; the pod writes library/nginx; it would with the recorded spelling, or another policy than Never", "nginx:1" + digest},
-		"without":       {"library/nginx", "Never", "it is recorded as nginx; the pod writes library/nginx; it would with the recorded spelling, or another policy than Never", "nginx"},
+		"with a tag":    {"docker.io/library/nginx:1", "IfNotPresent", "it is recorded as nginx, but the pod has docker.io/library/nginx; use the recorded name, or let the kubelet pull it under this one", "nginx:1"},
+		"policy Never":  {"docker.io/library/nginx:1", "Never", "it is recorded as nginx, but the pod has docker.io/library/nginx; use the recorded name, or a pull policy other than Never", "nginx:1"},
+		"with a digest": {"docker.io/nginx" + digest, "Never", "it is recorded as nginx, but the pod has docker.io/nginx; use the recorded name, or a pull policy other than Never", "nginx" + digest},
+		"with both":     {"library/nginx:1" + digest, "Never", "it is recorded as nginx, but the pod has library/nginx; use the recorded name, or a pull policy other than Never", "nginx:1" + digest},
+		"without":       {"library/nginx", "Never", "it is recorded as nginx, but the pod has library/nginx; use the recorded name, or a pull policy other than Never", "nginx"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -371,7 +371,7 @@ func TestImageUseByHash(t *testing.T) {
 	f.PullPolicy = "Never"
 	known, _ := n.collector.quick(t.Context(), f)
 	wantLines(t, "evidence", of(f, known, diagnosis.CheckImage),
-		"Passed | the image is on node worker-3, and the kubelet lets this pod use it: it has the credentials of an earlier pull")
+		"Passed | the image is on node worker-3, and the kubelet lets this pod use it, because it has the credentials of an earlier pull")
 	if text := fmt.Sprintf("%+v", known); strings.Contains(text, found.Credentials[0].Hash()) {
 		t.Errorf("the hash is in the evidence: %s", text)
 	}
@@ -384,7 +384,7 @@ func TestCredentialExpiresSoon(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	token := func(end time.Duration) string { return endingToken(now.Add(end)) }
 	entry := func(password string, keys ...string) string { return dockerConfig(user, password, keys...) }
-	const passed = "Passed | secret s has credentials for hub.test under hub.test"
+	const passed = "Passed | secret s has credentials for hub.test (entry hub.test)"
 	both := func(first, second string) string {
 		return fmt.Sprintf(`{"auths":{"hub.test":{"username":"u","password":%q},"hub.test/team":{"username":"u","password":%q}}}`, first, second)
 	}
@@ -393,14 +393,14 @@ func TestCredentialExpiresSoon(t *testing.T) {
 		want    string
 		expires time.Time
 	}{
-		"soon":                 {entry(token(20*time.Minute), "hub.test"), passed + "; it is a token that expires at 2026-01-02 03:24 UTC", now.Add(20 * time.Minute)},
+		"soon":                 {entry(token(20*time.Minute), "hub.test"), passed + "; the token expires at 2026-01-02 03:24 UTC", now.Add(20 * time.Minute)},
 		"later":                {entry(token(time.Hour), "hub.test"), passed, time.Time{}},
-		"already":              {entry(token(-time.Minute), "hub.test"), "Failed | CredentialExpired | secret s (entry hub.test) holds a token that expired on 2026-01-02 03:03 UTC", time.Time{}},
+		"already":              {entry(token(-time.Minute), "hub.test"), "Failed | CredentialExpired | secret s (entry hub.test) has a token that expired at 2026-01-02 03:03 UTC", time.Time{}},
 		"a password":           {entry(password, "hub.test"), passed, time.Time{}},
-		"both soon":            {both(token(time.Minute), token(20*time.Minute)), passed + "; it is a token that expires at 2026-01-02 03:24 UTC", now.Add(20 * time.Minute)},
+		"both soon":            {both(token(time.Minute), token(20*time.Minute)), passed + "; the token expires at 2026-01-02 03:24 UTC", now.Add(20 * time.Minute)},
 		"one of two":           {both(token(time.Minute), password), passed, time.Time{}},
-		"one over, one soon":   {both(token(-time.Minute), token(time.Minute)), passed + "/team; it is a token that expires at 2026-01-02 03:05 UTC", now.Add(time.Minute)},
-		"for another registry": {entry(token(time.Minute), "other.test"), "Failed | NoMatchingCredential | secret s is for other.test, the image is on hub.test", time.Time{}},
+		"one over, one soon":   {both(token(-time.Minute), token(time.Minute)), strings.Replace(passed, "(entry hub.test)", "(entry hub.test/team)", 1) + "; the token expires at 2026-01-02 03:05 UTC", now.Add(time.Minute)},
+		"for another registry": {entry(token(time.Minute), "other.test"), "Failed | NoMatchingCredential | secret s has credentials for other.test, but the image is on hub.test", time.Time{}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -425,7 +425,7 @@ func TestNodeCredentialExpiresSoon(t *testing.T) {
 	c := &Collector{Options: Options{Metrics: &fakeMetrics{}, Node: kubeletOf(t, map[string]string{nodeFile: dockerConfig(user, endingToken(now.Add(time.Minute)), "hub.test")})}, asker: clockAt(now)}
 	f := diagnosis.Failure{Namespace: "team", Image: "hub.test/team/app:1", Registry: "hub.test", Repository: "team/app"}
 	got, _ := c.checkCredentials(t.Context(), f)
-	if last := got[len(got)-1]; !strings.HasSuffix(detail(f, last), "under hub.test; it is a token that expires at 2026-01-02 03:05 UTC") || last.Credentials().Expires.IsZero() {
+	if last := got[len(got)-1]; !strings.HasSuffix(detail(f, last), "(entry hub.test); the token expires at 2026-01-02 03:05 UTC") || last.Credentials().Expires.IsZero() {
 		t.Errorf("got %+v", got)
 	}
 }

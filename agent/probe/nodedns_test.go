@@ -67,7 +67,7 @@ func TestLookupUnreadableConfiguration(t *testing.T) {
 	wantAnswer(t, got, "", "", "whypull cannot read the node's resolv.conf")
 	e := lookupEvidence(got, "hub.test")
 	wantLines(t, "evidence", of(failure(image), []diagnosis.Evidence{e}, diagnosis.CheckNodeDNS),
-		"Inconclusive | the registry's name hub.test could not be looked up on node worker-3: whypull cannot read the node's resolv.conf")
+		"Inconclusive | node worker-3 could not look up hub.test: whypull cannot read the node's resolv.conf")
 }
 
 func TestLookupEvidence(t *testing.T) {
@@ -78,19 +78,19 @@ func TestLookupEvidence(t *testing.T) {
 		answer answer
 		want   string
 	}{
-		"found":              {answer{Addresses: one, Server: "10.0.0.53:53"}, "Passed | hub.test resolves to 192.0.2.1, 2001:db8::1 (resolver 10.0.0.53:53)"},
-		"by the search list": {answer{Addresses: one[:1], Server: "10.0.0.53:53", Name: "hub.test.hidden.corp"}, "Passed | hub.test resolves to 192.0.2.1 (resolver 10.0.0.53:53)"},
+		"found":              {answer{Addresses: one, Server: "10.0.0.53:53"}, "Passed | node worker-3 resolves hub.test to 192.0.2.1, 2001:db8::1 (resolver 10.0.0.53:53)"},
+		"by the search list": {answer{Addresses: one[:1], Server: "10.0.0.53:53", Name: "hub.test.hidden.corp"}, "Passed | node worker-3 resolves hub.test to 192.0.2.1 (resolver 10.0.0.53:53)"},
 		"by the search list, an alias": {answer{Fault: diagnosis.FaultNameNotFound, Server: "10.0.0.53:53", Name: "hub.test.hidden.corp", Canonical: "else.hidden.corp", Dangling: true, Why: "no such name (NXDOMAIN)"},
-			"Failed | NameNotFound | the registry's name hub.test does not resolve on node worker-3: no such name (NXDOMAIN), says resolver 10.0.0.53:53"},
-		"hosts": {answer{Addresses: one[:1], Why: "the hosts file"}, "Passed | hub.test resolves to 192.0.2.1 (the node's hosts file)"},
+			"Failed | NameNotFound | node worker-3 cannot resolve hub.test: no such name (NXDOMAIN) from 10.0.0.53:53"},
+		"hosts": {answer{Addresses: one[:1], Why: "the hosts file"}, "Passed | node worker-3 resolves hub.test to 192.0.2.1 (the node's hosts file)"},
 		"nxdomain": {answer{Fault: diagnosis.FaultNameNotFound, Server: "10.0.0.53:53", Why: "no such name (NXDOMAIN)"},
-			"Failed | NameNotFound | the registry's name hub.test does not resolve on node worker-3: no such name (NXDOMAIN), says resolver 10.0.0.53:53"},
+			"Failed | NameNotFound | node worker-3 cannot resolve hub.test: no such name (NXDOMAIN) from 10.0.0.53:53"},
 		"failure": {answer{Fault: diagnosis.FaultDNSFailure, Server: "10.0.0.53:53", Why: "it did not answer in time"},
-			"Failed | DNSFailure | the registry's name hub.test cannot be resolved on node worker-3: resolver 10.0.0.53:53: it did not answer in time"},
+			"Failed | DNSFailure | node worker-3 cannot resolve hub.test: resolver 10.0.0.53:53 did not answer in time"},
 		"never asked for": {answer{Fault: diagnosis.FaultNameNotFound, Why: "it is no name that can be asked for"},
-			"Failed | NameNotFound | the registry's name hub.test does not resolve on node worker-3: it is no name that can be asked for"},
+			"Failed | NameNotFound | node worker-3 cannot resolve hub.test: it is no name that can be asked for"},
 		"cut short": {answer{Unknown: true, Why: "the check was cut short"},
-			"Inconclusive | the registry's name hub.test could not be looked up on node worker-3: the check was cut short"},
+			"Inconclusive | node worker-3 could not look up hub.test: the check was cut short"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

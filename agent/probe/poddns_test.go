@@ -70,48 +70,48 @@ func TestPodNames(t *testing.T) {
 	}{
 		"the same": {
 			node: map[string]dnstest.Zone{"hub.test": address("10.0.0.1")}, pod: map[string]dnstest.Zone{"hub.test": address("10.0.0.1")},
-			want: "Passed | in the pod hub.test resolves to 10.0.0.1 (resolver SERVER)" + aside, compared: diagnosis.ComparedSame,
+			want: "Passed | the pod's DNS resolves hub.test to 10.0.0.1 (resolver SERVER)" + aside, compared: diagnosis.ComparedSame,
 		},
 		"one of several": {
 			node: map[string]dnstest.Zone{"hub.test": address("10.0.0.1", "10.0.0.2")}, pod: map[string]dnstest.Zone{"hub.test": address("10.0.0.2", "10.0.0.3")},
-			want: "Passed | in the pod hub.test resolves to 10.0.0.2, 10.0.0.3 (resolver SERVER)" + aside, compared: diagnosis.ComparedSame,
+			want: "Passed | the pod's DNS resolves hub.test to 10.0.0.2, 10.0.0.3 (resolver SERVER)" + aside, compared: diagnosis.ComparedSame,
 		},
 		"another of its network": {
 			node: map[string]dnstest.Zone{"hub.test": address("10.0.0.1")}, pod: map[string]dnstest.Zone{"hub.test": address("10.0.0.2")},
-			want: "Passed | in the pod hub.test resolves to 10.0.0.2 (resolver SERVER)" + aside, compared: diagnosis.ComparedSame,
+			want: "Passed | the pod's DNS resolves hub.test to 10.0.0.2 (resolver SERVER)" + aside, compared: diagnosis.ComparedSame,
 		},
 		"an alias of nothing": {
 			pod:  map[string]dnstest.Zone{"hub.test": {CNAME: "gone.test", Rcode: mdns.RcodeNameError}},
-			want: "Inconclusive | NameNotFound | in the pod the registry's name hub.test does not resolve: it is an alias of gone.test, which does not exist, says resolver SERVER" + aside, compared: diagnosis.ComparedNeither,
+			want: "Inconclusive | NameNotFound | the pod's DNS cannot resolve hub.test: it is an alias of gone.test, which does not exist (resolver SERVER)" + aside, compared: diagnosis.ComparedNeither,
 		},
 		"other public ones": {
 			node: map[string]dnstest.Zone{"hub.test": address("192.0.2.1")}, pod: map[string]dnstest.Zone{"hub.test": address("198.51.100.1")},
-			want: "Passed | in the pod hub.test resolves to 198.51.100.1 (resolver SERVER)" + aside, compared: diagnosis.ComparedSame,
+			want: "Passed | the pod's DNS resolves hub.test to 198.51.100.1 (resolver SERVER)" + aside, compared: diagnosis.ComparedSame,
 		},
 		"split horizon": {
 			node: map[string]dnstest.Zone{"hub.test": address("192.0.2.1")}, pod: map[string]dnstest.Zone{"hub.test": address("10.96.0.7")},
-			want: "Passed | in the pod hub.test resolves to 10.96.0.7 (resolver SERVER)" + aside + "; other addresses than on the node, where it is 192.0.2.1", compared: diagnosis.ComparedOther,
+			want: "Passed | the pod's DNS resolves hub.test to 10.96.0.7 (resolver SERVER)" + aside + "; the node resolves it to 192.0.2.1", compared: diagnosis.ComparedOther,
 		},
 		"only in the pod": {
 			pod:  map[string]dnstest.Zone{"hub.test": address("10.96.0.7")},
-			want: "Passed | in the pod hub.test resolves to 10.96.0.7 (resolver SERVER)" + aside, compared: diagnosis.ComparedOnlyPod,
+			want: "Passed | the pod's DNS resolves hub.test to 10.96.0.7 (resolver SERVER)" + aside, compared: diagnosis.ComparedOnlyPod,
 		},
 		"only on the node": {
 			node: map[string]dnstest.Zone{"hub.test": address("192.0.2.1")},
-			want: "Inconclusive | NameNotFound | in the pod the registry's name hub.test does not resolve: no such name (NXDOMAIN), says resolver SERVER" + aside, compared: diagnosis.ComparedOnlyNode,
+			want: "Inconclusive | NameNotFound | the pod's DNS cannot resolve hub.test: no such name (NXDOMAIN) from SERVER" + aside, compared: diagnosis.ComparedOnlyNode,
 		},
 		"nowhere": {
-			want:     "Inconclusive | NameNotFound | in the pod the registry's name hub.test does not resolve: no such name (NXDOMAIN), says resolver SERVER" + aside,
+			want:     "Inconclusive | NameNotFound | the pod's DNS cannot resolve hub.test: no such name (NXDOMAIN) from SERVER" + aside,
 			compared: diagnosis.ComparedNeither,
 		},
 		"its server fails": {
 			pod:      map[string]dnstest.Zone{"hub.test": {Rcode: mdns.RcodeServerFailure}},
-			want:     "Inconclusive | DNSFailure | in the pod the registry's name hub.test cannot be resolved: resolver SERVER: it answered SERVFAIL" + aside,
+			want:     "Inconclusive | DNSFailure | the pod's DNS cannot resolve hub.test: resolver SERVER answered SERVFAIL" + aside,
 			compared: diagnosis.ComparedNeither,
 		},
 		"a search list that answers": {
 			node: map[string]dnstest.Zone{"hub.test": address("192.0.2.1")}, pod: map[string]dnstest.Zone{"hub.test.corp.test": address("10.0.0.9")}, searches: []string{"corp.test"},
-			want: "Passed | in the pod hub.test resolves to 10.0.0.9 (resolver SERVER, as hub.test.corp.test)" + aside + "; other addresses than on the node, where it is 192.0.2.1", compared: diagnosis.ComparedOther,
+			want: "Passed | the pod's DNS resolves hub.test to 10.0.0.9 (resolver SERVER, as hub.test.corp.test)" + aside + "; the node resolves it to 192.0.2.1", compared: diagnosis.ComparedOther,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -149,24 +149,24 @@ func TestPodNamesNotRun(t *testing.T) {
 		failure func(*diagnosis.Failure)
 		want    string
 	}{
-		"no sandbox":         {plain, nil, func(f *diagnosis.Failure) { f.SandboxUID = "u-2" }, "the pod has no sandbox, and so no network"},
-		"the sandbox itself": {plain, nil, func(f *diagnosis.Failure) { f.Kind = diagnosis.KindSandbox }, "the pod has no sandbox, and so no network"},
+		"no sandbox":         {plain, nil, func(f *diagnosis.Failure) { f.SandboxUID = "u-2" }, "the pod has no sandbox, so it has no network"},
+		"the sandbox itself": {plain, nil, func(f *diagnosis.Failure) { f.Kind = diagnosis.KindSandbox }, "the pod has no sandbox, so it has no network"},
 		"a sandbox that has ended": {critest.Sandbox{ID: "s-1", PodUID: "u-1", NotReady: true}, nil, nil,
-			"the pod's sandbox does not run, so it has no network"},
-		"settings unknown": {critest.Sandbox{ID: "s-1", PodUID: "u-1", Info: "{}"}, nil, nil, "the container runtime does not tell the pod's resolver settings"},
+			"the pod's sandbox is not running, so it has no network"},
+		"settings unknown": {critest.Sandbox{ID: "s-1", PodUID: "u-1", Info: "{}"}, nil, nil, "the container runtime does not report the pod's DNS configuration"},
 		"an address": {plain, nil, func(f *diagnosis.Failure) { f.Image, f.Registry = "192.0.2.1/team/app:v1", "192.0.2.1" },
-			"192.0.2.1 is an address; there is no name to resolve"},
+			"192.0.2.1 is an IP address, not a name"},
 		"the runtime is gone": {plain, func(_ *testing.T, n *node) { n.collector.Sandboxes = broken{} }, nil, "the runtime is gone"},
 		"the namespace is gone": {plain, func(t *testing.T, n *node) {
 			addFiles(t, n, map[string]string{"var/run/netns/other": ""})
 			n.collector.PodNetwork = true
-		}, nil, "the pod's sandbox has gone meanwhile"},
+		}, nil, "the pod's sandbox no longer exists"},
 		"namespaces are not mounted": {plain, func(_ *testing.T, n *node) { n.collector.PodNetwork = true }, nil,
-			"whypull may not enter the pod's network namespace: the node's /var/run/netns is not mounted"},
+			"whypull cannot enter the pod's network namespace: the node's /var/run/netns is not mounted"},
 		"no namespace": {plain, func(t *testing.T, n *node) {
 			addFiles(t, n, files)
 			n.collector.PodNetwork = true
-		}, nil, "whypull may not enter the pod's network namespace: /var/run/netns is mounted without mountPropagation HostToContainer"},
+		}, nil, "whypull cannot enter the pod's network namespace: /var/run/netns is mounted without mountPropagation HostToContainer"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -203,7 +203,7 @@ func TestPodNamesHostNetwork(t *testing.T) {
 	n.collector.PodNetwork = true
 	n.collector.options.Timeouts = quickly()
 	wantLines(t, "pod", replaced(of(podFailure(), n.collect(podFailure()), diagnosis.CheckPodDNS), fmt.Sprintf("127.0.0.2:%d", pods.Port), "SERVER"),
-		"Failed | NameNotFound | in the pod the registry's name hub.test does not resolve: no such name (NXDOMAIN), says resolver SERVER, the pod has the node's network")
+		"Failed | NameNotFound | the pod's DNS cannot resolve hub.test: no such name (NXDOMAIN) from SERVER, the pod uses the node's network")
 }
 
 // If the runtime reports no DNS configuration, its resolv.conf file is used.
@@ -220,13 +220,13 @@ func TestPodNamesFromFile(t *testing.T) {
 	pods.Set("hub.test", dnstest.Zone{Addresses: []string{"10.0.0.1"}})
 	n.collector.options.Timeouts = quickly()
 	wantLines(t, "pod", replaced(of(podFailure(), n.collect(podFailure()), diagnosis.CheckPodDNS), fmt.Sprintf("127.0.0.2:%d", pods.Port), "SERVER"),
-		"Passed | in the pod hub.test resolves to 10.0.0.1 (resolver SERVER)"+aside)
+		"Passed | the pod's DNS resolves hub.test to 10.0.0.1 (resolver SERVER)"+aside)
 	if err := os.Remove(filepath.Join(n.options.Root, file)); err != nil {
 		t.Fatal(err)
 	}
 	another := podFailure() // whose answer is its own
 	another.Namespace = "another"
-	wantLines(t, "without it", of(another, n.collect(another), diagnosis.CheckPodDNS), "NotRun | the container runtime does not tell the pod's resolver settings")
+	wantLines(t, "without it", of(another, n.collect(another), diagnosis.CheckPodDNS), "NotRun | the container runtime does not report the pod's DNS configuration")
 }
 
 // clusterDNS is a kubelet's configuration that gives pods this name server.
@@ -238,8 +238,8 @@ func clusterDNS(server string) string {
 // servers of the pod's choice, and read in the report what they answer.
 func TestServersOfThePodsChoice(t *testing.T) {
 	t.Parallel()
-	const refused = "NotRun | the pod chooses its own resolvers; whypull asks these only from the pod's own network, and never at a link-local or metadata address"
-	const asked = "Passed | in the pod hub.test resolves to 10.0.0.9 (resolver SERVER)"
+	const refused = "NotRun | the pod has its own resolvers, which whypull queries only from the network of the pod, and never at a link-local or metadata address"
+	const asked = "Passed | the pod's DNS resolves hub.test to 10.0.0.9 (resolver SERVER)"
 	file := "/run/containers/storage/overlay-containers/s-1/userdata/resolv.conf"
 	info, err := json.Marshal(map[string]any{"runtimeSpec": map[string]any{"mounts": []any{map[string]any{"destination": "/etc/resolv.conf", "source": file}}}})
 	if err != nil {
@@ -341,11 +341,11 @@ func TestConnectionEvidence(t *testing.T) {
 	t.Parallel()
 	refused := &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
 	for want, err := range map[string]error{
-		"Passed a connection from the pod to 10.0.0.1:443 succeeds":                                                           nil,
-		"Inconclusive a connection from the pod to 10.0.0.1:443 fails (refused); pulls do not go that way, but the node's":    refused,
-		"Inconclusive a connection from the pod to 10.0.0.1:443 fails (no answer); pulls do not go that way, but the node's":  context.DeadlineExceeded,
-		"Inconclusive a connection from the pod to 10.0.0.1:443 fails (no route); pulls do not go that way, but the node's":   syscall.EHOSTUNREACH,
-		"Inconclusive a connection from the pod to 10.0.0.1:443 fails (broken off); pulls do not go that way, but the node's": errors.New("x"),
+		"Passed a connection from the pod to 10.0.0.1:443 succeeds":                                                      nil,
+		"Inconclusive a connection from the pod to 10.0.0.1:443 fails (refused), but images are pulled from the node":    refused,
+		"Inconclusive a connection from the pod to 10.0.0.1:443 fails (no answer), but images are pulled from the node":  context.DeadlineExceeded,
+		"Inconclusive a connection from the pod to 10.0.0.1:443 fails (no route), but images are pulled from the node":   syscall.EHOSTUNREACH,
+		"Inconclusive a connection from the pod to 10.0.0.1:443 fails (broken off), but images are pulled from the node": errors.New("x"),
 	} {
 		if e := connectionEvidence(podAnswer{tried: "10.0.0.1:443", err: err}); string(e.Outcome)+" "+detail(podFailure(), e) != want || e.Fault != "" {
 			t.Errorf("%v: %+v", err, e)

@@ -212,17 +212,17 @@ func TestPullEvidence(t *testing.T) {
 	f := starting("registry.test/team/app:v1")
 	digest := receives(n, f, ago(0))
 	f.Stall = diagnosis.StallTransfer
-	want := "Failed | PullStalled | the pull of registry.test/team/app:v1 from registry.test stands still: less than 1 MiB has come since 12:00:00 UTC; it has 250 B of 300 B, and of " + digest[:len("sha256:")+12] + " not all"
+	want := "Failed | PullStalled | the pull of registry.test/team/app:v1 from registry.test has stalled: less than 1 MiB received since 12:00:00 UTC; it has 250 B of 300 B, and blob " + digest[:len("sha256:")+12] + " is incomplete"
 	for range 2 {
 		wantLines(t, "pull", of(f, n.collect(f), diagnosis.CheckPull), want)
 	}
 	n.runtime.Receive(critest.Ingest{Ref: "layer-" + digest, Offset: 160, Total: 200, Started: ago(0), Updated: time.Now()})
-	wantLines(t, "goes on", of(f, n.collect(f), diagnosis.CheckPull), "Passed | the pull goes on")
+	wantLines(t, "goes on", of(f, n.collect(f), diagnosis.CheckPull), "Passed | the pull is in progress")
 	n.runtime.Receive(critest.Ingest{Ref: "layer-" + blobOf("9"), Started: ago(0), Updated: ago(0)})
 	wantLines(t, "behind", of(f, n.collect(f), diagnosis.CheckPull),
-		"Failed | PullWaits | the pull of registry.test/team/app:v1 has not begun: the node waits for the pull of another image, of which less than 1 MiB has come since 12:00:00 UTC")
+		"Failed | PullWaits | the pull of registry.test/team/app:v1 has not started: the node waits for the pull of another image, which has received less than 1 MiB since 12:00:00 UTC")
 	n.runtime.Name = "cri-o"
-	wantLines(t, "another runtime", of(f, n.collect(f), diagnosis.CheckPull), "NotRun | the container runtime does not tell what it receives")
+	wantLines(t, "another runtime", of(f, n.collect(f), diagnosis.CheckPull), "NotRun | the container runtime does not report its transfers")
 }
 
 // TestSandboxEvidence: no pull secret is read for a sandbox's image.
@@ -238,8 +238,8 @@ func TestSandboxEvidence(t *testing.T) {
 	}
 	f = hanging[0]
 	all := n.collect(f)
-	wantLines(t, "pull", of(f, all, diagnosis.CheckPull), "Failed | SandboxMissing | the pod has no sandbox since 12:00:00 UTC at least, and its image is not on node worker-3")
-	wantLines(t, "credentials", of(f, all, diagnosis.CheckCredentials), "Failed | NoCredentials | the runtime pulls the sandbox image without any pull secret or credentials of the kubelet")
+	wantLines(t, "pull", of(f, all, diagnosis.CheckPull), "Failed | SandboxMissing | the pod has had no sandbox since 12:00:00 UTC or earlier, and the sandbox image is not on node worker-3")
+	wantLines(t, "credentials", of(f, all, diagnosis.CheckCredentials), "Failed | NoCredentials | the runtime pulls the sandbox image without pull secrets or other credentials of the kubelet")
 	if len(n.secrets.reads) > 0 {
 		t.Errorf("read %v", n.secrets.reads)
 	}

@@ -75,7 +75,7 @@ func failingPull(text string) func(context.Context, *scratchpulltest.Transfer) e
 // afterRetry gives the evidence on the pull once it was tried again.
 func afterRetry(t *testing.T, n *node, f diagnosis.Failure, done chan string) []string {
 	t.Helper()
-	wantLines(t, "at first", of(f, n.collect(f), diagnosis.CheckPull), "NotRun | Pending | the pull is being tried again")
+	wantLines(t, "at first", of(f, n.collect(f), diagnosis.CheckPull), "NotRun | Pending | the pull is being retried")
 	select {
 	case uid := <-done:
 		if uid != f.UID {
@@ -95,11 +95,11 @@ func TestRetryIsolated(t *testing.T) {
 		has     string
 		verdict diagnosis.Cause
 	}{
-		"comes whole": {wholePull, "Passed | pulled again by the runtime without credentials, where no pod finds it, ", "nothing of it was kept", diagnosis.NotReproducible},
-		"fails":       {failingPull("write /var/lib/containerd/x: no space left on device"), "Failed | DiskFull | pulled again by the runtime without credentials, it fails: ", "no space left", diagnosis.DiskFull},
+		"comes whole": {wholePull, "Passed | the runtime retried the pull of ", "nothing was kept", diagnosis.NotReproducible},
+		"fails":       {failingPull("write /var/lib/containerd/x: no space left on device"), "Failed | DiskFull | the runtime retried the pull without credentials and it failed: ", "no space left", diagnosis.DiskFull},
 		"fails at a name": {failingPull(`failed to copy: httpReadSeeker: failed open: failed to do request: Get "https://cdn.example/b?X-Signature=5160ed": dial tcp: lookup cdn.example: no such host`),
-			"Failed | RegistryNameNotFound | pulled again by the runtime without credentials, it fails: ", "lookup cdn.example: no such host", diagnosis.RegistryNameNotFound},
-		"fails in strange words": {failingPull("the moon is full"), "Failed | PullFailed | pulled again by the runtime without credentials, it fails: ", "the moon is full", diagnosis.Unknown},
+			"Failed | RegistryNameNotFound | the runtime retried the pull without credentials and it failed: ", "lookup cdn.example: no such host", diagnosis.RegistryNameNotFound},
+		"fails in strange words": {failingPull("the moon is full"), "Failed | PullFailed | the runtime retried the pull without credentials and it failed: ", "the moon is full", diagnosis.Unknown},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -146,8 +146,8 @@ func TestRetryCredentialByCredential(t *testing.T) {
 	}
 	_ = done
 	got := of(f, job.run(), diagnosis.CheckPull)
-	if len(got) != 2 || !strings.HasPrefix(got[0], "Failed | CredentialsRejected | pulled again by the runtime with secret first") ||
-		!strings.HasPrefix(got[1], "Passed | pulled again by the runtime with secret second") {
+	if len(got) != 2 || !strings.HasPrefix(got[0], "Failed | CredentialsRejected | the runtime retried the pull with the credentials in secret first") ||
+		!strings.HasPrefix(got[1], "Passed | the runtime retried the pull of "+f.Image+" with the credentials in secret second") {
 		t.Errorf("got %q", got)
 	}
 	if !slices.Equal(users, []string{"one", "two"}) {
@@ -183,12 +183,12 @@ func TestRetryFallsBack(t *testing.T) {
 			change(t, n)
 			got := afterRetry(t, n, f, done)
 			if name == "another runtime" { // which does not know the authority of the world's registries
-				if len(got) != 1 || !strings.Contains(got[0], "replayed without credentials: ") {
+				if len(got) != 1 || !strings.Contains(got[0], "pull replayed without credentials: ") {
 					t.Errorf("got %q", got)
 				}
 				return
 			}
-			if len(got) != 1 || !strings.HasPrefix(got[0], "Passed | replayed without credentials: https://"+hostOfImage(f.Image)+" gives manifest, config,") {
+			if len(got) != 1 || !strings.HasPrefix(got[0], "Passed | pull replayed without credentials: https://"+hostOfImage(f.Image)+" serves the manifest, the config,") {
 				t.Errorf("got %q", got)
 			}
 		})
@@ -207,8 +207,8 @@ func TestRetryWithoutSpace(t *testing.T) {
 	t.Cleanup(func() { _ = p.Close() })
 	n.collector.Retry.Isolated = p
 	got := afterRetry(t, n, f, done)
-	want := "NotRun | the runtime was not asked to pull " + f.Image + " again, for want of room: 1.0 GiB are free on node worker-3, and whypull leaves 2.0 GiB to others"
-	if len(got) != 2 || got[0] != want || !strings.HasPrefix(got[1], "Passed | replayed without credentials: ") {
+	want := "NotRun | the pull of " + f.Image + " was not retried for lack of disk space: node worker-3 has 1.0 GiB free, and whypull leaves 2.0 GiB free for others"
+	if len(got) != 2 || got[0] != want || !strings.HasPrefix(got[1], "Passed | pull replayed without credentials: ") {
 		t.Errorf("got %q", got)
 	}
 	if len(c.Transfers()) > 0 {
@@ -293,9 +293,9 @@ func TestRetryGivesWay(t *testing.T) {
 			c := isolatedFor(t, n, "v2.4.2", tc.idle, wholePull)
 			tc.change(t, n, c)
 			got := afterRetry(t, n, f, done)
-			want := "Passed | replayed without credentials: https://" + hostOfImage(f.Image) + " gives manifest, config,"
+			want := "Passed | pull replayed without credentials: https://" + hostOfImage(f.Image) + " serves the manifest, the config,"
 			if tc.isolated {
-				want = "Passed | pulled again by the runtime without credentials"
+				want = "Passed | the runtime retried the pull of " + f.Image + " without credentials"
 			}
 			if len(got) != 1 || !strings.HasPrefix(got[0], want) {
 				t.Errorf("got %q", got)
@@ -318,7 +318,7 @@ func TestRetryRemembersASlowRegistry(t *testing.T) {
 	c := isolatedFor(t, n, "v2.4.2", time.Millisecond, wholePull)
 	c.OnPull(hangingPull(c))
 	for i, want := range []int{1, 1, 2} {
-		if got := afterRetry(t, n, f, done); len(got) != 1 || !strings.HasPrefix(got[0], "Passed | replayed without credentials: ") {
+		if got := afterRetry(t, n, f, done); len(got) != 1 || !strings.HasPrefix(got[0], "Passed | pull replayed without credentials: ") {
 			t.Errorf("got %q", got)
 		}
 		if n := len(c.Transfers()); n != want {
@@ -404,7 +404,7 @@ func TestRetryReplay(t *testing.T) {
 	}
 	all := job.run()
 	got := of(f, all, diagnosis.CheckPull)
-	if len(got) != 1 || !strings.HasPrefix(got[0], "Failed | ContentCorrupt | replayed without credentials: ") || all[0].Retry().Cause != diagnosis.ContentCorrupt || all[0].Pull().Retry == nil {
+	if len(got) != 1 || !strings.HasPrefix(got[0], "Failed | ContentCorrupt | pull replayed without credentials: ") || all[0].Retry().Cause != diagnosis.ContentCorrupt || all[0].Pull().Retry == nil {
 		t.Errorf("got %q", got)
 	}
 }
@@ -460,12 +460,12 @@ func TestRetriesAreShared(t *testing.T) {
 func TestRetryNeedless(t *testing.T) {
 	t.Parallel()
 	n, f, _ := retrying(t, RetryOff, "works")
-	wantLines(t, "off", of(f, n.collect(f), diagnosis.CheckPull), "NotRun | pulls are not tried again (--pull-retry=off)")
+	wantLines(t, "off", of(f, n.collect(f), diagnosis.CheckPull), "NotRun | pulls are not retried (--pull-retry=off)")
 	n.collector.Retry.Mode = RetryReplay
 	f.PullSecrets, f.Message = nil, "rpc error: code = NotFound desc = failed to resolve image: "+f.Image+": not found"
 	n2, f2, _ := retrying(t, RetryReplay, "manifest-404")
 	f2.Message = "rpc error: code = NotFound desc = failed to resolve image: " + f2.Image + ": not found"
-	wantLines(t, "plain", of(f2, n2.collect(f2), diagnosis.CheckPull), "NotRun | the pull was not tried again: the other checks settle it, or it could not settle more")
+	wantLines(t, "plain", of(f2, n2.collect(f2), diagnosis.CheckPull), "NotRun | the pull was not retried: the other checks are sufficient, or a retry would show no more")
 }
 
 func TestParseRetryMode(t *testing.T) {

@@ -14,15 +14,15 @@ func TestConfigEvidence(t *testing.T) {
 	t.Parallel()
 	for kind, want := range map[nodeconfig.NoticeKind]string{
 		nodeconfig.NoticeHostsFileInvalid:       "RegistryConfigInvalid: /x does not parse (line 7); containerd ignores it",
-		nodeconfig.NoticeHostsFileMisnamed:      "RegistryConfigInvalid: /x is not read by anybody; the name is hosts.toml",
-		nodeconfig.NoticeConfigPathIgnored:      "RegistryConfigInvalid: /x is not read: config_path lists several folders, which containerd's transfer service takes for one",
-		nodeconfig.NoticeConfigUnreadable:       "RegistryConfigInvalid: /x does not parse (line 7); the runtime that is running has read another one",
-		nodeconfig.NoticeMirrorsWithConfigPath:  "RegistryConfigInvalid: /x sets registry.mirrors or configs.tls beside config_path, with which containerd's CRI plugin does not load; the one that is running has read another file",
-		nodeconfig.NoticeFileHidden:             ": /x, which the node's configuration names, cannot be seen by whypull, since it is not below what is mounted; the runtime may see it",
-		nodeconfig.NoticeNodeCredentialUnusable: ": /x has a credential for the registry that whypull cannot use; the runtime sends it if the pod brings none",
-		nodeconfig.NoticeCredentialHelper:       ": /x names a credential helper for the registry, which whypull does not run; the runtime does if the pod brings no credential",
+		nodeconfig.NoticeHostsFileMisnamed:      "RegistryConfigInvalid: /x is ignored: the file must be named hosts.toml",
+		nodeconfig.NoticeConfigPathIgnored:      "RegistryConfigInvalid: /x is ignored: config_path lists several directories, which containerd's transfer service takes for one",
+		nodeconfig.NoticeConfigUnreadable:       "RegistryConfigInvalid: /x does not parse (line 7); the running runtime has read an earlier version",
+		nodeconfig.NoticeMirrorsWithConfigPath:  "RegistryConfigInvalid: /x sets both config_path and registry.mirrors or configs.tls, so containerd's CRI plugin would not load; the running one has read an earlier version",
+		nodeconfig.NoticeFileHidden:             ": /x, which the node's configuration names, is not mounted into whypull; the runtime may read it",
+		nodeconfig.NoticeNodeCredentialUnusable: ": /x has credentials for the registry that whypull cannot use; the runtime sends them if the pod has none",
+		nodeconfig.NoticeCredentialHelper:       ": /x names a credential helper for the registry, which whypull does not run; the runtime does if the pod has no credentials",
 		nodeconfig.NoticeWebSite:                "RegistryConfigInvalid: /x (line 7) names Docker's web site as a registry; Docker Hub's registry is https://registry-1.docker.io",
-		nodeconfig.NoticePathDoubled:            "RegistryConfigInvalid: /x (line 7) has a host with a path that begins with /v2/, to which containerd appends another /v2; override_path = true is missing",
+		nodeconfig.NoticePathDoubled:            "RegistryConfigInvalid: /x (line 7) has a host with a path that begins with /v2/, to which containerd appends another /v2, because override_path = true is missing",
 		nodeconfig.NoticePathWithoutVersion:     "RegistryConfigInvalid: /x (line 7) has an endpoint whose path lacks /v2, which the runtime does not append to it",
 		nodeconfig.NoticeNoAuthorities:          "", // said where it matters
 		nodeconfig.NoticeKind("SomethingNew"):   "",
@@ -60,11 +60,11 @@ func TestIgnoredFilesHaveAReason(t *testing.T) {
 func TestRefusedConfig(t *testing.T) {
 	t.Parallel()
 	for kind, want := range map[nodeconfig.NoticeKind]string{
-		nodeconfig.NoticeHostsFileUnusable:    "Failed RegistryConfigInvalid: /x names a certificate or key that cannot be read or is none; the runtime refuses the pull over it",
-		nodeconfig.NoticeCertificatesUnusable: "Failed RegistryConfigInvalid: /x has a client certificate without its key, a key without its certificate, or a file that cannot be read or is none; the runtime refuses the pull over it",
-		nodeconfig.NoticeLocationInvalid:      "Failed RegistryConfigInvalid: /x has a location that makes no valid name of this image; the runtime refuses the pull over it",
-		nodeconfig.NoticeMirrorInvalid:        "Failed RegistryConfigInvalid: /x has an endpoint that is no URL, or a certificate that cannot be read, or has no key; the runtime refuses the pull over it",
-		nodeconfig.NoticeBlocked:              "Failed PolicyBlocked: the node's /x blocks the registry, or this part of it",
+		nodeconfig.NoticeHostsFileUnusable:    "Failed RegistryConfigInvalid: /x names a certificate or key that cannot be read or is not valid, so the runtime refuses the pull",
+		nodeconfig.NoticeCertificatesUnusable: "Failed RegistryConfigInvalid: /x has a client certificate without its key, a key without its certificate, or a file that cannot be read or is not valid, so the runtime refuses the pull",
+		nodeconfig.NoticeLocationInvalid:      "Failed RegistryConfigInvalid: /x has a location that makes the name of this image invalid, so the runtime refuses the pull",
+		nodeconfig.NoticeMirrorInvalid:        "Failed RegistryConfigInvalid: /x has an endpoint that is not a URL, or a certificate that cannot be read or has no key, so the runtime refuses the pull",
+		nodeconfig.NoticeBlocked:              "Failed PolicyBlocked: /x on the node blocks the registry, or this part of it",
 	} {
 		all := refusedConfig(&nodeconfig.ConfigError{Notice: nodeconfig.Notice{Kind: kind, Path: "/x"}})
 		last := all[len(all)-1]

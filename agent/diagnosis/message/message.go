@@ -228,7 +228,7 @@ func causeOf(all, own *phrases, status int, hub bool) (cause diagnosis.Cause, ru
 }
 
 // progress orders the outcomes of several attempts, with several credentials,
-// at one image: the attempt that got furthest tells most. A registry that does
+// at one image: the attempt that got furthest shows most. A registry that does
 // not have the image has accepted the credential; one that refuses has been
 // reached.
 func progress(c diagnosis.Cause) int {

@@ -141,7 +141,7 @@ var textRules = []textRule{
 	{cause: diagnosis.ConnectionTimeout, any: "url: context deadline exceeded|dial tcp", with: "context deadline exceeded|timeout|code = deadlineexceeded"},
 	{cause: diagnosis.ConnectionTimeout, any: "failed to do request|pinging container registry", with: "context deadline exceeded|code = deadlineexceeded"},
 
-	// Who asks. The registry's own words on a wrong or old login first.
+	// Who asks. The registry's own words on wrong or expired credentials first.
 	{cause: diagnosis.CredentialsExpired, any: expiredCredentials},
 	{cause: diagnosis.CredentialsRejected, any: "incorrect username|invalid username|bad credentials|wrong username|wrong user|http basic: access denied|authentication failed|authentication failure|login failed|login attempt|invalid credentials|bad username|invalid token|invalid_token|invalid access token|wrong password|incorrect password|invalid password|credentials are invalid|cannot be authenticated with the token|unauthorized: invalid|not authenticated|invalid_grant|invalid_client|invalid client secret|personal access token", not: "needed permissions|auth challenge realm"},
 	// Limits: Docker Hub, Quay, ECR, Artifact Registry, and the bare 429.

@@ -148,8 +148,8 @@ func tokenExpired() Scenario {
 		Name: "token-expired", Title: "the token in the secret has expired", Images: []string{reference},
 		Manifests: []string{manifests(Secret("regcred", registry.TokenHost, "robot", expiredToken()), Pod("app", reference, "", PullSecrets("regcred")))},
 		Expect: expect("CredentialsExpired", confirmed, []string{"regcred", "expired"},
-			Evidence{"credentials", "Failed", "CredentialExpired", "expired on 2020-01-01"},
-			Evidence{"registry", "Failed", "Unauthorized", "with secret regcred"}),
+			Evidence{"credentials", "Failed", "CredentialExpired", "expired at 2020-01-01"},
+			Evidence{"registry", "Failed", "Unauthorized", "the credentials in secret regcred"}),
 		Fill: credentials(registry.Admin, registry.AdminPassword),
 	}
 }

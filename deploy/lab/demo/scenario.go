@@ -2,6 +2,7 @@ package demo
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"strings"
 
@@ -97,9 +98,26 @@ func (s Scenario) namespace(ctx context.Context, l *lab.Lab) error {
 	return err
 }
 
-// credentials returns the values that a person fills in for a registry's user.
+// credentials are what a person fills in for a user of a registry.
 func credentials(user, password string) map[string]string {
-	return map[string]string{"<username>": user, "<password>": password}
+	return map[string]string{ConfigFile: Config(user, password)}
+}
+
+// ConfigFile is the placeholder of a file with credentials; Fill has its content.
+const ConfigFile = "<config.json>"
+
+// Config is the content of a file with a user's credentials for every registry of
+// the lab that has users.
+func Config(user, password string) string {
+	auth := base64.StdEncoding.EncodeToString([]byte(user + ":" + password))
+	var entries []string
+	for _, host := range []string{
+		registry.HubHost, registry.HubHost2, registry.UntrustedHost, registry.TokenHost, registry.TokenHost2,
+		registry.MirroredHost, registry.MisconfiguredHost, registry.NodeLoginHost,
+	} {
+		entries = append(entries, fmt.Sprintf("%q:{\"auth\":%q}", host, auth))
+	}
+	return `{"auths":{` + strings.Join(entries, ",") + `}}`
 }
 
 // Pod returns a manifest of a pod with one container, app, with the image. extra is

@@ -30,10 +30,10 @@ func secrets() []Scenario {
 			Evidence: []Evidence{
 				{"message", "Failed", "AuthenticationRequired", "no basic auth credentials"},
 				{"image", "NotRun", "", "disclosed only to a pod"},
-				{"credentials", "Failed", "NoMatchingCredential", "secret regcred is for hub.test.company.com, the image is on hub.test2.company.com"},
+				{"credentials", "Failed", "NoMatchingCredential", "secret regcred has credentials for hub.test.company.com, but the image is on hub.test2.company.com"},
 				{"nodeDNS", "Passed", "", registry.HubHost2},
-				{"podDNS", "Passed", "", "in the pod " + registry.HubHost2 + " resolves to "},
-				{"registry", "Failed", "Unauthorized", "wants credentials (HTTP 401)"},
+				{"podDNS", "Passed", "", "the pod's DNS resolves " + registry.HubHost2 + " to "},
+				{"registry", "Failed", "Unauthorized", "requires credentials: HTTP 401"},
 				{"pull", "NotRun", "", ""},
 			}}},
 		Fill: credentials(registry.Alice, registry.AlicePassword),
@@ -41,10 +41,10 @@ func secrets() []Scenario {
 		Name: "no-secret", Title: "private image, but no secret", Images: []string{hub("no-secret")},
 		Manifests: []string{Pod("app", hub("no-secret"), "", "")},
 		Expect: []Expectation{{Pod: "app", Container: "app", Kind: "container", Cause: "AuthenticationRequired", Confidence: confirmed,
-			Summary: []string{registry.HubHost, "demo/no-secret", "the pod brings none"},
+			Summary: []string{registry.HubHost, "demo/no-secret", "the pod has no pull secret"},
 			Evidence: []Evidence{
 				{"image", "NotRun", "", "disclosed only to a pod"},
-				{"credentials", "Failed", "NoCredentials", "names no pull secret"},
+				{"credentials", "Failed", "NoCredentials", "has no pull secret"},
 				{"registry", "Failed", "Unauthorized", "HTTP 401"},
 			}}},
 		Fill: credentials(registry.Alice, registry.AlicePassword),
@@ -67,7 +67,7 @@ func secrets() []Scenario {
 			Evidence: []Evidence{
 				{"message", "Failed", "CredentialsRejected", "401 Unauthorized"},
 				{"credentials", "Passed", "", "secret regcred has credentials for hub.test.company.com"},
-				{"registry", "Failed", "Unauthorized", "refuses the login with secret regcred"},
+				{"registry", "Failed", "Unauthorized", "rejects the credentials in secret regcred"},
 			}}},
 		Fill: credentials(registry.Alice, registry.AlicePassword),
 	}, {
@@ -80,9 +80,9 @@ func secrets() []Scenario {
 			Evidence: []Evidence{
 				{"credentials", "Passed", "", "secret first"},
 				{"credentials", "Passed", "", "secret second"},
-				{"registry", "Failed", "Unauthorized", "with secret first"},
-				{"registry", "Failed", "Unauthorized", "with secret second"},
-				{"registry", "Failed", "Unauthorized", "wants credentials"},
+				{"registry", "Failed", "Unauthorized", "the credentials in secret first"},
+				{"registry", "Failed", "Unauthorized", "the credentials in secret second"},
+				{"registry", "Failed", "Unauthorized", "requires credentials"},
 			}}},
 		Fill: credentials(registry.Alice, registry.AlicePassword),
 	}}
@@ -164,7 +164,7 @@ func names() []Scenario {
 		Name: "tag-missing", Title: "the tag does not exist", Images: []string{registry.PlainHost + "/demo/tags:1.12.1", registry.PlainHost + "/demo/tags:2.0.0"},
 		Manifests: []string{Pod("app", registry.PlainHost+"/demo/tags:1.12.11", "", "")},
 		Expect: []Expectation{{Pod: "app", Container: "app", Kind: "container", Cause: "TagNotFound", Confidence: confirmed,
-			Summary: []string{"has repository demo/tags", "tag 1.12.11", "1.12.1"},
+			Summary: []string{"tag 1.12.11 does not exist in ", "/demo/tags", "closest tags: 1.12.1"},
 			Evidence: []Evidence{
 				{"message", "Failed", "TagNotFound", "not found"},
 				{"registry", "Failed", "TagNotFound", "demo/tags"},
@@ -173,14 +173,14 @@ func names() []Scenario {
 		Name: "repository-missing", Title: "the repository does not exist", Images: []string{plain("repository")},
 		Manifests: []string{Pod("app", registry.PlainHost+"/demo/repositroy:1.0", "", "")},
 		Expect: []Expectation{{Pod: "app", Container: "app", Kind: "container", Cause: "RepositoryNotFound", Confidence: confirmed,
-			Summary:  []string{"has no repository demo/repositroy"},
+			Summary:  []string{"repository demo/repositroy does not exist on "},
 			Evidence: []Evidence{{"registry", "Failed", "RepositoryNotFound", "demo/repositroy"}}}},
 		Fill: map[string]string{"<repository>": "demo/repository", "<tag>": "1.0"},
 	}, {
 		Name: "name-invalid", Title: "the image name has upper-case letters", Images: []string{plain("name-invalid")},
 		Manifests: []string{Pod("app", registry.PlainHost+"/Demo/Name-Invalid:1.0", "", "")},
 		Expect: []Expectation{{Pod: "app", Container: "app", Kind: "container", Cause: "InvalidImageName", Confidence: confirmed,
-			Summary: []string{"not a valid image name", plain("name-invalid")},
+			Summary: []string{"image name ", "is not valid", plain("name-invalid")},
 			Evidence: []Evidence{
 				{"message", "Failed", "InvalidImageName", ""},
 				{"image", "Failed", "InvalidName", "lowercase"},
@@ -197,15 +197,15 @@ func network() []Scenario {
 	}
 	return []Scenario{
 		host("registry-name-unknown", "the registry's name does not exist", registry.MissingHost+"/demo/unknown:1.0", "RegistryNameNotFound",
-			[]string{registry.MissingHost, "does not resolve on node lab-node", "NXDOMAIN"},
+			[]string{"node lab-node cannot resolve " + registry.MissingHost, "NXDOMAIN"},
 			[]Evidence{{"nodeDNS", "Failed", "NameNotFound", "NXDOMAIN"}, {"registry", "NotRun", "", "its name does not resolve"}},
 			map[string]string{"<registry>": registry.PlainHost}, plain("unknown")),
 		host("port-closed", "nothing listens at the registry's port", registry.ClosedHost+"/demo/closed:1.0", "ConnectionRefused",
-			[]string{registry.ClosedHost, "refuses the connection"},
+			[]string{registry.ClosedHost, "refuses connections"},
 			[]Evidence{{"nodeDNS", "Passed", "", "closed.lab.example"}, {"registry", "Failed", "ConnectionRefused", ""}},
 			map[string]string{"<registry:port>": registry.PlainHost}, plain("closed")),
 		withSecret(host("ca-unknown", "the node does not know the registry's CA", registry.UntrustedHost+"/demo/untrusted:1.0", "TLSUntrusted",
-			[]string{registry.UntrustedHost, "does not trust"},
+			[]string{registry.UntrustedHost, "is not trusted by the node"},
 			[]Evidence{{"registry", "Failed", "TLSUntrusted", ""}},
 			map[string]string{"<ca.crt>": registry.AuthorityFile}, registry.HubHost+"/demo/untrusted:1.0"),
 			Secret("regcred", registry.UntrustedHost, registry.Alice, registry.AlicePassword)),
@@ -230,10 +230,10 @@ func access() []Scenario {
 		Manifests: []string{manifests(Secret("regcred", registry.TokenHost, registry.Reader, registry.ReaderPassword),
 			Pod("app", image, "", PullSecrets("regcred")))},
 		Expect: []Expectation{{Pod: "app", Container: "app", Kind: "container", Cause: "DeniedOrNotFound", Confidence: confirmed,
-			Summary: []string{registry.TokenHost, "accepts the login", "regcred", "team-b/demo", "does not say whether it exists"},
+			Summary: []string{registry.TokenHost, "accepts the credentials", "regcred", "team-b/demo", "does not say whether it exists"},
 			Evidence: []Evidence{
 				{"credentials", "Passed", "", "secret regcred"},
-				{"registry", "Failed", "InsufficientScope", "with secret regcred"},
+				{"registry", "Failed", "InsufficientScope", "with the credentials in secret regcred"},
 			}}},
 		Fill: credentials(registry.Admin, registry.AdminPassword),
 	}, {

@@ -42,7 +42,7 @@ func TestDiskFull(t *testing.T) {
 		shared.waitReport(t, namespace, pod, `"check":"pull","outcome":"(Inconclusive|Failed)","fault":"DiskFull","detail":"[^"]*file system of `+contentStore+` \(content store\)`)
 		seen := shared.settled(ctx, t, namespace, pod).Containers[0]
 		t.Logf("with the component, %s: %s, %s: %s", pod, seen.Cause, seen.Confidence, seen.Summary)
-		if seen.Cause != "DiskFull" || seen.Confidence == "Suspected" || !strings.Contains(seen.Summary, "node lab-node's file system of "+contentStore) {
+		if seen.Cause != "DiskFull" || seen.Confidence == "Suspected" || !strings.Contains(seen.Summary, contentStore+" (") {
 			t.Errorf("with the component, %s: %+v", pod, seen)
 		}
 		assertEntries(t, seen.Evidence, demo.Evidence{Check: "message", Outcome: "Failed", Fault: "DiskFull", Detail: "no space left on device"})

@@ -59,7 +59,7 @@ func killedBeforeVerdict(t *testing.T, name string) bool {
 	assertEntries(t, c.Evidence,
 		demo.Evidence{Check: "message", Outcome: "Failed", Fault: "RegistryError", Detail: "503"},
 		demo.Evidence{Check: "registry", Outcome: "Passed"},
-		demo.Evidence{Check: "pull", Outcome: "Failed", Fault: "RegistryError", Detail: "pulled again by the runtime"})
+		demo.Evidence{Check: "pull", Outcome: "Failed", Fault: "RegistryError", Detail: "the runtime retried the pull"})
 	assertNothingLeft(t, before)
 	return true
 }
@@ -154,7 +154,7 @@ func receiving(t *testing.T, namespace string, already int) bool {
 			t.Errorf("during the retry containerd has no %s: %s", want, has)
 		}
 	}
-	if report := shared.said(t, namespace, "app"); !strings.Contains(report, "the pull is being tried again") {
+	if report := shared.said(t, namespace, "app"); !strings.Contains(report, "the pull is being retried") {
 		t.Errorf("the report does not mention the retry: %s", report)
 	}
 	return true

@@ -74,7 +74,7 @@ endpoints: [{addresses: [` + registry.PlainAddress + `], conditions: {ready: tru
 
 // onNode, inPod and similar functions return the evidence of one lookup.
 func onNode(host, address string) demo.Evidence {
-	return demo.Evidence{Check: "nodeDNS", Outcome: "Passed", Detail: bare(host) + " resolves to " + address}
+	return demo.Evidence{Check: "nodeDNS", Outcome: "Passed", Detail: "resolves " + bare(host) + " to " + address}
 }
 
 func notOnNode(fault, words string) demo.Evidence {
@@ -82,7 +82,7 @@ func notOnNode(fault, words string) demo.Evidence {
 }
 
 func inPod(host, address string) demo.Evidence {
-	return demo.Evidence{Check: "podDNS", Outcome: "Passed", Detail: "in the pod " + bare(host) + " resolves to " + address}
+	return demo.Evidence{Check: "podDNS", Outcome: "Passed", Detail: "the pod's DNS resolves " + bare(host) + " to " + address}
 }
 
 func notInPod(fault, words string) demo.Evidence {
@@ -113,11 +113,11 @@ func asks(resolver, ndots string, searches ...string) string {
 // bothSides returns names that fail on the node.
 func bothSides() []nameCase {
 	const nameNotFound, dnsFailure = "NameNotFound", "DNSFailure"
-	yes, no := []string{"on node " + node.Name, "but in the pod it does"}, []string{"on node " + node.Name, "nor does it in the pod"}
+	yes, no := []string{"node " + node.Name + " cannot resolve", "but image pulls use the node's resolver"}, []string{"node " + node.Name + " cannot resolve", "does not resolve it either"}
 	clusterOnly, failsOnNode := registry.NameHost("cluster-only"), registry.NameHost("servfail-node")
 	return []nameCase{
 		{pod: "nowhere", host: registry.NameHost("nowhere"), cause: "RegistryNameNotFound", summary: no, evidence: []demo.Evidence{
-			notOnNode(nameNotFound, "NXDOMAIN"), notInPod(nameNotFound, "in the pod the registry's name nowhere.dns.lab.example does not resolve: no such name (NXDOMAIN)")}},
+			notOnNode(nameNotFound, "NXDOMAIN"), notInPod(nameNotFound, "the pod's DNS cannot resolve nowhere.dns.lab.example: no such name (NXDOMAIN)")}},
 		{pod: "service", host: serviceName + ":5000", cause: "RegistryNameNotFound", summary: yes, evidence: []demo.Evidence{
 			notOnNode(nameNotFound, "NXDOMAIN"), inPod(serviceName, registry.PlainAddress), reached()}, without: ", as "},
 		{pod: "service-short", host: "registry:5000", cause: "RegistryNameNotFound", summary: yes, evidence: []demo.Evidence{
@@ -127,17 +127,17 @@ func bothSides() []nameCase {
 		{pod: "alias", host: registry.NameHost("alias"), cause: "RegistryNameNotFound", summary: no, evidence: []demo.Evidence{
 			notOnNode(nameNotFound, ""), notInPod(nameNotFound, "")}},
 		{pod: "servfail", host: registry.NameHost("servfail"), cause: dnsFailure, summary: no, evidence: []demo.Evidence{
-			notOnNode(dnsFailure, "it answered SERVFAIL"), notInPod(dnsFailure, "in the pod the registry's name servfail.dns.lab.example cannot be resolved: resolver "+node.ClusterDNS+":53: it answered SERVFAIL")}},
+			notOnNode(dnsFailure, " answered SERVFAIL"), notInPod(dnsFailure, "the pod's DNS cannot resolve servfail.dns.lab.example: resolver "+node.ClusterDNS+":53 answered SERVFAIL")}},
 		{pod: "servfail-node", host: failsOnNode, cause: dnsFailure, summary: yes, evidence: []demo.Evidence{
-			notOnNode(dnsFailure, "it answered SERVFAIL"), inPod(failsOnNode, registry.PlainAddress), reached()}},
+			notOnNode(dnsFailure, " answered SERVFAIL"), inPod(failsOnNode, registry.PlainAddress), reached()}},
 		{pod: "refused", host: registry.NameHost("refused"), cause: dnsFailure, summary: no, evidence: []demo.Evidence{
-			notOnNode(dnsFailure, "it answered REFUSED"), notInPod(dnsFailure, "it answered REFUSED")}},
+			notOnNode(dnsFailure, " answered REFUSED"), notInPod(dnsFailure, " answered REFUSED")}},
 		// A host-network pod uses the node's resolver from the node's network, unless
 		// its policy names the cluster's DNS.
 		{pod: "host", host: clusterOnly, extra: "hostNetwork: true", cause: "RegistryNameNotFound", summary: no, evidence: []demo.Evidence{
-			notOnNode(nameNotFound, "NXDOMAIN"), notInPod(nameNotFound, "the pod has the node's network")}},
+			notOnNode(nameNotFound, "NXDOMAIN"), notInPod(nameNotFound, "the pod uses the node's network")}},
 		{pod: "host-cluster", host: clusterOnly, extra: "hostNetwork: true\ndnsPolicy: ClusterFirstWithHostNet", cause: "RegistryNameNotFound", summary: yes,
-			evidence: []demo.Evidence{notOnNode(nameNotFound, "NXDOMAIN"), inPod(clusterOnly, registry.PlainAddress), inPodSays("the pod has the node's network")}},
+			evidence: []demo.Evidence{notOnNode(nameNotFound, "NXDOMAIN"), inPod(clusterOnly, registry.PlainAddress), inPodSays("the pod uses the node's network")}},
 	}
 }
 
@@ -150,15 +150,15 @@ func nodeResolves() []nameCase {
 	wild := bare(everywhere) + "." + registry.WildDomain
 	return []nameCase{
 		{pod: "node-only", host: registry.NameHost("node-only"), cause: absent, evidence: []demo.Evidence{
-			onNode(registry.NameHost("node-only"), registry.PlainAddress), notInPod("NameNotFound", "in the pod the registry's name node-only.dns.lab.example does not resolve")}},
+			onNode(registry.NameHost("node-only"), registry.PlainAddress), notInPod("NameNotFound", "the pod's DNS cannot resolve node-only.dns.lab.example")}},
 		{pod: "servfail-pod", host: registry.NameHost("servfail-pod"), cause: absent, evidence: []demo.Evidence{
-			onNode(registry.NameHost("servfail-pod"), registry.PlainAddress), notInPod(dnsFailure, "it answered SERVFAIL")}},
+			onNode(registry.NameHost("servfail-pod"), registry.PlainAddress), notInPod(dnsFailure, " answered SERVFAIL")}},
 		{pod: "closed-pod", host: everywhere, extra: asks(registry.ClosedAddress, "1"), cause: absent, evidence: []demo.Evidence{
 			fine, notInPod(dnsFailure, "resolver "+registry.ClosedAddress+":53: its port is closed")}},
 		{pod: "black-hole", host: everywhere, extra: asks(registry.SilentAddress, "1"), cause: absent, evidence: []demo.Evidence{
-			fine, notInPod(dnsFailure, "resolver "+registry.SilentAddress+":53: it did not answer in time")}},
+			fine, notInPod(dnsFailure, "resolver "+registry.SilentAddress+":53 did not answer in time")}},
 		{pod: "silent-pod", host: registry.NameHost("silent-pod"), extra: asks(registry.PodViewAddress, "1"), cause: absent, evidence: []demo.Evidence{
-			onNode(registry.NameHost("silent-pod"), registry.PlainAddress), notInPod(dnsFailure, "resolver "+registry.PodViewAddress+":53: it did not answer in time")}, askedFrom: "pod"},
+			onNode(registry.NameHost("silent-pod"), registry.PlainAddress), notInPod(dnsFailure, "resolver "+registry.PodViewAddress+":53 did not answer in time")}, askedFrom: "pod"},
 		// A search domain answers for every name.
 		{pod: "surprise", host: everywhere, extra: asks(registry.PodViewAddress, "5", registry.WildDomain), cause: absent, evidence: []demo.Evidence{
 			fine, inPod(everywhere, registry.SilentAddress), inPodSays(", as " + wild), inPodSays("other addresses than on the node"),
@@ -378,7 +378,7 @@ func addRecord(t *testing.T, r nameserver.Record) {
 func TestNodeResolverDown(t *testing.T) {
 	ctx := t.Context()
 	host := registry.NameHost("cluster-only")
-	c := nameCase{pod: "app", host: host, cause: "DNSFailure", summary: []string{"on node " + node.Name, "but in the pod it does"}, evidence: []demo.Evidence{
+	c := nameCase{pod: "app", host: host, cause: "DNSFailure", summary: []string{"node " + node.Name + " cannot resolve", "but image pulls use the node's resolver"}, evidence: []demo.Evidence{
 		notOnNode("DNSFailure", "resolver "+node.DNSAddress+":53: its port is closed"), inPod(host, registry.PlainAddress), reached()}}
 	if err := shared.lab.StopComponent(ctx, node.NodeDNS); err != nil {
 		t.Fatal(err)
@@ -408,13 +408,13 @@ func assertMismatch(ctx context.Context, t *testing.T, host string, want int) {
 func TestNodeResolverSilent(t *testing.T) {
 	ctx := t.Context()
 	swapResolver(t, "nameserver "+registry.NodeViewAddress+"\noptions timeout:1 attempts:1\n")
-	silence := notOnNode("DNSFailure", "resolver "+registry.NodeViewAddress+":53: it did not answer in time")
+	silence := notOnNode("DNSFailure", "resolver "+registry.NodeViewAddress+":53 did not answer in time")
 	onlyNode, both := registry.NameHost("silent-node"), registry.NameHost("silent")
 	cases := []nameCase{
-		{pod: "node", host: onlyNode, cause: "DNSFailure", summary: []string{"on node " + node.Name, "but in the pod it does"},
+		{pod: "node", host: onlyNode, cause: "DNSFailure", summary: []string{"node " + node.Name + " cannot resolve", "but image pulls use the node's resolver"},
 			evidence: []demo.Evidence{silence, inPod(onlyNode, registry.PlainAddress), reached()}},
-		{pod: "both", host: both, extra: asks(registry.PodViewAddress, "1"), cause: "DNSFailure", summary: []string{"on node " + node.Name, "nor does it in the pod"},
-			evidence: []demo.Evidence{silence, notInPod("DNSFailure", "resolver "+registry.PodViewAddress+":53: it did not answer in time")}},
+		{pod: "both", host: both, extra: asks(registry.PodViewAddress, "1"), cause: "DNSFailure", summary: []string{"node " + node.Name + " cannot resolve", "does not resolve it either"},
+			evidence: []demo.Evidence{silence, notInPod("DNSFailure", "resolver "+registry.PodViewAddress+":53 did not answer in time")}},
 	}
 	breakNames(t, "resolver-silent", "", cases...)
 	for _, c := range cases {
@@ -454,7 +454,7 @@ func TestPodNetworkRights(t *testing.T) {
 	patchAgent(t, `{"op":"remove","path":"`+container+`/securityContext/capabilities/add"}`)
 	breakNames(t, "no-capability", "", nameCase{pod: "app", host: fails})
 	got := shared.settled(t.Context(), t, "no-capability", "app").Containers[0]
-	assertEntries(t, got.Evidence, demo.Evidence{Check: "podDNS", Outcome: "NotRun", Detail: "whypull may not enter the pod's network namespace: the capability SYS_ADMIN is missing"})
+	assertEntries(t, got.Evidence, demo.Evidence{Check: "podDNS", Outcome: "NotRun", Detail: "whypull cannot enter the pod's network namespace: the capability SYS_ADMIN is missing"})
 	if n := len(slices.DeleteFunc(got.Evidence, func(e demo.Evidence) bool { return e.Check != "podDNS" })); n != 1 {
 		t.Errorf("%d entries of the pod's DNS", n)
 	}
@@ -463,10 +463,10 @@ func TestPodNetworkRights(t *testing.T) {
 	host := registry.NameHost("cluster-only")
 	const aside = "asked from the node's network"
 	cases := []nameCase{
-		{pod: "works", host: host, cause: "RegistryNameNotFound", summary: []string{"but in the pod it does"}, without: "a connection",
+		{pod: "works", host: host, cause: "RegistryNameNotFound", summary: []string{"but image pulls use the node's resolver"}, without: "a connection",
 			evidence: []demo.Evidence{inPod(host, registry.PlainAddress), inPodSays(aside)}},
 		{pod: "fails", host: fails, extra: asks(registry.PodViewAddress, "1"), cause: "RepositoryNotFound", without: "a connection", askedFrom: "node",
-			evidence: []demo.Evidence{{Check: "podDNS", Outcome: "Inconclusive", Fault: "DNSFailure", Detail: "it answered SERVFAIL, " + aside}}},
+			evidence: []demo.Evidence{{Check: "podDNS", Outcome: "Inconclusive", Fault: "DNSFailure", Detail: " answered SERVFAIL, " + aside}}},
 	}
 	breakNames(t, "no-flag", "", cases...)
 	for _, c := range cases {

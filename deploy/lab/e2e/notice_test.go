@@ -144,7 +144,7 @@ func (r *remedied) isNoticed(t *testing.T) {
 	ctx := t.Context()
 	report := shared.nextVerdict(ctx, t, r.scenario.Name, "app", r.before)
 	c := report.Containers[0]
-	if c.Cause != "NotReproducible" || !regexp.MustCompile(`the kubelet (tries again between about \d\d:\d\d:\d\d and \d\d:\d\d:\d\d UTC|will try again within five minutes)$`).MatchString(c.Summary) {
+	if c.Cause != "NotReproducible" || !regexp.MustCompile(`the kubelet (retries between about \d\d:\d\d:\d\d and \d\d:\d\d:\d\d UTC|retries within five minutes)$`).MatchString(c.Summary) {
 		t.Errorf("got %s: %s", c.Cause, c.Summary)
 	}
 	asked := shared.agentRequests(t, r.log, r.path)

@@ -3,6 +3,8 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -115,22 +117,20 @@ func events(ctx context.Context, t *testing.T, namespace, pod, reason, kind stri
 }
 
 // runRemedy runs the printed remedy with the placeholders filled in: commands below a
-// line "# on node …" on the node, all others on the machine.
+// line "# On node …" on the node, all others on the machine.
 func runRemedy(ctx context.Context, t *testing.T, s demo.Scenario, report podReport) {
 	t.Helper()
 	for _, c := range report.Containers {
 		onNode := false
 		for _, line := range c.Remedy {
 			if strings.HasPrefix(line, "#") {
-				onNode = onNode || strings.HasPrefix(line, "# on node ")
+				onNode = onNode || strings.HasPrefix(line, "# On node ")
 				continue
 			}
 			if strings.HasSuffix(line, " --watch") { // it only prints, and never ends
 				continue
 			}
-			for placeholder, value := range s.Fill {
-				line = strings.ReplaceAll(line, placeholder, value)
-			}
+			line = filled(t, line, s.Fill)
 			if out, err := shared.shell(ctx, line, onNode); err != nil {
 				t.Fatalf("remedy %q: %v\n%s", line, err, out)
 			}
@@ -149,6 +149,22 @@ func deleteScenario(ctx context.Context, t *testing.T, s demo.Scenario) {
 	if _, err := shared.lab.Kubectl(ctx, nil, "delete", "namespace", s.Name, "--wait=false"); err != nil {
 		t.Error(err)
 	}
+}
+
+// filled returns a line of a remedy with its placeholders filled in.
+func filled(t *testing.T, line string, fill map[string]string) string {
+	t.Helper()
+	for placeholder, value := range fill {
+		if placeholder == demo.ConfigFile {
+			file := filepath.Join(t.TempDir(), "config.json")
+			if err := os.WriteFile(file, []byte(value), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			value = file
+		}
+		line = strings.ReplaceAll(line, placeholder, value)
+	}
+	return line
 }
 
 // assertFixed checks that the pod has its images and that whypull's annotations are

@@ -177,15 +177,15 @@ func podReader(t *testing.T) string {
 
 func (p programs) groupsPods(t *testing.T, kubeconfig string) {
 	s := p.whyPull(t, kubeconfig, "-n", toolsNamespace)
-	s.wants(t, 1, toolsGroup, "rejects the credentials of pull secret regcred", "\n  web-0 ", "\n  web-1 ", "\n  worker ", toolsTag, "\n  tag ",
+	s.wants(t, 1, toolsGroup, "rejects the credentials in pull secret regcred", "\n  web-0 ", "\n  web-1 ", "\n  worker ", toolsTag, "\n  tag ",
 		"4 pods in namespace tools cannot pull their images, for 2 reasons.")
 	if strings.Contains(s.out, "fine") {
 		t.Errorf("the output mentions the running pod:\n%s", s.out)
 	}
 	p.whyPull(t, kubeconfig, "-n", toolsNamespace, "-o", "wide").wants(t, 1, "CONFIDENCE", "\n  web-0 ", "Confirmed")
 	p.whyPull(t, kubeconfig, "-n", toolsNamespace, "pod/web-0").wants(t, 1, "pod tools/web-0 on node lab-node", "container app: CredentialsRejected (Confirmed",
-		"Evidence", "- image ", "disclosed only to a pod", "✓ credentials  secret regcred has credentials", "✗ registry ", "refuses the login with secret regcred", "[Unauthorized]",
-		"The kubelet says (", "401 Unauthorized", "Remedy", "kubectl -n tools create secret docker-registry regcred --docker-server="+registry.HubHost,
+		"Evidence", "- image ", "disclosed only to a pod", "✓ credentials  secret regcred has credentials", "✗ registry ", "rejects the credentials in secret regcred", "[Unauthorized]",
+		"The kubelet says (", "401 Unauthorized", "Remedy", "kubectl -n tools create secret docker-registry regcred --dry-run=client",
 		"kubectl why-pull explain CredentialsRejected")
 	p.whyPull(t, kubeconfig, "-A").wants(t, 1, toolsGroup, "\n  tools/web-0 ", "in all namespaces cannot pull their images")
 }
@@ -275,7 +275,7 @@ func (p programs) watchesRemedies(t *testing.T, reader string) {
 		})
 	}
 	shows("tools/web-0")
-	p.follow(t, "web-0", map[string]string{"<username>": registry.Alice, "<password>": registry.AlicePassword})
+	p.follow(t, "web-0", map[string]string{demo.ConfigFile: demo.Config(registry.Alice, registry.AlicePassword)})
 	for _, pod := range []string{"web-0", "web-1", "worker"} { // the one secret fixes all three
 		shared.waitRunning(ctx, t, toolsNamespace, pod)
 		shows("tools/" + pod + ": no longer failing\n")
@@ -327,9 +327,7 @@ func (p programs) follow(t *testing.T, pod string, fill map[string]string) {
 		if strings.HasPrefix(line, "#") {
 			continue
 		}
-		for placeholder, value := range fill {
-			line = strings.ReplaceAll(line, placeholder, value)
-		}
+		line = filled(t, line, fill)
 		if out, err := shared.shell(t.Context(), line, false); err != nil {
 			t.Fatalf("remedy %q: %v\n%s", line, err, out)
 		}
@@ -435,7 +433,7 @@ func checksImages(t *testing.T) {
 	good, absent := registry.PlainHost+"/e2e/check:1.0", registry.PlainHost+"/e2e/check:1.1"
 	const runtime = " at /run/containerd/containerd.sock"
 	checkThere(t, "", good).wants(t, 0, "containerd 2.", runtime, "– image ", "not on node lab-node", "✓ nodeDNS ", "✓ registry ", "✓ "+good+" can be pulled")
-	checkThere(t, "", absent).wants(t, 1, "containerd 2.", runtime, "✗ registry ", "✗ TagNotFound (Confirmed): ", "tag 1.1; it has 1.0", "# name this image instead: "+good)
+	checkThere(t, "", absent).wants(t, 1, "containerd 2.", runtime, "✗ registry ", "✗ TagNotFound (Confirmed): ", "tag 1.1 does not exist", "closest tags: 1.0", "# Put image "+good+" into the manifest")
 	checkThere(t, "", registry.HubHost+"/e2e/check:1.0").wants(t, 1, "✗ AuthenticationRequired (Confirmed): ")
 	// The kubelet's credentials on the node are wrong.
 	checkThere(t, "", registry.NodeLoginHost+"/e2e/check:1.0").wants(t, 1, "/var/lib/kubelet/config.json has credentials for", "✗ CredentialsRejected (Confirmed): ")

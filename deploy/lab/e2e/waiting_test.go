@@ -42,7 +42,7 @@ func TestSandboxImage(t *testing.T) {
 	if c.Cause != "SandboxImageFailed" || c.Kind != "sandbox" || c.Name != "POD" || c.Image != node.SandboxImage {
 		t.Errorf("got %+v", c)
 	}
-	if !strings.Contains(c.Summary, "no container of the pod can start") || !strings.Contains(c.Summary, "does not resolve") {
+	if !strings.Contains(c.Summary, "no container of the pod can start") || !strings.Contains(c.Summary, "cannot resolve") {
 		t.Errorf("summary %q", c.Summary)
 	}
 	assertEntries(t, c.Evidence,
@@ -65,7 +65,7 @@ func TestStalledPull(t *testing.T) {
 	ctx := t.Context()
 	s := breakStalled(t, "stalled")
 	c := shared.settled(ctx, t, s.Name, "app").Containers[0]
-	if c.Cause != "PullStalled" || c.Confidence != "Confirmed" || !strings.Contains(c.Summary, "less than 1 MiB has come since") {
+	if c.Cause != "PullStalled" || c.Confidence != "Confirmed" || !strings.Contains(c.Summary, "less than 1 MiB received since") {
 		t.Errorf("got %+v", c)
 	}
 	assertEntries(t, c.Evidence, demo.Evidence{Check: "pull", Outcome: "Failed", Fault: "PullStalled", Detail: "from " + registry.StallHost})

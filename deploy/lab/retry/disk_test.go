@@ -124,14 +124,14 @@ func want(t *testing.T, r runtimes.Runtime, floor uint64, image, said string, ca
 // missing returns the start and end of the summary's part about a file system that is
 // too small.
 func missing(r runtimes.Runtime, needed string) (start, end string) {
-	return " are missing on node lab-node's file system of " + r.Root() + "/io.containerd.content.v1.content (content store, image store): ",
-		" MiB are free, and the image needs about " + needed + " once unpacked\n"
+	return "node lab-node has too little space on " + r.Root() + "/io.containerd.content.v1.content (content store, image store): ",
+		" MiB free, and the image needs about " + needed + " once unpacked\n"
 }
 
 const (
 	// floor is more than the small file system has.
 	floor = 64 << 20
-	whole = "came whole"
+	whole = "and it succeeded"
 )
 
 // The runtime's message says that a pull found no space. The summary names the file
@@ -151,9 +151,9 @@ func TestInsideDiskTooSmall(t *testing.T) {
 				said := attempt(t, r, image)
 				cleanedUp(t, r, image)
 				start, end := missing(r, parts.needed)
-				want(t, r, 0, image, said, diagnosis.DiskFull, start, end, "DiskFull DiskFull: pulled again by the runtime")
+				want(t, r, 0, image, said, diagnosis.DiskFull, start, end, "DiskFull DiskFull: the runtime retried the pull")
 				cleanedUp(t, r, image)
-				want(t, r, floor, image, said, diagnosis.DiskFull, start, end, "for want of room", "replayed with")
+				want(t, r, floor, image, said, diagnosis.DiskFull, start, end, "for lack of disk space", "replayed with")
 				resize(t, r, roomy)
 				want(t, r, floor, image, said, diagnosis.NotReproducible, whole)
 				_ = pullAndRemove(t.Context(), images(t, r), image, robot())
@@ -171,7 +171,7 @@ func TestInsideDiskFull(t *testing.T) {
 		empty := fill(t, r)
 		defer empty()
 		said := attempt(t, r, image)
-		want(t, r, floor, image, said, diagnosis.DiskFull, "no byte of 24.0 MiB is left on node lab-node's file system of "+r.Root())
+		want(t, r, floor, image, said, diagnosis.DiskFull, "node lab-node has no space left on "+r.Root())
 		empty()
 		want(t, r, 0, image, said, diagnosis.NotReproducible, whole)
 		_ = pullAndRemove(t.Context(), images(t, r), image, robot())

@@ -204,14 +204,14 @@ func TestInsideNoRetryDuringKubeletPull(t *testing.T) {
 				t.Errorf("want %q: %s", want, describe(v))
 			}
 		}
-		tried("replayed with secret robots")
+		tried("pull replayed with the credentials in secret robots")
 		cancel()
 		if err := <-theirs; err == nil {
 			t.Error("the kubelet's pull succeeded")
 		}
 		holding(t, repository, 0)
 		noLeases(t, r)
-		tried("pulled again by the runtime with secret robots")
+		tried("the runtime retried the pull of ")
 		cleanedUp(t, r, slow)
 	})
 }

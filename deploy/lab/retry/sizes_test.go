@@ -24,7 +24,7 @@ func TestInsideManyLayersArePulled(t *testing.T) {
 			t.Logf("%s: %s", name, describe(v))
 			again := retries(v)
 			if v.Cause != diagnosis.NotReproducible || v.Confidence != diagnosis.Confirmed || len(again) != 1 ||
-				!strings.HasPrefix(again[0].Detail, "pulled again by the runtime with secret robots") {
+				!strings.HasPrefix(again[0].Detail, "the runtime retried the pull of "+image+" with the credentials in secret robots") {
 				t.Errorf("%s: %s", name, describe(v))
 			}
 		}
@@ -54,7 +54,7 @@ func TestInsideLargeImageIsReplayed(t *testing.T) {
 		v := a.judge(t, a.failure(t, image, strange))
 		t.Logf("by the agent: %d bytes sent, %d requests: %s", sent.Load()-before, large.requests(repository)-asked, describe(v))
 		again := retries(v)
-		if v.Cause != diagnosis.NotReproducible || len(again) != 1 || !strings.HasPrefix(again[0].Detail, "replayed with secret robots") {
+		if v.Cause != diagnosis.NotReproducible || len(again) != 1 || !strings.HasPrefix(again[0].Detail, "pull replayed with the credentials in secret robots") {
 			t.Error(describe(v))
 		}
 	})

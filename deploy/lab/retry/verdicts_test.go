@@ -58,7 +58,7 @@ func TestInsideRetryReportsEachCredential(t *testing.T) {
 			a := newAgent(t, r, limits(), tc.credentials...)
 			v := a.judge(t, a.failure(t, image, strange))
 			t.Logf("%s: %s", name, describe(v))
-			if name == "none may" && !strings.Contains(v.Summary, "accepts the login of pull secret clerks, but does not let it pull") {
+			if name == "none may" && !strings.Contains(v.Summary, "accepts the credentials in pull secret clerks, but they have no pull access to") {
 				t.Errorf("%s: %s", name, v.Summary)
 			}
 			again := retries(v)
