@@ -163,8 +163,8 @@ const (
 
 	// Something cannot be seen, or is not run.
 	ConfigHidden             ConfigProblem = "Hidden"
-	ConfigCredentialUnusable ConfigProblem = "CredentialUnusable"
-	ConfigCredentialHelper   ConfigProblem = "CredentialHelper" //nolint:gosec // a name, not a secret
+	ConfigCredentialUnusable ConfigProblem = "CredentialUnusable" //nolint:gosec // a name, not a secret
+	ConfigCredentialHelper   ConfigProblem = "CredentialHelper"   //nolint:gosec // a name, not a secret
 	ConfigPolicySigned       ConfigProblem = "PolicySigned"
 )
 
