@@ -73,7 +73,7 @@ func TestProxyOverTLS(t *testing.T) {
 		e := answer(FaultProxyFailed)
 		e.Body = &RegistryFacts{Proxy: proxy}
 		lines := strings.Join(Diagnose(ordinary(), []Evidence{e}).Remedy, "\n")
-		if strings.Contains(lines, "speaks TLS with the proxy itself") != want || !strings.Contains(lines, "--proxy "+proxy) {
+		if strings.Contains(lines, "uses TLS to the proxy itself") != want || !strings.Contains(lines, "--proxy "+proxy) {
 			t.Errorf("%s: %s", proxy, lines)
 		}
 	}

@@ -25,7 +25,7 @@ func (x *facts) remedy(cause Cause) []string {
 		lines = x.advise(cause)
 	}
 	if full := x.fullName(); full != "" && cause != NotReproducible {
-		lines = append([]string{comment("the image's name has no registry, and CRI-O takes %s for it; write that into the pod: the kubelet chooses credentials by the name as it is written", full)}, lines...)
+		lines = append([]string{comment("The image has no registry, so CRI-O uses %s. Write that name in the pod, because the kubelet selects credentials by the name as written.", full)}, lines...)
 	}
 	lines = slices.DeleteFunc(lines, func(line string) bool { return line == "" })
 	for i := range lines {

@@ -61,8 +61,8 @@ func TestCRIOVerdicts(t *testing.T) {
 		"rejected":              {image: "HUB/team/app:1.0", files: map[string]string{policy: `{"default":[{"type":"reject"}]}`}, want: "SignatureRejected Confirmed", summary: "/" + policy},
 		"rejected by namespace": {image: "HUB/team/app:1.0", files: map[string]string{"etc/crio/policies/team.json": `{"default":[{"type":"reject"}]}`}, want: "SignatureRejected Confirmed", summary: "/etc/crio/policies/team.json"},
 		"signed, text":          {image: "HUB/team/app:1.0", text: "SignatureValidationFailed: A signature was required, but no signature exists", files: map[string]string{policy: `{"default":[{"type":"signedBy"}]}`}, want: "SignatureRejected Likely", summary: "/" + policy},
-		"alias":                 {image: "gone:1.0", files: map[string]string{registries: "[aliases]\n'gone' = 'HUB/gone'\n"}, want: "RepositoryNotFound Confirmed", summary: "HUB answers, but has no repository gone"},
-		"searched":              {image: "gone:1.0", files: map[string]string{registries: "unqualified-search-registries = ['HUB']\n"}, want: "RepositoryNotFound Confirmed", summary: "HUB answers, but has no repository gone"},
+		"alias":                 {image: "gone:1.0", files: map[string]string{registries: "[aliases]\n'gone' = 'HUB/gone'\n"}, want: "RepositoryNotFound Confirmed", summary: "repository gone does not exist on HUB"},
+		"searched":              {image: "gone:1.0", files: map[string]string{registries: "unqualified-search-registries = ['HUB']\n"}, want: "RepositoryNotFound Confirmed", summary: "repository gone does not exist on HUB"},
 		"IPv6 literal":          {image: "[2001:db8::5]:5000/team/app:v1", want: "InvalidImageName Confirmed"},
 		"page of a mirror":      {image: "HUB/page:1.0", files: map[string]string{registries: "[[registry]]\nprefix = 'HUB/page'\nlocation = 'HUB/team/app'\n[[registry.mirror]]\nlocation = 'HUB/page'\n"}, want: "UnsupportedFormat Likely"},
 		"blocked behind mirror": {image: "blocked.test/gone:1.0", files: map[string]string{registries: "[[registry]]\nlocation = 'blocked.test'\nblocked = true\n[[registry.mirror]]\nlocation = 'HUB'\n"}, want: "MirrorFailed Likely", summary: "blocks blocked.test itself, and they fail: https://HUB has no repository gone"},
@@ -98,7 +98,7 @@ func TestCRIOKeepsCredentials(t *testing.T) {
 	n := onCRIO(t, s, nil)
 	n.secrets.byName["regcred"] = secretFor(s.Host)
 	got, summary := n.judged(crioFailure(s.Host+"/private:1.0", "regcred"))
-	if !strings.HasPrefix(got, "AuthenticationRequired") || !strings.Contains(summary, "/v2/") || !strings.Contains(summary, "not sent") {
+	if !strings.HasPrefix(got, "AuthenticationRequired") || !strings.Contains(summary, "/v2/") || !strings.Contains(summary, "does not send") {
 		t.Errorf("%s: %s", got, summary)
 	}
 }

@@ -32,7 +32,7 @@ func TestSecretsBeyondTheBound(t *testing.T) {
 	f.MoreSecrets = 99_968
 	evidence, creds := n.collector.checkCredentials(t.Context(), f)
 	wantLines(t, "credentials", of(f, evidence, diagnosis.CheckCredentials),
-		"Passed | secret regcred has credentials for hub.test under hub.test",
+		"Passed | secret regcred has credentials for hub.test (entry hub.test)",
 		"NotRun | SecretUnreadable | the pod names 99968 more pull secrets, which whypull does not read")
 	if len(creds) != 1 || len(n.secrets.reads) != 1 {
 		t.Errorf("%d credentials of %d reads, want one", len(creds), len(n.secrets.reads))
