@@ -14,12 +14,12 @@ type Doubt string
 // The doubts.
 const (
 	TokenOnly         Doubt = "TokenOnly"         // a token that the kubelet does not read, no user and password
-	NoCredential      Doubt = "NoCredential"      // neither user nor password
+	NoCredential      Doubt = "NoCredential"      //nolint:gosec // a name, not a secret; neither user nor password
 	NoUser            Doubt = "NoUser"            // a password without a user
 	NoPassword        Doubt = "NoPassword"        // a user without a password
 	LineBreak         Doubt = "LineBreak"         // user or password begins or ends with a blank or line break
 	AuthWins          Doubt = "AuthWins"          // "auth" differs from "username" and "password"
-	HubCredentialLeak Doubt = "HubCredentialLeak" // Docker Hub's credential goes to a registry that is not Docker Hub
+	HubCredentialLeak Doubt = "HubCredentialLeak" //nolint:gosec // a name, not a secret; Docker Hub's credential goes to a registry that is not Docker Hub
 	RobotName         Doubt = "RobotName"         // a Harbor robot's user without the part from the "$" on
 	OtherFolder       Doubt = "OtherFolder"       // the key's path ends within a part of the image's path
 )

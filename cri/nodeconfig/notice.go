@@ -46,7 +46,7 @@ const (
 	// NoticeNodeCredentialUnusable: the node has a credential for an endpoint that
 	// whypull cannot use: an identity token without a user, or one that does not decode.
 	// The endpoint's anonymous response then says nothing about the runtime.
-	NoticeNodeCredentialUnusable NoticeKind = "NodeCredentialUnusable"
+	NoticeNodeCredentialUnusable NoticeKind = "NodeCredentialUnusable" //nolint:gosec // a name, not a secret
 	// NoticeCredentialHelper: CRI-O runs a credential helper for an endpoint if the pull
 	// has no credential. whypull does not run it, so the endpoint's anonymous response
 	// says nothing about the runtime.

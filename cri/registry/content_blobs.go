@@ -229,7 +229,7 @@ type span struct{ first, last int64 }
 func (i *inspection) open(ctx context.Context, d ocispec.Descriptor, part *span) (*http.Response, flaw) {
 	var resp *http.Response
 	f := i.inTurn(func() (f flaw) {
-		resp, f = i.openOne(ctx, d, part)
+		resp, f = i.openOne(ctx, d, part) //nolint:bodyclose // the caller closes it
 		return f
 	})
 	return resp, f

@@ -200,7 +200,7 @@ func tokenClient(g guard) *http.Client {
 			case len(via) >= maxRedirects:
 				return ErrTooManyRedirects
 			case !sameOrigin(req.URL, via[0].URL):
-				req.Header = plainHeader(req.Header)
+				req.Header = plainHeader(req.Header) //nolint:gosec // it drops the sensitive ones
 			}
 			return nil
 		},

@@ -24,7 +24,7 @@ func TestThreatModelNamesTests(t *testing.T) {
 		}
 		lines++
 		last, named := cells[len(cells)-2], false
-		for _, part := range strings.Split(last, ",") {
+		for part := range strings.SplitSeq(last, ",") {
 			if m := folder.FindStringSubmatch(part); m != nil {
 				tests := testsIn(t, filepath.Join("..", "..", m[1]))
 				for _, n := range name.FindAllStringSubmatch(last, -1) {

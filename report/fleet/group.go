@@ -60,7 +60,7 @@ const (
 // commonOf returns what pods with a cause most likely have in common, so that
 // one remedy fixes them all.
 func commonOf(cause diagnosis.Cause) common {
-	switch cause {
+	switch cause { //nolint:exhaustive // the others depend on who can fix them
 	case diagnosis.PullSecretMissing, diagnosis.PullSecretMalformed, diagnosis.PullSecretNoMatch,
 		diagnosis.CredentialsRejected, diagnosis.CredentialsExpired:
 		return commonSecret

@@ -20,8 +20,6 @@ type crioMessage struct {
 
 // undecided are the cases whose text says less than the whole truth: who was
 // asked, with which credentials, or what the answer's status was.
-//
-//nolint:gochecknoglobals // never written
 var undecided = []string{
 	"basic-wrong", "basic-two-wrong", "bearer-loop", "expired-jwt", "hub-missing", "hub-invalid-token", "hub-anonymous", "hub-login",
 	"hub-missing-login", "mirror-corrupt-origin-401", "mirror-corrupt-origin-nxdomain", "mirror-corrupt-origin-404",
@@ -58,8 +56,6 @@ func TestReadCRIOCollections(t *testing.T) {
 }
 
 // namesIn finds what people named in a text of a runtime: images, tags, hosts.
-//
-//nolint:gochecknoglobals // never written
 var namesIn = []*regexp.Regexp{
 	regexp.MustCompile(`docker://([^\s":,]+(?::\d+/[^\s":,]+)?)`),
 	regexp.MustCompile(`access denied for ([^\s:,]+),`),

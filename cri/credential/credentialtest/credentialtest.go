@@ -68,7 +68,7 @@ func Shown(v any) string {
 // recovered returns the text of a panic with the value.
 func recovered(v any) (text string) {
 	defer func() { text = fmt.Sprintf("panic: %v [recovered] %+v", v, recover()) }()
-	panic(v)
+	panic(v) //nolint:forbidigo // what a panic prints is what is tested
 }
 
 // Find returns the first secret in a text, in the form in which it is there: as
@@ -79,7 +79,7 @@ func Find(text string, secrets ...string) string {
 		encoded = encoded[:min(len(encoded), 8)] // the end depends on what follows
 		for _, form := range []string{
 			s, fmt.Sprintf("%x", s), fmt.Sprintf("%X", s), fmt.Sprintf("% x", s), encoded,
-			strings.Trim(fmt.Sprint([]byte(s)), "[]"), strings.Trim(fmt.Sprintf("%#v", []byte(s)), "[]byte{}"),
+			strings.Trim(fmt.Sprintf("%v", []byte(s)), "[]"), strings.Trim(fmt.Sprintf("%#v", []byte(s)), "[]byte{}"),
 		} {
 			if strings.Contains(text, form) {
 				return form

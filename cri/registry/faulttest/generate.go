@@ -375,7 +375,7 @@ func (w *World) Explain(name string, crio bool) string {
 	if !crio {
 		config = p.hostsFile
 	}
-	for _, line := range strings.Split(strings.TrimSpace(config), "\n") {
+	for line := range strings.SplitSeq(strings.TrimSpace(config), "\n") {
 		fmt.Fprintf(&text, "  | %s\n", line)
 	}
 	for _, name := range sortedKeys(p.files) {

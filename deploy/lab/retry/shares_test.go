@@ -8,7 +8,6 @@ import (
 	"time"
 
 	transferapi "github.com/containerd/containerd/api/services/transfer/v1"
-	"github.com/containerd/containerd/v2/core/streaming"
 	streamingproxy "github.com/containerd/containerd/v2/core/streaming/proxy"
 	"github.com/containerd/containerd/v2/core/transfer/image"
 	transferproxy "github.com/containerd/containerd/v2/core/transfer/proxy"
@@ -71,7 +70,7 @@ func hog(ctx context.Context, r runtimes.Runtime, reference string) error {
 	if err != nil {
 		return err
 	}
-	var streams streaming.StreamCreator = streamingproxy.NewStreamCreator(conn)
+	streams := streamingproxy.NewStreamCreator(conn)
 	return transferproxy.NewTransferrer(transferapi.NewTransferClient(conn), streams).
 		Transfer(ctx, from, image.NewStore(reference))
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -58,11 +59,12 @@ func (c Comparison) String() string {
 	if !c.Pulled {
 		pulled = "fails: " + c.Message
 	}
-	text := fmt.Sprintf("%s on %s (%.1f s)\n%s%s %s\nwhypull: %s %s: %s\n", c.Case, c.Runtime, c.Seconds, c.Explanation, c.Runtime, pulled, c.Cause, c.Confidence, c.Summary)
+	var text strings.Builder
+	fmt.Fprintf(&text, "%s on %s (%.1f s)\n%s%s %s\nwhypull: %s %s: %s\n", c.Case, c.Runtime, c.Seconds, c.Explanation, c.Runtime, pulled, c.Cause, c.Confidence, c.Summary)
 	for _, line := range c.Evidence {
-		text += "  " + line + "\n"
+		fmt.Fprintf(&text, "  %s\n", line)
 	}
-	return text
+	return text.String()
 }
 
 // Compare makes a box, generates cases in it, and returns for each of the
