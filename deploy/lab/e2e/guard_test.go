@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -27,6 +28,7 @@ func TestAnotherNamespaceAndName(t *testing.T) {
 	ctx := t.Context()
 	parkAgent(t)
 	withoutSharedPolicies(t)
+	time.Sleep(10 * time.Second) // the API server enforces deleted policies for a moment
 	whole := overlay(t, "")
 	t.Cleanup(func() {
 		if out, err := shared.lab.Kubectl(context.WithoutCancel(ctx), nil, "delete", "-k", whole, "--ignore-not-found"); err != nil {
