@@ -56,7 +56,7 @@ func TestCompletedNames(t *testing.T) {
 	}
 }
 
-// A setting without effect that would matter is told with what it would have mended.
+// A setting without effect is shown where it would have mattered.
 func TestUnusedSettings(t *testing.T) {
 	unused := Evidence{Check: CheckRegistry, Outcome: Inconclusive, Body: &RegistryFacts{Config: &ConfigFacts{File: "/etc/p.conf", Problem: ConfigProxyQuotes}}}
 	for _, fault := range []Fault{FaultConnectionTimeout, FaultConnectionRefused, FaultNetworkUnreachable} {

@@ -805,7 +805,7 @@ func unsentRemedy(x *facts) []string {
 // reloadCRIO makes CRI-O read registries.conf again, without a restart.
 const reloadCRIO = "systemctl reload crio"
 
-// readsRegistries reports whether a file is one that CRI-O keeps until it is told to
+// readsRegistries reports whether a file is one that CRI-O keeps until it is asked to
 // reload.
 func readsRegistries(file string) bool { return strings.Contains(file, "/registries.conf") }
 

@@ -39,7 +39,7 @@ func evidenceOf(v Verdict) []Evidence {
 	return out
 }
 
-// checked tells that a check other than the reading of the text has an
+// checked reports whether a check other than the reading of the text has an
 // answer.
 func checked(v Verdict) bool {
 	return slices.ContainsFunc(v.Evidence, func(e Finding) bool {

@@ -130,7 +130,7 @@ func TestCRIOSandboxImage(t *testing.T) {
 	}
 }
 
-// What would matter where a registry is not reached is told there alone.
+// What would matter where a registry is not reached is shown only there.
 func TestUnreachedEvidence(t *testing.T) {
 	t.Parallel()
 	notices := []nodeconfig.Notice{

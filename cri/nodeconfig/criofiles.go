@@ -93,7 +93,7 @@ func (c *Config) certDirs() []string {
 	}
 }
 
-// registriesFlag returns the file that CRI-O is told in place of registries.conf:
+// registriesFlag returns the file that CRI-O reads in place of registries.conf:
 // on the command line of its process, else on that of its unit; "" for none.
 func (c *Config) registriesFlag() string {
 	if c.crioProcess.found {

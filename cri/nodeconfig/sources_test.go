@@ -26,7 +26,7 @@ func sourceTree(t *testing.T, files ...string) string {
 	return root
 }
 
-// What is there is told, and so is the place of what may come.
+// Existing files are listed, and places where files may appear.
 func TestSources(t *testing.T) {
 	t.Parallel()
 	root := sourceTree(t, "/certs.d/hub.test:5000/hosts.toml", "/certs.d/hub.test:5000/ca.crt", "/certs.d/other.test/hosts.toml",

@@ -8,7 +8,7 @@ import (
 	"github.com/whypull/whypull/cri/registry/registrytest"
 )
 
-// TestCertificateExpiry: the end that is told is the one that the node goes by.
+// TestCertificateExpiry: the reported expiry is the one that the node goes by.
 func TestCertificateExpiry(t *testing.T) {
 	t.Parallel()
 	now := time.Now().Truncate(time.Second)
