@@ -71,6 +71,10 @@ const (
 	// its pull is checked; lookAgain is the interval of that check.
 	lookAfter = 30 * time.Second
 	lookAgain = 10 * time.Second
+	// aboutToPull is how long after its start a wait without a reason may be one for a
+	// pull that has not started: the kubelet starts a pull within seconds, or after
+	// another one, of which the runtime knows.
+	aboutToPull = time.Minute
 	// spread is the maximum random delay of an examination, so that not all nodes
 	// ask a registry at the same time.
 	spread = 100 * time.Millisecond

@@ -129,14 +129,18 @@ func (p *Pods) Failing() []diagnosis.Failure {
 	return out
 }
 
-// Waiting returns the containers of all pods that wait without a reason.
+// Waiting returns the containers of all pods that have waited without a reason for
+// less than aboutToPull: a pull of theirs may be about to start. Once it has, the
+// runtime knows of it (scratchpull.Puller).
 func (p *Pods) Waiting() []diagnosis.Failure {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var out []diagnosis.Failure
 	for _, of := range p.pods {
-		if !of.update.Gone {
-			out = append(out, of.update.Waiting...)
+		for _, f := range of.update.Waiting {
+			if !of.update.Gone && time.Since(f.Since) < aboutToPull {
+				out = append(out, f)
+			}
 		}
 	}
 	return out

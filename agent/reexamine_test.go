@@ -89,9 +89,12 @@ func TestFailing(t *testing.T) {
 func TestWaiting(t *testing.T) {
 	inLoop(t, nil, func(l *loop) {
 		other := update()
-		other.UID, other.Waiting = "uid-0", []diagnosis.Failure{failure("db", func(f *diagnosis.Failure) { f.UID = "uid-0" })}
+		since := func(ago time.Duration) func(*diagnosis.Failure) {
+			return func(f *diagnosis.Failure) { f.Since = time.Now().Add(-ago) }
+		}
+		other.UID, other.Waiting = "uid-0", []diagnosis.Failure{failure("db", since(0), func(f *diagnosis.Failure) { f.UID = "uid-0" })}
 		waits := update(failure("app"))
-		waits.Waiting = []diagnosis.Failure{failure("side")}
+		waits.Waiting = []diagnosis.Failure{failure("side", since(time.Second)), failure("stuck", since(aboutToPull))}
 		l.sees(time.Second, waits, other)
 		waiting := func() []string {
 			var got []string
@@ -108,6 +111,10 @@ func TestWaiting(t *testing.T) {
 		l.sees(time.Second, other)
 		if got, want := waiting(), []string{"uid-1 side"}; !slices.Equal(got, want) {
 			t.Errorf("after a pod has gone: got %q, want %q", got, want)
+		}
+		time.Sleep(aboutToPull)
+		if got := waiting(); len(got) > 0 {
+			t.Errorf("after %v: got %q, want none", aboutToPull, got)
 		}
 	})
 }
