@@ -96,7 +96,7 @@ func layerCorrupt() Scenario {
 			}
 			return writeLayer(l, i, func(data []byte) { data[len(data)/2] ^= 1 })
 		},
-		Expect: expect("ContentCorrupt", confirmed, []string{registry.PlainHost, "sha256:"},
+		Expect: expect("ContentCorrupt", confirmed, []string{"sha256:", registry.PlainHost},
 			Evidence{"message", "Failed", "ContentCorrupt", ""},
 			Evidence{"registry", "Failed", "ContentCorrupt", ""},
 			Evidence{"pull", "Failed", "ContentCorrupt", "without credentials"}), // pulled, or replayed if the kubelet is pulling for others

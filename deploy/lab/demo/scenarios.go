@@ -29,7 +29,7 @@ func secrets() []Scenario {
 			Summary: []string{"regcred", registry.HubHost, registry.HubHost2},
 			Evidence: []Evidence{
 				{"message", "Failed", "AuthenticationRequired", "no basic auth credentials"},
-				{"image", "NotRun", "", "disclosed only to a pod"},
+				{"image", "NotRun", "", "shown only to a pod"},
 				{"credentials", "Failed", "NoMatchingCredential", "secret regcred has credentials for hub.test.company.com, but the image is on hub.test2.company.com"},
 				{"nodeDNS", "Passed", "", registry.HubHost2},
 				{"podDNS", "Passed", "", "the pod's DNS resolves " + registry.HubHost2 + " to "},
@@ -43,7 +43,7 @@ func secrets() []Scenario {
 		Expect: []Expectation{{Pod: "app", Container: "app", Kind: "container", Cause: "AuthenticationRequired", Confidence: confirmed,
 			Summary: []string{registry.HubHost, "demo/no-secret", "the pod has no pull secret"},
 			Evidence: []Evidence{
-				{"image", "NotRun", "", "disclosed only to a pod"},
+				{"image", "NotRun", "", "shown only to a pod"},
 				{"credentials", "Failed", "NoCredentials", "has no pull secret"},
 				{"registry", "Failed", "Unauthorized", "HTTP 401"},
 			}}},
@@ -132,7 +132,7 @@ func policies() []Scenario {
 			Summary: []string{"never-absent", "lab-node", "Never"},
 			Evidence: []Evidence{
 				{"message", "Failed", "ImageNotPresent", "not present with pull policy of Never"},
-				{"image", "NotRun", "", "disclosed only to a pod"},
+				{"image", "NotRun", "", "shown only to a pod"},
 				{"registry", "NotRun", "", "Never"},
 			}}},
 	}, {

@@ -39,7 +39,7 @@ func TestDiskFull(t *testing.T) {
 	showStore(t)
 	tooLarge(t, namespace, "second")
 	for _, pod := range []string{"first", "second"} {
-		shared.waitReport(t, namespace, pod, `"check":"pull","outcome":"(Inconclusive|Failed)","fault":"DiskFull","detail":"[^"]*file system of `+contentStore+` \(content store\)`)
+		shared.waitReport(t, namespace, pod, `"check":"pull","outcome":"(Inconclusive|Failed)","fault":"DiskFull","detail":"[^"]*`+contentStore+` \(content store\)`)
 		seen := shared.settled(ctx, t, namespace, pod).Containers[0]
 		t.Logf("with the component, %s: %s, %s: %s", pod, seen.Cause, seen.Confidence, seen.Summary)
 		if seen.Cause != "DiskFull" || seen.Confidence == "Suspected" || !strings.Contains(seen.Summary, contentStore+" (") {

@@ -184,7 +184,7 @@ func (p programs) groupsPods(t *testing.T, kubeconfig string) {
 	}
 	p.whyPull(t, kubeconfig, "-n", toolsNamespace, "-o", "wide").wants(t, 1, "CONFIDENCE", "\n  web-0 ", "Confirmed")
 	p.whyPull(t, kubeconfig, "-n", toolsNamespace, "pod/web-0").wants(t, 1, "pod tools/web-0 on node lab-node", "container app: CredentialsRejected (Confirmed",
-		"Evidence", "- image ", "disclosed only to a pod", "✓ credentials  secret regcred has credentials", "✗ registry ", "rejects the credentials in secret regcred", "[Unauthorized]",
+		"Evidence", "- image ", "shown only to a pod", "✓ credentials  secret regcred has credentials", "✗ registry ", "rejects the credentials in secret regcred", "[Unauthorized]",
 		"The kubelet says (", "401 Unauthorized", "Remedy", "kubectl -n tools create secret docker-registry regcred --dry-run=client",
 		"kubectl why-pull explain CredentialsRejected")
 	p.whyPull(t, kubeconfig, "-A").wants(t, 1, toolsGroup, "\n  tools/web-0 ", "in all namespaces cannot pull their images")
