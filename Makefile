@@ -47,8 +47,14 @@ test-vet: ## go vet
 test-lint: ## golangci-lint
 	for m in . $(LAB); do (cd $$m && go tool -modfile=$(CURDIR)/.ci/lint.mod golangci-lint run --config $(CURDIR)/.golangci.yaml ./...); done
 
+.PHONY: shells
+shells: ## the shells that remedies are pasted into; installs missing ones
+	@missing=; for s in bash dash zsh; do command -v $$s >/dev/null || missing="$$missing $$s"; done; \
+	[ -z "$$missing" ] || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; } || \
+	echo "cannot install$$missing: remedies are not tested there"
+
 .PHONY: test-unit
-test-unit: ## unit tests of the product
+test-unit: shells ## unit tests of the product
 	go test -race -shuffle=on ./...
 
 .PHONY: test-same
