@@ -21,10 +21,10 @@ type crioMessage struct {
 // undecided are the cases whose text says less than the whole truth: who was
 // asked, with which credentials, or what the answer's status was.
 var undecided = []string{
-	"basic-wrong", "basic-two-wrong", "bearer-loop", "expired-jwt", "hub-missing", "hub-invalid-token", "hub-anonymous", "hub-login",
-	"hub-missing-login", "mirror-corrupt-origin-401", "mirror-corrupt-origin-nxdomain", "mirror-corrupt-origin-404",
+	"basic-wrong", "basic-two-wrong", "bearer-loop", "expired-jwt", "hub-invalid-token",
+	"mirror-corrupt-origin-401", "mirror-corrupt-origin-nxdomain", "mirror-corrupt-origin-404",
 	"mirror-corrupt-origin-good", "mirror-web-page-origin-401", "mirror-web-page-origin-nxdomain", "mirror-web-page-origin-404",
-	"mirror-web-page-origin-good", "policy-451", "proxy-plain-502", "rejected-jwt", "scope-refused-anonymous", "token-anonymous-401",
+	"mirror-web-page-origin-good", "policy-451", "proxy-plain-502", "rejected-jwt", "scope-refused-anonymous", "scope-refused-login", "token-anonymous-401",
 	"token-anonymous-403", "token-missing", "proxy-hang", "cdn-http-hangs", "http-hangs", "token-hangs",
 }
 

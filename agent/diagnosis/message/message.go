@@ -201,10 +201,21 @@ func readError(text string) attempt {
 		own = newPhrases(masked[:at])
 	}
 	cause, rule := causeOf(p, own, status, indexFold(text, "docker.io") >= 0)
+	if cause == diagnosis.TagNotFound && blobMissing(text) {
+		cause = diagnosis.ContentCorrupt
+	}
 	return attempt{rule: rule, MessageFacts: diagnosis.MessageFacts{
 		Cause: cause, Host: hostIn(text), Status: status, Blob: blobIn(text),
 		BehindProxy: status == 407 || own.any(proxyAnswers), SaysExpired: p.any(expiredCredentials),
 	}}
+}
+
+// blobMissing reports whether a registry does not have a blob, which a manifest
+// names, by containerd's text with the URL that it asked.
+func blobMissing(text string) bool {
+	_, after, found := strings.Cut(text, "content at ")
+	url, rest, _ := strings.Cut(after, " ")
+	return found && strings.Contains(url, "/blobs/") && strings.HasPrefix(rest, "not found")
 }
 
 // causeOf applies the rules to all that a text says, or to own, which are the

@@ -45,7 +45,7 @@ var ofNode = []diagnosis.Cause{
 //nolint:gochecknoglobals // never written
 var textRules = []textRule{
 	// Runs, but not on this machine: the kernel's ENOEXEC.
-	{cause: diagnosis.PlatformMismatch, any: "exec format error"},
+	{cause: diagnosis.PlatformMismatch, any: "exec format error", not: "getting credentials|getting username and password"},
 	// Not about images: the kubelet on crashes, probes, volumes, networks, scheduling.
 	{cause: diagnosis.Unknown, any: "back-off restarting failed|crashloopbackoff|liveness probe|readiness probe|startup probe|mountvolume.|failedscheduling|failedmount|unable to attach or mount volumes|createcontainerconfigerror|runcontainererror|oomkilled|runc create failed|starting container process|failed to create shim|failed to start container|failed to setup network for sandbox|networkplugin cni|network plugin is not ready|unable to connect to the server|failed calling webhook|logged in to the server|with storageclass|attachvolume.|with killpodsandboxerror|failed to provision volume|failed to list|failed to watch|leader election|load balancer|fetch metrics|get metrics|panic: ", not: "failed to pull image|failed to pull and unpack|couldn't parse image|with pull policy of never"},
 	{cause: diagnosis.Unknown, any: "oci runtime", not: "initializing source|failed to resolve|pull access denied"},
@@ -60,9 +60,9 @@ var textRules = []textRule{
 	// the words of the same libraries.
 	{cause: diagnosis.RegistryConfigInvalid, any: "getting username and password", with: "reading json file|unmarshaling json|illegal base64 data|invalid character|cannot unmarshal|unexpected end of json|decoding docker auth", not: "error getting credentials|docker-credential-"},
 	{cause: diagnosis.RegistryConfigInvalid, any: "unmarshaling json at"},
-	{cause: diagnosis.RegistryConfigInvalid, any: "no policy.json file|invalid policy in|loading signature policy|creating signature policy context|parsing _: yaml|registries.d|rewriting reference|missing client certificate|failed to find any pem data|failed to find pem block|failed to find certificate pem data|failed to parse private key|private key does not match|private key type does not match"},
+	{cause: diagnosis.RegistryConfigInvalid, any: "no policy.json file|invalid policy in|loading signature policy|creating signature policy context|parsing _: yaml|registries.d|rewriting reference|loading short-name aliases|missing client certificate|failed to find any pem data|failed to find pem block|failed to find certificate pem data|failed to parse private key|private key does not match|private key type does not match"},
 	{cause: diagnosis.RegistryConfigInvalid, any: "missing key ", with: "for client certificate"},
-	{cause: diagnosis.RegistryConfigInvalid, any: "initializing source _: read _|initializing source _: open _|create image source: read _|create image source: open _", with: "is a directory|permission denied|no such file"},
+	{cause: diagnosis.RegistryConfigInvalid, any: "initializing source _: read _|initializing source _: open _|initializing source _: reading _: open _|create image source: read _|create image source: open _|create image source: reading _: open _", with: "is a directory|permission denied|no such file"},
 
 	// The kubelet, before it asks the runtime: images/helpers.go, kubelet_pods.go,
 	// credentialprovider/config.go (the raw errors of a secret), image_manager.go.
@@ -96,7 +96,7 @@ var textRules = []textRule{
 	{cause: diagnosis.ImageStoreCorrupt, any: "garbage collect required|image garbage collection failed|wanted to free|freediskspacefailed|imagegcfailed"},
 
 	// The node's registry configuration: containerd's hosts.toml, registries.conf.
-	{cause: diagnosis.RegistryConfigInvalid, any: "no resolve hosts|registries configuration|hosts.toml|host tree|load ca cert|read ca cert|read cert file|load cert file|initialize cert pool|system cert pool|no corresponding key file|no corresponding cert file|parse registry endpoint"},
+	{cause: diagnosis.RegistryConfigInvalid, any: "no resolve hosts|registries configuration|hosts.toml|failed to decode _$|host tree|load ca cert|read ca cert|read cert file|load cert file|initialize cert pool|system cert pool|no corresponding key file|no corresponding cert file|parse registry endpoint"},
 	// The address of an endpoint, in the words of net/url and net/http; containerd's
 	// refusal to load its CRI plugin.
 	{cause: diagnosis.RegistryConfigInvalid, any: "missing protocol scheme|unsupported protocol scheme|first path segment in url|invalid port _|in host name|no host in request url|invalid url escape|invalid control character in url|invalid userinfo|in host$", not: "proxy|location header|failed to parse location|realm"},
@@ -112,7 +112,7 @@ var textRules = []textRule{
 	{cause: diagnosis.CredentialProviderFailed, any: "credential provider|credential-provider|docker-credential-|credential helper|nocredentialproviders|ec2rolerequesterror|no ec2 imds role|failed to get credentials|failed to retrieve credentials|error getting credentials|getting credentials from|failed to refresh cached credentials|external registry credential", not: "proxyconnect"},
 
 	// The proxy: not reached, or it refuses.
-	{cause: diagnosis.ProxyFailed, any: "proxyconnect|invalid proxy address|invalid proxy url|proxy scheme|parse proxy url|socks connect|socks5|proxy error|connect to proxy|proxy server|to the proxy"},
+	{cause: diagnosis.ProxyFailed, any: "proxyconnect|invalid proxy address|invalid proxy url|proxy scheme|proxy: unknown scheme|parse proxy url|socks connect|socks5|proxy error|connect to proxy|proxy server|to the proxy"},
 	{cause: diagnosis.ProxyFailed, any: proxyAnswers},
 	{cause: diagnosis.ProxyFailed, from: 407, to: 407},
 
@@ -153,6 +153,9 @@ var textRules = []textRule{
 	{cause: diagnosis.AuthenticationRequired, any: "no basic auth credentials|may not login|not logged in|anonymous users|provided for basic auth|unauthenticated request|unauthenticated requests|authentication is required"},
 	{cause: diagnosis.AccessDenied, any: "not authorized to perform|permission _ denied|permission denied for|permission denied on|permission_denied|does not have permission|do not have permission|not have the needed permission|needed permissions|have the permission|lacks permission|insufficient permission|access forbidden|unauthorized to access repository|is not authorized|not authorized to access|caller does not have|installation not allowed|no permission|permission to access|access to the resource is forbidden"},
 	{cause: diagnosis.DeniedOrNotFound, any: "resource is denied", hub: true},
+	// containers/image's words, without a code before them, for a challenge with
+	// error="insufficient_scope" (docker/errors.go): containerd's next row.
+	{cause: diagnosis.DeniedOrNotFound, any: "reading manifest _ in _: requested access to the resource is denied"},
 	{cause: diagnosis.DeniedOrNotFound, any: "pull access denied|server message: insufficient_scope|require 'docker login|does not exist or may require|no pull access|may require authorization|may require 'docker login'"},
 	// What is asked for does not fit. Before the refusals: their words are generic.
 	{cause: diagnosis.PlatformMismatch, any: "no matching manifest for|no match for platform|no image found in manifest list|no image found in image index|no image found for|choosing image instance|cannot be used on this platform|no child with platform|no instances found for platform|no supported platform|specified platform|descriptor matching platform|match the host operating system|match the detected host|unsupported platform|operating system is not supported|no manifest found for platform|no matching platform|wrong architecture|platform mismatch|cannot use an image with os|based image is incompatible"},
@@ -174,15 +177,16 @@ var textRules = []textRule{
 	// Formats: containerd (2.1 dropped schema 1), moby, containers/image, ocicrypt.
 	{cause: diagnosis.ContentCorrupt, any: "unexpected media type"},
 	// A web page where the manifest should be.
-	{cause: diagnosis.UnsupportedFormat, any: "initializing image from source|parse manifest", with: "invalid character '"},
+	{cause: diagnosis.UnsupportedFormat, any: "initializing image from source|parse manifest|parsing manifest", with: "invalid character '"},
+	{cause: diagnosis.ContentCorrupt, any: "parsing image configuration: invalid character"},
 	{cause: diagnosis.UnsupportedFormat, any: "media type|media-type|mediatype|mime type", with: "unsupported|not supported|no longer supported|not implemented|unknown|invalid|unrecognized|unimplemented|prohibited|no processor|when fetching|unexpected|cannot process|encountered", not: "determining manifest mime type"},
-	{cause: diagnosis.UnsupportedFormat, any: "schema 1|schema1|schema v1|schemaversion|schema version|image format v1|unsupported manifest|unknown manifest|v1 repository|v1 registries|v1 container registry|v1 registry|v1 repository request|during manifest conversion|layers and diffids|physical layers|diffid values|byte manifest for|are not supported in docker|oci index found|oci manifest found|manifest_invalid|manifest invalid|mismatched image rootfs|rootfs and manifest layers|diffids don't match|invalid rootfs|when fetching|missing signature key|unsupported docker|unsupported compression|unsupported content-encoding|support layer type|unknown compression|unsupported image|unsupported layer|stream processor|image-specific operation|key unwrapper|private key needed for decryption|not an oci image|is not an image|zstd compression|newer version of|mediatype in manifest|media type in manifest|target is unknown|target is plugin|decryptlayer failed|error decrypting layer|history not equal to number|no fslayers in manifest|wrong config media type|pushing signatures for|unknown type application|for unknown type", not: "status code returned when"},
+	{cause: diagnosis.UnsupportedFormat, any: "schema 1|schema1|schema v1|schemaversion|schema version|image format v1|unsupported manifest|unknown manifest|v1 repository|v1 registries|v1 container registry|v1 registry|v1 repository request|during manifest conversion|layers and diffids|physical layers|diffid values|byte manifest for|are not supported in docker|oci index found|oci manifest found|manifest_invalid|manifest invalid|mismatched image rootfs|rootfs and manifest layers|diffids don't match|invalid rootfs|when fetching|missing signature key|unsupported docker|unsupported compression|unsupported content-encoding|support layer type|unknown compression|unsupported image|unsupported layer|stream processor|image-specific operation|key unwrapper|private key needed for decryption|not an oci image|is not an image|zstd compression|newer version of|mediatype in manifest|media type in manifest|target is unknown|target is plugin|decryptlayer failed|error decrypting layer|history not equal to number|no fslayers in manifest|wrong config media type|pushing signatures for|unknown type application|for unknown type|image has no layers|decryptparameters not present", not: "status code returned when"},
 
 	// Content: containerd's ingest, moby's layers, containers/image's blobs.
 	{cause: diagnosis.ContentCorrupt, any: "unexpected commit digest|manifest does not match|does not match selected manifest|does not match config|not enough data returned|chunks returned by the server|manifest checksum|provided length did not match|provided digest did not match|unmarshal image config|decoding configuration|unexpected commit size|digest did not match|digest does not match|digests do not match|digest mismatch|doesn't match digest|layer verification failed|verification failed for|config verification|short read|expected number of bytes|size validation|unexpected size|size mismatch|tar header|gzip: |flate: |zstd: |zlib: |error decompressing|magic number|wrong diff id|unexpected eof|from remote: not found|blob unknown|unknown blob|blob_unknown|blob not found|content size of zero|negative content size|expected size|unexpected digest|reports content size|match image configuration|invalid checksum|checksum mismatch|checksum does not match|invalid desc|truncated|corrupt input|config claims|does not match expected|unexpected end of json input|crc32 mismatch|invalid deflate data|would not match destination", not: "expected at _|error parsing http|var lib|layers.json|images.json"},
 	{cause: diagnosis.ContentCorrupt, any: "fetching blob", from: 404, to: 404},
 	// An index whose manifest is not there.
-	{cause: diagnosis.ContentCorrupt, any: "copying system image from manifest list|get instance manifest", with: "manifest unknown|statuscode: 404|name unknown|not found"},
+	{cause: diagnosis.ContentCorrupt, any: "copying system image from manifest list|get instance manifest", with: "manifest unknown|statuscode: 404|name unknown|not found", not: "layer for blob"},
 
 	// The runtime's store: containerd's content and snapshots, containers/storage, moby.
 	{cause: diagnosis.ImageStoreCorrupt, any: "content digest|content store|expected at _|layer does not exist|parent snapshot|failed to stat parent|layer not known|locating item named|structure needs cleaning|input/output error|metadata.db|invalid database|after pulling|bolt|layers.json|images.json|commit failed: rename|missing parent|layer chain|failed to load layer|image is corrupt|storage corrupt|corrupted|readlink|missing from local|error loading|error reading image|locating image|does not resolve to an image id|layer for blob|know its layer id|missing parent bucket|snapshot does not exist|snapshot _ does not exist|parent does not exist"},
