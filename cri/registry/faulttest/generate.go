@@ -18,6 +18,8 @@ type Generate struct {
 	Seed uint64
 	// Cases is how many there are. 0: the world has its fixed cases instead.
 	Cases int
+	// First is the number of the first one, to reproduce it alone.
+	First int
 }
 
 // plan is a generated case: hosts with faults, the node's configuration for them
@@ -81,7 +83,7 @@ func of[T any](d dice, values ...T) T { return values[d.IntN(len(values))] }
 func (w *World) generate() error {
 	w.sites = map[string]*site{}
 	for i := range w.config.Generate.Cases {
-		p, err := w.plan(i)
+		p, err := w.plan(w.config.Generate.First + i)
 		if err != nil {
 			return err
 		}

@@ -11,7 +11,12 @@ import (
 
 func generated(t *testing.T, seed uint64, cases int) *World {
 	t.Helper()
-	w, err := Start(Config{Root: t.TempDir(), Generate: Generate{Seed: seed, Cases: cases}})
+	return startGenerated(t, Generate{Seed: seed, Cases: cases})
+}
+
+func startGenerated(t *testing.T, generate Generate) *World {
+	t.Helper()
+	w, err := Start(Config{Root: t.TempDir(), Generate: generate})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,6 +43,9 @@ func TestGeneratedCasesAreTheSameAgain(t *testing.T) {
 	}
 	if !strings.HasPrefix(explained(more), want) {
 		t.Error("the first cases are others if there are more")
+	}
+	if alone := explained(startGenerated(t, Generate{Seed: 7, Cases: 1, First: 29})); !strings.HasSuffix(want, alone) || alone == "" {
+		t.Error("a case alone is another")
 	}
 	if strings.ReplaceAll(explained(other), "seed 8", "seed 7") == want {
 		t.Error("another seed gives the same cases")
