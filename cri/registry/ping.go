@@ -51,6 +51,7 @@ func (c *conversation) ping(ctx context.Context) error {
 		c.failed(ctx, err)
 		return err
 	}
+	c.hasPinged = true
 	return c.pingChallenge(ctx, r)
 }
 

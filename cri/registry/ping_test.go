@@ -57,21 +57,22 @@ func TestCRIOPing(t *testing.T) {
 	}{
 		"open":                     {repo: open, cred: good(), phase: registry.PhaseManifest, lines: []string{ping, head}},
 		"basic":                    {repo: basic, cred: good(), phase: registry.PhaseManifest, lines: []string{ping, head + " Basic"}},
-		"basic, no login":          {repo: basic, fault: registry.FaultUnauthorized, phase: registry.PhaseManifest, lines: []string{ping, head}},
+		"basic, no login":          {repo: basic, fault: registry.FaultUnauthorized, phase: registry.PhaseManifest, lines: []string{ping, head, get}},
 		"bearer":                   {repo: bearer, cred: good(), phase: registry.PhaseManifest, lines: []string{ping, post, head + " Bearer"}},
-		"a challenge that is late": {repo: basic, status: 200, cred: good(), fault: registry.FaultUnauthorized, phase: registry.PhaseManifest, lines: []string{ping, head}},
+		"a challenge that is late": {repo: basic, status: 200, cred: good(), fault: registry.FaultUnauthorized, phase: registry.PhaseManifest, lines: []string{ping, head, get}},
 		"401 without a challenge":  {repo: open, status: 401, cred: good(), phase: registry.PhaseManifest, lines: []string{ping, head}},
 		"no API at /v2/":           {repo: open, status: 404, cred: good(), fault: registry.FaultUnexpectedAnswer, phase: registry.PhasePing, lines: []string{ping}},
 		"forbidden":                {repo: open, status: 403, fault: registry.FaultForbidden, phase: registry.PhasePing, lines: []string{ping}},
 		"out of order":             {repo: open, status: 503, fault: registry.FaultServerError, phase: registry.PhasePing, lines: []string{ping}},
 		"HEAD fails, GET works":    {repo: getOnly(http.StatusNotFound), phase: registry.PhaseManifest, lines: []string{ping, head, get}},
 		"HEAD is forbidden":        {repo: getOnly(http.StatusForbidden), phase: registry.PhaseManifest, lines: []string{ping, head, get}},
+		"HEAD is unauthorized":     {repo: getOnly(http.StatusUnauthorized), cred: good(), phase: registry.PhaseManifest, lines: []string{ping, head, get}},
 		// net/http itself asks again where it has used the connection before.
 		"HEAD is broken off":         {repo: getOnly(0), phase: registry.PhaseManifest, lines: []string{ping, head, head, get}},
 		"HEAD, too many requests":    {repo: getOnly(http.StatusTooManyRequests), fault: registry.FaultRateLimited, phase: registry.PhaseManifest, lines: []string{ping, head}},
 		"another status of success":  {repo: open, status: 204, fault: registry.FaultUnexpectedAnswer, phase: registry.PhasePing, lines: []string{ping}},
 		"too many requests":          {repo: open, status: 429, fault: registry.FaultRateLimited, phase: registry.PhasePing, lines: []string{ping}},
-		"a scheme that is not known": {repo: registrytest.Repository{Tags: []string{"1.0"}, Auth: registrytest.Basic, Challenge: "Negotiate"}, cred: good(), fault: registry.FaultUnauthorized, phase: registry.PhaseManifest, lines: []string{ping, head}},
+		"a scheme that is not known": {repo: registrytest.Repository{Tags: []string{"1.0"}, Auth: registrytest.Basic, Challenge: "Negotiate"}, cred: good(), fault: registry.FaultUnauthorized, phase: registry.PhaseManifest, lines: []string{ping, head, get}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tc.repo.Name = "team/app"

@@ -55,6 +55,7 @@ type conversation struct {
 	client     *http.Client
 	room       *Room
 	authorizer docker.Authorizer
+	hasPinged  bool // /v2/ has answered as CRI-O wants it
 	answer     Answer
 	began      time.Time
 }
@@ -95,6 +96,7 @@ func (c *conversation) connect(ctx context.Context) guard {
 func (c *conversation) fork(ctx context.Context) *conversation {
 	f := *c
 	f.notes = newNotes()
+	f.notes.setPhase(c.notes.current())
 	f.connect(ctx)
 	return &f
 }
@@ -132,19 +134,19 @@ func (c *conversation) hold(ctx context.Context) {
 // wantsGet reports whether a GET has to follow a HEAD, since the runtime makes one
 // too. containerd does for registries without HEAD, and where the answer names no
 // digest. CRI-O makes no HEAD at all, so that one which fails says nothing of the
-// pull, unless it is about the credential or about too many requests.
+// pull, unless it is about too many requests or took all the time.
 func (c *conversation) wantsGet(r reply, err error) bool {
 	pings := c.endpoint.Settings.Pings
 	switch {
 	case err != nil:
 		a := &c.answer
-		return pings && a.Fault == FaultNetworkUnreachable && a.Phase == PhaseManifest && a.Via == ""
+		return c.hasPinged && a.Phase != PhaseToken && a.Fault != FaultConnectionTimeout && (a.Via != "" || a.Phase == PhaseManifest)
 	case r.good():
 		return r.page() && r.header.Get("Docker-Content-Digest") == ""
 	case r.status == http.StatusMethodNotAllowed:
 		return true
 	}
-	return pings && r.status != http.StatusUnauthorized && r.status != http.StatusTooManyRequests
+	return pings && r.status != http.StatusTooManyRequests
 }
 
 // ask requests the manifest, and again after a 401. phase is that of the first request. On
