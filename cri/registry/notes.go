@@ -99,6 +99,12 @@ func (n *notes) step() Phase {
 	return n.phase
 }
 
+// reached reports whether the last request has come to the registry.
+func (n *notes) reached() bool {
+	step := n.step()
+	return step == PhasePing || step == PhaseManifest || step == PhaseBlob
+}
+
 func (n *notes) setInner(phase Phase) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -50,8 +50,10 @@ type turns struct {
 // turn is the conversation with one source.
 type turn struct {
 	*conversation
-	// down is why the source is no longer asked; zero while it is.
-	down flaw
+	// down is why the source is no longer asked; zero while it is. refused counts the
+	// requests that it has broken off or refused until then.
+	down    flaw
+	refused int
 }
 
 // newTurns returns the conversations of an inspection: with the sources in the options, or
@@ -72,7 +74,7 @@ func newTurns(ctx context.Context, e Endpoint, ref reference.Named, cred *creden
 func (t turns) fork(ctx context.Context) turns {
 	var out turns
 	for _, one := range t.all {
-		out.all = append(out.all, &turn{one.fork(ctx), one.down})
+		out.all = append(out.all, &turn{one.fork(ctx), one.down, one.refused})
 	}
 	return out
 }
@@ -136,18 +138,35 @@ func goesOn(f flaw) bool {
 	return !f.unfinished() && f.status != http.StatusOK && f.status != http.StatusPartialContent
 }
 
-// miss records the failure of a source. One that cannot be reached, rejects the credential or
-// limits requests is not asked again.
+// miss records the failure of a source.
 func (t *turns) miss(k int, one *turn, f flaw) {
 	m := Missed{Source: k, Endpoint: one.answer.Endpoint, Via: one.answer.Via, Fault: f.fault, Status: f.status}
 	if hops := one.notes.trail(); m.Via == "" && len(hops) > 0 && hops[len(hops)-1] != m.Endpoint {
 		m.Via, m.Endpoint = m.Endpoint, hops[len(hops)-1]
 	}
 	t.missed = append(t.missed, m)
-	leaveAlone := f.status == http.StatusUnauthorized || f.status == http.StatusTooManyRequests || one.answer.RetryAfter > 0
-	if leaveAlone || f.status == 0 && m.Via == "" {
+	if one.isDown(f, m.Via != "") {
 		one.down = f
 	}
+}
+
+// isDown reports whether a source that has failed is not to be asked again: it cannot be
+// reached, rejects the credential or limits requests. One that has broken off a request, or
+// refused it for want of a credential, may still answer another, as it does to the runtime.
+func (t *turn) isDown(f flaw, elsewhere bool) bool {
+	a := &t.answer
+	switch {
+	case f.status == http.StatusTooManyRequests, a.RetryAfter > 0:
+		return true
+	case elsewhere, f.status != 0 && f.status != http.StatusUnauthorized:
+		return false
+	case !t.notes.reached(), f.status == 0 && f.fault != FaultNetworkUnreachable:
+		return true
+	case f.status == http.StatusUnauthorized && a.CredentialSent && !a.TokenIssued:
+		return true
+	}
+	t.refused++
+	return t.refused >= maxFailures
 }
 
 // turnTo continues with another conversation, which takes over what is known about the image.

@@ -52,6 +52,18 @@ func TestSources(t *testing.T) {
 			}
 			return when(object == second, status(200, "application/octet-stream", "x"))
 		}, false, registry.FaultContentCorrupt, 0},
+		"breaks off manifests, wrong layer": {func(kind, object string) http.HandlerFunc {
+			if kind == "manifests" {
+				return func(w http.ResponseWriter, _ *http.Request) { registrytest.BreakOff(w) }
+			}
+			return when(object == second, status(200, "application/octet-stream", "x"))
+		}, false, registry.FaultContentCorrupt, 0},
+		"refuses manifests, wrong layer": {func(kind, object string) http.HandlerFunc {
+			if kind == "manifests" {
+				return status(401, "application/json", "{}")
+			}
+			return when(object == second, status(200, "application/octet-stream", "x"))
+		}, false, registry.FaultContentCorrupt, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			mirror := registrytest.New(t, registrytest.Config{CA: ca, Repositories: []registrytest.Repository{
