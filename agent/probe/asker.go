@@ -54,6 +54,7 @@ type asker struct {
 // with a random key of this process.
 type question struct {
 	endpoint, source, image string
+	manner                  string // how the endpoint is asked
 	upstream                string // behind a mirror
 	cred                    [sha256.Size]byte
 	settle                  bool
@@ -149,7 +150,7 @@ func (a *asker) inspect(ctx context.Context, e registry.Endpoint, ref reference.
 }
 
 func (a *asker) question(e registry.Endpoint, ref reference.Named, cred *keyring.Credential) question {
-	q := question{endpoint: e.String(), source: e.Source, image: e.Key(ref), cred: a.digest(cred)}
+	q := question{endpoint: e.String(), source: e.Source, manner: e.Manner(), image: e.Key(ref), cred: a.digest(cred)}
 	if e.Mirror {
 		q.upstream = cmp.Or(e.Settings.Namespace, reference.Domain(ref))
 	}
@@ -246,7 +247,7 @@ func (a *asker) trouble(tenant string, q question, since time.Time) (r *reply, f
 		if other.endpoint != q.endpoint || answer.Via != "" || answer.Source > 0 { // the failure is of another host
 			continue
 		}
-		unreachable := unreachable(answer, other.upstream == q.upstream) && other.source == q.source && !k.Fetched.Before(since)
+		unreachable := unreachable(answer, other.upstream == q.upstream) && other.source == q.source && other.manner == q.manner && !k.Fetched.Before(since)
 		limited := leaveAlone(answer) && other.upstream == q.upstream
 		lends := !unreachable && (other.cred != q.cred || k.Value.tenant != tenant)
 		if lends {

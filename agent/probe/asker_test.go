@@ -308,7 +308,7 @@ func TestWaiterGivesUp(t *testing.T) {
 		a := newAsker()
 		cred := keyring.NewCredential("pull", "hub.test", 1, credential.New(user, password))
 		ref := named(t, "hub.test/app:1")
-		q := question{endpoint: "https://hub.test", image: hub().Key(ref), cred: a.digest(&cred)}
+		q := a.question(hub(), ref, &cred)
 		release := make(chan struct{})
 		go a.put(q, time.Time{}, func() registry.Answer {
 			<-release

@@ -255,7 +255,7 @@ func (c *Config) pullSources(sys *types.SystemContext, ref reference.Named) (end
 		endpoints = append(endpoints, e)
 	}
 	if len(endpoints) > 0 {
-		return endpoints, notices, nil
+		return withVariants(endpoints), notices, nil
 	}
 	return nil, notices, firstErr
 }

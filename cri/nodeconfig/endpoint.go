@@ -65,7 +65,25 @@ func (c *Config) Endpoints(ctx context.Context, host string) ([]registry.Endpoin
 		settings.TokenHeader = credential.Redact(c.tokenHeader(own))
 		settings.Header = credential.Redact(c.withHeaders(own))
 	}
-	return endpoints, append(notices, c.addNodeCredentials(endpoints)...), err
+	return withVariants(endpoints), append(notices, c.addNodeCredentials(endpoints)...), err
+}
+
+// withVariants numbers the endpoints of each host that differ in how they are asked.
+func withVariants(endpoints []registry.Endpoint) []registry.Endpoint {
+	for i := range endpoints {
+		e := &endpoints[i]
+		for _, before := range endpoints[:i] {
+			if before.String() != e.String() {
+				continue
+			}
+			if before.SameManner(*e) {
+				e.Settings.Variant = before.Settings.Variant
+				break
+			}
+			e.Settings.Variant = max(e.Settings.Variant, before.Settings.Variant+1)
+		}
+	}
+	return endpoints
 }
 
 // withHeaders puts registry.headers, which the runtime sends to all hosts,

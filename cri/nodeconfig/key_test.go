@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/whypull/whypull/cri/catest"
 	"github.com/whypull/whypull/cri/credential/credentialtest"
 	"github.com/whypull/whypull/cri/nodeconfig"
 	"github.com/whypull/whypull/cri/registry"
@@ -24,11 +25,35 @@ func TestKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, eps := range [][]registry.Endpoint{byPath, byName} {
+	opts = options(node(t, map[string]string{"certs.d/quay.test/hosts.toml": "server = 'https://h.test'\nskip_verify = true\n[host.'https://h.test']\n"}))
+	opts.CertsDir = "/certs.d"
+	byTrust, _ := endpoints(t, opts, "quay.test")
+	opts = options(node(t, map[string]string{
+		"certs.d/quay.test/hosts.toml": "server = 'https://h.test'\nca = 'ca.pem'\n[host.'https://h.test']\n",
+		"certs.d/quay.test/ca.pem":     string(catest.New(t).PEM()),
+	}))
+	opts.CertsDir = "/certs.d"
+	byCA, _ := endpoints(t, opts, "quay.test")
+	opts = options(node(t, map[string]string{"certs.d/quay.test/hosts.toml": "server = 'https://h.test'\n[header]\nX-Team = 'a'\n[host.'https://h.test']\n"}))
+	opts.CertsDir = "/certs.d"
+	byHeader, _ := endpoints(t, opts, "quay.test")
+	insecure := crio(t, map[string]string{registries: "[[registry]]\nlocation = 'quay.test'\ninsecure = true\n[[registry.mirror]]\nlocation = 'quay.test'\n"})
+	byInsecure, _, err := sources(t, insecure, "quay.test/foo:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, eps := range [][]registry.Endpoint{byPath, byName, byTrust, byCA, byHeader, byInsecure} {
 		if len(eps) < 2 || eps[0].String() != eps[1].String() || eps[0].Key(image) == eps[1].Key(image) {
 			t.Errorf("endpoints %v, keys %q and %q", eps, eps[0].Key(image), eps[1].Key(image))
 		}
 	}
+	opts = options(node(t, map[string]string{"certs.d/quay.test/hosts.toml": "server = 'https://h.test'\n[host.'https://h.test']\n"}))
+	opts.CertsDir = "/certs.d"
+	if same, _ := endpoints(t, opts, "quay.test"); len(same) != 2 || same[0].Key(image) != same[1].Key(image) {
+		t.Errorf("endpoints %v differ", same)
+	}
+	opts = options(node(t, map[string]string{"certs.d/quay.test/hosts.toml": "[host.'https://h.test/v2/a']\noverride_path = true\n[host.'https://h.test/v2/b']\noverride_path = true\n"}))
+	opts.CertsDir = "/certs.d"
 	e := byPath[0]
 	if again, _ := endpoints(t, opts, "quay.test"); again[0].Key(image) != e.Key(image) || e.Key(image) == e.Key(ref(t, "quay.test/foo:2")) {
 		t.Errorf("key %q", e.Key(image))

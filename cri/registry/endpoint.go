@@ -1,7 +1,12 @@
 package registry
 
 import (
+	"bytes"
+	"crypto/tls"
+	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -71,6 +76,9 @@ type Settings struct {
 	// NoDockerZstd is true if the runtime does not know layers of Docker's media type
 	// that are compressed with zstd.
 	NoDockerZstd bool
+	// Variant tells endpoints of one host apart that are asked with other certificates
+	// or headers; it counts from 0 for each host.
+	Variant int
 	// Header are additional headers of the runtime's requests, TokenHeader those of
 	// requests to the token server. Those in hosts.toml often contain secrets.
 	Header, TokenHeader credential.Redacted[http.Header]
@@ -148,9 +156,33 @@ func renamed(ref reference.Named, repository string) reference.Named {
 }
 
 // Key identifies the request for a reference at this endpoint: endpoints of the same host can
-// differ by their path or, with CRI-O, their repository.
+// differ by their path, by their TLS settings and headers or, with CRI-O, their repository.
 func (e Endpoint) Key(ref reference.Named) string {
-	return e.String() + e.Settings.Path + " " + e.Reference(ref).String()
+	return e.String() + e.Settings.Path + " " + e.Reference(ref).String() + " " + e.Manner()
+}
+
+// Manner identifies how the host of this endpoint is asked, whatever the path: what cannot be
+// reached with one CA certificate may be with another.
+func (e Endpoint) Manner() string {
+	return fmt.Sprint(e.SkipVerify, e.HTTPFallback, e.Settings.Variant)
+}
+
+// SameManner reports whether two endpoints of one host are asked with the same TLS settings and
+// headers.
+func (e Endpoint) SameManner(o Endpoint) bool {
+	return e.SkipVerify == o.SkipVerify && e.HTTPFallback == o.HTTPFallback &&
+		sameTLS(e.Settings.Transport, o.Settings.Transport) &&
+		maps.EqualFunc(e.Settings.Header.Reveal(), o.Settings.Header.Reveal(), slices.Equal[[]string]) &&
+		maps.EqualFunc(e.Settings.TokenHeader.Reveal(), o.Settings.TokenHeader.Reveal(), slices.Equal[[]string])
+}
+
+func sameTLS(a, b *http.Transport) bool {
+	if a == nil || b == nil || a.TLSClientConfig == nil || b.TLSClientConfig == nil {
+		return a == b
+	}
+	one, other := a.TLSClientConfig, b.TLSClientConfig
+	sameChain := func(x, y tls.Certificate) bool { return slices.EqualFunc(x.Certificate, y.Certificate, bytes.Equal) }
+	return one.RootCAs.Equal(other.RootCAs) && slices.EqualFunc(one.Certificates, other.Certificates, sameChain)
 }
 
 // String returns the endpoint as scheme://host[:port].
