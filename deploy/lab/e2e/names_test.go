@@ -161,19 +161,19 @@ func nodeResolves() []nameCase {
 			onNode(registry.NameHost("silent-pod"), registry.PlainAddress), notInPod(dnsFailure, "resolver "+registry.PodViewAddress+":53 did not answer in time")}, askedFrom: "pod"},
 		// A search domain answers for every name.
 		{pod: "surprise", host: everywhere, extra: asks(registry.PodViewAddress, "5", registry.WildDomain), cause: absent, evidence: []demo.Evidence{
-			fine, inPod(everywhere, registry.SilentAddress), inPodSays(", as " + wild), inPodSays("other addresses than on the node"),
+			fine, inPod(everywhere, registry.SilentAddress), inPodSays(", as " + wild), inPodSays("; the node resolves it to "),
 			notReached(registry.SilentAddress+":5000", "no answer")}},
 		{pod: "ndots", host: everywhere, extra: asks(registry.PodViewAddress, "1", registry.WildDomain), cause: absent, evidence: []demo.Evidence{
 			fine, inPod(everywhere, registry.PlainAddress), reached()}, without: ", as "},
 		{pod: "truncated", host: truncated, cause: absent, evidence: []demo.Evidence{
-			onNode(truncated, registry.PlainAddress), inPod(truncated, registry.PlainAddress), reached()}, without: "other addresses"},
+			onNode(truncated, registry.PlainAddress), inPod(truncated, registry.PlainAddress), reached()}, without: "the node resolves it to"},
 		// The node resolves it to an external address, pods to an internal one.
 		{pod: "split", host: registry.NameHost("split"), cause: "NetworkUnreachable", summary: []string{registry.OutsideAddress}, evidence: []demo.Evidence{
 			onNode(registry.NameHost("split"), registry.OutsideAddress), inPod(registry.NameHost("split"), registry.PlainAddress),
-			inPodSays("other addresses than on the node"), reached()}},
+			inPodSays("; the node resolves it to "), reached()}},
 		{pod: "six", host: registry.NameHost("six"), cause: "NetworkUnreachable", evidence: []demo.Evidence{
 			onNode(registry.NameHost("six"), registry.OutsideAddress6), inPod(registry.NameHost("six"), registry.OutsideAddress6),
-			notReached("["+registry.OutsideAddress6+"]:5000", "no route")}, without: "other addresses"},
+			notReached("["+registry.OutsideAddress6+"]:5000", "no route")}, without: "the node resolves it to"},
 	}
 }
 
@@ -312,7 +312,7 @@ func TestManyPodsOneLookup(t *testing.T) {
 		diagnosed := 0
 		for _, p := range list.Items {
 			report := p.Annotations["whypull.dev/report"]
-			if strings.Contains(report, "but in the pod it does") && !strings.Contains(report, `"Pending"`) {
+			if strings.Contains(report, "but image pulls use the node's resolver") && !strings.Contains(report, `"Pending"`) {
 				diagnosed++
 			}
 		}

@@ -50,9 +50,9 @@ func TestOnePullAtATime(t *testing.T) {
 		t.Errorf("the pull that stalls: %+v", ahead)
 	}
 	assertEntries(t, ahead.Evidence, demo.Evidence{Check: "pull", Outcome: "Failed", Fault: "PullStalled", Detail: "from " + registry.StallHost})
-	shared.waitReport(t, s.Name, "app", `receives no other image meanwhile.*pods that wait for theirs without a byte: behind; 1 of other namespaces`)
+	shared.waitReport(t, s.Name, "app", `receives no other image meanwhile.*pods that wait for theirs: behind; 1 in other namespaces`)
 	shared.waitReport(t, s.Name, "behind", `has not started: the node waits for the pull of the image of pod app from `+registry.StallHost)
-	shared.waitReport(t, "serial-elsewhere", "secret-name", `has not started: the node waits for the pull of another image, for a pod in another namespace, of which`)
+	shared.waitReport(t, "serial-elsewhere", "secret-name", `has not started: the node waits for the pull of another image, for a pod in another namespace, which`)
 	for namespace, pod := range map[string]string{s.Name: "behind", "serial-elsewhere": "secret-name"} {
 		c := shared.settled(ctx, t, namespace, pod).Containers[0]
 		if c.Cause != "PullStalled" || c.Confidence != confirmed || strings.Contains(c.Summary, "registry responds") {
