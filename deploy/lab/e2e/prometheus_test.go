@@ -166,7 +166,7 @@ func (p prometheus) panelsShowSomething(t *testing.T) {
 		demo.Secret("regcred", registry.HubHost, registry.Alice, demo.WrongPassword()),
 		strings.Join([]string{
 			demo.Pod("password", registry.HubHost+"/e2e/panels:1.0", "", demo.PullSecrets("regcred")),
-			demo.Pod("limit", registry.LimitedHost+"/e2e/panels:1.0", "", ""),
+			demo.Pod("limit", registry.ExhaustedHost+"/e2e/panels:1.0", "", ""),
 			demo.Pod("name", inCluster+"/e2e/panels:1.0", "", ""),
 		}, "---\n"),
 	}}
@@ -190,7 +190,7 @@ func (p prometheus) panelsShowSomething(t *testing.T) {
 	}
 	for expr, least := range map[string]float64{
 		`max(whypull_dns_mismatch{registry="` + inCluster + `"})`:                                          1,
-		`count(whypull_registry_ratelimit_remaining{registry="` + registry.LimitedHost + `"} == 0)`:        1,
+		`count(whypull_registry_ratelimit_remaining{registry="` + registry.ExhaustedHost + `"} == 0)`:      1,
 		`min(whypull_registry_tls_expiry_timestamp_seconds{registry="` + registry.HubHost + `"}) - time()`: 1,
 		`count(whypull_pod_failure_info{namespace="panels",node="lab-node"})`:                              3,
 		`count(time() - whypull_pod_failure_start_timestamp_seconds{namespace="panels"} >= 0)`:             3,

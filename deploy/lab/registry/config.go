@@ -170,7 +170,7 @@ func hostFiles(ca string) map[string]string {
 			"https://"+MirroredHost, dir+HubHost+"/ca.crt", "http://"+PlainHost),
 		dir + MisconfiguredHost + "/hosts.toml": "server = https://" + MisconfiguredHost + "\n",
 	}
-	insecure := []string{PlainHost, LimitedHost, NearHost, StallHost, FlakyHost, SlowHost, FickleHost}
+	insecure := []string{PlainHost, LimitedHost, ExhaustedHost, NearHost, StallHost, FlakyHost, SlowHost, FickleHost}
 	for _, label := range Names() {
 		insecure = append(insecure, NameHost(label))
 	}

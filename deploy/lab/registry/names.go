@@ -51,6 +51,8 @@ const (
 	ProxiedHost = "behind.proxy.example"
 	// LimitedHost answers every request for a manifest with 429.
 	LimitedHost = "limited.lab.example:5000"
+	// ExhaustedHost does too; whypull remembers the limit of each host.
+	ExhaustedHost = "exhausted.lab.example:5000"
 	// NearHost has no images, and reports NearLeft requests left.
 	NearHost = "near.lab.example:5000"
 
@@ -118,7 +120,7 @@ func Hosts() map[string]string {
 		HubHost: hubAddress, HubHost2: hubAddress, UntrustedHost: hubAddress, MismatchHost: hubAddress,
 		MirroredHost: hubAddress, MisconfiguredHost: hubAddress, NodeLoginHost: hubAddress, ProxiedHost: hubAddress,
 		ExpiredHost: expiredAddress, ExpiringHost: expiredAddress, EndingHost: expiredAddress,
-		withoutPort(LimitedHost): limitedAddress, withoutPort(NearHost): limitedAddress, withoutPort(StallHost): limitedAddress,
+		withoutPort(LimitedHost): limitedAddress, withoutPort(ExhaustedHost): limitedAddress, withoutPort(NearHost): limitedAddress, withoutPort(StallHost): limitedAddress,
 		withoutPort(FlakyHost): limitedAddress, withoutPort(SlowHost): limitedAddress, withoutPort(FickleHost): limitedAddress,
 		TokenHost: tokenAddress, TokenHost2: tokenAddress, AuthHost: authAddress,
 		withoutPort(PlainHost): plainAddress, withoutPort(PlainHost2): plainAddress,
