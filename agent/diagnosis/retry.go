@@ -58,14 +58,25 @@ func (x *facts) telling(e *Evidence) int {
 // refutes reports whether a pull tried again which passes speaks against a cause. A
 // replay stores nothing, has the runtime do nothing, and fetches no more than the
 // ends of large layers: it does not speak against what is wrong on the node itself,
-// a transfer that takes too long, a policy, or what nobody knows.
+// a transfer that takes too long, content, a policy, or what nobody knows.
 func (x *facts) refutes(e *Evidence, cause Cause) bool {
 	return e.Retry().Replay == nil || !x.beyondReplay(cause)
 }
 
 func (x *facts) beyondReplay(cause Cause) bool {
 	row := x.row(cause)
-	return row.onNode || row.kin&kinTimeout != 0 || slices.Contains([]Cause{PolicyBlocked, SignatureRejected, Unknown}, cause)
+	if cause == ProxyFailed {
+		return !x.replayedBehindProxy()
+	}
+	beyond := []Cause{PolicyBlocked, SignatureRejected, UnsupportedFormat, ContentCorrupt, RegistryConfigInvalid, Unknown}
+	return row.onNode || row.kin&kinTimeout != 0 || slices.Contains(beyond, cause)
+}
+
+// replayedBehindProxy reports whether a replay which passes has come through a proxy.
+func (x *facts) replayedBehindProxy() bool {
+	return slices.ContainsFunc(x.retries(), func(e *Evidence) bool {
+		return e.passed() && e.Retry().Replay != nil && e.Retry().Replay.Proxy != ""
+	})
 }
 
 // onlyReplayed reports whether the pull passes when it is tried again by a replay
@@ -73,7 +84,15 @@ func (x *facts) beyondReplay(cause Cause) bool {
 func (x *facts) onlyReplayed() bool {
 	passed := filter(x.retries(), (*Evidence).passed)
 	replayed := func(e *Evidence) bool { return e.Retry().Replay != nil }
-	return len(passed) > 0 && !slices.ContainsFunc(passed, func(e *Evidence) bool { return !replayed(e) }) && x.beyondReplay(x.reading())
+	return len(passed) > 0 && !slices.ContainsFunc(passed, func(e *Evidence) bool { return !replayed(e) }) &&
+		(x.beyondReplay(x.reading()) || x.brokenOff())
+}
+
+// brokenOff reports whether by the runtime's text the connection was lost after the
+// manifest, so that it may have been in the middle of a layer.
+func (x *facts) brokenOff() bool {
+	m := x.message()
+	return m.AfterManifest && x.row(x.reading()).kin&kinConnection != 0
 }
 
 // failedAgain reports whether the retried pull failed with all credentials.
