@@ -55,6 +55,8 @@ type Container struct {
 	Remedy     []string `json:"remedy"`
 	Evidence   []Entry  `json:"evidence"`
 	Since      string   `json:"since"`
+	// Hosts are the servers that the pull needs, each as host:port, sorted.
+	Hosts []string `json:"hosts,omitempty"`
 }
 
 // Entry is one piece of evidence.
@@ -112,6 +114,7 @@ func newContainer(v diagnosis.Verdict) Container {
 		Name: v.Failure.Container, Kind: string(v.Failure.Kind), Image: safe(v.Failure.Image),
 		PullPolicy: v.Failure.PullPolicy, Cause: string(v.Cause), Confidence: string(v.Confidence),
 		Summary: v.Summary, Remedy: v.Remedy, Evidence: []Entry{}, Since: stamp(v.Failure.Since),
+		Hosts: v.Hosts,
 	}
 	if c.Remedy == nil {
 		c.Remedy = []string{}
@@ -137,7 +140,7 @@ func safe(s string) string {
 
 // fit encodes the document within ReportLimit. It drops the least useful parts
 // first: long details, then evidence that found nothing, then remedies after the
-// first container's, then evidence, then containers. d is changed accordingly.
+// first container's, then hosts and evidence, then containers. d is changed accordingly.
 func (d *Document) fit() (string, error) {
 	for _, reduce := range reductions() {
 		out, err := encode(*d)
@@ -167,6 +170,7 @@ func reductions() []func(*Document) {
 				d.Containers[i].Remedy = []string{}
 			}
 		},
+		eachContainer(func(c *Container) { c.Hosts = nil }), // a part of them would pass for all
 		eachContainer(func(c *Container) { c.Evidence = c.Evidence[:min(1, len(c.Evidence))] }),
 		eachContainer(func(c *Container) { c.Evidence, c.Summary = []Entry{}, clip(c.Summary, 96) }),
 		eachContainer(func(c *Container) { c.Image, c.Remedy = clip(c.Image, 96), []string{} }),

@@ -285,6 +285,21 @@ func TestReductions(t *testing.T) {
 			}
 		}
 	})
+	t.Run("hosts, all or none", func(t *testing.T) {
+		t.Parallel()
+		for n := range 12 {
+			verdicts := short(n+1, 100)
+			for i := range verdicts {
+				verdicts[i].Hosts = []string{"auth.test:443", "cdn.test:443", "hub.test:443"}
+			}
+			d := parse(t, verdicts)
+			for _, c := range d.Containers {
+				if n == 0 && len(c.Hosts) == 0 || len(c.Hosts) != 0 && len(c.Hosts) != 3 {
+					t.Errorf("of %d containers: got %q", n+1, c.Hosts)
+				}
+			}
+		}
+	})
 	t.Run("containers at last", func(t *testing.T) {
 		t.Parallel()
 		verdicts := short(50, 200)

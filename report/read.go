@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode"
 )
@@ -52,6 +53,10 @@ func (c Container) printable() Container {
 	}
 	for _, e := range c.Evidence {
 		evidence = append(evidence, Entry{Printable(e.Check), Printable(e.Outcome), Printable(e.Fault), Printable(e.Detail)})
+	}
+	c.Hosts = slices.Clone(c.Hosts)
+	for i := range c.Hosts {
+		c.Hosts[i] = Printable(c.Hosts[i])
 	}
 	c.Remedy, c.Evidence = remedy, evidence
 	return c

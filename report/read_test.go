@@ -70,7 +70,7 @@ func TestDocumentPrintable(t *testing.T) {
 	const bad = "\u001b[31m\u202ex"
 	var filled Document
 	text := `{"schema":"S","node":"S","observedAt":"S","omitted":3,"containers":[{"name":"S","kind":"S","image":"S","pullPolicy":"S",
-		"cause":"S","confidence":"S","summary":"S","remedy":["S","S"],"evidence":[{"check":"S","outcome":"S","fault":"S","detail":"S"}],"since":"S"}]}`
+		"cause":"S","confidence":"S","summary":"S","remedy":["S","S"],"evidence":[{"check":"S","outcome":"S","fault":"S","detail":"S"}],"since":"S","hosts":["S","S"]}]}`
 	quoted, err := json.Marshal(bad)
 	if err != nil {
 		t.Fatal(err)

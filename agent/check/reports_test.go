@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -177,6 +178,9 @@ func TestR01ManifestRedirected(t *testing.T) {
 			t.Parallel()
 			d, to := redirected(t, c.target)
 			d.is(c.cause, c.confidence, to, "redirect", "# Pulls from", "curl")
+			if !slices.Contains(d.Hosts, to) || len(d.Hosts) != 2 {
+				t.Errorf("hosts %q, want the registry and %s", d.Hosts, to)
+			}
 		})
 	}
 }
@@ -205,6 +209,16 @@ func TestHostsOfAPull(t *testing.T) {
 	d.is(diagnosis.NotReproducible, diagnosis.Confirmed)
 	if all := fmt.Sprint(d.Evidence); !strings.Contains(all, "a pull also needs "+to) {
 		t.Errorf("no %s in %s", to, all)
+	}
+	d.needs(to, at)
+}
+
+// needs holds the hosts of the report against those that the pull needs.
+func (d diagnosed) needs(hosts ...string) {
+	d.t.Helper()
+	slices.Sort(hosts)
+	if !slices.Equal(d.Hosts, hosts) {
+		d.t.Errorf("hosts %q, want %q", d.Hosts, hosts)
 	}
 }
 

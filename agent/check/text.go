@@ -188,6 +188,13 @@ func (t *text) result(r result) {
 	for _, l := range v.Remedy {
 		t.line("    %s", l)
 	}
+	known := ""
+	if !r.pullable {
+		known = ", as far as known"
+	}
+	if len(v.Hosts) > 0 {
+		t.line("  hosts that the pull needs%s: %s", known, strings.Join(v.Hosts, ", "))
+	}
 }
 
 func (t *text) end(_ *checker, all []result) error {

@@ -18,6 +18,7 @@ func Diagnose(f Failure, evidence []Evidence) Verdict {
 		Confidence: confidence,
 		Summary:    clip(x.summary(cause), SummaryLimit),
 		Remedy:     x.remedy(cause),
+		Hosts:      x.hosts(),
 		Evidence:   Findings(asked, all),
 	}
 }

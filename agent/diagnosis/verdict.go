@@ -11,6 +11,9 @@ type Verdict struct {
 	// Remedy is what to run, a shell line each; lines that begin with # say
 	// where or why.
 	Remedy []string
+	// Hosts are the servers that the pull needs, each as host:port, sorted: those that
+	// were asked, and those to which they have sent whypull.
+	Hosts []string
 	// Evidence is all of it, in the order of the checks.
 	Evidence []Finding
 }

@@ -134,7 +134,7 @@ func (r *request) render(o fleet.Overview) (string, error) {
 	if len(o.Pods) == 0 {
 		return fmt.Sprintf("No container of pod %s/%s fails to pull its image.\n", r.scope.Namespace, r.scope.Name), nil
 	}
-	return o.Pods[0].Story(r.layout, now()), nil
+	return o.Pods[0].Story(r.layout, now(), r.output == outputWide), nil
 }
 
 // encode writes JSON without escaping the <placeholders> in remedies.

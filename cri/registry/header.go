@@ -236,10 +236,14 @@ func tokenServer(challenges []auth.Challenge, scheme string) (string, error) {
 		if err != nil || realm.Host == "" {
 			return "", errors.New("challenge without a usable realm")
 		}
-		if realm.Scheme != "https" && (realm.Scheme != "http" || scheme != "http") {
-			return clean(realm.Host, maxHostName), ErrRealmInsecure
+		host := realm.Host
+		if realm.Scheme == "http" && realm.Port() == "" {
+			host += ":80" // without a scheme it would be taken for 443
 		}
-		return clean(realm.Host, maxHostName), nil
+		if realm.Scheme != "https" && (realm.Scheme != "http" || scheme != "http") {
+			return clean(host, maxHostName), ErrRealmInsecure
+		}
+		return clean(host, maxHostName), nil
 	}
 	return "", errors.New("no bearer challenge")
 }

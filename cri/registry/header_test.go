@@ -44,8 +44,8 @@ func TestTokenServer(t *testing.T) {
 	for _, tc := range []struct{ header, scheme, want string }{
 		{`Bearer realm="https://auth.test/token"`, "https", "auth.test"},
 		{`Bearer realm="https://u:p@auth.test:8443/token?x=y"`, "http", "auth.test:8443"},
-		{`Bearer realm="http://auth.test/token"`, "http", "auth.test"},
-		{`Bearer realm="http://auth.test/token"`, "https", "auth.test"}, // refused, but named
+		{`Bearer realm="http://auth.test/token"`, "http", "auth.test:80"},
+		{`Bearer realm="http://auth.test/token"`, "https", "auth.test:80"}, // refused, but named
 		{`Bearer realm="file:///etc/passwd"`, "http", ""},
 		{`Bearer realm="file://host/etc/passwd"`, "http", "host"},
 		{`Bearer realm="/token"`, "https", ""},

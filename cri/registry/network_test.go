@@ -403,7 +403,11 @@ func TestTokenServerUnreachable(t *testing.T) {
 		a := app(t, options(trusting(t, s)), s.Host, good())
 		check(t, a, want, registry.PhaseToken)
 		u, err := url.Parse(realm)
-		if err != nil || a.TokenHost != u.Host || a.TokenIssued || !slices.Equal(a.Addresses, []netip.Addr{loopback()}) {
+		host := u.Host
+		if u.Scheme == "http" {
+			host += ":80"
+		}
+		if err != nil || a.TokenHost != host || a.TokenIssued || !slices.Equal(a.Addresses, []netip.Addr{loopback()}) {
 			t.Errorf("answer %+v", a)
 		}
 	}
@@ -654,7 +658,7 @@ func TestProxyOfPlainTokenServer(t *testing.T) {
 	}
 	a := app(t, opts, s.Host, nil)
 	check(t, a, registry.FaultProxyFailed, registry.PhaseToken)
-	if a.ProxyStatus != 502 || a.Proxy != u.Host || a.TokenHost != "auth.test" {
+	if a.ProxyStatus != 502 || a.Proxy != u.Host || a.TokenHost != "auth.test:80" {
 		t.Errorf("answer %+v", a)
 	}
 }

@@ -122,7 +122,7 @@ func TestFiftyContainers(t *testing.T) {
 	if got := o.Groups[1].NoReport; got != "the pod's report is full and omits it" {
 		t.Error(got)
 	}
-	story := o.Pods[0].Story(Layout{Width: 80}, noon())
+	story := o.Pods[0].Story(Layout{Width: 80}, noon(), false)
 	if strings.Count(story, "\ncontainer c") != 50 || !strings.Contains(story, "omits 10 containers") {
 		t.Error(story)
 	}

@@ -60,6 +60,7 @@ func storyPod() *corev1.Pod {
 		withStatus("new", waiting("ErrImagePull", "x")),
 		withReport(verdict(diagnosis.CredentialsRejected, "hub.test rejects the credentials of pull secret regcred", func(c *report.Container) {
 			c.Remedy = []string{"# in the directory of the manifests", long}
+			c.Hosts = []string{"auth.hub.test:443", "hub.test:443"}
 			c.Evidence = []report.Entry{
 				{Check: "message", Outcome: "Inconclusive", Detail: "the runtime's text points to CredentialsRejected"},
 				{Check: "image", Outcome: "Failed", Fault: "ImageAbsent", Detail: "the image is not on node worker-1"},
@@ -74,9 +75,10 @@ func storyPod() *corev1.Pod {
 func TestStoryGolden(t *testing.T) {
 	t.Parallel()
 	o := overview(storyPod(), runningPod("other", on("worker-2")), runningPod("again"))
-	golden(t, "story", o.Pods[0].Story(Layout{}, noon()))
-	golden(t, "story-narrow", o.Pods[0].Story(Layout{Width: 50}, noon()))
-	golden(t, "story-color", o.Pods[0].Story(Layout{Width: 80, Color: true}, noon()))
+	golden(t, "story", o.Pods[0].Story(Layout{}, noon(), false))
+	golden(t, "story-wide", o.Pods[0].Story(Layout{}, noon(), true))
+	golden(t, "story-narrow", o.Pods[0].Story(Layout{Width: 50}, noon(), false))
+	golden(t, "story-color", o.Pods[0].Story(Layout{Width: 80, Color: true}, noon(), false))
 }
 
 // A story points to the node like the groups do: not if the image runs on it.
@@ -85,7 +87,7 @@ func TestStoryPointsTo(t *testing.T) {
 	const points = "this points to node worker-1"
 	failing, other, here := failingPod("web", diagnosis.DNSFailure, "x"), runningPod("b", on("worker-2")), runningPod("c")
 	for want, o := range map[bool]Overview{true: overview(failing, other), false: overview(failing, other, here)} {
-		if got := o.Pods[0].Story(Layout{}, noon()); strings.Contains(got, points) != want || !strings.Contains(got, "1 other node (worker-2)") {
+		if got := o.Pods[0].Story(Layout{}, noon(), false); strings.Contains(got, points) != want || !strings.Contains(got, "1 other node (worker-2)") {
 			t.Errorf("want %t:\n%s", want, got)
 		}
 	}
@@ -100,7 +102,7 @@ func TestRemedyIsWhole(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, width := range []int{0, 1, 20, 80, 300} {
-		lines := strings.Split(overview(pod).Pods[0].Story(Layout{Width: width}, noon()), "\n")
+		lines := strings.Split(overview(pod).Pods[0].Story(Layout{Width: width}, noon(), false), "\n")
 		for _, line := range d.Containers[0].Remedy {
 			if !slices.Contains(lines, "    "+line) {
 				t.Errorf("width %d: no line %q", width, line)
@@ -249,7 +251,7 @@ func TestHostileTexts(t *testing.T) {
 	for _, width := range []int{0, 40} {
 		outputs[fmt.Sprint("table ", width)] = o.Table(Layout{Width: width}, noon(), "", false)
 		outputs[fmt.Sprint("wide ", width)] = o.Table(Layout{Width: width}, noon(), "", true)
-		outputs[fmt.Sprint("story ", width)] = o.Pods[0].Story(Layout{Width: width}, noon()) + o.Pods[1].Story(Layout{Width: width}, noon())
+		outputs[fmt.Sprint("story ", width)] = o.Pods[0].Story(Layout{Width: width}, noon(), false) + o.Pods[1].Story(Layout{Width: width}, noon(), false)
 	}
 	for name, text := range outputs {
 		bad := func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }
@@ -342,8 +344,8 @@ func TestScreen(t *testing.T) {
 func TestNoColors(t *testing.T) {
 	t.Parallel()
 	o := overview(failingCluster()...)
-	plain := o.Table(Layout{Width: 80}, noon(), "", true) + o.Pods[0].Story(Layout{Width: 80}, noon())
-	colored := o.Table(Layout{Width: 80, Color: true}, noon(), "", true) + o.Pods[0].Story(Layout{Width: 80, Color: true}, noon())
+	plain := o.Table(Layout{Width: 80}, noon(), "", true) + o.Pods[0].Story(Layout{Width: 80}, noon(), false)
+	colored := o.Table(Layout{Width: 80, Color: true}, noon(), "", true) + o.Pods[0].Story(Layout{Width: 80, Color: true}, noon(), false)
 	if strings.Contains(plain, "\x1b") || !strings.Contains(colored, "\x1b[") {
 		t.Error("unexpected colors")
 	}

@@ -12,8 +12,8 @@ import (
 )
 
 // Story renders everything known about one pod. Remedies are never wrapped, so
-// that they can be copied.
-func (p Pod) Story(l Layout, now time.Time) string {
+// that they can be copied; if wide, so are the hosts that the pull needs.
+func (p Pod) Story(l Layout, now time.Time, wide bool) string {
 	var b strings.Builder
 	head := "pod " + p.Key()
 	if p.Node != "" {
@@ -27,7 +27,7 @@ func (p Pod) Story(l Layout, now time.Time) string {
 		b.WriteString(l.paint(dim, "observed "+p.Report.ObservedAt) + "\n")
 	}
 	for _, c := range p.Containers {
-		b.WriteString("\n" + l.story(p, c, now))
+		b.WriteString("\n" + l.story(p, c, now, wide))
 	}
 	if p.Report != nil && p.Report.Omitted > 0 {
 		fmt.Fprintf(&b, "\nThe report omits %s.\n", count(p.Report.Omitted, "container"))
@@ -35,10 +35,13 @@ func (p Pod) Story(l Layout, now time.Time) string {
 	return b.String()
 }
 
-func (l Layout) story(p Pod, c Container, now time.Time) string {
+func (l Layout) story(p Pod, c Container, now time.Time, wide bool) string {
 	out := l.verdict(c, now) + l.facts(p, c)
 	if c.verdict != nil {
 		out += l.evidence(c.verdict.Evidence)
+	}
+	if c.verdict != nil && wide && len(c.verdict.Hosts) > 0 {
+		out += l.section("Hosts that the pull needs, as far as known") + "    " + strings.Join(c.verdict.Hosts, "\n    ") + "\n"
 	}
 	if c.Message != "" || c.Reason != "" {
 		out += l.section("The kubelet says (" + dash(c.Reason) + ")")
