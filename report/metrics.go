@@ -37,6 +37,7 @@ type Metrics struct {
 	secrets   *prometheus.CounterVec
 	synced    prometheus.Gauge
 	guarded   *prometheus.GaugeVec // without a series until Guarded is called
+	access    *prometheus.GaugeVec // one series after SecretAccess is called
 
 	mu      sync.Mutex
 	failing map[string][]diagnosis.Verdict // by pod uid
@@ -90,11 +91,13 @@ func NewMetricsWithoutPods(version string) *Metrics {
 		Name: "whypull_last_sync_timestamp_seconds", Help: "Unix time at which the watch on pods last received data."})
 	m.guarded = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "whypull_admission_guarded", Help: "1 if the API server is known to enforce the admission policies on the agent, 0 if not; absent if they are not required."}, nil)
+	m.access = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "whypull_secret_access", Help: "Always 1; the label is how pull secrets are read: impersonate, kubelet, direct or none."}, []string{"mode"})
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "whypull_build_info", Help: "Always 1; the labels are the versions of whypull and of Go.",
 		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()}})
 	info.Set(1)
-	m.registry.MustRegister(m.diagnoses, m.time, m.checks, m.phases, m.criUp, m.writes, m.secrets, m.synced, m.guarded, info, failing{m}, mismatch{m}, registries{m},
+	m.registry.MustRegister(m.diagnoses, m.time, m.checks, m.phases, m.criUp, m.writes, m.secrets, m.synced, m.guarded, m.access, info, failing{m}, mismatch{m}, registries{m},
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -178,6 +181,12 @@ func (m *Metrics) Guarded(guarded bool) {
 
 // Wrote counts a write request to the API server with its error, if any.
 func (m *Metrics) Wrote(err error) { m.writes.WithLabelValues(result(err)).Inc() }
+
+// SecretAccess records how pull secrets are read: impersonate, kubelet, direct or none.
+func (m *Metrics) SecretAccess(mode string) {
+	m.access.Reset()
+	m.access.WithLabelValues(mode).Set(1)
+}
 
 // SecretRead counts one read of a pull secret; result is found, missing, forbidden
 // or error.

@@ -130,7 +130,7 @@ func (f Failure) credentialDetail(e *Evidence, c *CredentialFacts) string {
 	case e.Reason == ReasonProviderNear:
 		return fmt.Sprintf("the kubelet's credential provider %s is for %s, which does not match %s/%s: port and path have to be as in the image's name", c.Provider, c.Pattern, f.Registry, f.Repository)
 	case e.Reason == ReasonSecretForbidden:
-		return fmt.Sprintf("whypull is not allowed to read secret %s; grant get on it, or impersonate-on:associated-node:get", c.Secret)
+		return fmt.Sprintf("whypull is not allowed to read secret %s; ask your platform team to grant impersonate-on:associated-node:get, to add whypull's component kubelet-identity, or to grant get on it", c.Secret)
 	}
 	switch e.Fault { //nolint:exhaustive // the others are of other checks
 	case FaultNoCredentials:

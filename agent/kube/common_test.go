@@ -38,7 +38,7 @@ func newAPIServer(t *testing.T, answer func(http.ResponseWriter, request)) *apiS
 
 func (s *apiServer) client(t *testing.T, access Access) *Client {
 	t.Helper()
-	c, err := New(&rest.Config{Host: s.URL, UserAgent: "whypull/test"}, nodeName, access)
+	c, err := New(&rest.Config{Host: s.URL, UserAgent: "whypull/test"}, Options{Node: nodeName, Access: access})
 	if err != nil {
 		t.Fatal(err)
 	}

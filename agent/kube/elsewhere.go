@@ -30,10 +30,10 @@ const maxListed = 2
 // granted it anyway, whypull can say that a missing secret exists in another
 // namespace. The request uses the agent's own identity, because the Node
 // authorizer refuses lists to nodes. A refusal is remembered for fifteen
-// seconds, and twice as long each time, up to ten minutes. AccessNone and
-// AccessImpersonate rule the request out.
+// seconds, and twice as long each time, up to ten minutes. Only
+// AccessAuto and AccessDirect allow the request.
 func (c *Client) ExistsElsewhere(ctx context.Context, namespace, secretName string) (bool, error) {
-	if c.access == AccessNone || c.access == AccessImpersonate || c.listRefusals.has("") {
+	if c.access != AccessAuto && c.access != AccessDirect || c.listRefusals.has("") {
 		return false, ErrNoAccess
 	}
 	ctx, cancel := context.WithTimeout(ctx, secretTimeout)

@@ -4,13 +4,14 @@ package kube
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -40,12 +41,16 @@ type Access string
 
 // The accesses. Impersonate reads as the node, by constrained impersonation
 // (KEP-5284), so that the Node authorizer limits it to what the node's pods
-// refer to. Direct reads with the RBAC rights of the agent's own account. Auto
-// tries Impersonate, and Direct where the API server refuses that. None reads
-// no secrets at all, and pods like Auto.
+// refer to. Kubelet reads secrets with the kubelet's own client certificate, to
+// which the Node authorizer does the same in all versions of Kubernetes, and pods
+// like Auto. Direct reads with the RBAC rights of the agent's own account. Auto
+// reads secrets with the first of Impersonate, Kubelet and Direct that the API
+// server accepts, and pods with the first of Impersonate and Direct. None reads no
+// secrets at all, and pods like Auto.
 const (
 	AccessAuto        Access = "auto"
 	AccessImpersonate Access = "impersonate"
+	AccessKubelet     Access = "kubelet"
 	AccessDirect      Access = "direct"
 	AccessNone        Access = "none"
 )
@@ -53,10 +58,10 @@ const (
 // ParseAccess returns the access with the given name.
 func ParseAccess(s string) (Access, error) {
 	switch a := Access(s); a {
-	case AccessAuto, AccessImpersonate, AccessDirect, AccessNone:
+	case AccessAuto, AccessImpersonate, AccessKubelet, AccessDirect, AccessNone:
 		return a, nil
 	}
-	return "", fmt.Errorf("secret access %q: want auto, impersonate, direct or none", s)
+	return "", fmt.Errorf("secret access %q: want auto, impersonate, kubelet, direct or none", s)
 }
 
 // ErrNoAccess is returned for a secret that the agent may not read.
@@ -74,25 +79,51 @@ type Client struct {
 	tokens       rest.Interface // reviews of tokens
 	rights       rest.Interface // reviews of users' rights
 	asNode       rest.Interface // as the node, impersonated by the agent's account
-	refusals     *refusals      // of impersonation, where the agent's own account is allowed
-	bothRefused  *refusals      // of impersonation, where the agent's own account is refused too
-	listRefusals *refusals      // of listing secrets in all namespaces
-	lag          time.Duration  // authorizerLag
+	asKubelet    rest.Interface // as the node, with the kubelet's certificate; nil if kubelet is
+	kubelet      *kubeletTransport
+	choice       *choice
+	refusals     *refusals     // of impersonation, where the agent's own account is allowed
+	keptRefusals *refusals     // of impersonation, where the kubelet's certificate is accepted
+	bothRefused  *refusals     // of impersonation, where all others are refused too
+	listRefusals *refusals     // of listing secrets in all namespaces
+	lag          time.Duration // authorizerLag
 	reads        *share.Cache[types.NamespacedName, *Secret]
 	liveness     *liveness
 }
 
+// Options are how a Client reads.
+type Options struct {
+	// Node is the name of the node.
+	Node   string
+	Access Access
+	// Certificate returns the kubelet's current client certificate, or why there is
+	// none; nil if it may not be used.
+	Certificate func() (tls.Certificate, error)
+	// Log may be nil.
+	Log *slog.Logger
+	// Chosen is called with the access with which secrets are read, or AccessNone
+	// if they are refused, whenever it changes; may be nil.
+	Chosen func(Access)
+}
+
 // New returns a client for the node. It makes no request yet.
-func New(cfg *rest.Config, node string, access Access) (*Client, error) {
-	c := &Client{node: node, access: access, lag: authorizerLag,
+func New(cfg *rest.Config, o Options) (*Client, error) {
+	c := &Client{node: o.Node, access: o.Access, lag: authorizerLag,
+		choice:       newChoice(o),
 		reads:        share.New[types.NamespacedName](0, share.For[*Secret](0), time.Now), // concurrent reads are shared, nothing is kept
 		refusals:     newRefusals(refusalTTL, refusalTTL),
+		keptRefusals: newRefusals(lastRetry, refusalTTL),
 		bothRefused:  newRefusals(firstRetry, lastRetry),
 		listRefusals: newRefusals(lastRetry, refusalTTL),
 		liveness:     &liveness{now: time.Now}}
 	cfg = rest.CopyConfig(cfg)
 	if cfg.Dial == nil {
 		cfg.Dial = (&net.Dialer{Timeout: dialTimeout, KeepAlive: dialTimeout}).DialContext
+	}
+	codecs := serializer.NewCodecFactory(newScheme())
+	// Before liveness listens: these connections carry no watch.
+	if err := c.useCertificate(cfg, o, codecs); err != nil {
+		return nil, err
 	}
 	cfg.Dial = c.liveness.listenOn(cfg.Dial)
 	cfg.Impersonate = rest.ImpersonationConfig{}
@@ -101,8 +132,7 @@ func New(cfg *rest.Config, node string, access Access) (*Client, error) {
 		return nil, fmt.Errorf("configure the connection to the API server: %w", err)
 	}
 	// No groups: they would require full impersonation.
-	asNode := transport.NewImpersonatingRoundTripper(transport.ImpersonationConfig{UserName: "system:node:" + node}, own)
-	codecs := serializer.NewCodecFactory(newScheme())
+	asNode := transport.NewImpersonatingRoundTripper(transport.ImpersonationConfig{UserName: "system:node:" + o.Node}, own)
 	if c.core, err = restClient(cfg, corev1.SchemeGroupVersion, codecs, own); err != nil {
 		return nil, err
 	}
@@ -146,7 +176,29 @@ const (
 // dialTimeout limits the TCP handshake, and is the keep-alive interval.
 const dialTimeout = 30 * time.Second
 
+// useCertificate lets the client read secrets with the kubelet's certificate, if the
+// options want that.
+func (c *Client) useCertificate(cfg *rest.Config, o Options, codecs serializer.CodecFactory) error {
+	if o.Access != AccessKubelet && (o.Access != AccessAuto || o.Certificate == nil) {
+		return nil
+	}
+	if o.Certificate == nil {
+		o.Certificate = func() (tls.Certificate, error) { return tls.Certificate{}, nil }
+	}
+	kubelet, err := newKubeletTransport(cfg, o.Certificate)
+	if err != nil {
+		return err
+	}
+	c.kubelet = kubelet
+	c.asKubelet, err = restClientFor(cfg, corev1.SchemeGroupVersion, codecs, kubelet.client(cfg.Timeout))
+	return err
+}
+
 func restClient(cfg *rest.Config, gv schema.GroupVersion, codecs serializer.CodecFactory, rt http.RoundTripper) (rest.Interface, error) {
+	return restClientFor(cfg, gv, codecs, &http.Client{Transport: rt, Timeout: cfg.Timeout})
+}
+
+func restClientFor(cfg *rest.Config, gv schema.GroupVersion, codecs serializer.CodecFactory, h *http.Client) (rest.Interface, error) {
 	cfg = rest.CopyConfig(cfg)
 	cfg.APIPath, cfg.GroupVersion = "/apis", &gv
 	if gv.Group == "" {
@@ -156,27 +208,11 @@ func restClient(cfg *rest.Config, gv schema.GroupVersion, codecs serializer.Code
 	cfg.ContentType = runtime.ContentTypeProtobuf
 	cfg.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
 	cfg.QPS, cfg.Burst = requestRate, requestBurst
-	client, err := rest.RESTClientForConfigAndClient(cfg, &http.Client{Transport: rt, Timeout: cfg.Timeout})
+	client, err := rest.RESTClientForConfigAndClient(cfg, h)
 	if err != nil {
 		return nil, fmt.Errorf("create API client for %s: %w", gv, err)
 	}
 	return client, nil
-}
-
-// reader returns the client to read with in a namespace.
-func (c *Client) reader(namespace string) rest.Interface {
-	if c.access == AccessDirect || c.access != AccessImpersonate && c.refusals.has(namespace) {
-		return c.core
-	}
-	return c.asNode
-}
-
-// impersonationRefused reports whether the API server refused the impersonation
-// itself, and not the read as the node: the verb in the message is then
-// "impersonate" or starts with it. An object's name may contain that word, but
-// no space before it.
-func impersonationRefused(err error) bool {
-	return apierrors.IsForbidden(err) && strings.Contains(err.Error(), " cannot impersonate")
 }
 
 // WatchBackoff returns how long a reflector waits between attempts to watch the
@@ -224,45 +260,6 @@ func seconds(s *int64) time.Duration {
 	return time.Duration(*s) * time.Second
 }
 
-// read makes a request with the reader's identity, and again with the other
-// identity if that one is refused.
-func read[T any](c *Client, namespace string, failed func(error), ask func(rest.Interface) (T, error)) (T, error) {
-	as := c.reader(namespace)
-	out, err := ask(as)
-	if as == c.core && c.access != AccessDirect && apierrors.IsForbidden(err) {
-		c.refusals.forget(namespace) // the agent's own account is refused too
-		as = c.asNode
-		out, err = ask(as)
-	}
-	if as == c.asNode && c.mayFallBack(err, namespace) {
-		out, err = ask(c.core)
-		c.fellBack(err, namespace)
-	}
-	if err != nil {
-		failed(err)
-	}
-	return out, err
-}
-
-// mayFallBack reports whether to repeat a read that failed as the node with the
-// agent's own account. The pod watch always may, because its reflector waits
-// between attempts.
-func (c *Client) mayFallBack(err error, namespace string) bool {
-	return c.access != AccessImpersonate && impersonationRefused(err) && (namespace == "" || !c.bothRefused.has(namespace))
-}
-
-// fellBack remembers that impersonation is refused if the agent's own account
-// is allowed. If both are refused, the API server may have just started and not
-// loaded its roles yet, so impersonation is tried again soon.
-func (c *Client) fellBack(err error, namespace string) {
-	switch {
-	case err == nil || apierrors.IsNotFound(err):
-		c.refusals.add(namespace)
-	case apierrors.IsForbidden(err):
-		c.bothRefused.add(namespace)
-	}
-}
-
 // Secret is the part of a secret that image pulls need.
 type Secret struct {
 	Namespace, Name, Type, UID string
@@ -303,7 +300,7 @@ func (c *Client) Secret(ctx context.Context, namespace, name string) (Secret, er
 
 func (c *Client) readSecret(ctx context.Context, namespace, name string) (Secret, error) {
 	s, err := c.secret(ctx, namespace, name)
-	if apierrors.IsForbidden(err) && strings.Contains(err.Error(), "no relationship found") {
+	if unrelatedToNode(err) {
 		select {
 		case <-ctx.Done():
 			return Secret{}, ctx.Err()
@@ -322,7 +319,7 @@ func secretError(namespace, name string, err error) error {
 	switch {
 	case apierrors.IsNotFound(err):
 		return ErrNotFound
-	case apierrors.IsForbidden(err):
+	case apierrors.IsForbidden(err), errors.Is(err, ErrNoAccess):
 		return ErrNoAccess
 	}
 	return fmt.Errorf("secret %s/%s: %w", namespace, name, withoutContent(err))

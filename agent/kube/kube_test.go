@@ -29,13 +29,13 @@ import (
 
 func TestParseAccess(t *testing.T) {
 	t.Parallel()
-	for _, s := range []string{"auto", "impersonate", "direct", "none"} {
+	for _, s := range []string{"auto", "impersonate", "kubelet", "direct", "none"} {
 		if a, err := ParseAccess(s); err != nil || string(a) != s {
 			t.Errorf("%s: %q, %v", s, a, err)
 		}
 	}
 	for _, s := range []string{"", "Auto", "auto ", "all"} {
-		if a, err := ParseAccess(s); err == nil || a != "" || !strings.Contains(err.Error(), "want auto, impersonate, direct or none") {
+		if a, err := ParseAccess(s); err == nil || a != "" || !strings.Contains(err.Error(), "want auto, impersonate, kubelet, direct or none") {
 			t.Errorf("%q: %q, %v", s, a, err)
 		}
 	}
@@ -43,7 +43,7 @@ func TestParseAccess(t *testing.T) {
 
 func TestNewErrors(t *testing.T) {
 	t.Parallel()
-	if _, err := New(&rest.Config{Host: "http://[::1"}, nodeName, AccessAuto); err == nil {
+	if _, err := New(&rest.Config{Host: "http://[::1"}, Options{Node: nodeName, Access: AccessAuto}); err == nil {
 		t.Error("a client was made for a host that is none")
 	}
 }
@@ -52,7 +52,7 @@ func TestNewErrors(t *testing.T) {
 func TestNewLeavesConfig(t *testing.T) {
 	t.Parallel()
 	cfg := &rest.Config{Host: "http://127.0.0.1:1"}
-	if _, err := New(cfg, nodeName, AccessAuto); err != nil {
+	if _, err := New(cfg, Options{Node: nodeName, Access: AccessAuto}); err != nil {
 		t.Fatal(err)
 	}
 	if cfg.QPS != 0 || cfg.Impersonate.UserName != "" || cfg.GroupVersion != nil {
@@ -159,7 +159,7 @@ func TestRefusalIsOfOneNamespace(t *testing.T) {
 			t.Errorf("%s: %v", ns, err)
 		}
 	}
-	if c.reader("") != c.asNode {
+	if !c.impersonates("") {
 		t.Error("pods are not read as the node any more")
 	}
 	const open, closed = "GET /api/v1/namespaces/open/secrets/pull", "GET /api/v1/namespaces/closed/secrets/pull"
@@ -237,7 +237,7 @@ func TestSecretOfNewPodCanceled(t *testing.T) {
 
 func TestAuthorizerLag(t *testing.T) {
 	t.Parallel()
-	c, err := New(&rest.Config{Host: "http://127.0.0.1:1"}, nodeName, AccessAuto)
+	c, err := New(&rest.Config{Host: "http://127.0.0.1:1"}, Options{Node: nodeName, Access: AccessAuto})
 	if err != nil || c.lag != authorizerLag {
 		t.Errorf("lag %v, error %v", c.lag, err)
 	}
@@ -326,7 +326,7 @@ func TestTLSAndToken(t *testing.T) {
 	defer s.Close()
 	cfg := &rest.Config{Host: s.URL, BearerToken: "token-of-the-agent", UserAgent: "whypull/test"}
 	cfg.CAData = s.CA()
-	c, err := New(cfg, nodeName, AccessAuto)
+	c, err := New(cfg, Options{Node: nodeName, Access: AccessAuto})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -356,7 +356,7 @@ func TestSecretShared(t *testing.T) {
 			apitest.Write(w, runtime.ContentTypeProtobuf, pullSecret())
 			return w.Result()
 		})
-		c, err := New(&rest.Config{Host: "http://api", Transport: transport}, "worker-3", AccessAuto)
+		c, err := New(&rest.Config{Host: "http://api", Transport: transport}, Options{Node: "worker-3", Access: AccessAuto})
 		if err != nil {
 			t.Fatal(err)
 		}

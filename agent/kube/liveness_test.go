@@ -116,7 +116,7 @@ func inIdleWatch(t *testing.T, http2 bool, test func(*testing.T, *idleWatch)) {
 		if !http2 {
 			cfg.NextProtos = []string{"http/1.1"}
 		}
-		client, err := New(cfg, nodeName, AccessAuto)
+		client, err := New(cfg, Options{Node: nodeName, Access: AccessAuto})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -250,7 +250,7 @@ func TestOneConnection(t *testing.T) {
 	}
 	s.StartTLS()
 	defer s.Close()
-	c, err := New(&rest.Config{Host: s.URL, TLSClientConfig: rest.TLSClientConfig{Insecure: true}}, nodeName, AccessAuto)
+	c, err := New(&rest.Config{Host: s.URL, TLSClientConfig: rest.TLSClientConfig{Insecure: true}}, Options{Node: nodeName, Access: AccessAuto})
 	if err != nil {
 		t.Fatal(err)
 	}

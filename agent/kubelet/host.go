@@ -37,6 +37,9 @@ type Options struct {
 	// ProviderConfig is the kubelet's --image-credential-provider-config, a
 	// file or directory on the node; detected when empty.
 	ProviderConfig string
+	// Kubeconfig is the path of the kubelet's kubeconfig on the node; detected
+	// when empty.
+	Kubeconfig string
 }
 
 // Kubelet is a node's kubelet as its files show it. What it reads is cached for
@@ -45,6 +48,7 @@ type Kubelet struct {
 	host           hostfs.FS
 	dir            string
 	providerConfig string
+	kubeconfig     string
 
 	docker, plugins, images *share.Cache[string, *cached]
 }
@@ -56,7 +60,7 @@ func New(o Options) *Kubelet {
 		dir = defaultDir
 	}
 	return &Kubelet{
-		host: hostfs.New(o.Root), dir: path.Clean("/" + dir), providerConfig: o.ProviderConfig,
+		host: hostfs.New(o.Root), dir: path.Clean("/" + dir), providerConfig: o.ProviderConfig, kubeconfig: o.Kubeconfig,
 		docker: newCache(), plugins: newCache(), images: newCache(),
 	}
 }

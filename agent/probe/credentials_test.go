@@ -37,7 +37,7 @@ func TestCheckCredentials(t *testing.T) {
 		},
 		"no access": {
 			secrets: []string{"pull"}, errs: map[string]error{"pull": kube.ErrNoAccess}, reads: []string{"team/pull"}, metrics: []string{"forbidden"},
-			want: []string{"NotRun | SecretUnreadable | whypull is not allowed to read secret pull; grant get on it, or impersonate-on:associated-node:get"},
+			want: []string{"NotRun | SecretUnreadable | whypull is not allowed to read secret pull; ask your platform team to grant impersonate-on:associated-node:get, to add whypull's component kubelet-identity, or to grant get on it"},
 		},
 		"API server ill": {
 			secrets: []string{"pull"}, errs: map[string]error{"pull": ill}, reads: []string{"team/pull"}, metrics: []string{"error"},
@@ -47,7 +47,7 @@ func TestCheckCredentials(t *testing.T) {
 			secrets: []string{"a", "b"}, errs: map[string]error{"a": fmt.Errorf("x: %w", kube.ErrNoAccess), "b": fmt.Errorf("x: %w", kube.ErrNotFound)},
 			reads: []string{"team/a", "team/b"}, metrics: []string{"forbidden", "missing"},
 			want: []string{
-				"NotRun | SecretUnreadable | whypull is not allowed to read secret a; grant get on it, or impersonate-on:associated-node:get",
+				"NotRun | SecretUnreadable | whypull is not allowed to read secret a; ask your platform team to grant impersonate-on:associated-node:get, to add whypull's component kubelet-identity, or to grant get on it",
 				"Failed | SecretNotFound | secret b does not exist in namespace team",
 			},
 		},
@@ -131,7 +131,7 @@ func TestCheckCredentials(t *testing.T) {
 				"Failed | SecretNotFound | secret gone does not exist in namespace team",
 				"Failed | NoMatchingCredential | secret other has credentials for other.test, but the image is on hub.test",
 				"Passed | secret good has credentials for hub.test (entry hub.test)",
-				"NotRun | SecretUnreadable | whypull is not allowed to read secret closed; grant get on it, or impersonate-on:associated-node:get",
+				"NotRun | SecretUnreadable | whypull is not allowed to read secret closed; ask your platform team to grant impersonate-on:associated-node:get, to add whypull's component kubelet-identity, or to grant get on it",
 				"Passed | secret glob has credentials for hub.test (entry *.test)",
 			},
 		},

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -40,6 +41,7 @@ type agentOptions struct {
 	kubeletDir   string
 	providers    string
 	secretAccess string
+	kubeletConf  string
 	policy       bool
 	listen       string
 	metricsAuth  string
@@ -69,7 +71,8 @@ func agentCommand() *cobra.Command {
 	f.StringVar(&o.containerd, "containerd-config", "/etc/containerd/config.toml", "containerd's configuration file on the node (k3s and RKE2 use another path)")
 	f.StringVar(&o.kubeletDir, "kubelet-root-dir", "/var/lib/kubelet", "the kubelet's --root-dir, with its records of pulled images and its config.json, if mounted")
 	f.StringVar(&o.providers, "image-credential-provider-config", "", "path to the kubelet's CredentialProviderConfig file; detected from the kubelet's unit when empty")
-	f.StringVar(&o.secretAccess, "secret-access", "auto", "access to pull secrets: auto, impersonate, direct or none")
+	f.StringVar(&o.secretAccess, "secret-access", "auto", "access to pull secrets: auto, impersonate, kubelet (with its client certificate), direct or none")
+	f.StringVar(&o.kubeletConf, "kubelet-kubeconfig", "", "path to the kubelet's kubeconfig on the node, for its client certificate; detected when empty")
 	f.BoolVar(&o.policy, "require-admission-policy", true, "write to the API server only after dry runs have proved that it enforces the admission policies")
 	f.StringVar(&o.listen, "listen-address", ":9779", "listen address for /metrics, /healthz and /readyz")
 	f.StringVar(&o.metricsAuth, "metrics-auth", "none", "authentication for /metrics: none or token (bearer tokens whose user may get the nonResourceURL /metrics)")
@@ -100,7 +103,8 @@ func (o agentOptions) run(ctx context.Context) error {
 	if o.stallAfter <= 0 {
 		return wrong("pull-stall-after", errors.New("want a positive duration, such as 1m"))
 	}
-	client, err := o.client()
+	metrics, node := o.newMetrics(), o.kubelet()
+	client, err := o.client(log, node, metrics)
 	if err != nil {
 		return err
 	}
@@ -109,7 +113,19 @@ func (o agentOptions) run(ctx context.Context) error {
 		return wrong("cri-socket", err)
 	}
 	defer runtime.Close() //nolint:errcheck // at the end of the process
-	return o.serve(ctx, log, client, runtime)
+	return o.serve(ctx, log, parts{client, runtime, node, metrics})
+}
+
+// parts are what serve connects.
+type parts struct {
+	client  *kube.Client
+	runtime *cri.Runtime
+	kubelet *kubelet.Kubelet
+	metrics *report.Metrics
+}
+
+func (o agentOptions) kubelet() *kubelet.Kubelet {
+	return kubelet.New(kubelet.Options{Root: o.hostRoot, Dir: o.kubeletDir, ProviderConfig: o.providers, Kubeconfig: o.kubeletConf})
 }
 
 func (o agentOptions) logger() (*slog.Logger, error) {
@@ -127,7 +143,7 @@ func (o agentOptions) logger() (*slog.Logger, error) {
 	return nil, wrong("log-format", fmt.Errorf("log format %q: want json or text", o.logFormat))
 }
 
-func (o agentOptions) client() (*kube.Client, error) {
+func (o agentOptions) client(log *slog.Logger, node *kubelet.Kubelet, metrics *report.Metrics) (*kube.Client, error) {
 	access, err := kube.ParseAccess(o.secretAccess)
 	if err != nil {
 		return nil, wrong("secret-access", err)
@@ -137,7 +153,11 @@ func (o agentOptions) client() (*kube.Client, error) {
 		return nil, err
 	}
 	cfg.UserAgent = "whypull/" + version
-	return kube.New(cfg, o.node, access)
+	return kube.New(cfg, kube.Options{
+		Node: o.node, Access: access, Log: log,
+		Certificate: func() (tls.Certificate, error) { return node.ClientCertificate(o.node) },
+		Chosen:      func(a kube.Access) { metrics.SecretAccess(string(a)) },
+	})
 }
 
 func (o agentOptions) restConfig() (*rest.Config, error) {
@@ -156,12 +176,13 @@ func (o agentOptions) restConfig() (*rest.Config, error) {
 }
 
 // serve runs the agent's components until the context ends or the listener fails.
-func (o agentOptions) serve(ctx context.Context, log *slog.Logger, client *kube.Client, runtime *cri.Runtime) error {
+func (o agentOptions) serve(ctx context.Context, log *slog.Logger, p parts) error {
+	client, runtime, metrics := p.client, p.runtime, p.metrics
 	protect, err := protection(o.metricsAuth, client, log)
 	if err != nil {
 		return wrong("metrics-auth", err)
 	}
-	metrics, pods, changes := o.newMetrics(), agent.NewPods(), recheck.New(client, o.hostRoot)
+	pods, changes := agent.NewPods(), recheck.New(client, o.hostRoot)
 	retry, stopRetry, err := o.retry(log, pods)
 	if err != nil {
 		return err
@@ -169,7 +190,7 @@ func (o agentOptions) serve(ctx context.Context, log *slog.Logger, client *kube.
 	defer stopRetry()
 	collector := probe.New(probe.Options{
 		Images: runtime, Secrets: client, Metrics: metrics, Basis: changes,
-		Node:       kubelet.New(kubelet.Options{Root: o.hostRoot, Dir: o.kubeletDir, ProviderConfig: o.providers}),
+		Node:       p.kubelet,
 		Registries: o.registries(), Resolver: probe.NodeResolver{Root: o.hostRoot},
 		Transfers: runtime, StallAfter: o.stallAfter, Filesystems: runtime,
 		Sandboxes: runtime, PodNetwork: o.podNetwork, Retry: retry,

@@ -48,9 +48,9 @@ func TestStatus(t *testing.T) {
 		"no node":         {args: []string{"agent"}, status: 2, stderr: "whypull: --node-name or WHYPULL_NODE_NAME: missing; want the name of this node, such as worker-3"},
 		"empty node":      {args: with("--node-name", ""), status: 2, stderr: "whypull: --node-name or WHYPULL_NODE_NAME: missing; want the name of this node, such as worker-3"},
 		"access": {args: with("--secret-access", "all"), status: 2,
-			stderr: `whypull: --secret-access or WHYPULL_SECRET_ACCESS: secret access "all": want auto, impersonate, direct or none`},
+			stderr: `whypull: --secret-access or WHYPULL_SECRET_ACCESS: secret access "all": want auto, impersonate, kubelet, direct or none`},
 		"access, environment": {args: with(), env: map[string]string{"WHYPULL_SECRET_ACCESS": "all"}, status: 2,
-			stderr: `whypull: --secret-access or WHYPULL_SECRET_ACCESS: secret access "all": want auto, impersonate, direct or none`},
+			stderr: `whypull: --secret-access or WHYPULL_SECRET_ACCESS: secret access "all": want auto, impersonate, kubelet, direct or none`},
 		"level": {args: with("--log-level", "loud"), status: 2,
 			stderr: `whypull: --log-level or WHYPULL_LOG_LEVEL: slog: level string "loud": unknown name`},
 		"metrics": {args: with("--metrics-auth", "all"), status: 2,
@@ -319,7 +319,7 @@ func TestFlagHelp(t *testing.T) {
 		}
 	})
 	want := []string{
-		"containerd-config", "cri-socket", "host-root", "image-credential-provider-config", "kubeconfig", "kubelet-root-dir", "listen-address",
+		"containerd-config", "cri-socket", "host-root", "image-credential-provider-config", "kubeconfig", "kubelet-kubeconfig", "kubelet-root-dir", "listen-address",
 		"log-format", "log-level", "metrics-auth", "metrics-pod-labels", "node-name", "pod-network", "pull-retry", "pull-retry-max-bytes", "pull-stall-after", "registry-config-path", "require-admission-policy", "secret-access",
 	}
 	if !slices.Equal(names, want) {

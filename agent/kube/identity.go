@@ -1,0 +1,205 @@
+package kube
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/rest"
+)
+
+// read makes a request with the first identity that the access allows and the API
+// server accepts.
+func read[T any](c *Client, namespace string, failed func(error), ask func(rest.Interface) (T, error)) (T, error) {
+	var out T
+	var err error
+	by := AccessImpersonate
+	if c.impersonates(namespace) {
+		out, err = ask(c.asNode)
+	} else if out, by, err = unimpersonated(c, namespace, ask); by == AccessDirect && c.access != AccessDirect && apierrors.IsForbidden(err) {
+		c.refusals.forget(namespace) // the agent's own account is refused too
+		c.keptRefusals.forget(namespace)
+		by = AccessImpersonate
+		out, err = ask(c.asNode)
+	}
+	if by == AccessImpersonate && c.mayFallBack(err, namespace) {
+		out, by, err = unimpersonated(c, namespace, ask)
+		c.fellBack(by, err, namespace)
+	}
+	if err != nil {
+		failed(err)
+	}
+	c.choice.answered(c, namespace == "", by, err)
+	return out, err
+}
+
+// unimpersonated makes a request with the kubelet's certificate, if this is a read
+// of one secret and the API server accepts the certificate, else with the agent's
+// own account. It returns who made the request.
+func unimpersonated[T any](c *Client, namespace string, ask func(rest.Interface) (T, error)) (T, Access, error) {
+	if namespace != "" && c.kubelet != nil {
+		out, err := ask(c.asKubelet)
+		if !notAccepted(err) {
+			return out, AccessKubelet, err
+		}
+		c.kubelet.refuse(err)
+		if c.access == AccessKubelet {
+			return out, AccessKubelet, fmt.Errorf("%w: %w", ErrNoAccess, err)
+		}
+	}
+	out, err := ask(c.core)
+	return out, AccessDirect, err
+}
+
+// impersonates reports whether to read in a namespace as the node, impersonated by
+// the agent's own account.
+func (c *Client) impersonates(namespace string) bool {
+	switch c.access {
+	case AccessDirect:
+		return false
+	case AccessImpersonate:
+		return true
+	case AccessKubelet:
+		if namespace != "" {
+			return false
+		}
+	case AccessAuto, AccessNone:
+	}
+	return !c.refusals.has(namespace) && !c.keptRefusals.has(namespace)
+}
+
+// mayFallBack reports whether to repeat a read that failed as the node with another
+// identity. The pod watch always may, because its reflector waits between attempts.
+func (c *Client) mayFallBack(err error, namespace string) bool {
+	return c.access != AccessImpersonate && impersonationRefused(err) && (namespace == "" || !c.bothRefused.has(namespace))
+}
+
+// fellBack remembers that impersonation is refused if another identity is allowed.
+// If all are refused, the API server may have just started and not loaded its roles
+// yet, so impersonation is tried again soon. The Node authorizer needs no roles:
+// that it answers the kubelet's certificate does not prove that they are loaded.
+func (c *Client) fellBack(by Access, err error, namespace string) {
+	switch {
+	case by == AccessKubelet && worked(by, err):
+		c.keptRefusals.add(namespace)
+	case worked(by, err):
+		c.refusals.add(namespace)
+	case apierrors.IsForbidden(err):
+		c.bothRefused.add(namespace)
+	}
+}
+
+// impersonationRefused reports whether the API server refused the impersonation
+// itself, and not the read as the node: the verb in the message is then
+// "impersonate" or starts with it. An object's name may contain that word, but
+// no space before it.
+func impersonationRefused(err error) bool {
+	return apierrors.IsForbidden(err) && strings.Contains(err.Error(), " cannot impersonate")
+}
+
+// unrelatedToNode reports whether the Node authorizer refused to read a secret that
+// no pod of the node names. Nothing else answers like this.
+func unrelatedToNode(err error) bool {
+	return apierrors.IsForbidden(err) && strings.Contains(err.Error(), "no relationship found")
+}
+
+// worked reports whether the API server let an identity read, even if what it asked
+// for does not exist or is not its own.
+func worked(by Access, err error) bool {
+	return err == nil || apierrors.IsNotFound(err) || by != AccessDirect && unrelatedToNode(err)
+}
+
+// choice keeps and reports the identities with which pods and secrets are read.
+// It is safe for concurrent use.
+type choice struct {
+	log    *slog.Logger
+	report func(secrets Access)
+
+	mu            sync.Mutex
+	pods, secrets Access
+	read          bool // a secret has been read or refused
+	problem       string
+}
+
+func newChoice(o Options) *choice {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Chosen == nil {
+		o.Chosen = func(Access) {}
+	}
+	return &choice{log: o.Log, report: o.Chosen}
+}
+
+// answered records how the API server answered a read.
+func (ch *choice) answered(c *Client, pods bool, by Access, err error) {
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	switch {
+	case pods && worked(by, err):
+		ch.watchedPods(c, by)
+	case pods:
+	case worked(by, err):
+		ch.readSecrets(by)
+	case apierrors.IsForbidden(err), errors.Is(err, ErrNoAccess):
+		if ch.secrets != AccessDirect || !ch.read { // roles may grant secrets in some namespaces only
+			ch.readSecrets(AccessNone)
+		}
+	}
+	ch.explain(c)
+}
+
+// watchedPods records the identity of the watch on pods. Until a secret is read, it
+// shows which identity will be tried first.
+func (ch *choice) watchedPods(c *Client, by Access) {
+	if ch.pods != by {
+		ch.pods = by
+		ch.log.Info("pods are watched", "mode", string(by))
+	}
+	if ch.read {
+		return
+	}
+	switch {
+	case c.access == AccessNone, c.access == AccessDirect:
+		ch.set(c.access)
+	case c.access != AccessKubelet && by == AccessImpersonate:
+		ch.set(AccessImpersonate)
+	case c.kubelet.check() == nil:
+		ch.set(AccessKubelet)
+	case c.access == AccessAuto:
+		ch.set(AccessDirect)
+	default:
+		ch.set(AccessNone)
+	}
+}
+
+func (ch *choice) readSecrets(by Access) {
+	ch.read = true
+	ch.set(by)
+}
+
+func (ch *choice) set(secrets Access) {
+	if ch.secrets == secrets {
+		return
+	}
+	ch.secrets = secrets
+	ch.log.Info("secret access", "mode", string(secrets))
+	ch.report(secrets)
+}
+
+// explain logs why the kubelet's certificate is not used, if it would be.
+func (ch *choice) explain(c *Client) {
+	problem := ""
+	if c.kubelet != nil && (ch.secrets == AccessDirect || ch.secrets == AccessNone) {
+		if err := c.kubelet.check(); err != nil {
+			problem = err.Error()
+		}
+	}
+	if problem != "" && problem != ch.problem {
+		ch.log.Warn("kubelet's client certificate is not used", "err", problem)
+	}
+	ch.problem = problem
+}

@@ -1,0 +1,258 @@
+package kubelet
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/json"
+	"k8s.io/apimachinery/pkg/util/yaml"
+)
+
+// maxIdentity limits the size of a kubeconfig, and of a certificate with its key. A
+// kubeconfig with everything in it has about 10 KiB.
+const maxIdentity = 64 << 10
+
+// nodesGroup is the only group in a certificate that the Node authorizer recognizes.
+const nodesGroup = "system:nodes"
+
+// ClientCertificate returns the certificate with which the kubelet of the named node
+// authenticates to the API server, in its current rotation. It reads the files of the
+// kubeconfig that Options name or, without one, of the first usual one that has a
+// certificate of this node. Nothing is executed, and no other credential is used. No
+// error contains anything from the files but the name of a plugin.
+func (k *Kubelet) ClientCertificate(node string) (tls.Certificate, error) {
+	var problem error
+	for _, name := range k.kubeconfigPaths() {
+		certificate, err := k.certificateOf(name, node)
+		switch {
+		case err == nil:
+			return certificate, nil
+		case k.kubeconfig != "" || problem == nil && !errors.Is(err, errNoKubeconfig):
+			problem = fmt.Errorf("kubelet's kubeconfig %s: %w", name, err)
+		}
+	}
+	if problem == nil || k.kubeconfig == "" {
+		// The kubelet rotates its certificate under this name, wherever its kubeconfig
+		// is (k8s.io/client-go/util/certificate).
+		name := path.Join(k.dir, "pki", "kubelet-client-current.pem")
+		certificate, err := k.pair(name, name, node)
+		if err == nil || problem == nil {
+			return certificate, err
+		}
+	}
+	return tls.Certificate{}, problem
+}
+
+// errNoKubeconfig is returned for a kubeconfig that is not there.
+var errNoKubeconfig = errors.New("not found")
+
+// kubeconfigPaths returns where the kubelet's kubeconfig may be.
+func (k *Kubelet) kubeconfigPaths() []string {
+	if k.kubeconfig != "" {
+		return []string{k.kubeconfig}
+	}
+	var all []string
+	for _, text := range k.service().texts {
+		all = append(all, flag(text, "kubeconfig"))
+	}
+	all = slices.DeleteFunc(all, func(name string) bool { return !path.IsAbs(name) })
+	return append(all, usualKubeconfigs(k.dir)...)
+}
+
+// usualKubeconfigs returns the paths that distributions use; dir is the kubelet's
+// --root-dir.
+func usualKubeconfigs(dir string) []string {
+	return []string{
+		"/etc/kubernetes/kubelet.conf",                          // kubeadm, kind, minikube
+		"/etc/kubernetes/kubeconfig-kubelet",                    // Talos
+		"/etc/kubernetes/kubelet/kubeconfig",                    // Bottlerocket
+		path.Join(dir, "kubeconfig"),                            // AKS, EKS, GKE, OpenShift, kOps
+		"/var/lib/rancher/k3s/agent/kubelet.kubeconfig",         // k3s
+		"/var/lib/rancher/rke2/agent/kubelet.kubeconfig",        // rke2
+		"/var/lib/k0s/kubelet.conf",                             // k0s
+		"/var/snap/microk8s/current/credentials/kubelet.config", // MicroK8s
+	}
+}
+
+// kubeconfig is the part of a kubeconfig that says who the kubelet is. Its server
+// and authority are not needed.
+type kubeconfig struct {
+	CurrentContext string `json:"current-context"`
+	Contexts       []struct {
+		Name    string `json:"name"`
+		Context struct {
+			User string `json:"user"`
+		} `json:"context"`
+	} `json:"contexts"`
+	Users []struct {
+		Name string         `json:"name"`
+		User kubeconfigUser `json:"user"`
+	} `json:"users"`
+}
+
+// kubeconfigUser is how a user authenticates. Data takes precedence over a file.
+type kubeconfigUser struct {
+	CertificateFile string `json:"client-certificate"`
+	CertificateData string `json:"client-certificate-data"`
+	KeyFile         string `json:"client-key"`
+	KeyData         string `json:"client-key-data"`
+	Exec            *struct {
+		Command string `json:"command"`
+	} `json:"exec"`
+}
+
+func (k *Kubelet) certificateOf(name, node string) (tls.Certificate, error) {
+	data, err := k.host.ReadFile(name, maxIdentity)
+	if errors.Is(err, fs.ErrNotExist) {
+		return tls.Certificate{}, errNoKubeconfig
+	}
+	if err != nil {
+		return tls.Certificate{}, reason(err)
+	}
+	user, err := currentUser(data)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	if user.CertificateData == "" && user.CertificateFile != "" {
+		user.CertificateFile = absolute(name, user.CertificateFile)
+		if user.KeyData == "" {
+			return k.pair(user.CertificateFile, absolute(name, user.KeyFile), node)
+		}
+	}
+	certificate, err := k.dataOrFile(user.CertificateData, user.CertificateFile)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	key, err := k.dataOrFile(user.KeyData, absolute(name, user.KeyFile))
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	return pairOf(certificate, key, node)
+}
+
+// currentUser returns the user of a kubeconfig's current context, if it authenticates
+// with a certificate.
+func currentUser(data []byte) (kubeconfigUser, error) {
+	var c kubeconfig
+	plain, err := yaml.ToJSON(data)
+	if err != nil || json.Unmarshal(plain, &c) != nil {
+		return kubeconfigUser{}, errors.New("cannot be decoded")
+	}
+	for _, context := range c.Contexts {
+		if context.Name != c.CurrentContext {
+			continue
+		}
+		for _, u := range c.Users {
+			if u.Name == context.Context.User {
+				return u.User, u.User.problem()
+			}
+		}
+	}
+	return kubeconfigUser{}, errors.New("has no user in its current context")
+}
+
+// problem returns why a user has no certificate.
+func (u kubeconfigUser) problem() error {
+	switch {
+	case u.CertificateData != "" || u.CertificateFile != "":
+		return nil
+	case u.Exec != nil:
+		return fmt.Errorf("authenticates with the plugin %s, which whypull does not run", pluginName(u.Exec.Command))
+	}
+	return errors.New("authenticates without a client certificate")
+}
+
+// pluginName returns a plugin's file name, if it is safe to show.
+func pluginName(command string) string {
+	name := path.Base(command)
+	if len(name) > 64 || !onlyAlphanumericOr(name, "-_.") {
+		return "in its exec section"
+	}
+	return name
+}
+
+// absolute resolves a file name in a kubeconfig.
+func absolute(kubeconfig, name string) string {
+	if name == "" || path.IsAbs(name) {
+		return name
+	}
+	return path.Join(path.Dir(kubeconfig), name)
+}
+
+func (k *Kubelet) dataOrFile(data, name string) ([]byte, error) {
+	if data == "" {
+		return k.pem(name)
+	}
+	decoded, err := base64.StdEncoding.DecodeString(data)
+	if err != nil {
+		return nil, errors.New("its certificate or key cannot be decoded")
+	}
+	return decoded, nil
+}
+
+// pair reads a certificate and its key, which may be in one file.
+func (k *Kubelet) pair(certificateFile, keyFile, node string) (tls.Certificate, error) {
+	certificate, err := k.pem(certificateFile)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	key, err := k.pem(keyFile)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	return pairOf(certificate, key, node)
+}
+
+func (k *Kubelet) pem(name string) ([]byte, error) {
+	if name == "" {
+		return nil, errors.New("names no key")
+	}
+	data, err := k.host.ReadFile(name, maxIdentity)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, reason(err))
+	}
+	return data, nil
+}
+
+// reason returns an error without the path below which the node is mounted.
+func reason(err error) error {
+	for at := (*fs.PathError)(nil); errors.As(err, &at); {
+		err = at.Err
+	}
+	return err
+}
+
+// pairOf returns a certificate with its key, if it is a valid one of the node.
+func pairOf(certificate, key []byte, node string) (tls.Certificate, error) {
+	pair, err := tls.X509KeyPair(certificate, key)
+	if err != nil {
+		return tls.Certificate{}, errors.New("its certificate and key are not a pair")
+	}
+	if err := isOfNode(pair.Leaf, node, time.Now()); err != nil {
+		return tls.Certificate{}, err
+	}
+	return pair, nil
+}
+
+// isOfNode returns nil if the certificate is one that the Node authorizer limits to
+// the node, and valid. With any other, such as an administrator's, whypull could read
+// more than it should.
+func isOfNode(certificate *x509.Certificate, node string, now time.Time) error {
+	subject := certificate.Subject
+	switch {
+	case subject.CommonName != "system:node:"+node || !slices.Equal(subject.Organization, []string{nodesGroup}):
+		return fmt.Errorf("its certificate is not one of a kubelet of node %s", node)
+	case now.Before(certificate.NotBefore):
+		return errors.New("its certificate is valid from " + certificate.NotBefore.UTC().Format(time.RFC3339))
+	case !now.Before(certificate.NotAfter):
+		return errors.New("its certificate has expired at " + certificate.NotAfter.UTC().Format(time.RFC3339))
+	}
+	return nil
+}
