@@ -37,12 +37,13 @@ type Metrics struct {
 	secrets   *prometheus.CounterVec
 	synced    prometheus.Gauge
 	guarded   *prometheus.GaugeVec // without a series until Guarded is called
-	access    *prometheus.GaugeVec // one series after SecretAccess is called
+	info      *prometheus.GaugeVec // one series
 
 	mu      sync.Mutex
 	failing map[string][]diagnosis.Verdict // by pod uid
 	pulling map[string][]diagnosis.Progress
 	counted map[causeAndConfidence]bool // by diagnoses
+	access  string                      // in info
 
 	certificates, limits *recent // by registry
 }
@@ -91,13 +92,11 @@ func NewMetricsWithoutPods(version string) *Metrics {
 		Name: "whypull_last_sync_timestamp_seconds", Help: "Unix time at which the watch on pods last received data."})
 	m.guarded = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "whypull_admission_guarded", Help: "1 if the API server is known to enforce the admission policies on the agent, 0 if not; absent if they are not required."}, nil)
-	m.access = prometheus.NewGaugeVec(prometheus.GaugeOpts{
-		Name: "whypull_secret_access", Help: "Always 1; the label is how pull secrets are read: impersonate, kubelet, direct or none."}, []string{"mode"})
-	info := prometheus.NewGauge(prometheus.GaugeOpts{
-		Name: "whypull_build_info", Help: "Always 1; the labels are the versions of whypull and of Go.",
-		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()}})
-	info.Set(1)
-	m.registry.MustRegister(m.diagnoses, m.time, m.checks, m.phases, m.criUp, m.writes, m.secrets, m.synced, m.guarded, m.access, info, failing{m}, mismatch{m}, registries{m},
+	m.info = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "whypull_build_info", Help: "Always 1; the labels are the versions of whypull and of Go, and how pull secrets are read: impersonate, kubelet, direct, none or unknown.",
+		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()}}, []string{"secret_access"})
+	m.SecretAccess("unknown")
+	m.registry.MustRegister(m.diagnoses, m.time, m.checks, m.phases, m.criUp, m.writes, m.secrets, m.synced, m.guarded, m.info, failing{m}, mismatch{m}, registries{m},
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -184,8 +183,13 @@ func (m *Metrics) Wrote(err error) { m.writes.WithLabelValues(result(err)).Inc()
 
 // SecretAccess records how pull secrets are read: impersonate, kubelet, direct or none.
 func (m *Metrics) SecretAccess(mode string) {
-	m.access.Reset()
-	m.access.WithLabelValues(mode).Set(1)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.info.WithLabelValues(mode).Set(1) // before the old one goes, so that a scrape never sees none
+	if m.access != mode {
+		m.info.DeleteLabelValues(m.access)
+	}
+	m.access = mode
 }
 
 // SecretRead counts one read of a pull secret; result is found, missing, forbidden

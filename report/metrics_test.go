@@ -334,6 +334,22 @@ whypull_admission_guarded %d
 	}
 }
 
+// There is one series, with the access in use.
+func TestSecretAccess(t *testing.T) {
+	t.Parallel()
+	m := NewMetrics("v1")
+	for _, mode := range []string{"unknown", "impersonate", "kubelet", "none", "none"} {
+		if mode != "unknown" {
+			m.SecretAccess(mode)
+		}
+		wantMetrics(t, m, fmt.Sprintf(`
+# HELP whypull_build_info Always 1; the labels are the versions of whypull and of Go, and how pull secrets are read: impersonate, kubelet, direct, none or unknown.
+# TYPE whypull_build_info gauge
+whypull_build_info{goversion=%q,secret_access=%q,version="v1"} 1
+`, runtime.Version(), mode), "whypull_build_info")
+	}
+}
+
 func TestCountersStartAtZero(t *testing.T) {
 	t.Parallel()
 	m := NewMetrics("v1")
@@ -373,9 +389,9 @@ func TestSelf(t *testing.T) {
 	m := NewMetrics("v1.2.3")
 	m.Synced(time.UnixMilli(1_700_000_000_250))
 	wantMetrics(t, m, `
-# HELP whypull_build_info Always 1; the labels are the versions of whypull and of Go.
+# HELP whypull_build_info Always 1; the labels are the versions of whypull and of Go, and how pull secrets are read: impersonate, kubelet, direct, none or unknown.
 # TYPE whypull_build_info gauge
-whypull_build_info{goversion="`+runtime.Version()+`",version="v1.2.3"} 1
+whypull_build_info{goversion="`+runtime.Version()+`",secret_access="unknown",version="v1.2.3"} 1
 # HELP whypull_last_sync_timestamp_seconds Unix time at which the watch on pods last received data.
 # TYPE whypull_last_sync_timestamp_seconds gauge
 whypull_last_sync_timestamp_seconds 1.70000000025e+09
@@ -407,6 +423,7 @@ func worst() *Metrics {
 			m.Diagnosed(newVerdict(cause(e.Cause), func(v *diagnosis.Verdict) { v.Confidence = c }))
 		}
 	}
+	m.SecretAccess("kubelet")
 	for _, phase := range diagnosis.Phases() {
 		m.Phase(phase, time.Second)
 	}
