@@ -27,6 +27,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/whypull/whypull/deploy/lab/binaries"
 	"github.com/whypull/whypull/deploy/lab/box"
 	"github.com/whypull/whypull/deploy/lab/node"
 	"github.com/whypull/whypull/deploy/lab/supervise"
@@ -46,6 +47,8 @@ type Lab struct {
 	Port int
 	// CacheDir is the cache directory for the lab's programs; empty means the default.
 	CacheDir string
+	// Extra are programs to build, and to have on the node, besides the cluster's own.
+	Extra []binaries.Family
 }
 
 // Reexec runs the part of the lab that this process was re-executed for, and reports

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -35,6 +37,9 @@ func (l *Lab) Up(ctx context.Context, progress io.Writer) error {
 	}
 	defer unlock()
 	if status, err := l.Status(ctx); err == nil && status.Ready {
+		if tool, err := l.lacks(); err != nil || tool != "" {
+			return cmp.Or(err, fmt.Errorf("the running lab has no program %s: stop it with lab down", tool))
+		}
 		_, _ = fmt.Fprintln(progress, "already up; kubeconfig:", status.Kubeconfig)
 		return nil
 	}
@@ -87,7 +92,26 @@ func (l *Lab) Build(ctx context.Context, progress io.Writer) (binaries.Paths, er
 	if err != nil {
 		return nil, err
 	}
-	return cache.Build(ctx, binaries.Default())
+	return cache.Build(ctx, l.families())
+}
+
+// families returns the programs of the lab.
+func (l *Lab) families() []binaries.Family { return slices.Concat(binaries.Default(), l.Extra) }
+
+// lacks returns the first program of the lab that a running one was started without.
+func (l *Lab) lacks() (string, error) {
+	s, err := l.load()
+	if err != nil {
+		return "", err
+	}
+	for _, f := range l.families() {
+		for _, t := range f.Tools {
+			if s.Tools[t.Name] == "" {
+				return t.Name, nil
+			}
+		}
+	}
+	return "", nil
 }
 
 // ensureRunc installs runc, the only program that the lab takes from the system.

@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -26,7 +27,10 @@ const CacheVariable = "WHYPULL_CACHE"
 
 // Cache is a directory of built programs.
 type Cache struct {
-	dir      string
+	dir   string
+	every time.Duration // between reports of a build that goes on
+
+	mu       sync.Mutex // of progress
 	progress io.Writer
 }
 
@@ -56,31 +60,81 @@ func OpenCache(dir string, progress io.Writer) (*Cache, error) {
 	if err := os.MkdirAll(dir, 0o750); err != nil { // #nosec G703 -- the user names it
 		return nil, fmt.Errorf("cache directory: %w", err)
 	}
-	return &Cache{dir: dir, progress: progress}, nil
+	return &Cache{dir: dir, progress: progress, every: 30 * time.Second}, nil
 }
 
 // Build returns the paths of all tools of the families. It builds those that are not in
-// the cache.
+// the cache, several at a time if the machine has the memory.
 func (c *Cache) Build(ctx context.Context, families []Family) (Paths, error) {
 	goVersion, err := goVersion(ctx)
 	if err != nil {
 		return nil, err
 	}
 	paths := Paths{}
-	for i, f := range families {
+	var missing []missingFamily
+	for _, f := range families {
 		key, err := f.key(goVersion)
 		if err != nil {
 			return nil, err
 		}
 		dir := filepath.Join(c.dir, key)
-		if err := c.ensure(ctx, f, dir, fmt.Sprintf("[%d/%d]", i+1, len(families))); err != nil {
-			return nil, fmt.Errorf("building %s %s: %w", f.Name, f.Version, err)
+		if !exists(dir) {
+			missing = append(missing, missingFamily{f, dir})
 		}
 		for _, t := range f.Tools {
 			paths[t.Name] = filepath.Join(dir, t.Name)
 		}
 	}
+	if err := c.buildAll(ctx, missing); err != nil {
+		return nil, err
+	}
 	return paths, nil
+}
+
+// missingFamily is a family that is not in the cache, and its directory there.
+type missingFamily struct {
+	Family
+	dir string
+}
+
+func (c *Cache) buildAll(ctx context.Context, missing []missingFamily) error {
+	if len(missing) == 0 {
+		return nil
+	}
+	places := make(chan struct{}, together())
+	c.report("building %d families of programs, %d at a time; later runs find them in %s\n", len(missing), cap(places), c.dir)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var wg sync.WaitGroup
+	for i, m := range missing {
+		wg.Go(func() {
+			places <- struct{}{}
+			defer func() { <-places }()
+			if ctx.Err() != nil {
+				return
+			}
+			if err := c.ensure(ctx, m.Family, m.dir, fmt.Sprintf("[%d/%d]", i+1, len(missing))); err != nil {
+				cancel(fmt.Errorf("building %s %s: %w", m.Name, m.Version, err))
+			}
+		})
+	}
+	wg.Wait()
+	return context.Cause(ctx)
+}
+
+// buildMemory is what the build of a large program takes, in bytes.
+const buildMemory = 4 << 30
+
+// together returns how many builds the machine has processors and memory for.
+func together() int {
+	var info unix.Sysinfo_t
+	if unix.Sysinfo(&info) != nil {
+		return 1
+	}
+	// Three quarters of the machine's memory; what is free says little, because the
+	// page cache gives way.
+	memory := (info.Totalram - info.Totalram/4) * uint64(info.Unit) / buildMemory // #nosec G115 -- a small number
+	return int(max(1, min(memory, uint64(runtime.NumCPU()))))                     // #nosec G115 -- a small number
 }
 
 // key returns the name of a family's cache directory. It covers everything that can
@@ -142,7 +196,12 @@ func (c *Cache) compile(ctx context.Context, f Family, work, prefix string) erro
 	for i, t := range f.Tools {
 		start := time.Now()
 		c.report("%s %s %s: building %s (%d/%d)\n", prefix, f.Name, f.Version, t.Name, i+1, len(f.Tools))
-		if err := goBuild(ctx, f, t, source, filepath.Join(work, "bin", t.Name)); err != nil {
+		stop := c.repeat(func() {
+			c.report("%s %s %s: building %s (%d/%d) for %.0f s\n", prefix, f.Name, f.Version, t.Name, i+1, len(f.Tools), time.Since(start).Seconds())
+		})
+		err := goBuild(ctx, f, t, source, filepath.Join(work, "bin", t.Name))
+		stop()
+		if err != nil {
 			return err
 		}
 		c.report("%s %s %s: built %s in %.0f s\n", prefix, f.Name, f.Version, t.Name, time.Since(start).Seconds())
@@ -150,7 +209,31 @@ func (c *Cache) compile(ctx context.Context, f Family, work, prefix string) erro
 	return nil
 }
 
+// repeat calls a function at intervals until stop is called.
+func (c *Cache) repeat(report func()) (stop func()) {
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		ticker := time.NewTicker(c.every)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-ticker.C:
+				report()
+			}
+		}
+	})
+	return func() {
+		close(done)
+		wg.Wait()
+	}
+}
+
 func (c *Cache) report(format string, args ...any) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.progress != nil {
 		_, _ = fmt.Fprintf(c.progress, format, args...)
 	}

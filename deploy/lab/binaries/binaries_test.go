@@ -6,10 +6,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"testing/fstest"
+	"time"
 )
 
 func TestKeyChangesWithEverythingThatChangesAProgram(t *testing.T) {
@@ -57,7 +60,7 @@ func mustKey(t *testing.T, f Family, goVersion string) string {
 
 func TestEveryFamilyHasItsModule(t *testing.T) {
 	tools := map[string]bool{}
-	for _, f := range Default() {
+	for _, f := range All() {
 		key := mustKey(t, f, "go1")
 		if !strings.HasPrefix(key, f.Name+"-"+f.Version+"-") {
 			t.Errorf("key %s does not contain family and version", key)
@@ -123,6 +126,52 @@ func TestBuild(t *testing.T) {
 	}
 	if left, _ := filepath.Glob(filepath.Join(dir, "bin", "build-*")); len(left) > 0 {
 		t.Errorf("work directories are left: %v", left)
+	}
+}
+
+// A build that takes long says so, also where nobody can see a spinner.
+func TestLongBuildIsReported(t *testing.T) {
+	t.Parallel()
+	var progress lockedBuffer
+	cache, err := OpenCache(t.TempDir(), &progress)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cache.every = time.Millisecond
+	if _, err := cache.Build(t.Context(), []Family{guest(t)}); err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{"building 1 families of programs", "[1/1] guest v1: building pause (1/1)\n", "[1/1] guest v1: building pause (1/1) for 0 s\n", "[1/1] guest v1: built pause in "} {
+		if !strings.Contains(progress.String(), line) {
+			t.Errorf("progress lacks %q:\n%s", line, progress.String())
+		}
+	}
+}
+
+// The first family that fails ends the others, and is named.
+func TestOneOfSeveralFails(t *testing.T) {
+	t.Parallel()
+	broken := guest(t)
+	broken.Version, broken.Tools = "v0", []Tool{{Name: "none", Package: "./none"}}
+	cache, err := OpenCache(t.TempDir(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if paths, err := cache.Build(t.Context(), []Family{guest(t), broken}); err == nil || !strings.Contains(err.Error(), "building guest v0: ") || paths != nil {
+		t.Errorf("got %v, %v", paths, err)
+	}
+	if n := together(); n < 1 || n > runtime.NumCPU() {
+		t.Errorf("%d builds at a time", n)
+	}
+}
+
+// The demo needs a cluster and nothing that only tests need.
+func TestClusterNeedsNoTestPrograms(t *testing.T) {
+	t.Parallel()
+	for _, f := range Default() {
+		if slices.Contains([]string{"prometheus", "crio", "alertmanager"}, f.Name) || strings.HasPrefix(f.Name, "containerd-") {
+			t.Errorf("a cluster builds %s", f.Name)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"embed"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"github.com/whypull/whypull/deploy/lab/crio"
 )
@@ -36,16 +37,12 @@ type Tool struct {
 	Source string
 }
 
-// Default returns the families that a lab runs, one row per family and version.
+// Default returns the families that a lab's cluster runs, one row per family and
+// version.
 func Default() []Family {
 	return []Family{
 		kubernetes("v1.37.2"),
 		containerd("v2.4.2"),
-		oldContainerd("containerd-1.7", "v1.7.35"),
-		oldContainerd("containerd-1.6", "v1.6.36"),
-		{Name: "crio", Version: "v1.37.0", LDFlags: "-s -w", Tags: "containers_image_openpgp exclude_graphdriver_btrfs", Tools: []Tool{
-			{Name: "crio", Package: "./cmd/crio"},
-		}, Module: crio.Source()},
 		{Name: "etcd", Version: "v3.7.3", LDFlags: "-s -w", Tools: []Tool{
 			{Name: "etcd", Package: "go.etcd.io/etcd/server/v3"},
 		}},
@@ -60,11 +57,6 @@ func Default() []Family {
 		{Name: "coredns", Version: "v1.14.7", LDFlags: "-s -w", Tools: []Tool{
 			{Name: "coredns", Package: "./coredns", Source: "coredns.go.txt"},
 		}},
-		// Only the service discovery that the lab uses.
-		{Name: "prometheus", Version: "v0.316.0", LDFlags: "-s -w", Tags: "remove_all_sd enable_kubernetes_sd", Tools: []Tool{
-			{Name: "prometheus", Package: "github.com/prometheus/prometheus/cmd/prometheus"},
-			{Name: "promtool", Package: "github.com/prometheus/prometheus/cmd/promtool"},
-		}},
 		{Name: "guest", Version: "v1", LDFlags: "-s -w", Tools: []Tool{
 			{Name: "pause", Package: "./pause", Source: "pause.go.txt"},
 			{Name: "tools", Package: "./tools", Source: "tools.go.txt"},
@@ -72,10 +64,32 @@ func Default() []Family {
 	}
 }
 
-// ForTests returns the families that only tests need. The first test that asks for them
-// builds them. The inhibited program uses Alertmanager's own configuration and
-// inhibition code: Alertmanager itself cannot be built from its module, which lacks the
-// files of its web UI.
+// Monitoring returns Prometheus, which runs on a lab's node, with only the service
+// discovery that the lab uses.
+func Monitoring() []Family {
+	return []Family{
+		{Name: "prometheus", Version: "v0.316.0", LDFlags: "-s -w", Tags: "remove_all_sd enable_kubernetes_sd", Tools: []Tool{
+			{Name: "prometheus", Package: "github.com/prometheus/prometheus/cmd/prometheus"},
+			{Name: "promtool", Package: "github.com/prometheus/prometheus/cmd/promtool"},
+		}},
+	}
+}
+
+// Runtimes returns the container runtimes that only pull images, for tests.
+func Runtimes() []Family {
+	return []Family{
+		oldContainerd("containerd-1.7", "v1.7.35"),
+		oldContainerd("containerd-1.6", "v1.6.36"),
+		{Name: "crio", Version: "v1.37.0", LDFlags: "-s -w", Tags: "containers_image_openpgp exclude_graphdriver_btrfs", Tools: []Tool{
+			{Name: "crio", Package: "./cmd/crio"},
+		}, Module: crio.Source()},
+	}
+}
+
+// ForTests returns the families that only tests need and that run outside of a lab. The
+// first test that asks for them builds them. The inhibited program uses Alertmanager's
+// own configuration and inhibition code: Alertmanager itself cannot be built from its
+// module, which lacks the files of its web UI.
 func ForTests() []Family {
 	return []Family{
 		{Name: "alertmanager", Version: "v0.34.1", LDFlags: "-s -w", Tools: []Tool{
@@ -84,6 +98,9 @@ func ForTests() []Family {
 		}},
 	}
 }
+
+// All returns all families.
+func All() []Family { return slices.Concat(Default(), Monitoring(), Runtimes(), ForTests()) }
 
 func kubernetes(version string) Family {
 	f := Family{

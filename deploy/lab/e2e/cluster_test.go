@@ -18,6 +18,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/whypull/whypull/deploy/lab"
+	"github.com/whypull/whypull/deploy/lab/binaries"
 	"github.com/whypull/whypull/deploy/lab/demo"
 )
 
@@ -72,6 +73,7 @@ func start(ctx context.Context) (*cluster, error) {
 	if err != nil {
 		return nil, err
 	}
+	l.Extra = binaries.Monitoring()
 	if err := l.Reset(ctx, os.Stderr); err != nil {
 		return nil, err
 	}

@@ -33,7 +33,7 @@ func tool(t *testing.T, family, name string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	families := slices.DeleteFunc(slices.Concat(binaries.Default(), binaries.ForTests()), func(f binaries.Family) bool { return f.Name != family })
+	families := slices.DeleteFunc(binaries.All(), func(f binaries.Family) bool { return f.Name != family })
 	paths, err := cache.Build(t.Context(), families)
 	if err != nil {
 		t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/whypull/whypull/deploy/lab"
+	"github.com/whypull/whypull/deploy/lab/binaries"
 	"github.com/whypull/whypull/deploy/lab/demo"
 	"github.com/whypull/whypull/deploy/monitoring"
 )
@@ -23,6 +24,7 @@ const (
 // tree, breaks the demo's pods one after the other while a Prometheus records, recovers
 // some by deleting them, and draws the result.
 func Take(ctx context.Context, l *lab.Lab, source string, progress io.Writer) (string, error) {
+	l.Extra = binaries.Monitoring()
 	if err := l.Up(ctx, progress); err != nil {
 		return "", err
 	}

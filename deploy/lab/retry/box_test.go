@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/whypull/whypull/deploy/lab"
+	"github.com/whypull/whypull/deploy/lab/binaries"
 	"github.com/whypull/whypull/deploy/lab/box"
 	"github.com/whypull/whypull/deploy/lab/runtimes"
 )
@@ -23,6 +24,7 @@ const (
 // run starts a box in the lab's directory, waits for its main process, and reports
 // whether its tests passed. log is its output.
 func run(ctx context.Context, l *lab.Lab, progress io.Writer) (log string, passed bool, err error) {
+	l.Extra = binaries.Runtimes()
 	tools, err := l.Build(ctx, progress)
 	if err != nil {
 		return "", false, err

@@ -52,7 +52,7 @@ func build(ctx context.Context, l *lab.Lab, runtimes []Runtime, progress io.Writ
 	if err != nil {
 		return nil, err
 	}
-	families := slices.DeleteFunc(binaries.Default(), func(f binaries.Family) bool {
+	families := slices.DeleteFunc(slices.Concat(binaries.Default(), binaries.Runtimes()), func(f binaries.Family) bool {
 		return !slices.ContainsFunc(f.Tools, func(t binaries.Tool) bool {
 			return slices.ContainsFunc(runtimes, func(r Runtime) bool { return r.Tool == t.Name })
 		})

@@ -99,7 +99,7 @@ func TestABoxHasNoOtherRuntimes(t *testing.T) {
 
 func TestTheLabBuildsEveryRuntime(t *testing.T) {
 	versions := map[string]string{}
-	for _, f := range binaries.Default() {
+	for _, f := range slices.Concat(binaries.Default(), binaries.Runtimes()) {
 		for _, tool := range f.Tools {
 			versions[tool.Name] = f.Version
 		}

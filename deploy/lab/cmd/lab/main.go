@@ -9,11 +9,13 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"github.com/whypull/whypull/deploy/lab"
+	"github.com/whypull/whypull/deploy/lab/binaries"
 )
 
 func main() {
@@ -75,12 +77,13 @@ func upFlags(c *cobra.Command, o *options) *cobra.Command {
 
 func buildCommand(o *options) *cobra.Command {
 	return upFlags(&cobra.Command{
-		Use: "build", Short: "Build the lab's programs (once per machine) without starting it", Args: cobra.NoArgs,
+		Use: "build", Short: "Build the programs of the lab and its tests (once per machine) without starting it", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			l, err := o.open()
 			if err != nil {
 				return err
 			}
+			l.Extra = slices.Concat(binaries.Monitoring(), binaries.Runtimes())
 			_, err = l.Build(c.Context(), c.ErrOrStderr())
 			return err
 		},
