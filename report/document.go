@@ -1,5 +1,4 @@
-// Package report publishes verdicts: annotations and Events on the pod, metrics,
-// the log.
+// Package report publishes verdicts: annotations and Events on the pod, and the log.
 package report
 
 import (

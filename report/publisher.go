@@ -33,12 +33,27 @@ type Queue interface {
 	Busy() bool
 }
 
+// Metrics counts what a Publisher does. It is an interface so that programs that
+// only read reports are linked without the Prometheus client.
+type Metrics interface {
+	// Diagnosed counts a verdict.
+	Diagnosed(v diagnosis.Verdict)
+	// Failing replaces the verdicts on the pod with the UID, and Pulling the pulls
+	// that it waits for; with nil the pod has none.
+	Failing(uid string, verdicts []diagnosis.Verdict)
+	Pulling(uid string, pulls []diagnosis.Progress)
+	// TimeToDiagnosis records the time from a failed status to the annotation.
+	TimeToDiagnosis(d time.Duration)
+	// Wrote counts a write to the API server.
+	Wrote(err error)
+}
+
 // Publisher writes verdicts to the pods, the metrics and the log. It writes only
 // changes.
 type Publisher struct {
 	writer  Writer
 	queue   Queue
-	metrics *Metrics
+	metrics Metrics
 	log     *slog.Logger
 	node    string
 	now     func() time.Time
@@ -47,7 +62,7 @@ type Publisher struct {
 
 // NewPublisher returns a publisher for the pods of a node. A pod whose write is
 // deferred is queued again.
-func NewPublisher(w Writer, q Queue, m *Metrics, log *slog.Logger, node string) *Publisher {
+func NewPublisher(w Writer, q Queue, m Metrics, log *slog.Logger, node string) *Publisher {
 	return &Publisher{writer: w, queue: q, metrics: m, log: log, node: node, now: time.Now, removed: newRemovals()}
 }
 

@@ -20,6 +20,7 @@ import (
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/kube"
 	"github.com/whypull/whypull/agent/podwatch"
+	"github.com/whypull/whypull/report/metrics"
 )
 
 // writer is an API server that keeps what is written to it and can be made to
@@ -59,7 +60,7 @@ type desk struct {
 	t         *testing.T
 	publisher *Publisher
 	p         agent.PodPublisher // for pod uid-1
-	metrics   *Metrics
+	metrics   *metrics.Agent
 	w         *writer
 	at        time.Time
 	again     []time.Duration
@@ -91,7 +92,7 @@ func newDesk(t *testing.T) *desk {
 
 // restart replaces the publisher, as a restart of the agent does.
 func (d *desk) restart() {
-	d.metrics = NewMetrics("v1")
+	d.metrics = metrics.New("v1")
 	d.publisher = NewPublisher(d.w, d, d.metrics, slog.New(slog.DiscardHandler), "worker-3")
 	d.publisher.now = func() time.Time { return d.at }
 	d.p = d.publisher.Pod("uid-1")
@@ -848,7 +849,7 @@ func TestVerdictsAreNotChanged(t *testing.T) {
 func TestPublisherWithManyPods(t *testing.T) {
 	t.Parallel()
 	w := &writer{}
-	p := NewPublisher(w, quiet{}, NewMetrics("v1"), slog.New(slog.DiscardHandler), "worker-3")
+	p := NewPublisher(w, quiet{}, metrics.New("v1"), slog.New(slog.DiscardHandler), "worker-3")
 	var wg sync.WaitGroup
 	for i := range 50 {
 		wg.Go(func() {
@@ -892,7 +893,7 @@ func TestAgentWithPublisher(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w, pods := &writer{}, agent.NewPods()
-		p := NewPublisher(w, pods, NewMetrics("v1"), slog.New(slog.DiscardHandler), "worker-3")
+		p := NewPublisher(w, pods, metrics.New("v1"), slog.New(slog.DiscardHandler), "worker-3")
 		a := agent.New(pods, collector{}, p, slog.New(slog.DiscardHandler))
 		ctx, cancel := context.WithCancel(t.Context())
 		stopped := make(chan struct{})
@@ -935,7 +936,7 @@ func TestTimingsAreLogged(t *testing.T) {
 	t.Parallel()
 	var log strings.Builder
 	w := &writer{}
-	p := NewPublisher(w, quiet{}, NewMetrics("v1"), slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})), "worker-3")
+	p := NewPublisher(w, quiet{}, metrics.New("v1"), slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})), "worker-3")
 	v := verdict("app", diagnosis.TagNotFound, func(v *diagnosis.Verdict) {
 		v.Evidence = []diagnosis.Finding{{Evidence: diagnosis.Evidence{
 			Check: diagnosis.CheckRegistry, Outcome: diagnosis.Failed, Fault: diagnosis.FaultTagNotFound, Endpoint: diagnosis.Endpoint{URL: "https://hub.test"},

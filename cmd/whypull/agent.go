@@ -28,6 +28,7 @@ import (
 	"github.com/whypull/whypull/cri"
 	"github.com/whypull/whypull/cri/nodeconfig"
 	"github.com/whypull/whypull/report"
+	"github.com/whypull/whypull/report/metrics"
 )
 
 // agentOptions are the flags of whypull agent.
@@ -224,15 +225,15 @@ func (o agentOptions) serve(ctx context.Context, log *slog.Logger, p parts) erro
 }
 
 // newMetrics returns the metrics that --metrics-pod-labels allows.
-func (o agentOptions) newMetrics() *report.Metrics {
+func (o agentOptions) newMetrics() *metrics.Agent {
 	if o.podLabels {
-		return report.NewMetrics(version)
+		return metrics.New(version)
 	}
-	return report.NewMetricsWithoutPods(version)
+	return metrics.NewWithoutPods(version)
 }
 
 // writer returns the writer to the API server and a function to run with the agent.
-func (o agentOptions) writer(client *kube.Client, metrics *report.Metrics, log *slog.Logger) (report.Writer, func(context.Context)) {
+func (o agentOptions) writer(client *kube.Client, metrics *metrics.Agent, log *slog.Logger) (report.Writer, func(context.Context)) {
 	if !o.policy {
 		log.Warn("admission policies are not required")
 		return client, func(context.Context) {}

@@ -13,7 +13,7 @@ import (
 
 	"github.com/whypull/whypull/agent/podwatch"
 	"github.com/whypull/whypull/agent/share"
-	"github.com/whypull/whypull/report"
+	"github.com/whypull/whypull/report/metrics"
 )
 
 // readiness reports whether the runtime responds.
@@ -114,9 +114,9 @@ const metricsTimeout = 8 * time.Second
 // handler serves /metrics behind protect and, without authentication, /healthz (the
 // process is alive) and /readyz (the watch has synced and is alive, and the runtime
 // is ready). The latter two reveal nothing else.
-func handler(m *report.Metrics, pods podWatch, runtime readiness, protect func(http.Handler) http.Handler) http.Handler {
+func handler(m *metrics.Agent, pods podWatch, runtime readiness, protect func(http.Handler) http.Handler) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET "+metricsPath, protect(metrics(m, pods, runtime)))
+	mux.Handle("GET "+metricsPath, protect(exposition(m, pods, runtime)))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		err := pods.ready()
@@ -132,10 +132,10 @@ func handler(m *report.Metrics, pods podWatch, runtime readiness, protect func(h
 	return mux
 }
 
-// metrics serves the metrics, one request at a time. The TimeoutHandler buffers the
+// exposition serves the metrics, one request at a time. The TimeoutHandler buffers the
 // response, so a client that reads slowly does not block the next one. zstd is not
 // offered because its encoder takes megabytes of memory.
-func metrics(m *report.Metrics, pods podWatch, runtime readiness) http.Handler {
+func exposition(m *metrics.Agent, pods podWatch, runtime readiness) http.Handler {
 	exposed := promhttp.HandlerFor(m.Gatherer(), promhttp.HandlerOpts{
 		EnableOpenMetrics: true, OfferedCompressions: []promhttp.Compression{promhttp.Identity, promhttp.Gzip},
 	})

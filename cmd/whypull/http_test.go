@@ -25,6 +25,7 @@ import (
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/podwatch"
 	"github.com/whypull/whypull/report"
+	"github.com/whypull/whypull/report/metrics"
 )
 
 // clock is a clock that a test advances.
@@ -90,7 +91,7 @@ func newServedWith(lastHeard func(time.Time) time.Time) served {
 	s.tracker = podwatch.NewTracker(report.Prefix, time.Now, func(podwatch.Update) {})
 	s.pods = podWatch{tracker: s.tracker, lastHeard: lastHeard, now: time.Now}
 	s.health = newRuntimeHealth(s.runtime, slog.New(slog.NewTextHandler(s.log, nil)), s.clock.now)
-	s.handler = handler(report.NewMetrics("v9"), s.pods, s.health, unprotected)
+	s.handler = handler(metrics.New("v9"), s.pods, s.health, unprotected)
 	return s
 }
 
@@ -212,7 +213,7 @@ func (r *slowRuntime) Ready(ctx context.Context) error {
 // A scrape whose client has disconnected does not report the runtime as down.
 func TestMetricsOfDisconnectedClient(t *testing.T) {
 	t.Parallel()
-	s, m := newServed(), report.NewMetrics("v9")
+	s, m := newServed(), metrics.New("v9")
 	h := handler(m, s.pods, s.health, unprotected)
 	scrape := func(ctx context.Context) string {
 		w := httptest.NewRecorder()
@@ -276,7 +277,7 @@ func TestProtectionOfMetrics(t *testing.T) {
 	if err := s.tracker.Replace(nil, "1"); err != nil {
 		t.Fatal(err)
 	}
-	s.handler = handler(report.NewMetrics("v9"), s.pods, s.health, newAuthenticated().protect)
+	s.handler = handler(metrics.New("v9"), s.pods, s.health, newAuthenticated().protect)
 	s.want(t, "/metrics", 401, "Unauthorized")
 	s.want(t, "/healthz", 200, "ok")
 	s.want(t, "/readyz", 200, "ok")
@@ -449,7 +450,7 @@ func TestListenBreaks(t *testing.T) {
 // A Prometheus that accepts native histograms gets them.
 func TestNativeHistogramsAreServed(t *testing.T) {
 	t.Parallel()
-	s, m := newServed(), report.NewMetrics("v9")
+	s, m := newServed(), metrics.New("v9")
 	m.Checked(diagnosis.CheckRegistry, diagnosis.Passed, 30*time.Millisecond)
 	s.handler = handler(m, s.pods, s.health, unprotected)
 	w := s.get("GET", "/metrics", "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.6,text/plain;version=0.0.4;q=0.2")

@@ -93,6 +93,7 @@ func allowed() map[string][]string {
 		"cri/credential":  {},
 		"deploy/runbook":  {"agent/diagnosis"},
 		"report":          {"agent", "agent/diagnosis", "agent/kube", "agent/podwatch"},
+		"report/metrics":  {"agent/diagnosis"},
 		"report/fleet":    {"agent/diagnosis", "agent/podwatch", "deploy/runbook", "report"},
 		"agent/check":     {"agent/diagnosis", "agent/keyring", "agent/kube", "agent/kubelet", "agent/podwatch", "agent/probe", "cri", "cri/credential", "cri/nodeconfig", "cri/registry"},
 	}
@@ -111,6 +112,7 @@ func TestArchitecture(t *testing.T) {
 		"imports are allowed": importsAreAllowed, "every package has a place": everyPackageHasAPlace,
 		"the domain needs nothing": domainNeedsNothing, "nothing imports commands or fakes": nothingImportsCommandsOrFakes,
 		"no clientset": noClientset, "cri knows no agent": criKnowsNoAgent, "the agent carries no pages": agentCarriesNoPages,
+		"the plugin is small": pluginIsSmall,
 	} {
 		t.Run(name, func(t *testing.T) { check(t, all) })
 	}
@@ -209,6 +211,32 @@ func noClientset(t *testing.T, all map[string]pkg) {
 				t.Errorf("%s is linked in by %q", heavy, importers(all, heavy))
 			}
 		}
+	}
+}
+
+// What only the agent needs would make the plugin larger: the Prometheus client
+// and protobuf are 1.8 MB.
+func pluginIsSmall(t *testing.T, all map[string]pkg) {
+	seen := map[string]bool{}
+	var visit func(importPath, from string)
+	visit = func(importPath, from string) {
+		if seen[importPath] {
+			return
+		}
+		seen[importPath] = true
+		for _, heavy := range []string{"github.com/prometheus", "google.golang.org/protobuf", "google.golang.org/grpc", "github.com/containerd"} {
+			if within(importPath, heavy) {
+				t.Errorf("%s imports %s", from, importPath)
+				return
+			}
+		}
+		for _, i := range all[importPath].Imports {
+			visit(i, importPath)
+		}
+	}
+	visit(module+"/cmd/kubectl-why_pull", "")
+	if !seen["k8s.io/client-go/rest"] {
+		t.Error("the plugin's imports are not known")
 	}
 }
 

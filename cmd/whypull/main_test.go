@@ -23,6 +23,7 @@ import (
 	"github.com/whypull/whypull/agent/kube"
 	"github.com/whypull/whypull/agent/kube/apitest"
 	"github.com/whypull/whypull/report"
+	"github.com/whypull/whypull/report/metrics"
 )
 
 func TestStatus(t *testing.T) {
@@ -234,7 +235,7 @@ func TestMetricsFlags(t *testing.T) {
 // Writes are guarded unless a flag turns that off.
 func TestWriter(t *testing.T) {
 	t.Parallel()
-	client, metrics := &kube.Client{}, report.NewMetrics("v1")
+	client, metrics := &kube.Client{}, metrics.New("v1")
 	guarded := func() bool {
 		families, err := metrics.Gatherer().Gather()
 		if err != nil {

@@ -263,7 +263,7 @@ func TestURLNamesTheFile(t *testing.T) {
 
 // Pages name only metrics that exist.
 func TestMetricsExist(t *testing.T) {
-	source := read(t, "../../report/metrics.go")
+	source := read(t, "../../report/metrics/metrics.go")
 	name := regexp.MustCompile(`whypull_[a-z_]+`)
 	for page, text := range all(t) {
 		for _, metric := range name.FindAllString(text, -1) {

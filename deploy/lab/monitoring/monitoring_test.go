@@ -21,7 +21,7 @@ import (
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/deploy/lab/binaries"
 	"github.com/whypull/whypull/deploy/monitoring"
-	"github.com/whypull/whypull/report"
+	"github.com/whypull/whypull/report/metrics"
 )
 
 const folder = "../../monitoring"
@@ -195,7 +195,7 @@ func TestScrapeConfiguration(t *testing.T) {
 
 // The metrics of a node with many failures follow Prometheus's conventions.
 func TestMetrics(t *testing.T) {
-	m := report.NewMetrics("v1")
+	m := metrics.New("v1")
 	for i, e := range diagnosis.Catalogue() {
 		v := diagnosis.Verdict{Cause: e.Cause, Confidence: diagnosis.Confirmed}
 		v.Failure = diagnosis.Failure{Namespace: "shop", Pod: fmt.Sprint("pod-", i), Container: "app", Registry: "hub.test", Since: time.Now()}

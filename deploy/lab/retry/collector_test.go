@@ -21,7 +21,7 @@ import (
 	"github.com/whypull/whypull/cri/registry/faulttest"
 	"github.com/whypull/whypull/cri/scratchpull"
 	"github.com/whypull/whypull/deploy/lab/runtimes"
-	"github.com/whypull/whypull/report"
+	"github.com/whypull/whypull/report/metrics"
 )
 
 const (
@@ -69,7 +69,7 @@ func newAgent(t *testing.T, r runtimes.Runtime, l scratchpull.Limits, secrets ..
 	a := agent{again: make(chan string, 10), secrets: secrets}
 	options := nodeconfig.Options{Root: "/", ConfigFile: r.ConfigFile(), Version: "lab"}
 	a.collector = probe.New(probe.Options{
-		Images: runtime, Secrets: a.secrets, Metrics: report.NewMetrics("lab"), Registries: options, Resolver: probe.NodeResolver{Root: "/"},
+		Images: runtime, Secrets: a.secrets, Metrics: metrics.New("lab"), Registries: options, Resolver: probe.NodeResolver{Root: "/"},
 		Transfers: runtime, Filesystems: runtime,
 		Retry: probe.Retry{Isolated: puller(t, r, l), SlowAfter: worksFor, Again: func(uid string) { a.again <- uid }},
 	})

@@ -22,7 +22,7 @@ import (
 	"github.com/whypull/whypull/cri/registry/faulttest"
 	"github.com/whypull/whypull/deploy/lab/box"
 	"github.com/whypull/whypull/deploy/lab/supervise"
-	"github.com/whypull/whypull/report"
+	"github.com/whypull/whypull/report/metrics"
 )
 
 const (
@@ -253,7 +253,7 @@ func verify(ctx context.Context, service images, world *faulttest.World, c fault
 // a rate limit above all, must not keep it from being asked about the next.
 func judge(ctx context.Context, r Runtime, runtime *cri.Runtime, c faulttest.Case, f diagnosis.Failure) diagnosis.Verdict {
 	options := nodeconfig.Options{Root: "/", ConfigFile: r.ConfigFile(), Version: "lab"}
-	collector := probe.New(probe.Options{Images: runtime, Secrets: secrets{c}, Metrics: report.NewMetrics("lab"), Registries: options, Resolver: probe.NodeResolver{Root: "/"}})
+	collector := probe.New(probe.Options{Images: runtime, Secrets: secrets{c}, Metrics: metrics.New("lab"), Registries: options, Resolver: probe.NodeResolver{Root: "/"}})
 	_, all := collector.Collect(ctx, f, false)
 	return diagnosis.Diagnose(f, <-all)
 }

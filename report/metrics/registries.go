@@ -1,4 +1,4 @@
-package report
+package metrics
 
 import (
 	"cmp"
@@ -87,13 +87,13 @@ func (r *recent) lowest() map[string]float64 {
 }
 
 // CertificateExpires records when the registry's certificate chain expires.
-func (m *Metrics) CertificateExpires(registry string, at time.Time) {
+func (m *Agent) CertificateExpires(registry string, at time.Time) {
 	m.certificates.set(registry, float64(at.Unix()))
 }
 
 // RateLimit records how many requests a registry still allows; known is false if
 // its response does not say.
-func (m *Metrics) RateLimit(registry string, remaining int, known bool) {
+func (m *Agent) RateLimit(registry string, remaining int, known bool) {
 	if !known {
 		m.limits.forget(registry)
 		return
@@ -102,7 +102,7 @@ func (m *Metrics) RateLimit(registry string, remaining int, known bool) {
 }
 
 // registries collects the metrics of registries' own values.
-type registries struct{ m *Metrics }
+type registries struct{ m *Agent }
 
 func (registries) descs() (expiry, remaining *prometheus.Desc) {
 	return prometheus.NewDesc("whypull_registry_tls_expiry_timestamp_seconds",

@@ -1,4 +1,4 @@
-package report
+package metrics
 
 import (
 	"cmp"
@@ -13,7 +13,7 @@ import (
 const progressSeries = 5
 
 // Pulling sets the progress of a pod's running pulls; an empty slice removes the pod.
-func (m *Metrics) Pulling(uid string, pulls []diagnosis.Progress) {
+func (m *Agent) Pulling(uid string, pulls []diagnosis.Progress) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if len(pulls) == 0 {
@@ -24,7 +24,7 @@ func (m *Metrics) Pulling(uid string, pulls []diagnosis.Progress) {
 }
 
 // progress collects the metrics of running pulls.
-type progress struct{ m *Metrics }
+type progress struct{ m *Agent }
 
 // pull is a running pull with the values of its labels.
 type pull struct {
@@ -73,7 +73,7 @@ func (c progress) Collect(ch chan<- prometheus.Metric) {
 
 // pulls returns the pulls that make progress and those that have stalled, largest
 // first, with distinct labels.
-func (m *Metrics) pulls() []pull {
+func (m *Agent) pulls() []pull {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	named := m.namedRegistries()

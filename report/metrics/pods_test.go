@@ -1,4 +1,4 @@
-package report
+package metrics
 
 import (
 	"fmt"
@@ -30,7 +30,7 @@ func failingSince(pod, name string, c diagnosis.Cause, since time.Time) diagnosi
 
 func TestPodFailures(t *testing.T) {
 	t.Parallel()
-	m := NewMetrics("v1")
+	m := New("v1")
 	wantMetrics(t, m, `
 # HELP whypull_pod_failure_info_dropped Number of failing containers on this node without a whypull_pod_failure_info series because of its limit.
 # TYPE whypull_pod_failure_info_dropped gauge
@@ -57,7 +57,7 @@ whypull_pod_failure_info_dropped 0
 // have series, the others are counted, and a new one replaces none.
 func TestLongestFailuresAreNamed(t *testing.T) {
 	t.Parallel()
-	m := NewMetrics("v1")
+	m := New("v1")
 	for i := range 55 {
 		m.Failing(fmt.Sprint(i), []diagnosis.Verdict{failingSince(fmt.Sprintf("p%02d", i), "app", diagnosis.TagNotFound, since().Add(time.Duration(i)*time.Second))})
 	}
@@ -77,7 +77,7 @@ whypull_pod_failure_info_dropped 5
 
 // namedPods returns the number of pods with series of their own, and the first and
 // the last of them.
-func namedPods(t *testing.T, m *Metrics) (first, last string, n int) {
+func namedPods(t *testing.T, m *Agent) (first, last string, n int) {
 	t.Helper()
 	families, err := m.Gatherer().Gather()
 	if err != nil {
@@ -104,7 +104,7 @@ func namedPods(t *testing.T, m *Metrics) (first, last string, n int) {
 // whole scrape would fail.
 func TestEqualLabelsAreOne(t *testing.T) {
 	t.Parallel()
-	m := NewMetrics("v1")
+	m := New("v1")
 	volume := failingSince("web", "app", diagnosis.TagNotFound, since().Add(-time.Hour))
 	volume.Failure.Kind = diagnosis.KindImageVolume
 	m.Failing("1", []diagnosis.Verdict{failingSince("web", "app", diagnosis.TagNotFound, since()), volume})
@@ -122,7 +122,7 @@ func TestEqualLabelsAreOne(t *testing.T) {
 // container, and the counts are the same.
 func TestMetricsWithoutPods(t *testing.T) {
 	t.Parallel()
-	labels := func(m *Metrics) (values []string, failing float64) {
+	labels := func(m *Agent) (values []string, failing float64) {
 		m.Failing("1", []diagnosis.Verdict{failingSince("web", "side", diagnosis.TagNotFound, time.Unix(1, 0)), stalled("db", 5, 9)})
 		m.Pulling("2", []diagnosis.Progress{going("mq", 31, 46)})
 		families, err := m.Gatherer().Gather()
@@ -141,8 +141,8 @@ func TestMetricsWithoutPods(t *testing.T) {
 		}
 		return values, failing
 	}
-	with, want := labels(NewMetrics("v1"))
-	without, got := labels(NewMetricsWithoutPods("v1"))
+	with, want := labels(New("v1"))
+	without, got := labels(NewWithoutPods("v1"))
 	for _, name := range []string{"web", "db", "mq", "side", "shop"} {
 		if !slices.Contains(with, name) || slices.Contains(without, name) {
 			t.Errorf("%s is named in %q, and without pods in %q", name, with, without)

@@ -1,4 +1,4 @@
-package report
+package metrics
 
 import (
 	"cmp"
@@ -17,7 +17,7 @@ import (
 const podSeries = 50
 
 // podFailures collects the metrics that name failing containers.
-type podFailures struct{ m *Metrics }
+type podFailures struct{ m *Agent }
 
 // podLabels are the labels of one failing container.
 type podLabels struct{ namespace, pod, container, cause, registry string }
@@ -64,7 +64,7 @@ func (c podFailures) Collect(ch chan<- prometheus.Metric) {
 // podFailures returns the failing containers, longest failing first. Those with
 // the same labels are merged: a volume can have the name of a container, and a pod
 // that of the pod it replaces.
-func (m *Metrics) podFailures() []podFailure {
+func (m *Agent) podFailures() []podFailure {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	named := m.namedRegistries()

@@ -1,4 +1,5 @@
-package report
+// Package metrics counts what the agent does and finds, for Prometheus.
+package metrics
 
 import (
 	"cmp"
@@ -24,8 +25,8 @@ const (
 	failingSeries = 48
 )
 
-// Metrics are the agent's metrics. The values of all labels are closed sets or bounded. It is safe for concurrent use.
-type Metrics struct {
+// Agent holds the metrics of an agent. The values of all labels are closed sets or bounded. It is safe for concurrent use.
+type Agent struct {
 	registry *prometheus.Registry
 
 	diagnoses *prometheus.CounterVec
@@ -58,16 +59,16 @@ type causeAndConfidence struct {
 	confidence diagnosis.Confidence
 }
 
-// NewMetrics returns the metrics of an agent; version is that of whypull_build_info.
-func NewMetrics(version string) *Metrics {
-	m := NewMetricsWithoutPods(version)
+// New returns the metrics of an agent; version is that of whypull_build_info.
+func New(version string) *Agent {
+	m := NewWithoutPods(version)
 	m.registry.MustRegister(progress{m}, podFailures{m})
 	return m
 }
 
-// NewMetricsWithoutPods is NewMetrics without the metrics that name pods.
-func NewMetricsWithoutPods(version string) *Metrics {
-	m := &Metrics{registry: prometheus.NewRegistry(), failing: map[string][]diagnosis.Verdict{}, pulling: map[string][]diagnosis.Progress{}, counted: map[causeAndConfidence]bool{},
+// NewWithoutPods is New without the metrics that name pods.
+func NewWithoutPods(version string) *Agent {
+	m := &Agent{registry: prometheus.NewRegistry(), failing: map[string][]diagnosis.Verdict{}, pulling: map[string][]diagnosis.Progress{}, counted: map[causeAndConfidence]bool{},
 		certificates: newRecent(certificateLife), limits: newRecent(limitLife)}
 	m.diagnoses = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "whypull_diagnoses_total", Help: "Number of verdicts, by cause and confidence."}, []string{"cause", "confidence"})
@@ -110,7 +111,7 @@ func native(name, help string) prometheus.HistogramOpts {
 }
 
 // Gatherer returns the gatherer to expose the metrics with.
-func (m *Metrics) Gatherer() prometheus.Gatherer {
+func (m *Agent) Gatherer() prometheus.Gatherer {
 	return prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) {
 		families, err := m.registry.Gather()
 		return slices.DeleteFunc(families, unwanted), err
@@ -126,12 +127,12 @@ func unwanted(f *dto.MetricFamily) bool {
 }
 
 // Diagnosed counts a verdict.
-func (m *Metrics) Diagnosed(v diagnosis.Verdict) {
+func (m *Agent) Diagnosed(v diagnosis.Verdict) {
 	m.diagnoses.WithLabelValues(m.countedAs(causeAndConfidence{string(v.Cause), v.Confidence}), string(v.Confidence)).Inc()
 }
 
 // countedAs returns the cause label of a verdict: its cause or "other".
-func (m *Metrics) countedAs(k causeAndConfidence) string {
+func (m *Agent) countedAs(k causeAndConfidence) string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if !m.counted[k] && len(m.counted) == diagnosisSeries {
@@ -144,10 +145,10 @@ func (m *Metrics) countedAs(k causeAndConfidence) string {
 const otherCauses = "other"
 
 // TimeToDiagnosis records the time from seeing a failure to writing its annotation.
-func (m *Metrics) TimeToDiagnosis(d time.Duration) { m.time.Observe(d.Seconds()) }
+func (m *Agent) TimeToDiagnosis(d time.Duration) { m.time.Observe(d.Seconds()) }
 
 // Checked records how long a check took. It ignores checks that did not run.
-func (m *Metrics) Checked(check diagnosis.Check, outcome diagnosis.Outcome, d time.Duration) {
+func (m *Agent) Checked(check diagnosis.Check, outcome diagnosis.Outcome, d time.Duration) {
 	if outcome == diagnosis.NotRun {
 		return
 	}
@@ -155,14 +156,14 @@ func (m *Metrics) Checked(check diagnosis.Check, outcome diagnosis.Outcome, d ti
 }
 
 // Phase records how long a phase of a registry probe took.
-func (m *Metrics) Phase(phase diagnosis.Phase, d time.Duration) {
+func (m *Agent) Phase(phase diagnosis.Phase, d time.Duration) {
 	if phase != diagnosis.PhaseBlob { // which may be large
 		m.phases.WithLabelValues(string(phase)).Observe(d.Seconds())
 	}
 }
 
 // RuntimeUp records whether the runtime answers.
-func (m *Metrics) RuntimeUp(up bool) {
+func (m *Agent) RuntimeUp(up bool) {
 	m.criUp.Set(0)
 	if up {
 		m.criUp.Set(1)
@@ -170,7 +171,7 @@ func (m *Metrics) RuntimeUp(up bool) {
 }
 
 // Guarded records whether the admission policies are known to be enforced on the agent.
-func (m *Metrics) Guarded(guarded bool) {
+func (m *Agent) Guarded(guarded bool) {
 	value := 0.0
 	if guarded {
 		value = 1
@@ -179,7 +180,7 @@ func (m *Metrics) Guarded(guarded bool) {
 }
 
 // Wrote counts a write request to the API server with its error, if any.
-func (m *Metrics) Wrote(err error) { m.writes.WithLabelValues(result(err)).Inc() }
+func (m *Agent) Wrote(err error) { m.writes.WithLabelValues(result(err)).Inc() }
 
 // SecretAccess records how pull secrets are read: impersonate, kubelet, direct or none.
 func (m *Metrics) SecretAccess(mode string) {
@@ -194,10 +195,10 @@ func (m *Metrics) SecretAccess(mode string) {
 
 // SecretRead counts one read of a pull secret; result is found, missing, forbidden
 // or error.
-func (m *Metrics) SecretRead(result string) { m.secrets.WithLabelValues(result).Inc() }
+func (m *Agent) SecretRead(result string) { m.secrets.WithLabelValues(result).Inc() }
 
 // Synced records when the watch last received data.
-func (m *Metrics) Synced(t time.Time) { m.synced.Set(float64(t.UnixMilli()) / 1000) }
+func (m *Agent) Synced(t time.Time) { m.synced.Set(float64(t.UnixMilli()) / 1000) }
 
 func result(err error) string {
 	if err != nil {
@@ -208,7 +209,7 @@ func result(err error) string {
 
 // Failing sets the verdicts on a pod's failing containers; an empty slice removes
 // the pod.
-func (m *Metrics) Failing(uid string, verdicts []diagnosis.Verdict) {
+func (m *Agent) Failing(uid string, verdicts []diagnosis.Verdict) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if len(verdicts) == 0 {
@@ -220,7 +221,7 @@ func (m *Metrics) Failing(uid string, verdicts []diagnosis.Verdict) {
 
 // failing collects whypull_failing_containers. It is a collector because the
 // registries that are named depend on all current failures.
-type failing struct{ m *Metrics }
+type failing struct{ m *Agent }
 
 type causeAndRegistry struct{ cause, registry string }
 
@@ -239,7 +240,7 @@ func (f failing) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-func (m *Metrics) countFailing() map[causeAndRegistry]int {
+func (m *Agent) countFailing() map[causeAndRegistry]int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	named := m.namedRegistries()
@@ -281,7 +282,7 @@ func fold(counts map[causeAndRegistry]int, n int) map[causeAndRegistry]int {
 }
 
 // namedRegistries returns the topRegistries registries with the most failures. m.mu must be held.
-func (m *Metrics) namedRegistries() []string {
+func (m *Agent) namedRegistries() []string {
 	counts := map[string]int{}
 	for _, verdicts := range m.failing {
 		for _, v := range verdicts {
@@ -299,7 +300,7 @@ func (m *Metrics) namedRegistries() []string {
 }
 
 // mismatch collects whypull_dns_mismatch.
-type mismatch struct{ m *Metrics }
+type mismatch struct{ m *Agent }
 
 func (mismatch) desc() *prometheus.Desc {
 	return prometheus.NewDesc("whypull_dns_mismatch",
@@ -320,7 +321,7 @@ func (c mismatch) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-func (m *Metrics) mismatches() map[string]bool {
+func (m *Agent) mismatches() map[string]bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	named := m.namedRegistries()

@@ -1,4 +1,4 @@
-package report
+package metrics
 
 import (
 	"fmt"
@@ -16,7 +16,9 @@ func stalled(pod string, done, total int64) diagnosis.Verdict {
 }
 
 func going(pod string, done, total int64) diagnosis.Progress {
-	return pulls(func(p *diagnosis.Progress) { p.Failure.Pod, p.Done, p.Total = pod, done, total })
+	p := diagnosis.Progress{Failure: newVerdict().Failure, Done: done, Total: total}
+	p.Failure.Pod = pod
+	return p
 }
 
 const (
@@ -36,7 +38,7 @@ func seriesOf(metric, pod, cause string, value int) string {
 func TestProgressMetrics(t *testing.T) {
 	t.Parallel()
 	names := []string{"whypull_pull_progress_bytes", "whypull_pull_stalled"}
-	m := NewMetrics("v1")
+	m := New("v1")
 	wantMetrics(t, m, "", names...)
 	m.Pulling("a", []diagnosis.Progress{going("a", 31, 46)})
 	m.Failing("b", []diagnosis.Verdict{stalled("b", 5, 9), newVerdict()})
@@ -50,7 +52,7 @@ func TestProgressMetrics(t *testing.T) {
 // Of many pulls the largest and the stalled ones have series.
 func TestProgressMetricsAreBounded(t *testing.T) {
 	t.Parallel()
-	m := NewMetrics("v1")
+	m := New("v1")
 	for i := range 9 {
 		pod := fmt.Sprint("p", i)
 		m.Pulling(pod, []diagnosis.Progress{going(pod, int64(i), int64(100+i))})
@@ -72,7 +74,7 @@ func TestProgressMetricsAreBounded(t *testing.T) {
 // one series, or the scrape would fail.
 func TestProgressMetricsAreDistinct(t *testing.T) {
 	t.Parallel()
-	m := NewMetrics("v1")
+	m := New("v1")
 	volume := going("a", 7, 8)
 	volume.Failure.Kind = diagnosis.KindImageVolume
 	m.Pulling("a", []diagnosis.Progress{going("a", 1, 2), volume})

@@ -1,4 +1,4 @@
-package report
+package metrics
 
 import (
 	"errors"
@@ -15,7 +15,7 @@ import (
 )
 
 // wantMetrics compares the named metrics with their text form.
-func wantMetrics(t *testing.T, m *Metrics, want string, names ...string) {
+func wantMetrics(t *testing.T, m *Agent, want string, names ...string) {
 	t.Helper()
 	if err := testutil.GatherAndCompare(m.Gatherer(), strings.NewReader(want), names...); err != nil {
 		t.Error(err)
@@ -33,7 +33,7 @@ func failingAt(c diagnosis.Cause, registry string, compared ...diagnosis.Compari
 }
 
 // series returns the number of series that a scrape would store.
-func series(t *testing.T, m *Metrics) int {
+func series(t *testing.T, m *Agent) int {
 	t.Helper()
 	families, err := m.Gatherer().Gather()
 	if err != nil {
@@ -59,7 +59,7 @@ const failingHeader = `
 
 func TestFailingContainers(t *testing.T) {
 	t.Parallel()
-	m := NewMetrics("v1")
+	m := New("v1")
 	name := "whypull_failing_containers"
 	wantMetrics(t, m, "", name)
 
@@ -88,7 +88,7 @@ whypull_failing_containers{cause="TagNotFound",registry="b.test"} 1
 
 func TestTenRegistriesAreNamed(t *testing.T) {
 	t.Parallel()
-	m := NewMetrics("v1")
+	m := New("v1")
 	for i := range 12 { // r00 fails once, r11 twelve times
 		for j := range i + 1 {
 			m.Failing(fmt.Sprint(i, "-", j), []diagnosis.Verdict{failingAt(diagnosis.TagNotFound, fmt.Sprintf("r%02d.test", i))})
@@ -103,7 +103,7 @@ func TestTenRegistriesAreNamed(t *testing.T) {
 
 func TestEqualRegistriesByName(t *testing.T) {
 	t.Parallel()
-	m := NewMetrics("v1")
+	m := New("v1")
 	for i := range 11 {
 		m.Failing(fmt.Sprint(i), []diagnosis.Verdict{failingAt(diagnosis.TagNotFound, fmt.Sprintf("r%02d.test", i))})
 	}
@@ -148,7 +148,7 @@ func TestFold(t *testing.T) {
 
 func TestDiagnosesTotal(t *testing.T) {
 	t.Parallel()
-	m := NewMetrics("v1")
+	m := New("v1")
 	m.Diagnosed(newVerdict())
 	m.Diagnosed(newVerdict())
 	m.Diagnosed(newVerdict(func(v *diagnosis.Verdict) { v.Confidence = diagnosis.Suspected }))
@@ -164,7 +164,7 @@ whypull_diagnoses_total{cause="PullSecretNoMatch",confidence="Suspected"} 1
 // counted as other, by confidence.
 func TestDiagnosesAreBounded(t *testing.T) {
 	t.Parallel()
-	m := NewMetrics("v1")
+	m := New("v1")
 	for _, e := range diagnosis.Catalogue() {
 		m.Diagnosed(newVerdict(cause(e.Cause)))
 		m.Diagnosed(newVerdict(cause(e.Cause)))
@@ -193,7 +193,7 @@ func TestDiagnosesAreBounded(t *testing.T) {
 
 func TestMismatch(t *testing.T) {
 	t.Parallel()
-	m := NewMetrics("v1")
+	m := New("v1")
 	m.Failing("a", []diagnosis.Verdict{failingAt(diagnosis.DNSFailure, "split.test", diagnosis.ComparedSame, diagnosis.ComparedOnlyPod)})
 	m.Failing("b", []diagnosis.Verdict{failingAt(diagnosis.DNSFailure, "split.test", diagnosis.ComparedSame)})
 	m.Failing("c", []diagnosis.Verdict{failingAt(diagnosis.DNSFailure, "agreed.test", diagnosis.ComparedNeither)})
@@ -215,7 +215,7 @@ whypull_dns_mismatch{registry="split.test"} 0
 
 func TestPhases(t *testing.T) {
 	t.Parallel()
-	m := NewMetrics("v1")
+	m := New("v1")
 	m.Phase(diagnosis.PhaseTLS, 100*time.Millisecond)
 	m.Phase(diagnosis.PhaseBlob, time.Hour)
 	wantMetrics(t, m, `
@@ -229,7 +229,7 @@ whypull_registry_probe_phase_seconds_count{phase="tls"} 1
 
 func TestTimeToDiagnosis(t *testing.T) {
 	t.Parallel()
-	m := NewMetrics("v1")
+	m := New("v1")
 	m.TimeToDiagnosis(250 * time.Millisecond)
 	m.TimeToDiagnosis(20 * time.Second)
 	wantMetrics(t, m, `
@@ -250,7 +250,7 @@ whypull_time_to_diagnosis_seconds_count 2
 
 func TestChecks(t *testing.T) {
 	t.Parallel()
-	m := NewMetrics("v1")
+	m := New("v1")
 	m.Checked(diagnosis.CheckRegistry, diagnosis.Failed, 2*time.Second)
 	m.Checked(diagnosis.CheckPodDNS, diagnosis.NotRun, 0) // took no time
 	wantMetrics(t, m, `
@@ -266,7 +266,7 @@ whypull_check_duration_seconds_count{check="registry",outcome="Failed"} 1
 // format has count and sum.
 func TestDurationsAreNative(t *testing.T) {
 	t.Parallel()
-	m := NewMetrics("v1")
+	m := New("v1")
 	for range 9 {
 		m.Checked(diagnosis.CheckRegistry, diagnosis.Failed, 20*time.Millisecond)
 		m.Phase(diagnosis.PhaseTLS, 20*time.Millisecond)
@@ -298,7 +298,7 @@ func TestDurationsAreNative(t *testing.T) {
 // node's network.
 func TestProcess(t *testing.T) {
 	t.Parallel()
-	families, err := NewMetrics("v1").Gatherer().Gather()
+	families, err := New("v1").Gatherer().Gather()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -317,7 +317,7 @@ func TestProcess(t *testing.T) {
 // alert on a missing one.
 func TestGuarded(t *testing.T) {
 	t.Parallel()
-	m := NewMetrics("v1")
+	m := New("v1")
 	const name = "whypull_admission_guarded"
 	wantMetrics(t, m, "", name)
 	for _, guarded := range []bool{false, true, false} {
@@ -352,7 +352,7 @@ whypull_build_info{goversion=%q,secret_access=%q,version="v1"} 1
 
 func TestCountersStartAtZero(t *testing.T) {
 	t.Parallel()
-	m := NewMetrics("v1")
+	m := New("v1")
 	names := []string{"whypull_api_writes_total", "whypull_secret_reads_total", "whypull_cri_up"}
 	const text = `
 # HELP whypull_api_writes_total Number of write requests to the API server, by result.
@@ -386,7 +386,7 @@ whypull_secret_reads_total{result="missing"} %d
 
 func TestSelf(t *testing.T) {
 	t.Parallel()
-	m := NewMetrics("v1.2.3")
+	m := New("v1.2.3")
 	m.Synced(time.UnixMilli(1_700_000_000_250))
 	wantMetrics(t, m, `
 # HELP whypull_build_info Always 1; the labels are the versions of whypull and of Go, and how pull secrets are read: impersonate, kubelet, direct, none or unknown.
@@ -400,8 +400,8 @@ whypull_last_sync_timestamp_seconds 1.70000000025e+09
 
 // worst is the worst case of a node: 250 failing pods over 40 registries,
 // 100 running pulls, every cause, confidence, check and outcome of a check that runs today.
-func worst() *Metrics {
-	m := NewMetrics("v1")
+func worst() *Agent {
+	m := New("v1")
 	all := diagnosis.Catalogue()
 	for i := range 250 {
 		first := failingAt(all[i%len(all)].Cause, fmt.Sprintf("r%d.test", i%40), diagnosis.ComparedOther)
@@ -437,7 +437,7 @@ func worst() *Metrics {
 
 func TestSeries(t *testing.T) {
 	t.Parallel()
-	idle := series(t, NewMetrics("v1"))
+	idle := series(t, New("v1"))
 	if idle > 150 {
 		t.Errorf("idle: got %d series, want at most 150", idle)
 	}
@@ -464,7 +464,7 @@ func TestSeries(t *testing.T) {
 
 func TestLint(t *testing.T) {
 	t.Parallel()
-	for name, m := range map[string]*Metrics{"idle": NewMetrics("v1"), "worst": worst()} {
+	for name, m := range map[string]*Agent{"idle": New("v1"), "worst": worst()} {
 		problems, err := testutil.GatherAndLint(m.Gatherer())
 		if err != nil {
 			t.Fatal(err)
@@ -477,7 +477,7 @@ func TestLint(t *testing.T) {
 
 func TestScrapesWhileVerdictsChange(t *testing.T) {
 	t.Parallel()
-	m := NewMetrics("v1")
+	m := New("v1")
 	var wg sync.WaitGroup
 	for i := range 8 {
 		wg.Go(func() {

@@ -1,4 +1,4 @@
-package report
+package metrics
 
 import (
 	"fmt"
@@ -21,7 +21,7 @@ const (
 
 func TestCertificateExpires(t *testing.T) {
 	t.Parallel()
-	m := NewMetrics("v1")
+	m := New("v1")
 	const name = "whypull_registry_tls_expiry_timestamp_seconds"
 	wantMetrics(t, m, "", name)
 	m.CertificateExpires("b.test", time.Unix(1_800_000_000, 0))
@@ -34,7 +34,7 @@ func TestCertificateExpires(t *testing.T) {
 
 func TestRateLimit(t *testing.T) {
 	t.Parallel()
-	m := NewMetrics("v1")
+	m := New("v1")
 	const name = "whypull_registry_ratelimit_remaining"
 	m.RateLimit("docker.io", 76, true)
 	m.RateLimit("hub.test", 0, false)
