@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"golang.org/x/net/http2"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
@@ -98,7 +99,7 @@ type idleWatch struct {
 	watch  watch.Interface
 }
 
-func inIdleWatch(t *testing.T, http2 bool, test func(*testing.T, *idleWatch)) {
+func inIdleWatch(t *testing.T, multiplexed bool, test func(*testing.T, *idleWatch)) {
 	t.Helper()
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -109,11 +110,14 @@ func inIdleWatch(t *testing.T, http2 bool, test func(*testing.T, *idleWatch)) {
 			<-r.Context().Done()
 		}))
 		_ = server.Listener.Close()
-		server.Listener, server.EnableHTTP2 = p, http2
+		server.Listener = p
+		if multiplexed {
+			enableHTTP2(t, server)
+		}
 		server.StartTLS()
 		cfg := &rest.Config{Host: "https://api.test", Dial: p.dial}
 		cfg.Insecure = true
-		if !http2 {
+		if !multiplexed {
 			cfg.NextProtos = []string{"http/1.1"}
 		}
 		client, err := New(cfg, Options{Node: nodeName, Access: AccessAuto})
@@ -135,6 +139,16 @@ func inIdleWatch(t *testing.T, http2 bool, test func(*testing.T, *idleWatch)) {
 		server.CloseClientConnections()
 		server.Close()
 	})
+}
+
+// enableHTTP2 lets the server speak HTTP/2 also without net/http's own, which the
+// programs are built without.
+func enableHTTP2(t *testing.T, s *httptest.Server) {
+	t.Helper()
+	s.EnableHTTP2 = true
+	if err := http2.ConfigureServer(s.Config, &http2.Server{}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // silent returns how long ago the last sign of life of the watch was; it has
@@ -240,7 +254,7 @@ func TestOneConnection(t *testing.T) {
 		}
 		apitest.Write(w, runtime.ContentTypeProtobuf, pullSecret())
 	})
-	s.EnableHTTP2 = true
+	enableHTTP2(t, s.Server)
 	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
 		mu.Lock()
 		defer mu.Unlock()
@@ -261,5 +275,8 @@ func TestOneConnection(t *testing.T) {
 	defer mu.Unlock()
 	if connections != 1 {
 		t.Errorf("%d connections, want 1", connections)
+	}
+	if got := s.All()[0].ProtoMajor; got != 2 {
+		t.Errorf("got HTTP/%d, want HTTP/2", got)
 	}
 }

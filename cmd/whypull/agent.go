@@ -122,7 +122,7 @@ type parts struct {
 	client  *kube.Client
 	runtime *cri.Runtime
 	kubelet *kubelet.Kubelet
-	metrics *report.Metrics
+	metrics *metrics.Agent
 }
 
 func (o agentOptions) kubelet() *kubelet.Kubelet {
@@ -144,7 +144,7 @@ func (o agentOptions) logger() (*slog.Logger, error) {
 	return nil, wrong("log-format", fmt.Errorf("log format %q: want json or text", o.logFormat))
 }
 
-func (o agentOptions) client(log *slog.Logger, node *kubelet.Kubelet, metrics *report.Metrics) (*kube.Client, error) {
+func (o agentOptions) client(log *slog.Logger, node *kubelet.Kubelet, metrics *metrics.Agent) (*kube.Client, error) {
 	access, err := kube.ParseAccess(o.secretAccess)
 	if err != nil {
 		return nil, wrong("secret-access", err)

@@ -183,7 +183,7 @@ func (m *Agent) Guarded(guarded bool) {
 func (m *Agent) Wrote(err error) { m.writes.WithLabelValues(result(err)).Inc() }
 
 // SecretAccess records how pull secrets are read: impersonate, kubelet, direct or none.
-func (m *Metrics) SecretAccess(mode string) {
+func (m *Agent) SecretAccess(mode string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.info.WithLabelValues(mode).Set(1) // before the old one goes, so that a scrape never sees none

@@ -337,7 +337,7 @@ whypull_admission_guarded %d
 // There is one series, with the access in use.
 func TestSecretAccess(t *testing.T) {
 	t.Parallel()
-	m := NewMetrics("v1")
+	m := New("v1")
 	for _, mode := range []string{"unknown", "impersonate", "kubelet", "none", "none"} {
 		if mode != "unknown" {
 			m.SecretAccess(mode)

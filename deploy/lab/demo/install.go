@@ -31,11 +31,11 @@ type Options struct {
 // lab's node, and applies the users' manifests with the additions of o. It returns when
 // the agent is ready.
 func Install(ctx context.Context, l *lab.Lab, root string, o Options) error {
-	program, err := buildAgent(ctx, l, root)
-	if err != nil {
+	dir := filepath.Join(l.Dir(), "images")
+	if err := Build(ctx, root, "whypull", dir); err != nil {
 		return err
 	}
-	archive, err := l.BuildImage(agentImage, program, image.Options{})
+	archive, err := l.BuildImage(agentImage, filepath.Join(dir, "whypull"), image.Options{})
 	if err != nil {
 		return err
 	}
@@ -103,14 +103,18 @@ func environment(flags map[string]string) string {
 	return text.String()
 }
 
-// buildAgent builds the program as the Dockerfile does.
-func buildAgent(ctx context.Context, l *lab.Lab, root string) (string, error) {
-	out := filepath.Join(l.Dir(), "images", "whypull")
-	cmd := exec.CommandContext(ctx, "go", "build", "-tags", "grpcnotrace", "-trimpath", "-ldflags", "-s -w -X main.version=lab", "-o", out, "./cmd/whypull") // #nosec G204 -- a path of our own
+// Build builds one of whypull's programs into a directory, with the flags of the
+// Makefile and the Dockerfile.
+func Build(ctx context.Context, root, program, dir string) error {
+	cmd := exec.CommandContext(ctx, "go", append(buildFlags(), "-o", dir+"/", "./cmd/"+program)...) // #nosec G204 -- paths of our own
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if problems, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("building whypull: %w: %s", err, strings.TrimSpace(string(problems)))
+		return fmt.Errorf("build %s: %w: %s", program, err, strings.TrimSpace(string(problems)))
 	}
-	return out, nil
+	return nil
+}
+
+func buildFlags() []string {
+	return []string{"build", "-tags", "grpcnotrace,nethttpomithttp2", "-trimpath", "-ldflags", "-s -w -X main.version=lab"}
 }

@@ -50,3 +50,20 @@ func TestOverlayNamesWhatIsThere(t *testing.T) {
 		t.Errorf("%d directories in\n%s", found, text)
 	}
 }
+
+// The lab tests what users get.
+func TestBuildsWithTheSameFlags(t *testing.T) {
+	t.Parallel()
+	flags := buildFlags()
+	ldflags := flags[len(flags)-1]
+	for name, version := range map[string]string{"Makefile": "$(VERSION)", "Dockerfile": "$VERSION"} {
+		text, err := os.ReadFile(filepath.Join("../../..", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := "go " + strings.Join(flags[:len(flags)-1], " ") + ` "` + strings.Replace(ldflags, "=lab", "="+version, 1) + `"`
+		if !strings.Contains(string(text), want) {
+			t.Errorf("%s does not contain %s", name, want)
+		}
+	}
+}

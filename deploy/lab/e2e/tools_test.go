@@ -40,12 +40,8 @@ type programs struct{ dir string }
 func build(t *testing.T, program string) programs {
 	t.Helper()
 	p := programs{t.TempDir()}
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-tags", "grpcnotrace", "-trimpath", "-ldflags", "-s -w -X main.version=lab",
-		"-o", p.dir+"/", "./cmd/"+program)
-	cmd.Dir = shared.root
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	if err := demo.Build(t.Context(), shared.root, program, p.dir); err != nil {
+		t.Fatal(err)
 	}
 	return p
 }
