@@ -1,6 +1,10 @@
 package diagnosis
 
-import "time"
+import (
+	"cmp"
+	"slices"
+	"time"
+)
 
 // Body is the part of Evidence that depends on its check: a pointer to one of
 // the Facts types. Evidence is shared between verdicts, so nobody changes a body
@@ -440,86 +444,44 @@ var (
 	noConfig      ConfigFacts     //nolint:gochecknoglobals // never written
 )
 
+// bodyOr returns the body of evidence if it is of this type, else none.
+func bodyOr[T any](e *Evidence, none *T) *T {
+	if b, ok := any(e.Body).(*T); ok {
+		return b
+	}
+	return none
+}
+
 // Message returns the facts of a text, empty ones for evidence of another kind.
 // Like those of the other methods they are never nil and only to be read.
-func (e *Evidence) Message() *MessageFacts {
-	if b, ok := e.Body.(*MessageFacts); ok {
-		return b
-	}
-	return &noMessage
-}
+func (e *Evidence) Message() *MessageFacts { return bodyOr(e, &noMessage) }
 
 // Image returns the facts of an image on the node.
-func (e *Evidence) Image() *ImageFacts {
-	if b, ok := e.Body.(*ImageFacts); ok {
-		return b
-	}
-	return &noImage
-}
+func (e *Evidence) Image() *ImageFacts { return bodyOr(e, &noImage) }
 
 // Credentials returns the facts of a source of credentials.
-func (e *Evidence) Credentials() *CredentialFacts {
-	if b, ok := e.Body.(*CredentialFacts); ok {
-		return b
-	}
-	return &noCredentials
-}
+func (e *Evidence) Credentials() *CredentialFacts { return bodyOr(e, &noCredentials) }
 
 // DNS returns the facts of a lookup.
-func (e *Evidence) DNS() *DNSFacts {
-	if b, ok := e.Body.(*DNSFacts); ok {
-		return b
-	}
-	return &noDNS
-}
+func (e *Evidence) DNS() *DNSFacts { return bodyOr(e, &noDNS) }
 
 // Registry returns the facts of a conversation with a registry.
-func (e *Evidence) Registry() *RegistryFacts {
-	if b, ok := e.Body.(*RegistryFacts); ok {
-		return b
-	}
-	return &noRegistry
-}
+func (e *Evidence) Registry() *RegistryFacts { return bodyOr(e, &noRegistry) }
 
 // Config returns what is wrong with the node's registry configuration.
-func (e *Evidence) Config() *ConfigFacts {
-	if c := e.Registry().Config; c != nil {
-		return c
-	}
-	return &noConfig
-}
+func (e *Evidence) Config() *ConfigFacts { return cmp.Or(e.Registry().Config, &noConfig) }
 
 // Pull returns the facts of a pull.
-func (e *Evidence) Pull() *PullFacts {
-	if b, ok := e.Body.(*PullFacts); ok {
-		return b
-	}
-	return &noPull
-}
+func (e *Evidence) Pull() *PullFacts { return bodyOr(e, &noPull) }
 
 // Disk returns the facts of the file systems of a pull.
-func (e *Evidence) Disk() *DiskFacts {
-	if d := e.Pull().Disk; d != nil {
-		return d
-	}
-	return &noDisk
-}
+func (e *Evidence) Disk() *DiskFacts { return cmp.Or(e.Pull().Disk, &noDisk) }
 
 // Retry returns the facts of a pull that was tried again.
-func (e *Evidence) Retry() *RetryFacts {
-	if r := e.Pull().Retry; r != nil {
-		return r
-	}
-	return &noRetry
-}
+func (e *Evidence) Retry() *RetryFacts { return cmp.Or(e.Pull().Retry, &noRetry) }
 
 // Answer returns the answer of a registry: to a conversation, or to a replay.
-func (e *Evidence) Answer() *RegistryFacts {
-	if r := e.Retry().Replay; r != nil {
-		return r
-	}
-	return e.Registry()
-}
+func (e *Evidence) Answer() *RegistryFacts { return cmp.Or(e.Retry().Replay, e.Registry()) }
 
 // Credential returns the credential that an attempt was made with, nil for none.
 func (e *Evidence) Credential() *CredentialRef {
@@ -548,10 +510,5 @@ func (f *DiskFacts) Seen() []string {
 // Presumed reports whether one of the file systems need not be the one that was
 // looked at.
 func (f *DiskFacts) Presumed() bool {
-	for _, s := range f.Filesystems {
-		if s.Presumed && s.Unseen == "" {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(f.Filesystems, func(s Filesystem) bool { return s.Presumed && s.Unseen == "" })
 }

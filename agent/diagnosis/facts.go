@@ -58,7 +58,7 @@ func (s *selection) of(all []*Evidence, keep func(*Evidence) bool) []*Evidence {
 // of returns the evidence of a check. With the policy Never the kubelet asks
 // nobody, so no answer from outside the node has to do with the failure.
 func (x *facts) of(c Check) []*Evidence {
-	if x.PullPolicy == "Never" && outside(c) {
+	if x.PullPolicy == "Never" && slices.Contains([]Check{CheckNodeDNS, CheckPodDNS, CheckRegistry, CheckPull}, c) {
 		return nil
 	}
 	isOf := func(e *Evidence) bool { return e.Check == c }
@@ -73,19 +73,10 @@ func (x *facts) of(c Check) []*Evidence {
 	return x.all[start:end:end]
 }
 
-func outside(c Check) bool {
-	return c == CheckNodeDNS || c == CheckPodDNS || c == CheckRegistry || c == CheckPull
-}
-
 // first returns the first evidence of a check that found one of the faults, else
 // empty evidence.
 func (x *facts) first(c Check, faults ...Fault) (*Evidence, bool) {
-	for _, e := range x.of(c) {
-		if e.failed() && slices.Contains(faults, e.Fault) {
-			return e, true
-		}
-	}
-	return &none, false
+	return find(x.of(c), func(e *Evidence) bool { return e.failed() && slices.Contains(faults, e.Fault) })
 }
 
 func (x *facts) has(c Check, faults ...Fault) bool {
@@ -354,6 +345,16 @@ func (x *facts) wrongConfig() (*Evidence, bool) {
 		return e, true
 	}
 	return x.ineffective()
+}
+
+// config is the first note of one of these problems of the node's configuration; nil
+// if there is none.
+func (x *facts) config(problems ...ConfigProblem) *Evidence {
+	e, ok := find(x.of(CheckRegistry), func(e *Evidence) bool { return slices.Contains(problems, e.Config().Problem) })
+	if !ok {
+		return nil
+	}
+	return e
 }
 
 // misconfigured is the address in the node's configuration at which no registry's

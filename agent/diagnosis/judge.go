@@ -160,13 +160,7 @@ func (x *facts) unloaded() bool {
 
 // changed is the note of a file that was changed after the runtime had started;
 // nil if there is none.
-func (x *facts) changed() *Evidence {
-	e, ok := find(x.of(CheckRegistry), func(e *Evidence) bool { return e.Config().Problem == ConfigNotLoaded })
-	if !ok {
-		return nil
-	}
-	return e
-}
+func (x *facts) changed() *Evidence { return x.config(ConfigNotLoaded) }
 
 // retried holds what the rules say against the pull tried again. What a check
 // has found by itself, typed, stands; what rests on the runtime's words, or on

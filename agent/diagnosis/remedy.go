@@ -823,8 +823,8 @@ func signatureRemedy(x *facts) []string {
 
 // blockedRemedy names the file in which the node blocks the registry.
 func blockedRemedy(x *facts) []string {
-	e, ok := find(x.of(CheckRegistry), func(e *Evidence) bool { return e.Config().Problem == ConfigBlocked })
-	if !ok {
+	e := x.config(ConfigBlocked)
+	if e == nil {
 		return nil
 	}
 	return []string{

@@ -132,6 +132,22 @@ var rules = []rule{ //nolint:gochecknoglobals // never written
 	{NotReproducible, everyCheckPasses},
 }
 
+// confidenceIf returns the confidence if the condition of a rule holds, else "".
+func confidenceIf(holds bool, c Confidence) Confidence {
+	if !holds {
+		return ""
+	}
+	return c
+}
+
+// agreedIf returns what agreed returns if the condition of a rule holds, else "".
+func (x *facts) agreedIf(holds bool, cause Cause) Confidence {
+	if !holds {
+		return ""
+	}
+	return x.agreed(cause)
+}
+
 // sandboxImage: a pod has no sandbox, and there is a cause why the sandbox image
 // cannot be pulled.
 func sandboxImage(x *facts, _ Cause) Confidence {
@@ -144,12 +160,7 @@ func sandboxImage(x *facts, _ Cause) Confidence {
 
 // booksShow: the runtime's own records show that a pull has stalled.
 func booksShow(faults ...Fault) condition {
-	return func(x *facts, _ Cause) Confidence {
-		if !x.has(CheckPull, faults...) {
-			return ""
-		}
-		return Confirmed
-	}
+	return func(x *facts, _ Cause) Confidence { return confidenceIf(x.has(CheckPull, faults...), Confirmed) }
 }
 
 // unansweredUnderCRIO: a pull goes on under CRI-O, which waits without end, and the
@@ -157,10 +168,7 @@ func booksShow(faults ...Fault) condition {
 func unansweredUnderCRIO(x *facts, _ Cause) Confidence {
 	e, ok := x.atOrigin(FaultConnectionTimeout)
 	answers := []Phase{PhasePing, PhaseToken, PhaseManifest}
-	if !ok || x.Stall != StallUnbegun || !e.Endpoint.CRIO || x.works() || !slices.Contains(answers, e.Registry().Phase) {
-		return ""
-	}
-	return Likely
+	return confidenceIf(ok && x.Stall == StallUnbegun && e.Endpoint.CRIO && !x.works() && slices.Contains(answers, e.Registry().Phase), Likely)
 }
 
 // diskFull: a file system that a pull writes to is full, or has less room than
@@ -174,18 +182,13 @@ func diskFull(x *facts, cause Cause) Confidence {
 	if len(full) > 0 {
 		return weaker(Likely, x.agreed(cause))
 	}
-	if _, ok := x.noted(CheckPull, FaultDiskFull); ok && x.reading() == DiskFull {
-		return Likely
-	}
-	return ""
+	_, ok := x.noted(CheckPull, FaultDiskFull)
+	return confidenceIf(ok && x.reading() == DiskFull, Likely)
 }
 
 // configRefused: the runtime refuses the pull over the node's configuration.
 func configRefused(x *facts, cause Cause) Confidence {
-	if !x.has(CheckRegistry, FaultConfigInvalid) {
-		return ""
-	}
-	return x.agreed(cause)
+	return x.agreedIf(x.has(CheckRegistry, FaultConfigInvalid), cause)
 }
 
 // endpointMisconfigured: the node's configuration has an address at which no
@@ -217,62 +220,40 @@ func configByText(x *facts, cause Cause) Confidence {
 // configNotLoaded: the pull would work now, by a configuration that was changed
 // after the runtime had started, and the text is of a pull by another one.
 func configNotLoaded(x *facts, _ Cause) Confidence {
-	if x.changed() == nil || !x.works() || x.beyond() || x.reading() == Unknown {
-		return ""
-	}
-	return Likely
+	return confidenceIf(x.changed() != nil && x.works() && !x.beyond() && x.reading() != Unknown, Likely)
 }
 
 // policyRejects: the node's signature policy takes no such image. It is asked after
 // the registry, so that a pull which fails there has not come to it.
 func policyRejects(x *facts, cause Cause) Confidence {
-	if !x.has(CheckRegistry, FaultTextSignatureRejected) || !x.works() && x.reading() != cause {
-		return ""
-	}
-	return x.agreed(cause)
+	return x.agreedIf(x.has(CheckRegistry, FaultTextSignatureRejected) && (x.works() || x.reading() == cause), cause)
 }
 
 // policyWants: the node's signature policy wants a signature, and the text says that
 // it was not satisfied.
 func policyWants(x *facts, cause Cause) Confidence {
-	if x.policy() == nil || x.reading() != cause {
-		return ""
-	}
-	return Likely
+	return confidenceIf(x.policy() != nil && x.reading() == cause, Likely)
 }
 
 // policy is what is known of the signature policy that an image is held against, nil
 // where it takes every image or is not known.
-func (x *facts) policy() *Evidence {
-	of := []ConfigProblem{ConfigPolicyRejects, ConfigPolicySigned}
-	e, ok := find(x.of(CheckRegistry), func(e *Evidence) bool { return slices.Contains(of, e.Config().Problem) })
-	if !ok {
-		return nil
-	}
-	return e
-}
+func (x *facts) policy() *Evidence { return x.config(ConfigPolicyRejects, ConfigPolicySigned) }
 
 // credentialsUnsent: the registry wants credentials, and does not say so where the
 // runtime looks, so that those of the pod are not sent.
 func credentialsUnsent(x *facts, cause Cause) Confidence {
-	if len(x.unsent()) == 0 {
-		return ""
-	}
-	return x.agreed(cause)
+	return x.agreedIf(len(x.unsent()) > 0, cause)
 }
 
 // blockedBehindMirror: the node blocks the upstream registry, so that the image can
 // come from a mirror alone, and none has it.
 func blockedBehindMirror(x *facts, cause Cause) Confidence {
-	if x.works() || !x.blocked() || len(x.mirrors()) == 0 {
-		return ""
-	}
-	return x.agreed(cause)
+	return x.agreedIf(!x.works() && x.blocked() && len(x.mirrors()) > 0, cause)
 }
 
 // blocked reports whether the node's own configuration blocks the registry.
 func (x *facts) blocked() bool {
-	return x.replaced() && slices.ContainsFunc(x.of(CheckRegistry), func(e *Evidence) bool { return e.Config().Problem == ConfigBlocked })
+	return x.replaced() && x.config(ConfigBlocked) != nil
 }
 
 // mirrorsUnhelped: there is no way to the upstream registry, as on a node without
@@ -282,10 +263,8 @@ func mirrorsUnhelped(x *facts, cause Cause) Confidence {
 	if x.works() || !x.crio() || len(x.mirrors()) == 0 {
 		return ""
 	}
-	if hidden, _ := x.hidden(); !unreachable(hidden) { // it is none, or that of the mirrors too
-		return ""
-	}
-	return x.agreed(cause)
+	hidden, _ := x.hidden() // not unreachable: it is none, or that of the mirrors too
+	return x.agreedIf(unreachable(hidden), cause)
 }
 
 // crio reports whether CRI-O asks.
@@ -325,29 +304,20 @@ func perRegistry(file string) bool {
 
 // checkFinds applies when a check found the fault.
 func checkFinds(check Check, fault Fault) condition {
-	return func(x *facts, cause Cause) Confidence {
-		if !x.has(check, fault) {
-			return ""
-		}
-		return x.agreed(cause)
-	}
+	return func(x *facts, cause Cause) Confidence { return x.agreedIf(x.has(check, fault), cause) }
 }
 
 // pageOfProxy: a web page where the registry's answer should be, and a proxy in
 // between.
 func pageOfProxy(x *facts, _ Cause) Confidence {
-	if e, ok := x.atOrigin(FaultWebPage); !ok || e.Registry().Proxy == "" || x.works() {
-		return ""
-	}
-	return Likely
+	e, ok := x.atOrigin(FaultWebPage)
+	return confidenceIf(ok && e.Registry().Proxy != "" && !x.works(), Likely)
 }
 
 // pageOfTokenServer: a web page where a token should be.
 func pageOfTokenServer(x *facts, cause Cause) Confidence {
-	if e, ok := x.atOrigin(FaultWebPage); !ok || e.Registry().Phase != PhaseToken || x.works() {
-		return ""
-	}
-	return x.agreed(cause)
+	e, ok := x.atOrigin(FaultWebPage)
+	return x.agreedIf(ok && e.Registry().Phase == PhaseToken && !x.works(), cause)
 }
 
 // unexpectedAnswer: an answer that no registry should give, and that is none of the
@@ -380,10 +350,7 @@ func proxyByText(x *facts, cause Cause) Confidence {
 // host's error of several).
 func mirrorHides(x *facts, _ Cause) Confidence {
 	cause, confidence := x.hidden()
-	if x.works() || cause == "" || !x.showsMirror() {
-		return ""
-	}
-	return confidence
+	return confidenceIf(!x.works() && cause != "" && x.showsMirror(), confidence)
 }
 
 // showsMirror reports whether the runtime's text is a mirror's answer, and not that
@@ -426,10 +393,8 @@ func (x *facts) unusable() []*Evidence {
 // refusedElsewhere: the registry redirects to a place that refuses the request. It
 // may be a firewall that does, or the registry's own storage.
 func refusedElsewhere(x *facts, cause Cause) Confidence {
-	if _, ok := x.refusedElsewhere(); !ok || x.works() {
-		return ""
-	}
-	return weaker(Likely, x.agreed(cause))
+	_, ok := x.refusedElsewhere()
+	return weaker(Likely, x.agreedIf(ok && !x.works(), cause))
 }
 
 // contentRefused: the manifest can be pulled, a blob of it not, with any
@@ -439,20 +404,19 @@ func contentRefused(x *facts, cause Cause) Confidence {
 	if len(all) == 0 || x.works() {
 		return ""
 	}
+	c := x.agreed(cause)
 	if all[0].redirected() || x.untriedMatch() { // it need not be the credentials, or the kubelet has more of them
-		return weaker(Likely, x.agreed(cause))
+		return weaker(Likely, c)
 	}
-	return x.agreed(cause)
+	return c
 }
 
 // nameUnresolved: the name of the upstream registry does not resolve, no mirror
 // serves instead, and the runtime has not reached the registry either.
 func nameUnresolved(fault Fault) condition {
 	return unlessWorks(func(x *facts, cause Cause) Confidence {
-		if _, ok := x.unresolved(fault); !ok || x.reached() {
-			return ""
-		}
-		return x.agreed(cause)
+		_, ok := x.unresolved(fault)
+		return x.agreedIf(ok && !x.reached(), cause)
 	})
 }
 
@@ -485,10 +449,8 @@ func sinkhole(x *facts, cause Cause) Confidence {
 // the faults and none succeeded.
 func registryFails(faults ...Fault) condition {
 	return unlessWorks(func(x *facts, cause Cause) Confidence {
-		if _, ok := x.atOrigin(faults...); !ok {
-			return ""
-		}
-		return x.agreed(cause)
+		_, ok := x.atOrigin(faults...)
+		return x.agreedIf(ok, cause)
 	})
 }
 
@@ -529,10 +491,7 @@ func unlessWorks(when condition) condition {
 
 // textSays: the runtime's text supports the cause.
 func textSays(x *facts, cause Cause) Confidence {
-	if x.reading() != cause {
-		return ""
-	}
-	return Suspected
+	return confidenceIf(x.reading() == cause, Suspected)
 }
 
 // ofMirror reports whether a mirror shows the fault that the runtime's text is about.
@@ -549,10 +508,7 @@ func weaker(a, b Confidence) Confidence {
 func (c Confidence) Weaker(other Confidence) bool { return c != other && weaker(c, other) == c }
 
 func neverAndAbsent(x *facts, _ Cause) Confidence {
-	if x.PullPolicy != "Never" || !x.absent() {
-		return ""
-	}
-	return Confirmed
+	return confidenceIf(x.PullPolicy == "Never" && x.absent(), Confirmed)
 }
 
 // neverAndPresent: EnsureImageExists ends with ErrImageNeverPull for an image
@@ -585,19 +541,13 @@ func mountRefused(x *facts, cause Cause) Confidence {
 // pod, so that it neither pulls nor refuses when it tries again.
 func usableNow(x *facts, _ Cause) Confidence {
 	e, ok := x.found()
-	if !ok || e.Image().Use() != UseAllowed || x.PullPolicy == "Always" || x.reading() == RuntimeError {
-		return ""
-	}
-	return Confirmed
+	return confidenceIf(ok && e.Image().Use() == UseAllowed && x.PullPolicy != "Always" && x.reading() != RuntimeError, Confirmed)
 }
 
 // neverAndSilent: the kubelet says that the image is not there, and the runtime
 // cannot be asked.
 func neverAndSilent(x *facts, _ Cause) Confidence {
-	if x.PullPolicy != "Never" || x.reading() != ImageNotPresent {
-		return ""
-	}
-	return Suspected
+	return confidenceIf(x.PullPolicy == "Never" && x.reading() == ImageNotPresent, Suspected)
 }
 
 // presentButUnproved: with IfNotPresent the kubelet pulls an image that is on
@@ -628,13 +578,8 @@ func runtimeSilent(x *facts, _ Cause) Confidence {
 // notFoundAnywhere: the manifest is not there, and the registry would not say
 // whether the repository is.
 func notFoundAnywhere(x *facts, cause Cause) Confidence {
-	if x.works() {
-		return ""
-	}
-	if _, ok := x.atOrigin(FaultNotFound); !ok {
-		return ""
-	}
-	return Likely
+	_, ok := x.atOrigin(FaultNotFound)
+	return confidenceIf(ok && !x.works(), Likely)
 }
 
 // credentialsExpired: the registry rejects the credentials, and the credentials
@@ -658,10 +603,7 @@ func credentialsExpired(x *facts, cause Cause) Confidence {
 // scopeDeniedToCredentials: the registry accepts the credentials, denies them the
 // repository, and does the same for repositories that do not exist.
 func scopeDeniedToCredentials(x *facts, cause Cause) Confidence {
-	if x.works() || len(x.undisclosed()) == 0 || len(x.undisclosed()) < len(x.denied()) {
-		return ""
-	}
-	return x.agreed(cause)
+	return x.agreedIf(!x.works() && len(x.undisclosed()) > 0 && len(x.undisclosed()) == len(x.denied()), cause)
 }
 
 // tokenDenied: the token server denies the credentials in the same way as anybody: it
@@ -670,38 +612,28 @@ func tokenDenied(x *facts, cause Cause) Confidence {
 	toAll := func(e *Evidence) bool {
 		return e.Registry().Phase == PhaseToken && e.Fault == FaultForbidden && !e.Registry().Exists
 	}
-	if x.works() || len(x.denied()) == 0 || !slices.ContainsFunc(x.denied(), toAll) || slices.ContainsFunc(x.denied(), func(e *Evidence) bool { return !toAll(e) }) {
-		return ""
-	}
-	return weaker(Likely, x.agreed(cause))
+	denied := x.denied()
+	return weaker(Likely, x.agreedIf(!x.works() && len(denied) > 0 && len(filter(denied, toAll)) == len(denied), cause))
 }
 
 // accessDenied: a registry that accepts the credentials denies the repository. A
 // token server that does so may mean the credentials.
 func accessDenied(x *facts, cause Cause) Confidence {
-	if x.works() || len(x.denied()) == 0 {
-		return ""
-	}
+	c := x.agreedIf(!x.works() && len(x.denied()) > 0, cause)
 	if !slices.ContainsFunc(x.denied(), func(e *Evidence) bool { return e.Registry().Phase != PhaseToken || e.Registry().Exists }) {
-		return weaker(Likely, x.agreed(cause))
+		return weaker(Likely, c)
 	}
-	return x.agreed(cause)
+	return c
 }
 
 func credentialsRejected(x *facts, cause Cause) Confidence {
-	if x.works() || len(x.rejected()) == 0 {
-		return ""
-	}
-	return x.agreed(cause)
+	return x.agreedIf(!x.works() && len(x.rejected()) > 0, cause)
 }
 
 // providerFailed: the text says why the pull went out without credentials, and
 // the registry does want some.
 func providerFailed(x *facts, _ Cause) Confidence {
-	if x.works() || x.credentialed() || !x.wantsCredentials() || x.reading() != CredentialProviderFailed {
-		return ""
-	}
-	return Likely
+	return confidenceIf(!x.works() && !x.credentialed() && x.wantsCredentials() && x.reading() == CredentialProviderFailed, Likely)
 }
 
 // unlessUntried makes a verdict on credentials Likely at most if the kubelet would
@@ -719,19 +651,13 @@ func unlessUntried(when condition) condition {
 // else on this node, and the text says the same of this pull.
 func limitedForOthers(x *facts, _ Cause) Confidence {
 	e, ok := x.noted(CheckRegistry, FaultRateLimited)
-	if !ok || e.Outcome != NotRun || x.works() || x.reading() != RateLimited {
-		return ""
-	}
-	return Likely
+	return confidenceIf(ok && e.Outcome == NotRun && !x.works() && x.reading() == RateLimited, Likely)
 }
 
 // credentialsOfOthersRejected: the text shows that the pull had credentials, and the
 // pod has none: they are the node's own or a credential provider's.
 func credentialsOfOthersRejected(x *facts, _ Cause) Confidence {
-	if x.works() || x.credentialed() || x.unread() || !x.wantsCredentials() || !x.message().CredentialsSent {
-		return ""
-	}
-	return Likely
+	return confidenceIf(!x.works() && !x.credentialed() && !x.unread() && x.wantsCredentials() && x.message().CredentialsSent, Likely)
 }
 
 // provided reports whether a credential provider of the kubelet is for the image, of
@@ -744,10 +670,7 @@ func (x *facts) provided() bool {
 // providerSilent: a credential provider of the kubelet is for this image, and
 // the text shows that the pull went out without credentials all the same.
 func providerSilent(x *facts, _ Cause) Confidence {
-	if !x.provided() || x.works() || x.credentialed() || x.matched() || !x.wantsCredentials() || !x.row(x.reading()).anonymous {
-		return ""
-	}
-	return Likely
+	return confidenceIf(x.provided() && !x.works() && !x.credentialed() && !x.matched() && x.wantsCredentials() && x.row(x.reading()).anonymous, Likely)
 }
 
 // wants reports whether a pull fails for want of credentials: Confirmed when the
@@ -802,32 +725,25 @@ func credentialsWantedBut(faults ...Fault) condition {
 // asking for credentials, so that none would be sent.
 func forbiddenToAnyone(x *facts, cause Cause) Confidence {
 	e, ok := x.refusal()
-	if !ok || x.works() || x.credentialed() || x.unread() || x.further() || e.Fault != FaultForbidden || !e.Registry().Exists {
-		return ""
-	}
-	return x.agreed(cause)
+	denied := ok && e.Fault == FaultForbidden && e.Registry().Exists
+	return x.agreedIf(denied && !x.works() && !x.credentialed() && !x.unread() && !x.further(), cause)
 }
 
 // scopeRefusedToAnyone: a token is issued to anyone, but not for this
 // repository; registries do so for private and for missing ones alike.
 func scopeRefusedToAnyone(x *facts, cause Cause) Confidence {
-	if x.works() || x.credentialed() || !x.evasive() || x.unread() || x.further() {
-		return ""
-	}
+	c := x.agreedIf(!x.works() && !x.credentialed() && x.evasive() && !x.unread() && !x.further(), cause)
 	if x.provided() {
-		return weaker(Likely, x.agreed(cause))
+		return weaker(Likely, c)
 	}
-	return x.agreed(cause)
+	return c
 }
 
 // secretsUnreadAndTextSays: whypull cannot read the pod's secrets, so that only the
 // runtime's text shows what is wrong with them, and the registry agrees: it requires
 // credentials, or serves the image to anyone without wrong ones.
 func secretsUnreadAndTextSays(x *facts, cause Cause) Confidence {
-	if x.credentialed() || !x.unread() || x.reading() != cause || !x.wantsCredentials() && !x.works() {
-		return ""
-	}
-	return Likely
+	return confidenceIf(!x.credentialed() && x.unread() && x.reading() == cause && (x.wantsCredentials() || x.works()), Likely)
 }
 
 // mirrorsAskedAlone: the node uses mirrors instead of the upstream registry, and they
