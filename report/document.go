@@ -96,7 +96,7 @@ func withMore(sentence string, more int) string {
 	if more > 0 {
 		rest = fmt.Sprintf(" (and %d more)", more)
 	}
-	return clip(sentence, diagnosis.SummaryLimit-len(rest)) + rest
+	return diagnosis.Clip(sentence, diagnosis.SummaryLimit-len(rest)) + rest
 }
 
 // NewDocument returns the complete document, which may exceed ReportLimit.
@@ -171,8 +171,8 @@ func reductions() []func(*Document) {
 		},
 		eachContainer(func(c *Container) { c.Hosts = nil }), // a part of them would pass for all
 		eachContainer(func(c *Container) { c.Evidence = c.Evidence[:min(1, len(c.Evidence))] }),
-		eachContainer(func(c *Container) { c.Evidence, c.Summary = []Entry{}, clip(c.Summary, 96) }),
-		eachContainer(func(c *Container) { c.Image, c.Remedy = clip(c.Image, 96), []string{} }),
+		eachContainer(func(c *Container) { c.Evidence, c.Summary = []Entry{}, diagnosis.Clip(c.Summary, 96) }),
+		eachContainer(func(c *Container) { c.Image, c.Remedy = diagnosis.Clip(c.Image, 96), []string{} }),
 		func(d *Document) { d.Pulling = d.Pulling[:min(1, len(d.Pulling))] },
 	}
 }
@@ -187,7 +187,7 @@ func eachContainer(reduce func(*Container)) func(*Document) {
 
 func (c *Container) shorten(n int) {
 	for i := range c.Evidence {
-		c.Evidence[i].Detail = clip(c.Evidence[i].Detail, n)
+		c.Evidence[i].Detail = diagnosis.Clip(c.Evidence[i].Detail, n)
 	}
 }
 
@@ -217,17 +217,4 @@ func (d Document) withoutTimes() (string, error) {
 		d.Pulling[i].Since = ""
 	}
 	return encode(d)
-}
-
-// clip cuts s to at most n bytes, ellipsis included, at a rune boundary.
-func clip(s string, n int) string {
-	const ellipsis = "…"
-	if len(s) <= n {
-		return s
-	}
-	cut := max(n-len(ellipsis), 0)
-	for cut > 0 && !utf8.RuneStart(s[cut]) {
-		cut--
-	}
-	return s[:cut] + ellipsis
 }

@@ -165,7 +165,7 @@ func TestClip(t *testing.T) {
 		{"", 0, ""},
 	}
 	for _, tt := range tests {
-		got := clip(tt.in, tt.n)
+		got := diagnosis.Clip(tt.in, tt.n)
 		if got != tt.want {
 			t.Errorf("clip(%q, %d): got %q, want %q", tt.in, tt.n, got, tt.want)
 		}
@@ -180,7 +180,7 @@ func many(count, n int, text string) []diagnosis.Verdict {
 	long := func(i int) string { return fmt.Sprint(i) + strings.Repeat(text, n) }
 	var out []diagnosis.Verdict
 	for i := range count {
-		out = append(out, newVerdict(container(long(i)), summary(clip(safe(long(i)), 256)), func(v *diagnosis.Verdict) {
+		out = append(out, newVerdict(container(long(i)), summary(diagnosis.Clip(safe(long(i)), 256)), func(v *diagnosis.Verdict) {
 			v.Failure.Image = long(i)
 			for j := range v.Evidence {
 				v.Evidence[j].Detail = long(j)

@@ -48,7 +48,7 @@ func newEvent(f diagnosis.Failure, kind, reason, note string, now time.Time) *ev
 		Action:              "Diagnose",
 		Reason:              reason,
 		Type:                kind,
-		Note:                clip(note, noteLimit),
+		Note:                diagnosis.Clip(note, noteLimit),
 		Regarding: corev1.ObjectReference{
 			APIVersion: "v1", Kind: "Pod", Namespace: f.Namespace, Name: f.Pod, UID: types.UID(f.UID),
 			FieldPath: fieldPath(f),

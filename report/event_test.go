@@ -88,7 +88,7 @@ func TestEventsOfAnyFailureAreValid(t *testing.T) {
 			v := newVerdict(summary(text), func(v *diagnosis.Verdict) {
 				v.Failure.Pod, v.Failure.Image, v.Failure.Node = name, text, long("worker.", 253)
 			})
-			v.Summary = clip(safe(text), diagnosis.SummaryLimit) // as the domain makes it
+			v.Summary = diagnosis.Clip(safe(text), diagnosis.SummaryLimit) // as the domain makes it
 			checkEvent(t, FailureEvent(v, observed()))
 			checkEvent(t, RecoveredEvent(v.Failure, observed()))
 		}

@@ -55,7 +55,7 @@ func render(verdicts []diagnosis.Verdict, pulls []diagnosis.Progress, unexamined
 
 func newPulling(p diagnosis.Progress) Pulling {
 	return Pulling{
-		Name: p.Failure.Container, Kind: string(p.Failure.Kind), Image: clip(safe(p.Failure.Image), 256), Detail: p.Detail(),
+		Name: p.Failure.Container, Kind: string(p.Failure.Kind), Image: diagnosis.Clip(safe(p.Failure.Image), 256), Detail: p.Detail(),
 		DoneBytes: min(p.Done, p.Total), TotalBytes: p.Total, Since: stamp(p.Failure.Since),
 	}
 }
@@ -63,6 +63,6 @@ func newPulling(p diagnosis.Progress) Pulling {
 // shortenPulling shortens the names of the images being pulled.
 func shortenPulling(d *Document) {
 	for i := range d.Pulling {
-		d.Pulling[i].Image = clip(d.Pulling[i].Image, 96)
+		d.Pulling[i].Image = diagnosis.Clip(d.Pulling[i].Image, 96)
 	}
 }

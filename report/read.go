@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+
+	"github.com/whypull/whypull/agent/diagnosis"
 )
 
 // readLimit is the maximum size in bytes that Parse accepts. Later versions of
@@ -26,7 +28,7 @@ func Parse(annotation string) (Document, error) {
 		return Document{}, fmt.Errorf("report annotation: %w", err)
 	}
 	if d.Schema != Schema {
-		return Document{}, fmt.Errorf("report annotation: schema %q, want %q", clip(d.Schema, 64), Schema)
+		return Document{}, fmt.Errorf("report annotation: schema %q, want %q", diagnosis.Clip(d.Schema, 64), Schema)
 	}
 	return d, nil
 }

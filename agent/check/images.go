@@ -25,7 +25,7 @@ type target struct {
 // Always, since the question is whether it can be pulled.
 func ofImage(image, node string, now time.Time) target {
 	f := diagnosis.Failure{Node: node, Container: "image", Kind: diagnosis.KindContainer, PullPolicy: string(corev1.PullAlways), Offline: true, Since: now}
-	f.SetImage(imageOf(image))
+	f.SetImage(podwatch.ImageOf(image))
 	return target{failure: f}
 }
 
@@ -37,7 +37,7 @@ func (o *objects) targets(node string, now time.Time) []target {
 		names, unknown := o.pullSecrets(p)
 		for _, f := range p.images() {
 			f.Namespace, f.Pod, f.Node, f.PullSecrets, f.ServiceAccount = p.namespace, p.name, node, names, p.account()
-			f.HostNetwork, f.Offline, f.Since = p.spec.HostNetwork, true, now
+			f.Offline, f.Since = true, now
 			if p.kind != "Pod" {
 				f.Owner = diagnosis.Owner{Kind: p.kind, Name: p.name}
 			}
@@ -51,19 +51,13 @@ func (o *objects) targets(node string, now time.Time) []target {
 func (p pod) images() []diagnosis.Failure {
 	var out []diagnosis.Failure
 	add := func(kind diagnosis.Kind, name, written string, policy corev1.PullPolicy) {
-		image := imageOf(written)
+		image := podwatch.ImageOf(written)
 		f := diagnosis.Failure{Kind: kind, Container: cmp.Or(name, "unnamed"), PullPolicy: string(cmp.Or(policy, defaultPolicy(image)))}
 		f.SetImage(image)
 		out = append(out, f)
 	}
-	for _, c := range p.spec.InitContainers {
-		add(diagnosis.KindInitContainer, c.Name, c.Image, c.ImagePullPolicy)
-	}
-	for _, c := range p.spec.Containers {
-		add(diagnosis.KindContainer, c.Name, c.Image, c.ImagePullPolicy)
-	}
-	for _, c := range p.spec.EphemeralContainers {
-		add(diagnosis.KindEphemeralContainer, c.Name, c.Image, c.ImagePullPolicy)
+	for _, s := range podwatch.Slots(&corev1.Pod{Spec: p.spec}) {
+		add(s.Kind, s.Name, s.Image, s.ImagePullPolicy)
 	}
 	for _, v := range p.spec.Volumes {
 		if v.Image != nil {
@@ -81,12 +75,6 @@ func defaultPolicy(image diagnosis.Image) corev1.PullPolicy {
 		return corev1.PullAlways
 	}
 	return corev1.PullIfNotPresent
-}
-
-// imageOf parses an image reference; on error the image has only Written set.
-func imageOf(written string) diagnosis.Image {
-	image, _ := podwatch.ParseImage(written)
-	return image
 }
 
 // otherPlatforms returns a note for each pod that requires nodes of another

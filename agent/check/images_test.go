@@ -8,6 +8,8 @@ import (
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/whypull/whypull/agent/podwatch"
 )
 
 func TestDefaultPolicy(t *testing.T) {
@@ -18,7 +20,7 @@ func TestDefaultPolicy(t *testing.T) {
 		"nginx:1.27": "IfNotPresent", "nginx" + digest: "IfNotPresent", "nginx:1" + digest: "IfNotPresent", "nginx:latest" + digest: "Always",
 		"": "IfNotPresent", "Nginx": "IfNotPresent", "http://hub.example/a": "IfNotPresent", "nginx:": "IfNotPresent", "nginx:Latest": "IfNotPresent",
 	} {
-		if got := defaultPolicy(imageOf(image)); got != want {
+		if got := defaultPolicy(podwatch.ImageOf(image)); got != want {
 			t.Errorf("%q: %s, want %s", image, got, want)
 		}
 	}
@@ -49,8 +51,8 @@ spec:
 	var got []string
 	for _, at := range o.targets("ci-1", time.Unix(1, 0)) {
 		f := at.failure
-		got = append(got, fmt.Sprintf("%d %s %s %s %s|%s %s %s/%s %q %s %s %t", at.pod, f.Kind, f.Container, f.Image, f.Registry, f.Repository,
-			f.PullPolicy, f.Namespace, f.Pod, f.PullSecrets, f.ServiceAccount, f.Owner, f.HostNetwork))
+		got = append(got, fmt.Sprintf("%d %s %s %s %s|%s %s %s/%s %q %s %s", at.pod, f.Kind, f.Container, f.Image, f.Registry, f.Repository,
+			f.PullPolicy, f.Namespace, f.Pod, f.PullSecrets, f.ServiceAccount, f.Owner))
 		if !f.Offline || f.Node != "ci-1" || !f.Since.Equal(time.Unix(1, 0)) || f.Reason+f.Message != "" {
 			t.Errorf("%+v", f)
 		}

@@ -3,7 +3,6 @@ package check
 import (
 	"fmt"
 	"slices"
-	"unicode/utf8"
 
 	"github.com/whypull/whypull/agent/diagnosis"
 )
@@ -38,7 +37,7 @@ func (c *checker) judge(t target, evidence []diagnosis.Evidence) result {
 	default:
 		r.verdict.Remedy = append(c.hints(r), v.Remedy...)
 	}
-	r.verdict.Summary = clip(r.verdict.Summary)
+	r.verdict.Summary = diagnosis.Clip(r.verdict.Summary, diagnosis.SummaryLimit)
 	return r
 }
 
@@ -135,17 +134,4 @@ func (c *checker) adapt(evidence []diagnosis.Evidence, inPod bool) []diagnosis.E
 		}
 	}
 	return out
-}
-
-// clip cuts a summary to diagnosis.SummaryLimit bytes.
-func clip(s string) string {
-	const ellipsis = "…"
-	if len(s) <= diagnosis.SummaryLimit {
-		return s
-	}
-	cut := diagnosis.SummaryLimit - len(ellipsis)
-	for cut > 0 && !utf8.RuneStart(s[cut]) {
-		cut--
-	}
-	return s[:cut] + ellipsis
 }

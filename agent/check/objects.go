@@ -10,10 +10,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	kjson "sigs.k8s.io/json"
 
 	"github.com/whypull/whypull/agent/kube"
@@ -253,21 +251,9 @@ func (o *objects) addSecret(d document, h header) error {
 	}
 	o.secrets[k] = kube.Secret{
 		Namespace: k.namespace, Name: k.name, Type: string(cmp.Or(s.Type, corev1.SecretTypeOpaque)), UID: string(s.UID),
-		Changed: newest(s.ObjectMeta), Data: credential.Redact(s.Data),
+		Changed: kube.Changed(s.ObjectMeta), Data: credential.Redact(s.Data),
 	}
 	return nil
-}
-
-// newest returns when an object from a cluster was last written; zero for one that
-// is not from a cluster.
-func newest(m metav1.ObjectMeta) time.Time {
-	t := m.CreationTimestamp.Time
-	for _, f := range m.ManagedFields {
-		if f.Time != nil && f.Time.After(t) {
-			t = f.Time.Time
-		}
-	}
-	return t.UTC()
 }
 
 func (o *objects) addAccount(d document, h header) error {

@@ -135,21 +135,8 @@ func (t *text) target(c *checker, at target) {
 		return
 	}
 	p := c.objects.pods[at.pod]
-	t.line("%s %s/%s, %s %s (%s)", p.kind, p.namespace, p.name, words(at.failure.Kind), at.failure.Container, p.at)
+	t.line("%s %s/%s, %s %s (%s)", p.kind, p.namespace, p.name, at.failure.Kind.Words(), at.failure.Container, p.at)
 	t.line("%s, pull policy %s", at.failure.Image, at.failure.PullPolicy)
-}
-
-func words(k diagnosis.Kind) string {
-	switch k {
-	case diagnosis.KindInitContainer:
-		return "init container"
-	case diagnosis.KindEphemeralContainer:
-		return "ephemeral container"
-	case diagnosis.KindImageVolume:
-		return "image volume"
-	case diagnosis.KindContainer, diagnosis.KindSandbox:
-	}
-	return "container"
 }
 
 func (t *text) evidence(at target, all []diagnosis.Evidence) {

@@ -124,7 +124,7 @@ func TestEveryCauseIsSaid(t *testing.T) {
 				f := ordinary()
 				f.Kind, f.Owner = kind, Owner{Kind: owner, Name: "web"}
 				x := newFacts(f, []Evidence{{Check: CheckMessage, Outcome: Failed, Body: &MessageFacts{Cause: e.Cause}}})
-				checkSentence(t, clip(x.summary(e.Cause), SummaryLimit))
+				checkSentence(t, Clip(x.summary(e.Cause), SummaryLimit))
 				lines := x.remedy(e.Cause)
 				checkRemedy(t, lines)
 				if strings.TrimLeft(strings.Join(lines, ""), "# ") == "" {

@@ -15,6 +15,20 @@ const (
 	KindSandbox Kind = "sandbox"
 )
 
+// Words returns the kind as people write it.
+func (k Kind) Words() string {
+	switch k {
+	case KindInitContainer:
+		return "init container"
+	case KindEphemeralContainer:
+		return "ephemeral container"
+	case KindImageVolume:
+		return "image volume"
+	case KindContainer, KindSandbox:
+	}
+	return "container"
+}
+
 // Failure is one container, or image volume, of a pod that cannot get its
 // image, as in the pod's API object.
 type Failure struct {
@@ -46,8 +60,6 @@ type Failure struct {
 	ServiceAccount string
 	// Owner says who made the pod, so that a remedy names what to edit.
 	Owner Owner
-	// HostNetwork reports whether the pod has the node's network.
-	HostNetwork bool
 	// NameServers are those that the pod's own spec chooses (dnsConfig).
 	NameServers []string
 	// Stall says how the pull hangs of a container that waits without a reason;

@@ -16,7 +16,7 @@ func Diagnose(f Failure, evidence []Evidence) Verdict {
 		Failure:    f,
 		Cause:      cause,
 		Confidence: confidence,
-		Summary:    clip(x.summary(cause), SummaryLimit),
+		Summary:    Clip(x.summary(cause), SummaryLimit),
 		Remedy:     x.remedy(cause),
 		Hosts:      x.hosts(),
 		Evidence:   Findings(asked, all),

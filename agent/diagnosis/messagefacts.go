@@ -26,9 +26,6 @@ type MessageFacts struct {
 	// BehindProxy reports whether the text shows a proxy's answer: Go's bare text of
 	// a status when CONNECT is refused, status 407, or a proxy's error page.
 	BehindProxy bool
-	// SaysExpired reports whether the text says that a credential or a token has
-	// expired. Certificates do not count.
-	SaysExpired bool
 	// IntentUnrecorded reports whether the kubelet could not record that it begins a
 	// pull, in a file of its own (EnsureImageExists, RecordPullIntent), so that it has
 	// asked no runtime.

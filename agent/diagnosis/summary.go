@@ -629,13 +629,13 @@ func list(all []string) string {
 	return fmt.Sprintf("%s and %d more", strings.Join(all[:most], ", "), len(all)-most)
 }
 
-// clip cuts s to at most n bytes at a rune boundary.
-func clip(s string, n int) string {
+// Clip cuts s to at most n bytes, ellipsis included, at a rune boundary.
+func Clip(s string, n int) string {
 	const ellipsis = "…"
 	if len(s) <= n {
 		return s
 	}
-	cut := n - len(ellipsis)
+	cut := max(n-len(ellipsis), 0)
 	for cut > 0 && !utf8.RuneStart(s[cut]) {
 		cut--
 	}

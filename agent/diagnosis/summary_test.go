@@ -21,7 +21,7 @@ func TestClip(t *testing.T) {
 		{"日本語日本語", 10, "日本…"},
 		{strings.Repeat("x", 300), SummaryLimit, strings.Repeat("x", SummaryLimit-3) + "…"},
 	} {
-		got := clip(c.in, c.n)
+		got := Clip(c.in, c.n)
 		if got != c.want || len(got) > c.n || !utf8.ValidString(got) {
 			t.Errorf("%q in %d: %q, want %q", c.in, c.n, got, c.want)
 		}
@@ -101,7 +101,7 @@ func TestSummariesWithoutDetail(t *testing.T) {
 		for _, check := range Checks() {
 			x := given(Evidence{Check: check, Outcome: Failed, Fault: f, Body: &CredentialFacts{Secret: "a"}}, answer(FaultUnauthorized))
 			cause, _ := x.decide()
-			checkSentence(t, clip(x.summary(cause), SummaryLimit))
+			checkSentence(t, Clip(x.summary(cause), SummaryLimit))
 		}
 	}
 }

@@ -311,7 +311,7 @@ func (c *Client) readSecret(ctx context.Context, namespace, name string) (Secret
 	if err != nil {
 		return Secret{}, secretError(namespace, name, err)
 	}
-	return Secret{Namespace: namespace, Name: name, Type: string(s.Type), UID: string(s.UID), Version: version(s.ObjectMeta), Changed: changed(s.ObjectMeta), Data: credential.Redact(s.Data)}, nil
+	return Secret{Namespace: namespace, Name: name, Type: string(s.Type), UID: string(s.UID), Version: version(s.ObjectMeta), Changed: Changed(s.ObjectMeta), Data: credential.Redact(s.Data)}, nil
 }
 
 // secretError returns the error for a secret that could not be read.
@@ -325,9 +325,10 @@ func secretError(namespace, name string, err error) error {
 	return fmt.Errorf("secret %s/%s: %w", namespace, name, withoutContent(err))
 }
 
-// changed returns the newest of an object's timestamps. Later writes are
-// possible only for clients that clear managedFields.
-func changed(m metav1.ObjectMeta) time.Time {
+// Changed returns the newest of an object's timestamps: when it was last written;
+// zero for one that is not from a cluster. Later writes are possible only for clients
+// that clear managedFields.
+func Changed(m metav1.ObjectMeta) time.Time {
 	newest := m.CreationTimestamp.Time
 	for _, f := range m.ManagedFields {
 		if f.Time != nil && f.Time.After(newest) {

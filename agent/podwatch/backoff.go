@@ -84,7 +84,7 @@ func (p *tracked) count(u Update, incidents map[diagnosis.Subject]diagnosis.Fail
 		if _, done := out[f.Image]; done || !backsOff(f.Reason) {
 			continue
 		}
-		was, known := p.triesOf(f.Image)
+		was, known := p.tries[f.Image]
 		switch {
 		case known && was.seen == 0:
 			out[f.Image] = was
@@ -109,21 +109,13 @@ func (p *tracked) count(u Update, incidents map[diagnosis.Subject]diagnosis.Fail
 	return out
 }
 
-func (p *tracked) triesOf(image string) (tries, bool) {
-	if p == nil {
-		return tries{}, false
-	}
-	t, ok := p.tries[image]
-	return t, ok
-}
-
 // triedAgain reports whether one of the image's failures shows a new attempt.
 func (p *tracked) triedAgain(now []diagnosis.Failure, image string) bool {
 	for _, f := range now {
 		if f.Image != image || !attempted(f.Reason) {
 			continue
 		}
-		was, open := p.incident(f.Subject())
+		was, open := p.incidents[f.Subject()]
 		if !open || was.Reason != f.Reason || was.Message != f.Message {
 			return true
 		}
@@ -135,7 +127,7 @@ func (p *tracked) triedAgain(now []diagnosis.Failure, image string) bool {
 // to ImagePullBackOff.
 func (p *tracked) beginsToWait(now []diagnosis.Failure, image string) bool {
 	return !p.triedAgain(now, image) && slices.ContainsFunc(now, func(f diagnosis.Failure) bool {
-		was, open := p.incident(f.Subject())
+		was, open := p.incidents[f.Subject()]
 		return f.Image == image && open && f.Reason == "ImagePullBackOff" && attempted(was.Reason)
 	})
 }

@@ -44,7 +44,7 @@ type sighting struct {
 // sightings returns the failed pulls that the pod's status shows, in the order of
 // the spec, and the number of failing containers beyond maxExamined.
 func sightings(pod *corev1.Pod, all []container) (out []sighting, more int) {
-	if over(pod) {
+	if Over(pod) {
 		return nil, 0
 	}
 	var base *diagnosis.Failure
@@ -80,24 +80,48 @@ func settle(all []sighting, open func(diagnosis.Subject) bool) []diagnosis.Failu
 	return out
 }
 
-// over reports whether the kubelet has stopped pulling for the pod.
-func over(pod *corev1.Pod) bool {
+// Over reports whether the kubelet has stopped pulling for the pod.
+func Over(pod *corev1.Pod) bool {
 	return pod.DeletionTimestamp != nil || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
 }
 
-// container holds what the three kinds of containers have in common.
+// Slot is a container of a pod's spec, of whichever kind, and its status.
+type Slot struct {
+	*corev1.Container
+
+	Kind diagnosis.Kind
+	// Status is nil if the pod's status does not have the container.
+	Status *corev1.ContainerStatus
+}
+
+// Slots returns the containers of a pod in the order of its spec: init, regular,
+// ephemeral.
+func Slots(pod *corev1.Pod) []Slot {
+	var out []Slot
+	status := byName(pod.Status.InitContainerStatuses)
+	for i := range pod.Spec.InitContainers {
+		c := &pod.Spec.InitContainers[i]
+		out = append(out, Slot{c, diagnosis.KindInitContainer, status(c.Name)})
+	}
+	status = byName(pod.Status.ContainerStatuses)
+	for i := range pod.Spec.Containers {
+		c := &pod.Spec.Containers[i]
+		out = append(out, Slot{c, diagnosis.KindContainer, status(c.Name)})
+	}
+	status = byName(pod.Status.EphemeralContainerStatuses)
+	for i := range pod.Spec.EphemeralContainers {
+		c := (*corev1.Container)(&pod.Spec.EphemeralContainers[i].EphemeralContainerCommon)
+		out = append(out, Slot{c, diagnosis.KindEphemeralContainer, status(c.Name)})
+	}
+	return out
+}
+
+// container is a container with the image volumes that it mounts, in the order of its
+// mounts; at most maxExamined.
 type container struct {
-	kind   diagnosis.Kind
-	name   string
-	image  string
-	policy corev1.PullPolicy
-	mounts []corev1.VolumeMount
-	status *corev1.ContainerStatus
-	// images are the image volumes that it mounts, in the order of its mounts; at most
-	// maxExamined.
+	Slot
+
 	images []*imageVolume
-	// sidecar reports whether it is an init container that keeps running.
-	sidecar bool
 }
 
 // imageVolume is an image volume with its image, parsed.
@@ -107,10 +131,10 @@ type imageVolume struct {
 }
 
 func (c container) waiting() *corev1.ContainerStateWaiting {
-	if c.status == nil {
+	if c.Status == nil {
 		return nil
 	}
-	return c.status.State.Waiting
+	return c.Status.State.Waiting
 }
 
 func (c container) failing() bool {
@@ -131,31 +155,11 @@ func (c container) cannotMount() bool {
 // a container, which comes after all pulls (kuberuntime startContainer).
 const createContainerError = "CreateContainerError"
 
-func (c container) mountsVolume(name string) bool {
-	return slices.ContainsFunc(c.mounts, func(m corev1.VolumeMount) bool { return m.Name == name })
-}
-
 func containers(pod *corev1.Pod) []container {
-	var out []container
-	images := imageVolumes(pod)
-	status := byName(pod.Status.InitContainerStatuses)
-	for i := range pod.Spec.InitContainers {
-		c := &pod.Spec.InitContainers[i]
-		sidecar := c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
-		out = append(out, container{diagnosis.KindInitContainer, c.Name, c.Image, c.ImagePullPolicy, c.VolumeMounts,
-			status(c.Name), mounted(images, c.VolumeMounts), sidecar})
-	}
-	status = byName(pod.Status.ContainerStatuses)
-	for i := range pod.Spec.Containers {
-		c := &pod.Spec.Containers[i]
-		out = append(out, container{diagnosis.KindContainer, c.Name, c.Image, c.ImagePullPolicy, c.VolumeMounts,
-			status(c.Name), mounted(images, c.VolumeMounts), false})
-	}
-	status = byName(pod.Status.EphemeralContainerStatuses)
-	for i := range pod.Spec.EphemeralContainers {
-		c := &pod.Spec.EphemeralContainers[i]
-		out = append(out, container{diagnosis.KindEphemeralContainer, c.Name, c.Image, c.ImagePullPolicy, c.VolumeMounts,
-			status(c.Name), mounted(images, c.VolumeMounts), false})
+	slots, images := Slots(pod), imageVolumes(pod)
+	out := make([]container, len(slots))
+	for i, s := range slots {
+		out[i] = container{s, mounted(images, s.VolumeMounts)}
 	}
 	return out
 }
@@ -171,7 +175,7 @@ func imageVolumes(pod *corev1.Pod) map[string]*imageVolume {
 		if out == nil {
 			out = map[string]*imageVolume{}
 		}
-		out[v.Name] = &imageVolume{v, imageOf(v.Image.Reference)}
+		out[v.Name] = &imageVolume{v, ImageOf(v.Image.Reference)}
 	}
 	return out
 }
@@ -234,7 +238,7 @@ func undecided(reason string) bool {
 // toKubeContainerImageVolumes); only the image in the message distinguishes it
 // from the container's own. Of several failing volumes the last mounted wins.
 func sight(base diagnosis.Failure, c container) sighting {
-	w, image := c.waiting(), imageOf(c.image)
+	w, image := c.waiting(), ImageOf(c.Image)
 	s := sighting{failure: ofContainer(base, c, image)}
 	if c.cannotMount() { // names no image; the runtime fails over the first of them
 		v := c.images[0]
@@ -260,7 +264,6 @@ func newFailure(pod *corev1.Pod) *diagnosis.Failure {
 		Namespace: pod.Namespace, Pod: pod.Name, UID: string(pod.UID), Node: pod.Spec.NodeName, SandboxUID: sandboxUID(pod),
 		ServiceAccount: pod.Spec.ServiceAccountName,
 		Owner:          owner(pod),
-		HostNetwork:    pod.Spec.HostNetwork,
 	}
 	if pod.Spec.DNSConfig != nil {
 		f.NameServers = pod.Spec.DNSConfig.Nameservers
@@ -272,7 +275,7 @@ func newFailure(pod *corev1.Pod) *diagnosis.Failure {
 // ofContainer returns a copy of a pod's failure, changed into that of a container.
 func ofContainer(f diagnosis.Failure, c container, image diagnosis.Image) diagnosis.Failure {
 	w := c.waiting()
-	f.Container, f.Kind, f.PullPolicy = c.name, c.kind, string(c.policy)
+	f.Container, f.Kind, f.PullPolicy = c.Name, c.Kind, string(c.ImagePullPolicy)
 	f.Reason, f.Message = w.Reason, w.Message
 	f.SetImage(image)
 	return f
@@ -298,8 +301,8 @@ func ParseImage(written string) (diagnosis.Image, error) {
 	return diagnosis.NewImage(written, named.Name()), nil
 }
 
-// imageOf is ParseImage without the error; see diagnosis.Image.Valid.
-func imageOf(written string) diagnosis.Image {
+// ImageOf is ParseImage without the error; see diagnosis.Image.Valid.
+func ImageOf(written string) diagnosis.Image {
 	image, _ := ParseImage(written)
 	return image
 }

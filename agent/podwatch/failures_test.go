@@ -103,7 +103,6 @@ func TestFailuresByState(t *testing.T) {
 func TestFailureFields(t *testing.T) {
 	t.Parallel()
 	pod := newPod(app(waits("ErrImagePull", "no basic auth credentials")), func(p *corev1.Pod) {
-		p.Spec.HostNetwork = true
 		p.Spec.ServiceAccountName = "builder"
 		p.Spec.ImagePullSecrets = []corev1.LocalObjectReference{{Name: "b"}, {Name: ""}, {Name: "a"}, {Name: "b"}}
 	})
@@ -111,7 +110,7 @@ func TestFailureFields(t *testing.T) {
 		Namespace: "shop", Pod: "web", UID: "uid-1", SandboxUID: "uid-1", Node: "worker-3", Container: "app", Kind: diagnosis.KindContainer,
 		Image: image, Registry: "hub.test", Repository: "team/app", PullPolicy: "IfNotPresent",
 		Reason: "ErrImagePull", Message: "no basic auth credentials",
-		PullSecrets: []string{"b", "a"}, ServiceAccount: "builder", HostNetwork: true,
+		PullSecrets: []string{"b", "a"}, ServiceAccount: "builder",
 	}
 	if got := only(t, pod); fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -464,7 +463,7 @@ func FuzzBlamedVolume(f *testing.F) {
 				t.Errorf("got image %q, want %q", got.Image, container)
 			}
 		case diagnosis.KindImageVolume:
-			if got.Image != volume || !mentions("ErrImagePull "+message, imageOf(volume)) {
+			if got.Image != volume || !mentions("ErrImagePull "+message, ImageOf(volume)) {
 				t.Errorf("message %q does not speak of %q", message, got.Image)
 			}
 		default:

@@ -2,6 +2,7 @@ package podwatch
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -169,10 +170,13 @@ func (t *Tracker) observe(s seen) {
 	t.heard = t.now()
 	pod := s.pod
 	name := pod.Namespace + "/" + pod.Name
-	old := t.pods[name]
-	if old != nil && old.uid != string(pod.UID) { // deleted and created again between two watches
+	old, known := t.pods[name]
+	if known && old.uid != string(pod.UID) { // deleted and created again between two watches
 		t.forget(pod.Namespace, pod.Name, old.uid)
-		old = nil
+		known = false
+	}
+	if !known {
+		old = &tracked{}
 	}
 	u := Update{Namespace: pod.Namespace, Name: pod.Name, UID: string(pod.UID), SeenAt: t.heard, Annotations: t.own(pod), Unexamined: s.more}
 	incidents := old.advance(s, &u)
@@ -183,7 +187,7 @@ func (t *Tracker) observe(s seen) {
 	} else {
 		delete(t.pods, name)
 	}
-	if old != nil || len(u.Waiting) > 0 || len(u.Failures) > 0 || len(u.Annotations) > 0 {
+	if known || len(u.Waiting) > 0 || len(u.Failures) > 0 || len(u.Annotations) > 0 {
 		t.emit(u)
 	}
 }
@@ -192,9 +196,10 @@ func (t *Tracker) observe(s seen) {
 // Failures and Recovered.
 func (p *tracked) advance(s seen, u *Update) map[diagnosis.Subject]diagnosis.Failure {
 	incidents := map[diagnosis.Subject]diagnosis.Failure{}
-	for _, f := range settle(s.failing, p.open) {
+	open := func(k diagnosis.Subject) bool { return p.incidents[k].UID != "" }
+	for _, f := range settle(s.failing, open) {
 		f.Since = u.SeenAt
-		if was, ok := p.incident(f.Subject()); ok && was.Image == f.Image {
+		if was, ok := p.incidents[f.Subject()]; ok && was.Image == f.Image {
 			f.Since = was.Since
 			if bareBackOff(f) {
 				f.Message = was.Message
@@ -239,9 +244,6 @@ func (p *tracked) wait(s seen, incidents map[diagnosis.Subject]diagnosis.Failure
 		}
 		u.Waiting = append(u.Waiting, f)
 	}
-	if p == nil {
-		return
-	}
 	for _, was := range p.waiting {
 		same := func(f diagnosis.Failure) bool { return f.Subject() == was.Subject() }
 		if !slices.ContainsFunc(u.Waiting, same) && !slices.ContainsFunc(u.Failures, same) && outcomeOf(s, was) == recovered {
@@ -252,9 +254,6 @@ func (p *tracked) wait(s seen, incidents map[diagnosis.Subject]diagnosis.Failure
 
 // waited returns the earlier record of a waiting container; nil if there is none.
 func (p *tracked) waited(f diagnosis.Failure) *diagnosis.Failure {
-	if p == nil {
-		return nil
-	}
 	for i := range p.waiting {
 		if was := &p.waiting[i]; was.Subject() == f.Subject() && was.Image == f.Image {
 			return was
@@ -301,7 +300,7 @@ func outcomeOf(s seen, was diagnosis.Failure) incidentOutcome {
 		}
 	}
 	switch {
-	case slices.Contains(seen, undetermined) && !over(s.pod):
+	case slices.Contains(seen, undetermined) && !Over(s.pod):
 		return undetermined
 	case slices.Contains(seen, recovered):
 		return recovered
@@ -312,9 +311,9 @@ func outcomeOf(s seen, was diagnosis.Failure) incidentOutcome {
 // concerns reports whether an incident would show in this container's status.
 func concerns(c container, was diagnosis.Failure) bool {
 	if was.Kind != diagnosis.KindImageVolume {
-		return c.kind == was.Kind && c.name == was.Container && c.image == was.Image
+		return c.Kind == was.Kind && c.Name == was.Container && c.Image == was.Image
 	}
-	return c.mountsVolume(was.Container)
+	return slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool { return m.Name == was.Container })
 }
 
 // stateOutcome returns recovered if a container's state shows that it has its
@@ -323,13 +322,13 @@ func concerns(c container, was diagnosis.Failure) bool {
 // about this one, nor does ContainerStatusUnknown, which the kubelet sets for
 // containers that were never created.
 func stateOutcome(c container) incidentOutcome {
-	if c.status == nil {
+	if c.Status == nil {
 		return undetermined
 	}
 	if w := c.waiting(); w != nil && undecided(w.Reason) {
 		return undetermined
 	}
-	if end := c.status.State.Terminated; c.failing() && !c.cannotMount() || end != nil && end.Reason == "ContainerStatusUnknown" {
+	if end := c.Status.State.Terminated; c.failing() && !c.cannotMount() || end != nil && end.Reason == "ContainerStatusUnknown" {
 		return withdrawn
 	}
 	return recovered
@@ -357,30 +356,9 @@ func (t *Tracker) own(pod *corev1.Pod) map[string]string {
 	return own
 }
 
-func (p *tracked) incident(k diagnosis.Subject) (diagnosis.Failure, bool) {
-	if p == nil {
-		return diagnosis.Failure{}, false
-	}
-	f, ok := p.incidents[k]
-	return f, ok
-}
-
-func (p *tracked) open(k diagnosis.Subject) bool {
-	_, ok := p.incident(k)
-	return ok
-}
-
 // sorted returns the incidents in a fixed order.
 func (p *tracked) sorted() []diagnosis.Failure {
-	if p == nil {
-		return nil
-	}
-	out := make([]diagnosis.Failure, 0, len(p.incidents))
-	for _, f := range p.incidents {
-		out = append(out, f)
-	}
-	slices.SortFunc(out, func(a, b diagnosis.Failure) int {
+	return slices.SortedFunc(maps.Values(p.incidents), func(a, b diagnosis.Failure) int {
 		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Container, b.Container))
 	})
-	return out
 }

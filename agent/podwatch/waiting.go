@@ -8,19 +8,15 @@ import (
 	"github.com/whypull/whypull/agent/diagnosis"
 )
 
-// Waiting returns the containers and image volumes of a pod whose image may be
+// waiting returns the containers and image volumes of a pod whose image may be
 // being pulled according to the pod's status: those that the kubelet starts next
 // and that wait without a reason. The order is the kubelet's (kuberuntime
 // SyncPod): image volumes, ephemeral containers, init containers one at a time,
 // the others. There are at most maxExamined of the volumes, and of the rest. Since
 // is zero.
-func Waiting(pod *corev1.Pod) []diagnosis.Failure {
-	return waiting(pod, containers(pod))
-}
-
 func waiting(pod *corev1.Pod, all []container) []diagnosis.Failure {
 	coming := next(all)
-	if over(pod) || pod.Spec.NodeName == "" || len(coming) == 0 {
+	if Over(pod) || pod.Spec.NodeName == "" || len(coming) == 0 {
 		return nil
 	}
 	base := newFailure(pod)
@@ -39,13 +35,13 @@ func next(all []container) []container {
 	var out []container
 	initialised := true
 	for _, c := range all {
-		if c.kind == diagnosis.KindContainer && !initialised {
+		if c.Kind == diagnosis.KindContainer && !initialised {
 			continue
 		}
-		if idle(c) && (c.kind != diagnosis.KindInitContainer || initialised) {
+		if idle(c) && (c.Kind != diagnosis.KindInitContainer || initialised) {
 			out = append(out, c)
 		}
-		if c.kind == diagnosis.KindInitContainer && !past(c) {
+		if c.Kind == diagnosis.KindInitContainer && !past(c) {
 			initialised = false
 		}
 	}
@@ -59,28 +55,29 @@ func idle(c container) bool {
 }
 
 // past reports whether the kubelet goes on to what comes after an init container:
-// it has exited with 0 or, as a sidecar, has started.
+// it has exited with 0 or, as a sidecar, which keeps running, has started.
 func past(c container) bool {
-	if c.status == nil {
+	if c.Status == nil {
 		return false
 	}
-	if end := c.status.State.Terminated; end != nil {
+	if end := c.Status.State.Terminated; end != nil {
 		return end.ExitCode == 0
 	}
-	return c.sidecar && c.status.State.Running != nil
+	sidecar := c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
+	return sidecar && c.Status.State.Running != nil
 }
 
 // volumesOf returns the image volumes of a pod in which nothing has started: they
 // are pulled before the first container.
 func volumesOf(pod *corev1.Pod, all []container, waiting []diagnosis.Failure) []diagnosis.Failure {
-	started := func(c container) bool { return c.status != nil && (c.waiting() == nil || c.status.RestartCount > 0) }
+	started := func(c container) bool { return c.Status != nil && (c.waiting() == nil || c.Status.RestartCount > 0) }
 	if len(waiting) == 0 || slices.ContainsFunc(all, started) {
 		return nil
 	}
 	var out []diagnosis.Failure
 	for i := range pod.Spec.Volumes {
 		if v := &pod.Spec.Volumes[i]; v.Image != nil && v.Image.Reference != "" && len(out) < maxExamined {
-			out = append(out, ofVolume(waiting[0], v, imageOf(v.Image.Reference)))
+			out = append(out, ofVolume(waiting[0], v, ImageOf(v.Image.Reference)))
 		}
 	}
 	return out

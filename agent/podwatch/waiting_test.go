@@ -38,7 +38,7 @@ func TestWaiting(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var got []string
-			for _, f := range Waiting(tc.pod) {
+			for _, f := range waiting(tc.pod, containers(tc.pod)) {
 				got = append(got, string(f.Kind)+"/"+f.Container+"/"+f.Image)
 				if f.Registry != "hub.test" || f.Message != "" || f.SandboxUID == "" {
 					t.Errorf("%+v", f)

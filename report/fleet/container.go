@@ -36,11 +36,6 @@ type Container struct {
 	secrets []string          // the pod's pull secrets
 }
 
-// finished reports whether the kubelet no longer pulls for the pod.
-func finished(pod *corev1.Pod) bool {
-	return pod.DeletionTimestamp != nil || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
-}
-
 // parseReport returns a pod's report; nil if it has none or an invalid one.
 func parseReport(pod *corev1.Pod) *report.Document {
 	text, there := pod.Annotations[report.ReportAnnotation]
@@ -60,7 +55,7 @@ func parseReport(pod *corev1.Pod) *report.Document {
 // waiting. The status says nothing while the kubelet retries, and before there
 // is a sandbox.
 func failing(pod *corev1.Pod) []Container {
-	if finished(pod) {
+	if podwatch.Over(pod) {
 		return nil
 	}
 	doc := parseReport(pod)
@@ -104,7 +99,7 @@ func newContainer(f diagnosis.Failure) Container {
 	for _, s := range f.PullSecrets {
 		c.secrets = append(c.secrets, report.Printable(s))
 	}
-	image, _ := podwatch.ParseImage(f.Image) // the failure may be of another image than the one it was created for
+	image := podwatch.ImageOf(f.Image) // the failure may be of another image than the one it was created for
 	c.Registry, c.Repository = image.Registry, image.Repository
 	return c
 }
@@ -149,45 +144,14 @@ func sameImage(inReport, image string) bool {
 	return inReport == image || cut && strings.HasPrefix(image, begin)
 }
 
-// slot is a container of a pod's spec with its status.
-type slot struct {
-	kind   diagnosis.Kind
-	name   string
-	image  string
-	mounts []corev1.VolumeMount
-	status *corev1.ContainerStatus
-}
-
-func slots(pod *corev1.Pod) []slot {
-	var out []slot
-	for _, c := range pod.Spec.InitContainers {
-		out = append(out, slot{diagnosis.KindInitContainer, c.Name, c.Image, c.VolumeMounts, statusOf(pod.Status.InitContainerStatuses, c.Name)})
-	}
-	for _, c := range pod.Spec.Containers {
-		out = append(out, slot{diagnosis.KindContainer, c.Name, c.Image, c.VolumeMounts, statusOf(pod.Status.ContainerStatuses, c.Name)})
-	}
-	for _, c := range pod.Spec.EphemeralContainers {
-		out = append(out, slot{diagnosis.KindEphemeralContainer, c.Name, c.Image, c.VolumeMounts, statusOf(pod.Status.EphemeralContainerStatuses, c.Name)})
-	}
-	return out
-}
-
-func statusOf(all []corev1.ContainerStatus, name string) *corev1.ContainerStatus {
-	i := slices.IndexFunc(all, func(s corev1.ContainerStatus) bool { return s.Name == name })
-	if i < 0 {
-		return nil
-	}
-	return &all[i]
-}
-
 // mountsOf returns the names of the volumes that a failing container mounts.
 func mountsOf(pod *corev1.Pod, f diagnosis.Failure) []string {
 	var out []string
-	for _, s := range slots(pod) {
-		if s.kind != f.Kind || s.name != f.Container {
+	for _, s := range podwatch.Slots(pod) {
+		if s.Kind != f.Kind || s.Name != f.Container {
 			continue
 		}
-		for _, m := range s.mounts {
+		for _, m := range s.VolumeMounts {
 			out = append(out, m.Name)
 		}
 	}
@@ -198,32 +162,32 @@ func mountsOf(pod *corev1.Pod, f diagnosis.Failure) []string {
 // image yet according to the pod's status, and returns its failure. Without an
 // agent, annotations are not removed after a recovery.
 func stillWaiting(pod *corev1.Pod, c report.Container) (diagnosis.Failure, bool) {
-	for _, s := range slots(pod) {
-		image, about := s.about(pod, c)
-		if !about || !pending(s.status) || !sameImage(c.Image, image) {
+	for _, s := range podwatch.Slots(pod) {
+		image, about := isAbout(s, pod, c)
+		if !about || !pending(s.Status) || !sameImage(c.Image, image) {
 			continue
 		}
 		f := diagnosis.Failure{Container: c.Name, Kind: diagnosis.Kind(c.Kind), Image: image}
 		for _, ref := range pod.Spec.ImagePullSecrets {
 			f.PullSecrets = append(f.PullSecrets, ref.Name)
 		}
-		if s.status != nil && s.status.State.Waiting != nil {
-			f.Reason, f.Message = s.status.State.Waiting.Reason, s.status.State.Waiting.Message
+		if s.Status != nil && s.Status.State.Waiting != nil {
+			f.Reason, f.Message = s.Status.State.Waiting.Reason, s.Status.State.Waiting.Message
 		}
 		return f, true
 	}
 	return diagnosis.Failure{}, false
 }
 
-// about reports whether the report's container is this one or a volume that it
+// isAbout reports whether the report's container is the slot's or a volume that it
 // mounts, and returns its image.
-func (s slot) about(pod *corev1.Pod, c report.Container) (string, bool) {
+func isAbout(s podwatch.Slot, pod *corev1.Pod, c report.Container) (string, bool) {
 	if c.Kind != string(diagnosis.KindImageVolume) {
-		return s.image, string(s.kind) == c.Kind && report.Printable(s.name) == c.Name
+		return s.Image, string(s.Kind) == c.Kind && report.Printable(s.Name) == c.Name
 	}
 	for _, v := range pod.Spec.Volumes {
 		mounts := func(m corev1.VolumeMount) bool { return m.Name == v.Name }
-		if v.Image != nil && report.Printable(v.Name) == c.Name && slices.ContainsFunc(s.mounts, mounts) {
+		if v.Image != nil && report.Printable(v.Name) == c.Name && slices.ContainsFunc(s.VolumeMounts, mounts) {
 			return v.Image.Reference, true
 		}
 	}

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -44,9 +45,9 @@ func (f *Fleet) Add(pod *corev1.Pod) {
 	if node == "" {
 		return
 	}
-	for _, s := range slots(pod) {
-		if hadImage(s.status) {
-			set(&f.runs, normalized(s.image), node, true)
+	for _, s := range podwatch.Slots(pod) {
+		if hadImage(s.Status) {
+			set(&f.runs, normalized(s.Image), node, true)
 		}
 	}
 	if pod.Annotations[report.ReportAnnotation] != "" {
@@ -56,7 +57,7 @@ func (f *Fleet) Add(pod *corev1.Pod) {
 		f.reporting[node] = true
 	}
 	switch {
-	case isAgent(pod) && finished(pod):
+	case isAgent(pod) && podwatch.Over(pod):
 		f.Remove(pod)
 	case isAgent(pod):
 		set(&f.agents, node, keyOf(pod).String(), ready(pod))
@@ -91,11 +92,7 @@ func hadImage(s *corev1.ContainerStatus) bool {
 
 // normalized returns the image's full name, as the runtime completes it.
 func normalized(image string) string {
-	parsed, err := podwatch.ParseImage(image)
-	if err != nil {
-		return image
-	}
-	return parsed.Reference()
+	return cmp.Or(podwatch.ImageOf(image).Reference(), image)
 }
 
 func isAgent(pod *corev1.Pod) bool {

@@ -363,7 +363,7 @@ func TestKindNames(t *testing.T) {
 		diagnosis.KindContainer: "container", diagnosis.KindInitContainer: "init container", diagnosis.KindEphemeralContainer: "ephemeral container",
 		diagnosis.KindImageVolume: "image volume", "to come": "container",
 	} {
-		if got := kindName(string(kind)); got != want {
+		if got := kind.Words(); got != want {
 			t.Errorf("%s: %q, want %q", kind, got, want)
 		}
 	}

@@ -55,22 +55,8 @@ func (l Layout) story(p Pod, c Container, now time.Time, wide bool) string {
 	return out
 }
 
-// kindName returns the report's kind in words.
-func kindName(kind string) string {
-	switch diagnosis.Kind(kind) {
-	case diagnosis.KindInitContainer:
-		return "init container"
-	case diagnosis.KindEphemeralContainer:
-		return "ephemeral container"
-	case diagnosis.KindImageVolume:
-		return "image volume"
-	default:
-		return "container"
-	}
-}
-
 func (l Layout) verdict(c Container, now time.Time) string {
-	head := kindName(c.Kind) + " " + c.Name + ": "
+	head := diagnosis.Kind(c.Kind).Words() + " " + c.Name + ": "
 	if c.verdict == nil {
 		return wrap(head+"no report", "", l.Width) + wrap(c.NoReport, "  ", l.Width)
 	}

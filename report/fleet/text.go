@@ -7,6 +7,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/duration"
 
+	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/report"
 )
 
@@ -127,7 +128,7 @@ func since(verdict *report.Container, now time.Time) string {
 func (p Pod) Lines() []string {
 	var out []string
 	for _, c := range p.Containers {
-		line := fmt.Sprintf("%s %s %s: ", p.Key(), kindName(c.Kind), c.Name)
+		line := fmt.Sprintf("%s %s %s: ", p.Key(), diagnosis.Kind(c.Kind).Words(), c.Name)
 		if c.verdict == nil {
 			line += "no report, " + c.NoReport
 		} else {

@@ -206,7 +206,7 @@ func readError(text string) attempt {
 	}
 	return attempt{rule: rule, MessageFacts: diagnosis.MessageFacts{
 		Cause: cause, Host: hostIn(text), Status: status, Blob: blobIn(text),
-		BehindProxy: status == 407 || own.any(proxyAnswers), SaysExpired: p.any(expiredCredentials),
+		BehindProxy: status == 407 || own.any(proxyAnswers),
 	}}
 }
 

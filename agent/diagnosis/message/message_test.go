@@ -208,8 +208,8 @@ func TestReadExpired(t *testing.T) {
 		"x509: certificate has expired or is not yet valid":                           false,
 		"unauthorized: authentication required":                                       false,
 	} {
-		if got := Read("", text).SaysExpired; got != want {
-			t.Errorf("%v: %s", got, text)
+		if got := Read("", text).Cause; (got == diagnosis.CredentialsExpired) != want {
+			t.Errorf("%s: %s", got, text)
 		}
 	}
 }
