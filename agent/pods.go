@@ -231,12 +231,3 @@ func (p *Pods) ended(uid string, r *round) (again bool) {
 	of.judged = r.judged()
 	return of.seen != r.work.seen || of.stale
 }
-
-// remember stores the verdicts on a pod.
-func (p *Pods) remember(uid string, all map[diagnosis.Subject]judged) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if of := p.pods[uid]; of != nil {
-		of.judged = all
-	}
-}

@@ -12,43 +12,19 @@ import (
 // maxOtherNames limits OtherNames, whose result is meant for a sentence.
 const maxOtherNames = 5
 
-// Image is an image that the runtime has.
-type Image struct {
-	ID      string   // containerd: sha256:…, CRI-O: hexadecimal digits only
-	Tags    []string // full names with a tag
-	Digests []string // full names with a digest
-	Size    uint64   // bytes
-	Pinned  bool     // exempt from garbage collection
-}
-
-// Image returns the image for a reference as written in a pod's spec; the
-// runtime normalizes it. present is false if the runtime has no such image: it
-// returns an empty response (as CRI demands) or the code NotFound. Errors are
-// of type *Error and mean that nothing is known.
-func (r *Runtime) Image(ctx context.Context, ref string) (img Image, present bool, err error) {
+// Image returns the runtime's ID of an image as written in a pod's spec; the runtime
+// normalizes the name. containerd's IDs begin with sha256:, CRI-O's have hexadecimal
+// digits only. present is false if the runtime has no such image: it returns an empty
+// response (as CRI demands) or the code NotFound. Errors are of type *Error and mean
+// that nothing is known.
+func (r *Runtime) Image(ctx context.Context, ref string) (id string, present bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	resp, err := r.images.ImageStatus(ctx, &runtime.ImageStatusRequest{Image: &runtime.ImageSpec{Image: ref}})
-	if notFound(err) {
-		return Image{}, false, nil
+	if err != nil && !notFound(err) {
+		return "", false, callError("ImageStatus", err)
 	}
-	if err != nil {
-		return Image{}, false, callError("ImageStatus", err)
-	}
-	if resp.GetImage() == nil {
-		return Image{}, false, nil
-	}
-	return fromCRI(resp.GetImage()), true, nil
-}
-
-func fromCRI(i *runtime.Image) Image {
-	return Image{
-		ID:      i.GetId(),
-		Tags:    i.GetRepoTags(),
-		Digests: i.GetRepoDigests(),
-		Size:    i.GetSize(),
-		Pinned:  i.GetPinned(),
-	}
+	return resp.GetImage().GetId(), resp.GetImage() != nil, nil
 }
 
 // OtherNames returns other names under which the runtime has the image that ref

@@ -10,16 +10,12 @@ import (
 // maxFilesystems limits the number of directories that a runtime may report.
 const maxFilesystems = 32
 
-// ImageFilesystem is a directory in which the runtime stores images. The
-// numbers are what the images use, not what is free on the file system. The
-// directory need not be a mount point.
+// ImageFilesystem is a directory in which the runtime stores images. It need not be a
+// mount point.
 type ImageFilesystem struct {
 	// Directory is an absolute path on the node: a snapshotter's root for
 	// containerd, a directory in the graph root for CRI-O.
 	Directory string
-	// Used is in bytes, Inodes a number of files. Both are 0 until the runtime
-	// has counted, which containerd does every ten seconds (snapshotsSyncer).
-	Used, Inodes uint64
 	// Containers reports whether the directory holds the writable layers of
 	// containers, which CRI-O reports separately.
 	Containers bool
@@ -44,9 +40,7 @@ func filesystems(list []*runtime.FilesystemUsage, containers bool) []ImageFilesy
 	var out []ImageFilesystem
 	for _, u := range list {
 		if dir := u.GetFsId().GetMountpoint(); path.IsAbs(dir) {
-			out = append(out, ImageFilesystem{
-				Directory: path.Clean(dir), Used: u.GetUsedBytes().GetValue(), Inodes: u.GetInodesUsed().GetValue(), Containers: containers,
-			})
+			out = append(out, ImageFilesystem{path.Clean(dir), containers})
 		}
 	}
 	return out

@@ -20,11 +20,11 @@ func TestImageFilesystems(t *testing.T) {
 		want               []cri.ImageFilesystem
 	}{
 		"none":       {},
-		"containerd": {images: []*runtime.FilesystemUsage{fs(overlay, 7, 3)}, want: []cri.ImageFilesystem{{Directory: overlay, Used: 7, Inodes: 3}}},
+		"containerd": {images: []*runtime.FilesystemUsage{fs(overlay, 7, 3)}, want: []cri.ImageFilesystem{{Directory: overlay}}},
 		"not counted yet": {images: []*runtime.FilesystemUsage{{FsId: &runtime.FilesystemIdentifier{Mountpoint: overlay + "/"}}},
 			want: []cri.ImageFilesystem{{Directory: overlay}}},
 		"CRI-O": {images: []*runtime.FilesystemUsage{fs("/images", 1, 2)}, containers: []*runtime.FilesystemUsage{fs("/containers", 3, 4)},
-			want: []cri.ImageFilesystem{{Directory: "/images", Used: 1, Inodes: 2}, {Directory: "/containers", Used: 3, Inodes: 4, Containers: true}}},
+			want: []cri.ImageFilesystem{{Directory: "/images"}, {Directory: "/containers", Containers: true}}},
 		"the order stays": {images: []*runtime.FilesystemUsage{fs("/b", 0, 0), fs("/a", 0, 0)}, want: []cri.ImageFilesystem{{Directory: "/b"}, {Directory: "/a"}}},
 		"odd paths":       {images: []*runtime.FilesystemUsage{fs("", 0, 0), fs("relative", 0, 0), {}, nil, fs("/a/../b", 0, 0)}, want: []cri.ImageFilesystem{{Directory: "/b"}}},
 	} {

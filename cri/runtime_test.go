@@ -67,12 +67,12 @@ func TestImage(t *testing.T) {
 	fake := critest.New(t, critest.NewImage("sha256:1", []string{nginx + ":1.25"}, []string{nginx + "@" + digest}))
 	r := dial(t, "unix://"+fake.Socket)
 
-	img, present, err := r.Image(t.Context(), nginx+":1.25")
+	id, present, err := r.Image(t.Context(), nginx+":1.25")
 	if err != nil || !present {
 		t.Fatalf("present %t, error %v; want the image", present, err)
 	}
-	if img.ID != "sha256:1" || img.Size != 4096 || !slices.Equal(img.Tags, []string{nginx + ":1.25"}) {
-		t.Errorf("image %+v", img)
+	if id != "sha256:1" {
+		t.Errorf("image %s", id)
 	}
 
 	if _, present, err = r.Image(t.Context(), nginx+":1.26"); present || err != nil {

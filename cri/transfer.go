@@ -35,8 +35,8 @@ type Ingest struct {
 	// Digest is the blob's digest; empty if the ingest's name does not contain
 	// it.
 	Digest string
-	// Offset and Total are in bytes; Total is 0 while unknown.
-	Offset, Total int64
+	// Offset is the number of bytes received.
+	Offset int64
 	// Started is when the ingest began, and Updated when it was last written
 	// to: containerd writes each MiB (content.Copy).
 	Started, Updated time.Time
@@ -44,7 +44,6 @@ type Ingest struct {
 
 // Stored is a manifest that the runtime has, with the blobs that it refers to.
 type Stored struct {
-	Digest  string
 	Fetched time.Time // when it, or its label, was last written
 	Blobs   []StoredBlob
 }
@@ -80,7 +79,7 @@ func (r *Runtime) Ingests(ctx context.Context) ([]Ingest, error) {
 	}
 	var out []Ingest
 	for _, s := range statuses {
-		out = append(out, Ingest{Digest: digestOfRef(s.Ref), Offset: s.Offset, Total: s.Total, Started: s.StartedAt, Updated: s.UpdatedAt})
+		out = append(out, Ingest{Digest: digestOfRef(s.Ref), Offset: s.Offset, Started: s.StartedAt, Updated: s.UpdatedAt})
 	}
 	slices.SortStableFunc(out, func(a, b Ingest) int {
 		return cmp.Or(a.Started.Compare(b.Started), strings.Compare(a.Digest, b.Digest))
@@ -130,7 +129,7 @@ func (r *Runtime) Stored(ctx context.Context, registry, repository string) ([]St
 			break
 		}
 		if blobs := r.manifest(ctx, i); len(blobs) > 0 {
-			out = append(out, Stored{Digest: i.Digest.String(), Fetched: i.UpdatedAt, Blobs: blobs})
+			out = append(out, Stored{Fetched: i.UpdatedAt, Blobs: blobs})
 		}
 	}
 	return out, r.markPresent(ctx, out)

@@ -108,8 +108,8 @@ func TestIngests(t *testing.T) {
 	got, err := r.Ingests(t.Context())
 	want := []cri.Ingest{
 		{Started: noon(), Updated: time.Unix(-62135596800, 0).UTC()},
-		{Digest: digestOf("a"), Total: 10, Started: noon(), Updated: noon()},
-		{Digest: digestOf("b"), Offset: 5, Total: 10, Started: noon().Add(time.Minute), Updated: noon().Add(2 * time.Minute)},
+		{Digest: digestOf("a"), Started: noon(), Updated: noon()},
+		{Digest: digestOf("b"), Offset: 5, Started: noon().Add(time.Minute), Updated: noon().Add(2 * time.Minute)},
 	}
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("got %+v, %v\nwant %+v", got, err, want)
@@ -136,7 +136,7 @@ func TestStored(t *testing.T) {
 	if err != nil || len(got) != 2 {
 		t.Fatalf("got %+v, %v", got, err)
 	}
-	if got[0].Digest != newer.Digest() || !got[0].Fetched.Equal(newer.Fetched) || got[1].Digest != older.Digest() {
+	if !got[0].Fetched.Equal(newer.Fetched) || !got[1].Fetched.Equal(older.Fetched) {
 		t.Errorf("got %+v", got)
 	}
 	want := []cri.StoredBlob{

@@ -57,7 +57,7 @@ spec:
 			t.Errorf("%+v", f)
 		}
 	}
-	const rest = ` shop/web ["one" "two"] builder {Deployment web} true`
+	const rest = ` shop/web ["one" "two"] builder {Deployment web}`
 	want := []string{
 		"0 initContainer init hub.example/init hub.example|init IfNotPresent" + rest,
 		"0 container app hub_1.example/app hub_1.example|app Always" + rest,
@@ -65,7 +65,7 @@ spec:
 		"0 ephemeralContainer debug busybox:1 docker.io|library/busybox IfNotPresent" + rest,
 		"0 imageVolume model hub.example/model:1 hub.example|model IfNotPresent" + rest,
 		"0 imageVolume fixed hub.example/model hub.example|model Never" + rest,
-		`1 container app nginx docker.io|library/nginx Always default/second [] default { } false`,
+		`1 container app nginx docker.io|library/nginx Always default/second [] default { }`,
 	}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))

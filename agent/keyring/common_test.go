@@ -29,13 +29,13 @@ func dataOf(key string, content []byte) credential.Redacted[map[string][]byte] {
 
 // configJSON returns a pull secret of the current type with this content.
 func configJSON(name, content string) Secret {
-	return Secret{Namespace: "default", Name: name, Type: TypeDockerConfigJSON,
+	return Secret{Name: name, Type: TypeDockerConfigJSON,
 		Data: dataOf(DataDockerConfigJSON, []byte(content))}
 }
 
 // legacy returns a pull secret of the older type with this content.
 func legacy(name, content string) Secret {
-	return Secret{Namespace: "default", Name: name, Type: TypeDockercfg,
+	return Secret{Name: name, Type: TypeDockercfg,
 		Data: dataOf(DataDockercfg, []byte(content))}
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -161,7 +162,7 @@ func (d decoded) verdict() (Problem, string) {
 		return NoEntries, d.shape.emptiness()
 	case !d.auths.all(entry.empty):
 		return "", ""
-	case d.auths.some(entry.hasToken):
+	case !d.auths.all(func(e entry) bool { return !e.token }):
 		return OnlyTokens, `no entry has a user and password, only an "identitytoken" or "registrytoken", which the kubelet does not read`
 	case d.shape.stores:
 		return EmptyCredentials, `no entry has a user and password: they are in a credential store ("credsStore", "credHelpers"), which the kubelet does not use`
@@ -278,12 +279,7 @@ func (a *auths) set(key string, value json.RawMessage) {
 }
 
 func (a auths) sorted() []entry {
-	var out []entry
-	for _, e := range a.entries {
-		out = append(out, e)
-	}
-	slices.SortFunc(out, func(x, y entry) int { return strings.Compare(x.key, y.key) })
-	return out
+	return slices.SortedFunc(maps.Values(a.entries), func(x, y entry) int { return strings.Compare(x.key, y.key) })
 }
 
 func (a auths) all(is func(entry) bool) bool {
@@ -293,10 +289,6 @@ func (a auths) all(is func(entry) bool) bool {
 		}
 	}
 	return true
-}
-
-func (a auths) some(is func(entry) bool) bool {
-	return !a.all(func(e entry) bool { return !is(e) })
 }
 
 func notJSON(err *json.SyntaxError, data []byte) string {

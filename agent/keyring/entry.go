@@ -43,8 +43,6 @@ func (e entry) usable() bool { return e.address && e.fault == "" }
 
 func (e entry) empty() bool { return e.fault == "" && e.username == "" && e.password == "" }
 
-func (e entry) hasToken() bool { return e.token }
-
 // newEntry decodes an entry as DockerConfigEntry.UnmarshalJSON does.
 func newEntry(key string, value json.RawMessage) entry {
 	e := entry{key: key}
@@ -150,29 +148,23 @@ func (e entry) doubt() Doubt {
 
 func padded(s string) bool { return strings.TrimSpace(s) != s }
 
-// doubtText returns the sentence on a doubt.
+// doubtTexts are the sentences on doubts, without the entry at their start.
+var doubtTexts = map[Doubt]string{ //nolint:gochecknoglobals,gosec // never written, no secret
+	TokenOnly:         "has only a token, which the kubelet does not read: it sends empty credentials",
+	NoCredential:      "has neither user nor password: the kubelet sends empty credentials",
+	NoUser:            "has a password and no user",
+	NoPassword:        "has a user and no password",
+	LineBreak:         "has a user or password that begins or ends with a blank or line break, which the kubelet sends too",
+	AuthWins:          `has an "auth" that differs from its "username" and "password"; the kubelet uses "auth"`,
+	RobotName:         `has the user robot; that of a Harbor robot account is robot$NAME, and a shell takes $NAME out unless the name is in single quotes`,
+	OtherFolder:       "matches by the letters of the image's path alone, which goes on in the same word: with a slash at the end it would be for that project only",
+	HubCredentialLeak: "is for Docker Hub; the kubelet uses it here too, because the image's host has no dot and no port",
+}
+
+// doubtText returns the sentence on a doubt, "" for none.
 func doubtText(d Doubt, e entry) string {
-	where := e.where()
-	switch d {
-	case TokenOnly:
-		return where + " has only a token, which the kubelet does not read: it sends empty credentials"
-	case NoCredential:
-		return where + " has neither user nor password: the kubelet sends empty credentials"
-	case NoUser:
-		return where + " has a password and no user"
-	case NoPassword:
-		return where + " has a user and no password"
-	case LineBreak:
-		return where + " has a user or password that begins or ends with a blank or line break, which the kubelet sends too"
-	case AuthWins:
-		return where + ` has an "auth" that differs from its "username" and "password"; the kubelet uses "auth"`
-	case RobotName:
-		return where + ` has the user robot; that of a Harbor robot account is robot$NAME, and a shell takes $NAME out unless the name is in single quotes`
-	case OtherFolder:
-		return where + " matches by the letters of the image's path alone, which goes on in the same word: with a slash at the end it would be for that project only"
-	case HubCredentialLeak:
-		return where + " is for Docker Hub; the kubelet uses it here too, because the image's host has no dot and no port"
-	default:
+	if d == "" {
 		return ""
 	}
+	return e.where() + " " + doubtTexts[d]
 }

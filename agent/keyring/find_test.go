@@ -26,9 +26,9 @@ func TestImageName(t *testing.T) {
 		// reference.Domain says "" of this one.
 		{"hub_x.example.com/app", "hub_x.example.com/app", "hub_x.example.com"},
 	} {
-		l := find(t, tt.image)
-		if l.Image != tt.name || l.Host != tt.host {
-			t.Errorf("%s: got %q on %q, want %q on %q", tt.image, l.Image, l.Host, tt.name, tt.host)
+		l, name := find(t, tt.image), newTarget(imageOf(tt.image)).name
+		if name != tt.name || l.Host != tt.host {
+			t.Errorf("%s: got %q on %q, want %q on %q", tt.image, name, l.Host, tt.name, tt.host)
 		}
 	}
 }

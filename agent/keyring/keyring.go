@@ -25,10 +25,7 @@ type Sources struct {
 // Lookup is what the kubelet finds for an image in the secrets of a pod and the
 // node's docker config.
 type Lookup struct {
-	// Image is the normalized name without tag and digest, as the kubelet looks it
-	// up: "docker.io/library/nginx" for "nginx:1.27".
-	Image string
-	// Host is the registry host of Image, with its port if it names one.
+	// Host is the image's registry host, with its port if it names one.
 	Host string
 	// Credentials are the kubelet's attempts in order: those of the secrets, then
 	// those of the node's file. Credential provider plugins would follow. Only if
@@ -108,7 +105,7 @@ func Find(image diagnosis.Image, from Sources) (Lookup, error) {
 		contents[i] = read(s)
 	}
 	t, index := newTarget(image), newRing(contents)
-	out := Lookup{Image: t.name, Host: t.registry, Broken: firstBroken(contents)}
+	out := Lookup{Host: t.registry, Broken: firstBroken(contents)}
 	tried := index.attempts(t)
 	for _, c := range contents {
 		out.Secrets = append(out.Secrets, c.state(t, tried))

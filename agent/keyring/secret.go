@@ -17,7 +17,7 @@ const (
 
 // Secret holds the parts of a pull secret that the kubelet reads.
 type Secret struct {
-	Namespace, Name, Type string
+	Name, Type string
 	// UID is the object's UID; empty if unknown.
 	UID string
 	// Changed is when the secret was last written; zero if unknown.

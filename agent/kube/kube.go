@@ -31,6 +31,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/transport"
 	"k8s.io/client-go/util/flowcontrol"
+	"k8s.io/utils/ptr"
 
 	"github.com/whypull/whypull/agent/share"
 	"github.com/whypull/whypull/cri/credential"
@@ -242,7 +243,7 @@ func (c *Client) PodWatch(failed func(error)) cache.ListerWatcher {
 				o = opts(o)
 				o.Watch = true
 				traced, pinged := pings(ctx)
-				timeout := seconds(o.TimeoutSeconds)
+				timeout := time.Duration(ptr.Deref(o.TimeoutSeconds, 0)) * time.Second
 				w, err := r.Get().Resource("pods").VersionedParams(&o, metav1.ParameterCodec).Timeout(timeout).Watch(traced)
 				if err != nil {
 					return nil, err
@@ -251,13 +252,6 @@ func (c *Client) PodWatch(failed func(error)) cache.ListerWatcher {
 			})
 		},
 	}
-}
-
-func seconds(s *int64) time.Duration {
-	if s == nil {
-		return 0
-	}
-	return time.Duration(*s) * time.Second
 }
 
 // Secret is the part of a secret that image pulls need.

@@ -352,10 +352,3 @@ func listBytes(list *corev1.PodList) []byte {
 	_ = protobuf.NewSerializer(scheme, scheme).Encode(list, &b)
 	return b.Bytes()
 }
-
-func TestSeconds(t *testing.T) {
-	t.Parallel()
-	if seconds(nil) != 0 || seconds(new(int64(7))) != 7*time.Second {
-		t.Error("seconds are counted wrongly")
-	}
-}

@@ -56,12 +56,7 @@ func (t tries) hidden(waitsAt time.Time) tries {
 	return t.add(latest(t.last, waitsAt.Add(-2*betweenSyncs)))
 }
 
-func latest(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
-}
+func latest(a, b time.Time) time.Time { return slices.MaxFunc([]time.Time{a, b}, time.Time.Compare) }
 
 // next returns when the back-off ends; zero if unknown.
 func (t tries) next() time.Time {

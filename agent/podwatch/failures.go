@@ -383,18 +383,16 @@ func continued(s string, atEnd bool) bool {
 // owner returns the workload to edit. A Deployment's ReplicaSet is named
 // after it plus the template's hash, which is also a label of the pod.
 func owner(pod *corev1.Pod) diagnosis.Owner {
-	for _, o := range pod.OwnerReferences {
-		if o.Controller == nil || !*o.Controller {
-			continue
-		}
-		if hash := pod.Labels["pod-template-hash"]; o.Kind == "ReplicaSet" && hash != "" {
-			if name, ok := strings.CutSuffix(o.Name, "-"+hash); ok {
-				return diagnosis.Owner{Kind: "Deployment", Name: name}
-			}
-		}
-		return diagnosis.Owner{Kind: qualified(o), Name: o.Name}
+	o := metav1.GetControllerOf(pod)
+	if o == nil {
+		return diagnosis.Owner{}
 	}
-	return diagnosis.Owner{}
+	if hash := pod.Labels["pod-template-hash"]; o.Kind == "ReplicaSet" && hash != "" {
+		if name, ok := strings.CutSuffix(o.Name, "-"+hash); ok {
+			return diagnosis.Owner{Kind: "Deployment", Name: name}
+		}
+	}
+	return diagnosis.Owner{Kind: qualified(*o), Name: o.Name}
 }
 
 // qualified returns the owner's kind as kubectl takes it, with the API group

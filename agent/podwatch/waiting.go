@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/whypull/whypull/agent/diagnosis"
 )
@@ -63,7 +64,7 @@ func past(c container) bool {
 	if end := c.Status.State.Terminated; end != nil {
 		return end.ExitCode == 0
 	}
-	sidecar := c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
+	sidecar := ptr.Deref(c.RestartPolicy, "") == corev1.ContainerRestartPolicyAlways
 	return sidecar && c.Status.State.Running != nil
 }
 

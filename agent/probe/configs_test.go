@@ -21,8 +21,8 @@ func (v *versioned) Version(context.Context) (string, string, error) {
 	return v.name, v.version, nil
 }
 
-func (*versioned) Image(context.Context, string) (cri.Image, bool, error) {
-	return cri.Image{}, false, nil
+func (*versioned) Image(context.Context, string) (string, bool, error) {
+	return "", false, nil
 }
 
 func (*versioned) OtherNames(context.Context, string) ([]string, error) { return nil, nil }

@@ -145,7 +145,7 @@ func (c *Collector) readSecret(ctx context.Context, f diagnosis.Failure, name st
 		c.Metrics.SecretRead("error")
 		e.Outcome, e.Fault = diagnosis.Inconclusive, diagnosis.FaultSecretUnreadable
 	}
-	return keyring.Secret{Namespace: s.Namespace, Name: name, UID: s.UID, Changed: s.Changed, Type: s.Type, Data: s.Data}, e
+	return keyring.Secret{Name: name, UID: s.UID, Changed: s.Changed, Type: s.Type, Data: s.Data}, e
 }
 
 // elsewhere returns whether another namespace has a secret with the name of the

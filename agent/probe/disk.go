@@ -27,7 +27,7 @@ type Filesystems interface {
 type diskLook struct {
 	f       diagnosis.Failure
 	all     []disk.Filesystem
-	store   disk.Store
+	crio    bool
 	image   imageSize
 	certain bool // the message says that there is no space left
 	present bool // the image is on the node
@@ -52,7 +52,7 @@ func (c *Collector) lookAtDisk(ctx context.Context, f diagnosis.Failure, known [
 		return e.Check == diagnosis.CheckImage && e.Outcome == diagnosis.Passed
 	})
 	var places []disk.Place
-	places, l.store = c.places(ctx)
+	places, l.crio = c.places(ctx)
 	var err error
 	if l.all, err = disk.Filesystems(ctx, c.options.Root, places); err != nil {
 		return nil
@@ -105,7 +105,7 @@ func (l *diskLook) needs() []disk.Need {
 	if l.image.size == 0 {
 		return nil
 	}
-	all := disk.Needed(cmp.Or(l.image.missing, l.image.size), 0, l.store)
+	all := disk.Needed(cmp.Or(l.image.missing, l.image.size), l.crio)
 	if l.image.missing > 0 {
 		return all
 	}
@@ -116,8 +116,9 @@ func (l *diskLook) needs() []disk.Need {
 // does not always say why a write failed.
 var aboutDisk = []diagnosis.Cause{diagnosis.DiskFull, diagnosis.Unknown, diagnosis.RuntimeError, diagnosis.ImageStoreCorrupt} //nolint:gochecknoglobals // never written
 
-// places returns the directories that a pull writes to on this node.
-func (c *Collector) places(ctx context.Context) ([]disk.Place, disk.Store) {
+// places returns the directories that a pull writes to on this node, and whether the
+// runtime is CRI-O.
+func (c *Collector) places(ctx context.Context) (places []disk.Place, crio bool) {
 	storage := c.configs.load(ctx, c.options, c.Images).Storage()
 	var images []string
 	if c.Filesystems != nil {
@@ -129,15 +130,14 @@ func (c *Collector) places(ctx context.Context) ([]disk.Place, disk.Store) {
 			}
 		}
 	}
-	store := disk.Store{DiscardsLayers: storage.DiscardsLayers}
 	if c.Images != nil {
 		name, _, err := c.Images.Version(ctx)
-		store.CRIO = err == nil && strings.EqualFold(name, "cri-o")
+		crio = err == nil && strings.EqualFold(name, "cri-o")
 	}
-	if store.CRIO {
-		return disk.CRIO(storage.Root, storage.Temporary, images), store
+	if crio {
+		return disk.CRIO(storage.Root, storage.Temporary, images), true
 	}
-	return disk.Containerd(storage.Root, images), store
+	return disk.Containerd(storage.Root, images), false
 }
 
 // storedSize returns the size of an image of which the runtime has a recent manifest

@@ -15,7 +15,7 @@ import (
 // Images reports which images the container runtime has, and its name and version.
 type Images interface {
 	Version(ctx context.Context) (name, version string, err error)
-	Image(ctx context.Context, ref string) (img cri.Image, present bool, err error)
+	Image(ctx context.Context, ref string) (id string, present bool, err error)
 	OtherNames(ctx context.Context, ref string) ([]string, error)
 }
 
@@ -64,8 +64,8 @@ type imageAnswer struct {
 
 // askImage asks the runtime for an image.
 func (c *Collector) askImage(ctx context.Context, image string) *imageAnswer {
-	img, present, err := c.Images.Image(ctx, image)
-	a := &imageAnswer{id: img.ID, present: present, err: err}
+	id, present, err := c.Images.Image(ctx, image)
+	a := &imageAnswer{id: id, present: present, err: err}
 	if err == nil && !present && c.Unrestricted {
 		a.others, _ = c.Images.OtherNames(ctx, image) // an error only makes the detail shorter
 	}

@@ -49,14 +49,9 @@ type Filesystem struct {
 	Unseen Unseen
 	// Device is the device ID of stat(2).
 	Device uint64
-	// ReadOnly is about the agent's mount of the file system. The agent's mount
-	// may be read-only even if the runtime's is not.
-	ReadOnly bool
-	// Total, Free and Available are in bytes. Free is what root, and so the
-	// runtime, may use. Available excludes what is reserved for root; the
-	// kubelet evicts pods by it. If the directory has a quota, XFS and ext4
-	// report what is left of that.
-	Total, Free, Available uint64
+	// Total and Free are in bytes. Free is what root, and so the runtime, may use.
+	// If the directory has a quota, XFS and ext4 report what is left of that.
+	Total, Free uint64
 	// TotalInodes is 0 for a file system without a fixed number (btrfs).
 	TotalInodes, FreeInodes uint64
 }
@@ -169,12 +164,12 @@ func (n node) stat(name string, f *Filesystem) Unseen {
 	if err := unix.Fstatfs(int(dir.Fd()), &s); err != nil {
 		return reason(err)
 	}
-	f.Device, f.ReadOnly = st.Dev, s.Flags&unix.ST_RDONLY != 0
+	f.Device = st.Dev
 	unit := uint64(max(s.Frsize, 0))
 	if unit == 0 {
 		unit = uint64(max(s.Bsize, 0)) // like statvfs(3)
 	}
-	f.Total, f.Free, f.Available = times(s.Blocks, unit), times(s.Bfree, unit), times(s.Bavail, unit)
+	f.Total, f.Free = times(s.Blocks, unit), times(s.Bfree, unit)
 	f.TotalInodes, f.FreeInodes = s.Files, s.Ffree
 	return ""
 }

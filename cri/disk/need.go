@@ -6,17 +6,9 @@ import (
 )
 
 // unpackedRatio is the assumed ratio of an image's unpacked to its compressed
-// size when the unpacked size is unknown: gzip compresses programs, libraries
+// size: gzip compresses programs, libraries
 // and texts of a distribution to between a half and a third.
 const unpackedRatio = 3
-
-// Store holds the runtime settings that determine how much space a pull needs.
-type Store struct {
-	// CRIO reports whether the runtime is CRI-O; otherwise it is containerd.
-	CRIO bool
-	// DiscardsLayers is containerd's discard_unpacked_layers.
-	DiscardsLayers bool
-}
 
 // Need is how much space a pull needs for one use.
 type Need struct {
@@ -25,38 +17,29 @@ type Need struct {
 	Bytes int64
 	// Estimated reports whether Bytes is an estimate.
 	Estimated bool
-	// Kept reports whether the bytes stay in use after the pull.
-	Kept bool
 }
 
-// Needed returns what a pull needs of an image of which the node has nothing
-// yet. compressed is the size of its layers in the registry, unpacked that of
-// their contents; 0 means unknown (the registry does not know it), and it is
-// then estimated. Inodes are not known before layers are unpacked.
+// Needed returns what a pull by containerd, or by CRI-O, needs of an image of which the
+// node has nothing yet. compressed is the size of its layers in the registry; that of
+// their contents, which the registry does not know, is estimated. Inodes are not known
+// before layers are unpacked.
 //
 // containerd writes a layer to its content store, renames it there once it is
-// verified (plugins/content/local, writer.go, Commit), and unpacks it from
-// there. It keeps both for as long as the image exists. With
-// discard_unpacked_layers it sets no references to the layers (core/images,
-// ChildGCLabelsFilterLayers; internal/cri/server/images,
-// pullImageWithLocalPull), so that the next garbage collection removes them:
-// the pull needs the same space, but less is kept.
+// verified (plugins/content/local, writer.go, Commit), and unpacks it from there,
+// with discard_unpacked_layers too.
 //
 // CRI-O writes incoming layers to files in its temporary directory
 // (go.podman.io/image, storage, putBlobToPendingFile) and removes all of them
 // when the pull ends (storageImageDestination.Close).
-func Needed(compressed, unpacked int64, s Store) []Need {
+func Needed(compressed int64, crio bool) []Need {
 	compressed = max(compressed, 0)
-	images := Need{Use: UseImages, Bytes: unpacked, Kept: true}
-	if unpacked <= 0 {
-		images.Bytes, images.Estimated = math.MaxInt64, compressed > 0
-		if compressed <= math.MaxInt64/unpackedRatio {
-			images.Bytes = compressed * unpackedRatio
-		}
+	images := Need{Use: UseImages, Bytes: math.MaxInt64, Estimated: compressed > 0}
+	if compressed <= math.MaxInt64/unpackedRatio {
+		images.Bytes = compressed * unpackedRatio
 	}
-	packed := Need{Use: UseContent, Bytes: compressed, Kept: !s.DiscardsLayers}
-	if s.CRIO {
-		packed.Use, packed.Kept = UseTemporary, false
+	packed := Need{Use: UseContent, Bytes: compressed}
+	if crio {
+		packed.Use = UseTemporary
 	}
 	return []Need{packed, images}
 }

@@ -46,19 +46,17 @@ func TestPlaces(t *testing.T) {
 func TestNeeded(t *testing.T) {
 	content, images, temporary := disk.UseContent, disk.UseImages, disk.UseTemporary
 	for name, tc := range map[string]struct {
-		compressed, unpacked int64
-		store                disk.Store
-		want                 []disk.Need
+		compressed int64
+		crio       bool
+		want       []disk.Need
 	}{
-		"containerd":                 {100, 250, disk.Store{}, []disk.Need{{content, 100, false, true}, {images, 250, false, true}}},
-		"containerd, estimated":      {100, 0, disk.Store{}, []disk.Need{{content, 100, false, true}, {images, 300, true, true}}},
-		"containerd discards layers": {100, 250, disk.Store{DiscardsLayers: true}, []disk.Need{{content, 100, false, false}, {images, 250, false, true}}},
-		"CRI-O":                      {100, 250, disk.Store{CRIO: true}, []disk.Need{{temporary, 100, false, false}, {images, 250, false, true}}},
-		"nothing":                    {0, 0, disk.Store{}, []disk.Need{{content, 0, false, true}, {images, 0, false, true}}},
-		"less than nothing":          {-1, -1, disk.Store{}, []disk.Need{{content, 0, false, true}, {images, 0, false, true}}},
-		"more than there is":         {math.MaxInt64, 0, disk.Store{}, []disk.Need{{content, math.MaxInt64, false, true}, {images, math.MaxInt64, true, true}}},
+		"containerd":         {100, false, []disk.Need{{content, 100, false}, {images, 300, true}}},
+		"CRI-O":              {100, true, []disk.Need{{temporary, 100, false}, {images, 300, true}}},
+		"nothing":            {0, false, []disk.Need{{content, 0, false}, {images, 0, false}}},
+		"less than nothing":  {-1, false, []disk.Need{{content, 0, false}, {images, 0, false}}},
+		"more than there is": {math.MaxInt64, false, []disk.Need{{content, math.MaxInt64, false}, {images, math.MaxInt64, true}}},
 	} {
-		if got := disk.Needed(tc.compressed, tc.unpacked, tc.store); !slices.Equal(got, tc.want) {
+		if got := disk.Needed(tc.compressed, tc.crio); !slices.Equal(got, tc.want) {
 			t.Errorf("%s: %+v, want %+v", name, got, tc.want)
 		}
 	}
@@ -66,7 +64,7 @@ func TestNeeded(t *testing.T) {
 
 func TestShortages(t *testing.T) {
 	both := []disk.Use{disk.UseContent, disk.UseImages}
-	known, guessed := disk.Needed(100, 250, disk.Store{}), disk.Needed(100, 0, disk.Store{})
+	known, guessed := []disk.Need{{Use: disk.UseContent, Bytes: 100}, {Use: disk.UseImages, Bytes: 250}}, disk.Needed(100, false)
 	of := func(free uint64, uses ...disk.Use) disk.Filesystem {
 		return disk.Filesystem{Path: "/", Uses: uses, Free: free, Total: 1000, TotalInodes: 10, FreeInodes: 5}
 	}
@@ -92,7 +90,7 @@ func TestShortages(t *testing.T) {
 		"full":                             {of(0, disk.UseTemporary), known, true, 0, false},
 		"no inodes":                        {noInodes, known, true, 350, false},
 		"nothing known":                    {unseen, known, false, 0, false},
-		"more is needed than there can be": {of(900, both...), disk.Needed(math.MaxInt64, 0, disk.Store{}), true, math.MaxUint64 - 1, false},
+		"more is needed than there can be": {of(900, both...), disk.Needed(math.MaxInt64, false), true, math.MaxUint64 - 1, false},
 	} {
 		got := disk.Shortages([]disk.Filesystem{tc.f}, tc.needs)
 		if len(got) > 0 != tc.short {

@@ -32,10 +32,8 @@ type settings struct {
 	localPull bool
 	// sandboxImage is the sandbox (pause) image; "" if unset.
 	sandboxImage string
-	// root is containerd's data directory; "" if unset. discards is
-	// discard_unpacked_layers.
-	root     string
-	discards bool
+	// root is containerd's data directory; "" if unset.
+	root string
 }
 
 // configFile is the part of containerd's configuration file that is needed.
@@ -225,7 +223,7 @@ func newSettings(images map[string]any) (settings, error) {
 	registry, err := decodeRegistry(table(images, "registry"))
 	sandbox, _ := table(images, "pinned_images")["sandbox"].(string)
 	return settings{
-		registry: credential.Redact(registry), sandboxImage: sandbox, discards: images["discard_unpacked_layers"] == true,
+		registry: credential.Redact(registry), sandboxImage: sandbox,
 		localPull: registry.isLegacy() ||
 			images["use_local_image_pull"] == true ||
 			images["disable_snapshot_annotations"] == false ||

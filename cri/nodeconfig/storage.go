@@ -13,9 +13,6 @@ type Storage struct {
 	// Temporary is CRI-O's directory for large files; "" for its default, /var/tmp, and
 	// with containerd.
 	Temporary string
-	// DiscardsLayers is containerd's discard_unpacked_layers: layers are deleted once
-	// they are unpacked.
-	DiscardsLayers bool
 }
 
 const (
@@ -36,7 +33,7 @@ func (c *Config) Storage() Storage {
 		return Storage{Root: c.graphRoot(), Temporary: c.crio.BigFilesTemporaryDir}
 	}
 	s, _ := readContainerd(c.fs, c.opts.ConfigFile, parseVersion(c.opts.RuntimeVersion))
-	out := Storage{Root: defaultContainerdRoot, DiscardsLayers: s.discards}
+	out := Storage{Root: defaultContainerdRoot}
 	if path.IsAbs(s.root) {
 		out.Root = path.Clean(s.root)
 	}

@@ -29,9 +29,7 @@ func TestStorage(t *testing.T) {
 		"the last import wins": {files: map[string]string{
 			file: "version = 3\nroot = '/a'\nimports = ['conf.d/*.toml']\n", "etc/containerd/conf.d/1.toml": "version = 3\nroot = '/b'\n", "etc/containerd/conf.d/2.toml": "version = 3\n",
 		}, want: nodeconfig.Storage{Root: "/b"}},
-		"discards layers":        {files: map[string]string{file: "version = 3\n" + images + "discard_unpacked_layers = true\n"}, want: nodeconfig.Storage{Root: std, DiscardsLayers: true}},
-		"discards layers in 1.7": {version: "1.7.35", files: map[string]string{file: "version = 2\n" + imagesV2 + "discard_unpacked_layers = true\n"}, want: nodeconfig.Storage{Root: std, DiscardsLayers: true}},
-		"keeps layers":           {files: map[string]string{file: "version = 3\n" + images + "discard_unpacked_layers = false\n"}, want: nodeconfig.Storage{Root: std}},
+		"keeps layers": {files: map[string]string{file: "version = 3\n" + images + "discard_unpacked_layers = false\n"}, want: nodeconfig.Storage{Root: std}},
 
 		"CRI-O": {runtime: "cri-o", want: nodeconfig.Storage{Root: graph}},
 		"CRI-O's own root": {runtime: "cri-o", files: map[string]string{
