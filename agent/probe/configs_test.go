@@ -6,7 +6,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/whypull/whypull/cri"
 	"github.com/whypull/whypull/cri/nodeconfig"
 )
 

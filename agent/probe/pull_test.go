@@ -24,7 +24,7 @@ func blobOf(char string) string { return "sha256:" + strings.Repeat(char, 64) }
 
 // manifestOf has blobs of 100 bytes each; capitals are there.
 func manifestOf(fetched time.Time, chars string) cri.Stored {
-	s := cri.Stored{Digest: blobOf("0"), Fetched: fetched}
+	s := cri.Stored{Fetched: fetched}
 	for c := range strings.SplitSeq(chars, "") {
 		s.Blobs = append(s.Blobs, cri.StoredBlob{Digest: blobOf(strings.ToLower(c)), Size: 100, Present: c != strings.ToLower(c)})
 	}
@@ -32,7 +32,7 @@ func manifestOf(fetched time.Time, chars string) cri.Stored {
 }
 
 func ingestOf(char string, offset int64, updated time.Time) cri.Ingest {
-	return cri.Ingest{Digest: blobOf(char), Offset: offset, Total: 100, Started: ago(time.Hour), Updated: updated}
+	return cri.Ingest{Digest: blobOf(char), Offset: offset, Started: ago(time.Hour), Updated: updated}
 }
 
 // layersOf are layers of 100 bytes: a letter, and how much there is of it.

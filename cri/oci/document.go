@@ -3,9 +3,8 @@ package oci
 import (
 	"encoding/json"
 	"errors"
-	"time"
+	"slices"
 
-	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
@@ -15,13 +14,16 @@ const (
 	MaxLayers = 512
 	// MaxManifests is how many entries an index may have.
 	MaxManifests = 128
-	// maxText bounds a text that is kept, in bytes of JSON. A digest has at most
-	// 135, a media type 255 (RFC 6838, 4.2).
+	// maxText bounds a digest or a media type, in bytes. A digest has at most 135, a
+	// media type 255 (RFC 6838, 4.2).
 	maxText = 512
 	// maxFeatures bounds the features of a platform.
 	maxFeatures = 16
-	// maxMembers bounds lists and maps of which nothing is kept.
-	maxMembers = 4096
+	// maxCommas bounds the members of all lists and maps of a document together, so
+	// that what is decoded of it is little larger than its text.
+	maxCommas = 1 << 14
+	// maxErrors is how many errors of a registry's answer are looked at.
+	maxErrors = 32
 )
 
 // ErrTooLarge is a document with more entries, or longer texts, than any honest
@@ -37,166 +39,154 @@ type Form struct {
 	Layers, Manifests, FSLayers int
 }
 
+// skipped is a value of which nothing is kept.
+type skipped struct{}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (*skipped) UnmarshalJSON([]byte) error { return nil }
+
 // ReadForm returns the form of a document. It takes documents of any size.
 func ReadForm(body []byte) (Form, error) {
 	var f struct {
-		MediaType text     `json:"mediaType"`
-		Config    presence `json:"config"`
-		Layers    length   `json:"layers"`
-		Manifests length   `json:"manifests"`
-		FSLayers  length   `json:"fsLayers"`
+		MediaType string          `json:"mediaType"`
+		Config    json.RawMessage `json:"config"`
+		Layers    []skipped       `json:"layers"`
+		Manifests []skipped       `json:"manifests"`
+		FSLayers  []skipped       `json:"fsLayers"`
 	}
-	err := json.Unmarshal(body, &f)
-	return Form{string(f.MediaType), bool(f.Config), int(f.Layers), int(f.Manifests), int(f.FSLayers)}, err
+	if err := json.Unmarshal(body, &f); err != nil {
+		return Form{}, err
+	}
+	return Form{f.MediaType, len(f.Config) > 0, len(f.Layers), len(f.Manifests), len(f.FSLayers)}, short(f.MediaType)
 }
 
 // ReadManifest returns a manifest without annotations and embedded data. Of a
 // layer with addresses of its own, that there are any is all that is kept.
 func ReadManifest(body []byte) (ocispec.Manifest, error) {
-	var m struct {
-		SchemaVersion int         `json:"schemaVersion"`
-		MediaType     text        `json:"mediaType"`
-		ArtifactType  text        `json:"artifactType"`
-		Config        descriptor  `json:"config"`
-		Layers        layers      `json:"layers"`
-		Subject       *descriptor `json:"subject"`
-		Annotations   textMap     `json:"annotations"`
-	}
-	if err := json.Unmarshal(body, &m); err != nil {
+	var m ocispec.Manifest
+	if err := decode(body, &m); err != nil {
 		return ocispec.Manifest{}, err
 	}
-	out := ocispec.Manifest{
-		MediaType: string(m.MediaType), ArtifactType: string(m.ArtifactType),
-		Config: m.Config.descriptor(), Layers: descriptors(m.Layers),
+	parts := append(m.Layers, m.Config)
+	if err := reduce(parts, MaxLayers+1); err != nil {
+		return ocispec.Manifest{}, err
 	}
-	out.SchemaVersion = m.SchemaVersion
-	return out, nil
+	last := len(m.Layers)
+	return ocispec.Manifest{
+		Versioned: m.Versioned, MediaType: m.MediaType, ArtifactType: m.ArtifactType, Config: parts[last], Layers: parts[:last:last],
+	}, short(m.MediaType, m.ArtifactType)
 }
 
 // ReadIndex returns the entries of an index, without annotations and embedded
 // data.
 func ReadIndex(body []byte) ([]ocispec.Descriptor, error) {
-	var index struct {
-		SchemaVersion int         `json:"schemaVersion"`
-		MediaType     text        `json:"mediaType"`
-		ArtifactType  text        `json:"artifactType"`
-		Manifests     manifests   `json:"manifests"`
-		Subject       *descriptor `json:"subject"`
-		Annotations   textMap     `json:"annotations"`
-	}
-	if err := json.Unmarshal(body, &index); err != nil {
+	var index ocispec.Index
+	if err := decode(body, &index); err != nil {
 		return nil, err
 	}
-	return descriptors(index.Manifests), nil
+	return index.Manifests, reduce(index.Manifests, MaxManifests)
 }
 
 // ReadImage returns the platform and the layers' digests of an image's config.
 func ReadImage(body []byte) (ocispec.Image, error) {
-	var image struct {
-		platform
-
-		Created *time.Time `json:"created"`
-		Author  anyText    `json:"author"`
-		Config  struct {
-			User         anyText
-			ExposedPorts set
-			Env          texts
-			Entrypoint   texts
-			Cmd          texts
-			Volumes      set
-			WorkingDir   anyText
-			Labels       textMap
-			StopSignal   anyText
-			ArgsEscaped  bool
-		} `json:"config"`
-		RootFS struct {
-			Type    text    `json:"type"`
-			DiffIDs digests `json:"diff_ids"`
-		} `json:"rootfs"`
-		History history `json:"history"`
-	}
-	if err := json.Unmarshal(body, &image); err != nil {
+	var image ocispec.Image
+	if err := decode(body, &image); err != nil {
 		return ocispec.Image{}, err
 	}
-	out := ocispec.Image{Platform: image.spec()}
-	out.RootFS.Type = string(image.RootFS.Type)
+	if len(image.RootFS.DiffIDs) > MaxLayers {
+		return ocispec.Image{}, ErrTooLarge
+	}
 	for _, d := range image.RootFS.DiffIDs {
-		out.RootFS.DiffIDs = append(out.RootFS.DiffIDs, digest.Digest(d))
+		if err := short(string(d)); err != nil {
+			return ocispec.Image{}, err
+		}
 	}
-	return out, nil
+	return ocispec.Image{Platform: image.Platform, RootFS: image.RootFS}, bounded(image.Platform)
 }
 
-// descriptor is what is kept of an ocispec.Descriptor.
-type descriptor struct {
-	MediaType    text      `json:"mediaType"`
-	Digest       text      `json:"digest"`
-	Size         int64     `json:"size"`
-	URLs         addresses `json:"urls"`
-	Annotations  textMap   `json:"annotations"`
-	Data         data      `json:"data"`
-	Platform     *platform `json:"platform"`
-	ArtifactType text      `json:"artifactType"`
+// ReadTags returns the tags of a registry's list that keep wants.
+func ReadTags(body []byte, keep func(tag string) bool) ([]string, error) {
+	var list struct {
+		Tags []string `json:"tags"`
+	}
+	err := json.Unmarshal(body, &list)
+	return slices.DeleteFunc(list.Tags, func(tag string) bool { return !keep(tag) }), err
 }
 
-func (d descriptor) descriptor() ocispec.Descriptor {
-	out := ocispec.Descriptor{
-		MediaType: string(d.MediaType), Digest: digest.Digest(d.Digest), Size: d.Size,
-		ArtifactType: string(d.ArtifactType),
+// ReadErrorCodes returns the codes of a registry's errors, the first 32 at most.
+func ReadErrorCodes(body []byte) ([]string, error) {
+	var answer struct {
+		Errors []struct {
+			Code string `json:"code"`
+		} `json:"errors"`
 	}
-	if d.URLs > 0 {
-		out.URLs = []string{""}
+	err := json.Unmarshal(body, &answer)
+	var codes []string
+	for _, e := range answer.Errors[:min(len(answer.Errors), maxErrors)] {
+		codes = append(codes, e.Code)
 	}
-	if d.Platform != nil {
-		p := d.Platform.spec()
-		out.Platform = &p
-	}
-	return out
+	return codes, err
 }
 
-func descriptors(list []descriptor) []ocispec.Descriptor {
-	out := make([]ocispec.Descriptor, len(list))
-	for n, d := range list {
-		out[n] = d.descriptor()
+// decode decodes a document if it is not too large.
+func decode(body []byte, into any) error {
+	if commas(body) > maxCommas && json.Valid(body) {
+		return ErrTooLarge
 	}
-	return out
+	return json.Unmarshal(body, into)
 }
 
-type platform struct {
-	Architecture text     `json:"architecture"`
-	OS           text     `json:"os"`
-	OSVersion    text     `json:"os.version"`
-	OSFeatures   features `json:"os.features"`
-	Variant      text     `json:"variant"`
-}
-
-func (p platform) spec() ocispec.Platform {
-	out := ocispec.Platform{
-		Architecture: string(p.Architecture), OS: string(p.OS), OSVersion: string(p.OSVersion), Variant: string(p.Variant),
+// commas returns how many commas stand between the members of lists and maps.
+func commas(body []byte) (n int) {
+	inText := false
+	for i := 0; i < len(body); i++ {
+		switch c := body[i]; {
+		case c == '\\': // in a text
+			i++
+		case c == '"':
+			inText = !inText
+		case c == ',' && !inText:
+			n++
+		}
 	}
-	for _, f := range p.OSFeatures {
-		out.OSFeatures = append(out.OSFeatures, string(f))
+	return n
+}
+
+// reduce drops what is not kept of descriptors, of which there may be so many.
+func reduce(list []ocispec.Descriptor, most int) error {
+	if len(list) > most {
+		return ErrTooLarge
 	}
-	return out
+	for i := range list {
+		d := &list[i]
+		d.Annotations, d.Data = nil, nil
+		if len(d.URLs) > 0 {
+			d.URLs = []string{""}
+		}
+		if d.Platform != nil {
+			if err := bounded(*d.Platform); err != nil {
+				return err
+			}
+		}
+		if err := short(d.MediaType, string(d.Digest), d.ArtifactType); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-type layers []descriptor
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (l *layers) UnmarshalJSON(raw []byte) error { return listOf((*[]descriptor)(l), raw, MaxLayers) }
-
-type manifests []descriptor
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (m *manifests) UnmarshalJSON(raw []byte) error {
-	return listOf((*[]descriptor)(m), raw, MaxManifests)
+// bounded returns ErrTooLarge for a platform with more in it than any has.
+func bounded(p ocispec.Platform) error {
+	if len(p.OSFeatures) > maxFeatures {
+		return ErrTooLarge
+	}
+	return short(append([]string{p.Architecture, p.OS, p.OSVersion, p.Variant}, p.OSFeatures...)...)
 }
 
-type digests []text
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (d *digests) UnmarshalJSON(raw []byte) error { return listOf((*[]text)(d), raw, MaxLayers) }
-
-type features []text
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (f *features) UnmarshalJSON(raw []byte) error { return listOf((*[]text)(f), raw, maxFeatures) }
+// short returns ErrTooLarge if a text is longer than any that is kept.
+func short(texts ...string) error {
+	if slices.ContainsFunc(texts, func(s string) bool { return len(s) >= maxText }) {
+		return ErrTooLarge
+	}
+	return nil
+}

@@ -41,21 +41,8 @@ func kept(d ocispec.Descriptor) ocispec.Descriptor {
 	d.Annotations, d.Data = nil, nil
 	if len(d.URLs) > 0 {
 		d.URLs = []string{""}
-	} else {
-		d.URLs = nil
-	}
-	if d.Platform != nil {
-		p := bare(*d.Platform)
-		d.Platform = &p
 	}
 	return d
-}
-
-func bare(p ocispec.Platform) ocispec.Platform {
-	if len(p.OSFeatures) == 0 {
-		p.OSFeatures = nil
-	}
-	return p
 }
 
 // like holds what was read against what encoding/json reads into the types of
@@ -108,15 +95,12 @@ func compare(t *testing.T, body []byte) {
 	index, err := ReadIndex(body)
 	var wantIndex ocispec.Index
 	wantErr = json.Unmarshal(body, &wantIndex)
-	like(t, "index", index, err, whole(wantIndex.Manifests), wantErr)
+	like(t, "index", whole(index), err, whole(wantIndex.Manifests), wantErr)
 
 	image, err := ReadImage(body)
 	var wantImage ocispec.Image
 	wantErr = json.Unmarshal(body, &wantImage)
-	if len(wantImage.RootFS.DiffIDs) == 0 {
-		wantImage.RootFS.DiffIDs = nil
-	}
-	like(t, "image", image, err, ocispec.Image{Platform: bare(wantImage.Platform), RootFS: wantImage.RootFS}, wantErr)
+	like(t, "image", image, err, ocispec.Image{Platform: wantImage.Platform, RootFS: wantImage.RootFS}, wantErr)
 }
 
 func TestAsImageSpecReads(t *testing.T) {
@@ -136,7 +120,7 @@ func FuzzDocuments(f *testing.F) {
 		compare(t, body)
 		var list struct{ Tags []string }
 		tags, err := ReadTags(body, func(string) bool { return true })
-		if wantErr := json.Unmarshal(body, &list); (err == nil) != (wantErr == nil) || err == nil && len(body) <= maxText && !slices.Equal(tags, list.Tags) && !strings.Contains(string(body), "null") {
+		if wantErr := json.Unmarshal(body, &list); (err == nil) != (wantErr == nil) || err == nil && !slices.Equal(tags, list.Tags) {
 			t.Errorf("tags %q, %v, want %q, %v", tags, err, list.Tags, wantErr)
 		}
 		if codes, err := ReadErrorCodes(body); len(codes) > maxErrors || err == nil && !json.Valid(body) {
@@ -160,11 +144,11 @@ func TestTooLarge(t *testing.T) {
 		{"manifest", `{"layers":[`, "{}", `]}`, MaxLayers},
 		{"index", `{"manifests":[`, "{}", `]}`, MaxManifests},
 		{"index", `{"manifests":[{"platform":{"os.features":[`, `""`, `]}}]}`, maxFeatures},
-		{"manifest", `{"config":{"urls":[`, `"x"`, `]}}`, maxMembers},
-		{"manifest", `{"annotations":{`, `"":""`, `}}`, maxMembers},
+		{"manifest", `{"config":{"urls":[`, `"x"`, `]}}`, maxCommas + 1},
+		{"manifest", `{"annotations":{`, `"":""`, `}}`, maxCommas + 1},
 		{"image", `{"rootfs":{"diff_ids":[`, `""`, `]}}`, MaxLayers},
-		{"image", `{"history":[`, `{}`, `]}`, maxMembers},
-		{"image", `{"config":{"Volumes":{`, `"":{}`, `}}}`, maxMembers},
+		{"image", `{"history":[`, `{}`, `]}`, maxCommas + 1},
+		{"image", `{"config":{"Volumes":{`, `"":{}`, `}}}`, maxCommas + 1},
 	} {
 		if err := read[tc.what]([]byte(tc.before + many(tc.entry, tc.most) + tc.after)); err != nil {
 			t.Errorf("%s with %d of %s: %v", tc.before, tc.most, tc.entry, err)
