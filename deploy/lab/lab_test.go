@@ -2,12 +2,14 @@ package lab_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/whypull/whypull/deploy/lab"
+	"github.com/whypull/whypull/deploy/lab/binaries"
 )
 
 func TestDefaultDir(t *testing.T) {
@@ -71,6 +73,33 @@ func TestBrokenSettingsAreTold(t *testing.T) {
 	writeFile(t, filepath.Join(dir, "settings.json"), "{")
 	if _, err := l.ToolPath("kubectl"); err == nil || !bytes.Contains([]byte(err.Error()), []byte("settings")) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// A lab that was started for a demo has no Prometheus.
+func TestLacks(t *testing.T) {
+	dir := t.TempDir()
+	l, err := lab.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tools := binaries.Paths{}
+	for _, f := range binaries.Default() {
+		for _, tool := range f.Tools {
+			tools[tool.Name] = "/" + tool.Name
+		}
+	}
+	text, err := json.Marshal(map[string]any{"Tools": tools})
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, filepath.Join(dir, "settings.json"), string(text))
+	if tool, err := l.Lacks(); err != nil || tool != "" {
+		t.Errorf("lacks %q, %v", tool, err)
+	}
+	l.Extra = binaries.Monitoring()
+	if tool, err := l.Lacks(); err != nil || tool != "prometheus" {
+		t.Errorf("lacks %q, %v", tool, err)
 	}
 }
 

@@ -37,7 +37,7 @@ func (l *Lab) Up(ctx context.Context, progress io.Writer) error {
 	}
 	defer unlock()
 	if status, err := l.Status(ctx); err == nil && status.Ready {
-		if tool, err := l.lacks(); err != nil || tool != "" {
+		if tool, err := l.Lacks(); err != nil || tool != "" {
 			return cmp.Or(err, fmt.Errorf("the running lab has no program %s: stop it with lab down", tool))
 		}
 		_, _ = fmt.Fprintln(progress, "already up; kubeconfig:", status.Kubeconfig)
@@ -98,8 +98,8 @@ func (l *Lab) Build(ctx context.Context, progress io.Writer) (binaries.Paths, er
 // families returns the programs of the lab.
 func (l *Lab) families() []binaries.Family { return slices.Concat(binaries.Default(), l.Extra) }
 
-// lacks returns the first program of the lab that a running one was started without.
-func (l *Lab) lacks() (string, error) {
+// Lacks returns the first program of the lab that a running one was started without.
+func (l *Lab) Lacks() (string, error) {
 	s, err := l.load()
 	if err != nil {
 		return "", err
