@@ -13,12 +13,12 @@ import (
 	"github.com/whypull/whypull/cri/registry"
 )
 
-// content checks what the manifest refers to, if the runtime's message is about a
+// content checks the manifest and what it refers to, if the runtime's message is about a
 // step after the manifest or unclear: this costs requests that count for rate
 // limits, and a download if the message is about corrupt content.
-func (v visit) content(ctx context.Context, e registry.Endpoint, found registry.Answer, cred *keyring.Credential) []diagnosis.Evidence {
+func (v visit) content(ctx context.Context, e registry.Endpoint, found registry.Answer, cred *keyring.Credential) (registry.Answer, []diagnosis.Evidence) {
 	if !v.laterStep(e) {
-		return nil
+		return registry.Answer{}, nil
 	}
 	start := time.Now()
 	want, ref := v.inspection(), v.ref
@@ -28,7 +28,7 @@ func (v visit) content(ctx context.Context, e registry.Endpoint, found registry.
 	want.Sources = v.sources(e, ref, cred)
 	answer, from := v.c.asker.inspect(ctx, e, ref, cred, want, v.since)
 	if from.reason == diagnosis.ReasonLimitedForOthers {
-		return nil
+		return registry.Answer{}, nil
 	}
 	evidence, facts := contentEvidence(answer, cred)
 	if from.reason != "" {
@@ -44,7 +44,7 @@ func (v visit) content(ctx context.Context, e registry.Endpoint, found registry.
 			out = append(out, v.mark(at(e, want.Sources, m.Source), missedEvidence(m, answer, cred)))
 		}
 	}
-	return out
+	return answer, out
 }
 
 // at is the endpoint of a source; without sources there is the one that was asked.

@@ -44,6 +44,11 @@ func TestCRIOVerdicts(t *testing.T) {
 	s := registrytest.New(t, registrytest.Config{PingStatus: http.StatusOK, Repositories: []registrytest.Repository{
 		{Name: "team/app", Content: content},
 		{Name: "page", Status: http.StatusOK, Header: http.Header{"Content-Type": {"text/html"}}, ErrorBody: "<html>"},
+		{Name: "headonly", Serve: func(w http.ResponseWriter, r *http.Request, _, _ string) {
+			if r.Method != http.MethodHead {
+				w.WriteHeader(http.StatusForbidden)
+			}
+		}},
 	}})
 	const policy = "etc/containers/policy.json"
 	registries := "etc/containers/registries.conf"
@@ -65,6 +70,8 @@ func TestCRIOVerdicts(t *testing.T) {
 		"searched":              {image: "gone:1.0", files: map[string]string{registries: "unqualified-search-registries = ['HUB']\n"}, want: "RepositoryNotFound Confirmed", summary: "repository gone does not exist on HUB"},
 		"IPv6 literal":          {image: "[2001:db8::5]:5000/team/app:v1", want: "InvalidImageName Confirmed"},
 		"page of a mirror":      {image: "HUB/page:1.0", files: map[string]string{registries: "[[registry]]\nprefix = 'HUB/page'\nlocation = 'HUB/team/app'\n[[registry.mirror]]\nlocation = 'HUB/page'\n"}, want: "UnsupportedFormat Likely"},
+		"HEAD only":             {image: "HUB/headonly:1.0", want: "DeniedOrNotFound Confirmed"},
+		"HEAD only at a mirror": {image: "HUB/headonly:1.0", files: map[string]string{registries: "[[registry]]\nprefix = 'HUB/headonly'\nlocation = 'HUB/team/app'\n[[registry.mirror]]\nlocation = 'HUB/headonly'\n"}, want: "NotReproducible Likely"},
 		"blocked behind mirror": {image: "blocked.test/gone:1.0", files: map[string]string{registries: "[[registry]]\nlocation = 'blocked.test'\nblocked = true\n[[registry.mirror]]\nlocation = 'HUB'\n"}, want: "MirrorFailed Likely", summary: "blocks blocked.test itself, and they fail: https://HUB has no repository gone"},
 		"air gap":               {image: "away.test/gone:1.0", files: map[string]string{registries: "[[registry]]\nlocation = 'away.test'\n[[registry.mirror]]\nlocation = 'HUB'\n"}, want: "MirrorFailed Likely", summary: "has no way to away.test, and its mirror fails: https://HUB has no repository gone"},
 	} {

@@ -158,11 +158,27 @@ func (v visit) attempt(ctx context.Context, e registry.Endpoint, cred *keyring.C
 	}
 	v.c.Metrics.Checked(evidence.Check, evidence.Outcome, time.Since(start))
 	v.cut[e.Key(v.ref)] = v.cut[e.Key(v.ref)] || aboutEndpoint(answer) && answer.Via == ""
-	out := v.emit(nil, evidence)
-	if answer.Found && kubelets {
-		out = v.emit(out, v.content(ctx, e, answer, cred)...)
+	if !answer.Found || !kubelets {
+		return answer, v.emit(nil, evidence)
 	}
-	return answer, out
+	if !e.Settings.Pings {
+		out := v.emit(nil, evidence)
+		_, content := v.content(ctx, e, answer, cred)
+		return answer, v.emit(out, content...)
+	}
+	inside, content := v.content(ctx, e, answer, cred)
+	if withoutManifest(inside) {
+		return inside, v.emit(nil, v.mark(e, v.evidence(e, inside, cred)))
+	}
+	return answer, v.emit(nil, append([]diagnosis.Evidence{evidence}, content...)...)
+}
+
+// withoutManifest reports whether an endpoint that has the manifest for HEAD has none
+// for GET. CRI-O makes only that, and then tries its next source, as if there were no
+// manifest (newImageSource).
+func withoutManifest(inside registry.Answer) bool {
+	return inside.Fault != "" && inside.Fault != registry.FaultAddressForbidden &&
+		inside.Phase != registry.PhaseBlob && inside.Digest == "" && inside.Status != http.StatusOK
 }
 
 // contentRefused reports whether a credential may not read the content, so that the
