@@ -620,7 +620,13 @@ func TestMirrors(t *testing.T) {
 		return registrytest.New(t, registrytest.Config{CA: ca, Repositories: []registrytest.Repository{{Name: "team/app", Tags: tags}}})
 	}
 	origin, full, empty := start("1.0"), start("1.0"), start("other")
-	names := []string{origin.Host, "ORIGIN", full.Host, "FULL", empty.Host, "EMPTY"}
+	page := registrytest.New(t, registrytest.Config{CA: ca, Repositories: []registrytest.Repository{{Name: "team/app", Serve: func(w http.ResponseWriter, r *http.Request, _, _ string) {
+		w.Header().Set("Content-Type", "text/html")
+		if r.Method != http.MethodHead {
+			w.WriteHeader(http.StatusBadGateway)
+		}
+	}}}})
+	names := []string{origin.Host, "ORIGIN", full.Host, "FULL", empty.Host, "EMPTY", page.Host, "PAGE"}
 	for name, tc := range map[string]struct {
 		config string
 		want   []string
@@ -633,6 +639,8 @@ func TestMirrors(t *testing.T) {
 		"in order": {toml("https://"+origin.Host, "https://"+empty.Host, "https://"+full.Host), []string{
 			"Failed | TagNotFound | https://EMPTY has repository team/app, but not tag 1.0: HTTP 404",
 			"Passed | https://FULL serves the manifest without credentials"}, 2},
+		"page, and then nothing": {toml("https://"+origin.Host, "https://"+page.Host), []string{
+			"Failed | ServerError | https://PAGE returned a server error: HTTP 502"}, 1},
 		"stands twice": {toml("https://"+empty.Host, "https://"+empty.Host), []string{
 			"Failed | TagNotFound | https://EMPTY has repository team/app, but not tag 1.0: HTTP 404"}, 1},
 		"mirror's name is gone": {toml("https://"+origin.Host, "https://gone.test"), []string{

@@ -53,9 +53,9 @@ func (v visit) endpoints(ctx context.Context, all []registry.Endpoint) []diagnos
 			continue
 		}
 		asked[e.Key(v.ref)] = true
-		found := v.endpoint(ctx, e)
+		found, final := v.endpoint(ctx, e)
 		out = append(out, found...)
-		if served(found, v.attempts(e)) || e.Settings.Pings && slices.ContainsFunc(found, takenForManifest) {
+		if final || served(found, v.attempts(e)) || e.Settings.Pings && slices.ContainsFunc(found, takenForManifest) {
 			break
 		}
 	}
@@ -99,10 +99,11 @@ func (v visit) brokenCredentials(e registry.Endpoint) []diagnosis.Evidence {
 // kubelet's order until one works, then anonymously. A credential that may read the
 // manifest but not the content does not work: the kubelet tries the next one after
 // any failure (kuberuntime, PullImage). After such a credential there is no
-// anonymous request, which would show nothing new.
-func (v visit) endpoint(ctx context.Context, e registry.Endpoint) []diagnosis.Evidence {
+// anonymous request, which would show nothing new. final: the runtime asks no
+// endpoint after this one, with any of the kubelet's credentials.
+func (v visit) endpoint(ctx context.Context, e registry.Endpoint) (evidence []diagnosis.Evidence, final bool) {
 	if e.NodeCredentialBroken != "" && (len(v.usable()) == 0 || e.WithoutCredential) {
-		return v.brokenCredentials(e)
+		return v.brokenCredentials(e), false
 	}
 	name, reachable := v.name(ctx, e)
 	if !reachable {
@@ -111,7 +112,7 @@ func (v visit) endpoint(ctx context.Context, e registry.Endpoint) []diagnosis.Ev
 		if name[0].Fault == "" {
 			why = diagnosis.ReasonNotLookedUp
 		}
-		return v.emit(nil, append(name, v.mark(e, unaskedOf(why, nil)))...)
+		return v.emit(nil, append(name, v.mark(e, unaskedOf(why, nil)))...), false
 	}
 	out := v.emit(nil, name...)
 	attempts := v.attempts(e)
@@ -120,13 +121,15 @@ func (v visit) endpoint(ctx context.Context, e registry.Endpoint) []diagnosis.Ev
 		withheld.Outcome = diagnosis.Inconclusive
 		out = v.emit(out, v.mark(e, withheld))
 	}
-	refused := false
+	refused, final := false, true
 	var required *registry.AuthRequired
 	for i, cred := range attempts {
 		if refused && cred == nil {
 			break
 		}
-		answer, found := v.attempt(ctx, e, cred, len(attempts) == 1 || cred != nil, required)
+		kubelets := len(attempts) == 1 || cred != nil
+		answer, found := v.attempt(ctx, e, cred, kubelets, required)
+		final = final && (answer.Final || !kubelets)
 		required = cmp.Or(answer.AuthRequired, required)
 		out = append(out, found...)
 		if answer.Fault == registry.FaultRateLimited {
@@ -135,13 +138,13 @@ func (v visit) endpoint(ctx context.Context, e registry.Endpoint) []diagnosis.Ev
 		another := answer.Found && slices.ContainsFunc(found, contentRefused)
 		refused = refused || another
 		if !another && (answer.Found || aboutEndpoint(answer) || answer.Fault == registry.FaultRateLimited || cred != nil && indifferent(answer)) {
-			return out
+			return out, final
 		}
 	}
 	if usable := v.usable(); len(usable) > maxCredentials && !e.WithoutCredential {
 		out = v.emit(out, v.untried(e, usable[maxCredentials:], diagnosis.ReasonEnoughTried)...)
 	}
-	return out
+	return out, final
 }
 
 // attempt asks an endpoint with one credential; also for the content, if it is an

@@ -418,7 +418,7 @@ func (r pullRetry) replay(ctx context.Context) []diagnosis.Evidence {
 				Cause: replayCause(t.Fault, c), Replay: answer,
 				Whole: t.Found && t.Unasked == 0 && t.Unfinished == 0, Layers: t.Layers, Bytes: t.Compressed,
 			}}
-			ends = ends || t.Found || t.Digest != "" || t.Fault == registry.FaultWebPage && t.Status == http.StatusOK
+			ends = ends || t.Found || t.Final || t.Digest != "" || t.Fault == registry.FaultWebPage && t.Status == http.StatusOK
 			return e, t.Fault == registry.FaultRateLimited
 		})
 		out = append(out, found...)

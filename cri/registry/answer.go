@@ -29,6 +29,10 @@ type Answer struct {
 	// everything it checked is right. An empty Fault alone is no success: the
 	// conversation may have been ended early by the caller or a timeout (see Err).
 	Found bool
+	// Final: the runtime asks no other endpoint for the manifest, though this one does
+	// not have it. containerd does not if it has to follow a HEAD with a GET, and that
+	// fails (core/remotes/docker/resolver.go, Resolve). Of Probe.
+	Final bool
 	// Fault is what is wrong; "" if nothing is or it is unknown.
 	Fault Fault
 	// AuthRequired is the endpoint's answer to the request without credentials; nil if it

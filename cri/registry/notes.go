@@ -262,11 +262,11 @@ func (n *notes) atProxy() bool {
 	return n.target != "" && !n.tunnels[n.target]
 }
 
-// begin forgets where the last request was redirected to.
+// begin forgets what the last request was redirected to, and where it ended.
 func (n *notes) begin() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.home, n.hops = "", nil
+	n.home, n.hops, n.inner = "", nil, ""
 }
 
 // redirected notes the way of a request from home so far.

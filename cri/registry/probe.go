@@ -121,6 +121,8 @@ func (c *conversation) close() {
 func (c *conversation) hold(ctx context.Context) {
 	r, err := c.ask(ctx, http.MethodHead, PhasePing)
 	if c.wantsGet(r, err) {
+		resolves := err == nil && r.good() && !c.endpoint.Settings.Pings
+		defer func() { c.answer.Final = resolves && !r.good() }()
 		c.renew()
 		if r, err = c.manifest(ctx, http.MethodGet, PhaseManifest); err != nil {
 			c.failed(ctx, err)
@@ -525,6 +527,7 @@ func (c *conversation) speaksTLS(ctx context.Context, fault Fault) bool {
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.endpoint.Settings.Timeouts.TLS)
 	defer cancel()
+	defer c.notes.setInner("")
 	conn, err := c.dialer.dial(withAside(ctx, PhaseTLS), "tcp", withPort(c.endpoint.Host, "80"))
 	if err != nil {
 		return false

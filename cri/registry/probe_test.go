@@ -1,6 +1,7 @@
 package registry_test
 
 import (
+	"io"
 	"net/http"
 	"net/netip"
 	"reflect"
@@ -461,3 +462,46 @@ func TestProbeGetsWhatHeadDoesNotKnow(t *testing.T) {
 		t.Errorf("%+v", a)
 	}
 }
+
+// containerd follows a HEAD that names no digest with a GET; where that fails, it asks no
+// other host. CRI-O does not care for the HEAD.
+func TestFinal(t *testing.T) {
+	for name, tc := range map[string]struct {
+		head, get func(http.ResponseWriter)
+		crio      bool
+		want      bool
+	}{
+		"GET fails":            {page, refused, false, true},
+		"GET is broken off":    {page, registrytest.BreakOff, false, true},
+		"GET gives the page":   {page, page, false, false},
+		"HEAD fails":           {refused, refused, false, false},
+		"HEAD fails for CRI-O": {refused, refused, true, false},
+		"GET fails for CRI-O":  {page, refused, true, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := registrytest.New(t, registrytest.Config{Repositories: []registrytest.Repository{{
+				Name: "team/app", Serve: func(w http.ResponseWriter, r *http.Request, _, _ string) {
+					if r.Method == http.MethodHead {
+						tc.head(w)
+						return
+					}
+					tc.get(w)
+				},
+			}}})
+			e := endpoint(t, options(trusting(t, s)), s.Host)
+			if tc.crio {
+				e = ofCRIO(t, s, false)
+			}
+			if a := e.Probe(t.Context(), ref(t, s.Host+"/team/app:1.0"), nil); a.Found || a.Final != tc.want {
+				t.Errorf("answer %+v", a)
+			}
+		})
+	}
+}
+
+func page(w http.ResponseWriter) {
+	w.Header().Set("Content-Type", "text/html")
+	_, _ = io.WriteString(w, "<html>")
+}
+
+func refused(w http.ResponseWriter) { w.WriteHeader(http.StatusBadGateway) }

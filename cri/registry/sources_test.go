@@ -135,3 +135,37 @@ func TestSourcesAskedOnce(t *testing.T) {
 		t.Errorf("the wrong credential was sent several times:\n%s", lines)
 	}
 }
+
+// A source that is asked without TLS, and breaks off manifests, is asked for blobs.
+func TestPlainSourceBreaksOff(t *testing.T) {
+	ca := catest.New(t)
+	content := registrytest.NewContent(t)
+	image := content.Image(amd64(), content.Layer(50))
+	content.Tag("1.0", image)
+	whole := registrytest.New(t, registrytest.Config{CA: ca, Repositories: []registrytest.Repository{{Name: "team/app", Content: content}}})
+	mirror := registrytest.New(t, registrytest.Config{Plain: true, Repositories: []registrytest.Repository{
+		{Name: "team/app", Serve: func(w http.ResponseWriter, _ *http.Request, kind, _ string) {
+			if kind == "manifests" {
+				registrytest.BreakOff(w)
+				return
+			}
+			page(w)
+		}},
+	}})
+	var want registry.InspectOptions
+	for _, s := range []*registrytest.Server{mirror, whole} {
+		named, err := reference.WithDigest(reference.TrimNamed(ref(t, s.Host+"/team/app")), image.Digest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := endpoint(t, options(trusting(t, whole)), s.Host)
+		if s == mirror {
+			e.Scheme = "http"
+		}
+		want.Sources = append(want.Sources, registry.Source{Endpoint: e, Reference: named})
+	}
+	a := want.Sources[0].Endpoint.Inspect(t.Context(), want.Sources[0].Reference, nil, want.On(amd64()))
+	if a.Found || a.Fault != registry.FaultWebPage || a.Source != 0 || a.Phase != registry.PhaseBlob {
+		t.Errorf("answer %+v", a)
+	}
+}
