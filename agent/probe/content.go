@@ -81,7 +81,7 @@ func (v visit) sources(e registry.Endpoint, ref reference.Named, cred *keyring.C
 			continue
 		}
 		seen[key] = true
-		out = append(out, registry.Source{Endpoint: o, Reference: o.Reference(ref), Credential: sent(own)})
+		out = append(out, registry.Source{Endpoint: o, Reference: o.Reference(ref), Credential: sent(own), Accepted: key == e.Key(v.ref)})
 	}
 	if len(out) < 2 {
 		return nil

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/keyring"
+	"github.com/whypull/whypull/cri/catest"
 	"github.com/whypull/whypull/cri/credential"
 	"github.com/whypull/whypull/cri/nodeconfig"
 	"github.com/whypull/whypull/cri/registry"
@@ -493,5 +495,32 @@ func TestContentComesFromHostsWithoutTheCapability(t *testing.T) {
 	}
 	if got := (visit{c: &Collector{asker: newAsker()}, ref: ref, all: []registry.Endpoint{resolve, push}}).sources(resolve, ref, cred); got != nil {
 		t.Errorf("without the capability pull: %v", got)
+	}
+}
+
+// The kubelet tries its next credential where no host has a layer for the first one:
+// another host may give it for that.
+func TestContentWithTheNextCredential(t *testing.T) {
+	t.Parallel()
+	ca := catest.New(t)
+	content := func(lacks bool) *registrytest.Content {
+		c := registrytest.NewContent(t)
+		layer := c.Layer(10)
+		c.Tag("1.0", c.Image(here(runtime.GOARCH), layer))
+		if lacks {
+			c.Break(layer, func(o *registrytest.Object) { o.Status = http.StatusNotFound })
+		}
+		return c
+	}
+	lacking := registrytest.New(t, registrytest.Config{CA: ca, Repositories: []registrytest.Repository{{Name: "team/app", Content: content(true)}}})
+	guarded := registrytest.New(t, registrytest.Config{CA: ca, Passwords: map[string]string{user: password}, Repositories: []registrytest.Repository{
+		{Name: "team/app", Content: content(false), Auth: registrytest.Bearer},
+	}})
+	n := newNode(t, ca, map[string]string{"certs.d/registry.test/hosts.toml": toml("https://"+lacking.Host, "https://"+lacking.Host, "https://"+guarded.Host)})
+	n.secrets.byName["a"], n.secrets.byName["b"] = pullSecret(dockerConfig(user, "x", "registry.test")), secretFor("registry.test")
+	for want, secrets := range map[string][]string{"MirrorFailed Confirmed": {"a"}, "NotReproducible Likely": {"a", "b"}} {
+		if got, summary := n.judged(crioFailure("registry.test/team/app:1.0", secrets...)); got != want {
+			t.Errorf("%v: %s: %s; want %s", secrets, got, summary, want)
+		}
 	}
 }

@@ -97,8 +97,9 @@ func (v visit) brokenCredentials(e registry.Endpoint) []diagnosis.Evidence {
 
 // endpoint resolves one endpoint's name and asks it with each credential in the
 // kubelet's order until one works, then anonymously. A credential that may read the
-// manifest but not the content does not work: the kubelet tries the next one after
-// any failure (kuberuntime, PullImage). After such a credential there is no
+// manifest but not the content does not work, and neither does one with which no host
+// has a piece of it: the kubelet tries the next one after any failure (kuberuntime,
+// PullImage). After such a credential there is no
 // anonymous request, which would show nothing new. final: the runtime asks no
 // endpoint after this one, with any of the kubelet's credentials.
 func (v visit) endpoint(ctx context.Context, e registry.Endpoint) (evidence []diagnosis.Evidence, final bool) {
@@ -135,7 +136,7 @@ func (v visit) endpoint(ctx context.Context, e registry.Endpoint) (evidence []di
 		if answer.Fault == registry.FaultRateLimited {
 			out = v.emit(out, v.untried(e, attempts[i+1:], diagnosis.ReasonLimited)...)
 		}
-		another := answer.Found && slices.ContainsFunc(found, contentRefused)
+		another := answer.Found && (len(answer.Missed) > 1 || slices.ContainsFunc(found, contentRefused))
 		refused = refused || another
 		if !another && (answer.Found || aboutEndpoint(answer) || answer.Fault == registry.FaultRateLimited || cred != nil && indifferent(answer)) {
 			return out, final
@@ -166,7 +167,8 @@ func (v visit) attempt(ctx context.Context, e registry.Endpoint, cred *keyring.C
 	}
 	if !e.Settings.Pings {
 		out := v.emit(nil, evidence)
-		_, content := v.content(ctx, e, answer, cred)
+		inside, content := v.content(ctx, e, answer, cred)
+		answer.Missed = inside.Missed
 		return answer, v.emit(out, content...)
 	}
 	inside, content := v.content(ctx, e, answer, cred)

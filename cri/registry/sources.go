@@ -18,6 +18,8 @@ type Source struct {
 	Reference reference.Named
 	// Credential is what the runtime sends; nil for none.
 	Credential *credential.Credential
+	// Accepted is true if the endpoint is known to take the credential.
+	Accepted bool
 }
 
 // Missed is a source that could not provide a piece of content, so that the next one was
@@ -54,6 +56,8 @@ type turn struct {
 	// requests that it has broken off or refused until then.
 	down    flaw
 	refused int
+	// accepted: the source takes the credential, so that a refusal is about the piece.
+	accepted bool
 }
 
 // newTurns returns the conversations of an inspection: with the sources in the options, or
@@ -61,11 +65,11 @@ type turn struct {
 func newTurns(ctx context.Context, e Endpoint, ref reference.Named, cred *credential.Credential, want InspectOptions) turns {
 	sources := want.Sources
 	if len(sources) == 0 {
-		sources = []Source{{e, ref, cred}}
+		sources = []Source{{Endpoint: e, Reference: ref, Credential: cred}}
 	}
 	var t turns
 	for _, s := range sources {
-		t.all = append(t.all, &turn{conversation: newConversation(ctx, s.Endpoint, s.Reference, s.Credential)})
+		t.all = append(t.all, &turn{conversation: newConversation(ctx, s.Endpoint, s.Reference, s.Credential), accepted: s.Accepted})
 	}
 	return t
 }
@@ -74,7 +78,7 @@ func newTurns(ctx context.Context, e Endpoint, ref reference.Named, cred *creden
 func (t turns) fork(ctx context.Context) turns {
 	var out turns
 	for _, one := range t.all {
-		out.all = append(out.all, &turn{one.fork(ctx), one.down, one.refused})
+		out.all = append(out.all, &turn{one.fork(ctx), one.down, one.refused, one.accepted})
 	}
 	return out
 }
@@ -112,6 +116,7 @@ func (i *inspection) inTurn(open func() flaw) flaw {
 			f = open()
 		}
 		if !f.found() || !goesOn(f) {
+			one.accepted = one.accepted || !f.found()
 			return f
 		}
 		i.turns.miss(k, one, f)
@@ -162,7 +167,7 @@ func (t *turn) isDown(f flaw, elsewhere bool) bool {
 		return false
 	case !t.notes.reached(), f.status == 0 && f.fault != FaultNetworkUnreachable:
 		return true
-	case f.status == http.StatusUnauthorized && a.CredentialSent && !a.TokenIssued:
+	case f.status == http.StatusUnauthorized && a.CredentialSent && !a.TokenIssued && !t.accepted:
 		return true
 	}
 	t.refused++

@@ -169,3 +169,38 @@ func TestPlainSourceBreaksOff(t *testing.T) {
 		t.Errorf("answer %+v", a)
 	}
 }
+
+// A source that has taken the credential, and refuses a manifest, is asked for blobs.
+func TestSourceThatTookTheCredential(t *testing.T) {
+	ca := catest.New(t)
+	content := registrytest.NewContent(t)
+	image := content.Image(amd64(), content.Layer(50))
+	content.Tag("1.0", image)
+	whole := registrytest.New(t, registrytest.Config{CA: ca, Repositories: []registrytest.Repository{{Name: "team/app", Content: content}}})
+	guarded := registrytest.New(t, registrytest.Config{CA: ca, Repositories: []registrytest.Repository{
+		{Name: "team/app", Serve: func(w http.ResponseWriter, _ *http.Request, kind, _ string) {
+			if kind == "manifests" {
+				w.Header().Set("Www-Authenticate", "Basic realm=x")
+				w.WriteHeader(http.StatusUnauthorized)
+				return
+			}
+			page(w)
+		}},
+	}})
+	for accepted, want := range map[bool]registry.Fault{true: registry.FaultWebPage, false: ""} {
+		var look registry.InspectOptions
+		for _, s := range []*registrytest.Server{guarded, whole} {
+			named, err := reference.WithDigest(reference.TrimNamed(ref(t, s.Host+"/team/app")), image.Digest)
+			if err != nil {
+				t.Fatal(err)
+			}
+			look.Sources = append(look.Sources, registry.Source{
+				Endpoint: endpoint(t, options(trusting(t, s)), s.Host), Reference: named, Credential: good(), Accepted: accepted && s == guarded,
+			})
+		}
+		a := look.Sources[0].Endpoint.Inspect(t.Context(), look.Sources[0].Reference, good(), look.On(amd64()))
+		if a.Fault != want || a.Found != (want == "") {
+			t.Errorf("accepted %t: %+v", accepted, a)
+		}
+	}
+}
