@@ -130,6 +130,7 @@ const (
 
 	// Something has no effect.
 	ConfigNotLoaded           ConfigProblem = "NotLoaded"
+	ConfigNotGenerated        ConfigProblem = "NotGenerated"
 	ConfigUnreadable          ConfigProblem = "Unreadable"
 	ConfigHostsUnreadable     ConfigProblem = "HostsUnreadable"
 	ConfigHostsWithoutTable   ConfigProblem = "HostsWithoutTable"
@@ -181,6 +182,7 @@ var configSentences = map[ConfigProblem]string{ //nolint:gochecknoglobals,gosec 
 	ConfigPolicyRejects:        "the node's signature policy %s rejects the image, whatever signatures it has",
 	ConfigPolicySigned:         "the node's signature policy %s requires the image to be signed; whypull does not verify signatures",
 	ConfigNotLoaded:            "%s was changed after CRI-O had started; unless CRI-O was reloaded since, it uses the earlier version",
+	ConfigNotGenerated:         "%s has settings for this registry that are not in effect: k3s or RKE2 was not restarted since they were changed",
 	ConfigSectionIgnored:       "%s has registry settings under a plugin name of another configuration version, so they have no effect",
 	ConfigProxyNoConf:          "%s sets a proxy without effect: systemd reads only drop-ins whose names end with .conf",
 	ConfigProxyNoSection:       "%s sets a proxy without effect: it has no [Service] line",

@@ -770,6 +770,15 @@ func configRemedy(x *facts) []string {
 	}
 	when := "The runtime reads it again for each pull"
 	switch {
+	case e.Config().Problem == ConfigNotGenerated:
+		units := "k3s*.service"
+		if strings.Contains(e.Config().File, "/rke2/") {
+			units = "rke2*.service"
+		}
+		return []string{
+			comment("On node %s, restart k3s or RKE2, which reads %s when it starts; containers keep running:", x.Node, e.Config().File),
+			"systemctl try-restart " + quote(units), x.watch(),
+		}
 	case readsRegistries(e.Config().File):
 		when = "Then reload CRI-O: " + reloadCRIO
 	case !perRegistry(e.Config().File) && !slices.Contains(readForEachPull, e.Config().Problem):

@@ -283,7 +283,8 @@ func configWithoutEffect(x *facts, _ Cause) Confidence {
 	if _, ok := x.atOrigin(trust...); ok {
 		return Likely
 	}
-	if !perRegistry(e.Config().File) && e.Config().Problem != ConfigMirrorsBesidePath { // it need not have to do with this one
+	aboutIt := []ConfigProblem{ConfigMirrorsBesidePath, ConfigNotGenerated}
+	if !perRegistry(e.Config().File) && !slices.Contains(aboutIt, e.Config().Problem) { // it need not have to do with this one
 		return ""
 	}
 	if !slices.ContainsFunc(x.of(CheckRegistry), func(e *Evidence) bool { return e.Endpoint.URL != "" }) {

@@ -410,6 +410,9 @@ func authenticationRequiredSummary(x *facts) string {
 	if e, ok := find(x.of(CheckCredentials), func(e *Evidence) bool { return e.Reason == ReasonProviderNear }); ok {
 		none += "; " + x.detail(e)
 	}
+	if e, ok := find(x.of(CheckRegistry), func(e *Evidence) bool { return e.Config().Problem == ConfigNotGenerated }); ok {
+		none += "; " + x.detail(e)
+	}
 	return fmt.Sprintf("%s requires credentials for %s, but %s%s", x.Registry, x.Repository, none, x.blind())
 }
 

@@ -55,6 +55,7 @@ var (
 		nodeconfig.NoticePathDoubled:           diagnosis.ConfigPathDoubled,
 		nodeconfig.NoticePathWithoutVersion:    diagnosis.ConfigPathWithoutVersion,
 		nodeconfig.NoticeNotLoaded:             diagnosis.ConfigNotLoaded,
+		nodeconfig.NoticeNotGenerated:          diagnosis.ConfigNotGenerated,
 	}
 	misplaced = map[nodeconfig.NoticeReason]diagnosis.ConfigProblem{
 		nodeconfig.ReasonUpstreamName:    diagnosis.ConfigUpstreamName,

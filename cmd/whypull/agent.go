@@ -69,7 +69,7 @@ func agentCommand() *cobra.Command {
 	f.StringVar(&o.criSocket, "cri-socket", "unix:///run/containerd/containerd.sock", "the container runtime's CRI socket")
 	f.StringVar(&o.hostRoot, "host-root", "/", "directory at which the node's root file system is mounted")
 	f.StringVar(&o.registryDir, "registry-config-path", "", "the node's directory of hosts.toml files; read from containerd's config.toml when empty")
-	f.StringVar(&o.containerd, "containerd-config", "/etc/containerd/config.toml", "containerd's configuration file on the node (k3s and RKE2 use another path)")
+	f.StringVar(&o.containerd, "containerd-config", "/etc/containerd/config.toml", "containerd's configuration file on the node; that of k3s or RKE2 is found by itself")
 	f.StringVar(&o.kubeletDir, "kubelet-root-dir", "/var/lib/kubelet", "the kubelet's --root-dir, with its records of pulled images and its config.json, if mounted")
 	f.StringVar(&o.providers, "image-credential-provider-config", "", "path to the kubelet's CredentialProviderConfig file; detected from the kubelet's unit when empty")
 	f.StringVar(&o.secretAccess, "secret-access", "auto", "access to pull secrets: auto, impersonate, kubelet (with its client certificate), direct or none")

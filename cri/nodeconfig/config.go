@@ -31,8 +31,8 @@ type Options struct {
 	// CertsDir overrides config_path: the one directory, as a path of the
 	// node, that has a directory with hosts.toml for each registry.
 	CertsDir string
-	// ConfigFile is containerd's configuration file, as a path of the node; ""
-	// is /etc/containerd/config.toml.
+	// ConfigFile is containerd's configuration file, as a path of the node; "" and
+	// /etc/containerd/config.toml are also that of k3s or RKE2 where they run containerd.
 	ConfigFile string
 	// Runtime is the runtime's name as CRI reports it: "cri-o", or "containerd",
 	// which is also assumed for "" and any other name.
@@ -106,8 +106,9 @@ type Config struct {
 // runtime reads its own file, CRI-O's files and the systemd unit only when it starts
 // or reloads, so Config can be newer than what the runtime uses.
 func Load(opts Options) *Config {
-	opts = opts.withDefaults()
-	c := &Config{opts: opts, fs: hostfs.New(opts.Root), explicitProxy: opts.Proxy != nil}
+	host := hostfs.New(opts.Root)
+	opts = opts.withDefaults().located(host)
+	c := &Config{opts: opts, fs: host, explicitProxy: opts.Proxy != nil}
 	if !c.explicitProxy {
 		c.proxy = readProxy(c.fs, opts)
 		c.opts.Proxy = c.proxy.proxy
@@ -133,6 +134,9 @@ func (c *Config) loadContainerd() {
 		return
 	}
 	v := parseVersion(c.opts.RuntimeVersion)
+	if c.unseen() {
+		c.notice(Notice{Kind: NoticeFileHidden, Path: c.opts.ConfigFile})
+	}
 	var broken []Notice
 	c.settings, broken = readContainerd(c.fs, c.opts.ConfigFile, v)
 	c.notices = append(c.notices, broken...)

@@ -468,9 +468,9 @@ func TestAddressNotices(t *testing.T) {
 
 // The tables "rewrite" are for the containerd of k3s and RKE2; others pass them over.
 func TestRewrite(t *testing.T) {
-	const table = "[host.\"https://m.test\".rewrite]\n\"^library/(.*)\" = \"hub/$1\"\n\"(\" = \"x\"\n"
+	const table = "server = \"https://registry-1.docker.io/v2\"\n[host.\"https://m.test\"]\n[host.\"https://m.test\".rewrite]\n\"^library/(.*)\" = \"hub/$1\"\n\"(\" = \"x\"\n"
 	for version, want := range map[string]string{"2.0.5-k3s1": "hub/alpine", "v1.7.23-k3s2": "hub/alpine", "": "hub/alpine", "2.0.5": "library/alpine", "1.7.35": "library/alpine"} {
-		opts := options(node(t, map[string]string{"certs.d/docker.io/hosts.toml": "[host.\"https://m.test\"]\n" + table}))
+		opts := options(node(t, map[string]string{"certs.d/docker.io/hosts.toml": table}))
 		opts.CertsDir, opts.RuntimeVersion = "/certs.d", version
 		eps, _ := endpoints(t, opts, "docker.io")
 		for _, name := range []string{"alpine:3", "alpine@" + registrytest.Digest} {

@@ -59,7 +59,9 @@ func (c *Config) Endpoints(ctx context.Context, host string) ([]registry.Endpoin
 	}
 	endpoints, notices, err := find(ctx, host)
 	notices = append(append(c.ignoredNotices(host), c.misplaced(host)...), notices...)
+	notices = append(notices, c.generatedNotices(host)...)
 	for i := range endpoints {
+		endpoints[i].Unloaded = c.opts.CertsDir == "" && c.unseen()
 		settings := &endpoints[i].Settings
 		own := settings.Header.Reveal()
 		settings.TokenHeader = credential.Redact(c.tokenHeader(own))
@@ -140,10 +142,17 @@ func (c *Config) hostEndpoints(ctx context.Context, host string) ([]registry.End
 		notices = append(notices, c.applyHostsFile(endpoints, v)...)
 		tables := hostTables(v.doc)
 		notices = append(notices, addressNotices(host, path.Join(dir, hostsFile), endpoints, tables)...)
-		for i := range endpoints[:max(len(endpoints)-1, 0)] {
-			if c.rewrites() {
-				endpoints[i].Settings.Rewrite = rewritten(tables[endpoints[i].Host].rewrites)
+		for i := range endpoints {
+			of := endpoints[i].Host
+			if i == len(endpoints)-1 {
+				of = ""
 			}
+			if c.rewrites() {
+				endpoints[i].Settings.Rewrite = rewritten(tables[of].rewrites)
+			}
+		}
+		if c.leavesOutServer(v.doc, tables) {
+			endpoints = withoutServer(endpoints)
 		}
 	}
 	return endpoints, notices, errors.Join(err, v.close())

@@ -44,7 +44,7 @@ func hostTables(doc []byte) map[string]hostTable {
 		return nil
 	}
 	lines := hostLines(doc)
-	out := map[string]hostTable{"": {line: lines[""], override: file.Override}}
+	out := map[string]hostTable{"": {line: lines[""], override: file.Override, rewrites: rewriteRules(file.Rewrite)}}
 	for address, h := range file.Hosts {
 		name := urlHost(address)
 		out[name] = hostTable{line: lines[name], override: h.Override, rewrites: rewriteRules(h.Rewrite)}
@@ -131,8 +131,7 @@ func lacksVersion(p string) bool {
 // rewrites reports whether the runtime knows the tables "rewrite". Where its version
 // is not known, whoever has written one is taken to know that it does.
 func (c *Config) rewrites() bool {
-	v := c.opts.RuntimeVersion
-	return v == "" || strings.Contains(v, "k3s") || strings.Contains(v, "rke2")
+	return c.opts.RuntimeVersion == "" || ofRancher(c.opts.RuntimeVersion)
 }
 
 // rewritten returns what the rules make of repositories; nil where there are none.

@@ -133,7 +133,7 @@ func (c *Config) legacyEndpoints(host string) ([]registry.Endpoint, []Notice, er
 		if e.Source != "" && lacksVersion(u.Path) {
 			notices = append(notices, Notice{Kind: NoticePathWithoutVersion, Path: c.settings.file, Endpoint: e.String()})
 		}
-		if e.Mirror && c.rewrites() {
+		if c.rewrites() { // also for the registry itself
 			e.Settings.Rewrite = rewritten(rewriteRules(c.settings.registry.Reveal().mirror(host).Rewrite))
 		}
 		endpoints, notices = append(endpoints, e), append(notices, hidden...)
@@ -282,11 +282,11 @@ func complete(user, password string) (found *credential.Credential, unusable boo
 // registry.configs by the endpoint's host (PullImage).
 func (c *Config) addNodeCredentials(endpoints []registry.Endpoint) (notices []Notice) {
 	for i := range endpoints {
-		config := c.settings.registry.Reveal().Configs[endpoints[i].Host]
-		if config.Auth == nil {
+		auth := c.nodeAuth(endpoints[i].Host)
+		if auth == nil {
 			continue
 		}
-		found, unusable := config.Auth.credential()
+		found, unusable := auth.credential()
 		if found != nil {
 			endpoints[i].NodeCredential, endpoints[i].NodeCredentialSource = found, c.settings.file
 		}

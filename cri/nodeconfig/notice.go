@@ -74,6 +74,9 @@ const (
 	// had started. It reads them again only when it is told to (SIGHUP), which cannot
 	// be seen.
 	NoticeNotLoaded NoticeKind = "NotLoaded"
+	// NoticeNotGenerated: registries.yaml of k3s or RKE2 has other settings for the host
+	// than the files that they have generated from it, which they do when they start.
+	NoticeNotGenerated NoticeKind = "NotGenerated"
 	// NoticePolicyUnusable: the signature policy does not parse. CRI-O refuses every
 	// pull. Only as the Kind of a *ConfigError.
 	NoticePolicyUnusable NoticeKind = "PolicyUnusable"

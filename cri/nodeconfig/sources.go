@@ -15,6 +15,9 @@ func (c *Config) Sources(host string) []string {
 		return c.crioSources(host)
 	}
 	out := []string{c.opts.ConfigFile}
+	if file := c.registriesFile(); file != "" {
+		out = append(out, file)
+	}
 	for _, root := range c.dirs {
 		for _, name := range hostDirs(host) {
 			out = append(out, c.inDirectory(path.Join(root, name))...)

@@ -12,7 +12,7 @@ import (
 // before 2.0 it does not read hosts.toml, so nothing may be configured for the endpoints.
 func (c *Config) TransferDir(endpoints []registry.Endpoint) (dir string, same bool) {
 	v := parseVersion(c.opts.RuntimeVersion)
-	if c.opts.isCRIO() || c.settings.localPull || !v.atLeast(1, 7) {
+	if c.opts.isCRIO() || c.settings.localPull || !v.atLeast(1, 7) || c.opts.CertsDir == "" && c.unseen() {
 		return "", false
 	}
 	for _, e := range endpoints {
