@@ -776,7 +776,7 @@ func configRemedy(x *facts) []string {
 			units = "rke2*.service"
 		}
 		return []string{
-			comment("On node %s, restart k3s or RKE2, which reads %s when it starts; containers keep running:", x.Node, e.Config().File),
+			comment("On node %s, restart k3s or RKE2, which reads %s when it starts and stops no container:", x.Node, e.Config().File),
 			"systemctl try-restart " + quote(units), x.watch(),
 		}
 	case readsRegistries(e.Config().File):
