@@ -72,10 +72,34 @@ func (m *machine) hostsFile(registry, text string) {
 // check runs the command for an image.
 func (m *machine) check(image string, change ...func(*Options)) diagnosed {
 	m.t.Helper()
+	return m.run("", append([]func(*Options){func(o *Options) { o.Image = image }}, change...)...)
+}
+
+// pod runs the command for a pod of an image, with secrets that it names.
+func (m *machine) pod(image string, secrets []string, change ...func(*Options)) diagnosed {
+	m.t.Helper()
+	var names []map[string]string
+	for _, secret := range secrets {
+		_, after, _ := strings.Cut(secret, "metadata: {name: ")
+		name, _, _ := strings.Cut(after, ",")
+		names = append(names, map[string]string{"name": name})
+	}
+	manifest := "apiVersion: v1\nkind: Pod\nmetadata: {name: web, namespace: shop}\nspec: " + asJSON(m.t, map[string]any{
+		"imagePullSecrets": names, "containers": []map[string]string{{"name": "app", "image": image}},
+	})
+	return m.run(strings.Join(append([]string{manifest}, secrets...), "\n---\n"), append([]func(*Options){fromStdin}, change...)...)
+}
+
+// fromStdin reads manifests from standard input.
+func fromStdin(o *Options) { o.Files = []string{"-"} }
+
+// run runs the command for the one image that it is given.
+func (m *machine) run(stdin string, change ...func(*Options)) diagnosed {
+	m.t.Helper()
 	m.file("etc/hosts", m.hosts)
 	direct := func(*http.Request) (*url.URL, error) { return nil, nil }
 	o := Options{
-		Image: image, Output: "json", HostRoot: m.root, RegistryDir: "/etc/containerd/certs.d", KubeletDir: "/var/lib/kubelet", Version: "test",
+		Output: "json", HostRoot: m.root, RegistryDir: "/etc/containerd/certs.d", KubeletDir: "/var/lib/kubelet", Version: "test",
 		Platform: "linux/amd64", node: "ci-1", now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), proxy: direct,
 		lookUp: environment("LANG=C.UTF-8"), Report: reportOf,
 		timeouts: registry.Timeouts{DNS: long, Connect: long, TLS: long, Response: long, Total: long},
@@ -83,13 +107,13 @@ func (m *machine) check(image string, change ...func(*Options)) diagnosed {
 	for _, c := range change {
 		c(&o)
 	}
-	got := do(m.t, o, "")
+	got := do(m.t, o, stdin)
 	if got.err != nil {
 		m.t.Fatal(got.err)
 	}
 	d := got.parsed(m.t)
 	if len(d.Pods) != 1 || len(d.Pods[0].Report.Containers) != 1 {
-		m.t.Fatalf("%s: %+v", image, d)
+		m.t.Fatalf("%+v", d)
 	}
 	return diagnosed{m.t, got.pullable, d.Pods[0].Report.Containers[0]}
 }
@@ -99,6 +123,20 @@ type diagnosed struct {
 	t        *testing.T
 	pullable bool
 	report.Container
+}
+
+// mentions asserts that words are in the summary, the remedy or the evidence.
+func (d diagnosed) mentions(words ...string) {
+	d.t.Helper()
+	everything := fmt.Sprint(d.Summary, "\n", strings.Join(d.Remedy, "\n"))
+	for _, e := range d.Evidence {
+		everything += fmt.Sprintf("\n%+v", e)
+	}
+	for _, w := range words {
+		if !strings.Contains(everything, w) {
+			d.t.Errorf("no %q in\n%s", w, everything)
+		}
+	}
 }
 
 // is holds the verdict against the expert's; words have to be in the summary or the

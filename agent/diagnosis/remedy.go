@@ -79,6 +79,9 @@ func nameRemedy(x *facts) []string {
 	if e, _ := x.first(CheckImage, FaultNameInvalid); len(e.Image().Candidates) > 0 {
 		return x.setImage(e.Image().Candidates[0], "correct the image name")
 	}
+	if image := x.Ref(); image.Valid() { // with a registry that the runtime does not take
+		return x.setImage(strings.Replace(image.Written, x.Registry, blank("host"), 1), "use a host name instead of the address")
+	}
 	return x.setImage(blank("image"), "correct the image name")
 }
 
@@ -301,6 +304,9 @@ func (x *facts) owner() string { return fmt.Sprintf("the %s %s", x.Owner.Kind, x
 // --- policy
 
 func neverRemedy(x *facts) []string {
+	if built := x.builtHere(); built != "" {
+		return x.setImage(built, "use the name that the image has on the node")
+	}
 	return append([]string{comment("Load the image onto node %s, or let the kubelet pull it.", x.Node)}, x.allowPull(nil)...)
 }
 

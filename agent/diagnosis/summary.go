@@ -281,8 +281,11 @@ func (x *facts) shown() *Evidence {
 
 func invalidNameSummary(x *facts) string {
 	s := fmt.Sprintf("image name %q is not valid", x.Image)
-	if e, _ := x.first(CheckImage, FaultNameInvalid); len(e.Image().Candidates) > 0 {
+	switch e, _ := x.first(CheckImage, FaultNameInvalid); {
+	case len(e.Image().Candidates) > 0:
 		s += fmt.Sprintf("; did you mean %s?", e.Image().Candidates[0])
+	case x.Ref().Valid() && e.Image().Invalid != "": // it is the runtime that refuses it
+		s += ": " + e.Image().Invalid
 	}
 	return s
 }
@@ -291,7 +294,24 @@ func notPresentSummary(x *facts) string {
 	if !x.absent() {
 		return fmt.Sprintf("image %s is not present on node %s or not verified for this pod: the kubelet does not say which, and the pull policy Never prevents a pull", x.image(), x.Node)
 	}
-	return fmt.Sprintf("image %s is not on node %s, and the pull policy Never prevents a pull", x.image(), x.Node)
+	s := fmt.Sprintf("image %s is not on node %s, and the pull policy Never prevents a pull", x.image(), x.Node)
+	if built := x.builtHere(); built != "" {
+		s += "; the node has it as " + built
+	}
+	return s
+}
+
+// builtHere returns the name, without a registry's, under which the node has the
+// image; "" if it has none.
+func (x *facts) builtHere() string {
+	e, _ := x.first(CheckImage, FaultImageAbsent)
+	i := slices.IndexFunc(e.Image().Others, func(name string) bool {
+		return x.Registry != "localhost" && strings.HasPrefix(name, "localhost/") && strings.HasSuffix(name, ":"+cmp.Or(x.Ref().Tag, "latest"))
+	})
+	if i < 0 {
+		return ""
+	}
+	return e.Image().Others[i]
 }
 
 func notVerifiedSummary(x *facts) string {

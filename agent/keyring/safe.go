@@ -1,6 +1,7 @@
 package keyring
 
 import (
+	"net/netip"
 	"strconv"
 	"strings"
 )
@@ -39,7 +40,7 @@ func authorityOf(key string) string {
 // "*", so that it may be a password. The part before it is then returned only if it
 // looks like a hostname.
 func strangePort(authority string) (host string, strange bool) {
-	if strings.HasPrefix(authority, "[") {
+	if strings.HasPrefix(authority, "[") || isIPv6(authority) {
 		return "", false
 	}
 	host, port, found := strings.Cut(authority, ":")
@@ -51,6 +52,13 @@ func strangePort(authority string) (host string, strange bool) {
 		host = hidden
 	}
 	return host, true
+}
+
+// isIPv6 reports whether s is an IPv6 address without the brackets that a URL has
+// around it.
+func isIPv6(s string) bool {
+	address, err := netip.ParseAddr(s)
+	return err == nil && address.Is6() && address.Zone() == ""
 }
 
 func safeRest(rest string) string {

@@ -14,6 +14,8 @@ func TestSafeKey(t *testing.T) {
 		{"hub.example.com:5000/team/app:1", "hub.example.com:5000/team/app:1"},
 		{"*.example.com:*", "*.example.com:*"},
 		{"[::1]:5000/a", "[::1]:5000/a"},
+		{"https://2001:db8::5/a", "https://2001:db8::5/a"},
+		{"fe80::1%pw", "…:…"},
 		{"bob:pw@hub.example.com/team", "…@hub.example.com/team"},
 		{"https://bob:p@w@hub.example.com", "https://…@hub.example.com"},
 		{"oci://bob:pw@hub.example.com", "oci://…@hub.example.com"},

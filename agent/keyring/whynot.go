@@ -177,6 +177,8 @@ func notAddress(key string) string {
 		return ": it contains a blank"
 	case strings.HasSuffix(authority, ":*"):
 		return ": wildcards do not work in ports"
+	case isIPv6(authority):
+		return ": an IPv6 address needs brackets, as in [" + authority + "]:5000"
 	default:
 		return ""
 	}

@@ -153,13 +153,19 @@ func useQuestion(f diagnosis.Failure, id string, credentials []diagnosis.Evidenc
 	return q
 }
 
-// ofRepository returns the names in the image's own repository. A report must not
-// name other images on the node.
+// ofRepository returns the names in the image's own repository, and in the one that
+// buildah and podman build it in if it is named without a registry. A report must
+// not name other images on the node.
 func ofRepository(f diagnosis.Failure, names []string) []string {
-	repository := f.Registry + "/" + f.Repository
+	repositories := []string{f.Registry + "/" + f.Repository}
+	if f.Registry == "docker.io" {
+		repositories = append(repositories, "localhost/"+strings.TrimPrefix(f.Repository, "library/"))
+	}
 	return slices.DeleteFunc(slices.Clone(names), func(name string) bool {
-		after, ok := strings.CutPrefix(name, repository)
-		return !ok || !strings.HasPrefix(after, ":") && !strings.HasPrefix(after, "@")
+		return !slices.ContainsFunc(repositories, func(repository string) bool {
+			after, ok := strings.CutPrefix(name, repository)
+			return ok && (strings.HasPrefix(after, ":") || strings.HasPrefix(after, "@"))
+		})
 	})
 }
 
