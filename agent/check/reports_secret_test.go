@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -152,12 +153,12 @@ func TestR33TokenOfECR(t *testing.T) {
 func TestR35Quay(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		user  string
-		cause diagnosis.Cause
+		user   string
+		causes []diagnosis.Cause // either is right
 	}{
-		"anonymous":   {"", diagnosis.DeniedOrNotFound},
-		"wrong robot": {"wrong", diagnosis.CredentialsRejected},
-		"no rights":   {"user", diagnosis.DeniedOrNotFound},
+		"anonymous":   {"", []diagnosis.Cause{diagnosis.DeniedOrNotFound}},
+		"wrong robot": {"wrong", []diagnosis.Cause{diagnosis.CredentialsRejected}},
+		"no rights":   {"user", []diagnosis.Cause{diagnosis.DeniedOrNotFound, diagnosis.AccessDenied}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -171,8 +172,8 @@ func TestR35Quay(t *testing.T) {
 				secrets = []string{secretOf(t, "regcred", "shop", `{"auths":{"`+at+`":{"auth":"`+basic(c.user, password)+`"}}}`)}
 			}
 			d := m.pod(at+"/team/app:v1", secrets)
-			if string(d.Cause) != string(c.cause) && !(c.user == "user" && string(d.Cause) == string(diagnosis.AccessDenied)) || d.pullable {
-				t.Errorf("%s (%s), want %s: %s", d.Cause, d.Confidence, c.cause, d.Summary)
+			if !slices.Contains(c.causes, diagnosis.Cause(d.Cause)) || d.pullable {
+				t.Errorf("%s (%s), want %s: %s", d.Cause, d.Confidence, c.causes, d.Summary)
 			}
 		})
 	}

@@ -2,12 +2,15 @@ package check
 
 import (
 	"crypto/tls"
+	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -506,4 +509,36 @@ func TestR19Sinkhole(t *testing.T) {
 	m := newMachine(t)
 	m.names("zero.test", "0.0.0.0")
 	m.check("zero.test/team/app:v1").is(diagnosis.RegistryNameNotFound, diagnosis.Confirmed, "DNS sinkhole", "the node's hosts file")
+}
+
+// Every report of the collection, which lies beside the repository, has its test.
+func TestEveryReport(t *testing.T) {
+	t.Parallel()
+	collection, err := os.ReadFile(filepath.Join("..", "..", "..", "shared", "testdata", "reports.jsonl"))
+	if err != nil {
+		t.Skip("the collection is not here")
+	}
+	var tests strings.Builder
+	for _, dir := range []string{".", "../probe", "../diagnosis/message", "../../cri/nodeconfig"} {
+		files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			text, err := os.ReadFile(filepath.Clean(file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			tests.Write(text)
+		}
+	}
+	for line := range strings.Lines(string(collection)) {
+		var report struct{ ID, Gist string }
+		if err := json.Unmarshal([]byte(line), &report); err != nil {
+			t.Fatal(err)
+		}
+		if !regexp.MustCompile(`\b(Test)?` + report.ID + `(\b|[A-Z])`).MatchString(tests.String()) {
+			t.Errorf("no test of %s: %s", report.ID, report.Gist)
+		}
+	}
 }

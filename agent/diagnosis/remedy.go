@@ -143,13 +143,22 @@ func portRemedy(x *facts) []string {
 
 // sandboxRemedy changes the node: pull secrets are never used for a sandbox image.
 func sandboxRemedy(x *facts) []string {
-	return []string{
+	lines := []string{
 		comment("On node %s, see why the runtime cannot pull the sandbox image:", x.Node),
 		"crictl pull " + quote(x.Image),
+	}
+	if e, found := x.first(CheckRegistry, FaultUnauthorized); found {
+		set := "Set the credentials of %s in containerd's config.toml (registry.configs, auth) and restart containerd, because the runtime uses no pull secret for the sandbox image"
+		if x.crio() {
+			set = "Set the credentials of %s in the file that pause_image_auth_file in crio.conf names, because the runtime uses no pull secret for the sandbox image"
+		}
+		lines = append(lines, comment(set, hostOf(e.Endpoint.URL)))
+	}
+	return append(lines,
 		comment("Or configure a sandbox image that the node can pull, and restart the runtime. Setting in containerd 2: %s. In containerd 1: sandbox_image. In CRI-O: pause_image", "sandbox in [plugins.\"io.containerd.cri.v1.images\".pinned_images]"),
 		comment("The pod then starts on its own:"),
 		x.watch(),
-	}
+	)
 }
 
 // imageVolumeRemedy upgrades the runtime: one without image volumes cannot be

@@ -129,8 +129,7 @@ func Load(opts Options) *Config {
 func (c *Config) loadContainerd() {
 	if c.opts.CertsDir != "" {
 		c.dirs = []string{c.opts.CertsDir}
-		s, _ := readContainerd(c.fs, c.opts.ConfigFile, parseVersion(c.opts.RuntimeVersion))
-		c.settings.sandboxImage = s.sandboxImage
+		c.settings, _ = readContainerd(c.fs, c.opts.ConfigFile, parseVersion(c.opts.RuntimeVersion))
 		return
 	}
 	v := parseVersion(c.opts.RuntimeVersion)
