@@ -130,6 +130,32 @@ func TestReadServersWords(t *testing.T) {
 	}
 }
 
+// A registry's code for what it does not have counts, whatever it says beside it;
+// but a policy, a limit and an expired credential have no code of their own.
+func TestReadCodes(t *testing.T) {
+	const source = "unable to pull image or OCI artifact: pull image err: initializing source docker://r.test/a:1: reading manifest 1 in r.test/a: "
+	for code, want := range map[string]diagnosis.Cause{
+		"manifest unknown: ": diagnosis.TagNotFound, "name unknown: ": diagnosis.RepositoryNotFound,
+	} {
+		for words, other := range map[string]diagnosis.Cause{
+			"access forbidden": "", "authentication required": "", "requested access to the resource is denied": "", "HTTP 503": "", "": "",
+			"repository a not found": "", "tag 1 not found": "", "Unauthorized": "",
+			"blocked by quarantine policy": diagnosis.PolicyBlocked, "rate limit exceeded": diagnosis.RateLimited, "token has expired": diagnosis.CredentialsExpired,
+		} {
+			if other == "" {
+				other = want
+			}
+			if got := Read("", source+code+words).Cause; got != other {
+				t.Errorf("%s, want %s: %s%s", got, other, code, words)
+			}
+		}
+	}
+	const blob = "pull image err: reading blob sha256:00: fetching blob: blob unknown: access forbidden"
+	if got := Read("", blob).Cause; got != diagnosis.ContentCorrupt {
+		t.Errorf("%s: %s", got, blob)
+	}
+}
+
 // An image's name with its tag is no password.
 func TestReadKeepsImageNames(t *testing.T) {
 	for _, text := range []string{

@@ -200,7 +200,11 @@ func readError(text string) attempt {
 	if at := serverWords(masked); at >= 0 {
 		own = newPhrases(masked[:at])
 	}
-	cause, rule := causeOf(p, own, status, indexFold(text, "docker.io") >= 0)
+	hub := indexFold(text, "docker.io") >= 0
+	cause, rule := causeOf(p, own, status, hub)
+	if saysMissing(own.text) && !slices.Contains(ofRefusal, cause) {
+		cause, rule = causeOf(own, own, httpStatus(own.text), hub)
+	}
 	if cause == diagnosis.TagNotFound && blobMissing(text) {
 		cause = diagnosis.ContentCorrupt
 	}
@@ -209,6 +213,21 @@ func readError(text string) attempt {
 		BehindProxy: status == 407 || own.any(proxyAnswers),
 	}}
 }
+
+// saysMissing reports whether a text, in front of a registry's own words, ends with
+// its code for something that it does not have. The words are then only prose.
+func saysMissing(own string) bool {
+	return slices.ContainsFunc(missingCodes, func(code string) bool { return strings.HasSuffix(own, ": "+code) })
+}
+
+//nolint:gochecknoglobals // never written
+var missingCodes = []string{"manifest unknown", "name unknown", "blob unknown", "manifest blob unknown"}
+
+// ofRefusal are the causes that a registry has no code for, or hides behind one for
+// something that it does not have.
+//
+//nolint:gochecknoglobals // never written
+var ofRefusal = []diagnosis.Cause{diagnosis.PolicyBlocked, diagnosis.RateLimited, diagnosis.CredentialsExpired, diagnosis.SignatureRejected, diagnosis.UnsupportedFormat}
 
 // blobMissing reports whether a registry does not have a blob, which a manifest
 // names, by containerd's text with the URL that it asked.

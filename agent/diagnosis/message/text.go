@@ -157,7 +157,7 @@ func nextToken(s string, i int) (token string, rest int) {
 	if rest < len(s) && s[rest] == '"' && !strings.Contains(token, `"`) {
 		rest++ // the end of a name whose start was cut off
 	}
-	if hasName(token) && namesHost(s[:i]) || isNamed(s[:i], s[min(i+len(token), len(s)):]) {
+	if hasName(token) && (namesHost(s[:i]) || namesCertified(s[:i])) || isNamed(s[:i], s[min(i+len(token), len(s)):]) {
 		return token, rest
 	}
 	return plainName(token), rest
@@ -175,7 +175,16 @@ func namesHost(s string) bool {
 }
 
 //nolint:gochecknoglobals // never written
-var nameWords = []string{"lookup ", "registry ", "host ", "for ", "image "}
+var nameWords = []string{"lookup ", "registry ", "host ", "for ", "image ", "to match "}
+
+// namesCertified reports whether one of the names of a certificate, or the one that it
+// is not for, comes after s (crypto/x509, HostnameError).
+func namesCertified(s string) bool {
+	if !strings.HasSuffix(s, ", ") && !strings.HasSuffix(s, ", not ") {
+		return false
+	}
+	return indexFold(s[max(0, len(s)-maxQuoted):], "certificate is valid for ") >= 0
+}
 
 // isNamed reports whether what stands between two pieces of a text is a name,
 // whatever it looks like: an image's, a tag, a registry's.
@@ -292,7 +301,7 @@ func standIn(name string) string {
 		return "http-url"
 	case hasPrefixFold(name, "https:"), strings.Contains(name, "/v2/"):
 		return "url"
-	case strings.HasSuffix(name, ".sock"):
+	case strings.HasSuffix(name, ".sock") && (strings.HasPrefix(name, "/") || strings.HasPrefix(name, "unix:")):
 		return "_.sock"
 	default:
 		return "_"
