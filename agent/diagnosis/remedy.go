@@ -148,7 +148,7 @@ func sandboxRemedy(x *facts) []string {
 		"crictl pull " + quote(x.Image),
 	}
 	if e, found := x.first(CheckRegistry, FaultUnauthorized); found {
-		set := "Set the credentials of %s in containerd's config.toml (registry.configs, auth) and restart containerd, because the runtime uses no pull secret for the sandbox image"
+		set := "Set the credentials of %s in registry.configs in config.toml and restart containerd, because the runtime uses no pull secret for the sandbox image"
 		if x.crio() {
 			set = "Set the credentials of %s in the file that pause_image_auth_file in crio.conf names, because the runtime uses no pull secret for the sandbox image"
 		}
