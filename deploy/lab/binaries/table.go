@@ -96,6 +96,9 @@ func ForTests() []Family {
 			{Name: "amtool", Package: "github.com/prometheus/alertmanager/cmd/amtool"},
 			{Name: "inhibited", Package: "./inhibited", Source: "inhibited.go.txt"},
 		}},
+		{Name: "helm", Version: "v4.3.0", LDFlags: "-s -w", Tools: []Tool{
+			{Name: "helm", Package: "helm.sh/helm/v4/cmd/helm"},
+		}},
 	}
 }
 

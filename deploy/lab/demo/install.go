@@ -17,7 +17,7 @@ import (
 )
 
 // agentImage is the agent's image in the manifests.
-const agentImage = "ghcr.io/whypull/whypull:latest"
+const agentImage = "ghcr.io/whypull/whypull:v0.1.0"
 
 // Options are an installation's additions to the manifests.
 type Options struct {

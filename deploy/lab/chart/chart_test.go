@@ -1,0 +1,195 @@
+package chart
+
+import (
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// filesGlob returns the files below deploy that match a pattern, relative to it.
+func filesGlob(pattern string) ([]string, error) {
+	names, err := filepath.Glob(filepath.Join(deployDir, pattern))
+	for i, name := range names {
+		names[i], _ = strings.CutPrefix(name, deployDir+"/")
+	}
+	return names, err
+}
+
+// namespaceObject is only in the kustomization: Helm creates the namespace itself, to
+// keep its records there.
+const namespaceObject = "Namespace//whypull"
+
+// assertSame checks that the chart renders the same objects as the kustomization.
+func assertSame(t *testing.T, chart, kustomization map[string]object) {
+	t.Helper()
+	delete(kustomization, namespaceObject)
+	got, want := slices.Sorted(maps.Keys(chart)), slices.Sorted(maps.Keys(kustomization))
+	if !slices.Equal(got, want) {
+		t.Errorf("the chart renders %v\nthe kustomization %v", got, want)
+	}
+	for _, key := range want {
+		if chart[key] == nil {
+			continue
+		}
+		if c, k := canonical(t, chart[key]), canonical(t, kustomization[key]); c != k {
+			t.Errorf("%s differs:\n%s", key, difference(k, c))
+		}
+	}
+}
+
+// difference returns the lines that only one of two texts has.
+func difference(want, got string) string {
+	w, g := strings.Split(want, "\n"), strings.Split(got, "\n")
+	var out strings.Builder
+	for _, line := range w {
+		if !slices.Contains(g, line) {
+			out.WriteString("-" + line + "\n")
+		}
+	}
+	for _, line := range g {
+		if !slices.Contains(w, line) {
+			out.WriteString("+" + line + "\n")
+		}
+	}
+	if out.Len() == 0 {
+		return want + "\n--- the same lines in another order:\n" + got
+	}
+	return out.String()
+}
+
+// The chart and the kustomization render the same objects: by default, and for each
+// value that has a component.
+func TestSameObjects(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		kubernetes, values string
+		components         []string
+	}{
+		"default":          {newest, "", nil},
+		"older cluster":    {oldest, "", []string{"components/direct-pod-access", "no-impersonation"}},
+		"pod network":      {newest, "podNetwork: true", []string{"components/pod-network"}},
+		"node credentials": {newest, "nodeCredentials: true", []string{"components/node-credentials"}},
+		"systemd-resolved": {newest, "systemdResolved: true", []string{"components/systemd-resolved"}},
+		"metrics auth":     {newest, "metrics: {auth: token}", []string{"components/metrics-auth"}},
+		"monitoring":       {newest, "{podMonitor: {enabled: true}, prometheusRule: {enabled: true}}", []string{"monitoring"}},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			more := ""
+			components := slices.DeleteFunc(c.components, func(s string) bool { return s == "no-impersonation" })
+			if len(components) < len(c.components) {
+				more = withoutImpersonation
+			}
+			assertSame(t, helm(t, c.kubernetes, c.values), kustomize(t, more, components...))
+		})
+	}
+}
+
+// withoutImpersonation removes the rules for constrained impersonation, which older API
+// servers ignore: the component direct-pod-access keeps them, the chart does not render
+// them.
+const withoutImpersonation = `patches:
+- target: {kind: ClusterRole, name: whypull-agent}
+  patch: |
+    - {op: remove, path: /rules/0}
+    - {op: remove, path: /rules/0}
+    - {op: remove, path: /rules/0}
+`
+
+// The values without a counterpart in the kustomization take effect.
+func TestValuesTakeEffect(t *testing.T) {
+	t.Parallel()
+	for values, want := range map[string]string{
+		"image: {registry: hub.corp, tag: v9}":                                                "image: hub.corp/whypull/whypull:v9\n",
+		"image: {registry: '', repository: team/whypull, tag: v9}":                            "image: team/whypull:v9\n",
+		"image: {digest: 'sha256:" + strings.Repeat("0", 64) + "'}":                           "image: ghcr.io/whypull/whypull@sha256:" + strings.Repeat("0", 64) + "\n",
+		"image: {pullSecrets: [{name: regcred}]}":                                             "imagePullSecrets:\n      - name: regcred\n",
+		"extraArgs: [--log-level=debug]":                                                      "- --host-root=/host\n        - --log-level=debug\n",
+		"extraEnv: [{name: WHYPULL_PULL_RETRY, value: 'off'}]":                                "- name: WHYPULL_PULL_RETRY\n          value: \"off\"\n",
+		"extraVolumes: [{name: ca, configMap: {name: ca}}]":                                   "- configMap:\n          name: ca\n        name: ca\n",
+		"extraVolumeMounts: [{name: ca, mountPath: /host/ca}]":                                "- mountPath: /host/ca\n          name: ca\n",
+		"node: {seLinuxType: spc_t}":                                                          "seLinuxOptions:\n            type: spc_t\n",
+		"node: {criSocket: /run/other/a.sock}":                                                "- mountPath: /run/other\n          name: runtime\n",
+		"metrics: {podLabels: false}":                                                         "- name: WHYPULL_METRICS_POD_LABELS\n          value: \"false\"\n",
+		"secretAccess: none":                                                                  "- name: WHYPULL_SECRET_ACCESS\n          value: none\n",
+		"{podLabels: {team: a}, commonLabels: {cost: b}, podAnnotations: {c: d}}":             "labels:\n        app.kubernetes.io/component: agent\n        app.kubernetes.io/name: whypull\n        team: a\n",
+		"serviceMonitor: {enabled: true, interval: 45s, labels: {release: stack}}":            "interval: 45s\n",
+		"podMonitor: {enabled: true, labels: {release: stack}}":                               "release: stack\n",
+		"prometheusRule: {enabled: true, labels: {release: stack}}":                           "alert: WhypullPullFailing\n",
+		"dashboard: {enabled: true, namespace: grafana, annotations: {grafana_folder: Node}}": "grafana_dashboard: \"1\"\n",
+		"resources: {limits: {memory: 128Mi}}":                                                "memory: 128Mi\n",
+		"priorityClassName: high":                                                             "priorityClassName: high\n",
+		"fullnameOverride: other":                                                             "policyName: other-own-node-only\n",
+		"serviceAccount: {annotations: {a: b}}":                                               "annotations:\n    a: b\n",
+	} {
+		var all strings.Builder
+		rendered := helm(t, newest, values)
+		for _, key := range slices.Sorted(maps.Keys(rendered)) {
+			all.WriteString(canonical(t, rendered[key]))
+		}
+		if !strings.Contains(all.String(), want) {
+			t.Errorf("with %s the chart does not render\n%s\nbut\n%s", values, want, all.String())
+		}
+	}
+	for key := range helm(t, newest, "admissionPolicy: {create: false}") {
+		if strings.HasPrefix(key, "ValidatingAdmissionPolicy") {
+			t.Errorf("the chart renders %s", key)
+		}
+	}
+}
+
+// The cluster's version decides which rights the agents get, unless a value does.
+func TestIdentityByVersion(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		kubernetes, values string
+		impersonates, pods bool
+	}{
+		{newest, "", true, false},
+		{"v1.36.0-eks-1234567", "", true, false},
+		{"v1.36.0-rc.1", "", true, false},
+		{"v1.35.9+k3s1", "", false, true},
+		{oldest, "", false, true},
+		{oldest, "secretAccess: impersonate", true, false},
+		{newest, "secretAccess: direct", false, true},
+		{newest, "secretAccess: none", true, false},
+	} {
+		role := canonical(t, helm(t, c.kubernetes, c.values)["ClusterRole//whypull-agent"])
+		if got := strings.Contains(role, "impersonate:associated-node"); got != c.impersonates {
+			t.Errorf("%s %s: impersonates %v", c.kubernetes, c.values, got)
+		}
+		if got := strings.Contains(role, "  - pods\n  verbs:\n  - list\n  - watch\n"); got != c.pods {
+			t.Errorf("%s %s: reads all pods %v", c.kubernetes, c.values, got)
+		}
+		if secrets := strings.Contains(role, "impersonate-on:associated-node:get"); secrets != (c.impersonates && c.values != "secretAccess: none") {
+			t.Errorf("%s %s: reads secrets %v", c.kubernetes, c.values, secrets)
+		}
+	}
+}
+
+// The notes name the objects of the release and what the cluster cannot do.
+func TestNotes(t *testing.T) {
+	t.Parallel()
+	for version, old := range map[string]bool{newest: false, oldest: true} {
+		files, err := render(t, version, "fullnameOverride: other")
+		if err != nil {
+			t.Fatal(err)
+		}
+		notes := files["whypull/templates/NOTES.txt"]
+		if !strings.Contains(notes, "kubectl -n whypull rollout status daemonset/other-agent\n") || strings.Contains(notes, "no constrained impersonation") != old {
+			t.Errorf("Kubernetes %s:\n%s", version, notes)
+		}
+	}
+}
+
+// All images have a fixed version, which is that of the chart.
+func TestImageIsPinned(t *testing.T) {
+	t.Parallel()
+	set := canonical(t, kustomize(t, "")["DaemonSet/whypull/whypull-agent"])
+	if !strings.Contains(set, "image: ghcr.io/whypull/whypull:v0.1.0\n") || !strings.Contains(read(t, "chart/Chart.yaml"), "\nversion: 0.1.0\nappVersion: 0.1.0\n") {
+		t.Errorf("the version differs from the chart's:\n%s", set)
+	}
+}
