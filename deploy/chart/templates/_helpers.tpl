@@ -41,7 +41,8 @@ app.kubernetes.io/component: agent
 {{/* The platform's row, with the values under node in its place. */}}
 {{- define "whypull.platform" -}}
 {{- $all := .Files.Get "platforms.yaml" | fromYaml -}}
-{{- $row := merge (dict) (get $all .Values.platform) $all.kubeadm -}}
+{{- $row := $all.kubeadm -}}
+{{- range $field, $v := get $all .Values.platform }}{{ $_ := set $row $field $v }}{{ end -}}
 {{- range $value, $field := dict "criSocket" "socket" "containerdConfig" "config" "registryConfigPath" "registryConfigPath" "kubeletRootDir" "kubelet" "seLinuxType" "seLinuxType" -}}
 {{- with get $.Values.node $value }}{{ $_ := set $row $field . }}{{ end -}}
 {{- end -}}
@@ -50,7 +51,12 @@ app.kubernetes.io/component: agent
 {{ toYaml $row }}
 {{- end }}
 
+{{/* Whether the agent reads secrets with the kubelet's certificate. */}}
+{{- define "whypull.kubelet" -}}
+{{- if or (eq .Values.secretAccess "kubelet") (and (eq .Values.secretAccess "auto") (not (include "whypull.impersonates" .))) }}true{{ end -}}
+{{- end }}
+
 {{/* Whether the agent impersonates its node: what secretAccess says, else where the API server can. */}}
 {{- define "whypull.impersonates" -}}
-{{- if or (eq .Values.secretAccess "impersonate") (and (ne .Values.secretAccess "direct") (semverCompare ">=1.36-0" .Capabilities.KubeVersion.Version)) }}true{{ end -}}
+{{- if or (eq .Values.secretAccess "impersonate") (and (has .Values.secretAccess (list "auto" "none")) (semverCompare ">=1.36-0" .Capabilities.KubeVersion.Version)) }}true{{ end -}}
 {{- end }}

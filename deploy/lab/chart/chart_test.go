@@ -2,27 +2,17 @@ package chart
 
 import (
 	"maps"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 )
-
-// filesGlob returns the files below deploy that match a pattern, relative to it.
-func filesGlob(pattern string) ([]string, error) {
-	names, err := filepath.Glob(filepath.Join(deployDir, pattern))
-	for i, name := range names {
-		names[i], _ = strings.CutPrefix(name, deployDir+"/")
-	}
-	return names, err
-}
 
 // namespaceObject is only in the kustomization: Helm creates the namespace itself, to
 // keep its records there.
 const namespaceObject = "Namespace//whypull"
 
 // assertSame checks that the chart renders the same objects as the kustomization.
-func assertSame(t *testing.T, chart, kustomization map[string]object) {
+func assertSame(t *testing.T, chart, kustomization map[string]Object) {
 	t.Helper()
 	delete(kustomization, namespaceObject)
 	got, want := slices.Sorted(maps.Keys(chart)), slices.Sorted(maps.Keys(kustomization))
@@ -68,7 +58,7 @@ func TestSameObjects(t *testing.T) {
 		components         []string
 	}{
 		"default":          {newest, "", nil},
-		"older cluster":    {oldest, "", []string{"components/direct-pod-access", "no-impersonation"}},
+		"older cluster":    {oldest, "", []string{"components/direct-pod-access", "components/kubelet-identity", "no-impersonation"}},
 		"pod network":      {newest, "podNetwork: true", []string{"components/pod-network"}},
 		"node credentials": {newest, "nodeCredentials: true", []string{"components/node-credentials"}},
 		"systemd-resolved": {newest, "systemdResolved: true", []string{"components/systemd-resolved"}},
@@ -155,6 +145,7 @@ func TestIdentityByVersion(t *testing.T) {
 		{oldest, "", false, true},
 		{oldest, "secretAccess: impersonate", true, false},
 		{newest, "secretAccess: direct", false, true},
+		{newest, "secretAccess: kubelet", false, true},
 		{newest, "secretAccess: none", true, false},
 	} {
 		role := canonical(t, helm(t, c.kubernetes, c.values)["ClusterRole//whypull-agent"])
@@ -173,14 +164,17 @@ func TestIdentityByVersion(t *testing.T) {
 // The notes name the objects of the release and what the cluster cannot do.
 func TestNotes(t *testing.T) {
 	t.Parallel()
-	for version, old := range map[string]bool{newest: false, oldest: true} {
-		files, err := render(t, version, "fullnameOverride: other")
+	for _, c := range []struct {
+		kubernetes, platform string
+		limited              bool
+	}{{newest, "eks", false}, {oldest, "kubeadm", false}, {oldest, "eks", true}} {
+		files, err := Files(deployDir, c.kubernetes, "{fullnameOverride: other, platform: "+c.platform+"}")
 		if err != nil {
 			t.Fatal(err)
 		}
 		notes := files["whypull/templates/NOTES.txt"]
-		if !strings.Contains(notes, "kubectl -n whypull rollout status daemonset/other-agent\n") || strings.Contains(notes, "no constrained impersonation") != old {
-			t.Errorf("Kubernetes %s:\n%s", version, notes)
+		if !strings.Contains(notes, "kubectl -n whypull rollout status daemonset/other-agent\n") || strings.Contains(notes, "read only where") != c.limited {
+			t.Errorf("%s on Kubernetes %s:\n%s", c.platform, c.kubernetes, notes)
 		}
 	}
 }

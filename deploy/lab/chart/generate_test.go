@@ -4,6 +4,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -13,9 +14,10 @@ var update = flag.Bool("update", false, "write the generated files")
 // generated returns the generated files, by their path in deploy.
 func generated(t *testing.T) map[string]string {
 	t.Helper()
-	return map[string]string{
-		"chart/README.md": readme(t),
-	}
+	out := components(t)
+	out["chart/README.md"] = readme(t)
+	out[platformsPage] = platformsDocument(t)
+	return out
 }
 
 func read(t *testing.T, name string) string {
@@ -40,6 +42,34 @@ func TestGeneratedFiles(t *testing.T) {
 		}
 		if got, err := os.ReadFile(filepath.Join(deployDir, name)); err != nil || string(got) != want {
 			t.Errorf("deploy/%s is not up to date; run go test ./chart -update in deploy/lab (%v)", name, err)
+		}
+	}
+}
+
+// platformsPage is a page whose tables are generated.
+const platformsPage = "docs/platforms.md"
+
+// platformsDocument returns the page with the current tables.
+func platformsDocument(t *testing.T) string {
+	t.Helper()
+	const begin, end = "<!-- begin: generated from deploy/chart/platforms.yaml -->\n", "<!-- end -->\n"
+	page := read(t, platformsPage)
+	before, rest, ok := strings.Cut(page, begin)
+	_, after, found := strings.Cut(rest, end)
+	if !ok || !found {
+		t.Fatalf("%s has no place for the tables", platformsPage)
+	}
+	return before + begin + platformTables(t) + end + after
+}
+
+// Every component for a platform is generated: none is left of a platform that has gone.
+func TestNoComponentIsLeftOver(t *testing.T) {
+	want := components(t)
+	for _, pattern := range []string{"components/platform-*/*", "components/kubelet-identity-*/*"} {
+		for _, name := range glob(t, pattern) {
+			if _, ok := want[name]; !ok {
+				t.Errorf("deploy/%s is not generated", name)
+			}
 		}
 	}
 }

@@ -50,6 +50,16 @@ func documented(t *testing.T) []value {
 	return out
 }
 
+// defaults returns the values of values.yaml.
+func defaults(t *testing.T) map[string]any {
+	t.Helper()
+	var out map[string]any
+	if err := yaml.Unmarshal([]byte(read(t, "chart/values.yaml")), &out); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
 // at returns the value with a path such as image.tag.
 func at(t *testing.T, all map[string]any, path string) any {
 	t.Helper()
@@ -69,7 +79,7 @@ func at(t *testing.T, all map[string]any, path string) any {
 // readme returns the README of the chart, whose table has all values.
 func readme(t *testing.T) string {
 	t.Helper()
-	all := values(t, read(t, "chart/values.yaml"))
+	all := defaults(t)
 	var table strings.Builder
 	for _, v := range documented(t) {
 		standard, err := json.Marshal(at(t, all, v.path))
@@ -91,7 +101,7 @@ kubectl label namespace whypull pod-security.kubernetes.io/enforce=privileged
 
 The label is for clusters that enforce Pod Security by default: the agent mounts host paths and uses the host network. By default the chart renders the same objects as ` + "`kubectl apply -k deploy`" + ` but the namespace.
 
-[deploy/docs/upgrade.md](../docs/upgrade.md) says how to upgrade, roll back and uninstall.
+[deploy/docs/platforms.md](../docs/platforms.md) is about the values of ` + "`platform`" + `, [deploy/docs/upgrade.md](../docs/upgrade.md) about upgrade, rollback and removal.
 
 ## Values
 
@@ -145,7 +155,7 @@ func TestAllValuesAreDescribed(t *testing.T) {
 	for _, v := range documented(t) {
 		described = append(described, v.path)
 	}
-	for name, v := range values(t, read(t, "chart/values.yaml")) {
+	for name, v := range defaults(t) {
 		if slices.Contains(described, name) {
 			continue
 		}
@@ -177,7 +187,7 @@ func TestWrongValuesAreRejected(t *testing.T) {
 		"resource: {limits: {}}":         "resource",
 		"podMonitor: {enabled: \"yes\"}": "enabled",
 	} {
-		if _, err := render(t, newest, text); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := Files(deployDir, newest, text); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want an error about %s", text, err, want)
 		}
 	}

@@ -1,0 +1,228 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/yaml"
+
+	"github.com/whypull/whypull/deploy/lab/binaries"
+	"github.com/whypull/whypull/deploy/lab/chart"
+	"github.com/whypull/whypull/deploy/lab/demo"
+	"github.com/whypull/whypull/deploy/lab/registry"
+)
+
+// The release that TestHelm installs.
+const (
+	release          = "explain"
+	releaseNamespace = "platform-team"
+	releaseAgent     = release + "-whypull-agent"
+)
+
+// helm runs the helm command and returns its output.
+func helm(ctx context.Context, t *testing.T, args ...string) string {
+	t.Helper()
+	cache, err := binaries.OpenCache("", os.Stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	families := slices.DeleteFunc(binaries.ForTests(), func(f binaries.Family) bool { return f.Name != "helm" })
+	paths, err := cache.Build(ctx, families)
+	if err != nil {
+		t.Fatal(err)
+	}
+	home := t.TempDir()
+	cmd := exec.CommandContext(ctx, paths["helm"], args...)
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+shared.lab.KubeconfigPath(), "HELM_CACHE_HOME="+home, "HELM_CONFIG_HOME="+home, "HELM_DATA_HOME="+home)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("helm %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+// TestHelm is not parallel, because it replaces the agent that the tests share. The
+// chart is installed under another name and namespace, explains a pod, is upgraded,
+// rolled back and removed; then nothing of it is left.
+func TestHelm(t *testing.T) {
+	ctx := t.Context()
+	source := filepath.Join(shared.root, "deploy", "chart")
+	parkAgent(t)
+	withoutSharedPolicies(t)
+	before := inventory(t)
+
+	notes := helm(ctx, t, "install", release, source, "-n", releaseNamespace, "--create-namespace", "--wait", "--timeout", "4m", "--set", "podNetwork=true")
+	if !strings.Contains(notes, "kubectl -n "+releaseNamespace+" rollout status daemonset/"+releaseAgent) {
+		t.Errorf("the notes do not name the agent:\n%s", notes)
+	}
+	s := demo.Scenario{Name: "helm", Manifests: []string{
+		demo.Pod("app", registry.PlainHost+"/e2e/helm:1.0", "", ""),
+	}}
+	t.Cleanup(func() { remove(t, s.Name) })
+	if err := s.Break(ctx, shared.lab); err != nil {
+		t.Fatal(err)
+	}
+	if got := shared.settled(ctx, t, s.Name, "app").Containers[0]; got.Cause != "RepositoryNotFound" {
+		t.Errorf("the agent's verdict: %+v", got)
+	}
+	elsewhere(t, s.Name)
+	client := clientFrom(t, agentKubeconfig(ctx, t, releaseNamespace, releaseAgent))
+	assertPodPolicy(t, client, s.Name, release+"-whypull-own-node-only")
+
+	helm(ctx, t, "upgrade", release, source, "-n", releaseNamespace, "--reset-then-reuse-values", "--wait", "--timeout", "4m", "--set", "extraArgs={--log-level=debug}")
+	assertAgentArgs(t, "--log-level=debug", true)
+	helm(ctx, t, "rollback", release, "-n", releaseNamespace, "--wait", "--timeout", "4m")
+	assertAgentArgs(t, "--log-level=debug", false)
+	shared.settled(ctx, t, s.Name, "app")
+
+	helm(ctx, t, "uninstall", release, "-n", releaseNamespace, "--wait", "--timeout", "4m")
+	shared.eventually(ctx, t, func() (string, bool) { // pods take a moment to end
+		after := inventory(t)
+		return "the cluster had\n" + before + "\nand has\n" + after, after == before
+	})
+	if _, err := shared.lab.Kubectl(ctx, nil, "delete", "namespace", releaseNamespace, "--timeout=4m"); err != nil {
+		t.Fatal(err)
+	}
+	removeAnnotations(t)
+	if said := shared.said(t, s.Name, "app"); said != "" {
+		t.Errorf("the pod still has the report %s", said)
+	}
+}
+
+// assertAgentArgs checks whether the release's agent has an argument.
+func assertAgentArgs(t *testing.T, argument string, want bool) {
+	t.Helper()
+	set, err := shared.client.AppsV1().DaemonSets(releaseNamespace).Get(t.Context(), releaseAgent, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if args := set.Spec.Template.Spec.Containers[0].Args; slices.Contains(args, argument) != want {
+		t.Errorf("the agent's arguments are %v", args)
+	}
+}
+
+// inventory lists what a release could leave: objects with its name or whypull's, and
+// all others in its namespace but those of the cluster itself.
+func inventory(t *testing.T) string {
+	t.Helper()
+	var all []string
+	for _, kinds := range []string{
+		"clusterroles,clusterrolebindings,validatingadmissionpolicies,validatingadmissionpolicybindings",
+		"daemonsets,pods,serviceaccounts,secrets,services,configmaps,roles,rolebindings,resourcequotas",
+	} {
+		out, err := shared.lab.Kubectl(t.Context(), nil, "get", kinds, "-A", "-o", "custom-columns=K:.kind,NS:.metadata.namespace,N:.metadata.name", "--no-headers")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(out) {
+			f := strings.Fields(line)
+			ofCluster := f[2] == "default" || f[2] == "kube-root-ca.crt"
+			if strings.Contains(f[2], "whypull") || strings.Contains(f[2], release) || f[1] == releaseNamespace && !ofCluster {
+				all = append(all, strings.Join(f, " "))
+			}
+		}
+	}
+	slices.Sort(all)
+	return strings.Join(all, "\n")
+}
+
+// removeAnnotations runs the lines of the documentation that remove the annotations of
+// agents that are gone.
+func removeAnnotations(t *testing.T) {
+	t.Helper()
+	page, err := os.ReadFile(filepath.Join(shared.root, "deploy", "docs", "upgrade.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(page), "<!-- tested: TestHelm")
+	_, rest, _ = strings.Cut(rest, "```sh\n")
+	lines, _, found := strings.Cut(rest, "\n```")
+	if !found || !strings.HasPrefix(lines, "kubectl get pods -A") {
+		t.Fatalf("the page has no commands:\n%s", page)
+	}
+	if out, err := shared.shell(t.Context(), lines, false); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+}
+
+// The API server accepts what the chart renders for each platform, with and without
+// constrained impersonation and with all values that add objects, and each kustomize
+// component.
+func TestPlatformsAreAccepted(t *testing.T) {
+	t.Parallel()
+	deploy := filepath.Join(shared.root, "deploy")
+	data, err := os.ReadFile(filepath.Join(deploy, "chart", "platforms.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rows map[string]struct{ Unsupported string }
+	if err := yaml.Unmarshal(data, &rows); err != nil {
+		t.Fatal(err)
+	}
+	checked := map[string]bool{}
+	accept := func(name string, objects map[string]chart.Object, err error) {
+		t.Helper()
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		for _, o := range objects {
+			if err := dryRun(t, o, checked); err != nil {
+				t.Errorf("%s: %s: %v", name, o.Key(), err)
+			}
+		}
+	}
+	for name, row := range rows {
+		if row.Unsupported != "" {
+			continue
+		}
+		for _, version := range []string{"v1.37.0", "v1.34.0"} {
+			objects, err := chart.Helm(deploy, version, "{platform: "+name+", podNetwork: true, nodeCredentials: true, systemdResolved: true, metrics: {auth: token}, dashboard: {enabled: true}}")
+			accept(name+" on Kubernetes "+version, objects, err)
+		}
+	}
+	components, err := filepath.Glob(filepath.Join(deploy, "components", "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range components {
+		objects, err := chart.Kustomize(deploy, "", filepath.Join("components", filepath.Base(c)))
+		accept(filepath.Base(c), objects, err)
+	}
+	if len(rows) < 15 || len(components) < 15 || len(checked) < 30 {
+		t.Errorf("%d platforms, %d components and %d different objects", len(rows), len(components), len(checked))
+	}
+}
+
+// dryRun applies an object on the server's side without storing it, unless an equal one
+// is in checked already. Unknown fields are errors.
+func dryRun(t *testing.T, o chart.Object, checked map[string]bool) error {
+	t.Helper()
+	data, err := json.Marshal(o)
+	if err != nil || checked[string(data)] {
+		return err
+	}
+	checked[string(data)] = true
+	u := unstructured.Unstructured{Object: o}
+	resource, _ := meta.UnsafeGuessKindToResource(u.GroupVersionKind())
+	group := "/apis/" + resource.Group
+	if resource.Group == "" {
+		group = "/api"
+	}
+	request := shared.client.RESTClient().Patch(types.ApplyYAMLPatchType).AbsPath(group, resource.Version)
+	if namespace := u.GetNamespace(); namespace != "" {
+		request = request.Namespace(namespace)
+	}
+	return request.Resource(resource.Resource).Name(u.GetName()).
+		Param("dryRun", "All").Param("force", "true").Param("fieldManager", "platforms").Param("fieldValidation", "Strict").
+		Body(data).Do(t.Context()).Error()
+}
