@@ -96,13 +96,12 @@ func Kustomize(deploy, more string, components ...string) (_ map[string]Object, 
 	if err != nil {
 		return nil, err
 	}
-	text := "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [" + relative + "]\n" + more
-	if len(components) > 0 {
-		text += "\ncomponents:\n"
+	paths := make([]string, len(components))
+	for i, c := range components {
+		paths[i] = filepath.Join(relative, c)
 	}
-	for _, c := range components {
-		text += "- " + filepath.Join(relative, c) + "\n"
-	}
+	text := "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [" + relative + "]\n" +
+		"components: [" + strings.Join(paths, ", ") + "]\n" + more
 	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(text), 0o600); err != nil {
 		return nil, err
 	}
