@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
-	eventsv1 "k8s.io/api/events/v1"
 
 	"github.com/whypull/whypull/agent"
 	"github.com/whypull/whypull/agent/diagnosis"
@@ -29,7 +28,7 @@ type writer struct {
 	mu          sync.Mutex
 	patches     []map[string]*string
 	pods        []string
-	events      []*eventsv1.Event
+	events      []*kube.Event
 	annotateErr error
 	eventErr    error
 }
@@ -45,7 +44,7 @@ func (w *writer) Annotate(_ context.Context, namespace, pod, uid string, annotat
 	return nil
 }
 
-func (w *writer) Event(_ context.Context, e *eventsv1.Event) error {
+func (w *writer) Event(_ context.Context, e *kube.Event) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.eventErr != nil {
@@ -456,7 +455,7 @@ func TestEventsPerVerdictAndIncident(t *testing.T) {
 	}
 }
 
-func names(events []*eventsv1.Event) int {
+func names(events []*kube.Event) int {
 	seen := map[string]bool{}
 	for _, e := range events {
 		seen[e.Name] = true
