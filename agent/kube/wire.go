@@ -20,7 +20,7 @@ type (
 	wireSecret  struct{ corev1.Secret }
 )
 
-// plainSerializer decodes pods of a watch as those of package corev1.
+// plainSerializer decodes the objects of a watch as those of package corev1.
 type plainSerializer struct{ runtime.NegotiatedSerializer }
 
 // DecoderToVersion implements runtime.NegotiatedSerializer.
@@ -33,8 +33,14 @@ type plainDecoder struct{ runtime.Decoder }
 // Decode implements runtime.Decoder.
 func (d plainDecoder) Decode(data []byte, defaults *schema.GroupVersionKind, into runtime.Object) (runtime.Object, *schema.GroupVersionKind, error) {
 	obj, kind, err := d.Decoder.Decode(data, defaults, into)
-	if p, ok := obj.(*wirePod); ok && into == nil {
-		obj = &p.Pod
+	if into != nil {
+		return obj, kind, err
+	}
+	switch o := obj.(type) {
+	case *wirePod:
+		obj = &o.Pod
+	case *wireSecret:
+		obj = &o.Secret
 	}
 	return obj, kind, err
 }

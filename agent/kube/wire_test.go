@@ -156,6 +156,36 @@ func TestProtobufErrors(t *testing.T) {
 	}
 }
 
+// The objects of a watch are those of package corev1.
+func TestWatchDecodesPlainObjects(t *testing.T) {
+	t.Parallel()
+	codecs := serializer.NewCodecFactory(newScheme())
+	secret := pullSecret()
+	secret.TypeMeta = metav1.TypeMeta{Kind: "Secret", APIVersion: "v1"}
+	for _, mediaType := range []string{runtime.ContentTypeProtobuf, runtime.ContentTypeJSON} {
+		info, _ := runtime.SerializerInfoForMediaType(codecs.SupportedMediaTypes(), mediaType)
+		d := plainSerializer{codecs.WithoutConversion()}.DecoderToVersion(info.Serializer, own.GroupVersion())
+		for _, tc := range []struct{ obj, want runtime.Object }{{fullPod(), &own.Pod{}}, {secret, &own.Secret{}}} {
+			data, err := apitest.Encode(mediaType, tc.obj)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, _, err := d.Decode(data, nil, nil)
+			if err != nil || reflect.TypeOf(got) != reflect.TypeOf(tc.want) {
+				t.Errorf("got %T, %v, want %T", got, err, tc.want)
+			}
+		}
+		into := &wirePod{}
+		data, err := apitest.Encode(mediaType, fullPod())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, _, err := d.Decode(data, nil, into); err != nil || got != runtime.Object(into) || into.Name != "web" {
+			t.Errorf("got %T, %v, want the object that was passed", got, err)
+		}
+	}
+}
+
 func TestDecodedPodIsCopied(t *testing.T) {
 	t.Parallel()
 	p := &wirePod{own.Pod{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"a": "b"}}}}
