@@ -6,11 +6,12 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/whypull/whypull/agent/diagnosis"
-	"github.com/whypull/whypull/agent/kube"
 )
 
 // Controller is the reportingController of whypull's Events; the instance is
@@ -28,18 +29,18 @@ const RecoveredReason = "ImagePullRecovered"
 
 // FailureEvent returns the Warning for a new verdict. Its name is derived from the
 // verdict, so the same verdict is never recorded twice.
-func FailureEvent(v diagnosis.Verdict, now time.Time) *kube.Event {
-	return newEvent(v.Failure, kube.EventWarning, string(v.Cause), v.Summary, now)
+func FailureEvent(v diagnosis.Verdict, now time.Time) *eventsv1.Event {
+	return newEvent(v.Failure, corev1.EventTypeWarning, string(v.Cause), v.Summary, now)
 }
 
 // RecoveredEvent returns the Normal Event for a container that now has its image.
-func RecoveredEvent(f diagnosis.Failure, now time.Time) *kube.Event {
+func RecoveredEvent(f diagnosis.Failure, now time.Time) *eventsv1.Event {
 	note := string(f.Kind) + " " + f.Container + " has its image " + safe(f.Image)
-	return newEvent(f, kube.EventNormal, RecoveredReason, note, now)
+	return newEvent(f, corev1.EventTypeNormal, RecoveredReason, note, now)
 }
 
-func newEvent(f diagnosis.Failure, kind, reason, note string, now time.Time) *kube.Event {
-	return &kube.Event{
+func newEvent(f diagnosis.Failure, kind, reason, note string, now time.Time) *eventsv1.Event {
+	return &eventsv1.Event{
 		ObjectMeta:          metav1.ObjectMeta{Namespace: f.Namespace, Name: eventName(f, reason, note)},
 		EventTime:           metav1.NewMicroTime(now),
 		ReportingController: Controller,
@@ -48,7 +49,7 @@ func newEvent(f diagnosis.Failure, kind, reason, note string, now time.Time) *ku
 		Reason:              reason,
 		Type:                kind,
 		Note:                diagnosis.Clip(note, noteLimit),
-		Regarding: kube.Regarding{
+		Regarding: corev1.ObjectReference{
 			APIVersion: "v1", Kind: "Pod", Namespace: f.Namespace, Name: f.Pod, UID: types.UID(f.UID),
 			FieldPath: fieldPath(f),
 		},

@@ -6,15 +6,16 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/whypull/whypull/agent/diagnosis"
-	"github.com/whypull/whypull/agent/kube"
 )
 
 // checkEvent checks what the API server asks of a new Event
 // (apis/core/validation/events.go).
-func checkEvent(t *testing.T, e *kube.Event) {
+func checkEvent(t *testing.T, e *eventsv1.Event) {
 	t.Helper()
 	if errs := validation.IsDNS1123Subdomain(e.Name); len(errs) > 0 {
 		t.Errorf("name %q: %q", e.Name, errs)
@@ -36,7 +37,7 @@ func checkEvent(t *testing.T, e *kube.Event) {
 	if e.EventTime.IsZero() {
 		t.Error("got no event time, want one")
 	}
-	if e.Type != kube.EventNormal && e.Type != kube.EventWarning {
+	if e.Type != corev1.EventTypeNormal && e.Type != corev1.EventTypeWarning {
 		t.Errorf("got type %q, want Normal or Warning", e.Type)
 	}
 	if e.Namespace != e.Regarding.Namespace {
@@ -49,7 +50,7 @@ func TestFailureEvent(t *testing.T) {
 	v := newVerdict()
 	e := FailureEvent(v, observed())
 	checkEvent(t, e)
-	want := kube.Regarding{
+	want := corev1.ObjectReference{
 		APIVersion: "v1", Kind: "Pod", Namespace: "shop", Name: "web-5d7f8-x2x4z",
 		UID: "0b0e7a0a-1111-4222-8333-444455556666", FieldPath: "spec.containers{app}",
 	}

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	eventsv1 "k8s.io/api/events/v1"
+
 	"github.com/whypull/whypull/agent"
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/kube"
@@ -16,7 +18,7 @@ import (
 // Writer writes to the API server.
 type Writer interface {
 	Annotate(ctx context.Context, namespace, pod, uid string, annotations map[string]*string) error
-	Event(ctx context.Context, e *kube.Event) error
+	Event(ctx context.Context, e *eventsv1.Event) error
 }
 
 // rewriteInterval is the minimum time between two writes to a pod with the same
@@ -419,7 +421,7 @@ func (p *Publisher) events(ctx context.Context, state *podState, verdicts []diag
 	}
 }
 
-func (p *Publisher) event(ctx context.Context, e *kube.Event) error {
+func (p *Publisher) event(ctx context.Context, e *eventsv1.Event) error {
 	err := p.writer.Event(ctx, e)
 	p.countWrite(err)
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	eventsv1 "k8s.io/api/events/v1"
 
 	"github.com/whypull/whypull/agent"
 	"github.com/whypull/whypull/agent/diagnosis"
@@ -28,7 +29,7 @@ type writer struct {
 	mu          sync.Mutex
 	patches     []map[string]*string
 	pods        []string
-	events      []*kube.Event
+	events      []*eventsv1.Event
 	annotateErr error
 	eventErr    error
 }
@@ -44,7 +45,7 @@ func (w *writer) Annotate(_ context.Context, namespace, pod, uid string, annotat
 	return nil
 }
 
-func (w *writer) Event(_ context.Context, e *kube.Event) error {
+func (w *writer) Event(_ context.Context, e *eventsv1.Event) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.eventErr != nil {
@@ -455,7 +456,7 @@ func TestEventsPerVerdictAndIncident(t *testing.T) {
 	}
 }
 
-func names(events []*kube.Event) int {
+func names(events []*eventsv1.Event) int {
 	seen := map[string]bool{}
 	for _, e := range events {
 		seen[e.Name] = true

@@ -7,9 +7,9 @@ import (
 
 	"github.com/containerd/platforms"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/whypull/whypull/agent/diagnosis"
-	"github.com/whypull/whypull/agent/kube/corev1"
 	"github.com/whypull/whypull/agent/podwatch"
 )
 
@@ -50,20 +50,14 @@ func (o *objects) targets(node string, now time.Time) []target {
 // images returns the pod's images with their pull policies.
 func (p pod) images() []diagnosis.Failure {
 	var out []diagnosis.Failure
-	add := func(kind diagnosis.Kind, name, written, policy string) {
+	add := func(kind diagnosis.Kind, name, written string, policy corev1.PullPolicy) {
 		image := podwatch.ImageOf(written)
-		f := diagnosis.Failure{Kind: kind, Container: cmp.Or(name, "unnamed"), PullPolicy: cmp.Or(policy, defaultPolicy(image))}
+		f := diagnosis.Failure{Kind: kind, Container: cmp.Or(name, "unnamed"), PullPolicy: string(cmp.Or(policy, defaultPolicy(image)))}
 		f.SetImage(image)
 		out = append(out, f)
 	}
-	for _, c := range p.spec.InitContainers {
-		add(diagnosis.KindInitContainer, c.Name, c.Image, c.ImagePullPolicy)
-	}
-	for _, c := range p.spec.Containers {
-		add(diagnosis.KindContainer, c.Name, c.Image, c.ImagePullPolicy)
-	}
-	for _, c := range p.spec.EphemeralContainers {
-		add(diagnosis.KindEphemeralContainer, c.Name, c.Image, c.ImagePullPolicy)
+	for _, s := range podwatch.Slots(&corev1.Pod{Spec: p.spec}) {
+		add(s.Kind, s.Name, s.Image, s.ImagePullPolicy)
 	}
 	for _, v := range p.spec.Volumes {
 		if v.Image != nil {
@@ -76,11 +70,11 @@ func (p pod) images() []diagnosis.Failure {
 // defaultPolicy returns the pull policy that the API server sets (apis/core/v1,
 // SetDefaults_Container and SetDefaults_Volume): Always for the tag latest, also if
 // implied; otherwise IfNotPresent, also for invalid references.
-func defaultPolicy(image diagnosis.Image) string {
+func defaultPolicy(image diagnosis.Image) corev1.PullPolicy {
 	if image.Latest() {
-		return string(corev1.PullAlways)
+		return corev1.PullAlways
 	}
-	return string(corev1.PullIfNotPresent)
+	return corev1.PullIfNotPresent
 }
 
 // otherPlatforms returns a note for each pod that requires nodes of another
@@ -90,7 +84,7 @@ func (o *objects) otherPlatforms(of ocispec.Platform) []string {
 	for _, p := range o.pods {
 		system, arch := p.spec.NodeSelector[corev1.LabelOSStable], p.spec.NodeSelector[corev1.LabelArchStable]
 		if p.spec.OS != nil {
-			system = p.spec.OS.Name
+			system = string(p.spec.OS.Name)
 		}
 		system, arch = cmp.Or(system, of.OS), cmp.Or(arch, of.Architecture)
 		if system != of.OS || arch != of.Architecture {

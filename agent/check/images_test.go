@@ -7,6 +7,7 @@ import (
 	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/whypull/whypull/agent/podwatch"
 )
@@ -14,7 +15,7 @@ import (
 func TestDefaultPolicy(t *testing.T) {
 	t.Parallel()
 	const digest = "@sha256:0123456789012345678901234567890123456789012345678901234567890123"
-	for image, want := range map[string]string{
+	for image, want := range map[string]corev1.PullPolicy{
 		"nginx": "Always", "nginx:latest": "Always", "hub.example:5000/a/b": "Always", "hub.example:5000/a/b:latest": "Always",
 		"nginx:1.27": "IfNotPresent", "nginx" + digest: "IfNotPresent", "nginx:1" + digest: "IfNotPresent", "nginx:latest" + digest: "Always",
 		"": "IfNotPresent", "Nginx": "IfNotPresent", "http://hub.example/a": "IfNotPresent", "nginx:": "IfNotPresent", "nginx:Latest": "IfNotPresent",

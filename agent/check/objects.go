@@ -11,11 +11,10 @@ import (
 	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	kjson "sigs.k8s.io/json"
 
-	"github.com/whypull/whypull/agent/check/manifest"
 	"github.com/whypull/whypull/agent/kube"
-	"github.com/whypull/whypull/agent/kube/corev1"
 	"github.com/whypull/whypull/cri/credential"
 )
 
@@ -31,7 +30,7 @@ type pod struct {
 	kind      string // "Pod", "Deployment"
 	namespace string
 	name      string
-	spec      manifest.PodSpec
+	spec      corev1.PodSpec
 }
 
 // objects are the objects in the manifests.
@@ -135,12 +134,12 @@ func (h header) group() string {
 
 // workload holds the pod templates of all kinds of workloads.
 type workload struct {
-	Template manifest.PodTemplateSpec `json:"template"` // of a PodTemplate
+	Template corev1.PodTemplateSpec `json:"template"` // of a PodTemplate
 	Spec     struct {
-		Template    manifest.PodTemplateSpec `json:"template"`
+		Template    corev1.PodTemplateSpec `json:"template"`
 		JobTemplate struct {
 			Spec struct {
-				Template manifest.PodTemplateSpec `json:"template"`
+				Template corev1.PodTemplateSpec `json:"template"`
 			} `json:"spec"`
 		} `json:"jobTemplate"` // of a CronJob
 	} `json:"spec"`
@@ -166,11 +165,11 @@ func (o *objects) add(ctx context.Context, d document, kind string) error {
 	case "/ServiceAccount":
 		return o.addAccount(d, h)
 	case "/PodTemplate":
-		return o.addWorkload(d, h, "template.", func(w *workload) manifest.PodSpec { return w.Template.Spec })
+		return o.addWorkload(d, h, "template.", func(w *workload) corev1.PodSpec { return w.Template.Spec })
 	case "/ReplicationController", "apps/Deployment", "apps/StatefulSet", "apps/DaemonSet", "apps/ReplicaSet", "batch/Job":
-		return o.addWorkload(d, h, "spec.template.", func(w *workload) manifest.PodSpec { return w.Spec.Template.Spec })
+		return o.addWorkload(d, h, "spec.template.", func(w *workload) corev1.PodSpec { return w.Spec.Template.Spec })
 	case "batch/CronJob":
-		return o.addWorkload(d, h, "spec.jobTemplate.spec.template.", func(w *workload) manifest.PodSpec { return w.Spec.JobTemplate.Spec.Template.Spec })
+		return o.addWorkload(d, h, "spec.jobTemplate.spec.template.", func(w *workload) corev1.PodSpec { return w.Spec.JobTemplate.Spec.Template.Spec })
 	}
 	if of, isList := strings.CutSuffix(h.Kind, "List"); isList {
 		return o.addList(ctx, d, h, of)
@@ -212,14 +211,14 @@ func (o *objects) decode(d document, h header, into any, prefix string) error {
 func (o *objects) in(h header) string { return cmp.Or(h.Metadata.Namespace, o.namespace) }
 
 func (o *objects) addPod(d document, h header) error {
-	var p manifest.Pod
+	var p corev1.Pod
 	if err := o.decode(d, h, &p, ""); err != nil {
 		return err
 	}
 	return o.keep(d, h, p.Spec)
 }
 
-func (o *objects) addWorkload(d document, h header, prefix string, spec func(*workload) manifest.PodSpec) error {
+func (o *objects) addWorkload(d document, h header, prefix string, spec func(*workload) corev1.PodSpec) error {
 	var w workload
 	if err := o.decode(d, h, &w, prefix); err != nil {
 		return err
@@ -227,7 +226,7 @@ func (o *objects) addWorkload(d document, h header, prefix string, spec func(*wo
 	return o.keep(d, h, spec(&w))
 }
 
-func (o *objects) keep(d document, h header, spec manifest.PodSpec) error {
+func (o *objects) keep(d document, h header, spec corev1.PodSpec) error {
 	if len(spec.Containers)+len(spec.InitContainers)+len(spec.EphemeralContainers) == 0 {
 		return fmt.Errorf("%s %s: no containers", h.Kind, h.name())
 	}
@@ -236,7 +235,7 @@ func (o *objects) keep(d document, h header, spec manifest.PodSpec) error {
 }
 
 func (o *objects) addSecret(d document, h header) error {
-	var s manifest.Secret
+	var s corev1.Secret
 	if err := o.decode(d, h, &s, ""); err != nil {
 		return err
 	}
@@ -251,14 +250,14 @@ func (o *objects) addSecret(d document, h header) error {
 		o.note("%s: secret %s in namespace %s is defined twice; the last one counts", d.at, k.name, k.namespace)
 	}
 	o.secrets[k] = kube.Secret{
-		Namespace: k.namespace, Name: k.name, Type: cmp.Or(s.Type, string(corev1.SecretTypeOpaque)), UID: string(s.UID),
+		Namespace: k.namespace, Name: k.name, Type: string(cmp.Or(s.Type, corev1.SecretTypeOpaque)), UID: string(s.UID),
 		Changed: kube.Changed(s.ObjectMeta), Data: credential.Redact(s.Data),
 	}
 	return nil
 }
 
 func (o *objects) addAccount(d document, h header) error {
-	var a manifest.ServiceAccount
+	var a corev1.ServiceAccount
 	if err := o.decode(d, h, &a, ""); err != nil {
 		return err
 	}
@@ -267,7 +266,7 @@ func (o *objects) addAccount(d document, h header) error {
 }
 
 // named returns the names in refs, without the empty ones that the kubelet skips.
-func named(refs []manifest.LocalObjectReference) []string {
+func named(refs []corev1.LocalObjectReference) []string {
 	var out []string
 	for _, r := range refs {
 		if r.Name != "" {

@@ -2,12 +2,11 @@ package kube
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/rest"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
 )
 
 // ErrUnauthenticated is returned for a token that is not valid.
@@ -27,16 +26,15 @@ const (
 // such as /metrics. The error is ErrUnauthenticated or ErrForbidden, or another one
 // if the API server made no decision. No error contains the token.
 func (c *Client) Authorize(ctx context.Context, token, path string) error {
-	review := &tokenReview{TypeMeta: metav1.TypeMeta{APIVersion: "authentication.k8s.io/v1", Kind: "TokenReview"}}
-	review.Spec.Token = token
-	if err := ask(ctx, c.tokens.Post().Resource("tokenreviews"), review); err != nil {
+	review := &authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: token}}
+	if err := c.tokens.Post().Resource("tokenreviews").Body(review).MaxRetries(0).Do(ctx).Into(review); err != nil {
 		return fmt.Errorf("token review: %w", withoutContent(err))
 	}
 	if !review.Status.Authenticated {
 		return ErrUnauthenticated
 	}
-	access := accessReview(review.Status.User, path)
-	if err := ask(ctx, c.rights.Post().Resource("subjectaccessreviews"), access); err != nil {
+	access := &authorizationv1.SubjectAccessReview{Spec: accessOf(review.Status.User, path)}
+	if err := c.rights.Post().Resource("subjectaccessreviews").Body(access).MaxRetries(0).Do(ctx).Into(access); err != nil {
 		return fmt.Errorf("subject access review: %w", withoutContent(err))
 	}
 	if !access.Status.Allowed {
@@ -45,59 +43,14 @@ func (c *Client) Authorize(ctx context.Context, token, path string) error {
 	return nil
 }
 
-// ask posts a review and replaces it with the API server's response.
-func ask(ctx context.Context, r *rest.Request, review any) error {
-	data, err := post(ctx, r.MaxRetries(0), review)
-	if err != nil {
-		return err
+// accessOf returns the question whether a user may get the path.
+func accessOf(user authenticationv1.UserInfo, path string) authorizationv1.SubjectAccessReviewSpec {
+	extra := map[string]authorizationv1.ExtraValue{}
+	for k, v := range user.Extra {
+		extra[k] = authorizationv1.ExtraValue(v)
 	}
-	return json.Unmarshal(data, review)
-}
-
-// tokenReview is the part of a TokenReview that whypull needs.
-type tokenReview struct {
-	metav1.TypeMeta
-	Spec struct {
-		Token string `json:"token,omitempty"`
-	} `json:"spec"`
-	Status struct {
-		Authenticated bool `json:"authenticated,omitempty"`
-		User          user `json:"user"`
-	} `json:"status"`
-}
-
-// user is the UserInfo of a TokenReview.
-type user struct {
-	Username string              `json:"username,omitempty"`
-	UID      string              `json:"uid,omitempty"`
-	Groups   []string            `json:"groups,omitempty"`
-	Extra    map[string][]string `json:"extra,omitempty"`
-}
-
-// subjectAccessReview is the part of a SubjectAccessReview that whypull needs.
-type subjectAccessReview struct {
-	metav1.TypeMeta
-	Spec struct {
-		User                  string                `json:"user,omitempty"`
-		UID                   string                `json:"uid,omitempty"`
-		Groups                []string              `json:"groups,omitempty"`
-		Extra                 map[string][]string   `json:"extra,omitempty"`
-		NonResourceAttributes nonResourceAttributes `json:"nonResourceAttributes"`
-	} `json:"spec"`
-	Status struct {
-		Allowed bool `json:"allowed,omitempty"`
-	} `json:"status"`
-}
-
-type nonResourceAttributes struct {
-	Path string `json:"path"`
-	Verb string `json:"verb"`
-}
-
-// accessReview returns the question whether a user may get the path.
-func accessReview(u user, path string) *subjectAccessReview {
-	review := &subjectAccessReview{TypeMeta: metav1.TypeMeta{APIVersion: "authorization.k8s.io/v1", Kind: "SubjectAccessReview"}}
-	review.Spec.User, review.Spec.UID, review.Spec.Groups, review.Spec.Extra = u.Username, u.UID, u.Groups, u.Extra
-	review.Spec.NonResourceAttributes = nonResourceAttributes{Path: path, Verb: "get"}
-	return review
+	return authorizationv1.SubjectAccessReviewSpec{
+		User: user.Username, Groups: user.Groups, UID: user.UID, Extra: extra,
+		NonResourceAttributes: &authorizationv1.NonResourceAttributes{Path: path, Verb: "get"},
+	}
 }

@@ -11,7 +11,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/whypull/whypull/agent/diagnosis"
@@ -65,7 +68,7 @@ func (g *Guard) Annotate(ctx context.Context, namespace, pod, uid string, annota
 }
 
 // Event is Client.Event, or fails with ErrUnguarded.
-func (g *Guard) Event(ctx context.Context, e *Event) error {
+func (g *Guard) Event(ctx context.Context, e *eventsv1.Event) error {
 	if !g.proved.Load() {
 		return ErrUnguarded
 	}
@@ -134,7 +137,9 @@ func (c *Client) checkPolicies(ctx context.Context) error {
 	if err := refusedFor(PodRefusal, err); err != nil {
 		return fmt.Errorf("dry run of a foreign annotation on pod %s/%s: %w", namespace, pod, err)
 	}
-	err = c.postEvent(ctx, c.foreignEvent(namespace, pod), &metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+	err = c.events.Post().Namespace(namespace).Resource("events").
+		VersionedParams(&metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}, metav1.ParameterCodec).
+		Body(c.foreignEvent(namespace, pod)).Do(ctx).Error()
 	if err := refusedFor(EventRefusal, err); err != nil {
 		return fmt.Errorf("dry run of a foreign Event on pod %s/%s: %w", namespace, pod, err)
 	}
@@ -155,25 +160,31 @@ func refusedFor(message string, err error) error {
 
 // foreignEvent returns an Event that the API server would accept, with another
 // controller's name.
-func (c *Client) foreignEvent(namespace, pod string) *Event {
-	return &Event{
+func (c *Client) foreignEvent(namespace, pod string) *eventsv1.Event {
+	return &eventsv1.Event{
 		ObjectMeta:          metav1.ObjectMeta{Namespace: namespace, Name: "whypull-guard"},
 		EventTime:           metav1.NowMicro(),
 		ReportingController: "whypull.dev/guard",
 		ReportingInstance:   c.node,
 		Action:              "Diagnose",
 		Reason:              string(diagnosis.Unknown),
-		Type:                EventWarning,
+		Type:                corev1.EventTypeWarning,
 		Note:                "a dry run that an admission policy refuses",
-		Regarding:           Regarding{APIVersion: "v1", Kind: "Pod", Namespace: namespace, Name: pod},
+		Regarding:           corev1.ObjectReference{APIVersion: "v1", Kind: "Pod", Namespace: namespace, Name: pod},
 	}
 }
 
 // ownPod returns the pod that the agent's token is bound to, according to the
 // API server.
 func (c *Client) ownPod(ctx context.Context) (namespace, name string, err error) {
-	data, err := post(ctx, c.core.Post().AbsPath("/apis/authentication.k8s.io/v1/selfsubjectreviews"),
-		metav1.TypeMeta{APIVersion: "authentication.k8s.io/v1", Kind: "SelfSubjectReview"})
+	const ask = `{"apiVersion":"authentication.k8s.io/v1","kind":"SelfSubjectReview"}`
+	answer := c.core.Post().AbsPath("/apis/authentication.k8s.io/v1/selfsubjectreviews").
+		SetHeader("Content-Type", runtime.ContentTypeJSON).SetHeader("Accept", runtime.ContentTypeJSON).
+		Body([]byte(ask)).Do(ctx)
+	if err := answer.Error(); err != nil { // more specific than Raw's error
+		return "", "", err
+	}
+	data, err := answer.Raw()
 	if err != nil {
 		return "", "", err
 	}

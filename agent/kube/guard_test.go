@@ -14,6 +14,7 @@ import (
 	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
 
 	"github.com/whypull/whypull/agent/kube/apitest"
 )
@@ -53,7 +54,7 @@ func (p policies) serve() func(http.ResponseWriter, request) {
 			deny(w, p.events)
 		default:
 			w.WriteHeader(http.StatusCreated)
-			apitest.Write(w, runtime.ContentTypeJSON, &eventsv1.Event{})
+			apitest.Write(w, runtime.ContentTypeProtobuf, event())
 		}
 	}
 }
@@ -129,7 +130,10 @@ func TestGuardAsksForDryRuns(t *testing.T) {
 	}
 	// The Event breaks one rule only, so that the policy names this rule.
 	var e eventsv1.Event
-	decodeStrictly(t, s.All()[2].Body, &e)
+	scheme := newScheme()
+	if _, _, err := protobuf.NewSerializer(scheme, scheme).Decode([]byte(s.All()[2].Body), nil, &e); err != nil {
+		t.Fatal(err)
+	}
 	if e.ReportingController == "whypull.dev/agent" || e.ReportingInstance != nodeName || e.Regarding.Kind != "Pod" || e.Regarding.Namespace != e.Namespace || e.Reason != "Unknown" || e.Type != "Warning" || e.EventTime.IsZero() {
 		t.Errorf("event %+v", e)
 	}
@@ -143,7 +147,7 @@ func TestGuardWrites(t *testing.T) {
 			return
 		}
 		w.WriteHeader(http.StatusCreated)
-		apitest.Write(w, runtime.ContentTypeJSON, &eventsv1.Event{})
+		apitest.Write(w, runtime.ContentTypeProtobuf, event())
 	}
 	var answer atomic.Value
 	answer.Store(accept)

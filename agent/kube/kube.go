@@ -14,6 +14,10 @@ import (
 	"net/url"
 	"time"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -29,7 +33,6 @@ import (
 	"k8s.io/client-go/util/flowcontrol"
 	"k8s.io/utils/ptr"
 
-	"github.com/whypull/whypull/agent/kube/corev1"
 	"github.com/whypull/whypull/agent/share"
 	"github.com/whypull/whypull/cri/credential"
 )
@@ -131,40 +134,37 @@ func New(cfg *rest.Config, o Options) (*Client, error) {
 	}
 	// No groups: they would require full impersonation.
 	asNode := transport.NewImpersonatingRoundTripper(transport.ImpersonationConfig{UserName: "system:node:" + o.Node}, own)
-	if c.core, err = restClient(cfg, corev1.GroupVersion(), codecs, own); err != nil {
+	if c.core, err = restClient(cfg, corev1.SchemeGroupVersion, codecs, own); err != nil {
 		return nil, err
 	}
-	if c.events, err = restClient(cfg, groupVersion("events.k8s.io"), codecs, own); err != nil {
+	if c.events, err = restClient(cfg, eventsv1.SchemeGroupVersion, codecs, own); err != nil {
 		return nil, err
 	}
-	if c.asNode, err = restClient(cfg, corev1.GroupVersion(), codecs, asNode); err != nil {
+	if c.asNode, err = restClient(cfg, corev1.SchemeGroupVersion, codecs, asNode); err != nil {
 		return nil, err
 	}
 	cfg.RateLimiter = flowcontrol.NewTokenBucketRateLimiter(reviewRate, reviewBurst)
-	if c.tokens, err = restClient(cfg, groupVersion("authentication.k8s.io"), codecs, own); err != nil {
+	if c.tokens, err = restClient(cfg, authenticationv1.SchemeGroupVersion, codecs, own); err != nil {
 		return nil, err
 	}
-	if c.rights, err = restClient(cfg, groupVersion("authorization.k8s.io"), codecs, own); err != nil {
+	if c.rights, err = restClient(cfg, authorizationv1.SchemeGroupVersion, codecs, own); err != nil {
 		return nil, err
 	}
 	return c, nil
 }
 
-// newScheme returns a scheme of the types that whypull reads. Neither the clientset,
-// which would be larger than the rest of the binary, nor k8s.io/api is linked.
+// newScheme returns a scheme of the few types that whypull reads and writes.
+// The whole clientset would be larger than the rest of the binary.
 func newScheme() *runtime.Scheme {
 	s := runtime.NewScheme()
-	core := corev1.GroupVersion()
-	s.AddKnownTypeWithName(core.WithKind("Pod"), &wirePod{})
-	s.AddKnownTypeWithName(core.WithKind("PodList"), &wirePodList{})
-	s.AddKnownTypeWithName(core.WithKind("Secret"), &wireSecret{})
+	s.AddKnownTypes(corev1.SchemeGroupVersion, &corev1.Pod{}, &corev1.PodList{}, &corev1.Secret{})
+	s.AddKnownTypes(eventsv1.SchemeGroupVersion, &eventsv1.Event{})
+	s.AddKnownTypes(authenticationv1.SchemeGroupVersion, &authenticationv1.TokenReview{})
+	s.AddKnownTypes(authorizationv1.SchemeGroupVersion, &authorizationv1.SubjectAccessReview{})
 	s.AddKnownTypes(metav1.SchemeGroupVersion, &metav1.PartialObjectMetadata{})
-	metav1.AddToGroupVersion(s, core)
+	metav1.AddToGroupVersion(s, corev1.SchemeGroupVersion)
+	metav1.AddToGroupVersion(s, eventsv1.SchemeGroupVersion)
 	return s
-}
-
-func groupVersion(group string) schema.GroupVersion {
-	return schema.GroupVersion{Group: group, Version: "v1"}
 }
 
 // The client's own rate limit, in requests per second. It spreads the requests
@@ -191,7 +191,7 @@ func (c *Client) useCertificate(cfg *rest.Config, o Options, codecs serializer.C
 		return err
 	}
 	c.kubelet = kubelet
-	c.asKubelet, err = restClientFor(cfg, corev1.GroupVersion(), codecs, kubelet.client(cfg.Timeout))
+	c.asKubelet, err = restClientFor(cfg, corev1.SchemeGroupVersion, codecs, kubelet.client(cfg.Timeout))
 	return err
 }
 
@@ -205,7 +205,7 @@ func restClientFor(cfg *rest.Config, gv schema.GroupVersion, codecs serializer.C
 	if gv.Group == "" {
 		cfg.APIPath = "/api"
 	}
-	cfg.NegotiatedSerializer = plainSerializer{codecs.WithoutConversion()}
+	cfg.NegotiatedSerializer = codecs.WithoutConversion()
 	cfg.ContentType = runtime.ContentTypeProtobuf
 	cfg.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
 	cfg.QPS, cfg.Burst = requestRate, requestBurst
@@ -234,8 +234,8 @@ func (c *Client) PodWatch(failed func(error)) cache.ListerWatcher {
 		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 			return read(c, "", failed, func(r rest.Interface) (runtime.Object, error) {
 				o = opts(o)
-				list := &wirePodList{}
-				return &list.PodList, r.Get().Resource("pods").VersionedParams(&o, metav1.ParameterCodec).Do(ctx).Into(list)
+				list := &corev1.PodList{}
+				return list, r.Get().Resource("pods").VersionedParams(&o, metav1.ParameterCodec).Do(ctx).Into(list)
 			})
 		},
 		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
@@ -353,8 +353,8 @@ func withoutContent(err error) error {
 
 func (c *Client) secret(ctx context.Context, namespace, name string) (*corev1.Secret, error) {
 	return read(c, namespace, func(error) {}, func(r rest.Interface) (*corev1.Secret, error) {
-		s := &wireSecret{}
-		return &s.Secret, r.Get().Namespace(namespace).Resource("secrets").Name(name).MaxRetries(1).Do(ctx).Into(s)
+		s := &corev1.Secret{}
+		return s, r.Get().Namespace(namespace).Resource("secrets").Name(name).MaxRetries(1).Do(ctx).Into(s)
 	})
 }
 
@@ -370,6 +370,16 @@ func (c *Client) Annotate(ctx context.Context, namespace, pod, uid string, annot
 		SubResource("status").Body(patch).Do(ctx).Error()
 	if apierrors.IsNotFound(err) {
 		return ErrNotFound
+	}
+	return err
+}
+
+// Event creates an Event. It returns nil if one of that name already exists,
+// and leaves that one unchanged.
+func (c *Client) Event(ctx context.Context, e *eventsv1.Event) error {
+	err := c.events.Post().Namespace(e.Namespace).Resource("events").Body(e).Do(ctx).Error()
+	if apierrors.IsAlreadyExists(err) {
+		return nil
 	}
 	return err
 }

@@ -146,7 +146,7 @@ func inIdleWatch(t *testing.T, multiplexed bool, test func(*testing.T, *idleWatc
 func enableHTTP2(t *testing.T, s *httptest.Server) {
 	t.Helper()
 	s.EnableHTTP2 = true
-	if err := http2.ConfigureServer(s.Config, &http2.Server{}); err != nil { //nolint:staticcheck // Server.Protocols needs net/http's own
+	if err := http2.ConfigureServer(s.Config, &http2.Server{}); err != nil {
 		t.Fatal(err)
 	}
 }

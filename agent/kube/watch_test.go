@@ -19,7 +19,6 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/whypull/whypull/agent/kube/apitest"
-	own "github.com/whypull/whypull/agent/kube/corev1"
 	"github.com/whypull/whypull/agent/podwatch"
 )
 
@@ -109,7 +108,7 @@ func newWatched(t *testing.T, access Access, media string, answer func(http.Resp
 		defer s.mu.Unlock()
 		s.errs = append(s.errs, err)
 	}
-	r := cache.NewReflectorWithOptions(s.client.PodWatch(failed), &own.Pod{}, s.tracker, cache.ReflectorOptions{Name: "pods", Backoff: WatchBackoff()})
+	r := cache.NewReflectorWithOptions(s.client.PodWatch(failed), &corev1.Pod{}, s.tracker, cache.ReflectorOptions{Name: "pods", Backoff: WatchBackoff()})
 	var wg sync.WaitGroup
 	wg.Go(func() { r.RunWithContext(ctx) })
 	t.Cleanup(func() {

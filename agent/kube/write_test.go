@@ -14,6 +14,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
 
 	"github.com/whypull/whypull/agent/kube/apitest"
 )
@@ -89,11 +90,11 @@ func TestAnnotateErrors(t *testing.T) {
 	}
 }
 
-func event() *Event {
-	return &Event{
+func event() *eventsv1.Event {
+	return &eventsv1.Event{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "web.1"}, EventTime: metav1.NewMicroTime(time.Unix(1767323045, 0)),
 		ReportingController: "whypull.dev/agent", ReportingInstance: nodeName, Action: "Diagnosed", Reason: "TagNotFound",
-		Regarding: Regarding{Kind: "Pod", Namespace: "team", Name: "web", UID: "u-1"}, Note: "no such tag", Type: "Warning",
+		Regarding: corev1.ObjectReference{Kind: "Pod", Namespace: "team", Name: "web", UID: "u-1"}, Note: "no such tag", Type: "Warning",
 	}
 }
 
@@ -102,19 +103,22 @@ func TestEvent(t *testing.T) {
 	for _, access := range []Access{AccessAuto, AccessImpersonate} {
 		s := newAPIServer(t, func(w http.ResponseWriter, _ request) {
 			w.WriteHeader(http.StatusCreated)
-			apitest.Write(w, runtime.ContentTypeJSON, &eventsv1.Event{})
+			apitest.Write(w, runtime.ContentTypeProtobuf, event())
 		})
 		if err := s.client(t, access).Event(t.Context(), event()); err != nil {
 			t.Fatal(err)
 		}
 		wantLines(t, "requests", s.Lines(), "POST /apis/events.k8s.io/v1/namespaces/team/events")
 		r := s.All()[0]
-		if got := r.Header.Get("Content-Type"); got != "application/json" {
+		if got := r.Header.Get("Content-Type"); got != "application/vnd.kubernetes.protobuf" {
 			t.Errorf("content type %s", got)
 		}
 		var got eventsv1.Event
-		decodeStrictly(t, r.Body, &got)
-		if got.GroupVersionKind() != eventsv1.SchemeGroupVersion.WithKind("Event") || got.Name != "web.1" || got.Reason != "TagNotFound" || got.Regarding.UID != "u-1" || !got.EventTime.Equal(&event().EventTime) {
+		scheme := newScheme()
+		if _, _, err := protobuf.NewSerializer(scheme, scheme).Decode([]byte(r.Body), nil, &got); err != nil {
+			t.Fatal(err)
+		}
+		if got.Name != "web.1" || got.Reason != "TagNotFound" || got.Regarding.UID != "u-1" || !got.EventTime.Equal(&event().EventTime) {
 			t.Errorf("event %+v", got)
 		}
 		noGroups(t, s.All())

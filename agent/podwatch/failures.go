@@ -8,11 +8,11 @@ import (
 	"strings"
 
 	"github.com/distribution/reference"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/diagnosis/message"
-	"github.com/whypull/whypull/agent/kube/corev1"
 )
 
 // Limits on what is examined of one pod: its spec may hold whatever fits into an

@@ -5,11 +5,11 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/whypull/whypull/agent/diagnosis"
-	"github.com/whypull/whypull/agent/kube/corev1"
 )
 
 // image is the image of the pods of these tests, unless set.
@@ -99,7 +99,7 @@ func unmounted(name, image string) func(*corev1.Pod) {
 func mountsOf(names []string) []corev1.VolumeMount {
 	var out []corev1.VolumeMount
 	for _, n := range names {
-		out = append(out, corev1.VolumeMount{Name: n})
+		out = append(out, corev1.VolumeMount{Name: n, MountPath: "/" + n})
 	}
 	return out
 }

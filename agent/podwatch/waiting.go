@@ -3,10 +3,10 @@ package podwatch
 import (
 	"slices"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/ptr"
 
 	"github.com/whypull/whypull/agent/diagnosis"
-	"github.com/whypull/whypull/agent/kube/corev1"
 )
 
 // waiting returns the containers and image volumes of a pod whose image may be

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/whypull/whypull/agent/kube/corev1"
+	corev1 "k8s.io/api/core/v1"
 )
 
 func TestWaiting(t *testing.T) {

@@ -11,11 +11,11 @@ import (
 	"testing"
 
 	"github.com/spf13/pflag"
+	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/kube/apitest"
-	"github.com/whypull/whypull/agent/kube/corev1"
 	"github.com/whypull/whypull/report/fleet"
 )
 

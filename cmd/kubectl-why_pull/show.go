@@ -8,9 +8,9 @@ import (
 	"io"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 
-	"github.com/whypull/whypull/agent/kube/corev1"
 	"github.com/whypull/whypull/report/fleet"
 )
 

@@ -10,9 +10,9 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 
-	"github.com/whypull/whypull/agent/kube/corev1"
 	"github.com/whypull/whypull/report"
 	"github.com/whypull/whypull/report/fleet"
 )

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/clientcmd"
@@ -20,7 +21,6 @@ import (
 
 	"github.com/whypull/whypull/agent"
 	"github.com/whypull/whypull/agent/kube"
-	"github.com/whypull/whypull/agent/kube/corev1"
 	"github.com/whypull/whypull/agent/kubelet"
 	"github.com/whypull/whypull/agent/podwatch"
 	"github.com/whypull/whypull/agent/probe"

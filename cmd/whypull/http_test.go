@@ -20,9 +20,9 @@ import (
 
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/whypull/whypull/agent/diagnosis"
-	"github.com/whypull/whypull/agent/kube/corev1"
 	"github.com/whypull/whypull/agent/podwatch"
 	"github.com/whypull/whypull/report"
 	"github.com/whypull/whypull/report/metrics"

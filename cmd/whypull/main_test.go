@@ -197,11 +197,11 @@ func TestMetricsFlags(t *testing.T) {
 		case "tokenreviews":
 			review := &authenticationv1.TokenReview{TypeMeta: metav1.TypeMeta{APIVersion: "authentication.k8s.io/v1", Kind: "TokenReview"}}
 			review.Status.Authenticated = strings.Contains(r.Body, "prometheus-token")
-			apitest.Write(w, runtime.ContentTypeJSON, review)
+			apitest.Write(w, runtime.ContentTypeProtobuf, review)
 		case "subjectaccessreviews":
 			review := &authorizationv1.SubjectAccessReview{TypeMeta: metav1.TypeMeta{APIVersion: "authorization.k8s.io/v1", Kind: "SubjectAccessReview"}}
 			review.Status.Allowed = strings.Contains(r.Body, "/metrics")
-			apitest.Write(w, runtime.ContentTypeJSON, review)
+			apitest.Write(w, runtime.ContentTypeProtobuf, review)
 		default:
 			apitest.Fail(w, http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable, "not yet")
 		}

@@ -5,8 +5,9 @@ import (
 	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/whypull/whypull/agent/diagnosis"
-	"github.com/whypull/whypull/agent/kube/corev1"
 	"github.com/whypull/whypull/agent/podwatch"
 	"github.com/whypull/whypull/report"
 )

@@ -6,7 +6,8 @@ import (
 	"slices"
 	"time"
 
-	"github.com/whypull/whypull/agent/kube/corev1"
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/whypull/whypull/agent/podwatch"
 	"github.com/whypull/whypull/report"
 )

@@ -10,10 +10,10 @@ import (
 	"slices"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/whypull/whypull/agent/kube/corev1"
 	"github.com/whypull/whypull/report"
 )
 

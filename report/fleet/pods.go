@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -16,8 +17,6 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/pager"
 	watchtools "k8s.io/client-go/tools/watch"
-
-	"github.com/whypull/whypull/agent/kube/corev1"
 )
 
 // pageSize is the number of pods per request, like kubectl's.
@@ -53,12 +52,14 @@ func New(cfg *rest.Config, userAgent string) (*Client, error) {
 	// Only the types that are read; the whole clientset would be larger than
 	// the rest of the binary.
 	s := runtime.NewScheme()
-	corev1.AddToScheme(s)
+	s.AddKnownTypes(corev1.SchemeGroupVersion, &corev1.Pod{}, &corev1.PodList{})
+	metav1.AddToGroupVersion(s, corev1.SchemeGroupVersion)
 
 	cfg = rest.CopyConfig(cfg)
-	cfg.APIPath, cfg.GroupVersion = "/api", new(corev1.GroupVersion())
+	cfg.APIPath, cfg.GroupVersion = "/api", &corev1.SchemeGroupVersion
 	cfg.NegotiatedSerializer = serializer.NewCodecFactory(s).WithoutConversion()
-	cfg.ContentType = runtime.ContentTypeJSON
+	cfg.ContentType = runtime.ContentTypeProtobuf
+	cfg.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
 	cfg.UserAgent = userAgent
 	cfg.QPS = -1                           // pages are requested one after the other
 	cfg.WarningHandler = rest.NoWarnings{} // they would be written to the terminal as they arrive

@@ -9,12 +9,12 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 
 	"github.com/whypull/whypull/agent/kube/apitest"
-	"github.com/whypull/whypull/agent/kube/corev1"
 )
 
 func pod(namespace, name string) *corev1.Pod {

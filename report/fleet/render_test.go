@@ -8,8 +8,9 @@ import (
 	"testing"
 	"unicode"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/whypull/whypull/agent/diagnosis"
-	"github.com/whypull/whypull/agent/kube/corev1"
 	"github.com/whypull/whypull/deploy/runbook"
 	"github.com/whypull/whypull/report"
 )

@@ -18,12 +18,9 @@ import (
 	"sync"
 	"testing"
 
-	apicorev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
-
-	"github.com/whypull/whypull/agent/kube/corev1"
 )
 
 // Token is the bearer token in the kubeconfig.
@@ -140,34 +137,12 @@ func Write(w http.ResponseWriter, mediaType string, obj runtime.Object) {
 	_, _ = w.Write(body) // the client has gone
 }
 
-// complete returns the object with a type that can encode itself in protobuf.
-func complete(obj runtime.Object) (runtime.Object, error) {
-	var out runtime.Object
-	switch obj.(type) {
-	case *corev1.Pod:
-		out = &apicorev1.Pod{}
-	case *corev1.PodList:
-		out = &apicorev1.PodList{}
-	default:
-		return obj, nil
-	}
-	data, err := json.Marshal(obj)
-	if err != nil {
-		return nil, err
-	}
-	return out, json.Unmarshal(data, out)
-}
-
 // Encode returns the object in JSON or protobuf.
 func Encode(mediaType string, obj runtime.Object) ([]byte, error) {
 	if mediaType == runtime.ContentTypeJSON {
 		return json.Marshal(obj)
 	}
-	obj, err := complete(obj)
-	if err != nil {
-		return nil, err
-	}
 	var b bytes.Buffer
-	err = protobuf.NewSerializer(nil, nil).Encode(obj, &b) // only a decoder needs the types
+	err := protobuf.NewSerializer(nil, nil).Encode(obj, &b) // only a decoder needs the types
 	return b.Bytes(), err
 }

@@ -8,11 +8,11 @@ import (
 	"strings"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/kube"
-	"github.com/whypull/whypull/agent/kube/corev1"
 	"github.com/whypull/whypull/agent/podwatch"
 	"github.com/whypull/whypull/agent/probe"
 	"github.com/whypull/whypull/cri"
@@ -46,8 +46,8 @@ func (s pullSecrets) Secret(_ context.Context, ns, name string) (kube.Secret, er
 		if err != nil {
 			return kube.Secret{}, fmt.Errorf("secret %s: %w", name, err)
 		}
-		return kube.Secret{Namespace: ns, Name: name, Type: string(corev1.SecretTypeDockerConfigJSON),
-			Data: credential.Redact(map[string][]byte{corev1.DockerConfigJSONKey: data})}, nil
+		return kube.Secret{Namespace: ns, Name: name, Type: string(corev1.SecretTypeDockerConfigJson),
+			Data: credential.Redact(map[string][]byte{corev1.DockerConfigJsonKey: data})}, nil
 	}
 	return kube.Secret{}, kube.ErrNotFound
 }

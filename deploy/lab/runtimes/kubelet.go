@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
@@ -19,7 +20,6 @@ import (
 	crierrors "k8s.io/cri-api/pkg/errors"
 
 	"github.com/whypull/whypull/agent/kube"
-	"github.com/whypull/whypull/agent/kube/corev1"
 	"github.com/whypull/whypull/cri/credential"
 	"github.com/whypull/whypull/cri/registry/faulttest"
 )
@@ -195,8 +195,8 @@ func (s secrets) Secret(_ context.Context, ns, name string) (kube.Secret, error)
 		if err != nil {
 			return kube.Secret{}, fmt.Errorf("secret %s: %w", name, err)
 		}
-		return kube.Secret{Namespace: ns, Name: name, Type: string(corev1.SecretTypeDockerConfigJSON),
-			Data: credential.Redact(map[string][]byte{corev1.DockerConfigJSONKey: data})}, nil
+		return kube.Secret{Namespace: ns, Name: name, Type: string(corev1.SecretTypeDockerConfigJson),
+			Data: credential.Redact(map[string][]byte{corev1.DockerConfigJsonKey: data})}, nil
 	}
 	return kube.Secret{}, kube.ErrNotFound
 }
