@@ -59,7 +59,7 @@ func TestSameObjects(t *testing.T) {
 	}{
 		"default":          {newest, "", nil},
 		"older cluster":    {oldest, "", []string{"components/direct-pod-access", "components/kubelet-identity", "no-impersonation"}},
-		"pod network":      {newest, "podNetwork: true", []string{"components/pod-network"}},
+		"no pod network":   {newest, "podNetwork: false", []string{"components/no-pod-network"}},
 		"node credentials": {newest, "nodeCredentials: true", []string{"components/node-credentials"}},
 		"systemd-resolved": {newest, "systemdResolved: true", []string{"components/systemd-resolved"}},
 		"metrics auth":     {newest, "metrics: {auth: token}", []string{"components/metrics-auth"}},

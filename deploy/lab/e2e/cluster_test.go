@@ -82,7 +82,7 @@ func start(ctx context.Context) (*cluster, error) {
 		return nil, err
 	}
 	if err := demo.Install(ctx, l, root, demo.Options{
-		Components: []string{"node-credentials", "pod-network"}, Flags: map[string]string{"pull-stall-after": "10s"},
+		Components: []string{"node-credentials"}, Flags: map[string]string{"pull-stall-after": "10s"},
 	}); err != nil {
 		return nil, err
 	}

@@ -61,7 +61,7 @@ func TestHelm(t *testing.T) {
 	withoutSharedPolicies(t)
 	before := inventory(t)
 
-	notes := helm(ctx, t, "install", release, source, "-n", releaseNamespace, "--create-namespace", "--wait", "--timeout", "4m", "--set", "podNetwork=true")
+	notes := helm(ctx, t, "install", release, source, "-n", releaseNamespace, "--create-namespace", "--wait", "--timeout", "4m")
 	if !strings.Contains(notes, "kubectl -n "+releaseNamespace+" rollout status daemonset/"+releaseAgent) {
 		t.Errorf("the notes do not name the agent:\n%s", notes)
 	}
@@ -186,7 +186,7 @@ func TestPlatformsAreAccepted(t *testing.T) {
 			continue
 		}
 		for _, version := range []string{"v1.37.0", "v1.34.0"} {
-			objects, err := chart.Helm(deploy, version, "{platform: "+name+", podNetwork: true, nodeCredentials: true, systemdResolved: true, metrics: {auth: token}, dashboard: {enabled: true}}")
+			objects, err := chart.Helm(deploy, version, "{platform: "+name+", nodeCredentials: true, systemdResolved: true, metrics: {auth: token}, dashboard: {enabled: true}}")
 			accept(name+" on Kubernetes "+version, objects, err)
 		}
 	}

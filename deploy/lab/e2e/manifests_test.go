@@ -45,24 +45,32 @@ func TestComponentForOlderClusters(t *testing.T) {
 	}
 }
 
-// The API server accepts the manifests with the component, and the component adds one
-// capability and one directory, with mount propagation for namespaces created later.
-func TestComponentForThePodNetwork(t *testing.T) {
+// The manifests have one capability and one directory for the pods' network, with mount
+// propagation for namespaces created later. The API server accepts them without both, and
+// the component leaves no capability.
+func TestComponentWithoutThePodNetwork(t *testing.T) {
 	t.Parallel()
-	out := withComponent(t, "pod-network")
-	for _, want := range []string{
-		"capabilities:\n            add:\n            - SYS_ADMIN\n            drop:\n            - ALL\n",
+	whole, err := shared.lab.Kubectl(t.Context(), nil, "kustomize", filepath.Join(shared.root, "deploy"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	without := withComponent(t, "no-pod-network")
+	for _, part := range []string{
+		"            add:\n            - SYS_ADMIN\n",
 		"- mountPath: /host/run/netns\n          mountPropagation: HostToContainer\n          name: pod-networks\n          readOnly: true\n",
 		"- hostPath:\n          path: /var/run/netns\n",
 		"- name: WHYPULL_POD_NETWORK\n          value: \"true\"\n",
 	} {
-		if !strings.Contains(out, want) {
-			t.Errorf("the manifests lack\n%s", want)
+		if !strings.Contains(whole, part) || strings.Contains(without, part) {
+			t.Errorf("in the manifests %v, with the component %v:\n%s", strings.Contains(whole, part), strings.Contains(without, part), part)
 		}
 	}
+	if !strings.Contains(without, "          capabilities:\n            drop:\n            - ALL\n") || strings.Contains(without, "add:") {
+		t.Errorf("the component leaves a capability:\n%s", without)
+	}
 	for _, not := range []string{"privileged: true", "hostPID", "SYS_PTRACE"} {
-		if strings.Contains(out, not) {
-			t.Errorf("the component grants more than needed: %s", not)
+		if strings.Contains(whole, not) {
+			t.Errorf("the manifests grant more than needed: %s", not)
 		}
 	}
 }
