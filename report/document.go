@@ -76,12 +76,8 @@ func Causes(verdicts []diagnosis.Verdict) string {
 	return strings.Join(slices.Compact(all), ",")
 }
 
-// Summary returns one sentence for all verdicts of a pod, at most diagnosis.SummaryLimit bytes.
-func Summary(verdicts []diagnosis.Verdict) string {
-	return summaryOf(verdicts, 0)
-}
-
-// summaryOf is Summary of a pod of which more containers fail than are examined.
+// summaryOf returns one sentence for all verdicts of a pod, of which more containers may
+// fail than are examined; at most diagnosis.SummaryLimit bytes.
 func summaryOf(verdicts []diagnosis.Verdict, unexamined int) string {
 	if len(verdicts) == 0 {
 		return ""

@@ -121,7 +121,7 @@ func TestSummary(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got := Summary(tt.verdicts)
+			got := summaryOf(tt.verdicts, 0)
 			checkText(t, "summary", got, 256)
 			if got != tt.want {
 				t.Errorf("got %q, want %q", got, tt.want)

@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
-	"time"
 
 	"github.com/miekg/dns"
 
@@ -51,12 +50,7 @@ type Reply struct {
 	Name   string // the queried name, without the trailing dot
 	Type   string // "A" or "AAAA"
 	Code   Code
-	Rcode  int           // DNS response code; 0 if there was no response
-	Took   time.Duration // from the first packet to the last
-	TCP    bool          // whether the last attempt used TCP
-	// WithoutEDNS reports whether the server did not understand EDNS0 (RFC
-	// 6891) and was asked again without it. Go's resolver does not retry.
-	WithoutEDNS bool
+	Rcode  int // DNS response code; 0 if there was no response
 }
 
 // Answer is the result of one lookup.

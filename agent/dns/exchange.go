@@ -31,14 +31,12 @@ func (q *lookup) exchange(ctx context.Context, server, name string, kind uint16)
 	ctx, cancel := context.WithTimeout(ctx, q.timeout)
 	defer cancel()
 	r := result{Reply: Reply{Server: server, Name: strings.TrimSuffix(name, "."), Type: dns.TypeToString[kind]}}
-	start := time.Now()
 	m := new(dns.Msg).SetQuestion(name, kind).SetEdns0(packetSize, false)
-	resp, err := q.send(ctx, &r.Reply, m)
+	resp, err := q.send(ctx, server, m)
 	if err == nil && resp.Rcode == dns.RcodeFormatError { // RFC 6891, section 7
-		m.Extra, r.WithoutEDNS = nil, true
-		resp, err = q.send(ctx, &r.Reply, m)
+		m.Extra = nil // Go's resolver does not ask again
+		resp, err = q.send(ctx, server, m)
 	}
-	r.Took = time.Since(start)
 	if err != nil {
 		r.Code = codeOf(ctx, err)
 		return r
@@ -144,15 +142,14 @@ func chainEnd(name string, records []dns.RR) string {
 
 // send sends the query over UDP, and over TCP if the response is truncated or
 // the configuration demands TCP.
-func (q *lookup) send(ctx context.Context, r *Reply, m *dns.Msg) (*dns.Msg, error) {
+func (q *lookup) send(ctx context.Context, server string, m *dns.Msg) (*dns.Msg, error) {
 	if !q.tcp {
-		resp, err := q.sendOver(ctx, "udp", r.Server, m)
+		resp, err := q.sendOver(ctx, "udp", server, m)
 		if err != nil || !resp.Truncated {
 			return resp, err
 		}
 	}
-	r.TCP = true
-	resp, err := q.sendOver(ctx, "tcp", r.Server, m)
+	resp, err := q.sendOver(ctx, "tcp", server, m)
 	if err != nil && !q.tcp {
 		return nil, errors.Join(errTruncated, err)
 	}

@@ -28,7 +28,6 @@ func FuzzFind(f *testing.F) {
 				t.Errorf("shows %q in %s", form, everything(l))
 			}
 		}
-		_ = ServerFor(imageOf(image))
 	})
 }
 

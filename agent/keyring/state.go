@@ -23,8 +23,7 @@ func (e entry) triedAs(tried []string) bool { return e.usable() && among(tried, 
 func (e entry) state(t target, tried []string) Entry {
 	out := Entry{Key: safeKey(e.key), Host: e.host(), Doubt: e.doubt()}
 	if out.Matches = e.triedAs(tried); !out.Matches {
-		out.Why = e.whyNot(t)
-		out.Text = e.whyNotText(out.Why, t)
+		out.Why, out.Text = e.whyNot(t)
 		return out
 	}
 	if e.effective == hubKey && t.registry != hub && !t.matches(hubKey) {

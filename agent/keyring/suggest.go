@@ -6,8 +6,6 @@ import (
 	"strings"
 
 	"github.com/agnivade/levenshtein"
-
-	"github.com/whypull/whypull/agent/diagnosis"
 )
 
 // Near is the entry that was probably meant for the image.
@@ -65,23 +63,4 @@ func guess(e Entry) string {
 		return e.Host
 	}
 	return strings.TrimSpace(authorityOf(e.Key))
-}
-
-// ServerFor returns the --docker-server of "kubectl create secret docker-registry"
-// with which the kubelet uses the secret for the image: "https://index.docker.io/v1/"
-// for Docker Hub, host[:port] for all others. It returns "" if the image is not valid
-// or no key can match its registry (an IPv6 address without a port: the kubelet reads
-// the brackets as a pattern).
-func ServerFor(image diagnosis.Image) string {
-	if !image.Valid() {
-		return ""
-	}
-	t := newTarget(image)
-	if t.registry == hub {
-		return hubServer
-	}
-	if key, ok := effectiveKey(t.registry); !ok || !t.matches(key) {
-		return ""
-	}
-	return t.registry
 }

@@ -1,7 +1,6 @@
 package keyring
 
 import (
-	"strings"
 	"testing"
 )
 
@@ -42,34 +41,5 @@ func TestNearest(t *testing.T) {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}
 		})
-	}
-}
-
-// TestServerForMatches checks that a secret with the suggested server matches.
-func TestServerForMatches(t *testing.T) {
-	for _, tt := range []struct{ image, want string }{
-		{"nginx", "https://index.docker.io/v1/"},
-		{"team/app:1", "https://index.docker.io/v1/"},
-		{"index.docker.io/team/app", "https://index.docker.io/v1/"},
-		{"registry-1.docker.io/team/app", "registry-1.docker.io"},
-		{"hub.example.com/team/app@sha256:" + strings.Repeat("0f", 32), "hub.example.com"},
-		{"hub.example.com:443/app", "hub.example.com:443"},
-		{"localhost/app", "localhost"},
-		{"localhost:5000/app", "localhost:5000"},
-		{"MyHost/app", "MyHost"},
-		{"hub_x.example.com/app", "hub_x.example.com"},
-		{"127.0.0.1:5000/app", "127.0.0.1:5000"},
-		{"[::1]:5000/app", "[::1]:5000"},
-		{"[::1]/app", ""},
-		{"[:::]:5000/app", ""},
-		{"not an image", ""},
-	} {
-		got := ServerFor(imageOf(tt.image))
-		if got != tt.want {
-			t.Errorf("%s: got %q, want %q", tt.image, got, tt.want)
-		}
-		if got != "" && len(find(t, tt.image, withKeys("s", got)).Credentials) != 1 {
-			t.Errorf("%s: a secret for %q does not match", tt.image, got)
-		}
 	}
 }

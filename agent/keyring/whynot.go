@@ -27,74 +27,50 @@ const (
 	OtherPath    WhyNot = "OtherPath"    // the key's path is not a prefix of the image's
 )
 
-// whyNot returns the first reason that applies to an entry that does not match.
-func (e entry) whyNot(t target) WhyNot {
-	if why := e.unusable(t); why != "" {
-		return why
-	}
+// whyNot returns the first reason that applies to an entry that does not match, and the
+// sentence on it.
+func (e entry) whyNot(t target) (WhyNot, string) {
+	name := quote(safeKey(e.key))
 	key, ok := newEndpoint(e.effective)
-	if !ok || !t.valid {
-		return NotAnAddress
-	}
-	if why := e.hubTrap(key, t); why != "" {
-		return why
-	}
-	if !key.coversHost(t.endpoint) {
-		return key.hostDiffers(t.endpoint)
-	}
-	return key.restDiffers(t.endpoint)
-}
-
-// unusable returns the reasons that do not depend on the image.
-func (e entry) unusable(t target) WhyNot {
 	switch {
 	case e.fault != "":
-		return Undecodable
+		return Undecodable, e.fault
 	case !e.address:
-		return NotAnAddress
+		return NotAnAddress, name + notAddress(e.key)
 	case otherScheme(e.key) != "":
-		return OtherScheme
+		return OtherScheme, fmt.Sprintf("%s begins with %q; the kubelet accepts only http:// and https://", name, otherScheme(e.key))
 	case e.effective == hubKey && t.defaultRegistry():
-		return HubUnused
-	default:
-		return ""
+		return HubUnused, name + " is used only when no other entry matches, and another one does"
+	case !ok || !t.valid:
+		return NotAnAddress, name + notAddress(e.key)
+	case t.registry == hub && key.host() == hubKey && key.port == "":
+		return HubPath, fmt.Sprintf("%s is read as a path on Docker Hub; its key is %q, with a trailing slash", name, hubServer)
+	case t.registry == hub && slices.Contains(hubAliases, strings.ToLower(key.host())):
+		return HubAlias, fmt.Sprintf("%s is never used for images of Docker Hub; its key is %q", name, hubServer)
+	case !key.coversHost(t.endpoint):
+		return key.hostDiffers(name, t)
 	}
+	return key.restDiffers(name, t)
 }
 
-// hubTrap returns the reasons specific to images of Docker Hub.
-func (e entry) hubTrap(key endpoint, t target) WhyNot {
-	switch {
-	case t.registry != hub:
-		return ""
-	case key.host() == hubKey && key.port == "":
-		return HubPath
-	case slices.Contains(hubAliases(), strings.ToLower(key.host())):
-		return HubAlias
-	default:
-		return ""
-	}
-}
-
-// hubAliases returns names of Docker Hub that people take from its website and from
+// hubAliases are names of Docker Hub that people take from its website and from
 // error messages.
-func hubAliases() []string {
-	return []string{
-		"registry-1.docker.io", "registry.docker.io", "registry.hub.docker.com", "hub.docker.com",
-		"auth.docker.io", "www.docker.io", "docker.com", "index.docker.io",
-	}
+var hubAliases = []string{ //nolint:gochecknoglobals // never written
+	"registry-1.docker.io", "registry.docker.io", "registry.hub.docker.com", "hub.docker.com",
+	"auth.docker.io", "www.docker.io", "docker.com", "index.docker.io",
 }
 
-func (e endpoint) hostDiffers(image endpoint) WhyNot {
-	switch {
+// hostDiffers is whyNot for a key whose host does not match.
+func (e endpoint) hostDiffers(name string, t target) (WhyNot, string) {
+	switch image := t.endpoint; {
 	case e.host() == image.host() || !e.pattern():
-		return BadPattern
+		return BadPattern, name + " is read as a wildcard pattern, which does not match " + t.registry
 	case strings.EqualFold(e.host(), image.host()):
-		return LetterCase
+		return LetterCase, name + " and the image's host " + t.registry + " differ in upper and lower case"
 	case strings.ContainsAny(e.host(), "*?") && e.suffixOf(image):
-		return LabelCount
-	default:
-		return OtherHost
+		return LabelCount, name + " does not match " + t.registry + ": a wildcard matches exactly one part of a hostname"
 	}
+	return OtherHost, name + " is for another host; the image is on " + t.place()
 }
 
 // pattern reports whether every label is a valid shell pattern.
@@ -115,50 +91,15 @@ func (e endpoint) suffixOf(image endpoint) bool {
 		slices.Equal(fixed, image.labels[len(image.labels)-len(fixed):])
 }
 
-func (e endpoint) restDiffers(image endpoint) WhyNot {
+// restDiffers is whyNot for a key whose host matches.
+func (e endpoint) restDiffers(name string, t target) (WhyNot, string) {
 	switch {
-	case e.port != image.port:
-		return OtherPort
+	case e.port != t.port:
+		return OtherPort, name + " names " + e.portText() + "; the image is on " + t.registry + portTrap(e.port, t.port)
 	case e.path == "/v1" || e.path == "/v2":
-		return VersionPath
-	default:
-		return OtherPath
+		return VersionPath, name + " is read as a path; it needs a trailing slash, or no path at all"
 	}
-}
-
-// whyNotText returns the sentence on a reason.
-func (e entry) whyNotText(why WhyNot, t target) string {
-	key := quote(safeKey(e.key))
-	switch why {
-	case Undecodable:
-		return e.fault
-	case NotAnAddress:
-		return key + " is not the address of a registry" + notAddress(e.key) + "; the kubelet ignores the entry"
-	case OtherScheme:
-		return fmt.Sprintf("%s begins with %q; the kubelet accepts only http:// and https://", key, otherScheme(e.key))
-	case HubUnused:
-		return key + " is used only when no other entry matches, and another one does"
-	case HubPath:
-		return fmt.Sprintf("%s is read as a path on Docker Hub; its key is %q, with a trailing slash", key, hubServer)
-	case HubAlias:
-		return fmt.Sprintf("%s is never used for images of Docker Hub; its key is %q", key, hubServer)
-	case BadPattern:
-		return key + " is read as a wildcard pattern, which does not match " + t.registry
-	case LetterCase:
-		return key + " and the image's host " + t.registry + " differ in upper and lower case"
-	case LabelCount:
-		return key + " does not match " + t.registry + ": a wildcard matches exactly one part of a hostname"
-	case OtherHost:
-		return key + " is for another host; the image is on " + t.place()
-	case OtherPort:
-		return key + " names " + e.portText() + "; the image is on " + t.registry + portTrap(e, t)
-	case VersionPath:
-		return key + " is read as a path; it needs a trailing slash, or no path at all"
-	case OtherPath:
-		return key + " is for other paths; the image is " + t.name + pathTrap(e)
-	default:
-		return ""
-	}
+	return OtherPath, name + " is for other paths; the image is " + t.name + pathTrap(e.path)
 }
 
 // place returns the image's host, and why it is Docker Hub if the image does not name
@@ -170,31 +111,29 @@ func (t target) place() string {
 	return t.registry
 }
 
+// notAddress returns the end of the sentence on a key that does not parse.
 func notAddress(key string) string {
-	authority := authorityOf(key)
+	hint := ""
 	switch {
 	case strings.ContainsAny(key, " \t\r\n"):
-		return ": it contains a blank"
-	case strings.HasSuffix(authority, ":*"):
-		return ": wildcards do not work in ports"
-	case isIPv6(authority):
-		return ": an IPv6 address needs brackets, as in [" + authority + "]:5000"
-	default:
-		return ""
+		hint = ": it contains a blank"
+	case strings.HasSuffix(authorityOf(key), ":*"):
+		hint = ": wildcards do not work in ports"
+	case isIPv6(authorityOf(key)):
+		hint = ": an IPv6 address needs brackets, as in [" + authorityOf(key) + "]:5000"
 	}
+	return " is not the address of a registry" + hint + "; the kubelet ignores the entry"
 }
 
-func (e entry) portText() string {
-	if key, _ := newEndpoint(e.effective); key.port != "" {
-		return "port " + printable(key.port)
+func (e endpoint) portText() string {
+	if e.port == "" {
+		return "no port"
 	}
-	return "no port"
+	return "port " + printable(e.port)
 }
 
 // portTrap returns a hint that the kubelet does not know default ports.
-func portTrap(e entry, t target) string {
-	key, _ := newEndpoint(e.effective)
-	ports := []string{key.port, t.port}
+func portTrap(ports ...string) string {
 	if slices.Contains(ports, "") && (slices.Contains(ports, "443") || slices.Contains(ports, "80")) {
 		return " (to the kubelet, no port and the default port differ)"
 	}
@@ -202,18 +141,16 @@ func portTrap(e entry, t target) string {
 }
 
 // pathTrap returns a hint on paths that look right.
-func pathTrap(e entry) string {
-	key, _ := newEndpoint(e.effective)
+func pathTrap(path string) string {
 	switch {
-	case strings.ContainsAny(key.path, "*?["):
+	case strings.ContainsAny(path, "*?["):
 		return " (wildcards do not work in paths)"
-	case strings.ContainsAny(key.path, ":@"):
+	case strings.ContainsAny(path, ":@"):
 		return " (a key must not have a tag or digest)"
-	case strings.HasSuffix(key.path, "/"):
+	case strings.HasSuffix(path, "/"):
 		return " (the trailing slash counts)"
-	default:
-		return ""
 	}
+	return ""
 }
 
 // otherScheme returns the scheme of a key, with its slashes, unless it is one of the

@@ -2,8 +2,8 @@ package kube
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
+	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -41,8 +41,9 @@ func (c *Client) ExistsElsewhere(ctx context.Context, namespace, secretName stri
 	opts := metav1.ListOptions{
 		FieldSelector: fields.OneTermEqualSelector("metadata.name", secretName).String(), Limit: maxListed,
 	}
-	body, err := c.core.Get().Resource("secrets").VersionedParams(&opts, metav1.ParameterCodec).
-		SetHeader("Accept", metadataOnly).MaxRetries(1).Do(ctx).Raw()
+	var list metav1.PartialObjectMetadataList
+	err := c.core.Get().Resource("secrets").VersionedParams(&opts, metav1.ParameterCodec).
+		SetHeader("Accept", metadataOnly).MaxRetries(1).Do(ctx).Into(&list)
 	switch {
 	case apierrors.IsForbidden(err):
 		c.listRefusals.add("")
@@ -51,24 +52,7 @@ func (c *Client) ExistsElsewhere(ctx context.Context, namespace, secretName stri
 		return false, fmt.Errorf("list secrets %s in all namespaces: %w", secretName, withoutContent(err))
 	}
 	c.listRefusals.forget("")
-	return listsOther(body, namespace, secretName)
-}
-
-// listsOther reports whether a list has a secret of the name in another
-// namespace.
-func listsOther(body []byte, namespace, secretName string) (bool, error) {
-	var list struct {
-		Items []struct {
-			Metadata struct{ Namespace, Name string }
-		}
-	}
-	if json.Unmarshal(body, &list) != nil {
-		return false, fmt.Errorf("list secrets %s in all namespaces: cannot decode the API server's response", secretName)
-	}
-	for _, item := range list.Items {
-		if item.Metadata.Name == secretName && item.Metadata.Namespace != namespace {
-			return true, nil
-		}
-	}
-	return false, nil
+	return slices.ContainsFunc(list.Items, func(m metav1.PartialObjectMetadata) bool {
+		return m.Name == secretName && m.Namespace != namespace
+	}), nil
 }

@@ -2,7 +2,6 @@ package kube
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,10 +10,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/whypull/whypull/agent/diagnosis"
@@ -177,27 +176,9 @@ func (c *Client) foreignEvent(namespace, pod string) *eventsv1.Event {
 // ownPod returns the pod that the agent's token is bound to, according to the
 // API server.
 func (c *Client) ownPod(ctx context.Context) (namespace, name string, err error) {
-	const ask = `{"apiVersion":"authentication.k8s.io/v1","kind":"SelfSubjectReview"}`
-	answer := c.core.Post().AbsPath("/apis/authentication.k8s.io/v1/selfsubjectreviews").
-		SetHeader("Content-Type", runtime.ContentTypeJSON).SetHeader("Accept", runtime.ContentTypeJSON).
-		Body([]byte(ask)).Do(ctx)
-	if err := answer.Error(); err != nil { // more specific than Raw's error
+	review := &authenticationv1.SelfSubjectReview{}
+	if err := c.tokens.Post().Resource("selfsubjectreviews").Body(review).Do(ctx).Into(review); err != nil {
 		return "", "", err
-	}
-	data, err := answer.Raw()
-	if err != nil {
-		return "", "", err
-	}
-	var review struct {
-		Status struct {
-			UserInfo struct {
-				Username string
-				Extra    map[string][]string
-			}
-		}
-	}
-	if err := json.Unmarshal(data, &review); err != nil {
-		return "", "", fmt.Errorf("decode SelfSubjectReview: %w", err)
 	}
 	user := review.Status.UserInfo
 	account, _ := strings.CutPrefix(user.Username, "system:serviceaccount:")

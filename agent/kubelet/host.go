@@ -94,22 +94,17 @@ func (k *Kubelet) presence(name string, err error) Presence {
 // too.
 func (k *Kubelet) isVisible(dir string) bool {
 	switch {
-	case k.host.IsHost(), k.isDir("/usr"):
+	case k.host.IsHost(), k.host.IsDir("/usr"):
 		return true
 	case isUnder(dir, "/etc"):
-		return k.isDir("/etc")
+		return k.host.IsDir("/etc")
 	case isUnder(dir, k.recordsDir()):
-		return k.isDir(k.recordsDir()) || k.isDir(path.Join(k.dir, "pods"))
+		return k.host.IsDir(k.recordsDir()) || k.host.IsDir(path.Join(k.dir, "pods"))
 	case isUnder(dir, k.dir):
-		return k.isDir(path.Join(k.dir, "pods"))
+		return k.host.IsDir(path.Join(k.dir, "pods"))
 	default:
 		return false
 	}
 }
-
-func (k *Kubelet) isDir(dir string) bool { return k.host.IsDir(dir) }
-
-// list returns the sorted names in a directory of the node.
-func (k *Kubelet) list(dir string) []string { return k.host.List(dir) }
 
 func isUnder(p, dir string) bool { return p == dir || strings.HasPrefix(p, dir+"/") }

@@ -48,10 +48,7 @@ func (k *Kubelet) Providers(image diagnosis.Image) ([]Provider, Presence) {
 // nearly is: it lacks the image's port, has a wildcard in its path, or begins with
 // a scheme. The kubelet takes port and path as they are written.
 func (k *Kubelet) NearProviders(image diagnosis.Image) []Provider {
-	all, presence := readCached(k.plugins, "", k.readPlugins)
-	if presence != Present {
-		return nil
-	}
+	all, _ := readCached(k.plugins, "", k.readPlugins)
 	var out []Provider
 	for _, p := range all {
 		if slices.ContainsFunc(p.MatchImages, func(pattern string) bool { return keyring.Covers(pattern, image) }) {
@@ -109,7 +106,7 @@ func (k *Kubelet) providerPath() (string, Presence) {
 	if running {
 		return "", Absent
 	}
-	for _, name := range wellKnownProviderConfigs() {
+	for _, name := range wellKnownProviderConfigs {
 		if _, presence, _ := k.read(name); presence == Present {
 			return name, Present
 		}
@@ -120,22 +117,19 @@ func (k *Kubelet) providerPath() (string, Presence) {
 	return "", Absent
 }
 
-// wellKnownProviderConfigs returns the paths that EKS, Bottlerocket, GKE, AKS
-// and k3s use.
-func wellKnownProviderConfigs() []string {
-	return []string{
-		"/etc/eks/image-credential-provider/config.json",
-		"/etc/kubernetes/kubelet/credential-provider-config.yaml",
-		"/etc/srv/kubernetes/cri_auth_config.yaml",
-		"/var/lib/kubelet/credential-provider-config.yaml",
-		"/var/lib/rancher/credentialprovider/config.yaml",
-	}
+// wellKnownProviderConfigs are the paths that EKS, Bottlerocket, GKE, AKS and k3s use.
+var wellKnownProviderConfigs = []string{ //nolint:gochecknoglobals // never written
+	"/etc/eks/image-credential-provider/config.json",
+	"/etc/kubernetes/kubelet/credential-provider-config.yaml",
+	"/etc/srv/kubernetes/cri_auth_config.yaml",
+	"/var/lib/kubelet/credential-provider-config.yaml",
+	"/var/lib/rancher/credentialprovider/config.yaml",
 }
 
 // commandLine returns a running kubelet's command line, if the node's processes
 // are visible.
 func (k *Kubelet) commandLine() (string, bool) {
-	for _, pid := range k.list("/proc") {
+	for _, pid := range k.host.List("/proc") {
 		if strings.Trim(pid, "0123456789") != "" {
 			continue
 		}
@@ -191,12 +185,12 @@ func (k *Kubelet) readProviders(name string) ([]providerPlugin, Presence) {
 }
 
 func (k *Kubelet) providerFiles(name string) []string {
-	if !k.isDir(name) {
+	if !k.host.IsDir(name) {
 		return []string{name}
 	}
 	var out []string
-	for _, file := range k.list(name) {
-		if slices.Contains([]string{".json", ".yaml", ".yml"}, path.Ext(file)) && !k.isDir(path.Join(name, file)) {
+	for _, file := range k.host.List(name) {
+		if slices.Contains([]string{".json", ".yaml", ".yml"}, path.Ext(file)) && !k.host.IsDir(path.Join(name, file)) {
 			out = append(out, path.Join(name, file))
 		}
 	}

@@ -180,9 +180,9 @@ func (k *Kubelet) lookUp(ref, image string) (stored, Presence) {
 func (k *Kubelet) keepsRecords() (Verdict, bool) {
 	dir := k.recordsDir()
 	switch {
-	case k.isDir(dir + "/pulled"):
+	case k.host.IsDir(dir + "/pulled"):
 		return "", true
-	case !k.isVisible(dir), k.isDir(dir) && len(k.list(dir)) == 0:
+	case !k.isVisible(dir), k.host.IsDir(dir) && len(k.host.List(dir)) == 0:
 		return VerdictNotVisible, false
 	default:
 		return VerdictDisabled, false

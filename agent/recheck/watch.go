@@ -226,10 +226,7 @@ func (w *Watch) versions(ctx context.Context) map[secret]string {
 			return out
 		}
 		out[s] = versionOf(v, err)
-		if out[s] == refused {
-			w.pauseSecret(s)
-		}
-		w.moveCursor(s)
+		w.asked(s, out[s])
 	}
 	return out
 }
@@ -258,16 +255,15 @@ func (w *Watch) turn() []secret {
 	return append(slices.Clone(sorted[first:]), sorted[:first]...)[:mostSecrets]
 }
 
-func (w *Watch) moveCursor(s secret) {
+// asked records that a secret was requested, and does not request it again for a while
+// if it is forbidden.
+func (w *Watch) asked(s secret, version string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.cursor = s
-}
-
-func (w *Watch) pauseSecret(s secret) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.shut[s] = w.now().Add(refusedFor)
+	if version == refused {
+		w.shut[s] = w.now().Add(refusedFor)
+	}
 }
 
 // changed returns the UIDs of the pods to examine, in the order of the failures,

@@ -66,13 +66,12 @@ type Puller struct {
 	namespace  string
 	limits     Limits
 	turn       chan struct{} // holds one token while a pull or a sweep runs
-	conn       grpc.ClientConnInterface
+	conn       *grpc.ClientConn
 	content    content.Store
 	leases     leases.Manager
 	images     imagesapi.ImagesClient
 	namespaces namespacesapi.NamespacesClient
 	version    versionapi.VersionClient
-	closeConn  func() error
 }
 
 // New returns a Puller for containerd's socket, the one that serves CRI: an
@@ -100,13 +99,12 @@ func New(socket, namespace string, limits Limits) (*Puller, error) {
 		images:     imagesapi.NewImagesClient(conn),
 		namespaces: namespacesapi.NewNamespacesClient(conn),
 		version:    versionapi.NewVersionClient(conn),
-		closeConn:  conn.Close,
 	}, nil
 }
 
-// Close closeConn the connection. A running pull then fails and cannot clean up,
+// Close closes the connection. A running pull then fails and cannot clean up,
 // so cancel its context and wait for it first.
-func (p *Puller) Close() error { return p.closeConn() }
+func (p *Puller) Close() error { return p.conn.Close() }
 
 // Pull pulls an image as the runtime would for the kubelet, removes everything
 // again, and returns how far it got. It waits for its turn.

@@ -13,7 +13,7 @@ import (
 )
 
 // streams are the streams of one transfer, for credentials and for progress.
-// They outlive the transfer's own context, because containerd closeConn the
+// They outlive the transfer's own context, because containerd closes the
 // progress stream only when the transfer has really ended (services/transfer,
 // Transfer): until then a canceled transfer may still be writing.
 type streams struct {

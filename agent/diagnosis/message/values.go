@@ -23,19 +23,6 @@ func printable(s string) string {
 	}, s)
 }
 
-// shorten cuts s at a rune.
-func shorten(s string) string {
-	if len(s) <= maxText {
-		return s
-	}
-	const more = "…"
-	cut := maxText - len(more)
-	for !utf8.RuneStart(s[cut]) {
-		cut--
-	}
-	return s[:cut] + more
-}
-
 // between returns the text behind the first of the leads that is in s, up to
 // the first byte in stops.
 func between(s, stops string, leads ...string) string {

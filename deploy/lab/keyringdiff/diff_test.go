@@ -71,7 +71,7 @@ func compare(t *testing.T, seed, n uint64, sum *tally) {
 	ours, lookup := askOurs(image, from)
 	sum.add(theirs, lookup, from.Node)
 	for _, difference := range []string{
-		differ(theirs, ours, lookup), contradiction(lookup), wrongReason(theirs, lookup), wrongServer(image), wrongFile(from.Node),
+		differ(theirs, ours, lookup), contradiction(lookup), wrongReason(theirs, lookup), wrongFile(from.Node),
 	} {
 		if difference != "" {
 			t.Errorf("KEYRINGDIFF_SEED=%d case %d: %s\nimage %q\n%s\nkubelet %+v\nours    %+v",
@@ -200,21 +200,6 @@ func wrongReason(theirs answer, l keyring.Lookup) string {
 		}
 	}
 	return fmt.Sprintf("the kubelet says %q, which is none of the kinds we know", raw)
-}
-
-// wrongServer checks that the server that we recommend for an image matches it.
-func wrongServer(image string) string {
-	server := keyring.ServerFor(imageOf(image))
-	if server == "" {
-		return ""
-	}
-	made := keyring.Secret{Name: "made", Type: keyring.TypeDockerConfigJSON, Data: credential.Redact(map[string][]byte{
-		keyring.DataDockerConfigJSON: []byte(`{"auths":{` + text(server) + `:{"username":"u","password":"p","auth":"dTpw"}}}`),
-	})}
-	if a := askKubelet(image, keyring.Sources{Secrets: []keyring.Secret{made}}); len(a.Attempts) != 1 {
-		return "the kubelet does not use a secret for the server " + server
-	}
-	return ""
 }
 
 // wrongFile checks which of the node's files are skipped.
