@@ -85,139 +85,80 @@ const (
 
 	// configuration of the node
 	FaultConfigInvalid Fault = "RegistryConfigInvalid"
-
-	// what a text shows that no check of whypull's own finds, under its cause's name
-	FaultTextInvalidImageName         Fault = "InvalidImageName"
-	FaultTextShortNameAmbiguous       Fault = "ShortNameAmbiguous"
-	FaultTextImageNotPresent          Fault = "ImageNotPresent"
-	FaultTextImageNotVerifiedForPod   Fault = "ImageNotVerifiedForPod"
-	FaultTextSignatureRejected        Fault = "SignatureRejected"
-	FaultTextPullSecretMissing        Fault = "PullSecretMissing"
-	FaultTextPullSecretMalformed      Fault = "PullSecretMalformed"
-	FaultTextPullSecretNoMatch        Fault = "PullSecretNoMatch"
-	FaultTextAuthenticationRequired   Fault = "AuthenticationRequired"
-	FaultTextCredentialsRejected      Fault = "CredentialsRejected"
-	FaultTextCredentialsExpired       Fault = "CredentialsExpired"
-	FaultTextAccessDenied             Fault = "AccessDenied"
-	FaultTextCredentialProviderFailed Fault = "CredentialProviderFailed" //nolint:gosec // a name, not a secret
-	FaultTextDeniedOrNotFound         Fault = "DeniedOrNotFound"
-	FaultTextRegistryNameNotFound     Fault = "RegistryNameNotFound"
-	FaultTextMirrorFailed             Fault = "MirrorFailed"
-	FaultTextSandboxImageFailed       Fault = "SandboxImageFailed"
-	FaultTextRegistryError            Fault = "RegistryError"
-	FaultTextPullThrottled            Fault = "PullThrottled"
-	FaultTextPullTimeout              Fault = "PullTimeout"
-	FaultTextImageStoreCorrupt        Fault = "ImageStoreCorrupt"
-	FaultTextImageVolumeUnsupported   Fault = "ImageVolumeUnsupported"
-	FaultTextRuntimeError             Fault = "RuntimeError"
-	FaultTextNotReproducible          Fault = "NotReproducible"
 )
 
-// faultRow is what a fault says of the cause of a failure.
-type faultRow struct {
-	// cause is the one that the fault stands for by itself, "" where it takes more to
-	// know.
-	cause Cause
-	// text reports whether evidence of a text that supports the cause has this fault.
-	text bool
+// faultCauses has the cause that each fault of a check stands for by itself, "" where it
+// takes more to know.
+var faultCauses = map[Fault]Cause{ //nolint:gochecknoglobals // never written
+	FaultPending:              "",
+	FaultImageAbsent:          "",
+	FaultNameInvalid:          "",
+	FaultNameAmbiguous:        "",
+	FaultRuntimeUnready:       "",
+	FaultNotVerified:          "",
+	FaultSecretMissing:        "",
+	FaultSecretUnreadable:     "",
+	FaultSecretWrongType:      "",
+	FaultSecretEmpty:          "",
+	FaultSecretMalformed:      "",
+	FaultNoMatchingCredential: "",
+	FaultNoCredentials:        "",
+	FaultCredentialExpired:    "",
+	FaultProviderMatches:      "",
+	FaultNameNotFound:         RegistryNameNotFound,
+	FaultDNSFailure:           DNSFailure,
+	FaultConnectionRefused:    ConnectionRefused,
+	FaultConnectionTimeout:    ConnectionTimeout,
+	FaultNetworkUnreachable:   NetworkUnreachable,
+	FaultAddressForbidden:     "",
+	FaultAddressUnspecified:   "",
+	FaultProxyFailed:          ProxyFailed,
+	FaultTLSUntrusted:         TLSUntrusted,
+	FaultTLSHostnameMismatch:  TLSHostnameMismatch,
+	FaultTLSExpired:           TLSExpired,
+	FaultTLSHandshakeFailed:   TLSHandshakeFailed,
+	FaultHTTPSMismatch:        HTTPSMismatch,
+	FaultUnauthorized:         AuthenticationRequired,
+	FaultInsufficientScope:    AccessDenied,
+	FaultForbidden:            AccessDenied,
+	FaultNotFound:             TagNotFound,
+	FaultTagNotFound:          TagNotFound,
+	FaultRepositoryNotFound:   RepositoryNotFound,
+	FaultRateLimited:          RateLimited,
+	FaultServerError:          RegistryError,
+	FaultUnexpectedAnswer:     RegistryError,
+	FaultPolicyBlocked:        PolicyBlocked,
+	FaultWebPage:              UnsupportedFormat,
+	FaultPlatformMismatch:     PlatformMismatch,
+	FaultUnsupportedFormat:    UnsupportedFormat,
+	FaultContentCorrupt:       ContentCorrupt,
+	FaultContentMissing:       ContentCorrupt,
+	FaultPullFailed:           "",
+	FaultStalled:              PullStalled,
+	FaultUnbegun:              "",
+	FaultWaitsForIt:           "",
+	FaultNoSandbox:            "",
+	FaultDiskFull:             DiskFull,
+	FaultConfigInvalid:        RegistryConfigInvalid,
 }
-
-// faultRows has a row for every fault.
-var faultRows = map[Fault]faultRow{ //nolint:gochecknoglobals // never written
-	FaultPending:                      {},
-	FaultImageAbsent:                  {},
-	FaultNameInvalid:                  {},
-	FaultNameAmbiguous:                {},
-	FaultRuntimeUnready:               {},
-	FaultNotVerified:                  {},
-	FaultSecretMissing:                {},
-	FaultSecretUnreadable:             {},
-	FaultSecretWrongType:              {},
-	FaultSecretEmpty:                  {},
-	FaultSecretMalformed:              {},
-	FaultNoMatchingCredential:         {},
-	FaultNoCredentials:                {},
-	FaultCredentialExpired:            {},
-	FaultProviderMatches:              {},
-	FaultNameNotFound:                 {cause: RegistryNameNotFound},
-	FaultDNSFailure:                   {cause: DNSFailure, text: true},
-	FaultConnectionRefused:            {cause: ConnectionRefused, text: true},
-	FaultConnectionTimeout:            {cause: ConnectionTimeout, text: true},
-	FaultNetworkUnreachable:           {cause: NetworkUnreachable, text: true},
-	FaultAddressForbidden:             {},
-	FaultAddressUnspecified:           {},
-	FaultProxyFailed:                  {cause: ProxyFailed, text: true},
-	FaultTLSUntrusted:                 {cause: TLSUntrusted, text: true},
-	FaultTLSHostnameMismatch:          {cause: TLSHostnameMismatch, text: true},
-	FaultTLSExpired:                   {cause: TLSExpired, text: true},
-	FaultTLSHandshakeFailed:           {cause: TLSHandshakeFailed, text: true},
-	FaultHTTPSMismatch:                {cause: HTTPSMismatch, text: true},
-	FaultUnauthorized:                 {cause: AuthenticationRequired},
-	FaultInsufficientScope:            {cause: AccessDenied},
-	FaultForbidden:                    {cause: AccessDenied},
-	FaultNotFound:                     {cause: TagNotFound},
-	FaultTagNotFound:                  {cause: TagNotFound, text: true},
-	FaultRepositoryNotFound:           {cause: RepositoryNotFound, text: true},
-	FaultRateLimited:                  {cause: RateLimited, text: true},
-	FaultServerError:                  {cause: RegistryError},
-	FaultUnexpectedAnswer:             {cause: RegistryError},
-	FaultPolicyBlocked:                {cause: PolicyBlocked, text: true},
-	FaultWebPage:                      {cause: UnsupportedFormat},
-	FaultPlatformMismatch:             {cause: PlatformMismatch, text: true},
-	FaultUnsupportedFormat:            {cause: UnsupportedFormat, text: true},
-	FaultContentCorrupt:               {cause: ContentCorrupt, text: true},
-	FaultContentMissing:               {cause: ContentCorrupt},
-	FaultPullFailed:                   {},
-	FaultStalled:                      {cause: PullStalled, text: true},
-	FaultUnbegun:                      {},
-	FaultWaitsForIt:                   {},
-	FaultNoSandbox:                    {},
-	FaultDiskFull:                     {cause: DiskFull, text: true},
-	FaultConfigInvalid:                {cause: RegistryConfigInvalid, text: true},
-	FaultTextInvalidImageName:         {cause: InvalidImageName, text: true},
-	FaultTextShortNameAmbiguous:       {cause: ShortNameAmbiguous, text: true},
-	FaultTextImageNotPresent:          {cause: ImageNotPresent, text: true},
-	FaultTextImageNotVerifiedForPod:   {cause: ImageNotVerifiedForPod, text: true},
-	FaultTextSignatureRejected:        {cause: SignatureRejected, text: true},
-	FaultTextPullSecretMissing:        {cause: PullSecretMissing, text: true},
-	FaultTextPullSecretMalformed:      {cause: PullSecretMalformed, text: true},
-	FaultTextPullSecretNoMatch:        {cause: PullSecretNoMatch, text: true},
-	FaultTextAuthenticationRequired:   {cause: AuthenticationRequired, text: true},
-	FaultTextCredentialsRejected:      {cause: CredentialsRejected, text: true},
-	FaultTextCredentialsExpired:       {cause: CredentialsExpired, text: true},
-	FaultTextAccessDenied:             {cause: AccessDenied, text: true},
-	FaultTextCredentialProviderFailed: {cause: CredentialProviderFailed, text: true},
-	FaultTextDeniedOrNotFound:         {cause: DeniedOrNotFound, text: true},
-	FaultTextRegistryNameNotFound:     {cause: RegistryNameNotFound, text: true},
-	FaultTextMirrorFailed:             {cause: MirrorFailed, text: true},
-	FaultTextSandboxImageFailed:       {cause: SandboxImageFailed, text: true},
-	FaultTextRegistryError:            {cause: RegistryError, text: true},
-	FaultTextPullThrottled:            {cause: PullThrottled, text: true},
-	FaultTextPullTimeout:              {cause: PullTimeout, text: true},
-	FaultTextImageStoreCorrupt:        {cause: ImageStoreCorrupt, text: true},
-	FaultTextImageVolumeUnsupported:   {cause: ImageVolumeUnsupported, text: true},
-	FaultTextRuntimeError:             {cause: RuntimeError, text: true},
-	FaultTextNotReproducible:          {cause: NotReproducible, text: true},
-}
-
-// textFaults has the fault of a text for each cause that one can support.
-var textFaults = func() map[Cause]Fault { //nolint:gochecknoglobals // never written
-	out := map[Cause]Fault{}
-	for fault, row := range faultRows {
-		if row.text {
-			out[row.cause] = fault
-		}
-	}
-	return out
-}()
 
 // Points returns the cause that a fault stands for by itself, "" where it takes
 // more to know.
-func (f Fault) Points() Cause { return faultRows[f].cause }
+func (f Fault) Points() Cause {
+	if cause, ofCheck := faultCauses[f]; ofCheck || f == "" {
+		return cause
+	}
+	return Cause(f) // of a text, see FaultOf
+}
 
-// FaultOf returns the fault of evidence of a text that supports a cause, "" for
-// Unknown.
-func FaultOf(c Cause) Fault { return textFaults[c] }
+// FaultOf returns the fault of evidence of a text that supports a cause, which has the
+// name of the cause; "" for Unknown.
+func FaultOf(c Cause) Fault {
+	if c == Unknown {
+		return ""
+	}
+	return Fault(c)
+}
 
 // CauseOf returns the cause that a fault of a registry stands for by itself:
 // Unknown where it stands for none, "" for no fault.

@@ -226,7 +226,7 @@ func configNotLoaded(x *facts, _ Cause) Confidence {
 // policyRejects: the node's signature policy takes no such image. It is asked after
 // the registry, so that a pull which fails there has not come to it.
 func policyRejects(x *facts, cause Cause) Confidence {
-	return x.agreedIf(x.has(CheckRegistry, FaultTextSignatureRejected) && (x.works() || x.reading() == cause), cause)
+	return x.agreedIf(x.has(CheckRegistry, FaultOf(SignatureRejected)) && (x.works() || x.reading() == cause), cause)
 }
 
 // policyWants: the node's signature policy wants a signature, and the text says that

@@ -366,7 +366,14 @@ func anything(r *rand.Rand) Evidence {
 }
 
 // faults are all faults, and none.
-func faults() []Fault { return append([]Fault{""}, slices.Sorted(maps.Keys(faultRows))...) }
+func faults() []Fault {
+	out := append(slices.Collect(maps.Keys(faultCauses)), "")
+	for _, e := range Catalogue() {
+		out = append(out, FaultOf(e.Cause))
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
 
 func randomFailure(r *rand.Rand) Failure {
 	f := ordinary()

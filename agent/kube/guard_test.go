@@ -82,7 +82,7 @@ func TestGuard(t *testing.T) {
 		"a person":            {func(p *policies) { p.user = `{"username":"admin"}` }, false, `user "admin" is not a service account`},
 		"a token of no pod":   {func(p *policies) { p.user = `{"username":"system:serviceaccount:a:b"}` }, false, "bound to a pod"},
 		"no account's name":   {func(p *policies) { p.user = strings.ReplaceAll(agentUser, ":team-agent", "") }, false, "bound to a pod"},
-		"not a user":          {func(p *policies) { p.user = `7` }, false, "decode SelfSubjectReview"},
+		"not a user":          {func(p *policies) { p.user = `7` }, false, "cannot unmarshal number"},
 		"a token of two pods": {func(p *policies) { p.user = strings.Replace(agentUser, `["`, `["another","`, 1) }, false, "bound to a pod"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -134,7 +134,7 @@ func configEvidence(notices []nodeconfig.Notice) []diagnosis.Evidence {
 			e.Fault, facts.Problem = "", hidden[n.Kind]
 		}
 		if n.Kind == nodeconfig.NoticePolicyRejects {
-			e.Outcome, e.Fault, facts.Problem = diagnosis.Failed, diagnosis.FaultTextSignatureRejected, diagnosis.ConfigPolicyRejects
+			e.Outcome, e.Fault, facts.Problem = diagnosis.Failed, diagnosis.FaultOf(diagnosis.SignatureRejected), diagnosis.ConfigPolicyRejects
 		}
 		if e.Body = (&diagnosis.RegistryFacts{Config: facts}); facts.Problem != "" {
 			out = append(out, e)
