@@ -14,23 +14,32 @@ import (
 // Explain returns the runbook's page on a cause, whose name is
 // case-insensitive. The error for an unknown name suggests the nearest one.
 func Explain(l Layout, name string) (string, error) {
-	all := diagnosis.Catalogue()
-	i := slices.IndexFunc(all, func(e diagnosis.Entry) bool { return strings.EqualFold(string(e.Cause), name) })
-	if i < 0 {
-		return "", fmt.Errorf("unknown cause %q; did you mean %s? 'kubectl why-pull explain' lists all causes", clip(name, 64), nearest(all, name))
+	e, known := entryOf(name)
+	if !known {
+		return "", fmt.Errorf("unknown cause %q; did you mean %s? 'kubectl why-pull explain' lists all causes", clip(name, 64), nearest(name))
 	}
-	text, err := runbook.Page(all[i])
+	text, err := runbook.Page(e)
 	if err != nil {
 		return "", err
 	}
 	return l.markdown(text), nil
 }
 
-func nearest(all []diagnosis.Entry, name string) string {
+// entryOf returns the entry of a cause, whose name is case-insensitive.
+func entryOf(cause string) (diagnosis.Entry, bool) {
+	all := diagnosis.Catalogue()
+	i := slices.IndexFunc(all, func(e diagnosis.Entry) bool { return strings.EqualFold(string(e.Cause), cause) })
+	if i < 0 {
+		return diagnosis.Entry{}, false
+	}
+	return all[i], true
+}
+
+func nearest(name string) string {
 	distance := func(e diagnosis.Entry) int {
 		return levenshtein.ComputeDistance(strings.ToLower(string(e.Cause)), strings.ToLower(clip(name, 64)))
 	}
-	e := slices.MinFunc(all, func(a, b diagnosis.Entry) int { return distance(a) - distance(b) })
+	e := slices.MinFunc(diagnosis.Catalogue(), func(a, b diagnosis.Entry) int { return distance(a) - distance(b) })
 	return string(e.Cause)
 }
 

@@ -83,9 +83,8 @@ func commonOf(cause diagnosis.Cause) common {
 
 // fixedOnNode reports whether a cause is fixed by whoever runs the node.
 func fixedOnNode(cause diagnosis.Cause) bool {
-	return slices.ContainsFunc(diagnosis.Catalogue(), func(e diagnosis.Entry) bool {
-		return e.Cause == cause && e.Fixer == diagnosis.FixNode
-	})
+	e, _ := entryOf(string(cause))
+	return e.Fixer == diagnosis.FixNode
 }
 
 // nodeSpecific reports whether a cause can differ between nodes for the same

@@ -1,8 +1,8 @@
 package fleet
 
 import (
+	"cmp"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -89,15 +89,6 @@ func (l Layout) facts(p Pod, c Container) string {
 	return out
 }
 
-func entryOf(cause string) (diagnosis.Entry, bool) {
-	all := diagnosis.Catalogue()
-	i := slices.IndexFunc(all, func(e diagnosis.Entry) bool { return string(e.Cause) == cause })
-	if i < 0 {
-		return diagnosis.Entry{}, false
-	}
-	return all[i], true
-}
-
 // fixedBy returns the line on who can fix a cause and whether it may resolve on
 // its own.
 func fixedBy(e diagnosis.Entry) string {
@@ -109,6 +100,11 @@ func fixedBy(e diagnosis.Entry) string {
 }
 
 func (l Layout) section(title string) string { return "\n  " + l.paint(bold, title) + "\n" }
+
+// outcomeNames are the outcomes in words.
+var outcomeNames = map[diagnosis.Outcome]string{ //nolint:gochecknoglobals // never written
+	diagnosis.Passed: "passed", diagnosis.Failed: "failed", diagnosis.Inconclusive: "inconclusive", diagnosis.NotRun: "not run",
+}
 
 // evidence lists the checks in the report's order, each with its mark.
 func (l Layout) evidence(all []report.Entry) string {
@@ -125,7 +121,7 @@ func (l Layout) evidence(all []report.Entry) string {
 			text = strings.TrimPrefix(text+" ["+e.Fault+"]", " ")
 		}
 		if text == "" {
-			text = outcomeName(e.Outcome)
+			text = cmp.Or(outcomeNames[diagnosis.Outcome(e.Outcome)], e.Outcome)
 		}
 		// Color adds no columns to the mark.
 		indent := strings.Repeat(" ", 4+2+widest+gap)
@@ -133,20 +129,6 @@ func (l Layout) evidence(all []report.Entry) string {
 		out += "    " + l.mark(e.Outcome) + " " + pad(e.Check, widest+gap) + body
 	}
 	return out
-}
-
-func outcomeName(outcome string) string {
-	switch diagnosis.Outcome(outcome) {
-	case diagnosis.Passed:
-		return "passed"
-	case diagnosis.Failed:
-		return "failed"
-	case diagnosis.Inconclusive:
-		return "inconclusive"
-	case diagnosis.NotRun:
-		return "not run"
-	}
-	return outcome
 }
 
 func (l Layout) mark(outcome string) string {

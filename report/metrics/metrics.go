@@ -62,7 +62,7 @@ type causeAndConfidence struct {
 // New returns the metrics of an agent; version is that of whypull_build_info.
 func New(version string) *Agent {
 	m := NewWithoutPods(version)
-	m.registry.MustRegister(progress{m}, podFailures{m})
+	m.registry.MustRegister(m.progressCollector(), m.podsCollector())
 	return m
 }
 
@@ -97,7 +97,7 @@ func NewWithoutPods(version string) *Agent {
 		Name: "whypull_build_info", Help: "Always 1; the labels are the versions of whypull and of Go, and how pull secrets are read: impersonate, kubelet, direct, none or unknown.",
 		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()}}, []string{"secret_access"})
 	m.SecretAccess("unknown")
-	m.registry.MustRegister(m.diagnoses, m.time, m.checks, m.phases, m.criUp, m.writes, m.secrets, m.synced, m.guarded, m.info, failing{m}, mismatch{m}, registries{m},
+	m.registry.MustRegister(m.diagnoses, m.time, m.checks, m.phases, m.criUp, m.writes, m.secrets, m.synced, m.guarded, m.info, m.failingCollector(), m.mismatchCollector(), m.registriesCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -163,21 +163,10 @@ func (m *Agent) Phase(phase diagnosis.Phase, d time.Duration) {
 }
 
 // RuntimeUp records whether the runtime answers.
-func (m *Agent) RuntimeUp(up bool) {
-	m.criUp.Set(0)
-	if up {
-		m.criUp.Set(1)
-	}
-}
+func (m *Agent) RuntimeUp(up bool) { m.criUp.Set(oneIf(up)) }
 
 // Guarded records whether the admission policies are known to be enforced on the agent.
-func (m *Agent) Guarded(guarded bool) {
-	value := 0.0
-	if guarded {
-		value = 1
-	}
-	m.guarded.WithLabelValues().Set(value)
-}
+func (m *Agent) Guarded(guarded bool) { m.guarded.WithLabelValues().Set(oneIf(guarded)) }
 
 // Wrote counts a write request to the API server with its error, if any.
 func (m *Agent) Wrote(err error) { m.writes.WithLabelValues(result(err)).Inc() }
@@ -219,25 +208,45 @@ func (m *Agent) Failing(uid string, verdicts []diagnosis.Verdict) {
 	m.failing[uid] = verdicts
 }
 
-// failing collects whypull_failing_containers. It is a collector because the
-// registries that are named depend on all current failures.
-type failing struct{ m *Agent }
-
-type causeAndRegistry struct{ cause, registry string }
-
-func (failing) desc() *prometheus.Desc {
-	return prometheus.NewDesc("whypull_failing_containers",
-		"Number of containers on this node that cannot get their image, by cause and registry.", []string{"cause", "registry"}, nil)
+// collector collects gauges that are computed for each scrape.
+type collector struct {
+	descs   []*prometheus.Desc
+	collect func(ch chan<- prometheus.Metric)
 }
 
 // Describe implements prometheus.Collector.
-func (f failing) Describe(ch chan<- *prometheus.Desc) { ch <- f.desc() }
+func (c collector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range c.descs {
+		ch <- d
+	}
+}
 
 // Collect implements prometheus.Collector.
-func (f failing) Collect(ch chan<- prometheus.Metric) {
-	for k, n := range f.m.countFailing() {
-		ch <- prometheus.MustNewConstMetric(f.desc(), prometheus.GaugeValue, float64(n), k.cause, k.registry)
+func (c collector) Collect(ch chan<- prometheus.Metric) { c.collect(ch) }
+
+func gauge(d *prometheus.Desc, value float64, labels ...string) prometheus.Metric {
+	return prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
+}
+
+func oneIf(b bool) float64 {
+	if b {
+		return 1
 	}
+	return 0
+}
+
+type causeAndRegistry struct{ cause, registry string }
+
+// failingCollector collects whypull_failing_containers, for each scrape because the
+// registries that are named depend on all current failures.
+func (m *Agent) failingCollector() collector {
+	desc := prometheus.NewDesc("whypull_failing_containers",
+		"Number of containers on this node that cannot get their image, by cause and registry.", []string{"cause", "registry"}, nil)
+	return collector{[]*prometheus.Desc{desc}, func(ch chan<- prometheus.Metric) {
+		for k, n := range m.countFailing() {
+			ch <- gauge(desc, float64(n), k.cause, k.registry)
+		}
+	}}
 }
 
 func (m *Agent) countFailing() map[causeAndRegistry]int {
@@ -291,34 +300,19 @@ func (m *Agent) namedRegistries() []string {
 			}
 		}
 	}
-	var all []string
-	for r := range counts {
-		all = append(all, r)
-	}
-	slices.SortFunc(all, func(a, b string) int { return cmp.Or(counts[b]-counts[a], cmp.Compare(a, b)) })
+	all := slices.SortedFunc(maps.Keys(counts), func(a, b string) int { return cmp.Or(counts[b]-counts[a], cmp.Compare(a, b)) })
 	return all[:min(len(all), topRegistries)]
 }
 
-// mismatch collects whypull_dns_mismatch.
-type mismatch struct{ m *Agent }
-
-func (mismatch) desc() *prometheus.Desc {
-	return prometheus.NewDesc("whypull_dns_mismatch",
+// mismatchCollector collects whypull_dns_mismatch.
+func (m *Agent) mismatchCollector() collector {
+	desc := prometheus.NewDesc("whypull_dns_mismatch",
 		"1 if a failing pod and its node resolve the registry's name differently, 0 if they agree, by registry.", []string{"registry"}, nil)
-}
-
-// Describe implements prometheus.Collector.
-func (c mismatch) Describe(ch chan<- *prometheus.Desc) { ch <- c.desc() }
-
-// Collect implements prometheus.Collector.
-func (c mismatch) Collect(ch chan<- prometheus.Metric) {
-	for registry, differs := range c.m.mismatches() {
-		value := 0.0
-		if differs {
-			value = 1
+	return collector{[]*prometheus.Desc{desc}, func(ch chan<- prometheus.Metric) {
+		for registry, differs := range m.mismatches() {
+			ch <- gauge(desc, oneIf(differs), registry)
 		}
-		ch <- prometheus.MustNewConstMetric(c.desc(), prometheus.GaugeValue, value, registry)
-	}
+	}}
 }
 
 func (m *Agent) mismatches() map[string]bool {

@@ -16,9 +16,6 @@ import (
 // them all, whypull_pod_failure_info_dropped those beyond the limit.
 const podSeries = 50
 
-// podFailures collects the metrics that name failing containers.
-type podFailures struct{ m *Agent }
-
 // podLabels are the labels of one failing container.
 type podLabels struct{ namespace, pod, container, cause, registry string }
 
@@ -34,31 +31,21 @@ type podFailure struct {
 	since  time.Time
 }
 
-func (podFailures) descs() (info, start, dropped *prometheus.Desc) {
+// podsCollector collects the metrics that name failing containers.
+func (m *Agent) podsCollector() collector {
 	labels := []string{"namespace", "pod", "container", "cause", "registry"}
-	return prometheus.NewDesc("whypull_pod_failure_info", "Always 1, for each container that currently cannot get its image, at most 50 per node.", labels, nil),
-		prometheus.NewDesc("whypull_pod_failure_start_timestamp_seconds", "Unix time since which the container cannot get its image, with the labels of whypull_pod_failure_info.", labels, nil),
-		prometheus.NewDesc("whypull_pod_failure_info_dropped", "Number of failing containers on this node without a whypull_pod_failure_info series because of its limit.", nil, nil)
-}
-
-// Describe implements prometheus.Collector.
-func (c podFailures) Describe(ch chan<- *prometheus.Desc) {
-	info, start, dropped := c.descs()
-	ch <- info
-	ch <- start
-	ch <- dropped
-}
-
-// Collect implements prometheus.Collector.
-func (c podFailures) Collect(ch chan<- prometheus.Metric) {
-	info, start, dropped := c.descs()
-	all := c.m.podFailures()
-	named := all[:min(len(all), podSeries)]
-	for _, f := range named {
-		ch <- prometheus.MustNewConstMetric(info, prometheus.GaugeValue, 1, f.labels.values()...)
-		ch <- prometheus.MustNewConstMetric(start, prometheus.GaugeValue, float64(f.since.UnixMilli())/1000, f.labels.values()...)
-	}
-	ch <- prometheus.MustNewConstMetric(dropped, prometheus.GaugeValue, float64(len(all)-len(named)))
+	info := prometheus.NewDesc("whypull_pod_failure_info", "Always 1, for each container that currently cannot get its image, at most 50 per node.", labels, nil)
+	start := prometheus.NewDesc("whypull_pod_failure_start_timestamp_seconds", "Unix time since which the container cannot get its image, with the labels of whypull_pod_failure_info.", labels, nil)
+	dropped := prometheus.NewDesc("whypull_pod_failure_info_dropped", "Number of failing containers on this node without a whypull_pod_failure_info series because of its limit.", nil, nil)
+	return collector{[]*prometheus.Desc{info, start, dropped}, func(ch chan<- prometheus.Metric) {
+		all := m.podFailures()
+		named := all[:min(len(all), podSeries)]
+		for _, f := range named {
+			ch <- gauge(info, 1, f.labels.values()...)
+			ch <- gauge(start, float64(f.since.UnixMilli())/1000, f.labels.values()...)
+		}
+		ch <- gauge(dropped, float64(len(all)-len(named)))
+	}}
 }
 
 // podFailures returns the failing containers, longest failing first. Those with
@@ -87,9 +74,5 @@ func (m *Agent) podFailures() []podFailure {
 
 func labelsOf(v diagnosis.Verdict, named []string) podLabels {
 	f := v.Failure
-	registry := f.Registry
-	if !slices.Contains(named, registry) {
-		registry = otherRegistries
-	}
-	return podLabels{f.Namespace, f.Pod, f.Container, string(v.Cause), registry}
+	return podLabels{f.Namespace, f.Pod, f.Container, string(v.Cause), registryLabel(named, f.Registry)}
 }

@@ -23,9 +23,6 @@ func (m *Agent) Pulling(uid string, pulls []diagnosis.Progress) {
 	m.pulling[uid] = pulls
 }
 
-// progress collects the metrics of running pulls.
-type progress struct{ m *Agent }
-
 // pull is a running pull with the values of its labels.
 type pull struct {
 	namespace, pod, container, cause, registry string
@@ -36,39 +33,25 @@ func (p pull) labels() []string {
 	return []string{p.namespace, p.pod, p.container, p.cause, p.registry}
 }
 
-func (p pull) stalled() float64 {
-	if p.cause != "" {
-		return 1
-	}
-	return 0
-}
+func (p pull) stalled() float64 { return oneIf(p.cause != "") }
 
-func (progress) desc() (bytes, stalled *prometheus.Desc) {
+// progressCollector collects the metrics of running pulls.
+func (m *Agent) progressCollector() collector {
 	labels := []string{"namespace", "pod", "container", "cause", "registry"}
-	return prometheus.NewDesc("whypull_pull_progress_bytes",
-			"Compressed bytes received of the images being pulled, the largest 5 per node; cause is empty unless the pull has stalled.", labels, nil),
-		prometheus.NewDesc("whypull_pull_stalled",
-			"1 if a pull has stalled, 0 if it makes progress, at most 5 per node: stalled pulls first, then the largest images.", labels, nil)
-}
-
-// Describe implements prometheus.Collector.
-func (c progress) Describe(ch chan<- *prometheus.Desc) {
-	bytes, stalled := c.desc()
-	ch <- bytes
-	ch <- stalled
-}
-
-// Collect implements prometheus.Collector.
-func (c progress) Collect(ch chan<- prometheus.Metric) {
-	bytes, stalled := c.desc()
-	all := c.m.pulls()
-	for _, p := range all[:min(len(all), progressSeries)] {
-		ch <- prometheus.MustNewConstMetric(bytes, prometheus.GaugeValue, float64(p.done), p.labels()...)
-	}
-	slices.SortStableFunc(all, func(a, b pull) int { return cmp.Compare(b.stalled(), a.stalled()) })
-	for _, p := range all[:min(len(all), progressSeries)] {
-		ch <- prometheus.MustNewConstMetric(stalled, prometheus.GaugeValue, p.stalled(), p.labels()...)
-	}
+	bytes := prometheus.NewDesc("whypull_pull_progress_bytes",
+		"Compressed bytes received of the images being pulled, the largest 5 per node; cause is empty unless the pull has stalled.", labels, nil)
+	stalled := prometheus.NewDesc("whypull_pull_stalled",
+		"1 if a pull has stalled, 0 if it makes progress, at most 5 per node: stalled pulls first, then the largest images.", labels, nil)
+	return collector{[]*prometheus.Desc{bytes, stalled}, func(ch chan<- prometheus.Metric) {
+		all := m.pulls()
+		for _, p := range all[:min(len(all), progressSeries)] {
+			ch <- gauge(bytes, float64(p.done), p.labels()...)
+		}
+		slices.SortStableFunc(all, func(a, b pull) int { return cmp.Compare(b.stalled(), a.stalled()) })
+		for _, p := range all[:min(len(all), progressSeries)] {
+			ch <- gauge(stalled, p.stalled(), p.labels()...)
+		}
+	}}
 }
 
 // pulls returns the pulls that make progress and those that have stalled, largest
@@ -87,9 +70,7 @@ func (m *Agent) pulls() []pull {
 	for _, verdicts := range m.failing {
 		for _, v := range verdicts {
 			if p, ok := stalledPull(v); ok {
-				if !slices.Contains(named, p.registry) {
-					p.registry = otherRegistries
-				}
+				p.registry = registryLabel(named, p.registry)
 				all = append(all, p)
 			}
 		}

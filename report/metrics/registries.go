@@ -101,30 +101,18 @@ func (m *Agent) RateLimit(registry string, remaining int, known bool) {
 	m.limits.set(registry, float64(remaining))
 }
 
-// registries collects the metrics of registries' own values.
-type registries struct{ m *Agent }
-
-func (registries) descs() (expiry, remaining *prometheus.Desc) {
-	return prometheus.NewDesc("whypull_registry_tls_expiry_timestamp_seconds",
-			"Unix time at which the first certificate of the registry's verified chain expires, by registry.", []string{"registry"}, nil),
-		prometheus.NewDesc("whypull_registry_ratelimit_remaining",
-			"Number of requests left before the registry limits the rate, as of its last response, by registry.", []string{"registry"}, nil)
-}
-
-// Describe implements prometheus.Collector.
-func (c registries) Describe(ch chan<- *prometheus.Desc) {
-	expiry, remaining := c.descs()
-	ch <- expiry
-	ch <- remaining
-}
-
-// Collect implements prometheus.Collector.
-func (c registries) Collect(ch chan<- prometheus.Metric) {
-	expiry, remaining := c.descs()
-	for registry, value := range c.m.certificates.lowest() {
-		ch <- prometheus.MustNewConstMetric(expiry, prometheus.GaugeValue, value, registry)
-	}
-	for registry, value := range c.m.limits.lowest() {
-		ch <- prometheus.MustNewConstMetric(remaining, prometheus.GaugeValue, value, registry)
-	}
+// registriesCollector collects the metrics of registries' own values.
+func (m *Agent) registriesCollector() collector {
+	expiry := prometheus.NewDesc("whypull_registry_tls_expiry_timestamp_seconds",
+		"Unix time at which the first certificate of the registry's verified chain expires, by registry.", []string{"registry"}, nil)
+	remaining := prometheus.NewDesc("whypull_registry_ratelimit_remaining",
+		"Number of requests left before the registry limits the rate, as of its last response, by registry.", []string{"registry"}, nil)
+	return collector{[]*prometheus.Desc{expiry, remaining}, func(ch chan<- prometheus.Metric) {
+		for registry, value := range m.certificates.lowest() {
+			ch <- gauge(expiry, value, registry)
+		}
+		for registry, value := range m.limits.lowest() {
+			ch <- gauge(remaining, value, registry)
+		}
+	}}
 }
