@@ -4,7 +4,6 @@ import (
 	"encoding/base64"
 	"fmt"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -112,23 +111,7 @@ func Write(root string, a Authorities) error {
 		return err
 	}
 	files[NamesFile] = string(names)
-	for path, content := range files {
-		if err := writeFile(filepath.Join(root, path), content); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func writeFile(path, content string) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
-		return fmt.Errorf("node configuration: %w", err)
-	}
-	// World-readable, as on a real node.
-	if err := os.WriteFile(path, []byte(content), 0o644); err != nil { // #nosec G306
-		return fmt.Errorf("node configuration: %w", err)
-	}
-	return nil
+	return registry.WriteFiles(root, files)
 }
 
 func writeCertificates(root string, a Authorities) error {
@@ -151,7 +134,7 @@ func writeCertificates(root string, a Authorities) error {
 	for user := range clients() {
 		content := kubeconfig("https://127.0.0.1:"+apiPort, fileReference("certificate-authority", pkiDir+"/ca.crt"),
 			fileReference("client-certificate", pkiDir+"/"+user+".crt"), fileReference("client-key", pkiDir+"/"+user+".key"))
-		if err := writeFile(filepath.Join(root, kubeDir, user+".kubeconfig"), content); err != nil {
+		if err := registry.WriteFiles(root, map[string]string{filepath.Join(kubeDir, user+".kubeconfig"): content}); err != nil {
 			return err
 		}
 	}

@@ -43,21 +43,20 @@ func WriteConfig(root string, authority *catest.Pair) error {
 	}
 	files[AuthorityFile] = string(authority.PEM())
 	maps.Copy(files, hostFiles(string(authority.PEM())))
-	for path, content := range files {
-		if err := writeFile(filepath.Join(root, path), content); err != nil {
-			return err
-		}
-	}
-	return nil
+	return WriteFiles(root, files)
 }
 
-func writeFile(path, content string) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
-		return fmt.Errorf("registry configuration: %w", err)
-	}
-	// World-readable, as on a real node.
-	if err := os.WriteFile(path, []byte(content), 0o644); err != nil { // #nosec G306
-		return fmt.Errorf("registry configuration: %w", err)
+// WriteFiles writes files by their paths below root. Everybody may read them, as on a
+// real node.
+func WriteFiles(root string, files map[string]string) error {
+	for path, content := range files {
+		path = filepath.Join(root, path)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { // #nosec G301
+			return fmt.Errorf("configuration: %w", err)
+		}
+		if err := os.WriteFile(path, []byte(content), 0o644); err != nil { // #nosec G306
+			return fmt.Errorf("configuration: %w", err)
+		}
 	}
 	return nil
 }

@@ -1,10 +1,7 @@
 package runtimes
 
 import (
-	"fmt"
 	"maps"
-	"os"
-	"path/filepath"
 )
 
 // certsDir has the registries' configuration for all runtimes.
@@ -24,19 +21,6 @@ func files(all []Runtime) map[string]string {
 		maps.Copy(files, map[string]string{r.ConfigFile(): r.config(r)})
 	}
 	return files
-}
-
-func writeFiles(root string, files map[string]string) error {
-	for path, content := range files {
-		path = filepath.Join(root, path)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { // #nosec G301 -- as on a real node
-			return fmt.Errorf("configuration: %w", err)
-		}
-		if err := os.WriteFile(path, []byte(content), 0o644); err != nil { // #nosec G306 -- as on a real node
-			return fmt.Errorf("configuration: %w", err)
-		}
-	}
-	return nil
 }
 
 // common is what all versions of the configuration file have alike. Without a

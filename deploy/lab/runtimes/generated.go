@@ -2,7 +2,6 @@ package runtimes
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,7 +9,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -69,37 +67,13 @@ func (c Comparison) String() string {
 
 // Compare makes a box, generates cases in it, and returns for each of the
 // runtimes what it does and what whypull check says, sorted by case.
-func Compare(ctx context.Context, l *lab.Lab, runtimes []Runtime, generate faulttest.Generate, progress io.Writer) (_ []Comparison, err error) {
-	tools, err := build(ctx, l, runtimes, progress)
-	if err != nil {
-		return nil, err
-	}
-	if err := l.Remove(ctx); err != nil { // what an earlier run has left when it was killed
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, l.Down(context.WithoutCancel(ctx))) }()
+func Compare(ctx context.Context, l *lab.Lab, runtimes []Runtime, generate faulttest.Generate, progress io.Writer) ([]Comparison, error) {
 	text, err := json.Marshal(generate)
 	if err != nil {
 		return nil, err
 	}
-	if err := writeFiles(l.Dir(), map[string]string{generateFile: string(text)}); err != nil {
-		return nil, err
-	}
-	b, err := start(ctx, l, runtimes, tools, generatedRole)
-	if err != nil {
-		return nil, err
-	}
-	if err := wait(ctx, b, l, progress, func() int {
-		some, _ := readLines[Comparison](hostPath(l, resultsFile)) // only for progress
-		return len(some)
-	}); err != nil {
-		return nil, err
-	}
-	all, err := readLines[Comparison](hostPath(l, resultsFile))
-	slices.SortStableFunc(all, func(a, b Comparison) int {
-		return cmp.Or(cmp.Compare(a.Case, b.Case), cmp.Compare(place(a.Runtime), place(b.Runtime)))
-	})
-	return all, err
+	return runIn(ctx, l, runtimes, generatedRole, map[string]string{generateFile: string(text)},
+		func(c Comparison) (string, string) { return c.Case, c.Runtime }, progress)
 }
 
 // insideGenerated runs the generated cases on every runtime.
@@ -117,26 +91,15 @@ func insideGenerated(ctx context.Context) error {
 		return fmt.Errorf("generated world: %w", err)
 	}
 	defer world.Close()
-	out, err := os.OpenFile(resultsFile, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if err != nil {
-		return fmt.Errorf("results: %w", err)
-	}
-	defer func() { _ = out.Close() }()
-	runtimes := inBox()
-	if err := startRuntimes(ctx, runtimes, nil); err != nil {
-		return err
-	}
-	results := &results{to: json.NewEncoder(out)}
-	errs := make([]error, len(runtimes))
-	var all sync.WaitGroup
-	for i, r := range runtimes {
-		all.Go(func() { errs[i] = compareAll(ctx, r, world, results) })
-	}
-	all.Wait()
-	if err := errors.Join(errs...); err != nil {
-		return err
-	}
-	return os.WriteFile(doneFile, nil, 0o600)
+	return withRuntimes(ctx, nil, func(runtimes []Runtime, out *results) error {
+		errs := make([]error, len(runtimes))
+		var all sync.WaitGroup
+		for i, r := range runtimes {
+			all.Go(func() { errs[i] = compareAll(ctx, r, world, out) })
+		}
+		all.Wait()
+		return errors.Join(errs...)
+	})
 }
 
 // compareAll compares all cases on one runtime.

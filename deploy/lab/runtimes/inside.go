@@ -72,16 +72,22 @@ func inside(ctx context.Context) error {
 		return fmt.Errorf("world of faults: %w", err)
 	}
 	defer world.Close()
+	return withRuntimes(ctx, world.ProxyEnv(), func(runtimes []Runtime, out *results) error { return runAll(ctx, runtimes, world, out) })
+}
+
+// withRuntimes starts the runtimes and has them do something, of which the results go
+// to a file.
+func withRuntimes(ctx context.Context, proxy []string, do func([]Runtime, *results) error) error {
 	out, err := os.OpenFile(resultsFile, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return fmt.Errorf("results: %w", err)
 	}
 	defer func() { _ = out.Close() }()
 	runtimes := inBox()
-	if err := startRuntimes(ctx, runtimes, world.ProxyEnv()); err != nil {
+	if err := startRuntimes(ctx, runtimes, proxy); err != nil {
 		return err
 	}
-	if err := runAll(ctx, runtimes, world, &results{to: json.NewEncoder(out)}); err != nil {
+	if err := do(runtimes, &results{to: json.NewEncoder(out)}); err != nil {
 		return err
 	}
 	return os.WriteFile(doneFile, nil, 0o600)

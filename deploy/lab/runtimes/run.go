@@ -14,6 +14,7 @@ import (
 	"github.com/whypull/whypull/deploy/lab"
 	"github.com/whypull/whypull/deploy/lab/binaries"
 	"github.com/whypull/whypull/deploy/lab/box"
+	"github.com/whypull/whypull/deploy/lab/registry"
 	"github.com/whypull/whypull/deploy/lab/supervise"
 )
 
@@ -24,7 +25,16 @@ const SilentAddress = "240.0.0.1"
 // on each of the runtimes there, and returns what became of them, sorted by case
 // and in the order of All. Nothing is left but logs. It tells progress what it
 // does.
-func Run(ctx context.Context, l *lab.Lab, runtimes []Runtime, progress io.Writer) (_ []Result, err error) {
+func Run(ctx context.Context, l *lab.Lab, runtimes []Runtime, progress io.Writer) ([]Result, error) {
+	return runIn(ctx, l, runtimes, role, nil, caseOf, progress)
+}
+
+func caseOf(r Result) (name, runtime string) { return r.Case, r.Runtime }
+
+// runIn makes a box with these files in the lab's folder, whose main process plays a
+// role, and returns its results, sorted by case and in the order of All. of returns the
+// case and the runtime of a result.
+func runIn[T any](ctx context.Context, l *lab.Lab, runtimes []Runtime, role string, files map[string]string, of func(T) (name, runtime string), progress io.Writer) (_ []T, err error) {
 	tools, err := build(ctx, l, runtimes, progress)
 	if err != nil {
 		return nil, err
@@ -33,17 +43,31 @@ func Run(ctx context.Context, l *lab.Lab, runtimes []Runtime, progress io.Writer
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, l.Down(context.WithoutCancel(ctx))) }()
+	if err := registry.WriteFiles(l.Dir(), files); err != nil {
+		return nil, err
+	}
 	b, err := start(ctx, l, runtimes, tools, role)
 	if err != nil {
 		return nil, err
 	}
 	if err := wait(ctx, b, l, progress, func() int {
-		some, _ := read(hostPath(l, resultsFile)) // only for progress
+		some, _ := read(hostPath(l, resultsFile), of) // only for progress
 		return len(some)
 	}); err != nil {
 		return nil, err
 	}
-	return read(hostPath(l, resultsFile))
+	return read(hostPath(l, resultsFile), of)
+}
+
+// read returns the results so far, in the order of runIn.
+func read[T any](path string, of func(T) (name, runtime string)) ([]T, error) {
+	all, err := readLines[T](path)
+	slices.SortStableFunc(all, func(a, b T) int {
+		nameA, runtimeA := of(a)
+		nameB, runtimeB := of(b)
+		return cmp.Or(cmp.Compare(nameA, nameB), cmp.Compare(place(runtimeA), place(runtimeB)))
+	})
+	return all, err
 }
 
 // build builds the runtimes' programs, if the lab's cache does not have them.
@@ -116,15 +140,6 @@ func wait(ctx context.Context, b *box.Box, l *lab.Lab, progress io.Writer, resul
 		return fmt.Errorf("the box has ended too early; its last lines:\n%s", supervise.Tail(logFile(l), 15))
 	}
 	return nil
-}
-
-// read returns the results so far, in the order of Run.
-func read(path string) ([]Result, error) {
-	all, err := readLines[Result](path)
-	slices.SortStableFunc(all, func(a, b Result) int {
-		return cmp.Or(cmp.Compare(a.Case, b.Case), cmp.Compare(place(a.Runtime), place(b.Runtime)))
-	})
-	return all, err
 }
 
 // place is a runtime's place among all.

@@ -10,6 +10,7 @@ import (
 	"github.com/whypull/whypull/cri/nodeconfig"
 	"github.com/whypull/whypull/deploy/lab"
 	"github.com/whypull/whypull/deploy/lab/binaries"
+	"github.com/whypull/whypull/deploy/lab/registry"
 )
 
 func TestReadLeavesOutAnUnfinishedLine(t *testing.T) {
@@ -18,7 +19,7 @@ func TestReadLeavesOutAnUnfinishedLine(t *testing.T) {
 {"Case":"b","Runtime":"containerd 2.4"}
 {"Case":"a","Runtime":"containerd 1.7"}
 {"Case":"c","Runt`)
-	all, err := read(path)
+	all, err := read(path, caseOf)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,11 +34,11 @@ func TestReadLeavesOutAnUnfinishedLine(t *testing.T) {
 
 func TestReadTellsWhatItCannotRead(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "results")
-	if _, err := read(path); err == nil {
+	if _, err := read(path, caseOf); err == nil {
 		t.Error("there is no such file")
 	}
 	write(t, path, "nonsense\n")
-	if _, err := read(path); err == nil {
+	if _, err := read(path, caseOf); err == nil {
 		t.Error("a line is no result")
 	}
 }
@@ -61,7 +62,7 @@ func TestRuntimesShareNothing(t *testing.T) {
 // does.
 func TestEveryRuntimeHasTheSameRegistries(t *testing.T) {
 	root := t.TempDir()
-	if err := writeFiles(root, files(Releases())); err != nil {
+	if err := registry.WriteFiles(root, files(Releases())); err != nil {
 		t.Fatal(err)
 	}
 	write(t, filepath.Join(root, certsDir, "registry.example", "hosts.toml"), "server = \"https://elsewhere.example\"\n[host.\"https://mirror.example\"]\n")

@@ -9,6 +9,7 @@ import (
 	"github.com/whypull/whypull/deploy/lab"
 	"github.com/whypull/whypull/deploy/lab/binaries"
 	"github.com/whypull/whypull/deploy/lab/box"
+	"github.com/whypull/whypull/deploy/lab/registry"
 )
 
 // NameServer is where the runtimes of the box look names up.
@@ -29,7 +30,7 @@ func startBox(ctx context.Context, l *lab.Lab, runtimes []Runtime, tools binarie
 			return nil, fmt.Errorf("lab folder: %w", err)
 		}
 	}
-	if err := writeFiles(spec.Skeleton, files(runtimes)); err != nil {
+	if err := registry.WriteFiles(spec.Skeleton, files(runtimes)); err != nil {
 		return nil, err
 	}
 	return box.Start(ctx, spec, logs, nil)
