@@ -1,6 +1,9 @@
 package diagnosis
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Fixer is who can fix a failure.
 type Fixer string
@@ -13,7 +16,8 @@ const (
 	FixRegistry    Fixer = "registry"    // whoever runs the registry
 )
 
-// Entry describes a cause independently of a failure.
+// Entry holds everything that depends on a cause alone: what is said of it, and what
+// is decided by it.
 type Entry struct {
 	Cause Cause
 	// Label is the cause's name in collections of runtime messages, "" where
@@ -29,11 +33,7 @@ type Entry struct {
 	Fixer Fixer
 	// Advice is the remedy in words, without the names of one pod.
 	Advice string
-}
 
-// row holds everything that depends on the cause alone.
-type row struct {
-	Entry
 	// offlineAdvice replaces Advice if there is no cluster; "" means the same.
 	offlineAdvice string
 
@@ -94,438 +94,348 @@ const (
 )
 
 // catalogue has a row for every cause, in the order of the documentation.
-var catalogue = []row{ //nolint:gochecknoglobals // never written
+var catalogue = []Entry{ //nolint:gochecknoglobals // never written
 	{
-		Entry: Entry{
-			Cause: InvalidImageName, Label: "invalid_reference", Title: "Invalid image name", Fixer: FixApplication,
-			Meaning: "The image reference is not valid.",
-			Advice:  "Correct the image name.",
-		},
+		Cause: InvalidImageName, Label: "invalid_reference", Title: "Invalid image name", Fixer: FixApplication,
+		Meaning: "The image reference is not valid.",
+		Advice:  "Correct the image name.",
 		summary: invalidNameSummary, remedy: nameRemedy,
 		retry: retryShowsNoMore,
 	},
 	{
-		Entry: Entry{
-			Cause: ShortNameAmbiguous, Label: "short_name_ambiguous", Title: "Ambiguous short name", Fixer: FixApplication,
-			Meaning: "The image has a short name without a registry, and the runtime does not choose one.",
-			Advice:  "Write the image name with its registry.",
-		},
+		Cause: ShortNameAmbiguous, Label: "short_name_ambiguous", Title: "Ambiguous short name", Fixer: FixApplication,
+		Meaning: "The image has a short name without a registry, and the runtime does not choose one.",
+		Advice:  "Write the image name with its registry.",
 		summary: shortSummary, remedy: shortRemedy,
 		retry: retryShowsNoMore,
 	},
 	{
-		Entry: Entry{
-			Cause: ImageNotPresent, Label: "never_pull_missing", Title: "Image not on the node", Fixer: FixApplication,
-			Meaning: "The pull policy is Never, and the image is not on the node.",
-			Advice:  "Use the pull policy IfNotPresent, or load the image onto the node first.",
-		},
+		Cause: ImageNotPresent, Label: "never_pull_missing", Title: "Image not on the node", Fixer: FixApplication,
+		Meaning: "The pull policy is Never, and the image is not on the node.",
+		Advice:  "Use the pull policy IfNotPresent, or load the image onto the node first.",
 		summary: notPresentSummary, remedy: neverRemedy,
 		kin:   kinPresence,
 		retry: retryShowsNoMore, ofManifest: true,
 	},
 	{
-		Entry: Entry{
-			Cause: ImageNotVerifiedForPod, Title: "Image present, not allowed for the pod", Fixer: FixApplication,
-			Meaning: "The image is on the node, but the kubelet requires credentials for it that this pod does not have.",
-			Advice:  "Give the pod a pull secret that can pull the image.",
-		},
+		Cause: ImageNotVerifiedForPod, Title: "Image present, not allowed for the pod", Fixer: FixApplication,
+		Meaning: "The image is on the node, but the kubelet requires credentials for it that this pod does not have.",
+		Advice:  "Give the pod a pull secret that can pull the image.",
 		summary: notVerifiedSummary, remedy: notVerifiedRemedy,
 		kin:   kinAccess | kinPresence,
 		retry: retryShowsNoMore,
 	},
 	{
-		Entry: Entry{
-			Cause: SignatureRejected, Label: "signature_rejected", Title: "Signature rejected", Fixer: FixRegistry,
-			Meaning: "The signature policy of the container runtime rejects the image.",
-			Advice:  "Sign the image, or correct the signature policy of the node.",
-		},
+		Cause: SignatureRejected, Label: "signature_rejected", Title: "Signature rejected", Fixer: FixRegistry,
+		Meaning: "The signature policy of the container runtime rejects the image.",
+		Advice:  "Sign the image, or correct the signature policy of the node.",
 		summary: signatureSummary, remedy: signatureRemedy,
 		retry: retryShowsNoMore,
 	},
 	{
-		Entry: Entry{
-			Cause: PolicyBlocked, Label: "policy_blocked", Title: "Blocked by policy", Fixer: FixRegistry,
-			Meaning: "The registry, or a policy in front of it, blocks the image.",
-			Advice:  "Ask the owner of the registry which policy blocks the image.",
-		},
+		Cause: PolicyBlocked, Label: "policy_blocked", Title: "Blocked by policy", Fixer: FixRegistry,
+		Meaning: "The registry, or a policy in front of it, blocks the image.",
+		Advice:  "Ask the owner of the registry which policy blocks the image.",
 		summary: detailSummary(FaultPolicyBlocked), remedy: blockedRemedy,
 		kin:   kinForbidden,
 		retry: retryShowsNoMore,
 	},
 	{
-		Entry: Entry{
-			Cause: PullSecretMissing, Label: "pull_secret_missing", Title: "Pull secret missing", Fixer: FixApplication,
-			Meaning: "A pull secret of the pod does not exist in its namespace, and the registry requires credentials.",
-			Advice:  "Create the secret in the namespace of the pod.",
-		},
+		Cause: PullSecretMissing, Label: "pull_secret_missing", Title: "Pull secret missing", Fixer: FixApplication,
+		Meaning: "A pull secret of the pod does not exist in its namespace, and the registry requires credentials.",
+		Advice:  "Create the secret in the namespace of the pod.",
 		summary: secretMissingSummary, remedy: missingRemedy,
 		kin:        kinAccess,
 		ofManifest: true,
 	},
 	{
-		Entry: Entry{
-			Cause: PullSecretMalformed, Label: "pull_secret_malformed", Title: "Pull secret malformed", Fixer: FixApplication,
-			Meaning: "A pull secret has the wrong type, lacks its data key, is empty or cannot be decoded.",
-			Advice:  "Create the secret again with kubectl create secret docker-registry.",
-		},
+		Cause: PullSecretMalformed, Label: "pull_secret_malformed", Title: "Pull secret malformed", Fixer: FixApplication,
+		Meaning: "A pull secret has the wrong type, lacks its data key, is empty or cannot be decoded.",
+		Advice:  "Create the secret again with kubectl create secret docker-registry.",
 		summary: secretMalformedSummary, remedy: malformedRemedy,
 		kin:   kinAccess,
 		retry: retryShowsNoMore, ofManifest: true,
 	},
 	{
-		Entry: Entry{
-			Cause: PullSecretNoMatch, Title: "Pull secret for another registry", Fixer: FixApplication,
-			Meaning: "The pull secrets are valid, but none has credentials for the registry and path of the image.",
-			Advice:  "Create a pull secret for the registry of the image.",
-		},
+		Cause: PullSecretNoMatch, Title: "Pull secret for another registry", Fixer: FixApplication,
+		Meaning: "The pull secrets are valid, but none has credentials for the registry and path of the image.",
+		Advice:  "Create a pull secret for the registry of the image.",
 		summary: noMatchSummary, remedy: noMatchRemedy,
 		kin:        kinAccess,
 		ofManifest: true,
 	},
 	{
-		Entry: Entry{
-			Cause: AuthenticationRequired, Label: "auth_required_no_credentials", Title: "Credentials required", Fixer: FixApplication,
-			Meaning: "The registry requires credentials, and the pod has none.",
-			Advice:  "Create a pull secret and add it to imagePullSecrets.",
-		},
+		Cause: AuthenticationRequired, Label: "auth_required_no_credentials", Title: "Credentials required", Fixer: FixApplication,
+		Meaning: "The registry requires credentials, and the pod has none.",
+		Advice:  "Create a pull secret and add it to imagePullSecrets.",
 		summary: authenticationRequiredSummary, remedy: noCredentialsRemedy,
 		kin:        kinAccess,
 		ofManifest: true, answer: true, anonymous: true, rank: 1,
 	},
 	{
-		Entry: Entry{
-			Cause: CredentialsRejected, Label: "auth_credentials_rejected", Title: "Credentials rejected", Fixer: FixApplication,
-			Meaning: "The registry rejects the credentials of the pod.",
-			Advice:  "Replace the credentials in the pull secret.",
-		},
+		Cause: CredentialsRejected, Label: "auth_credentials_rejected", Title: "Credentials rejected", Fixer: FixApplication,
+		Meaning: "The registry rejects the credentials of the pod.",
+		Advice:  "Replace the credentials in the pull secret.",
 		summary: rejectedSummary, remedy: rejectedRemedy,
 		kin:        kinAccess,
 		ofManifest: true, answer: true, rank: 2,
 	},
 	{
-		Entry: Entry{
-			Cause: CredentialsExpired, Label: "auth_token_expired", Title: "Credentials expired", Fixer: FixApplication,
-			Meaning: "The credentials have expired.",
-			Advice:  "Renew the token in the pull secret.",
-		},
+		Cause: CredentialsExpired, Label: "auth_token_expired", Title: "Credentials expired", Fixer: FixApplication,
+		Meaning: "The credentials have expired.",
+		Advice:  "Renew the token in the pull secret.",
 		summary: expiredSummary, remedy: expiredRemedy,
 		kin:        kinAccess,
 		ofManifest: true, afterCredentials: true, rank: 5,
 	},
 	{
-		Entry: Entry{
-			Cause: AccessDenied, Label: "auth_forbidden", Title: "Access denied", Fixer: FixRegistry,
-			Meaning: "The registry accepts the credentials, but denies them access to the repository.",
-			Advice:  "Grant the user pull access to the repository, or use another user.",
-		},
+		Cause: AccessDenied, Label: "auth_forbidden", Title: "Access denied", Fixer: FixRegistry,
+		Meaning: "The registry accepts the credentials, but denies them access to the repository.",
+		Advice:  "Grant the user pull access to the repository, or use another user.",
 		summary: deniedSummary, remedy: deniedRemedy,
 		kin:        kinAccess | kinForbidden,
 		ofManifest: true, answer: true, rank: 4,
 	},
 	{
-		Entry: Entry{
-			Cause: CredentialProviderFailed, Label: "credential_provider_failed", Title: "Credential provider failed", Transient: true, Fixer: FixNode,
-			Meaning: "A credential provider plugin of the kubelet failed, so the pull was made without credentials.",
-			Advice:  "Fix the credential provider plugin, whose error is in the kubelet log.",
-		},
+		Cause: CredentialProviderFailed, Label: "credential_provider_failed", Title: "Credential provider failed", Transient: true, Fixer: FixNode,
+		Meaning: "A credential provider plugin of the kubelet failed, so the pull was made without credentials.",
+		Advice:  "Fix the credential provider plugin, whose error is in the kubelet log.",
 		summary: providerSummary, remedy: helperRemedy,
 		kin:   kinAccess,
 		retry: retryShowsNoMore, ofManifest: true,
 	},
 	{
-		Entry: Entry{
-			Cause: DeniedOrNotFound, Label: "denied_or_not_found", Title: "Denied or not found", Fixer: FixApplication,
-			Meaning: "The repository does not exist or requires other credentials, and the registry does not say which.",
-			Advice:  "Check the repository name, and if it is correct, add a pull secret that can pull the image.",
-		},
+		Cause: DeniedOrNotFound, Label: "denied_or_not_found", Title: "Denied or not found", Fixer: FixApplication,
+		Meaning: "The repository does not exist or requires other credentials, and the registry does not say which.",
+		Advice:  "Check the repository name, and if it is correct, add a pull secret that can pull the image.",
 		summary: deniedOrNotFoundSummary, remedy: deniedOrNotFoundRemedy,
 		kin:        kinAccess | kinUndisclosed,
 		ofManifest: true, answer: true, anonymous: true, rank: 3,
 	},
 	{
-		Entry: Entry{
-			Cause: TagNotFound, Label: "not_found_tag", Title: "Tag not found", Fixer: FixApplication,
-			Meaning: "The repository exists, but the tag or digest does not.",
-			Advice:  "Use a tag that exists, or push the missing one.",
-		},
+		Cause: TagNotFound, Label: "not_found_tag", Title: "Tag not found", Fixer: FixApplication,
+		Meaning: "The repository exists, but the tag or digest does not.",
+		Advice:  "Use a tag that exists, or push the missing one.",
 		summary: tagNotFoundSummary, remedy: tagRemedy,
 		kin:        kinUndisclosed | kinOtherName,
 		ofManifest: true, afterCredentials: true, rank: 7,
 	},
 	{
-		Entry: Entry{
-			Cause: RepositoryNotFound, Label: "not_found_repository", Title: "Repository not found", Fixer: FixApplication,
-			Meaning: "The repository does not exist on the registry.",
-			Advice:  "Correct the repository name, or push the image.",
-		},
+		Cause: RepositoryNotFound, Label: "not_found_repository", Title: "Repository not found", Fixer: FixApplication,
+		Meaning: "The repository does not exist on the registry.",
+		Advice:  "Correct the repository name, or push the image.",
 		summary: repositoryNotFoundSummary, remedy: repositoryRemedy,
 		kin:        kinUndisclosed,
 		ofManifest: true, afterCredentials: true, rank: 6,
 	},
 	{
-		Entry: Entry{
-			Cause: PlatformMismatch, Label: "platform_mismatch", Title: "Wrong platform", Fixer: FixApplication,
-			Meaning: "The image has no variant for the operating system and architecture of the node.",
-			Advice:  "Build the image for this platform, or run the pod on another node.",
-		},
+		Cause: PlatformMismatch, Label: "platform_mismatch", Title: "Wrong platform", Fixer: FixApplication,
+		Meaning: "The image has no variant for the operating system and architecture of the node.",
+		Advice:  "Build the image for this platform, or run the pod on another node.",
 		summary: detailSummary(FaultPlatformMismatch), remedy: platformRemedy,
 		retry: retryShowsNoMore, afterCredentials: true,
 	},
 	{
-		Entry: Entry{
-			Cause: UnsupportedFormat, Label: "unsupported_format", Title: "Unsupported format", Fixer: FixApplication,
-			Meaning: "The container runtime does not support the media type or schema of the image.",
-			Advice:  "Build and push the image again in a current format.",
-		},
+		Cause: UnsupportedFormat, Label: "unsupported_format", Title: "Unsupported format", Fixer: FixApplication,
+		Meaning: "The container runtime does not support the media type or schema of the image.",
+		Advice:  "Build and push the image again in a current format.",
 		summary: detailSummary(FaultUnsupportedFormat, FaultWebPage), remedy: formatRemedy,
 		kin:   kinPage,
 		retry: retryShowsIt, afterCredentials: true,
 	},
 	{
-		Entry: Entry{
-			Cause: ContentCorrupt, Label: "content_corrupt", Title: "Corrupt content", Fixer: FixRegistry,
-			Meaning: "The registry serves content that does not match the manifest.",
-			Advice:  "Push the image again, and check the storage of the registry and the proxies in front of it.",
-		},
+		Cause: ContentCorrupt, Label: "content_corrupt", Title: "Corrupt content", Fixer: FixRegistry,
+		Meaning: "The registry serves content that does not match the manifest.",
+		Advice:  "Push the image again, and check the storage of the registry and the proxies in front of it.",
 		summary: detailSummary(FaultContentCorrupt, FaultContentMissing),
 		kin:     kinStore | kinBrokenOff | kinPage | kinOtherName,
 		retry:   retryShowsIt, afterCredentials: true,
 	},
 	{
-		Entry: Entry{
-			Cause: RegistryNameNotFound, Label: "dns_nxdomain", Title: "Registry name not found", Fixer: FixApplication,
-			Meaning: "The node cannot resolve the host name of the registry, because it does not exist or has no address.",
-			Advice:  "Correct the registry in the image name, or add the name to the DNS that the node uses.",
-		},
+		Cause: RegistryNameNotFound, Label: "dns_nxdomain", Title: "Registry name not found", Fixer: FixApplication,
+		Meaning: "The node cannot resolve the host name of the registry, because it does not exist or has no address.",
+		Advice:  "Correct the registry in the image name, or add the name to the DNS that the node uses.",
 		summary: nameSummary(FaultNameNotFound), remedy: registryNameRemedy,
 		kin:        kinName,
 		ofManifest: true,
 	},
 	{
-		Entry: Entry{
-			Cause: DNSFailure, Label: "dns_timeout_or_server_failure", Title: "DNS lookup failed", Transient: true, Fixer: FixNode,
-			Meaning: "The resolver of the node timed out, failed, refused the query or is unreachable.",
-			Advice:  "Fix the resolver of the node.",
-		},
+		Cause: DNSFailure, Label: "dns_timeout_or_server_failure", Title: "DNS lookup failed", Transient: true, Fixer: FixNode,
+		Meaning: "The resolver of the node timed out, failed, refused the query or is unreachable.",
+		Advice:  "Fix the resolver of the node.",
 		summary: nameSummary(FaultDNSFailure), remedy: resolveRemedy,
 		kin:        kinName,
 		ofManifest: true,
 	},
 	{
-		Entry: Entry{
-			Cause: ConnectionRefused, Label: "connection_refused", Title: "Connection refused", Transient: true, Fixer: FixRegistry,
-			Meaning: "Nothing is listening on the address and port of the registry.",
-			Advice:  "Start the registry, or correct the port in the image name.",
-		},
+		Cause: ConnectionRefused, Label: "connection_refused", Title: "Connection refused", Transient: true, Fixer: FixRegistry,
+		Meaning: "Nothing is listening on the address and port of the registry.",
+		Advice:  "Start the registry, or correct the port in the image name.",
 		summary: connectionSummary(FaultConnectionRefused), remedy: portRemedy,
 		kin:        kinConnection,
 		ofManifest: true,
 	},
 	{
-		Entry: Entry{
-			Cause: ConnectionTimeout, Label: "network_timeout", Title: "Connection timed out", Transient: true, Fixer: FixNode,
-			Meaning: "The connection to the registry, the TLS handshake or a response timed out.",
-			Advice:  "Check routes and firewalls between the node and the registry.",
-		},
+		Cause: ConnectionTimeout, Label: "network_timeout", Title: "Connection timed out", Transient: true, Fixer: FixNode,
+		Meaning: "The connection to the registry, the TLS handshake or a response timed out.",
+		Advice:  "Check routes and firewalls between the node and the registry.",
 		summary: timeoutSummary, remedy: connectRemedy,
 		kin:        kinConnection | kinTimeout,
 		ofManifest: true,
 	},
 	{
-		Entry: Entry{
-			Cause: NetworkUnreachable, Label: "network_unreachable_or_reset", Title: "Network unreachable or reset", Transient: true, Fixer: FixNode,
-			Meaning: "There is no route to the registry, or the connection is reset.",
-			Advice:  "Check routes, firewalls and the load balancer of the registry.",
-		},
+		Cause: NetworkUnreachable, Label: "network_unreachable_or_reset", Title: "Network unreachable or reset", Transient: true, Fixer: FixNode,
+		Meaning: "There is no route to the registry, or the connection is reset.",
+		Advice:  "Check routes, firewalls and the load balancer of the registry.",
 		summary: connectionSummary(FaultNetworkUnreachable), remedy: connectRemedy,
 		kin:        kinConnection,
 		ofManifest: true,
 	},
 	{
-		Entry: Entry{
-			Cause: TLSUntrusted, Label: "tls_unknown_authority", Title: "Certificate not trusted", Fixer: FixNode,
-			Meaning: "The certificate of the registry is signed by an authority that the node does not trust.",
-			Advice:  "Add the CA certificate of the registry to the container runtime on the node.",
-		},
+		Cause: TLSUntrusted, Label: "tls_unknown_authority", Title: "Certificate not trusted", Fixer: FixNode,
+		Meaning: "The certificate of the registry is signed by an authority that the node does not trust.",
+		Advice:  "Add the CA certificate of the registry to the container runtime on the node.",
 		summary: detailSummary(FaultTLSUntrusted), remedy: untrustedRemedy,
 		kin:        kinTLS,
 		ofManifest: true,
 	},
 	{
-		Entry: Entry{
-			Cause: TLSHostnameMismatch, Label: "tls_hostname_mismatch", Title: "Certificate for another name", Fixer: FixRegistry,
-			Meaning: "The certificate of the registry is not valid for its host name.",
-			Advice:  "Use a host name that is in the certificate, or reissue the certificate.",
-		},
+		Cause: TLSHostnameMismatch, Label: "tls_hostname_mismatch", Title: "Certificate for another name", Fixer: FixRegistry,
+		Meaning: "The certificate of the registry is not valid for its host name.",
+		Advice:  "Use a host name that is in the certificate, or reissue the certificate.",
 		summary: detailSummary(FaultTLSHostnameMismatch), remedy: certificateRemedy(TLSHostnameMismatch),
 		kin:        kinTLS,
 		ofManifest: true,
 	},
 	{
-		Entry: Entry{
-			Cause: TLSExpired, Label: "tls_expired", Title: "Certificate expired or not yet valid", Fixer: FixRegistry,
-			Meaning: "The certificate of the registry has expired or is not yet valid, according to the clock of the node.",
-			Advice:  "Renew the certificate, and check the clock of the node.",
-		},
+		Cause: TLSExpired, Label: "tls_expired", Title: "Certificate expired or not yet valid", Fixer: FixRegistry,
+		Meaning: "The certificate of the registry has expired or is not yet valid, according to the clock of the node.",
+		Advice:  "Renew the certificate, and check the clock of the node.",
 		summary: detailSummary(FaultTLSExpired), remedy: certificateRemedy(TLSExpired),
 		kin:        kinTLS,
 		ofManifest: true,
 	},
 	{
-		Entry: Entry{
-			Cause: TLSHandshakeFailed, Label: "tls_handshake_failed", Title: "TLS handshake failed", Fixer: FixNode,
-			Meaning: "The registry and the node do not agree on the client certificate, TLS version or cipher suite.",
-			Advice:  "Configure the client certificate or TLS version that the registry requires.",
-		},
+		Cause: TLSHandshakeFailed, Label: "tls_handshake_failed", Title: "TLS handshake failed", Fixer: FixNode,
+		Meaning:    "The registry and the node do not agree on the client certificate, TLS version or cipher suite.",
+		Advice:     "Configure the client certificate or TLS version that the registry requires.",
 		summary:    detailSummary(FaultTLSHandshakeFailed),
 		kin:        kinTLS,
 		ofManifest: true,
 	},
 	{
-		Entry: Entry{
-			Cause: HTTPSMismatch, Label: "http_https_mismatch", Title: "HTTP and HTTPS mixed up", Fixer: FixNode,
-			Meaning: "The node uses HTTPS where the registry speaks plain HTTP, or the other way around.",
-			Advice:  "Configure the scheme of the registry in the container runtime on the node.",
-		},
+		Cause: HTTPSMismatch, Label: "http_https_mismatch", Title: "HTTP and HTTPS mixed up", Fixer: FixNode,
+		Meaning: "The node uses HTTPS where the registry speaks plain HTTP, or the other way around.",
+		Advice:  "Configure the scheme of the registry in the container runtime on the node.",
 		summary: detailSummary(FaultHTTPSMismatch), remedy: httpsRemedy,
 		kin:        kinTLS,
 		ofManifest: true,
 	},
 	{
-		Entry: Entry{
-			Cause: ProxyFailed, Label: "proxy_error", Title: "Proxy failed", Transient: true, Fixer: FixNode,
-			Meaning: "The proxy between the node and the registry fails.",
-			Advice:  "Fix the proxy, or the proxy settings of the node.",
-		},
+		Cause: ProxyFailed, Label: "proxy_error", Title: "Proxy failed", Transient: true, Fixer: FixNode,
+		Meaning: "The proxy between the node and the registry fails.",
+		Advice:  "Fix the proxy, or the proxy settings of the node.",
 		summary: detailSummary(FaultProxyFailed, FaultWebPage), remedy: proxyRemedy,
 	},
 	{
-		Entry: Entry{
-			Cause: MirrorFailed, Label: "mirror_error", Title: "Mirror failed", Transient: true, Fixer: FixNode,
-			Meaning: "The error of a registry mirror hides the one of the upstream registry, or the mirror is the only source.",
-			Advice:  "Fix the mirror, or remove it from the registry configuration of the node.",
-		},
+		Cause: MirrorFailed, Label: "mirror_error", Title: "Mirror failed", Transient: true, Fixer: FixNode,
+		Meaning: "The error of a registry mirror hides the one of the upstream registry, or the mirror is the only source.",
+		Advice:  "Fix the mirror, or remove it from the registry configuration of the node.",
 		summary: mirrorSummary, remedy: mirrorRemedy,
 		ofManifest: true,
 	},
 	{
-		Entry: Entry{
-			Cause: RegistryConfigInvalid, Title: "Registry configuration invalid", Fixer: FixNode,
-			Meaning: "The registry configuration of the node is invalid or has no effect, and the pull needs it.",
-			Advice:  "Correct the registry configuration of the node.",
-		},
+		Cause: RegistryConfigInvalid, Title: "Registry configuration invalid", Fixer: FixNode,
+		Meaning: "The registry configuration of the node is invalid or has no effect, and the pull needs it.",
+		Advice:  "Correct the registry configuration of the node.",
 		summary: configSummary, remedy: configRemedy,
 		retry: retryShowsNoMore,
 	},
 	{
-		Entry: Entry{
-			Cause: SandboxImageFailed, Title: "Sandbox image failed", Fixer: FixNode,
-			Meaning: "The pod's sandbox (pause) image cannot be pulled, so no container can start.",
-			Advice:  "Make the sandbox image available on the node.",
-		},
+		Cause: SandboxImageFailed, Title: "Sandbox image failed", Fixer: FixNode,
+		Meaning: "The pod's sandbox (pause) image cannot be pulled, so no container can start.",
+		Advice:  "Make the sandbox image available on the node.",
 		summary: sandboxSummary, remedy: sandboxRemedy,
 	},
 	{
-		Entry: Entry{
-			Cause: RateLimited, Label: "rate_limited", Title: "Rate limited", Transient: true, Fixer: FixRegistry,
-			Meaning: "The rate limit of the registry is exceeded.",
-			Advice:  "Wait, pull with credentials, or use a mirror.",
-		},
+		Cause: RateLimited, Label: "rate_limited", Title: "Rate limited", Transient: true, Fixer: FixRegistry,
+		Meaning: "The rate limit of the registry is exceeded.",
+		Advice:  "Wait, pull with credentials, or use a mirror.",
 		summary: detailSummary(FaultRateLimited), remedy: rateLimitRemedy,
 		retry: retryShowsNoMore, afterCredentials: true,
 	},
 	{
-		Entry: Entry{
-			Cause: RegistryError, Label: "registry_server_error", Title: "Registry error", Transient: true, Fixer: FixRegistry,
-			Meaning: "The registry returns a server error.",
-			Advice:  "Ask the owner of the registry while the kubelet keeps retrying.",
-		},
+		Cause: RegistryError, Label: "registry_server_error", Title: "Registry error", Transient: true, Fixer: FixRegistry,
+		Meaning:       "The registry returns a server error.",
+		Advice:        "Ask the owner of the registry while the kubelet keeps retrying.",
 		offlineAdvice: "Ask the owner of the registry.",
 		summary:       detailSummary(FaultServerError, FaultWebPage, FaultUnexpectedAnswer),
 		ofManifest:    true, answer: true,
 	},
 	{
-		Entry: Entry{
-			Cause: PullThrottled, Label: "pull_qps_exceeded", Title: "Pull throttled by the kubelet", Transient: true, Fixer: FixCluster,
-			Meaning: "The pull rate limit of the kubelet itself is exceeded.",
-			Advice:  "Wait, or raise registryPullQPS and registryBurst in the kubelet configuration.",
-		},
-		retry: retryShowsNoMore,
+		Cause: PullThrottled, Label: "pull_qps_exceeded", Title: "Pull throttled by the kubelet", Transient: true, Fixer: FixCluster,
+		Meaning: "The pull rate limit of the kubelet itself is exceeded.",
+		Advice:  "Wait, or raise registryPullQPS and registryBurst in the kubelet configuration.",
+		retry:   retryShowsNoMore,
 	},
 	{
-		Entry: Entry{
-			Cause: PullTimeout, Label: "pull_cancelled_or_progress_timeout", Title: "Pull canceled", Transient: true, Fixer: FixNode,
-			Meaning: "The pull was canceled, exceeded its deadline or made no progress.",
-			Advice:  "Check the bandwidth to the registry and the timeouts of the container runtime.",
-		},
-		kin:   kinTimeout | kinBrokenOff,
-		retry: retryShowsIt,
+		Cause: PullTimeout, Label: "pull_cancelled_or_progress_timeout", Title: "Pull canceled", Transient: true, Fixer: FixNode,
+		Meaning: "The pull was canceled, exceeded its deadline or made no progress.",
+		Advice:  "Check the bandwidth to the registry and the timeouts of the container runtime.",
+		kin:     kinTimeout | kinBrokenOff,
+		retry:   retryShowsIt,
 	},
 	{
-		Entry: Entry{
-			Cause: PullStalled, Title: "Pull stalled", Transient: true, Fixer: FixRegistry,
-			Meaning: "A pull in progress has received almost nothing for a while.",
-			Advice:  "Check the network path to the registry.",
-		},
+		Cause: PullStalled, Title: "Pull stalled", Transient: true, Fixer: FixRegistry,
+		Meaning: "A pull in progress has received almost nothing for a while.",
+		Advice:  "Check the network path to the registry.",
 		summary: stalledSummary, remedy: stalledRemedy,
 	},
 	{
-		Entry: Entry{
-			Cause: DiskFull, Label: "disk_full", Title: "Disk full", Fixer: FixNode,
-			Meaning: "A file system that the pull writes to has no space left.",
-			Advice:  "Free space on the node, or enlarge the file system.",
-		},
+		Cause: DiskFull, Label: "disk_full", Title: "Disk full", Fixer: FixNode,
+		Meaning: "A file system that the pull writes to has no space left.",
+		Advice:  "Free space on the node, or enlarge the file system.",
 		summary: diskFullSummary, remedy: diskFullRemedy,
 		retry: retryShowsIt, afterCredentials: true, onNode: true,
 	},
 	{
-		Entry: Entry{
-			Cause: ImageStoreCorrupt, Label: "image_gc_or_store_corrupt", Title: "Image store corrupt", Fixer: FixNode,
-			Meaning: "The image store of the container runtime lacks content or is corrupt.",
-			Advice:  "Remove the image from the node and pull it again.",
-		},
-		kin:   kinStore,
-		retry: retryShowsIt, afterCredentials: true, onNode: true,
+		Cause: ImageStoreCorrupt, Label: "image_gc_or_store_corrupt", Title: "Image store corrupt", Fixer: FixNode,
+		Meaning: "The image store of the container runtime lacks content or is corrupt.",
+		Advice:  "Remove the image from the node and pull it again.",
+		kin:     kinStore,
+		retry:   retryShowsIt, afterCredentials: true, onNode: true,
 	},
 	{
-		Entry: Entry{
-			Cause: ImageVolumeUnsupported, Label: "image_volume_unsupported", Title: "Image volumes not supported", Fixer: FixNode,
-			Meaning: "The container runtime of the node does not support image volumes.",
-			Advice:  "Upgrade the node to containerd 2.1, CRI-O 1.31 or later, or use a volume of another type.",
-		},
-		remedy: imageVolumeRemedy,
-		retry:  retryShowsNoMore, onNode: true,
+		Cause: ImageVolumeUnsupported, Label: "image_volume_unsupported", Title: "Image volumes not supported", Fixer: FixNode,
+		Meaning: "The container runtime of the node does not support image volumes.",
+		Advice:  "Upgrade the node to containerd 2.1, CRI-O 1.31 or later, or use a volume of another type.",
+		remedy:  imageVolumeRemedy,
+		retry:   retryShowsNoMore, onNode: true,
 	},
 	{
-		Entry: Entry{
-			Cause: RuntimeError, Label: "runtime_error", Title: "Runtime error", Transient: true, Fixer: FixNode,
-			Meaning: "The container runtime on the node failed.",
-			Advice:  "Read the log of the container runtime on the node.",
-		},
+		Cause: RuntimeError, Label: "runtime_error", Title: "Runtime error", Transient: true, Fixer: FixNode,
+		Meaning: "The container runtime on the node failed.",
+		Advice:  "Read the log of the container runtime on the node.",
 		summary: runtimeSummary,
 		retry:   retryShowsIt, onNode: true,
 	},
 	{
-		Entry: Entry{
-			Cause: NotReproducible, Title: "Works now", Transient: true, Fixer: FixCluster,
-			Meaning: "All checks pass now, so the next attempt of the kubelet should succeed.",
-			Advice:  "Wait for the next attempt of the kubelet, five minutes at most.",
-		},
+		Cause: NotReproducible, Title: "Works now", Transient: true, Fixer: FixCluster,
+		Meaning: "All checks pass now, so the next attempt of the kubelet should succeed.",
+		Advice:  "Wait for the next attempt of the kubelet, five minutes at most.",
 		summary: worksNowSummary, remedy: watchRemedy,
 	},
 	{
-		Entry: Entry{
-			Cause: Unknown, Label: "unknown", Title: "Unknown", Fixer: FixCluster,
-			Meaning: "No check shows the cause.",
-			Advice:  "Read the evidence in the report.",
-		},
+		Cause: Unknown, Label: "unknown", Title: "Unknown", Fixer: FixCluster,
+		Meaning: "No check shows the cause.",
+		Advice:  "Read the evidence in the report.",
 		summary: unknownSummary,
 	},
 }
 
 // byCause has the rows by cause.
-var byCause = func() map[Cause]*row { //nolint:gochecknoglobals // never written
-	out := make(map[Cause]*row, len(catalogue))
+var byCause = func() map[Cause]*Entry { //nolint:gochecknoglobals // never written
+	out := make(map[Cause]*Entry, len(catalogue))
 	for i := range catalogue {
 		out[catalogue[i].Cause] = &catalogue[i]
 	}
@@ -539,13 +449,7 @@ func (e Entry) clause() string {
 }
 
 // Catalogue returns every cause once, in the order of the documentation.
-func Catalogue() []Entry {
-	out := make([]Entry, len(catalogue))
-	for i := range catalogue {
-		out[i] = catalogue[i].Entry
-	}
-	return out
-}
+func Catalogue() []Entry { return slices.Clone(catalogue) }
 
 // Label returns the name that labeled collections of runtime messages use for
 // c, "" for a cause that no message can show by itself.

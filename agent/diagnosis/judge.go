@@ -195,14 +195,14 @@ func (x *facts) retried(cause Cause, confidence Confidence) (Cause, Confidence) 
 // rows can run them again.
 type tables struct {
 	rules  []rule
-	causes map[Cause]*row
+	causes map[Cause]*Entry
 }
 
 var allTables = tables{rules: rules, causes: byCause} //nolint:gochecknoglobals // never written
 
 // row returns what is known of a cause by itself; of one that is not in the
 // catalogue (of a later version), what is known of Unknown.
-func (x *facts) row(c Cause) *row {
+func (x *facts) row(c Cause) *Entry {
 	if r := x.tables.causes[c]; r != nil {
 		return r
 	}
