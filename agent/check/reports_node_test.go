@@ -355,3 +355,38 @@ func TestR56NameOfBuildah(t *testing.T) {
 		fromStdin, on(t, "containerd", "v2.4.2", [2]string{"sha256:1", "localhost/video:v1"}))
 	d.is(diagnosis.ImageNotPresent, diagnosis.Confirmed, "the node has it as localhost/video:v1", "Put image localhost/video:v1 into the manifest")
 }
+
+// A registry stands in hosts.toml twice, as a host with its authority and as the server
+// without: containerd reports the answer of the one that got further.
+func TestRegistryTwice(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		image string
+		cause diagnosis.Cause
+	}{
+		"works":         {"/team/app:v1", diagnosis.NotReproducible},
+		"no tag":        {"/team/listed:gone", diagnosis.TagNotFound},
+		"no repository": {"/team/nothing:v1", diagnosis.RepositoryNotFound},
+		"private":       {"/team/private:v1", diagnosis.AuthenticationRequired},
+	} {
+		for _, text := range []string{
+			"server = \"https://AT\"\n[host.\"https://AT\"]\n  ca = \"corp.crt\"\n",
+			"server = \"https://AT\"\nca = \"corp.crt\"\n[host.\"https://AT\"]\n",
+		} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				m := newMachine(t)
+				corp := catest.New(t) // whom the node does not trust
+				r, _ := image(t, "team/app")
+				config := only(r)
+				config.Repositories = append(config.Repositories, registrytest.Repository{Name: "team/listed", Tags: []string{"v1"}},
+					registrytest.Repository{Name: "team/private", Tags: []string{"v1"}, Auth: registrytest.Basic})
+				config.Certificate = corp.Issue(catest.Request{Names: []string{"corp.test"}})
+				at := m.serve("corp.test", config)
+				m.file("etc/containerd/certs.d/"+at+"/corp.crt", string(corp.PEM()))
+				m.hostsFile(at, strings.ReplaceAll(text, "AT", at))
+				m.check(at+c.image).is(c.cause, diagnosis.Confirmed)
+			})
+		}
+	}
+}

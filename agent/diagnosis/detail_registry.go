@@ -108,6 +108,8 @@ func notAskedDetail(e *Evidence, r *RegistryFacts) string {
 		return fmt.Sprintf("%s was not checked %s: too many checks of this namespace are waiting for it", at, with)
 	case ReasonOutOfTime:
 		return fmt.Sprintf("%s was not checked %s: the examination ran out of time", at, with)
+	case ReasonOtherSettings:
+		return fmt.Sprintf("%s stands twice in the node's configuration, and gives a better answer with the other TLS settings or headers", at)
 	case ReasonEnoughTried:
 		return fmt.Sprintf("%s was not checked %s: %d other credentials were", at, with, maxCredentials)
 	}

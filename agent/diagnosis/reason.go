@@ -68,6 +68,7 @@ const (
 	ReasonQueueFull           Reason = "QueueFull"
 	ReasonOutOfTime           Reason = "OutOfTime"
 	ReasonManyUnderWay        Reason = "ManyUnderWay"
+	ReasonOtherSettings       Reason = "OtherSettings"
 )
 
 // reasonSentences are the sentences of reasons that need no other facts.

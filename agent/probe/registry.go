@@ -35,6 +35,7 @@ type visit struct {
 	since  time.Time // older cached answers are not used
 	blind  bool      // the node's CA certificates were not found
 	short  bool      // the image names no registry, and the runtime has found one
+	silent bool      // what is found is not passed on
 	// all are the endpoints of the image, and cut has the keys of those that the node
 	// cannot reach.
 	all []registry.Endpoint
@@ -43,7 +44,7 @@ type visit struct {
 
 // endpoints asks one endpoint after another until one would serve the pull. The
 // upstream registry is often twice in the runtime's list, as a host and as the
-// server; it is asked once, with the settings that come first.
+// server; it is asked once for all that have the same settings.
 func (v visit) endpoints(ctx context.Context, all []registry.Endpoint) []diagnosis.Evidence {
 	var out []diagnosis.Evidence
 	asked := map[string]bool{}
@@ -53,13 +54,71 @@ func (v visit) endpoints(ctx context.Context, all []registry.Endpoint) []diagnos
 			continue
 		}
 		asked[e.Key(v.ref)] = true
-		found, final := v.endpoint(ctx, e)
+		found, final := v.endpointAfter(ctx, e, ofEndpoint(out, e.String()))
 		out = append(out, found...)
 		if final || served(found, v.attempts(e)) || e.Settings.Pings && slices.ContainsFunc(found, takenForManifest) {
 			break
 		}
 	}
 	return out
+}
+
+// endpointAfter is endpoint for one that may have been asked before with other
+// settings. CRI-O reports what its last source has said.
+func (v visit) endpointAfter(ctx context.Context, e registry.Endpoint, before []*diagnosis.Evidence) (found []diagnosis.Evidence, final bool) {
+	if len(before) == 0 || e.Settings.Pings {
+		return v.endpoint(ctx, e)
+	}
+	w := v
+	w.silent = true
+	found, final = w.endpoint(ctx, e)
+	setAside(before, ofEndpoint(found, e.String()))
+	return v.emit(nil, found...), final
+}
+
+// ofEndpoint returns what the registry check has found at an endpoint.
+func ofEndpoint(all []diagnosis.Evidence, url string) []*diagnosis.Evidence {
+	var out []*diagnosis.Evidence
+	for i := range all {
+		if e := &all[i]; e.Check == diagnosis.CheckRegistry && e.Endpoint.URL == url {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// setAside makes no fault of the lesser of two answers of one endpoint with different
+// settings: containerd's resolver reports the one that got further, or the first.
+func setAside(first, second []*diagnosis.Evidence) {
+	lesser := second
+	if progress(second) > progress(first) {
+		lesser = first
+	}
+	for _, e := range lesser {
+		if e.Outcome != diagnosis.Passed {
+			e.Outcome, e.Fault, e.Reason = diagnosis.NotRun, "", diagnosis.ReasonOtherSettings
+			e.Body = &diagnosis.RegistryFacts{Credential: e.Credential()}
+		}
+	}
+}
+
+// progress orders answers as containerd's resolver does: no answer, none of what is
+// asked for, any other status, an image.
+func progress(of []*diagnosis.Evidence) int {
+	most := 0
+	for _, e := range of {
+		at := 0
+		switch status := e.Registry().Status; {
+		case e.Outcome == diagnosis.Passed:
+			at = 3
+		case status == http.StatusNotFound:
+			at = 1
+		case status != 0:
+			at = 2
+		}
+		most = max(most, at)
+	}
+	return most
 }
 
 // served reports whether the kubelet's attempt would succeed at this endpoint, with
@@ -195,7 +254,9 @@ func contentRefused(e diagnosis.Evidence) bool {
 
 // emit appends evidence to out and passes it to Found.
 func (v visit) emit(out []diagnosis.Evidence, e ...diagnosis.Evidence) []diagnosis.Evidence {
-	v.c.found(v.f, e...)
+	if !v.silent {
+		v.c.found(v.f, e...)
+	}
 	return append(out, e...)
 }
 
