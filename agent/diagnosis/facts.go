@@ -272,12 +272,21 @@ func (x *facts) impatient() bool {
 	return ok && x.tooSlow(e)
 }
 
+// maySucceed reports whether one of the kubelet's attempts was too slow for whypull, so
+// that with the runtime's patience it need not come to what else was found.
+func (x *facts) maySucceed() bool {
+	return x.reading() == Unknown && slices.ContainsFunc(x.attempts(), x.tooSlow)
+}
+
 // tooSlow reports whether an answer did not come in whypull's time, and may come in
 // the runtime's: the runtime's text does not say otherwise.
 func (x *facts) tooSlow(e *Evidence) bool {
-	r := x.reading()
-	if e.Fault != FaultConnectionTimeout || r != Unknown && x.row(r).kin&kinTimeout != 0 {
+	r, proxy := x.reading(), e.Fault == FaultProxyFailed && e.Registry().ProxyFault == FaultConnectionTimeout
+	if e.Fault != FaultConnectionTimeout && !proxy || r != Unknown && x.row(r).kin&kinTimeout != 0 || proxy && r == ProxyFailed {
 		return false
+	}
+	if proxy { // net/http gives it a minute more
+		return e.Registry().Waited < runtimeConnects
 	}
 	switch e.Registry().Phase { //nolint:exhaustive // the others have no limit
 	case PhaseConnect:

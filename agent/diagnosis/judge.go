@@ -70,7 +70,7 @@ func (x *facts) judged() (Cause, Confidence) { return x.retried(x.decide()) }
 func (x *facts) decide() (Cause, Confidence) {
 	for _, r := range x.tables.rules {
 		if c := r.when(x, r.cause); c != "" {
-			return r.cause, x.capped(c)
+			return r.cause, x.capped(r.cause, c)
 		}
 	}
 	if c := x.reading(); c != Unknown {
@@ -79,13 +79,21 @@ func (x *facts) decide() (Cause, Confidence) {
 	return Unknown, Suspected
 }
 
-// capped: what the runtime has not said, of a pull that it may not have begun,
-// is at most Likely.
-func (x *facts) capped(c Confidence) Confidence {
-	if x.Stall == StallUnbegun || x.Kind == KindSandbox {
+// capped: what the runtime has not said, of a pull that it may not have begun, or that
+// may pass where the runtime waits longer than whypull, is at most Likely.
+func (x *facts) capped(cause Cause, c Confidence) Confidence {
+	if x.Stall == StallUnbegun || x.Kind == KindSandbox || !slices.Contains(restOnNoRegistry, cause) && x.maySucceed() {
 		return weaker(Likely, c)
 	}
 	return c
+}
+
+// restOnNoRegistry are the causes that hold whatever a registry would answer in time.
+//
+//nolint:gochecknoglobals // never written
+var restOnNoRegistry = []Cause{
+	InvalidImageName, ShortNameAmbiguous, ImageNotPresent, ImageNotVerifiedForPod, PullSecretMalformed, PullStalled,
+	DiskFull, ImageStoreCorrupt, ImageVolumeUnsupported, RuntimeError, NotReproducible,
 }
 
 // ofSandbox is the cause that keeps the sandbox's image from the node; "" and

@@ -769,12 +769,21 @@ func everyCheckPasses(x *facts, _ Cause) Confidence {
 		return ""
 	case x.reading() == Unknown && !x.Offline || x.unread() && !x.credentialed():
 		return Likely
-	case x.unfinished(), x.unloaded(), x.policy() != nil:
+	case x.unfinished(), x.unloaded(), x.policy() != nil, len(x.waits()) > 0:
 		return Likely
 	case x.message().AfterManifest && x.message().Blob == "": // it may be of a layer that was not looked at
 		return Likely
 	}
 	return Confirmed
+}
+
+// waits are the mirrors that accept a request and do not answer it. The runtime, which
+// has no limit for that, need not come to the next host.
+func (x *facts) waits() []*Evidence {
+	answers := []Phase{PhasePing, PhaseToken, PhaseManifest}
+	return filter(x.mirrors(), func(e *Evidence) bool {
+		return e.Fault == FaultConnectionTimeout && slices.Contains(answers, e.Registry().Phase)
+	})
 }
 
 // beyond reports whether the runtime's text names a step, a host or a fault that a

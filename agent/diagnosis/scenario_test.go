@@ -402,6 +402,8 @@ func setRegistry(e *Evidence, b *RegistryFacts, key, value string) (_ bool, err 
 		b.Content, b.Blob, e.Endpoint.URL = true, value, cmp.Or(e.Endpoint.URL, "https://hub.example.com")
 	case "protocol":
 		b.OtherProtocol = value == "other"
+	case "proxyfault":
+		b.ProxyFault = Fault(value)
 	case "waited":
 		b.Waited, err = time.ParseDuration(value)
 	case "hops":

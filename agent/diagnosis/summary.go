@@ -589,7 +589,7 @@ func worksNowSummary(x *facts) string {
 	if x.onlyReplayed() {
 		return fmt.Sprintf("all checks of %s pass now, of large layers only their ends; nothing was stored or unpacked; the kubelet %s", x.image(), x.nextTry())
 	}
-	return fmt.Sprintf("all checks of %s pass now; the kubelet %s", x.image(), x.nextTry())
+	return fmt.Sprintf("all checks of %s pass now; the kubelet %s%s", x.image(), x.nextTry(), x.slowMirror())
 }
 
 // nextTry says when the kubelet retries: with the first sync of the pod after the
@@ -612,7 +612,16 @@ func (x *facts) pullableSummary() string {
 	if !x.works() {
 		return fmt.Sprintf("image %s is on node %s, and the kubelet lets this pod use it", x.image(), x.Node)
 	}
-	return fmt.Sprintf("%s can be pulled%s", x.image(), x.blind())
+	return fmt.Sprintf("%s can be pulled%s%s", x.image(), x.blind(), x.slowMirror())
+}
+
+// slowMirror says that a mirror does not answer, for which the runtime waits.
+func (x *facts) slowMirror() string {
+	all := x.waits()
+	if len(all) == 0 {
+		return ""
+	}
+	return "; but " + x.detail(all[0]) + ", and the runtime waits for it longer than whypull does"
 }
 
 func unknownSummary(x *facts) string {

@@ -492,12 +492,15 @@ func (c *conversation) conclude(phase Phase, fault Fault, status int, err error)
 	a.Phase, a.Fault, a.Status = phase, fault, status
 	if fault == FaultProxyFailed {
 		a.ProxyStatus, a.ProxyFault = status, beforeProxy(err)
+		if status == 0 && a.ProxyFault == "" && networkFault(err) == FaultConnectionTimeout {
+			a.ProxyFault = FaultConnectionTimeout
+		}
 	}
 	if dns := (*net.DNSError)(nil); errors.As(err, &dns) {
 		a.DNSServer = dns.Server
 	}
 	a.OtherProtocol = fault == FaultHTTPSMismatch && otherProtocol(err)
-	if fault == FaultConnectionTimeout {
+	if fault == FaultConnectionTimeout || a.ProxyFault == FaultConnectionTimeout {
 		a.Waited = c.patience()
 	}
 	if a.Found {
