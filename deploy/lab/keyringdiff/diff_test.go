@@ -15,7 +15,6 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/whypull/whypull/agent/keyring"
-	"github.com/whypull/whypull/cri/credential"
 )
 
 // tally counts kinds of cases, so that a run with only rejected input does not count as

@@ -257,7 +257,7 @@ func (g *grammar) document(good string) []byte {
 
 func (g *grammar) secret(name string) keyring.Secret {
 	data := map[string][]byte{}
-	s := keyring.Secret{Namespace: "ns", Name: name, Data: credential.Redact(data)}
+	s := keyring.Secret{Name: name, Data: credential.Redact(data)}
 	s.Type = g.often(4, keyring.TypeDockerConfigJSON, keyring.TypeDockercfg, keyring.TypeDockercfg, keyring.TypeDockercfg, "Opaque", "")
 	if !g.oneIn(30) && s.Type != keyring.TypeDockercfg || g.oneIn(30) {
 		data[keyring.DataDockerConfigJSON] = g.document(g.dockerConfigJSON())

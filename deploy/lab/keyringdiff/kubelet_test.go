@@ -82,7 +82,7 @@ func nodeConfig(n keyring.NodeFile) (credentialprovider.DockerConfig, error) {
 func apiSecrets(secrets []keyring.Secret) []v1.Secret {
 	out := make([]v1.Secret, len(secrets))
 	for i, s := range secrets {
-		out[i].Namespace, out[i].Name, out[i].UID = s.Namespace, s.Name, types.UID(s.UID)
+		out[i].Namespace, out[i].Name, out[i].UID = "ns", s.Name, types.UID(s.UID)
 		out[i].Type, out[i].Data = v1.SecretType(s.Type), s.Data.Reveal()
 	}
 	return out
@@ -100,7 +100,7 @@ func askOurs(image string, from keyring.Sources) (answer, keyring.Lookup) {
 		from.Node = nil
 	}
 	l, err := keyring.Find(imageOf(image), from)
-	out := answer{Image: l.Image, Err: err, Broken: l.Broken}
+	out := answer{Image: imageOf(image).Name(), Err: err, Broken: l.Broken}
 	for _, c := range l.Credentials {
 		a := attempt{UID: c.UID, Hash: c.Hash(), OfNode: c.OfNode}
 		a.Username, a.Password = c.Reveal()
