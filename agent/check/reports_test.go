@@ -542,3 +542,23 @@ func TestEveryReport(t *testing.T) {
 		}
 	}
 }
+
+// A list of tags, which no pull asks for, is redirected to a host that is not reached:
+// the registry has still said that it does not have the tag.
+func TestTagsRedirected(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	to := m.named("tags.test", "127.0.0.1:"+sockettest.ClosedPort(t))
+	at := m.serve("registry.test", only(registrytest.Repository{Name: "team/app", Serve: func(w http.ResponseWriter, r *http.Request, kind, _ string) {
+		if kind == "tags" || strings.HasSuffix(r.URL.Path, "/tags/list") {
+			http.Redirect(w, r, "https://"+to+r.URL.Path, http.StatusTemporaryRedirect)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusNotFound)
+		_, _ = w.Write([]byte(`{"errors":[{"code":"MANIFEST_UNKNOWN"}]}`))
+	}}))
+	d := m.check(at + "/team/app:v1")
+	d.is(diagnosis.TagNotFound, diagnosis.Likely, at)
+	d.needs(at)
+}

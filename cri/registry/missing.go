@@ -55,6 +55,7 @@ func (c *conversation) tags(ctx context.Context, last string) (reply, error) {
 	if last != "" {
 		query += "&last=" + url.QueryEscape(last)
 	}
+	defer c.notes.keepTargets()() // no pull asks for tags, so none needs where they are
 	return c.send(ctx, http.MethodGet, PhaseManifest, query, "tags", "list")
 }
 

@@ -290,6 +290,18 @@ func (n *notes) addTargets(places ...string) {
 	}
 }
 
+// keepTargets returns a function that forgets the targets of requests in between.
+func (n *notes) keepTargets() (restore func()) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	before := slices.Clone(n.targets)
+	return func() {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		n.targets = before
+	}
+}
+
 // joins adds the targets of another conversation.
 func (n *notes) joins(other *notes) {
 	other.mu.Lock()
