@@ -69,7 +69,7 @@ type reply struct {
 	tenant   string    // namespace of the pod that asked
 	borrowed bool      // it is from a request with another credential, or of another namespace
 	trouble  bool      // it is the answer to another question
-	rejected time.Time // when the credential was rejected that was not sent again; else zero
+	rejected rejection // of the credential, for which it was not sent again; else zero
 }
 
 // origin is how an answer was obtained.
@@ -87,8 +87,8 @@ func (r *reply) origin() origin {
 	if r.borrowed {
 		o.reason = diagnosis.ReasonLimitedForOthers
 	}
-	if !r.rejected.IsZero() {
-		o.rejected, o.again = r.rejected, r.rejected.Add(rejectedFor)
+	if !r.rejected.at.IsZero() {
+		o.rejected, o.again = r.rejected.at, r.rejected.until()
 	}
 	return o
 }
@@ -206,8 +206,12 @@ func (a *asker) fulfil(ctx context.Context, q question, since time.Time, get fun
 		ctx = context.WithValue(ctx, openKey{}, true)
 	}
 	r := &reply{answer: get(context.WithoutCancel(ctx)), tenant: share.Tenant(ctx)}
-	if q.content == "" && q.cred != [sha256.Size]byte{} && rejects(r.answer) {
+	switch {
+	case q.content != "" || q.cred == [sha256.Size]byte{}:
+	case rejects(r.answer):
 		a.rejected.note(q.rejection(), r.answer, r.tenant, a.now())
+	case r.answer.Found && r.answer.CredentialSent:
+		a.rejected.accepted(q.rejection())
 	}
 	return r, nil
 }
@@ -222,7 +226,7 @@ func (a *asker) known(ctx context.Context, q question, since time.Time) (*reply,
 		return r, true
 	}
 	if one, known := a.rejected.of(q.rejection(), a.now()); known {
-		return &reply{answer: one.answer, rejected: one.at, trouble: true}, true
+		return &reply{answer: one.answer, rejected: one, trouble: true}, true
 	}
 	return nil, false
 }

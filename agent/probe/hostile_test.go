@@ -262,8 +262,8 @@ func tries(s *registrytest.Server) int {
 	return n
 }
 
-// Ten images and one wrong password are one try, until the secret changes or an
-// hour is over.
+// Ten images and one wrong password are one try, and until the secret changes there
+// are few more: they back off to one an hour.
 func TestRejectedCredentialIsTriedOnce(t *testing.T) {
 	t.Parallel()
 	for name, auth := range map[string]registrytest.Auth{"basic": registrytest.Basic, "bearer": registrytest.Bearer} {
@@ -286,18 +286,28 @@ func TestRejectedCredentialIsTriedOnce(t *testing.T) {
 			if one == 0 || one > 2 { // a HEAD and, for the registry's words, a GET; or a POST and a GET of the token server
 				t.Fatalf("%d requests with the wrong password for 10 images, want those of one try", one)
 			}
-			for range 11 {
-				c.advance(5 * time.Minute)
-				for i := range 10 {
-					n.collectFresh(image(i), true)
+			examined := func(d time.Duration) (more int) {
+				before := tries(s)
+				for range d / (5 * time.Minute) {
+					c.advance(5 * time.Minute)
+					for i := range 10 {
+						n.collectFresh(image(i), true)
+					}
+				}
+				return tries(s) - before
+			}
+			for _, step := range []struct {
+				d    time.Duration
+				want int
+			}{{10 * time.Minute, 0}, {5 * time.Minute, 1}, {25 * time.Minute, 0}, {5 * time.Minute, 1}, {55 * time.Minute, 0}, {5 * time.Minute, 1}, {2 * time.Hour, 2}} {
+				if got := examined(step.d); got != step.want*one {
+					t.Errorf("%d requests with it in %s more, want those of %d tries", got, step.d, step.want)
 				}
 			}
-			if got := tries(s); got != one {
-				t.Errorf("%d requests with it after 55 minutes, want %d", got, one)
-			}
+			c.advance(10 * time.Minute)
 			got := of(image(3), n.collect(image(3)), diagnosis.CheckRegistry)
 			if len(got) == 0 || !strings.HasPrefix(got[0], "Failed | Unauthorized") ||
-				!strings.HasSuffix(got[0], "; rejected at 2026-01-02 03:04 UTC, not tried again before 2026-01-02 04:04 UTC or a change of the secret") {
+				!strings.HasSuffix(got[0], "; rejected at 2026-01-02 06:49 UTC, not tried again before 2026-01-02 07:49 UTC or a change of the secret") {
 				t.Errorf("evidence %q", got)
 			}
 			n.secrets.byName["robot"] = pullSecret(dockerConfig(user, "another", s.Host))
@@ -305,10 +315,7 @@ func TestRejectedCredentialIsTriedOnce(t *testing.T) {
 				t.Errorf("evidence once the secret has changed: %q", got)
 			}
 			n.secrets.byName["robot"] = pullSecret(dockerConfig(user, password, s.Host))
-			before := tries(s)
-			c.advance(5*time.Minute + 1)
-			n.collect(image(1))
-			if got := tries(s) - before; got != one {
+			if got := examined(time.Hour - 10*time.Minute); got != one {
 				t.Errorf("%d requests with it after an hour, want %d", got, one)
 			}
 		})
@@ -345,6 +352,33 @@ func TestRefusedRepositoryIsNoRejection(t *testing.T) {
 	}
 }
 
+// A credential that was accepted meanwhile starts over: its next rejection is the
+// first.
+func TestRejectionAfterAcceptance(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a := newAsker()
+		q := about("mine")
+		q.cred[0] = 1
+		waits := func(answer registry.Answer) time.Duration {
+			answer.CredentialSent = true
+			a.share(t.Context(), q, time.Now(), func(context.Context) registry.Answer { return answer })
+			one, _ := a.rejected.of(q.rejection(), time.Now())
+			time.Sleep(one.wait + 1) // else the answer still serves
+			return one.wait
+		}
+		rejected := registry.Answer{Fault: registry.FaultUnauthorized, Phase: registry.PhaseManifest, Status: http.StatusUnauthorized}
+		for i, step := range []struct {
+			answer registry.Answer
+			want   time.Duration
+		}{{rejected, firstRejection}, {rejected, 2 * firstRejection}, {rejected, maxRejection}, {rejected, maxRejection}, {found, 0}, {rejected, firstRejection}} {
+			if got := waits(step.answer); got != step.want {
+				t.Errorf("step %d: not tried again for %s, want %s", i, got, step.want)
+			}
+		}
+	})
+}
+
 // One namespace's rejected credentials push none of another's out.
 func TestRejectionsAreBounded(t *testing.T) {
 	t.Parallel()
@@ -362,7 +396,7 @@ func TestRejectionsAreBounded(t *testing.T) {
 	if _, known := r.of(key(0), now); !known || len(r.all) != maxRejections {
 		t.Errorf("known %t; %d rejections, want %d", known, len(r.all), maxRejections)
 	}
-	r.note(key(1), registry.Answer{}, "evil", now.Add(2*rejectedFor))
+	r.note(key(1), registry.Answer{}, "evil", now.Add(time.Second+2*maxRejection))
 	if len(r.all) != 1 {
 		t.Errorf("%d rejections are kept once they are over, want the new one", len(r.all))
 	}

@@ -2,6 +2,7 @@ package probe
 
 import (
 	"crypto/sha256"
+	"maps"
 	"net/http"
 	"sync"
 	"time"
@@ -10,10 +11,11 @@ import (
 )
 
 const (
-	// rejectedFor is how long a credential that a registry has rejected is not tried
-	// again there, for any image: each try counts against the account, which may be
-	// locked for it.
-	rejectedFor = time.Hour
+	// A credential that a registry has rejected is not tried there again, for any
+	// image, for firstRejection, and after each further rejection for twice as long,
+	// up to maxRejection: each try counts against the account, which may get locked.
+	firstRejection = 15 * time.Minute
+	maxRejection   = time.Hour
 	// maxRejections bounds the rejections that are remembered. Without room for one
 	// more the oldest goes of the tenant that has most.
 	maxRejections = 1000
@@ -26,16 +28,25 @@ type rejectionKey struct {
 	cred               [sha256.Size]byte
 }
 
-// rejection is that an endpoint, or its token server, has rejected a credential.
+// rejection is the last time that an endpoint, or its token server, rejected a
+// credential.
 type rejection struct {
 	answer registry.Answer
 	tenant string
 	at     time.Time
+	wait   time.Duration // from at until it may be tried again
 }
 
-func (r rejection) until() time.Time { return r.at.Add(rejectedFor) }
+func (r rejection) until() time.Time { return r.at.Add(r.wait) }
 
-// rejections remember which credentials were rejected. The zero value is ready.
+// next returns how long to wait if the next try is rejected too.
+func (r rejection) next() time.Duration { return min(max(2*r.wait, firstRejection), maxRejection) }
+
+// over reports whether a rejection is too old to matter: the next one is then treated
+// as the first.
+func (r rejection) over(now time.Time) bool { return !now.Before(r.at.Add(2 * maxRejection)) }
+
+// rejections remembers which credentials were rejected. The zero value is ready.
 type rejections struct {
 	mu  sync.Mutex
 	all map[rejectionKey]rejection
@@ -57,26 +68,35 @@ func rejects(a registry.Answer) bool {
 func (r *rejections) note(key rejectionKey, a registry.Answer, tenant string, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.drop(now)
 	if r.all == nil {
 		r.all = map[rejectionKey]rejection{}
 	}
-	r.all[key] = rejection{answer: general(a), tenant: tenant, at: now}
-	r.drop(now)
+	r.all[key] = rejection{answer: general(a), tenant: tenant, at: now, wait: r.all[key].next()}
+	r.limit()
 }
 
-// drop forgets what is over, and one that is not if there are too many.
+// accepted forgets a rejection: the endpoint has accepted the credential since.
+func (r *rejections) accepted(key rejectionKey) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.all, key)
+}
+
+// drop removes the rejections that are over.
 func (r *rejections) drop(now time.Time) {
-	has, most := map[string]int{}, 0
-	for key, one := range r.all {
-		if !now.Before(one.until()) {
-			delete(r.all, key)
-			continue
-		}
-		has[one.tenant]++
-		most = max(most, has[one.tenant])
-	}
+	maps.DeleteFunc(r.all, func(_ rejectionKey, one rejection) bool { return one.over(now) })
+}
+
+// limit removes one rejection if there are too many.
+func (r *rejections) limit() {
 	if len(r.all) <= maxRejections {
 		return
+	}
+	has, most := map[string]int{}, 0
+	for _, one := range r.all {
+		has[one.tenant]++
+		most = max(most, has[one.tenant])
 	}
 	var oldest rejectionKey
 	var at time.Time
@@ -88,7 +108,7 @@ func (r *rejections) drop(now time.Time) {
 	delete(r.all, oldest)
 }
 
-// of returns the rejection that still counts.
+// of returns the rejection of a credential that may not be tried again yet.
 func (r *rejections) of(key rejectionKey, now time.Time) (rejection, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
