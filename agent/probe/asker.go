@@ -36,6 +36,7 @@ const (
 	maxAnswers = 2000 // cached answers
 	maxWaiting = 512  // questions of one namespace that wait for one endpoint
 	maxOpen    = 64   // concurrent conversations
+	maxOpenOf  = 32   // of one namespace
 )
 
 // asker sends the requests of all pods to registries: one at a time per endpoint,
@@ -94,7 +95,7 @@ func (r *reply) origin() origin {
 }
 
 func newAsker() *asker {
-	a := &asker{now: time.Now, open: share.NewLanes(maxOpen, maxWaiting), heard: func(registry.Endpoint, reference.Named, registry.Answer) {}}
+	a := &asker{now: time.Now, open: share.NewSharedLanes(maxOpen, maxOpenOf, maxWaiting), heard: func(registry.Endpoint, reference.Named, registry.Answer) {}}
 	endpoint := func(q question) string { return q.endpoint }
 	a.answers = share.NewInTurn(maxAnswers, maxWaiting, (*reply).life, func() time.Time { return a.now() }, endpoint)
 	_, _ = rand.Read(a.salt[:]) // never fails, by its documentation

@@ -189,8 +189,7 @@ func TestQuestionsOfOneNamespaceAreBounded(t *testing.T) {
 	})
 }
 
-// However many registries hang, a conversation with another one begins when one of
-// theirs ends.
+// However many registries hang, a conversation of another namespace begins at once.
 func TestConversationsAreBounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -210,12 +209,12 @@ func TestConversationsAreBounded(t *testing.T) {
 		synctest.Wait()
 		start := time.Now()
 		a.share(inNamespace(t, "good"), about("mine"), time.Time{}, func(context.Context) registry.Answer { return found })
-		if took := time.Since(start); took > 9*time.Second {
+		if took := time.Since(start); took > 0 {
 			t.Errorf("the victim waited %s for a place", took)
 		}
 		wg.Wait()
-		if n := most.Load(); n != maxOpen {
-			t.Errorf("%d conversations at once, want %d", n, maxOpen)
+		if n := most.Load(); n != maxOpenOf {
+			t.Errorf("%d conversations at once, want %d", n, maxOpenOf)
 		}
 	})
 }

@@ -29,6 +29,7 @@ func Tenant(ctx context.Context) string {
 // of them. Lanes nobody uses take no memory. It is safe for concurrent use.
 type Lanes struct {
 	size  int // how many may hold a lane at once
+	each  int // how many of one tenant
 	limit int // how many callers of a tenant may wait for a lane
 
 	mu  sync.Mutex
@@ -38,7 +39,8 @@ type Lanes struct {
 type lane struct {
 	name    string
 	holders int
-	queues  []*queue // of tenants with waiting callers, the next to be served first
+	held    map[string]int // of these, by tenant
+	queues  []*queue       // of tenants with waiting callers, the next to be served first
 }
 
 type queue struct {
@@ -48,15 +50,20 @@ type queue struct {
 
 // ticket is a place in a lane. It may wait for several tenants, who want the same.
 type ticket struct {
-	lane *lane
-	turn chan struct{} // closed once the ticket holds the lane
-	held bool
+	lane   *lane
+	turn   chan struct{} // closed once the ticket holds the lane
+	held   bool
+	tenant string // for whom it is held
 }
 
 // NewLanes returns lanes that size callers hold at a time, and for each of which
 // at most limit callers of a tenant wait.
-func NewLanes(size, limit int) *Lanes {
-	return &Lanes{size: size, limit: limit, all: map[string]*lane{}}
+func NewLanes(size, limit int) *Lanes { return NewSharedLanes(size, size, limit) }
+
+// NewSharedLanes is NewLanes for callers who hold a lane for long: no tenant holds a
+// lane more than each times, so that others need not wait until one of them leaves.
+func NewSharedLanes(size, each, limit int) *Lanes {
+	return &Lanes{size: size, each: each, limit: limit, all: map[string]*lane{}}
 }
 
 // Enter waits until the context's tenant may have the lane. The error is that of
@@ -88,11 +95,11 @@ func (l *Lanes) take(name, tenant string) (*ticket, error) {
 	defer l.mu.Unlock()
 	of := l.all[name]
 	if of == nil {
-		of = &lane{name: name}
+		of = &lane{name: name, held: map[string]int{}}
 	}
 	t := &ticket{lane: of, turn: make(chan struct{})}
-	if of.holders < l.size {
-		of.give(t)
+	if of.holders < l.size && of.held[tenant] < l.each {
+		of.give(t, tenant)
 	} else if !of.push(t, tenant, l.limit) {
 		return nil, ErrBusy
 	}
@@ -120,20 +127,25 @@ func (l *Lanes) leave(t *ticket) {
 		return
 	}
 	of.holders--
-	if len(of.queues) > 0 {
-		next := of.queues[0]
-		of.queues = append(of.queues[1:], next) // its tenant's next waiter is served after all others'
-		of.give(next.waiting[0])
+	if of.held[t.tenant]--; of.held[t.tenant] == 0 {
+		delete(of.held, t.tenant)
+	}
+	next := slices.IndexFunc(of.queues, func(q *queue) bool { return of.held[q.tenant] < l.each })
+	if next >= 0 {
+		q := of.queues[next]
+		of.queues = append(slices.Delete(of.queues, next, next+1), q) // its tenant's next waiter is served after all others'
+		of.give(q.waiting[0], q.tenant)
 	} else if of.holders == 0 {
 		delete(l.all, of.name)
 	}
 }
 
-// give gives the lane to a ticket.
-func (l *lane) give(t *ticket) {
+// give gives the lane to a ticket of a tenant.
+func (l *lane) give(t *ticket, tenant string) {
 	l.remove(t)
 	l.holders++
-	t.held = true
+	l.held[tenant]++
+	t.held, t.tenant = true, tenant
 	close(t.turn)
 }
 

@@ -180,3 +180,49 @@ func TestOneTenantDropsNothingOfOthers(t *testing.T) {
 		}
 	})
 }
+
+// No tenant holds more than its share of a lane: whoever comes next need not wait for
+// it, and those of its own do.
+func TestSharedLanes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := NewSharedLanes(3, 2, 10)
+		enter := func(tenant string) (leave func(), entered *bool) {
+			ticket := make(chan func(), 1)
+			entered = new(bool)
+			go func() {
+				leave, err := l.Enter(WithTenant(t.Context(), tenant), "lane")
+				if err != nil {
+					t.Error(err)
+					leave = func() {}
+				}
+				*entered = true
+				ticket <- leave
+			}()
+			synctest.Wait()
+			return func() { (<-ticket)(); synctest.Wait() }, entered
+		}
+		first, _ := enter("evil")
+		second, in2 := enter("evil")
+		third, in3 := enter("evil")
+		other, in := enter("good")
+		if !*in2 || *in3 || !*in {
+			t.Errorf("entered: %t, %t and %t, want only the third to wait", *in2, *in3, *in)
+		}
+		another, inToo := enter("good") // the lane is full
+		other()
+		if *in3 || !*inToo {
+			t.Errorf("entered: %t and %t, want another's next", *in3, *inToo)
+		}
+		first()
+		if !*in3 {
+			t.Error("the tenant with less than its share does not enter")
+		}
+		second()
+		third()
+		another()
+		if len(l.all) != 0 {
+			t.Errorf("%d lanes are left", len(l.all))
+		}
+	})
+}
