@@ -13,9 +13,10 @@ import (
 const cgroupRoot = "/sys/fs/cgroup"
 
 // memoryShare is the percentage of the container's memory limit that becomes Go's
-// soft limit. The rest is for memory that Go's runtime does not count, such as
-// socket buffers and files in a tmpfs.
-const memoryShare = 85
+// soft limit. The rest is for memory that Go's runtime does not count, such as the
+// program's own pages, socket buffers and files in a tmpfs, and for the little by
+// which it exceeds its limit.
+const memoryShare = 75
 
 // limitMemory sets Go's soft memory limit from the container's limit, unless the
 // environment has GOMEMLIMIT. It returns the limit in bytes; 0 if it set none.

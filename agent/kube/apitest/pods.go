@@ -28,6 +28,8 @@ type Server struct {
 	// watches use JSON.
 	Protobuf bool
 
+	other func(http.ResponseWriter, Request) // answers what does not read pods; may be nil
+
 	mu       sync.Mutex
 	pods     []*corev1.Pod
 	events   []event
@@ -49,13 +51,25 @@ type event struct {
 // New starts a server with pods; it stops with the test.
 func New(t *testing.T, pods ...*corev1.Pod) *Server {
 	t.Helper()
-	s := &Server{news: make(chan struct{})}
+	return start(t, &Server{}, pods...)
+}
+
+// NewWith starts a server without pods that has other answer all requests but those
+// that read pods; it stops with the test.
+func NewWith(tb testing.TB, other func(http.ResponseWriter, Request)) *Server {
+	tb.Helper()
+	return start(tb, &Server{other: other})
+}
+
+func start(tb testing.TB, s *Server, pods ...*corev1.Pod) *Server {
+	tb.Helper()
+	s.news = make(chan struct{})
 	for _, p := range pods {
 		s.Put(p)
 	}
 	s.Script = Unstarted(s.serve)
 	s.StartTLS()
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		s.EndWatches(false)
 		s.CloseClientConnections()
 		s.Close()
@@ -136,8 +150,8 @@ func (s *Server) EndWatches(gone bool) {
 }
 
 // AwaitWatch waits until there is a watch that EndWatches would end.
-func (s *Server) AwaitWatch(t *testing.T) {
-	t.Helper()
+func (s *Server) AwaitWatch(tb testing.TB) {
+	tb.Helper()
 	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
 		s.mu.Lock()
 		open := s.open
@@ -146,7 +160,7 @@ func (s *Server) AwaitWatch(t *testing.T) {
 		case open > 0:
 			return
 		case time.Now().After(deadline):
-			t.Fatal("timed out waiting for a watch")
+			tb.Fatal("timed out waiting for a watch")
 		}
 	}
 }
@@ -197,6 +211,8 @@ func (s *Server) serve(w http.ResponseWriter, r Request) {
 	switch verb, _, _ := strings.Cut(line, " "); {
 	case r.Header.Get("Authorization") != "Bearer "+Token:
 		Fail(w, http.StatusUnauthorized, metav1.StatusReasonUnauthorized, "Unauthorized")
+	case (r.Method != http.MethodGet || !ok) && s.other != nil:
+		s.other(w, r)
 	case r.Method != http.MethodGet || !ok:
 		Fail(w, http.StatusMethodNotAllowed, metav1.StatusReasonMethodNotAllowed, r.Method+" "+r.URL.Path)
 	case refused:
@@ -249,7 +265,7 @@ func selects(r Request, namespace string, p *corev1.Pod) bool {
 	byField, err := fields.ParseSelector(q.Get("fieldSelector"))
 	byLabel, err2 := labels.Parse(q.Get("labelSelector"))
 	return err == nil && err2 == nil && (namespace == "" || p.Namespace == namespace) &&
-		byField.Matches(fields.Set{"metadata.name": p.Name}) && byLabel.Matches(labels.Set(p.Labels))
+		byField.Matches(fields.Set{"metadata.name": p.Name, "spec.nodeName": p.Spec.NodeName}) && byLabel.Matches(labels.Set(p.Labels))
 }
 
 func (s *Server) list(w http.ResponseWriter, r Request, namespace string) {
@@ -296,6 +312,7 @@ func (s *Server) watch(w http.ResponseWriter, r Request, namespace string) {
 	out := http.NewResponseController(w)
 	_ = out.Flush() // the client has gone
 	at, _ := strconv.Atoi(r.URL.Query().Get("resourceVersion"))
+	bookmark := r.URL.Query().Get("sendInitialEvents") == "true"
 	for {
 		s.mu.Lock()
 		events, news, over, farewell := s.events[at:], s.news, s.epoch != epoch, s.farewell
@@ -306,6 +323,10 @@ func (s *Server) watch(w http.ResponseWriter, r Request, namespace string) {
 			}
 		}
 		at += len(events)
+		if bookmark {
+			bookmark = false
+			send(w, "BOOKMARK", initialEventsEnd(at))
+		}
 		if over {
 			if farewell {
 				send(w, "ERROR", Status(http.StatusGone, metav1.StatusReasonExpired, "too old resource version"))
@@ -318,6 +339,14 @@ func (s *Server) watch(w http.ResponseWriter, r Request, namespace string) {
 		case <-r.Context().Done():
 			return
 		}
+	}
+}
+
+// initialEventsEnd returns the bookmark behind the pods that exist when a watch begins.
+func initialEventsEnd(version int) *corev1.Pod {
+	return &corev1.Pod{
+		TypeMeta:   metav1.TypeMeta{Kind: "Pod", APIVersion: "v1"},
+		ObjectMeta: metav1.ObjectMeta{ResourceVersion: strconv.Itoa(version), Annotations: map[string]string{metav1.InitialEventsAnnotationKey: "true"}},
 	}
 }
 

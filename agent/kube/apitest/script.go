@@ -98,15 +98,15 @@ func (s *Script) CA() []byte {
 
 // Kubeconfig writes a kubeconfig for a server and returns its path. Its current
 // context "here" has Token and the namespace shop.
-func Kubeconfig(t *testing.T, url string, ca []byte) string {
-	t.Helper()
+func Kubeconfig(tb testing.TB, url string, ca []byte) string {
+	tb.Helper()
 	text := fmt.Sprintf(`{"apiVersion":"v1","kind":"Config","current-context":"here",
 		"clusters":[{"name":"c","cluster":{"server":%q,"certificate-authority-data":%q}}],
 		"contexts":[{"name":"here","context":{"cluster":"c","user":"u","namespace":"shop"}},{"name":"wrong","context":{"cluster":"c","user":"nobody"}}],
 		"users":[{"name":"u","user":{"token":%q}},{"name":"nobody","user":{"token":"x"}}]}`, url, base64.StdEncoding.EncodeToString(ca), Token)
-	path := filepath.Join(t.TempDir(), "kubeconfig")
+	path := filepath.Join(tb.TempDir(), "kubeconfig")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return path
 }
