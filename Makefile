@@ -87,6 +87,7 @@ lab-build: # the lab's programs: minutes on a new machine, nothing after that
 .PHONY: bench
 bench: lab-build ## size, memory, time to diagnosis, requests; measured on the lab
 	go test -run '^$$' -bench . ./agent/diagnosis
+	go test -run '^$$' -bench Soak -benchtime 1x ./cmd/whypull
 	cd $(LAB) && go run ./cmd/lab bench --source ../.. --dir "$${WHYPULL_LAB_DIR:-$${XDG_CACHE_HOME:-$$HOME/.cache}/whypull/lab}-bench"
 
 .PHONY: fuzz
