@@ -258,13 +258,20 @@ func (x *facts) blocked() bool {
 
 // mirrorsUnhelped: there is no way to the upstream registry, as on a node without
 // access to the Internet, and the mirrors that are to stand in for it fail in
-// another way. CRI-O shows both.
+// another way. CRI-O shows both, containerd the one that got further.
 func mirrorsUnhelped(x *facts, cause Cause) Confidence {
-	if x.works() || !x.crio() || len(x.mirrors()) == 0 {
+	if x.works() || len(x.mirrors()) == 0 {
 		return ""
 	}
 	hidden, _ := x.hidden() // not unreachable: it is none, or that of the mirrors too
-	return x.agreedIf(unreachable(hidden), cause)
+	if x.crio() {
+		return x.agreedIf(unreachable(hidden), cause)
+	}
+	// containerd shows the answer of a mirror before an error of the way to the upstream
+	// registry; its text, if there is one, has been asked already (mirrorHides).
+	answered := func(m *Evidence) bool { return m.failed() && m.Registry().Status != 0 }
+	untold := x.reading() == Unknown && x.message().Host == ""
+	return confidenceIf(untold && unreachable(hidden) && slices.ContainsFunc(x.mirrors(), answered), Likely)
 }
 
 // crio reports whether CRI-O asks.

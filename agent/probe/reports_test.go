@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"cmp"
 	"fmt"
 	"runtime"
 	"strings"
@@ -82,16 +83,19 @@ func TestR53SandboxImageBehindAMirror(t *testing.T) {
 	for name, c := range map[string]struct {
 		config, summary, remedy string
 		cause                   diagnosis.Cause
+		upstream                string // asked after the mirror; "": the mirror again
 	}{
-		"right": {strings.ReplaceAll(login, "PASSWORD", password), "pass now", "", diagnosis.NotReproducible},
-		"wrong": {strings.ReplaceAll(login, "PASSWORD", "another"), "rejects the node's credentials in /etc/containerd/config.toml", "registry.configs", diagnosis.SandboxImageFailed},
-		"none":  {section, s.Host + " requires credentials", "registry.configs", diagnosis.SandboxImageFailed},
+		"right": {strings.ReplaceAll(login, "PASSWORD", password), "pass now", "", diagnosis.NotReproducible, ""},
+		"wrong": {strings.ReplaceAll(login, "PASSWORD", "another"), "rejects the node's credentials in /etc/containerd/config.toml", "registry.configs", diagnosis.SandboxImageFailed, ""},
+		"none":  {section, s.Host + " requires credentials", "registry.configs", diagnosis.SandboxImageFailed, ""},
+		// The node has no way to the upstream registry: the mirror's answer counts.
+		"none, upstream unreachable": {section, "a mirror's error hides this: https://registry.test", "registry.configs", diagnosis.SandboxImageFailed, "https://registry.k8s.io"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			n := newNode(t, s.CA, map[string]string{
 				"etc/containerd/config.toml":         c.config,
-				"certs.d/registry.k8s.io/hosts.toml": toml("https://"+s.Host, "https://"+s.Host),
+				"certs.d/registry.k8s.io/hosts.toml": toml(cmp.Or(c.upstream, "https://"+s.Host), "https://"+s.Host),
 				"var/lib/kubelet/config.json":        dockerConfig(user, password, s.Host),
 			})
 			n.runtime.Release = "v1.7.24"
