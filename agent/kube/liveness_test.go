@@ -10,7 +10,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"golang.org/x/net/http2"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
@@ -111,9 +110,7 @@ func inIdleWatch(t *testing.T, multiplexed bool, test func(*testing.T, *idleWatc
 		}))
 		_ = server.Listener.Close()
 		server.Listener = p
-		if multiplexed {
-			enableHTTP2(t, server)
-		}
+		server.EnableHTTP2 = multiplexed
 		server.StartTLS()
 		cfg := &rest.Config{Host: "https://api.test", Dial: p.dial}
 		cfg.Insecure = true
@@ -139,16 +136,6 @@ func inIdleWatch(t *testing.T, multiplexed bool, test func(*testing.T, *idleWatc
 		server.CloseClientConnections()
 		server.Close()
 	})
-}
-
-// enableHTTP2 lets the server speak HTTP/2 also without net/http's own, which the
-// programs are built without.
-func enableHTTP2(t *testing.T, s *httptest.Server) {
-	t.Helper()
-	s.EnableHTTP2 = true
-	if err := http2.ConfigureServer(s.Config, &http2.Server{}); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // silent returns how long ago the last sign of life of the watch was; it has
@@ -254,7 +241,7 @@ func TestOneConnection(t *testing.T) {
 		}
 		apitest.Write(w, runtime.ContentTypeProtobuf, pullSecret())
 	})
-	enableHTTP2(t, s.Server)
+	s.EnableHTTP2 = true
 	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
 		mu.Lock()
 		defer mu.Unlock()

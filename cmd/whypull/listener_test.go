@@ -190,7 +190,7 @@ func TestWhichConnectionIsReplaced(t *testing.T) {
 			first = conn
 		}
 	}
-	eventually(t, "that the oldest is replaced", func() bool { return ask(t, first, "/") == "" })
+	eventually(t, "the end of the oldest connection", func() bool { return ask(t, first, "/") == "" })
 	if got := ask(t, prometheus, "/"); got != "404 Not Found" {
 		t.Errorf("Prometheus gets %q", got)
 	}

@@ -18,8 +18,6 @@ const (
 )
 
 // k3sNode is a node as k3s sets it up for this registries.yaml:
-//
-//nolint:gosec // no secrets
 const (
 	registriesText = `mirrors:
   docker.io:
