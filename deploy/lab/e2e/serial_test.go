@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"regexp"
 	"strings"
@@ -66,6 +67,21 @@ func TestOnePullAtATime(t *testing.T) {
 		waitUnmarked(ctx, t, s.Name, pod)
 	}
 	waitUnmarked(ctx, t, "serial-elsewhere", "secret-name")
+}
+
+// endStall lets StallHost continue until no pull of the kubelet is under way.
+func endStall(t *testing.T) {
+	t.Helper()
+	if err := shared.lab.WriteFile(registry.StallRelease, nil); err != nil {
+		t.Fatal(err)
+	}
+	shared.eventually(t.Context(), t, func() (string, bool) {
+		n := layersOnTheirWay(t, "k8s.io")
+		return fmt.Sprintf("the end of the kubelet's pulls, of %d layers", n), n == 0
+	})
+	if err := shared.lab.RemoveFile(registry.StallRelease); err != nil {
+		t.Error(err)
+	}
 }
 
 // waits creates a pod with a unique, valid image.
