@@ -3,6 +3,7 @@
 package podwatch
 
 import (
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,10 +26,10 @@ const (
 
 // Failures returns the containers and image volumes that cannot get their image
 // according to the pod's status, in the order of the spec: init, regular,
-// ephemeral; at most maxExamined. An image volume that several containers mount is
-// returned once. Since is zero.
+// ephemeral. An image volume that several containers mount is returned once. Since is
+// zero. An agent examines only the first of many.
 func Failures(pod *corev1.Pod) []diagnosis.Failure {
-	all, _ := sightings(pod, containers(pod))
+	all, _ := sightings(pod, containers(pod), math.MaxInt)
 	return settle(all, func(diagnosis.Subject) bool { return false })
 }
 
@@ -42,8 +43,8 @@ type sighting struct {
 }
 
 // sightings returns the failed pulls that the pod's status shows, in the order of
-// the spec, and the number of failing containers beyond maxExamined.
-func sightings(pod *corev1.Pod, all []container) (out []sighting, more int) {
+// the spec, and the number of failing containers beyond most.
+func sightings(pod *corev1.Pod, all []container, most int) (out []sighting, more int) {
 	if Over(pod) {
 		return nil, 0
 	}
@@ -51,7 +52,7 @@ func sightings(pod *corev1.Pod, all []container) (out []sighting, more int) {
 	for _, c := range all {
 		switch {
 		case !c.failing():
-		case len(out) == maxExamined:
+		case len(out) == most:
 			more++
 		default:
 			if base == nil {

@@ -162,7 +162,7 @@ type seen struct {
 
 func newSeen(pod *corev1.Pod) seen {
 	all := containers(pod)
-	failing, more := sightings(pod, all)
+	failing, more := sightings(pod, all, maxExamined)
 	return seen{pod, all, failing, more, waiting(pod, all)}
 }
 
