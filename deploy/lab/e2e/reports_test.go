@@ -1,12 +1,16 @@
 package e2e
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/whypull/whypull/deploy/lab/demo"
+	"github.com/whypull/whypull/deploy/lab/node"
 	"github.com/whypull/whypull/deploy/lab/registry"
 )
 
@@ -62,4 +66,47 @@ func TestLoadedAndPulledElsewhere(t *testing.T) {
 	if !strings.Contains(out, "ImageNotVerifiedForPod (Confirmed)") || !strings.Contains(out, "no pull under this name is recorded") {
 		t.Errorf("whypull check says\n%s", out)
 	}
+}
+
+// R53: the sandbox image comes from a mirror that wants credentials. The runtime sends
+// no pull secret for it; what helps is the section of config.toml that names them for
+// the mirror. Not parallel, because no other pod can start meanwhile.
+func TestSandboxImageBehindAMirror(t *testing.T) {
+	ctx := t.Context()
+	const config = "/etc/containerd/config.toml"
+	correct, hub := registry.HostsFile(registry.HubHost)
+	hosts := filepath.Join(filepath.Dir(filepath.Dir(correct)), "pause.lab.example", "hosts.toml")
+	before, err := shared.lab.ReadFile(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	restart := func(content string) {
+		t.Helper()
+		ctx := context.WithoutCancel(ctx)
+		if err := errors.Join(shared.lab.StopComponent(ctx, node.Containerd), shared.lab.WriteFile(config, []byte(content)), shared.lab.StartComponent(ctx, node.Containerd)); err != nil {
+			t.Error(err)
+		}
+	}
+	t.Cleanup(func() {
+		restart(string(before))
+		if out, err := shared.shell(context.WithoutCancel(ctx), "rm "+hosts+"; ctr --namespace=k8s.io images import "+node.SandboxArchive, true); err != nil {
+			t.Errorf("%v %s", err, out)
+		}
+	})
+	writeOnNode(t, hosts, hub)
+	onTheNode(t, "ctr --namespace=k8s.io images rm --sync "+node.SandboxImage)
+	image := registry.PlainHost + "/e2e/sandbox-mirror:1.0"
+	s := demo.Scenario{Name: "sandbox-mirror", Images: []string{image, registry.HubHost + "/pause:1.0"}, Manifests: []string{demo.Pod("app", image, "", "")}}
+	if err := s.Break(ctx, shared.lab); err != nil {
+		t.Fatal(err)
+	}
+	c := shared.settled(ctx, t, s.Name, "app").Containers[0]
+	t.Logf("%s, %s: %s\n%s", c.Cause, c.Confidence, c.Summary, strings.Join(c.Remedy, "\n"))
+	if c.Cause != "SandboxImageFailed" || !strings.Contains(c.Summary, registry.HubHost) || !strings.Contains(strings.Join(c.Remedy, "\n"), "registry.configs") {
+		t.Errorf("got %+v", c)
+	}
+	restart(fmt.Sprintf("%s\n[plugins.\"io.containerd.cri.v1.images\".registry.configs.%q.auth]\n  username = %q\n  password = %q\n",
+		before, registry.HubHost, registry.Alice, registry.AlicePassword))
+	shared.waitRunning(ctx, t, s.Name, "app")
+	waitUnmarked(ctx, t, s.Name, "app")
 }
