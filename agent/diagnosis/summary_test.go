@@ -142,8 +142,8 @@ func TestWhose(t *testing.T) {
 	}
 }
 
-// When the kubelet tries again is told by the clock, in UTC; where it is not
-// known, within what.
+// The summary gives the time of the next attempt in UTC, or the longest wait where
+// the time is unknown.
 func TestNextTryInSummary(t *testing.T) {
 	at := time.Date(2026, 1, 2, 13, 4, 30, 0, time.FixedZone("", 3600))
 	for want, next := range map[string]time.Time{

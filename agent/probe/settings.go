@@ -92,9 +92,8 @@ var ignoredProxies = map[nodeconfig.NoticeReason]diagnosis.ConfigProblem{
 	nodeconfig.ReasonNotRestarted: diagnosis.ConfigProxyNotRestarted,
 }
 
-// unreachedEvidence is what somebody has set for the runtime, which has no effect, and
-// with which a registry would perhaps be reached that is not: it is told in such a
-// case alone.
+// unreachedEvidence returns the settings without effect that could have made an
+// unreachable registry reachable. It returns none if every registry is reachable.
 func unreachedEvidence(notices []nodeconfig.Notice, found []diagnosis.Evidence) []diagnosis.Evidence {
 	ways := []diagnosis.Fault{
 		diagnosis.FaultNameNotFound, diagnosis.FaultDNSFailure, diagnosis.FaultConnectionRefused,

@@ -482,7 +482,7 @@ func startAgent(tb testing.TB, w *world) *soakAgent {
 	g := newMemoryCgroup(tb, memoryLimit)
 	dir := tb.TempDir()
 	program := filepath.Join(dir, "whypull")
-	build := exec.CommandContext(tb.Context(), "go", "build", "-tags", "grpcnotrace", "-trimpath", "-o", program, ".")
+	build := exec.CommandContext(tb.Context(), "go", "build", "-tags", "grpcnotrace,nethttpomithttp2", "-trimpath", "-o", program, ".")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); errors.Is(err, exec.ErrNotFound) {
 		tb.Skip("there is no go command")

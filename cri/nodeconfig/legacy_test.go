@@ -77,7 +77,7 @@ func TestLegacyDefault(t *testing.T) {
 	}
 }
 
-// A mirror's path stands before the repository, and is told the registry.
+// A mirror's path precedes the repository, and the parameter ns names the registry.
 func TestLegacyMirrorIsAsked(t *testing.T) {
 	s := registrytest.New(t, registrytest.Config{Repositories: repositories()})
 	opts := configured(t, "[registry.mirrors.\"hub.test\"]\nendpoint = [\"https://"+s.Host+"/v2/proxy\"]\n"+

@@ -57,7 +57,7 @@ func ReadForm(body []byte) (Form, error) {
 	if err := json.Unmarshal(body, &f); err != nil {
 		return Form{}, err
 	}
-	return Form{f.MediaType, len(f.Config) > 0, len(f.Layers), len(f.Manifests), len(f.FSLayers)}, short(f.MediaType)
+	return Form{f.MediaType, len(f.Config) > 0, len(f.Layers), len(f.Manifests), len(f.FSLayers)}, checkLengths(f.MediaType)
 }
 
 // ReadManifest returns a manifest without annotations and embedded data. Of a
@@ -68,13 +68,13 @@ func ReadManifest(body []byte) (ocispec.Manifest, error) {
 		return ocispec.Manifest{}, err
 	}
 	parts := append(m.Layers, m.Config)
-	if err := reduce(parts, MaxLayers+1); err != nil {
+	if err := reduceDescriptors(parts, MaxLayers+1); err != nil {
 		return ocispec.Manifest{}, err
 	}
 	last := len(m.Layers)
 	return ocispec.Manifest{
 		Versioned: m.Versioned, MediaType: m.MediaType, ArtifactType: m.ArtifactType, Config: parts[last], Layers: parts[:last:last],
-	}, short(m.MediaType, m.ArtifactType)
+	}, checkLengths(m.MediaType, m.ArtifactType)
 }
 
 // ReadIndex returns the entries of an index, without annotations and embedded
@@ -84,7 +84,7 @@ func ReadIndex(body []byte) ([]ocispec.Descriptor, error) {
 	if err := decode(body, &index); err != nil {
 		return nil, err
 	}
-	return index.Manifests, reduce(index.Manifests, MaxManifests)
+	return index.Manifests, reduceDescriptors(index.Manifests, MaxManifests)
 }
 
 // ReadImage returns the platform and the layers' digests of an image's config.
@@ -97,11 +97,11 @@ func ReadImage(body []byte) (ocispec.Image, error) {
 		return ocispec.Image{}, ErrTooLarge
 	}
 	for _, d := range image.RootFS.DiffIDs {
-		if err := short(string(d)); err != nil {
+		if err := checkLengths(string(d)); err != nil {
 			return ocispec.Image{}, err
 		}
 	}
-	return ocispec.Image{Platform: image.Platform, RootFS: image.RootFS}, bounded(image.Platform)
+	return ocispec.Image{Platform: image.Platform, RootFS: image.RootFS}, checkPlatform(image.Platform)
 }
 
 // ReadTags returns the tags of a registry's list that keep wants.
@@ -152,8 +152,8 @@ func commas(body []byte) (n int) {
 	return n
 }
 
-// reduce drops what is not kept of descriptors, of which there may be so many.
-func reduce(list []ocispec.Descriptor, most int) error {
+// reduceDescriptors drops what is not kept of descriptors, of which there may be so many.
+func reduceDescriptors(list []ocispec.Descriptor, most int) error {
 	if len(list) > most {
 		return ErrTooLarge
 	}
@@ -164,27 +164,27 @@ func reduce(list []ocispec.Descriptor, most int) error {
 			d.URLs = []string{""}
 		}
 		if d.Platform != nil {
-			if err := bounded(*d.Platform); err != nil {
+			if err := checkPlatform(*d.Platform); err != nil {
 				return err
 			}
 		}
-		if err := short(d.MediaType, string(d.Digest), d.ArtifactType); err != nil {
+		if err := checkLengths(d.MediaType, string(d.Digest), d.ArtifactType); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// bounded returns ErrTooLarge for a platform with more in it than any has.
-func bounded(p ocispec.Platform) error {
+// checkPlatform returns ErrTooLarge for a platform with more in it than any has.
+func checkPlatform(p ocispec.Platform) error {
 	if len(p.OSFeatures) > maxFeatures {
 		return ErrTooLarge
 	}
-	return short(append([]string{p.Architecture, p.OS, p.OSVersion, p.Variant}, p.OSFeatures...)...)
+	return checkLengths(append([]string{p.Architecture, p.OS, p.OSVersion, p.Variant}, p.OSFeatures...)...)
 }
 
-// short returns ErrTooLarge if a text is longer than any that is kept.
-func short(texts ...string) error {
+// checkLengths returns ErrTooLarge if a text is longer than any that is kept.
+func checkLengths(texts ...string) error {
 	if slices.ContainsFunc(texts, func(s string) bool { return len(s) >= maxText }) {
 		return ErrTooLarge
 	}

@@ -509,7 +509,7 @@ func proxy(t *testing.T, status int) *url.URL {
 	return u
 }
 
-// proxyBy is an HTTP proxy that answers as it is told.
+// proxyBy is an HTTP proxy that answers with a handler.
 func proxyBy(t *testing.T, answer http.HandlerFunc) *url.URL {
 	t.Helper()
 	s := httptest.NewServer(answer)
