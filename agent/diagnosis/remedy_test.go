@@ -102,6 +102,7 @@ func run(t testing.TB, lines []string) [][]string {
 // TestRemediesRun: each remedy of the scenarios, filled in, is a script whose
 // commands all succeed.
 func TestRemediesRun(t *testing.T) {
+	t.Parallel()
 	seen := map[string]bool{}
 	for _, s := range verdictCases(t) {
 		lines := Diagnose(s.failure, s.evidence).Remedy
@@ -210,6 +211,7 @@ func kindsOfRemedy(t testing.TB) []verdictCase {
 }
 
 func TestRemediesAreHarmless(t *testing.T) {
+	t.Parallel()
 	cases := kindsOfRemedy(t)
 	for _, text := range hostile() {
 		if checkHarmless(t, text, cases...); t.Failed() {
@@ -233,6 +235,7 @@ func FuzzRemedy(f *testing.F) {
 // TestRemediesRefuseBlanks: a line that is not filled in changes nothing, even
 // where a file has the name of a blank.
 func TestRemediesRefuseBlanks(t *testing.T) {
+	t.Parallel()
 	for _, s := range kindsOfRemedy(t) {
 		for _, line := range Diagnose(s.failure, s.evidence).Remedy {
 			if strings.HasPrefix(line, "#") || !strings.Contains(line, "<") {
@@ -278,6 +281,7 @@ func TestRemediesHaveNoPasswordInThem(t *testing.T) {
 // TestCommentsAreHarmless: an interactive zsh runs a pasted comment, so that nothing
 // in it may be special to a shell but what is quoted, and the blanks.
 func TestCommentsAreHarmless(t *testing.T) {
+	t.Parallel()
 	quoted := regexp.MustCompile(`'[^']*'|\\'|<[a-z.:]+>`)
 	check := func(line string) {
 		t.Helper()

@@ -678,6 +678,9 @@ func Clip(s string, n int) string {
 // the line or reorders the text around it.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
+		if ' ' <= r && r <= '~' { // nearly every rune, without a search in tables
+			return r
+		}
 		if r == utf8.RuneError || unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) {
 			return -1
 		}

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"unicode"
 	"unicode/utf8"
@@ -15,7 +16,7 @@ import (
 // checkVerdict asserts what holds of every verdict, whatever it was made from.
 func checkVerdict(t testing.TB, v Verdict) {
 	t.Helper()
-	if i := slices.IndexFunc(Catalogue(), func(e Entry) bool { return e.Cause == v.Cause }); i < 0 {
+	if byCause[v.Cause] == nil {
 		t.Errorf("cause %q is not in the catalogue", v.Cause)
 	}
 	if !slices.Contains([]Confidence{Confirmed, Likely, Suspected}, v.Confidence) {
@@ -86,6 +87,7 @@ func checkRemedy(t testing.TB, lines []string) {
 // TestDiagnoseIsPure: the same input gives the same verdict, however often, and is
 // left as it was.
 func TestDiagnoseIsPure(t *testing.T) {
+	t.Parallel()
 	for _, s := range verdictCases(t) {
 		before, failure := render(s.evidence), s.failure
 		first := Diagnose(s.failure, s.evidence)
@@ -138,6 +140,7 @@ func TestDiagnoseOrderOfChecks(t *testing.T) {
 
 // TestDiagnoseSubsets: whatever evidence is missing, every verdict is well-formed.
 func TestDiagnoseSubsets(t *testing.T) {
+	t.Parallel()
 	for _, s := range verdictCases(t) {
 		if len(s.evidence) > 10 {
 			t.Fatalf("%s has %d pieces of evidence", s.name(), len(s.evidence))
@@ -167,6 +170,7 @@ func withheld(e Evidence) Evidence {
 // TestDiagnoseNotRun: evidence that was not gathered confirms nothing. A verdict
 // that is Confirmed with it is Confirmed without it, and of the same cause.
 func TestDiagnoseNotRun(t *testing.T) {
+	t.Parallel()
 	for _, s := range verdictCases(t) {
 		for mask := range 1 << len(s.evidence) {
 			var with, without []Evidence
@@ -325,6 +329,7 @@ func spoiltBody(b Body, text string) Body {
 }
 
 func TestVerdictsOnHostileTexts(t *testing.T) {
+	t.Parallel()
 	for _, s := range verdictCases(t) {
 		want := Diagnose(s.failure, s.evidence)
 		for _, text := range hostile() {
@@ -343,12 +348,11 @@ func TestVerdictsOnHostileTexts(t *testing.T) {
 
 // anything makes evidence of random parts.
 func anything(r *rand.Rand) Evidence {
-	checks, outcomes := Checks(), []Outcome{Passed, Failed, Failed, Inconclusive, NotRun, ""}
-	e := Evidence{Check: checks[r.IntN(len(checks))], Outcome: outcomes[r.IntN(len(outcomes))], Fault: faults()[r.IntN(len(faults()))], Endpoint: Endpoint{Mirror: r.IntN(4) == 0}}
+	checks, faults, outcomes := Checks(), faults(), []Outcome{Passed, Failed, Failed, Inconclusive, NotRun, ""}
+	e := Evidence{Check: checks[r.IntN(len(checks))], Outcome: outcomes[r.IntN(len(outcomes))], Fault: faults[r.IntN(len(faults))], Endpoint: Endpoint{Mirror: r.IntN(4) == 0}}
 	switch e.Check {
 	case CheckMessage:
-		all := Catalogue()
-		e.Body = &MessageFacts{Cause: all[r.IntN(len(all))].Cause, AfterManifest: r.IntN(8) == 0}
+		e.Body = &MessageFacts{Cause: catalogue[r.IntN(len(catalogue))].Cause, AfterManifest: r.IntN(8) == 0}
 	case CheckRegistry:
 		var b RegistryFacts
 		if r.IntN(2) == 0 {
@@ -365,15 +369,15 @@ func anything(r *rand.Rand) Evidence {
 	return e
 }
 
-// faults are all faults, and none.
-func faults() []Fault {
+// faults returns all faults, and none.
+var faults = sync.OnceValue(func() []Fault {
 	out := append(slices.Collect(maps.Keys(faultCauses)), "")
 	for _, e := range Catalogue() {
 		out = append(out, FaultOf(e.Cause))
 	}
 	slices.Sort(out)
 	return slices.Compact(out)
-}
+})
 
 func randomFailure(r *rand.Rand) Failure {
 	f := ordinary()
@@ -409,6 +413,7 @@ func checkRandom(t testing.TB, seed uint64, n int) {
 }
 
 func TestDiagnoseRandomEvidence(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(5_000) {
 		if checkRandom(t, seed, int(seed%12)); t.Failed() {
 			t.Fatalf("seed %d, %d pieces", seed, seed%12)
