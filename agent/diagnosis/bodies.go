@@ -75,10 +75,13 @@ type CredentialFacts struct {
 	// IfRejected is what may be wrong with the credential of the entry that matches, in
 	// the keyring's words, should the registry refuse it.
 	IfRejected string
+	// Padding is which end of the user or password of the entry that matches is a space
+	// or line break, such as "password ends with a line break"; "" if none is.
+	Padding string
 	// Near is why the entry that looks most like the image's does not match, in the
-	// keyring's words; NearPlace reports whether these say where the image is.
-	Near      string
-	NearPlace bool
+	// keyring's words. For NearOtherPath it is a hint in parentheses, or "".
+	Near   string
+	NearIs Nearness
 	// Unread is why the source was not read, in words of who was to read it.
 	Unread string
 	// UnreadSince is when a source could not be read any more that a verdict rests
@@ -103,6 +106,16 @@ type CredentialFacts struct {
 	Provider, Pattern string
 	TokenMode         bool
 }
+
+// Nearness is how the entry that looks most like the image's differs from it. The
+// zero value: in another way than these.
+type Nearness string
+
+// The ways.
+const (
+	NearOtherPort Nearness = "port" // the words say where the image is
+	NearOtherPath Nearness = "path"
+)
 
 // Elsewhere says whether a namespace other than the pod's has a secret of a name;
 // never which: the pod's author chooses the name, and may not see that namespace.

@@ -217,7 +217,10 @@ func hours(d time.Duration) string {
 // nearDetail says where the image is, and why the entry that was most likely meant
 // does not match if it is not simply for another host.
 func (f Failure) nearDetail(c *CredentialFacts) string {
-	if c.Near != "" && c.NearPlace {
+	switch {
+	case c.NearIs == NearOtherPath:
+		return ", but the image is " + f.Registry + "/" + f.Repository + after(" ", c.Near)
+	case c.Near != "" && c.NearIs == NearOtherPort:
 		return "; " + c.Near
 	}
 	return ", but the image is on " + f.Registry + after("; ", c.Near)

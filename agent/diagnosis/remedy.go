@@ -102,6 +102,9 @@ func tagRemedy(x *facts) []string {
 }
 
 func repositoryRemedy(x *facts) []string {
+	if name, ok := strings.CutPrefix(x.Repository, apiPath); ok && name != "" {
+		return x.setImage(x.Registry+"/"+name+x.Ref().Suffix(), "take v2/ out of the image name")
+	}
 	return x.setImage(x.Registry+"/"+blank("repository")+":"+blank("tag"), "correct the repository")
 }
 
@@ -617,6 +620,9 @@ func rateLimitRemedy(x *facts) []string {
 func deniedOrNotFoundRemedy(x *facts) []string {
 	if len(x.orAgain(x.undisclosed(), DeniedOrNotFound)) > 0 {
 		return deniedRemedy(x)
+	}
+	if strings.HasPrefix(x.Repository, apiPath) {
+		return repositoryRemedy(x)
 	}
 	return append([]string{comment("Check that %s is spelled correctly. If it is, give the pod credentials that can pull it.", x.Registry+"/"+x.Repository)}, x.addSecret()...)
 }

@@ -360,9 +360,11 @@ func setCredentials(b *CredentialFacts, key, value string) (_ bool, err error) {
 		source, key, _ := strings.Cut(value, "@")
 		b.Credential = &CredentialRef{Source: source, Key: key, Order: 1}
 	case "near":
-		b.Near, b.NearPlace = value, true
+		b.Near, b.NearIs = value, NearOtherPort
+	case "nearpath":
+		b.Near, b.NearIs = strings.TrimPrefix(value, "-"), NearOtherPath
 	default:
-		return texts(map[string]*string{"secret": &b.Secret, "provider": &b.Provider, "problem": &b.Problem}, key, value), nil
+		return texts(map[string]*string{"secret": &b.Secret, "provider": &b.Provider, "problem": &b.Problem, "padding": &b.Padding}, key, value), nil
 	}
 	return true, err
 }

@@ -374,7 +374,7 @@ func (x *facts) matching() []string { return names(filter(x.of(CheckCredentials)
 
 func noMatchSummary(x *facts) string {
 	all := filter(x.of(CheckCredentials), func(e *Evidence) bool { return e.Fault == FaultNoMatchingCredential && e.Credentials().Secret != "" })
-	if len(all) == 1 && all[0].Credentials().Near != "" {
+	if len(all) == 1 && (all[0].Credentials().Near != "" || all[0].Credentials().NearIs != "") {
 		return "pull " + x.detail(all[0])
 	}
 	if len(all) == 0 {
@@ -482,12 +482,25 @@ func rejectedSummary(x *facts) string {
 		s += "; they come from the node or a credential provider, not from the pod"
 	}
 	if whose := x.whose(x.orAgain(x.rejected(), CredentialsRejected)); whose != "" {
-		s = fmt.Sprintf("%s rejects the credentials in %s", x.Registry, whose)
+		s = fmt.Sprintf("%s rejects the credentials in %s%s", x.Registry, whose, x.padding())
 	}
 	if slices.ContainsFunc(x.anonymous(), (*Evidence).passed) {
 		s += "; the image is public and needs none"
 	}
 	return s
+}
+
+// padding returns the end of a sentence about a password that begins or ends with a
+// space or line break, in a secret that has credentials for the image.
+func (x *facts) padding() string {
+	e, ok := find(x.of(CheckCredentials), func(e *Evidence) bool { return e.passed() && e.Credentials().Padding != "" })
+	switch {
+	case !ok:
+		return ""
+	case len(x.matching()) > 1:
+		return fmt.Sprintf("; in %s the %s", e.Credentials().Secret, e.Credentials().Padding)
+	}
+	return ", whose " + e.Credentials().Padding
 }
 
 func expiredSummary(x *facts) string {
@@ -542,9 +555,9 @@ func (x *facts) rejectedToo() string {
 func deniedOrNotFoundSummary(x *facts) string {
 	undisclosed := x.orAgain(x.undisclosed(), DeniedOrNotFound)
 	if whose := x.whose(undisclosed); whose != "" && len(undisclosed) > 0 {
-		return fmt.Sprintf("%s accepts the credentials in %s, but denies them repository %s and does not say whether it exists%s", x.Registry, whose, x.Repository, x.rejectedToo())
+		return fmt.Sprintf("%s accepts the credentials in %s, but denies them repository %s and does not say whether it exists%s%s", x.Registry, whose, x.Repository, x.rejectedToo(), x.versioned())
 	}
-	s := fmt.Sprintf("%s denies repository %s and does not say whether it exists", x.Registry, x.Repository)
+	s := fmt.Sprintf("%s denies repository %s and does not say whether it exists%s", x.Registry, x.Repository, x.versioned())
 	if x.unread() {
 		return s + x.blind()
 	}
@@ -576,7 +589,20 @@ func repositoryNotFoundSummary(x *facts) string {
 	if e, ok := x.atOrigin(FaultWebPage); ok {
 		return x.detail(e)
 	}
-	return fmt.Sprintf("repository %s does not exist on %s", x.Repository, x.Registry)
+	return fmt.Sprintf("repository %s does not exist on %s%s", x.Repository, x.Registry, x.versioned())
+}
+
+// apiPath is the start of the path of a registry's API, which is no part of a
+// repository's name.
+const apiPath = "v2/"
+
+// versioned returns the end of a sentence about a repository that has the path of the
+// API in its name, "" for any other.
+func (x *facts) versioned() string {
+	if !strings.HasPrefix(x.Repository, apiPath) {
+		return ""
+	}
+	return "; /v2/ does not belong in the name of an image"
 }
 
 func worksNowSummary(x *facts) string {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode"
 )
 
 // Doubt is what looks wrong about a credential that the kubelet accepts.
@@ -17,7 +18,7 @@ const (
 	NoCredential      Doubt = "NoCredential"      //nolint:gosec // a name, not a secret; neither user nor password
 	NoUser            Doubt = "NoUser"            // a password without a user
 	NoPassword        Doubt = "NoPassword"        // a user without a password
-	LineBreak         Doubt = "LineBreak"         // user or password begins or ends with a blank or line break
+	LineBreak         Doubt = "LineBreak"         // user or password begins or ends with a space or line break
 	AuthWins          Doubt = "AuthWins"          // "auth" differs from "username" and "password"
 	HubCredentialLeak Doubt = "HubCredentialLeak" //nolint:gosec // a name, not a secret; Docker Hub's credential goes to a registry that is not Docker Hub
 	RobotName         Doubt = "RobotName"         // a Harbor robot's user without the part from the "$" on
@@ -135,7 +136,7 @@ func (e entry) doubt() Doubt {
 		return NoUser
 	case e.password == "":
 		return NoPassword
-	case padded(e.username) || padded(e.password):
+	case e.padding() != "":
 		return LineBreak
 	case e.overruled:
 		return AuthWins
@@ -146,7 +147,27 @@ func (e entry) doubt() Doubt {
 	}
 }
 
-func padded(s string) bool { return strings.TrimSpace(s) != s }
+// padding says which end of the user or password is a space or line break, such as
+// "password ends with a line break"; "" if none is.
+func (e entry) padding() string {
+	for _, field := range []struct{ name, text string }{{"password", e.password}, {"user", e.username}} {
+		if end := strings.TrimRightFunc(field.text, unicode.IsSpace); end != field.text {
+			return field.name + " ends with " + space(field.text[len(end):])
+		}
+		if start := strings.TrimLeftFunc(field.text, unicode.IsSpace); start != field.text {
+			return field.name + " begins with " + space(field.text[:len(field.text)-len(start)])
+		}
+	}
+	return ""
+}
+
+// space names white space.
+func space(s string) string {
+	if strings.ContainsAny(s, "\r\n") {
+		return "a line break"
+	}
+	return "a space"
+}
 
 // doubtTexts are the sentences on doubts, without the entry at their start.
 var doubtTexts = map[Doubt]string{ //nolint:gochecknoglobals,gosec // never written, no secret
@@ -154,7 +175,7 @@ var doubtTexts = map[Doubt]string{ //nolint:gochecknoglobals,gosec // never writ
 	NoCredential:      "has neither user nor password: the kubelet sends empty credentials",
 	NoUser:            "has a password and no user",
 	NoPassword:        "has a user and no password",
-	LineBreak:         "has a user or password that begins or ends with a blank or line break, which the kubelet sends too",
+	LineBreak:         "has credentials whose %s, which the kubelet sends too",
 	AuthWins:          `has an "auth" that differs from its "username" and "password"; the kubelet uses "auth"`,
 	RobotName:         `has the user robot; that of a Harbor robot account is robot$NAME, and a shell takes $NAME out unless the name is in single quotes`,
 	OtherFolder:       "matches by the letters of the image's path alone, which goes on in the same word: with a slash at the end it would be for that project only",
@@ -166,5 +187,9 @@ func doubtText(d Doubt, e entry) string {
 	if d == "" {
 		return ""
 	}
-	return e.where() + " " + doubtTexts[d]
+	text := doubtTexts[d]
+	if d == LineBreak {
+		text = fmt.Sprintf(text, e.padding())
+	}
+	return e.where() + " " + text
 }

@@ -77,6 +77,9 @@ type Entry struct {
 	Why WhyNot
 	// Doubt is what looks wrong about the credential; empty if nothing does.
 	Doubt Doubt
+	// Padding is which end of the user or password is a space or line break, such as
+	// "password ends with a line break"; empty if none is, or the entry does not match.
+	Padding string
 	// Text is a sentence on Why or Doubt, without content.
 	Text string
 }

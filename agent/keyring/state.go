@@ -32,7 +32,7 @@ func (e entry) state(t target, tried []string) Entry {
 	if out.Doubt == "" && e.endsInWord(t) {
 		out.Doubt = OtherFolder
 	}
-	out.Text = doubtText(out.Doubt, e)
+	out.Text, out.Padding = doubtText(out.Doubt, e), e.padding()
 	return out
 }
 

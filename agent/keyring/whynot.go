@@ -140,6 +140,13 @@ func portTrap(ports ...string) string {
 	return ""
 }
 
+// PathHint returns a hint in parentheses on a key whose path looks right and does not
+// match; "" if there is none.
+func (e Entry) PathHint() string {
+	_, path, _ := strings.Cut(strings.TrimPrefix(e.Key, schemeOf(e.Key)), "/")
+	return strings.TrimPrefix(pathTrap("/"+path), " ")
+}
+
 // pathTrap returns a hint on paths that look right.
 func pathTrap(path string) string {
 	switch {

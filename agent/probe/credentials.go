@@ -181,7 +181,7 @@ func judge(s keyring.SecretState, found keyring.Lookup, now time.Time) diagnosis
 		} else if old, ok := outdated(found.Credentials, s.Name, false); ok {
 			e.Fault = expired(facts, old)
 		} else {
-			e.Outcome, facts.Key, facts.Note = diagnosis.Passed, entry.Key, entry.Text
+			e.Outcome, facts.Key, facts.Note, facts.Padding = diagnosis.Passed, entry.Key, entry.Text, entry.Padding
 			if entry.Doubt == keyring.RobotName { // some registries have such users
 				facts.Note, facts.IfRejected = "", entry.Text
 			}
@@ -189,7 +189,7 @@ func judge(s keyring.SecretState, found keyring.Lookup, now time.Time) diagnosis
 		}
 	default:
 		e.Fault = diagnosis.FaultNoMatchingCredential
-		facts.Near, facts.NearPlace = whyNot(s, found)
+		facts.Near, facts.NearIs = whyNot(s, found)
 	}
 	return e
 }
@@ -247,11 +247,16 @@ func hosts(s keyring.SecretState) []string {
 }
 
 // whyNot returns why the most similar entry does not match, unless it is just for
-// another host, and whether the text names the image's registry or path.
-func whyNot(s keyring.SecretState, found keyring.Lookup) (text string, place bool) {
+// another host.
+func whyNot(s keyring.SecretState, found keyring.Lookup) (text string, is diagnosis.Nearness) {
 	near, ok := found.Nearest()
-	if !ok || near.Secret != s.Name || near.Entry.Why == keyring.OtherHost {
-		return "", false
+	switch {
+	case !ok || near.Secret != s.Name || near.Entry.Why == keyring.OtherHost:
+		return "", ""
+	case near.Entry.Why == keyring.OtherPath:
+		return near.Entry.PathHint(), diagnosis.NearOtherPath
+	case near.Entry.Why == keyring.OtherPort:
+		return near.Entry.Text, diagnosis.NearOtherPort
 	}
-	return near.Entry.Text, near.Entry.Why == keyring.OtherPort || near.Entry.Why == keyring.OtherPath
+	return near.Entry.Text, ""
 }

@@ -99,7 +99,11 @@ func TestCheckCredentials(t *testing.T) {
 		},
 		"for another path": {
 			secrets: []string{"pull"}, byName: map[string]kube.Secret{"pull": secretFor("hub.test/ops")}, reads: []string{"team/pull"}, metrics: []string{"found"},
-			want: []string{`Failed | NoMatchingCredential | secret pull has credentials for hub.test/ops; "hub.test/ops" is for other paths; the image is hub.test/team/app`},
+			want: []string{`Failed | NoMatchingCredential | secret pull has credentials for hub.test/ops, but the image is hub.test/team/app`},
+		},
+		"for a path with a wildcard": {
+			secrets: []string{"pull"}, byName: map[string]kube.Secret{"pull": secretFor("hub.test/team/*")}, reads: []string{"team/pull"}, metrics: []string{"found"},
+			want: []string{`Failed | NoMatchingCredential | secret pull has credentials for hub.test/team/*, but the image is hub.test/team/app (wildcards do not work in paths)`},
 		},
 		"for many hosts": {
 			secrets: []string{"pull"}, byName: map[string]kube.Secret{"pull": secretFor("g.test", "f.test", "e.test", "d.test", "c.test", "b.test", "a.test")},
@@ -113,7 +117,7 @@ func TestCheckCredentials(t *testing.T) {
 		"match, with a line break": {
 			secrets: []string{"pull"}, byName: map[string]kube.Secret{"pull": pullSecret(dockerConfig(user, password+"\n", "hub.test"))},
 			reads: []string{"team/pull"}, metrics: []string{"found"}, creds: []string{"pull hub.test 1"},
-			want: []string{`Passed | secret pull has credentials for hub.test (entry hub.test): the entry for "hub.test" has a user or password that begins or ends with a blank or line break, which the kubelet sends too`},
+			want: []string{`Passed | secret pull has credentials for hub.test (entry hub.test): the entry for "hub.test" has credentials whose password ends with a line break, which the kubelet sends too`},
 		},
 		"old type": {
 			secrets: []string{"pull"}, reads: []string{"team/pull"}, metrics: []string{"found"}, creds: []string{"pull hub.test 1"},
