@@ -6,6 +6,7 @@ SHELL := /bin/bash
 
 VERSION ?= dev
 FUZZTIME ?= 30s
+AGENTS ?= 200
 LAB := deploy/lab
 MODULES := . $(LAB) $(LAB)/keyringdiff
 # The image library of CRI-O needs no C with these tags; the lab builds it so too.
@@ -91,6 +92,10 @@ bench: lab-build ## size, memory, time to diagnosis, requests; measured on the l
 	go test -run '^$$' -bench . ./agent/diagnosis
 	go test -run '^$$' -bench Soak -benchtime 1x ./cmd/whypull
 	cd $(LAB) && go run ./cmd/lab bench --source ../.. --dir "$${WHYPULL_LAB_DIR:-$${XDG_CACHE_HOME:-$$HOME/.cache}/whypull/lab}-bench"
+
+.PHONY: scale
+scale: ## what AGENTS agents on simulated nodes cost the API server
+	cd $(LAB) && go run ./cmd/lab scale --source ../.. --agents $(AGENTS) --dir "$${WHYPULL_LAB_DIR:-$${XDG_CACHE_HOME:-$$HOME/.cache}/whypull/lab}-scale"
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME each

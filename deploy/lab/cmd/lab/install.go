@@ -1,13 +1,16 @@
 package main
 
 import (
+	"fmt"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/whypull/whypull/deploy/lab"
 	"github.com/whypull/whypull/deploy/lab/demo"
 	"github.com/whypull/whypull/deploy/lab/picture"
+	"github.com/whypull/whypull/deploy/lab/scale"
 )
 
 // withSource adds the flag for the path of whypull's source tree.
@@ -42,6 +45,31 @@ func benchCommand(o *options) *cobra.Command {
 			return demo.Bench(c.Context(), l, source, c.OutOrStdout(), c.ErrOrStderr())
 		}),
 	}, o), &source)
+}
+
+func scaleCommand(o *options) *cobra.Command {
+	var source string
+	var agents []int
+	c := withSource(upFlags(&cobra.Command{
+		Use: "scale", Short: "Measure what many agents, on simulated nodes, cost the API server, with new clusters", Args: cobra.NoArgs,
+		RunE: o.with(func(c *cobra.Command, l *lab.Lab) error {
+			for _, n := range agents {
+				if err := (scale.Options{Agents: n}).Validate(); err != nil {
+					return err
+				}
+			}
+			for _, n := range agents {
+				fmt.Fprintf(c.OutOrStdout(), "%d agents\n", n)
+				o := scale.Options{Agents: n, Quiet: time.Minute, Outage: 30 * time.Second}
+				if err := scale.Run(c.Context(), l, source, o, c.OutOrStdout(), c.ErrOrStderr()); err != nil {
+					return err
+				}
+			}
+			return l.Remove(c.Context())
+		}),
+	}, o), &source)
+	c.Flags().IntSliceVar(&agents, "agents", []int{200}, "numbers of simulated nodes, each with an agent")
+	return c
 }
 
 func pictureCommand(o *options) *cobra.Command {
