@@ -580,8 +580,8 @@ func TestRestartedAgentSaysNothingTwice(t *testing.T) {
 	d.wantMetric(`
 # HELP `+start+` Unix time since which the container cannot get its image, with the labels of whypull_pod_failure_info.
 # TYPE `+start+` gauge
-`+start+`{cause="AccessDenied",container="app",namespace="shop",pod="web",registry="hub.test"} 1.767323041e+09
-`+start+`{cause="DNSFailure",container="side",namespace="shop",pod="web",registry="hub.test"} 1.767323041e+09
+`+start+`{cause="AccessDenied",container_name="app",pod_name="web",pod_namespace="shop",registry="hub.test"} 1.767323041e+09
+`+start+`{cause="DNSFailure",container_name="side",pod_name="web",pod_namespace="shop",registry="hub.test"} 1.767323041e+09
 `, start)
 }
 

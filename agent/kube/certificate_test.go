@@ -201,15 +201,15 @@ func TestAccessByVersion(t *testing.T) {
 		"old, no certificate, a role":         {versions: []int{30, 35}, access: AccessAuto, noCertificate: true, change: func(c *cluster) { c.direct = true }, first: []string{impersonated, byRole}, second: []string{byRole}, mode: AccessDirect},
 		"old, no certificate":                 {versions: []int{30, 35}, access: AccessAuto, noCertificate: true, first: []string{impersonated, byRole}, second: []string{impersonated}, mode: AccessNone, want: ErrNoAccess},
 		"kubelet":                             {versions: []int{30, 37}, access: AccessKubelet, first: []string{byCert}, second: []string{byCert}, mode: AccessKubelet},
-		"kubelet, no certificate":             {versions: []int{30, 37}, access: AccessKubelet, noCertificate: true, mode: AccessNone, want: ErrNoAccess},
-		"impersonate, too old":                {versions: []int{35}, access: AccessImpersonate, first: []string{impersonated}, second: []string{impersonated}, mode: AccessNone, want: ErrNoAccess},
+		"kubelet, no certificate":             {versions: []int{30, 37}, access: AccessKubelet, noCertificate: true, mode: AccessRefused, want: ErrNoAccess},
+		"impersonate, too old":                {versions: []int{35}, access: AccessImpersonate, first: []string{impersonated}, second: []string{impersonated}, mode: AccessRefused, want: ErrNoAccess},
 		"direct has no use for a certificate": {versions: []int{34}, access: AccessDirect, change: func(c *cluster) { c.direct = true }, first: []string{byRole}, second: []string{byRole}, mode: AccessDirect},
 		"the certificate does not arrive": {versions: []int{34}, access: AccessAuto, change: func(c *cluster) { c.hidesNames, c.direct = true, true },
 			first: []string{impersonated, "system:anonymous: " + getPull, byRole}, second: []string{byRole}, mode: AccessDirect},
 		"no Node authorizer": {versions: []int{34}, access: AccessAuto, change: func(c *cluster) { c.noNodes, c.direct = true, true },
 			first: []string{impersonated, byCert, byRole}, second: []string{byRole}, mode: AccessDirect},
 		"kubelet, the certificate does not arrive": {versions: []int{34}, access: AccessKubelet, change: func(c *cluster) { c.hidesNames, c.direct = true, true },
-			first: []string{"system:anonymous: " + getPull}, mode: AccessNone, want: ErrNoAccess},
+			first: []string{"system:anonymous: " + getPull}, mode: AccessRefused, want: ErrNoAccess},
 	} {
 		for _, version := range tc.versions {
 			t.Run(fmt.Sprintf("%s, 1.%d", name, version), func(t *testing.T) {
@@ -317,7 +317,7 @@ func TestRotatedCertificate(t *testing.T) {
 	read(nil)
 	second := current.Leaf.SerialNumber.String()
 	wantLines(t, "certificates", s.certificates, first, first, second, second)
-	wantLines(t, "modes", ch.all, "kubelet", "none", "kubelet")
+	wantLines(t, "modes", ch.all, "kubelet", "refused", "kubelet")
 }
 
 // A certificate authority that has changed does not need a restart either.
@@ -567,7 +567,7 @@ func TestExpectedAccess(t *testing.T) {
 		"impersonation for pods only": {AccessKubelet, always(s.kubelet()), AccessImpersonate, AccessKubelet},
 		"certificate":                 {AccessAuto, always(s.kubelet()), AccessDirect, AccessKubelet},
 		"roles, perhaps":              {AccessAuto, never, AccessDirect, AccessDirect},
-		"nothing":                     {AccessKubelet, never, AccessDirect, AccessNone},
+		"nothing":                     {AccessKubelet, never, AccessDirect, AccessRefused},
 		"none":                        {AccessNone, nil, AccessImpersonate, AccessNone},
 		"direct":                      {AccessDirect, nil, AccessDirect, AccessDirect},
 	} {
@@ -576,6 +576,29 @@ func TestExpectedAccess(t *testing.T) {
 			c.choice.answered(c, true, tc.pods, nil)
 		}
 		wantLines(t, name, ch.all, string(tc.want))
+	}
+}
+
+// Secrets are reported as refused only where the cluster could grant them: where
+// impersonation works for pods.
+func TestRefusedAccess(t *testing.T) {
+	t.Parallel()
+	s := newCluster(t, 37)
+	refused := &apierrors.StatusError{ErrStatus: *apitest.Status(403, metav1.StatusReasonForbidden, "cannot get")}
+	for name, tc := range map[string]struct {
+		access, pods Access
+		want         []string
+	}{
+		"can be granted": {AccessAuto, AccessImpersonate, []string{"impersonate", "refused"}},
+		"cannot":         {AccessAuto, AccessDirect, []string{"direct", "none"}},
+		"roles only":     {AccessDirect, AccessDirect, []string{"direct", "none"}},
+	} {
+		c, ch := s.client(t, tc.access, never)
+		c.choice.answered(c, true, tc.pods, nil)
+		for range 2 {
+			c.choice.answered(c, false, AccessDirect, refused)
+		}
+		wantLines(t, name, ch.all, tc.want...)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 
@@ -146,7 +147,7 @@ func (ch *choice) answered(c *Client, pods bool, by Access, err error) {
 		ch.readSecrets(by)
 	case apierrors.IsForbidden(err), errors.Is(err, ErrNoAccess):
 		if ch.secrets != AccessDirect || !ch.read { // roles may grant secrets in some namespaces only
-			ch.readSecrets(AccessNone)
+			ch.readSecrets(ch.refused(c))
 		}
 	}
 	ch.explain(c)
@@ -172,8 +173,23 @@ func (ch *choice) watchedPods(c *Client, by Access) {
 	case c.access == AccessAuto:
 		ch.set(AccessDirect)
 	default:
-		ch.set(AccessNone)
+		ch.set(ch.refused(c))
 	}
+}
+
+// refused returns what to report when no identity may read secrets: AccessRefused if
+// the flag names an identity that must work, or if the API server grants constrained
+// impersonation, as the watch on pods shows. Elsewhere there may be nothing to grant.
+func (ch *choice) refused(c *Client) Access {
+	switch c.access {
+	case AccessImpersonate, AccessKubelet:
+		return AccessRefused
+	case AccessAuto:
+		if ch.pods == AccessImpersonate {
+			return AccessRefused
+		}
+	}
+	return AccessNone
 }
 
 func (ch *choice) readSecrets(by Access) {
@@ -193,7 +209,7 @@ func (ch *choice) set(secrets Access) {
 // explain logs why the kubelet's certificate is not used, if it would be.
 func (ch *choice) explain(c *Client) {
 	problem := ""
-	if c.kubelet != nil && (ch.secrets == AccessDirect || ch.secrets == AccessNone) {
+	if c.kubelet != nil && slices.Contains([]Access{AccessDirect, AccessNone, AccessRefused}, ch.secrets) {
 		if err := c.kubelet.check(); err != nil {
 			problem = err.Error()
 		}

@@ -47,13 +47,15 @@ type Access string
 // like Auto. Direct reads with the RBAC rights of the agent's own account. Auto
 // reads secrets with the first of Impersonate, Kubelet and Direct that the API
 // server accepts, and pods with the first of Impersonate and Direct. None reads no
-// secrets at all, and pods like Auto.
+// secrets at all, and pods like Auto. Refused is only reported, never chosen: no
+// identity may read secrets, although the configuration or the cluster allows for one.
 const (
 	AccessAuto        Access = "auto"
 	AccessImpersonate Access = "impersonate"
 	AccessKubelet     Access = "kubelet"
 	AccessDirect      Access = "direct"
 	AccessNone        Access = "none"
+	AccessRefused     Access = "refused"
 )
 
 // ParseAccess returns the access with the given name.
@@ -102,8 +104,8 @@ type Options struct {
 	Certificate func() (tls.Certificate, error)
 	// Log may be nil.
 	Log *slog.Logger
-	// Chosen is called with the access with which secrets are read, or AccessNone
-	// if they are refused, whenever it changes; may be nil.
+	// Chosen is called with the access with which secrets are read, or AccessRefused
+	// or AccessNone if they are refused, whenever it changes; may be nil.
 	Chosen func(Access)
 }
 

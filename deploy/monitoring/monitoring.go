@@ -58,34 +58,41 @@ func groups() string {
 	return "groups:\n" + places.Replace(strings.Join(out, "\n\n"))
 }
 
-// forCauses repeats the rule in block for each cause that has no dedicated alert.
+// forCauses repeats the rule in block for each cause that has no dedicated alert and
+// the owner that the rule is for: the application's, or any other.
 func forCauses(block string) string {
 	head, rule, _ := strings.Cut(block, "  - alert:")
+	application := strings.Contains(rule, "owner: "+string(diagnosis.FixApplication))
 	var out []string
 	for _, e := range diagnosis.Catalogue() {
-		if HasOwnAlert(e.Cause) {
+		if HasOwnAlert(e.Cause) || application != (e.Fixer == diagnosis.FixApplication) {
 			continue
 		}
-		out = append(out, strings.NewReplacer("$CAUSE", string(e.Cause), "$SEVERITY", severity(e), "$TITLE", quoted(e.Title),
+		_, name, _ := strings.Cut(AlertOf(e), pullFailing)
+		out = append(out, strings.NewReplacer("$CAUSE", string(e.Cause), "$OWNERNAME", name, "$OWNER", string(e.Fixer), "$TITLE", quoted(e.Title),
 			"$MEANING", e.Meaning, "$ADVICE", e.Advice, "$PAGE", runbook.URL(e.Cause)).Replace("  - alert:"+rule))
 	}
 	return head + strings.Join(out, "\n\n")
 }
 
+// pullFailing starts the names of the alerts for the causes without a dedicated one.
+const pullFailing = "WhypullPullFailing"
+
+// AlertOf returns the name of the alert for a cause: the dedicated one, or the one of
+// the causes that the same owner can fix.
+func AlertOf(e diagnosis.Entry) string {
+	if HasOwnAlert(e.Cause) {
+		return "Whypull" + string(e.Cause)
+	}
+	owner := string(e.Fixer)
+	return pullFailing + strings.ToUpper(owner[:1]) + owner[1:]
+}
+
 // quoted escapes s for a single-quoted YAML scalar.
 func quoted(s string) string { return strings.ReplaceAll(s, "'", "''") }
 
-// HasOwnAlert reports whether a cause has a dedicated alert instead of
-// WhypullPullFailing.
+// HasOwnAlert reports whether a cause has a dedicated alert instead of one of
+// WhypullPullFailing…: its severity, its expression or its advice differs.
 func HasOwnAlert(c diagnosis.Cause) bool {
-	return slices.Contains([]diagnosis.Cause{diagnosis.RateLimited, diagnosis.DiskFull, diagnosis.PullStalled}, c)
-}
-
-// severity returns the severity of a cause's WhypullPullFailing alert: "info" if
-// only the pod's owner can fix it or if it resolves on its own, else "warning".
-func severity(e diagnosis.Entry) string {
-	if e.Fixer == diagnosis.FixApplication || e.Cause == diagnosis.NotReproducible {
-		return "info"
-	}
-	return "warning"
+	return slices.Contains([]diagnosis.Cause{diagnosis.RateLimited, diagnosis.DiskFull, diagnosis.PullStalled, diagnosis.NotReproducible}, c)
 }

@@ -4,6 +4,7 @@ import (
 	"flag"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -100,16 +101,40 @@ func TestEveryCauseHasExactlyOneAlert(t *testing.T) {
 	for _, e := range diagnosis.Catalogue() {
 		var names []string
 		for _, r := range all {
-			if strings.Contains(r.Expr, `cause="`+string(e.Cause)+`"`) && strings.HasPrefix(r.Expr, "sum by") {
+			if strings.Contains(r.Expr, `whypull_failing_containers{cause="`+string(e.Cause)+`"`) && !strings.Contains(r.Expr, "unless on (cluster, registry)") {
 				names = append(names, r.Alert)
 			}
 		}
-		want := "WhypullPullFailing"
-		if HasOwnAlert(e.Cause) {
-			want = "Whypull" + string(e.Cause)
-		}
-		if len(names) != 1 || names[0] != want {
+		if want := AlertOf(e); len(names) != 1 || names[0] != want {
 			t.Errorf("%s: alerts %v, want %s", e.Cause, names, want)
+		}
+	}
+}
+
+// All alerts with one name have one severity and one owner, and no expression adds up
+// nodes of different clusters.
+func TestAlertnames(t *testing.T) {
+	t.Parallel()
+	known := map[string]string{}
+	aggregation := regexp.MustCompile(`\b(by|on) \(([^)]*)\)`)
+	for _, r := range parsed(t, Rules()) {
+		is := r.Labels["severity"] + " " + r.Labels["owner"]
+		if before, ok := known[r.Alert]; ok && before != is {
+			t.Errorf("%s is both %s and %s", r.Alert, before, is)
+		}
+		known[r.Alert] = is
+		for _, by := range aggregation.FindAllStringSubmatch(r.Expr, -1) {
+			if !slices.Contains(strings.Split(by[2], ", "), "cluster") {
+				t.Errorf("%s ignores the cluster: %s", r.Alert, by[0])
+			}
+		}
+		if strings.Contains(r.Expr, "without") || strings.Count(r.Expr, "sum")+strings.Count(r.Expr, "count ")+strings.Count(r.Expr, "min ")+strings.Count(r.Expr, "max ")+strings.Count(r.Expr, "group ") != strings.Count(r.Expr, " by (") {
+			t.Errorf("%s has an aggregation without by: %s", r.Alert, r.Expr)
+		}
+	}
+	for _, e := range diagnosis.Catalogue() {
+		if is := known[AlertOf(e)]; is == "" {
+			t.Errorf("%s: no alert %s", e.Cause, AlertOf(e))
 		}
 	}
 }
@@ -133,6 +158,11 @@ func TestAlertsAreComplete(t *testing.T) {
 		case "info", "warning", "critical":
 		default:
 			t.Errorf("%s: severity %q", name, r.Labels["severity"])
+		}
+		switch diagnosis.Fixer(r.Labels["owner"]) {
+		case diagnosis.FixApplication, diagnosis.FixCluster, diagnosis.FixNode, diagnosis.FixRegistry:
+		default:
+			t.Errorf("%s: owner %q", name, r.Labels["owner"])
 		}
 		if r.For == "" || r.Annotations["summary"] == "" || !strings.Contains(r.Annotations["description"], "\nWhat to do: ") {
 			t.Errorf("%s lacks a duration, a summary or \"What to do\":\n%v", name, r)

@@ -94,7 +94,7 @@ func NewWithoutPods(version string) *Agent {
 	m.guarded = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "whypull_admission_guarded", Help: "1 if the API server is known to enforce the admission policies on the agent, 0 if not; absent if they are not required."}, nil)
 	m.info = prometheus.NewGaugeVec(prometheus.GaugeOpts{
-		Name: "whypull_build_info", Help: "Always 1; the labels are the versions of whypull and of Go, and how pull secrets are read: impersonate, kubelet, direct, none or unknown.",
+		Name: "whypull_build_info", Help: "Always 1; the labels are the versions of whypull and of Go, and how pull secrets are read: impersonate, kubelet, direct, none, refused or unknown.",
 		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()}}, []string{"secret_access"})
 	m.SecretAccess("unknown")
 	m.registry.MustRegister(m.diagnoses, m.time, m.checks, m.phases, m.criUp, m.writes, m.secrets, m.synced, m.guarded, m.info, m.failingCollector(), m.mismatchCollector(), m.registriesCollector(),
@@ -171,7 +171,7 @@ func (m *Agent) Guarded(guarded bool) { m.guarded.WithLabelValues().Set(oneIf(gu
 // Wrote counts a write request to the API server with its error, if any.
 func (m *Agent) Wrote(err error) { m.writes.WithLabelValues(result(err)).Inc() }
 
-// SecretAccess records how pull secrets are read: impersonate, kubelet, direct or none.
+// SecretAccess records how pull secrets are read: impersonate, kubelet, direct, none or refused.
 func (m *Agent) SecretAccess(mode string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -343,7 +343,7 @@ func TestSecretAccess(t *testing.T) {
 			m.SecretAccess(mode)
 		}
 		wantMetrics(t, m, fmt.Sprintf(`
-# HELP whypull_build_info Always 1; the labels are the versions of whypull and of Go, and how pull secrets are read: impersonate, kubelet, direct, none or unknown.
+# HELP whypull_build_info Always 1; the labels are the versions of whypull and of Go, and how pull secrets are read: impersonate, kubelet, direct, none, refused or unknown.
 # TYPE whypull_build_info gauge
 whypull_build_info{goversion=%q,secret_access=%q,version="v1"} 1
 `, runtime.Version(), mode), "whypull_build_info")
@@ -389,7 +389,7 @@ func TestSelf(t *testing.T) {
 	m := New("v1.2.3")
 	m.Synced(time.UnixMilli(1_700_000_000_250))
 	wantMetrics(t, m, `
-# HELP whypull_build_info Always 1; the labels are the versions of whypull and of Go, and how pull secrets are read: impersonate, kubelet, direct, none or unknown.
+# HELP whypull_build_info Always 1; the labels are the versions of whypull and of Go, and how pull secrets are read: impersonate, kubelet, direct, none, refused or unknown.
 # TYPE whypull_build_info gauge
 whypull_build_info{goversion="`+runtime.Version()+`",secret_access="unknown",version="v1.2.3"} 1
 # HELP whypull_last_sync_timestamp_seconds Unix time at which the watch on pods last received data.

@@ -16,7 +16,13 @@ import (
 // them all, whypull_pod_failure_info_dropped those beyond the limit.
 const podSeries = 50
 
-// podLabels are the labels of one failing container.
+// podLabelNames are the labels that name a container, its cause and its registry. They
+// are not namespace, pod and container, which scrape configurations set to those of the
+// agent's own pod: with honor_labels off, or with a namespace that the Prometheus
+// operator enforces, the failing pod's would be renamed or lost.
+var podLabelNames = []string{"pod_namespace", "pod_name", "container_name", "cause", "registry"} //nolint:gochecknoglobals // never written
+
+// podLabels are the values of podLabelNames for one failing container.
 type podLabels struct{ namespace, pod, container, cause, registry string }
 
 func (l podLabels) values() []string {
@@ -33,7 +39,7 @@ type podFailure struct {
 
 // podsCollector collects the metrics that name failing containers.
 func (m *Agent) podsCollector() collector {
-	labels := []string{"namespace", "pod", "container", "cause", "registry"}
+	labels := podLabelNames
 	info := prometheus.NewDesc("whypull_pod_failure_info", "Always 1, for each container that currently cannot get its image, at most 50 per node.", labels, nil)
 	start := prometheus.NewDesc("whypull_pod_failure_start_timestamp_seconds", "Unix time since which the container cannot get its image, with the labels of whypull_pod_failure_info.", labels, nil)
 	dropped := prometheus.NewDesc("whypull_pod_failure_info_dropped", "Number of failing containers on this node without a whypull_pod_failure_info series because of its limit.", nil, nil)

@@ -40,9 +40,9 @@ whypull_pod_failure_info_dropped 0
 	at := time.UnixMilli(1_700_000_000_500)
 	m.Failing("1", []diagnosis.Verdict{failingSince("web", "app", diagnosis.TagNotFound, at), failingSince("web", "side", diagnosis.DNSFailure, at.Add(time.Second))})
 	m.Failing("2", []diagnosis.Verdict{newVerdict(func(v *diagnosis.Verdict) { v.Failure.Pod, v.Failure.Registry, v.Failure.Since = "odd", "", at })})
-	app := `{cause="TagNotFound",container="app",namespace="shop",pod="web",registry="hub.test2.company.com"}`
-	side := `{cause="DNSFailure",container="side",namespace="shop",pod="web",registry="hub.test2.company.com"}`
-	odd := `{cause="PullSecretNoMatch",container="app",namespace="shop",pod="odd",registry="other"}`
+	app := `{cause="TagNotFound",container_name="app",pod_name="web",pod_namespace="shop",registry="hub.test2.company.com"}`
+	side := `{cause="DNSFailure",container_name="side",pod_name="web",pod_namespace="shop",registry="hub.test2.company.com"}`
+	odd := `{cause="PullSecretNoMatch",container_name="app",pod_name="odd",pod_namespace="shop",registry="other"}`
 	wantMetrics(t, m, fmt.Sprintf(podHeaders,
 		"whypull_pod_failure_info"+app+" 1\nwhypull_pod_failure_info"+side+" 1\nwhypull_pod_failure_info"+odd+" 1\n", 0,
 		"whypull_pod_failure_start_timestamp_seconds"+app+" 1.7000000005e+09\nwhypull_pod_failure_start_timestamp_seconds"+side+" 1.7000000015e+09\n"+
@@ -87,7 +87,7 @@ func namedPods(t *testing.T, m *Agent) (first, last string, n int) {
 	for _, f := range families {
 		for _, metric := range f.GetMetric() {
 			for _, l := range metric.GetLabel() {
-				if f.GetName() == "whypull_pod_failure_info" && l.GetName() == "pod" {
+				if f.GetName() == "whypull_pod_failure_info" && l.GetName() == "pod_name" {
 					pods = append(pods, l.GetValue())
 				}
 			}

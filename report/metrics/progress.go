@@ -37,7 +37,7 @@ func (p pull) stalled() float64 { return oneIf(p.cause != "") }
 
 // progressCollector collects the metrics of running pulls.
 func (m *Agent) progressCollector() collector {
-	labels := []string{"namespace", "pod", "container", "cause", "registry"}
+	labels := podLabelNames
 	bytes := prometheus.NewDesc("whypull_pull_progress_bytes",
 		"Compressed bytes received of the images being pulled, the largest 5 per node; cause is empty unless the pull has stalled.", labels, nil)
 	stalled := prometheus.NewDesc("whypull_pull_stalled",

@@ -32,7 +32,7 @@ const (
 )
 
 func seriesOf(metric, pod, cause string, value int) string {
-	return fmt.Sprintf("%s{cause=%q,container=\"app\",namespace=\"shop\",pod=%q,registry=\"hub.test2.company.com\"} %d\n", metric, cause, pod, value)
+	return fmt.Sprintf("%s{cause=%q,container_name=\"app\",pod_name=%q,pod_namespace=\"shop\",registry=\"hub.test2.company.com\"} %d\n", metric, cause, pod, value)
 }
 
 func TestProgressMetrics(t *testing.T) {

@@ -108,7 +108,7 @@ func TestValuesTakeEffect(t *testing.T) {
 		"{podLabels: {team: a}, commonLabels: {cost: b}, podAnnotations: {c: d}}":             "labels:\n        app.kubernetes.io/component: agent\n        app.kubernetes.io/name: whypull\n        team: a\n",
 		"serviceMonitor: {enabled: true, interval: 45s, labels: {release: stack}}":            "interval: 45s\n",
 		"podMonitor: {enabled: true, labels: {release: stack}}":                               "release: stack\n",
-		"prometheusRule: {enabled: true, labels: {release: stack}}":                           "alert: WhypullPullFailing\n",
+		"prometheusRule: {enabled: true, labels: {release: stack}}":                           "alert: WhypullPullFailingApplication\n",
 		"dashboard: {enabled: true, namespace: grafana, annotations: {grafana_folder: Node}}": "grafana_dashboard: \"1\"\n",
 		"resources: {limits: {memory: 128Mi}}":                                                "memory: 128Mi\n",
 		"priorityClassName: high":                                                             "priorityClassName: high\n",

@@ -49,8 +49,8 @@ func TestSlowPull(t *testing.T) {
 		})
 	}
 	waitSummary(`^pulling [0-9.]+ of [0-9.]+ MiB`)
-	if m := shared.metrics(ctx, t); !strings.Contains(m, `whypull_pull_progress_bytes{cause="",container="app",namespace="slow",pod="app",registry="`+registry.SlowHost+`"}`) ||
-		!strings.Contains(m, `whypull_pull_stalled{cause="",container="app",namespace="slow",pod="app",registry="`+registry.SlowHost+`"} 0`) {
+	if m := shared.metrics(ctx, t); !strings.Contains(m, `whypull_pull_progress_bytes{cause="",container_name="app",pod_name="app",pod_namespace="slow",registry="`+registry.SlowHost+`"}`) ||
+		!strings.Contains(m, `whypull_pull_stalled{cause="",container_name="app",pod_name="app",pod_namespace="slow",registry="`+registry.SlowHost+`"} 0`) {
 		t.Errorf("the metrics lack the pull:\n%s", m)
 	}
 	waitSummary(`^pulling [0-9.]+ of [0-9.]+ MiB at [0-9.]+ [KM]iB/s, (about|less than) .* left$`)

@@ -35,9 +35,11 @@ func TestAlerts(t *testing.T) {
 			[]string{registry.NearHost, fmt.Sprintf("after %d more requests", registry.NearLeft)}},
 		{"WhypullCertificateExpiring", map[string]string{"registry": registry.ExpiringHost, "severity": "warning", "cause": "TLSExpired"},
 			[]string{"certificate of " + registry.ExpiringHost + " expires in 9d "}},
-		{"WhypullCertificateExpiring", map[string]string{"registry": registry.EndingHost, "severity": "critical", "cause": "TLSExpired"},
+		{"WhypullCertificateExpiryImminent", map[string]string{"registry": registry.EndingHost, "severity": "critical", "cause": "TLSExpired"},
 			[]string{"certificate of " + registry.EndingHost + " expires in 1d "}},
 		{"WhypullDNSSplit", map[string]string{"registry": inCluster, "severity": "warning"}, []string{inCluster, "resolves differently on 1 node(s)"}},
+		{"WhypullPullFailingApplication", map[string]string{"registry": inCluster, "severity": "warning", "owner": "application", "namespace": namespace, "pod_namespace": namespace},
+			[]string{"1 container(s) in namespace " + namespace + " cannot pull", inCluster}},
 		{"WhypullDiskFull", map[string]string{"node": "lab-node", "severity": "critical", "cause": "DiskFull"}, []string{"no disk space for images on node lab-node"}},
 	} {
 		shared.eventually(t.Context(), t, func() (string, bool) {
@@ -64,7 +66,7 @@ func (p prometheus) assertNoOtherAlerts(t *testing.T) {
 	}
 	for _, a := range all {
 		name, host := a.Labels["alertname"], a.Labels["registry"]
-		if name == "WhypullCertificateExpiring" && host == registry.HubHost || name == "WhypullDNSSplit" && host == registry.NearHost || name == "WhypullRateLimitNear" && host != registry.NearHost {
+		if strings.HasPrefix(name, "WhypullCertificateExp") && host == registry.HubHost || name == "WhypullDNSSplit" && host == registry.NearHost || name == "WhypullRateLimitNear" && host != registry.NearHost {
 			t.Errorf("an alert that should not be: %+v", a)
 		}
 	}

@@ -67,7 +67,7 @@ func (p prometheus) refusing(t *testing.T) []demo.Alert {
 		t.Log(err)
 	}
 	return slices.DeleteFunc(all, func(a demo.Alert) bool {
-		return a.State != "firing" || a.Labels["alertname"] != "WhypullPullFailing" || a.Labels["registry"] != registry.TokenHost2
+		return a.State != "firing" || a.Labels["alertname"] != "WhypullPullFailingRegistry" || a.Labels["registry"] != registry.TokenHost2
 	})
 }
 
@@ -122,7 +122,7 @@ func (p prometheus) alertFiresAndStops(t *testing.T) {
 		}
 		return fmt.Sprint("the alert to fire: ", p.query(t, "ALERTS")), len(all) == 1
 	})
-	if first.Labels["cause"] != "ConnectionRefused" || first.Labels["severity"] != "warning" ||
+	if first.Labels["cause"] != "ConnectionRefused" || first.Labels["severity"] != "warning" || first.Labels["owner"] != "registry" || first.Labels["namespace"] != "whypull" ||
 		!strings.Contains(first.Annotations["description"], "What to do: ") || !strings.HasSuffix(first.Annotations["runbook_url"], "/ConnectionRefused.md") {
 		t.Errorf("got %+v", first)
 	}
@@ -193,8 +193,8 @@ func (p prometheus) panelsShowSomething(t *testing.T) {
 		`max(whypull_dns_mismatch{registry="` + inCluster + `"})`:                                          1,
 		`count(whypull_registry_ratelimit_remaining{registry="` + registry.ExhaustedHost + `"} == 0)`:      1,
 		`min(whypull_registry_tls_expiry_timestamp_seconds{registry="` + registry.HubHost + `"}) - time()`: 1,
-		`count(whypull_pod_failure_info{namespace="panels",node="lab-node"})`:                              3,
-		`count(time() - whypull_pod_failure_start_timestamp_seconds{namespace="panels"} >= 0)`:             3,
+		`count(whypull_pod_failure_info{pod_namespace="panels",node="lab-node"})`:                          3,
+		`count(time() - whypull_pod_failure_start_timestamp_seconds{pod_namespace="panels"} >= 0)`:         3,
 	} {
 		shared.eventually(ctx, t, func() (string, bool) { // other tests' pods may have filled the panels
 			got := p.query(t, expr)

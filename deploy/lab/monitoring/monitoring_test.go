@@ -84,10 +84,6 @@ func TestEveryCauseFires(t *testing.T) {
 	var text strings.Builder
 	text.WriteString("rule_files: [rules.yaml]\nevaluation_interval: 1m\ntests:\n")
 	for _, e := range diagnosis.Catalogue() {
-		name := "WhypullPullFailing"
-		if monitoring.HasOwnAlert(e.Cause) {
-			name = "Whypull" + string(e.Cause)
-		}
 		fmt.Fprintf(&text, `- name: %[1]s
   interval: 1m
   input_series:
@@ -102,7 +98,7 @@ func TestEveryCauseFires(t *testing.T) {
   - expr: count by (alertname, cause) (ALERTS{alertstate="firing"})
     eval_time: 11m
     exp_samples: [{labels: '{alertname="%[2]s", cause="%[1]s"}', value: 1}]
-`, e.Cause, name)
+`, e.Cause, monitoring.AlertOf(e))
 	}
 	file := filepath.Join(dir, "causes.yaml")
 	write(t, file, text.String())
@@ -243,8 +239,7 @@ func TestComponent(t *testing.T) {
 		Spec struct {
 			Selector            metav1.LabelSelector
 			PodMetricsEndpoints []struct {
-				Port        string
-				HonorLabels bool
+				Port string
 			}
 		}
 	}
@@ -267,7 +262,7 @@ func TestComponent(t *testing.T) {
 	}
 	ports := agents.Spec.Template.Spec.Containers[0].Ports
 	endpoints := monitor.Spec.PodMetricsEndpoints
-	if selector.Empty() || !selector.Matches(labels.Set(agents.Spec.Template.Labels)) || len(endpoints) != 1 || !endpoints[0].HonorLabels ||
+	if selector.Empty() || !selector.Matches(labels.Set(agents.Spec.Template.Labels)) || len(endpoints) != 1 ||
 		!slices.ContainsFunc(ports, func(p corev1.ContainerPort) bool { return p.Name == endpoints[0].Port }) {
 		t.Errorf("%+v does not select %+v", monitor, agents.Spec.Template)
 	}
