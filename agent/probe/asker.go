@@ -247,13 +247,13 @@ func (a *asker) rejects(e registry.Endpoint, ref reference.Named, cred *keyring.
 func (a *asker) trouble(tenant string, q question, since time.Time) (r *reply, found bool) {
 	var best share.Kept[*reply]
 	borrowed := false
-	for other, k := range a.answers.All() {
-		answer := k.Value.answer
-		if other.endpoint != q.endpoint || answer.Via != "" || answer.Source > 0 { // the failure is of another host
+	for other, k := range a.answers.Of(q.endpoint) {
+		answer := &k.Value.answer
+		if answer.Via != "" || answer.Source > 0 { // the failure is of another host
 			continue
 		}
-		unreachable := unreachable(answer, other.upstream == q.upstream) && other.source == q.source && other.manner == q.manner && !k.Fetched.Before(since)
-		limited := leaveAlone(answer) && other.upstream == q.upstream
+		unreachable := unreachable(*answer, other.upstream == q.upstream) && other.source == q.source && other.manner == q.manner && !k.Fetched.Before(since)
+		limited := leaveAlone(*answer) && other.upstream == q.upstream
 		lends := !unreachable && (other.cred != q.cred || k.Value.tenant != tenant)
 		if lends {
 			k.Until = earlier(k.Until, k.Fetched.Add(borrowedLife))

@@ -31,7 +31,7 @@ func New[K comparable, V any](limit int, life func(V) time.Duration, now func() 
 }
 
 // NewInTurn returns a cache that fetches one key of a group at a time. The next
-// fetch starts when the value of the previous one is visible to All, unless no
+// fetch starts when the value of the previous one is visible to Of, unless no
 // caller waits for it any more. Tenants take turns. At most waiting fetches of one
 // tenant wait in a group; for one more, Get returns ErrBusy.
 func NewInTurn[K comparable, V any](limit, waiting int, life func(V) time.Duration, now func() time.Time, group func(K) string) *Cache[K, V] {
@@ -70,11 +70,11 @@ func (c *Cache[K, V]) Forget(keep func(V) bool) {
 	c.store.forget(func(v any) bool { return keep != nil && keep(as[V](v)) })
 }
 
-// All returns the values that serve, in no order. The loop body must not use
-// the cache.
-func (c *Cache[K, V]) All() iter.Seq2[K, Kept[V]] {
+// Of returns the values of a group that serve, in no order; in a cache without
+// groups, that with no name has all of them. The loop body must not use the cache.
+func (c *Cache[K, V]) Of(group string) iter.Seq2[K, Kept[V]] {
 	return func(yield func(K, Kept[V]) bool) {
-		c.store.each(func(key any, k kept) bool { return yield(as[K](key), keptAs[V](k)) })
+		c.store.of(group, func(key any, k kept) bool { return yield(as[K](key), keptAs[V](k)) })
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -60,9 +61,10 @@ func (s *source) want(t *testing.T, when string, fetches int) {
 	}
 }
 
-func texts(c *share.Cache[string, answer]) []string {
+// texts returns the values of a group; without groups, that with no name has all.
+func texts(c *share.Cache[string, answer], group string) []string {
 	var out []string
-	for key, kept := range c.All() {
+	for key, kept := range c.Of(group) {
 		out = append(out, key+"="+kept.Value.text)
 	}
 	slices.Sort(out)
@@ -150,7 +152,7 @@ func TestClockOfTheTest(t *testing.T) {
 		ask()
 		s.want(t, "the clock stands still", 1)
 		now = now.Add(short)
-		if got := texts(c); len(got) != 0 {
+		if got := texts(c, ""); len(got) != 0 {
 			t.Errorf("%q serve", got)
 		}
 		ask()
@@ -327,7 +329,7 @@ func TestGetIf(t *testing.T) {
 		}
 		wg.Wait()
 		s.want(t, "a new one is wanted", 2)
-		for _, kept := range c.All() {
+		for _, kept := range c.Of("") {
 			if !kept.Fetched.Equal(since.Add(time.Second)) || !kept.Until.Equal(kept.Fetched.Add(long)) {
 				t.Errorf("kept %+v", kept)
 			}
@@ -345,7 +347,7 @@ func TestInTurn(t *testing.T) {
 		sources := map[string]*source{"a": {}, "b": {}}
 		fetch := func(key string) func(context.Context) (answer, error) {
 			return func(ctx context.Context) (answer, error) {
-				seen := slices.DeleteFunc(texts(c), func(text string) bool { return group(text) != group(key) })
+				seen := texts(c, group(key))
 				if begun := int(sources[group(key)].fetches.Load()); len(seen) != begun {
 					t.Errorf("%q after %d fetches", seen, begun)
 				}
@@ -395,7 +397,7 @@ func TestLimit(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		if got := texts(c); !slices.Equal(got, []string{"b=b", "d=d"}) || c.Len() != 2 {
+		if got := texts(c, ""); !slices.Equal(got, []string{"b=b", "d=d"}) || c.Len() != 2 {
 			t.Errorf("kept %q", got)
 		}
 	})
@@ -422,7 +424,7 @@ func TestForget(t *testing.T) {
 		wg.Go(func() { get("c", "new") })
 		wg.Wait()
 		get("a", "new")
-		if got := texts(c); !slices.Equal(got, []string{"a=new", "b=kept", "c=new"}) {
+		if got := texts(c, ""); !slices.Equal(got, []string{"a=new", "b=kept", "c=new"}) {
 			t.Errorf("kept %q", got)
 		}
 		c.Forget(nil)
@@ -446,4 +448,50 @@ func TestPanic(t *testing.T) {
 	if err == nil || !strings.Contains(string(out), "panic: the fetch is broken") {
 		t.Errorf("%v: %s", err, out)
 	}
+}
+
+// The limit, lives and groups hold whatever is fetched, forgotten and dropped in
+// between.
+func TestManyValues(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const limit, groups = 50, 7
+		group := func(key string) string { return key[:1] }
+		c := share.NewInTurn(limit, many, func(a answer) time.Duration { return a.life }, time.Now, group)
+		get := func(i int, life time.Duration) {
+			key := strconv.Itoa(i%groups) + "-" + strconv.Itoa(i)
+			ctx := share.WithTenant(t.Context(), strconv.Itoa(i%3))
+			if got, err := c.Get(ctx, key, func(context.Context) (answer, error) { return answer{key, life}, nil }); got.text != key || err != nil {
+				t.Errorf("got %+v, %v", got, err)
+			}
+		}
+		values := func() (out []string) {
+			for g := range groups {
+				all := texts(c, strconv.Itoa(g))
+				if i := slices.IndexFunc(all, func(text string) bool { return group(text) != strconv.Itoa(g) }); i >= 0 {
+					t.Errorf("group %d has %s", g, all[i])
+				}
+				out = append(out, all...)
+			}
+			return out
+		}
+		for i := range 1000 {
+			get(i*7919%400, time.Duration(1+i*31%97)*time.Second)
+			if i%100 == 99 {
+				c.Forget(func(a answer) bool { return a.life%(2*time.Second) == 0 })
+			}
+			if i%10 == 9 {
+				time.Sleep(3 * time.Second)
+				synctest.Wait()
+			}
+			if n := len(values()); n > limit || n != c.Len() {
+				t.Fatalf("%d values serve and %d are held, want no more than %d, and all to serve", n, c.Len(), limit)
+			}
+		}
+		time.Sleep(100 * time.Second)
+		synctest.Wait()
+		if n := len(values()); n != 0 || c.Len() != 0 {
+			t.Errorf("%d values serve and %d are held after all lives", n, c.Len())
+		}
+	})
 }

@@ -1,6 +1,7 @@
 package share
 
 import (
+	"container/heap"
 	"context"
 	"sync"
 	"time"
@@ -17,6 +18,10 @@ type store struct {
 
 	mu      sync.Mutex
 	entries map[any]*entry
+	shelves map[string]*shelf   // values that are kept, by tenant
+	groups  map[string][]*entry // values that are kept, by group
+	kept    int                 // number of them
+	wake    time.Time           // when expire runs next; zero: it need not
 }
 
 // kept is an untyped Kept.
@@ -27,6 +32,7 @@ type kept struct {
 
 // entry is a fetch, and its value once the fetch has ended.
 type entry struct {
+	key    any
 	kept   kept
 	err    error
 	ended  bool
@@ -37,6 +43,39 @@ type entry struct {
 	cancel    context.CancelFunc // cancels the fetch's context
 	waiting   int
 	abandoned bool // at some time during the fetch, no caller was waiting
+
+	onShelf, inGroup int // indexes there, of a value that is kept
+}
+
+// shelf holds the values of one tenant as a heap, the first to expire first.
+type shelf struct{ all []*entry }
+
+// Len implements heap.Interface.
+func (s *shelf) Len() int { return len(s.all) }
+
+// Less implements heap.Interface.
+func (s *shelf) Less(i, j int) bool { return s.all[i].kept.until.Before(s.all[j].kept.until) }
+
+// Swap implements heap.Interface.
+func (s *shelf) Swap(i, j int) {
+	s.all[i], s.all[j] = s.all[j], s.all[i]
+	s.all[i].onShelf, s.all[j].onShelf = i, j
+}
+
+// Push implements heap.Interface.
+func (s *shelf) Push(x any) {
+	e := as[*entry](x)
+	e.onShelf = len(s.all)
+	s.all = append(s.all, e)
+}
+
+// Pop implements heap.Interface.
+func (s *shelf) Pop() any {
+	last := len(s.all) - 1
+	e := s.all[last]
+	s.all[last] = nil
+	s.all = s.all[:last]
+	return e
 }
 
 type fetchFunc func(context.Context) (any, error)
@@ -73,10 +112,13 @@ func (s *store) join(ctx context.Context, key any, serves func(kept) bool, fetch
 		if err != nil {
 			return nil, err
 		}
+		if e != nil {
+			s.remove(e)
+		}
 		ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-		e = &entry{done: make(chan struct{}), cancel: cancel, tenant: tenant, turn: turn}
+		e = &entry{key: key, done: make(chan struct{}), cancel: cancel, tenant: tenant, turn: turn}
 		s.entries[key] = e
-		go s.run(ctx, key, e, fetch)
+		go s.run(ctx, e, fetch)
 	case !e.ended && e.turn != nil && e.tenant != tenant:
 		s.lanes.also(e.turn, tenant)
 	}
@@ -105,7 +147,7 @@ func (s *store) leave(e *entry) {
 
 // run fetches when it is the key's turn, and keeps the value. It does not
 // recover a panic of the fetch: that ends the process.
-func (s *store) run(ctx context.Context, key any, e *entry, fetch fetchFunc) {
+func (s *store) run(ctx context.Context, e *entry, fetch fetchFunc) {
 	defer e.cancel()
 	var err error
 	if e.turn != nil {
@@ -116,18 +158,18 @@ func (s *store) run(ctx context.Context, key any, e *entry, fetch fetchFunc) {
 	if err == nil {
 		value, err = fetch(ctx)
 	}
-	s.keep(key, e, value, err)
+	s.keep(e, value, err)
 }
 
 // keep ends a fetch, and keeps its value unless it was forgotten in the
 // meantime.
-func (s *store) keep(key any, e *entry, value any, err error) {
+func (s *store) keep(e *entry, value any, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.now()
 	e.kept, e.err, e.ended = kept{value: value, fetched: now, until: now}, err, true
 	close(e.done)
-	if s.entries[key] != e {
+	if s.entries[e.key] != e {
 		return
 	}
 	var life time.Duration
@@ -135,53 +177,107 @@ func (s *store) keep(key any, e *entry, value any, err error) {
 		life = s.life(value)
 	}
 	if life <= 0 {
-		delete(s.entries, key)
+		delete(s.entries, e.key)
 		return
 	}
 	e.kept.until = now.Add(life)
+	s.add(e)
 	s.drop()
-	// Values may be large or secret, so they are dropped on time even if nobody
-	// asks again.
-	time.AfterFunc(life, s.expire)
 }
 
-func (s *store) expire() {
+// groupOf returns the group of a key; all have the same if there are no groups.
+func (s *store) groupOf(key any) string {
+	if s.group == nil {
+		return ""
+	}
+	return s.group(key)
+}
+
+// add puts a new value on its tenant's shelf and in its group.
+func (s *store) add(e *entry) {
+	if s.shelves == nil {
+		s.shelves, s.groups = map[string]*shelf{}, map[string][]*entry{}
+	}
+	if s.shelves[e.tenant] == nil {
+		s.shelves[e.tenant] = &shelf{}
+	}
+	heap.Push(s.shelves[e.tenant], e)
+	group := s.groupOf(e.key)
+	e.inGroup = len(s.groups[group])
+	s.groups[group] = append(s.groups[group], e)
+	s.kept++
+	s.wakeAt(e.kept.until)
+}
+
+// remove drops a value.
+func (s *store) remove(e *entry) {
+	delete(s.entries, e.key)
+	of := s.shelves[e.tenant]
+	heap.Remove(of, e.onShelf)
+	if of.Len() == 0 {
+		delete(s.shelves, e.tenant)
+	}
+	group := s.groupOf(e.key)
+	all := s.groups[group]
+	last := len(all) - 1
+	all[e.inGroup] = all[last]
+	all[e.inGroup].inGroup = e.inGroup
+	all[last] = nil
+	s.groups[group] = all[:last]
+	if last == 0 {
+		delete(s.groups, group)
+	}
+	s.kept--
+}
+
+// wakeAt has values dropped at a time, even if nobody asks again: they may be
+// large or secret.
+func (s *store) wakeAt(at time.Time) {
+	if !s.wake.IsZero() && !at.Before(s.wake) {
+		return
+	}
+	s.wake = at
+	time.AfterFunc(at.Sub(s.now()), func() { s.expire(at) })
+}
+
+// expire is for the time at which it was to run. It does nothing if it was then
+// called for an earlier time.
+func (s *store) expire(at time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.drop()
+	if !s.wake.Equal(at) {
+		return
+	}
+	s.wake = time.Time{}
+	s.dropExpired()
+	for _, of := range s.shelves {
+		s.wakeAt(of.all[0].kept.until)
+	}
+}
+
+func (s *store) dropExpired() {
+	for _, of := range s.shelves {
+		for of.Len() > 0 && s.expired(of.all[0]) {
+			s.remove(of.all[0])
+		}
+	}
 }
 
 // drop removes expired values, and one value if the cache is over its limit: of
 // the tenant that has most, the first to expire. What one tenant fetches drops
 // nothing of those who have less.
 func (s *store) drop() {
-	n, most := 0, 0
-	for key, e := range s.entries {
-		switch {
-		case !e.ended:
-		case s.expired(e):
-			delete(s.entries, key)
-		default:
-			n++
-		}
-	}
-	if n <= s.limit {
+	s.dropExpired()
+	if s.kept <= s.limit {
 		return
 	}
-	has := map[string]int{}
-	for _, e := range s.entries {
-		if e.ended {
-			has[e.tenant]++
-			most = max(most, has[e.tenant])
+	most := &shelf{}
+	for _, of := range s.shelves {
+		if of.Len() > most.Len() || of.Len() == most.Len() && of.all[0].kept.until.Before(most.all[0].kept.until) {
+			most = of
 		}
 	}
-	var first any
-	for key, e := range s.entries {
-		if e.ended && has[e.tenant] == most && (first == nil || e.kept.until.Before(s.entries[first].kept.until)) {
-			first = key
-		}
-	}
-	delete(s.entries, first)
+	s.remove(most.all[0])
 }
 
 func (s *store) expired(e *entry) bool { return !s.now().Before(e.kept.until) }
@@ -192,18 +288,21 @@ func (s *store) forget(keep func(value any) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for key, e := range s.entries {
-		if !e.ended || !keep(e.kept.value) {
+		switch {
+		case !e.ended:
 			delete(s.entries, key)
+		case !keep(e.kept.value):
+			s.remove(e)
 		}
 	}
 }
 
-// each calls f for each value that serves, until f returns false.
-func (s *store) each(f func(key any, k kept) bool) {
+// of calls f for each value of a group that serves, until f returns false.
+func (s *store) of(group string, f func(key any, k kept) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for key, e := range s.entries {
-		if e.ended && !s.expired(e) && !f(key, e.kept) {
+	for _, e := range s.groups[group] {
+		if !s.expired(e) && !f(e.key, e.kept) {
 			return
 		}
 	}
