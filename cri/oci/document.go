@@ -1,6 +1,7 @@
 package oci
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"slices"
@@ -39,25 +40,49 @@ type Form struct {
 	Layers, Manifests, FSLayers int
 }
 
-// skipped is a value of which nothing is kept.
-type skipped struct{}
+// present reports whether a document has a member, of which nothing is kept.
+type present bool
 
 // UnmarshalJSON implements json.Unmarshaler.
-func (*skipped) UnmarshalJSON([]byte) error { return nil }
+func (p *present) UnmarshalJSON([]byte) error {
+	*p = true
+	return nil
+}
+
+// length is the number of members of a list, of which nothing is kept.
+type length int
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (l *length) UnmarshalJSON(text []byte) error {
+	if string(text) == "null" {
+		*l = 0
+		return nil
+	}
+	inner, isList := bytes.CutPrefix(text, []byte("["))
+	if !isList {
+		return errors.New("oci: a list is something else")
+	}
+	if inner = bytes.TrimSpace(inner[:len(inner)-1]); len(inner) == 0 {
+		*l = 0
+		return nil
+	}
+	*l = length(members(inner))
+	return nil
+}
 
 // ReadForm returns the form of a document. It takes documents of any size.
 func ReadForm(body []byte) (Form, error) {
 	var f struct {
-		MediaType string          `json:"mediaType"`
-		Config    json.RawMessage `json:"config"`
-		Layers    []skipped       `json:"layers"`
-		Manifests []skipped       `json:"manifests"`
-		FSLayers  []skipped       `json:"fsLayers"`
+		MediaType string  `json:"mediaType"`
+		Config    present `json:"config"`
+		Layers    length  `json:"layers"`
+		Manifests length  `json:"manifests"`
+		FSLayers  length  `json:"fsLayers"`
 	}
 	if err := json.Unmarshal(body, &f); err != nil {
 		return Form{}, err
 	}
-	return Form{f.MediaType, len(f.Config) > 0, len(f.Layers), len(f.Manifests), len(f.FSLayers)}, checkLengths(f.MediaType)
+	return Form{f.MediaType, bool(f.Config), int(f.Layers), int(f.Manifests), int(f.FSLayers)}, checkLengths(f.MediaType)
 }
 
 // ReadManifest returns a manifest without annotations and embedded data. Of a
@@ -138,6 +163,35 @@ func decode(body []byte, into any) error {
 
 // commas returns how many commas stand between the members of lists and maps.
 func commas(body []byte) (n int) {
+	structure(body, func(c byte) {
+		if c == ',' {
+			n++
+		}
+	})
+	return n
+}
+
+// members returns how many values there are in what is between the brackets of a
+// valid list that is not empty.
+func members(inner []byte) int {
+	n, depth := 1, 0
+	structure(inner, func(c byte) {
+		switch c {
+		case '[', '{':
+			depth++
+		case ']', '}':
+			depth--
+		case ',':
+			if depth == 0 {
+				n++
+			}
+		}
+	})
+	return n
+}
+
+// structure calls f for each character of a document that is not in a text.
+func structure(body []byte, f func(c byte)) {
 	inText := false
 	for i := 0; i < len(body); i++ {
 		switch c := body[i]; {
@@ -145,11 +199,10 @@ func commas(body []byte) (n int) {
 			i++
 		case c == '"':
 			inText = !inText
-		case c == ',' && !inText:
-			n++
+		case !inText:
+			f(c)
 		}
 	}
-	return n
 }
 
 // reduceDescriptors drops what is not kept of descriptors, of which there may be so many.
