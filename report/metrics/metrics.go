@@ -41,7 +41,7 @@ type Agent struct {
 	info      *prometheus.GaugeVec // one series
 
 	mu      sync.Mutex
-	failing map[string][]diagnosis.Verdict // by pod uid
+	failing map[string][]failing // by pod uid
 	pulling map[string][]diagnosis.Progress
 	counted map[causeAndConfidence]bool // by diagnoses
 	access  string                      // in info
@@ -68,7 +68,7 @@ func New(version string) *Agent {
 
 // NewWithoutPods is New without the metrics that name pods.
 func NewWithoutPods(version string) *Agent {
-	m := &Agent{registry: prometheus.NewRegistry(), failing: map[string][]diagnosis.Verdict{}, pulling: map[string][]diagnosis.Progress{}, counted: map[causeAndConfidence]bool{},
+	m := &Agent{registry: prometheus.NewRegistry(), failing: map[string][]failing{}, pulling: map[string][]diagnosis.Progress{}, counted: map[causeAndConfidence]bool{},
 		certificates: newRecent(certificateLife), limits: newRecent(limitLife)}
 	m.diagnoses = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "whypull_diagnoses_total", Help: "Number of verdicts, by cause and confidence."}, []string{"cause", "confidence"})
@@ -196,16 +196,39 @@ func result(err error) string {
 	return "success"
 }
 
+// failing is what the metrics say of one failing container. Its verdict may be large.
+type failing struct {
+	labels            podLabels // the registry whether or not it is named
+	since             time.Time
+	compared, differs bool // whether pod and node resolve the registry's name differently
+	stalled           *pull
+}
+
+func newFailing(v diagnosis.Verdict) failing {
+	f := v.Failure
+	out := failing{labels: podLabels{f.Namespace, f.Pod, f.Container, string(v.Cause), f.Registry}, since: f.Since, stalled: stalledPull(v)}
+	for _, e := range v.Evidence {
+		if compared := e.DNS().Compared; compared != "" {
+			out.compared, out.differs = true, out.differs || compared.Differs()
+		}
+	}
+	return out
+}
+
 // Failing sets the verdicts on a pod's failing containers; an empty slice removes
 // the pod.
 func (m *Agent) Failing(uid string, verdicts []diagnosis.Verdict) {
+	all := make([]failing, len(verdicts))
+	for i, v := range verdicts {
+		all[i] = newFailing(v)
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if len(verdicts) == 0 {
+	if len(all) == 0 {
 		delete(m.failing, uid)
 		return
 	}
-	m.failing[uid] = verdicts
+	m.failing[uid] = all
 }
 
 // collector collects gauges that are computed for each scrape.
@@ -254,10 +277,9 @@ func (m *Agent) countFailing() map[causeAndRegistry]int {
 	defer m.mu.Unlock()
 	named := m.namedRegistries()
 	counts := map[causeAndRegistry]int{}
-	for _, verdicts := range m.failing {
-		for _, v := range verdicts {
-			registry := registryLabel(named, v.Failure.Registry)
-			counts[causeAndRegistry{string(v.Cause), registry}]++
+	for _, all := range m.failing {
+		for _, f := range all {
+			counts[causeAndRegistry{f.labels.cause, registryLabel(named, f.labels.registry)}]++
 		}
 	}
 	return fold(counts, failingSeries)
@@ -293,10 +315,10 @@ func fold(counts map[causeAndRegistry]int, n int) map[causeAndRegistry]int {
 // namedRegistries returns the topRegistries registries with the most failures. m.mu must be held.
 func (m *Agent) namedRegistries() []string {
 	counts := map[string]int{}
-	for _, verdicts := range m.failing {
-		for _, v := range verdicts {
-			if v.Failure.Registry != "" {
-				counts[v.Failure.Registry]++
+	for _, all := range m.failing {
+		for _, f := range all {
+			if f.labels.registry != "" {
+				counts[f.labels.registry]++
 			}
 		}
 	}
@@ -320,13 +342,10 @@ func (m *Agent) mismatches() map[string]bool {
 	defer m.mu.Unlock()
 	named := m.namedRegistries()
 	out := map[string]bool{}
-	for _, verdicts := range m.failing {
-		for _, v := range verdicts {
-			registry := registryLabel(named, v.Failure.Registry)
-			for _, e := range v.Evidence {
-				if e.DNS().Compared != "" {
-					out[registry] = out[registry] || e.DNS().Compared.Differs()
-				}
+	for _, all := range m.failing {
+		for _, f := range all {
+			if registry := registryLabel(named, f.labels.registry); f.compared {
+				out[registry] = out[registry] || f.differs
 			}
 		}
 	}

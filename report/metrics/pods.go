@@ -6,8 +6,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-
-	"github.com/whypull/whypull/agent/diagnosis"
 )
 
 // podSeries is the maximum number of failing containers with series of their own,
@@ -61,24 +59,20 @@ func (m *Agent) podFailures() []podFailure {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	named := m.namedRegistries()
-	since := map[podLabels]time.Time{}
-	for _, verdicts := range m.failing {
-		for _, v := range verdicts {
-			l := labelsOf(v, named)
-			if known, ok := since[l]; !ok || v.Failure.Since.Before(known) {
-				since[l] = v.Failure.Since
+	since := make(map[podLabels]time.Time, len(m.failing))
+	for _, all := range m.failing {
+		for _, f := range all {
+			l := f.labels
+			l.registry = registryLabel(named, l.registry)
+			if known, ok := since[l]; !ok || f.since.Before(known) {
+				since[l] = f.since
 			}
 		}
 	}
-	var all []podFailure
+	all := make([]podFailure, 0, len(since))
 	for l, at := range since {
 		all = append(all, podFailure{l, at})
 	}
 	slices.SortFunc(all, func(a, b podFailure) int { return cmp.Or(a.since.Compare(b.since), a.labels.compare(b.labels)) })
 	return all
-}
-
-func labelsOf(v diagnosis.Verdict, named []string) podLabels {
-	f := v.Failure
-	return podLabels{f.Namespace, f.Pod, f.Container, string(v.Cause), registryLabel(named, f.Registry)}
 }

@@ -67,9 +67,10 @@ func (m *Agent) pulls() []pull {
 			all = append(all, pull{f.Namespace, f.Pod, f.Container, "", f.Registry, p.Done, p.Total})
 		}
 	}
-	for _, verdicts := range m.failing {
-		for _, v := range verdicts {
-			if p, ok := stalledPull(v); ok {
+	for _, failing := range m.failing {
+		for _, f := range failing {
+			if f.stalled != nil {
+				p := *f.stalled
 				p.registry = registryLabel(named, p.registry)
 				all = append(all, p)
 			}
@@ -82,15 +83,16 @@ func (m *Agent) pulls() []pull {
 	return distinct(all)
 }
 
-// stalledPull returns the pull that a verdict reports as stalled, if it does.
-func stalledPull(v diagnosis.Verdict) (pull, bool) {
+// stalledPull returns the pull that a verdict reports as stalled; nil if it reports
+// none.
+func stalledPull(v diagnosis.Verdict) *pull {
 	f := v.Failure
 	for _, e := range v.Evidence {
 		if v.Cause == diagnosis.PullStalled && e.Fault == diagnosis.FaultStalled {
-			return pull{f.Namespace, f.Pod, f.Container, string(v.Cause), f.Registry, e.Pull().Done, e.Pull().Total}, true
+			return &pull{f.Namespace, f.Pod, f.Container, string(v.Cause), f.Registry, e.Pull().Done, e.Pull().Total}
 		}
 	}
-	return pull{}, false
+	return nil
 }
 
 // distinct removes pulls with the labels of an earlier one: with a duplicate
