@@ -87,6 +87,8 @@ type CredentialFacts struct {
 	// UnreadSince is when a source could not be read any more that a verdict rests
 	// on.
 	UnreadSince time.Time
+	// Manager is what the secret comes from.
+	Manager Manager
 	// More is how many pull secrets the pod names beyond those that are read; the
 	// evidence is then of all of these.
 	More int

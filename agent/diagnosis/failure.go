@@ -60,6 +60,9 @@ type Failure struct {
 	ServiceAccount string
 	// Owner says who made the pod, so that a remedy names what to edit.
 	Owner Owner
+	// Manager is what keeps the owner, or the pod, as it is in some source; as far as
+	// the pod's own labels and annotations show it.
+	Manager Manager
 	// NameServers are those that the pod's own spec chooses (dnsConfig).
 	NameServers []string
 	// Stall says how the pull hangs of a container that waits without a reason;

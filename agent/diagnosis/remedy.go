@@ -260,16 +260,19 @@ func (x *facts) setImage(image, what string) []string {
 	switch {
 	case x.static():
 		return []string{comment("Put image %s into the manifest of static pod %s on node %s, to %s", image, x.Pod, x.Node, what)}
+	case x.ofRollout():
+		return append(x.managed(), x.setRolloutImage(set, what)...)
 	case x.Owner.Kind == "" || x.patchable():
-		return append([]string{comment("In %s, %s:", x.place(), what), x.kubectl("set image", x.target(), set)}, x.recreate()...)
+		lines := append(x.managed(), comment("In %s, %s:", x.place(), what), x.kubectl("set image", x.target(), set))
+		return append(lines, x.recreate()...)
 	}
 	if x.Owner.Kind == "Job" {
 		what += " and create it again"
 	}
-	return []string{
+	return append(x.managed(),
 		comment("In %s, which creates the pod, %s. Until then, change the pod:", x.owner(), what),
 		x.kubectl("set image", quote("pod/"+x.Pod), set),
-	}
+	)
 }
 
 // debug starts an ephemeral container.
@@ -311,7 +314,13 @@ func (x *facts) place() string {
 	return "pod " + x.Pod
 }
 
-func (x *facts) owner() string { return fmt.Sprintf("the %s %s", x.Owner.Kind, x.Owner.Name) }
+func (x *facts) owner() string {
+	kind := x.Owner.Kind
+	if x.ofRollout() {
+		kind = "Rollout"
+	}
+	return fmt.Sprintf("the %s %s", kind, x.Owner.Name)
+}
 
 // --- policy
 
@@ -406,8 +415,15 @@ func (x *facts) patchPod(what string, spec map[string]any) []string {
 	if x.Offline {
 		return []string{comment("In the pod spec, %s: %s", what, asJSON(spec))}
 	}
+	return append(x.managed(), x.patchInCluster(what, spec)...)
+}
+
+// patchInCluster is patchPod without what the manager makes of it.
+func (x *facts) patchInCluster(what string, spec map[string]any) []string {
 	secrets, only := spec["imagePullSecrets"]
 	switch {
+	case x.ofRollout():
+		return x.patchRollout(what, spec)
 	case x.patchable():
 		template := map[string]any{"spec": map[string]any{"template": map[string]any{"spec": spec}}}
 		return append([]string{comment("In %s, %s:", x.place(), what), x.kubectl("patch", x.target(), "-p", quote(asJSON(template)))}, x.recreate()...)
@@ -471,10 +487,10 @@ func malformedRemedy(x *facts) []string {
 	if e, ok := x.first(CheckCredentials, FaultSecretMalformed); ok {
 		secret, hosts := e.Credentials().Secret, e.Credentials().Hosts
 		if len(hosts) > 1 && validName(secret) {
-			return []string{
+			return x.changeSecret(secret, false, []string{
 				comment("In secret %s, fix the malformed entry. It also has entries for %s", secret, list(hosts)),
 				x.kubectl("edit", quote("secret/"+secret)),
-			}
+			})
 		}
 		return x.replaceSecret(secret, false)
 	}
@@ -665,16 +681,21 @@ func validName(name string) bool {
 // command would be in the process list and the shell's history.
 func (x *facts) createSecret(name string) []string { return x.secretCommand("Create", name, "", "") }
 
-// replaceSecret replaces a secret. Its type cannot be changed in place, so force
-// deletes it first. The output of the first command has the namespace, so the
-// second needs none.
+// replaceSecret replaces a secret, behind what its manager makes of that.
 func (x *facts) replaceSecret(name string, force bool) []string {
+	return x.changeSecret(name, force, x.replaceInCluster(name, force))
+}
+
+// replaceInCluster replaces a secret. Its type cannot be changed in place, so force
+// deletes it first; else its labels and owners stay. The output of the first command
+// has the namespace, so the second needs none.
+func (x *facts) replaceInCluster(name string, force bool) []string {
 	const print = "--dry-run=client -o yaml"
 	switch {
 	case x.Offline:
 		return x.secretCommand("Replace", name, print, "")
 	case !force:
-		return x.secretCommand("Replace", name, print, " | kubectl replace -f -")
+		return x.secretCommand("Replace", name, print, " | kubectl apply -f -")
 	}
 	warning := comment("This deletes the secret and creates it again. If something else uses it, use another name and add that to imagePullSecrets.")
 	return append([]string{warning}, x.secretCommand("Replace", name, print, " | kubectl replace --force -f -")...)

@@ -41,7 +41,7 @@ const end = "\n--end--"
 // NUL behind each.
 func stubs() string {
 	var b strings.Builder
-	for _, name := range []string{"kubectl", "getent", "curl", "mkdir", "cat", "crictl", "systemctl", "tee", "df"} {
+	for _, name := range []string{"kubectl", "kubeseal", "getent", "curl", "mkdir", "cat", "crictl", "systemctl", "tee", "df"} {
 		b.WriteString(name + "() { printf '%s\\000' " + name + ` "$@" '` + end + `' >>"$LOG"; }` + "\n")
 	}
 	return b.String()
@@ -114,7 +114,7 @@ func TestRemediesRun(t *testing.T) {
 		wanted := 0
 		for _, line := range lines {
 			if !strings.HasPrefix(line, "#") && !strings.HasPrefix(line, "test -e") {
-				wanted += 1 + strings.Count(line, " | kubectl ") + strings.Count(line, " && cat ")
+				wanted += 1 + strings.Count(line, " | kube") + strings.Count(line, " && cat ")
 			}
 		}
 		if got := run(t, lines); len(got) != wanted {
@@ -154,8 +154,11 @@ func checkHarmless(t testing.TB, text string, cases ...verdictCase) {
 
 func checkWords(t testing.TB, words []string, text string) {
 	t.Helper()
-	if slices.Equal(words, []string{"replace", "-f", "-"}) || slices.Equal(words, []string{"replace", "--force", "-f", "-"}) {
+	if slices.Equal(words, []string{"apply", "-f", "-"}) || slices.Equal(words, []string{"replace", "--force", "-f", "-"}) {
 		return
+	}
+	if len(words) > 1 && words[0] == "argo" && words[1] == "rollouts" { // no flag may stand before a plugin's name
+		words = words[2:]
 	}
 	if words[0] == "-n" {
 		if !sameFilled(words[1], text) {
@@ -192,7 +195,7 @@ func sameFilled(got, text string) bool {
 func flags() []string {
 	return []string{
 		"-n", "-o", "-p", "-f", "-", "--dry-run=", "--from-file=", "--image=",
-		"--image-pull-policy=", "--watch", "--force", "--label-columns=",
+		"--image-pull-policy=", "--watch", "--force", "--label-columns=", "--type=",
 	}
 }
 
@@ -247,7 +250,7 @@ func TestRemediesRefuseBlanks(t *testing.T) {
 				t.Errorf("%s: the shell takes %s", s.name(), line)
 			}
 			for _, words := range commands(t, dir) {
-				if words[1] != "replace" {
+				if words[1] != "replace" && words[1] != "apply" && words[0] != "kubeseal" {
 					t.Errorf("%s: %q was run for %s", s.name(), words, line)
 				}
 			}
@@ -316,7 +319,7 @@ func TestRemediesNameTheNamespace(t *testing.T) {
 			if line == nodesByPlatform { // nodes are in no namespace
 				continue
 			}
-			if want := "kubectl -n " + quote(s.failure.Namespace) + " "; !strings.HasPrefix(line, want) {
+			if want := "-n " + quote(s.failure.Namespace) + " "; !strings.HasPrefix(line, "kubectl "+want) && !strings.HasPrefix(line, "kubectl argo rollouts "+want) {
 				t.Errorf("%s: %s", s.name(), line)
 			}
 			_, second, _ := strings.Cut(line, " | ")
@@ -499,7 +502,7 @@ func TestSecretCommands(t *testing.T) {
 	if got := x.replaceSecret("a", true); got[len(got)-1] != create+" | kubectl replace --force -f -" {
 		t.Error(got)
 	}
-	if got := x.replaceSecret("a", false); got[len(got)-1] != create+" | kubectl replace -f -" {
+	if got := x.replaceSecret("a", false); got[len(got)-1] != create+" | kubectl apply -f -" {
 		t.Error(got)
 	}
 }

@@ -169,6 +169,8 @@ func (s *verdictCase) set(key, value string) error {
 	switch key {
 	case "kind":
 		f.Kind = Kind(value)
+	case "manager":
+		f.Manager = parseManager(value)
 	case "stall":
 		f.Stall = Stall(value)
 	case "owner":
@@ -185,6 +187,13 @@ func (s *verdictCase) set(key, value string) error {
 		s.evidence, s.details = append(s.evidence, e), append(s.details, detail)
 	}
 	return nil
+}
+
+// parseManager reads "tool/namespace/name".
+func parseManager(s string) Manager {
+	tool, rest, _ := strings.Cut(s, "/")
+	namespace, name, _ := strings.Cut(rest, "/")
+	return NewManager(Tool(tool), namespace, name)
 }
 
 // number gives a credential its place in the kubelet's order, which is that in which
@@ -361,6 +370,8 @@ func setCredentials(b *CredentialFacts, key, value string) (_ bool, err error) {
 		b.Credential = &CredentialRef{Source: source, Key: key, Order: 1}
 	case "near":
 		b.Near, b.NearIs = value, NearOtherPort
+	case "manager":
+		b.Manager = parseManager(value)
 	case "nearpath":
 		b.Near, b.NearIs = strings.TrimPrefix(value, "-"), NearOtherPath
 	default:

@@ -96,7 +96,7 @@ func paste(t *testing.T, shell, lines []string) bool {
 // use, and for zsh of the command that a comment is to it.
 func idle(shell string) string {
 	var b strings.Builder
-	names := []string{"kubectl", "getent", "curl", "mkdir", "cat", "crictl", "systemctl", "tee", "df"}
+	names := []string{"kubectl", "kubeseal", "getent", "curl", "mkdir", "cat", "crictl", "systemctl", "tee", "df"}
 	if shell == "zsh" {
 		names = append(names, "'#'")
 	}

@@ -239,6 +239,9 @@ func spoil(f Failure, evidence []Evidence, text string) (Failure, []Evidence) {
 	if f.Owner.Kind != "" {
 		f.Owner.Name = text
 	}
+	if f.Manager.Tool != "" {
+		f.Manager.Namespace, f.Manager.Name = text, text
+	}
 	out := slices.Clone(evidence)
 	for i := range out {
 		e := &out[i]
@@ -281,6 +284,9 @@ func spoiltBody(b Body, text string) Body {
 		}
 		for _, s := range []*string{&out.Provider, &out.File, &out.Key, &out.Problem, &out.Note, &out.Near, &out.Unread, &out.Pattern} {
 			word(s)
+		}
+		if out.Manager.Tool != "" {
+			out.Manager.Namespace, out.Manager.Name = text, text
 		}
 		words(&out.Hosts)
 		cred(&out.Credential)

@@ -19,6 +19,15 @@ func TestDoubtsOfMatches(t *testing.T) {
 			}
 		}
 	}
+	for pair, want := range map[[2]string]string{
+		{"joe", "x"}: "", {"joe", "x y"}: "", {"joe", "x\n"}: "password ends with a line break", {"joe", "x \r\n"}: "password ends with a line break",
+		{"joe", "x "}: "password ends with a space", {"joe", "\tx"}: "password begins with a space", {"joe\n", "x"}: "user ends with a line break",
+		{" joe\n", " x"}: "password begins with a space",
+	} {
+		if got := (entry{username: pair[0], password: pair[1]}).padding(); got != want {
+			t.Errorf("%q: %q, want %q", pair, got, want)
+		}
+	}
 	for user, want := range map[string]Doubt{"robot": RobotName, "robot+ci": RobotName, "robot$ci": "", "robots": "", "joe": ""} {
 		if got := (entry{username: user, password: "x"}).doubt(); got != want {
 			t.Errorf("%s: %q", user, got)

@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -33,6 +34,7 @@ import (
 	"k8s.io/client-go/util/flowcontrol"
 	"k8s.io/utils/ptr"
 
+	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/share"
 	"github.com/whypull/whypull/cri/credential"
 )
@@ -264,6 +266,8 @@ type Secret struct {
 	// Changed is the time of the last write according to the metadata; zero if
 	// unknown.
 	Changed time.Time
+	// Manager is what the secret comes from.
+	Manager diagnosis.Manager
 	Data    credential.Redacted[map[string][]byte]
 }
 
@@ -307,7 +311,24 @@ func (c *Client) readSecret(ctx context.Context, namespace, name string) (Secret
 	if err != nil {
 		return Secret{}, secretError(namespace, name, err)
 	}
-	return Secret{Namespace: namespace, Name: name, Type: string(s.Type), UID: string(s.UID), Version: version(s.ObjectMeta), Changed: Changed(s.ObjectMeta), Data: credential.Redact(s.Data)}, nil
+	return Secret{Namespace: namespace, Name: name, Type: string(s.Type), UID: string(s.UID), Version: version(s.ObjectMeta), Changed: Changed(s.ObjectMeta), Manager: secretManager(s.ObjectMeta), Data: credential.Redact(s.Data)}, nil
+}
+
+// secretManager returns what a secret comes from: the owner that writes it, else what
+// its labels and annotations name.
+func secretManager(m metav1.ObjectMeta) diagnosis.Manager {
+	for _, o := range m.OwnerReferences {
+		switch group, _, _ := strings.Cut(o.APIVersion, "/"); group + "/" + o.Kind {
+		case "external-secrets.io/ExternalSecret":
+			return diagnosis.NewManager(diagnosis.ToolExternalSecret, "", o.Name)
+		case "bitnami.com/SealedSecret":
+			return diagnosis.NewManager(diagnosis.ToolSealedSecret, "", o.Name)
+		}
+	}
+	if m.Labels["reconcile.external-secrets.io/managed"] == "true" { // one that does not own it
+		return diagnosis.Manager{Tool: diagnosis.ToolExternalSecret}
+	}
+	return diagnosis.ManagerOf(m.Labels, m.Annotations)
 }
 
 // secretError returns the error for a secret that could not be read.

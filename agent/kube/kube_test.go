@@ -23,6 +23,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/rest"
 
+	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/kube/apitest"
 	"github.com/whypull/whypull/cri/credential/credentialtest"
 )
@@ -182,6 +183,43 @@ func TestSecret(t *testing.T) {
 			r := s.All()[0]
 			if accept := r.Header.Get("Accept"); accept != "application/vnd.kubernetes.protobuf,application/json" {
 				t.Errorf("accepts %s", accept)
+			}
+		})
+	}
+}
+
+// Whatever writes a secret would undo what people change in it.
+func TestSecretManager(t *testing.T) {
+	t.Parallel()
+	owned := func(apiVersion, kind, name string) metav1.ObjectMeta {
+		return metav1.ObjectMeta{
+			OwnerReferences: []metav1.OwnerReference{{APIVersion: "v1", Kind: "ConfigMap", Name: "x"}, {APIVersion: apiVersion, Kind: kind, Name: name}},
+			Labels:          map[string]string{"argocd.argoproj.io/instance": "shop"}, // copied from the owner
+		}
+	}
+	for name, tt := range map[string]struct {
+		meta metav1.ObjectMeta
+		want diagnosis.Manager
+	}{
+		"nobody":          {metav1.ObjectMeta{}, diagnosis.Manager{}},
+		"External Secret": {owned("external-secrets.io/v1", "ExternalSecret", "login"), diagnosis.Manager{Tool: diagnosis.ToolExternalSecret, Name: "login"}},
+		"an older one":    {owned("external-secrets.io/v1beta1", "ExternalSecret", "login"), diagnosis.Manager{Tool: diagnosis.ToolExternalSecret, Name: "login"}},
+		"hostile name":    {owned("external-secrets.io/v1", "ExternalSecret", "$(id)"), diagnosis.Manager{Tool: diagnosis.ToolExternalSecret}},
+		"Sealed Secret":   {owned("bitnami.com/v1alpha1", "SealedSecret", "pull"), diagnosis.Manager{Tool: diagnosis.ToolSealedSecret, Name: "pull"}},
+		"another group":   {owned("example.com/v1", "ExternalSecret", "login"), diagnosis.Manager{Tool: diagnosis.ToolArgoCD, Name: "shop"}},
+		"External Secret that does not own it": {
+			metav1.ObjectMeta{Labels: map[string]string{"reconcile.external-secrets.io/managed": "true"}}, diagnosis.Manager{Tool: diagnosis.ToolExternalSecret},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			secret := pullSecret()
+			tt.meta.Namespace, tt.meta.Name = secret.Namespace, secret.Name
+			secret.ObjectMeta = tt.meta
+			s := newAPIServer(t, func(w http.ResponseWriter, _ request) { apitest.Write(w, runtime.ContentTypeJSON, secret) })
+			got, err := s.client(t, AccessAuto).Secret(t.Context(), "team", "pull")
+			if err != nil || got.Manager != tt.want {
+				t.Errorf("%+v, %v; want %+v", got.Manager, err, tt.want)
 			}
 		})
 	}

@@ -265,6 +265,7 @@ func newFailure(pod *corev1.Pod) *diagnosis.Failure {
 		Namespace: pod.Namespace, Pod: pod.Name, UID: string(pod.UID), Node: pod.Spec.NodeName, SandboxUID: sandboxUID(pod),
 		ServiceAccount: pod.Spec.ServiceAccountName,
 		Owner:          owner(pod),
+		Manager:        diagnosis.ManagerOf(pod.Labels, pod.Annotations),
 	}
 	if pod.Spec.DNSConfig != nil {
 		f.NameServers = pod.Spec.DNSConfig.Nameservers
@@ -381,16 +382,23 @@ func continued(s string, atEnd bool) bool {
 		b >= '0' && b <= '9' || b >= 'a' && b <= 'z' || b >= 'A' && b <= 'Z'
 }
 
-// owner returns the workload to edit. A Deployment's ReplicaSet is named
-// after it plus the template's hash, which is also a label of the pod.
+// hashes are the labels of a pod with the hash of its template, and the kinds whose
+// ReplicaSets have it at the end of their names.
+var hashes = map[string]string{ //nolint:gochecknoglobals // never written
+	"pod-template-hash": "Deployment", "rollouts-pod-template-hash": diagnosis.KindRollout,
+}
+
+// owner returns the workload to edit. The ReplicaSet of a Deployment, or of a Rollout,
+// is named after it plus the template's hash, which is also a label of the pod.
 func owner(pod *corev1.Pod) diagnosis.Owner {
 	o := metav1.GetControllerOf(pod)
 	if o == nil {
 		return diagnosis.Owner{}
 	}
-	if hash := pod.Labels["pod-template-hash"]; o.Kind == "ReplicaSet" && hash != "" {
-		if name, ok := strings.CutSuffix(o.Name, "-"+hash); ok {
-			return diagnosis.Owner{Kind: "Deployment", Name: name}
+	for label, kind := range hashes {
+		hash := pod.Labels[label]
+		if name, ok := strings.CutSuffix(o.Name, "-"+hash); ok && hash != "" && o.Kind == "ReplicaSet" {
+			return diagnosis.Owner{Kind: kind, Name: name}
 		}
 	}
 	return diagnosis.Owner{Kind: qualified(*o), Name: o.Name}

@@ -384,11 +384,15 @@ func TestOwner(t *testing.T) {
 		edit func(*corev1.Pod)
 		want diagnosis.Owner
 	}{
-		"Deployment":                {ownedBy("ReplicaSet", "web-5d7f8", yes, hash), diagnosis.Owner{Kind: "Deployment", Name: "web"}},
-		"Deployment with dashes":    {ownedBy("ReplicaSet", "web-5d7f8-5d7f8", yes, hash), diagnosis.Owner{Kind: "Deployment", Name: "web-5d7f8"}},
-		"ReplicaSet of nobody":      {ownedBy("ReplicaSet", "web", yes, nil), diagnosis.Owner{Kind: "ReplicaSet", Name: "web"}},
-		"ReplicaSet, foreign hash":  {ownedBy("ReplicaSet", "web-aaaaa", yes, hash), diagnosis.Owner{Kind: "ReplicaSet", Name: "web-aaaaa"}},
-		"ReplicaSet, empty hash":    {ownedBy("ReplicaSet", "web-", yes, map[string]string{"pod-template-hash": ""}), diagnosis.Owner{Kind: "ReplicaSet", Name: "web-"}},
+		"Deployment":               {ownedBy("ReplicaSet", "web-5d7f8", yes, hash), diagnosis.Owner{Kind: "Deployment", Name: "web"}},
+		"Deployment with dashes":   {ownedBy("ReplicaSet", "web-5d7f8-5d7f8", yes, hash), diagnosis.Owner{Kind: "Deployment", Name: "web-5d7f8"}},
+		"ReplicaSet of nobody":     {ownedBy("ReplicaSet", "web", yes, nil), diagnosis.Owner{Kind: "ReplicaSet", Name: "web"}},
+		"ReplicaSet, foreign hash": {ownedBy("ReplicaSet", "web-aaaaa", yes, hash), diagnosis.Owner{Kind: "ReplicaSet", Name: "web-aaaaa"}},
+		"ReplicaSet, empty hash":   {ownedBy("ReplicaSet", "web-", yes, map[string]string{"pod-template-hash": ""}), diagnosis.Owner{Kind: "ReplicaSet", Name: "web-"}},
+		"Rollout": {
+			ownedBy("ReplicaSet", "web-77c9d", yes, map[string]string{"rollouts-pod-template-hash": "77c9d"}),
+			diagnosis.Owner{Kind: "Rollout.argoproj.io", Name: "web"},
+		},
 		"StatefulSet":               {ownedBy("StatefulSet", "db", yes, nil), diagnosis.Owner{Kind: "StatefulSet", Name: "db"}},
 		"StatefulSet with a hash":   {ownedBy("StatefulSet", "db-5d7f8", yes, hash), diagnosis.Owner{Kind: "StatefulSet", Name: "db-5d7f8"}},
 		"DaemonSet":                 {ownedBy("DaemonSet", "agent", yes, nil), diagnosis.Owner{Kind: "DaemonSet", Name: "agent"}},
@@ -409,6 +413,18 @@ func TestOwner(t *testing.T) {
 				t.Errorf("got %+v, want %+v", got, tt.want)
 			}
 		})
+	}
+}
+
+// What the pod itself shows of its manager, which need not be what its owner shows.
+func TestManager(t *testing.T) {
+	t.Parallel()
+	pod := newPod(app(waits("ErrImagePull", "x")), func(p *corev1.Pod) {
+		p.Labels = map[string]string{"app.kubernetes.io/managed-by": "Helm", "app.kubernetes.io/instance": "web"}
+		p.Annotations = map[string]string{"argocd.argoproj.io/tracking-id": "shop:apps/Deployment:team/web"}
+	})
+	if got, want := only(t, pod).Manager, (diagnosis.Manager{Tool: diagnosis.ToolArgoCD, Name: "shop"}); got != want {
+		t.Errorf("%+v, want %+v", got, want)
 	}
 }
 

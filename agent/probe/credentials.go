@@ -64,7 +64,9 @@ func (c *Collector) checkCredentials(ctx context.Context, f diagnosis.Failure) (
 		return skipped(diagnosis.ReasonNoRegistryFound, diagnosis.CheckCredentials), nil
 	}
 	for i, s := range found.Secrets {
-		evidence[places[i]] = judge(s, found, c.now())
+		e := judge(s, found, c.now())
+		e.Credentials().Manager = evidence[places[i]].Credentials().Manager
+		evidence[places[i]] = e
 	}
 	evidence = append(evidence, nodeEvidence(found, c.now())...)
 	return append(evidence, c.providers(f)...), found.Credentials
@@ -145,6 +147,7 @@ func (c *Collector) readSecret(ctx context.Context, f diagnosis.Failure, name st
 		c.Metrics.SecretRead("error")
 		e.Outcome, e.Fault = diagnosis.Inconclusive, diagnosis.FaultSecretUnreadable
 	}
+	facts.Manager = s.Manager
 	return keyring.Secret{Name: name, UID: s.UID, Changed: s.Changed, Type: s.Type, Data: s.Data}, e
 }
 

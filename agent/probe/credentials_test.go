@@ -183,6 +183,20 @@ func TestCheckCredentials(t *testing.T) {
 	}
 }
 
+// What writes a secret is known whatever is wrong with it.
+func TestCheckCredentialsManager(t *testing.T) {
+	t.Parallel()
+	external := diagnosis.Manager{Tool: diagnosis.ToolExternalSecret, Name: "login"}
+	for _, s := range []kube.Secret{secretFor("hub.test"), secretFor("other.test"), pullSecret("{"), {Type: "Opaque"}} {
+		s.Manager = external
+		c := &Collector{Options: Options{Metrics: &fakeMetrics{}, Secrets: &fakeSecrets{byName: map[string]kube.Secret{"pull": s}}}}
+		got, _ := c.checkCredentials(t.Context(), failure(image, "gone", "pull"))
+		if m := got[1].Credentials().Manager; m != external || got[0].Credentials().Manager != (diagnosis.Manager{}) {
+			t.Errorf("%s: manager %+v, want %+v", got[1].Fault, m, external)
+		}
+	}
+}
+
 func wantFaults(t *testing.T, got []diagnosis.Evidence, want []diagnosis.Fault) {
 	t.Helper()
 	var faults []diagnosis.Fault
