@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -66,7 +67,12 @@ func TestLinks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pages = append(pages, "../../README.md", "../../SECURITY.md", "../../CHANGELOG.md", "../../agent/diagnosis/README.md", "../monitoring/README.md", "../runbook/README.md", "../lab/README.md")
+	records, err := filepath.Glob("adr/*.md")
+	if err != nil || len(records) < 5 {
+		t.Fatalf("decision records: %v, %v", records, err)
+	}
+	pages = append(pages, records...)
+	pages = append(pages, "../../README.md", "../../SECURITY.md", "../../CHANGELOG.md", "../../CONTRIBUTING.md", "../../CODE_OF_CONDUCT.md", "../../ROADMAP.md", "../../agent/diagnosis/README.md", "../monitoring/README.md", "../runbook/README.md", "../lab/README.md")
 	link := regexp.MustCompile(`\]\(([^)#:]+)[)#]`)
 	for _, page := range pages {
 		text, err := os.ReadFile(page)
@@ -79,5 +85,69 @@ func TestLinks(t *testing.T) {
 				t.Errorf("%s: %v", page, err)
 			}
 		}
+	}
+}
+
+// The index names every page, and every decision record by its own heading.
+func TestIndexIsComplete(t *testing.T) {
+	t.Parallel()
+	index, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pages, err := filepath.Glob("*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, page := range pages {
+		if page != "README.md" && !strings.Contains(string(index), "]("+page) {
+			t.Errorf("%s is not in the index", page)
+		}
+	}
+	records, err := filepath.Glob("adr/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, record := range records {
+		text, err := os.ReadFile(record)
+		if err != nil {
+			t.Fatal(err)
+		}
+		heading, _, _ := strings.Cut(string(text), "\n")
+		_, decision, _ := strings.Cut(heading, ". ")
+		if !strings.Contains(string(index), "]("+record+") | "+decision+" |") {
+			t.Errorf("the index does not have %s: %s", record, decision)
+		}
+		for _, section := range []string{"Status: accepted.", "## Context", "## Decision", "## Consequences"} {
+			if !strings.Contains(string(text), section) {
+				t.Errorf("%s has no %q", record, section)
+			}
+		}
+	}
+}
+
+// The table of dependencies has what go.mod requires directly, each with a reason.
+func TestDependenciesHaveReasons(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("dependencies.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var explained []string
+	for _, row := range regexp.MustCompile("(?m)^\\| `([^`]+)` \\| (.+) \\|$").FindAllStringSubmatch(string(page), -1) {
+		explained = append(explained, row[1])
+	}
+	file, err := os.ReadFile("../../go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var required []string
+	for _, line := range regexp.MustCompile(`(?m)^\t(\S+) v\S+$`).FindAllStringSubmatch(string(file), -1) {
+		required = append(required, line[1])
+	}
+	slices.Sort(explained)
+	slices.Sort(required)
+	if !slices.Equal(explained, required) || len(required) < 20 {
+		t.Errorf("go.mod requires\n%s\nand the table has\n%s", strings.Join(required, "\n"), strings.Join(explained, "\n"))
 	}
 }
