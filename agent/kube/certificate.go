@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -24,17 +25,18 @@ var (
 	errNoCertificate = errors.New("no usable client certificate of the kubelet")
 	// errNotOneSecret is returned for a request that the kubelet's certificate may
 	// not make.
-	errNotOneSecret = errors.New("the kubelet's client certificate may only get single secrets")
+	errNotOneSecret = errors.New("the kubelet's client certificate may only read single secrets")
 )
 
 // certificateIdle is how long an unused connection stays open. A verdict's secrets
 // are looked at every ten seconds.
 const certificateIdle = 30 * time.Second
 
-// kubeletTransport sends reads of single secrets with the kubelet's client
+// kubeletTransport sends reads and watches of single secrets with the kubelet's client
 // certificate, and refuses everything else: the API server would let the kubelet
 // do far more. It does not forward requests, but makes its own from a namespace and
-// a name, so nothing else of a request reaches the API server but its Accept header.
+// a name, so nothing else of a request reaches the API server but a read's Accept
+// header. A watch accepts only metadata.
 //
 // Requests go to the address, and trust the authority, that the agent's own account
 // uses. The server in the kubelet's kubeconfig is often a load balancer on the
@@ -93,20 +95,48 @@ func (k *kubeletTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // request returns the request to send in place of r.
 func (k *kubeletTransport) request(r *http.Request) (*http.Request, error) {
-	namespace, name, ok := singleSecret(r.URL.Path)
 	same := r.URL.Scheme == "https" && k.server.Scheme == "https" && r.URL.Host == k.server.Host && strings.Trim(k.server.Path, "/") == ""
-	plain := r.URL.RawPath == "" && r.URL.RawQuery == "" && !r.URL.ForceQuery && r.URL.Opaque == "" && r.URL.User == nil
-	if !ok || !same || !plain || r.Method != http.MethodGet || r.Body != nil && r.Body != http.NoBody {
+	plain := r.URL.RawPath == "" && !r.URL.ForceQuery && r.URL.Opaque == "" && r.URL.User == nil && r.URL.Fragment == ""
+	if !same || !plain || r.Method != http.MethodGet || r.Body != nil && r.Body != http.NoBody {
 		return nil, errNotOneSecret
 	}
-	at := url.URL{Scheme: "https", Host: k.server.Host, Path: "/api/v1/namespaces/" + namespace + "/secrets/" + name}
+	at := url.URL{Scheme: "https", Host: k.server.Host}
+	accept := r.Header.Get("Accept")
+	if namespace, name, ok := singleSecret(r.URL.Path); ok && (r.URL.RawQuery == "" || r.URL.RawQuery == fromCache) {
+		at.Path, at.RawQuery = "/api/v1/namespaces/"+namespace+"/secrets/"+name, r.URL.RawQuery
+	} else if namespace, query, ok := singleSecretWatch(r.URL); ok {
+		at.Path, at.RawQuery = "/api/v1/namespaces/"+namespace+"/secrets", query
+		accept = secretMetadata
+	} else {
+		return nil, errNotOneSecret
+	}
 	own, err := http.NewRequestWithContext(r.Context(), http.MethodGet, at.String(), nil)
 	if err != nil {
 		return nil, err
 	}
-	own.Header.Set("Accept", r.Header.Get("Accept"))
+	own.Header.Set("Accept", accept)
 	own.Header.Set("User-Agent", k.cfg.UserAgent)
 	return own, nil
+}
+
+// fromCache is the only query of a read.
+const fromCache = "resourceVersion=0"
+
+// singleSecretWatch returns the namespace of a watch on one secret, and the query of
+// such a watch. u must have exactly the parameters that watchOptions sets.
+func singleSecretWatch(u *url.URL) (namespace, query string, ok bool) {
+	rest, found := strings.CutPrefix(u.Path, "/api/v1/namespaces/")
+	namespace, ending := strings.CutSuffix(rest, "/secrets")
+	given, err := url.ParseQuery(u.RawQuery)
+	name, byName := strings.CutPrefix(given.Get("fieldSelector"), "metadata.name=")
+	seconds, notNumber := strconv.ParseUint(given.Get("timeoutSeconds"), 10, 16)
+	query = url.Values{
+		"watch": {"true"}, "resourceVersion": {"0"}, "fieldSelector": {"metadata.name=" + name},
+		"timeoutSeconds": {strconv.FormatUint(seconds, 10)},
+	}.Encode()
+	return namespace, query, found && ending && byName && err == nil && notNumber == nil &&
+		given.Encode() == query && time.Duration(seconds)*time.Second <= 2*shortestWatch &&
+		len(validation.IsDNS1123Label(namespace)) == 0 && len(validation.IsDNS1123Subdomain(name)) == 0
 }
 
 // singleSecret returns the secret that a path names.

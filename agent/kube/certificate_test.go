@@ -39,6 +39,7 @@ type cluster struct {
 	mu           sync.Mutex
 	impersonates bool   // the agent's role allows it, where the version knows how
 	direct       bool   // the agent's role allows it to read secrets
+	watches      bool   // and to watch them
 	hidesNames   bool   // a load balancer ends TLS, so no certificate arrives
 	noNodes      bool   // --authorization-mode=RBAC
 	redirects    string // where to send a reader
@@ -95,7 +96,10 @@ func (c *cluster) serve(w http.ResponseWriter, r *http.Request) {
 	} else {
 		c.lines = append(c.lines, user+": "+line)
 	}
-	name := strings.TrimPrefix(r.URL.Path, "/api/v1/namespaces/team/secrets/")
+	name, verb := strings.TrimPrefix(r.URL.Path, "/api/v1/namespaces/team/secrets/"), "get"
+	if r.URL.Query().Get("watch") == "true" {
+		name, verb = strings.TrimPrefix(r.URL.Query().Get("fieldSelector"), "metadata.name="), "watch"
+	}
 	node := user == asNode && !c.noNodes
 	switch {
 	case !ok:
@@ -104,6 +108,10 @@ func (c *cluster) serve(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, c.redirects, http.StatusTemporaryRedirect)
 	case node && name != "pull":
 		unrelated(w, name)
+	case verb == "watch" && (node || user == "agent" && c.watches):
+		writeWatch(w, metadata("u", "7"))
+	case verb == "watch":
+		apitest.Fail(w, 403, metav1.StatusReasonForbidden, fmt.Sprintf(`secrets %q is forbidden: User %q cannot watch resource "secrets" in API group "" in the namespace "team"`, name, user))
 	case node || user == "agent" && c.direct:
 		apitest.Write(w, runtime.ContentTypeProtobuf, pullSecret())
 	default:
@@ -361,7 +369,7 @@ func TestImpersonationIsTriedAgainSoon(t *testing.T) {
 	read()
 	s.set(func() { s.impersonates = true })
 	read()
-	c.keptRefusals.now = func() time.Time { return time.Now().Add(lastRetry) }
+	c.reading.keptRefusals.now = func() time.Time { return time.Now().Add(lastRetry) }
 	read()
 	wantLines(t, "requests", s.seen(), impersonated, byCert, byCert, impersonated)
 	wantLines(t, "modes", ch.all, "kubelet", "impersonate")
@@ -376,48 +384,82 @@ func TestNothingElseThroughTheCertificate(t *testing.T) {
 	for name, tc := range map[string]struct {
 		method, url, body string
 	}{
-		"list":                       {url: "/api/v1/namespaces/team/secrets"},
-		"list with slash":            {url: "/api/v1/namespaces/team/secrets/"},
-		"list of all":                {url: "/api/v1/secrets"},
-		"list that looks like one":   {url: "/api/v1/namespaces/team/secrets?fieldSelector=metadata.name%3Dpull"},
-		"watch":                      {url: "/api/v1/namespaces/team/secrets?watch=true&fieldSelector=metadata.name%3Dpull"},
-		"old watch path":             {url: "/api/v1/watch/namespaces/team/secrets/pull"},
-		"delete":                     {method: http.MethodDelete, url: "/api/v1/namespaces/team/secrets/pull"},
-		"patch":                      {method: http.MethodPatch, url: "/api/v1/namespaces/team/secrets/pull", body: "{}"},
-		"put":                        {method: http.MethodPut, url: "/api/v1/namespaces/team/secrets/pull", body: "{}"},
-		"post":                       {method: http.MethodPost, url: "/api/v1/namespaces/team/secrets", body: "{}"},
-		"head":                       {method: http.MethodHead, url: "/api/v1/namespaces/team/secrets/pull"},
-		"lower case":                 {method: "get", url: "/api/v1/namespaces/team/secrets/pull"},
-		"a body":                     {url: "/api/v1/namespaces/team/secrets/pull", body: "{}"},
-		"a token":                    {method: http.MethodPost, url: "/api/v1/namespaces/team/serviceaccounts/default/token", body: "{}"},
-		"a pod":                      {url: "/api/v1/namespaces/team/pods/pull"},
-		"pods":                       {url: "/api/v1/pods?fieldSelector=spec.nodeName%3Dworker-3"},
-		"the node":                   {url: "/api/v1/nodes/worker-3"},
-		"a config map":               {url: "/api/v1/namespaces/team/configmaps/pull"},
-		"another group":              {url: "/apis/certificates.k8s.io/v1/certificatesigningrequests"},
-		"a subresource":              {url: "/api/v1/namespaces/team/secrets/pull/status"},
-		"dots":                       {url: "/api/v1/namespaces/team/secrets/../configmaps/x"},
-		"a dot":                      {url: "/api/v1/namespaces/team/secrets/."},
-		"two dots":                   {url: "/api/v1/namespaces/team/secrets/.."},
-		"dots, encoded":              {url: "/api/v1/namespaces/team/secrets/%2e%2e/pods/x"},
-		"slash, encoded":             {url: "/api/v1/namespaces/team/secrets/pull%2Fstatus"},
-		"slash in namespace":         {url: "/api/v1/namespaces/team%2Fsecrets/pull/secrets/pull"},
-		"a letter, encoded":          {url: "/api/v1/namespaces/team/secret%73/pull"},
-		"dot, encoded":               {url: "/api/v1/namespaces/team/secrets/a%2Eb"},
-		"NUL, encoded":               {url: "/api/v1/namespaces/team/secrets/pull%00"},
-		"line break, encoded":        {url: "/api/v1/namespaces/team/secrets/pull%0d%0aX:%20y"},
-		"backslash":                  {url: "/api/v1/namespaces/team/secrets/..%5cpods"},
-		"capitals":                   {url: "/api/v1/namespaces/team/secrets/PULL"},
-		"no namespace":               {url: "/api/v1/namespaces//secrets/pull"},
-		"empty segment":              {url: "//api/v1/namespaces/team/secrets/pull"},
-		"a prefix":                   {url: "/k8s/api/v1/namespaces/team/secrets/pull"},
-		"a query":                    {url: "/api/v1/namespaces/team/secrets/pull?pretty=true"},
-		"a bare question mark":       {url: "/api/v1/namespaces/team/secrets/pull?"},
-		"another host":               {url: "https://127.0.0.1:1/api/v1/namespaces/team/secrets/pull"},
-		"plain http":                 {url: "http://" + host + "/api/v1/namespaces/team/secrets/pull"},
-		"a user":                     {url: "https://u:p@" + host + "/api/v1/namespaces/team/secrets/pull"},
-		"a very long name":           {url: "/api/v1/namespaces/team/secrets/" + strings.Repeat("a", 254)},
-		"kubelet's own proxy to pod": {url: "/api/v1/nodes/worker-3/proxy/pods"},
+		"list":                        {url: "/api/v1/namespaces/team/secrets"},
+		"list with slash":             {url: "/api/v1/namespaces/team/secrets/"},
+		"list of all":                 {url: "/api/v1/secrets"},
+		"list that looks like one":    {url: "/api/v1/namespaces/team/secrets?fieldSelector=metadata.name%3Dpull"},
+		"watch":                       {url: "/api/v1/namespaces/team/secrets?watch=true&fieldSelector=metadata.name%3Dpull"},
+		"old watch path":              {url: "/api/v1/watch/namespaces/team/secrets/pull"},
+		"delete":                      {method: http.MethodDelete, url: "/api/v1/namespaces/team/secrets/pull"},
+		"patch":                       {method: http.MethodPatch, url: "/api/v1/namespaces/team/secrets/pull", body: "{}"},
+		"put":                         {method: http.MethodPut, url: "/api/v1/namespaces/team/secrets/pull", body: "{}"},
+		"post":                        {method: http.MethodPost, url: "/api/v1/namespaces/team/secrets", body: "{}"},
+		"head":                        {method: http.MethodHead, url: "/api/v1/namespaces/team/secrets/pull"},
+		"lower case":                  {method: "get", url: "/api/v1/namespaces/team/secrets/pull"},
+		"a body":                      {url: "/api/v1/namespaces/team/secrets/pull", body: "{}"},
+		"a token":                     {method: http.MethodPost, url: "/api/v1/namespaces/team/serviceaccounts/default/token", body: "{}"},
+		"a pod":                       {url: "/api/v1/namespaces/team/pods/pull"},
+		"pods":                        {url: "/api/v1/pods?fieldSelector=spec.nodeName%3Dworker-3"},
+		"the node":                    {url: "/api/v1/nodes/worker-3"},
+		"a config map":                {url: "/api/v1/namespaces/team/configmaps/pull"},
+		"another group":               {url: "/apis/certificates.k8s.io/v1/certificatesigningrequests"},
+		"a subresource":               {url: "/api/v1/namespaces/team/secrets/pull/status"},
+		"dots":                        {url: "/api/v1/namespaces/team/secrets/../configmaps/x"},
+		"a dot":                       {url: "/api/v1/namespaces/team/secrets/."},
+		"two dots":                    {url: "/api/v1/namespaces/team/secrets/.."},
+		"dots, encoded":               {url: "/api/v1/namespaces/team/secrets/%2e%2e/pods/x"},
+		"slash, encoded":              {url: "/api/v1/namespaces/team/secrets/pull%2Fstatus"},
+		"slash in namespace":          {url: "/api/v1/namespaces/team%2Fsecrets/pull/secrets/pull"},
+		"a letter, encoded":           {url: "/api/v1/namespaces/team/secret%73/pull"},
+		"dot, encoded":                {url: "/api/v1/namespaces/team/secrets/a%2Eb"},
+		"NUL, encoded":                {url: "/api/v1/namespaces/team/secrets/pull%00"},
+		"line break, encoded":         {url: "/api/v1/namespaces/team/secrets/pull%0d%0aX:%20y"},
+		"backslash":                   {url: "/api/v1/namespaces/team/secrets/..%5cpods"},
+		"capitals":                    {url: "/api/v1/namespaces/team/secrets/PULL"},
+		"no namespace":                {url: "/api/v1/namespaces//secrets/pull"},
+		"empty segment":               {url: "//api/v1/namespaces/team/secrets/pull"},
+		"a prefix":                    {url: "/k8s/api/v1/namespaces/team/secrets/pull"},
+		"a query":                     {url: "/api/v1/namespaces/team/secrets/pull?pretty=true"},
+		"a query behind another":      {url: "/api/v1/namespaces/team/secrets/pull?resourceVersion=0&pretty=true"},
+		"another version":             {url: "/api/v1/namespaces/team/secrets/pull?resourceVersion=1"},
+		"a watch by the object":       {url: "/api/v1/namespaces/team/secrets/pull?watch=true"},
+		"a watch on the object":       {url: "/api/v1/namespaces/team/secrets/pull?" + watchPull},
+		"a watch without a selector":  {url: "/api/v1/namespaces/team/secrets?watch=true&resourceVersion=0&timeoutSeconds=300"},
+		"a watch on all":              {url: "/api/v1/secrets?" + watchPull},
+		"a watch on pods":             {url: "/api/v1/namespaces/team/pods?" + watchPull},
+		"a watch on config maps":      {url: "/api/v1/namespaces/team/configmaps?" + watchPull},
+		"a watch behind a slash":      {url: "/api/v1/namespaces/team/secrets/?" + watchPull},
+		"a watch without a namespace": {url: "/api/v1/namespaces//secrets?" + watchPull},
+		"a watch through dots":        {url: "/api/v1/namespaces/../secrets?" + watchPull},
+		"a watch under a prefix":      {url: "/k8s/api/v1/namespaces/team/secrets?" + watchPull},
+		"a watch elsewhere":           {url: "https://127.0.0.1:1/api/v1/namespaces/team/secrets?" + watchPull},
+		"a watch over plain http":     {url: "http://" + host + "/api/v1/namespaces/team/secrets?" + watchPull},
+		"a watch by post":             {method: http.MethodPost, url: "/api/v1/namespaces/team/secrets?" + watchPull},
+		"a delete of a collection":    {method: http.MethodDelete, url: "/api/v1/namespaces/team/secrets?" + watchPull},
+		"a watch with a body":         {url: "/api/v1/namespaces/team/secrets?" + watchPull, body: "{}"},
+		"no watch":                    {url: "/api/v1/namespaces/team/secrets?" + strings.Replace(watchPull, "watch=true", "watch=false", 1)},
+		"no watch at all":             {url: "/api/v1/namespaces/team/secrets?" + strings.Replace(watchPull, "&watch=true", "", 1)},
+		"a watch that is a number":    {url: "/api/v1/namespaces/team/secrets?" + strings.Replace(watchPull, "watch=true", "watch=1", 1)},
+		"two selectors":               {url: "/api/v1/namespaces/team/secrets?" + watchPull + "&fieldSelector=metadata.name%3Dother"},
+		"a selector of two":           {url: "/api/v1/namespaces/team/secrets?" + strings.Replace(watchPull, "pull", "pull%2Cmetadata.name%3Dother", 1)},
+		"a selector of all but one":   {url: "/api/v1/namespaces/team/secrets?" + strings.Replace(watchPull, "name%3D", "name%21%3D", 1)},
+		"a selector by type":          {url: "/api/v1/namespaces/team/secrets?" + strings.Replace(watchPull, "metadata.name", "type", 1)},
+		"an empty name":               {url: "/api/v1/namespaces/team/secrets?" + strings.Replace(watchPull, "pull", "", 1)},
+		"two equals signs":            {url: "/api/v1/namespaces/team/secrets?" + strings.Replace(watchPull, "%3D", "%3D%3D", 1)},
+		"a label selector too":        {url: "/api/v1/namespaces/team/secrets?" + watchPull + "&labelSelector=a"},
+		"watch given twice":           {url: "/api/v1/namespaces/team/secrets?" + watchPull + "&watch=true"},
+		"initial events":              {url: "/api/v1/namespaces/team/secrets?" + watchPull + "&sendInitialEvents=true"},
+		"another start":               {url: "/api/v1/namespaces/team/secrets?" + strings.Replace(watchPull, "resourceVersion=0", "resourceVersion=5", 1)},
+		"a watch without end":         {url: "/api/v1/namespaces/team/secrets?" + strings.Replace(watchPull, "Seconds=300", "Seconds=601", 1)},
+		"a watch of negative length":  {url: "/api/v1/namespaces/team/secrets?" + strings.Replace(watchPull, "Seconds=300", "Seconds=-1", 1)},
+		"a broken query":              {url: "/api/v1/namespaces/team/secrets?" + watchPull + "&%zz"},
+		"a semicolon":                 {url: "/api/v1/namespaces/team/secrets?" + watchPull + ";x=y"},
+		"a bare question mark":        {url: "/api/v1/namespaces/team/secrets/pull?"},
+		"another host":                {url: "https://127.0.0.1:1/api/v1/namespaces/team/secrets/pull"},
+		"plain http":                  {url: "http://" + host + "/api/v1/namespaces/team/secrets/pull"},
+		"a user":                      {url: "https://u:p@" + host + "/api/v1/namespaces/team/secrets/pull"},
+		"a very long name":            {url: "/api/v1/namespaces/team/secrets/" + strings.Repeat("a", 254)},
+		"kubelet's own proxy to pod":  {url: "/api/v1/nodes/worker-3/proxy/pods"},
 	} {
 		if strings.HasPrefix(tc.url, "/") {
 			tc.url = s.URL + tc.url
@@ -455,6 +497,32 @@ func TestNothingElseThroughTheCertificate(t *testing.T) {
 		}
 	}
 	wantLines(t, "requests", s.seen())
+}
+
+// watchPull is the query of a watch that the certificate may make.
+const watchPull = "fieldSelector=metadata.name%3Dpull&resourceVersion=0&timeoutSeconds=300&watch=true"
+
+// What the attacks above vary is allowed as it is. However it is asked for, it delivers
+// metadata only.
+func TestWatchThroughTheCertificate(t *testing.T) {
+	t.Parallel()
+	s := newCluster(t, 34)
+	c, _ := s.client(t, AccessKubelet, always(s.kubelet()))
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL+"/api/v1/namespaces/team/secrets?"+watchPull, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Accept", "application/json")
+	own, err := c.kubelet.request(r)
+	if err != nil || own.Header.Get("Accept") != secretMetadata {
+		t.Fatalf("request %v, error %v", own, err)
+	}
+	response, err := c.kubelet.RoundTrip(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = response.Body.Close()
+	wantLines(t, "requests", s.seen(), asNode+": GET /api/v1/namespaces/team/secrets?"+watchPull)
 }
 
 // Headers that would change who asks, or what, do not reach the API server.

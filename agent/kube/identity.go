@@ -12,29 +12,52 @@ import (
 	"k8s.io/client-go/rest"
 )
 
+// impersonation remembers where the API server refuses to let the agent impersonate
+// the node.
+type impersonation struct {
+	refusals     *refusals // where the agent's own account is allowed
+	keptRefusals *refusals // where the kubelet's certificate is accepted
+	bothRefused  *refusals // where all others are refused too
+}
+
+func newImpersonation() impersonation {
+	return impersonation{
+		refusals:     newRefusals(refusalTTL, refusalTTL),
+		keptRefusals: newRefusals(lastRetry, refusalTTL),
+		bothRefused:  newRefusals(firstRetry, lastRetry),
+	}
+}
+
 // read makes a request with the first identity that the access allows and the API
-// server accepts.
+// server accepts, and records which one that was.
 func read[T any](c *Client, namespace string, failed func(error), ask func(rest.Interface) (T, error)) (T, error) {
-	var out T
-	var err error
-	by := AccessImpersonate
-	if c.impersonates(namespace) {
-		out, err = ask(c.asNode)
-	} else if out, by, err = unimpersonated(c, namespace, ask); by == AccessDirect && c.access != AccessDirect && apierrors.IsForbidden(err) {
-		c.refusals.forget(namespace) // the agent's own account is refused too
-		c.keptRefusals.forget(namespace)
-		by = AccessImpersonate
-		out, err = ask(c.asNode)
-	}
-	if by == AccessImpersonate && c.mayFallBack(err, namespace) {
-		out, by, err = unimpersonated(c, namespace, ask)
-		c.fellBack(by, err, namespace)
-	}
+	out, by, err := attempt(c, &c.reading, namespace, ask)
 	if err != nil {
 		failed(err)
 	}
 	c.choice.answered(c, namespace == "", by, err)
 	return out, err
+}
+
+// attempt makes a request with the first identity that the access allows and the API
+// server accepts. It returns who made the request.
+func attempt[T any](c *Client, i *impersonation, namespace string, ask func(rest.Interface) (T, error)) (T, Access, error) {
+	var out T
+	var err error
+	by := AccessImpersonate
+	if i.allowed(c.access, namespace) {
+		out, err = ask(c.asNode)
+	} else if out, by, err = unimpersonated(c, namespace, ask); by == AccessDirect && c.access != AccessDirect && apierrors.IsForbidden(err) {
+		i.refusals.forget(namespace) // the agent's own account is refused too
+		i.keptRefusals.forget(namespace)
+		by = AccessImpersonate
+		out, err = ask(c.asNode)
+	}
+	if by == AccessImpersonate && c.access != AccessImpersonate && i.mayFallBack(err, namespace) {
+		out, by, err = unimpersonated(c, namespace, ask)
+		i.fellBack(by, err, namespace)
+	}
+	return out, by, err
 }
 
 // unimpersonated makes a request with the kubelet's certificate, if this is a read
@@ -55,10 +78,10 @@ func unimpersonated[T any](c *Client, namespace string, ask func(rest.Interface)
 	return out, AccessDirect, err
 }
 
-// impersonates reports whether to read in a namespace as the node, impersonated by
-// the agent's own account.
-func (c *Client) impersonates(namespace string) bool {
-	switch c.access {
+// allowed reports whether to read in a namespace as the node, impersonated by the
+// agent's own account.
+func (i *impersonation) allowed(access Access, namespace string) bool {
+	switch access {
 	case AccessDirect:
 		return false
 	case AccessImpersonate:
@@ -69,27 +92,27 @@ func (c *Client) impersonates(namespace string) bool {
 		}
 	case AccessAuto, AccessNone:
 	}
-	return !c.refusals.has(namespace) && !c.keptRefusals.has(namespace)
+	return !i.refusals.has(namespace) && !i.keptRefusals.has(namespace)
 }
 
 // mayFallBack reports whether to repeat a read that failed as the node with another
 // identity. The pod watch always may, because its reflector waits between attempts.
-func (c *Client) mayFallBack(err error, namespace string) bool {
-	return c.access != AccessImpersonate && impersonationRefused(err) && (namespace == "" || !c.bothRefused.has(namespace))
+func (i *impersonation) mayFallBack(err error, namespace string) bool {
+	return impersonationRefused(err) && (namespace == "" || !i.bothRefused.has(namespace))
 }
 
 // fellBack remembers that impersonation is refused if another identity is allowed.
 // If all are refused, the API server may have just started and not loaded its roles
 // yet, so impersonation is tried again soon. The Node authorizer needs no roles:
 // that it answers the kubelet's certificate does not prove that they are loaded.
-func (c *Client) fellBack(by Access, err error, namespace string) {
+func (i *impersonation) fellBack(by Access, err error, namespace string) {
 	switch {
 	case by == AccessKubelet && worked(by, err):
-		c.keptRefusals.add(namespace)
+		i.keptRefusals.add(namespace)
 	case worked(by, err):
-		c.refusals.add(namespace)
+		i.refusals.add(namespace)
 	case apierrors.IsForbidden(err):
-		c.bothRefused.add(namespace)
+		i.bothRefused.add(namespace)
 	}
 }
 

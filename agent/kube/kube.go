@@ -87,9 +87,8 @@ type Client struct {
 	asKubelet    rest.Interface // as the node, with the kubelet's certificate; nil if kubelet is
 	kubelet      *kubeletTransport
 	choice       *choice
-	refusals     *refusals     // of impersonation, where the agent's own account is allowed
-	keptRefusals *refusals     // of impersonation, where the kubelet's certificate is accepted
-	bothRefused  *refusals     // of impersonation, where all others are refused too
+	reading      impersonation // of reads, and of the watch on pods
+	watching     impersonation // of watches on secrets, which need rights of their own
 	listRefusals *refusals     // of listing secrets in all namespaces
 	lag          time.Duration // authorizerLag
 	reads        *share.Cache[types.NamespacedName, *Secret]
@@ -115,10 +114,9 @@ type Options struct {
 func New(cfg *rest.Config, o Options) (*Client, error) {
 	c := &Client{node: o.Node, access: o.Access, lag: authorizerLag,
 		choice:       newChoice(o),
+		reading:      newImpersonation(),
+		watching:     newImpersonation(),
 		reads:        share.New[types.NamespacedName](0, share.For[*Secret](0), time.Now), // concurrent reads are shared, nothing is kept
-		refusals:     newRefusals(refusalTTL, refusalTTL),
-		keptRefusals: newRefusals(lastRetry, refusalTTL),
-		bothRefused:  newRefusals(firstRetry, lastRetry),
 		listRefusals: newRefusals(lastRetry, refusalTTL),
 		liveness:     &liveness{now: time.Now}}
 	cfg = rest.CopyConfig(cfg)

@@ -160,7 +160,7 @@ func TestRefusalIsOfOneNamespace(t *testing.T) {
 			t.Errorf("%s: %v", ns, err)
 		}
 	}
-	if !c.impersonates("") {
+	if !c.reading.allowed(AccessAuto, "") {
 		t.Error("pods are not read as the node any more")
 	}
 	const open, closed = "GET /api/v1/namespaces/open/secrets/pull", "GET /api/v1/namespaces/closed/secrets/pull"

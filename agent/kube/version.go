@@ -14,9 +14,9 @@ import (
 const secretMetadata = "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1," +
 	"application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 
-// SecretVersion returns the version of a secret without reading its content.
-// The version changes with each write, and when the secret is deleted and
-// recreated. It uses the same verb, identity and errors as Secret: ErrNotFound,
+// SecretVersion returns the version of a secret, without its content, from the API
+// server's cache, which may lag behind a full read. The version changes with each
+// write, and when the secret is deleted and recreated. It uses the same verb, identity and errors as Secret: ErrNotFound,
 // ErrNoAccess, or the API server's.
 func (c *Client) SecretVersion(ctx context.Context, namespace, name string) (string, error) {
 	if c.access == AccessNone {
@@ -27,7 +27,7 @@ func (c *Client) SecretVersion(ctx context.Context, namespace, name string) (str
 	m, err := read(c, namespace, func(error) {}, func(r rest.Interface) (*metav1.PartialObjectMetadata, error) {
 		m := &metav1.PartialObjectMetadata{}
 		return m, r.Get().Namespace(namespace).Resource("secrets").Name(name).
-			SetHeader("Accept", secretMetadata).MaxRetries(1).Do(ctx).Into(m)
+			Param("resourceVersion", "0").SetHeader("Accept", secretMetadata).MaxRetries(1).Do(ctx).Into(m)
 	})
 	switch {
 	case err != nil:

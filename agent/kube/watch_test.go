@@ -290,7 +290,7 @@ func TestPodWatchAccess(t *testing.T) {
 			s.send(t, "BOOKMARK", bookmark("5", true))
 			eventually(t, "sync", s.synced)
 			wantLines(t, "requests", s.Lines(), tc.want...)
-			if got := s.client.impersonates(""); got != tc.impersonating {
+			if got := s.client.reading.allowed(s.client.access, ""); got != tc.impersonating {
 				t.Errorf("impersonating %t, want %t", got, tc.impersonating)
 			}
 			if errs := s.failures(); len(errs) > 0 {

@@ -1,0 +1,122 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/ptr"
+)
+
+const (
+	// openTimeout limits how long the API server may take to accept a watch.
+	openTimeout = 30 * time.Second
+	// shortestWatch is after how long the API server ends a watch on a secret. Up to
+	// as much again is added at random.
+	shortestWatch = 5 * time.Minute
+	// quietStart is how long a watch may deliver nothing at its start before the
+	// secret is read: the API server says nothing about one that does not exist.
+	quietStart = 2 * time.Second
+)
+
+// WatchSecret watches one secret until the context or the watch ends. It calls seen
+// with the version that SecretVersion would return, first with the current one, then
+// after each change. If there is no such secret, seen gets ErrNotFound, with the
+// version at which it was deleted if that is known.
+//
+// The API server sends only the secret's metadata. It ends each watch after a few
+// minutes; the error is then nil. Otherwise it is ErrNoAccess if no identity may watch
+// the secret, which does not mean that none may read it, or another one.
+func (c *Client) WatchSecret(ctx context.Context, namespace, name string, seen func(version string, err error)) error {
+	if c.access == AccessNone {
+		return ErrNoAccess
+	}
+	length := shortestWatch + rand.N(shortestWatch) //nolint:gosec // jitter, not a secret
+	ctx, cancel := context.WithTimeout(ctx, length+endSlack)
+	defer cancel()
+	tooLate := time.AfterFunc(openTimeout, cancel)
+	w, _, err := attempt(c, &c.watching, namespace, func(r rest.Interface) (watch.Interface, error) {
+		return r.Get().Namespace(namespace).Resource("secrets").VersionedParams(watchOptions(name, length), metav1.ParameterCodec).
+			SetHeader("Accept", secretMetadata).MaxRetries(0).Watch(ctx)
+	})
+	tooLate.Stop()
+	if err != nil {
+		return secretError(namespace, name, err)
+	}
+	defer w.Stop()
+	return c.follow(ctx, w, namespace, name, seen)
+}
+
+// watchOptions selects one secret, beginning with its state in the API server's cache.
+func watchOptions(name string, length time.Duration) *metav1.ListOptions {
+	return &metav1.ListOptions{
+		Watch: true, ResourceVersion: "0", TimeoutSeconds: ptr.To(int64(length / time.Second)),
+		FieldSelector: fields.OneTermEqualSelector("metadata.name", name).String(),
+	}
+}
+
+// follow passes on what a watch delivers until it ends.
+func (c *Client) follow(ctx context.Context, w watch.Interface, namespace, name string, seen func(string, error)) error {
+	quiet := time.NewTimer(quietStart)
+	defer quiet.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-quiet.C:
+			if version, err := c.SecretVersion(ctx, namespace, name); err == nil || errors.Is(err, ErrNotFound) {
+				seen(version, err)
+			}
+		case e, open := <-w.ResultChan():
+			if !open {
+				return ctx.Err()
+			}
+			version, err := versionIn(e, name)
+			if err != nil && !errors.Is(err, ErrNotFound) {
+				return secretError(namespace, name, err)
+			}
+			quiet.Stop()
+			seen(version, err)
+		}
+	}
+}
+
+// versionIn returns the version of a secret that an event of a watch shows, and
+// ErrNotFound if it was deleted.
+func versionIn(e watch.Event, name string) (string, error) {
+	if e.Type == watch.Error {
+		return "", apierrors.FromObject(e.Object)
+	}
+	m, ok := e.Object.(*metav1.PartialObjectMetadata)
+	switch {
+	case !ok || m.Name != name: // a response of another kind
+		return "", fmt.Errorf("unexpected object in event %s", e.Type)
+	case e.Type == watch.Deleted:
+		return version(m.ObjectMeta), ErrNotFound
+	}
+	return version(m.ObjectMeta), nil
+}
+
+// Older reports whether version a of a secret is certainly older than version b. A
+// watch, and a read of the API server's cache, may lag behind a full read. Resource
+// versions of one resource are decimal numbers that grow (KEP-5504).
+func Older(a, b string) bool {
+	x, okA := number(a)
+	y, okB := number(b)
+	return okA && okB && x < y
+}
+
+func number(version string) (uint64, bool) {
+	_, text, _ := strings.Cut(version, "/")
+	n, err := strconv.ParseUint(text, 10, 64)
+	return n, err == nil
+}
