@@ -28,8 +28,7 @@ var (
 	errNotOneSecret = errors.New("the kubelet's client certificate may only read single secrets")
 )
 
-// certificateIdle is how long an unused connection stays open. A verdict's secrets
-// are looked at every ten seconds.
+// certificateIdle is how long a connection without a watch stays open.
 const certificateIdle = 30 * time.Second
 
 // kubeletTransport sends reads and watches of single secrets with the kubelet's client

@@ -37,8 +37,11 @@ const (
 // minutes; the error is then nil. Otherwise it is ErrNoAccess if no identity may watch
 // the secret, which does not mean that none may read it, or another one.
 func (c *Client) WatchSecret(ctx context.Context, namespace, name string, seen func(version string, err error)) error {
-	if c.access == AccessNone {
+	switch {
+	case c.access == AccessNone:
 		return ErrNoAccess
+	case namespace == "" || name == "": // they would select more than one secret
+		return fmt.Errorf("secret %q in namespace %q: want both names", name, namespace)
 	}
 	length := shortestWatch + rand.N(shortestWatch) //nolint:gosec // jitter, not a secret
 	ctx, cancel := context.WithTimeout(ctx, length+endSlack)

@@ -285,6 +285,17 @@ func TestWatchSecretErrors(t *testing.T) {
 	}
 }
 
+// A watch without a name would be one on all secrets.
+func TestWatchNeedsNames(t *testing.T) {
+	t.Parallel()
+	s := newAPIServer(t, func(http.ResponseWriter, request) { t.Error("asked") })
+	for _, names := range [][2]string{{"", "pull"}, {"team", ""}, {"", ""}} {
+		if err := s.client(t, AccessAuto).WatchSecret(t.Context(), names[0], names[1], func(string, error) {}); err == nil {
+			t.Errorf("watched %q", names)
+		}
+	}
+}
+
 func TestOlder(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {

@@ -3,7 +3,6 @@ package recheck
 import (
 	"cmp"
 	"context"
-	"errors"
 	"maps"
 	"math/rand/v2"
 	"path/filepath"
@@ -12,43 +11,26 @@ import (
 	"time"
 
 	"github.com/whypull/whypull/agent/diagnosis"
-	"github.com/whypull/whypull/agent/kube"
 )
 
 // The watch's intervals and limits.
 const (
-	// every is the interval between two checks, plus or minus jitter: a change is
-	// noticed within 11 seconds, and the new verdict is published within 15.
+	// every is the interval between two checks of the node's files, plus or minus
+	// jitter: a change is noticed within 11 seconds, and the new verdict is published
+	// within 15.
 	every  = 10 * time.Second
 	jitter = time.Second
-	// patience is the time limit for all requests of one check.
-	patience = 8 * time.Second
-	// mostSecrets is the number of secrets that one check requests; the next check goes on with the others.
-	mostSecrets = 20
-	// refusedFor is how long a forbidden secret is not requested again.
-	refusedFor = time.Minute
+	// gather is how long changes of secrets are gathered before they are acted upon.
+	gather = 100 * time.Millisecond
 	// calm is the pause for a pod after a change was noticed. After a few changes
 	// the pause doubles with each one, up to calmest; after quiet without a change it
 	// starts over. So a secret that is written all the time does not cause an
 	// examination each time.
-	calm    = every - jitter
+	calm    = 2 * time.Second
 	few     = 4
 	calmest = 5 * time.Minute
 	quiet   = 10 * time.Minute
 )
-
-// Values in place of a secret's version.
-const (
-	missing  = "missing"
-	unlooked = "" // unknown
-	refused  = "refused"
-)
-
-// Secrets returns the version of a secret, without its content. Errors wrap
-// kube.ErrNotFound, kube.ErrNoAccess or neither.
-type Secrets interface {
-	SecretVersion(ctx context.Context, namespace, name string) (string, error)
-}
 
 // Pods are the pods whose failures are followed.
 type Pods interface {
@@ -65,12 +47,14 @@ type Watch struct {
 	secrets Secrets
 	now     func() time.Time
 
-	mu     sync.Mutex
-	bases  map[diagnosis.Subject]*basis
-	pauses map[string]pause  // by pod uid
-	files  map[string]glance // by path; for a second
-	cursor secret            // the last secret that was requested
-	shut   map[secret]time.Time
+	news chan struct{} // a secret is new, or has changed
+
+	mu         sync.Mutex
+	bases      map[diagnosis.Subject]*basis
+	pauses     map[string]pause  // by pod uid
+	files      map[string]glance // by path; for a second
+	followed   map[secret]*following
+	lastPolled string // the namespace whose secret was polled last
 }
 
 type secret struct{ namespace, name string }
@@ -81,7 +65,7 @@ func (s secret) compare(o secret) int {
 
 // basis is what a verdict is based on.
 type basis struct {
-	secrets map[secret]string // the version
+	secrets map[secret]reading
 	files   map[string]string // the mark; empty if it must count as changed
 }
 
@@ -110,8 +94,8 @@ type glance struct {
 // New returns a watch over secrets (may be nil) and over the files of the node
 // whose file system is mounted at root; "" is "/".
 func New(secrets Secrets, root string) *Watch {
-	return &Watch{root: filepath.Clean("/" + root), secrets: secrets, now: time.Now,
-		bases: map[diagnosis.Subject]*basis{}, pauses: map[string]pause{}, files: map[string]glance{}, shut: map[secret]time.Time{}}
+	return &Watch{root: filepath.Clean("/" + root), secrets: secrets, now: time.Now, news: make(chan struct{}, 1),
+		bases: map[diagnosis.Subject]*basis{}, pauses: map[string]pause{}, files: map[string]glance{}, followed: map[secret]*following{}}
 }
 
 // Secret records the version of a secret that an examination has read, or the
@@ -119,7 +103,9 @@ func New(secrets Secrets, root string) *Watch {
 func (w *Watch) Secret(f diagnosis.Failure, name, version string, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.of(f).secrets[secret{f.Namespace, name}] = versionOf(version, err)
+	s := secret{f.Namespace, name}
+	w.of(f).secrets[s] = readingOf(version, err)
+	w.follow(s)
 }
 
 // Files records the files of the node that an examination is about to read, in
@@ -142,22 +128,9 @@ func (w *Watch) Files(f diagnosis.Failure, paths []string) {
 func (w *Watch) of(f diagnosis.Failure) *basis {
 	key := f.Subject()
 	if w.bases[key] == nil {
-		w.bases[key] = &basis{secrets: map[secret]string{}}
+		w.bases[key] = &basis{secrets: map[secret]reading{}}
 	}
 	return w.bases[key]
-}
-
-// versionOf returns the version to remember after reading a secret.
-func versionOf(version string, err error) string {
-	switch {
-	case err == nil:
-		return version
-	case errors.Is(err, kube.ErrNotFound):
-		return missing
-	case errors.Is(err, kube.ErrNoAccess):
-		return refused
-	}
-	return unlooked
 }
 
 // glance returns the state of a path, which may be a second old.
@@ -171,127 +144,123 @@ func (w *Watch) glance(path string, now time.Time) state {
 	return s
 }
 
-// Run checks at intervals until the context ends. It calls nodeChanged before it
-// schedules pods because of a changed file.
+// Run watches until the context ends. It calls nodeChanged before it schedules pods
+// because of a changed file.
 func (w *Watch) Run(ctx context.Context, pods Pods, nodeChanged func()) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	if w.secrets != nil {
+		wg.Go(func() { w.poll(ctx) })
+	}
+	timer := time.NewTimer(interval())
+	defer timer.Stop()
+	checked := w.now()
 	for {
-		timer := time.NewTimer(every - jitter + rand.N(2*jitter)) //nolint:gosec // jitter, not a secret
 		select {
 		case <-ctx.Done():
-			timer.Stop()
 			return
 		case <-timer.C:
-			w.look(ctx, pods, nodeChanged)
+		case <-w.news:
+			if !sleep(ctx, gather) {
+				return
+			}
 		}
+		failing := pods.Failing()
+		w.forget(failing)
+		w.serve(ctx, &wg)
+		files := w.now().Sub(checked) >= every-jitter
+		if files {
+			checked = w.now()
+		}
+		paused := w.look(failing, files, pods, nodeChanged)
+		timer.Reset(min(interval()-w.now().Sub(checked), paused))
 	}
 }
 
-// look checks once and schedules the pods whose verdicts are based on something that has changed.
-func (w *Watch) look(ctx context.Context, pods Pods, nodeChanged func()) {
-	failing := pods.Failing()
-	w.forget(failing)
-	versions := w.versions(ctx)
-	changed, ofNode := w.changed(failing, versions)
+// interval returns the time until the next check of the files.
+func interval() time.Duration {
+	return every - jitter + rand.N(2*jitter) //nolint:gosec // jitter, not a secret
+}
+
+// sleep reports whether the time has passed before the context ended.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// look schedules the pods whose verdicts are based on something that has changed.
+// Files are only looked at if files is set. It returns after how long a pod is due
+// whose pause is not over.
+func (w *Watch) look(failing []diagnosis.Failure, files bool, pods Pods, nodeChanged func()) time.Duration {
+	changed, ofNode, paused := w.changed(failing, files)
 	if ofNode {
 		nodeChanged()
 	}
 	for _, uid := range changed {
 		pods.Reexamine(uid, false)
 	}
+	return paused
 }
 
 // forget drops the records of containers that no longer fail.
 func (w *Watch) forget(failing []diagnosis.Failure) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	subjects, uids, now := map[diagnosis.Subject]bool{}, map[string]bool{}, w.now()
+	subjects, uids := map[diagnosis.Subject]bool{}, map[string]bool{}
 	for _, f := range failing {
 		subjects[f.Subject()], uids[f.UID] = true, true
 	}
 	maps.DeleteFunc(w.bases, func(s diagnosis.Subject, _ *basis) bool { return !subjects[s] })
 	maps.DeleteFunc(w.pauses, func(uid string, _ pause) bool { return !uids[uid] })
-	maps.DeleteFunc(w.shut, func(_ secret, until time.Time) bool { return !now.Before(until) })
 	clear(w.files)
-}
-
-// versions requests the versions of the secrets that verdicts are based on, each
-// once; if there are more than mostSecrets, they take turns.
-func (w *Watch) versions(ctx context.Context) map[secret]string {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	out := map[secret]string{}
-	for _, s := range w.turn() {
-		v, err := w.secrets.SecretVersion(ctx, s.namespace, s.name)
-		if ctx.Err() != nil {
-			return out
-		}
-		out[s] = versionOf(v, err)
-		w.asked(s, out[s])
-	}
-	return out
-}
-
-// turn returns the secrets to request in this check.
-func (w *Watch) turn() []secret {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.secrets == nil {
-		return nil
-	}
-	all := map[secret]bool{}
+	needed := map[secret]bool{}
 	for _, b := range w.bases {
 		for s := range b.secrets {
-			if _, not := w.shut[s]; !not {
-				all[s] = true
-			}
+			needed[s] = true
 		}
 	}
-	sorted := slices.SortedFunc(maps.Keys(all), secret.compare)
-	if len(sorted) <= mostSecrets {
-		return sorted
-	}
-	first := slices.IndexFunc(sorted, func(s secret) bool { return s.compare(w.cursor) > 0 })
-	first = max(first, 0) // after the last one it starts over
-	return append(slices.Clone(sorted[first:]), sorted[:first]...)[:mostSecrets]
-}
-
-// asked records that a secret was requested, and does not request it again for a while
-// if it is forbidden.
-func (w *Watch) asked(s secret, version string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.cursor = s
-	if version == refused {
-		w.shut[s] = w.now().Add(refusedFor)
+	for s := range w.followed {
+		if !needed[s] {
+			w.unfollow(s)
+		}
 	}
 }
 
 // changed returns the UIDs of the pods to examine, in the order of the failures,
-// and whether a file of the node is the reason for one of them.
-func (w *Watch) changed(failing []diagnosis.Failure, versions map[secret]string) (uids []string, ofNode bool) {
+// whether a file of the node is the reason for one of them, and after how long
+// another pod is due; at most every.
+func (w *Watch) changed(failing []diagnosis.Failure, files bool) (uids []string, ofNode bool, next time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	now := w.now()
+	next = every + jitter
 	var paused []string
 	for _, f := range failing {
 		b := w.bases[f.Subject()]
 		if b == nil || slices.Contains(paused, f.UID) {
 			continue
 		}
-		files := w.filesDiffer(b, now)
-		if !files && !secretsDiffer(b, versions) {
+		file := files && w.filesDiffer(b, now)
+		if !file && !w.secretsDiffer(b) {
 			continue
 		}
 		if !slices.Contains(uids, f.UID) {
-			if !w.mayDisturb(f.UID, now) {
+			if left := w.disturb(f.UID, now); left > 0 {
 				paused = append(paused, f.UID)
+				next = min(next, left)
 				continue
 			}
 			uids = append(uids, f.UID)
 		}
-		ofNode = ofNode || files
+		ofNode = ofNode || file
 	}
-	return uids, ofNode
+	return uids, ofNode, next
 }
 
 func (w *Watch) filesDiffer(b *basis, now time.Time) bool {
@@ -303,26 +272,26 @@ func (w *Watch) filesDiffer(b *basis, now time.Time) bool {
 	return false
 }
 
-func secretsDiffer(b *basis, versions map[secret]string) bool {
+func (w *Watch) secretsDiffer(b *basis) bool {
 	for s, was := range b.secrets {
-		if is := versions[s]; is != unlooked && is != was {
+		if f := w.followed[s]; f != nil && f.current.newsTo(was) {
 			return true
 		}
 	}
 	return false
 }
 
-// mayDisturb reports whether a pod's pause is over and, if so, starts the next
-// one. A change that has to wait is seen again at the next check.
-func (w *Watch) mayDisturb(uid string, now time.Time) bool {
+// disturb returns 0 if a pod's pause is over, and starts the next one; otherwise it
+// returns what is left of it.
+func (w *Watch) disturb(uid string, now time.Time) time.Duration {
 	p := w.pauses[uid]
 	since := now.Sub(p.last)
 	switch {
 	case p.times > 0 && since < p.length():
-		return false
+		return p.length() - since
 	case since >= quiet:
 		p.times = 0
 	}
 	w.pauses[uid] = pause{p.times + 1, now}
-	return true
+	return 0
 }

@@ -23,8 +23,19 @@ type secrets struct {
 	errs     map[string]error
 	asked    []string
 	hangs    bool
+	noWatch  error         // the answer to a watch; nil if it is allowed
+	watches  []string      // opened so far
+	open     int           // now
+	most     int           // that were open at the same time
+	changes  chan struct{} // closed at each change
+	ends     int           // how often all watches have been ended
 }
 
+func newSecrets() *secrets {
+	return &secrets{versions: map[string]string{}, errs: map[string]error{}, changes: make(chan struct{})}
+}
+
+// SecretVersion implements Secrets.
 func (s *secrets) SecretVersion(ctx context.Context, namespace, name string) (string, error) {
 	s.mu.Lock()
 	hangs := s.hangs
@@ -37,6 +48,10 @@ func (s *secrets) SecretVersion(ctx context.Context, namespace, name string) (st
 	defer s.mu.Unlock()
 	key := namespace + "/" + name
 	s.asked = append(s.asked, key)
+	return s.version(key)
+}
+
+func (s *secrets) version(key string) (string, error) {
 	if err := s.errs[key]; err != nil {
 		return "", err
 	}
@@ -46,10 +61,69 @@ func (s *secrets) SecretVersion(ctx context.Context, namespace, name string) (st
 	return s.versions[key], nil
 }
 
+// WatchSecret implements Secrets.
+func (s *secrets) WatchSecret(ctx context.Context, namespace, name string, seen func(string, error)) error {
+	key := namespace + "/" + name
+	s.mu.Lock()
+	s.watches = append(s.watches, key)
+	err, ends := s.noWatch, s.ends
+	if err == nil {
+		s.open++
+		s.most = max(s.most, s.open)
+		defer func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.open--
+		}()
+	}
+	s.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	last := "none yet"
+	for {
+		s.mu.Lock()
+		version, err := s.version(key)
+		changes, over := s.changes, s.ends != ends
+		s.mu.Unlock()
+		if over {
+			return nil
+		}
+		if err != nil && !errors.Is(err, kube.ErrNotFound) {
+			return err
+		}
+		if last != version {
+			last = version
+			seen(version, err)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-changes:
+		}
+	}
+}
+
 func (s *secrets) set(key, version string, err error) {
+	s.change(func() { s.versions[key], s.errs[key] = version, err })
+}
+
+// change changes the server, and tells its watches.
+func (s *secrets) change(do func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.versions[key], s.errs[key] = version, err
+	do()
+	close(s.changes)
+	s.changes = make(chan struct{})
+}
+
+// takeWatches returns the watches opened since the last call, and how many are open.
+func (s *secrets) takeWatches() (opened []string, open int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	opened = s.watches
+	s.watches = nil
+	return opened, s.open
 }
 
 // takeAsked returns the requests since the last call.
@@ -143,7 +217,7 @@ func inWatch(t *testing.T, test func(*testing.T, *pods, string)) {
 	t.Parallel()
 	root := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		s := &secrets{versions: map[string]string{}, errs: map[string]error{}}
+		s := newSecrets()
 		p := &pods{w: New(s, root), s: s}
 		ctx, cancel := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
@@ -167,49 +241,91 @@ func wantReexamined(t *testing.T, what string, p *pods, want ...string) {
 	}
 }
 
-// A change of a secret is noticed within eleven seconds, once.
-func TestSecretIsNoticed(t *testing.T) {
-	t.Parallel()
-	for name, step := range map[string]struct {
-		was, is       string
-		wasErr, isErr error
-		want          bool
-	}{
+// changes are what can happen to a secret between an examination and a later look.
+func changes() map[string]change {
+	return map[string]change{
 		"changed":               {was: "u/1", is: "u/2", want: true},
-		"created again":         {was: "u/1", is: "v/1", want: true},
+		"created again":         {was: "u/1", is: "v/2", want: true},
 		"created":               {is: "u/1", want: true},
 		"deleted":               {was: "u/1", want: true},
 		"no longer forbidden":   {wasErr: kube.ErrNoAccess, is: "u/1", want: true},
 		"read after an error":   {wasErr: errors.New("503"), is: "u/1", want: true},
 		"unchanged":             {was: "u/1", is: "u/1"},
+		"an older state":        {was: "u/10", is: "u/9"},
 		"still missing":         {},
 		"still forbidden":       {wasErr: kube.ErrNoAccess, isErr: kube.ErrNoAccess},
 		"an error":              {was: "u/1", isErr: errors.New("503")},
 		"missing, and an error": {isErr: errors.New("503")},
-	} {
-		t.Run(name, func(t *testing.T) {
-			inWatch(t, func(t *testing.T, p *pods, _ string) {
-				p.s.set("team/pull", step.was, step.wasErr)
-				p.fail(failure("a", "pull"))
-				p.s.set("team/pull", step.is, step.isErr)
-				passes(every + jitter)
-				var want []string
-				if step.want {
-					want = []string{"a"}
-				}
-				wantReexamined(t, "at first", p, want...)
-				passes(5 * (every + jitter))
-				wantReexamined(t, "later", p)
-				if p.fresh || p.ofNode > 0 {
-					t.Error("a secret calls for no other answers of a registry")
-				}
-			})
-		})
 	}
 }
 
-// However many pods name a secret, it is requested once per interval.
-func TestSecretIsAskedForOnce(t *testing.T) {
+type change struct {
+	was, is       string
+	wasErr, isErr error
+	want          bool
+}
+
+// A change of a secret is noticed once: in less than a second by a watch, and within
+// eleven seconds by polls.
+func TestSecretIsNoticed(t *testing.T) {
+	t.Parallel()
+	for name, step := range changes() {
+		for how, noWatch := range map[string]error{"watch": nil, "polls": kube.ErrNoAccess} {
+			t.Run(name+", "+how, func(t *testing.T) {
+				inWatch(t, func(t *testing.T, p *pods, _ string) {
+					p.s.noWatch = noWatch
+					p.s.set("team/pull", step.was, step.wasErr)
+					p.fail(failure("a", "pull"))
+					within := every + jitter
+					if noWatch == nil && step.wasErr == nil {
+						passes(openWithin)
+						within = time.Second
+					}
+					p.s.set("team/pull", step.is, step.isErr)
+					passes(within)
+					var want []string
+					if step.want {
+						want = []string{"a"}
+					}
+					wantReexamined(t, "at first", p, want...)
+					passes(5 * (every + jitter))
+					wantReexamined(t, "later", p)
+					if p.fresh || p.ofNode > 0 {
+						t.Error("a secret calls for no other answers of a registry")
+					}
+				})
+			})
+		}
+	}
+}
+
+// What has changed before the watch was open, or while it was interrupted, is noticed.
+func TestChangeBetweenWatches(t *testing.T) {
+	inWatch(t, func(t *testing.T, p *pods, _ string) {
+		p.s.set("team/pull", "u/1", nil)
+		p.fail(failure("a", "pull"))
+		p.s.set("team/pull", "u/2", nil) // the watch is not open yet
+		passes(2 * time.Second)
+		wantReexamined(t, "before the watch", p, "a")
+		passes(time.Minute)
+		p.s.change(func() {
+			p.s.ends++
+			p.s.noWatch = errors.New("connection refused")
+		})
+		passes(time.Second)
+		p.s.set("team/pull", "u/3", nil)
+		passes(time.Second)
+		p.s.change(func() { p.s.noWatch = nil })
+		passes(3 * time.Second)
+		wantReexamined(t, "after an interruption", p, "a")
+		if asked := p.s.takeAsked(); len(asked) > 0 {
+			t.Errorf("polled for %q", asked)
+		}
+	})
+}
+
+// However many pods name a secret, one watch is open for it, and nothing is polled.
+func TestSecretIsWatchedOnce(t *testing.T) {
 	inWatch(t, func(t *testing.T, p *pods, _ string) {
 		var all []diagnosis.Failure
 		for i := range 250 {
@@ -217,64 +333,196 @@ func TestSecretIsAskedForOnce(t *testing.T) {
 		}
 		p.s.set("team/pull", "u/1", nil)
 		p.fail(all...)
-		passes(10 * every)
-		if n := len(p.s.takeAsked()); n < 8 || n > 11 {
-			t.Errorf("got %d requests in ten intervals, want about 10", n)
+		passes(time.Hour)
+		if opened, open := p.s.takeWatches(); len(opened) != 1 || open != 1 {
+			t.Errorf("got %d watches, of which %d are open", len(opened), open)
 		}
 		p.s.set("team/pull", "u/2", nil)
-		passes(every + jitter)
+		passes(time.Second)
 		if n := len(p.takeReexamined()); n != 250 {
 			t.Errorf("got %d pods examined, want all 250", n)
+		}
+		if asked := p.s.takeAsked(); len(asked) > 0 {
+			t.Errorf("polled %d times", len(asked))
 		}
 	})
 }
 
-// Many secrets take turns.
-func TestSecretsTakeTurns(t *testing.T) {
+// A watch that the API server ends, as it does every few minutes, is opened again. It is
+// closed when no pod needs it.
+func TestWatchIsOpenedAgain(t *testing.T) {
 	inWatch(t, func(t *testing.T, p *pods, _ string) {
+		p.s.set("team/pull", "u/1", nil)
+		p.fail(failure("a", "pull"))
+		for range 5 {
+			passes(5 * time.Minute)
+			p.s.change(func() { p.s.ends++ })
+		}
+		passes(2 * time.Second)
+		if opened, open := p.s.takeWatches(); len(opened) != 6 || open != 1 {
+			t.Errorf("got %d watches, of which %d are open", len(opened), open)
+		}
+		wantReexamined(t, "unchanged", p)
+		p.fail()
+		passes(every + jitter)
+		if opened, open := p.s.takeWatches(); len(opened) != 0 || open != 0 {
+			t.Errorf("after the failure %d watches were opened, %d are open", len(opened), open)
+		}
+	})
+}
+
+// A secret that cannot be watched is polled, less and less often until it changes. That
+// it can be watched later is found out.
+func TestPollsBackOff(t *testing.T) {
+	inWatch(t, func(t *testing.T, p *pods, _ string) {
+		p.s.noWatch = kube.ErrNoAccess
+		p.s.set("team/pull", "u/1", nil)
+		p.fail(failure("a", "pull"))
+		passes(time.Hour)
+		if n := len(p.s.takeAsked()); n < 12 || n > 20 {
+			t.Errorf("polled %d times in an hour", n)
+		}
+		if opened, _ := p.s.takeWatches(); len(opened) < 5 || len(opened) > 12 {
+			t.Errorf("tried to watch %d times in an hour", len(opened))
+		}
+		p.s.set("team/pull", "u/2", nil)
+		var again []string
+		for range int(slowest/every) + 2 {
+			passes(every)
+			again = append(again, p.takeReexamined()...)
+			if len(again) > 0 {
+				break
+			}
+		}
+		if !slices.Equal(again, []string{"a"}) {
+			t.Errorf("changed: got %q examined", again)
+		}
+		p.s.set("team/pull", "u/3", nil)
+		passes(time.Minute)
+		wantReexamined(t, "changed again", p, "a")
+		p.s.change(func() { p.s.noWatch = nil })
+		passes(lastRefused * 5 / 4)
+		p.s.takeAsked()
+		passes(time.Hour)
+		if asked := p.s.takeAsked(); len(asked) > 0 {
+			t.Errorf("polled %d times while it is watched", len(asked))
+		}
+	})
+}
+
+// Where watches fail without being refused, such as behind a proxy that does not let
+// them through, secrets are polled.
+func TestWatchesThatFail(t *testing.T) {
+	inWatch(t, func(t *testing.T, p *pods, _ string) {
+		p.s.noWatch = errors.New("502")
+		p.s.set("team/pull", "u/1", nil)
+		p.fail(failure("a", "pull"))
+		passes(time.Minute)
+		p.s.set("team/pull", "u/2", nil)
+		passes(3 * time.Minute)
+		wantReexamined(t, "changed", p, "a")
+		p.s.takeWatches()
+		passes(time.Hour)
+		if opened, _ := p.s.takeWatches(); len(opened) > 120 {
+			t.Errorf("tried to watch %d times in an hour", len(opened))
+		}
+	})
+}
+
+// Many secrets are polled in turns, and one namespace's do not keep another's waiting.
+func TestPollsTakeTurns(t *testing.T) {
+	inWatch(t, func(t *testing.T, p *pods, _ string) {
+		p.s.noWatch = kube.ErrNoAccess
 		var names []string
 		for i := range 50 {
 			names = append(names, fmt.Sprintf("s%02d", i))
 		}
-		p.fail(failure("a", names...))
+		other := failure("b", "pull")
+		other.Namespace = "zoo"
+		p.fail(failure("a", names...), other)
 		seen := map[string]int{}
-		for range 5 { // 100 questions about 50 secrets
+		for range 6 {
 			passes(every + jitter)
-			passes(0)
-			for _, s := range p.s.takeAsked() {
+			asked := p.s.takeAsked()
+			if len(asked) > 12 {
+				t.Errorf("polled %d secrets within %s", len(asked), every+jitter)
+			}
+			for _, s := range asked {
 				seen[s]++
 			}
 		}
 		for _, name := range names {
-			if n := seen["team/"+name]; n < 2 || n > 3 {
-				t.Errorf("%s was asked for %d times, want 2 or 3", name, n)
+			if n := seen["team/"+name]; n < 1 || n > 2 {
+				t.Errorf("%s was polled %d times, want 1 or 2", name, n)
 			}
+		}
+		if n := seen["zoo/pull"]; n < 3 {
+			t.Errorf("the secret of the other namespace was polled %d times in a minute", n)
 		}
 	})
 }
 
-func TestTurnIsBounded(t *testing.T) {
+// No namespace keeps the secrets of another one from being watched, and the number of
+// watches is bounded. The secrets of the last namespaces are not left out either.
+func TestWatchesAreShared(t *testing.T) {
+	inWatch(t, func(t *testing.T, p *pods, _ string) {
+		var greedy []diagnosis.Failure
+		for i := range 3 * mostWatches {
+			f := failure(fmt.Sprint("g", i), fmt.Sprint("s", i))
+			f.Namespace = "greedy"
+			p.s.set("greedy/"+f.PullSecrets[0], "u/1", nil)
+			greedy = append(greedy, f)
+		}
+		p.fail(greedy...)
+		passes(time.Minute)
+		if opened, open := p.s.takeWatches(); len(opened) != mostWatches || open != mostWatches {
+			t.Errorf("got %d watches, of which %d are open", len(opened), open)
+		}
+		p.s.set("team/pull", "u/1", nil)
+		p.fail(append(greedy, failure("a", "pull"))...)
+		passes(time.Minute)
+		if opened, open := p.s.takeWatches(); !slices.Equal(opened, []string{"team/pull"}) || open != mostWatches {
+			t.Errorf("opened %q, %d are open", opened, open)
+		}
+		p.s.set("team/pull", "u/2", nil)
+		passes(time.Second)
+		wantReexamined(t, "of the other namespace", p, "a")
+		if p.s.most > mostWatches+1 { // one is being closed
+			t.Errorf("%d watches were open at the same time", p.s.most)
+		}
+	})
+}
+
+func TestFair(t *testing.T) {
 	t.Parallel()
-	w := New(&secrets{}, "")
-	for i := range 50 {
-		w.Secret(failure("a"), fmt.Sprint("s", i), "u/1", nil)
+	all := []secret{{"a", "1"}, {"a", "2"}, {"a", "3"}, {"b", "1"}, {"c", "1"}, {"c", "2"}}
+	for n, want := range map[int]string{
+		0: "[]", 2: "[{a 1} {b 1}]", 4: "[{a 1} {b 1} {c 1} {a 2}]",
+		5: "[{a 1} {b 1} {c 1} {a 2} {c 2}]", 6: fmt.Sprint(all), 9: fmt.Sprint(all),
+	} {
+		if got := fmt.Sprint(fair(all, n)); got != want {
+			t.Errorf("%d: %s, want %s", n, got, want)
+		}
 	}
-	if n := len(w.turn()); n != mostSecrets {
-		t.Errorf("%d secrets in one look", n)
-	}
-	if n := len(New(nil, "").turn()); n != 0 {
-		t.Errorf("%d secrets without an API server", n)
+}
+
+// Without an API server, nothing is polled.
+func TestNoSecrets(t *testing.T) {
+	t.Parallel()
+	if s, due := New(nil, "").turn(); due {
+		t.Errorf("%v is due", s)
 	}
 }
 
 // A forbidden secret is not requested every ten seconds.
 func TestRefusalIsRemembered(t *testing.T) {
 	inWatch(t, func(t *testing.T, p *pods, _ string) {
+		p.s.noWatch = kube.ErrNoAccess
 		p.s.set("team/pull", "", kube.ErrNoAccess)
 		p.fail(failure("a", "pull"))
 		passes(10 * refusedFor)
-		if n := len(p.s.takeAsked()); n < 7 || n > 10 {
-			t.Errorf("got %d requests in ten minutes, want one a minute", n)
+		if n := len(p.s.takeAsked()); n < 2 || n > 6 {
+			t.Errorf("got %d requests in ten minutes, want fewer than one a minute", n)
 		}
 		wantReexamined(t, "refused all the time", p)
 	})
@@ -283,17 +531,14 @@ func TestRefusalIsRemembered(t *testing.T) {
 // After an API server has hung, changes are still noticed.
 func TestHangingServer(t *testing.T) {
 	inWatch(t, func(t *testing.T, p *pods, _ string) {
+		p.s.noWatch = kube.ErrNoAccess
 		p.s.set("team/pull", "u/1", nil)
 		p.fail(failure("a", "pull"))
-		p.s.mu.Lock()
-		p.s.hangs = true
-		p.s.mu.Unlock()
+		p.s.change(func() { p.s.hangs = true })
 		p.s.set("team/pull", "u/2", nil)
 		passes(time.Minute)
 		wantReexamined(t, "hanging", p)
-		p.s.mu.Lock()
-		p.s.hangs = false
-		p.s.mu.Unlock()
+		p.s.change(func() { p.s.hangs = false })
 		passes(every + jitter + patience)
 		wantReexamined(t, "after it", p, "a")
 	})
@@ -303,19 +548,23 @@ func TestHangingServer(t *testing.T) {
 func TestForgotten(t *testing.T) {
 	inWatch(t, func(t *testing.T, p *pods, _ string) {
 		p.files = []string{"/x"}
-		p.fail(failure("a", "pull"), failure("b", "other"))
 		p.s.set("team/pull", "u/1", nil)
+		p.fail(failure("a", "pull"), failure("b", "other"))
 		passes(every + jitter)
+		p.s.set("team/pull", "u/2", nil)
+		passes(time.Second)
 		wantReexamined(t, "both fail", p, "a")
 		p.fail()
-		p.s.takeAsked()
-		passes(2 * refusedFor)
-		if asked := p.s.takeAsked(); len(asked) > 0 {
-			t.Errorf("asked for %q", asked)
+		passes(every + jitter)
+		p.s.takeWatches()
+		passes(time.Hour)
+		opened, open := p.s.takeWatches()
+		if asked := p.s.takeAsked(); len(asked)+len(opened)+open > 0 {
+			t.Errorf("polled %q, watched %q, %d watches are open", asked, opened, open)
 		}
 		p.w.mu.Lock()
 		defer p.w.mu.Unlock()
-		if n := len(p.w.bases) + len(p.w.pauses) + len(p.w.files) + len(p.w.shut); n > 0 {
+		if n := len(p.w.bases) + len(p.w.pauses) + len(p.w.files) + len(p.w.followed); n > 0 {
 			t.Errorf("%d things are kept", n)
 		}
 	})
@@ -335,7 +584,7 @@ func TestRestlessSecret(t *testing.T) {
 		}
 		passes(2 * quiet)
 		p.takeReexamined()
-		p.s.set("team/pull", "v/1", nil)
+		p.s.set("team/pull", "v/1000", nil)
 		passes(every + jitter)
 		wantReexamined(t, "after a rest", p, "a")
 	})
@@ -347,7 +596,7 @@ func TestSeveralChanges(t *testing.T) {
 		p.fail(failure("a", "pull"))
 		for i := range few {
 			p.s.set("team/pull", fmt.Sprint("u/", i), nil)
-			passes(every + jitter)
+			passes(calm + time.Second)
 			wantReexamined(t, fmt.Sprint("change ", i), p, "a")
 		}
 	})
@@ -440,7 +689,7 @@ func TestYoungFile(t *testing.T) {
 		changed := look(root, "/etc/hosts").changed
 		w.now = func() time.Time { return changed.Add(tt.age) }
 		w.Files(f, []string{"/etc/hosts"})
-		w.look(t.Context(), p, p.nodeChanged)
+		w.look(p.failing, true, p, p.nodeChanged)
 		wantReexamined(t, tt.name, p, tt.want...)
 	}
 }

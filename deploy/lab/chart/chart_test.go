@@ -155,7 +155,7 @@ func TestIdentityByVersion(t *testing.T) {
 		if got := strings.Contains(role, "  - pods\n  verbs:\n  - list\n  - watch\n"); got != c.pods {
 			t.Errorf("%s %s: reads all pods %v", c.kubernetes, c.values, got)
 		}
-		if secrets := strings.Contains(role, "impersonate-on:associated-node:get"); secrets != (c.impersonates && c.values != "secretAccess: none") {
+		if secrets := strings.Contains(role, "  - secrets\n  verbs:\n  - impersonate-on:associated-node:get\n  - impersonate-on:associated-node:watch\n"); secrets != (c.impersonates && c.values != "secretAccess: none") {
 			t.Errorf("%s %s: reads secrets %v", c.kubernetes, c.values, secrets)
 		}
 	}

@@ -216,6 +216,20 @@ func TestKubeletCertificateIsLimited(t *testing.T) {
 	if _, err := client.SecretVersion(ctx, s.Name, "named"); err != nil {
 		t.Errorf("its version: %v", err)
 	}
+	watchCtx, stop := context.WithCancel(ctx)
+	seen := ""
+	err = client.WatchSecret(watchCtx, s.Name, "named", func(version string, _ error) {
+		seen = version
+		stop()
+	})
+	if seen == "" || !errors.Is(err, context.Canceled) {
+		t.Errorf("a watch on it: version %q, %v", seen, err)
+	}
+	for _, name := range []string{"unnamed", "missing", "../secrets", ""} {
+		if err := client.WatchSecret(ctx, s.Name, name, func(string, error) {}); err == nil {
+			t.Errorf("secret %q was watched", name)
+		}
+	}
 	for _, name := range []string{"unnamed", "missing"} {
 		if _, err := client.Secret(ctx, s.Name, name); !errors.Is(err, kube.ErrNoAccess) {
 			t.Errorf("secret %s, which no pod of the node names: %v", name, err)

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
@@ -14,7 +15,9 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
+	"github.com/whypull/whypull/agent/kube"
 	"github.com/whypull/whypull/deploy/lab/demo"
+	"github.com/whypull/whypull/deploy/lab/node"
 	"github.com/whypull/whypull/deploy/lab/registry"
 )
 
@@ -41,6 +44,11 @@ func TestLeastPower(t *testing.T) {
 		{"secret that a pod of the node names, as the node", append(asNode, "-n", s.Name, "get", "secret", "named"), true},
 		{"secret that no pod of the node names, as the node", append(asNode, "-n", s.Name, "get", "secret", "unnamed"), false},
 		{"that secret under its own name", []string{"-n", s.Name, "get", "secret", "named"}, false},
+		{"to watch a secret that a pod of the node names, as the node", append(asNode, "get", "--raw", watchPath(s.Name, "?fieldSelector=metadata.name%3Dnamed&")), true},
+		{"to watch a secret that no pod of the node names, as the node", append(asNode, "get", "--raw", watchPath(s.Name, "?fieldSelector=metadata.name%3Dunnamed&")), false},
+		{"to watch all secrets, as the node", append(asNode, "get", "--raw", watchPath(s.Name, "?")), false},
+		{"to watch that secret under its own name", []string{"get", "--raw", watchPath(s.Name, "?fieldSelector=metadata.name%3Dnamed&")}, false},
+		{"to list one secret, as the node", append(asNode, "-n", s.Name, "get", "secrets", "--field-selector=metadata.name=named"), false},
 		{"all secrets, as the node", append(asNode, "-n", s.Name, "get", "secrets"), false},
 		{"pods of the node, as the node", append(asNode, "get", "pods", "-A", "--field-selector=spec.nodeName=lab-node"), true},
 		{"all pods, as the node", append(asNode, "get", "pods", "-A"), false},
@@ -58,9 +66,53 @@ func TestLeastPower(t *testing.T) {
 			t.Errorf("%s: refused for another reason: %v", c.name, err)
 		}
 	}
+	assertSeen(t, kubeconfig, s.Name)
 	client := clientFrom(t, kubeconfig)
 	assertPodPolicy(t, client, s.Name, "whypull-own-node-only")
 	assertEventPolicy(t, client, s.Name, "whypull-own-events-only")
+}
+
+// assertSeen changes the secret "named", and expects that the agent's client sees that by
+// a watch as the node.
+func assertSeen(t *testing.T, kubeconfig, namespace string) {
+	t.Helper()
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := kube.New(config, kube.Options{Node: node.Name, Access: kube.AccessImpersonate})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	seen, ended := make(chan string, 10), make(chan error, 1)
+	go func() {
+		ended <- client.WatchSecret(ctx, namespace, "named", func(version string, _ error) { seen <- version })
+	}()
+	next := func() string {
+		select {
+		case version := <-seen:
+			return version
+		case err := <-ended:
+			t.Fatalf("watch on the secret: %v", err)
+		}
+		return ""
+	}
+	first := next()
+	if _, err := shared.lab.Kubectl(ctx, strings.NewReader(demo.Secret("named", registry.HubHost, "u", "p2")), "-n", namespace, "apply", "-f", "-"); err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	if second := next(); second == first {
+		t.Errorf("the secret has the version %s before and after a change", first)
+	}
+	t.Logf("the change was seen %s after it was made", time.Since(start))
+}
+
+// watchPath returns the path of a watch on the secrets of a namespace that ends after a second.
+func watchPath(namespace, selector string) string {
+	return "/api/v1/namespaces/" + namespace + "/secrets" + selector + "watch=true&timeoutSeconds=1"
 }
 
 // elsewhere creates a pod bound to a node that does not exist.
