@@ -113,10 +113,10 @@ func (a *asker) ask(ctx context.Context, e registry.Endpoint, ref reference.Name
 		answer := e.ProbeAfter(ctx, required, e.Reference(ref), sent(cred))
 		a.heard(e, ref, answer)
 		if settle && unsettled(answer) {
-			answer.Exists = e.Control(ctx, e.Reference(ref), sent(cred))
+			answer.Auth.Exists = e.Control(ctx, e.Reference(ref), sent(cred))
 		}
 		if tokenForbidden(answer) {
-			answer.Standing = a.standing(ctx, e, ref, cred, since)
+			answer.Auth.Standing = a.standing(ctx, e, ref, cred, since)
 		}
 		return answer
 	})
@@ -133,9 +133,9 @@ func tokenForbidden(answer registry.Answer) bool {
 func (a *asker) standing(ctx context.Context, e registry.Endpoint, ref reference.Named, cred *keyring.Credential, since time.Time) registry.Standing {
 	q := question{endpoint: "token server of " + e.String(), source: e.Source, cred: a.digest(cred)}
 	answer, _ := a.share(ctx, q, since, func(ctx context.Context) registry.Answer {
-		return registry.Answer{Standing: e.Standing(ctx, e.Reference(ref), sent(cred))}
+		return registry.Answer{Auth: registry.Auth{Standing: e.Standing(ctx, e.Reference(ref), sent(cred))}}
 	})
-	return answer.Standing
+	return answer.Auth.Standing
 }
 
 // inspect is ask for the content of the image.
@@ -211,7 +211,7 @@ func (a *asker) fulfil(ctx context.Context, q question, since time.Time, get fun
 	case q.content != "" || q.cred == [sha256.Size]byte{}:
 	case rejects(r.answer):
 		a.rejected.note(q.rejection(), r.answer, r.tenant, a.now())
-	case r.answer.Found && r.answer.CredentialSent:
+	case r.answer.Found && r.answer.Auth.CredentialSent:
 		a.rejected.accepted(q.rejection())
 	}
 	return r, nil
@@ -249,7 +249,7 @@ func (a *asker) trouble(tenant string, q question, since time.Time) (r *reply, f
 	borrowed := false
 	for other, k := range a.answers.Of(q.endpoint) {
 		answer := &k.Value.answer
-		if answer.Via != "" || answer.Source > 0 { // the failure is of another host
+		if answer.Redirects.Via != "" || answer.Content.Source > 0 { // the failure is of another host
 			continue
 		}
 		unreachable := unreachable(*answer, other.upstream == q.upstream) && other.source == q.source && other.manner == q.manner && !k.Fetched.Before(since)
@@ -292,7 +292,7 @@ func unreachable(answer registry.Answer, sameUpstream bool) bool {
 // leaveAlone reports whether the endpoint must not be asked for a while, whatever
 // the question.
 func leaveAlone(answer registry.Answer) bool {
-	return answer.Fault == registry.FaultRateLimited || answer.Fault == registry.FaultServerError && answer.RetryAfter > 0
+	return answer.Fault == registry.FaultRateLimited || answer.Fault == registry.FaultServerError && answer.Response.RetryAfter > 0
 }
 
 // life returns how long a reply is reused. The answer to another question is not
@@ -308,9 +308,9 @@ func (r *reply) life() time.Duration {
 func life(answer registry.Answer) time.Duration {
 	switch {
 	case answer.Fault == registry.FaultRateLimited:
-		return max(answer.RetryAfter, answerLife)
+		return max(answer.Response.RetryAfter, answerLife)
 	case answer.Fault == registry.FaultServerError:
-		return max(answer.RetryAfter, troubleLife)
+		return max(answer.Response.RetryAfter, troubleLife)
 	case aboutEndpoint(answer), answer.Err != nil && answer.Fault == "":
 		return troubleLife
 	}

@@ -48,7 +48,7 @@ var (
 func TestLife(t *testing.T) {
 	t.Parallel()
 	with := func(a registry.Answer, d time.Duration) registry.Answer {
-		a.RetryAfter = d
+		a.Response.RetryAfter = d
 		return a
 	}
 	for name, tc := range map[string]struct {
@@ -153,7 +153,7 @@ func TestTroubleOfOthers(t *testing.T) {
 		"another image's answer":                {about("other"), found, true},
 		"another image's refusal":               {about("other"), registry.Answer{Fault: registry.FaultUnauthorized, Phase: registry.PhaseManifest}, true},
 		"another image's server error":          {about("other"), unavailable, true},
-		"server error that wants to be let be":  {about("other"), registry.Answer{Fault: registry.FaultServerError, RetryAfter: time.Second}, false},
+		"server error that wants to be let be":  {about("other"), registry.Answer{Fault: registry.FaultServerError, Response: registry.Response{RetryAfter: time.Second}}, false},
 		"a token server's refused connection":   {about("other"), registry.Answer{Fault: registry.FaultConnectionRefused, Phase: registry.PhaseToken}, true},
 		"a token server's rate limit":           {about("other"), registry.Answer{Fault: registry.FaultRateLimited, Phase: registry.PhaseToken}, false},
 		"another image that leaves one hanging": {about("other"), registry.Answer{Fault: registry.FaultConnectionTimeout, Phase: registry.PhaseManifest}, false},
@@ -193,7 +193,7 @@ func TestFresh(t *testing.T) {
 	}{
 		"answer": {found, true}, "trouble": {refused, true}, "server error": {unavailable, true},
 		"rate limit":                  {limited, false},
-		"server error that has asked": {registry.Answer{Fault: registry.FaultServerError, RetryAfter: time.Hour}, false},
+		"server error that has asked": {registry.Answer{Fault: registry.FaultServerError, Response: registry.Response{RetryAfter: time.Hour}}, false},
 	} {
 		for _, image := range []string{"app", "other"} {
 			t.Run(name+", "+image, func(t *testing.T) {
@@ -421,15 +421,16 @@ func TestTroubleTellsNothingOfOthers(t *testing.T) {
 	a := newAsker()
 	theirs := question{endpoint: "https://hub.test", image: "hub.test/private:1", content: "x", cred: [32]byte{1}}
 	a.put(theirs, time.Time{}, func() registry.Answer {
-		return registry.Answer{Fault: registry.FaultRateLimited, Phase: registry.PhaseBlob, RetryAfter: time.Minute, Blob: "sha256:1", Tags: []string{"v1"},
-			Platforms: []string{"linux/arm64"}, Digest: "sha256:2", Looked: 3, Exists: registry.ExistsYes}
+		return registry.Answer{
+			Fault: registry.FaultRateLimited, Phase: registry.PhaseBlob, Response: registry.Response{RetryAfter: time.Minute}, Content: registry.Content{Blob: "sha256:1", Tags: []string{"v1"}, Platforms: []string{"linux/arm64"}, Digest: "sha256:2", Looked: 3}, Auth: registry.Auth{Exists: registry.ExistsYes},
+		}
 	})
 	r, found := a.trouble("", question{endpoint: "https://hub.test", image: "hub.test/mine:1"}, time.Time{})
 	got, borrowed := r.answer, r.borrowed
-	if !found || !borrowed || got.Fault != registry.FaultRateLimited || got.RetryAfter != time.Minute {
+	if !found || !borrowed || got.Fault != registry.FaultRateLimited || got.Response.RetryAfter != time.Minute {
 		t.Errorf("answer %+v, borrowed %v, found %v", got, borrowed, found)
 	}
-	if got.Blob != "" || got.Digest != "" || got.Tags != nil || got.Platforms != nil || got.Exists != "" || got.Looked != 0 {
+	if got.Content.Blob != "" || got.Content.Digest != "" || got.Content.Tags != nil || got.Content.Platforms != nil || got.Auth.Exists != "" || got.Content.Looked != 0 {
 		t.Errorf("answer %+v", got)
 	}
 }

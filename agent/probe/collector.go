@@ -148,14 +148,14 @@ func (c *Collector) heard(e registry.Endpoint, ref reference.Named, a registry.A
 	if e.Mirror {
 		host = e.Host
 	}
-	if !a.CertificateExpiry.IsZero() {
-		c.Metrics.CertificateExpires(host, a.CertificateExpiry)
+	if !a.TLS.Expiry.IsZero() {
+		c.Metrics.CertificateExpires(host, a.TLS.Expiry)
 	}
 	switch {
 	case a.Fault == registry.FaultRateLimited:
 		c.Metrics.RateLimit(host, 0, true)
-	case a.RateLimit != nil:
-		c.Metrics.RateLimit(host, a.RateLimit.Remaining, true)
+	case a.Response.RateLimit != nil:
+		c.Metrics.RateLimit(host, a.Response.RateLimit.Remaining, true)
 	case a.Found:
 		c.Metrics.RateLimit(host, 0, false)
 	}

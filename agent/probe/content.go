@@ -37,10 +37,10 @@ func (v visit) content(ctx context.Context, e registry.Endpoint, found registry.
 	if slices.Contains(aboutDisk, v.text.Message().Cause) {
 		facts.Size, facts.Missing = v.c.sizes(ctx, answer)
 	}
-	out := []diagnosis.Evidence{v.mark(at(e, want.Sources, answer.Source), evidence)}
+	out := []diagnosis.Evidence{v.mark(at(e, want.Sources, answer.Content.Source), evidence)}
 	v.c.Metrics.Checked(evidence.Check, evidence.Outcome, time.Since(start))
-	for _, m := range answer.Missed {
-		if m.Source != answer.Source && m.Status != 0 { // the others were not reached
+	for _, m := range answer.Content.Missed {
+		if m.Source != answer.Content.Source && m.Status != 0 { // the others were not reached
 			out = append(out, v.mark(at(e, want.Sources, m.Source), missedEvidence(m, answer, cred)))
 		}
 	}
@@ -58,7 +58,10 @@ func at(e registry.Endpoint, sources []registry.Source, n int) registry.Endpoint
 // missedEvidence is about one more source that could not give the piece that no
 // source gave.
 func missedEvidence(m registry.Missed, a registry.Answer, cred *keyring.Credential) diagnosis.Evidence {
-	e, facts := contentEvidence(registry.Answer{Endpoint: m.Endpoint, Via: m.Via, Fault: m.Fault, Status: m.Status, Phase: a.Phase, Blob: a.Blob}, cred)
+	e, facts := contentEvidence(registry.Answer{
+		Endpoint: m.Endpoint, Redirects: registry.Redirects{Via: m.Via}, Fault: m.Fault, Status: m.Status, Phase: a.Phase,
+		Content: registry.Content{Blob: a.Content.Blob},
+	}, cred)
 	e.Body = facts
 	return e
 }
@@ -112,7 +115,7 @@ func (v visit) inspection() registry.InspectOptions {
 // resolved returns the reference that the runtime fetches after the manifest
 // request: by the digest in its answer.
 func resolved(ref reference.Named, found registry.Answer) reference.Named {
-	if dgst := digest.Digest(found.Digest); dgst.Validate() == nil {
+	if dgst := digest.Digest(found.Content.Digest); dgst.Validate() == nil {
 		if by, err := reference.WithDigest(reference.TrimNamed(ref), dgst); err == nil {
 			return by
 		}
@@ -143,7 +146,7 @@ func contentEvidence(a registry.Answer, cred *keyring.Credential) (diagnosis.Evi
 	e, facts := typed(a, cred)
 	facts.Content = true
 	switch {
-	case a.Found && (a.OtherPlatform || a.Artifact):
+	case a.Found && (a.Content.OtherPlatform || a.Content.Artifact):
 		e.Outcome = diagnosis.Inconclusive
 	case a.Found:
 		e.Outcome = diagnosis.Passed

@@ -301,7 +301,7 @@ func TestResolved(t *testing.T) {
 	const dgst = "sha256:0123456789012345678901234567890123456789012345678901234567890123"
 	ref := named(t, "hub.test/app:1")
 	for digest, want := range map[string]string{"": "hub.test/app:1", "sha256:short": "hub.test/app:1", dgst: "hub.test/app@" + dgst} {
-		if got := resolved(ref, registry.Answer{Digest: digest}).String(); got != want {
+		if got := resolved(ref, registry.Answer{Content: registry.Content{Digest: digest}}).String(); got != want {
 			t.Errorf("%q: %s, want %s", digest, got, want)
 		}
 	}

@@ -171,24 +171,24 @@ type contents interface {
 // on the node, in bytes; all of it if the runtime cannot say.
 func (c *Collector) sizes(ctx context.Context, a registry.Answer) (size, missing int64) {
 	store, ok := c.Transfers.(contents)
-	if !ok || len(a.Parts) == 0 {
-		return a.Compressed, a.Compressed
+	if !ok || len(a.Content.Parts) == 0 {
+		return a.Content.Compressed, a.Content.Compressed
 	}
 	var digests []string
-	for _, p := range a.Parts {
+	for _, p := range a.Content.Parts {
 		digests = append(digests, p.Digest)
 	}
 	there, err := store.Present(ctx, digests)
 	if err != nil {
-		return a.Compressed, a.Compressed
+		return a.Content.Compressed, a.Content.Compressed
 	}
-	missing = a.Compressed
-	for _, p := range a.Parts {
+	missing = a.Content.Compressed
+	for _, p := range a.Content.Parts {
 		if there[p.Digest] {
 			missing -= p.Size
 		}
 	}
-	return a.Compressed, max(missing, 0)
+	return a.Content.Compressed, max(missing, 0)
 }
 
 // shortage returns the evidence about a file system that is full or too small for

@@ -24,13 +24,13 @@ func TestHeard(t *testing.T) {
 		limits   []string
 	}{
 		"nothing known":       {endpoint: own, answer: registry.Answer{Fault: registry.FaultConnectionRefused}},
-		"all known":           {own, registry.Answer{Found: true, RateLimit: limit, CertificateExpiry: end}, map[string]time.Time{"docker.io": end}, []string{"docker.io 7 true"}},
-		"a mirror":            {mirror, registry.Answer{Found: true, RateLimit: limit, CertificateExpiry: end}, map[string]time.Time{"mirror.test:5000": end}, []string{"mirror.test:5000 7 true"}},
+		"all known":           {own, registry.Answer{Found: true, Response: registry.Response{RateLimit: limit}, TLS: registry.TLS{Expiry: end}}, map[string]time.Time{"docker.io": end}, []string{"docker.io 7 true"}},
+		"a mirror":            {mirror, registry.Answer{Found: true, Response: registry.Response{RateLimit: limit}, TLS: registry.TLS{Expiry: end}}, map[string]time.Time{"mirror.test:5000": end}, []string{"mirror.test:5000 7 true"}},
 		"without a limit":     {own, registry.Answer{Found: true}, nil, []string{"docker.io 0 false"}},
 		"refused":             {own, registry.Answer{Fault: registry.FaultUnauthorized}, nil, nil},
-		"refused, and known":  {own, registry.Answer{Fault: registry.FaultTagNotFound, RateLimit: limit}, nil, []string{"docker.io 7 true"}},
+		"refused, and known":  {own, registry.Answer{Fault: registry.FaultTagNotFound, Response: registry.Response{RateLimit: limit}}, nil, []string{"docker.io 7 true"}},
 		"limited":             {own, registry.Answer{Fault: registry.FaultRateLimited}, nil, []string{"docker.io 0 true"}},
-		"limited, with words": {own, registry.Answer{Fault: registry.FaultRateLimited, RateLimit: limit}, nil, []string{"docker.io 0 true"}},
+		"limited, with words": {own, registry.Answer{Fault: registry.FaultRateLimited, Response: registry.Response{RateLimit: limit}}, nil, []string{"docker.io 0 true"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -79,7 +79,7 @@ func TestBorrowedLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAsker()
 		day := limited
-		day.RetryAfter = 24 * time.Hour
+		day.Response.RetryAfter = 24 * time.Hour
 		asked := 0
 		ask := func(namespace, image string, answer registry.Answer) origin {
 			_, from := a.share(inNamespace(t, namespace), about(image), time.Time{}, func(context.Context) registry.Answer { asked++; return answer })
@@ -131,7 +131,7 @@ func TestLimitsOfManyHostsAreBounded(t *testing.T) {
 		}
 		ask("good", about("mine"), found)
 		day := limited
-		day.RetryAfter = 24 * time.Hour
+		day.Response.RetryAfter = 24 * time.Hour
 		for i := range maxAnswers + 100 {
 			ask("evil", question{endpoint: fmt.Sprint("https://evil", i), image: "app"}, day)
 		}
@@ -325,7 +325,7 @@ func TestRejectedCredentialIsTriedOnce(t *testing.T) {
 func TestRefusedRepositoryIsNoRejection(t *testing.T) {
 	t.Parallel()
 	sent := func(a registry.Answer) registry.Answer {
-		a.CredentialSent = true
+		a.Auth.CredentialSent = true
 		return a
 	}
 	for name, tc := range map[string]struct {
@@ -336,11 +336,11 @@ func TestRefusedRepositoryIsNoRejection(t *testing.T) {
 		"password, at the ping":   {sent(registry.Answer{Fault: registry.FaultUnauthorized, Phase: registry.PhasePing, Status: 401}), true},
 		"token server":            {sent(registry.Answer{Fault: registry.FaultUnauthorized, Phase: registry.PhaseToken, Status: 401}), true},
 		"token server forbids":    {sent(registry.Answer{Fault: registry.FaultUnauthorized, Phase: registry.PhaseToken, Status: 403}), false},
-		"token server refuses it": {sent(registry.Answer{Fault: registry.FaultUnauthorized, Phase: registry.PhaseToken, Status: 403, Standing: registry.StandingRefused}), true},
+		"token server refuses it": {sent(registry.Answer{Fault: registry.FaultUnauthorized, Phase: registry.PhaseToken, Status: 403, Auth: registry.Auth{Standing: registry.StandingRefused}}), true},
 		"not sent":                {registry.Answer{Fault: registry.FaultUnauthorized, Phase: registry.PhaseManifest, Status: 401}, false},
 		"scope":                   {sent(registry.Answer{Fault: registry.FaultInsufficientScope, Phase: registry.PhaseManifest, Status: 401}), false},
 		"forbidden":               {sent(registry.Answer{Fault: registry.FaultForbidden, Phase: registry.PhaseManifest, Status: 403}), false},
-		"where it redirects to":   {sent(registry.Answer{Fault: registry.FaultUnauthorized, Phase: registry.PhaseManifest, Status: 401, Via: "https://hub.test"}), false},
+		"where it redirects to":   {sent(registry.Answer{Fault: registry.FaultUnauthorized, Phase: registry.PhaseManifest, Status: 401, Redirects: registry.Redirects{Via: "https://hub.test"}}), false},
 		"a blob":                  {sent(registry.Answer{Fault: registry.FaultUnauthorized, Phase: registry.PhaseBlob, Status: 401}), false},
 		"found":                   {sent(found), false},
 		"limited at token server": {sent(registry.Answer{Fault: registry.FaultRateLimited, Phase: registry.PhaseToken, Status: 429}), false},
@@ -360,7 +360,7 @@ func TestRejectionAfterAcceptance(t *testing.T) {
 		q := about("mine")
 		q.cred[0] = 1
 		waits := func(answer registry.Answer) time.Duration {
-			answer.CredentialSent = true
+			answer.Auth.CredentialSent = true
 			a.share(t.Context(), q, time.Now(), func(context.Context) registry.Answer { return answer })
 			one, _ := a.rejected.of(q.rejection(), time.Now())
 			time.Sleep(one.wait + 1) // else the answer still serves

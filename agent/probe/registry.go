@@ -190,12 +190,12 @@ func (v visit) endpoint(ctx context.Context, e registry.Endpoint) (evidence []di
 		kubelets := len(attempts) == 1 || cred != nil
 		answer, found := v.attempt(ctx, e, cred, kubelets, required)
 		final = final && (answer.Final || !kubelets)
-		required = cmp.Or(answer.AuthRequired, required)
+		required = cmp.Or(answer.Auth.Required, required)
 		out = append(out, found...)
 		if answer.Fault == registry.FaultRateLimited {
 			out = v.emit(out, v.untried(e, attempts[i+1:], diagnosis.ReasonLimited)...)
 		}
-		another := answer.Found && (len(answer.Missed) > 1 || slices.ContainsFunc(found, contentRefused))
+		another := answer.Found && (len(answer.Content.Missed) > 1 || slices.ContainsFunc(found, contentRefused))
 		refused = refused || another
 		if !another && (answer.Found || aboutEndpoint(answer) || answer.Fault == registry.FaultRateLimited || cred != nil && indifferent(answer)) {
 			return out, final
@@ -220,14 +220,14 @@ func (v visit) attempt(ctx context.Context, e registry.Endpoint, cred *keyring.C
 		facts.RejectedAt, facts.NotBefore = from.rejected, from.again
 	}
 	v.c.Metrics.Checked(evidence.Check, evidence.Outcome, time.Since(start))
-	v.cut[e.Key(v.ref)] = v.cut[e.Key(v.ref)] || aboutEndpoint(answer) && answer.Via == ""
+	v.cut[e.Key(v.ref)] = v.cut[e.Key(v.ref)] || aboutEndpoint(answer) && answer.Redirects.Via == ""
 	if !answer.Found || !kubelets {
 		return answer, v.emit(nil, evidence)
 	}
 	if !e.Settings.Pings {
 		out := v.emit(nil, evidence)
 		inside, content := v.content(ctx, e, answer, cred)
-		answer.Missed = inside.Missed
+		answer.Content.Missed = inside.Content.Missed
 		return answer, v.emit(out, content...)
 	}
 	inside, content := v.content(ctx, e, answer, cred)
@@ -242,7 +242,7 @@ func (v visit) attempt(ctx context.Context, e registry.Endpoint, cred *keyring.C
 // manifest (newImageSource).
 func withoutManifest(inside registry.Answer) bool {
 	return inside.Fault != "" && inside.Fault != registry.FaultAddressForbidden &&
-		inside.Phase != registry.PhaseBlob && inside.Digest == "" && inside.Status != http.StatusOK
+		inside.Phase != registry.PhaseBlob && inside.Content.Digest == "" && inside.Status != http.StatusOK
 }
 
 // contentRefused reports whether a credential may not read the content, so that the
@@ -263,7 +263,7 @@ func (v visit) emit(out []diagnosis.Evidence, e ...diagnosis.Evidence) []diagnos
 // indifferent reports whether an endpoint answered without asking for credentials,
 // so that other credentials give the same answer.
 func indifferent(a registry.Answer) bool {
-	return a.Status != 0 && !a.CredentialSent && a.Scheme == registry.SchemeNone
+	return a.Status != 0 && !a.Auth.CredentialSent && a.Auth.Scheme == registry.SchemeNone
 }
 
 // untried returns the evidence about credentials that the kubelet would try but whypull did not.
@@ -390,7 +390,7 @@ func (v visit) evidence(at registry.Endpoint, a registry.Answer, cred *keyring.C
 	e, facts := typed(a, cred)
 	facts.Reference = v.ref.String()
 	// CRI-O takes a challenge from /v2/ alone: without one it keeps the credentials.
-	facts.Unsent = at.Settings.Pings && cred != nil && a.Fault == registry.FaultUnauthorized && !a.CredentialSent
+	facts.Unsent = at.Settings.Pings && cred != nil && a.Fault == registry.FaultUnauthorized && !a.Auth.CredentialSent
 	switch {
 	case a.Found:
 		e.Outcome = diagnosis.Passed
@@ -404,10 +404,10 @@ func (v visit) evidence(at registry.Endpoint, a registry.Answer, cred *keyring.C
 		facts.Reserve = diagnosis.ReserveAuthorities
 	case a.Fault == registry.FaultTLSUntrusted && at.Blind, a.Fault == registry.FaultTLSHandshakeFailed && at.BlindClient:
 		facts.Reserve = diagnosis.ReserveCertificate
-	case a.Fault == registry.FaultConnectionTimeout && a.Proxy == "" && !v.config.ProxyKnown():
+	case a.Fault == registry.FaultConnectionTimeout && a.Proxy.Address == "" && !v.config.ProxyKnown():
 		facts.Reserve = diagnosis.ReserveProxyUnknown
 	case a.Fault == registry.FaultTagNotFound:
-		facts.Candidates = nearest(a.Tags, tagOf(v.ref))
+		facts.Candidates = nearest(a.Content.Tags, tagOf(v.ref))
 	}
 	if facts.Reserve == diagnosis.ReserveAuthorities || facts.Reserve == diagnosis.ReserveCertificate {
 		e.Outcome, e.Fault, facts.Shown = diagnosis.Inconclusive, "", e.Fault
@@ -421,12 +421,12 @@ func (v visit) evidence(at registry.Endpoint, a registry.Answer, cred *keyring.C
 func adjusted(a registry.Answer, cred *keyring.Credential) registry.Answer {
 	switch {
 	case !tokenForbidden(a):
-	case a.Standing == registry.StandingAccepted:
+	case a.Auth.Standing == registry.StandingAccepted:
 		a.Fault = registry.FaultInsufficientScope
-	case a.Standing == "" && cred != nil:
+	case a.Auth.Standing == "" && cred != nil:
 		a.Fault = registry.FaultForbidden
 	}
-	if a.Fault == registry.FaultNotFound && a.HTML {
+	if a.Fault == registry.FaultNotFound && a.Response.HTML {
 		a.Fault = registry.FaultWebPage
 	}
 	return a
@@ -435,29 +435,33 @@ func adjusted(a registry.Answer, cred *keyring.Credential) registry.Answer {
 // typed returns evidence with the facts of an answer.
 func typed(a registry.Answer, cred *keyring.Credential) (diagnosis.Evidence, *diagnosis.RegistryFacts) {
 	facts := &diagnosis.RegistryFacts{
-		Phase: registryPhases[a.Phase], Status: a.Status, Waited: a.Waited, OtherProtocol: a.OtherProtocol, TokenHost: a.TokenHost, RetryAfter: a.RetryAfter,
-		Proxy: a.Proxy, ProxyStatus: a.ProxyStatus, ProxyFault: reportFault(a.ProxyFault),
-		Via: a.Via, Hops: a.Hops, Targets: a.Targets, Page: a.HTML, Blob: a.Blob, Platform: a.Platform, Platforms: a.Platforms, OtherPlatform: a.OtherPlatform, Artifact: a.Artifact,
-		Looked: a.Looked, Exists: a.Exists == registry.ExistsYes, SaysExpired: a.SaysExpired, Timings: timings(a.Durations),
+		Phase: registryPhases[a.Phase], Status: a.Status, Timings: timings(a.Durations),
+		Via: a.Redirects.Via, Hops: a.Redirects.Hops, Targets: a.Redirects.Targets,
+		Page: a.Response.HTML, RetryAfter: a.Response.RetryAfter,
+		TokenHost: a.Auth.TokenHost, SaysExpired: a.Auth.SaysExpired, Exists: a.Auth.Exists == registry.ExistsYes,
+		Waited: a.Connection.Waited, OtherProtocol: a.Connection.OtherProtocol,
+		Proxy: a.Proxy.Address, ProxyStatus: a.Proxy.Status, ProxyFault: reportFault(a.Proxy.Fault),
+		Platform: a.Content.Platform, Platforms: a.Content.Platforms, OtherPlatform: a.Content.OtherPlatform,
+		Artifact: a.Content.Artifact, Looked: a.Content.Looked, Blob: a.Content.Blob,
 		Reserve: reserve(a.Err),
 	}
 	if cred != nil {
 		facts.Credential = credentialRef(*cred)
 	}
-	if a.Via == "" || a.Via == a.Endpoint { // else they are the registry's
-		facts.Addresses = addressTexts(a.Addresses)
+	if a.Redirects.Via == "" || a.Redirects.Via == a.Endpoint { // else they are the registry's
+		facts.Addresses = addressTexts(a.Connection.Addresses)
 	}
-	if a.Remote.IsValid() {
-		facts.Remote = a.Remote.String()
+	if a.Connection.Remote.IsValid() {
+		facts.Remote = a.Connection.Remote.String()
 	}
-	if a.RateLimit != nil {
-		facts.Limit, facts.Window = a.RateLimit.Limit, a.RateLimit.Window
+	if a.Response.RateLimit != nil {
+		facts.Limit, facts.Window = a.Response.RateLimit.Limit, a.Response.RateLimit.Window
 	}
-	if c := a.Certificate; c != nil {
+	if c := a.TLS.Certificate; c != nil {
 		facts.Certificate = &diagnosis.Certificate{Issuer: c.Issuer, Names: c.Names, NotBefore: c.NotBefore, NotAfter: c.NotAfter}
 	}
-	if a.Clock.Known {
-		facts.Clock = &a.Clock.Ahead
+	if a.TLS.Clock.Known {
+		facts.Clock = &a.TLS.Clock.Ahead
 	}
 	return diagnosis.Evidence{
 		Check: diagnosis.CheckRegistry, Outcome: diagnosis.Failed, Fault: reportFault(a.Fault),

@@ -56,10 +56,10 @@ type rejections struct {
 // is used for: it is not known, or the password is wrong, or it has expired.
 func rejects(a registry.Answer) bool {
 	switch {
-	case a.Fault != registry.FaultUnauthorized || !a.CredentialSent || a.Via != "":
+	case a.Fault != registry.FaultUnauthorized || !a.Auth.CredentialSent || a.Redirects.Via != "":
 		return false
 	case a.Phase == registry.PhaseToken:
-		return a.Status != http.StatusForbidden || a.Standing == registry.StandingRefused // see meant
+		return a.Status != http.StatusForbidden || a.Auth.Standing == registry.StandingRefused // see meant
 	}
 	return a.Phase == registry.PhasePing || a.Phase == registry.PhaseManifest
 }
@@ -118,9 +118,7 @@ func (r *rejections) of(key rejectionKey, now time.Time) (rejection, bool) {
 
 // general is an answer without what it says of one image.
 func general(a registry.Answer) registry.Answer {
-	a.Blob, a.Digest, a.MediaType, a.Exists = "", "", "", ""
-	a.Tags, a.Platforms, a.Looked = nil, nil, 0
-	a.Parts, a.Compressed, a.Source, a.Missed = nil, 0, 0, nil
-	a.AuthRequired = nil
+	a.Content = registry.Content{Platform: a.Content.Platform}
+	a.Auth.Exists, a.Auth.Required = "", nil
 	return a
 }

@@ -416,9 +416,9 @@ func (r pullRetry) replay(ctx context.Context) []diagnosis.Evidence {
 			e.Endpoint.Mirror = from.Mirror
 			e.Body = &diagnosis.PullFacts{Retry: &diagnosis.RetryFacts{
 				Cause: replayCause(t.Fault, c), Replay: answer,
-				Whole: t.Found && t.Unasked == 0 && t.Unfinished == 0, Layers: t.Layers, Bytes: t.Compressed,
+				Whole: t.Found && t.Unasked == 0 && t.Unfinished == 0, Layers: t.Layers, Bytes: t.Content.Compressed,
 			}}
-			ends = ends || t.Found || t.Final || t.Digest != "" || t.Fault == registry.FaultWebPage && t.Status == http.StatusOK
+			ends = ends || t.Found || t.Final || t.Content.Digest != "" || t.Fault == registry.FaultWebPage && t.Status == http.StatusOK
 			return e, t.Fault == registry.FaultRateLimited
 		})
 		out = append(out, found...)
@@ -443,7 +443,7 @@ func (r pullRetry) transfer(ctx context.Context, v visit, e registry.Endpoint, c
 		want.Sources = v.sources(e, ref, c)
 	}
 	t := e.Replay(ctx, ref, sent(c), want)
-	return t, at(e, want.Sources, t.Source)
+	return t, at(e, want.Sources, t.Content.Source)
 }
 
 // replayCause returns the cause that a fault of a replay shows alone.

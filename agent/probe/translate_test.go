@@ -1,8 +1,13 @@
 package probe
 
 import (
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"maps"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -11,11 +16,50 @@ import (
 	"github.com/whypull/whypull/cri/registry/faulttest"
 )
 
+// constants returns the constants of a type of package registry, in their order.
+func constants(t *testing.T, typeName string) []string {
+	t.Helper()
+	files, err := filepath.Glob("../../cri/registry/*.go")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no source", err)
+	}
+	var out []string
+	for _, file := range files {
+		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(parsed, func(n ast.Node) bool {
+			spec, ok := n.(*ast.ValueSpec)
+			if !ok || len(spec.Values) == 0 {
+				return true
+			}
+			if id, ok := spec.Type.(*ast.Ident); !ok || id.Name != typeName {
+				return true
+			}
+			for _, value := range spec.Values {
+				if literal, ok := value.(*ast.BasicLit); ok {
+					text, err := strconv.Unquote(literal.Value)
+					if err != nil {
+						t.Fatal(err)
+					}
+					out = append(out, text)
+				}
+			}
+			return true
+		})
+	}
+	if len(out) < 7 {
+		t.Fatalf("constants of %s: %q", typeName, out)
+	}
+	return out
+}
+
 // The words are the same on both sides, as reports and metrics have them.
 func TestFaultsAreTranslated(t *testing.T) {
 	t.Parallel()
-	for _, f := range registry.Faults() {
-		if got, has := registryFaults[f]; !has || string(got) != string(f) {
+	for _, f := range constants(t, "Fault") {
+		if got, has := registryFaults[registry.Fault(f)]; !has || string(got) != f {
 			t.Errorf("%s becomes %q", f, got)
 		}
 	}
@@ -25,7 +69,7 @@ func TestFaultsAreTranslated(t *testing.T) {
 	if got := reportFault("SomethingNew"); got != diagnosis.FaultUnexpectedAnswer {
 		t.Errorf("a fault without a row becomes %q", got)
 	}
-	if got, want := len(registryFaults), len(registry.Faults()); got != want {
+	if got, want := len(registryFaults), len(constants(t, "Fault")); got != want {
 		t.Errorf("%d rows for %d faults", got, want)
 	}
 }
@@ -34,7 +78,8 @@ func TestPhasesAreTranslated(t *testing.T) {
 	t.Parallel()
 	var order []diagnosis.Phase
 	took, want := map[registry.Phase]time.Duration{}, map[diagnosis.Phase]time.Duration{}
-	for i, p := range registry.Phases() {
+	for i, name := range constants(t, "Phase") {
+		p := registry.Phase(name)
 		got, has := registryPhases[p]
 		if !has || string(got) != string(p) {
 			t.Errorf("%s becomes %q", p, got)

@@ -35,7 +35,6 @@ const maxTries = 10
 // until Close, and is safe for concurrent use.
 type Namespace struct {
 	file *os.File
-	own  bool
 	// setns is setns(2); tests make it fail.
 	setns func(fd, kind int) error
 }
@@ -59,9 +58,6 @@ func Open(root, path string) (*Namespace, error) {
 	}
 	return n, nil
 }
-
-// Own reports whether this is the process's own namespace.
-func (n *Namespace) Own() bool { return n.own }
 
 // Close releases the namespace. Connections that were opened in it stay open.
 func (n *Namespace) Close() error { return n.file.Close() }
@@ -135,25 +131,10 @@ func openIn(dir int, name string, flags uint64) (int, error) {
 // examine checks what was opened.
 func (n *Namespace) examine() error {
 	var examined error
-	if err := n.control(func(fd int) { examined = n.examineFile(fd) }); err != nil {
+	if err := n.control(func(fd int) { examined = isNetNS(fd) }); err != nil {
 		return err
 	}
 	return examined
-}
-
-func (n *Namespace) examineFile(fd int) error {
-	if err := isNetNS(fd); err != nil {
-		return err
-	}
-	var there, here unix.Stat_t
-	if err := unix.Fstat(fd, &there); err != nil {
-		return fmt.Errorf("stat: %w", err)
-	}
-	if err := unix.Stat(threadNetNS, &here); err != nil {
-		return fmt.Errorf("stat %s: %w", threadNetNS, err)
-	}
-	n.own = there.Dev == here.Dev && there.Ino == here.Ino
-	return nil
 }
 
 func isNetNS(fd int) error {

@@ -264,14 +264,14 @@ func TestProxyIsUsed(t *testing.T) {
 	t.Cleanup(proxy.Close)
 	opts := ofRuntime(node(t, with(map[string]string{own: "[Service]\nEnvironment=HTTPS_PROXY=" + proxy.URL + "\n"})))
 	a := endpoint(t, opts, "hub.test").Probe(t.Context(), ref(t, "hub.test/team/app:1.0"), nil)
-	if a.Found || "http://"+a.Proxy != proxy.URL || len(asked) != 1 || asked[0] != "CONNECT hub.test:443" {
-		t.Errorf("proxy %q, asked %q, error %v", a.Proxy, asked, a.Err)
+	if a.Found || "http://"+a.Proxy.Address != proxy.URL || len(asked) != 1 || asked[0] != "CONNECT hub.test:443" {
+		t.Errorf("proxy %q, asked %q, error %v", a.Proxy.Address, asked, a.Err)
 	}
 	opts.Root = node(t, stranger())
 	s := registrytest.New(t, registrytest.Config{Repositories: repositories()})
 	opts.Root = node(t, with(map[string]string{"etc/ssl/certs/ca-certificates.crt": string(s.CA.PEM())}))
-	if a := endpoint(t, opts, s.Host).Probe(t.Context(), ref(t, s.Host+"/team/app:1.0"), nil); !a.Found || a.Proxy != "" {
-		t.Errorf("without a proxy: %q, %v", a.Proxy, a.Err)
+	if a := endpoint(t, opts, s.Host).Probe(t.Context(), ref(t, s.Host+"/team/app:1.0"), nil); !a.Found || a.Proxy.Address != "" {
+		t.Errorf("without a proxy: %q, %v", a.Proxy.Address, a.Err)
 	}
 }
 

@@ -16,15 +16,8 @@ type Answer struct {
 	// Endpoint is the endpoint, as scheme://host[:port], with the scheme that was used if
 	// both are possible. After a failure it is the host that failed, which may be the
 	// target of a redirect.
-	Endpoint string
-	// Via is the endpoint that redirected to Endpoint; "" without a redirect to another
-	// host.
-	Via string
-	// Hops are the redirect targets of the failed request, in order, as
-	// scheme://host[:port], at most 10; the last one is Endpoint or, in PhaseToken, the
-	// one that replaces the token server. Targets are the redirect targets of all
-	// requests, sorted, at most 16.
-	Hops, Targets []string
+	Endpoint  string
+	Redirects Redirects
 	// Found: the manifest exists and the credential may read it; of Inspect, also that
 	// everything it checked is right. An empty Fault alone is no success: the
 	// conversation may have been ended early by the caller or a timeout (see Err).
@@ -35,34 +28,60 @@ type Answer struct {
 	Final bool
 	// Fault is what is wrong; "" if nothing is or it is unknown.
 	Fault Fault
-	// AuthRequired is the endpoint's answer to the request without credentials; nil if it
-	// did not ask for any.
-	AuthRequired *AuthRequired
 	// Phase is where the conversation ended. PhaseToken includes the DNS name and the
 	// certificate of the token server.
 	Phase Phase
 	// Status is the decisive HTTP status; 0 if there was none. In PhaseToken it is the
 	// token server's.
-	Status int
-	// OtherProtocol: the server speaks neither TLS nor HTTP, for FaultHTTPSMismatch.
-	OtherProtocol bool
-	// Waited is how long was waited for what did not come, for
-	// FaultConnectionTimeout.
-	Waited time.Duration
-	// ErrorCode is the error code of the OCI distribution specification in the body of
-	// the response; "" if there was none, as always after HEAD.
+	Status     int
+	Response   Response
+	Auth       Auth
+	Connection Connection
+	TLS        TLS
+	Proxy      Proxy
+	Content    Content
+	// Durations are the durations of the phases that were entered. Probe's first request
+	// counts as PhasePing; PhaseToken includes everything about the token server, PhaseBlob
+	// everything about blobs, including connections to redirect targets and transfers.
+	Durations map[Phase]time.Duration
+	// Err is the error behind Fault, without secrets: its text has Phase, host, Fault and
+	// Status. It unwraps to a *net.DNSError, a syscall.Errno, a Refusal or a context error
+	// if that was the cause.
+	Err error
+}
+
+// Redirects are where requests were redirected to, as scheme://host[:port].
+type Redirects struct {
+	// Via is the endpoint that redirected to Answer.Endpoint; "" without a redirect to
+	// another host.
+	Via string
+	// Hops are the redirect targets of the failed request, in order, at most 10; the last
+	// one is Answer.Endpoint or, in PhaseToken, the one that replaces the token server.
+	// Targets are the redirect targets of all requests, sorted, at most 16.
+	Hops, Targets []string
+}
+
+// Response is what the decisive response says beside its status.
+type Response struct {
+	// ErrorCode is the error code of the OCI distribution specification in the body; ""
+	// if there was none, as always after HEAD.
 	ErrorCode ErrorCode
-	// HTML: the response was an HTML page and not from a registry's API.
+	// HTML: it was an HTML page and not from a registry's API.
 	HTML bool
-	// SaysExpired: the registry or its token server rejected the credential and said that
-	// it has expired.
-	SaysExpired bool
-	// Exists is for the caller to store the result of Control; Probe and Inspect leave it
-	// empty.
-	Exists Existence
-	// Standing is for what Standing says of the credential, where the caller spends
-	// its requests; Probe and Inspect leave it empty.
-	Standing Standing
+	// RetryAfter is how long the registry, its token server or the target of a redirect
+	// asks clients to wait: Retry-After or, with a 429, RateLimit-Reset and
+	// X-RateLimit-Reset. 0 if it does not; at most 24 hours.
+	RetryAfter time.Duration
+	// RateLimit is the registry's rate limit, in any response; nil if it sent none.
+	RateLimit *RateLimit
+}
+
+// Auth is how the registry asked for a credential, and what it and its token server did
+// with it.
+type Auth struct {
+	// Required is the endpoint's answer to the request without credentials; nil if it
+	// did not ask for any.
+	Required *AuthRequired
 	// Scheme is how the registry asked for a credential.
 	Scheme AuthScheme
 	// Challenge is the "error" in the last 401's challenge.
@@ -76,12 +95,64 @@ type Answer struct {
 	// TokenHost is the token server, host[:port]; "" if there is none. It is also set if
 	// whypull refuses to use it.
 	TokenHost string
-	// RetryAfter is how long the registry, its token server or the target of a redirect
-	// asks clients to wait: Retry-After or, with a 429, RateLimit-Reset and
-	// X-RateLimit-Reset. 0 if it does not; at most 24 hours.
-	RetryAfter time.Duration
-	// RateLimit is the registry's rate limit; nil if it sent none.
-	RateLimit *RateLimit
+	// SaysExpired: the registry or its token server rejected the credential and said that
+	// it has expired.
+	SaysExpired bool
+	// Exists is for the caller to store the result of Control; Probe and Inspect leave it
+	// empty.
+	Exists Existence
+	// Standing is for what Standing says of the credential, where the caller spends
+	// its requests; Probe and Inspect leave it empty.
+	Standing Standing
+}
+
+// Connection is the connection to the endpoint, or why there was none.
+type Connection struct {
+	// Addresses are the addresses of the endpoint's name (or its proxy's), in the
+	// resolver's order, without those of a redirect's target.
+	Addresses []netip.Addr
+	// Remote is the address of the last connection.
+	Remote netip.AddrPort
+	// OtherProtocol: the server speaks neither TLS nor HTTP, for FaultHTTPSMismatch.
+	OtherProtocol bool
+	// Waited is how long was waited for what did not come, for
+	// FaultConnectionTimeout.
+	Waited time.Duration
+}
+
+// TLS is what the endpoint showed in the TLS handshake. It is empty without TLS.
+type TLS struct {
+	// Certificate is the registry's certificate or the one in its chain that was rejected;
+	// nil for FaultProxyFailed.
+	Certificate *Certificate
+	// Expiry is when the node stops accepting the registry's certificate: the first
+	// expiry in its verified chain, or in the longest-lived of several chains; for a
+	// certificate that is expired or not yet valid, its own expiry. Zero without
+	// verification, and for certificates rejected for another reason.
+	Expiry time.Time
+	// Clock is the registry's clock, for FaultTLSExpired of its own certificate.
+	Clock Clock
+}
+
+// Proxy is the proxy that was used. With a proxy the node does not resolve the registry's
+// name. For FaultProxyFailed and in PhaseBlob it is that of the failed request.
+type Proxy struct {
+	// Address is host:port, with the scheme in front unless that is http; "" for none.
+	Address string
+	// Status is the HTTP status of the proxy's own response, for FaultProxyFailed; 0 if
+	// there was none.
+	Status int
+	// Fault is why the proxy could not be reached, for FaultProxyFailed; "" if it was
+	// reached or that is unknown.
+	Fault Fault
+}
+
+// Content is what the registry has of the image.
+type Content struct {
+	// Digest and MediaType of the manifest, if Answer.Found and valid; of Inspect, if the
+	// manifest of the reference is right.
+	Digest    string
+	MediaType string
 	// Tags are existing tags of the repository, sorted, at most 100, for
 	// FaultTagNotFound. If the list has more pages, they are those around the missing
 	// tag.
@@ -113,46 +184,6 @@ type Answer struct {
 	// Blob is the digest of the blob or platform manifest that is missing, corrupt or
 	// refused.
 	Blob string
-	// Digest and MediaType of the manifest, if Found and valid; of Inspect, if the
-	// manifest of the reference is right.
-	Digest    string
-	MediaType string
-	// Addresses are the addresses of the endpoint's name (or its proxy's), in the
-	// resolver's order, without those of a redirect's target.
-	Addresses []netip.Addr
-	// Remote is the address of the last connection.
-	Remote netip.AddrPort
-	// DNSServer is the DNS server that failed, for PhaseDNS, as host:port.
-	DNSServer string
-	// Proxy is the proxy that was used, as host:port, with the scheme in front unless
-	// that is http; "" for none. With a proxy the node
-	// does not resolve the registry's name. For FaultProxyFailed and in PhaseBlob it is
-	// that of the failed request.
-	Proxy string
-	// ProxyStatus is the HTTP status of the proxy's own response, for FaultProxyFailed; 0
-	// if there was none.
-	ProxyStatus int
-	// ProxyFault is why the proxy could not be reached, for FaultProxyFailed; "" if it was
-	// reached or that is unknown.
-	ProxyFault Fault
-	// Clock is the registry's clock, for FaultTLSExpired of its own certificate.
-	Clock Clock
-	// Certificate is the registry's certificate or the one in its chain that was rejected;
-	// nil without TLS and for FaultProxyFailed.
-	Certificate *Certificate
-	// CertificateExpiry is when the node stops accepting the registry's certificate: the
-	// first expiry in its verified chain, or in the longest-lived of several chains; for a
-	// certificate that is expired or not yet valid, its own expiry. Zero without TLS,
-	// without verification, and for certificates rejected for another reason.
-	CertificateExpiry time.Time
-	// Durations are the durations of the phases that were entered. Probe's first request
-	// counts as PhasePing; PhaseToken includes everything about the token server, PhaseBlob
-	// everything about blobs, including connections to redirect targets and transfers.
-	Durations map[Phase]time.Duration
-	// Err is the error behind Fault, without secrets: its text has Phase, host, Fault and
-	// Status. It unwraps to a *net.DNSError, a syscall.Errno, a Refusal or a context error
-	// if that was the cause.
-	Err error
 }
 
 // Part is a blob in a manifest.
@@ -164,20 +195,18 @@ type Part struct {
 // Certificate describes an X.509 certificate. Names are limited in length, and characters
 // other than letters, digits and common punctuation are removed.
 type Certificate struct {
-	Subject, Issuer     string   // common name, else organization
+	Issuer              string   // common name, else organization
 	Names               []string // DNS names and IP addresses, at most 8
 	NotBefore, NotAfter time.Time
 }
 
-// RateLimit is a client's rate limit, from Docker Hub's headers ratelimit-limit and
-// ratelimit-remaining ("0;w=21600") and others' RateLimit-Reset or X-RateLimit-Reset.
+// RateLimit is a client's rate limit, from the headers ratelimit-limit and ratelimit-remaining
+// ("0;w=21600") of Docker Hub and others.
 type RateLimit struct {
 	Limit, Remaining int // requests
-	// Window is the period of the limit, the longest time that a client may have to wait;
-	// 0 if unknown.
+	// Window is the period of the limit, the longest time that a client may have to wait,
+	// at most 24 hours; 0 if unknown.
 	Window time.Duration
-	// Reset is the time until the limit is reset; 0 if unknown. Both are at most 24 hours.
-	Reset time.Duration
 }
 
 // Existence is the result of Control for a repository that was refused.

@@ -25,7 +25,7 @@ func (e Endpoint) ProbeAfter(ctx context.Context, required *AuthRequired, ref re
 	c := newConversation(ctx, e, ref, cred)
 	defer c.close()
 	if required != nil && required.endpoint == e.String() && required.repository == c.repository {
-		c.answer.AuthRequired = required
+		c.answer.Auth.Required = required
 	}
 	c.hold(ctx)
 	return c.finish()

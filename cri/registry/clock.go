@@ -40,7 +40,7 @@ func (c *conversation) compareClocks(ctx context.Context, fault Fault) {
 		return
 	}
 	defer resp.Body.Close() //nolint:errcheck // HEAD has none
-	c.answer.Clock = clockOf(resp.Header, time.Now())
+	c.answer.TLS.Clock = clockOf(resp.Header, time.Now())
 }
 
 // clockOf parses the header Date (RFC 9110, 6.6.1).

@@ -27,7 +27,7 @@ const (
 	maxManifest = 4 << 20
 	// maxDepth is the maximum depth of nested indexes.
 	maxDepth = 4
-	// maxPlatforms is the maximum number of Answer.Platforms.
+	// maxPlatforms is the maximum number of Content.Platforms.
 	maxPlatforms = 16
 	// inspectTotal is the time limit of Inspect.
 	inspectTotal = 9 * time.Second
@@ -109,7 +109,7 @@ func newInspection(t turns, want InspectOptions) *inspection {
 	if i.match = platforms.Ordered(i.platform); want.Compatible {
 		i.match = platforms.Only(i.platform)
 	}
-	c.answer.Platform = platforms.Format(i.platform)
+	c.answer.Content.Platform = platforms.Format(i.platform)
 	return i
 }
 
@@ -128,7 +128,7 @@ func (f flaw) unfinished() bool { return f.fault == "" && f.err != nil }
 // late reports whether our deadline has passed, or will within moment, after the registry
 // has answered.
 func (i *inspection) late(moment time.Duration) bool {
-	return i.answer.Digest != "" && time.Until(i.ends) <= moment
+	return i.answer.Content.Digest != "" && time.Until(i.ends) <= moment
 }
 
 // run runs the inspection; contents checks the blobs of the platform's manifest.
@@ -154,29 +154,29 @@ func (i *inspection) measure(m ocispec.Manifest) {
 	a := &i.answer
 	all := append([]ocispec.Descriptor{m.Config}, i.order(m)...)
 	for _, d := range all {
-		a.Compressed += min(max(d.Size, 0), math.MaxInt64-a.Compressed)
+		a.Content.Compressed += min(max(d.Size, 0), math.MaxInt64-a.Content.Compressed)
 	}
 	for _, d := range all[:min(len(all), 1+maxLayers)] {
 		p := Part{Size: max(d.Size, 0)}
 		if d.Digest.Validate() == nil {
 			p.Digest = d.Digest.String()
 		}
-		a.Parts = append(a.Parts, p)
+		a.Content.Parts = append(a.Content.Parts, p)
 	}
 }
 
 // verdict fills in the answer.
 func (i *inspection) verdict(phase Phase, f flaw) {
-	i.answer.Looked = len(i.looked)
+	i.answer.Content.Looked = len(i.looked)
 	if f.fault == FaultContentCorrupt && i.late(0) {
-		i.answer.Blob, f = "", flaw{err: context.DeadlineExceeded} // a failure after our deadline proves nothing
+		i.answer.Content.Blob, f = "", flaw{err: context.DeadlineExceeded} // a failure after our deadline proves nothing
 	}
 	if !f.found() {
 		if i.begun != nil {
 			i.turnTo(i.begun)
 		}
 		i.answer.Found = true
-		i.answer.Blob = ""
+		i.answer.Content.Blob = ""
 		f.status = http.StatusOK
 	}
 	i.conclude(phase, f.fault, f.status, f.err)
@@ -217,11 +217,11 @@ func (i *inspection) topOf(r reply) (document, bool) {
 	}
 	d, f := i.verified(r, want...)
 	if f.found() {
-		i.answer.Blob = i.blamed(d.digest)
+		i.answer.Content.Blob = i.blamed(d.digest)
 		i.verdict(PhaseManifest, f)
 		return d, false
 	}
-	i.answer.Digest, i.answer.MediaType = d.digest.String(), d.mediaType
+	i.answer.Content.Digest, i.answer.Content.MediaType = d.digest.String(), d.mediaType
 	i.begun = i.conversation
 	return d, true
 }
@@ -326,7 +326,7 @@ func (i *inspection) manifestOf(ctx context.Context, d document) (ocispec.Manife
 		var f flaw
 		if d, f = i.child(ctx, child); f.found() {
 			if !f.unfinished() {
-				i.answer.Blob = child.Digest.String()
+				i.answer.Content.Blob = child.Digest.String()
 				i.sentTo(i.notes.trail())
 			}
 			return ocispec.Manifest{}, f
@@ -336,14 +336,14 @@ func (i *inspection) manifestOf(ctx context.Context, d document) (ocispec.Manife
 }
 
 func (i *inspection) unreadable(d document) flaw {
-	i.answer.Blob = d.digest.String()
+	i.answer.Content.Blob = d.digest.String()
 	return flaw{fault: FaultUnsupportedFormat, status: http.StatusOK}
 }
 
 // choose returns the entry of an index that the runtime uses (core/images, Manifest, and
 // FilterPlatforms): the best match, or else one without a platform, whose config decides.
 func (i *inspection) choose(list []ocispec.Descriptor) (ocispec.Descriptor, bool) {
-	i.answer.Platforms = platformsOf(list)
+	i.answer.Content.Platforms = platformsOf(list)
 	list = slices.DeleteFunc(slices.Clone(list), func(d ocispec.Descriptor) bool {
 		return d.Digest.Validate() != nil || !isManifest(d.MediaType) || d.Platform != nil && !i.match.Match(*d.Platform)
 	})

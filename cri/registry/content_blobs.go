@@ -108,9 +108,9 @@ func (i *inspection) at(d ocispec.Descriptor, f flaw) flaw {
 	if !f.found() {
 		return f
 	}
-	i.answer.Blob = ""
+	i.answer.Content.Blob = ""
 	if d.Digest.Validate() == nil {
-		i.answer.Blob = d.Digest.String()
+		i.answer.Content.Blob = d.Digest.String()
 	}
 	i.sentTo(i.notes.trail())
 	return f
@@ -154,8 +154,8 @@ func (i *inspection) platformFlaw(p ocispec.Platform) flaw {
 	switch {
 	case i.chosen == nil:
 		if name := platformName(p); name != "" {
-			i.answer.Platforms = []string{name}
-			i.answer.OtherPlatform = !match
+			i.answer.Content.Platforms = []string{name}
+			i.answer.Content.OtherPlatform = !match
 		}
 	case i.chosen.Platform == nil && !match:
 		return flaw{fault: FaultPlatformMismatch, status: http.StatusOK}
@@ -169,14 +169,14 @@ func (i *inspection) platformFlaw(p ocispec.Platform) flaw {
 // platforms. Encrypted layers and file system images depend on the node's plugins and are
 // not checked.
 func (i *inspection) unpackFault(ctx context.Context, m ocispec.Manifest, config ocispec.Image) Fault {
-	i.answer.Artifact = isArtifact(m)
+	i.answer.Content.Artifact = isArtifact(m)
 	if i.endpoint.Settings.NoDockerZstd && slices.ContainsFunc(m.Layers, isDockerZstd) {
 		return FaultUnsupportedFormat
 	}
 	if i.forgetsLayers(m) {
 		return FaultUnsupportedFormat
 	}
-	if i.answer.Artifact || i.answer.OtherPlatform || !images.IsConfigType(m.Config.MediaType) || m.Config.Size > maxManifest {
+	if i.answer.Content.Artifact || i.answer.Content.OtherPlatform || !images.IsConfigType(m.Config.MediaType) || m.Config.Size > maxManifest {
 		return ""
 	}
 	for _, d := range m.Layers {
@@ -262,7 +262,7 @@ func (i *inspection) fetch(ctx context.Context, d ocispec.Descriptor, part *span
 		return nil, flaw{err: context.DeadlineExceeded}
 	}
 	resp, err := i.get(ctx, d, part)
-	if err == nil && resp.StatusCode == http.StatusUnauthorized && i.answer.Scheme == SchemeNone && !i.endpoint.Settings.Pings {
+	if err == nil && resp.StatusCode == http.StatusUnauthorized && i.answer.Auth.Scheme == SchemeNone && !i.endpoint.Settings.Pings {
 		// The registry protects its blobs but not its manifests.
 		if i.challenged(ctx, i.receive(resp, maxBody)) == nil {
 			resp, err = i.get(ctx, d, part)

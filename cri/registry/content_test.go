@@ -66,15 +66,15 @@ func (tc inspected) run(t *testing.T) {
 	if blamed.Digest != "" {
 		wantBlob = blamed.Digest.String()
 	}
-	if a.Found != (tc.want.Fault == "") || a.Fault != tc.want.Fault || a.Phase != tc.want.Phase || a.Status != tc.want.Status || a.Blob != wantBlob {
-		t.Errorf("found %t, fault %q in %q, status %d, blob %q; want %+v, blob %q", a.Found, a.Fault, a.Phase, a.Status, a.Blob, tc.want, wantBlob)
+	if a.Found != (tc.want.Fault == "") || a.Fault != tc.want.Fault || a.Phase != tc.want.Phase || a.Status != tc.want.Status || a.Content.Blob != wantBlob {
+		t.Errorf("found %t, fault %q in %q, status %d, blob %q; want %+v, blob %q", a.Found, a.Fault, a.Phase, a.Status, a.Content.Blob, tc.want, wantBlob)
 	}
-	if !slices.Equal(a.Platforms, tc.want.Platforms) || a.OtherPlatform != tc.want.OtherPlatform || a.Artifact != tc.want.Artifact ||
-		a.Looked != tc.want.Looked || a.ErrorCode != tc.want.ErrorCode || a.Endpoint != "https://"+s.Host || a.Via != "" {
+	if !slices.Equal(a.Content.Platforms, tc.want.Content.Platforms) || a.Content.OtherPlatform != tc.want.Content.OtherPlatform || a.Content.Artifact != tc.want.Content.Artifact ||
+		a.Content.Looked != tc.want.Content.Looked || a.Response.ErrorCode != tc.want.Response.ErrorCode || a.Endpoint != "https://"+s.Host || a.Redirects.Via != "" {
 		t.Errorf("answer %+v, want %+v", a, tc.want)
 	}
-	if a.Found && (a.Digest != top.Digest.String() || a.MediaType != top.MediaType) {
-		t.Errorf("manifest %s, %s", a.Digest, a.MediaType)
+	if a.Found && (a.Content.Digest != top.Digest.String() || a.Content.MediaType != top.MediaType) {
+		t.Errorf("manifest %s, %s", a.Content.Digest, a.Content.MediaType)
 	}
 	if lines := len(s.Requests()); tc.lines != nil && lines != len(tc.lines) {
 		t.Errorf("requests %q, want %q", s.Lines(), tc.lines)
@@ -87,58 +87,58 @@ func soundImages() []inspected {
 	return []inspected{
 		{name: "one manifest", make: func(c *registrytest.Content) (top, blamed ocispec.Descriptor) {
 			return c.Image(amd64(), c.Layer(10), c.Layer(20)), blamed
-		}, want: registry.Answer{Platforms: one, Looked: 3}, lines: []string{manifest, blob, blob, blob}},
+		}, want: registry.Answer{Content: registry.Content{Platforms: one, Looked: 3}}, lines: []string{manifest, blob, blob, blob}},
 		{name: "an index", make: func(c *registrytest.Content) (top, blamed ocispec.Descriptor) {
 			unknown := c.Image(ocispec.Platform{OS: "unknown", Architecture: "unknown"})
 			return c.Index(c.Image(arm64(), c.Layer(1)), c.Image(amd64(), c.Layer(2)), unknown), blamed
-		}, want: registry.Answer{Platforms: []string{"linux/amd64", "linux/arm64"}, Looked: 2}, lines: []string{manifest, manifest, blob, blob}},
+		}, want: registry.Answer{Content: registry.Content{Platforms: []string{"linux/amd64", "linux/arm64"}, Looked: 2}}, lines: []string{manifest, manifest, blob, blob}},
 		{name: "an index in an index", make: func(c *registrytest.Content) (top, blamed ocispec.Descriptor) {
 			return c.Index(c.Index(c.Image(amd64()))), blamed
-		}, want: registry.Answer{Platforms: one, Looked: 1}},
+		}, want: registry.Answer{Content: registry.Content{Platforms: one, Looked: 1}}},
 		{name: "an index without platforms", make: func(c *registrytest.Content) (top, blamed ocispec.Descriptor) {
 			d := c.Image(amd64())
 			d.Platform = nil
 			return c.Index(d), blamed
-		}, want: registry.Answer{Looked: 1}},
+		}, want: registry.Answer{Content: registry.Content{Looked: 1}}},
 		{name: "at most eight layers", make: func(c *registrytest.Content) (top, blamed ocispec.Descriptor) {
 			var layers []ocispec.Descriptor
 			for n := range 12 {
 				layers = append(layers, c.Layer(n))
 			}
 			return c.Image(amd64(), layers...), blamed
-		}, want: registry.Answer{Platforms: one, Looked: 9}},
+		}, want: registry.Answer{Content: registry.Content{Platforms: one, Looked: 9}}},
 		{name: "thorough", opts: registry.InspectOptions{Thorough: true}, make: func(c *registrytest.Content) (top, blamed ocispec.Descriptor) {
 			return c.Image(amd64(), c.Layer(10), c.Layer(20)), blamed
-		}, want: registry.Answer{Platforms: one, Looked: 3}, lines: []string{manifest, blob, blob, blob, blob, blob}},
+		}, want: registry.Answer{Content: registry.Content{Platforms: one, Looked: 3}}, lines: []string{manifest, blob, blob, blob, blob, blob}},
 		{name: "the same layer twice", make: func(c *registrytest.Content) (top, blamed ocispec.Descriptor) {
 			return c.Image(amd64(), c.Layer(10), c.Layer(10)), blamed
-		}, want: registry.Answer{Platforms: one, Looked: 2}, lines: []string{manifest, blob, blob}},
+		}, want: registry.Answer{Content: registry.Content{Platforms: one, Looked: 2}}, lines: []string{manifest, blob, blob}},
 		{name: "an empty layer", opts: registry.InspectOptions{Thorough: true}, make: func(c *registrytest.Content) (top, blamed ocispec.Descriptor) {
 			return c.Image(amd64(), c.Blob(ocispec.MediaTypeImageLayer, nil)), blamed
-		}, want: registry.Answer{Platforms: one, Looked: 2}},
+		}, want: registry.Answer{Content: registry.Content{Platforms: one, Looked: 2}}},
 		{name: "no ranges", make: func(c *registrytest.Content) (top, blamed ocispec.Descriptor) {
 			one, two := c.Layer(10), c.Layer(20)
 			c.Break(one, func(o *registrytest.Object) { o.NoRange = true })
 			c.Break(two, func(o *registrytest.Object) { o.Refuse = true })
 			return c.Image(amd64(), one, two), blamed
-		}, want: registry.Answer{Platforms: one, Looked: 3}, lines: []string{manifest, blob, blob, blob, blob}},
+		}, want: registry.Answer{Content: registry.Content{Platforms: one, Looked: 3}}, lines: []string{manifest, blob, blob, blob, blob}},
 		{name: "another platform, without an index", make: func(c *registrytest.Content) (top, blamed ocispec.Descriptor) {
 			return c.Image(arm64(), c.Layer(1)), blamed
-		}, want: registry.Answer{Platforms: []string{"linux/arm64"}, OtherPlatform: true, Looked: 2}},
+		}, want: registry.Answer{Content: registry.Content{Platforms: []string{"linux/arm64"}, OtherPlatform: true, Looked: 2}}},
 		{name: "a Helm chart", make: func(c *registrytest.Content) (top, blamed ocispec.Descriptor) {
 			return c.Artifact(c.Blob("application/vnd.cncf.helm.config.v1+json", []byte("{}")), c.Blob("application/vnd.cncf.helm.chart.content.v1.tar+gzip", []byte("x"))), blamed
-		}, want: registry.Answer{Artifact: true, Looked: 2}},
+		}, want: registry.Answer{Content: registry.Content{Artifact: true, Looked: 2}}},
 		{name: "an artifact's layers are not fetched", make: func(c *registrytest.Content) (top, blamed ocispec.Descriptor) {
 			layer := c.Layer(1)
 			c.Break(layer, func(o *registrytest.Object) { o.Status = 404 })
 			return c.Artifact(c.Blob("application/vnd.example", []byte("{}")), layer), blamed
-		}, want: registry.Answer{Artifact: true, Looked: 1}},
+		}, want: registry.Answer{Content: registry.Content{Artifact: true, Looked: 1}}},
 		{name: "encrypted layers are for the node to know", opts: registry.InspectOptions{Thorough: true}, make: func(c *registrytest.Content) (top, blamed ocispec.Descriptor) {
 			return c.Image(amd64(), c.Blob(ocispec.MediaTypeImageLayerGzip+"+encrypted", bytes.Repeat([]byte("?"), 999))), blamed
-		}, want: registry.Answer{Platforms: one, Looked: 2}},
+		}, want: registry.Answer{Content: registry.Content{Platforms: one, Looked: 2}}},
 		{name: "zstd by its mark", opts: registry.InspectOptions{Thorough: true}, make: func(c *registrytest.Content) (top, blamed ocispec.Descriptor) {
 			return c.Image(amd64(), c.Blob(ocispec.MediaTypeImageLayerZstd, append([]byte{0x28, 0xb5, 0x2f, 0xfd}, make([]byte, 500)...))), blamed
-		}, want: registry.Answer{Platforms: one, Looked: 2}},
+		}, want: registry.Answer{Content: registry.Content{Platforms: one, Looked: 2}}},
 	}
 }
 
@@ -176,20 +176,20 @@ func unsoundManifests() []inspected {
 			evil := arm64()
 			evil.Architecture = "<script>"
 			return c.Index(c.Image(ocispec.Platform{OS: "windows", Architecture: "amd64"}), c.Image(arm64()), c.Image(evil)), b
-		}, want: registry.Answer{Fault: registry.FaultPlatformMismatch, Phase: registry.PhaseManifest, Platforms: []string{"linux/arm64", "windows/amd64"}}},
+		}, want: registry.Answer{Fault: registry.FaultPlatformMismatch, Phase: registry.PhaseManifest, Content: registry.Content{Platforms: []string{"linux/arm64", "windows/amd64"}}}},
 		{name: "empty index", make: func(c *registrytest.Content) (a, b ocispec.Descriptor) { return c.Index(), b },
 			want: top(registry.FaultPlatformMismatch, 200)},
 		{name: "no match by the config", make: func(c *registrytest.Content) (a, b ocispec.Descriptor) {
 			d := c.Image(arm64())
 			d.Platform = nil
 			return c.Index(d), b
-		}, want: registry.Answer{Fault: registry.FaultPlatformMismatch, Looked: 1}},
+		}, want: registry.Answer{Fault: registry.FaultPlatformMismatch, Content: registry.Content{Looked: 1}}},
 		{name: "386 on amd64", make: func(c *registrytest.Content) (a, b ocispec.Descriptor) {
 			return c.Index(c.Image(ocispec.Platform{OS: "linux", Architecture: "386"})), b
-		}, want: registry.Answer{Fault: registry.FaultPlatformMismatch, Phase: registry.PhaseManifest, Platforms: []string{"linux/386"}}},
+		}, want: registry.Answer{Fault: registry.FaultPlatformMismatch, Phase: registry.PhaseManifest, Content: registry.Content{Platforms: []string{"linux/386"}}}},
 		{name: "386 on amd64, older runtime", opts: registry.InspectOptions{Compatible: true}, make: func(c *registrytest.Content) (a, b ocispec.Descriptor) {
 			return c.Index(c.Image(ocispec.Platform{OS: "linux", Architecture: "386"})), b
-		}, want: registry.Answer{Platforms: []string{"linux/386"}, Looked: 1}},
+		}, want: registry.Answer{Content: registry.Content{Platforms: []string{"linux/386"}, Looked: 1}}},
 	}
 }
 
@@ -202,7 +202,7 @@ func unsoundChildren() []inspected {
 		}
 	}
 	want := func(f registry.Fault, status int, code registry.ErrorCode) registry.Answer {
-		return registry.Answer{Fault: f, Phase: registry.PhaseManifest, Status: status, ErrorCode: code, Platforms: []string{"linux/amd64"}}
+		return registry.Answer{Fault: f, Phase: registry.PhaseManifest, Status: status, Response: registry.Response{ErrorCode: code}, Content: registry.Content{Platforms: []string{"linux/amd64"}}}
 	}
 	return []inspected{
 		{name: "missing", make: child(func(o *registrytest.Object) { o.Status = 404 }), want: want(registry.FaultContentMissing, 404, registry.CodeUnknown)},
@@ -261,10 +261,10 @@ func unsoundBlobs(t *testing.T) []inspected {
 		}
 	}
 	want := func(f registry.Fault, status, looked int, code registry.ErrorCode) registry.Answer {
-		return registry.Answer{Fault: f, Status: status, Looked: looked, ErrorCode: code, Platforms: []string{"linux/amd64"}}
+		return registry.Answer{Fault: f, Status: status, Content: registry.Content{Looked: looked, Platforms: []string{"linux/amd64"}}, Response: registry.Response{ErrorCode: code}}
 	}
 	early := func(f registry.Fault, status int, code registry.ErrorCode) registry.Answer {
-		return registry.Answer{Fault: f, Status: status, Looked: 1, ErrorCode: code}
+		return registry.Answer{Fault: f, Status: status, Content: registry.Content{Looked: 1}, Response: registry.Response{ErrorCode: code}}
 	}
 	thorough := registry.InspectOptions{Thorough: true}
 	flip := func(o *registrytest.Object) { o.Sent = bytes.Clone(o.Body); o.Sent[len(o.Sent)/2] ^= 1 }
@@ -285,7 +285,7 @@ func unsoundBlobs(t *testing.T) []inspected {
 		{name: "a glance does not see a wrong digest", make: func(c *registrytest.Content) (a, b ocispec.Descriptor) {
 			a, _ = layer(flip)(c)
 			return a, b
-		}, want: registry.Answer{Platforms: []string{"linux/amd64"}, Looked: 3}},
+		}, want: registry.Answer{Content: registry.Content{Platforms: []string{"linux/amd64"}, Looked: 3}}},
 		{name: "wrong digest", opts: thorough, make: layer(flip), want: want(registry.FaultContentCorrupt, 200, 3, "")},
 		{name: "wrong digest of what is not packed", opts: thorough, make: func(c *registrytest.Content) (a, b ocispec.Descriptor) {
 			a, b = of(ocispec.MediaTypeImageLayer, make([]byte, 1000))(c)
@@ -343,18 +343,18 @@ func TestInspectSize(t *testing.T) {
 			return c.Index(c.Image(arm64(), c.Layer(5000)), c.Image(amd64(), first, second, first)), b
 		})
 		a := inspect(t, s, ":1.0", registry.InspectOptions{})
-		if len(a.Parts) != 3 || a.Found != (status == 0) {
+		if len(a.Content.Parts) != 3 || a.Found != (status == 0) {
 			t.Fatalf("%s: answer %+v", name, a)
 		}
-		want := []registry.Part{a.Parts[0], {Digest: first.Digest.String(), Size: first.Size}, {Digest: second.Digest.String(), Size: second.Size}}
-		if !slices.Equal(a.Parts, want) || a.Compressed != a.Parts[0].Size+first.Size+second.Size || a.Parts[0].Size == 0 {
-			t.Errorf("%s: %d bytes in %+v, want %+v", name, a.Compressed, a.Parts, want)
+		want := []registry.Part{a.Content.Parts[0], {Digest: first.Digest.String(), Size: first.Size}, {Digest: second.Digest.String(), Size: second.Size}}
+		if !slices.Equal(a.Content.Parts, want) || a.Content.Compressed != a.Content.Parts[0].Size+first.Size+second.Size || a.Content.Parts[0].Size == 0 {
+			t.Errorf("%s: %d bytes in %+v, want %+v", name, a.Content.Compressed, a.Content.Parts, want)
 		}
 	}
 	s, _, _ := holding(t, func(c *registrytest.Content) (a, b ocispec.Descriptor) {
 		return c.Index(c.Image(arm64(), c.Layer(1))), b
 	})
-	if a := inspect(t, s, ":1.0", registry.InspectOptions{}); a.Compressed != 0 || len(a.Parts) != 0 {
+	if a := inspect(t, s, ":1.0", registry.InspectOptions{}); a.Content.Compressed != 0 || len(a.Content.Parts) != 0 {
 		t.Errorf("of another platform: %+v", a)
 	}
 }
@@ -372,8 +372,8 @@ func TestInspectDigest(t *testing.T) {
 	})
 	a := inspect(t, s, "@"+top.Digest.String(), registry.InspectOptions{})
 	check(t, a, registry.FaultContentCorrupt, registry.PhaseManifest)
-	if a.Blob != top.Digest.String() {
-		t.Errorf("blob %q", a.Blob)
+	if a.Content.Blob != top.Digest.String() {
+		t.Errorf("blob %q", a.Content.Blob)
 	}
 }
 
@@ -411,7 +411,7 @@ func TestInspectDownloadsWhatFits(t *testing.T) {
 	})
 	a := inspect(t, s, ":1.0", registry.InspectOptions{Thorough: true, Blobs: []string{large.Digest.String()}}.Within(time.Minute))
 	lines := s.Lines()
-	if !a.Found || a.Looked != 3 || len(lines) != 5 || !strings.HasSuffix(lines[4], small.Digest.String()) {
+	if !a.Found || a.Content.Looked != 3 || len(lines) != 5 || !strings.HasSuffix(lines[4], small.Digest.String()) {
 		t.Errorf("answer %+v, requests %q", a, lines)
 	}
 }
@@ -451,11 +451,11 @@ func TestInspectRedirectedBlobs(t *testing.T) {
 			}})
 			a := endpoint(t, options(trusting(t, s)), s.Host).Inspect(t.Context(), ref(t, s.Host+"/team/app:1.0"), good(), registry.InspectOptions{}.On(amd64()))
 			check(t, a, tc.want, registry.PhaseBlob)
-			if a.Status != tc.status || a.Looked != 2 || a.TokenHost != s.Host {
+			if a.Status != tc.status || a.Content.Looked != 2 || a.Auth.TokenHost != s.Host {
 				t.Errorf("answer %+v", a)
 			}
-			if tc.want != "" && (a.Endpoint != to || a.Via != "https://"+s.Host || a.Blob != layer.Digest.String()) {
-				t.Errorf("endpoint %s via %s, blob %s", a.Endpoint, a.Via, a.Blob)
+			if tc.want != "" && (a.Endpoint != to || a.Redirects.Via != "https://"+s.Host || a.Content.Blob != layer.Digest.String()) {
+				t.Errorf("endpoint %s via %s, blob %s", a.Endpoint, a.Redirects.Via, a.Content.Blob)
 			}
 			if want := strings.Count(strings.Join(s.Lines(), "\n"), "POST /token"); want != 1 {
 				t.Errorf("requests %q, want one for a token", s.Lines())
@@ -490,7 +490,7 @@ func TestInspectProtectedBlobs(t *testing.T) {
 	}})
 	e := endpoint(t, options(trusting(t, s)), s.Host)
 	want := registry.InspectOptions{}.On(amd64())
-	if a := e.Inspect(t.Context(), ref(t, s.Host+"/team/app:1.0"), good(), want); !a.Found || !a.CredentialSent {
+	if a := e.Inspect(t.Context(), ref(t, s.Host+"/team/app:1.0"), good(), want); !a.Found || !a.Auth.CredentialSent {
 		t.Errorf("answer %+v", a)
 	}
 	check(t, e.Inspect(t.Context(), ref(t, s.Host+"/team/app:1.0"), nil, want), registry.FaultUnauthorized, registry.PhaseBlob)
@@ -517,7 +517,7 @@ func TestInspectWithoutManifest(t *testing.T) {
 			s := registrytest.New(t, tc.config)
 			a := endpoint(t, options(trusting(t, s)), s.Host).Inspect(t.Context(), ref(t, s.Host+"/team/app:1.0"), tc.cred, registry.InspectOptions{})
 			check(t, a, tc.want, tc.phase)
-			if a.Looked != 0 || a.Platform == "" {
+			if a.Content.Looked != 0 || a.Content.Platform == "" {
 				t.Errorf("answer %+v", a)
 			}
 		})
@@ -540,10 +540,10 @@ func TestInspectDeadline(t *testing.T) {
 	slow := stalled(func(o *registrytest.Object) { o.Stall = true })
 	var a registry.Answer
 	// A slow machine needs longer to come to the download.
-	for total := 250 * time.Millisecond; a.Looked != 2 && total < time.Minute; total *= 2 {
+	for total := 250 * time.Millisecond; a.Content.Looked != 2 && total < time.Minute; total *= 2 {
 		a = inspect(t, slow, ":1.0", opts.Within(total))
 	}
-	if a.Found || a.Fault != "" || a.Looked != 2 || a.Blob != "" || a.Phase != registry.PhaseBlob || !errors.Is(a.Err, context.DeadlineExceeded) {
+	if a.Found || a.Fault != "" || a.Content.Looked != 2 || a.Content.Blob != "" || a.Phase != registry.PhaseBlob || !errors.Is(a.Err, context.DeadlineExceeded) {
 		t.Errorf("slow: answer %+v", a)
 	}
 	s := registrytest.New(t, registrytest.Config{Repositories: []registrytest.Repository{{Name: "team/app", Behaviour: registrytest.Hang}}})
@@ -579,10 +579,10 @@ func TestInspectLate(t *testing.T) {
 			s, top, _ := holding(t, tc.image)
 			var a registry.Answer
 			// A slow machine needs longer to come to it.
-			for total := 250 * time.Millisecond; (a.Looked != tc.looked || a.Digest == "") && total < time.Minute; total *= 2 {
+			for total := 250 * time.Millisecond; (a.Content.Looked != tc.looked || a.Content.Digest == "") && total < time.Minute; total *= 2 {
 				a = inspect(t, s, ":1.0", registry.InspectOptions{}.Within(total))
 			}
-			if a.Found || a.Fault != "" || a.Blob != "" || a.Looked != tc.looked || a.Digest != top.Digest.String() || !errors.Is(a.Err, context.DeadlineExceeded) {
+			if a.Found || a.Fault != "" || a.Content.Blob != "" || a.Content.Looked != tc.looked || a.Content.Digest != top.Digest.String() || !errors.Is(a.Err, context.DeadlineExceeded) {
 				t.Errorf("answer %+v", a)
 			}
 		})
@@ -607,8 +607,8 @@ func TestInspectErrorBodies(t *testing.T) {
 		})
 		a := inspect(t, s, ":1.0", registry.InspectOptions{})
 		check(t, a, registry.FaultForbidden, registry.PhaseBlob)
-		if a.ErrorCode != tc.want {
-			t.Errorf("%s: code %q, want %q", name, a.ErrorCode, tc.want)
+		if a.Response.ErrorCode != tc.want {
+			t.Errorf("%s: code %q, want %q", name, a.Response.ErrorCode, tc.want)
 		}
 	}
 }
@@ -646,8 +646,8 @@ func TestInspectManyPlatforms(t *testing.T) {
 		return c.Index(ds...), b
 	})
 	a := inspect(t, s, ":1.0", registry.InspectOptions{})
-	if len(a.Platforms) != 16 || a.Platforms[0] != "plan9/cpu00" || a.Platform != "linux/amd64" {
-		t.Errorf("platforms %q, %q", a.Platforms, a.Platform)
+	if len(a.Content.Platforms) != 16 || a.Content.Platforms[0] != "plan9/cpu00" || a.Content.Platform != "linux/amd64" {
+		t.Errorf("platforms %q, %q", a.Content.Platforms, a.Content.Platform)
 	}
 }
 

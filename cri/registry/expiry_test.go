@@ -43,7 +43,7 @@ func TestCertificateExpiry(t *testing.T) {
 			opts := options(node(t, files))
 			opts.CertsDir = "/etc/containerd/certs.d"
 			eps, _ := endpoints(t, opts, s.Host)
-			got := eps[0].Probe(t.Context(), ref(t, s.Host+"/team/app:1.0"), nil).CertificateExpiry
+			got := eps[0].Probe(t.Context(), ref(t, s.Host+"/team/app:1.0"), nil).TLS.Expiry
 			if tc.want == 0 {
 				if !got.IsZero() {
 					t.Errorf("%s, want none", got)

@@ -66,18 +66,6 @@ const (
 	FaultContentMissing    Fault = "ContentMissing" // the registry lacks a blob or manifest that is referenced
 )
 
-// Faults returns all faults. The caller owns the result.
-func Faults() []Fault {
-	return []Fault{
-		FaultNameNotFound, FaultDNSFailure, FaultConnectionRefused, FaultConnectionTimeout, FaultNetworkUnreachable, FaultAddressForbidden,
-		FaultAddressUnspecified, FaultProxyFailed,
-		FaultTLSUntrusted, FaultTLSHostnameMismatch, FaultTLSExpired, FaultTLSHandshakeFailed, FaultHTTPSMismatch,
-		FaultUnauthorized, FaultInsufficientScope, FaultForbidden, FaultNotFound, FaultTagNotFound, FaultRepositoryNotFound,
-		FaultRateLimited, FaultServerError, FaultUnexpectedAnswer, FaultPolicyBlocked, FaultWebPage,
-		FaultPlatformMismatch, FaultUnsupportedFormat, FaultContentCorrupt, FaultContentMissing,
-	}
-}
-
 // Phase is a step of a conversation.
 type Phase string
 
@@ -91,11 +79,6 @@ const (
 	PhaseManifest Phase = "manifest"
 	PhaseBlob     Phase = "blob"
 )
-
-// Phases returns all phases in their order. The caller owns the result.
-func Phases() []Phase {
-	return []Phase{PhaseDNS, PhaseConnect, PhaseTLS, PhasePing, PhaseToken, PhaseManifest, PhaseBlob}
-}
 
 // Refusal is something that whypull refuses to do although the runtime would.
 type Refusal string

@@ -67,11 +67,11 @@ func FuzzLimits(f *testing.F) {
 			"Ratelimit-Reset": {reset}, "X-Ratelimit-Reset": {after}, "Date": {after},
 		}
 		times := []time.Duration{wait(status, h, now), retryAfter(h, now), limitReset(h, now), window(h)}
-		if l := rateLimit(h, nil, now); l != nil {
+		if l := rateLimit(h, nil); l != nil {
 			if l.Limit < 0 || l.Remaining < 0 {
 				t.Errorf("limit %+v", l)
 			}
-			times = append(times, l.Window, l.Reset)
+			times = append(times, l.Window)
 		}
 		for _, d := range times {
 			if d < 0 || d > maxRetryAfter {
@@ -166,7 +166,7 @@ func FuzzContent(f *testing.F) {
 			_ = unpackedDigests(d.manifest, image)
 		}
 		i.measure(d.manifest)
-		if a := i.answer; a.Compressed < 0 || len(a.Parts) > maxLayers+1 || len(a.Platforms) > maxPlatforms {
+		if a := i.answer; a.Content.Compressed < 0 || len(a.Content.Parts) > maxLayers+1 || len(a.Content.Platforms) > maxPlatforms {
 			t.Errorf("answer %+v", a)
 		}
 	})

@@ -71,13 +71,13 @@ func bounded24(d time.Duration) time.Duration { return min(max(d, 0), maxRetryAf
 
 // rateLimit parses the headers of Docker Hub ("100;w=21600") and others; it returns known if
 // there are none.
-func rateLimit(h http.Header, known *RateLimit, now time.Time) *RateLimit {
+func rateLimit(h http.Header, known *RateLimit) *RateLimit {
 	limit, okLimit := leadingNumber(h.Get("Ratelimit-Limit"))
 	remaining, okRemaining := leadingNumber(h.Get("Ratelimit-Remaining"))
 	if !okLimit || !okRemaining {
 		return known
 	}
-	return &RateLimit{Limit: limit, Remaining: remaining, Window: window(h), Reset: limitReset(h, now)}
+	return &RateLimit{Limit: limit, Remaining: remaining, Window: window(h)}
 }
 
 func window(h http.Header) time.Duration {
@@ -272,7 +272,6 @@ func describe(cert *x509.Certificate) *Certificate {
 		}
 	}
 	c := &Certificate{
-		Subject:   title(cert.Subject.CommonName, cert.Subject.Organization),
 		Issuer:    title(cert.Issuer.CommonName, cert.Issuer.Organization),
 		NotBefore: cert.NotBefore,
 		NotAfter:  cert.NotAfter,

@@ -69,15 +69,15 @@ func TestHops(t *testing.T) {
 			home, end := "https://"+s.Host, "https://"+to
 			hops := []string{"https://" + between.Host, end}
 			if tc.own {
-				if a.Endpoint != home || a.Via != "" || a.Hops != nil {
-					t.Errorf("endpoint %s via %q, hops %q", a.Endpoint, a.Via, a.Hops)
+				if a.Endpoint != home || a.Redirects.Via != "" || a.Redirects.Hops != nil {
+					t.Errorf("endpoint %s via %q, hops %q", a.Endpoint, a.Redirects.Via, a.Redirects.Hops)
 				}
-			} else if a.Endpoint != end || a.Via != home || !slices.Equal(a.Hops, hops) || a.Status != tc.status {
-				t.Errorf("endpoint %s via %q, hops %q, status %d", a.Endpoint, a.Via, a.Hops, a.Status)
+			} else if a.Endpoint != end || a.Redirects.Via != home || !slices.Equal(a.Redirects.Hops, hops) || a.Status != tc.status {
+				t.Errorf("endpoint %s via %q, hops %q, status %d", a.Endpoint, a.Redirects.Via, a.Redirects.Hops, a.Status)
 			}
 			for _, h := range hops {
-				if !slices.Contains(a.Targets, h) {
-					t.Errorf("targets %q, want %s among them", a.Targets, h)
+				if !slices.Contains(a.Redirects.Targets, h) {
+					t.Errorf("targets %q, want %s among them", a.Redirects.Targets, h)
 				}
 			}
 		})
@@ -96,18 +96,18 @@ func TestHopCertificates(t *testing.T) {
 				{Name: "team/app", Behaviour: registrytest.Redirect, Location: "https://" + to.Host + "/v2/team/app/manifests/1.0"},
 			}})
 			a := app(t, options(trusting(t, s)), s.Host, nil)
-			if a.Certificate == nil || a.Found != (name == "good") {
+			if a.TLS.Certificate == nil || a.Found != (name == "good") {
 				t.Fatalf("answer %+v", a)
 			}
-			if isOwn := slices.Contains(a.Certificate.Names, "mark.test"); isOwn != a.Found {
-				t.Errorf("found %t, certificate for %q", a.Found, a.Certificate.Names)
+			if isOwn := slices.Contains(a.TLS.Certificate.Names, "mark.test"); isOwn != a.Found {
+				t.Errorf("found %t, certificate for %q", a.Found, a.TLS.Certificate.Names)
 			}
 			address := to.Address
 			if a.Found {
 				address = s.Address
 			}
-			if a.Remote.String() != address {
-				t.Errorf("remote %s, want %s", a.Remote, address)
+			if a.Connection.Remote.String() != address {
+				t.Errorf("remote %s, want %s", a.Connection.Remote, address)
 			}
 		})
 	}
@@ -124,14 +124,14 @@ func TestTokenRedirected(t *testing.T) {
 			Repositories: []registrytest.Repository{{Name: "team/app", Tags: []string{"1.0"}, Auth: registrytest.Bearer}},
 		})
 		a := app(t, options(trusting(t, s)), s.Host, nil)
-		if a.Phase != registry.PhaseToken && name == "gone" || a.TokenIssued != (name == "good") {
+		if a.Phase != registry.PhaseToken && name == "gone" || a.Auth.TokenIssued != (name == "good") {
 			t.Errorf("%s: %+v", name, a)
 		}
-		if name == "gone" && (a.Fault != registry.FaultConnectionRefused || a.TokenHost != s.Host || !slices.Equal(a.Hops, []string{"https://" + gone})) {
-			t.Errorf("%s: fault %s, token server %s, hops %q", name, a.Fault, a.TokenHost, a.Hops)
+		if name == "gone" && (a.Fault != registry.FaultConnectionRefused || a.Auth.TokenHost != s.Host || !slices.Equal(a.Redirects.Hops, []string{"https://" + gone})) {
+			t.Errorf("%s: fault %s, token server %s, hops %q", name, a.Fault, a.Auth.TokenHost, a.Redirects.Hops)
 		}
 		before := len(tokens.Requests())
-		if a = app(t, options(trusting(t, s)), s.Host, good()); a.TokenIssued || len(tokens.Requests()) != before {
+		if a = app(t, options(trusting(t, s)), s.Host, good()); a.Auth.TokenIssued || len(tokens.Requests()) != before {
 			t.Errorf("%s: with a login: %+v", name, a)
 		}
 		if strings.Contains(a.Err.Error(), secret) {

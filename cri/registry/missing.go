@@ -75,7 +75,7 @@ func (c *conversation) fromTags(ctx context.Context, r reply) Fault {
 	if len(tags) == 0 || slices.Contains(tags, c.object) {
 		return FaultNotFound
 	}
-	c.answer.Tags = tags
+	c.answer.Content.Tags = tags
 	return FaultTagNotFound
 }
 
@@ -104,7 +104,7 @@ func tagsOf(body []byte) []string {
 // proves nothing.
 func (c *conversation) fromNoTags(r reply) Fault {
 	code, speaksAPI := errorCode(r.body)
-	c.answer.ErrorCode = code
+	c.answer.Response.ErrorCode = code
 	if speaksAPI || isAPI(r.header) {
 		return FaultRepositoryNotFound
 	}
@@ -118,8 +118,8 @@ func (c *conversation) fromManifest(ctx context.Context) Fault {
 	if err != nil {
 		return FaultNotFound
 	}
-	c.answer.ErrorCode, _ = errorCode(r.body)
-	switch c.answer.ErrorCode {
+	c.answer.Response.ErrorCode, _ = errorCode(r.body)
+	switch c.answer.Response.ErrorCode {
 	case CodeManifestUnknown:
 		return FaultTagNotFound
 	case CodeNameUnknown:

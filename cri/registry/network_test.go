@@ -48,7 +48,7 @@ func TestNameNotFound(t *testing.T) {
 	a := app(t, options(node(t, nil)), "nowhere.test", nil)
 	check(t, a, registry.FaultNameNotFound, registry.PhaseDNS)
 	var dns *net.DNSError
-	if a.DNSServer != "192.0.2.53:53" || !errors.As(a.Err, &dns) || a.Addresses != nil || a.Endpoint != "https://nowhere.test" {
+	if !errors.As(a.Err, &dns) || dns.Server != "192.0.2.53:53" || a.Connection.Addresses != nil || a.Endpoint != "https://nowhere.test" {
 		t.Errorf("answer %+v", a)
 	}
 }
@@ -99,7 +99,7 @@ func TestGoResolver(t *testing.T) {
 func TestConnectionRefused(t *testing.T) {
 	a := app(t, options(node(t, nil)), registrytest.Name+":"+sockettest.ClosedPort(t), nil)
 	check(t, a, registry.FaultConnectionRefused, registry.PhaseConnect)
-	if !errors.Is(a.Err, syscall.ECONNREFUSED) || !slices.Equal(a.Addresses, []netip.Addr{loopback()}) {
+	if !errors.Is(a.Err, syscall.ECONNREFUSED) || !slices.Equal(a.Connection.Addresses, []netip.Addr{loopback()}) {
 		t.Errorf("answer %+v", a)
 	}
 }
@@ -112,7 +112,7 @@ func TestSecondAddress(t *testing.T) {
 	}
 	a := app(t, opts, s.Host, nil)
 	checkErr(t, a)
-	if !a.Found || a.Remote.String() != s.Address || len(a.Addresses) != 2 {
+	if !a.Found || a.Connection.Remote.String() != s.Address || len(a.Connection.Addresses) != 2 {
 		t.Errorf("answer %+v", a)
 	}
 }
@@ -261,14 +261,14 @@ func TestTLS(t *testing.T) {
 			if tc.want == registry.FaultTLSExpired {
 				asked = []string{"HEAD /v2/"}
 			}
-			if !slices.Equal(s.Lines(), asked) || a.Clock.Known != (len(asked) > 0) || a.Clock.Ahead != 0 {
-				t.Errorf("requests %q, clock %+v", s.Lines(), a.Clock)
+			if !slices.Equal(s.Lines(), asked) || a.TLS.Clock.Known != (len(asked) > 0) || a.TLS.Clock.Ahead != 0 {
+				t.Errorf("requests %q, clock %+v", s.Lines(), a.TLS.Clock)
 			}
-			c := a.Certificate
+			c := a.TLS.Certificate
 			if c == nil || !c.NotAfter.Equal(cert.Certificate.NotAfter) || !c.NotBefore.Equal(cert.Certificate.NotBefore) || c.Issuer != "Test Authority" {
 				t.Fatalf("certificate %+v", c)
 			}
-			if strings.ContainsAny(strings.Join(c.Names, "")+c.Subject, "<>\n") {
+			if strings.ContainsAny(strings.Join(c.Names, ""), "<>\n") {
 				t.Errorf("certificate %+v is not cleaned", c)
 			}
 		})
@@ -303,7 +303,7 @@ func TestHTTPOnTLSPort(t *testing.T) {
 	s := registrytest.New(t, registrytest.Config{Plain: true, Repositories: repositories()})
 	a := app(t, options(node(t, nil)), s.Host, good())
 	check(t, a, registry.FaultHTTPSMismatch, registry.PhaseTLS)
-	if a.Endpoint != "https://"+s.Host || a.Certificate != nil {
+	if a.Endpoint != "https://"+s.Host || a.TLS.Certificate != nil {
 		t.Errorf("answer %+v", a)
 	}
 }
@@ -364,7 +364,7 @@ func TestPlainRegistry(t *testing.T) {
 	a := app(t, plainHosts(t, s.Host), s.Host, good())
 	checkErr(t, a)
 	// A realm without TLS is fine for a registry without TLS.
-	if !a.Found || a.Endpoint != "http://"+s.Host || !a.TokenIssued {
+	if !a.Found || a.Endpoint != "http://"+s.Host || !a.Auth.TokenIssued {
 		t.Errorf("answer %+v", a)
 	}
 }
@@ -407,7 +407,7 @@ func TestTokenServerUnreachable(t *testing.T) {
 		if u.Scheme == "http" {
 			host += ":80"
 		}
-		if err != nil || a.TokenHost != host || a.TokenIssued || !slices.Equal(a.Addresses, []netip.Addr{loopback()}) {
+		if err != nil || a.Auth.TokenHost != host || a.Auth.TokenIssued || !slices.Equal(a.Connection.Addresses, []netip.Addr{loopback()}) {
 			t.Errorf("answer %+v", a)
 		}
 	}
@@ -438,8 +438,8 @@ func TestLargeBodies(t *testing.T) {
 		many[i] = fmt.Sprintf("v%03d", i)
 	}
 	s = registrytest.New(t, registrytest.Config{Repositories: []registrytest.Repository{{Name: "team/app", Tags: many}}})
-	if a := app(t, options(trusting(t, s)), s.Host, nil); a.Fault != registry.FaultTagNotFound || len(a.Tags) != 100 {
-		t.Errorf("fault %q with %d tags", a.Fault, len(a.Tags))
+	if a := app(t, options(trusting(t, s)), s.Host, nil); a.Fault != registry.FaultTagNotFound || len(a.Content.Tags) != 100 {
+		t.Errorf("fault %q with %d tags", a.Fault, len(a.Content.Tags))
 	}
 }
 
@@ -453,8 +453,8 @@ func TestTagsNearTheMissing(t *testing.T) {
 	e := endpoint(t, options(trusting(t, s)), s.Host)
 	a := e.Probe(t.Context(), ref(t, s.Host+"/team/app:1.27.3"), nil)
 	check(t, a, registry.FaultTagNotFound, registry.PhaseManifest)
-	if len(a.Tags) != 100 || !slices.Equal(a.Tags[:2], []string{"1.27.0", "1.27.1"}) {
-		t.Errorf("tags %q", a.Tags)
+	if len(a.Content.Tags) != 100 || !slices.Equal(a.Content.Tags[:2], []string{"1.27.0", "1.27.1"}) {
+		t.Errorf("tags %q", a.Content.Tags)
 	}
 	var queries []string
 	for _, r := range s.Requests()[1:] {
@@ -464,8 +464,8 @@ func TestTagsNearTheMissing(t *testing.T) {
 		t.Errorf("queries %q, want %q", queries, want)
 	}
 	// Behind the last page there is nothing, and the first one is better.
-	if a = e.Probe(t.Context(), ref(t, s.Host+"/team/app:zzz.1"), nil); a.Fault != registry.FaultTagNotFound || len(a.Tags) != 100 {
-		t.Errorf("fault %q with %d tags", a.Fault, len(a.Tags))
+	if a = e.Probe(t.Context(), ref(t, s.Host+"/team/app:zzz.1"), nil); a.Fault != registry.FaultTagNotFound || len(a.Content.Tags) != 100 {
+		t.Errorf("fault %q with %d tags", a.Fault, len(a.Content.Tags))
 	}
 }
 
@@ -528,8 +528,8 @@ func TestProxy(t *testing.T) {
 		if u.Scheme != "http" {
 			want = u.Scheme + "://" + u.Host
 		}
-		if a.Proxy != want {
-			t.Errorf("proxy %q, want %q", a.Proxy, want)
+		if a.Proxy.Address != want {
+			t.Errorf("proxy %q, want %q", a.Proxy.Address, want)
 		}
 		return a
 	}
@@ -538,7 +538,7 @@ func TestProxy(t *testing.T) {
 	}
 	for _, status := range []int{403, 407, 502} {
 		a := through(proxy(t, status))
-		if a.Fault != registry.FaultProxyFailed || a.Status != status || a.ProxyStatus != status || a.Certificate != nil {
+		if a.Fault != registry.FaultProxyFailed || a.Status != status || a.Proxy.Status != status || a.TLS.Certificate != nil {
 			t.Errorf("proxy with status %d: answer %+v", status, a)
 		}
 	}
@@ -555,7 +555,7 @@ func TestProxy(t *testing.T) {
 		"hangs up":       {"http", hangingUp(t), ""},
 	} {
 		a := through(&url.URL{Scheme: tc.scheme, Host: tc.host})
-		if a.Fault != registry.FaultProxyFailed || a.ProxyStatus != 0 || a.ProxyFault != tc.why {
+		if a.Fault != registry.FaultProxyFailed || a.Proxy.Status != 0 || a.Proxy.Fault != tc.why {
 			t.Errorf("%s: answer %+v", name, a)
 		}
 	}
@@ -586,7 +586,7 @@ func TestBehindProxy(t *testing.T) {
 	opts.Proxy = func(*http.Request) (*url.URL, error) { return u, nil }
 	a := app(t, opts, s.Host, nil)
 	check(t, a, registry.FaultTLSUntrusted, registry.PhaseTLS)
-	if a.Certificate == nil || a.ProxyStatus != 0 || a.Proxy != u.Host {
+	if a.TLS.Certificate == nil || a.Proxy.Status != 0 || a.Proxy.Address != u.Host {
 		t.Errorf("answer %+v", a)
 	}
 }
@@ -610,7 +610,7 @@ func TestProxyOfTokenServer(t *testing.T) {
 		}
 		a := app(t, opts, s.Host, good())
 		check(t, a, registry.FaultProxyFailed, registry.PhaseToken)
-		if a.Proxy != tc.proxy.Host || a.TokenHost != "auth.test" || a.ProxyStatus != tc.status {
+		if a.Proxy.Address != tc.proxy.Host || a.Auth.TokenHost != "auth.test" || a.Proxy.Status != tc.status {
 			t.Errorf("%s: answer %+v", name, a)
 		}
 	}
@@ -634,7 +634,7 @@ func TestProxyOfPlainRegistry(t *testing.T) {
 		opts.Proxy = func(*http.Request) (*url.URL, error) { return u, nil }
 		a := app(t, opts, "hub.test", nil)
 		check(t, a, tc.want, registry.PhaseManifest)
-		if wantStatus := map[bool]int{true: 503}[tc.want == registry.FaultProxyFailed]; a.Status != 503 || a.ProxyStatus != wantStatus {
+		if wantStatus := map[bool]int{true: 503}[tc.want == registry.FaultProxyFailed]; a.Status != 503 || a.Proxy.Status != wantStatus {
 			t.Errorf("%s: answer %+v", name, a)
 		}
 	}
@@ -658,7 +658,7 @@ func TestProxyOfPlainTokenServer(t *testing.T) {
 	}
 	a := app(t, opts, s.Host, nil)
 	check(t, a, registry.FaultProxyFailed, registry.PhaseToken)
-	if a.ProxyStatus != 502 || a.Proxy != u.Host || a.TokenHost != "auth.test:80" {
+	if a.Proxy.Status != 502 || a.Proxy.Address != u.Host || a.Auth.TokenHost != "auth.test:80" {
 		t.Errorf("answer %+v", a)
 	}
 }
@@ -772,7 +772,7 @@ func TestDowngradedChallenge(t *testing.T) {
 			opts := options(node(t, map[string]string{"etc/ssl/certs/ca-certificates.crt": string(ca.PEM())}))
 			a := app(t, opts, host, good())
 			check(t, a, registry.FaultUnexpectedAnswer, tc.phase)
-			if !errors.Is(a.Err, tc.want) || a.CredentialSent || a.TokenIssued {
+			if !errors.Is(a.Err, tc.want) || a.Auth.CredentialSent || a.Auth.TokenIssued {
 				t.Errorf("answer %+v", a)
 			}
 			if got := clear(); len(got) > 0 {
@@ -788,7 +788,7 @@ func TestRealmOnAnotherHost(t *testing.T) {
 	repositories := []registrytest.Repository{{Name: "team/app", Tags: []string{"1.0"}, Auth: registrytest.Bearer}}
 	tokens := registrytest.New(t, registrytest.Config{CA: ca, Passwords: known(), Repositories: repositories})
 	s := registrytest.New(t, registrytest.Config{CA: ca, Realm: "https://" + tokens.Host + "/token", Repositories: repositories})
-	if a := app(t, options(trusting(t, s)), s.Host, good()); !a.Found || !a.CredentialSent || a.TokenHost != tokens.Host {
+	if a := app(t, options(trusting(t, s)), s.Host, good()); !a.Found || !a.Auth.CredentialSent || a.Auth.TokenHost != tokens.Host {
 		t.Errorf("answer %+v", a)
 	}
 }

@@ -355,21 +355,21 @@ func (n *notes) fill(a *Answer) {
 	defer n.mu.Unlock()
 	a.Durations = n.durations
 	n.durations = map[Phase]time.Duration{} // late goroutines must not change the answer
-	a.Addresses = n.addrs
-	a.Targets = slices.Sorted(slices.Values(n.targets))
+	a.Connection.Addresses = n.addrs
+	a.Redirects.Targets = slices.Sorted(slices.Values(n.targets))
 	with := n.own
-	if a.Via != "" {
+	if a.Redirects.Via != "" {
 		with = n.away
 	}
-	a.Remote = with.remote
-	a.Proxy = n.proxy
+	a.Connection.Remote = with.remote
+	a.Proxy.Address = n.proxy
 	atProxy := a.Fault == FaultProxyFailed
-	if atProxy || (a.Phase == PhaseBlob || a.Via != "") && !a.Found {
-		a.Proxy = n.lastProxy
+	if atProxy || (a.Phase == PhaseBlob || a.Redirects.Via != "") && !a.Found {
+		a.Proxy.Address = n.lastProxy
 	}
 	if with.cert != nil && !atProxy {
-		a.Certificate = describe(with.cert)
-		a.CertificateExpiry = with.expiry
+		a.TLS.Certificate = describe(with.cert)
+		a.TLS.Expiry = with.expiry
 	}
 }
 

@@ -122,7 +122,7 @@ func TestCRIOPingOfOthers(t *testing.T) {
 	}})
 	e := ofCRIO(t, s, false)
 	a := e.Inspect(t.Context(), ref(t, s.Host+"/team/app:1.0"), good(), registry.InspectOptions{}.On(amd64()))
-	if a.Fault != registry.FaultUnauthorized || a.Phase != registry.PhaseBlob || a.CredentialSent {
+	if a.Fault != registry.FaultUnauthorized || a.Phase != registry.PhaseBlob || a.Auth.CredentialSent {
 		t.Errorf("answer %+v", a)
 	}
 	before := len(s.Requests())

@@ -142,7 +142,7 @@ func (c *conversation) wantsGet(r reply, err error) bool {
 	switch {
 	case err != nil:
 		a := &c.answer
-		return c.hasPinged && a.Phase != PhaseToken && a.Fault != FaultConnectionTimeout && (a.Via != "" || a.Phase == PhaseManifest)
+		return c.hasPinged && a.Phase != PhaseToken && a.Fault != FaultConnectionTimeout && (a.Redirects.Via != "" || a.Phase == PhaseManifest)
 	case r.good():
 		return r.page() && r.header.Get("Docker-Content-Digest") == ""
 	case r.status == http.StatusMethodNotAllowed:
@@ -157,8 +157,8 @@ func (c *conversation) ask(ctx context.Context, method string, phase Phase) (rep
 	if c.endpoint.Settings.Pings {
 		return c.askAfterPing(ctx, method)
 	}
-	if c.answer.AuthRequired != nil {
-		return c.authorized(ctx, method, c.answer.AuthRequired.reply)
+	if c.answer.Auth.Required != nil {
+		return c.authorized(ctx, method, c.answer.Auth.Required.reply)
 	}
 	r, err := c.manifest(ctx, method, phase)
 	if err != nil {
@@ -168,7 +168,7 @@ func (c *conversation) ask(ctx context.Context, method string, phase Phase) (rep
 	if r.status != http.StatusUnauthorized {
 		return r, nil
 	}
-	c.answer.AuthRequired = c.newAuthRequired(r)
+	c.answer.Auth.Required = c.newAuthRequired(r)
 	return c.authorized(ctx, method, r)
 }
 
@@ -276,7 +276,7 @@ func (c *conversation) do(req *http.Request) (*http.Response, error) {
 	if c.notes.redirectedTo() == "" {
 		c.answer.Endpoint = resp.Request.URL.Scheme + "://" + c.endpoint.Host
 	}
-	c.answer.RateLimit = rateLimit(resp.Header, c.answer.RateLimit, time.Now())
+	c.answer.Response.RateLimit = rateLimit(resp.Header, c.answer.Response.RateLimit)
 	return resp, nil
 }
 
@@ -303,7 +303,7 @@ func (c *conversation) receive(resp *http.Response, limit int64) reply {
 // authorize sets the Authorization header, for which containerd's authorizer
 // may ask a token server; it does so once for all requests of a conversation.
 func (c *conversation) authorize(ctx context.Context, req *http.Request) error {
-	if c.answer.Scheme != SchemeBearer || c.answer.TokenIssued {
+	if c.answer.Auth.Scheme != SchemeBearer || c.answer.Auth.TokenIssued {
 		return c.authorizer.Authorize(ctx, req)
 	}
 	defer c.tokenPhase()()
@@ -311,7 +311,7 @@ func (c *conversation) authorize(ctx context.Context, req *http.Request) error {
 	if err := c.authorizer.Authorize(withAside(c.notes.traceAside(ctx), PhaseToken), req); err != nil {
 		return err
 	}
-	c.answer.TokenIssued = true
+	c.answer.Auth.TokenIssued = true
 	return nil
 }
 
@@ -372,20 +372,20 @@ func userAgent(version string) string {
 // mean that there is none.
 func (c *conversation) challenged(ctx context.Context, r reply) error {
 	challenges := auth.ParseAuthHeader(r.header)
-	c.answer.Scheme, c.answer.Challenge = schemeOf(challenges)
+	c.answer.Auth.Scheme, c.answer.Auth.Challenge = schemeOf(challenges)
 	// The scheme may have changed by the fallback to http, the host may not.
 	if r.url.Host != c.endpoint.Host {
 		return ErrChallengeElsewhere
 	}
 	// Who can answer in plain http could also name a token server of his own.
 	downgraded := r.url.Scheme != "https" && firstScheme(r.response) == "https"
-	if c.answer.Scheme == SchemeBearer {
+	if c.answer.Auth.Scheme == SchemeBearer {
 		scheme := r.url.Scheme
 		if downgraded {
 			scheme = "https"
 		}
 		var err error
-		if c.answer.TokenHost, err = tokenServer(challenges, scheme); err != nil {
+		if c.answer.Auth.TokenHost, err = tokenServer(challenges, scheme); err != nil {
 			return err
 		}
 	}
@@ -395,7 +395,7 @@ func (c *conversation) challenged(ctx context.Context, r reply) error {
 	if err := c.authorizer.AddResponses(ctx, []*http.Response{r.response}); err != nil {
 		return err
 	}
-	c.answer.CredentialSent = sends(c.cred)
+	c.answer.Auth.CredentialSent = sends(c.cred)
 	return nil
 }
 
@@ -411,7 +411,7 @@ func firstScheme(resp *http.Response) string {
 // refused writes the answer for a 401 to which there is none of ours.
 func (c *conversation) refused(r reply, err error) {
 	phase := PhasePing
-	if c.answer.Scheme == SchemeBearer {
+	if c.answer.Auth.Scheme == SchemeBearer {
 		phase = PhaseToken
 	}
 	if errors.Is(err, ErrChallengeElsewhere) {
@@ -431,12 +431,12 @@ func (c *conversation) noToken(token *tokenError) {
 	case fault == FaultUnexpectedAnswer && status == 0 && last.page:
 		fault, status = FaultWebPage, last.status
 	case fault == FaultRateLimited, fault == FaultServerError:
-		c.answer.RetryAfter = last.wait
+		c.answer.Response.RetryAfter = last.wait
 	}
-	c.answer.HTML = last.page && status > 0
-	c.answer.SaysExpired = last.expired && c.answer.CredentialSent
+	c.answer.Response.HTML = last.page && status > 0
+	c.answer.Auth.SaysExpired = last.expired && c.answer.Auth.CredentialSent
 	c.blame(token.err)
-	c.answer.Hops = c.notes.trail()
+	c.answer.Redirects.Hops = c.notes.trail()
 	c.conclude(PhaseToken, fault, status, token.err)
 }
 
@@ -491,17 +491,14 @@ func (c *conversation) conclude(phase Phase, fault Fault, status int, err error)
 	}
 	a.Phase, a.Fault, a.Status = phase, fault, status
 	if fault == FaultProxyFailed {
-		a.ProxyStatus, a.ProxyFault = status, beforeProxy(err)
-		if status == 0 && a.ProxyFault == "" && networkFault(err) == FaultConnectionTimeout {
-			a.ProxyFault = FaultConnectionTimeout
+		a.Proxy.Status, a.Proxy.Fault = status, beforeProxy(err)
+		if status == 0 && a.Proxy.Fault == "" && networkFault(err) == FaultConnectionTimeout {
+			a.Proxy.Fault = FaultConnectionTimeout
 		}
 	}
-	if dns := (*net.DNSError)(nil); errors.As(err, &dns) {
-		a.DNSServer = dns.Server
-	}
-	a.OtherProtocol = fault == FaultHTTPSMismatch && otherProtocol(err)
-	if fault == FaultConnectionTimeout || a.ProxyFault == FaultConnectionTimeout {
-		a.Waited = c.patience()
+	a.Connection.OtherProtocol = fault == FaultHTTPSMismatch && otherProtocol(err)
+	if fault == FaultConnectionTimeout || a.Proxy.Fault == FaultConnectionTimeout {
+		a.Connection.Waited = c.patience()
 	}
 	if a.Found {
 		return
@@ -555,7 +552,7 @@ func (c *conversation) judge(ctx context.Context, r reply) {
 	switch {
 	case fault == "":
 		c.answer.Found = true
-		c.answer.Digest, c.answer.MediaType = descriptor(r.header)
+		c.answer.Content.Digest, c.answer.Content.MediaType = descriptor(r.header)
 	case r.status == http.StatusNotFound && r.page() && c.ofHop(r, fault): // no registry said so
 	case r.status == http.StatusNotFound:
 		fault = c.whatIsMissing(ctx)
@@ -586,10 +583,10 @@ func (c *conversation) ofHop(r reply, fault Fault) bool {
 // redirected to.
 func (c *conversation) sentTo(hops []string) {
 	a := &c.answer
-	if len(hops) == 0 || a.Via != "" || hops[len(hops)-1] == a.Endpoint {
+	if len(hops) == 0 || a.Redirects.Via != "" || hops[len(hops)-1] == a.Endpoint {
 		return
 	}
-	a.Via, a.Endpoint, a.Hops = a.Endpoint, hops[len(hops)-1], hops
+	a.Redirects.Via, a.Endpoint, a.Redirects.Hops = a.Endpoint, hops[len(hops)-1], hops
 }
 
 // worded repeats a refused HEAD as a GET, whose response has an error body. A response with
@@ -599,7 +596,7 @@ func (c *conversation) worded(ctx context.Context, r reply) reply {
 	case r.method != http.MethodHead:
 		return r
 	case r.status == http.StatusForbidden, r.status == http.StatusPreconditionFailed:
-	case r.status == http.StatusUnauthorized && c.answer.CredentialSent && r.url.Host == c.endpoint.Host:
+	case r.status == http.StatusUnauthorized && c.answer.Auth.CredentialSent && r.url.Host == c.endpoint.Host:
 	default:
 		return r
 	}
@@ -612,21 +609,21 @@ func (c *conversation) worded(ctx context.Context, r reply) reply {
 
 // read takes from a response what is not its status.
 func (c *conversation) read(r reply) {
-	c.answer.RetryAfter = wait(r.status, r.header, time.Now())
-	c.answer.HTML = r.page()
+	c.answer.Response.RetryAfter = wait(r.status, r.header, time.Now())
+	c.answer.Response.HTML = r.page()
 	if r.good() {
 		return
 	}
-	c.answer.ErrorCode, _ = errorCode(r.body)
+	c.answer.Response.ErrorCode, _ = errorCode(r.body)
 	if r.status == http.StatusUnauthorized {
-		_, c.answer.Challenge = schemeOf(auth.ParseAuthHeader(r.header))
+		_, c.answer.Auth.Challenge = schemeOf(auth.ParseAuthHeader(r.header))
 	}
 	switch r.status {
 	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden:
 		// If a token that was just issued has expired, a clock is wrong, not the
 		// credential.
-		fresh := c.answer.TokenIssued && c.answer.Challenge == ChallengeInvalidToken
-		c.answer.SaysExpired = c.answer.CredentialSent && !fresh &&
+		fresh := c.answer.Auth.TokenIssued && c.answer.Auth.Challenge == ChallengeInvalidToken
+		c.answer.Auth.SaysExpired = c.answer.Auth.CredentialSent && !fresh &&
 			(saysExpired(wordsOf(r.body)) || challengeSaysExpired(r.header))
 	}
 }
@@ -641,11 +638,11 @@ func (c *conversation) meaning(r reply) Fault {
 	case r.good():
 		return c.unsupported(r)
 	case r.status == http.StatusUnauthorized:
-		if scheme, _ := schemeOf(auth.ParseAuthHeader(r.header)); c.answer.TokenIssued && scheme != SchemeBasic {
+		if scheme, _ := schemeOf(auth.ParseAuthHeader(r.header)); c.answer.Auth.TokenIssued && scheme != SchemeBasic {
 			return FaultInsufficientScope
 		}
 		return FaultUnauthorized
-	case isPolicy(r.status, c.answer.ErrorCode, r.body):
+	case isPolicy(r.status, c.answer.Response.ErrorCode, r.body):
 		return FaultPolicyBlocked
 	default:
 		return statusFault(r.status)

@@ -47,8 +47,8 @@ func found(a registry.Answer) registry.Answer {
 	a.Found = true
 	a.Phase = registry.PhaseManifest
 	a.Status = 200
-	a.Digest = registrytest.Digest
-	a.MediaType = "application/vnd.oci.image.manifest.v1+json"
+	a.Content.Digest = registrytest.Digest
+	a.Content.MediaType = "application/vnd.oci.image.manifest.v1+json"
 	return a
 }
 
@@ -76,20 +76,20 @@ func plainCases() []exchange {
 			name: "rate limit told", repo: registrytest.Repository{Tags: []string{"1.0"}, Header: http.Header{
 				"Ratelimit-Limit": {"100;w=21600"}, "Ratelimit-Remaining": {"7;w=21600"},
 			}},
-			want: found(registry.Answer{RateLimit: &registry.RateLimit{Limit: 100, Remaining: 7, Window: 6 * time.Hour}}), lines: []string{head},
+			want: found(registry.Answer{Response: registry.Response{RateLimit: &registry.RateLimit{Limit: 100, Remaining: 7, Window: 6 * time.Hour}}}), lines: []string{head},
 		},
 		{
 			name: "forbidden", repo: registrytest.Repository{Status: 403},
-			want: fault(registry.FaultForbidden, registry.PhaseManifest, 403, registry.Answer{ErrorCode: registry.CodeDenied}), lines: []string{head, get},
+			want: fault(registry.FaultForbidden, registry.PhaseManifest, 403, registry.Answer{Response: registry.Response{ErrorCode: registry.CodeDenied}}), lines: []string{head, get},
 		},
 		{
 			name: "rate limited", repo: registrytest.Repository{Status: 429, Header: http.Header{"Retry-After": {"90"}}},
-			want:  fault(registry.FaultRateLimited, registry.PhaseManifest, 429, registry.Answer{RetryAfter: 90 * time.Second}),
+			want:  fault(registry.FaultRateLimited, registry.PhaseManifest, 429, registry.Answer{Response: registry.Response{RetryAfter: 90 * time.Second}}),
 			lines: []string{head},
 		},
 		{
 			name: "retry after is bounded", repo: registrytest.Repository{Status: 429, Header: http.Header{"Retry-After": {"999999999"}}},
-			want:  fault(registry.FaultRateLimited, registry.PhaseManifest, 429, registry.Answer{RetryAfter: 24 * time.Hour}),
+			want:  fault(registry.FaultRateLimited, registry.PhaseManifest, 429, registry.Answer{Response: registry.Response{RetryAfter: 24 * time.Hour}}),
 			lines: []string{head},
 		},
 		{
@@ -102,7 +102,7 @@ func plainCases() []exchange {
 		},
 		{
 			name: "login page", repo: registrytest.Repository{Tags: []string{"1.0"}, Header: http.Header{"Content-Type": {"text/html; charset=utf-8"}}},
-			want: fault(registry.FaultWebPage, registry.PhaseManifest, 200, registry.Answer{HTML: true}), lines: []string{head},
+			want: fault(registry.FaultWebPage, registry.PhaseManifest, 200, registry.Answer{Response: registry.Response{HTML: true}}), lines: []string{head},
 		},
 		{
 			name: "reset", repo: registrytest.Repository{Behaviour: registrytest.Reset},
@@ -110,7 +110,7 @@ func plainCases() []exchange {
 		},
 		{
 			name: "401 without challenge", repo: registrytest.Repository{Auth: registrytest.Basic, Challenge: "Negotiate"}, cred: good(),
-			want:  fault(registry.FaultUnauthorized, registry.PhasePing, 401, registry.Answer{Scheme: registry.SchemeUnknown}),
+			want:  fault(registry.FaultUnauthorized, registry.PhasePing, 401, registry.Answer{Auth: registry.Auth{Scheme: registry.SchemeUnknown}}),
 			lines: []string{head},
 		},
 	}
@@ -120,12 +120,12 @@ func missingCases() []exchange {
 	return []exchange{
 		{
 			name: "tag missing", repo: registrytest.Repository{Tags: []string{"2.0", "1.1", "<script>", "1.1"}},
-			want:  fault(registry.FaultTagNotFound, registry.PhaseManifest, 404, registry.Answer{Tags: []string{"1.1", "2.0"}}),
+			want:  fault(registry.FaultTagNotFound, registry.PhaseManifest, 404, registry.Answer{Content: registry.Content{Tags: []string{"1.1", "2.0"}}}),
 			lines: []string{head, tags},
 		},
 		{
 			name: "repository missing", repo: registrytest.Repository{Name: "team/other", Tags: []string{"1.0"}},
-			want:  fault(registry.FaultRepositoryNotFound, registry.PhaseManifest, 404, registry.Answer{ErrorCode: registry.CodeNameUnknown}),
+			want:  fault(registry.FaultRepositoryNotFound, registry.PhaseManifest, 404, registry.Answer{Response: registry.Response{ErrorCode: registry.CodeNameUnknown}}),
 			lines: []string{head, tags},
 		},
 		{
@@ -138,7 +138,7 @@ func missingCases() []exchange {
 		},
 		{
 			name: "list refused", repo: registrytest.Repository{Tags: []string{"2.0"}, ListStatus: 403},
-			want:  fault(registry.FaultTagNotFound, registry.PhaseManifest, 404, registry.Answer{ErrorCode: registry.CodeManifestUnknown}),
+			want:  fault(registry.FaultTagNotFound, registry.PhaseManifest, 404, registry.Answer{Response: registry.Response{ErrorCode: registry.CodeManifestUnknown}}),
 			lines: []string{head, tags, get},
 		},
 		{
@@ -149,22 +149,22 @@ func missingCases() []exchange {
 }
 
 func unauthorized(a registry.Answer) registry.Answer {
-	a.ErrorCode = registry.CodeUnauthorized
+	a.Response.ErrorCode = registry.CodeUnauthorized
 	return a
 }
 
 func expired(a registry.Answer) registry.Answer {
-	a.SaysExpired = true
+	a.Auth.SaysExpired = true
 	return a
 }
 
 func basicCases() []exchange {
 	basic := registrytest.Repository{Tags: []string{"1.0"}, Auth: registrytest.Basic}
-	asked := registry.Answer{Scheme: registry.SchemeBasic, CredentialSent: true}
+	asked := registry.Answer{Auth: registry.Auth{Scheme: registry.SchemeBasic, CredentialSent: true}}
 	return []exchange{
 		{
 			name: "basic, no login", config: registrytest.Config{Passwords: known()}, repo: basic,
-			want:  fault(registry.FaultUnauthorized, registry.PhasePing, 401, registry.Answer{Scheme: registry.SchemeBasic}),
+			want:  fault(registry.FaultUnauthorized, registry.PhasePing, 401, registry.Answer{Auth: registry.Auth{Scheme: registry.SchemeBasic}}),
 			lines: []string{head},
 		},
 		{
@@ -179,13 +179,13 @@ func basicCases() []exchange {
 		{
 			name: "a login without user name is none", config: registrytest.Config{Passwords: known()}, repo: basic,
 			cred:  given("", secret),
-			want:  fault(registry.FaultUnauthorized, registry.PhasePing, 401, registry.Answer{Scheme: registry.SchemeBasic}),
+			want:  fault(registry.FaultUnauthorized, registry.PhasePing, 401, registry.Answer{Auth: registry.Auth{Scheme: registry.SchemeBasic}}),
 			lines: []string{head},
 		},
 		{
 			name: "basic, tag missing", config: registrytest.Config{Passwords: known()}, cred: good(),
 			repo:  registrytest.Repository{Tags: []string{"2.0"}, Auth: registrytest.Basic},
-			want:  fault(registry.FaultTagNotFound, registry.PhaseManifest, 404, registry.Answer{Scheme: registry.SchemeBasic, CredentialSent: true, Tags: []string{"2.0"}}),
+			want:  fault(registry.FaultTagNotFound, registry.PhaseManifest, 404, registry.Answer{Auth: registry.Auth{Scheme: registry.SchemeBasic, CredentialSent: true}, Content: registry.Content{Tags: []string{"2.0"}}}),
 			lines: []string{head, head + " Basic", tags + " Basic"},
 		},
 	}
@@ -194,13 +194,13 @@ func basicCases() []exchange {
 func bearerCases() []exchange {
 	bearer := registrytest.Repository{Tags: []string{"1.0"}, Auth: registrytest.Bearer}
 	others := registrytest.Repository{Tags: []string{"1.0"}, Auth: registrytest.Bearer, Users: []string{"other"}}
-	anonymous := registry.Answer{Scheme: registry.SchemeBearer}
-	sent := registry.Answer{Scheme: registry.SchemeBearer, CredentialSent: true}
-	issued := func(a registry.Answer) registry.Answer { a.TokenIssued = true; return a }
-	denied := func(a registry.Answer) registry.Answer { a.ErrorCode = registry.CodeDenied; return a }
-	page := func(a registry.Answer) registry.Answer { a.HTML = true; return a }
+	anonymous := registry.Answer{Auth: registry.Auth{Scheme: registry.SchemeBearer}}
+	sent := registry.Answer{Auth: registry.Auth{Scheme: registry.SchemeBearer, CredentialSent: true}}
+	issued := func(a registry.Answer) registry.Answer { a.Auth.TokenIssued = true; return a }
+	denied := func(a registry.Answer) registry.Answer { a.Response.ErrorCode = registry.CodeDenied; return a }
+	page := func(a registry.Answer) registry.Answer { a.Response.HTML = true; return a }
 	noScope := func(a registry.Answer) registry.Answer {
-		a.Challenge = registry.ChallengeInsufficientScope
+		a.Auth.Challenge = registry.ChallengeInsufficientScope
 		return issued(a)
 	}
 	return []exchange{
@@ -243,13 +243,13 @@ func bearerCases() []exchange {
 		},
 		{
 			name: "bearer, tag missing: one token", repo: registrytest.Repository{Auth: registrytest.Bearer, Tags: []string{"2.0"}},
-			want:  fault(registry.FaultTagNotFound, registry.PhaseManifest, 404, issued(registry.Answer{Scheme: registry.SchemeBearer, Tags: []string{"2.0"}})),
+			want:  fault(registry.FaultTagNotFound, registry.PhaseManifest, 404, issued(registry.Answer{Auth: registry.Auth{Scheme: registry.SchemeBearer}, Content: registry.Content{Tags: []string{"2.0"}}})),
 			lines: []string{head, fetch, head + " Bearer", tags + " Bearer"},
 		},
 		{
 			name:   "bearer, token server rate limited",
 			config: registrytest.Config{TokenStatus: 429, TokenHeader: http.Header{"Retry-After": {"30"}}}, repo: bearer,
-			want:  fault(registry.FaultRateLimited, registry.PhaseToken, 429, registry.Answer{Scheme: registry.SchemeBearer, RetryAfter: 30 * time.Second}),
+			want:  fault(registry.FaultRateLimited, registry.PhaseToken, 429, registry.Answer{Auth: registry.Auth{Scheme: registry.SchemeBearer}, Response: registry.Response{RetryAfter: 30 * time.Second}}),
 			lines: []string{head, fetch},
 		},
 		{
@@ -271,12 +271,12 @@ func bearerCases() []exchange {
 		},
 		{
 			name: "bearer, realm without TLS", config: registrytest.Config{Realm: "http://registry.test:1/token"}, repo: bearer, cred: good(),
-			want:  fault(registry.FaultUnexpectedAnswer, registry.PhaseToken, 401, registry.Answer{Scheme: registry.SchemeBearer}),
+			want:  fault(registry.FaultUnexpectedAnswer, registry.PhaseToken, 401, registry.Answer{Auth: registry.Auth{Scheme: registry.SchemeBearer}}),
 			lines: []string{head},
 		},
 		{
 			name: "bearer, no realm", repo: registrytest.Repository{Auth: registrytest.Bearer, Challenge: "Bearer"}, cred: good(),
-			want:  fault(registry.FaultUnexpectedAnswer, registry.PhaseToken, 401, registry.Answer{Scheme: registry.SchemeBearer}),
+			want:  fault(registry.FaultUnexpectedAnswer, registry.PhaseToken, 401, registry.Answer{Auth: registry.Auth{Scheme: registry.SchemeBearer}}),
 			lines: []string{head},
 		},
 	}
@@ -288,11 +288,11 @@ const schema1 = "application/vnd.docker.distribution.manifest.v1+prettyjws"
 func wordsCases() []exchange {
 	const harbor = `{"errors":[{"code":"PROJECTPOLICYVIOLATION","message":"own words"}]}`
 	const xray = `{"errors":[{"code":"DENIED","message":"rejected due to the download blocking policy configured in Xray, own words"}]}`
-	basic := registry.Answer{Scheme: registry.SchemeBasic, CredentialSent: true}
+	basic := registry.Answer{Auth: registry.Auth{Scheme: registry.SchemeBasic, CredentialSent: true}}
 	answered := func(r registrytest.Repository) registrytest.Repository { r.Tags = []string{"1.0"}; return r }
 	typed := func(t string) http.Header { return http.Header{"Content-Type": {t}} }
 	policy := func(status int, code registry.ErrorCode) registry.Answer {
-		return fault(registry.FaultPolicyBlocked, registry.PhaseManifest, status, registry.Answer{ErrorCode: code})
+		return fault(registry.FaultPolicyBlocked, registry.PhaseManifest, status, registry.Answer{Response: registry.Response{ErrorCode: code}})
 	}
 	nothing := http.Header{"Docker-Distribution-Api-Version": {""}, "Content-Type": {"text/html"}}
 	return []exchange{
@@ -305,15 +305,15 @@ func wordsCases() []exchange {
 		{name: "policy of Xray", repo: registrytest.Repository{Status: 403, ErrorBody: xray},
 			want: policy(403, registry.CodeDenied), lines: []string{head, get}},
 		{name: "a page that speaks of a policy", repo: registrytest.Repository{Status: 403, ErrorBody: "<html>blocked by policy"},
-			want: fault(registry.FaultForbidden, registry.PhaseManifest, 403, registry.Answer{HTML: true}), lines: []string{head, get}},
+			want: fault(registry.FaultForbidden, registry.PhaseManifest, 403, registry.Answer{Response: registry.Response{HTML: true}}), lines: []string{head, get}},
 		{name: "412 for another reason", repo: registrytest.Repository{Status: 412, ErrorBody: "{}"},
 			want: fault(registry.FaultUnexpectedAnswer, registry.PhaseManifest, 412, registry.Answer{}), lines: []string{head, get}},
 		{name: "451", repo: registrytest.Repository{Status: 451}, want: policy(451, ""), lines: []string{head}},
 		{name: "404 page", repo: registrytest.Repository{Status: 404, Header: nothing, ErrorBody: "<html>"},
-			want:  fault(registry.FaultNotFound, registry.PhaseManifest, 404, registry.Answer{HTML: true}),
+			want:  fault(registry.FaultNotFound, registry.PhaseManifest, 404, registry.Answer{Response: registry.Response{HTML: true}}),
 			lines: []string{head, tags}},
 		{name: "503 page", repo: registrytest.Repository{Status: 503, Header: nothing, ErrorBody: "<html>"},
-			want: fault(registry.FaultServerError, registry.PhaseManifest, 503, registry.Answer{HTML: true}), lines: []string{head}},
+			want: fault(registry.FaultServerError, registry.PhaseManifest, 503, registry.Answer{Response: registry.Response{HTML: true}}), lines: []string{head}},
 		{name: "ECR's expired token", config: registrytest.Config{Passwords: known()}, cred: good(),
 			repo:  registrytest.Repository{Auth: registrytest.Basic, Status: 403, ErrorBody: "Your Authorization Token has expired."},
 			want:  fault(registry.FaultForbidden, registry.PhaseManifest, 403, expired(basic)),
@@ -328,7 +328,7 @@ func wordsCases() []exchange {
 			want:  fault(registry.FaultNotFound, registry.PhaseManifest, 404, registry.Answer{}),
 			lines: []string{"HEAD /v2/team/app/manifests/" + registrytest.Digest, "HEAD /v2/team/app/blobs/" + registrytest.Digest, tags}},
 		{name: "limit with a reset", repo: registrytest.Repository{Status: 429, Header: http.Header{"X-Ratelimit-Reset": {"40"}}},
-			want:  fault(registry.FaultRateLimited, registry.PhaseManifest, 429, registry.Answer{RetryAfter: 40 * time.Second}),
+			want:  fault(registry.FaultRateLimited, registry.PhaseManifest, 429, registry.Answer{Response: registry.Response{RetryAfter: 40 * time.Second}}),
 			lines: []string{head}},
 	}
 }
@@ -337,30 +337,32 @@ func wordsCases() []exchange {
 func expiryCases() []exchange {
 	bearer := registrytest.Repository{Tags: []string{"1.0"}, Auth: registrytest.Bearer}
 	const words = `{"details":"unauthorized: personal access token is expired"}`
-	sent := registry.Answer{Scheme: registry.SchemeBearer, CredentialSent: true}
+	sent := registry.Answer{Auth: registry.Auth{Scheme: registry.SchemeBearer, CredentialSent: true}}
 	return []exchange{
 		{name: "expired token, refused twice", config: registrytest.Config{TokenStatus: 401, TokenBody: words}, repo: bearer, cred: good(),
 			want: fault(registry.FaultUnauthorized, registry.PhaseToken, 401, expired(sent)), lines: []string{head, post, fetch + " Basic"}},
 		{name: "expired token, forbidden", config: registrytest.Config{TokenStatus: 403, TokenBody: words}, repo: bearer, cred: good(),
 			want: fault(registry.FaultUnauthorized, registry.PhaseToken, 403, expired(sent)), lines: []string{head, post}},
 		{name: "anonymous has no token to expire", config: registrytest.Config{TokenStatus: 401, TokenBody: words}, repo: bearer,
-			want: fault(registry.FaultUnauthorized, registry.PhaseToken, 401, registry.Answer{Scheme: registry.SchemeBearer}), lines: []string{head, fetch}},
+			want: fault(registry.FaultUnauthorized, registry.PhaseToken, 401, registry.Answer{Auth: registry.Auth{Scheme: registry.SchemeBearer}}), lines: []string{head, fetch}},
 		{name: "page of a token server that forbids", config: registrytest.Config{TokenStatus: 403, TokenBody: "<html>"}, repo: bearer,
-			want:  fault(registry.FaultUnauthorized, registry.PhaseToken, 403, registry.Answer{Scheme: registry.SchemeBearer, HTML: true}),
+			want:  fault(registry.FaultUnauthorized, registry.PhaseToken, 403, registry.Answer{Auth: registry.Auth{Scheme: registry.SchemeBearer}, Response: registry.Response{HTML: true}}),
 			lines: []string{head, fetch}},
 		{name: "token server's limit with a reset", repo: bearer,
 			config: registrytest.Config{TokenStatus: 429, TokenHeader: http.Header{"Ratelimit-Reset": {"30"}}},
-			want:   fault(registry.FaultRateLimited, registry.PhaseToken, 429, registry.Answer{Scheme: registry.SchemeBearer, RetryAfter: 30 * time.Second}),
+			want:   fault(registry.FaultRateLimited, registry.PhaseToken, 429, registry.Answer{Auth: registry.Auth{Scheme: registry.SchemeBearer}, Response: registry.Response{RetryAfter: 30 * time.Second}}),
 			lines:  []string{head, fetch}},
 		{name: "a fresh token called expired is a matter of clocks", config: registrytest.Config{Passwords: known()}, cred: good(),
 			repo: registrytest.Repository{Auth: registrytest.Bearer, Status: 401, Header: http.Header{"Www-Authenticate": {`Bearer error="invalid_token",error_description="The token expired"`}}},
 			want: fault(registry.FaultInsufficientScope, registry.PhaseManifest, 401, unauthorized(registry.Answer{
-				Scheme: registry.SchemeBearer, CredentialSent: true, TokenIssued: true, Challenge: registry.ChallengeInvalidToken})),
+				Auth: registry.Auth{Scheme: registry.SchemeBearer, CredentialSent: true, TokenIssued: true, Challenge: registry.ChallengeInvalidToken},
+			})),
 			lines: []string{head, post, head + " Bearer", get + " Bearer"}},
 		{name: "expired by the challenge", config: registrytest.Config{Passwords: known()}, cred: good(),
 			repo: registrytest.Repository{Auth: registrytest.Basic, Status: 401, Header: http.Header{"Www-Authenticate": {`Bearer error="invalid_token",error_description="The token expired"`}}},
 			want: fault(registry.FaultUnauthorized, registry.PhaseManifest, 401, unauthorized(expired(registry.Answer{
-				Scheme: registry.SchemeBasic, CredentialSent: true, Challenge: registry.ChallengeInvalidToken}))),
+				Auth: registry.Auth{Scheme: registry.SchemeBasic, CredentialSent: true, Challenge: registry.ChallengeInvalidToken},
+			}))),
 			lines: []string{head, head + " Basic", get + " Basic"}},
 	}
 }
@@ -386,11 +388,11 @@ func (tc exchange) run(t *testing.T) {
 
 	checkErr(t, a)
 	checkMeasured(t, &a, s)
-	if a.Scheme == registry.SchemeBearer && a.Challenge == "" && tc.repo.Challenge == "" && tc.config.Realm == "" && a.TokenHost != s.Host {
-		t.Errorf("token host %q, want %q", a.TokenHost, s.Host)
+	if a.Auth.Scheme == registry.SchemeBearer && a.Auth.Challenge == "" && tc.repo.Challenge == "" && tc.config.Realm == "" && a.Auth.TokenHost != s.Host {
+		t.Errorf("token host %q, want %q", a.Auth.TokenHost, s.Host)
 	}
-	required := a.AuthRequired
-	a.TokenHost, a.Err, a.AuthRequired = "", nil, nil
+	required := a.Auth.Required
+	a.Auth.TokenHost, a.Err, a.Auth.Required = "", nil, nil
 	if !reflect.DeepEqual(a, tc.want) {
 		t.Errorf("answer\n%+v, want\n%+v", a, tc.want)
 	}
@@ -398,7 +400,7 @@ func (tc exchange) run(t *testing.T) {
 		t.Errorf("requests %q, want %q", got, tc.lines)
 	}
 	if required == nil {
-		if slices.Contains([]registry.AuthScheme{registry.SchemeBasic, registry.SchemeBearer}, a.Scheme) {
+		if slices.Contains([]registry.AuthScheme{registry.SchemeBasic, registry.SchemeBearer}, a.Auth.Scheme) {
 			t.Error("what the endpoint said without credentials was not kept")
 		}
 		return
@@ -407,8 +409,8 @@ func (tc exchange) run(t *testing.T) {
 	if got := s.Lines()[len(tc.lines):]; !slices.Equal(got, tc.lines[1:]) {
 		t.Errorf("requests after a refusal without credentials %q, want %q", got, tc.lines[1:])
 	}
-	if again.Found != a.Found || again.Fault != a.Fault || again.Phase != a.Phase || again.Status != a.Status || again.Scheme != a.Scheme ||
-		again.CredentialSent != a.CredentialSent || again.SaysExpired != a.SaysExpired || again.Challenge != a.Challenge {
+	if again.Found != a.Found || again.Fault != a.Fault || again.Phase != a.Phase || again.Status != a.Status || again.Auth.Scheme != a.Auth.Scheme ||
+		again.Auth.CredentialSent != a.Auth.CredentialSent || again.Auth.SaysExpired != a.Auth.SaysExpired || again.Auth.Challenge != a.Auth.Challenge {
 		t.Errorf("answer after a refusal without credentials\n%+v, want\n%+v", again, a)
 	}
 	for _, r := range s.Requests() {
@@ -421,16 +423,16 @@ func (tc exchange) run(t *testing.T) {
 // checkMeasured checks what every conversation over TLS has, and takes it away.
 func checkMeasured(t *testing.T, a *registry.Answer, s *registrytest.Server) {
 	t.Helper()
-	if a.Endpoint != "https://"+s.Host || a.Remote.String() != s.Address || !slices.Equal(a.Addresses, []netip.Addr{loopback()}) {
-		t.Errorf("endpoint %s, remote %s, addresses %v", a.Endpoint, a.Remote, a.Addresses)
+	if a.Endpoint != "https://"+s.Host || a.Connection.Remote.String() != s.Address || !slices.Equal(a.Connection.Addresses, []netip.Addr{loopback()}) {
+		t.Errorf("endpoint %s, remote %s, addresses %v", a.Endpoint, a.Connection.Remote, a.Connection.Addresses)
 	}
 	for _, phase := range []registry.Phase{registry.PhaseDNS, registry.PhaseConnect, registry.PhaseTLS, registry.PhasePing} {
 		if a.Durations[phase] <= 0 {
 			t.Errorf("no duration of phase %s in %v", phase, a.Durations)
 		}
 	}
-	want := registry.Certificate{Subject: registrytest.Name, Issuer: "Test Authority", Names: []string{registrytest.Name, "127.0.0.1"}}
-	got := *a.Certificate
+	want := registry.Certificate{Issuer: "Test Authority", Names: []string{registrytest.Name, "127.0.0.1"}}
+	got := *a.TLS.Certificate
 	if got.NotAfter.Before(time.Now()) || got.NotBefore.After(time.Now()) {
 		t.Errorf("certificate %+v", got)
 	}
@@ -438,10 +440,10 @@ func checkMeasured(t *testing.T, a *registry.Answer, s *registrytest.Server) {
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("certificate %+v, want %+v", got, want)
 	}
-	if !a.CertificateExpiry.Equal(a.Certificate.NotAfter) {
-		t.Errorf("the certificate ends %s, want %s", a.CertificateExpiry, a.Certificate.NotAfter)
+	if !a.TLS.Expiry.Equal(a.TLS.Certificate.NotAfter) {
+		t.Errorf("the certificate ends %s, want %s", a.TLS.Expiry, a.TLS.Certificate.NotAfter)
 	}
-	a.Endpoint, a.Remote, a.Addresses, a.Durations, a.Certificate, a.CertificateExpiry = "", netip.AddrPort{}, nil, nil, nil, time.Time{}
+	a.Endpoint, a.Connection.Remote, a.Connection.Addresses, a.Durations, a.TLS.Certificate, a.TLS.Expiry = "", netip.AddrPort{}, nil, nil, nil, time.Time{}
 }
 
 // A page that answers HEAD says nothing of the manifest: without a digest the
@@ -458,7 +460,7 @@ func TestProbeGetsWhatHeadDoesNotKnow(t *testing.T) {
 		_, _ = w.Write([]byte("{}"))
 	}}}})
 	a := endpoint(t, options(trusting(t, s)), s.Host).Probe(t.Context(), ref(t, s.Host+"/team/app:1.0"), nil)
-	if !a.Found || a.Digest != registrytest.Digest {
+	if !a.Found || a.Content.Digest != registrytest.Digest {
 		t.Errorf("%+v", a)
 	}
 }

@@ -149,12 +149,12 @@ type verdict struct {
 
 // fill copies what only the lane knows.
 func (v *verdict) fill(a *Answer) {
-	a.Proxy = v.proxy
+	a.Proxy.Address = v.proxy
 	switch {
 	case v.fault == FaultProxyFailed:
-		a.Certificate = nil
+		a.TLS.Certificate = nil
 	case v.cert != nil:
-		a.Certificate = describe(v.cert)
+		a.TLS.Certificate = describe(v.cert)
 	}
 }
 
@@ -179,7 +179,7 @@ func (r *replay) contents(ctx context.Context, m ocispec.Manifest) flaw {
 func (r *replay) verifyMore(ctx context.Context) flaw {
 	f := r.download(ctx, r.unverified())
 	for n, d := range r.layers {
-		if p := &r.transfer.Pieces[n+1]; f.fault != "" && r.answer.Blob == d.Digest.String() {
+		if p := &r.transfer.Pieces[n+1]; f.fault != "" && r.answer.Content.Blob == d.Digest.String() {
 			p.Seen, p.Fault, p.Status, p.Err = "", f.fault, f.status, r.harmless(f)
 			p.Endpoint, p.Via = r.place()
 		}
@@ -235,14 +235,14 @@ func (r *replay) config(ctx context.Context, m ocispec.Manifest) flaw {
 
 // blames reports whether a flaw is one of the config blob, not of its content.
 func (r *replay) blames(f flaw, config ocispec.Descriptor) bool {
-	return f.found() && (f.unfinished() || r.answer.Blob != "" || config.Digest.Validate() != nil || config.Size < 0)
+	return f.found() && (f.unfinished() || r.answer.Content.Blob != "" || config.Digest.Validate() != nil || config.Size < 0)
 }
 
 // place returns the host of the last request and the endpoint that redirected to it.
 func (i *inspection) place() (endpoint, via string) {
 	endpoint = i.answer.Endpoint
-	if i.answer.Via != "" { // set by at
-		return endpoint, i.answer.Via
+	if i.answer.Redirects.Via != "" { // set by at
+		return endpoint, i.answer.Redirects.Via
 	}
 	if place := i.notes.redirectedTo(); place != "" && place != endpoint {
 		return place, endpoint
@@ -341,7 +341,7 @@ func (r *replay) done(n int, v verdict) {
 	if v.found() {
 		r.failed++
 	}
-	r.stopped = r.stopped || r.failed >= maxFailures || v.fault == FaultRateLimited || v.answer.RetryAfter > 0
+	r.stopped = r.stopped || r.failed >= maxFailures || v.fault == FaultRateLimited || v.answer.Response.RetryAfter > 0
 }
 
 // spend reserves bytes for downloads from servers without ranges, if enough are left.

@@ -60,7 +60,7 @@ func attempts(t *testing.T, w *faulttest.World, c faulttest.Case) []attempt {
 // goes on with it.
 func resolved(t *testing.T, e registry.Endpoint, name reference.Named, cred *credential.Credential) reference.Named {
 	asked := e.Reference(name)
-	dgst := digest.Digest(e.Probe(t.Context(), asked, cred).Digest)
+	dgst := digest.Digest(e.Probe(t.Context(), asked, cred).Content.Digest)
 	if dgst.Validate() != nil {
 		return asked
 	}
@@ -102,9 +102,9 @@ func judge(t *testing.T, c faulttest.Case, all []attempt) {
 		checkTransfer(t, a.replayed)
 		inspected, replayed := a.inspected, a.replayed
 		found = found || replayed.Found
-		if inspected.Fault != replayed.Fault || inspected.Phase != replayed.Phase || inspected.Blob != replayed.Blob ||
-			inspected.Endpoint != replayed.Endpoint || inspected.Via != replayed.Via || inspected.Proxy != replayed.Proxy ||
-			inspected.RetryAfter != replayed.RetryAfter || (inspected.Certificate == nil) != (replayed.Certificate == nil) {
+		if inspected.Fault != replayed.Fault || inspected.Phase != replayed.Phase || inspected.Content.Blob != replayed.Content.Blob ||
+			inspected.Endpoint != replayed.Endpoint || inspected.Redirects.Via != replayed.Redirects.Via || inspected.Proxy.Address != replayed.Proxy.Address ||
+			inspected.Response.RetryAfter != replayed.Response.RetryAfter || (inspected.TLS.Certificate == nil) != (replayed.TLS.Certificate == nil) {
 			t.Errorf("%s: replay %+v; inspect %+v", c.Name, replayed.Answer, inspected)
 		}
 	}
@@ -151,7 +151,7 @@ func TestReplayOfASecondLayer(t *testing.T) {
 		if !first.Sound() || second.Fault != piece.Fault || second.Status != piece.Status || second.Seen != piece.Seen {
 			t.Errorf("%s: first %+v, second %+v, want %+v", c.Name, first, second, piece)
 		}
-		if wait := all[0].replayed.RetryAfter; (wait > 0) != (c.Name == "second-429") {
+		if wait := all[0].replayed.Response.RetryAfter; (wait > 0) != (c.Name == "second-429") {
 			t.Errorf("%s: to wait %s", c.Name, wait)
 		}
 	}

@@ -88,10 +88,10 @@ func TestReplayFindsWhatInspectFinds(t *testing.T) {
 				thorough.Thorough = true
 				want := inspect(t, s, ":1.0", thorough.Within(5*time.Minute))
 				a := replay(t, s, tc.opts.Within(5*time.Minute))
-				if a.Found != want.Found || a.Fault != want.Fault || a.Phase != want.Phase || a.Blob != want.Blob || a.ErrorCode != want.ErrorCode {
-					t.Errorf("replay: found %t, %q in %q of %q; inspect: %t, %q in %q of %q", a.Found, a.Fault, a.Phase, a.Blob, want.Found, want.Fault, want.Phase, want.Blob)
+				if a.Found != want.Found || a.Fault != want.Fault || a.Phase != want.Phase || a.Content.Blob != want.Content.Blob || a.Response.ErrorCode != want.Response.ErrorCode {
+					t.Errorf("replay: found %t, %q in %q of %q; inspect: %t, %q in %q of %q", a.Found, a.Fault, a.Phase, a.Content.Blob, want.Found, want.Fault, want.Phase, want.Content.Blob)
 				}
-				if a.Artifact != want.Artifact || a.OtherPlatform != want.OtherPlatform || !slices.Equal(a.Platforms, want.Platforms) || a.Endpoint != "https://"+s.Host {
+				if a.Content.Artifact != want.Content.Artifact || a.Content.OtherPlatform != want.Content.OtherPlatform || !slices.Equal(a.Content.Platforms, want.Content.Platforms) || a.Endpoint != "https://"+s.Host {
 					t.Errorf("replay: %+v; inspect: %+v", a.Answer, want)
 				}
 			})
@@ -109,14 +109,14 @@ func TestReplayCost(t *testing.T) {
 	})
 	a := replay(t, s, patient())
 	requests := s.Requests()
-	if !a.Found || a.Looked != 3 || len(requests) != 6 {
+	if !a.Found || a.Content.Looked != 3 || len(requests) != 6 {
 		t.Fatalf("answer %+v, requests %q", a, s.Lines())
 	}
-	if want := []registry.Part{{a.Pieces[0].Digest, a.Pieces[0].Size}, {small.Digest.String(), small.Size}, {large.Digest.String(), large.Size}}; !slices.Equal(a.Parts, want) {
-		t.Errorf("parts %+v, want %+v", a.Parts, want)
+	if want := []registry.Part{{a.Pieces[0].Digest, a.Pieces[0].Size}, {small.Digest.String(), small.Size}, {large.Digest.String(), large.Size}}; !slices.Equal(a.Content.Parts, want) {
+		t.Errorf("parts %+v, want %+v", a.Content.Parts, want)
 	}
-	if a.Layers != 2 || a.Compressed != small.Size+large.Size+a.Pieces[0].Size || a.Unasked != 0 || a.Foreign != 0 {
-		t.Errorf("%d layers, %d bytes", a.Layers, a.Compressed)
+	if a.Layers != 2 || a.Content.Compressed != small.Size+large.Size+a.Pieces[0].Size || a.Unasked != 0 || a.Foreign != 0 {
+		t.Errorf("%d layers, %d bytes", a.Layers, a.Content.Compressed)
 	}
 	var ranges []string
 	for _, r := range requests[3:] {
@@ -141,7 +141,7 @@ func TestReplayCost(t *testing.T) {
 			t.Errorf("piece %+v, want %+v", p, want)
 		}
 	}
-	if a.Durations[registry.PhaseBlob] <= 0 || a.Durations[registry.PhaseManifest] <= 0 || a.Certificate == nil || len(a.Addresses) == 0 {
+	if a.Durations[registry.PhaseBlob] <= 0 || a.Durations[registry.PhaseManifest] <= 0 || a.TLS.Certificate == nil || len(a.Connection.Addresses) == 0 {
 		t.Errorf("answer %+v", a.Answer)
 	}
 }
@@ -283,7 +283,7 @@ func TestReplayOfALargeLayer(t *testing.T) {
 				if requests := len(s.Requests()) - 2; requests != tc.requests {
 					t.Errorf("%d requests for the layer, want %d", requests, tc.requests)
 				}
-				if tc.fault != "" && (a.Blob != layer.Digest.String() || a.Status != tc.status || a.Looked != 2) {
+				if tc.fault != "" && (a.Content.Blob != layer.Digest.String() || a.Status != tc.status || a.Content.Looked != 2) {
 					t.Errorf("answer %+v", a.Answer)
 				}
 			})
@@ -319,7 +319,7 @@ func TestReplayFirstFailureDecides(t *testing.T) {
 	})
 	a := replay(t, s, patient())
 	check(t, a.Answer, registry.FaultForbidden, registry.PhaseBlob)
-	if a.Failed != 3 || a.Unasked != 0 || a.Looked != 10 || a.Blob != blamed.Digest.String() || a.Status != 403 || a.ErrorCode != registry.CodeDenied {
+	if a.Failed != 3 || a.Unasked != 0 || a.Content.Looked != 10 || a.Content.Blob != blamed.Digest.String() || a.Status != 403 || a.Response.ErrorCode != registry.CodeDenied {
 		t.Errorf("failed %d, answer %+v", a.Failed, a.Answer)
 	}
 	for n, want := range map[int]registry.Fault{4: registry.FaultForbidden, 5: registry.FaultServerError, 9: registry.FaultContentCorrupt} {
@@ -365,8 +365,8 @@ func TestReplayStops(t *testing.T) {
 			})
 			a := replay(t, s, patient())
 			asked := len(s.Requests()) - 2
-			if asked > tc.most || a.Failed != asked || a.Unasked != 40-asked || a.RetryAfter != tc.wait || a.Found {
-				t.Errorf("%d requests, want at most %d; %d failed, %d unasked, to wait %s", asked, tc.most, a.Failed, a.Unasked, a.RetryAfter)
+			if asked > tc.most || a.Failed != asked || a.Unasked != 40-asked || a.Response.RetryAfter != tc.wait || a.Found {
+				t.Errorf("%d requests, want at most %d; %d failed, %d unasked, to wait %s", asked, tc.most, a.Failed, a.Unasked, a.Response.RetryAfter)
 			}
 		})
 	}
@@ -411,7 +411,7 @@ func TestReplayBounds(t *testing.T) {
 		}
 		return c.Image(amd64(), layers...), b
 	})
-	if a := replay(t, s, patient()); !a.Found || a.Layers != 230 || len(a.Pieces) != 201 || len(a.Parts) != 201 || a.Unasked != 30 || len(s.Requests()) != 202 {
+	if a := replay(t, s, patient()); !a.Found || a.Layers != 230 || len(a.Pieces) != 201 || len(a.Content.Parts) != 201 || a.Unasked != 30 || len(s.Requests()) != 202 {
 		t.Errorf("found %t, %d layers, %d pieces, %d unasked, %d requests", a.Found, a.Layers, len(a.Pieces), a.Unasked, len(s.Requests()))
 	}
 	s, _, _ = holding(t, func(c *registrytest.Content) (a, b ocispec.Descriptor) {
@@ -419,8 +419,8 @@ func TestReplayBounds(t *testing.T) {
 		one.Size, two.Size = math.MaxInt64, math.MaxInt64
 		return c.Image(amd64(), one, two), b
 	})
-	if a := replay(t, s, patient()); a.Fault != registry.FaultContentCorrupt || a.Compressed != math.MaxInt64 {
-		t.Errorf("answer %+v, %d bytes", a.Answer, a.Compressed)
+	if a := replay(t, s, patient()); a.Fault != registry.FaultContentCorrupt || a.Content.Compressed != math.MaxInt64 {
+		t.Errorf("answer %+v, %d bytes", a.Answer, a.Content.Compressed)
 	}
 	for name, change := range map[string]func(*ocispec.Descriptor){
 		"digest": func(d *ocispec.Descriptor) { d.Digest = "sha256:../../etc" },
@@ -464,7 +464,7 @@ func TestReplayThorough(t *testing.T) {
 	thorough.Thorough = true
 	a := replay(t, s, thorough)
 	check(t, a.Answer, registry.FaultContentCorrupt, registry.PhaseBlob)
-	if a.Blob != layer.Digest.String() || a.Failed != 1 || a.Pieces[2].Fault != a.Fault || len(s.Requests())-before != 6 {
+	if a.Content.Blob != layer.Digest.String() || a.Failed != 1 || a.Pieces[2].Fault != a.Fault || len(s.Requests())-before != 6 {
 		t.Errorf("thorough: %+v, requests %q", a, s.Lines()[before:])
 	}
 }
@@ -492,7 +492,7 @@ func TestReplayRedirected(t *testing.T) {
 	a := endpoint(t, options(trusting(t, s)), s.Host).Replay(t.Context(), ref(t, s.Host+"/team/app:1.0"), good(), patient())
 	checkTransfer(t, a)
 	check(t, a.Answer, registry.FaultForbidden, registry.PhaseBlob)
-	if a.Endpoint != "https://"+cdn.Host || a.Via != "https://"+s.Host || a.Blob != layers[4].Digest.String() || !a.CredentialSent {
+	if a.Endpoint != "https://"+cdn.Host || a.Redirects.Via != "https://"+s.Host || a.Content.Blob != layers[4].Digest.String() || !a.Auth.CredentialSent {
 		t.Errorf("answer %+v", a.Answer)
 	}
 	for n, p := range a.Pieces[1:] {
@@ -537,10 +537,10 @@ func TestReplayOfASlowLayer(t *testing.T) {
 	})
 	var a registry.Transfer
 	// A slow machine needs longer to come to it.
-	for total := 600 * time.Millisecond; a.Looked != 4 && total < 2*time.Minute; total *= 2 {
+	for total := 600 * time.Millisecond; a.Content.Looked != 4 && total < 2*time.Minute; total *= 2 {
 		a = replay(t, s, registry.InspectOptions{}.Within(total))
 	}
-	if a.Found || a.Fault != "" || a.Unfinished != 3 || a.Failed+a.Unasked != 0 || a.Looked != 4 || !errors.Is(a.Err, context.DeadlineExceeded) {
+	if a.Found || a.Fault != "" || a.Unfinished != 3 || a.Failed+a.Unasked != 0 || a.Content.Looked != 4 || !errors.Is(a.Err, context.DeadlineExceeded) {
 		t.Errorf("answer %+v", a)
 	}
 	if p := a.Pieces[1]; p.Received == 0 || p.Took <= 0 || !errors.Is(p.Err, context.DeadlineExceeded) || p.Sound() {
@@ -590,10 +590,10 @@ func TestReplayWithoutTimeForAll(t *testing.T) {
 		return c.Image(amd64(), layers...), b
 	})
 	var a registry.Transfer
-	for total := 800 * time.Millisecond; a.Looked < 2 && total < 3*time.Second; total *= 2 {
+	for total := 800 * time.Millisecond; a.Content.Looked < 2 && total < 3*time.Second; total *= 2 {
 		a = replay(t, s, registry.InspectOptions{}.Within(total))
 	}
-	if a.Found || a.Fault != "" || !errors.Is(a.Err, context.DeadlineExceeded) || a.Unasked+a.Unfinished+a.Looked != 201 && a.Layers > 0 && a.Looked > 0 {
+	if a.Found || a.Fault != "" || !errors.Is(a.Err, context.DeadlineExceeded) || a.Unasked+a.Unfinished+a.Content.Looked != 201 && a.Layers > 0 && a.Content.Looked > 0 {
 		t.Errorf("answer %+v, %d unasked, %d unfinished", a.Answer, a.Unasked, a.Unfinished)
 	}
 }
@@ -631,8 +631,8 @@ func TestReplayBlamesTheCertificate(t *testing.T) {
 		})
 		a := replay(t, s, patient())
 		check(t, a.Answer, registry.FaultTLSUntrusted, registry.PhaseBlob)
-		if a.Certificate == nil || !slices.Contains(a.Certificate.Names, "stranger.test") || a.Pieces[n+1].Endpoint != "https://"+cdn.Host {
-			t.Errorf("certificate %+v, piece %+v", a.Certificate, a.Pieces[n+1])
+		if a.TLS.Certificate == nil || !slices.Contains(a.TLS.Certificate.Names, "stranger.test") || a.Pieces[n+1].Endpoint != "https://"+cdn.Host {
+			t.Errorf("certificate %+v, piece %+v", a.TLS.Certificate, a.Pieces[n+1])
 		}
 	}
 }
@@ -655,7 +655,7 @@ func TestReplayConfig(t *testing.T) {
 			return a, b
 		})
 		a := replay(t, s, patient())
-		if a.Fault != tc.want || a.Pieces[0].Fault != tc.want || a.Failed != 1 || a.Unasked != 1 || a.Layers != 1 || a.Compressed == 0 || len(s.Requests()) != 2 {
+		if a.Fault != tc.want || a.Pieces[0].Fault != tc.want || a.Failed != 1 || a.Unasked != 1 || a.Layers != 1 || a.Content.Compressed == 0 || len(s.Requests()) != 2 {
 			t.Errorf("%s: %+v", name, a)
 		}
 	}

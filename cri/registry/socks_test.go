@@ -77,8 +77,8 @@ func TestSocksProxy(t *testing.T) {
 			}
 			a := app(t, tc.opts, tc.host, nil)
 			check(t, a, tc.fault, tc.phase)
-			if a.Proxy != u.Scheme+"://"+u.Host {
-				t.Errorf("proxy %q", a.Proxy)
+			if a.Proxy.Address != u.Scheme+"://"+u.Host {
+				t.Errorf("proxy %q", a.Proxy.Address)
 			}
 		})
 	}

@@ -131,11 +131,11 @@ func (i *inspection) inTurn(open func() flaw) flaw {
 // renew resets what the answer has from an earlier piece.
 func (c *conversation) renew() {
 	a := &c.answer
-	if a.Via != "" {
-		a.Endpoint = a.Via
+	if a.Redirects.Via != "" {
+		a.Endpoint = a.Redirects.Via
 	}
-	a.Via, a.Hops, a.Fault, a.Status, a.Err = "", nil, "", 0, nil
-	a.RetryAfter, a.HTML, a.ErrorCode, a.SaysExpired = 0, false, "", false
+	a.Redirects.Via, a.Redirects.Hops, a.Fault, a.Status, a.Err = "", nil, "", 0, nil
+	a.Response.RetryAfter, a.Response.HTML, a.Response.ErrorCode, a.Auth.SaysExpired = 0, false, "", false
 }
 
 // goesOn reports whether the runtime asks the next source after a flaw.
@@ -145,7 +145,7 @@ func goesOn(f flaw) bool {
 
 // miss records the failure of a source.
 func (t *turns) miss(k int, one *turn, f flaw) {
-	m := Missed{Source: k, Endpoint: one.answer.Endpoint, Via: one.answer.Via, Fault: f.fault, Status: f.status}
+	m := Missed{Source: k, Endpoint: one.answer.Endpoint, Via: one.answer.Redirects.Via, Fault: f.fault, Status: f.status}
 	if hops := one.notes.trail(); m.Via == "" && len(hops) > 0 && hops[len(hops)-1] != m.Endpoint {
 		m.Via, m.Endpoint = m.Endpoint, hops[len(hops)-1]
 	}
@@ -161,13 +161,13 @@ func (t *turns) miss(k int, one *turn, f flaw) {
 func (t *turn) isDown(f flaw, elsewhere bool) bool {
 	a := &t.answer
 	switch {
-	case f.status == http.StatusTooManyRequests, a.RetryAfter > 0:
+	case f.status == http.StatusTooManyRequests, a.Response.RetryAfter > 0:
 		return true
 	case elsewhere, f.status != 0 && f.status != http.StatusUnauthorized:
 		return false
 	case !t.notes.reached(), f.status == 0 && f.fault != FaultNetworkUnreachable:
 		return true
-	case f.status == http.StatusUnauthorized && a.CredentialSent && !a.TokenIssued && !t.accepted:
+	case f.status == http.StatusUnauthorized && a.Auth.CredentialSent && !a.Auth.TokenIssued && !t.accepted:
 		return true
 	}
 	t.refused++
@@ -179,11 +179,9 @@ func (i *inspection) turnTo(c *conversation) {
 	if c == i.conversation {
 		return
 	}
-	a, from := &c.answer, &i.answer
-	a.Platform, a.Platforms, a.OtherPlatform, a.Artifact = from.Platform, from.Platforms, from.OtherPlatform, from.Artifact
-	a.Parts, a.Compressed, a.Looked = from.Parts, from.Compressed, from.Looked
-	a.Digest, a.MediaType = from.Digest, from.MediaType
-	a.Blob, a.Found = "", false
+	own, known := &c.answer.Content, i.answer.Content
+	known.Tags, known.Source, known.Missed, known.Blob = own.Tags, own.Source, own.Missed, ""
+	*own, c.answer.Found = known, false
 	c.notes.setPhase(i.notes.current())
 	i.conversation = c
 }
@@ -200,7 +198,7 @@ func (i *inspection) topOfTurns(ctx context.Context) (document, bool) {
 	case f.found() && f.err != nil && i.answer.Fault == f.fault: // filled in by ask
 		return document{}, false
 	case f.found():
-		i.answer.Blob = i.object
+		i.answer.Content.Blob = i.object
 		i.sentTo(i.notes.trail())
 		i.verdict(PhaseManifest, f)
 		return document{}, false
@@ -249,9 +247,9 @@ func (i *inspection) childInTurn(ctx context.Context, want digest.Digest) (reply
 
 // finish returns the answer of the decisive conversation.
 func (i *inspection) finish() Answer {
-	i.answer.Source = i.turns.index(i.conversation)
+	i.answer.Content.Source = i.turns.index(i.conversation)
 	if i.answer.Fault != "" {
-		i.answer.Missed = i.turns.missed
+		i.answer.Content.Missed = i.turns.missed
 	}
 	for _, one := range i.turns.all {
 		if one.conversation != i.conversation {

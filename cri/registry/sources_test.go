@@ -89,11 +89,11 @@ func TestSources(t *testing.T) {
 				"replayed":  e.Replay(t.Context(), want.Sources[0].Reference, nil, want).Answer,
 			} {
 				checkErr(t, a)
-				if a.Found != tc.found || a.Fault != tc.fault || a.Source != tc.at {
-					t.Errorf("%s: found %t, fault %q, source %d: %+v", how, a.Found, a.Fault, a.Source, a)
+				if a.Found != tc.found || a.Fault != tc.fault || a.Content.Source != tc.at {
+					t.Errorf("%s: found %t, fault %q, source %d: %+v", how, a.Found, a.Fault, a.Content.Source, a)
 				}
-				if home := "https://" + []string{mirror.Host, whole.Host}[tc.at]; a.Endpoint != home || a.Digest != manifest.Digest.String() && a.Found {
-					t.Errorf("%s: endpoint %s, want %s, digest %s", how, a.Endpoint, home, a.Digest)
+				if home := "https://" + []string{mirror.Host, whole.Host}[tc.at]; a.Endpoint != home || a.Content.Digest != manifest.Digest.String() && a.Found {
+					t.Errorf("%s: endpoint %s, want %s, digest %s", how, a.Endpoint, home, a.Content.Digest)
 				}
 			}
 		})
@@ -128,7 +128,7 @@ func TestSourcesAskedOnce(t *testing.T) {
 	}
 	a := want.Sources[0].Endpoint.Inspect(t.Context(), want.Sources[0].Reference, nil, want.On(amd64()))
 	checkErr(t, a)
-	if a.Found || a.Source != 0 || a.Fault != registry.FaultUnauthorized || len(a.Missed) != 2 || a.Missed[1].Fault != registry.FaultContentMissing {
+	if a.Found || a.Content.Source != 0 || a.Fault != registry.FaultUnauthorized || len(a.Content.Missed) != 2 || a.Content.Missed[1].Fault != registry.FaultContentMissing {
 		t.Errorf("answer %+v", a)
 	}
 	if lines := strings.Join(guarded.Lines(), "\n"); strings.Count(lines, "Basic") > 1 {
@@ -165,7 +165,7 @@ func TestPlainSourceBreaksOff(t *testing.T) {
 		want.Sources = append(want.Sources, registry.Source{Endpoint: e, Reference: named})
 	}
 	a := want.Sources[0].Endpoint.Inspect(t.Context(), want.Sources[0].Reference, nil, want.On(amd64()))
-	if a.Found || a.Fault != registry.FaultWebPage || a.Source != 0 || a.Phase != registry.PhaseBlob {
+	if a.Found || a.Fault != registry.FaultWebPage || a.Content.Source != 0 || a.Phase != registry.PhaseBlob {
 		t.Errorf("answer %+v", a)
 	}
 }

@@ -38,7 +38,7 @@ func (e Endpoint) Standing(ctx context.Context, ref reference.Named, cred *crede
 		ask = func() (reply, error) { return c.pinged(ctx) }
 	}
 	r, err := ask()
-	if err != nil || r.status != http.StatusUnauthorized || c.challenged(ctx, r) != nil || c.answer.Scheme != SchemeBearer {
+	if err != nil || r.status != http.StatusUnauthorized || c.challenged(ctx, r) != nil || c.answer.Auth.Scheme != SchemeBearer {
 		return ""
 	}
 	status := c.tokenStatus(ctx, r, cred)
