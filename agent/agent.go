@@ -85,6 +85,7 @@ const (
 // Agent examines the pods of a node.
 type Agent struct {
 	pods      *Pods
+	platform  diagnosis.Platform
 	collector Collector
 	publisher Publisher
 	log       *slog.Logger
@@ -92,9 +93,9 @@ type Agent struct {
 	rounds    sync.WaitGroup // examinations in progress
 }
 
-// New returns an agent for pods.
-func New(pods *Pods, c Collector, p Publisher, log *slog.Logger) *Agent {
-	return &Agent{pods: pods, collector: c, publisher: p, log: log, now: time.Now}
+// New returns an agent for the pods of a node of a platform.
+func New(pods *Pods, platform diagnosis.Platform, c Collector, p Publisher, log *slog.Logger) *Agent {
+	return &Agent{pods: pods, platform: platform, collector: c, publisher: p, log: log, now: time.Now}
 }
 
 // Run examines pods until the context ends, and returns when all workers have stopped.

@@ -218,7 +218,7 @@ func inLoop(t *testing.T, takes map[string]time.Duration, test func(*loop)) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		l := &loop{t: t, pods: NewPods(), collector: &collector{takes: takes}, publisher: &publisher{start: time.Now()}, stopped: make(chan struct{})}
-		agent := New(l.pods, l.collector, l.publisher, slog.New(slog.DiscardHandler))
+		agent := New(l.pods, diagnosis.PlatformK3s, l.collector, l.publisher, slog.New(slog.DiscardHandler))
 		ctx, cancel := context.WithCancel(t.Context())
 		l.cancel = cancel
 		go func() {

@@ -124,7 +124,7 @@ type idleAgent struct{ *Agent }
 
 func newAgent(t *testing.T) idleAgent {
 	t.Helper()
-	a := New(NewPods(), &collector{}, &publisher{}, nil)
+	a := New(NewPods(), "", &collector{}, &publisher{}, nil)
 	t.Cleanup(a.pods.queue.ShutDown)
 	return idleAgent{a}
 }
@@ -170,6 +170,18 @@ func TestAttemptAfterNotReproducible(t *testing.T) {
 		if examine, fresh := a.due(f); examine != want || fresh {
 			t.Errorf("%s: due %v, fresh %v; want %v, false", cause, examine, fresh, want)
 		}
+	}
+}
+
+// A verdict knows the platform of the node, for the commands in its remedy.
+func TestPlatformOfVerdicts(t *testing.T) {
+	t.Parallel()
+	a := newAgent(t)
+	a.platform = diagnosis.PlatformTalos
+	r := a.begin(t.Context(), work{update: update(failure("app"))})
+	r.wait()
+	if got := r.verdicts()[0].Failure.Platform; got != diagnosis.PlatformTalos {
+		t.Errorf("platform %q", got)
 	}
 }
 

@@ -59,6 +59,7 @@ func (a *Agent) begin(ctx context.Context, w work) *round {
 	slow := false
 	stale, again := a.pods.staleness(w.update.UID)
 	for _, f := range w.update.Failures {
+		f.Platform = a.platform
 		old, known := w.judged[f.Subject()]
 		e := &exam{failure: f, text: old.text.of(f), at: old.at, verdict: old.verdict, unread: old.unread}
 		f.Facts = e.text.facts

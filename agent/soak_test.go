@@ -203,7 +203,7 @@ func TestHostileNeighbors(t *testing.T) {
 	})
 	published := &verdicts{changed: make(chan struct{}), last: map[string]diagnosis.Verdict{}, final: map[string]bool{}}
 	pods := agent.NewPods()
-	loop := agent.New(pods, collector, published, slog.New(slog.DiscardHandler))
+	loop := agent.New(pods, "", collector, published, slog.New(slog.DiscardHandler))
 	tracker := podwatch.NewTracker("whypull.dev/", time.Now, pods.Observe)
 	ctx, cancel := context.WithCancel(t.Context())
 	stopped := make(chan struct{})

@@ -54,7 +54,7 @@ type standings struct {
 func newStandings(t *testing.T) *standings {
 	t.Helper()
 	s := &standings{t: t, collector: &scripted{}, now: began().Add(time.Minute)}
-	s.agent = New(NewPods(), s.collector, &publisher{}, nil)
+	s.agent = New(NewPods(), "", s.collector, &publisher{}, nil)
 	s.agent.now = func() time.Time { return s.now }
 	t.Cleanup(s.agent.pods.queue.ShutDown)
 	return s

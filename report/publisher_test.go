@@ -894,7 +894,7 @@ func TestAgentWithPublisher(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, pods := &writer{}, agent.NewPods()
 		p := NewPublisher(w, pods, metrics.New("v1"), slog.New(slog.DiscardHandler), "worker-3")
-		a := agent.New(pods, collector{}, p, slog.New(slog.DiscardHandler))
+		a := agent.New(pods, "", collector{}, p, slog.New(slog.DiscardHandler))
 		ctx, cancel := context.WithCancel(t.Context())
 		stopped := make(chan struct{})
 		go func() {

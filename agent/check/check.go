@@ -139,6 +139,10 @@ func prepare(ctx context.Context, o Options, stdin io.Reader) (*checker, []targe
 		return nil, nil, &FlagError{"cri-socket", err}
 	}
 	c.probes = c.collect(files)
+	platform := probe.PlatformOf(o.HostRoot, o.Socket, o.ContainerdConfig)
+	for i := range targets {
+		targets[i].failure.Platform = platform
+	}
 	return c, targets, nil
 }
 

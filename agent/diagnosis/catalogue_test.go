@@ -123,6 +123,7 @@ func TestEveryCauseIsSaid(t *testing.T) {
 			for _, owner := range []string{"", "Deployment", "StatefulSet", "Job", "Rollout", "Node"} {
 				f := ordinary()
 				f.Kind, f.Owner = kind, Owner{Kind: owner, Name: "web"}
+				f.Platform = Platforms()[len(e.Cause)%len(Platforms())]
 				x := newFacts(f, []Evidence{{Check: CheckMessage, Outcome: Failed, Body: &MessageFacts{Cause: e.Cause}}})
 				checkSentence(t, Clip(x.summary(e.Cause), SummaryLimit))
 				lines := x.remedy(e.Cause)

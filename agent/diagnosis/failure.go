@@ -33,6 +33,8 @@ func (k Kind) Words() string {
 // image, as in the pod's API object.
 type Failure struct {
 	Namespace, Pod, UID, Node string
+	// Platform is the node's.
+	Platform Platform
 	// SandboxUID is the pod's uid as the runtime knows it: of a static pod that
 	// is not the API object's.
 	SandboxUID string

@@ -27,7 +27,7 @@ func (x *facts) remedy(cause Cause) []string {
 	if full := x.fullName(); full != "" && cause != NotReproducible {
 		lines = append([]string{comment("The image has no registry, so CRI-O uses %s. Write that name in the pod, because the kubelet selects credentials by the name as written.", full)}, lines...)
 	}
-	lines = slices.DeleteFunc(lines, func(line string) bool { return line == "" })
+	lines = x.withAbout(slices.DeleteFunc(lines, func(line string) bool { return line == "" }))
 	for i := range lines {
 		lines[i] = printable(lines[i])
 	}
@@ -146,13 +146,17 @@ func portRemedy(x *facts) []string {
 
 // sandboxRemedy changes the node: pull secrets are never used for a sandbox image.
 func sandboxRemedy(x *facts) []string {
+	tools := x.tools()
 	lines := []string{
-		comment("On node %s, see why the runtime cannot pull the sandbox image:", x.Node),
-		"crictl pull " + quote(x.Image),
+		comment("On node %s, see why the runtime cannot pull the sandbox %s:", x.Node, "image"+after(". ", tools.crictl)),
+		tools.pull + " " + quote(x.Image),
 	}
 	if e, found := x.first(CheckRegistry, FaultUnauthorized); found {
 		set := "Set the credentials of %s in registry.configs in config.toml and restart containerd, because the runtime uses no pull secret for the sandbox image"
-		if x.crio() {
+		switch {
+		case tools.auth != "":
+			set = "Set the credentials of %s in " + tools.auth + ", because the runtime uses no pull secret for the sandbox image"
+		case x.crio():
 			set = "Set the credentials of %s in the file that pause_image_auth_file in crio.conf names, because the runtime uses no pull secret for the sandbox image"
 		}
 		lines = append(lines, comment(set, hostOf(e.Endpoint.URL)))
@@ -177,31 +181,23 @@ func imageVolumeRemedy(x *facts) []string {
 	return lines
 }
 
-// service returns the name of the runtime's unit.
-func (x *facts) service() string {
-	if x.crio() {
-		return "crio"
-	}
-	return "containerd"
-}
-
 // stalledRemedy restarts the runtime: the kubelet never cancels a pull, not even
 // with its pod; the runtime does only if it has a limit
 // (image_pull_progress_timeout), which containerd's transfer service ignores.
 func stalledRemedy(x *facts) []string {
-	const restart = "systemctl restart containerd"
+	tools := x.tools()
 	if x.has(CheckPull, FaultWaitsForIt) {
 		return []string{
-			comment("On node %s, restart the runtime to cancel the stalled pull. Running containers keep running. Deleting the pod does not cancel it:", x.Node),
-			restart,
+			comment("On node %s, restart the runtime to cancel the stalled pull. %s Deleting the pod does not cancel it:", x.Node, tools.running),
+			tools.restart,
 			comment("To keep one pull from blocking others, set serializeImagePulls: false and maxParallelImagePulls in the kubelet configuration"),
 		}
 	}
 	return []string{
 		comment("On node %s, check that the registry responds:", x.Node),
 		"curl -sv --max-time 20 -o /dev/null " + quote(x.endpoint()+"/v2/"),
-		comment("When it does, restart the runtime to cancel the stalled pull. Running containers keep running. Deleting the pod does not cancel it:"),
-		"systemctl restart " + x.service(),
+		comment("When it does, restart the runtime to cancel the stalled pull. %s Deleting the pod does not cancel it:", tools.running),
+		tools.restart,
 	}
 }
 
@@ -213,12 +209,17 @@ func diskFullRemedy(x *facts) []string {
 	if x.intentUnrecorded() {
 		of = " " + kubeletsRoot
 	}
+	tools := x.tools()
+	then := comment("Then free space. The kubelet removes unused images only when the image store is fuller than imageGCHighThresholdPercent")
+	if tools.prune != "" {
+		then = comment("Then remove the images that no container uses, or free space in %s:", "another way"+after(". ", tools.crictl))
+	}
 	return []string{
 		comment("On node %s, find the file system that has no bytes or no inodes left:", x.Node),
 		"df -h" + of,
 		"df -i" + of,
-		comment("Then remove the images that no container uses, or free space in another way:"),
-		"crictl rmi --prune",
+		then,
+		tools.prune,
 		comment("The kubelet retries on its own:"),
 		x.watch(),
 	}
@@ -906,6 +907,9 @@ func untrustedRemedy(x *facts) []string {
 	if x.elsewhere() != "" { // hosts.toml is about registries only
 		return nil
 	}
+	if lines := x.trustOnPlatform(); lines != nil {
+		return lines
+	}
 	if file := x.configFile(); file != "" && !x.crio() {
 		return x.inFile(file, "set the CA certificate")
 	}
@@ -958,6 +962,13 @@ func httpsRemedy(x *facts) []string {
 		first := comment("Find out what responds there. Check from node %s: curl -sv --max-time 20 %s", x.Node, strings.Replace(x.endpoint(), "https://", "http://", 1)+"/v2/")
 		return append([]string{first}, x.setImage(blank("registry:port")+"/"+x.Repository+x.Ref().Suffix(), "correct the port if the registry has another one")...)
 	}
+	url := "http://" + x.host()
+	if strings.HasPrefix(x.endpoint(), "http://") {
+		url = "https://" + x.host()
+	}
+	if lines := x.schemeOnPlatform(url); lines != nil {
+		return lines
+	}
 	if x.crio() {
 		return x.schemeOfCRIO()
 	}
@@ -965,10 +976,6 @@ func httpsRemedy(x *facts) []string {
 		return x.inFile(file, "correct the scheme")
 	}
 	dir := x.hostsDir()
-	url := "http://" + x.host()
-	if strings.HasPrefix(x.endpoint(), "http://") {
-		url = "https://" + x.host()
-	}
 	return []string{
 		comment("On node %s, set the scheme of %s. An existing hosts.toml is not changed: correct the scheme in it:", x.Node, x.Registry),
 		"mkdir -p " + quote(dir),
@@ -976,14 +983,9 @@ func httpsRemedy(x *facts) []string {
 	}
 }
 
-// hostsFile writes a file with these lines, unless it exists.
+// hostsFile writes a hosts.toml with these lines, unless it exists.
 func hostsFile(dir string, lines ...string) string {
-	words := make([]string, len(lines))
-	for i, l := range lines {
-		words[i] = quote(l)
-	}
-	file := quote(dir + "/hosts.toml")
-	return "test -e " + file + " || printf '%s\\n' " + strings.Join(words, " ") + " > " + file
+	return writeUnlessThere(dir+"/hosts.toml", lines...)
 }
 
 // configFile returns the runtime's own file that configures the registry, "" if it
@@ -1004,7 +1006,7 @@ func (x *facts) inFile(file, what string) []string {
 
 // hostsDir returns the directory of containerd's hosts.toml for the registry.
 func (x *facts) hostsDir() string {
-	root := "/etc/containerd/certs.d"
+	root := x.tools().certsDir
 	for _, e := range x.of(CheckRegistry) {
 		if e.Endpoint.ConfigDir != "" {
 			root = e.Endpoint.ConfigDir

@@ -41,7 +41,7 @@ const end = "\n--end--"
 // NUL behind each.
 func stubs() string {
 	var b strings.Builder
-	for _, name := range []string{"kubectl", "kubeseal", "getent", "curl", "mkdir", "cat", "crictl", "systemctl", "tee", "df"} {
+	for _, name := range []string{"kubectl", "kubeseal", "getent", "curl", "mkdir", "cat", "crictl", "systemctl", "tee", "df", "k3s", "microk8s", "snap", "talosctl", "apiclient", "ctr", "oc"} {
 		b.WriteString(name + "() { printf '%s\\000' " + name + ` "$@" '` + end + `' >>"$LOG"; }` + "\n")
 	}
 	return b.String()
@@ -66,10 +66,10 @@ func commands(t testing.TB, dir string) [][]string {
 // filled is a remedy as a person runs it. What it writes on a node goes to dir.
 func filled(lines []string, dir string) string {
 	s := strings.Join(lines, "\n") + "\n"
-	for _, name := range []string{"image", "tag", "repository", "registry", "registry:port", "config.json", "ca.crt"} {
+	for _, name := range []string{"image", "tag", "repository", "registry", "registry:port", "config.json", "ca.crt", "patch.yaml", "base64"} {
 		s = strings.ReplaceAll(s, "<"+name+">", "VALUE")
 	}
-	for _, folder := range []string{"/etc/containerd/certs.d", "/etc/containers/certs.d", "/etc/containers/registries.conf.d"} {
+	for _, folder := range []string{"/etc/containerd/certs.d", "/etc/containers/certs.d", "/etc/containers/registries.conf.d", "/etc/rancher/k3s", "/etc/rancher/rke2", "/var/snap/microk8s/current/args/certs.d"} {
 		s = strings.ReplaceAll(s, folder, dir)
 	}
 	return s

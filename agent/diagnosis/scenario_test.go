@@ -171,6 +171,8 @@ func (s *verdictCase) set(key, value string) error {
 		f.Kind = Kind(value)
 	case "manager":
 		f.Manager = parseManager(value)
+	case "platform":
+		f.Platform = Platform(value)
 	case "stall":
 		f.Stall = Stall(value)
 	case "owner":

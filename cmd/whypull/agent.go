@@ -198,7 +198,7 @@ func (o agentOptions) serve(ctx context.Context, log *slog.Logger, p parts) erro
 	})
 	writer, guard := o.writer(client, metrics, log)
 	publisher := report.NewPublisher(writer, pods, metrics, log, o.node)
-	loop := agent.New(pods, collector, publisher, log)
+	loop := agent.New(pods, probe.PlatformOf(o.hostRoot, o.criSocket, o.containerd), collector, publisher, log)
 	tracker := podwatch.NewTracker(report.Prefix, time.Now, pods.Observe)
 	reflector := cache.NewReflectorWithOptions(client.PodWatch(watchFailure(log)), &corev1.Pod{}, tracker,
 		cache.ReflectorOptions{Name: "pods", Backoff: kube.WatchBackoff()})
