@@ -47,6 +47,9 @@ type Lab struct {
 	Port int
 	// CacheDir is the cache directory for the lab's programs; empty means the default.
 	CacheDir string
+	// Kubernetes is the minor version of Kubernetes, one of binaries.Clusters. Empty
+	// means the version of the last start, or the newest.
+	Kubernetes string
 	// Extra are programs to build, and to have on the node, besides the cluster's own.
 	Extra []binaries.Family
 }
@@ -109,8 +112,9 @@ func (l *Lab) path(parts ...string) string {
 
 // settings holds what a lab remembers between starts.
 type settings struct {
-	Port  int               `json:"port"`
-	Tools map[string]string `json:"tools"`
+	Port       int               `json:"port"`
+	Kubernetes string            `json:"kubernetes"`
+	Tools      map[string]string `json:"tools"`
 }
 
 func (l *Lab) load() (settings, error) {
@@ -172,6 +176,7 @@ func pause(ctx context.Context) bool {
 // Status describes the state of a lab.
 type Status struct {
 	Dir        string            `json:"dir"`
+	Kubernetes string            `json:"kubernetes,omitempty"`
 	Running    bool              `json:"running"`
 	Ready      bool              `json:"ready"`
 	API        string            `json:"api,omitempty"`
@@ -193,7 +198,7 @@ func (l *Lab) Status(ctx context.Context) (Status, error) {
 	if err != nil {
 		return status, err
 	}
-	status.Running, status.API, status.Kubeconfig = true, apiURL(s.Port), l.KubeconfigPath()
+	status.Running, status.Kubernetes, status.API, status.Kubeconfig = true, s.Kubernetes, apiURL(s.Port), l.KubeconfigPath()
 	if status.Components, err = control(b).States(ctx); err != nil {
 		return status, err
 	}

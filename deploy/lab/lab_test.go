@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/whypull/whypull/deploy/lab"
@@ -100,6 +101,38 @@ func TestLacks(t *testing.T) {
 	l.Extra = binaries.Monitoring()
 	if tool, err := l.Lacks(); err != nil || tool != "prometheus" {
 		t.Errorf("lacks %q, %v", tool, err)
+	}
+}
+
+// A lab keeps its version of Kubernetes, and its cluster is not started with another.
+func TestVersion(t *testing.T) {
+	dir := t.TempDir()
+	l, err := lab.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	runs := func(want string) {
+		t.Helper()
+		if cluster, err := l.Cluster(); err != nil || cluster.Kubernetes != want {
+			t.Errorf("runs %q, want %s: %v", cluster.Kubernetes, want, err)
+		}
+	}
+	runs(binaries.Newest().Kubernetes)
+	writeFile(t, filepath.Join(dir, "settings.json"), `{"kubernetes":"1.34"}`)
+	runs("1.34")
+	l.Kubernetes = "1.37"
+	runs("1.37")
+	if os.Geteuid() != 0 {
+		t.Skip("up needs root")
+	}
+	if err := os.MkdirAll(filepath.Join(dir, "var/lib/etcd"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for version, want := range map[string]string{"1.37": "runs Kubernetes 1.34, not 1.37: use lab reset", "1.33": "known are 1.34 and 1.37"} {
+		l.Kubernetes = version
+		if err := l.Up(t.Context(), nil); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("up with Kubernetes %s: %v", version, err)
+		}
 	}
 }
 

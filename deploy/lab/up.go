@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -40,6 +41,9 @@ func (l *Lab) Up(ctx context.Context, progress io.Writer) error {
 		if tool, err := l.Lacks(); err != nil || tool != "" {
 			return cmp.Or(err, fmt.Errorf("the running lab has no program %s: stop it with lab down", tool))
 		}
+		if err := l.sameVersion(); err != nil {
+			return err
+		}
 		_, _ = fmt.Fprintln(progress, "already up; kubeconfig:", status.Kubeconfig)
 		return nil
 	}
@@ -60,6 +64,13 @@ func (l *Lab) Up(ctx context.Context, progress io.Writer) error {
 
 // start prepares the lab's directory and starts the box.
 func (l *Lab) start(ctx context.Context, progress io.Writer) (*box.Box, error) {
+	cluster, err := l.Cluster()
+	if err != nil {
+		return nil, err
+	}
+	if err := l.sameVersion(); err != nil {
+		return nil, err
+	}
 	tools, err := l.Build(ctx, progress)
 	if err != nil {
 		return nil, err
@@ -73,10 +84,10 @@ func (l *Lab) start(ctx context.Context, progress io.Writer) (*box.Box, error) {
 		return nil, err
 	}
 	defer func() { _ = listener.Close() }()
-	if err := l.save(settings{Port: listener.Addr().(*net.TCPAddr).Port, Tools: tools}); err != nil {
+	if err := l.save(settings{Port: listener.Addr().(*net.TCPAddr).Port, Kubernetes: cluster.Kubernetes, Tools: tools}); err != nil {
 		return nil, err
 	}
-	if err := l.writeFiles(listener.Addr().(*net.TCPAddr).Port, tools["pause"]); err != nil {
+	if err := l.writeFiles(listener.Addr().(*net.TCPAddr).Port, cluster, tools["pause"]); err != nil {
 		return nil, err
 	}
 	return l.startBox(ctx, tools, listener)
@@ -85,6 +96,10 @@ func (l *Lab) start(ctx context.Context, progress io.Writer) (*box.Box, error) {
 // Build builds the lab's programs that are not cached, without starting anything. Up
 // calls it too.
 func (l *Lab) Build(ctx context.Context, progress io.Writer) (binaries.Paths, error) {
+	families, err := l.families()
+	if err != nil {
+		return nil, err
+	}
 	if err := ensureRunc(ctx, progress); err != nil {
 		return nil, err
 	}
@@ -92,11 +107,40 @@ func (l *Lab) Build(ctx context.Context, progress io.Writer) (binaries.Paths, er
 	if err != nil {
 		return nil, err
 	}
-	return cache.Build(ctx, l.families())
+	return cache.Build(ctx, families)
 }
 
 // families returns the programs of the lab.
-func (l *Lab) families() []binaries.Family { return slices.Concat(binaries.Default(), l.Extra) }
+func (l *Lab) families() ([]binaries.Family, error) {
+	cluster, err := l.Cluster()
+	return slices.Concat(cluster.Families(), l.Extra), err
+}
+
+// Cluster returns the cluster that the lab runs.
+func (l *Lab) Cluster() (binaries.Cluster, error) {
+	s, err := l.load()
+	if err != nil {
+		return binaries.Cluster{}, err
+	}
+	return binaries.FindCluster(cmp.Or(l.Kubernetes, s.Kubernetes, binaries.Newest().Kubernetes))
+}
+
+// sameVersion returns an error if the lab has a cluster of another version of Kubernetes
+// than it is to run. Its data may be of no use to another version.
+func (l *Lab) sameVersion() error {
+	s, err := l.load()
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(l.path("var", "lib", "etcd")); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	has := cmp.Or(s.Kubernetes, binaries.Newest().Kubernetes)
+	if cluster, err := l.Cluster(); err != nil || cluster.Kubernetes == has {
+		return err
+	}
+	return fmt.Errorf("the cluster in %s runs Kubernetes %s, not %s: use lab reset, or another --dir", l.dir, has, l.Kubernetes)
+}
 
 // Lacks returns the first program of the lab that a running one was started without.
 func (l *Lab) Lacks() (string, error) {
@@ -104,7 +148,11 @@ func (l *Lab) Lacks() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	for _, f := range l.families() {
+	families, err := l.families()
+	if err != nil {
+		return "", err
+	}
+	for _, f := range families {
 		for _, t := range f.Tools {
 			if s.Tools[t.Name] == "" {
 				return t.Name, nil
@@ -152,7 +200,7 @@ func (l *Lab) listen(ctx context.Context) (*net.TCPListener, error) {
 }
 
 // writeFiles writes the kubeconfig and all files to copy into the node.
-func (l *Lab) writeFiles(port int, pauseProgram string) error {
+func (l *Lab) writeFiles(port int, cluster binaries.Cluster, pauseProgram string) error {
 	for _, dir := range []string{"var/lib/lab", "var/log", "var/tmp", "log"} {
 		if err := os.MkdirAll(l.path(dir), 0o755); err != nil { // #nosec G301 -- the node's own directories
 			return fmt.Errorf("lab directory: %w", err)
@@ -165,7 +213,7 @@ func (l *Lab) writeFiles(port int, pauseProgram string) error {
 	if err != nil {
 		return err
 	}
-	if err := node.Write(l.path("skeleton"), authorities); err != nil {
+	if err := node.Write(l.path("skeleton"), authorities, cluster.Containerd); err != nil {
 		return err
 	}
 	name, content := node.ForwardsFile(1)

@@ -60,7 +60,10 @@ func mustKey(t *testing.T, f Family, goVersion string) string {
 
 func TestEveryFamilyHasItsModule(t *testing.T) {
 	tools := map[string]bool{}
-	for _, f := range All() {
+	for i, f := range slices.Concat(All(), Old()) {
+		if i == len(All()) {
+			clear(tools)
+		}
 		key := mustKey(t, f, "go1")
 		if !strings.HasPrefix(key, f.Name+"-"+f.Version+"-") {
 			t.Errorf("key %s does not contain family and version", key)
@@ -171,6 +174,34 @@ func TestClusterNeedsNoTestPrograms(t *testing.T) {
 	for _, f := range Default() {
 		if slices.Contains([]string{"prometheus", "crio", "alertmanager"}, f.Name) || strings.HasPrefix(f.Name, "containerd-") {
 			t.Errorf("a cluster builds %s", f.Name)
+		}
+	}
+}
+
+// Every cluster has the same programs, and asking for another names those that there are.
+func TestClusters(t *testing.T) {
+	t.Parallel()
+	names := func(c Cluster) (all []string) {
+		for _, f := range c.Families() {
+			for _, tool := range f.Tools {
+				all = append(all, tool.Name)
+			}
+		}
+		slices.Sort(all)
+		return all
+	}
+	for _, c := range Clusters() {
+		found, err := FindCluster(c.Kubernetes)
+		if err != nil || found.Kubernetes != c.Kubernetes || !slices.Equal(names(found), names(Newest())) {
+			t.Errorf("cluster %s: %v\n%v\n%v", c.Kubernetes, err, names(found), names(Newest()))
+		}
+		if version := found.Families()[0].Version; !strings.HasPrefix(version, "v"+c.Kubernetes+".") {
+			t.Errorf("cluster %s runs Kubernetes %s", c.Kubernetes, version)
+		}
+	}
+	for _, name := range []string{"", "1.33", "1.34.12"} {
+		if _, err := FindCluster(name); err == nil || !strings.Contains(err.Error(), "known are 1.34 and 1.37") {
+			t.Errorf("cluster %q: %v", name, err)
 		}
 	}
 }

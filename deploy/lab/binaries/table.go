@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"strings"
 
 	"github.com/whypull/whypull/deploy/lab/crio"
 )
@@ -37,12 +38,72 @@ type Tool struct {
 	Source string
 }
 
-// Default returns the families that a lab's cluster runs, one row per family and
-// version.
-func Default() []Family {
+// Cluster is a version of Kubernetes that a lab can run, with a containerd of its time.
+type Cluster struct {
+	// Kubernetes is the minor version.
+	Kubernetes string
+	// Containerd is the major version.
+	Containerd int
+	// Impersonation means that the API server has constrained impersonation, as Kubernetes
+	// 1.36 and later have.
+	Impersonation bool
+	// versioned are the families that depend on the version.
+	versioned []Family
+}
+
+// Families returns the families that the cluster runs, one row per family and version.
+func (c Cluster) Families() []Family { return slices.Concat(c.versioned, common()) }
+
+// Clusters returns all clusters, oldest first: the oldest Kubernetes that upstream
+// supports, and the newest, which labs run unless they are told to run another.
+func Clusters() []Cluster {
+	return []Cluster{
+		{Kubernetes: "1.34", Containerd: 1, versioned: []Family{
+			kubernetes("kubernetes-1.34", "v1.34.12"),
+			containerd("containerd-1.7", "v1.7.35", "github.com/containerd/containerd/cmd/"),
+		}},
+		{Kubernetes: "1.37", Containerd: 2, Impersonation: true, versioned: []Family{
+			kubernetes("kubernetes", "v1.37.2"),
+			containerd("containerd", "v2.4.2", "github.com/containerd/containerd/v2/cmd/"),
+		}},
+	}
+}
+
+// Newest returns the cluster of the newest Kubernetes.
+func Newest() Cluster {
+	all := Clusters()
+	return all[len(all)-1]
+}
+
+// FindCluster returns the cluster of a minor version of Kubernetes.
+func FindCluster(kubernetes string) (Cluster, error) {
+	var known []string
+	for _, c := range Clusters() {
+		if c.Kubernetes == kubernetes {
+			return c, nil
+		}
+		known = append(known, c.Kubernetes)
+	}
+	return Cluster{}, fmt.Errorf("no cluster of Kubernetes %q: known are %s", kubernetes, strings.Join(known, " and "))
+}
+
+// Default returns the families of the newest cluster.
+func Default() []Family { return Newest().Families() }
+
+// Old returns the families of the other clusters that the newest one does not run. Their
+// tools have the same names.
+func Old() []Family {
+	var old []Family
+	all := Clusters()
+	for _, c := range all[:len(all)-1] {
+		old = append(old, c.versioned...)
+	}
+	return old
+}
+
+// common returns the families of every cluster.
+func common() []Family {
 	return []Family{
-		kubernetes("v1.37.2"),
-		containerd("v2.4.2"),
 		{Name: "etcd", Version: "v3.7.3", LDFlags: "-s -w", Tools: []Tool{
 			{Name: "etcd", Package: "go.etcd.io/etcd/server/v3"},
 		}},
@@ -102,12 +163,12 @@ func ForTests() []Family {
 	}
 }
 
-// All returns all families.
+// All returns all families but the old clusters', whose tools have the same names.
 func All() []Family { return slices.Concat(Default(), Monitoring(), Runtimes(), ForTests()) }
 
-func kubernetes(version string) Family {
+func kubernetes(name, version string) Family {
 	f := Family{
-		Name:    "kubernetes",
+		Name:    name,
 		Version: version,
 		LDFlags: "-s -w -X k8s.io/component-base/version.gitVersion=" + version,
 	}
@@ -120,10 +181,11 @@ func kubernetes(version string) Family {
 // containerdTags exclude snapshotters that need more than a directory.
 const containerdTags = "no_btrfs no_devmapper no_zfs"
 
-func containerd(version string) Family {
-	f := Family{Name: "containerd", Version: version, LDFlags: "-s -w", Tags: containerdTags}
+// containerd returns the family of a containerd whose programs are below a package path.
+func containerd(name, version, packages string) Family {
+	f := Family{Name: name, Version: version, LDFlags: "-s -w", Tags: containerdTags}
 	for _, tool := range []string{"containerd", "containerd-shim-runc-v2", "ctr"} {
-		f.Tools = append(f.Tools, Tool{Name: tool, Package: "github.com/containerd/containerd/v2/cmd/" + tool})
+		f.Tools = append(f.Tools, Tool{Name: tool, Package: packages + tool})
 	}
 	return f
 }

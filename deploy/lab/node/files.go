@@ -94,8 +94,9 @@ func OpenAuthorities(dir string) (Authorities, error) {
 	return a, nil
 }
 
-// Write writes all files of the node except its programs below root.
-func Write(root string, a Authorities) error {
+// Write writes all files of the node except its programs below root, for a major version
+// of containerd.
+func Write(root string, a Authorities, containerd int) error {
 	if err := writeCertificates(root, a); err != nil {
 		return err
 	}
@@ -104,7 +105,7 @@ func Write(root string, a Authorities) error {
 	}
 	files := systemFiles(a)
 	maps.Copy(files, kubernetesFiles())
-	maps.Copy(files, runtimeFiles())
+	maps.Copy(files, runtimeFiles(containerd))
 	maps.Copy(files, dnsFiles())
 	names, err := registry.NameTable().Write()
 	if err != nil {
@@ -215,9 +216,29 @@ func systemFiles(a Authorities) map[string]string {
 	}
 }
 
-func runtimeFiles() map[string]string {
-	return map[string]string{
-		"/etc/containerd/config.toml": `version = 3
+// containerdConfig1 is the configuration of containerd 1.
+const containerdConfig1 = `version = 2
+root = "/var/lib/containerd"
+state = "/run/containerd"
+
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "` + SandboxImage + `"
+  # The lab may lack the permission to lower a process's OOM score.
+  restrict_oom_score_adj = true
+  [plugins."io.containerd.grpc.v1.cri".registry]
+    config_path = "/etc/containerd/certs.d"
+  [plugins."io.containerd.grpc.v1.cri".containerd]
+    snapshotter = "overlayfs"
+    default_runtime_name = "runc"
+  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+    runtime_type = "io.containerd.runc.v2"
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "/opt/cni/bin"
+    conf_dir = "/etc/cni/net.d"
+`
+
+// containerdConfig2 is the configuration of containerd 2.
+const containerdConfig2 = `version = 3
 root = "/var/lib/containerd"
 state = "/run/containerd"
 
@@ -239,7 +260,15 @@ state = "/run/containerd"
   [plugins."io.containerd.cri.v1.runtime".cni]
     bin_dirs = ["/opt/cni/bin"]
     conf_dir = "/etc/cni/net.d"
-`,
+`
+
+func runtimeFiles(containerd int) map[string]string {
+	config := containerdConfig2
+	if containerd == 1 {
+		config = containerdConfig1
+	}
+	return map[string]string{
+		"/etc/containerd/config.toml": config,
 		// The runtime's environment, where a node with systemd has it.
 		"/etc/systemd/system/containerd.service.d/http-proxy.conf": "[Service]\nEnvironment=\"" +
 			strings.Join(registry.ProxyEnvironment(), "\" \"") + "\"\n",

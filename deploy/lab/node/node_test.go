@@ -20,17 +20,20 @@ import (
 )
 
 func TestWrite(t *testing.T) {
-	root := t.TempDir()
+	var root string
 	authorities, err := OpenAuthorities(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := Write(root, authorities); err != nil {
-		t.Fatal(err)
-	}
-	config := read(t, root, "/etc/containerd/config.toml")
-	if !strings.Contains(config, `config_path = "/etc/containerd/certs.d"`) || !strings.Contains(config, SandboxImage) {
-		t.Errorf("containerd's configuration:\n%s", config)
+	for containerd, head := range map[int]string{1: "version = 2\n", 2: "version = 3\n"} {
+		root = t.TempDir()
+		if err := Write(root, authorities, containerd); err != nil {
+			t.Fatal(err)
+		}
+		config := read(t, root, "/etc/containerd/config.toml")
+		if !strings.HasPrefix(config, head) || !strings.Contains(config, `config_path = "/etc/containerd/certs.d"`) || !strings.Contains(config, SandboxImage) {
+			t.Errorf("configuration of containerd %d:\n%s", containerd, config)
+		}
 	}
 	if bundle := read(t, root, "/etc/ssl/certs/ca-certificates.crt"); strings.Contains(bundle, string(authorities.Registry.PEM())) {
 		t.Error("the node trusts the registries' authority for every name")

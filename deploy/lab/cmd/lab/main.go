@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -42,9 +43,10 @@ func (s exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(s)
 
 // options holds the flags that all commands share.
 type options struct {
-	dir   string
-	cache string
-	port  int
+	dir        string
+	cache      string
+	port       int
+	kubernetes string
 }
 
 func (o *options) open() (*lab.Lab, error) {
@@ -52,7 +54,7 @@ func (o *options) open() (*lab.Lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	l.Port, l.CacheDir = o.port, o.cache
+	l.Port, l.CacheDir, l.Kubernetes = o.port, o.cache, o.kubernetes
 	return l, nil
 }
 
@@ -75,6 +77,16 @@ func upFlags(c *cobra.Command, o *options) *cobra.Command {
 	return c
 }
 
+// clusterFlag adds the flag for the version of Kubernetes.
+func clusterFlag(c *cobra.Command, o *options) *cobra.Command {
+	var known []string
+	for _, cluster := range binaries.Clusters() {
+		known = append(known, cluster.Kubernetes)
+	}
+	c.Flags().StringVar(&o.kubernetes, "kubernetes", "", "minor version of Kubernetes, "+strings.Join(known, " or ")+" (default the last one used, else "+binaries.Newest().Kubernetes+")")
+	return c
+}
+
 func buildCommand(o *options) *cobra.Command {
 	return upFlags(&cobra.Command{
 		Use: "build", Short: "Build the programs of the lab and its tests (once per machine) without starting it", Args: cobra.NoArgs,
@@ -83,7 +95,8 @@ func buildCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			l.Extra = slices.Concat(binaries.Monitoring(), binaries.Runtimes())
+			l.Kubernetes = binaries.Newest().Kubernetes
+			l.Extra = slices.Concat(binaries.Monitoring(), binaries.Runtimes(), binaries.Old())
 			_, err = l.Build(c.Context(), c.ErrOrStderr())
 			return err
 		},
@@ -91,7 +104,7 @@ func buildCommand(o *options) *cobra.Command {
 }
 
 func upCommand(o *options) *cobra.Command {
-	return upFlags(&cobra.Command{
+	return clusterFlag(upFlags(&cobra.Command{
 		Use: "up", Short: "Start the lab, if it is not running, and wait until it accepts pods", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			l, err := o.open()
@@ -100,7 +113,7 @@ func upCommand(o *options) *cobra.Command {
 			}
 			return l.Up(c.Context(), c.ErrOrStderr())
 		},
-	}, o)
+	}, o), o)
 }
 
 func downCommand(o *options) *cobra.Command {
@@ -117,7 +130,7 @@ func downCommand(o *options) *cobra.Command {
 }
 
 func resetCommand(o *options) *cobra.Command {
-	return upFlags(&cobra.Command{
+	return clusterFlag(upFlags(&cobra.Command{
 		Use: "reset", Short: "Start the lab with a new, empty cluster", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			l, err := o.open()
@@ -126,7 +139,7 @@ func resetCommand(o *options) *cobra.Command {
 			}
 			return l.Reset(c.Context(), c.ErrOrStderr())
 		},
-	}, o)
+	}, o), o)
 }
 
 func statusCommand(o *options) *cobra.Command {
@@ -152,6 +165,7 @@ func printStatus(c *cobra.Command, status lab.Status) error {
 	if !status.Running {
 		return lab.ErrNotRunning
 	}
+	_, _ = fmt.Fprintln(out, "Kubernetes: ", status.Kubernetes)
 	_, _ = fmt.Fprintln(out, "API server: ", status.API)
 	_, _ = fmt.Fprintln(out, "kubeconfig: ", status.Kubeconfig)
 	for _, s := range status.Components {
