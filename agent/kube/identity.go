@@ -32,6 +32,9 @@ func newImpersonation() impersonation {
 // server accepts, and records which one that was.
 func read[T any](c *Client, namespace string, failed func(error), ask func(rest.Interface) (T, error)) (T, error) {
 	out, by, err := attempt(c, &c.reading, namespace, ask)
+	if namespace == "" && by == AccessDirect && c.access != AccessDirect && apierrors.IsForbidden(err) {
+		err = fmt.Errorf("%w; impersonation of the node is refused too: apply the manifests deploy (Kubernetes 1.36 and later) or deploy/before-1.36", err)
+	}
 	if err != nil {
 		failed(err)
 	}

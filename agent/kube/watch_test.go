@@ -12,6 +12,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
@@ -315,6 +316,25 @@ func TestPodWatchImpersonateRefused(t *testing.T) {
 	}
 	if err := s.failures()[0]; !strings.Contains(err.Error(), "cannot impersonate") {
 		t.Errorf("error %v", err)
+	}
+}
+
+// If both identities are refused, the error names the manifests that grant one.
+func TestPodWatchBothRefused(t *testing.T) {
+	t.Parallel()
+	s := newWatched(t, AccessAuto, runtime.ContentTypeProtobuf, func(w http.ResponseWriter, r request) bool {
+		verb := "list"
+		if r.Header.Get("Impersonate-User") != "" {
+			verb = "impersonate"
+		}
+		refuse(w, "pods", verb)
+		return true
+	})
+	eventually(t, "errors", func() bool { return len(s.failures()) >= 2 })
+	for _, err := range s.failures() {
+		if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "cannot list") || !strings.Contains(err.Error(), "deploy/before-1.36") {
+			t.Errorf("error %v", err)
+		}
 	}
 }
 
