@@ -28,8 +28,8 @@ type Options struct {
 }
 
 // Install builds the agent from the source tree at root, imports its image into the
-// lab's node, and applies the users' manifests with the additions of o. It returns when
-// the agent is ready.
+// lab's node, and applies the users' manifests for the lab's Kubernetes with the additions
+// of o. It returns when the agent is ready.
 func Install(ctx context.Context, l *lab.Lab, root string, o Options) error {
 	dir := filepath.Join(l.Dir(), "images")
 	if err := Build(ctx, root, "whypull", dir); err != nil {
@@ -60,9 +60,16 @@ func Install(ctx context.Context, l *lab.Lab, root string, o Options) error {
 // overlay returns the directory of the manifests: the users' own, or an overlay with
 // the additions of o.
 func overlay(l *lab.Lab, root string, o Options) (string, error) {
-	deploy := filepath.Join(root, "deploy")
+	cluster, err := l.Cluster()
+	if err != nil {
+		return "", err
+	}
+	deploy, variant := filepath.Join(root, "deploy"), ""
+	if !cluster.Impersonation {
+		variant = "before-1.36"
+	}
 	if len(o.Components) == 0 && len(o.Flags) == 0 {
-		return deploy, nil
+		return filepath.Join(deploy, variant), nil
 	}
 	dir := filepath.Join(l.Dir(), "images", "manifests")
 	if err := os.MkdirAll(dir, 0o750); err != nil {
@@ -77,7 +84,7 @@ func overlay(l *lab.Lab, root string, o Options) (string, error) {
 		return "", fmt.Errorf("manifests: %w", err)
 	}
 	var text strings.Builder
-	text.WriteString("apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources:\n- " + relative + "\ncomponents:\n")
+	text.WriteString("apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources:\n- " + filepath.Join(relative, variant) + "\ncomponents:\n")
 	for _, c := range o.Components {
 		text.WriteString("- " + filepath.Join(relative, "components", c) + "\n")
 	}

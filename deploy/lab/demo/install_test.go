@@ -23,6 +23,10 @@ func TestOverlayNamesWhatIsThere(t *testing.T) {
 	if err != nil || plain != filepath.Join(root, "deploy") {
 		t.Errorf("without components: %s, %v", plain, err)
 	}
+	l.Kubernetes = "1.34"
+	if old, err := overlay(l, root, Options{}); err != nil || old != filepath.Join(root, "deploy", "before-1.36") {
+		t.Errorf("on Kubernetes 1.34: %s, %v", old, err)
+	}
 	dir, err := overlay(l, root, Options{Components: []string{"direct-pod-access"}, Flags: map[string]string{"pull-stall-after": "10s"}})
 	if err != nil {
 		t.Fatal(err)
@@ -30,6 +34,9 @@ func TestOverlayNamesWhatIsThere(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join(dir, "kustomization.yaml"))
 	if err != nil {
 		t.Fatal(err)
+	}
+	if !strings.Contains(string(text), "/before-1.36\n") {
+		t.Errorf("the manifests for Kubernetes 1.34 are not in\n%s", text)
 	}
 	if !strings.Contains(string(text), `{name: WHYPULL_PULL_STALL_AFTER, value: "10s"}`) {
 		t.Errorf("the flag is not in\n%s", text)
