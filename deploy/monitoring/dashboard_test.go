@@ -13,19 +13,32 @@ type shown struct {
 	Templating struct {
 		List []struct{ Name, Type string }
 	}
-	Panels []struct {
-		ID                       int
-		Type, Title, Description string
-		Datasource               struct{ Type, UID string }
-		GridPos                  struct{ X, Y, W, H int }
-		FieldConfig              struct {
-			Defaults struct{ Unit string }
-		}
-		Targets []struct {
-			Expr       string
-			Datasource struct{ UID string }
-		}
+	Panels []shownPanel
+}
+
+type shownPanel struct {
+	Collapsed                bool
+	Panels                   []shownPanel // of a collapsed row
+	ID                       int
+	Type, Title, Description string
+	Datasource               struct{ Type, UID string }
+	GridPos                  struct{ X, Y, W, H int }
+	FieldConfig              struct {
+		Defaults struct{ Unit string }
 	}
+	Targets []struct {
+		Expr       string
+		Datasource struct{ UID string }
+	}
+}
+
+// all returns the panels, with those of collapsed rows.
+func (s shown) all() []shownPanel {
+	var out []shownPanel
+	for _, p := range s.Panels {
+		out = append(append(out, p), p.Panels...)
+	}
+	return out
 }
 
 func dashboard(t *testing.T) shown {
@@ -46,11 +59,11 @@ func dashboard(t *testing.T) shown {
 func TestDashboardIsComplete(t *testing.T) {
 	t.Parallel()
 	d := dashboard(t)
-	if d.UID != "whypull" || len(d.Templating.List) != 3 || d.Templating.List[0].Type != "datasource" {
+	if d.UID != "whypull" || len(d.Templating.List) != 4 || d.Templating.List[0].Type != "datasource" {
 		t.Errorf("uid %q, variables %v", d.UID, d.Templating.List)
 	}
 	titles := map[string]bool{}
-	for _, p := range d.Panels {
+	for _, p := range d.all() {
 		if p.Type == "row" {
 			continue
 		}
@@ -104,18 +117,53 @@ func TestDashboardHasRequiredFields(t *testing.T) {
 
 func TestPanelsDoNotOverlap(t *testing.T) {
 	t.Parallel()
-	ids, taken := map[int]bool{}, map[[2]int]string{}
-	for _, p := range dashboard(t).Panels {
-		if ids[p.ID] || p.GridPos.X+p.GridPos.W > 24 || p.GridPos.H == 0 {
-			t.Errorf("panel %q: id %d, at %v", p.Title, p.ID, p.GridPos)
+	d := dashboard(t)
+	wantApart(t, d.Panels)
+	collapsed := 0
+	for _, row := range d.Panels {
+		if row.Collapsed { // when it is opened
+			collapsed++
+			wantApart(t, append([]shownPanel{row}, row.Panels...))
+		}
+	}
+	if collapsed == 0 || len(d.all()) != len(Panels())+len(Sections()) {
+		t.Errorf("%d collapsed rows, %d panels", collapsed, len(d.all()))
+	}
+	ids := map[int]bool{}
+	for _, p := range d.all() {
+		if ids[p.ID] {
+			t.Errorf("panel %q: the id %d occurs twice", p.Title, p.ID)
 		}
 		ids[p.ID] = true
+	}
+}
+
+func wantApart(t *testing.T, panels []shownPanel) {
+	t.Helper()
+	taken := map[[2]int]string{}
+	for _, p := range panels {
+		if p.GridPos.X+p.GridPos.W > 24 || p.GridPos.H == 0 {
+			t.Errorf("panel %q is at %v", p.Title, p.GridPos)
+		}
 		for x := p.GridPos.X; x < p.GridPos.X+p.GridPos.W; x++ {
 			for y := p.GridPos.Y; y < p.GridPos.Y+p.GridPos.H; y++ {
 				if other := taken[[2]int{x, y}]; other != "" {
 					t.Fatalf("panels %q and %q overlap", p.Title, other)
 				}
 				taken[[2]int{x, y}] = p.Title
+			}
+		}
+	}
+}
+
+// A panel with a series for each node, pod or registry shows only some of them.
+func TestPanelsAreLimited(t *testing.T) {
+	t.Parallel()
+	bounded := regexp.MustCompile(`^(topk|bottomk)\(|(by|count by) \((le|cause|phase|check|outcome|check, outcome|result|version, secret_access)\) \(|vector\(0\)$|^sum\(`)
+	for _, p := range Panels() {
+		for _, q := range p.Queries {
+			if !bounded.MatchString(q.Expr) {
+				t.Errorf("%s may show any number of series: %s", p.Title, q.Expr)
 			}
 		}
 	}
@@ -132,8 +180,8 @@ func TestQueriesUseTheVariables(t *testing.T) {
 					t.Errorf("%s: range [%s] is not a Grafana interval", p.Title, r[1])
 				}
 			}
-			if !strings.Contains(q.Expr, `instance=~"$instance"`) && p.Title != "Agents down" {
-				t.Errorf("%s ignores the selected node: %s", p.Title, q.Expr)
+			if n := strings.Count(q.Expr, `cluster=~"$cluster",instance=~"$instance"`); n == 0 || n < strings.Count(q.Expr, "whypull_") {
+				t.Errorf("%s ignores the selected cluster or node: %s", p.Title, q.Expr)
 			}
 		}
 	}

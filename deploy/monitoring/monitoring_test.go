@@ -48,8 +48,13 @@ func TestGeneratedFilesAreUpToDate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	configMap, err := ConfigMap()
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, want := range map[string]string{
-		"rules.yaml": Rules(), "prometheusrule.yaml": PrometheusRule(), "dashboard.json": dashboard,
+		"../components/dashboard/configmap.yaml": configMap,
+		"rules.yaml":                             Rules(), "prometheusrule.yaml": PrometheusRule(), "dashboard.json": dashboard,
 		// A chart has only the files in its directory.
 		"../chart/files/rules.yaml": Rules(), "../chart/files/dashboard.json": dashboard,
 	} {

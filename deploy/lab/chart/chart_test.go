@@ -64,6 +64,7 @@ func TestSameObjects(t *testing.T) {
 		"systemd-resolved": {newest, "systemdResolved: true", []string{"components/systemd-resolved"}},
 		"metrics auth":     {newest, "metrics: {auth: token}", []string{"components/metrics-auth"}},
 		"monitoring":       {newest, "{podMonitor: {enabled: true}, prometheusRule: {enabled: true}}", []string{"monitoring"}},
+		"dashboard":        {newest, "dashboard: {enabled: true}", []string{"components/dashboard"}},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"encoding/xml"
 	"fmt"
 	"math"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -34,13 +35,16 @@ func (s Series) Last() (float64, bool) {
 	return 0, false
 }
 
-// Named returns a series named by a legend such as "{{node}} {{instance}}".
+// Named returns a series named by a legend such as "{{node}} {{instance}}"; a label
+// that it does not have is empty.
 func Named(legend string, s demo.Sample) Series {
 	for label, value := range s.Labels {
 		legend = strings.ReplaceAll(legend, "{{"+label+"}}", value)
 	}
-	return Series{strings.TrimSpace(legend), s}
+	return Series{strings.Join(strings.Fields(missing.ReplaceAllString(legend, "")), " "), s}
 }
+
+var missing = regexp.MustCompile(`\{\{\w+\}\}`) //nolint:gochecknoglobals // never written
 
 // Sizes in pixels.
 const (
@@ -141,7 +145,7 @@ func (p *picture) rows(panel monitoring.Panel, a Answer, b box) {
 		p.text(b.x, y, level(panel, value), "normal", formatted(value, panel.Unit))
 		cells := []string{s.Name}
 		if panel.Kind == "table" {
-			cells = []string{s.Labels["namespace"] + "/" + s.Labels["pod"], s.Labels["container"], s.Labels["cause"], s.Labels["registry"]}
+			cells = []string{s.Labels["pod_namespace"] + "/" + s.Labels["pod_name"], s.Labels["container_name"], s.Labels["cause"], s.Labels["registry"]}
 		}
 		x, step := b.x+80, (b.w-80)/len(cells)
 		for j, cell := range cells {

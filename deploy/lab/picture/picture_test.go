@@ -33,7 +33,7 @@ func TestDraw(t *testing.T) {
 		{Title: "Nothing", Kind: "timeseries", Unit: "s", Width: 12},
 	}}}
 	row := series("", 90)
-	row.Labels = map[string]string{"namespace": "shop", "pod": "web", "container": "app", "cause": "TagNotFound", "registry": "hub.test"}
+	row.Labels = map[string]string{"pod_namespace": "shop", "pod_name": "web", "container_name": "app", "cause": "TagNotFound", "registry": "hub.test"}
 	got := Draw(sections, map[string]Answer{
 		"Lines": {series("a & b", 0.1, 0.2)}, "Stack": {series("one", 1, 1), series("two", 2, 3)},
 		"Number": {series("", 7)}, "Bars": {series("good", 80), series("bad", 2)}, "Table": {row}, "Nothing": {series("n", math.NaN())},
@@ -70,7 +70,7 @@ func TestGap(t *testing.T) {
 
 func TestNamed(t *testing.T) {
 	s := demo.Sample{Labels: map[string]string{"node": "worker-1", "instance": "a:1"}}
-	for legend, want := range map[string]string{"{{node}} {{instance}}": "worker-1 a:1", "99 %": "99 %", "": ""} {
+	for legend, want := range map[string]string{"{{node}} {{instance}}": "worker-1 a:1", "{{cluster}} {{node}}": "worker-1", "99 %": "99 %", "": ""} {
 		if got := Named(legend, s).Name; got != want {
 			t.Errorf("%q: %q, want %q", legend, got, want)
 		}
