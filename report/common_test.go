@@ -41,7 +41,7 @@ func newVerdict(edits ...func(*diagnosis.Verdict)) diagnosis.Verdict {
 		Cause: diagnosis.PullSecretNoMatch, Confidence: diagnosis.Confirmed,
 		Summary: "secret regcred is for hub.test.company.com, the image is on hub.test2.company.com",
 		Remedy: []string{
-			"kubectl -n shop create secret docker-registry regcred-2 --docker-server=hub.test2.company.com --docker-username=<user> --docker-password=<password>",
+			"kubectl -n shop create secret docker-registry regcred-2 --from-file=.dockerconfigjson=<config.json>",
 			"# then name it in the pod's imagePullSecrets & try again",
 		},
 		Evidence: []diagnosis.Finding{

@@ -76,7 +76,7 @@ func TestDiagnosedVerdictsAreValid(t *testing.T) {
 func TestPlaceholdersAreReadable(t *testing.T) {
 	t.Parallel()
 	got := annotate(t, newVerdict())[ReportAnnotation]
-	for _, want := range []string{"--docker-username=<user>", "imagePullSecrets & try"} {
+	for _, want := range []string{"--from-file=.dockerconfigjson=<config.json>", "imagePullSecrets & try"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("got %s, want %q in it", got, want)
 		}

@@ -45,7 +45,7 @@ func broken(namespace, name string, cause diagnosis.Cause) *corev1.Pod {
 	p := silent(namespace, name)
 	d := report.Document{Schema: report.Schema, Node: "n1", ObservedAt: "2026-01-02T03:04:05Z", Containers: []report.Container{{
 		Name: "app", Kind: "container", Image: image, Cause: string(cause), Confidence: "Confirmed", Summary: "a sentence on " + name,
-		Remedy: []string{"kubectl -n " + namespace + " create secret docker-registry regcred --docker-username=<username>"},
+		Remedy: []string{"kubectl -n " + namespace + " create secret docker-registry regcred --from-file=.dockerconfigjson=<config.json>"},
 	}}}
 	text, err := json.Marshal(d)
 	if err != nil {

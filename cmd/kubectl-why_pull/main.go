@@ -74,7 +74,7 @@ fields are only ever added:
             repository or image: what the pods share; pods[] as namespace/name;
             nodes[]; summary; runsOn[]: other nodes with the same image;
             pointsTo: the node at fault, if other nodes show it
-  pods[]    namespace, name, node, owner; report: the whypull.dev/v1 report;
+  pods[]    namespace, name, node, owner, managedBy; report: the whypull.dev/v1 report;
             containers[]: name, kind, image, registry, repository, reason and
             message (the kubelet's), cause or noReport, runsOn[], runsHere
 Control characters are removed from all texts.`

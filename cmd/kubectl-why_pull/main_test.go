@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/spf13/pflag"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
 	"github.com/whypull/whypull/agent/diagnosis"
@@ -34,7 +36,7 @@ func TestStatus(t *testing.T) {
 		"all namespaces":           {[]string{"-A"}, 1, "quiet/q", ""},
 		"all, long":                {[]string{"--all-namespaces", "-o", "wide"}, 1, "CONFIDENCE", ""},
 		"a pod that fails":         {[]string{"web"}, 1, "container app: CredentialsRejected (Confirmed)\n  a sentence on web\n", ""},
-		"the remedy":               {[]string{"web"}, 1, "\n    kubectl -n shop create secret docker-registry regcred --docker-username=<username>\n", ""},
+		"the remedy":               {[]string{"web"}, 1, "\n    kubectl -n shop create secret docker-registry regcred --from-file=.dockerconfigjson=<config.json>\n", ""},
 		"what the kubelet says":    {[]string{"web"}, 1, "The kubelet says (ErrImagePull)\n    401 Unauthorized\n", ""},
 		"with its kind":            {[]string{"pod/web"}, 1, "pod shop/web on node n1", ""},
 		"a pod that runs":          {[]string{"db"}, 0, "No container of pod shop/db fails to pull its image.\n", ""},
@@ -67,6 +69,49 @@ func TestStatus(t *testing.T) {
 			if status != tc.status || !strings.Contains(out.String(), tc.stdout) || !strings.Contains(errs.String(), tc.stderr) ||
 				tc.stderr == "" && errs.String() != "" || tc.stdout == "" && out.String() != "" {
 				t.Errorf("status %d, want %d\nstdout %s\nwant   %s\nstderr %s\nwant   %s", status, tc.status, out.String(), tc.stdout, errs.String(), tc.stderr)
+			}
+		})
+	}
+}
+
+// What manages a pod's Deployment is read with the caller's rights, and not needed.
+func TestManagedBy(t *testing.T) {
+	pod := broken("shop", "web", diagnosis.TagNotFound)
+	pod.OwnerReferences = []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "Deployment", Name: "web", UID: "1", Controller: new(true)}}
+	pod.Labels = map[string]string{"app.kubernetes.io/managed-by": "Helm"}
+	for name, tt := range map[string]struct {
+		refused  bool
+		args     []string
+		want     string
+		requests int // for the owner
+	}{
+		"its owner's": {false, []string{"-n", "shop", "web"}, "\nmanaged by Argo CD application shop: change it in the source of the application\n", 1},
+		"its own":     {true, []string{"-n", "shop", "web"}, "\nmanaged by Helm: change it in the values or the chart of the release\n", 1},
+		"as JSON":     {false, []string{"-n", "shop", "web", "-o", "json"}, `"managedBy": "Argo CD application shop"`, 1},
+		"of many":     {false, []string{"-n", "shop", "-o", "json"}, `"managedBy": "Helm"`, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := apitest.NewWith(t, func(w http.ResponseWriter, r apitest.Request) {
+				if tt.refused {
+					apitest.Fail(w, http.StatusForbidden, metav1.StatusReasonForbidden, "no")
+					return
+				}
+				apitest.Write(w, "application/json", &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
+					UID: "1", Annotations: map[string]string{"argocd.argoproj.io/tracking-id": "shop:apps/Deployment:shop/web"},
+				}})
+			})
+			s.Put(pod)
+			if status, out, errs := called(t, s, tt.args...); status != 1 || !strings.Contains(out, tt.want) {
+				t.Errorf("status %d, %s%s\nwant %s", status, out, errs, tt.want)
+			}
+			n := 0
+			for _, line := range s.Lines() {
+				if strings.Contains(line, "/deployments/web") {
+					n++
+				}
+			}
+			if n != tt.requests {
+				t.Errorf("%d requests for the owner, want %d: %q", n, tt.requests, s.Lines())
 			}
 		})
 	}
@@ -199,7 +244,7 @@ func TestDocuments(t *testing.T) {
 	if fromJSON.Schema != fleet.Schema || len(fromJSON.Pods) != 2 || fromJSON.Pods[1].Report == nil || fromJSON.Pods[0].Report != nil {
 		t.Errorf("%+v", fromJSON)
 	}
-	if !strings.Contains(asJSON, "<username>") {
+	if !strings.Contains(asJSON, "<config.json>") {
 		t.Error("the remedy's placeholders cannot be read")
 	}
 	status, none, _ := called(t, s, "-o", "json", "-n", "calm")

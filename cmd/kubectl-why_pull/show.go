@@ -22,6 +22,7 @@ type request struct {
 	out    io.Writer
 	layout fleet.Layout
 
+	pod      *corev1.Pod // the one that was asked for by name, once it is read
 	view     fleet.View
 	fleet    fleet.Fleet
 	surveyed time.Time // when the fleet outside of the scope was last read
@@ -56,6 +57,9 @@ func (r *request) once(ctx context.Context) error {
 		r.survey(ctx)
 	}
 	o := r.view.Build(&r.fleet, now())
+	if r.scope.Name != "" && len(o.Pods) > 0 {
+		o.Pods[0].SetManager(r.client.Manager(ctx, r.pod))
+	}
 	text, err := r.render(o)
 	if err != nil {
 		return err
@@ -82,6 +86,7 @@ func (r *request) read(ctx context.Context) error {
 			return err
 		}
 		r.put(pod)
+		r.pod = pod
 		return nil
 	}
 	_, err := r.client.List(ctx, r.scope, r.restart, r.put)

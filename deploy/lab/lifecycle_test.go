@@ -126,8 +126,9 @@ func sideBySide(ctx context.Context, t *testing.T, first, second *lab.Lab) {
 func pods(ctx context.Context, t *testing.T, l *lab.Lab) {
 	kubectl(ctx, t, l, podManifest("tools", registry.PlainTools, ""), "apply", "-f", "-")
 	kubectl(ctx, t, l, podManifest("nobody", registry.Nginx112, ""), "apply", "-f", "-")
-	kubectl(ctx, t, l, "", "create", "secret", "docker-registry", "hub",
-		"--docker-server="+registry.HubHost, "--docker-username="+registry.Alice, "--docker-password="+registry.AlicePassword)
+	kubectl(ctx, t, l, fmt.Sprintf(`{"apiVersion":"v1","kind":"Secret","metadata":{"name":"hub"},"type":"kubernetes.io/dockerconfigjson",
+		"stringData":{".dockerconfigjson":"{\\"auths\\":{\\"%s\\":{\\"username\\":\\"%s\\",\\"password\\":\\"%s\\"}}}"}}`,
+		registry.HubHost, registry.Alice, registry.AlicePassword), "apply", "-f", "-")
 	kubectl(ctx, t, l, podManifest("alice", registry.Nginx113, "hub"), "apply", "-f", "-")
 
 	kubectl(ctx, t, l, "", "wait", "--for=condition=Ready", "pod/tools", "pod/alice", "--timeout=10m")

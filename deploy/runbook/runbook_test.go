@@ -63,6 +63,9 @@ func contents() string {
 	b.WriteString("<!-- Generated from the table of causes: go test ./deploy/runbook -update -->\n# Runbook\n\n" +
 		"One page for each cause that whypull reports. To print a page without a cluster, run\n\n" +
 		"```sh\nkubectl why-pull explain TagNotFound\n```\n\n" + examples + "\n\n" +
+		"If Argo CD, Flux or Helm manages an object, make the change in its source too, because the next sync or upgrade\n" +
+		"overwrites one made only in the cluster. Nodes of k3s, RKE2, k0s, MicroK8s, Talos, Bottlerocket, OpenShift and GKE have\n" +
+		"[other commands](../docs/platforms.md).\n\n" +
 		"| cause | meaning | who can fix it | can resolve on its own |\n|---|---|---|---|\n")
 	for _, e := range diagnosis.Catalogue() {
 		fmt.Fprintf(&b, "| [%s](%s) | %s | %s | %s |\n", e.Cause, file(e.Cause), e.Meaning, Owner(e.Fixer), yes(e.Transient))

@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/report"
 )
 
@@ -34,11 +35,19 @@ type Pod struct {
 	Name      string `json:"name"`
 	Node      string `json:"node"`
 	// Owner is the pod's controller, as kind/name.
-	Owner      string      `json:"owner,omitempty"`
+	Owner string `json:"owner,omitempty"`
+	// ManagedBy is what keeps the pod's owner, or the pod, as it is in some source, such
+	// as "Argo CD application web"; empty if none is known.
+	ManagedBy  string      `json:"managedBy,omitempty"`
 	Containers []Container `json:"containers"`
 	// Report is whypull's report, if there is a valid one.
 	Report *report.Document `json:"report,omitempty"`
+
+	source string // where to change it
 }
+
+// SetManager sets what manages the pod.
+func (p *Pod) SetManager(m diagnosis.Manager) { p.ManagedBy, p.source = m.String(), m.Source() }
 
 // Key returns the pod's namespace/name.
 func (p Pod) Key() string { return p.Namespace + "/" + p.Name }
@@ -92,6 +101,7 @@ func newPod(pod *corev1.Pod, fleet *Fleet, now time.Time) Pod {
 		Namespace: report.Printable(pod.Namespace), Name: report.Printable(pod.Name), Node: report.Printable(pod.Spec.NodeName),
 		Owner: owner(pod), Containers: failing(pod), Report: parseReport(pod),
 	}
+	p.SetManager(diagnosis.ManagerOf(pod.Labels, pod.Annotations))
 	for i := range p.Containers {
 		c := &p.Containers[i]
 		if c.verdict == nil {

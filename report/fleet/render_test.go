@@ -54,7 +54,7 @@ func TestJSONGolden(t *testing.T) {
 
 // storyPod is a pod with all kinds of facts.
 func storyPod() *corev1.Pod {
-	long := "kubectl -n shop create secret docker-registry regcred --docker-server=hub.test --docker-username=<username> --docker-password=<password> --dry-run=client -o yaml | kubectl replace -f -"
+	long := "kubectl -n shop create secret docker-registry regcred --dry-run=client -o yaml --from-file=.dockerconfigjson=<config.json> | kubectl apply -f -"
 	return testPod("web", stuck, secrets("regcred"), ownedBy("ReplicaSet", "web-5d7f8"), volume("data", "hub.test/models:1"),
 		withContainer("side", "hub.test/side:1", "data"), withStatus("side", waiting("ContainerCreating", "")), withContainer("new", "hub.test/new:1"),
 		withStatus("new", waiting("ErrImagePull", "x")),

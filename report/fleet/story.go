@@ -23,6 +23,9 @@ func (p Pod) Story(l Layout, now time.Time, wide bool) string {
 		head += ", of " + p.Owner
 	}
 	b.WriteString(l.paint(bold, strings.TrimSuffix(wrap(head, "", l.Width), "\n")) + "\n")
+	if p.ManagedBy != "" {
+		b.WriteString(wrap("managed by "+p.ManagedBy+": change it "+p.source, "", l.Width))
+	}
 	if p.Report != nil && p.Report.ObservedAt != "" {
 		b.WriteString(l.paint(dim, "observed "+p.Report.ObservedAt) + "\n")
 	}

@@ -185,6 +185,56 @@ func TestDeploymentIsFixed(t *testing.T) {
 	}
 }
 
+// Remedies name what manages a workload and a pull secret, since a change made only in
+// the cluster does not last.
+func TestManagedObjects(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	change := func(manifest, old, new string) string {
+		if strings.Count(manifest, old) != 1 {
+			t.Fatalf("%q is not once in\n%s", old, manifest)
+		}
+		return strings.Replace(manifest, old, new, 1)
+	}
+	public, private := registry.PlainHost+"/e2e/managed", registry.HubHost+"/e2e/managed-private:1.0"
+	s := demo.Scenario{Name: "managed", Images: []string{public + ":1.0", private}, Manifests: []string{
+		change(demo.Deployment("web", public+":1.9", "none", 1), "metadata: {labels: {app: web}}",
+			`metadata: {labels: {app: web}, annotations: {argocd.argoproj.io/tracking-id: "shop-web:apps/Deployment:managed/web"}}`),
+		// The controller of owners knows no such kind, so it leaves the secret alone.
+		change(demo.Secret("regcred", registry.HubHost, "managed", "wrong"), "  name: regcred\n",
+			"  name: regcred\n  ownerReferences: [{apiVersion: external-secrets.io/v1, kind: ExternalSecret, name: registry-login, uid: 5f0c7f0e}]\n"),
+		demo.Deployment("private", private, "regcred", 1),
+	}}
+	if err := s.Break(ctx, shared.lab); err != nil {
+		t.Fatal(err)
+	}
+	for app, want := range map[string][]string{
+		"web": {
+			"# Argo CD application shop-web manages the Deployment web, so make this change in the source of the application.",
+			"kubectl -n managed set image deployment/web app=" + public + ":1.0",
+		},
+		"private": {
+			"# ExternalSecret registry-login writes secret regcred and overwrites changes of it.",
+			"kubectl -n managed describe externalsecrets.external-secrets.io/registry-login",
+		},
+	} {
+		var pod string
+		shared.eventually(ctx, t, func() (string, bool) {
+			list, err := shared.client.CoreV1().Pods(s.Name).List(ctx, metav1.ListOptions{LabelSelector: "app=" + app})
+			if err != nil || len(list.Items) == 0 {
+				return fmt.Sprint("a pod of ", app, ": ", err), false
+			}
+			pod = list.Items[0].Name
+			return "", true
+		})
+		report := shared.settled(ctx, t, s.Name, pod)
+		if missing := inOrder(strings.Join(report.Containers[0].Remedy, "\n"), want); missing != "" {
+			t.Errorf("the remedy of %s lacks %q: %+v", app, missing, report.Containers[0])
+		}
+	}
+	deleteScenario(ctx, t, s)
+}
+
 // onePod waits for a namespace's first pod.
 func (c *cluster) onePod(ctx context.Context, t *testing.T, namespace string) string {
 	t.Helper()
