@@ -6,6 +6,7 @@ SHELL := /bin/bash
 
 VERSION ?= dev
 FUZZTIME ?= 30s
+PACKAGES ?= ./...
 AGENTS ?= 200
 LAB := deploy/lab
 MODULES := . $(LAB) $(LAB)/keyringdiff
@@ -17,7 +18,7 @@ CRIO := cd $(LAB)/crio && CGO_ENABLED=0 GOFLAGS='$(GOFLAGS) -tags=containers_ima
 # for the API server, and registries are asked as containerd asks them, in HTTP/1.1.
 # The generated code of k8s.io is not inlined: 0.7 MB. Its decoders hardly call
 # anything in their loops.
-BUILD := CGO_ENABLED=0 go build -tags grpcnotrace,nethttpomithttp2 -gcflags=k8s.io/...=-l -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
+BUILD := CGO_ENABLED=0 go build -tags grpcnotrace,nethttpomithttp2 -gcflags=k8s.io/...=-l -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$(VERSION)"
 
 .PHONY: help
 help: ## list what there is to make
@@ -28,6 +29,45 @@ build: ## build the agent and the kubectl plugin into bin/
 	$(BUILD) -o bin/whypull ./cmd/whypull
 	$(BUILD) -o bin/kubectl-why_pull ./cmd/kubectl-why_pull
 
+.PHONY: man
+man: # man pages and completion into bin/, for the archives of a release
+	rm -rf bin/man bin/completion && mkdir -p bin/man bin/completion
+	go test ./cmd/whypull ./cmd/kubectl-why_pull -run 'TestManPages$$' -count=1 -man $(CURDIR)/bin/man
+	for shell in bash zsh fish; do go run ./cmd/whypull completion $$shell >bin/completion/whypull.$$shell; done
+
+# GoReleaser and what reads the programs for a bill of materials.
+GORELEASER := go tool -modfile=.ci/release.mod goreleaser
+# What GoReleaser leaves: image, chart, krew manifest, notes.
+RELEASE := cd $(LAB) && go run ./cmd/release --epoch $$(git log -1 --format=%ct)
+IMAGE := ghcr.io/whypull/whypull
+CHART := ghcr.io/whypull/charts/whypull
+
+.PHONY: release-snapshot
+release-snapshot: ## a release of this commit in dist/, unsigned and not uploaded; needs no Docker
+	$(GORELEASER) check
+	$(GORELEASER) release --snapshot --clean
+	$(RELEASE) assemble
+
+.PHONY: release
+release: # a release of this tag in dist/
+	$(GORELEASER) check
+	$(GORELEASER) release --clean
+	$(RELEASE) check
+	$(RELEASE) assemble
+
+.PHONY: release-push
+release-push: # uploads image and chart, and signs all
+	$(RELEASE) push
+	cosign sign --yes $(IMAGE)@$$(cat dist/image.digest)
+	cosign sign --yes $(CHART)@$$(cat dist/chart.digest)
+	for arch in amd64 arm64; do cosign attest --yes --type cyclonedx --predicate dist/whypull_*_linux_$$arch.cdx.json $(IMAGE)@$$(cat dist/image-$$arch.digest); done
+	cosign sign-blob --yes --bundle dist/checksums.txt.sigstore.json dist/checksums.txt
+
+.PHONY: release-publish
+release-publish: # the release's page
+	gh release create "$$(git describe --exact-match --tags)" --verify-tag --title "$$(git describe --exact-match --tags)" --notes-file dist/notes.md \
+		dist/*.tar.gz dist/*.zip dist/*.tgz dist/*.cdx.json dist/why-pull.yaml dist/checksums.txt dist/checksums.txt.sigstore.json
+
 .PHONY: demo
 demo: ## start a cluster, break pods in it, and show what whypull says
 	cd $(LAB) && go run ./cmd/lab demo --source ../..
@@ -37,7 +77,10 @@ demo-down: ## stop the demo's cluster and leave nothing behind
 	cd $(LAB) && go run ./cmd/lab remove
 
 .PHONY: test
-test: test-format test-vet test-lint test-unit test-same test-fuzz test-lab test-keyring test-e2e ## everything
+test: test-format test-vet test-lint test-workflows test-unit test-same test-fuzz test-lab test-keyring test-e2e ## everything
+
+.PHONY: test-static
+test-static: test-format test-vet test-lint test-workflows ## what needs no run of the programs
 
 .PHONY: test-format
 test-format: ## gofmt
@@ -51,6 +94,10 @@ test-vet: ## go vet
 .PHONY: test-lint
 test-lint: ## golangci-lint
 	for m in . $(LAB); do (cd $$m && go tool -modfile=$(CURDIR)/.ci/lint.mod golangci-lint run --config $(CURDIR)/.golangci.yaml ./...); done
+
+.PHONY: test-workflows
+test-workflows: ## actionlint; our own rules are a unit test
+	go tool -modfile=.ci/workflows.mod actionlint
 
 .PHONY: shells
 shells: ## the shells that remedies are pasted into; installs missing ones
@@ -83,9 +130,29 @@ test-keyring: ## our keyring against the kubelet's own
 test-e2e: lab-build ## whypull on a real node
 	cd $(LAB) && go test -count=1 -timeout 40m -parallel 16 ./e2e ./runtimes
 
+.PHONY: test-release
+test-release: release-snapshot lab-build ## the snapshot's chart and image on a real node, its plugin installed by krew
+	cd $(LAB) && go test -count=1 -timeout 40m -run 'TestHelm$$' ./e2e -dist $(CURDIR)/dist
+	cd $(LAB) && go test -count=1 -run TestSnapshot ./release -dist $(CURDIR)/dist
+
 .PHONY: lab-build
 lab-build: # the lab's programs: minutes on a new machine, nothing after that
 	cd $(LAB) && go run ./cmd/lab build
+
+.PHONY: test-newest-kubernetes
+test-newest-kubernetes: newest-kubernetes test-e2e ## whypull on the newest Kubernetes
+
+.PHONY: newest-kubernetes
+newest-kubernetes: # changes the module files of the lab's cluster
+	cd $(LAB)/binaries && new=$$(go list -m -f '{{.Version}}' k8s.io/kubernetes@latest) && \
+	old=$$(sed -n 's,.*k8s.io/kubernetes \(v[^ ]*\).*,\1,p' modules/kubernetes.mod) && dir=$$(mktemp -d) && \
+	sed "/k8s\.io\//s/ v\([01]\)$${old#v1}/ v\1$${new#v1}/" modules/kubernetes.mod >$$dir/go.mod && \
+	(cd $$dir && go mod tidy) && cp $$dir/go.mod modules/kubernetes.mod && cp $$dir/go.sum modules/kubernetes.sum && \
+	sed -i "s/kubernetes(\"$$old\")/kubernetes(\"$$new\")/" table.go && echo "the lab runs Kubernetes $$new"
+
+.PHONY: soak
+soak: ## hostile neighbors against the agent, again and again, with the race detector
+	go test -race -count=20 -timeout 100m -run 'TestSoak|TestHostileNeighbors' ./agent ./cmd/whypull
 
 .PHONY: bench
 bench: lab-build ## size, memory, time to diagnosis, requests; measured on the lab
@@ -99,7 +166,7 @@ scale: ## what AGENTS agents on simulated nodes cost the API server
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME each
-	@go test -list '^Fuzz' ./... | awk '/^Fuzz/ { names[++n] = $$1 } /^ok/ { for (i = 1; i <= n; i++) print $$2, names[i]; n = 0 }' | \
+	@go test -list '^Fuzz' $(PACKAGES) | awk '/^Fuzz/ { names[++n] = $$1 } /^ok/ { for (i = 1; i <= n; i++) print $$2, names[i]; n = 0 }' | \
 	while read -r package target; do echo "$$target"; go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) "$$package" </dev/null; done
 
 .PHONY: vuln

@@ -123,5 +123,5 @@ func Build(ctx context.Context, root, program, dir string) error {
 }
 
 func buildFlags() []string {
-	return []string{"build", "-tags", "grpcnotrace,nethttpomithttp2", "-gcflags=k8s.io/...=-l", "-trimpath", "-ldflags", "-s -w -X main.version=lab"}
+	return []string{"build", "-tags", "grpcnotrace,nethttpomithttp2", "-gcflags=k8s.io/...=-l", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -X main.version=lab"}
 }

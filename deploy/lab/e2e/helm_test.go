@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -30,6 +31,23 @@ const (
 	releaseNamespace = "platform-team"
 	releaseAgent     = release + "-whypull-agent"
 )
+
+// dist selects a release instead of the source tree's chart and image.
+var dist = flag.String("dist", "", "directory of a release, whose chart and image TestHelm installs")
+
+// importRelease imports the image of the release into the node, and returns the path of
+// its chart, which names the image.
+func importRelease(t *testing.T) string {
+	t.Helper()
+	charts, err := filepath.Glob(filepath.Join(*dist, "whypull-*.tgz"))
+	if err != nil || len(charts) != 1 {
+		t.Fatalf("charts: %v, %v", charts, err)
+	}
+	if err := shared.lab.ImportImage(t.Context(), filepath.Join(*dist, "image.tar")); err != nil {
+		t.Fatal(err)
+	}
+	return charts[0]
+}
 
 // helm runs the helm command and returns its output.
 func helm(ctx context.Context, t *testing.T, args ...string) string {
@@ -59,6 +77,9 @@ func helm(ctx context.Context, t *testing.T, args ...string) string {
 func TestHelm(t *testing.T) {
 	ctx := t.Context()
 	source := filepath.Join(shared.root, "deploy", "chart")
+	if *dist != "" {
+		source = importRelease(t)
+	}
 	parkAgent(t)
 	withoutSharedPolicies(t)
 	before := inventory(t)
