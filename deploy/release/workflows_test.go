@@ -1,0 +1,218 @@
+package release
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"sigs.k8s.io/yaml"
+)
+
+// root is the source tree.
+const root = "../.."
+
+type workflow struct {
+	On          any            `json:"true"` // "on" in YAML 1.1
+	Permissions any            `json:"permissions"`
+	Jobs        map[string]job `json:"jobs"`
+}
+
+type job struct {
+	Permissions any    `json:"permissions"`
+	RunsOn      string `json:"runs-on"`
+	Uses        string `json:"uses"`
+	Timeout     int    `json:"timeout-minutes"`
+	Steps       []step `json:"steps"`
+}
+
+type step struct {
+	Uses string         `json:"uses"`
+	Run  string         `json:"run"`
+	With map[string]any `json:"with"`
+}
+
+func TestWorkflows(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob(filepath.Join(root, ".github", "workflows", "*"))
+	if err != nil || len(files) < 4 {
+		t.Fatalf("workflows: %v, %v", files, err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, problem := range problems(string(text)) {
+			t.Errorf("%s: %s", filepath.Base(file), problem)
+		}
+	}
+}
+
+// The rules find what they are for.
+func TestWorkflowRules(t *testing.T) {
+	t.Parallel()
+	const checkout = "actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1"
+	const good = `on: push
+permissions: {}
+jobs:
+  a:
+    runs-on: ubuntu-24.04
+    timeout-minutes: 5
+    permissions: {contents: read}
+    steps:
+    - uses: ` + checkout + `
+      with: {persist-credentials: false}
+    - run: make build
+`
+	if all := problems(good); len(all) != 0 {
+		t.Fatalf("a good workflow: %q", all)
+	}
+	for _, c := range []struct{ old, bad, problem string }{
+		{"on: push", "on: pull_request_target", "pull_request_target"},
+		{"on: push", "on: {pull_request_target: {types: [opened]}}", "pull_request_target"},
+		{"on: push", "on: [push, workflow_run]", "workflow_run"},
+		{"permissions: {}\n", "", "top"},
+		{"permissions: {}\n", "permissions: {contents: read}\n", "top"},
+		{"    permissions: {contents: read}\n", "", "job a has no permissions"},
+		{"{contents: read}", "write-all", "job a has no permissions"},
+		{"    timeout-minutes: 5\n", "", "no timeout"},
+		{"ubuntu-24.04", "ubuntu-latest", "ubuntu-latest"},
+		{"{persist-credentials: false}", "{fetch-depth: 0}", "persist-credentials"},
+		{checkout, "actions/checkout@v7", "not pinned"},
+		{checkout, "actions/checkout@3d3c42e # v7", "not pinned"},
+		{checkout, "actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1", "does not say its version"},
+		{"make build", "echo ${{ github.head_ref }}", "expression"},
+		{"make build", "curl -sSf https://example.com/install | sh", "pipes"},
+	} {
+		all := problems(strings.Replace(good, c.old, c.bad, 1))
+		if !slices.ContainsFunc(all, func(p string) bool { return strings.Contains(p, c.problem) }) {
+			t.Errorf("%q instead of %q: %q", c.bad, c.old, all)
+		}
+	}
+}
+
+// problems returns what makes a workflow a risk: triggers that give a stranger's code our
+// token, more permissions than a job needs, credentials that later steps find, actions
+// that somebody else can change, texts of strangers in a shell.
+func problems(text string) []string {
+	var w workflow
+	if err := yaml.Unmarshal([]byte(text), &w); err != nil {
+		return []string{err.Error()}
+	}
+	var all []string
+	add := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
+	for _, trigger := range []string{"pull_request_target", "workflow_run", "issue_comment"} {
+		if regexp.MustCompile(`\b` + trigger + `\b`).MatchString(fmt.Sprint(w.On)) {
+			add("%s runs with our token on what strangers send", trigger)
+		}
+	}
+	if granted, ok := w.Permissions.(map[string]any); !ok || len(granted) > 0 {
+		add("the permissions at the top are not {}")
+	}
+	for name, j := range w.Jobs {
+		if granted, ok := j.Permissions.(map[string]any); !ok || len(granted) == 0 {
+			add("job %s has no permissions of its own", name)
+		}
+		if j.Uses != "" {
+			continue
+		}
+		if j.Timeout == 0 {
+			add("job %s has no timeout", name)
+		}
+		if strings.HasSuffix(j.RunsOn, "-latest") {
+			add("job %s runs on %s, which changes", name, j.RunsOn)
+		}
+		for _, s := range j.Steps {
+			if strings.Contains(s.Run, "${{") {
+				add("job %s has an expression in a command: %s", name, s.Run)
+			}
+			if regexp.MustCompile(`curl.*\|\s*(ba)?sh`).MatchString(s.Run) {
+				add("job %s pipes a download into a shell", name)
+			}
+			if keep, given := s.With["persist-credentials"]; strings.HasPrefix(s.Uses, "actions/checkout@") && (!given || keep != false) {
+				add("job %s: checkout without persist-credentials: false", name)
+			}
+		}
+	}
+	for _, uses := range regexp.MustCompile(`(?m)^\s*(?:- )?uses:\s*(.+)$`).FindAllStringSubmatch(text, -1) {
+		switch action := uses[1]; {
+		case strings.HasPrefix(action, "./"):
+		case !regexp.MustCompile(`@[0-9a-f]{40}\b`).MatchString(action):
+			add("%s is not pinned by a commit", action)
+		case !regexp.MustCompile(`@[0-9a-f]{40} # v\d+\.\d+\.\d+$`).MatchString(action):
+			add("%s does not say its version", action)
+		}
+	}
+	return all
+}
+
+// One action has one version everywhere.
+func TestActionsHaveOneVersion(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob(filepath.Join(root, ".github", "workflows", "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	versions := map[string]string{}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile(`uses: ([^@\s]+)@(\S+ # \S+)`).FindAllStringSubmatch(string(text), -1) {
+			if other, seen := versions[m[1]]; seen && other != m[2] {
+				t.Errorf("%s is %s and %s", m[1], other, m[2])
+			}
+			versions[m[1]] = m[2]
+		}
+	}
+	if len(versions) < 6 {
+		t.Errorf("only %d actions", len(versions))
+	}
+}
+
+// The workflows run targets that the Makefile has, and CI all that a change has to pass.
+func TestWorkflowsRunTargets(t *testing.T) {
+	t.Parallel()
+	makefile, err := os.ReadFile(filepath.Join(root, "Makefile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	target := regexp.MustCompile(`(?m)(?:\bmake |target: )([a-z][a-z0-9-]*)`)
+	read := func(name string) []string {
+		t.Helper()
+		text, err := os.ReadFile(filepath.Join(root, ".github", "workflows", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var all []string
+		for _, m := range target.FindAllStringSubmatch(string(text), -1) {
+			all = append(all, m[1])
+		}
+		return all
+	}
+	ci := read("ci.yaml")
+	for _, name := range slices.Concat(ci, read("nightly.yaml"), read("release.yaml")) {
+		if !strings.Contains(string(makefile), "\n"+name+":") {
+			t.Errorf("the Makefile has no target %s", name)
+		}
+	}
+	everything := regexp.MustCompile(`(?m)^test: (.*?) ##`).FindSubmatch(makefile)
+	if everything == nil {
+		t.Fatal("the Makefile has no target test")
+	}
+	static := regexp.MustCompile(`(?m)^test-static: (.*?) ##`).FindSubmatch(makefile)
+	if static == nil {
+		t.Fatal("the Makefile has no target test-static")
+	}
+	ci = append(ci, strings.Fields(string(static[1]))...)
+	for name := range strings.FieldsSeq(string(everything[1])) {
+		if !slices.Contains(ci, name) {
+			t.Errorf("CI does not run %s", name)
+		}
+	}
+}
