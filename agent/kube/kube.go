@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -380,8 +381,8 @@ func (c *Client) secret(ctx context.Context, namespace, name string) (*corev1.Se
 }
 
 // Annotate sets annotations of a pod through its status, and removes those
-// whose value is nil. It returns a conflict if the pod's UID differs, and
-// ErrNotFound if the pod is gone.
+// whose value is nil. It returns ErrNotFound if the pod is gone, also if another
+// one of its name has taken its place.
 func (c *Client) Annotate(ctx context.Context, namespace, pod, uid string, annotations map[string]*string) error {
 	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": uid, "annotations": annotations}})
 	if err != nil {
@@ -389,10 +390,26 @@ func (c *Client) Annotate(ctx context.Context, namespace, pod, uid string, annot
 	}
 	err = c.core.Patch(types.MergePatchType).Namespace(namespace).Resource("pods").Name(pod).
 		SubResource("status").Body(patch).Do(ctx).Error()
-	if apierrors.IsNotFound(err) {
+	if apierrors.IsNotFound(err) || uidDiffers(err) {
 		return ErrNotFound
 	}
 	return err
+}
+
+// uidDiffers reports whether the API server refused a write because the object has
+// another UID: it validates a patch against the object (ValidateObjectMetaUpdate), and
+// answers 409 where the UID is a precondition.
+func uidDiffers(err error) bool {
+	var status apierrors.APIStatus
+	switch {
+	case !errors.As(err, &status):
+		return false
+	case apierrors.IsConflict(err):
+		return strings.Contains(err.Error(), "UID in precondition")
+	case !apierrors.IsInvalid(err) || status.Status().Details == nil:
+		return false
+	}
+	return slices.ContainsFunc(status.Status().Details.Causes, func(c metav1.StatusCause) bool { return c.Field == "metadata.uid" })
 }
 
 // Event creates an Event. It returns nil if one of that name already exists,

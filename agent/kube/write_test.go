@@ -90,6 +90,38 @@ func TestAnnotateErrors(t *testing.T) {
 	}
 }
 
+// A pod that was created again under its name is gone, whichever way the API server says
+// that the UID is another one's. Other fields that it does not accept are no such thing.
+func TestAnnotateRecreatedPod(t *testing.T) {
+	t.Parallel()
+	invalid := func(field string) *metav1.Status {
+		out := apitest.Status(422, metav1.StatusReasonInvalid, `Pod "web" is invalid: `+field+`: Invalid value: "u-1": field is immutable`)
+		out.Details = &metav1.StatusDetails{Name: "web", Kind: "Pod", Causes: []metav1.StatusCause{{Type: metav1.CauseTypeFieldValueInvalid, Field: field}}}
+		return out
+	}
+	for name, tc := range map[string]struct {
+		answer *metav1.Status
+		gone   bool
+	}{
+		"immutable UID":    {invalid("metadata.uid"), true},
+		"precondition":     {apitest.Status(409, metav1.StatusReasonConflict, `Operation cannot be fulfilled on pods "web": Precondition failed: UID in precondition: u-1, UID in object meta: u-2`), true},
+		"another field":    {invalid("metadata.annotations"), false},
+		"without details":  {apitest.Status(422, metav1.StatusReasonInvalid, "metadata.uid"), false},
+		"another conflict": {apitest.Status(409, metav1.StatusReasonConflict, "the object has been modified"), false},
+		"another refusal":  {apitest.Status(403, metav1.StatusReasonForbidden, "metadata.uid"), false},
+	} {
+		s := newAPIServer(t, func(w http.ResponseWriter, _ request) {
+			w.Header().Set("Content-Type", runtime.ContentTypeJSON)
+			w.WriteHeader(int(tc.answer.Code))
+			_ = json.NewEncoder(w).Encode(tc.answer) // the client has gone
+		})
+		err := s.client(t, AccessAuto).Annotate(t.Context(), "team", "web", "u-1", nil)
+		if err == nil || errors.Is(err, ErrNotFound) != tc.gone {
+			t.Errorf("%s: error %v, want gone: %v", name, err, tc.gone)
+		}
+	}
+}
+
 func event() *eventsv1.Event {
 	return &eventsv1.Event{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "web.1"}, EventTime: metav1.NewMicroTime(time.Unix(1767323045, 0)),
