@@ -3,6 +3,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -19,8 +20,8 @@ import (
 // Collector examines containers.
 type Collector interface {
 	// Follow returns those of a pod's waiting containers whose pull hangs, and the
-	// progress of the others' pulls.
-	Follow(ctx context.Context, waiting []diagnosis.Failure) (hanging []diagnosis.Failure, going []diagnosis.Progress)
+	// progress of the others' pulls. The error is that of a runtime that does not answer.
+	Follow(ctx context.Context, waiting []diagnosis.Failure) (hanging []diagnosis.Failure, going []diagnosis.Progress, err error)
 	// Collect examines one failing container. first is the evidence of the quick
 	// checks; the channel delivers all of the evidence, once, within the time limits
 	// of the checks. fresh bypasses what is cached from registries.
@@ -43,8 +44,9 @@ type PodPublisher interface {
 	// false while the slow checks are still running. The error is ErrDeferred if the
 	// pod is to be kept until it is served again.
 	Verdicts(ctx context.Context, pod podwatch.Update, verdicts []diagnosis.Verdict, final bool) error
-	// Recovered publishes that a container has got its image.
-	Recovered(ctx context.Context, f diagnosis.Failure)
+	// Recovered publishes that a container has got its image, if its failure has been
+	// published, be it by an earlier run of the agent. After an error it is called again.
+	Recovered(ctx context.Context, pod podwatch.Update, f diagnosis.Failure) error
 	// Forget drops the state of the pod, which is gone or no longer fails.
 	Forget()
 }
@@ -136,12 +138,13 @@ func (a *Agent) process(ctx context.Context, uid string) error {
 	if !ok {
 		return nil
 	}
-	for _, f := range w.recovered {
-		w.published.Recovered(ctx, f)
-	}
-	if w.update.Gone {
+	err := a.recovered(ctx, w)
+	switch {
+	case w.update.Gone:
 		a.pods.drop(uid)
 		return nil
+	case err != nil:
+		return err
 	}
 	if w.round != nil {
 		if w.round.concerns(w) {
@@ -149,7 +152,7 @@ func (a *Agent) process(ctx context.Context, uid string) error {
 		}
 		a.pods.abandoned(uid)
 	}
-	w.update, w.look = a.withHanging(ctx, w.update)
+	w.update, w.look = a.withHanging(ctx, w)
 	a.sandboxes(ctx, w)
 	if len(w.update.Failures) == 0 {
 		err := w.published.Verdicts(ctx, w.update, nil, true)
@@ -165,11 +168,25 @@ func (a *Agent) process(ctx context.Context, uid string) error {
 	return a.examine(ctx, w)
 }
 
+// recovered publishes which containers have recovered. It keeps those that it could not
+// publish.
+func (a *Agent) recovered(ctx context.Context, w work) error {
+	for i, f := range w.recovered {
+		if err := w.published.Recovered(ctx, w.update, f); err != nil {
+			a.pods.keep(w.update.UID, w.recovered[i:])
+			return err
+		}
+	}
+	return nil
+}
+
 // withHanging returns the update with the hanging pulls of waiting containers
 // added to Failures, and the others' progress in Pulling. It checks pulls only
 // after lookAfter, unless the pod already has a report from an earlier run of the
-// agent. It also returns when the next check is due; zero for none.
-func (a *Agent) withHanging(ctx context.Context, u podwatch.Update) (podwatch.Update, time.Time) {
+// agent. While the runtime does not answer, the pulls that hung before still do. It also
+// returns when the next check is due; zero for none.
+func (a *Agent) withHanging(ctx context.Context, w work) (podwatch.Update, time.Time) {
+	u := w.update
 	if len(u.Waiting) == 0 {
 		return u, time.Time{}
 	}
@@ -179,9 +196,28 @@ func (a *Agent) withHanging(ctx context.Context, u podwatch.Update) (podwatch.Up
 		return u, a.now().Add(left)
 	}
 	a.pods.queue.AddAfter(key{u.Namespace, u.UID}, lookAgain)
-	hanging, going := a.collector.Follow(ctx, u.Waiting)
+	hanging, going, err := a.collector.Follow(ctx, u.Waiting)
+	if err != nil {
+		hanging = w.hung()
+	}
 	u.Failures, u.Pulling = append(slices.Clip(u.Failures), hanging...), going
 	return u, a.now().Add(lookAgain)
+}
+
+// hung returns those waiting containers, or the sandbox, whose pull hung at the last
+// examination, sorted.
+func (w work) hung() []diagnosis.Failure {
+	var out []diagnosis.Failure
+	for subject, j := range w.judged {
+		waits := slices.ContainsFunc(w.update.Waiting, func(f diagnosis.Failure) bool { return f.Subject() == subject })
+		if f := j.verdict.Failure; f.Stall != "" && (waits || subject.Kind == diagnosis.KindSandbox) {
+			out = append(out, f)
+		}
+	}
+	slices.SortFunc(out, func(a, b diagnosis.Failure) int {
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Container, b.Container))
+	})
+	return out
 }
 
 // sandboxes publishes the recovery of sandboxes whose image was missing, since the
@@ -190,7 +226,9 @@ func (a *Agent) sandboxes(ctx context.Context, w work) {
 	missing := slices.ContainsFunc(w.update.Failures, func(f diagnosis.Failure) bool { return f.Kind == diagnosis.KindSandbox })
 	for subject, j := range w.judged {
 		if subject.Kind == diagnosis.KindSandbox && !missing {
-			w.published.Recovered(ctx, j.verdict.Failure)
+			if err := w.published.Recovered(ctx, w.update, j.verdict.Failure); err != nil {
+				a.log.Warn("publish recovery failed", "namespace", w.update.Namespace, "pod", w.update.Name, "err", err)
+			}
 		}
 	}
 }

@@ -247,6 +247,18 @@ func TestRecoveriesArePublishedOnceThoughTheRestFails(t *testing.T) {
 	})
 }
 
+// A recovery that could not be published is tried again, before anything else of the pod.
+func TestRecoveryIsTriedAgain(t *testing.T) {
+	inLoop(t, nil, func(l *loop) {
+		u := update()
+		u.Healthy = []diagnosis.Failure{failure("app"), failure("side"), failure("more")}
+		l.publisher.recoveries = []error{nil, errAPI, errAPI}
+		l.sees(time.Minute, u)
+		l.want("uid-1: recovered app", "uid-1: recovered side", "uid-1: recovered more", "uid-1: clear", "uid-1: forget")
+		l.wantPods(0)
+	})
+}
+
 // No recovery is lost when updates come faster than they are processed.
 func TestRecoveriesAreCollected(t *testing.T) {
 	inLoop(t, nil, func(l *loop) {

@@ -40,6 +40,7 @@ type collector struct {
 	hangs map[string]diagnosis.Stall // by container
 	pulls map[string]int64           // bytes done, by container
 	looks int                        // at waiting containers
+	down  bool                       // the runtime does not answer
 	asked []ask
 	stuck bool // the quick checks do not end before the context does
 	now   int  // examinations that are under way
@@ -61,10 +62,13 @@ func (c *collector) pull(pulls map[string]int64) {
 	c.pulls = pulls
 }
 
-func (c *collector) Follow(_ context.Context, waiting []diagnosis.Failure) ([]diagnosis.Failure, []diagnosis.Progress) {
+func (c *collector) Follow(_ context.Context, waiting []diagnosis.Failure) ([]diagnosis.Failure, []diagnosis.Progress, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.looks++
+	if c.down {
+		return nil, nil, errAPI
+	}
 	var out []diagnosis.Failure
 	var going []diagnosis.Progress
 	for _, f := range waiting {
@@ -78,7 +82,14 @@ func (c *collector) Follow(_ context.Context, waiting []diagnosis.Failure) ([]di
 			out = append(out, f)
 		}
 	}
-	return out, going
+	return out, going, nil
+}
+
+// stop makes the runtime answer no more, or again.
+func (c *collector) stop(down bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.down = down
 }
 
 // proof adds evidence of a stalled transfer.
@@ -128,12 +139,13 @@ func (c *collector) asks() []ask {
 
 // publisher records its calls, one line each.
 type publisher struct {
-	mu    sync.Mutex
-	start time.Time
-	lines []string
-	at    []time.Duration // since the start
-	fails []error         // of the next calls
-	block chan struct{}   // if not nil, the next Verdicts waits for it
+	mu         sync.Mutex
+	start      time.Time
+	lines      []string
+	at         []time.Duration // since the start
+	fails      []error         // of the next calls of Verdicts
+	recoveries []error         // of the next calls of Recovered
+	block      chan struct{}   // if not nil, the next Verdicts waits for it
 }
 
 func (p *publisher) note(line string) {
@@ -189,10 +201,18 @@ func (p *publisher) blocked() chan struct{} {
 	return b
 }
 
-func (p podPublisher) Recovered(_ context.Context, f diagnosis.Failure) {
+func (p podPublisher) Recovered(_ context.Context, _ podwatch.Update, f diagnosis.Failure) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if len(p.recoveries) > 0 {
+		err := p.recoveries[0]
+		p.recoveries = p.recoveries[1:]
+		if err != nil {
+			return err
+		}
+	}
 	p.note(f.UID + ": recovered " + f.Container)
+	return nil
 }
 
 func (p podPublisher) Forget() {

@@ -73,7 +73,7 @@ func (p *Pods) Observe(u podwatch.Update) {
 	}
 	of.update = u
 	of.seen++
-	of.recovered = append(append(of.recovered, u.Recovered...), u.Started...)
+	of.recovered = slices.Concat(of.recovered, u.Recovered, u.Started, u.Healthy)
 	if len(of.judged) == 0 && !u.Gone {
 		p.queue.AddAfter(of.key(), rand.N(spread)) //nolint:gosec // jitter, not a secret
 		return
@@ -161,6 +161,15 @@ func (p *Pods) take(uid string, open func(uid string) PodPublisher) (work, bool)
 	w := work{update: of.update, recovered: of.recovered, judged: of.judged, published: of.published, seen: of.seen, round: of.round}
 	of.recovered = nil
 	return w, true
+}
+
+// keep stores recoveries that were not published yet.
+func (p *Pods) keep(uid string, recovered []diagnosis.Failure) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if of := p.pods[uid]; of != nil {
+		of.recovered = slices.Concat(recovered, of.recovered)
+	}
 }
 
 // drop forgets a pod that is gone or no longer fails.

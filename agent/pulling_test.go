@@ -38,6 +38,35 @@ func TestPullingWithFailing(t *testing.T) {
 	})
 }
 
+// A runtime that does not answer does not take back that a pull hangs. What started in
+// the meantime does.
+func TestHangingWhileTheRuntimeIsDown(t *testing.T) {
+	inLoop(t, nil, func(l *loop) {
+		l.collector.hang(map[string]diagnosis.Stall{"app": diagnosis.StallTransfer, "side": diagnosis.StallTransfer})
+		w := waits("app", "side")
+		l.sees(lookAfter+spread, w)
+		l.want("uid-1: clear", "uid-1: all 1 of app, all 1 of side")
+		l.collector.stop(true)
+		l.sees(time.Minute)
+		l.publisher.mu.Lock()
+		lines := l.publisher.lines
+		l.publisher.lines, l.publisher.at = nil, nil
+		l.publisher.mu.Unlock()
+		for _, line := range lines {
+			if line != "uid-1: all 1 of app, all 1 of side" {
+				t.Errorf("while the runtime is down: %s", line)
+			}
+		}
+		w.Waiting = w.Waiting[:1]
+		l.sees(time.Second, w)
+		l.want("uid-1: all 1 of app")
+		l.collector.stop(false)
+		l.collector.hang(nil)
+		l.sees(lookAgain)
+		l.want("uid-1: clear")
+	})
+}
+
 // After a restart of the agent the pulls of a pod with a report are checked at
 // once, although for the new agent it has only just begun to wait.
 func TestPullingThroughARestart(t *testing.T) {

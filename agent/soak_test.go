@@ -64,7 +64,7 @@ func (v podVerdicts) Verdicts(_ context.Context, _ podwatch.Update, all []diagno
 	return nil
 }
 
-func (podVerdicts) Recovered(context.Context, diagnosis.Failure) {}
+func (podVerdicts) Recovered(context.Context, podwatch.Update, diagnosis.Failure) error { return nil }
 
 func (podVerdicts) Forget() {}
 

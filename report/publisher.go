@@ -8,6 +8,7 @@ import (
 	"time"
 
 	eventsv1 "k8s.io/api/events/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/whypull/whypull/agent"
 	"github.com/whypull/whypull/agent/diagnosis"
@@ -100,21 +101,31 @@ type podState struct {
 // containerState is what has been published about one container.
 type containerState struct {
 	final   string          // image of the final verdict on the pod; empty if none
-	event   announcement    // the last Event
-	counted announcement    // the last one counted in the metrics
+	event   announcement    // the last Event since the container had its image
+	counted counted         // the last verdict counted in the metrics
 	timed   time.Time       // start of the incident whose time to diagnosis has been measured
 	earlier earlierIncident // from an earlier run of the agent
 }
 
-// announcement identifies what is published once: a cause of an incident.
+// announcement is what an Event announces: why a container cannot get an image. When
+// that began is no part of it: a pull that hangs may fail for the same cause, and the
+// status of a pod may come and go while the runtime is restarted.
 type announcement struct {
+	cause diagnosis.Cause
+	image string
+}
+
+func announcementOf(v diagnosis.Verdict) announcement {
+	return announcement{v.Cause, v.Failure.Image}
+}
+
+// counted is what the metrics count once: a cause of an incident.
+type counted struct {
 	cause diagnosis.Cause
 	since int64 // start of the incident, Unix time in seconds
 }
 
-func announcementOf(v diagnosis.Verdict) announcement {
-	return announcement{v.Cause, v.Failure.Since.Unix()}
-}
+func countedOf(v diagnosis.Verdict) counted { return counted{v.Cause, v.Failure.Since.Unix()} }
 
 // earlierIncident is an incident from an earlier run of the agent.
 type earlierIncident struct {
@@ -136,10 +147,7 @@ func (t *podState) container(key diagnosis.Subject) *containerState {
 
 // Verdicts implements agent.PodPublisher.
 func (p *podPublisher) Verdicts(ctx context.Context, u podwatch.Update, verdicts []diagnosis.Verdict, final bool) error {
-	if p.state == nil {
-		p.state = adopt(p.uid, u.Annotations, p.now())
-	}
-	state := p.state
+	state := p.of(u)
 	p.metrics.Pulling(u.UID, u.Pulling)
 	if len(verdicts) == 0 {
 		p.metrics.Failing(u.UID, nil)
@@ -169,6 +177,14 @@ func (p *podPublisher) Verdicts(ctx context.Context, u podwatch.Update, verdicts
 		p.events(ctx, state, verdicts)
 	}
 	return nil
+}
+
+// of returns the state of the pod: at first what an earlier run of the agent has left.
+func (p *podPublisher) of(u podwatch.Update) *podState {
+	if p.state == nil {
+		p.state = adopt(p.uid, u.Annotations, p.now())
+	}
+	return p.state
 }
 
 // adopt returns the state that an earlier run of the agent has left in the
@@ -213,8 +229,8 @@ func (t *podState) adopt(uid string, c Container) {
 		return
 	}
 	of.final = c.Image
-	of.event = announcement{diagnosis.Cause(c.Cause), since.Unix()}
-	of.counted = of.event
+	of.event = announcement{diagnosis.Cause(c.Cause), c.Image}
+	of.counted = counted{diagnosis.Cause(c.Cause), since.Unix()}
 }
 
 // hasFinal reports whether the pod has a final verdict for each of the images. A
@@ -402,13 +418,13 @@ func (p *Publisher) measure(state *podState, verdicts []diagnosis.Verdict) {
 	}
 }
 
-// events counts each verdict that is new for its incident and creates an Event for
-// it.
+// events counts each verdict that is new for its incident, and creates an Event for each
+// that differs from the last Event.
 func (p *Publisher) events(ctx context.Context, state *podState, verdicts []diagnosis.Verdict) {
 	for _, v := range verdicts {
 		of, said := state.container(v.Failure.Subject()), announcementOf(v)
-		if of.counted != said {
-			of.counted = said
+		if now := countedOf(v); of.counted != now {
+			of.counted = now
 			p.metrics.Diagnosed(v)
 		}
 		if of.event == said {
@@ -431,18 +447,28 @@ func (p *Publisher) event(ctx context.Context, e *eventsv1.Event) error {
 }
 
 // Recovered implements agent.PodPublisher. It does nothing for a container about
-// which nothing has been published.
-func (p *podPublisher) Recovered(ctx context.Context, f diagnosis.Failure) {
-	if p.state != nil && p.state.end(f) {
-		_ = p.event(ctx, RecoveredEvent(f, p.now())) // logged and counted there
+// which nothing has been published. An error is temporary.
+func (p *podPublisher) Recovered(ctx context.Context, u podwatch.Update, f diagnosis.Failure) error {
+	state := p.of(u)
+	if of := state.containers[f.Subject()]; of != nil && !of.timed.IsZero() {
+		if f.Since.IsZero() { // an earlier run of the agent has seen it fail
+			f.Since = of.earlier.since
+		}
+		if f.Image == "" {
+			f.Image = of.earlier.image
+		}
+		if err := p.event(ctx, RecoveredEvent(f, p.now())); temporary(err) { // logged and counted there
+			return err
+		}
 	}
+	delete(state.containers, f.Subject())
+	return nil
 }
 
-// end drops an incident and reports whether it had been published.
-func (t *podState) end(f diagnosis.Failure) bool {
-	of := t.containers[f.Subject()]
-	delete(t.containers, f.Subject())
-	return of != nil && !of.timed.IsZero()
+// temporary reports whether the same write may succeed later.
+func temporary(err error) bool {
+	var status apierrors.APIStatus
+	return err != nil && (!errors.As(err, &status) || apierrors.IsTooManyRequests(err) || apierrors.IsServiceUnavailable(err))
 }
 
 // Forget implements agent.PodPublisher.

@@ -47,7 +47,7 @@ func TestPublishPulling(t *testing.T) {
 	d.later(time.Hour)
 	d.pulling(30)
 	d.want("nothing new", 2, 0)
-	d.p.Recovered(t.Context(), failureOf("app"))
+	d.recovered(failureOf("app"))
 	d.publish(true)
 	d.want("done", 3, 0)
 	if got := d.annotations(); len(got) > 0 {
@@ -74,7 +74,7 @@ func TestPublishStallAndGoOn(t *testing.T) {
 	if _, ok := d.annotations()[CauseAnnotation]; ok {
 		t.Errorf("got %v", d.annotations())
 	}
-	d.p.Recovered(t.Context(), stall.Failure)
+	d.recovered(stall.Failure)
 	d.want("has its image", 3, 2)
 }
 
@@ -106,7 +106,7 @@ func TestPublishPullingThroughARestart(t *testing.T) {
 	d.restart()
 	u := watched()
 	u.Annotations = d.annotations()
-	d.p.Recovered(t.Context(), failureOf("app"))
+	d.recovered(failureOf("app"))
 	if err := d.try(u, true); err != nil {
 		t.Error(err)
 	}

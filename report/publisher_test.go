@@ -15,6 +15,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	eventsv1 "k8s.io/api/events/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/whypull/whypull/agent"
 	"github.com/whypull/whypull/agent/diagnosis"
@@ -124,6 +126,14 @@ func (d *desk) later(by time.Duration) { d.at = d.at.Add(by) }
 func (d *desk) publish(final bool, verdicts ...diagnosis.Verdict) {
 	d.t.Helper()
 	if err := d.try(watched(), final, verdicts...); err != nil {
+		d.t.Errorf("got error %v, want none", err)
+	}
+}
+
+// recovered publishes the recovery of a container.
+func (d *desk) recovered(f diagnosis.Failure) {
+	d.t.Helper()
+	if err := d.p.Recovered(d.t.Context(), watched(), f); err != nil {
 		d.t.Errorf("got error %v, want none", err)
 	}
 }
@@ -435,7 +445,7 @@ func TestEventsPerVerdictAndIncident(t *testing.T) {
 		"another confidence":  {[]diagnosis.Verdict{verdict("app", diagnosis.TagNotFound, func(v *diagnosis.Verdict) { v.Confidence = diagnosis.Likely })}, 1},
 		"another cause":       {[]diagnosis.Verdict{verdict("app", diagnosis.DNSFailure)}, 2},
 		"another container":   {[]diagnosis.Verdict{verdict("app", diagnosis.TagNotFound), verdict("side", diagnosis.TagNotFound)}, 2},
-		"another incident":    {[]diagnosis.Verdict{verdict("app", diagnosis.TagNotFound, sinceLater(time.Minute))}, 2},
+		"no recovery between": {[]diagnosis.Verdict{verdict("app", diagnosis.TagNotFound, sinceLater(time.Minute))}, 1},
 		"another image":       {[]diagnosis.Verdict{verdict("app", diagnosis.TagNotFound, image("x"), sinceLater(time.Minute))}, 2},
 		"a volume, same name": {[]diagnosis.Verdict{verdict("app", diagnosis.TagNotFound, func(v *diagnosis.Verdict) { v.Failure.Kind = diagnosis.KindImageVolume })}, 2},
 	}
@@ -518,7 +528,7 @@ func TestAnnotationsThatCannotBeWritten(t *testing.T) {
 				d.want("refused", 0, 0)
 				d.wantWrites(0, tt.counted)
 				d.wantTimed(0, 0)
-				d.p.Recovered(t.Context(), failureOf("app"))
+				d.recovered(failureOf("app"))
 				d.want("recovered, nothing published before", 0, 0)
 				d.w.annotateErr = nil
 				d.later(time.Second)
@@ -630,7 +640,7 @@ func TestRestartedAgentAndARecovery(t *testing.T) {
 	if err := d.try(u, true, now); err != nil {
 		t.Error(err)
 	}
-	d.p.Recovered(t.Context(), now.Failure)
+	d.recovered(now.Failure)
 	d.want("recovered", 1, 2)
 	again := verdict("app", diagnosis.TagNotFound, sinceLater(12*time.Minute), wording("again"))
 	if err := d.try(u, true, again); err != nil {
@@ -714,7 +724,7 @@ func TestRecoveredPod(t *testing.T) {
 	v := verdict("app", diagnosis.TagNotFound)
 	d.publish(true, v)
 	d.later(time.Minute)
-	d.p.Recovered(t.Context(), v.Failure)
+	d.recovered(v.Failure)
 	d.publish(true)
 	d.want("recovered", 2, 2)
 	d.wantRemoved()
@@ -726,14 +736,71 @@ func TestRecoveredPod(t *testing.T) {
 	d.want("recovered, published again", 2, 2)
 }
 
+// A container that got its image while no agent ran has recovered, once, however often
+// the agent is restarted: the Event's name is derived from the report. A container of
+// which the report says nothing has not.
 func TestRecoveredWhileTheAgentWasAway(t *testing.T) {
 	t.Parallel()
 	d, u := restarted(t, true, verdict("app", diagnosis.TagNotFound))
+	healthy := func(name string) diagnosis.Failure {
+		f := failureOf(name)
+		f.Since, f.Image = time.Time{}, "hub.test/app:2"
+		return f
+	}
+	d.w.eventErr = kube.ErrUnguarded
+	if err := d.p.Recovered(t.Context(), u, healthy("app")); !errors.Is(err, kube.ErrUnguarded) {
+		t.Errorf("while nothing may be written: %v", err)
+	}
+	d.w.eventErr = nil
+	for _, name := range []string{"side", "app", "app"} {
+		if err := d.p.Recovered(t.Context(), u, healthy(name)); err != nil {
+			t.Error(err)
+		}
+	}
+	d.want("recovered", 1, 2)
+	d.restart()
+	if err := d.p.Recovered(t.Context(), u, healthy("app")); err != nil {
+		t.Error(err)
+	}
+	if a, b := d.w.events[1], d.w.events[2]; a.Name != b.Name || a.Reason != RecoveredReason || a.Note != "container app has its image hub.test/app:2" {
+		t.Errorf("Events %s %s %q and %s", a.Name, a.Reason, a.Note, b.Name)
+	}
 	if err := d.try(u, true); err != nil {
 		t.Error(err)
 	}
-	d.want("recovered", 2, 1)
+	d.want("removed", 2, 3)
 	d.wantRemoved()
+}
+
+// An Event that the API server does not accept is not tried again, and one that it may
+// accept later is.
+func TestRecoveryThatCannotBeRecorded(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		err   error
+		again bool
+	}{
+		"held back":   {kube.ErrUnguarded, true},
+		"unreachable": {errors.New("connection refused"), true},
+		"busy":        {apierrors.NewTooManyRequests("busy", 1), true},
+		"forbidden":   {apierrors.NewForbidden(schema.GroupResource{Resource: "events"}, "x", errors.New("no")), false},
+		"gone":        {apierrors.NewNotFound(schema.GroupResource{Resource: "namespaces"}, "x"), false},
+	} {
+		d := newDesk(t)
+		v := verdict("app", diagnosis.TagNotFound)
+		d.publish(true, v)
+		d.w.eventErr = tt.err
+		if err := d.p.Recovered(t.Context(), watched(), v.Failure); (err != nil) != tt.again {
+			t.Errorf("%s: %v", name, err)
+		}
+		d.w.eventErr = nil
+		d.recovered(v.Failure)
+		events := 1
+		if tt.again {
+			events = 2
+		}
+		d.want(name, 1, events)
+	}
 }
 
 func TestRemovalThatFailsIsTriedAgain(t *testing.T) {
@@ -772,7 +839,7 @@ func TestRecoveredContainerOfAPodThatStillFails(t *testing.T) {
 	app, side := verdict("app", diagnosis.TagNotFound), verdict("side", diagnosis.DNSFailure)
 	d.publish(true, app, side)
 	d.want("both", 1, 2)
-	d.p.Recovered(t.Context(), app.Failure)
+	d.recovered(app.Failure)
 	d.publish(true, side)
 	d.want("one left", 2, 3)
 	if got := d.annotations()[CauseAnnotation]; got != "DNSFailure" {
@@ -785,14 +852,14 @@ func TestRecoveredContainerOfAPodThatStillFails(t *testing.T) {
 func TestRecoveredBeforeAnythingWasPublished(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)
-	d.p.Recovered(t.Context(), failureOf("app"))
+	d.recovered(failureOf("app"))
 	d.want("unknown pod", 0, 0)
 	d.publish(true, verdict("side", diagnosis.TagNotFound))
-	d.p.Recovered(t.Context(), failureOf("app"))
+	d.recovered(failureOf("app"))
 	d.want("unknown container", 1, 1)
-	d.p.Recovered(t.Context(), failureOf("side"))
+	d.recovered(failureOf("side"))
 	d.want("known", 1, 2)
-	d.p.Recovered(t.Context(), failureOf("side"))
+	d.recovered(failureOf("side"))
 	d.want("twice", 1, 2)
 }
 
@@ -800,7 +867,7 @@ func TestRecoveredAfterAFirstVerdict(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)
 	d.publish(false, verdict("app", diagnosis.TagNotFound, guess))
-	d.p.Recovered(t.Context(), failureOf("app"))
+	d.recovered(failureOf("app"))
 	d.want("the annotation had it", 1, 1)
 }
 
@@ -859,7 +926,9 @@ func TestPublisherWithManyPods(t *testing.T) {
 			v := verdict("app", diagnosis.TagNotFound, func(v *diagnosis.Verdict) { v.Failure.UID = u.UID })
 			for _, verdicts := range [][]diagnosis.Verdict{{v}, {v}, nil} {
 				if len(verdicts) == 0 {
-					p.Recovered(t.Context(), v.Failure)
+					if err := p.Recovered(t.Context(), u, v.Failure); err != nil {
+						t.Error(err)
+					}
 				}
 				if err := p.Verdicts(t.Context(), u, verdicts, true); err != nil {
 					t.Error(err)
@@ -877,8 +946,8 @@ func TestPublisherWithManyPods(t *testing.T) {
 // collector answers at once.
 type collector struct{}
 
-func (collector) Follow(context.Context, []diagnosis.Failure) ([]diagnosis.Failure, []diagnosis.Progress) {
-	return nil, nil
+func (collector) Follow(context.Context, []diagnosis.Failure) ([]diagnosis.Failure, []diagnosis.Progress, error) {
+	return nil, nil, nil
 }
 
 func (collector) Collect(context.Context, diagnosis.Failure, bool) ([]diagnosis.Evidence, <-chan []diagnosis.Evidence) {

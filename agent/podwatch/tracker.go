@@ -32,6 +32,10 @@ type Update struct {
 	Started []diagnosis.Failure
 	// Recovered are the containers that failed before and now have their image.
 	Recovered []diagnosis.Failure
+	// Healthy are the containers, image volumes and the sandbox that have their image,
+	// if the pod has annotations of whypull when a watch begins: what they report may
+	// have ended while nobody watched. Since is zero.
+	Healthy []diagnosis.Failure
 	// Annotations are the pod's annotations that belong to whypull.
 	Annotations map[string]string
 	// Gone reports whether the pod has been deleted.
@@ -180,6 +184,9 @@ func (t *Tracker) observe(s seen) {
 	}
 	u := Update{Namespace: pod.Namespace, Name: pod.Name, UID: string(pod.UID), SeenAt: t.heard, Annotations: t.own(pod), Unexamined: s.more}
 	incidents := old.advance(s, &u)
+	if t.listed && !known && len(u.Annotations) > 0 {
+		u.Healthy = healthy(s)
+	}
 	tries := old.count(u, incidents, t.listed)
 	old.wait(s, incidents, &u)
 	if len(incidents) > 0 || len(u.Waiting) > 0 {
@@ -306,6 +313,36 @@ func outcomeOf(s seen, was diagnosis.Failure) incidentOutcome {
 		return recovered
 	}
 	return withdrawn
+}
+
+// healthy returns the containers, image volumes and the sandbox of a pod that have their
+// image. The image of a sandbox is unknown.
+func healthy(s seen) []diagnosis.Failure {
+	if s.pod.DeletionTimestamp != nil {
+		return nil
+	}
+	base := newFailure(s.pod)
+	var out []diagnosis.Failure
+	for _, c := range s.all {
+		if stateOutcome(c) == recovered {
+			f := *base
+			f.Container, f.Kind, f.PullPolicy = c.Name, c.Kind, string(c.ImagePullPolicy)
+			f.SetImage(ImageOf(c.Image))
+			out = append(out, f)
+		}
+	}
+	if len(out) > 0 {
+		f := *base
+		f.Kind, f.Container = diagnosis.KindSandbox, diagnosis.SandboxName
+		out = append(out, f)
+	}
+	for _, v := range imageVolumes(s.pod) {
+		if f := ofVolume(*base, v.Volume, v.image); outcomeOf(s, f) == recovered {
+			out = append(out, f)
+		}
+	}
+	sortByPod(out, s.all)
+	return out
 }
 
 // concerns reports whether an incident would show in this container's status.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/whypull/whypull/agent/diagnosis"
@@ -533,6 +534,52 @@ func TestRecoveredIsTheIncident(t *testing.T) {
 	got := w.want(newPod(app(runs())), "+app").Recovered[0]
 	if fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", was) {
 		t.Errorf("got  %+v\nwant %+v", got, was)
+	}
+}
+
+// Of a pod with a report, a watch that begins names what has its image: the report may
+// be of an earlier run of the agent.
+func TestHealthyWhenTheWatchBegins(t *testing.T) {
+	t.Parallel()
+	reported := annotated("whypull.dev/cause", "a")
+	deleted := func(p *corev1.Pod) { p.DeletionTimestamp = &metav1.Time{Time: start()} }
+	for name, tt := range map[string]struct {
+		pod  *corev1.Pod
+		want string
+	}{
+		"runs":             {newPod(app(runs()), reported), "POD app"},
+		"has ended":        {newPod(app(ends("Error")), reported), "POD app"},
+		"crashes":          {newPod(app(waits("CrashLoopBackOff", "")), reported), "POD app"},
+		"still fails":      {newPod(app(waits("ErrImagePull", "x")), reported), ""},
+		"may be pulling":   {newPod(app(waits("ContainerCreating", "")), reported), ""},
+		"without report":   {newPod(app(runs())), ""},
+		"is being deleted": {newPod(app(runs()), reported, deleted), ""},
+	} {
+		w := newWatch(t)
+		var got []string
+		for _, u := range w.updates(func() error { return w.tracker.Replace([]any{tt.pod}, "1") }) {
+			for _, f := range u.Healthy {
+				if f.Image == "" && f.Kind != diagnosis.KindSandbox || f.UID != u.UID || !f.Since.IsZero() {
+					t.Errorf("%s: %+v", name, f)
+				}
+				got = append(got, f.Container)
+			}
+		}
+		if strings.Join(got, " ") != tt.want {
+			t.Errorf("%s: got %q, want %q", name, got, tt.want)
+		}
+		for _, u := range w.updates(func() error { return w.tracker.Update(tt.pod) }) {
+			if len(u.Healthy) > 0 {
+				t.Errorf("%s, later: %+v", name, u.Healthy)
+			}
+		}
+	}
+	w := newWatch(t)
+	failed, running := newPod(app(waits("ErrImagePull", "x")), reported), newPod(app(runs()), reported)
+	w.updates(func() error { return w.tracker.Update(failed) })
+	all := w.updates(func() error { return w.tracker.Replace([]any{running}, "1") })
+	if len(all) != 1 || len(all[0].Recovered) != 1 || len(all[0].Healthy) > 0 {
+		t.Errorf("a pod that was watched before: %+v", all)
 	}
 }
 

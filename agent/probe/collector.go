@@ -82,10 +82,11 @@ type Collector struct {
 	asker   *asker
 	configs *configs
 
-	follower follower
-	slow     slowness
-	begun    underWay
-	patience time.Duration // that the slow checks of a failure have together
+	disturbed disturbance
+	follower  follower
+	slow      slowness
+	begun     underWay
+	patience  time.Duration // that the slow checks of a failure have together
 }
 
 const (

@@ -24,7 +24,10 @@ func begun(t *testing.T) (*node, diagnosis.Failure, *clock) {
 
 // going are the pulls that go on, a line each.
 func (n *node) going(waiting ...diagnosis.Failure) []string {
-	hanging, going := n.collector.Follow(n.t.Context(), waiting)
+	hanging, going, err := n.collector.Follow(n.t.Context(), waiting)
+	if err != nil {
+		n.t.Error(err)
+	}
 	var out []string
 	for _, f := range hanging {
 		out = append(out, fmt.Sprintf("%s hangs: %s", f.Container, f.Stall))
@@ -45,7 +48,7 @@ func TestFollow(t *testing.T) {
 	}
 	comes(20)
 	wantLines(t, "first", n.going(f), "app: pulling 120 of 300 B")
-	_, going := n.collector.Follow(t.Context(), []diagnosis.Failure{f})
+	_, going, _ := n.collector.Follow(t.Context(), []diagnosis.Failure{f})
 	if l := going[0].Layers; len(l) != 2 || l[0].Done != 100 || l[0].Total != 100 || l[1] != (diagnosis.Layer{Digest: layer, Done: 20, Total: 200}) {
 		t.Errorf("layers %+v", l)
 	}

@@ -28,17 +28,20 @@ const DefaultStallAfter = time.Minute
 
 // Follow checks the pulls of a pod's waiting containers. It returns those that hang,
 // with Stall set, or the pod's sandbox if its image is missing; and the progress of
-// the others. It makes no requests beyond the node.
-func (c *Collector) Follow(ctx context.Context, waiting []diagnosis.Failure) ([]diagnosis.Failure, []diagnosis.Progress) {
+// the others. It makes no requests beyond the node. The error is that of a runtime that
+// does not answer.
+func (c *Collector) Follow(ctx context.Context, waiting []diagnosis.Failure) ([]diagnosis.Failure, []diagnosis.Progress, error) {
 	if c.Transfers == nil || c.Images == nil || len(waiting) == 0 {
-		return nil, nil
+		return nil, nil, nil
 	}
+	made := c.now()
 	ready, err := c.Transfers.SandboxReady(ctx, waiting[0].SandboxUID)
+	c.disturbed.answered(made, c.now(), err)
 	if err != nil {
-		return nil, nil
+		return nil, nil, err
 	}
 	if !ready {
-		return c.withoutSandbox(ctx, waiting[0]), nil
+		return c.withoutSandbox(ctx, waiting[0]), nil, nil
 	}
 	var hanging []diagnosis.Failure
 	var going []diagnosis.Progress
@@ -62,7 +65,7 @@ func (c *Collector) Follow(ctx context.Context, waiting []diagnosis.Failure) ([]
 			going = append(going, p)
 		}
 	}
-	return hanging, going
+	return hanging, going, nil
 }
 
 // waitsForCRIO reports whether a container has waited for its image as long as a
@@ -134,7 +137,7 @@ func (c *Collector) pullState(ctx context.Context, f diagnosis.Failure, b *snaps
 	if err != nil {
 		return pullState{}, err
 	}
-	s := judgeTransfer(f, ingests, stored, c.now(), c.stallAfter())
+	s := judgeTransfer(f, ingests, stored, c.now(), c.stallAfter(), c.disturbed.end(c.now()))
 	if s.stage == unpacking && present { // from an earlier pull; this pod may wait for something else
 		return pullState{}, nil
 	}
@@ -151,11 +154,12 @@ func (c *Collector) stallAfter() time.Duration {
 // judgeTransfer returns the state of a pull from the blobs being received and the
 // images stored of its repository. Ingests do not name their image, so a pull is
 // recognized by the blobs in a manifest of its repository. A pull that is being
-// unpacked receives nothing and does not hang.
-func judgeTransfer(f diagnosis.Failure, ingests []cri.Ingest, stored []cri.Stored, now time.Time, after time.Duration) pullState {
+// unpacked receives nothing and does not hang. Nor does one that was disturbed until less
+// than after ago.
+func judgeTransfer(f diagnosis.Failure, ingests []cri.Ingest, stored []cri.Stored, now time.Time, after time.Duration, disturbed time.Time) pullState {
 	for _, s := range stored {
 		if own := ofManifest(s, ingests); len(own) > 0 {
-			return judgeOwn(s, own, len(own) == len(ingests), now, after)
+			return judgeOwn(s, own, len(own) == len(ingests), now, after, disturbed)
 		}
 	}
 	recent := func(s cri.Stored) bool { return complete(s) && s.Fetched.After(f.Since.Add(-after)) }
@@ -168,7 +172,7 @@ func judgeTransfer(f diagnosis.Failure, ingests []cri.Ingest, stored []cri.Store
 		at = ""
 	}
 	switch {
-	case now.Sub(f.Since) < after:
+	case now.Sub(f.Since) < after || now.Sub(disturbed) < after:
 		return pullState{stage: at}
 	case len(ingests) == 0:
 		return pullState{way: diagnosis.StallUnbegun, since: f.Since}
@@ -180,10 +184,10 @@ func judgeTransfer(f diagnosis.Failure, ingests []cri.Ingest, stored []cri.Store
 }
 
 // judgeOwn is judgeTransfer for an image of which blobs are being received.
-func judgeOwn(s cri.Stored, own []cri.Ingest, alone bool, now time.Time, after time.Duration) pullState {
+func judgeOwn(s cri.Stored, own []cri.Ingest, alone bool, now time.Time, after time.Duration, disturbed time.Time) pullState {
 	out := pullState{stage: receiving, alone: alone, layers: layers(s, own)}
 	out.done, out.total = received(s, own)
-	if last := newest(own); now.Sub(last.Updated) >= after {
+	if last := newest(own); now.Sub(last.Updated) >= after && now.Sub(disturbed) >= after {
 		out.way, out.since, out.blob = diagnosis.StallTransfer, last.Updated, last.Digest
 	}
 	return out

@@ -49,10 +49,11 @@ func TestJudgeTransfer(t *testing.T) {
 	const after = time.Minute
 	long, short := ago(10*time.Minute), ago(10*time.Second)
 	for name, tc := range map[string]struct {
-		since   time.Time
-		ingests []cri.Ingest
-		stored  []cri.Stored
-		want    pullState
+		since     time.Time
+		ingests   []cri.Ingest
+		stored    []cri.Stored
+		disturbed time.Time
+		want      pullState
 	}{
 		"waits for a moment": {since: short},
 		"nothing has come":   {since: long, want: pullState{way: diagnosis.StallUnbegun, since: long}},
@@ -67,6 +68,12 @@ func TestJudgeTransfer(t *testing.T) {
 			want:   pullState{stage: receiving, alone: true, done: 102, total: 300, layers: layersOf("A", 100, "b", 1, "c", 1)}},
 		"another image comes, this one stands still": {since: long, ingests: []cri.Ingest{ingestOf("b", 7, long), ingestOf("d", 1, short)},
 			stored: []cri.Stored{manifestOf(long, "Abc")}, want: pullState{diagnosis.StallTransfer, long, blobOf("b"), 107, 300, layersOf("A", 100, "b", 7, "c", 0), receiving, false}},
+		"stands still, as the runtime did": {since: long, ingests: []cri.Ingest{ingestOf("b", 1, long)}, stored: []cri.Stored{manifestOf(long, "Abc")}, disturbed: short,
+			want: pullState{stage: receiving, alone: true, done: 101, total: 300, layers: layersOf("A", 100, "b", 1, "c", 0)}},
+		"stands still since, long after the runtime did": {since: long, ingests: []cri.Ingest{ingestOf("b", 1, long)}, stored: []cri.Stored{manifestOf(long, "Abc")}, disturbed: ago(after),
+			want: pullState{diagnosis.StallTransfer, long, blobOf("b"), 101, 300, layersOf("A", 100, "b", 1, "c", 0), receiving, true}},
+		"it waits behind one that stood still with the runtime": {since: long, ingests: []cri.Ingest{ingestOf("d", 1, long)}, disturbed: short, want: pullState{stage: queued}},
+		"it could not begin while the runtime was frozen":       {since: long, disturbed: short, want: pullState{}},
 		"it waits its turn": {since: long, ingests: []cri.Ingest{ingestOf("d", 1, short)}, want: pullState{stage: queued}},
 		"it waits behind one that stands still": {since: long, ingests: []cri.Ingest{ingestOf("d", 1, long)},
 			want: pullState{way: diagnosis.StallBehind, since: long, blob: blobOf("d"), stage: queued}},
@@ -80,7 +87,7 @@ func TestJudgeTransfer(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if got := judgeTransfer(diagnosis.Failure{Since: tc.since}, tc.ingests, tc.stored, noon(), after); !reflect.DeepEqual(got, tc.want) {
+			if got := judgeTransfer(diagnosis.Failure{Since: tc.since}, tc.ingests, tc.stored, noon(), after, tc.disturbed); !reflect.DeepEqual(got, tc.want) {
 				t.Errorf("got  %+v\nwant %+v", got, tc.want)
 			}
 		})
@@ -114,7 +121,7 @@ func (n *node) follow() {
 
 // hanging are those of the waiting containers whose pull hangs.
 func (n *node) hanging(waiting []diagnosis.Failure) []diagnosis.Failure {
-	hanging, _ := n.collector.Follow(n.t.Context(), waiting)
+	hanging, _, _ := n.collector.Follow(n.t.Context(), waiting)
 	return hanging
 }
 

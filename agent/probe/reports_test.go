@@ -102,7 +102,7 @@ func TestR53SandboxImageBehindAMirror(t *testing.T) {
 			n.again(func(o *nodeconfig.Options) { o.ConfigFile = "/etc/containerd/config.toml" })
 			n.follow()
 			f := starting("registry.test/team/app:v1")
-			hanging, _ := n.collector.Follow(t.Context(), []diagnosis.Failure{f})
+			hanging, _, _ := n.collector.Follow(t.Context(), []diagnosis.Failure{f})
 			if len(hanging) != 1 || hanging[0].Image != "registry.k8s.io/pause:3.8" {
 				t.Fatalf("%+v", hanging)
 			}

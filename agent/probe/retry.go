@@ -323,7 +323,9 @@ func (r pullRetry) isolated(ctx context.Context, dir string, l *keyring.Credenti
 	if l != nil {
 		request.Credential = &l.Credential
 	}
+	end := r.c.disturbed.begin(r.c.now)
 	result, err := r.c.Retry.Isolated.Pull(ctx, request)
+	end()
 	failed := (*scratchpull.Error)(nil)
 	switch {
 	case errors.As(err, &failed) && failed.Op == scratchpull.OpTransfer:

@@ -99,11 +99,10 @@ func assertSeen(t *testing.T, kubeconfig, namespace string) {
 		}
 		return ""
 	}
-	first := next()
+	first, start := next(), time.Now()
 	if _, err := shared.lab.Kubectl(ctx, strings.NewReader(demo.Secret("named", registry.HubHost, "u", "p2")), "-n", namespace, "apply", "-f", "-"); err != nil {
 		t.Fatal(err)
 	}
-	start := time.Now()
 	if second := next(); second == first {
 		t.Errorf("the secret has the version %s before and after a change", first)
 	}
