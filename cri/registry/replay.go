@@ -35,13 +35,10 @@ const (
 type Transfer struct {
 	Answer
 	// Layers is the number of distinct layers that the runtime would fetch from this
-	// endpoint; 0 if the manifest is unknown.
+	// endpoint, which has none with their own URLs; 0 if the manifest is unknown.
 	Layers int
-	// Foreign is the number of layers with their own URLs, which are not checked and not
-	// in Layers.
-	Foreign int
-	// Pieces are the config and the layers in the order of the checks: the config, those
-	// in InspectOptions.Blobs, the others as in the manifest. At most 201.
+	// Pieces say what was checked of the blobs in Content.Parts, in the same order: the
+	// config, those in InspectOptions.Blobs, the others as in the manifest.
 	Pieces []Piece
 	// Failed, Unfinished and Unasked are numbers of pieces: with a fault, not received
 	// before our deadline, and not requested (including layers beyond the 200th). Looked
@@ -63,21 +60,11 @@ const (
 	SeenWhole Seen = "whole"
 )
 
-// Piece is one blob of an image.
+// Piece is what was checked of one blob of an image.
 type Piece struct {
-	// Digest is "" if it is invalid in the manifest.
-	Digest string
-	// Size in bytes, as in the manifest.
-	Size   int64
-	Config bool
-	Seen   Seen
-	// Endpoint is the host that was asked, as scheme://host[:port], and Via the endpoint
-	// that redirected to it; "" for none. Both are "" for a piece that was not requested.
-	Endpoint, Via string
-	// Fault is what is wrong; "" if nothing is or it is unknown. Status is the HTTP status
-	// of the response.
-	Fault  Fault
-	Status int
+	Seen Seen
+	// Fault is what is wrong; "" if nothing is or it is unknown.
+	Fault Fault
 	// Err is the error behind Fault, as in Answer. Without a Fault it is a context error:
 	// our deadline passed.
 	Err error
@@ -180,8 +167,7 @@ func (r *replay) verifyMore(ctx context.Context) flaw {
 	f := r.download(ctx, r.unverified())
 	for n, d := range r.layers {
 		if p := &r.transfer.Pieces[n+1]; f.fault != "" && r.answer.Content.Blob == d.Digest.String() {
-			p.Seen, p.Fault, p.Status, p.Err = "", f.fault, f.status, r.harmless(f)
-			p.Endpoint, p.Via = r.place()
+			p.Seen, p.Fault, p.Err = "", f.fault, r.harmless(f)
 		}
 	}
 	return f
@@ -192,26 +178,9 @@ func (r *replay) plan(m ocispec.Manifest) {
 	t := &r.transfer
 	r.layers = r.order(m)
 	t.Layers = len(r.layers)
-	for _, d := range m.Layers {
-		if len(d.URLs) > 0 {
-			t.Foreign++
-		}
-	}
 	r.layers = r.layers[:min(len(r.layers), maxLayers)]
-	t.Pieces = []Piece{pieceOf(m.Config)}
-	t.Pieces[0].Config = true
-	for _, d := range r.layers {
-		t.Pieces = append(t.Pieces, pieceOf(d))
-	}
+	t.Pieces = make([]Piece, 1+len(r.layers))
 	r.verdicts = make([]verdict, len(r.layers))
-}
-
-func pieceOf(d ocispec.Descriptor) Piece {
-	p := Piece{Size: d.Size}
-	if d.Digest.Validate() == nil {
-		p.Digest = d.Digest.String()
-	}
-	return p
 }
 
 // config checks the config.
@@ -219,11 +188,8 @@ func (r *replay) config(ctx context.Context, m ocispec.Manifest) flaw {
 	p, start := &r.transfer.Pieces[0], time.Now()
 	f := r.described(ctx, m)
 	p.Took, p.Received = time.Since(start), r.received
-	if r.looked[m.Config.Digest] {
-		p.Endpoint, p.Via = r.place()
-	}
 	if r.blames(f, m.Config) {
-		p.Fault, p.Status, p.Err = f.fault, f.status, r.harmless(f)
+		p.Fault, p.Err = f.fault, r.harmless(f)
 		return f
 	}
 	p.Seen = SeenWhole
@@ -236,18 +202,6 @@ func (r *replay) config(ctx context.Context, m ocispec.Manifest) flaw {
 // blames reports whether a flaw is one of the config blob, not of its content.
 func (r *replay) blames(f flaw, config ocispec.Descriptor) bool {
 	return f.found() && (f.unfinished() || r.answer.Content.Blob != "" || config.Digest.Validate() != nil || config.Size < 0)
-}
-
-// place returns the host of the last request and the endpoint that redirected to it.
-func (i *inspection) place() (endpoint, via string) {
-	endpoint = i.answer.Endpoint
-	if i.answer.Redirects.Via != "" { // set by at
-		return endpoint, i.answer.Redirects.Via
-	}
-	if place := i.notes.redirectedTo(); place != "" && place != endpoint {
-		return place, endpoint
-	}
-	return endpoint, ""
 }
 
 // harmless returns the error of a flaw without secrets.

@@ -37,8 +37,7 @@ func (i *inspection) lookAt(ctx context.Context, d ocispec.Descriptor, p *Piece,
 	f := i.piece(ctx, d, p, all)
 	p.Took, p.Received = time.Since(start), i.received-before
 	i.at(d, f)
-	p.Endpoint, p.Via = i.place()
-	p.Fault, p.Status, p.Err = f.fault, f.status, i.harmless(f)
+	p.Fault, p.Err = f.fault, i.harmless(f)
 	v := verdict{flaw: f, asked: true}
 	if f.found() {
 		p.Seen = ""
