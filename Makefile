@@ -129,6 +129,7 @@ test-keyring: ## our keyring against the kubelet's own
 .PHONY: test-e2e
 test-e2e: lab-build ## whypull on a real node
 	cd $(LAB) && go test -count=1 -timeout 40m -parallel 16 ./e2e ./runtimes
+	cd $(LAB) && go test -count=1 -timeout 20m -parallel 16 ./e2e -args -kubernetes 1.34
 
 .PHONY: test-release
 test-release: release-snapshot lab-build ## the snapshot's chart and image on a real node, its plugin installed by krew

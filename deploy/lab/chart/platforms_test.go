@@ -37,7 +37,7 @@ func platforms(t *testing.T) (map[string]platform, []string) {
 	out := map[string]platform{}
 	for name, row := range rows {
 		whole := maps.Clone(rows[standard])
-		whole["verified"] = "Rendered, and accepted by the lab's API server (dry run). The paths are from " + fmt.Sprint(row["source"]) + "."
+		whole["verified"] = "Rendered, and accepted by the lab's API servers (dry run). The paths are from " + fmt.Sprint(row["source"]) + "."
 		maps.Copy(whole, row)
 		data, err := yaml.Marshal(whole)
 		if err != nil {

@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -28,6 +29,8 @@ const patience = 5 * time.Minute
 
 // cluster is the lab with whypull installed, which all tests share.
 type cluster struct {
+	binaries.Cluster
+
 	lab    *lab.Lab
 	client *kubernetes.Clientset
 	root   string // the source tree
@@ -41,6 +44,27 @@ func TestMain(m *testing.M) {
 		return
 	}
 	os.Exit(run(m))
+}
+
+// smokeTests are the tests on a cluster of an old version of Kubernetes; TestScenarios
+// runs only smokeScenarios there. The tests that begin with TestOld run on no other.
+const smokeTests = "^(TestScenarios|TestLeastPower|TestKubeletIdentity|TestKubeletCertificateIsLimited|TestPlatformsAreAccepted|TestOld.*)$"
+
+// chosen returns the cluster that the tests are to run on, and chooses them for it.
+func chosen() (binaries.Cluster, error) {
+	newest := binaries.Newest().Kubernetes
+	version := flag.String("kubernetes", newest, "minor version of Kubernetes")
+	flag.Parse()
+	name, value := "test.skip", "^TestOld"
+	if *version != newest {
+		name, value = "test.run", smokeTests
+	}
+	if f := flag.Lookup(name); f.Value.String() == "" {
+		if err := flag.Set(name, value); err != nil {
+			return binaries.Cluster{}, err
+		}
+	}
+	return binaries.FindCluster(*version)
 }
 
 func run(m *testing.M) int {
@@ -65,21 +89,30 @@ func run(m *testing.M) int {
 
 // start creates a separate cluster, so that a lab that a person runs is not touched.
 func start(ctx context.Context) (*cluster, error) {
+	version, err := chosen()
+	if err != nil {
+		return nil, err
+	}
 	dir, err := lab.DefaultDir()
 	if err != nil {
 		return nil, err
 	}
-	l, err := lab.Open(dir + "-e2e")
+	l, err := lab.Open(dir + "-e2e-" + version.Kubernetes)
 	if err != nil {
 		return nil, err
 	}
-	l.Extra = binaries.Monitoring()
+	l.Kubernetes, l.Extra = version.Kubernetes, binaries.Monitoring()
 	if err := l.Reset(ctx, os.Stderr); err != nil {
 		return nil, err
 	}
 	root, err := filepath.Abs("../../..")
 	if err != nil {
 		return nil, err
+	}
+	if !version.Impersonation { // the agent needs the kubelet's certificate from the start
+		if err := layOutAsKubeadm(ctx, l); err != nil {
+			return nil, err
+		}
 	}
 	if err := demo.Install(ctx, l, root, demo.Options{
 		Components: []string{"node-credentials"}, Flags: map[string]string{"pull-stall-after": "10s"},
@@ -95,7 +128,7 @@ func start(ctx context.Context) (*cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &cluster{lab: l, client: client, root: root, clock: demo.NewStopwatch()}
+	c := &cluster{Cluster: version, lab: l, client: client, root: root, clock: demo.NewStopwatch()}
 	go c.clock.Follow(ctx, client)
 	return c, nil
 }
@@ -154,11 +187,14 @@ type podReport struct {
 	Schema     string
 	Node       string
 	ObservedAt string
-	Containers []struct {
-		Name, Kind, Image, PullPolicy, Cause, Confidence, Summary, Since string
-		Remedy                                                           []string
-		Evidence                                                         []demo.Evidence
-	}
+	Containers []containerReport
+}
+
+// containerReport is the report on one container.
+type containerReport struct {
+	Name, Kind, Image, PullPolicy, Cause, Confidence, Summary, Since string
+	Remedy                                                           []string
+	Evidence                                                         []demo.Evidence
 }
 
 // settled waits until a pod has a verdict that waits for no further check, and returns

@@ -178,8 +178,8 @@ func removeAnnotations(t *testing.T) {
 	}
 }
 
-// The API server accepts what the chart renders for each platform, with and without
-// constrained impersonation and with all values that add objects, and each kustomize
+// The API server accepts what the chart renders for each platform, for its own version of
+// Kubernetes and for older ones, with all values that add objects, and each kustomize
 // component.
 func TestPlatformsAreAccepted(t *testing.T) {
 	t.Parallel()
@@ -191,6 +191,12 @@ func TestPlatformsAreAccepted(t *testing.T) {
 	var rows map[string]struct{ Unsupported string }
 	if err := yaml.Unmarshal(data, &rows); err != nil {
 		t.Fatal(err)
+	}
+	var versions []string
+	for _, c := range binaries.Clusters() {
+		if versions = append(versions, "v"+c.Kubernetes+".0"); c.Kubernetes == shared.Kubernetes {
+			break
+		}
 	}
 	checked := map[string]bool{}
 	accept := func(name string, objects map[string]chart.Object, err error) {
@@ -208,7 +214,7 @@ func TestPlatformsAreAccepted(t *testing.T) {
 		if row.Unsupported != "" {
 			continue
 		}
-		for _, version := range []string{"v1.37.0", "v1.34.0"} {
+		for _, version := range versions {
 			objects, err := chart.Helm(deploy, version, "{platform: "+name+", nodeCredentials: true, systemdResolved: true, metrics: {auth: token}, dashboard: {enabled: true}}")
 			accept(name+" on Kubernetes "+version, objects, err)
 		}

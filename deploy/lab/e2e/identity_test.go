@@ -16,6 +16,7 @@ import (
 	"github.com/whypull/whypull/agent/kube"
 	"github.com/whypull/whypull/agent/kubelet"
 	"github.com/whypull/whypull/cri/catest"
+	"github.com/whypull/whypull/deploy/lab"
 	"github.com/whypull/whypull/deploy/lab/demo"
 	"github.com/whypull/whypull/deploy/lab/node"
 	"github.com/whypull/whypull/deploy/lab/registry"
@@ -35,21 +36,24 @@ const (
 // rotated.
 func TestKubeletIdentity(t *testing.T) {
 	ctx := t.Context()
-	rotate(t, "1")
-	if err := shared.lab.WriteFile(kubeletConf, []byte(strings.ReplaceAll(kubeadmConf, "FILE", currentPair))); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		for _, name := range []string{kubeletConf, currentPair} {
-			if err := shared.lab.RemoveFile(name); err != nil {
-				t.Error(err)
-			}
+	if shared.Impersonation {
+		if err := layOutAsKubeadm(ctx, shared.lab); err != nil {
+			t.Fatal(err)
 		}
-	})
-	withoutImpersonation(t)
+		t.Cleanup(func() {
+			for _, name := range []string{kubeletConf, currentPair} {
+				if err := shared.lab.RemoveFile(name); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+		withoutImpersonation(t)
+	}
 	assertIdentity(t, "identity")
 
-	rotate(t, "2")
+	if err := rotate(ctx, shared.lab, "2"); err != nil {
+		t.Fatal(err)
+	}
 	if err := shared.lab.RemoveFile(kubeletPKI + "kubelet-client-1.pem"); err != nil {
 		t.Fatal(err)
 	}
@@ -82,26 +86,29 @@ users:
   user: {client-certificate: FILE, client-key: FILE}
 `
 
+// layOutAsKubeadm gives the node the kubelet's kubeconfig and client certificate where
+// kubeadm has them.
+func layOutAsKubeadm(ctx context.Context, l *lab.Lab) error {
+	return errors.Join(rotate(ctx, l, "1"), l.WriteFile(kubeletConf, []byte(strings.ReplaceAll(kubeadmConf, "FILE", currentPair))))
+}
+
 // rotate issues a client certificate for the kubelet, and moves the link to it, as the
 // kubelet does.
-func rotate(t *testing.T, number string) *catest.Pair {
-	t.Helper()
-	authority, err := catest.Read(filepath.Join(shared.lab.Dir(), "pki", "cluster-ca"))
+func rotate(ctx context.Context, l *lab.Lab, number string) error {
+	authority, err := catest.Read(filepath.Join(l.Dir(), "pki", "cluster-ca"))
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	pair, err := authority.Issue(catest.Request{CommonName: "system:node:" + node.Name, Organizations: []string{"system:nodes"}})
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	file := kubeletPKI + "kubelet-client-" + number + ".pem"
-	if err := shared.lab.WriteFile(file, slices.Concat(pair.PEM(), pair.KeyPEM())); err != nil {
-		t.Fatal(err)
+	if err := l.WriteFile(file, slices.Concat(pair.PEM(), pair.KeyPEM())); err != nil {
+		return err
 	}
-	if out, err := shared.shell(t.Context(), "chmod 600 "+file+" && ln -s "+file+" "+currentPair+".new && mv "+currentPair+".new "+currentPair, true); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	return pair
+	_, _, err = l.Exec(ctx, nil, "sh", "-c", "chmod 600 "+file+" && ln -s "+file+" "+currentPair+".new && mv "+currentPair+".new "+currentPair)
+	return err
 }
 
 // withoutImpersonation installs the manifests for older clusters and removes the rights
@@ -109,27 +116,9 @@ func rotate(t *testing.T, number string) *catest.Pair {
 func withoutImpersonation(t *testing.T) {
 	t.Helper()
 	ctx := context.WithoutCancel(t.Context())
-	dir := t.TempDir()
-	deploy, err := filepath.Rel(dir, filepath.Join(shared.root, "deploy"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	text := "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [" + deploy + "/before-1.36]\npatches:\n" +
-		"- target: {kind: ClusterRole, name: whypull-agent}\n  patch: |\n" + strings.Repeat("    - {op: remove, path: /rules/0}\n", 3)
-	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	apply := func(dir string) {
-		t.Helper()
-		if out, err := shared.lab.Kubectl(ctx, nil, "apply", "-k", dir); err != nil {
-			t.Fatalf("%v\n%s", err, out)
-		}
-		if _, err := shared.lab.Kubectl(ctx, nil, "-n", "whypull", "rollout", "status", "daemonset/whypull-agent", "--timeout=4m"); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Cleanup(func() { apply(filepath.Join(shared.lab.Dir(), "images", "manifests")) }) // where demo.Install has them
-	apply(dir)
+	replaceAgent(t, "resources: [DEPLOY/before-1.36]\npatches:\n- target: {kind: ClusterRole, name: whypull-agent}\n  patch: |\n"+
+		strings.Repeat("    - {op: remove, path: /rules/0}\n", 3))
+	awaitAgent(t)
 	// The API server keeps allowing an impersonation for ten seconds, also to a new pod.
 	shared.eventually(ctx, t, func() (string, bool) {
 		log, err := shared.lab.Kubectl(ctx, nil, "-n", "whypull", "logs", "daemonset/whypull-agent")
@@ -140,28 +129,68 @@ func withoutImpersonation(t *testing.T) {
 			if _, err := shared.lab.Kubectl(ctx, nil, "-n", "whypull", "delete", "pods", "--all"); err != nil {
 				t.Fatal(err)
 			}
-			apply(dir)
+			awaitAgent(t)
 		}
 		return "impersonation to be refused:\n" + log, false
 	})
 }
 
-// assertIdentity breaks the pod of the README and checks its verdict.
-func assertIdentity(t *testing.T, namespace string) {
+// replaceAgent applies a kustomization instead of the shared agent's, until the test ends.
+// DEPLOY in the text stands for the directory deploy.
+func replaceAgent(t *testing.T, text string) {
+	t.Helper()
+	apply := func(dir string) {
+		t.Helper()
+		if out, err := shared.lab.Kubectl(context.WithoutCancel(t.Context()), nil, "apply", "-k", dir); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+	}
+	dir := t.TempDir()
+	deploy, err := filepath.Rel(dir, filepath.Join(shared.root, "deploy"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text = "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n" + strings.ReplaceAll(text, "DEPLOY", deploy)
+	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		apply(filepath.Join(shared.lab.Dir(), "images", "manifests")) // where demo.Install has them
+		awaitAgent(t)
+	})
+	apply(dir)
+}
+
+// awaitAgent waits until the agent is ready.
+func awaitAgent(t *testing.T) {
+	t.Helper()
+	if _, err := shared.lab.Kubectl(context.WithoutCancel(t.Context()), nil, "-n", "whypull", "rollout", "status", "daemonset/whypull-agent", "--timeout=4m"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// assertIdentity breaks the pod of the README and checks its verdict. The manifests are
+// applied before the pod's.
+func assertIdentity(t *testing.T, namespace string, manifests ...string) {
+	t.Helper()
+	got := breakReadme(t, namespace, manifests...)
+	if got.Cause != "PullSecretNoMatch" || got.Confidence != confirmed || !strings.Contains(got.Summary, registry.HubHost) {
+		t.Errorf("verdict %+v", got)
+	}
+}
+
+// breakReadme breaks the pod of the README and returns the report on its container.
+func breakReadme(t *testing.T, namespace string, manifests ...string) containerReport {
 	t.Helper()
 	image := registry.HubHost2 + "/e2e/" + namespace + ":1.0"
-	s := demo.Scenario{Name: namespace, Images: []string{image}, Manifests: []string{
+	s := demo.Scenario{Name: namespace, Images: []string{image}, Manifests: append(manifests,
 		demo.Secret("regcred", registry.HubHost, registry.Alice, registry.AlicePassword),
-		demo.Pod("app", image, "", demo.PullSecrets("regcred")),
-	}}
+		demo.Pod("app", image, "", demo.PullSecrets("regcred")))}
 	t.Cleanup(func() { remove(t, s.Name) })
 	if err := s.Break(t.Context(), shared.lab); err != nil {
 		t.Fatal(err)
 	}
-	got := shared.settled(t.Context(), t, s.Name, "app").Containers[0]
-	if got.Cause != "PullSecretNoMatch" || got.Confidence != confirmed || !strings.Contains(got.Summary, registry.HubHost) {
-		t.Errorf("verdict %+v", got)
-	}
+	return shared.settled(t.Context(), t, s.Name, "app").Containers[0]
 }
 
 // TestKubeletCertificateIsLimited reads with the kubelet's certificate through the
