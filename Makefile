@@ -149,7 +149,8 @@ newest-kubernetes: # changes the module files of the lab's cluster
 	old=$$(sed -n 's,.*k8s.io/kubernetes \(v[^ ]*\).*,\1,p' modules/kubernetes.mod) && dir=$$(mktemp -d) && \
 	sed "/k8s\.io\//s/ v\([01]\)$${old#v1}/ v\1$${new#v1}/" modules/kubernetes.mod >$$dir/go.mod && \
 	(cd $$dir && go mod tidy) && cp $$dir/go.mod modules/kubernetes.mod && cp $$dir/go.sum modules/kubernetes.sum && \
-	sed -i "s/kubernetes(\"$$old\")/kubernetes(\"$$new\")/" table.go && echo "the lab runs Kubernetes $$new"
+	minor() { echo "$$1" | sed 's/^v//; s/\.[^.]*$$//'; } && \
+	sed -i "s/kubernetes(\"kubernetes\", \"$$old\")/kubernetes(\"kubernetes\", \"$$new\")/; s/Kubernetes: \"$$(minor $$old)\"/Kubernetes: \"$$(minor $$new)\"/" table.go && echo "the lab runs Kubernetes $$new"
 
 .PHONY: soak
 soak: ## hostile neighbors against the agent, again and again, with the race detector

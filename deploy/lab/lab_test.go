@@ -117,18 +117,19 @@ func TestVersion(t *testing.T) {
 			t.Errorf("runs %q, want %s: %v", cluster.Kubernetes, want, err)
 		}
 	}
-	runs(binaries.Newest().Kubernetes)
+	newest := binaries.Newest().Kubernetes
+	runs(newest)
 	writeFile(t, filepath.Join(dir, "settings.json"), `{"kubernetes":"1.34"}`)
 	runs("1.34")
-	l.Kubernetes = "1.37"
-	runs("1.37")
+	l.Kubernetes = newest
+	runs(newest)
 	if os.Geteuid() != 0 {
 		t.Skip("up needs root")
 	}
 	if err := os.MkdirAll(filepath.Join(dir, "var/lib/etcd"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	for version, want := range map[string]string{"1.37": "runs Kubernetes 1.34, not 1.37: use lab reset", "1.33": "known are 1.34 and 1.37"} {
+	for version, want := range map[string]string{newest: "runs Kubernetes 1.34, not " + newest + ": use lab reset", "1.33": "known are 1.34 and " + newest} {
 		l.Kubernetes = version
 		if err := l.Up(t.Context(), nil); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("up with Kubernetes %s: %v", version, err)
