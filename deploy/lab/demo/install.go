@@ -123,5 +123,8 @@ func Build(ctx context.Context, root, program, dir string) error {
 }
 
 func buildFlags() []string {
-	return []string{"build", "-tags", "grpcnotrace,nethttpomithttp2", "-gcflags=k8s.io/...=-l", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -X main.version=lab"}
+	return []string{
+		"build", "-tags", "grpcnotrace,nethttpomithttp2", "-gcflags=all=-l", "-gcflags=std=", "-gcflags=github.com/whypull/whypull/agent/...=",
+		"-trimpath", "-buildvcs=false", "-ldflags", "-s -w -X main.version=lab",
+	}
 }

@@ -135,8 +135,11 @@ func goreleaserFlags(t *testing.T, root, id, version string) []string {
 		t.Fatal(err)
 	}
 	for _, b := range config.Builds {
-		if b.ID == id && slices.Equal(b.Env, []string{"CGO_ENABLED=0"}) && len(b.GCFlags) == 1 && len(b.LDFlags) == 1 {
-			return append(b.Flags, "-gcflags="+b.GCFlags[0], "-ldflags="+strings.Replace(b.LDFlags[0], "{{ .Version }}", version, 1))
+		if b.ID == id && slices.Equal(b.Env, []string{"CGO_ENABLED=0"}) && len(b.LDFlags) == 1 {
+			for _, of := range b.GCFlags {
+				b.Flags = append(b.Flags, "-gcflags="+of)
+			}
+			return append(b.Flags, "-ldflags="+strings.Replace(b.LDFlags[0], "{{ .Version }}", version, 1))
 		}
 	}
 	t.Fatalf("no build %s with CGO_ENABLED=0 in\n%s", id, text)
