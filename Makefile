@@ -78,10 +78,10 @@ demo-down: ## stop the demo's cluster and leave nothing behind
 	cd $(LAB) && go run ./cmd/lab remove
 
 .PHONY: test
-test: test-format test-vet test-lint test-workflows test-unit test-same test-fuzz test-lab test-keyring test-e2e ## everything
+test: test-format test-vet test-cross test-lint test-workflows test-unit test-same test-fuzz test-lab test-keyring test-e2e ## everything
 
 .PHONY: test-static
-test-static: test-format test-vet test-lint test-workflows ## what needs no run of the programs
+test-static: test-format test-vet test-cross test-lint test-workflows ## what needs no run of the programs
 
 .PHONY: test-format
 test-format: ## gofmt
@@ -91,6 +91,10 @@ test-format: ## gofmt
 test-vet: ## go vet
 	for m in $(MODULES); do (cd $$m && go vet ./...); done
 	$(CRIO) go vet ./...
+
+.PHONY: test-cross
+test-cross: ## whypull check and the kubectl plugin build for macOS and Windows
+	for on in darwin/arm64 windows/amd64; do CGO_ENABLED=0 GOOS=$${on%/*} GOARCH=$${on#*/} go build ./cmd/...; done
 
 .PHONY: test-lint
 test-lint: ## golangci-lint

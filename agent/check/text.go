@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	goruntime "runtime"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -23,7 +24,7 @@ type look struct {
 }
 
 // lookOf returns the look for an output: colors on a terminal unless NO_COLOR is
-// set, and characters beyond ASCII if the locale is UTF-8 (POSIX: LC_ALL, else
+// set (consoles of Windows take escape sequences only if asked to), and characters beyond ASCII if the locale is UTF-8 (POSIX: LC_ALL, else
 // LC_CTYPE, else LANG).
 func lookOf(out io.Writer, env func(string) (string, bool)) look {
 	get := func(name string) string {
@@ -32,7 +33,7 @@ func lookOf(out io.Writer, env func(string) (string, bool)) look {
 	}
 	locale := strings.ToUpper(cmp.Or(get("LC_ALL"), get("LC_CTYPE"), get("LANG")))
 	f, isFile := out.(*os.File)
-	terminal := isFile && term.IsTerminal(int(f.Fd())) && get("TERM") != "dumb"
+	terminal := isFile && term.IsTerminal(int(f.Fd())) && get("TERM") != "dumb" && goruntime.GOOS != "windows"
 	return look{
 		terminal: terminal, colors: terminal && get("NO_COLOR") == "",
 		ascii: !strings.Contains(locale, "UTF-8") && !strings.Contains(locale, "UTF8"),

@@ -1,7 +1,6 @@
 package probe
 
 import (
-	"context"
 	"strings"
 	"time"
 
@@ -19,17 +18,6 @@ type NodeResolver struct {
 
 	port     uint16        // of the servers; 0: 53
 	patience time.Duration // timeout per server, twice that per lookup; 0: the defaults
-}
-
-// Lookup resolves a hostname. It returns within five seconds.
-func (r NodeResolver) Lookup(ctx context.Context, host string) dns.Answer {
-	view := dns.FromFiles(r.Root)
-	view.Port, view.ServerTimeout, view.LookupTimeout = r.port, r.patience, 2*r.patience
-	a := view.Lookup(ctx, host)
-	if a.Code == dns.Unconfigured {
-		a.Why = "whypull cannot read the node's resolv.conf"
-	}
-	return a
 }
 
 // lookupEvidence returns the evidence from a lookup on the node. It does not show names

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -101,10 +102,11 @@ func (o *options) connect() (*fleet.Client, string, error) {
 }
 
 // layoutOf returns the layout of an output: a terminal has a size, and colors
-// unless NO_COLOR or TERM=dumb is set (https://no-color.org).
+// unless NO_COLOR or TERM=dumb is set (https://no-color.org). Consoles of Windows
+// take escape sequences only if asked to.
 func layoutOf(out io.Writer) fleet.Layout {
 	f, ok := out.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) {
+	if !ok || !term.IsTerminal(int(f.Fd())) || runtime.GOOS == "windows" {
 		return fleet.Layout{}
 	}
 	l := fleet.Layout{Color: os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"}

@@ -2,7 +2,6 @@ package hostfs
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"maps"
@@ -15,8 +14,6 @@ import (
 	"time"
 
 	securejoin "github.com/cyphar/filepath-securejoin"
-	pathrs "github.com/cyphar/filepath-securejoin/pathrs-lite"
-	"golang.org/x/sys/unix"
 )
 
 var (
@@ -37,10 +34,10 @@ type FS struct{ root string }
 // New returns the file system mounted at root; "" and "/" are for a process on
 // the node itself.
 func New(root string) FS {
-	if root = filepath.Clean("/" + root); root == "/" {
-		root = ""
+	if root = path.Clean("/" + filepath.ToSlash(root)); root == "/" {
+		return FS{}
 	}
-	return FS{root: root}
+	return FS{root: local(root)}
 }
 
 // Root returns the directory of this process at which the node's root is
@@ -61,31 +58,23 @@ func (f FS) IsHost() bool { return f.root == "" }
 // are kept, since the kernel follows them as the node does.
 func (f FS) Resolve(name string) (string, error) {
 	if f.IsHost() {
-		return path.Clean("/" + name), nil
+		return local(path.Clean("/" + filepath.ToSlash(name))), nil
 	}
 	return securejoin.SecureJoin(f.root, name)
 }
 
-// Within returns the path on the node for a path that Resolve has returned.
-func (f FS) Within(real string) string { return path.Clean("/" + strings.TrimPrefix(real, f.root)) }
-
-// Handle returns a descriptor for a file of any kind without opening it
-// (O_PATH), for fstat(2) and the like.
-func (f FS) Handle(name string) (*os.File, error) {
-	if f.IsHost() {
-		return os.OpenFile(path.Clean("/"+name), unix.O_PATH|unix.O_CLOEXEC, 0)
+// local returns the path in this process for an absolute path with slashes. On
+// Windows that may begin with a volume, as in /C:/certs.d.
+func local(name string) string {
+	if filepath.VolumeName(name[1:]) != "" {
+		name = name[1:]
 	}
-	return pathrs.OpenInRoot(f.root, name)
+	return filepath.FromSlash(name)
 }
 
-// Stat returns the result of stat(2).
-func (f FS) Stat(name string) (fs.FileInfo, error) {
-	handle, err := f.Handle(name)
-	if err != nil {
-		return nil, err
-	}
-	defer handle.Close() //nolint:errcheck // nothing was written
-	return handle.Stat()
+// Within returns the path on the node for a path that Resolve has returned.
+func (f FS) Within(real string) string {
+	return path.Clean("/" + filepath.ToSlash(strings.TrimPrefix(real, f.root)))
 }
 
 // Exists reports whether a file or directory exists. It returns errors other
@@ -118,29 +107,6 @@ func (f FS) Open(name string) (*os.File, error) {
 		}
 		return nil
 	})
-}
-
-// open opens a file whose mode accept permits. It does not block on a pipe, and
-// below a mount point it opens no device.
-func (f FS) open(name string, accept func(fs.FileMode) error) (*os.File, error) {
-	handle, err := f.Handle(name)
-	if err != nil {
-		return nil, err
-	}
-	defer handle.Close() //nolint:errcheck // nothing was written
-	info, err := handle.Stat()
-	if err == nil {
-		err = accept(info.Mode())
-	}
-	if err != nil {
-		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
-	}
-	// Open the descriptor and not the name, which may be another file by now.
-	file, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", handle.Fd()), os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
-	if wrong := (*fs.PathError)(nil); errors.As(err, &wrong) {
-		wrong.Path = name
-	}
-	return file, err
 }
 
 // File is the content of a file.
@@ -264,19 +230,4 @@ func (f FS) DropIns(dirs, names []string) []string {
 		}
 	}
 	return files
-}
-
-// Readlink returns the target of a link as written, or "" if the name is not a
-// link.
-func (f FS) Readlink(name string) string {
-	dir, err := f.Handle(path.Dir(name))
-	if err != nil {
-		return ""
-	}
-	defer dir.Close() //nolint:errcheck // nothing was written
-	target, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), path.Base(name)))
-	if err != nil {
-		return ""
-	}
-	return target
 }

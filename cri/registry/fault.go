@@ -287,10 +287,10 @@ func authFault(err error) Fault {
 func networkFault(err error) Fault {
 	var timeout net.Error
 	switch {
-	case errors.Is(err, syscall.ECONNREFUSED):
+	case isErrno(err, syscall.ECONNREFUSED):
 		return FaultConnectionRefused
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded),
-		errors.Is(err, syscall.ETIMEDOUT), errors.As(err, &timeout) && timeout.Timeout():
+		isErrno(err, syscall.ETIMEDOUT), errors.As(err, &timeout) && timeout.Timeout():
 		return FaultConnectionTimeout
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), unreachable(err):
 		return FaultNetworkUnreachable
@@ -305,11 +305,17 @@ func unreachable(err error) bool {
 		syscall.EHOSTDOWN, syscall.ENETDOWN, syscall.EADDRNOTAVAIL,
 		syscall.EPERM, syscall.EACCES, // a packet filter or an eBPF program on the node
 	} {
-		if errors.Is(err, errno) {
+		if isErrno(err, errno) {
 			return true
 		}
 	}
 	return false
+}
+
+// isErrno reports whether an error is a system call's, by the name that it has in
+// package syscall.
+func isErrno(err error, errno syscall.Errno) bool {
+	return errors.Is(err, errno) || errors.Is(err, socketErrno(errno))
 }
 
 // statusFault returns the fault of an HTTP status without context. A 404 can mean more; 407
