@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
 	goruntime "runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,8 +33,12 @@ import (
 type Options struct {
 	// Image is the image to check; empty if there are Files.
 	Image string
-	// Files are manifests; "-" is standard input.
+	// Files are manifests, or directories with manifests; "-" is standard input.
 	Files []string
+	// Recursive descends into the subdirectories of directories.
+	Recursive bool
+	// AllowEmpty accepts manifests without images.
+	AllowEmpty bool
 	// Namespace is the namespace of objects that set none; empty: default.
 	Namespace string
 	// DockerConfig is the path of a docker config.json to use as the node's own
@@ -46,14 +52,19 @@ type Options struct {
 	Platform string
 	// Download downloads and verifies up to 32 MiB of each image's layers.
 	Download bool
-	// Output is text or json.
+	// Runtime is the runtime whose rules apply, as in cri-o=1.34; empty: this
+	// machine's, or a recent containerd.
+	Runtime string
+	// RegistriesConf is CRI-O's registries.conf on the node; empty: the default.
+	RegistriesConf string
+	// Output is one of Outputs.
 	Output string
 	// The next five are like the agent's flags.
 	HostRoot, ContainerdConfig, RegistryDir, KubeletDir, Providers string
 	// Version is the version of whypull.
 	Version string
-	// Report returns the report on a pod's verdicts for the JSON output; unused for
-	// text.
+	// Report returns the report on a pod's verdicts for the outputs json and yaml;
+	// unused for the others.
 	Report func(verdicts []diagnosis.Verdict, node string, observed time.Time) any
 
 	node     string                               // empty: the hostname
@@ -88,15 +99,31 @@ func Run(ctx context.Context, o Options, stdin io.Reader, out io.Writer) (pullab
 		o.lookUp = os.LookupEnv
 	}
 	var w writer = newText(out, lookOf(out, o.lookUp))
-	if o.Output == "json" {
-		w = &jsonWriter{out: out}
+	if render := renderers()[o.Output]; render != nil {
+		w = &atEnd{out: out, render: render}
 	}
 	return c.run(ctx, targets, w)
+}
+
+// OutputText is the output for people.
+const OutputText = "text"
+
+// Outputs returns the names of the outputs.
+func Outputs() []string {
+	return append([]string{OutputText}, slices.Sorted(maps.Keys(renderers()))...)
+}
+
+// renderers returns the outputs that are written as a whole at the end.
+func renderers() map[string]func(c *checker, all []result) (string, error) {
+	return map[string]func(*checker, []result) (string, error){
+		"json": (*checker).json, "yaml": (*checker).yaml, "junit": (*checker).junit, "sarif": (*checker).sarif,
+	}
 }
 
 // checker is one run of the command.
 type checker struct {
 	options     Options
+	judgedBy    judgedBy
 	objects     *objects
 	name        string // this machine's, as node name
 	platform    ocispec.Platform
@@ -119,7 +146,7 @@ func prepare(ctx context.Context, o Options, stdin io.Reader) (*checker, []targe
 	targets := []target{ofImage(o.Image, c.name, c.now)}
 	if len(o.Files) > 0 {
 		var err error
-		if c.objects, err = loadUnlessCanceled(ctx, o.Files, o.Namespace, stdin); err != nil {
+		if c.objects, err = loadUnlessCanceled(ctx, o, stdin); err != nil {
 			if ctx.Err() != nil {
 				return nil, nil, ctx.Err()
 			}
@@ -154,6 +181,9 @@ func (c *checker) identify() (err error) {
 	if c.platform, err = platformOf(c.options.Platform); err != nil {
 		return &FlagError{"platform", oneLine(err)}
 	}
+	if c.judgedBy, err = judge(c.options); err != nil {
+		return err
+	}
 	if c.name = c.options.node; c.name == "" {
 		c.name, err = os.Hostname()
 	}
@@ -169,10 +199,10 @@ func (o Options) validate() error {
 		return errors.New("pass an image, or manifests with -f")
 	case o.Image != "" && len(o.Files) > 0:
 		return errors.New("pass an image or manifests, not both")
-	case o.Output == "json" && o.Report == nil:
+	case (o.Output == "json" || o.Output == "yaml") && o.Report == nil:
 		return errors.New("JSON output needs Options.Report")
-	case o.Output != "text" && o.Output != "json":
-		return &FlagError{"output", fmt.Errorf("output %q: want text or json", o.Output)}
+	case !slices.Contains(Outputs(), o.Output):
+		return &FlagError{"output", fmt.Errorf("output %q: want one of %s", o.Output, strings.Join(Outputs(), ", "))}
 	}
 	return nil
 }
@@ -190,9 +220,33 @@ func platformOf(s string) (ocispec.Platform, error) {
 	return p, nil
 }
 
+// judgedBy is the runtime of --runtime; the zero value is this machine's.
+type judgedBy struct{ name, version string }
+
+// judge returns the runtime of --runtime.
+func judge(o Options) (by judgedBy, err error) {
+	if o.Runtime == "" {
+		return by, nil
+	}
+	if by.name, by.version, err = nodeconfig.ParseRuntime(o.Runtime); err != nil {
+		return by, &FlagError{"runtime", oneLine(err)}
+	}
+	switch {
+	case o.SocketWanted && o.Socket != "":
+		return by, &FlagError{"runtime", errors.New("cannot be combined with --cri-socket: the runtime there has rules of its own")}
+	case o.RegistriesConf != "" && by.name != nodeconfig.RuntimeCRIO:
+		return by, &FlagError{"registries-conf", fmt.Errorf("%s does not read it; want --runtime cri-o=VERSION", by.name)}
+	}
+	return by, nil
+}
+
 // dial connects to the container runtime. A missing socket is an error only with
 // SocketWanted.
 func (c *checker) dial(ctx context.Context) error {
+	if c.judgedBy.name != "" {
+		c.runtimeSays = fmt.Sprintf("by the rules of %s (--runtime); this machine's container runtime is not asked", strings.Replace(c.options.Runtime, "=", " ", 1))
+		return nil
+	}
 	if c.options.Socket == "" {
 		c.runtimeSays = "no container runtime used (--cri-socket is empty)"
 		return nil
@@ -229,6 +283,7 @@ func (c *checker) close() {
 func (c *checker) collect(n node) probe.Options {
 	o := nodeconfig.Options{
 		Root: c.options.HostRoot, CertsDir: c.options.RegistryDir, ConfigFile: c.options.ContainerdConfig,
+		Runtime: c.judgedBy.name, RuntimeVersion: c.judgedBy.version, RegistriesConf: c.options.RegistriesConf,
 		Version: c.options.Version, Timeouts: patient(c.options.timeouts), Proxy: c.options.proxy,
 	}
 	var images probe.Images // a nil interface, not one that holds a nil pointer

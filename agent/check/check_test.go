@@ -314,10 +314,10 @@ func TestUsage(t *testing.T) {
 	}{
 		"nothing":   {Options{Output: "text"}, "pass an image, or manifests with -f"},
 		"both":      {Options{Output: "text", Image: "a", Files: []string{"-"}}, "pass an image or manifests, not both"},
-		"output":    {Options{Output: "yaml", Image: "a"}, `--output: output "yaml": want text or json`},
+		"output":    {Options{Output: "xml", Image: "a"}, `--output: output "xml": want one of text, json, junit, sarif, yaml`},
 		"platform":  {Options{Output: "text", Image: "a", Platform: "a/b/c/d"}, `--platform: `},
 		"no file":   {Options{Output: "text", Files: []string{filepath.Join(t.TempDir(), "none")}}, "--file: open "},
-		"a folder":  {Options{Output: "text", Files: []string{t.TempDir()}}, "--file: read "},
+		"a folder":  {Options{Output: "text", Files: []string{t.TempDir()}}, "--file: no pod or workload in the manifests"},
 		"no pods":   {Options{Output: "text", Files: []string{"-"}}, "--file: no pod or workload in the manifests"},
 		"no config": {Options{Output: "text", Image: "a", DockerConfig: filepath.Join(t.TempDir(), "none")}, "--docker-config: open "},
 		"stdin":     {Options{Output: "text", Image: "a", DockerConfig: "-"}, "--docker-config: -: invalid docker config: "},
@@ -335,7 +335,7 @@ func TestInterrupted(t *testing.T) {
 	w := world(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	for _, output := range []string{"text", "json"} {
+	for _, output := range Outputs() {
 		o := options(w)
 		o.Image, o.Output = caseOf(t, w, "works").Image, output
 		var out strings.Builder
@@ -353,7 +353,7 @@ func TestHostileManifest(t *testing.T) {
 	manifest := `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"a\u001b[2Jb","namespace":"n\u009b1A"},"spec":{"imagePullSecrets":[{"name":"s\u202e\u001b]0;x\u0007"}],` +
 		`"containers":[{"name":"c\r\n✓ all is well","image":"hub.example/\u001b[1mx\u0085"}]}}` +
 		`{"apiVersion":"x\u001b/v1","kind":"Odd\u001b[31m\u2066","metadata":{"name":"\u001b"}}`
-	for _, output := range []string{"text", "json"} {
+	for _, output := range Outputs() {
 		o := options(w)
 		o.Files, o.Output = []string{"-"}, output
 		got := do(t, o, manifest)
@@ -412,7 +412,7 @@ func TestOwnProxy(t *testing.T) {
 func TestDocumentOfNothing(t *testing.T) {
 	t.Parallel()
 	c := &checker{objects: &objects{}, options: Options{Report: reportOf}}
-	w := &jsonWriter{io.Discard}
+	w := &atEnd{io.Discard, (*checker).json}
 	if err := w.end(c, nil); err != nil {
 		t.Error(err)
 	}

@@ -38,6 +38,7 @@ func (p place) String() string { return fmt.Sprintf("%s, document %d", p.file, p
 type document struct {
 	at   place
 	json []byte
+	from *source
 }
 
 // read reads a whole file, or standard input; at most maxFile bytes.
@@ -60,6 +61,7 @@ func read(name string, stdin io.Reader) ([]byte, error) {
 // documents splits a file into YAML documents or concatenated JSON objects, and
 // converts them to JSON. Empty documents are skipped but counted.
 func documents(ctx context.Context, file string, data []byte) ([]document, error) {
+	given := file
 	if file == stdinName {
 		file = "standard input"
 	}
@@ -73,6 +75,7 @@ func documents(ctx context.Context, file string, data []byte) ([]document, error
 			return nil, err
 		}
 		part.at.file = file
+		part.from = &source{file: given, line: part.at.line, text: part.json}
 		converted, err := convert(part)
 		if err != nil {
 			return nil, err
@@ -193,7 +196,7 @@ func objectsOf(d document) ([]document, bool) {
 		}
 		at := d.at
 		at.number += len(out)
-		out = append(out, document{at: at, json: raw})
+		out = append(out, document{at: at, json: raw, from: d.from})
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 // the one on the command line.
 type target struct {
 	pod     int // index of the pod; 0 for the image on the command line
+	line    int // of the image's field in the pod's file; 0 for the image on the command line
 	failure diagnosis.Failure
 	account string // service account that is not in the files and may have pull secrets; else empty
 }
@@ -41,7 +42,7 @@ func (o *objects) targets(node string, now time.Time) []target {
 			if p.kind != "Pod" {
 				f.Owner = diagnosis.Owner{Kind: p.kind, Name: p.name}
 			}
-			out = append(out, target{pod: i, failure: f, account: unknown})
+			out = append(out, target{pod: i, line: p.from.lineOf(f.Image), failure: f, account: unknown})
 		}
 	}
 	return out

@@ -8,6 +8,7 @@ import (
 	"unicode"
 
 	"github.com/containerd/platforms"
+	"sigs.k8s.io/yaml"
 
 	"github.com/whypull/whypull/agent/diagnosis"
 )
@@ -43,25 +44,48 @@ type Pod[R any] struct {
 	Report R `json:"report"`
 }
 
-// jsonWriter writes one JSON document at the end.
-type jsonWriter struct{ out io.Writer }
+// atEnd writes one document at the end.
+type atEnd struct {
+	out    io.Writer
+	render func(c *checker, all []result) (string, error)
+}
 
-func (*jsonWriter) begin(*checker, []target)              {}
-func (*jsonWriter) target(*checker, target)               {}
-func (*jsonWriter) waiting(target)                        {}
-func (*jsonWriter) evidence(target, []diagnosis.Evidence) {}
-func (*jsonWriter) result(result)                         {}
+func (*atEnd) begin(*checker, []target)              {}
+func (*atEnd) target(*checker, target)               {}
+func (*atEnd) waiting(target)                        {}
+func (*atEnd) evidence(target, []diagnosis.Evidence) {}
+func (*atEnd) result(result)                         {}
 
-func (w *jsonWriter) end(c *checker, all []result) error {
+func (w *atEnd) end(c *checker, all []result) error {
+	text, err := w.render(c, all)
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(w.out, text)
+	return err
+}
+
+func (c *checker) json(all []result) (string, error) { return encode(c.document(all)) }
+
+func (c *checker) yaml(all []result) (string, error) {
+	text, err := c.json(all)
+	if err != nil {
+		return "", err
+	}
+	out, err := yaml.JSONToYAML([]byte(text))
+	return string(out), err
+}
+
+// encode returns indented JSON that is safe to show on a terminal.
+func encode(v any) (string, error) {
 	var b strings.Builder
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false) // the remedy's <placeholders> are to be read by people
 	enc.SetIndent("", "  ")
-	if err := enc.Encode(c.document(all)); err != nil {
-		return err
+	if err := enc.Encode(v); err != nil {
+		return "", err
 	}
-	_, err := io.WriteString(w.out, escaped(b.String()))
-	return err
+	return escaped(b.String()), nil
 }
 
 // escaped returns JSON with control and formatting characters as \u…, including C1
@@ -86,7 +110,11 @@ func (c *checker) document(all []result) Document[any] {
 		Schema: Schema, Pullable: len(good(all)) == len(all), Platform: platforms.Format(c.platform), Runtime: c.runtimeSays,
 		Notes: append(append([]string{}, c.notes...), c.objects.notes...), Pods: []Pod[any]{},
 	}
-	for i := range max(len(c.objects.pods), 1) {
+	pods := len(c.objects.pods)
+	if len(c.options.Files) == 0 { // the image on the command line
+		pods = 1
+	}
+	for i := range pods {
 		var own []result
 		var verdicts []diagnosis.Verdict
 		for _, r := range all {

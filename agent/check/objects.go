@@ -27,6 +27,7 @@ type key struct{ namespace, name string }
 // pod is a pod or a workload's pod template.
 type pod struct {
 	at        string // file and document
+	from      *source
 	kind      string // "Pod", "Deployment"
 	namespace string
 	name      string
@@ -40,6 +41,23 @@ type objects struct {
 	secrets   map[key]kube.Secret
 	accounts  map[key][]string // the pull secrets of service accounts
 	notes     []string         // on what was ignored
+	skipped   []string         // objects without pods
+}
+
+// noPodsError is returned for manifests without pods.
+type noPodsError struct{ skipped []string }
+
+// Error implements error.
+func (e *noPodsError) Error() string {
+	const most = 10
+	text := "no pod or workload in the manifests"
+	switch n := len(e.skipped); {
+	case n > most:
+		text += fmt.Sprintf(" (%s; and %d more)", strings.Join(e.skipped[:most], "; "), n-most)
+	case n > 0:
+		text += " (" + strings.Join(e.skipped, "; ") + ")"
+	}
+	return text
 }
 
 // String returns the numbers of objects, without content.
@@ -50,14 +68,22 @@ func (o *objects) String() string {
 // loadUnlessCanceled is load, but returns as soon as the context ends. A read from an
 // idle pipe and the conversion of a large document cannot be interrupted; they are
 // abandoned.
-func loadUnlessCanceled(ctx context.Context, files []string, namespace string, stdin io.Reader) (*objects, error) {
+func loadUnlessCanceled(ctx context.Context, from Options, stdin io.Reader) (*objects, error) {
 	type result struct {
 		objects *objects
 		err     error
 	}
 	done := make(chan result, 1)
 	go func() {
-		o, err := load(ctx, files, namespace, stdin)
+		files, err := manifests(from.Files, from.Recursive)
+		if err != nil {
+			done <- result{nil, err}
+			return
+		}
+		o, err := load(ctx, files, from.Namespace, stdin)
+		if none := (*noPodsError)(nil); errors.As(err, &none) && from.AllowEmpty {
+			err = nil
+		}
 		done <- result{o, err}
 	}()
 	select {
@@ -68,13 +94,18 @@ func loadUnlessCanceled(ctx context.Context, files []string, namespace string, s
 	}
 }
 
-// load reads the manifests. Errors name the file and the document in it.
+// load reads the manifests. Errors name the file and the document in it. It returns
+// the objects with a noPodsError too.
 func load(ctx context.Context, files []string, namespace string, stdin io.Reader) (*objects, error) {
 	o := &objects{namespace: cmp.Or(namespace, defaultNamespace), secrets: map[key]kube.Secret{}, accounts: map[key][]string{}}
+	size := 0
 	for _, name := range files {
 		data, err := read(name, stdin)
 		if err != nil {
 			return nil, err
+		}
+		if size += len(data); size > maxInput {
+			return nil, fmt.Errorf("more than %d MiB of manifests", maxInput>>20)
 		}
 		docs, err := documents(ctx, name, data)
 		if err != nil {
@@ -87,17 +118,9 @@ func load(ctx context.Context, files []string, namespace string, stdin io.Reader
 		}
 	}
 	if len(o.pods) == 0 {
-		return nil, errors.New("no pod or workload in the manifests" + o.ignored())
+		return o, &noPodsError{o.skipped}
 	}
 	return o, nil
-}
-
-// ignored returns the notes in parentheses; empty if there are none.
-func (o *objects) ignored() string {
-	if len(o.notes) == 0 {
-		return ""
-	}
-	return " (" + strings.Join(o.notes, "; ") + ")"
 }
 
 func (o *objects) note(format string, args ...any) {
@@ -174,13 +197,12 @@ func (o *objects) add(ctx context.Context, d document, kind string) error {
 	if of, isList := strings.CutSuffix(h.Kind, "List"); isList {
 		return o.addList(ctx, d, h, of)
 	}
-	o.note("%s: %s ignored: whypull knows no pods in this kind of object", d.at, strings.TrimSuffix(h.Kind+" "+h.name(), " "))
-	return nil
+	return o.addOther(ctx, d, h)
 }
 
 func (o *objects) addList(ctx context.Context, d document, h header, kind string) error {
 	for i, item := range h.Items {
-		if err := o.add(ctx, document{at: d.at, json: item}, kind); err != nil {
+		if err := o.add(ctx, document{at: d.at, json: item, from: d.from}, kind); err != nil {
 			return fmt.Errorf("item %d: %w", i+1, err)
 		}
 	}
@@ -227,11 +249,15 @@ func (o *objects) addWorkload(d document, h header, prefix string, spec func(*wo
 }
 
 func (o *objects) keep(d document, h header, spec corev1.PodSpec) error {
-	if len(spec.Containers)+len(spec.InitContainers)+len(spec.EphemeralContainers) == 0 {
+	if containers(spec) == 0 {
 		return fmt.Errorf("%s %s: no containers", h.Kind, h.name())
 	}
-	o.pods = append(o.pods, pod{at: d.at.String(), kind: h.Kind, namespace: o.in(h), name: h.name(), spec: spec})
+	o.put(d, h, spec)
 	return nil
+}
+
+func (o *objects) put(d document, h header, spec corev1.PodSpec) {
+	o.pods = append(o.pods, pod{at: d.at.String(), from: d.from, kind: h.Kind, namespace: o.in(h), name: h.name(), spec: spec})
 }
 
 func (o *objects) addSecret(d document, h header) error {

@@ -189,6 +189,8 @@ func (t *text) end(_ *checker, all []result) error {
 	if n := len(good(all)); len(all) > 1 {
 		t.line("")
 		t.line("%d of %d images can be pulled", n, len(all))
+	} else if len(all) == 0 {
+		t.line("no images in the manifests")
 	}
 	return t.err
 }

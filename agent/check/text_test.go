@@ -146,7 +146,7 @@ func (broken) Write([]byte) (int, error) { return 0, errBroken }
 // A write error is returned, whatever the result of the checks.
 func TestOutputBreaks(t *testing.T) {
 	t.Parallel()
-	for _, output := range []string{"text", "json"} {
+	for _, output := range Outputs() {
 		o := Options{Image: "Not/Valid", Output: output, HostRoot: t.TempDir(), KubeletDir: "/k", Report: reportOf}
 		if _, err := Run(t.Context(), o, nil, broken{}); !errors.Is(err, errBroken) {
 			t.Errorf("%s: error %v", output, err)

@@ -24,6 +24,13 @@ func TestCheckStatus(t *testing.T) {
 	if err := os.WriteFile(manifest, []byte("{apiVersion: v1, kind: Pod, metadata: {name: web}, spec: {containers: [{name: app, image: Not/Valid}]}}"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	service := filepath.Join(dir, "services", "service.yaml")
+	if err := os.Mkdir(filepath.Dir(service), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(service, []byte("{apiVersion: v1, kind: Service, metadata: {name: s}}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for name, tc := range map[string]struct {
 		args   []string
 		env    map[string]string
@@ -36,7 +43,13 @@ func TestCheckStatus(t *testing.T) {
 		"two images":         {args: []string{"a", "b"}, status: 2, stderr: "whypull: accepts at most 1 arg(s), received 2"},
 		"both":               {args: []string{"a", "-f", manifest}, status: 2, stderr: "whypull: pass an image or manifests, not both"},
 		"unknown flag":       {args: []string{"--nonsense"}, status: 2, stderr: "whypull: unknown flag: --nonsense"},
-		"output":             {args: []string{"a", "-o", "xml"}, status: 2, stderr: `whypull: --output or WHYPULL_OUTPUT: output "xml": want text or json`},
+		"output":             {args: []string{"a", "-o", "xml"}, status: 2, stderr: `whypull: --output or WHYPULL_OUTPUT: output "xml": want one of text, json, junit, sarif, yaml`},
+		"junit":              {args: []string{"Not/Valid", "-o", "junit"}, status: 1, stdout: `<failure type="InvalidImageName"`},
+		"sarif":              {args: []string{"-f", manifest, "-o", "sarif"}, status: 1, stdout: `"ruleId": "InvalidImageName"`},
+		"directory":          {args: []string{"-f", dir}, status: 1, stdout: "x InvalidImageName (Confirmed)"},
+		"no images":          {args: []string{"-f", service}, status: 2, stderr: "whypull: --file or WHYPULL_FILE: no pod or workload in the manifests (" + service + ", document 1: Service s)"},
+		"no images, allowed": {args: []string{"-f", service, "--allow-empty"}, status: 0, stdout: "no images in the manifests"},
+		"runtime":            {args: []string{"a", "--runtime", "rkt=1.0"}, status: 2, stderr: `whypull: --runtime or WHYPULL_RUNTIME: runtime "rkt": want containerd=VERSION or cri-o=VERSION, such as containerd=1.7`},
 		"invalid name":       {args: []string{"Not/Valid"}, status: 1, stdout: "InvalidImageName (Confirmed)"},
 		"invalid, manifest":  {args: []string{"-f", manifest}, status: 1, stdout: "x InvalidImageName (Confirmed)"},
 		"invalid, JSON":      {args: []string{"-f", manifest, "-o", "json"}, status: 1, stdout: `"schema": "` + check.Schema + `"`},
@@ -79,8 +92,8 @@ func TestCheckFlags(t *testing.T) {
 		}
 	})
 	want := []string{
-		"containerd-config", "cri-socket", "docker-config", "download", "file", "host-root", "image-credential-provider-config",
-		"kubelet-root-dir", "namespace", "output", "platform", "registry-config-path",
+		"allow-empty", "containerd-config", "cri-socket", "docker-config", "download", "file", "host-root", "image-credential-provider-config",
+		"kubelet-root-dir", "namespace", "output", "platform", "recursive", "registries-conf", "registry-config-path", "runtime",
 	}
 	if !slices.Equal(names, want) {
 		t.Errorf("flags %q, want %q", names, want)

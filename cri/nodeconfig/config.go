@@ -41,6 +41,9 @@ type Options struct {
 	// unset or composite config_path and a short name mean. "" is the newest known
 	// version: containerd 2.4, CRI-O 1.37.
 	RuntimeVersion string
+	// RegistriesConf overrides CRI-O's registries.conf, as a path of the node, like
+	// crio --registries-conf.
+	RegistriesConf string
 	// TempDir is a writable directory of this process, for copies of the
 	// node's files; "" is the system's.
 	TempDir string

@@ -68,7 +68,7 @@ func (c *Config) loadCRIO() {
 		}
 	}
 	c.crioProcess = runtimeProcess(c.fs, c.opts)
-	c.crioRegistries = c.registriesFlag()
+	c.crioRegistries = cmp.Or(c.opts.RegistriesConf, c.registriesFlag())
 	c.noteUnloaded()
 	c.crioHelpers = []string{sysregistriesv2.AuthenticationFileHelper}
 	err := c.withRegistries(func(sys *types.SystemContext) (err error) {

@@ -553,4 +553,10 @@ func (p programs) checksElsewhere(t *testing.T) {
 			t.Errorf("%s: %+v", tag, d)
 		}
 	}
+	for format, contains := range map[string]string{"junit": `<failure type="TagNotFound"`, "sarif": `"ruleId": "TagNotFound"`} {
+		s := p.here(t, "", "", "whypull", append(slices.Clone(none), "-o", format, address+"/e2e/check:1.1")...)
+		if s.wants(t, 1); !strings.Contains(s.out, contains) {
+			t.Errorf("%s: %s", format, s.out)
+		}
+	}
 }
