@@ -49,8 +49,8 @@ type Alert struct {
 }
 
 // StartPrometheus starts Prometheus with the given rules, until Stop. root is the
-// source tree.
-func StartPrometheus(l *lab.Lab, root, rules string) (*Prometheus, error) {
+// source tree, more are further scrape configurations.
+func StartPrometheus(l *lab.Lab, root, rules string, more ...string) (*Prometheus, error) {
 	scrape, err := os.ReadFile(filepath.Join(root, "deploy/monitoring/scrape.yaml")) // #nosec G304 -- a path of our own
 	if err != nil {
 		return nil, fmt.Errorf("scrape configuration: %w", err)
@@ -61,7 +61,7 @@ func StartPrometheus(l *lab.Lab, root, rules string) (*Prometheus, error) {
 	for name, text := range map[string]string{
 		"rules.yaml": rules,
 		"prometheus.yaml": "global: {scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}\n" +
-			"rule_files: [rules.yaml]\nscrape_configs:\n" + config,
+			"rule_files: [rules.yaml]\nscrape_configs:\n" + config + strings.Join(more, ""),
 	} {
 		if err := l.WriteFile(prometheusFolder+"/"+name, []byte(text)); err != nil {
 			return nil, err

@@ -4,25 +4,32 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/whypull/whypull/deploy/lab"
 	"github.com/whypull/whypull/deploy/lab/binaries"
 	"github.com/whypull/whypull/deploy/lab/demo"
+	"github.com/whypull/whypull/deploy/lab/image"
+	"github.com/whypull/whypull/deploy/lab/registry"
+	"github.com/whypull/whypull/deploy/lab/scale"
 	"github.com/whypull/whypull/deploy/monitoring"
 )
 
 // every is the interval between two scenarios; settle is how long to record after the
-// last one.
+// last one, long enough to find that a pull has stalled. simulated is the number of
+// nodes beside the lab's own.
 const (
-	every  = 6 * time.Second
-	settle = 45 * time.Second
+	every     = 6 * time.Second
+	settle    = 75 * time.Second
+	simulated = 5
 )
 
 // Take draws whypull's dashboard: it starts the lab, installs whypull from its source
-// tree, breaks the demo's pods one after the other while a Prometheus records, recovers
-// some by deleting them, and draws the result.
+// tree, adds simulated nodes with real agents, breaks the demo's pods one after the other
+// while a Prometheus records, recovers some by deleting them, and draws the result.
 func Take(ctx context.Context, l *lab.Lab, source string, progress io.Writer) (string, error) {
 	l.Extra = binaries.Monitoring()
 	if err := l.Up(ctx, progress); err != nil {
@@ -31,13 +38,19 @@ func Take(ctx context.Context, l *lab.Lab, source string, progress io.Writer) (s
 	if err := demo.Install(ctx, l, source, demo.Options{}); err != nil {
 		return "", err
 	}
-	p, err := demo.StartPrometheus(l, source, monitoring.Rules())
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	nodes, err := scale.Join(ctx, l, source, simulated, progress)
+	if err != nil {
+		return "", err
+	}
+	p, err := demo.StartPrometheus(l, source, monitoring.Rules(), scrape(nodes.Addresses()))
 	if err != nil {
 		return "", err
 	}
 	defer p.Stop()
 	begin := time.Now()
-	if err := happen(ctx, l, progress); err != nil {
+	if err := happen(ctx, l, nodes, progress); err != nil {
 		return "", err
 	}
 	end := time.Now()
@@ -48,17 +61,67 @@ func Take(ctx context.Context, l *lab.Lab, source string, progress io.Writer) (s
 	return Draw(sections, answers, begin, end), nil
 }
 
-// happen breaks all pods, and then deletes every third.
-func happen(ctx context.Context, l *lab.Lab, progress io.Writer) error {
+// scrape returns a scrape configuration for the agents of simulated nodes, whose pods
+// have no addresses that Prometheus could discover.
+func scrape(addresses map[string]string) string {
+	var out strings.Builder
+	out.WriteString("- job_name: simulated\n  relabel_configs: [{target_label: job, replacement: whypull-agent}]\n  static_configs:\n")
+	for _, node := range slices.Sorted(maps.Keys(addresses)) {
+		fmt.Fprintf(&out, "  - {targets: ['%s'], labels: {node: %s, namespace: whypull}}\n", addresses[node], node)
+	}
+	return out.String()
+}
+
+// waits breaks pods of which the demo has none: one whose pull is slow, one whose pull
+// stalls, and two of registries that report a rate limit.
+func waits(ctx context.Context, l *lab.Lab) error {
+	const slow, stalled = "/demo/slow:1.0", "/demo/stalled:1.0"
+	program, err := l.ToolPath("pause")
+	if err != nil {
+		return err
+	}
+	for repository, size := range map[string]int{slow: 200 * registry.SlowRate, stalled: 4 << 20} {
+		i, err := image.Build(image.Options{Name: repository, Program: program, Padding: size})
+		if err != nil {
+			return err
+		}
+		if err := l.Push(ctx, registry.PlainHost+repository, i); err != nil {
+			return err
+		}
+	}
+	return demo.Scenario{Name: "waits", Manifests: []string{strings.Join([]string{
+		demo.Pod("near", registry.NearHost+"/demo/near:1.0", "", ""),
+		demo.Pod("exhausted", registry.ExhaustedHost+"/demo/exhausted:1.0", "", ""),
+		demo.Pod("slow", registry.SlowHost+slow, "", ""),
+		demo.Pod("stalled", registry.StallHost+stalled, "", ""),
+	}, "---\n")}}.Break(ctx, l)
+}
+
+// happen breaks all pods, those of the simulated nodes among them, and then deletes every
+// third.
+func happen(ctx context.Context, l *lab.Lab, nodes *scale.Joined, progress io.Writer) error {
 	all := demo.Scenarios()
 	for i, s := range all {
 		fmt.Fprintf(progress, "[%d/%d] %s\n", i+1, len(all), s.Title)
 		if err := s.Break(ctx, l); err != nil {
 			return err
 		}
+		if i < simulated {
+			if err := nodes.BadSecret(ctx, i); err != nil {
+				return err
+			}
+		}
+		if i >= simulated && i-simulated < simulated/2 {
+			if err := nodes.BadImage(ctx, i-simulated); err != nil {
+				return err
+			}
+		}
 		if err := wait(ctx, every); err != nil {
 			return err
 		}
+	}
+	if err := waits(ctx, l); err != nil {
+		return err
 	}
 	for i, s := range all {
 		if i%3 > 0 {

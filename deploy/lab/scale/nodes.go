@@ -125,6 +125,11 @@ func newPod(name, on, container, image, secret, account string) *corev1.Pod {
 	return pod
 }
 
+// waiting returns the state of a container that fails.
+func (f failure) waiting() corev1.ContainerState {
+	return corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ErrImagePull", Message: f.message}}
+}
+
 func (f failure) pod(i int) string {
 	return strings.ReplaceAll(f.name, " ", "-") + "-" + nodeName(i)
 }
@@ -150,8 +155,7 @@ func (s *simulation) fail(ctx context.Context, f failure) error {
 	if err != nil {
 		return err
 	}
-	waiting := corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ErrImagePull", Message: f.message}}
-	if err := s.each(ctx, func(ctx context.Context, i int) error { return s.setState(ctx, f, i, corev1.PodPending, waiting) }); err != nil {
+	if err := s.each(ctx, func(ctx context.Context, i int) error { return s.setState(ctx, f, i, corev1.PodPending, f.waiting()) }); err != nil {
 		return err
 	}
 	if err := s.verdicts(ctx, f); err != nil {

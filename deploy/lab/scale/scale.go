@@ -97,22 +97,8 @@ type simulation struct {
 // their agents' pods, tokens and kubeconfigs. Nothing else runs in the cluster then: a
 // controller would find the simulated nodes dead.
 func prepare(ctx context.Context, l *lab.Lab, source string, o Options, out, progress io.Writer) (*simulation, error) {
-	config, err := clientcmd.BuildConfigFromFlags("", l.KubeconfigPath())
+	s, err := newSimulation(ctx, l, source, o, out, progress)
 	if err != nil {
-		return nil, err
-	}
-	config.QPS = -1
-	client, err := kubernetes.NewForConfig(config)
-	if err != nil {
-		return nil, err
-	}
-	s := &simulation{Options: o, lab: l, client: client, clock: demo.NewStopwatch(), out: out, progress: progress, agents: &http.Client{
-		Transport: &http.Transport{DialContext: l.Dial, DisableKeepAlives: true}, Timeout: 10 * time.Second,
-	}}
-	if err := os.MkdirAll(s.path(), 0o750); err != nil {
-		return nil, fmt.Errorf("directory of the agents: %w", err)
-	}
-	if err := demo.Build(ctx, source, "whypull", s.path()); err != nil {
 		return nil, err
 	}
 	if _, err := l.Kubectl(ctx, nil, "apply", "-k", filepath.Join(source, "deploy")); err != nil {
@@ -130,6 +116,27 @@ func prepare(ctx context.Context, l *lab.Lab, source string, o Options, out, pro
 		}
 	}
 	return s, s.each(ctx, s.createNode)
+}
+
+// newSimulation returns a simulation of a running cluster, without nodes, and builds
+// their agents' program.
+func newSimulation(ctx context.Context, l *lab.Lab, source string, o Options, out, progress io.Writer) (*simulation, error) {
+	config, err := clientcmd.BuildConfigFromFlags("", l.KubeconfigPath())
+	if err != nil {
+		return nil, err
+	}
+	config.QPS = -1
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, err
+	}
+	s := &simulation{Options: o, lab: l, client: client, clock: demo.NewStopwatch(), out: out, progress: progress, agents: &http.Client{
+		Transport: &http.Transport{DialContext: l.Dial, DisableKeepAlives: true}, Timeout: 10 * time.Second,
+	}}
+	if err := os.MkdirAll(s.path(), 0o750); err != nil {
+		return nil, fmt.Errorf("directory of the agents: %w", err)
+	}
+	return s, demo.Build(ctx, source, "whypull", s.path())
 }
 
 // path returns a path on this machine of a file in folder.
@@ -172,9 +179,18 @@ func (s *simulation) startAgents(ctx context.Context) error {
 		return err
 	}
 	began := time.Now()
+	if err := s.runAgents(ctx); err != nil {
+		return err
+	}
+	s.say("start", "all %d ready after %.1f s", s.Agents, time.Since(began).Seconds())
+	return s.report(ctx, "start", before, 0)
+}
+
+// runAgents starts all agents, until ctx ends, and returns when all are ready.
+func (s *simulation) runAgents(ctx context.Context) error {
 	ended := make(chan error, 1)
 	go func() { ended <- s.lab.Run(ctx, s.command()) }()
-	err = until(ctx, "the agents", func(ctx context.Context) (bool, error) {
+	return until(ctx, "the agents", func(ctx context.Context) (bool, error) {
 		select {
 		case err := <-ended:
 			return false, fmt.Errorf("the agents ended: %w", err)
@@ -186,11 +202,6 @@ func (s *simulation) startAgents(ctx context.Context) error {
 			})
 		})
 	})
-	if err != nil {
-		return err
-	}
-	s.say("start", "all %d ready after %.1f s", s.Agents, time.Since(began).Seconds())
-	return s.report(ctx, "start", before, 0)
 }
 
 // command returns the command that runs all agents until it is killed. It dies with
