@@ -54,11 +54,28 @@ func Take(ctx context.Context, l *lab.Lab, source string, progress io.Writer) (s
 		return "", err
 	}
 	end := time.Now()
+	if err := everyNodeFails(ctx, p); err != nil {
+		return "", err
+	}
 	sections, answers, err := ask(ctx, p, begin, end)
 	if err != nil {
 		return "", err
 	}
 	return Draw(sections, answers, begin, end), nil
+}
+
+// everyNodeFails returns an error unless the agents of the lab's node and of each
+// simulated one report pods of their own.
+func everyNodeFails(ctx context.Context, p *demo.Prometheus) error {
+	got, err := p.Query(ctx, `count by (node) (count by (node, pod_namespace, pod_name) (whypull_pod_failure_info) unless on (pod_namespace, pod_name)
+(count by (pod_namespace, pod_name) (whypull_pod_failure_info) > 1))`)
+	if err != nil {
+		return err
+	}
+	if len(got) != simulated+1 {
+		return fmt.Errorf("agents of %d nodes report pods of their own, want %d: %v", len(got), simulated+1, got)
+	}
+	return nil
 }
 
 // scrape returns a scrape configuration for the agents of simulated nodes, whose pods

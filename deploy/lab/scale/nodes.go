@@ -34,8 +34,9 @@ const (
 func nodeName(i int) string { return fmt.Sprintf("simulated-%05d", i) }
 
 // agentAddress returns the address of an agent's metrics. All of 127.0.0.0/8 is this
-// machine.
-func agentAddress(i int) string { return fmt.Sprintf("127.1.%d.%d:9779", i/perNet, i%perNet+1) }
+// machine. The port is not the agents' usual one, which the agent of the lab's own node
+// has on all addresses.
+func agentAddress(i int) string { return fmt.Sprintf("127.1.%d.%d:9778", i/perNet, i%perNet+1) }
 
 // createNamespace creates the failing pods' namespace, with a pull secret that the
 // registry rejects and one that it accepts.
