@@ -9,13 +9,12 @@ import (
 
 // standing returns the verdict to use after a failure with the fingerprint asked
 // was examined again. This is the new verdict (made), unless it is weaker only
-// because a pull secret can no longer be read: then it is the previous one, with
-// evidence that says since when the secret is unreadable. The returned time is that
-// one; zero for a new verdict.
+// because something can no longer be looked at: then it is the previous one, with
+// evidence that says since when. The returned time is that one; zero for a new verdict.
 func (j judged) standing(f diagnosis.Failure, asked string, made diagnosis.Verdict, at time.Time) (diagnosis.Verdict, time.Time) {
-	unread := j.newlyUnread(made)
+	lost := j.newlyLost(made)
 	unchanged := j.asked == asked && j.verdict.Failure.Since.Equal(f.Since) && !j.failedSince(f)
-	if len(unread) == 0 || !unchanged || !made.Confidence.Weaker(j.verdict.Confidence) {
+	if len(lost) == 0 || !unchanged || !made.Confidence.Weaker(j.verdict.Confidence) {
 		return made, time.Time{}
 	}
 	stands := j.verdict
@@ -23,40 +22,41 @@ func (j judged) standing(f diagnosis.Failure, asked string, made diagnosis.Verdi
 	if !j.unread.IsZero() { // the evidence is there already
 		return stands, j.unread
 	}
-	stands.Evidence = slices.Insert(slices.Clone(stands.Evidence), afterCredentials(stands.Evidence), unreadSince(f, unread, at)...)
+	stands.Evidence = slices.Clone(stands.Evidence)
+	for _, e := range lost {
+		e.LostSince = at
+		stands.Evidence = slices.Insert(stands.Evidence, after(e.Check, stands.Evidence), diagnosis.Findings(f, []diagnosis.Evidence{e})...)
+	}
 	return stands, at
 }
 
-// newlyUnread returns the evidence of secrets that are unreadable now and were
-// readable for the previous verdict.
-func (j judged) newlyUnread(made diagnosis.Verdict) []diagnosis.Evidence {
+// newlyLost returns the evidence of what cannot be looked at now and could be for the
+// previous verdict.
+func (j judged) newlyLost(made diagnosis.Verdict) []diagnosis.Evidence {
 	var out []diagnosis.Evidence
 	for _, e := range made.Evidence {
 		before := slices.ContainsFunc(j.verdict.Evidence, func(old diagnosis.Finding) bool {
-			return unreadable(old.Evidence) && old.Credentials().Secret == e.Credentials().Secret
+			return old.Lost() && old.Check == e.Check && old.Endpoint == e.Endpoint && secretOf(old.Evidence) == secretOf(e.Evidence)
 		})
-		if unreadable(e.Evidence) && (!before || !j.unread.IsZero()) {
+		if e.Lost() && (!before || !j.unread.IsZero()) {
 			out = append(out, e.Evidence)
 		}
 	}
 	return out
 }
 
-func unreadable(e diagnosis.Evidence) bool { return e.Fault == diagnosis.FaultSecretUnreadable }
-
-// unreadSince returns the findings for secrets that have become unreadable at a time.
-func unreadSince(f diagnosis.Failure, unread []diagnosis.Evidence, at time.Time) []diagnosis.Finding {
-	out := slices.Clone(unread)
-	for i, e := range out {
-		out[i].Body = &diagnosis.CredentialFacts{Secret: e.Credentials().Secret, UnreadSince: at}
+// secretOf returns the secret that evidence is about; "" for none.
+func secretOf(e diagnosis.Evidence) string {
+	if e.Check != diagnosis.CheckCredentials {
+		return ""
 	}
-	return diagnosis.Findings(f, out)
+	return e.Credentials().Secret
 }
 
-// afterCredentials returns the index at which to insert more evidence of credentials.
-func afterCredentials(all []diagnosis.Finding) int {
+// after returns the index at which to insert more evidence of a check.
+func after(check diagnosis.Check, all []diagnosis.Finding) int {
 	for i, e := range slices.Backward(all) {
-		if e.Check == diagnosis.CheckCredentials {
+		if e.Check == check {
 			return i + 1
 		}
 	}

@@ -116,6 +116,46 @@ func TestVerdictStandsWhileTheSecretIsUnreadable(t *testing.T) {
 	}
 }
 
+// A verdict is also kept while the runtime does not answer, or too much is going on to ask
+// a registry, if it would be a weaker one, and says since when.
+func TestVerdictStandsWhileAnythingCannotBeChecked(t *testing.T) {
+	t.Parallel()
+	message := diagnosis.Evidence{Check: diagnosis.CheckMessage, Outcome: diagnosis.Inconclusive, Body: &diagnosis.MessageFacts{Cause: diagnosis.TagNotFound}}
+	endpoint := diagnosis.Endpoint{URL: "https://hub.test"}
+	missing := diagnosis.Evidence{Check: diagnosis.CheckRegistry, Outcome: diagnosis.Failed, Fault: diagnosis.FaultTagNotFound, Endpoint: endpoint, Body: &diagnosis.RegistryFacts{Status: 404, Phase: diagnosis.PhaseManifest}}
+	for _, reason := range []diagnosis.Reason{diagnosis.ReasonQueueFull, diagnosis.ReasonOutOfTime, diagnosis.ReasonManyUnderWay, diagnosis.ReasonLimited, diagnosis.ReasonCutShort} {
+		s := newStandings(t)
+		was := s.examine([]diagnosis.Evidence{message, missing})
+		if was.Cause != diagnosis.TagNotFound || was.Confidence != diagnosis.Confirmed {
+			t.Fatalf("%s, %s", was.Cause, was.Confidence)
+		}
+		lost := diagnosis.Evidence{Check: diagnosis.CheckRegistry, Outcome: diagnosis.NotRun, Reason: reason, Endpoint: endpoint}
+		for range 3 {
+			got := s.examine([]diagnosis.Evidence{message, lost})
+			if got.Cause != was.Cause || got.Confidence != was.Confidence || len(got.Evidence) != len(was.Evidence)+1 {
+				t.Errorf("%s: %s, %s on %d facts", reason, got.Cause, got.Confidence, len(got.Evidence))
+			}
+			if last := got.Evidence[len(got.Evidence)-1]; last.Reason != reason || !strings.HasSuffix(last.Detail, " (since 2026-01-02T03:07:01Z; the verdict is older than that)") {
+				t.Errorf("%s: %s", reason, last.Detail)
+			}
+		}
+		if again := s.examine([]diagnosis.Evidence{message, missing}); len(again.Evidence) != len(was.Evidence) {
+			t.Errorf("%s: checked again, %d facts", reason, len(again.Evidence))
+		}
+	}
+	never := func(e diagnosis.Evidence) []diagnosis.Evidence {
+		e.Check = diagnosis.CheckImage
+		return []diagnosis.Evidence{{Check: diagnosis.CheckMessage, Outcome: diagnosis.Inconclusive, Body: &diagnosis.MessageFacts{Cause: diagnosis.ImageNotPresent}}, e}
+	}
+	policy := func(f *diagnosis.Failure) { f.PullPolicy, f.Reason = "Never", "ErrImageNeverPull" }
+	s := newStandings(t)
+	was := s.examine(never(diagnosis.Evidence{Outcome: diagnosis.Failed, Fault: diagnosis.FaultImageAbsent}), policy)
+	got := s.examine(never(diagnosis.Evidence{Outcome: diagnosis.Inconclusive, Fault: diagnosis.FaultRuntimeUnready, Body: &diagnosis.ImageFacts{Error: "connection refused"}}), policy)
+	if was.Confidence != diagnosis.Confirmed || got.Cause != was.Cause || got.Confidence != was.Confidence || len(got.Evidence) != len(was.Evidence)+1 {
+		t.Errorf("without the runtime: %s, %s; before: %s, %s", got.Cause, got.Confidence, was.Cause, was.Confidence)
+	}
+}
+
 // A weaker verdict replaces the previous one if the failure is another one or all
 // secrets have been read.
 func TestVerdictDoesNotStand(t *testing.T) {

@@ -84,9 +84,6 @@ type CredentialFacts struct {
 	NearIs Nearness
 	// Unread is why the source was not read, in words of who was to read it.
 	Unread string
-	// UnreadSince is when a source could not be read any more that a verdict rests
-	// on.
-	UnreadSince time.Time
 	// Manager is what the secret comes from.
 	Manager Manager
 	// More is how many pull secrets the pod names beyond those that are read; the

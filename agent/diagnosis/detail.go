@@ -10,6 +10,9 @@ import (
 // Detail returns a piece of evidence as one sentence for people. It contains no
 // credentials and no free text of a registry.
 func Detail(f Failure, e *Evidence) string {
+	if !e.LostSince.IsZero() {
+		return f.lostDetail(*e)
+	}
 	if s, ok := reasonSentences[e.Reason]; ok {
 		return s
 	}
@@ -28,6 +31,16 @@ func Detail(f Failure, e *Evidence) string {
 		return f.pullDetail(e, b)
 	}
 	return f.bareDetail(e)
+}
+
+// lostDetail returns the sentence of a check that cannot be made any more.
+func (f Failure) lostDetail(e Evidence) string {
+	since := e.LostSince.UTC().Format(time.RFC3339)
+	if e.Fault == FaultSecretUnreadable {
+		return fmt.Sprintf("secret %s has been unreadable since %s; the verdict is older than that", e.Credentials().Secret, since)
+	}
+	e.LostSince = time.Time{}
+	return fmt.Sprintf("%s (since %s; the verdict is older than that)", Detail(f, &e), since)
 }
 
 // bareDetail returns the sentence of evidence without a body.
@@ -121,8 +134,6 @@ const minute = "2006-01-02 15:04 UTC"
 
 func (f Failure) credentialDetail(e *Evidence, c *CredentialFacts) string {
 	switch {
-	case !c.UnreadSince.IsZero():
-		return fmt.Sprintf("secret %s has been unreadable since %s; the verdict is older than that", c.Secret, c.UnreadSince.UTC().Format(time.RFC3339))
 	case c.Unread != "":
 		return c.Unread
 	case c.More > 0:

@@ -1,6 +1,9 @@
 package diagnosis
 
-import "slices"
+import (
+	"slices"
+	"time"
+)
 
 // Check names one kind of examination. The values are part of the report's
 // contract.
@@ -49,9 +52,26 @@ type Evidence struct {
 	// Endpoint is the registry endpoint that the evidence is about; the zero value
 	// where it is about none.
 	Endpoint Endpoint
+	// LostSince is since when the check cannot be made any more that a verdict rests on;
+	// zero unless a verdict is kept in spite of it.
+	LostSince time.Time
 	// Body holds the facts of the check, nil where there are none. It is not part of
 	// any encoding.
 	Body Body `json:"-"`
+}
+
+// Lost reports whether the check could not be made now, for a reason that may pass: it
+// shows nothing, not even that something has changed.
+func (e *Evidence) Lost() bool {
+	switch e.Fault { //nolint:exhaustive // others show something
+	case FaultSecretUnreadable, FaultRuntimeUnready:
+		return true
+	}
+	switch e.Reason { //nolint:exhaustive // others do not pass, or mean that there is no point in the check
+	case ReasonQueueFull, ReasonOutOfTime, ReasonManyUnderWay, ReasonLimited, ReasonLimitedForOthers, ReasonRetryQueueFull, ReasonCutShort:
+		return true
+	}
+	return false
 }
 
 // Endpoint is a registry endpoint as the node's configuration has it.
