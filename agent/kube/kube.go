@@ -88,10 +88,11 @@ type Client struct {
 	asKubelet    rest.Interface // as the node, with the kubelet's certificate; nil if kubelet is
 	kubelet      *kubeletTransport
 	choice       *choice
-	reading      impersonation // of reads, and of the watch on pods
-	watching     impersonation // of watches on secrets, which need rights of their own
-	listRefusals *refusals     // of listing secrets in all namespaces
-	lag          time.Duration // authorizerLag
+	reading      impersonation           // of reads, and of the watch on pods
+	watching     impersonation           // of watches on secrets, which need rights of their own
+	opening      flowcontrol.RateLimiter // of watches on secrets
+	listRefusals *refusals               // of listing secrets in all namespaces
+	lag          time.Duration           // authorizerLag
 	reads        *share.Cache[types.NamespacedName, *Secret]
 	liveness     *liveness
 }
@@ -117,6 +118,7 @@ func New(cfg *rest.Config, o Options) (*Client, error) {
 		choice:       newChoice(o),
 		reading:      newImpersonation(),
 		watching:     newImpersonation(),
+		opening:      flowcontrol.NewTokenBucketRateLimiter(watchRate, watchBurst),
 		reads:        share.New[types.NamespacedName](0, share.For[*Secret](0), time.Now), // concurrent reads are shared, nothing is kept
 		listRefusals: newRefusals(lastRetry, refusalTTL),
 		liveness:     &liveness{now: time.Now}}
@@ -175,6 +177,13 @@ func newScheme() *runtime.Scheme {
 const (
 	requestRate  = 50
 	requestBurst = 300
+)
+
+// The limit on watches on secrets that are opened per second. The API server takes
+// requests as the node for the kubelet's: its FlowSchemas see the impersonated user.
+const (
+	watchRate  = 10
+	watchBurst = 50
 )
 
 // dialTimeout limits the TCP handshake, and is the keep-alive interval.

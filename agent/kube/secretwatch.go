@@ -43,6 +43,9 @@ func (c *Client) WatchSecret(ctx context.Context, namespace, name string, seen f
 	case namespace == "" || name == "": // they would select more than one secret
 		return fmt.Errorf("secret %q in namespace %q: want both names", name, namespace)
 	}
+	if err := c.opening.Wait(ctx); err != nil {
+		return err
+	}
 	length := shortestWatch + rand.N(shortestWatch) //nolint:gosec // jitter, not a secret
 	ctx, cancel := context.WithTimeout(ctx, length+endSlack)
 	defer cancel()

@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/flowcontrol"
 
 	"github.com/whypull/whypull/agent/kube/apitest"
 )
@@ -293,6 +294,26 @@ func TestWatchNeedsNames(t *testing.T) {
 		if err := s.client(t, AccessAuto).WatchSecret(t.Context(), names[0], names[1], func(string, error) {}); err == nil {
 			t.Errorf("watched %q", names)
 		}
+	}
+}
+
+// However many secrets are to be watched, the API server gets a bounded number of
+// requests per second for it.
+func TestWatchesAreOpenedInTurns(t *testing.T) {
+	t.Parallel()
+	s := newAPIServer(t, func(w http.ResponseWriter, _ request) { writeWatch(w, metadata("u", "1")) })
+	c := s.client(t, AccessAuto)
+	c.opening = flowcontrol.NewTokenBucketRateLimiter(1e-6, 2) // as if no time went by
+	ctx, cancel := context.WithTimeout(t.Context(), long)
+	defer cancel()
+	opened := 0
+	for range 5 {
+		if err := c.WatchSecret(ctx, "team", "pull", func(string, error) {}); err == nil {
+			opened++
+		}
+	}
+	if opened != 2 || len(s.All()) != 2 {
+		t.Errorf("opened %d watches with %d requests, want 2", opened, len(s.All()))
 	}
 }
 

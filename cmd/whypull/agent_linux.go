@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -213,8 +214,9 @@ func (o agentOptions) serve(ctx context.Context, log *slog.Logger, p parts) erro
 		defer stop()
 		failed = listen(ctx, server)
 	})
-	wg.Go(func() { guard(ctx) })
-	wg.Go(func() { reflector.RunWithContext(ctx) })
+	spread := rand.N(startWithin) //nolint:gosec // jitter, not a secret
+	wg.Go(func() { after(ctx, spread, guard) })
+	wg.Go(func() { after(ctx, spread, reflector.RunWithContext) })
 	wg.Go(func() { loop.Run(ctx) })
 	wg.Go(func() { changes.Run(ctx, pods, collector.NodeChanged) })
 	log.Info("started", "version", version, "node", o.node, "memory_limit", limitOwnMemory())
@@ -222,6 +224,21 @@ func (o agentOptions) serve(ctx context.Context, log *slog.Logger, p parts) erro
 	wg.Wait()
 	log.Info("stopped")
 	return failed
+}
+
+// startWithin is the maximum random delay of the first request to the API server, so that
+// the agents of a cluster that starts do not ask at the same time.
+const startWithin = time.Second
+
+// after runs a function after a delay, unless the context ends first.
+func after(ctx context.Context, delay time.Duration, run func(context.Context)) {
+	timer := time.NewTimer(delay)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+		run(ctx)
+	}
 }
 
 // newMetrics returns the metrics that --metrics-pod-labels allows.

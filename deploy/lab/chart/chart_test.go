@@ -125,9 +125,31 @@ func TestValuesTakeEffect(t *testing.T) {
 			t.Errorf("with %s the chart does not render\n%s\nbut\n%s", values, want, all.String())
 		}
 	}
+	for key := range helm(t, newest, "flowSchema: {create: false}") {
+		if strings.HasPrefix(key, "FlowSchema") || strings.HasPrefix(key, "PriorityLevelConfiguration") {
+			t.Errorf("the chart renders %s", key)
+		}
+	}
 	for key := range helm(t, newest, "admissionPolicy: {create: false}") {
 		if strings.HasPrefix(key, "ValidatingAdmissionPolicy") {
 			t.Errorf("the chart renders %s", key)
+		}
+	}
+}
+
+// Under whatever namespace and prefix an overlay gives, the FlowSchema is about the agents'
+// account, and refers to their priority level.
+func TestFlowSchemaOfAnOverlay(t *testing.T) {
+	t.Parallel()
+	objects := kustomize(t, "namespace: other\nnamePrefix: team-\n")
+	schema, found := objects["FlowSchema/other/team-whypull-agents"]
+	if _, level := objects["PriorityLevelConfiguration/other/team-whypull-agents"]; !found || !level {
+		t.Fatalf("objects %q", slices.Sorted(maps.Keys(objects)))
+	}
+	text := canonical(t, schema)
+	for _, want := range []string{"priorityLevelConfiguration:\n    name: team-whypull-agents\n", "serviceAccount:\n        name: team-whypull-agent\n        namespace: other\n"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the schema lacks\n%s\nin\n%s", want, text)
 		}
 	}
 }
