@@ -112,9 +112,10 @@ func idle(shell string) string {
 func TestPastedRemediesAreHarmless(t *testing.T) {
 	t.Parallel()
 	var pages [][]string // of one payload each
+	cases := kindsOfRemedy(t)
 	for _, payload := range payloads() {
 		lines := []string{Comment("pass secret %s of %s too", payload, payload)}
-		for _, s := range kindsOfRemedy(t) {
+		for _, s := range cases {
 			for _, v := range []Verdict{Diagnose(spoil(s.failure, s.evidence, payload)), harmless(s, payload)} {
 				lines = append(lines, v.Remedy...)
 			}

@@ -28,7 +28,7 @@ func (p *Puller) checkImage(ctx context.Context, t target) error {
 	top := record.GetImage().GetTarget()
 	_, err = images.Config(ctx, manifestsOnly{p.content}, ocispec.Descriptor{
 		MediaType: top.GetMediaType(), Digest: digest.Digest(top.GetDigest()), Size: top.GetSize(),
-	}, platforms.Only(t.platform))
+	}, platforms.Only(platforms.DefaultSpec()))
 	if ctx.Err() != nil {
 		return fmt.Errorf("containerd: %s: %w", OpTransfer, ctx.Err())
 	}

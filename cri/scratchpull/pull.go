@@ -17,6 +17,7 @@ import (
 	"github.com/containerd/containerd/v2/core/transfer/registry"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/log"
+	"github.com/containerd/platforms"
 	"github.com/sirupsen/logrus"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/emptypb"
@@ -169,9 +170,10 @@ func (h helper) GetCredentials(_ context.Context, _, host string) (registry.Cred
 // is not removed.
 func (p *Puller) destination(t target, unpack bool) *image.Store {
 	expires := time.Now().Add(p.limits.Time + leaseMargin).UTC().Format(time.RFC3339)
-	opts := []image.StoreOpt{image.WithPlatforms(t.platform), image.WithImageLabels(map[string]string{expiry: expires})}
+	node := platforms.DefaultSpec() // the node's is this process's
+	opts := []image.StoreOpt{image.WithPlatforms(node), image.WithImageLabels(map[string]string{expiry: expires})}
 	if unpack {
-		opts = append(opts, image.WithUnpack(t.platform, t.Snapshotter))
+		opts = append(opts, image.WithUnpack(node, "")) // by the default snapshotter
 	}
 	return image.NewStore(t.named.String(), opts...)
 }

@@ -2,12 +2,9 @@ package scratchpull
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
-	"github.com/containerd/platforms"
 	"github.com/distribution/reference"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/whypull/whypull/cri/credential"
 )
@@ -26,13 +23,6 @@ type Request struct {
 	// containerd 1.7 it must be "", so omit it if it has nothing for this
 	// registry.
 	HostsDir string
-	// Platform is the node's platform, such as "linux/arm64/v8"; "" means this
-	// process's.
-	Platform string
-	// Snapshotter unpacks the layers; "" means containerd's default for the
-	// platform. With a snapshotter that the transfer service is not configured
-	// for, nothing is unpacked; see Result.Unpacked.
-	Snapshotter string
 	// Yield, if set, reports whether a pod waits for a pull that the runtime
 	// does not know of yet. It is called before the pull and ten times a second
 	// during it, by one goroutine at a time.
@@ -45,8 +35,7 @@ type Request struct {
 // target is a parsed request.
 type target struct {
 	Request
-	named    reference.Named
-	platform ocispec.Platform
+	named reference.Named
 }
 
 // parse parses a request. It normalizes the reference like CRI, which drops a
@@ -56,12 +45,5 @@ func (r Request) parse() (target, error) {
 	if err != nil {
 		return target{}, fmt.Errorf("image reference: %w", err)
 	}
-	t := target{Request: r, named: named, platform: platforms.DefaultSpec()}
-	if r.Platform == "" {
-		return t, nil
-	}
-	if t.platform, err = platforms.Parse(r.Platform); err != nil {
-		return target{}, errors.New("platform: want os/architecture, such as linux/arm64")
-	}
-	return t, nil
+	return target{Request: r, named: named}, nil
 }

@@ -60,7 +60,7 @@ type Result struct {
 	Stopped Stop
 	// Unpacked reports whether the pull also unpacked. After StageDone it is
 	// false only if the transfer service is not configured to unpack for the
-	// platform and the snapshotter; unpacking was then not tested.
+	// platform; unpacking was then not tested.
 	Unpacked bool
 	// Bytes is the compressed size of the image as far as it is known: of all
 	// parts that its manifests list for the platform.

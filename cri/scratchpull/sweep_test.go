@@ -230,7 +230,7 @@ func TestInvalidRequests(t *testing.T) {
 	t.Parallel()
 	c := scratchpulltest.New(t, "v2.4.2")
 	p := puller(t, c, limits())
-	for _, r := range []scratchpull.Request{{Ref: "registry.example/UPPER"}, {Ref: ""}, {Ref: image, Platform: "!!"}} {
+	for _, r := range []scratchpull.Request{{Ref: "registry.example/UPPER"}, {Ref: ""}} {
 		if _, err := p.Pull(t.Context(), r); err == nil {
 			t.Errorf("%+v is pulled", r)
 		}
