@@ -52,7 +52,7 @@ release-snapshot: ## a release of this commit in dist/, unsigned and not uploade
 .PHONY: release
 release: # a release of this tag in dist/
 	$(GORELEASER) check
-	$(GORELEASER) release --clean
+	$(GORELEASER) release --clean --skip=publish
 	$(RELEASE) check
 	$(RELEASE) assemble
 
