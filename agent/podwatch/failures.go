@@ -264,7 +264,7 @@ func newFailure(pod *corev1.Pod) *diagnosis.Failure {
 	f := &diagnosis.Failure{
 		Namespace: pod.Namespace, Pod: pod.Name, UID: string(pod.UID), Node: pod.Spec.NodeName, SandboxUID: sandboxUID(pod),
 		ServiceAccount: pod.Spec.ServiceAccountName,
-		Owner:          owner(pod),
+		Owner:          OwnerOf(pod),
 		Manager:        diagnosis.ManagerOf(pod.Labels, pod.Annotations),
 	}
 	if pod.Spec.DNSConfig != nil {
@@ -388,9 +388,9 @@ var hashes = map[string]string{ //nolint:gochecknoglobals // never written
 	"pod-template-hash": "Deployment", "rollouts-pod-template-hash": diagnosis.KindRollout,
 }
 
-// owner returns the workload to edit. The ReplicaSet of a Deployment, or of a Rollout,
+// OwnerOf returns the workload to edit. The ReplicaSet of a Deployment, or of a Rollout,
 // is named after it plus the template's hash, which is also a label of the pod.
-func owner(pod *corev1.Pod) diagnosis.Owner {
+func OwnerOf(pod *corev1.Pod) diagnosis.Owner {
 	o := metav1.GetControllerOf(pod)
 	if o == nil {
 		return diagnosis.Owner{}

@@ -23,9 +23,43 @@ func (o *options) completePods(cmd *cobra.Command, args []string, prefix string)
 	if len(args) > 0 || o.all {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	client, namespace, err := o.connect()
+	overview, err := o.overview(cmd)
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveError
+	}
+	var out []cobra.Completion
+	for _, p := range overview.Pods {
+		if strings.HasPrefix(p.Name, prefix) {
+			out = append(out, cobra.CompletionWithDesc(p.Name, p.Containers[0].Cause))
+		}
+	}
+	return out, cobra.ShellCompDirectiveNoFileComp
+}
+
+// completeNodes completes the names of the failing pods' nodes.
+func (o *options) completeNodes(cmd *cobra.Command, _ []string, prefix string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	overview, err := o.overview(cmd)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	var out []cobra.Completion
+	for _, p := range overview.Pods {
+		if p.Node != "" && strings.HasPrefix(p.Node, prefix) {
+			out = append(out, p.Node)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out), cobra.ShellCompDirectiveNoFileComp
+}
+
+// overview returns the failing pods of the namespace, or of all.
+func (o *options) overview(cmd *cobra.Command) (fleet.Overview, error) {
+	client, namespace, err := o.connect()
+	if err != nil {
+		return fleet.Overview{}, err
+	}
+	if o.all {
+		namespace = ""
 	}
 	parent := cmd.Context()
 	if parent == nil {
@@ -34,16 +68,18 @@ func (o *options) completePods(cmd *cobra.Command, args []string, prefix string)
 	ctx, cancel := context.WithTimeout(parent, completeTimeout)
 	defer cancel()
 	var view fleet.View
-	if _, err := client.List(ctx, fleet.Scope{Namespace: namespace}, func() {}, func(p *corev1.Pod) { view.Put(p) }); err != nil {
-		return nil, cobra.ShellCompDirectiveError
+	_, err = client.List(ctx, fleet.Scope{Namespace: namespace}, func() {}, func(p *corev1.Pod) { view.Put(p) })
+	return view.Build(&fleet.Fleet{}, now()), err
+}
+
+// completeCauseList completes the last of several causes separated by commas.
+func completeCauseList(cmd *cobra.Command, _ []string, prefix string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	at := strings.LastIndex(prefix, ",") + 1
+	out, directive := completeCauses(cmd, nil, prefix[at:])
+	for i := range out {
+		out[i] = prefix[:at] + out[i]
 	}
-	var out []cobra.Completion
-	for _, p := range view.Build(&fleet.Fleet{}, now()).Pods {
-		if strings.HasPrefix(p.Name, prefix) {
-			out = append(out, cobra.CompletionWithDesc(p.Name, p.Containers[0].Cause))
-		}
-	}
-	return out, cobra.ShellCompDirectiveNoFileComp
+	return out, directive
 }
 
 func completeCauses(_ *cobra.Command, args []string, prefix string) ([]cobra.Completion, cobra.ShellCompDirective) {

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -65,6 +66,10 @@ const long = `Show which pods cannot pull their images, and why, from the report
 whypull's agents have written to the pods: all pods of a namespace, grouped by
 cause and by what they have in common, or the details of one pod.
 
+TYPE/NAME shows the pods of an owner, such as deploy/web, sts/db or cronjob/run. It,
+--selector, --node, --cause and --since can be combined. A container without a report
+has no cause; for --since, it fails since its pod last changed.
+
 Exit status: 0 no pod fails, 1 some pod fails, 2 wrong usage or an error.
 
 -o json and -o yaml print a document of schema ` + fleet.Schema + `, to which
@@ -72,7 +77,8 @@ fields are only ever added:
   schema
   groups[]  cause or noReport (why there is no report); secrets[], registry,
             repository or image: what the pods share; pods[] as namespace/name;
-            nodes[]; summary; runsOn[]: other nodes with the same image;
+            nodes[]; owners[]: kind, namespace/name and number of pods, those with
+            most pods first; summary; runsOn[]: other nodes with the same image;
             pointsTo: the node at fault, if other nodes show it
   pods[]    namespace, name, node, owner, managedBy; report: the whypull.dev/v1 report;
             containers[]: name, kind, image, registry, repository, reason and
@@ -82,12 +88,15 @@ Control characters are removed from all texts.`
 const examples = `  kubectl why-pull                       # failing pods of the current namespace
   kubectl why-pull -A                    # failing pods of all namespaces
   kubectl why-pull -n shop web-0         # details of one pod
+  kubectl why-pull -n shop deploy/web    # failing pods of a Deployment
+  kubectl why-pull -A --node worker-3    # failing pods of a node
+  kubectl why-pull -A --cause TLSUntrusted,TLSExpired --since 1h
   kubectl why-pull explain TagNotFound   # one cause; needs no cluster`
 
 func root() *cobra.Command {
 	o := newOptions()
 	cmd := &cobra.Command{
-		Use:               "why-pull [POD]",
+		Use:               "why-pull [POD | TYPE/NAME]",
 		Annotations:       map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl why-pull"},
 		Short:             "Show why pods cannot pull their images",
 		Long:              long,
@@ -132,12 +141,14 @@ func write(out io.Writer, text string) error {
 
 // podName accepts a name with the kind as a prefix, like kubectl.
 func podName(arg string) string {
-	for _, kind := range []string{"pod/", "pods/", "po/"} {
-		if name, ok := strings.CutPrefix(arg, kind); ok {
-			return name
-		}
+	kind, name, found := strings.Cut(arg, "/")
+	if found && slices.Contains([]string{"pod", "pods", "po"}, strings.ToLower(kind)) {
+		return name
 	}
 	return arg
 }
+
+// isOwner reports whether the argument names an owner of pods, not a pod.
+func isOwner(arg string) bool { return strings.Contains(podName(arg), "/") }
 
 func now() time.Time { return time.Now() }

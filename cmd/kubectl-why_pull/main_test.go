@@ -52,7 +52,7 @@ func TestStatus(t *testing.T) {
 		"no context":               {[]string{"--context", "none"}, 2, "", `context "none" does not exist`},
 		"the token given":          {[]string{"--context", "wrong", "--token", apitest.Token, "-n", "shop"}, 1, "CredentialsRejected", ""},
 		"no server":                {[]string{"-s", "https://127.0.0.1:1"}, 2, "", "connection refused"},
-		"help":                     {[]string{"--help"}, 0, "kubectl why-pull [POD] [flags]", ""},
+		"help":                     {[]string{"--help"}, 0, "kubectl why-pull [POD | TYPE/NAME] [flags]", ""},
 		"version":                  {[]string{"--version"}, 0, "kubectl why-pull version dev\n", ""},
 		"explain":                  {[]string{"explain", "tagnotfound"}, 0, "TagNotFound: Tag not found\n", ""},
 		"explain all":              {[]string{"explain"}, 0, "NotReproducible", ""},
@@ -114,6 +114,108 @@ func TestManagedBy(t *testing.T) {
 				t.Errorf("%d requests for the owner, want %d: %q", n, tt.requests, s.Lines())
 			}
 		})
+	}
+}
+
+// ofDeployment returns a failing pod of a Deployment on a node.
+func ofDeployment(name, deployment, node string, cause diagnosis.Cause) *corev1.Pod {
+	p := broken("shop", name, cause)
+	p.OwnerReferences = []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: deployment + "-77", UID: "rs", Controller: new(true)}}
+	p.Labels = map[string]string{"pod-template-hash": "77", "app": deployment}
+	p.Spec.NodeName = node
+	return p
+}
+
+// workloads starts a server with pods of the Deployments web and api. Of owners it
+// has only web; statefulsets may not be read.
+func workloads(t *testing.T) *apitest.Server {
+	t.Helper()
+	s := apitest.NewWith(t, func(w http.ResponseWriter, r apitest.Request) {
+		switch {
+		case strings.HasSuffix(r.URL.Path, "/namespaces/shop/deployments/web"), strings.HasSuffix(r.URL.Path, "/deployments/idle"):
+			apitest.Write(w, "application/json", &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{UID: "1"}})
+		case strings.Contains(r.URL.Path, "/statefulsets/"):
+			apitest.Fail(w, http.StatusForbidden, metav1.StatusReasonForbidden, "statefulsets is forbidden")
+		default:
+			apitest.Fail(w, http.StatusNotFound, metav1.StatusReasonNotFound, "no such object")
+		}
+	})
+	for _, p := range []*corev1.Pod{
+		ofDeployment("web-77-a", "web", "n1", diagnosis.DiskFull), ofDeployment("web-77-b", "web", "n2", diagnosis.DiskFull),
+		ofDeployment("web-77-c", "web", "n2", diagnosis.TagNotFound), ofDeployment("api-77-a", "api", "n2", diagnosis.TagNotFound),
+		silent("shop", "quiet"), fine("shop", "db"),
+	} {
+		s.Put(p)
+	}
+	return s
+}
+
+func TestSelection(t *testing.T) {
+	s := workloads(t)
+	for name, tc := range map[string]struct {
+		args   []string
+		status int
+		pods   string // in the table
+		stdout string // contains
+		stderr string // contains
+	}{
+		"a Deployment":              {[]string{"deploy/web"}, 1, "web-77-a web-77-b web-77-c", "3 pods in namespace shop (only deploy/web) cannot pull their images, for 3 reasons.\n", ""},
+		"one of its nodes":          {[]string{"deploy/web", "--node", "n2"}, 1, "web-77-b web-77-c", "(only deploy/web --node n2)", ""},
+		"for a cause":               {[]string{"Deployments.apps/web", "--cause", "diskfull"}, 1, "web-77-a web-77-b", "--cause DiskFull)", ""},
+		"for several":               {[]string{"--cause", "DiskFull, TagNotFound"}, 1, "api-77-a web-77-a web-77-b web-77-c", "", ""},
+		"for causes":                {[]string{"--cause=DNSFailure", "--cause=DiskFull", "--node=n1"}, 1, "web-77-a", "", ""},
+		"for another cause":         {[]string{"deploy/web", "--cause", "DNSFailure"}, 0, "", "No pod in namespace shop (only deploy/web --cause DNSFailure) fails to pull an image.\n", ""},
+		"a Deployment without pods": {[]string{"deploy/idle"}, 0, "", "No pod in namespace shop (only deploy/idle) fails to pull an image.\n", ""},
+		"by labels":                 {[]string{"-l", "app in (api)"}, 1, "api-77-a", "(only -l app in (api))", ""},
+		"by other labels":           {[]string{"-l", "app=none"}, 0, "", "No pod", ""},
+		"of all":                    {[]string{"-A", "--node", "n2", "-l", "app=web"}, 1, "shop/web-77-b shop/web-77-c", "", ""},
+		"of a while":                {[]string{"--since", "1ns"}, 0, "", "(only --since 1ns)", ""},
+		"of a long while":           {[]string{"--since", "2000000h", "--node", "n1", "-l", "!app"}, 1, "quiet", "", ""},
+		"as JSON":                   {[]string{"deploy/web", "-o", "json"}, 1, "", `"kind": "Deployment",`, ""},
+		"no such Deployment":        {[]string{"deploy/wbe"}, 2, "", "", "no such object"},
+		"may not, and no pod":       {[]string{"sts/db"}, 2, "", "", "no pod in namespace shop belongs to sts/db"},
+		"no such kind":              {[]string{"deplyo/web"}, 2, "", "", "no pod in namespace shop belongs to deplyo/web"},
+		"no name":                   {[]string{"deploy/"}, 2, "", "", "is not TYPE/NAME, such as deploy/web"},
+		"in all namespaces":         {[]string{"deploy/web", "-A"}, 2, "", "", "deploy/web cannot be combined with --all-namespaces"},
+		"a node as an owner":        {[]string{"node/n1"}, 2, "", "", "use --node n1"},
+		"a pod and a cause":         {[]string{"web-77-a", "--cause", "DiskFull"}, 2, "", "", "a pod name cannot be combined with --cause"},
+		"a pod and labels":          {[]string{"pod/web-77-a", "-l", "app=web"}, 2, "", "", "a pod name cannot be combined with --selector"},
+		"no cause":                  {[]string{"--cause", ""}, 2, "", "", "--cause: no cause is given"},
+		"unknown cause":             {[]string{"--cause", "DiskFul"}, 2, "", "", `--cause: unknown cause "DiskFul"; did you mean DiskFull?`},
+		"an empty cause":            {[]string{"--cause", "DiskFull,"}, 2, "", "", `--cause: unknown cause ""`},
+		"no selector":               {[]string{"-l", "app==" + "="}, 2, "", "", `--selector: "app===" is not a label selector, such as app=web`},
+		"no node":                   {[]string{"--node", ""}, 2, "", "", `--node: "" is not the name of a node`},
+		"not a node":                {[]string{"--node", "n1,n2"}, 2, "", "", `--node: "n1,n2" is not the name of a node`},
+		"no time":                   {[]string{"--since", "0"}, 2, "", "", "--since: 0s is not a time like 30m or 48h"},
+		"not a time":                {[]string{"--since", "2d"}, 2, "", "", "--since"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			status, out, errs := called(t, s, append(tc.args, "-o", "wide")...)
+			if slices.Contains(tc.args, "json") {
+				status, out, errs = called(t, s, tc.args...)
+			}
+			var pods []string
+			for line := range strings.Lines(out) {
+				if f := strings.Fields(line); strings.HasPrefix(line, "  ") && len(f) > 4 && f[1] == "app" {
+					pods = append(pods, f[0])
+				}
+			}
+			slices.Sort(pods)
+			if status != tc.status || strings.Join(pods, " ") != tc.pods || !strings.Contains(out, tc.stdout) ||
+				!strings.Contains(errs, tc.stderr) || (status == 2) != (errs != "") {
+				t.Errorf("status %d, want %d; pods %q, want %s\n%s%s", status, tc.status, pods, tc.pods, out, errs)
+			}
+		})
+	}
+}
+
+// A Deployment costs one request more than its pods, which show that they are its.
+func TestRequestsForOwner(t *testing.T) {
+	s := workloads(t)
+	called(t, s, "deploy/web", "--cause", "DNSFailure")
+	want := []string{"GET /apis/apps/v1/namespaces/shop/deployments/web", "GET /api/v1/namespaces/shop/pods"}
+	if got := s.Lines(); !slices.Equal(got, want) {
+		t.Errorf("requests %q, want %q", got, want)
 	}
 }
 
@@ -275,16 +377,20 @@ func TestComplete(t *testing.T) {
 		fine("shop", "web-3"), broken("b", "web-9", diagnosis.DiskFull))
 	t.Setenv("KUBECONFIG", s.Kubeconfig(t))
 	for line, want := range map[string]string{
-		"":                 "api\tTagNotFound\nweb-1\tDiskFull\nweb-2\nexplain\tExplain a cause, or list all causes; needs no cluster\nhelp\tHelp about any command\n:4\n",
-		"web":              "web-1\tDiskFull\nweb-2\n:4\n",
-		"-n|b|w":           "web-9\tDiskFull\n:4\n",
-		"-A|":              ":4\n",
-		"web-1|":           ":4\n",
-		"-o|j":             "table\nwide\njson\nyaml\n:4\n",
-		"--context|":       "here\nwrong\n:4\n",
-		"explain|tls":      "TLSUntrusted\tCertificate not trusted\nTLSHostnameMismatch\tCertificate for another name\nTLSExpired\tCertificate expired or not yet valid\nTLSHandshakeFailed\tTLS handshake failed\n:4\n",
-		"explain|TagNot|x": ":4\n",
-		"--context|wrong|": ":1\n",
+		"":                        "api\tTagNotFound\nweb-1\tDiskFull\nweb-2\nexplain\tExplain a cause, or list all causes; needs no cluster\nhelp\tHelp about any command\n:4\n",
+		"web":                     "web-1\tDiskFull\nweb-2\n:4\n",
+		"-n|b|w":                  "web-9\tDiskFull\n:4\n",
+		"-A|":                     ":4\n",
+		"web-1|":                  ":4\n",
+		"-o|j":                    "table\nwide\njson\nyaml\n:4\n",
+		"--context|":              "here\nwrong\n:4\n",
+		"explain|tls":             "TLSUntrusted\tCertificate not trusted\nTLSHostnameMismatch\tCertificate for another name\nTLSExpired\tCertificate expired or not yet valid\nTLSHandshakeFailed\tTLS handshake failed\n:4\n",
+		"explain|TagNot|x":        ":4\n",
+		"--context|wrong|":        ":1\n",
+		"--node|":                 "n1\n:4\n",
+		"--node|x":                ":4\n",
+		"--cause|DNS":             "DNSFailure\tDNS lookup failed\n:4\n",
+		"--cause|DNSFailure,tagn": "DNSFailure,TagNotFound\tTag not found\n:4\n",
 	} {
 		var out, errs output
 		if status := run(append([]string{"__complete"}, strings.Split(line, "|")...), &out, &errs); status != 0 {

@@ -1,15 +1,19 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"runtime"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/validation"
 	_ "k8s.io/client-go/plugin/pkg/client/auth" // authentication plugins of kubeconfigs
 	"k8s.io/client-go/tools/clientcmd"
 
@@ -21,6 +25,12 @@ type options struct {
 	output string
 	all    bool
 	watch  bool
+
+	selector string
+	node     string
+	causes   []string
+	since    time.Duration
+	given    func(flag string) bool // whether the flag was given
 
 	rules     *clientcmd.ClientConfigLoadingRules
 	overrides *clientcmd.ConfigOverrides
@@ -51,6 +61,11 @@ func (o *options) bind(cmd *cobra.Command) {
 	flags.BoolVarP(&o.all, "all-namespaces", "A", false, "pods of all namespaces")
 	flags.StringVarP(&o.output, "output", "o", outputTable, "output format: table, wide, json or yaml")
 	flags.BoolVarP(&o.watch, "watch", "w", false, "watch for changes")
+	flags.StringVarP(&o.selector, "selector", "l", "", "label selector of the pods, as kubectl takes it")
+	flags.StringVar(&o.node, "node", "", "name of the pods' node")
+	flags.StringSliceVar(&o.causes, "cause", nil, "causes, separated by commas")
+	flags.DurationVar(&o.since, "since", 0, "only what began to fail within this time, such as 30m or 48h (default any time)")
+	o.given = flags.Changed
 	flags.StringVar(&o.rules.ExplicitPath, "kubeconfig", "", "path to the kubeconfig file to use")
 	names := clientcmd.RecommendedConfigOverrideFlags("")
 	names.ClusterOverrideFlags.APIServer.ShortName = "s"
@@ -64,6 +79,8 @@ func (o *options) bind(cmd *cobra.Command) {
 	for flag, complete := range map[string]cobra.CompletionFunc{
 		"output":  cobra.FixedCompletions(outputs(), cobra.ShellCompDirectiveNoFileComp),
 		"context": o.completeContexts,
+		"node":    o.completeNodes,
+		"cause":   completeCauseList,
 	} {
 		_ = cmd.RegisterFlagCompletionFunc(flag, complete) // both flags are defined
 	}
@@ -73,13 +90,75 @@ func (o *options) validate(args []string) error {
 	if !slices.Contains(outputs(), o.output) {
 		return fmt.Errorf("--output: %q is not one of %s", o.output, strings.Join(outputs(), ", "))
 	}
-	if len(args) > 0 && o.all {
-		return fmt.Errorf("a pod name cannot be combined with --all-namespaces: use -n for its namespace")
+	if len(args) > 0 {
+		if err := o.validateName(args[0]); err != nil {
+			return err
+		}
 	}
-	if len(args) > 0 && podName(args[0]) == "" {
-		return fmt.Errorf("the pod name is empty")
+	return o.validateSelection()
+}
+
+func (o *options) validateName(arg string) error {
+	if o.all {
+		return fmt.Errorf("%s cannot be combined with --all-namespaces: use -n for its namespace", arg)
+	}
+	if podName(arg) == "" {
+		return errors.New("the pod name is empty")
+	}
+	if isOwner(arg) {
+		_, err := fleet.ParseOwnerName(arg)
+		return err
+	}
+	for _, flag := range selectionFlags() {
+		if o.given(flag) {
+			return fmt.Errorf("a pod name cannot be combined with --%s", flag)
+		}
 	}
 	return nil
+}
+
+// selectionFlags are the flags that select pods or containers.
+func selectionFlags() []string { return []string{"selector", "node", "cause", "since"} }
+
+func (o *options) validateSelection() error {
+	if _, err := labels.Parse(o.selector); err != nil {
+		return fmt.Errorf("--selector: %q is not a label selector, such as app=web: %w", o.selector, err)
+	}
+	if faults := validation.IsDNS1123Subdomain(o.node); o.given("node") && len(faults) > 0 {
+		return fmt.Errorf("--node: %q is not the name of a node: %s", o.node, faults[0])
+	}
+	if o.given("cause") && len(o.causes) == 0 {
+		return errors.New("--cause: no cause is given")
+	}
+	for i := range o.causes {
+		cause, err := fleet.Cause(strings.TrimSpace(o.causes[i]))
+		if err != nil {
+			return fmt.Errorf("--cause: %w", err)
+		}
+		o.causes[i] = cause
+	}
+	if o.given("since") && o.since <= 0 {
+		return fmt.Errorf("--since: %s is not a time like 30m or 48h", o.since)
+	}
+	return nil
+}
+
+// selection returns what limits the pods of a namespace, as it was given.
+func (o *options) selection(args []string) string {
+	out := slices.Clone(args)
+	if o.selector != "" {
+		out = append(out, "-l "+o.selector)
+	}
+	if o.node != "" {
+		out = append(out, "--node "+o.node)
+	}
+	if len(o.causes) > 0 {
+		out = append(out, "--cause "+strings.Join(o.causes, ","))
+	}
+	if o.since > 0 {
+		out = append(out, "--since "+o.since.String())
+	}
+	return strings.Join(out, " ")
 }
 
 func (o *options) config() clientcmd.ClientConfig {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -22,6 +23,11 @@ type request struct {
 	out    io.Writer
 	layout fleet.Layout
 
+	selected string       // what limits the pods, in words
+	owned    *fleet.Owned // finds the pods of the owner that was asked for; else nil
+	owner    fleet.OwnerName
+	exists   bool // whether that owner is known to exist
+
 	pod      *corev1.Pod // the one that was asked for by name, once it is read
 	view     fleet.View
 	fleet    fleet.Fleet
@@ -36,12 +42,13 @@ func (o *options) run(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	r := &request{options: o, client: client, out: out, layout: layoutOf(out)}
+	r := &request{options: o, client: client, out: out, layout: layoutOf(out), selected: o.selection(args)}
+	r.scope = fleet.Scope{Labels: o.selector, Node: o.node}
 	if !o.all {
 		r.scope.Namespace = namespace
 	}
-	if len(args) > 0 {
-		r.scope.Name = podName(args[0])
+	if err := r.name(ctx, args); err != nil {
+		return err
 	}
 	if o.watch {
 		return r.follow(ctx)
@@ -49,14 +56,38 @@ func (o *options) run(ctx context.Context, args []string, out io.Writer) error {
 	return r.once(ctx)
 }
 
+// name takes the name of a pod or an owner.
+func (r *request) name(ctx context.Context, args []string) error {
+	switch {
+	case len(args) == 0:
+		return nil
+	case !isOwner(args[0]):
+		r.scope.Name = podName(args[0])
+		return nil
+	}
+	var err error
+	if r.owner, err = fleet.ParseOwnerName(args[0]); err != nil {
+		return err
+	}
+	r.owned = r.client.Owned(r.owner)
+	r.exists, err = r.owned.Exists(ctx, r.scope.Namespace)
+	return err
+}
+
 func (r *request) once(ctx context.Context) error {
 	if err := r.read(ctx); err != nil {
 		return err
 	}
-	if r.view.Failing() {
-		r.survey(ctx)
+	o, err := r.build(ctx)
+	if err != nil {
+		return err
 	}
-	o := r.view.Build(&r.fleet, now())
+	if len(o.Pods) > 0 {
+		r.survey(ctx)
+		if o, err = r.build(ctx); err != nil {
+			return err
+		}
+	}
 	if r.scope.Name != "" && len(o.Pods) > 0 {
 		o.Pods[0].SetManager(r.client.Manager(ctx, r.pod))
 	}
@@ -68,6 +99,33 @@ func (r *request) once(ctx context.Context) error {
 		return err
 	}
 	return verdict(o)
+}
+
+// build returns the overview of the selected pods.
+func (r *request) build(ctx context.Context) (fleet.Overview, error) {
+	view, err := r.ofOwner(ctx)
+	if err != nil {
+		return fleet.Overview{}, err
+	}
+	return view.Build(&r.fleet, now()).Select(r.causes, r.since, now()), nil
+}
+
+// ofOwner returns the pods of the owner that was asked for.
+func (r *request) ofOwner(ctx context.Context) (*fleet.View, error) {
+	if r.owned == nil {
+		return &r.view, nil
+	}
+	var failed error
+	view := r.view.Only(func(pod *corev1.Pod) bool {
+		has, err := r.owned.Has(ctx, pod)
+		r.exists = r.exists || has
+		failed = cmp.Or(failed, err)
+		return has
+	})
+	if failed == nil && !r.exists && r.scope.Labels == "" && r.scope.Node == "" {
+		return nil, fmt.Errorf("no pod in namespace %s belongs to %s", r.scope.Namespace, r.owner)
+	}
+	return view, failed
 }
 
 // verdict returns the exit status of an overview as an error.
@@ -99,6 +157,7 @@ func (r *request) restart() { r.view, r.fleet, r.surveyed = fleet.View{}, fleet.
 func (r *request) put(pod *corev1.Pod) {
 	r.view.Put(pod)
 	r.fleet.Add(pod)
+	r.exists = r.exists || r.owned != nil && r.owner.Owns(pod)
 }
 
 // surveyTimeout limits how long to wait for the rest of the cluster.
@@ -134,7 +193,7 @@ func (r *request) render(o fleet.Overview) (string, error) {
 		return string(out), err
 	}
 	if r.scope.Name == "" {
-		return o.Table(r.layout, now(), r.scope.Namespace, r.output == outputWide), nil
+		return o.Table(r.layout, now(), r.scope.Namespace, r.selected, r.output == outputWide), nil
 	}
 	if len(o.Pods) == 0 {
 		return fmt.Sprintf("No container of pod %s/%s fails to pull its image.\n", r.scope.Namespace, r.scope.Name), nil

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/yaml"
 
 	"github.com/whypull/whypull/report"
@@ -123,10 +124,18 @@ func (f *follower) process(ctx context.Context, changes <-chan change) {
 	}
 }
 
-// show builds the overview and writes it if it has changed.
+// show builds the overview and writes it if it has changed. If owners cannot be
+// read for now, the next time has to do.
 func (f *follower) show(ctx context.Context) {
 	f.refresh(ctx)
-	o := f.view.Build(&f.fleet, now())
+	o, err := f.build(ctx)
+	switch {
+	case err != nil && (ctx.Err() != nil || f.shown && !apierrors.IsForbidden(err) && !apierrors.IsUnauthorized(err)):
+		return
+	case err != nil:
+		f.err = err
+		return
+	}
 	text, err := f.change(o)
 	if err == nil && text != "" {
 		err = write(f.out, text)
@@ -158,7 +167,7 @@ func (f *follower) change(o fleet.Overview) (string, error) {
 		f.text = text
 		return clearScreen + f.layout.Screen(text), err
 	}
-	return strings.Join(lines(f.last, o, f.shown), ""), nil
+	return strings.Join(lines(f.last, o, f.shown, &f.view), ""), nil
 }
 
 // document returns the state as a line of JSON or a YAML document; "" if it has
@@ -176,10 +185,14 @@ func (f *follower) document(o fleet.Overview) (string, error) {
 	return encode(o, "")
 }
 
-// lines returns the differences between two states, in the order of the pods.
-func lines(before, after fleet.Overview, shown bool) []string {
+// lines returns the differences between two states, in the order of the pods. The
+// view has all pods that fail, also those that are not selected.
+func lines(before, after fleet.Overview, shown bool, all *fleet.View) []string {
 	var out []string
-	if !shown && len(after.Pods) == 0 {
+	switch {
+	case !shown && len(after.Pods) == 0 && all.Failing():
+		return []string{"No selected pod fails to pull an image.\n"}
+	case !shown && len(after.Pods) == 0:
 		return []string{"No pod fails to pull an image.\n"}
 	}
 	for _, p := range after.Pods {
@@ -190,7 +203,11 @@ func lines(before, after fleet.Overview, shown bool) []string {
 		}
 	}
 	for _, p := range before.Pods {
-		if linesOf(after, p.Key()) == nil {
+		switch {
+		case linesOf(after, p.Key()) != nil:
+		case all.Has(p.Key()):
+			out = append(out, fmt.Sprintf("%s: no longer selected\n", report.Printable(p.Key())))
+		default:
 			out = append(out, fmt.Sprintf("%s: no longer failing\n", report.Printable(p.Key())))
 		}
 	}

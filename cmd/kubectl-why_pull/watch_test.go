@@ -68,6 +68,37 @@ func TestWatchOne(t *testing.T) {
 	}
 }
 
+// What is watched is selected as what is shown once; a pod that fails for another
+// cause has not recovered.
+func TestWatchSelection(t *testing.T) {
+	s := workloads(t)
+	w := watch(t, s, "deploy/web", "--cause", "DiskFull")
+	w.await(t, "shop/web-77-b container app: DiskFull")
+	s.AwaitWatch(t)
+	s.Put(ofDeployment("web-77-a", "web", "n1", diagnosis.TagNotFound))
+	w.await(t, "shop/web-77-a: no longer selected\n")
+	s.Put(ofDeployment("api-77-z", "api", "n1", diagnosis.DiskFull))
+	s.Put(ofDeployment("web-77-z", "web", "n1", diagnosis.DiskFull))
+	w.await(t, "shop/web-77-z container app: DiskFull")
+	s.Delete(fine("shop", "web-77-b"))
+	w.await(t, "shop/web-77-b: no longer failing\n")
+	if status := w.interrupt(t); status != somethingFails || strings.Contains(w.stdout.String(), "api-77") {
+		t.Errorf("status %d, %s%s", status, w.stdout.String(), w.stderr.String())
+	}
+}
+
+func TestWatchNothingSelected(t *testing.T) {
+	s := workloads(t)
+	w := watch(t, s, "deploy/web", "--cause", "DNSFailure")
+	w.await(t, "No selected pod fails to pull an image.\n")
+	if status := w.interrupt(t); status != nothingFails {
+		t.Errorf("status %d, %s", status, w.stderr.String())
+	}
+	if status := (<-watch(t, s, "deplyo/web").status); status != usageError {
+		t.Errorf("no such owner: status %d", status)
+	}
+}
+
 func TestWatchDocuments(t *testing.T) {
 	for format, separator := range map[string]string{"json": "", "yaml": "---\n"} {
 		s := apitest.New(t, broken("shop", "web", diagnosis.DiskFull))
@@ -194,7 +225,7 @@ func TestLines(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if got := strings.Join(lines(tc.before, tc.after, tc.shown), ""); got != tc.want {
+			if got := strings.Join(lines(tc.before, tc.after, tc.shown, &fleet.View{}), ""); got != tc.want {
 				t.Errorf("got %q, want %q", got, tc.want)
 			}
 		})

@@ -16,13 +16,27 @@ import (
 func Explain(l Layout, name string) (string, error) {
 	e, known := entryOf(name)
 	if !known {
-		return "", fmt.Errorf("unknown cause %q; did you mean %s? 'kubectl why-pull explain' lists all causes", clip(name, 64), nearest(name))
+		return "", unknownCause(name)
 	}
 	text, err := runbook.Page(e)
 	if err != nil {
 		return "", err
 	}
 	return l.markdown(text), nil
+}
+
+// Cause returns the cause of a name, which is case-insensitive. The error for an
+// unknown name suggests the nearest one.
+func Cause(name string) (string, error) {
+	e, known := entryOf(name)
+	if !known {
+		return "", unknownCause(name)
+	}
+	return string(e.Cause), nil
+}
+
+func unknownCause(name string) error {
+	return fmt.Errorf("unknown cause %q; did you mean %s? 'kubectl why-pull explain' lists all causes", clip(name, 64), nearest(name))
 }
 
 // entryOf returns the entry of a cause, whose name is case-insensitive.

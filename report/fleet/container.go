@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -34,6 +35,7 @@ type Container struct {
 
 	verdict *report.Container // from the report
 	secrets []string          // the pod's pull secrets
+	begin   time.Time         // since when it fails; without a report, the pod's last change
 }
 
 // parseReport returns a pod's report; nil if it has none or an invalid one.

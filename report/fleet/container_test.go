@@ -126,7 +126,7 @@ func TestFiftyContainers(t *testing.T) {
 	if strings.Count(story, "\ncontainer c") != 50 || !strings.Contains(story, "omits 10 containers") {
 		t.Error(story)
 	}
-	if got := o.Table(Layout{Width: 80}, noon(), "shop", false); !strings.Contains(got, "... and 37 more") || !strings.HasPrefix(got, "1 pod on node worker-1: ") {
+	if got := o.Table(Layout{Width: 80}, noon(), "shop", "", false); !strings.Contains(got, "... and 37 more") || !strings.HasPrefix(got, "1 pod on node worker-1: ") {
 		t.Error(got)
 	}
 }
@@ -330,7 +330,7 @@ func TestForgedSummary(t *testing.T) {
 			"\n  in namespace shop: a\n"},
 	} {
 		for range 5 { // in any order
-			if got := overview(tc.pods...).Table(Layout{}, noon(), "", false); !strings.Contains(got, tc.want) {
+			if got := overview(tc.pods...).Table(Layout{}, noon(), "", "", false); !strings.Contains(got, tc.want) {
 				t.Errorf("%s: got\n%s\nwant %q", name, got, tc.want)
 			}
 			slices.Reverse(tc.pods)

@@ -24,6 +24,9 @@ type Group struct {
 	// Pods are the pods as namespace/name; sorted, like the nodes.
 	Pods  []string `json:"pods"`
 	Nodes []string `json:"nodes"`
+	// Owners are what has to be edited to change the pods for good, those with
+	// most pods first. Pods of nobody have none.
+	Owners []GroupOwner `json:"owners"`
 	// Summary is the summary that the pods of most namespaces share. Whoever may
 	// write to a pod can forge its report, so that a namespace counts once,
 	// however many pods it has.
@@ -180,6 +183,7 @@ func (g *Group) finish() {
 	slices.Sort(g.Pods)
 	slices.Sort(g.Nodes)
 	g.Pods, g.Nodes = slices.Compact(g.Pods), slices.Compact(g.Nodes)
+	g.Owners = g.owners()
 	g.RunsOn = g.otherNodes()
 	here := slices.ContainsFunc(g.members, func(m member) bool { return m.container.RunsHere })
 	if len(g.RunsOn) > 0 && len(g.Nodes) == 1 && !here && nodeSpecific(diagnosis.Cause(g.Cause)) {

@@ -8,6 +8,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -43,7 +44,8 @@ type Pod struct {
 	// Report is whypull's report, if there is a valid one.
 	Report *report.Document `json:"report,omitempty"`
 
-	source string // where to change it
+	source   string          // where to change it
+	workload diagnosis.Owner // what has to be edited to change the pod for good
 }
 
 // SetManager sets what manages the pod.
@@ -73,6 +75,20 @@ func (v *View) Put(pod *corev1.Pod) {
 // Delete removes a pod.
 func (v *View) Delete(pod *corev1.Pod) { delete(v.pods, keyOf(pod)) }
 
+// Only returns a view of the pods that keep selects.
+func (v *View) Only(keep func(*corev1.Pod) bool) *View {
+	out := &View{pods: maps.Clone(v.pods)}
+	maps.DeleteFunc(out.pods, func(_ types.NamespacedName, pod *corev1.Pod) bool { return !keep(pod) })
+	return out
+}
+
+// Has reports whether a pod, as namespace/name, cannot pull its images.
+func (v *View) Has(key string) bool {
+	namespace, name, _ := strings.Cut(key, "/")
+	_, there := v.pods[types.NamespacedName{Namespace: namespace, Name: name}]
+	return there
+}
+
 // Failing reports whether any pod cannot pull its images.
 func (v *View) Failing() bool { return len(v.pods) > 0 }
 
@@ -99,11 +115,12 @@ func compareNames(a, b types.NamespacedName) int {
 func newPod(pod *corev1.Pod, fleet *Fleet, now time.Time) Pod {
 	p := Pod{
 		Namespace: report.Printable(pod.Namespace), Name: report.Printable(pod.Name), Node: report.Printable(pod.Spec.NodeName),
-		Owner: owner(pod), Containers: failing(pod), Report: parseReport(pod),
+		Owner: owner(pod), Containers: failing(pod), Report: parseReport(pod), workload: workload(pod),
 	}
 	p.SetManager(diagnosis.ManagerOf(pod.Labels, pod.Annotations))
 	for i := range p.Containers {
 		c := &p.Containers[i]
+		c.begin = begin(c.verdict, pod)
 		if c.verdict == nil {
 			c.NoReport = fleet.noReportReason(pod, now)
 		}

@@ -4,25 +4,48 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/whypull/whypull/agent/diagnosis"
 )
 
-// ownerKinds are the kinds of owners that are read, as group/kind, with their paths.
-var ownerKinds = map[string]struct{ path, resource string }{ //nolint:gochecknoglobals // never written
-	"/ReplicationController": {"/api/v1", "replicationcontrollers"},
-	"apps/ReplicaSet":        {"/apis/apps/v1", "replicasets"},
-	"apps/Deployment":        {"/apis/apps/v1", "deployments"},
-	"apps/StatefulSet":       {"/apis/apps/v1", "statefulsets"},
-	"apps/DaemonSet":         {"/apis/apps/v1", "daemonsets"},
-	"batch/Job":              {"/apis/batch/v1", "jobs"},
-	"batch/CronJob":          {"/apis/batch/v1", "cronjobs"},
-	"argoproj.io/Rollout":    {"/apis/argoproj.io/v1alpha1", "rollouts"},
+// ownerKind is a kind of owners that are read.
+type ownerKind struct {
+	path, resource string
+	short          string // kubectl's short name; may be empty
+	owns           string // the kind between it and its pods; empty if it owns them itself
+}
+
+// ownerKinds are the kinds of owners that are read, as group/kind.
+var ownerKinds = map[string]ownerKind{ //nolint:gochecknoglobals // never written
+	"/ReplicationController": {"/api/v1", "replicationcontrollers", "rc", ""},
+	"apps/ReplicaSet":        {"/apis/apps/v1", "replicasets", "rs", ""},
+	"apps/Deployment":        {"/apis/apps/v1", "deployments", "deploy", "ReplicaSet"},
+	"apps/StatefulSet":       {"/apis/apps/v1", "statefulsets", "sts", ""},
+	"apps/DaemonSet":         {"/apis/apps/v1", "daemonsets", "ds", ""},
+	"batch/Job":              {"/apis/batch/v1", "jobs", "", ""},
+	"batch/CronJob":          {"/apis/batch/v1", "cronjobs", "cj", "Job"},
+	"argoproj.io/Rollout":    {"/apis/argoproj.io/v1alpha1", "rollouts", "ro", "ReplicaSet"},
+}
+
+// kindOf returns an owner's kind, and whether its objects are read.
+func kindOf(o metav1.OwnerReference) (ownerKind, bool) {
+	kind, known := ownerKinds[groupOf(o)+"/"+o.Kind]
+	return kind, known
+}
+
+func groupOf(o metav1.OwnerReference) string {
+	group, _, named := strings.Cut(o.APIVersion, "/")
+	if !named {
+		return ""
+	}
+	return group
 }
 
 const (
@@ -47,7 +70,8 @@ func (c *Client) Manager(ctx context.Context, pod *corev1.Pod) diagnosis.Manager
 		if o == nil {
 			break
 		}
-		if of = c.owner(ctx, pod.Namespace, *o); of == nil {
+		var err error
+		if of, err = c.owner(ctx, pod.Namespace, *o); err != nil || of == nil {
 			break
 		}
 		found = cmp.Or(diagnosis.ManagerOf(of.Labels, of.Annotations), found)
@@ -55,21 +79,34 @@ func (c *Client) Manager(ctx context.Context, pod *corev1.Pod) diagnosis.Manager
 	return found
 }
 
-// owner reads the metadata of an owner; nil if it cannot be read.
-func (c *Client) owner(ctx context.Context, namespace string, o metav1.OwnerReference) *metav1.ObjectMeta {
-	group, _, named := strings.Cut(o.APIVersion, "/")
-	if !named {
-		group = ""
-	}
-	kind, known := ownerKinds[group+"/"+o.Kind]
+// owner reads the metadata of an owner; nil if it is gone or of a kind that is
+// not read.
+func (c *Client) owner(ctx context.Context, namespace string, o metav1.OwnerReference) (*metav1.ObjectMeta, error) {
+	kind, known := kindOf(o)
 	if !known {
-		return nil
+		return nil, nil
 	}
-	text, err := c.core.Get().AbsPath(kind.path).Namespace(namespace).Resource(kind.resource).Name(o.Name).
-		SetHeader("Accept", metadataOnly).Do(ctx).Raw()
+	m, err := c.metadata(ctx, kind, namespace, o.Name)
+	if apierrors.IsNotFound(err) || err == nil && m.UID != o.UID {
+		return nil, nil
+	}
+	return m, err
+}
+
+// metadata reads an object's metadata.
+func (c *Client) metadata(ctx context.Context, kind ownerKind, namespace, name string) (*metav1.ObjectMeta, error) {
+	answer := c.core.Get().AbsPath(kind.path).Namespace(namespace).Resource(kind.resource).Name(name).
+		SetHeader("Accept", metadataOnly).Do(ctx)
+	if err := answer.Error(); err != nil { // unlike Raw's, it has the server's words
+		return nil, err
+	}
+	text, err := answer.Raw()
+	if err != nil {
+		return nil, err
+	}
 	var m metav1.PartialObjectMetadata
-	if err != nil || json.Unmarshal(text, &m) != nil || m.UID != o.UID {
-		return nil
+	if err := json.Unmarshal(text, &m); err != nil {
+		return nil, fmt.Errorf("read %s %s: %w", kind.resource, name, err)
 	}
-	return &m.ObjectMeta
+	return &m.ObjectMeta, nil
 }

@@ -30,13 +30,20 @@ type Scope struct {
 	Name string
 	// Labels is a label selector, empty for all.
 	Labels string
+	// Node is the name of the pods' node, empty for all.
+	Node string
 }
 
 func (s Scope) options() metav1.ListOptions {
 	o := metav1.ListOptions{LabelSelector: s.Labels}
+	set := fields.Set{}
 	if s.Name != "" {
-		o.FieldSelector = fields.OneTermEqualSelector("metadata.name", s.Name).String()
+		set["metadata.name"] = s.Name
 	}
+	if s.Node != "" {
+		set["spec.nodeName"] = s.Node
+	}
+	o.FieldSelector = set.AsSelector().String()
 	return o
 }
 

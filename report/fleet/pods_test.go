@@ -46,10 +46,12 @@ func names(t *testing.T, c *Client, scope Scope) ([]string, error) {
 func TestList(t *testing.T) {
 	t.Parallel()
 	for _, protobuf := range []bool{false, true} {
-		s := apitest.New(t, pod("a", "x"), pod("b", "x"), pod("b", "y"))
+		first := pod("a", "x")
+		first.Spec.NodeName = "n1"
+		s := apitest.New(t, first, pod("b", "x"), pod("b", "y"))
 		s.Protobuf = protobuf
 		for want, scope := range map[string]Scope{
-			"[a/x b/x b/y]": {}, "[b/x b/y]": {Namespace: "b"}, "[a/x b/x]": {Name: "x"}, "[b/y]": {Labels: "name=y"}, "[]": {Namespace: "none"},
+			"[a/x b/x b/y]": {}, "[b/x b/y]": {Namespace: "b"}, "[a/x b/x]": {Name: "x"}, "[b/y]": {Labels: "name=y"}, "[]": {Namespace: "none"}, "[a/x]": {Node: "n1"},
 		} {
 			if got, err := names(t, client(t, s), scope); err != nil || fmt.Sprint(got) != want {
 				t.Errorf("%+v: %s, %v, want %s", scope, got, err, want)

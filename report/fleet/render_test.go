@@ -18,10 +18,10 @@ import (
 func TestTableGolden(t *testing.T) {
 	t.Parallel()
 	o := overview(failingCluster()...)
-	golden(t, "table", o.Table(Layout{}, noon(), "", false))
-	golden(t, "table-narrow", o.Table(Layout{Width: 60}, noon(), "", false))
-	golden(t, "table-color", o.Table(Layout{Width: 100, Color: true}, noon(), "shop", false))
-	golden(t, "wide", o.Table(Layout{Width: 140}, noon(), "", true))
+	golden(t, "table", o.Table(Layout{}, noon(), "", "", false))
+	golden(t, "table-narrow", o.Table(Layout{Width: 60}, noon(), "", "", false))
+	golden(t, "table-color", o.Table(Layout{Width: 100, Color: true}, noon(), "shop", "", false))
+	golden(t, "wide", o.Table(Layout{Width: 140}, noon(), "", "", true))
 }
 
 func TestTableOfNothing(t *testing.T) {
@@ -31,7 +31,7 @@ func TestTableOfNothing(t *testing.T) {
 		"shop":             "No pod in namespace shop fails to pull an image.\n",
 		"\x1b[31mshop\x1b": "No pod in namespace shop fails to pull an image.\n",
 	} {
-		if got := overview(runningPod("fine")).Table(Layout{}, noon(), namespace, false); got != want {
+		if got := overview(runningPod("fine")).Table(Layout{}, noon(), namespace, "", false); got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	}
@@ -249,8 +249,8 @@ func TestHostileTexts(t *testing.T) {
 	}
 	outputs := map[string]string{"json": string(data), "lines": strings.Join(append(o.Pods[0].Lines(), o.Pods[1].Lines()...), "\n")}
 	for _, width := range []int{0, 40} {
-		outputs[fmt.Sprint("table ", width)] = o.Table(Layout{Width: width}, noon(), "", false)
-		outputs[fmt.Sprint("wide ", width)] = o.Table(Layout{Width: width}, noon(), "", true)
+		outputs[fmt.Sprint("table ", width)] = o.Table(Layout{Width: width}, noon(), "", "", false)
+		outputs[fmt.Sprint("wide ", width)] = o.Table(Layout{Width: width}, noon(), "", "", true)
 		outputs[fmt.Sprint("story ", width)] = o.Pods[0].Story(Layout{Width: width}, noon(), false) + o.Pods[1].Story(Layout{Width: width}, noon(), false)
 	}
 	for name, text := range outputs {
@@ -344,8 +344,8 @@ func TestScreen(t *testing.T) {
 func TestNoColors(t *testing.T) {
 	t.Parallel()
 	o := overview(failingCluster()...)
-	plain := o.Table(Layout{Width: 80}, noon(), "", true) + o.Pods[0].Story(Layout{Width: 80}, noon(), false)
-	colored := o.Table(Layout{Width: 80, Color: true}, noon(), "", true) + o.Pods[0].Story(Layout{Width: 80, Color: true}, noon(), false)
+	plain := o.Table(Layout{Width: 80}, noon(), "", "", true) + o.Pods[0].Story(Layout{Width: 80}, noon(), false)
+	colored := o.Table(Layout{Width: 80, Color: true}, noon(), "", "", true) + o.Pods[0].Story(Layout{Width: 80, Color: true}, noon(), false)
 	if strings.Contains(plain, "\x1b") || !strings.Contains(colored, "\x1b[") {
 		t.Error("unexpected colors")
 	}

@@ -16,10 +16,14 @@ const maxShown = 3
 
 // Table renders the groups, the largest first: each with its summary and its
 // first pods or, if wide, all of them with more columns. An empty namespace
-// means all; pods are then shown with theirs.
-func (o Overview) Table(l Layout, now time.Time, namespace string, wide bool) string {
+// means all; pods are then shown with theirs. The selection says which of those
+// pods the overview is limited to; it is empty for all.
+func (o Overview) Table(l Layout, now time.Time, namespace, selection string, wide bool) string {
+	if selection != "" {
+		selection = " (only " + report.Printable(selection) + ")"
+	}
 	if len(o.Pods) == 0 {
-		return "No pod in " + scope(namespace, "any namespace") + " fails to pull an image.\n"
+		return "No pod in " + scope(namespace, "any namespace") + selection + " fails to pull an image.\n"
 	}
 	var b strings.Builder
 	for i := range o.Groups {
@@ -28,12 +32,15 @@ func (o Overview) Table(l Layout, now time.Time, namespace string, wide bool) st
 		if line := g.summaryLine(); line != "" {
 			b.WriteString(wrap(line, "  ", l.Width))
 		}
+		if line := g.ownersLine(); line != "" {
+			b.WriteString(wrap(line, "  ", l.Width))
+		}
 		if line := fleetLine(g.images(), g.RunsOn, g.PointsTo); line != "" {
 			b.WriteString(wrap(line, "  ", l.Width))
 		}
 		b.WriteString(l.members(g, now, namespace == "", wide) + "\n")
 	}
-	b.WriteString(wrap(o.total(scope(namespace, "all namespaces")), "", l.Width))
+	b.WriteString(wrap(o.total(scope(namespace, "all namespaces")+selection), "", l.Width))
 	if namespace == "" {
 		namespace = "NAMESPACE"
 	}
