@@ -2,10 +2,13 @@ package oci
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"io"
 	"slices"
 
+	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
@@ -70,6 +73,67 @@ func (l *length) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
+// The types of image-spec, without what is not kept: annotations and embedded data
+// may be as large as the document.
+type (
+	descriptor struct {
+		ocispec.Descriptor
+		Annotations texts    `json:"annotations"`
+		Data        embedded `json:"data"`
+	}
+	manifest struct {
+		specs.Versioned
+		MediaType    string       `json:"mediaType"`
+		ArtifactType string       `json:"artifactType"`
+		Config       descriptor   `json:"config"`
+		Layers       []descriptor `json:"layers"`
+		Subject      *descriptor  `json:"subject"`
+		Annotations  texts        `json:"annotations"`
+	}
+	index struct {
+		specs.Versioned
+		MediaType    string       `json:"mediaType"`
+		ArtifactType string       `json:"artifactType"`
+		Manifests    []descriptor `json:"manifests"`
+		Subject      *descriptor  `json:"subject"`
+		Annotations  texts        `json:"annotations"`
+	}
+)
+
+// texts is a map of texts, of which nothing is kept.
+type texts struct{}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (*texts) UnmarshalJSON(text []byte) error {
+	maps, others := 0, 0
+	structure(text, func(c byte) {
+		switch c {
+		case '{':
+			maps++
+		case '}', ':', ',', ' ', '\t', '\r', '\n', 'n', 'u', 'l': // the last three are null's
+		default:
+			others++
+		}
+	})
+	if string(text) != "null" && (maps != 1 || others > 0) {
+		return errors.New("oci: a map of texts is something else")
+	}
+	return nil
+}
+
+// embedded is data in base64, of which nothing is kept.
+type embedded struct{}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (*embedded) UnmarshalJSON(text []byte) error {
+	if text[0] != '"' || bytes.ContainsRune(text, '\\') { // no encoder writes that
+		var data []byte
+		return json.Unmarshal(text, &data)
+	}
+	_, err := io.Copy(io.Discard, base64.NewDecoder(base64.StdEncoding, bytes.NewReader(text[1:len(text)-1])))
+	return err
+}
+
 // ReadForm returns the form of a document. It takes documents of any size.
 func ReadForm(body []byte) (Form, error) {
 	var f struct {
@@ -88,11 +152,11 @@ func ReadForm(body []byte) (Form, error) {
 // ReadManifest returns a manifest without annotations and embedded data. Of a
 // layer with addresses of its own, that there are any is all that is kept.
 func ReadManifest(body []byte) (ocispec.Manifest, error) {
-	var m ocispec.Manifest
+	var m manifest
 	if err := decode(body, &m); err != nil {
 		return ocispec.Manifest{}, err
 	}
-	parts := append(m.Layers, m.Config)
+	parts := lean(append(m.Layers, m.Config))
 	if err := reduceDescriptors(parts, MaxLayers+1); err != nil {
 		return ocispec.Manifest{}, err
 	}
@@ -105,11 +169,24 @@ func ReadManifest(body []byte) (ocispec.Manifest, error) {
 // ReadIndex returns the entries of an index, without annotations and embedded
 // data.
 func ReadIndex(body []byte) ([]ocispec.Descriptor, error) {
-	var index ocispec.Index
-	if err := decode(body, &index); err != nil {
+	var i index
+	if err := decode(body, &i); err != nil {
 		return nil, err
 	}
-	return index.Manifests, reduceDescriptors(index.Manifests, MaxManifests)
+	entries := lean(i.Manifests)
+	return entries, reduceDescriptors(entries, MaxManifests)
+}
+
+// lean returns descriptors without annotations and embedded data.
+func lean(all []descriptor) []ocispec.Descriptor {
+	if all == nil {
+		return nil
+	}
+	out := make([]ocispec.Descriptor, len(all))
+	for i := range all {
+		out[i] = all[i].Descriptor
+	}
+	return out
 }
 
 // ReadImage returns the platform and the layers' digests of an image's config.
@@ -205,14 +282,13 @@ func structure(body []byte, f func(c byte)) {
 	}
 }
 
-// reduceDescriptors drops what is not kept of descriptors, of which there may be so many.
+// reduceDescriptors drops the addresses of descriptors, of which there may be so many.
 func reduceDescriptors(list []ocispec.Descriptor, most int) error {
 	if len(list) > most {
 		return ErrTooLarge
 	}
 	for i := range list {
 		d := &list[i]
-		d.Annotations, d.Data = nil, nil
 		if len(d.URLs) > 0 {
 			d.URLs = []string{""}
 		}

@@ -23,6 +23,10 @@ func seeds() []string {
 		`{"annotations":[]}`, `{"config":{"urls":[1]}}`, `{"config":{"data":"***"}}`, `{"config":{"Env":{"a":"b"}}}`, `{"history":[1]}`,
 		`{"history":[{"created":"yesterday"}]}`, `{"rootfs":{"diff_ids":[1]}}`, `{"layers":[ { } , { "size" : 1e2 } ] }`, `{"layers":["\"]"]}`,
 		`{"schemaVersion":"2"}`, `[]`, `null`, ``, `{`, `{"a":"\\\""}`, `{"fsLayers":[{}]}`, `{"config":5}`, `{"os":null}`, `{"os.features":"a"}`,
+		`{"annotations":{"a":null,"b":"{[1,true"}}`, `{"annotations":{"a":{}}}`, `{"annotations":{"a":true}}`, `{"annotations":null}`, `{"annotations":""}`,
+		`{"layers":[{"annotations":{"a":[]}}]}`, `{"config":{"annotations":{"a":1}}}`, `{"subject":{"annotations":{"a":-1}}}`, `{"subject":null}`,
+		`{"config":{"data":"YQ=="}}`, `{"config":{"data":"YQ"}}`, `{"config":{"data":"Y\nQ=="}}`, `{"config":{"data":"\u0059Q=="}}`, `{"config":{"data":""}}`,
+		`{"manifests":[{"data":null}]}`, `{"manifests":[{"data":[97]}]}`, `{"manifests":[{"data":1}]}`, `{"manifests":[{"data":"YQ==YQ=="}]}`,
 		`{"tags":["v1","v2"]}`, `{"tags":[1]}`, `{"tags":{"a":"b"}}`, `{"errors":[{"code":"DENIED","message":"m"},{}]}`, `{"errors":["x"]}`,
 	}
 }
