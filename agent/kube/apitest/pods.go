@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
 )
 
 // Server is an API server over TLS that can get, list in pages, and watch pods.
@@ -24,8 +25,7 @@ import (
 type Server struct {
 	*Script
 
-	// Protobuf makes the server answer in protobuf if the client accepts it;
-	// watches use JSON.
+	// Protobuf makes the server answer in protobuf if the client accepts it.
 	Protobuf bool
 
 	other func(http.ResponseWriter, Request) // answers what does not read pods; may be nil
@@ -55,10 +55,10 @@ func New(t *testing.T, pods ...*corev1.Pod) *Server {
 }
 
 // NewWith starts a server without pods that has other answer all requests but those
-// that read pods; it stops with the test.
+// that read pods, and that uses protobuf as real ones do; it stops with the test.
 func NewWith(tb testing.TB, other func(http.ResponseWriter, Request)) *Server {
 	tb.Helper()
-	return start(tb, &Server{other: other})
+	return start(tb, &Server{other: other, Protobuf: true})
 }
 
 func start(tb testing.TB, s *Server, pods ...*corev1.Pod) *Server {
@@ -252,11 +252,15 @@ func (s *Server) get(w http.ResponseWriter, r Request, namespace, name string) {
 }
 
 func (s *Server) write(w http.ResponseWriter, r Request, obj runtime.Object) {
-	kind := runtime.ContentTypeJSON
+	Write(w, s.mediaType(r), obj)
+}
+
+// mediaType returns the media type of the answer to a request.
+func (s *Server) mediaType(r Request) string {
 	if s.Protobuf && strings.Contains(r.Header.Get("Accept"), runtime.ContentTypeProtobuf) {
-		kind = runtime.ContentTypeProtobuf
+		return runtime.ContentTypeProtobuf
 	}
-	Write(w, kind, obj)
+	return runtime.ContentTypeJSON
 }
 
 // selects reports whether a request's selectors match a pod.
@@ -308,7 +312,11 @@ func (s *Server) watch(w http.ResponseWriter, r Request, namespace string) {
 		expire(w)
 		return
 	}
-	w.Header().Set("Content-Type", "application/json")
+	send := sendJSON
+	if s.mediaType(r) == runtime.ContentTypeProtobuf {
+		send = sendProtobuf
+	}
+	w.Header().Set("Content-Type", s.mediaType(r))
 	out := http.NewResponseController(w)
 	_ = out.Flush() // the client has gone
 	at, _ := strconv.Atoi(r.URL.Query().Get("resourceVersion"))
@@ -350,6 +358,17 @@ func initialEventsEnd(version int) *corev1.Pod {
 	}
 }
 
-func send(w io.Writer, kind string, obj any) {
+func sendJSON(w io.Writer, kind string, obj runtime.Object) {
 	_ = json.NewEncoder(w).Encode(map[string]any{"type": kind, "object": obj}) // the client has gone
+}
+
+func sendProtobuf(w io.Writer, kind string, obj runtime.Object) {
+	raw, err := Encode(runtime.ContentTypeProtobuf, obj)
+	if err != nil {
+		return // the client misses it
+	}
+	event := metav1.WatchEvent{Type: kind, Object: runtime.RawExtension{Raw: raw}}
+	if body, err := event.Marshal(); err == nil {
+		_, _ = protobuf.LengthDelimitedFramer.NewFrameWriter(w).Write(body) // the client has gone
+	}
 }
