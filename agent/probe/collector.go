@@ -86,6 +86,7 @@ type Collector struct {
 	follower  follower
 	slow      slowness
 	begun     underWay
+	asking    *share.Lanes
 	patience  time.Duration // that the slow checks of a failure have together
 }
 
@@ -93,8 +94,14 @@ const (
 	// examinationTime is for how long the slow checks of a failure may go on: longer
 	// than eight credentials take at a registry that hangs.
 	examinationTime = 2 * time.Minute
-	// maxUnderWay is how many failures of one namespace are examined at once.
-	maxUnderWay = 512
+	// maxUnderWay is how many failures of one namespace are examined at once, or
+	// wait for it.
+	maxUnderWay = 256
+	// maxAsking is how many failures' registries are asked at once, and maxAskingOf
+	// how many of one namespace; the others wait. The goroutines of one have 25 KiB of
+	// stack or more.
+	maxAsking   = 128
+	maxAskingOf = 64
 )
 
 // underWay counts examinations by namespace. The zero value is ready.
@@ -125,7 +132,7 @@ func (u *underWay) enter(namespace string) (leave func(), why diagnosis.Reason) 
 
 // New returns a collector.
 func New(o Options) *Collector {
-	c := &Collector{Options: o, options: o.Registries, asker: newAsker(), retries: newRetries(), patience: examinationTime}
+	c := &Collector{Options: o, options: o.Registries, asker: newAsker(), retries: newRetries(), asking: share.NewSharedLanes(maxAsking, maxAskingOf, maxUnderWay), patience: examinationTime}
 	c.dns, c.configs = newLookups(o.Resolver, c.now), newConfigs(c.now)
 	c.pods = share.New[shareKey](maxLookups, share.For[*podAnswer](lookupLife), c.now)
 	c.images = share.New[string](0, share.For[*imageAnswer](0), c.now) // nothing is kept
@@ -197,9 +204,7 @@ func (c *Collector) Collect(ctx context.Context, f diagnosis.Failure, fresh bool
 	}
 	go func() {
 		defer leave()
-		limited, cancel := context.WithTimeout(ctx, c.patience)
-		defer cancel()
-		found := c.network(limited, f, text, creds, since)
+		found := c.networkInTurn(ctx, f, text, creds, since)
 		quick := c.disclosed(f, quick, found)
 		look.learn(found)
 		if f.Stall == "" {
@@ -269,6 +274,19 @@ func stillRunning(checks ...diagnosis.Check) []diagnosis.Evidence {
 		out[i].Fault = diagnosis.FaultPending
 	}
 	return out
+}
+
+// networkInTurn is network once there is room for one more failure, all within the
+// time limit. The pull retry does not count: it has a line of its own.
+func (c *Collector) networkInTurn(ctx context.Context, f diagnosis.Failure, text diagnosis.Evidence, creds []keyring.Credential, since time.Time) []diagnosis.Evidence {
+	ctx, cancel := context.WithTimeout(ctx, c.patience)
+	defer cancel()
+	leave, err := c.asking.Enter(ctx, "")
+	if err != nil {
+		return skipped(diagnosis.ReasonManyUnderWay, diagnosis.CheckNodeDNS, diagnosis.CheckPodDNS, diagnosis.CheckRegistry)
+	}
+	defer leave()
+	return c.network(ctx, f, text, creds, since)
 }
 
 // network resolves the registry's name and asks its endpoints, in the order of the

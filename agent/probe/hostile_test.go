@@ -456,6 +456,28 @@ func TestExaminationEnds(t *testing.T) {
 	}
 }
 
+// A namespace whose failures' registries are all being asked waits, no longer than the
+// slow checks may take; another does not wait for it.
+func TestAskingIsShared(t *testing.T) {
+	t.Parallel()
+	s := registrytest.New(t, registrytest.Config{Others: &registrytest.Repository{Tags: []string{"1"}}})
+	n := newNode(t, s.CA, nil)
+	for range maxAskingOf {
+		leave, err := n.collector.asking.Enter(share.WithTenant(t.Context(), "team"), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer leave()
+	}
+	f := failure(s.Host + "/team/app:1")
+	f.Namespace = "other"
+	if got := of(f, n.collect(f), diagnosis.CheckRegistry); len(got) != 1 || !strings.HasPrefix(got[0], "Passed") {
+		t.Errorf("another namespace: %q", got)
+	}
+	f.Namespace, n.collector.patience = "team", time.Millisecond
+	wantLines(t, "the same namespace", of(f, n.collect(f), diagnosis.CheckRegistry), "NotRun | too many containers of this namespace are being examined")
+}
+
 // Beyond a number of failures of one namespace the slow checks are not begun.
 func TestExaminationsAreBounded(t *testing.T) {
 	t.Parallel()
