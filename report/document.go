@@ -2,6 +2,7 @@
 package report
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -137,17 +138,16 @@ func safe(s string) string {
 // first: long details, then evidence that found nothing, then remedies after the
 // first container's, then hosts and evidence, then containers. d is changed accordingly.
 func (d *Document) fit() (string, error) {
+	var out bytes.Buffer // for all attempts: those of many containers are large
 	for _, reduce := range reductions() {
-		out, err := encode(*d)
-		if err != nil || len(out) <= ReportLimit {
-			return out, err
+		if err := encodeTo(&out, *d); err != nil || out.Len() <= ReportLimit {
+			return out.String(), err
 		}
 		reduce(d)
 	}
 	for {
-		out, err := encode(*d)
-		if err != nil || len(out) <= ReportLimit || len(d.Containers) == 0 {
-			return out, err
+		if err := encodeTo(&out, *d); err != nil || out.Len() <= ReportLimit || len(d.Containers) == 0 {
+			return out.String(), err
 		}
 		d.Containers = d.Containers[:len(d.Containers)-1]
 		d.Omitted++
@@ -192,13 +192,22 @@ func (c *Container) keep(outcomes ...string) {
 }
 
 func encode(d Document) (string, error) {
-	var b strings.Builder
-	enc := json.NewEncoder(&b)
+	var out bytes.Buffer
+	err := encodeTo(&out, d)
+	return out.String(), err
+}
+
+// encodeTo replaces what is in out; with an error it is empty.
+func encodeTo(out *bytes.Buffer, d Document) error {
+	out.Reset()
+	enc := json.NewEncoder(out)
 	enc.SetEscapeHTML(false) // the remedy's <placeholders> are to be read by people
 	if err := enc.Encode(d); err != nil {
-		return "", fmt.Errorf("report: %w", err)
+		out.Reset()
+		return fmt.Errorf("report: %w", err)
 	}
-	return strings.TrimSuffix(b.String(), "\n"), nil
+	out.Truncate(out.Len() - 1) // the line's end
+	return nil
 }
 
 // withoutTimes returns the encoded document with its times empty, to find out

@@ -66,8 +66,11 @@ func (s secret) compare(o secret) int {
 // basis is what a verdict is based on.
 type basis struct {
 	secrets map[secret]reading
-	files   map[string]string // the mark; empty if it must count as changed
+	files   []marked
 }
+
+// marked is a file with its mark, which is empty if it must count as changed.
+type marked struct{ path, mark string }
 
 // pause limits how often a pod is examined.
 type pause struct {
@@ -114,12 +117,12 @@ func (w *Watch) Files(f diagnosis.Failure, paths []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	now := w.now()
-	files := map[string]string{}
-	for _, path := range paths {
+	files := make([]marked, len(paths))
+	for i, path := range paths {
 		s := w.glance(path, now)
-		files[path] = s.mark
+		files[i] = marked{path, s.mark}
 		if !s.settled(now) {
-			files[path] = ""
+			files[i].mark = ""
 		}
 	}
 	w.of(f).files = files
@@ -264,8 +267,8 @@ func (w *Watch) changed(failing []diagnosis.Failure, files bool) (uids []string,
 }
 
 func (w *Watch) filesDiffer(b *basis, now time.Time) bool {
-	for path, mark := range b.files {
-		if w.glance(path, now).mark != mark {
+	for _, f := range b.files {
+		if w.glance(f.path, now).mark != f.mark {
 			return true
 		}
 	}
