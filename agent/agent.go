@@ -246,10 +246,12 @@ func (a *Agent) examine(ctx context.Context, w work) error {
 	}
 	a.pods.begun(w.update.UID, r)
 	a.rounds.Go(func() {
-		if r.slow(patience) {
+		late := time.NewTimer(patience)
+		defer late.Stop()
+		if !r.wait(late.C) {
 			r.late.Store(true)
 			a.pods.queue.Add(w.key())
-			r.wait()
+			r.wait(nil)
 		}
 		a.pods.queue.Add(w.key())
 	})

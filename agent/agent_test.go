@@ -122,10 +122,10 @@ func TestKeptVerdictIsOfTheFailureAsItIsNow(t *testing.T) {
 	t.Parallel()
 	a := newAgent(t)
 	r := a.begin(t.Context(), work{update: update(failure("app"))})
-	r.wait()
+	r.wait(nil)
 	now := failure("app", says("ImagePullBackOff", failure("app").Message))
 	r = a.begin(t.Context(), work{update: update(now), judged: r.judged()})
-	r.wait()
+	r.wait(nil)
 	if got := r.verdicts()[0].Failure.Reason; got != "ImagePullBackOff" {
 		t.Errorf("got reason %q, want ImagePullBackOff", got)
 	}

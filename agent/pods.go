@@ -230,6 +230,7 @@ func (p *pod) abandon() {
 // ended stores the verdicts of a pod's examination, and reports whether the pod, or
 // what its verdicts are based on, has changed since the examination began.
 func (p *Pods) ended(uid string, r *round) (again bool) {
+	judged := r.judged()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	of := p.pods[uid]
@@ -237,6 +238,6 @@ func (p *Pods) ended(uid string, r *round) (again bool) {
 		return false
 	}
 	of.abandon()
-	of.judged = r.judged()
+	of.judged = judged
 	return of.seen != r.work.seen || of.stale
 }

@@ -194,7 +194,7 @@ func TestPastNextTry(t *testing.T) {
 		f.NextTry = a.now().Add(after)
 		a.pods.Observe(update(f))
 		r := a.begin(t.Context(), work{update: update(f)})
-		r.wait()
+		r.wait(nil)
 		if got := r.verdicts()[0].Failure.NextTry; got.IsZero() == kept {
 			t.Errorf("an attempt %s from now: %s", after, got)
 		}

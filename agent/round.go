@@ -18,6 +18,8 @@ import (
 type round struct {
 	work      work // what it was begun for
 	exams     []*exam
+	running   []*exam // those whose slow checks have not ended; used only by wait
+	canceled  <-chan struct{}
 	cancel    context.CancelFunc
 	done      chan struct{}
 	late      atomic.Bool // a first verdict is due
@@ -30,6 +32,10 @@ type exam struct {
 	text    text
 	asked   string // fingerprint of the failure
 	at      time.Time
+	// all delivers the evidence of all checks; judge makes the verdict of it. Both are
+	// nil if the container is not examined.
+	all   <-chan []diagnosis.Evidence
+	judge func([]diagnosis.Evidence)
 
 	mu      sync.Mutex
 	verdict diagnosis.Verdict
@@ -54,9 +60,7 @@ func (t text) of(f diagnosis.Failure) text {
 // their verdict.
 func (a *Agent) begin(ctx context.Context, w work) *round {
 	ctx, cancel := context.WithCancel(share.WithOnce(ctx))
-	r := &round{work: w, cancel: cancel, done: make(chan struct{})}
-	var wg sync.WaitGroup
-	slow := false
+	r := &round{work: w, canceled: ctx.Done(), cancel: cancel, done: make(chan struct{})}
 	stale, again := a.pods.staleness(w.update.UID)
 	for _, f := range w.update.Failures {
 		f.Platform = a.platform
@@ -79,36 +83,59 @@ func (a *Agent) begin(ctx context.Context, w work) *round {
 			f.NextTry = time.Time{}
 		}
 		first, all := a.collector.Collect(ctx, f, fresh)
-		e.set(old.standing(e.failure, e.asked, diagnosis.Diagnose(f, first), e.at))
-		take := func(evidence []diagnosis.Evidence, ok bool) {
-			if ok {
-				e.set(old.standing(e.failure, e.asked, diagnosis.Diagnose(f, evidence), e.at))
-			}
+		e.all = all
+		e.judge = func(evidence []diagnosis.Evidence) {
+			e.set(old.standing(e.failure, e.asked, diagnosis.Diagnose(f, evidence), e.at))
 		}
-		select {
-		case evidence, ok := <-all:
-			take(evidence, ok)
-			continue
-		default:
-		}
-		slow = true
-		wg.Go(func() {
-			select {
-			case evidence, ok := <-all:
-				take(evidence, ok)
-			case <-ctx.Done():
-			}
-		})
+		e.judge(first)
+		r.running = append(r.running, e)
 	}
-	if !slow {
-		close(r.done)
-		return r
-	}
-	go func() {
-		wg.Wait()
-		close(r.done)
-	}()
+	r.take()
 	return r
+}
+
+// take makes the verdicts of the examinations that have ended. If all have, the round
+// is over.
+func (r *round) take() {
+	r.running = slices.DeleteFunc(r.running, func(e *exam) bool {
+		select {
+		case evidence, ok := <-e.all:
+			e.end(evidence, ok)
+			return true
+		default:
+			return false
+		}
+	})
+	if len(r.running) == 0 && !r.over() {
+		close(r.done)
+	}
+}
+
+// end makes the verdict of the evidence of all checks, if there is any.
+func (e *exam) end(evidence []diagnosis.Evidence, ok bool) {
+	if ok {
+		e.judge(evidence)
+	}
+	e.all, e.judge = nil, nil
+}
+
+// wait makes verdicts of the evidence as it comes, until the round is over or
+// canceled, or until a time. It reports whether the round is over.
+func (r *round) wait(until <-chan time.Time) bool {
+	for r.take(); !r.over(); r.take() {
+		e := r.running[0]
+		select {
+		case evidence, ok := <-e.all:
+			e.end(evidence, ok)
+			r.running = r.running[1:]
+		case <-until:
+			r.take()
+			return r.over()
+		case <-r.canceled:
+			r.running = nil
+		}
+	}
+	return true
 }
 
 // over reports whether the examination has ended.
@@ -157,20 +184,6 @@ func (j judged) due(f diagnosis.Failure, asked string, now time.Time) (examine, 
 	others := j.verdict.Failure.Queue != f.Queue // registries are not involved
 	return changed || others || j.failedSince(f) || age >= refresh, changed && age >= settle
 }
-
-// slow reports whether the examination is still running after d.
-func (r *round) slow(d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-r.done:
-		return false
-	case <-timer.C:
-		return true
-	}
-}
-
-func (r *round) wait() { <-r.done }
 
 // ages returns the time until the oldest verdict is due for another examination.
 func (r *round) ages(now time.Time) time.Duration {
