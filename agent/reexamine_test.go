@@ -179,7 +179,7 @@ func TestPlatformOfVerdicts(t *testing.T) {
 	a := newAgent(t)
 	a.platform = diagnosis.PlatformTalos
 	r := a.begin(t.Context(), work{update: update(failure("app"))})
-	r.wait()
+	r.wait(nil)
 	if got := r.verdicts()[0].Failure.Platform; got != diagnosis.PlatformTalos {
 		t.Errorf("platform %q", got)
 	}

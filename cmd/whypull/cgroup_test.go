@@ -144,6 +144,25 @@ func (g memoryCgroup) anonymous() (int, error) {
 	return g.value("memory.stat", "rss")
 }
 
+// workingSet returns the bytes that the kubelet takes for the memory in use, and
+// evicts pods for: all but the pages of files that have not been used of late.
+func (g memoryCgroup) workingSet() (int, error) {
+	all, inactive := "memory.usage_in_bytes", "total_inactive_file"
+	if g.v2 {
+		all, inactive = "memory.current", "inactive_file"
+	}
+	text, err := os.ReadFile(filepath.Join(g.dir, all))
+	if err != nil {
+		return 0, err
+	}
+	usage, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		return 0, err
+	}
+	unused, err := g.value("memory.stat", inactive)
+	return usage - unused, err
+}
+
 // value returns a number of one of the cgroup's files.
 func (g memoryCgroup) value(file, name string) (int, error) {
 	text, err := os.ReadFile(filepath.Join(g.dir, file))

@@ -14,9 +14,9 @@ const cgroupRoot = "/sys/fs/cgroup"
 
 // memoryShare is the percentage of the container's memory limit that becomes Go's
 // soft limit. The rest is for memory that Go's runtime does not count, such as the
-// program's own pages, socket buffers and files in a tmpfs, and for the little by
-// which it exceeds its limit.
-const memoryShare = 75
+// program's own pages (a quarter of the manifest's limit), socket buffers and files in
+// a tmpfs, and for what it exceeds its limit by.
+const memoryShare = 50
 
 // limitMemory sets Go's soft memory limit from the container's limit, unless the
 // environment has GOMEMLIMIT. It returns the limit in bytes; 0 if it set none.

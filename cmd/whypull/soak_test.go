@@ -21,6 +21,7 @@ import (
 	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -39,12 +40,8 @@ import (
 const (
 	// memoryLimit is that of the manifest.
 	memoryLimit = 96 << 20
-	// mostMemory is the memory that the agent may have in use at any time, without the
-	// pages of its program, which the kernel can drop.
+	// mostMemory is the memory that the agent may have at any time, by each count.
 	mostMemory = 80 << 20
-	// inTime is how soon a verdict is due. As a machine may be slow, the test only fails
-	// when most take ten times as long, and ten times as long as without an attack.
-	inTime = 2 * time.Second
 	// attackers is the number of pods that most attacks have.
 	attackers = 64
 	// soakPatience is how long a verdict may take before a test gives up, and for how
@@ -56,8 +53,8 @@ const soakNode = "worker-3"
 
 // TestSoak has every attack of a hostile neighbor go on at once against one agent that
 // has the manifest's memory limit. Meanwhile another tenant's pods start to fail: their
-// verdicts are right and in time, the agent stays within its memory, and the kernel
-// kills nothing.
+// verdicts are right, the agent stays within its memory, and the kernel kills nothing.
+// How soon the verdicts come is BenchmarkSoak's to measure: a machine may be slow.
 func TestSoak(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes a minute")
@@ -71,11 +68,10 @@ func TestSoak(t *testing.T) {
 	if f.kills != 0 {
 		t.Errorf("the kernel killed %d processes", f.kills)
 	}
-	if f.anonymous >= mostMemory {
-		t.Errorf("%d MiB in use, want less than %d", f.anonymous>>20, mostMemory>>20)
-	}
-	if most := median(f.during); most > 10*inTime && most > 10*slices.Max(f.before) {
-		t.Errorf("verdicts after %s, and after %s without the attacks", most, slices.Max(f.before))
+	for what, most := range map[string]int{"working set": f.workingSet, "resident memory": f.resident} {
+		if most >= mostMemory {
+			t.Errorf("%s: %d MiB, want less than %d", what, most>>20, mostMemory>>20)
+		}
 	}
 }
 
@@ -97,11 +93,14 @@ func BenchmarkSoak(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			for range b.N {
 				f := runSoak(b, 3, of...)
+				b.ReportMetric(float64(f.workingSet)/(1<<20), "MiB-working-set")
 				b.ReportMetric(float64(f.resident)/(1<<20), "MiB-resident")
 				b.ReportMetric(float64(f.anonymous)/(1<<20), "MiB-anonymous")
 				b.ReportMetric(float64(slices.Max(f.before).Milliseconds()), "ms-before")
 				b.ReportMetric(float64(median(f.during).Milliseconds()), "ms-median")
 				b.ReportMetric(float64(slices.Max(f.during).Milliseconds()), "ms-slowest")
+				b.ReportMetric(float64(slices.Max(f.first).Milliseconds()), "ms-slowest-first")
+				b.ReportMetric(f.cpu.Seconds(), "s-CPU")
 				b.ReportMetric(float64(f.kills), "kills")
 				b.ReportMetric(0, "ns/op") // says nothing here
 			}
@@ -116,16 +115,22 @@ func BenchmarkSoak(b *testing.B) {
 
 // figures are what a soak measured.
 type figures struct {
-	resident, anonymous int // the most, in bytes
-	kills               int
-	first               []time.Duration // the victims' first verdicts during the attacks
-	before, during      []time.Duration // their right ones, before and during the attacks
+	memory
+	kills          int
+	cpu            time.Duration   // the agent's
+	first          []time.Duration // the victims' first verdicts during the attacks
+	before, during []time.Duration // their right ones, before and during the attacks
 }
 
 func (f figures) String() string {
-	return fmt.Sprintf("resident %d MiB, anonymous %d MiB; right verdicts before the attacks within %s; during them first ones within %s (median %s), right ones within %s (median %s)",
-		f.resident>>20, f.anonymous>>20, slices.Max(f.before), slices.Max(f.first), median(f.first), slices.Max(f.during), median(f.during))
+	return fmt.Sprintf("working set %d MiB, resident %d MiB, anonymous %d MiB, CPU %s; right verdicts before the attacks within %s; during them first ones within %s (median %s), right ones within %s (median %s)",
+		f.workingSet>>20, f.resident>>20, f.anonymous>>20, f.cpu, slices.Max(f.before), slices.Max(f.first), median(f.first), slices.Max(f.during), median(f.during))
 }
+
+// memory is the most of it at any time, in bytes: as the kubelet counts it; all that
+// is mapped, with the pages of the program's file, which the kernel can drop; and what
+// belongs to no file.
+type memory struct{ workingSet, resident, anonymous int }
 
 func median(all []time.Duration) time.Duration {
 	all = slices.Sorted(slices.Values(all))
@@ -147,15 +152,21 @@ func runSoak(tb testing.TB, rounds int, of ...attack) (f figures) {
 		f.first, f.during = append(f.first, first...), append(f.during, right...)
 	}
 	for _, attack := range of {
-		if attack.worked != nil && !attack.worked(w) {
-			tb.Errorf("the attack has not worked: %s", attack.name)
+		if attack.worked == nil {
+			continue
+		}
+		for deadline := time.Now().Add(soakPatience); !attack.worked(w); time.Sleep(100 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				tb.Errorf("the attack has not worked: %s", attack.name)
+				break
+			}
 		}
 	}
 	var err error
 	if f.kills, err = a.cgroup.kills(); err != nil {
 		tb.Error(err)
 	}
-	f.resident, f.anonymous = a.stop(tb)
+	f.memory, f.cpu = a.stop(tb)
 	return f
 }
 
@@ -473,7 +484,7 @@ type soakAgent struct {
 	log     string
 	ended   chan struct{} // closed when it has ended
 	err     error         // with which it has
-	most    chan int
+	most    chan memory
 }
 
 // startAgent builds the agent and starts it, and waits until it watches pods.
@@ -489,7 +500,8 @@ func startAgent(tb testing.TB, w *world) *soakAgent {
 	} else if err != nil {
 		tb.Fatalf("%v\n%s", err, out)
 	}
-	a := &soakAgent{cgroup: g, log: filepath.Join(dir, "log"), ended: make(chan struct{}), most: make(chan int, 1)}
+	a := &soakAgent{cgroup: g, log: filepath.Join(dir, "log"), ended: make(chan struct{}), most: make(chan memory, 1)}
+	uncache(tb, program)
 	_, port, err := net.SplitHostPort(freeAddress(tb))
 	if err != nil {
 		tb.Fatal(err)
@@ -520,16 +532,30 @@ func startAgent(tb testing.TB, w *world) *soakAgent {
 		}
 	})
 	w.api.AwaitWatch(tb)
-	go a.sample(tb)
+	go a.sample()
 	if text := a.logged(tb); !strings.Contains(text, fmt.Sprintf(`"memory_limit":%d`, memoryLimit/100*memoryShare)) {
 		tb.Error("the agent does not know its memory limit")
 	}
 	return a
 }
 
-// sample finds out the most anonymous memory until the agent is stopped.
-func (a *soakAgent) sample(tb testing.TB) {
-	most := 0
+// uncache has the kernel drop a file's pages, so that they count for the cgroup that
+// reads them next, as in a container that has been started on a new node.
+func uncache(tb testing.TB, file string) {
+	tb.Helper()
+	f, err := os.Open(file)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer f.Close() //nolint:errcheck // of a test
+	if err := errors.Join(f.Sync(), unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)); err != nil {
+		tb.Logf("the program's pages may count for others: %v", err)
+	}
+}
+
+// sample finds out the most memory until the agent is stopped.
+func (a *soakAgent) sample() {
+	var most memory
 	defer func() { a.most <- most }()
 	for {
 		select {
@@ -537,11 +563,12 @@ func (a *soakAgent) sample(tb testing.TB) {
 			return
 		case <-time.After(20 * time.Millisecond):
 		}
-		now, err := a.cgroup.anonymous()
-		if err != nil {
+		anonymous, err := a.cgroup.anonymous()
+		workingSet, err2 := a.cgroup.workingSet()
+		if err != nil || err2 != nil {
 			return // it is being removed
 		}
-		most = max(most, now)
+		most.anonymous, most.workingSet = max(most.anonymous, anonymous), max(most.workingSet, workingSet)
 	}
 }
 
@@ -554,10 +581,11 @@ func (a *soakAgent) logged(tb testing.TB) string {
 	return string(text)
 }
 
-// stop ends the agent, which must still run, and returns the most memory that it had in
-// use: all of it, with the program's own pages, and that which belongs to no file.
-func (a *soakAgent) stop(tb testing.TB) (resident, anonymous int) {
+// stop ends the agent, which must still run, and returns the most memory that it has
+// had, and its processor time.
+func (a *soakAgent) stop(tb testing.TB) (most memory, cpu time.Duration) {
 	tb.Helper()
+	resident := 0
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", a.cmd.Process.Pid))
 	if err != nil {
 		tb.Fatal(err)
@@ -573,7 +601,9 @@ func (a *soakAgent) stop(tb testing.TB) (resident, anonymous int) {
 	if <-a.ended; a.err != nil {
 		tb.Errorf("the agent ended: %v", a.err)
 	}
-	return resident << 10, <-a.most
+	most = <-a.most
+	most.resident = resident << 10
+	return most, a.cmd.ProcessState.UserTime() + a.cmd.ProcessState.SystemTime()
 }
 
 // freeAddress returns a loopback address on which nothing listens.
@@ -749,11 +779,12 @@ func limits(_ testing.TB, w *world, _ *soakAgent, round int) {
 	}
 }
 
-// wrongPassword: ten images and one robot account.
+// wrongPassword: ten images and one robot account, in a namespace in which nothing
+// else keeps it from being tried.
 func wrongPassword(_ testing.TB, w *world, _ *soakAgent, round int) {
 	w.keep("robot", "robot", "old", w.private.Host)
 	for i := range 10 {
-		w.begin(failing("evil", fmt.Sprint("robot", i), refused, []string{"robot"}, fmt.Sprintf("%s/evil/app%d-%d:v1", w.private.Host, i, round)))
+		w.begin(failing("evil-robot", fmt.Sprint("robot", i), refused, []string{"robot"}, fmt.Sprintf("%s/evil/app%d-%d:v1", w.private.Host, i, round)))
 	}
 }
 
