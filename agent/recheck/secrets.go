@@ -24,11 +24,12 @@ const (
 	firstRetry = time.Second
 	lastRetry  = time.Minute
 	fewRetries = 3
-	// refusedFor is how long a watch that is not allowed is not opened again, and a
-	// secret that may not be read is not polled; for a watch it doubles each time, up
-	// to lastRefused.
-	refusedFor  = time.Minute
-	lastRefused = 10 * time.Minute
+	// firstBar and lastBar are how long a watch that is not allowed is not opened again;
+	// it doubles each time. An API server that has just started refuses everything.
+	firstBar = 5 * time.Second
+	lastBar  = 10 * time.Minute
+	// refusedFor is how long a secret that may not be read is not polled.
+	refusedFor = time.Minute
 	// A secret that is polled is requested after every, then less and less often, up
 	// to slowest, until it changes.
 	slowest = 5 * time.Minute
@@ -225,7 +226,7 @@ func (w *Watch) ended(ctx context.Context, f *following, err error) time.Duratio
 		f.due, f.pause = w.now().Add(soon()), every
 	}
 	if errors.Is(err, kube.ErrNoAccess) {
-		f.bar = min(max(2*f.bar, refusedFor), lastRefused)
+		f.bar = min(max(2*f.bar, firstBar), lastBar)
 		f.barred = w.now().Add(f.bar + rand.N(f.bar/4)) //nolint:gosec // jitter, not a secret
 		f.stop()
 		f.stop = nil
@@ -261,7 +262,9 @@ func (w *Watch) ask(ctx context.Context, s secret) {
 }
 
 // isPolled reports whether the secret is polled.
-func (f *following) isPolled() bool { return f.stop == nil || f.failed >= fewRetries }
+func (f *following) isPolled() bool {
+	return !f.open && (f.stop == nil || f.bar > 0 || f.failed >= fewRetries)
+}
 
 // untilDue returns the time until the next poll.
 func (w *Watch) untilDue() time.Duration {

@@ -382,7 +382,7 @@ func TestPollsBackOff(t *testing.T) {
 		if n := len(p.s.takeAsked()); n < 12 || n > 20 {
 			t.Errorf("polled %d times in an hour", n)
 		}
-		if opened, _ := p.s.takeWatches(); len(opened) < 5 || len(opened) > 12 {
+		if opened, _ := p.s.takeWatches(); len(opened) < 8 || len(opened) > 14 {
 			t.Errorf("tried to watch %d times in an hour", len(opened))
 		}
 		p.s.set("team/pull", "u/2", nil)
@@ -401,7 +401,7 @@ func TestPollsBackOff(t *testing.T) {
 		passes(time.Minute)
 		wantReexamined(t, "changed again", p, "a")
 		p.s.change(func() { p.s.noWatch = nil })
-		passes(lastRefused * 5 / 4)
+		passes(lastBar*5/4 + every + jitter)
 		p.s.takeAsked()
 		passes(time.Hour)
 		if asked := p.s.takeAsked(); len(asked) > 0 {

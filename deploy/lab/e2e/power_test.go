@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"net/http"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -9,9 +10,11 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
+	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
@@ -71,6 +74,8 @@ func TestLeastPower(t *testing.T) {
 	}
 	if impersonation {
 		assertSeen(t, kubeconfig, s.Name)
+		assertPriority(t, kubeconfig, "", "whypull-agents")
+		assertPriority(t, kubeconfig, "system:node:"+node.Name, "system-nodes")
 	}
 	client := clientFrom(t, kubeconfig)
 	assertPodPolicy(t, client, s.Name, "whypull-own-node-only")
@@ -112,6 +117,37 @@ func assertSeen(t *testing.T, kubeconfig, namespace string) {
 		t.Errorf("the secret has the version %s before and after a change", first)
 	}
 	t.Logf("the change was seen %s after it was made", time.Since(start))
+}
+
+// assertPriority expects that the API server assigns what the agent asks, as a user or
+// under its own name, to the FlowSchema.
+func assertPriority(t *testing.T, kubeconfig, as, schema string) {
+	t.Helper()
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.Impersonate.UserName = as
+	client, err := rest.HTTPClientFor(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := shared.client.FlowcontrolV1().FlowSchemas().Get(t.Context(), schema, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, config.Host+"/api/v1/pods?fieldSelector=spec.nodeName%3D"+node.Name, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := client.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close() //nolint:errcheck // nothing was written
+	if got := response.Header.Get(flowcontrolv1.ResponseHeaderMatchedFlowSchemaUID); got != string(want.UID) {
+		t.Errorf("as %q: FlowSchema %q, want %s, which is %q", as, got, schema, want.UID)
+	}
 }
 
 // watchPath returns the path of a watch on the secrets of a namespace that ends after a second.
