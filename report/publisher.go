@@ -96,6 +96,7 @@ type podState struct {
 	deferred   bool      // its Events have been deferred once
 	containers map[diagnosis.Subject]*containerState
 	pulls      map[diagnosis.Subject]earlierIncident // followed by an earlier run of the agent
+	unsaid     []diagnosis.Failure                   // recoveries whose Events the API server has refused
 }
 
 // containerState is what has been published about one container.
@@ -289,6 +290,7 @@ func (p *Publisher) annotate(ctx context.Context, u podwatch.Update, state *podS
 	if err := p.write(ctx, u, patch); err != nil {
 		return false, err
 	}
+	p.catchUp(ctx, state)
 	state.content, state.causes, state.at = now.content, causes, p.now()
 	state.seal, state.begun = sealOf(now.annotations), begun
 	state.written(verdicts, final)
@@ -379,11 +381,16 @@ func (p *Publisher) countWrite(err error) {
 	}
 }
 
+// annotated reports whether a pod has any of whypull's annotations, readable or not.
+func annotated(annotations map[string]string) bool {
+	return annotations[CauseAnnotation] != "" || annotations[SummaryAnnotation] != "" || annotations[ReportAnnotation] != ""
+}
+
 // clear removes whypull's annotations, if any, from a pod that no longer fails. A
 // report that this run of the agent has not written is removed at most once per
 // rewriteInterval; until then the error is agent.ErrDeferred.
 func (p *Publisher) clear(ctx context.Context, u podwatch.Update, state *podState) error {
-	if state.content == "" && !p.Reported(u.Annotations) {
+	if state.content == "" && !annotated(u.Annotations) {
 		return nil
 	}
 	if wait := p.removed.wait(u.UID, p.now()); wait > 0 && state.seal == (seal{}) {
@@ -394,6 +401,7 @@ func (p *Publisher) clear(ctx context.Context, u podwatch.Update, state *podStat
 	if err := p.write(ctx, u, patch); err != nil {
 		return err
 	}
+	p.catchUp(ctx, state)
 	p.removed.note(u.UID, p.now())
 	failed := state.causes != "" || u.Annotations[CauseAnnotation] != ""
 	*state = *newPodState()
@@ -457,12 +465,25 @@ func (p *podPublisher) Recovered(ctx context.Context, u podwatch.Update, f diagn
 		if f.Image == "" {
 			f.Image = of.earlier.image
 		}
-		if err := p.event(ctx, RecoveredEvent(f, p.now())); temporary(err) { // logged and counted there
+		switch err := p.event(ctx, RecoveredEvent(f, p.now())); { // logged and counted there
+		case temporary(err):
 			return err
+		case err != nil:
+			state.unsaid = append(state.unsaid, f)
 		}
 	}
 	delete(state.containers, f.Subject())
 	return nil
+}
+
+// catchUp creates the Events of recoveries that were refused, once more: the annotations
+// have just been written, so the agent may have got back its rights. Where it may never
+// create Events, the annotations do not wait for them.
+func (p *Publisher) catchUp(ctx context.Context, state *podState) {
+	for _, f := range state.unsaid {
+		_ = p.event(ctx, RecoveredEvent(f, p.now()))
+	}
+	state.unsaid = nil
 }
 
 // temporary reports whether the same write may succeed later.

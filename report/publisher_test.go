@@ -665,29 +665,41 @@ func TestRestartedAgentAfterAFirstVerdict(t *testing.T) {
 	}
 }
 
+// What has whypull's keys goes from a pod that does not fail, whoever wrote it: it may
+// have been forged, or be of a release that was rolled back. Other keys stay.
 func TestForeignAnnotations(t *testing.T) {
 	t.Parallel()
-	tests := map[string]map[string]string{
-		"none":           nil,
-		"another schema": {ReportAnnotation: `{"schema":"whypull.dev/v2"}`, CauseAnnotation: "x"},
-		"no JSON":        {ReportAnnotation: "by hand"},
-		"another key":    {Prefix + "note": "by hand"},
-		"no report":      {CauseAnnotation: "TagNotFound"},
+	tests := map[string]struct {
+		annotations map[string]string
+		goes        bool
+	}{
+		"none":           {nil, false},
+		"another key":    {map[string]string{Prefix + "note": "by hand"}, false},
+		"another schema": {map[string]string{ReportAnnotation: `{"schema":"whypull.dev/v2","containers":7}`, CauseAnnotation: "x"}, true},
+		"no JSON":        {map[string]string{ReportAnnotation: "by hand"}, true},
+		"empty object":   {map[string]string{ReportAnnotation: "{}"}, true},
+		"no report":      {map[string]string{CauseAnnotation: "TagNotFound"}, true},
+		"a sentence":     {map[string]string{SummaryAnnotation: "run this"}, true},
 	}
-	for name, annotations := range tests {
+	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			d := newDesk(t)
 			u := watched()
-			u.Annotations = annotations
+			u.Annotations = tt.annotations
 			if err := d.try(u, true); err != nil {
 				t.Error(err)
 			}
-			d.want("healthy", 0, 0)
+			removed := 0
+			if tt.goes {
+				removed = 1
+				d.wantRemoved()
+			}
+			d.want("healthy", removed, 0)
 			if err := d.try(u, true, verdict("app", diagnosis.TagNotFound)); err != nil {
 				t.Error(err)
 			}
-			d.want("failing", 1, 1)
+			d.want("failing", removed+1, 1)
 		})
 	}
 }
@@ -734,6 +746,36 @@ func TestRecoveredPod(t *testing.T) {
 	}
 	d.publish(true)
 	d.want("recovered, published again", 2, 2)
+}
+
+// An agent whose rights were taken announces a recovery when it has them again. Where
+// it may never create Events, the annotations are removed all the same.
+func TestRecoveryWithoutRights(t *testing.T) {
+	t.Parallel()
+	forbidden := apierrors.NewForbidden(schema.GroupResource{}, "x", errors.New("no"))
+	for name, want := range map[string]int{"taken for a while": 2, "never had": 1} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := newDesk(t)
+			v := verdict("app", diagnosis.TagNotFound)
+			d.publish(true, v)
+			d.later(time.Minute)
+			d.w.eventErr, d.w.annotateErr = forbidden, forbidden
+			d.recovered(v.Failure)
+			if err := d.try(watched(), true); err == nil {
+				t.Error("no error")
+			}
+			d.w.annotateErr = nil
+			if want == 2 {
+				d.w.eventErr = nil
+			}
+			d.publish(true)
+			d.wantRemoved()
+			d.want(name, 2, want)
+			d.publish(true)
+			d.want(name+", published again", 2, want)
+		})
+	}
 }
 
 // A container that got its image while no agent ran has recovered, once, however often
