@@ -123,7 +123,7 @@ test-fuzz: ## every fuzz target for a moment
 
 .PHONY: test-lab
 test-lab: lab-build ## unit and life-cycle tests of the lab
-	cd $(LAB) && go test -shuffle=on -timeout 30m $$(go list ./... | grep -vE '/(e2e|runtimes)$$')
+	cd $(LAB) && go test -shuffle=on -timeout 30m $$(go list ./... | grep -vE '/(e2e|runtimes|chaos)$$')
 	$(CRIO) go test ./...
 
 .PHONY: test-keyring
@@ -132,8 +132,12 @@ test-keyring: ## our keyring against the kubelet's own
 
 .PHONY: test-e2e
 test-e2e: lab-build ## whypull on a real node
-	cd $(LAB) && go test -count=1 -timeout 40m -parallel 16 ./e2e ./runtimes
+	cd $(LAB) && go test -count=1 -timeout 40m -parallel 16 ./e2e ./runtimes ./chaos
 	cd $(LAB) && go test -count=1 -timeout 20m -parallel 16 ./e2e -args -kubernetes 1.34
+
+.PHONY: test-chaos
+test-chaos: lab-build ## a node on a bad day: every fault, half an hour
+	cd $(LAB) && go test -count=1 -v -timeout 120m ./chaos -long
 
 .PHONY: test-release
 test-release: release-snapshot lab-build ## the snapshot's chart and image on a real node, its plugin installed by krew
