@@ -93,7 +93,7 @@ func (i *impersonation) allowed(access Access, namespace string) bool {
 		if namespace != "" {
 			return false
 		}
-	case AccessAuto, AccessNone:
+	case AccessAuto, AccessNone, AccessRefused:
 	}
 	return !i.refusals.has(namespace) && !i.keptRefusals.has(namespace)
 }
@@ -214,6 +214,7 @@ func (ch *choice) refused(c *Client) Access {
 		if ch.pods == AccessImpersonate {
 			return AccessRefused
 		}
+	case AccessDirect, AccessNone, AccessRefused:
 	}
 	return AccessNone
 }

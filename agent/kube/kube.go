@@ -66,6 +66,7 @@ func ParseAccess(s string) (Access, error) {
 	switch a := Access(s); a {
 	case AccessAuto, AccessImpersonate, AccessKubelet, AccessDirect, AccessNone:
 		return a, nil
+	case AccessRefused: // only reported
 	}
 	return "", fmt.Errorf("secret access %q: want auto, impersonate, kubelet, direct or none", s)
 }

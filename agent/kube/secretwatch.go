@@ -14,7 +14,6 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/rest"
-	"k8s.io/utils/ptr"
 )
 
 const (
@@ -65,7 +64,7 @@ func (c *Client) WatchSecret(ctx context.Context, namespace, name string, seen f
 // watchOptions selects one secret, beginning with its state in the API server's cache.
 func watchOptions(name string, length time.Duration) *metav1.ListOptions {
 	return &metav1.ListOptions{
-		Watch: true, ResourceVersion: "0", TimeoutSeconds: ptr.To(int64(length / time.Second)),
+		Watch: true, ResourceVersion: "0", TimeoutSeconds: new(int64(length / time.Second)),
 		FieldSelector: fields.OneTermEqualSelector("metadata.name", name).String(),
 	}
 }
