@@ -69,7 +69,7 @@ func paste(t *testing.T, shell, lines []string) bool {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer script.Close()
+	defer script.Close() //nolint:errcheck // a test
 	text := strings.ReplaceAll(strings.Join(lines, "\n")+"\n", "/etc/", dir+"/etc/")
 	if !slices.Contains(shell, "-i") { // it may give up at a line that ends in a blank
 		text = strings.ReplaceAll(text, ">\n", "> filled\n")
