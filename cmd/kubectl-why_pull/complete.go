@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/report"
 	"github.com/whypull/whypull/report/fleet"
 )
 
@@ -52,6 +53,36 @@ func (o *options) completeNodes(cmd *cobra.Command, _ []string, prefix string) (
 	return slices.Compact(out), cobra.ShellCompDirectiveNoFileComp
 }
 
+// completeNodes completes the names of the nodes with agents.
+func (o *checkOptions) completeNodes(cmd *cobra.Command, _ []string, prefix string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	client, _, err := o.connect()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	ctx, cancel := completing(cmd)
+	defer cancel()
+	agents, err := client.Agents(ctx, o.agentNamespace)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	var out []cobra.Completion
+	for _, node := range slices.Sorted(maps.Keys(agents)) {
+		if strings.HasPrefix(node, prefix) {
+			out = append(out, report.Printable(node))
+		}
+	}
+	return out, cobra.ShellCompDirectiveNoFileComp
+}
+
+// completing returns the context of a completion.
+func completing(cmd *cobra.Command) (context.Context, context.CancelFunc) {
+	parent := cmd.Context()
+	if parent == nil {
+		parent = context.Background()
+	}
+	return context.WithTimeout(parent, completeTimeout)
+}
+
 // overview returns the failing pods of the namespace, or of all.
 func (o *options) overview(cmd *cobra.Command) (fleet.Overview, error) {
 	client, namespace, err := o.connect()
@@ -61,11 +92,7 @@ func (o *options) overview(cmd *cobra.Command) (fleet.Overview, error) {
 	if o.all {
 		namespace = ""
 	}
-	parent := cmd.Context()
-	if parent == nil {
-		parent = context.Background()
-	}
-	ctx, cancel := context.WithTimeout(parent, completeTimeout)
+	ctx, cancel := completing(cmd)
 	defer cancel()
 	var view fleet.View
 	_, err = client.List(ctx, fleet.Scope{Namespace: namespace}, func() {}, func(p *corev1.Pod) { view.Put(p) })

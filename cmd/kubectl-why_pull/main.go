@@ -110,7 +110,7 @@ func root() *cobra.Command {
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
 	o.bind(cmd)
-	cmd.AddCommand(explainCommand())
+	cmd.AddCommand(explainCommand(), checkCommand())
 	return cmd
 }
 

@@ -221,8 +221,8 @@ func TestRequestsForOwner(t *testing.T) {
 
 // A pod may have the name of a subcommand.
 func TestPodCalledExplain(t *testing.T) {
-	s := apitest.New(t, broken("shop", "explain", diagnosis.DiskFull), broken("shop", "help", diagnosis.DiskFull))
-	for _, arg := range []string{"pod/explain", "pod/help"} {
+	s := apitest.New(t, broken("shop", "explain", diagnosis.DiskFull), broken("shop", "help", diagnosis.DiskFull), broken("shop", "check", diagnosis.DiskFull))
+	for _, arg := range []string{"pod/explain", "pod/help", "pod/check"} {
 		if status, out, errs := called(t, s, arg); status != 1 || !strings.Contains(out, "DiskFull") {
 			t.Errorf("%s: status %d\n%s%s", arg, status, out, errs)
 		}
@@ -375,9 +375,12 @@ func TestDocumentIsDescribed(t *testing.T) {
 func TestComplete(t *testing.T) {
 	s := apitest.New(t, broken("shop", "web-1", diagnosis.DiskFull), broken("shop", "api", diagnosis.TagNotFound), silent("shop", "web-2"),
 		fine("shop", "web-3"), broken("b", "web-9", diagnosis.DiskFull))
+	agent := agentPod("whypull", "n3")
+	agent.OwnerReferences = []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "DaemonSet", Name: "whypull-agent", UID: "1", Controller: new(true)}}
+	s.Put(agent)
 	t.Setenv("KUBECONFIG", s.Kubeconfig(t))
 	for line, want := range map[string]string{
-		"":                        "api\tTagNotFound\nweb-1\tDiskFull\nweb-2\nexplain\tExplain a cause, or list all causes; needs no cluster\nhelp\tHelp about any command\n:4\n",
+		"":                        "api\tTagNotFound\nweb-1\tDiskFull\nweb-2\ncheck\tAsk the agents whether their nodes can pull an image\nexplain\tExplain a cause, or list all causes; needs no cluster\nhelp\tHelp about any command\n:4\n",
 		"web":                     "web-1\tDiskFull\nweb-2\n:4\n",
 		"-n|b|w":                  "web-9\tDiskFull\n:4\n",
 		"-A|":                     ":4\n",
@@ -387,6 +390,8 @@ func TestComplete(t *testing.T) {
 		"explain|tls":             "TLSUntrusted\tCertificate not trusted\nTLSHostnameMismatch\tCertificate for another name\nTLSExpired\tCertificate expired or not yet valid\nTLSHandshakeFailed\tTLS handshake failed\n:4\n",
 		"explain|TagNot|x":        ":4\n",
 		"--context|wrong|":        ":1\n",
+		"check|--all-nodes|x|":    ":4\n",
+		"check|--node|":           "n3\n:4\n",
 		"--node|":                 "n1\n:4\n",
 		"--node|x":                ":4\n",
 		"--cause|DNS":             "DNSFailure\tDNS lookup failed\n:4\n",

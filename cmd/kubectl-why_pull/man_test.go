@@ -24,7 +24,7 @@ func TestManPages(t *testing.T) {
 	if err := doc.GenManTree(cmd, &doc.GenManHeader{Section: "1", Source: "whypull", Manual: "whypull"}, dir); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"kubectl-why-pull.1", "kubectl-why-pull-explain.1"} {
+	for _, name := range []string{"kubectl-why-pull.1", "kubectl-why-pull-explain.1", "kubectl-why-pull-check.1"} {
 		page, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil {
 			t.Fatal(err)

@@ -66,6 +66,21 @@ func (o *options) bind(cmd *cobra.Command) {
 	flags.StringSliceVar(&o.causes, "cause", nil, "causes, separated by commas")
 	flags.DurationVar(&o.since, "since", 0, "only what began to fail within this time, such as 30m or 48h (default any time)")
 	o.given = flags.Changed
+	o.bindCluster(cmd)
+	flags.Bool("version", false, "print the version") // cobra's own would take -v
+	for flag, complete := range map[string]cobra.CompletionFunc{
+		"output":  cobra.FixedCompletions(outputs(), cobra.ShellCompDirectiveNoFileComp),
+		"context": o.completeContexts,
+		"node":    o.completeNodes,
+		"cause":   completeCauseList,
+	} {
+		_ = cmd.RegisterFlagCompletionFunc(flag, complete) // all are defined
+	}
+}
+
+// bindCluster defines kubectl's flags for choosing a cluster.
+func (o *options) bindCluster(cmd *cobra.Command) {
+	flags := cmd.Flags()
 	flags.StringVar(&o.rules.ExplicitPath, "kubeconfig", "", "path to the kubeconfig file to use")
 	names := clientcmd.RecommendedConfigOverrideFlags("")
 	names.ClusterOverrideFlags.APIServer.ShortName = "s"
@@ -75,15 +90,6 @@ func (o *options) bind(cmd *cobra.Command) {
 	clientcmd.BindClusterFlags(&o.overrides.ClusterInfo, flags, names.ClusterOverrideFlags)
 	clientcmd.BindAuthInfoFlags(&o.overrides.AuthInfo, flags, names.AuthOverrideFlags)
 	names.Timeout.BindStringFlag(flags, &o.overrides.Timeout)
-	flags.Bool("version", false, "print the version") // cobra's own would take -v
-	for flag, complete := range map[string]cobra.CompletionFunc{
-		"output":  cobra.FixedCompletions(outputs(), cobra.ShellCompDirectiveNoFileComp),
-		"context": o.completeContexts,
-		"node":    o.completeNodes,
-		"cause":   completeCauseList,
-	} {
-		_ = cmd.RegisterFlagCompletionFunc(flag, complete) // both flags are defined
-	}
 }
 
 func (o *options) validate(args []string) error {

@@ -49,7 +49,8 @@ func (s Scope) options() metav1.ListOptions {
 
 // Client reads pods.
 type Client struct {
-	core rest.Interface
+	core   rest.Interface
+	config *rest.Config
 	// pause is the time between two attempts after a temporary error.
 	pause time.Duration
 }
@@ -74,7 +75,7 @@ func New(cfg *rest.Config, userAgent string) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("API client: %w", err)
 	}
-	return &Client{core: core, pause: time.Second}, nil
+	return &Client{core: core, config: cfg, pause: time.Second}, nil
 }
 
 // Get reads one pod.
