@@ -116,6 +116,7 @@ func TestKubectlWhyPull(t *testing.T) {
 	t.Run("json", func(t *testing.T) { p.printsDocuments(t, admin) })
 	t.Run("statuses", func(t *testing.T) { p.exits(t, admin) })
 	t.Run("rights", func(t *testing.T) { p.needsOnlyPods(t, reader) })
+	t.Run("check", func(t *testing.T) { p.asksAgents(t, admin) })
 	t.Run("watch", func(t *testing.T) { p.watchesRemedies(t, reader) })
 }
 
@@ -140,6 +141,19 @@ func breakTools(t *testing.T) {
 		shared.settled(t.Context(), t, toolsNamespace, pod)
 	}
 	shared.waitRunning(t.Context(), t, toolsNamespace, "fine")
+}
+
+// asksAgents has the agent of the node check images, with the namespace's pull secret
+// and without.
+func (p programs) asksAgents(t *testing.T, kubeconfig string) {
+	t.Helper()
+	works, rejected := registry.PlainHost+"/e2e/tools:1.0", registry.HubHost+"/e2e/tools-one:1.0"
+	p.whyPull(t, kubeconfig, "check", works, "--all-nodes").wants(t, 0, works+" works on 1 of 1 node\n")
+	for _, how := range [][]string{{"--secret", "regcred", "--node", "lab-node"}, {"--as-pod", "web-0"}} {
+		args := append([]string{"-n", toolsNamespace, "check", rejected}, how...)
+		p.whyPull(t, kubeconfig, args...).wants(t, 1, rejected+" works on 0 of 1 node\n", "lab-node: CredentialsRejected\n")
+	}
+	p.whyPull(t, kubeconfig, "check", registry.PlainHost+"/e2e/tools:1.1", "--all-nodes", "-o", "json").wants(t, 1, `"cause": "TagNotFound"`)
 }
 
 // podReader returns the kubeconfig of a service account that may only get, list and
