@@ -26,6 +26,11 @@ func sealOf(annotations map[string]string) seal {
 	return sha256.Sum256(text)
 }
 
+// digest stands for a text to compare with; zero for none.
+type digest [sha256.Size]byte
+
+func digestOf(text string) digest { return sha256.Sum256([]byte(text)) }
+
 // edited reports whether somebody has changed or removed the annotations, which
 // were to say what they say now: whoever may write to a pod can forge its report.
 // What the watch had seen before the annotations were written does not count. Of

@@ -88,7 +88,8 @@ type podPublisher struct {
 // podState is what has been published about a pod.
 type podState struct {
 	causes     string
-	content    string // the report without its times; empty if the pod has none
+	content    digest // of the report without its times; zero if the pod has none
+	source     digest // of the complete document that this report was made of
 	first      bool   // made before the slow checks were done
 	at         time.Time
 	seal       seal      // of the annotations that this run of the agent has written; zero if none
@@ -200,7 +201,7 @@ func adopt(uid string, annotations map[string]string, now time.Time) *podState {
 	if err != nil {
 		return state
 	}
-	state.causes, state.content = annotations[CauseAnnotation], content
+	state.causes, state.content = annotations[CauseAnnotation], digestOf(content)
 	if at, err := time.Parse(time.RFC3339, doc.ObservedAt); err == nil && !at.After(now) { // no agent has written what is to come
 		state.at = at
 	}
@@ -263,12 +264,22 @@ func (t *podState) withBeginnings(verdicts []diagnosis.Verdict) []diagnosis.Verd
 // them: at once if the causes have changed or a first verdict is replaced,
 // otherwise at most once per rewriteInterval. It returns whether the pod's annotations are up to date.
 func (p *Publisher) annotate(ctx context.Context, u podwatch.Update, state *podState, verdicts []diagnosis.Verdict, final bool) (bool, error) {
-	now, err := render(verdicts, state.pullsOf(u), u.Unexamined, p.node, p.now())
+	pulls := state.pullsOf(u)
+	source, err := complete(verdicts, pulls, u.Unexamined, p.node, p.now()).digestWithoutTimes()
+	if err != nil {
+		return false, err
+	}
+	if source == state.source && state.seal != (seal{}) && !state.edited(u, rendering{}) { // as a rule: the watch shows what was written
+		state.written(verdicts, final)
+		state.first = state.first || retrying(verdicts)
+		return true, nil
+	}
+	now, err := render(verdicts, pulls, u.Unexamined, p.node, p.now())
 	if err != nil {
 		return false, err
 	}
 	causes := now.annotations[CauseAnnotation]
-	same := now.content == state.content
+	same := digestOf(now.content) == state.content
 	edited := same && state.edited(u, now)
 	if wait := rewriteInterval - p.now().Sub(state.at); wait > 0 && (edited || !same && causes == state.causes && !state.first) {
 		p.queue.Again(u.UID, min(wait, rewriteInterval))
@@ -291,7 +302,7 @@ func (p *Publisher) annotate(ctx context.Context, u podwatch.Update, state *podS
 		return false, err
 	}
 	p.catchUp(ctx, state)
-	state.content, state.causes, state.at = now.content, causes, p.now()
+	state.content, state.source, state.causes, state.at = digestOf(now.content), source, causes, p.now()
 	state.seal, state.begun = sealOf(now.annotations), begun
 	state.written(verdicts, final)
 	state.first = state.first || retrying(verdicts)
@@ -390,7 +401,7 @@ func annotated(annotations map[string]string) bool {
 // report that this run of the agent has not written is removed at most once per
 // rewriteInterval; until then the error is agent.ErrDeferred.
 func (p *Publisher) clear(ctx context.Context, u podwatch.Update, state *podState) error {
-	if state.content == "" && !annotated(u.Annotations) {
+	if state.content == (digest{}) && !annotated(u.Annotations) {
 		return nil
 	}
 	if wait := p.removed.wait(u.UID, p.now()); wait > 0 && state.seal == (seal{}) {

@@ -32,11 +32,7 @@ type rendering struct {
 // summary is the progress of the first pull. The same arguments give the same
 // bytes, apart from the document's times.
 func render(verdicts []diagnosis.Verdict, pulls []diagnosis.Progress, unexamined int, node string, observed time.Time) (rendering, error) {
-	d := NewDocument(verdicts, node, observed)
-	d.Omitted = unexamined
-	for _, p := range pulls[:min(len(pulls), pullingLimit)] {
-		d.Pulling = append(d.Pulling, newPulling(p))
-	}
+	d := complete(verdicts, pulls, unexamined, node, observed)
 	doc, err := d.fit()
 	if err != nil {
 		return rendering{}, err
@@ -51,6 +47,23 @@ func render(verdicts []diagnosis.Verdict, pulls []diagnosis.Progress, unexamined
 		out.annotations[SummaryAnnotation] = withMore(pulls[0].Detail(), len(pulls)-1)
 	}
 	return out, nil
+}
+
+// complete returns the document before anything is left out of it.
+func complete(verdicts []diagnosis.Verdict, pulls []diagnosis.Progress, unexamined int, node string, observed time.Time) Document {
+	d := NewDocument(verdicts, node, observed)
+	d.Omitted = unexamined
+	for _, p := range pulls[:min(len(pulls), pullingLimit)] {
+		d.Pulling = append(d.Pulling, newPulling(p))
+	}
+	return d
+}
+
+// digestWithoutTimes returns the digest of a document without its times. Documents
+// with the same are fitted into the same report.
+func (d Document) digestWithoutTimes() (digest, error) {
+	text, err := d.withoutTimes()
+	return digestOf(text), err
 }
 
 func newPulling(p diagnosis.Progress) Pulling {

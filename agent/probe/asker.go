@@ -36,7 +36,7 @@ const (
 	maxAnswers = 2000 // cached answers
 	maxWaiting = 512  // questions of one namespace that wait for one endpoint
 	maxOpen    = 64   // concurrent conversations
-	maxOpenOf  = 32   // of one namespace
+	maxOpenOf  = 16   // of one namespace
 )
 
 // asker sends the requests of all pods to registries: one at a time per endpoint,

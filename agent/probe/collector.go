@@ -101,7 +101,7 @@ const (
 	// how many of one namespace; the others wait. The goroutines of one have 25 KiB of
 	// stack or more.
 	maxAsking   = 128
-	maxAskingOf = 64
+	maxAskingOf = 32
 )
 
 // underWay counts examinations by namespace. The zero value is ready.
