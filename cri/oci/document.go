@@ -149,7 +149,8 @@ func ReadForm(body []byte) (Form, error) {
 	return Form{f.MediaType, bool(f.Config), int(f.Layers), int(f.Manifests), int(f.FSLayers)}, checkLengths(f.MediaType)
 }
 
-// ReadManifest returns a manifest without annotations and embedded data. Of a
+// ReadManifest returns a manifest without annotations and embedded data. ReadForm
+// has found it valid: of an invalid one that is too large, only this is said. Of a
 // layer with addresses of its own, that there are any is all that is kept.
 func ReadManifest(body []byte) (ocispec.Manifest, error) {
 	var m manifest
@@ -166,8 +167,7 @@ func ReadManifest(body []byte) (ocispec.Manifest, error) {
 	}, checkLengths(m.MediaType, m.ArtifactType)
 }
 
-// ReadIndex returns the entries of an index, without annotations and embedded
-// data.
+// ReadIndex is ReadManifest for an index, of which it returns the entries.
 func ReadIndex(body []byte) ([]ocispec.Descriptor, error) {
 	var i index
 	if err := decode(body, &i); err != nil {
@@ -192,7 +192,9 @@ func lean(all []descriptor) []ocispec.Descriptor {
 // ReadImage returns the platform and the layers' digests of an image's config.
 func ReadImage(body []byte) (ocispec.Image, error) {
 	var image ocispec.Image
-	if err := decode(body, &image); err != nil {
+	if err := decode(body, &image); errors.Is(err, ErrTooLarge) && !json.Valid(body) {
+		return ocispec.Image{}, errors.New("oci: not a valid document")
+	} else if err != nil {
 		return ocispec.Image{}, err
 	}
 	if len(image.RootFS.DiffIDs) > MaxLayers {
@@ -230,9 +232,10 @@ func ReadErrorCodes(body []byte) ([]string, error) {
 	return codes, err
 }
 
-// decode decodes a document if it is not too large.
+// decode decodes a document if it is not too large. A large one that is not valid is
+// too large as well: only ReadForm and ReadImage say which.
 func decode(body []byte, into any) error {
-	if commas(body) > maxCommas && json.Valid(body) {
+	if commas(body) > maxCommas {
 		return ErrTooLarge
 	}
 	return json.Unmarshal(body, into)
