@@ -46,13 +46,13 @@ func (c *checker) junit(all []result) (string, error) {
 
 // attributes returns attributes from names and values, without empty ones.
 func attributes(pairs ...string) string {
-	text := ""
+	var text strings.Builder
 	for i := 0; i+1 < len(pairs); i += 2 {
 		if pairs[i+1] != "" {
-			text += fmt.Sprintf(` %s="%s"`, pairs[i], inXML(pairs[i+1]))
+			fmt.Fprintf(&text, ` %s="%s"`, pairs[i], inXML(pairs[i+1]))
 		}
 	}
-	return text
+	return text.String()
 }
 
 // inXML returns a text as XML has it (XML 1.0, 2.2 and 2.4), on one line and without

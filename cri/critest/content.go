@@ -20,10 +20,14 @@ type Blob struct {
 	Data    []byte
 	Labels  map[string]string
 	Fetched time.Time
+	digest  string // set by Hold, since a large blob takes long
 }
 
 // Digest returns the digest of the blob's data.
 func (b Blob) Digest() string {
+	if b.digest != "" {
+		return b.digest
+	}
 	sum := sha256.Sum256(b.Data)
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
@@ -45,7 +49,10 @@ type store struct {
 func (r *Runtime) Hold(blobs ...Blob) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.blobs = append(r.blobs, blobs...)
+	for _, b := range blobs {
+		b.digest = b.Digest()
+		r.blobs = append(r.blobs, b)
+	}
 }
 
 // Receive sets the ingests in progress.
