@@ -239,6 +239,6 @@ func (p *progress) answered(n int) {
 
 func (p *progress) end() {
 	if p.terminal {
-		fmt.Fprint(p.out, "\r\x1b[K")
+		fmt.Fprintf(p.out, "\r\x1b[K")
 	}
 }

@@ -79,19 +79,20 @@ func (a Answers) Text(l Layout) string {
 		nodes[key] = append(nodes[key], n.Node)
 	}
 	slices.SortStableFunc(order, func(a, b string) int { return cmp.Compare(len(nodes[b]), len(nodes[a])) })
-	out := wrap(fmt.Sprintf("%s works on %d of %s", a.Image, works, count(len(a.Nodes), "node")), "", l.Width)
+	var b strings.Builder
+	b.WriteString(wrap(fmt.Sprintf("%s works on %d of %s", a.Image, works, count(len(a.Nodes), "node")), "", l.Width))
 	for _, key := range order {
 		n, line := first[key], firstFew(nodes[key], maxNodes)+": "
 		if n.Error != "" {
-			out += wrap(line+"no answer, "+n.Error, "", l.Width)
+			b.WriteString(wrap(line+"no answer, "+n.Error, "", l.Width))
 			continue
 		}
-		out += wrap(line+n.Cause, "", l.Width)
+		b.WriteString(wrap(line+n.Cause, "", l.Width))
 		if n.Summary != "" {
-			out += wrap(n.Summary, "  ", l.Width)
+			b.WriteString(wrap(n.Summary, "  ", l.Width))
 		}
 	}
-	return out
+	return b.String()
 }
 
 // parseAnswer returns what an agent's "whypull check -o json" printed. Whoever has
