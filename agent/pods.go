@@ -114,7 +114,11 @@ func (p *Pods) Reexamine(uid string, fresh bool) {
 func (p *Pods) Failing() []diagnosis.Failure {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	var out []diagnosis.Failure
+	n := 0
+	for _, of := range p.pods {
+		n += len(of.update.Failures) + 2*len(of.update.Waiting)
+	}
+	out := make([]diagnosis.Failure, 0, n) // growing it would take as much again
 	for _, uid := range slices.Sorted(maps.Keys(p.pods)) {
 		of := p.pods[uid]
 		if of.update.Gone {

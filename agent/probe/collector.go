@@ -100,8 +100,8 @@ const (
 	// maxAsking is how many failures' registries are asked at once, and maxAskingOf
 	// how many of one namespace; the others wait. The goroutines of one have 25 KiB of
 	// stack or more.
-	maxAsking   = 128
-	maxAskingOf = 32
+	maxAsking   = 256
+	maxAskingOf = 128
 )
 
 // underWay counts examinations by namespace. The zero value is ready.
