@@ -44,7 +44,7 @@ func Named(legend string, s demo.Sample) Series {
 	return Series{strings.Join(strings.Fields(missing.ReplaceAllString(legend, "")), " "), s}
 }
 
-var missing = regexp.MustCompile(`\{\{\w+\}\}`) //nolint:gochecknoglobals // never written
+var missing = regexp.MustCompile(`\{\{\w+\}\}`)
 
 // Sizes in pixels.
 const (
