@@ -32,15 +32,17 @@ func (w *world) settles(ctx context.Context, t *testing.T) {
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
+	late := false
 	for {
 		wrong := slices.DeleteFunc(w.wrong(ctx), func(what string) bool { return w.reported[what] })
 		if len(wrong) == 0 {
 			took := time.Since(began).Round(100 * time.Millisecond)
 			t.Logf("everything is right %s after the fault, with %d pods", took, len(w.pods))
-			if took > due {
-				t.Logf("SLOW: more than %s", due)
-			}
 			return
+		}
+		if !late && time.Since(began) > due {
+			late = true
+			t.Logf("SLOW, after %s:\n%s", due, strings.Join(wrong, "\n"))
 		}
 		select {
 		case <-ctx.Done():
