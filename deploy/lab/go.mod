@@ -28,6 +28,8 @@ require (
 
 require github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring v0.95.2
 
+require github.com/grafana/grafana-foundation-sdk/go v0.0.22
+
 require (
 	github.com/BurntSushi/toml v1.6.0 // indirect
 	github.com/agnivade/levenshtein v1.2.2 // indirect
