@@ -82,7 +82,7 @@ func (w *world) wrong(ctx context.Context) []string {
 		if cause := p.Annotations["whypull.dev/cause"]; cause != "" {
 			causes[cause]++
 		}
-		for _, what := range slices.Concat(judge(p, known), judgeEvents(p, events.Items)) {
+		for _, what := range slices.Concat(judge(p, known), judgeEvents(p, known, events.Items)) {
 			wrong = append(wrong, p.Name+": "+what)
 		}
 	}
@@ -126,8 +126,9 @@ func running(p *corev1.Pod) bool {
 }
 
 // judgeEvents returns what is wrong with the Events of a pod: one for each change of the
-// verdict, and a recovery after the last if the pod runs.
-func judgeEvents(p *corev1.Pod, all []eventsv1.Event) []string {
+// verdict, and a recovery after the last if the pod runs. A pod that was given another
+// image may have failed with that for the same reason.
+func judgeEvents(p *corev1.Pod, known truth, all []eventsv1.Event) []string {
 	var ours []eventsv1.Event
 	for i := range all {
 		if e := &all[i]; e.ReportingController == "whypull.dev/agent" && e.Regarding.UID == p.UID {
@@ -138,7 +139,7 @@ func judgeEvents(p *corev1.Pod, all []eventsv1.Event) []string {
 		return cmp.Or(a.EventTime.Compare(b.EventTime.Time), strings.Compare(a.Name, b.Name))
 	})
 	var wrong []string
-	for i := 1; i < len(ours); i++ {
+	for i := 1; i < len(ours) && p.Spec.Containers[0].Image == known.kind.image; i++ {
 		if ours[i].Reason == ours[i-1].Reason && ours[i].Note == ours[i-1].Note {
 			wrong = append(wrong, fmt.Sprintf("the Event %s twice: %s, %s: %s", ours[i].Reason, ours[i-1].EventTime, ours[i].EventTime, ours[i].Note))
 		}
