@@ -127,7 +127,7 @@ func pods(ctx context.Context, t *testing.T, l *lab.Lab) {
 	kubectl(ctx, t, l, podManifest("tools", registry.PlainTools, ""), "apply", "-f", "-")
 	kubectl(ctx, t, l, podManifest("nobody", registry.Nginx112, ""), "apply", "-f", "-")
 	kubectl(ctx, t, l, fmt.Sprintf(`{"apiVersion":"v1","kind":"Secret","metadata":{"name":"hub"},"type":"kubernetes.io/dockerconfigjson",
-		"stringData":{".dockerconfigjson":"{\\"auths\\":{\\"%s\\":{\\"username\\":\\"%s\\",\\"password\\":\\"%s\\"}}}"}}`,
+		"stringData":{".dockerconfigjson":"{\"auths\":{\"%s\":{\"username\":\"%s\",\"password\":\"%s\"}}}"}}`,
 		registry.HubHost, registry.Alice, registry.AlicePassword), "apply", "-f", "-")
 	kubectl(ctx, t, l, podManifest("alice", registry.Nginx113, "hub"), "apply", "-f", "-")
 
