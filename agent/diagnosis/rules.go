@@ -690,12 +690,15 @@ func (x *facts) wants() Confidence {
 		return ""
 	case x.wantsCredentials():
 		return Confirmed
-	case len(x.anonymous()) == 0 && !x.credentialed() && !x.matched() &&
+	case !slices.ContainsFunc(x.anonymous(), answered) && !x.credentialed() && !x.matched() &&
 		x.row(x.reading()).anonymous:
 		return Likely
 	}
 	return ""
 }
+
+// answered reports whether a registry has answered an attempt.
+func answered(e *Evidence) bool { return e.passed() || e.Registry().Status != 0 }
 
 // further reports whether the runtime's text speaks of a step that a pull without
 // credentials does not reach at a registry that wants some. Such a pull had a
