@@ -269,9 +269,9 @@ func mirrorsUnhelped(x *facts, cause Cause) Confidence {
 	}
 	// containerd shows the answer of a mirror before an error of the way to the upstream
 	// registry; its text, if there is one, has been asked already (mirrorHides).
-	answered := func(m *Evidence) bool { return m.failed() && m.Registry().Status != 0 }
+	failedWithStatus := func(m *Evidence) bool { return m.failed() && m.Registry().Status != 0 }
 	untold := x.reading() == Unknown && x.message().Host == ""
-	return confidenceIf(untold && unreachable(hidden) && slices.ContainsFunc(x.mirrors(), answered), Likely)
+	return confidenceIf(untold && unreachable(hidden) && slices.ContainsFunc(x.mirrors(), failedWithStatus), Likely)
 }
 
 // crio reports whether CRI-O asks.

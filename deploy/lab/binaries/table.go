@@ -55,7 +55,7 @@ type Cluster struct {
 func (c Cluster) Families() []Family { return slices.Concat(c.versioned, common()) }
 
 // Clusters returns all clusters, oldest first: the oldest Kubernetes that upstream
-// supports, and the newest, which labs run unless they are told to run another.
+// supports, and the newest, which labs run unless another is chosen.
 func Clusters() []Cluster {
 	return []Cluster{
 		{Kubernetes: "1.34", Containerd: 1, versioned: []Family{

@@ -16,7 +16,7 @@ import (
 	"github.com/whypull/whypull/deploy/lab/registry"
 )
 
-// fault breaks something and mends it again.
+// fault breaks something and repairs it.
 type fault struct {
 	name string
 	// strike returns when what it breaks is whole again.

@@ -204,8 +204,8 @@ func (s *simulation) runAgents(ctx context.Context) error {
 	})
 }
 
-// command returns the command that runs all agents until it is killed. It dies with
-// them: they get its pipe as standard input, and the box ends what is left.
+// command returns the command that starts all agents and waits for them. When it is
+// killed they run on, until the lab is stopped.
 func (s *simulation) command() *exec.Cmd {
 	script := fmt.Sprintf(`cd %s
 for kubeconfig in agent-*.kubeconfig; do
