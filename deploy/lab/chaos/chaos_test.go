@@ -5,6 +5,8 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"regexp"
+	"slices"
 	"testing"
 	"time"
 
@@ -17,6 +19,7 @@ import (
 
 var (
 	long = flag.Bool("long", false, "also the faults that take long")
+	only = flag.String("fault", "", "only the faults whose names match this regular expression, also those that take long")
 	seed = flag.Uint64("seed", 1, "seed of what happens to the pods")
 )
 
@@ -24,6 +27,8 @@ var (
 type cluster struct {
 	lab    *lab.Lab
 	client *kubernetes.Clientset
+	// note logs what a fault measures.
+	note func(format string, args ...any)
 }
 
 var node *cluster // created in TestMain
@@ -89,6 +94,22 @@ func (c *cluster) tell(t *testing.T) {
 	}
 }
 
+// selected returns the faults to strike with.
+func selected(t *testing.T) []fault {
+	t.Helper()
+	name, err := regexp.Compile(*only)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := slices.DeleteFunc(append(faults(), clusterFaults()...), func(f fault) bool {
+		return !name.MatchString(f.name) || f.long && !*long && *only == ""
+	})
+	if len(all) == 0 {
+		t.Fatalf("no fault matches -fault=%s", *only)
+	}
+	return all
+}
+
 // TestBadDay strikes with one fault after the other while pods fail, heal, go and come
 // back, and expects after each that whypull says the truth about every pod.
 func TestBadDay(t *testing.T) {
@@ -103,10 +124,7 @@ func TestBadDay(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Log("before:", before)
-	for _, f := range faults() {
-		if f.long && !*long {
-			continue
-		}
+	for _, f := range selected(t) {
 		t.Run(f.name, func(t *testing.T) {
 			ctx, stop := context.WithCancel(t.Context())
 			ended := make(chan struct{})
@@ -114,6 +132,7 @@ func TestBadDay(t *testing.T) {
 				defer close(ended)
 				w.churn(ctx, t, time.Second)
 			}()
+			node.note = t.Logf
 			err := f.strike(t.Context())
 			stop()
 			<-ended
