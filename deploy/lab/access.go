@@ -92,6 +92,24 @@ func (l *Lab) Dial(ctx context.Context, network, address string) (net.Conn, erro
 	return b.Dial(ctx, network, registry.Resolve(address))
 }
 
+// Listen listens on address:port inside the lab. This process accepts the connections.
+func (l *Lab) Listen(ctx context.Context, network, address string) (net.Listener, error) {
+	b, err := box.Find(l.dir)
+	if err != nil {
+		return nil, err
+	}
+	return b.Listen(ctx, network, address)
+}
+
+// ListenPacket is Listen for packets.
+func (l *Lab) ListenPacket(ctx context.Context, network, address string) (net.PacketConn, error) {
+	b, err := box.Find(l.dir)
+	if err != nil {
+		return nil, err
+	}
+	return b.ListenPacket(ctx, network, address)
+}
+
 // Forward makes host:port inside the lab reachable on 127.0.0.1 of this machine until
 // ctx is done, and returns the local address.
 func (l *Lab) Forward(ctx context.Context, target string) (string, error) {

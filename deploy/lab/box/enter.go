@@ -91,30 +91,47 @@ func (b *Box) enter(kinds ...string) error {
 	return nil
 }
 
-// Dial connects to a literal address inside the box. A socket stays in the network
-// namespace in which it was created, so the connection can be used from anywhere.
+// Dial connects to a literal address inside the box.
 func (b *Box) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	return inNetwork(b, func() (net.Conn, error) {
+		// With a single literal address, the dialer creates the socket on this thread.
+		return (&net.Dialer{Timeout: time.Minute}).DialContext(ctx, network, address)
+	})
+}
+
+// Listen listens on a literal address inside the box.
+func (b *Box) Listen(ctx context.Context, network, address string) (net.Listener, error) {
+	return inNetwork(b, func() (net.Listener, error) { return (&net.ListenConfig{}).Listen(ctx, network, address) })
+}
+
+// ListenPacket listens for packets on a literal address inside the box.
+func (b *Box) ListenPacket(ctx context.Context, network, address string) (net.PacketConn, error) {
+	return inNetwork(b, func() (net.PacketConn, error) { return (&net.ListenConfig{}).ListenPacket(ctx, network, address) })
+}
+
+// inNetwork opens a socket inside the box. A socket stays in the network namespace in
+// which it was created, so it can be used from anywhere.
+func inNetwork[T any](b *Box, open func() (T, error)) (T, error) {
 	type result struct {
-		conn net.Conn
-		err  error
+		socket T
+		err    error
 	}
 	done := make(chan result, 1)
 	go func() {
+		// Never unlocked: the thread ends with the goroutine.
 		runtime.LockOSThread()
 		if err := b.enter("net"); err != nil {
 			done <- result{err: err}
 			return
 		}
-		// With a single literal address, the dialer creates the socket on this thread.
-		dialer := &net.Dialer{Timeout: time.Minute}
-		conn, err := dialer.DialContext(ctx, network, address)
-		done <- result{conn, err}
+		socket, err := open()
+		done <- result{socket, err}
 	}()
 	r := <-done
 	if r.err != nil {
-		return nil, fmt.Errorf("inside the lab: %w", r.err)
+		return r.socket, fmt.Errorf("inside the lab: %w", r.err)
 	}
-	return r.conn, nil
+	return r.socket, nil
 }
 
 // lookPath finds a program in the PATH of the given environment, not of this process.

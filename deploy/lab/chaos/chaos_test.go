@@ -101,7 +101,7 @@ func selected(t *testing.T) []fault {
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := slices.DeleteFunc(append(faults(), clusterFaults()...), func(f fault) bool {
+	all := slices.DeleteFunc(slices.Concat(faults(), nodeFaults(), clusterFaults()), func(f fault) bool {
 		return !name.MatchString(f.name) || f.long && !*long && *only == ""
 	})
 	if len(all) == 0 {
@@ -140,7 +140,7 @@ func TestBadDay(t *testing.T) {
 				t.Fatal(err)
 			}
 			if f.shakes {
-				w.shake()
+				w.shake(f.brings)
 			}
 			w.settles(t.Context(), t)
 		})

@@ -23,6 +23,9 @@ type fault struct {
 	strike func(ctx context.Context) error
 	// shakes means that pods fail for other reasons meanwhile.
 	shakes bool
+	// brings are the causes, besides those of each kind of pod, that a fault that shakes
+	// may leave until the kubelet's next attempt.
+	brings []string
 	// long leaves the fault to make test-chaos.
 	long bool
 }

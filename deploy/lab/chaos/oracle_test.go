@@ -118,7 +118,7 @@ func judge(p *corev1.Pod, known truth) []string {
 		return []string{waitsForKubelet + "the new image: " + p.Status.ContainerStatuses[0].State.Waiting.Reason + " " + cause}
 	}
 	if known.shaken {
-		want = append(want, known.kind.also...)
+		want = slices.Concat(want, known.kind.also, known.brought)
 	}
 	var wrong []string
 	if !slices.Contains(want, cause) && (cause != "NotReproducible" || !known.shaken) {

@@ -57,6 +57,8 @@ type truth struct {
 	kind kind
 	// shaken is whether a fault has struck since the pod was created.
 	shaken bool
+	// brought are further causes that it may have had for that.
+	brought []string
 }
 
 // world creates, heals, deletes and recreates pods, and knows the truth about each.
@@ -155,12 +157,12 @@ func (w *world) remove(ctx context.Context, t *testing.T, name string) bool {
 	return false
 }
 
-// shake notes that a fault strikes all pods.
-func (w *world) shake() {
+// shake notes that a fault strikes all pods, and brings causes of its own.
+func (w *world) shake(brings []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for name, p := range w.pods {
-		p.shaken = true
+		p.shaken, p.brought = true, brings
 		w.pods[name] = p
 	}
 }
