@@ -80,7 +80,8 @@ const (
 	// spread is the maximum random delay of an examination, so that not all nodes
 	// ask a registry at the same time.
 	spread = 100 * time.Millisecond
-	// workers is the number of pods processed concurrently. None waits for slow checks.
+	// workers is the number of pods processed concurrently. None waits for slow checks,
+	// but some do for the API server.
 	workers = 64
 )
 
@@ -121,6 +122,7 @@ func (a *Agent) next(ctx context.Context) bool {
 		return false
 	}
 	defer a.pods.queue.Done(k)
+	defer a.pods.turns.leave(k)
 	if ctx.Err() != nil { // the queue still returns the remaining pods
 		return true
 	}

@@ -146,6 +146,7 @@ type publisher struct {
 	fails      []error         // of the next calls of Verdicts
 	recoveries []error         // of the next calls of Recovered
 	block      chan struct{}   // if not nil, the next Verdicts waits for it
+	hung       string          // a namespace whose Verdicts wait for the end of the context
 }
 
 func (p *publisher) note(line string) {
@@ -164,9 +165,12 @@ type podPublisher struct {
 	uid string
 }
 
-func (p podPublisher) Verdicts(_ context.Context, u podwatch.Update, verdicts []diagnosis.Verdict, final bool) error {
+func (p podPublisher) Verdicts(ctx context.Context, u podwatch.Update, verdicts []diagnosis.Verdict, final bool) error {
 	if b := p.blocked(); b != nil {
 		<-b
+	}
+	if u.Namespace == p.hung {
+		<-ctx.Done()
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -17,6 +17,7 @@ import (
 // those to process. It is safe for concurrent use.
 type Pods struct {
 	queue workqueue.TypedRateLimitingInterface[key]
+	turns *turns // of the queue
 
 	mu   sync.Mutex
 	pods map[string]*pod // by uid
@@ -59,7 +60,8 @@ func (w work) key() key { return key{w.update.Namespace, w.update.UID} }
 
 // NewPods returns an empty Pods.
 func NewPods() *Pods {
-	return &Pods{queue: newQueue(), pods: map[string]*pod{}}
+	t := newTurns(workers)
+	return &Pods{queue: newQueue(t), turns: t, pods: map[string]*pod{}}
 }
 
 // Observe records an update from the watch and queues the pod. It does not block.
@@ -82,7 +84,7 @@ func (p *Pods) Observe(u podwatch.Update) {
 }
 
 // Busy reports whether pods are queued.
-func (p *Pods) Busy() bool { return p.queue.Len() > 0 }
+func (p *Pods) Busy() bool { return p.turns.any() }
 
 // Again queues a pod again after a delay. It ignores unknown pods.
 func (p *Pods) Again(uid string, after time.Duration) {

@@ -14,7 +14,7 @@ import (
 // one of them.
 func TestNamespacesTakeTurns(t *testing.T) {
 	t.Parallel()
-	var q turns
+	q := newTurns(100)
 	for i := range 4 {
 		q.Push(key{"evil", fmt.Sprint("e", i)})
 	}
@@ -31,6 +31,59 @@ func TestNamespacesTakeTurns(t *testing.T) {
 	if len(q.waiting)+len(q.order) != 0 {
 		t.Errorf("namespaces without pods are kept: %+v", q)
 	}
+}
+
+// A namespace gets another worker only while more are idle than serve it.
+func TestNamespacesShareWorkers(t *testing.T) {
+	t.Parallel()
+	q := newTurns(16)
+	push := func(namespace string) {
+		for i := range 20 {
+			q.Push(key{namespace, fmt.Sprint(namespace, i)})
+		}
+	}
+	serve := func() (served int) {
+		for ; q.Len() > 0; served++ {
+			q.Pop()
+		}
+		return served
+	}
+	for i, want := range []int{8, 4, 2, 1, 1, 0} {
+		push(fmt.Sprint(i))
+		if got := serve(); got != want {
+			t.Errorf("namespace %d has %d workers, want %d", i, got, want)
+		}
+	}
+	if !q.any() {
+		t.Error("none waits")
+	}
+	q.leave(key{"0", "00"})
+	if got := q.Pop(); got.namespace != "5" || q.Len() != 0 {
+		t.Errorf("the worker of the first namespace serves %s, and there is another", got.namespace)
+	}
+	for namespace, n := range map[string]int{"0": 7, "1": 4, "2": 2, "3": 1, "4": 1, "5": 1} {
+		for range n {
+			q.leave(key{namespace, ""})
+		}
+	}
+	if q.busy != 0 || len(q.served) != 0 {
+		t.Errorf("%d workers serve %v", q.busy, q.served)
+	}
+}
+
+// Pods of one namespace for which the API server takes long, however many, keep
+// nobody else's from being served.
+func TestManyPodsThatTakeLong(t *testing.T) {
+	inLoop(t, nil, func(l *loop) {
+		l.publisher.hung = "evil"
+		for i := range 4 * workers {
+			l.pods.Observe(of(update(failure("app")), "evil", fmt.Sprint("evil-", i)))
+		}
+		l.sees(time.Second)
+		l.want()
+		l.sees(time.Second, of(update(failure("app")), "good", "victim"))
+		l.want(fmt.Sprintf("victim: all %d of app", workers/2+1))
+	})
 }
 
 // of gives an update another namespace and pod.

@@ -8,6 +8,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+
+	"github.com/whypull/whypull/agent/share"
 )
 
 // metadataOnly requests only the metadata of a list's objects. An API server
@@ -36,7 +38,7 @@ func (c *Client) ExistsElsewhere(ctx context.Context, namespace, secretName stri
 	if c.access != AccessAuto && c.access != AccessDirect || c.listRefusals.has("") {
 		return false, ErrNoAccess
 	}
-	ctx, cancel := context.WithTimeout(ctx, secretTimeout)
+	ctx, cancel := context.WithTimeout(share.WithTenant(ctx, namespace), secretTimeout)
 	defer cancel()
 	opts := metav1.ListOptions{
 		FieldSelector: fields.OneTermEqualSelector("metadata.name", secretName).String(), Limit: maxListed,

@@ -119,7 +119,7 @@ func New(cfg *rest.Config, o Options) (*Client, error) {
 		choice:       newChoice(o),
 		reading:      newImpersonation(),
 		watching:     newImpersonation(),
-		opening:      flowcontrol.NewTokenBucketRateLimiter(watchRate, watchBurst),
+		opening:      newFairLimiter(watchRate, watchBurst),
 		reads:        share.New[types.NamespacedName](0, share.For[*Secret](0), time.Now), // concurrent reads are shared, nothing is kept
 		listRefusals: newRefusals(lastRetry, refusalTTL),
 		liveness:     &liveness{now: time.Now}}
@@ -174,7 +174,7 @@ func newScheme() *runtime.Scheme {
 }
 
 // The client's own rate limit, in requests per second. It spreads the requests
-// for 250 pods that fail at once over a few seconds.
+// for 250 pods that fail at once over a few seconds. Namespaces take turns.
 const (
 	requestRate  = 50
 	requestBurst = 300
@@ -221,7 +221,9 @@ func restClientFor(cfg *rest.Config, gv schema.GroupVersion, codecs serializer.C
 	cfg.NegotiatedSerializer = codecs.WithoutConversion()
 	cfg.ContentType = runtime.ContentTypeProtobuf
 	cfg.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
-	cfg.QPS, cfg.Burst = requestRate, requestBurst
+	if cfg.RateLimiter == nil {
+		cfg.RateLimiter = newFairLimiter(requestRate, requestBurst)
+	}
 	client, err := rest.RESTClientForConfigAndClient(cfg, h)
 	if err != nil {
 		return nil, fmt.Errorf("create API client for %s: %w", gv, err)
@@ -296,7 +298,7 @@ func (c *Client) Secret(ctx context.Context, namespace, name string) (Secret, er
 	// Pods that fail together often name the same secret, so concurrent callers
 	// share one read. Nothing is kept after that.
 	s, err := c.reads.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, func(ctx context.Context) (*Secret, error) {
-		ctx, cancel := context.WithTimeout(ctx, secretTimeout)
+		ctx, cancel := context.WithTimeout(share.WithTenant(ctx, namespace), secretTimeout)
 		defer cancel()
 		s, err := c.readSecret(ctx, namespace, name)
 		return &s, err
@@ -398,6 +400,7 @@ func (c *Client) Annotate(ctx context.Context, namespace, pod, uid string, annot
 	if err != nil {
 		return fmt.Errorf("encode the patch of pod %s/%s: %w", namespace, pod, err)
 	}
+	ctx = share.WithTenant(ctx, namespace)
 	err = c.core.Patch(types.MergePatchType).Namespace(namespace).Resource("pods").Name(pod).
 		SubResource("status").Body(patch).Do(ctx).Error()
 	if apierrors.IsNotFound(err) || uidDiffers(err) {
@@ -425,6 +428,7 @@ func uidDiffers(err error) bool {
 // Event creates an Event. It returns nil if one of that name already exists,
 // and leaves that one unchanged.
 func (c *Client) Event(ctx context.Context, e *eventsv1.Event) error {
+	ctx = share.WithTenant(ctx, e.Namespace)
 	err := c.events.Post().Namespace(e.Namespace).Resource("events").Body(e).Do(ctx).Error()
 	if apierrors.IsAlreadyExists(err) {
 		return nil

@@ -14,6 +14,8 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/rest"
+
+	"github.com/whypull/whypull/agent/share"
 )
 
 const (
@@ -42,6 +44,7 @@ func (c *Client) WatchSecret(ctx context.Context, namespace, name string, seen f
 	case namespace == "" || name == "": // they would select more than one secret
 		return fmt.Errorf("secret %q in namespace %q: want both names", name, namespace)
 	}
+	ctx = share.WithTenant(ctx, namespace)
 	if err := c.opening.Wait(ctx); err != nil {
 		return err
 	}

@@ -6,6 +6,8 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
+
+	"github.com/whypull/whypull/agent/share"
 )
 
 // secretMetadata requests an object's metadata without its content. It leaves
@@ -22,7 +24,7 @@ func (c *Client) SecretVersion(ctx context.Context, namespace, name string) (str
 	if c.access == AccessNone {
 		return "", ErrNoAccess
 	}
-	ctx, cancel := context.WithTimeout(ctx, secretTimeout)
+	ctx, cancel := context.WithTimeout(share.WithTenant(ctx, namespace), secretTimeout)
 	defer cancel()
 	m, err := read(c, namespace, func(error) {}, func(r rest.Interface) (*metav1.PartialObjectMetadata, error) {
 		m := &metav1.PartialObjectMetadata{}
