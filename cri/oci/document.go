@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -41,36 +42,6 @@ type Form struct {
 	Config bool
 	// Layers, Manifests and FSLayers are how many there are.
 	Layers, Manifests, FSLayers int
-}
-
-// present reports whether a document has a member, of which nothing is kept.
-type present bool
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (p *present) UnmarshalJSON([]byte) error {
-	*p = true
-	return nil
-}
-
-// length is the number of members of a list, of which nothing is kept.
-type length int
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (l *length) UnmarshalJSON(text []byte) error {
-	if string(text) == "null" {
-		*l = 0
-		return nil
-	}
-	inner, isList := bytes.CutPrefix(text, []byte("["))
-	if !isList {
-		return errors.New("oci: a list is something else")
-	}
-	if inner = bytes.TrimSpace(inner[:len(inner)-1]); len(inner) == 0 {
-		*l = 0
-		return nil
-	}
-	*l = length(members(inner))
-	return nil
 }
 
 // The types of image-spec, without what is not kept: annotations and embedded data
@@ -134,19 +105,69 @@ func (*embedded) UnmarshalJSON(text []byte) error {
 	return err
 }
 
-// ReadForm returns the form of a document. It takes documents of any size.
+// ReadForm returns the form of a document. It takes documents of any size, and reads
+// them once.
 func ReadForm(body []byte) (Form, error) {
-	var f struct {
-		MediaType string  `json:"mediaType"`
-		Config    present `json:"config"`
-		Layers    length  `json:"layers"`
-		Manifests length  `json:"manifests"`
-		FSLayers  length  `json:"fsLayers"`
+	var r formReader
+	switch {
+	case !walk(body, r.read), r.bad, !mayBeMap(body):
+		return Form{}, errors.New("oci: not a valid manifest")
+	case r.long:
+		return r.form, ErrTooLarge
 	}
-	if err := json.Unmarshal(body, &f); err != nil {
-		return Form{}, err
+	return r.form, checkLengths(r.form.MediaType)
+}
+
+// mayBeMap reports whether encoding/json takes a valid document for a map.
+func mayBeMap(body []byte) bool {
+	body = bytes.TrimLeft(body, " \t\r\n")
+	return len(body) > 0 && (body[0] == '{' || body[0] == 'n')
+}
+
+// formReader makes a Form of the members of a document. Of members of one name the
+// last counts.
+type formReader struct {
+	form Form
+	bad  bool // a member is of another type
+	long bool // the media type is longer than any
+}
+
+func (r *formReader) read(m member) {
+	switch name := m.text(); {
+	case strings.EqualFold(name, "mediaType"):
+		r.readMediaType(m.value)
+	case strings.EqualFold(name, "config"):
+		r.form.Config = true
+	case strings.EqualFold(name, "layers"):
+		r.form.Layers = r.length(m)
+	case strings.EqualFold(name, "manifests"):
+		r.form.Manifests = r.length(m)
+	case strings.EqualFold(name, "fsLayers"):
+		r.form.FSLayers = r.length(m)
 	}
-	return Form{f.MediaType, bool(f.Config), int(f.Layers), int(f.Manifests), int(f.FSLayers)}, checkLengths(f.MediaType)
+}
+
+// length returns the number of members of a list.
+func (r *formReader) length(m member) int {
+	if m.value[0] != '[' {
+		r.bad = r.bad || m.value[0] != 'n'
+		return 0
+	}
+	return m.entries
+}
+
+func (r *formReader) readMediaType(value []byte) {
+	const longest = 6*maxText + 2 // each character may be escaped
+	switch {
+	case value[0] == 'n':
+	case value[0] != '"':
+		r.bad = true
+	case len(value) > longest:
+		r.long = true
+	default:
+		r.long = false
+		r.bad = json.Unmarshal(value, &r.form.MediaType) != nil || r.bad
+	}
 }
 
 // ReadManifest returns a manifest without annotations and embedded data. ReadForm
@@ -192,7 +213,7 @@ func lean(all []descriptor) []ocispec.Descriptor {
 // ReadImage returns the platform and the layers' digests of an image's config.
 func ReadImage(body []byte) (ocispec.Image, error) {
 	var image ocispec.Image
-	if err := decode(body, &image); errors.Is(err, ErrTooLarge) && !json.Valid(body) {
+	if err := decode(body, &image); errors.Is(err, ErrTooLarge) && !walk(body, func(member) {}) {
 		return ocispec.Image{}, errors.New("oci: not a valid document")
 	} else if err != nil {
 		return ocispec.Image{}, err
@@ -246,25 +267,6 @@ func commas(body []byte) (n int) {
 	structure(body, func(c byte) {
 		if c == ',' {
 			n++
-		}
-	})
-	return n
-}
-
-// members returns how many values there are in what is between the brackets of a
-// valid list that is not empty.
-func members(inner []byte) int {
-	n, depth := 1, 0
-	structure(inner, func(c byte) {
-		switch c {
-		case '[', '{':
-			depth++
-		case ']', '}':
-			depth--
-		case ',':
-			if depth == 0 {
-				n++
-			}
 		}
 	})
 	return n
