@@ -104,7 +104,38 @@ type CredentialFacts struct {
 	// pod's service account.
 	Provider, Pattern string
 	TokenMode         bool
+	// Run is what running the plugin came to, and ExitStatus the status with which it
+	// exited, for ProviderExited.
+	Run        ProviderRun
+	ExitStatus int
 }
+
+// ProviderRun is what running a credential provider plugin came to.
+type ProviderRun string
+
+// The results. The zero value: whypull does not run it.
+const (
+	ProviderGave         ProviderRun = "gave"         // credentials for the image
+	ProviderGaveNone     ProviderRun = "gaveNone"     // no credentials at all
+	ProviderGaveOthers   ProviderRun = "gaveOthers"   // credentials, none of which is for the image
+	ProviderExited       ProviderRun = "exited"       // with a status other than 0
+	ProviderKilled       ProviderRun = "killed"       // by a signal that is not whypull's
+	ProviderTimedOut     ProviderRun = "timedOut"     // no answer in the kubelet's time
+	ProviderInvalid      ProviderRun = "invalid"      // an answer that the kubelet does not accept
+	ProviderTooLarge     ProviderRun = "tooLarge"     // an answer that whypull does not read
+	ProviderMissing      ProviderRun = "missing"      // no program of its name
+	ProviderUnexecutable ProviderRun = "unexecutable" // not a program that can be run
+	ProviderNoAccount    ProviderRun = "noAccount"    // the kubelet runs it only for pods with a service account
+
+	// whypull has not, or not yet, run it.
+	ProviderRunning      ProviderRun = "running"
+	ProviderBusy         ProviderRun = "busy"         // too many wait to be run
+	ProviderHidden       ProviderRun = "hidden"       // its directory is not mounted
+	ProviderDependent    ProviderRun = "dependent"    // it needs a loader or interpreter that is not mounted
+	ProviderNoCapability ProviderRun = "noCapability" // whypull may not change the root directory
+	ProviderWantsToken   ProviderRun = "wantsToken"   // it needs a token of the pod's service account
+	ProviderUnstarted    ProviderRun = "unstarted"    // it could not be started, for another reason
+)
 
 // Nearness is how the entry that looks most like the image's differs from it. The
 // zero value: in another way than these.

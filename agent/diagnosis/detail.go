@@ -150,7 +150,7 @@ func (f Failure) credentialDetail(e *Evidence, c *CredentialFacts) string {
 		return fmt.Sprintf("secret %s could not be read from the API server", c.Secret)
 	case FaultSecretMissing:
 		return fmt.Sprintf("secret %s does not exist in namespace %s", c.Secret, f.Namespace) + elsewhereDetail(c.Elsewhere)
-	case FaultProviderMatches:
+	case FaultProviderMatches, FaultProviderFailed:
 		return f.providerDetail(c)
 	case FaultCredentialExpired:
 		return expiredDetail(c)
@@ -193,10 +193,49 @@ func (f Failure) providerDetail(c *CredentialFacts) string {
 	if pattern == "" {
 		pattern = f.Registry
 	}
+	if sentence := providerSentences[c.Run]; sentence != "" {
+		return fmt.Sprintf("credential provider %s, which the kubelet runs for %s, %s", c.Provider, pattern, f.ran(c, sentence))
+	}
 	return fmt.Sprintf("the kubelet also runs credential provider %s, which is configured for %s%s; whypull does not run it", c.Provider, pattern, mode)
 }
 
+// ran returns the end of the sentence on a run.
+func (f Failure) ran(c *CredentialFacts, sentence string) string {
+	switch c.Run { //nolint:exhaustive // the others need no facts
+	case ProviderExited:
+		return fmt.Sprintf(sentence, c.ExitStatus)
+	case ProviderGaveOthers:
+		return fmt.Sprintf(sentence, f.Registry, f.Repository)
+	}
+	return sentence
+}
+
+// providerSentences continue "credential provider X, which the kubelet runs for Y,".
+var providerSentences = map[ProviderRun]string{ //nolint:gochecknoglobals // never written
+	ProviderGaveNone:     "returns no credentials",
+	ProviderGaveOthers:   "returns credentials, but none for %s/%s",
+	ProviderExited:       "fails with exit status %d",
+	ProviderKilled:       "was killed by a signal when whypull ran it",
+	ProviderTimedOut:     "does not finish within a minute, after which the kubelet stops it",
+	ProviderInvalid:      "returns something other than a CredentialProviderResponse of the configured version",
+	ProviderTooLarge:     "returns more than whypull reads",
+	ProviderMissing:      "is missing from the kubelet's directory of plugins",
+	ProviderUnexecutable: "is not an executable program",
+	ProviderNoAccount:    "is only run for pods with a service account",
+
+	ProviderRunning:      "is still running",
+	ProviderBusy:         "was not run by whypull: too many wait to be run",
+	ProviderHidden:       "was not run by whypull: the directory of the plugins is not mounted or not known (--image-credential-provider-bin-dir)",
+	ProviderDependent:    "was not run by whypull: it needs a loader or interpreter that is not mounted",
+	ProviderNoCapability: "was not run by whypull: the capability SYS_CHROOT is missing",
+	ProviderWantsToken:   "was not run by whypull: it needs a token of the pod's service account, which whypull does not request",
+	ProviderUnstarted:    "was not run by whypull: it could not be started",
+}
+
 func (c *CredentialFacts) source() string {
+	if c.Provider != "" {
+		return "credential provider " + c.Provider
+	}
 	if c.File != "" {
 		return "the node's file " + c.File
 	}
@@ -209,6 +248,14 @@ func expiredDetail(c *CredentialFacts) string {
 	}
 	return fmt.Sprintf("%s (entry %s) has a token and was last changed at %s, but such tokens expire after %s",
 		c.source(), c.Credential.key(), c.Changed.UTC().Format(minute), hours(c.Lifetime))
+}
+
+// name is the source of the credential as in a list of sources.
+func (c *CredentialRef) name() string {
+	if c.OfProvider {
+		return "the answer of credential provider " + c.Source
+	}
+	return c.Source
 }
 
 func (c *CredentialRef) key() string {
@@ -242,7 +289,11 @@ func (f Failure) matchDetail(e *Evidence, c *CredentialFacts) string {
 	if c.File != "" && e.Outcome == Inconclusive {
 		return fmt.Sprintf("the node's file %s has an entry for %s", c.File, f.Registry) + after(": ", c.Problem) + after(": ", c.Note)
 	}
-	has := fmt.Sprintf("%s has credentials for %s (entry %s)", c.source(), f.Registry, c.Key)
+	verb := "has"
+	if c.Provider != "" {
+		verb = "returns"
+	}
+	has := fmt.Sprintf("%s %s credentials for %s (entry %s)", c.source(), verb, f.Registry, c.Key)
 	ends := ""
 	if !c.Expires.IsZero() {
 		ends = "; the token expires at " + c.Expires.UTC().Format(minute)
@@ -292,6 +343,9 @@ func (c *CredentialRef) with() string {
 
 // where says where the credentials come from.
 func (c *CredentialRef) where() string {
+	if c.OfProvider {
+		return fmt.Sprintf("the credentials of credential provider %s (entry %s)", c.Source, c.Key)
+	}
 	if c.OfNode {
 		return fmt.Sprintf("the node's credentials in %s (entry %s)", c.Source, c.Key)
 	}

@@ -186,7 +186,10 @@ func (r *RegistryFacts) notBefore() string {
 		return ""
 	}
 	what := "the secret"
-	if r.Credential.OfNode {
+	switch {
+	case r.Credential.OfProvider:
+		what = "what it returns"
+	case r.Credential.OfNode:
 		what = "the file"
 	}
 	return fmt.Sprintf("; rejected at %s, not tried again before %s or a change of %s",

@@ -124,10 +124,12 @@ const (
 
 // CredentialRef names a credential without showing it.
 type CredentialRef struct {
-	// Source is the secret's name, or the node's file that has it.
+	// Source is the secret's name, the node's file that has it, or the name of the
+	// kubelet's credential provider that has returned it.
 	Source string
-	// OfNode reports whether the credential is the node's own and not of a secret.
-	OfNode bool
+	// OfNode reports whether the credential is the node's own and not of a secret, and
+	// OfProvider whether a credential provider has returned it.
+	OfNode, OfProvider bool
 	// Key is the registry key in it that matched, as written there.
 	Key string
 	// Order is its place in the kubelet's order of attempts, from 1.

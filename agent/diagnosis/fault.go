@@ -32,8 +32,10 @@ const (
 	// account or by its age.
 	FaultCredentialExpired Fault = "CredentialExpired" //nolint:gosec // a name, not a secret
 	// FaultProviderMatches: a credential provider plugin of the kubelet is
-	// configured for this image. It is not run by whypull.
+	// configured for this image, of which is not known what it gives.
 	FaultProviderMatches Fault = "CredentialProviderMatches"
+	// FaultProviderFailed: such a plugin was run and gave the pull no credentials.
+	FaultProviderFailed Fault = "CredentialProviderFailed"
 
 	// DNS and network
 	FaultNameNotFound       Fault = "NameNotFound"
@@ -105,6 +107,7 @@ var faultCauses = map[Fault]Cause{ //nolint:gochecknoglobals // never written
 	FaultNoCredentials:        "",
 	FaultCredentialExpired:    "",
 	FaultProviderMatches:      "",
+	FaultProviderFailed:       CredentialProviderFailed,
 	FaultNameNotFound:         RegistryNameNotFound,
 	FaultDNSFailure:           DNSFailure,
 	FaultConnectionRefused:    ConnectionRefused,

@@ -606,6 +606,9 @@ func (x *facts) elsewhereRemedy(host string) []string {
 // renewUsed renews the secret of the attempts, else the one that has credentials
 // for the image; nil if none is known.
 func (x *facts) renewUsed(attempts []*Evidence) []string {
+	if len(attempts) > 0 && attempts[0].Credential() != nil && attempts[0].Credential().OfProvider {
+		return []string{comment("On node %s, make credential provider %s return credentials with access to %s/%s. Or give the pod a pull secret, which the kubelet tries first.", x.Node, attempts[0].Credential().Source, x.Registry, x.Repository)}
+	}
 	if sources := append(used(attempts), x.matching()...); len(sources) > 0 {
 		return x.renew(sources[0])
 	}
@@ -835,8 +838,12 @@ func configRemedy(x *facts) []string {
 //nolint:gochecknoglobals // never written
 var readForEachPull = []ConfigProblem{ConfigAuthFileBroken, ConfigPolicyUnusable, ConfigSignatureStoreBroken, ConfigCertificatesUnusable}
 
-// helperRemedy fixes the credential helper of the runtime.
+// helperRemedy fixes the credential helper of the runtime, or the credential provider
+// that whypull has run.
 func helperRemedy(x *facts) []string {
+	if e, ok := x.first(CheckCredentials, FaultProviderFailed); ok && !x.message().RuntimeHelper {
+		return x.fixProvider(e.Credentials())
+	}
 	if !x.message().RuntimeHelper {
 		return nil
 	}
@@ -844,6 +851,20 @@ func helperRemedy(x *facts) []string {
 		comment("On node %s, install or fix the docker-credential- program that credHelpers in the credentials file of the runtime, or credential-helpers in registries.conf, names. Or give the pod a pull secret.", x.Node),
 		x.watch(),
 	}
+}
+
+// fixProvider fixes a credential provider that gives no credentials.
+func (x *facts) fixProvider(c *CredentialFacts) []string {
+	what := "Fix credential provider %s on node %s. The log of the kubelet has what it prints to stderr. Or give the pod a pull secret, which the kubelet tries first."
+	switch c.Run { //nolint:exhaustive // the others are faults of the program
+	case ProviderMissing, ProviderUnexecutable:
+		what = "Install the program of credential provider %s on node %s again, for the right architecture. Or give the pod a pull secret, which the kubelet tries first."
+	case ProviderGaveNone, ProviderGaveOthers:
+		what = "Credential provider %s runs on node %s: give the identity that it uses access to the registry. Or give the pod a pull secret, which the kubelet tries first."
+	case ProviderNoAccount:
+		return x.addSecret()
+	}
+	return []string{comment(what, c.Provider, x.Node), x.watch()}
 }
 
 // unsentRemedy fixes a registry that does not require credentials where CRI-O checks.

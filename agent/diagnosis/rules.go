@@ -111,6 +111,7 @@ var rules = []rule{ //nolint:gochecknoglobals // never written
 	{AccessDenied, secretsUnreadAndTextSays},
 	{CredentialsRejected, credentialsOfOthersRejected},
 	{AccessDenied, forbiddenToAnyone},
+	{CredentialProviderFailed, providerRan},
 	{CredentialProviderFailed, providerFailed},
 	{CredentialProviderFailed, providerSilent},
 	{PullSecretMissing, credentialsWantedBut(FaultSecretMissing)},
@@ -642,6 +643,21 @@ func credentialsRejected(x *facts, cause Cause) Confidence {
 // the registry does want some.
 func providerFailed(x *facts, _ Cause) Confidence {
 	return confidenceIf(!x.works() && !x.credentialed() && x.wantsCredentials() && x.reading() == CredentialProviderFailed, Likely)
+}
+
+// providerRan: a credential provider of the kubelet gives the pull no credentials, the
+// pod has none either, and the registry wants some. That whypull's run of the plugin
+// fails need not mean that the kubelet's does, so the runtime's text has to show a pull
+// without credentials.
+func providerRan(x *facts, _ Cause) Confidence {
+	if x.works() || x.credentialed() || x.matched() || !x.has(CheckCredentials, FaultProviderFailed) {
+		return ""
+	}
+	c := x.wants()
+	if x.evasive() || x.unread() || x.provided() || !x.row(x.reading()).anonymous {
+		c = weaker(c, Likely)
+	}
+	return c
 }
 
 // unlessUntried makes a verdict on credentials Likely at most if the kubelet would

@@ -374,6 +374,12 @@ func setCredentials(b *CredentialFacts, key, value string) (_ bool, err error) {
 		b.Near, b.NearIs = value, NearOtherPort
 	case "manager":
 		b.Manager = parseManager(value)
+	case "run":
+		run, status, _ := strings.Cut(value, ":")
+		b.Run = ProviderRun(run)
+		if status != "" {
+			b.ExitStatus, err = strconv.Atoi(status)
+		}
 	case "nearpath":
 		b.Near, b.NearIs = strings.TrimPrefix(value, "-"), NearOtherPath
 	default:
@@ -402,7 +408,8 @@ func setRegistry(e *Evidence, b *RegistryFacts, key, value string) (_ bool, err 
 	switch key {
 	case "login":
 		source, key, _ := strings.Cut(value, "@")
-		b.Credential = &CredentialRef{Source: source, Key: key, Order: 1, OfNode: strings.HasPrefix(source, "/")}
+		provider, ofProvider := strings.CutPrefix(source, "provider:")
+		b.Credential = &CredentialRef{Source: provider, Key: key, Order: 1, OfNode: ofProvider || strings.HasPrefix(source, "/"), OfProvider: ofProvider}
 	case "validity":
 		b.Credential.Validity = Validity(value)
 	case "candidates":

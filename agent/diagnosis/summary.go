@@ -83,6 +83,10 @@ func providerSummary(x *facts) string {
 	if x.message().RuntimeHelper {
 		return fmt.Sprintf("the credential helper of node %s's container runtime fails for %s; the runtime asks it where a pull brings no credentials", x.Node, x.image())
 	}
+	if e, ok := x.first(CheckCredentials, FaultProviderFailed); ok {
+		c := e.Credentials()
+		return fmt.Sprintf("kubelet credential provider %s %s; %s requires credentials for %s", c.Provider, x.ran(c, providerSentences[c.Run]), x.Registry, x.Repository)
+	}
 	e, ok := x.noted(CheckCredentials, FaultProviderMatches)
 	if !ok {
 		return ""
@@ -453,8 +457,8 @@ func (x *facts) blind() string {
 func used(attempts []*Evidence) []string {
 	var out []string
 	for _, e := range attempts {
-		if c := e.Credential(); c != nil && !slices.Contains(out, c.Source) {
-			out = append(out, c.Source)
+		if c := e.Credential(); c != nil && !slices.Contains(out, c.name()) {
+			out = append(out, c.name())
 		}
 	}
 	return out

@@ -30,13 +30,14 @@ const (
 
 // content is what the kubelet reads from one secret.
 type content struct {
-	name    string
-	uid     string
-	changed time.Time
-	ofNode  bool
-	problem Problem
-	reason  string
-	entries []entry // sorted by key
+	name       string
+	uid        string
+	changed    time.Time
+	ofNode     bool
+	ofProvider bool
+	problem    Problem
+	reason     string
+	entries    []entry // sorted by key
 }
 
 // read decodes a secret as secretsToTrackedDockerConfigs does.

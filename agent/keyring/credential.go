@@ -12,10 +12,14 @@ import (
 // sends such a credential too, and the runtime treats it as anonymous.
 type Credential struct {
 	credential.Credential
-	// Source is the name of the secret, or the path of the node's file.
+	// Source is the name of the secret, the path of the node's file, or the name of the
+	// credential provider plugin.
 	Source string
-	// OfNode is true if the credential is from the node's own file.
+	// OfNode is true if the credential is the node's own and not from a secret.
 	OfNode bool
+	// OfProvider is true if the credential is from the credential provider plugin that
+	// Source names. OfNode is then true too.
+	OfProvider bool
 	// UID is the secret's UID; empty if unknown and for the node's file.
 	UID string
 	// Key is the registry key as written in the secret, safe to show (see

@@ -28,7 +28,7 @@ type Lookup struct {
 	// Host is the image's registry host, with its port if it names one.
 	Host string
 	// Credentials are the kubelet's attempts in order: those of the secrets, then
-	// those of the node's file. Credential provider plugins would follow. Only if
+	// those of the node's file. Those of FindProvided follow. Only if
 	// there are none at all and Broken is nil, the kubelet makes an anonymous attempt
 	// (kuberuntime PullImage).
 	Credentials []Credential

@@ -74,7 +74,7 @@ func (r ring) credentials(tried []string, first int, now time.Time) []Credential
 
 func (h held) credential(order int, now time.Time) Credential {
 	c := NewCredential(h.from.name, h.entry.key, order, credential.New(h.entry.username, h.entry.password))
-	c.OfNode, c.UID, c.Changed = h.from.ofNode, h.from.uid, h.from.changed
+	c.OfNode, c.OfProvider, c.UID, c.Changed = h.from.ofNode, h.from.ofProvider, h.from.uid, h.from.changed
 	c.hash = h.entry.hash
 	c.judge(now)
 	return c

@@ -37,6 +37,9 @@ type Options struct {
 	// ProviderConfig is the kubelet's --image-credential-provider-config, a
 	// file or directory on the node; detected when empty.
 	ProviderConfig string
+	// PluginDir is the kubelet's --image-credential-provider-bin-dir, a directory on
+	// the node; detected when empty.
+	PluginDir string
 	// Kubeconfig is the path of the kubelet's kubeconfig on the node; detected
 	// when empty.
 	Kubeconfig string
@@ -48,6 +51,7 @@ type Kubelet struct {
 	host           hostfs.FS
 	dir            string
 	providerConfig string
+	pluginDir      string
 	kubeconfig     string
 
 	docker, plugins, images *share.Cache[string, *cached]
@@ -60,7 +64,7 @@ func New(o Options) *Kubelet {
 		dir = defaultDir
 	}
 	return &Kubelet{
-		host: hostfs.New(o.Root), dir: path.Clean("/" + dir), providerConfig: o.ProviderConfig, kubeconfig: o.Kubeconfig,
+		host: hostfs.New(o.Root), dir: path.Clean("/" + dir), providerConfig: o.ProviderConfig, pluginDir: o.PluginDir, kubeconfig: o.Kubeconfig,
 		docker: newCache(), plugins: newCache(), images: newCache(),
 	}
 }

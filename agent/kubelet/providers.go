@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/json"
 	"k8s.io/apimachinery/pkg/util/yaml"
 
@@ -25,7 +26,12 @@ type Provider struct {
 	TokenMode bool
 }
 
-const providerFlag = "image-credential-provider-config"
+// providerFlag and pluginFlag are the kubelet's flags for the configuration and for
+// the directory of the plugins.
+const (
+	providerFlag = "image-credential-provider-config"
+	pluginFlag   = "image-credential-provider-bin-dir"
+)
 
 // Providers returns the plugins that the kubelet runs for the image, in the
 // order of its configuration (pluginProvider.isImageAllowed). Absent means that
@@ -94,21 +100,19 @@ func (k *Kubelet) providerPath() (string, Presence) {
 		return k.providerConfig, Present
 	}
 	s := k.service()
-	for _, text := range s.texts {
-		if name := flag(text, providerFlag); path.IsAbs(name) {
-			return name, Present
-		}
+	if name := pathFlag(s.texts, providerFlag); name != "" {
+		return name, Present
 	}
 	line, running := k.commandLine()
-	if name := flag(line, providerFlag); path.IsAbs(name) {
+	if name := pathFlag([]string{line}, providerFlag); name != "" {
 		return name, Present
 	}
 	if running {
 		return "", Absent
 	}
-	for _, name := range wellKnownProviderConfigs {
-		if _, presence, _ := k.read(name); presence == Present {
-			return name, Present
+	for _, known := range wellKnownProviders {
+		if _, presence, _ := k.read(known.config); presence == Present {
+			return known.config, Present
 		}
 	}
 	if s.hidden {
@@ -117,13 +121,24 @@ func (k *Kubelet) providerPath() (string, Presence) {
 	return "", Absent
 }
 
-// wellKnownProviderConfigs are the paths that EKS, Bottlerocket, GKE, AKS and k3s use.
-var wellKnownProviderConfigs = []string{ //nolint:gochecknoglobals // never written
-	"/etc/eks/image-credential-provider/config.json",
-	"/etc/kubernetes/kubelet/credential-provider-config.yaml",
-	"/etc/srv/kubernetes/cri_auth_config.yaml",
-	"/var/lib/kubelet/credential-provider-config.yaml",
-	"/var/lib/rancher/credentialprovider/config.yaml",
+// pathFlag returns the first absolute path that one of the texts has for a flag.
+func pathFlag(texts []string, name string) string {
+	for _, text := range texts {
+		if value := flag(text, name); path.IsAbs(value) {
+			return value
+		}
+	}
+	return ""
+}
+
+// wellKnownProviders are the configurations that EKS, Bottlerocket, GKE, AKS and k3s
+// use, and the directories of their plugins.
+var wellKnownProviders = []struct{ config, dir string }{ //nolint:gochecknoglobals // never written
+	{"/etc/eks/image-credential-provider/config.json", "/etc/eks/image-credential-provider"},
+	{"/etc/kubernetes/kubelet/credential-provider-config.yaml", "/usr/libexec/kubernetes/kubelet/plugins"},
+	{"/etc/srv/kubernetes/cri_auth_config.yaml", "/home/kubernetes/bin"},
+	{"/var/lib/kubelet/credential-provider-config.yaml", "/var/lib/kubelet/credential-provider"},
+	{"/var/lib/rancher/credentialprovider/config.yaml", "/var/lib/rancher/credentialprovider/bin"},
 }
 
 // commandLine returns a running kubelet's command line, if the node's processes
@@ -154,10 +169,24 @@ type providerConfig struct {
 	Providers  []providerPlugin `json:"providers"`
 }
 
+// providerPlugin holds what may be a password in Args and Env.
 type providerPlugin struct {
-	Name            string    `json:"name"`
-	MatchImages     []string  `json:"matchImages"`
-	TokenAttributes *struct{} `json:"tokenAttributes"`
+	Name                 string           `json:"name"`
+	APIVersion           string           `json:"apiVersion"`
+	MatchImages          []string         `json:"matchImages"`
+	DefaultCacheDuration *metav1.Duration `json:"defaultCacheDuration"`
+	Args                 []string         `json:"args"`
+	Env                  []envVariable    `json:"env"`
+	TokenAttributes      *tokenAttributes `json:"tokenAttributes"`
+}
+
+type envVariable struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+type tokenAttributes struct {
+	RequireServiceAccount bool `json:"requireServiceAccount"`
 }
 
 // readProviders reads a file or, since Kubernetes 1.34, all files of a

@@ -11,6 +11,8 @@ import (
 type service struct {
 	// texts may contain the kubelet's flags, in order of precedence.
 	texts []string
+	// env is the service's environment, as NAME=value.
+	env []string
 	// home is the service's HOME; empty if it sets none.
 	home string
 	// hidden reports whether a part of it is not visible.
@@ -39,6 +41,9 @@ func (k *Kubelet) service() service {
 		s.hidden = s.hidden || presence == NotVisible
 	}
 	s.home = env.First("HOME")
+	for _, v := range env {
+		s.env = append(s.env, v.Name+"="+v.Value.Reveal())
+	}
 	s.texts = append(s.texts, unit.Texts()...)
 	return s
 }

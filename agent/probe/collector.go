@@ -36,6 +36,8 @@ type Options struct {
 	Metrics Metrics
 	Node    NodeCredentials // nil: the node's files are not read
 	Basis   Basis           // nil: not recorded
+	// Providers runs credential provider plugins; nil: they are not run.
+	Providers Providers
 	// Registries are the options for registry requests. Resolve is replaced by the
 	// collector's, which uses Resolver; Room is set if nil.
 	Registries nodeconfig.Options
@@ -193,9 +195,10 @@ func (c *Collector) Collect(ctx context.Context, f diagnosis.Failure, fresh bool
 		return evidence, all
 	}
 	pull := c.checkPull(ctx, f)
-	first := slices.Concat(c.disclosed(f, known, nil), pending(), pull)
+	early := c.disclosed(f, c.whileRunning(f, known), nil)
+	first := slices.Concat(early, pending(), pull)
 	if f.Stall == "" {
-		first = slices.Concat(c.disclosed(f, known, nil), pending(), stillRunning(diagnosis.CheckPull))
+		first = slices.Concat(early, pending(), stillRunning(diagnosis.CheckPull))
 	}
 	text := known[0]
 	var since time.Time
@@ -204,8 +207,9 @@ func (c *Collector) Collect(ctx context.Context, f diagnosis.Failure, fresh bool
 	}
 	go func() {
 		defer leave()
+		quick, creds := c.runProviders(ctx, f, quick, creds)
 		found := c.networkInTurn(ctx, f, text, creds, since)
-		quick := c.disclosed(f, quick, found)
+		quick = c.disclosed(f, quick, found)
 		look.learn(found)
 		if f.Stall == "" {
 			pull = c.retried(ctx, f, slices.Concat(quick, found, look.evidence()), creds)

@@ -1,11 +1,15 @@
 package probe
 
 import (
+	"context"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/keyring"
 	"github.com/whypull/whypull/agent/kubelet"
+	"github.com/whypull/whypull/agent/provider"
 )
 
 // now returns the current time of the collector's clock.
@@ -105,7 +109,7 @@ func expired(facts *diagnosis.CredentialFacts, l keyring.Credential) diagnosis.F
 
 // credentialRef returns the reference to a credential in evidence.
 func credentialRef(l keyring.Credential) *diagnosis.CredentialRef {
-	return &diagnosis.CredentialRef{Source: l.Source, OfNode: l.OfNode, Key: l.Key, Order: l.Order, Validity: l.Validity}
+	return &diagnosis.CredentialRef{Source: l.Source, OfNode: l.OfNode, OfProvider: l.OfProvider, Key: l.Key, Order: l.Order, Validity: l.Validity}
 }
 
 // providers returns the evidence about the credential provider plugins for the
@@ -129,4 +133,102 @@ func (c *Collector) providers(f diagnosis.Failure) []diagnosis.Evidence {
 		})
 	}
 	return out
+}
+
+// Providers runs credential provider plugins of the kubelet.
+type Providers interface {
+	// Run returns what the plugin of a name returns for a failure's image. It takes at
+	// most a minute, once it is the turn of the context's tenant.
+	Run(ctx context.Context, name string, f diagnosis.Failure) provider.Answer
+}
+
+// toRun returns the indexes of the evidence about plugins that are to be run.
+func (c *Collector) toRun(f diagnosis.Failure, known []diagnosis.Evidence) []int {
+	if c.Providers == nil || f.Kind == diagnosis.KindSandbox {
+		return nil
+	}
+	var out []int
+	for i, e := range known {
+		if e.Fault == diagnosis.FaultProviderMatches && e.Outcome == diagnosis.NotRun {
+			out = append(out, i)
+		}
+	}
+	return out
+}
+
+// whileRunning returns the evidence of the quick checks as long as plugins run.
+func (c *Collector) whileRunning(f diagnosis.Failure, known []diagnosis.Evidence) []diagnosis.Evidence {
+	known = slices.Clone(known)
+	for _, i := range c.toRun(f, known) {
+		known[i] = ran(known[i], provider.Answer{Run: diagnosis.ProviderRunning})
+	}
+	return known
+}
+
+// runProviders runs the plugins for the image at the same time. It returns the evidence
+// of the quick checks with what they came to, and the credentials that the kubelet
+// tries with theirs behind.
+func (c *Collector) runProviders(ctx context.Context, f diagnosis.Failure, known []diagnosis.Evidence, creds []keyring.Credential) ([]diagnosis.Evidence, []keyring.Credential) {
+	places := c.toRun(f, known)
+	if len(places) == 0 {
+		return known, creds
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.patience)
+	defer cancel()
+	answers := make([]provider.Answer, len(places))
+	provided := make([]keyring.Provided, len(places))
+	var wg sync.WaitGroup
+	for i, at := range places {
+		name := known[at].Credentials().Provider
+		wg.Go(func() {
+			answers[i] = c.Providers.Run(ctx, name, f)
+			provided[i] = keyring.Provided{Name: name, Credentials: answers[i].Credentials}
+		})
+	}
+	wg.Wait()
+	found, states := keyring.FindProvided(f.Ref(), provided, 1+len(creds), c.now())
+	known = slices.Clone(known)
+	for i, at := range places {
+		known[at] = matchedBy(ran(known[at], answers[i]), states[i], found)
+	}
+	return known, slices.Concat(creds, found)
+}
+
+// ran returns the evidence about a plugin with what running it came to.
+func ran(e diagnosis.Evidence, a provider.Answer) diagnosis.Evidence {
+	facts := *e.Credentials()
+	facts.Run, facts.ExitStatus = a.Run, a.ExitStatus
+	e.Body = &facts
+	switch a.Run {
+	case diagnosis.ProviderGave:
+		e.Outcome, e.Fault = diagnosis.Passed, ""
+	case diagnosis.ProviderGaveNone, diagnosis.ProviderGaveOthers, diagnosis.ProviderExited, diagnosis.ProviderTimedOut, diagnosis.ProviderInvalid,
+		diagnosis.ProviderMissing, diagnosis.ProviderUnexecutable, diagnosis.ProviderNoAccount:
+		e.Outcome, e.Fault = diagnosis.Failed, diagnosis.FaultProviderFailed
+	case diagnosis.ProviderKilled, diagnosis.ProviderTooLarge: // where the kubelet runs it, it may go another way
+		e.Outcome = diagnosis.Inconclusive
+	case diagnosis.ProviderRunning, diagnosis.ProviderBusy, diagnosis.ProviderHidden, diagnosis.ProviderDependent,
+		diagnosis.ProviderNoCapability, diagnosis.ProviderWantsToken, diagnosis.ProviderUnstarted:
+	}
+	return e
+}
+
+// matchedBy returns the evidence about a plugin that has returned credentials, with the
+// entry that is for the image.
+func matchedBy(e diagnosis.Evidence, state keyring.SecretState, creds []keyring.Credential) diagnosis.Evidence {
+	if e.Outcome != diagnosis.Passed {
+		return e
+	}
+	if !state.Matches() {
+		return ran(e, provider.Answer{Run: diagnosis.ProviderGaveOthers})
+	}
+	entry := matched(state, creds)
+	if bringsNone(entry) { // the kubelet tries it, and the runtime sends nothing
+		return ran(e, provider.Answer{Run: diagnosis.ProviderGaveNone})
+	}
+	e.Credentials().Key, e.Credentials().Note = entry.Key, entry.Text // of the copy that ran has made
+	if entry.Doubt == keyring.RobotName {
+		e.Credentials().Note = ""
+	}
+	return e
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -16,8 +17,10 @@ import (
 	"github.com/whypull/whypull/agent/keyring"
 	"github.com/whypull/whypull/agent/kube"
 	"github.com/whypull/whypull/agent/kubelet"
+	"github.com/whypull/whypull/agent/provider"
 	"github.com/whypull/whypull/cri/credential"
 	"github.com/whypull/whypull/cri/critest"
+	"github.com/whypull/whypull/cri/registry/registrytest"
 )
 
 // kubeletOf reads these files of a node.
@@ -434,4 +437,141 @@ func TestNodeCredentialExpiresSoon(t *testing.T) {
 func endingToken(end time.Time) string {
 	part := func(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }
 	return part(`{"alg":"none"}`) + "." + part(fmt.Sprintf(`{"exp":%d}`, end.Unix())) + ".x"
+}
+
+// fakeProviders returns an answer by the plugin's name.
+type fakeProviders struct {
+	mu      sync.Mutex
+	answers map[string]provider.Answer
+	asked   []string
+	wait    chan struct{} // nil: no run waits
+}
+
+func (p *fakeProviders) Run(ctx context.Context, name string, f diagnosis.Failure) provider.Answer {
+	p.mu.Lock()
+	p.asked = append(p.asked, name+" "+f.Ref().Name())
+	p.mu.Unlock()
+	if p.wait != nil {
+		select {
+		case <-p.wait:
+		case <-ctx.Done():
+			return provider.Answer{Run: diagnosis.ProviderBusy}
+		}
+	}
+	return p.answers[name]
+}
+
+func gave(username, password string, keys ...string) provider.Answer {
+	all := map[string]credential.Credential{}
+	for _, key := range keys {
+		all[key] = credential.New(username, password)
+	}
+	return provider.Answer{Run: diagnosis.ProviderGave, Credentials: credential.Redact(all)}
+}
+
+// withProviders has two plugins for the registry, and what they return.
+func withProviders(t *testing.T, n *node, host string, answers map[string]provider.Answer) *fakeProviders {
+	t.Helper()
+	addFiles(t, n, map[string]string{"etc/p.yaml": `{"kind":"CredentialProviderConfig","apiVersion":"kubelet.config.k8s.io/v1","providers":[
+		{"name":"one","matchImages":["` + host + `"]},{"name":"two","matchImages":["` + host + `/team"]},{"name":"three","matchImages":["other.test"]}]}`})
+	n.collector.Node = kubelet.New(kubelet.Options{Root: n.options.Root, ProviderConfig: "/etc/p.yaml"})
+	run := &fakeProviders{answers: answers}
+	n.collector.Providers = run
+	return run
+}
+
+// What plugins come to, and what the registry makes of it.
+func TestProvidersAreRun(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		one, two    provider.Answer
+		credentials []string
+		registry    string
+		cause       diagnosis.Cause
+		confidence  diagnosis.Confidence
+	}{
+		"a failure and nothing": {
+			provider.Answer{Run: diagnosis.ProviderExited, ExitStatus: 7}, provider.Answer{Run: diagnosis.ProviderGaveNone},
+			[]string{"Failed | NoCredentials | the pod has no pull secret",
+				"Failed | CredentialProviderFailed | credential provider one, which the kubelet runs for HUB, fails with exit status 7",
+				"Failed | CredentialProviderFailed | credential provider two, which the kubelet runs for HUB/team, returns no credentials"},
+			"Failed | Unauthorized | https://HUB requires credentials: HTTP 401",
+			diagnosis.CredentialProviderFailed, diagnosis.Confirmed},
+		"credentials that work, after others": {
+			gave(user, "wrong", "HUB"), gave(user, password, "HUB/team", "other.test"),
+			[]string{"Failed | NoCredentials | the pod has no pull secret",
+				"Passed | credential provider one returns credentials for HUB (entry HUB)",
+				"Passed | credential provider two returns credentials for HUB (entry HUB/team)"},
+			"Passed | https://HUB serves the manifest with the credentials of credential provider two (entry HUB/team)",
+			diagnosis.NotReproducible, diagnosis.Confirmed},
+		"rejected credentials": {
+			gave(user, "wrong", "HUB"), gave(user, password, "other.test"),
+			[]string{"Failed | NoCredentials | the pod has no pull secret",
+				"Passed | credential provider one returns credentials for HUB (entry HUB)",
+				"Failed | CredentialProviderFailed | credential provider two, which the kubelet runs for HUB/team, returns credentials, but none for HUB/team/app"},
+			"Failed | Unauthorized | https://HUB rejects the credentials of credential provider one (entry HUB): HTTP 401",
+			diagnosis.CredentialsRejected, diagnosis.Confirmed},
+		"empty credentials, and no run": {
+			gave("", "", "HUB"), provider.Answer{Run: diagnosis.ProviderWantsToken},
+			[]string{"Failed | NoCredentials | the pod has no pull secret",
+				"Failed | CredentialProviderFailed | credential provider one, which the kubelet runs for HUB, returns no credentials",
+				"NotRun | CredentialProviderMatches | credential provider two, which the kubelet runs for HUB/team, was not run by whypull: it needs a token of the pod's service account, which whypull does not request"},
+			"Failed | Unauthorized | https://HUB requires credentials: HTTP 401",
+			diagnosis.CredentialProviderFailed, diagnosis.Likely},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := closed(t, registrytest.Basic)
+			n := newNode(t, s.CA, nil)
+			answers := map[string]provider.Answer{"one": atHost(tc.one, s.Host), "two": atHost(tc.two, s.Host)}
+			run := withProviders(t, n, s.Host, answers)
+			f := failure(s.Host + "/team/app:1.0")
+			f.Message = noBasicText
+			first, all := n.collector.Collect(t.Context(), f, false)
+			wellFormed(t, f, first)
+			if e := first[3]; e.Credentials().Run != diagnosis.ProviderRunning || e.Outcome != diagnosis.NotRun {
+				t.Errorf("at first: %+v", e)
+			}
+			final := <-all
+			wellFormed(t, f, final)
+			wantLines(t, "credentials", replaced(of(f, final, diagnosis.CheckCredentials), s.Host, "HUB"), tc.credentials...)
+			wantLines(t, "registry", replaced(of(f, final, diagnosis.CheckRegistry), s.Host, "HUB")[:1], tc.registry)
+			v := diagnosis.Diagnose(f, final)
+			if v.Cause != tc.cause || v.Confidence != tc.confidence {
+				t.Errorf("%s, %s: %s", v.Cause, v.Confidence, v.Summary)
+			}
+			slices.Sort(run.asked)
+			wantLines(t, "runs", replaced(run.asked, s.Host, "HUB"), "one HUB/team/app", "two HUB/team/app")
+		})
+	}
+}
+
+// atHost puts the registry's host into the keys of an answer.
+func atHost(a provider.Answer, host string) provider.Answer {
+	all := map[string]credential.Credential{}
+	for key, c := range a.Credentials.Reveal() {
+		all[strings.Replace(key, "HUB", host, 1)] = c
+	}
+	a.Credentials = credential.Redact(all)
+	return a
+}
+
+// The first verdict waits for no plugin, and what needs no registry runs none.
+func TestProvidersDoNotDelay(t *testing.T) {
+	t.Parallel()
+	s := closed(t, registrytest.Basic)
+	n := newNode(t, s.CA, nil)
+	run := withProviders(t, n, s.Host, nil)
+	run.wait = make(chan struct{})
+	f := failure(s.Host + "/team/app:1.0")
+	never := f
+	never.PullPolicy = "Never"
+	if first, all := n.collector.Collect(t.Context(), never, false); first[3].Credentials().Run != "" || len(<-all) == 0 || len(run.asked) != 0 {
+		t.Errorf("policy Never: %+v, %q", first[3], run.asked)
+	}
+	first, all := n.collector.Collect(t.Context(), f, false)
+	if v := diagnosis.Diagnose(f, first); v.Cause == "" {
+		t.Error("no first verdict")
+	}
+	close(run.wait)
+	<-all
 }

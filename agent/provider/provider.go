@@ -1,0 +1,229 @@
+package provider
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/agent/kubelet"
+	"github.com/whypull/whypull/agent/share"
+	"github.com/whypull/whypull/cri/credential"
+	"github.com/whypull/whypull/cri/hostfs"
+)
+
+const (
+	// kubeletTimeout is the time that the kubelet gives a plugin (ExecPlugin).
+	kubeletTimeout = time.Minute
+	// maxRunning is how many plugins run at once, and maxWaiting how many runs for one
+	// namespace wait for it. Each is a process of some 40 MB.
+	maxRunning, maxWaiting = 2, 32
+	// maxAnswers is how many answers are kept.
+	maxAnswers = 256
+	// An answer serves for at least minLife, whatever it says, and for at most maxLife.
+	minLife, maxLife = time.Minute, time.Hour
+	// A failure is kept for firstFailure, and for twice as long after each further one,
+	// up to maxFailure.
+	firstFailure, maxFailure = time.Minute, 15 * time.Minute
+)
+
+// Plugins returns how the kubelet runs a plugin.
+type Plugins interface {
+	Plugin(name string) (kubelet.Plugin, bool)
+}
+
+// Options configure a Runner.
+type Options struct {
+	// Root is where the node's file system is mounted, as far as it is; empty means "/".
+	Root    string
+	Plugins Plugins
+	Log     *slog.Logger
+}
+
+// Answer is what running a plugin came to.
+type Answer struct {
+	Run diagnosis.ProviderRun
+	// ExitStatus is the plugin's, for ProviderExited.
+	ExitStatus int
+	// Credentials are what it returned, by registry key; for ProviderGave and
+	// ProviderGaveNone.
+	Credentials credential.Redacted[map[string]credential.Credential]
+
+	cacheKey string        // the name under which it serves for other images too
+	life     time.Duration // how long it serves
+	wait     time.Duration // of a failure: how long it is not repeated
+}
+
+// failed reports whether there is no answer of the plugin's to keep.
+func (a *Answer) failed() bool {
+	return a.Run != diagnosis.ProviderGave && a.Run != diagnosis.ProviderGaveNone
+}
+
+// Runner runs plugins. It is safe for concurrent use.
+type Runner struct {
+	host    hostfs.FS
+	plugins Plugins
+	log     *slog.Logger
+	timeout time.Duration
+	now     func() time.Time
+
+	turns   *share.Lanes
+	running *share.Cache[cacheKey, *Answer]
+	answers *share.Cache[cacheKey, *Answer]
+}
+
+// cacheKey is a plugin, as it is configured and installed, and what an answer is for:
+// an image, a registry or everything.
+type cacheKey struct {
+	plugin [sha256.Size]byte
+	of     string
+}
+
+// everything is the cache key of an answer for all images. It is no image and no
+// registry.
+const everything = "<global>"
+
+// New returns a Runner.
+func New(o Options) *Runner { return newRunner(o, kubeletTimeout, time.Now) }
+
+func newRunner(o Options, timeout time.Duration, now func() time.Time) *Runner {
+	return &Runner{
+		host: hostfs.New(o.Root), plugins: o.Plugins, log: o.Log, timeout: timeout, now: now,
+		turns:   share.NewLanes(maxRunning, maxWaiting),
+		running: share.New[cacheKey](0, share.For[*Answer](0), now), // nothing is kept
+		answers: share.New[cacheKey](maxAnswers, func(a *Answer) time.Duration { return a.life }, now),
+	}
+}
+
+// Run returns what the plugin of a name returns for the image of a failure, or has
+// returned if that serves. It takes at most the kubelet's time for a plugin, after
+// waiting for a turn of the namespace that is the context's tenant; when the context
+// ends, it gives up.
+func (r *Runner) Run(ctx context.Context, name string, f diagnosis.Failure) Answer {
+	plugin, ok := r.plugins.Plugin(name)
+	if !ok {
+		return Answer{Run: diagnosis.ProviderHidden}
+	}
+	if plugin.TokenMode && f.ServiceAccount != "" {
+		return Answer{Run: diagnosis.ProviderWantsToken}
+	}
+	if plugin.AccountNeeded {
+		return Answer{Run: diagnosis.ProviderNoAccount}
+	}
+	program, why := r.program(plugin)
+	if why != "" {
+		return Answer{Run: why}
+	}
+	id, image := identity(plugin, program), f.Ref().Name()
+	if kept := r.kept(id, image); kept != nil {
+		return *kept
+	}
+	a, err := r.running.Get(ctx, cacheKey{id, image}, func(ctx context.Context) (*Answer, error) {
+		return r.run(ctx, plugin, id, image)
+	})
+	if err != nil {
+		return Answer{Run: diagnosis.ProviderBusy}
+	}
+	return *a
+}
+
+// program returns what identifies the plugin's program, or why it cannot be run.
+func (r *Runner) program(p kubelet.Plugin) (string, diagnosis.ProviderRun) {
+	if p.Path == "" {
+		return "", diagnosis.ProviderHidden
+	}
+	info, err := r.host.Stat(p.Path)
+	switch {
+	case err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o111 != 0:
+		return fmt.Sprint(info.Size(), info.ModTime().UnixNano()), ""
+	case err == nil:
+		return "", diagnosis.ProviderUnexecutable
+	case r.host.IsHost(), len(r.host.List(path.Dir(p.Path))) > 0: // a directory that is not mounted looks empty
+		return "", diagnosis.ProviderMissing
+	}
+	return "", diagnosis.ProviderHidden
+}
+
+// identity is a digest of all that an answer depends on besides the image.
+func identity(p kubelet.Plugin, program string) [sha256.Size]byte {
+	all, err := json.Marshal([]any{p.Name, p.APIVersion, p.Path, p.Args.Reveal(), p.Env.Reveal(), p.CacheDuration, program})
+	if err != nil { // strings can be encoded
+		return [sha256.Size]byte{}
+	}
+	return sha256.Sum256(all)
+}
+
+// kept returns an answer that serves for the image (getCachedCredentials), or a failure
+// that is not to be repeated yet; nil if there is none.
+func (r *Runner) kept(id [sha256.Size]byte, image string) *Answer {
+	registry, _, _ := strings.Cut(image, "/")
+	var found *Answer
+	for _, of := range []string{everything, registry, image} {
+		if k, ok := r.at(cacheKey{id, of}); ok && (!k.Value.failed() || r.now().Before(k.Fetched.Add(k.Value.wait))) {
+			found = k.Value
+		}
+	}
+	return found
+}
+
+// at returns what is kept under a key.
+func (r *Runner) at(key cacheKey) (share.Kept[*Answer], bool) {
+	for k, kept := range r.answers.Of("") {
+		if k == key {
+			return kept, true
+		}
+	}
+	return share.Kept[*Answer]{}, false
+}
+
+// run runs the plugin when it is its turn, and keeps the answer.
+func (r *Runner) run(ctx context.Context, p kubelet.Plugin, id [sha256.Size]byte, image string) (*Answer, error) {
+	leave, err := r.turns.Enter(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	if kept := r.kept(id, image); kept != nil { // one for another image has ended meanwhile
+		return kept, nil
+	}
+	a, err := r.execute(ctx, p, image)
+	if err != nil {
+		return nil, err
+	}
+	key := cacheKey{id, cmp.Or(a.cacheKey, image)}
+	before, _ := r.at(key)
+	if a.failed() {
+		a.wait = firstFailure
+		if before.Value != nil {
+			a.wait = min(max(2*before.Value.wait, firstFailure), maxFailure)
+		}
+		a.life = 2 * a.wait // so that the next one knows of it
+		r.log.Info("credential provider failed", "provider", p.Name, "run", string(a.Run), "exit_status", a.ExitStatus)
+	}
+	r.answers.Forget(func(old *Answer) bool { return old != before.Value })
+	return r.answers.Get(ctx, key, func(context.Context) (*Answer, error) { return a, nil })
+}
+
+// execute runs the plugin. The error is that of ctx.
+func (r *Runner) execute(ctx context.Context, p kubelet.Plugin, image string) (*Answer, error) {
+	request, err := newRequest(p.APIVersion, image)
+	if err != nil { // an image is no more than a text
+		return &Answer{Run: diagnosis.ProviderUnstarted}, nil
+	}
+	limited, cancel := context.WithTimeout(ctx, r.timeout)
+	defer cancel()
+	out := start(limited, process{root: r.host.Root(), path: p.Path, args: p.Args.Reveal(), env: p.Env.Reveal(), stdin: request})
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	if out.run != "" {
+		return &Answer{Run: out.run, ExitStatus: out.status}, nil
+	}
+	return answerOf(p, image, out.stdout), nil
+}
