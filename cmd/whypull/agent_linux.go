@@ -25,6 +25,7 @@ import (
 	"github.com/whypull/whypull/agent/kubelet"
 	"github.com/whypull/whypull/agent/podwatch"
 	"github.com/whypull/whypull/agent/probe"
+	"github.com/whypull/whypull/agent/provider"
 	"github.com/whypull/whypull/agent/recheck"
 	"github.com/whypull/whypull/cri"
 	"github.com/whypull/whypull/cri/nodeconfig"
@@ -42,6 +43,8 @@ type agentOptions struct {
 	containerd   string
 	kubeletDir   string
 	providers    string
+	pluginDir    string
+	runProviders bool
 	secretAccess string
 	kubeletConf  string
 	policy       bool
@@ -73,6 +76,8 @@ func agentCommand() *cobra.Command {
 	f.StringVar(&o.containerd, "containerd-config", "/etc/containerd/config.toml", "containerd's configuration file on the node; that of k3s or RKE2 is found by itself")
 	f.StringVar(&o.kubeletDir, "kubelet-root-dir", "/var/lib/kubelet", "the kubelet's --root-dir, with its records of pulled images and its config.json, if mounted")
 	f.StringVar(&o.providers, "image-credential-provider-config", "", "path to the kubelet's CredentialProviderConfig file; detected from the kubelet's unit when empty")
+	f.BoolVar(&o.runProviders, "run-credential-providers", false, "run of the kubelet's credential provider plugins for failing images, as the kubelet runs them (requires SYS_CHROOT)")
+	f.StringVar(&o.pluginDir, "image-credential-provider-bin-dir", "", "path to the kubelet's directory of credential provider plugins; detected from the kubelet's unit when empty")
 	f.StringVar(&o.secretAccess, "secret-access", "auto", "access to pull secrets: auto, impersonate, kubelet (with its client certificate), direct or none")
 	f.StringVar(&o.kubeletConf, "kubelet-kubeconfig", "", "path to the kubelet's kubeconfig on the node, for its client certificate; detected when empty")
 	f.BoolVar(&o.policy, "require-admission-policy", true, "write to the API server only after dry runs have proved that it enforces the admission policies")
@@ -127,7 +132,7 @@ type parts struct {
 }
 
 func (o agentOptions) kubelet() *kubelet.Kubelet {
-	return kubelet.New(kubelet.Options{Root: o.hostRoot, Dir: o.kubeletDir, ProviderConfig: o.providers, Kubeconfig: o.kubeletConf})
+	return kubelet.New(kubelet.Options{Root: o.hostRoot, Dir: o.kubeletDir, ProviderConfig: o.providers, PluginDir: o.pluginDir, Kubeconfig: o.kubeletConf})
 }
 
 func (o agentOptions) logger() (*slog.Logger, error) {
@@ -192,7 +197,7 @@ func (o agentOptions) serve(ctx context.Context, log *slog.Logger, p parts) erro
 	defer stopRetry()
 	collector := probe.New(probe.Options{
 		Images: runtime, Secrets: client, Metrics: metrics, Basis: changes,
-		Node:       p.kubelet,
+		Node: p.kubelet, Providers: o.credentialProviders(p.kubelet, log),
 		Registries: o.registries(), Resolver: probe.NodeResolver{Root: o.hostRoot},
 		Transfers: runtime, StallAfter: o.stallAfter, Filesystems: runtime,
 		Sandboxes: runtime, PodNetwork: o.podNetwork, Retry: retry,
@@ -239,6 +244,14 @@ func after(ctx context.Context, delay time.Duration, run func(context.Context)) 
 	case <-timer.C:
 		run(ctx)
 	}
+}
+
+// credentialProviders returns what runs the kubelet's plugins; nil if they are not run.
+func (o agentOptions) credentialProviders(node *kubelet.Kubelet, log *slog.Logger) probe.Providers {
+	if !o.runProviders {
+		return nil
+	}
+	return provider.New(provider.Options{Root: o.hostRoot, Plugins: node, Log: log})
 }
 
 // newMetrics returns the metrics that --metrics-pod-labels allows.
