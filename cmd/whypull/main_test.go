@@ -320,8 +320,8 @@ func TestFlagHelp(t *testing.T) {
 		}
 	})
 	want := []string{
-		"containerd-config", "cri-socket", "host-root", "image-credential-provider-config", "kubeconfig", "kubelet-kubeconfig", "kubelet-root-dir", "listen-address",
-		"log-format", "log-level", "metrics-auth", "metrics-pod-labels", "node-name", "pod-network", "pull-retry", "pull-retry-max-bytes", "pull-stall-after", "registry-config-path", "require-admission-policy", "secret-access",
+		"containerd-config", "cri-socket", "host-root", "image-credential-provider-bin-dir", "image-credential-provider-config", "kubeconfig", "kubelet-kubeconfig", "kubelet-root-dir", "listen-address",
+		"log-format", "log-level", "metrics-auth", "metrics-pod-labels", "node-name", "pod-network", "pull-retry", "pull-retry-max-bytes", "pull-stall-after", "registry-config-path", "require-admission-policy", "run-credential-providers", "secret-access",
 	}
 	if !slices.Equal(names, want) {
 		t.Errorf("flags %q, want %q", names, want)
