@@ -170,6 +170,10 @@ bench: lab-build ## size, memory, time to diagnosis, requests; measured on the l
 	go test -run '^$$' -bench Soak -benchtime 1x ./cmd/whypull
 	cd $(LAB) && go run ./cmd/lab bench --source ../.. --dir "$${WHYPULL_LAB_DIR:-$${XDG_CACHE_HOME:-$$HOME/.cache}/whypull/lab}-bench"
 
+.PHONY: bench-storm
+bench-storm: lab-build ## an agent whose node's pods fail at once, beside a client that only patches them
+	cd $(LAB) && go run ./cmd/lab storm --source ../.. --dir "$${WHYPULL_LAB_DIR:-$${XDG_CACHE_HOME:-$$HOME/.cache}/whypull/lab}-storm"
+
 .PHONY: scale
 scale: ## what AGENTS agents on simulated nodes cost the API server
 	cd $(LAB) && go run ./cmd/lab scale --source ../.. --agents $(AGENTS) --dir "$${WHYPULL_LAB_DIR:-$${XDG_CACHE_HOME:-$$HOME/.cache}/whypull/lab}-scale"

@@ -45,7 +45,7 @@ func (s *Stopwatch) note(p *corev1.Pod, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	key := p.Namespace + "/" + p.Name + "/" + string(p.UID)
-	if _, seen := s.failed[key]; !seen && waits(p) {
+	if _, seen := s.failed[key]; !seen && Waits(p) {
 		s.failed[key] = now
 	}
 	began, failed := s.failed[key]
@@ -54,8 +54,8 @@ func (s *Stopwatch) note(p *corev1.Pod, now time.Time) {
 	}
 }
 
-// waits reports whether a container of the pod waits for its image.
-func waits(p *corev1.Pod) bool {
+// Waits reports whether a container of the pod waits for its image.
+func Waits(p *corev1.Pod) bool {
 	all := slices.Concat(p.Status.InitContainerStatuses, p.Status.ContainerStatuses, p.Status.EphemeralContainerStatuses)
 	return slices.ContainsFunc(all, func(s corev1.ContainerStatus) bool {
 		w := s.State.Waiting

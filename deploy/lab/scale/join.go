@@ -55,5 +55,5 @@ func (j *Joined) fail(ctx context.Context, f failure, i int) error {
 	if _, err := j.s.client.CoreV1().Pods(namespace).Create(ctx, newPod(f.pod(i), nodeName(i), "app", f.image, f.secret, ""), metav1.CreateOptions{}); err != nil {
 		return err
 	}
-	return j.s.setState(ctx, f, i, corev1.PodPending, f.waiting())
+	return j.s.setState(ctx, f.pod(i), corev1.PodPending, f.waiting())
 }

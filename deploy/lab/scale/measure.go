@@ -23,6 +23,7 @@ type sample struct {
 	// successful writes of etcd.
 	requests   map[string]float64
 	writes     float64
+	simulated  int64 // of writes, those of played kubelets
 	podWatches int
 }
 
@@ -37,7 +38,7 @@ func (s *simulation) sample(ctx context.Context) (sample, error) {
 	if err != nil {
 		return sample{}, fmt.Errorf("the API server's metrics: %w", err)
 	}
-	out := sample{at: time.Now(), requests: map[string]float64{}}
+	out := sample{at: time.Now(), simulated: s.statuses.Load(), requests: map[string]float64{}}
 	for _, m := range families["process_cpu_seconds_total"].GetMetric() {
 		out.cpu = m.GetCounter().GetValue()
 	}
@@ -45,7 +46,7 @@ func (s *simulation) sample(ctx context.Context) (sample, error) {
 		out.memory = m.GetGauge().GetValue()
 	}
 	for _, m := range families["apiserver_request_total"].GetMetric() {
-		if name := request(labels(m)); name != "" {
+		if name := requested(labels(m)); name != "" {
 			out.requests[name] += m.GetCounter().GetValue()
 		}
 	}
@@ -70,10 +71,10 @@ func labels(m *dto.Metric) map[string]string {
 	return out
 }
 
-// request returns a name for a kind of request that agents make and the simulation does
+// requested returns a name for a kind of request that agents make and the simulation does
 // not, or "". The simulation creates, reads and deletes pods and puts their status; it
 // lists them while it waits.
-func request(l map[string]string) string {
+func requested(l map[string]string) string {
 	resource := l["resource"]
 	if l["subresource"] != "" {
 		resource += "/" + l["subresource"]
@@ -103,8 +104,8 @@ func (s *simulation) report(ctx context.Context, what string, before sample, ver
 	}
 	seconds := after.at.Sub(before.at).Seconds()
 	cpu := (after.cpu - before.cpu) / seconds * 1000
-	s.say(what, "API server: %.0f millicores over %.1f s (%.2f per agent), %.0f MiB resident; %.1f etcd writes/s",
-		cpu, seconds, cpu/float64(s.Agents), after.memory/(1<<20), (after.writes-before.writes)/seconds)
+	s.say(what, "API server: %.0f millicores over %.1f s (%.2f per agent), %.0f MiB resident (%+.2f per agent); %.1f etcd writes/s",
+		cpu, seconds, cpu/float64(s.Agents), after.memory/(1<<20), (after.memory-before.memory)/(1<<20)/float64(s.Agents), (after.writes-before.writes)/seconds)
 	var parts []string
 	total := 0.0
 	for _, name := range slices.SortedFunc(maps.Keys(after.requests), func(a, b string) int {
@@ -116,9 +117,38 @@ func (s *simulation) report(ctx context.Context, what string, before sample, ver
 		}
 	}
 	per := ""
+	others := s.others.since(before.at)
 	if verdicts > 0 {
-		per = fmt.Sprintf(", %.2f a pod", total/float64(verdicts))
+		own := after.writes - before.writes - float64(after.simulated-before.simulated) - float64(updates(others))
+		per = fmt.Sprintf(", %.2f a pod, %.2f etcd writes a pod", total/float64(verdicts), own/float64(verdicts))
 	}
 	s.say(what, "requests of agents that ended: %.0f (%.1f/s%s): %s", total, total/seconds, per, cmp.Or(strings.Join(parts, ", "), "none"))
+	s.say(what, "another client meanwhile: %s", latencies(others))
 	return nil
+}
+
+// timeline reports how many watches on pods are open, every second if the API server
+// answers as soon, until stop is called.
+func (s *simulation) timeline(ctx context.Context, what string) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan []string)
+	start := time.Now()
+	go func() {
+		var open []string
+		for {
+			began := time.Now()
+			now, err := s.sample(ctx)
+			if err == nil {
+				open = append(open, fmt.Sprintf("%.0f s: %d", now.at.Sub(start).Seconds(), now.podWatches))
+			}
+			if pause(ctx, max(time.Second-time.Since(began), 0)) != nil {
+				ended <- open
+				return
+			}
+		}
+	}()
+	return func() {
+		cancel()
+		s.say(what, "watches on pods after %s", strings.Join(<-ended, ", "))
+	}
 }

@@ -25,6 +25,8 @@ const (
 	wrongSecret = "wrong"
 	rightSecret = "right"
 	agentUser   = "whypull-agent"
+	// causeAnnotation has a verdict's cause.
+	causeAnnotation = "whypull.dev/cause"
 	// perNet is the number of agents whose addresses have the same second and third
 	// byte, and maxAgents what the addresses are enough for.
 	perNet    = 250
@@ -156,7 +158,9 @@ func (s *simulation) fail(ctx context.Context, f failure) error {
 	if err != nil {
 		return err
 	}
-	if err := s.each(ctx, func(ctx context.Context, i int) error { return s.setState(ctx, f, i, corev1.PodPending, f.waiting()) }); err != nil {
+	if err := s.each(ctx, func(ctx context.Context, i int) error {
+		return s.setState(ctx, f.pod(i), corev1.PodPending, f.waiting())
+	}); err != nil {
 		return err
 	}
 	if err := s.verdicts(ctx, f); err != nil {
@@ -176,14 +180,15 @@ func (s *simulation) fail(ctx context.Context, f failure) error {
 	return s.heal(ctx, f)
 }
 
-// setState writes a pod's status, as its kubelet would.
-func (s *simulation) setState(ctx context.Context, f failure, i int, phase corev1.PodPhase, state corev1.ContainerState) error {
-	pod, err := s.client.CoreV1().Pods(namespace).Get(ctx, f.pod(i), metav1.GetOptions{})
+// setState writes the status of a pod of newPod, as its kubelet would.
+func (s *simulation) setState(ctx context.Context, name string, phase corev1.PodPhase, state corev1.ContainerState) error {
+	pod, err := s.client.CoreV1().Pods(namespace).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
 		return err
 	}
 	pod.Status.Phase = phase
-	pod.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "app", Image: f.image, State: state, Ready: state.Running != nil}}
+	pod.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "app", Image: pod.Spec.Containers[0].Image, State: state, Ready: state.Running != nil}}
+	s.statuses.Add(1)
 	pod.ResourceVersion = "" // the agent's annotation in between is no conflict
 	_, err = s.client.CoreV1().Pods(namespace).UpdateStatus(ctx, pod, metav1.UpdateOptions{})
 	return err
@@ -192,14 +197,24 @@ func (s *simulation) setState(ctx context.Context, f failure, i int, phase corev
 // verdicts waits until each pod has its verdict.
 func (s *simulation) verdicts(ctx context.Context, f failure) error {
 	prefix := namespace + "/" + strings.ReplaceAll(f.name, " ", "-") + "-"
-	err := until(ctx, "the verdicts", func(context.Context) (bool, error) {
-		n := len(s.clock.Times(prefix))
-		return n >= s.Agents, fmt.Errorf("%d of %d", n, s.Agents)
-	})
-	if err != nil {
+	if err := s.annotated(ctx, prefix, s.Agents); err != nil {
 		return err
 	}
 	s.say(f.name, "status seen to annotation seen: %s", demo.Spread(s.clock.Times(prefix)))
+	return s.right(ctx, f)
+}
+
+// annotated waits until n pods whose namespace/name starts with prefix have been
+// annotated.
+func (s *simulation) annotated(ctx context.Context, prefix string, n int) error {
+	return until(ctx, "the annotations", func(context.Context) (bool, error) {
+		have := len(s.clock.Times(prefix))
+		return have >= n, fmt.Errorf("%d of %d", have, n)
+	})
+}
+
+// right waits until all pods have the verdict of a failure.
+func (s *simulation) right(ctx context.Context, f failure) error {
 	return until(ctx, "the right verdict", func(ctx context.Context) (bool, error) {
 		list, err := s.client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{})
 		if err != nil {
@@ -207,7 +222,7 @@ func (s *simulation) verdicts(ctx context.Context, f failure) error {
 		}
 		wrong := map[string]int{}
 		for i := range list.Items {
-			if cause := list.Items[i].Annotations["whypull.dev/cause"]; cause != f.cause {
+			if cause := list.Items[i].Annotations[causeAnnotation]; cause != f.cause {
 				wrong[cause]++
 			}
 		}
@@ -223,7 +238,7 @@ func (s *simulation) heal(ctx context.Context, f failure) error {
 	}
 	began := time.Now()
 	running := corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.Now()}}
-	if err := s.each(ctx, func(ctx context.Context, i int) error { return s.setState(ctx, f, i, corev1.PodRunning, running) }); err != nil {
+	if err := s.each(ctx, func(ctx context.Context, i int) error { return s.setState(ctx, f.pod(i), corev1.PodRunning, running) }); err != nil {
 		return err
 	}
 	err = until(ctx, "the reports to go", func(ctx context.Context) (bool, error) {
@@ -246,6 +261,11 @@ func (s *simulation) heal(ctx context.Context, f failure) error {
 	if err := s.report(ctx, f.name+", healed", before, s.Agents); err != nil {
 		return err
 	}
+	return s.deletePods(ctx)
+}
+
+// deletePods deletes the failing pods, or those that ran after it.
+func (s *simulation) deletePods(ctx context.Context) error {
 	now := int64(0)
 	return s.client.CoreV1().Pods(namespace).DeleteCollection(ctx, metav1.DeleteOptions{GracePeriodSeconds: &now}, metav1.ListOptions{})
 }

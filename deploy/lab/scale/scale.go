@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -67,6 +68,13 @@ func Run(ctx context.Context, l *lab.Lab, source string, o Options, out, progres
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
+	if s.others, err = s.newOthers(ctx); err != nil {
+		return err
+	}
+	go s.others.work(ctx)
+	if err := s.quiet(ctx, "no agent yet"); err != nil {
+		return err
+	}
 	if err := s.startAgents(ctx); err != nil {
 		return err
 	}
@@ -88,6 +96,8 @@ type simulation struct {
 	lab      *lab.Lab
 	client   *kubernetes.Clientset
 	clock    *demo.Stopwatch
+	others   *others
+	statuses atomic.Int64 // that were written
 	agents   *http.Client
 	out      io.Writer
 	progress io.Writer
@@ -146,9 +156,14 @@ func (s *simulation) path(parts ...string) string {
 
 // each calls do for every node, some at the same time.
 func (s *simulation) each(ctx context.Context, do func(context.Context, int) error) error {
+	return each(ctx, s.Agents, do)
+}
+
+// each calls do for the numbers below n, some at the same time.
+func each(ctx context.Context, n int, do func(context.Context, int) error) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(parallel)
-	for i := range s.Agents {
+	for i := range n {
 		group.Go(func() error { return do(ctx, i) })
 	}
 	return group.Wait()
@@ -179,7 +194,10 @@ func (s *simulation) startAgents(ctx context.Context) error {
 		return err
 	}
 	began := time.Now()
-	if err := s.runAgents(ctx); err != nil {
+	stop := s.timeline(ctx, "start")
+	err = s.runAgents(ctx)
+	stop()
+	if err != nil {
 		return err
 	}
 	s.say("start", "all %d ready after %.1f s", s.Agents, time.Since(began).Seconds())
@@ -188,15 +206,21 @@ func (s *simulation) startAgents(ctx context.Context) error {
 
 // runAgents starts all agents, until ctx ends, and returns when all are ready.
 func (s *simulation) runAgents(ctx context.Context) error {
+	return s.runUntilReady(ctx, s.command(), s.Agents)
+}
+
+// runUntilReady runs a command inside the lab, until ctx ends, that starts the agents of
+// the first n nodes, and returns when all are ready.
+func (s *simulation) runUntilReady(ctx context.Context, command *exec.Cmd, n int) error {
 	ended := make(chan error, 1)
-	go func() { ended <- s.lab.Run(ctx, s.command()) }()
+	go func() { ended <- s.lab.Run(ctx, command) }()
 	return until(ctx, "the agents", func(ctx context.Context) (bool, error) {
 		select {
 		case err := <-ended:
 			return false, fmt.Errorf("the agents ended: %w", err)
 		default:
 		}
-		return true, s.each(ctx, func(ctx context.Context, i int) error {
+		return true, each(ctx, n, func(ctx context.Context, i int) error {
 			return until(ctx, "agent "+nodeName(i), func(ctx context.Context) (bool, error) {
 				return s.ready(ctx, i)
 			})
@@ -268,15 +292,17 @@ func (s *simulation) outage(ctx context.Context) error {
 		return err
 	}
 	began := time.Now()
+	stop := s.timeline(ctx, "after an outage")
 	err = until(ctx, "the agents' watches", func(ctx context.Context) (bool, error) {
 		now, err := s.sample(ctx)
 		return err == nil && now.podWatches >= before.podWatches, err
 	})
+	stop()
 	if err != nil {
 		return err
 	}
 	s.say("after an outage", "all %d watches are back %.1f s after the API server was ready", before.podWatches, time.Since(began).Seconds())
-	return s.report(ctx, "after an outage", sample{at: began}, 0)
+	return s.report(ctx, "after an outage", sample{at: began, memory: before.memory}, 0)
 }
 
 func (s *simulation) say(what, format string, args ...any) {

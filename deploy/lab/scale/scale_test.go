@@ -41,7 +41,7 @@ func TestRun(t *testing.T) {
 		t.Fatalf("%v\n%s\n%s", err, &progress, &out)
 	}
 	t.Log("\n" + out.String())
-	for _, want := range []string{"all 3 ready", "bad secret, healed", "3 pods, median", "watches are back"} {
+	for _, want := range []string{"all 3 ready", "bad secret, healed", "3 pods, median", "watches are back", "etcd writes a pod", "another client meanwhile: get", "watches on pods after"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%s", want, &out)
 		}
@@ -67,5 +67,43 @@ func TestAgentAddress(t *testing.T) {
 		} else {
 			seen[a] = true
 		}
+	}
+}
+
+func TestCompare(t *testing.T) {
+	t.Parallel()
+	var agent, bare []time.Duration
+	for i := range 100 {
+		agent, bare = append(agent, time.Duration(100-i)*3*time.Millisecond), append(bare, time.Duration(100-i)*2*time.Millisecond)
+	}
+	want := `status seen to annotation seen
+                   median        p99
+  agent             153ms      300ms
+  bare patch        102ms      200ms
+  ratio              1.50       1.50`
+	if got := compare(agent, bare); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	if got := compare(nil, nil); !strings.Contains(got, "-") {
+		t.Errorf("of nothing:\n%s", got)
+	}
+}
+
+func TestLatencies(t *testing.T) {
+	t.Parallel()
+	at := time.Now()
+	o := &others{}
+	o.note(request{kind: "get", at: at.Add(-time.Second), took: time.Hour})
+	for i := range 3 {
+		o.note(request{kind: "get", at: at.Add(time.Second), took: time.Duration(i+1) * time.Millisecond})
+	}
+	o.note(request{kind: "update", at: at, took: time.Millisecond})
+	o.note(request{kind: "update", at: at, err: context.Canceled})
+	all := o.since(at)
+	if got, want := latencies(all), "get 3, median 2ms, p99 3ms; list 0, median 0s, p99 0s; update 1, median 1ms, p99 1ms (1 failed)"; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	if n := updates(all); n != 1 {
+		t.Errorf("%d updates", n)
 	}
 }

@@ -72,6 +72,23 @@ func scaleCommand(o *options) *cobra.Command {
 	return c
 }
 
+func stormCommand(o *options) *cobra.Command {
+	var source string
+	size := scale.StormOptions{Pause: 10 * time.Second}
+	c := withSource(upFlags(&cobra.Command{
+		Use: "storm", Short: "Measure an agent whose node's pods fail at once beside a client that only patches them, with a new cluster", Args: cobra.NoArgs,
+		RunE: o.with(func(c *cobra.Command, l *lab.Lab) error {
+			if err := scale.Storm(c.Context(), l, source, size, c.OutOrStdout(), c.ErrOrStderr()); err != nil {
+				return err
+			}
+			return l.Remove(c.Context())
+		}),
+	}, o), &source)
+	c.Flags().IntVar(&size.Pods, "pods", 250, "number of pods that fail at once")
+	c.Flags().IntVar(&size.Rounds, "rounds", 3, "how often they do, for each of two reasons")
+	return c
+}
+
 func pictureCommand(o *options) *cobra.Command {
 	var source string
 	return withSource(upFlags(&cobra.Command{
