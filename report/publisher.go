@@ -98,6 +98,7 @@ type podState struct {
 	containers map[diagnosis.Subject]*containerState
 	pulls      map[diagnosis.Subject]earlierIncident // followed by an earlier run of the agent
 	unsaid     []diagnosis.Failure                   // recoveries whose Events the API server has refused
+	refusals   int                                   // how often in a row Events have been refused
 }
 
 // containerState is what has been published about one container.
@@ -169,6 +170,7 @@ func (p *podPublisher) Verdicts(ctx context.Context, u podwatch.Update, verdicts
 	if current {
 		p.measure(state, verdicts)
 	}
+	_ = p.catchUp(ctx, u, state) // the pod stays queued
 	switch {
 	case !final:
 	case !state.deferred && p.queue.Busy():
@@ -176,7 +178,9 @@ func (p *podPublisher) Verdicts(ctx context.Context, u podwatch.Update, verdicts
 		p.queue.Again(u.UID, 0)
 	default:
 		state.deferred = false
-		p.events(ctx, state, verdicts)
+		if !p.events(ctx, state, verdicts) {
+			p.sayLater(u, state)
+		}
 	}
 	return nil
 }
@@ -190,10 +194,11 @@ func (p *podPublisher) of(u podwatch.Update) *podState {
 }
 
 // adopt returns the state that an earlier run of the agent has left in the
-// annotations; empty if they hold no valid report.
+// annotations; empty if they hold no report that can be read. One of another schema, which
+// another version of whypull has written, counts as far as it has the same fields.
 func adopt(uid string, annotations map[string]string, now time.Time) *podState {
 	state := newPodState()
-	doc, err := Parse(annotations[ReportAnnotation])
+	doc, err := decode(annotations[ReportAnnotation])
 	if err != nil {
 		return state
 	}
@@ -301,7 +306,6 @@ func (p *Publisher) annotate(ctx context.Context, u podwatch.Update, state *podS
 	if err := p.write(ctx, u, patch); err != nil {
 		return false, err
 	}
-	p.catchUp(ctx, state)
 	state.content, state.source, state.causes, state.at = digestOf(now.content), source, causes, p.now()
 	state.seal, state.begun = sealOf(now.annotations), begun
 	state.written(verdicts, final)
@@ -402,7 +406,7 @@ func annotated(annotations map[string]string) bool {
 // rewriteInterval; until then the error is agent.ErrDeferred.
 func (p *Publisher) clear(ctx context.Context, u podwatch.Update, state *podState) error {
 	if state.content == (digest{}) && !annotated(u.Annotations) {
-		return nil
+		return p.catchUp(ctx, u, state)
 	}
 	if wait := p.removed.wait(u.UID, p.now()); wait > 0 && state.seal == (seal{}) {
 		p.queue.Again(u.UID, wait)
@@ -412,14 +416,20 @@ func (p *Publisher) clear(ctx context.Context, u podwatch.Update, state *podStat
 	if err := p.write(ctx, u, patch); err != nil {
 		return err
 	}
-	p.catchUp(ctx, state)
 	p.removed.note(u.UID, p.now())
 	failed := state.causes != "" || u.Annotations[CauseAnnotation] != ""
-	*state = *newPodState()
+	fresh := newPodState()
+	for _, f := range u.Waiting {
+		if of := state.containers[f.Subject()]; of != nil && of.event.image != "" && of.event.image != f.Image {
+			fresh.containers[f.Subject()] = of // it has another image to wait for, and has not recovered
+		}
+	}
+	fresh.unsaid, fresh.refusals = state.unsaid, state.refusals
+	*state = *fresh
 	if failed {
 		p.log.Info("recovered", "namespace", u.Namespace, "pod", u.Name)
 	}
-	return nil
+	return p.catchUp(ctx, u, state)
 }
 
 // measure records the time to diagnosis of each new incident.
@@ -438,8 +448,9 @@ func (p *Publisher) measure(state *podState, verdicts []diagnosis.Verdict) {
 }
 
 // events counts each verdict that is new for its incident, and creates an Event for each
-// that differs from the last Event.
-func (p *Publisher) events(ctx context.Context, state *podState, verdicts []diagnosis.Verdict) {
+// that differs from the last Event. It returns false if the API server has refused one.
+func (p *Publisher) events(ctx context.Context, state *podState, verdicts []diagnosis.Verdict) bool {
+	all := true
 	for _, v := range verdicts {
 		of, said := state.container(v.Failure.Subject()), announcementOf(v)
 		if now := countedOf(v); of.counted != now {
@@ -450,10 +461,29 @@ func (p *Publisher) events(ctx context.Context, state *podState, verdicts []diag
 			continue
 		}
 		if err := p.event(ctx, FailureEvent(v, p.now())); err != nil {
-			continue // retried with the pod's next verdict
+			all = false
+			continue
 		}
-		of.event = said
+		of.event, state.refusals = said, 0
 	}
+	return all
+}
+
+// An Event that the API server refuses is tried again after lateEvent; the delay doubles
+// with each refusal, up to lateEvents of them. Then the next verdict tries again.
+const (
+	lateEvent  = 10 * time.Second
+	lateEvents = 5
+)
+
+// sayLater queues a pod again whose Events were refused. It reports whether it did.
+func (p *Publisher) sayLater(u podwatch.Update, state *podState) bool {
+	if state.refusals >= lateEvents {
+		return false
+	}
+	p.queue.Again(u.UID, lateEvent<<state.refusals)
+	state.refusals++
+	return true
 }
 
 func (p *Publisher) event(ctx context.Context, e *eventsv1.Event) error {
@@ -487,14 +517,25 @@ func (p *podPublisher) Recovered(ctx context.Context, u podwatch.Update, f diagn
 	return nil
 }
 
-// catchUp creates the Events of recoveries that were refused, once more: the annotations
-// have just been written, so the agent may have got back its rights. Where it may never
-// create Events, the annotations do not wait for them.
-func (p *Publisher) catchUp(ctx context.Context, state *podState) {
-	for _, f := range state.unsaid {
-		_ = p.event(ctx, RecoveredEvent(f, p.now()))
+// catchUp creates the Events of recoveries that were refused. The error is
+// agent.ErrDeferred if the API server still refuses them. Where it always does, they are
+// dropped in the end, and the annotations do not wait for them.
+func (p *Publisher) catchUp(ctx context.Context, u podwatch.Update, state *podState) error {
+	if len(state.unsaid) == 0 {
+		return nil
+	}
+	state.unsaid = slices.DeleteFunc(state.unsaid, func(f diagnosis.Failure) bool {
+		return p.event(ctx, RecoveredEvent(f, p.now())) == nil
+	})
+	switch {
+	case len(state.unsaid) == 0:
+		state.refusals = 0
+		return nil
+	case p.sayLater(u, state):
+		return agent.ErrDeferred
 	}
 	state.unsaid = nil
+	return nil
 }
 
 // temporary reports whether the same write may succeed later.

@@ -768,6 +768,13 @@ func TestRecoveryWithoutRights(t *testing.T) {
 			d.w.annotateErr = nil
 			if want == 2 {
 				d.w.eventErr = nil
+			} else {
+				for range lateEvents {
+					if err := d.try(watched(), true); !errors.Is(err, agent.ErrDeferred) {
+						t.Errorf("got error %v, want that the Event is deferred", err)
+					}
+				}
+				d.wantAgain(name, 10*time.Second, 20*time.Second, 40*time.Second, 80*time.Second, 160*time.Second)
 			}
 			d.publish(true)
 			d.wantRemoved()
@@ -775,6 +782,73 @@ func TestRecoveryWithoutRights(t *testing.T) {
 			d.publish(true)
 			d.want(name+", published again", 2, want)
 		})
+	}
+}
+
+// A policy may refuse Events only, for a while. What happened meanwhile is said afterwards,
+// once.
+func TestEventsThatAreRefusedForAWhile(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	app, side := verdict("app", diagnosis.TagNotFound), verdict("side", diagnosis.TagNotFound)
+	d.publish(true, app)
+	d.w.eventErr = apierrors.NewForbidden(schema.GroupResource{}, "x", errors.New("no"))
+	d.later(time.Minute)
+	d.recovered(app.Failure)
+	d.publish(true, side)
+	d.wantAgain("refused", 10*time.Second, 20*time.Second) // the recovery, and the verdict
+	d.w.eventErr = nil
+	d.publish(true, side)
+	d.publish(true, side)
+	d.wantAgain("said")
+	d.want("said", 2, 3)
+	if a, b := d.w.events[1].Reason, d.w.events[2].Reason; a != RecoveredReason || b != "TagNotFound" {
+		t.Errorf("Events %s and %s", a, b)
+	}
+}
+
+// A container that was given another image has not recovered, although nothing is known of
+// that image yet: it has when it gets it.
+func TestRecoveryWithAnotherImage(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	v := verdict("app", diagnosis.TagNotFound)
+	d.publish(true, v)
+	u := watched()
+	waiting := v.Failure
+	waiting.Image = "hub.test/app:2"
+	u.Waiting = []diagnosis.Failure{waiting}
+	if err := d.try(u, true); err != nil {
+		t.Error(err)
+	}
+	d.wantRemoved()
+	d.want("image edited", 2, 1)
+	d.recovered(waiting)
+	d.want("recovered", 2, 2)
+	if got, want := d.w.events[1].Note, "container app has its image hub.test/app:2"; got != want {
+		t.Errorf("got note %q, want %q", got, want)
+	}
+	d.recovered(waiting)
+	d.want("recovered again", 2, 2)
+}
+
+// A version of whypull with another schema may have been there before.
+func TestReportOfAnotherSchema(t *testing.T) {
+	t.Parallel()
+	for schema, events := range map[string]int{"whypull.dev/v2": 2, "whypull.dev/v0": 2, "other.dev/v1": 3} {
+		v := verdict("app", diagnosis.TagNotFound)
+		d, u := restarted(t, true, v)
+		u.Annotations = maps.Clone(u.Annotations)
+		u.Annotations[ReportAnnotation] = strings.Replace(u.Annotations[ReportAnnotation], Schema, schema, 1)
+		d.later(2 * time.Minute)
+		if err := d.try(u, true, v); err != nil {
+			t.Error(err)
+		}
+		if got := d.document().Schema; got != Schema {
+			t.Errorf("after %s: schema %s", schema, got)
+		}
+		d.recovered(v.Failure)
+		d.want("after "+schema, 2, events)
 	}
 }
 

@@ -20,6 +20,15 @@ const readLimit = 16 * ReportLimit
 // adds fields. An empty annotation, another schema and more than readLimit bytes
 // are errors. The texts are not made safe for a terminal: see Printable.
 func Parse(annotation string) (Document, error) {
+	d, err := decode(annotation)
+	if err == nil && d.Schema != Schema {
+		return Document{}, fmt.Errorf("report annotation: schema %q, want %q", diagnosis.Clip(d.Schema, 64), Schema)
+	}
+	return d, err
+}
+
+// decode is Parse for any schema of whypull's.
+func decode(annotation string) (Document, error) {
 	if len(annotation) > readLimit {
 		return Document{}, fmt.Errorf("report annotation: %d bytes, more than %d", len(annotation), readLimit)
 	}
@@ -27,7 +36,7 @@ func Parse(annotation string) (Document, error) {
 	if err := json.Unmarshal([]byte(annotation), &d); err != nil {
 		return Document{}, fmt.Errorf("report annotation: %w", err)
 	}
-	if d.Schema != Schema {
+	if !strings.HasPrefix(d.Schema, Prefix) {
 		return Document{}, fmt.Errorf("report annotation: schema %q, want %q", diagnosis.Clip(d.Schema, 64), Schema)
 	}
 	return d, nil

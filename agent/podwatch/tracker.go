@@ -206,7 +206,13 @@ func (p *tracked) advance(s seen, u *Update) map[diagnosis.Subject]diagnosis.Fai
 	open := func(k diagnosis.Subject) bool { return p.incidents[k].UID != "" }
 	for _, f := range settle(s.failing, open) {
 		f.Since = u.SeenAt
-		if was, ok := p.incidents[f.Subject()]; ok && was.Image == f.Image {
+		was, ok := p.incidents[f.Subject()]
+		if ok && outdated(was, f) {
+			incidents[f.Subject()] = was
+			p.await(f, u)
+			continue
+		}
+		if ok && was.Image == f.Image {
 			f.Since = was.Since
 			if bareBackOff(f) {
 				f.Message = was.Message
@@ -233,6 +239,21 @@ func (p *tracked) advance(s seen, u *Update) map[diagnosis.Subject]diagnosis.Fai
 	}
 	sortByPod(u.Failures, s.all)
 	return incidents
+}
+
+// outdated reports whether the status of a container is still that of the image before:
+// somebody has edited the pod, and the kubelet has not tried the new image yet.
+func outdated(was, f diagnosis.Failure) bool {
+	return was.Image != f.Image && mentions(f.Message, was.Ref()) && !mentions(f.Message, f.Ref())
+}
+
+// await adds a container to the update's Waiting whose status is outdated.
+func (p *tracked) await(f diagnosis.Failure, u *Update) {
+	f.Reason, f.Message = "", ""
+	if was := p.waited(f); was != nil {
+		f.Since = was.Since
+	}
+	u.Waiting = append(u.Waiting, f)
 }
 
 // wait sets the update's Waiting and Started. While the pull of an image volume

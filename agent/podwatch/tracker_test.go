@@ -112,6 +112,7 @@ const backOff = `Back-off pulling image "` + image + `"`
 func TestIncidents(t *testing.T) {
 	t.Parallel()
 	pulling, failed := waits("ContainerCreating", ""), waits("ErrImagePull", "not found")
+	old := waits("ImagePullBackOff", backOff+": ErrImagePull: not found")
 	type step struct {
 		pod  *corev1.Pod
 		want string
@@ -145,6 +146,17 @@ func TestIncidents(t *testing.T) {
 		},
 		"image edited, runs at once": {
 			{newPod(app(failed)), "!app"}, {newPod(wanting("hub.test/b"), app(runs())), "none"},
+		},
+		"image edited, not tried yet, then fails": {
+			{newPod(app(old)), "!app"}, {newPod(wanting("hub.test/b"), app(old)), "?app"}, {newPod(wanting("hub.test/c"), app(old)), "?app"},
+			{newPod(wanting("hub.test/c"), app(waits("ErrImagePull", `pull "hub.test/c"`))), "!app"}, {newPod(wanting("hub.test/c"), app(runs())), "+app"},
+		},
+		"image edited, not tried yet, then pulled": {
+			{newPod(app(old)), "!app"}, {newPod(wanting("hub.test/b"), app(old)), "?app"},
+			{newPod(wanting("hub.test/b"), app(pulling)), "?app"}, {newPod(wanting("hub.test/b"), app(runs())), "*app"},
+		},
+		"image edited, not tried yet, and back": {
+			{newPod(app(old)), "!app"}, {newPod(wanting("hub.test/b"), app(old)), "?app"}, {newPod(app(old)), "!app"},
 		},
 		"deleted, with a grace period": {
 			{newPod(app(failed)), "!app"}, {newPod(app(failed), deleted), "none"}, {newPod(app(failed), deleted), ""},
