@@ -219,6 +219,9 @@ func (o agentOptions) serve(ctx context.Context, log *slog.Logger, p parts) erro
 		defer stop()
 		failed = listen(ctx, server)
 	})
+	if o.kubeconfig == "" { // in a pod
+		defer awaitTurn(ctx, log, turnPrefix+o.node)()
+	}
 	spread := rand.N(startWithin) //nolint:gosec // jitter, not a secret
 	wg.Go(func() { after(ctx, spread, guard) })
 	wg.Go(func() { after(ctx, spread, reflector.RunWithContext) })
