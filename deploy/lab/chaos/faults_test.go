@@ -148,7 +148,7 @@ func waitAgent(ctx context.Context, was string) error {
 }
 
 func agentContainer(ctx context.Context) (corev1.ContainerStatus, error) {
-	pods, err := node.client.CoreV1().Pods("whypull").List(ctx, metav1.ListOptions{})
+	pods, err := node.client.CoreV1().Pods("whypull").List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/name=whypull"})
 	if err != nil {
 		return corev1.ContainerStatus{}, err
 	}
@@ -243,7 +243,10 @@ func editReports(ctx context.Context) error {
 			`{"metadata":{"annotations":{"whypull.dev/cause":null,"whypull.dev/summary":null,"whypull.dev/report":null}}}`,
 			`{"metadata":{"annotations":{"whypull.dev/cause":"DiskFull","whypull.dev/summary":"run this","whypull.dev/report":"{}"}}}`,
 			`{"metadata":{"annotations":{"whypull.dev/report":"{\"schema\":\"whypull.dev/v9\",\"containers\":7}"}}}`,
-		}[i%3]
+			`{"metadata":{"annotations":{"whypull.dev/report":"{\"schema\":\"whypull.dev/v0\",\"containers\":[]}"}}}`,
+			`{"metadata":{"annotations":{"whypull.dev/cause":"","whypull.dev/report":"not JSON"}}}`,
+			`{"metadata":{"annotations":{"whypull.dev/report":"` + strings.Repeat("[", 100_000) + `"}}}`,
+		}[i%6]
 		_, err := pods.Patch(ctx, list.Items[i].Name, "application/strategic-merge-patch+json", []byte(patch), metav1.PatchOptions{})
 		if err != nil && !apierrors.IsNotFound(err) {
 			return err

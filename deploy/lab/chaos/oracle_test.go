@@ -141,9 +141,7 @@ func judgeEvents(p *corev1.Pod, known truth, all []eventsv1.Event) []string {
 			ours = append(ours, *e)
 		}
 	}
-	slices.SortFunc(ours, func(a, b eventsv1.Event) int {
-		return cmp.Or(a.EventTime.Compare(b.EventTime.Time), strings.Compare(a.Name, b.Name))
-	})
+	slices.SortFunc(ours, byTime)
 	var wrong []string
 	for i := 1; i < len(ours) && p.Spec.Containers[0].Image == known.kind.image; i++ {
 		if ours[i].Reason == ours[i-1].Reason && ours[i].Note == ours[i-1].Note {
@@ -154,6 +152,10 @@ func judgeEvents(p *corev1.Pod, known truth, all []eventsv1.Event) []string {
 		wrong = append(wrong, "it runs, and its last Event is "+ours[len(ours)-1].Reason)
 	}
 	return wrong
+}
+
+func byTime(a, b eventsv1.Event) int {
+	return cmp.Or(a.EventTime.Compare(b.EventTime.Time), strings.Compare(a.Name, b.Name))
 }
 
 // judgeMetrics compares the agent's metrics with the causes on the pods.

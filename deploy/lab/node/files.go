@@ -28,6 +28,8 @@ const (
 	ServiceAddress = "10.96.0.1"
 	// PodNetwork is the pod network's CIDR.
 	PodNetwork = "10.244.0.0/22"
+	// StaticPods is the directory of the kubelet's own pods, which need not exist.
+	StaticPods = kubeDir + "/manifests"
 	// ZoneFile maps addresses to names in the format of /etc/hosts. The node's resolver
 	// reloads it within a second after a change.
 	ZoneFile = "/etc/lab/dns/hosts"
@@ -314,6 +316,7 @@ failSwapOn: false
 evictionHard: {}
 imageGCHighThresholdPercent: 100
 maxPods: 300
+staticPodPath: ` + StaticPods + `
 # Tests pull in parallel.
 registryPullQPS: 0
 serializeImagePulls: false
