@@ -235,10 +235,30 @@ func (p *tracked) advance(s seen, u *Update) map[diagnosis.Subject]diagnosis.Fai
 		case recovered:
 			u.Recovered = append(u.Recovered, was)
 		case withdrawn:
+			if f, ok := replaced(s, was); ok && !p.awaits(f) {
+				u.Recovered = append(u.Recovered, f)
+			}
 		}
 	}
 	sortByPod(u.Failures, s.all)
 	return incidents
+}
+
+// replaced returns the failure of a container that was given another image, as one of
+// that image, and reports whether the container has it.
+func replaced(s seen, was diagnosis.Failure) (diagnosis.Failure, bool) {
+	for _, c := range s.all {
+		if c.Kind == was.Kind && c.Name == was.Container && c.Image != was.Image {
+			was.SetImage(ImageOf(c.Image))
+			return was, s.pod.DeletionTimestamp == nil && stateOutcome(c) == recovered
+		}
+	}
+	return was, false
+}
+
+// awaits reports whether the container has been Waiting, so that it will be Started.
+func (p *tracked) awaits(f diagnosis.Failure) bool {
+	return slices.ContainsFunc(p.waiting, func(w diagnosis.Failure) bool { return w.Subject() == f.Subject() })
 }
 
 // outdated reports whether the status of a container is still that of the image before:

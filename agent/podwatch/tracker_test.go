@@ -145,7 +145,7 @@ func TestIncidents(t *testing.T) {
 			{newPod(app(failed)), "!app"}, {newPod(wanting("hub.test/b"), app(pulling)), "?app"}, {newPod(wanting("hub.test/b"), app(runs())), "*app"},
 		},
 		"image edited, runs at once": {
-			{newPod(app(failed)), "!app"}, {newPod(wanting("hub.test/b"), app(runs())), "none"},
+			{newPod(app(failed)), "!app"}, {newPod(wanting("hub.test/b"), app(runs())), "+app"},
 		},
 		"image edited, not tried yet, then fails": {
 			{newPod(app(old)), "!app"}, {newPod(wanting("hub.test/b"), app(old)), "?app"}, {newPod(wanting("hub.test/c"), app(old)), "?app"},
@@ -154,6 +154,12 @@ func TestIncidents(t *testing.T) {
 		"image edited, not tried yet, then pulled": {
 			{newPod(app(old)), "!app"}, {newPod(wanting("hub.test/b"), app(old)), "?app"},
 			{newPod(wanting("hub.test/b"), app(pulling)), "?app"}, {newPod(wanting("hub.test/b"), app(runs())), "*app"},
+		},
+		"image edited, not tried yet, then runs": {
+			{newPod(app(old)), "!app"}, {newPod(wanting("hub.test/b"), app(old)), "?app"}, {newPod(wanting("hub.test/b"), app(runs())), "*app"},
+		},
+		"image edited, deleted": {
+			{newPod(app(failed)), "!app"}, {newPod(wanting("hub.test/b"), app(runs()), deleted), "none"},
 		},
 		"image edited, not tried yet, and back": {
 			{newPod(app(old)), "!app"}, {newPod(wanting("hub.test/b"), app(old)), "?app"}, {newPod(app(old)), "!app"},
