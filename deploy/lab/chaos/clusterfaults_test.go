@@ -202,9 +202,11 @@ func newServiceAccountKey(ctx context.Context) error {
 	if err := errors.Join(pause(ctx, 30*time.Second), stopped(labnode.Kubelet, 0)(ctx)); err != nil {
 		return err
 	}
-	if err := until(ctx, "the agent uses its new token", func(ctx context.Context) error {
-		_, err := demo.Get(ctx, node.lab, "http://127.0.0.1:9779/readyz")
-		return err
+	if err := inNamespace(ctx, "key", func(ctx context.Context) error {
+		if _, err := newPod(ctx, "key", "app", noRepository); err != nil {
+			return err
+		}
+		return until(ctx, "a verdict after the kubelet's restart", causes("key", map[string]string{"app": "RepositoryNotFound"}))
 	}); err != nil {
 		return err
 	}
