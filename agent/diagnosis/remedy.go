@@ -752,11 +752,11 @@ func mirrorRemedy(x *facts) []string {
 		host := hostOf(withheld.Endpoint.URL)
 		lines = append(lines, comment("CRI-O does not send the pod's credentials to %s: add the credentials of the mirror to global_auth_file on the node, or use %s in the image", host, host))
 	}
-	reload := ""
+	from := comment("On node %s, fix the mirror, or remove it from %s", x.Node, file)
 	if readsRegistries(file) {
-		reload = ", and run " + reloadCRIO + " after a change"
+		from += ", and run " + reloadCRIO + " after a change"
 	}
-	return append(lines, comment("On node %s, fix the mirror, or remove it from %s%s:", x.Node, file, reload),
+	return append(lines, from+":",
 		"curl -sv --max-time 20 "+quote(all[0].Endpoint.URL+"/v2/"))
 }
 

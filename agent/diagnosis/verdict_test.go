@@ -5,6 +5,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -77,6 +78,9 @@ func checkRemedy(t testing.TB, lines []string) {
 	for _, line := range lines {
 		if checkText(t, line); strings.TrimLeft(line, "# ") == "" {
 			t.Errorf("empty line in %q", lines)
+		}
+		if strings.HasPrefix(line, "#") && regexp.MustCompile(`\w''([^'\\]|$)`).MatchString(line) {
+			t.Errorf("nothing is quoted behind a word: %q", line)
 		}
 	}
 	if last := lines[len(lines)-1]; strings.HasPrefix(last, "#") && strings.HasSuffix(last, ":") {
