@@ -92,8 +92,8 @@ test-vet: ## go vet
 	$(CRIO) go vet ./...
 
 .PHONY: test-cross
-test-cross: ## whypull check and the kubectl plugin build for macOS and Windows
-	for on in darwin/arm64 windows/amd64; do CGO_ENABLED=0 GOOS=$${on%/*} GOARCH=$${on#*/} go build ./cmd/...; done
+test-cross: ## whypull check and the kubectl plugin build for macOS and Windows, and so do their tests
+	for on in darwin/arm64 windows/amd64; do (export CGO_ENABLED=0 GOOS=$${on%/*} GOARCH=$${on#*/}; go build ./cmd/... && go vet ./cmd/... ./agent/check ./cri/hostfs); done
 
 .PHONY: test-lint
 test-lint: ## golangci-lint

@@ -11,7 +11,7 @@ import (
 // in Dial. It does not connect yet, so an error always means an invalid
 // endpoint.
 func Connect(endpoint string) (*grpc.ClientConn, error) {
-	path, err := socketPath(endpoint)
+	path, err := SocketPath(endpoint)
 	if err != nil {
 		return nil, err
 	}

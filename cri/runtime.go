@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net"
+	"path"
 	"path/filepath"
 	"strings"
 	"time"
@@ -55,12 +56,13 @@ func Dial(endpoint string) (*Runtime, error) {
 	}, nil
 }
 
-func socketPath(endpoint string) (string, error) {
-	path := strings.TrimPrefix(strings.TrimPrefix(endpoint, "unix:"), "//")
-	if !filepath.IsAbs(path) {
+// SocketPath returns the path of an endpoint's socket. The endpoint is as in Dial.
+func SocketPath(endpoint string) (string, error) {
+	name := strings.TrimPrefix(strings.TrimPrefix(endpoint, "unix:"), "//")
+	if !filepath.IsAbs(name) && !path.IsAbs(name) { // to Windows, a path without a volume is relative
 		return "", errors.New("container runtime endpoint: want an absolute path or unix:///path")
 	}
-	return path, nil
+	return name, nil
 }
 
 func dialOptions(path string) []grpc.DialOption {

@@ -11,8 +11,8 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"path"
 	"path/filepath"
-	goruntime "runtime"
 	"slices"
 	"strings"
 	"time"
@@ -25,6 +25,7 @@ import (
 	"github.com/whypull/whypull/agent/kubelet"
 	"github.com/whypull/whypull/agent/probe"
 	"github.com/whypull/whypull/cri"
+	"github.com/whypull/whypull/cri/hostfs"
 	"github.com/whypull/whypull/cri/nodeconfig"
 	"github.com/whypull/whypull/cri/registry"
 )
@@ -139,13 +140,16 @@ func prepare(ctx context.Context, o Options, stdin io.Reader) (*checker, []targe
 	if err := o.validate(); err != nil {
 		return nil, nil, err
 	}
+	o, err := o.rooted()
+	if err != nil {
+		return nil, nil, err
+	}
 	c := &checker{options: o, objects: &objects{}}
 	if err := c.identify(); err != nil {
 		return nil, nil, err
 	}
 	targets := []target{ofImage(o.Image, c.name, c.now)}
 	if len(o.Files) > 0 {
-		var err error
 		if c.objects, err = loadUnlessCanceled(ctx, o, stdin); err != nil {
 			if ctx.Err() != nil {
 				return nil, nil, ctx.Err()
@@ -157,7 +161,6 @@ func prepare(ctx context.Context, o Options, stdin io.Reader) (*checker, []targe
 	}
 	files := node{Kubelet: kubelet.New(kubelet.Options{Root: o.HostRoot, Dir: o.KubeletDir, ProviderConfig: o.Providers})}
 	if o.DockerConfig != "" {
-		var err error
 		if files.file, c.notes, err = dockerConfig(o.DockerConfig); err != nil {
 			return nil, nil, &FlagError{"docker-config", oneLine(err)}
 		}
@@ -207,17 +210,42 @@ func (o Options) validate() error {
 	return nil
 }
 
-// platformOf returns the platform to check images for. Kubernetes nodes run Linux
-// or Windows; on another system the default is Linux.
+// rooted returns the options with absolute paths of the node's files. A relative one is
+// below the working directory, or below the node's root if that is mounted elsewhere.
+func (o Options) rooted() (Options, error) {
+	if err := absolute(&o.HostRoot); err != nil || !hostfs.New(o.HostRoot).IsHost() {
+		return o, err
+	}
+	return o, absolute(&o.ContainerdConfig, &o.RegistryDir, &o.RegistriesConf, &o.KubeletDir, &o.Providers)
+}
+
+// absolute makes relative paths absolute, with slashes. On Windows a path with a leading
+// slash is not relative: the flags' defaults are paths of a node.
+func absolute(names ...*string) error {
+	for _, name := range names {
+		if *name == "" || path.IsAbs(filepath.ToSlash(*name)) {
+			continue
+		}
+		abs, err := filepath.Abs(*name)
+		if err != nil {
+			return err
+		}
+		*name = filepath.ToSlash(abs)
+	}
+	return nil
+}
+
+// platformOf returns the platform to check images for. Nodes run Linux, also those for
+// which somebody checks images on macOS or Windows.
 func platformOf(s string) (ocispec.Platform, error) {
 	if s != "" {
 		return platforms.Parse(s)
 	}
 	p := platforms.DefaultSpec()
-	if goruntime.GOOS != "linux" && goruntime.GOOS != "windows" {
-		p.OS = "linux"
+	if p.OS == "linux" {
+		return p, nil
 	}
-	return p, nil
+	return platforms.Normalize(ocispec.Platform{OS: "linux", Architecture: p.Architecture, Variant: p.Variant}), nil
 }
 
 // judgedBy is the runtime of --runtime; the zero value is this machine's.
@@ -251,24 +279,24 @@ func (c *checker) dial(ctx context.Context) error {
 		c.runtimeSays = "no container runtime used (--cri-socket is empty)"
 		return nil
 	}
-	runtime, err := cri.Dial(c.options.Socket)
+	socket, err := cri.SocketPath(c.options.Socket)
 	if err != nil {
 		return err
 	}
-	path := "/" + strings.TrimLeft(strings.TrimPrefix(c.options.Socket, "unix:"), "/")
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		_ = runtime.Close()
+	if _, err := os.Stat(socket); errors.Is(err, fs.ErrNotExist) {
 		if c.options.SocketWanted {
 			return err
 		}
-		c.runtimeSays = "no container runtime socket at " + path
+		c.runtimeSays = "no container runtime socket at " + socket
 		return nil
 	}
-	c.runtime = runtime
-	name, version, err := runtime.Version(ctx)
-	c.runtimeSays = fmt.Sprintf("%s %s at %s", name, version, path)
+	if c.runtime, err = cri.Dial(c.options.Socket); err != nil {
+		return err
+	}
+	name, version, err := c.runtime.Version(ctx)
+	c.runtimeSays = fmt.Sprintf("%s %s at %s", name, version, socket)
 	if err != nil {
-		c.runtimeSays = fmt.Sprintf("container runtime at %s does not respond: %v", path, err)
+		c.runtimeSays = fmt.Sprintf("container runtime at %s does not respond: %v", socket, err)
 	}
 	return nil
 }

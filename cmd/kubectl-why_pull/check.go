@@ -6,13 +6,11 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/yaml"
@@ -217,8 +215,8 @@ type progress struct {
 }
 
 func begin(out io.Writer, all int) *progress {
-	f, ok := out.(*os.File)
-	p := &progress{out: out, all: all, terminal: ok && term.IsTerminal(int(f.Fd())), last: now()}
+	p := &progress{out: out, all: all, last: now()}
+	_, p.terminal = terminal(out)
 	if p.terminal {
 		p.answered(0)
 	} else {

@@ -3,10 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"os"
-	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -88,34 +85,6 @@ func called(t *testing.T, s *apitest.Server, args ...string) (status int, stdout
 	var out, errs output
 	status = run(append(args, "--kubeconfig", s.Kubeconfig(t)), &out, &errs)
 	return status, out.String(), errs.String()
-}
-
-// watching is a running program with --watch.
-type watching struct {
-	stdout, stderr output
-	status         chan int
-}
-
-func watch(t *testing.T, s *apitest.Server, args ...string) *watching {
-	t.Helper()
-	w := &watching{status: make(chan int, 1)}
-	args = append(args, "--watch", "--kubeconfig", s.Kubeconfig(t))
-	go func() { w.status <- run(args, &w.stdout, &w.stderr) }()
-	return w
-}
-
-func (w *watching) await(t *testing.T, text string) {
-	t.Helper()
-	eventually(t, text+" in:\n"+w.stdout.String(), func() bool { return strings.Contains(w.stdout.String(), text) })
-}
-
-// interrupt sends SIGINT, like Ctrl-C, and returns the exit status.
-func (w *watching) interrupt(t *testing.T) int {
-	t.Helper()
-	if err := syscall.Kill(os.Getpid(), syscall.SIGINT); err != nil {
-		t.Fatal(err)
-	}
-	return <-w.status
 }
 
 func eventually(t *testing.T, what string, done func() bool) {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -415,6 +416,9 @@ func TestComplete(t *testing.T) {
 // kubectl's completion script passes its arguments on.
 func TestCompletionScript(t *testing.T) {
 	t.Parallel()
+	if runtime.GOOS == "windows" {
+		t.Skip("Windows runs no shell scripts")
+	}
 	script, err := filepath.Abs("../../deploy/kubectl_complete-why_pull")
 	if err != nil {
 		t.Fatal(err)

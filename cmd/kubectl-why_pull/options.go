@@ -186,12 +186,18 @@ func (o *options) connect() (*fleet.Client, string, error) {
 	return client, namespace, err
 }
 
-// layoutOf returns the layout of an output: a terminal has a size, and colors
-// unless NO_COLOR or TERM=dumb is set (https://no-color.org). Consoles of Windows
-// take escape sequences only if asked to.
-func layoutOf(out io.Writer) fleet.Layout {
+// terminal returns an output as a terminal that takes escape sequences. Consoles of
+// Windows do so only if asked to, and count as none.
+func terminal(out io.Writer) (*os.File, bool) {
 	f, ok := out.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) || runtime.GOOS == "windows" {
+	return f, ok && term.IsTerminal(int(f.Fd())) && runtime.GOOS != "windows"
+}
+
+// layoutOf returns the layout of an output: a terminal has a size, and colors
+// unless NO_COLOR or TERM=dumb is set (https://no-color.org).
+func layoutOf(out io.Writer) fleet.Layout {
+	f, ok := terminal(out)
+	if !ok {
 		return fleet.Layout{}
 	}
 	l := fleet.Layout{Color: os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"}

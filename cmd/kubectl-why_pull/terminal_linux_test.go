@@ -12,9 +12,9 @@ import (
 	"github.com/whypull/whypull/agent/kube/apitest"
 )
 
-// terminal is a pseudo-terminal of 60 columns and 12 lines, with what was
+// pseudoTerminal is a pseudo-terminal of 60 columns and 12 lines, with what was
 // written to it.
-func terminal(t *testing.T) (*os.File, *output) {
+func pseudoTerminal(t *testing.T) (*os.File, *output) {
 	t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
 	if err != nil {
@@ -70,7 +70,7 @@ func TestColors(t *testing.T) {
 				t.Setenv(k, v)
 			}
 			s := apitest.New(t, broken("shop", "web-"+strings.Repeat("x", 100), diagnosis.DiskFull))
-			tty, seen := terminal(t)
+			tty, seen := pseudoTerminal(t)
 			var errs output
 			if status := run([]string{"--kubeconfig", s.Kubeconfig(t)}, tty, &errs); status != somethingFails {
 				t.Errorf("status %d, %s", status, errs.String())
@@ -93,7 +93,7 @@ func TestColors(t *testing.T) {
 func TestWatchOnTerminal(t *testing.T) {
 	t.Setenv("TERM", "xterm")
 	s := apitest.New(t, broken("shop", "web", diagnosis.DiskFull))
-	tty, seen := terminal(t)
+	tty, seen := pseudoTerminal(t)
 	status := make(chan int, 1)
 	args := []string{"-w", "--kubeconfig", s.Kubeconfig(t)}
 	go func() { status <- run(args, tty, os.Stderr) }()

@@ -1,16 +1,48 @@
+//go:build unix
+
 package main
 
 import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/kube/apitest"
 	"github.com/whypull/whypull/report/fleet"
 )
+
+// watching is a running program with --watch.
+type watching struct {
+	stdout, stderr output
+	status         chan int
+}
+
+func watch(t *testing.T, s *apitest.Server, args ...string) *watching {
+	t.Helper()
+	w := &watching{status: make(chan int, 1)}
+	args = append(args, "--watch", "--kubeconfig", s.Kubeconfig(t))
+	go func() { w.status <- run(args, &w.stdout, &w.stderr) }()
+	return w
+}
+
+func (w *watching) await(t *testing.T, text string) {
+	t.Helper()
+	eventually(t, text+" in:\n"+w.stdout.String(), func() bool { return strings.Contains(w.stdout.String(), text) })
+}
+
+// interrupt sends SIGINT, like Ctrl-C, and returns the exit status.
+func (w *watching) interrupt(t *testing.T) int {
+	t.Helper()
+	if err := syscall.Kill(os.Getpid(), syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	return <-w.status
+}
 
 func TestWatch(t *testing.T) {
 	s := apitest.New(t, broken("shop", "web", diagnosis.DiskFull), broken("other", "x", diagnosis.DiskFull))

@@ -90,7 +90,7 @@ func checkCommand() *cobra.Command {
 	f.BoolVar(&o.AllowEmpty, "allow-empty", false, "manifests without any image, which are an error otherwise")
 	f.StringVarP(&o.Namespace, "namespace", "n", "default", "namespace of objects that do not set one")
 	f.StringVar(&o.DockerConfig, "docker-config", "", "path to a docker config.json with the node's credentials; only its auths are used, as by the kubelet")
-	f.StringVar(&o.Platform, "platform", "", "platform as os/arch[/variant]; this machine's when empty")
+	f.StringVar(&o.Platform, "platform", "", "platform as os/arch[/variant]; linux with this machine's architecture when empty")
 	f.BoolVar(&o.Download, "download", false, "download up to 32 MiB of each image's layers and verify them")
 	f.StringVarP(&o.Output, "output", "o", "text", "output format: "+strings.Join(check.Outputs(), ", "))
 	f.StringVar(&o.Runtime, "runtime", "", "container runtime whose rules apply, as containerd=VERSION or cri-o=VERSION; this machine's when empty")

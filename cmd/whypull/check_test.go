@@ -31,6 +31,9 @@ func TestCheckStatus(t *testing.T) {
 	if err := os.WriteFile(service, []byte("{apiVersion: v1, kind: Service, metadata: {name: s}}"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	none := filepath.Join(dir, "none")
+	_, notStat := os.Stat(none) // as this system words it
+	_, notOpen := os.Open(none)
 	for name, tc := range map[string]struct {
 		args   []string
 		env    map[string]string
@@ -55,11 +58,11 @@ func TestCheckStatus(t *testing.T) {
 		"invalid, JSON":      {args: []string{"-f", manifest, "-o", "json"}, status: 1, stdout: `"schema": "` + check.Schema + `"`},
 		"environment":        {args: []string{}, env: map[string]string{"WHYPULL_FILE": manifest, "WHYPULL_OUTPUT": "json"}, status: 1, stdout: `"pullable": false`},
 		"connection refused": {args: []string{"localhost" + closed[strings.LastIndex(closed, ":"):] + "/a"}, status: 1, stdout: "ConnectionRefused (Confirmed)"},
-		"no file":            {args: []string{"-f", filepath.Join(dir, "none")}, status: 2, stderr: "whypull: --file or WHYPULL_FILE: open " + filepath.Join(dir, "none") + ": no such file or directory"},
-		"no socket": {args: []string{"a", "--cri-socket", filepath.Join(dir, "none")}, status: 2,
-			stderr: "whypull: --cri-socket or WHYPULL_CRI_SOCKET: stat " + filepath.Join(dir, "none") + ": no such file or directory"},
-		"no socket, environment": {args: []string{"a"}, env: map[string]string{"WHYPULL_CRI_SOCKET": filepath.Join(dir, "none")}, status: 2,
-			stderr: "whypull: --cri-socket or WHYPULL_CRI_SOCKET: stat " + filepath.Join(dir, "none") + ": no such file or directory"},
+		"no file":            {args: []string{"-f", none}, status: 2, stderr: "whypull: --file or WHYPULL_FILE: " + notOpen.Error()},
+		"no socket": {args: []string{"a", "--cri-socket", none}, status: 2,
+			stderr: "whypull: --cri-socket or WHYPULL_CRI_SOCKET: " + notStat.Error()},
+		"no socket, environment": {args: []string{"a"}, env: map[string]string{"WHYPULL_CRI_SOCKET": none}, status: 2,
+			stderr: "whypull: --cri-socket or WHYPULL_CRI_SOCKET: " + notStat.Error()},
 	} {
 		t.Run(name, func(t *testing.T) {
 			noGoroutinesLeft(t)

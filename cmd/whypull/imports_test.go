@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -96,7 +98,7 @@ func allowed() map[string][]string {
 		"report":          {"agent", "agent/diagnosis", "agent/kube", "agent/podwatch"},
 		"report/metrics":  {"agent/diagnosis"},
 		"report/fleet":    {"agent/diagnosis", "agent/podwatch", "deploy/runbook", "report"},
-		"agent/check":     {"agent/diagnosis", "agent/keyring", "agent/kube", "agent/kubelet", "agent/podwatch", "agent/probe", "cri", "cri/credential", "cri/nodeconfig", "cri/registry"},
+		"agent/check":     {"agent/diagnosis", "agent/keyring", "agent/kube", "agent/kubelet", "agent/podwatch", "agent/probe", "cri", "cri/credential", "cri/hostfs", "cri/nodeconfig", "cri/registry"},
 	}
 }
 
