@@ -218,7 +218,7 @@ func restClientFor(cfg *rest.Config, gv schema.GroupVersion, codecs serializer.C
 	if gv.Group == "" {
 		cfg.APIPath = "/api"
 	}
-	cfg.NegotiatedSerializer = codecs.WithoutConversion()
+	cfg.NegotiatedSerializer = slimSerializer{codecs.WithoutConversion()}
 	cfg.ContentType = runtime.ContentTypeProtobuf
 	cfg.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
 	if cfg.RateLimiter == nil {
