@@ -86,6 +86,18 @@ func (p *Pods) Observe(u podwatch.Update) {
 // Busy reports whether pods are queued.
 func (p *Pods) Busy() bool { return p.turns.any() }
 
+// Fails reports whether a pod cannot get an image, or pods are queued.
+func (p *Pods) Fails() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, of := range p.pods {
+		if !of.update.Gone && len(of.update.Failures) > 0 {
+			return true
+		}
+	}
+	return p.queue.Len() > 0
+}
+
 // Again queues a pod again after a delay. It ignores unknown pods.
 func (p *Pods) Again(uid string, after time.Duration) {
 	p.mu.Lock()

@@ -382,7 +382,7 @@ func (t *podState) written(verdicts []diagnosis.Verdict, final bool) {
 
 func (p *Publisher) write(ctx context.Context, u podwatch.Update, patch map[string]*string) error {
 	err := p.writer.Annotate(ctx, u.Namespace, u.Name, u.UID, patch)
-	if !errors.Is(err, kube.ErrNotFound) {
+	if !gone(err) {
 		p.countWrite(err)
 	}
 	return err
@@ -390,11 +390,16 @@ func (p *Publisher) write(ctx context.Context, u podwatch.Update, patch map[stri
 
 // countWrite counts a write to the API server, but not one that the guard held
 // back.
-func (p *Publisher) countWrite(err error) {
+func (p *Publisher) countWrite(err error) { countWrite(p.metrics, err) }
+
+func countWrite(m interface{ Wrote(err error) }, err error) {
 	if !errors.Is(err, kube.ErrUnguarded) {
-		p.metrics.Wrote(err)
+		m.Wrote(err)
 	}
 }
+
+// gone reports whether the error is that the pod no longer exists.
+func gone(err error) bool { return errors.Is(err, kube.ErrNotFound) }
 
 // annotated reports whether a pod has any of whypull's annotations, readable or not.
 func annotated(annotations map[string]string) bool {

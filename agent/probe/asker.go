@@ -295,6 +295,16 @@ func leaveAlone(answer registry.Answer) bool {
 	return answer.Fault == registry.FaultRateLimited || answer.Fault == registry.FaultServerError && answer.Response.RetryAfter > 0
 }
 
+// limits reports whether an endpoint must not be asked for a while, whoever was told so.
+func (a *asker) limits(endpoint string) bool {
+	for _, k := range a.answers.Of(endpoint) {
+		if leaveAlone(k.Value.answer) {
+			return true
+		}
+	}
+	return false
+}
+
 // life returns how long a reply is reused. The answer to another question is not
 // cached again: it would live longer with each new image.
 func (r *reply) life() time.Duration {

@@ -87,6 +87,7 @@ type Collector struct {
 	disturbed disturbance
 	follower  follower
 	slow      slowness
+	near      nearLimits
 	begun     underWay
 	asking    *share.Lanes
 	patience  time.Duration // that the slow checks of a failure have together
@@ -154,6 +155,7 @@ func (c *Collector) heard(e registry.Endpoint, ref reference.Named, a registry.A
 		longest = max(longest, took)
 	}
 	c.answered(e, longest)
+	c.near.note(e.Host, a, c.now())
 	host := reference.Domain(ref)
 	if e.Mirror {
 		host = e.Host

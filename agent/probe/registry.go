@@ -36,6 +36,7 @@ type visit struct {
 	blind  bool      // the node's CA certificates were not found
 	short  bool      // the image names no registry, and the runtime has found one
 	silent bool      // what is found is not passed on
+	brief  bool      // only the manifest is asked for
 	// all are the endpoints of the image, and cut has the keys of those that the node
 	// cannot reach.
 	all []registry.Endpoint
@@ -221,7 +222,7 @@ func (v visit) attempt(ctx context.Context, e registry.Endpoint, cred *keyring.C
 	}
 	v.c.Metrics.Checked(evidence.Check, evidence.Outcome, time.Since(start))
 	v.cut[e.Key(v.ref)] = v.cut[e.Key(v.ref)] || aboutEndpoint(answer) && answer.Redirects.Via == ""
-	if !answer.Found || !kubelets {
+	if !answer.Found || !kubelets || v.brief {
 		return answer, v.emit(nil, evidence)
 	}
 	if !e.Settings.Pings {

@@ -21,6 +21,8 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/whypull/whypull/agent"
+	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/agent/imagecheck"
 	"github.com/whypull/whypull/agent/kube"
 	"github.com/whypull/whypull/agent/kubelet"
 	"github.com/whypull/whypull/agent/podwatch"
@@ -53,6 +55,7 @@ type agentOptions struct {
 	podLabels    bool
 	stallAfter   time.Duration
 	podNetwork   bool
+	imageCheck   time.Duration
 	pullRetry    string
 	retryBytes   string
 	logLevel     string
@@ -88,6 +91,7 @@ func agentCommand() *cobra.Command {
 	f.StringVar(&o.pullRetry, "pull-retry", "", "method of the pull retry: isolated, replay or off; isolated with containerd and replay otherwise when empty")
 	f.StringVar(&o.retryBytes, "pull-retry-max-bytes", "512Mi", "maximum compressed size of an image for an isolated pull retry; larger ones are replayed")
 	f.DurationVar(&o.stallAfter, "pull-stall-after", probe.DefaultStallAfter, "time without a received byte after which a running pull counts as stalled")
+	f.DurationVar(&o.imageCheck, "image-check-interval", 0, "interval at which it is checked whether the images of running pods could be pulled again, such as 24h; at least 1h, or 0 for no checks")
 	f.StringVar(&o.logLevel, "log-level", "info", "log level: debug, info, warn or error")
 	f.StringVar(&o.logFormat, "log-format", "json", "log format: json or text")
 	twins(f)
@@ -109,6 +113,9 @@ func (o agentOptions) run(ctx context.Context) error {
 	}
 	if o.stallAfter <= 0 {
 		return wrong("pull-stall-after", errors.New("want a positive duration, such as 1m"))
+	}
+	if o.imageCheck != 0 && o.imageCheck < imagecheck.MinInterval {
+		return wrong("image-check-interval", fmt.Errorf("%s: want at least 1h, such as 24h, or 0 for no checks", o.imageCheck))
 	}
 	metrics, node := o.newMetrics(), o.kubelet()
 	client, err := o.client(log, node, metrics)
@@ -204,9 +211,13 @@ func (o agentOptions) serve(ctx context.Context, log *slog.Logger, p parts) erro
 	})
 	writer, guard := o.writer(client, metrics, log)
 	publisher := report.NewPublisher(writer, pods, metrics, log, o.node)
-	loop := agent.New(pods, probe.PlatformOf(o.hostRoot, o.criSocket, o.containerd), collector, publisher, log)
+	platform := probe.PlatformOf(o.hostRoot, o.criSocket, o.containerd)
+	loop := agent.New(pods, platform, collector, publisher, log)
+	images := imagecheck.New(imagecheck.Options{Node: o.node, Platform: platform, Interval: o.imageCheck, Busy: pods.Fails, Log: log},
+		collector, report.NewUnavailablePublisher(writer, metrics, log, o.node))
 	tracker := podwatch.NewTracker(report.Prefix, time.Now, pods.Observe)
-	reflector := cache.NewReflectorWithOptions(client.PodWatch(watchFailure(log)), &corev1.Pod{}, tracker,
+	running := podwatch.NewRunning(report.UnavailableAnnotation, o.imageCheck > 0, images.Observe)
+	reflector := cache.NewReflectorWithOptions(client.PodWatch(watchFailure(log)), &corev1.Pod{}, podwatch.Stores{tracker, running},
 		cache.ReflectorOptions{Name: "pods", Backoff: kube.WatchBackoff()})
 
 	watch := podWatch{tracker: tracker, lastHeard: client.LastHeard, now: time.Now}
@@ -226,12 +237,30 @@ func (o agentOptions) serve(ctx context.Context, log *slog.Logger, p parts) erro
 	wg.Go(func() { after(ctx, spread, guard) })
 	wg.Go(func() { after(ctx, spread, reflector.RunWithContext) })
 	wg.Go(func() { loop.Run(ctx) })
-	wg.Go(func() { changes.Run(ctx, pods, collector.NodeChanged) })
+	wg.Go(func() { images.Run(ctx) })
+	wg.Go(func() { changes.Run(ctx, examined{pods, images}, collector.NodeChanged) })
 	log.Info("started", "version", version, "node", o.node, "memory_limit", limitOwnMemory())
 	<-ctx.Done()
 	wg.Wait()
 	log.Info("stopped")
 	return failed
+}
+
+// examined are the pods with a verdict: those that fail and those that run.
+type examined struct {
+	failing *agent.Pods
+	running *imagecheck.Checker
+}
+
+// Failing implements recheck.Pods.
+func (e examined) Failing() []diagnosis.Failure {
+	return append(e.failing.Failing(), e.running.Failing()...)
+}
+
+// Reexamine implements recheck.Pods.
+func (e examined) Reexamine(uid string, fresh bool) {
+	e.failing.Reexamine(uid, fresh)
+	e.running.Reexamine(uid, fresh)
 }
 
 // startWithin is the maximum random delay of the first request to the API server, so that

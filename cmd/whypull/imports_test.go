@@ -71,6 +71,7 @@ func allowed() map[string][]string {
 	return map[string][]string{
 		"agent/dns":         {"agent/diagnosis", "cri/hostfs"},
 		"deploy/monitoring": {"agent/diagnosis", "deploy/runbook"},
+		"agent/imagecheck":  {"agent/diagnosis", "agent/podwatch"},
 
 		"agent/diagnosis":         {},
 		"agent/diagnosis/message": {"agent/diagnosis"},
@@ -95,7 +96,7 @@ func allowed() map[string][]string {
 		"cri/registry":    {"cri/credential", "cri/oci"},
 		"cri/credential":  {},
 		"deploy/runbook":  {"agent/diagnosis"},
-		"report":          {"agent", "agent/diagnosis", "agent/kube", "agent/podwatch"},
+		"report":          {"agent", "agent/diagnosis", "agent/imagecheck", "agent/kube", "agent/podwatch"},
 		"report/metrics":  {"agent/diagnosis"},
 		"report/fleet":    {"agent/diagnosis", "agent/podwatch", "deploy/runbook", "report"},
 		"agent/check":     {"agent/diagnosis", "agent/keyring", "agent/kube", "agent/kubelet", "agent/podwatch", "agent/probe", "cri", "cri/credential", "cri/hostfs", "cri/nodeconfig", "cri/registry"},

@@ -43,8 +43,10 @@ type Agent struct {
 	mu      sync.Mutex
 	failing map[string][]failing // by pod uid
 	pulling map[string][]diagnosis.Progress
-	counted map[causeAndConfidence]bool // by diagnoses
-	access  string                      // in info
+	// unavailable are the containers of running pods whose image could not be pulled again.
+	unavailable map[string][]podFailure
+	counted     map[causeAndConfidence]bool // by diagnoses
+	access      string                      // in info
 
 	certificates, limits *recent // by registry
 }
@@ -68,7 +70,7 @@ func New(version string) *Agent {
 
 // NewWithoutPods is New without the metrics that name pods.
 func NewWithoutPods(version string) *Agent {
-	m := &Agent{registry: prometheus.NewRegistry(), failing: map[string][]failing{}, pulling: map[string][]diagnosis.Progress{}, counted: map[causeAndConfidence]bool{},
+	m := &Agent{registry: prometheus.NewRegistry(), failing: map[string][]failing{}, pulling: map[string][]diagnosis.Progress{}, unavailable: map[string][]podFailure{}, counted: map[causeAndConfidence]bool{},
 		certificates: newRecent(certificateLife), limits: newRecent(limitLife)}
 	m.diagnoses = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "whypull_diagnoses_total", Help: "Number of verdicts, by cause and confidence."}, []string{"cause", "confidence"})
@@ -322,6 +324,11 @@ func (m *Agent) namedRegistries() []string {
 			}
 		}
 	}
+	return mostFrequent(counts)
+}
+
+// mostFrequent returns the topRegistries registries with the highest counts.
+func mostFrequent(counts map[string]int) []string {
 	all := slices.SortedFunc(maps.Keys(counts), func(a, b string) int { return cmp.Or(counts[b]-counts[a], cmp.Compare(a, b)) })
 	return all[:min(len(all), topRegistries)]
 }

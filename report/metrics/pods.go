@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/whypull/whypull/agent/diagnosis"
 )
 
 // podSeries is the maximum number of failing containers with series of their own,
@@ -29,7 +31,8 @@ func (l podLabels) values() []string {
 
 func (l podLabels) compare(o podLabels) int { return slices.Compare(l.values(), o.values()) }
 
-// podFailure is a failing container and the start of its failure.
+// podFailure is a container and the start of its failure, or since when its image could
+// not be pulled again.
 type podFailure struct {
 	labels podLabels
 	since  time.Time
@@ -41,7 +44,9 @@ func (m *Agent) podsCollector() collector {
 	info := prometheus.NewDesc("whypull_pod_failure_info", "Always 1, for each container that currently cannot get its image, at most 50 per node.", labels, nil)
 	start := prometheus.NewDesc("whypull_pod_failure_start_timestamp_seconds", "Unix time since which the container cannot get its image, with the labels of whypull_pod_failure_info.", labels, nil)
 	dropped := prometheus.NewDesc("whypull_pod_failure_info_dropped", "Number of failing containers on this node without a whypull_pod_failure_info series because of its limit.", nil, nil)
-	return collector{[]*prometheus.Desc{info, start, dropped}, func(ch chan<- prometheus.Metric) {
+	unavailable := prometheus.NewDesc("whypull_image_unavailable", "Always 1, for each container of a running pod whose image could not be pulled again, at most 50 per node together with whypull_pod_failure_info.", labels, nil)
+	omitted := prometheus.NewDesc("whypull_image_unavailable_dropped", "Number of containers on this node without a whypull_image_unavailable series because of its limit.", nil, nil)
+	return collector{[]*prometheus.Desc{info, start, dropped, unavailable, omitted}, func(ch chan<- prometheus.Metric) {
 		all := m.podFailures()
 		named := all[:min(len(all), podSeries)]
 		for _, f := range named {
@@ -49,7 +54,51 @@ func (m *Agent) podsCollector() collector {
 			ch <- gauge(start, float64(f.since.UnixMilli())/1000, f.labels.values()...)
 		}
 		ch <- gauge(dropped, float64(len(all)-len(named)))
+		running := m.podsUnavailable()
+		shown := running[:min(len(running), podSeries-len(named))]
+		for _, f := range shown {
+			ch <- gauge(unavailable, 1, f.labels.values()...)
+		}
+		ch <- gauge(omitted, float64(len(running)-len(shown)))
 	}}
+}
+
+// Unavailable sets the verdicts on a running pod's containers whose image could not be
+// pulled again; an empty slice removes the pod.
+func (m *Agent) Unavailable(uid string, verdicts []diagnosis.Verdict) {
+	all := make([]podFailure, len(verdicts))
+	for i, v := range verdicts {
+		f := v.Failure
+		all[i] = podFailure{podLabels{f.Namespace, f.Pod, f.Container, string(v.Cause), f.Registry}, f.Since}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(all) == 0 {
+		delete(m.unavailable, uid)
+		return
+	}
+	m.unavailable[uid] = all
+}
+
+// podsUnavailable returns the containers whose image could not be pulled again, longest
+// unavailable first.
+func (m *Agent) podsUnavailable() []podFailure {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	counts := map[string]int{}
+	for _, all := range m.unavailable {
+		for _, f := range all {
+			counts[f.labels.registry]++
+		}
+	}
+	named := mostFrequent(counts)
+	since := map[podLabels]time.Time{}
+	for _, all := range m.unavailable {
+		for _, f := range all {
+			note(since, f.labels, f.since, named)
+		}
+	}
+	return longest(since)
 }
 
 // podFailures returns the failing containers, longest failing first. Those with
@@ -62,13 +111,22 @@ func (m *Agent) podFailures() []podFailure {
 	since := make(map[podLabels]time.Time, len(m.failing))
 	for _, all := range m.failing {
 		for _, f := range all {
-			l := f.labels
-			l.registry = registryLabel(named, l.registry)
-			if known, ok := since[l]; !ok || f.since.Before(known) {
-				since[l] = f.since
-			}
+			note(since, f.labels, f.since, named)
 		}
 	}
+	return longest(since)
+}
+
+// note adds a container under the label of its registry.
+func note(all map[podLabels]time.Time, l podLabels, since time.Time, named []string) {
+	l.registry = registryLabel(named, l.registry)
+	if known, ok := all[l]; !ok || since.Before(known) {
+		all[l] = since
+	}
+}
+
+// longest returns the containers, those with the earliest start first.
+func longest(since map[podLabels]time.Time) []podFailure {
 	all := make([]podFailure, 0, len(since))
 	for l, at := range since {
 		all = append(all, podFailure{l, at})

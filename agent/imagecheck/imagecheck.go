@@ -1,0 +1,612 @@
+// Package imagecheck asks at long intervals whether the images of running pods could be
+// pulled again, and passes on those that could not.
+package imagecheck
+
+import (
+	"cmp"
+	"context"
+	"hash/fnv"
+	"log/slog"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/agent/podwatch"
+)
+
+// MinInterval is the minimum interval of the checks.
+const MinInterval = time.Hour
+
+// The checker's times.
+const (
+	// retry is how often an image that could not be pulled again is asked for, at times
+	// that are as spread as the regular ones.
+	retry = time.Hour
+	// readopt is within what time an image is asked for that an earlier run of the agent
+	// has found to be unavailable.
+	readopt = 10 * time.Minute
+	// confirm is the time until the second check of what may be over in a moment.
+	confirm = 10 * time.Minute
+	// gap is the minimum time between two checks.
+	gap = time.Second
+	// idle is how often the checker looks whether something is due that it has to put off.
+	idle = 10 * time.Second
+	// rewrite is the time after which a write that failed is tried again; it doubles with
+	// each failure, up to retry.
+	rewrite = time.Minute
+)
+
+// Limits on the images that are checked; others are not.
+const (
+	maxImages   = 1000 // of a node
+	maxImagesOf = 256  // of one namespace
+)
+
+// Prober asks registries.
+type Prober interface {
+	// Again examines whether the image of a running container could be pulled again. There
+	// is no evidence if no pull is needed. blind reports whether the kubelet may have
+	// credentials that are not known. The error means that nothing can be said now.
+	Again(ctx context.Context, f diagnosis.Failure) (evidence []diagnosis.Evidence, blind bool, err error)
+}
+
+// Publisher publishes what was found. It is used from one goroutine at a time.
+type Publisher interface {
+	// Adopt returns what an earlier run of the agent has found about a pod, and takes it
+	// over.
+	Adopt(pod podwatch.RunningPod) []Finding
+	// Unavailable publishes the verdicts on a pod's images that could not be pulled again;
+	// none removes what was published. After an error it is called again.
+	Unavailable(ctx context.Context, pod podwatch.RunningPod, verdicts []diagnosis.Verdict) error
+	// Forget drops the state of a pod that is gone.
+	Forget(uid string)
+}
+
+// Finding is an image that could not be pulled again.
+type Finding struct {
+	Subject diagnosis.Subject
+	Image   string
+	Cause   diagnosis.Cause
+	Since   time.Time
+}
+
+// Options configure a Checker.
+type Options struct {
+	Node     string
+	Platform diagnosis.Platform
+	// Interval is that between two checks of an image; 0 checks none, and removes what an
+	// earlier run of the agent has published.
+	Interval time.Duration
+	// Busy reports whether the checks have to wait, because pods cannot pull their image.
+	Busy func() bool
+	Log  *slog.Logger
+	Now  func() time.Time
+}
+
+// Checker checks the images of running pods, one at a time. It is safe for concurrent use.
+type Checker struct {
+	Options
+
+	prober    Prober
+	publisher Publisher
+	wake      chan struct{}
+
+	mu     sync.Mutex
+	pods   map[string]*pod // by uid
+	images map[key]*image
+	served map[string]time.Time // last check, by namespace
+	gone   []string             // uids that the publisher has to forget
+	asking key
+	// changed reports whether what the image that is asked for rests on has changed since.
+	changed bool
+}
+
+// pod is a running pod. Its publication is due unless settled is set.
+type pod struct {
+	podwatch.RunningPod
+
+	settled bool
+	adopted bool
+	after   time.Time     // of the next publication
+	pause   time.Duration // after the next failed one; 0 for rewrite
+}
+
+// key is what one check is about: an image with the credentials that a pod brings.
+type key struct {
+	namespace, image, policy, account, secrets string
+}
+
+func keyOf(f diagnosis.Failure) key {
+	return key{f.Namespace, f.Image, f.PullPolicy, f.ServiceAccount, strings.Join(f.PullSecrets, "\x00") + "\x00" + strconv.Itoa(f.MoreSecrets)}
+}
+
+func (k key) compare(o key) int {
+	return cmp.Or(cmp.Compare(k.image, o.image), cmp.Compare(k.namespace, o.namespace), cmp.Compare(k.secrets, o.secrets), cmp.Compare(k.account, o.account), cmp.Compare(k.policy, o.policy))
+}
+
+// image is the state of one image.
+type image struct {
+	pods map[string]bool // uids
+	due  time.Time
+	// doubted reports whether the last check has found what may be over in a moment.
+	doubted bool
+	cause   diagnosis.Cause // "" if the image could be pulled again, as far as is known
+	since   time.Time
+	// evidence is that of the cause; nil if it was found by an earlier run of the agent.
+	evidence []diagnosis.Evidence
+}
+
+// New returns a checker without pods.
+func New(o Options, prober Prober, publisher Publisher) *Checker {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return &Checker{Options: o, prober: prober, publisher: publisher, wake: make(chan struct{}, 1),
+		pods: map[string]*pod{}, images: map[key]*image{}, served: map[string]time.Time{}}
+}
+
+// Slot returns the first time after now at which the check of an image is due on a node:
+// the same times for each run of the agent, and others for other images and nodes.
+func Slot(node, image string, every time.Duration, now time.Time) time.Time {
+	sum := fnv.New64a()
+	_, _ = sum.Write([]byte(node + "\x00" + image))                                // never fails
+	at := now.Truncate(every).Add(time.Duration(mix(sum.Sum64()) % uint64(every))) //nolint:gosec // intervals are positive
+	if !at.After(now) {
+		at = at.Add(every)
+	}
+	return at
+}
+
+// mix spreads similar hashes (the finalizer of SplitMix64).
+func mix(h uint64) uint64 {
+	h = (h ^ h>>30) * 0xbf58476d1ce4e5b9
+	h = (h ^ h>>27) * 0x94d049bb133111eb
+	return h ^ h>>31
+}
+
+func (c *Checker) slot(k key, every time.Duration) time.Time {
+	return Slot(c.Node, k.image, every, c.Now())
+}
+
+// Observe records a change of a running pod. It does not block.
+func (c *Checker) Observe(u podwatch.RunningPod) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if u.Gone {
+		c.leave(u.UID, nil)
+		delete(c.pods, u.UID)
+		c.gone = append(c.gone, u.UID)
+		c.rouse()
+		return
+	}
+	if c.Interval == 0 {
+		u.Images = nil
+	}
+	p := c.pods[u.UID]
+	if p == nil {
+		p = &pod{settled: u.Annotation == ""}
+		c.pods[u.UID] = p
+	}
+	p.Namespace, p.Name, p.UID, p.Images = u.Namespace, u.Name, u.UID, u.Images
+	if !p.adopted {
+		p.Annotation = u.Annotation
+	}
+	keys := map[key]bool{}
+	for _, f := range u.Images {
+		keys[keyOf(f)] = true
+	}
+	if c.leave(u.UID, keys) {
+		p.settled = false
+	}
+	c.join(u.UID, keys)
+	if !p.settled {
+		c.rouse()
+	}
+}
+
+// leave takes a pod from the images that it no longer has, and reports whether one of them
+// is unavailable.
+func (c *Checker) leave(uid string, keep map[key]bool) (unavailable bool) {
+	p := c.pods[uid]
+	if p == nil {
+		return false
+	}
+	for k, i := range c.images {
+		if !i.pods[uid] || keep[k] {
+			continue
+		}
+		unavailable = unavailable || i.cause != ""
+		delete(i.pods, uid)
+		if len(i.pods) == 0 {
+			delete(c.images, k)
+			c.dropServed(k.namespace)
+		}
+	}
+	return unavailable
+}
+
+// dropServed forgets when a namespace without images was served.
+func (c *Checker) dropServed(namespace string) {
+	if c.imagesOf(namespace) == 0 {
+		delete(c.served, namespace)
+	}
+}
+
+func (c *Checker) imagesOf(namespace string) int {
+	n := 0
+	for k := range c.images {
+		if k.namespace == namespace {
+			n++
+		}
+	}
+	return n
+}
+
+// join adds a pod to its images. An image that was unavailable is asked for at once: the
+// pod has just got it.
+func (c *Checker) join(uid string, keys map[key]bool) {
+	for k := range keys {
+		i := c.images[k]
+		switch {
+		case i == nil && (len(c.images) >= maxImages || c.imagesOf(k.namespace) >= maxImagesOf):
+			continue
+		case i == nil:
+			i = &image{pods: map[string]bool{}, due: c.slot(k, c.Interval)}
+			c.images[k] = i
+		case !i.pods[uid] && i.cause != "":
+			i.due = c.Now()
+			c.rouse()
+		}
+		i.pods[uid] = true
+	}
+}
+
+// rouse has Run look at what has changed.
+func (c *Checker) rouse() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Failing returns one container for each image that is unavailable, or is being asked
+// for: what their verdicts rest on is to be followed (recheck.Pods).
+func (c *Checker) Failing() []diagnosis.Failure {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var out []diagnosis.Failure
+	for k, i := range c.images {
+		if i.cause != "" || i.doubted || k == c.asking {
+			if f, there := c.first(k, i); there {
+				out = append(out, f)
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b diagnosis.Failure) int {
+		return cmp.Or(cmp.Compare(a.UID, b.UID), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Container, b.Container))
+	})
+	return out
+}
+
+// Reexamine has the images of a pod that are unavailable asked for at once, because what
+// their verdicts rest on has changed (recheck.Pods).
+func (c *Checker) Reexamine(uid string, _ bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for k, i := range c.images {
+		if !i.pods[uid] {
+			continue
+		}
+		if k == c.asking {
+			c.changed = true
+		}
+		if i.cause != "" || i.doubted {
+			i.due = c.Now()
+			c.rouse()
+		}
+	}
+}
+
+// first returns the container of an image that stands for all: that of the pod with the
+// lowest uid.
+func (c *Checker) first(k key, i *image) (diagnosis.Failure, bool) {
+	for _, uid := range slices.Sorted(maps.Keys(i.pods)) {
+		for _, f := range c.pods[uid].Images {
+			if keyOf(f) == k {
+				f.Platform = c.Platform
+				return f, true
+			}
+		}
+	}
+	return diagnosis.Failure{}, false
+}
+
+// Run checks images until the context ends.
+func (c *Checker) Run(ctx context.Context) {
+	for {
+		timer := time.NewTimer(c.step(ctx))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-timer.C:
+		case <-c.wake:
+			timer.Stop()
+			if !sleep(ctx, gap) { // many pods change at once
+				return
+			}
+		}
+	}
+}
+
+// sleep reports whether the time has passed before the context ended.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// step publishes what has changed, checks at most one image, and returns how long there is
+// nothing to do.
+func (c *Checker) step(ctx context.Context) time.Duration {
+	c.publish(ctx)
+	k, f, wait := c.next()
+	switch {
+	case wait > 0:
+		return wait
+	case c.Busy():
+		c.release()
+		return idle
+	}
+	evidence, blind, err := c.prober.Again(ctx, f)
+	if ctx.Err() != nil {
+		return gap
+	}
+	c.settle(k, f, evidence, blind, err)
+	c.publish(ctx)
+	return gap
+}
+
+// next returns the image to ask for, or how long none is due. Namespaces take turns.
+func (c *Checker) next() (k key, f diagnosis.Failure, wait time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.Now()
+	wait = rewrite
+	found := false
+	for other, i := range c.images {
+		if left := i.due.Sub(now); left > 0 {
+			wait = min(wait, left)
+			continue
+		}
+		if before := cmp.Or(c.served[other.namespace].Compare(c.served[k.namespace]), i.due.Compare(c.dueOf(k)), other.compare(k)); !found || before < 0 {
+			k, found = other, true
+		}
+	}
+	if !found {
+		return key{}, diagnosis.Failure{}, wait
+	}
+	f, _ = c.first(k, c.images[k])
+	c.asking, c.changed = k, false
+	return k, f, 0
+}
+
+func (c *Checker) dueOf(k key) time.Time {
+	if i := c.images[k]; i != nil {
+		return i.due
+	}
+	return time.Time{}
+}
+
+// release ends the turn of an image that was not asked for.
+func (c *Checker) release() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.asking = key{}
+}
+
+// settle records what a check has found.
+func (c *Checker) settle(k key, f diagnosis.Failure, evidence []diagnosis.Evidence, blind bool, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.Now()
+	c.served[k.namespace] = now
+	changed := c.changed
+	c.asking = key{}
+	i := c.images[k]
+	if i == nil {
+		c.dropServed(k.namespace)
+		return
+	}
+	v := diagnosis.Verdict{Cause: diagnosis.NotReproducible}
+	if len(evidence) > 0 {
+		v = diagnosis.Diagnose(f, evidence)
+	}
+	w := weigh(v, blind)
+	i.due = c.slot(k, c.Interval)
+	switch {
+	case err != nil: // also where it had been found unavailable
+		i.due = earlier(i.due, c.slot(k, retry))
+	case v.Cause == diagnosis.NotReproducible:
+		c.available(k, i)
+	case w == twice && !i.doubted && i.cause != v.Cause:
+		i.doubted, i.due = true, now.Add(confirm)
+	case w != never:
+		c.unavailable(k, i, v, evidence, now)
+		if !rejected(v.Cause) {
+			i.due = earlier(i.due, c.slot(k, retry))
+		}
+	case i.cause != "":
+		i.due = earlier(i.due, c.slot(k, retry))
+	default:
+		i.doubted = false
+	}
+	if changed {
+		i.due = now.Add(gap)
+	}
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
+// available records that an image could be pulled again.
+func (c *Checker) available(k key, i *image) {
+	i.doubted = false
+	if i.cause == "" {
+		return
+	}
+	c.Log.Info("image available again", "namespace", k.namespace, "image", k.image, "pods", len(i.pods))
+	i.cause, i.evidence, i.since = "", nil, time.Time{}
+	c.unsettle(i)
+}
+
+// unavailable records that an image could not be pulled again.
+func (c *Checker) unavailable(k key, i *image, v diagnosis.Verdict, evidence []diagnosis.Evidence, now time.Time) {
+	i.doubted = false
+	if i.cause == "" {
+		i.since = now
+	}
+	if i.cause != v.Cause {
+		c.Log.Info("image unavailable", "namespace", k.namespace, "image", k.image, "cause", v.Cause, "pods", len(i.pods), "summary", v.Summary)
+	}
+	i.cause, i.evidence = v.Cause, evidence
+	c.unsettle(i)
+}
+
+// unsettle has the pods of an image published.
+func (c *Checker) unsettle(i *image) {
+	for uid := range i.pods {
+		c.pods[uid].settled = false
+	}
+}
+
+// publication is what is to be published of one pod.
+type publication struct {
+	pod      podwatch.RunningPod
+	verdicts []diagnosis.Verdict
+}
+
+// publish publishes the pods that are not settled.
+func (c *Checker) publish(ctx context.Context) {
+	c.adopt()
+	for _, uid := range c.unsettled() {
+		p, ready := c.publicationOf(uid)
+		if !ready || ctx.Err() != nil {
+			continue
+		}
+		if err := c.publisher.Unavailable(ctx, p.pod, p.verdicts); err != nil {
+			c.Log.Warn("publish unavailable images failed", "namespace", p.pod.Namespace, "pod", p.pod.Name, "err", err)
+			c.delay(uid)
+			continue
+		}
+		c.published(uid)
+	}
+}
+
+// adopt has the publisher forget pods that are gone and take over what an earlier run of
+// the agent has published.
+func (c *Checker) adopt() {
+	c.mu.Lock()
+	gone := c.gone
+	c.gone = nil
+	var fresh []podwatch.RunningPod
+	for _, p := range c.pods {
+		if !p.adopted && p.Annotation != "" {
+			fresh = append(fresh, p.RunningPod)
+		}
+		p.adopted, p.Annotation = true, ""
+	}
+	c.mu.Unlock()
+	for _, uid := range gone {
+		c.publisher.Forget(uid)
+	}
+	for _, p := range fresh {
+		c.take(p, c.publisher.Adopt(p))
+	}
+}
+
+// take takes over what an earlier run of the agent has found about a pod.
+func (c *Checker) take(p podwatch.RunningPod, findings []Finding) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, f := range p.Images {
+		at := slices.IndexFunc(findings, func(o Finding) bool { return o.Subject == f.Subject() && o.Image == f.Image })
+		i := c.images[keyOf(f)]
+		if at < 0 || i == nil || i.cause != "" {
+			continue
+		}
+		i.cause, i.since = findings[at].Cause, findings[at].Since
+		i.due = earlier(i.due, c.slot(keyOf(f), readopt))
+	}
+}
+
+// unsettled returns the uids of the pods whose publication is due, sorted.
+func (c *Checker) unsettled() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var out []string
+	for uid, p := range c.pods {
+		if !p.settled && !c.Now().Before(p.after) {
+			out = append(out, uid)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// publicationOf returns what is to be published of a pod, and marks it as settled. It is
+// not ready while a finding of an earlier run of the agent has not been examined again.
+func (c *Checker) publicationOf(uid string) (publication, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p := c.pods[uid]
+	if p == nil {
+		return publication{}, false
+	}
+	out := publication{pod: p.RunningPod}
+	for _, f := range p.Images {
+		i := c.images[keyOf(f)]
+		switch {
+		case i == nil || i.cause == "":
+			continue
+		case i.evidence == nil:
+			return publication{}, false
+		}
+		f.Platform, f.Since = c.Platform, i.since
+		out.verdicts = append(out.verdicts, diagnosis.Diagnose(f, i.evidence))
+	}
+	p.settled = true
+	return out, true
+}
+
+// delay has a pod published again later.
+func (c *Checker) delay(uid string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if p := c.pods[uid]; p != nil {
+		pause := cmp.Or(p.pause, rewrite)
+		p.settled, p.after, p.pause = false, c.Now().Add(pause), min(2*pause, retry)
+	}
+}
+
+// published resets the pause of a pod.
+func (c *Checker) published(uid string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if p := c.pods[uid]; p != nil {
+		p.pause = 0
+	}
+}

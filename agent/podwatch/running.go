@@ -1,0 +1,217 @@
+package podwatch
+
+import (
+	"slices"
+	"strings"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+)
+
+// RunningPod is a running pod with the images that it needs to be started again.
+type RunningPod struct {
+	Namespace, Name, UID string
+	// Images are the containers and image volumes that have their image and whose pull
+	// policy lets the kubelet pull it again, at most maxExamined, in the order of the
+	// spec. Ephemeral containers, which are never started again, are not among them.
+	// Since, Reason and Message are empty.
+	Images []diagnosis.Failure
+	// Annotation is the value of the annotation given to NewRunning.
+	Annotation string
+	// Gone reports whether the pod has been deleted or is being deleted.
+	Gone bool
+}
+
+// Running passes each change of a running pod on. It keeps only the pods' names. It
+// implements cache.ReflectorStore.
+type Running struct {
+	annotation string
+	images     bool
+	emit       func(RunningPod)
+
+	mu   sync.Mutex
+	pods map[string]string // namespace/name → uid
+}
+
+// NewRunning returns a Running that passes each pod to emit, one at a time and in order.
+// RunningPod.Annotation is the annotation with the key. Without images it passes on only
+// pods that have the annotation, and RunningPod.Images is empty.
+func NewRunning(annotation string, images bool, emit func(RunningPod)) *Running {
+	return &Running{annotation: annotation, images: images, emit: emit, pods: map[string]string{}}
+}
+
+// Add implements cache.ReflectorStore.
+func (r *Running) Add(obj any) error { return r.Update(obj) }
+
+// Update implements cache.ReflectorStore.
+func (r *Running) Update(obj any) error {
+	if pod, ok := obj.(*corev1.Pod); ok {
+		u := r.newRunningPod(pod)
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.observe(u)
+	}
+	return nil
+}
+
+// Delete implements cache.ReflectorStore.
+func (r *Running) Delete(obj any) error {
+	if pod, ok := obj.(*corev1.Pod); ok {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.forget(pod.Namespace + "/" + pod.Name)
+	}
+	return nil
+}
+
+// Replace implements cache.ReflectorStore.
+func (r *Running) Replace(objs []any, _ string) error {
+	present := map[string]bool{}
+	var all []RunningPod
+	for _, obj := range objs {
+		if pod, ok := obj.(*corev1.Pod); ok {
+			present[pod.Namespace+"/"+pod.Name] = true
+			all = append(all, r.newRunningPod(pod))
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for key := range r.pods {
+		if !present[key] {
+			r.forget(key)
+		}
+	}
+	for _, u := range all {
+		r.observe(u)
+	}
+	return nil
+}
+
+// Resync implements cache.ReflectorStore. It does nothing.
+func (r *Running) Resync() error { return nil }
+
+// observe passes a pod on if it has images, or a report, or had been passed on.
+func (r *Running) observe(u RunningPod) {
+	key := u.Namespace + "/" + u.Name
+	if was, known := r.pods[key]; known && (was != u.UID || u.Gone) {
+		r.forget(key)
+	}
+	_, known := r.pods[key]
+	if u.Gone || !known && len(u.Images) == 0 && u.Annotation == "" {
+		return
+	}
+	r.pods[key] = u.UID
+	r.emit(u)
+}
+
+func (r *Running) forget(key string) {
+	uid, known := r.pods[key]
+	if !known {
+		return
+	}
+	delete(r.pods, key)
+	namespace, name, _ := strings.Cut(key, "/")
+	r.emit(RunningPod{Namespace: namespace, Name: name, UID: uid, Gone: true})
+}
+
+func (r *Running) newRunningPod(pod *corev1.Pod) RunningPod {
+	u := RunningPod{
+		Namespace: pod.Namespace, Name: pod.Name, UID: string(pod.UID), Annotation: pod.Annotations[r.annotation],
+		Gone: pod.DeletionTimestamp != nil,
+	}
+	if r.images {
+		u.Images = startable(pod)
+	}
+	return u
+}
+
+// startable returns the images that a running pod needs to be started again.
+func startable(pod *corev1.Pod) []diagnosis.Failure {
+	if Over(pod) || pod.Status.Phase != corev1.PodRunning {
+		return nil
+	}
+	base := newFailure(pod)
+	all := containers(pod)
+	var out []diagnosis.Failure
+	add := func(f diagnosis.Failure) {
+		if f.PullPolicy != string(corev1.PullNever) && f.Ref().Valid() && len(out) < maxExamined {
+			out = append(out, f)
+		}
+	}
+	for _, c := range all {
+		if c.Kind == diagnosis.KindEphemeralContainer || c.failing() || stateOutcome(c) != recovered {
+			continue
+		}
+		f := *base
+		f.Container, f.Kind, f.PullPolicy = c.Name, c.Kind, string(c.ImagePullPolicy)
+		f.SetImage(ImageOf(c.Image))
+		add(f)
+	}
+	s := seen{pod: pod, all: all}
+	volumes := imageVolumes(pod)
+	for i := range pod.Spec.Volumes {
+		v := volumes[pod.Spec.Volumes[i].Name]
+		if v == nil {
+			continue
+		}
+		if f := ofVolume(*base, v.Volume, v.image); !slices.ContainsFunc(all, failingWith(f)) && outcomeOf(s, f) == recovered {
+			add(f)
+		}
+	}
+	return out
+}
+
+// failingWith returns whether a container fails that an image volume concerns.
+func failingWith(f diagnosis.Failure) func(container) bool {
+	return func(c container) bool { return concerns(c, f) && c.failing() }
+}
+
+// Stores passes what a reflector delivers to several stores, in their order.
+type Stores []cache.ReflectorStore
+
+// each returns the first error of the calls for all stores.
+func (s Stores) each(call func(cache.ReflectorStore) error) error {
+	var first error
+	for _, store := range s {
+		if err := call(store); first == nil {
+			first = err
+		}
+	}
+	return first
+}
+
+// Add implements cache.ReflectorStore.
+func (s Stores) Add(obj any) error {
+	return s.each(func(store cache.ReflectorStore) error { return store.Add(obj) })
+}
+
+// Update implements cache.ReflectorStore.
+func (s Stores) Update(obj any) error {
+	return s.each(func(store cache.ReflectorStore) error { return store.Update(obj) })
+}
+
+// Delete implements cache.ReflectorStore.
+func (s Stores) Delete(obj any) error {
+	return s.each(func(store cache.ReflectorStore) error { return store.Delete(obj) })
+}
+
+// Replace implements cache.ReflectorStore.
+func (s Stores) Replace(objs []any, version string) error {
+	return s.each(func(store cache.ReflectorStore) error { return store.Replace(objs, version) })
+}
+
+// Resync implements cache.ReflectorStore.
+func (s Stores) Resync() error { return s.each(cache.ReflectorStore.Resync) }
+
+// Bookmark implements cache.ReflectorBookmarkStore.
+func (s Stores) Bookmark(version string) error {
+	return s.each(func(store cache.ReflectorStore) error {
+		if b, ok := store.(cache.ReflectorBookmarkStore); ok {
+			return b.Bookmark(version)
+		}
+		return nil
+	})
+}

@@ -1,0 +1,167 @@
+package probe
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/distribution/reference"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/agent/keyring"
+	"github.com/whypull/whypull/agent/kubelet"
+	"github.com/whypull/whypull/agent/share"
+	"github.com/whypull/whypull/cri/nodeconfig"
+	"github.com/whypull/whypull/cri/registry"
+)
+
+// ErrPostponed is the error of Again for an image whose registry is not asked for now.
+var ErrPostponed = errors.New("the registry limits requests, or nearly does")
+
+// againTime is how long the registries of one image may take.
+const againTime = time.Minute
+
+// Again examines whether the image of a running container could be pulled again: one
+// manifest request for each of the kubelet's credentials until one works, and no content.
+// There is no evidence if the kubelet would not pull, because the pull policy is not
+// Always and the image is not known to be missing on the node. blind reports whether the
+// kubelet may have credentials that are unknown here. The error is ErrPostponed while a
+// registry limits requests, or has few left; nothing is asked then.
+func (c *Collector) Again(ctx context.Context, f diagnosis.Failure) (evidence []diagnosis.Evidence, blind bool, err error) {
+	ctx, cancel := context.WithTimeout(share.WithOnce(share.WithTenant(ctx, f.Namespace)), againTime)
+	defer cancel()
+	if f.PullPolicy != "Always" {
+		if image, _ := c.checkImage(ctx, f); image.Outcome != diagnosis.Failed || image.Fault != diagnosis.FaultImageAbsent {
+			return nil, false, nil
+		}
+	}
+	config := c.configs.load(ctx, c.options, c.Images)
+	c.noteFiles(f, config)
+	config = configFor(config, f)
+	visits, odd, refused, err := c.visitsAgain(ctx, f, config)
+	if err != nil {
+		return nil, false, err
+	}
+	credentials, creds := c.checkCredentials(ctx, f)
+	evidence = slices.Concat(credentials, odd)
+	if refused || needless(f, credentials) != "" {
+		return evidence, false, nil
+	}
+	for _, v := range visits {
+		v.creds = creds
+		found := v.endpoints(ctx, v.all)
+		evidence = slices.Concat(evidence, found, unreachedEvidence(config.Notices(), found))
+	}
+	return evidence, c.blind(f, credentials, creds), ctx.Err()
+}
+
+// visitsAgain returns the visits that a pull of the image makes, without credentials, the
+// evidence of the node's configuration, and whether the runtime asks nobody.
+func (c *Collector) visitsAgain(ctx context.Context, f diagnosis.Failure, config *nodeconfig.Config) (visits []visit, odd []diagnosis.Evidence, refused bool, err error) {
+	names, short, refusal := fullNames(config, f)
+	if refusal != nil {
+		return nil, refusal, true, nil
+	}
+	for _, ref := range names {
+		endpoints, notices, err := config.EndpointsFor(ctx, domain(ref, f), ref)
+		if slices.ContainsFunc(endpoints, c.limited) {
+			return nil, nil, false, ErrPostponed
+		}
+		notices = append(slices.Clone(config.Notices()), notices...)
+		odd = append(odd, configEvidence(notices)...)
+		if err != nil {
+			odd = append(odd, refusedConfig(err)...)
+			continue
+		}
+		visits = append(visits, newVisitAgain(c, f, config, ref, endpoints, notices, short))
+	}
+	return visits, odd, len(visits) == 0, nil
+}
+
+func newVisitAgain(c *Collector, f diagnosis.Failure, config *nodeconfig.Config, ref reference.Named, endpoints []registry.Endpoint, notices []nodeconfig.Notice, short bool) visit {
+	blind := slices.ContainsFunc(notices, func(n nodeconfig.Notice) bool { return n.Kind == nodeconfig.NoticeNoAuthorities })
+	return visit{c: c, f: f, config: config, ref: ref, blind: blind, short: short, brief: true, all: endpoints}
+}
+
+// blind reports whether the kubelet may have credentials for the image that are not among
+// creds: those of a plugin, of a secret that cannot be read, or of the node where its file
+// is not visible. The last do not count for a pod with credentials of its own or whose
+// secret is missing.
+func (c *Collector) blind(f diagnosis.Failure, evidence []diagnosis.Evidence, creds []keyring.Credential) bool {
+	has := func(faults ...diagnosis.Fault) bool {
+		return slices.ContainsFunc(evidence, func(e diagnosis.Evidence) bool { return slices.Contains(faults, e.Fault) })
+	}
+	if has(diagnosis.FaultProviderMatches, diagnosis.FaultSecretUnreadable) {
+		return true
+	}
+	own := has(diagnosis.FaultSecretMissing) || slices.ContainsFunc(creds, func(l keyring.Credential) bool { return !l.Empty() })
+	switch {
+	case own:
+		return false
+	case c.Node == nil:
+		return true
+	}
+	_, presence := c.Node.DockerConfig()
+	return presence == kubelet.NotVisible
+}
+
+// limited reports whether an endpoint limits requests, or has few left.
+func (c *Collector) limited(e registry.Endpoint) bool {
+	return c.asker.limits(e.String()) || c.near.of(e.Host, c.now())
+}
+
+const (
+	// fewLeft is the part of a registry's limit of requests from which the limit is near.
+	fewLeft = 5
+	// nearFor is how long it counts as near, at most; a window that is known and shorter
+	// counts instead.
+	nearFor = time.Hour
+	// maxNear is the maximum number of registries that are remembered. When it is reached,
+	// the limits of all count as near.
+	maxNear = 1000
+)
+
+// nearLimits remembers which registries have few requests left. The zero value is ready.
+type nearLimits struct {
+	mu  sync.Mutex
+	all map[string]time.Time // by host: until when
+}
+
+// note records what an answer says of the registry's limit.
+func (n *nearLimits) note(host string, a registry.Answer, now time.Time) {
+	limit := a.Response.RateLimit
+	if limit == nil && a.Fault != registry.FaultRateLimited {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	maps.DeleteFunc(n.all, func(_ string, until time.Time) bool { return !now.Before(until) })
+	switch {
+	case limit != nil && limit.Remaining*fewLeft > limit.Limit:
+		delete(n.all, host)
+		return
+	case n.all == nil:
+		n.all = map[string]time.Time{}
+	}
+	if len(n.all) < maxNear {
+		n.all[host] = now.Add(lasts(limit))
+	}
+}
+
+// lasts returns how long a limit counts as near.
+func lasts(limit *registry.RateLimit) time.Duration {
+	if limit == nil || limit.Window <= 0 {
+		return nearFor
+	}
+	return min(limit.Window, nearFor)
+}
+
+// of reports whether the limit of a registry is near.
+func (n *nearLimits) of(host string, now time.Time) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return now.Before(n.all[host]) || len(n.all) >= maxNear
+}
