@@ -135,10 +135,15 @@ const (
 	tagged = "c0 TagNotFound"
 )
 
+// pass lets time pass, and what is due then happen.
+func pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
 // untilAsked lets time pass until the image's next regular check is over.
 func untilAsked(image string) {
-	time.Sleep(time.Until(Slot("worker-3", image, interval, time.Now())) + 2*gap)
-	synctest.Wait()
+	pass(time.Until(Slot("worker-3", image, interval, time.Now())) + 2*gap)
 }
 
 // One question stands for all pods with the image, once in each interval, and its answer
@@ -164,10 +169,10 @@ func TestOneQuestionForAll(t *testing.T) {
 		w.wantSaid(t, "unavailable", "web-499", tagged)
 
 		w.set(func() { delete(w.answers, app) })
-		time.Sleep(retry + time.Minute)
+		pass(retry + time.Minute)
 		w.wantSaid(t, "available again", "web-499", "")
 		before := len(w.questions())
-		time.Sleep(10 * interval)
+		pass(10 * interval)
 		if n := len(w.questions()) - before; n != 10 {
 			t.Errorf("%d questions in ten intervals", n)
 		}
@@ -226,7 +231,7 @@ func TestConfirmation(t *testing.T) {
 				c.Observe(podWith("shop", "web", app))
 				untilAsked(app)
 				w.wantSaid(t, "first check", "web", tc.first)
-				time.Sleep(confirm + 2*gap)
+				pass(confirm + 2*gap)
 				w.wantSaid(t, "second check", "web", tc.second)
 			})
 		})
@@ -243,20 +248,20 @@ func TestTroubleOfAMoment(t *testing.T) {
 		c.Observe(podWith("shop", "web", app))
 		untilAsked(app)
 		w.set(func() { delete(w.answers, app) })
-		time.Sleep(confirm + 2*gap)
+		pass(confirm + 2*gap)
 		w.wantSaid(t, "over", "web", "")
 
 		w.set(func() { w.answers[app] = failed(diagnosis.FaultTagNotFound) })
 		untilAsked(app)
 		w.wantSaid(t, "found", "web", tagged)
 		w.set(func() { w.answers[app] = failed(diagnosis.FaultServerError) })
-		time.Sleep(retry)
+		pass(retry)
 		w.wantSaid(t, "trouble meanwhile", "web", tagged)
 		w.set(func() { w.err = errors.New("postponed") })
-		time.Sleep(interval)
+		pass(interval)
 		w.wantSaid(t, "not asked for a day", "web", tagged)
 		w.set(func() { w.err = nil })
-		time.Sleep(2 * retry)
+		pass(2 * retry)
 		w.wantSaid(t, "trouble that lasts", "web", "c0 RegistryError")
 	})
 }
@@ -269,12 +274,12 @@ func TestBusy(t *testing.T) {
 		w.busy = true
 		c := w.run(t, interval)
 		c.Observe(podWith("shop", "web", app))
-		time.Sleep(3 * interval)
+		pass(3 * interval)
 		if n := len(w.questions()); n != 0 {
 			t.Errorf("%d questions while pods fail", n)
 		}
 		w.set(func() { w.busy = false })
-		time.Sleep(2 * idle)
+		pass(2 * idle)
 		if n := len(w.questions()); n != 1 {
 			t.Errorf("%d questions after that, want 1", n)
 		}
@@ -301,7 +306,7 @@ func TestNamespacesTakeTurns(t *testing.T) {
 		}
 		c.Observe(podWith("shop", "web", app))
 		start := time.Now()
-		time.Sleep(6 * time.Hour)
+		pass(6 * time.Hour)
 		var last time.Time
 		longest := time.Duration(0)
 		times := 0
@@ -365,7 +370,7 @@ func TestReexamine(t *testing.T) {
 			}
 			return n
 		}
-		time.Sleep(interval / 2)
+		pass(interval / 2)
 		if n := asked(); n != 1 {
 			t.Errorf("asked %d times within half an interval", n)
 		}
@@ -373,7 +378,7 @@ func TestReexamine(t *testing.T) {
 		c.Reexamine("uid-web", false)
 		c.Reexamine("uid-other", false)
 		c.Reexamine("unknown", false)
-		time.Sleep(3 * gap)
+		pass(3 * gap)
 		w.wantSaid(t, "after the change", "web", "")
 		if n := asked(); n != 2 || len(c.Failing()) != 0 {
 			t.Errorf("asked %d times; %v", n, c.Failing())
@@ -389,13 +394,13 @@ func TestChangedMeanwhile(t *testing.T) {
 		w.answers[app], w.takes = failed(diagnosis.FaultTagNotFound), time.Minute
 		c := w.run(t, interval)
 		c.Observe(podWith("shop", "web", app))
-		time.Sleep(time.Until(Slot("worker-3", app, interval, time.Now())) + 30*time.Second)
+		pass(time.Until(Slot("worker-3", app, interval, time.Now())) + 30*time.Second)
 		if f := c.Failing(); len(f) != 1 {
 			t.Errorf("what is followed while it is asked for: %v", f)
 		}
 		w.set(func() { delete(w.answers, app) })
 		c.Reexamine("uid-web", false)
-		time.Sleep(3 * time.Minute)
+		pass(3 * time.Minute)
 		w.wantSaid(t, "after the change", "web", "")
 		if n := len(w.questions()); n != 2 {
 			t.Errorf("%d questions, want 2", n)
@@ -413,11 +418,11 @@ func TestNewPodOfUnavailableImage(t *testing.T) {
 		c.Observe(podWith("shop", "web", app))
 		untilAsked(app)
 		c.Observe(podWith("shop", "late", app))
-		time.Sleep(3 * gap)
+		pass(3 * gap)
 		w.wantSaid(t, "still gone", "late", tagged)
 		w.set(func() { delete(w.answers, app) })
 		c.Observe(podWith("shop", "later", app))
-		time.Sleep(3 * gap)
+		pass(3 * gap)
 		for _, name := range []string{"web", "late", "later"} {
 			w.wantSaid(t, "there again", name, "")
 		}
@@ -437,7 +442,7 @@ func TestLeaving(t *testing.T) {
 		w.wantSaid(t, "unavailable", "web", tagged)
 		c.Observe(podWith("shop", "web", "hub.test/other:1"))
 		c.Observe(podwatch.RunningPod{UID: "uid-gone", Gone: true})
-		time.Sleep(3 * gap)
+		pass(3 * gap)
 		w.wantSaid(t, "left", "web", "")
 		if !slices.Equal(w.gone, []string{"uid-gone"}) || len(c.images) != 1 {
 			t.Errorf("forgotten %q, images %v", w.gone, slices.Collect(maps.Keys(c.images)))
@@ -455,9 +460,9 @@ func TestPublicationIsRetried(t *testing.T) {
 		c.Observe(podWith("shop", "web", app))
 		untilAsked(app)
 		w.wantSaid(t, "refused", "web", "")
-		time.Sleep(rewrite / 2)
+		pass(rewrite / 2)
 		w.set(func() { w.refused = nil })
-		time.Sleep(rewrite + 2*gap)
+		pass(rewrite + 2*gap)
 		w.wantSaid(t, "tried again", "web", tagged)
 	})
 }
@@ -481,12 +486,12 @@ func TestAdopt(t *testing.T) {
 				u.Annotation = "a report"
 				c := w.run(t, interval)
 				c.Observe(u)
-				time.Sleep(2 * readopt)
+				pass(2 * readopt)
 				if w.writes != 0 || len(c.Failing()) != 1 {
 					t.Errorf("%d publications and %d findings before it is examined", w.writes, len(c.Failing()))
 				}
 				w.set(func() { w.busy = false })
-				time.Sleep(2 * readopt)
+				pass(2 * readopt)
 				w.wantSaid(t, "examined", "web", tc.want)
 				if w.writes == 0 {
 					t.Error("nothing is published")
@@ -515,7 +520,7 @@ func TestStaleReportIsRemoved(t *testing.T) {
 			c := w.run(t, every)
 			c.Observe(u)
 			c.Observe(podWith("shop", "other", app))
-			time.Sleep(3 * gap)
+			pass(3 * gap)
 			if got, there := w.said["web"]; !there || got != "" || w.writes != 1 {
 				t.Errorf("interval %s: %d publications, %q", every, w.writes, got)
 			}

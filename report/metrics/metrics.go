@@ -22,7 +22,7 @@ import (
 // whypull_failing_containers.
 const (
 	topRegistries = 10
-	failingSeries = 48
+	failingSeries = 47
 )
 
 // Agent holds the metrics of an agent. The values of all labels are closed sets or bounded. It is safe for concurrent use.

@@ -408,6 +408,7 @@ func worst() *Agent {
 		second := failingAt(all[i*7%len(all)].Cause, fmt.Sprintf("r%d.test", i%7), diagnosis.ComparedOther)
 		first.Failure.Pod, second.Failure.Pod, second.Failure.Container = fmt.Sprint("pod-", i), fmt.Sprint("pod-", i), "second"
 		m.Failing(fmt.Sprint(i), []diagnosis.Verdict{first, second})
+		m.Unavailable(fmt.Sprint("r", i), []diagnosis.Verdict{first, second})
 		m.CertificateExpires(fmt.Sprintf("r%d.test", i%40), since())
 		m.RateLimit(fmt.Sprintf("r%d.test", i%40), i, true)
 	}

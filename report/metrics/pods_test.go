@@ -152,3 +152,41 @@ func TestMetricsWithoutPods(t *testing.T) {
 		t.Errorf("%g containers fail, and without pods %g", want, got)
 	}
 }
+
+func TestUnavailableImages(t *testing.T) {
+	t.Parallel()
+	names := []string{"whypull_image_unavailable", "whypull_image_unavailable_dropped"}
+	const headers = `
+# HELP whypull_image_unavailable Always 1, for each container of a running pod whose image could not be pulled again, at most 50 per node together with whypull_pod_failure_info.
+# TYPE whypull_image_unavailable gauge
+%s# HELP whypull_image_unavailable_dropped Number of containers on this node without a whypull_image_unavailable series because of its limit.
+# TYPE whypull_image_unavailable_dropped gauge
+whypull_image_unavailable_dropped %d
+`
+	m := New("v1")
+	at := time.UnixMilli(1_700_000_000_500)
+	m.Unavailable("1", []diagnosis.Verdict{failingSince("web", "app", diagnosis.TagNotFound, at), failingSince("web", "side", diagnosis.DNSFailure, at)})
+	app := `whypull_image_unavailable{cause="TagNotFound",container_name="app",pod_name="web",pod_namespace="shop",registry="hub.test2.company.com"} 1` + "\n"
+	side := `whypull_image_unavailable{cause="DNSFailure",container_name="side",pod_name="web",pod_namespace="shop",registry="hub.test2.company.com"} 1` + "\n"
+	wantMetrics(t, m, fmt.Sprintf(headers, app+side, 0), names...)
+	if len(m.countFailing()) > 0 || len(m.podFailures()) > 0 {
+		t.Error("a running pod counts as failing")
+	}
+	m.Unavailable("1", []diagnosis.Verdict{failingSince("web", "app", diagnosis.TagNotFound, at)})
+	for i := range podSeries {
+		m.Failing(fmt.Sprint(i), []diagnosis.Verdict{failingSince(fmt.Sprint("pod-", i), "app", diagnosis.TagNotFound, at)})
+	}
+	wantMetrics(t, m, fmt.Sprintf(`
+# HELP whypull_image_unavailable_dropped Number of containers on this node without a whypull_image_unavailable series because of its limit.
+# TYPE whypull_image_unavailable_dropped gauge
+whypull_image_unavailable_dropped %d
+`, 1), names...)
+	for i := range podSeries {
+		m.Failing(fmt.Sprint(i), nil)
+	}
+	wantMetrics(t, m, fmt.Sprintf(headers, app, 0), names...)
+	m.Unavailable("1", nil)
+	if n := len(m.podsUnavailable()); n != 0 {
+		t.Errorf("%d are left", n)
+	}
+}
