@@ -107,6 +107,9 @@ func TestEventReasonsAreTheCauses(t *testing.T) {
 	if all := conditions(policy(t, eventPolicy)); !strings.Contains(all, "== '"+report.RecoveredReason+"'") {
 		t.Errorf("the policy does not know %s:\n%s", report.RecoveredReason, all)
 	}
+	if all := conditions(policy(t, eventPolicy)); !strings.Contains(all, "in variables.causes + ['"+report.UnavailableReason+"'] ?") {
+		t.Errorf("the policy does not know %s:\n%s", report.UnavailableReason, all)
+	}
 }
 
 // conditions returns the validation expressions of a policy, one to a line.
@@ -120,7 +123,7 @@ func conditions(m manifest) string {
 
 // The policies name the annotations and the controller that the agent uses.
 func TestPoliciesNameAnnotationsAndController(t *testing.T) {
-	own := "['" + strings.Join([]string{report.CauseAnnotation, report.SummaryAnnotation, report.ReportAnnotation}, "', '") + "']"
+	own := "['" + strings.Join([]string{report.CauseAnnotation, report.SummaryAnnotation, report.ReportAnnotation, report.UnavailableAnnotation}, "', '") + "']"
 	if !slices.ContainsFunc(policy(t, podPolicy).Spec.Variables, func(v expression) bool { return v.Name == "own" && v.Expression == own }) {
 		t.Errorf("the policy on pods does not allow exactly the annotations %s", own)
 	}

@@ -55,7 +55,7 @@ func Panels() []Panel {
 func Sections() []Section {
 	return []Section{
 		{"Now", 5, false, now()}, {"Causes", 9, false, causes()}, {"Pods", 11, false, pods()},
-		{"Registries", 8, true, registries()}, {"Running pulls", 8, true, pulls()}, {"whypull itself", 8, true, itself()},
+		{"Running pods", 8, true, running()}, {"Registries", 8, true, registries()}, {"Running pulls", 8, true, pulls()}, {"whypull itself", 8, true, itself()},
 	}
 }
 
@@ -121,6 +121,14 @@ func pods() []Panel {
 			// the series starts with it.
 			Queries: []Query{{`sum by (cause) (clamp_min(whypull_diagnoses_total{` + node + `}
 - (whypull_diagnoses_total{` + node + `} offset $__rate_interval or whypull_diagnoses_total{` + node + `} * 0), 0))`, "{{cause}}"}}},
+	}
+}
+
+func running() []Panel {
+	return []Panel{
+		{Title: "Could not be started again", Kind: "timeseries", Unit: "short", Width: 24, Stacked: true,
+			Description: "Containers of running pods whose image could not be pulled again, by cause. Only with --image-check-interval. kubectl why-pull --preflight lists the pods.",
+			Queries:     []Query{{`sum by (cause) (whypull_image_unavailable{` + selected + `})`, "{{cause}}"}}},
 	}
 }
 

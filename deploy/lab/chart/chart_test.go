@@ -64,6 +64,7 @@ func TestSameObjects(t *testing.T) {
 		"providers":        {newest, "credentialProviders: {run: true}", []string{"components/credential-providers"}},
 		"systemd-resolved": {newest, "systemdResolved: true", []string{"components/systemd-resolved"}},
 		"metrics auth":     {newest, "metrics: {auth: token}", []string{"components/metrics-auth"}},
+		"image check":      {newest, "imageCheck: {enabled: true}", []string{"components/image-check"}},
 		"monitoring":       {newest, "{podMonitor: {enabled: true}, prometheusRule: {enabled: true}}", []string{"monitoring"}},
 		"dashboard":        {newest, "dashboard: {enabled: true}", []string{"components/dashboard"}},
 	}
@@ -105,6 +106,7 @@ func TestValuesTakeEffect(t *testing.T) {
 		"extraVolumeMounts: [{name: ca, mountPath: /host/ca}]":                                "- mountPath: /host/ca\n          name: ca\n",
 		"node: {seLinuxType: spc_t}":                                                          "seLinuxOptions:\n            type: spc_t\n",
 		"node: {criSocket: /run/other/a.sock}":                                                "- mountPath: /run/other\n          name: runtime\n",
+		"imageCheck: {enabled: true, interval: 90m}":                                          "- name: WHYPULL_IMAGE_CHECK_INTERVAL\n          value: 90m\n",
 		"metrics: {podLabels: false}":                                                         "- name: WHYPULL_METRICS_POD_LABELS\n          value: \"false\"\n",
 		"credentialProviders: {run: true, binDir: /home/kubernetes/bin}":                      "- mountPath: /host/home/kubernetes/bin\n          name: credential-providers\n          readOnly: true\n",
 		"{podNetwork: false, credentialProviders: {run: true}}":                               "add:\n            - SYS_CHROOT\n            drop:\n",

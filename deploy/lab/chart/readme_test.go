@@ -186,6 +186,9 @@ func TestWrongValuesAreRejected(t *testing.T) {
 		"node: {criSocket: tcp://a:1}":   "criSocket",
 		"resource: {limits: {}}":         "resource",
 		"podMonitor: {enabled: \"yes\"}": "enabled",
+		"imageCheck: {interval: 30m}":    "interval",
+		"imageCheck: {interval: 24}":     "interval",
+		"imageCheck: {interval: 1d}":     "interval",
 	} {
 		if _, err := Files(deployDir, newest, text); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want an error about %s", text, err, want)

@@ -197,6 +197,7 @@ func TestMetrics(t *testing.T) {
 		v.Failure = diagnosis.Failure{Namespace: "shop", Pod: fmt.Sprint("pod-", i), Container: "app", Registry: "hub.test", Since: time.Now()}
 		v.Evidence = []diagnosis.Finding{{Evidence: diagnosis.Evidence{Check: diagnosis.CheckPodDNS, Outcome: diagnosis.Passed, Body: &diagnosis.DNSFacts{Compared: diagnosis.ComparedOther}}}}
 		m.Failing(fmt.Sprint(i), []diagnosis.Verdict{v})
+		m.Unavailable(fmt.Sprint("running-", i), []diagnosis.Verdict{v})
 		m.Diagnosed(v)
 	}
 	for _, phase := range diagnosis.Phases() {
