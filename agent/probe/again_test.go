@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -263,3 +264,64 @@ func (n *fakeNode) Verdict(kubelet.Question) kubelet.Answer { return kubelet.Ans
 func (n *fakeNode) ClusterDNS() []netip.Addr { return nil }
 
 func (n *fakeNode) NearProviders(diagnosis.Image) []kubelet.Provider { return nil }
+
+// While a registry hangs at the check of a running pod, a failing pod of another
+// namespace is examined, at another registry and for another image.
+func TestAgainDelaysNoFailingPod(t *testing.T) {
+	t.Parallel()
+	asked, release := make(chan struct{}, 1), make(chan struct{})
+	hanging := registrytest.New(t, registrytest.Config{Repositories: []registrytest.Repository{{Name: "team/app", Serve: func(http.ResponseWriter, *http.Request, string, string) {
+		asked <- struct{}{}
+		<-release
+	}}}})
+	s := registrytest.New(t, registrytest.Config{CA: hanging.CA, Repositories: []registrytest.Repository{{Name: "team/app", Tags: []string{"1.0"}}}})
+	n := newNode(t, s.CA, nil)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f := running(hanging.Host + "/team/app:1.0")
+		f.Namespace = "evil"
+		_, _, _ = n.collector.Again(t.Context(), f)
+	}()
+	<-asked
+	got := diagnosis.Diagnose(failure(s.Host+"/team/app:9.9"), n.collect(failure(s.Host+"/team/app:9.9")))
+	if got.Cause != diagnosis.TagNotFound {
+		t.Errorf("verdict %s: %s", got.Cause, got.Summary)
+	}
+	select {
+	case <-done:
+		t.Error("the registry does not hang")
+	default:
+	}
+	close(release)
+	<-done
+}
+
+// A registry that answers HEAD with a body without end is read no further.
+func TestAgainIgnoresBodies(t *testing.T) {
+	t.Parallel()
+	written := make(chan int, 1)
+	s := registrytest.New(t, registrytest.Config{Repositories: []registrytest.Repository{{Name: "team/app", Serve: func(w http.ResponseWriter, _ *http.Request, _, _ string) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			written <- -1
+			return
+		}
+		defer conn.Close() //nolint:errcheck // a test
+		_, _ = conn.Write([]byte("HTTP/1.1 200 OK\r\nContent-Type: application/vnd.oci.image.manifest.v1+json\r\nDocker-Content-Digest: sha256:" + strings.Repeat("0", 64) + "\r\nContent-Length: 100000000\r\n\r\n"))
+		n, piece := 0, make([]byte, 1<<16)
+		for n < 100_000_000 {
+			more, err := conn.Write(piece)
+			if n += more; err != nil {
+				break
+			}
+		}
+		written <- n
+	}}}})
+	n := newNode(t, s.CA, nil)
+	got, _ := n.askedAgain(running(s.Host + "/team/app:1.0"))
+	wantVerdict(t, got, diagnosis.NotReproducible)
+	if sent := <-written; sent < 0 || sent >= 100_000_000 {
+		t.Errorf("the registry has sent %d bytes of a body", sent)
+	}
+}

@@ -64,17 +64,20 @@ func run(args []string, stdout, stderr io.Writer) int {
 
 const long = `Show which pods cannot pull their images, and why, from the reports that
 whypull's agents have written to the pods: all pods of a namespace, grouped by
-cause and by what they have in common, or the details of one pod.
+cause and by what they have in common, or the details of one pod. With --preflight,
+the same for running pods that could not be started again, because their image could not
+be pulled; agents check that if they run with --image-check-interval.
 
 TYPE/NAME shows the pods of an owner, such as deploy/web, sts/db or cronjob/run. It,
 --selector, --node, --cause and --since can be combined. A container without a report
 has no cause; for --since, it fails since its pod last changed.
 
-Exit status: 0 no pod fails, 1 some pod fails, 2 wrong usage or an error.
+Exit status: 0 no pod fails (with --preflight: would fail), 1 some pod does, 2 wrong
+usage or an error.
 
 -o json and -o yaml print a document of schema ` + fleet.Schema + `, to which
 fields are only ever added:
-  schema
+  schema, preflight
   groups[]  cause or noReport (why there is no report); secrets[], registry,
             repository or image: what the pods share; pods[] as namespace/name;
             nodes[]; owners[]: kind, namespace/name and number of pods, those with
@@ -91,6 +94,7 @@ const examples = `  kubectl why-pull                       # failing pods of the
   kubectl why-pull -n shop deploy/web    # failing pods of a Deployment
   kubectl why-pull -A --node worker-3    # failing pods of a node
   kubectl why-pull -A --cause TLSUntrusted,TLSExpired --since 1h
+  kubectl why-pull -A --preflight        # running pods that could not be started again
   kubectl why-pull explain TagNotFound   # one cause; needs no cluster`
 
 func root() *cobra.Command {

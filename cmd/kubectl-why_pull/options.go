@@ -25,6 +25,8 @@ type options struct {
 	output string
 	all    bool
 	watch  bool
+	// preflight: running pods whose image could not be pulled again
+	preflight bool
 
 	selector string
 	node     string
@@ -61,6 +63,7 @@ func (o *options) bind(cmd *cobra.Command) {
 	flags.BoolVarP(&o.all, "all-namespaces", "A", false, "pods of all namespaces")
 	flags.StringVarP(&o.output, "output", "o", outputTable, "output format: table, wide, json or yaml")
 	flags.BoolVarP(&o.watch, "watch", "w", false, "watch for changes")
+	flags.BoolVar(&o.preflight, "preflight", false, "running pods whose image could not be pulled again, by agents with --image-check-interval")
 	flags.StringVarP(&o.selector, "selector", "l", "", "label selector of the pods, as kubectl takes it")
 	flags.StringVar(&o.node, "node", "", "name of the pods' node")
 	flags.StringSliceVar(&o.causes, "cause", nil, "causes, separated by commas")

@@ -42,7 +42,7 @@ func (o *options) run(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	r := &request{options: o, client: client, out: out, layout: layoutOf(out), selected: o.selection(args)}
+	r := &request{options: o, client: client, out: out, layout: layoutOf(out), selected: o.selection(args), view: fleet.View{Preflight: o.preflight}}
 	r.scope = fleet.Scope{Labels: o.selector, Node: o.node}
 	if !o.all {
 		r.scope.Namespace = namespace
@@ -82,7 +82,7 @@ func (r *request) once(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if len(o.Pods) > 0 {
+	if len(o.Pods) > 0 && !r.preflight {
 		r.survey(ctx)
 		if o, err = r.build(ctx); err != nil {
 			return err
@@ -152,7 +152,9 @@ func (r *request) read(ctx context.Context) error {
 	return err
 }
 
-func (r *request) restart() { r.view, r.fleet, r.surveyed = fleet.View{}, fleet.Fleet{}, time.Time{} }
+func (r *request) restart() {
+	r.view, r.fleet, r.surveyed = fleet.View{Preflight: r.preflight}, fleet.Fleet{}, time.Time{}
+}
 
 func (r *request) put(pod *corev1.Pod) {
 	r.view.Put(pod)
@@ -196,6 +198,9 @@ func (r *request) render(o fleet.Overview) (string, error) {
 		return o.Table(r.layout, now(), r.scope.Namespace, r.selected, r.output == outputWide), nil
 	}
 	if len(o.Pods) == 0 {
+		if r.preflight {
+			return o.None(fmt.Sprintf(" %s/%s", r.scope.Namespace, r.scope.Name)) + "\n", nil
+		}
 		return fmt.Sprintf("No container of pod %s/%s fails to pull its image.\n", r.scope.Namespace, r.scope.Name), nil
 	}
 	return o.Pods[0].Story(r.layout, now(), r.output == outputWide), nil

@@ -146,7 +146,7 @@ func (f *follower) show(ctx context.Context) {
 // refresh surveys the fleet again if the watch does not cover all of it.
 func (f *follower) refresh(ctx context.Context) {
 	f.fleet.Complete = f.fleet.Complete || f.scope == fleet.Scope{}
-	if f.scope != (fleet.Scope{}) && f.view.Failing() && now().Sub(f.surveyed) > surveyTTL {
+	if f.scope != (fleet.Scope{}) && !f.preflight && f.view.Failing() && now().Sub(f.surveyed) > surveyTTL {
 		f.fleet.Complete = false
 		f.survey(ctx)
 		f.surveyed = now()
@@ -191,9 +191,9 @@ func lines(before, after fleet.Overview, shown bool, all *fleet.View) []string {
 	var out []string
 	switch {
 	case !shown && len(after.Pods) == 0 && all.Failing():
-		return []string{"No selected pod fails to pull an image.\n"}
+		return []string{strings.Replace(after.None(""), "No ", "No selected ", 1) + "\n"}
 	case !shown && len(after.Pods) == 0:
-		return []string{"No pod fails to pull an image.\n"}
+		return []string{after.None("") + "\n"}
 	}
 	for _, p := range after.Pods {
 		for _, line := range p.Lines() {
@@ -208,7 +208,7 @@ func lines(before, after fleet.Overview, shown bool, all *fleet.View) []string {
 		case all.Has(p.Key()):
 			out = append(out, fmt.Sprintf("%s: no longer selected\n", report.Printable(p.Key())))
 		default:
-			out = append(out, fmt.Sprintf("%s: no longer failing\n", report.Printable(p.Key())))
+			out = append(out, fmt.Sprintf("%s: no longer %s\n", report.Printable(p.Key()), stateOf(after)))
 		}
 	}
 	return out
@@ -221,4 +221,12 @@ func linesOf(o fleet.Overview, key string) []string {
 		}
 	}
 	return nil
+}
+
+// stateOf returns what a pod that is no longer in an overview is no longer.
+func stateOf(o fleet.Overview) string {
+	if o.Preflight {
+		return "reported"
+	}
+	return "failing"
 }

@@ -58,6 +58,8 @@ func TestStatus(t *testing.T) {
 			stderr: `whypull: --log-level or WHYPULL_LOG_LEVEL: slog: level string "loud": unknown name`},
 		"metrics": {args: with("--metrics-auth", "all"), status: 2,
 			stderr: `whypull: --metrics-auth or WHYPULL_METRICS_AUTH: metrics authentication "all": want none or token`},
+		"image check too often": {args: with("--image-check-interval", "30m"), status: 2,
+			stderr: "whypull: --image-check-interval or WHYPULL_IMAGE_CHECK_INTERVAL: 30m0s: want at least 1h, such as 24h, or 0 for no checks"},
 		"format": {args: with("--log-format", "xml"), status: 2,
 			stderr: `whypull: --log-format or WHYPULL_LOG_FORMAT: log format "xml": want json or text`},
 		"format, environment": {args: with(), env: map[string]string{"WHYPULL_LOG_FORMAT": "xml"}, status: 2,
@@ -322,7 +324,7 @@ func TestFlagHelp(t *testing.T) {
 		}
 	})
 	want := []string{
-		"containerd-config", "cri-socket", "host-root", "image-credential-provider-bin-dir", "image-credential-provider-config", "kubeconfig", "kubelet-kubeconfig", "kubelet-root-dir", "listen-address",
+		"containerd-config", "cri-socket", "host-root", "image-check-interval", "image-credential-provider-bin-dir", "image-credential-provider-config", "kubeconfig", "kubelet-kubeconfig", "kubelet-root-dir", "listen-address",
 		"log-format", "log-level", "metrics-auth", "metrics-pod-labels", "node-name", "pod-network", "pull-retry", "pull-retry-max-bytes", "pull-stall-after", "registry-config-path", "require-admission-policy", "run-credential-providers", "secret-access",
 	}
 	if !slices.Equal(names, want) {

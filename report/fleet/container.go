@@ -38,9 +38,10 @@ type Container struct {
 	begin   time.Time         // since when it fails; without a report, the pod's last change
 }
 
-// parseReport returns a pod's report; nil if it has none or an invalid one.
-func parseReport(pod *corev1.Pod) *report.Document {
-	text, there := pod.Annotations[report.ReportAnnotation]
+// parseReport returns a pod's report in an annotation; nil if it has none or an invalid
+// one.
+func parseReport(pod *corev1.Pod, annotation string) *report.Document {
+	text, there := pod.Annotations[annotation]
 	if !there {
 		return nil
 	}
@@ -60,7 +61,7 @@ func failing(pod *corev1.Pod) []Container {
 	if podwatch.Over(pod) {
 		return nil
 	}
-	doc := parseReport(pod)
+	doc := parseReport(pod, report.ReportAnnotation)
 	var out []Container
 	for _, f := range podwatch.Failures(pod) {
 		verdict := verdictOf(doc, pod, f)

@@ -25,9 +25,12 @@ const Schema = "whypull.dev/pods/v1"
 
 // Overview is what -o json and -o yaml print.
 type Overview struct {
-	Schema string  `json:"schema"`
-	Groups []Group `json:"groups"`
-	Pods   []Pod   `json:"pods"`
+	Schema string `json:"schema"`
+	// Preflight reports whether the pods run, and have images that could not be pulled
+	// again; else they cannot pull.
+	Preflight bool    `json:"preflight,omitempty"`
+	Groups    []Group `json:"groups"`
+	Pods      []Pod   `json:"pods"`
 }
 
 // Pod is a pod with containers whose image cannot be pulled.
@@ -54,15 +57,17 @@ func (p *Pod) SetManager(m diagnosis.Manager) { p.ManagedBy, p.source = m.String
 // Key returns the pod's namespace/name.
 func (p Pod) Key() string { return p.Namespace + "/" + p.Name }
 
-// View holds the pods of a list or watch that cannot pull their images. The
-// zero value is empty.
+// View holds the pods of a list or watch that cannot pull their images, or, with
+// Preflight, that run and could not pull them again. The zero value is empty.
 type View struct {
+	Preflight bool
+
 	pods map[types.NamespacedName]*corev1.Pod
 }
 
 // Put adds or updates a pod.
 func (v *View) Put(pod *corev1.Pod) {
-	if len(failing(pod)) == 0 {
+	if len(v.containers(pod)) == 0 {
 		v.Delete(pod)
 		return
 	}
@@ -72,12 +77,28 @@ func (v *View) Put(pod *corev1.Pod) {
 	v.pods[keyOf(pod)] = pod
 }
 
+// containers returns the containers of a pod that the view is about.
+func (v *View) containers(pod *corev1.Pod) []Container {
+	if v.Preflight {
+		return unavailable(pod, v.report(pod))
+	}
+	return failing(pod)
+}
+
+// report returns the report on a pod that the view is about.
+func (v *View) report(pod *corev1.Pod) *report.Document {
+	if v.Preflight {
+		return parseReport(pod, report.UnavailableAnnotation)
+	}
+	return parseReport(pod, report.ReportAnnotation)
+}
+
 // Delete removes a pod.
 func (v *View) Delete(pod *corev1.Pod) { delete(v.pods, keyOf(pod)) }
 
 // Only returns a view of the pods that keep selects.
 func (v *View) Only(keep func(*corev1.Pod) bool) *View {
-	out := &View{pods: maps.Clone(v.pods)}
+	out := &View{Preflight: v.Preflight, pods: maps.Clone(v.pods)}
 	maps.DeleteFunc(out.pods, func(_ types.NamespacedName, pod *corev1.Pod) bool { return !keep(pod) })
 	return out
 }
@@ -100,9 +121,9 @@ func keyOf(pod *corev1.Pod) types.NamespacedName {
 // about their images and nodes. Pods are sorted by namespace and name, groups
 // by their number of pods, the largest first.
 func (v *View) Build(fleet *Fleet, now time.Time) Overview {
-	o := Overview{Schema: Schema, Pods: []Pod{}}
+	o := Overview{Schema: Schema, Preflight: v.Preflight, Pods: []Pod{}}
 	for _, key := range slices.SortedFunc(maps.Keys(v.pods), compareNames) {
-		o.Pods = append(o.Pods, newPod(v.pods[key], fleet, now))
+		o.Pods = append(o.Pods, v.newPod(v.pods[key], fleet, now))
 	}
 	o.Groups = groups(o.Pods)
 	return o
@@ -112,10 +133,10 @@ func compareNames(a, b types.NamespacedName) int {
 	return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 }
 
-func newPod(pod *corev1.Pod, fleet *Fleet, now time.Time) Pod {
+func (v *View) newPod(pod *corev1.Pod, fleet *Fleet, now time.Time) Pod {
 	p := Pod{
 		Namespace: report.Printable(pod.Namespace), Name: report.Printable(pod.Name), Node: report.Printable(pod.Spec.NodeName),
-		Owner: owner(pod), Containers: failing(pod), Report: parseReport(pod), workload: workload(pod),
+		Owner: owner(pod), Containers: v.containers(pod), Report: v.report(pod), workload: workload(pod),
 	}
 	p.SetManager(diagnosis.ManagerOf(pod.Labels, pod.Annotations))
 	for i := range p.Containers {
@@ -124,7 +145,9 @@ func newPod(pod *corev1.Pod, fleet *Fleet, now time.Time) Pod {
 		if c.verdict == nil {
 			c.NoReport = fleet.noReportReason(pod, now)
 		}
-		c.RunsOn, c.RunsHere = fleet.otherNodes(c.Image, p.Node)
+		if !v.Preflight { // nodes that run an image need not be able to pull it again
+			c.RunsOn, c.RunsHere = fleet.otherNodes(c.Image, p.Node)
+		}
 		if c.RunsOn == nil {
 			c.RunsOn = []string{}
 		}

@@ -25,7 +25,7 @@ func (o Overview) Select(causes []string, since time.Duration, now time.Time) Ov
 	if len(causes) == 0 && since == 0 {
 		return o
 	}
-	out := Overview{Schema: o.Schema, Pods: []Pod{}}
+	out := Overview{Schema: o.Schema, Preflight: o.Preflight, Pods: []Pod{}}
 	for _, p := range o.Pods {
 		p.Containers = slices.DeleteFunc(slices.Clone(p.Containers), func(c Container) bool {
 			return len(causes) > 0 && !slices.Contains(causes, c.Cause) || since > 0 && now.Sub(c.begin) > since

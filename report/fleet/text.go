@@ -23,7 +23,7 @@ func (o Overview) Table(l Layout, now time.Time, namespace, selection string, wi
 		selection = " (only " + report.Printable(selection) + ")"
 	}
 	if len(o.Pods) == 0 {
-		return "No pod in " + scope(namespace, "any namespace") + selection + " fails to pull an image.\n"
+		return o.None(" in "+scope(namespace, "any namespace")+selection) + "\n"
 	}
 	var b strings.Builder
 	for i := range o.Groups {
@@ -44,8 +44,23 @@ func (o Overview) Table(l Layout, now time.Time, namespace, selection string, wi
 	if namespace == "" {
 		namespace = "NAMESPACE"
 	}
-	b.WriteString("Details of one pod: kubectl why-pull -n " + report.Printable(namespace) + " POD\n")
+	b.WriteString("Details of one pod: kubectl why-pull " + o.flag() + "-n " + report.Printable(namespace) + " POD\n")
 	return b.String()
+}
+
+// None returns the sentence on an overview without pods; which is appended to "no pod".
+func (o Overview) None(which string) string {
+	if o.Preflight {
+		return "No running pod" + which + " is reported to have an image that could not be pulled again."
+	}
+	return "No pod" + which + " fails to pull an image."
+}
+
+func (o Overview) flag() string {
+	if o.Preflight {
+		return "--preflight "
+	}
+	return ""
 }
 
 // scope returns the namespace in words.
@@ -61,7 +76,12 @@ func (o Overview) total(scope string) string {
 	if len(o.Pods) == 1 {
 		whose = "its image"
 	}
-	return fmt.Sprintf("%s in %s cannot pull %s, for %s.", count(len(o.Pods), "pod"), scope, whose, count(len(o.Groups), "reason"))
+	pods, cannot := "pod", "cannot pull"
+	if o.Preflight {
+		pods, cannot = "running pod", "could not pull"
+		whose += " again"
+	}
+	return fmt.Sprintf("%s in %s %s %s, for %s.", count(len(o.Pods), pods), scope, cannot, whose, count(len(o.Groups), "reason"))
 }
 
 // headline colors the cause; a line that is too long is wrapped, not truncated.
