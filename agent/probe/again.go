@@ -50,6 +50,8 @@ func (c *Collector) Again(ctx context.Context, f diagnosis.Failure) (evidence []
 	if refused || needless(f, credentials) != "" {
 		return evidence, false, nil
 	}
+	credentials, creds = c.runProviders(ctx, f, credentials, creds)
+	evidence = slices.Concat(credentials, odd)
 	for _, v := range visits {
 		v.creds = creds
 		found := v.endpoints(ctx, v.all)
@@ -94,7 +96,7 @@ func (c *Collector) blind(f diagnosis.Failure, evidence []diagnosis.Evidence, cr
 	has := func(faults ...diagnosis.Fault) bool {
 		return slices.ContainsFunc(evidence, func(e diagnosis.Evidence) bool { return slices.Contains(faults, e.Fault) })
 	}
-	if has(diagnosis.FaultProviderMatches, diagnosis.FaultSecretUnreadable) {
+	if has(diagnosis.FaultProviderMatches, diagnosis.FaultProviderFailed, diagnosis.FaultSecretUnreadable) {
 		return true
 	}
 	own := has(diagnosis.FaultSecretMissing) || slices.ContainsFunc(creds, func(l keyring.Credential) bool { return !l.Empty() })
