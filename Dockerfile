@@ -8,7 +8,7 @@ COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
 RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
-    go build -tags grpcnotrace,nethttpomithttp2 -gcflags=all=-l -gcflags=std= -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$VERSION" -o /whypull ./cmd/whypull
+    go build -tags grpcnotrace,nethttpomithttp2 -gcflags=all=-l -gcflags=std= -gcflags=go.opentelemetry.io/...= -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$VERSION" -o /whypull ./cmd/whypull
 
 # Nothing but the binary: the node's own trust store and resolvers are used.
 FROM scratch

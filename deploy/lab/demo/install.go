@@ -124,7 +124,7 @@ func Build(ctx context.Context, root, program, dir string) error {
 
 func buildFlags() []string {
 	return []string{
-		"build", "-tags", "grpcnotrace,nethttpomithttp2", "-gcflags=all=-l", "-gcflags=std=",
+		"build", "-tags", "grpcnotrace,nethttpomithttp2", "-gcflags=all=-l", "-gcflags=std=", "-gcflags=go.opentelemetry.io/...=",
 		"-trimpath", "-buildvcs=false", "-ldflags", "-s -w -X main.version=lab",
 	}
 }
