@@ -138,7 +138,7 @@ test-e2e: lab-build ## whypull on a real node
 	cd $(LAB) && go test -count=1 -timeout 20m -parallel 16 ./e2e -args -kubernetes 1.34
 
 .PHONY: test-chaos
-test-chaos: lab-build ## a node on a bad day: every fault, half an hour
+test-chaos: lab-build ## a node on a bad day: every fault, an hour
 	cd $(LAB) && go test -count=1 -v -timeout 120m ./chaos -long
 
 .PHONY: test-release
