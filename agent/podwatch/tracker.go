@@ -209,7 +209,7 @@ func (p *tracked) advance(s seen, u *Update) map[diagnosis.Subject]diagnosis.Fai
 		was, ok := p.incidents[f.Subject()]
 		if ok && outdated(was, f) {
 			incidents[f.Subject()] = was
-			p.await(f, u)
+			u.Failures = append(u.Failures, was)
 			continue
 		}
 		if ok && was.Image == f.Image {
@@ -235,7 +235,7 @@ func (p *tracked) advance(s seen, u *Update) map[diagnosis.Subject]diagnosis.Fai
 		case recovered:
 			u.Recovered = append(u.Recovered, was)
 		case withdrawn:
-			if f, ok := replaced(s, was); ok && !p.awaits(f) {
+			if f, ok := replaced(s, was); ok {
 				u.Recovered = append(u.Recovered, f)
 			}
 		}
@@ -256,24 +256,11 @@ func replaced(s seen, was diagnosis.Failure) (diagnosis.Failure, bool) {
 	return was, false
 }
 
-// awaits reports whether the container has been Waiting, so that it will be Started.
-func (p *tracked) awaits(f diagnosis.Failure) bool {
-	return slices.ContainsFunc(p.waiting, func(w diagnosis.Failure) bool { return w.Subject() == f.Subject() })
-}
-
 // outdated reports whether the status of a container is still that of the image before:
-// somebody has edited the pod, and the kubelet has not tried the new image yet.
+// somebody has edited the pod, and the kubelet has not tried the new image yet, or is still
+// pulling it. Until it has, nothing is known of the new one.
 func outdated(was, f diagnosis.Failure) bool {
 	return was.Image != f.Image && mentions(f.Message, was.Ref()) && !mentions(f.Message, f.Ref())
-}
-
-// await adds a container to the update's Waiting whose status is outdated.
-func (p *tracked) await(f diagnosis.Failure, u *Update) {
-	f.Reason, f.Message = "", ""
-	if was := p.waited(f); was != nil {
-		f.Since = was.Since
-	}
-	u.Waiting = append(u.Waiting, f)
 }
 
 // wait sets the update's Waiting and Started. While the pull of an image volume

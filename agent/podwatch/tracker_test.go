@@ -148,21 +148,21 @@ func TestIncidents(t *testing.T) {
 			{newPod(app(failed)), "!app"}, {newPod(wanting("hub.test/b"), app(runs())), "+app"},
 		},
 		"image edited, not tried yet, then fails": {
-			{newPod(app(old)), "!app"}, {newPod(wanting("hub.test/b"), app(old)), "?app"}, {newPod(wanting("hub.test/c"), app(old)), "?app"},
+			{newPod(app(old)), "!app"}, {newPod(wanting("hub.test/b"), app(old)), "!app"}, {newPod(wanting("hub.test/c"), app(old)), "!app"},
 			{newPod(wanting("hub.test/c"), app(waits("ErrImagePull", `pull "hub.test/c"`))), "!app"}, {newPod(wanting("hub.test/c"), app(runs())), "+app"},
 		},
 		"image edited, not tried yet, then pulled": {
-			{newPod(app(old)), "!app"}, {newPod(wanting("hub.test/b"), app(old)), "?app"},
+			{newPod(app(old)), "!app"}, {newPod(wanting("hub.test/b"), app(old)), "!app"},
 			{newPod(wanting("hub.test/b"), app(pulling)), "?app"}, {newPod(wanting("hub.test/b"), app(runs())), "*app"},
 		},
 		"image edited, not tried yet, then runs": {
-			{newPod(app(old)), "!app"}, {newPod(wanting("hub.test/b"), app(old)), "?app"}, {newPod(wanting("hub.test/b"), app(runs())), "*app"},
+			{newPod(app(old)), "!app"}, {newPod(wanting("hub.test/b"), app(old)), "!app"}, {newPod(wanting("hub.test/b"), app(runs())), "+app"},
 		},
 		"image edited, deleted": {
 			{newPod(app(failed)), "!app"}, {newPod(wanting("hub.test/b"), app(runs()), deleted), "none"},
 		},
 		"image edited, not tried yet, and back": {
-			{newPod(app(old)), "!app"}, {newPod(wanting("hub.test/b"), app(old)), "?app"}, {newPod(app(old)), "!app"},
+			{newPod(app(old)), "!app"}, {newPod(wanting("hub.test/b"), app(old)), "!app"}, {newPod(app(old)), "!app"},
 		},
 		"deleted, with a grace period": {
 			{newPod(app(failed)), "!app"}, {newPod(app(failed), deleted), "none"}, {newPod(app(failed), deleted), ""},
@@ -289,6 +289,24 @@ func TestNewIncidents(t *testing.T) {
 				t.Errorf("message: got %q, want %q, nothing of the old incident", f.Message, want)
 			}
 		})
+	}
+}
+
+// TestImageThatWasNotTried checks that a status that names the image before is not taken
+// for one of the new image.
+func TestImageThatWasNotTried(t *testing.T) {
+	t.Parallel()
+	w := newWatch(t)
+	old := waits("ImagePullBackOff", backOff+": ErrImagePull: not found")
+	was := w.want(newPod(app(old)), "!app").Failures[0]
+	if f := w.want(newPod(wanting("hub.test/b"), app(old)), "!app").Failures[0]; f.Image != image || !f.Since.Equal(was.Since) {
+		t.Errorf("not tried yet: image %s since %v, want %s since %v", f.Image, f.Since, image, was.Since)
+	}
+	if f := w.want(newPod(wanting("hub.test/b"), app(waits("ErrImagePull", `pull "hub.test/b"`))), "!app").Failures[0]; f.Image != "hub.test/b" || !f.Since.After(was.Since) {
+		t.Errorf("tried: image %s since %v, want hub.test/b after %v", f.Image, f.Since, was.Since)
+	}
+	if f := w.want(newPod(wanting("hub.test/c"), app(runs())), "+app").Recovered[0]; f.Image != "hub.test/c" {
+		t.Errorf("recovered with image %s, want hub.test/c", f.Image)
 	}
 }
 
