@@ -90,6 +90,9 @@ func (l *Lab) start(ctx context.Context, progress io.Writer) (*box.Box, error) {
 	if err := l.writeFiles(listener.Addr().(*net.TCPAddr).Port, cluster, tools["pause"]); err != nil {
 		return nil, err
 	}
+	if err := l.writeProvider(tools["provider"]); err != nil {
+		return nil, err
+	}
 	return l.startBox(ctx, tools, listener)
 }
 
@@ -247,6 +250,21 @@ func (l *Lab) writeKubeletFile() error {
 	}
 	if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
 		return fmt.Errorf("kubelet's credentials file: %w", err)
+	}
+	return nil
+}
+
+// writeProvider installs the kubelet's credential provider plugin.
+func (l *Lab) writeProvider(program string) error {
+	data, err := os.ReadFile(program)
+	if err != nil {
+		return fmt.Errorf("credential provider: %w", err)
+	}
+	if err := os.MkdirAll(l.path("skeleton", node.ProviderDir), 0o755); err != nil { // #nosec G301 -- the node's own directory
+		return fmt.Errorf("credential provider: %w", err)
+	}
+	if err := os.WriteFile(l.path("skeleton", node.ProviderDir, node.Provider), data, 0o755); err != nil { // #nosec G306 -- a program
+		return fmt.Errorf("credential provider: %w", err)
 	}
 	return nil
 }

@@ -121,6 +121,7 @@ func common() []Family {
 		{Name: "guest", Version: "v1", LDFlags: "-s -w", Tools: []Tool{
 			{Name: "pause", Package: "./pause", Source: "pause.go.txt"},
 			{Name: "tools", Package: "./tools", Source: "tools.go.txt"},
+			{Name: "provider", Package: "./provider", Source: "provider.go.txt"},
 		}},
 	}
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/whypull/whypull/deploy/lab"
 	"github.com/whypull/whypull/deploy/lab/binaries"
 	"github.com/whypull/whypull/deploy/lab/demo"
+	"github.com/whypull/whypull/deploy/lab/node"
 )
 
 // patience is how long a test waits for something that must happen. It is not a
@@ -115,7 +116,11 @@ func start(ctx context.Context) (*cluster, error) {
 		}
 	}
 	if err := demo.Install(ctx, l, root, demo.Options{
-		Components: []string{"node-credentials"}, Flags: map[string]string{"pull-stall-after": "10s"},
+		Components: []string{"node-credentials", "credential-providers"}, Flags: map[string]string{
+			"pull-stall-after":                  "10s",
+			"image-credential-provider-config":  node.ProvidersFile,
+			"image-credential-provider-bin-dir": node.ProviderDir,
+		},
 	}); err != nil {
 		return nil, err
 	}

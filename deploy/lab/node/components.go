@@ -87,6 +87,7 @@ func schedulerArgs() []string {
 func kubeletArgs() []string {
 	return []string{
 		tool("kubelet"), "--config=" + kubeDir + "/kubelet.yaml", "--kubeconfig=" + kubeDir + "/kubelet.kubeconfig",
+		"--image-credential-provider-config=" + ProvidersFile, "--image-credential-provider-bin-dir=" + ProviderDir,
 		"--hostname-override=" + Name, "--node-ip=" + Address, "--root-dir=/var/lib/kubelet",
 	}
 }

@@ -42,6 +42,12 @@ const (
 	SandboxArchive = "/var/lib/lab/pause.tar"
 	// ToolDir contains all programs of the lab, by name.
 	ToolDir = "/opt/lab/bin"
+	// ProvidersFile is the kubelet's configuration of credential provider plugins, and
+	// ProviderDir the directory of its only one, Provider, which plays a fault for each
+	// image that registry.ProviderImages covers.
+	ProvidersFile = kubeDir + "/credential-providers.yaml"
+	ProviderDir   = kubeDir + "/credential-providers"
+	Provider      = "lab-provider"
 	// LogDir contains the log of each component.
 	LogDir = "/var/log/lab"
 
@@ -292,8 +298,33 @@ func runtimeFiles(containerd int) map[string]string {
 	}
 }
 
+// providersConfig is the kubelet's configuration of its credential provider plugin. The
+// credentials are in its environment.
+func providersConfig() string {
+	var images strings.Builder
+	for _, pattern := range registry.ProviderImages() {
+		images.WriteString("  - \"" + pattern + "\"\n")
+	}
+	var env strings.Builder
+	for _, v := range [][2]string{
+		{"LAB_USER", registry.Alice}, {"LAB_PASSWORD", registry.AlicePassword}, {"LAB_NOTES", registry.PlainHost},
+		{"LAB_READER", registry.Reader}, {"LAB_READER_PASSWORD", registry.ReaderPassword},
+	} {
+		env.WriteString("  - {name: " + v[0] + ", value: \"" + v[1] + "\"}\n")
+	}
+	return `apiVersion: kubelet.config.k8s.io/v1
+kind: CredentialProviderConfig
+providers:
+- name: ` + Provider + `
+  apiVersion: credentialprovider.kubelet.k8s.io/v1
+  defaultCacheDuration: 1m
+  matchImages:
+` + images.String() + "  env:\n" + env.String()
+}
+
 func kubernetesFiles() map[string]string {
 	return map[string]string{
+		ProvidersFile: providersConfig(),
 		kubeDir + "/kubelet.yaml": `apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
 containerRuntimeEndpoint: unix:///run/containerd/containerd.sock

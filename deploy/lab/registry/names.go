@@ -91,6 +91,12 @@ const (
 	AdminPassword  = "admin-of-the-lab" // #nosec G101 -- not a secret
 )
 
+// ProviderImages are the repositories for which the kubelet runs its credential provider
+// plugin, as patterns of its matchImages. Nothing else is in them.
+func ProviderImages() []string {
+	return []string{HubHost + "/provider", TokenHost + "/team-b/provider", PlainHost + "/provider"}
+}
+
 // Names of the registries' components, logs and storage directories.
 const (
 	Hub   = "registry-hub"

@@ -1,0 +1,104 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/whypull/whypull/deploy/lab/demo"
+	"github.com/whypull/whypull/deploy/lab/node"
+	"github.com/whypull/whypull/deploy/lab/registry"
+)
+
+// TestCredentialProviders has the kubelet's plugin play each fault, for an image of its
+// own, and whypull run it as the kubelet does.
+func TestCredentialProviders(t *testing.T) {
+	t.Parallel()
+	const provider, hub = "credential provider " + node.Provider, registry.HubHost + "/provider/"
+	for name, tc := range map[string]struct {
+		image, cause, confidence, summary string
+		evidence                          demo.Evidence
+	}{
+		"exit": {hub + "exit:1", "CredentialProviderFailed", confirmed, provider + " fails with exit status 3; " + registry.HubHost + " requires credentials for provider/exit",
+			demo.Evidence{Check: "credentials", Outcome: "Failed", Fault: "CredentialProviderFailed", Detail: provider + ", which the kubelet runs for " + registry.HubHost + "/provider, fails with exit status 3"}},
+		"hang": {hub + "hang:1", "CredentialProviderFailed", confirmed, "does not finish within a minute",
+			demo.Evidence{Check: "credentials", Outcome: "Failed", Fault: "CredentialProviderFailed", Detail: "does not finish within a minute"}},
+		"garbage": {hub + "garbage:1", "CredentialProviderFailed", confirmed, "returns something other than a CredentialProviderResponse",
+			demo.Evidence{Check: "credentials", Outcome: "Failed", Fault: "CredentialProviderFailed", Detail: "something other than a CredentialProviderResponse"}},
+		"flood": {hub + "flood:1", "CredentialProviderFailed", "Likely", "returned no credentials",
+			demo.Evidence{Check: "credentials", Outcome: "Inconclusive", Fault: "CredentialProviderMatches", Detail: "returns more than whypull reads"}},
+		"none": {hub + "none:1", "CredentialProviderFailed", confirmed, "returns no credentials",
+			demo.Evidence{Check: "credentials", Outcome: "Failed", Fault: "CredentialProviderFailed", Detail: "returns no credentials"}},
+		"others": {hub + "others:1", "CredentialProviderFailed", confirmed, "returns credentials, but none for " + hub + "others",
+			demo.Evidence{Check: "credentials", Outcome: "Failed", Fault: "CredentialProviderFailed", Detail: "none for " + hub + "others"}},
+		"rejected": {hub + "rejected:1", "CredentialsRejected", confirmed, "rejects the credentials in the answer of " + provider,
+			demo.Evidence{Check: "credentials", Outcome: "Passed", Detail: provider + " returns credentials for " + registry.HubHost}},
+		"denied": {registry.TokenHost + "/team-b/provider/denied:1", "DeniedOrNotFound", confirmed, "accepts the credentials in the answer of " + provider,
+			demo.Evidence{Check: "credentials", Outcome: "Passed", Detail: provider + " returns credentials for " + registry.TokenHost}},
+		"works": {hub + "works:1", "RepositoryNotFound", confirmed, "provider/works",
+			demo.Evidence{Check: "registry", Outcome: "Failed", Detail: "credentials of " + provider}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := breakProvided(t, name, tc.image)
+			if got.Cause != tc.cause || got.Confidence != tc.confidence || !strings.Contains(got.Summary, tc.summary) {
+				t.Errorf("%s, %s: %s", got.Cause, got.Confidence, got.Summary)
+			}
+			assertEntries(t, got.Evidence, tc.evidence)
+			if runs(t, name, "kubelet") == 0 || runs(t, name, "whypull") == 0 {
+				t.Errorf("runs of the kubelet: %d, of whypull: %d", runs(t, name, "kubelet"), runs(t, name, "whypull"))
+			}
+			if n := runs(t, name, "whypull-with-token"); n != 0 {
+				t.Errorf("the plugin sees the agent's token in %d runs", n)
+			}
+		})
+	}
+	t.Run("cache", func(t *testing.T) {
+		t.Parallel()
+		for _, name := range []string{"one", "two"} { // the second when the first has been answered
+			breakProvided(t, name, registry.PlainHost+"/provider/"+name+":1")
+		}
+		if first, second := runs(t, "one", "whypull"), runs(t, "two", "whypull"); first != 1 || second != 0 {
+			t.Errorf("%d and %d runs, want one for the registry", first, second)
+		}
+	})
+}
+
+// breakProvided breaks a pod whose image the kubelet's plugin is for, and returns the
+// report once the plugin has run. Nothing that was written or logged has a password.
+func breakProvided(t *testing.T, name, image string) containerReport {
+	t.Helper()
+	s := demo.Scenario{Name: "provider-" + name, Manifests: []string{demo.Pod("app", image, "", "")}}
+	if err := s.Break(t.Context(), shared.lab); err != nil {
+		t.Fatal(err)
+	}
+	got := shared.settled(t.Context(), t, s.Name, "app").Containers[0]
+	log, err := shared.lab.Kubectl(t.Context(), nil, "-n", "whypull", "logs", "daemonset/whypull-agent")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, password := range []string{registry.AlicePassword, registry.ReaderPassword, "not-the-password"} {
+		if strings.Contains(fmt.Sprint(got), password) || strings.Contains(log, password) {
+			t.Errorf("a report or the log has the password %s", password)
+		}
+	}
+	return got
+}
+
+// runs returns how often somebody has run the plugin for an image, by what it has told the
+// registry without TLS.
+func runs(t *testing.T, image, who string) int {
+	t.Helper()
+	data, err := os.ReadFile(shared.lab.RegistryLog(registry.Plain))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for line := range strings.Lines(string(data)) {
+		if strings.Contains(line, "/v2/?ran="+image+" ") && strings.Contains(line, `"lab-provider/`+who+`"`) {
+			n++
+		}
+	}
+	return n
+}
