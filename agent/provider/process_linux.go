@@ -23,7 +23,8 @@ func start(ctx context.Context, p process) output {
 	defer in.Close() //nolint:errcheck // nothing was written
 	// The file of the node is not chosen by a stranger: it is the kubelet's own program.
 	cmd := exec.Command(p.path, p.args...) //nolint:gosec,noctx // ended below, with its whole group
-	cmd.Env, cmd.Dir, cmd.Stdin, cmd.Stdout = p.env, "/", bytes.NewReader(p.stdin), out
+	cmd.Env = append([]string{}, p.env...) // not nil, which would be the agent's own
+	cmd.Dir, cmd.Stdin, cmd.Stdout = "/", bytes.NewReader(p.stdin), out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if p.root != "/" {
 		cmd.SysProcAttr.Chroot = p.root
