@@ -152,23 +152,32 @@ func read(f diagnosis.Failure) diagnosis.Failure {
 	return f
 }
 
-// After NotReproducible, another failed attempt of the kubelet causes an
-// examination, but no fresh requests to registries.
-func TestAttemptAfterNotReproducible(t *testing.T) {
+// After NotReproducible, and after a verdict that rests on the message alone, another
+// failed attempt of the kubelet causes an examination, but no fresh requests to
+// registries.
+func TestAttemptAfterOpenVerdict(t *testing.T) {
 	t.Parallel()
 	at := began()
-	for cause, want := range map[diagnosis.Cause]bool{diagnosis.NotReproducible: true, diagnosis.CredentialsRejected: false} {
+	type verdict struct {
+		cause      diagnosis.Cause
+		confidence diagnosis.Confidence
+	}
+	for v, want := range map[verdict]bool{
+		{diagnosis.NotReproducible, diagnosis.Confirmed}:  true,
+		{diagnosis.TagNotFound, diagnosis.Suspected}:      true,
+		{diagnosis.CredentialsRejected, diagnosis.Likely}: false,
+	} {
 		a := newAgent(t)
 		f := failure("app")
 		f.NextTry = at
 		a.pods.Observe(update(f))
-		a.settled(diagnosis.Verdict{Cause: cause, Failure: f})
+		a.settled(diagnosis.Verdict{Cause: v.cause, Confidence: v.confidence, Failure: f})
 		if examine, _ := a.due(f); examine {
-			t.Errorf("%s: due without another attempt", cause)
+			t.Errorf("%s: due without another attempt", v)
 		}
 		f.NextTry = at.Add(time.Minute)
 		if examine, fresh := a.due(f); examine != want || fresh {
-			t.Errorf("%s: due %v, fresh %v; want %v, false", cause, examine, fresh, want)
+			t.Errorf("%s: due %v, fresh %v; want %v, false", v, examine, fresh, want)
 		}
 	}
 }

@@ -170,9 +170,10 @@ func (e *exam) judged() judged {
 }
 
 // failedSince reports whether another attempt of the kubelet has failed after the
-// verdict NotReproducible.
+// verdict NotReproducible, or one that the checks did not support: they may now.
 func (j judged) failedSince(f diagnosis.Failure) bool {
-	return j.verdict.Cause == diagnosis.NotReproducible && !j.next.Equal(f.NextTry)
+	open := j.verdict.Cause == diagnosis.NotReproducible || j.verdict.Confidence == diagnosis.Suspected
+	return open && !j.next.Equal(f.NextTry)
 }
 
 // due reports whether a failure is to be examined again, because it is a new

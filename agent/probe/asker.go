@@ -166,7 +166,10 @@ func unsettled(answer registry.Answer) bool {
 
 // share returns the cached answer to a question or gets it, once for all callers.
 func (a *asker) share(ctx context.Context, q question, since time.Time, get func(context.Context) registry.Answer) (registry.Answer, origin) {
-	serves := func(k share.Kept[*reply]) bool { return !k.Fetched.Before(since) || leaveAlone(k.Value.answer) }
+	doubt := doubtIn(ctx)
+	serves := func(k share.Kept[*reply]) bool {
+		return leaveAlone(k.Value.answer) || !k.Fetched.Before(since) && doubt.allows(k.Fetched, reachOf(k.Value.answer))
+	}
 	r, err := a.answers.GetIf(ctx, q, serves, func(ctx context.Context) (*reply, error) { return a.fulfil(ctx, q, since, get) })
 	if err != nil {
 		return registry.Answer{Endpoint: q.endpoint, Err: err}, origin{reason: notAsked(ctx, err)}
@@ -223,7 +226,7 @@ type openKey struct{}
 
 // known returns what was said to another question, where that answers this one.
 func (a *asker) known(ctx context.Context, q question, since time.Time) (*reply, bool) {
-	if r, known := a.trouble(share.Tenant(ctx), q, since); known {
+	if r, known := a.trouble(share.Tenant(ctx), q, since, doubtIn(ctx)); known {
 		return r, true
 	}
 	if one, known := a.rejected.of(q.rejection(), a.now()); known {
@@ -244,7 +247,7 @@ func (a *asker) rejects(e registry.Endpoint, ref reference.Named, cred *keyring.
 // since. If there are several, it returns one of the tenant's own if there is any,
 // and of these the one that is valid for longest. Details of the other image are
 // removed.
-func (a *asker) trouble(tenant string, q question, since time.Time) (r *reply, found bool) {
+func (a *asker) trouble(tenant string, q question, since time.Time, doubt doubt) (r *reply, found bool) {
 	var best share.Kept[*reply]
 	borrowed := false
 	for other, k := range a.answers.Of(q.endpoint) {
@@ -252,7 +255,7 @@ func (a *asker) trouble(tenant string, q question, since time.Time) (r *reply, f
 		if answer.Redirects.Via != "" || answer.Content.Source > 0 { // the failure is of another host
 			continue
 		}
-		unreachable := unreachable(*answer, other.upstream == q.upstream) && other.source == q.source && other.manner == q.manner && !k.Fetched.Before(since)
+		unreachable := unreachable(*answer, other.upstream == q.upstream) && other.source == q.source && other.manner == q.manner && !k.Fetched.Before(since) && doubt.allows(k.Fetched, reachOf(*answer))
 		limited := leaveAlone(*answer) && other.upstream == q.upstream
 		lends := !unreachable && (other.cred != q.cred || k.Value.tenant != tenant)
 		if lends {
@@ -321,7 +324,7 @@ func life(answer registry.Answer) time.Duration {
 		return max(answer.Response.RetryAfter, answerLife)
 	case answer.Fault == registry.FaultServerError:
 		return max(answer.Response.RetryAfter, troubleLife)
-	case aboutEndpoint(answer), answer.Err != nil && answer.Fault == "":
+	case reachOf(answer) != reached, answer.Err != nil && answer.Fault == "":
 		return troubleLife
 	}
 	return answerLife

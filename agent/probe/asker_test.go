@@ -61,6 +61,7 @@ func TestLife(t *testing.T) {
 		"refused":                  {refused, troubleLife},
 		"name":                     {registry.Answer{Fault: registry.FaultDNSFailure, Phase: registry.PhaseDNS}, troubleLife},
 		"certificate":              {registry.Answer{Fault: registry.FaultTLSUntrusted, Phase: registry.PhaseTLS}, troubleLife},
+		"reset":                    {registry.Answer{Fault: registry.FaultNetworkUnreachable, Phase: registry.PhaseManifest}, troubleLife},
 		"hangs":                    {registry.Answer{Fault: registry.FaultConnectionTimeout, Phase: registry.PhasePing}, troubleLife},
 		"server error":             {unavailable, troubleLife},
 		"server error with a wish": {with(unavailable, time.Minute), time.Minute},
@@ -425,7 +426,7 @@ func TestTroubleTellsNothingOfOthers(t *testing.T) {
 			Fault: registry.FaultRateLimited, Phase: registry.PhaseBlob, Response: registry.Response{RetryAfter: time.Minute}, Content: registry.Content{Blob: "sha256:1", Tags: []string{"v1"}, Platforms: []string{"linux/arm64"}, Digest: "sha256:2", Looked: 3}, Auth: registry.Auth{Exists: registry.ExistsYes},
 		}
 	})
-	r, found := a.trouble("", question{endpoint: "https://hub.test", image: "hub.test/mine:1"}, time.Time{})
+	r, found := a.trouble("", question{endpoint: "https://hub.test", image: "hub.test/mine:1"}, time.Time{}, doubt{})
 	got, borrowed := r.answer, r.borrowed
 	if !found || !borrowed || got.Fault != registry.FaultRateLimited || got.Response.RetryAfter != time.Minute {
 		t.Errorf("answer %+v, borrowed %v, found %v", got, borrowed, found)

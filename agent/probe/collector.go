@@ -180,7 +180,7 @@ func (c *Collector) heard(e registry.Endpoint, ref reference.Named, a registry.A
 // The slow checks have examinationTime together, and at most maxUnderWay failures of
 // one namespace are examined at once; what was not checked is NotRun.
 func (c *Collector) Collect(ctx context.Context, f diagnosis.Failure, fresh bool) ([]diagnosis.Evidence, <-chan []diagnosis.Evidence) {
-	ctx = share.WithTenant(ctx, f.Namespace)
+	ctx = withDoubt(share.WithTenant(ctx, f.Namespace), doubtOf(f))
 	known, creds := c.quick(ctx, f)
 	look := c.lookAtDisk(ctx, f, known)
 	quick := known

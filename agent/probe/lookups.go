@@ -41,7 +41,9 @@ func newLookups(node NodeResolver, now func() time.Time) *lookups {
 // lookup returns the answer for a host in a view, which may be up to lookupLife old.
 // A running lookup is not canceled with ctx, since other pods may need its answer.
 func (l *lookups) lookup(ctx context.Context, from nameView, host string) dns.Answer {
-	a, err := l.answers.Get(ctx, shareKey{from.key, host}, func(ctx context.Context) (*dns.Answer, error) {
+	doubt := doubtIn(ctx)
+	serves := func(k share.Kept[*dns.Answer]) bool { return doubt.allows(k.Fetched, reachOfName(*k.Value)) }
+	a, err := l.answers.GetIf(ctx, shareKey{from.key, host}, serves, func(ctx context.Context) (*dns.Answer, error) {
 		a := from.resolver.Lookup(context.WithoutCancel(ctx), host)
 		return &a, nil
 	})

@@ -1,0 +1,92 @@
+package probe
+
+import (
+	"context"
+	"time"
+
+	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/agent/dns"
+	"github.com/whypull/whypull/cri/registry"
+)
+
+// reach is how far requests to a registry get: reached, unreachable, or the cause for
+// which TLS fails.
+type reach string
+
+const (
+	reached    reach = ""
+	notReached reach = "unreachable"
+)
+
+// reachOf returns what an answer shows.
+func reachOf(a registry.Answer) reach {
+	if !aboutEndpoint(a) && a.Fault != registry.FaultServerError && a.Fault != registry.FaultNetworkUnreachable {
+		return reached
+	}
+	if shown := reachAt(diagnosis.CauseOf(reportFault(a.Fault))); shown != reached {
+		return shown
+	}
+	return notReached
+}
+
+// reachOfName returns what the lookup of a registry's name shows.
+func reachOfName(a dns.Answer) reach {
+	if a.Fault != "" {
+		return notReached
+	}
+	return reached
+}
+
+// reachAt returns what a cause implies.
+func reachAt(c diagnosis.Cause) reach {
+	switch c {
+	case diagnosis.TLSUntrusted, diagnosis.TLSHostnameMismatch, diagnosis.TLSExpired, diagnosis.TLSHandshakeFailed, diagnosis.HTTPSMismatch:
+		return reach(c)
+	case diagnosis.RegistryNameNotFound, diagnosis.DNSFailure, diagnosis.ConnectionRefused, diagnosis.ConnectionTimeout,
+		diagnosis.NetworkUnreachable, diagnosis.ProxyFailed, diagnosis.RegistryError:
+		return notReached
+	default:
+		return reached
+	}
+}
+
+// doubt is what a failure's message says against cached answers: those from before the
+// failure are used only if they show the same reach. That a registry has answered some
+// minutes ago does not refute that it refuses connections now.
+type doubt struct {
+	since time.Time // zero: there is none
+	shown reach
+}
+
+// doubtOf returns the doubt of a failure whose message has been read.
+func doubtOf(f diagnosis.Failure) doubt {
+	if f.Facts == nil {
+		return doubt{}
+	}
+	switch f.Facts.Cause {
+	case diagnosis.AuthenticationRequired, diagnosis.CredentialsRejected, diagnosis.AccessDenied, diagnosis.DeniedOrNotFound,
+		diagnosis.TagNotFound, diagnosis.RepositoryNotFound:
+		return doubt{since: f.Since}
+	default:
+		if shown := reachAt(f.Facts.Cause); shown != reached {
+			return doubt{since: f.Since, shown: shown}
+		}
+		return doubt{}
+	}
+}
+
+// allows reports whether a cached answer may be used.
+func (d doubt) allows(fetched time.Time, shown reach) bool {
+	return d.since.IsZero() || d.shown == shown || !fetched.Before(d.since)
+}
+
+type doubtKey struct{}
+
+func withDoubt(ctx context.Context, d doubt) context.Context {
+	return context.WithValue(ctx, doubtKey{}, d)
+}
+
+func doubtIn(ctx context.Context) doubt {
+	d, _ := ctx.Value(doubtKey{}).(doubt)
+	return d
+}
