@@ -189,6 +189,14 @@ fuzz: ## every fuzz target for FUZZTIME each
 vuln: ## govulncheck; needs the vulnerability database
 	go tool -modfile=.ci/vuln.mod govulncheck -tags grpcnotrace,nethttpomithttp2 ./...
 
+.PHONY: deprecated
+deprecated: ## modules that their authors call deprecated or have withdrawn; needs the module proxy
+	@set -- . '' $(LAB) ''; for mod in .ci/*.mod; do set -- "$$@" . $$mod; done; found=; \
+	while [ $$# -gt 0 ]; do \
+		direct=$$(cd $$1 && if [ -z "$$2" ]; then go list -m -f '{{if not (or .Indirect .Main .Replace)}}{{.Path}}{{end}}' all; else go list -modfile=$$2 -f '{{.Module.Path}}' tool | sort -u; fi); \
+		found=$$found$$(cd $$1 && go list -m -u -retracted $${2:+-modfile=$$2} -f '{{if or .Deprecated .Retracted}}{{println .Path .Version .Deprecated .Retracted}}{{end}}' $$direct); shift 2; \
+	done; [ -z "$$found" ] || { echo "$$found"; exit 1; }
+
 .PHONY: tidy
 tidy: ## go mod tidy in every module
 	for m in $(MODULES) $(LAB)/crio; do (cd $$m && go mod tidy); done

@@ -3,6 +3,7 @@ package docs_test
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -128,6 +129,30 @@ func TestIndexIsComplete(t *testing.T) {
 	}
 }
 
+// No module is one whose authors call it deprecated, as far as its go.mod says so that is
+// on this machine; make deprecated asks for the newest version's.
+func TestNoDeprecatedModule(t *testing.T) {
+	t.Parallel()
+	for _, dir := range []string{"../..", "../lab"} {
+		cmd := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{if not .Indirect}}{{with .GoMod}}{{.}}{{end}}{{end}}", "all")
+		cmd.Dir = dir
+		out, err := cmd.Output()
+		files := strings.Fields(string(out))
+		if err != nil || len(files) < 15 {
+			t.Fatalf("%s: %d modules, %v", dir, len(files), err)
+		}
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if why := regexp.MustCompile(`(?m)^(?:module .*)?// Deprecated:.*`).Find(text); why != nil {
+				t.Errorf("%s: %s", file, why)
+			}
+		}
+	}
+}
+
 // The table of dependencies has what go.mod requires directly, each with a reason.
 func TestDependenciesHaveReasons(t *testing.T) {
 	t.Parallel()
@@ -136,7 +161,7 @@ func TestDependenciesHaveReasons(t *testing.T) {
 		t.Fatal(err)
 	}
 	var explained []string
-	for _, row := range regexp.MustCompile("(?m)^\\| `([^`]+)` \\| (.+) \\|$").FindAllStringSubmatch(string(page), -1) {
+	for _, row := range regexp.MustCompile("(?m)^\\| `([^`]+)` \\| [^|]+ \\| (20\\d\\d-\\d\\d-\\d\\d) \\| [^|]+ \\|$").FindAllStringSubmatch(string(page), -1) {
 		explained = append(explained, row[1])
 	}
 	file, err := os.ReadFile("../../go.mod")
@@ -151,5 +176,85 @@ func TestDependenciesHaveReasons(t *testing.T) {
 	slices.Sort(required)
 	if !slices.Equal(explained, required) || len(required) < 20 {
 		t.Errorf("go.mod requires\n%s\nand the table has\n%s", strings.Join(required, "\n"), strings.Join(explained, "\n"))
+	}
+}
+
+// pages returns all documents for users and contributors by their names, without those of
+// other projects' commands only.
+func pages(t *testing.T) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	for _, pattern := range []string{"*.md", "../../*.md", "../*/README.md", "../runbook/*.md", "../../agent/diagnosis/README.md"} {
+		names, err := filepath.Glob(pattern)
+		if err != nil || len(names) == 0 {
+			t.Fatalf("%s: %v, %v", pattern, names, err)
+		}
+		for _, name := range names {
+			text, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all[name] = string(text)
+		}
+	}
+	return all
+}
+
+// sources returns the files of a pattern as one text.
+func sources(t *testing.T, patterns ...string) string {
+	t.Helper()
+	var all strings.Builder
+	for _, pattern := range patterns {
+		names, err := filepath.Glob(pattern)
+		if err != nil || len(names) == 0 {
+			t.Fatalf("%s: %v, %v", pattern, names, err)
+		}
+		for _, name := range names {
+			text, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all.Write(text)
+		}
+	}
+	return all.String()
+}
+
+// foreign are the flags in the documents that are other programs'.
+const foreign = `authfile build-arg bundle cert certificate-identity-regexp certificate-oidc-issuer container-runtime create-namespace
+	data-dir disable-default-registry-endpoint docker dry-run field-selector force from-file hosts-dir ignore-daemonsets ignore-missing
+	key label-columns manifest-url max-depth max-time oauth2-bearer prune raw repo reset-then-reuse-values root-dir selinux set sort-by tag wait`
+
+// Flags, targets and metrics in the documents exist.
+func TestNamesInDocumentsExist(t *testing.T) {
+	t.Parallel()
+	programs := sources(t, "../../cmd/*/*.go", "../../agent/kube/*.go", "../lab/cmd/*/*.go", "../lab/chaos/*.go", "../lab/scale/*.go")
+	makefile, metrics := sources(t, "../../Makefile"), sources(t, "../../report/metrics/*.go")
+	others := strings.Fields(foreign)
+	flag, target, metric := regexp.MustCompile(`(?:^|[^\w-])--([a-z][a-z0-9-]+)`), regexp.MustCompile("(?m)(?:^|`)make ([a-z][a-z-]+)"), regexp.MustCompile(`\bwhypull_[a-z_]+[a-z]`)
+	seen := 0
+	for page, text := range pages(t) {
+		for _, m := range flag.FindAllStringSubmatch(text, -1) {
+			if seen++; !slices.Contains(others, m[1]) && !strings.Contains(programs, `"`+m[1]+`"`) {
+				t.Errorf("%s: no program of ours has the flag --%s", page, m[1])
+			}
+		}
+		for _, m := range target.FindAllStringSubmatch(text, -1) {
+			if seen++; !strings.Contains(makefile, "\n"+m[1]+":") {
+				t.Errorf("%s: the Makefile has no target %s", page, m[1])
+			}
+		}
+		for _, name := range metric.FindAllString(text, -1) {
+			short := strings.TrimPrefix(name, "whypull_")
+			for _, of := range []string{"_bucket", "_count", "_sum", "_total", "_info"} {
+				short = strings.TrimSuffix(short, of)
+			}
+			if seen++; !strings.Contains(metrics, short) {
+				t.Errorf("%s: there is no metric %s", page, name)
+			}
+		}
+	}
+	if seen < 200 {
+		t.Errorf("only %d names", seen)
 	}
 }
