@@ -44,7 +44,7 @@ type Failure struct {
 	Kind      Kind
 	// Image is the reference as the pod's spec has it.
 	Image string
-	// Registry is the image's normalised registry host[:port] and Repository
+	// Registry is the image's normalized registry host[:port] and Repository
 	// the path on it; both empty when the reference does not parse.
 	Registry, Repository string
 	// PullPolicy is Always, IfNotPresent or Never; as defaulted by the API

@@ -104,7 +104,7 @@ func TestOfflineVerdicts(t *testing.T) {
 	}
 }
 
-// An ephemeral container of a manifest is not started anew.
+// An ephemeral container of a manifest is not started again.
 func TestOfflineEphemeral(t *testing.T) {
 	f := offline()
 	f.Kind, f.PullPolicy = KindEphemeralContainer, "Never"

@@ -330,7 +330,7 @@ func TestRemediesNameTheNamespace(t *testing.T) {
 	}
 }
 
-// TestRemediesOfBarePods: a pod is made anew without what may not be created,
+// TestRemediesOfBarePods: a pod is created again without what may not be created,
 // and people are told that it is deleted.
 func TestRemediesOfBarePods(t *testing.T) {
 	n := 0

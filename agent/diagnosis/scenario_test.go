@@ -631,7 +631,7 @@ func TestScenariosCoverRules(t *testing.T) {
 }
 
 func TestParseScenarioRefusesTypos(t *testing.T) {
-	for _, bad := range []string{"nonsense", "registrry: Failed", "registry: Fialed", "registry: Failed X colour=red", "registry: Failed X status=many"} {
+	for _, bad := range []string{"nonsense", "registrry: Failed", "registry: Fialed", "registry: Failed X color=red", "registry: Failed X status=many"} {
 		if _, err := parseScenario(bad + "\n" + divider); err == nil {
 			t.Errorf("%q was taken", bad)
 		}

@@ -81,7 +81,7 @@ func (r reading) newsTo(was reading) bool {
 // following is how one secret is followed.
 type following struct {
 	stop    context.CancelFunc // ends the watch; nil if there is none
-	current reading            // by the watch or a poll; unknown if neither tells
+	current reading            // by the watch or a poll; unknown if neither has read it
 	open    bool               // the watch has delivered something
 	failed  int                // how often in a row the watch could not be opened
 	barred  time.Time          // until when no watch is opened, because it is not allowed

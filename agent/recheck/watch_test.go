@@ -108,7 +108,7 @@ func (s *secrets) set(key, version string, err error) {
 	s.change(func() { s.versions[key], s.errs[key] = version, err })
 }
 
-// change changes the server, and tells its watches.
+// change changes the server, and sends the change to its watches.
 func (s *secrets) change(do func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -35,7 +35,7 @@ const (
 // one has.
 var ErrTooLarge = errors.New("document has more in it than any honest one")
 
-// Form is what tells manifests of all kinds apart.
+// Form is what distinguishes manifests of all kinds.
 type Form struct {
 	MediaType string
 	// Config is true if there is such a member, whatever it is.

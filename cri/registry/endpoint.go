@@ -76,7 +76,7 @@ type Settings struct {
 	// NoDockerZstd is true if the runtime does not know layers of Docker's media type
 	// that are compressed with zstd.
 	NoDockerZstd bool
-	// Variant tells endpoints of one host apart that are asked with other certificates
+	// Variant distinguishes endpoints of one host that are asked with other certificates
 	// or headers; it counts from 0 for each host.
 	Variant int
 	// Header are additional headers of the runtime's requests, TokenHeader those of

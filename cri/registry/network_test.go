@@ -443,7 +443,7 @@ func TestLargeBodies(t *testing.T) {
 	}
 }
 
-// The page of the list that has the neighbours is asked for, and no other.
+// The page of the list that has the neighbors is asked for, and no other.
 func TestTagsNearTheMissing(t *testing.T) {
 	many := []string{"1.27", "1.27.0", "1.27.1"}
 	for i := range 500 {

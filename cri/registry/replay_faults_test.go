@@ -56,7 +56,7 @@ func attempts(t *testing.T, w *faulttest.World, c faulttest.Case) []attempt {
 	return out
 }
 
-// resolved is the reference by the digest that the endpoint tells, as the runtime
+// resolved is the reference by the digest that the endpoint returns, as the runtime
 // goes on with it.
 func resolved(t *testing.T, e registry.Endpoint, name reference.Named, cred *credential.Credential) reference.Named {
 	asked := e.Reference(name)

@@ -111,7 +111,7 @@ func (w *World) networkCases() []spec {
 	return specs
 }
 
-// routed tells that this machine has a route to an address. Nothing is sent.
+// routed reports whether this machine has a route to an address. Nothing is sent.
 func routed(address string) bool {
 	conn, err := net.Dial("udp", net.JoinHostPort(address, "9")) //nolint:noctx // sends nothing, waits for nobody
 	if err != nil {

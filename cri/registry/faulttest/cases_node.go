@@ -51,7 +51,7 @@ func (w *World) mirrorOnly(mirror string) spec {
 
 func hostsFile(content string) map[string]string { return map[string]string{"hosts.toml": content} }
 
-// mirrorHost gives a case's mirror its fault, and tells where it is.
+// mirrorHost gives a case's mirror its fault, and returns its address.
 func (w *World) mirrorHost(s *spec, fault string) string {
 	if w.repair == repairMirrors {
 		fault = "works"

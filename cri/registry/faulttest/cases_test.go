@@ -22,7 +22,7 @@ const (
 	oauth      = `failed to fetch oauth token: unexpected status from `
 	blobStatus = `failed open: unexpected status from GET request to https://good\.`
 	cdnStatus  = `failed open: unexpected status from GET request to https://cdn-good\.`
-	silence    = `timeout|no answer` // whose, TestHosts tells
+	silence    = `timeout|no answer` // whose, TestHosts checks
 	noHost     = `lookup nxdomain\.fault\.example.*: no such host$`
 	refused    = `connect: connection refused$`
 	untrusted  = `x509: certificate signed by unknown authority$`

@@ -209,7 +209,7 @@ func (b *Box) Alive() bool {
 	return err == nil && started == b.started
 }
 
-// startTime returns a process's start time, which tells it apart from a later one with
+// startTime returns a process's start time, which distinguishes it from a later one with
 // the same PID. A zombie counts as gone.
 func startTime(pid int) (string, error) {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))

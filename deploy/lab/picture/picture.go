@@ -65,7 +65,7 @@ func palette() []string {
 	return []string{"#5794f2", "#ff9830", "#73bf69", "#f2495c", "#b877d9", "#fade2a", "#8ab8ff", "#ffb357", "#96d98d", "#ff7383", "#ca95e5", "#ffee52"}
 }
 
-func colour(i int) string { return palette()[i%len(palette())] }
+func color(i int) string { return palette()[i%len(palette())] }
 
 // Draw returns the SVG of the dashboard's sections for the given time range.
 func Draw(sections []monitoring.Section, answers map[string]Answer, from, to time.Time) string {
@@ -117,15 +117,15 @@ func (p *picture) panel(panel monitoring.Panel, a Answer, b box) {
 
 // level returns the color of a value by the panel's thresholds.
 func level(panel monitoring.Panel, value float64) string {
-	colours := []string{"#73bf69", "#ff9830", "#f2495c"}
+	colors := []string{"#73bf69", "#ff9830", "#f2495c"}
 	if panel.Falling {
-		slices.Reverse(colours)
+		slices.Reverse(colors)
 	}
 	n := 0
 	for n < len(panel.Thresholds) && value >= panel.Thresholds[n] {
 		n++
 	}
-	return colours[n]
+	return colors[n]
 }
 
 // rows draws the last values with the names of their series, the highest first. In a
@@ -188,7 +188,7 @@ func (p *picture) lines(panel monitoring.Panel, a Answer, b box) {
 	}
 	p.axes(panel, chart, highest)
 	for i := range slices.Backward(tops) { // the highest in the background
-		p.curve(tops[i], chart, highest, colour(i), panel.Stacked)
+		p.curve(tops[i], chart, highest, color(i), panel.Stacked)
 	}
 	p.legend(a, box{b.x, chart.y + chart.h + line + 4, b.w, legend})
 }
@@ -207,7 +207,7 @@ func (p *picture) axes(panel monitoring.Panel, c box, highest float64) {
 }
 
 // curve draws one line, with gaps where points are missing.
-func (p *picture) curve(points []demo.Point, c box, highest float64, colour string, filled bool) {
+func (p *picture) curve(points []demo.Point, c box, highest float64, color string, filled bool) {
 	place := func(pt demo.Point) string {
 		x := float64(c.x) + float64(c.w)*float64(pt.At.Sub(p.from))/float64(p.to.Sub(p.from))
 		return fmt.Sprintf("%.1f,%.1f", x, float64(c.y)+float64(c.h)*(1-pt.Value/highest))
@@ -221,11 +221,11 @@ func (p *picture) curve(points []demo.Point, c box, highest float64, colour stri
 		for _, pt := range points[:n] {
 			path = append(path, place(pt))
 		}
-		fmt.Fprintf(p, `<polyline points="%s" fill="none" stroke="%s" stroke-width="1.5"/>`+"\n", strings.Join(path, " "), colour)
+		fmt.Fprintf(p, `<polyline points="%s" fill="none" stroke="%s" stroke-width="1.5"/>`+"\n", strings.Join(path, " "), color)
 		if filled {
 			first, last := points[0], points[n-1]
 			first.Value, last.Value = 0, 0
-			fmt.Fprintf(p, `<polygon points="%s %s %s" fill="%s"/>`+"\n", place(first), strings.Join(path, " "), place(last), colour)
+			fmt.Fprintf(p, `<polygon points="%s %s %s" fill="%s"/>`+"\n", place(first), strings.Join(path, " "), place(last), color)
 		}
 		points = points[n:]
 	}
@@ -245,7 +245,7 @@ func (p *picture) legend(a Answer, b box) {
 			p.text(b.x+b.w-60, b.y+b.h, "#8e8e96", "normal", fmt.Sprintf("+ %d more", len(a)-i))
 			return
 		}
-		p.rect(box{x, y - 8, 10, 8}, colour(i), colour(i))
+		p.rect(box{x, y - 8, 10, 8}, color(i), color(i))
 		p.text(x+14, y, "#ccccdc", "normal", s.Name)
 		x += need
 	}

@@ -23,7 +23,7 @@ const SilentAddress = "240.0.0.1"
 
 // Run makes a box in the lab's folder, runs every case of the world of faults
 // on each of the runtimes there, and returns what became of them, sorted by case
-// and in the order of All. Nothing is left but logs. It tells progress what it
+// and in the order of All. Nothing is left but logs. It reports to progress what it
 // does.
 func Run(ctx context.Context, l *lab.Lab, runtimes []Runtime, progress io.Writer) ([]Result, error) {
 	return runIn(ctx, l, runtimes, role, nil, caseOf, progress)

@@ -65,7 +65,7 @@ type Result struct {
 	// Truth is what is really wrong there; empty: nothing that keeps the pull
 	// from working.
 	Truth diagnosis.Cause
-	// Pulled tells that the image came; the fields below are then empty.
+	// Pulled reports whether the image came; the fields below are then empty.
 	Pulled bool
 	// Reason and Message are the container's, as the kubelet writes them.
 	Reason, Message string

@@ -163,21 +163,21 @@ func Texts(all []Result) string {
 			continue
 		}
 		fmt.Fprintf(&text, "%s on %s (%.0f s), truth %s: %s %s\n", one.Case, one.Runtime, one.Seconds, one.Truth, one.Cause, one.Confidence)
-		fmt.Fprintf(&text, "  %s: %s\n  says: %s\n", one.Reason, normalise(one.Message), normalise(one.Summary))
+		fmt.Fprintf(&text, "  %s: %s\n  says: %s\n", one.Reason, normalize(one.Message), normalize(one.Summary))
 		for name, trial := range map[string]*Trial{"again": one.Repeated, "without the cause": one.Healed} {
 			if trial != nil && !trial.Pulled {
-				fmt.Fprintf(&text, "  %s: %s\n", name, normalise(trial.Message))
+				fmt.Fprintf(&text, "  %s: %s\n", name, normalize(trial.Message))
 			}
 		}
 		for _, e := range one.Evidence {
-			fmt.Fprintf(&text, "  %s %s %s: %s\n", e.Check, e.Outcome, e.Fault, normalise(e.Detail))
+			fmt.Fprintf(&text, "  %s %s %s: %s\n", e.Check, e.Outcome, e.Fault, normalize(e.Detail))
 		}
 	}
 	return text.String()
 }
 
-// normalise leaves out of a text what differs from run to run.
-func normalise(s string) string {
+// normalize leaves out of a text what differs from run to run.
+func normalize(s string) string {
 	for _, r := range [][2]string{
 		{`[0-9a-f]{64}`, "DIGEST"},
 		{`\b\d{1,3}(\.\d{1,3}){3}:\d+`, "ADDRESS"},
