@@ -9,6 +9,7 @@ import (
 
 	"github.com/whypull/whypull/deploy/lab"
 	"github.com/whypull/whypull/deploy/lab/demo"
+	"github.com/whypull/whypull/deploy/lab/peers"
 	"github.com/whypull/whypull/deploy/lab/picture"
 	"github.com/whypull/whypull/deploy/lab/scale"
 )
@@ -86,6 +87,22 @@ func stormCommand(o *options) *cobra.Command {
 	}, o), &source)
 	c.Flags().IntVar(&size.Pods, "pods", 250, "number of pods that fail at once")
 	c.Flags().IntVar(&size.Rounds, "rounds", 3, "how often they do, for each of two reasons")
+	return c
+}
+
+func peersCommand(o *options) *cobra.Command {
+	var source string
+	size := peers.Options{Idle: time.Minute}
+	c := withSource(upFlags(&cobra.Command{
+		Use: "peers", Short: "Measure the agent beside other programs for nodes and clusters, with a new cluster", Args: cobra.NoArgs,
+		RunE: o.with(func(c *cobra.Command, l *lab.Lab) error {
+			if err := peers.Run(c.Context(), l, source, size, c.OutOrStdout(), c.ErrOrStderr()); err != nil {
+				return err
+			}
+			return l.Remove(c.Context())
+		}),
+	}, o), &source)
+	c.Flags().IntVar(&size.Pods, "pods", 100, "number of running pods")
 	return c
 }
 

@@ -67,7 +67,7 @@ func newCommand() *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.PersistentFlags().StringVar(&o.dir, "dir", "", "directory of the lab (default $"+lab.DirVariable+", else one in the user's cache)")
-	root.AddCommand(buildCommand(o), upCommand(o), downCommand(o), resetCommand(o), statusCommand(o), kubeconfigCommand(o), execCommand(o), loadCommand(o), installCommand(o), demoCommand(o), benchCommand(o), scaleCommand(o), stormCommand(o), pictureCommand(o), removeCommand(o))
+	root.AddCommand(buildCommand(o), upCommand(o), downCommand(o), resetCommand(o), statusCommand(o), kubeconfigCommand(o), execCommand(o), loadCommand(o), installCommand(o), demoCommand(o), benchCommand(o), scaleCommand(o), stormCommand(o), peersCommand(o), pictureCommand(o), removeCommand(o))
 	return root
 }
 
