@@ -211,7 +211,7 @@ func (f Failure) ran(c *CredentialFacts, sentence string) string {
 }
 
 // providerSentences continue "credential provider X, which the kubelet runs for Y,".
-var providerSentences = map[ProviderRun]string{ //nolint:gochecknoglobals // never written
+var providerSentences = map[ProviderRun]string{ //nolint:gochecknoglobals,gosec // never written, no secret
 	ProviderGaveNone:     "returns no credentials",
 	ProviderGaveOthers:   "returns credentials, but none for %s/%s",
 	ProviderExited:       "fails with exit status %d",

@@ -2,6 +2,7 @@ package kubelet
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -58,9 +59,7 @@ func TestPluginDirectory(t *testing.T) {
 		"not known":       {nil, "", ""},
 	} {
 		files := map[string]string{"etc/p": config}
-		for file, content := range tc.files {
-			files[file] = content
-		}
+		maps.Copy(files, tc.files)
 		k := newNode(t, files)
 		k.providerConfig, k.pluginDir = "/etc/p", tc.dir
 		if got, ok := k.Plugin("corp"); !ok || got.Path != tc.want {

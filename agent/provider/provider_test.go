@@ -75,7 +75,7 @@ func plugin(play string) int {
 			}
 		}
 	case "fork": // leaves a child that keeps stdout open
-		child := exec.Command(os.Args[0]) //nolint:noctx // must outlive this process
+		child := exec.Command(os.Args[0])
 		child.Env, child.Stdout = append(os.Environ(), mode+"=linger"), os.Stdout
 		if child.Start() != nil {
 			return 5
@@ -414,7 +414,7 @@ func TestRoot(t *testing.T) {
 		if err := os.MkdirAll(filepath.Dir(at), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(at, []byte("#!/bin/sh\n"), 0o700); err != nil { //nolint:gosec // a program
+		if err := os.WriteFile(at, []byte("#!/bin/sh\n"), 0o700); err != nil {
 			t.Fatal(err)
 		}
 	}
