@@ -258,7 +258,7 @@ func field(message []byte) (number uint64, tag, size int, value []byte) {
 	case kindFixed32:
 		size = 4
 	case kindBytes:
-		if length, n := binary.Uvarint(rest); n > 0 && length <= uint64(len(rest)-n) {
+		if length, n := binary.Uvarint(rest); n > 0 && length <= uint64(len(rest)-n) { //nolint:gosec // neither is negative
 			size = n + int(length) //nolint:gosec // it is no more than there is
 			value = rest[n:size]
 		}

@@ -63,7 +63,7 @@ func received(t testing.TB, stream []byte) (objs []runtime.Object, err error) {
 func naming(secrets ...string) *corev1.Pod {
 	p := pod("web", "7", "ErrImagePull")
 	p.Labels, p.Annotations = map[string]string{"app": "web"}, map[string]string{"note": strings.Repeat("x", 300)}
-	p.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "kubelet", FieldsV1: &metav1.FieldsV1{Raw: bytes.Repeat([]byte(" "), largeEvent)}}}
+	p.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "kubelet", FieldsV1: metav1.NewFieldsV1(strings.Repeat(" ", largeEvent))}}
 	p.Spec.TerminationGracePeriodSeconds, p.Spec.ServiceAccountName = new(int64(30)), "robot"
 	for _, s := range secrets {
 		p.Spec.ImagePullSecrets = append(p.Spec.ImagePullSecrets, corev1.LocalObjectReference{Name: s})
