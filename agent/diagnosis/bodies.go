@@ -166,6 +166,9 @@ type DNSFacts struct {
 	// those that it asks.
 	Server   string
 	Upstream []string
+	// System reports whether it is not known who answered, because the system's own
+	// resolver was asked: on a machine that is no node.
+	System bool
 	// Addresses are what the name resolves to.
 	Addresses []string
 	// Name is the name that Addresses are of, where the search list has completed

@@ -397,8 +397,11 @@ func (f Failure) dnsDetail(e *Evidence, d *DNSFacts) string {
 
 func (f Failure) nodeLookupDetail(e *Evidence, d *DNSFacts) string {
 	by := "the node's hosts file"
-	if d.Server != "" {
+	switch {
+	case d.Server != "":
 		by = "resolver " + d.server()
+	case d.System:
+		by = "the system's resolver"
 	}
 	switch {
 	case d.Sinkhole:

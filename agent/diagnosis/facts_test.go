@@ -253,3 +253,18 @@ func TestRan(t *testing.T) {
 		}
 	}
 }
+
+// Where a name's addresses are from is said only as far as it is known.
+func TestWhoAnswered(t *testing.T) {
+	t.Parallel()
+	f := Failure{Node: "n"}
+	for want, facts := range map[string]DNSFacts{
+		"(the node's hosts file)": {}, "(resolver 10.0.0.2:53)": {Server: "10.0.0.2:53"}, "(the system's resolver)": {System: true},
+	} {
+		facts.Host, facts.Addresses = "hub.example.com", []string{"192.0.2.1"}
+		e := Evidence{Check: CheckNodeDNS, Outcome: Passed, Body: &facts}
+		if got := Detail(f, &e); got != "node n resolves hub.example.com to 192.0.2.1 "+want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}

@@ -64,6 +64,9 @@ type Answer struct {
 	// Server is the server that decided the lookup, as host:port; empty if it
 	// was the hosts file or nothing did.
 	Server string
+	// System reports whether the system's own resolver was asked, which does not say
+	// who has answered.
+	System bool
 	// Upstream holds the servers that Server forwards to, if Server is
 	// systemd-resolved's stub and they are known.
 	Upstream []netip.Addr

@@ -29,7 +29,7 @@ func System(ctx context.Context, resolver *net.Resolver, host string) Answer {
 	}
 	slices.SortFunc(found, netip.Addr.Compare)
 	found = slices.Compact(found)
-	return Answer{Addresses: found[:min(len(found), maxAddresses)], Code: Success, Name: strings.TrimSuffix(host, ".")}
+	return Answer{Addresses: found[:min(len(found), maxAddresses)], Code: Success, System: true, Name: strings.TrimSuffix(host, ".")}
 }
 
 // systemFailure returns the answer for an error of a net.Resolver, which does not say

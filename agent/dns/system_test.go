@@ -19,7 +19,11 @@ func TestSystemLookup(t *testing.T) {
 		var d net.Dialer
 		return d.DialContext(ctx, network, netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), s.Port).String())
 	}}
-	wantAnswer(t, System(t.Context(), r, "hub.test."), "", "192.0.2.1 192.0.2.9", "")
+	found := System(t.Context(), r, "hub.test.")
+	wantAnswer(t, found, "", "192.0.2.1 192.0.2.9", "")
+	if !found.System {
+		t.Errorf("%+v does not say that the system was asked", found)
+	}
 	wantAnswer(t, System(t.Context(), r, "192.0.2.7"), "", "192.0.2.7", "it is an IP address")
 	wantAnswer(t, System(t.Context(), r, "gone.test."), diagnosis.FaultNameNotFound, "", "no such name")
 
