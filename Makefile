@@ -180,6 +180,10 @@ bench-storm: lab-build ## an agent whose node's pods fail at once, beside a clie
 bench-peers: lab-build ## the agent beside node_exporter and others, as far as they can be built here
 	cd $(LAB) && go run ./cmd/lab peers --source ../.. --dir "$${WHYPULL_LAB_DIR:-$${XDG_CACHE_HOME:-$$HOME/.cache}/whypull/lab}-peers"
 
+.PHONY: bench-soak
+bench-soak: ## 5,000 verdicts of one agent, and what is left of them in its process
+	go test -count=1 -v -timeout 100m -run 'TestLeak$$' ./cmd/whypull -args -verdicts 5000
+
 .PHONY: scale
 scale: ## what AGENTS agents on simulated nodes cost the API server
 	cd $(LAB) && go run ./cmd/lab scale --source ../.. --agents $(AGENTS) --dir "$${WHYPULL_LAB_DIR:-$${XDG_CACHE_HOME:-$$HOME/.cache}/whypull/lab}-scale"

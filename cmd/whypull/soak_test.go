@@ -492,16 +492,29 @@ type soakAgent struct {
 // startAgent builds the agent and starts it, and waits until it watches pods.
 func startAgent(tb testing.TB, w *world) *soakAgent {
 	tb.Helper()
-	g := newMemoryCgroup(tb, memoryLimit)
-	dir := tb.TempDir()
-	program := filepath.Join(dir, "whypull")
-	build := exec.CommandContext(tb.Context(), "go", "build", "-tags", "grpcnotrace,nethttpomithttp2", "-trimpath", "-o", program, ".")
+	return startProgram(tb, w, buildAgent(tb))
+}
+
+// buildAgent builds the agent, with further flags of the go command, and returns its path.
+func buildAgent(tb testing.TB, flags ...string) string {
+	tb.Helper()
+	program := filepath.Join(tb.TempDir(), "whypull")
+	build := exec.CommandContext(tb.Context(), "go", slices.Concat([]string{"build", "-tags", "grpcnotrace,nethttpomithttp2", "-trimpath", "-o", program}, flags, []string{"."})...)
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); errors.Is(err, exec.ErrNotFound) {
 		tb.Skip("there is no go command")
 	} else if err != nil {
 		tb.Fatalf("%v\n%s", err, out)
 	}
+	return program
+}
+
+// startProgram starts a built agent, with further variables in its environment, and waits
+// until it watches pods.
+func startProgram(tb testing.TB, w *world, program string, environment ...string) *soakAgent {
+	tb.Helper()
+	g := newMemoryCgroup(tb, memoryLimit)
+	dir := filepath.Dir(program)
 	a := &soakAgent{cgroup: g, log: filepath.Join(dir, "log"), ended: make(chan struct{}), most: make(chan memory, 1)}
 	uncache(tb, program)
 	_, port, err := net.SplitHostPort(freeAddress(tb))
@@ -516,7 +529,7 @@ func startAgent(tb testing.TB, w *world) *soakAgent {
 	a.cmd = g.command(program, "agent", "--node-name", soakNode, "--kubeconfig", apitest.Kubeconfig(tb, w.api.URL, w.api.CA()),
 		"--cri-socket", "unix://"+w.runtime.Socket, "--host-root", w.root, "--registry-config-path", "/certs.d", "--kubelet-root-dir", "/none",
 		"--secret-access", "direct", "--require-admission-policy=false", "--pull-retry", "replay", "--listen-address", ":"+port)
-	a.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + dir}
+	a.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + dir}, environment...)
 	a.cmd.Stderr, a.cmd.Stdout = log, log
 	if err := a.cmd.Start(); err != nil {
 		tb.Fatal(err)
