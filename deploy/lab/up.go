@@ -256,14 +256,14 @@ func (l *Lab) writeKubeletFile() error {
 
 // writeProvider installs the kubelet's credential provider plugin.
 func (l *Lab) writeProvider(program string) error {
-	data, err := os.ReadFile(program)
+	data, err := os.ReadFile(filepath.Clean(program))
 	if err != nil {
 		return fmt.Errorf("credential provider: %w", err)
 	}
 	if err := os.MkdirAll(l.path("skeleton", node.ProviderDir), 0o755); err != nil { // #nosec G301 -- the node's own directory
 		return fmt.Errorf("credential provider: %w", err)
 	}
-	if err := os.WriteFile(l.path("skeleton", node.ProviderDir, node.Provider), data, 0o755); err != nil { // #nosec G306 -- a program
+	if err := os.WriteFile(l.path("skeleton", node.ProviderDir, node.Provider), data, 0o755); err != nil { // #nosec G306 G703 -- a program of the node
 		return fmt.Errorf("credential provider: %w", err)
 	}
 	return nil
