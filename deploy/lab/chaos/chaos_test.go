@@ -95,25 +95,28 @@ func (c *cluster) tell(t *testing.T) {
 }
 
 // selected returns the faults to strike with.
-func selected(t *testing.T) []fault {
-	t.Helper()
+func selected() ([]fault, error) {
 	name, err := regexp.Compile(*only)
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	all := slices.DeleteFunc(slices.Concat(faults(), nodeFaults(), clusterFaults()), func(f fault) bool {
 		return !name.MatchString(f.name) || f.long && !*long && *only == ""
 	})
 	if len(all) == 0 {
-		t.Fatalf("no fault matches -fault=%s", *only)
+		return nil, fmt.Errorf("no fault matches -fault=%s", *only)
 	}
-	return all
+	return all, nil
 }
 
 // TestBadDay strikes with one fault after the other while pods fail, heal, go and come
 // back, and expects after each that whypull says the truth about every pod.
 func TestBadDay(t *testing.T) {
 	ctx := t.Context()
+	chosen, err := selected()
+	if err != nil {
+		t.Fatal(err)
+	}
 	w := newWorld(*seed)
 	for range maxPods / 2 {
 		w.change(ctx, t)
@@ -124,7 +127,7 @@ func TestBadDay(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Log("before:", before)
-	for _, f := range selected(t) {
+	for _, f := range chosen {
 		t.Run(f.name, func(t *testing.T) {
 			ctx, stop := context.WithCancel(t.Context())
 			ended := make(chan struct{})
@@ -143,6 +146,11 @@ func TestBadDay(t *testing.T) {
 				w.shake(f.brings)
 			}
 			w.settles(t.Context(), t)
+			if f.after != nil {
+				if err := f.after(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
 		})
 	}
 	after, err := measure(ctx)

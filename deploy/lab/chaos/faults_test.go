@@ -26,6 +26,8 @@ type fault struct {
 	// brings are the causes, besides those of each kind of pod, that a fault that shakes
 	// may leave until the kubelet's next attempt.
 	brings []string
+	// after undoes, once whypull is right again, what is no fault; it may be nil.
+	after func(ctx context.Context) error
 	// long leaves the fault to make test-chaos.
 	long bool
 }
@@ -97,18 +99,20 @@ func stopped(component string, d time.Duration) func(context.Context) error {
 // frozen stops the processes of a name with SIGSTOP for a while: they accept connections
 // and do not answer.
 func frozen(program string, d time.Duration) func(context.Context) error {
-	signal := func(ctx context.Context, name string) error {
-		_, _, err := node.lab.Exec(ctx, nil, "sh", "-c", fmt.Sprintf(`n=0
-for p in /proc/[0-9]*; do [ "$(cat $p/comm 2>/dev/null)" = %s ] && kill -%s ${p#/proc/} && n=$((n + 1)); done
-[ $n -gt 0 ]`, program, name))
-		return err
-	}
 	return func(ctx context.Context) error {
-		if err := signal(ctx, "STOP"); err != nil {
+		if err := signalAll(ctx, program, "STOP"); err != nil {
 			return err
 		}
-		return errors.Join(pause(ctx, d), signal(context.WithoutCancel(ctx), "CONT"))
+		return errors.Join(pause(ctx, d), signalAll(context.WithoutCancel(ctx), program, "CONT"))
 	}
+}
+
+// signalAll sends a signal to the processes of a name.
+func signalAll(ctx context.Context, program, name string) error {
+	_, _, err := node.lab.Exec(ctx, nil, "sh", "-c", fmt.Sprintf(`n=0
+for p in /proc/[0-9]*; do [ "$(cat $p/comm 2>/dev/null)" = %s ] && kill -%s ${p#/proc/} && n=$((n + 1)); done
+[ $n -gt 0 ]`, program, name))
+	return err
 }
 
 // killAgent kills the agent's process, and waits until the kubelet has started another.

@@ -155,7 +155,8 @@ func judgeEvents(p *corev1.Pod, known truth, all []eventsv1.Event) []string {
 }
 
 func byTime(a, b eventsv1.Event) int {
-	return cmp.Or(a.EventTime.Compare(b.EventTime.Time), strings.Compare(a.Name, b.Name))
+	// The agent's clock may have jumped, the API server's has not.
+	return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), a.EventTime.Compare(b.EventTime.Time), strings.Compare(a.Name, b.Name))
 }
 
 // judgeMetrics compares the agent's metrics with the causes on the pods.
