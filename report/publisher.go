@@ -425,8 +425,9 @@ func (p *Publisher) clear(ctx context.Context, u podwatch.Update, state *podStat
 	failed := state.causes != "" || u.Annotations[CauseAnnotation] != ""
 	fresh := newPodState()
 	for _, f := range u.Waiting {
-		if of := state.containers[f.Subject()]; of != nil && of.event.image != "" && of.event.image != f.Image {
-			fresh.containers[f.Subject()] = of // it has another image to wait for, and has not recovered
+		// It has another image to wait for, or a new sandbox, and has not recovered.
+		if of := state.containers[f.Subject()]; of != nil && of.event.image != "" && (of.event.image != f.Image || of.event.cause != diagnosis.PullStalled) {
+			fresh.containers[f.Subject()] = of
 		}
 	}
 	fresh.unsaid, fresh.refusals = state.unsaid, state.refusals

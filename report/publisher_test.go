@@ -832,6 +832,31 @@ func TestRecoveryWithAnotherImage(t *testing.T) {
 	d.want("recovered again", 2, 2)
 }
 
+// After a restart of the node, a container waits for its new sandbox. It has not recovered,
+// and if it fails as before, that is not said again.
+func TestRestartOfTheNode(t *testing.T) {
+	t.Parallel()
+	v := verdict("app", diagnosis.TagNotFound)
+	for name, again := range map[string][]diagnosis.Verdict{"it has its image": nil, "it fails again": {v}} {
+		d, u := restarted(t, true, v)
+		u.Waiting = []diagnosis.Failure{v.Failure}
+		d.later(2 * time.Minute)
+		if err := d.try(u, true); err != nil {
+			t.Error(err)
+		}
+		d.wantRemoved()
+		if len(again) > 0 {
+			d.later(2 * time.Minute)
+			if err := d.try(watched(), true, again...); err != nil {
+				t.Error(err)
+			}
+		}
+		d.want(name, 2+len(again), 1)
+		d.recovered(v.Failure)
+		d.want(name+", recovered", 2+len(again), 2)
+	}
+}
+
 // A version of whypull with another schema may have been there before.
 func TestReportOfAnotherSchema(t *testing.T) {
 	t.Parallel()
