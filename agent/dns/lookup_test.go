@@ -401,6 +401,17 @@ func TestTimeouts(t *testing.T) {
 			t.Errorf("%s with timeout:30", got)
 		}
 	})
+	t.Run("only server", func(t *testing.T) {
+		for conf, want := range map[string]time.Duration{
+			"nameserver 127.0.0.1\n":                       4 * time.Second,
+			"nameserver 127.0.0.1\noptions timeout:1\n":    time.Second,
+			"nameserver 127.0.0.1\nnameserver 127.0.0.2\n": 2 * time.Second,
+		} {
+			if got := (View{Config: ParseConfig([]byte(conf))}).lookup().timeout; got != want {
+				t.Errorf("%q: %s, want %s", conf, got, want)
+			}
+		}
+	})
 	t.Run("defaults", func(t *testing.T) {
 		if serverTimeout*2 > lookupTimeout || lookupTimeout > 5*time.Second {
 			t.Errorf("a server may take %s, a lookup %s", serverTimeout, lookupTimeout)

@@ -17,9 +17,12 @@ import (
 // Default time limits.
 const (
 	serverTimeout = 2 * time.Second
-	lookupTimeout = 5 * time.Second
-	attempts      = 2 // like the C library and Go
-	dnsPort       = 53
+	// onlyServerTimeout is serverTimeout where there is no other server to ask. Go and the
+	// C library wait even longer: an answer that comes late enough for them is no timeout.
+	onlyServerTimeout = 4 * time.Second
+	lookupTimeout     = 5 * time.Second
+	attempts          = 2 // like the C library and Go
+	dnsPort           = 53
 )
 
 // DialFunc opens a socket. The network is "udp" or "tcp"; the address is an IP
@@ -46,7 +49,7 @@ type View struct {
 	// Notes lists what is unusual about the view, sorted.
 	Notes []Note
 	// ServerTimeout limits the time spent on one server for one name, in
-	// addition to the configuration's own timeout; 0 means 2 s.
+	// addition to the configuration's own timeout; 0 means 2 s, or 4 s if there is only one.
 	ServerTimeout time.Duration
 	// LookupTimeout limits a lookup; 0 means 5 s.
 	LookupTimeout time.Duration
@@ -91,11 +94,15 @@ func (v View) lookup() *lookup {
 		q.kinds = q.kinds[:1]
 	}
 	q.attempts = cmp.Or(v.Attempts, attempts)
+	servers := v.servers()
 	q.timeout = cmp.Or(v.ServerTimeout, serverTimeout)
+	if v.ServerTimeout == 0 && len(servers) == 1 {
+		q.timeout = onlyServerTimeout
+	}
 	if v.Timeout > 0 {
 		q.timeout = min(q.timeout, v.Timeout)
 	}
-	for _, addr := range v.servers() {
+	for _, addr := range servers {
 		q.servers = append(q.servers, server{addr: netip.AddrPortFrom(addr, cmp.Or(v.Port, dnsPort)).String()})
 	}
 	return q

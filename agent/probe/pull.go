@@ -157,6 +157,7 @@ func (c *Collector) stallAfter() time.Duration {
 // unpacked receives nothing and does not hang. Nor does one that was disturbed until less
 // than after ago.
 func judgeTransfer(f diagnosis.Failure, ingests []cri.Ingest, stored []cri.Stored, now time.Time, after time.Duration, disturbed time.Time) pullState {
+	ingests = sinceJump(ingests, f.Since, now)
 	for _, s := range stored {
 		if own := ofManifest(s, ingests); len(own) > 0 {
 			return judgeOwn(s, own, len(own) == len(ingests), now, after, disturbed)
@@ -181,6 +182,23 @@ func judgeTransfer(f diagnosis.Failure, ingests []cri.Ingest, stored []cri.Store
 		return pullState{way: diagnosis.StallBehind, since: last.Updated, blob: last.Digest, stage: at}
 	}
 	return pullState{stage: at} // it waits its turn
+}
+
+// clockJump is how far in the future a time of the runtime's must be to show that the
+// node's clock was set back.
+const clockJump = time.Minute
+
+// sinceJump returns the ingests. One last written to before the node's clock was set
+// back would count as active until that time comes again: it has received nothing since,
+// and counts as old as the wait.
+func sinceJump(ingests []cri.Ingest, since, now time.Time) []cri.Ingest {
+	out := slices.Clone(ingests)
+	for i := range out {
+		if out[i].Updated.Sub(now) > clockJump {
+			out[i].Updated = since
+		}
+	}
+	return out
 }
 
 // judgeOwn is judgeTransfer for an image of which blobs are being received.

@@ -41,8 +41,12 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 
 // wait returns how long a response asks clients to wait. The reset of a limit counts only with
 // a 429: registries also send it with other responses. The window of Docker Hub's limit does
-// not count: it is an upper bound, often of hours.
+// not count: it is an upper bound, often of hours. Dates are by the clock of the registry,
+// which need not be the node's.
 func wait(status int, h http.Header, now time.Time) time.Duration {
+	if at, err := http.ParseTime(h.Get("Date")); err == nil {
+		now = at
+	}
 	if d := retryAfter(h, now); d > 0 || status != http.StatusTooManyRequests {
 		return d
 	}

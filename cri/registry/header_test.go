@@ -114,6 +114,26 @@ func TestWait(t *testing.T) {
 	}
 }
 
+// The clocks of the registry and the node may differ: a date is by the registry's.
+func TestWaitBetweenClocks(t *testing.T) {
+	node := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for _, ahead := range []time.Duration{-2 * time.Hour, -time.Minute, 0, time.Minute, 2 * time.Hour} {
+		registry := node.Add(ahead)
+		date := http.Header{"Date": {registry.Format(http.TimeFormat)}}
+		for key, value := range map[string]string{
+			"Retry-After":       registry.Add(90 * time.Second).Format(http.TimeFormat),
+			"X-Ratelimit-Reset": strconv.FormatInt(registry.Add(90*time.Second).Unix(), 10),
+			"Ratelimit-Reset":   "90",
+		} {
+			h := date.Clone()
+			h.Set(key, value)
+			if got := wait(http.StatusTooManyRequests, h, node); got != 90*time.Second {
+				t.Errorf("%s, the registry's clock is %s ahead: %s, want 1m30s", key, ahead, got)
+			}
+		}
+	}
+}
+
 func TestSaysExpired(t *testing.T) {
 	for text, want := range map[string]bool{
 		"Your Authorization Token has expired. Please run 'aws ecr get-login'":          true,
