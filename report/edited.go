@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/whypull/whypull/agent/podwatch"
 )
 
@@ -31,18 +33,19 @@ type digest [sha256.Size]byte
 
 func digestOf(text string) digest { return sha256.Sum256([]byte(text)) }
 
-// edited reports whether somebody has changed or removed the annotations, which
-// were to say what they say now: whoever may write to a pod can forge its report.
-// What the watch had seen before the annotations were written does not count. Of
-// a report that an earlier run of the agent has written, only the other two
+// edited reports whether somebody has changed or removed the annotations or the
+// condition (nil for none), which were to say what they say now: whoever may write to a
+// pod can forge its report. What the watch had seen before they were written does not
+// count. Of a report that an earlier run of the agent has written, only the other two
 // annotations can be compared.
-func (t *podState) edited(u podwatch.Update, now rendering) bool {
+func (t *podState) edited(u podwatch.Update, now rendering, condition *corev1.PodCondition) bool {
+	other := condition != nil && !sameCondition(condition, pullable(u.Conditions))
 	if t.seal != (seal{}) {
-		return u.SeenAt.After(t.begun) && sealOf(u.Annotations) != t.seal
+		return u.SeenAt.After(t.begun) && (other || sealOf(u.Annotations) != t.seal)
 	}
 	expected := maps.Clone(now.annotations)
 	expected[ReportAnnotation] = u.Annotations[ReportAnnotation]
-	return sealOf(u.Annotations) != sealOf(expected)
+	return other || sealOf(u.Annotations) != sealOf(expected)
 }
 
 // removals are when reports were removed from pods, as far as it is less than

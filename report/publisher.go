@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
@@ -18,7 +19,7 @@ import (
 
 // Writer writes to the API server.
 type Writer interface {
-	Annotate(ctx context.Context, namespace, pod, uid string, annotations map[string]*string) error
+	PatchPod(ctx context.Context, namespace, pod, uid string, change kube.PodChange) error
 	Event(ctx context.Context, e *eventsv1.Event) error
 }
 
@@ -59,12 +60,14 @@ type Publisher struct {
 	node    string
 	now     func() time.Time
 	removed *removals
+	// conditions reports whether PullableCondition is written.
+	conditions func() bool
 }
 
 // NewPublisher returns a publisher for the pods of a node. A pod whose write is
-// deferred is queued again.
-func NewPublisher(w Writer, q Queue, m Metrics, log *slog.Logger, node string) *Publisher {
-	return &Publisher{writer: w, queue: q, metrics: m, log: log, node: node, now: time.Now, removed: newRemovals()}
+// deferred is queued again. It writes PullableCondition while conditions reports true.
+func NewPublisher(w Writer, q Queue, m Metrics, log *slog.Logger, node string, conditions func() bool) *Publisher {
+	return &Publisher{writer: w, queue: q, metrics: m, log: log, node: node, now: time.Now, removed: newRemovals(), conditions: conditions}
 }
 
 // Reported implements agent.Publisher.
@@ -99,6 +102,8 @@ type podState struct {
 	pulls      map[diagnosis.Subject]earlierIncident // followed by an earlier run of the agent
 	unsaid     []diagnosis.Failure                   // recoveries whose Events the API server has refused
 	refusals   int                                   // how often in a row Events have been refused
+	condition  *corev1.PodCondition                  // that this run of the agent has written last; nil if none
+	recovered  bool                                  // a container has got its image since the last verdict
 }
 
 // containerState is what has been published about one container.
@@ -157,6 +162,9 @@ func (p *podPublisher) Verdicts(ctx context.Context, u podwatch.Update, verdicts
 	}
 	if len(verdicts)+len(u.Pulling) == 0 {
 		return p.clear(ctx, u, state)
+	}
+	if len(verdicts) > 0 {
+		state.recovered = false
 	}
 	if !final && state.hasFinal(verdicts) {
 		return nil
@@ -274,7 +282,8 @@ func (p *Publisher) annotate(ctx context.Context, u podwatch.Update, state *podS
 	if err != nil {
 		return false, err
 	}
-	if source == state.source && state.seal != (seal{}) && !state.edited(u, rendering{}) { // as a rule: the watch shows what was written
+	condition := p.condition(u, state, verdicts)
+	if source == state.source && state.seal != (seal{}) && !state.edited(u, rendering{}, condition) { // as a rule: the watch shows what was written
 		state.written(verdicts, final)
 		state.first = state.first || retrying(verdicts)
 		return true, nil
@@ -285,7 +294,7 @@ func (p *Publisher) annotate(ctx context.Context, u podwatch.Update, state *podS
 	}
 	causes := now.annotations[CauseAnnotation]
 	same := digestOf(now.content) == state.content
-	edited := same && state.edited(u, now)
+	edited := same && state.edited(u, now, condition)
 	if wait := rewriteInterval - p.now().Sub(state.at); wait > 0 && (edited || !same && causes == state.causes && !state.first) {
 		p.queue.Again(u.UID, min(wait, rewriteInterval))
 		if !edited {
@@ -303,9 +312,10 @@ func (p *Publisher) annotate(ctx context.Context, u podwatch.Update, state *podS
 	for k, v := range now.annotations {
 		patch[k] = &v
 	}
-	if err := p.write(ctx, u, patch); err != nil {
+	if err := p.write(ctx, u, kube.PodChange{Annotations: patch, Condition: condition}); err != nil {
 		return false, err
 	}
+	state.wrote(condition)
 	state.content, state.source, state.causes, state.at = digestOf(now.content), source, causes, p.now()
 	state.seal, state.begun = sealOf(now.annotations), begun
 	state.written(verdicts, final)
@@ -380,8 +390,8 @@ func (t *podState) written(verdicts []diagnosis.Verdict, final bool) {
 	}
 }
 
-func (p *Publisher) write(ctx context.Context, u podwatch.Update, patch map[string]*string) error {
-	err := p.writer.Annotate(ctx, u.Namespace, u.Name, u.UID, patch)
+func (p *Publisher) write(ctx context.Context, u podwatch.Update, change kube.PodChange) error {
+	err := p.writer.PatchPod(ctx, u.Namespace, u.Name, u.UID, change)
 	if !gone(err) {
 		p.countWrite(err)
 	}
@@ -406,11 +416,12 @@ func annotated(annotations map[string]string) bool {
 	return annotations[CauseAnnotation] != "" || annotations[SummaryAnnotation] != "" || annotations[ReportAnnotation] != ""
 }
 
-// clear removes whypull's annotations, if any, from a pod that no longer fails. A
-// report that this run of the agent has not written is removed at most once per
-// rewriteInterval; until then the error is agent.ErrDeferred.
+// clear removes whypull's annotations, if any, from a pod that no longer fails, and
+// ends its condition, if any. A report that this run of the agent has not written is
+// removed at most once per rewriteInterval; until then the error is agent.ErrDeferred.
 func (p *Publisher) clear(ctx context.Context, u podwatch.Update, state *podState) error {
-	if state.content == (digest{}) && !annotated(u.Annotations) {
+	condition := p.condition(u, state, nil)
+	if state.content == (digest{}) && !annotated(u.Annotations) && condition == nil {
 		return p.catchUp(ctx, u, state)
 	}
 	if wait := p.removed.wait(u.UID, p.now()); wait > 0 && state.seal == (seal{}) {
@@ -418,7 +429,7 @@ func (p *Publisher) clear(ctx context.Context, u podwatch.Update, state *podStat
 		return agent.ErrDeferred
 	}
 	patch := map[string]*string{CauseAnnotation: nil, SummaryAnnotation: nil, ReportAnnotation: nil}
-	if err := p.write(ctx, u, patch); err != nil {
+	if err := p.write(ctx, u, kube.PodChange{Annotations: patch, Condition: condition}); err != nil {
 		return err
 	}
 	p.removed.note(u.UID, p.now())
@@ -430,8 +441,9 @@ func (p *Publisher) clear(ctx context.Context, u podwatch.Update, state *podStat
 			fresh.containers[f.Subject()] = of
 		}
 	}
-	fresh.unsaid, fresh.refusals = state.unsaid, state.refusals
+	fresh.unsaid, fresh.refusals, fresh.condition = state.unsaid, state.refusals, state.condition
 	*state = *fresh
+	state.wrote(condition)
 	if failed {
 		p.log.Info("recovered", "namespace", u.Namespace, "pod", u.Name)
 	}
@@ -520,6 +532,7 @@ func (p *podPublisher) Recovered(ctx context.Context, u podwatch.Update, f diagn
 		}
 	}
 	delete(state.containers, f.Subject())
+	state.recovered = true
 	return nil
 }
 

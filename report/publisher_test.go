@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -30,19 +31,21 @@ import (
 type writer struct {
 	mu          sync.Mutex
 	patches     []map[string]*string
+	conditions  []*corev1.PodCondition // one per patch; nil for none
 	pods        []string
 	events      []*eventsv1.Event
 	annotateErr error
 	eventErr    error
 }
 
-func (w *writer) Annotate(_ context.Context, namespace, pod, uid string, annotations map[string]*string) error {
+func (w *writer) PatchPod(_ context.Context, namespace, pod, uid string, change kube.PodChange) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.annotateErr != nil {
 		return w.annotateErr
 	}
-	w.patches = append(w.patches, annotations)
+	w.patches = append(w.patches, change.Annotations)
+	w.conditions = append(w.conditions, change.Condition)
 	w.pods = append(w.pods, namespace+"/"+pod+" "+uid)
 	return nil
 }
@@ -67,6 +70,7 @@ type desk struct {
 	at        time.Time
 	again     []time.Duration
 	busy      bool
+	condition bool // it is written
 }
 
 // Again implements Queue.
@@ -79,6 +83,9 @@ func (d *desk) Again(uid string, after time.Duration) {
 
 // Busy implements Queue.
 func (d *desk) Busy() bool { return d.busy }
+
+// without turns the condition off.
+func without() bool { return false }
 
 // quiet is an empty queue.
 type quiet struct{}
@@ -95,7 +102,7 @@ func newDesk(t *testing.T) *desk {
 // restart replaces the publisher, as a restart of the agent does.
 func (d *desk) restart() {
 	d.metrics = metrics.New("v1")
-	d.publisher = NewPublisher(d.w, d, d.metrics, slog.New(slog.DiscardHandler), "worker-3")
+	d.publisher = NewPublisher(d.w, d, d.metrics, slog.New(slog.DiscardHandler), "worker-3", func() bool { return d.condition })
 	d.publisher.now = func() time.Time { return d.at }
 	d.p = d.publisher.Pod("uid-1")
 }
@@ -1057,7 +1064,7 @@ func TestVerdictsAreNotChanged(t *testing.T) {
 func TestPublisherWithManyPods(t *testing.T) {
 	t.Parallel()
 	w := &writer{}
-	p := NewPublisher(w, quiet{}, metrics.New("v1"), slog.New(slog.DiscardHandler), "worker-3")
+	p := NewPublisher(w, quiet{}, metrics.New("v1"), slog.New(slog.DiscardHandler), "worker-3", without)
 	var wg sync.WaitGroup
 	for i := range 50 {
 		wg.Go(func() {
@@ -1103,7 +1110,7 @@ func TestAgentWithPublisher(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w, pods := &writer{}, agent.NewPods()
-		p := NewPublisher(w, pods, metrics.New("v1"), slog.New(slog.DiscardHandler), "worker-3")
+		p := NewPublisher(w, pods, metrics.New("v1"), slog.New(slog.DiscardHandler), "worker-3", without)
 		a := agent.New(pods, "", collector{}, p, slog.New(slog.DiscardHandler))
 		ctx, cancel := context.WithCancel(t.Context())
 		stopped := make(chan struct{})
@@ -1146,7 +1153,7 @@ func TestTimingsAreLogged(t *testing.T) {
 	t.Parallel()
 	var log strings.Builder
 	w := &writer{}
-	p := NewPublisher(w, quiet{}, metrics.New("v1"), slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})), "worker-3")
+	p := NewPublisher(w, quiet{}, metrics.New("v1"), slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})), "worker-3", without)
 	v := verdict("app", diagnosis.TagNotFound, func(v *diagnosis.Verdict) {
 		v.Evidence = []diagnosis.Finding{{Evidence: diagnosis.Evidence{
 			Check: diagnosis.CheckRegistry, Outcome: diagnosis.Failed, Fault: diagnosis.FaultTagNotFound, Endpoint: diagnosis.Endpoint{URL: "https://hub.test"},

@@ -9,6 +9,7 @@ import (
 	eventsv1 "k8s.io/api/events/v1"
 
 	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/agent/kube"
 	"github.com/whypull/whypull/agent/imagecheck"
 	"github.com/whypull/whypull/agent/podwatch"
 )
@@ -154,7 +155,7 @@ func (p *UnavailablePublisher) events(ctx context.Context, state *unavailable, v
 
 // annotate sets the annotation, or removes it if text is nil.
 func (p *UnavailablePublisher) annotate(ctx context.Context, pod podwatch.RunningPod, text *string) error {
-	err := p.writer.Annotate(ctx, pod.Namespace, pod.Name, pod.UID, map[string]*string{UnavailableAnnotation: text})
+	err := p.writer.PatchPod(ctx, pod.Namespace, pod.Name, pod.UID, kube.PodChange{Annotations: map[string]*string{UnavailableAnnotation: text}})
 	switch {
 	case gone(err):
 		return nil

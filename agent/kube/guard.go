@@ -26,6 +26,13 @@ const (
 	EventRefusal = "events must name whypull.dev/agent as their controller"
 )
 
+// StatusRefusal and ConditionRefusal are the messages of the policy on pods for another
+// condition than whypull's: without and with the right to write whypull's own.
+const (
+	StatusRefusal    = "the status may not change"
+	ConditionRefusal = "only whypull's own condition may change in the status"
+)
+
 // ErrUnguarded is returned for a write while it is not proved that admission
 // policies limit the agent's token.
 var ErrUnguarded = errors.New("admission policies do not limit the agent")
@@ -37,7 +44,7 @@ const (
 	proofTTL   = time.Hour
 	firstProof = time.Second
 	lastProof  = 5 * time.Minute
-	// proofTimeout limits one proof, which takes three requests.
+	// proofTimeout limits one proof, which takes three or four requests.
 	proofTimeout = 15 * time.Second
 )
 
@@ -45,25 +52,39 @@ const (
 // enforces the admission policies on the agent. RBAC alone would let the
 // agent's token write the status of any pod. It is safe for concurrent use.
 type Guard struct {
-	client *Client
-	log    *slog.Logger
-	report func(guarded bool)
-	proved atomic.Bool
+	client     *Client
+	log        *slog.Logger
+	report     func(guarded bool)
+	proved     atomic.Bool
+	condition  bool        // it is wanted
+	conditions atomic.Bool // and the policies allow it, or have not been asked yet
 }
 
 // NewGuard returns a guard that refuses every write until Run has a proof. It
-// calls report with false at once, and with the result of each proof.
-func NewGuard(c *Client, log *slog.Logger, report func(guarded bool)) *Guard {
+// calls report with false at once, and with the result of each proof. With condition,
+// it also finds out whether the policies allow whypull's condition on pods.
+func NewGuard(c *Client, log *slog.Logger, condition bool, report func(guarded bool)) *Guard {
 	report(false)
-	return &Guard{client: c, log: log, report: report}
+	g := &Guard{client: c, log: log, condition: condition, report: report}
+	g.conditions.Store(condition)
+	return g
 }
 
-// Annotate is Client.Annotate, or fails with ErrUnguarded.
-func (g *Guard) Annotate(ctx context.Context, namespace, pod, uid string, annotations map[string]*string) error {
+// MayWriteCondition reports whether whypull's condition on pods is wanted and, as far as
+// is known, the policies allow it.
+func (g *Guard) MayWriteCondition() bool { return g.conditions.Load() }
+
+// PatchPod is Client.PatchPod, or fails with ErrUnguarded. A condition that the policy
+// does not allow any more is not to be written again before the next proof.
+func (g *Guard) PatchPod(ctx context.Context, namespace, pod, uid string, change PodChange) error {
 	if !g.proved.Load() {
 		return ErrUnguarded
 	}
-	return g.client.Annotate(ctx, namespace, pod, uid, annotations)
+	err := g.client.PatchPod(ctx, namespace, pod, uid, change)
+	if change.Condition != nil && err != nil && refusedFor(StatusRefusal, err) == nil { // the policy has changed since
+		g.conditions.Store(false)
+	}
+	return err
 }
 
 // Event is Client.Event, or fails with ErrUnguarded.
@@ -74,13 +95,13 @@ func (g *Guard) Event(ctx context.Context, e *eventsv1.Event) error {
 	return g.client.Event(ctx, e)
 }
 
-// Run proves until the context ends: with back-off until it succeeds, and then
-// once an hour, because policies may be removed.
+// Run proves until the context ends: with back-off until it succeeds and a condition that
+// is wanted is allowed, and then once an hour, because policies may be removed.
 func (g *Guard) Run(ctx context.Context) {
 	failed := firstProof
 	for {
 		wait := proofTTL
-		if err := g.prove(ctx); err != nil {
+		if err := g.prove(ctx); err != nil || g.condition && !g.MayWriteCondition() { // policies take effect late
 			wait, failed = failed, min(2*failed, lastProof)
 		} else {
 			failed = firstProof
@@ -96,10 +117,11 @@ func (g *Guard) Run(ctx context.Context) {
 // prove makes one attempt. An inconclusive result, such as a timeout, leaves an
 // earlier proof in place.
 func (g *Guard) prove(ctx context.Context) error {
-	err := g.client.checkPolicies(ctx)
+	allowed, err := g.client.checkPolicies(ctx, g.condition)
 	if ctx.Err() != nil {
 		return err
 	}
+	g.allow(allowed, err)
 	switch was := g.proved.Load(); {
 	case err == nil:
 		g.proved.Store(true)
@@ -118,31 +140,71 @@ func (g *Guard) prove(ctx context.Context) error {
 	return err
 }
 
-// checkPolicies returns nil if the API server refuses two dry runs that the
+// allow records whether the policies allow whypull's condition, as a proof that ended
+// with err has found.
+func (g *Guard) allow(allowed bool, err error) {
+	if err != nil && !errors.Is(err, ErrUnguarded) { // inconclusive
+		return
+	}
+	was := g.conditions.Swap(allowed)
+	switch {
+	case !g.condition || err != nil:
+	case !allowed:
+		g.log.Warn("pod condition is not written", "err", errConditionRefused)
+	case !was || !g.proved.Load():
+		g.log.Info("pod condition is written")
+	}
+}
+
+// errConditionRefused is why the agent writes no condition although it is wanted.
+var errConditionRefused = errors.New("the admission policy does not allow it: add the component pod-condition")
+
+// checkPolicies returns no error if the API server refuses the dry runs that the
 // policies forbid, ErrUnguarded if it accepts one, and another error otherwise.
-// Both target the agent's own pod and would be harmless even if they were not
-// dry runs.
-func (c *Client) checkPolicies(ctx context.Context) error {
+// They target the agent's own pod and would be harmless even if they were not
+// dry runs. With condition, it also returns whether the policies allow whypull's
+// condition on pods.
+func (c *Client) checkPolicies(ctx context.Context, condition bool) (allowed bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, proofTimeout)
 	defer cancel()
 	namespace, pod, err := c.ownPod(ctx)
 	if err != nil {
-		return fmt.Errorf("look up the agent's own pod: %w", err)
+		return false, fmt.Errorf("look up the agent's own pod: %w", err)
 	}
 	const foreign = `{"metadata":{"annotations":{"whypull.dev/guard":"a dry run that an admission policy refuses"}}}`
-	err = c.core.Patch(types.MergePatchType).Namespace(namespace).Resource("pods").Name(pod).SubResource("status").
-		VersionedParams(&metav1.PatchOptions{DryRun: []string{metav1.DryRunAll}}, metav1.ParameterCodec).
-		Body([]byte(foreign)).Do(ctx).Error()
-	if err := refusedFor(PodRefusal, err); err != nil {
-		return fmt.Errorf("dry run of a foreign annotation on pod %s/%s: %w", namespace, pod, err)
+	if err := refusedFor(PodRefusal, c.dryRun(ctx, namespace, pod, types.MergePatchType, foreign)); err != nil {
+		return false, fmt.Errorf("dry run of a foreign annotation on pod %s/%s: %w", namespace, pod, err)
+	}
+	if condition {
+		if allowed, err = c.allowsCondition(ctx, namespace, pod); err != nil {
+			return false, fmt.Errorf("dry run of a foreign condition on pod %s/%s: %w", namespace, pod, err)
+		}
 	}
 	err = c.events.Post().Namespace(namespace).Resource("events").
 		VersionedParams(&metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}, metav1.ParameterCodec).
 		Body(c.foreignEvent(namespace, pod)).Do(ctx).Error()
 	if err := refusedFor(EventRefusal, err); err != nil {
-		return fmt.Errorf("dry run of a foreign Event on pod %s/%s: %w", namespace, pod, err)
+		return false, fmt.Errorf("dry run of a foreign Event on pod %s/%s: %w", namespace, pod, err)
 	}
-	return nil
+	return allowed, nil
+}
+
+// allowsCondition reports, by how the API server refuses a foreign condition on the
+// agent's own pod, whether the policy allows whypull's.
+func (c *Client) allowsCondition(ctx context.Context, namespace, pod string) (bool, error) {
+	const foreign = `{"status":{"conditions":[{"type":"whypull.dev/guard","status":"True"}]}}`
+	err := c.dryRun(ctx, namespace, pod, types.StrategicMergePatchType, foreign)
+	if refusedFor(ConditionRefusal, err) == nil {
+		return true, nil
+	}
+	return false, refusedFor(StatusRefusal, err)
+}
+
+// dryRun patches a pod's status without storing it.
+func (c *Client) dryRun(ctx context.Context, namespace, pod string, kind types.PatchType, patch string) error {
+	return c.core.Patch(kind).Namespace(namespace).Resource("pods").Name(pod).SubResource("status").
+		VersionedParams(&metav1.PatchOptions{DryRun: []string{metav1.DryRunAll}}, metav1.ParameterCodec).
+		Body([]byte(patch)).Do(ctx).Error()
 }
 
 // refusedFor returns nil if err is an admission policy's refusal with this

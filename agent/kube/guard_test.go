@@ -25,12 +25,13 @@ const agentUser = `{"username":"system:serviceaccount:monitoring:team-agent","ex
 type policies struct {
 	user        string
 	pods        string // message of the pod policy; empty: no such policy
+	conditions  string // its message for conditions; empty: it allows them
 	events      string
 	unavailable bool
 }
 
 func guardedServer() policies {
-	return policies{user: agentUser, pods: PodRefusal, events: EventRefusal}
+	return policies{user: agentUser, pods: PodRefusal, conditions: StatusRefusal, events: EventRefusal}
 }
 
 func (p policies) serve() func(http.ResponseWriter, request) {
@@ -46,7 +47,9 @@ func (p policies) serve() func(http.ResponseWriter, request) {
 			w.Header().Set("Content-Type", runtime.ContentTypeJSON)
 			w.WriteHeader(http.StatusCreated)
 			_, _ = io.WriteString(w, `{"status":{"userInfo":`+p.user+`}}`)
-		case strings.HasSuffix(r.URL.Path, "/status") && p.pods != "":
+		case strings.Contains(r.Body, `"conditions"`) && p.conditions != "":
+			deny(w, p.conditions)
+		case strings.HasSuffix(r.URL.Path, "/status") && p.pods != "" && !strings.Contains(r.Body, `"conditions"`):
 			deny(w, p.pods)
 		case strings.HasSuffix(r.URL.Path, "/status"):
 			apitest.Write(w, runtime.ContentTypeProtobuf, &corev1.Pod{})
@@ -61,9 +64,14 @@ func (p policies) serve() func(http.ResponseWriter, request) {
 
 func newGuard(t *testing.T, s *apiServer) (*Guard, *atomic.Bool) {
 	t.Helper()
+	return newGuardFor(t, s, false)
+}
+
+func newGuardFor(t *testing.T, s *apiServer, condition bool) (*Guard, *atomic.Bool) {
+	t.Helper()
 	var guarded atomic.Bool
 	guarded.Store(true) // NewGuard must report false
-	return NewGuard(s.client(t, AccessAuto), slog.New(slog.DiscardHandler), guarded.Store), &guarded
+	return NewGuard(s.client(t, AccessAuto), slog.New(slog.DiscardHandler), condition, guarded.Store), &guarded
 }
 
 func TestGuard(t *testing.T) {
@@ -104,6 +112,69 @@ func TestGuard(t *testing.T) {
 				t.Errorf("reported as guarded: %v", guarded.Load())
 			}
 		})
+	}
+}
+
+// The policy's words for a foreign condition tell whether it allows whypull's own. Without
+// the right, everything else is written.
+func TestGuardOfConditions(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		message          string
+		guarded, allowed bool
+	}{
+		"component":       {ConditionRefusal, true, true},
+		"base":            {StatusRefusal, true, false},
+		"no policy":       {"", false, false},
+		"another refusal": {"token has no node binding", false, true}, // inconclusive: as before the first proof
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := guardedServer()
+			p.conditions = tc.message
+			s := newAPIServer(t, p.serve())
+			g, guarded := newGuardFor(t, s, true)
+			if !g.MayWriteCondition() {
+				t.Error("ruled out before the policies were asked")
+			}
+			_ = g.prove(t.Context())
+			if guarded.Load() != tc.guarded || g.MayWriteCondition() != tc.allowed {
+				t.Errorf("guarded %v, condition %v; want %v and %v", guarded.Load(), g.MayWriteCondition(), tc.guarded, tc.allowed)
+			}
+			asked := s.All()[2]
+			if asked.URL.Query().Get("dryRun") != "All" || asked.Body != `{"status":{"conditions":[{"type":"whypull.dev/guard","status":"True"}]}}` {
+				t.Errorf("asked %s: %s", asked.URL, asked.Body)
+			}
+		})
+	}
+	g, _ := newGuard(t, newAPIServer(t, guardedServer().serve()))
+	if g.MayWriteCondition() {
+		t.Error("a condition that is not wanted is allowed")
+	}
+}
+
+// After a policy has changed to one that does not allow the condition, the first write that
+// is refused turns it off.
+func TestGuardGivesTheConditionUp(t *testing.T) {
+	t.Parallel()
+	p := guardedServer()
+	p.conditions = ConditionRefusal
+	var now atomic.Pointer[policies]
+	now.Store(&p)
+	s := newAPIServer(t, func(w http.ResponseWriter, r request) { now.Load().serve()(w, r) })
+	g, _ := newGuardFor(t, s, true)
+	if err := g.prove(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	change := PodChange{Condition: &corev1.PodCondition{Type: "whypull.dev/ImagePullable", Status: corev1.ConditionFalse}}
+	for _, c := range []struct {
+		refusal string
+		allowed bool
+	}{{"labels may not change", true}, {StatusRefusal, false}} {
+		now.Store(&policies{conditions: c.refusal})
+		if err := g.PatchPod(t.Context(), "team", "web", "u-1", change); err == nil || g.MayWriteCondition() != c.allowed {
+			t.Errorf("after %q: %v, condition %v", c.refusal, err, g.MayWriteCondition())
+		}
 	}
 }
 
@@ -154,7 +225,7 @@ func TestGuardWrites(t *testing.T) {
 	s := newAPIServer(t, func(w http.ResponseWriter, r request) { answer.Load().(func(http.ResponseWriter, request))(w, r) })
 	g, guarded := newGuard(t, s)
 	both := func() [2]error {
-		return [2]error{g.Annotate(t.Context(), "team", "web", "u-1", nil), g.Event(t.Context(), event())}
+		return [2]error{g.PatchPod(t.Context(), "team", "web", "u-1", PodChange{}), g.Event(t.Context(), event())}
 	}
 	if got := both(); got != [2]error{ErrUnguarded, ErrUnguarded} {
 		t.Errorf("before a proof: %v", got)
@@ -210,4 +281,30 @@ func TestGuardRuns(t *testing.T) {
 	if n := asked.Load(); n != 2 {
 		t.Errorf("%d proofs, want one that fails and one that does not", n)
 	}
+}
+
+// A condition that is wanted is asked for again until it is allowed: a policy takes effect
+// later than it is stored.
+func TestGuardRunsUntilTheConditionIsAllowed(t *testing.T) {
+	t.Parallel()
+	var asked atomic.Int32
+	base, component := guardedServer(), guardedServer()
+	component.conditions = ConditionRefusal
+	s := newAPIServer(t, func(w http.ResponseWriter, r request) {
+		if strings.Contains(r.Body, `"conditions"`) && asked.Add(1) == 1 {
+			base.serve()(w, r)
+			return
+		}
+		component.serve()(w, r)
+	})
+	g, _ := newGuardFor(t, s, true)
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		g.Run(ctx)
+	}()
+	eventually(t, "the condition to be allowed", func() bool { return asked.Load() == 2 && g.MayWriteCondition() })
+	stop()
+	<-ended
 }

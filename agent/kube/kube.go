@@ -392,16 +392,35 @@ func (c *Client) secret(ctx context.Context, namespace, name string) (*corev1.Se
 	})
 }
 
-// Annotate sets annotations of a pod through its status, and removes those
-// whose value is nil. It returns ErrNotFound if the pod is gone, also if another
-// one of its name has taken its place.
-func (c *Client) Annotate(ctx context.Context, namespace, pod, uid string, annotations map[string]*string) error {
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": uid, "annotations": annotations}})
+// PodChange is what is written to a pod.
+type PodChange struct {
+	// Annotations are set; those whose value is nil are removed.
+	Annotations map[string]*string
+	// Condition replaces the pod's condition of its type, or is added; nil for none.
+	Condition *corev1.PodCondition
+}
+
+// patch returns the change as a patch. With a condition it is a strategic merge patch,
+// which merges conditions by their type; a merge patch would replace them all.
+func (p PodChange) patch(uid string) (types.PatchType, []byte, error) {
+	kind, patch := types.MergePatchType, map[string]any{"metadata": map[string]any{"uid": uid, "annotations": p.Annotations}}
+	if p.Condition != nil {
+		kind = types.StrategicMergePatchType
+		patch["status"] = map[string]any{"conditions": []*corev1.PodCondition{p.Condition}}
+	}
+	text, err := json.Marshal(patch)
+	return kind, text, err
+}
+
+// PatchPod changes a pod through its status, in one request. It returns ErrNotFound if
+// the pod is gone, also if another one of its name has taken its place.
+func (c *Client) PatchPod(ctx context.Context, namespace, pod, uid string, change PodChange) error {
+	kind, patch, err := change.patch(uid)
 	if err != nil {
 		return fmt.Errorf("encode the patch of pod %s/%s: %w", namespace, pod, err)
 	}
 	ctx = share.WithTenant(ctx, namespace)
-	err = c.core.Patch(types.MergePatchType).Namespace(namespace).Resource("pods").Name(pod).
+	err = c.core.Patch(kind).Namespace(namespace).Resource("pods").Name(pod).
 		SubResource("status").Body(patch).Do(ctx).Error()
 	if apierrors.IsNotFound(err) || uidDiffers(err) {
 		return ErrNotFound

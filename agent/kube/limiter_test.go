@@ -68,7 +68,7 @@ func TestRequestsAreOfNamespaces(t *testing.T) {
 		"watch": func(c *Client, ctx context.Context) error {
 			return c.WatchSecret(ctx, "team", "pull", func(string, error) {})
 		},
-		"annotations": func(c *Client, ctx context.Context) error { return c.Annotate(ctx, "team", "web", "u-1", nil) },
+		"annotations": func(c *Client, ctx context.Context) error { return c.PatchPod(ctx, "team", "web", "u-1", PodChange{}) },
 		"event":       func(c *Client, ctx context.Context) error { return c.Event(ctx, event()) },
 	}
 	for name, do := range ask {

@@ -19,14 +19,14 @@ import (
 	"github.com/whypull/whypull/agent/kube/apitest"
 )
 
-func TestAnnotate(t *testing.T) {
+func TestPatchPod(t *testing.T) {
 	t.Parallel()
 	s := newAPIServer(t, func(w http.ResponseWriter, _ request) { apitest.Write(w, runtime.ContentTypeProtobuf, &corev1.Pod{}) })
 	// Writes use the agent's own account, whatever reads use.
 	for _, access := range []Access{AccessAuto, AccessImpersonate, AccessDirect, AccessNone} {
-		err := s.client(t, access).Annotate(t.Context(), "team", "web", "u-1", map[string]*string{
+		err := s.client(t, access).PatchPod(t.Context(), "team", "web", "u-1", PodChange{Annotations: map[string]*string{
 			"whypull.dev/cause": new("TagNotFound"), "whypull.dev/report": nil,
-		})
+		}})
 		if err != nil {
 			t.Errorf("%s: %v", access, err)
 		}
@@ -46,12 +46,36 @@ func TestAnnotate(t *testing.T) {
 	noGroups(t, s.All())
 }
 
-// The patch touches only the annotations; the pod's UID is in it for
-// comparison.
-func TestAnnotateTouchesNothingElse(t *testing.T) {
+// A condition goes in the same request. A strategic merge patch leaves the conditions of
+// other types as they are.
+func TestPatchPodWithCondition(t *testing.T) {
 	t.Parallel()
 	s := newAPIServer(t, func(w http.ResponseWriter, _ request) { apitest.Write(w, runtime.ContentTypeProtobuf, &corev1.Pod{}) })
-	if err := s.client(t, AccessAuto).Annotate(t.Context(), "team", "web", "u-1", map[string]*string{"a": new(`"}},"status":{}`)}); err != nil {
+	err := s.client(t, AccessAuto).PatchPod(t.Context(), "team", "web", "u-1", PodChange{
+		Annotations: map[string]*string{"whypull.dev/cause": new("TagNotFound")},
+		Condition: &corev1.PodCondition{Type: "whypull.dev/ImagePullable", Status: corev1.ConditionFalse, Reason: "TagNotFound", Message: "tag v9 does not exist",
+			LastTransitionTime: metav1.NewTime(time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC))},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantLines(t, "requests", s.Lines(), "PATCH /api/v1/namespaces/team/pods/web/status")
+	if got := s.All()[0].Header.Get("Content-Type"); got != "application/strategic-merge-patch+json" {
+		t.Errorf("content type %s", got)
+	}
+	const want = `{"metadata":{"annotations":{"whypull.dev/cause":"TagNotFound"},"uid":"u-1"},"status":{"conditions":[` +
+		`{"type":"whypull.dev/ImagePullable","status":"False","lastProbeTime":null,"lastTransitionTime":"2026-01-02T03:04:05Z","reason":"TagNotFound","message":"tag v9 does not exist"}]}}`
+	if got := s.All()[0].Body; got != want {
+		t.Errorf("body %s\nwant %s", got, want)
+	}
+}
+
+// The patch touches only the annotations; the pod's UID is in it for
+// comparison.
+func TestPatchPodTouchesNothingElse(t *testing.T) {
+	t.Parallel()
+	s := newAPIServer(t, func(w http.ResponseWriter, _ request) { apitest.Write(w, runtime.ContentTypeProtobuf, &corev1.Pod{}) })
+	if err := s.client(t, AccessAuto).PatchPod(t.Context(), "team", "web", "u-1", PodChange{Annotations: map[string]*string{"a": new(`"}},"status":{}`)}}); err != nil {
 		t.Fatal(err)
 	}
 	var patch map[string]map[string]any
@@ -63,7 +87,7 @@ func TestAnnotateTouchesNothingElse(t *testing.T) {
 	}
 }
 
-func TestAnnotateErrors(t *testing.T) {
+func TestPatchPodErrors(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		code   int
@@ -79,7 +103,7 @@ func TestAnnotateErrors(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newAPIServer(t, func(w http.ResponseWriter, _ request) { apitest.Fail(w, tc.code, tc.reason, "no") })
-			err := s.client(t, AccessAuto).Annotate(t.Context(), "team", "web", "u-1", nil)
+			err := s.client(t, AccessAuto).PatchPod(t.Context(), "team", "web", "u-1", PodChange{})
 			if !tc.is(err) {
 				t.Errorf("error %v", err)
 			}
@@ -92,7 +116,7 @@ func TestAnnotateErrors(t *testing.T) {
 
 // A pod that was created again under its name is gone, whichever way the API server says
 // that the UID is another one's. Other fields that it does not accept are no such thing.
-func TestAnnotateRecreatedPod(t *testing.T) {
+func TestPatchPodRecreated(t *testing.T) {
 	t.Parallel()
 	invalid := func(field string) *metav1.Status {
 		out := apitest.Status(422, metav1.StatusReasonInvalid, `Pod "web" is invalid: `+field+`: Invalid value: "u-1": field is immutable`)
@@ -115,7 +139,7 @@ func TestAnnotateRecreatedPod(t *testing.T) {
 			w.WriteHeader(int(tc.answer.Code))
 			_ = json.NewEncoder(w).Encode(tc.answer) // the client has gone
 		})
-		err := s.client(t, AccessAuto).Annotate(t.Context(), "team", "web", "u-1", nil)
+		err := s.client(t, AccessAuto).PatchPod(t.Context(), "team", "web", "u-1", PodChange{})
 		if err == nil || errors.Is(err, ErrNotFound) != tc.gone {
 			t.Errorf("%s: error %v, want gone: %v", name, err, tc.gone)
 		}

@@ -33,19 +33,23 @@ type Update struct {
 	// Recovered are the containers that failed before and now have their image.
 	Recovered []diagnosis.Failure
 	// Healthy are the containers, image volumes and the sandbox that have their image,
-	// if the pod has annotations of whypull when a watch begins: what they report may
-	// have ended while nobody watched. Since is zero.
+	// if the pod has annotations of whypull, or conditions that are not true, when a watch
+	// begins: what they report may have ended while nobody watched. Since is zero.
 	Healthy []diagnosis.Failure
 	// Annotations are the pod's annotations that belong to whypull.
 	Annotations map[string]string
+	// Conditions are the pod's conditions that belong to whypull, and ReadinessGates
+	// those that decide whether the pod is ready.
+	Conditions     []corev1.PodCondition
+	ReadinessGates []corev1.PodConditionType
 	// Gone reports whether the pod has been deleted.
 	Gone bool
 	// SeenAt is when the change came in.
 	SeenAt time.Time
 }
 
-// Tracker turns the states of pods into updates. It keeps no pods, only their
-// incidents: one per container, from the first failing status until the image
+// Tracker turns the states of pods into updates. It keeps no pods, only which of them
+// have a condition that is not true, and their incidents: one per container, from the first failing status until the image
 // is there, however often ErrImagePull and ImagePullBackOff alternate. It
 // implements cache.ReflectorStore, so pods pass through it without being stored.
 type Tracker struct {
@@ -68,7 +72,8 @@ type tracked struct {
 }
 
 // NewTracker returns a tracker that passes each update to emit, one at a time and
-// in order. Update.Annotations are those whose key begins with prefix.
+// in order. Update.Annotations are those whose key begins with prefix, Conditions and
+// ReadinessGates those whose type does.
 func NewTracker(prefix string, now func() time.Time, emit func(Update)) *Tracker {
 	return &Tracker{emit: emit, now: now, prefix: prefix, pods: map[string]*tracked{}}
 }
@@ -183,18 +188,21 @@ func (t *Tracker) observe(s seen) {
 		old = &tracked{}
 	}
 	u := Update{Namespace: pod.Namespace, Name: pod.Name, UID: string(pod.UID), SeenAt: t.heard, Annotations: t.own(pod), Unexamined: s.more}
+	u.Conditions, u.ReadinessGates = t.conditions(pod)
+	untrue := slices.ContainsFunc(u.Conditions, func(c corev1.PodCondition) bool { return c.Status != corev1.ConditionTrue })
+	reported := untrue || len(u.Annotations) > 0
 	incidents := old.advance(s, &u)
-	if t.listed && !known && len(u.Annotations) > 0 {
+	if t.listed && !known && reported {
 		u.Healthy = healthy(s)
 	}
 	tries := old.count(u, incidents, t.listed)
 	old.wait(s, incidents, &u)
-	if len(incidents) > 0 || len(u.Waiting) > 0 {
+	if len(incidents) > 0 || len(u.Waiting) > 0 || untrue {
 		t.pods[name] = &tracked{uid: u.UID, incidents: incidents, waiting: u.Waiting, tries: tries}
 	} else {
 		delete(t.pods, name)
 	}
-	if known || len(u.Waiting) > 0 || len(u.Failures) > 0 || len(u.Annotations) > 0 {
+	if known || len(u.Waiting) > 0 || len(u.Failures) > 0 || reported {
 		t.emit(u)
 	}
 }
@@ -419,6 +427,21 @@ func (t *Tracker) own(pod *corev1.Pod) map[string]string {
 		}
 	}
 	return own
+}
+
+// conditions returns the conditions and the readiness gates that belong to whypull.
+func (t *Tracker) conditions(pod *corev1.Pod) (own []corev1.PodCondition, gates []corev1.PodConditionType) {
+	for _, c := range pod.Status.Conditions {
+		if strings.HasPrefix(string(c.Type), t.prefix) {
+			own = append(own, c)
+		}
+	}
+	for _, g := range pod.Spec.ReadinessGates {
+		if strings.HasPrefix(string(g.ConditionType), t.prefix) {
+			gates = append(gates, g.ConditionType)
+		}
+	}
+	return own, gates
 }
 
 // sorted returns the incidents in a fixed order.

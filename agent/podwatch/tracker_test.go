@@ -730,3 +730,50 @@ func TestSortByPodPutsVolumesWhereTheyAreMounted(t *testing.T) {
 		t.Errorf("got %q, want %q", s, "!app !more !side !data")
 	}
 }
+
+// withCondition adds a condition.
+func withCondition(kind corev1.PodConditionType, status corev1.ConditionStatus) func(*corev1.Pod) {
+	return func(p *corev1.Pod) {
+		p.Status.Conditions = append(p.Status.Conditions, corev1.PodCondition{Type: kind, Status: status})
+	}
+}
+
+// An update has whypull's conditions and the readiness gates that are for them, and no
+// others.
+func TestConditionsAndReadinessGates(t *testing.T) {
+	t.Parallel()
+	w := newWatch(t)
+	p := newPod(app(waits("ErrImagePull", "x")), withCondition("Ready", "False"), withCondition("whypull.dev/ImagePullable", "False"))
+	p.Spec.ReadinessGates = []corev1.PodReadinessGate{{ConditionType: "example.com/x"}, {ConditionType: "whypull.dev/ImagePullable"}}
+	u := w.want(p, "!app")
+	if len(u.Conditions) != 1 || u.Conditions[0].Type != "whypull.dev/ImagePullable" || !slices.Equal(u.ReadinessGates, []corev1.PodConditionType{"whypull.dev/ImagePullable"}) {
+		t.Errorf("conditions %v, gates %v", u.Conditions, u.ReadinessGates)
+	}
+}
+
+// A pod that does not fail is reported while its condition is not true, and once more
+// when it is. When a watch begins, its containers with their image are too.
+func TestConditionOfAPodThatDoesNotFail(t *testing.T) {
+	t.Parallel()
+	const own = "whypull.dev/ImagePullable"
+	w := newWatch(t)
+	w.want(newPod(app(runs()), withCondition("Ready", "False")), "")
+	w.want(newPod(app(runs()), withCondition(own, "True")), "")
+	w.want(newPod(app(runs()), withCondition(own, "False")), "none")
+	w.want(newPod(app(runs()), withCondition(own, "Unknown")), "none")
+	w.wantPods(1)
+	w.want(newPod(app(runs()), withCondition(own, "True")), "none")
+	w.wantPods(0)
+	w.want(newPod(app(runs()), withCondition(own, "True")), "")
+
+	for status, want := range map[corev1.ConditionStatus]int{"False": 2, "Unknown": 2, "True": 0} { // app and the sandbox
+		w := newWatch(t)
+		healthy := 0
+		for _, u := range w.updates(func() error { return w.tracker.Replace([]any{newPod(app(runs()), withCondition(own, status))}, "1") }) {
+			healthy += len(u.Healthy)
+		}
+		if healthy != want {
+			t.Errorf("%s: %d healthy, want %d", status, healthy, want)
+		}
+	}
+}

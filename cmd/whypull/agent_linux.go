@@ -50,6 +50,7 @@ type agentOptions struct {
 	secretAccess string
 	kubeletConf  string
 	policy       bool
+	podCondition bool
 	listen       string
 	metricsAuth  string
 	podLabels    bool
@@ -84,6 +85,7 @@ func agentCommand() *cobra.Command {
 	f.StringVar(&o.secretAccess, "secret-access", "auto", "access to pull secrets: auto, impersonate, kubelet (with its client certificate), direct or none")
 	f.StringVar(&o.kubeletConf, "kubelet-kubeconfig", "", "path to the kubelet's kubeconfig on the node, for its client certificate; detected when empty")
 	f.BoolVar(&o.policy, "require-admission-policy", true, "write to the API server only after dry runs have proved that it enforces the admission policies")
+	f.BoolVar(&o.podCondition, "pod-condition", false, "condition whypull.dev/ImagePullable on pods whose image could not be pulled (requires the component pod-condition)")
 	f.StringVar(&o.listen, "listen-address", ":9779", "listen address for /metrics, /healthz and /readyz")
 	f.StringVar(&o.metricsAuth, "metrics-auth", "none", "authentication for /metrics: none or token (bearer tokens whose user may get the nonResourceURL /metrics)")
 	f.BoolVar(&o.podLabels, "metrics-pod-labels", true, "export of the metrics that name pods; counts are always exported")
@@ -209,8 +211,8 @@ func (o agentOptions) serve(ctx context.Context, log *slog.Logger, p parts) erro
 		Transfers: runtime, StallAfter: o.stallAfter, Filesystems: runtime,
 		Sandboxes: runtime, PodNetwork: o.podNetwork, Retry: retry,
 	})
-	writer, guard := o.writer(client, metrics, log)
-	publisher := report.NewPublisher(writer, pods, metrics, log, o.node)
+	writer, guard, conditions := o.writer(client, metrics, log)
+	publisher := report.NewPublisher(writer, pods, metrics, log, o.node, conditions)
 	platform := probe.PlatformOf(o.hostRoot, o.criSocket, o.containerd)
 	loop := agent.New(pods, platform, collector, publisher, log)
 	images := imagecheck.New(imagecheck.Options{Node: o.node, Platform: platform, Interval: o.imageCheck, Busy: pods.Fails, Log: log},
@@ -294,14 +296,15 @@ func (o agentOptions) newMetrics() *metrics.Agent {
 	return metrics.NewWithoutPods(version)
 }
 
-// writer returns the writer to the API server and a function to run with the agent.
-func (o agentOptions) writer(client *kube.Client, metrics *metrics.Agent, log *slog.Logger) (report.Writer, func(context.Context)) {
+// writer returns the writer to the API server, a function to run with the agent, and one
+// that reports whether conditions of pods are written.
+func (o agentOptions) writer(client *kube.Client, metrics *metrics.Agent, log *slog.Logger) (report.Writer, func(context.Context), func() bool) {
 	if !o.policy {
 		log.Warn("admission policies are not required")
-		return client, func(context.Context) {}
+		return client, func(context.Context) {}, func() bool { return o.podCondition }
 	}
-	guard := kube.NewGuard(client, log, metrics.Guarded)
-	return guard, guard.Run
+	guard := kube.NewGuard(client, log, o.podCondition, metrics.Guarded)
+	return guard, guard.Run, guard.MayWriteCondition
 }
 
 func (o agentOptions) registries() nodeconfig.Options {

@@ -247,15 +247,24 @@ func TestWriter(t *testing.T) {
 		}
 		return slices.ContainsFunc(families, func(f *dto.MetricFamily) bool { return f.GetName() == "whypull_admission_guarded" })
 	}
-	if w, _ := (agentOptions{}).writer(client, metrics, slog.New(slog.DiscardHandler)); w != report.Writer(client) || guarded() {
+	if w, _, _ := (agentOptions{}).writer(client, metrics, slog.New(slog.DiscardHandler)); w != report.Writer(client) || guarded() {
 		t.Errorf("without a policy: %T, metric: %v", w, guarded())
 	}
-	w, _ := agentOptions{policy: true}.writer(client, metrics, slog.New(slog.DiscardHandler))
-	if err := w.Annotate(t.Context(), "team", "web", "u-1", nil); !errors.Is(err, kube.ErrUnguarded) || !guarded() {
+	for _, condition := range []bool{false, true} {
+		for _, policy := range []bool{false, true} {
+			if _, _, written := (agentOptions{policy: policy, podCondition: condition}).writer(client, metrics, slog.New(slog.DiscardHandler)); written() != condition {
+				t.Errorf("policy %v, flag %v: condition written: %v", policy, condition, written())
+			}
+		}
+	}
+	w, _, _ := agentOptions{policy: true}.writer(client, metrics, slog.New(slog.DiscardHandler))
+	if err := w.PatchPod(t.Context(), "team", "web", "u-1", kube.PodChange{}); !errors.Is(err, kube.ErrUnguarded) || !guarded() {
 		t.Errorf("with a policy: %v, metric: %v", err, guarded())
 	}
-	if f := agentCommand().Flags().Lookup("require-admission-policy"); f == nil || f.DefValue != "true" {
-		t.Errorf("flag %+v", f)
+	for name, standard := range map[string]string{"require-admission-policy": "true", "pod-condition": "false"} {
+		if f := agentCommand().Flags().Lookup(name); f == nil || f.DefValue != standard {
+			t.Errorf("flag %s: %+v", name, f)
+		}
 	}
 }
 
@@ -325,7 +334,7 @@ func TestFlagHelp(t *testing.T) {
 	})
 	want := []string{
 		"containerd-config", "cri-socket", "host-root", "image-check-interval", "image-credential-provider-bin-dir", "image-credential-provider-config", "kubeconfig", "kubelet-kubeconfig", "kubelet-root-dir", "listen-address",
-		"log-format", "log-level", "metrics-auth", "metrics-pod-labels", "node-name", "pod-network", "pull-retry", "pull-retry-max-bytes", "pull-stall-after", "registry-config-path", "require-admission-policy", "run-credential-providers", "secret-access",
+		"log-format", "log-level", "metrics-auth", "metrics-pod-labels", "node-name", "pod-condition", "pod-network", "pull-retry", "pull-retry-max-bytes", "pull-stall-after", "registry-config-path", "require-admission-policy", "run-credential-providers", "secret-access",
 	}
 	if !slices.Equal(names, want) {
 		t.Errorf("flags %q, want %q", names, want)

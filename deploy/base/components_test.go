@@ -1,6 +1,7 @@
 package base
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"slices"
@@ -8,6 +9,9 @@ import (
 	"testing"
 
 	"sigs.k8s.io/yaml"
+
+	"github.com/whypull/whypull/agent/kube"
+	"github.com/whypull/whypull/report"
 )
 
 // additions returns what a component's patches add, and its resources.
@@ -88,5 +92,71 @@ func TestComponentForMetricsAuth(t *testing.T) {
 	}
 	if got := strings.Count(string(reader), "verbs:"); got != 1 || !strings.Contains(string(reader), "- nonResourceURLs: [\"/metrics\"]\n  verbs: [\"get\"]\n") {
 		t.Errorf("the reader has %d rules:\n%s", got, reader)
+	}
+}
+
+// policyChange is a change of a component to an admission policy.
+type policyChange struct {
+	Op, Path string
+	Value    ruleOrText
+}
+
+// ruleOrText is a rule or a variable of a policy; empty for a text to compare with.
+type ruleOrText struct{ expression }
+
+func (r *ruleOrText) UnmarshalJSON(data []byte) error {
+	if data[0] == '"' {
+		return nil
+	}
+	return json.Unmarshal(data, &r.expression)
+}
+
+// podCondition returns the changes of the component pod-condition to the policy on pods.
+func podCondition(t *testing.T) []policyChange {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join("..", "components", "pod-condition", "kustomization.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var component struct {
+		Patches []struct{ Patch string }
+	}
+	if err := yaml.Unmarshal(data, &component); err != nil {
+		t.Fatal(err)
+	}
+	var changes []policyChange
+	if err := yaml.Unmarshal([]byte(component.Patches[0].Patch), &changes); err != nil {
+		t.Fatal(err)
+	}
+	return changes
+}
+
+// The component pod-condition turns the condition on, grants no right, and replaces the
+// rule that the status may not change by rules for whypull's own condition.
+func TestComponentForPodCondition(t *testing.T) {
+	t.Parallel()
+	rules := policy(t, podPolicy).Spec.Validations
+	if last := len(rules) - 1; last != 5 || rules[last].Message != kube.StatusRefusal {
+		t.Fatalf("the last rule of the policy is %d: %+v", last, rules[last])
+	}
+	var paths, messages []string
+	for _, c := range podCondition(t) {
+		paths = append(paths, c.Op+" "+c.Path)
+		if c.Value.Name != "" && strings.Count(c.Value.Expression, "'"+string(report.PullableCondition)+"'") != 1 {
+			t.Errorf("the variable %s does not name the condition: %s", c.Value.Name, c.Value.Expression)
+		}
+		if c.Value.Message != "" {
+			messages = append(messages, c.Value.Message)
+		}
+	}
+	if want := []string{"add /spec/variables/-", "add /spec/variables/-", "add /spec/variables/-", "add /spec/variables/-", "test /spec/validations/5/message", "replace /spec/validations/5", "add /spec/validations/-"}; !slices.Equal(paths, want) {
+		t.Errorf("changes %q, want %q", paths, want)
+	}
+	if len(messages) != 2 || messages[0] != kube.ConditionRefusal {
+		t.Errorf("messages %q", messages)
+	}
+	added, resources := additions(t, "pod-condition")
+	if got := added[len(added)-1]; got != `add /spec/template/spec/containers/0/env/- name: WHYPULL_POD_CONDITION value: "true"` || len(added) != 8 || len(resources) > 0 {
+		t.Errorf("adds %q and %q", added, resources)
 	}
 }

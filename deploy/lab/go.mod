@@ -30,6 +30,8 @@ require github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring v
 
 require github.com/grafana/grafana-foundation-sdk/go v0.0.22
 
+require github.com/yuin/gopher-lua v1.1.2
+
 require (
 	github.com/BurntSushi/toml v1.6.0 // indirect
 	github.com/agnivade/levenshtein v1.2.2 // indirect

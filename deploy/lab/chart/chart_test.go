@@ -62,6 +62,7 @@ func TestSameObjects(t *testing.T) {
 		"no pod network":   {newest, "podNetwork: false", []string{"components/no-pod-network"}},
 		"node credentials": {newest, "nodeCredentials: true", []string{"components/node-credentials"}},
 		"providers":        {newest, "credentialProviders: {run: true}", []string{"components/credential-providers"}},
+		"pod condition":    {newest, "podCondition: true", []string{"components/pod-condition"}},
 		"systemd-resolved": {newest, "systemdResolved: true", []string{"components/systemd-resolved"}},
 		"metrics auth":     {newest, "metrics: {auth: token}", []string{"components/metrics-auth"}},
 		"image check":      {newest, "imageCheck: {enabled: true}", []string{"components/image-check"}},

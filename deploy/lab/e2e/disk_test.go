@@ -107,13 +107,12 @@ mount -o remount,size=$((used+%[3]d))k %[1]s`, contentStore, below, roomInStore>
 // two of CRI-O.
 func showStore(t *testing.T) {
 	t.Helper()
-	installed := filepath.Join(shared.lab.Dir(), "images", "manifests")
 	text, err := os.ReadFile(filepath.Join(shared.root, "deploy", "components", "disk", "kustomization.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	fitted := strings.NewReplacer("/var/tmp", contentStore, "/var/lib/containers/storage", "/var/lib/containerd/io.containerd.snapshotter.v1.overlayfs").Replace(string(text))
-	dir, err := os.MkdirTemp(filepath.Dir(installed), "disk")
+	dir, err := os.MkdirTemp(filepath.Dir(installed()), "disk")
 	if err != nil {
 		t.Fatal(err)
 	}

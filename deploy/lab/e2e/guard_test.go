@@ -73,7 +73,7 @@ func withoutSharedPolicies(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if _, err := shared.lab.Kubectl(ctx, nil, "apply", "-f", filepath.Join(shared.root, "deploy", "base", "admission.yaml")); err != nil {
+		if _, err := shared.lab.Kubectl(ctx, nil, "apply", "-k", installed()); err != nil {
 			t.Error(err)
 		}
 	})

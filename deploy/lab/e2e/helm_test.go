@@ -84,7 +84,7 @@ func TestHelm(t *testing.T) {
 	withoutSharedPolicies(t)
 	before := inventory(t)
 
-	notes := helm(ctx, t, "install", release, source, "-n", releaseNamespace, "--create-namespace", "--wait", "--timeout", "4m")
+	notes := helm(ctx, t, "install", release, source, "-n", releaseNamespace, "--create-namespace", "--set", "podCondition=true", "--wait", "--timeout", "4m")
 	if !strings.Contains(notes, "kubectl -n "+releaseNamespace+" rollout status daemonset/"+releaseAgent) {
 		t.Errorf("the notes do not name the agent:\n%s", notes)
 	}
@@ -97,6 +97,9 @@ func TestHelm(t *testing.T) {
 	}
 	if got := shared.settled(ctx, t, s.Name, "app").Containers[0]; got.Cause != "RepositoryNotFound" {
 		t.Errorf("the agent's verdict: %+v", got)
+	}
+	if c := conditionOf(getPod(t, s.Name, "app")); c == nil || c.Reason != "RepositoryNotFound" {
+		t.Errorf("condition %+v", c)
 	}
 	elsewhere(t, s.Name)
 	client := clientFrom(t, agentKubeconfig(ctx, t, releaseNamespace, releaseAgent))
@@ -116,9 +119,13 @@ func TestHelm(t *testing.T) {
 	if _, err := shared.lab.Kubectl(ctx, nil, "delete", "namespace", releaseNamespace, "--timeout=4m"); err != nil {
 		t.Fatal(err)
 	}
-	removeAnnotations(t)
+	runUpgradePage(t, "<!-- tested: TestHelm in deploy/lab/e2e runs these lines -->\n")
 	if said := shared.said(t, s.Name, "app"); said != "" {
 		t.Errorf("the pod still has the report %s", said)
+	}
+	runUpgradePage(t, "<!-- tested: TestHelm in deploy/lab/e2e runs these lines too -->\n")
+	if p := getPod(t, s.Name, "app"); conditionOf(p) != nil || len(p.Status.Conditions) < 3 {
+		t.Errorf("the pod has the conditions %+v", p.Status.Conditions)
 	}
 }
 
@@ -159,16 +166,15 @@ func inventory(t *testing.T) string {
 	return strings.Join(all, "\n")
 }
 
-// removeAnnotations runs the lines of the documentation that remove the annotations of
-// agents that are gone.
-func removeAnnotations(t *testing.T) {
+// runUpgradePage runs the lines of the documentation after a mark, which remove what
+// agents that are gone have written.
+func runUpgradePage(t *testing.T, mark string) {
 	t.Helper()
 	page, err := os.ReadFile(filepath.Join(shared.root, "deploy", "docs", "upgrade.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, rest, _ := strings.Cut(string(page), "<!-- tested: TestHelm")
-	_, rest, _ = strings.Cut(rest, "```sh\n")
+	_, rest, _ := strings.Cut(string(page), mark+"```sh\n")
 	lines, _, found := strings.Cut(rest, "\n```")
 	if !found || !strings.HasPrefix(lines, "kubectl get pods -A") {
 		t.Fatalf("the page has no commands:\n%s", page)

@@ -155,11 +155,14 @@ func replaceAgent(t *testing.T, text string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		apply(filepath.Join(shared.lab.Dir(), "images", "manifests")) // where demo.Install has them
+		apply(installed())
 		awaitAgent(t)
 	})
 	apply(dir)
 }
+
+// installed returns where demo.Install has the manifests.
+func installed() string { return filepath.Join(shared.lab.Dir(), "images", "manifests") }
 
 // awaitAgent waits until the agent is ready.
 func awaitAgent(t *testing.T) {
@@ -272,7 +275,7 @@ func TestKubeletCertificateIsLimited(t *testing.T) {
 	if _, err := client.ExistsElsewhere(ctx, s.Name, "named"); !errors.Is(err, kube.ErrNoAccess) {
 		t.Errorf("a list of secrets: %v", err)
 	}
-	if err := client.Annotate(ctx, s.Name, "app", "", nil); err == nil {
+	if err := client.PatchPod(ctx, s.Name, "app", "", kube.PodChange{}); err == nil {
 		t.Error("the pod was patched with the kubelet's certificate")
 	}
 }
