@@ -220,9 +220,16 @@ func begin(out io.Writer, all int) *progress {
 	if p.terminal {
 		p.answered(0)
 	} else {
-		fmt.Fprintf(out, "asking the agents of %d nodes\n", all)
+		fmt.Fprintln(out, asking(all))
 	}
 	return p
+}
+
+func asking(nodes int) string {
+	if nodes == 1 {
+		return "asking the agent of 1 node"
+	}
+	return fmt.Sprintf("asking the agents of %d nodes", nodes)
 }
 
 func (p *progress) answered(n int) {

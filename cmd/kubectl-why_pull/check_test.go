@@ -115,7 +115,7 @@ func TestCheck(t *testing.T) {
 		"all nodes": {[]string{"--all-nodes"}, 1, "agent-n1 agent-n2 agent-n3",
 			image + " works on 2 of 5 nodes\nn3: TLSUntrusted\n  the certificate is not trusted\n" +
 				"n4: no answer, exec into pod whypull/agent-n4: unable to upgrade connection: pods \"agent-n4\" is forbidden\nn5: no answer, the whypull agent on the node is not ready\n", "asking the agents of 5 nodes\n"},
-		"a node":              {[]string{"--node", "n1"}, 0, "agent-n1", image + " works on 1 of 1 node\n", ""},
+		"a node":              {[]string{"--node", "n1"}, 0, "agent-n1", image + " works on 1 of 1 node\n", "asking the agent of 1 node\n"},
 		"a pod's node":        {[]string{"--as-pod", "web", "-n", "shop"}, 0, "agent-n1", image + " works on 1 of 1 node\n", ""},
 		"a pod elsewhere":     {[]string{"--as-pod", "pod/web", "-n", "shop", "--node", "n3"}, 1, "agent-n3", image + " works on 0 of 1 node\nn3: TLSUntrusted\n  the certificate is not trusted\n", ""},
 		"by labels":           {[]string{"-l", "pool=batch"}, 2, "agent-n2", image + " works on 1 of 2 nodes\nn9: no answer, no whypull agent runs on the node\n", "not all nodes have answered"},
