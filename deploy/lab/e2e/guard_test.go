@@ -2,13 +2,18 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/whypull/whypull/deploy/lab/demo"
 	"github.com/whypull/whypull/deploy/lab/registry"
@@ -28,7 +33,15 @@ func TestAnotherNamespaceAndName(t *testing.T) {
 	ctx := t.Context()
 	parkAgent(t)
 	withoutSharedPolicies(t)
-	time.Sleep(10 * time.Second) // the API server enforces deleted policies for a moment
+	s := demo.Scenario{Name: "other-names", Manifests: []string{
+		demo.Pod("app", registry.PlainHost+"/e2e/other-names:1.0", "", ""),
+	}}
+	t.Cleanup(func() { remove(t, s.Name) })
+	if err := s.Break(ctx, shared.lab); err != nil {
+		t.Fatal(err)
+	}
+	elsewhere(t, s.Name)
+	awaitNoPolicies(t, s.Name)
 	whole := overlay(t, "")
 	t.Cleanup(func() {
 		if out, err := shared.lab.Kubectl(context.WithoutCancel(ctx), nil, "delete", "-k", whole, "--ignore-not-found"); err != nil {
@@ -42,14 +55,6 @@ func TestAnotherNamespaceAndName(t *testing.T) {
     kind: ValidatingAdmissionPolicyBinding
     metadata: {name: whypull-own-node-only}
 `))
-	s := demo.Scenario{Name: "other-names", Manifests: []string{
-		demo.Pod("app", registry.PlainHost+"/e2e/other-names:1.0", "", ""),
-	}}
-	t.Cleanup(func() { remove(t, s.Name) })
-	if err := s.Break(ctx, shared.lab); err != nil {
-		t.Fatal(err)
-	}
-	elsewhere(t, s.Name)
 	assertHeldBack(t, s.Name)
 
 	install(t, whole)
@@ -76,6 +81,32 @@ func withoutSharedPolicies(t *testing.T) {
 		if _, err := shared.lab.Kubectl(ctx, nil, "apply", "-k", installed()); err != nil {
 			t.Error(err)
 		}
+	})
+}
+
+// awaitNoPolicies waits until the API server no longer enforces policies that have been
+// deleted: until it accepts what they forbid to the shared agent's account, as dry runs
+// about the pod "app".
+func awaitNoPolicies(t *testing.T, namespace string) {
+	t.Helper()
+	config, err := clientcmd.BuildConfigFromFlags("", shared.lab.KubeconfigPath())
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.Impersonate.UserName = "system:serviceaccount:whypull:whypull-agent"
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dry := []string{metav1.DryRunAll}
+	shared.eventually(t.Context(), t, func() (string, bool) {
+		_, pod := client.CoreV1().Pods(namespace).Patch(t.Context(), "app", types.MergePatchType, []byte(`{"metadata":{"annotations":{"whypull.dev/other":"x"}}}`), metav1.PatchOptions{DryRun: dry}, "status")
+		_, event := client.EventsV1().Events(namespace).Create(t.Context(), &eventsv1.Event{
+			ObjectMeta: metav1.ObjectMeta{Name: "no-policy", Namespace: namespace}, EventTime: metav1.NowMicro(),
+			ReportingController: "example.com/other", ReportingInstance: "x", Action: "x", Reason: "x", Type: corev1.EventTypeNormal,
+			Regarding: corev1.ObjectReference{Kind: "Pod", Name: "app", Namespace: namespace},
+		}, metav1.CreateOptions{DryRun: dry})
+		return fmt.Sprintf("deleted policies to have no effect: %v, %v", pod, event), pod == nil && event == nil
 	})
 }
 
