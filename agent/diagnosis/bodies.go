@@ -65,6 +65,8 @@ type CredentialFacts struct {
 	Secret, File string
 	// Hosts are the registry keys that the source holds, sorted.
 	Hosts []string
+	// Legacy reports whether the secret has the type kubernetes.io/dockercfg.
+	Legacy bool
 	// Key is the registry key that matches the image.
 	Key string
 	// Problem is what is wrong with the source, or with the entry that matches, in

@@ -687,7 +687,13 @@ func (x *facts) createSecret(name string) []string { return x.secretCommand("Cre
 
 // replaceSecret replaces a secret, behind what its manager makes of that.
 func (x *facts) replaceSecret(name string, force bool) []string {
-	return x.changeSecret(name, force, x.replaceInCluster(name, force))
+	return x.changeSecret(name, force, x.replaceInCluster(name, force || x.legacy(name)))
+}
+
+// legacy reports whether a secret has the type kubernetes.io/dockercfg, which kubectl
+// create secret docker-registry does not give.
+func (x *facts) legacy(name string) bool {
+	return slices.ContainsFunc(x.of(CheckCredentials), func(e *Evidence) bool { return e.Credentials().Secret == name && e.Credentials().Legacy })
 }
 
 // replaceInCluster replaces a secret. Its type cannot be changed in place, so force

@@ -46,6 +46,17 @@ func attemptWith(source string, e Evidence) Evidence {
 	return with(e, func(r *RegistryFacts) { r.Credential = &CredentialRef{Source: source, Order: 1} })
 }
 
+// withKey gives the credential of an attempt the key of its entry.
+func withKey(key string, e Evidence) Evidence {
+	return withCredential(e, func(c *CredentialRef) { c.Key = key })
+}
+
+// withHosts gives a secret the keys of its entries.
+func withHosts(e Evidence, keys ...string) Evidence {
+	e.Credentials().Hosts = keys
+	return e
+}
+
 func about(e Evidence) Evidence { return with(e, func(r *RegistryFacts) { r.Content = true }) }
 
 func through(proxy string, e Evidence) Evidence {

@@ -372,6 +372,8 @@ func setCredentials(b *CredentialFacts, key, value string) (_ bool, err error) {
 		b.Credential = &CredentialRef{Source: source, Key: key, Order: 1}
 	case "near":
 		b.Near, b.NearIs = value, NearOtherPort
+	case "type":
+		b.Legacy = value == "dockercfg"
 	case "manager":
 		b.Manager = parseManager(value)
 	case "run":

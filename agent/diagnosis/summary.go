@@ -475,9 +475,62 @@ func (x *facts) whose(attempts []*Evidence) string {
 	case len(sources) == 0:
 		return ""
 	case slices.ContainsFunc(sources, func(s string) bool { return !slices.Contains(known, s) }):
-		return list(sources) // among them the node's own
+		return list(x.withEntries(sources, attempts)) // among them the node's own
 	}
-	return pullSecrets(sources, "", "")
+	return pullSecrets(x.withEntries(sources, attempts), "", "")
+}
+
+// withEntries returns sources of credentials, each with the entries that the attempts are
+// made with where it has several for their host.
+func (x *facts) withEntries(sources []string, attempts []*Evidence) []string {
+	out := slices.Clone(sources)
+	for i, source := range sources {
+		keys := entriesOf(source, attempts)
+		if len(keys) == 0 || !x.severalEntries(source, keys) {
+			continue
+		}
+		noun := "entry"
+		if len(keys) > 1 {
+			noun = "entries"
+		}
+		out[i] = fmt.Sprintf("%s (%s %s)", source, noun, list(keys))
+	}
+	return out
+}
+
+// severalEntries reports whether a source has other credentials for the image than those
+// of the keys, or other entries for their hosts.
+func (x *facts) severalEntries(source string, keys []string) bool {
+	if len(entriesOf(source, x.of(CheckRegistry))) > 1 {
+		return true
+	}
+	otherHost := func(key string) bool {
+		return !slices.ContainsFunc(keys, func(k string) bool { return keyHost(k) == keyHost(key) })
+	}
+	return slices.ContainsFunc(x.of(CheckCredentials), func(e *Evidence) bool {
+		c := e.Credentials()
+		return (c.Secret == source || c.File == source) && len(slices.DeleteFunc(slices.Clone(c.Hosts), otherHost)) > 1
+	})
+}
+
+// keyHost returns the host[:port] of a registry key, such as https://index.docker.io/v1/.
+func keyHost(key string) string {
+	if _, after, found := strings.Cut(key, "://"); found {
+		key = after
+	}
+	host, _, _ := strings.Cut(key, "/")
+	return strings.ToLower(host)
+}
+
+// entriesOf returns the distinct keys of a source's credentials in attempts.
+func entriesOf(source string, attempts []*Evidence) []string {
+	var out []string
+	for _, e := range attempts {
+		if c := e.Credential(); c != nil && c.Source == source && c.Key != "" && !slices.Contains(out, c.Key) {
+			out = append(out, c.Key)
+		}
+	}
+	return out
 }
 
 func rejectedSummary(x *facts) string {
@@ -549,11 +602,12 @@ func blobOf(all []*Evidence) string {
 // rejectedToo returns the end of a sentence that names rejected credentials which
 // do not decide.
 func (x *facts) rejectedToo() string {
-	names := used(x.orAgain(x.rejected(), CredentialsRejected))
+	rejected := x.orAgain(x.rejected(), CredentialsRejected)
+	names := used(rejected)
 	if len(names) == 0 {
 		return ""
 	}
-	return "; it rejects those in " + list(names)
+	return "; it rejects those in " + list(x.withEntries(names, rejected))
 }
 
 func deniedOrNotFoundSummary(x *facts) string {

@@ -133,6 +133,11 @@ func TestWhose(t *testing.T) {
 		{"a secret's", "pull secret a", given(secretOf("a", Passed, ""), reject)},
 		{"the same secret's twice", "pull secret a", given(secretOf("a", Passed, ""), reject, reject)},
 		{"one that is to be tried", "pull secret b", given(secretOf("b", Passed, ""))},
+		{"one entry of two", "pull secret a (entry hub.test/team)", given(secretOf("a", Passed, ""), withKey("hub.test/team", reject), withKey("hub.test", attemptWith("a", answer(FaultForbidden))))},
+		{"both entries", "pull secret a (entries hub.test/team, hub.test)", given(secretOf("a", Passed, ""), withKey("hub.test/team", reject), withKey("hub.test", reject))},
+		{"one entry of two secrets each", "pull secrets a, b", given(secretOf("a", Passed, ""), secretOf("b", Passed, ""), withKey("hub.test/team", reject), withKey("hub.test", attemptWith("b", answer(FaultUnauthorized))))},
+		{"one that is not for the image", "pull secret a (entry hub.test/team)", given(withHosts(secretOf("a", Passed, ""), "https://HUB.test/v1/", "hub.test/team", "ghcr.io"), withKey("hub.test/team", reject))},
+		{"for other hosts", "pull secret a", given(withHosts(secretOf("a", Passed, ""), "hub.test/team", "ghcr.io"), withKey("hub.test/team", reject))},
 		{"the node's", "/var/lib/kubelet/config.json", given(secretOf("a", Failed, FaultSecretMissing), node)},
 		{"both", "a, /var/lib/kubelet/config.json", given(secretOf("a", Passed, ""), reject, node)},
 	} {

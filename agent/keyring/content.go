@@ -35,6 +35,7 @@ type content struct {
 	changed    time.Time
 	ofNode     bool
 	ofProvider bool
+	legacy     bool // a secret of TypeDockercfg
 	problem    Problem
 	reason     string
 	entries    []entry // sorted by key
@@ -42,7 +43,7 @@ type content struct {
 
 // read decodes a secret as secretsToTrackedDockerConfigs does.
 func read(s Secret) content {
-	c := content{name: s.Name, uid: s.UID, changed: s.Changed}
+	c := content{name: s.Name, uid: s.UID, changed: s.Changed, legacy: s.Type == TypeDockercfg}
 	dataKey := s.dataKey()
 	if dataKey == "" || !s.has(dataKey) {
 		c.problem, c.reason = unread(s, dataKey)

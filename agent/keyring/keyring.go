@@ -46,6 +46,8 @@ type Lookup struct {
 // SecretState describes how the kubelet reads one secret.
 type SecretState struct {
 	Name string
+	// Legacy reports whether its type is TypeDockercfg.
+	Legacy bool
 	// Problem is empty if the kubelet can take credentials from the secret, whether or
 	// not one of them matches the image.
 	Problem Problem

@@ -4,7 +4,7 @@ package keyring
 // keys whose credentials it tries.
 func (c content) state(t target, tried []string) SecretState {
 	const most = 500
-	out := SecretState{Name: c.name, Problem: c.problem, Reason: c.reason}
+	out := SecretState{Name: c.name, Legacy: c.legacy, Problem: c.problem, Reason: c.reason}
 	idle := 0
 	for _, e := range c.entries {
 		if !e.triedAs(tried) {

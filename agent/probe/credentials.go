@@ -172,7 +172,7 @@ func (c *Collector) elsewhere(ctx context.Context, namespace, name string) diagn
 // secret's registry keys, all of which would be lost if the secret were created
 // again.
 func judge(s keyring.SecretState, found keyring.Lookup, now time.Time) diagnosis.Evidence {
-	facts := &diagnosis.CredentialFacts{Secret: s.Name, Hosts: hosts(s)}
+	facts := &diagnosis.CredentialFacts{Secret: s.Name, Hosts: hosts(s), Legacy: s.Legacy}
 	e := diagnosis.Evidence{Check: diagnosis.CheckCredentials, Outcome: diagnosis.Failed, Body: facts}
 	switch {
 	case s.Problem != "":

@@ -265,6 +265,28 @@ func TestHostsOfEverySecretRead(t *testing.T) {
 	}
 }
 
+// The older type of pull secrets is known, whether or not the secret is usable.
+func TestTypeOfEverySecretRead(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		kind, key, content string
+		legacy             bool
+	}{
+		"older":            {keyring.TypeDockercfg, keyring.DataDockercfg, `{"hub.test":{"username":"u","password":"p"}}`, true},
+		"older, malformed": {keyring.TypeDockercfg, keyring.DataDockercfg, `{"hub.test":{"auth":"%"}}`, true},
+		"older, empty":     {keyring.TypeDockercfg, "other", "x", true},
+		"newer":            {keyring.TypeDockerConfigJSON, keyring.DataDockerConfigJSON, `{"auths":{"hub.test":{"auth":"%"}}}`, false},
+		"another":          {"Opaque", keyring.DataDockercfg, `{"hub.test":{"auth":"%"}}`, false},
+	} {
+		secret := pullSecret("")
+		secret.Type, secret.Data = tc.kind, credential.Redact(map[string][]byte{tc.key: []byte(tc.content)})
+		c := &Collector{Options: Options{Metrics: &fakeMetrics{}, Secrets: &fakeSecrets{byName: map[string]kube.Secret{"pull": secret}}}}
+		if got, _ := c.checkCredentials(t.Context(), failure(image, "pull")); got[0].Credentials().Legacy != tc.legacy {
+			t.Errorf("%s: %+v", name, got[0].Credentials())
+		}
+	}
+}
+
 // A credential before a registry key's "@" is not shown either.
 func TestCredentialInKey(t *testing.T) {
 	t.Parallel()
