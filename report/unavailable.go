@@ -9,8 +9,8 @@ import (
 	eventsv1 "k8s.io/api/events/v1"
 
 	"github.com/whypull/whypull/agent/diagnosis"
-	"github.com/whypull/whypull/agent/kube"
 	"github.com/whypull/whypull/agent/imagecheck"
+	"github.com/whypull/whypull/agent/kube"
 	"github.com/whypull/whypull/agent/podwatch"
 )
 
