@@ -73,13 +73,22 @@ var weights = map[diagnosis.Cause]weight{ //nolint:gochecknoglobals // never wri
 	diagnosis.Unknown:                  never,
 }
 
-// weigh returns how much a verdict counts; blind is that of Prober.Again.
-func weigh(v diagnosis.Verdict, blind bool) weight {
+// weigh returns how much a verdict on evidence counts; blind is that of Prober.Again.
+func weigh(v diagnosis.Verdict, evidence []diagnosis.Evidence, blind bool) weight {
 	w := weights[v.Cause]
+	if v.Cause == diagnosis.TagNotFound && !blind && slices.ContainsFunc(evidence, missing) {
+		return w
+	}
 	if v.Confidence != diagnosis.Confirmed || blind && w == onceWithCredentials {
 		return never
 	}
 	return w
+}
+
+// missing reports whether a registry has no manifest, though it does not say whether it
+// has the repository: only what is missing is in doubt.
+func missing(e diagnosis.Evidence) bool {
+	return e.Check == diagnosis.CheckRegistry && e.Outcome == diagnosis.Failed && e.Fault == diagnosis.FaultNotFound && !e.Endpoint.Unloaded
 }
 
 // Counts reports whether an image can be unavailable for a cause.

@@ -431,7 +431,7 @@ func (c *Checker) settle(k key, f diagnosis.Failure, evidence []diagnosis.Eviden
 	if len(evidence) > 0 {
 		v = diagnosis.Diagnose(f, evidence)
 	}
-	w := weigh(v, blind)
+	w := weigh(v, evidence, blind)
 	i.due = c.slot(k, c.Interval)
 	switch {
 	case err != nil: // also where it had been found unavailable

@@ -215,6 +215,8 @@ func TestConfirmation(t *testing.T) {
 	}{
 		"tag":                            {diagnosis.FaultTagNotFound, false, tagged, tagged},
 		"tag, with unknown credentials":  {diagnosis.FaultTagNotFound, true, tagged, tagged},
+		"gone with all other tags":       {diagnosis.FaultNotFound, false, tagged, tagged},
+		"gone, or hidden":                {diagnosis.FaultNotFound, true, "", ""},
 		"refused":                        {diagnosis.FaultUnauthorized, false, "c0 AuthenticationRequired", "c0 AuthenticationRequired"},
 		"refused, with unknown ones":     {diagnosis.FaultUnauthorized, true, "", ""},
 		"broken":                         {diagnosis.FaultServerError, false, "", "c0 RegistryError"},
