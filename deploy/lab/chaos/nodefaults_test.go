@@ -20,6 +20,7 @@ import (
 func nodeFaults() []fault {
 	all := []fault{
 		{name: "the runtime is killed during a pull", strike: killedDuringPull, shakes: true},
+		{name: "the node is down", strike: nodeDown(time.Minute), shakes: true},
 		{name: "the runtime's socket is removed", strike: withoutSocket(15 * time.Second), shakes: true},
 	}
 	for _, o := range outages() {
@@ -222,5 +223,27 @@ func withoutSocket(d time.Duration) func(context.Context) error {
 			return err
 		}
 		return errors.Join(pause(ctx, d), stopped(labnode.Containerd, time.Second)(context.WithoutCancel(ctx)))
+	}
+}
+
+// nodeDown stops everything that a node runs, as a reboot does.
+func nodeDown(d time.Duration) func(context.Context) error {
+	return func(ctx context.Context) error {
+		was, err := agentContainer(ctx)
+		if err != nil {
+			return err
+		}
+		for _, component := range []string{labnode.Kubelet, labnode.Containerd} {
+			err = errors.Join(err, node.lab.StopComponent(ctx, component))
+		}
+		// The shims last: without them, some containers end by themselves.
+		for _, program := range []string{"whypull", "pause", "containerd-shim"} {
+			err = errors.Join(err, signalAll(ctx, program, "KILL"))
+		}
+		err = errors.Join(err, pause(ctx, d))
+		for _, component := range []string{labnode.Containerd, labnode.Kubelet} {
+			err = errors.Join(err, node.lab.StartComponent(context.WithoutCancel(ctx), component))
+		}
+		return errors.Join(err, waitAgent(ctx, was.ContainerID))
 	}
 }
