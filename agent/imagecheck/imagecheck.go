@@ -257,6 +257,9 @@ func (c *Checker) join(uid string, keys map[key]bool) {
 		case i == nil:
 			i = &image{pods: map[string]bool{}, due: c.slot(k, c.Interval)}
 			c.images[k] = i
+			if i.due.Before(c.Now().Add(rewrite)) { // before Run looks again by itself
+				c.rouse()
+			}
 		case !i.pods[uid] && i.cause != "":
 			i.due = c.Now()
 			c.rouse()

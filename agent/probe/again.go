@@ -57,7 +57,7 @@ func (c *Collector) Again(ctx context.Context, f diagnosis.Failure) (evidence []
 		found := v.endpoints(ctx, v.all)
 		evidence = slices.Concat(evidence, found, unreachedEvidence(config.Notices(), found))
 	}
-	return evidence, c.blind(f, credentials, creds), ctx.Err()
+	return evidence, c.blind(credentials, creds), ctx.Err()
 }
 
 // visitsAgain returns the visits that a pull of the image makes, without credentials, the
@@ -92,7 +92,7 @@ func newVisitAgain(c *Collector, f diagnosis.Failure, config *nodeconfig.Config,
 // creds: those of a plugin, of a secret that cannot be read, or of the node where its file
 // is not visible. The last do not count for a pod with credentials of its own or whose
 // secret is missing.
-func (c *Collector) blind(f diagnosis.Failure, evidence []diagnosis.Evidence, creds []keyring.Credential) bool {
+func (c *Collector) blind(evidence []diagnosis.Evidence, creds []keyring.Credential) bool {
 	has := func(faults ...diagnosis.Fault) bool {
 		return slices.ContainsFunc(evidence, func(e diagnosis.Evidence) bool { return slices.Contains(faults, e.Fault) })
 	}

@@ -92,7 +92,7 @@ func (p program) end(reading, running bool) {
 	group := p.cmd.Process.Pid
 	_ = syscall.Kill(-group, syscall.SIGKILL)
 	if running {
-		_ = <-p.exited // it was killed
+		<-p.exited
 	}
 	_ = p.out.Close()
 	if reading {

@@ -79,12 +79,12 @@ func checkEvery(t *testing.T, interval string) {
 }
 
 // breakRunning starts the pods and breaks what they would be started with. An agent checks
-// each image at one minute of its interval, so the images' names are chosen for that to be
-// soon; if the machine is too slow for it, others are.
+// each image at one time of its interval, so the images' names are chosen for that to be
+// soon; if the machine is too slow for it, others are, for later.
 func breakRunning(t *testing.T) (gone, revoked doomed) {
 	t.Helper()
-	const ahead = time.Minute
 	for try := range 10 {
+		ahead := 20 * time.Second << min(try, 2)
 		namespace := fmt.Sprint("image-check-", try)
 		due := time.Now().Add(ahead)
 		gone = doomed{namespace: namespace, pod: "gone", cause: "TagNotFound", confidence: "Likely"} // it was the repository's only tag
@@ -114,15 +114,15 @@ func breakRunning(t *testing.T) (gone, revoked doomed) {
 			t.Fatal(err)
 		}
 	}
-	t.Fatalf("the pods do not start within %s", ahead)
+	t.Fatal("the pods do not start within two minutes")
 	return gone, revoked
 }
 
-// pathAt returns the path of an image that is checked within half a minute after a time.
+// pathAt returns the path of an image that is checked within seconds after a time.
 func pathAt(due time.Time, name string) string {
 	for i := 0; ; i++ {
 		path := fmt.Sprintf("e2e/check-%s-%d-%d", name, due.Unix(), i)
-		if at := imagecheck.Slot(node.Name, registry.HubHost+"/"+path+":1.0", time.Hour, due); at.Before(due.Add(30 * time.Second)) {
+		if at := imagecheck.Slot(node.Name, registry.HubHost+"/"+path+":1.0", time.Hour, due); at.Before(due.Add(10 * time.Second)) {
 			return path
 		}
 	}
