@@ -92,7 +92,7 @@ func (p program) end(reading, running bool) {
 	group := p.cmd.Process.Pid
 	_ = syscall.Kill(-group, syscall.SIGKILL)
 	if running {
-		<-p.exited
+		<-p.exited //nolint:errcheck // it was killed
 	}
 	_ = p.out.Close()
 	if reading {
