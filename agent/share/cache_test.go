@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -492,6 +493,38 @@ func TestManyValues(t *testing.T) {
 		synctest.Wait()
 		if n := len(values()); n != 0 || c.Len() != 0 {
 			t.Errorf("%d values serve and %d are held after all lives", n, c.Len())
+		}
+	})
+}
+
+// Values that serve for a moment beside one that serves for long leave nothing behind: a
+// timer for the latter once stayed for each of them.
+func TestShortLivesLeaveNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx := t.Context()
+		c := share.New[int](10, func(life time.Duration) time.Duration { return life }, time.Now)
+		serve := func(key int, life time.Duration) {
+			if _, err := c.Get(ctx, key, func(context.Context) (time.Duration, error) { return life, nil }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		heap := func() uint64 {
+			runtime.GC()
+			var m runtime.MemStats
+			runtime.ReadMemStats(&m)
+			return m.HeapAlloc
+		}
+		serve(0, 1000*time.Hour)
+		serve(1, time.Second)
+		time.Sleep(time.Minute)
+		const values = 20_000
+		before := heap()
+		for i := range values {
+			serve(i+1, time.Second)
+			time.Sleep(2 * time.Second)
+		}
+		if after := heap(); after > before+values*50 {
+			t.Errorf("%d bytes are left of each value", (after-before)/values)
 		}
 	})
 }

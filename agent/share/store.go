@@ -22,6 +22,7 @@ type store struct {
 	groups  map[string][]*entry // values that are kept, by group
 	kept    int                 // number of them
 	wake    time.Time           // when expire runs next; zero: it need not
+	timer   *time.Timer         // runs expire then
 }
 
 // kept is an untyped Kept.
@@ -236,8 +237,10 @@ func (s *store) wakeAt(at time.Time) {
 	if !s.wake.IsZero() && !at.Before(s.wake) {
 		return
 	}
-	s.wake = at
-	time.AfterFunc(at.Sub(s.now()), func() { s.expire(at) })
+	if s.timer != nil { // else it stays, for an hour with some values
+		s.timer.Stop()
+	}
+	s.wake, s.timer = at, time.AfterFunc(at.Sub(s.now()), func() { s.expire(at) })
 }
 
 // expire is for the time at which it was to run. It does nothing if it was then
