@@ -40,7 +40,7 @@ const (
 // socket on which it collects its garbage and counts, and for the lines of replaced.
 func TestLeak(t *testing.T) {
 	if *leakVerdicts == 0 {
-		t.Skip("takes minutes: make soak")
+		t.Skip("takes minutes: make bench-soak")
 	}
 	w := newWorld(t)
 	w.api.Config.IdleTimeout = time.Second // so that what is open between two samples does not vary
