@@ -52,14 +52,3 @@ func TestPreflight(t *testing.T) {
 		t.Errorf("%v\n%s", err, stdout)
 	}
 }
-
-func TestWatchPreflight(t *testing.T) {
-	s := apitest.New(t, doomed("shop", "web", diagnosis.TagNotFound), broken("shop", "broken", diagnosis.DiskFull))
-	w := watch(t, s, "--preflight")
-	w.await(t, "shop/web container app: TagNotFound, a sentence on web\n")
-	s.Put(fine("shop", "web"))
-	w.await(t, "shop/web: no longer reported\n")
-	if status := w.interrupt(t); status != nothingFails || strings.Contains(w.stdout.String(), "broken") {
-		t.Errorf("status %d\n%s%s", status, w.stdout.String(), w.stderr.String())
-	}
-}

@@ -263,3 +263,14 @@ func TestLines(t *testing.T) {
 		})
 	}
 }
+
+func TestWatchPreflight(t *testing.T) {
+	s := apitest.New(t, doomed("shop", "web", diagnosis.TagNotFound), broken("shop", "broken", diagnosis.DiskFull))
+	w := watch(t, s, "--preflight")
+	w.await(t, "shop/web container app: TagNotFound, a sentence on web\n")
+	s.Put(fine("shop", "web"))
+	w.await(t, "shop/web: no longer reported\n")
+	if status := w.interrupt(t); status != nothingFails || strings.Contains(w.stdout.String(), "broken") {
+		t.Errorf("status %d\n%s%s", status, w.stdout.String(), w.stderr.String())
+	}
+}
