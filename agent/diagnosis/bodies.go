@@ -107,9 +107,11 @@ type CredentialFacts struct {
 	Provider, Pattern string
 	TokenMode         bool
 	// Run is what running the plugin came to, and ExitStatus the status with which it
-	// exited, for ProviderExited.
+	// exited, for ProviderExited. Annotation is the key that the service account lacks,
+	// for ProviderNoAnnotation.
 	Run        ProviderRun
 	ExitStatus int
+	Annotation string
 }
 
 // ProviderRun is what running a credential provider plugin came to.
@@ -129,13 +131,19 @@ const (
 	ProviderUnexecutable ProviderRun = "unexecutable" // not a program that can be run
 	ProviderNoAccount    ProviderRun = "noAccount"    // the kubelet runs it only for pods with a service account
 
+	// The kubelet does not run it, for the pod's service account.
+	ProviderNoAnnotation   ProviderRun = "noAnnotation"   // it lacks an annotation that the plugin requires
+	ProviderAccountMissing ProviderRun = "accountMissing" // it does not exist
+	ProviderAudience       ProviderRun = "audience"       // nodes may not request its token for the plugin's audience
+
 	// whypull has not, or not yet, run it.
 	ProviderRunning      ProviderRun = "running"
 	ProviderBusy         ProviderRun = "busy"         // too many wait to be run
 	ProviderHidden       ProviderRun = "hidden"       // its directory is not mounted
 	ProviderDependent    ProviderRun = "dependent"    // it needs a loader or interpreter that is not mounted
 	ProviderNoCapability ProviderRun = "noCapability" // whypull may not change the root directory
-	ProviderWantsToken   ProviderRun = "wantsToken"   // it needs a token of the pod's service account
+	ProviderWantsToken   ProviderRun = "wantsToken"   // it needs a token of the pod's service account, which whypull may not request
+	ProviderNoToken      ProviderRun = "noToken"      // the API server has made no such token
 	ProviderUnstarted    ProviderRun = "unstarted"    // it could not be started, for another reason
 )
 

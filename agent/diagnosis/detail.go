@@ -206,6 +206,10 @@ func (f Failure) ran(c *CredentialFacts, sentence string) string {
 		return fmt.Sprintf(sentence, c.ExitStatus)
 	case ProviderGaveOthers:
 		return fmt.Sprintf(sentence, f.Registry, f.Repository)
+	case ProviderNoAnnotation:
+		return fmt.Sprintf(sentence, f.ServiceAccount, c.Annotation)
+	case ProviderAccountMissing:
+		return fmt.Sprintf(sentence, f.ServiceAccount)
 	}
 	return sentence
 }
@@ -223,12 +227,17 @@ var providerSentences = map[ProviderRun]string{ //nolint:gochecknoglobals,gosec 
 	ProviderUnexecutable: "is not an executable program",
 	ProviderNoAccount:    "is only run for pods with a service account",
 
+	ProviderNoAnnotation:   "is not run, because service account %s lacks the annotation %s, which its configuration requires",
+	ProviderAccountMissing: "is not run, because service account %s does not exist",
+	ProviderAudience:       "is not run, because nodes may not request tokens for its serviceAccountTokenAudience",
+
 	ProviderRunning:      "is still running",
 	ProviderBusy:         "was not run by whypull: too many wait to be run",
 	ProviderHidden:       "was not run by whypull: the directory of the plugins is not mounted or not known (--image-credential-provider-bin-dir)",
 	ProviderDependent:    "was not run by whypull: it needs a loader or interpreter that is not mounted",
 	ProviderNoCapability: "was not run by whypull: the capability SYS_CHROOT is missing",
 	ProviderWantsToken:   "was not run by whypull: it needs a token of the pod's service account, which whypull does not request",
+	ProviderNoToken:      "was not run by whypull: the API server issued no token of the pod's service account",
 	ProviderUnstarted:    "was not run by whypull: it could not be started",
 }
 

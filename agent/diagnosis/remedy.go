@@ -867,6 +867,18 @@ func (x *facts) fixProvider(c *CredentialFacts) []string {
 		what = "Install the program of credential provider %s on node %s again, for the right architecture. Or give the pod a pull secret, which the kubelet tries first."
 	case ProviderGaveNone, ProviderGaveOthers:
 		what = "Credential provider %s runs on node %s: give the identity that it uses access to the registry. Or give the pod a pull secret, which the kubelet tries first."
+	case ProviderAudience:
+		what = "Grant the group system:nodes the verb request-serviceaccounts-token-audience on the audience that credential provider %s has in its configuration on node %s (serviceAccountTokenAudience). Or give the pod a pull secret, which the kubelet tries first."
+	case ProviderNoAnnotation:
+		return []string{
+			comment("Credential provider %s on node %s serves service accounts with the annotation %s. If the pod's is to be one, add it; it applies to the next attempt. Or give the pod a pull secret.", c.Provider, x.Node, c.Annotation),
+			x.kubectl("annotate", "serviceaccount", quote(x.ServiceAccount), quote(c.Annotation+"=<value>")), x.watch(),
+		}
+	case ProviderAccountMissing:
+		return []string{
+			comment("Credential provider %s on node %s needs the pod's service account. Create it again, or create the pod again with another one.", c.Provider, x.Node),
+			x.kubectl("create", "serviceaccount", quote(x.ServiceAccount)), x.watch(),
+		}
 	case ProviderNoAccount:
 		return x.addSecret()
 	}

@@ -385,7 +385,7 @@ func setCredentials(b *CredentialFacts, key, value string) (_ bool, err error) {
 	case "nearpath":
 		b.Near, b.NearIs = strings.TrimPrefix(value, "-"), NearOtherPath
 	default:
-		return texts(map[string]*string{"secret": &b.Secret, "provider": &b.Provider, "problem": &b.Problem, "padding": &b.Padding}, key, value), nil
+		return texts(map[string]*string{"secret": &b.Secret, "provider": &b.Provider, "problem": &b.Problem, "annotation": &b.Annotation, "padding": &b.Padding}, key, value), nil
 	}
 	return true, err
 }

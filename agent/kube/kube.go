@@ -93,9 +93,11 @@ type Client struct {
 	watching     impersonation           // of watches on secrets, which need rights of their own
 	opening      flowcontrol.RateLimiter // of watches on secrets
 	listRefusals *refusals               // of listing secrets in all namespaces
-	lag          time.Duration           // authorizerLag
-	reads        *share.Cache[types.NamespacedName, *Secret]
-	liveness     *liveness
+	// of reading service accounts and requesting their tokens
+	tokenRefusals *refusals
+	lag           time.Duration // authorizerLag
+	reads         *share.Cache[types.NamespacedName, *Secret]
+	liveness      *liveness
 }
 
 // Options are how a Client reads.
@@ -121,8 +123,8 @@ func New(cfg *rest.Config, o Options) (*Client, error) {
 		watching:     newImpersonation(),
 		opening:      newFairLimiter(watchRate, watchBurst),
 		reads:        share.New[types.NamespacedName](0, share.For[*Secret](0), time.Now), // concurrent reads are shared, nothing is kept
-		listRefusals: newRefusals(lastRetry, refusalTTL),
-		liveness:     &liveness{now: time.Now}}
+		listRefusals: newRefusals(lastRetry, refusalTTL), tokenRefusals: newRefusals(lastRetry, refusalTTL),
+		liveness: &liveness{now: time.Now}}
 	cfg = rest.CopyConfig(cfg)
 	if cfg.Dial == nil {
 		cfg.Dial = (&net.Dialer{Timeout: dialTimeout, KeepAlive: dialTimeout}).DialContext
@@ -312,10 +314,8 @@ func (c *Client) Secret(ctx context.Context, namespace, name string) (Secret, er
 func (c *Client) readSecret(ctx context.Context, namespace, name string) (Secret, error) {
 	s, err := c.secret(ctx, namespace, name)
 	if unrelatedToNode(err) {
-		select {
-		case <-ctx.Done():
-			return Secret{}, ctx.Err()
-		case <-time.After(c.lag):
+		if err := c.awaitAuthorizer(ctx); err != nil {
+			return Secret{}, err
 		}
 		s, err = c.secret(ctx, namespace, name)
 	}
@@ -323,6 +323,16 @@ func (c *Client) readSecret(ctx context.Context, namespace, name string) (Secret
 		return Secret{}, secretError(namespace, name, err)
 	}
 	return Secret{Namespace: namespace, Name: name, Type: string(s.Type), UID: string(s.UID), Version: version(s.ObjectMeta), Changed: Changed(s.ObjectMeta), Manager: secretManager(s.ObjectMeta), Data: credential.Redact(s.Data)}, nil
+}
+
+// awaitAuthorizer waits as long as the Node authorizer may lag.
+func (c *Client) awaitAuthorizer(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(c.lag):
+		return nil
+	}
 }
 
 // secretManager returns what a secret comes from: the owner that writes it, else what
@@ -381,7 +391,7 @@ func withoutContent(err error) error {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
 	default:
-		return errors.New("cannot decode the API server's response")
+		return errUndecodable
 	}
 }
 

@@ -21,9 +21,21 @@ type Plugin struct {
 	Args, Env credential.Redacted[[]string]
 	// CacheDuration is how long an answer serves that does not say so itself.
 	CacheDuration time.Duration
-	// TokenMode reports whether the plugin gets a token of the pod's service account,
-	// and AccountNeeded whether it is not run without one.
-	TokenMode, AccountNeeded bool
+	// Token is the token of the pod's service account that it gets; nil for none.
+	Token *TokenAttributes
+}
+
+// TokenAttributes say which token of a pod's service account a plugin gets (KEP-4412).
+type TokenAttributes struct {
+	// Audience is that of the token.
+	Audience string
+	// AccountNeeded reports whether the plugin is not run for pods without an account.
+	AccountNeeded bool
+	// Required are the annotations that an account must have for the plugin to be run;
+	// it gets them and those of Optional.
+	Required, Optional []string
+	// ByToken reports whether an answer serves for one token only, not for the account.
+	ByToken bool
 }
 
 // defaultPath is the PATH that systemd gives to services.
@@ -39,7 +51,7 @@ func (k *Kubelet) Plugin(name string) (Plugin, bool) {
 	p, s := all[i], k.service()
 	out := Plugin{
 		Name: p.Name, APIVersion: p.APIVersion, Args: credential.Redact(p.Args),
-		Env: credential.Redact(p.environment(s.env)), TokenMode: p.TokenAttributes != nil,
+		Env: credential.Redact(p.environment(s.env)), Token: p.TokenAttributes.token(),
 	}
 	if dir := k.pluginDirectory(s); dir != "" {
 		out.Path = path.Join(dir, p.Name)
@@ -47,10 +59,18 @@ func (k *Kubelet) Plugin(name string) (Plugin, bool) {
 	if p.DefaultCacheDuration != nil {
 		out.CacheDuration = p.DefaultCacheDuration.Duration
 	}
-	if p.TokenAttributes != nil {
-		out.AccountNeeded = p.TokenAttributes.RequireServiceAccount
-	}
 	return out, true
+}
+
+// token returns the attributes as newServiceAccountProvider does; nil if there are none.
+func (a *tokenAttributes) token() *TokenAttributes {
+	if a == nil {
+		return nil
+	}
+	return &TokenAttributes{
+		Audience: a.Audience, AccountNeeded: a.RequireServiceAccount,
+		Required: a.RequiredKeys, Optional: a.OptionalKeys, ByToken: a.CacheType == "Token",
+	}
 }
 
 // environment returns the service's environment with the plugin's own variables

@@ -3,7 +3,9 @@ package kubelet
 import (
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -20,22 +22,24 @@ func TestPlugin(t *testing.T) {
 		"etc/p": `{"apiVersion":"kubelet.config.k8s.io/v1","kind":"CredentialProviderConfig","providers":[
 			{"name":"corp","apiVersion":"credentialprovider.kubelet.k8s.io/v1","defaultCacheDuration":"90m","matchImages":["hub.test"],
 			"args":["get","--key=hunter2"],"env":[{"name":"REGION","value":"south"},{"name":"SECRET","value":"hunter2"}]},
-			{"name":"token","apiVersion":"credentialprovider.kubelet.k8s.io/v1","tokenAttributes":{"requireServiceAccount":true}}]}`,
+			{"name":"token","apiVersion":"credentialprovider.kubelet.k8s.io/v1","tokenAttributes":{"serviceAccountTokenAudience":"corp",
+			"cacheType":"Token","requireServiceAccount":true,"requiredServiceAccountAnnotationKeys":["corp.test/id"],"optionalServiceAccountAnnotationKeys":["zone"]}}]}`,
 	})
 	got, ok := k.Plugin("corp")
 	if !ok || got.Name != "corp" || got.Path != "/opt/plugins/corp" || got.APIVersion != "credentialprovider.kubelet.k8s.io/v1" ||
-		got.CacheDuration != 90*time.Minute || got.TokenMode || got.AccountNeeded {
+		got.CacheDuration != 90*time.Minute || got.Token != nil {
 		t.Errorf("%t, %+v", ok, got)
 	}
 	if args := got.Args.Reveal(); !slices.Equal(args, []string{"get", "--key=hunter2"}) {
 		t.Errorf("arguments %q", args)
 	}
-	want := []string{defaultPath, "REGION=north", "HOME=/root", "PROXY=http://proxy.test", "REGION=south", "SECRET=hunter2"}
-	if env := got.Env.Reveal(); !slices.Equal(env, want) {
-		t.Errorf("environment %q, want %q", env, want)
+	environment := []string{defaultPath, "REGION=north", "HOME=/root", "PROXY=http://proxy.test", "REGION=south", "SECRET=hunter2"}
+	if env := got.Env.Reveal(); !slices.Equal(env, environment) {
+		t.Errorf("environment %q, want %q", env, environment)
 	}
 	credentialtest.NeverShows(t, got, "hunter2")
-	if got, _ := k.Plugin("token"); !got.TokenMode || !got.AccountNeeded || got.CacheDuration != 0 {
+	want := TokenAttributes{Audience: "corp", AccountNeeded: true, Required: []string{"corp.test/id"}, Optional: []string{"zone"}, ByToken: true}
+	if got, _ := k.Plugin("token"); !reflect.DeepEqual(got.Token, &want) || got.CacheDuration != 0 {
 		t.Errorf("%+v", got)
 	}
 	if got, ok := k.Plugin("other"); ok || got.Path != "" {
@@ -81,6 +85,21 @@ func TestPluginNames(t *testing.T) {
 		k.providerConfig, k.pluginDir = "/etc/p", "/opt/bin"
 		if got, ok := k.Plugin(name); ok {
 			t.Errorf("%q: %q", name, got.Path)
+		}
+	}
+}
+
+// A configuration with an annotation's name that is none is not the one in use.
+func TestAnnotationNames(t *testing.T) {
+	t.Parallel()
+	for key, valid := range map[string]bool{"corp.test/id": true, "zone": true, "": false, "corp test": false, "a\u0007b": false, strings.Repeat("a", 318): false} {
+		for _, keys := range []string{"required", "optional"} {
+			k := newNode(t, map[string]string{"etc/p": `{"apiVersion":"kubelet.config.k8s.io/v1","kind":"CredentialProviderConfig","providers":[{"name":"corp",
+				"apiVersion":"credentialprovider.kubelet.k8s.io/v1","tokenAttributes":{"` + keys + `ServiceAccountAnnotationKeys":["` + key + `"]}}]}`})
+			k.providerConfig = "/etc/p"
+			if _, ok := k.Plugin("corp"); ok != valid {
+				t.Errorf("%s %q: %t", keys, key, ok)
+			}
 		}
 	}
 }

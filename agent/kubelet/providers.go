@@ -186,7 +186,11 @@ type envVariable struct {
 }
 
 type tokenAttributes struct {
-	RequireServiceAccount bool `json:"requireServiceAccount"`
+	Audience              string   `json:"serviceAccountTokenAudience"`
+	CacheType             string   `json:"cacheType"`
+	RequireServiceAccount bool     `json:"requireServiceAccount"`
+	RequiredKeys          []string `json:"requiredServiceAccountAnnotationKeys"`
+	OptionalKeys          []string `json:"optionalServiceAccountAnnotationKeys"`
 }
 
 // readProviders reads a file or, since Kubernetes 1.34, all files of a
@@ -236,10 +240,19 @@ func decodeProviders(data []byte) (providerConfig, bool) {
 	return c, ok && c.Kind == "CredentialProviderConfig" && slices.Contains([]string{"v1", "v1beta1", "v1alpha1"}, version)
 }
 
-// invalid reports whether the plugin's name is not a file name, as the kubelet
-// requires, or is not safe to show.
+// invalid reports whether the plugin's name is not a file name or an annotation's is not
+// qualified, as the kubelet requires, or they are not safe to show.
 func (p providerPlugin) invalid() bool {
+	if a := p.TokenAttributes; a != nil && slices.ContainsFunc(slices.Concat(a.RequiredKeys, a.OptionalKeys), invalidKey) {
+		return true
+	}
 	return p.Name == "" || p.Name == "." || p.Name == ".." || len(p.Name) > 255 || !onlyAlphanumericOr(p.Name, "-_.+")
+}
+
+// invalidKey reports whether an annotation's name is none (validateServiceAccountAnnotationKeys).
+func invalidKey(key string) bool {
+	const prefix, name = 253, 63
+	return key == "" || len(key) > prefix+len("/")+name || !onlyAlphanumericOr(key, "-_./")
 }
 
 func hasDuplicates(all []providerPlugin) bool {

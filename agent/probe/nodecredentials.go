@@ -197,18 +197,19 @@ func (c *Collector) runProviders(ctx context.Context, f diagnosis.Failure, known
 // ran returns the evidence about a plugin with what running it came to.
 func ran(e diagnosis.Evidence, a provider.Answer) diagnosis.Evidence {
 	facts := *e.Credentials()
-	facts.Run, facts.ExitStatus = a.Run, a.ExitStatus
+	facts.Run, facts.ExitStatus, facts.Annotation = a.Run, a.ExitStatus, a.Annotation
 	e.Body = &facts
 	switch a.Run {
 	case diagnosis.ProviderGave:
 		e.Outcome, e.Fault = diagnosis.Passed, ""
 	case diagnosis.ProviderGaveNone, diagnosis.ProviderGaveOthers, diagnosis.ProviderExited, diagnosis.ProviderTimedOut, diagnosis.ProviderInvalid,
-		diagnosis.ProviderMissing, diagnosis.ProviderUnexecutable, diagnosis.ProviderNoAccount:
+		diagnosis.ProviderMissing, diagnosis.ProviderUnexecutable, diagnosis.ProviderNoAccount,
+		diagnosis.ProviderNoAnnotation, diagnosis.ProviderAccountMissing, diagnosis.ProviderAudience:
 		e.Outcome, e.Fault = diagnosis.Failed, diagnosis.FaultProviderFailed
 	case diagnosis.ProviderKilled, diagnosis.ProviderTooLarge: // where the kubelet runs it, it may go another way
 		e.Outcome = diagnosis.Inconclusive
 	case diagnosis.ProviderRunning, diagnosis.ProviderBusy, diagnosis.ProviderHidden, diagnosis.ProviderDependent,
-		diagnosis.ProviderNoCapability, diagnosis.ProviderWantsToken, diagnosis.ProviderUnstarted:
+		diagnosis.ProviderNoCapability, diagnosis.ProviderWantsToken, diagnosis.ProviderNoToken, diagnosis.ProviderUnstarted:
 	}
 	return e
 }

@@ -15,12 +15,14 @@ import (
 
 // newRequest returns a CredentialProviderRequest, which is the same in all versions if
 // it has no token.
-func newRequest(apiVersion, image string) ([]byte, error) {
+func newRequest(apiVersion, image, token string, annotations map[string]string) ([]byte, error) {
 	return json.Marshal(struct {
-		Kind       string `json:"kind"`
-		APIVersion string `json:"apiVersion"`
-		Image      string `json:"image"`
-	}{"CredentialProviderRequest", apiVersion, image})
+		Kind        string            `json:"kind"`
+		APIVersion  string            `json:"apiVersion"`
+		Image       string            `json:"image"`
+		Token       string            `json:"serviceAccountToken,omitempty"`
+		Annotations map[string]string `json:"serviceAccountAnnotations,omitempty"`
+	}{"CredentialProviderRequest", apiVersion, image, token, annotations})
 }
 
 // response is a CredentialProviderResponse.

@@ -11,6 +11,8 @@
 //   - Its whole process group ends with it.
 //   - A failure is not repeated for a while, longer each time; nor is an answer that is
 //     not to be cached. No answer is kept for more than an hour.
+//   - A token of the pod's service account is valid for the shortest time that the API
+//     server allows, and is requested only when the plugin is to be run.
 //
 // A plugin is a program of the node that the kubelet runs as root with all
 // capabilities. Here it runs as root with the agent's few, and with the node's root as

@@ -43,7 +43,9 @@ type Options struct {
 	// Root is where the node's file system is mounted, as far as it is; empty means "/".
 	Root    string
 	Plugins Plugins
-	Log     *slog.Logger
+	// Accounts may be nil: then plugins that want a token are not run.
+	Accounts Accounts
+	Log      *slog.Logger
 }
 
 // Answer is what running a plugin came to.
@@ -51,6 +53,8 @@ type Answer struct {
 	Run diagnosis.ProviderRun
 	// ExitStatus is the plugin's, for ProviderExited.
 	ExitStatus int
+	// Annotation is the one that the pod's service account lacks, for ProviderNoAnnotation.
+	Annotation string
 	// Credentials are what it returned, by registry key; for ProviderGave and
 	// ProviderGaveNone.
 	Credentials credential.Redacted[map[string]credential.Credential]
@@ -67,11 +71,12 @@ func (a *Answer) failed() bool {
 
 // Runner runs plugins. It is safe for concurrent use.
 type Runner struct {
-	host    hostfs.FS
-	plugins Plugins
-	log     *slog.Logger
-	timeout time.Duration
-	now     func() time.Time
+	host     hostfs.FS
+	plugins  Plugins
+	accounts Accounts
+	log      *slog.Logger
+	timeout  time.Duration
+	now      func() time.Time
 
 	turns   *share.Lanes
 	running *share.Cache[cacheKey, *Answer]
@@ -94,7 +99,7 @@ func New(o Options) *Runner { return newRunner(o, kubeletTimeout, time.Now) }
 
 func newRunner(o Options, timeout time.Duration, now func() time.Time) *Runner {
 	return &Runner{
-		host: hostfs.New(o.Root), plugins: o.Plugins, log: o.Log, timeout: timeout, now: now,
+		host: hostfs.New(o.Root), plugins: o.Plugins, accounts: o.Accounts, log: o.Log, timeout: timeout, now: now,
 		turns:   share.NewLanes(maxRunning, maxWaiting),
 		running: share.New[cacheKey](0, share.For[*Answer](0), now), // nothing is kept
 		answers: share.New[cacheKey](maxAnswers, func(a *Answer) time.Duration { return a.life }, now),
@@ -110,22 +115,20 @@ func (r *Runner) Run(ctx context.Context, name string, f diagnosis.Failure) Answ
 	if !ok {
 		return Answer{Run: diagnosis.ProviderHidden}
 	}
-	if plugin.TokenMode && f.ServiceAccount != "" {
-		return Answer{Run: diagnosis.ProviderWantsToken}
-	}
-	if plugin.AccountNeeded {
-		return Answer{Run: diagnosis.ProviderNoAccount}
+	of, none := r.account(ctx, plugin, f)
+	if none != nil {
+		return *none
 	}
 	program, why := r.program(plugin)
 	if why != "" {
 		return Answer{Run: why}
 	}
-	id, image := identity(plugin, program), f.Ref().Name()
+	id, image := identity(plugin, program, of), f.Ref().Name()
 	if kept := r.kept(id, image); kept != nil {
 		return *kept
 	}
 	a, err := r.running.Get(ctx, cacheKey{id, image}, func(ctx context.Context) (*Answer, error) {
-		return r.run(ctx, plugin, id, image)
+		return r.run(ctx, plugin, id, of, f)
 	})
 	if err != nil {
 		return Answer{Run: diagnosis.ProviderBusy}
@@ -151,8 +154,8 @@ func (r *Runner) program(p kubelet.Plugin) (string, diagnosis.ProviderRun) {
 }
 
 // identity is a digest of all that an answer depends on besides the image.
-func identity(p kubelet.Plugin, program string) [sha256.Size]byte {
-	all, err := json.Marshal([]any{p.Name, p.APIVersion, p.Path, p.Args.Reveal(), p.Env.Reveal(), p.CacheDuration, program})
+func identity(p kubelet.Plugin, program string, of account) [sha256.Size]byte {
+	all, err := json.Marshal([]any{p.Name, p.APIVersion, p.Path, p.Args.Reveal(), p.Env.Reveal(), p.CacheDuration, p.Token, program, of})
 	if err != nil { // strings can be encoded
 		return [sha256.Size]byte{}
 	}
@@ -183,7 +186,8 @@ func (r *Runner) at(key cacheKey) (share.Kept[*Answer], bool) {
 }
 
 // run runs the plugin when it is its turn, and keeps the answer.
-func (r *Runner) run(ctx context.Context, p kubelet.Plugin, id [sha256.Size]byte, image string) (*Answer, error) {
+func (r *Runner) run(ctx context.Context, p kubelet.Plugin, id [sha256.Size]byte, of account, f diagnosis.Failure) (*Answer, error) {
+	image := f.Ref().Name()
 	leave, err := r.turns.Enter(ctx, "")
 	if err != nil {
 		return nil, err
@@ -192,7 +196,7 @@ func (r *Runner) run(ctx context.Context, p kubelet.Plugin, id [sha256.Size]byte
 	if kept := r.kept(id, image); kept != nil { // one for another image has ended meanwhile
 		return kept, nil
 	}
-	a, err := r.execute(ctx, p, image)
+	a, err := r.execute(ctx, p, of, f)
 	if err != nil {
 		return nil, err
 	}
@@ -210,9 +214,18 @@ func (r *Runner) run(ctx context.Context, p kubelet.Plugin, id [sha256.Size]byte
 	return r.answers.Get(ctx, key, func(context.Context) (*Answer, error) { return a, nil })
 }
 
-// execute runs the plugin. The error is that of ctx.
-func (r *Runner) execute(ctx context.Context, p kubelet.Plugin, image string) (*Answer, error) {
-	request, err := newRequest(p.APIVersion, image)
+// execute runs the plugin, with a token that is requested for this run and kept nowhere.
+// The error is that of ctx.
+func (r *Runner) execute(ctx context.Context, p kubelet.Plugin, of account, f diagnosis.Failure) (*Answer, error) {
+	b, why := r.bearer(ctx, p, of, f)
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	if why != "" {
+		return &Answer{Run: why}, nil
+	}
+	image := f.Ref().Name()
+	request, err := newRequest(p.APIVersion, image, b.token, of.Annotations)
 	if err != nil { // an image is no more than a text
 		return &Answer{Run: diagnosis.ProviderUnstarted}, nil
 	}
@@ -225,5 +238,5 @@ func (r *Runner) execute(ctx context.Context, p kubelet.Plugin, image string) (*
 	if out.run != "" {
 		return &Answer{Run: out.run, ExitStatus: out.status}, nil
 	}
-	return answerOf(p, image, out.stdout), nil
+	return b.limit(answerOf(p, image, out.stdout), p, r.now()), nil
 }

@@ -46,7 +46,10 @@ func plugin(play string) int {
 	if play == "linger" {
 		time.Sleep(time.Hour)
 	}
-	var request struct{ Kind, APIVersion, Image, ServiceAccountToken string }
+	var request struct {
+		Kind, APIVersion, Image, ServiceAccountToken string
+		ServiceAccountAnnotations                    map[string]string
+	}
 	stdin, _ := io.ReadAll(os.Stdin)
 	if err := json.Unmarshal(stdin, &request); err != nil || request.Kind != "CredentialProviderRequest" || request.APIVersion != version {
 		return 90
@@ -59,6 +62,10 @@ func plugin(play string) int {
 	case "echo": // what the plugin was given
 		fmt.Printf(`{"kind":"CredentialProviderResponse","apiVersion":%q,"cacheKeyType":"Image","auth":{%q:{"username":%q,"password":%q}}}`,
 			version, request.Image, strings.Join(os.Args[1:], " "), os.Getenv("OWN")+os.Getenv("SERVICE"))
+	case "account": // what the plugin was given of a service account
+		given, _ := json.Marshal(request.ServiceAccountAnnotations)
+		fmt.Printf(`{"kind":"CredentialProviderResponse","apiVersion":%q,"cacheKeyType":"Registry","cacheDuration":"30m","auth":{"hub.test":{"username":%q,"password":%q}}}`,
+			version, given, argument+request.ServiceAccountToken)
 	case "exit":
 		fmt.Fprintln(os.Stderr, "password:", password)
 		return 3
@@ -382,9 +389,9 @@ func TestNotRun(t *testing.T) {
 		"no right to run":  {func(p *kubelet.Plugin) { p.Path = file("plain", "#!/bin/sh", 0o600) }, "", diagnosis.ProviderUnexecutable},
 		"no program":       {func(p *kubelet.Plugin) { p.Path = file("text", "text", 0o700) }, "", diagnosis.ProviderUnexecutable},
 		"no interpreter":   {func(p *kubelet.Plugin) { p.Path = file("script", "#!/no/such/shell\n", 0o700) }, "", diagnosis.ProviderDependent},
-		"a token":          {func(p *kubelet.Plugin) { p.TokenMode = true }, "default", diagnosis.ProviderWantsToken},
-		"no account":       {func(p *kubelet.Plugin) { p.TokenMode, p.AccountNeeded = true, true }, "", diagnosis.ProviderNoAccount},
-		"a token, no need": {func(p *kubelet.Plugin) { p.TokenMode = true }, "", diagnosis.ProviderGave},
+		"a token":          {func(p *kubelet.Plugin) { p.Token = &kubelet.TokenAttributes{} }, "default", diagnosis.ProviderWantsToken},
+		"no account":       {func(p *kubelet.Plugin) { p.Token = &kubelet.TokenAttributes{AccountNeeded: true} }, "", diagnosis.ProviderNoAccount},
+		"a token, no need": {func(p *kubelet.Plugin) { p.Token = &kubelet.TokenAttributes{} }, "", diagnosis.ProviderGave},
 		"no token":         {func(*kubelet.Plugin) {}, "default", diagnosis.ProviderGave},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -206,7 +206,7 @@ func (o agentOptions) serve(ctx context.Context, log *slog.Logger, p parts) erro
 	defer stopRetry()
 	collector := probe.New(probe.Options{
 		Images: runtime, Secrets: client, Metrics: metrics, Basis: changes,
-		Node: p.kubelet, Providers: o.credentialProviders(p.kubelet, log),
+		Node: p.kubelet, Providers: o.credentialProviders(p.kubelet, client, log),
 		Registries: o.registries(), Resolver: probe.NodeResolver{Root: o.hostRoot},
 		Transfers: runtime, StallAfter: o.stallAfter, Filesystems: runtime,
 		Sandboxes: runtime, PodNetwork: o.podNetwork, Retry: retry,
@@ -281,11 +281,11 @@ func after(ctx context.Context, delay time.Duration, run func(context.Context)) 
 }
 
 // credentialProviders returns what runs the kubelet's plugins; nil if they are not run.
-func (o agentOptions) credentialProviders(node *kubelet.Kubelet, log *slog.Logger) probe.Providers {
+func (o agentOptions) credentialProviders(node *kubelet.Kubelet, client *kube.Client, log *slog.Logger) probe.Providers {
 	if !o.runProviders {
 		return nil
 	}
-	return provider.New(provider.Options{Root: o.hostRoot, Plugins: node, Log: log})
+	return provider.New(provider.Options{Root: o.hostRoot, Plugins: node, Accounts: client, Log: log})
 }
 
 // newMetrics returns the metrics that --metrics-pod-labels allows.

@@ -82,7 +82,7 @@ func allowed() map[string][]string {
 		"agent/recheck":   {"agent/diagnosis", "agent/kube", "cri/hostfs"},
 		"agent/podwatch":  {"agent/diagnosis", "agent/diagnosis/message"},
 		"agent/share":     {},
-		"agent/provider":  {"agent/diagnosis", "agent/kubelet", "agent/share", "cri/credential", "cri/hostfs"},
+		"agent/provider":  {"agent/diagnosis", "agent/kube", "agent/kubelet", "agent/share", "cri/credential", "cri/hostfs"},
 		"agent/probe":     {"agent/diagnosis", "agent/share", "agent/diagnosis/message", "agent/keyring", "agent/kube", "agent/kubelet", "agent/podwatch", "agent/provider", "agent/dns", "cri", "cri/credential", "cri/disk", "cri/hostfs", "cri/scratchpull", "cri/netns", "cri/nodeconfig", "cri/registry"},
 		"agent":           {"agent/diagnosis", "agent/diagnosis/message", "agent/kube", "agent/podwatch", "agent/share"},
 		"cri":             {"cri/oci"},

@@ -93,6 +93,57 @@ const withoutImpersonation = `patches:
     - {op: remove, path: /rules/0}
 `
 
+// The right to request tokens of service accounts is there only where it is asked for, and
+// in the namespaces that are named only: the chart binds the role there, the component
+// leaves that to its user.
+func TestTokenNamespaces(t *testing.T) {
+	t.Parallel()
+	const role = "ClusterRole//whypull-agent-tokens"
+	mentions := func(objects map[string]Object) (out []string) {
+		for key, o := range objects {
+			if text := canonical(t, o); strings.Contains(text, "serviceaccounts") || strings.Contains(text, "agent-tokens") {
+				out = append(out, key)
+			}
+		}
+		slices.Sort(out)
+		return out
+	}
+	for _, values := range []string{
+		"", "credentialProviders: {run: true}", "credentialProviders: {tokenNamespaces: [team-a]}",
+		"{secretAccess: kubelet, credentialProviders: {run: true, tokenNamespaces: [team-a]}}",
+	} {
+		if got := mentions(helm(t, newest, values)); len(got) > 0 {
+			t.Errorf("%s: tokens in %q", values, got)
+		}
+	}
+	if got := mentions(helm(t, oldest, "credentialProviders: {run: true, tokenNamespaces: [team-a]}")); len(got) > 0 {
+		t.Errorf("an older cluster: tokens in %q", got)
+	}
+	if got := mentions(kustomize(t, "", "components/credential-providers")); len(got) > 0 {
+		t.Errorf("the component without tokens: tokens in %q", got)
+	}
+	const one, other = "RoleBinding/team-a/whypull-agent-tokens", "RoleBinding/team-b/whypull-agent-tokens"
+	rendered := helm(t, newest, "credentialProviders: {run: true, tokenNamespaces: [team-a, team-b]}")
+	if got := mentions(rendered); !slices.Equal(got, []string{role, one, other}) {
+		t.Errorf("tokens in %q", got)
+	}
+	for key, namespace := range map[string]string{one: "team-a", other: "team-b"} {
+		text := canonical(t, rendered[key])
+		if !strings.Contains(text, "  kind: ClusterRole\n  name: whypull-agent-tokens\n") || !strings.Contains(text, "- kind: ServiceAccount\n  name: whypull-agent\n  namespace: whypull\n") || rendered[key].field("namespace") != namespace {
+			t.Errorf("%s:\n%s", key, text)
+		}
+	}
+	delete(rendered, one)
+	delete(rendered, other)
+	components := kustomize(t, "", "components/credential-providers", "components/credential-provider-tokens")
+	assertSame(t, rendered, components)
+	want := "rules:\n- apiGroups:\n  - \"\"\n  resources:\n  - serviceaccounts\n  verbs:\n  - impersonate-on:associated-node:get\n" +
+		"- apiGroups:\n  - \"\"\n  resources:\n  - serviceaccounts/token\n  verbs:\n  - impersonate-on:associated-node:create\n"
+	if text := canonical(t, components[role]); !strings.HasSuffix(text, want) {
+		t.Errorf("the role is\n%s", text)
+	}
+}
+
 // The values without a counterpart in the kustomization take effect.
 func TestValuesTakeEffect(t *testing.T) {
 	t.Parallel()
