@@ -206,10 +206,8 @@ func (f Failure) ran(c *CredentialFacts, sentence string) string {
 		return fmt.Sprintf(sentence, c.ExitStatus)
 	case ProviderGaveOthers:
 		return fmt.Sprintf(sentence, f.Registry, f.Repository)
-	case ProviderNoAnnotation:
+	case ProviderNoAnnotation, ProviderAccountMissing:
 		return fmt.Sprintf(sentence, f.ServiceAccount, c.Annotation)
-	case ProviderAccountMissing:
-		return fmt.Sprintf(sentence, f.ServiceAccount)
 	}
 	return sentence
 }
@@ -228,7 +226,7 @@ var providerSentences = map[ProviderRun]string{ //nolint:gochecknoglobals,gosec 
 	ProviderNoAccount:    "is only run for pods with a service account",
 
 	ProviderNoAnnotation:   "is not run, because service account %s lacks the annotation %s, which its configuration requires",
-	ProviderAccountMissing: "is not run, because service account %s does not exist",
+	ProviderAccountMissing: "is not run, because service account %[1]s does not exist",
 	ProviderAudience:       "is not run, because nodes may not request tokens for its serviceAccountTokenAudience",
 
 	ProviderRunning:      "is still running",

@@ -861,28 +861,24 @@ func helperRemedy(x *facts) []string {
 
 // fixProvider fixes a credential provider that gives no credentials.
 func (x *facts) fixProvider(c *CredentialFacts) []string {
-	what := "Fix credential provider %s on node %s. The log of the kubelet has what it prints to stderr. Or give the pod a pull secret, which the kubelet tries first."
+	what, command := "Fix credential provider %s on node %s. The log of the kubelet has what it prints to stderr.", ""
 	switch c.Run { //nolint:exhaustive // the others are faults of the program
 	case ProviderMissing, ProviderUnexecutable:
-		what = "Install the program of credential provider %s on node %s again, for the right architecture. Or give the pod a pull secret, which the kubelet tries first."
+		what = "Install the program of credential provider %s on node %s again, for the right architecture."
 	case ProviderGaveNone, ProviderGaveOthers:
-		what = "Credential provider %s runs on node %s: give the identity that it uses access to the registry. Or give the pod a pull secret, which the kubelet tries first."
+		what = "Credential provider %s runs on node %s: give the identity that it uses access to the registry."
 	case ProviderAudience:
-		what = "Grant the group system:nodes the verb request-serviceaccounts-token-audience on the audience that credential provider %s has in its configuration on node %s (serviceAccountTokenAudience). Or give the pod a pull secret, which the kubelet tries first."
+		what = "Grant system:nodes the verb request-serviceaccounts-token-audience on the serviceAccountTokenAudience of credential provider %s on node %s."
 	case ProviderNoAnnotation:
-		return []string{
-			comment("Credential provider %s on node %s serves service accounts with the annotation %s. If the pod's is to be one, add it; it applies to the next attempt. Or give the pod a pull secret.", c.Provider, x.Node, c.Annotation),
-			x.kubectl("annotate", "serviceaccount", quote(x.ServiceAccount), quote(c.Annotation+"=<value>")), x.watch(),
-		}
+		what = "Credential provider %s on node %s is for service accounts with this annotation. Add it if the account of this pod is meant to be one."
+		command = x.kubectl("annotate", "serviceaccount", quote(x.ServiceAccount), quote(c.Annotation+"=<value>"))
 	case ProviderAccountMissing:
-		return []string{
-			comment("Credential provider %s on node %s needs the pod's service account. Create it again, or create the pod again with another one.", c.Provider, x.Node),
-			x.kubectl("create", "serviceaccount", quote(x.ServiceAccount)), x.watch(),
-		}
+		what = "Credential provider %s on node %s needs the service account of the pod. Create it again."
+		command = x.kubectl("create", "serviceaccount", quote(x.ServiceAccount))
 	case ProviderNoAccount:
 		return x.addSecret()
 	}
-	return []string{comment(what, c.Provider, x.Node), x.watch()}
+	return []string{comment(what+" Or give the pod a pull secret, which the kubelet tries first.", c.Provider, x.Node), command, x.watch()}
 }
 
 // unsentRemedy fixes a registry that does not require credentials where CRI-O checks.

@@ -314,8 +314,10 @@ func (c *Client) Secret(ctx context.Context, namespace, name string) (Secret, er
 func (c *Client) readSecret(ctx context.Context, namespace, name string) (Secret, error) {
 	s, err := c.secret(ctx, namespace, name)
 	if unrelatedToNode(err) {
-		if err := c.awaitAuthorizer(ctx); err != nil {
-			return Secret{}, err
+		select {
+		case <-ctx.Done():
+			return Secret{}, ctx.Err()
+		case <-time.After(c.lag):
 		}
 		s, err = c.secret(ctx, namespace, name)
 	}
@@ -323,16 +325,6 @@ func (c *Client) readSecret(ctx context.Context, namespace, name string) (Secret
 		return Secret{}, secretError(namespace, name, err)
 	}
 	return Secret{Namespace: namespace, Name: name, Type: string(s.Type), UID: string(s.UID), Version: version(s.ObjectMeta), Changed: Changed(s.ObjectMeta), Manager: secretManager(s.ObjectMeta), Data: credential.Redact(s.Data)}, nil
-}
-
-// awaitAuthorizer waits as long as the Node authorizer may lag.
-func (c *Client) awaitAuthorizer(ctx context.Context) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(c.lag):
-		return nil
-	}
 }
 
 // secretManager returns what a secret comes from: the owner that writes it, else what

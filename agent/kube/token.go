@@ -4,14 +4,17 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
 
+	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/share"
 	"github.com/whypull/whypull/cri/credential"
 )
@@ -24,7 +27,6 @@ var (
 	ErrAudience = errors.New("nodes may not request tokens for the audience")
 
 	errUndecodable = errors.New("cannot decode the API server's response")
-	errGone        = errors.New("the pod or the service account is gone")
 )
 
 // tokenSeconds is how long a token is valid: the shortest time that the API server
@@ -37,90 +39,72 @@ type Account struct {
 	Annotations map[string]string
 }
 
-// TokenRequest describes a token of a pod's service account.
-type TokenRequest struct {
-	Namespace, Account, AccountUID, Pod, PodUID, Audience string
-}
-
 // Token is a token of a service account.
 type Token struct {
 	Value   credential.Redacted[string]
 	Expires time.Time
 }
 
-// Account reads a service account, of which it requests only the metadata. The error is
-// ErrNotFound, ErrTokenAccess, or the API server's.
-func (c *Client) Account(ctx context.Context, namespace, name string) (Account, error) {
-	m := &metav1.PartialObjectMetadata{}
-	err := c.onlyAsNode(ctx, namespace, func(ctx context.Context) error {
-		return c.asNode.Get().Namespace(namespace).Resource("serviceaccounts").Name(name).
-			SetHeader("Accept", secretMetadata).MaxRetries(1).Do(ctx).Into(m)
-	})
-	if err == nil && m.Name != name { // a response of another kind
+// accountMetadata requests only the metadata of a service account.
+const accountMetadata = runtime.ContentTypeJSON + ";as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+
+// Account reads the service account of a failing pod. The error is ErrNotFound,
+// ErrTokenAccess, or the API server's.
+func (c *Client) Account(ctx context.Context, f diagnosis.Failure) (Account, error) {
+	var m metav1.PartialObjectMetadata
+	err := c.onlyAsNode(ctx, f, c.asNode.Get().SetHeader("Accept", accountMetadata), &m)
+	if err == nil && m.Name != f.ServiceAccount { // a response of another kind
 		err = errUndecodable
 	}
-	if err != nil {
-		return Account{}, fmt.Errorf("read service account %s/%s: %w", namespace, name, err)
-	}
-	return Account{UID: string(m.UID), Annotations: m.Annotations}, nil
+	return Account{UID: string(m.UID), Annotations: m.Annotations}, err
 }
 
-// Token requests a token that is bound to a pod of the node. The API server makes none
-// for accounts and pods of other nodes, or for audiences that the kubelet may not
-// request (admission plugin NodeRestriction). The error is ErrTokenAccess, ErrAudience,
-// or the API server's; it never contains a token.
-func (c *Client) Token(ctx context.Context, r TokenRequest) (Token, error) {
-	body, err := json.Marshal(newTokenObject(r))
-	if err != nil {
-		return Token{}, fmt.Errorf("encode the token request: %w", err)
+// Token requests a token of a failing pod's service account that is bound to the pod. The
+// API server issues none for accounts and pods of other nodes, or for audiences that the
+// kubelet may not request (admission plugin NodeRestriction). The error is ErrNotFound,
+// ErrTokenAccess, ErrAudience, or the API server's; it never contains a token.
+func (c *Client) Token(ctx context.Context, f diagnosis.Failure, accountUID, audience string) (Token, error) {
+	body, err := json.Marshal(newTokenRequest(f, accountUID, audience))
+	if err != nil { // texts can be encoded
+		return Token{}, errUndecodable
 	}
-	var out tokenObject
-	err = c.onlyAsNode(ctx, r.Namespace, func(ctx context.Context) error {
-		answer := c.asNode.Post().Namespace(r.Namespace).Resource("serviceaccounts").Name(r.Account).SubResource("token").
-			SetHeader("Content-Type", runtime.ContentTypeJSON).SetHeader("Accept", runtime.ContentTypeJSON).
-			Body(body).MaxRetries(1).Do(ctx)
-		if err := answer.Error(); err != nil {
-			return err
-		}
-		data, err := answer.Raw()
-		if err != nil || json.Unmarshal(data, &out) != nil || out.Status.Token == "" {
-			return errUndecodable
-		}
-		return nil
-	})
-	if errors.Is(err, ErrNotFound) { // the pod, or the account that was there when it was read
-		err = errGone
+	var out struct {
+		Status struct {
+			Token               string      `json:"token"`
+			ExpirationTimestamp metav1.Time `json:"expirationTimestamp"`
+		} `json:"status"`
 	}
-	if err != nil {
-		return Token{}, fmt.Errorf("request a token of service account %s/%s: %w", r.Namespace, r.Account, err)
+	err = c.onlyAsNode(ctx, f, c.asNode.Post().SubResource("token").Body(body).
+		SetHeader("Content-Type", runtime.ContentTypeJSON).SetHeader("Accept", runtime.ContentTypeJSON), &out)
+	if err == nil && out.Status.Token == "" {
+		err = errUndecodable
 	}
-	return Token{Value: credential.Redact(out.Status.Token), Expires: out.Status.ExpirationTimestamp}, nil
+	return Token{Value: credential.Redact(out.Status.Token), Expires: out.Status.ExpirationTimestamp.Time}, err
 }
 
-// onlyAsNode makes a request as the node, impersonated by the agent's own account. No
-// other identity makes it: nothing would limit the agent's own account to the pods of
-// the node, and the kubelet's certificate is for secrets only. The error cannot quote a
-// response.
-func (c *Client) onlyAsNode(ctx context.Context, namespace string, ask func(context.Context) error) error {
-	if c.access != AccessAuto && c.access != AccessImpersonate || c.tokenRefusals.has(namespace) {
+// onlyAsNode makes a request about a service account, which is one of asNode's, and
+// decodes the answer. No other identity makes it: nothing would limit the agent's own
+// account to the pods of the node, and the kubelet's certificate is for secrets only. The
+// error cannot quote a response. The Node authorizer needs no patience here: the kubelet
+// has made the same requests before the pull could fail.
+func (c *Client) onlyAsNode(ctx context.Context, f diagnosis.Failure, r *rest.Request, out any) error {
+	if c.access != AccessAuto && c.access != AccessImpersonate || c.tokenRefusals.has(f.Namespace) {
 		return ErrTokenAccess
 	}
-	ctx, cancel := context.WithTimeout(share.WithTenant(ctx, namespace), secretTimeout)
+	ctx, cancel := context.WithTimeout(share.WithTenant(ctx, f.Namespace), secretTimeout)
 	defer cancel()
-	err := ask(ctx)
-	if unrelatedToNode(err) {
-		if err := c.awaitAuthorizer(ctx); err != nil {
-			return err
-		}
-		err = ask(ctx)
-	}
+	answer := r.Namespace(f.Namespace).Resource("serviceaccounts").Name(f.ServiceAccount).MaxRetries(1).Do(ctx)
+	err := answer.Error()
 	if impersonationRefused(err) {
-		c.tokenRefusals.add(namespace)
+		c.tokenRefusals.add(f.Namespace)
 		return ErrTokenAccess
 	}
-	c.tokenRefusals.forget(namespace)
+	c.tokenRefusals.forget(f.Namespace)
 	switch {
 	case err == nil:
+		if data, err := answer.Raw(); err != nil || json.Unmarshal(data, out) != nil {
+			return errUndecodable
+		}
 		return nil
 	case apierrors.IsNotFound(err):
 		return ErrNotFound
@@ -136,36 +120,29 @@ func audienceRefused(err error) bool {
 	return apierrors.IsForbidden(err) && strings.Contains(err.Error(), " is not authorized to request tokens for audience ")
 }
 
-// tokenObject is the part of authentication.k8s.io/v1's TokenRequest that is needed here.
-type tokenObject struct {
-	Kind       string `json:"kind"`
-	APIVersion string `json:"apiVersion"`
-	Metadata   struct {
-		UID string `json:"uid"`
-	} `json:"metadata"`
-	Spec struct {
-		Audiences         []string `json:"audiences"`
-		ExpirationSeconds int64    `json:"expirationSeconds"`
-		BoundObjectRef    struct {
-			Kind       string `json:"kind"`
-			APIVersion string `json:"apiVersion"`
-			Name       string `json:"name"`
-			UID        string `json:"uid"`
-		} `json:"boundObjectRef"`
-	} `json:"spec"`
-	Status struct {
-		Token               string    `json:"token"`
-		ExpirationTimestamp time.Time `json:"expirationTimestamp,omitzero"`
-	} `json:"status,omitzero"`
+// tokenRequest is authentication.k8s.io/v1's TokenRequest. Its type would bring that API
+// group's encoders along.
+type tokenRequest struct {
+	Kind       string                 `json:"kind"`
+	APIVersion string                 `json:"apiVersion"`
+	Metadata   corev1.ObjectReference `json:"metadata"` // of which only the UID is set
+	Spec       tokenSpec              `json:"spec"`
 }
 
-// newTokenObject returns the request as the kubelet makes it
+type tokenSpec struct {
+	Audiences         []string               `json:"audiences"`
+	ExpirationSeconds int                    `json:"expirationSeconds"`
+	BoundObjectRef    corev1.ObjectReference `json:"boundObjectRef"`
+}
+
+// newTokenRequest returns the request as the kubelet makes it
 // (serviceAccountProvider.getServiceAccountToken).
-func newTokenObject(r TokenRequest) tokenObject {
-	var o tokenObject
-	o.Kind, o.APIVersion, o.Metadata.UID = "TokenRequest", "authentication.k8s.io/v1", r.AccountUID
-	o.Spec.Audiences, o.Spec.ExpirationSeconds = []string{r.Audience}, tokenSeconds
-	o.Spec.BoundObjectRef.Kind, o.Spec.BoundObjectRef.APIVersion = "Pod", "v1"
-	o.Spec.BoundObjectRef.Name, o.Spec.BoundObjectRef.UID = r.Pod, r.PodUID
-	return o
+func newTokenRequest(f diagnosis.Failure, accountUID, audience string) *tokenRequest {
+	return &tokenRequest{
+		Kind: "TokenRequest", APIVersion: "authentication.k8s.io/v1", Metadata: corev1.ObjectReference{UID: types.UID(accountUID)},
+		Spec: tokenSpec{
+			Audiences: []string{audience}, ExpirationSeconds: tokenSeconds,
+			BoundObjectRef: corev1.ObjectReference{APIVersion: "v1", Kind: "Pod", Name: f.Pod, UID: types.UID(f.UID)},
+		},
+	}
 }

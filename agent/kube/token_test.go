@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
+	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/kube/apitest"
 	"github.com/whypull/whypull/cri/credential/credentialtest"
 )
@@ -30,7 +31,7 @@ func accountServer(t *testing.T, refusal func(http.ResponseWriter, request) bool
 		case r.Method == http.MethodGet:
 			m := metadata("u1", "77")
 			m.Name, m.Annotations = "builder", map[string]string{"corp/id": "7"}
-			apitest.Write(w, runtime.ContentTypeProtobuf, m)
+			apitest.Write(w, runtime.ContentTypeJSON, m)
 		default:
 			w.Header().Set("Content-Type", runtime.ContentTypeJSON)
 			w.WriteHeader(http.StatusCreated)
@@ -40,8 +41,8 @@ func accountServer(t *testing.T, refusal func(http.ResponseWriter, request) bool
 	})
 }
 
-func wanted() TokenRequest {
-	return TokenRequest{Namespace: "team", Account: "builder", AccountUID: "u1", Pod: "web-0", PodUID: "p1", Audience: "corp"}
+func podIn(namespace string) diagnosis.Failure {
+	return diagnosis.Failure{Namespace: namespace, ServiceAccount: "builder", Pod: "web-0", UID: "p1"}
 }
 
 // A service account is read and its token requested as the node, without groups: of the
@@ -50,18 +51,18 @@ func TestToken(t *testing.T) {
 	t.Parallel()
 	s := accountServer(t, nil)
 	c := s.client(t, AccessAuto)
-	account, err := c.Account(t.Context(), "team", "builder")
+	account, err := c.Account(t.Context(), podIn("team"))
 	if err != nil || account.UID != "u1" || account.Annotations["corp/id"] != "7" {
 		t.Errorf("%+v, %v", account, err)
 	}
-	got, err := c.Token(t.Context(), wanted())
+	got, err := c.Token(t.Context(), podIn("team"), "u1", "corp")
 	if err != nil || got.Value.Reveal() != bearerToken || !got.Expires.Equal(time.Date(2026, 1, 2, 3, 14, 5, 0, time.UTC)) {
 		t.Errorf("expires %s, error %v", got.Expires, err)
 	}
 	credentialtest.NeverShows(t, got, bearerToken)
 	wantLines(t, "requests", s.Lines(), accountPath, tokenPath)
 	noGroups(t, s.All())
-	if accepted := s.All()[0].Header.Get("Accept"); accepted != secretMetadata {
+	if accepted := s.All()[0].Header.Get("Accept"); accepted != "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1" {
 		t.Errorf("accepts %s", accepted)
 	}
 	var body, want any
@@ -96,10 +97,10 @@ func TestTokenOnlyAsNode(t *testing.T) {
 	for _, access := range []Access{AccessDirect, AccessKubelet, AccessNone} {
 		s := accountServer(t, nil)
 		c := s.client(t, access)
-		if _, err := c.Account(t.Context(), "team", "builder"); !errors.Is(err, ErrTokenAccess) {
+		if _, err := c.Account(t.Context(), podIn("team")); !errors.Is(err, ErrTokenAccess) {
 			t.Errorf("%s: account: %v", access, err)
 		}
-		if _, err := c.Token(t.Context(), wanted()); !errors.Is(err, ErrTokenAccess) {
+		if _, err := c.Token(t.Context(), podIn("team"), "u1", "corp"); !errors.Is(err, ErrTokenAccess) {
 			t.Errorf("%s: token: %v", access, err)
 		}
 		wantLines(t, "requests", s.Lines())
@@ -125,9 +126,9 @@ func TestTokenErrors(t *testing.T) {
 		}, ErrTokenAccess, ErrTokenAccess, 1},
 		"an old API server": {func(w http.ResponseWriter) { refuse(w, "users", "impersonate") }, ErrTokenAccess, ErrTokenAccess, 1},
 		"the audience":      {forbidden(`serviceaccounts "builder" is forbidden: ` + asNode + ` is not authorized to request tokens for audience "corp"`), ErrAudience, ErrAudience, 2},
-		"another node's":    {forbidden(`serviceaccounts "builder" is forbidden: User "` + asNode + `" cannot create resource "serviceaccounts/token": no relationship found between node "worker-3" and this object`), other, other, 4},
+		"another node's":    {forbidden(`serviceaccounts "builder" is forbidden: User "` + asNode + `" cannot create resource "serviceaccounts/token": no relationship found between node "worker-3" and this object`), other, other, 2},
 		"another pod":       {forbidden(`serviceaccounts "builder" is forbidden: node requested token bound to a pod scheduled on a different node`), other, other, 2},
-		"gone":              {func(w http.ResponseWriter) { apitest.Fail(w, 404, metav1.StatusReasonNotFound, bearerToken) }, ErrNotFound, other, 2},
+		"gone":              {func(w http.ResponseWriter) { apitest.Fail(w, 404, metav1.StatusReasonNotFound, bearerToken) }, ErrNotFound, ErrNotFound, 2},
 		"a conflict":        {func(w http.ResponseWriter) { apitest.Fail(w, 409, metav1.StatusReasonConflict, bearerToken) }, other, other, 2},
 		"text":              {func(w http.ResponseWriter) { _, _ = w.Write([]byte(bearerToken)) }, other, other, 2},
 		"JSON cut off": {func(w http.ResponseWriter) {
@@ -143,8 +144,8 @@ func TestTokenErrors(t *testing.T) {
 				return true
 			})
 			c := s.client(t, AccessAuto)
-			_, account := c.Account(t.Context(), "team", "builder")
-			_, token := c.Token(t.Context(), wanted())
+			_, account := c.Account(t.Context(), podIn("team"))
+			_, token := c.Token(t.Context(), podIn("team"), "u1", "corp")
 			for what, got := range map[string][2]error{"account": {account, tc.account}, "token": {token, tc.token}} {
 				if got[0] == nil || got[1] != other && !errors.Is(got[0], got[1]) {
 					t.Errorf("%s: %v, want %v", what, got[0], got[1])
@@ -175,7 +176,7 @@ func TestTokenRefusalIsOfOneNamespace(t *testing.T) {
 	})
 	c := s.client(t, AccessAuto)
 	for _, namespace := range []string{"closed", "team", "closed", "team"} {
-		if _, err := c.Account(t.Context(), namespace, "builder"); errors.Is(err, ErrTokenAccess) != (namespace == "closed") {
+		if _, err := c.Account(t.Context(), podIn(namespace)); errors.Is(err, ErrTokenAccess) != (namespace == "closed") {
 			t.Errorf("%s: %v", namespace, err)
 		}
 	}

@@ -28,15 +28,19 @@ type Plugin struct {
 // TokenAttributes say which token of a pod's service account a plugin gets (KEP-4412).
 type TokenAttributes struct {
 	// Audience is that of the token.
-	Audience string
+	Audience string `json:"serviceAccountTokenAudience"`
+	// CacheType is what an answer serves for: CacheByToken or the account.
+	CacheType string `json:"cacheType"`
 	// AccountNeeded reports whether the plugin is not run for pods without an account.
-	AccountNeeded bool
+	AccountNeeded bool `json:"requireServiceAccount"`
 	// Required are the annotations that an account must have for the plugin to be run;
 	// it gets them and those of Optional.
-	Required, Optional []string
-	// ByToken reports whether an answer serves for one token only, not for the account.
-	ByToken bool
+	Required []string `json:"requiredServiceAccountAnnotationKeys"`
+	Optional []string `json:"optionalServiceAccountAnnotationKeys"`
 }
+
+// CacheByToken is the CacheType of answers that serve for one token only.
+const CacheByToken = "Token"
 
 // defaultPath is the PATH that systemd gives to services.
 const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"
@@ -51,7 +55,7 @@ func (k *Kubelet) Plugin(name string) (Plugin, bool) {
 	p, s := all[i], k.service()
 	out := Plugin{
 		Name: p.Name, APIVersion: p.APIVersion, Args: credential.Redact(p.Args),
-		Env: credential.Redact(p.environment(s.env)), Token: p.TokenAttributes.token(),
+		Env: credential.Redact(p.environment(s.env)), Token: p.TokenAttributes,
 	}
 	if dir := k.pluginDirectory(s); dir != "" {
 		out.Path = path.Join(dir, p.Name)
@@ -60,17 +64,6 @@ func (k *Kubelet) Plugin(name string) (Plugin, bool) {
 		out.CacheDuration = p.DefaultCacheDuration.Duration
 	}
 	return out, true
-}
-
-// token returns the attributes as newServiceAccountProvider does; nil if there are none.
-func (a *tokenAttributes) token() *TokenAttributes {
-	if a == nil {
-		return nil
-	}
-	return &TokenAttributes{
-		Audience: a.Audience, AccountNeeded: a.RequireServiceAccount,
-		Required: a.RequiredKeys, Optional: a.OptionalKeys, ByToken: a.CacheType == "Token",
-	}
 }
 
 // environment returns the service's environment with the plugin's own variables

@@ -177,20 +177,12 @@ type providerPlugin struct {
 	DefaultCacheDuration *metav1.Duration `json:"defaultCacheDuration"`
 	Args                 []string         `json:"args"`
 	Env                  []envVariable    `json:"env"`
-	TokenAttributes      *tokenAttributes `json:"tokenAttributes"`
+	TokenAttributes      *TokenAttributes `json:"tokenAttributes"`
 }
 
 type envVariable struct {
 	Name  string `json:"name"`
 	Value string `json:"value"`
-}
-
-type tokenAttributes struct {
-	Audience              string   `json:"serviceAccountTokenAudience"`
-	CacheType             string   `json:"cacheType"`
-	RequireServiceAccount bool     `json:"requireServiceAccount"`
-	RequiredKeys          []string `json:"requiredServiceAccountAnnotationKeys"`
-	OptionalKeys          []string `json:"optionalServiceAccountAnnotationKeys"`
 }
 
 // readProviders reads a file or, since Kubernetes 1.34, all files of a
@@ -243,7 +235,7 @@ func decodeProviders(data []byte) (providerConfig, bool) {
 // invalid reports whether the plugin's name is not a file name or an annotation's is not
 // qualified, as the kubelet requires, or they are not safe to show.
 func (p providerPlugin) invalid() bool {
-	if a := p.TokenAttributes; a != nil && slices.ContainsFunc(slices.Concat(a.RequiredKeys, a.OptionalKeys), invalidKey) {
+	if a := p.TokenAttributes; a != nil && slices.ContainsFunc(slices.Concat(a.Required, a.Optional), invalidKey) {
 		return true
 	}
 	return p.Name == "" || p.Name == "." || p.Name == ".." || len(p.Name) > 255 || !onlyAlphanumericOr(p.Name, "-_.+")

@@ -3,21 +3,21 @@ package provider
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/kube"
 	"github.com/whypull/whypull/agent/kubelet"
-	"github.com/whypull/whypull/cri/credential"
 )
 
 // Accounts are the service accounts of the node's pods.
 type Accounts interface {
-	Account(ctx context.Context, namespace, name string) (kube.Account, error)
-	Token(ctx context.Context, r kube.TokenRequest) (kube.Token, error)
+	Account(ctx context.Context, f diagnosis.Failure) (kube.Account, error)
+	Token(ctx context.Context, f diagnosis.Failure, accountUID, audience string) (kube.Token, error)
 }
 
-// account is what a plugin gets of a pod's service account; the zero value for nothing.
+// account is what a plugin gets of a pod's service account; nil for nothing.
 // An answer depends on all of it (generateServiceAccountCacheKey).
 type account struct {
 	Namespace, Name, UID string
@@ -27,65 +27,39 @@ type account struct {
 	PodUID string
 }
 
-// bearer is a token of a service account with what it is for.
-type bearer struct {
-	token   string
-	expires time.Time
-}
-
 // account returns what a plugin gets of a pod's service account, or why it is not run
-// (pluginProvider.provide).
-func (r *Runner) account(ctx context.Context, p kubelet.Plugin, f diagnosis.Failure) (account, *Answer) {
+// (pluginProvider.provide) and which annotation the account lacks.
+func (r *Runner) account(ctx context.Context, t *kubelet.TokenAttributes, f diagnosis.Failure) (_ *account, why diagnosis.ProviderRun, lacks string) {
 	switch {
-	case p.Token == nil:
-		return account{}, nil
-	case f.ServiceAccount == "" && p.Token.AccountNeeded:
-		return account{}, &Answer{Run: diagnosis.ProviderNoAccount}
+	case t == nil, f.ServiceAccount == "" && !t.AccountNeeded:
+		return nil, "", ""
 	case f.ServiceAccount == "":
-		return account{}, nil
+		return nil, diagnosis.ProviderNoAccount, ""
 	case r.accounts == nil || f.UID == "":
-		return account{}, &Answer{Run: diagnosis.ProviderWantsToken}
+		return nil, diagnosis.ProviderWantsToken, ""
 	}
-	found, err := r.accounts.Account(ctx, f.Namespace, f.ServiceAccount)
+	found, err := r.accounts.Account(ctx, f)
 	if err != nil {
-		return account{}, &Answer{Run: unavailable(err)}
+		return nil, r.unavailable(err), ""
 	}
-	a := account{Namespace: f.Namespace, Name: f.ServiceAccount, UID: found.UID, Annotations: map[string]string{}}
-	for _, key := range p.Token.Required {
+	a := &account{Namespace: f.Namespace, Name: f.ServiceAccount, UID: found.UID, Annotations: map[string]string{}}
+	for i, key := range slices.Concat(t.Required, t.Optional) {
 		value, ok := found.Annotations[key]
-		if !ok {
-			return account{}, &Answer{Run: diagnosis.ProviderNoAnnotation, Annotation: key}
-		}
-		a.Annotations[key] = value
-	}
-	for _, key := range p.Token.Optional {
-		if value, ok := found.Annotations[key]; ok {
+		switch {
+		case ok:
 			a.Annotations[key] = value
+		case i < len(t.Required):
+			return nil, diagnosis.ProviderNoAnnotation, key
 		}
 	}
-	if p.Token.ByToken {
+	if t.CacheType == kubelet.CacheByToken {
 		a.PodUID = f.UID
 	}
-	return a, nil
-}
-
-// bearer requests the token that a plugin gets with an account; none without one.
-func (r *Runner) bearer(ctx context.Context, p kubelet.Plugin, a account, f diagnosis.Failure) (bearer, diagnosis.ProviderRun) {
-	if a.Name == "" {
-		return bearer{}, ""
-	}
-	t, err := r.accounts.Token(ctx, kube.TokenRequest{
-		Namespace: a.Namespace, Account: a.Name, AccountUID: a.UID,
-		Pod: f.Pod, PodUID: f.UID, Audience: p.Token.Audience,
-	})
-	if err != nil {
-		return bearer{}, unavailable(err)
-	}
-	return bearer{t.Value.Reveal(), t.Expires}, ""
+	return a, "", ""
 }
 
 // unavailable returns why there is no service account or no token.
-func unavailable(err error) diagnosis.ProviderRun {
+func (r *Runner) unavailable(err error) diagnosis.ProviderRun {
 	switch {
 	case errors.Is(err, kube.ErrNotFound):
 		return diagnosis.ProviderAccountMissing
@@ -94,27 +68,20 @@ func unavailable(err error) diagnosis.ProviderRun {
 	case errors.Is(err, kube.ErrAudience):
 		return diagnosis.ProviderAudience
 	}
+	r.log.Info("no token for a credential provider", "err", err)
 	return diagnosis.ProviderNoToken
 }
 
 // limit applies what the kubelet does to the answer to a token: one that serves for more
 // than the token may not have it as a password; another does not outlive it.
-func (b bearer) limit(a *Answer, p kubelet.Plugin, now time.Time) *Answer {
-	switch {
-	case b.token == "" || a.failed():
-	case p.Token.ByToken:
-		a.life = min(a.life, b.expires.Sub(now))
-	case b.isPassword(a.Credentials.Reveal()):
-		return &Answer{Run: diagnosis.ProviderInvalid}
+func (a *Answer) limit(t *kubelet.TokenAttributes, token kube.Token, now time.Time) {
+	if t.CacheType == kubelet.CacheByToken {
+		a.life = min(a.life, token.Expires.Sub(now))
+		return
 	}
-	return a
-}
-
-func (b bearer) isPassword(all map[string]credential.Credential) bool {
-	for _, c := range all {
-		if _, password := c.Reveal(); password == b.token {
-			return true
+	for _, c := range a.Credentials.Reveal() {
+		if _, password := c.Reveal(); password == token.Value.Reveal() {
+			*a = Answer{Run: diagnosis.ProviderInvalid}
 		}
 	}
-	return false
 }

@@ -16,6 +16,9 @@ import (
 	"github.com/whypull/whypull/cri/credential/credentialtest"
 )
 
+// tokenRequest is what a token was requested for.
+type tokenRequest struct{ namespace, account, accountUID, pod, podUID, audience string }
+
 // fakeAccounts has service accounts by their names, and makes a token for each request.
 type fakeAccounts struct {
 	all                  map[string]kube.Account
@@ -23,31 +26,31 @@ type fakeAccounts struct {
 	now                  func() time.Time
 
 	mu       sync.Mutex
-	requests []kube.TokenRequest
+	requests []tokenRequest
 }
 
-func (a *fakeAccounts) Account(_ context.Context, _, name string) (kube.Account, error) {
-	account, ok := a.all[name]
+func (a *fakeAccounts) Account(_ context.Context, f diagnosis.Failure) (kube.Account, error) {
+	account, ok := a.all[f.ServiceAccount]
 	if a.accountErr == nil && !ok {
 		return account, kube.ErrNotFound
 	}
 	return account, a.accountErr
 }
 
-func (a *fakeAccounts) Token(_ context.Context, r kube.TokenRequest) (kube.Token, error) {
+func (a *fakeAccounts) Token(_ context.Context, f diagnosis.Failure, uid, audience string) (kube.Token, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.requests = append(a.requests, r)
+	a.requests = append(a.requests, tokenRequest{f.Namespace, f.ServiceAccount, uid, f.Pod, f.UID, audience})
 	if a.tokenErr != nil {
 		return kube.Token{}, a.tokenErr
 	}
-	return kube.Token{Value: credential.Redact(token(r.PodUID)), Expires: a.now().Add(10 * time.Minute)}, nil
+	return kube.Token{Value: credential.Redact(token(f.UID)), Expires: a.now().Add(10 * time.Minute)}, nil
 }
 
-func (a *fakeAccounts) asked() []kube.TokenRequest {
+func (a *fakeAccounts) asked() []tokenRequest {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return append([]kube.TokenRequest(nil), a.requests...)
+	return append([]tokenRequest(nil), a.requests...)
 }
 
 func token(podUID string) string { return "t0ken-of-" + podUID }
@@ -76,7 +79,7 @@ func failureOf(pod, account string) diagnosis.Failure {
 // account that the configuration names (pluginProvider.provide).
 func TestToken(t *testing.T) {
 	t.Parallel()
-	refused := errors.New("refused: " + token("uid-web"))
+	refused := errors.New("the API server answered 403 Forbidden")
 	const mine = "mine-"
 	for name, tc := range map[string]struct {
 		play       string
@@ -97,8 +100,9 @@ func TestToken(t *testing.T) {
 		"account refused":         {"account:" + mine, kubelet.TokenAttributes{}, "builder", func(a *fakeAccounts) { a.accountErr = refused }, diagnosis.ProviderNoToken, "", "", 0},
 		"token not allowed":       {"account:" + mine, kubelet.TokenAttributes{}, "builder", func(a *fakeAccounts) { a.tokenErr = kube.ErrTokenAccess }, diagnosis.ProviderWantsToken, "", "", 1},
 		"audience not permitted":  {"account:" + mine, kubelet.TokenAttributes{}, "builder", func(a *fakeAccounts) { a.tokenErr = kube.ErrAudience }, diagnosis.ProviderAudience, "", "", 1},
+		"the pod is gone":         {"account:" + mine, kubelet.TokenAttributes{}, "builder", func(a *fakeAccounts) { a.tokenErr = kube.ErrNotFound }, diagnosis.ProviderNoToken, "", "", 1},
 		"token refused":           {"account:" + mine, kubelet.TokenAttributes{}, "builder", func(a *fakeAccounts) { a.tokenErr = refused }, diagnosis.ProviderNoToken, "", "", 1},
-		"the token as a password": {"account:", kubelet.TokenAttributes{ByToken: true}, "builder", nil, diagnosis.ProviderGave, "", "null", 1},
+		"the token as a password": {"account:", kubelet.TokenAttributes{CacheType: kubelet.CacheByToken}, "builder", nil, diagnosis.ProviderGave, "", "null", 1},
 		"the same for an account": {"account:", kubelet.TokenAttributes{}, "builder", nil, diagnosis.ProviderInvalid, "", "", 1},
 		"a failure":               {"exit", kubelet.TokenAttributes{}, "builder", nil, diagnosis.ProviderExited, "", "", 1},
 	} {
@@ -124,7 +128,7 @@ func TestToken(t *testing.T) {
 			if len(asked) != tc.requests {
 				t.Fatalf("requests %+v", asked)
 			}
-			want := kube.TokenRequest{Namespace: "team", Account: tc.account, AccountUID: accounts.all[tc.account].UID, Pod: "web", PodUID: "uid-web", Audience: "corp"}
+			want := tokenRequest{"team", tc.account, accounts.all[tc.account].UID, "web", "uid-web", "corp"}
 			if len(asked) > 0 && asked[0] != want {
 				t.Errorf("request %+v, want %+v", asked[0], want)
 			}
@@ -165,8 +169,8 @@ func TestTokenAnswersServe(t *testing.T) {
 				a.all["builder"] = kube.Account{UID: "u1", Annotations: map[string]string{"zone": "north"}}
 			}, time.Second, 1, 1},
 		"created again":                {kubelet.TokenAttributes{}, []diagnosis.Failure{failureOf("one", "plain")}, func(a *fakeAccounts) { a.all["plain"] = kube.Account{UID: "u3"} }, time.Second, 1, 2},
-		"for a token":                  {kubelet.TokenAttributes{ByToken: true}, []diagnosis.Failure{failureOf("one", "builder"), failureOf("two", "builder")}, nil, 9 * time.Minute, 2, 2},
-		"for a token that has expired": {kubelet.TokenAttributes{ByToken: true}, []diagnosis.Failure{failureOf("one", "builder")}, nil, 11 * time.Minute, 1, 2},
+		"for a token":                  {kubelet.TokenAttributes{CacheType: kubelet.CacheByToken}, []diagnosis.Failure{failureOf("one", "builder"), failureOf("two", "builder")}, nil, 9 * time.Minute, 2, 2},
+		"for a token that has expired": {kubelet.TokenAttributes{CacheType: kubelet.CacheByToken}, []diagnosis.Failure{failureOf("one", "builder")}, nil, 11 * time.Minute, 1, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

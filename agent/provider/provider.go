@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/agent/kube"
 	"github.com/whypull/whypull/agent/kubelet"
 	"github.com/whypull/whypull/agent/share"
 	"github.com/whypull/whypull/cri/credential"
@@ -115,9 +116,9 @@ func (r *Runner) Run(ctx context.Context, name string, f diagnosis.Failure) Answ
 	if !ok {
 		return Answer{Run: diagnosis.ProviderHidden}
 	}
-	of, none := r.account(ctx, plugin, f)
-	if none != nil {
-		return *none
+	of, why, lacks := r.account(ctx, plugin.Token, f)
+	if why != "" {
+		return Answer{Run: why, Annotation: lacks}
 	}
 	program, why := r.program(plugin)
 	if why != "" {
@@ -154,8 +155,8 @@ func (r *Runner) program(p kubelet.Plugin) (string, diagnosis.ProviderRun) {
 }
 
 // identity is a digest of all that an answer depends on besides the image.
-func identity(p kubelet.Plugin, program string, of account) [sha256.Size]byte {
-	all, err := json.Marshal([]any{p.Name, p.APIVersion, p.Path, p.Args.Reveal(), p.Env.Reveal(), p.CacheDuration, p.Token, program, of})
+func identity(p kubelet.Plugin, program string, of *account) [sha256.Size]byte {
+	all, err := json.Marshal([]any{p.Name, p.APIVersion, p.Path, p.Args.Reveal(), p.Env.Reveal(), p.CacheDuration, []any{program, p.Token, of}})
 	if err != nil { // strings can be encoded
 		return [sha256.Size]byte{}
 	}
@@ -186,7 +187,7 @@ func (r *Runner) at(key cacheKey) (share.Kept[*Answer], bool) {
 }
 
 // run runs the plugin when it is its turn, and keeps the answer.
-func (r *Runner) run(ctx context.Context, p kubelet.Plugin, id [sha256.Size]byte, of account, f diagnosis.Failure) (*Answer, error) {
+func (r *Runner) run(ctx context.Context, p kubelet.Plugin, id [sha256.Size]byte, of *account, f diagnosis.Failure) (*Answer, error) {
 	image := f.Ref().Name()
 	leave, err := r.turns.Enter(ctx, "")
 	if err != nil {
@@ -216,16 +217,21 @@ func (r *Runner) run(ctx context.Context, p kubelet.Plugin, id [sha256.Size]byte
 
 // execute runs the plugin, with a token that is requested for this run and kept nowhere.
 // The error is that of ctx.
-func (r *Runner) execute(ctx context.Context, p kubelet.Plugin, of account, f diagnosis.Failure) (*Answer, error) {
-	b, why := r.bearer(ctx, p, of, f)
-	if ctx.Err() != nil {
-		return nil, ctx.Err()
-	}
-	if why != "" {
-		return &Answer{Run: why}, nil
+func (r *Runner) execute(ctx context.Context, p kubelet.Plugin, of *account, f diagnosis.Failure) (a *Answer, err error) {
+	var token kube.Token
+	var annotations map[string]string
+	if of != nil {
+		if token, err = r.accounts.Token(ctx, f, of.UID, p.Token.Audience); err != nil {
+			why := r.unavailable(err)
+			if why == diagnosis.ProviderAccountMissing { // or the pod, since the account was read
+				why = diagnosis.ProviderNoToken
+			}
+			return &Answer{Run: why}, ctx.Err()
+		}
+		annotations = of.Annotations
 	}
 	image := f.Ref().Name()
-	request, err := newRequest(p.APIVersion, image, b.token, of.Annotations)
+	request, err := newRequest(p.APIVersion, image, token.Value.Reveal(), annotations)
 	if err != nil { // an image is no more than a text
 		return &Answer{Run: diagnosis.ProviderUnstarted}, nil
 	}
@@ -238,5 +244,9 @@ func (r *Runner) execute(ctx context.Context, p kubelet.Plugin, of account, f di
 	if out.run != "" {
 		return &Answer{Run: out.run, ExitStatus: out.status}, nil
 	}
-	return b.limit(answerOf(p, image, out.stdout), p, r.now()), nil
+	a = answerOf(p, image, out.stdout)
+	if of != nil {
+		a.limit(p.Token, token, r.now())
+	}
+	return a, nil
 }
