@@ -254,7 +254,7 @@ func (l *Lab) writeKubeletFile() error {
 	return nil
 }
 
-// writeProvider installs the kubelet's credential provider plugin.
+// writeProvider installs the kubelet's credential provider plugins, which are one program.
 func (l *Lab) writeProvider(program string) error {
 	data, err := os.ReadFile(filepath.Clean(program))
 	if err != nil {
@@ -263,8 +263,10 @@ func (l *Lab) writeProvider(program string) error {
 	if err := os.MkdirAll(l.path("skeleton", node.ProviderDir), 0o755); err != nil { // #nosec G301 -- the node's own directory
 		return fmt.Errorf("credential provider: %w", err)
 	}
-	if err := os.WriteFile(l.path("skeleton", node.ProviderDir, node.Provider), data, 0o755); err != nil { // #nosec G306 G703 -- a program of the node
-		return fmt.Errorf("credential provider: %w", err)
+	for _, name := range []string{node.Provider, node.BearerProvider} {
+		if err := os.WriteFile(l.path("skeleton", node.ProviderDir, name), data, 0o755); err != nil { // #nosec G306 G703 -- a program of the node
+			return fmt.Errorf("credential provider: %w", err)
+		}
 	}
 	return nil
 }

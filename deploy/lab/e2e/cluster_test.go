@@ -116,7 +116,7 @@ func start(ctx context.Context) (*cluster, error) {
 		}
 	}
 	if err := demo.Install(ctx, l, root, demo.Options{
-		Components: []string{"node-credentials", "credential-providers", "pod-condition"}, Flags: map[string]string{
+		Components: []string{"node-credentials", "credential-providers", "credential-provider-tokens", "pod-condition"}, Flags: map[string]string{
 			"pull-stall-after":                  "10s",
 			"image-credential-provider-config":  node.ProvidersFile,
 			"image-credential-provider-bin-dir": node.ProviderDir,

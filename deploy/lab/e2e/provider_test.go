@@ -42,7 +42,7 @@ func TestCredentialProviders(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got := breakProvided(t, name, tc.image)
+			got := breakProvided(t, name, demo.Pod("app", tc.image, "", ""))
 			if got.Cause != tc.cause || tc.confidence != "" && got.Confidence != tc.confidence || !strings.Contains(got.Summary, tc.summary) {
 				t.Errorf("%s, %s: %s", got.Cause, got.Confidence, got.Summary)
 			}
@@ -58,7 +58,7 @@ func TestCredentialProviders(t *testing.T) {
 	t.Run("cache", func(t *testing.T) {
 		t.Parallel()
 		for _, name := range []string{"one", "two"} { // the second when the first has been answered
-			breakProvided(t, name, registry.PlainHost+"/provider/"+name+":1")
+			breakProvided(t, name, demo.Pod("app", registry.PlainHost+"/provider/"+name+":1", "", ""))
 		}
 		if first, second := runs(t, "one", "whypull"), runs(t, "two", "whypull"); first != 1 || second != 0 {
 			t.Errorf("%d and %d runs, want one for the registry", first, second)
@@ -66,11 +66,94 @@ func TestCredentialProviders(t *testing.T) {
 	})
 }
 
+// bearerRights let the kubelet, and the agents as their nodes, request tokens for the
+// audience of the plugin, of service accounts with one name.
+const bearerRights = `apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: lab-bearer}
+rules:
+- apiGroups: [""]
+  resources: [` + registry.BearerAudience + `]
+  resourceNames: [puller]
+  verbs: [request-serviceaccounts-token-audience]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: lab-bearer}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: lab-bearer}
+subjects: [{apiGroup: rbac.authorization.k8s.io, kind: Group, name: "system:nodes"}]
+`
+
+// tokenStart is the beginning of a token of a service account: {"alg":
+const tokenStart = "eyJhbGciOi"
+
+// bearerBinding lets the agents request tokens in a namespace.
+const bearerBinding = `apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: whypull-agent-tokens}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: whypull-agent-tokens}
+subjects: [{kind: ServiceAccount, name: whypull-agent, namespace: whypull}]
+`
+
+// TestCredentialProviderTokens has a plugin that the kubelet gives a token of the pod's
+// service account; the plugin fails unless the token's audience, service account and pod
+// are right. whypull gives it such a token too, in namespaces where that is granted.
+func TestCredentialProviderTokens(t *testing.T) {
+	t.Parallel()
+	if !shared.Impersonation {
+		t.Skip("without constrained impersonation whypull requests no tokens")
+	}
+	if _, err := shared.lab.Kubectl(t.Context(), strings.NewReader(bearerRights), "apply", "-f", "-"); err != nil {
+		t.Fatal(err)
+	}
+	const provider, hub = "credential provider " + node.BearerProvider, registry.BearerImages + "/bearer-"
+	for name, tc := range map[string]struct {
+		account, binding  string
+		annotated         bool
+		cause, confidence string
+		summary           string
+		evidence          demo.Evidence
+		kubelet, whypull  bool // runs the plugin
+	}{
+		"works": {"puller", bearerBinding, true, "RepositoryNotFound", confirmed, "bearer/bearer-works",
+			demo.Evidence{Check: "credentials", Outcome: "Passed", Detail: provider + " returns credentials for " + registry.HubHost}, true, true},
+		"rejected": {"puller", bearerBinding, true, "CredentialsRejected", confirmed, "rejects the credentials in the answer of " + provider,
+			demo.Evidence{Check: "credentials", Outcome: "Passed", Detail: provider + " returns credentials for " + registry.HubHost}, true, true},
+		"annotation": {"puller", bearerBinding, false, "CredentialProviderFailed", confirmed, "service account puller lacks the annotation " + registry.BearerAnnotation,
+			demo.Evidence{Check: "credentials", Outcome: "Failed", Fault: "CredentialProviderFailed", Detail: "lacks the annotation " + registry.BearerAnnotation}, false, false},
+		"audience": {"other", bearerBinding, true, "CredentialProviderFailed", confirmed, "nodes may not request tokens",
+			demo.Evidence{Check: "credentials", Outcome: "Failed", Fault: "CredentialProviderFailed", Detail: "nodes may not request tokens for its serviceAccountTokenAudience"}, false, false},
+		"unbound": {"puller", "", true, "", "", "",
+			demo.Evidence{Check: "credentials", Outcome: "NotRun", Fault: "CredentialProviderMatches", Detail: "it needs a token of the pod's service account"}, true, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			account := "apiVersion: v1\nkind: ServiceAccount\nmetadata:\n  name: " + tc.account + "\n"
+			if tc.annotated {
+				account += "  annotations: {" + registry.BearerAnnotation + ": \"yes\"}\n"
+			}
+			objects := []string{account, demo.Pod("app", hub+name+":1", "", "serviceAccountName: "+tc.account)}
+			if tc.binding != "" {
+				objects = append([]string{tc.binding}, objects...)
+			}
+			got := breakProvided(t, "bearer-"+name, objects...)
+			if tc.cause != "" && got.Cause != tc.cause || tc.confidence != "" && got.Confidence != tc.confidence || !strings.Contains(got.Summary, tc.summary) {
+				t.Errorf("%s, %s: %s", got.Cause, got.Confidence, got.Summary)
+			}
+			assertEntries(t, got.Evidence, tc.evidence)
+			kubelet, whypull := runs(t, "bearer-"+name, "kubelet"), runs(t, "bearer-"+name, "whypull")
+			if kubelet > 0 != tc.kubelet || whypull > 0 != tc.whypull {
+				t.Errorf("runs of the kubelet: %d, of whypull: %d", kubelet, whypull)
+			}
+		})
+	}
+}
+
 // breakProvided breaks a pod whose image the kubelet's plugin is for, and returns the
 // report once the plugin has run. Nothing that was written or logged has a password.
-func breakProvided(t *testing.T, name, image string) containerReport {
+func breakProvided(t *testing.T, name string, manifests ...string) containerReport {
 	t.Helper()
-	s := demo.Scenario{Name: "provider-" + name, Manifests: []string{demo.Pod("app", image, "", "")}}
+	s := demo.Scenario{Name: "provider-" + name, Manifests: manifests}
 	if err := s.Break(t.Context(), shared.lab); err != nil {
 		t.Fatal(err)
 	}
@@ -79,9 +162,9 @@ func breakProvided(t *testing.T, name, image string) containerReport {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, password := range []string{registry.AlicePassword, registry.ReaderPassword, "not-the-password"} {
-		if strings.Contains(fmt.Sprint(got), password) || strings.Contains(log, password) {
-			t.Errorf("a report or the log has the password %s", password)
+	for _, secret := range []string{registry.AlicePassword, registry.ReaderPassword, "not-the-password", tokenStart} {
+		if strings.Contains(fmt.Sprint(got), secret) || strings.Contains(log, secret) {
+			t.Errorf("a report or the log has the secret %s", secret)
 		}
 	}
 	return got

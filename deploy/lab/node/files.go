@@ -43,11 +43,13 @@ const (
 	// ToolDir contains all programs of the lab, by name.
 	ToolDir = "/opt/lab/bin"
 	// ProvidersFile is the kubelet's configuration of credential provider plugins, and
-	// ProviderDir the directory of its only one, Provider, which plays a fault for each
-	// image that registry.ProviderImages covers.
-	ProvidersFile = kubeDir + "/credential-providers.yaml"
-	ProviderDir   = kubeDir + "/credential-providers"
-	Provider      = "lab-provider"
+	// ProviderDir the directory of its two: Provider plays a fault for each image that
+	// registry.ProviderImages covers, BearerProvider is the same program for
+	// registry.BearerImages.
+	ProvidersFile  = kubeDir + "/credential-providers.yaml"
+	ProviderDir    = kubeDir + "/credential-providers"
+	Provider       = "lab-provider"
+	BearerProvider = "lab-bearer-provider"
 	// LogDir contains the log of each component.
 	LogDir = "/var/log/lab"
 
@@ -298,8 +300,8 @@ func runtimeFiles(containerd int) map[string]string {
 	}
 }
 
-// providersConfig is the kubelet's configuration of its credential provider plugin. The
-// credentials are in its environment.
+// providersConfig is the kubelet's configuration of its credential provider plugins. The
+// credentials are in their environment.
 func providersConfig() string {
 	var images strings.Builder
 	for _, pattern := range registry.ProviderImages() {
@@ -309,6 +311,7 @@ func providersConfig() string {
 	for _, v := range [][2]string{
 		{"LAB_USER", registry.Alice}, {"LAB_PASSWORD", registry.AlicePassword}, {"LAB_NOTES", registry.PlainHost},
 		{"LAB_READER", registry.Reader}, {"LAB_READER_PASSWORD", registry.ReaderPassword},
+		{"LAB_AUDIENCE", registry.BearerAudience}, {"LAB_ANNOTATION", registry.BearerAnnotation},
 	} {
 		env.WriteString("  - {name: " + v[0] + ", value: \"" + v[1] + "\"}\n")
 	}
@@ -319,7 +322,17 @@ providers:
   apiVersion: credentialprovider.kubelet.k8s.io/v1
   defaultCacheDuration: 1m
   matchImages:
-` + images.String() + "  env:\n" + env.String()
+` + images.String() + "  env:\n" + env.String() + `- name: ` + BearerProvider + `
+  apiVersion: credentialprovider.kubelet.k8s.io/v1
+  defaultCacheDuration: 1m
+  matchImages: ["` + registry.BearerImages + `"]
+  tokenAttributes:
+    serviceAccountTokenAudience: ` + registry.BearerAudience + `
+    cacheType: ServiceAccount
+    requireServiceAccount: true
+    requiredServiceAccountAnnotationKeys: ["` + registry.BearerAnnotation + `"]
+  env:
+` + env.String()
 }
 
 func kubernetesFiles() map[string]string {

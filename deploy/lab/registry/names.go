@@ -97,6 +97,14 @@ func ProviderImages() []string {
 	return []string{HubHost + "/provider", TokenHost + "/team-b/provider", PlainHost + "/provider"}
 }
 
+// For BearerImages, a pattern of repositories, the plugin gets a token of the pod's service
+// account, if that has BearerAnnotation. Its audience is BearerAudience.
+const (
+	BearerImages     = HubHost + "/bearer"
+	BearerAudience   = "lab-registry"
+	BearerAnnotation = "lab.example/puller"
+)
+
 // Names of the registries' components, logs and storage directories.
 const (
 	Hub   = "registry-hub"
