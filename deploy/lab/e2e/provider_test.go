@@ -145,7 +145,30 @@ func TestCredentialProviderTokens(t *testing.T) {
 			if kubelet > 0 != tc.kubelet || whypull > 0 != tc.whypull {
 				t.Errorf("runs of the kubelet: %d, of whypull: %d", kubelet, whypull)
 			}
+			if name == "works" {
+				assertTokenPower(t, "provider-bearer-works")
+			}
 		})
+	}
+}
+
+// assertTokenPower uses the agent's own token to try what it may not do where it may request
+// tokens: there is a pod of the service account puller, and none of the account default.
+func assertTokenPower(t *testing.T, namespace string) {
+	t.Helper()
+	kubeconfig, asNode := agentKubeconfig(t.Context(), t, "whypull", "whypull-agent"), "--as=system:node:"+node.Name
+	for _, args := range [][]string{
+		{asNode, "get", "serviceaccount", "default"},
+		{asNode, "create", "token", "default", "--audience=" + registry.BearerAudience},
+		{asNode, "create", "token", "puller", "--audience=" + registry.BearerAudience}, // bound to no pod
+		{asNode, "get", "serviceaccounts"},
+		{"get", "serviceaccount", "puller"},
+		{"create", "token", "puller", "--audience=" + registry.BearerAudience},
+	} {
+		out, err := shared.lab.Kubectl(t.Context(), nil, append([]string{"--kubeconfig=" + kubeconfig, "-n", namespace}, args...)...)
+		if err == nil || !strings.Contains(err.Error(), "orbidden") || strings.Contains(out, tokenStart) {
+			t.Errorf("%q: %v", args, err)
+		}
 	}
 }
 
