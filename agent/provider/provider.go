@@ -169,7 +169,9 @@ func (r *Runner) kept(id [sha256.Size]byte, image string) *Answer {
 	registry, _, _ := strings.Cut(image, "/")
 	var found *Answer
 	for _, of := range []string{everything, registry, image} {
-		if k, ok := r.at(cacheKey{id, of}); ok && (!k.Value.failed() || r.now().Before(k.Fetched.Add(k.Value.wait))) {
+		k, ok := r.at(cacheKey{id, of})
+		switch {
+		case ok && !k.Value.failed(), ok && found == nil && r.now().Before(k.Fetched.Add(k.Value.wait)):
 			found = k.Value
 		}
 	}

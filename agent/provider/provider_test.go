@@ -66,6 +66,11 @@ func plugin(play string) int {
 		given, _ := json.Marshal(request.ServiceAccountAnnotations)
 		fmt.Printf(`{"kind":"CredentialProviderResponse","apiVersion":%q,"cacheKeyType":"Registry","cacheDuration":"30m","auth":{"hub.test":{"username":%q,"password":%q}}}`,
 			version, given, argument+request.ServiceAccountToken)
+	case "global": // for all images but one
+		if strings.HasSuffix(request.Image, "/bad") {
+			return 3
+		}
+		fmt.Print(answer("Global", "30m", "hub.test"))
 	case "exit":
 		fmt.Fprintln(os.Stderr, "password:", password)
 		return 3
@@ -345,6 +350,23 @@ func TestFailuresBackOff(t *testing.T) {
 	f.Run(t.Context(), "corp", failure("hub.test/app"))
 	if n := f.runs() - before; n != 2 {
 		t.Errorf("%d runs, want one more after the change", n)
+	}
+}
+
+// A failure for an image does not hide an answer for all images that came later.
+func TestAnswerBehindAFailure(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, "global")
+	for i, tc := range []struct {
+		image string
+		want  diagnosis.ProviderRun
+	}{{"bad", diagnosis.ProviderExited}, {"good", diagnosis.ProviderGave}, {"bad", diagnosis.ProviderGave}} {
+		if got := f.Run(t.Context(), "corp", failure("hub.test/"+tc.image)); got.Run != tc.want {
+			t.Errorf("%d, %s: %q, want %q", i, tc.image, got.Run, tc.want)
+		}
+	}
+	if n := f.runs(); n != 2 {
+		t.Errorf("%d runs", n)
 	}
 }
 
