@@ -147,10 +147,10 @@ func TestTokenErrors(t *testing.T) {
 			_, account := c.Account(t.Context(), podIn("team"))
 			_, token := c.Token(t.Context(), podIn("team"), "u1", "corp")
 			for what, got := range map[string][2]error{"account": {account, tc.account}, "token": {token, tc.token}} {
-				if got[0] == nil || got[1] != other && !errors.Is(got[0], got[1]) {
+				if got[0] == nil || !errors.Is(got[1], other) && !errors.Is(got[0], got[1]) {
 					t.Errorf("%s: %v, want %v", what, got[0], got[1])
 				}
-				if got[1] == other && (errors.Is(got[0], ErrTokenAccess) || errors.Is(got[0], ErrAudience) || errors.Is(got[0], ErrNotFound)) {
+				if errors.Is(got[1], other) && (errors.Is(got[0], ErrTokenAccess) || errors.Is(got[0], ErrAudience) || errors.Is(got[0], ErrNotFound)) {
 					t.Errorf("%s: %v is no other error", what, got[0])
 				}
 				if strings.Contains(got[0].Error(), bearerToken) {

@@ -49,7 +49,7 @@ const (
 	ProvidersFile  = kubeDir + "/credential-providers.yaml"
 	ProviderDir    = kubeDir + "/credential-providers"
 	Provider       = "lab-provider"
-	BearerProvider = "lab-bearer-provider"
+	BearerProvider = "lab-bearer-provider" // #nosec G101 -- no credential
 	// LogDir contains the log of each component.
 	LogDir = "/var/log/lab"
 
