@@ -234,7 +234,7 @@ var providerSentences = map[ProviderRun]string{ //nolint:gochecknoglobals,gosec 
 	ProviderHidden:       "was not run by whypull: the directory of the plugins is not mounted or not known (--image-credential-provider-bin-dir)",
 	ProviderDependent:    "was not run by whypull: it needs a loader or interpreter that is not mounted",
 	ProviderNoCapability: "was not run by whypull: the capability SYS_CHROOT is missing",
-	ProviderWantsToken:   "was not run by whypull: it needs a token of the pod's service account, which whypull does not request",
+	ProviderWantsToken:   "was not run by whypull: it needs a token of the pod's service account, which whypull may not request here (component credential-provider-tokens)",
 	ProviderNoToken:      "was not run by whypull: the API server issued no token of the pod's service account",
 	ProviderUnstarted:    "was not run by whypull: it could not be started",
 }

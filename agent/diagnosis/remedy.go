@@ -870,11 +870,10 @@ func (x *facts) fixProvider(c *CredentialFacts) []string {
 	case ProviderAudience:
 		what = "Grant system:nodes the verb request-serviceaccounts-token-audience on the serviceAccountTokenAudience of credential provider %s on node %s."
 	case ProviderNoAnnotation:
-		what = "Credential provider %s on node %s is for service accounts with this annotation. Add it if the account of this pod is meant to be one."
-		command = x.kubectl("annotate", "serviceaccount", quote(x.ServiceAccount), quote(c.Annotation+"=<value>"))
+		what = "Credential provider %s on node %s is for service accounts with this annotation. Add it if that of the pod is meant to be one."
+		command = x.kubectl("edit", quote("serviceaccount/"+x.ServiceAccount))
 	case ProviderAccountMissing:
-		what = "Credential provider %s on node %s needs the service account of the pod. Create it again."
-		command = x.kubectl("create", "serviceaccount", quote(x.ServiceAccount))
+		what = "Credential provider %s on node %s needs the service account of the pod. Create that again."
 	case ProviderNoAccount:
 		return x.addSecret()
 	}

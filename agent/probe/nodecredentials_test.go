@@ -515,7 +515,7 @@ func TestProvidersAreRun(t *testing.T) {
 			gave("", "", "HUB"), provider.Answer{Run: diagnosis.ProviderWantsToken},
 			[]string{"Failed | NoCredentials | the pod has no pull secret",
 				"Failed | CredentialProviderFailed | credential provider one, which the kubelet runs for HUB, returns no credentials",
-				"NotRun | CredentialProviderMatches | credential provider two, which the kubelet runs for HUB/team, was not run by whypull: it needs a token of the pod's service account, which whypull does not request"},
+				"NotRun | CredentialProviderMatches | credential provider two, which the kubelet runs for HUB/team, was not run by whypull: it needs a token of the pod's service account, which whypull may not request here (component credential-provider-tokens)"},
 			"Failed | Unauthorized | https://HUB requires credentials: HTTP 401",
 			diagnosis.CredentialProviderFailed, diagnosis.Likely},
 	} {
