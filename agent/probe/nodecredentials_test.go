@@ -518,6 +518,20 @@ func TestProvidersAreRun(t *testing.T) {
 				"NotRun | CredentialProviderMatches | credential provider two, which the kubelet runs for HUB/team, was not run by whypull: it needs a token of the pod's service account, which whypull may not request here (component credential-provider-tokens)"},
 			"Failed | Unauthorized | https://HUB requires credentials: HTTP 401",
 			diagnosis.CredentialProviderFailed, diagnosis.Likely},
+		"an account without the annotation, and no account": {
+			provider.Answer{Run: diagnosis.ProviderNoAnnotation, Annotation: "corp.test/id"}, provider.Answer{Run: diagnosis.ProviderAccountMissing},
+			[]string{"Failed | NoCredentials | the pod has no pull secret; one that is added to service account builder applies to new pods only",
+				"Failed | CredentialProviderFailed | credential provider one, which the kubelet runs for HUB, is not run, because service account builder lacks the annotation corp.test/id, which its configuration requires",
+				"Failed | CredentialProviderFailed | credential provider two, which the kubelet runs for HUB/team, is not run, because service account builder does not exist"},
+			"Failed | Unauthorized | https://HUB requires credentials: HTTP 401",
+			diagnosis.CredentialProviderFailed, diagnosis.Confirmed},
+		"an audience, and no token": {
+			provider.Answer{Run: diagnosis.ProviderAudience}, provider.Answer{Run: diagnosis.ProviderNoToken},
+			[]string{"Failed | NoCredentials | the pod has no pull secret; one that is added to service account builder applies to new pods only",
+				"Failed | CredentialProviderFailed | credential provider one, which the kubelet runs for HUB, is not run, because nodes may not request tokens for its serviceAccountTokenAudience",
+				"NotRun | CredentialProviderMatches | credential provider two, which the kubelet runs for HUB/team, was not run by whypull: the API server issued no token of the pod's service account"},
+			"Failed | Unauthorized | https://HUB requires credentials: HTTP 401",
+			diagnosis.CredentialProviderFailed, diagnosis.Likely},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := closed(t, registrytest.Basic)
@@ -526,6 +540,9 @@ func TestProvidersAreRun(t *testing.T) {
 			run := withProviders(t, n, s.Host, answers)
 			f := failure(s.Host + "/team/app:1.0")
 			f.Message = noBasicText
+			if strings.Contains(tc.credentials[0], "builder") {
+				f.ServiceAccount = "builder"
+			}
 			first, all := n.collector.Collect(t.Context(), f, false)
 			wellFormed(t, f, first)
 			if e := first[3]; e.Credentials().Run != diagnosis.ProviderRunning || e.Outcome != diagnosis.NotRun {

@@ -95,6 +95,44 @@ func TestComponentForMetricsAuth(t *testing.T) {
 	}
 }
 
+// No manifest grants tokens of service accounts: the base does not mention them, and the
+// component credential-provider-tokens changes nothing and has a role that nothing binds,
+// with two rights as the agent's node.
+func TestComponentForTokens(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join("..", "components", "credential-provider-tokens")
+	added, resources := additions(t, "credential-provider-tokens")
+	if len(added) > 0 || !slices.Equal(resources, []string{"role.yaml"}) {
+		t.Errorf("adds %q and %q", added, resources)
+	}
+	role, err := os.ReadFile(filepath.Join(dir, "role.yaml")) // #nosec G304 -- a constant
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got struct {
+		Kind  string
+		Rules []struct{ APIGroups, Resources, Verbs []string }
+	}
+	if err := yaml.Unmarshal(role, &got); err != nil || strings.Contains(string(role), "\n---") {
+		t.Fatalf("more than one object, or %v", err)
+	}
+	var rights []string
+	for _, r := range got.Rules {
+		rights = append(rights, strings.Join(r.APIGroups, ",")+" "+strings.Join(r.Resources, ",")+" "+strings.Join(r.Verbs, ","))
+	}
+	want := []string{" serviceaccounts impersonate-on:associated-node:get", " serviceaccounts/token impersonate-on:associated-node:create"}
+	if got.Kind != "ClusterRole" || !slices.Equal(rights, want) {
+		t.Errorf("%s with %q", got.Kind, rights)
+	}
+	base, err := os.ReadFile("rbac.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(base), "serviceaccounts") {
+		t.Error("the base grants something on service accounts")
+	}
+}
+
 // policyChange is a change of a component to an admission policy.
 type policyChange struct {
 	Op, Path string
