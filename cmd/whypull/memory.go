@@ -16,7 +16,7 @@ const cgroupRoot = "/sys/fs/cgroup"
 // soft limit. The rest is for memory that Go's runtime does not count, such as the
 // program's own pages (a quarter of the manifest's limit), socket buffers and files in
 // a tmpfs, and for what it exceeds its limit by.
-const memoryShare = 50
+const memoryShare = 54
 
 // limitMemory sets Go's soft memory limit from the container's limit, unless the
 // environment has GOMEMLIMIT. It returns the limit in bytes; 0 if it set none.
