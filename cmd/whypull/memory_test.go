@@ -16,9 +16,9 @@ func TestLimitMemory(t *testing.T) {
 		want  int64
 	}{
 		"no cgroup":             {},
-		"version 2":             {files: map[string]string{v2: "100663296\n"}, want: 50331600},
-		"version 1":             {files: map[string]string{v1: "100663296\n"}, want: 50331600},
-		"both":                  {files: map[string]string{v2: "100\n", v1: "200\n"}, want: 50},
+		"version 2":             {files: map[string]string{v2: "100663296\n"}, want: 54358128},
+		"version 1":             {files: map[string]string{v1: "100663296\n"}, want: 54358128},
+		"both":                  {files: map[string]string{v2: "100\n", v1: "200\n"}, want: 54},
 		"version 2, no limit":   {files: map[string]string{v2: "max\n"}},
 		"version 1, no limit":   {files: map[string]string{v1: "9223372036854771712\n"}},
 		"nonsense":              {files: map[string]string{v2: "much\n"}},
