@@ -16,9 +16,9 @@ const (
 	largeEvent = 16 << 10
 	// largestEvent is the size from which client-go's decoder refuses an event.
 	largestEvent = 16 << 20
-	// secretsTold is how many names of pull secrets are told apart: as many as are
+	// maxDistinct is how many names of pull secrets are compared: as many as are
 	// examined of a pod (podwatch), so that the number of the others stays right.
-	secretsTold = 32
+	maxDistinct = 32
 )
 
 // slimSerializer is a serializer whose watches decode less of large pods: no managed
@@ -156,17 +156,17 @@ func slimPod(pod []byte) ([]byte, error) {
 
 // slimSpec drops the pull secrets without a name, and those that are named again.
 func slimSpec(spec []byte) ([]byte, error) {
-	told := map[string]bool{}
+	named := map[string]bool{}
 	return rewrite(spec, func(number uint64, value []byte) ([]byte, bool, error) {
 		if number != pullSecrets {
 			return value, true, nil
 		}
 		name, err := nameOf(value)
 		switch {
-		case err != nil || len(name) == 0 || told[string(name)]:
+		case err != nil || len(name) == 0 || named[string(name)]:
 			return nil, false, err
-		case len(told) < secretsTold:
-			told[string(name)] = true
+		case len(named) < maxDistinct:
+			named[string(name)] = true
 		}
 		return value, true, nil
 	})

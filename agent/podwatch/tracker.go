@@ -49,9 +49,10 @@ type Update struct {
 }
 
 // Tracker turns the states of pods into updates. It keeps no pods, only which of them
-// have a condition that is not true, and their incidents: one per container, from the first failing status until the image
-// is there, however often ErrImagePull and ImagePullBackOff alternate. It
-// implements cache.ReflectorStore, so pods pass through it without being stored.
+// have a condition that is not true, and their incidents: one per container, from the
+// first failing status until the image is there, however often ErrImagePull and
+// ImagePullBackOff alternate. It implements cache.ReflectorStore, so pods pass through it
+// without being stored.
 type Tracker struct {
 	emit   func(Update)
 	now    func() time.Time

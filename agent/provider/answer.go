@@ -13,8 +13,8 @@ import (
 	"github.com/whypull/whypull/cri/credential"
 )
 
-// newRequest returns a CredentialProviderRequest, which is the same in all versions if
-// it has no token.
+// newRequest returns a CredentialProviderRequest; token and annotations, which only
+// version v1 has, may be empty.
 func newRequest(apiVersion, image, token string, annotations map[string]string) ([]byte, error) {
 	return json.Marshal(struct {
 		Kind        string            `json:"kind"`

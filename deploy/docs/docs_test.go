@@ -29,7 +29,7 @@ func TestClaimsNameTests(t *testing.T) {
 			last, named := cells[len(cells)-2], false
 			for part := range strings.SplitSeq(last, ",") {
 				if m := folder.FindStringSubmatch(part); m != nil {
-					tests := testsIn(t, filepath.Join("..", "..", m[1]))
+					tests := sources(t, filepath.Join("..", "..", m[1], "*_test.go"))
 					for _, n := range name.FindAllStringSubmatch(last, -1) {
 						named = named || strings.Contains(tests, "func "+n[1]+"(")
 					}
@@ -43,24 +43,6 @@ func TestClaimsNameTests(t *testing.T) {
 			t.Errorf("%s has only %d lines", page, lines)
 		}
 	}
-}
-
-// testsIn returns the test files of a folder.
-func testsIn(t *testing.T, dir string) string {
-	t.Helper()
-	files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no tests in %s: %v", dir, err)
-	}
-	var all strings.Builder
-	for _, f := range files {
-		data, err := os.ReadFile(f)
-		if err != nil {
-			t.Fatal(err)
-		}
-		all.Write(data)
-	}
-	return all.String()
 }
 
 // Links between the documents lead somewhere.
