@@ -3,6 +3,8 @@ package check
 import (
 	"bytes"
 	"regexp"
+
+	"github.com/whypull/whypull/agent/podwatch"
 )
 
 // source is the text of a document.
@@ -38,7 +40,8 @@ func (s *source) index() {
 	number := s.line
 	for line := range bytes.Lines(s.text) {
 		for _, m := range field.FindAllSubmatch(line, -1) {
-			s.lines[string(m[1])] = append(s.lines[string(m[1])], number)
+			image := podwatch.ImageOf(string(m[1])).Written
+			s.lines[image] = append(s.lines[image], number)
 		}
 		number++
 	}

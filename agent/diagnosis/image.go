@@ -2,6 +2,9 @@ package diagnosis
 
 import "strings"
 
+// Redacted stands for credentials that were taken out of a text or an image name.
+const Redacted = "REDACTED"
+
 // Image is an image reference as somebody wrote it, with its parts. It is made
 // by podwatch.ParseImage; of one that does not parse only Written is set.
 type Image struct {
@@ -47,6 +50,9 @@ func (i Image) Reference() string {
 	}
 	return i.Name() + i.Suffix()
 }
+
+// hasLogin reports whether somebody wrote credentials before the registry's host.
+func (i Image) hasLogin() bool { return strings.Contains(i.Written, Redacted+"@") }
 
 // Latest reports whether the tag is latest, written or implied.
 func (i Image) Latest() bool { return i.Tag == "latest" || i.Valid() && i.Tag == "" && i.Digest == "" }

@@ -76,13 +76,17 @@ func (x *facts) kubectl(verb string, args ...string) string {
 // --- images
 
 func nameRemedy(x *facts) []string {
+	what := "correct the image name"
+	if x.Ref().hasLogin() {
+		what = "take the credentials out of the image name, where everybody can read them: they belong in a pull secret"
+	}
 	if e, _ := x.first(CheckImage, FaultNameInvalid); len(e.Image().Candidates) > 0 {
-		return x.setImage(e.Image().Candidates[0], "correct the image name")
+		return x.setImage(e.Image().Candidates[0], what)
 	}
 	if image := x.Ref(); image.Valid() { // with a registry that the runtime does not take
 		return x.setImage(strings.Replace(image.Written, x.Registry, blank("host"), 1), "use a host name instead of the address")
 	}
-	return x.setImage(blank("image"), "correct the image name")
+	return x.setImage(blank("image"), what)
 }
 
 func shortRemedy(x *facts) []string {

@@ -138,6 +138,11 @@ func (c container) waiting() *corev1.ContainerStateWaiting {
 	return c.Status.State.Waiting
 }
 
+// has reports whether the container's image is the one of a failure, which has no login.
+func (c container) has(image string) bool {
+	return c.Image == image || message.RedactLogins(c.Image) == image
+}
+
 func (c container) failing() bool {
 	w := c.waiting()
 	return w != nil && (failing(w.Reason, w.Message) || c.cannotMount())
@@ -246,7 +251,7 @@ func sight(base diagnosis.Failure, c container) sighting {
 		return sighting{failure: ofVolume(s.failure, v.Volume, v.image)}
 	}
 	text := w.Reason + " " + w.Message
-	if len(c.images) == 0 || mentions(text, image) {
+	if len(c.images) == 0 || mentions(text, image) || strings.Contains(text, strconv.Quote(c.Image)) {
 		return s
 	}
 	for _, v := range slices.Backward(c.images) {
@@ -293,11 +298,11 @@ func ofVolume(f diagnosis.Failure, v *corev1.Volume, image diagnosis.Image) diag
 
 // ParseImage parses an image reference by the rules of the kubelet and the
 // runtimes (github.com/distribution/reference). On error the image has only
-// Written set.
+// Written set, without the login that somebody may have put into it.
 func ParseImage(written string) (diagnosis.Image, error) {
 	named, err := reference.ParseNormalizedNamed(written)
 	if err != nil {
-		return diagnosis.Image{Written: written}, err
+		return diagnosis.Image{Written: message.RedactLogins(written)}, err
 	}
 	// Not reference.Domain: it knows no host with an underscore.
 	return diagnosis.NewImage(written, named.Name()), nil

@@ -8,6 +8,7 @@ import (
 	"github.com/distribution/reference"
 
 	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/agent/diagnosis/message"
 )
 
 func TestParseImage(t *testing.T) {
@@ -58,13 +59,16 @@ func FuzzParseImage(f *testing.F) {
 		got, err := ParseImage(written)
 		named, wantErr := reference.ParseNormalizedNamed(written)
 		if wantErr != nil {
-			if err == nil || err.Error() != wantErr.Error() || got != (diagnosis.Image{Written: written}) || got.Name() != "" || got.Reference() != "" {
+			if err == nil || err.Error() != wantErr.Error() || got != (diagnosis.Image{Written: message.RedactLogins(written)}) || got.Name() != "" || got.Reference() != "" {
 				t.Errorf("%q: got %+v, %v, want the error %v", written, got, err, wantErr)
 			}
 			return
 		}
 		if err != nil || got.Name() != named.Name() || got.Reference() != reference.TagNameOnly(named).String() {
 			t.Errorf("%q: got %q, %q, %v; want %q", written, got.Name(), got.Reference(), err, named)
+		}
+		if redacted := message.RedactLogins(written); redacted != written {
+			t.Errorf("%q: redacted to %q", written, redacted)
 		}
 		if got.Untagged()+got.Suffix() != written {
 			t.Errorf("%q: got %q and %q", written, got.Untagged(), got.Suffix())

@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/agent/diagnosis/message"
 )
 
 // Update is what a change of a pod means for whypull.
@@ -257,7 +258,7 @@ func (p *tracked) advance(s seen, u *Update) map[diagnosis.Subject]diagnosis.Fai
 // that image, and reports whether the container has it.
 func replaced(s seen, was diagnosis.Failure) (diagnosis.Failure, bool) {
 	for _, c := range s.all {
-		if c.Kind == was.Kind && c.Name == was.Container && c.Image != was.Image {
+		if c.Kind == was.Kind && c.Name == was.Container && !c.has(was.Image) {
 			was.SetImage(ImageOf(c.Image))
 			return was, s.pod.DeletionTimestamp == nil && stateOutcome(c) == recovered
 		}
@@ -269,7 +270,11 @@ func replaced(s seen, was diagnosis.Failure) (diagnosis.Failure, bool) {
 // somebody has edited the pod, and the kubelet has not tried the new image yet, or is still
 // pulling it. Until it has, nothing is known of the new one.
 func outdated(was, f diagnosis.Failure) bool {
-	return was.Image != f.Image && mentions(f.Message, was.Ref()) && !mentions(f.Message, f.Ref())
+	if was.Image == f.Image {
+		return false
+	}
+	text := message.RedactLogins(f.Message) // as images are, if they do not parse
+	return mentions(text, was.Ref()) && !mentions(text, f.Ref())
 }
 
 // wait sets the update's Waiting and Started. While the pull of an image volume
@@ -385,7 +390,7 @@ func healthy(s seen) []diagnosis.Failure {
 // concerns reports whether an incident would show in this container's status.
 func concerns(c container, was diagnosis.Failure) bool {
 	if was.Kind != diagnosis.KindImageVolume {
-		return c.Kind == was.Kind && c.Name == was.Container && c.Image == was.Image
+		return c.Kind == was.Kind && c.Name == was.Container && c.has(was.Image)
 	}
 	return slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool { return m.Name == was.Container })
 }

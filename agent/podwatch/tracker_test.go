@@ -310,6 +310,28 @@ func TestImageThatWasNotTried(t *testing.T) {
 	}
 }
 
+// TestLoginInImage checks that credentials in an image name go no further, and that the
+// container is found again by what is left of the name.
+func TestLoginInImage(t *testing.T) {
+	t.Parallel()
+	const written, kept = "joe:hunter2@hub.test/a", "REDACTED@hub.test/a"
+	invalid := waits("InvalidImageName", `Failed to apply default image tag "`+written+`": couldn't parse image name "`+written+`": invalid reference format`)
+	w := newWatch(t)
+	was := w.want(newPod(wanting(written), app(invalid)), "!app").Failures[0]
+	if was.Image != kept {
+		t.Fatalf("image %s, want %s", was.Image, kept)
+	}
+	if f := w.want(newPod(wanting(written), app(waits("", ""))), "!app").Failures[0]; f.Image != kept || !f.Since.Equal(was.Since) {
+		t.Errorf("undecided: image %s since %v, want %s since %v", f.Image, f.Since, kept, was.Since)
+	}
+	if f := w.want(newPod(wanting("hub.test/a"), app(invalid)), "!app").Failures[0]; f.Image != kept || !f.Since.Equal(was.Since) {
+		t.Errorf("corrected, not tried yet: image %s since %v, want %s since %v", f.Image, f.Since, kept, was.Since)
+	}
+	if f := w.want(newPod(wanting("hub.test/a"), app(runs())), "+app").Recovered[0]; f.Image != "hub.test/a" {
+		t.Errorf("recovered with image %s, want hub.test/a", f.Image)
+	}
+}
+
 func TestBareBackOffKeepsTheMessage(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct{ image, reason, message, want string }{

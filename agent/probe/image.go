@@ -169,6 +169,9 @@ func ofRepository(f diagnosis.Failure, names []string) []string {
 	})
 }
 
+// login is what podwatch.ParseImage leaves of credentials before a host.
+const login = diagnosis.Redacted + "@"
+
 // wrong returns what is wrong with a reference, without the reference; "" if it
 // parses.
 func wrong(image string) string {
@@ -176,6 +179,10 @@ func wrong(image string) string {
 	switch {
 	case err == nil:
 		return ""
+	case strings.Contains(image, "://"+login):
+		return "it begins with a URL's scheme and credentials"
+	case strings.Contains(image, login):
+		return "it begins with credentials"
 	case strings.Contains(image, "://"):
 		return "it begins with a URL's scheme"
 	}
@@ -188,6 +195,9 @@ func corrections(image string) []string {
 	s := strings.TrimSpace(image)
 	for _, scheme := range []string{"https://", "http://", "docker://", "oci://"} {
 		s = strings.TrimPrefix(s, scheme)
+	}
+	if _, after, found := strings.Cut(s, login); found {
+		s = after
 	}
 	s = strings.TrimRight(s, ":/@")
 	for strings.Contains(s, "//") {

@@ -3,10 +3,12 @@ package message
 import (
 	"slices"
 	"strings"
+
+	"github.com/whypull/whypull/agent/diagnosis"
 )
 
 // redacted stands for what was taken out.
-const redacted = "REDACTED"
+const redacted = diagnosis.Redacted
 
 // redact takes credentials out of s: the query and the user info of every URL,
 // the values of passwords, tokens and signatures, and everything that looks
@@ -23,9 +25,15 @@ func redact(s string) string {
 	return s
 }
 
+// RedactLogins replaces the credentials that stand before a host in s, an image name or a
+// text: "user:password@host/path", with or without a scheme.
+func RedactLogins(s string) string { return eachWord(s, redactUser) }
+
 // redactURLs replaces user info and queries. It looks at words, so it finds
 // them in URLs without a scheme as well.
-func redactURLs(s string) string {
+func redactURLs(s string) string { return eachWord(s, redactURL) }
+
+func eachWord(s string, redact func(word string) string) string {
 	var b strings.Builder
 	b.Grow(len(s))
 	for s != "" {
@@ -33,7 +41,7 @@ func redactURLs(s string) string {
 		for n < len(s) && !endsURL(s[n]) {
 			n++
 		}
-		b.WriteString(redactURL(s[:n]))
+		b.WriteString(redact(s[:n]))
 		if n < len(s) {
 			b.WriteByte(s[n])
 			n++
@@ -98,15 +106,14 @@ func redactEncoded(word string) string {
 	return word
 }
 
-// redactUser replaces the user info of each URL in a word, and
-// "user:password@host" without a scheme.
+// redactUser replaces the user info of each URL in a word, and "user:password@host" and
+// "token@host/path" without a scheme.
 func redactUser(word string) string {
 	before, rest, found := strings.Cut(word, "://")
 	if !found {
 		slashes := word[:len(word)-len(strings.TrimLeft(word, "/"))]
-		user, host, at := strings.Cut(word[len(slashes):], "@")
-		if at && strings.Contains(user, ":") && !strings.Contains(user, "/") && !strings.HasPrefix(host, "sha") {
-			return slashes + redacted + "@" + host
+		if at := loginEnd(word[len(slashes):]); at > 0 {
+			return slashes + redacted + word[len(slashes)+at:]
 		}
 		return word
 	}
@@ -123,6 +130,21 @@ func redactUser(word string) string {
 		b.WriteString(redactAuthority(before))
 	}
 	return b.String()
+}
+
+// loginEnd returns where the @ behind a login stands; 0 if there is none. The @ of a
+// digest has no path behind it and a path before it, or the digest's algorithm behind it.
+func loginEnd(s string) int {
+	if at := strings.LastIndexByte(s[:max(strings.LastIndexByte(s, '/'), 0)], '@'); at > 0 && !strings.HasPrefix(s[at+1:], "sha") {
+		if strings.Contains(s[:at], ":") || !strings.Contains(s[:at], "/") {
+			return at
+		}
+	}
+	user, host, found := strings.Cut(s, "@")
+	if found && strings.Contains(user, ":") && !strings.Contains(user, "/") && !strings.HasPrefix(host, "sha") {
+		return len(user)
+	}
+	return 0
 }
 
 // redactAuthority replaces the user info at the start of s, which is a URL

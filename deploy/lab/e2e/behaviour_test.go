@@ -309,3 +309,54 @@ func TestNoPasswordAnywhere(t *testing.T) {
 		}
 	}
 }
+
+// TestPasswordInImageName breaks a pod with passwords in its images' names. The pod and
+// the kubelet's Events have them; nothing of whypull's repeats them.
+func TestPasswordInImageName(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	const name, password = "password-in-name", "pw-in-image-name"
+	image := registry.HubHost + "/e2e/password-in-name:1.0"
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "app", Namespace: name}}
+	for i, written := range []string{"robot:" + password + "@" + image, "https://robot:" + password + "@" + image, password + "@" + image, "robot:pw/" + password + "@" + image} {
+		pod.Spec.Containers = append(pod.Spec.Containers, corev1.Container{Name: fmt.Sprintf("app-%d", i), Image: written})
+	}
+	s := demo.Scenario{Name: name, Manifests: []string{demo.Secret("unused", registry.HubHost, registry.Alice, registry.AlicePassword)}}
+	if err := s.Break(ctx, shared.lab); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := shared.client.CoreV1().Pods(name).Create(ctx, pod, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	texts := map[string]string{}
+	report := shared.settled(ctx, t, name, "app")
+	shared.eventually(ctx, t, func() (string, bool) {
+		all := events(ctx, t, name, "app", "InvalidImageName", corev1.EventTypeWarning)
+		texts["Events"] = fmt.Sprint(all)
+		return "Events", len(all) == len(pod.Spec.Containers)
+	})
+	for _, c := range report.Containers {
+		if c.Cause != "InvalidImageName" || c.Confidence != "Confirmed" || !strings.HasSuffix(c.Summary, "did you mean "+image+"?") {
+			t.Errorf("%s: %s, %s, %s", c.Name, c.Cause, c.Confidence, c.Summary)
+		}
+	}
+	if len(report.Containers) != len(pod.Spec.Containers) {
+		t.Errorf("%d of %d containers in the report", len(report.Containers), len(pod.Spec.Containers))
+	}
+	texts["metrics"] = shared.metrics(ctx, t)
+	log, err := shared.lab.Kubectl(ctx, nil, "-n", "whypull", "logs", "daemonset/whypull-agent")
+	if err != nil {
+		t.Fatal(err)
+	}
+	texts["log"] = log
+	got, err := shared.client.CoreV1().Pods(name).Get(ctx, "app", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	texts["annotations"] = fmt.Sprint(got.Annotations) // created without kubectl, so there is no copy of the pod's spec
+	for what, text := range texts {
+		if strings.Contains(text, password) {
+			t.Errorf("the %s contain the password", what)
+		}
+	}
+}
