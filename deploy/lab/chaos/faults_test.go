@@ -58,6 +58,7 @@ func faults() []fault {
 		{name: "the agent's token is void", strike: newServiceAccount, long: true},
 		{name: "the policies are deleted and come back", strike: withoutPolicies(15 * time.Second), long: true},
 		{name: "the DaemonSet rolls out", strike: rollout, long: true},
+		{name: "the agent's clock jumps", strike: clockJumps(50*time.Minute, -50*time.Minute, 10*time.Minute), long: true, after: removeJumping},
 		{name: "a hundred pods fail and vanish at once", strike: crowd(100), long: true},
 		{name: "a pod with fifty containers", strike: manyContainers(50), long: true},
 	}
