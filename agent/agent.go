@@ -60,7 +60,7 @@ const (
 	// firstRetry is how long a pod waits that could not be processed; the delay doubles
 	// with each failure, up to lastRetry.
 	firstRetry = 200 * time.Millisecond
-	lastRetry  = time.Minute
+	lastRetry  = 20 * time.Second
 	// patience is how long a verdict waits for the slow checks before a first one,
 	// made of the quick checks, is published.
 	patience = 600 * time.Millisecond

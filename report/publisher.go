@@ -97,7 +97,7 @@ type podState struct {
 	at         time.Time
 	seal       seal      // of the annotations that this run of the agent has written; zero if none
 	begun      time.Time // when that write began
-	deferred   bool      // its Events have been deferred once
+	due        time.Time // when its deferred Events are to be created; zero if none are deferred
 	containers map[diagnosis.Subject]*containerState
 	pulls      map[diagnosis.Subject]earlierIncident // followed by an earlier run of the agent
 	unsaid     []diagnosis.Failure                   // recoveries whose Events the API server has refused
@@ -179,18 +179,37 @@ func (p *podPublisher) Verdicts(ctx context.Context, u podwatch.Update, verdicts
 		p.measure(state, verdicts)
 	}
 	_ = p.catchUp(ctx, u, state) // the pod stays queued
-	switch {
-	case !final:
-	case !state.deferred && p.queue.Busy():
-		state.deferred = true
-		p.queue.Again(u.UID, 0)
-	default:
-		state.deferred = false
-		if !p.events(ctx, state, verdicts) {
-			p.sayLater(u, state)
-		}
+	if !final || p.putsOff(u, state, verdicts) {
+		return nil
+	}
+	state.due = time.Time{}
+	if !p.events(ctx, state, verdicts) {
+		p.sayLater(u, state)
 	}
 	return nil
+}
+
+// eventDelay is how long Events wait while other pods are queued: those pods'
+// annotations come first.
+const eventDelay = time.Second
+
+// putsOff reports whether the pod's Events are to wait. They do so once, also if the
+// pod is processed again meanwhile, as it is when the watch shows its annotations.
+func (p *podPublisher) putsOff(u podwatch.Update, state *podState, verdicts []diagnosis.Verdict) bool {
+	now := p.now()
+	switch {
+	case !p.queue.Busy():
+		return false
+	case !state.due.IsZero():
+		return now.Before(state.due)
+	case !slices.ContainsFunc(verdicts, func(v diagnosis.Verdict) bool {
+		return state.container(v.Failure.Subject()).event != announcementOf(v)
+	}):
+		return false
+	}
+	state.due = now.Add(eventDelay)
+	p.queue.Again(u.UID, eventDelay)
+	return true
 }
 
 // of returns the state of the pod: at first what an earlier run of the agent has left.
@@ -487,11 +506,13 @@ func (p *Publisher) events(ctx context.Context, state *podState, verdicts []diag
 	return all
 }
 
-// An Event that the API server refuses is tried again after lateEvent; the delay doubles
-// with each refusal, up to lateEvents of them. Then the next verdict tries again.
+// An Event that the API server refuses is tried again after lateEvent, then each time
+// after latestEvent, up to lateEvents times: within latestEvent of the end of an outage of
+// a few minutes. Then the next verdict tries again.
 const (
-	lateEvent  = 10 * time.Second
-	lateEvents = 5
+	lateEvent   = 10 * time.Second
+	latestEvent = 20 * time.Second
+	lateEvents  = 12
 )
 
 // sayLater queues a pod again whose Events were refused. It reports whether it did.
@@ -499,7 +520,7 @@ func (p *Publisher) sayLater(u podwatch.Update, state *podState) bool {
 	if state.refusals >= lateEvents {
 		return false
 	}
-	p.queue.Again(u.UID, lateEvent<<state.refusals)
+	p.queue.Again(u.UID, min(lateEvent<<state.refusals, latestEvent))
 	state.refusals++
 	return true
 }

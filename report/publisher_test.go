@@ -107,8 +107,8 @@ func (d *desk) restart() {
 	d.p = d.publisher.Pod("uid-1")
 }
 
-// TestEventsAfterOthersAnnotations checks that Events are deferred once while other
-// pods are queued, and come in the pod's next turn even if nothing else is new.
+// TestEventsAfterOthersAnnotations checks that Events wait once while other pods are
+// queued, and come even if nothing else is new.
 func TestEventsAfterOthersAnnotations(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)
@@ -116,14 +116,24 @@ func TestEventsAfterOthersAnnotations(t *testing.T) {
 	v := verdict("app", diagnosis.TagNotFound)
 	d.publish(true, v)
 	d.want("while others wait", 1, 0)
-	d.wantAgain("while others wait", 0)
+	d.wantAgain("while others wait", eventDelay)
 	d.publish(true, v)
-	d.want("in its next turn, whoever waits then", 1, 1)
-	d.wantAgain("in its next turn")
+	d.want("when the watch shows the annotations", 1, 0)
+	d.later(eventDelay)
+	d.publish(true, v)
+	d.want("when they are due, whoever waits then", 1, 1)
+	d.publish(true, v)
+	d.wantAgain("when all is said")
+	d.later(rewriteInterval)
+	d.publish(true, verdict("app", diagnosis.AuthenticationRequired))
+	d.want("another cause", 2, 1)
+	d.wantAgain("another cause", eventDelay)
 	d.busy = false
+	d.publish(true, verdict("app", diagnosis.AuthenticationRequired))
+	d.want("when nobody waits any more", 2, 2)
 	d.later(rewriteInterval)
 	d.publish(true, verdict("app", diagnosis.RepositoryNotFound))
-	d.want("while nobody waits", 2, 2)
+	d.want("while nobody waits", 3, 3)
 	d.wantAgain("while nobody waits")
 }
 
@@ -781,7 +791,7 @@ func TestRecoveryWithoutRights(t *testing.T) {
 						t.Errorf("got error %v, want that the Event is deferred", err)
 					}
 				}
-				d.wantAgain(name, 10*time.Second, 20*time.Second, 40*time.Second, 80*time.Second, 160*time.Second)
+				d.wantAgain(name, append([]time.Duration{lateEvent}, slices.Repeat([]time.Duration{latestEvent}, lateEvents-1)...)...)
 			}
 			d.publish(true)
 			d.wantRemoved()
