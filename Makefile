@@ -78,8 +78,9 @@ demo: ## start a cluster, break pods in it, and show what whypull says
 demo-down: ## stop the demo's cluster and leave nothing behind
 	cd $(LAB) && go run ./cmd/lab remove
 
-# Two at a time: the node mostly waits. On a new machine it is built first.
-TESTS := test-e2e test-format test-vet test-cross test-lint test-workflows test-unit test-same test-fuzz test-keyring test-lab
+# Two at a time, since the node mostly waits. On a new machine its programs are built first,
+# and those of the oldest Kubernetes while the newest is tested.
+TESTS := test-e2e-newest test-format test-vet test-cross test-lint test-workflows test-unit test-same test-fuzz test-keyring test-lab test-e2e-oldest
 .PHONY: test
 test: ## everything
 	@$(MAKE) --jobs=2 $(TESTS)
@@ -136,8 +137,14 @@ test-keyring: ## our keyring against the kubelet's own
 	cd $(LAB)/keyringdiff && go test ./...
 
 .PHONY: test-e2e
-test-e2e: lab-build ## whypull on a real node
+test-e2e: test-e2e-newest test-e2e-oldest ## whypull on a real node
+
+.PHONY: test-e2e-newest
+test-e2e-newest: lab-build-newest # with the newest Kubernetes
 	cd $(LAB) && go test -count=1 -timeout 40m -parallel 16 ./e2e ./runtimes ./chaos
+
+.PHONY: test-e2e-oldest
+test-e2e-oldest: lab-build # with the oldest
 	cd $(LAB) && go test -count=1 -timeout 20m -parallel 16 ./e2e -args -kubernetes 1.34
 
 .PHONY: test-chaos
@@ -148,6 +155,10 @@ test-chaos: lab-build ## a node on a bad day: every fault, an hour
 test-release: release-snapshot lab-build ## the snapshot's chart and image on a real node, its plugin installed by krew
 	cd $(LAB) && go test -count=1 -timeout 40m -run 'TestHelm$$' ./e2e -dist $(CURDIR)/dist
 	cd $(LAB) && go test -count=1 -run TestSnapshot ./release -dist $(CURDIR)/dist
+
+.PHONY: lab-build-newest
+lab-build-newest: # as lab-build, without the oldest Kubernetes
+	cd $(LAB) && go run ./cmd/lab build --newest
 
 .PHONY: lab-build
 lab-build: # the lab's programs: minutes on a new machine, nothing after that

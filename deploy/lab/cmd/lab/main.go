@@ -88,7 +88,8 @@ func clusterFlag(c *cobra.Command, o *options) *cobra.Command {
 }
 
 func buildCommand(o *options) *cobra.Command {
-	return upFlags(&cobra.Command{
+	newest := false
+	c := upFlags(&cobra.Command{
 		Use: "build", Short: "Build the programs of the lab and its tests (once per machine) without starting it", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			l, err := o.open()
@@ -96,11 +97,16 @@ func buildCommand(o *options) *cobra.Command {
 				return err
 			}
 			l.Kubernetes = binaries.Newest().Kubernetes
-			l.Extra = slices.Concat(binaries.Monitoring(), binaries.Runtimes(), binaries.Old())
+			l.Extra = slices.Concat(binaries.Monitoring(), binaries.Runtimes())
+			if !newest {
+				l.Extra = append(l.Extra, binaries.Old()...)
+			}
 			_, err = l.Build(c.Context(), c.ErrOrStderr())
 			return err
 		},
 	}, o)
+	c.Flags().BoolVar(&newest, "newest", false, "only what tests with the newest Kubernetes need")
+	return c
 }
 
 func upCommand(o *options) *cobra.Command {
