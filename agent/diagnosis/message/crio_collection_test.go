@@ -114,7 +114,10 @@ func TestReadBareNames(t *testing.T) {
 
 // What a registry says in its own words is nothing that the node has done.
 func TestReadServersWords(t *testing.T) {
-	const source = "unable to pull image or OCI artifact: pull image err: initializing source docker://r.test/a:1: "
+	const (
+		source = "unable to pull image or OCI artifact: pull image err: initializing source docker://r.test/a:1: "
+		asked  = "unexpected status from GET request to https://r.test/v2/a/manifests/1: " // containerd
+	)
 	for _, words := range []string{"no space left on device", "squid", "connection refused", "no such host", "x509: certificate signed by unknown authority", "exec format error is what you get", "dial unix", "context canceled"} {
 		for lead, want := range map[string]diagnosis.Cause{
 			"reading manifest 1 in r.test/a: denied: ":                      diagnosis.AccessDenied,
@@ -122,6 +125,9 @@ func TestReadServersWords(t *testing.T) {
 			"reading manifest 1 in r.test/a: manifest unknown: ":            diagnosis.TagNotFound,
 			"reading manifest 1 in r.test/a: StatusCode: 503, \"<html>":     diagnosis.RegistryError,
 			"reading blob sha256:00: fetching blob: StatusCode: 403, \"<b>": diagnosis.AccessDenied,
+			asked + "500 Internal Server Error\nunknown: ":                  diagnosis.RegistryError,
+			asked + "429 Too Many Requests\ntoomanyrequests: ":              diagnosis.RateLimited,
+			asked + "403 Forbidden\ndenied: ":                               diagnosis.AccessDenied,
 		} {
 			if got := Read("", source+lead+words); got.Cause != want || got.BehindProxy {
 				t.Errorf("%s, want %s: %s", got.Cause, want, lead+words)

@@ -221,12 +221,12 @@ func serverWords(masked string) int {
 			first = at
 		}
 	}
-	for _, lead := range []string{"reading manifest _ in _: ", "fetching blob: ", "invalid username/password: "} {
+	for _, lead := range []string{"reading manifest _ in _: ", "fetching blob: ", "invalid username/password: ", "request to url: ", "request to http-url: "} {
 		_, after, found := strings.Cut(masked, lead)
 		if !found {
 			continue
 		}
-		if code, _, ok := strings.Cut(after, ": "); ok && slices.Contains(registryCodes, code) {
+		if code, _, ok := strings.Cut(after, ": "); ok && isRegistryCode(code, strings.HasPrefix(lead, "request")) {
 			note(len(masked) - len(after) + len(code))
 		}
 	}
@@ -239,6 +239,14 @@ func serverWords(masked string) int {
 		note(at)
 	}
 	return first
+}
+
+// isRegistryCode reports whether s is a code of a registry's, or ends with one if a
+// status comes before it. containerd puts a line break between them.
+func isRegistryCode(s string, afterStatus bool) bool {
+	return slices.ContainsFunc(registryCodes, func(code string) bool {
+		return s == code || afterStatus && strings.HasSuffix(s, code)
+	})
 }
 
 // registryCodes are the codes of the distribution specification, as containers/image
