@@ -208,10 +208,32 @@ func readError(text string) attempt {
 	if cause == diagnosis.TagNotFound && blobMissing(text) {
 		cause = diagnosis.ContentCorrupt
 	}
+	behindProxy := status == 407 || own.any(proxyAnswers)
+	if rule > len(textRules) && reasonPhrase(text) {
+		cause, rule, behindProxy = diagnosis.ProxyFailed, len(textRules), true
+	}
 	return attempt{rule: rule, MessageFacts: diagnosis.MessageFacts{
-		Cause: cause, Host: hostIn(text), Status: status, Blob: blobIn(text),
-		BehindProxy: status == 407 || own.any(proxyAnswers),
+		Cause: cause, Host: hostIn(text), Status: status, Blob: blobIn(text), BehindProxy: behindProxy,
 	}}
+}
+
+// reasonPhrase reports whether a request failed with the reason phrase of an HTTP
+// answer and nothing more: so net/http shows that a proxy refuses CONNECT, in the
+// proxy's own words. All its other errors start in lower case.
+func reasonPhrase(text string) bool {
+	for {
+		before, after, found := strings.Cut(text, "https://")
+		if !found {
+			return false
+		}
+		url, phrase, _ := strings.Cut(after[:min(len(after), maxQuoted)], ": ")
+		verb := strings.TrimRight(before, ` "`)
+		asked := strings.HasSuffix(verb, "Head") || strings.HasSuffix(verb, "Get") || strings.HasSuffix(verb, "Post")
+		if asked && !strings.Contains(url, " ") && len(phrase) > 1 && phrase[0] != lower(phrase[0]) && phrase[1] == lower(phrase[1]) {
+			return true
+		}
+		text = after
+	}
 }
 
 // saysMissing reports whether a text, in front of a registry's own words, ends with

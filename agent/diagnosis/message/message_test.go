@@ -137,6 +137,9 @@ func TestReadBehindProxy(t *testing.T) {
 	for text, want := range map[string]bool{
 		`Get "https://reg.test/v2/": proxyconnect tcp: EOF`:                                                           false,
 		`Head "https://reg.test/v2/a/manifests/1": Forbidden`:                                                         true,
+		`Head "https://reg.test/v2/a/manifests/1": Host Not Found`:                                                    true,
+		`Head "https://reg.test/v2/a/manifests/1": something new`:                                                     false,
+		`Head "https://reg.test/v2/a/manifests/1": EOF`:                                                               false,
 		`Get "https://reg.test/v2/": Proxy Authentication Required`:                                                   true,
 		`unexpected status from HEAD request to https://reg.test/v2/a/manifests/1: 407 Proxy Authentication Required`: true,
 		`unexpected status from HEAD request to https://reg.test/v2/a/manifests/1: 403 Forbidden`:                     false,
