@@ -132,6 +132,15 @@ func TestPoliciesNameAnnotationsAndController(t *testing.T) {
 	}
 }
 
+// An annotation of somebody else may neither change nor be added, not even without a value:
+// for some, that there is one is what counts.
+func TestPolicyKeepsOthersAnnotations(t *testing.T) {
+	const kept = "variables.after.all(k, k in variables.own || k in variables.before && variables.before[k] == variables.after[k])"
+	if all := conditions(policy(t, podPolicy)); !strings.Contains(all, kept) {
+		t.Errorf("the policy on pods does not demand %s:\n%s", kept, all)
+	}
+}
+
 // The policies apply to everybody with the role that allows the agent to write, and
 // name neither its namespace nor its service account.
 func TestPoliciesFollowTheRole(t *testing.T) {

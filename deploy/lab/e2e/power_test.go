@@ -180,6 +180,7 @@ func assertPodPolicy(t *testing.T, client kubernetes.Interface, namespace, polic
 		{"to remove it", "app", `{"metadata":{"annotations":{"whypull.dev/cause":null}}}`, true},
 		{"another annotation under its prefix", "app", `{"metadata":{"annotations":{"whypull.dev/other":"x"}}}`, false},
 		{"somebody else's annotation", "app", `{"metadata":{"annotations":{"example.com/x":"x"}}}`, false},
+		{"an empty annotation of somebody else", "app", `{"metadata":{"annotations":{"example.com/x":""}}}`, false},
 		{"a label", "app", `{"metadata":{"labels":{"x":"y"}}}`, false},
 		{"a finalizer", "app", `{"metadata":{"finalizers":["example.com/x"]}}`, false},
 		{"the pod's phase", "app", `{"status":{"phase":"Succeeded"}}`, false},
