@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"net/http"
+	"slices"
 
 	"github.com/distribution/reference"
 
@@ -39,7 +40,7 @@ func (c *conversation) newAuthRequired(r reply) *AuthRequired {
 	}
 	// Of the request nothing is kept that may be secret.
 	const key = "Www-Authenticate"
-	r.header, r.body = http.Header{key: r.header.Values(key)}, nil
+	r.header, r.body = http.Header{key: slices.Clone(r.header.Values(key))}, nil // without the array of all headers
 	r.response = &http.Response{StatusCode: r.status, Header: r.header, Request: &http.Request{Method: r.method, URL: r.url}}
 	return &AuthRequired{c.endpoint.String(), c.repository, r}
 }

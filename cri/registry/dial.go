@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -51,6 +52,9 @@ func (d *dialer) lookup(host string, aside bool) ([]netip.Addr, error) {
 		return []netip.Addr{addr}, nil
 	}
 	defer d.notes.enter(PhaseDNS, aside)()
+	if len(strings.TrimSuffix(host, ".")) > maxHostName { // as long as a header of a redirect; nobody keeps it
+		return nil, &net.DNSError{Err: "name too long", IsNotFound: true}
+	}
 	ctx, cancel := context.WithTimeout(d.ctx, d.settings.Timeouts.DNS)
 	defer cancel()
 	addrs, err := d.resolve(ctx, host)

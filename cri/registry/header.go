@@ -23,7 +23,9 @@ const (
 	maxNames      = 8  // of a certificate
 	maxCommonName = 64 // bytes, as in X.520
 	maxHostName   = 253
+	maxScheme     = 16       // bytes; http and https are the ones that are spoken
 	maxChallenges = 8 << 10  // bytes of all challenges of an answer
+	mostHeaders   = 32       // that they may be in
 	maxSearched   = 16 << 10 // bytes of a body that are searched for words
 )
 
@@ -178,7 +180,7 @@ func wordsOf(body []byte) string { return string(body[:min(len(body), maxSearche
 func boundChallenges(h http.Header) {
 	left := maxChallenges
 	for n, c := range h.Values("Www-Authenticate") {
-		if left -= len(c); left < 0 {
+		if left -= len(c); left < 0 || n == mostHeaders {
 			h["Www-Authenticate"] = h["Www-Authenticate"][:n]
 			return
 		}

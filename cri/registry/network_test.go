@@ -204,6 +204,39 @@ func TestRedirectToForbiddenAddress(t *testing.T) {
 	}
 }
 
+// The header of a redirect has room for 64 KiB, of which an answer, that may be kept for
+// long, keeps nothing.
+func TestLongRedirects(t *testing.T) {
+	long := strings.Repeat("a", 50<<10)
+	for name, location := range map[string]string{"scheme": long + "://hub.test/", "host": "https://" + long + ".test/", "port": "https://hub.test:" + strings.Repeat("0", 50<<10) + "1/"} {
+		s := registrytest.New(t, redirecting(location))
+		a := app(t, options(trusting(t, s)), s.Host, good())
+		if kept := len(fmt.Sprintf("%+v %v", a, a.Err)); a.Found || a.Fault == "" || kept > 4<<10 {
+			t.Errorf("%s: fault %q, %d bytes", name, a.Fault, kept)
+		}
+		var dns *net.DNSError
+		if errors.As(a.Err, &dns) && len(dns.Error()) > 1<<10 {
+			t.Errorf("%s: an error of %d bytes", name, len(dns.Error()))
+		}
+	}
+}
+
+// Thousands of headers without a challenge are none that is kept.
+func TestManyChallenges(t *testing.T) {
+	s := registrytest.New(t, registrytest.Config{Others: &registrytest.Repository{Serve: func(w http.ResponseWriter, _ *http.Request, _, _ string) {
+		w.Header().Set("Www-Authenticate", `Basic realm="x"`)
+		for range 2500 {
+			w.Header().Add("Www-Authenticate", "")
+		}
+		w.WriteHeader(http.StatusUnauthorized)
+	}}})
+	a := app(t, options(trusting(t, s)), s.Host, nil)
+	check(t, a, registry.FaultUnauthorized, registry.PhasePing)
+	if kept := len(fmt.Sprintf("%+v", a.Auth.Required)); a.Auth.Required == nil || kept > 4<<10 {
+		t.Errorf("%d bytes are kept", kept)
+	}
+}
+
 // A redirect is followed as the runtime follows it, but the credential and
 // the headers of hosts.toml stay behind, and so it does when asked for.
 func TestRedirectToOtherHost(t *testing.T) {

@@ -220,8 +220,11 @@ func trailOf(req *http.Request, via []*http.Request) (home string, hops []string
 	return home, hops
 }
 
-// origin returns the origin of a URL, as scheme://host[:port].
-func origin(u *url.URL) string { return u.Scheme + "://" + clean(u.Host, maxHostName) }
+// origin returns the origin of a URL, as scheme://host[:port]. The header of a redirect
+// has room for a scheme of 64 KiB.
+func origin(u *url.URL) string {
+	return clean(u.Scheme, maxScheme) + "://" + clean(u.Host, maxHostName)
+}
 
 func sameOrigin(a, b *url.URL) bool { return a.Scheme == b.Scheme && a.Host == b.Host }
 
