@@ -11,6 +11,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	kjson "sigs.k8s.io/json"
+
+	"github.com/whypull/whypull/agent/podwatch"
 )
 
 // Limits of a search for pods in an object.
@@ -71,7 +73,7 @@ func (o *objects) withoutParameters(d document, h header, s *corev1.PodSpec) {
 		if !strings.Contains(c.Image, "$(") && !strings.Contains(c.Image, "{{") && !strings.Contains(c.Image, "${") {
 			return false
 		}
-		o.note("%s: %s %s: image %s has parameters and is not checked", d.at, h.Kind, h.name(), c.Image)
+		o.note("%s: %s %s: image %s has parameters and is not checked", d.at, h.Kind, h.name(), podwatch.ImageOf(c.Image).Written)
 		return true
 	}
 	s.Containers = slices.DeleteFunc(s.Containers, open)

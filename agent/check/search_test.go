@@ -56,6 +56,15 @@ func TestOtherKinds(t *testing.T) {
 	}
 }
 
+// A note on an image that is not checked has no credentials.
+func TestParametersBehindCredentials(t *testing.T) {
+	t.Parallel()
+	o := loaded(t, "{apiVersion: tekton.dev/v1, kind: Task, metadata: {name: x}, spec: {steps: [{name: one, image: \"joe:hunter2@hub.test/$(params.image)\"}, {name: two, image: a}]}}")
+	if got := strings.Join(o.notes, ""); !strings.Contains(got, "image REDACTED@hub.test/$(params.image) has") {
+		t.Errorf("notes %q", got)
+	}
+}
+
 // A field called image is no image of a pod.
 func TestOtherImages(t *testing.T) {
 	t.Parallel()

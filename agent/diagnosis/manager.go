@@ -42,9 +42,9 @@ type Manager struct {
 func NewManager(tool Tool, namespace, name string) Manager {
 	m := Manager{Tool: tool}
 	if validName(name) {
-		m.Name = name
+		m.Name = strings.Clone(name) // of an annotation that may be large
 		if validName(namespace) {
-			m.Namespace = namespace
+			m.Namespace = strings.Clone(namespace)
 		}
 	}
 	return m

@@ -3,6 +3,7 @@
 package podwatch
 
 import (
+	"fmt"
 	"math"
 	"slices"
 	"strconv"
@@ -21,7 +22,15 @@ import (
 const (
 	maxExamined = 16  // containers, and image volumes; a verdict takes 15 KB, and a report names fewer
 	maxSecrets  = 32  // distinct pull secrets
-	maxName     = 253 // bytes of a secret's name; no secret has a longer one
+	maxName     = 253 // bytes of an object's name; none has a longer one
+)
+
+// Limits on what is kept of the texts of one pod, in bytes.
+const (
+	maxHost       = 259      // of a registry: a name in DNS, and a port
+	maxImage      = 1 << 10  // of a name; one that can be pulled has fewer, with host, path, tag and digest
+	maxMessage    = 4 << 10  // of a waiting state; those of runtimes have a quarter of that
+	maxAnnotation = 16 << 10 // of whypull, which writes a quarter of that
 )
 
 // Failures returns the containers and image volumes that cannot get their image
@@ -140,7 +149,7 @@ func (c container) waiting() *corev1.ContainerStateWaiting {
 
 // has reports whether the container's image is the one of a failure, which has no login.
 func (c container) has(image string) bool {
-	return c.Image == image || message.RedactLogins(c.Image) == image
+	return c.Image == image || ImageOf(c.Image).Written == image
 }
 
 func (c container) failing() bool {
@@ -244,14 +253,14 @@ func undecided(reason string) bool {
 // toKubeContainerImageVolumes); only the image in the message distinguishes it
 // from the container's own. Of several failing volumes the last mounted wins.
 func sight(base diagnosis.Failure, c container) sighting {
-	w, image := c.waiting(), ImageOf(c.Image)
+	image := ImageOf(c.Image)
 	s := sighting{failure: ofContainer(base, c, image)}
 	if c.cannotMount() { // names no image; the runtime fails over the first of them
 		v := c.images[0]
 		return sighting{failure: ofVolume(s.failure, v.Volume, v.image)}
 	}
-	text := w.Reason + " " + w.Message
-	if len(c.images) == 0 || mentions(text, image) || strings.Contains(text, strconv.Quote(c.Image)) {
+	text := s.failure.Reason + " " + s.failure.Message
+	if len(c.images) == 0 || mentions(text, image) || !image.Valid() && strings.Contains(text, strconv.Quote(c.Image)) {
 		return s
 	}
 	for _, v := range slices.Backward(c.images) {
@@ -283,7 +292,7 @@ func newFailure(pod *corev1.Pod) *diagnosis.Failure {
 func ofContainer(f diagnosis.Failure, c container, image diagnosis.Image) diagnosis.Failure {
 	w := c.waiting()
 	f.Container, f.Kind, f.PullPolicy = c.Name, c.Kind, string(c.ImagePullPolicy)
-	f.Reason, f.Message = w.Reason, w.Message
+	f.Reason, f.Message = diagnosis.Clip(w.Reason, maxMessage), diagnosis.Clip(w.Message, maxMessage)
 	f.SetImage(image)
 	return f
 }
@@ -297,16 +306,26 @@ func ofVolume(f diagnosis.Failure, v *corev1.Volume, image diagnosis.Image) diag
 }
 
 // ParseImage parses an image reference by the rules of the kubelet and the
-// runtimes (github.com/distribution/reference). On error the image has only
-// Written set, without the login that somebody may have put into it.
+// runtimes (github.com/distribution/reference), which take a host of any length. On
+// error the image has only Written set, without the login that somebody may have put
+// into it, and not longer than maxImage.
 func ParseImage(written string) (diagnosis.Image, error) {
-	named, err := reference.ParseNormalizedNamed(written)
-	if err != nil {
-		return diagnosis.Image{Written: message.RedactLogins(written)}, err
+	err := errLongName
+	if len(written) < maxImage {
+		var named reference.Named
+		if named, err = reference.ParseNormalizedNamed(written); err == nil {
+			// Not reference.Domain: it knows no host with an underscore.
+			image := diagnosis.NewImage(written, named.Name())
+			if len(image.Registry) <= maxHost {
+				return image, nil
+			}
+			err = errLongName
+		}
 	}
-	// Not reference.Domain: it knows no host with an underscore.
-	return diagnosis.NewImage(written, named.Name()), nil
+	return diagnosis.Image{Written: diagnosis.Clip(message.RedactImage(written), maxImage)}, err
 }
+
+var errLongName = fmt.Errorf("%w: it is longer than a name can be", reference.ErrReferenceInvalidFormat)
 
 // ImageOf is ParseImage without the error; see diagnosis.Image.Valid.
 func ImageOf(written string) diagnosis.Image {
@@ -317,7 +336,7 @@ func ImageOf(written string) diagnosis.Image {
 // sandboxUID returns the pod's UID as the kubelet passes it to the runtime: for a
 // static pod, the hash of its manifest (kubelet config.applyDefaults).
 func sandboxUID(pod *corev1.Pod) string {
-	if hash := pod.Annotations["kubernetes.io/config.hash"]; hash != "" && pod.Annotations[corev1.MirrorPodAnnotationKey] != "" {
+	if hash := pod.Annotations["kubernetes.io/config.hash"]; hash != "" && len(hash) <= maxName && pod.Annotations[corev1.MirrorPodAnnotationKey] != "" {
 		return hash
 	}
 	return string(pod.UID)
@@ -397,7 +416,7 @@ var hashes = map[string]string{ //nolint:gochecknoglobals // never written
 // is named after it plus the template's hash, which is also a label of the pod.
 func OwnerOf(pod *corev1.Pod) diagnosis.Owner {
 	o := metav1.GetControllerOf(pod)
-	if o == nil {
+	if o == nil || max(len(o.APIVersion), len(o.Kind), len(o.Name)) > 2*maxName { // the API server bounds none of them
 		return diagnosis.Owner{}
 	}
 	for label, kind := range hashes {

@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/whypull/whypull/agent/diagnosis"
 )
@@ -100,6 +102,38 @@ func TestHostilePodIsBounded(t *testing.T) { // measures allocations, so not in 
 				t.Errorf("%d failing and %d waiting containers are examined, want at most %d", len(u.Failures), len(u.Waiting), maxExamined)
 			}
 		})
+	}
+}
+
+// Of texts as long as an API object may have them only a bounded part is kept.
+func TestLongTextsAreBounded(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("a1.", 100_000)
+	for name, image := range map[string]string{
+		"valid": long + "test/app:1", "not valid": "hub.test/" + long + "App:::1", "with a login": "joe:" + long + "@hub.test/App",
+	} {
+		pod := newPod(wanting(image), app(waits("ErrImagePull", "failed to pull "+image+": "+image)))
+		pod.OwnerReferences = []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: long, Controller: new(true)}}
+		pod.Annotations = map[string]string{
+			"kubernetes.io/config.hash": long, corev1.MirrorPodAnnotationKey: long, "argocd.argoproj.io/tracking-id": "web:" + long,
+			"whypull.dev/report": long, "whypull.dev/other": long,
+		}
+		for i := range 10_000 {
+			pod.Spec.ReadinessGates = append(pod.Spec.ReadinessGates, corev1.PodReadinessGate{ConditionType: corev1.PodConditionType(fmt.Sprint("whypull.dev/", i))})
+		}
+		u := newWatch(t).sees(pod)
+		if kept := len(fmt.Sprint(u)); len(u.Failures) != 1 || kept > 32<<10 {
+			t.Errorf("%s: %d failures, %d bytes are kept", name, len(u.Failures), kept)
+		}
+		if f := u.Failures[0]; f.Ref().Valid() || len(f.Image) > maxImage {
+			t.Errorf("%s: image %.60s…", name, f.Image)
+		}
+		running := runningPod(func(p *corev1.Pod) { p.Annotations = map[string]string{checked: long} })
+		NewRunning(checked, true, func(u RunningPod) {
+			if len(u.Annotation) > maxAnnotation {
+				t.Errorf("%d bytes of an annotation are kept", len(u.Annotation))
+			}
+		}).observe(NewRunning(checked, true, nil).newRunningPod(running))
 	}
 }
 

@@ -49,6 +49,43 @@ func TestParseImageError(t *testing.T) {
 	}
 }
 
+// What may be secret in a name that does not parse is not kept.
+func TestSecretsInNames(t *testing.T) {
+	t.Parallel()
+	for written, want := range map[string]string{
+		"joe:hunter2@hub.test/app:v1":                       "REDACTED@hub.test/app:v1",
+		"joe:hunter2@shared.test/app:v1":                    "REDACTED@shared.test/app:v1",
+		"https://joe:hunter2@hub.test/app":                  "https://REDACTED@hub.test/app",
+		"joe:hun'ter2 <x@hub.test/app":                      "REDACTED@hub.test/app",
+		"https://hub.test/app:v1?X-Amz-Signature=hunter2":   "https://hub.test/app:v1?REDACTED",
+		"hub.test/app:v1?token=hunter2":                     "hub.test/app:v1?REDACTED",
+		"joe:" + strings.Repeat("hunter2", 1000) + "@h/App": "REDACTED@h/App",
+	} {
+		for range 2 { // and again
+			if got := ImageOf(written); got != (diagnosis.Image{Written: want}) {
+				t.Errorf("%.60s: got %+v, want %s", written, got, want)
+			}
+			written = want
+		}
+	}
+}
+
+// A name can be as long as its parts: a host of DNS with a port, a path of 255, a tag of 128
+// and a digest.
+func TestLongNames(t *testing.T) {
+	t.Parallel()
+	host := strings.Repeat("a.", 124) + "test"
+	longest := host + ":65535/" + strings.Repeat("p", 255) + ":" + strings.Repeat("t", 128) + "@sha512:" + strings.Repeat("0", 128)
+	if got, err := ParseImage(longest); err != nil || !got.Valid() || got.Written != longest {
+		t.Errorf("%+v, %v", got, err)
+	}
+	for _, written := range []string{"more.than." + host + ":65535/app", strings.Repeat("a.", 1000) + "test/app"} {
+		if got, err := ParseImage(written); !errors.Is(err, reference.ErrReferenceInvalidFormat) || got.Valid() || len(got.Written) > maxImage {
+			t.Errorf("%+v, %v", got, err)
+		}
+	}
+}
+
 // Name and Reference are as the runtimes' library has them.
 func FuzzParseImage(f *testing.F) {
 	digest := "@sha256:" + strings.Repeat("a1", 32)
@@ -57,9 +94,15 @@ func FuzzParseImage(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, written string) {
 		got, err := ParseImage(written)
+		if len(written) > maxHost {
+			if got.Valid() != (err == nil) || len(got.Written) > maxImage {
+				t.Errorf("%d bytes: got %+v, %v", len(written), got, err)
+			}
+			return
+		}
 		named, wantErr := reference.ParseNormalizedNamed(written)
 		if wantErr != nil {
-			if err == nil || err.Error() != wantErr.Error() || got != (diagnosis.Image{Written: message.RedactLogins(written)}) || got.Name() != "" || got.Reference() != "" {
+			if err == nil || err.Error() != wantErr.Error() || got != (diagnosis.Image{Written: message.RedactImage(written)}) || got.Name() != "" || got.Reference() != "" {
 				t.Errorf("%q: got %+v, %v, want the error %v", written, got, err, wantErr)
 			}
 			return
@@ -67,7 +110,7 @@ func FuzzParseImage(f *testing.F) {
 		if err != nil || got.Name() != named.Name() || got.Reference() != reference.TagNameOnly(named).String() {
 			t.Errorf("%q: got %q, %q, %v; want %q", written, got.Name(), got.Reference(), err, named)
 		}
-		if redacted := message.RedactLogins(written); redacted != written {
+		if redacted := message.RedactImage(written); redacted != written {
 			t.Errorf("%q: redacted to %q", written, redacted)
 		}
 		if got.Untagged()+got.Suffix() != written {

@@ -119,7 +119,7 @@ func (r *Running) forget(key string) {
 
 func (r *Running) newRunningPod(pod *corev1.Pod) RunningPod {
 	u := RunningPod{
-		Namespace: pod.Namespace, Name: pod.Name, UID: string(pod.UID), Annotation: pod.Annotations[r.annotation],
+		Namespace: pod.Namespace, Name: pod.Name, UID: string(pod.UID), Annotation: diagnosis.Clip(pod.Annotations[r.annotation], maxAnnotation),
 		Gone: pod.DeletionTimestamp != nil,
 	}
 	if r.images {

@@ -37,7 +37,7 @@ type Update struct {
 	// if the pod has annotations of whypull, or conditions that are not true, when a watch
 	// begins: what they report may have ended while nobody watched. Since is zero.
 	Healthy []diagnosis.Failure
-	// Annotations are the pod's annotations that belong to whypull.
+	// Annotations are the pod's annotations that whypull writes.
 	Annotations map[string]string
 	// Conditions are the pod's conditions that belong to whypull, and ReadinessGates
 	// those that decide whether the pod is ready.
@@ -74,8 +74,8 @@ type tracked struct {
 }
 
 // NewTracker returns a tracker that passes each update to emit, one at a time and
-// in order. Update.Annotations are those whose key begins with prefix, Conditions and
-// ReadinessGates those whose type does.
+// in order. The keys of Update.Annotations begin with prefix, and so do the types of
+// Conditions and ReadinessGates.
 func NewTracker(prefix string, now func() time.Time, emit func(Update)) *Tracker {
 	return &Tracker{emit: emit, now: now, prefix: prefix, pods: map[string]*tracked{}}
 }
@@ -273,7 +273,7 @@ func outdated(was, f diagnosis.Failure) bool {
 	if was.Image == f.Image {
 		return false
 	}
-	text := message.RedactLogins(f.Message) // as images are, if they do not parse
+	text := message.RedactImages(f.Message) // as images are, if they do not parse
 	return mentions(text, was.Ref()) && !mentions(text, f.Ref())
 }
 
@@ -422,28 +422,31 @@ func (t *Tracker) forget(namespace, name, uid string) {
 	t.emit(Update{Namespace: namespace, Name: name, UID: uid, Gone: true, SeenAt: t.now()})
 }
 
+// own returns the annotations that whypull writes. A long value, which is somebody else's,
+// is cut.
 func (t *Tracker) own(pod *corev1.Pod) map[string]string {
 	var own map[string]string
-	for k, v := range pod.Annotations {
-		if strings.HasPrefix(k, t.prefix) {
+	for _, name := range []string{"cause", "summary", "report"} {
+		if v, there := pod.Annotations[t.prefix+name]; there {
 			if own == nil {
 				own = map[string]string{}
 			}
-			own[k] = v
+			own[t.prefix+name] = diagnosis.Clip(v, maxAnnotation)
 		}
 	}
 	return own
 }
 
-// conditions returns the conditions and the readiness gates that belong to whypull.
+// conditions returns the conditions and the readiness gates that belong to whypull, of
+// many only the first.
 func (t *Tracker) conditions(pod *corev1.Pod) (own []corev1.PodCondition, gates []corev1.PodConditionType) {
 	for _, c := range pod.Status.Conditions {
-		if strings.HasPrefix(string(c.Type), t.prefix) {
+		if strings.HasPrefix(string(c.Type), t.prefix) && len(own) < maxExamined {
 			own = append(own, c)
 		}
 	}
 	for _, g := range pod.Spec.ReadinessGates {
-		if strings.HasPrefix(string(g.ConditionType), t.prefix) {
+		if strings.HasPrefix(string(g.ConditionType), t.prefix) && len(gates) < maxExamined {
 			gates = append(gates, g.ConditionType)
 		}
 	}

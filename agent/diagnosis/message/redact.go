@@ -25,9 +25,15 @@ func redact(s string) string {
 	return s
 }
 
-// RedactLogins replaces the credentials that stand before a host in s, an image name or a
-// text: "user:password@host/path", with or without a scheme.
-func RedactLogins(s string) string { return eachWord(s, redactUser) }
+// Redact returns a text without credentials, as Read has it.
+func Redact(text string) string { return redact(text) }
+
+// RedactImage replaces the credentials in an image name: "user:password@host/path", with or
+// without a scheme, and a query. A name that parses has none and stays as it is.
+func RedactImage(name string) string { return redactURL(name) }
+
+// RedactImages does the same for the image names in a text.
+func RedactImages(text string) string { return redactURLs(text) }
 
 // redactURLs replaces user info and queries. It looks at words, so it finds
 // them in URLs without a scheme as well.
@@ -135,16 +141,24 @@ func redactUser(word string) string {
 // loginEnd returns where the @ behind a login stands; 0 if there is none. The @ of a
 // digest has no path behind it and a path before it, or the digest's algorithm behind it.
 func loginEnd(s string) int {
-	if at := strings.LastIndexByte(s[:max(strings.LastIndexByte(s, '/'), 0)], '@'); at > 0 && !strings.HasPrefix(s[at+1:], "sha") {
+	if at := strings.LastIndexByte(s[:max(strings.LastIndexByte(s, '/'), 0)], '@'); at > 0 && !isDigest(s[at+1:]) {
 		if strings.Contains(s[:at], ":") || !strings.Contains(s[:at], "/") {
 			return at
 		}
 	}
 	user, host, found := strings.Cut(s, "@")
-	if found && strings.Contains(user, ":") && !strings.Contains(user, "/") && !strings.HasPrefix(host, "sha") {
+	if found && strings.Contains(user, ":") && !strings.Contains(user, "/") && !isDigest(host) {
 		return len(user)
 	}
 	return 0
+}
+
+// isDigest reports whether s begins with a digest, which may be cut off.
+func isDigest(s string) bool {
+	algorithm, _, _ := strings.Cut(s, ":")
+	return len(algorithm) >= len("sha") && slices.ContainsFunc([]string{"sha256", "sha384", "sha512"}, func(whole string) bool {
+		return strings.HasPrefix(whole, algorithm)
+	})
 }
 
 // redactAuthority replaces the user info at the start of s, which is a URL
