@@ -98,7 +98,7 @@ func allowed() map[string][]string {
 		"deploy/runbook":  {"agent/diagnosis"},
 		"report":          {"agent", "agent/diagnosis", "agent/imagecheck", "agent/kube", "agent/podwatch"},
 		"report/metrics":  {"agent/diagnosis"},
-		"report/fleet":    {"agent/diagnosis", "agent/podwatch", "deploy/runbook", "report"},
+		"report/fleet":    {"agent/diagnosis", "agent/diagnosis/message", "agent/podwatch", "deploy/runbook", "report"},
 		"agent/check":     {"agent/diagnosis", "agent/keyring", "agent/kube", "agent/kubelet", "agent/podwatch", "agent/probe", "cri", "cri/credential", "cri/hostfs", "cri/nodeconfig", "cri/registry"},
 	}
 }

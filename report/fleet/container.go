@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/agent/diagnosis/message"
 	"github.com/whypull/whypull/agent/podwatch"
 	"github.com/whypull/whypull/report"
 )
@@ -20,7 +21,7 @@ type Container struct {
 	Image      string `json:"image"`
 	Registry   string `json:"registry,omitempty"`
 	Repository string `json:"repository,omitempty"`
-	// Reason and Message are the kubelet's.
+	// Reason and Message are the kubelet's, without credentials.
 	Reason  string `json:"reason"`
 	Message string `json:"message"`
 	// Cause is whypull's; empty without a report.
@@ -95,14 +96,14 @@ func addContainer(all []Container, c Container) []Container {
 }
 
 func newContainer(f diagnosis.Failure) Container {
+	image := podwatch.ImageOf(f.Image) // the failure may be of another image than the one it was created for
 	c := Container{
-		Name: report.Printable(f.Container), Kind: string(f.Kind), Image: report.Printable(f.Image),
-		Reason: report.Printable(f.Reason), Message: report.Printable(f.Message), RunsOn: []string{},
+		Name: report.Printable(f.Container), Kind: string(f.Kind), Image: report.Printable(image.Written),
+		Reason: report.Printable(message.Redact(f.Reason)), Message: report.Printable(message.Redact(f.Message)), RunsOn: []string{},
 	}
 	for _, s := range f.PullSecrets {
 		c.secrets = append(c.secrets, report.Printable(s))
 	}
-	image := podwatch.ImageOf(f.Image) // the failure may be of another image than the one it was created for
 	c.Registry, c.Repository = image.Registry, image.Repository
 	return c
 }
@@ -139,10 +140,10 @@ func attribute(pod *corev1.Pod, f diagnosis.Failure, verdict *report.Container) 
 	return f
 }
 
-// sameImage reports whether a report entry, which truncates long names, is
-// about the image. An image can change while the pod stays.
+// sameImage reports whether a report entry, which truncates long names and has no
+// credentials, is about the image. An image can change while the pod stays.
 func sameImage(inReport, image string) bool {
-	image = report.Printable(image)
+	image = report.Printable(podwatch.ImageOf(image).Written)
 	begin, cut := strings.CutSuffix(inReport, "…")
 	return inReport == image || cut && strings.HasPrefix(image, begin)
 }

@@ -76,6 +76,33 @@ func TestFailing(t *testing.T) {
 	}
 }
 
+// Credentials that somebody has put into an image name are not shown, and the report, which
+// has none either, is found by what is left.
+func TestCredentialsInNames(t *testing.T) {
+	t.Parallel()
+	const written, kept = "joe:hunter2@hub.test/App:1", "REDACTED@hub.test/App:1"
+	said := waiting("InvalidImageName", `Failed to apply default image tag "`+written+`": couldn't parse image name "`+written+`"`)
+	own := withReport(verdict(diagnosis.InvalidImageName, "x", about(kept)))
+	models := withReport(verdict(diagnosis.InvalidImageName, "x", named(diagnosis.KindImageVolume, "data"), about(kept)))
+	for name, edits := range map[string][]edit{
+		"fails":           {of(written), withStatus("app", said), own},
+		"tried again":     {of(written), withStatus("app", waiting("ContainerCreating", "")), own},
+		"a volume":        {volume("data", written), withContainer("b", "b", "data"), withStatus("b", waiting("ErrImagePull", "x")), models},
+		"a volume, again": {volume("data", written), withContainer("b", "b", "data"), withStatus("b", waiting("ContainerCreating", "")), models},
+	} {
+		all := failing(testPod("web", edits...))
+		if len(all) != 1 || all[0].verdict == nil || all[0].Image != kept {
+			t.Errorf("%s: %+v", name, all)
+		}
+		if shown := fmt.Sprintf("%+v", all); strings.Contains(shown, "hunter2") {
+			t.Errorf("%s: shows %s", name, shown)
+		}
+	}
+	if a := NewAnswers(written, nil); a.Image != kept {
+		t.Errorf("answers about %s", a.Image)
+	}
+}
+
 func TestFailingVolume(t *testing.T) {
 	t.Parallel()
 	got := failing(testPod("web", volume("data", "hub.test/models:1"), withContainer("b", "b", "data"), withStatus("b", waiting("ErrImagePull", "pull QPS exceeded")),

@@ -10,6 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/whypull/whypull/agent/podwatch"
 	"github.com/whypull/whypull/report"
 )
 
@@ -43,7 +44,7 @@ type Answer struct {
 func NewAnswers(image string, all []Answer) Answers {
 	nodes := slices.Clone(all)
 	slices.SortFunc(nodes, func(a, b Answer) int { return cmp.Compare(a.Node, b.Node) })
-	return Answers{Schema: NodesSchema, Image: report.Printable(image), Nodes: nodes}
+	return Answers{Schema: NodesSchema, Image: report.Printable(podwatch.ImageOf(image).Written), Nodes: nodes}
 }
 
 // Failing reports whether the image cannot be pulled on a node, and Unknown whether
