@@ -10,8 +10,8 @@ import (
 	"github.com/whypull/whypull/agent/diagnosis"
 )
 
-// podSeries is the maximum number of failing containers with series of their own,
-// those that have failed longest: one of whypull_pod_failure_info and one of
+// podSeries is the maximum number of failing containers with series of their own, of each
+// namespace those that have failed longest: one of whypull_pod_failure_info and one of
 // whypull_pod_failure_start_timestamp_seconds. whypull_failing_containers counts
 // them all, whypull_pod_failure_info_dropped those beyond the limit.
 const podSeries = 50
@@ -125,12 +125,22 @@ func note(all map[podLabels]time.Time, l podLabels, since time.Time, named []str
 	}
 }
 
-// longest returns the containers, those with the earliest start first.
+// longest returns the containers, those with the earliest start first. Namespaces take
+// turns: one with many that fail for long leaves room for the others.
 func longest(since map[podLabels]time.Time) []podFailure {
 	all := make([]podFailure, 0, len(since))
 	for l, at := range since {
 		all = append(all, podFailure{l, at})
 	}
-	slices.SortFunc(all, func(a, b podFailure) int { return cmp.Or(a.since.Compare(b.since), a.labels.compare(b.labels)) })
+	turns, place := map[string]int{}, map[podLabels]int{} // place is empty at first
+	order := func(a, b podFailure) int {
+		return cmp.Or(place[a.labels]-place[b.labels], a.since.Compare(b.since), a.labels.compare(b.labels))
+	}
+	slices.SortFunc(all, order)
+	for _, f := range all {
+		place[f.labels] = turns[f.labels.namespace]
+		turns[f.labels.namespace]++
+	}
+	slices.SortFunc(all, order)
 	return all
 }

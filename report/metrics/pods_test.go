@@ -75,6 +75,22 @@ whypull_pod_failure_info_dropped 5
 	}
 }
 
+// TestNamespacesShareSeries checks that a namespace with many containers that fail for long
+// leaves room for another's.
+func TestNamespacesShareSeries(t *testing.T) {
+	t.Parallel()
+	m := New("v1")
+	for i := range 2 * podSeries {
+		v := failingSince(fmt.Sprint("p", i), "app", diagnosis.TagNotFound, since().Add(-time.Hour))
+		v.Failure.Namespace = "evil"
+		m.Failing(fmt.Sprint(i), []diagnosis.Verdict{v})
+	}
+	m.Failing("victim", []diagnosis.Verdict{failingSince("zz-victim", "app", diagnosis.TagNotFound, since())})
+	if _, last, n := namedPods(t, m); last != "zz-victim" || n != podSeries {
+		t.Errorf("%d are named, the last is %s", n, last)
+	}
+}
+
 // namedPods returns the number of pods with series of their own, and the first and
 // the last of them.
 func namedPods(t *testing.T, m *Agent) (first, last string, n int) {
