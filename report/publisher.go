@@ -238,10 +238,10 @@ func adopt(uid string, annotations map[string]string, now time.Time) *podState {
 		state.at = at
 	}
 	for _, c := range doc.Containers {
-		state.adopt(uid, c)
+		state.adopt(uid, c, now)
 	}
 	for _, g := range doc.Pulling {
-		if since, err := time.Parse(time.RFC3339, g.Since); err == nil {
+		if since, err := time.Parse(time.RFC3339, g.Since); err == nil && !since.After(now) {
 			state.pulls[diagnosis.Subject{UID: uid, Kind: diagnosis.Kind(g.Kind), Name: g.Name}] = earlierIncident{g.Image, since}
 		}
 	}
@@ -251,9 +251,9 @@ func adopt(uid string, annotations map[string]string, now time.Time) *podState {
 // adopt takes over one container of a report of an earlier run. If that was a
 // first verdict, for which there is no Event yet, only the start of the incident
 // is taken over.
-func (t *podState) adopt(uid string, c Container) {
+func (t *podState) adopt(uid string, c Container, now time.Time) {
 	since, err := time.Parse(time.RFC3339, c.Since)
-	if err != nil {
+	if err != nil || since.After(now) {
 		return
 	}
 	of := t.container(diagnosis.Subject{UID: uid, Kind: diagnosis.Kind(c.Kind), Name: c.Name})

@@ -682,6 +682,19 @@ func TestRestartedAgentAfterAFirstVerdict(t *testing.T) {
 	}
 }
 
+// Who may change a pod's annotations does not set when its incident begins to a time that
+// is to come.
+func TestForgedBeginning(t *testing.T) {
+	t.Parallel()
+	d, u := restarted(t, true, verdict("app", diagnosis.TagNotFound, sinceLater(time.Hour)))
+	if err := d.try(u, true, verdict("app", diagnosis.AccessDenied, sinceLater(10*time.Minute))); err != nil {
+		t.Error(err)
+	}
+	if got := d.document().Containers[0].Since; got != "2026-01-02T03:14:01Z" {
+		t.Errorf("got since %s, want the incident's", got)
+	}
+}
+
 // What has whypull's keys goes from a pod that does not fail, whoever wrote it: it may
 // have been forged, or be of a release that was rolled back. Other keys stay.
 func TestForeignAnnotations(t *testing.T) {
