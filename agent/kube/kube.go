@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -97,6 +98,7 @@ type Client struct {
 	tokenRefusals *refusals
 	lag           time.Duration // authorizerLag
 	reads         *share.Cache[types.NamespacedName, *Secret]
+	inMemory      *share.Lanes // limits the secrets that are in memory as a whole
 	liveness      *liveness
 }
 
@@ -123,6 +125,7 @@ func New(cfg *rest.Config, o Options) (*Client, error) {
 		watching:     newImpersonation(),
 		opening:      newFairLimiter(watchRate, watchBurst),
 		reads:        share.New[types.NamespacedName](0, share.For[*Secret](0), time.Now), // concurrent reads are shared, nothing is kept
+		inMemory:     share.NewLanes(maxReads, maxReadsWaiting),
 		listRefusals: newRefusals(lastRetry, refusalTTL), tokenRefusals: newRefusals(lastRetry, refusalTTL),
 		liveness: &liveness{now: time.Now}}
 	cfg = rest.CopyConfig(cfg)
@@ -288,8 +291,13 @@ type Secret struct {
 // behind a pod that was just bound.
 const authorizerLag = 400 * time.Millisecond
 
-// secretTimeout limits the read of one secret.
-const secretTimeout = 5 * time.Second
+const (
+	// secretTimeout limits the read of one secret.
+	secretTimeout = 5 * time.Second
+	// maxReads limits concurrent reads of secrets, of which each may have 1 MiB, and
+	// maxReadsWaiting those of a namespace that wait. A pod reads one at a time.
+	maxReads, maxReadsWaiting = 4, 1000
+)
 
 // Secret reads one secret. The error is ErrNotFound, ErrNoAccess, or the API
 // server's; it never contains data of the secret.
@@ -300,7 +308,13 @@ func (c *Client) Secret(ctx context.Context, namespace, name string) (Secret, er
 	// Pods that fail together often name the same secret, so concurrent callers
 	// share one read. Nothing is kept after that.
 	s, err := c.reads.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, func(ctx context.Context) (*Secret, error) {
-		ctx, cancel := context.WithTimeout(share.WithTenant(ctx, namespace), secretTimeout)
+		ctx = share.WithTenant(ctx, namespace)
+		leave, err := c.inMemory.Enter(ctx, "")
+		if err != nil {
+			return nil, err
+		}
+		defer leave()
+		ctx, cancel := context.WithTimeout(ctx, secretTimeout)
 		defer cancel()
 		s, err := c.readSecret(ctx, namespace, name)
 		return &s, err
@@ -324,6 +338,9 @@ func (c *Client) readSecret(ctx context.Context, namespace, name string) (Secret
 	if err != nil {
 		return Secret{}, secretError(namespace, name, err)
 	}
+	maps.DeleteFunc(s.Data, func(key string, _ []byte) bool {
+		return key != corev1.DockerConfigJsonKey && key != corev1.DockerConfigKey // the kubelet reads no other
+	})
 	return Secret{Namespace: namespace, Name: name, Type: string(s.Type), UID: string(s.UID), Version: version(s.ObjectMeta), Changed: Changed(s.ObjectMeta), Manager: secretManager(s.ObjectMeta), Data: credential.Redact(s.Data)}, nil
 }
 

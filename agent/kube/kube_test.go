@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -185,6 +186,34 @@ func TestSecret(t *testing.T) {
 				t.Errorf("accepts %s", accept)
 			}
 		})
+	}
+}
+
+// Of a secret only what the kubelet reads is kept, and few are in memory as a whole.
+func TestLargeSecrets(t *testing.T) {
+	t.Parallel()
+	var reading, most atomic.Int32
+	s := newAPIServer(t, func(w http.ResponseWriter, _ request) {
+		most.Store(max(most.Load(), reading.Add(1))) // not exact, but never too many
+		time.Sleep(20 * time.Millisecond)
+		reading.Add(-1)
+		secret := pullSecret()
+		secret.Data["tls.key"] = make([]byte, 1<<10)
+		apitest.Write(w, runtime.ContentTypeProtobuf, secret)
+	})
+	c := s.client(t, AccessAuto)
+	var all sync.WaitGroup
+	for i := range 5 * maxReads {
+		all.Go(func() {
+			got, err := c.Secret(t.Context(), "team", fmt.Sprintf("pull%d", i))
+			if keys := slices.Collect(maps.Keys(got.Data.Reveal())); err != nil || !slices.Equal(keys, []string{corev1.DockerConfigJsonKey}) {
+				t.Errorf("a secret with %q, error %v", keys, err)
+			}
+		})
+	}
+	all.Wait()
+	if n := most.Load(); n > maxReads {
+		t.Errorf("%d secrets are read at once, want at most %d", n, maxReads)
 	}
 }
 
