@@ -410,7 +410,7 @@ func TestRetriesTakeTurns(t *testing.T) {
 		var mu sync.Mutex
 		var order []string
 		begin := func(namespace, image string) {
-			r.get(namespace, retryKey{image: image}, image, func() []diagnosis.Evidence {
+			r.get(retryKey{tenant: namespace, image: image}, image, func() []diagnosis.Evidence {
 				<-release
 				mu.Lock()
 				defer mu.Unlock()
@@ -430,7 +430,7 @@ func TestRetriesTakeTurns(t *testing.T) {
 		}
 		full := 0
 		for i := range 1 + maxRetriesWaiting + 5 {
-			e := r.get("evil", retryKey{image: strconv.Itoa(i)}, "", nil, nil)
+			e := r.get(retryKey{tenant: "evil", image: strconv.Itoa(i)}, "", nil, nil)
 			if len(e) == 1 && e[0].Reason == diagnosis.ReasonRetryQueueFull {
 				full++
 			}
@@ -499,3 +499,30 @@ func TestExaminationsAreBounded(t *testing.T) {
 	}
 	leave()
 }
+// For an image that waits in another namespace's queue, one does not wait there.
+func TestRetriesOfOneImage(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRetries()
+		release := make(chan struct{})
+		var order []string // one runs at a time
+		begin := func(namespace, image string) {
+			r.get(retryKey{tenant: namespace, image: image}, image, func() []diagnosis.Evidence {
+				<-release
+				order = append(order, namespace)
+				return skipped(diagnosis.ReasonPullGoesOn, diagnosis.CheckPull)
+			}, func(string) {})
+			synctest.Wait()
+		}
+		for i := range 10 {
+			begin("evil", strconv.Itoa(i))
+		}
+		begin("good", "9")
+		close(release)
+		synctest.Wait()
+		if at := slices.Index(order, "good"); at < 0 || at > 2 {
+			t.Errorf("the victim's came after %d others", at)
+		}
+	})
+}
+

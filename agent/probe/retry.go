@@ -88,10 +88,11 @@ type retries struct {
 	all map[retryKey]*retryState
 }
 
-// retryKey is the image and the credentials that the kubelet would try.
+// retryKey is the image and the credentials that the kubelet would try, and for whom: a
+// namespace does not wait for the turn of another, and is not told its secrets' names.
 type retryKey struct {
-	image string
-	creds [sha256.Size]byte
+	tenant, image string
+	creds         [sha256.Size]byte
 }
 
 type retryState struct {
@@ -107,8 +108,8 @@ func newRetries() *retries {
 }
 
 // get returns the cached result of a retry. If there is none, it starts a retry for
-// the tenant and returns nil.
-func (r *retries) get(tenant string, key retryKey, uid string, run func() []diagnosis.Evidence, again func(uid string)) []diagnosis.Evidence {
+// the key's tenant and returns nil.
+func (r *retries) get(key retryKey, uid string, run func() []diagnosis.Evidence, again func(uid string)) []diagnosis.Evidence {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := r.now()
@@ -130,7 +131,7 @@ func (r *retries) get(tenant string, key retryKey, uid string, run func() []diag
 		old = s
 	}
 	r.drop()
-	next := &retryState{tenant: tenant, waiting: []string{uid}, life: min(2*old.life, retryLongest)}
+	next := &retryState{tenant: key.tenant, waiting: []string{uid}, life: min(2*old.life, retryLongest)}
 	r.all[key] = next
 	go r.run(next, run, again)
 	return nil
@@ -209,7 +210,7 @@ func (c *Collector) retried(ctx context.Context, f diagnosis.Failure, evidence [
 	if len(job.creds) == 0 {
 		return skipped(diagnosis.ReasonRetryNeedless, diagnosis.CheckPull)
 	}
-	found := c.retries.get(f.Namespace, job.key(), f.UID, job.run, c.Retry.Again)
+	found := c.retries.get(job.key(), f.UID, job.run, c.Retry.Again)
 	if found == nil {
 		return []diagnosis.Evidence{{Check: diagnosis.CheckPull, Outcome: diagnosis.NotRun, Fault: diagnosis.FaultPending, Reason: diagnosis.ReasonRetrying}}
 	}
@@ -259,7 +260,7 @@ func (r pullRetry) key() retryKey {
 		d := r.c.asker.digest(l)
 		all = append(all, d[:]...)
 	}
-	return retryKey{image: r.ref.String(), creds: sha256.Sum256(all)}
+	return retryKey{tenant: r.f.Namespace, image: r.ref.String(), creds: sha256.Sum256(all)}
 }
 
 // run retries the pull with one credential after another until one works.

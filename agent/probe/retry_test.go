@@ -424,7 +424,7 @@ func TestRetriesAreShared(t *testing.T) {
 		return []diagnosis.Evidence{{Check: diagnosis.CheckPull, Outcome: diagnosis.Passed}}
 	}
 	get := func(uid string) []diagnosis.Evidence {
-		return r.get("team", retryKey{image: "a"}, uid, run, func(uid string) { done <- uid })
+		return r.get(retryKey{tenant: "team", image: "a"}, uid, run, func(uid string) { done <- uid })
 	}
 	if get("one") != nil || get("two") != nil {
 		t.Fatal("a result before there is one")
