@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/distribution/reference"
@@ -111,6 +112,7 @@ func (a *asker) ask(ctx context.Context, e registry.Endpoint, ref reference.Name
 	q.settle = settle
 	return a.share(ctx, q, since, func(ctx context.Context) registry.Answer {
 		answer := e.ProbeAfter(ctx, required, e.Reference(ref), sent(cred))
+		answer.Content.Tags = nearest(answer.Content.Tags, tagOf(ref)) // a hundred of each image would be megabytes
 		a.heard(e, ref, answer)
 		if settle && unsettled(answer) {
 			answer.Auth.Exists = e.Control(ctx, e.Reference(ref), sent(cred))
@@ -146,8 +148,22 @@ func (a *asker) inspect(ctx context.Context, e registry.Endpoint, ref reference.
 		q.content += " " + s.Endpoint.Key(s.Reference)
 	}
 	return a.share(ctx, q, since, func(ctx context.Context) registry.Answer {
-		return e.Inspect(ctx, e.Reference(ref), sent(cred), want)
+		answer := e.Inspect(ctx, e.Reference(ref), sent(cred), want)
+		answer.Content.Parts = largest(answer.Content.Parts)
+		return answer
 	})
+}
+
+// maxParts is how many blobs of an image are kept. All of each of maxAnswers would be megabytes.
+const maxParts = 32
+
+// largest returns those of the blobs that matter for the space that an image needs.
+func largest(parts []registry.Part) []registry.Part {
+	if len(parts) <= maxParts {
+		return parts
+	}
+	slices.SortStableFunc(parts, func(a, b registry.Part) int { return cmp.Compare(b.Size, a.Size) })
+	return slices.Clone(parts[:maxParts])
 }
 
 func (a *asker) question(e registry.Endpoint, ref reference.Named, cred *keyring.Credential) question {
@@ -245,17 +261,24 @@ func (a *asker) rejects(e registry.Endpoint, ref reference.Named, cred *keyring.
 // trouble returns the answer to another question at the same endpoint that also
 // holds for this one: the endpoint limits requests or was unreachable at or after
 // since. If there are several, it returns one of the tenant's own if there is any,
-// and of these the one that is valid for longest. Details of the other image are
-// removed.
+// and of these the one that is valid for longest. That the endpoint takes connections and
+// does not answer counts for a tenant once it does so for two others: one's image may make
+// it wait for what is behind it, as with a proxy for other registries. Details of the
+// other image are removed.
 func (a *asker) trouble(tenant string, q question, since time.Time, doubt doubt) (r *reply, found bool) {
 	var best share.Kept[*reply]
 	borrowed := false
+	hanging := map[string]bool{} // other tenants for whom the endpoint hangs
 	for other, k := range a.answers.Of(q.endpoint) {
 		answer := &k.Value.answer
 		if answer.Redirects.Via != "" || answer.Content.Source > 0 { // the failure is of another host
 			continue
 		}
 		unreachable := unreachable(*answer, other.upstream == q.upstream) && other.source == q.source && other.manner == q.manner && !k.Fetched.Before(since) && doubt.allows(k.Fetched, reachOf(*answer))
+		if unreachable && hangs(*answer) && k.Value.tenant != tenant {
+			hanging[k.Value.tenant] = true
+			unreachable = len(hanging) > 1
+		}
 		limited := leaveAlone(*answer) && other.upstream == q.upstream
 		lends := !unreachable && (other.cred != q.cred || k.Value.tenant != tenant)
 		if lends {
@@ -290,6 +313,17 @@ func unreachable(answer registry.Answer, sameUpstream bool) bool {
 	case registry.PhaseDNS, registry.PhaseConnect, registry.PhaseTLS:
 	}
 	return aboutEndpoint(answer)
+}
+
+// hangs reports whether an answer is of an endpoint that took the connection and did not
+// respond.
+func hangs(answer registry.Answer) bool {
+	switch answer.Phase {
+	case registry.PhaseDNS, registry.PhaseConnect, registry.PhaseTLS:
+		return false
+	case registry.PhasePing, registry.PhaseToken, registry.PhaseManifest, registry.PhaseBlob:
+	}
+	return answer.Fault == registry.FaultConnectionTimeout
 }
 
 // leaveAlone reports whether the endpoint must not be asked for a while, whatever

@@ -1,10 +1,13 @@
 package probe
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/whypull/whypull/agent/diagnosis"
@@ -12,6 +15,13 @@ import (
 	"github.com/whypull/whypull/agent/kube"
 	"github.com/whypull/whypull/agent/kubelet"
 	"github.com/whypull/whypull/agent/share"
+)
+
+// How much of the pull secrets of one pod is decoded. A secret may have 1 MiB, and an entry
+// takes 300 bytes though 7 bytes write it. Each needs a colon.
+const (
+	maxSecretData   = 128 << 10
+	maxSecretColons = 2000
 )
 
 // Secrets reads pull secrets. Errors wrap kube.ErrNotFound, kube.ErrNoAccess or
@@ -65,7 +75,9 @@ func (c *Collector) checkCredentials(ctx context.Context, f diagnosis.Failure) (
 	}
 	for i, s := range found.Secrets {
 		e := judge(s, found, c.now())
-		e.Credentials().Manager = evidence[places[i]].Credentials().Manager
+		facts := e.Credentials()
+		facts.Manager = evidence[places[i]].Credentials().Manager
+		facts.Hosts = share.Once(ctx, hostsKey{f.Namespace, s.Name}, func() []string { return facts.Hosts }) // one list for all containers
 		evidence[places[i]] = e
 	}
 	evidence = append(evidence, nodeEvidence(found, c.now())...)
@@ -109,15 +121,52 @@ type (
 		evidence diagnosis.Evidence
 	}
 	secretKey struct{ namespace, name string }
+	hostsKey  struct{ namespace, name string }
 )
+
+// allowance is how much of a pod's secrets is still decoded; allowanceKey is the namespace.
+type (
+	allowance struct {
+		mu            sync.Mutex
+		bytes, colons int
+	}
+	allowanceKey string
+)
+
+// has takes a secret's content out of the allowance, if there is enough left.
+func (a *allowance) has(content map[string][]byte) bool {
+	size, colons := 0, 0
+	for _, data := range content {
+		size, colons = size+len(data), colons+bytes.Count(data, []byte(":"))
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if size > a.bytes || colons > a.colons {
+		return false
+	}
+	a.bytes, a.colons = a.bytes-size, a.colons-colons
+	return true
+}
 
 // read reads a secret once, though a pod may name it for many containers.
 func (c *Collector) read(ctx context.Context, f diagnosis.Failure, name string) (keyring.Secret, diagnosis.Evidence) {
 	r := share.Once(ctx, secretKey{f.Namespace, name}, func() (r secretRead) {
 		r.secret, r.evidence = c.readSecret(ctx, f, name)
+		left := share.Once(ctx, allowanceKey(f.Namespace), func() *allowance { return &allowance{bytes: maxSecretData, colons: maxSecretColons} })
+		if r.evidence.Fault == "" && !left.has(r.secret.Data.Reveal()) {
+			r = secretRead{evidence: tooLarge(name)}
+		}
 		return r
 	})
 	return r.secret, r.evidence
+}
+
+// tooLarge returns the evidence about a secret that is not decoded.
+func tooLarge(name string) diagnosis.Evidence {
+	return diagnosis.Evidence{
+		Check: diagnosis.CheckCredentials, Outcome: diagnosis.NotRun, Fault: diagnosis.FaultSecretUnreadable,
+		Body: &diagnosis.CredentialFacts{Unread: fmt.Sprintf("secret %s is not examined: whypull reads at most %d KiB of a pod's pull secrets", name, maxSecretData>>10)},
+	}
 }
 
 // readSecret reads one secret. The evidence has a Fault if it could not be read.

@@ -39,6 +39,71 @@ func TestSecretsBeyondTheBound(t *testing.T) {
 	}
 }
 
+// Of a pod's secrets no more is decoded than its allowance, however little of it names a
+// registry, and its containers share what is known of them.
+func TestLargeSecrets(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, nil, nil)
+	entries := make([]string, maxSecretColons)
+	for i := range entries {
+		entries[i] = fmt.Sprintf(`"h%d.test":{}`, i)
+	}
+	n.secrets.byName["entries"] = pullSecret(`{"auths":{` + strings.Join(entries, ",") + `}}`)
+	n.secrets.byName["long"] = pullSecret(`{"auths":{"` + strings.Repeat("x", maxSecretData) + `":{}}}`)
+	half := strings.Repeat(" ", maxSecretData/2-1000)
+	n.secrets.byName["half"], n.secrets.byName["other"] = pullSecret(half+dockerConfig(user, password, "hub.test")), pullSecret(half+dockerConfig(user, password, "b.test", "c.test"))
+	n.secrets.byName["third"] = pullSecret(half + dockerConfig(user, password, "d.test"))
+	ctx := share.WithOnce(t.Context())
+	f := failure("hub.test/team/app:1", "entries", "long", "half", "other", "third")
+	const tooLarge = " is not examined: whypull reads at most 128 KiB of a pod's pull secrets"
+	var hosts []*string
+	for range 2 {
+		evidence, creds := n.collector.checkCredentials(ctx, f)
+		wantLines(t, "credentials", of(f, evidence, diagnosis.CheckCredentials),
+			"NotRun | SecretUnreadable | secret entries"+tooLarge,
+			"NotRun | SecretUnreadable | secret long"+tooLarge,
+			"Passed | secret half has credentials for hub.test (entry hub.test)",
+			"Failed | NoMatchingCredential | secret other has credentials for b.test, c.test, but the image is on hub.test",
+			"NotRun | SecretUnreadable | secret third"+tooLarge)
+		if len(creds) != 1 {
+			t.Errorf("%d credentials, want one", len(creds))
+		}
+		hosts = append(hosts, &evidence[3].Credentials().Hosts[0])
+	}
+	if hosts[0] != hosts[1] {
+		t.Error("each container has a list of hosts of its own")
+	}
+	if evidence, _ := n.collector.checkCredentials(t.Context(), failure("hub.test/team/app:1", "third")); evidence[0].Fault != diagnosis.FaultNoMatchingCredential {
+		t.Errorf("another pod's secret: %+v", evidence[0])
+	}
+}
+
+// Of an image with many layers the largest are kept: they decide what space is needed.
+func TestManyLayers(t *testing.T) {
+	t.Parallel()
+	s := holding(t, func(c *registrytest.Content) ocispec.Descriptor {
+		layers := make([]ocispec.Descriptor, 2*maxParts)
+		for i := range layers {
+			layers[i] = c.Layer(10 + i)
+		}
+		return c.Image(here("s390x"), layers...)
+	})
+	n := newNode(t, s.CA, nil)
+	f := failure(s.Host + "/team/app:1.0")
+	f.Message = "context canceled"
+	n.collect(f)
+	longest := 0
+	for _, k := range n.collector.asker.answers.Of("https://" + s.Host) {
+		longest = max(longest, len(k.Value.answer.Content.Parts))
+	}
+	if longest != maxParts {
+		t.Errorf("%d layers are kept, want the largest %d", longest, maxParts)
+	}
+	if got := largest([]registry.Part{31: {Size: 1}, 32: {Size: 3}, 40: {Size: 2}}); got[0].Size != 3 || got[1].Size != 2 || got[2].Size != 1 {
+		t.Errorf("kept %v", got)
+	}
+}
+
 // inNamespace returns a context for the work of a namespace.
 func inNamespace(t *testing.T, namespace string) context.Context {
 	t.Helper()
@@ -117,6 +182,31 @@ func TestHangingUpstreamBehindOneMirror(t *testing.T) {
 		if asked != want {
 			t.Errorf("%s: asked %t, want %t", phase, asked, want)
 		}
+	}
+}
+
+// One tenant's image makes a shared registry wait for what is behind it, which is nothing to
+// another's; that it hangs for two others is.
+func TestHangingRepositoryOfAnother(t *testing.T) {
+	t.Parallel()
+	a, asked := newAsker(), 0
+	ask := func(namespace, image string, answer registry.Answer) registry.Answer {
+		got, _ := a.share(inNamespace(t, namespace), about(image), time.Time{}, func(context.Context) registry.Answer { asked++; return answer })
+		return got
+	}
+	hang := registry.Answer{Fault: registry.FaultConnectionTimeout, Phase: registry.PhasePing}
+	ask("evil", "proxied", hang)
+	ask("evil", "proxied too", hang)
+	if asked != 1 {
+		t.Errorf("asked %d times for one namespace, want 1", asked)
+	}
+	if got := ask("good", "mine", found); !got.Found {
+		t.Errorf("the victim's answer %+v", got)
+	}
+	ask("fair", "theirs", hang)
+	asked = 0
+	if got := ask("last", "another", found); got.Found || asked != 0 {
+		t.Errorf("a registry that hangs for two namespaces: asked %d times, %+v", asked, got)
 	}
 }
 
@@ -441,6 +531,33 @@ func TestRetriesTakeTurns(t *testing.T) {
 	})
 }
 
+// For an image that waits in another namespace's queue, one does not wait there.
+func TestRetriesOfOneImage(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRetries()
+		release := make(chan struct{})
+		var order []string // one runs at a time
+		begin := func(namespace, image string) {
+			r.get(retryKey{tenant: namespace, image: image}, image, func() []diagnosis.Evidence {
+				<-release
+				order = append(order, namespace)
+				return skipped(diagnosis.ReasonPullGoesOn, diagnosis.CheckPull)
+			}, func(string) {})
+			synctest.Wait()
+		}
+		for i := range 10 {
+			begin("evil", strconv.Itoa(i))
+		}
+		begin("good", "9")
+		close(release)
+		synctest.Wait()
+		if at := slices.Index(order, "good"); at < 0 || at > 2 {
+			t.Errorf("the victim's came after %d others", at)
+		}
+	})
+}
+
 // The slow checks end, whatever the registry does; what was not asked by then has
 // not run.
 func TestExaminationEnds(t *testing.T) {
@@ -499,30 +616,3 @@ func TestExaminationsAreBounded(t *testing.T) {
 	}
 	leave()
 }
-// For an image that waits in another namespace's queue, one does not wait there.
-func TestRetriesOfOneImage(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		r := newRetries()
-		release := make(chan struct{})
-		var order []string // one runs at a time
-		begin := func(namespace, image string) {
-			r.get(retryKey{tenant: namespace, image: image}, image, func() []diagnosis.Evidence {
-				<-release
-				order = append(order, namespace)
-				return skipped(diagnosis.ReasonPullGoesOn, diagnosis.CheckPull)
-			}, func(string) {})
-			synctest.Wait()
-		}
-		for i := range 10 {
-			begin("evil", strconv.Itoa(i))
-		}
-		begin("good", "9")
-		close(release)
-		synctest.Wait()
-		if at := slices.Index(order, "good"); at < 0 || at > 2 {
-			t.Errorf("the victim's came after %d others", at)
-		}
-	})
-}
-
