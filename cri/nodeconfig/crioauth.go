@@ -40,16 +40,11 @@ func (c *Config) ForPod(namespace, image string) *Config {
 	}
 	own := *c
 	own.namespace = namespace
-	names := []string{image}
 	if named, err := reference.ParseNormalizedNamed(image); err == nil {
-		names = append(names, reference.TagNameOnly(named).String(), named.String())
-	}
-	for _, name := range names {
-		sum := sha256.Sum256([]byte(name))
+		sum := sha256.Sum256([]byte(named.Name())) // prepareTempAuthFile
 		file := path.Join(defaulted(c.crio.NamespacedAuthDir, defaultNamespaceAuths), namespace+"-"+hex.EncodeToString(sum[:])+".json")
 		if c.fs.IsFile(file) {
 			own.namespaceAuth = file
-			break
 		}
 	}
 	return &own

@@ -1,6 +1,7 @@
 package nodeconfig_test
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -102,6 +103,7 @@ func TestCRIOPolicy(t *testing.T) {
 		notice  nodeconfig.NoticeKind
 		path    string
 		version string
+		image   string
 	}{
 		"accepts":          {files: map[string]string{policy: accept}},
 		"none":             {},
@@ -112,16 +114,18 @@ func TestCRIOPolicy(t *testing.T) {
 		"accepts a domain": {files: map[string]string{policy: `{"default":[{"type":"reject"}],"transports":{"docker":{"*.test":[{"type":"insecureAcceptAnything"}]}}}`}},
 		"rejects the repository": {files: map[string]string{policy: `{"default":[{"type":"insecureAcceptAnything"}],"transports":{"docker":{"hub.test":[{"type":"insecureAcceptAnything"}],"hub.test/team/app":[{"type":"reject"}]}}}`},
 			notice: nodeconfig.NoticePolicyRejects, path: policy},
-		"another host":    {files: map[string]string{policy: `{"default":[{"type":"insecureAcceptAnything"}],"transports":{"docker":{"other.test":[{"type":"reject"}]}}}`}},
-		"signed":          {files: map[string]string{policy: `{"default":[{"type":"signedBy"}]}`}, notice: nodeconfig.NoticePolicyWantsSignature, path: policy},
-		"crio.conf's":     {files: map[string]string{policy: accept, "etc/crio/crio.conf": "[crio.image]\nsignature_policy = '/opt/p.json'\n", "opt/p.json": `{"default":[{"type":"reject"}]}`}, notice: nodeconfig.NoticePolicyRejects, path: "opt/p.json"},
-		"the namespace's": {files: map[string]string{policy: accept, "etc/crio/policies/shop.json": `{"default":[{"type":"reject"}]}`}, notice: nodeconfig.NoticePolicyRejects, path: "etc/crio/policies/shop.json"},
-		"another's":       {files: map[string]string{policy: accept, "etc/crio/policies/other.json": `{"default":[{"type":"reject"}]}`}},
-		"signature store": {files: map[string]string{"etc/containers/registries.d/d.yaml": "docker: [\n"}, broken: nodeconfig.NoticeSignatureStoreUnusable, path: "etc/containers/registries.d/d.yaml"},
-		"a good store":    {files: map[string]string{"etc/containers/registries.d/d.yaml": "docker:\n  hub.test:\n    use-sigstore-attachments: true\n"}},
+		"accepts a domain, port": {image: "hub.test:5000/team/app:1", files: map[string]string{policy: `{"default":[{"type":"reject"}],"transports":{"docker":{"*.test":[{"type":"insecureAcceptAnything"}]}}}`}},
+		"another host":           {files: map[string]string{policy: `{"default":[{"type":"insecureAcceptAnything"}],"transports":{"docker":{"other.test":[{"type":"reject"}]}}}`}},
+		"signed":                 {files: map[string]string{policy: `{"default":[{"type":"signedBy"}]}`}, notice: nodeconfig.NoticePolicyWantsSignature, path: policy},
+		"crio.conf's":            {files: map[string]string{policy: accept, "etc/crio/crio.conf": "[crio.image]\nsignature_policy = '/opt/p.json'\n", "opt/p.json": `{"default":[{"type":"reject"}]}`}, notice: nodeconfig.NoticePolicyRejects, path: "opt/p.json"},
+		"the namespace's":        {files: map[string]string{policy: accept, "etc/crio/policies/shop.json": `{"default":[{"type":"reject"}]}`}, notice: nodeconfig.NoticePolicyRejects, path: "etc/crio/policies/shop.json"},
+		"another's":              {files: map[string]string{policy: accept, "etc/crio/policies/other.json": `{"default":[{"type":"reject"}]}`}},
+		"signature store":        {files: map[string]string{"etc/containers/registries.d/d.yaml": "docker: [\n"}, broken: nodeconfig.NoticeSignatureStoreUnusable, path: "etc/containers/registries.d/d.yaml"},
+		"a good store":           {files: map[string]string{"etc/containers/registries.d/d.yaml": "docker:\n  hub.test:\n    use-sigstore-attachments: true\n"}},
 	} {
-		c := nodeconfig.Load(crio(t, tc.files)).ForPod("shop", "hub.test/team/app:1")
-		_, notices, err := c.EndpointsFor(t.Context(), "hub.test", ref(t, "hub.test/team/app:1"))
+		image := cmp.Or(tc.image, "hub.test/team/app:1")
+		c := nodeconfig.Load(crio(t, tc.files)).ForPod("shop", image)
+		_, notices, err := c.EndpointsFor(t.Context(), "hub.test", ref(t, image))
 		if tc.broken != "" {
 			if !refuses(err, tc.broken, "/"+tc.path) {
 				t.Errorf("%s: %v", name, err)
@@ -140,7 +144,7 @@ func TestCRIOPolicy(t *testing.T) {
 
 // A namespace can have credentials of its own for an image.
 func TestCRIONamespaceCredentials(t *testing.T) {
-	sum := sha256.Sum256([]byte("hub.test/a:1"))
+	sum := sha256.Sum256([]byte("hub.test/a"))
 	file := "etc/crio/auth/shop-" + hex.EncodeToString(sum[:]) + ".json"
 	c := nodeconfig.Load(crio(t, map[string]string{file: `{"auths":{"hub.test":{"auth":"YWxpY2U6eA=="}}}`, "etc/crio/crio.conf": "[crio.image]\npause_image_auth_file = '/pause.json'\n", "pause.json": "{"}))
 	for namespace, want := range map[string]string{"shop": "/" + file, "other": "", "": "", "../shop": ""} {

@@ -109,7 +109,8 @@ func (f policyFile) of(ref reference.Named) []policyRequirement {
 func policyScopes(ref reference.Named) []string {
 	name := ref.Name()
 	scopes := append([]string{ref.String()}, authKeys(name)...)
-	for host := reference.Domain(ref); ; {
+	host, _, _ := strings.Cut(reference.Domain(ref), ":") // a wildcard is for every port
+	for {
 		_, rest, found := strings.Cut(host, ".")
 		if !found {
 			return scopes

@@ -4,20 +4,34 @@ package nodeconfig
 // runtime's default (DefaultSandboxImage of containerd's internal/cri/config, by version);
 // "" if neither is known.
 func (c *Config) SandboxImage() string {
-	if c.opts.isCRIO() {
-		if c.crio.PauseImage == "" && c.crioVersion().atLeast(1, 37) {
-			return "registry.k8s.io/pause:3.10.1" // pkg/config, DefaultPauseImage
-		}
+	switch {
+	case c.opts.isCRIO() && c.crio.PauseImage != "":
 		return c.crio.PauseImage
-	}
-	if c.settings.sandboxImage != "" {
+	case c.opts.isCRIO():
+		return defaultPauseImage(c.crioVersion())
+	case c.settings.sandboxImage != "":
 		return c.settings.sandboxImage
 	}
 	return defaultSandboxImage(parseVersion(c.opts.RuntimeVersion))
 }
 
+const pauseImage = "registry.k8s.io/pause:"
+
+// defaultPauseImage returns CRI-O's default (pkg/config, DefaultPauseImage).
+func defaultPauseImage(v runtimeVersion) string {
+	switch {
+	case v.atLeast(1, 34):
+		return pauseImage + "3.10.1"
+	case v.atLeast(1, 31):
+		return pauseImage + "3.10"
+	case v.atLeast(1, 27):
+		return pauseImage + "3.9"
+	}
+	return ""
+}
+
 func defaultSandboxImage(v runtimeVersion) string {
-	const name = "registry.k8s.io/pause:"
+	const name = pauseImage
 	switch {
 	case v.atLeast(2, 3):
 		return name + "3.10.2"

@@ -24,7 +24,9 @@ func TestSandboxImage(t *testing.T) {
 		{"set as 1.x does, 2.4", "etc/containerd/config.toml", v2, "containerd", "v2.4.2", "hub.test/old:1"},
 		{"set as 1.x does, 1.7", "etc/containerd/config.toml", v2, "containerd", "v1.7.35", "hub.test/old:1"},
 		{"CRI-O, unset", "", "", "cri-o", "1.37.0", "registry.k8s.io/pause:3.10.1"},
-		{"CRI-O, unset, older", "", "", "cri-o", "1.30.2", ""},
+		{"CRI-O, unset, 1.33", "", "", "cri-o", "1.33.13", "registry.k8s.io/pause:3.10"},
+		{"CRI-O, unset, 1.30", "", "", "cri-o", "1.30.2", "registry.k8s.io/pause:3.9"},
+		{"CRI-O, unset, older than we know", "", "", "cri-o", "1.26.1", ""},
 		{"CRI-O, set", "etc/crio/crio.conf.d/10.conf", "[crio.image]\npause_image = \"hub.test/pause:2\"\n", "cri-o", "1.37.0", "hub.test/pause:2"},
 	} {
 		files := map[string]string{}
