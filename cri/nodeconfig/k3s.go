@@ -184,8 +184,16 @@ func (c *Config) inEffect(wanted registriesYAML, host string) bool {
 	if err != nil || len(c.dirs) == 0 { // before 2024 they were in config.toml
 		return true
 	}
-	found := map[string]generatedHost{}
-	if dir != "" {
+	name, found := host, map[string]generatedHost{}
+	if path.Base(dir) == "_default" {
+		name = "*"
+		if len(wanted.Mirrors[host].Endpoint) > 0 {
+			return false // they are in a directory of the host
+		}
+	}
+	if dir == "" {
+		name = wanted.entry(host)
+	} else {
 		doc, err := c.fs.ReadFile(path.Join(dir, hostsFile), maxConfigFile)
 		if err != nil || !isGenerated(doc) {
 			return true // somebody else's
@@ -194,14 +202,14 @@ func (c *Config) inEffect(wanted registriesYAML, host string) bool {
 			return true // it has a notice of its own
 		}
 	}
-	return wanted.generates(host, found)
+	return wanted.generates(host, name, found)
 }
 
 // hasAuth reports whether config.toml has the credentials of registries.yaml for a host and
 // its mirrors.
 func (c *Config) hasAuth(wanted registriesYAML, host string) bool {
 	names := []string{host}
-	for _, endpoint := range wanted.endpoints(host) {
+	for _, endpoint := range wanted.endpoints(wanted.entry(host)) {
 		names = append(names, endpoint.registry)
 	}
 	for _, name := range names {
@@ -264,12 +272,13 @@ func generatedHosts(doc []byte) (map[string]generatedHost, error) {
 	return out, nil
 }
 
-// generates reports whether a hosts.toml with these hosts comes from the file.
-func (r registriesYAML) generates(host string, found map[string]generatedHost) bool {
+// generates reports whether a hosts.toml with these hosts, which containerd reads for a
+// host, comes from the entries of a name.
+func (r registriesYAML) generates(host, name string, found map[string]generatedHost) bool {
 	own, _ := normalized(host)
 	want := map[string]generatedHost{}
-	rewrite := r.mirror(host).Rewrite
-	for _, e := range r.endpoints(host) {
+	rewrite := r.Mirrors[name].Rewrite
+	for _, e := range r.endpoints(name) {
 		if e.url != own.url { // it is the server then
 			want[e.url] = generatedHost{r.tls(e.registry), rewrite}
 		}
@@ -277,7 +286,7 @@ func (r registriesYAML) generates(host string, found map[string]generatedHost) b
 	for address, h := range found {
 		switch w, ok := want[address]; {
 		case address == "":
-			if !h.same(generatedHost{tls: r.tls(host)}) {
+			if !h.same(generatedHost{tls: r.tls(name)}) {
 				return false
 			}
 		case address == own.url || !ok && isEmbedded(address, h):
@@ -300,15 +309,12 @@ func isEmbedded(address string, h generatedHost) bool {
 	return err == nil && docker.IsLocalhost(u.Host) && h.tls.Cert != ""
 }
 
-// mirror is that of a host or, if it has none, of "*".
-func (r registriesYAML) mirror(host string) struct {
-	Endpoint []string          `json:"endpoint"`
-	Rewrite  map[string]string `json:"rewrite"`
-} {
-	if m, ok := r.Mirrors[host]; ok {
-		return m
+// entry is the name of the entry that is for a host: its own or, if there is none, "*".
+func (r registriesYAML) entry(host string) string {
+	if _, ok := r.Mirrors[host]; ok {
+		return host
 	}
-	return r.Mirrors["*"]
+	return "*"
 }
 
 // config is that of a host (configForHost).
@@ -326,10 +332,10 @@ func (r registriesYAML) tls(host string) tlsYAML {
 	return tlsYAML{}
 }
 
-// endpoints are the mirrors of a host.
-func (r registriesYAML) endpoints(host string) []mirrorEndpoint {
+// endpoints are the mirrors of an entry.
+func (r registriesYAML) endpoints(name string) []mirrorEndpoint {
 	var out []mirrorEndpoint
-	for _, address := range r.mirror(host).Endpoint {
+	for _, address := range r.Mirrors[name].Endpoint {
 		if e, ok := normalized(address); ok {
 			out = append(out, e)
 		}
