@@ -173,8 +173,8 @@ func space(s string) string {
 var doubtTexts = map[Doubt]string{ //nolint:gochecknoglobals,gosec // never written, no secret
 	TokenOnly:         "has only a token, which the kubelet does not read: it sends empty credentials",
 	NoCredential:      "has neither user nor password: the kubelet sends empty credentials",
-	NoUser:            "has a password and no user",
-	NoPassword:        "has a user and no password",
+	NoUser:            "has a password and no user: the runtime sends neither",
+	NoPassword:        "has a user and no password: the runtime sends neither",
 	LineBreak:         "has credentials whose %s, which the kubelet sends too",
 	AuthWins:          `has an "auth" that differs from its "username" and "password"; the kubelet uses "auth"`,
 	RobotName:         `has the user robot; that of a Harbor robot account is robot$NAME, and a shell takes $NAME out unless the name is in single quotes`,

@@ -181,7 +181,7 @@ func TestProblem(t *testing.T) {
 
 func TestEmptyCredential(t *testing.T) {
 	l := find(t, "r.io/a", configJSON("s", `{"auths":{"r.io":{"identitytoken":"t"},"r.io/a":{"auth":"dTpw"}}}`))
-	if len(l.Credentials) != 2 || l.Credentials[0].Empty() || !l.Credentials[1].Empty() {
+	if len(l.Credentials) != 2 || l.Credentials[0].Incomplete() || !l.Credentials[1].Incomplete() {
 		t.Errorf("got %v", l.Credentials)
 	}
 }

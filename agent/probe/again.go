@@ -99,7 +99,7 @@ func (c *Collector) blind(evidence []diagnosis.Evidence, creds []keyring.Credent
 	if has(diagnosis.FaultProviderMatches, diagnosis.FaultProviderFailed, diagnosis.FaultSecretUnreadable) {
 		return true
 	}
-	own := has(diagnosis.FaultSecretMissing) || slices.ContainsFunc(creds, func(l keyring.Credential) bool { return !l.Empty() })
+	own := has(diagnosis.FaultSecretMissing) || slices.ContainsFunc(creds, func(l keyring.Credential) bool { return !l.Incomplete() })
 	switch {
 	case own:
 		return false

@@ -282,10 +282,10 @@ func matched(s keyring.SecretState, creds []keyring.Credential) keyring.Entry {
 	return slices.MinFunc(found, func(a, b keyring.Entry) int { return rank(a) - rank(b) })
 }
 
-// bringsNone reports whether the entry's credential is empty: the kubelet sends it
-// but the runtime treats it as anonymous.
+// bringsNone reports whether the entry's credential is incomplete: the kubelet passes it
+// on but the runtime treats it as anonymous.
 func bringsNone(e keyring.Entry) bool {
-	return e.Doubt == keyring.TokenOnly || e.Doubt == keyring.NoCredential
+	return slices.Contains([]keyring.Doubt{keyring.TokenOnly, keyring.NoCredential, keyring.NoUser, keyring.NoPassword}, e.Doubt)
 }
 
 // hosts returns the secret's distinct registry keys, sorted.

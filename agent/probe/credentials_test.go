@@ -83,6 +83,11 @@ func TestCheckCredentials(t *testing.T) {
 			reads:   []string{"team/pull"}, metrics: []string{"found"}, creds: []string{"pull hub.test 1"},
 			want: []string{`Failed | SecretWithoutCredentials | pull secret pull is not usable: the entry for "hub.test" has only a token, which the kubelet does not read: it sends empty credentials`},
 		},
+		"a user without a password": {
+			secrets: []string{"pull"}, byName: map[string]kube.Secret{"pull": pullSecret(`{"auths":{"hub.test":{"username":"u","password":""}}}`)},
+			reads: []string{"team/pull"}, metrics: []string{"found"}, creds: []string{"pull hub.test 1"},
+			want: []string{`Failed | SecretWithoutCredentials | pull secret pull is not usable: the entry for "hub.test" has a user and no password: the runtime sends neither`},
+		},
 		"an empty credential and a good one": {
 			secrets: []string{"pull"},
 			byName:  map[string]kube.Secret{"pull": pullSecret(`{"auths":{"hub.test/team":{},"hub.test":{"auth":"` + auth + `"}}}`)},
@@ -243,6 +248,7 @@ func TestHostsOfEverySecretRead(t *testing.T) {
 		"a credential":          {`{"auths":{"hub.test":{"username":"u","password":"p"}` + other, ""},
 		"no credential":         {`{"auths":{"hub.test":{}` + other, diagnosis.FaultSecretEmpty},
 		"a token alone":         {`{"auths":{"hub.test":{"identitytoken":"x"}` + other, diagnosis.FaultSecretEmpty},
+		"a password alone":      {`{"auths":{"hub.test":{"username":"","password":"x"}` + other, diagnosis.FaultSecretEmpty},
 		"no credential for any": {`{"auths":{"hub.test":{},"other.test":{}}}`, diagnosis.FaultSecretEmpty},
 		"tokens alone":          {`{"auths":{"hub.test":{"registrytoken":"x"},"other.test":{}}}`, diagnosis.FaultSecretEmpty},
 		"an expired credential": {`{"auths":{"hub.test":{"username":"u","password":"` + ended + `"}` + other, diagnosis.FaultCredentialExpired},

@@ -63,7 +63,7 @@ func nodeEvidence(found keyring.Lookup, now time.Time) []diagnosis.Evidence {
 func outdated(creds []keyring.Credential, source string, ofNode bool) (first keyring.Credential, ok bool) {
 	for _, l := range creds {
 		switch {
-		case l.Source != source || l.OfNode != ofNode || l.Empty():
+		case l.Source != source || l.OfNode != ofNode || l.Incomplete():
 		case !overdue(l):
 			return keyring.Credential{}, false
 		case !ok:
@@ -83,7 +83,7 @@ func overdue(l keyring.Credential) bool {
 func soon(creds []keyring.Credential, source string, ofNode bool, now time.Time) time.Time {
 	var last time.Time
 	for _, l := range creds {
-		if l.Source != source || l.OfNode != ofNode || l.Empty() || overdue(l) {
+		if l.Source != source || l.OfNode != ofNode || l.Incomplete() || overdue(l) {
 			continue
 		}
 		if !l.EndsSoon(now) {

@@ -283,11 +283,11 @@ func unaskedOf(why diagnosis.Reason, c *diagnosis.CredentialRef) diagnosis.Evide
 	return diagnosis.Evidence{Outcome: diagnosis.NotRun, Reason: why, Body: &diagnosis.RegistryFacts{Credential: c}}
 }
 
-// usable returns the credentials that a runtime sends: those that are not empty.
+// usable returns the credentials that a runtime sends: those that are complete.
 func (v visit) usable() []*keyring.Credential {
 	var out []*keyring.Credential
 	for i := range v.creds {
-		if !v.creds[i].Empty() {
+		if !v.creds[i].Incomplete() {
 			out = append(out, &v.creds[i])
 		}
 	}

@@ -185,7 +185,8 @@ func TestAttempts(t *testing.T) {
 		"none":          {nil, []string{"-"}},
 		"two":           {[]keyring.Credential{cred("a", "u", "p"), cred("b", "u", "p")}, []string{"a", "b", "-"}},
 		"empty":         {[]keyring.Credential{cred("a", "", "")}, []string{"-"}},
-		"empty between": {[]keyring.Credential{cred("a", "u", "p"), cred("b", "", ""), cred("c", "", "p")}, []string{"a", "c", "-"}},
+		"half":          {[]keyring.Credential{cred("a", "u", ""), cred("b", "", "p")}, []string{"-"}},
+		"empty between": {[]keyring.Credential{cred("a", "u", "p"), cred("b", "", ""), cred("c", "u", "p")}, []string{"a", "c", "-"}},
 	} {
 		var got []string
 		for _, l := range (visit{creds: tc.creds}).attempts(hub()) {

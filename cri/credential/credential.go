@@ -17,5 +17,9 @@ func (c Credential) Reveal() (username, password string) {
 	return c.Username.Reveal(), c.Password.Reveal()
 }
 
-// Empty reports whether there is neither a user name nor a password.
-func (c Credential) Empty() bool { return c.Username.Reveal() == "" && c.Password.Reveal() == "" }
+// Incomplete reports whether the user name or the password is missing. A runtime sends
+// no such credential (containerd, ParseAuth and NewDockerAuthorizer; containers/image,
+// getBearerToken).
+func (c Credential) Incomplete() bool {
+	return c.Username.Reveal() == "" || c.Password.Reveal() == ""
+}

@@ -35,15 +35,15 @@ func TestWhatIsShownIsFound(t *testing.T) {
 
 func TestReveal(t *testing.T) {
 	c := credential.New(user, password)
-	if u, p := c.Reveal(); u != user || p != password || c.Empty() {
+	if u, p := c.Reveal(); u != user || p != password || c.Incomplete() {
 		t.Error("does not reveal what it holds")
 	}
 	var zero credential.Credential
-	if u, p := zero.Reveal(); u != "" || p != "" || !zero.Empty() {
-		t.Error("the zero value is not empty")
+	if u, p := zero.Reveal(); u != "" || p != "" || !zero.Incomplete() {
+		t.Error("the zero value is complete")
 	}
-	if credential.New("", password).Empty() || credential.New(user, "").Empty() {
-		t.Error("half a credential is empty")
+	if !credential.New("", password).Incomplete() || !credential.New(user, "").Incomplete() {
+		t.Error("half a credential is complete")
 	}
 	if text := credentialtest.Shown(c); !strings.Contains(text, "REDACTED") {
 		t.Errorf("does not say that it is redacted: %s", text)
