@@ -135,6 +135,7 @@ const (
 	ConfigUnreadable          ConfigProblem = "Unreadable"
 	ConfigHostsUnreadable     ConfigProblem = "HostsUnreadable"
 	ConfigHostsWithoutTable   ConfigProblem = "HostsWithoutTable"
+	ConfigHostsBadValue       ConfigProblem = "HostsBadValue"
 	ConfigHostsMisnamed       ConfigProblem = "HostsMisnamed"
 	ConfigPathList            ConfigProblem = "PathList"
 	ConfigMirrorsBesidePath   ConfigProblem = "MirrorsBesidePath"
@@ -143,6 +144,7 @@ const (
 	ConfigPortFolder          ConfigProblem = "PortFolder"
 	ConfigNoFolder            ConfigProblem = "NoFolder"
 	ConfigPathUnset           ConfigProblem = "PathUnset"
+	ConfigPathElsewhere       ConfigProblem = "PathElsewhere"
 	ConfigIgnoredWithoutTable ConfigProblem = "IgnoredWithoutTable"
 	ConfigNoCapableHost       ConfigProblem = "NoCapableHost"
 	ConfigMisplaced           ConfigProblem = "Misplaced"
@@ -196,14 +198,16 @@ var configSentences = map[ConfigProblem]string{ //nolint:gochecknoglobals,gosec 
 	ConfigUnreadable:           "%s does not parse{line}; the running runtime has read an earlier version",
 	ConfigHostsUnreadable:      "%s does not parse{line}; containerd ignores it",
 	ConfigHostsWithoutTable:    "%s has no [host] table, so containerd 1.x ignores it",
+	ConfigHostsBadValue:        "%s has a value that this version of containerd does not accept, so containerd ignores it",
 	ConfigHostsMisnamed:        "%s is ignored: the file must be named hosts.toml",
-	ConfigPathList:             "%s is ignored: config_path lists several directories, which containerd's transfer service takes for one",
+	ConfigPathList:             "%s is ignored: config_path lists several directories, which the transfer service of containerd takes for one",
 	ConfigMirrorsBesidePath:    "%s sets both config_path and registry.mirrors or configs.tls, so containerd's CRI plugin would not load; the running one has read an earlier version",
 	ConfigUpstreamName:         "%s has no effect: containerd uses the registry name of the image, which is docker.io",
 	ConfigFolderNotHost:        "%s has no effect: containerd expects a directory named after the registry's host only",
 	ConfigPortFolder:           "%s has no effect: containerd expects a directory named host:port or host_port_",
 	ConfigNoFolder:             "%s has no effect: containerd expects a directory named after the registry's host",
-	ConfigPathUnset:            "%s has no effect: containerd's config_path is not set",
+	ConfigPathUnset:            "%s has no effect: config_path of containerd is not set",
+	ConfigPathElsewhere:        "%s has no effect: config.toml has the registry settings under a plugin name of another version",
 	ConfigIgnoredWithoutTable:  "%s has no effect: it has no [host] table",
 	ConfigNoCapableHost:        "%s has no effect: none of its hosts has the capabilities that the image needs (pull, and resolve for a tag)",
 	ConfigMisplaced:            "%s has no effect: it is not where containerd looks",

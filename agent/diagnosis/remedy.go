@@ -638,6 +638,9 @@ func rateLimitRemedy(x *facts) []string {
 	if !x.credentialed() && len(x.PullSecrets) == 0 {
 		lines = append(lines, comment("A pull secret for %s gives the pod its own limit. A mirror avoids the limit", x.Registry))
 	}
+	if e, ok := x.ineffective(); ok && perRegistry(e.Config().File) {
+		lines = append(lines, comment("On node %s, check whether a mirror was to serve this image: %s", x.Node, x.detail(e)))
+	}
 	return append(lines, x.watch())
 }
 
@@ -837,11 +840,17 @@ func configRemedy(x *facts) []string {
 		}
 	case readsRegistries(e.Config().File):
 		when = "Then reload CRI-O: " + reloadCRIO
-	case !perRegistry(e.Config().File) && !slices.Contains(readForEachPull, e.Config().Problem):
+	case slices.Contains(ofConfigPath, e.Config().Problem), !perRegistry(e.Config().File) && !slices.Contains(readForEachPull, e.Config().Problem):
 		when = "Then restart the runtime, which reads it when it starts"
 	}
 	return []string{comment("On node %s, correct this: %s. %s", x.Node, x.detail(e), when), x.watch()}
 }
+
+// ofConfigPath are the problems of containerd's config_path, over which it does not look
+// at a file.
+//
+//nolint:gochecknoglobals // never written
+var ofConfigPath = []ConfigProblem{ConfigPathList, ConfigPathUnset, ConfigPathElsewhere}
 
 // readForEachPull are the problems of files that CRI-O reads for each pull.
 //

@@ -64,6 +64,7 @@ var (
 		nodeconfig.ReasonPortFolder:      diagnosis.ConfigPortFolder,
 		nodeconfig.ReasonNoFolder:        diagnosis.ConfigNoFolder,
 		nodeconfig.ReasonConfigPathUnset: diagnosis.ConfigPathUnset,
+		nodeconfig.ReasonSectionIgnored:  diagnosis.ConfigPathElsewhere,
 		nodeconfig.ReasonNoHostTable:     diagnosis.ConfigIgnoredWithoutTable,
 		nodeconfig.ReasonNoCapableHost:   diagnosis.ConfigNoCapableHost,
 	}
@@ -147,6 +148,8 @@ func ineffective(n nodeconfig.Notice) diagnosis.ConfigProblem {
 	switch {
 	case n.Kind == nodeconfig.NoticeHostsFileInvalid && n.Reason == nodeconfig.ReasonNoHostTable:
 		return diagnosis.ConfigHostsWithoutTable
+	case n.Kind == nodeconfig.NoticeHostsFileInvalid && n.Reason == nodeconfig.ReasonBadValue:
+		return diagnosis.ConfigHostsBadValue
 	case n.Kind == nodeconfig.NoticeHostsFileIgnored && misplaced[n.Reason] != "":
 		return misplaced[n.Reason]
 	}

@@ -15,7 +15,7 @@ func TestConfigEvidence(t *testing.T) {
 	for kind, want := range map[nodeconfig.NoticeKind]string{
 		nodeconfig.NoticeHostsFileInvalid:       "RegistryConfigInvalid: /x does not parse (line 7); containerd ignores it",
 		nodeconfig.NoticeHostsFileMisnamed:      "RegistryConfigInvalid: /x is ignored: the file must be named hosts.toml",
-		nodeconfig.NoticeConfigPathIgnored:      "RegistryConfigInvalid: /x is ignored: config_path lists several directories, which containerd's transfer service takes for one",
+		nodeconfig.NoticeConfigPathIgnored:      "RegistryConfigInvalid: /x is ignored: config_path lists several directories, which the transfer service of containerd takes for one",
 		nodeconfig.NoticeConfigUnreadable:       "RegistryConfigInvalid: /x does not parse (line 7); the running runtime has read an earlier version",
 		nodeconfig.NoticeMirrorsWithConfigPath:  "RegistryConfigInvalid: /x sets both config_path and registry.mirrors or configs.tls, so containerd's CRI plugin would not load; the running one has read an earlier version",
 		nodeconfig.NoticeNotGenerated:           "RegistryConfigInvalid: /x has settings for this registry that are not in effect: k3s or RKE2 was not restarted since they were changed",
@@ -46,7 +46,7 @@ func TestIgnoredFilesHaveAReason(t *testing.T) {
 	seen := map[string]bool{}
 	for _, reason := range []nodeconfig.NoticeReason{
 		nodeconfig.ReasonUpstreamName, nodeconfig.ReasonNameHasScheme, nodeconfig.ReasonPortFolder, nodeconfig.ReasonNoFolder,
-		nodeconfig.ReasonConfigPathUnset, nodeconfig.ReasonNoCapableHost, "SomethingNew",
+		nodeconfig.ReasonConfigPathUnset, nodeconfig.ReasonSectionIgnored, nodeconfig.ReasonNoCapableHost, "SomethingNew",
 	} {
 		got := detail(failure(image), configEvidence([]nodeconfig.Notice{{Kind: nodeconfig.NoticeHostsFileIgnored, Path: "/x", Reason: reason}})[0])
 		if !strings.HasPrefix(got, "/x has no effect: ") || seen[got] {

@@ -2,6 +2,7 @@ package nodeconfig
 
 import (
 	"crypto/x509"
+	"net"
 	"os"
 	"path/filepath"
 
@@ -196,6 +197,21 @@ func (v runtimeVersion) atLeast(major, minor uint) bool {
 // 1.7.32 (remotes/docker/config, parseHostsFile).
 func (v runtimeVersion) wantsHostTable() bool {
 	return v.LessThan(version.MajorMinor(1, 7).WithPatch(32))
+}
+
+// triesTLS reports whether containerd tries https first at a host that is configured
+// for http and has TLS settings, as localhost has (remotes/docker/config,
+// ConfigureHosts): since 1.6.25 and 1.7.8 if it has a port, since 1.7.24 always.
+func (v runtimeVersion) triesTLS(host string) bool {
+	since := func(minor, patch uint) bool { return v.AtLeast(version.MajorMinor(1, minor).WithPatch(patch)) }
+	_, port, _ := net.SplitHostPort(host)
+	switch {
+	case since(7, 24):
+		return true
+	case v.atLeast(1, 7):
+		return port != "" && since(7, 8)
+	}
+	return port != "" && since(6, 25)
 }
 
 // parseVersion parses "v2.1.4", "1.7.35~ds1", "2.0.5-k3s1". Anything else is the

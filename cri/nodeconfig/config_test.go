@@ -51,6 +51,29 @@ func TestDefaultEndpoints(t *testing.T) {
 	}
 }
 
+// Older versions ask a host that is configured for http over http, whatever its TLS
+// settings.
+func TestHTTPWithTLSSettings(t *testing.T) {
+	files := map[string]string{"certs.d/quay.io/hosts.toml": "[host.'http://m.test']\nskip_verify = true\n[host.'http://m.test:5000']\nskip_verify = true\n"}
+	for version, want := range map[string][]string{
+		"1.6.20": {"http://m.test", "http://m.test:5000", "https://quay.io"},
+		"1.7.12": {"http://m.test", "https://m.test:5000", "https://quay.io"},
+		"2.4.2":  {"https://m.test", "https://m.test:5000", "https://quay.io"},
+	} {
+		opts := options(node(t, files))
+		opts.CertsDir, opts.RuntimeVersion = "/certs.d", version
+		eps, _ := endpoints(t, opts, "quay.io")
+		if !slices.Equal(names(eps), want) {
+			t.Errorf("%s: %q, want %q", version, names(eps), want)
+		}
+		for _, e := range eps {
+			if e.HTTPFallback != (e.Scheme == "https" && e.Host != "quay.io") {
+				t.Errorf("%s: %s: falls back: %t", version, e, e.HTTPFallback)
+			}
+		}
+	}
+}
+
 // Which directory is looked at depends on the version and the settings of
 // containerd, as its sources and runs of it show.
 func TestConfigPath(t *testing.T) {
@@ -72,6 +95,10 @@ func TestConfigPath(t *testing.T) {
 		{"version 2", "version = 2\n" + old, "v1.7.35", "/my/certs", true, ""},
 		{"version 2, migrated", "version = 2\n" + old, "v2.4.2", "/my/certs", true, ""},
 		{"version 4, the old plugin is ignored", "version = 4\n" + old, "v2.4.2", "/my/certs", false, nodeconfig.NoticeSectionIgnored},
+		{"version 3, the old plugin is ignored", "version = 3\n" + old, "v2.1.4", "/my/certs", false, nodeconfig.NoticeSectionIgnored},
+		{"version 3, migrated", "version = 3\n" + old, "v2.3.0", "/my/certs", true, ""},
+		{"version 2, migrated to 3", "version = 2\n" + old, "v2.2.5", "/my/certs", true, ""},
+		{"no version, not migrated", old, "v2.2.5", "/my/certs", false, nodeconfig.NoticeSectionIgnored},
 		{"version 1", "[plugins.cri.registry]\nconfig_path = '/my/certs'\n", "v1.6.36", "/my/certs", true, ""},
 		{"list, transfer service", "version = 3\n" + list, "v2.4.2", "/my/certs", false, nodeconfig.NoticeConfigPathIgnored},
 		{"list, before the transfer service", "version = 3\n" + list, "v2.0.5", "/my/certs", true, ""},
@@ -146,8 +173,8 @@ func TestImports(t *testing.T) {
 	}
 }
 
-// Until 1.7 an import replaces a plugin's whole section, and there is one
-// version for all files; since 2.0 tables are merged.
+// Until 1.7 an import replaces a plugin's whole section; since 2.0 tables are merged.
+// Until 2.2 there is one version for all files.
 func TestImportsOfVersions(t *testing.T) {
 	const plugin = "[plugins.\"io.containerd.grpc.v1.cri\""
 	for name, tc := range map[string]struct {
@@ -159,7 +186,11 @@ func TestImportsOfVersions(t *testing.T) {
 		"version of the import":       {"version = 2\n", plugin + ".registry]\nconfig_path = '/a'\n", "1.7.35", "/a"},
 		"version 1 by default":        {"", plugin + ".registry]\nconfig_path = '/a'\n", "1.7.35", ""},
 		"version 1's name":            {"", "[plugins.cri.registry]\nconfig_path = '/a'\n", "1.7.35", "/a"},
-		"version 1's name, migrated":  {"", "[plugins.cri.registry]\nconfig_path = '/a'\n", "2.1.4", "/a"},
+		"version 1's name, migrated":  {"", "[plugins.cri.registry]\nconfig_path = '/a'\n", "2.3.1", "/a"},
+		"version 1's name, by 2":      {"version = 2\n", "[plugins.cri.registry]\nconfig_path = '/a'\n", "2.1.4", "/a"},
+		"version 1's name, by 3":      {"", "[plugins.cri.registry]\nconfig_path = '/a'\n", "2.1.4", ""},
+		"version 2's, by an import":   {"version = 2\n" + plugin + ".registry]\nconfig_path = '/a'\n", "version = 3\n[plugins.x]\n", "2.1.4", ""},
+		"version 2's, with an import": {"version = 2\n" + plugin + ".registry]\nconfig_path = '/a'\n", "version = 3\n[plugins.x]\n", "2.3.1", "/a"},
 		"the new name, to an old one": {"", "version = 2\n[plugins.'io.containerd.cri.v1.images'.registry]\nconfig_path = '/a'\n", "1.7.35", ""},
 		"an empty value counts":       {"version = 3\n[plugins.'io.containerd.cri.v1.images'.registry]\nconfig_path = '/a'\n", "version = 3\n[plugins.'io.containerd.cri.v1.images'.registry]\nconfig_path = ''\n", "2.1.4", ""},
 	} {
@@ -253,6 +284,9 @@ func TestInvalidHostsFile(t *testing.T) {
 			opts.CertsDir = "/certs.d"
 			eps, notices := endpoints(t, opts, s.Host)
 			want := nodeconfig.Notice{Kind: nodeconfig.NoticeHostsFileInvalid, Path: "/certs.d/" + s.Host + "/hosts.toml", Line: tc.line}
+			if tc.line == 0 {
+				want.Reason = nodeconfig.ReasonBadValue
+			}
 			if !slices.Equal(notices, []nodeconfig.Notice{want}) {
 				t.Errorf("notices %v, want %v", notices, want)
 			}

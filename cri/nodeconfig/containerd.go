@@ -16,7 +16,7 @@ import (
 
 const (
 	pluginImages = "io.containerd.cri.v1.images" // containerd 2.0+
-	pluginCRI    = "io.containerd.grpc.v1.cri"   // before, and in files of version 3 and less
+	pluginCRI    = "io.containerd.grpc.v1.cri"   // before, and in files that are migrated
 	pluginV1     = "cri"                         // in files of version 1
 	// maxImports is the maximum number of files that a configuration may import.
 	maxImports = 64
@@ -46,22 +46,22 @@ type configFile struct {
 
 // readContainerd reads the configuration file and what it imports, in the
 // order and with the precedence of containerd (cmd/containerd/server/config,
-// LoadConfig): later files win. Since 2.0 each file is brought to the newest
-// version and its tables are merged; before, a plugin's whole section was
-// replaced, and the version of the last file that has one decided for all.
+// LoadConfig): later files win. Since 2.0 the tables of a plugin are merged;
+// before, its whole section was replaced.
 func readContainerd(fs hostfs.FS, file string, v runtimeVersion) (settings, []Notice) {
 	files, notices := readImports(fs, file)
+	common := commonVersion(v, files)
 	merged, last, root := map[string]any{}, file, ""
 	for _, f := range files {
 		root = cmp.Or(f.config.Root, root)
-		images := f.config.images(v, files)
+		images := f.config.images(v, common)
 		if f.ignoredSection(images) {
 			notices = append(notices, Notice{Kind: NoticeSectionIgnored, Path: f.name})
 		}
 		if len(table(images, "registry")) > 0 {
 			last = f.name
 		}
-		if !v.atLeast(2, 0) && f.config.Plugins[oldPlugin(files)] != nil {
+		if !v.atLeast(2, 0) && f.config.Plugins[oldPlugin(common)] != nil {
 			clear(merged)
 		}
 		merge(merged, images)
@@ -143,15 +143,45 @@ func expand(fs hostfs.FS, pattern string) []string {
 	return fs.Glob(pattern)
 }
 
-// images returns the settings of the image plugin. In files before version 4 they may
-// be in the CRI plugin's section, which containerd migrates. containerd 1.x uses one
-// section name, by the highest version of all files.
-func (c configFile) images(v runtimeVersion, all []importedFile) map[string]any {
-	if !v.atLeast(2, 0) {
-		return flatten(table(c.Plugins, oldPlugin(all)))
+// commonVersion returns the version that decides for all files under which names
+// their plugins are looked up: until 1.7 that of the last file that has one, 1 without;
+// until 2.2 the same, but of files of version 1 only the names are brought up to date
+// (LoadConfig), and what the files have together is migrated (server.New). Since 2.3
+// each file is migrated by its own.
+func commonVersion(v runtimeVersion, files []importedFile) int {
+	common, least := 1, 1
+	if v.atLeast(2, 0) {
+		common, least = newestVersion(v), 2
 	}
-	images := table(c.Plugins, pluginImages)
-	if c.Version >= 4 {
+	for _, f := range files {
+		if f.config.Version >= least {
+			common = f.config.Version
+		}
+	}
+	return common
+}
+
+// newestVersion returns the newest version of a file that containerd 2.x knows
+// (version.ConfigVersion). A file of that version is not migrated.
+func newestVersion(v runtimeVersion) int {
+	if v.atLeast(2, 3) {
+		return 4
+	}
+	return 3
+}
+
+// images returns the settings of the image plugin. In older files they may be in the
+// CRI plugin's section, which containerd 2.x migrates. containerd 1.x has one name for
+// the section, by the common version.
+func (c configFile) images(v runtimeVersion, common int) map[string]any {
+	if !v.atLeast(2, 0) {
+		return flatten(table(c.Plugins, oldPlugin(common)))
+	}
+	images, version := table(c.Plugins, pluginImages), c.Version
+	if !v.atLeast(2, 3) {
+		version = common
+	}
+	if version >= newestVersion(v) {
 		return images
 	}
 	old := table(c.Plugins, pluginCRI)
@@ -167,14 +197,8 @@ func (c configFile) images(v runtimeVersion, all []importedFile) map[string]any 
 }
 
 // oldPlugin returns the name of the CRI plugin's section for containerd 1.x.
-func oldPlugin(all []importedFile) string {
-	version := 0
-	for _, f := range all {
-		if f.config.Version != 0 {
-			version = f.config.Version
-		}
-	}
-	if version < 2 {
+func oldPlugin(common int) string {
+	if common < 2 {
 		return pluginV1
 	}
 	return pluginCRI

@@ -159,8 +159,7 @@ func (c *Config) hostEndpoints(ctx context.Context, host string) ([]registry.End
 }
 
 // applyHostsFile adds to the endpoints what containerd's package does not return from
-// hosts.toml: which files are hidden, and dial_timeout (containerd 2.1 and later; see
-// view).
+// hosts.toml: which files are hidden, and dial_timeout (see view).
 func (c *Config) applyHostsFile(endpoints []registry.Endpoint, v view) (notices []Notice) {
 	timeouts := dialTimeouts(v.doc)
 	for i := range endpoints {
@@ -200,6 +199,9 @@ func (c *Config) configure(ctx context.Context, host, dir string, v view, invali
 		transport := set.transports[h.Client]
 		e := c.newEndpoint(namespaceFor(host, h.Host), h, transport)
 		e.HTTPFallback = h.Client.Transport != http.RoundTripper(transport)
+		if e.HTTPFallback && !parseVersion(c.opts.RuntimeVersion).triesTLS(e.Host) {
+			e.Scheme, e.HTTPFallback = "http", false
+		}
 		e.Source = dir
 		endpoints = append(endpoints, e)
 	}
@@ -250,13 +252,17 @@ func (c *Config) ignoredNotices(host string) []Notice {
 	if err != nil || dir == "" {
 		return nil
 	}
-	return []Notice{{Kind: NoticeConfigPathIgnored, Path: dir}}
+	return []Notice{c.unused(dir, Notice{Kind: NoticeConfigPathIgnored, Path: dir})}
 }
 
 func (c *Config) fileNotices(dir string, invalid error) []Notice {
 	file := path.Join(dir, hostsFile)
 	if invalid != nil {
-		return []Notice{{Kind: NoticeHostsFileInvalid, Path: file, Line: lineOf(invalid)}}
+		n := Notice{Kind: NoticeHostsFileInvalid, Path: file, Line: lineOf(invalid)}
+		if n.Line == 0 {
+			n.Reason = ReasonBadValue
+		}
+		return []Notice{n}
 	}
 	misnamed := path.Join(dir, "host.toml")
 	if there, err := c.fs.Exists(misnamed); err != nil || !there {

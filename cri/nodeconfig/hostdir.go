@@ -73,10 +73,7 @@ func (c *Config) view(nodeDir string) (view, error) {
 	if err == nil && parseVersion(c.opts.RuntimeVersion).wantsHostTable() && lacksHosts(doc) {
 		return c.copyView(nodeDir, view{dir: real, without: true})
 	}
-	var unknown bool
-	if !parseVersion(c.opts.RuntimeVersion).atLeast(2, 1) {
-		doc, unknown = dropDialTimeouts(doc) // the package knows it, and refuses a bad one
-	}
+	doc, unknown := parseVersion(c.opts.RuntimeVersion).asOlder(doc)
 	if c.fs.IsHost() && !unknown {
 		return view{dir: real, doc: doc}, nil // containerd's package gets the same error
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 	"github.com/pelletier/go-toml/v2/unstable"
+	"k8s.io/apimachinery/pkg/util/version"
 )
 
 // replacement is a value in a TOML document and its new text.
@@ -46,6 +47,28 @@ func dropPaths(doc []byte, drop func(host, key, path string) bool) (rewritten []
 		}
 		return edits
 	})
+}
+
+// asOlder returns a hosts.toml that containerd's package, which is newer, reads as this
+// version does, and whether that changed anything: dial_timeout has no effect before
+// 2.0.7, and the capability "referrers" is none before 2.2, so that the file is invalid.
+func (v runtimeVersion) asOlder(doc []byte) (older []byte, changed bool) {
+	if !v.AtLeast(version.MajorMinor(2, 0).WithPatch(7)) {
+		doc, changed = dropDialTimeouts(doc)
+	}
+	if v.atLeast(2, 2) {
+		return doc, changed
+	}
+	older, refused := edit(doc, []string{"capabilities"}, func(_ string, key *unstable.Node) []replacement {
+		var edits []replacement
+		for _, n := range texts(key.Value(), nil) {
+			if strings.EqualFold(string(n.Data), "referrers") {
+				edits = append(edits, replacement{n.Raw.Offset, n.Raw.Length, quote("unknown")})
+			}
+		}
+		return edits
+	})
+	return older, changed || refused
 }
 
 // dropDialTimeouts returns a hosts.toml in which the key dial_timeout is renamed to an

@@ -13,7 +13,7 @@ import (
 )
 
 // dial_timeout bounds connecting within what is allowed for it, and only where
-// the runtime knows it: since containerd 2.1.
+// the runtime knows it: since containerd 2.0.7.
 func TestDialTimeout(t *testing.T) {
 	root := t.TempDir()
 	dir := filepath.Join(root, "certs.d/hub.test")
@@ -27,6 +27,7 @@ func TestDialTimeout(t *testing.T) {
 	}
 	for version, want := range map[string][]time.Duration{
 		"2.4.2":  {2 * time.Second, 5 * time.Second, 5 * time.Second, time.Second},
+		"2.0.7":  {2 * time.Second, 5 * time.Second, 5 * time.Second, time.Second},
 		"2.0.5":  {5 * time.Second, 5 * time.Second, 5 * time.Second, 5 * time.Second},
 		"1.7.35": {5 * time.Second, 5 * time.Second, 5 * time.Second, 5 * time.Second},
 	} {
@@ -67,6 +68,29 @@ func TestBadDialTimeout(t *testing.T) {
 				if want == "" && err == nil && len(notices) == 0 {
 					t.Errorf("%s, %s: endpoints %v, and nothing is odd", version, bad, eps)
 				}
+			}
+		}
+	}
+}
+
+// The capability "referrers" makes the file invalid before containerd 2.2.
+func TestReferrers(t *testing.T) {
+	const text = "[host.'https://m.test']\ncapabilities = ['pull', 'resolve', \"Referrers\"]\n"
+	root := t.TempDir()
+	dir := filepath.Join(root, "certs.d/hub.test")
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "hosts.toml"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for version, want := range map[string]int{"2.4.2": 2, "2.2.0": 2, "2.1.4": 1, "1.7.35": 1} {
+		for _, opts := range []Options{{CertsDir: root + "/certs.d"}, {Root: root, CertsDir: "/certs.d"}} { // on the node, and in a container
+			opts.TempDir, opts.RuntimeVersion = t.TempDir(), version
+			eps, notices, err := Load(opts).Endpoints(t.Context(), "hub.test")
+			invalid := len(notices) == 1 && notices[0].Kind == NoticeHostsFileInvalid && notices[0].Reason == ReasonBadValue
+			if err != nil || len(eps) != want || invalid != (want == 1) {
+				t.Errorf("%s: endpoints %v, notices %v, %v", version, eps, notices, err)
 			}
 		}
 	}

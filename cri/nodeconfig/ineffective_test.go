@@ -52,6 +52,8 @@ func TestSectionWithoutEffect(t *testing.T) {
 		"version 1 in 2":       {"version = 2\n[plugins.cri" + mirrors, "1.7.20", true},
 		"version 3 in 1.7":     {"version = 2\n[plugins.\"io.containerd.cri.v1.images\"" + mirrors, "1.7.20", true},
 		"version 3":            {"version = 3\n[plugins.\"io.containerd.cri.v1.images\"" + mirrors, "2.1.0", false},
+		"version 2 in 3":       {"version = 3\n[plugins.\"io.containerd.grpc.v1.cri\"" + mirrors, "2.1.0", true},
+		"version 2 in 3, 2.3":  {"version = 3\n[plugins.\"io.containerd.grpc.v1.cri\"" + mirrors, "2.3.0", false},
 		"version 1 in 3":       {"version = 3\n[plugins.cri" + mirrors, "2.1.0", true},
 	} {
 		opts := options(node(t, map[string]string{"etc/containerd/config.toml": tc.config}))

@@ -2,11 +2,24 @@ package nodeconfig
 
 import (
 	"path"
+	"slices"
 	"strings"
 )
 
 func ignoredFile(name string, reason NoticeReason) Notice {
 	return Notice{Kind: NoticeHostsFileIgnored, Path: name, Reason: reason}
+}
+
+// unused returns a notice of a host's directory, or of the hosts.toml in it, that the
+// runtime does not look at: n, unless its settings are in a section without effect.
+func (c *Config) unused(dir string, n Notice) Notice {
+	if slices.ContainsFunc(c.notices, func(o Notice) bool { return o.Kind == NoticeSectionIgnored }) {
+		n = ignoredFile(dir, ReasonSectionIgnored)
+	}
+	if name := path.Join(dir, hostsFile); c.fs.IsFile(name) {
+		n.Path = name
+	}
+	return n
 }
 
 // misplaced returns notices for files that are meant for this host and have no effect
@@ -16,7 +29,7 @@ func (c *Config) misplaced(host string) []Notice {
 	if c.unset && c.opts.CertsDir == "" {
 		unread, _, _ := strings.Cut(defaultConfigPath, ":")
 		if dir := path.Join(unread, hostDirs(host)[0]); c.fs.IsDir(dir) {
-			notices = append(notices, ignoredFile(dir, ReasonConfigPathUnset))
+			notices = append(notices, c.unused(dir, ignoredFile(dir, ReasonConfigPathUnset)))
 		}
 	}
 	for _, root := range c.dirs {

@@ -128,6 +128,26 @@ func TestHiddenFiles(t *testing.T) {
 	}
 }
 
+// A host's directory that is named in a section without effect.
+func TestDirectoryOfIgnoredSection(t *testing.T) {
+	const file = "etc/containerd/config.toml"
+	const dir = "etc/containerd/certs.d/"
+	for _, version := range []string{"2.1.4", "2.2.1"} { // without and with a default for config_path
+		opts := options(node(t, map[string]string{
+			file:                        "version = 3\n[plugins.\"io.containerd.grpc.v1.cri\".registry]\nconfig_path = '/etc/containerd/certs.d'\n",
+			dir + "hub.test/hosts.toml": mirror("m.test"),
+			dir + "other.test/x.crt":    "",
+		}))
+		opts.RuntimeVersion = version
+		for host, name := range map[string]string{"hub.test": "hub.test/hosts.toml", "other.test": "other.test"} {
+			want := nodeconfig.Notice{Kind: nodeconfig.NoticeHostsFileIgnored, Path: "/" + dir + name, Reason: nodeconfig.ReasonSectionIgnored}
+			if _, notices := endpoints(t, opts, host); !slices.Equal(notices, []nodeconfig.Notice{want}) {
+				t.Errorf("%s: %v", version, notices)
+			}
+		}
+	}
+}
+
 // A directory that is there with other files is mounted: what is not in it does
 // not exist.
 func TestMissingIsNotHidden(t *testing.T) {

@@ -15,7 +15,7 @@ const (
 	// of it, cannot be read or does not parse; containerd's defaults are
 	// assumed.
 	NoticeConfigUnreadable NoticeKind = "ConfigUnreadable"
-	// NoticeConfigPathIgnored: config_path has several directories, one of them is for
+	// NoticeConfigPathIgnored: config_path has several directories, one of them has one for
 	// this host, and the runtime reads none: its transfer service takes the list for
 	// one directory name (containerd 2.2+, where such a list is the default).
 	NoticeConfigPathIgnored NoticeKind = "ConfigPathIgnored"
@@ -108,6 +108,9 @@ const (
 	// ReasonNoHostTable: of NoticeHostsFileInvalid; the file parses but has no
 	// [host."…"], which is an error in containerd 1.x.
 	ReasonNoHostTable NoticeReason = "NoHostTable"
+	// ReasonBadValue: of NoticeHostsFileInvalid; the file parses and has a value that
+	// this version does not know.
+	ReasonBadValue NoticeReason = "BadValue"
 	// ReasonUpstreamName: the directory is named after a host that serves Docker Hub; the
 	// runtime looks for docker.io.
 	ReasonUpstreamName NoticeReason = "UpstreamName"
@@ -124,6 +127,9 @@ const (
 	// ReasonConfigPathUnset: containerd before 2.2 has no config_path unless it
 	// is set.
 	ReasonConfigPathUnset NoticeReason = "ConfigPathUnset"
+	// ReasonSectionIgnored: the runtime's own file has its settings of registries in a
+	// section without effect (NoticeSectionIgnored), config_path probably among them.
+	ReasonSectionIgnored NoticeReason = "SectionIgnored"
 	// ReasonNoCapableHost: no host of the file has the capabilities that the
 	// reference needs: "pull", and "resolve" for a tag.
 	ReasonNoCapableHost NoticeReason = "NoCapableHost"

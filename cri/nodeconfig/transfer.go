@@ -16,7 +16,7 @@ func (c *Config) TransferDir(endpoints []registry.Endpoint) (dir string, same bo
 		return "", false
 	}
 	for _, e := range endpoints {
-		if e.NodeCredential != nil || !v.atLeast(2, 0) && (e.Source != "" || e.HTTPFallback) {
+		if e.NodeCredential != nil || !v.atLeast(2, 0) && (e.Source != "" || e.Scheme == "http" || e.HTTPFallback) {
 			return "", false
 		}
 	}

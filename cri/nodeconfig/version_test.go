@@ -26,3 +26,17 @@ func TestVersionsAreCompared(t *testing.T) {
 		}
 	}
 }
+
+// Which versions try https first at a host that is configured for http, with and
+// without a port.
+func TestTriesTLS(t *testing.T) {
+	for s, want := range map[string][2]bool{
+		"1.6.20": {false, false}, "1.6.36": {true, false}, "1.7.2": {false, false}, "1.7.12": {true, false},
+		"1.7.24": {true, true}, "2.0.0": {true, true}, "": {true, true},
+	} {
+		v := parseVersion(s)
+		if got := [2]bool{v.triesTLS("hub.test:5000"), v.triesTLS("hub.test")}; got != want {
+			t.Errorf("%s: got %t, want %t", s, got, want)
+		}
+	}
+}
