@@ -82,7 +82,7 @@ func (m *Agent) Unavailable(uid string, verdicts []diagnosis.Verdict) {
 
 // podsUnavailable returns the containers whose image could not be pulled again, longest
 // unavailable first.
-func (m *Agent) podsUnavailable() []podFailure {
+func (m *Agent) podsUnavailable() []*podFailure {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	counts := map[string]int{}
@@ -104,7 +104,7 @@ func (m *Agent) podsUnavailable() []podFailure {
 // podFailures returns the failing containers, longest failing first. Those with
 // the same labels are merged: a volume can have the name of a container, and a pod
 // that of the pod it replaces.
-func (m *Agent) podFailures() []podFailure {
+func (m *Agent) podFailures() []*podFailure {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	named := m.namedRegistries()
@@ -127,13 +127,13 @@ func note(all map[podLabels]time.Time, l podLabels, since time.Time, named []str
 
 // longest returns the containers, those with the earliest start first. Namespaces take
 // turns: one with many that fail for long leaves room for the others.
-func longest(since map[podLabels]time.Time) []podFailure {
-	all := make([]podFailure, 0, len(since))
+func longest(since map[podLabels]time.Time) []*podFailure {
+	all := make([]*podFailure, 0, len(since))
 	for l, at := range since {
-		all = append(all, podFailure{l, at})
+		all = append(all, &podFailure{l, at})
 	}
 	turns, place := map[string]int{}, map[podLabels]int{} // place is empty at first
-	order := func(a, b podFailure) int {
+	order := func(a, b *podFailure) int {
 		return cmp.Or(place[a.labels]-place[b.labels], a.since.Compare(b.since), a.labels.compare(b.labels))
 	}
 	slices.SortFunc(all, order)

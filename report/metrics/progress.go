@@ -29,11 +29,11 @@ type pull struct {
 	done, total                                int64
 }
 
-func (p pull) labels() []string {
+func (p *pull) labels() []string {
 	return []string{p.namespace, p.pod, p.container, p.cause, p.registry}
 }
 
-func (p pull) stalled() float64 { return oneIf(p.cause != "") }
+func (p *pull) stalled() float64 { return oneIf(p.cause != "") }
 
 // progressCollector collects the metrics of running pulls.
 func (m *Agent) progressCollector() collector {
@@ -47,7 +47,7 @@ func (m *Agent) progressCollector() collector {
 		for _, p := range all[:min(len(all), progressSeries)] {
 			ch <- gauge(bytes, float64(p.done), p.labels()...)
 		}
-		slices.SortStableFunc(all, func(a, b pull) int { return cmp.Compare(b.stalled(), a.stalled()) })
+		slices.SortStableFunc(all, func(a, b *pull) int { return cmp.Compare(b.stalled(), a.stalled()) })
 		for _, p := range all[:min(len(all), progressSeries)] {
 			ch <- gauge(stalled, p.stalled(), p.labels()...)
 		}
@@ -56,15 +56,15 @@ func (m *Agent) progressCollector() collector {
 
 // pulls returns the pulls that make progress and those that have stalled, largest
 // first, with distinct labels.
-func (m *Agent) pulls() []pull {
+func (m *Agent) pulls() []*pull {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	named := m.namedRegistries()
-	var all []pull
+	var all []*pull // sorting pointers keeps the binary smaller
 	for _, pulls := range m.pulling {
 		for _, p := range pulls {
 			f := p.Failure
-			all = append(all, pull{f.Namespace, f.Pod, f.Container, "", f.Registry, p.Done, p.Total})
+			all = append(all, &pull{f.Namespace, f.Pod, f.Container, "", f.Registry, p.Done, p.Total})
 		}
 	}
 	for _, failing := range m.failing {
@@ -72,11 +72,11 @@ func (m *Agent) pulls() []pull {
 			if f.stalled != nil {
 				p := *f.stalled
 				p.registry = registryLabel(named, p.registry)
-				all = append(all, p)
+				all = append(all, &p)
 			}
 		}
 	}
-	slices.SortFunc(all, func(a, b pull) int {
+	slices.SortFunc(all, func(a, b *pull) int {
 		return cmp.Or(cmp.Compare(b.total, a.total), cmp.Compare(b.done, a.done), slices.Compare(a.labels(), b.labels()))
 	})
 	// A container and an image volume may have the same name.
@@ -97,9 +97,9 @@ func stalledPull(v diagnosis.Verdict) *pull {
 
 // distinct removes pulls with the labels of an earlier one: with a duplicate
 // series the whole scrape would fail.
-func distinct(all []pull) []pull {
+func distinct(all []*pull) []*pull {
 	seen := map[[5]string]bool{}
-	return slices.DeleteFunc(all, func(p pull) bool {
+	return slices.DeleteFunc(all, func(p *pull) bool {
 		key := [5]string(p.labels())
 		if seen[key] {
 			return true
