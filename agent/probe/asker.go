@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/distribution/reference"
@@ -159,11 +158,16 @@ const maxParts = 32
 
 // largest returns those of the blobs that matter for the space that an image needs.
 func largest(parts []registry.Part) []registry.Part {
-	if len(parts) <= maxParts {
-		return parts
+	for len(parts) > maxParts {
+		smallest := 0
+		for i, p := range parts {
+			if p.Size < parts[smallest].Size {
+				smallest = i
+			}
+		}
+		parts = append(parts[:smallest], parts[smallest+1:]...)
 	}
-	slices.SortStableFunc(parts, func(a, b registry.Part) int { return cmp.Compare(b.Size, a.Size) })
-	return slices.Clone(parts[:maxParts])
+	return append([]registry.Part(nil), parts...) // a slice of its size
 }
 
 func (a *asker) question(e registry.Endpoint, ref reference.Named, cred *keyring.Credential) question {

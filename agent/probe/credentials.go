@@ -77,7 +77,7 @@ func (c *Collector) checkCredentials(ctx context.Context, f diagnosis.Failure) (
 		e := judge(s, found, c.now())
 		facts := e.Credentials()
 		facts.Manager = evidence[places[i]].Credentials().Manager
-		facts.Hosts = share.Once(ctx, hostsKey{f.Namespace, s.Name}, func() []string { return facts.Hosts }) // one list for all containers
+		facts.Hosts = share.Once(ctx, hostsKey{f.Namespace, s.Name}, func() *diagnosis.CredentialFacts { return facts }).Hosts // one list for all containers
 		evidence[places[i]] = e
 	}
 	evidence = append(evidence, nodeEvidence(found, c.now())...)
