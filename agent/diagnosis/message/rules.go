@@ -96,7 +96,7 @@ var textRules = []textRule{
 	{cause: diagnosis.ImageStoreCorrupt, any: "garbage collect required|image garbage collection failed|wanted to free|freediskspacefailed|imagegcfailed"},
 
 	// The node's registry configuration: containerd's hosts.toml, registries.conf.
-	{cause: diagnosis.RegistryConfigInvalid, any: "no resolve hosts|registries configuration|hosts.toml|failed to decode _$|host tree|load ca cert|read ca cert|read cert file|load cert file|initialize cert pool|system cert pool|no corresponding key file|no corresponding cert file|parse registry endpoint"},
+	{cause: diagnosis.RegistryConfigInvalid, any: "no resolve hosts|registries configuration|hosts.toml|failed to decode _$|host tree|get tlsconfig|load ca cert|read ca cert|read cert file|load cert file|initialize cert pool|system cert pool|no corresponding key file|no corresponding cert file|parse registry endpoint"},
 	// The address of an endpoint, in the words of net/url and net/http; containerd's
 	// refusal to load its CRI plugin.
 	{cause: diagnosis.RegistryConfigInvalid, any: "missing protocol scheme|unsupported protocol scheme|first path segment in url|invalid port _|in host name|no host in request url|invalid url escape|invalid control character in url|invalid userinfo|in host$", not: "proxy|location header|failed to parse location|realm"},
@@ -190,7 +190,7 @@ var textRules = []textRule{
 	{cause: diagnosis.ContentCorrupt, any: "copying system image from manifest list|get instance manifest", with: "manifest unknown|statuscode: 404|name unknown|not found", not: "layer for blob"},
 
 	// The runtime's store: containerd's content and snapshots, containers/storage, moby.
-	{cause: diagnosis.ImageStoreCorrupt, any: "content digest|content store|expected at _|layer does not exist|parent snapshot|failed to stat parent|layer not known|locating item named|structure needs cleaning|input/output error|metadata.db|invalid database|after pulling|bolt|layers.json|images.json|commit failed: rename|missing parent|layer chain|failed to load layer|image is corrupt|storage corrupt|corrupted|readlink|missing from local|error loading|error reading image|locating image|does not resolve to an image id|layer for blob|know its layer id|missing parent bucket|snapshot does not exist|snapshot _ does not exist|parent does not exist|lower layer|disk image is malformed|file integrity checksum"},
+	{cause: diagnosis.ImageStoreCorrupt, any: "content digest|content store|expected at _|layer does not exist|parent snapshot|failed to stat parent|layer not known|locating item named|structure needs cleaning|input/output error|metadata.db|invalid database|after pulling|bolt|layers.json|images.json|commit failed: rename|missing parent|layer chain|failed to load layer|image is corrupt|storage corrupt|corrupted|readlink|missing from local|error loading|error reading image|from containerd image store|locating image|does not resolve to an image id|layer for blob|know its layer id|missing parent bucket|snapshot does not exist|snapshot _ does not exist|parent does not exist|lower layer|disk image is malformed|file integrity checksum"},
 	{cause: diagnosis.RuntimeError, any: "failed to create prepare|locking ref _|_ locked: unavailable|_ locked for"},
 	{cause: diagnosis.ImageStoreCorrupt, any: "no such file or directory", with: "creating overlay mount|failed to stat|symlink _|rename _|committing the finished image|reading layer"},
 	{cause: diagnosis.MirrorFailed, any: "request to mirror failed|expected mirror to respond"},
