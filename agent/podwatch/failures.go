@@ -292,9 +292,23 @@ func newFailure(pod *corev1.Pod) *diagnosis.Failure {
 func ofContainer(f diagnosis.Failure, c container, image diagnosis.Image) diagnosis.Failure {
 	w := c.waiting()
 	f.Container, f.Kind, f.PullPolicy = c.Name, c.Kind, string(c.ImagePullPolicy)
-	f.Reason, f.Message = diagnosis.Clip(w.Reason, maxMessage), diagnosis.Clip(w.Message, maxMessage)
+	f.Reason, f.Message = bounded(w.Reason), bounded(w.Message)
 	f.SetImage(image)
 	return f
+}
+
+// bounded returns a text of a waiting state: of a long one its beginning and its end, since
+// a server's words stand between those of the runtime.
+func bounded(text string) string {
+	if len(text) <= maxMessage {
+		return text
+	}
+	text = message.Redact(text) // while it is whole: half of a credential does not look like one
+	const end = maxMessage / 4
+	if len(text) <= maxMessage {
+		return text
+	}
+	return strings.ToValidUTF8(diagnosis.Clip(text, maxMessage-end)+text[len(text)-end:], "")
 }
 
 // ofVolume returns a copy of a container's failure, changed into that of an image

@@ -139,6 +139,18 @@ func TestLongTextsAreBounded(t *testing.T) {
 
 // What is beyond the bound is counted; it stays so when the kubelet gives no
 // reason for a while.
+// TestLongMessageKeepsItsEnd checks that the page of a mirror does not hide what the
+// runtime says behind it, and that no credential is cut in two.
+func TestLongMessageKeepsItsEnd(t *testing.T) {
+	t.Parallel()
+	page := strings.Repeat(`<a href="https://joe:hunter2@mirror.test/">page</a> `, 400)
+	text := "(Mirrors also failed: [mirror.test/app: status 200: " + page + "]): hub.test/app: reading manifest v9 in hub.test/app: manifest unknown"
+	f := Failures(newPod(app(waits("ErrImagePull", text))))[0]
+	if len(f.Message) > maxMessage || !strings.HasPrefix(f.Message, "(Mirrors also failed") || !strings.HasSuffix(f.Message, "manifest unknown") || strings.Contains(f.Message, "hunter2") {
+		t.Errorf("%d bytes: %q", len(f.Message), f.Message)
+	}
+}
+
 func TestContainersBeyondTheBound(t *testing.T) {
 	t.Parallel()
 	w := newWatch(t)
