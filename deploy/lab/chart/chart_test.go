@@ -167,6 +167,8 @@ func TestValuesTakeEffect(t *testing.T) {
 		"{podLabels: {team: a}, commonLabels: {cost: b}, podAnnotations: {c: d}}":             "labels:\n        app.kubernetes.io/component: agent\n        app.kubernetes.io/name: whypull\n        team: a\n",
 		"serviceMonitor: {enabled: true, interval: 45s, labels: {release: stack}}":            "interval: 45s\n",
 		"podMonitor: {enabled: true, labels: {release: stack}}":                               "release: stack\n",
+		"podMonitor: {enabled: true, authorization: {credentials: {name: a, key: token}}}":    "- authorization:\n      credentials:\n        key: token\n        name: a\n",
+		"serviceMonitor: {enabled: true, authorization: {credentials: {name: b, key: k}}}":    "- authorization:\n      credentials:\n        key: k\n        name: b\n",
 		"prometheusRule: {enabled: true, labels: {release: stack}}":                           "alert: WhypullPullFailingApplication\n",
 		"dashboard: {enabled: true, namespace: grafana, annotations: {grafana_folder: Node}}": "grafana_dashboard: \"1\"\n",
 		"resources: {limits: {memory: 128Mi}}":                                                "memory: 128Mi\n",
