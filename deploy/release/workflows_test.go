@@ -18,6 +18,7 @@ const root = "../.."
 type workflow struct {
 	On          any            `json:"true"` // "on" in YAML 1.1
 	Permissions any            `json:"permissions"`
+	Env         any            `json:"env"`
 	Jobs        map[string]job `json:"jobs"`
 }
 
@@ -26,6 +27,7 @@ type job struct {
 	RunsOn      string `json:"runs-on"`
 	Uses        string `json:"uses"`
 	Timeout     int    `json:"timeout-minutes"`
+	Env         any    `json:"env"`
 	Steps       []step `json:"steps"`
 }
 
@@ -80,6 +82,9 @@ jobs:
 		{"    permissions: {contents: read}\n", "", "job a has no permissions"},
 		{"{contents: read}", "write-all", "job a has no permissions"},
 		{"    timeout-minutes: 5\n", "", "no timeout"},
+		{"    timeout-minutes: 5\n", "    timeout-minutes: 5\n    env: {TOKEN: '${{ github.token }}'}\n", "all of its steps"},
+		{"    timeout-minutes: 5\n", "    timeout-minutes: 5\n    env: {TOKEN: '${{ secrets.GITHUB_TOKEN }}'}\n", "all of its steps"},
+		{"permissions: {}\n", "permissions: {}\nenv: {TOKEN: '${{ github.token }}'}\n", "all of its steps"},
 		{"ubuntu-24.04", "ubuntu-latest", "ubuntu-latest"},
 		{"{persist-credentials: false}", "{fetch-depth: 0}", "persist-credentials"},
 		{checkout, "actions/checkout@v7", "not pinned"},
@@ -119,6 +124,9 @@ func problems(text string) []string {
 		}
 		if j.Uses != "" {
 			continue
+		}
+		if regexp.MustCompile(`\bgithub\.token\b|\bsecrets\.`).MatchString(fmt.Sprint(w.Env, j.Env)) {
+			add("job %s gives a token to all of its steps", name)
 		}
 		if j.Timeout == 0 {
 			add("job %s has no timeout", name)
