@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode"
 )
 
 // Each line of these pages' tables names a test that exists.
@@ -45,31 +46,67 @@ func TestClaimsNameTests(t *testing.T) {
 	}
 }
 
-// Links between the documents lead somewhere.
+// Links between the documents lead to files and headings that exist.
 func TestLinks(t *testing.T) {
 	t.Parallel()
-	pages, err := filepath.Glob("*.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	records, err := filepath.Glob("adr/*.md")
-	if err != nil || len(records) < 5 {
-		t.Fatalf("decision records: %v, %v", records, err)
-	}
-	pages = append(pages, records...)
-	pages = append(pages, "../../README.md", "../../SECURITY.md", "../../CHANGELOG.md", "../../CONTRIBUTING.md", "../../CODE_OF_CONDUCT.md", "../../ROADMAP.md", "../../agent/diagnosis/README.md", "../monitoring/README.md", "../runbook/README.md", "../lab/README.md")
-	link := regexp.MustCompile(`\]\(([^)#:]+)[)#]`)
-	for _, page := range pages {
-		text, err := os.ReadFile(page)
-		if err != nil {
-			t.Error(err)
-			continue
-		}
-		for _, m := range link.FindAllStringSubmatch(string(text), -1) {
-			if _, err := os.Stat(filepath.Join(filepath.Dir(page), m[1])); err != nil {
+	link, seen := regexp.MustCompile(`\]\(([^)#:\s]*)(?:#([^)\s]+))?\)`), 0
+	for page, text := range pages(t) {
+		for _, m := range link.FindAllStringSubmatch(text, -1) {
+			to := page
+			if m[1] != "" {
+				to = filepath.Join(filepath.Dir(page), m[1])
+			}
+			if _, err := os.Stat(to); err != nil {
 				t.Errorf("%s: %v", page, err)
+				continue
+			}
+			if m[2] == "" {
+				continue
+			}
+			if seen++; !slices.Contains(anchors(sources(t, to)), m[2]) {
+				t.Errorf("%s: %s has no heading #%s", page, to, m[2])
 			}
 		}
+	}
+	if seen < 20 {
+		t.Errorf("only %d links to headings", seen)
+	}
+}
+
+// anchors returns the names by which links refer to a document's headings.
+func anchors(document string) []string {
+	var all []string
+	for _, heading := range regexp.MustCompile(`(?m)^#+ (.+)$`).FindAllStringSubmatch(document, -1) {
+		all = append(all, strings.Map(func(r rune) rune {
+			switch {
+			case r == ' ':
+				return '-'
+			case r == '-', r == '_', unicode.IsLetter(r), unicode.IsDigit(r):
+				return unicode.ToLower(r)
+			}
+			return -1
+		}, heading[1]))
+	}
+	return all
+}
+
+// The documents' examples name the version of the chart.
+func TestVersionsInExamples(t *testing.T) {
+	t.Parallel()
+	version := regexp.MustCompile(`(?m)^version: (\S+)$`).FindStringSubmatch(sources(t, "../chart/Chart.yaml"))
+	if version == nil {
+		t.Fatal("the chart has no version")
+	}
+	example, seen := regexp.MustCompile(`(?:ref=v|--version |whypull:v?|/download/v|version: v)(\d+\.\d+\.\d+)\b`), 0
+	for page, text := range pages(t) {
+		for _, m := range example.FindAllStringSubmatch(text, -1) {
+			if seen++; m[1] != version[1] {
+				t.Errorf("%s: %s, and the chart has version %s", page, m[0], version[1])
+			}
+		}
+	}
+	if seen < 10 {
+		t.Errorf("only %d versions", seen)
 	}
 }
 
@@ -166,7 +203,7 @@ func TestDependenciesHaveReasons(t *testing.T) {
 func pages(t *testing.T) map[string]string {
 	t.Helper()
 	all := map[string]string{}
-	for _, pattern := range []string{"*.md", "../../*.md", "../*/README.md", "../runbook/*.md", "../../agent/diagnosis/README.md"} {
+	for _, pattern := range []string{"*.md", "adr/*.md", "../../*.md", "../*/README.md", "../runbook/*.md", "../../agent/diagnosis/README.md"} {
 		names, err := filepath.Glob(pattern)
 		if err != nil || len(names) == 0 {
 			t.Fatalf("%s: %v, %v", pattern, names, err)
