@@ -336,7 +336,7 @@ func platformTables(t *testing.T) string {
 		}
 		fmt.Fprintf(&out, "| %s | `%s` | %s | `%s` | %s | `%s` | `%s` | %s |\n", p.Title, name, dir, p.Socket, config, p.Kubelet, p.Kubeconfig, selinux)
 	}
-	out.WriteString("\n| platform | secrets before Kubernetes 1.36 | known not to work | verified how |\n|---|---|---|---|\n")
+	out.WriteString("\n| platform | secrets before Kubernetes 1.36 | limits | verified how |\n|---|---|---|---|\n")
 	for _, name := range names {
 		p := all[name]
 		identity := "only by RBAC"
