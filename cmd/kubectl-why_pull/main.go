@@ -81,8 +81,9 @@ fields are only ever added:
   groups[]  cause or noReport (why there is no report); secrets[], registry,
             repository or image: what the pods share; pods[] as namespace/name;
             nodes[]; owners[]: kind, namespace/name and number of pods, those with
-            most pods first; summary; runsOn[]: other nodes with the same image;
-            pointsTo: the node at fault, if other nodes show it
+            most pods first; summary; summaryOf[]: the namespaces whose pods have it,
+            if others do not; runsOn[]: other nodes with the same image; pointsTo:
+            the node at fault, if other nodes show it
   pods[]    namespace, name, node, owner, managedBy; report: the whypull.dev/v1 report;
             containers[]: name, kind, image, registry, repository, reason and
             message (the kubelet's), cause or noReport, runsOn[], runsHere
