@@ -270,6 +270,25 @@ func TestRecoveriesAreCollected(t *testing.T) {
 	})
 }
 
+// A recovery is not lost that the watch reports while the report is being removed: the
+// pod waited for another image.
+func TestRecoversDuringTheRemoval(t *testing.T) {
+	inLoop(t, nil, func(l *loop) {
+		removed := make(chan struct{})
+		l.publisher.block = removed
+		waits := update()
+		waits.Waiting, waits.Annotations = []diagnosis.Failure{failure("app")}, map[string]string{"report": "of another image"}
+		l.sees(time.Second, waits)
+		runs := update()
+		runs.Started = []diagnosis.Failure{failure("app")}
+		l.sees(time.Second, runs)
+		close(removed)
+		l.sees(time.Second)
+		l.want("uid-1: clear", "uid-1: recovered app", "uid-1: clear", "uid-1: forget")
+		l.wantPods(0)
+	})
+}
+
 // A removal that is deferred keeps the pod until it is made.
 func TestRemovalDeferred(t *testing.T) {
 	inLoop(t, nil, func(l *loop) {

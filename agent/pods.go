@@ -199,8 +199,8 @@ func (p *Pods) drop(uid string) {
 		return
 	}
 	of.abandon()
-	if !of.update.Gone && len(of.update.Failures)+len(of.update.Waiting) > 0 {
-		of.judged = nil // it fails again by now, or may soon
+	if !of.update.Gone && len(of.update.Failures)+len(of.update.Waiting)+len(of.recovered) > 0 {
+		of.judged = nil // it fails again by now, or may soon, or has got its image meanwhile
 		return
 	}
 	delete(p.pods, uid)
