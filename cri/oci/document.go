@@ -77,7 +77,7 @@ type texts struct{}
 // UnmarshalJSON implements json.Unmarshaler.
 func (*texts) UnmarshalJSON(text []byte) error {
 	maps, others := 0, 0
-	structure(text, func(c byte) {
+	structure(text, func(_ int, c byte) {
 		switch c {
 		case '{':
 			maps++
@@ -153,7 +153,10 @@ func (r *formReader) length(m member) int {
 		r.bad = r.bad || m.value[0] != 'n'
 		return 0
 	}
-	return m.entries
+	if len(bytes.TrimSpace(m.value[1:len(m.value)-1])) == 0 {
+		return 0
+	}
+	return m.commas + 1
 }
 
 func (r *formReader) readMediaType(value []byte) {
@@ -213,7 +216,7 @@ func lean(all []descriptor) []ocispec.Descriptor {
 // ReadImage returns the platform and the layers' digests of an image's config.
 func ReadImage(body []byte) (ocispec.Image, error) {
 	var image ocispec.Image
-	if err := decode(body, &image); errors.Is(err, ErrTooLarge) && !walk(body, func(member) {}) {
+	if err := decode(body, &image); errors.Is(err, ErrTooLarge) && !json.Valid(body) {
 		return ocispec.Image{}, errors.New("oci: not a valid document")
 	} else if err != nil {
 		return ocispec.Image{}, err
@@ -264,27 +267,12 @@ func decode(body []byte, into any) error {
 
 // commas returns how many commas stand between the members of lists and maps.
 func commas(body []byte) (n int) {
-	structure(body, func(c byte) {
+	structure(body, func(_ int, c byte) {
 		if c == ',' {
 			n++
 		}
 	})
 	return n
-}
-
-// structure calls f for each character of a document that is not in a text.
-func structure(body []byte, f func(c byte)) {
-	inText := false
-	for i := 0; i < len(body); i++ {
-		switch c := body[i]; {
-		case c == '\\': // in a text
-			i++
-		case c == '"':
-			inText = !inText
-		case !inText:
-			f(c)
-		}
-	}
 }
 
 // reduceDescriptors drops the addresses of descriptors, of which there may be so many.
