@@ -29,7 +29,7 @@ func BenchmarkRead(b *testing.B) {
 	steps := map[string]func(*Kubelet){
 		"DockerConfig": func(k *Kubelet) { k.DockerConfig() },
 		"Providers":    func(k *Kubelet) { k.Providers(imageOf(ecrImage)) },
-		"Verdict":      func(k *Kubelet) { k.Verdict(q) },
+		"Use":          func(k *Kubelet) { k.Use(q) },
 	}
 	o := newNode(b, kubeadmNode()).options()
 	for _, name := range slices.Sorted(maps.Keys(steps)) {

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/whypull/whypull/agent/diagnosis"
 )
 
 // Data is cached for a second; after that a change is visible.
@@ -26,9 +28,9 @@ func TestCache(t *testing.T) {
 		"providers": {"etc/p", providerYAML("v1", ecr), providerYAML("v1", "b *.dkr.ecr.*.amazonaws.com"),
 			func(k *Kubelet) string { all, _ := k.Providers(imageOf(ecrImage)); return all[0].Name }, "ecr-credential-provider", "b"},
 		"a record": {pulled(ref), pulledRecord(`"nginx":` + open), pulledRecord(`"nginx":` + regcred),
-			func(k *Kubelet) string { return string(k.Verdict(q).Verdict) }, "NodeWide", "OtherCredentials"},
+			func(k *Kubelet) string { return string(k.Use(q).Record) }, "nodeWide", "otherCredentials"},
 		"a record that appears": {pulled(ref), "", pulledRecord(`"nginx":` + open),
-			func(k *Kubelet) string { return string(k.Verdict(q).Verdict) }, "NotPulledByKubelet", "NodeWide"},
+			func(k *Kubelet) string { return string(k.Use(q).Record) }, "notPulled", "nodeWide"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			files := map[string]string{"var/lib/kubelet/pods/": "", "usr/": "", records + "pulled/": "", "etc/": ""}
@@ -122,12 +124,12 @@ func TestCachedRecordsAreBounded(t *testing.T) {
 	files := map[string]string{records + "pulled/": ""}
 	k := newNode(t, files)
 	synctest.Test(t, func(t *testing.T) {
-		ask := func(i int) Verdict {
-			return k.Verdict(Question{Image: imageOf(fmt.Sprint("hub.test/app:", i)), ImageRef: ref}).Verdict
+		ask := func(i int) diagnosis.Record {
+			return k.Use(Question{Image: imageOf(fmt.Sprint("hub.test/app:", i)), ImageRef: ref}).Record
 		}
 		for i := range maxCachedImages + 5 {
 			time.Sleep(time.Nanosecond)
-			if got := ask(i); got != VerdictNotPulledByKubelet {
+			if got := ask(i); got != diagnosis.RecordNotPulled {
 				t.Errorf("image %d: %q", i, got)
 			}
 		}
@@ -135,7 +137,7 @@ func TestCachedRecordsAreBounded(t *testing.T) {
 			t.Errorf("%d images are held, want %d", n, maxCachedImages)
 		}
 		check(t, os.WriteFile(filepath.Join(k.host.Root(), pulled(ref)), []byte(pulledRecord(`"hub.test/app":`+open)), 0o600))
-		if shared, own := ask(maxCachedImages+4), ask(0); shared != VerdictNotPulledByKubelet || own != VerdictNodeWide {
+		if shared, own := ask(maxCachedImages+4), ask(0); shared != diagnosis.RecordNotPulled || own != diagnosis.RecordNodeWide {
 			t.Errorf("shared %q, read for itself %q", shared, own)
 		}
 	})

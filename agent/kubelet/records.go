@@ -15,69 +15,6 @@ import (
 	"github.com/whypull/whypull/agent/diagnosis"
 )
 
-// Verdict is whether the kubelet lets a pod use an image that is on the node
-// without pulling it again (KEP-2535). It assumes the default
-// imagePullCredentialsVerificationPolicy, NeverVerifyPreloadedImages, since the
-// setting is not visible here. With NeverVerify, every pod may use every image.
-// With AlwaysVerify, images of unknown origin are verified too, so
-// NotPulledByKubelet is equivalent to NoCredentialsRecorded; with
-// NeverVerifyAllowlistedImages that holds unless the image is on the allowlist.
-type Verdict string
-
-// The verdicts. The zero value says nothing.
-const (
-	// VerdictNotVisible: the records are not visible or do not decode.
-	VerdictNotVisible Verdict = ""
-	// VerdictDisabled: there are no records at the expected path. Either the
-	// kubelet keeps none (it is older than Kubernetes 1.35 or runs without the
-	// feature KubeletEnsureSecretPulledImages), and every pod may use every
-	// image; or it keeps them under another --root-dir. The two look alike, so
-	// this does not settle whether the pod may use the image. An empty
-	// directory is VerdictNotVisible, because a mount of type DirectoryOrCreate
-	// creates one.
-	VerdictDisabled Verdict = "Disabled"
-	// VerdictNotPulledByKubelet: there is no record; every pod may use the
-	// image.
-	VerdictNotPulledByKubelet Verdict = "NotPulledByKubelet"
-	// VerdictNodeWide: recorded as pulled without credentials or with the
-	// node's own; every pod may use the image.
-	VerdictNodeWide Verdict = "NodeWide"
-	// VerdictThisPod: recorded for credentials that the pod has.
-	VerdictThisPod Verdict = "ThisPod"
-	// VerdictOtherCredentials: recorded under the name that the pod uses, for
-	// credentials that the pod does not have.
-	VerdictOtherCredentials Verdict = "OtherCredentials"
-	// VerdictNoCredentialsRecorded: recorded, but with no credentials under the
-	// name that the pod uses, so no credentials are accepted. A pull that a
-	// kubelet restart interrupted leaves such a record
-	// (PullManager.initialize), and so does a pull of the same image under
-	// another name.
-	VerdictNoCredentialsRecorded Verdict = "NoCredentialsRecorded"
-	// VerdictOtherSpelling: like NoCredentialsRecorded, but the image is
-	// recorded under another spelling of the same name, such as
-	// "docker.io/library/nginx" for "nginx", and the pod might use it under
-	// that spelling.
-	VerdictOtherSpelling Verdict = "OtherSpelling"
-	// VerdictPulling: the kubelet has started to pull the image and has not
-	// recorded the end; until then the pod has to pull it too.
-	VerdictPulling Verdict = "Pulling"
-	// VerdictUndecided: recorded for some credentials, but not all of the pod's
-	// are known.
-	VerdictUndecided Verdict = "Undecided"
-)
-
-// Answer is the answer to a Question.
-type Answer struct {
-	Verdict Verdict
-	// Recorded is the image name in the record and Written the one in the pod,
-	// both without tag and digest. Both are set for VerdictOtherSpelling only;
-	// they differ in spelling only.
-	Recorded, Written string
-	// OwnNamespace reports whether credentials of the pod's own namespace are
-	// recorded, so that its pods have used the image on this node.
-	OwnNamespace bool
-}
-
 // Question asks whether a pod may use an image.
 type Question struct {
 	// Image is the image in the pod's spec.
@@ -131,30 +68,41 @@ type intent struct {
 
 func (k *Kubelet) recordsDir() string { return path.Join(k.dir, "image_manager") }
 
-// Verdict answers like the kubelet's PullManager.MustAttemptImagePull, which
-// returns true for OtherCredentials, NoCredentialsRecorded, OtherSpelling and
-// Pulling. The kubelet writes its in-memory copy through to the files that are
-// read here.
-func (k *Kubelet) Verdict(q Question) Answer {
+// Use answers like the kubelet's PullManager.MustAttemptImagePull, which returns true
+// for RecordOtherCredentials, RecordNoCredentials, RecordOtherSpelling and RecordPulling.
+// The kubelet writes its in-memory copy through to the files that are read here.
+//
+// It assumes the default imagePullCredentialsVerificationPolicy,
+// NeverVerifyPreloadedImages, since the setting is not visible here. With NeverVerify,
+// every pod may use every image. With AlwaysVerify, images of unknown origin are verified
+// too, so RecordNotPulled is equivalent to RecordNoCredentials; with
+// NeverVerifyAllowlistedImages that holds unless the image is on the allowlist.
+//
+// Of what is said, RecordNoCredentials is also what a pull leaves that a kubelet restart
+// interrupted (PullManager.initialize).
+func (k *Kubelet) Use(q Question) diagnosis.ImageFacts {
 	key := q.ImageRef + "\x00" + q.Image.Written
 	s, presence := readCached(k.images, key, func() (stored, Presence) { return k.lookUp(q.ImageRef, q.Image.Written) })
 	if presence != Present {
-		return Answer{Verdict: s.verdict}
+		return diagnosis.ImageFacts{Record: s.known}
 	}
 	return s.record.answer(q)
 }
 
-// stored is what the records say about an image: a record if Present, else a
-// verdict that is the same for every pod. Record and intent are read and cached
-// together, because the kubelet writes one before it removes the other.
+// stored is what the records say about an image: a record if Present, else what is the
+// same for every pod. Record and intent are read and cached together, because the
+// kubelet writes one before it removes the other.
 type stored struct {
-	record  record
-	verdict Verdict
+	record record
+	known  diagnosis.Record
 }
 
+// lookUp finds nothing if there is no directory of records, which the kubelet creates at
+// startup: it may keep them under another --root-dir, or none (it is older than Kubernetes
+// 1.35 or runs without the feature KubeletEnsureSecretPulledImages).
 func (k *Kubelet) lookUp(ref, image string) (stored, Presence) {
-	if v, ok := k.keepsRecords(); !ok {
-		return stored{verdict: v}, Absent
+	if !k.host.IsDir(k.recordsDir() + "/pulled") {
+		return stored{}, Absent
 	}
 	var r record
 	switch presence := k.decode("pulled", ref, "ImagePulledRecord", &r); {
@@ -168,24 +116,9 @@ func (k *Kubelet) lookUp(ref, image string) (stored, Presence) {
 	case presence == NotVisible:
 		return stored{}, NotVisible
 	case presence == Present && i.Image == image:
-		return stored{verdict: VerdictPulling}, Absent
+		return stored{known: diagnosis.RecordPulling}, Absent
 	default:
-		return stored{verdict: VerdictNotPulledByKubelet}, Absent
-	}
-}
-
-// keepsRecords reports whether there are records to read, and the verdict if
-// not. The kubelet creates both directories at startup; their parent may exist
-// only because of a mount.
-func (k *Kubelet) keepsRecords() (Verdict, bool) {
-	dir := k.recordsDir()
-	switch {
-	case k.host.IsDir(dir + "/pulled"):
-		return "", true
-	case !k.isVisible(dir), k.host.IsDir(dir) && len(k.host.List(dir)) == 0:
-		return VerdictNotVisible, false
-	default:
-		return VerdictDisabled, false
+		return stored{known: diagnosis.RecordNotPulled}, Absent
 	}
 }
 
@@ -215,20 +148,20 @@ func (k *Kubelet) decode(dir, key, kind string, into interface {
 }
 
 // answer is the part of MustAttemptImagePull that evaluates a record.
-func (r record) answer(q Question) Answer {
+func (r record) answer(q Question) diagnosis.ImageFacts {
 	if !q.Image.Valid() {
-		return Answer{Verdict: VerdictNoCredentialsRecorded}
+		return diagnosis.ImageFacts{Record: diagnosis.RecordNoCredentials}
 	}
 	name := q.Image.Untagged() // like trimImageTagDigest: not normalized
 	if c := r.CredentialMapping[name]; !c.empty() {
-		return Answer{Verdict: c.verdict(q), OwnNamespace: c.ofNamespace(q.ServiceAccount.Namespace)}
+		return diagnosis.ImageFacts{Record: c.allows(q), OwnNamespace: c.ofNamespace(q.ServiceAccount.Namespace)}
 	}
 	for _, spelling := range slices.Sorted(maps.Keys(r.CredentialMapping)) {
-		if v := r.CredentialMapping[spelling].verdict(q); sameName(spelling, q.Image) && (v == VerdictNodeWide || v == VerdictThisPod) {
-			return Answer{Verdict: VerdictOtherSpelling, Recorded: spelling, Written: name}
+		if v := r.CredentialMapping[spelling].allows(q); sameName(spelling, q.Image) && (v == diagnosis.RecordNodeWide || v == diagnosis.RecordThisPod) {
+			return diagnosis.ImageFacts{Record: diagnosis.RecordOtherSpelling, Recorded: spelling, Written: name}
 		}
 	}
-	return Answer{Verdict: VerdictNoCredentialsRecorded}
+	return diagnosis.ImageFacts{Record: diagnosis.RecordNoCredentials}
 }
 
 // empty reports whether nothing was recorded, so that no credential of a pod is
@@ -243,18 +176,18 @@ func (c credentials) ofNamespace(namespace string) bool {
 		slices.ContainsFunc(c.ServiceAccounts, func(a ServiceAccount) bool { return a.Namespace == namespace }))
 }
 
-// verdict compares the recorded credentials with the pod's.
-func (c credentials) verdict(q Question) Verdict {
+// allows compares the recorded credentials with the pod's.
+func (c credentials) allows(q Question) diagnosis.Record {
 	switch {
 	case c.NodePodsAccessible:
-		return VerdictNodeWide
+		return diagnosis.RecordNodeWide
 	case slices.ContainsFunc(q.Secrets, c.hasSecret),
 		q.ServiceAccount.UID != "" && slices.Contains(c.ServiceAccounts, q.ServiceAccount):
-		return VerdictThisPod
+		return diagnosis.RecordThisPod
 	case q.Incomplete && len(c.Secrets) > 0, slices.ContainsFunc(c.ServiceAccounts, q.ServiceAccount.mayBe):
-		return VerdictUndecided
+		return diagnosis.RecordUndecided
 	default:
-		return VerdictOtherCredentials
+		return diagnosis.RecordOtherCredentials
 	}
 }
 

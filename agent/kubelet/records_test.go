@@ -3,8 +3,11 @@ package kubelet
 import (
 	"fmt"
 	"maps"
+	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/whypull/whypull/agent/diagnosis"
 )
 
 const ref = "sha256:0123"
@@ -35,7 +38,7 @@ func many(n int) string {
 	return `{"kubernetesSecrets":[` + strings.Join(all, ",") + `]}`
 }
 
-func TestVerdict(t *testing.T) {
+func TestUse(t *testing.T) {
 	t.Parallel()
 	mine := Question{Image: imageOf("nginx:1.27"), ImageRef: ref, Secrets: []Secret{{UID: "u1", Namespace: "team", Name: "regcred", CredentialHash: "h1"}},
 		ServiceAccount: ServiceAccount{Namespace: "team", Name: "default"}}
@@ -50,65 +53,65 @@ func TestVerdict(t *testing.T) {
 	for name, tc := range map[string]struct {
 		files map[string]string
 		q     Question
-		want  Verdict
+		want  diagnosis.Record
 	}{
-		"no record":                             {nil, mine, VerdictNotPulledByKubelet},
-		"no credentials were needed":            {recorded(`"nginx":` + open), none, VerdictNodeWide},
-		"the same secret":                       {recorded(`"nginx":` + regcred), mine, VerdictThisPod},
-		"a rotated secret":                      {recorded(`"nginx":` + regcred), secret(Secret{UID: "u1", Namespace: "team", Name: "regcred", CredentialHash: "h2"}), VerdictThisPod},
-		"another secret, same credential":       {recorded(`"nginx":` + regcred), secret(Secret{UID: "u9", Namespace: "other", Name: "x", CredentialHash: "h1"}), VerdictThisPod},
-		"a recreated secret, other credential":  {recorded(`"nginx":` + regcred), secret(Secret{UID: "u2", Namespace: "team", Name: "regcred", CredentialHash: "h2"}), VerdictOtherCredentials},
-		"another namespace's":                   {recorded(`"nginx":` + regcred), secret(Secret{UID: "u1", Namespace: "x", Name: "regcred", CredentialHash: "h2"}), VerdictOtherCredentials},
-		"hashes that are unknown":               {recorded(strings.ReplaceAll(`"nginx":`+regcred, `"h1"`, `""`)), secret(Secret{UID: "u9"}), VerdictOtherCredentials},
-		"no secret":                             {recorded(`"nginx":` + regcred), none, VerdictOtherCredentials},
-		"not all secrets are known":             {recorded(`"nginx":` + regcred), change(func(q *Question) { q.Secrets, q.Incomplete = nil, true }), VerdictUndecided},
-		"not all, but one matches":              {recorded(`"nginx":` + regcred), change(func(q *Question) { q.Incomplete = true }), VerdictThisPod},
-		"ninety-nine secrets, a rotated one":    {recorded(`"nginx":` + many(99)), mine, VerdictThisPod},
-		"a hundred secrets, a rotated one":      {recorded(`"nginx":` + many(100)), mine, VerdictOtherCredentials},
-		"the account, UID unknown":              {recorded(`"nginx":` + account), none, VerdictUndecided},
-		"the account":                           {recorded(`"nginx":` + account), change(func(q *Question) { q.ServiceAccount.UID = "a1" }), VerdictThisPod},
-		"the account of an earlier namespace":   {recorded(`"nginx":` + account), change(func(q *Question) { q.ServiceAccount.UID = "a0" }), VerdictOtherCredentials},
-		"another account":                       {recorded(`"nginx":` + account), change(func(q *Question) { q.ServiceAccount.Name = "x" }), VerdictOtherCredentials},
-		"an entry without credentials":          {recorded(`"nginx":{}`), mine, VerdictNoCredentialsRecorded},
-		"the same, not all secrets are known":   {recorded(`"nginx":{}`), change(func(q *Question) { q.Incomplete = true }), VerdictNoCredentialsRecorded},
-		"an entry with empty lists":             {recorded(`"nginx":{"kubernetesSecrets":[],"kubernetesServiceAccounts":[]}`), mine, VerdictNoCredentialsRecorded},
-		"a pull that a restart interrupted":     {recorded(``), mine, VerdictNoCredentialsRecorded},
-		"the same, null":                        {map[string]string{pulled(ref): strings.Replace(pulledRecord(""), "{}", "null", 1)}, mine, VerdictNoCredentialsRecorded},
-		"interrupted, and another spelling":     {recorded(`"nginx":{},"library/nginx":` + open), mine, VerdictOtherSpelling},
-		"others' here, another spelling":        {recorded(`"nginx":` + account + `,"library/nginx":` + open), change(func(q *Question) { q.ServiceAccount.UID = "a0" }), VerdictOtherCredentials},
-		"another spelling, for all":             {recorded(`"docker.io/library/nginx":` + open), none, VerdictOtherSpelling},
-		"another spelling, this secret":         {recorded(`"library/nginx":` + regcred), mine, VerdictOtherSpelling},
-		"another spelling, another secret":      {recorded(`"library/nginx":` + regcred), none, VerdictNoCredentialsRecorded},
-		"another name":                          {recorded(`"hub.test/nginx":` + open), mine, VerdictNoCredentialsRecorded},
-		"a name with a tag is never looked for": {recorded(`"nginx:1.27":` + open), mine, VerdictNoCredentialsRecorded},
-		"begun":                                 {map[string]string{pulling("nginx:1.27"): pullIntent("nginx:1.27")}, mine, VerdictPulling},
-		"begun, another spelling":               {map[string]string{pulling("nginx"): pullIntent("nginx")}, mine, VerdictNotPulledByKubelet},
-		"begun, under the hash of another":      {map[string]string{pulling("nginx:1.27"): pullIntent("x")}, mine, VerdictNotPulledByKubelet},
-		"begun, does not decode":                {map[string]string{pulling("nginx:1.27"): "{"}, mine, VerdictNotVisible},
-		"both":                                  {map[string]string{pulled(ref): pulledRecord(`"nginx":` + open), pulling("nginx:1.27"): pullIntent("nginx:1.27")}, mine, VerdictNodeWide},
-		"under the hash of another":             {map[string]string{pulled(ref): strings.ReplaceAll(pulledRecord(""), ref, "sha256:x")}, mine, VerdictNotPulledByKubelet},
-		"being written":                         {map[string]string{pulled(ref) + ".tmp": pulledRecord("")}, mine, VerdictNotPulledByKubelet},
-		"the version of 1.33":                   {map[string]string{pulled(ref): strings.ReplaceAll(pulledRecord(`"nginx":`+regcred), "v1beta1", "v1alpha1")}, mine, VerdictThisPod},
-		"a later version":                       {map[string]string{pulled(ref): strings.ReplaceAll(pulledRecord(`"nginx":`+regcred), "v1beta1", "v1")}, mine, VerdictNotVisible},
-		"another kind":                          {map[string]string{pulled(ref): strings.ReplaceAll(pulledRecord(""), "ImagePulledRecord", "ImagePullIntent")}, mine, VerdictNotVisible},
-		"a field that is not known":             {recorded(`"nginx":{"everybody":true}`), mine, VerdictNotVisible},
-		"a field twice":                         {recorded(`"nginx":{"nodePodsAccessible":false,"nodePodsAccessible":true}`), mine, VerdictNotVisible},
-		"cut off":                               {map[string]string{pulled(ref): pulledRecord("")[:40]}, mine, VerdictNotVisible},
-		"empty":                                 {map[string]string{pulled(ref): ""}, mine, VerdictNotVisible},
-		"too large":                             {map[string]string{pulled(ref): pulledRecord("") + strings.Repeat(" ", maxFile)}, mine, VerdictNotVisible},
-		"a directory":                           {map[string]string{pulled(ref) + "/": ""}, mine, VerdictNotVisible},
-		"a name with a digest":                  {recorded(`"nginx":` + open), change(func(q *Question) { q.Image = imageOf("nginx:1@sha256:" + strings.Repeat("a", 64)) }), VerdictNodeWide},
-		"no valid name":                         {recorded(`"nginx":` + open), change(func(q *Question) { q.Image = imageOf("Ngi nx") }), VerdictNoCredentialsRecorded},
+		"no record":                             {nil, mine, diagnosis.RecordNotPulled},
+		"no credentials were needed":            {recorded(`"nginx":` + open), none, diagnosis.RecordNodeWide},
+		"the same secret":                       {recorded(`"nginx":` + regcred), mine, diagnosis.RecordThisPod},
+		"a rotated secret":                      {recorded(`"nginx":` + regcred), secret(Secret{UID: "u1", Namespace: "team", Name: "regcred", CredentialHash: "h2"}), diagnosis.RecordThisPod},
+		"another secret, same credential":       {recorded(`"nginx":` + regcred), secret(Secret{UID: "u9", Namespace: "other", Name: "x", CredentialHash: "h1"}), diagnosis.RecordThisPod},
+		"a recreated secret, other credential":  {recorded(`"nginx":` + regcred), secret(Secret{UID: "u2", Namespace: "team", Name: "regcred", CredentialHash: "h2"}), diagnosis.RecordOtherCredentials},
+		"another namespace's":                   {recorded(`"nginx":` + regcred), secret(Secret{UID: "u1", Namespace: "x", Name: "regcred", CredentialHash: "h2"}), diagnosis.RecordOtherCredentials},
+		"hashes that are unknown":               {recorded(strings.ReplaceAll(`"nginx":`+regcred, `"h1"`, `""`)), secret(Secret{UID: "u9"}), diagnosis.RecordOtherCredentials},
+		"no secret":                             {recorded(`"nginx":` + regcred), none, diagnosis.RecordOtherCredentials},
+		"not all secrets are known":             {recorded(`"nginx":` + regcred), change(func(q *Question) { q.Secrets, q.Incomplete = nil, true }), diagnosis.RecordUndecided},
+		"not all, but one matches":              {recorded(`"nginx":` + regcred), change(func(q *Question) { q.Incomplete = true }), diagnosis.RecordThisPod},
+		"ninety-nine secrets, a rotated one":    {recorded(`"nginx":` + many(99)), mine, diagnosis.RecordThisPod},
+		"a hundred secrets, a rotated one":      {recorded(`"nginx":` + many(100)), mine, diagnosis.RecordOtherCredentials},
+		"the account, UID unknown":              {recorded(`"nginx":` + account), none, diagnosis.RecordUndecided},
+		"the account":                           {recorded(`"nginx":` + account), change(func(q *Question) { q.ServiceAccount.UID = "a1" }), diagnosis.RecordThisPod},
+		"the account of an earlier namespace":   {recorded(`"nginx":` + account), change(func(q *Question) { q.ServiceAccount.UID = "a0" }), diagnosis.RecordOtherCredentials},
+		"another account":                       {recorded(`"nginx":` + account), change(func(q *Question) { q.ServiceAccount.Name = "x" }), diagnosis.RecordOtherCredentials},
+		"an entry without credentials":          {recorded(`"nginx":{}`), mine, diagnosis.RecordNoCredentials},
+		"the same, not all secrets are known":   {recorded(`"nginx":{}`), change(func(q *Question) { q.Incomplete = true }), diagnosis.RecordNoCredentials},
+		"an entry with empty lists":             {recorded(`"nginx":{"kubernetesSecrets":[],"kubernetesServiceAccounts":[]}`), mine, diagnosis.RecordNoCredentials},
+		"a pull that a restart interrupted":     {recorded(``), mine, diagnosis.RecordNoCredentials},
+		"the same, null":                        {map[string]string{pulled(ref): strings.Replace(pulledRecord(""), "{}", "null", 1)}, mine, diagnosis.RecordNoCredentials},
+		"interrupted, and another spelling":     {recorded(`"nginx":{},"library/nginx":` + open), mine, diagnosis.RecordOtherSpelling},
+		"others' here, another spelling":        {recorded(`"nginx":` + account + `,"library/nginx":` + open), change(func(q *Question) { q.ServiceAccount.UID = "a0" }), diagnosis.RecordOtherCredentials},
+		"another spelling, for all":             {recorded(`"docker.io/library/nginx":` + open), none, diagnosis.RecordOtherSpelling},
+		"another spelling, this secret":         {recorded(`"library/nginx":` + regcred), mine, diagnosis.RecordOtherSpelling},
+		"another spelling, another secret":      {recorded(`"library/nginx":` + regcred), none, diagnosis.RecordNoCredentials},
+		"another name":                          {recorded(`"hub.test/nginx":` + open), mine, diagnosis.RecordNoCredentials},
+		"a name with a tag is never looked for": {recorded(`"nginx:1.27":` + open), mine, diagnosis.RecordNoCredentials},
+		"begun":                                 {map[string]string{pulling("nginx:1.27"): pullIntent("nginx:1.27")}, mine, diagnosis.RecordPulling},
+		"begun, another spelling":               {map[string]string{pulling("nginx"): pullIntent("nginx")}, mine, diagnosis.RecordNotPulled},
+		"begun, under the hash of another":      {map[string]string{pulling("nginx:1.27"): pullIntent("x")}, mine, diagnosis.RecordNotPulled},
+		"begun, does not decode":                {map[string]string{pulling("nginx:1.27"): "{"}, mine, ""},
+		"both":                                  {map[string]string{pulled(ref): pulledRecord(`"nginx":` + open), pulling("nginx:1.27"): pullIntent("nginx:1.27")}, mine, diagnosis.RecordNodeWide},
+		"under the hash of another":             {map[string]string{pulled(ref): strings.ReplaceAll(pulledRecord(""), ref, "sha256:x")}, mine, diagnosis.RecordNotPulled},
+		"being written":                         {map[string]string{pulled(ref) + ".tmp": pulledRecord("")}, mine, diagnosis.RecordNotPulled},
+		"the version of 1.33":                   {map[string]string{pulled(ref): strings.ReplaceAll(pulledRecord(`"nginx":`+regcred), "v1beta1", "v1alpha1")}, mine, diagnosis.RecordThisPod},
+		"a later version":                       {map[string]string{pulled(ref): strings.ReplaceAll(pulledRecord(`"nginx":`+regcred), "v1beta1", "v1")}, mine, ""},
+		"another kind":                          {map[string]string{pulled(ref): strings.ReplaceAll(pulledRecord(""), "ImagePulledRecord", "ImagePullIntent")}, mine, ""},
+		"a field that is not known":             {recorded(`"nginx":{"everybody":true}`), mine, ""},
+		"a field twice":                         {recorded(`"nginx":{"nodePodsAccessible":false,"nodePodsAccessible":true}`), mine, ""},
+		"cut off":                               {map[string]string{pulled(ref): pulledRecord("")[:40]}, mine, ""},
+		"empty":                                 {map[string]string{pulled(ref): ""}, mine, ""},
+		"too large":                             {map[string]string{pulled(ref): pulledRecord("") + strings.Repeat(" ", maxFile)}, mine, ""},
+		"a directory":                           {map[string]string{pulled(ref) + "/": ""}, mine, ""},
+		"a name with a digest":                  {recorded(`"nginx":` + open), change(func(q *Question) { q.Image = imageOf("nginx:1@sha256:" + strings.Repeat("a", 64)) }), diagnosis.RecordNodeWide},
+		"no valid name":                         {recorded(`"nginx":` + open), change(func(q *Question) { q.Image = imageOf("Ngi nx") }), diagnosis.RecordNoCredentials},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			files := map[string]string{records + "pulled/": "", records + "pulling/": ""}
 			maps.Copy(files, tc.files)
-			got := newNode(t, files).Verdict(tc.q)
-			if got.Verdict != tc.want {
-				t.Errorf("%q, want %q", got.Verdict, tc.want)
+			got := newNode(t, files).Use(tc.q)
+			if got.Record != tc.want {
+				t.Errorf("%q, want %q", got.Record, tc.want)
 			}
-			if spelt := got.Recorded != "" && got.Written != ""; spelt != (tc.want == VerdictOtherSpelling) || !spelt && got.Recorded+got.Written != "" {
+			if spelt := got.Recorded != "" && got.Written != ""; spelt != (tc.want == diagnosis.RecordOtherSpelling) || !spelt && got.Recorded+got.Written != "" {
 				t.Errorf("recorded as %q, written %q", got.Recorded, got.Written)
 			}
 		})
@@ -130,7 +133,7 @@ func TestOwnNamespace(t *testing.T) {
 		n := newNode(t, map[string]string{records + "pulling/": "", pulled(ref): pulledRecord(mapping)})
 		for namespace, own := range want {
 			q := Question{Image: imageOf("nginx:1.27"), ImageRef: ref, ServiceAccount: ServiceAccount{Namespace: namespace, Name: "x"}}
-			if got := n.Verdict(q).OwnNamespace; got != own {
+			if got := n.Use(q).OwnNamespace; got != own {
 				t.Errorf("%s: namespace %q: %t, want %t", mapping, namespace, got, own)
 			}
 		}
@@ -160,40 +163,35 @@ func TestOtherSpelling(t *testing.T) {
 			t.Parallel()
 			q := Question{Image: imageOf(tc.image), ImageRef: ref, Secrets: tc.secrets}
 			k := newNode(t, map[string]string{pulled(ref): pulledRecord(tc.mapping)})
-			want := Answer{Verdict: VerdictOtherSpelling, Recorded: tc.recorded, Written: tc.written}
+			want := diagnosis.ImageFacts{Record: diagnosis.RecordOtherSpelling, Recorded: tc.recorded, Written: tc.written}
 			for range 20 {
-				if got := k.Verdict(q); got != want {
+				if got := k.Use(q); !reflect.DeepEqual(got, want) {
 					t.Fatalf("%+v, want %+v", got, want)
 				}
 			}
 			q.Image = imageOf(tc.recorded + strings.TrimPrefix(tc.image, tc.written))
-			if got := k.Verdict(q).Verdict; got != VerdictNodeWide && got != VerdictThisPod {
+			if got := k.Use(q).Record; got != diagnosis.RecordNodeWide && got != diagnosis.RecordThisPod {
 				t.Errorf("%s would be %q", q.Image.Written, got)
 			}
 		})
 	}
 }
 
-// A kubelet that keeps no records differs from records that are not mounted.
-func TestVerdictWithoutRecords(t *testing.T) {
+// Nothing is known if there are no records, or none that are visible.
+func TestUseWithoutRecords(t *testing.T) {
 	t.Parallel()
-	q := Question{Image: imageOf("nginx"), ImageRef: ref}
-	for name, tc := range map[string]struct {
-		files map[string]string
-		want  Verdict
-	}{
-		"nothing is mounted":                 {map[string]string{"etc/": ""}, VerdictNotVisible},
-		"another mount in the directory":     {map[string]string{"var/lib/kubelet/config.json": "{}"}, VerdictNotVisible},
-		"an empty directory is mounted":      {map[string]string{records: ""}, VerdictNotVisible},
-		"the same, and all else":             {map[string]string{records: "", "usr/": ""}, VerdictNotVisible},
-		"a directory with something else":    {map[string]string{records + "x": ""}, VerdictDisabled},
-		"the kubelet's directory is mounted": {map[string]string{"var/lib/kubelet/pods/": ""}, VerdictDisabled},
-		"everything is mounted":              {map[string]string{"usr/": ""}, VerdictDisabled},
-		"records":                            {map[string]string{records + "pulled/": ""}, VerdictNotPulledByKubelet},
-		"a link to where nothing is mounted": {map[string]string{"var/lib/kubelet/image_manager": "-> /mnt/image_manager"}, VerdictNotVisible},
+	for name, files := range map[string]map[string]string{
+		"nothing is mounted":                 {"etc/": ""},
+		"another mount in the directory":     {"var/lib/kubelet/config.json": "{}"},
+		"an empty directory is mounted":      {records: ""},
+		"the same, and all else":             {records: "", "usr/": ""},
+		"a directory with something else":    {records + "x": ""},
+		"the kubelet's directory is mounted": {"var/lib/kubelet/pods/": ""},
+		"everything is mounted":              {"usr/": ""},
+		"a link to where nothing is mounted": {"var/lib/kubelet/image_manager": "-> /mnt/image_manager"},
 	} {
-		if got := newNode(t, tc.files).Verdict(q).Verdict; got != tc.want {
-			t.Errorf("%s: %q, want %q", name, got, tc.want)
+		if got := newNode(t, files).Use(Question{Image: imageOf("nginx"), ImageRef: ref}).Record; got != "" {
+			t.Errorf("%s: %q", name, got)
 		}
 	}
 }
@@ -216,7 +214,7 @@ func FuzzRecord(f *testing.F) {
 	f.Add("{")
 	f.Fuzz(func(t *testing.T, content string) {
 		k := newNode(t, map[string]string{pulled(ref): content})
-		if v := k.Verdict(Question{Image: imageOf("nginx"), ImageRef: ref}).Verdict; v == VerdictThisPod || v == VerdictDisabled || v == VerdictPulling {
+		if v := k.Use(Question{Image: imageOf("nginx"), ImageRef: ref}).Record; v == diagnosis.RecordThisPod || v == diagnosis.RecordPulling {
 			t.Errorf("%q of %q", v, content)
 		}
 	})

@@ -259,7 +259,7 @@ func (n *fakeNode) Providers(diagnosis.Image) ([]kubelet.Provider, kubelet.Prese
 	return n.providers, kubelet.Present
 }
 
-func (n *fakeNode) Verdict(kubelet.Question) kubelet.Answer { return kubelet.Answer{} }
+func (n *fakeNode) Use(kubelet.Question) diagnosis.ImageFacts { return diagnosis.ImageFacts{} }
 
 func (n *fakeNode) ClusterDNS() []netip.Addr { return nil }
 

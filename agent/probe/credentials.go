@@ -49,8 +49,8 @@ type NodeCredentials interface {
 	DockerConfig() (keyring.NodeFile, kubelet.Presence)
 	// Providers returns the credential provider plugins for an image.
 	Providers(image diagnosis.Image) ([]kubelet.Provider, kubelet.Presence)
-	// Verdict returns whether the kubelet lets a pod use an image that is present.
-	Verdict(q kubelet.Question) kubelet.Answer
+	// Use returns whether the kubelet lets a pod use an image that is present.
+	Use(q kubelet.Question) diagnosis.ImageFacts
 	// ClusterDNS are the name servers that it gives to pods, as far as that is
 	// visible.
 	ClusterDNS() []netip.Addr

@@ -79,14 +79,13 @@ func (c *Collector) checkUse(f diagnosis.Failure, image diagnosis.Evidence, id s
 	if c.Node == nil || id == "" || f.PullPolicy != "IfNotPresent" && f.PullPolicy != "Never" {
 		return image
 	}
-	a := c.Node.Verdict(useQuestion(f, id, credentials, creds))
-	facts := &diagnosis.ImageFacts{Record: records[a.Verdict], OwnNamespace: a.OwnNamespace, Recorded: a.Recorded, Written: a.Written}
-	image.Body = facts
+	facts := c.Node.Use(useQuestion(f, id, credentials, creds))
+	image.Body = &facts
 	if facts.Use() == diagnosis.UseRefused {
 		image.Outcome, image.Fault = diagnosis.Failed, diagnosis.FaultNotVerified
 	}
-	if a.Verdict == kubelet.VerdictOtherSpelling {
-		facts.Candidates = []string{a.Recorded + strings.TrimPrefix(f.Image, a.Written)}
+	if facts.Record == diagnosis.RecordOtherSpelling {
+		facts.Candidates = []string{facts.Recorded + strings.TrimPrefix(f.Image, facts.Written)}
 	}
 	return image
 }
@@ -120,19 +119,6 @@ func pullable(e diagnosis.Evidence) bool {
 // another of its namespace, has been allowed to use the image.
 func recordedForPod(i *diagnosis.ImageFacts) bool {
 	return i.Use() == diagnosis.UseAllowed || i.Record == diagnosis.RecordOtherSpelling || i.OwnNamespace
-}
-
-// records maps verdicts of the kubelet's records to those of a report.
-// VerdictDisabled has none.
-var records = map[kubelet.Verdict]diagnosis.Record{ //nolint:gochecknoglobals // never written
-	kubelet.VerdictNodeWide:              diagnosis.RecordNodeWide,
-	kubelet.VerdictThisPod:               diagnosis.RecordThisPod,
-	kubelet.VerdictNotPulledByKubelet:    diagnosis.RecordNotPulled,
-	kubelet.VerdictOtherCredentials:      diagnosis.RecordOtherCredentials,
-	kubelet.VerdictOtherSpelling:         diagnosis.RecordOtherSpelling,
-	kubelet.VerdictNoCredentialsRecorded: diagnosis.RecordNoCredentials,
-	kubelet.VerdictPulling:               diagnosis.RecordPulling,
-	kubelet.VerdictUndecided:             diagnosis.RecordUndecided,
 }
 
 // useQuestion returns the kubelet's query of its records. Only credentials of the

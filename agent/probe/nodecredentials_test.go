@@ -325,18 +325,18 @@ func TestImageUseOtherSpelling(t *testing.T) {
 	}
 }
 
-// Every verdict has its use; those that settle nothing have none.
+// Every record has its use; those that settle nothing have none.
 func TestUse(t *testing.T) {
 	t.Parallel()
-	for v, want := range map[kubelet.Verdict]diagnosis.Use{
-		kubelet.VerdictNodeWide: diagnosis.UseAllowed, kubelet.VerdictThisPod: diagnosis.UseAllowed,
-		kubelet.VerdictNotPulledByKubelet: diagnosis.UseDefault,
-		kubelet.VerdictOtherCredentials:   diagnosis.UseRefused, kubelet.VerdictOtherSpelling: diagnosis.UseRefused,
-		kubelet.VerdictNoCredentialsRecorded: diagnosis.UseRefused,
-		kubelet.VerdictNotVisible:            diagnosis.UseUnknown, kubelet.VerdictDisabled: diagnosis.UseUnknown,
-		kubelet.VerdictPulling: diagnosis.UseUnknown, kubelet.VerdictUndecided: diagnosis.UseUnknown, "a later one": diagnosis.UseUnknown,
+	for v, want := range map[diagnosis.Record]diagnosis.Use{
+		diagnosis.RecordNodeWide: diagnosis.UseAllowed, diagnosis.RecordThisPod: diagnosis.UseAllowed,
+		diagnosis.RecordNotPulled:        diagnosis.UseDefault,
+		diagnosis.RecordOtherCredentials: diagnosis.UseRefused, diagnosis.RecordOtherSpelling: diagnosis.UseRefused,
+		diagnosis.RecordNoCredentials: diagnosis.UseRefused,
+		"":                            diagnosis.UseUnknown,
+		diagnosis.RecordPulling:       diagnosis.UseUnknown, diagnosis.RecordUndecided: diagnosis.UseUnknown, "a later one": diagnosis.UseUnknown,
 	} {
-		if got := (&diagnosis.ImageFacts{Record: records[v]}).Use(); got != want {
+		if got := (&diagnosis.ImageFacts{Record: v}).Use(); got != want {
 			t.Errorf("%q: %q, want %q", v, got, want)
 		}
 	}

@@ -18,6 +18,7 @@ import (
 	kubeletconfig "k8s.io/kubernetes/pkg/kubelet/apis/config"
 	"k8s.io/kubernetes/pkg/kubelet/images/pullmanager"
 
+	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/kubelet"
 )
 
@@ -143,7 +144,7 @@ func (c *recordCase) must(err error) {
 func TestVerdictSameAsKubelet(t *testing.T) {
 	silenceKubelet()
 	seed, cases := number(t, "KEYRINGDIFF_SEED", 1), min(number(t, "KEYRINGDIFF_CASES", 5_000), 50_000)
-	verdicts, dir := map[kubelet.Verdict]uint64{}, t.TempDir()
+	verdicts, dir := map[diagnosis.Record]uint64{}, t.TempDir()
 	for n := range cases {
 		verdicts[compareVerdicts(t, dir, seed, n)]++
 		if t.Failed() {
@@ -151,9 +152,9 @@ func TestVerdictSameAsKubelet(t *testing.T) {
 		}
 	}
 	t.Logf("seed %d: %d cases: %v", seed, cases, verdicts)
-	for _, v := range []kubelet.Verdict{
-		kubelet.VerdictNotVisible, kubelet.VerdictNotPulledByKubelet, kubelet.VerdictNodeWide, kubelet.VerdictThisPod,
-		kubelet.VerdictOtherCredentials, kubelet.VerdictNoCredentialsRecorded, kubelet.VerdictOtherSpelling, kubelet.VerdictPulling,
+	for _, v := range []diagnosis.Record{
+		"", diagnosis.RecordNotPulled, diagnosis.RecordNodeWide, diagnosis.RecordThisPod,
+		diagnosis.RecordOtherCredentials, diagnosis.RecordNoCredentials, diagnosis.RecordOtherSpelling, diagnosis.RecordPulling,
 	} {
 		if verdicts[v] < cases/200 {
 			t.Errorf("verdict %q only in %d cases", v, verdicts[v])
@@ -161,7 +162,7 @@ func TestVerdictSameAsKubelet(t *testing.T) {
 	}
 }
 
-func compareVerdicts(t *testing.T, dir string, seed, n uint64) kubelet.Verdict {
+func compareVerdicts(t *testing.T, dir string, seed, n uint64) diagnosis.Record {
 	c := &recordCase{Rand: rand.New(rand.NewPCG(seed, n)), t: t}
 	var err error
 	c.root, err = os.MkdirTemp(dir, "")
@@ -187,8 +188,8 @@ func compareVerdicts(t *testing.T, dir string, seed, n uint64) kubelet.Verdict {
 	}
 	c.fill(q.Image.Written, q.ImageRef)
 
-	answer := kubelet.New(kubelet.Options{Root: c.root}).Verdict(q) // ours first: the kubelet writes what it learns
-	verdict := answer.Verdict
+	answer := kubelet.New(kubelet.Options{Root: c.root}).Use(q) // ours first: the kubelet writes what it learns
+	verdict := answer.Record
 	mustPull := func(image string) bool {
 		must, err := manager.MustAttemptImagePull(t.Context(), image, q.ImageRef,
 			func() ([]kubeletconfig.ImagePullSecret, *kubeletconfig.ImagePullServiceAccount, error) {
@@ -199,7 +200,7 @@ func compareVerdicts(t *testing.T, dir string, seed, n uint64) kubelet.Verdict {
 	}
 	written := q.Image.Written
 	must := mustPull(written)
-	if want, known := demandsPull(verdict); known && want != must || verdict == kubelet.VerdictNotVisible && (!must || !c.broken) {
+	if want, known := demandsPull(verdict); known && want != must || verdict == "" && (!must || !c.broken) {
 		t.Errorf("we say %q, the kubelet says %t (broken: %t): %+v", verdict, must, c.broken, q)
 	}
 	if answer.Recorded != "" {
@@ -210,13 +211,13 @@ func compareVerdicts(t *testing.T, dir string, seed, n uint64) kubelet.Verdict {
 	return verdict
 }
 
-func demandsPull(v kubelet.Verdict) (must, known bool) {
+func demandsPull(v diagnosis.Record) (must, known bool) {
 	switch v {
-	case kubelet.VerdictOtherCredentials, kubelet.VerdictNoCredentialsRecorded, kubelet.VerdictOtherSpelling, kubelet.VerdictPulling:
+	case diagnosis.RecordOtherCredentials, diagnosis.RecordNoCredentials, diagnosis.RecordOtherSpelling, diagnosis.RecordPulling:
 		return true, true
-	case kubelet.VerdictNotPulledByKubelet, kubelet.VerdictNodeWide, kubelet.VerdictThisPod:
+	case diagnosis.RecordNotPulled, diagnosis.RecordNodeWide, diagnosis.RecordThisPod:
 		return false, true
-	case kubelet.VerdictNotVisible:
+	case "":
 		return false, false
 	default:
 		return false, true // nothing is hidden or unknown here
