@@ -21,61 +21,32 @@ const (
 	onceWithCredentials
 )
 
-// weights has all causes. A test compares it with the catalogue.
-var weights = map[diagnosis.Cause]weight{ //nolint:gochecknoglobals // never written
-	diagnosis.TagNotFound:         once,
-	diagnosis.PolicyBlocked:       once,
-	diagnosis.PullSecretMalformed: once,
-
-	diagnosis.RepositoryNotFound:     onceWithCredentials, // registries hide private ones
-	diagnosis.PullSecretMissing:      onceWithCredentials,
-	diagnosis.PullSecretNoMatch:      onceWithCredentials,
-	diagnosis.AuthenticationRequired: onceWithCredentials,
-	diagnosis.CredentialsRejected:    onceWithCredentials,
-	diagnosis.CredentialsExpired:     onceWithCredentials,
-	diagnosis.AccessDenied:           onceWithCredentials,
-	diagnosis.DeniedOrNotFound:       onceWithCredentials,
-
-	diagnosis.RegistryNameNotFound:  twice,
-	diagnosis.DNSFailure:            twice,
-	diagnosis.ConnectionRefused:     twice,
-	diagnosis.ConnectionTimeout:     twice,
-	diagnosis.NetworkUnreachable:    twice,
-	diagnosis.TLSUntrusted:          twice,
-	diagnosis.TLSHostnameMismatch:   twice,
-	diagnosis.TLSExpired:            twice,
-	diagnosis.TLSHandshakeFailed:    twice,
-	diagnosis.HTTPSMismatch:         twice,
-	diagnosis.ProxyFailed:           twice,
-	diagnosis.MirrorFailed:          twice,
-	diagnosis.RegistryConfigInvalid: twice,
-	diagnosis.RegistryError:         twice,
-
-	diagnosis.InvalidImageName:         never,
-	diagnosis.ShortNameAmbiguous:       never,
-	diagnosis.ImageNotPresent:          never,
-	diagnosis.ImageNotVerifiedForPod:   never,
-	diagnosis.SignatureRejected:        never,
-	diagnosis.CredentialProviderFailed: never,
-	diagnosis.PlatformMismatch:         never,
-	diagnosis.UnsupportedFormat:        never,
-	diagnosis.ContentCorrupt:           never,
-	diagnosis.SandboxImageFailed:       never,
-	diagnosis.RateLimited:              never,
-	diagnosis.PullThrottled:            never,
-	diagnosis.PullTimeout:              never,
-	diagnosis.PullStalled:              never,
-	diagnosis.DiskFull:                 never,
-	diagnosis.ImageStoreCorrupt:        never,
-	diagnosis.ImageVolumeUnsupported:   never,
-	diagnosis.RuntimeError:             never,
-	diagnosis.NotReproducible:          never,
-	diagnosis.Unknown:                  never,
+// weightOf returns the weight of a cause.
+func weightOf(c diagnosis.Cause) weight {
+	switch c {
+	case diagnosis.TagNotFound, diagnosis.PolicyBlocked, diagnosis.PullSecretMalformed:
+		return once
+	case diagnosis.RepositoryNotFound, // registries hide private ones
+		diagnosis.PullSecretMissing, diagnosis.PullSecretNoMatch, diagnosis.AuthenticationRequired, diagnosis.CredentialsRejected,
+		diagnosis.CredentialsExpired, diagnosis.AccessDenied, diagnosis.DeniedOrNotFound:
+		return onceWithCredentials
+	case diagnosis.RegistryNameNotFound, diagnosis.DNSFailure, diagnosis.ConnectionRefused, diagnosis.ConnectionTimeout,
+		diagnosis.NetworkUnreachable, diagnosis.TLSUntrusted, diagnosis.TLSHostnameMismatch, diagnosis.TLSExpired,
+		diagnosis.TLSHandshakeFailed, diagnosis.HTTPSMismatch, diagnosis.ProxyFailed, diagnosis.MirrorFailed,
+		diagnosis.RegistryConfigInvalid, diagnosis.RegistryError:
+		return twice
+	case diagnosis.InvalidImageName, diagnosis.ShortNameAmbiguous, diagnosis.ImageNotPresent, diagnosis.ImageNotVerifiedForPod,
+		diagnosis.SignatureRejected, diagnosis.CredentialProviderFailed, diagnosis.PlatformMismatch, diagnosis.UnsupportedFormat,
+		diagnosis.ContentCorrupt, diagnosis.SandboxImageFailed, diagnosis.RateLimited, diagnosis.PullThrottled,
+		diagnosis.PullTimeout, diagnosis.PullStalled, diagnosis.DiskFull, diagnosis.ImageStoreCorrupt,
+		diagnosis.ImageVolumeUnsupported, diagnosis.RuntimeError, diagnosis.NotReproducible, diagnosis.Unknown:
+	}
+	return never
 }
 
 // weigh returns how much a verdict on evidence counts; blind is that of Prober.Again.
 func weigh(v diagnosis.Verdict, evidence []diagnosis.Evidence, blind bool) weight {
-	w := weights[v.Cause]
+	w := weightOf(v.Cause)
 	if v.Cause == diagnosis.TagNotFound && !blind && slices.ContainsFunc(evidence, missing) {
 		return w
 	}
@@ -92,7 +63,7 @@ func missing(e diagnosis.Evidence) bool {
 }
 
 // Counts reports whether an image can be unavailable for a cause.
-func Counts(c diagnosis.Cause) bool { return weights[c] != never }
+func Counts(c diagnosis.Cause) bool { return weightOf(c) != never }
 
 // rejected reports whether a cause is that of a credential which is sent again only with
 // the next regular check, or when it changes: each try counts against the account.

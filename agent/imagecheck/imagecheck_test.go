@@ -533,18 +533,8 @@ func TestStaleReportIsRemoved(t *testing.T) {
 	}
 }
 
-// Each cause has its weight.
-func TestWeights(t *testing.T) {
+func TestCounts(t *testing.T) {
 	t.Parallel()
-	all := diagnosis.Catalogue()
-	for _, e := range all {
-		if _, weighed := weights[e.Cause]; !weighed {
-			t.Errorf("cause %s has no weight", e.Cause)
-		}
-	}
-	if len(weights) != len(all) {
-		t.Errorf("%d causes have a weight, there are %d", len(weights), len(all))
-	}
 	if Counts(diagnosis.RateLimited) || Counts("") || !Counts(diagnosis.TagNotFound) || !Counts(diagnosis.DNSFailure) {
 		t.Error("the wrong causes count")
 	}
