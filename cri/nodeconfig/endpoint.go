@@ -224,17 +224,12 @@ func (c *Config) newEndpoint(namespace string, h docker.RegistryHost, transport 
 		SkipVerify: transport.TLSClientConfig.InsecureSkipVerify,
 		Settings: registry.Settings{
 			Path: h.Path, Namespace: namespace, Capabilities: h.Capabilities, Header: credential.Redact(h.Header),
-			TakesSchema1: takesSchema1(c.opts.RuntimeVersion),
+			// containerd 1.x converts them, and CRI-O, whose version also begins with 1, reads them.
+			TakesSchema1: strings.HasPrefix(strings.TrimPrefix(c.opts.RuntimeVersion, "v"), "1."),
 			Transport:    transport, Proxy: c.opts.Proxy, Resolve: c.opts.Resolve,
 			Version: c.opts.Version, Timeouts: c.opts.Timeouts, Room: c.opts.Room,
 		},
 	}
-}
-
-// takesSchema1 reports whether the runtime accepts manifests of the first schema:
-// containerd 1.x converts them, and CRI-O, whose version also begins with 1, reads them.
-func takesSchema1(version string) bool {
-	return strings.HasPrefix(strings.TrimPrefix(version, "v"), "1.")
 }
 
 // namespaceFor is containerd's rule for adding ?ns=: for mirrors (registry.go,
@@ -329,8 +324,6 @@ func withLogger(ctx context.Context, hook logrus.Hook) context.Context {
 	logger := logrus.New()
 	logger.SetOutput(io.Discard)
 	logger.SetLevel(logrus.ErrorLevel)
-	if hook != nil {
-		logger.AddHook(hook)
-	}
+	logger.AddHook(hook)
 	return log.WithLogger(ctx, logrus.NewEntry(logger))
 }

@@ -110,28 +110,8 @@ func (c *Config) nodeAuth(host string) *legacyAuth {
 // registriesYAML is the file from which k3s and RKE2 generate hosts.toml and the
 // credentials in config.toml (rancher/wharfie, pkg/registries).
 type registriesYAML struct {
-	Mirrors map[string]struct {
-		Endpoint []string          `json:"endpoint"`
-		Rewrite  map[string]string `json:"rewrite"`
-	} `json:"mirrors"`
-	Configs map[string]registryYAML `json:"configs"`
-}
-
-type registryYAML struct {
-	Auth *struct {
-		Username      string `json:"username"`
-		Password      string `json:"password"`
-		Auth          string `json:"auth"`
-		IdentityToken string `json:"identity_token"`
-	} `json:"auth"`
-	TLS *tlsYAML `json:"tls"`
-}
-
-type tlsYAML struct {
-	CA   string `json:"ca_file"`
-	Cert string `json:"cert_file"`
-	Key  string `json:"key_file"`
-	Skip bool   `json:"insecure_skip_verify"`
+	Mirrors mirrors                   `json:"mirrors"`
+	Configs map[string]legacyRegistry `json:"configs"`
 }
 
 // registriesFile is the path of registries.yaml; "" without k3s and RKE2.
@@ -187,7 +167,7 @@ func (c *Config) inEffect(wanted registriesYAML, host string) bool {
 	name, found := host, map[string]generatedHost{}
 	if path.Base(dir) == "_default" {
 		name = "*"
-		if len(wanted.Mirrors[host].Endpoint) > 0 {
+		if len(wanted.Mirrors[host].Endpoints) > 0 {
 			return false // they are in a directory of the host
 		}
 	}
@@ -217,10 +197,7 @@ func (c *Config) hasAuth(wanted registriesYAML, host string) bool {
 		if have == nil {
 			have = c.nodeAuth(name)
 		}
-		if want == nil && have == nil {
-			continue
-		}
-		if want == nil || have == nil || *have != (legacyAuth{want.Username, want.Password, want.Auth, want.IdentityToken}) {
+		if want != have && (want == nil || have == nil || *have != *want) {
 			return false
 		}
 	}
@@ -229,7 +206,7 @@ func (c *Config) hasAuth(wanted registriesYAML, host string) bool {
 
 // generatedHost is what matters of a host in a generated hosts.toml.
 type generatedHost struct {
-	tls     tlsYAML
+	tls     legacyTLS
 	rewrite map[string]string
 }
 
@@ -254,7 +231,7 @@ func generatedHosts(doc []byte) (map[string]generatedHost, error) {
 		return nil, err
 	}
 	read := func(h host) generatedHost {
-		g := generatedHost{tls: tlsYAML{Skip: h.Skip}, rewrite: h.Rewrite}
+		g := generatedHost{tls: legacyTLS{Skip: h.Skip}, rewrite: h.Rewrite}
 		if len(h.CA) > 0 {
 			g.tls.CA = h.CA[0]
 		}
@@ -299,7 +276,7 @@ func (r registriesYAML) generates(host, name string, found map[string]generatedH
 			return false
 		}
 	}
-	return len(found) > 0 || r.tls(host) == tlsYAML{}
+	return len(found) > 0 || r.tls(host) == legacyTLS{}
 }
 
 // isEmbedded reports whether a host is the registry that k3s and RKE2 have built in, which
@@ -318,24 +295,24 @@ func (r registriesYAML) entry(host string) string {
 }
 
 // config is that of a host (configForHost).
-func (r registriesYAML) config(host string) registryYAML {
+func (r registriesYAML) config(host string) legacyRegistry {
 	if config, ok := r.Configs[defaultHost(host)]; ok {
 		return config
 	}
 	return r.Configs[host]
 }
 
-func (r registriesYAML) tls(host string) tlsYAML {
+func (r registriesYAML) tls(host string) legacyTLS {
 	if t := r.config(host).TLS; t != nil {
 		return *t
 	}
-	return tlsYAML{}
+	return legacyTLS{}
 }
 
 // endpoints are the mirrors of an entry.
 func (r registriesYAML) endpoints(name string) []mirrorEndpoint {
 	var out []mirrorEndpoint
-	for _, address := range r.Mirrors[name].Endpoint {
+	for _, address := range r.Mirrors[name].Endpoints {
 		if e, ok := normalized(address); ok {
 			out = append(out, e)
 		}

@@ -21,34 +21,44 @@ import (
 // in use.
 type registrySettings struct {
 	ConfigPath string                    `toml:"config_path"`
-	Mirrors    map[string]legacyMirror   `toml:"mirrors"`
+	Mirrors    mirrors                   `toml:"mirrors"`
 	Configs    map[string]legacyRegistry `toml:"configs"` // by the endpoint's host
 	Auths      map[string]legacyAuth     `toml:"auths"`
 	Headers    map[string][]string       `toml:"headers"`
 }
 
+// mirrors are by host; "*" stands for those that have none.
+type mirrors map[string]legacyMirror
+
 type legacyMirror struct {
-	Endpoints []string          `toml:"endpoint"`
-	Rewrite   map[string]string `toml:"rewrite"` // of k3s and RKE2
+	Endpoints []string          `toml:"endpoint" json:"endpoint"`
+	Rewrite   map[string]string `toml:"rewrite" json:"rewrite"` // of k3s and RKE2
+}
+
+func (m mirrors) of(host string) legacyMirror {
+	if mirror, ok := m[host]; ok {
+		return mirror
+	}
+	return m["*"]
 }
 
 type legacyRegistry struct {
-	Auth *legacyAuth `toml:"auth"`
-	TLS  *legacyTLS  `toml:"tls"` // until 1.7
+	Auth *legacyAuth `toml:"auth" json:"auth"`
+	TLS  *legacyTLS  `toml:"tls" json:"tls"` // until 1.7
 }
 
 type legacyAuth struct {
-	Username      string `toml:"username"`
-	Password      string `toml:"password"`
-	Auth          string `toml:"auth"`
-	IdentityToken string `toml:"identitytoken"`
+	Username      string `toml:"username" json:"username"`
+	Password      string `toml:"password" json:"password"`
+	Auth          string `toml:"auth" json:"auth"`
+	IdentityToken string `toml:"identitytoken" json:"identity_token"`
 }
 
 type legacyTLS struct {
-	Skip bool   `toml:"insecure_skip_verify"`
-	CA   string `toml:"ca_file"`
-	Cert string `toml:"cert_file"`
-	Key  string `toml:"key_file"`
+	Skip bool   `toml:"insecure_skip_verify" json:"insecure_skip_verify"`
+	CA   string `toml:"ca_file" json:"ca_file"`
+	Cert string `toml:"cert_file" json:"cert_file"`
+	Key  string `toml:"key_file" json:"key_file"`
 }
 
 // decodeRegistry decodes the table like containerd, which does not load the plugin if a
@@ -134,7 +144,7 @@ func (c *Config) legacyEndpoints(host string) ([]registry.Endpoint, []Notice, er
 			notices = append(notices, Notice{Kind: NoticePathWithoutVersion, Path: c.settings.file, Endpoint: e.String()})
 		}
 		if c.rewrites() { // also for the registry itself
-			e.Settings.Rewrite = rewritten(rewriteRules(c.settings.registry.Reveal().mirror(host).Rewrite))
+			e.Settings.Rewrite = rewritten(rewriteRules(c.settings.registry.Reveal().Mirrors.of(host).Rewrite))
 		}
 		endpoints, notices = append(endpoints, e), append(notices, hidden...)
 	}
@@ -144,14 +154,13 @@ func (c *Config) legacyEndpoints(host string) ([]registry.Endpoint, []Notice, er
 // endpoints is registryEndpoints: the mirrors of the host or, if it has none,
 // of "*", then the host itself unless it is among them.
 func (r registrySettings) endpoints(host string) ([]*url.URL, error) {
-	mirror := r.mirror(host)
 	defaultHost, err := docker.DefaultHost(host)
 	if err != nil {
 		return nil, err
 	}
 	var urls []*url.URL
 	itself := false
-	for _, endpoint := range mirror.Endpoints {
+	for _, endpoint := range r.Mirrors.of(host).Endpoints {
 		u, err := legacyURL(endpoint)
 		if err != nil {
 			return nil, err
@@ -163,14 +172,6 @@ func (r registrySettings) endpoints(host string) ([]*url.URL, error) {
 		return urls, nil
 	}
 	return append(urls, &url.URL{Scheme: legacyScheme(defaultHost), Host: defaultHost, Path: "/v2"}), nil
-}
-
-// mirror is that of a host or, if it has none, of "*".
-func (r registrySettings) mirror(host string) legacyMirror {
-	if mirror, ok := r.Mirrors[host]; ok {
-		return mirror
-	}
-	return r.Mirrors["*"]
 }
 
 // legacyURL is addDefaultScheme followed by the parsing in registryHosts.
