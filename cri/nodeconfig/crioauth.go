@@ -1,6 +1,7 @@
 package nodeconfig
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
@@ -42,7 +43,7 @@ func (c *Config) ForPod(namespace, image string) *Config {
 	own.namespace = namespace
 	if named, err := reference.ParseNormalizedNamed(image); err == nil {
 		sum := sha256.Sum256([]byte(named.Name())) // prepareTempAuthFile
-		file := path.Join(defaulted(c.crio.NamespacedAuthDir, defaultNamespaceAuths), namespace+"-"+hex.EncodeToString(sum[:])+".json")
+		file := path.Join(cmp.Or(c.crio.NamespacedAuthDir, defaultNamespaceAuths), namespace+"-"+hex.EncodeToString(sum[:])+".json")
 		if c.fs.IsFile(file) {
 			own.namespaceAuth = file
 		}

@@ -1,9 +1,8 @@
 package nodeconfig
 
 import (
+	"cmp"
 	"encoding/json"
-	"errors"
-	"os"
 	"path"
 	"strings"
 
@@ -32,7 +31,7 @@ const (
 // pod's namespace, else crio.conf's, else the library's; "" if there is none.
 func (c *Config) policyPath() string {
 	if c.namespace != "" {
-		if name := path.Join(defaulted(c.crio.SignaturePolicyDir, defaultPoliciesDir), c.namespace+".json"); c.fs.IsFile(name) {
+		if name := path.Join(cmp.Or(c.crio.SignaturePolicyDir, defaultPoliciesDir), c.namespace+".json"); c.fs.IsFile(name) {
 			return name
 		}
 	}
@@ -47,13 +46,6 @@ func (c *Config) policyPath() string {
 	return ""
 }
 
-func defaulted(value, otherwise string) string {
-	if value == "" {
-		return otherwise
-	}
-	return value
-}
-
 // heldAgainstPolicy returns a notice if the policy wants a signature for an image,
 // or rejects it. A policy that does not parse is a *ConfigError: with such a one
 // CRI-O pulls nothing.
@@ -63,7 +55,7 @@ func (c *Config) heldAgainstPolicy(ref reference.Named) ([]Notice, error) {
 		return nil, nil
 	}
 	data, err := c.fs.ReadFile(name, maxConfigFile)
-	if errors.Is(err, os.ErrNotExist) || err != nil {
+	if err != nil {
 		return nil, nil // not seen here
 	}
 	var file policyFile

@@ -20,18 +20,12 @@ const clockTick = time.Second / 100
 
 // runtimeProcess looks for the runtime's process.
 func runtimeProcess(host hostfs.FS, opts Options) process {
-	for _, p := range []proc{{host}, {hostfs.New("/")}} {
-		pids := p.processes()
-		if len(pids) == 0 {
-			continue
+	p, pids := runtimes(host, opts)
+	for _, pid := range pids {
+		args, err := p.args(pid)
+		if started := p.started(pid); err == nil && !started.IsZero() {
+			return process{true, args, started}
 		}
-		for _, pid := range p.candidates(pids, opts) {
-			cmdline, err := p.read(pid, "cmdline")
-			if started := p.started(pid); err == nil && !started.IsZero() {
-				return process{true, strings.Split(strings.TrimRight(string(cmdline), "\x00"), "\x00"), started}
-			}
-		}
-		return process{}
 	}
 	return process{}
 }

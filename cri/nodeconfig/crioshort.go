@@ -107,7 +107,7 @@ func (c *Config) resolveShort(sys *types.SystemContext, name string, s *ShortNam
 		if suffix := name[len(short.Name()):]; suffix != "" {
 			full += suffix
 		}
-		s.Alias, s.Source = true, c.nodePath(sys, from)
+		s.Alias, s.Source = true, c.copyNames(sys)[from]
 		return s.add(full)
 	}
 	registries, from, err := sysregistriesv2.UnqualifiedSearchRegistriesWithOrigin(sys)
@@ -118,7 +118,7 @@ func (c *Config) resolveShort(sys *types.SystemContext, name string, s *ShortNam
 		s.Refused = ShortNameNoRegistries
 		return nil
 	}
-	s.Source = c.nodePath(sys, from)
+	s.Source = c.copyNames(sys)[from]
 	for _, r := range registries {
 		if err := s.add(r + "/" + name); err != nil {
 			return err
@@ -156,11 +156,6 @@ func (c *Config) crioVersion() runtimeVersion {
 		return runtimeVersion{version.MajorMinor(1, 37)}
 	}
 	return parseVersion(c.opts.RuntimeVersion)
-}
-
-// nodePath returns the node's path of a file that was copied.
-func (c *Config) nodePath(sys *types.SystemContext, name string) string {
-	return c.copyNames(sys)[name]
 }
 
 // isTheirs reports whether the other library parses a reference: it has no literal

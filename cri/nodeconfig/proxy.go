@@ -117,24 +117,10 @@ func (o Options) units() []string {
 		if !strings.Contains(o.ConfigFile+"/"+o.CertsDir, "/"+name+"/") {
 			continue
 		}
-		slices.SortStableFunc(units, func(a, b string) int {
-			return boolOrder(strings.HasPrefix(a, name), strings.HasPrefix(b, name))
-		})
+		slices.SortStableFunc(units, func(a, b string) int { return strings.Count(b, name) - strings.Count(a, name) })
 		return units
 	}
 	return units
-}
-
-// boolOrder sorts true before false.
-func boolOrder(a, b bool) int {
-	switch {
-	case a == b:
-		return 0
-	case a:
-		return -1
-	default:
-		return 1
-	}
 }
 
 // forContainerd returns the environment in which k3s, RKE2 and k0s start their

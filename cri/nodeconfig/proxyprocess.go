@@ -19,27 +19,30 @@ const maxEnviron = 1 << 20
 // PID namespace can read its name and command line, but the environment only with the
 // right to trace it.
 func processEnvironment(host hostfs.FS, opts Options) (systemd.Environment, bool) {
-	for _, p := range []proc{{host}, {hostfs.New("/")}} {
-		pids := p.processes()
-		if len(pids) == 0 {
-			continue // nothing is mounted there
+	p, pids := runtimes(host, opts)
+	for _, pid := range pids {
+		data, err := p.read(pid, "environ")
+		if env := parseEnviron(data); err == nil && len(env) > 0 {
+			return env, true
 		}
-		for _, pid := range p.candidates(pids, opts) {
-			data, err := p.read(pid, "environ")
-			if err != nil {
-				continue
-			}
-			if env := parseEnviron(data); len(env) > 0 {
-				return env, true
-			}
-		}
-		return nil, false
 	}
 	return nil, false
 }
 
 // proc is the proc file system that is mounted at /proc.
 type proc struct{ fs hostfs.FS }
+
+// runtimes returns the processes that may be the runtime, and where: if nothing is
+// mounted at the node's /proc, in that of this process.
+func runtimes(host hostfs.FS, opts Options) (proc, []int) {
+	p := proc{host}
+	pids := p.processes()
+	if len(pids) == 0 {
+		p = proc{hostfs.New("/")}
+		pids = p.processes()
+	}
+	return p, p.candidates(pids, opts)
+}
 
 // processes returns the process IDs, ascending.
 func (p proc) processes() []int {
@@ -98,11 +101,10 @@ func (p proc) isNodes(pid int) bool {
 
 // configOf returns the configuration file in the command line of a containerd.
 func (p proc) configOf(pid int) string {
-	cmdline, err := p.read(pid, "cmdline")
+	args, err := p.args(pid)
 	if err != nil {
 		return ""
 	}
-	args := strings.Split(strings.TrimRight(string(cmdline), "\x00"), "\x00")
 	for i, arg := range args {
 		flag, value, hasValue := strings.Cut(strings.TrimLeft(arg, "-"), "=")
 		if !strings.HasPrefix(arg, "-") || flag != "c" && flag != "config" {
@@ -116,6 +118,12 @@ func (p proc) configOf(pid int) string {
 		}
 	}
 	return defaultConfigFile
+}
+
+// args returns the command line of a process.
+func (p proc) args(pid int) ([]string, error) {
+	cmdline, err := p.read(pid, "cmdline")
+	return strings.Split(strings.TrimRight(string(cmdline), "\x00"), "\x00"), err
 }
 
 func (p proc) read(pid int, name string) ([]byte, error) {
