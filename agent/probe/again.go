@@ -3,9 +3,7 @@ package probe
 import (
 	"context"
 	"errors"
-	"maps"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/distribution/reference"
@@ -112,7 +110,7 @@ func (c *Collector) blind(evidence []diagnosis.Evidence, creds []keyring.Credent
 
 // limited reports whether an endpoint limits requests, or has few left.
 func (c *Collector) limited(e registry.Endpoint) bool {
-	return c.asker.limits(e.String()) || c.near.of(e.Host, c.now())
+	return c.asker.limits(e.String()) || c.near.has(e.Host, c.now())
 }
 
 const (
@@ -121,49 +119,17 @@ const (
 	// nearFor is how long it counts as near, at most; a window that is known and shorter
 	// counts instead.
 	nearFor = time.Hour
-	// maxNear is the maximum number of registries that are remembered. When it is reached,
-	// the limits of all count as near.
-	maxNear = 1000
 )
 
-// nearLimits remembers which registries have few requests left. The zero value is ready.
-type nearLimits struct {
-	mu  sync.Mutex
-	all map[string]time.Time // by host: until when
-}
-
-// note records what an answer says of the registry's limit.
-func (n *nearLimits) note(host string, a registry.Answer, now time.Time) {
-	limit := a.Response.RateLimit
-	if limit == nil && a.Fault != registry.FaultRateLimited {
-		return
+// noteLimit records what an answer says of the registry's limit.
+func (c *Collector) noteLimit(host string, a registry.Answer) {
+	switch limit := a.Response.RateLimit; {
+	case limit == nil && a.Fault != registry.FaultRateLimited:
+	case limit == nil || limit.Remaining*fewLeft <= limit.Limit && limit.Window <= 0:
+		c.near.note(host, c.now(), nearFor)
+	case limit.Remaining*fewLeft <= limit.Limit:
+		c.near.note(host, c.now(), min(limit.Window, nearFor))
+	default:
+		c.near.forget(host)
 	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	maps.DeleteFunc(n.all, func(_ string, until time.Time) bool { return !now.Before(until) })
-	switch {
-	case limit != nil && limit.Remaining*fewLeft > limit.Limit:
-		delete(n.all, host)
-		return
-	case n.all == nil:
-		n.all = map[string]time.Time{}
-	}
-	if len(n.all) < maxNear {
-		n.all[host] = now.Add(lasts(limit))
-	}
-}
-
-// lasts returns how long a limit counts as near.
-func lasts(limit *registry.RateLimit) time.Duration {
-	if limit == nil || limit.Window <= 0 {
-		return nearFor
-	}
-	return min(limit.Window, nearFor)
-}
-
-// of reports whether the limit of a registry is near.
-func (n *nearLimits) of(host string, now time.Time) bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return now.Before(n.all[host]) || len(n.all) >= maxNear
 }

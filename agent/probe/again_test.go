@@ -194,22 +194,17 @@ func TestAgainIsPostponed(t *testing.T) {
 
 func TestNearLimits(t *testing.T) {
 	t.Parallel()
-	var n nearLimits
-	now := newClock().now
-	n.note("short.test", registry.Answer{Response: registry.Response{RateLimit: &registry.RateLimit{Limit: 10, Remaining: 2, Window: time.Minute}}}, now)
-	n.note("unknown.test", registry.Answer{Fault: registry.FaultRateLimited}, now)
-	if !n.of("short.test", now) || n.of("short.test", now.Add(time.Minute)) || !n.of("unknown.test", now.Add(time.Minute)) || n.of("other.test", now) {
-		t.Errorf("near: %v", n.all)
+	c := &Collector{}
+	c.noteLimit("short.test", registry.Answer{Response: registry.Response{RateLimit: &registry.RateLimit{Limit: 10, Remaining: 2, Window: time.Minute}}})
+	c.noteLimit("unknown.test", registry.Answer{Fault: registry.FaultRateLimited})
+	c.noteLimit("silent.test", registry.Answer{})
+	near := func(host string, after time.Duration) bool { return c.near.has(host, c.now().Add(after)) }
+	if !near("short.test", 0) || near("short.test", time.Minute) || !near("unknown.test", time.Minute) || near("silent.test", 0) || near("other.test", 0) {
+		t.Errorf("near: %v", c.near.until)
 	}
-	n.note("unknown.test", registry.Answer{Response: registry.Response{RateLimit: &registry.RateLimit{Limit: 10, Remaining: 9}}}, now)
-	if n.of("unknown.test", now) {
+	c.noteLimit("unknown.test", registry.Answer{Response: registry.Response{RateLimit: &registry.RateLimit{Limit: 10, Remaining: 9}}})
+	if near("unknown.test", 0) {
 		t.Error("there are enough left")
-	}
-	for i := range 2 * maxNear {
-		n.note(string(rune('a'+i%26))+time.Duration(i).String(), registry.Answer{Fault: registry.FaultRateLimited}, now)
-	}
-	if len(n.all) != maxNear || !n.of("never.heard", now) {
-		t.Errorf("%d registries are remembered", len(n.all))
 	}
 }
 

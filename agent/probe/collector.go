@@ -86,8 +86,9 @@ type Collector struct {
 
 	disturbed disturbance
 	follower  follower
-	slow      slowness
-	near      nearLimits
+	slow      hostSet // that answered slowly
+	idle      hostSet // that sent nothing in a pull retry
+	near      hostSet // that have few requests left
 	begun     underWay
 	asking    *share.Lanes
 	patience  time.Duration // that the slow checks of a failure have together
@@ -155,7 +156,7 @@ func (c *Collector) heard(e registry.Endpoint, ref reference.Named, a registry.A
 		longest = max(longest, took)
 	}
 	c.answered(e, longest)
-	c.near.note(e.Host, a, c.now())
+	c.noteLimit(e.Host, a)
 	host := reference.Domain(ref)
 	if e.Mirror {
 		host = e.Host

@@ -278,7 +278,7 @@ func (r pullRetry) try(ctx context.Context) []diagnosis.Evidence {
 		return r.replay(ctx)
 	}
 	dir, same := r.config.TransferDir(r.endpoints)
-	if !same || r.c.slow.any(r.endpoints, r.c.now()) {
+	if !same || slices.ContainsFunc(r.endpoints, r.c.isSlow) {
 		return r.replay(ctx)
 	}
 	fallBack, why := false, []diagnosis.Evidence(nil)
@@ -337,7 +337,7 @@ func (r pullRetry) isolated(ctx context.Context, dir string, l *keyring.Credenti
 		return withoutSpace(result), false
 	case result.Stopped == scratchpull.StoppedIdle:
 		for _, endpoint := range r.endpoints {
-			r.c.slow.add(endpoint, r.c.now(), true)
+			r.c.idle.note(endpoint.Host, r.c.now(), slowFor)
 		}
 		return e, false
 	case result.Stopped != scratchpull.NotStopped:

@@ -333,35 +333,40 @@ func TestRetryRemembersASlowRegistry(t *testing.T) {
 
 func TestSlowness(t *testing.T) {
 	t.Parallel()
-	var s slowness
-	now := newClock().Now()
-	one, other := registry.Endpoint{Host: "one.test"}, registry.Endpoint{Host: "other.test"}
-	if s.any([]registry.Endpoint{one, other}, now) {
-		t.Error("a fast registry is slow")
+	c, one := &Collector{}, registry.Endpoint{Host: "one.test"}
+	c.answered(one, DefaultSlowAfter)
+	if c.isSlow(registry.Endpoint{Host: "other.test"}) || !c.isSlow(one) {
+		t.Error("not the slow registry")
 	}
-	s.add(one, now, false)
-	if s.any([]registry.Endpoint{other}, now) || !s.any([]registry.Endpoint{other, one}, now.Add(slowFor-1)) || s.any([]registry.Endpoint{one}, now.Add(slowFor)) {
-		t.Error("not the slow registry, or not for as long")
-	}
-	s.remove(one)
-	if s.any([]registry.Endpoint{one}, now) {
+	c.answered(one, 0)
+	if c.isSlow(one) {
 		t.Error("a registry that answers fast again is slow")
 	}
-	s.add(one, now, true)
-	s.add(one, now, false)
-	s.remove(one)
-	if !s.any([]registry.Endpoint{one}, now) {
+	c.idle.note(one.Host, c.now(), slowFor)
+	c.answered(one, DefaultSlowAfter)
+	c.answered(one, 0)
+	if !c.isSlow(one) {
 		t.Error("a registry that sent nothing in a retry is not slow")
 	}
-	for i := range 2 * maxSlow {
-		s.add(registry.Endpoint{Host: fmt.Sprint(i)}, now, false)
+}
+
+func TestHostSet(t *testing.T) {
+	t.Parallel()
+	var h hostSet
+	now := newClock().Now()
+	h.note("one.test", now, time.Hour)
+	if h.has("other.test", now) || !h.has("one.test", now.Add(time.Hour-1)) || h.has("one.test", now.Add(time.Hour)) {
+		t.Error("not the host, or not for as long")
 	}
-	if len(s.all) != maxSlow || !s.any([]registry.Endpoint{other}, now) {
-		t.Errorf("%d are remembered", len(s.all))
+	for i := range 2 * maxHosts {
+		h.note(fmt.Sprint(i), now, time.Hour)
 	}
-	s.add(other, now.Add(2*slowFor), false)
-	if len(s.all) != 1 {
-		t.Errorf("%d are remembered after all were forgotten", len(s.all))
+	if len(h.until) != maxHosts || !h.has("other.test", now) {
+		t.Errorf("%d are remembered", len(h.until))
+	}
+	h.note("other.test", now.Add(2*time.Hour), time.Hour)
+	if len(h.until) != 1 {
+		t.Errorf("%d are remembered after all were forgotten", len(h.until))
 	}
 }
 
@@ -376,21 +381,21 @@ func TestSlowAnswersAreNoticed(t *testing.T) {
 	}
 	c := &Collector{Options: Options{Metrics: &fakeMetrics{}}}
 	c.heard(e, ref, registry.Answer{Found: true, Durations: map[registry.Phase]time.Duration{registry.PhasePing: DefaultSlowAfter - 1, registry.PhaseManifest: DefaultSlowAfter - 1}})
-	if c.slow.any([]registry.Endpoint{e}, c.now()) {
+	if c.isSlow(e) {
 		t.Error("a fast registry is slow")
 	}
 	c.heard(e, ref, registry.Answer{Found: true, Durations: map[registry.Phase]time.Duration{registry.PhaseManifest: DefaultSlowAfter}})
-	if !c.slow.any([]registry.Endpoint{e}, c.now()) {
+	if !c.isSlow(e) {
 		t.Error("a slow answer went unnoticed")
 	}
 	n, f, _ := retrying(t, RetryReplay, "works")
 	n.collector.Retry.SlowAfter = 1
 	job, ok := n.collector.retryOf(t.Context(), f, nil)
-	if !ok || n.collector.slow.any(job.endpoints, n.collector.now()) {
+	if !ok || slices.ContainsFunc(job.endpoints, n.collector.isSlow) {
 		t.Fatal("nothing to try, or slow before it is asked")
 	}
 	job.run()
-	if !n.collector.slow.any(job.endpoints, n.collector.now()) {
+	if !slices.ContainsFunc(job.endpoints, n.collector.isSlow) {
 		t.Error("a slow blob went unnoticed")
 	}
 }

@@ -15,64 +15,57 @@ const (
 	DefaultSlowAfter = time.Second
 	// slowFor is how long it counts as slow.
 	slowFor = time.Hour
-	// maxSlow is the maximum number of slow registries. When it is reached, all
-	// registries count as slow.
-	maxSlow = 1000
+	// maxHosts is the maximum number of registries in each hostSet.
+	maxHosts = 1000
 )
 
 // answered records the longest step of a conversation with an endpoint. The last
-// conversation decides: one slow answer says little about a registry.
+// conversation decides: one slow answer says little about a registry. That it sent nothing
+// in a pull retry is not disproved by a fast answer to a small request.
 func (c *Collector) answered(e registry.Endpoint, longest time.Duration) {
-	if longest >= cmp.Or(c.Retry.SlowAfter, DefaultSlowAfter) {
-		c.slow.add(e, c.now(), false)
-		return
-	}
-	c.slow.remove(e)
-}
-
-// slowness remembers which registries were slow. The zero value is ready.
-type slowness struct {
-	mu  sync.Mutex
-	all map[string]slow // by the endpoint's host
-}
-
-// slow is how long a registry counts as slow, and whether it sent nothing in a pull
-// retry, which a fast answer to a small request does not disprove.
-type slow struct {
-	until time.Time
-	idle  bool
-}
-
-// add records that an endpoint is slow.
-func (s *slowness) add(e registry.Endpoint, now time.Time, idle bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	maps.DeleteFunc(s.all, func(_ string, of slow) bool { return now.After(of.until) })
-	if s.all == nil {
-		s.all = map[string]slow{}
-	}
-	if before, known := s.all[e.Host]; known || len(s.all) < maxSlow {
-		s.all[e.Host] = slow{until: now.Add(slowFor), idle: idle || before.idle}
+	now := c.now()
+	switch {
+	case longest < cmp.Or(c.Retry.SlowAfter, DefaultSlowAfter):
+		c.slow.forget(e.Host)
+	case c.idle.has(e.Host, now):
+		c.idle.note(e.Host, now, slowFor)
+	default:
+		c.slow.note(e.Host, now, slowFor)
 	}
 }
 
-// remove records that an endpoint answers fast.
-func (s *slowness) remove(e registry.Endpoint) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.all[e.Host].idle {
-		delete(s.all, e.Host)
+// isSlow reports whether an endpoint counts as slow.
+func (c *Collector) isSlow(e registry.Endpoint) bool {
+	return c.slow.has(e.Host, c.now()) || c.idle.has(e.Host, c.now())
+}
+
+// hostSet remembers registries and for how long. When there are maxHosts it has all. The
+// zero value is ready.
+type hostSet struct {
+	mu    sync.Mutex
+	until map[string]time.Time
+}
+
+func (h *hostSet) note(host string, now time.Time, life time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	maps.DeleteFunc(h.until, func(_ string, until time.Time) bool { return !now.Before(until) })
+	if h.until == nil {
+		h.until = map[string]time.Time{}
+	}
+	if _, known := h.until[host]; known || len(h.until) < maxHosts {
+		h.until[host] = now.Add(life)
 	}
 }
 
-// any reports whether one of the endpoints counts as slow.
-func (s *slowness) any(endpoints []registry.Endpoint, now time.Time) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, e := range endpoints {
-		if now.Before(s.all[e.Host].until) {
-			return true
-		}
-	}
-	return len(s.all) >= maxSlow
+func (h *hostSet) forget(host string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.until, host)
+}
+
+func (h *hostSet) has(host string, now time.Time) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return now.Before(h.until[host]) || len(h.until) >= maxHosts
 }

@@ -74,7 +74,7 @@ func replaced() map[string][2]string {
 		"agent/probe/asker.go":    {"maxAnswers = 2000", "maxAnswers = 64"},
 		"agent/probe/rejected.go": {"maxRejections = 1000", "maxRejections = 64"},
 		"agent/probe/retry.go":    {"maxRetries        = 1000", "maxRetries = 64"},
-		"agent/probe/slow.go":     {"maxSlow = 1000", "maxSlow = 64"},
+		"agent/probe/slow.go":     {"maxHosts = 1000", "maxHosts = 64"},
 		"agent/probe/lookups.go":  {"maxLookups = 1000", "maxLookups = 64"},
 	}
 }
