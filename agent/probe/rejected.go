@@ -68,12 +68,14 @@ func rejects(a registry.Answer) bool {
 func (r *rejections) note(key rejectionKey, a registry.Answer, tenant string, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.drop(now)
+	maps.DeleteFunc(r.all, func(_ rejectionKey, one rejection) bool { return one.over(now) })
 	if r.all == nil {
 		r.all = map[rejectionKey]rejection{}
 	}
 	r.all[key] = rejection{answer: general(a), tenant: tenant, at: now, wait: r.all[key].next()}
-	r.limit()
+	if len(r.all) > maxRejections {
+		dropOldest(r.all, func(one rejection) (string, time.Time, bool) { return one.tenant, one.at, true })
+	}
 }
 
 // accepted forgets a rejection: the endpoint has accepted the credential since.
@@ -83,29 +85,24 @@ func (r *rejections) accepted(key rejectionKey) {
 	delete(r.all, key)
 }
 
-// drop removes the rejections that are over.
-func (r *rejections) drop(now time.Time) {
-	maps.DeleteFunc(r.all, func(_ rejectionKey, one rejection) bool { return one.over(now) })
-}
-
-// limit removes one rejection if there are too many.
-func (r *rejections) limit() {
-	if len(r.all) <= maxRejections {
-		return
-	}
+// dropOldest drops the entry with the earliest time of the tenant that has most. of says
+// whose an entry is, its time, and whether it may be dropped.
+func dropOldest[K comparable, V any](all map[K]V, of func(V) (tenant string, at time.Time, counts bool)) {
 	has, most := map[string]int{}, 0
-	for _, one := range r.all {
-		has[one.tenant]++
-		most = max(most, has[one.tenant])
-	}
-	var oldest rejectionKey
-	var at time.Time
-	for key, one := range r.all {
-		if has[one.tenant] == most && (at.IsZero() || one.at.Before(at)) {
-			oldest, at = key, one.at
+	for _, v := range all {
+		if tenant, _, counts := of(v); counts {
+			has[tenant]++
+			most = max(most, has[tenant])
 		}
 	}
-	delete(r.all, oldest)
+	var oldest K
+	var first time.Time
+	for key, v := range all {
+		if tenant, at, counts := of(v); counts && has[tenant] == most && (first.IsZero() || at.Before(first)) {
+			oldest, first = key, at
+		}
+	}
+	delete(all, oldest)
 }
 
 // of returns the rejection of a credential that may not be tried again yet.

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"sync"
@@ -113,11 +114,9 @@ func (r *retries) get(key retryKey, uid string, run func() []diagnosis.Evidence,
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := r.now()
-	for k, s := range r.all { // expired and not renewed
-		if s.evidence != nil && now.After(s.until.Add(s.life)) {
-			delete(r.all, k)
-		}
-	}
+	maps.DeleteFunc(r.all, func(_ retryKey, s *retryState) bool { // expired and not renewed
+		return s.evidence != nil && now.After(s.until.Add(s.life))
+	})
 	s := r.all[key]
 	if s != nil && s.evidence != nil && now.Before(s.until) {
 		return s.evidence
@@ -130,7 +129,9 @@ func (r *retries) get(key retryKey, uid string, run func() []diagnosis.Evidence,
 		}
 		old = s
 	}
-	r.drop()
+	if len(r.all) >= maxRetries {
+		dropOldest(r.all, func(s *retryState) (string, time.Time, bool) { return s.tenant, s.until, s.evidence != nil })
+	}
 	next := &retryState{tenant: key.tenant, waiting: []string{uid}, life: min(2*old.life, retryLongest)}
 	r.all[key] = next
 	go r.run(next, run, again)
@@ -153,38 +154,11 @@ func (r *retries) run(s *retryState, run func() []diagnosis.Evidence, again func
 	}
 }
 
-// drop drops a result if there are too many: that of the tenant with the most results
-// that expires first.
-func (r *retries) drop() {
-	if len(r.all) < maxRetries {
-		return
-	}
-	has, most := map[string]int{}, 0
-	for _, s := range r.all {
-		if s.evidence != nil {
-			has[s.tenant]++
-			most = max(most, has[s.tenant])
-		}
-	}
-	var first *retryState
-	var of retryKey
-	for key, s := range r.all {
-		if s.evidence != nil && has[s.tenant] == most && (first == nil || s.until.Before(first.until)) {
-			first, of = s, key
-		}
-	}
-	delete(r.all, of)
-}
-
 // forget drops the results but not running retries.
 func (r *retries) forget() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for k, s := range r.all {
-		if s.evidence != nil {
-			delete(r.all, k)
-		}
-	}
+	maps.DeleteFunc(r.all, func(_ retryKey, s *retryState) bool { return s.evidence != nil })
 }
 
 // pullRetry is one pull to retry.
