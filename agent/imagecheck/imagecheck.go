@@ -331,30 +331,17 @@ func (c *Checker) first(k key, i *image) (diagnosis.Failure, bool) {
 // Run checks images until the context ends.
 func (c *Checker) Run(ctx context.Context) {
 	for {
-		timer := time.NewTimer(c.step(ctx))
 		select {
 		case <-ctx.Done():
-			timer.Stop()
 			return
-		case <-timer.C:
+		case <-time.After(c.step(ctx)):
 		case <-c.wake:
-			timer.Stop()
-			if !sleep(ctx, gap) { // many pods change at once
+			select { // many pods change at once
+			case <-ctx.Done():
 				return
+			case <-time.After(gap):
 			}
 		}
-	}
-}
-
-// sleep reports whether the time has passed before the context ended.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
 	}
 }
 
@@ -458,12 +445,7 @@ func (c *Checker) settle(k key, f diagnosis.Failure, evidence []diagnosis.Eviden
 	}
 }
 
-func earlier(a, b time.Time) time.Time {
-	if a.Before(b) {
-		return a
-	}
-	return b
-}
+func earlier(a, b time.Time) time.Time { return slices.MinFunc([]time.Time{a, b}, time.Time.Compare) }
 
 // available records that an image could be pulled again.
 func (c *Checker) available(k key, i *image) {

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/distribution/reference"
@@ -286,7 +287,7 @@ func (a *asker) trouble(tenant string, q question, since time.Time, doubt doubt)
 		limited := leaveAlone(*answer) && other.upstream == q.upstream
 		lends := !unreachable && (other.cred != q.cred || k.Value.tenant != tenant)
 		if lends {
-			k.Until = earlier(k.Until, k.Fetched.Add(borrowedLife))
+			k.Until = slices.MinFunc([]time.Time{k.Until, k.Fetched.Add(borrowedLife)}, time.Time.Compare)
 			limited = limited && a.now().Before(k.Until)
 		}
 		switch {
@@ -299,13 +300,6 @@ func (a *asker) trouble(tenant string, q question, since time.Time, doubt doubt)
 		return nil, false
 	}
 	return &reply{answer: general(best.Value.answer), borrowed: borrowed, trouble: true}, true
-}
-
-func earlier(a, b time.Time) time.Time {
-	if a.Before(b) {
-		return a
-	}
-	return b
 }
 
 // unreachable reports whether an answer shows that the endpoint is unreachable. A

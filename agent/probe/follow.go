@@ -2,6 +2,7 @@ package probe
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -86,11 +87,7 @@ func (l *follower) record(f diagnosis.Failure, s pullState, now time.Time) diagn
 	p := diagnosis.Progress{Failure: f, Done: s.done, Total: s.total, Layers: s.layers}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for key, old := range l.followed {
-		if now.Sub(old.seen) > rateWindow {
-			delete(l.followed, key)
-		}
-	}
+	maps.DeleteFunc(l.followed, func(_ diagnosis.Subject, old *look) bool { return now.Sub(old.seen) > rateWindow })
 	key := f.Subject()
 	was := l.followed[key]
 	if was == nil || was.of.Image != f.Image {

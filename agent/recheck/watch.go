@@ -155,14 +155,13 @@ func (w *Watch) Run(ctx context.Context, pods Pods, nodeChanged func()) {
 	if w.secrets != nil {
 		wg.Go(func() { w.poll(ctx) })
 	}
-	timer := time.NewTimer(interval())
-	defer timer.Stop()
+	wait := interval()
 	checked := w.now()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-timer.C:
+		case <-time.After(wait):
 		case <-w.news:
 			if !sleep(ctx, gather) {
 				return
@@ -176,7 +175,7 @@ func (w *Watch) Run(ctx context.Context, pods Pods, nodeChanged func()) {
 			checked = w.now()
 		}
 		paused := w.look(failing, files, pods, nodeChanged)
-		timer.Reset(min(interval()-w.now().Sub(checked), paused))
+		wait = min(interval()-w.now().Sub(checked), paused)
 	}
 }
 
@@ -187,12 +186,10 @@ func interval() time.Duration {
 
 // sleep reports whether the time has passed before the context ended.
 func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
 	select {
 	case <-ctx.Done():
 		return false
-	case <-timer.C:
+	case <-time.After(d):
 		return true
 	}
 }

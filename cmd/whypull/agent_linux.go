@@ -271,11 +271,9 @@ const startWithin = time.Second
 
 // after runs a function after a delay, unless the context ends first.
 func after(ctx context.Context, delay time.Duration, run func(context.Context)) {
-	timer := time.NewTimer(delay)
-	defer timer.Stop()
 	select {
 	case <-ctx.Done():
-	case <-timer.C:
+	case <-time.After(delay):
 		run(ctx)
 	}
 }
