@@ -171,16 +171,22 @@ func stillWaiting(pod *corev1.Pod, c report.Container) (diagnosis.Failure, bool)
 		if !about || !pending(s.Status) || !sameImage(c.Image, image) {
 			continue
 		}
-		f := diagnosis.Failure{Container: c.Name, Kind: diagnosis.Kind(c.Kind), Image: image}
-		for _, ref := range pod.Spec.ImagePullSecrets {
-			f.PullSecrets = append(f.PullSecrets, ref.Name)
-		}
+		f := failureOf(pod, c, image)
 		if s.Status != nil && s.Status.State.Waiting != nil {
 			f.Reason, f.Message = s.Status.State.Waiting.Reason, s.Status.State.Waiting.Message
 		}
 		return f, true
 	}
 	return diagnosis.Failure{}, false
+}
+
+// failureOf returns the failure that a report's entry is about.
+func failureOf(pod *corev1.Pod, c report.Container, image string) diagnosis.Failure {
+	f := diagnosis.Failure{Container: c.Name, Kind: diagnosis.Kind(c.Kind), Image: image}
+	for _, ref := range pod.Spec.ImagePullSecrets {
+		f.PullSecrets = append(f.PullSecrets, ref.Name)
+	}
+	return f
 }
 
 // isAbout reports whether the report's container is the slot's or a volume that it

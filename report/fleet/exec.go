@@ -51,12 +51,8 @@ func (c *Client) Agents(ctx context.Context, namespace string) (map[string]*core
 
 // Nodes returns the names of the nodes with the labels.
 func (c *Client) Nodes(ctx context.Context, selector string) ([]string, error) {
-	answer := c.core.Get().AbsPath("/api/v1").Resource("nodes").Param("labelSelector", selector).
-		SetHeader("Accept", "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1").Do(ctx)
-	if err := answer.Error(); err != nil {
-		return nil, err
-	}
-	text, err := answer.Raw()
+	text, err := raw(ctx, c.core.Get().AbsPath("/api/v1").Resource("nodes").Param("labelSelector", selector),
+		"application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1")
 	if err != nil {
 		return nil, err
 	}
@@ -76,11 +72,7 @@ func (c *Client) Nodes(ctx context.Context, selector string) ([]string, error) {
 func (c *Client) Manifest(ctx context.Context, image, namespace string, secrets []string) ([]byte, error) {
 	var read []corev1.Secret
 	for _, name := range secrets {
-		answer := c.core.Get().AbsPath("/api/v1").Namespace(namespace).Resource("secrets").Name(name).SetHeader("Accept", "application/json").Do(ctx)
-		if err := answer.Error(); err != nil {
-			return nil, err
-		}
-		text, err := answer.Raw()
+		text, err := raw(ctx, c.core.Get().AbsPath("/api/v1").Namespace(namespace).Resource("secrets").Name(name), "application/json")
 		if err != nil {
 			return nil, err
 		}

@@ -159,18 +159,11 @@ func groups(pods []Pod) []Group {
 	for i := range out {
 		out[i].finish()
 	}
+	// Groups without a cause are last.
 	slices.SortStableFunc(out, func(a, b Group) int {
-		return cmp.Or(cmp.Compare(len(b.Pods), len(a.Pods)), cmp.Compare(a.rank(), b.rank()), cmp.Compare(a.Headline(), b.Headline()))
+		return cmp.Or(cmp.Compare(len(b.Pods), len(a.Pods)), cmp.Compare(cmp.Or(a.Cause, "~"), cmp.Or(b.Cause, "~")), cmp.Compare(a.Headline(), b.Headline()))
 	})
 	return out
-}
-
-// rank sorts groups without a cause last.
-func (g *Group) rank() string {
-	if g.Cause == "" {
-		return "~"
-	}
-	return g.Cause
 }
 
 // finish sets the fields that depend on the members.

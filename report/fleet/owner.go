@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
 
 	"github.com/whypull/whypull/agent/diagnosis"
 )
@@ -32,12 +33,6 @@ var ownerKinds = map[string]ownerKind{ //nolint:gochecknoglobals // never writte
 	"batch/Job":              {"/apis/batch/v1", "jobs", "", ""},
 	"batch/CronJob":          {"/apis/batch/v1", "cronjobs", "cj", "Job"},
 	"argoproj.io/Rollout":    {"/apis/argoproj.io/v1alpha1", "rollouts", "ro", "ReplicaSet"},
-}
-
-// kindOf returns an owner's kind, and whether its objects are read.
-func kindOf(o metav1.OwnerReference) (ownerKind, bool) {
-	kind, known := ownerKinds[groupOf(o)+"/"+o.Kind]
-	return kind, known
 }
 
 func groupOf(o metav1.OwnerReference) string {
@@ -82,7 +77,7 @@ func (c *Client) Manager(ctx context.Context, pod *corev1.Pod) diagnosis.Manager
 // owner reads the metadata of an owner; nil if it is gone or of a kind that is
 // not read.
 func (c *Client) owner(ctx context.Context, namespace string, o metav1.OwnerReference) (*metav1.ObjectMeta, error) {
-	kind, known := kindOf(o)
+	kind, known := ownerKinds[groupOf(o)+"/"+o.Kind]
 	if !known {
 		return nil, nil
 	}
@@ -93,14 +88,18 @@ func (c *Client) owner(ctx context.Context, namespace string, o metav1.OwnerRefe
 	return m, err
 }
 
-// metadata reads an object's metadata.
-func (c *Client) metadata(ctx context.Context, kind ownerKind, namespace, name string) (*metav1.ObjectMeta, error) {
-	answer := c.core.Get().AbsPath(kind.path).Namespace(namespace).Resource(kind.resource).Name(name).
-		SetHeader("Accept", metadataOnly).Do(ctx)
+// raw returns the text of an answer.
+func raw(ctx context.Context, request *rest.Request, accept string) ([]byte, error) {
+	answer := request.SetHeader("Accept", accept).Do(ctx)
 	if err := answer.Error(); err != nil { // unlike Raw's, it has the server's words
 		return nil, err
 	}
-	text, err := answer.Raw()
+	return answer.Raw()
+}
+
+// metadata reads an object's metadata.
+func (c *Client) metadata(ctx context.Context, kind ownerKind, namespace, name string) (*metav1.ObjectMeta, error) {
+	text, err := raw(ctx, c.core.Get().AbsPath(kind.path).Namespace(namespace).Resource(kind.resource).Name(name), metadataOnly)
 	if err != nil {
 		return nil, err
 	}

@@ -5,7 +5,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/podwatch"
 	"github.com/whypull/whypull/report"
 )
@@ -26,11 +25,7 @@ func unavailable(pod *corev1.Pod, doc *report.Document) []Container {
 		if !there || !sameImage(entry.Image, image) || slices.ContainsFunc(fails, now) {
 			continue
 		}
-		f := diagnosis.Failure{Container: entry.Name, Kind: diagnosis.Kind(entry.Kind), Image: image}
-		for _, ref := range pod.Spec.ImagePullSecrets {
-			f.PullSecrets = append(f.PullSecrets, ref.Name)
-		}
-		c := newContainer(f)
+		c := newContainer(failureOf(pod, *entry, image))
 		c.verdict = entry
 		out = addContainer(out, c)
 	}

@@ -180,7 +180,7 @@ func TestOwnerKinds(t *testing.T) {
 			}
 		}
 		apiVersion := schema.GroupVersion{Group: group, Version: "v1"}.String()
-		if got, known := kindOf(metav1.OwnerReference{APIVersion: apiVersion, Kind: kind}); !known || got != k {
+		if got, known := ownerKinds[groupOf(metav1.OwnerReference{APIVersion: apiVersion})+"/"+kind]; !known || got != k {
 			t.Errorf("%s %s: %+v", apiVersion, kind, got)
 		}
 	}

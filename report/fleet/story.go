@@ -47,7 +47,7 @@ func (l Layout) story(p Pod, c Container, now time.Time, wide bool) string {
 		out += l.section("Hosts that the pull needs, as far as known") + "    " + strings.Join(c.verdict.Hosts, "\n    ") + "\n"
 	}
 	if c.Message != "" || c.Reason != "" {
-		out += l.section("The kubelet says (" + dash(c.Reason) + ")")
+		out += l.section("The kubelet says (" + cmp.Or(c.Reason, "-") + ")")
 		if c.Message != "" {
 			out += wrap(c.Message, "    ", l.Width)
 		}

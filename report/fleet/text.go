@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -127,16 +128,9 @@ func (m member) row(now time.Time, namespaces, wide bool) []string {
 		if m.container.verdict != nil {
 			confidence = m.container.verdict.Confidence
 		}
-		row = append(row, confidence, dash(clip(m.container.Reason, 40)), dash(m.pod.Owner))
+		row = append(row, confidence, cmp.Or(clip(m.container.Reason, 40), "-"), cmp.Or(m.pod.Owner, "-"))
 	}
 	return row
-}
-
-func dash(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return s
 }
 
 // since returns how long a container has failed, in kubectl's format for ages.
