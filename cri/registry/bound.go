@@ -121,7 +121,7 @@ func (p *placed) Read(b []byte) (int, error) {
 	if p.place.small == 0 {
 		if err := p.place.take(p.ctx, p.size); err != nil {
 			if noRoom(err) != nil {
-				p.notes.foundNoRoom()
+				p.notes.noRoom.Store(true)
 			}
 			return 0, err
 		}

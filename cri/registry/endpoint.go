@@ -2,6 +2,7 @@ package registry
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/tls"
 	"fmt"
 	"maps"
@@ -109,16 +110,11 @@ type Timeouts struct {
 
 // WithDefaults returns the timeouts with defaults in place of zeros.
 func (t Timeouts) WithDefaults() Timeouts {
-	set := func(d *time.Duration, def time.Duration) {
-		if *d <= 0 {
-			*d = def
-		}
-	}
-	set(&t.DNS, 5*time.Second)
-	set(&t.Connect, 5*time.Second)
-	set(&t.TLS, 5*time.Second)
-	set(&t.Response, 8*time.Second)
-	set(&t.Total, 9*time.Second)
+	t.DNS = cmp.Or(max(t.DNS, 0), 5*time.Second)
+	t.Connect = cmp.Or(max(t.Connect, 0), 5*time.Second)
+	t.TLS = cmp.Or(max(t.TLS, 0), 5*time.Second)
+	t.Response = cmp.Or(max(t.Response, 0), 8*time.Second)
+	t.Total = cmp.Or(max(t.Total, 0), 9*time.Second)
 	return t
 }
 

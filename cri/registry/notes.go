@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -42,7 +43,7 @@ type notes struct {
 	// token is the last response of the token server.
 	token tokenAnswer
 	// noRoom: a response was not read for lack of memory.
-	noRoom bool
+	noRoom atomic.Bool
 }
 
 // tokenAnswer holds what containerd's token client does not return.
@@ -378,18 +379,6 @@ func (n *notes) way() (proxy string, cert *x509.Certificate) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.lastProxy, n.peer().cert
-}
-
-func (n *notes) foundNoRoom() {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.noRoom = true
-}
-
-func (n *notes) hadNoRoom() bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.noRoom
 }
 
 func (n *notes) usesProxy() bool {

@@ -291,7 +291,7 @@ func (c *conversation) receive(resp *http.Response, limit int64) reply {
 	}
 	r.body, r.broken = readBody(resp.Request.Context(), resp, limit, &r.place)
 	if noRoom(r.broken) != nil {
-		c.notes.foundNoRoom()
+		c.notes.noRoom.Store(true)
 		r.release()
 	}
 	if limit <= maxBody {
@@ -306,17 +306,13 @@ func (c *conversation) authorize(ctx context.Context, req *http.Request) error {
 	if c.answer.Auth.Scheme != SchemeBearer || c.answer.Auth.TokenIssued {
 		return c.authorizer.Authorize(ctx, req)
 	}
-	defer c.tokenPhase()()
+	defer c.notes.enter(PhaseToken, false)()
 	c.notes.begin()
 	if err := c.authorizer.Authorize(withAside(c.notes.traceAside(ctx), PhaseToken), req); err != nil {
 		return err
 	}
 	c.answer.Auth.TokenIssued = true
 	return nil
-}
-
-func (c *conversation) tokenPhase() (leave func()) {
-	return c.notes.enter(PhaseToken, false)
 }
 
 // url is the address of a resource of the repository, as the runtime makes it.
@@ -337,36 +333,30 @@ func (c *conversation) url(query string, what ...string) string {
 // header is what every request carries: hosts.toml's headers, the runtime's
 // Accept, our own User-Agent.
 func (c *conversation) header() http.Header {
-	h := http.Header{}
-	for key, values := range c.endpoint.Settings.Header.Reveal() {
-		h[key] = append(h[key], values...)
-	}
+	h := c.headerOf(c.endpoint.Settings.Header)
 	h.Set("Accept", strings.Join([]string{
 		images.MediaTypeDockerSchema2Manifest,
 		images.MediaTypeDockerSchema2ManifestList,
 		ocispec.MediaTypeImageManifest,
 		ocispec.MediaTypeImageIndex, "*/*",
 	}, ", "))
-	h.Set("User-Agent", userAgent(c.endpoint.Settings.Version))
 	return h
 }
 
 // tokenHeader is what a request of the token server carries.
-func (c *conversation) tokenHeader() http.Header {
+func (c *conversation) tokenHeader() http.Header { return c.headerOf(c.endpoint.Settings.TokenHeader) }
+
+// headerOf is a copy of a header, with our own User-Agent.
+func (c *conversation) headerOf(header credential.Redacted[http.Header]) http.Header {
 	h := http.Header{}
-	for key, values := range c.endpoint.Settings.TokenHeader.Reveal() {
+	for key, values := range header.Reveal() {
 		h[key] = append(h[key], values...)
 	}
 	h.Set("User-Agent", userAgent(c.endpoint.Settings.Version))
 	return h
 }
 
-func userAgent(version string) string {
-	if version == "" {
-		return "whypull"
-	}
-	return "whypull/" + version
-}
+func userAgent(version string) string { return strings.TrimSuffix("whypull/"+version, "/") }
 
 // challenged takes note of a 401 and prepares the answer to it. Its errors
 // mean that there is none.
@@ -486,7 +476,7 @@ func (c *conversation) blame(err error) {
 // conclude fills in the answer's result.
 func (c *conversation) conclude(phase Phase, fault Fault, status int, err error) {
 	a := &c.answer
-	if !a.Found && c.notes.hadNoRoom() {
+	if !a.Found && c.notes.noRoom.Load() {
 		fault, err = "", ErrNoRoom // the body that was not read may change the fault
 	}
 	a.Phase, a.Fault, a.Status = phase, fault, status
