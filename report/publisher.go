@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -542,9 +543,7 @@ func (p *podPublisher) Recovered(ctx context.Context, u podwatch.Update, f diagn
 		if f.Since.IsZero() { // an earlier run of the agent has seen it fail
 			f.Since = of.earlier.since
 		}
-		if f.Image == "" {
-			f.Image = of.earlier.image
-		}
+		f.Image = cmp.Or(f.Image, of.earlier.image)
 		switch err := p.event(ctx, RecoveredEvent(f, p.now())); { // logged and counted there
 		case temporary(err):
 			return err

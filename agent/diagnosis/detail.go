@@ -1,6 +1,7 @@
 package diagnosis
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -189,10 +190,7 @@ func (f Failure) providerDetail(c *CredentialFacts) string {
 	if c.TokenMode {
 		mode = " and gets a token of the pod's service account"
 	}
-	pattern := c.Pattern
-	if pattern == "" {
-		pattern = f.Registry
-	}
+	pattern := cmp.Or(c.Pattern, f.Registry)
 	if sentence := providerSentences[c.Run]; sentence != "" {
 		return fmt.Sprintf("credential provider %s, which the kubelet runs for %s, %s", c.Provider, pattern, f.ran(c, sentence))
 	}
@@ -319,19 +317,6 @@ func after(separator, s string) string {
 		return ""
 	}
 	return separator + s
-}
-
-// some joins the first five and counts the rest.
-func some(all []string) string {
-	const most = 5
-	if len(all) == 0 {
-		return "no registry"
-	}
-	s := strings.Join(all[:min(len(all), most)], ", ")
-	if n := len(all) - most; n > 0 {
-		s += fmt.Sprintf(" and %d more", n)
-	}
-	return s
 }
 
 // shortDigest returns the algorithm and the first 12 digits of a digest.

@@ -248,7 +248,7 @@ func (r *RegistryFacts) troubleDetail(at string, fault Fault) string {
 		}
 		return who + " speaks HTTPS, but the node is configured to use plain HTTP"
 	case FaultProxyFailed:
-		return fmt.Sprintf("proxy %s fails for %s%s%s", r.Proxy, at, r.proxyStatus(), r.proxyTrouble())
+		return fmt.Sprintf("proxy %s fails for %s%s%s", r.Proxy, at, unlessZero(": HTTP %d from the proxy", r.ProxyStatus), r.proxyTrouble())
 	case FaultNameNotFound, FaultDNSFailure:
 		return fmt.Sprintf("the name of %s does not resolve", r.who(at))
 	case FaultAddressForbidden:
@@ -282,19 +282,16 @@ func (p Phase) step() string {
 }
 
 // status returns the HTTP status for the end of a sentence.
-func (r *RegistryFacts) status() string {
-	if r.Status == 0 {
-		return ""
-	}
-	return fmt.Sprintf(": HTTP %d", r.Status)
-}
+func (r *RegistryFacts) status() string { return unlessZero(": HTTP %d", r.Status) }
 
 // httpStatus returns the HTTP status for the middle of a sentence.
-func (r *RegistryFacts) httpStatus() string {
-	if r.Status == 0 {
+func (r *RegistryFacts) httpStatus() string { return unlessZero(" (HTTP %d)", r.Status) }
+
+func unlessZero(format string, n int) string {
+	if n == 0 {
 		return ""
 	}
-	return fmt.Sprintf(" (HTTP %d)", r.Status)
+	return fmt.Sprintf(format, n)
 }
 
 func (r *RegistryFacts) retryDetail() string {
@@ -305,13 +302,6 @@ func (r *RegistryFacts) retryDetail() string {
 		return fmt.Sprintf("; the limit is %d requests in %s", r.Limit, r.Window)
 	}
 	return ""
-}
-
-func (r *RegistryFacts) proxyStatus() string {
-	if r.ProxyStatus == 0 {
-		return ""
-	}
-	return fmt.Sprintf(": HTTP %d from the proxy", r.ProxyStatus)
 }
 
 // proxyTrouble says why the proxy could not be used.

@@ -1,6 +1,7 @@
 package diagnosis
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -235,12 +236,7 @@ func (x *facts) attempts() []*Evidence {
 }
 
 // at is the endpoint that was asked, wherever it redirected to.
-func (e *Evidence) at() string {
-	if via := e.Registry().Via; via != "" {
-		return via
-	}
-	return e.Endpoint.URL
-}
+func (e *Evidence) at() string { return cmp.Or(e.Registry().Via, e.Endpoint.URL) }
 
 // untried reports whether the kubelet would try credentials that were not tried
 // here.

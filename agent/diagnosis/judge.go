@@ -1,6 +1,7 @@
 package diagnosis
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 )
@@ -210,12 +211,7 @@ var allTables = tables{rules: rules, causes: byCause} //nolint:gochecknoglobals 
 
 // row returns what is known of a cause by itself; of one that is not in the
 // catalogue (of a later version), what is known of Unknown.
-func (x *facts) row(c Cause) *Entry {
-	if r := x.tables.causes[c]; r != nil {
-		return r
-	}
-	return x.tables.causes[Unknown]
-}
+func (x *facts) row(c Cause) *Entry { return cmp.Or(x.tables.causes[c], x.tables.causes[Unknown]) }
 
 // akin reports whether a runtime's text speaking of a can come from b: texts are
 // coarser than facts.

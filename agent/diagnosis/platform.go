@@ -2,6 +2,7 @@ package diagnosis
 
 import (
 	"cmp"
+	"path"
 	"slices"
 	"strings"
 )
@@ -144,7 +145,7 @@ func (x *facts) trustOnPlatform() []string {
 		file := strings.TrimSuffix(t.registries, "registries.yaml") + hostOnly(host) + ".crt"
 		return append([]string{
 			comment("On node %s, add the CA certificate of %s from the file ca.crt:", x.Node, host),
-			"mkdir -p " + quote(dirOf(file)) + " && cat > " + quote(file) + " <ca.crt>",
+			"mkdir -p " + quote(path.Dir(file)) + " && cat > " + quote(file) + " <ca.crt>",
 		}, x.inRegistries(t, comment("An existing file %s is not changed: in its configs, name that file as ca_file of %s. A restart of %s reads it and stops no container:", t.registries, host, string(x.Platform)),
 			"configs:", `  "`+host+`":`, "    tls:", `      ca_file: "`+file+`"`)...)
 	case x.Platform == PlatformTalos:
@@ -198,8 +199,6 @@ func (x *facts) patchTalos(format string, args ...any) []string {
 		"talosctl -n " + quote(x.Node) + " patch machineconfig --patch @<patch.yaml>",
 	}
 }
-
-func dirOf(file string) string { return file[:strings.LastIndex(file, "/")] }
 
 // writeUnlessThere writes a file with these lines, unless it exists.
 func writeUnlessThere(file string, lines ...string) string {

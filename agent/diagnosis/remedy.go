@@ -1127,8 +1127,7 @@ func quoteWord(s string) string {
 }
 
 func unsafeRune(r rune) bool {
-	ok := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_./:@%+=,", r)
-	return !ok
+	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("-_./:@%+=,", r)
 }
 
 // asJSON returns a patch, whose maps of strings always encode.

@@ -734,8 +734,12 @@ func pullSecrets(names []string, one, many string) string {
 }
 
 // list joins the first three and counts the rest.
-func list(all []string) string {
-	const most = 3
+func list(all []string) string { return firstFew(all, 3) }
+
+// some is list for the first five.
+func some(all []string) string { return firstFew(all, 5) }
+
+func firstFew(all []string, most int) string {
 	switch {
 	case len(all) == 0:
 		return "no registry"

@@ -2,6 +2,7 @@ package kube
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -162,9 +163,7 @@ func (k *kubeletTransport) current() (*http.Transport, error) {
 	if err != nil {
 		return nil, fmt.Errorf("authority of the API server: %w", err)
 	}
-	if config == nil {
-		config = &tls.Config{}
-	}
+	config = cmp.Or(config, &tls.Config{})
 	config.MinVersion = tls.VersionTLS12
 	config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &certificate, nil }
 	if k.transport != nil {

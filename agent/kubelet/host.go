@@ -1,6 +1,7 @@
 package kubelet
 
 import (
+	"cmp"
 	"errors"
 	"io/fs"
 	"path"
@@ -59,10 +60,7 @@ type Kubelet struct {
 
 // New returns a Kubelet. It reads nothing yet.
 func New(o Options) *Kubelet {
-	dir := o.Dir
-	if dir == "" {
-		dir = defaultDir
-	}
+	dir := cmp.Or(o.Dir, defaultDir)
 	return &Kubelet{
 		host: hostfs.New(o.Root), dir: path.Clean("/" + dir), providerConfig: o.ProviderConfig, pluginDir: o.PluginDir, kubeconfig: o.Kubeconfig,
 		docker: newCache(), plugins: newCache(), images: newCache(),

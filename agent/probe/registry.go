@@ -338,9 +338,7 @@ func (v visit) name(ctx context.Context, e registry.Endpoint) ([]diagnosis.Evide
 
 // mark sets the endpoint of a piece of evidence.
 func (v visit) mark(e registry.Endpoint, ev diagnosis.Evidence) diagnosis.Evidence {
-	if ev.Check == "" {
-		ev.Check = diagnosis.CheckRegistry
-	}
+	ev.Check = cmp.Or(ev.Check, diagnosis.CheckRegistry)
 	if ev.Endpoint.URL == "" {
 		ev.Endpoint.URL = e.String()
 	}

@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -114,10 +115,7 @@ func (n node) stat(name string, f *Filesystem) Unseen {
 		return reason(err)
 	}
 	f.Device = st.Dev
-	unit := uint64(max(s.Frsize, 0))
-	if unit == 0 {
-		unit = uint64(max(s.Bsize, 0)) // like statvfs(3)
-	}
+	unit := cmp.Or(uint64(max(s.Frsize, 0)), uint64(max(s.Bsize, 0))) // like statvfs(3)
 	f.Total, f.Free = times(s.Blocks, unit), times(s.Bfree, unit)
 	f.TotalInodes, f.FreeInodes = s.Files, s.Ffree
 	return ""

@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"cmp"
 	"path"
 	"slices"
 	"strings"
@@ -63,9 +64,7 @@ func Containerd(root string, imageStores []string) []Place {
 // (image, internal/tmpdir; "" means its default, /var/tmp) and the graph root
 // or the directories that CRI's ImageFsInfo reports.
 func CRIO(root, temporary string, imageStores []string) []Place {
-	if temporary == "" {
-		temporary = "/var/tmp"
-	}
+	temporary = cmp.Or(temporary, "/var/tmp")
 	out := []Place{{Use: UseTemporary, Path: temporary}}
 	if len(imageStores) == 0 {
 		imageStores = []string{root}

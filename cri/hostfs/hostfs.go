@@ -1,6 +1,7 @@
 package hostfs
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"io/fs"
@@ -42,12 +43,7 @@ func New(root string) FS {
 
 // Root returns the directory of this process at which the node's root is
 // mounted.
-func (f FS) Root() string {
-	if f.root == "" {
-		return "/"
-	}
-	return f.root
-}
+func (f FS) Root() string { return cmp.Or(f.root, "/") }
 
 // IsHost reports whether this process has the node's own root.
 func (f FS) IsHost() bool { return f.root == "" }

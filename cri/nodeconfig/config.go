@@ -1,6 +1,7 @@
 package nodeconfig
 
 import (
+	"cmp"
 	"crypto/x509"
 	"net"
 	"os"
@@ -63,9 +64,7 @@ type Options struct {
 }
 
 func (o Options) withDefaults() Options {
-	if o.ConfigFile == "" {
-		o.ConfigFile = defaultConfigFile
-	}
+	o.ConfigFile = cmp.Or(o.ConfigFile, defaultConfigFile)
 	if o.TempDir == "" {
 		o.TempDir = os.TempDir()
 	}

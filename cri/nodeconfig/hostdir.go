@@ -146,12 +146,9 @@ func (c *Config) hides(name string) bool {
 // leadsToMount reports whether a directory may exist only because a mounted one is below
 // it.
 func (c *Config) leadsToMount(dir string) bool {
-	for _, name := range []string{c.opts.ConfigFile, c.opts.CertsDir} {
-		if strings.HasPrefix(path.Clean("/"+name), dir+"/") {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc([]string{c.opts.ConfigFile, c.opts.CertsDir}, func(name string) bool {
+		return strings.HasPrefix(path.Clean("/"+name), dir+"/")
+	})
 }
 
 func (c *Config) hasLinks(dir string) bool {

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/url"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/whypull/whypull/cri/systemd"
@@ -107,13 +108,7 @@ func oneWord(text string) bool {
 // ignoredSection reports whether a file of containerd's has the registry's settings
 // in the section of a plugin whose name is of another version of the file.
 func (f importedFile) ignoredSection(used map[string]any) bool {
-	if len(table(used, "registry")) > 0 {
-		return false
-	}
-	for _, name := range []string{pluginImages, pluginCRI, pluginV1} {
-		if len(table(table(f.config.Plugins, name), "registry")) > 0 {
-			return true
-		}
-	}
-	return false
+	return len(table(used, "registry")) == 0 && slices.ContainsFunc([]string{pluginImages, pluginCRI, pluginV1}, func(name string) bool {
+		return len(table(table(f.config.Plugins, name), "registry")) > 0
+	})
 }

@@ -1,6 +1,7 @@
 package nodeconfig
 
 import (
+	"cmp"
 	"encoding/base64"
 	"errors"
 	"maps"
@@ -187,9 +188,7 @@ func legacyURL(endpoint string) (*url.URL, error) {
 	if err != nil {
 		return nil, err
 	}
-	if u.Path == "" {
-		u.Path = "/v2"
-	}
+	u.Path = cmp.Or(u.Path, "/v2")
 	return u, nil
 }
 

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -289,10 +290,7 @@ type Error struct {
 
 // Error implements error.
 func (e *Error) Error() string {
-	what := string(e.Fault)
-	if what == "" {
-		what = "given up"
-	}
+	what := cmp.Or(string(e.Fault), "given up")
 	if e.Status > 0 {
 		what = fmt.Sprintf("%s (status %d)", what, e.Status)
 	}

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"crypto/x509"
 	"errors"
 	"mime"
@@ -289,9 +290,7 @@ func describe(cert *x509.Certificate) *Certificate {
 }
 
 func title(commonName string, organization []string) string {
-	if commonName == "" {
-		commonName = strings.Join(organization, " ")
-	}
+	commonName = cmp.Or(commonName, strings.Join(organization, " "))
 	return clean(commonName, maxCommonName)
 }
 

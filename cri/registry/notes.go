@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -94,10 +95,7 @@ func (n *notes) current() Phase {
 func (n *notes) step() Phase {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.inner != "" {
-		return n.inner
-	}
-	return n.phase
+	return cmp.Or(n.inner, n.phase)
 }
 
 // reached reports whether the last request has come to the registry.

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -106,9 +107,7 @@ func (c *Client) list(ctx context.Context, scope Scope, limit int64, each func(*
 		if err := c.core.Get().Namespace(scope.Namespace).Resource("pods").VersionedParams(&o, metav1.ParameterCodec).Do(ctx).Into(list); err != nil {
 			return nil, err
 		}
-		if version == "" {
-			version = list.ResourceVersion
-		}
+		version = cmp.Or(version, list.ResourceVersion)
 		return list, nil
 	})
 	p.PageSize, p.PageBufferSize = limit, 1

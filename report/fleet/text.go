@@ -42,9 +42,7 @@ func (o Overview) Table(l Layout, now time.Time, namespace, selection string, wi
 		b.WriteString(l.members(g, now, namespace == "", wide) + "\n")
 	}
 	b.WriteString(wrap(o.total(scope(namespace, "all namespaces")+selection), "", l.Width))
-	if namespace == "" {
-		namespace = "NAMESPACE"
-	}
+	namespace = cmp.Or(namespace, "NAMESPACE")
 	b.WriteString("Details of one pod: kubectl why-pull " + o.flag() + "-n " + report.Printable(namespace) + " POD\n")
 	return b.String()
 }
