@@ -3,12 +3,11 @@ package scratchpull
 import (
 	"context"
 	"fmt"
-	"strconv"
-	"strings"
 
 	"github.com/containerd/containerd/v2/core/remotes/docker"
 	"github.com/distribution/reference"
 	"google.golang.org/protobuf/types/known/emptypb"
+	"k8s.io/apimachinery/pkg/util/version"
 )
 
 // supports returns ErrUnsupported unless the runtime pulls this as it would for
@@ -18,12 +17,12 @@ func (p *Puller) supports(ctx context.Context, t target) error {
 	if err != nil {
 		return callError(ctx, "Version", err)
 	}
-	major, minor, ok := parseVersion(answer.GetVersion())
+	v, err := version.ParseGeneric(answer.GetVersion()) // such as "v2.1.5-k3s1.33", "1.7.28~ds1"
 	switch {
-	case !ok || major < 1 || major == 1 && minor < 7:
+	case err != nil || v.LessThan(version.MajorMinor(1, 7)):
 		return fmt.Errorf("containerd %q: %w", answer.GetVersion(), ErrUnsupported)
-	case major == 1 && !needsNoConfig(t):
-		return fmt.Errorf("containerd %d.%d does not read hosts.toml in its transfer service: %w", major, minor, ErrUnsupported)
+	case v.Major() == 1 && !needsNoConfig(t):
+		return fmt.Errorf("containerd %d.%d does not read hosts.toml in its transfer service: %w", v.Major(), v.Minor(), ErrUnsupported)
 	}
 	return nil
 }
@@ -34,13 +33,4 @@ func (p *Puller) supports(ctx context.Context, t target) error {
 func needsNoConfig(t target) bool {
 	local, err := docker.MatchLocalhost(reference.Domain(t.named))
 	return t.HostsDir == "" && err == nil && !local
-}
-
-// parseVersion parses the start of a version: "v2.1.5-k3s1.33", "1.7.28~ds1".
-func parseVersion(version string) (major, minor int, ok bool) {
-	first, rest, dotted := strings.Cut(strings.TrimPrefix(version, "v"), ".")
-	second := rest[:len(rest)-len(strings.TrimLeft(rest, "0123456789"))]
-	major, err1 := strconv.Atoi(first)
-	minor, err2 := strconv.Atoi(second)
-	return major, minor, dotted && err1 == nil && err2 == nil
 }
