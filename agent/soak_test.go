@@ -6,8 +6,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -26,6 +24,7 @@ import (
 	"github.com/whypull/whypull/agent/probe"
 	"github.com/whypull/whypull/cri/catest"
 	"github.com/whypull/whypull/cri/credential"
+	"github.com/whypull/whypull/cri/hostfs/hostfstest"
 	"github.com/whypull/whypull/cri/nodeconfig"
 	"github.com/whypull/whypull/cri/registry"
 	"github.com/whypull/whypull/cri/registry/registrytest"
@@ -136,7 +135,6 @@ func failing(namespace, uid, image, message string, pullSecrets ...string) *core
 // this machine.
 func root(t *testing.T, ca *catest.CA, hosts map[string]string) string {
 	t.Helper()
-	dir := t.TempDir()
 	files := map[string]string{
 		"etc/hosts": "127.0.0.1 " + registrytest.Name + "\n", "etc/resolv.conf": "nameserver 127.0.0.1\n",
 		"etc/ssl/certs/ca-certificates.crt": string(ca.PEM()),
@@ -144,16 +142,7 @@ func root(t *testing.T, ca *catest.CA, hosts map[string]string) string {
 	for host, server := range hosts {
 		files["certs.d/"+host+"/hosts.toml"] = "[host.\"https://" + server + "\"]\n  capabilities = [\"pull\", \"resolve\"]\n"
 	}
-	for name, content := range files {
-		name = filepath.Join(dir, name)
-		if err := os.MkdirAll(filepath.Dir(name), 0o750); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return dir
+	return hostfstest.New(t, files)
 }
 
 // All attacks of a hostile neighbor at once, on real sockets, keep no verdict from

@@ -16,6 +16,7 @@ import (
 	"github.com/containerd/platforms"
 
 	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/cri/hostfs/hostfstest"
 	"github.com/whypull/whypull/report"
 )
 
@@ -99,12 +100,7 @@ func secretOf(t *testing.T, name, namespace, config string) string {
 
 func write(t *testing.T, name, text string) string {
 	t.Helper()
-	if err := os.MkdirAll(filepath.Dir(name), 0o750); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	hostfstest.Add(t, "", map[string]string{name: text})
 	return name
 }
 

@@ -2,8 +2,6 @@ package dns
 
 import (
 	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -83,29 +81,6 @@ func codes(a Answer) []string {
 		out = append(out, host+" "+r.Name+" "+r.Type+" "+string(r.Code))
 	}
 	return out
-}
-
-// writeFiles creates a directory with the given files; contents "-> target"
-// create a symbolic link.
-func writeFiles(t testing.TB, files map[string]string) string {
-	t.Helper()
-	root := t.TempDir()
-	for name, text := range files {
-		path := filepath.Join(root, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
-			t.Fatal(err)
-		}
-		var err error
-		if target, link := strings.CutPrefix(text, "-> "); link {
-			err = os.Symlink(target, path)
-		} else {
-			err = os.WriteFile(path, []byte(text), 0o600)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	return root
 }
 
 // noGoroutinesLeft fails the test if it ends with more goroutines of this

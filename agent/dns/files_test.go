@@ -15,6 +15,7 @@ import (
 
 	"github.com/whypull/whypull/cri/dnstest"
 	"github.com/whypull/whypull/cri/hostfs"
+	"github.com/whypull/whypull/cri/hostfs/hostfstest"
 )
 
 func TestParseConfig(t *testing.T) {
@@ -94,7 +95,7 @@ func TestFromFiles(t *testing.T) {
 				delete(tc.files, "etc/hosts")
 				tc.files["system/etc/hosts"] = "10.0.0.7 table.test\n"
 			}
-			v := FromFiles(writeFiles(t, tc.files))
+			v := FromFiles(hostfstest.New(t, tc.files))
 			if texts(v.Servers) != tc.server || texts(v.Upstream) != tc.upstream || !slices.Equal(v.Notes, tc.notes) {
 				t.Errorf("servers %v, upstream %v, notes %v", v.Servers, v.Upstream, v.Notes)
 			}
@@ -108,7 +109,7 @@ func TestFromFiles(t *testing.T) {
 // No server is asked if resolv.conf cannot be read.
 func TestUnconfigured(t *testing.T) {
 	t.Parallel()
-	got := FromFiles(writeFiles(t, map[string]string{"etc/resolv.conf/x": ""})).Lookup(t.Context(), "hub.test")
+	got := FromFiles(hostfstest.New(t, map[string]string{"etc/resolv.conf/x": ""})).Lookup(t.Context(), "hub.test")
 	wantAnswer(t, got, "", "", "whypull cannot read resolv.conf")
 	if got.Code != Unconfigured || len(got.Asked) > 0 {
 		t.Errorf("answer %+v", got)
@@ -129,8 +130,8 @@ func TestOwnFiles(t *testing.T) {
 	want := show(ParseConfig(own))
 	loop := map[string]string{"etc/resolv.conf": "-> /etc/loop", "etc/loop": "-> /etc/loop"}
 	for root, notes := range map[string][]Note{
-		"": nil, "/": nil, t.TempDir(): {NoteOwnConfig, NoteOwnHosts}, writeFiles(t, loop): {NoteOwnConfig, NoteOwnHosts},
-		writeFiles(t, map[string]string{"etc/hosts": "", "etc/resolv.conf": "-> /run/systemd/resolve/stub-resolv.conf"}): {NoteOwnConfig},
+		"": nil, "/": nil, t.TempDir(): {NoteOwnConfig, NoteOwnHosts}, hostfstest.New(t, loop): {NoteOwnConfig, NoteOwnHosts},
+		hostfstest.New(t, map[string]string{"etc/hosts": "", "etc/resolv.conf": "-> /run/systemd/resolve/stub-resolv.conf"}): {NoteOwnConfig},
 	} {
 		v := FromFiles(root)
 		if show(v.Config) != want || !slices.Equal(v.Notes, notes) {
@@ -145,7 +146,7 @@ func TestOwnFiles(t *testing.T) {
 // Pipes and endless files do not block a lookup.
 func TestHostileFiles(t *testing.T) {
 	t.Parallel()
-	root := writeFiles(t, map[string]string{
+	root := hostfstest.New(t, map[string]string{
 		"etc/hosts": "10.0.0.1 early.test\n" + strings.Repeat("10.0.0.2 x.test\n", 1<<17) + "10.0.0.3 late.test\n",
 	})
 	if err := syscall.Mkfifo(filepath.Join(root, "etc/resolv.conf"), 0o600); err != nil {
@@ -160,7 +161,7 @@ func TestHostileFiles(t *testing.T) {
 			t.Errorf("%s: %s", host, got)
 		}
 	}
-	cut := writeFiles(t, map[string]string{"etc/resolv.conf": strings.Repeat("#", maxConfig-20) + "\nnameserver 10.0.0.123\n"})
+	cut := hostfstest.New(t, map[string]string{"etc/resolv.conf": strings.Repeat("#", maxConfig-20) + "\nnameserver 10.0.0.123\n"})
 	if got := FromFiles(cut); len(got.Servers) > 0 {
 		t.Errorf("servers %v of half a line", got.Servers)
 	}
@@ -171,7 +172,7 @@ func TestUpstreamOfAnswer(t *testing.T) {
 	t.Parallel()
 	s := dnstest.New(t, "127.0.0.53")
 	s.Set("hub.test", dnstest.Zone{Addresses: []string{"192.0.2.1"}})
-	v := FromFiles(writeFiles(t, map[string]string{"etc/resolv.conf": "nameserver 127.0.0.53\n", "run/systemd/resolve/resolv.conf": "nameserver 10.0.0.2\n"}))
+	v := FromFiles(hostfstest.New(t, map[string]string{"etc/resolv.conf": "nameserver 127.0.0.53\n", "run/systemd/resolve/resolv.conf": "nameserver 10.0.0.2\n"}))
 	v.Port, v.ServerTimeout, v.LookupTimeout = s.Port, long, long
 	if got := v.Lookup(t.Context(), "hub.test"); texts(got.Upstream) != "10.0.0.2" || texts(got.Addresses) != "192.0.2.1" {
 		t.Errorf("answer %+v", got)

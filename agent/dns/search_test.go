@@ -15,6 +15,7 @@ import (
 
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/cri/dnstest"
+	"github.com/whypull/whypull/cri/hostfs/hostfstest"
 )
 
 const (
@@ -190,7 +191,7 @@ func TestInsideNamespaces(t *testing.T) {
 	if !ok {
 		t.Skip("is run by TestSearchListMatchesOtherResolvers")
 	}
-	dir := writeFiles(t, map[string]string{
+	dir := hostfstest.New(t, map[string]string{
 		"resolv.conf": "nameserver 127.0.0.1\n" + tc.Conf, "hosts": "127.0.0.1 localhost\n", "nsswitch.conf": "hosts: files dns\n",
 	})
 	for _, f := range []string{"resolv.conf", "hosts", "nsswitch.conf"} {

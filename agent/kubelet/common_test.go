@@ -3,34 +3,17 @@ package kubelet
 import (
 	"crypto/sha256"
 	"fmt"
-	"os"
-	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/podwatch"
+	"github.com/whypull/whypull/cri/hostfs/hostfstest"
 )
 
-// newNode creates a node's file system, as far as it is mounted. A name that
-// ends with a slash is a directory; contents "-> x" are a link to x.
+// newNode creates a node with these files, as far as it is mounted.
 func newNode(t testing.TB, files map[string]string) *Kubelet {
 	t.Helper()
-	root := t.TempDir()
-	for name, content := range files {
-		at := filepath.Join(root, name)
-		check(t, os.MkdirAll(filepath.Dir(at), 0o700))
-		target, link := strings.CutPrefix(content, "-> ")
-		switch {
-		case strings.HasSuffix(name, "/"):
-			check(t, os.MkdirAll(at, 0o700))
-		case link:
-			check(t, os.Symlink(target, at))
-		default:
-			check(t, os.WriteFile(at, []byte(content), 0o600))
-		}
-	}
-	return New(Options{Root: root})
+	return New(Options{Root: hostfstest.New(t, files)})
 }
 
 func check(t testing.TB, err error) {

@@ -20,6 +20,7 @@ import (
 	"github.com/whypull/whypull/cri/credential"
 	"github.com/whypull/whypull/cri/critest"
 	"github.com/whypull/whypull/cri/dnstest"
+	"github.com/whypull/whypull/cri/hostfs/hostfstest"
 	"github.com/whypull/whypull/cri/nodeconfig"
 	"github.com/whypull/whypull/cri/registry/faulttest"
 )
@@ -69,7 +70,7 @@ func causeCases() []causeCase {
 			},
 			node: func(t *testing.T, n *node) {
 				n.runtime.Name, n.runtime.Release = "cri-o", "1.37.0"
-				addFiles(t, n, map[string]string{"etc/containers/registries.conf": "unqualified-search-registries = [\"one.example\", \"two.example\"]\n"})
+				hostfstest.Add(t, n.options.Root, map[string]string{"etc/containers/registries.conf": "unqualified-search-registries = [\"one.example\", \"two.example\"]\n"})
 			}},
 		{cause: diagnosis.ImageNotPresent, fault: "works", text: `Container image "IMAGE" is not present with pull policy of Never`,
 			failure: func(f *diagnosis.Failure) { f.Reason, f.PullPolicy = "ErrImageNeverPull", "Never" }},
@@ -79,7 +80,7 @@ func causeCases() []causeCase {
 				const theirs = `{"kubernetesSecrets":[{"uid":"u-7","namespace":"team","name":"tulip","credentialHash":"0badc0de"}]}`
 				image := imageOf(n)
 				n.runtime.Add(critest.NewImage("sha256:1", []string{image}, nil))
-				addFiles(t, n, recordOf("sha256:1", strings.TrimSuffix(image, ":v1"), theirs))
+				hostfstest.Add(t, n.options.Root, recordOf("sha256:1", strings.TrimSuffix(image, ":v1"), theirs))
 				n.collector.Node = kubelet.New(kubelet.Options{Root: n.options.Root})
 			}},
 		{cause: diagnosis.SignatureRejected, fault: "works", text: "SignatureValidationFailed: unable to pull image or OCI artifact: pull image err: Source image rejected: Running image docker://IMAGE is rejected by policy.",
@@ -96,7 +97,7 @@ func causeCases() []causeCase {
 		{cause: diagnosis.AccessDenied, fault: "forbidden-login", text: statusText + "403 Forbidden"},
 		{cause: diagnosis.CredentialProviderFailed, fault: "basic-anonymous", text: noBasicText,
 			node: func(t *testing.T, n *node) {
-				addFiles(t, n, map[string]string{"etc/kubernetes/providers.yaml": `{"kind":"CredentialProviderConfig","apiVersion":"kubelet.config.k8s.io/v1","providers":[{"name":"example-provider","matchImages":["*.fault.example:*","` +
+				hostfstest.Add(t, n.options.Root, map[string]string{"etc/kubernetes/providers.yaml": `{"kind":"CredentialProviderConfig","apiVersion":"kubelet.config.k8s.io/v1","providers":[{"name":"example-provider","matchImages":["*.fault.example:*","` +
 					hostOfImage(imageOf(n)) + `"],"defaultCacheDuration":"12h","apiVersion":"credentialprovider.kubelet.k8s.io/v1"}]}`})
 				n.collector.Node = kubelet.New(kubelet.Options{Root: n.options.Root, ProviderConfig: "/etc/kubernetes/providers.yaml"})
 			}},
@@ -138,7 +139,7 @@ func causeCases() []causeCase {
 		{cause: diagnosis.SandboxImageFailed, fault: "dns-nxdomain", hangs: true,
 			failure: func(f *diagnosis.Failure) { *f = starting("registry.test/team/app:v1") },
 			node: func(t *testing.T, n *node) {
-				addFiles(t, n, map[string]string{"etc/containerd/config.toml": "version = 3\n[plugins.'io.containerd.cri.v1.images'.pinned_images]\nsandbox = '" + imageOf(n) + "'\n"})
+				hostfstest.Add(t, n.options.Root, map[string]string{"etc/containerd/config.toml": "version = 3\n[plugins.'io.containerd.cri.v1.images'.pinned_images]\nsandbox = '" + imageOf(n) + "'\n"})
 			}},
 		{cause: diagnosis.PullStalled, fault: "works", hangs: true,
 			failure: func(f *diagnosis.Failure) { *f = starting(f.Image) },
@@ -285,20 +286,6 @@ func imageOf(n *node) string {
 func hostOfImage(image string) string {
 	host, _, _ := strings.Cut(image, "/")
 	return host
-}
-
-// addFiles adds to the node's files.
-func addFiles(t *testing.T, n *node, files map[string]string) {
-	t.Helper()
-	for name, content := range files {
-		name = filepath.Join(n.options.Root, name)
-		if err := os.MkdirAll(filepath.Dir(name), 0o750); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
 }
 
 func everyLine(all []diagnosis.Finding) string {

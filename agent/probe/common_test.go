@@ -8,8 +8,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -25,6 +23,7 @@ import (
 	"github.com/whypull/whypull/cri/credential"
 	"github.com/whypull/whypull/cri/critest"
 	"github.com/whypull/whypull/cri/dnstest"
+	"github.com/whypull/whypull/cri/hostfs/hostfstest"
 	"github.com/whypull/whypull/cri/leaktest"
 	"github.com/whypull/whypull/cri/nodeconfig"
 	"github.com/whypull/whypull/cri/registry/registrytest"
@@ -149,17 +148,7 @@ func writeFiles(t *testing.T, files map[string]string) string {
 	t.Helper()
 	all := map[string]string{"etc/hosts": "", "etc/resolv.conf": "nameserver 127.0.0.1\n"}
 	maps.Copy(all, files)
-	root := t.TempDir()
-	for name, content := range all {
-		name = filepath.Join(root, name)
-		if err := os.MkdirAll(filepath.Dir(name), 0o750); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return root
+	return hostfstest.New(t, all)
 }
 
 // node is the environment of a collector: a runtime, an API server's secrets, DNS

@@ -20,6 +20,7 @@ import (
 	"github.com/whypull/whypull/agent/provider"
 	"github.com/whypull/whypull/cri/credential"
 	"github.com/whypull/whypull/cri/critest"
+	"github.com/whypull/whypull/cri/hostfs/hostfstest"
 	"github.com/whypull/whypull/cri/registry/registrytest"
 )
 
@@ -472,7 +473,7 @@ func gave(username, password string, keys ...string) provider.Answer {
 // withProviders has two plugins for the registry, and what they return.
 func withProviders(t *testing.T, n *node, host string, answers map[string]provider.Answer) *fakeProviders {
 	t.Helper()
-	addFiles(t, n, map[string]string{"etc/p.yaml": `{"kind":"CredentialProviderConfig","apiVersion":"kubelet.config.k8s.io/v1","providers":[
+	hostfstest.Add(t, n.options.Root, map[string]string{"etc/p.yaml": `{"kind":"CredentialProviderConfig","apiVersion":"kubelet.config.k8s.io/v1","providers":[
 		{"name":"one","matchImages":["` + host + `"]},{"name":"two","matchImages":["` + host + `/team"]},{"name":"three","matchImages":["other.test"]}]}`})
 	n.collector.Node = kubelet.New(kubelet.Options{Root: n.options.Root, ProviderConfig: "/etc/p.yaml"})
 	run := &fakeProviders{answers: answers}

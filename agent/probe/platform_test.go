@@ -1,11 +1,10 @@
 package probe
 
 import (
-	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/cri/hostfs/hostfstest"
 )
 
 func TestPlatformOf(t *testing.T) {
@@ -38,12 +37,7 @@ func TestPlatformOf(t *testing.T) {
 	} {
 		root := t.TempDir()
 		for _, file := range tt.files {
-			if err := os.MkdirAll(filepath.Join(root, filepath.Dir(file)), 0o700); err != nil {
-				t.Fatal(err)
-			}
-			if err := os.WriteFile(filepath.Join(root, file), nil, 0o600); err != nil {
-				t.Fatal(err)
-			}
+			hostfstest.Add(t, root, map[string]string{file: ""})
 		}
 		if got := PlatformOf(root, tt.socket, tt.config); got != tt.want {
 			t.Errorf("%s: %q, want %q", name, got, tt.want)

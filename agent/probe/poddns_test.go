@@ -21,6 +21,7 @@ import (
 	"github.com/whypull/whypull/cri"
 	"github.com/whypull/whypull/cri/critest"
 	"github.com/whypull/whypull/cri/dnstest"
+	"github.com/whypull/whypull/cri/hostfs/hostfstest"
 	"github.com/whypull/whypull/cri/netns"
 	"github.com/whypull/whypull/cri/registry"
 )
@@ -158,13 +159,13 @@ func TestPodNamesNotRun(t *testing.T) {
 			"192.0.2.1 is an IP address, not a name"},
 		"the runtime is gone": {plain, func(_ *testing.T, n *node) { n.collector.Sandboxes = broken{} }, nil, "the runtime is gone"},
 		"the namespace is gone": {plain, func(t *testing.T, n *node) {
-			addFiles(t, n, map[string]string{"var/run/netns/other": ""})
+			hostfstest.Add(t, n.options.Root, map[string]string{"var/run/netns/other": ""})
 			n.collector.PodNetwork = true
 		}, nil, "the pod's sandbox no longer exists"},
 		"namespaces are not mounted": {plain, func(_ *testing.T, n *node) { n.collector.PodNetwork = true }, nil,
 			"whypull cannot enter the pod's network namespace: the node's /var/run/netns is not mounted"},
 		"no namespace": {plain, func(t *testing.T, n *node) {
-			addFiles(t, n, files)
+			hostfstest.Add(t, n.options.Root, files)
 			n.collector.PodNetwork = true
 		}, nil, "whypull cannot enter the pod's network namespace: /var/run/netns is mounted without mountPropagation HostToContainer"},
 	} {
@@ -215,7 +216,7 @@ func TestPodNamesFromFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	n, pods := withPod(t, critest.Sandbox{ID: "s-1", PodUID: "u-1", Info: string(info)})
-	addFiles(t, n, map[string]string{file: "nameserver 127.0.0.2\nsearch corp.test\n"})
+	hostfstest.Add(t, n.options.Root, map[string]string{file: "nameserver 127.0.0.2\nsearch corp.test\n"})
 	n.collector.Node = kubeletOf(t, map[string]string{"var/lib/kubelet/config.yaml": clusterDNS("127.0.0.2")})
 	pods.Set("hub.test", dnstest.Zone{Addresses: []string{"10.0.0.1"}})
 	n.collector.options.Timeouts = quickly()
@@ -267,7 +268,7 @@ func TestServersOfThePodsChoice(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			n, pods := withPod(t, tc.sandbox)
-			addFiles(t, n, tc.files)
+			hostfstest.Add(t, n.options.Root, tc.files)
 			n.collector.Node = kubeletOf(t, tc.files)
 			pods.Set("hub.test", dnstest.Zone{Addresses: []string{"10.0.0.9"}})
 			n.collector.options.Timeouts = quickly()

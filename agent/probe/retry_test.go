@@ -17,6 +17,7 @@ import (
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/keyring"
 	"github.com/whypull/whypull/cri/critest"
+	"github.com/whypull/whypull/cri/hostfs/hostfstest"
 	"github.com/whypull/whypull/cri/registry"
 	"github.com/whypull/whypull/cri/registry/faulttest"
 	"github.com/whypull/whypull/cri/scratchpull"
@@ -173,7 +174,7 @@ func TestRetryFallsBack(t *testing.T) {
 		"another runtime": func(t *testing.T, n *node) {
 			isolatedIn(t, n, "v2.4.2", failingPull("not to be asked"))
 			n.runtime.Name = "cri-o"
-			addFiles(t, n, map[string]string{"etc/containers/registries.conf": ""})
+			hostfstest.Add(t, n.options.Root, map[string]string{"etc/containers/registries.conf": ""})
 		},
 		"nobody who pulls": func(*testing.T, *node) {},
 	} {

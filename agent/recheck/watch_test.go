@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/kube"
+	"github.com/whypull/whypull/cri/hostfs/hostfstest"
 )
 
 // secrets is an API server that records the requests.
@@ -605,12 +605,7 @@ func TestSeveralChanges(t *testing.T) {
 // write puts a file below root.
 func write(t *testing.T, name, content string) {
 	t.Helper()
-	if err := os.MkdirAll(filepath.Dir(name), 0o750); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	hostfstest.Add(t, "", map[string]string{name: content})
 }
 
 func TestFileIsNoticed(t *testing.T) {

@@ -35,6 +35,7 @@ import (
 	"github.com/whypull/whypull/cri/catest"
 	"github.com/whypull/whypull/cri/critest"
 	"github.com/whypull/whypull/cri/dnstest"
+	"github.com/whypull/whypull/cri/hostfs/hostfstest"
 	"github.com/whypull/whypull/cri/registry/registrytest"
 	"github.com/whypull/whypull/report"
 )
@@ -245,21 +246,11 @@ func stuffedContent(tb testing.TB) *registrytest.Content {
 // this machine.
 func (w *world) files(tb testing.TB, ca *catest.CA) string {
 	tb.Helper()
-	dir := tb.TempDir()
 	mirror := "[host.\"https://" + w.mirror.Host + "\"]\n  capabilities = [\"pull\", \"resolve\"]\n"
-	for name, content := range map[string]string{
+	return hostfstest.New(tb, map[string]string{
 		"etc/hosts": "127.0.0.1 " + registrytest.Name + "\n", "etc/resolv.conf": "nameserver " + nameServer(tb) + "\n", "etc/ssl/certs/ca-certificates.crt": string(ca.PEM()),
 		"certs.d/evil.test/hosts.toml": mirror, "certs.d/good.test/hosts.toml": mirror,
-	} {
-		name = filepath.Join(dir, name)
-		if err := os.MkdirAll(filepath.Dir(name), 0o750); err != nil {
-			tb.Fatal(err)
-		}
-		if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
-			tb.Fatal(err)
-		}
-	}
-	return dir
+	})
 }
 
 // nameServer starts a server to whom thousands of hosts are this machine, and returns

@@ -8,34 +8,14 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
-)
 
-// tree creates files below a directory. A name that ends with a slash is a
-// directory; contents "-> x" are a link to x.
-func tree(t testing.TB, files map[string]string) string {
-	t.Helper()
-	root := t.TempDir()
-	for name, content := range files {
-		at := filepath.Join(root, name)
-		check(t, os.MkdirAll(filepath.Dir(at), 0o700))
-		target, link := strings.CutPrefix(content, "-> ")
-		switch {
-		case strings.HasSuffix(name, "/"):
-			check(t, os.MkdirAll(at, 0o700))
-		case link:
-			check(t, os.Symlink(target, at))
-		default:
-			check(t, os.WriteFile(at, []byte(content), 0o600))
-		}
-	}
-	return root
-}
+	"github.com/whypull/whypull/cri/hostfs/hostfstest"
+)
 
 func check(t testing.TB, err error) {
 	t.Helper()
@@ -46,7 +26,7 @@ func check(t testing.TB, err error) {
 
 func TestResolve(t *testing.T) {
 	t.Parallel()
-	root := tree(t, map[string]string{
+	root := hostfstest.New(t, map[string]string{
 		"absolute":     "-> /etc/ssl",
 		"relative":     "-> a/../b",
 		"up":           "-> ../../../../etc",
@@ -87,7 +67,7 @@ func TestResolve(t *testing.T) {
 func TestReadFollowsLinks(t *testing.T) {
 	t.Parallel()
 	const outside = "/etc/hostname-of-this-machine"
-	root := tree(t, map[string]string{
+	root := hostfstest.New(t, map[string]string{
 		"etc/real":    "text",
 		"absolute":    "-> /etc/real",
 		"relative":    "-> etc/real",
@@ -139,7 +119,7 @@ func TestReadFollowsLinks(t *testing.T) {
 // Only regular files are read, and only up to the limit.
 func TestReadIsBounded(t *testing.T) {
 	t.Parallel()
-	root := tree(t, map[string]string{"full": "12345678", "dir/": "", "link": "-> /pipe", "sub/full": "x"})
+	root := hostfstest.New(t, map[string]string{"full": "12345678", "dir/": "", "link": "-> /pipe", "sub/full": "x"})
 	check(t, syscall.Mkfifo(filepath.Join(root, "pipe"), 0o600)) // nothing writes to it
 	huge := filepath.Join(root, "huge")
 	check(t, os.WriteFile(huge, nil, 0o600))
@@ -185,7 +165,7 @@ func second[T any](_ T, err error) error { return err }
 
 func TestReadDir(t *testing.T) {
 	t.Parallel()
-	f := New(tree(t, map[string]string{
+	f := New(hostfstest.New(t, map[string]string{
 		"d/b.conf": "", "d/a.conf": "", "d/c.txt": "", "d/sub/": "", "d/l.conf": "-> b.conf", "d/gone.conf": "-> /none", "here": "-> /d", "file": "",
 	}))
 	want := []string{"a.conf", "b.conf", "c.txt", "gone.conf", "l.conf", "sub"}
@@ -218,7 +198,7 @@ func TestReadDir(t *testing.T) {
 
 func TestDropIns(t *testing.T) {
 	t.Parallel()
-	f := New(tree(t, map[string]string{
+	f := New(hostfstest.New(t, map[string]string{
 		"etc/u.d/20.conf": "", "etc/u.d/masked.conf": "-> /dev/null", "etc/u.d/x.txt": "", "etc/u.d/d.conf/": "",
 		"usr/u.d/10.conf": "", "usr/u.d/20.conf": "", "usr/u.d/masked.conf": "", "usr/all.d/05.conf": "", "usr/all.d/10.conf": "",
 	}))
@@ -232,8 +212,8 @@ func TestDropIns(t *testing.T) {
 // the read leave the root.
 func TestLinkSwap(t *testing.T) {
 	t.Parallel()
-	outside := tree(t, map[string]string{"file": "outside"})
-	root := tree(t, map[string]string{"d/file": "inside", "l": "-> " + outside})
+	outside := hostfstest.New(t, map[string]string{"file": "outside"})
+	root := hostfstest.New(t, map[string]string{"d/file": "inside", "l": "-> " + outside})
 	done := make(chan struct{})
 	var swaps sync.WaitGroup
 	swaps.Go(func() {
@@ -269,7 +249,7 @@ func TestLinkSwap(t *testing.T) {
 // checked.
 func TestFileSwap(t *testing.T) {
 	t.Parallel()
-	root := tree(t, map[string]string{"d/file": "text"})
+	root := hostfstest.New(t, map[string]string{"d/file": "text"})
 	f := New(root)
 	handle, err := f.open("/d/file", func(fs.FileMode) error {
 		check(t, os.Remove(filepath.Join(root, "d/file")))

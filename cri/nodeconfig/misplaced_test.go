@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/whypull/whypull/cri/hostfs/hostfstest"
 	"github.com/whypull/whypull/cri/nodeconfig"
 	"github.com/whypull/whypull/cri/registry"
 	"github.com/whypull/whypull/cri/registry/registrytest"
@@ -161,15 +162,7 @@ func TestMissingIsNotHidden(t *testing.T) {
 // A change of the node's files is seen by the next diagnosis.
 func TestChangeIsSeen(t *testing.T) {
 	opts := options(node(t, map[string]string{"etc/containerd/config.toml": "version = 3\n"}))
-	write := func(name, text string) {
-		name = filepath.Join(opts.Root, name)
-		if err := os.MkdirAll(filepath.Dir(name), 0o750); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
+	write := func(name, text string) { hostfstest.Add(t, opts.Root, map[string]string{name: text}) }
 	config := nodeconfig.Load(opts)
 	want := func(c *nodeconfig.Config, first string) {
 		t.Helper()

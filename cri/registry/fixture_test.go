@@ -6,10 +6,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/distribution/reference"
-
+	"github.com/whypull/whypull/cri/hostfs/hostfstest"
 	"github.com/whypull/whypull/cri/leaktest"
-	"github.com/whypull/whypull/cri/nodeconfig"
 	"github.com/whypull/whypull/cri/nodeconfig/nodeconfigtest"
 	"github.com/whypull/whypull/cri/registry"
 	"github.com/whypull/whypull/cri/registry/registrytest"
@@ -25,28 +23,10 @@ func trusting(t *testing.T, s *registrytest.Server) string {
 }
 
 // The helpers of package nodeconfigtest, whose endpoints are asked here.
-
-func node(t *testing.T, files map[string]string) string {
-	t.Helper()
-	return nodeconfigtest.Node(t, files)
-}
-
-func options(root string) nodeconfig.Options { return nodeconfigtest.Options(root) }
-
-func endpoints(t *testing.T, opts nodeconfig.Options, host string) ([]registry.Endpoint, []nodeconfig.Notice) {
-	t.Helper()
-	return nodeconfigtest.Endpoints(t, opts, host)
-}
-
-func endpoint(t *testing.T, opts nodeconfig.Options, host string) registry.Endpoint {
-	t.Helper()
-	return nodeconfigtest.Endpoint(t, opts, host)
-}
-
-func ref(t *testing.T, s string) reference.Named {
-	t.Helper()
-	return nodeconfigtest.Ref(t, s)
-}
+var (
+	node, options, ref  = hostfstest.New, nodeconfigtest.Options, nodeconfigtest.Ref
+	endpoint, endpoints = nodeconfigtest.Endpoint, nodeconfigtest.Endpoints
+)
 
 // noGoroutinesLeft fails the test if it ends with more goroutines than it
 // began with. It is to be called first.

@@ -2,28 +2,17 @@ package systemd
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"testing"
 
 	"github.com/whypull/whypull/cri/credential/credentialtest"
 	"github.com/whypull/whypull/cri/hostfs"
+	"github.com/whypull/whypull/cri/hostfs/hostfstest"
 )
 
 func node(t *testing.T, files map[string]string) hostfs.FS {
 	t.Helper()
-	root := t.TempDir()
-	for name, content := range files {
-		at := filepath.Join(root, name)
-		if err := os.MkdirAll(filepath.Dir(at), 0o700); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(at, []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return hostfs.New(root)
+	return hostfs.New(hostfstest.New(t, files))
 }
 
 // Texts come in order of precedence, the reverse of the order in which systemd

@@ -10,13 +10,13 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/distribution/reference"
 
 	"github.com/whypull/whypull/cri/catest"
+	"github.com/whypull/whypull/cri/hostfs/hostfstest"
 	"github.com/whypull/whypull/cri/nodeconfig"
 	"github.com/whypull/whypull/cri/registry"
 	"github.com/whypull/whypull/cri/registry/registrytest"
@@ -36,22 +36,6 @@ func Resolve(_ context.Context, host string) ([]netip.Addr, error) {
 	return nil, &net.DNSError{Err: "no such host", Name: host, Server: "192.0.2.53:53", IsNotFound: true}
 }
 
-// Node makes a node's file system with the given files, and returns its root.
-func Node(t *testing.T, files map[string]string) string {
-	t.Helper()
-	root := t.TempDir()
-	for name, content := range files {
-		path := filepath.Join(root, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return root
-}
-
 // Options are those of a node with containerd.
 func Options(root string) nodeconfig.Options {
 	return nodeconfig.Options{Root: root, Version: "1.2.3", Resolve: Resolve, Proxy: NoProxy}
@@ -62,7 +46,7 @@ func CRIO(t *testing.T, files map[string]string) nodeconfig.Options {
 	t.Helper()
 	all := map[string]string{"etc/ssl/certs/ca-certificates.crt": string(catest.New(t).PEM())}
 	maps.Copy(all, files)
-	opts := Options(Node(t, all))
+	opts := Options(hostfstest.New(t, all))
 	opts.Runtime, opts.RuntimeVersion, opts.TempDir = "cri-o", "1.37.0", t.TempDir()
 	return opts
 }
