@@ -55,8 +55,6 @@ type removals struct {
 	at map[string]time.Time // by uid
 }
 
-func newRemovals() *removals { return &removals{at: map[string]time.Time{}} }
-
 // wait returns how long the next removal from a pod has to wait.
 func (r *removals) wait(uid string, now time.Time) time.Duration {
 	r.mu.Lock()

@@ -68,7 +68,7 @@ type Publisher struct {
 // NewPublisher returns a publisher for the pods of a node. A pod whose write is
 // deferred is queued again. It writes PullableCondition while conditions reports true.
 func NewPublisher(w Writer, q Queue, m Metrics, log *slog.Logger, node string, conditions func() bool) *Publisher {
-	return &Publisher{writer: w, queue: q, metrics: m, log: log, node: node, now: time.Now, removed: newRemovals(), conditions: conditions}
+	return &Publisher{writer: w, queue: q, metrics: m, log: log, node: node, now: time.Now, removed: &removals{at: map[string]time.Time{}}, conditions: conditions}
 }
 
 // Reported implements agent.Publisher.

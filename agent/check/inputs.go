@@ -62,7 +62,7 @@ func manifestsIn(dir string, recursive bool) ([]string, error) {
 			return filepath.SkipAll
 		case e.IsDir() && name != root && !recursive:
 			return filepath.SkipDir
-		case e.IsDir() || !slices.Contains(manifestExtensions(), filepath.Ext(name)):
+		case e.IsDir() || !slices.Contains([]string{".json", ".yaml", ".yml"}, filepath.Ext(name)):
 			return nil
 		}
 		info, err := os.Stat(name) // of a link's target
@@ -76,7 +76,3 @@ func manifestsIn(dir string, recursive bool) ([]string, error) {
 	})
 	return out, err
 }
-
-// manifestExtensions returns the extensions of the files that kubectl reads in a
-// directory (resource.FileExtensions).
-func manifestExtensions() []string { return []string{".json", ".yaml", ".yml"} }

@@ -118,16 +118,13 @@ func (o *options) validateName(arg string) error {
 		_, err := fleet.ParseOwnerName(arg)
 		return err
 	}
-	for _, flag := range selectionFlags() {
+	for _, flag := range []string{"selector", "node", "cause", "since"} {
 		if o.given(flag) {
 			return fmt.Errorf("a pod name cannot be combined with --%s", flag)
 		}
 	}
 	return nil
 }
-
-// selectionFlags are the flags that select pods or containers.
-func selectionFlags() []string { return []string{"selector", "node", "cause", "since"} }
 
 func (o *options) validateSelection() error {
 	if _, err := labels.Parse(o.selector); err != nil {

@@ -219,7 +219,7 @@ func (o agentOptions) serve(ctx context.Context, log *slog.Logger, p parts) erro
 		collector, report.NewUnavailablePublisher(writer, metrics, log, o.node))
 	tracker := podwatch.NewTracker(report.Prefix, time.Now, pods.Observe)
 	running := podwatch.NewRunning(report.UnavailableAnnotation, o.imageCheck > 0, images.Observe)
-	reflector := cache.NewReflectorWithOptions(client.PodWatch(watchFailure(log)), &corev1.Pod{}, podwatch.Stores{tracker, running},
+	reflector := cache.NewReflectorWithOptions(client.PodWatch(func(err error) { log.Warn("watch on pods failed", "err", err) }), &corev1.Pod{}, podwatch.Stores{tracker, running},
 		cache.ReflectorOptions{Name: "pods", Backoff: kube.WatchBackoff()})
 
 	watch := podWatch{tracker: tracker, lastHeard: client.LastHeard, now: time.Now}
@@ -307,11 +307,6 @@ func (o agentOptions) writer(client *kube.Client, metrics *metrics.Agent, log *s
 
 func (o agentOptions) registries() nodeconfig.Options {
 	return nodeconfig.Options{Root: o.hostRoot, CertsDir: o.registryDir, ConfigFile: o.containerd, Version: version}
-}
-
-// watchFailure logs errors of the watch; the reflector retries.
-func watchFailure(log *slog.Logger) func(error) {
-	return func(err error) { log.Warn("watch on pods failed", "err", err) }
 }
 
 // listen serves on the server's address until the context ends; see serve.

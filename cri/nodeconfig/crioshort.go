@@ -59,7 +59,8 @@ func (c *Config) ShortName(name string) ShortName {
 	if err != nil {
 		return ShortName{Refused: ShortNameUnresolvable}
 	}
-	if c.opts.isCRIO() && !isTheirs(normalized) {
+	// The other library has no literal IPv6 addresses (docker/reference).
+	if _, err := asTheirs(normalized); c.opts.isCRIO() && err != nil {
 		return ShortName{Refused: ShortNameInvalid}
 	}
 	if !c.opts.isCRIO() || !isShort(name) {
@@ -156,13 +157,6 @@ func (c *Config) crioVersion() runtimeVersion {
 		return runtimeVersion{version.MajorMinor(1, 37)}
 	}
 	return parseVersion(c.opts.RuntimeVersion)
-}
-
-// isTheirs reports whether the other library parses a reference: it has no literal
-// IPv6 addresses (docker/reference).
-func isTheirs(ref reference.Named) bool {
-	_, err := asTheirs(ref)
-	return err == nil
 }
 
 // asTheirs converts a reference to the type of the containers libraries.

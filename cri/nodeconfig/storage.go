@@ -20,12 +20,6 @@ const (
 	defaultGraphRoot      = "/var/lib/containers/storage" // go.podman.io/storage, types
 )
 
-// storageFiles returns the paths of storage.conf; the first that exists counts. Drop-ins
-// are not read.
-func storageFiles() []string {
-	return []string{"/etc/containers/storage.conf", "/usr/share/containers/storage.conf"}
-}
-
 // Storage returns the storage in the node's configuration. A directory on the runtime's
 // command line (containerd --root, crio --root) is not known.
 func (c *Config) Storage() Storage {
@@ -46,7 +40,8 @@ func (c *Config) graphRoot() string {
 	if path.IsAbs(c.crioRoot) {
 		return path.Clean(c.crioRoot)
 	}
-	for _, name := range storageFiles() {
+	// The first that exists counts. Drop-ins are not read.
+	for _, name := range []string{"/etc/containers/storage.conf", "/usr/share/containers/storage.conf"} {
 		data, err := c.fs.ReadFile(name, maxConfigFile)
 		if err != nil {
 			continue

@@ -24,7 +24,7 @@ func (e Endpoint) Control(ctx context.Context, ref reference.Named, cred *creden
 	defer cancel()
 	c := newConversation(ctx, e, ref, cred)
 	defer c.close()
-	c.repository = sibling(c.repository)
+	c.repository = path.Join(path.Dir(c.repository), "whypull-"+strings.ToLower(rand.Text())) // there is none
 	r, err := c.ask(ctx, http.MethodGet, PhasePing)
 	if err != nil {
 		if c.answer.Fault == FaultUnauthorized {
@@ -33,11 +33,6 @@ func (e Endpoint) Control(ctx context.Context, ref reference.Named, cred *creden
 		return ""
 	}
 	return existence(r)
-}
-
-// sibling returns the name of a nonexistent repository with the same parent.
-func sibling(repository string) string {
-	return path.Join(path.Dir(repository), "whypull-"+strings.ToLower(rand.Text()))
 }
 
 func existence(r reply) Existence {

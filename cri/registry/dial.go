@@ -95,7 +95,8 @@ func (d *dialer) connect(network string, addrs []netip.Addr, port uint16, aside 
 	firstErr := error(&net.DNSError{Err: "no addresses", IsNotFound: true})
 	for i, addr := range addrs {
 		share := time.Until(deadline) / time.Duration(len(addrs)-i)
-		conn, err := d.connectOne(network, netip.AddrPortFrom(addr, port), share)
+		nd := net.Dialer{Timeout: share, Control: refuseForbidden}
+		conn, err := nd.DialContext(d.ctx, network, netip.AddrPortFrom(addr, port).String())
 		if err == nil {
 			d.notes.connected(conn, aside)
 			return conn, nil
@@ -105,11 +106,6 @@ func (d *dialer) connect(network string, addrs []netip.Addr, port uint16, aside 
 		}
 	}
 	return nil, firstErr
-}
-
-func (d *dialer) connectOne(network string, to netip.AddrPort, timeout time.Duration) (net.Conn, error) {
-	nd := net.Dialer{Timeout: timeout, Control: refuseForbidden}
-	return nd.DialContext(d.ctx, network, to.String())
 }
 
 // keep registers the connection, or closes it if the conversation is over.

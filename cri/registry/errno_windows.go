@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"syscall"
 
 	"golang.org/x/sys/windows"
@@ -9,27 +10,16 @@ import (
 // socketErrno returns the error that a socket returns for one of package syscall, whose
 // POSIX names have numbers there that Windows never returns.
 func socketErrno(e syscall.Errno) syscall.Errno {
-	switch e {
-	case syscall.ECONNREFUSED:
-		return windows.WSAECONNREFUSED
-	case syscall.ETIMEDOUT:
-		return windows.WSAETIMEDOUT
-	case syscall.ECONNRESET:
-		return windows.WSAECONNRESET
-	case syscall.ECONNABORTED:
-		return windows.WSAECONNABORTED
-	case syscall.EHOSTUNREACH:
-		return windows.WSAEHOSTUNREACH
-	case syscall.ENETUNREACH:
-		return windows.WSAENETUNREACH
-	case syscall.EHOSTDOWN:
-		return windows.WSAEHOSTDOWN
-	case syscall.ENETDOWN:
-		return windows.WSAENETDOWN
-	case syscall.EADDRNOTAVAIL:
-		return windows.WSAEADDRNOTAVAIL
-	case syscall.EACCES:
-		return windows.WSAEACCES
-	}
-	return e
+	return cmp.Or(map[syscall.Errno]syscall.Errno{
+		syscall.ECONNREFUSED:  windows.WSAECONNREFUSED,
+		syscall.ETIMEDOUT:     windows.WSAETIMEDOUT,
+		syscall.ECONNRESET:    windows.WSAECONNRESET,
+		syscall.ECONNABORTED:  windows.WSAECONNABORTED,
+		syscall.EHOSTUNREACH:  windows.WSAEHOSTUNREACH,
+		syscall.ENETUNREACH:   windows.WSAENETUNREACH,
+		syscall.EHOSTDOWN:     windows.WSAEHOSTDOWN,
+		syscall.ENETDOWN:      windows.WSAENETDOWN,
+		syscall.EADDRNOTAVAIL: windows.WSAEADDRNOTAVAIL,
+		syscall.EACCES:        windows.WSAEACCES,
+	}[e], e)
 }

@@ -300,16 +300,11 @@ func networkFault(err error) Fault {
 }
 
 func unreachable(err error) bool {
-	for _, errno := range []syscall.Errno{
+	return slices.ContainsFunc([]syscall.Errno{
 		syscall.ECONNRESET, syscall.EPIPE, syscall.ECONNABORTED, syscall.EHOSTUNREACH, syscall.ENETUNREACH,
 		syscall.EHOSTDOWN, syscall.ENETDOWN, syscall.EADDRNOTAVAIL,
 		syscall.EPERM, syscall.EACCES, // a packet filter or an eBPF program on the node
-	} {
-		if isErrno(err, errno) {
-			return true
-		}
-	}
-	return false
+	}, func(errno syscall.Errno) bool { return isErrno(err, errno) })
 }
 
 // isErrno reports whether an error is a system call's, by the name that it has in

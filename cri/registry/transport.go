@@ -40,8 +40,6 @@ func withAside(ctx context.Context, phase Phase) context.Context {
 
 func isAside(ctx context.Context) bool { return ctx.Value(asideKey{}) != nil }
 
-func isToken(ctx context.Context) bool { return ctx.Value(asideKey{}) == PhaseToken }
-
 // limitKey is the context key of a body limit other than maxBody.
 type limitKey struct{}
 
@@ -105,7 +103,7 @@ func (g guard) RoundTrip(req *http.Request) (*http.Response, error) {
 		return resp, err
 	}
 	resp.Body = &bounded{body: resp.Body, left: limitFor(resp)}
-	if isToken(req.Context()) {
+	if req.Context().Value(asideKey{}) == PhaseToken {
 		boundChallenges(resp.Header)
 		resp.Body = &placed{ReadCloser: resp.Body, ctx: req.Context(), size: maxBody, place: place{room: g.room}, notes: g.notes}
 		g.recordToken(req, resp)

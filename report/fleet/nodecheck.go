@@ -157,11 +157,12 @@ func checkCommand(c *corev1.Container) []string {
 		out = c.Command[:1:1]
 	}
 	out = append(out, "check", "-f", "-", "-o", "json")
+	nodes := []string{"host-root", "cri-socket", "registry-config-path", "containerd-config", "registries-conf", "kubelet-root-dir", "image-credential-provider-config"}
 	args := slices.Concat(c.Command[min(1, len(c.Command)):], c.Args)
 	for i, arg := range args {
 		name, _, whole := strings.Cut(arg, "=")
 		switch {
-		case !slices.Contains(nodeFlags(), strings.TrimPrefix(name, "--")):
+		case !slices.Contains(nodes, strings.TrimPrefix(name, "--")):
 		case whole:
 			out = append(out, arg)
 		case i+1 < len(args):
@@ -169,9 +170,4 @@ func checkCommand(c *corev1.Container) []string {
 		}
 	}
 	return out
-}
-
-// nodeFlags are the flags that the agent and "whypull check" share.
-func nodeFlags() []string {
-	return []string{"host-root", "cri-socket", "registry-config-path", "containerd-config", "registries-conf", "kubelet-root-dir", "image-credential-provider-config"}
 }
