@@ -541,15 +541,7 @@ func (e *Evidence) Answer() *RegistryFacts { return cmp.Or(e.Retry().Replay, e.R
 
 // Credential returns the credential that an attempt was made with, nil for none.
 func (e *Evidence) Credential() *CredentialRef {
-	switch b := e.Body.(type) {
-	case *RegistryFacts:
-		return b.Credential
-	case *PullFacts:
-		return e.Retry().Credential
-	case *CredentialFacts:
-		return b.Credential
-	}
-	return nil
+	return cmp.Or(e.Registry().Credential, e.Retry().Credential, e.Credentials().Credential)
 }
 
 // Seen returns the directories on the file systems that could be looked at.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -90,17 +91,8 @@ func (r *result) read(resp *dns.Msg, name string, kind uint16) {
 }
 
 func rcode(n int) Code {
-	switch n {
-	case dns.RcodeNameError:
-		return NameError
-	case dns.RcodeServerFailure:
-		return ServerFailure
-	case dns.RcodeRefused:
-		return Refused
-	case dns.RcodeNotImplemented:
-		return NotImplemented
-	case dns.RcodeFormatError:
-		return FormatError
+	if c := Code(dns.RcodeToString[n]); slices.Contains([]Code{NameError, ServerFailure, Refused, NotImplemented, FormatError}, c) {
+		return c
 	}
 	return OtherRcode
 }

@@ -73,9 +73,6 @@ type Piece struct {
 	Took     time.Duration
 }
 
-// Sound reports whether the piece was checked, at least in part, and is right.
-func (p Piece) Sound() bool { return p.Seen != "" && p.Fault == "" && p.Err == nil }
-
 // Replay makes the requests of a pull without storing anything: the whole manifest and config,
 // verified as in Inspect, and the first and the last bytes of up to 200 layers, three at a time.
 // Call it for each endpoint and credential in the runtime's order, after Probe has found the

@@ -153,7 +153,7 @@ func TestReplayOfASecondLayer(t *testing.T) {
 			continue
 		}
 		first, second := all[0].replayed.Pieces[1], all[0].replayed.Pieces[2]
-		if !first.Sound() || second.Fault != piece.Fault || all[0].replayed.Status != piece.Status || second.Seen != piece.Seen {
+		if !sound(first) || second.Fault != piece.Fault || all[0].replayed.Status != piece.Status || second.Seen != piece.Seen {
 			t.Errorf("%s: first %+v, second %+v, want %+v", c.Name, first, second, piece)
 		}
 		if wait := all[0].replayed.Response.RetryAfter; (wait > 0) != (c.Name == "second-429") {
