@@ -2,13 +2,13 @@ package report
 
 import (
 	"flag"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/cri/asserttest"
 )
 
 var update = flag.Bool("update", false, "update the golden files and the generated parts of schema.json")
@@ -115,17 +115,5 @@ func checkText(t *testing.T, what, s string, limit int) {
 // golden compares text with a file in testdata.
 func golden(t *testing.T, name, got string) {
 	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("%s (update with -update):\ngot\n%s\nwant\n%s", path, got, want)
-	}
+	asserttest.Golden(t, filepath.Join("testdata", name), *update, got)
 }

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
-	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -16,6 +15,7 @@ import (
 	"github.com/containerd/platforms"
 
 	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/cri/asserttest"
 	"github.com/whypull/whypull/cri/hostfs/hostfstest"
 	"github.com/whypull/whypull/report"
 )
@@ -117,15 +117,5 @@ func golden(t *testing.T, name, text string, variable ...string) {
 		}
 		text = strings.ReplaceAll(text, variable[i], variable[i+1])
 	}
-	file := filepath.Join("testdata", name)
-	if *update {
-		write(t, file, text)
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if string(want) != text {
-		t.Errorf("%s:\n%s\nwant:\n%s", name, text, want)
-	}
+	asserttest.Golden(t, filepath.Join("testdata", name), *update, text)
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/whypull/whypull/agent/diagnosis"
+	"github.com/whypull/whypull/cri/asserttest"
 	"github.com/whypull/whypull/cri/dnstest"
 	"github.com/whypull/whypull/cri/leaktest"
 )
@@ -65,13 +66,7 @@ func wellFormed(t *testing.T, a Answer) {
 	}
 }
 
-// wantLines compares two lists of lines.
-func wantLines(t *testing.T, what string, got []string, want ...string) {
-	t.Helper()
-	if !slices.Equal(got, want) {
-		t.Errorf("%s:\n%s\nwant\n%s", what, strings.Join(got, "\n"), strings.Join(want, "\n"))
-	}
-}
+var wantLines = asserttest.Lines
 
 // codes returns the replies as "server name type code".
 func codes(a Answer) []string {

@@ -4,10 +4,11 @@ import (
 	"cmp"
 	"flag"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/whypull/whypull/cri/asserttest"
 )
 
 var update = flag.Bool("update", false, "update the golden file")
@@ -19,23 +20,7 @@ func TestSentences(t *testing.T) {
 	writeDoubts(t, &b)
 	writeProblems(t, &b)
 	writeFaults(t, &b)
-	golden(t, filepath.Join("testdata", "sentences.golden"), b.String())
-}
-
-func golden(t *testing.T, file, got string) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("%s (update with -update): got:\n%s", file, got)
-	}
+	asserttest.Golden(t, filepath.Join("testdata", "sentences.golden"), *update, b.String())
 }
 
 func writeWhyNot(t *testing.T, b *strings.Builder) {

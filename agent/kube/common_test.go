@@ -3,8 +3,6 @@ package kube
 import (
 	"fmt"
 	"net/http"
-	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -13,6 +11,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/whypull/whypull/agent/kube/apitest"
+	"github.com/whypull/whypull/cri/asserttest"
 )
 
 const (
@@ -68,19 +67,4 @@ func encode(t *testing.T, mediaType string, obj runtime.Object) []byte {
 	return out
 }
 
-func wantLines(t *testing.T, what string, got []string, want ...string) {
-	t.Helper()
-	if !slices.Equal(got, want) {
-		t.Errorf("%s:\ngot  %s\nwant %s", what, strings.Join(got, "\n     "), strings.Join(want, "\n     "))
-	}
-}
-
-// eventually waits until done returns true.
-func eventually(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(long); !done(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("timed out waiting for: %s", what)
-		}
-	}
-}
+var wantLines, eventually = asserttest.Lines, asserttest.Eventually

@@ -19,6 +19,7 @@ import (
 	"github.com/whypull/whypull/agent/kube"
 	"github.com/whypull/whypull/agent/podwatch"
 	"github.com/whypull/whypull/cri"
+	"github.com/whypull/whypull/cri/asserttest"
 	"github.com/whypull/whypull/cri/catest"
 	"github.com/whypull/whypull/cri/credential"
 	"github.com/whypull/whypull/cri/critest"
@@ -288,12 +289,7 @@ func of(f diagnosis.Failure, all []diagnosis.Evidence, check diagnosis.Check) []
 	return out
 }
 
-func wantLines(t *testing.T, what string, got []string, want ...string) {
-	t.Helper()
-	if !slices.Equal(got, want) {
-		t.Errorf("%s:\ngot  %s\nwant %s", what, strings.Join(got, "\n     "), strings.Join(want, "\n     "))
-	}
-}
+var wantLines = asserttest.Lines
 
 // wantAsked asserts which requests a registry got, by method and path.
 func wantAsked(t *testing.T, s *registrytest.Server, want ...string) {

@@ -8,7 +8,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -17,10 +16,8 @@ import (
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/kube"
 	"github.com/whypull/whypull/agent/kube/apitest"
+	"github.com/whypull/whypull/cri/asserttest"
 )
-
-// long is how long a test waits for something that must happen.
-const long = 30 * time.Second
 
 // server is an API server with one secret.
 type server struct {
@@ -95,14 +92,7 @@ func (p *failing) reexamined() string {
 	return strings.Join(p.again, " ")
 }
 
-func eventually(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(long); !done(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("timed out waiting for: %s", what)
-		}
-	}
-}
+var eventually = asserttest.Eventually
 
 // A real client sees a real server's changes by a watch, without a poll, and closes the
 // watch when the pod no longer fails.

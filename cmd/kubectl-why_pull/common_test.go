@@ -12,11 +12,9 @@ import (
 
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/kube/apitest"
+	"github.com/whypull/whypull/cri/asserttest"
 	"github.com/whypull/whypull/report"
 )
-
-// patience is how long a test waits for something that must happen.
-const patience = 30 * time.Second
 
 const image = "hub.test/team/app:1.2"
 
@@ -87,11 +85,4 @@ func called(t *testing.T, s *apitest.Server, args ...string) (status int, stdout
 	return status, out.String(), errs.String()
 }
 
-func eventually(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); !done(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("timed out waiting for: %s", what)
-		}
-	}
-}
+var eventually = asserttest.Eventually

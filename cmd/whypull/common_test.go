@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/whypull/whypull/agent/kube/apitest"
+	"github.com/whypull/whypull/cri/asserttest"
 	"github.com/whypull/whypull/cri/leaktest"
 )
 
@@ -65,15 +66,7 @@ func kubeconfig(t *testing.T) string {
 	return apitest.Kubeconfig(t, "http://"+freePort(t), nil)
 }
 
-// eventually waits until done returns true.
-func eventually(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(long); !done(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("timed out waiting for: %s", what)
-		}
-	}
-}
+var eventually = asserttest.Eventually
 
 // noGoroutinesLeft fails the test if it ends with more goroutines than it began
 // with, except for klog's, which the process starts once.

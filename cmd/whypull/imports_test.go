@@ -105,7 +105,7 @@ func allowed() map[string][]string {
 
 // fakes lists the packages that only tests, and other fakes, may import.
 func fakes() []string {
-	return []string{"catest", "critest", "registrytest", "nodeconfigtest", "faulttest", "dnstest", "leaktest", "credentialtest", "scratchpulltest", "sockettest", "apitest", "hostfstest"}
+	return []string{"catest", "critest", "registrytest", "nodeconfigtest", "faulttest", "dnstest", "leaktest", "credentialtest", "scratchpulltest", "sockettest", "apitest", "hostfstest", "asserttest"}
 }
 
 // TestArchitecture checks the import graph against the design.

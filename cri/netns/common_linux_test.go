@@ -10,10 +10,10 @@ import (
 	"runtime"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/whypull/whypull/cri/asserttest"
 	"github.com/whypull/whypull/cri/sockettest"
 )
 
@@ -198,15 +198,7 @@ func echo(conn net.Conn) (string, error) {
 	return string(buffer[:n]), err
 }
 
-// eventually waits until ok returns true. Its limit is for a test that hangs.
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("not so after a minute: %s", what)
-		}
-	}
-}
+var eventually = asserttest.Eventually
 
 // threads returns the network namespace of each thread of the process.
 func threads(t testing.TB) map[string]string {
