@@ -21,7 +21,6 @@ const (
 	onceWithCredentials
 )
 
-// weightOf returns the weight of a cause.
 func weightOf(c diagnosis.Cause) weight {
 	switch c {
 	case diagnosis.TagNotFound, diagnosis.PolicyBlocked, diagnosis.PullSecretMalformed:

@@ -134,7 +134,6 @@ func ownedBy(kind, name string, controller *bool, labels map[string]string) func
 	}
 }
 
-// only returns the one failure of a pod.
 func only(t *testing.T, p *corev1.Pod) diagnosis.Failure {
 	t.Helper()
 	got := Failures(p)

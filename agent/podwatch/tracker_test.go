@@ -753,7 +753,6 @@ func TestSortByPodPutsVolumesWhereTheyAreMounted(t *testing.T) {
 	}
 }
 
-// withCondition adds a condition.
 func withCondition(kind corev1.PodConditionType, status corev1.ConditionStatus) func(*corev1.Pod) {
 	return func(p *corev1.Pod) {
 		p.Status.Conditions = append(p.Status.Conditions, corev1.PodCondition{Type: kind, Status: status})

@@ -37,7 +37,6 @@ func lookupEvidence(a dns.Answer, host string) diagnosis.Evidence {
 	return e
 }
 
-// lookupFacts returns the facts of a lookup.
 func lookupFacts(a dns.Answer, host string) *diagnosis.DNSFacts {
 	facts := &diagnosis.DNSFacts{
 		Host: host, Server: a.Server, System: a.System, Upstream: addressTexts(a.Upstream), Addresses: addressTexts(a.Addresses), Name: a.Name, Why: a.Why,

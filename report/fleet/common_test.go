@@ -87,7 +87,6 @@ func volume(name, image string) edit {
 	}
 }
 
-// withStatus sets a container's status.
 func withStatus(name string, s corev1.ContainerStatus) edit {
 	return func(p *corev1.Pod) {
 		s.Name = name
@@ -168,7 +167,6 @@ func agent(node string, isReady corev1.ConditionStatus) *corev1.Pod {
 	})
 }
 
-// overview returns the overview of all pods.
 func overview(pods ...*corev1.Pod) Overview {
 	var v View
 	f := Fleet{Complete: true}

@@ -105,7 +105,6 @@ func (c *Client) Ask(ctx context.Context, agents map[string]*corev1.Pod, nodes [
 	wg.Wait()
 }
 
-// ask asks the agent of a node.
 func (c *Client) ask(ctx context.Context, node string, agent *corev1.Pod, manifest []byte) Answer {
 	var a Answer
 	err := errors.New("no whypull agent runs on the node")

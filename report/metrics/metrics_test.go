@@ -22,7 +22,6 @@ func wantMetrics(t *testing.T, m *Agent, want string, names ...string) {
 	}
 }
 
-// failingAt returns a verdict with this cause and registry.
 func failingAt(c diagnosis.Cause, registry string, compared ...diagnosis.Comparison) diagnosis.Verdict {
 	return newVerdict(cause(c), func(v *diagnosis.Verdict) {
 		v.Failure.Registry = registry

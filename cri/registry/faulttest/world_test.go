@@ -26,7 +26,6 @@ import (
 	"github.com/whypull/whypull/cri/sockettest"
 )
 
-// start makes a world for a test.
 func start(t *testing.T) *World {
 	t.Helper()
 	w, err := Start(Config{Root: t.TempDir()})

@@ -127,7 +127,6 @@ func (s *Server) realm() string {
 	return scheme + "://" + s.Host + "/token"
 }
 
-// knows reports whether a user has this password.
 func (s *Server) knows(user, password string) bool {
 	want, ok := s.Passwords[user]
 	return ok && want == password
