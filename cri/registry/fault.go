@@ -174,8 +174,7 @@ func refusalFault(err error) Fault {
 // proxyFault comes before dnsFault: a proxy's name that does not resolve is the proxy's
 // fault.
 func proxyFault(err error) Fault {
-	var refused proxyRefused
-	if hasOp(err, "proxyconnect") || hasOp(err, "socks connect") || errors.As(err, &refused) {
+	if hasOp(err, "proxyconnect") || hasOp(err, "socks connect") || errors.As(err, new(proxyRefused)) {
 		return FaultProxyFailed
 	}
 	return ""
