@@ -471,15 +471,16 @@ func FuzzBlamedVolume(f *testing.F) {
 	f.Add("a", "docker://a", "a://a:")
 	f.Add("\xff", "::", "\xff::")
 	f.Add("0", "l", "1")
+	f.Add(":@", "0", "0")
 	f.Fuzz(func(t *testing.T, container, volume, message string) {
 		pod := newPod(wanting(container), withVolume("data", volume), app(waits("ErrImagePull", message)))
 		switch got := only(t, pod); got.Kind {
 		case diagnosis.KindContainer:
-			if got.Image != container {
-				t.Errorf("got image %q, want %q", got.Image, container)
+			if want := ImageOf(container).Written; got.Image != want {
+				t.Errorf("got image %q, want %q", got.Image, want)
 			}
 		case diagnosis.KindImageVolume:
-			if got.Image != volume || !mentions("ErrImagePull "+message, ImageOf(volume)) {
+			if got.Image != ImageOf(volume).Written || !mentions("ErrImagePull "+message, ImageOf(volume)) {
 				t.Errorf("message %q does not speak of %q", message, got.Image)
 			}
 		default:
