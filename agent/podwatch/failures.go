@@ -147,7 +147,7 @@ func (c container) waiting() *corev1.ContainerStateWaiting {
 	return c.Status.State.Waiting
 }
 
-// has reports whether the container's image is the one of a failure, which has no login.
+// has reports whether the container's image is that of a failure, as ParseImage left it.
 func (c container) has(image string) bool {
 	return c.Image == image || ImageOf(c.Image).Written == image
 }
@@ -300,14 +300,13 @@ func ofContainer(f diagnosis.Failure, c container, image diagnosis.Image) diagno
 // bounded returns a text of a waiting state: of a long one its beginning and its end, since
 // a server's words stand between those of the runtime.
 func bounded(text string) string {
+	if len(text) > maxMessage {
+		text = message.Redact(text) // while it is whole: half of a credential does not look like one
+	}
 	if len(text) <= maxMessage {
 		return text
 	}
-	text = message.Redact(text) // while it is whole: half of a credential does not look like one
 	const end = maxMessage / 4
-	if len(text) <= maxMessage {
-		return text
-	}
 	return strings.ToValidUTF8(diagnosis.Clip(text, maxMessage-end)+text[len(text)-end:], "")
 }
 

@@ -1,24 +1,23 @@
 package nodeconfig
 
 // SandboxImage returns the sandbox (pause) image in the node's configuration, or else the
-// runtime's default (DefaultSandboxImage of containerd's internal/cri/config, by version);
-// "" if neither is known.
+// default of the runtime's version; "" if neither is known.
 func (c *Config) SandboxImage() string {
 	switch {
 	case c.opts.isCRIO() && c.crio.PauseImage != "":
 		return c.crio.PauseImage
 	case c.opts.isCRIO():
-		return defaultPauseImage(c.crioVersion())
+		return crioSandboxImage(c.crioVersion())
 	case c.settings.sandboxImage != "":
 		return c.settings.sandboxImage
 	}
-	return defaultSandboxImage(parseVersion(c.opts.RuntimeVersion))
+	return containerdSandboxImage(parseVersion(c.opts.RuntimeVersion))
 }
 
 const pauseImage = "registry.k8s.io/pause:"
 
-// defaultPauseImage returns CRI-O's default (pkg/config, DefaultPauseImage).
-func defaultPauseImage(v runtimeVersion) string {
+// crioSandboxImage returns CRI-O's default (pkg/config, DefaultPauseImage).
+func crioSandboxImage(v runtimeVersion) string {
 	switch {
 	case v.atLeast(1, 34):
 		return pauseImage + "3.10.1"
@@ -30,19 +29,20 @@ func defaultPauseImage(v runtimeVersion) string {
 	return ""
 }
 
-func defaultSandboxImage(v runtimeVersion) string {
-	const name = pauseImage
+// containerdSandboxImage returns containerd's default (internal/cri/config,
+// DefaultSandboxImage).
+func containerdSandboxImage(v runtimeVersion) string {
 	switch {
 	case v.atLeast(2, 3):
-		return name + "3.10.2"
+		return pauseImage + "3.10.2"
 	case v.atLeast(2, 2):
-		return name + "3.10.1"
+		return pauseImage + "3.10.1"
 	case v.atLeast(2, 0):
-		return name + "3.10"
+		return pauseImage + "3.10"
 	case v.atLeast(1, 7):
-		return name + "3.8"
+		return pauseImage + "3.8"
 	case v.atLeast(1, 6):
-		return name + "3.6"
+		return pauseImage + "3.6"
 	}
 	return ""
 }

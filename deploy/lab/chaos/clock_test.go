@@ -15,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/whypull/whypull/deploy/lab/demo"
 	"github.com/whypull/whypull/deploy/lab/image"
 )
 
@@ -100,26 +101,11 @@ func installJumping(ctx context.Context) error {
 	if err := node.lab.ImportImage(ctx, archive); err != nil {
 		return err
 	}
-	return setAgent(ctx, jumpingImage)
+	return changeAgent(ctx, "set", "image", "agent="+jumpingImage)
 }
 
 // removeJumping brings the agent back that was there before.
-func removeJumping(ctx context.Context) error {
-	_, err := node.lab.Kubectl(ctx, nil, "-n", "whypull", "rollout", "undo", "daemonset/whypull-agent")
-	if err != nil {
-		return err
-	}
-	_, err = node.lab.Kubectl(ctx, nil, "-n", "whypull", "rollout", "status", "daemonset/whypull-agent", "--timeout=4m")
-	return err
-}
-
-func setAgent(ctx context.Context, name string) error {
-	if _, err := node.lab.Kubectl(ctx, nil, "-n", "whypull", "set", "image", "daemonset/whypull-agent", "agent="+name); err != nil {
-		return err
-	}
-	_, err := node.lab.Kubectl(ctx, nil, "-n", "whypull", "rollout", "status", "daemonset/whypull-agent", "--timeout=4m")
-	return err
-}
+func removeJumping(ctx context.Context) error { return changeAgent(ctx, "rollout", "undo") }
 
 // buildJumping builds the agent with a changed standard library, and returns the
 // program's path.
@@ -160,16 +146,11 @@ func buildJumping(ctx context.Context, dir string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	list, program := filepath.Join(dir, "overlay.json"), filepath.Join(dir, "whypull")
+	list := filepath.Join(dir, "overlay.json")
 	if err := os.WriteFile(list, data, 0o600); err != nil {
 		return "", err
 	}
-	cmd := exec.CommandContext(ctx, "go", "build", "-overlay", list, "-tags", "grpcnotrace,nethttpomithttp2", "-gcflags=all=-l", "-buildvcs=false", "-o", program, "./cmd/whypull") // #nosec G204 -- paths of our own
-	cmd.Dir, cmd.Env = source, append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("the agent with another clock: %w: %s", err, out)
-	}
-	return program, nil
+	return filepath.Join(dir, "whypull"), demo.Build(ctx, source, "whypull", dir, "-overlay", list)
 }
 
 const jump = `package main

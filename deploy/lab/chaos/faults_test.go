@@ -228,8 +228,12 @@ func newServiceAccount(ctx context.Context) error {
 	return rollout(ctx)
 }
 
-func rollout(ctx context.Context) error {
-	if _, err := node.lab.Kubectl(ctx, nil, "-n", "whypull", "rollout", "restart", "daemonset/whypull-agent"); err != nil {
+func rollout(ctx context.Context) error { return changeAgent(ctx, "rollout", "restart") }
+
+// changeAgent runs a kubectl command on the agent's DaemonSet, and waits for its rollout.
+func changeAgent(ctx context.Context, command, subcommand string, args ...string) error {
+	line := append([]string{"-n", "whypull", command, subcommand, "daemonset/whypull-agent"}, args...)
+	if _, err := node.lab.Kubectl(ctx, nil, line...); err != nil {
 		return err
 	}
 	_, err := node.lab.Kubectl(ctx, nil, "-n", "whypull", "rollout", "status", "daemonset/whypull-agent", "--timeout=4m")

@@ -111,9 +111,9 @@ func environment(flags map[string]string) string {
 }
 
 // Build builds one of whypull's programs into a directory, with the flags of the
-// Makefile and the Dockerfile.
-func Build(ctx context.Context, root, program, dir string) error {
-	cmd := exec.CommandContext(ctx, "go", append(buildFlags(), "-o", dir+"/", "./cmd/"+program)...) // #nosec G204 -- paths of our own
+// Makefile and the Dockerfile, and more.
+func Build(ctx context.Context, root, program, dir string, more ...string) error {
+	cmd := exec.CommandContext(ctx, "go", slices.Concat(buildFlags(), more, []string{"-o", dir + "/", "./cmd/" + program})...) // #nosec G204 -- paths of our own
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if problems, err := cmd.CombinedOutput(); err != nil {
