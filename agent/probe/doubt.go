@@ -9,13 +9,13 @@ import (
 	"github.com/whypull/whypull/cri/registry"
 )
 
-// reach is how far requests to a registry get: reached, unreachable, or the cause for
-// which TLS fails.
+// reach is how far requests to a registry get: reached, or the way in which they fail.
 type reach string
 
 const (
 	reached    reach = ""
-	notReached reach = "unreachable"
+	notReached reach = "unreachable" // in a way that no message names
+	noAddress  reach = "no address"
 )
 
 // reachOf returns what an answer shows.
@@ -32,27 +32,28 @@ func reachOf(a registry.Answer) reach {
 // reachOfName returns what the lookup of a registry's name shows.
 func reachOfName(a dns.Answer) reach {
 	if a.Fault != "" {
-		return notReached
+		return noAddress
 	}
 	return reached
 }
 
-// reachAt returns what a cause implies.
+// reachAt returns what a cause implies. Whether a name does not exist or cannot be
+// resolved is often the same fault to two resolvers.
 func reachAt(c diagnosis.Cause) reach {
 	switch c {
-	case diagnosis.TLSUntrusted, diagnosis.TLSHostnameMismatch, diagnosis.TLSExpired, diagnosis.TLSHandshakeFailed, diagnosis.HTTPSMismatch:
+	case diagnosis.RegistryNameNotFound, diagnosis.DNSFailure:
+		return noAddress
+	case diagnosis.TLSUntrusted, diagnosis.TLSHostnameMismatch, diagnosis.TLSExpired, diagnosis.TLSHandshakeFailed, diagnosis.HTTPSMismatch,
+		diagnosis.ConnectionRefused, diagnosis.ConnectionTimeout, diagnosis.NetworkUnreachable, diagnosis.ProxyFailed, diagnosis.RegistryError:
 		return reach(c)
-	case diagnosis.RegistryNameNotFound, diagnosis.DNSFailure, diagnosis.ConnectionRefused, diagnosis.ConnectionTimeout,
-		diagnosis.NetworkUnreachable, diagnosis.ProxyFailed, diagnosis.RegistryError:
-		return notReached
 	default:
 		return reached
 	}
 }
 
 // doubt is what a failure's message says against cached answers: those from before the
-// failure are used only if they show the same reach. That a registry has answered some
-// minutes ago does not refute that it refuses connections now.
+// failure are used only if they show the same reach. That a registry has answered, or has
+// been silent, some minutes ago does not refute that it refuses connections now.
 type doubt struct {
 	since time.Time // zero: there is none
 	shown reach

@@ -22,6 +22,8 @@ func TestDoubtedAnswers(t *testing.T) {
 	var (
 		untrusted = registry.Answer{Fault: registry.FaultTLSUntrusted, Phase: registry.PhaseTLS}
 		reset     = registry.Answer{Fault: registry.FaultNetworkUnreachable, Phase: registry.PhaseManifest}
+		silent    = registry.Answer{Fault: registry.FaultConnectionTimeout, Phase: registry.PhaseManifest}
+		unknown   = registry.Answer{Fault: registry.FaultNameNotFound, Phase: registry.PhaseDNS}
 		rejected  = registry.Answer{Fault: registry.FaultUnauthorized, Phase: registry.PhaseManifest}
 	)
 	for name, tc := range map[string]struct {
@@ -31,7 +33,13 @@ func TestDoubtedAnswers(t *testing.T) {
 	}{
 		"found, and is reset":                     {found, diagnosis.NetworkUnreachable, true},
 		"rejected, and is refused":                {rejected, diagnosis.ConnectionRefused, true},
-		"refused, and is reset":                   {refused, diagnosis.NetworkUnreachable, false},
+		"refused, and is reset":                   {refused, diagnosis.NetworkUnreachable, true},
+		"silent, and is reset":                    {silent, diagnosis.NetworkUnreachable, true},
+		"silent, and is unavailable":              {silent, diagnosis.RegistryError, true},
+		"silent, and is silent":                   {silent, diagnosis.ConnectionTimeout, false},
+		"reset, and is reset":                     {reset, diagnosis.NetworkUnreachable, false},
+		"no such name, and the DNS fails":         {unknown, diagnosis.DNSFailure, false},
+		"no such name, and is refused":            {unknown, diagnosis.ConnectionRefused, true},
 		"refused, and is refused":                 {refused, diagnosis.ConnectionRefused, false},
 		"untrusted, and has expired":              {untrusted, diagnosis.TLSExpired, true},
 		"untrusted, and is untrusted":             {untrusted, diagnosis.TLSUntrusted, false},
@@ -85,7 +93,7 @@ func TestDoubtedTrouble(t *testing.T) {
 }
 
 // A lookup from before a failure does not refute that the registry is unreachable, and
-// not that it was reached.
+// not that its name was resolved.
 func TestDoubtedLookups(t *testing.T) {
 	noGoroutinesLeft(t)
 	l, s, c := sharedLookups(t)
