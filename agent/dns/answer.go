@@ -4,9 +4,8 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+	"sort"
 	"strconv"
-
-	"github.com/miekg/dns"
 
 	"github.com/whypull/whypull/agent/diagnosis"
 )
@@ -43,6 +42,19 @@ const (
 	InvalidName  Code = "InvalidName"  // the host is not a valid host name
 	Unconfigured Code = "Unconfigured" // resolv.conf could not be read
 )
+
+// rcodes are the names of response codes (RFC 6895, 2.3).
+var rcodes = []string{ //nolint:gochecknoglobals // never written
+	"NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED", "YXDOMAIN", "YXRRSET", "NXRRSET", "NOTAUTH", "NOTZONE",
+}
+
+// rcodeName returns the name of a response code; "" if it has none.
+func rcodeName(n int) string {
+	if n >= len(rcodes) {
+		return ""
+	}
+	return rcodes[n]
+}
 
 // Reply is a server's reply to one query.
 type Reply struct {
@@ -131,7 +143,7 @@ func (r Reply) words() string {
 	case NotAsked:
 		return "the check was cut short"
 	default:
-		return "it answered " + cmp.Or(dns.RcodeToString[r.Rcode], "code "+strconv.Itoa(r.Rcode))
+		return "it answered " + cmp.Or(rcodeName(r.Rcode), "code "+strconv.Itoa(r.Rcode))
 	}
 }
 
@@ -178,7 +190,7 @@ func (r result) answer(fault diagnosis.Fault) Answer {
 }
 
 func sortAndLimit(addrs []netip.Addr) []netip.Addr {
-	slices.SortFunc(addrs, netip.Addr.Compare)
+	sort.Slice(addrs, func(i, j int) bool { return addrs[i].Less(addrs[j]) })
 	addrs = slices.Compact(addrs)
 	return addrs[:min(len(addrs), maxAddresses)]
 }

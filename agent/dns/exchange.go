@@ -2,6 +2,8 @@ package dns
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"io"
 	"net"
@@ -11,13 +13,14 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/miekg/dns"
+	"golang.org/x/net/dns/dnsmessage"
 )
 
 const (
 	// packetSize is the UDP payload size that passes every network (DNS flag
 	// day 2020); Go's resolver uses the same.
 	packetSize = 1232
+	headerSize = 12
 	// maxChain limits the length of a CNAME chain.
 	maxChain = 16
 )
@@ -28,14 +31,14 @@ var (
 )
 
 // exchange sends one query to one server.
-func (q *lookup) exchange(ctx context.Context, server, name string, kind uint16) result {
+func (q *lookup) exchange(ctx context.Context, server, name string, kind dnsmessage.Type) result {
 	ctx, cancel := context.WithTimeout(ctx, q.timeout)
 	defer cancel()
-	r := result{Reply: Reply{Server: server, Name: strings.TrimSuffix(name, "."), Type: dns.TypeToString[kind]}}
-	m := new(dns.Msg).SetQuestion(name, kind).SetEdns0(packetSize, false)
+	r := result{Reply: Reply{Server: server, Name: strings.TrimSuffix(name, "."), Type: strings.TrimPrefix(kind.String(), "Type")}}
+	m := newQuestion(name, kind)
 	resp, err := q.send(ctx, server, m)
-	if err == nil && resp.Rcode == dns.RcodeFormatError { // RFC 6891, section 7
-		m.Extra = nil // Go's resolver does not ask again
+	if err == nil && resp.RCode == dnsmessage.RCodeFormatError { // RFC 6891, section 7
+		m.Additionals = nil // Go's resolver does not ask again
 		resp, err = q.send(ctx, server, m)
 	}
 	if err != nil {
@@ -44,6 +47,20 @@ func (q *lookup) exchange(ctx context.Context, server, name string, kind uint16)
 	}
 	r.read(resp, name, kind)
 	return r
+}
+
+// newQuestion returns a query with EDNS0. One for a name that is too long cannot be sent.
+func newQuestion(name string, kind dnsmessage.Type) *dnsmessage.Message {
+	var id [2]byte
+	_, _ = rand.Read(id[:])              // never fails
+	asked, _ := dnsmessage.NewName(name) // without a name it cannot be packed
+	edns := dnsmessage.Resource{Body: &dnsmessage.OPTResource{}}
+	_ = edns.Header.SetEDNS0(packetSize, dnsmessage.RCodeSuccess, false) // never fails
+	return &dnsmessage.Message{
+		Header:      dnsmessage.Header{ID: binary.BigEndian.Uint16(id[:]), RecursionDesired: true},
+		Questions:   []dnsmessage.Question{{Name: asked, Type: kind, Class: dnsmessage.ClassINET}},
+		Additionals: []dnsmessage.Resource{edns},
+	}
 }
 
 // codeOf classifies why there is no response.
@@ -68,14 +85,14 @@ func codeOf(ctx context.Context, err error) Code {
 }
 
 // read takes the addresses and the code from a response.
-func (r *result) read(resp *dns.Msg, name string, kind uint16) {
-	r.Rcode = resp.Rcode
-	r.canonical = chainEnd(name, resp.Answer)
-	if resp.Rcode != dns.RcodeSuccess {
-		r.Code = rcode(resp.Rcode)
+func (r *result) read(resp *dnsmessage.Message, name string, kind dnsmessage.Type) {
+	r.Rcode = int(resp.RCode)
+	r.canonical = chainEnd(name, resp.Answers)
+	if resp.RCode != dnsmessage.RCodeSuccess {
+		r.Code = rcode(r.Rcode)
 		return
 	}
-	for _, rr := range resp.Answer {
+	for _, rr := range resp.Answers {
 		if a, ok := address(rr, kind); ok {
 			r.addrs = append(r.addrs, a)
 		}
@@ -83,7 +100,7 @@ func (r *result) read(resp *dns.Msg, name string, kind uint16) {
 	switch {
 	case len(r.addrs) > 0:
 		r.Code = Success
-	case len(resp.Answer) == 0 && len(resp.Extra) == 0 && !resp.Authoritative && !resp.RecursionAvailable:
+	case len(resp.Answers) == 0 && len(resp.Additionals) == 0 && !resp.Authoritative && !resp.RecursionAvailable:
 		r.Code = Lame // like checkHeader of Go's resolver and send_dg of the C library
 	default:
 		r.Code = NoData
@@ -91,31 +108,29 @@ func (r *result) read(resp *dns.Msg, name string, kind uint16) {
 }
 
 func rcode(n int) Code {
-	if c := Code(dns.RcodeToString[n]); slices.Contains([]Code{NameError, ServerFailure, Refused, NotImplemented, FormatError}, c) {
+	if c := Code(rcodeName(n)); slices.Contains([]Code{NameError, ServerFailure, Refused, NotImplemented, FormatError}, c) {
 		return c
 	}
 	return OtherRcode
 }
 
-func address(rr dns.RR, kind uint16) (netip.Addr, bool) {
-	var ip net.IP
-	switch rr := rr.(type) {
-	case *dns.A:
-		ip = rr.A
-	case *dns.AAAA:
-		ip = rr.AAAA
+func address(rr dnsmessage.Resource, kind dnsmessage.Type) (a netip.Addr, ok bool) {
+	switch body := rr.Body.(type) {
+	case *dnsmessage.AResource:
+		a = netip.AddrFrom4(body.A)
+	case *dnsmessage.AAAAResource:
+		a = netip.AddrFrom16(body.AAAA)
 	}
-	a, ok := netip.AddrFromSlice(ip)
-	return a.Unmap(), ok && rr.Header().Rrtype == kind && rr.Header().Class == dns.ClassINET
+	return a.Unmap(), a.IsValid() && rr.Header.Type == kind && rr.Header.Class == dnsmessage.ClassINET
 }
 
 // chainEnd returns the last name of the CNAME chain that starts at name, or ""
 // if name is not an alias or the chain ends in an invalid name.
-func chainEnd(name string, records []dns.RR) string {
+func chainEnd(name string, records []dnsmessage.Resource) string {
 	targets := map[string]string{}
 	for _, rr := range records {
-		if c, ok := rr.(*dns.CNAME); ok {
-			targets[strings.ToLower(c.Hdr.Name)] = strings.ToLower(c.Target)
+		if c, ok := rr.Body.(*dnsmessage.CNAMEResource); ok {
+			targets[strings.ToLower(rr.Header.Name.String())] = strings.ToLower(c.CNAME.String())
 		}
 	}
 	end := strings.ToLower(name)
@@ -134,7 +149,7 @@ func chainEnd(name string, records []dns.RR) string {
 
 // send sends the query over UDP, and over TCP if the response is truncated or
 // the configuration demands TCP.
-func (q *lookup) send(ctx context.Context, server string, m *dns.Msg) (*dns.Msg, error) {
+func (q *lookup) send(ctx context.Context, server string, m *dnsmessage.Message) (*dnsmessage.Message, error) {
 	if !q.tcp {
 		resp, err := q.sendOver(ctx, "udp", server, m)
 		if err != nil || !resp.Truncated {
@@ -148,7 +163,7 @@ func (q *lookup) send(ctx context.Context, server string, m *dns.Msg) (*dns.Msg,
 	return resp, err
 }
 
-func (q *lookup) sendOver(ctx context.Context, network, server string, m *dns.Msg) (*dns.Msg, error) {
+func (q *lookup) sendOver(ctx context.Context, network, server string, m *dnsmessage.Message) (*dnsmessage.Message, error) {
 	conn, err := q.dial(ctx, network, server)
 	if err != nil {
 		return nil, err
@@ -157,7 +172,7 @@ func (q *lookup) sendOver(ctx context.Context, network, server string, m *dns.Ms
 	// A context that ends early must wake up a pending read.
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	t := &query{conn: &dns.Conn{Conn: conn, UDPSize: packetSize}, question: m}
+	t := &query{conn: conn, question: m}
 	if _, t.packets = conn.(net.PacketConn); t.packets {
 		return t.retry(ctx, q.attempts)
 	}
@@ -166,14 +181,14 @@ func (q *lookup) sendOver(ctx context.Context, network, server string, m *dns.Ms
 
 // query is a query on one socket.
 type query struct {
-	conn     *dns.Conn
-	question *dns.Msg
+	conn     net.Conn
+	question *dnsmessage.Message
 	packets  bool
 	junk     bool // invalid packets have arrived
 }
 
 // retry repeats the query within the time limit, because a packet may be lost.
-func (t *query) retry(ctx context.Context, attempts int) (*dns.Msg, error) {
+func (t *query) retry(ctx context.Context, attempts int) (*dnsmessage.Message, error) {
 	for left := attempts; ; left-- {
 		resp, err := t.roundTrip(ctx, left)
 		var network net.Error
@@ -191,7 +206,7 @@ func (t *query) retry(ctx context.Context, attempts int) (*dns.Msg, error) {
 }
 
 // roundTrip sends the query and waits for its share of the remaining time.
-func (t *query) roundTrip(ctx context.Context, parts int) (*dns.Msg, error) {
+func (t *query) roundTrip(ctx context.Context, parts int) (*dnsmessage.Message, error) {
 	now := time.Now()
 	deadline, _ := ctx.Deadline()
 	if err := t.conn.SetDeadline(now.Add(deadline.Sub(now) / time.Duration(parts))); err != nil {
@@ -200,20 +215,52 @@ func (t *query) roundTrip(ctx context.Context, parts int) (*dns.Msg, error) {
 	if err := ctx.Err(); err != nil { // it may have ended before the deadline was set
 		return nil, err
 	}
-	if err := t.conn.WriteMsg(t.question); err != nil {
+	if err := t.write(); err != nil {
 		return nil, err
 	}
 	return t.receive()
 }
 
+// write sends the query; over a stream, its length comes first (RFC 1035, 4.2.2).
+func (t *query) write() error {
+	text, err := t.question.AppendPack([]byte{0, 0})
+	if err != nil {
+		return err
+	}
+	binary.BigEndian.PutUint16(text, uint16(len(text)-2)) //nolint:gosec // a name has 255 bytes at most
+	if t.packets {
+		text = text[2:]
+	}
+	_, err = t.conn.Write(text)
+	return err
+}
+
+// read reads a message.
+func (t *query) read() ([]byte, error) {
+	if t.packets {
+		text := make([]byte, packetSize)
+		n, err := t.conn.Read(text)
+		return text[:n], err
+	}
+	size := make([]byte, 2)
+	if _, err := io.ReadFull(t.conn, size); err != nil {
+		return nil, err
+	}
+	text := make([]byte, binary.BigEndian.Uint16(size))
+	_, err := io.ReadFull(t.conn, text)
+	return text, err
+}
+
 // receive waits for the response. Packets that do not answer the query may be
 // forged, so it ignores them, like Go's resolver (dnsPacketRoundTrip).
-func (t *query) receive() (*dns.Msg, error) {
+func (t *query) receive() (*dnsmessage.Message, error) {
 	for {
-		resp, err := t.conn.ReadMsg()
-		switch {
-		case resp == nil && !isParseError(err):
+		text, err := t.read()
+		if err != nil {
 			return nil, err
+		}
+		resp, err := parse(text)
+		switch {
 		case isAnswer(resp, t.question) && (err == nil || resp.Truncated):
 			return resp, nil
 		case !t.packets || isAnswer(resp, t.question):
@@ -223,22 +270,30 @@ func (t *query) receive() (*dns.Msg, error) {
 	}
 }
 
-// isParseError reports whether an error comes from the DNS parser and not from
-// the socket.
-func isParseError(err error) bool {
-	var parse *dns.Error
-	return errors.As(err, &parse)
+// parse parses a message; of one that is not valid, it returns the valid part too.
+func parse(text []byte) (*dnsmessage.Message, error) {
+	m := &dnsmessage.Message{}
+	err := m.Unpack(text)
+	if len(text) == headerSize { // whatever it announces
+		err = nil
+	}
+	for _, rr := range m.Additionals {
+		if rr.Header.Type == dnsmessage.TypeOPT {
+			m.RCode = rr.Header.ExtendedRCode(m.RCode)
+		}
+	}
+	return m, err
 }
 
 // isAnswer reports whether a message answers the query. A server that did not
 // understand the query may send only the header.
-func isAnswer(resp, question *dns.Msg) bool {
-	if resp == nil || !resp.Response || resp.Id != question.Id {
+func isAnswer(resp, question *dnsmessage.Message) bool {
+	if !resp.Response || resp.ID != question.ID {
 		return false
 	}
-	if len(resp.Question) == 0 {
-		return resp.Rcode != dns.RcodeSuccess
+	if len(resp.Questions) == 0 {
+		return resp.RCode != dnsmessage.RCodeSuccess
 	}
-	got, want := resp.Question[0], question.Question[0]
-	return got.Qtype == want.Qtype && got.Qclass == want.Qclass && strings.EqualFold(got.Name, want.Name)
+	got, want := resp.Questions[0], question.Questions[0]
+	return got.Type == want.Type && got.Class == want.Class && strings.EqualFold(got.Name.String(), want.Name.String())
 }

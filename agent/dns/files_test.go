@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+	"golang.org/x/net/dns/dnsmessage"
 
 	"github.com/whypull/whypull/cri/dnstest"
 	"github.com/whypull/whypull/cri/hostfs"
@@ -206,10 +207,12 @@ func FuzzParseConfig(f *testing.F) {
 // Whatever a server sends, the answer is well-formed and repeats only addresses
 // and valid names.
 func FuzzAnswer(f *testing.F) {
-	question := new(dns.Msg).SetQuestion("hub.test.", dns.TypeA)
-	question.Id = 0
+	question := newQuestion("hub.test.", dnsmessage.TypeA)
+	question.ID = 0
+	asked := new(dns.Msg).SetQuestion("hub.test.", dns.TypeA)
+	asked.Id = 0
 	for _, z := range []dnstest.Zone{{}, {Rcode: 3}, {CNAME: "x.test", Addresses: []string{"192.0.2.1"}}, {Truncated: true}, {Lame: true}} {
-		packed, err := z.Reply(question, "udp").Pack()
+		packed, err := z.Reply(asked, "udp").Pack()
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -219,7 +222,7 @@ func FuzzAnswer(f *testing.F) {
 		client, server := net.Pipe()
 		defer client.Close() //nolint:errcheck // a pipe
 		go serveRaw(server, body)
-		q := &query{conn: &dns.Conn{Conn: client}, question: question}
+		q := &query{conn: client, question: question}
 		if err := client.SetDeadline(time.Now().Add(long)); err != nil {
 			t.Fatal(err)
 		}
@@ -228,7 +231,7 @@ func FuzzAnswer(f *testing.F) {
 		if err != nil {
 			r.Code = codeOf(t.Context(), err)
 		} else {
-			r.read(resp, "hub.test.", dns.TypeA)
+			r.read(resp, "hub.test.", dnsmessage.TypeA)
 		}
 		wellFormed(t, merge([]result{r}))
 	})

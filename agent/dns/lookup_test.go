@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+	"golang.org/x/net/dns/dnsmessage"
 
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/cri/dnstest"
@@ -211,11 +212,10 @@ func TestCanonical(t *testing.T) {
 		}
 		wellFormed(t, got)
 	}
-	loop := []dns.RR{
-		&dns.CNAME{Hdr: dns.RR_Header{Name: "a.test."}, Target: "b.test."},
-		&dns.CNAME{Hdr: dns.RR_Header{Name: "b.test."}, Target: "c.test."},
-		&dns.CNAME{Hdr: dns.RR_Header{Name: "c.test."}, Target: "b.test."},
+	alias := func(name, target string) dnsmessage.Resource {
+		return dnsmessage.Resource{Header: dnsmessage.ResourceHeader{Name: dnsmessage.MustNewName(name)}, Body: &dnsmessage.CNAMEResource{CNAME: dnsmessage.MustNewName(target)}}
 	}
+	loop := []dnsmessage.Resource{alias("a.test.", "b.test."), alias("b.test.", "c.test."), alias("c.test.", "b.test.")}
 	if got := chainEnd("A.test.", loop[:2]); got != "c.test" {
 		t.Errorf("end %q", got)
 	}

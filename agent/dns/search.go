@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/net/dns/dnsmessage"
+
 	"github.com/whypull/whypull/agent/diagnosis"
 )
 
@@ -18,7 +20,7 @@ type lookup struct {
 	style    Style
 	dial     DialFunc
 	tcp      bool
-	kinds    []uint16
+	kinds    []dnsmessage.Type
 	attempts int
 	timeout  time.Duration
 

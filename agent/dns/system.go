@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net"
 	"net/netip"
-	"slices"
 	"strings"
 
 	"github.com/whypull/whypull/agent/diagnosis"
@@ -27,9 +26,7 @@ func System(ctx context.Context, resolver *net.Resolver, host string) Answer {
 	for i := range found {
 		found[i] = found[i].Unmap()
 	}
-	slices.SortFunc(found, netip.Addr.Compare)
-	found = slices.Compact(found)
-	return Answer{Addresses: found[:min(len(found), maxAddresses)], Code: Success, System: true, Name: strings.TrimSuffix(host, ".")}
+	return Answer{Addresses: sortAndLimit(found), Code: Success, System: true, Name: strings.TrimSuffix(host, ".")}
 }
 
 // systemFailure returns the answer for an error of a net.Resolver, which does not say

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/miekg/dns"
+	"golang.org/x/net/dns/dnsmessage"
 
 	"github.com/whypull/whypull/agent/diagnosis"
 )
@@ -86,7 +86,7 @@ func (v View) Lookup(ctx context.Context, host string) Answer {
 }
 
 func (v View) lookup() *lookup {
-	q := &lookup{style: v.Style, dial: v.Dial, tcp: v.TCP, kinds: []uint16{dns.TypeA, dns.TypeAAAA}}
+	q := &lookup{style: v.Style, dial: v.Dial, tcp: v.TCP, kinds: []dnsmessage.Type{dnsmessage.TypeA, dnsmessage.TypeAAAA}}
 	if q.dial == nil {
 		q.dial = new(net.Dialer).DialContext
 	}
