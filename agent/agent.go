@@ -3,7 +3,6 @@
 package agent
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -216,9 +215,7 @@ func (w work) hung() []diagnosis.Failure {
 			out = append(out, f)
 		}
 	}
-	slices.SortFunc(out, func(a, b diagnosis.Failure) int {
-		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Container, b.Container))
-	})
+	diagnosis.SortFailures(out)
 	return out
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -81,8 +82,8 @@ func (r *Runtime) Ingests(ctx context.Context) ([]Ingest, error) {
 	for _, s := range statuses {
 		out = append(out, Ingest{Digest: digestOfRef(s.Ref), Offset: s.Offset, Started: s.StartedAt, Updated: s.UpdatedAt})
 	}
-	slices.SortStableFunc(out, func(a, b Ingest) int {
-		return cmp.Or(a.Started.Compare(b.Started), strings.Compare(a.Digest, b.Digest))
+	sort.SliceStable(out, func(i, j int) bool {
+		return cmp.Or(out[i].Started.Compare(out[j].Started), strings.Compare(out[i].Digest, out[j].Digest)) < 0
 	})
 	return out, nil
 }
@@ -122,7 +123,7 @@ func (r *Runtime) Stored(ctx context.Context, registry, repository string) ([]St
 	infos = slices.DeleteFunc(infos, func(i content.Info) bool {
 		return i.Size > maxManifestSize || !slices.Contains(strings.Split(i.Labels[label], ","), repository)
 	})
-	slices.SortStableFunc(infos, func(a, b content.Info) int { return b.UpdatedAt.Compare(a.UpdatedAt) })
+	sort.SliceStable(infos, func(i, j int) bool { return infos[i].UpdatedAt.After(infos[j].UpdatedAt) })
 	var out []Stored
 	for _, i := range infos {
 		if len(out) == maxManifests {

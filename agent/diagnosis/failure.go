@@ -1,6 +1,10 @@
 package diagnosis
 
-import "time"
+import (
+	"cmp"
+	"sort"
+	"time"
+)
 
 // Kind is the kind of thing in a pod whose image is wanted.
 type Kind string
@@ -95,6 +99,15 @@ type Subject struct {
 
 // Subject returns what the failure is of.
 func (f Failure) Subject() Subject { return Subject{f.UID, f.Kind, f.Container} }
+
+// SortFailures sorts failures by what they are of. sort.Slice and its kind keep the
+// binary smaller than package slices does, whose sorts are compiled for each type.
+func SortFailures(all []Failure) {
+	sort.Slice(all, func(i, j int) bool {
+		a, b := all[i].Subject(), all[j].Subject()
+		return cmp.Or(cmp.Compare(a.UID, b.UID), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name)) < 0
+	})
+}
 
 // Ref returns the image with its parts.
 func (f Failure) Ref() Image {

@@ -3,6 +3,7 @@ package diagnosis
 import (
 	"cmp"
 	"slices"
+	"sort"
 	"strings"
 )
 
@@ -50,7 +51,7 @@ func completed(f Failure, evidence []Evidence) Failure {
 // of arrival stays, which is the kubelet's or the runtime's own.
 func sorted(evidence []Evidence) []Evidence {
 	out := slices.Clone(evidence)
-	slices.SortStableFunc(out, func(a, b Evidence) int { return slices.Index(checks, a.Check) - slices.Index(checks, b.Check) })
+	sort.SliceStable(out, func(i, j int) bool { return slices.Index(checks, out[i].Check) < slices.Index(checks, out[j].Check) })
 	return out
 }
 

@@ -289,9 +289,7 @@ func (c *Checker) Failing() []diagnosis.Failure {
 			}
 		}
 	}
-	slices.SortFunc(out, func(a, b diagnosis.Failure) int {
-		return cmp.Or(cmp.Compare(a.UID, b.UID), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Container, b.Container))
-	})
+	diagnosis.SortFailures(out)
 	return out
 }
 

@@ -281,7 +281,11 @@ func (a *auths) set(key string, value json.RawMessage) {
 }
 
 func (a auths) sorted() []entry {
-	return slices.SortedFunc(maps.Values(a.entries), func(x, y entry) int { return strings.Compare(x.key, y.key) })
+	var out []entry
+	for _, key := range slices.Sorted(maps.Keys(a.entries)) {
+		out = append(out, a.entries[key])
+	}
+	return out
 }
 
 func (a auths) all(is func(entry) bool) bool {

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"path"
 	"slices"
+	"sort"
 	"strings"
 
 	"sigs.k8s.io/yaml"
@@ -42,7 +43,7 @@ func (k *Kubelet) readClusterDNS() []netip.Addr {
 			out = appendAddresses(out, c.ClusterDNS)
 		}
 	}
-	slices.SortFunc(out, netip.Addr.Compare)
+	sort.Slice(out, func(i, j int) bool { return out[i].Less(out[j]) })
 	return slices.Compact(out)
 }
 

@@ -8,6 +8,7 @@ import (
 	"math"
 	"net/http"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -347,18 +348,9 @@ func (i *inspection) choose(list []ocispec.Descriptor) (ocispec.Descriptor, bool
 	list = slices.DeleteFunc(slices.Clone(list), func(d ocispec.Descriptor) bool {
 		return d.Digest.Validate() != nil || !isManifest(d.MediaType) || d.Platform != nil && !i.match.Match(*d.Platform)
 	})
-	slices.SortStableFunc(list, func(a, b ocispec.Descriptor) int {
-		switch {
-		case a.Platform == nil && b.Platform == nil:
-			return 0
-		case a.Platform == nil:
-			return 1
-		case b.Platform == nil, i.match.Less(*a.Platform, *b.Platform):
-			return -1
-		case i.match.Less(*b.Platform, *a.Platform):
-			return 1
-		}
-		return 0
+	sort.SliceStable(list, func(n, m int) bool {
+		a, b := list[n].Platform, list[m].Platform
+		return a != nil && (b == nil || i.match.Less(*a, *b))
 	})
 	if len(list) == 0 {
 		return ocispec.Descriptor{}, false

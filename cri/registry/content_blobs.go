@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bufio"
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"context"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 
@@ -86,7 +88,7 @@ func (i *inspection) order(m ocispec.Manifest) []ocispec.Descriptor {
 			listed[d.Digest] = true
 		}
 	}
-	slices.SortStableFunc(layers, func(a, b ocispec.Descriptor) int { return i.rank(a) - i.rank(b) })
+	sort.SliceStable(layers, func(n, m int) bool { return i.rank(layers[n]) < i.rank(layers[m]) })
 	return layers
 }
 
@@ -377,11 +379,9 @@ func (i *inspection) whole(ctx context.Context, d ocispec.Descriptor) (reply, fl
 // download fetches layers, those in InspectOptions.Blobs first and then the smallest, within
 // the limits.
 func (i *inspection) download(ctx context.Context, layers []ocispec.Descriptor) flaw {
-	slices.SortStableFunc(layers, func(a, b ocispec.Descriptor) int {
-		if order := i.rank(a) - i.rank(b); order != 0 {
-			return order
-		}
-		return int(min(a.Size, maxDownload+1) - min(b.Size, maxDownload+1))
+	sort.SliceStable(layers, func(n, m int) bool {
+		a, b := layers[n], layers[m]
+		return cmp.Or(cmp.Compare(i.rank(a), i.rank(b)), cmp.Compare(a.Size, b.Size)) < 0
 	})
 	left := int64(maxDownload)
 	for _, d := range layers[:min(len(layers), maxDownloads)] {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"slices"
+	"sort"
 	"strings"
 	"sync"
 
@@ -188,8 +189,9 @@ func (t *tracker) result(onNode map[digest.Digest]bool) Result {
 		}
 		r.Blobs = append(r.Blobs, blob)
 	}
-	slices.SortFunc(r.Blobs, func(a, b Blob) int {
-		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Digest, b.Digest))
+	sort.Slice(r.Blobs, func(i, j int) bool {
+		a, b := &r.Blobs[i], &r.Blobs[j]
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Digest, b.Digest)) < 0
 	})
 	return r
 }

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"runtime"
 	"slices"
+	"sort"
 	"strings"
 	"sync"
 	"time"
@@ -301,8 +302,9 @@ func registryLabel(named []string, registry string) string {
 // most n counts are left or no registry is named.
 func fold(counts map[causeAndRegistry]int, n int) map[causeAndRegistry]int {
 	named := slices.DeleteFunc(slices.Collect(maps.Keys(counts)), func(k causeAndRegistry) bool { return k.registry == otherRegistries })
-	slices.SortFunc(named, func(a, b causeAndRegistry) int {
-		return cmp.Or(counts[a]-counts[b], cmp.Compare(a.cause, b.cause), cmp.Compare(a.registry, b.registry))
+	sort.Slice(named, func(i, j int) bool {
+		a, b := named[i], named[j]
+		return cmp.Or(counts[a]-counts[b], cmp.Compare(a.cause, b.cause), cmp.Compare(a.registry, b.registry)) < 0
 	})
 	for _, k := range named {
 		if len(counts) <= n {
