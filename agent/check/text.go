@@ -8,7 +8,6 @@ import (
 	goruntime "runtime"
 	"strings"
 	"unicode"
-	"unicode/utf8"
 
 	"github.com/containerd/platforms"
 	"golang.org/x/term"
@@ -65,23 +64,16 @@ func (l look) mark(s sign) string {
 // on a terminal: without characters that move the cursor, break the line or change
 // the direction of text.
 func (l look) plain(s string) string {
+	if s = diagnosis.Printable(s); !l.ascii {
+		return s
+	}
+	s = strings.NewReplacer("…", "...", "–", "-", "“", `"`, "”", `"`).Replace(s) // whypull's own
 	return strings.Map(func(r rune) rune {
-		switch {
-		case r == utf8.RuneError || unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp):
-			return -1
-		case l.ascii && r > unicode.MaxASCII:
+		if r > unicode.MaxASCII {
 			return '?'
 		}
 		return r
-	}, l.spelled(s))
-}
-
-// spelled replaces whypull's own non-ASCII characters if the look is ASCII.
-func (l look) spelled(s string) string {
-	if !l.ascii {
-		return s
-	}
-	return strings.NewReplacer("…", "...", "–", "-", "“", `"`, "”", `"`).Replace(s)
+	}, s)
 }
 
 // text writes the text output.

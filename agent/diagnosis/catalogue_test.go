@@ -148,51 +148,29 @@ func TestTextAloneSuspects(t *testing.T) {
 	}
 }
 
-func TestChecksAreAll(t *testing.T) {
-	want := constantsOf(t, "evidence.go", "Check")
-	var got []string
-	for _, c := range Checks() {
-		got = append(got, string(c))
-	}
-	slices.Sort(want)
-	want = slices.Compact(want)
-	if sorted := slices.Sorted(slices.Values(got)); !slices.Equal(sorted, want) {
-		t.Errorf("%v, constants %v", sorted, want)
+// TestListsAreAll: a list has every constant of its type, once.
+func TestListsAreAll(t *testing.T) {
+	causes := constantsOf(t, "cause.go", "Cause") // texts have them as faults
+	ofTexts := slices.DeleteFunc(causes, func(c string) bool { return c == string(Unknown) })
+	for kind, c := range map[string]struct{ got, want []string }{
+		"checks": {asStrings(Checks()), constantsOf(t, "evidence.go", "Check")},
+		"phases": {asStrings(Phases()), constantsOf(t, "evidence.go", "Phase")},
+		"faults": {asStrings(faults()[1:]), append(constantsOf(t, "fault.go", "Fault"), ofTexts...)}, // the first is ""
+	} {
+		got, want := slices.Sorted(slices.Values(c.got)), slices.Sorted(slices.Values(c.want))
+		if !slices.Equal(got, slices.Compact(want)) {
+			t.Errorf("%s %v, constants %v", kind, got, want)
+		}
 	}
 }
 
-func TestPhasesAreAll(t *testing.T) {
-	var got []string
-	for _, p := range Phases() {
-		got = append(got, string(p))
+// asStrings returns the values of a string type.
+func asStrings[T ~string](all []T) []string {
+	var out []string
+	for _, v := range all {
+		out = append(out, string(v))
 	}
-	want := constantsOf(t, "evidence.go", "Phase")
-	slices.Sort(want)
-	want = slices.Compact(want)
-	if sorted := slices.Sorted(slices.Values(got)); !slices.Equal(sorted, want) {
-		t.Errorf("%v, constants %v", sorted, want)
-	}
-}
-
-// TestFaultsAreAll keeps the list of this file's tests in step.
-func TestFaultsAreAll(t *testing.T) {
-	want := constantsOf(t, "fault.go", "Fault")
-	for _, c := range constantsOf(t, "cause.go", "Cause") { // those of texts
-		if c != string(Unknown) {
-			want = append(want, c)
-		}
-	}
-	var got []string
-	for _, f := range faults() {
-		if f != "" {
-			got = append(got, string(f))
-		}
-	}
-	slices.Sort(want)
-	want = slices.Compact(want)
-	if sorted := slices.Sorted(slices.Values(got)); !slices.Equal(sorted, want) {
-		t.Errorf("%v, constants %v", sorted, want)
-	}
+	return out
 }
 
 // TestEntryOfUnknownCause: a cause that is not in the catalogue (one of a later

@@ -11,5 +11,5 @@ func Comment(format string, words ...string) string {
 	for i, w := range words {
 		quoted[i] = quote(w)
 	}
-	return printable("# " + fmt.Sprintf(format, quoted...))
+	return Printable("# " + fmt.Sprintf(format, quoted...))
 }

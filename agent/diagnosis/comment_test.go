@@ -11,7 +11,7 @@ func TestCommentOfHostileWords(t *testing.T) {
 		"# pass '' of 'a b'":                         {"", "a b"},
 		"# pass <tag> of '" + "x" + blankStart + "'": {blank("tag"), "x" + blankStart},
 	} {
-		if got := Comment("pass %s of %s", words[0], words[1]); got != printable(want) {
+		if got := Comment("pass %s of %s", words[0], words[1]); got != Printable(want) {
 			t.Errorf("%q: %s, want %s", words, got, want)
 		}
 	}

@@ -29,7 +29,7 @@ func (x *facts) remedy(cause Cause) []string {
 	}
 	lines = x.withAbout(slices.DeleteFunc(lines, func(line string) bool { return line == "" }))
 	for i := range lines {
-		lines[i] = printable(lines[i])
+		lines[i] = Printable(lines[i])
 	}
 	return lines
 }

@@ -147,7 +147,7 @@ func checkHarmless(t testing.TB, text string, cases ...verdictCase) {
 	}
 	for _, words := range run(t, lines) {
 		if words[0] == "kubectl" {
-			checkWords(t, words[1:], printable(text))
+			checkWords(t, words[1:], Printable(text))
 		}
 	}
 }

@@ -13,11 +13,11 @@ import (
 // summary returns the verdict in one sentence.
 func (x *facts) summary(cause Cause) string {
 	if of := x.row(cause).summary; of != nil {
-		if s := printable(of(x)); s != "" {
+		if s := Printable(of(x)); s != "" {
 			return s
 		}
 	}
-	return printable(x.general(cause))
+	return Printable(x.general(cause))
 }
 
 // general returns the summary of a cause that has none of its own: the image,
@@ -762,9 +762,9 @@ func Clip(s string, n int) string {
 	return s[:cut] + ellipsis
 }
 
-// printable drops what is not UTF-8 and what moves a terminal's cursor, breaks
+// Printable drops what is not UTF-8 and what moves a terminal's cursor, breaks
 // the line or reorders the text around it.
-func printable(s string) string {
+func Printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if ' ' <= r && r <= '~' { // nearly every rune, without a search in tables
 			return r

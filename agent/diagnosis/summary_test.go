@@ -41,7 +41,7 @@ func TestPrintable(t *testing.T) {
 		"a\xffb":                   "ab",
 		"a\u0085b":                 "ab",
 	} {
-		if got := printable(in); got != want {
+		if got := Printable(in); got != want {
 			t.Errorf("%q: %q, want %q", in, got, want)
 		}
 	}
@@ -88,7 +88,7 @@ func TestShortImage(t *testing.T) {
 			t.Errorf("%q: %q", in, got)
 		}
 	}
-	cut := printable((&facts{Failure: Failure{Image: strings.Repeat("ä", 100)}}).image())
+	cut := Printable((&facts{Failure: Failure{Image: strings.Repeat("ä", 100)}}).image())
 	if !utf8.ValidString(cut) || len(cut) > 120 {
 		t.Errorf("%q", cut)
 	}
