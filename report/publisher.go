@@ -305,7 +305,6 @@ func (p *Publisher) annotate(ctx context.Context, u podwatch.Update, state *podS
 	condition := p.condition(u, state, verdicts)
 	if source == state.source && state.seal != (seal{}) && !state.edited(u, rendering{}, condition) { // as a rule: the watch shows what was written
 		state.written(verdicts, final)
-		state.first = state.first || retrying(verdicts)
 		return true, nil
 	}
 	now, err := render(verdicts, pulls, u.Unexamined, p.node, p.now())
@@ -324,7 +323,6 @@ func (p *Publisher) annotate(ctx context.Context, u podwatch.Update, state *podS
 	}
 	if same && !edited {
 		state.written(verdicts, final)
-		state.first = state.first || retrying(verdicts)
 		return true, nil
 	}
 	begun := p.now()
@@ -339,7 +337,6 @@ func (p *Publisher) annotate(ctx context.Context, u podwatch.Update, state *podS
 	state.content, state.source, state.causes, state.at = digestOf(now.content), source, causes, p.now()
 	state.seal, state.begun = sealOf(now.annotations), begun
 	state.written(verdicts, final)
-	state.first = state.first || retrying(verdicts)
 	p.logPulls(u)
 	for _, v := range verdicts {
 		p.log.Info("diagnosed", "namespace", u.Namespace, "pod", u.Name, "container", v.Failure.Container,
@@ -398,7 +395,7 @@ func (p *Publisher) logTimings(v diagnosis.Verdict) {
 
 // written records which images the pod's annotations are about.
 func (t *podState) written(verdicts []diagnosis.Verdict, final bool) {
-	t.first = !final
+	t.first = !final || retrying(verdicts)
 	for _, of := range t.containers {
 		of.final = ""
 	}
@@ -413,15 +410,13 @@ func (t *podState) written(verdicts []diagnosis.Verdict, final bool) {
 func (p *Publisher) write(ctx context.Context, u podwatch.Update, change kube.PodChange) error {
 	err := p.writer.PatchPod(ctx, u.Namespace, u.Name, u.UID, change)
 	if !gone(err) {
-		p.countWrite(err)
+		countWrite(p.metrics, err)
 	}
 	return err
 }
 
 // countWrite counts a write to the API server, but not one that the guard held
 // back.
-func (p *Publisher) countWrite(err error) { countWrite(p.metrics, err) }
-
 func countWrite(m interface{ Wrote(err error) }, err error) {
 	if !errors.Is(err, kube.ErrUnguarded) {
 		m.Wrote(err)
@@ -528,7 +523,7 @@ func (p *Publisher) sayLater(u podwatch.Update, state *podState) bool {
 
 func (p *Publisher) event(ctx context.Context, e *eventsv1.Event) error {
 	err := p.writer.Event(ctx, e)
-	p.countWrite(err)
+	countWrite(p.metrics, err)
 	if err != nil {
 		p.log.Warn("create event failed", "namespace", e.Namespace, "pod", e.Regarding.Name, "reason", e.Reason, "err", err)
 	}
