@@ -41,6 +41,8 @@ man: # man pages and completion into bin/, for the archives of a release
 GORELEASER := go tool -modfile=.ci/release.mod goreleaser
 # What GoReleaser leaves: image, chart, krew manifest, notes.
 RELEASE := cd $(LAB) && go run ./cmd/release --epoch $$(git log -1 --format=%ct)
+# All that is published, in one file: who publishes it checks one sum, and builds nothing.
+PACK := cd dist && tar -cf release.tar *.tar.gz *.zip *.tgz *.cdx.json why-pull.yaml checksums.txt notes.md oci *.digest
 IMAGE := ghcr.io/whypull/whypull
 CHART := ghcr.io/whypull/charts/whypull
 
@@ -49,6 +51,7 @@ release-snapshot: ## a release of this commit in dist/, unsigned and not uploade
 	$(GORELEASER) check
 	$(GORELEASER) release --snapshot --clean
 	$(RELEASE) assemble
+	$(PACK)
 
 .PHONY: release
 release: # a release of this tag in dist/
@@ -56,18 +59,28 @@ release: # a release of this tag in dist/
 	$(GORELEASER) release --clean --skip=publish
 	$(RELEASE) check
 	$(RELEASE) assemble
+	$(PACK)
+
+.PHONY: release-unpack
+release-unpack: # a release that another job has built, whose release.tar has this SHA256
+	echo "$$SHA256  dist/release.tar" | sha256sum --check --strict
+	tar -xf dist/release.tar -C dist
+	cd dist && sha256sum --check --strict --quiet checksums.txt
 
 .PHONY: release-push
-release-push: # uploads image and chart, and signs all
-	$(RELEASE) push
+release-push: # uploads image and chart, and signs them
+	cd $(LAB) && go run ./cmd/push
 	cosign sign --yes $(IMAGE)@$$(cat dist/image.digest)
 	cosign sign --yes $(CHART)@$$(cat dist/chart.digest)
 	for arch in amd64 arm64; do cosign attest --yes --type cyclonedx --predicate dist/whypull_*_linux_$$arch.cdx.json $(IMAGE)@$$(cat dist/image-$$arch.digest); done
+
+.PHONY: release-sign
+release-sign: # signs the checksums
 	cosign sign-blob --yes --bundle dist/checksums.txt.sigstore.json dist/checksums.txt
 
 .PHONY: release-publish
 release-publish: # the release's page
-	gh release create "$$(git describe --exact-match --tags)" --verify-tag --title "$$(git describe --exact-match --tags)" --notes-file dist/notes.md \
+	gh release create "$$TAG" --verify-tag --title "$$TAG" --notes-file dist/notes.md $$(case "$$TAG" in *-*) echo --prerelease ;; esac) \
 		dist/*.tar.gz dist/*.zip dist/*.tgz dist/*.cdx.json dist/why-pull.yaml dist/checksums.txt dist/checksums.txt.sigstore.json
 
 .PHONY: demo

@@ -242,7 +242,7 @@ func sources(t *testing.T, patterns ...string) string {
 // foreign are the flags in the documents that are other programs'.
 const foreign = `authfile build-arg bundle cert certificate-identity-regexp certificate-oidc-issuer clusterrole container-runtime create-namespace
 	data-dir disable-default-registry-endpoint docker dry-run field-selector for force from-file hosts-dir ignore-daemonsets ignore-missing
-	key label-columns manifest-url max-depth max-time oauth2-bearer prune raw repo reset-then-reuse-values root-dir selinux serviceaccount set sort-by tag timeout wait`
+	key label-columns manifest-url max-depth max-time oauth2-bearer prune push raw repo reset-then-reuse-values root-dir selinux serviceaccount set sort-by tag timeout wait`
 
 // Flags, targets and metrics in the documents exist.
 func TestNamesInDocumentsExist(t *testing.T) {

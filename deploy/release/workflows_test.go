@@ -1,8 +1,12 @@
 package release
 
 import (
+	"archive/tar"
+	"crypto/sha256"
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -32,9 +36,10 @@ type job struct {
 }
 
 type step struct {
-	Uses string         `json:"uses"`
-	Run  string         `json:"run"`
-	With map[string]any `json:"with"`
+	Uses string            `json:"uses"`
+	Run  string            `json:"run"`
+	With map[string]any    `json:"with"`
+	Env  map[string]string `json:"env"`
 }
 
 func TestWorkflows(t *testing.T) {
@@ -156,6 +161,105 @@ func problems(text string) []string {
 		}
 	}
 	return all
+}
+
+// A release is built without the right to write, and each job that may write first takes
+// what was built by its checksum, and builds no program of it.
+func TestReleaseRights(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(filepath.Join(root, ".github", "workflows", "release.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var w workflow
+	if err := yaml.Unmarshal(text, &w); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{
+		"test": "", "build": "", "registry": "attestations id-token packages", "sign": "attestations id-token", "page": "contents",
+	}
+	for name, j := range w.Jobs {
+		granted, _ := j.Permissions.(map[string]any)
+		var writes []string
+		for right, level := range granted {
+			if level != "read" {
+				writes = append(writes, right)
+			}
+		}
+		slices.Sort(writes)
+		if got, known := want[name]; !known || strings.Join(writes, " ") != got {
+			t.Errorf("job %s may write %q, want %q", name, writes, got)
+		}
+		if len(writes) == 0 {
+			continue
+		}
+		first := slices.IndexFunc(j.Steps, func(s step) bool { return s.Run != "" })
+		if first < 0 || j.Steps[first].Run != "make release-unpack" || j.Steps[first].Env["SHA256"] != "${{ needs.build.outputs.sha256 }}" {
+			t.Errorf("job %s does not begin with the release that was built: %+v", name, j.Steps)
+		}
+		for _, s := range j.Steps {
+			if regexp.MustCompile(`make release( |$)`).MatchString(s.Run) {
+				t.Errorf("job %s builds a release", name)
+			}
+		}
+	}
+	if len(w.Jobs) != len(want) {
+		t.Errorf("%d jobs, want %d", len(w.Jobs), len(want))
+	}
+}
+
+// What is published has the checksum that the job that built it has said, and its files
+// have theirs.
+func TestUnpack(t *testing.T) {
+	t.Parallel()
+	makefile, err := filepath.Abs(filepath.Join(root, "Makefile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := func(text string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(text))) }
+	archive := func(files ...string) string {
+		var b strings.Builder
+		w := tar.NewWriter(&b)
+		for i := 0; i < len(files); i += 2 {
+			if err := w.WriteHeader(&tar.Header{Name: files[i], Mode: 0o644, Size: int64(len(files[i+1]))}); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := w.Write([]byte(files[i+1])); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return b.String()
+	}
+	const manifest = "kind: Plugin\n"
+	good := archive("why-pull.yaml", manifest, "checksums.txt", sum(manifest)+"  why-pull.yaml\n")
+	other := archive("why-pull.yaml", "kind: Other\n", "checksums.txt", sum(manifest)+"  why-pull.yaml\n")
+	for what, tc := range map[string]struct {
+		archive, sha256 string
+		fine            bool
+	}{
+		"what was built":          {good, sum(good), true},
+		"something else":          {other, sum(good), false},
+		"no sum":                  {good, "", false},
+		"a file with another sum": {other, sum(other), false},
+	} {
+		dir := t.TempDir()
+		dist := filepath.Join(dir, "dist")
+		if err := errors.Join(os.Mkdir(dist, 0o700), os.WriteFile(filepath.Join(dist, "release.tar"), []byte(tc.archive), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.CommandContext(t.Context(), "make", "-f", makefile, "release-unpack")
+		cmd.Dir, cmd.Env = dir, append(os.Environ(), "MAKEFLAGS=", "SHA256="+tc.sha256)
+		out, err := cmd.CombinedOutput()
+		if (err == nil) != tc.fine {
+			t.Errorf("%s: %v\n%s", what, err, out)
+		}
+		if got, err := os.ReadFile(filepath.Join(dist, "why-pull.yaml")); tc.fine && (err != nil || string(got) != manifest) {
+			t.Errorf("%s: %q, %v", what, got, err)
+		}
+	}
 }
 
 // One action has one version everywhere.

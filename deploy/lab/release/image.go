@@ -11,7 +11,6 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
-	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/types"
@@ -96,40 +95,4 @@ func (r *Release) labels() map[string]string {
 		prefix + "revision":      r.Commit,
 		prefix + "created":       r.Created.UTC().Format(time.RFC3339),
 	}
-}
-
-// writeImage writes the image to dist: image.tar is an OCI layout that "ctr images
-// import" and other tools read.
-func (r *Release) writeImage() error {
-	index, err := r.Image()
-	if err != nil {
-		return err
-	}
-	dir, err := os.MkdirTemp("", "whypull-image-")
-	if err != nil {
-		return err
-	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	to, err := layout.Write(dir, empty.Index)
-	if err != nil {
-		return err
-	}
-	if err := to.AppendIndex(index, layout.WithAnnotations(map[string]string{
-		"org.opencontainers.image.ref.name": r.Tag(),
-		"io.containerd.image.name":          Repository + ":" + r.Tag(),
-	})); err != nil {
-		return err
-	}
-	out, err := os.Create(r.Dist("image.tar"))
-	if err != nil {
-		return err
-	}
-	w := tar.NewWriter(out)
-	if err := w.AddFS(os.DirFS(dir)); err != nil {
-		return err
-	}
-	if err := w.Close(); err != nil {
-		return err
-	}
-	return out.Close()
 }

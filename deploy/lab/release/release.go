@@ -80,7 +80,7 @@ func (r *Release) Assemble() error {
 	if err := r.addChecksums(chart, manifest); err != nil {
 		return err
 	}
-	if err := r.writeImage(); err != nil {
+	if err := r.writeLayouts(chart); err != nil {
 		return err
 	}
 	notes, err := r.notes()
@@ -196,7 +196,7 @@ func (r *Release) addChecksums(names ...string) error {
 }
 
 // notes returns the release's section of the changelog, or what is not released yet if
-// there is none.
+// there is none, with links that lead to the documents from anywhere.
 func (r *Release) notes() (string, error) {
 	text, err := os.ReadFile(filepath.Join(r.root, "CHANGELOG.md"))
 	if err != nil {
@@ -208,7 +208,7 @@ func (r *Release) notes() (string, error) {
 			continue
 		}
 		section, _, _ := strings.Cut(string(text[sections[1]:]), "\n## ")
-		return strings.TrimSpace(section) + "\n", nil
+		return strings.ReplaceAll(strings.TrimSpace(section), "](deploy/", "](https://github.com/whypull/whypull/blob/"+r.Tag()+"/deploy/") + "\n", nil
 	}
 	return "", fmt.Errorf("CHANGELOG.md has no section for %s", r.Version)
 }

@@ -2,14 +2,18 @@ package release
 
 import (
 	"archive/tar"
+	"cmp"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -19,6 +23,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/registry"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"sigs.k8s.io/yaml"
+
+	"github.com/whypull/whypull/deploy/lab/release/push"
 )
 
 // snapshot is the dist of "make release-snapshot", which the target test-release gives.
@@ -84,6 +90,11 @@ func TestAssemble(t *testing.T) {
 	notes, err := os.ReadFile(r.Dist("notes.md"))
 	if err != nil || !strings.Contains(string(notes), "- `[FEATURE]` ") || strings.Contains(string(notes), "\n## ") {
 		t.Errorf("notes: %v\n%s", err, notes)
+	}
+	for _, link := range regexp.MustCompile(`\]\(([^)]*)`).FindAllSubmatch(notes, -1) {
+		if !strings.HasPrefix(string(link[1]), "https://github.com/whypull/whypull/blob/v0.1.0/deploy/") {
+			t.Errorf("notes: the link %s leads nowhere on the release's page", link[1])
+		}
 	}
 	sums, err := r.checksums()
 	if err != nil || len(sums) != 8 || sums["whypull-0.1.0.tgz"] == "" || sums["why-pull.yaml"] == "" {
@@ -201,25 +212,7 @@ func TestPush(t *testing.T) {
 	if err := r.Assemble(); err != nil {
 		t.Fatal(err)
 	}
-	server := httptest.NewServer(registry.New())
-	t.Cleanup(server.Close)
-	namespace := strings.TrimPrefix(server.URL, "http://") + "/whypull"
-	if err := r.Push(namespace, remote.WithContext(t.Context())); err != nil {
-		t.Fatal(err)
-	}
-	for file, reference := range map[string]string{"image.digest": "/whypull:v0.1.0", "chart.digest": "/charts/whypull:0.1.0"} {
-		tag, err := name.ParseReference(namespace + reference)
-		if err != nil {
-			t.Fatal(err)
-		}
-		head, err := remote.Head(tag)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if signed, err := os.ReadFile(r.Dist(file)); err != nil || strings.TrimSpace(string(signed)) != head.Digest.String() {
-			t.Errorf("%s is %s, the registry has %s, %v", file, signed, head.Digest, err)
-		}
-	}
+	namespace := pushed(t, r.Dist(""), "0.1.0")
 	tag, err := name.ParseReference(namespace + "/charts/whypull:0.1.0")
 	if err != nil {
 		t.Fatal(err)
@@ -243,6 +236,68 @@ func TestPush(t *testing.T) {
 	if kind, err := layers[0].MediaType(); err != nil || kind != chartContent {
 		t.Errorf("the chart's content: %s, %v", kind, err)
 	}
+}
+
+// pushed pushes what is in dist to a registry, which then has what is signed, and returns
+// the namespace there.
+func pushed(t *testing.T, dist, version string) string {
+	t.Helper()
+	server := httptest.NewServer(registry.New())
+	t.Cleanup(server.Close)
+	namespace := strings.TrimPrefix(server.URL, "http://") + "/whypull"
+	if err := push.Push(filepath.Join(dist, "oci"), namespace, remote.WithContext(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	for file, reference := range map[string]string{"image": "/whypull:v" + version, "chart": "/charts/whypull:" + version, "image-amd64": "", "image-arm64": ""} {
+		digest, err := os.ReadFile(filepath.Join(dist, file+".digest"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		signed := strings.TrimSpace(string(digest))
+		at, err := name.ParseReference(namespace + cmp.Or(reference, "/whypull@"+signed))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if head, err := remote.Head(at); err != nil || head.Digest.String() != signed {
+			t.Errorf("%s is %s, and the registry has %v, %v", file, signed, head, err)
+		}
+	}
+	return namespace
+}
+
+// What the jobs that publish get from the one that builds is all that they publish.
+func TestSnapshotIsPublished(t *testing.T) {
+	if *snapshot == "" {
+		t.Skip("without -dist")
+	}
+	archive, err := os.ReadFile(filepath.Join(*snapshot, "release.tar"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	dist := filepath.Join(dir, "dist")
+	if err := errors.Join(os.Mkdir(dist, 0o700), os.WriteFile(filepath.Join(dist, "release.tar"), archive, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	makefile, err := filepath.Abs(filepath.Join(root, "Makefile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "make", "-f", makefile, "release-unpack")
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), "MAKEFLAGS=", fmt.Sprintf("SHA256=%x", sha256.Sum256(archive)))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for pattern, want := range map[string]int{"*.tar.gz": 8, "*.zip": 4, "*.tgz": 1, "*.cdx.json": 12, "why-pull.yaml": 1, "checksums.txt": 1, "notes.md": 1} {
+		if files, err := filepath.Glob(filepath.Join(dist, pattern)); err != nil || len(files) != want {
+			t.Errorf("%s: %q, %v", pattern, files, err)
+		}
+	}
+	charts, err := filepath.Glob(filepath.Join(dist, "whypull-*.tgz"))
+	if err != nil || len(charts) != 1 {
+		t.Fatalf("charts %q, %v", charts, err)
+	}
+	pushed(t, dist, strings.TrimSuffix(strings.TrimPrefix(filepath.Base(charts[0]), "whypull-"), ".tgz"))
 }
 
 // TestSnapshot checks what "make release-snapshot" has made: krew installs the plugin of

@@ -1,4 +1,4 @@
-// Command release makes and uploads the parts of a release that GoReleaser leaves.
+// Command release makes the parts of a release that GoReleaser leaves.
 package main
 
 import (
@@ -6,8 +6,6 @@ import (
 	"os"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/authn"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/spf13/cobra"
 
 	"github.com/whypull/whypull/deploy/lab/release"
@@ -21,33 +19,26 @@ func main() {
 }
 
 func command() *cobra.Command {
-	var source, namespace string
+	var source string
 	var epoch int64
 	root := &cobra.Command{Use: "release", Short: "Make what GoReleaser leaves", SilenceUsage: true, SilenceErrors: true}
 	root.PersistentFlags().StringVar(&source, "source", "../..", "path of whypull's source tree")
 	root.PersistentFlags().Int64Var(&epoch, "epoch", 0, "time of the commit in seconds since 1970")
-	with := func(run func(*cobra.Command, *release.Release) error) func(*cobra.Command, []string) error {
-		return func(c *cobra.Command, _ []string) error {
+	with := func(run func(*release.Release) error) func(*cobra.Command, []string) error {
+		return func(*cobra.Command, []string) error {
 			r, err := release.Open(source, time.Unix(epoch, 0))
 			if err != nil {
 				return err
 			}
-			return run(c, r)
+			return run(r)
 		}
 	}
-	push := &cobra.Command{
-		Use: "push", Short: "Upload the image and the chart, with the credentials of docker login", Args: cobra.NoArgs,
-		RunE: with(func(c *cobra.Command, r *release.Release) error {
-			return r.Push(namespace, remote.WithContext(c.Context()), remote.WithAuthFromKeychain(authn.DefaultKeychain))
-		}),
-	}
-	push.Flags().StringVar(&namespace, "to", "ghcr.io/whypull", "registry and namespace")
-	root.AddCommand(push, &cobra.Command{
+	root.AddCommand(&cobra.Command{
 		Use: "check", Short: "Check that the source tree is for the version of the tag", Args: cobra.NoArgs,
-		RunE: with(func(_ *cobra.Command, r *release.Release) error { return r.Check() }),
+		RunE: with((*release.Release).Check),
 	}, &cobra.Command{
 		Use: "assemble", Short: "Write the image, the chart, the krew manifest and the notes to dist", Args: cobra.NoArgs,
-		RunE: with(func(_ *cobra.Command, r *release.Release) error { return r.Assemble() }),
+		RunE: with((*release.Release).Assemble),
 	})
 	return root
 }
