@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"unicode/utf16"
 
 	"sigs.k8s.io/yaml"
 )
@@ -91,7 +92,7 @@ func documents(ctx context.Context, file string, data []byte) ([]document, error
 // It stops after maxDocuments+2.
 func split(ctx context.Context, data []byte) ([]document, error) {
 	s := newSplitter(bare)
-	for text := range bytes.Lines(bytes.TrimPrefix(data, []byte("\uFEFF"))) {
+	for text := range bytes.Lines(inUTF8(data)) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
@@ -103,6 +104,24 @@ func split(ctx context.Context, data []byte) ([]document, error) {
 		s.parts = s.parts[:len(s.parts)-1]
 	}
 	return s.parts, nil
+}
+
+// inUTF8 returns a text in UTF-8 without a byte order mark. Like kubectl, it takes UTF-16
+// with one, in which Windows PowerShell writes the output of a command to a file.
+func inUTF8(data []byte) []byte {
+	big := bytes.HasPrefix(data, []byte{0xfe, 0xff})
+	if !big && !bytes.HasPrefix(data, []byte{0xff, 0xfe}) {
+		return bytes.TrimPrefix(data, []byte("\uFEFF"))
+	}
+	units := make([]uint16, len(data)/2-1)
+	for i := range units {
+		first, second := uint16(data[2*i+2]), uint16(data[2*i+3])
+		if big {
+			first, second = second, first
+		}
+		units[i] = second<<8 | first
+	}
+	return []byte(string(utf16.Decode(units)))
 }
 
 // splitter splits a stream at the markers of YAML 1.2 (9.1.2, 9.1.3): "---", which

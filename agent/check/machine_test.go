@@ -97,6 +97,36 @@ func TestPathsOfThisMachine(t *testing.T) {
 	}
 }
 
+// The certificates that hosts.toml names are found in its directory, by the machine's own
+// paths and below a root.
+func TestCertificatesOfThisMachine(t *testing.T) {
+	m := newLaptop(t)
+	content := registrytest.NewContent(t)
+	content.Tag("v1", content.Index(content.Image(ocispec.Platform{OS: "linux", Architecture: runtime.GOARCH}, content.Layer(10))))
+	s := registrytest.New(t, registrytest.Config{Repositories: []registrytest.Repository{{Name: "team/app", Tags: []string{"v1"}, Content: content}}})
+	write(t, filepath.Join("certs", "ca.pem"), string(s.CA.PEM()))
+	write(t, filepath.Join("certs.d", "relative.example", "ca.pem"), string(s.CA.PEM()))
+	dir := filepath.Join(m.dir, "certs.d")
+	for host, tc := range map[string]struct {
+		ca, root, dir string
+		pullable      bool
+	}{
+		"relative.example":   {"ca = 'ca.pem'", "/", dir, true},
+		"up.example":         {"ca = '../../certs/ca.pem'", "/", "certs.d", true},
+		"absolute.example":   {"ca = '" + filepath.Join(m.dir, "certs", "ca.pem") + "'", "/", dir, true},
+		"below-root.example": {"ca = '/certs/ca.pem'", m.dir, "/certs.d", true},
+		"unknown.example":    {"", "/", dir, false},
+	} {
+		write(t, filepath.Join("certs.d", host, "hosts.toml"), fmt.Sprintf("server = \"https://%s\"\r\n%s\r\n", s.Address, tc.ca))
+		o := m.options
+		o.Image, o.HostRoot, o.RegistryDir = host+"/team/app:v1", tc.root, tc.dir
+		got := do(t, o, "")
+		if got.err != nil || got.pullable != tc.pullable || !tc.pullable && !strings.Contains(got.text, "is not trusted by the node") {
+			t.Errorf("%s: pullable %t, error %v in\n%s", host, got.pullable, got.err, got.text)
+		}
+	}
+}
+
 // The outputs for programs name files with slashes, as URIs have them.
 func TestOutputsOfThisMachine(t *testing.T) {
 	m := newLaptop(t)
