@@ -430,4 +430,20 @@ func TestCompletionScript(t *testing.T) {
 	if err != nil || string(out) != "<__complete><-n><my shop><>" {
 		t.Errorf("%s, %v", out, err)
 	}
+	page, err := os.ReadFile("../../deploy/docs/release.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	documented := regexp.MustCompile(`(?m)^printf '[^']*'`).Find(page)
+	written, err := exec.CommandContext(t.Context(), "sh", "-c", string(documented)).Output() // #nosec G204 -- our own document
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(script)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := regexp.MustCompile(`(?m)^# .*\n`).ReplaceAllString(string(text), ""); string(written) != want {
+		t.Errorf("%s writes %q, want %q", documented, written, want)
+	}
 }
