@@ -128,6 +128,9 @@ func TestReadServersWords(t *testing.T) {
 			asked + "500 Internal Server Error\nunknown: ":                  diagnosis.RegistryError,
 			asked + "429 Too Many Requests\ntoomanyrequests: ":              diagnosis.RateLimited,
 			asked + "403 Forbidden\ndenied: ":                               diagnosis.AccessDenied,
+			"Error response from daemon: denied: ":                          diagnosis.AccessDenied,
+			"Error response from daemon: unknown: ":                         diagnosis.RegistryError,
+			"Get \"https://r.test/v2/a/manifests/1\": unauthorized: ":       diagnosis.AuthenticationRequired,
 		} {
 			if got := Read("", source+lead+words); got.Cause != want || got.BehindProxy {
 				t.Errorf("%s, want %s: %s", got.Cause, want, lead+words)

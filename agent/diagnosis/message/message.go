@@ -36,7 +36,7 @@ func read(reason, message string) diagnosis.MessageFacts {
 			r = other
 		}
 	}
-	if r.Cause == diagnosis.Unknown && rawReason(reason, message) {
+	if rawReason(reason, message) && (r.Cause == diagnosis.Unknown || message != "" && r.Cause != diagnosis.CredentialProviderFailed) {
 		r.Cause = diagnosis.PullSecretMalformed
 	}
 	r.CredentialsSent = indexFold(line, "fetch oauth token") >= 0
@@ -88,7 +88,8 @@ func joinReason(reason, message string) string {
 }
 
 // rawReason reports whether the reason is the text of an error: so the
-// kubelet, since 1.33, reports a pull secret that it cannot decode.
+// kubelet, since 1.33, reports what keeps it from looking up credentials, in the
+// words of the library that decodes them (EnsureImageExists).
 func rawReason(reason, message string) bool {
 	return strings.Contains(reason, " ") && (message == "" || message == reason)
 }
@@ -97,7 +98,7 @@ func rawReason(reason, message string) bool {
 type attempt struct {
 	diagnosis.MessageFacts
 	// rule is the place in textRules of the rule that found Cause, or behind all
-	// if none did.
+	// if none did: of the stage, or behind all stages.
 	rule int
 }
 
@@ -201,25 +202,37 @@ func readError(text string) attempt {
 		own = newPhrases(masked[:at])
 	}
 	hub := indexFold(text, "docker.io") >= 0
-	cause, rule := causeOf(p, own, status, hub)
+	cause, rule := causeOf(textRules, p, own, status, hub)
 	if saysMissing(own.text) && !slices.Contains(ofRefusal, cause) {
-		cause, rule = causeOf(own, own, httpStatus(own.text), hub)
+		cause, rule = causeOf(textRules, own, own, httpStatus(own.text), hub)
 	}
 	if cause == diagnosis.TagNotFound && blobMissing(text) {
 		cause = diagnosis.ContentCorrupt
 	}
 	behindProxy := status == 407 || own.any(proxyAnswers)
-	if rule > len(textRules) && reasonPhrase(text) {
-		cause, rule, behindProxy = diagnosis.ProxyFailed, len(textRules), true
+	if rule > len(textRules) {
+		var stage int
+		cause, stage, behindProxy = byStage(text, own)
+		rule = len(textRules) + stage
 	}
 	return attempt{rule: rule, MessageFacts: diagnosis.MessageFacts{
 		Cause: cause, Host: hostIn(text), Status: status, Blob: blobIn(text), BehindProxy: behindProxy,
 	}}
 }
 
+// byStage returns the cause of an error that no rule knows, by what failed, and the
+// place of that behind the rules.
+func byStage(text string, own *phrases) (cause diagnosis.Cause, place int, behindProxy bool) {
+	if reasonPhrase(text) {
+		return diagnosis.ProxyFailed, 0, true
+	}
+	cause, place = causeOf(stages, own, own, 0, false)
+	return cause, place + 1, false
+}
+
 // reasonPhrase reports whether a request failed with the reason phrase of an HTTP
 // answer and nothing more: so net/http shows that a proxy refuses CONNECT, in the
-// proxy's own words. All its other errors start in lower case.
+// proxy's own words.
 func reasonPhrase(text string) bool {
 	for {
 		before, after, found := strings.Cut(text, "https://")
@@ -229,11 +242,23 @@ func reasonPhrase(text string) bool {
 		url, phrase, _ := strings.Cut(after[:min(len(after), maxQuoted)], ": ")
 		verb := strings.TrimRight(before, ` "`)
 		asked := strings.HasSuffix(verb, "Head") || strings.HasSuffix(verb, "Get") || strings.HasSuffix(verb, "Post")
-		if asked && !strings.Contains(url, " ") && len(phrase) > 1 && phrase[0] != lower(phrase[0]) && phrase[1] == lower(phrase[1]) {
+		if asked && !strings.Contains(url, " ") && isPhrase(phrase) {
 			return true
 		}
 		text = after
 	}
+}
+
+// isPhrase reports whether s starts as no error of net/http does: with a capital
+// letter, or with the name that some proxies give an exception
+// ("dns_unresolved_hostname").
+func isPhrase(s string) bool {
+	if len(s) > 1 && s[0] != lower(s[0]) && s[1] == lower(s[1]) {
+		return true
+	}
+	name, _, _ := strings.Cut(s, " ")
+	name = strings.TrimRight(name, `",;`)
+	return strings.Contains(name, "_") && strings.Trim(name, "abcdefghijklmnopqrstuvwxyz_") == ""
 }
 
 // saysMissing reports whether a text, in front of a registry's own words, ends with
@@ -259,11 +284,11 @@ func blobMissing(text string) bool {
 	return found && strings.Contains(url, "/blobs/") && strings.HasPrefix(rest, "not found")
 }
 
-// causeOf applies the rules to all that a text says, or to own, which are the
+// causeOf applies rules to all that a text says, or to own, which are the
 // runtime's words alone; hub reports whether the text is about Docker Hub.
-func causeOf(all, own *phrases, status int, hub bool) (cause diagnosis.Cause, rule int) {
-	for i := range textRules {
-		r := &textRules[i]
+func causeOf(rules []textRule, all, own *phrases, status int, hub bool) (cause diagnosis.Cause, rule int) {
+	for i := range rules {
+		r := &rules[i]
 		p := all
 		if slices.Contains(ofNode, r.cause) {
 			p = own
@@ -276,7 +301,7 @@ func causeOf(all, own *phrases, status int, hub bool) (cause diagnosis.Cause, ru
 		}
 		return r.cause, i
 	}
-	return diagnosis.Unknown, len(textRules) + 1
+	return diagnosis.Unknown, len(rules) + 1
 }
 
 // progress orders the outcomes of several attempts, with several credentials,

@@ -71,6 +71,8 @@ var textRules = []textRule{
 	{cause: diagnosis.PullSecretMissing, any: "pull secret|imagepullsecret|imagepullsecrets|image pull secrets", with: "not found|does not exist|not registered"},
 	{cause: diagnosis.PullSecretMissing, any: "error syncing pod, skipping: secrets _ not found"},
 	{cause: diagnosis.PullSecretMalformed, any: "illegal base64 data|unable to parse auth field|unable to decode auth field|must be formatted as base64|invalid auth config|invalid auth configuration|invalid decoded auth|x-registry-auth|missing username or secret|.dockerconfigjson|dockerconfigjson.|dockerconfigjson|dockerconfigentry|dockercfg|trying to unmarshal json"},
+	// The same, up to 1.32: the words of encoding/json alone, without anybody else's before them.
+	{cause: diagnosis.PullSecretMalformed, any: "failed to pull image _: unexpected end of json|errimagepull: unexpected end of json|failed to pull image _: invalid character|errimagepull: invalid character|failed to pull image _: json: |errimagepull: json: ", not: "'<'"},
 	{cause: diagnosis.PullSecretMalformed, any: "json: cannot unmarshal|invalid character", with: "dockerconfig|auths|auth.json|credentialprovider"},
 
 	// Names: containers/image shortnames, then distribution/reference and its callers.
@@ -99,7 +101,7 @@ var textRules = []textRule{
 	{cause: diagnosis.RegistryConfigInvalid, any: "no resolve hosts|registries configuration|hosts.toml|failed to decode _$|host tree|get tlsconfig|load ca cert|read ca cert|read cert file|load cert file|initialize cert pool|system cert pool|no corresponding key file|no corresponding cert file|parse registry endpoint"},
 	// The address of an endpoint, in the words of net/url and net/http; containerd's
 	// refusal to load its CRI plugin.
-	{cause: diagnosis.RegistryConfigInvalid, any: "missing protocol scheme|unsupported protocol scheme|first path segment in url|invalid port _|in host name|no host in request url|invalid url escape|invalid control character in url|invalid userinfo|in host$", not: "proxy|location header|failed to parse location|realm"},
+	{cause: diagnosis.RegistryConfigInvalid, any: "missing protocol scheme|unsupported protocol scheme|first path segment in url|invalid port _|in host name|no host in request url|invalid url escape|invalid control character in url|invalid userinfo|in host$|invalid header field", not: "proxy|location header|failed to parse location|realm"},
 	{cause: diagnosis.RegistryConfigInvalid, any: "cannot be set when", with: "config_path|_ is provided"},
 
 	// The runtime itself cannot be reached; not a connection to a registry.
@@ -109,7 +111,7 @@ var textRules = []textRule{
 
 	// Plugins that fetch credentials: the kubelet's, Docker's, those of cloud agents,
 	// whatever kept them from working.
-	{cause: diagnosis.CredentialProviderFailed, any: "credential provider|credential-provider|docker-credential-|credential helper|nocredentialproviders|ec2rolerequesterror|no ec2 imds role|failed to get credentials|failed to retrieve credentials|error getting credentials|getting credentials from|failed to refresh cached credentials|external registry credential", not: "proxyconnect"},
+	{cause: diagnosis.CredentialProviderFailed, any: "credential provider|credential-provider|docker-credential-|credential helper|nocredentialproviders|ec2rolerequesterror|no ec2 imds role|failed to get credentials|failed to retrieve credentials|error getting credentials|getting credentials from|failed to refresh cached credentials|external registry credential|credential plugin|credentialproviderresponse|failed to provide credentials|failed to get service account|not found in pod spec volume|tokens for this audience", not: "proxyconnect"},
 
 	// The proxy: not reached, or it refuses.
 	{cause: diagnosis.ProxyFailed, any: "proxyconnect|invalid proxy address|invalid proxy url|proxy scheme|proxy: unknown scheme|parse proxy url|socks connect|socks5|proxy error|connect to proxy|proxy server|to the proxy"},
@@ -137,7 +139,7 @@ var textRules = []textRule{
 	// Not what kubectl, helm and minikube wait for.
 	{cause: diagnosis.ConnectionTimeout, any: "timed out waiting for", not: "timed out waiting for the co"},
 	{cause: diagnosis.ConnectionRefused, any: "connection refused|actively refused"},
-	{cause: diagnosis.NetworkUnreachable, any: "connection reset|broken pipe|no route to host|network is unreachable|host is unreachable|unreachable host|unreachable network|host is down|forcibly closed|aborted by the software|connection abort|use of closed network connection|server closed idle connection|server closed connection|goaway|stream error|stream id|client connection lost|connection broken|url: eof|url: unexpected eof|url: http2:|cannot assign requested address|no buffer space available|address family not supported|network dropped connection|connection timed out by peer|connect: permission denied|connect: operation not permitted|connectex: an attempt was made to access a socket|connect: protocol not available|bad record mac|error sending request for|error trying to connect"},
+	{cause: diagnosis.NetworkUnreachable, any: "connection reset|broken pipe|no route to host|network is unreachable|host is unreachable|unreachable host|unreachable network|host is down|forcibly closed|aborted by the software|connection abort|use of closed network connection|server closed idle connection|server closed connection|goaway|stream error|stream id|client connection lost|connection broken|url: eof|url: unexpected eof|url: http2:|cannot assign requested address|no buffer space available|address family not supported|network dropped connection|connection timed out by peer|connect: permission denied|connect: operation not permitted|connectex: an attempt was made to access a socket|connect: protocol not available|bad record mac|chunk length|chunked encoding|error sending request for|error trying to connect"},
 	{cause: diagnosis.ConnectionTimeout, any: "url: context deadline exceeded|dial tcp", with: "context deadline exceeded|timeout|code = deadlineexceeded"},
 	{cause: diagnosis.ConnectionTimeout, any: "failed to do request|pinging container registry", with: "context deadline exceeded|code = deadlineexceeded"},
 
@@ -158,7 +160,7 @@ var textRules = []textRule{
 	{cause: diagnosis.DeniedOrNotFound, any: "reading manifest _ in _: requested access to the resource is denied"},
 	{cause: diagnosis.DeniedOrNotFound, any: "pull access denied|server message: insufficient_scope|require 'docker login|does not exist or may require|no pull access|may require authorization|may require 'docker login'"},
 	// What is asked for does not fit. Before the refusals: their words are generic.
-	{cause: diagnosis.PlatformMismatch, any: "no matching manifest for|no match for platform|no image found in manifest list|no image found in image index|no image found for|choosing image instance|cannot be used on this platform|no child with platform|no instances found for platform|no supported platform|specified platform|descriptor matching platform|match the host operating system|match the detected host|unsupported platform|operating system is not supported|no manifest found for platform|no matching platform|wrong architecture|platform mismatch|cannot use an image with os|based image is incompatible"},
+	{cause: diagnosis.PlatformMismatch, any: "no matching manifest for|no match for platform|no image found in manifest list|no image found in image index|no image found for|choosing image instance|cannot be used on this platform|no child with platform|no instances found for platform|no supported platform|specified platform|descriptor matching platform|match the host operating system|operating system of the host|match the detected host|unsupported platform|operating system is not supported|no manifest found for platform|no matching platform|wrong architecture|platform mismatch|cannot use an image with os|based image is incompatible"},
 
 	{cause: diagnosis.RepositoryNotFound, any: "oauth token|anonymous token|requesting bearer token", from: 404, to: 404},
 	{cause: diagnosis.AccessDenied, any: "oauth token", from: 403, to: 403},
@@ -168,6 +170,7 @@ var textRules = []textRule{
 	{cause: diagnosis.AccessDenied, any: "resource is denied|denied: denied|url: denied$|insufficient_scope|insufficient scope"},
 	{cause: diagnosis.AccessDenied, from: 403, to: 403, not: "request has expired"},
 	{cause: diagnosis.CredentialsRejected, from: 401, to: 401},
+	{cause: diagnosis.CredentialsRejected, any: "unauthorized: ", with: "credentials|username|password|robot|your account|using account|api key", not: "no credentials|without|required|provide|missing|need"},
 	{cause: diagnosis.AuthenticationRequired, any: "unauthorized: |authorization failed"},
 	{cause: diagnosis.AuthenticationRequired, any: "unauthorized$", with: "pull|pulling|url|http-url|response from daemon|resolve|registry|manifest|image|status|authorize|errors:"},
 	{cause: diagnosis.AccessDenied, any: "denied: |access denied|accessdenied|accessdeniedexception"},
@@ -176,22 +179,23 @@ var textRules = []textRule{
 	{cause: diagnosis.RuntimeError, any: "fork/exec|executable file not found", with: "stream processor|extract layer|register layer|snapshot|pull image|unpack"},
 
 	// Formats: containerd (2.1 dropped schema 1), moby, containers/image, ocicrypt.
-	{cause: diagnosis.ContentCorrupt, any: "unexpected media type"},
+	{cause: diagnosis.ContentCorrupt, any: "unexpected media type", not: "unexpected media type application/"},
 	// A web page where the manifest should be.
 	{cause: diagnosis.UnsupportedFormat, any: "initializing image from source|parse manifest|parsing manifest", with: "invalid character '"},
 	{cause: diagnosis.ContentCorrupt, any: "parsing image configuration: invalid character"},
 	{cause: diagnosis.UnsupportedFormat, any: "media type|media-type|mediatype|mime type", with: "unsupported|not supported|no longer supported|not implemented|unknown|invalid|unrecognized|unimplemented|prohibited|no processor|when fetching|unexpected|cannot process|encountered", not: "determining manifest mime type"},
-	{cause: diagnosis.UnsupportedFormat, any: "schema 1|schema1|schema v1|schemaversion|schema version|image format v1|unsupported manifest|unknown manifest|v1 repository|v1 registries|v1 container registry|v1 registry|v1 repository request|during manifest conversion|layers and diffids|physical layers|diffid values|byte manifest for|are not supported in docker|oci index found|oci manifest found|manifest_invalid|manifest invalid|mismatched image rootfs|rootfs and manifest layers|diffids don't match|invalid rootfs|when fetching|missing signature key|unsupported docker|unsupported compression|unsupported content-encoding|support layer type|unknown compression|unsupported image|unsupported layer|stream processor|image-specific operation|key unwrapper|private key needed for decryption|not an oci image|is not an image|zstd compression|newer version of|mediatype in manifest|media type in manifest|target is unknown|target is plugin|decryptlayer failed|error decrypting layer|history not equal to number|no fslayers in manifest|wrong config media type|pushing signatures for|unknown type application|for unknown type|image has no layers|decryptparameters not present", not: "status code returned when"},
+	{cause: diagnosis.UnsupportedFormat, any: "schema 1|schema1|schema v1|schemaversion|schema version|image format v1|unsupported manifest|unknown manifest|v1 repository|v1 registries|v1 container registry|v1 registry|v1 repository request|during manifest conversion|layers and diffids|physical layers|diffid values|byte manifest for|are not supported in docker|oci index found|oci manifest found|manifest_invalid|manifest invalid|mismatched image rootfs|rootfs and manifest layers|diffids don't match|invalid rootfs|when fetching|missing signature key|unsupported docker|unsupported compression|unsupported content-encoding|support layer type|unknown compression|unsupported image|unsupported layer|stream processor|image-specific operation|key unwrapper|private key needed for decryption|not an oci image|is not an image|zstd compression|newer version of|mediatype in manifest|media type in manifest|target is unknown|target is plugin|decryptlayer failed|error decrypting layer|history not equal to number|no fslayers in manifest|wrong config media type|pushing signatures for|unknown type application|for unknown type|image has no layers|decryptparameters not present|exceeded maximum allowed size|too many descriptors|manifest list instead|mixed oci image|distributed layers", not: "status code returned when"},
 
 	// Content: containerd's ingest, moby's layers, containers/image's blobs.
-	{cause: diagnosis.ContentCorrupt, any: "unexpected commit digest|manifest does not match|does not match selected manifest|does not match config|not enough data returned|chunks returned by the server|manifest checksum|provided length did not match|provided digest did not match|unmarshal image config|decoding configuration|unexpected commit size|digest did not match|digest does not match|digests do not match|digest mismatch|doesn't match digest|layer verification failed|verification failed for|config verification|short read|expected number of bytes|size validation|unexpected size|size mismatch|tar header|gzip: |flate: |zstd: |zlib: |error decompressing|magic number|wrong diff id|unexpected eof|from remote: not found|blob unknown|unknown blob|blob_unknown|blob not found|content size of zero|negative content size|expected size|unexpected digest|reports content size|match image configuration|invalid checksum|checksum mismatch|checksum does not match|invalid desc|truncated|corrupt input|config claims|does not match expected|unexpected end of json input|crc32 mismatch|invalid deflate data|would not match destination", not: "expected at _|error parsing http|var lib|layers.json|images.json"},
-	{cause: diagnosis.ContentCorrupt, any: "fetching blob", from: 404, to: 404},
+	{cause: diagnosis.ContentCorrupt, any: "unexpected commit digest|manifest does not match|does not match selected manifest|does not match config|not enough data returned|chunks returned by the server|parts returned by the server|manifest checksum|provided length did not match|provided digest did not match|unmarshal image config|decoding configuration|unexpected commit size|digest did not match|digest does not match|digests do not match|digest mismatch|doesn't match digest|layer verification failed|verification failed for|config verification|short read|expected number of bytes|size validation|unexpected size|size mismatch|tar header|gzip: |flate: |zstd: |zlib: |error decompressing|magic number|wrong diff id|unexpected eof|from remote: not found|blob unknown|unknown blob|blob_unknown|blob not found|content size of zero|negative content size|expected size|unexpected digest|reports content size|match image configuration|invalid checksum|checksum mismatch|checksum does not match|invalid desc|truncated|corrupt input|config claims|does not match expected|unexpected end of json input|crc32 mismatch|invalid deflate data|would not match destination", not: "expected at _|error parsing http|var lib|layers.json|images.json"},
+	{cause: diagnosis.ContentCorrupt, any: "fetching blob|extraction snapshot|extract layer", from: 404, to: 404},
 	// An index whose manifest is not there.
 	{cause: diagnosis.ContentCorrupt, any: "copying system image from manifest list|get instance manifest", with: "manifest unknown|statuscode: 404|name unknown|not found", not: "layer for blob"},
 
 	// The runtime's store: containerd's content and snapshots, containers/storage, moby.
 	{cause: diagnosis.ImageStoreCorrupt, any: "content digest|content store|expected at _|layer does not exist|parent snapshot|failed to stat parent|layer not known|locating item named|structure needs cleaning|input/output error|metadata.db|invalid database|after pulling|bolt|layers.json|images.json|commit failed: rename|missing parent|layer chain|failed to load layer|image is corrupt|storage corrupt|corrupted|readlink|missing from local|error loading|error reading image|from containerd image store|locating image|does not resolve to an image id|layer for blob|know its layer id|missing parent bucket|snapshot does not exist|snapshot _ does not exist|parent does not exist|lower layer|disk image is malformed|file integrity checksum"},
-	{cause: diagnosis.RuntimeError, any: "failed to create prepare|locking ref _|_ locked: unavailable|_ locked for"},
+	{cause: diagnosis.RuntimeError, any: "failed to create prepare|locking ref _|_ locked: unavailable"},
+	{cause: diagnosis.RuntimeError, any: "locked for", with: "(since|unavailable"},
 	{cause: diagnosis.ImageStoreCorrupt, any: "no such file or directory", with: "creating overlay mount|failed to stat|symlink _|rename _|committing the finished image|reading layer"},
 	{cause: diagnosis.MirrorFailed, any: "request to mirror failed|expected mirror to respond"},
 	{cause: diagnosis.RegistryError, from: 500, to: 599},
@@ -211,8 +215,8 @@ var textRules = []textRule{
 	{cause: diagnosis.TagNotFound, from: 404, to: 404},
 
 	// Servers, without a number.
-	{cause: diagnosis.RegistryError, any: "internal server error|bad gateway|service unavailable|service temporarily unavailable|gateway timeout|gateway time-out|server error|invalid character '<'|unknown: unknown error|registry is down|upstream connect error|no error details found|stopped after 10 redirects"},
-	{cause: diagnosis.RegistryError, any: "reading manifest _ in _: unsupported|reading manifest _ in _: unknown: |reading manifest _ in _: unavailable: |reading manifest _ in _: statuscode: "},
+	{cause: diagnosis.RegistryError, any: "internal server error|bad gateway|service unavailable|service temporarily unavailable|gateway timeout|gateway time-out|server error|invalid character '<'|unknown: unknown error|registry is down|upstream connect error|no error details found|stopped after 10 redirects|missing location header|failed to parse location|content range|discard to offset|missing or empty content-type|error unmarshalling content|response headers exceeded"},
+	{cause: diagnosis.RegistryError, any: "response from daemon: unknown: |response from daemon: unavailable: |url: unknown: |url: unavailable: |reading manifest _ in _: unsupported|reading manifest _ in _: unknown: |reading manifest _ in _: unavailable: |reading manifest _ in _: statuscode: "},
 
 	// A mirror that is blamed in words, and nothing more particular.
 	{cause: diagnosis.MirrorFailed, any: "mirror resolve retries|mirror with image component|request to mirror|registry mirror|mirror _|mirror url|all mirrors"},
@@ -227,5 +231,16 @@ var textRules = []textRule{
 	// Waiting, and what CRI-O's prefix says without more (ECONNREFUSED).
 	{cause: diagnosis.ConnectionRefused, any: "registry is unavailable|registryunavailable"},
 	{cause: diagnosis.PullTimeout, any: "context canceled|context cancelled|context deadline exceeded|no progress in|no progress for|progress timeout|request canceled|operation was canceled|pull was cancelled|pull cancelled|pull canceled|pull timed out|pull timeout|pulling image timed out|timed out after|operation timeout|code = canceled|code = deadlineexceeded|cancel pulling"},
-	{cause: diagnosis.RuntimeError, any: "code = unavailable|code = unimplemented|code = resourceexhausted"},
+	{cause: diagnosis.RuntimeError, any: "code = unavailable|code = unimplemented|code = resourceexhausted|stream terminated by rst_stream"},
+}
+
+// stages say what a runtime was doing when it failed, in the words that it puts
+// before an error. They decide where no rule knows the error itself.
+//
+//nolint:gochecknoglobals // never written
+var stages = []textRule{
+	{cause: diagnosis.RuntimeError, any: "failed to open writer|failed commit on ref|committing the finished image|initializing destination"},
+	{cause: diagnosis.UnsupportedFormat, any: "initializing image from source|determining manifest mime type|parsing manifest|parsing image configuration|creating an updated image manifest"},
+	{cause: diagnosis.NetworkUnreachable, any: "head url: |get url: |post url: |head http-url: |get http-url: |post http-url: |happened during read: ", not: "invalid port|colons in address|port in address"},
+	{cause: diagnosis.RegistryError, any: "unexpected status|unexpected http status|fetching blob: |failed open: "},
 }

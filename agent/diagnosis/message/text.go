@@ -53,7 +53,8 @@ func unescaped(s string) string {
 
 // rejoin returns s without its line breaks and without the indentation after
 // them, and reports whether there were any: a line can have been broken inside a
-// word. After a colon or a comma a blank stays, since no word goes on there.
+// word. After a colon or a comma, and before a sentence, a blank stays, since no
+// word goes on there.
 func rejoin(s string) (joined string, broken bool) {
 	const indentation = 3 // no sentence has so many blanks
 	if !strings.Contains(s, "\n") && !strings.Contains(s, "   ") {
@@ -71,13 +72,17 @@ func rejoin(s string) (joined string, broken bool) {
 		gap := s[n : len(s)-len(rest)]
 		b.WriteString(s[:n])
 		isBreak := strings.Contains(gap, "\n") || len(gap) >= indentation
-		if !isBreak || s[n-1] == ':' || s[n-1] == ',' {
+		if !isBreak || s[n-1] == ':' || s[n-1] == ',' || startsSentence(rest) {
 			b.WriteByte(' ')
 		}
 		broken = broken || isBreak
 		s = rest
 	}
 	return b.String(), broken
+}
+
+func startsSentence(s string) bool {
+	return len(s) > 1 && s[0] != lower(s[0]) && 'a' <= s[1] && s[1] <= 'z'
 }
 
 func isBlank(r rune) bool { return r <= ' ' || r == 0x7f }
@@ -221,7 +226,7 @@ func serverWords(masked string) int {
 			first = at
 		}
 	}
-	for _, lead := range []string{"reading manifest _ in _: ", "fetching blob: ", "invalid username/password: ", "request to url: ", "request to http-url: "} {
+	for _, lead := range []string{"reading manifest _ in _: ", "fetching blob: ", "invalid username/password: ", "request to url: ", "request to http-url: ", "response from daemon: ", "url: "} {
 		_, after, found := strings.Cut(masked, lead)
 		if !found {
 			continue
