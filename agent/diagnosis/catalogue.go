@@ -366,7 +366,7 @@ var catalogue = []Entry{ //nolint:gochecknoglobals // never written
 	},
 	{
 		Cause: RegistryError, Label: "registry_server_error", Title: "Registry error", Transient: true, Fixer: FixRegistry,
-		Meaning:       "The registry returns a server error.",
+		Meaning:       "The registry returns a server error or unexpected answer.",
 		Advice:        "Ask the owner of the registry while the kubelet keeps retrying.",
 		offlineAdvice: "Ask the owner of the registry.",
 		summary:       detailSummary(FaultServerError, FaultWebPage, FaultUnexpectedAnswer),
