@@ -54,7 +54,7 @@ func TestStatus(t *testing.T) {
 		"no credentials":           {[]string{"--context", "wrong"}, 2, "", "kubectl why-pull: Unauthorized"},
 		"no context":               {[]string{"--context", "none"}, 2, "", `context "none" does not exist`},
 		"the token given":          {[]string{"--context", "wrong", "--token", apitest.Token, "-n", "shop"}, 1, "CredentialsRejected", ""},
-		"no server":                {[]string{"-s", "https://127.0.0.1:1"}, 2, "", "connection refused"},
+		"no server":                {[]string{"-s", "https://127.0.0.1:1"}, 2, "", "dial tcp 127.0.0.1:1: connect"},
 		"help":                     {[]string{"--help"}, 0, "kubectl why-pull [POD | TYPE/NAME] [flags]", ""},
 		"version":                  {[]string{"--version"}, 0, "kubectl why-pull version dev\n", ""},
 		"explain":                  {[]string{"explain", "tagnotfound"}, 0, "TagNotFound: Tag not found\n", ""},

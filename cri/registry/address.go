@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 )
 
 // IPv6 prefixes that embed IPv4 addresses, and prefixes of clouds.
@@ -22,16 +21,14 @@ var (
 	thisHost   = netip.MustParsePrefix("0.0.0.0/8")       // RFC 1122, 3.2.1.3
 )
 
-// refuseForbidden is a net.Dialer's Control: it gets the address that is actually connected
-// to, whatever the name resolved to before.
-func refuseForbidden(_, address string, _ syscall.RawConn) error {
-	to, err := netip.ParseAddrPort(address)
+// refuseForbidden returns an error for an address that no connection may be opened to. It
+// is for the address itself that is dialed, not for a name, which may resolve differently
+// later.
+func refuseForbidden(addr netip.Addr) error {
 	switch {
-	case err != nil:
-		return ErrAddressForbidden
-	case to.Addr().Unmap().WithZone("").IsUnspecified():
+	case addr.Unmap().WithZone("").IsUnspecified():
 		return ErrAddressUnspecified
-	case Forbidden(to.Addr()):
+	case Forbidden(addr):
 		return ErrAddressForbidden
 	}
 	return nil

@@ -95,8 +95,12 @@ func (d *dialer) connect(network string, addrs []netip.Addr, port uint16, aside 
 	firstErr := error(&net.DNSError{Err: "no addresses", IsNotFound: true})
 	for i, addr := range addrs {
 		share := time.Until(deadline) / time.Duration(len(addrs)-i)
-		nd := net.Dialer{Timeout: share, Control: refuseForbidden}
-		conn, err := nd.DialContext(d.ctx, network, netip.AddrPortFrom(addr, port).String())
+		// A Control of the dialer would be too late: on Windows it gets a loopback address in
+		// place of the unspecified one.
+		conn, err := net.Conn(nil), refuseForbidden(addr)
+		if err == nil {
+			conn, err = (&net.Dialer{Timeout: share}).DialContext(d.ctx, network, netip.AddrPortFrom(addr, port).String())
+		}
 		if err == nil {
 			d.notes.connected(conn, aside)
 			return conn, nil
