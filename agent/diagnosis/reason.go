@@ -139,6 +139,7 @@ const (
 	ConfigHostsMisnamed       ConfigProblem = "HostsMisnamed"
 	ConfigPathList            ConfigProblem = "PathList"
 	ConfigMirrorsBesidePath   ConfigProblem = "MirrorsBesidePath"
+	ConfigTLSIgnored          ConfigProblem = "TLSIgnored"
 	ConfigUpstreamName        ConfigProblem = "UpstreamName"
 	ConfigFolderNotHost       ConfigProblem = "FolderNotHost"
 	ConfigPortFolder          ConfigProblem = "PortFolder"
@@ -156,6 +157,7 @@ const (
 
 	// Something that would matter where the registry is not reached.
 	ConfigSectionIgnored    ConfigProblem = "SectionIgnored"
+	ConfigNotImported       ConfigProblem = "NotImported"
 	ConfigProxyNoConf       ConfigProblem = "ProxyNoConf"
 	ConfigProxyNoSection    ConfigProblem = "ProxyNoSection"
 	ConfigProxyQuotes       ConfigProblem = "ProxyQuotes"
@@ -187,6 +189,7 @@ var configSentences = map[ConfigProblem]string{ //nolint:gochecknoglobals,gosec 
 	ConfigNotLoaded:            "%s was changed after CRI-O had started; unless CRI-O was reloaded since, it uses the earlier version",
 	ConfigNotGenerated:         "%s has settings for this registry that are not in effect: k3s or RKE2 was not restarted since they were changed",
 	ConfigSectionIgnored:       "%s has registry settings under a plugin name of another configuration version, so they have no effect",
+	ConfigNotImported:          "%s has registry settings, which have no effect because containerd's own file does not import it",
 	ConfigProxyNoConf:          "%s sets a proxy without effect: systemd reads only drop-ins whose names end with .conf",
 	ConfigProxyNoSection:       "%s sets a proxy without effect: it has no [Service] line",
 	ConfigProxyQuotes:          "%s sets a proxy without effect: it has typographic quotes",
@@ -202,6 +205,7 @@ var configSentences = map[ConfigProblem]string{ //nolint:gochecknoglobals,gosec 
 	ConfigHostsMisnamed:        "%s is ignored: the file must be named hosts.toml",
 	ConfigPathList:             "%s is ignored: config_path lists several directories, which the transfer service of containerd takes for one",
 	ConfigMirrorsBesidePath:    "%s sets both config_path and registry.mirrors or configs.tls, so containerd's CRI plugin would not load; the running one has read an earlier version",
+	ConfigTLSIgnored:           "%s has TLS settings in registry.configs for this registry, which containerd ignores since 2.0",
 	ConfigUpstreamName:         "%s has no effect: containerd uses the registry name of the image, which is docker.io",
 	ConfigFolderNotHost:        "%s has no effect: containerd expects a directory named after the registry's host only",
 	ConfigPortFolder:           "%s has no effect: containerd expects a directory named host:port or host_port_",

@@ -185,7 +185,7 @@ func (x *facts) fullDirectory() string {
 func (x *facts) unused() *Evidence {
 	e, ok := find(x.of(CheckRegistry), func(e *Evidence) bool {
 		p := e.Config().Problem
-		return p == ConfigSectionIgnored || strings.HasPrefix(string(p), "Proxy")
+		return p == ConfigSectionIgnored || p == ConfigNotImported || strings.HasPrefix(string(p), "Proxy")
 	})
 	if !ok {
 		return nil

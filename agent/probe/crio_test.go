@@ -3,6 +3,7 @@ package probe
 import (
 	"net/http"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -143,11 +144,17 @@ func TestUnreachedEvidence(t *testing.T) {
 	notices := []nodeconfig.Notice{
 		{Kind: nodeconfig.NoticeProxyIgnored, Path: "/etc/environment", Reason: nodeconfig.ReasonOfLogins},
 		{Kind: nodeconfig.NoticeSectionIgnored, Path: "/etc/containerd/config.toml"}, {Kind: nodeconfig.NoticeNoAuthorities},
+		{Kind: nodeconfig.NoticeSectionIgnored, Path: "/etc/containerd/conf.d/a.toml", Reason: nodeconfig.ReasonNotImported},
 	}
-	for fault, want := range map[diagnosis.Fault]int{diagnosis.FaultConnectionTimeout: 2, diagnosis.FaultTagNotFound: 0} {
+	all := []diagnosis.ConfigProblem{diagnosis.ConfigProxyOfLogins, diagnosis.ConfigSectionIgnored, diagnosis.ConfigNotImported}
+	for fault, want := range map[diagnosis.Fault][]diagnosis.ConfigProblem{diagnosis.FaultConnectionTimeout: all, diagnosis.FaultTagNotFound: nil} {
 		found := []diagnosis.Evidence{{Check: diagnosis.CheckRegistry, Outcome: diagnosis.Failed, Fault: fault}}
-		if got := unreachedEvidence(notices, found); len(got) != want {
-			t.Errorf("%s: %+v", fault, got)
+		var got []diagnosis.ConfigProblem
+		for _, e := range unreachedEvidence(notices, found) {
+			got = append(got, e.Config().Problem)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: %q", fault, got)
 		}
 	}
 }

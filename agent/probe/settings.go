@@ -50,6 +50,7 @@ var (
 		nodeconfig.NoticeHostsFileMisnamed:     diagnosis.ConfigHostsMisnamed,
 		nodeconfig.NoticeConfigPathIgnored:     diagnosis.ConfigPathList,
 		nodeconfig.NoticeMirrorsWithConfigPath: diagnosis.ConfigMirrorsBesidePath,
+		nodeconfig.NoticeTLSIgnored:            diagnosis.ConfigTLSIgnored,
 		nodeconfig.NoticeHostsFileIgnored:      diagnosis.ConfigMisplaced,
 		nodeconfig.NoticeWebSite:               diagnosis.ConfigWebSite,
 		nodeconfig.NoticePathDoubled:           diagnosis.ConfigPathDoubled,
@@ -79,10 +80,11 @@ var (
 	}
 )
 
-// ignoredProxies are the problems of proxies without effect.
+// unreachedFor are the problems of files without effect that could have made a registry
+// reachable: of proxies, and of imports.
 //
 //nolint:gochecknoglobals // never written
-var ignoredProxies = map[nodeconfig.NoticeReason]diagnosis.ConfigProblem{
+var unreachedFor = map[nodeconfig.NoticeReason]diagnosis.ConfigProblem{
 	nodeconfig.ReasonNoConf:       diagnosis.ConfigProxyNoConf,
 	nodeconfig.ReasonNoSection:    diagnosis.ConfigProxyNoSection,
 	nodeconfig.ReasonQuotes:       diagnosis.ConfigProxyQuotes,
@@ -91,6 +93,7 @@ var ignoredProxies = map[nodeconfig.NoticeReason]diagnosis.ConfigProblem{
 	nodeconfig.ReasonHTTPOnly:     diagnosis.ConfigProxyHTTPOnly,
 	nodeconfig.ReasonOfLogins:     diagnosis.ConfigProxyOfLogins,
 	nodeconfig.ReasonNotRestarted: diagnosis.ConfigProxyNotRestarted,
+	nodeconfig.ReasonNotImported:  diagnosis.ConfigNotImported,
 }
 
 // unreachedEvidence returns the settings without effect that could have made an
@@ -108,8 +111,8 @@ func unreachedEvidence(notices []nodeconfig.Notice, found []diagnosis.Evidence) 
 	}
 	var out []diagnosis.Evidence
 	for _, n := range notices {
-		problem := ignoredProxies[n.Reason]
-		if n.Kind == nodeconfig.NoticeSectionIgnored {
+		problem := unreachedFor[n.Reason]
+		if n.Kind == nodeconfig.NoticeSectionIgnored && problem == "" {
 			problem = diagnosis.ConfigSectionIgnored
 		}
 		if problem != "" {

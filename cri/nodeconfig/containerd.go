@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
@@ -71,7 +72,21 @@ func readContainerd(fs hostfs.FS, file string, v runtimeVersion) (settings, []No
 		notices = append(notices, Notice{Kind: NoticeConfigUnreadable, Path: last})
 	}
 	s.file, s.root = last, root
-	return s, notices
+	return s, append(notices, notImported(fs, file, files)...)
+}
+
+// notImported reports files of registries in the folder conf.d beside a configuration
+// file that it does not import. "containerd config default" has the import since 2.2, and
+// no version reads the folder without it.
+func notImported(fs hostfs.FS, file string, files []importedFile) (notices []Notice) {
+	names := fs.Glob(path.Join(path.Dir(file), "conf.d/*.toml"))
+	for _, name := range names[:min(len(names), maxImports)] {
+		isIt := func(f importedFile) bool { return f.name == name }
+		if config, err := readConfigFile(fs, name); err == nil && config.setsRegistries() && !slices.ContainsFunc(files, isIt) {
+			notices = append(notices, Notice{Kind: NoticeSectionIgnored, Path: name, Reason: ReasonNotImported})
+		}
+	}
+	return notices
 }
 
 // importedFile is one file of a configuration.

@@ -66,6 +66,9 @@ func (c *Config) Endpoints(ctx context.Context, host string) ([]registry.Endpoin
 		own := settings.Header.Reveal()
 		settings.TokenHeader = credential.Redact(c.tokenHeader(own))
 		settings.Header = credential.Redact(c.withHeaders(own))
+		if c.ignoresTLS(endpoints[i].Host) {
+			notices = append(notices, Notice{Kind: NoticeTLSIgnored, Path: c.settings.file, Endpoint: endpoints[i].String()})
+		}
 	}
 	return withVariants(endpoints), append(notices, c.addNodeCredentials(endpoints)...), err
 }

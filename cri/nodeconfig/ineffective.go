@@ -108,7 +108,13 @@ func oneWord(text string) bool {
 // ignoredSection reports whether a file of containerd's has the registry's settings
 // in the section of a plugin whose name is of another version of the file.
 func (f importedFile) ignoredSection(used map[string]any) bool {
-	return len(table(used, "registry")) == 0 && slices.ContainsFunc([]string{pluginImages, pluginCRI, pluginV1}, func(name string) bool {
-		return len(table(table(f.config.Plugins, name), "registry")) > 0
+	return len(table(used, "registry")) == 0 && f.config.setsRegistries()
+}
+
+// setsRegistries reports whether a file has the registry's settings under any of the
+// plugin's names.
+func (c configFile) setsRegistries() bool {
+	return slices.ContainsFunc([]string{pluginImages, pluginCRI, pluginV1}, func(name string) bool {
+		return len(table(table(c.Plugins, name), "registry")) > 0
 	})
 }

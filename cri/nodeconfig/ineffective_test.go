@@ -1,6 +1,7 @@
 package nodeconfig_test
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/whypull/whypull/cri/nodeconfig"
@@ -64,6 +65,36 @@ func TestSectionWithoutEffect(t *testing.T) {
 		}
 		if got != tc.ignored {
 			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+// Files in conf.d count if the configuration imports them, by the sources of every version
+// (cmd/containerd/server/config, LoadConfig), and not because they are there.
+func TestNotImported(t *testing.T) {
+	const path = "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".registry]\nconfig_path = \"/etc/containerd/certs.d\"\n"
+	for name, tc := range map[string]struct {
+		config, dropIn string
+		want           bool
+	}{
+		"not imported":         {"version = 2\n", path, true},
+		"no file":              {"", path, true},
+		"imported":             {"version = 2\nimports = [\"/etc/containerd/conf.d/*.toml\"]\n", path, false},
+		"another one imported": {"version = 2\nimports = [\"conf.d/b.toml\"]\n", path, true},
+		"about other things":   {"version = 2\n", "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\"]\nsandbox_image = \"x\"\n", false},
+		"invalid":              {"version = 2\n", "=", false},
+	} {
+		files := map[string]string{"etc/containerd/conf.d/a.toml": tc.dropIn, "etc/containerd/conf.d/b.toml": "", "etc/containerd/conf.d/c.conf": path}
+		if tc.config != "" {
+			files["etc/containerd/config.toml"] = tc.config
+		}
+		for _, version := range []string{"1.6.36", "1.7.30", "2.1.4", "2.2.0", "2.4.2"} {
+			opts := options(node(t, files))
+			opts.RuntimeVersion = version
+			notice := nodeconfig.Notice{Kind: nodeconfig.NoticeSectionIgnored, Path: "/etc/containerd/conf.d/a.toml", Reason: nodeconfig.ReasonNotImported}
+			if got := slices.Contains(nodeconfig.Load(opts).Notices(), notice); got != tc.want {
+				t.Errorf("%s, %s: %v", name, version, nodeconfig.Load(opts).Notices())
+			}
 		}
 	}
 }

@@ -119,7 +119,6 @@ func TestLegacyTLS(t *testing.T) {
 	}{
 		"authority":        {table: tls("ca_file = '/etc/pki/ca.pem'\n")},
 		"authority, 1.6":   {table: tls("ca_file = '/etc/pki/ca.pem'\n"), version: "1.6.1"},
-		"not since 2.0":    {table: tls("ca_file = '/etc/pki/ca.pem'\n"), version: "2.0.1", fault: registry.FaultTLSUntrusted},
 		"none":             {fault: registry.FaultTLSUntrusted},
 		"not verified":     {table: tls("insecure_skip_verify = true\n")},
 		"file without any": {table: tls("ca_file = '/etc/pki/bad.pem'\n"), fault: registry.FaultTLSUntrusted},
@@ -154,6 +153,22 @@ func TestLegacyTLS(t *testing.T) {
 				t.Errorf("blind %t and %t, notices %v", e.Blind, e.BlindClient, notices)
 			}
 		})
+	}
+}
+
+// TLS settings of registry.configs are gone in 2.0.
+func TestLegacyTLSIgnored(t *testing.T) {
+	const config = "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".registry.configs.\"hub.test\".tls]\ninsecure_skip_verify = true\n"
+	for version, ignored := range map[string]bool{"1.7.30": false, "2.0.5": true, "2.4.2": true} {
+		opts := options(node(t, map[string]string{"etc/containerd/config.toml": config}))
+		opts.RuntimeVersion = version
+		for host, about := range map[string]bool{"hub.test": true, "other.test": false} {
+			eps, notices := endpoints(t, opts, host)
+			notice := nodeconfig.Notice{Kind: nodeconfig.NoticeTLSIgnored, Path: "/etc/containerd/config.toml", Endpoint: "https://" + host}
+			if got := slices.Contains(notices, notice); got != (ignored && about) || eps[0].SkipVerify != (!ignored && about) {
+				t.Errorf("%s, %s: %v", version, host, notices)
+			}
+		}
 	}
 }
 

@@ -13,7 +13,7 @@ func ignoredFile(name string, reason NoticeReason) Notice {
 // unused returns a notice of a host's directory, or of the hosts.toml in it, that the
 // runtime does not look at: n, unless its settings are in a section without effect.
 func (c *Config) unused(dir string, n Notice) Notice {
-	if slices.ContainsFunc(c.notices, func(o Notice) bool { return o.Kind == NoticeSectionIgnored }) {
+	if slices.ContainsFunc(c.notices, func(o Notice) bool { return o.Kind == NoticeSectionIgnored && o.Reason == "" }) {
 		n = ignoredFile(dir, ReasonSectionIgnored)
 	}
 	if name := path.Join(dir, hostsFile); c.fs.IsFile(name) {

@@ -39,6 +39,9 @@ const (
 	// together with config_path. containerd's CRI plugin does not load with such a file:
 	// the running one has read an older file.
 	NoticeMirrorsWithConfigPath NoticeKind = "MirrorsWithConfigPath"
+	// NoticeTLSIgnored: registry.configs has TLS settings for an endpoint, which containerd
+	// ignores since 2.0.
+	NoticeTLSIgnored NoticeKind = "TLSIgnored"
 	// NoticeMirrorInvalid: registry.mirrors or .configs has an endpoint that is not a
 	// URL, or a certificate that cannot be read or has no key. containerd refuses the
 	// pull. Only as Kind of a *ConfigError.
@@ -93,7 +96,8 @@ const (
 	// does not have it; Reason says why.
 	NoticeProxyIgnored NoticeKind = "ProxyIgnored"
 	// NoticeSectionIgnored: containerd's own file has settings of registries in the
-	// section of a plugin that is called otherwise in a file of its version.
+	// section of a plugin that is called otherwise in a file of its version, or, with a
+	// Reason, a file beside it has some that it does not import.
 	NoticeSectionIgnored NoticeKind = "SectionIgnored"
 	// NoticeNoAuthorities: the node's CA bundle was not found, so FaultTLSUntrusted
 	// proves nothing.
@@ -146,6 +150,10 @@ const (
 	ReasonOfLogins     NoticeReason = "OfLogins"     // the file is for logins and not for services
 	ReasonNotRestarted NoticeReason = "NotRestarted" // the process that runs does not have it
 )
+
+// ReasonNotImported: of NoticeSectionIgnored; containerd's own file does not import this
+// one, which is in the folder conf.d beside it.
+const ReasonNotImported NoticeReason = "NotImported"
 
 // Notice is a problem in the node's configuration. It has no text from a file:
 // hosts.toml may contain passwords in its headers.
