@@ -200,17 +200,23 @@ func (v runtimeVersion) wantsHostTable() bool {
 
 // triesTLS reports whether containerd tries https first at a host that is configured
 // for http and has TLS settings, as localhost has (remotes/docker/config,
-// ConfigureHosts): since 1.6.25 and 1.7.8 if it has a port, since 1.7.24 always.
+// ConfigureHosts): since 1.6.25 and 1.7.8 if it has a port, since 1.7.24, and in 1.7.7,
+// always.
 func (v runtimeVersion) triesTLS(host string) bool {
-	since := func(minor, patch uint) bool { return v.AtLeast(version.MajorMinor(1, minor).WithPatch(patch)) }
 	_, port, _ := net.SplitHostPort(host)
-	switch {
-	case since(7, 24):
-		return true
-	case v.atLeast(1, 7):
-		return port != "" && since(7, 8)
-	}
-	return port != "" && since(6, 25)
+	return v.since(7, 24) || v.since(7, 7) && v.prefersHTTP() || port != "" && !v.prefersHTTP()
+}
+
+// prefersHTTP reports whether containerd takes localhost without settings for http
+// whatever its port, not only with one other than 443 (ConfigureHosts): before 1.6.25 and
+// 1.7.8.
+func (v runtimeVersion) prefersHTTP() bool {
+	return !v.since(6, 25) || v.atLeast(1, 7) && !v.since(7, 8)
+}
+
+// since reports whether a version is 1.minor.patch or later.
+func (v runtimeVersion) since(minor, patch uint) bool {
+	return v.AtLeast(version.MajorMinor(1, minor).WithPatch(patch))
 }
 
 // parseVersion parses "v2.1.4", "1.7.35~ds1", "2.0.5-k3s1". Anything else is the

@@ -51,6 +51,43 @@ func TestDefaultEndpoints(t *testing.T) {
 	}
 }
 
+// What localhost without settings is asked over, by the sources of these versions
+// (remotes/docker/config, ConfigureHosts): "+" for http where https fails.
+func TestLocalhost(t *testing.T) {
+	for version, want := range map[string][4]string{
+		"1.6.24": {"http", "http", "http", "http"},
+		"1.6.25": {"https", "https", "http", "https+"},
+		"1.7.6":  {"http", "http", "http", "http"},
+		"1.7.7":  {"https+", "https+", "http", "https+"},
+		"1.7.8":  {"https", "https", "http", "https+"},
+		"1.7.24": {"https", "https", "http", "https+"},
+		"2.4.2":  {"https", "https", "http", "https+"},
+	} {
+		opts := options(node(t, map[string]string{"certs.d/quay.io/hosts.toml": ""}))
+		opts.CertsDir, opts.RuntimeVersion = "/certs.d", version
+		for i, host := range []string{"localhost", "localhost:443", "localhost:80", "127.0.0.1:5001"} {
+			e := endpoint(t, opts, host)
+			got := e.Scheme
+			if e.HTTPFallback {
+				got += "+"
+			}
+			if got != want[i] || e.SkipVerify != (host != "localhost:80") {
+				t.Errorf("%s: %s: %s, skips verification: %t", version, host, got, e.SkipVerify)
+			}
+		}
+	}
+}
+
+// The address of a server that somebody has set is taken as it is.
+func TestLocalhostWithServer(t *testing.T) {
+	opts := options(node(t, map[string]string{"certs.d/localhost/hosts.toml": "server = 'https://localhost'\n[host.'https://m.test']\n"}))
+	opts.CertsDir, opts.RuntimeVersion = "/certs.d", "1.6.20"
+	eps, _ := endpoints(t, opts, "localhost")
+	if want := []string{"https://m.test", "https://localhost"}; !slices.Equal(names(eps), want) || eps[1].HTTPFallback {
+		t.Errorf("endpoints %q", names(eps))
+	}
+}
+
 // Older versions ask a host that is configured for http over http, whatever its TLS
 // settings.
 func TestHTTPWithTLSSettings(t *testing.T) {
@@ -260,6 +297,17 @@ func TestHostDirectoryNames(t *testing.T) {
 			if got := eps[0].Source; got != strings.TrimPrefix(want, opts.Root) {
 				t.Errorf("%s in %q: %q, want %q", host, there, got, want)
 			}
+		}
+	}
+}
+
+// The directory for all hosts is one since 1.6.17 (remotes/docker/config, hostPaths).
+func TestDefaultDirectory(t *testing.T) {
+	for version, want := range map[string]int{"1.6.16": 1, "1.6.17": 2, "1.7.0": 2, "": 2} {
+		opts := options(node(t, map[string]string{"certs.d/_default/hosts.toml": mirror("mirror.test")}))
+		opts.CertsDir, opts.RuntimeVersion = "/certs.d", version
+		if eps, _ := endpoints(t, opts, "hub.test"); len(eps) != want {
+			t.Errorf("%s: %q", version, names(eps))
 		}
 	}
 }

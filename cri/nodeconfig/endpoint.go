@@ -198,11 +198,15 @@ func (c *Config) configure(ctx context.Context, host, dir string, v view, invali
 		return nil, &ConfigError{Notice{Kind: NoticeHostsFileUnusable, Path: path.Join(dir, hostsFile)}, err}
 	}
 	endpoints := make([]registry.Endpoint, 0, len(hosts))
-	for _, h := range hosts {
+	for i, h := range hosts {
 		transport := set.transports[h.Client]
 		e := c.newEndpoint(namespaceFor(host, h.Host), h, transport)
 		e.HTTPFallback = h.Client.Transport != http.RoundTripper(transport)
-		if e.HTTPFallback && !parseVersion(c.opts.RuntimeVersion).triesTLS(e.Host) {
+		runtime := parseVersion(c.opts.RuntimeVersion)
+		if i == len(hosts)-1 && e.Scheme == "https" && docker.IsLocalhost(host) && runtime.prefersHTTP() && hostTables(v.doc)[""].line == 0 {
+			e.HTTPFallback = true
+		}
+		if e.HTTPFallback && !runtime.triesTLS(e.Host) {
 			e.Scheme, e.HTTPFallback = "http", false
 		}
 		e.Source = dir

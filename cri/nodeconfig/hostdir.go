@@ -22,10 +22,13 @@ func hostDirs(host string) []string {
 }
 
 // findHostDir returns the first existing directory of the node for a host; "" if there
-// is none.
+// is none. That for all hosts is one since 1.6.17.
 func (c *Config) findHostDir(host string, roots []string) (string, error) {
 	for _, root := range roots {
 		for _, name := range hostDirs(host) {
+			if name == "_default" && !parseVersion(c.opts.RuntimeVersion).since(6, 17) {
+				continue
+			}
 			dir := path.Join(root, name)
 			if ok, err := c.fs.Exists(dir); err != nil || ok {
 				return dir, err

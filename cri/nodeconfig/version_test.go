@@ -31,7 +31,7 @@ func TestVersionsAreCompared(t *testing.T) {
 // without a port.
 func TestTriesTLS(t *testing.T) {
 	for s, want := range map[string][2]bool{
-		"1.6.20": {false, false}, "1.6.36": {true, false}, "1.7.2": {false, false}, "1.7.12": {true, false},
+		"1.6.20": {false, false}, "1.6.36": {true, false}, "1.7.2": {false, false}, "1.7.7": {true, true}, "1.7.12": {true, false},
 		"1.7.24": {true, true}, "2.0.0": {true, true}, "": {true, true},
 	} {
 		v := parseVersion(s)
