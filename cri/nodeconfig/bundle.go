@@ -10,8 +10,9 @@ import (
 )
 
 // bundleFiles and bundleDirs return where Go's crypto/x509 (root_linux.go) looks for
-// the system's CA certificates: the first file that exists, and all directories.
-// containerd does the same once, when it starts.
+// the system's CA certificates: the first file that exists, and all directories. The
+// variables SSL_CERT_FILE and SSL_CERT_DIR replace them (root_unix.go). containerd does
+// the same once, when it starts.
 func bundleFiles() []string {
 	return []string{
 		"/etc/ssl/certs/ca-certificates.crt",
@@ -25,26 +26,36 @@ func bundleFiles() []string {
 
 func bundleDirs() []string { return []string{"/etc/ssl/certs", "/etc/pki/tls/certs"} }
 
-// systemPool returns the node's CA certificates; found is false if there are none, so
-// that an untrusted certificate proves nothing.
+// systemPool returns the CA certificates of a node's process that has the variables
+// SSL_CERT_FILE and SSL_CERT_DIR; found is false if there are none, or if some cannot be
+// seen, so that an untrusted certificate proves nothing.
 //
 // For the process's own root the pool is nil, which means Go's pool: the standard
 // library looks in the same places.
-func systemPool(host hostfs.FS) (pool *x509.CertPool, found bool) {
-	if host.IsHost() {
+func (c *Config) systemPool(certFile, certDir string) (pool *x509.CertPool, found bool) {
+	if c.fs.IsHost() && certFile+certDir == "" {
 		return nil, true
 	}
+	files, dirs := bundleFiles(), bundleDirs()
+	if certFile != "" {
+		files = []string{certFile}
+	}
+	if certDir != "" {
+		dirs = strings.Split(certDir, ":")
+	}
 	pool = x509.NewCertPool()
-	for _, name := range bundleFiles() {
-		if data, err := host.ReadFile(name, maxConfigFile); err == nil {
+	for _, name := range files {
+		if data, err := c.fs.ReadFile(name, maxConfigFile); err == nil {
 			found = pool.AppendCertsFromPEM(data)
 			break
 		}
 	}
-	for _, dir := range bundleDirs() {
-		found = addDir(host, pool, dir) || found
+	hidden := certFile != "" && c.hides(certFile)
+	for _, dir := range dirs {
+		found = addDir(c.fs, pool, dir) || found
+		hidden = hidden || certDir != "" && c.hides(dir)
 	}
-	return pool, found
+	return pool, found && !hidden
 }
 
 func addDir(host hostfs.FS, pool *x509.CertPool, dir string) (found bool) {

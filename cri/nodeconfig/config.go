@@ -54,7 +54,7 @@ type Options struct {
 	// Resolve resolves hostnames; nil is Go's resolver.
 	Resolve registry.ResolveFunc
 	// Proxy chooses the proxy; nil: like the runtime, from the environment of its
-	// process.
+	// process, which is then read for CA certificates too.
 	Proxy registry.ProxyFunc
 	// Room limits the memory for responses, over all conversations of the process;
 	// nil: each conversation has its own.
@@ -90,7 +90,7 @@ type Config struct {
 	crio        crioSettings
 	crioRoot    string   // crio.conf's "root"; "" where unset
 	crioHelpers []string // for credentials, in order
-	crioProcess process
+	process     process
 	// crioRegistries is the file of CRI-O's flag in place of registries.conf.
 	crioRegistries string
 	// namespace and namespaceAuth are of the pod that pulls, "" where that is not known.
@@ -112,17 +112,19 @@ func Load(opts Options) *Config {
 	host := hostfs.New(opts.Root)
 	opts = opts.withDefaults().located(host)
 	c := &Config{opts: opts, fs: host, explicitProxy: opts.Proxy != nil}
+	var env environment
 	if !c.explicitProxy {
-		c.proxy = readProxy(c.fs, opts)
+		env = readEnvironment(c.fs, opts)
+		c.proxy = env.proxies()
 		c.opts.Proxy = c.proxy.proxy
 		c.noteProxy()
 	}
 	var found bool
-	if c.pool, found = systemPool(c.fs); !found {
+	if c.pool, found = c.systemPool(env.First("SSL_CERT_FILE"), env.First("SSL_CERT_DIR")); !found {
 		c.notice(Notice{Kind: NoticeNoAuthorities})
 	}
 	if opts.isCRIO() {
-		c.loadCRIO()
+		c.loadCRIO(env.Environment)
 	} else {
 		c.loadContainerd()
 	}

@@ -1,6 +1,7 @@
 package nodeconfig_test
 
 import (
+	"cmp"
 	"errors"
 	"os"
 	"path/filepath"
@@ -185,6 +186,33 @@ func TestConfigPath(t *testing.T) {
 				t.Errorf("notices %q, want %q", got, wantKinds)
 			}
 		})
+	}
+}
+
+// containerd's unit may name another file, as that of kOps does.
+func TestConfigFileOfUnit(t *testing.T) {
+	const file = "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".registry]\nconfig_path = \"/certs\"\n"
+	for name, tc := range map[string]struct {
+		unit, config, version string
+		other                 bool // the file is another one
+	}{
+		"a flag":             {unit: "ExecStart=/usr/bin/containerd -c /etc/containerd/config-kops.toml $CONTAINERD_OPTS", other: true},
+		"a long one":         {unit: "ExecStart=/usr/bin/containerd --config=/etc/containerd/config-kops.toml", other: true},
+		"in a variable":      {unit: "Environment=CONTAINERD_OPTS='--config /etc/containerd/config-kops.toml'\nExecStart=containerd $CONTAINERD_OPTS", other: true},
+		"none":               {unit: "ExecStart=/usr/bin/containerd"},
+		"a file that is not": {unit: "ExecStart=/usr/bin/containerd -c /usr/share/containerd/config.toml"},
+		"a shell":            {unit: "ExecStartPre=/bin/sh -c /etc/containerd/prepare\nExecStart=/usr/bin/containerd"},
+		"k3s":                {unit: "ExecStart=/usr/bin/containerd -c /etc/containerd/config-kops.toml", version: "v2.1.5-k3s1"},
+		"named":              {unit: "ExecStart=/usr/bin/containerd -c /etc/containerd/config-kops.toml", config: "/etc/my.toml"},
+	} {
+		opts := options(node(t, map[string]string{
+			own: "[Service]\n" + tc.unit + "\n", "certs/quay.io/hosts.toml": mirror("m.test"), "etc/containerd/prepare": "",
+			"etc/containerd/config.toml": "version = 2\n", "etc/containerd/config-kops.toml": file, "etc/my.toml": "",
+		}))
+		opts.ConfigFile, opts.RuntimeVersion = tc.config, cmp.Or(tc.version, "2.1.4")
+		if eps, _ := endpoints(t, opts, "quay.io"); (len(eps) == 2) != tc.other {
+			t.Errorf("%s: endpoints %q", name, names(eps))
+		}
 	}
 }
 
@@ -476,6 +504,45 @@ func TestBundles(t *testing.T) {
 	}
 	if got := kinds(nodeconfig.Load(options(node(t, nil))).Notices()); !slices.Equal(got, []nodeconfig.NoticeKind{nodeconfig.NoticeNoAuthorities}) {
 		t.Errorf("notices %q", got)
+	}
+}
+
+// The variables with which Go's crypto/x509 looks elsewhere for CA certificates
+// (root_unix.go): one replaces the files, the other the directories.
+func TestCertificateVariables(t *testing.T) {
+	ca, other := catest.New(t), catest.New(t)
+	s := registrytest.New(t, registrytest.Config{CA: ca, Repositories: repositories()})
+	files := func(unit string) map[string]string {
+		return with(map[string]string{
+			own: "[Service]\n" + unit + "\n", "etc/ssl/certs/ca-certificates.crt": string(other.PEM()),
+			"etc/my/ca.pem": string(ca.PEM()), "etc/my/dir/a": string(ca.PEM()), "etc/env": "SSL_CERT_FILE=/etc/my/ca.pem\n", "etc/none/README": "",
+		})
+	}
+	system := files("Environment=SSL_CERT_FILE=/etc/my/none.pem")
+	system["etc/ssl/certs/ca-certificates.crt"] = string(ca.PEM())
+	replaced := files("Environment=SSL_CERT_FILE=/etc/none/README SSL_CERT_DIR=/etc/none")
+	replaced["etc/ssl/certs/ca-certificates.crt"] = string(ca.PEM())
+	for name, tc := range map[string]struct {
+		files           map[string]string
+		trusted, unseen bool
+	}{
+		"none":                   {files: files("")},
+		"a file":                 {files: files("Environment=SSL_CERT_FILE=/etc/my/ca.pem"), trusted: true},
+		"a file of variables":    {files: files("EnvironmentFile=/etc/env"), trusted: true},
+		"directories":            {files: files("Environment=SSL_CERT_DIR=/etc/none:/etc/my/dir"), trusted: true},
+		"no such file":           {files: system, trusted: true},
+		"both without any":       {files: replaced, unseen: true},
+		"of the process":         {files: with(files(""), process(7, "containerd", "containerd", "SSL_CERT_FILE=/etc/my/ca.pem")), trusted: true},
+		"not of the process":     {files: with(files("Environment=SSL_CERT_FILE=/etc/my/ca.pem"), process(7, "containerd", "containerd", "A=b"))},
+		"not mounted":            {files: files("Environment=SSL_CERT_FILE=/opt/ca.pem"), unseen: true},
+		"a directory, unmounted": {files: files("Environment=SSL_CERT_DIR=/opt/certs"), unseen: true},
+	} {
+		opts := ofRuntime(node(t, tc.files))
+		a := endpoint(t, opts, s.Host).Probe(t.Context(), ref(t, s.Host+"/team/app:1.0"), nil)
+		unseen := slices.Contains(kinds(nodeconfig.Load(opts).Notices()), nodeconfig.NoticeNoAuthorities)
+		if a.Found != tc.trusted || !a.Found && a.Fault != registry.FaultTLSUntrusted || unseen != tc.unseen {
+			t.Errorf("%s: %v, certificates unseen: %t", name, a.Err, unseen)
+		}
 	}
 }
 

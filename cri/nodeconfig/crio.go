@@ -19,6 +19,7 @@ import (
 	"go.podman.io/image/v5/types"
 
 	"github.com/whypull/whypull/cri/registry"
+	"github.com/whypull/whypull/cri/systemd"
 )
 
 const (
@@ -43,11 +44,13 @@ type crioSettings struct {
 	NamespacedAuthDir  string   `toml:"namespaced_auth_dir"`
 	// BigFilesTemporaryDir is in the same section (ImageConfig).
 	BigFilesTemporaryDir string `toml:"big_files_temporary_dir"`
+	// AutoReloadRegistries has CRI-O read its registries again when a drop-in changes.
+	AutoReloadRegistries bool `toml:"auto_reload_registries"`
 }
 
 // loadCRIO reads crio.conf with its drop-ins and checks whether registries.conf can be
 // read.
-func (c *Config) loadCRIO() {
+func (c *Config) loadCRIO(env systemd.Environment) {
 	for _, name := range append([]string{crioConfigFile}, c.fs.Files(crioConfigDir)...) {
 		data, err := c.fs.ReadFile(name, maxConfigFile)
 		if errors.Is(err, os.ErrNotExist) {
@@ -67,8 +70,8 @@ func (c *Config) loadCRIO() {
 			c.notice(Notice{Kind: NoticeConfigUnreadable, Path: name, Line: lineOf(err)})
 		}
 	}
-	c.crioProcess = runtimeProcess(c.fs, c.opts)
-	c.crioRegistries = cmp.Or(c.opts.RegistriesConf, c.registriesFlag())
+	c.process = runtimeProcess(c.fs, c.opts)
+	c.crioRegistries = cmp.Or(c.opts.RegistriesConf, pathOf(c.arguments(), "registries-conf"), env.First("CONTAINER_REGISTRIES_CONF"))
 	c.noteUnloaded()
 	c.crioHelpers = []string{sysregistriesv2.AuthenticationFileHelper}
 	err := c.withRegistries(func(sys *types.SystemContext) (err error) {

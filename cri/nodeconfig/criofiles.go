@@ -1,12 +1,6 @@
 package nodeconfig
 
-import (
-	"cmp"
-	"path"
-	"strings"
-
-	"github.com/whypull/whypull/cri/systemd"
-)
+import "cmp"
 
 // The places of CRI-O's files are those of its image library: up to CRI-O 1.37
 // that is go.podman.io/image 5.38 or older, which knows the home of root and not
@@ -91,42 +85,4 @@ func (c *Config) certDirs() []string {
 		"/etc/containers/certs.rootful.d", "/etc/containers/certs.d",
 		"/usr/share/containers/certs.rootful.d", "/usr/share/containers/certs.d", "/etc/docker/certs.d",
 	}
-}
-
-// registriesFlag returns the file that CRI-O reads in place of registries.conf:
-// on the command line of its process, else on that of its unit; "" for none.
-func (c *Config) registriesFlag() string {
-	if c.crioProcess.found {
-		return registriesOf(c.crioProcess.args)
-	}
-	for _, unit := range c.opts.units() {
-		service := systemd.ReadService(c.fs, unit)
-		for _, text := range service.Texts() {
-			if name := registriesOf(strings.Fields(text)); name != "" {
-				return name
-			}
-		}
-		for _, v := range service.Environment() {
-			if name := registriesOf(strings.Fields(v.Value.Reveal())); name != "" { // of $CRIO_CONFIG_OPTIONS
-				return name
-			}
-		}
-	}
-	return ""
-}
-
-func registriesOf(args []string) string {
-	for i, arg := range args {
-		flag, value, hasValue := strings.Cut(strings.TrimLeft(arg, "-"), "=")
-		if !strings.HasPrefix(arg, "-") || flag != "registries-conf" {
-			continue
-		}
-		if !hasValue && i+1 < len(args) {
-			value = args[i+1]
-		}
-		if value = strings.Trim(value, `"'`); path.IsAbs(value) {
-			return value
-		}
-	}
-	return ""
 }

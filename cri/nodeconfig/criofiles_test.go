@@ -41,9 +41,12 @@ func TestCRIORegistriesFiles(t *testing.T) {
 		"no home, 1.38":                  {"1.38.0", map[string]string{home + "registries.conf": mirrored("a.test")}, ""},
 		"flag":                           {"1.37.0", map[string]string{unit: "[Service]\nExecStart=/usr/bin/crio --registries-conf=/opt/r.conf\n", "opt/r.conf": mirrored("c.test"), registries: mirrored("a.test")}, "c.test"},
 		"flag in an environment":         {"1.37.0", map[string]string{unit: "[Service]\nEnvironment=\"CRIO_CONFIG_OPTIONS=--registries-conf /opt/r.conf\"\nExecStart=/usr/bin/crio $CRIO_CONFIG_OPTIONS\n", "opt/r.conf": mirrored("c.test")}, "c.test"},
+		"variable":                       {"1.37.0", map[string]string{unit: "[Service]\nEnvironment=CONTAINER_REGISTRIES_CONF=/opt/r.conf\n", "opt/r.conf": mirrored("c.test"), registries: mirrored("a.test")}, "c.test"},
+		"flag before variable":           {"1.37.0", map[string]string{unit: "[Service]\nEnvironment=CONTAINER_REGISTRIES_CONF=/opt/x.conf\nExecStart=crio --registries-conf /opt/r.conf\n", "opt/r.conf": mirrored("c.test")}, "c.test"},
+		"flag of the last drop-in":       {"1.37.0", map[string]string{unit: "[Service]\nExecStart=crio --registries-conf /opt/x.conf\n", unit + ".d/1.conf": "[Service]\nExecStart=\nExecStart=crio --registries-conf /opt/r.conf\n", "opt/r.conf": mirrored("c.test")}, "c.test"},
 	} {
-		opts := crio(t, tc.files)
-		opts.RuntimeVersion = tc.version
+		opts := crio(t, with(tc.files))
+		opts.RuntimeVersion, opts.Proxy = tc.version, nil
 		eps, _, err := sources(t, opts, "hub.test/a:1")
 		if err != nil || (len(eps) == 2) != (tc.want != "") || tc.want != "" && eps[0].Host != tc.want {
 			t.Errorf("%s: endpoints %q, %v", name, names(eps), err)
@@ -164,6 +167,7 @@ func TestCRIONotLoaded(t *testing.T) {
 	const pid = 77
 	for name, tc := range map[string]struct {
 		started time.Duration // after the file's last change
+		conf    string        // crio.conf
 		visible bool
 		notice  bool
 		loaded  bool
@@ -171,8 +175,14 @@ func TestCRIONotLoaded(t *testing.T) {
 		"started later":  {started: time.Hour, visible: true, loaded: true},
 		"started before": {started: -time.Hour, visible: true, notice: true},
 		"not visible":    {},
+		"watched":        {started: -time.Hour, conf: "[crio.image]\nauto_reload_registries = true\n", visible: true, loaded: true},
+		"watched alone":  {conf: "[crio.image]\nauto_reload_registries = true\n", loaded: true},
 	} {
-		files := map[string]string{registries: mirrored("a.test")}
+		file := registries
+		if tc.conf != "" {
+			file = registryD + "1.conf" // CRI-O watches the drop-ins alone
+		}
+		files := map[string]string{file: mirrored("a.test"), "etc/crio/crio.conf": tc.conf}
 		booted := time.Now().Add(-24 * time.Hour).Truncate(time.Second)
 		if tc.visible {
 			dir := "proc/" + strconv.Itoa(pid) + "/"
@@ -186,12 +196,12 @@ func TestCRIONotLoaded(t *testing.T) {
 		opts := crio(t, files)
 		if tc.started > 0 {
 			old := time.Now().Add(-time.Minute)
-			if err := os.Chtimes(filepath.Join(opts.Root, registries), old, old); err != nil {
+			if err := os.Chtimes(filepath.Join(opts.Root, file), old, old); err != nil {
 				t.Fatal(err)
 			}
 		}
 		c := nodeconfig.Load(opts)
-		if got := slices.Equal(c.Notices(), []nodeconfig.Notice{{Kind: nodeconfig.NoticeNotLoaded, Path: "/" + registries}}); got != tc.notice {
+		if got := slices.Equal(c.Notices(), []nodeconfig.Notice{{Kind: nodeconfig.NoticeNotLoaded, Path: "/" + file}}); got != tc.notice {
 			t.Errorf("%s: notices %v", name, c.Notices())
 		}
 		eps, _, err := c.EndpointsFor(t.Context(), "hub.test", ref(t, "hub.test/a:1"))

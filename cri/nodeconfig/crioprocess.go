@@ -68,18 +68,21 @@ func (p proc) booted() (time.Time, bool) {
 // loadMargin is by how much times of files and of processes may be off.
 const loadMargin = 2 * time.Second
 
-// loaded reports whether the runtime has read a file since its last change, for
-// all that can be seen: a file or directory that is as old as the process. That
-// CRI-O was told to read it again (SIGHUP) cannot be seen.
+// loaded reports whether CRI-O has read a file since its last change, for all that can be
+// seen: a file or directory that is as old as the process, or of the directory that it
+// watches. That CRI-O was told to read it again (SIGHUP) cannot be seen.
 func (c *Config) loaded(name string) (loaded, known bool) {
-	if !c.crioProcess.found {
+	if c.crio.AutoReloadRegistries && strings.HasPrefix(name, registriesDir) {
+		return true, true
+	}
+	if !c.process.found {
 		return false, false
 	}
 	info, err := c.fs.Stat(name)
 	if err != nil {
 		return false, false
 	}
-	return !info.ModTime().After(c.crioProcess.started.Add(loadMargin)), true
+	return !info.ModTime().After(c.process.started.Add(loadMargin)), true
 }
 
 // noteUnloaded notes the first file of registries that was changed after CRI-O

@@ -36,13 +36,18 @@ func ofRancher(version string) bool {
 	return strings.Contains(version, "k3s") || strings.Contains(version, "rke2")
 }
 
-// located returns the options with the configuration file that k3s or RKE2 has generated,
-// where they run containerd and no other file is named.
+// located returns the options with the configuration file that containerd's unit names, as
+// that of kOps does, or that k3s or RKE2 has generated where they run containerd, if no
+// other file is named.
 func (o Options) located(fs hostfs.FS) Options {
 	if o.isCRIO() || o.ConfigFile != defaultConfigFile {
 		return o
 	}
 	ours := ofRancher(o.RuntimeVersion)
+	if name := pathOf(unitArguments(fs, "containerd"), "c", "config"); !ours && path.Ext(name) == ".toml" && fs.IsFile(name) {
+		o.ConfigFile = name
+		return o
+	}
 	if !ours && (o.RuntimeVersion != "" || fs.IsFile(o.ConfigFile)) {
 		return o
 	}

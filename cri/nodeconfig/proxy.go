@@ -27,32 +27,41 @@ type proxies struct {
 	ofProcess bool
 }
 
-// readProxy returns the proxies of the node's runtime, from the environment of its
-// process or else from its systemd unit.
-func readProxy(fs hostfs.FS, opts Options) proxies {
+// environment is the environment of the runtime's process.
+type environment struct {
+	systemd.Environment
+	source    string // of its proxies; "" if the environment is not known
+	ofProcess bool   // it is that of the process that runs
+}
+
+// readEnvironment returns the environment of the node's runtime, from its process or
+// else from its systemd unit.
+func readEnvironment(fs hostfs.FS, opts Options) environment {
 	if env, ok := processEnvironment(fs, opts); ok {
-		p := newProxies(env, "the environment of "+opts.processName())
-		p.ofProcess = true
-		return p
+		return environment{env, "the environment of " + opts.processName(), true}
 	}
 	for _, unit := range opts.units() {
 		service := systemd.ReadService(fs, unit)
 		if files := service.Files(); len(files) > 0 {
 			env := forContainerd(unit, service.Environment())
-			return newProxies(env, cmp.Or(env.FileOf(proxyVariables()...), files[0]))
+			return environment{env, cmp.Or(env.FileOf(proxyVariables()...), files[0]), false}
 		}
 	}
-	return proxies{}
+	return environment{}
 }
 
-func newProxies(env systemd.Environment, source string) proxies {
+// proxies returns the proxies in an environment.
+func (env environment) proxies() proxies {
+	if env.source == "" {
+		return proxies{}
+	}
 	config := httpproxy.Config{
 		HTTPProxy:  env.First("HTTP_PROXY", "http_proxy"),
 		HTTPSProxy: env.First("HTTPS_PROXY", "https_proxy"),
 		NoProxy:    env.First("NO_PROXY", "no_proxy"),
 		CGI:        env.First("REQUEST_METHOD") != "",
 	}
-	return proxies{source: source, choose: config.ProxyFunc()}
+	return proxies{source: env.source, choose: config.ProxyFunc(), ofProcess: env.ofProcess}
 }
 
 func proxyVariables() []string {

@@ -2,6 +2,7 @@ package nodeconfig
 
 import (
 	"bytes"
+	"cmp"
 	"path"
 	"slices"
 	"strconv"
@@ -105,19 +106,59 @@ func (p proc) configOf(pid int) string {
 	if err != nil {
 		return ""
 	}
-	for i, arg := range args {
-		flag, value, hasValue := strings.Cut(strings.TrimLeft(arg, "-"), "=")
-		if !strings.HasPrefix(arg, "-") || flag != "c" && flag != "config" {
-			continue
-		}
-		if hasValue {
+	return cmp.Or(pathOf(args, "c", "config"), defaultConfigFile)
+}
+
+// pathOf returns the absolute path that a flag in a command line has, the last if there
+// are several; "" if there is none.
+func pathOf(args []string, names ...string) string {
+	for _, value := range slices.Backward(valuesOf(args, names...)) {
+		if path.IsAbs(value) {
 			return value
 		}
-		if i+1 < len(args) {
-			return args[i+1]
-		}
 	}
-	return defaultConfigFile
+	return ""
+}
+
+// valuesOf returns the values of a flag in a command line, in order.
+func valuesOf(args []string, names ...string) []string {
+	var values []string
+	for i, arg := range args {
+		flag, value, hasValue := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+		if !strings.HasPrefix(arg, "-") || !slices.Contains(names, flag) {
+			continue
+		}
+		if !hasValue && i+1 < len(args) {
+			value = args[i+1]
+		}
+		values = append(values, strings.Trim(value, `"'`))
+	}
+	return values
+}
+
+// arguments returns the command line of the runtime: of its process, or else what its
+// unit has, variables such as $CRIO_CONFIG_OPTIONS included.
+func (c *Config) arguments() []string {
+	if c.process.found {
+		return c.process.args
+	}
+	var args []string
+	for _, unit := range c.opts.units() {
+		args = append(args, unitArguments(c.fs, unit)...)
+	}
+	return args
+}
+
+func unitArguments(fs hostfs.FS, unit string) []string {
+	service := systemd.ReadService(fs, unit)
+	var args []string
+	for _, v := range service.Environment() {
+		args = append(args, strings.Fields(v.Value.Reveal())...)
+	}
+	for _, text := range slices.Backward(service.Texts()) {
+		args = append(args, strings.Fields(text)...)
+	}
+	return args
 }
 
 // args returns the command line of a process.
