@@ -183,7 +183,7 @@ var configSentences = map[ConfigProblem]string{ //nolint:gochecknoglobals,gosec 
 	ConfigBlocked:              "%s on the node blocks the registry, or this part of it",
 	ConfigAuthFileBroken:       "the node's credentials file %s does not parse, so CRI-O fails every pull that brings no credentials",
 	ConfigPolicyUnusable:       "the node's signature policy %s does not parse, so CRI-O refuses every pull",
-	ConfigSignatureStoreBroken: "%s, where CRI-O looks up signature stores, does not parse, so CRI-O refuses every pull",
+	ConfigSignatureStoreBroken: "%s, where CRI-O looks up signature stores, does not parse or repeats an entry of another file, so CRI-O refuses every pull",
 	ConfigPolicyRejects:        "the node's signature policy %s rejects the image, whatever signatures it has",
 	ConfigPolicySigned:         "the node's signature policy %s requires the image to be signed; whypull does not verify signatures",
 	ConfigNotLoaded:            "%s was changed after CRI-O had started; unless CRI-O was reloaded since, it uses the earlier version",

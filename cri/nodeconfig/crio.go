@@ -329,7 +329,11 @@ func (c *Config) crioEndpoint(ref reference.Named, source sysregistriesv2.PullSo
 	if host == "docker.io" {
 		host = "registry-1.docker.io"
 	}
-	e := c.newEndpoint(source.Endpoint.NamespaceProxy, docker.RegistryHost{
+	namespace := source.Endpoint.NamespaceProxy
+	if c.readsHome() { // the older library does not know it
+		namespace = ""
+	}
+	e := c.newEndpoint(namespace, docker.RegistryHost{
 		Host: host, Scheme: "https", Path: "/v2",
 		Capabilities: docker.HostCapabilityResolve | docker.HostCapabilityPull,
 	}, c.freshTransport())
@@ -338,6 +342,7 @@ func (c *Config) crioEndpoint(ref reference.Named, source sysregistriesv2.PullSo
 	e.Mirror = rewritten.Name() != ref.Name()
 	insecure := source.Endpoint.Insecure || c.insecureByDefault(reference.Domain(ref))
 	e.Settings.Transport.TLSClientConfig.InsecureSkipVerify = insecure
+	e.Settings.Transport.TLSClientConfig.CipherSuites = c.cipherSuites()
 	e.SkipVerify, e.HTTPFallback = insecure, insecure
 	notices, err := c.setupCertificates(&e, domain)
 	if err != nil {

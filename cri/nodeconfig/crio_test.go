@@ -1,6 +1,7 @@
 package nodeconfig_test
 
 import (
+	"crypto/tls"
 	"encoding/base64"
 	"errors"
 	"os"
@@ -133,6 +134,34 @@ func TestCRIORefuses(t *testing.T) {
 	_, _, err = sources(t, bad, "hub.test/a:1")
 	if refused := (*nodeconfig.ConfigError)(nil); !errors.As(err, &refused) || refused.Kind != nodeconfig.NoticeLocationInvalid {
 		t.Errorf("error %v", err)
+	}
+}
+
+// CRI-O offers fewer ciphers than Go since 1.35, containerd those of Go.
+func TestCRIOCiphers(t *testing.T) {
+	ca := catest.New(t)
+	s := registrytest.New(t, registrytest.Config{CA: ca, Repositories: repositories(), Ciphers: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA, tls.TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA}})
+	for version, want := range map[string]registry.Fault{"1.34.2": "", "1.35.0": registry.FaultTLSHandshakeFailed, "containerd": ""} {
+		opts := crio(t, map[string]string{"etc/ssl/certs/ca-certificates.crt": string(ca.PEM())})
+		opts.RuntimeVersion = version
+		if version == "containerd" {
+			opts.Runtime, opts.RuntimeVersion = version, "2.4.2"
+		}
+		if a := endpoint(t, opts, s.Host).Probe(t.Context(), ref(t, s.Host+"/team/app:1.0"), nil); a.Fault != want {
+			t.Errorf("%s: %q, want %q: %v", version, a.Fault, want, a.Err)
+		}
+	}
+}
+
+// CRI-O's library does not know "namespace-proxy" before 1.38.
+func TestCRIONamespaceProxy(t *testing.T) {
+	for version, want := range map[string]string{"1.37.0": "", "1.38.0": "up.test"} {
+		opts := crio(t, map[string]string{registries: mirrored("m.test") + "namespace-proxy = 'up.test'\n"})
+		opts.RuntimeVersion = version
+		eps, _, err := sources(t, opts, "hub.test/a:1")
+		if err != nil || len(eps) != 2 || eps[0].Settings.Namespace != want {
+			t.Errorf("%s: %+v, %v", version, eps, err)
+		}
 	}
 }
 

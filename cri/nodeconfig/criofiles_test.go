@@ -124,6 +124,9 @@ func TestCRIOPolicy(t *testing.T) {
 		"the namespace's":        {files: map[string]string{policy: accept, "etc/crio/policies/shop.json": `{"default":[{"type":"reject"}]}`}, notice: nodeconfig.NoticePolicyRejects, path: "etc/crio/policies/shop.json"},
 		"another's":              {files: map[string]string{policy: accept, "etc/crio/policies/other.json": `{"default":[{"type":"reject"}]}`}},
 		"signature store":        {files: map[string]string{"etc/containers/registries.d/d.yaml": "docker: [\n"}, broken: nodeconfig.NoticeSignatureStoreUnusable, path: "etc/containers/registries.d/d.yaml"},
+		"a default twice":        {files: map[string]string{"etc/containers/registries.d/a.yaml": "default-docker: {}\n", "etc/containers/registries.d/b.yaml": "default-docker:\n  lookaside: file:///x\n"}, broken: nodeconfig.NoticeSignatureStoreUnusable, path: "etc/containers/registries.d/b.yaml"},
+		"a registry twice":       {files: map[string]string{"etc/containers/registries.d/a.yaml": "docker:\n  hub.test:\n", "etc/containers/registries.d/b.yaml": "docker:\n  hub.test: {}\n"}, broken: nodeconfig.NoticeSignatureStoreUnusable, path: "etc/containers/registries.d/b.yaml"},
+		"two registries":         {files: map[string]string{"etc/containers/registries.d/a.yaml": "default-docker: {}\ndocker:\n  hub.test: {}\n", "etc/containers/registries.d/b.yaml": "docker:\n  other.test: {}\n"}},
 		"a good store":           {files: map[string]string{"etc/containers/registries.d/d.yaml": "docker:\n  hub.test:\n    use-sigstore-attachments: true\n"}},
 	} {
 		image := cmp.Or(tc.image, "hub.test/team/app:1")

@@ -112,13 +112,15 @@ func policyScopes(ref reference.Named) []string {
 	}
 }
 
-// brokenSignatureStore returns the first file of registries.d that does not parse:
-// with such a one CRI-O pulls nothing (docker/registries_d.go).
+// brokenSignatureStore returns the first file of registries.d that does not parse, or that
+// has an entry of an earlier one: with such a one CRI-O pulls nothing
+// (docker/registries_d.go, loadAndMergeConfig).
 func (c *Config) brokenSignatureStore() error {
 	dir := "/etc/containers/registries.d"
 	if home := homeConfig + "/registries.d"; c.fs.IsDir(home) {
 		dir = home
 	}
+	seen := map[string]bool{}
 	for _, name := range c.fs.Files(dir) {
 		if path.Ext(name) != ".yaml" {
 			continue
@@ -133,6 +135,18 @@ func (c *Config) brokenSignatureStore() error {
 		}
 		if err := yaml.Unmarshal(data, &file); err != nil {
 			return &ConfigError{Notice{Kind: NoticeSignatureStoreUnusable, Path: name}, err}
+		}
+		if file.Docker == nil {
+			file.Docker = map[string]map[string]any{}
+		}
+		if file.DefaultDocker != nil {
+			file.Docker[""] = file.DefaultDocker
+		}
+		for entry := range file.Docker {
+			if seen[entry] {
+				return &ConfigError{Notice{Kind: NoticeSignatureStoreUnusable, Path: name}, nil}
+			}
+			seen[entry] = true
 		}
 	}
 	return nil

@@ -83,8 +83,8 @@ const (
 	// NoticePolicyUnusable: the signature policy does not parse. CRI-O refuses every
 	// pull. Only as the Kind of a *ConfigError.
 	NoticePolicyUnusable NoticeKind = "PolicyUnusable"
-	// NoticeSignatureStoreUnusable: a file of registries.d does not parse. CRI-O
-	// refuses every pull. Only as the Kind of a *ConfigError.
+	// NoticeSignatureStoreUnusable: a file of registries.d does not parse, or has an entry
+	// of another one. CRI-O refuses every pull. Only as the Kind of a *ConfigError.
 	NoticeSignatureStoreUnusable NoticeKind = "SignatureStoreUnusable"
 	// NoticePolicyRejects: the signature policy rejects the image, whatever signatures
 	// it has.

@@ -17,6 +17,19 @@ func (c *Config) freshTransport() *http.Transport {
 	return transport
 }
 
+// cipherSuites returns those that CRI-O offers for TLS 1.2, nil for Go's own. Before 1.35 it
+// offers others with CBC (go-connections, tlsconfig), so that all servers that Go's own suit
+// have one.
+func (c *Config) cipherSuites() []uint16 {
+	if !c.crioVersion().atLeast(1, 35) {
+		return nil
+	}
+	return []uint16{
+		tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+		tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+	}
+}
+
 // hiddenOf returns the first of some files of the node that this process cannot see; ""
 // if there is none.
 func (c *Config) hiddenOf(names ...string) string {

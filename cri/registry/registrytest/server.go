@@ -94,6 +94,8 @@ type Config struct {
 	Certificate *catest.Pair
 	// Plain: http, without TLS.
 	Plain bool
+	// Ciphers are the only ones that it takes, of TLS 1.2.
+	Ciphers []uint16
 	// ClientCA: only clients with a certificate of it may connect.
 	ClientCA *catest.CA
 	// Passwords are those of the users, by name.
@@ -179,6 +181,9 @@ func (s *Server) start() {
 		cert = s.CA.Issue(catest.Request{})
 	}
 	s.server.TLS = &tls.Config{Certificates: []tls.Certificate{cert.TLS()}, MinVersion: tls.VersionTLS12}
+	if s.Ciphers != nil {
+		s.server.TLS.MaxVersion, s.server.TLS.CipherSuites = tls.VersionTLS12, s.Ciphers
+	}
 	if s.ClientCA != nil {
 		s.server.TLS.ClientAuth = tls.RequireAndVerifyClientCert
 		s.server.TLS.ClientCAs = s.ClientCA.Pool()
