@@ -957,11 +957,13 @@ func untrustedRemedy(x *facts) []string {
 	if lines := x.trustOnPlatform(); lines != nil {
 		return lines
 	}
-	if file := x.configFile(); file != "" && !x.crio() {
+	switch file := x.configFile(); {
+	case x.crio():
+		return x.certificateIn("/etc/containers/certs.d/", "CRI-O")
+	case strings.HasSuffix(file, ".json"):
+		return x.certificateIn("/etc/docker/certs.d/", "Docker")
+	case file != "":
 		return x.inFile(file, "set the CA certificate")
-	}
-	if x.crio() {
-		return x.certificateOfCRIO()
 	}
 	dir, url := x.hostsDir(), x.endpoint()
 	return []string{
@@ -974,11 +976,11 @@ func untrustedRemedy(x *facts) []string {
 	}
 }
 
-// certificateOfCRIO gives CRI-O the registry's authority.
-func (x *facts) certificateOfCRIO() []string {
-	dir := "/etc/containers/certs.d/" + x.host()
+// certificateIn gives a runtime the registry's authority, in a directory of hosts.
+func (x *facts) certificateIn(dir, runtime string) []string {
+	dir += x.host()
 	return []string{
-		comment("On node %s, install the CA certificate of %s from <ca.crt>. CRI-O reads it again for each pull:", x.Node, x.host()),
+		comment("On node %s, install the CA certificate of %s from <ca.crt>. %s reads it again for each pull:", x.Node, x.host(), runtime),
 		"mkdir -p " + quote(dir) + " && cat > " + quote(dir+"/ca.crt") + " <ca.crt>",
 	}
 }
@@ -1045,7 +1047,10 @@ func (x *facts) configFile() string {
 // inFile says what to do in the runtime's own file.
 func (x *facts) inFile(file, what string) []string {
 	how := "containerd has it in registry.configs of this host and reads the file when it starts"
-	if strings.HasPrefix(file, "/etc/containers/") {
+	switch {
+	case strings.HasSuffix(file, ".json"):
+		how = "Docker uses plain HTTP for the insecure-registries of this file, which it reads when it starts"
+	case strings.HasPrefix(file, "/etc/containers/"):
 		how = "CRI-O reads CA certificates from /etc/containers/certs.d/" + x.host() + ", and insecure = true for plain HTTP from this file"
 	}
 	return []string{comment("On node %s, %s of %s in %s. %s", x.Node, what, x.Registry, file, how), x.watch()}

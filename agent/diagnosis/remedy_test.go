@@ -69,7 +69,7 @@ func filled(lines []string, dir string) string {
 	for _, name := range []string{"image", "tag", "repository", "registry", "registry:port", "config.json", "ca.crt", "patch.yaml", "base64"} {
 		s = strings.ReplaceAll(s, "<"+name+">", "VALUE")
 	}
-	for _, folder := range []string{"/etc/containerd/certs.d", "/etc/containers/certs.d", "/etc/containers/registries.conf.d", "/etc/rancher/k3s", "/etc/rancher/rke2", "/var/snap/microk8s/current/args/certs.d"} {
+	for _, folder := range []string{"/etc/containerd/certs.d", "/etc/containers/certs.d", "/etc/docker/certs.d", "/etc/containers/registries.conf.d", "/etc/rancher/k3s", "/etc/rancher/rke2", "/var/snap/microk8s/current/args/certs.d"} {
 		s = strings.ReplaceAll(s, folder, dir)
 	}
 	return s

@@ -347,7 +347,7 @@ func (v visit) mark(e registry.Endpoint, ev diagnosis.Evidence) diagnosis.Eviden
 		ev.Endpoint.Image = v.ref.Name()
 	}
 	switch path.Ext(e.Source) {
-	case ".toml", ".conf": // the runtime's own file
+	case ".toml", ".conf", ".json": // the runtime's own file
 		ev.Endpoint.ConfigFile = e.Source
 	default:
 		if e.Source != "" {

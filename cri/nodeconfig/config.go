@@ -36,8 +36,8 @@ type Options struct {
 	// ConfigFile is containerd's configuration file, as a path of the node; "" and
 	// /etc/containerd/config.toml are also that of k3s or RKE2 where they run containerd.
 	ConfigFile string
-	// Runtime is the runtime's name as CRI reports it: "cri-o", or "containerd",
-	// which is also assumed for "" and any other name.
+	// Runtime is the runtime's name as CRI reports it: "cri-o", "docker" or
+	// "containerd", which is also assumed for "" and any other name.
 	Runtime string
 	// RuntimeVersion is the runtime's version as CRI reports it; it determines what an
 	// unset or composite config_path and a short name mean. "" is the newest known
@@ -88,6 +88,7 @@ type Config struct {
 	unset       bool     // there is no config_path
 	settings    settings // containerd's
 	crio        crioSettings
+	docker      dockerSettings
 	crioRoot    string   // crio.conf's "root"; "" where unset
 	crioHelpers []string // for credentials, in order
 	process     process
@@ -123,9 +124,12 @@ func Load(opts Options) *Config {
 	if c.pool, found = c.systemPool(env.First("SSL_CERT_FILE"), env.First("SSL_CERT_DIR")); !found {
 		c.notice(Notice{Kind: NoticeNoAuthorities})
 	}
-	if opts.isCRIO() {
+	switch {
+	case opts.isCRIO():
 		c.loadCRIO(env.Environment)
-	} else {
+	case opts.isDocker():
+		c.loadDocker(env)
+	default:
 		c.loadContainerd()
 	}
 	return c

@@ -75,9 +75,12 @@ func (c *Config) registriesInOrder() []string {
 	return files
 }
 
-// certDirs returns the directories in which CRI-O looks for a host's certificates;
+// certDirs returns the directories in which CRI-O or Docker looks for a host's certificates;
 // the first that has one for it counts (docker_client.go, dockerCertDir).
 func (c *Config) certDirs() []string {
+	if c.opts.isDocker() {
+		return []string{dockerCertsDir}
+	}
 	if c.readsHome() {
 		return []string{homeConfig + "/certs.d", "/etc/containers/certs.d", "/etc/docker/certs.d"}
 	}

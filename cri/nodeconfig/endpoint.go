@@ -52,16 +52,17 @@ func (c *Config) Endpoints(ctx context.Context, host string) ([]registry.Endpoin
 		return c.crioEndpoints(ref)
 	}
 	find := c.hostEndpoints
-	if c.usesMirrors() {
-		find = func(_ context.Context, host string) ([]registry.Endpoint, []Notice, error) {
-			return c.legacyEndpoints(host)
-		}
+	switch {
+	case c.opts.isDocker():
+		find = c.dockerEndpoints
+	case c.usesMirrors():
+		find = c.legacyEndpoints
 	}
 	endpoints, notices, err := find(ctx, host)
 	notices = append(append(c.ignoredNotices(host), c.misplaced(host)...), notices...)
 	notices = append(notices, c.generatedNotices(host)...)
 	for i := range endpoints {
-		endpoints[i].Unloaded = c.opts.CertsDir == "" && c.unseen()
+		endpoints[i].Unloaded = c.opts.isDocker() || c.opts.CertsDir == "" && c.unseen()
 		settings := &endpoints[i].Settings
 		own := settings.Header.Reveal()
 		settings.TokenHeader = credential.Redact(c.tokenHeader(own))

@@ -40,7 +40,7 @@ func ofRancher(version string) bool {
 // that of kOps does, or that k3s or RKE2 has generated where they run containerd, if no
 // other file is named.
 func (o Options) located(fs hostfs.FS) Options {
-	if o.isCRIO() || o.ConfigFile != defaultConfigFile {
+	if o.isCRIO() || o.isDocker() || o.ConfigFile != defaultConfigFile {
 		return o
 	}
 	ours := ofRancher(o.RuntimeVersion)

@@ -2,6 +2,7 @@ package nodeconfig
 
 import (
 	"cmp"
+	"context"
 	"encoding/base64"
 	"errors"
 	"maps"
@@ -124,7 +125,7 @@ func (c *Config) usesMirrors() bool {
 
 // legacyEndpoints returns the endpoints like registryHosts of the CRI plugin
 // (internal/cri/server/images/image_pull.go; pkg/cri/server in 1.x).
-func (c *Config) legacyEndpoints(host string) ([]registry.Endpoint, []Notice, error) {
+func (c *Config) legacyEndpoints(_ context.Context, host string) ([]registry.Endpoint, []Notice, error) {
 	invalid := func(err error) error {
 		return &ConfigError{Notice{Kind: NoticeMirrorInvalid, Path: c.settings.file}, err}
 	}

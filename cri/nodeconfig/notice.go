@@ -151,7 +151,7 @@ const (
 	ReasonNotRestarted NoticeReason = "NotRestarted" // the process that runs does not have it
 )
 
-// ReasonNotImported: of NoticeSectionIgnored; containerd's own file does not import this
+// ReasonNotImported is of NoticeSectionIgnored: containerd's own file does not import this
 // one, which is in the folder conf.d beside it.
 const ReasonNotImported NoticeReason = "NotImported"
 

@@ -108,8 +108,11 @@ func shownHost(u *url.URL) string {
 
 // processName returns the name of the runtime's process in the kernel.
 func (o Options) processName() string {
-	if o.isCRIO() {
+	switch {
+	case o.isCRIO():
 		return "crio"
+	case o.isDocker():
+		return "dockerd"
 	}
 	return "containerd"
 }
@@ -118,8 +121,11 @@ func (o Options) processName() string {
 // Kubernetes distribution with its own containerd has that one's configuration in its own
 // directory.
 func (o Options) units() []string {
-	if o.isCRIO() {
+	switch {
+	case o.isCRIO():
 		return []string{"crio", "cri-o"}
+	case o.isDocker():
+		return []string{"docker"}
 	}
 	units := []string{"containerd", "k3s", "k3s-agent", "rke2-server", "rke2-agent", "k0sworker", "k0scontroller"}
 	for _, name := range []string{"rke2", "k3s", "k0s"} {
@@ -136,7 +142,7 @@ func (o Options) units() []string {
 // containerd: variables named CONTAINERD_X are added as X after all others (k3s,
 // pkg/agent/containerd, Run). As in package os/exec, the last of several wins.
 func forContainerd(unit string, env systemd.Environment) systemd.Environment {
-	if unit == "containerd" || unit == "crio" || unit == "cri-o" {
+	if unit == "containerd" || unit == "crio" || unit == "cri-o" || unit == "docker" {
 		return env
 	}
 	var out, own systemd.Environment

@@ -1,6 +1,7 @@
 package nodeconfig
 
 import (
+	"cmp"
 	"path"
 
 	"github.com/pelletier/go-toml/v2"
@@ -8,7 +9,7 @@ import (
 
 // Storage is where the runtime stores images, as paths on the node.
 type Storage struct {
-	// Root is containerd's root, or CRI-O's graph root.
+	// Root is containerd's root, CRI-O's graph root or Docker's data root.
 	Root string
 	// Temporary is CRI-O's directory for large files; "" for its default, /var/tmp, and
 	// with containerd.
@@ -25,6 +26,9 @@ const (
 func (c *Config) Storage() Storage {
 	if c.opts.isCRIO() {
 		return Storage{Root: c.graphRoot(), Temporary: c.crio.BigFilesTemporaryDir}
+	}
+	if c.opts.isDocker() {
+		return Storage{Root: cmp.Or(c.docker.DataRoot, "/var/lib/docker")}
 	}
 	s, _ := readContainerd(c.fs, c.opts.ConfigFile, parseVersion(c.opts.RuntimeVersion))
 	out := Storage{Root: defaultContainerdRoot}
