@@ -38,10 +38,18 @@ const (
 	maxWaiting = 512  // questions of one namespace that wait for one endpoint
 	maxOpen    = 64   // concurrent conversations
 	maxOpenOf  = 16   // of one namespace
+
+	// Concurrent conversations with an endpoint that has just answered well, and those
+	// of one namespace. With any other endpoint there is one.
+	maxOpenAt   = 4
+	maxOpenAtOf = 3
 )
 
-// asker sends the requests of all pods to registries: one at a time per endpoint,
-// and once for all pods that need the same answer. Namespaces take turns.
+// asker sends the requests of all pods to registries, once for all pods that need the
+// same answer, and one at a time per endpoint: what hangs or limits requests is noticed
+// by one. While an endpoint answers well it is asked up to maxOpenAt questions at a time.
+// A credential that it has not accepted lately still goes alone, so that a wrong password
+// is not sent again before its rejection is known. Namespaces take turns.
 type asker struct {
 	salt     [32]byte
 	now      func() time.Time
@@ -97,8 +105,10 @@ func (r *reply) origin() origin {
 
 func newAsker() *asker {
 	a := &asker{now: time.Now, open: share.NewSharedLanes(maxOpen, maxOpenOf, maxWaiting), heard: func(registry.Endpoint, reference.Named, registry.Answer) {}}
-	endpoint := func(q question) string { return q.endpoint }
-	a.answers = share.NewInTurn(maxAnswers, maxWaiting, (*reply).life, func() time.Time { return a.now() }, endpoint)
+	a.answers = share.NewInTurn(maxAnswers, (*reply).life, func() time.Time { return a.now() }, share.Turns[question, *reply]{
+		Group: func(q question) string { return q.endpoint }, Waiting: maxWaiting,
+		Width: (*reply).width, Each: maxOpenAtOf, Alone: a.unproven,
+	})
 	_, _ = rand.Read(a.salt[:]) // never fails, by its documentation
 	return a
 }
@@ -235,7 +245,7 @@ func (a *asker) fulfil(ctx context.Context, q question, since time.Time, get fun
 	case q.content != "" || q.cred == [sha256.Size]byte{}:
 	case rejects(r.answer):
 		a.rejected.note(q.rejection(), r.answer, r.tenant, a.now())
-	case r.answer.Found && r.answer.Auth.CredentialSent:
+	case accepts(&r.answer):
 		a.rejected.accepted(q.rejection())
 	}
 	return r, nil
@@ -254,6 +264,20 @@ func (a *asker) known(ctx context.Context, q question, since time.Time) (*reply,
 		return &reply{answer: one.answer, rejected: one, trouble: true}, true
 	}
 	return nil, false
+}
+
+// unproven reports whether a question has a credential that its endpoint is not known to
+// accept.
+func (a *asker) unproven(q question) bool {
+	if q.cred == [sha256.Size]byte{} {
+		return false
+	}
+	for other, k := range a.answers.Of(q.endpoint) {
+		if other.cred == q.cred && other.upstream == q.upstream && accepts(&k.Value.answer) {
+			return false
+		}
+	}
+	return true
 }
 
 // rejects reports whether an endpoint has rejected a credential, so that it is not
@@ -360,6 +384,23 @@ func life(answer registry.Answer) time.Duration {
 		return troubleLife
 	}
 	return answerLife
+}
+
+// width returns how many questions the endpoint may be asked at a time after a reply; 0 if
+// it was not asked for this one.
+func (r *reply) width() int {
+	if r.trouble {
+		return 0
+	}
+	if leaveAlone(r.answer) || life(r.answer) < answerLife {
+		return 1
+	}
+	for _, took := range r.answer.Durations {
+		if took >= DefaultSlowAfter {
+			return 1
+		}
+	}
+	return maxOpenAt
 }
 
 func (a *asker) digest(cred *keyring.Credential) (sum [sha256.Size]byte) {

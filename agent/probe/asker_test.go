@@ -247,43 +247,195 @@ func TestFreshTogether(t *testing.T) {
 	}
 }
 
-// Requests to one endpoint are sequential, those to different ones concurrent.
+// An endpoint that answers well is asked several questions at a time, fewer for one
+// namespace, and any other one by one. Different endpoints do not wait for each other.
 func TestLanes(t *testing.T) {
+	t.Parallel()
+	slow := found
+	slow.Durations = map[registry.Phase]time.Duration{registry.PhaseManifest: DefaultSlowAfter}
+	for name, tc := range map[string]struct {
+		answer           registry.Answer
+		namespaces, most int
+	}{
+		"found":         {found, 3, maxOpenAt},
+		"one namespace": {found, 1, maxOpenAtOf},
+		"missing":       {registry.Answer{Fault: registry.FaultTagNotFound, Phase: registry.PhaseManifest, Status: 404}, 3, maxOpenAt},
+		"slow":          {slow, 3, 1},
+		"server error":  {unavailable, 3, 1},
+		"ended early":   {registry.Answer{Err: errors.New("given up")}, 3, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				a := newAsker()
+				var mu sync.Mutex
+				now, most := map[string]int{}, map[string]int{}
+				enter := func(endpoint string, by int) {
+					mu.Lock()
+					defer mu.Unlock()
+					now[endpoint] += by
+					now["all"] += by
+					most[endpoint], most["all"] = max(most[endpoint], now[endpoint]), max(most["all"], now["all"])
+				}
+				var wg sync.WaitGroup
+				for i := range 36 {
+					q := question{endpoint: "https://hub" + strconv.Itoa(i%2), image: strconv.Itoa(i)}
+					wg.Go(func() {
+						a.share(inNamespace(t, strconv.Itoa(i/2%tc.namespaces)), q, time.Time{}, func(context.Context) registry.Answer {
+							enter(q.endpoint, 1)
+							time.Sleep(time.Second)
+							enter(q.endpoint, -1)
+							return tc.answer
+						})
+					})
+				}
+				wg.Wait()
+				for i := range 2 {
+					if n := most["https://hub"+strconv.Itoa(i)]; n != tc.most {
+						t.Errorf("%d conversations at once with endpoint %d, want %d", n, i, tc.most)
+					}
+				}
+				if most["all"] != 2*tc.most {
+					t.Errorf("%d conversations at once, want %d", most["all"], 2*tc.most)
+				}
+			})
+		})
+	}
+}
+
+// Trouble of an endpoint is noticed by one question, or by those that are under way if it
+// has answered well before. A registry that hangs for one namespace is asked for another.
+func TestTroubleOfManyImages(t *testing.T) {
+	t.Parallel()
+	hang := registry.Answer{Fault: registry.FaultConnectionTimeout, Phase: registry.PhaseManifest}
+	for name, tc := range map[string]struct {
+		answer                   registry.Answer
+		namespaces, asked, after int // after it has answered well
+	}{
+		"hangs":                         {hang, 1, 1, maxOpenAtOf},
+		"hangs for several":             {hang, 3, 2, maxOpenAt},
+		"limits":                        {limited, 1, 1, maxOpenAtOf},
+		"limits several":                {limited, 3, 1, maxOpenAt},
+		"refuses connections":           {refused, 3, 1, maxOpenAt},
+		"server error with Retry-After": {registry.Answer{Fault: registry.FaultServerError, Response: registry.Response{RetryAfter: time.Minute}}, 3, 1, maxOpenAt},
+	} {
+		for proven, want := range map[bool]int{false: tc.asked, true: tc.after} {
+			t.Run(fmt.Sprint(name, ", proven ", proven), func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					a := newAsker()
+					var asked atomic.Int32
+					var wg sync.WaitGroup
+					ask := func(namespace int, image string, answer registry.Answer) {
+						wg.Go(func() {
+							a.share(inNamespace(t, strconv.Itoa(namespace)), about(image), time.Time{}, func(context.Context) registry.Answer {
+								asked.Add(1)
+								time.Sleep(5 * time.Second)
+								return answer
+							})
+						})
+						synctest.Wait()
+					}
+					if proven {
+						ask(0, "well", found)
+						want++
+					}
+					for i := range 50 {
+						ask(i%tc.namespaces, strconv.Itoa(i), tc.answer)
+					}
+					wg.Wait()
+					if n := int(asked.Load()); n != want {
+						t.Errorf("asked %d times, want %d", n, want)
+					}
+				})
+			})
+		}
+	}
+}
+
+// After an answer that shows trouble the endpoint is asked one question at a time until it
+// answers well again.
+func TestTroubleNarrowsTheLane(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		a := newAsker()
-		var mu sync.Mutex
-		now, most := map[string]int{}, map[string]int{}
-		enter := func(endpoint string, by int) {
-			mu.Lock()
-			defer mu.Unlock()
-			now[endpoint] += by
-			now["all"] += by
-			most[endpoint], most["all"] = max(most[endpoint], now[endpoint]), max(most["all"], now["all"])
-		}
+		var asked atomic.Int32
 		var wg sync.WaitGroup
-		for i := range 30 {
-			q := question{endpoint: "https://hub" + strconv.Itoa(i%3), image: strconv.Itoa(i)}
+		start := time.Now()
+		const well, again, all = 1 + 2*maxOpenAt, 2 + 3*maxOpenAt, 3 + 5*maxOpenAt
+		for i := range all {
 			wg.Go(func() {
-				a.put(q, time.Time{}, func() registry.Answer {
-					enter(q.endpoint, 1)
+				a.share(inNamespace(t, strconv.Itoa(i%maxOpenAt)), about(strconv.Itoa(i)), time.Time{}, func(context.Context) registry.Answer {
+					n := asked.Add(1)
 					time.Sleep(time.Second)
-					enter(q.endpoint, -1)
+					if n > well && n <= again {
+						return unavailable
+					}
 					return found
 				})
 			})
 		}
 		wg.Wait()
-		synctest.Wait()
-		for i := range 3 {
-			if n := most["https://hub"+strconv.Itoa(i)]; n != 1 {
-				t.Errorf("%d conversations at once with endpoint %d, want 1", n, i)
-			}
-		}
-		if most["all"] != 3 {
-			t.Errorf("%d conversations at once, want 3", most["all"])
+		if took := time.Since(start); took != 8*time.Second { // 1, 4, 4, 4 in trouble, 1 in trouble, 1, 4, 4
+			t.Errorf("it took %s, want 8s", took)
 		}
 	})
+}
+
+// However many images need it, a credential that the endpoint has not accepted is sent
+// once at a time, also while the endpoint answers others well.
+func TestUnprovenCredential(t *testing.T) {
+	t.Parallel()
+	with := func(a registry.Answer) registry.Answer {
+		a.Auth.CredentialSent = true
+		return a
+	}
+	rejected := registry.Answer{Fault: registry.FaultUnauthorized, Phase: registry.PhaseManifest, Status: 401}
+	for name, tc := range map[string]struct {
+		answer      registry.Answer
+		asked, most int
+	}{
+		"rejected":         {with(rejected), 1, 1},
+		"accepted":         {with(found), 50, maxOpenAt},
+		"image is missing": {with(registry.Answer{Fault: registry.FaultTagNotFound, Phase: registry.PhaseManifest, Status: 404}), 50, maxOpenAt},
+		"token issued":     {with(registry.Answer{Fault: registry.FaultInsufficientScope, Phase: registry.PhaseManifest, Status: 401, Auth: registry.Auth{TokenIssued: true}}), 50, maxOpenAt},
+		"forbidden":        {with(registry.Answer{Fault: registry.FaultForbidden, Phase: registry.PhaseManifest, Status: 403}), 50, 1},
+		"not asked for":    {found, 50, 1},
+		"hangs":            {with(registry.Answer{Fault: registry.FaultConnectionTimeout, Phase: registry.PhaseManifest}), 2, 1}, // for two namespaces
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				a := newAsker()
+				var asked, now, most atomic.Int32
+				var wg sync.WaitGroup
+				ask := func(i int, q question, get func() registry.Answer) {
+					wg.Go(func() {
+						a.share(inNamespace(t, strconv.Itoa(i%3)), q, time.Time{}, func(context.Context) registry.Answer { return get() })
+					})
+					synctest.Wait()
+				}
+				for i := range 5 {
+					ask(i, about("open "+strconv.Itoa(i)), func() registry.Answer { time.Sleep(time.Second / 2); return found })
+				}
+				for i := range 50 {
+					q := about(strconv.Itoa(i))
+					q.cred[0] = 1
+					ask(i, q, func() registry.Answer {
+						asked.Add(1)
+						most.Store(max(most.Load(), now.Add(1)))
+						time.Sleep(time.Second)
+						now.Add(-1)
+						return tc.answer
+					})
+				}
+				wg.Wait()
+				if int(asked.Load()) != tc.asked || int(most.Load()) != tc.most {
+					t.Errorf("sent %d times, %d at once; want %d and %d", asked.Load(), most.Load(), tc.asked, tc.most)
+				}
+			})
+		})
+	}
 }
 
 func TestAskerBounded(t *testing.T) {

@@ -64,6 +64,13 @@ func rejects(a registry.Answer) bool {
 	return a.Phase == registry.PhasePing || a.Phase == registry.PhaseManifest
 }
 
+// accepts reports whether an endpoint, or its token server, accepted the credential,
+// whatever it is used for.
+func accepts(a *registry.Answer) bool {
+	missing := a.Phase == registry.PhaseManifest && a.Status == http.StatusNotFound
+	return a.Auth.CredentialSent && (a.Found || a.Auth.TokenIssued || missing) && !rejects(*a)
+}
+
 // note remembers an answer that rejects a credential.
 func (r *rejections) note(key rejectionKey, a registry.Answer, tenant string, now time.Time) {
 	r.mu.Lock()

@@ -30,14 +30,31 @@ func New[K comparable, V any](limit int, life func(V) time.Duration, now func() 
 	return &Cache[K, V]{store: store{limit: limit, life: func(v any) time.Duration { return life(as[V](v)) }, now: now, entries: map[any]*entry{}}}
 }
 
-// NewInTurn returns a cache that fetches one key of a group at a time. The next
-// fetch starts when the value of the previous one is visible to Of, unless no
-// caller waits for it any more. Tenants take turns. At most waiting fetches of one
-// tenant wait in a group; for one more, Get returns ErrBusy.
-func NewInTurn[K comparable, V any](limit, waiting int, life func(V) time.Duration, now func() time.Time, group func(K) string) *Cache[K, V] {
+// Turns are the rules by which the fetches of a group of keys wait for each other.
+type Turns[K comparable, V any] struct {
+	Group func(K) string
+	// Waiting is how many fetches of one tenant may wait in a group. For one more, Get
+	// returns ErrBusy.
+	Waiting int
+	// Width returns how many keys of a group may be fetched at a time after a value; 0
+	// for as many as before. Each is how many of them for one tenant.
+	Width func(V) int
+	Each  int
+	// Alone reports whether a key must wait for all others of its group for which it
+	// does.
+	Alone func(K) bool
+}
+
+// NewInTurn returns a cache that fetches one key of a group at a time, or as many as the
+// width of the last value allows; after a pause it is one again. A fetch that waits for
+// another starts when the value of that one is visible to Of, unless no caller waits for
+// it any more. Tenants take turns.
+func NewInTurn[K comparable, V any](limit int, life func(V) time.Duration, now func() time.Time, turns Turns[K, V]) *Cache[K, V] {
 	c := New[K](limit, life, now)
-	c.store.lanes = NewLanes(1, waiting)
-	c.store.group = func(key any) string { return group(as[K](key)) }
+	c.store.lanes, c.store.gates = NewSharedLanes(1, turns.Each, turns.Waiting), NewLanes(1, turns.Waiting)
+	c.store.group = func(key any) string { return turns.Group(as[K](key)) }
+	c.store.width = func(v any) int { return turns.Width(as[V](v)) }
+	c.store.alone = func(key any) bool { return turns.Alone(as[K](key)) }
 	return c
 }
 

@@ -338,13 +338,48 @@ func TestGetIf(t *testing.T) {
 	})
 }
 
+// oneByOne are turns in which one key of a group is fetched at a time.
+func oneByOne(group func(string) string) share.Turns[string, answer] {
+	return share.Turns[string, answer]{
+		Group: group, Waiting: many, Each: 1,
+		Width: func(answer) int { return 1 }, Alone: func(string) bool { return false },
+	}
+}
+
+// After a value that allows it several keys are fetched at a time, and one of those that
+// must be alone.
+func TestWidth(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		turns := oneByOne(func(string) string { return "" })
+		turns.Each, turns.Width = 2, func(answer) int { return 3 }
+		turns.Alone = func(key string) bool { return key[0] == 'x' }
+		c := share.NewInTurn(many, func(a answer) time.Duration { return a.life }, time.Now, turns)
+		sources := map[byte]*source{'x': {}, 'y': {}}
+		start := time.Now()
+		var wg sync.WaitGroup
+		for _, key := range []string{"y1", "y2", "y3", "y4", "y5", "x1", "x2", "x3", "x4"} {
+			wg.Go(func() {
+				if got, err := c.Get(t.Context(), key, sources[key[0]].fetch(answer{key, long}, nil)); got.text != key || err != nil {
+					t.Errorf("got %+v, %v", got, err)
+				}
+			})
+			synctest.Wait()
+		}
+		wg.Wait()
+		if x, y, took := sources['x'].most.Load(), sources['y'].most.Load(), time.Since(start); x != 1 || y != 2 || took != 7*time.Second {
+			t.Errorf("%d and %d at once, in %s; want 1, and after the first 2, in 7s", x, y, took)
+		}
+	})
+}
+
 // One key of a group is fetched at a time, and the next fetch sees the previous
 // value. A key that no caller waits for any more is not fetched.
 func TestInTurn(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		group := func(key string) string { return key[:1] }
-		c := share.NewInTurn(many, many, func(a answer) time.Duration { return a.life }, time.Now, group)
+		c := share.NewInTurn(many, func(a answer) time.Duration { return a.life }, time.Now, oneByOne(group))
 		sources := map[string]*source{"a": {}, "b": {}}
 		fetch := func(key string) func(context.Context) (answer, error) {
 			return func(ctx context.Context) (answer, error) {
@@ -458,7 +493,7 @@ func TestManyValues(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const limit, groups = 50, 7
 		group := func(key string) string { return key[:1] }
-		c := share.NewInTurn(limit, many, func(a answer) time.Duration { return a.life }, time.Now, group)
+		c := share.NewInTurn(limit, func(a answer) time.Duration { return a.life }, time.Now, oneByOne(group))
 		get := func(i int, life time.Duration) {
 			key := strconv.Itoa(i%groups) + "-" + strconv.Itoa(i)
 			ctx := share.WithTenant(t.Context(), strconv.Itoa(i%3))

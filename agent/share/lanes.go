@@ -28,7 +28,7 @@ func Tenant(ctx context.Context) string {
 // that however many callers of one of them wait, another's waits for at most one
 // of them. Lanes nobody uses take no memory. It is safe for concurrent use.
 type Lanes struct {
-	size  int // how many may hold a lane at once
+	size  int // how many may hold a new lane at once
 	each  int // how many of one tenant
 	limit int // how many callers of a tenant may wait for a lane
 
@@ -38,6 +38,7 @@ type Lanes struct {
 
 type lane struct {
 	name    string
+	size    int // how many may hold it at once
 	holders int
 	held    map[string]int // of these, by tenant
 	queues  []*queue       // of tenants with waiting callers, the next to be served first
@@ -74,10 +75,10 @@ func (l *Lanes) Enter(ctx context.Context, name string) (leave func(), err error
 		return nil, err
 	}
 	if err := l.wait(ctx, t); err != nil {
-		l.leave(t)
+		l.leave(t, 0)
 		return nil, err
 	}
-	return func() { l.leave(t) }, nil
+	return func() { l.leave(t, 0) }, nil
 }
 
 // wait waits for the ticket's turn. The error is that of ctx.
@@ -95,16 +96,24 @@ func (l *Lanes) take(name, tenant string) (*ticket, error) {
 	defer l.mu.Unlock()
 	of := l.all[name]
 	if of == nil {
-		of = &lane{name: name, held: map[string]int{}}
+		of = &lane{name: name, size: l.size, held: map[string]int{}}
 	}
 	t := &ticket{lane: of, turn: make(chan struct{})}
-	if of.holders < l.size && of.held[tenant] < l.each {
-		of.give(t, tenant)
-	} else if !of.push(t, tenant, l.limit) {
+	if !l.admit(t, tenant) {
 		return nil, ErrBusy
 	}
 	l.all[name] = of
 	return t, nil
+}
+
+// admit gives a ticket the lane if there is room, else has it wait, unless too many do.
+func (l *Lanes) admit(t *ticket, tenant string) bool {
+	of := t.lane
+	if of.holders < of.size && of.held[tenant] < l.each {
+		of.give(t, tenant)
+		return true
+	}
+	return of.push(t, tenant, l.limit)
 }
 
 // also has a ticket wait for another tenant as well: it is served when the turn of
@@ -113,12 +122,14 @@ func (l *Lanes) also(t *ticket, tenant string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !t.held {
-		t.lane.push(t, tenant, l.limit)
+		l.admit(t, tenant)
 	}
 }
 
-// leave gives a ticket back, and the lane to the next.
-func (l *Lanes) leave(t *ticket) {
+// leave gives a ticket back, and the lane to those who are next. size is how many may
+// hold the lane from now on, 0 for as many as before. A lane grows only when no other
+// holds it: those who came before it shrank do not decide that.
+func (l *Lanes) leave(t *ticket, size int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	of := t.lane
@@ -130,12 +141,19 @@ func (l *Lanes) leave(t *ticket) {
 	if of.held[t.tenant]--; of.held[t.tenant] == 0 {
 		delete(of.held, t.tenant)
 	}
-	next := slices.IndexFunc(of.queues, func(q *queue) bool { return of.held[q.tenant] < l.each })
-	if next >= 0 {
+	if size > 0 && (size < of.size || of.holders == 0) {
+		of.size = size
+	}
+	for of.holders < of.size {
+		next := slices.IndexFunc(of.queues, func(q *queue) bool { return of.held[q.tenant] < l.each })
+		if next < 0 {
+			break
+		}
 		q := of.queues[next]
 		of.queues = append(slices.Delete(of.queues, next, next+1), q) // its tenant's next waiter is served after all others'
 		of.give(q.waiting[0], q.tenant)
-	} else if of.holders == 0 {
+	}
+	if of.holders == 0 {
 		delete(l.all, of.name)
 	}
 }

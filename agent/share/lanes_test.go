@@ -93,6 +93,71 @@ func order(t *testing.T, l *Lanes, waiters ...string) (served []string) {
 	return served
 }
 
+// A lane shrinks at once, and grows only when its last holder leaves.
+func TestLaneSize(t *testing.T) {
+	t.Parallel()
+	l := NewSharedLanes(1, 2, roomy)
+	var tickets []*ticket
+	for _, tenant := range []string{"a", "a", "a", "b", "b", "c", "c"} {
+		one, err := l.take("lane", tenant)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tickets = append(tickets, one)
+	}
+	left := map[int]bool{}
+	for _, step := range []struct {
+		leaves, size int
+		hold         []int // afterwards
+	}{
+		{0, 3, []int{1, 3, 5}},
+		{1, 1, []int{3, 5}},
+		{3, 3, []int{5}},
+		{5, 3, []int{2, 4, 6}},
+		{2, 0, []int{4, 6}},
+		{4, 0, []int{6}},
+		{6, 0, nil},
+	} {
+		l.leave(tickets[step.leaves], step.size)
+		left[step.leaves] = true
+		var hold []int
+		for i, one := range tickets {
+			if one.held && !left[i] {
+				hold = append(hold, i)
+			}
+		}
+		if !slices.Equal(hold, step.hold) {
+			t.Errorf("%v hold the lane after %d, want %v", hold, step.leaves, step.hold)
+		}
+	}
+	if len(l.all) != 0 {
+		t.Errorf("%d lanes are left", len(l.all))
+	}
+}
+
+// What waits only because its tenant has its share is another tenant's at once.
+func TestJoinedTicketOfAnotherTenant(t *testing.T) {
+	t.Parallel()
+	l := NewSharedLanes(2, 1, roomy)
+	first, err := l.take("lane", "bad")
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := l.take("lane", "bad")
+	if err != nil || second.held {
+		t.Fatal(err, second.held)
+	}
+	l.also(second, "good")
+	if !second.held || second.tenant != "good" {
+		t.Errorf("held %t, for %q", second.held, second.tenant)
+	}
+	l.leave(first, 0)
+	l.leave(second, 0)
+	if len(l.all) != 0 {
+		t.Errorf("%d lanes are left", len(l.all))
+	}
+}
+
 // However many of one tenant wait, another's is served after one of them.
 func TestTenantsTakeTurns(t *testing.T) {
 	t.Parallel()
@@ -123,7 +188,10 @@ func TestTenantsWaitersAreBounded(t *testing.T) {
 func TestJoinedFetchWaitsInBothQueues(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		c := NewInTurn(roomy, roomy, For[string](time.Hour), time.Now, func(string) string { return "registry" })
+		c := NewInTurn(roomy, For[string](time.Hour), time.Now, Turns[string, string]{
+			Group: func(string) string { return "registry" }, Waiting: roomy, Each: 1,
+			Width: func(string) int { return 1 }, Alone: func(string) bool { return false },
+		})
 		var mu sync.Mutex
 		var fetched []string
 		var wg sync.WaitGroup

@@ -15,6 +15,9 @@ type store struct {
 	now   func() time.Time
 	group func(key any) string // nil: fetches do not wait for each other
 	lanes *Lanes               // by group
+	width func(value any) int
+	alone func(key any) bool
+	gates *Lanes // by group, of the fetches that are alone
 
 	mu      sync.Mutex
 	entries map[any]*entry
@@ -150,14 +153,26 @@ func (s *store) leave(e *entry) {
 // recover a panic of the fetch: that ends the process.
 func (s *store) run(ctx context.Context, e *entry, fetch fetchFunc) {
 	defer e.cancel()
-	var err error
-	if e.turn != nil {
-		defer s.lanes.leave(e.turn)
-		err = s.lanes.wait(ctx, e.turn)
+	if e.turn == nil {
+		value, err := fetch(ctx)
+		s.keep(e, value, err)
+		return
+	}
+	width := 0
+	defer func() { s.lanes.leave(e.turn, width) }()
+	err := s.lanes.wait(ctx, e.turn)
+	if err == nil && s.alone(e.key) {
+		var leave func()
+		if leave, err = s.gates.Enter(ctx, s.group(e.key)); err == nil {
+			defer leave()
+		}
 	}
 	var value any
 	if err == nil {
 		value, err = fetch(ctx)
+	}
+	if err == nil {
+		width = s.width(value)
 	}
 	s.keep(e, value, err)
 }
