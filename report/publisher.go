@@ -111,6 +111,7 @@ type podState struct {
 type containerState struct {
 	final   string          // image of the final verdict on the pod; empty if none
 	event   announcement    // the last Event since the container had its image
+	unsure  string          // summary of the verdict whose Event an earlier run of the agent may not have created
 	counted counted         // the last verdict counted in the metrics
 	timed   time.Time       // start of the incident whose time to diagnosis has been measured
 	earlier earlierIncident // from an earlier run of the agent
@@ -249,6 +250,11 @@ func adopt(uid string, annotations map[string]string, now time.Time) *podState {
 	return state
 }
 
+// eventDoubt is how old a report is at most whose Events may be missing because the agent
+// was killed before it created them. Until then the kubelet starts it again, as a rule; the
+// longest wait is five minutes. The same Event has the same name, so that it is there once.
+const eventDoubt = 5 * time.Minute
+
 // adopt takes over one container of a report of an earlier run. If that was a
 // first verdict, for which there is no Event yet, only the start of the incident
 // is taken over.
@@ -265,6 +271,9 @@ func (t *podState) adopt(uid string, c Container, now time.Time) {
 	}
 	of.final = c.Image
 	of.event = announcement{diagnosis.Cause(c.Cause), c.Image}
+	if now.Sub(t.at) < eventDoubt {
+		of.unsure = c.Summary
+	}
 	of.counted = counted{diagnosis.Cause(c.Cause), since.Unix()}
 }
 
@@ -490,14 +499,14 @@ func (p *Publisher) events(ctx context.Context, state *podState, verdicts []diag
 			of.counted = now
 			p.metrics.Diagnosed(v)
 		}
-		if of.event == said {
+		if of.event == said && of.unsure != v.Summary {
 			continue
 		}
 		if err := p.event(ctx, FailureEvent(v, p.now())); err != nil {
 			all = false
 			continue
 		}
-		of.event, state.refusals = said, 0
+		of.event, of.unsure, state.refusals = said, "", 0
 	}
 	return all
 }
@@ -535,9 +544,7 @@ func (p *Publisher) event(ctx context.Context, e *eventsv1.Event) error {
 func (p *podPublisher) Recovered(ctx context.Context, u podwatch.Update, f diagnosis.Failure) error {
 	state := p.of(u)
 	if of := state.containers[f.Subject()]; of != nil && !of.timed.IsZero() {
-		if f.Since.IsZero() { // an earlier run of the agent has seen it fail
-			f.Since = of.earlier.since
-		}
+		f.Since = of.timed // as in the report, so that another run of the agent names the Event the same
 		f.Image = cmp.Or(f.Image, of.earlier.image)
 		switch err := p.event(ctx, RecoveredEvent(f, p.now())); { // logged and counted there
 		case temporary(err):

@@ -612,6 +612,45 @@ func TestRestartedAgentSaysNothingTwice(t *testing.T) {
 `, start)
 }
 
+// An agent that is killed when it has written a report creates its Event when it is started
+// again, with the same name as before; the API server keeps one of them. A verdict in other
+// words might have another name.
+func TestKilledBeforeTheEvent(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	v := verdict("app", diagnosis.TagNotFound)
+	d.w.eventErr = errAPI
+	d.publish(true, v)
+	d.w.eventErr = nil
+	u := watched()
+	u.Annotations = d.annotations()
+	for _, tt := range []struct {
+		what   string
+		after  time.Duration
+		now    diagnosis.Verdict
+		events int
+	}{
+		{"other words", time.Second, verdict("app", diagnosis.TagNotFound, sinceLater(time.Second), wording("other")), 0},
+		{"the Event is missing", time.Minute, verdict("app", diagnosis.TagNotFound, sinceLater(time.Minute)), 1},
+		{"the Event is there", time.Minute, verdict("app", diagnosis.TagNotFound, sinceLater(2*time.Minute)), 2},
+		{"an old report", 10 * time.Minute, verdict("app", diagnosis.TagNotFound, sinceLater(12*time.Minute)), 2},
+	} {
+		d.restart()
+		d.later(tt.after)
+		for range 2 {
+			if err := d.try(u, true, tt.now); err != nil {
+				t.Error(err)
+			}
+		}
+		d.want(tt.what, 1, tt.events)
+	}
+	for _, e := range d.w.events {
+		if want := FailureEvent(v, d.at); e.Name != want.Name || e.Note != want.Note {
+			t.Errorf("Event %s %q, want %s %q", e.Name, e.Note, want.Name, want.Note)
+		}
+	}
+}
+
 func TestRestartedAgentAndTheMinute(t *testing.T) {
 	t.Parallel()
 	d, u := restarted(t, true, verdict("app", diagnosis.TagNotFound))
@@ -659,6 +698,17 @@ func TestRestartedAgentAndARecovery(t *testing.T) {
 	}
 	d.recovered(now.Failure)
 	d.want("recovered", 1, 2)
+	before := d.p
+	d.p = d.publisher.Pod("uid-1") // as if the agent was killed before the report was removed
+	healthy := now.Failure
+	healthy.Since = time.Time{}
+	if err := d.p.Recovered(t.Context(), u, healthy); err != nil {
+		t.Error(err)
+	}
+	if e := d.w.events; len(e) != 3 || e[1].Name != e[2].Name {
+		t.Errorf("got Events %v, want the last two with the same name", e)
+	}
+	d.p, d.w.events = before, d.w.events[:2]
 	again := verdict("app", diagnosis.TagNotFound, sinceLater(12*time.Minute), wording("again"))
 	if err := d.try(u, true, again); err != nil {
 		t.Error(err)
