@@ -3,6 +3,7 @@
 package kube
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -13,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -139,6 +141,10 @@ func New(cfg *rest.Config, o Options) (*Client, error) {
 	}
 	cfg.Dial = c.liveness.listenOn(cfg.Dial)
 	cfg.Impersonate = rest.ImpersonationConfig{}
+	if file := cfg.BearerTokenFile; file != "" {
+		cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { return fileToken{file, next} })
+		cfg.BearerToken, cfg.BearerTokenFile = "", ""
+	}
 	own, err := rest.TransportFor(cfg) // shared, so that all requests use the same connections
 	if err != nil {
 		return nil, fmt.Errorf("configure the connection to the API server: %w", err)
@@ -162,6 +168,27 @@ func New(cfg *rest.Config, o Options) (*Client, error) {
 		return nil, err
 	}
 	return c, nil
+}
+
+// fileToken authenticates requests with the current token of a file, which the kubelet
+// replaces. client-go would read it once a minute, also while the API server refuses it.
+type fileToken struct {
+	path string
+	next http.RoundTripper
+}
+
+// RoundTrip implements http.RoundTripper.
+func (t fileToken) RoundTrip(r *http.Request) (*http.Response, error) {
+	token, err := os.ReadFile(t.path)
+	if err != nil {
+		if r.Body != nil {
+			_ = r.Body.Close()
+		}
+		return nil, err
+	}
+	r = r.Clone(r.Context())
+	r.Header.Set("Authorization", "Bearer "+string(bytes.TrimSpace(token)))
+	return t.next.RoundTrip(r)
 }
 
 // newScheme returns a scheme of the few types that whypull reads and writes.

@@ -8,6 +8,8 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -403,6 +405,37 @@ func TestTLSAndToken(t *testing.T) {
 	r := s.All()[0]
 	if r.Header.Get("Authorization") != "Bearer token-of-the-agent" || r.Header.Get("Impersonate-User") != asNode {
 		t.Errorf("headers %v", r.Header)
+	}
+}
+
+// A token that the API server refuses is read again, since the kubelet may have replaced it.
+func TestTokenReplaced(t *testing.T) {
+	t.Parallel()
+	valid := "Bearer second"
+	s := newAPIServer(t, func(w http.ResponseWriter, r request) {
+		if r.Header.Get("Authorization") != valid {
+			apitest.Fail(w, http.StatusUnauthorized, metav1.StatusReasonUnauthorized, "Unauthorized")
+			return
+		}
+		apitest.Write(w, runtime.ContentTypeProtobuf, pullSecret())
+	})
+	file := filepath.Join(t.TempDir(), "token")
+	write := func(token string) {
+		if err := os.WriteFile(file, []byte(token+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("first")
+	c, err := New(&rest.Config{Host: s.URL, BearerToken: "first", BearerTokenFile: file}, Options{Node: nodeName, Access: AccessImpersonate})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Secret(t.Context(), "team", "pull"); err == nil || strings.Contains(err.Error(), "first") {
+		t.Errorf("with an expired token: %v", err)
+	}
+	write("second")
+	if _, err := c.Secret(t.Context(), "team", "pull"); err != nil {
+		t.Errorf("after the token was replaced: %v", err)
 	}
 }
 
