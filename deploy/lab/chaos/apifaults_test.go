@@ -25,12 +25,13 @@ import (
 
 // apiFaults are the faults of the agent's way to the API server.
 func apiFaults() []fault {
-	const while = 45 * time.Second
+	while := func(ctx context.Context) error { return pause(ctx, 45*time.Second) }
 	return []fault{
-		apiFault("the API server answers the agent 429", while, answered(http.StatusTooManyRequests, "1")),
-		apiFault("the API server answers the agent 503", while, answered(http.StatusServiceUnavailable, "")),
-		apiFault("the API server takes three seconds for each of the agent's requests", while, slowly(3*time.Second)),
-		apiFault("the API server breaks off the agent's requests", while, brokenOff(2*time.Second)),
+		apiFault("the API server answers the agent 429", answered(http.StatusTooManyRequests, "1"), while),
+		apiFault("the API server answers the agent 503", answered(http.StatusServiceUnavailable, ""), while),
+		apiFault("the API server takes three seconds for each of the agent's requests", slowly(3*time.Second), while),
+		apiFault("the API server breaks off the agent's requests", brokenOff(2*time.Second), while),
+		killedAtEvents(),
 		{name: "the agent's watch is too old", strike: watchTooOld},
 	}
 }
@@ -88,9 +89,9 @@ type apiProxy struct {
 	active atomic.Pointer[http.Handler]
 }
 
-// apiFault leads the agent's requests through a proxy, which disturbs them for a while,
-// until whypull is right again.
-func apiFault(name string, while time.Duration, disturb middleware) fault {
+// apiFault leads the agent's requests through a proxy until whypull is right again, and
+// disturbs them until meanwhile returns.
+func apiFault(name string, disturb middleware, meanwhile func(context.Context) error) fault {
 	var proxy *apiProxy
 	return fault{
 		name: name,
@@ -105,7 +106,7 @@ func apiFault(name string, while time.Duration, disturb middleware) fault {
 			}
 			disturbed := disturb(forward)
 			proxy.active.Store(&disturbed)
-			err = pause(ctx, while)
+			err = meanwhile(ctx)
 			proxy.active.Store(&forward)
 			return err
 		},
@@ -160,6 +161,69 @@ func startProxy(ctx context.Context) (*apiProxy, http.Handler, error) {
 	}
 	go func() { _ = p.server.ServeTLS(listener, "", "") }()
 	return p, forward, nil
+}
+
+// killedAtEvents kills the agent when it has changed a pod's annotations, or is about to
+// remove them, and creates the Event that belongs to that: before the API server gets the
+// Event, and after, when the agent has not heard of it yet. Each Event is there once.
+func killedAtEvents() fault {
+	const ns = "between"
+	next, handled := make(chan bool), make(chan struct{}) // whether to carry out the next Event
+	disturb := func(forward http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/namespaces/"+ns+"/events") {
+				select {
+				case carryOut := <-next:
+					if carryOut {
+						forward.ServeHTTP(&nowhere{header: http.Header{}}, r)
+					}
+					handled <- struct{}{}
+					<-r.Context().Done()
+					return
+				default:
+				}
+			}
+			forward.ServeHTTP(w, r)
+		})
+	}
+	want := map[string]string{}
+	killed := func(ctx context.Context, carryOut bool) error {
+		late, cancel := context.WithTimeout(ctx, patience)
+		defer cancel()
+		select {
+		case next <- carryOut:
+			<-handled
+			return errors.Join(causes(ns, want)(ctx), killAgent(ctx))
+		case <-late.Done():
+			return errors.Join(errors.New("no Event"), late.Err())
+		}
+	}
+	return apiFault("the agent is killed between annotation and Event", disturb, func(ctx context.Context) error {
+		return inNamespace(ctx, ns, func(ctx context.Context) error {
+			for _, carryOut := range []bool{false, true} {
+				name := fmt.Sprintf("carried-out-%t", carryOut)
+				want[name] = "RepositoryNotFound"
+				pod, err := newPod(ctx, ns, name, noRepository)
+				if err == nil {
+					err = killed(ctx, carryOut)
+				}
+				if err == nil {
+					err = until(ctx, name+": the failure", all(causes(ns, want), events(pod, "RepositoryNotFound")))
+				}
+				if err == nil {
+					err = errors.Join(setImage(ctx, ns, name, registry.PlainApp), killed(ctx, carryOut))
+				}
+				if err != nil {
+					return err
+				}
+				want[name] = ""
+				if err := until(ctx, name+": the recovery", all(causes(ns, want), events(pod, "RepositoryNotFound", "ImagePullRecovered"))); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	})
 }
 
 // watchTooOld freezes the agent while pods change, and restarts the API server, which

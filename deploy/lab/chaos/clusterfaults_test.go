@@ -28,6 +28,8 @@ import (
 func clusterFaults() []fault {
 	return []fault{
 		{name: "the key of service accounts is replaced", strike: newServiceAccountKey, long: true},
+		{name: "the agent's token expires", strike: tokenExpires, long: true},
+		{name: "the agent's token is replaced in time", strike: tokenReplaced, long: true},
 		{name: "a policy refuses the agent's writes", strike: refused(refusalOf("pods/status", "events"), 30*time.Second), long: true},
 		{name: "a policy refuses the agent's Events", strike: refused(refusalOf("events"), 30*time.Second), long: true},
 		{name: "a webhook for the agent's writes is down", strike: refused(deadWebhook(), 30*time.Second), long: true},
@@ -95,14 +97,18 @@ func until(ctx context.Context, what string, check func(context.Context) error) 
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
+	var wrong error
 	for {
 		err := check(ctx)
 		if err == nil {
 			node.note("%s: after %s", what, time.Since(began).Round(100*time.Millisecond))
 			return nil
 		}
+		if ctx.Err() == nil {
+			wrong = err
+		}
 		if late := pause(ctx, 300*time.Millisecond); late != nil {
-			return fmt.Errorf("%s: %w", what, errors.Join(err, late))
+			return fmt.Errorf("%s: %w", what, errors.Join(wrong, late))
 		}
 	}
 }
@@ -284,48 +290,58 @@ webhooks:
 `, rules("pods/status", "events"), agentUser)
 }
 
-// refused lets the API server refuse what the agent writes for a while. Afterwards
-// everything is said once: also of the pod that failed meanwhile, of one that failed
-// before and got its image meanwhile, and of one that got its image afterwards.
+// refused lets the API server refuse what the agent writes for a while.
 func refused(manifest string, d time.Duration) func(context.Context) error {
+	apply := func(ctx context.Context, verb string) error {
+		_, err := node.lab.Kubectl(ctx, strings.NewReader(manifest), verb, "-f", "-")
+		return err
+	}
 	return func(ctx context.Context) error {
-		return inNamespace(ctx, "refused", func(ctx context.Context) error {
-			healed, err := newPod(ctx, "refused", "healed", noRepository)
-			if err != nil {
-				return err
-			}
-			stays, err := newPod(ctx, "refused", "stays", noRepository)
-			if err != nil {
-				return err
-			}
-			if err := until(ctx, "before", all(events(healed, "RepositoryNotFound"), events(stays, "RepositoryNotFound"))); err != nil {
-				return err
-			}
-			apply := func(ctx context.Context, verb string) error {
-				_, err := node.lab.Kubectl(ctx, strings.NewReader(manifest), verb, "-f", "-")
-				return err
-			}
-			if err := errors.Join(apply(ctx, "apply"), pause(ctx, 3*time.Second)); err != nil { // in effect by then
-				return err
-			}
-			failed, err := newPod(ctx, "refused", "failed", noTag)
-			err = errors.Join(err, setImage(ctx, "refused", "healed", registry.PlainApp), pause(ctx, d), events(failed)(ctx),
-				apply(context.WithoutCancel(ctx), "delete"))
-			if err != nil {
-				return err
-			}
-			if err := until(ctx, "everything is said", all(
-				causes("refused", map[string]string{"healed": "", "stays": "RepositoryNotFound", "failed": "TagNotFound"}),
-				events(healed, "RepositoryNotFound", "ImagePullRecovered"), events(stays, "RepositoryNotFound"), events(failed, "TagNotFound"),
-			)); err != nil {
-				return err
-			}
-			if err := setImage(ctx, "refused", "failed", registry.PlainApp); err != nil {
-				return err
-			}
-			return until(ctx, "and the recovery", events(failed, "TagNotFound", "ImagePullRecovered"))
+		return saidAfterward(ctx, "refused", func(ctx context.Context) error {
+			return errors.Join(apply(ctx, "apply"), pause(ctx, 3*time.Second)) // in effect by then
+		}, func(ctx context.Context, failed *corev1.Pod) error {
+			return errors.Join(pause(ctx, d), events(failed)(ctx), apply(context.WithoutCancel(ctx), "delete"))
 		})
 	}
+}
+
+// saidAfterward keeps the agent from writing Events from begin to end, to which it gives a
+// pod that failed meanwhile. Afterwards everything is said once: also of that pod, of one
+// that failed before and got its image meanwhile, and of one that got its image afterwards.
+func saidAfterward(ctx context.Context, ns string, begin func(context.Context) error, end func(ctx context.Context, failed *corev1.Pod) error) error {
+	return inNamespace(ctx, ns, func(ctx context.Context) error {
+		healed, err := newPod(ctx, ns, "healed", noRepository)
+		if err != nil {
+			return err
+		}
+		stays, err := newPod(ctx, ns, "stays", noRepository)
+		if err != nil {
+			return err
+		}
+		if err := until(ctx, "before", all(events(healed, "RepositoryNotFound"), events(stays, "RepositoryNotFound"))); err != nil {
+			return err
+		}
+		if err := begin(ctx); err != nil {
+			return err
+		}
+		failed, err := newPod(ctx, ns, "failed", noTag)
+		if err == nil {
+			err = setImage(ctx, ns, "healed", registry.PlainApp)
+		}
+		if err := errors.Join(err, end(ctx, failed)); err != nil {
+			return err
+		}
+		if err := until(ctx, "everything is said", all(
+			causes(ns, map[string]string{"healed": "", "stays": "RepositoryNotFound", "failed": "TagNotFound"}),
+			events(healed, "RepositoryNotFound", "ImagePullRecovered"), events(stays, "RepositoryNotFound"), events(failed, "TagNotFound"),
+		)); err != nil {
+			return err
+		}
+		if err := setImage(ctx, ns, "failed", registry.PlainApp); err != nil {
+			return err
+		}
+		return until(ctx, "and the recovery", events(failed, "TagNotFound", "ImagePullRecovered"))
+	})
 }
 
 // namespaceComesBack deletes a namespace whose pods fail, and creates it and its pods,

@@ -44,8 +44,8 @@ func faults() []fault {
 		{name: "reports are edited and removed", strike: editReports},
 
 		{name: "the agent is killed twenty times", strike: times(20, time.Second, killAgent), long: true},
-		{name: "the API server is stopped", strike: stopped(labnode.APIServer, 90*time.Second), long: true},
-		{name: "the API server hangs", strike: frozen("kube-apiserver", time.Minute), long: true},
+		{name: "the API server is stopped", strike: stopped(labnode.APIServer, 90*time.Second, notReady), long: true},
+		{name: "the API server hangs", strike: frozen("kube-apiserver", 75*time.Second, notReady), long: true},
 		{name: "etcd hangs", strike: frozen("etcd", 30*time.Second), long: true},
 		{name: "the API server restarts five times", strike: times(5, 10*time.Second, stopped(labnode.APIServer, time.Second)), long: true},
 		{name: "the runtime is stopped", strike: stopped(labnode.Containerd, time.Minute), shakes: true, long: true},
@@ -87,24 +87,25 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// stopped stops a component for a while. Its start waits until it is ready.
-func stopped(component string, d time.Duration) func(context.Context) error {
+// stopped stops a component for a while, and then checks. Its start waits until it is
+// ready.
+func stopped(component string, d time.Duration, checks ...func(context.Context) error) func(context.Context) error {
 	return func(ctx context.Context) error {
 		if err := node.lab.StopComponent(ctx, component); err != nil {
 			return err
 		}
-		return errors.Join(pause(ctx, d), node.lab.StartComponent(ctx, component))
+		return errors.Join(pause(ctx, d), all(checks...)(ctx), node.lab.StartComponent(ctx, component))
 	}
 }
 
-// frozen stops the processes of a name with SIGSTOP for a while: they accept connections
-// and do not answer.
-func frozen(program string, d time.Duration) func(context.Context) error {
+// frozen stops the processes of a name with SIGSTOP for a while, and then checks: they
+// accept connections and do not answer.
+func frozen(program string, d time.Duration, checks ...func(context.Context) error) func(context.Context) error {
 	return func(ctx context.Context) error {
 		if err := signalAll(ctx, program, "STOP"); err != nil {
 			return err
 		}
-		return errors.Join(pause(ctx, d), signalAll(context.WithoutCancel(ctx), program, "CONT"))
+		return errors.Join(pause(ctx, d), all(checks...)(ctx), signalAll(context.WithoutCancel(ctx), program, "CONT"))
 	}
 }
 
@@ -153,16 +154,25 @@ func waitAgent(ctx context.Context, was string) error {
 }
 
 func agentContainer(ctx context.Context) (corev1.ContainerStatus, error) {
-	pods, err := node.client.CoreV1().Pods("whypull").List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/name=whypull"})
+	p, err := agentPod(ctx)
 	if err != nil {
 		return corev1.ContainerStatus{}, err
 	}
+	return p.Status.ContainerStatuses[0], nil
+}
+
+// agentPod returns the agent's pod, with the status of its container.
+func agentPod(ctx context.Context) (*corev1.Pod, error) {
+	pods, err := node.client.CoreV1().Pods("whypull").List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/name=whypull"})
+	if err != nil {
+		return nil, err
+	}
 	for i := range pods.Items {
 		if p := &pods.Items[i]; p.DeletionTimestamp == nil && len(p.Status.ContainerStatuses) == 1 {
-			return p.Status.ContainerStatuses[0], nil
+			return p, nil
 		}
 	}
-	return corev1.ContainerStatus{}, errors.New("no pod of the agent")
+	return nil, errors.New("no pod of the agent")
 }
 
 // withoutRights takes the agent's rights for a while.

@@ -132,7 +132,7 @@ func running(p *corev1.Pod) bool {
 }
 
 // judgeEvents returns what is wrong with the Events of a pod: one for each change of the
-// verdict, and a recovery after the last if the pod runs. A pod that was given another
+// verdict, also for the one that it has, and a recovery after the last if the pod runs. A pod that was given another
 // image may have failed with that for the same reason.
 func judgeEvents(p *corev1.Pod, known truth, all []eventsv1.Event) []string {
 	var ours []eventsv1.Event
@@ -151,8 +151,15 @@ func judgeEvents(p *corev1.Pod, known truth, all []eventsv1.Event) []string {
 	if running(p) && len(ours) > 0 && ours[len(ours)-1].Reason != "ImagePullRecovered" {
 		wrong = append(wrong, "it runs, and its last Event is "+ours[len(ours)-1].Reason)
 	}
+	cause := p.Annotations["whypull.dev/cause"]
+	if cause != "" && time.Since(p.CreationTimestamp.Time) < eventLife && !slices.ContainsFunc(ours, func(e eventsv1.Event) bool { return e.Reason == cause }) {
+		wrong = append(wrong, "no Event for "+cause)
+	}
 	return wrong
 }
+
+// eventLife is how long the API server keeps an Event at least.
+const eventLife = time.Hour
 
 func byTime(a, b eventsv1.Event) int {
 	// The agent's clock may have jumped, the API server's has not.
