@@ -190,6 +190,11 @@ func TestReleaseRights(t *testing.T) {
 		if got, known := want[name]; !known || strings.Join(writes, " ") != got {
 			t.Errorf("job %s may write %q, want %q", name, writes, got)
 		}
+		for _, s := range j.Steps {
+			if strings.HasPrefix(s.Uses, "actions/cache") || strings.HasPrefix(s.Uses, "actions/setup-go@") && s.With["cache"] != false {
+				t.Errorf("job %s uses a cache, which others can write", name)
+			}
+		}
 		if len(writes) == 0 {
 			continue
 		}
