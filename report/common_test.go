@@ -74,11 +74,7 @@ func summary(s string) func(*diagnosis.Verdict) {
 // annotate renders verdicts and checks the invariants of all annotations.
 func annotate(t *testing.T, verdicts ...diagnosis.Verdict) map[string]string {
 	t.Helper()
-	r, err := render(verdicts, nil, 0, "worker-3", observed())
-	if err != nil {
-		t.Fatalf("got error %v, want none", err)
-	}
-	got := r.annotations
+	got := render(verdicts, nil, 0, "worker-3", observed()).annotations
 	if len(got) != 3 {
 		t.Errorf("got %d annotations, want 3", len(got))
 	}
@@ -95,11 +91,7 @@ func withoutTimes(t *testing.T, annotation string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := d.withoutTimes()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out
+	return d.withoutTimes()
 }
 
 func checkText(t *testing.T, what, s string, limit int) {

@@ -137,17 +137,17 @@ func safe(s string) string {
 // fit encodes the document within ReportLimit. It drops the least useful parts
 // first: long details, then evidence that found nothing, then remedies after the
 // first container's, then hosts and evidence, then containers. d is changed accordingly.
-func (d *Document) fit() (string, error) {
+func (d *Document) fit() string {
 	var out bytes.Buffer // for all attempts: those of many containers are large
 	for _, reduce := range reductions() {
-		if err := encodeTo(&out, *d); err != nil || out.Len() <= ReportLimit {
-			return out.String(), err
+		if encodeTo(&out, *d); out.Len() <= ReportLimit {
+			return out.String()
 		}
 		reduce(d)
 	}
 	for {
-		if err := encodeTo(&out, *d); err != nil || out.Len() <= ReportLimit || len(d.Containers) == 0 {
-			return out.String(), err
+		if encodeTo(&out, *d); out.Len() <= ReportLimit || len(d.Containers) == 0 {
+			return out.String()
 		}
 		d.Containers = d.Containers[:len(d.Containers)-1]
 		d.Omitted++
@@ -191,28 +191,24 @@ func (c *Container) keep(outcomes ...string) {
 	c.Evidence = slices.DeleteFunc(c.Evidence, func(e Entry) bool { return !slices.Contains(outcomes, e.Outcome) })
 }
 
-func encode(d Document) (string, error) {
+func encode(d Document) string {
 	var out bytes.Buffer
-	err := encodeTo(&out, d)
-	return out.String(), err
+	encodeTo(&out, d)
+	return out.String()
 }
 
-// encodeTo replaces what is in out; with an error it is empty.
-func encodeTo(out *bytes.Buffer, d Document) error {
+// encodeTo replaces what is in out.
+func encodeTo(out *bytes.Buffer, d Document) {
 	out.Reset()
 	enc := json.NewEncoder(out)
-	enc.SetEscapeHTML(false) // the remedy's <placeholders> are to be read by people
-	if err := enc.Encode(d); err != nil {
-		out.Reset()
-		return fmt.Errorf("report: %w", err)
-	}
+	enc.SetEscapeHTML(false)    // the remedy's <placeholders> are to be read by people
+	_ = enc.Encode(d)           // texts and numbers always encode
 	out.Truncate(out.Len() - 1) // the line's end
-	return nil
 }
 
 // withoutTimes returns the encoded document with its times empty, to find out
 // whether anything else has changed.
-func (d Document) withoutTimes() (string, error) {
+func (d Document) withoutTimes() string {
 	d.ObservedAt = ""
 	d.Containers, d.Pulling = slices.Clone(d.Containers), slices.Clone(d.Pulling)
 	for i := range d.Containers {

@@ -231,11 +231,7 @@ func adopt(uid string, annotations map[string]string, now time.Time) *podState {
 	if err != nil {
 		return state
 	}
-	content, err := doc.withoutTimes()
-	if err != nil {
-		return state
-	}
-	state.causes, state.content = annotations[CauseAnnotation], digestOf(content)
+	state.causes, state.content = annotations[CauseAnnotation], digestOf(doc.withoutTimes())
 	if at, err := time.Parse(time.RFC3339, doc.ObservedAt); err == nil && !at.After(now) { // no agent has written what is to come
 		state.at = at
 	}
@@ -307,19 +303,13 @@ func (t *podState) withBeginnings(verdicts []diagnosis.Verdict) []diagnosis.Verd
 // otherwise at most once per rewriteInterval. It returns whether the pod's annotations are up to date.
 func (p *Publisher) annotate(ctx context.Context, u podwatch.Update, state *podState, verdicts []diagnosis.Verdict, final bool) (bool, error) {
 	pulls := state.pullsOf(u)
-	source, err := complete(verdicts, pulls, u.Unexamined, p.node, p.now()).digestWithoutTimes()
-	if err != nil {
-		return false, err
-	}
+	source := digestOf(complete(verdicts, pulls, u.Unexamined, p.node, p.now()).withoutTimes())
 	condition := p.condition(u, state, verdicts)
 	if source == state.source && state.seal != (seal{}) && !state.edited(u, rendering{}, condition) { // as a rule: the watch shows what was written
 		state.written(verdicts, final)
 		return true, nil
 	}
-	now, err := render(verdicts, pulls, u.Unexamined, p.node, p.now())
-	if err != nil {
-		return false, err
-	}
+	now := render(verdicts, pulls, u.Unexamined, p.node, p.now())
 	causes := now.annotations[CauseAnnotation]
 	same := digestOf(now.content) == state.content
 	edited := same && state.edited(u, now, condition)

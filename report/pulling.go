@@ -31,25 +31,19 @@ type rendering struct {
 // of one pod; either may be empty. Without verdicts there is no cause, and the
 // summary is the progress of the first pull. The same arguments give the same
 // bytes, apart from the document's times.
-func render(verdicts []diagnosis.Verdict, pulls []diagnosis.Progress, unexamined int, node string, observed time.Time) (rendering, error) {
+func render(verdicts []diagnosis.Verdict, pulls []diagnosis.Progress, unexamined int, node string, observed time.Time) rendering {
 	d := complete(verdicts, pulls, unexamined, node, observed)
-	doc, err := d.fit()
-	if err != nil {
-		return rendering{}, err
-	}
-	content, err := d.withoutTimes()
-	if err != nil {
-		return rendering{}, err
-	}
-	out := rendering{map[string]string{ReportAnnotation: doc, CauseAnnotation: Causes(verdicts), SummaryAnnotation: summaryOf(verdicts, unexamined)}, content}
+	doc := d.fit()
+	out := rendering{map[string]string{ReportAnnotation: doc, CauseAnnotation: Causes(verdicts), SummaryAnnotation: summaryOf(verdicts, unexamined)}, d.withoutTimes()}
 	if len(verdicts) == 0 && len(pulls) > 0 {
 		delete(out.annotations, CauseAnnotation)
 		out.annotations[SummaryAnnotation] = withMore(pulls[0].Detail(), len(pulls)-1)
 	}
-	return out, nil
+	return out
 }
 
-// complete returns the document before anything is left out of it.
+// complete returns the document before anything is left out of it. Documents that are
+// the same without their times are fitted into the same report.
 func complete(verdicts []diagnosis.Verdict, pulls []diagnosis.Progress, unexamined int, node string, observed time.Time) Document {
 	d := NewDocument(verdicts, node, observed)
 	d.Omitted = unexamined
@@ -57,13 +51,6 @@ func complete(verdicts []diagnosis.Verdict, pulls []diagnosis.Progress, unexamin
 		d.Pulling = append(d.Pulling, newPulling(p))
 	}
 	return d
-}
-
-// digestWithoutTimes returns the digest of a document without its times. Documents
-// with the same are fitted into the same report.
-func (d Document) digestWithoutTimes() (digest, error) {
-	text, err := d.withoutTimes()
-	return digestOf(text), err
 }
 
 func newPulling(p diagnosis.Progress) Pulling {

@@ -24,11 +24,7 @@ func named(name string) func(*diagnosis.Progress) {
 // together renders verdicts and pulls and checks the invariants of all reports.
 func together(t *testing.T, verdicts []diagnosis.Verdict, all ...diagnosis.Progress) map[string]string {
 	t.Helper()
-	r, err := render(verdicts, all, 0, "worker-3", observed())
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := r.annotations
+	got := render(verdicts, all, 0, "worker-3", observed()).annotations
 	checkText(t, SummaryAnnotation, got[SummaryAnnotation], diagnosis.SummaryLimit)
 	checkText(t, ReportAnnotation, got[ReportAnnotation], ReportLimit)
 	validate(t, got[ReportAnnotation])

@@ -63,11 +63,7 @@ func (p *UnavailablePublisher) Adopt(pod podwatch.RunningPod) []imagecheck.Findi
 	if err != nil {
 		return nil
 	}
-	content, err := doc.withoutTimes()
-	if err != nil {
-		return nil
-	}
-	state.content = digestOf(content)
+	state.content = digestOf(doc.withoutTimes())
 	var out []imagecheck.Finding
 	var verdicts []diagnosis.Verdict
 	for _, f := range pod.Images {
@@ -116,15 +112,8 @@ func (p *UnavailablePublisher) Unavailable(ctx context.Context, pod podwatch.Run
 		p.pods[pod.UID] = state
 	}
 	doc := NewDocument(verdicts, p.node, p.now())
-	text, err := doc.fit()
-	if err != nil {
-		return err
-	}
-	content, err := doc.withoutTimes()
-	if err != nil {
-		return err
-	}
-	if now := digestOf(content); now != state.content {
+	text := doc.fit()
+	if now := digestOf(doc.withoutTimes()); now != state.content {
 		if err := p.annotate(ctx, pod, &text); err != nil {
 			return err
 		}

@@ -233,42 +233,34 @@ type auths struct {
 	faults  *faults
 }
 
-// UnmarshalJSON is called once per "auths" in the document. As in the kubelet, a
-// second one adds to the first and null removes all. It returns an error only for
-// invalid JSON, which cannot happen here.
+// UnmarshalJSON is called once per "auths" in the document, with valid JSON. As in the
+// kubelet, a second one adds to the first and null removes all.
 func (a *auths) UnmarshalJSON(data []byte) error {
 	switch kind := kindOf(data); kind {
 	case "null":
 		a.entries = nil
-		return nil
 	case "object":
-		return a.add(json.NewDecoder(bytes.NewReader(data)))
+		a.add(json.NewDecoder(bytes.NewReader(data)))
 	default:
 		a.faults.levels = append(a.faults.levels, fmt.Sprintf("its list of registries is %s, not an object", article(kind)))
-		return nil
 	}
+	return nil
 }
 
-func (a *auths) add(d *json.Decoder) error {
+func (a *auths) add(d *json.Decoder) {
 	if a.entries == nil {
 		a.entries = map[string]entry{}
 	}
-	if _, err := d.Token(); err != nil { // the brace
-		return err
-	}
+	_, _ = d.Token() // the brace
 	for d.More() {
-		key, err := d.Token()
-		if err != nil {
-			return err
-		}
-		var value json.RawMessage
-		if err := d.Decode(&value); err != nil {
-			return err
-		}
+		key, _ := d.Token()
 		name, _ := key.(string)
+		var value json.RawMessage
+		if d.Decode(&value) != nil {
+			return
+		}
 		a.set(name, value)
 	}
-	return nil
 }
 
 // set keeps the last of several entries with the same key, but the faults of all.

@@ -9,14 +9,11 @@ import (
 // hash is the kubelet's hashAuthConfig, over the fields that BasicDockerKeyring.Add
 // sets.
 func (e entry) hash() string {
-	encoded, err := json.Marshal(struct { //nolint:gosec // hashed, not shown
+	encoded, _ := json.Marshal(struct { //nolint:gosec // hashed, not shown
 		Username string `json:"username,omitempty"`
 		Password string `json:"password,omitempty"`
 		Email    string `json:"email,omitempty"`
 	}{e.username, e.password, e.email})
-	if err != nil {
-		return ""
-	}
 	sum := sha256.Sum256(encoded)
 	return hex.EncodeToString(sum[:])
 }

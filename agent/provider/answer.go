@@ -15,14 +15,15 @@ import (
 
 // newRequest returns a CredentialProviderRequest; token and annotations, which only
 // version v1 has, may be empty.
-func newRequest(apiVersion, image, token string, annotations map[string]string) ([]byte, error) {
-	return json.Marshal(struct {
+func newRequest(apiVersion, image, token string, annotations map[string]string) []byte {
+	request, _ := json.Marshal(struct { // texts always encode
 		Kind        string            `json:"kind"`
 		APIVersion  string            `json:"apiVersion"`
 		Image       string            `json:"image"`
 		Token       string            `json:"serviceAccountToken,omitempty"`
 		Annotations map[string]string `json:"serviceAccountAnnotations,omitempty"`
 	}{"CredentialProviderRequest", apiVersion, image, token, annotations})
+	return request
 }
 
 // response is a CredentialProviderResponse.

@@ -156,10 +156,7 @@ func (r *Runner) program(p kubelet.Plugin) (string, diagnosis.ProviderRun) {
 
 // identity is a digest of all that an answer depends on besides the image.
 func identity(p kubelet.Plugin, program string, of *account) [sha256.Size]byte {
-	all, err := json.Marshal([]any{p.Name, p.APIVersion, p.Path, p.Args.Reveal(), p.Env.Reveal(), p.CacheDuration, []any{program, p.Token, of}})
-	if err != nil { // strings can be encoded
-		return [sha256.Size]byte{}
-	}
+	all, _ := json.Marshal([]any{p.Name, p.APIVersion, p.Path, p.Args.Reveal(), p.Env.Reveal(), p.CacheDuration, []any{program, p.Token, of}}) // texts always encode
 	return sha256.Sum256(all)
 }
 
@@ -233,10 +230,7 @@ func (r *Runner) execute(ctx context.Context, p kubelet.Plugin, of *account, f d
 		annotations = of.Annotations
 	}
 	image := f.Ref().Name()
-	request, err := newRequest(p.APIVersion, image, token.Value.Reveal(), annotations)
-	if err != nil { // an image is no more than a text
-		return &Answer{Run: diagnosis.ProviderUnstarted}, nil
-	}
+	request := newRequest(p.APIVersion, image, token.Value.Reveal(), annotations)
 	limited, cancel := context.WithTimeout(ctx, r.timeout)
 	defer cancel()
 	out := start(limited, process{root: r.host.Root(), path: p.Path, args: p.Args.Reveal(), env: p.Env.Reveal(), stdin: request})
