@@ -972,7 +972,7 @@ func untrustedRemedy(x *facts) []string {
 		// is a file ca.crt.
 		"mkdir -p " + quote(dir) + " && cat > " + quote(dir+"/ca.crt") + " <ca.crt>",
 		comment("An existing hosts.toml is not changed: add %s to its host. CRI-O reads /etc/containers/certs.d/%s/ca.crt instead:", `ca = "ca.crt"`, x.Registry),
-		hostsFile(dir, `server = "`+url+`"`, `[host."`+url+`"]`, `ca = "ca.crt"`),
+		writeUnlessThere(dir+"/hosts.toml", `server = "`+url+`"`, `[host."`+url+`"]`, `ca = "ca.crt"`),
 	}
 }
 
@@ -994,11 +994,11 @@ func (x *facts) schemeOfCRIO() []string {
 		}
 	}
 	const dir = "/etc/containers/registries.conf.d"
-	file := quote(dir + "/" + strings.NewReplacer(":", "_", "/", "_").Replace(x.host()) + ".conf")
+	file := dir + "/" + strings.NewReplacer(":", "_", "/", "_").Replace(x.host()) + ".conf"
 	return []string{
 		comment("On node %s, if %s uses plain HTTP:", x.Node, x.host()),
 		"mkdir -p " + quote(dir),
-		"test -e " + file + " || printf '%s\\n' " + quote("[[registry]]") + " " + quote(`location = "`+x.host()+`"`) + " " + quote("insecure = true") + " > " + file,
+		writeUnlessThere(file, "[[registry]]", `location = "`+x.host()+`"`, "insecure = true"),
 		reloadCRIO,
 	}
 }
@@ -1028,13 +1028,8 @@ func httpsRemedy(x *facts) []string {
 	return []string{
 		comment("On node %s, set the scheme of %s. An existing hosts.toml is not changed: correct the scheme in it:", x.Node, x.Registry),
 		"mkdir -p " + quote(dir),
-		hostsFile(dir, `server = "`+url+`"`, `[host."`+url+`"]`),
+		writeUnlessThere(dir+"/hosts.toml", `server = "`+url+`"`, `[host."`+url+`"]`),
 	}
-}
-
-// hostsFile writes a hosts.toml with these lines, unless it exists.
-func hostsFile(dir string, lines ...string) string {
-	return writeUnlessThere(dir+"/hosts.toml", lines...)
 }
 
 // configFile returns the runtime's own file that configures the registry, "" if it

@@ -569,7 +569,7 @@ func TestHostsFile(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if out, err := shell(t, dir, hostsFile(dir, `server = "https://hub.example.com"`, `ca = 'it''s'`)+"\n"); err != nil || out != "" {
+		if out, err := shell(t, dir, writeUnlessThere(file, `server = "https://hub.example.com"`, `ca = 'it''s'`)+"\n"); err != nil || out != "" {
 			t.Fatal(err, out)
 		}
 		if got, err := os.ReadFile(file); err != nil || string(got) != want {

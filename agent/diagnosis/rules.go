@@ -55,7 +55,7 @@ var rules = []rule{ //nolint:gochecknoglobals // never written
 	{PullSecretMalformed, checkFinds(CheckCredentials, FaultSecretMalformed)},
 
 	// A node's setting that would matter for this registry and is not in effect.
-	{RegistryConfigInvalid, configRefused},
+	{RegistryConfigInvalid, checkFinds(CheckRegistry, FaultConfigInvalid)},
 	{RegistryConfigInvalid, endpointMisconfigured},
 	{RegistryConfigInvalid, configByText},
 	{RegistryConfigInvalid, configWithoutEffect},
@@ -69,7 +69,7 @@ var rules = []rule{ //nolint:gochecknoglobals // never written
 	{RegistryNameNotFound, nameUnresolved(FaultNameNotFound)},
 	{DNSFailure, nameUnresolved(FaultDNSFailure)},
 	{RegistryNameNotFound, registryFails(FaultNameNotFound)},
-	{RegistryNameNotFound, sinkhole},
+	{RegistryNameNotFound, likely(registryFails(FaultAddressUnspecified))}, // whypull does not connect to 0.0.0.0, the node itself
 	{DNSFailure, registryFails(FaultDNSFailure)},
 	{ConnectionRefused, noConnection(FaultConnectionRefused)},
 	{ConnectionTimeout, noAnswer},
@@ -84,7 +84,7 @@ var rules = []rule{ //nolint:gochecknoglobals // never written
 	{RateLimited, limitedForOthers},
 	{RegistryError, registryFails(FaultServerError)},
 	{RegistryError, pageOfTokenServer},
-	{RegistryError, unexpectedAnswer},
+	{RegistryError, likely(registryFails(FaultUnexpectedAnswer))},
 
 	{RepositoryNotFound, pageNotFound},
 
@@ -185,11 +185,6 @@ func diskFull(x *facts, cause Cause) Confidence {
 	}
 	_, ok := x.noted(CheckPull, FaultDiskFull)
 	return confidenceIf(ok && x.reading() == DiskFull, Likely)
-}
-
-// configRefused: the runtime refuses the pull over the node's configuration.
-func configRefused(x *facts, cause Cause) Confidence {
-	return x.agreedIf(x.has(CheckRegistry, FaultConfigInvalid), cause)
 }
 
 // endpointMisconfigured: the node's configuration has an address at which no
@@ -329,12 +324,6 @@ func pageOfTokenServer(x *facts, cause Cause) Confidence {
 	return x.agreedIf(ok && e.Registry().Phase == PhaseToken && !x.works(), cause)
 }
 
-// unexpectedAnswer: an answer that no registry should give, and that is none of the
-// others.
-func unexpectedAnswer(x *facts, cause Cause) Confidence {
-	return weaker(Likely, registryFails(FaultUnexpectedAnswer)(x, cause))
-}
-
 // pageNotFound: a web server's page that says that there is nothing. Whether it
 // is a registry at all is not said.
 func pageNotFound(x *facts, cause Cause) Confidence {
@@ -448,10 +437,9 @@ func (x *facts) reached() bool {
 	return e.AfterManifest || x.row(cause).answer || x.row(cause).afterCredentials
 }
 
-// sinkhole: the name of a host that a pull needs beside the registry resolves to no
-// address. whypull does not connect to 0.0.0.0, which is the node itself.
-func sinkhole(x *facts, cause Cause) Confidence {
-	return weaker(Likely, registryFails(FaultAddressUnspecified)(x, cause))
+// likely is a condition whose verdict is no more than that.
+func likely(when condition) condition {
+	return func(x *facts, cause Cause) Confidence { return weaker(Likely, when(x, cause)) }
 }
 
 // registryFails applies when an attempt at the upstream registry ended in one of

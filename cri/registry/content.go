@@ -8,7 +8,6 @@ import (
 	"math"
 	"net/http"
 	"slices"
-	"sort"
 	"strings"
 	"time"
 
@@ -319,15 +318,13 @@ func (i *inspection) manifestOf(ctx context.Context, d document) (ocispec.Manife
 		case images.IsManifestType(d.mediaType):
 			return d.manifest, flaw{}
 		}
-		child, ok := i.choose(d.index)
-		if !ok {
+		if i.chosen = i.choose(d.index); i.chosen == nil {
 			return ocispec.Manifest{}, flaw{fault: FaultPlatformMismatch, status: http.StatusOK}
 		}
-		i.chosen = &child
 		var f flaw
-		if d, f = i.child(ctx, child); f.found() {
+		if d, f = i.child(ctx, *i.chosen); f.found() {
 			if !f.unfinished() {
-				i.answer.Content.Blob = child.Digest.String()
+				i.answer.Content.Blob = i.chosen.Digest.String()
 				i.sentTo(i.notes.trail())
 			}
 			return ocispec.Manifest{}, f
@@ -342,20 +339,20 @@ func (i *inspection) unreadable(d document) flaw {
 }
 
 // choose returns the entry of an index that the runtime uses (core/images, Manifest, and
-// FilterPlatforms): the best match, or else one without a platform, whose config decides.
-func (i *inspection) choose(list []ocispec.Descriptor) (ocispec.Descriptor, bool) {
+// FilterPlatforms): the best match, or else one without a platform, whose config decides;
+// nil if there is none.
+func (i *inspection) choose(list []ocispec.Descriptor) *ocispec.Descriptor {
 	i.answer.Content.Platforms = platformsOf(list)
-	list = slices.DeleteFunc(slices.Clone(list), func(d ocispec.Descriptor) bool {
-		return d.Digest.Validate() != nil || !isManifest(d.MediaType) || d.Platform != nil && !i.match.Match(*d.Platform)
-	})
-	sort.SliceStable(list, func(n, m int) bool {
-		a, b := list[n].Platform, list[m].Platform
-		return a != nil && (b == nil || i.match.Less(*a, *b))
-	})
-	if len(list) == 0 {
-		return ocispec.Descriptor{}, false
+	var best *ocispec.Descriptor
+	for _, d := range list { // copies, so that the list is not kept
+		if d.Digest.Validate() != nil || !isManifest(d.MediaType) || d.Platform != nil && !i.match.Match(*d.Platform) {
+			continue
+		}
+		if best == nil || d.Platform != nil && (best.Platform == nil || i.match.Less(*d.Platform, *best.Platform)) {
+			best = &d
+		}
 	}
-	return list[0], true
+	return best
 }
 
 // platformsOf returns the platforms of an index, without those of attestations.

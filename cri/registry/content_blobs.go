@@ -172,7 +172,7 @@ func (i *inspection) platformFlaw(p ocispec.Platform) flaw {
 // not checked.
 func (i *inspection) unpackFault(ctx context.Context, m ocispec.Manifest, config ocispec.Image) Fault {
 	i.answer.Content.Artifact = isArtifact(m)
-	if i.endpoint.Settings.NoDockerZstd && slices.ContainsFunc(m.Layers, isDockerZstd) {
+	if i.endpoint.Settings.NoDockerZstd && slices.ContainsFunc(m.Layers, func(d ocispec.Descriptor) bool { return d.MediaType == images.MediaTypeDockerSchema2LayerZstd }) {
 		return FaultUnsupportedFormat
 	}
 	if i.forgetsLayers(m) {
@@ -191,12 +191,6 @@ func (i *inspection) unpackFault(ctx context.Context, m ocispec.Manifest, config
 		return FaultUnsupportedFormat
 	}
 	return ""
-}
-
-// isDockerZstd reports whether a layer is of the media type that the image library
-// of CRI-O knows since 1.35.
-func isDockerZstd(d ocispec.Descriptor) bool {
-	return d.MediaType == images.MediaTypeDockerSchema2LayerZstd
 }
 
 // forgetsLayers reports whether containerd pulls the config and none of the layers:

@@ -123,16 +123,6 @@ func (p proxyRefused) Error() string {
 	return "proxy answered CONNECT with status " + strconv.Itoa(p.status)
 }
 
-// rung is one step of the ladder: it returns the fault of a family of errors; "" for other
-// errors.
-type rung func(error) Fault
-
-// ladder returns the rungs in the order in which they are tried. An error often fits
-// several, such as "connection refused" from a DNS server; the first one counts.
-func ladder() []rung {
-	return []rung{refusalFault, proxyFault, dnsFault, tlsFault, httpError, authFault, networkFault}
-}
-
 // faultOf returns the fault of an error by the types in its chain; "" if the caller gave up or
 // our deadline passed. phase decides if the types do not: Go has no types for most errors of
 // a TLS handshake.
@@ -140,8 +130,10 @@ func faultOf(err error, phase Phase) Fault {
 	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, ErrNoRoom) || errors.Is(err, ErrTooManyParts) {
 		return ""
 	}
-	for _, step := range ladder() {
-		fault := step(err)
+	// An error often fits several, such as "connection refused" from a DNS server; the
+	// first one counts.
+	for _, of := range []func(error) Fault{refusalFault, proxyFault, dnsFault, tlsFault, httpError, authFault, networkFault} {
+		fault := of(err)
 		if fault == FaultConnectionTimeout && phase == PhaseDNS {
 			return FaultDNSFailure // our deadline passed before the resolver's
 		}

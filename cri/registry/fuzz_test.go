@@ -155,8 +155,7 @@ func FuzzContent(f *testing.F) {
 		if len(d.manifest.Layers) > oci.MaxLayers || len(d.index) > oci.MaxManifests {
 			t.Errorf("%d layers, %d manifests", len(d.manifest.Layers), len(d.index))
 		}
-		child, ok := i.choose(d.index)
-		if ok && (child.Digest.Validate() != nil || !isManifest(child.MediaType)) {
+		if child := i.choose(d.index); child != nil && (child.Digest.Validate() != nil || !isManifest(child.MediaType)) {
 			t.Errorf("chosen %+v", child)
 		}
 		image, err := oci.ReadImage(body)

@@ -279,7 +279,7 @@ func describe(cert *x509.Certificate) *Certificate {
 		}
 	}
 	c := &Certificate{
-		Issuer:    title(cert.Issuer.CommonName, cert.Issuer.Organization),
+		Issuer:    clean(cmp.Or(cert.Issuer.CommonName, strings.Join(cert.Issuer.Organization, " ")), maxCommonName),
 		NotBefore: cert.NotBefore,
 		NotAfter:  cert.NotAfter,
 	}
@@ -287,11 +287,6 @@ func describe(cert *x509.Certificate) *Certificate {
 		c.Names = append(c.Names, clean(name, maxHostName))
 	}
 	return c
-}
-
-func title(commonName string, organization []string) string {
-	commonName = cmp.Or(commonName, strings.Join(organization, " "))
-	return clean(commonName, maxCommonName)
 }
 
 // clean removes everything but letters, digits and some punctuation, and truncates to limit bytes.
