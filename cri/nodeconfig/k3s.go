@@ -267,8 +267,8 @@ func (r registriesYAML) generates(host, name string, found map[string]generatedH
 	}
 	for address, h := range found {
 		switch w, ok := want[address]; {
-		case address == "":
-			if !h.same(generatedHost{tls: r.tls(name)}) {
+		case address == "": // with the rewrites too where it is the last endpoint (getHostConfigs)
+			if h.tls != r.tls(name) || len(h.rewrite) > 0 && !maps.Equal(h.rewrite, rewrite) {
 				return false
 			}
 		case address == own.url || !ok && isEmbedded(address, h):

@@ -175,13 +175,20 @@ func TestK3sNotGenerated(t *testing.T) {
 		changes map[string]string
 		want    nodeconfig.NoticeKind
 	}{
-		"as generated":                {"docker.io", nil, ""},
-		"another registry":            {"quay.io", nil, ""},
-		"without endpoints":           {"registry.k8s.io", nil, ""},
-		"no file":                     {"docker.io", map[string]string{k3sYAML: ""}, ""},
-		"other words for the same":    {"docker.io", edit("\"https://mirror.corp.example:5000\"", "mirror.corp.example:5000/"), ""},
-		"twice":                       {"docker.io", edit("    rewrite:", "      - mirror.corp.example:5000\n    rewrite:"), ""},
-		"the registry itself":         {"docker.io", edit("    rewrite:", "      - docker.io\n    rewrite:"), ""},
+		"as generated":             {"docker.io", nil, ""},
+		"another registry":         {"quay.io", nil, ""},
+		"without endpoints":        {"registry.k8s.io", nil, ""},
+		"no file":                  {"docker.io", map[string]string{k3sYAML: ""}, ""},
+		"other words for the same": {"docker.io", edit("\"https://mirror.corp.example:5000\"", "mirror.corp.example:5000/"), ""},
+		"twice":                    {"docker.io", edit("    rewrite:", "      - mirror.corp.example:5000\n    rewrite:"), ""},
+		"the registry itself":      {"docker.io", edit("    rewrite:", "      - docker.io\n    rewrite:"), ""},
+		"the registry, rewritten": {"docker.io", map[string]string{
+			k3sYAML:  strings.Replace(registriesText, "    rewrite:", "      - docker.io\n    rewrite:", 1),
+			k3sHosts: strings.Replace(generatedText, "\n[host]", "\n[rewrite]\n  \"^rancher/(.*)\" = \"mirrorproject/rancher-images/$1\"\n\n[host]", 1),
+		}, ""},
+		"the registry, rewritten otherwise": {"docker.io", map[string]string{
+			k3sHosts: strings.Replace(generatedText, "\n[host]", "\n[rewrite]\n  \"^rancher/(.*)\" = \"old/$1\"\n\n[host]", 1),
+		}, notGenerated},
 		"edited for another":          {"docker.io", edit("insecure_skip_verify: true", "ca_file: /x"), ""},
 		"another mirror":              {"docker.io", edit("mirror.corp.example", "new.corp.example"), notGenerated},
 		"a mirror more":               {"docker.io", edit("    rewrite:", "      - https://new.corp.example\n    rewrite:"), notGenerated},
