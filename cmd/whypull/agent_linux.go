@@ -77,7 +77,7 @@ func agentCommand() *cobra.Command {
 	f.StringVar(&o.criSocket, "cri-socket", "unix:///run/containerd/containerd.sock", "the container runtime's CRI socket")
 	f.StringVar(&o.hostRoot, "host-root", "/", "directory at which the node's root file system is mounted")
 	f.StringVar(&o.registryDir, "registry-config-path", "", "the node's directory of hosts.toml files; read from containerd's config.toml when empty")
-	f.StringVar(&o.containerd, "containerd-config", "/etc/containerd/config.toml", "containerd's configuration file on the node; that of k3s or RKE2 is found by itself")
+	f.StringVar(&o.containerd, "containerd-config", "/etc/containerd/config.toml", "containerd's configuration file on the node; that of k3s or RKE2, or in the unit of containerd, is found by itself")
 	f.StringVar(&o.kubeletDir, "kubelet-root-dir", "/var/lib/kubelet", "the kubelet's --root-dir, with its records of pulled images and its config.json, if mounted")
 	f.StringVar(&o.providers, "image-credential-provider-config", "", "path to the kubelet's CredentialProviderConfig file; detected from the kubelet's unit when empty")
 	f.BoolVar(&o.runProviders, "run-credential-providers", false, "run of the kubelet's credential provider plugins for failing images, as the kubelet runs them (requires SYS_CHROOT)")

@@ -98,7 +98,7 @@ func checkCommand() *cobra.Command {
 	f.StringVar(&o.Socket, "cri-socket", "unix:///run/containerd/containerd.sock", "the container runtime's CRI socket, used if it exists; no runtime is asked when empty")
 	f.StringVar(&o.HostRoot, "host-root", "/", "directory at which the node's root file system is mounted")
 	f.StringVar(&o.RegistryDir, "registry-config-path", "", "the node's directory of hosts.toml files; read from containerd's config.toml when empty")
-	f.StringVar(&o.ContainerdConfig, "containerd-config", "/etc/containerd/config.toml", "containerd's configuration file on the node; that of k3s or RKE2 is found by itself")
+	f.StringVar(&o.ContainerdConfig, "containerd-config", "/etc/containerd/config.toml", "containerd's configuration file on the node; that of k3s or RKE2, or in the unit of containerd, is found by itself")
 	f.StringVar(&o.KubeletDir, "kubelet-root-dir", "/var/lib/kubelet", "the kubelet's --root-dir, with its records of pulled images and its config.json")
 	f.StringVar(&o.Providers, "image-credential-provider-config", "", "path to the kubelet's CredentialProviderConfig file; detected from the kubelet's unit when empty")
 	twins(f)

@@ -34,7 +34,8 @@ type Options struct {
 	// node, that has a directory with hosts.toml for each registry.
 	CertsDir string
 	// ConfigFile is containerd's configuration file, as a path of the node; "" and
-	// /etc/containerd/config.toml are also that of k3s or RKE2 where they run containerd.
+	// /etc/containerd/config.toml are also the one that containerd's unit names, and that
+	// of k3s or RKE2 where they run containerd.
 	ConfigFile string
 	// Runtime is the runtime's name as CRI reports it: "cri-o", "docker" or
 	// "containerd", which is also assumed for "" and any other name.
