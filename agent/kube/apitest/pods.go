@@ -324,13 +324,16 @@ func (s *Server) watch(w http.ResponseWriter, r Request, namespace string) {
 	for {
 		s.mu.Lock()
 		events, news, over, farewell := s.events[at:], s.news, s.epoch != epoch, s.farewell
+		at = len(s.events)
+		if bookmark {
+			events = s.initialEvents()
+		}
 		s.mu.Unlock()
 		for _, e := range events {
 			if selects(r, namespace, e.pod) {
 				send(w, e.kind, e.pod)
 			}
 		}
-		at += len(events)
 		if bookmark {
 			bookmark = false
 			send(w, "BOOKMARK", initialEventsEnd(at))
@@ -348,6 +351,15 @@ func (s *Server) watch(w http.ResponseWriter, r Request, namespace string) {
 			return
 		}
 	}
+}
+
+// initialEvents returns the pods that exist as events. The caller holds the lock.
+func (s *Server) initialEvents() []event {
+	var out []event
+	for _, p := range s.pods {
+		out = append(out, event{kind: "ADDED", pod: p})
+	}
+	return out
 }
 
 // initialEventsEnd returns the bookmark behind the pods that exist when a watch begins.
