@@ -26,6 +26,9 @@ const (
 	ReportAnnotation  = Prefix + "report"
 )
 
+// Annotations returns the keys.
+func Annotations() []string { return []string{CauseAnnotation, SummaryAnnotation, ReportAnnotation} }
+
 // ReportLimit is the maximum size of the report annotation in bytes.
 const ReportLimit = 4096
 

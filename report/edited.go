@@ -19,7 +19,7 @@ type seal [sha256.Size]byte
 // map do not count.
 func sealOf(annotations map[string]string) seal {
 	own := map[string]string{}
-	for _, key := range []string{CauseAnnotation, SummaryAnnotation, ReportAnnotation} {
+	for _, key := range Annotations() {
 		if text, there := annotations[key]; there {
 			own[key] = text
 		}

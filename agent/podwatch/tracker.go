@@ -55,9 +55,10 @@ type Update struct {
 // ImagePullBackOff alternate. It implements cache.ReflectorStore, so pods pass through it
 // without being stored.
 type Tracker struct {
-	emit   func(Update)
-	now    func() time.Time
-	prefix string
+	emit        func(Update)
+	now         func() time.Time
+	prefix      string
+	annotations []string
 
 	mu     sync.Mutex
 	pods   map[string]*tracked // by namespace/name
@@ -74,10 +75,10 @@ type tracked struct {
 }
 
 // NewTracker returns a tracker that passes each update to emit, one at a time and
-// in order. The keys of Update.Annotations begin with prefix, and so do the types of
-// Conditions and ReadinessGates.
-func NewTracker(prefix string, now func() time.Time, emit func(Update)) *Tracker {
-	return &Tracker{emit: emit, now: now, prefix: prefix, pods: map[string]*tracked{}}
+// in order. The types of Update.Conditions and ReadinessGates begin with prefix;
+// annotations are the keys of Update.Annotations.
+func NewTracker(prefix string, now func() time.Time, emit func(Update), annotations ...string) *Tracker {
+	return &Tracker{emit: emit, now: now, prefix: prefix, annotations: annotations, pods: map[string]*tracked{}}
 }
 
 // Synced reports whether the watch has delivered the pods that existed at its
@@ -426,12 +427,12 @@ func (t *Tracker) forget(namespace, name, uid string) {
 // is cut.
 func (t *Tracker) own(pod *corev1.Pod) map[string]string {
 	var own map[string]string
-	for _, name := range []string{"cause", "summary", "report"} {
-		if v, there := pod.Annotations[t.prefix+name]; there {
+	for _, key := range t.annotations {
+		if v, there := pod.Annotations[key]; there {
 			if own == nil {
 				own = map[string]string{}
 			}
-			own[t.prefix+name] = diagnosis.Clip(v, maxAnnotation)
+			own[key] = diagnosis.Clip(v, maxAnnotation)
 		}
 	}
 	return own

@@ -36,7 +36,7 @@ func start() time.Time { return time.Date(2026, 1, 2, 3, 4, 0, 0, time.UTC) }
 func newWatch(t *testing.T) *watch {
 	w := &watch{t: t, at: start()}
 	w.tracker = NewTracker("whypull.dev/", func() time.Time { w.at = w.at.Add(time.Second); return w.at },
-		func(u Update) { w.got = append(w.got, u) })
+		func(u Update) { w.got = append(w.got, u) }, "whypull.dev/cause", "whypull.dev/summary", "whypull.dev/report")
 	return w
 }
 

@@ -217,7 +217,7 @@ func (o agentOptions) serve(ctx context.Context, log *slog.Logger, p parts) erro
 	loop := agent.New(pods, platform, collector, publisher, log)
 	images := imagecheck.New(imagecheck.Options{Node: o.node, Platform: platform, Interval: o.imageCheck, Busy: pods.Fails, Log: log},
 		collector, report.NewUnavailablePublisher(writer, metrics, log, o.node))
-	tracker := podwatch.NewTracker(report.Prefix, time.Now, pods.Observe)
+	tracker := podwatch.NewTracker(report.Prefix, time.Now, pods.Observe, report.Annotations()...)
 	running := podwatch.NewRunning(report.UnavailableAnnotation, o.imageCheck > 0, images.Observe)
 	reflector := cache.NewReflectorWithOptions(client.PodWatch(func(err error) { log.Warn("watch on pods failed", "err", err) }), &corev1.Pod{}, podwatch.Stores{tracker, running},
 		cache.ReflectorOptions{Name: "pods", Backoff: kube.WatchBackoff()})
