@@ -608,7 +608,7 @@ func TestPodsAreNotReadWithTheCertificate(t *testing.T) {
 		s := newCluster(t, 34)
 		s.direct = true
 		c, ch := s.client(t, access, always(s.kubelet()))
-		source := c.PodWatch(func(error) {})
+		source := c.PodWatch(nil, func(error) {})
 		_, _ = source.(interface {
 			ListWithContext(context.Context, metav1.ListOptions) (runtime.Object, error)
 		}).ListWithContext(t.Context(), metav1.ListOptions{})

@@ -270,9 +270,10 @@ func WatchBackoff() *wait.Backoff {
 	return &wait.Backoff{Duration: 800 * time.Millisecond, Factor: 2, Jitter: 0.5, Steps: 10, Cap: 10 * time.Second}
 }
 
-// PodWatch returns a reflector's source for the pods of the node. It calls
-// failed with each error.
-func (c *Client) PodWatch(failed func(error)) cache.ListerWatcher {
+// PodWatch returns a reflector's source for the pods of the node. Where the API server
+// has no watches that begin with the pods that exist, they come as a list, which has what
+// listed returns for each. It calls failed with each error.
+func (c *Client) PodWatch(listed func(*corev1.Pod) *metav1.PartialObjectMetadata, failed func(error)) cache.ListerWatcher {
 	opts := func(o metav1.ListOptions) metav1.ListOptions {
 		o.FieldSelector = fields.OneTermEqualSelector("spec.nodeName", c.node).String()
 		return o
@@ -281,8 +282,12 @@ func (c *Client) PodWatch(failed func(error)) cache.ListerWatcher {
 		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 			return read(c, "", failed, func(r rest.Interface) (runtime.Object, error) {
 				o = opts(o)
-				list := &corev1.PodList{}
-				return list, r.Get().Resource("pods").VersionedParams(&o, metav1.ParameterCodec).Do(ctx).Into(list)
+				body, err := r.Get().Resource("pods").VersionedParams(&o, metav1.ParameterCodec).Stream(ctx)
+				if err != nil {
+					return nil, err
+				}
+				defer func() { _ = body.Close() }() // has been read
+				return readList(body, listed)
 			})
 		},
 		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {

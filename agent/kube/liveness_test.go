@@ -121,7 +121,7 @@ func inIdleWatch(t *testing.T, multiplexed bool, test func(*testing.T, *idleWatc
 		if err != nil {
 			t.Fatal(err)
 		}
-		lw, ok := client.PodWatch(func(err error) { t.Error(err) }).(interface {
+		lw, ok := client.PodWatch(nil, func(err error) { t.Error(err) }).(interface {
 			WatchWithContext(context.Context, metav1.ListOptions) (watch.Interface, error)
 		})
 		if !ok {

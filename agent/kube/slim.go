@@ -17,13 +17,14 @@ const (
 	// largestEvent is the size from which client-go's decoder refuses an event.
 	largestEvent = 16 << 20
 	// maxDistinct is how many names of pull secrets are compared: as many as are
-	// examined of a pod (podwatch), so that the number of the others stays right.
+	// examined of a pod (podwatch), so that the number of the others stays right. No more
+	// image volumes are decoded, of which half as many are examined.
 	maxDistinct = 32
 )
 
-// slimSerializer is a serializer whose watches decode less of large pods: no managed
-// fields, and a pull secret that is named twice once. A pod may name one 100,000 times,
-// and each of its events would keep those of other pods waiting.
+// slimSerializer is a serializer whose watches decode of large pods only what is read
+// (podParts). Decoded, a pod may take twenty times its size, and one that names a pull
+// secret 100,000 times would keep other pods' events waiting.
 type slimSerializer struct{ runtime.NegotiatedSerializer }
 
 // SupportedMediaTypes implements runtime.NegotiatedSerializer.
@@ -49,7 +50,8 @@ type slimReader struct {
 	io.ReadCloser
 
 	frame io.Reader
-	left  int // of the frame, in bytes
+	left  int    // of the frame, in bytes
+	large []byte // for large frames, as long as they follow each other
 }
 
 // Read implements runtime.Framer's contract: it reads no more than one frame, and
@@ -61,11 +63,8 @@ func (r *slimReader) Read(p []byte) (int, error) {
 		}
 	}
 	n, err := io.ReadFull(r.frame, p[:min(len(p), r.left)])
-	switch r.left -= n; {
-	case err == nil && r.left > 0:
+	if r.left -= n; err == nil && r.left > 0 {
 		err = io.ErrShortBuffer
-	case r.left == 0:
-		r.frame = nil // a large one is not kept
 	}
 	return n, err
 }
@@ -78,16 +77,17 @@ func (r *slimReader) next() error {
 	}
 	r.frame, r.left = r.ReadCloser, int(binary.BigEndian.Uint32(header[:]))
 	if r.left < largeEvent || r.left > largestEvent {
+		r.large = nil
 		return nil
 	}
-	event := make([]byte, r.left)
-	switch _, err := io.ReadFull(r.ReadCloser, event); {
+	r.large = slices.Grow(r.large[:0], r.left)[:r.left]
+	switch _, err := io.ReadFull(r.ReadCloser, r.large); {
 	case errors.Is(err, io.EOF):
 		return io.ErrUnexpectedEOF
 	case err != nil:
 		return err
 	}
-	event, err := slimEvent(event)
+	event, err := slimEvent(r.large)
 	if err != nil {
 		return err
 	}
@@ -95,8 +95,8 @@ func (r *slimReader) next() error {
 	return nil
 }
 
-// errMalformed is the error for an event that is no protobuf.
-var errMalformed = errors.New("malformed event of a watch")
+// errMalformed is the error for what is no protobuf.
+var errMalformed = errors.New("malformed protobuf")
 
 // The numbers of fields, by the messages they are in.
 const (
@@ -104,12 +104,80 @@ const (
 	extensionRaw  uint64 = 1  // RawExtension
 	unknownType   uint64 = 1  // Unknown
 	unknownRaw    uint64 = 2  // Unknown
-	podMetadata   uint64 = 1  // Pod
+	listMetadata  uint64 = 1  // PodList
+	listItems     uint64 = 2  // PodList
 	podSpec       uint64 = 2  // Pod
-	managedFields uint64 = 17 // ObjectMeta
 	pullSecrets   uint64 = 15 // PodSpec
 	referenceName uint64 = 1  // LocalObjectReference
+	volumes       uint64 = 1  // PodSpec
+	volumeSource  uint64 = 2  // Volume
+	imageSource   uint64 = 30 // VolumeSource
 )
+
+// part is a field that is decoded, by its number, and which fields are of the message in
+// it: all if parts is nil. Numbers and booleans always are.
+type part struct {
+	number uint64
+	parts  []part
+}
+
+// podParts is what podwatch reads of a pod.
+var podParts = []part{ //nolint:gochecknoglobals // never written
+	{1, []part{ // metadata
+		{1, nil},  // name
+		{3, nil},  // namespace
+		{5, nil},  // uid
+		{6, nil},  // resourceVersion
+		{9, nil},  // deletionTimestamp
+		{11, nil}, // labels
+		{12, nil}, // annotations
+		{13, []part{ // ownerReferences
+			{1, nil}, // kind
+			{3, nil}, // name
+			{5, nil}, // apiVersion
+		}},
+	}},
+	{podSpec, []part{
+		{volumes, []part{
+			{1, nil}, // name
+			{volumeSource, []part{{imageSource, nil}}},
+		}},
+		{2, containerParts}, // containers
+		{8, nil},            // serviceAccountName
+		{10, nil},           // nodeName
+		{pullSecrets, nil},
+		{20, containerParts}, // initContainers
+		{26, []part{ // dnsConfig
+			{1, nil}, // nameservers
+		}},
+		{28, nil}, // readinessGates
+		{34, []part{ // ephemeralContainers
+			{1, containerParts},
+		}},
+	}},
+	{3, []part{ // status
+		{1, nil},          // phase
+		{2, nil},          // conditions
+		{8, statusParts},  // containerStatuses
+		{10, statusParts}, // initContainerStatuses
+		{13, statusParts}, // ephemeralContainerStatuses
+	}},
+}
+
+var containerParts = []part{ //nolint:gochecknoglobals // never written
+	{1, nil}, // name
+	{2, nil}, // image
+	{9, []part{ // volumeMounts
+		{1, nil}, // name
+	}},
+	{14, nil}, // imagePullPolicy
+	{24, nil}, // restartPolicy
+}
+
+var statusParts = []part{ //nolint:gochecknoglobals // never written
+	{1, nil}, // name
+	{2, nil}, // state
+}
 
 // magic precedes each object in protobuf, and podType is a Pod's TypeMeta.
 const (
@@ -140,51 +208,70 @@ func slimEvent(event []byte) ([]byte, error) {
 }
 
 func slimPod(pod []byte) ([]byte, error) {
-	return rewrite(pod, func(number uint64, value []byte) (slim []byte, keep bool, err error) {
-		slim = value
-		switch number {
-		case podMetadata:
-			slim, err = rewrite(value, func(number uint64, value []byte) ([]byte, bool, error) {
-				return value, number != managedFields, nil
-			})
-		case podSpec:
-			slim, err = slimSpec(value)
+	pod, err := only(podParts, pod)
+	if err != nil {
+		return nil, err
+	}
+	return within(podSpec, slimSpec)(pod)
+}
+
+// only drops what is not among the parts of a message.
+func only(parts []part, message []byte) ([]byte, error) {
+	if parts == nil {
+		return message, nil
+	}
+	return rewrite(message, func(number uint64, value []byte) ([]byte, bool, error) {
+		for _, p := range parts {
+			if p.number == number {
+				slim, err := only(p.parts, value)
+				return slim, true, err
+			}
 		}
-		return slim, true, err
+		return nil, false, nil
 	})
 }
 
-// slimSpec drops the pull secrets without a name, and those that are named again.
+// slimSpec drops the pull secrets without a name, those that are named again, and the
+// volumes that are no images.
 func slimSpec(spec []byte) ([]byte, error) {
-	named := map[string]bool{}
+	named, images := map[string]bool{}, 0
 	return rewrite(spec, func(number uint64, value []byte) ([]byte, bool, error) {
-		if number != pullSecrets {
-			return value, true, nil
-		}
-		name, err := nameOf(value)
-		switch {
-		case err != nil || len(name) == 0 || named[string(name)]:
-			return nil, false, err
-		case len(named) < maxDistinct:
-			named[string(name)] = true
+		switch number {
+		case pullSecrets:
+			name, err := find(value, referenceName)
+			if err != nil || len(name) == 0 || named[string(name)] {
+				return nil, false, err
+			}
+			if len(named) < maxDistinct {
+				named[string(name)] = true
+			}
+		case volumes:
+			source, err := find(value, volumeSource)
+			if err == nil {
+				source, err = find(source, imageSource)
+			}
+			if err != nil || source == nil || images == maxDistinct {
+				return nil, false, err
+			}
+			images++
 		}
 		return value, true, nil
 	})
 }
 
-// nameOf returns the name in a LocalObjectReference.
-func nameOf(reference []byte) (name []byte, err error) {
-	for len(reference) > 0 {
-		number, tag, size, value := field(reference)
+// find returns the value of a field; nil if there is none.
+func find(message []byte, wanted uint64) (found []byte, err error) {
+	for len(message) > 0 {
+		number, tag, size, value := field(message)
 		if size < 0 {
 			return nil, errMalformed
 		}
-		if number == referenceName && value != nil {
-			name = value
+		if number == wanted && value != nil {
+			found = value
 		}
-		reference = reference[tag+size:]
+		message = message[tag+size:]
 	}
-	return name, nil
+	return found, nil
 }
 
 // edit returns what becomes of a field: no more than it was, or nothing.

@@ -109,7 +109,8 @@ func newWatched(t *testing.T, access Access, media string, answer func(http.Resp
 		defer s.mu.Unlock()
 		s.errs = append(s.errs, err)
 	}
-	r := cache.NewReflectorWithOptions(s.client.PodWatch(failed), &corev1.Pod{}, s.tracker, cache.ReflectorOptions{Name: "pods", Backoff: WatchBackoff()})
+	stores := podwatch.Stores{s.tracker}
+	r := cache.NewReflectorWithOptions(s.client.PodWatch(stores.AddListed, failed), &corev1.Pod{}, stores, cache.ReflectorOptions{Name: "pods", Backoff: WatchBackoff()})
 	var wg sync.WaitGroup
 	wg.Go(func() { r.RunWithContext(ctx) })
 	t.Cleanup(func() {

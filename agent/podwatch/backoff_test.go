@@ -96,7 +96,7 @@ func TestNextTryOfOldIncident(t *testing.T) {
 	t.Parallel()
 	c := newClocked()
 	c.at = start()
-	if err := c.tracker.Replace([]any{newPod(app(waits("ErrImagePull", "x")))}, ""); err != nil {
+	if err := list(Stores{c.tracker}, newPod(app(waits("ErrImagePull", "x")))); err != nil {
 		t.Fatal(err)
 	}
 	wantNext(t, "listed", nextOf(c.last.Failures), unknownTry)
@@ -111,7 +111,7 @@ func TestNextTryAfterRelist(t *testing.T) {
 	t.Parallel()
 	c := newClocked()
 	c.sees(t, 0, newPod(app(waits("ErrImagePull", "x"))))
-	if err := c.tracker.Replace([]any{newPod(app(waits("ImagePullBackOff", backOff)))}, ""); err != nil {
+	if err := list(Stores{c.tracker}, newPod(app(waits("ImagePullBackOff", backOff)))); err != nil {
 		t.Fatal(err)
 	}
 	wantNext(t, "listed again", nextOf(c.last.Failures), 10*time.Second)

@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/whypull/whypull/agent/diagnosis"
@@ -26,7 +27,7 @@ type RunningPod struct {
 }
 
 // Running passes each change of a running pod on. It keeps only the pods' names. It
-// implements cache.ReflectorStore.
+// implements Store.
 type Running struct {
 	annotation string
 	images     bool
@@ -49,12 +50,17 @@ func (r *Running) Add(obj any) error { return r.Update(obj) }
 // Update implements cache.ReflectorStore.
 func (r *Running) Update(obj any) error {
 	if pod, ok := obj.(*corev1.Pod); ok {
-		u := r.newRunningPod(pod)
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.observe(u)
+		r.AddListed(pod)
 	}
 	return nil
+}
+
+// AddListed implements Store.
+func (r *Running) AddListed(pod *corev1.Pod) {
+	u := r.newRunningPod(pod)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.observe(u)
 }
 
 // Delete implements cache.ReflectorStore.
@@ -69,23 +75,13 @@ func (r *Running) Delete(obj any) error {
 
 // Replace implements cache.ReflectorStore.
 func (r *Running) Replace(objs []any, _ string) error {
-	present := map[string]bool{}
-	var all []RunningPod
-	for _, obj := range objs {
-		if pod, ok := obj.(*corev1.Pod); ok {
-			present[pod.Namespace+"/"+pod.Name] = true
-			all = append(all, r.newRunningPod(pod))
-		}
-	}
+	present := namesOf(objs)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for key := range r.pods {
 		if !present[key] {
 			r.forget(key)
 		}
-	}
-	for _, u := range all {
-		r.observe(u)
 	}
 	return nil
 }
@@ -169,11 +165,50 @@ func failingWith(f diagnosis.Failure) func(container) bool {
 	return func(c container) bool { return concerns(c, f) && c.failing() }
 }
 
+// Store receives pods. It keeps none of them.
+type Store interface {
+	cache.ReflectorStore
+	// AddListed receives a pod that exists when a watch begins. When all have come, Replace
+	// receives their names.
+	AddListed(pod *corev1.Pod)
+}
+
+// namesOf returns the names of pods, as namespace/name.
+func namesOf(objs []any) map[string]bool {
+	names := map[string]bool{}
+	for _, obj := range objs {
+		if o, ok := obj.(metav1.Object); ok {
+			names[o.GetNamespace()+"/"+o.GetName()] = true
+		}
+	}
+	return names
+}
+
 // Stores passes what a reflector delivers to several stores, in their order.
-type Stores []cache.ReflectorStore
+type Stores []Store
+
+// AddListed passes on a pod that exists when a watch begins, and returns its name.
+func (s Stores) AddListed(pod *corev1.Pod) *metav1.PartialObjectMetadata {
+	for _, store := range s {
+		store.AddListed(pod)
+	}
+	return &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name}}
+}
+
+// Transformer implements cache.TransformingStore: the reflector keeps what it returns
+// until all pods have come that exist when a watch begins. It passes each on as it comes,
+// and keeps the names: the pods may be larger than the agent's memory.
+func (s Stores) Transformer() cache.TransformFunc {
+	return func(obj any) (any, error) {
+		if pod, ok := obj.(*corev1.Pod); ok {
+			return s.AddListed(pod), nil
+		}
+		return obj, nil
+	}
+}
 
 // each returns the first error of the calls for all stores.
-func (s Stores) each(call func(cache.ReflectorStore) error) error {
+func (s Stores) each(call func(Store) error) error {
 	var first error
 	for _, store := range s {
 		if err := call(store); first == nil {
@@ -185,30 +220,30 @@ func (s Stores) each(call func(cache.ReflectorStore) error) error {
 
 // Add implements cache.ReflectorStore.
 func (s Stores) Add(obj any) error {
-	return s.each(func(store cache.ReflectorStore) error { return store.Add(obj) })
+	return s.each(func(store Store) error { return store.Add(obj) })
 }
 
 // Update implements cache.ReflectorStore.
 func (s Stores) Update(obj any) error {
-	return s.each(func(store cache.ReflectorStore) error { return store.Update(obj) })
+	return s.each(func(store Store) error { return store.Update(obj) })
 }
 
 // Delete implements cache.ReflectorStore.
 func (s Stores) Delete(obj any) error {
-	return s.each(func(store cache.ReflectorStore) error { return store.Delete(obj) })
+	return s.each(func(store Store) error { return store.Delete(obj) })
 }
 
 // Replace implements cache.ReflectorStore.
 func (s Stores) Replace(objs []any, version string) error {
-	return s.each(func(store cache.ReflectorStore) error { return store.Replace(objs, version) })
+	return s.each(func(store Store) error { return store.Replace(objs, version) })
 }
 
 // Resync implements cache.ReflectorStore.
-func (s Stores) Resync() error { return s.each(cache.ReflectorStore.Resync) }
+func (s Stores) Resync() error { return s.each(Store.Resync) }
 
 // Bookmark implements cache.ReflectorBookmarkStore.
 func (s Stores) Bookmark(version string) error {
-	return s.each(func(store cache.ReflectorStore) error {
+	return s.each(func(store Store) error {
 		if b, ok := store.(cache.ReflectorBookmarkStore); ok {
 			return b.Bookmark(version)
 		}

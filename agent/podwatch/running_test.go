@@ -12,8 +12,8 @@ import (
 
 // The interfaces that the reflector uses.
 var (
-	_ cache.ReflectorStore         = (*Running)(nil)
-	_ cache.ReflectorStore         = Stores{}
+	_ Store                        = (*Running)(nil)
+	_ cache.TransformingStore      = Stores{}
 	_ cache.ReflectorBookmarkStore = Stores{}
 )
 
@@ -140,9 +140,9 @@ func TestRunningLife(t *testing.T) {
 	want("being deleted", "shop web u-2 0  true\n")
 	_ = r.Delete(runningPod(recreated))
 	want("deleted")
-	_ = r.Replace([]any{runningPod(annotated)}, "1")
+	_ = list(Stores{r}, runningPod(annotated))
 	want("listed", "shop web u-1 4 {} false\n")
-	_ = r.Replace(nil, "2")
+	_ = list(Stores{r})
 	want("no longer listed", "shop web u-1 0  true\n")
 
 	off := NewRunning(checked, false, r.emit)
@@ -157,9 +157,7 @@ func TestReportOnRunningPodIsNone(t *testing.T) {
 	t.Parallel()
 	w := newWatch(t)
 	pod := runningPod(func(p *corev1.Pod) { p.Annotations = map[string]string{"preflight.whypull.dev/report": "{}"} })
-	all := w.updates(func() error {
-		return Stores{w.tracker, NewRunning(checked, true, func(RunningPod) {})}.Replace([]any{pod}, "1")
-	})
+	all := w.updates(func() error { return list(Stores{w.tracker, NewRunning(checked, true, func(RunningPod) {})}, pod) })
 	if len(all) > 0 {
 		t.Errorf("got %+v", all)
 	}

@@ -52,8 +52,8 @@ type Update struct {
 // Tracker turns the states of pods into updates. It keeps no pods, only which of them
 // have a condition that is not true, and their incidents: one per container, from the
 // first failing status until the image is there, however often ErrImagePull and
-// ImagePullBackOff alternate. It implements cache.ReflectorStore, so pods pass through it
-// without being stored.
+// ImagePullBackOff alternate. It implements Store, so pods pass through it without being
+// stored.
 type Tracker struct {
 	emit        func(Update)
 	now         func() time.Time
@@ -63,7 +63,6 @@ type Tracker struct {
 	mu     sync.Mutex
 	pods   map[string]*tracked // by namespace/name
 	synced bool
-	listed bool // the pod being observed comes from a list, so earlier states are unknown
 	heard  time.Time
 }
 
@@ -94,16 +93,14 @@ func (t *Tracker) Add(obj any) error { return t.Update(obj) }
 
 // Update implements cache.ReflectorStore.
 func (t *Tracker) Update(obj any) error {
-	pod, ok := obj.(*corev1.Pod)
-	if !ok {
-		return nil
+	if pod, ok := obj.(*corev1.Pod); ok {
+		t.observe(newSeen(pod), false)
 	}
-	s := newSeen(pod)
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.observe(s)
 	return nil
 }
+
+// AddListed implements Store. Earlier states of the pod are unknown.
+func (t *Tracker) AddListed(pod *corev1.Pod) { t.observe(newSeen(pod), true) }
 
 // Delete implements cache.ReflectorStore.
 func (t *Tracker) Delete(obj any) error {
@@ -116,25 +113,12 @@ func (t *Tracker) Delete(obj any) error {
 	return nil
 }
 
-// Replace implements cache.ReflectorStore: it receives all pods of the node when
-// the watch starts.
+// Replace implements cache.ReflectorStore: it receives the names of all pods of the node
+// when AddListed has observed those.
 func (t *Tracker) Replace(objs []any, _ string) error {
-	present := map[string]bool{}
-	var all []seen
-	for _, obj := range objs {
-		if pod, ok := obj.(*corev1.Pod); ok {
-			present[pod.Namespace+"/"+pod.Name] = true
-			all = append(all, newSeen(pod))
-		}
-	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.listed = true
-	for _, s := range all {
-		t.observe(s)
-	}
-	t.listed = false
-	t.dropAbsent(present)
+	t.dropAbsent(namesOf(objs))
 	t.synced, t.heard = true, t.now()
 	return nil
 }
@@ -178,7 +162,9 @@ func newSeen(pod *corev1.Pod) seen {
 	return seen{pod, all, failing, more, waiting(pod, all)}
 }
 
-func (t *Tracker) observe(s seen) {
+func (t *Tracker) observe(s seen, listed bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.heard = t.now()
 	pod := s.pod
 	name := pod.Namespace + "/" + pod.Name
@@ -195,10 +181,10 @@ func (t *Tracker) observe(s seen) {
 	untrue := slices.ContainsFunc(u.Conditions, func(c corev1.PodCondition) bool { return c.Status != corev1.ConditionTrue })
 	reported := untrue || len(u.Annotations) > 0
 	incidents := old.advance(s, &u)
-	if t.listed && !known && reported {
+	if listed && !known && reported {
 		u.Healthy = healthy(s)
 	}
-	tries := old.count(u, incidents, t.listed)
+	tries := old.count(u, incidents, listed)
 	old.wait(s, incidents, &u)
 	if len(incidents) > 0 || len(u.Waiting) > 0 || untrue {
 		t.pods[name] = &tracked{uid: u.UID, incidents: incidents, waiting: u.Waiting, tries: tries}

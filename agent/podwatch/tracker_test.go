@@ -18,7 +18,7 @@ import (
 
 // The interfaces that the reflector uses.
 var (
-	_ cache.ReflectorStore         = (*Tracker)(nil)
+	_ Store                        = (*Tracker)(nil)
 	_ cache.ReflectorBookmarkStore = (*Tracker)(nil)
 )
 
@@ -38,6 +38,21 @@ func newWatch(t *testing.T) *watch {
 	w.tracker = NewTracker("whypull.dev/", func() time.Time { w.at = w.at.Add(time.Second); return w.at },
 		func(u Update) { w.got = append(w.got, u) }, "whypull.dev/cause", "whypull.dev/summary", "whypull.dev/report")
 	return w
+}
+
+// list has stores receive pods as those that exist when a watch begins.
+func list(to Stores, pods ...*corev1.Pod) error {
+	var names []any
+	for _, p := range pods {
+		names = append(names, to.AddListed(p))
+	}
+	return to.Replace(names, "1")
+}
+
+// lists returns what pods that exist when a watch begins make the tracker emit.
+func (w *watch) lists(pods ...*corev1.Pod) []Update {
+	w.t.Helper()
+	return w.updates(func() error { return list(Stores{w.tracker}, pods...) })
 }
 
 // sees passes a pod to the tracker and returns what comes of it: at most one
@@ -500,9 +515,8 @@ func TestReplace(t *testing.T) {
 	for _, name := range []string{"a", "b", "c", "d"} {
 		w.sees(named(name, failed))
 	}
-	now := []any{named("a", failed), named("b", runs()), named("e", runs()), named("f", failed), "no pod"}
 	var got []string
-	for _, u := range w.updates(func() error { return w.tracker.Replace(now, "42") }) {
+	for _, u := range w.lists(named("a", failed), named("b", runs()), named("e", runs()), named("f", failed)) {
 		got = append(got, u.UID+" "+brief(u))
 	}
 	slices.Sort(got)
@@ -511,7 +525,7 @@ func TestReplace(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	w.wantPods(2)
-	if rest := w.updates(func() error { return w.tracker.Replace(nil, "43") }); len(rest) != 2 {
+	if rest := w.lists(); len(rest) != 2 {
 		t.Errorf("empty list: got %d updates, want 2", len(rest))
 	}
 	w.wantPods(0)
@@ -522,7 +536,7 @@ func TestReplaceKeepsIncidents(t *testing.T) {
 	w := newWatch(t)
 	failed := newPod(app(waits("ErrImagePull", "x")))
 	since := w.want(failed, "!app").Failures[0].Since
-	all := w.updates(func() error { return w.tracker.Replace([]any{failed}, "42") })
+	all := w.lists(failed)
 	if len(all) != 1 || !all[0].Failures[0].Since.Equal(since) {
 		t.Errorf("got %+v, want one update since %v", all, since)
 	}
@@ -615,7 +629,7 @@ func TestHealthyWhenTheWatchBegins(t *testing.T) {
 	} {
 		w := newWatch(t)
 		var got []string
-		for _, u := range w.updates(func() error { return w.tracker.Replace([]any{tt.pod}, "1") }) {
+		for _, u := range w.lists(tt.pod) {
 			for _, f := range u.Healthy {
 				if f.Image == "" && f.Kind != diagnosis.KindSandbox || f.UID != u.UID || !f.Since.IsZero() {
 					t.Errorf("%s: %+v", name, f)
@@ -635,7 +649,7 @@ func TestHealthyWhenTheWatchBegins(t *testing.T) {
 	w := newWatch(t)
 	failed, running := newPod(app(waits("ErrImagePull", "x")), reported), newPod(app(runs()), reported)
 	w.updates(func() error { return w.tracker.Update(failed) })
-	all := w.updates(func() error { return w.tracker.Replace([]any{running}, "1") })
+	all := w.lists(running)
 	if len(all) != 1 || len(all[0].Recovered) != 1 || len(all[0].Healthy) > 0 {
 		t.Errorf("a pod that was watched before: %+v", all)
 	}
@@ -790,7 +804,7 @@ func TestConditionOfAPodThatDoesNotFail(t *testing.T) {
 	for status, want := range map[corev1.ConditionStatus]int{"False": 2, "Unknown": 2, "True": 0} { // app and the sandbox
 		w := newWatch(t)
 		healthy := 0
-		for _, u := range w.updates(func() error { return w.tracker.Replace([]any{newPod(app(runs()), withCondition(own, status))}, "1") }) {
+		for _, u := range w.lists(newPod(app(runs()), withCondition(own, status))) {
 			healthy += len(u.Healthy)
 		}
 		if healthy != want {

@@ -219,8 +219,9 @@ func (o agentOptions) serve(ctx context.Context, log *slog.Logger, p parts) erro
 		collector, report.NewUnavailablePublisher(writer, metrics, log, o.node))
 	tracker := podwatch.NewTracker(report.Prefix, time.Now, pods.Observe, report.Annotations()...)
 	running := podwatch.NewRunning(report.UnavailableAnnotation, o.imageCheck > 0, images.Observe)
-	reflector := cache.NewReflectorWithOptions(client.PodWatch(func(err error) { log.Warn("watch on pods failed", "err", err) }), &corev1.Pod{}, podwatch.Stores{tracker, running},
-		cache.ReflectorOptions{Name: "pods", Backoff: kube.WatchBackoff()})
+	stores := podwatch.Stores{tracker, running}
+	source := client.PodWatch(stores.AddListed, func(err error) { log.Warn("watch on pods failed", "err", err) })
+	reflector := cache.NewReflectorWithOptions(source, &corev1.Pod{}, stores, cache.ReflectorOptions{Name: "pods", Backoff: kube.WatchBackoff()})
 
 	watch := podWatch{tracker: tracker, lastHeard: client.LastHeard, now: time.Now}
 	server := newServer(o.listen, handler(metrics, watch, newRuntimeHealth(runtime, log, time.Now), protect), log)
