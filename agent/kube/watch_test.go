@@ -260,6 +260,24 @@ func TestPodWatchGoesOn(t *testing.T) {
 	}
 }
 
+// A watch that ends before all pods have come begins again. Pods that are no longer there
+// then are gone.
+func TestPodWatchBeginsAgain(t *testing.T) {
+	t.Parallel()
+	s := newWatched(t, AccessAuto, runtime.ContentTypeProtobuf, nil)
+	s.send(t, "ADDED", pod("web", "1", "ErrImagePull"))
+	eventually(t, "the first pod", func() bool { return len(s.seen()) == 1 })
+	s.push(t, watchEvent{end: true})
+	s.send(t, "ADDED", pod("db", "2", "ErrImagePull"))
+	eventually(t, "the second pod", func() bool { return len(s.seen()) == 2 })
+	if s.synced() {
+		t.Error("synced before all pods have come")
+	}
+	s.send(t, "BOOKMARK", bookmark("5", true))
+	eventually(t, "sync", s.synced)
+	wantLines(t, "updates", s.seen(), "web app:ErrImagePull", "db app:ErrImagePull", "web gone")
+}
+
 // If impersonation is refused, the agent's own account is used, and the refusal
 // is not reported as an error.
 func TestPodWatchAccess(t *testing.T) {
