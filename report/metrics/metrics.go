@@ -18,7 +18,8 @@ import (
 	"github.com/whypull/whypull/agent/diagnosis"
 )
 
-// topRegistries is the number of registries with a label value of their own; the
+// topRegistries is the number of registries with a label value of their own, those with
+// the most containers of each namespace; the
 // rest are "other". failingSeries is the maximum number of series of
 // whypull_failing_containers.
 const (
@@ -316,23 +317,48 @@ func fold(counts map[causeAndRegistry]int, n int) map[causeAndRegistry]int {
 	return counts
 }
 
-// namedRegistries returns the topRegistries registries with the most failures. m.mu must be held.
+// namedRegistries returns the registries of the failures that are named. m.mu must be held.
 func (m *Agent) namedRegistries() []string {
-	counts := map[string]int{}
+	counts := registryCounts{}
 	for _, all := range m.failing {
 		for _, f := range all {
-			if f.labels.registry != "" {
-				counts[f.labels.registry]++
-			}
+			counts.add(f.labels)
 		}
 	}
-	return mostFrequent(counts)
+	return counts.mostFrequent()
 }
 
-// mostFrequent returns the topRegistries registries with the highest counts.
-func mostFrequent(counts map[string]int) []string {
-	all := slices.SortedFunc(maps.Keys(counts), func(a, b string) int { return cmp.Or(counts[b]-counts[a], cmp.Compare(a, b)) })
-	return all[:min(len(all), topRegistries)]
+// registryCounts are numbers of containers by namespace and registry; of the labels only
+// these two are set.
+type registryCounts map[podLabels]int
+
+// add counts a container whose registry is known.
+func (r registryCounts) add(l podLabels) {
+	if l.registry != "" {
+		r[podLabels{namespace: l.namespace, registry: l.registry}]++
+	}
+}
+
+// mostFrequent returns topRegistries registries: of each namespace in turn the one with the
+// highest count.
+func (r registryCounts) mostFrequent() []string {
+	var all []*podLabels // sorting pointers keeps the binary smaller
+	for l := range r {
+		all = append(all, &l)
+	}
+	slices.SortFunc(all, func(a, b *podLabels) int {
+		return cmp.Or(r[*b]-r[*a], cmp.Compare(a.registry, b.registry), cmp.Compare(a.namespace, b.namespace))
+	})
+	var out []string
+	for i := range inTurn(len(all), func(i int) string { return all[i].namespace }) {
+		if len(out) == topRegistries {
+			break
+		}
+		if !slices.Contains(out, all[i].registry) {
+			out = append(out, all[i].registry)
+		}
+	}
+	return out
 }
 
 // mismatchCollector collects whypull_dns_mismatch.

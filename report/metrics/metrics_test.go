@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -110,6 +111,21 @@ func TestEqualRegistriesByName(t *testing.T) {
 		if got := m.namedRegistries(); len(got) != 10 || got[0] != "r00.test" || got[9] != "r09.test" {
 			t.Fatalf("got %q, want r00 to r09", got)
 		}
+	}
+}
+
+// A namespace whose images are of many registries leaves a name for another's.
+func TestNamespacesShareRegistries(t *testing.T) {
+	t.Parallel()
+	m := New("v1")
+	for i := range 2 * topRegistries {
+		v := failingAt(diagnosis.TagNotFound, fmt.Sprintf("evil%02d.test", i))
+		v.Failure.Namespace = "evil"
+		m.Failing(fmt.Sprint(i), []diagnosis.Verdict{v, v})
+	}
+	m.Failing("victim", []diagnosis.Verdict{failingAt(diagnosis.TagNotFound, "hub.test")})
+	if got := m.namedRegistries(); len(got) != topRegistries || !slices.Contains(got, "hub.test") {
+		t.Errorf("got %q", got)
 	}
 }
 

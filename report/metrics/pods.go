@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"cmp"
+	"iter"
 	"slices"
 	"time"
 
@@ -10,10 +11,11 @@ import (
 	"github.com/whypull/whypull/agent/diagnosis"
 )
 
-// podSeries is the maximum number of failing containers with series of their own, of each
-// namespace those that have failed longest: one of whypull_pod_failure_info and one of
-// whypull_pod_failure_start_timestamp_seconds. whypull_failing_containers counts
-// them all, whypull_pod_failure_info_dropped those beyond the limit.
+// podSeries is the maximum number of containers with series of their own, of each namespace
+// those that have failed longest, then those whose image could not be pulled again: one of
+// whypull_pod_failure_info and one of whypull_pod_failure_start_timestamp_seconds, or one of
+// whypull_image_unavailable. whypull_failing_containers counts all that fail,
+// whypull_pod_failure_info_dropped and whypull_image_unavailable_dropped those beyond the limit.
 const podSeries = 50
 
 // podLabelNames are the labels that name a container, its cause and its registry. They
@@ -32,10 +34,11 @@ func (l podLabels) values() []string {
 func (l podLabels) compare(o podLabels) int { return slices.Compare(l.values(), o.values()) }
 
 // podFailure is a container and the start of its failure, or since when its image could
-// not be pulled again.
+// not be pulled again, if it runs.
 type podFailure struct {
 	labels podLabels
 	since  time.Time
+	runs   bool
 }
 
 // podsCollector collects the metrics that name failing containers.
@@ -47,20 +50,49 @@ func (m *Agent) podsCollector() collector {
 	unavailable := prometheus.NewDesc("whypull_image_unavailable", "Always 1, for each container of a running pod whose image could not be pulled again, at most 50 per node together with whypull_pod_failure_info.", labels, nil)
 	omitted := prometheus.NewDesc("whypull_image_unavailable_dropped", "Number of containers on this node without a whypull_image_unavailable series because of its limit.", nil, nil)
 	return collector{[]*prometheus.Desc{info, start, dropped, unavailable, omitted}, func(ch chan<- prometheus.Metric) {
-		all := m.podFailures()
-		named := all[:min(len(all), podSeries)]
-		for _, f := range named {
+		all := append(m.podFailures(), m.podsUnavailable()...)
+		unnamed, named := map[bool]int{}, 0 // by runs
+		for _, f := range all {
+			unnamed[f.runs]++
+		}
+		for i := range inTurn(len(all), func(i int) string { return all[i].labels.namespace }) {
+			if named++; named > podSeries {
+				break
+			}
+			f := all[i]
+			unnamed[f.runs]--
+			if f.runs {
+				ch <- gauge(unavailable, 1, f.labels.values()...)
+				continue
+			}
 			ch <- gauge(info, 1, f.labels.values()...)
 			ch <- gauge(start, float64(f.since.UnixMilli())/1000, f.labels.values()...)
 		}
-		ch <- gauge(dropped, float64(len(all)-len(named)))
-		running := m.podsUnavailable()
-		shown := running[:min(len(running), podSeries-len(named))]
-		for _, f := range shown {
-			ch <- gauge(unavailable, 1, f.labels.values()...)
-		}
-		ch <- gauge(omitted, float64(len(running)-len(shown)))
+		ch <- gauge(dropped, float64(unnamed[false]))
+		ch <- gauge(omitted, float64(unnamed[true]))
 	}}
+}
+
+// inTurn returns the indexes of the first of each namespace, then of the second of each,
+// and so on: one with many leaves room for the others.
+func inTurn(n int, namespace func(i int) string) iter.Seq[int] {
+	return func(yield func(int) bool) {
+		places, seen := make([]int, n), map[string]int{}
+		for i := range places {
+			places[i] = seen[namespace(i)]
+			seen[namespace(i)]++
+		}
+		for place, left := 0, n; left > 0; place++ {
+			for i, its := range places {
+				if its != place {
+					continue
+				}
+				if left--; !yield(i) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // Unavailable sets the verdicts on a running pod's containers whose image could not be
@@ -69,7 +101,7 @@ func (m *Agent) Unavailable(uid string, verdicts []diagnosis.Verdict) {
 	all := make([]podFailure, len(verdicts))
 	for i, v := range verdicts {
 		f := v.Failure
-		all[i] = podFailure{podLabels{f.Namespace, f.Pod, f.Container, string(v.Cause), f.Registry}, f.Since}
+		all[i] = podFailure{podLabels{f.Namespace, f.Pod, f.Container, string(v.Cause), f.Registry}, f.Since, true}
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -85,20 +117,20 @@ func (m *Agent) Unavailable(uid string, verdicts []diagnosis.Verdict) {
 func (m *Agent) podsUnavailable() []*podFailure {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	counts := map[string]int{}
+	counts := registryCounts{}
 	for _, all := range m.unavailable {
 		for _, f := range all {
-			counts[f.labels.registry]++
+			counts.add(f.labels)
 		}
 	}
-	named := mostFrequent(counts)
+	named := counts.mostFrequent()
 	since := map[podLabels]time.Time{}
 	for _, all := range m.unavailable {
 		for _, f := range all {
 			note(since, f.labels, f.since, named)
 		}
 	}
-	return longest(since)
+	return longest(since, true)
 }
 
 // podFailures returns the failing containers, longest failing first. Those with
@@ -114,7 +146,7 @@ func (m *Agent) podFailures() []*podFailure {
 			note(since, f.labels, f.since, named)
 		}
 	}
-	return longest(since)
+	return longest(since, false)
 }
 
 // note adds a container under the label of its registry.
@@ -125,22 +157,12 @@ func note(all map[podLabels]time.Time, l podLabels, since time.Time, named []str
 	}
 }
 
-// longest returns the containers, those with the earliest start first. Namespaces take
-// turns: one with many that fail for long leaves room for the others.
-func longest(since map[podLabels]time.Time) []*podFailure {
+// longest returns the containers, those with the earliest start first.
+func longest(since map[podLabels]time.Time, run bool) []*podFailure {
 	all := make([]*podFailure, 0, len(since))
 	for l, at := range since {
-		all = append(all, &podFailure{l, at})
+		all = append(all, &podFailure{l, at, run})
 	}
-	turns, place := map[string]int{}, map[podLabels]int{} // place is empty at first
-	order := func(a, b *podFailure) int {
-		return cmp.Or(place[a.labels]-place[b.labels], a.since.Compare(b.since), a.labels.compare(b.labels))
-	}
-	slices.SortFunc(all, order)
-	for _, f := range all {
-		place[f.labels] = turns[f.labels.namespace]
-		turns[f.labels.namespace]++
-	}
-	slices.SortFunc(all, order)
+	slices.SortFunc(all, func(a, b *podFailure) int { return cmp.Or(a.since.Compare(b.since), a.labels.compare(b.labels)) })
 	return all
 }

@@ -91,6 +91,33 @@ func TestNamespacesShareSeries(t *testing.T) {
 	}
 }
 
+// A namespace with many containers of both kinds leaves room for another's of either.
+func TestNamespacesShareUnavailableImages(t *testing.T) {
+	t.Parallel()
+	m := New("v1")
+	for i := range podSeries {
+		v := failingSince(fmt.Sprint("p", i), "app", diagnosis.TagNotFound, since().Add(-time.Hour))
+		v.Failure.Namespace = "evil"
+		m.Failing(fmt.Sprint(i), []diagnosis.Verdict{v})
+		m.Unavailable(fmt.Sprint("r", i), []diagnosis.Verdict{v})
+	}
+	m.Unavailable("victim", []diagnosis.Verdict{failingSince("web", "app", diagnosis.TagNotFound, since())})
+	if _, _, n := namedPods(t, m); n != podSeries-1 {
+		t.Errorf("%d failing ones are named, want all but one", n)
+	}
+	wantMetrics(t, m, `
+# HELP whypull_image_unavailable Always 1, for each container of a running pod whose image could not be pulled again, at most 50 per node together with whypull_pod_failure_info.
+# TYPE whypull_image_unavailable gauge
+whypull_image_unavailable{cause="TagNotFound",container_name="app",pod_name="web",pod_namespace="shop",registry="hub.test2.company.com"} 1
+# HELP whypull_image_unavailable_dropped Number of containers on this node without a whypull_image_unavailable series because of its limit.
+# TYPE whypull_image_unavailable_dropped gauge
+whypull_image_unavailable_dropped 50
+# HELP whypull_pod_failure_info_dropped Number of failing containers on this node without a whypull_pod_failure_info series because of its limit.
+# TYPE whypull_pod_failure_info_dropped gauge
+whypull_pod_failure_info_dropped 1
+`, "whypull_image_unavailable", "whypull_image_unavailable_dropped", "whypull_pod_failure_info_dropped")
+}
+
 // namedPods returns the number of pods with series of their own, and the first and
 // the last of them.
 func namedPods(t *testing.T, m *Agent) (first, last string, n int) {

@@ -44,14 +44,26 @@ func (m *Agent) progressCollector() collector {
 		"1 if a pull has stalled, 0 if it makes progress, at most 5 per node: stalled pulls first, then the largest images.", labels, nil)
 	return collector{[]*prometheus.Desc{bytes, stalled}, func(ch chan<- prometheus.Metric) {
 		all := m.pulls()
-		for _, p := range all[:min(len(all), progressSeries)] {
+		for _, p := range shown(all) {
 			ch <- gauge(bytes, float64(p.done), p.labels()...)
 		}
 		slices.SortStableFunc(all, func(a, b *pull) int { return cmp.Compare(b.stalled(), a.stalled()) })
-		for _, p := range all[:min(len(all), progressSeries)] {
+		for _, p := range shown(all) {
 			ch <- gauge(stalled, p.stalled(), p.labels()...)
 		}
 	}}
+}
+
+// shown returns the pulls with a series: of each namespace in turn the first.
+func shown(all []*pull) []*pull {
+	var out []*pull
+	for i := range inTurn(len(all), func(i int) string { return all[i].namespace }) {
+		if len(out) == progressSeries {
+			break
+		}
+		out = append(out, all[i])
+	}
+	return out
 }
 
 // pulls returns the pulls that make progress and those that have stalled, largest

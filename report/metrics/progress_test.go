@@ -70,6 +70,22 @@ func TestProgressMetricsAreBounded(t *testing.T) {
 	wantMetrics(t, m, "\n"+stalledHead+stood, "whypull_pull_stalled")
 }
 
+// A namespace's large and stalled pulls leave room for another's.
+func TestNamespacesShareProgress(t *testing.T) {
+	t.Parallel()
+	m := New("v1")
+	for i := range 2 * progressSeries {
+		v := stalled(fmt.Sprint("p", i), 1, int64(100+i))
+		v.Failure.Namespace = "evil"
+		m.Failing(fmt.Sprint(i), []diagnosis.Verdict{v})
+	}
+	m.Pulling("victim", []diagnosis.Progress{going("web", 1, 2)})
+	all := m.pulls()
+	if got := shown(all); len(got) != progressSeries || got[1].pod != "web" {
+		t.Errorf("%d are shown, the second is of pod %s", len(got), got[1].pod)
+	}
+}
+
 // A container and an image volume of a pod can have the same name: there must be
 // one series, or the scrape would fail.
 func TestProgressMetricsAreDistinct(t *testing.T) {

@@ -42,17 +42,18 @@ func newRecent(life time.Duration) *recent {
 	return &recent{life: life, values: map[string]heardValue{}}
 }
 
-// set stores a value and drops the oldest if there are more than heardRegistries.
+// set stores a value, and drops the highest if there are more than heardRegistries: others'
+// registries take the place of none that matters.
 func (r *recent) set(registry string, value float64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.expire()
 	r.values[registry] = heardValue{value, time.Now()}
 	if len(r.values) > heardRegistries {
-		oldest := slices.MinFunc(slices.Collect(maps.Keys(r.values)), func(a, b string) int {
-			return cmp.Or(r.values[a].at.Compare(r.values[b].at), cmp.Compare(a, b))
+		highest := slices.MinFunc(slices.Collect(maps.Keys(r.values)), func(a, b string) int {
+			return cmp.Or(cmp.Compare(r.values[b].value, r.values[a].value), cmp.Compare(b, a))
 		})
-		delete(r.values, oldest)
+		delete(r.values, highest)
 	}
 }
 
