@@ -132,7 +132,7 @@ func (w *Watch) serve(ctx context.Context, wg *sync.WaitGroup) {
 	}
 	chosen := map[secret]bool{}
 	for _, s := range fair(w.watchable(), mostWatches) {
-		chosen[s] = true
+		chosen[*s] = true
 	}
 	for s, f := range w.followed {
 		switch {
@@ -148,37 +148,37 @@ func (w *Watch) serve(ctx context.Context, wg *sync.WaitGroup) {
 }
 
 // watchable returns the secrets that may be watched: those that are, then the others.
-func (w *Watch) watchable() []secret {
+func (w *Watch) watchable() []*secret {
 	now := w.now()
-	var open, closed []secret
+	var open, closed []*secret // sorting pointers keeps the binary smaller
 	for s, f := range w.followed {
 		switch {
 		case f.stop != nil:
-			open = append(open, s)
+			open = append(open, &s)
 		case !now.Before(f.barred):
-			closed = append(closed, s)
+			closed = append(closed, &s)
 		}
 	}
-	slices.SortFunc(open, secret.compare)
-	slices.SortFunc(closed, secret.compare)
+	slices.SortFunc(open, (*secret).compare)
+	slices.SortFunc(closed, (*secret).compare)
 	return append(open, closed...)
 }
 
 // fair returns at most n of the secrets: the first of each namespace, then the second
 // of each, and so on.
-func fair(all []secret, n int) []secret {
+func fair(all []*secret, n int) []*secret {
 	if len(all) <= n {
 		return all
 	}
 	var order []string
-	waiting := map[string][]secret{}
+	waiting := map[string][]*secret{}
 	for _, s := range all {
 		if waiting[s.namespace] == nil {
 			order = append(order, s.namespace)
 		}
 		waiting[s.namespace] = append(waiting[s.namespace], s)
 	}
-	out := make([]secret, 0, n)
+	out := make([]*secret, 0, n)
 	for rank := 0; ; rank++ {
 		for _, namespace := range order {
 			if len(out) == n {

@@ -59,7 +59,7 @@ type Watch struct {
 
 type secret struct{ namespace, name string }
 
-func (s secret) compare(o secret) int {
+func (s *secret) compare(o *secret) int {
 	return cmp.Or(cmp.Compare(s.namespace, o.namespace), cmp.Compare(s.name, o.name))
 }
 
