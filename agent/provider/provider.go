@@ -22,8 +22,8 @@ import (
 const (
 	// kubeletTimeout is the time that the kubelet gives a plugin (ExecPlugin).
 	kubeletTimeout = time.Minute
-	// maxRunning is how many plugins run at once, and maxWaiting how many runs for one
-	// namespace wait for it. Each is a process of some 40 MB.
+	// maxRunning is how many plugins run at once, one for each namespace, and maxWaiting
+	// how many runs for one namespace wait for it. Each is a process of some 40 MB.
 	maxRunning, maxWaiting = 2, 32
 	// maxAnswers is how many answers are kept.
 	maxAnswers = 256
@@ -80,7 +80,7 @@ type Runner struct {
 	now      func() time.Time
 
 	turns   *share.Lanes
-	running *share.Cache[cacheKey, *Answer]
+	running *share.Cache[cacheKey, *Answer] // by namespace, too: none waits for the turn of another
 	answers *share.Cache[cacheKey, *Answer]
 }
 
@@ -101,7 +101,7 @@ func New(o Options) *Runner { return newRunner(o, kubeletTimeout, time.Now) }
 func newRunner(o Options, timeout time.Duration, now func() time.Time) *Runner {
 	return &Runner{
 		host: hostfs.New(o.Root), plugins: o.Plugins, accounts: o.Accounts, log: o.Log, timeout: timeout, now: now,
-		turns:   share.NewLanes(maxRunning, maxWaiting),
+		turns:   share.NewSharedLanes(maxRunning, 1, maxWaiting),
 		running: share.New[cacheKey](0, share.For[*Answer](0), now), // nothing is kept
 		answers: share.New[cacheKey](maxAnswers, func(a *Answer) time.Duration { return a.life }, now),
 	}
@@ -128,7 +128,7 @@ func (r *Runner) Run(ctx context.Context, name string, f diagnosis.Failure) Answ
 	if kept := r.kept(id, image); kept != nil {
 		return *kept
 	}
-	a, err := r.running.Get(ctx, cacheKey{id, image}, func(ctx context.Context) (*Answer, error) {
+	a, err := r.running.Get(ctx, cacheKey{id, share.Tenant(ctx) + " " + image}, func(ctx context.Context) (*Answer, error) {
 		return r.run(ctx, plugin, id, of, f)
 	})
 	if err != nil {

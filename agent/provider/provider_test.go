@@ -22,6 +22,7 @@ import (
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/kubelet"
 	"github.com/whypull/whypull/agent/podwatch"
+	"github.com/whypull/whypull/agent/share"
 	"github.com/whypull/whypull/cri/credential"
 	"github.com/whypull/whypull/cri/credential/credentialtest"
 )
@@ -76,7 +77,11 @@ func plugin(play string) int {
 		return 3
 	case "crash":
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
-	case "hang":
+	case "hang": // for all images but one
+		if request.Image == argument {
+			fmt.Print(answer("Image", "", "hub.test"))
+			break
+		}
 		signal.Ignore(syscall.SIGTERM, syscall.SIGINT)
 		time.Sleep(time.Hour)
 	case "flood":
@@ -386,6 +391,30 @@ func TestSharedRun(t *testing.T) {
 	if n := f.runs(); n != 1 {
 		t.Errorf("%d runs", n)
 	}
+}
+
+// While a plugin hangs for a namespace's images, it is run for another, also for an image
+// that waits for the first one's turn.
+func TestHangingForAnother(t *testing.T) {
+	t.Parallel()
+	const mine = "hub.test/mine"
+	f := newFixture(t, "hang:"+mine)
+	f.timeout = time.Hour
+	evil, cancel := context.WithCancel(share.WithTenant(t.Context(), "evil"))
+	var wg sync.WaitGroup
+	for i, image := range []string{"hub.test/one", "hub.test/two", mine} {
+		wg.Go(func() { f.Run(evil, "corp", failure(image)) })
+		for f.runs() == 0 || f.running.Len() <= i {
+			time.Sleep(10 * time.Millisecond)
+		}
+	}
+	ctx, giveUp := context.WithTimeout(share.WithTenant(t.Context(), "good"), 30*time.Second) // for a program to start, no measure of anything
+	defer giveUp()
+	if got := f.Run(ctx, "corp", failure(mine)); got.Run != diagnosis.ProviderGave {
+		t.Errorf("%q", got.Run)
+	}
+	cancel()
+	wg.Wait()
 }
 
 // What need not, or cannot, be run.
