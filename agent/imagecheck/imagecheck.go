@@ -33,8 +33,10 @@ const (
 	confirm = 10 * time.Minute
 	// gap is the minimum time between two checks.
 	gap = time.Second
-	// idle is how often the checker looks whether something is due that it has to put off.
-	idle = 10 * time.Second
+	// idle is how often the checker looks whether something is due that it has put off, and
+	// putOff is how long it does so at most: in some namespace a pod may always fail.
+	idle   = 10 * time.Second
+	putOff = time.Hour
 	// rewrite is the time after which a write that failed is tried again; it doubles with
 	// each failure, up to retry.
 	rewrite = time.Minute
@@ -81,7 +83,8 @@ type Options struct {
 	// Interval is that between two checks of an image; 0 checks none, and removes what an
 	// earlier run of the agent has published.
 	Interval time.Duration
-	// Busy reports whether the checks have to wait, because pods cannot pull their image.
+	// Busy reports whether the checks have to wait, up to an hour, because pods cannot pull
+	// their image.
 	Busy func() bool
 	Log  *slog.Logger
 	Now  func() time.Time
@@ -347,13 +350,13 @@ func (c *Checker) Run(ctx context.Context) {
 // nothing to do.
 func (c *Checker) step(ctx context.Context) time.Duration {
 	c.publish(ctx)
-	k, f, wait := c.next()
-	switch {
-	case wait > 0:
-		return wait
-	case c.Busy():
-		c.release()
-		return idle
+	now, longest := c.Now(), rewrite
+	if c.Busy() {
+		now, longest = now.Add(-putOff), idle
+	}
+	k, f, wait := c.next(now)
+	if wait > 0 {
+		return min(wait, longest)
 	}
 	evidence, blind, err := c.prober.Again(ctx, f)
 	if ctx.Err() != nil {
@@ -364,11 +367,10 @@ func (c *Checker) step(ctx context.Context) time.Duration {
 	return gap
 }
 
-// next returns the image to ask for, or how long none is due. Namespaces take turns.
-func (c *Checker) next() (k key, f diagnosis.Failure, wait time.Duration) {
+// next returns the image to ask for at a time, or how long none is due. Namespaces take turns.
+func (c *Checker) next(now time.Time) (k key, f diagnosis.Failure, wait time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	now := c.Now()
 	wait = rewrite
 	found := false
 	for other, i := range c.images {
@@ -393,13 +395,6 @@ func (c *Checker) dueOf(k key) time.Time {
 		return i.due
 	}
 	return time.Time{}
-}
-
-// release ends the turn of an image that was not asked for.
-func (c *Checker) release() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.asking = key{}
 }
 
 // settle records what a check has found.
