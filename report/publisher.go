@@ -217,7 +217,7 @@ func (p *podPublisher) putsOff(u podwatch.Update, state *podState, verdicts []di
 // of returns the state of the pod: at first what an earlier run of the agent has left.
 func (p *podPublisher) of(u podwatch.Update) *podState {
 	if p.state == nil {
-		p.state = adopt(p.uid, u.Annotations, p.now())
+		p.state = adopt(u, p.now())
 	}
 	return p.state
 }
@@ -225,22 +225,22 @@ func (p *podPublisher) of(u podwatch.Update) *podState {
 // adopt returns the state that an earlier run of the agent has left in the
 // annotations; empty if they hold no report that can be read. One of another schema, which
 // another version of whypull has written, counts as far as it has the same fields.
-func adopt(uid string, annotations map[string]string, now time.Time) *podState {
+func adopt(u podwatch.Update, now time.Time) *podState {
 	state := newPodState()
-	doc, err := decode(annotations[ReportAnnotation])
+	doc, err := decode(u.Annotations[ReportAnnotation])
 	if err != nil {
 		return state
 	}
-	state.causes, state.content = annotations[CauseAnnotation], digestOf(doc.withoutTimes())
+	state.causes, state.content = u.Annotations[CauseAnnotation], digestOf(doc.withoutTimes())
 	if at, err := time.Parse(time.RFC3339, doc.ObservedAt); err == nil && !at.After(now) { // no agent has written what is to come
 		state.at = at
 	}
 	for _, c := range doc.Containers {
-		state.adopt(uid, c, now)
+		state.adopt(u, c, now)
 	}
 	for _, g := range doc.Pulling {
-		if since, err := time.Parse(time.RFC3339, g.Since); err == nil && !since.After(now) {
-			state.pulls[diagnosis.Subject{UID: uid, Kind: diagnosis.Kind(g.Kind), Name: g.Name}] = earlierIncident{g.Image, since}
+		if since, ok := adoptable(g.Since, u.Created, now); ok {
+			state.pulls[diagnosis.Subject{UID: u.UID, Kind: diagnosis.Kind(g.Kind), Name: g.Name}] = earlierIncident{g.Image, since}
 		}
 	}
 	return state
@@ -251,15 +251,26 @@ func adopt(uid string, annotations map[string]string, now time.Time) *podState {
 // longest wait is five minutes. The same Event has the same name, so that it is there once.
 const eventDoubt = 5 * time.Minute
 
+// adoptable returns the start of an incident in a pod's report. Whoever may write to a pod
+// can forge its report, so it is never before the pod was created nor to come; then ok is
+// false.
+func adoptable(text string, created, now time.Time) (since time.Time, ok bool) {
+	since, err := time.Parse(time.RFC3339, text)
+	if since.Before(created) {
+		since = created
+	}
+	return since, err == nil && !since.After(now)
+}
+
 // adopt takes over one container of a report of an earlier run. If that was a
 // first verdict, for which there is no Event yet, only the start of the incident
 // is taken over.
-func (t *podState) adopt(uid string, c Container, now time.Time) {
-	since, err := time.Parse(time.RFC3339, c.Since)
-	if err != nil || since.After(now) {
+func (t *podState) adopt(u podwatch.Update, c Container, now time.Time) {
+	since, ok := adoptable(c.Since, u.Created, now)
+	if !ok {
 		return
 	}
-	of := t.container(diagnosis.Subject{UID: uid, Kind: diagnosis.Kind(c.Kind), Name: c.Name})
+	of := t.container(diagnosis.Subject{UID: u.UID, Kind: diagnosis.Kind(c.Kind), Name: c.Name})
 	of.earlier, of.timed = earlierIncident{c.Image, since}, since
 	if slices.ContainsFunc(c.Evidence, func(e Entry) bool { return e.Fault == string(diagnosis.FaultPending) }) {
 		t.first = true

@@ -745,6 +745,19 @@ func TestForgedBeginning(t *testing.T) {
 	}
 }
 
+// Nor to a time before the pod was created.
+func TestForgedEarlyBeginning(t *testing.T) {
+	t.Parallel()
+	d, u := restarted(t, true, verdict("app", diagnosis.TagNotFound, sinceLater(-1000*time.Hour)))
+	u.Created = began().Add(-time.Minute)
+	if err := d.try(u, true, verdict("app", diagnosis.AccessDenied, sinceLater(10*time.Minute))); err != nil {
+		t.Error(err)
+	}
+	if got := d.document().Containers[0].Since; got != "2026-01-02T03:03:01Z" {
+		t.Errorf("got since %s, want the pod's creation", got)
+	}
+}
+
 // What has whypull's keys goes from a pod that does not fail, whoever wrote it: it may
 // have been forged, or be of a release that was rolled back. Other keys stay.
 func TestForeignAnnotations(t *testing.T) {

@@ -67,7 +67,7 @@ func (p *UnavailablePublisher) Adopt(pod podwatch.RunningPod) []imagecheck.Findi
 	var out []imagecheck.Finding
 	var verdicts []diagnosis.Verdict
 	for _, f := range pod.Images {
-		c, since, found := entryFor(doc, f)
+		c, since, found := entryFor(doc, f, pod.Created, p.now())
 		if !found {
 			continue
 		}
@@ -82,10 +82,10 @@ func (p *UnavailablePublisher) Adopt(pod podwatch.RunningPod) []imagecheck.Findi
 
 // entryFor returns the document's entry on a container's image, with a cause that counts:
 // whoever may write to a pod can forge its report.
-func entryFor(d Document, f diagnosis.Failure) (Container, time.Time, bool) {
+func entryFor(d Document, f diagnosis.Failure, created, now time.Time) (Container, time.Time, bool) {
 	for _, c := range d.Containers {
-		since, err := time.Parse(time.RFC3339, c.Since)
-		if err == nil && c.Kind == string(f.Kind) && c.Name == f.Container && c.Image == f.Image && imagecheck.Counts(diagnosis.Cause(c.Cause)) {
+		since, ok := adoptable(c.Since, created, now)
+		if ok && c.Kind == string(f.Kind) && c.Name == f.Container && c.Image == f.Image && imagecheck.Counts(diagnosis.Cause(c.Cause)) {
 			return c, since, true
 		}
 	}

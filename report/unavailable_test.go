@@ -194,6 +194,11 @@ func TestUnavailableAdopts(t *testing.T) {
 	if r.counts.causes[gone.Failure.UID] != "TagNotFound" {
 		t.Errorf("metrics %v", r.counts.causes)
 	}
+	late := runningWeb(text)
+	late.Created = since().Add(time.Second)
+	if found := newRuns().Adopt(late); len(found) != 1 || !found[0].Since.Equal(late.Created) {
+		t.Errorf("from before the pod was created: %+v", found)
+	}
 	r.publish(t, gone)
 	r.want(t, "the same", 0, 0)
 	r.publish(t)
@@ -216,6 +221,7 @@ func TestUnavailableAdoptsNoNonsense(t *testing.T) {
 		"a cause of never": strings.ReplaceAll(text, "TagNotFound", "RateLimited"),
 		"another image":    strings.ReplaceAll(text, "nginx:1.12.1", "nginx:1.12.2"),
 		"no time":          strings.ReplaceAll(text, stamp(since()), "yesterday"),
+		"to come":          strings.ReplaceAll(text, stamp(since()), stamp(observed().Add(time.Hour))),
 	} {
 		r := newRuns()
 		if found := r.Adopt(runningWeb(forged)); len(found) > 0 || len(r.counts.causes) > 0 {

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -15,6 +16,8 @@ import (
 // RunningPod is a running pod with the images that it needs to be started again.
 type RunningPod struct {
 	Namespace, Name, UID string
+	// Created is when the API server created the pod.
+	Created time.Time
 	// Images are the containers and image volumes that have their image and whose pull
 	// policy lets the kubelet pull it again, at most maxExamined, in the order of the
 	// spec. Ephemeral containers, which are never started again, are not among them.
@@ -115,7 +118,7 @@ func (r *Running) forget(key string) {
 
 func (r *Running) newRunningPod(pod *corev1.Pod) RunningPod {
 	u := RunningPod{
-		Namespace: pod.Namespace, Name: pod.Name, UID: string(pod.UID), Annotation: diagnosis.Clip(pod.Annotations[r.annotation], maxAnnotation),
+		Namespace: pod.Namespace, Name: pod.Name, UID: string(pod.UID), Created: pod.CreationTimestamp.Time, Annotation: diagnosis.Clip(pod.Annotations[r.annotation], maxAnnotation),
 		Gone: pod.DeletionTimestamp != nil,
 	}
 	if r.images {

@@ -18,6 +18,8 @@ import (
 // Update is what a change of a pod means for whypull.
 type Update struct {
 	Namespace, Name, UID string
+	// Created is when the API server created the pod.
+	Created time.Time
 	// Failures are the containers that fail now. Since is when the incident began;
 	// it does not change while ErrImagePull and ImagePullBackOff alternate.
 	Failures []diagnosis.Failure
@@ -176,7 +178,7 @@ func (t *Tracker) observe(s seen, listed bool) {
 	if !known {
 		old = &tracked{}
 	}
-	u := Update{Namespace: pod.Namespace, Name: pod.Name, UID: string(pod.UID), SeenAt: t.heard, Annotations: t.own(pod), Unexamined: s.more}
+	u := Update{Namespace: pod.Namespace, Name: pod.Name, UID: string(pod.UID), Created: pod.CreationTimestamp.Time, SeenAt: t.heard, Annotations: t.own(pod), Unexamined: s.more}
 	u.Conditions, u.ReadinessGates = t.conditions(pod)
 	untrue := slices.ContainsFunc(u.Conditions, func(c corev1.PodCondition) bool { return c.Status != corev1.ConditionTrue })
 	reported := untrue || len(u.Annotations) > 0
