@@ -1,7 +1,6 @@
 package keyring
 
 import (
-	"cmp"
 	"slices"
 	"strings"
 
@@ -18,17 +17,17 @@ type Near struct {
 // Nearest returns the entry that needs the least change to match the image: those
 // with the right host first, then by the difference between the hosts, then in the
 // order of secrets and keys. It returns false if an entry matches or there is none.
-func (l Lookup) Nearest() (Near, bool) {
+func (l Lookup) Nearest() (near Near, found bool) {
 	if slices.ContainsFunc(l.Secrets, SecretState.Matches) {
 		return Near{}, false
 	}
-	all := l.candidates()
-	if len(all) == 0 {
-		return Near{}, false
+	least := -1
+	for _, n := range l.candidates() {
+		if d := l.distance(n.Entry); least < 0 || d < least {
+			near, least = n, d
+		}
 	}
-	return slices.MinFunc(all, func(a, b Near) int {
-		return cmp.Compare(l.distance(a.Entry), l.distance(b.Entry))
-	}), true
+	return near, least >= 0
 }
 
 // candidates returns the entries to compare, limited because a secret may have
