@@ -67,7 +67,7 @@ func (c *Collector) visitsAgain(ctx context.Context, f diagnosis.Failure, config
 	}
 	for _, ref := range names {
 		endpoints, notices, err := config.EndpointsFor(ctx, domain(ref, f), ref)
-		if slices.ContainsFunc(endpoints, c.limited) {
+		if slices.ContainsFunc(endpoints, func(e registry.Endpoint) bool { return c.limited(f.Namespace, e, ref) }) {
 			return nil, nil, false, ErrPostponed
 		}
 		notices = append(slices.Clone(config.Notices()), notices...)
@@ -108,10 +108,18 @@ func (c *Collector) blind(evidence []diagnosis.Evidence, creds []keyring.Credent
 	return presence == kubelet.NotVisible
 }
 
-// limited reports whether an endpoint limits requests, or has few left.
-func (c *Collector) limited(e registry.Endpoint) bool {
-	return c.asker.limits(e.String()) || c.near.has(e.Host, c.now())
+// limited reports whether an endpoint limits the requests of a tenant, or has few left.
+func (c *Collector) limited(tenant string, e registry.Endpoint, ref reference.Named) bool {
+	anybodys := limitOf(e, ref)
+	return c.asker.limits(tenant, e, ref) || c.near.has(anybodys) || c.near.has(ofAccounts(tenant, anybodys))
 }
+
+// limitOf names the limit of requests without credentials: that of a registry, or of one
+// behind a mirror.
+func limitOf(e registry.Endpoint, ref reference.Named) string { return e.Host + " " + upstream(e, ref) }
+
+// ofAccounts names the limit of a tenant's accounts, which is nothing to others.
+func ofAccounts(tenant, limit string) string { return limit + " " + tenant }
 
 const (
 	// fewLeft is the part of a registry's limit of requests from which the limit is near.
@@ -121,15 +129,19 @@ const (
 	nearFor = time.Hour
 )
 
-// noteLimit records what an answer says of the registry's limit.
-func (c *Collector) noteLimit(host string, a registry.Answer) {
+// noteLimit records what an answer to a tenant says of the registry's limit.
+func (c *Collector) noteLimit(tenant string, e registry.Endpoint, ref reference.Named, a registry.Answer) {
+	name := limitOf(e, ref)
+	if a.Auth.CredentialSent {
+		name = ofAccounts(tenant, name)
+	}
 	switch limit := a.Response.RateLimit; {
 	case limit == nil && a.Fault != registry.FaultRateLimited:
 	case limit == nil || limit.Remaining*fewLeft <= limit.Limit && limit.Window <= 0:
-		c.near.note(host, c.now(), nearFor)
+		c.near.note(tenant, name, nearFor)
 	case limit.Remaining*fewLeft <= limit.Limit:
-		c.near.note(host, c.now(), min(limit.Window, nearFor))
+		c.near.note(tenant, name, min(limit.Window, nearFor))
 	default:
-		c.near.forget(host)
+		c.near.forget(name)
 	}
 }

@@ -1,12 +1,15 @@
 package probe
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/netip"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/distribution/reference"
 
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/keyring"
@@ -194,17 +197,62 @@ func TestAgainIsPostponed(t *testing.T) {
 
 func TestNearLimits(t *testing.T) {
 	t.Parallel()
-	c := &Collector{}
-	c.noteLimit("short.test", registry.Answer{Response: registry.Response{RateLimit: &registry.RateLimit{Limit: 10, Remaining: 2, Window: time.Minute}}})
-	c.noteLimit("unknown.test", registry.Answer{Fault: registry.FaultRateLimited})
-	c.noteLimit("silent.test", registry.Answer{})
-	near := func(host string, after time.Duration) bool { return c.near.has(host, c.now().Add(after)) }
-	if !near("short.test", 0) || near("short.test", time.Minute) || !near("unknown.test", time.Minute) || near("silent.test", 0) || near("other.test", 0) {
-		t.Errorf("near: %v", c.near.until)
+	clock := newClock()
+	c, ref := New(Options{}), named(t, "evil.test/app:1")
+	c.asker.now = clock.Now
+	note := func(host string, a registry.Answer) { c.noteLimit("shop", registry.Endpoint{Host: host}, ref, a) }
+	note("short.test", registry.Answer{Response: registry.Response{RateLimit: &registry.RateLimit{Limit: 10, Remaining: 2, Window: time.Minute}}})
+	note("unknown.test", registry.Answer{Fault: registry.FaultRateLimited})
+	note("silent.test", registry.Answer{})
+	near := func(host string, after time.Duration) bool {
+		defer clock.advance(-after)
+		clock.advance(after)
+		return c.near.has(limitOf(registry.Endpoint{Host: host}, ref))
 	}
-	c.noteLimit("unknown.test", registry.Answer{Response: registry.Response{RateLimit: &registry.RateLimit{Limit: 10, Remaining: 9}}})
+	if !near("short.test", 0) || near("short.test", time.Minute) || !near("unknown.test", time.Minute) || near("silent.test", 0) || near("other.test", 0) {
+		t.Errorf("%d are near their limit", c.near.notes.Len())
+	}
+	note("unknown.test", registry.Answer{Response: registry.Response{RateLimit: &registry.RateLimit{Limit: 10, Remaining: 9}}})
 	if near("unknown.test", 0) {
 		t.Error("there are enough left")
+	}
+}
+
+// The limit of a namespace's own account, or of its own registry behind a shared mirror,
+// postpones nothing of another's.
+func TestLimitsOfOthersPostponeNothing(t *testing.T) {
+	t.Parallel()
+	direct, mirror := hub(), registry.Endpoint{Scheme: "https", Host: "mirror.test", Mirror: true}
+	theirs, mine := named(t, "evil.test/app:1"), named(t, "hub.test/app:1")
+	sent := limited
+	sent.Auth.CredentialSent = true
+	for name, tc := range map[string]struct {
+		endpoint        registry.Endpoint
+		ref             reference.Named
+		answer          registry.Answer
+		evils, goodsToo bool
+	}{
+		"everybody's":                  {direct, mine, limited, true, true},
+		"an account's":                 {direct, mine, sent, true, false},
+		"behind a mirror":              {mirror, theirs, limited, false, false},
+		"the same one behind a mirror": {mirror, mine, limited, true, true},
+	} {
+		c := New(Options{Metrics: &fakeMetrics{}})
+		q := c.asker.question(tc.endpoint, tc.ref, nil)
+		if tc.answer.Auth.CredentialSent {
+			q.cred[0] = 1
+		}
+		c.asker.share(inNamespace(t, "evil"), q, time.Time{}, func(context.Context) registry.Answer { return tc.answer })
+		for _, when := range []string{"while the answer serves", "near the limit"} {
+			if got := c.limited("evil", tc.endpoint, mine); got != tc.evils {
+				t.Errorf("%s, %s: limited for its namespace: %t", name, when, got)
+			}
+			if got := c.limited("good", tc.endpoint, mine); got != tc.goodsToo {
+				t.Errorf("%s, %s: limited for another: %t", name, when, got)
+			}
+			c.asker = newAsker()
+			c.heard("evil", tc.endpoint, tc.ref, tc.answer)
+		}
 	}
 }
 

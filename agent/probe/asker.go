@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/distribution/reference"
@@ -37,7 +38,7 @@ const (
 	maxAnswers = 2000 // cached answers
 	maxWaiting = 512  // questions of one namespace that wait for one endpoint
 	maxOpen    = 64   // concurrent conversations
-	maxOpenOf  = 16   // of one namespace
+	maxOpenOf  = 8    // of one namespace: with the retries, less than what registry.Room has for small responses
 
 	// Concurrent conversations with an endpoint that has just answered well, and those
 	// of one namespace. With any other endpoint there is one.
@@ -57,7 +58,7 @@ type asker struct {
 	open     *share.Lanes // limits concurrent conversations
 	rejected rejections
 	// heard is called with the answer to each manifest request.
-	heard func(registry.Endpoint, reference.Named, registry.Answer)
+	heard func(tenant string, e registry.Endpoint, ref reference.Named, a registry.Answer)
 }
 
 // question is the cache key of an answer. It has a keyed digest of the credential,
@@ -104,7 +105,7 @@ func (r *reply) origin() origin {
 }
 
 func newAsker() *asker {
-	a := &asker{now: time.Now, open: share.NewSharedLanes(maxOpen, maxOpenOf, maxWaiting), heard: func(registry.Endpoint, reference.Named, registry.Answer) {}}
+	a := &asker{now: time.Now, open: share.NewSharedLanes(maxOpen, maxOpenOf, maxWaiting), heard: func(string, registry.Endpoint, reference.Named, registry.Answer) {}}
 	a.answers = share.NewInTurn(maxAnswers, (*reply).life, func() time.Time { return a.now() }, share.Turns[question, *reply]{
 		Group: func(q question) string { return q.endpoint }, Waiting: maxWaiting,
 		Width: (*reply).width, Each: maxOpenAtOf, Alone: a.unproven,
@@ -123,7 +124,7 @@ func (a *asker) ask(ctx context.Context, e registry.Endpoint, ref reference.Name
 	return a.share(ctx, q, since, func(ctx context.Context) registry.Answer {
 		answer := e.ProbeAfter(ctx, required, e.Reference(ref), sent(cred))
 		answer.Content.Tags = nearest(answer.Content.Tags, tagOf(ref)) // a hundred of each image would be megabytes
-		a.heard(e, ref, answer)
+		a.heard(share.Tenant(ctx), e, ref, answer)
 		if settle && unsettled(answer) {
 			answer.Auth.Exists = e.Control(ctx, e.Reference(ref), sent(cred))
 		}
@@ -182,11 +183,15 @@ func largest(parts []registry.Part) []registry.Part {
 }
 
 func (a *asker) question(e registry.Endpoint, ref reference.Named, cred *keyring.Credential) question {
-	q := question{endpoint: e.String(), source: e.Source, manner: e.Manner(), image: e.Key(ref), cred: a.digest(cred)}
-	if e.Mirror {
-		q.upstream = cmp.Or(e.Settings.Namespace, reference.Domain(ref))
+	return question{endpoint: e.String(), source: e.Source, manner: e.Manner(), image: e.Key(ref), upstream: upstream(e, ref), cred: a.digest(cred)}
+}
+
+// upstream returns the registry behind a mirror; "" if the endpoint is none.
+func upstream(e registry.Endpoint, ref reference.Named) string {
+	if !e.Mirror {
+		return ""
 	}
-	return q
+	return cmp.Or(e.Settings.Namespace, reference.Domain(ref))
 }
 
 // unsettled reports whether an answer is a refusal that does not say whether the repository exists.
@@ -201,11 +206,41 @@ func (a *asker) share(ctx context.Context, q question, since time.Time, get func
 	serves := func(k share.Kept[*reply]) bool {
 		return leaveAlone(k.Value.answer) || !k.Fetched.Before(since) && doubt.allows(k.Fetched, reachOf(k.Value.answer))
 	}
-	r, err := a.answers.GetIf(ctx, q, serves, func(ctx context.Context) (*reply, error) { return a.fulfil(ctx, q, since, get) })
+	ask := func(enter enterFunc) (*reply, error) {
+		return a.answers.GetIf(ctx, q, serves, func(ctx context.Context) (*reply, error) { return a.fulfil(ctx, q, since, get, enter) })
+	}
+	r, err := ask(func(ctx context.Context) (func(), bool) { return a.open.TryEnter(ctx, "") })
+	if errors.Is(err, errNoPlace) {
+		r, err = a.askLater(ctx, ask)
+	}
 	if err != nil {
 		return registry.Answer{Endpoint: q.endpoint, Err: err}, origin{reason: notAsked(ctx, err)}
 	}
 	return r.answer, r.origin()
+}
+
+// errNoPlace is the error for a question whose tenant has enough open conversations. It
+// does not wait for their end while it holds its endpoint: another tenant's question for
+// that would wait with it.
+var errNoPlace = errors.New("too many open conversations")
+
+// askLater asks when there is a place for the conversation. Once that has begun it keeps
+// the place, even if this caller gives up.
+func (a *asker) askLater(ctx context.Context, ask func(enterFunc) (*reply, error)) (*reply, error) {
+	leave, err := a.open.Enter(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	var used atomic.Bool
+	enter := func(context.Context) (func(), bool) { return leave, used.CompareAndSwap(false, true) }
+	r, err := ask(enter)
+	for errors.Is(err, errNoPlace) { // another caller's question, which was the same
+		r, err = ask(enter)
+	}
+	if used.CompareAndSwap(false, true) {
+		leave()
+	}
+	return r, err
 }
 
 // notAsked is why an endpoint was not asked; "" where the whole check was given up.
@@ -225,17 +260,20 @@ func (a *asker) forget() {
 	a.answers.Forget(func(r *reply) bool { return leaveAlone(r.answer) })
 }
 
+// enterFunc takes a place for a conversation, if there is one; leave gives it back.
+type enterFunc func(ctx context.Context) (leave func(), entered bool)
+
 // fulfil returns the answer to a question: that of another question, if it holds for
 // this one, or a new one. A request is not canceled with ctx, since other pods may
-// need its answer; it has its own timeouts.
-func (a *asker) fulfil(ctx context.Context, q question, since time.Time, get func(context.Context) registry.Answer) (*reply, error) {
+// need its answer; it has its own timeouts. The error is errNoPlace.
+func (a *asker) fulfil(ctx context.Context, q question, since time.Time, get func(context.Context) registry.Answer, enter enterFunc) (*reply, error) {
 	if r, known := a.known(ctx, q, since); known {
 		return r, nil
 	}
 	if ctx.Value(openKey{}) == nil { // else this is part of an open conversation
-		leave, err := a.open.Enter(ctx, "")
-		if err != nil {
-			return nil, err
+		leave, entered := enter(ctx)
+		if !entered {
+			return nil, errNoPlace
 		}
 		defer leave()
 		ctx = context.WithValue(ctx, openKey{}, true)
@@ -292,12 +330,13 @@ func (a *asker) rejects(e registry.Endpoint, ref reference.Named, cred *keyring.
 // since. If there are several, it returns one of the tenant's own if there is any,
 // and of these the one that is valid for longest. That the endpoint takes connections and
 // does not answer counts for a tenant once it does so for two others: one's image may make
-// it wait for what is behind it, as with a proxy for other registries. Details of the
-// other image are removed.
+// it wait for what is behind it, as with a proxy for other registries. The same holds for
+// limits that other tenants' credentials have met: each account has its own. Details of
+// the other image are removed.
 func (a *asker) trouble(tenant string, q question, since time.Time, doubt doubt) (r *reply, found bool) {
 	var best share.Kept[*reply]
 	borrowed := false
-	hanging := map[string]bool{} // other tenants for whom the endpoint hangs
+	hanging, accounts := map[string]bool{}, map[string]bool{} // other tenants for whom the endpoint hangs, or limits requests
 	for other, k := range a.answers.Of(q.endpoint) {
 		answer := &k.Value.answer
 		if answer.Redirects.Via != "" || answer.Content.Source > 0 { // the failure is of another host
@@ -309,6 +348,10 @@ func (a *asker) trouble(tenant string, q question, since time.Time, doubt doubt)
 			unreachable = len(hanging) > 1
 		}
 		limited := leaveAlone(*answer) && other.upstream == q.upstream
+		if limited && answer.Auth.CredentialSent && other.cred != q.cred && k.Value.tenant != tenant {
+			accounts[k.Value.tenant] = true
+			limited = len(accounts) > 1
+		}
 		lends := !unreachable && (other.cred != q.cred || k.Value.tenant != tenant)
 		if lends {
 			k.Until = slices.MinFunc([]time.Time{k.Until, k.Fetched.Add(borrowedLife)}, time.Time.Compare)
@@ -354,14 +397,11 @@ func leaveAlone(answer registry.Answer) bool {
 	return answer.Fault == registry.FaultRateLimited || answer.Fault == registry.FaultServerError && answer.Response.RetryAfter > 0
 }
 
-// limits reports whether an endpoint must not be asked for a while, whoever was told so.
-func (a *asker) limits(endpoint string) bool {
-	for _, k := range a.answers.Of(endpoint) {
-		if leaveAlone(k.Value.answer) {
-			return true
-		}
-	}
-	return false
+// limits reports whether an endpoint, or a registry behind it, must not be asked for a
+// while. What another tenant was told counts as in trouble.
+func (a *asker) limits(tenant string, e registry.Endpoint, ref reference.Named) bool {
+	_, limits := a.trouble(tenant, a.question(e, ref, nil), a.now().Add(time.Hour), doubt{}) // of what is to come nothing is unreachable
+	return limits
 }
 
 // life returns how long a reply is reused. The answer to another question is not

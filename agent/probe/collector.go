@@ -2,6 +2,7 @@ package probe
 
 import (
 	"context"
+	"math"
 	"net"
 	"slices"
 	"sync"
@@ -91,6 +92,7 @@ type Collector struct {
 	near      hostSet // that have few requests left
 	begun     underWay
 	asking    *share.Lanes
+	store     *share.Lanes  // limits who looks into the runtime's content store
 	patience  time.Duration // that the slow checks of a failure have together
 }
 
@@ -106,6 +108,10 @@ const (
 	// stack or more.
 	maxAsking   = 256
 	maxAskingOf = 128
+	// maxLooks is how many pods' pulls are looked for in the runtime's content store at
+	// once, and maxLooksOf how many of one namespace. What each lists may have megabytes.
+	maxLooks   = 4
+	maxLooksOf = 2
 )
 
 // underWay counts examinations by namespace. The zero value is ready.
@@ -136,8 +142,9 @@ func (u *underWay) enter(namespace string) (leave func(), why diagnosis.Reason) 
 
 // New returns a collector.
 func New(o Options) *Collector {
-	c := &Collector{Options: o, options: o.Registries, asker: newAsker(), retries: newRetries(), asking: share.NewSharedLanes(maxAsking, maxAskingOf, maxUnderWay), patience: examinationTime}
+	c := &Collector{Options: o, options: o.Registries, asker: newAsker(), retries: newRetries(), asking: share.NewSharedLanes(maxAsking, maxAskingOf, maxUnderWay), store: share.NewSharedLanes(maxLooks, maxLooksOf, math.MaxInt), patience: examinationTime}
 	c.dns, c.configs = newLookups(o.Resolver, c.now), newConfigs(c.now)
+	c.slow, c.idle, c.near = newHostSet(c.now), newHostSet(c.now), newHostSet(c.now)
 	c.pods = share.New[shareKey](maxLookups, share.For[*podAnswer](lookupLife), c.now)
 	c.images = share.New[string](0, share.For[*imageAnswer](0), c.now) // nothing is kept
 	c.options.Resolve = c.dns.resolve
@@ -148,15 +155,15 @@ func New(o Options) *Collector {
 	return c
 }
 
-// heard records the metrics of an answer, and whether the registry is slow.
-func (c *Collector) heard(e registry.Endpoint, ref reference.Named, a registry.Answer) {
+// heard records the metrics of an answer to a tenant, and whether the registry is slow.
+func (c *Collector) heard(tenant string, e registry.Endpoint, ref reference.Named, a registry.Answer) {
 	var longest time.Duration
 	for phase, took := range timings(a.Durations) {
 		c.Metrics.Phase(phase, took)
 		longest = max(longest, took)
 	}
-	c.answered(e, longest)
-	c.noteLimit(e.Host, a)
+	c.answered(tenant, e, longest)
+	c.noteLimit(tenant, e, ref, a)
 	host := reference.Domain(ref)
 	if e.Mirror {
 		host = e.Host

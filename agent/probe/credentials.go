@@ -73,8 +73,9 @@ func (c *Collector) checkCredentials(ctx context.Context, f diagnosis.Failure) (
 	if err != nil { // it has parsed above
 		return skipped(diagnosis.ReasonNoRegistryFound, diagnosis.CheckCredentials), nil
 	}
+	near, _ := found.Nearest() // once: it compares all entries with the image
 	for i, s := range found.Secrets {
-		e := judge(s, found, c.now())
+		e := judge(s, found.Credentials, near, c.now())
 		facts := e.Credentials()
 		facts.Manager = evidence[places[i]].Credentials().Manager
 		facts.Hosts = share.Once(ctx, hostsKey{f.Namespace, s.Name}, func() *diagnosis.CredentialFacts { return facts }).Hosts // one list for all containers
@@ -219,29 +220,29 @@ func (c *Collector) elsewhere(ctx context.Context, namespace, name string) diagn
 
 // judge returns the evidence about one secret that was read. It always has the
 // secret's registry keys, all of which would be lost if the secret were created
-// again.
-func judge(s keyring.SecretState, found keyring.Lookup, now time.Time) diagnosis.Evidence {
+// again. near is the most similar entry of all secrets.
+func judge(s keyring.SecretState, creds []keyring.Credential, near keyring.Near, now time.Time) diagnosis.Evidence {
 	facts := &diagnosis.CredentialFacts{Secret: s.Name, Hosts: hosts(s), Legacy: s.Legacy}
 	e := diagnosis.Evidence{Check: diagnosis.CheckCredentials, Outcome: diagnosis.Failed, Body: facts}
 	switch {
 	case s.Problem != "":
 		e.Fault, facts.Problem = secretFault(s.Problem), s.Reason
 	case s.Matches():
-		entry := matched(s, found.Credentials)
+		entry := matched(s, creds)
 		if bringsNone(entry) {
 			e.Fault, facts.Problem = diagnosis.FaultSecretEmpty, entry.Text
-		} else if old, ok := outdated(found.Credentials, s.Name, false); ok {
+		} else if old, ok := outdated(creds, s.Name, false); ok {
 			e.Fault = expired(facts, old)
 		} else {
 			e.Outcome, facts.Key, facts.Note, facts.Padding = diagnosis.Passed, entry.Key, entry.Text, entry.Padding
 			if entry.Doubt == keyring.RobotName { // some registries have such users
 				facts.Note, facts.IfRejected = "", entry.Text
 			}
-			facts.Expires = soon(found.Credentials, s.Name, false, now)
+			facts.Expires = soon(creds, s.Name, false, now)
 		}
 	default:
 		e.Fault = diagnosis.FaultNoMatchingCredential
-		facts.Near, facts.NearIs = whyNot(s, found)
+		facts.Near, facts.NearIs = whyNot(s, near)
 	}
 	return e
 }
@@ -300,10 +301,9 @@ func hosts(s keyring.SecretState) []string {
 
 // whyNot returns why the most similar entry does not match, unless it is just for
 // another host.
-func whyNot(s keyring.SecretState, found keyring.Lookup) (text string, is diagnosis.Nearness) {
-	near, ok := found.Nearest()
+func whyNot(s keyring.SecretState, near keyring.Near) (text string, is diagnosis.Nearness) {
 	switch {
-	case !ok || near.Secret != s.Name || near.Entry.Why == keyring.OtherHost:
+	case near.Secret != s.Name || near.Entry.Why == keyring.OtherHost:
 		return "", ""
 	case near.Entry.Why == keyring.OtherPath:
 		return near.Entry.PathHint(), diagnosis.NearOtherPath

@@ -147,7 +147,12 @@ func (c *Collector) storedSize(ctx context.Context, f diagnosis.Failure) imageSi
 	if c.Transfers == nil || f.Repository == "" {
 		return imageSize{}
 	}
+	leave, err := c.store.Enter(ctx, "")
+	if err != nil {
+		return imageSize{}
+	}
 	stored, err := c.Transfers.Stored(ctx, f.Registry, f.Repository)
+	leave()
 	if err != nil || len(stored) == 0 || complete(stored[0]) || stored[0].Fetched.Before(f.Since.Add(-DefaultStallAfter)) {
 		return imageSize{}
 	}

@@ -18,16 +18,19 @@ type disturbance struct {
 	last  time.Time // end of the last one
 }
 
-// begin records that a disturbance begins. The function that it returns records its end.
-func (d *disturbance) begin(now func() time.Time) (end func()) {
+// begin records that a disturbance may begin. The function that it returns records its end,
+// and whether there was one.
+func (d *disturbance) begin(now func() time.Time) (end func(disturbed bool)) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.going++
-	return func() {
+	return func(disturbed bool) {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		d.going--
-		d.last = now()
+		if disturbed {
+			d.last = now()
+		}
 	}
 }
 

@@ -32,14 +32,18 @@ func TestDisturbance(t *testing.T) {
 		t.Errorf("a late answer: %s", got)
 	}
 	first, second := d.begin(now), d.begin(now)
-	first()
+	first(true)
 	at = at.Add(time.Minute)
 	if got := d.end(at.Add(time.Second)); !got.Equal(at.Add(time.Second)) {
 		t.Errorf("while a retry runs: %s", got)
 	}
-	second()
+	second(true)
 	if got := d.end(at.Add(time.Hour)); !got.Equal(at) {
 		t.Errorf("after it: %s", got)
+	}
+	d.begin(func() time.Time { return at.Add(time.Minute) })(false)
+	if got := d.end(at.Add(time.Hour)); !got.Equal(at) {
+		t.Errorf("after one that disturbed nothing: %s", got)
 	}
 }
 
@@ -58,7 +62,7 @@ func TestDisturbedPullDoesNotHang(t *testing.T) {
 	if got := n.hanging([]diagnosis.Failure{f}); len(got) > 0 {
 		t.Errorf("during a retry: %+v", got)
 	}
-	end()
+	end(true)
 	now.advance(DefaultStallAfter - time.Second)
 	if got := n.hanging([]diagnosis.Failure{f}); len(got) > 0 {
 		t.Errorf("soon after it: %+v", got)

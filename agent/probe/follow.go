@@ -2,7 +2,6 @@ package probe
 
 import (
 	"context"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -14,7 +13,7 @@ import (
 
 // Limits of what is remembered about running pulls.
 const (
-	maxFollowed = 1000        // containers; there are 110 pods on a node by default
+	maxFollowed = 1000        // containers of one namespace; there are 110 pods on a node by default
 	rateWindow  = time.Minute // over which a rate is measured and records are kept
 	rateSpan    = 5 * time.Second
 	maxSamples  = 16 // of one container
@@ -87,11 +86,18 @@ func (l *follower) record(f diagnosis.Failure, s pullState, now time.Time) diagn
 	p := diagnosis.Progress{Failure: f, Done: s.done, Total: s.total, Layers: s.layers}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	maps.DeleteFunc(l.followed, func(_ diagnosis.Subject, old *look) bool { return now.Sub(old.seen) > rateWindow })
+	others := 0 // of the namespace
+	for key, old := range l.followed {
+		if now.Sub(old.seen) > rateWindow {
+			delete(l.followed, key)
+		} else if old.of.Namespace == f.Namespace {
+			others++
+		}
+	}
 	key := f.Subject()
 	was := l.followed[key]
 	if was == nil || was.of.Image != f.Image {
-		if was == nil && len(l.followed) >= maxFollowed {
+		if was == nil && others >= maxFollowed {
 			return p
 		}
 		was = &look{of: f}

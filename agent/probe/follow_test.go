@@ -113,8 +113,10 @@ func TestFollowedIsBounded(t *testing.T) {
 		f.UID = fmt.Sprint(i)
 		l.record(f, pullState{stage: receiving}, noon())
 	}
-	if len(l.followed) != maxFollowed {
-		t.Errorf("%d are remembered", len(l.followed))
+	f.Namespace, f.UID = "other", "uid-other"
+	l.record(f, pullState{stage: receiving}, noon())
+	if len(l.followed) != maxFollowed+1 || l.followed[f.Subject()] == nil {
+		t.Errorf("%d are remembered, another namespace's: %t", len(l.followed), l.followed[f.Subject()] != nil)
 	}
 	for i := range maxSamples + 10 {
 		l.record(starting(f.Image), pullState{stage: receiving}, noon().Add(2*time.Minute+time.Duration(i)*time.Millisecond))

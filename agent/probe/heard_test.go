@@ -39,7 +39,7 @@ func TestHeard(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			(&Collector{Options: Options{Metrics: m}}).heard(tc.endpoint, ref, tc.answer)
+			New(Options{Metrics: m}).heard("shop", tc.endpoint, ref, tc.answer)
 			if len(m.expires) != len(tc.expires) || !slices.Equal(m.limits, tc.limits) {
 				t.Errorf("got %v and %q, want %v and %q", m.expires, m.limits, tc.expires, tc.limits)
 			}

@@ -3,6 +3,7 @@ package probe
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -76,6 +77,64 @@ func TestLargeSecrets(t *testing.T) {
 	if evidence, _ := n.collector.checkCredentials(t.Context(), failure("hub.test/team/app:1", "third")); evidence[0].Fault != diagnosis.FaultNoMatchingCredential {
 		t.Errorf("another pod's secret: %+v", evidence[0])
 	}
+}
+
+// That a pod's secrets are many makes it no more work to find the entry that was meant.
+func TestManySecretsAreComparedOnce(t *testing.T) { // measures allocations, so not in parallel
+	n := newNode(t, nil, nil)
+	host := strings.Repeat("long.", 25) + "test"
+	const entries = 6
+	measure := func(secrets int) float64 {
+		var names []string
+		for i := range secrets {
+			var keys []string
+			for j := range entries {
+				keys = append(keys, fmt.Sprintf("other-%d-%d.%s", i, j, host))
+			}
+			name := fmt.Sprint("pull-", i)
+			n.secrets.byName[name], names = secretFor(keys...), append(names, name)
+		}
+		f := failure("hub."+host+"/team/app:1", names...)
+		return testing.AllocsPerRun(1, func() { n.collector.checkCredentials(t.Context(), f) })
+	}
+	few, many := measure(4), measure(32)
+	if many > 10*few {
+		t.Errorf("%.0f allocations for 32 secrets, %.0f for 4", many, few)
+	}
+}
+
+// However many pulls of a namespace are looked for in the runtime's content store, that of
+// another is at once.
+func TestLooksAreShared(t *testing.T) {
+	t.Parallel()
+	n, f, _ := begun(t)
+	for range maxLooksOf {
+		leave, err := n.collector.store.Enter(inNamespace(t, "evil"), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer leave()
+	}
+	if _, _, err := n.collector.Follow(t.Context(), []diagnosis.Failure{f}); err != nil {
+		t.Error(err)
+	}
+	f.Namespace = "evil"
+	ctx, cancel := context.WithCancel(t.Context())
+	n.collector.Transfers = canceling{n.collector.Transfers, cancel}
+	if _, _, err := n.collector.Follow(ctx, []diagnosis.Failure{f}); !errors.Is(err, context.Canceled) {
+		t.Errorf("the same namespace: %v, want it to wait", err)
+	}
+}
+
+// canceling is a runtime during whose first answer the caller gives up.
+type canceling struct {
+	Transfers
+	cancel func()
+}
+
+func (c canceling) SandboxReady(context.Context, string) (bool, error) {
+	c.cancel()
+	return true, nil
 }
 
 // Of an image with many layers the largest are kept: they decide what space is needed.
@@ -166,6 +225,32 @@ func TestBorrowedLimit(t *testing.T) {
 			t.Error("the limit was not obeyed where it is in force")
 		}
 	})
+}
+
+// The limit of another namespace's account keeps nobody else from asking, unless two others
+// have met one: then it is the node's.
+func TestLimitOfAnotherAccount(t *testing.T) {
+	t.Parallel()
+	sent := limited
+	sent.Auth.CredentialSent = true
+	a, asked := newAsker(), 0
+	ask := func(namespace string, account byte, answer registry.Answer) origin {
+		q := about(namespace)
+		q.cred[0] = account
+		_, from := a.share(inNamespace(t, namespace), q, time.Time{}, func(context.Context) registry.Answer { asked++; return answer })
+		return from
+	}
+	ask("evil", 1, sent)
+	if from := ask("friend", 1, sent); from.reason != diagnosis.ReasonLimitedForOthers || asked != 1 {
+		t.Errorf("the same account: %+v, asked %d times", from, asked)
+	}
+	if from := ask("good", 2, found); from.reason != "" || asked != 2 {
+		t.Errorf("another account: %+v, asked %d times", from, asked)
+	}
+	ask("fair", 3, sent)
+	if from := ask("last", 4, found); from.reason != diagnosis.ReasonLimitedForOthers || asked != 3 {
+		t.Errorf("limited for two namespaces: %+v, asked %d times", from, asked)
+	}
 }
 
 // A mirror that lets one wait for its upstream's sake can be talked to all the
@@ -308,6 +393,113 @@ func TestConversationsAreBounded(t *testing.T) {
 			t.Errorf("%d conversations at once, want %d", n, maxOpenOf)
 		}
 	})
+}
+
+// A namespace that has all of its conversations open holds no registry with its next
+// question: another's for that, even the same one, begins at once.
+func TestEndpointIsNotHeldWithoutPlace(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a := newAsker()
+		ask := func(namespace string, q question, takes time.Duration) registry.Answer {
+			answer, _ := a.share(inNamespace(t, namespace), q, time.Time{}, func(context.Context) registry.Answer {
+				time.Sleep(takes)
+				return found
+			})
+			return answer
+		}
+		var wg sync.WaitGroup
+		for i := range maxOpenOf {
+			wg.Go(func() { ask("evil", question{endpoint: fmt.Sprint("https://evil", i)}, 9*time.Second) })
+		}
+		synctest.Wait()
+		for _, image := range []string{"one", "two"} {
+			wg.Go(func() {
+				if !ask("evil", about(image), 0).Found {
+					t.Error("the question is lost that had to wait")
+				}
+			})
+		}
+		synctest.Wait()
+		start := time.Now()
+		if !ask("good", about("mine"), 0).Found || !ask("good", about("two"), 0).Found {
+			t.Error("the victim's question is lost")
+		}
+		if took := time.Since(start); took > 0 {
+			t.Errorf("the victim waited %s for the registry", took)
+		}
+		wg.Wait()
+	})
+}
+
+// A conversation keeps its place until it ends, though nobody waits for it anymore.
+func TestAbandonedConversationsKeepTheirPlaces(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a := newAsker()
+		var now, most atomic.Int32
+		var wg sync.WaitGroup
+		ask := func(ctx context.Context, first int) {
+			for i := range 3 * maxOpenOf {
+				wg.Go(func() {
+					a.share(ctx, question{endpoint: fmt.Sprint("https://evil", first+i)}, time.Time{}, func(context.Context) registry.Answer {
+						most.Store(max(most.Load(), now.Add(1)))
+						defer now.Add(-1)
+						time.Sleep(9 * time.Second)
+						return found
+					})
+				})
+			}
+			synctest.Wait()
+		}
+		for i := range 5 {
+			ctx, cancel := context.WithCancel(inNamespace(t, "evil"))
+			ask(ctx, i*1000)
+			time.Sleep(10 * time.Second) // by now those that had to wait are open
+			cancel()
+		}
+		ask(inNamespace(t, "evil"), 5000)
+		wg.Wait()
+		if n := most.Load(); n != maxOpenOf {
+			t.Errorf("%d conversations at once, want %d", n, maxOpenOf)
+		}
+	})
+}
+
+// Registries that send their answers slowly take not all of the room for answers.
+func TestSlowBodiesOfAnother(t *testing.T) {
+	t.Parallel()
+	s := registrytest.New(t, registrytest.Config{Repositories: []registrytest.Repository{{Name: "team/app", Tags: []string{"1.0"}}}})
+	n := newNode(t, s.CA, nil)
+	n.again(func(o *nodeconfig.Options) { o.Timeouts = registry.Timeouts{Total: time.Hour, Response: time.Hour} })
+	begun, release := make(chan struct{}, 100*maxOpenOf), make(chan struct{})
+	slow := registrytest.Repository{Serve: func(w http.ResponseWriter, r *http.Request, _, _ string) {
+		w.WriteHeader(http.StatusForbidden) // so that a GET follows
+		if r.Method == http.MethodGet {
+			_ = http.NewResponseController(w).Flush()
+			begun <- struct{}{}
+			<-release
+		}
+	}}
+	var wg sync.WaitGroup
+	for range maxOpenOf {
+		evil := registrytest.New(t, registrytest.Config{CA: s.CA, Others: &slow})
+		wg.Go(func() {
+			f := failure(evil.Host + "/app:1")
+			f.Namespace = "evil"
+			_, all := n.collector.Collect(t.Context(), f, false)
+			<-all
+		})
+	}
+	for range maxOpenOf {
+		<-begun
+	}
+	f := failure(s.Host + "/team/app:9.9")
+	if got := diagnosis.Diagnose(f, n.collect(f)); got.Cause != diagnosis.TagNotFound || got.Confidence != diagnosis.Confirmed {
+		t.Errorf("verdict %s, %s: %s", got.Cause, got.Confidence, got.Summary)
+	}
+	close(release)
+	wg.Wait()
 }
 
 // What a conversation asks besides does not wait for a place: all may be taken by
@@ -539,6 +731,51 @@ func TestRetriesTakeTurns(t *testing.T) {
 		if full != 5 {
 			t.Errorf("%d were told that there are too many, want 5", full)
 		}
+	})
+}
+
+// A retry that there was no room for is tried again as soon as any, and counts as none.
+func TestFullQueueDoublesNothing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRetries()
+		get := func() []diagnosis.Evidence {
+			defer synctest.Wait()
+			return r.get(retryKey{tenant: "team", image: "mine"}, "uid", func() []diagnosis.Evidence {
+				return []diagnosis.Evidence{{Check: diagnosis.CheckPull, Outcome: diagnosis.Passed}}
+			}, func(string) {})
+		}
+		serves := func(what string, outcome diagnosis.Outcome, life time.Duration) {
+			t.Helper()
+			time.Sleep(life - 1)
+			if e := get(); len(e) != 1 || e[0].Outcome != outcome {
+				t.Errorf("%s: %+v", what, e)
+			}
+			time.Sleep(time.Nanosecond)
+			if get() != nil {
+				t.Errorf("%s: it serves for longer than %s", what, life)
+			}
+		}
+		ctx, cancel := context.WithCancel(inNamespace(t, "team"))
+		for range 1 + maxRetriesWaiting {
+			go func() {
+				if leave, err := r.one.Enter(ctx, ""); err == nil {
+					<-ctx.Done()
+					leave()
+				}
+			}()
+		}
+		synctest.Wait()
+		get()
+		for range 3 {
+			serves("full", diagnosis.NotRun, retryLife)
+		}
+		cancel()
+		synctest.Wait()
+		time.Sleep(retryLife)
+		get()
+		serves("a first retry", diagnosis.Passed, retryLife)
+		serves("a second one", diagnosis.Passed, 2*retryLife)
 	})
 }
 

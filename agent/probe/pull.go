@@ -7,6 +7,7 @@ import (
 
 	"github.com/whypull/whypull/agent/diagnosis"
 	"github.com/whypull/whypull/agent/podwatch"
+	"github.com/whypull/whypull/agent/share"
 	"github.com/whypull/whypull/cri"
 	"github.com/whypull/whypull/cri/nodeconfig"
 )
@@ -43,6 +44,10 @@ func (c *Collector) Follow(ctx context.Context, waiting []diagnosis.Failure) ([]
 	if !ready {
 		return c.withoutSandbox(ctx, waiting[0]), nil, nil
 	}
+	leave, err := c.store.Enter(share.WithTenant(ctx, waiting[0].Namespace), "")
+	if err != nil {
+		return nil, nil, err
+	}
 	var hanging []diagnosis.Failure
 	var going []diagnosis.Progress
 	cache := &snapshot{from: c.Transfers}
@@ -65,6 +70,7 @@ func (c *Collector) Follow(ctx context.Context, waiting []diagnosis.Failure) ([]
 			going = append(going, p)
 		}
 	}
+	leave()
 	return hanging, going, nil
 }
 
@@ -274,7 +280,12 @@ func (c *Collector) checkPull(ctx context.Context, f diagnosis.Failure) []diagno
 		return nil
 	case diagnosis.StallUnbegun, diagnosis.StallTransfer, diagnosis.StallBehind:
 	}
+	leave, err := c.store.Enter(ctx, "")
+	if err != nil {
+		return skipped(diagnosis.ReasonNoTransfers, diagnosis.CheckPull)
+	}
 	s, err := c.pullState(ctx, f, &snapshot{from: c.Transfers})
+	leave()
 	if err != nil {
 		return skipped(diagnosis.ReasonNoTransfers, diagnosis.CheckPull)
 	}

@@ -140,12 +140,17 @@ func (r *retries) get(key retryKey, uid string, run func() []diagnosis.Evidence,
 
 func (r *retries) run(s *retryState, run func() []diagnosis.Evidence, again func(uid string)) {
 	evidence := skipped(diagnosis.ReasonRetryQueueFull, diagnosis.CheckPull)
-	if leave, err := r.one.Enter(share.WithTenant(context.Background(), s.tenant), ""); err == nil {
+	leave, err := r.one.Enter(share.WithTenant(context.Background(), s.tenant), "")
+	if err == nil {
 		evidence = run()
 		leave()
 	}
 	r.mu.Lock()
-	s.evidence, s.until = evidence, r.now().Add(s.life)
+	life := s.life
+	if err != nil { // nothing was retried, so that the next time is as this one
+		life, s.life = retryLife, s.life/2
+	}
+	s.evidence, s.until = evidence, r.now().Add(life)
 	waiting := s.waiting
 	s.waiting = nil
 	r.mu.Unlock()
@@ -300,7 +305,7 @@ func (r pullRetry) isolated(ctx context.Context, dir string, l *keyring.Credenti
 	}
 	end := r.c.disturbed.begin(r.c.now)
 	result, err := r.c.Retry.Isolated.Pull(ctx, request)
-	end()
+	end(result.Stage != scratchpull.StageNone) // else it has used no download: with retries all the time, no pull would count as stalled
 	failed := (*scratchpull.Error)(nil)
 	switch {
 	case errors.As(err, &failed) && failed.Op == scratchpull.OpTransfer:
@@ -311,7 +316,7 @@ func (r pullRetry) isolated(ctx context.Context, dir string, l *keyring.Credenti
 		return withoutSpace(result), false
 	case result.Stopped == scratchpull.StoppedIdle:
 		for _, endpoint := range r.endpoints {
-			r.c.idle.note(endpoint.Host, r.c.now(), slowFor)
+			r.c.idle.note(r.f.Namespace, endpoint.Host, slowFor)
 		}
 		return e, false
 	case result.Stopped != scratchpull.NotStopped:
@@ -387,7 +392,7 @@ func (r pullRetry) replay(ctx context.Context) []diagnosis.Evidence {
 			for _, p := range t.Pieces { // a large one may take a second for each whole MiB
 				longest = max(longest, p.Took-time.Duration(p.Received>>20)*time.Second)
 			}
-			r.c.answered(endpoint, longest)
+			r.c.answered(r.f.Namespace, endpoint, longest)
 			e, answer := contentEvidence(t.Answer, c)
 			answer.Size, answer.Missing = r.c.sizes(ctx, t.Answer)
 			e.Endpoint.Mirror = from.Mirror

@@ -304,6 +304,9 @@ func TestRetryGivesWay(t *testing.T) {
 			if n := len(c.Transfers()); n != tc.transfers {
 				t.Errorf("%d transfers", n)
 			}
+			if disturbed := !n.collector.disturbed.end(n.collector.now()).IsZero(); disturbed && tc.transfers == 0 || !disturbed && tc.isolated {
+				t.Errorf("pulls of the kubelet count as disturbed: %t", disturbed)
+			}
 			if slices.ContainsFunc(c.Holds(), func(s string) bool { return strings.HasPrefix(s, scratchpull.DefaultNamespace) }) {
 				t.Errorf("containerd holds %q", c.Holds())
 			}
@@ -334,18 +337,18 @@ func TestRetryRemembersASlowRegistry(t *testing.T) {
 
 func TestSlowness(t *testing.T) {
 	t.Parallel()
-	c, one := &Collector{}, registry.Endpoint{Host: "one.test"}
-	c.answered(one, DefaultSlowAfter)
+	c, one := New(Options{}), registry.Endpoint{Host: "one.test"}
+	c.answered("shop", one, DefaultSlowAfter)
 	if c.isSlow(registry.Endpoint{Host: "other.test"}) || !c.isSlow(one) {
 		t.Error("not the slow registry")
 	}
-	c.answered(one, 0)
+	c.answered("other", one, 0)
 	if c.isSlow(one) {
 		t.Error("a registry that answers fast again is slow")
 	}
-	c.idle.note(one.Host, c.now(), slowFor)
-	c.answered(one, DefaultSlowAfter)
-	c.answered(one, 0)
+	c.idle.note("shop", one.Host, slowFor)
+	c.answered("shop", one, DefaultSlowAfter)
+	c.answered("shop", one, 0)
 	if !c.isSlow(one) {
 		t.Error("a registry that sent nothing in a retry is not slow")
 	}
@@ -353,21 +356,30 @@ func TestSlowness(t *testing.T) {
 
 func TestHostSet(t *testing.T) {
 	t.Parallel()
-	var h hostSet
-	now := newClock().Now()
-	h.note("one.test", now, time.Hour)
-	if h.has("other.test", now) || !h.has("one.test", now.Add(time.Hour-1)) || h.has("one.test", now.Add(time.Hour)) {
-		t.Error("not the host, or not for as long")
-	}
+	clock := newClock()
+	h := newHostSet(clock.Now)
+	h.note("good", "one.test", time.Hour)
+	h.note("evil", "one.test", time.Hour/2) // whose it is then not
 	for i := range 2 * maxHosts {
-		h.note(fmt.Sprint(i), now, time.Hour)
+		h.note("evil", fmt.Sprint(i), time.Hour+time.Duration(i))
 	}
-	if len(h.until) != maxHosts || !h.has("other.test", now) {
-		t.Errorf("%d are remembered", len(h.until))
+	if h.notes.Len() != maxHosts || !h.has("one.test") || h.has("other.test") {
+		t.Errorf("%d are remembered, the victim's: %t", h.notes.Len(), h.has("one.test"))
 	}
-	h.note("other.test", now.Add(2*time.Hour), time.Hour)
-	if len(h.until) != 1 {
-		t.Errorf("%d are remembered after all were forgotten", len(h.until))
+	if h.has("0") || !h.has(fmt.Sprint(2*maxHosts-1)) {
+		t.Error("not the attacker's oldest is forgotten")
+	}
+	h.forget("one.test")
+	if h.has("one.test") {
+		t.Error("what is to be forgotten is not")
+	}
+	h.note("good", "one.test", time.Minute)
+	h.note("good", "one.test", time.Hour)
+	if clock.advance(time.Hour - 1); !h.has("one.test") {
+		t.Error("it is forgotten before its time")
+	}
+	if clock.advance(1); h.has("one.test") {
+		t.Error("it is not forgotten at its time")
 	}
 }
 
@@ -380,12 +392,12 @@ func TestSlowAnswersAreNoticed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &Collector{Options: Options{Metrics: &fakeMetrics{}}}
-	c.heard(e, ref, registry.Answer{Found: true, Durations: map[registry.Phase]time.Duration{registry.PhasePing: DefaultSlowAfter - 1, registry.PhaseManifest: DefaultSlowAfter - 1}})
+	c := New(Options{Metrics: &fakeMetrics{}})
+	c.heard("shop", e, ref, registry.Answer{Found: true, Durations: map[registry.Phase]time.Duration{registry.PhasePing: DefaultSlowAfter - 1, registry.PhaseManifest: DefaultSlowAfter - 1}})
 	if c.isSlow(e) {
 		t.Error("a fast registry is slow")
 	}
-	c.heard(e, ref, registry.Answer{Found: true, Durations: map[registry.Phase]time.Duration{registry.PhaseManifest: DefaultSlowAfter}})
+	c.heard("shop", e, ref, registry.Answer{Found: true, Durations: map[registry.Phase]time.Duration{registry.PhaseManifest: DefaultSlowAfter}})
 	if !c.isSlow(e) {
 		t.Error("a slow answer went unnoticed")
 	}

@@ -2,10 +2,10 @@ package probe
 
 import (
 	"cmp"
-	"maps"
-	"sync"
+	"context"
 	"time"
 
+	"github.com/whypull/whypull/agent/share"
 	"github.com/whypull/whypull/cri/registry"
 )
 
@@ -19,53 +19,56 @@ const (
 	maxHosts = 1000
 )
 
-// answered records the longest step of a conversation with an endpoint. The last
+// answered records the longest step of a tenant's conversation with an endpoint. The last
 // conversation decides: one slow answer says little about a registry. That it sent nothing
 // in a pull retry is not disproved by a fast answer to a small request.
-func (c *Collector) answered(e registry.Endpoint, longest time.Duration) {
-	now := c.now()
+func (c *Collector) answered(tenant string, e registry.Endpoint, longest time.Duration) {
 	switch {
 	case longest < cmp.Or(c.Retry.SlowAfter, DefaultSlowAfter):
 		c.slow.forget(e.Host)
-	case c.idle.has(e.Host, now):
-		c.idle.note(e.Host, now, slowFor)
+	case c.idle.has(e.Host):
+		c.idle.note(tenant, e.Host, slowFor)
 	default:
-		c.slow.note(e.Host, now, slowFor)
+		c.slow.note(tenant, e.Host, slowFor)
 	}
 }
 
 // isSlow reports whether an endpoint counts as slow.
 func (c *Collector) isSlow(e registry.Endpoint) bool {
-	return c.slow.has(e.Host, c.now()) || c.idle.has(e.Host, c.now())
+	return c.slow.has(e.Host) || c.idle.has(e.Host)
 }
 
-// hostSet remembers registries and for how long. When there are maxHosts it has all. The
-// zero value is ready.
+// hostSet remembers what a tenant's pods have shown of hosts, and for how long; see
+// share.Cache for what is dropped of more than maxHosts.
 type hostSet struct {
-	mu    sync.Mutex
-	until map[string]time.Time
+	notes *share.Cache[shareKey, *hostNote] // the view is the tenant
 }
 
-func (h *hostSet) note(host string, now time.Time, life time.Duration) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	maps.DeleteFunc(h.until, func(_ string, until time.Time) bool { return !now.Before(until) })
-	if h.until == nil {
-		h.until = map[string]time.Time{}
+type hostNote struct {
+	host string
+	life time.Duration
+}
+
+func newHostSet(now func() time.Time) hostSet {
+	return hostSet{share.New[shareKey](maxHosts, func(n *hostNote) time.Duration { return n.life }, now)}
+}
+
+func (h hostSet) note(tenant, host string, life time.Duration) {
+	again := func(share.Kept[*hostNote]) bool { return false }
+	_, _ = h.notes.GetIf(share.WithTenant(context.Background(), tenant), shareKey{tenant, host}, again, func(context.Context) (*hostNote, error) {
+		return &hostNote{host, life}, nil
+	})
+}
+
+func (h hostSet) forget(host string) {
+	h.notes.Forget(func(n *hostNote) bool { return n.host != host })
+}
+
+func (h hostSet) has(host string) bool {
+	for k := range h.notes.Of("") {
+		if k.host == host {
+			return true
+		}
 	}
-	if _, known := h.until[host]; known || len(h.until) < maxHosts {
-		h.until[host] = now.Add(life)
-	}
-}
-
-func (h *hostSet) forget(host string) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	delete(h.until, host)
-}
-
-func (h *hostSet) has(host string, now time.Time) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return now.Before(h.until[host]) || len(h.until) >= maxHosts
+	return false
 }

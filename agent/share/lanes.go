@@ -81,6 +81,21 @@ func (l *Lanes) Enter(ctx context.Context, name string) (leave func(), err error
 	return func() { l.leave(t, 0) }, nil
 }
 
+// TryEnter is Enter for a caller that does not wait. It reports whether it must call leave.
+func (l *Lanes) TryEnter(ctx context.Context, name string) (leave func(), entered bool) {
+	t, err := l.take(name, Tenant(ctx))
+	if err != nil {
+		return nil, false
+	}
+	select {
+	case <-t.turn:
+		return func() { l.leave(t, 0) }, true
+	default:
+		l.leave(t, 0)
+		return nil, false
+	}
+}
+
 // wait waits for the ticket's turn. The error is that of ctx.
 func (l *Lanes) wait(ctx context.Context, t *ticket) error {
 	select {

@@ -64,6 +64,36 @@ func TestLaneGivenUp(t *testing.T) {
 	}
 }
 
+// Who does not wait enters a free lane, and leaves no trace at one that is held.
+func TestTryEnter(t *testing.T) {
+	t.Parallel()
+	l := NewSharedLanes(2, 1, roomy)
+	enter := func(tenant string) (func(), bool) { return l.TryEnter(WithTenant(t.Context(), tenant), "a") }
+	leave, entered := enter("one")
+	if !entered {
+		t.Fatal("the lane is not free")
+	}
+	if _, entered := enter("one"); entered {
+		t.Error("a tenant has more than its share")
+	}
+	other, entered := enter("other")
+	if !entered {
+		t.Fatal("there is no place for another tenant")
+	}
+	if _, entered := enter("third"); entered {
+		t.Error("the lane has more places than it should")
+	}
+	leave()
+	if leave, entered = enter("one"); !entered {
+		t.Fatal("the lane is not free again")
+	}
+	leave()
+	other()
+	if len(l.all) != 0 {
+		t.Errorf("%d lanes are left", len(l.all))
+	}
+}
+
 // order has waiters come one after the other to a lane that is held, and returns
 // in which order they have it.
 func order(t *testing.T, l *Lanes, waiters ...string) (served []string) {
