@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net/url"
 	"os"
+	"path"
 	"slices"
 	"strings"
 
@@ -73,7 +74,13 @@ func (c *Config) loadDocker(env environment) {
 // dockerEndpoints returns the endpoints like lookupV2Endpoints of dockerd
 // (daemon/pkg/registry). Its two image stores differ in other things, and dockerd may have
 // been started with other settings, so that these need not be the ones in effect.
-func (c *Config) dockerEndpoints(_ context.Context, host string) (endpoints []registry.Endpoint, notices []Notice, err error) {
+//
+// The store that new installations have since 29 reads hosts.toml (daemon/hosts.go).
+func (c *Config) dockerEndpoints(ctx context.Context, host string) (endpoints []registry.Endpoint, notices []Notice, err error) {
+	dir, _ := c.findHostDir(host, c.dirs)
+	if dir != "" && parseVersion(c.opts.RuntimeVersion).atLeast(29, 0) && c.fs.IsFile(path.Join(dir, hostsFile)) {
+		return c.hostEndpoints(ctx, host)
+	}
 	addresses := []string{"https://" + host}
 	if host == "docker.io" {
 		addresses = slices.Concat(c.docker.Mirrors, []string{"https://registry-1.docker.io"})

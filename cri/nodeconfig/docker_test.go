@@ -73,6 +73,24 @@ func TestDockerEndpoints(t *testing.T) {
 	}
 }
 
+// The image store of Docker 29 reads hosts.toml in the directory of certificates.
+func TestDockerHostsFile(t *testing.T) {
+	for version, want := range map[string][]string{
+		"28.5.1": {"https://hub.test"},
+		"29.0.0": {"https://m.test", "https://hub.test"},
+	} {
+		opts := onDocker(t, map[string]string{"etc/docker/certs.d/hub.test/hosts.toml": mirror("m.test")})
+		opts.RuntimeVersion = version
+		eps, notices := endpoints(t, opts, "hub.test")
+		if !slices.Equal(names(eps), want) || len(notices) > 0 || !eps[0].Unloaded {
+			t.Errorf("%s: %q, %v", version, names(eps), notices)
+		}
+		if eps, _ := endpoints(t, opts, "other.test"); !slices.Equal(names(eps), []string{"https://other.test"}) {
+			t.Errorf("%s: %q", version, names(eps))
+		}
+	}
+}
+
 // Docker reads certificates as CRI-O does, from its own directory alone.
 func TestDockerCertificates(t *testing.T) {
 	ca := catest.New(t)
