@@ -83,6 +83,9 @@ type Failure struct {
 	// Since is when the failure was first seen; of a pull that hangs, when the
 	// container was first seen to wait.
 	Since time.Time
+	// Attempts is how many of the kubelet's attempts are known to have failed; 0 if
+	// nobody counted from the first.
+	Attempts int
 	// NextTry is when the kubelet's back-off for the image ends, after which it
 	// tries again with its next look at the pod; zero if that is not known. It
 	// stays the same until then.

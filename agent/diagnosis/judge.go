@@ -184,6 +184,8 @@ func (x *facts) retried(cause Cause, confidence Confidence) (Cause, Confidence) 
 		return cause, confidence
 	case x.onlyReplayed() && cause != NotReproducible && x.beyondReplay(cause):
 		return cause, confidence
+	case x.cutOff():
+		return x.reading(), Likely
 	case x.onlyReplayed():
 		return NotReproducible, Likely
 	case slices.ContainsFunc(all, func(e *Evidence) bool { return e.passed() && x.refutes(e, cause) }):

@@ -935,6 +935,12 @@ func blockedRemedy(x *facts) []string {
 func resolveRemedy(x *facts) []string { return x.onNode("getent ahosts", "resolve the name") }
 
 func connectRemedy(x *facts) []string {
+	if x.cutOff() {
+		return []string{
+			comment("On node %s, pull the image and see how far it comes. Look for a proxy, a firewall or a load balancer that ends long transfers, and for an MTU that is too large:", x.Node),
+			x.tools().pull + " " + quote(x.Image),
+		}
+	}
 	return x.onNode("curl -sv --max-time 20", "connect to the registry")
 }
 

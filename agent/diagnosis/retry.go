@@ -95,6 +95,14 @@ func (x *facts) brokenOff() bool {
 	return m.AfterManifest && x.row(x.reading()).kin&kinConnection != 0
 }
 
+// cutOff reports whether transfers of layers are broken off again and again of which only
+// the ends were asked for: what lies between the node and the registry may end those that
+// are long.
+func (x *facts) cutOff() bool {
+	const again = 3
+	return x.Attempts >= again && x.brokenOff() && x.onlyReplayed()
+}
+
 // failedAgain reports whether the retried pull failed with all credentials.
 func (x *facts) failedAgain() bool {
 	all := x.retries()
@@ -105,6 +113,9 @@ func (x *facts) failedAgain() bool {
 func (x *facts) asWell() string {
 	if x.failedAgain() {
 		return "; a retried pull fails too"
+	}
+	if x.cutOff() {
+		return "; so far each attempt breaks off, although the ends of all layers can be fetched"
 	}
 	return ""
 }

@@ -177,6 +177,10 @@ func (s *verdictCase) set(key, value string) error {
 		f.Stall = Stall(value)
 	case "owner":
 		f.Owner.Kind, f.Owner.Name, _ = strings.Cut(value, "/")
+	case "attempts":
+		n, err := strconv.Atoi(value)
+		f.Attempts = n
+		return err
 	case "secrets":
 		f.PullSecrets = strings.Split(value, ", ")
 	default:

@@ -70,8 +70,8 @@ func (t tries) next() time.Time {
 	return t.last.Add(min(d, longestBackOff))
 }
 
-// count returns the attempts of a pod in its new state and sets NextTry of its
-// failures. When an incident first appears in a list (listed), the number of
+// count returns the attempts of a pod in its new state and sets Attempts and
+// NextTry of its failures. When an incident first appears in a list (listed), the number of
 // attempts so far is unknown, and stays unknown.
 func (p *tracked) count(u Update, incidents map[diagnosis.Subject]diagnosis.Failure, listed bool) map[string]tries {
 	out := map[string]tries{}
@@ -95,9 +95,9 @@ func (p *tracked) count(u Update, incidents map[diagnosis.Subject]diagnosis.Fail
 	}
 	for i := range u.Failures {
 		f := &u.Failures[i]
-		f.NextTry = time.Time{}
+		f.NextTry, f.Attempts = time.Time{}, 0
 		if backsOff(f.Reason) {
-			f.NextTry = out[f.Image].next()
+			f.NextTry, f.Attempts = out[f.Image].next(), out[f.Image].seen
 		}
 		incidents[f.Subject()] = *f
 	}

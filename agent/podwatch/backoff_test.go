@@ -75,6 +75,9 @@ func TestNextTry(t *testing.T) {
 		next += 3*time.Second + d*time.Second
 		wantNext(t, "failed", c.sees(t, seen, newPod(app(failed))), next)
 		wantNext(t, "seen again", c.sees(t, seen+1, newPod(app(failed))), next)
+		if got := c.last.Failures[0].Attempts; got != i+2 {
+			t.Errorf("%d attempts, want %d", got, i+2)
+		}
 		if i == 3 {
 			failed = waits("RegistryUnavailable", "dial tcp")
 		}
@@ -102,6 +105,9 @@ func TestNextTryOfOldIncident(t *testing.T) {
 	wantNext(t, "listed", nextOf(c.last.Failures), unknownTry)
 	wantNext(t, "waiting", c.sees(t, time.Second, newPod(app(waits("ImagePullBackOff", backOff)))), unknownTry)
 	wantNext(t, "failed again", c.sees(t, time.Minute, newPod(app(waits("ErrImagePull", "x")))), unknownTry)
+	if got := c.last.Failures[0].Attempts; got != 0 {
+		t.Errorf("%d attempts of an unknown number", got)
+	}
 	c.sees(t, 2*time.Minute, newPod(app(runs())))
 	wantNext(t, "a new incident", c.sees(t, time.Hour, newPod(app(waits("ErrImagePull", "x")))), time.Hour+10*time.Second)
 }
