@@ -213,6 +213,17 @@ func (d *desk) wantMetric(want string, names ...string) {
 	}
 }
 
+// wantDiagnoses takes the labels and the value of each series.
+func (d *desk) wantDiagnoses(series ...string) {
+	d.t.Helper()
+	const name = "whypull_diagnoses_total"
+	text := "# HELP " + name + " Number of verdicts, by cause and confidence.\n# TYPE " + name + " counter\n"
+	for _, s := range series {
+		text += name + s + "\n"
+	}
+	d.wantMetric(text, name)
+}
+
 func (d *desk) wantWrites(success, failed int) {
 	d.t.Helper()
 	d.wantMetric(fmt.Sprintf(`
@@ -352,12 +363,7 @@ func TestAnotherCauseIsWrittenAtOnce(t *testing.T) {
 		d.want(fmt.Sprint("cause ", i+1), i+1, i+1)
 	}
 	d.wantAgain("causes change")
-	d.wantMetric(`
-# HELP whypull_diagnoses_total Number of verdicts, by cause and confidence.
-# TYPE whypull_diagnoses_total counter
-whypull_diagnoses_total{cause="DNSFailure",confidence="Confirmed"} 1
-whypull_diagnoses_total{cause="TagNotFound",confidence="Confirmed"} 2
-`, "whypull_diagnoses_total")
+	d.wantDiagnoses(`{cause="DNSFailure",confidence="Confirmed"} 1`, `{cause="TagNotFound",confidence="Confirmed"} 2`)
 	d.wantTimed(1, 2)
 }
 
@@ -377,11 +383,7 @@ func TestFinalReplacesFirstAtOnce(t *testing.T) {
 		d.publish(true, verdict("app", diagnosis.TagNotFound, wording("other")))
 		d.want("then the minute counts", 2, 1)
 		d.wantTimed(1, 1)
-		d.wantMetric(`
-# HELP whypull_diagnoses_total Number of verdicts, by cause and confidence.
-# TYPE whypull_diagnoses_total counter
-whypull_diagnoses_total{cause="TagNotFound",confidence="Confirmed"} 1
-`, "whypull_diagnoses_total")
+		d.wantDiagnoses(`{cause="TagNotFound",confidence="Confirmed"} 1`)
 	}
 }
 
@@ -502,11 +504,7 @@ func TestEventThatCannotBeRecorded(t *testing.T) {
 	d.later(time.Minute)
 	d.publish(true, verdict("app", diagnosis.TagNotFound))
 	d.want("next time", 1, 1)
-	d.wantMetric(`
-# HELP whypull_diagnoses_total Number of verdicts, by cause and confidence.
-# TYPE whypull_diagnoses_total counter
-whypull_diagnoses_total{cause="TagNotFound",confidence="Confirmed"} 1
-`, "whypull_diagnoses_total")
+	d.wantDiagnoses(`{cause="TagNotFound",confidence="Confirmed"} 1`)
 }
 
 // An Event that was held back is recorded later, and was no request before.

@@ -283,23 +283,10 @@ func TestR11NoTLS(t *testing.T) {
 // banners is a server that answers whatever comes with the same bytes.
 func banners(t *testing.T, banner string) (address string) {
 	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = l.Close() })
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			_, _ = conn.Write([]byte(banner))
-			_, _ = conn.Read(make([]byte, 1024))
-			_ = conn.Close()
-		}
-	}()
-	return l.Addr().String()
+	return sockettest.Listen(t, func(conn net.Conn) {
+		_, _ = conn.Write([]byte(banner))
+		_, _ = conn.Read(make([]byte, 1024))
+	})
 }
 
 // R17: an index without an image for any platform.

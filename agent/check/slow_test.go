@@ -133,25 +133,10 @@ func TestSlowServers(t *testing.T) {
 // mute accepts connections, says at most a few bytes, and holds them open.
 func mute(t *testing.T, say string) (address string) {
 	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close() //nolint:errcheck // nothing depends on it
-				_, _ = io.WriteString(c, say)
-				_, _ = io.Copy(io.Discard, c)
-			}()
-		}
-	}()
-	return l.Addr().String()
+	return sockettest.Listen(t, func(conn net.Conn) {
+		_, _ = io.WriteString(conn, say)
+		sockettest.KeepSilent(conn)
+	})
 }
 
 // bearer is a registry whose tokens come from a server.

@@ -85,6 +85,14 @@ func (w *fake) questions() []question {
 	return slices.Clone(w.asked)
 }
 
+// wantQuestions checks how often a registry was asked.
+func (w *fake) wantQuestions(t *testing.T, want int) {
+	t.Helper()
+	if got := len(w.questions()); got != want {
+		t.Errorf("%d questions, want %d", got, want)
+	}
+}
+
 func (w *fake) wantSaid(t *testing.T, when, pod, want string) {
 	t.Helper()
 	w.mu.Lock()
@@ -158,13 +166,9 @@ func TestOneQuestionForAll(t *testing.T) {
 			c.Observe(podWith("shop", fmt.Sprint("web-", i), app))
 		}
 		synctest.Wait()
-		if n := len(w.questions()); n != 0 {
-			t.Errorf("%d questions at the start", n)
-		}
+		w.wantQuestions(t, 0)
 		untilAsked(app)
-		if n := len(w.questions()); n != 1 {
-			t.Errorf("%d questions for 500 pods", n)
-		}
+		w.wantQuestions(t, 1)
 		w.wantSaid(t, "unavailable", "web-0", tagged)
 		w.wantSaid(t, "unavailable", "web-499", tagged)
 
@@ -279,19 +283,13 @@ func TestBusy(t *testing.T) {
 		c.Observe(podWith("shop", "web", app))
 		due := Slot("worker-3", app, interval, time.Now())
 		pass(time.Until(due.Add(putOff)) - gap)
-		if n := len(w.questions()); n != 0 {
-			t.Errorf("%d questions while pods fail", n)
-		}
+		w.wantQuestions(t, 0)
 		pass(gap + 2*idle)
-		if n := len(w.questions()); n != 1 {
-			t.Errorf("%d questions after an hour, want 1", n)
-		}
+		w.wantQuestions(t, 1)
 		pass(time.Until(due.Add(interval + putOff/2)))
 		w.set(func() { w.busy = false })
 		pass(2 * idle)
-		if n := len(w.questions()); n != 2 {
-			t.Errorf("%d questions when none fails, want 2", n)
-		}
+		w.wantQuestions(t, 2)
 	})
 }
 
@@ -411,9 +409,7 @@ func TestChangedMeanwhile(t *testing.T) {
 		c.Reexamine("uid-web", false)
 		pass(3 * time.Minute)
 		w.wantSaid(t, "after the change", "web", "")
-		if n := len(w.questions()); n != 2 {
-			t.Errorf("%d questions, want 2", n)
-		}
+		w.wantQuestions(t, 2)
 	})
 }
 

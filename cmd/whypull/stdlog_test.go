@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+
+	"github.com/whypull/whypull/cri/sockettest"
 )
 
 // unasked is what a registry sends behind the answer to a HEAD, which has no
@@ -22,35 +24,20 @@ const unasked = "\x1b[31mUNASKED level=ERROR msg=owned"
 // and counts the HEAD requests.
 func violating(t *testing.T) (address string, heads *atomic.Int32) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = l.Close() })
 	heads = new(atomic.Int32)
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
+	return sockettest.Listen(t, func(conn net.Conn) {
+		for in := bufio.NewReader(conn); ; {
+			req, err := http.ReadRequest(in)
+			if err != nil { // of a client that tries TLS first
+				_, _ = conn.Write([]byte("HTTP/1.0 400 Bad Request\r\n\r\n"))
 				return
 			}
-			go func() {
-				defer conn.Close() //nolint:errcheck // of a test
-				for in := bufio.NewReader(conn); ; {
-					req, err := http.ReadRequest(in)
-					if err != nil { // of a client that tries TLS first
-						_, _ = conn.Write([]byte("HTTP/1.0 400 Bad Request\r\n\r\n"))
-						return
-					}
-					if req.Method == http.MethodHead {
-						heads.Add(1)
-					}
-					_, _ = fmt.Fprintf(conn, "HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\n{}%s", unasked)
-				}
-			}()
+			if req.Method == http.MethodHead {
+				heads.Add(1)
+			}
+			_, _ = fmt.Fprintf(conn, "HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\n{}%s", unasked)
 		}
-	}()
-	return l.Addr().String(), heads
+	}), heads
 }
 
 // TestViolatingRegistryChild is the program that TestViolatingRegistry runs.
