@@ -56,8 +56,6 @@ type SecretState struct {
 	Reason string
 	// Entries are the registry keys in the secret, sorted. At most 500 do not match.
 	Entries []Entry
-	// Omitted is the number of entries left out because of that limit.
-	Omitted int
 }
 
 // Matches reports whether an entry of the secret matches the image.

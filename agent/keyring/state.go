@@ -8,12 +8,11 @@ func (c content) state(t target, tried []string) SecretState {
 	idle := 0
 	for _, e := range c.entries {
 		if !e.triedAs(tried) {
-			if idle++; idle > most {
-				out.Omitted++
-				continue
-			}
+			idle++
 		}
-		out.Entries = append(out.Entries, e.state(t, tried))
+		if e.triedAs(tried) || idle <= most {
+			out.Entries = append(out.Entries, e.state(t, tried))
+		}
 	}
 	return out
 }

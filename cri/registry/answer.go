@@ -150,10 +150,9 @@ type Proxy struct {
 
 // Content is what the registry has of the image.
 type Content struct {
-	// Digest and MediaType of the manifest, if Answer.Found and valid; of Inspect, if the
-	// manifest of the reference is right.
-	Digest    string
-	MediaType string
+	// Digest of the manifest, if Answer.Found and valid; of Inspect, if the manifest of the
+	// reference is right.
+	Digest string
 	// Tags are existing tags of the repository, sorted, at most 100, for
 	// FaultTagNotFound. If the list has more pages, they are those around the missing
 	// tag.

@@ -221,7 +221,7 @@ func (i *inspection) topOf(r reply) (document, bool) {
 		i.verdict(PhaseManifest, f)
 		return d, false
 	}
-	i.answer.Content.Digest, i.answer.Content.MediaType = d.digest.String(), d.mediaType
+	i.answer.Content.Digest = d.digest.String()
 	i.begun = i.conversation
 	return d, true
 }

@@ -168,16 +168,11 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
-func TestDescriptor(t *testing.T) {
-	for contentType, want := range map[string]string{
-		"application/vnd.oci.image.index.v1+json":                         "application/vnd.oci.image.index.v1+json",
-		"application/vnd.docker.distribution.manifest.v2+json; charset=x": "application/vnd.docker.distribution.manifest.v2+json",
-		"application/x-freely-chosen":                                     "",
-		"":                                                                "",
-	} {
-		h := http.Header{"Content-Type": {contentType}, "Docker-Content-Digest": {"sha256:<script>"}}
-		if dgst, mediaType := descriptor(h); dgst != "" || mediaType != want {
-			t.Errorf("%q: got %q, %q; want %q", contentType, dgst, mediaType, want)
+func TestManifestDigest(t *testing.T) {
+	valid := "sha256:" + strings.Repeat("a", 64)
+	for in, want := range map[string]string{valid: valid, "sha256:<script>": "", "": ""} {
+		if got := manifestDigest(http.Header{"Docker-Content-Digest": {in}}); got != want {
+			t.Errorf("%q: got %q", in, got)
 		}
 	}
 }

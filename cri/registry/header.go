@@ -104,16 +104,13 @@ func leadingNumber(s string) (int, bool) {
 	return int(n), err == nil
 }
 
-// descriptor parses the digest and media type of a manifest; the media type is "" unless the
-// runtime knows it.
-func descriptor(h http.Header) (dgst, mediaType string) {
-	if d, err := digest.Parse(h.Get("Docker-Content-Digest")); err == nil {
-		dgst = d.String()
+// manifestDigest returns the header's digest of a manifest, "" if it is none.
+func manifestDigest(h http.Header) string {
+	d, err := digest.Parse(h.Get("Docker-Content-Digest"))
+	if err != nil {
+		return ""
 	}
-	if t := contentType(h); isManifest(t) || t == images.MediaTypeDockerSchema1Manifest {
-		return dgst, t
-	}
-	return dgst, ""
+	return d.String()
 }
 
 // isManifest reports whether the runtime can pull a media type by name (core/images,

@@ -542,7 +542,7 @@ func (c *conversation) judge(ctx context.Context, r reply) {
 	switch {
 	case fault == "":
 		c.answer.Found = true
-		c.answer.Content.Digest, c.answer.Content.MediaType = descriptor(r.header)
+		c.answer.Content.Digest = manifestDigest(r.header)
 	case r.status == http.StatusNotFound && r.page() && c.ofHop(r, fault): // no registry said so
 	case r.status == http.StatusNotFound:
 		fault = c.whatIsMissing(ctx)

@@ -48,7 +48,6 @@ func found(a registry.Answer) registry.Answer {
 	a.Phase = registry.PhaseManifest
 	a.Status = 200
 	a.Content.Digest = registrytest.Digest
-	a.Content.MediaType = "application/vnd.oci.image.manifest.v1+json"
 	return a
 }
 
