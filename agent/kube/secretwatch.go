@@ -25,8 +25,10 @@ const (
 	// as much again is added at random.
 	shortestWatch = 5 * time.Minute
 	// quietStart is how long a watch may deliver nothing at its start before the
-	// secret is read: the API server says nothing about one that does not exist.
-	quietStart = 2 * time.Second
+	// secret is read: the API server says nothing about one that does not exist. Where
+	// that fails, it is read again after twice as long, up to longestQuiet.
+	quietStart   = 2 * time.Second
+	longestQuiet = 16 * time.Second
 )
 
 // WatchSecret watches one secret until the context or the watch ends. It calls seen
@@ -74,15 +76,20 @@ func watchOptions(name string, length time.Duration) *metav1.ListOptions {
 
 // follow passes on what a watch delivers until it ends.
 func (c *Client) follow(ctx context.Context, w watch.Interface, namespace, name string, seen func(string, error)) error {
-	quiet := time.NewTimer(quietStart)
+	pause := quietStart
+	quiet := time.NewTimer(pause)
 	defer quiet.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-quiet.C:
-			if version, err := c.SecretVersion(ctx, namespace, name); err == nil || errors.Is(err, ErrNotFound) {
+			switch version, err := c.SecretVersion(ctx, namespace, name); {
+			case err == nil, errors.Is(err, ErrNotFound):
 				seen(version, err)
+			case !errors.Is(err, ErrNoAccess):
+				pause = min(2*pause, longestQuiet)
+				quiet.Reset(pause)
 			}
 		case e, open := <-w.ResultChan():
 			if !open {

@@ -110,16 +110,20 @@ func await[T any](t *testing.T, from <-chan T) T {
 }
 
 // Of a secret that does not exist a watch delivers nothing; that it does not exist is
-// seen nevertheless.
+// seen nevertheless, also after the API server has failed to say so.
 func TestWatchMissingSecret(t *testing.T) {
 	t.Parallel()
 	from := &watcher{t: t, media: runtime.ContentTypeProtobuf, events: make(chan watchEvent)}
+	var read atomic.Bool
 	s := newAPIServer(t, func(w http.ResponseWriter, r request) {
-		if r.URL.Query().Get("watch") == "" {
+		switch {
+		case r.URL.Query().Get("watch") != "":
+			from.serve(r.Context(), w)
+		case read.Swap(true):
 			apitest.Fail(w, 404, metav1.StatusReasonNotFound, "gone")
-			return
+		default:
+			apitest.Fail(w, 503, metav1.StatusReasonServiceUnavailable, "down")
 		}
-		from.serve(r.Context(), w)
 	})
 	c := s.client(t, AccessAuto)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -138,8 +142,8 @@ func TestWatchMissingSecret(t *testing.T) {
 	if err := await(t, ended); !errors.Is(err, context.Canceled) {
 		t.Errorf("canceled: %v", err)
 	}
-	if r := s.All()[1]; r.URL.RawQuery != fromCache || len(s.All()) != 2 {
-		t.Errorf("%d requests, the second with the query %q", len(s.All()), r.URL.RawQuery)
+	if r := s.All()[2]; r.URL.RawQuery != fromCache || len(s.All()) != 3 {
+		t.Errorf("%d requests, the third with the query %q", len(s.All()), r.URL.RawQuery)
 	}
 }
 
