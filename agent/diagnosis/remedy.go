@@ -620,7 +620,7 @@ func (x *facts) renewUsed(attempts []*Evidence) []string {
 	if len(unread) == 0 {
 		return nil
 	}
-	return append([]string{comment("Replace secret %s only if it has no entries for other registries. whypull is not allowed to read it.", unread[0])},
+	return append([]string{comment("Replace secret %s only if it has no entries for other registries. whypull %s it.", unread[0], x.didNotRead())},
 		x.replaceSecret(unread[0], false)...)
 }
 

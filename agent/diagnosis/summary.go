@@ -331,7 +331,7 @@ func notVerifiedSummary(x *facts) string {
 	case x.has(CheckCredentials, FaultSecretMissing):
 		why = "the pod's pull secret does not exist"
 	case x.unread():
-		why = "whypull is not allowed to read the pod's pull secret"
+		why = fmt.Sprintf("whypull %s the pod's pull secret", x.didNotRead())
 	}
 	return fmt.Sprintf("image %s is on node %s, but the kubelet requires credentials that can pull it, and %s",
 		x.image(), x.Node, why)
@@ -449,7 +449,15 @@ func (x *facts) blind() string {
 	if x.Offline {
 		return "; not given: " + pullSecrets(unread, "", "")
 	}
-	return "; whypull is not allowed to read " + pullSecrets(unread, "", "")
+	return fmt.Sprintf("; whypull %s %s", x.didNotRead(), pullSecrets(unread, "", ""))
+}
+
+// didNotRead returns why a secret was not read, in words between whypull and the secret.
+func (x *facts) didNotRead() string {
+	if e, ok := x.noted(CheckCredentials, FaultSecretUnreadable); ok && e.Outcome == Inconclusive {
+		return "could not read"
+	}
+	return "is not allowed to read"
 }
 
 // used returns the sources of the credentials of attempts, in the kubelet's order,
@@ -714,8 +722,8 @@ func unknownSummary(x *facts) string {
 			return fmt.Sprintf("%s requires credentials, and %s not given, so whether the image can be pulled is unknown",
 				x.Registry, pullSecrets(unread, "is", "are"))
 		}
-		return fmt.Sprintf("%s requires credentials, but whypull is not allowed to read %s, so what is wrong is unknown",
-			x.Registry, pullSecrets(unread, "", ""))
+		return fmt.Sprintf("%s requires credentials, but whypull %s %s, so what is wrong is unknown",
+			x.Registry, x.didNotRead(), pullSecrets(unread, "", ""))
 	}
 	if x.Offline {
 		return fmt.Sprintf("the checks do not show whether %s can be pulled", x.image())
