@@ -128,6 +128,7 @@ var podParts = []part{ //nolint:gochecknoglobals // never written
 		{3, nil},  // namespace
 		{5, nil},  // uid
 		{6, nil},  // resourceVersion
+		{8, nil},  // creationTimestamp
 		{9, nil},  // deletionTimestamp
 		{11, nil}, // labels
 		{12, nil}, // annotations

@@ -349,7 +349,7 @@ func TestPartsAreWhatIsRead(t *testing.T) {
 		life := g.life(t)
 		want := emitted(t, life, func(pod []byte) ([]byte, error) { return pod, nil })
 		if got := emitted(t, life, slimPod); !reflect.DeepEqual(got, want) {
-			t.Fatalf("slim:\n%+.9000v, whole:\n%+.9000v", got, want)
+			t.Fatalf("slim:\n%+v, whole:\n%+v", got, want)
 		}
 		samples = append(samples, sample{life, want})
 	}
