@@ -69,7 +69,12 @@ func Full() (address string, free func(), err error) {
 // bound returns a socket that is bound to a port, and listens unless backlog is
 // negative. Package net cannot set the backlog.
 func bound(backlog int) (address string, free func(), err error) {
-	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	syscall.ForkLock.RLock() // only Linux has SOCK_CLOEXEC
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
+	if err == nil {
+		syscall.CloseOnExec(fd)
+	}
+	syscall.ForkLock.RUnlock()
 	if err != nil {
 		return "", nil, os.NewSyscallError("socket", err)
 	}
