@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"net"
@@ -297,6 +298,9 @@ func (c *Client) PodWatch(listed func(*corev1.Pod) *metav1.PartialObjectMetadata
 				traced, pinged := pings(ctx)
 				timeout := time.Duration(ptr.Deref(o.TimeoutSeconds, 0)) * time.Second
 				w, err := r.Get().Resource("pods").VersionedParams(&o, metav1.ParameterCodec).Timeout(timeout).Watch(traced)
+				if _, stream := w.(*watch.StreamWatcher); err == nil && !stream {
+					err = io.ErrUnexpectedEOF // of which client-go makes a watch that is empty
+				}
 				if err != nil {
 					return nil, err
 				}

@@ -2,6 +2,7 @@ package kube
 
 import (
 	"context"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -14,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
 
 	"github.com/whypull/whypull/agent/kube/apitest"
 )
@@ -141,6 +143,31 @@ func inIdleWatch(t *testing.T, multiplexed bool, test func(*testing.T, *idleWatc
 // silent returns how long ago the last sign of life of the watch was; it has
 // delivered nothing.
 func (w *idleWatch) silent() time.Duration { return time.Since(w.client.LastHeard(time.Time{})) }
+
+// closed is a connection that ends before there is an answer.
+type closed struct{}
+
+func (closed) RoundTrip(*http.Request) (*http.Response, error) { return nil, io.EOF }
+
+// A load balancer without an API server accepts connections and closes them, which is no
+// sign of life.
+func TestLastHeardOfClosedConnections(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) { // the client tries again each second
+		c, err := New(&rest.Config{Host: "http://api", Transport: closed{}}, Options{Node: nodeName, Access: AccessDirect})
+		if err != nil {
+			t.Fatal(err)
+		}
+		failed := 0
+		w, err := cache.ToListerWatcherWithContext(c.PodWatch(nil, func(error) { failed++ })).WatchWithContext(t.Context(), metav1.ListOptions{})
+		if err == nil || failed != 1 {
+			t.Errorf("watch %v, error %v, %d failures", w, err, failed)
+		}
+		if at := c.LastHeard(time.Time{}); !at.IsZero() {
+			t.Errorf("heard at %s", at)
+		}
+	})
+}
 
 // On an idle node there is a sign of life twice a minute, from the responses to
 // the client's pings.
